@@ -1,0 +1,93 @@
+"""The failures that callers can meet, as one tree.
+
+TollhouseError
+├── ConfigurationError      a setting is missing or wrong; commands end with exit code 2
+├── InvalidInput            a value given by a caller is wrong; HTTP answers 400 or 422
+├── Conflict                the value was right, the state forbids it; HTTP answers 409
+├── Overloaded              a bounded queue is full; nothing was done; HTTP answers 503
+├── LoadFailed              a loader or model failed; HTTP answers 502
+└── StoreError
+    ├── StoreUnavailable    no answer that can be relied on; HTTP answers 503
+    └── ScriptFailed        the server ran or parsed the call and refused it: a defect or a foreign key
+
+Refusals (a limit reached, a session unknown, a wrong password) are values, never exceptions.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Outcome = Literal["not-sent", "rejected", "ambiguous"]
+
+
+class TollhouseError(Exception):
+    """Anything that Tollhouse raises on purpose."""
+
+
+class ConfigurationError(TollhouseError):
+    """A setting that cannot be used: names the setting, the value and the remedy."""
+
+    def __init__(self, setting: str, value: object, remedy: str) -> None:
+        self.setting = setting
+        self.value = value
+        self.remedy = remedy
+        super().__init__(f"{setting}: {_shown(value)}: {remedy}")
+
+
+class InvalidInput(TollhouseError):
+    """A value that a caller sent: names the field, the value and the remedy."""
+
+    def __init__(self, field: str, value: object, remedy: str, *, kind: str = "invalid-input") -> None:
+        self.field = field
+        self.value = value
+        self.remedy = remedy
+        self.kind = kind
+        super().__init__(f"{field}: {_shown(value)}: {remedy}")
+
+
+class Conflict(TollhouseError):
+    """The request was well formed, but the present state forbids it; `kind` names the problem type."""
+
+    def __init__(self, kind: str, detail: str) -> None:
+        self.kind = kind
+        super().__init__(detail)
+
+
+class Overloaded(TollhouseError):
+    """A bounded queue is full or its deadline passed; nothing was done, and the caller may come back."""
+
+    def __init__(self, what: str, retry_after_ms: int) -> None:
+        self.what = what
+        self.retry_after_ms = retry_after_ms
+        super().__init__(f"{what} is at its bound; retry in {retry_after_ms} ms")
+
+
+class LoadFailed(TollhouseError):
+    """A loader or model raised; the cause is chained, and nothing was cached."""
+
+
+class StoreError(TollhouseError):
+    """A store could not do what was asked."""
+
+
+class StoreUnavailable(StoreError):
+    """No answer that can be relied on.
+
+    `outcome` tells what may have happened: `not-sent` and `rejected` changed nothing,
+    `ambiguous` was sent and may have run.
+    """
+
+    def __init__(self, store: str, outcome: Outcome, reason: str) -> None:
+        self.store = store
+        self.outcome: Outcome = outcome
+        self.reason = reason
+        super().__init__(f"store {store!r}: {reason} ({outcome})")
+
+
+class ScriptFailed(StoreError):
+    """The server answered a script with an error that is no sign of an outage."""
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."

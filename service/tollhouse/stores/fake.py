@@ -1,0 +1,101 @@
+"""The store behind `fake://`: fakeredis inside this process, for tests of apps.
+
+It runs the same scripts, without their shebang. Nothing is durable, and nothing is shared between processes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.metadata import version as metadata_version
+from typing import Any, cast
+
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import NoScriptError, ResponseError
+
+from tollhouse.clock import ServerClock, server_time
+from tollhouse.errors import ConfigurationError, ScriptFailed, StoreUnavailable
+from tollhouse.metrics import Metrics
+from tollhouse.scripts import PRIMARY, Argument, Scripts
+from tollhouse.stores.link import Server
+from tollhouse.stores.urls import Fake, StoreUrl
+
+_PRIMARY = "fakeredis"
+
+
+class FakeStore:
+    """One logical database of a fakeredis; the same name in the URL means the same data."""
+
+    def __init__(
+        self,
+        name: str,
+        url: StoreUrl,
+        scripts: Scripts,
+        metrics: Metrics,
+        *,
+        clock: ServerClock = server_time,
+    ) -> None:
+        try:
+            import fakeredis
+        except ImportError:
+            raise ConfigurationError("fake://", url.shown(), "install `fakeredis[lua]` to use it") from None
+        assert isinstance(url.target, Fake)
+        self.name = name
+        self.url = url
+        self.server: Server | None = Server(
+            software="fakeredis",
+            version=metadata_version("fakeredis"),
+            role="master",
+            replication_id=_PRIMARY,
+            appends=False,
+        )
+        self._scripts = scripts
+        self._metrics = metrics
+        self._clock = clock
+        server = fakeredis.FakeServer.get_server(f"tollhouse-{url.target.name}", (8,), "redis")
+        self._client: Any = fakeredis.FakeAsyncRedis(server=server, db=url.db)
+        self._client.response_callbacks.clear()  # replies as the server sends them, as on a lane
+
+    async def run(self, script: str, keys: Sequence[str], args: Sequence[Argument]) -> list[Any]:
+        """Run a script as `Store.run` does."""
+        found = self._scripts[script]
+        given = [_PRIMARY if argument is PRIMARY else argument for argument in args]
+        rest = (len(keys), *keys, self._clock(), *given)
+        try:
+            try:
+                reply = await self._client.evalsha(found.plain_sha, *rest)
+            except NoScriptError:
+                reply = await self._client.eval(found.plain, *rest)
+        except ResponseError as error:
+            raise ScriptFailed(f"store {self.name!r}: {script}: {error}") from error
+        except RedisConnectionError as error:
+            raise StoreUnavailable(self.name, "not-sent", str(error)) from error
+        return cast("list[Any]", reply) if isinstance(reply, list) else [reply]
+
+    async def run_durably(self, script: str, keys: Sequence[str], args: Sequence[Argument]) -> tuple[list[Any], bool]:
+        """Run a script; nothing here is durable."""
+        return await self.run(script, keys, args), False
+
+    async def info(self, section: str) -> dict[str, str]:
+        """Give nothing: fakeredis has no INFO."""
+        del section
+        return {}
+
+    async def scan(self, cursor: int, match: str, count: int) -> tuple[int, list[str]]:
+        """Take one step over the keys that match."""
+        following, found = await self._client.scan(cursor, match=match, count=count)
+        return int(following), [key.decode() for key in found]
+
+    async def ping(self) -> float:
+        """Give 0: the data is in this process."""
+        return 0.0
+
+    async def command(self, *parts: str | bytes | int) -> Any:
+        """Run one plain command."""
+        try:
+            return await self._client.execute_command(*parts)
+        except ResponseError as error:
+            raise ScriptFailed(f"store {self.name!r}: {error}") from error
+
+    async def aclose(self) -> None:
+        """Let the client go; the data stays with its name."""
+        await self._client.aclose()

@@ -1,0 +1,239 @@
+"""Store URLs: the grammar, and which store gets which logical database.
+
+embedded://                                      a Valkey of this process, gone with it
+embedded:///path                                 a Valkey that keeps its data in /path, shared under a file lock
+redis://user:password@host:6379/0                also rediss:// (TLS; ?ca=FILE names the authority), valkey://, valkeys://
+unix:///run/valkey.sock?db=0                     also unix://user:password@/run/valkey.sock
+redis+sentinel://user:password@h1,h2:26379/SERVICE/0?sentinel_user=…&sentinel_password=…
+redis+cluster://…                                parsed, refused until a later version
+fake://name                                      fakeredis inside this process, for tests of apps
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, get_args
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from tollhouse.errors import ConfigurationError
+
+StoreName = Literal["sessions", "limits", "cache", "accounts"]
+STORES: tuple[StoreName, ...] = get_args(StoreName)
+"""The four stores, in the order of their logical databases."""
+
+Host = tuple[str, int]
+
+_REDIS_PORT = 6379
+_SENTINEL_PORT = 26379
+_TCP = {"redis": False, "valkey": False, "rediss": True, "valkeys": True}
+_SENTINEL = {
+    "redis+sentinel": False,
+    "valkey+sentinel": False,
+    "rediss+sentinel": True,
+    "valkeys+sentinel": True,
+}
+_CLUSTER = {"redis+cluster": False, "valkey+cluster": False, "rediss+cluster": True, "valkeys+cluster": True}
+_SCHEMES = ("embedded", "fake", "unix", *_TCP, *_SENTINEL, *_CLUSTER)
+
+
+class Tcp(Struct, frozen=True, kw_only=True):
+    """A server at an address; `ca` is a file of certificate authorities for TLS."""
+
+    host: str
+    port: int
+    tls: bool = False
+    ca: str | None = None
+
+
+class Unix(Struct, frozen=True, kw_only=True):
+    """A server behind a unix socket."""
+
+    path: str
+
+
+class Embedded(Struct, frozen=True, kw_only=True):
+    """A server that Tollhouse starts; without a path it keeps nothing."""
+
+    path: str | None = None
+
+
+class Fake(Struct, frozen=True, kw_only=True):
+    """A fakeredis in this process; the same name means the same data."""
+
+    name: str = ""
+
+
+class Sentinel(Struct, frozen=True, kw_only=True):
+    """A service that Sentinels watch."""
+
+    hosts: tuple[Host, ...]
+    service: str
+    tls: bool = False
+    ca: str | None = None
+    username: str | None = None
+    password: str | None = None
+
+
+class Cluster(Struct, frozen=True, kw_only=True):
+    """A cluster; it has database 0 only."""
+
+    hosts: tuple[Host, ...]
+    tls: bool = False
+    ca: str | None = None
+
+
+Target = Tcp | Unix | Embedded | Fake | Sentinel | Cluster
+
+_OPTIONS: dict[type[Struct], frozenset[str]] = {
+    Tcp: frozenset({"db", "ca"}),
+    Unix: frozenset({"db"}),
+    Embedded: frozenset(),
+    Fake: frozenset({"db"}),
+    Sentinel: frozenset({"db", "ca", "sentinel_user", "sentinel_password"}),
+    Cluster: frozenset({"ca"}),
+}
+
+
+class StoreUrl(Struct, frozen=True, kw_only=True):
+    """Where one store lives, and as whom to log in there. Its repr hides passwords."""
+
+    target: Target
+    db: int = 0
+    username: str | None = None
+    password: str | None = None
+
+    def __repr__(self) -> str:
+        return f"StoreUrl({self.shown()!r})"
+
+    def shown(self) -> str:
+        """Describe the place for people and logs, without credentials."""
+        match self.target:
+            case Tcp(host=host, port=port, tls=tls):
+                return f"{'rediss' if tls else 'redis'}://{_bracketed(host)}:{port}/{self.db}"
+            case Unix(path=path):
+                return f"unix://{path}?db={self.db}"
+            case Embedded(path=path):
+                return f"embedded://{path or ''} (database {self.db})"
+            case Fake(name=name):
+                return f"fake://{name}?db={self.db}"
+            case Sentinel(hosts=hosts, service=service, tls=tls):
+                return f"{'rediss' if tls else 'redis'}+sentinel://{_joined(hosts)}/{service}/{self.db}"
+            case Cluster(hosts=hosts, tls=tls):
+                return f"{'rediss' if tls else 'redis'}+cluster://{_joined(hosts)}"
+
+
+def parse(setting: str, url: str) -> StoreUrl:
+    """Read one URL, or raise ConfigurationError naming `setting` and the remedy; passwords are never quoted."""
+    scheme, separator, _ = url.partition("://")
+    if not separator or scheme not in _SCHEMES:
+        raise ConfigurationError(setting, scheme or url[:20], f"begin with one of {', '.join(_SCHEMES)} and ://")
+    try:
+        parts = urlsplit(url)
+        options = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
+    except ValueError:
+        raise ConfigurationError(setting, f"{scheme}://…", "the address or the options cannot be read") from None
+    login, _, place = parts.netloc.rpartition("@")
+    username, _, password = (unquote(part) for part in login.partition(":"))
+    target, path_db = _target(setting, scheme, place, parts.path, options)
+    unknown = sorted(set(options) - _OPTIONS[type(target)])
+    if unknown:
+        known = ", ".join(sorted(_OPTIONS[type(target)])) or "none"
+        raise ConfigurationError(setting, unknown[0], f"not an option of {scheme}://; known: {known}")
+    return StoreUrl(
+        target=target,
+        db=_database(setting, options.get("db") or path_db),
+        username=username or None,
+        password=password or None,
+    )
+
+
+def plan(url: str, overrides: Mapping[StoreName, str | None]) -> dict[StoreName, StoreUrl]:
+    """Give each store its place: its own URL, else the common server with the next database.
+
+    The database number in the common URL, 0 where it names none, is that of the first store.
+    """
+    common = parse("TOLLHOUSE_URL", url)
+    planned: dict[StoreName, StoreUrl] = {}
+    for offset, name in enumerate(STORES):
+        own = overrides.get(name)
+        setting = f"TOLLHOUSE_{name.upper()}_URL"
+        planned[name] = replace(common, db=common.db + offset) if own is None else parse(setting, own)
+    return planned
+
+
+def _target(setting: str, scheme: str, place: str, path: str, options: Mapping[str, str]) -> tuple[Target, str | None]:
+    """Give the target and the database text that its path carries."""
+    if scheme == "embedded":
+        return Embedded(path=path or None), None
+    if scheme == "fake":
+        return Fake(name=place), path.strip("/") or None
+    if scheme == "unix":
+        if not path:
+            raise ConfigurationError(setting, "unix://", "name the socket: unix:///run/valkey.sock")
+        return Unix(path=unquote(path)), None
+    if scheme in _TCP:
+        return _tcp(setting, scheme, place, options.get("ca")), path.strip("/") or None
+    if scheme in _CLUSTER:
+        hosts = _hosts(setting, place, _REDIS_PORT)
+        return Cluster(hosts=hosts, tls=_CLUSTER[scheme], ca=options.get("ca")), None
+    service, _, database = path.strip("/").partition("/")
+    return _sentinel(setting, scheme, place, unquote(service), options), database or None
+
+
+def _tcp(setting: str, scheme: str, place: str, ca: str | None) -> Tcp:
+    (host, port), *others = _hosts(setting, place or "localhost", _REDIS_PORT)
+    if others:
+        raise ConfigurationError(setting, place, "name one host; several need redis+sentinel://")
+    return Tcp(host=host, port=port, tls=_TCP[scheme], ca=ca)
+
+
+def _sentinel(setting: str, scheme: str, place: str, service: str, options: Mapping[str, str]) -> Sentinel:
+    if not service:
+        raise ConfigurationError(setting, f"{scheme}://…", "name the service: redis+sentinel://h1,h2/SERVICE/0")
+    return Sentinel(
+        hosts=_hosts(setting, place, _SENTINEL_PORT),
+        service=service,
+        tls=_SENTINEL[scheme],
+        ca=options.get("ca"),
+        username=options.get("sentinel_user"),
+        password=options.get("sentinel_password"),
+    )
+
+
+def _hosts(setting: str, place: str, default_port: int) -> tuple[Host, ...]:
+    hosts = tuple(_host(setting, part.strip(), default_port) for part in place.split(","))
+    if not all(host for host, _ in hosts):
+        raise ConfigurationError(setting, place, "name a host")
+    return hosts
+
+
+def _host(setting: str, text: str, default_port: int) -> Host:
+    if text.startswith("["):
+        host, bracket, rest = text[1:].partition("]")
+        port_text = rest.removeprefix(":") if bracket and rest[:1] in ("", ":") else "?"
+    else:
+        host, _, port_text = text.partition(":")
+    if not port_text:
+        return unquote(host), default_port
+    if not (port_text.isascii() and port_text.isdigit() and 0 < int(port_text) < 65536):
+        raise ConfigurationError(setting, text, "a port is a number from 1 to 65535")
+    return unquote(host), int(port_text)
+
+
+def _database(setting: str, text: str | None) -> int:
+    if text is None:
+        return 0
+    if not (text.isascii() and text.isdigit() and len(text) <= 5):
+        raise ConfigurationError(setting, text, "a database is a number such as 0")
+    return int(text)
+
+
+def _joined(hosts: tuple[Host, ...]) -> str:
+    return ",".join(f"{_bracketed(host)}:{port}" for host, port in hosts)
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

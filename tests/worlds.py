@@ -1,0 +1,103 @@
+"""Worlds: a set of stores and a clock that only tests move.
+
+`advance` moves the clock that every script is given and shortens every key's time to live by as much,
+so that fields and expiries agree on a real server without waiting.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+from tollhouse import scripts
+from tollhouse.keyring import Keyring
+from tollhouse.metrics import Metrics
+from tollhouse.stores.stores import Stores, open_stores
+from tollhouse.stores.urls import plan
+
+SCRIPTS = scripts.load()
+START_MS = 1_800_000_000_000
+
+
+class World(Protocol):
+    """What a specification may rely on, whatever the store."""
+
+    name: str
+    stores: Stores
+    keyring: Keyring
+    metrics: Metrics
+
+    @property
+    def now_ms(self) -> int: ...
+    @property
+    def real_elapsed_ms(self) -> float: ...
+    async def advance(self, ms: int) -> None: ...
+    def step_back(self, ms: int) -> None: ...
+    async def command(self, store: str, *parts: str | bytes | int) -> Any: ...
+
+
+class StoreWorld:
+    """A world over the stores at one URL."""
+
+    def __init__(self, name: str, url: str) -> None:
+        self.name = name
+        self.url = url
+        self.keyring = Keyring(secrets=(b"a secret for tests, 32 bytes or more",))
+        self.metrics = Metrics()
+        self._now_ms = START_MS
+        self._began_s = time.monotonic()
+        self.stores = self.open_stores()
+
+    @property
+    def now_ms(self) -> int:
+        return self._now_ms
+
+    @property
+    def real_elapsed_ms(self) -> float:
+        """Milliseconds of real time since the world began: what real TTLs have lost on their own."""
+        return (time.monotonic() - self._began_s) * 1000
+
+    def open_stores(self) -> Stores:
+        """Open a second set of connections to the same data, as another process would have."""
+        return open_stores(plan(self.url, {}), SCRIPTS, self.metrics, clock=lambda: self._now_ms)
+
+    async def advance(self, ms: int) -> None:
+        self._now_ms += ms
+        for store in self.stores.all():
+            for key in await store.command("KEYS", "*"):
+                left_ms = await store.command("PTTL", key)
+                if left_ms > ms:
+                    await store.command("PEXPIRE", key, left_ms - ms)
+                elif left_ms >= 0:
+                    await store.command("DEL", key)
+
+    def step_back(self, ms: int) -> None:
+        self._now_ms -= ms
+
+    async def command(self, store: str, *parts: str | bytes | int) -> Any:
+        return await getattr(self.stores, store).command(*parts)
+
+    async def clear(self) -> None:
+        for store in self.stores.all():
+            await store.command("FLUSHDB")
+
+
+@asynccontextmanager
+async def fake_world() -> AsyncIterator[StoreWorld]:
+    """A world inside this process, with data of its own."""
+    world = StoreWorld("fake", f"fake://{secrets.token_hex(8)}")
+    yield world
+    await world.stores.aclose()
+
+
+@asynccontextmanager
+async def embedded_world(socket_path: Path) -> AsyncIterator[StoreWorld]:
+    """A world on the real server of the test run; it begins empty."""
+    world = StoreWorld("embedded", f"unix://{socket_path}")
+    await world.clear()
+    yield world
+    await world.stores.aclose()
