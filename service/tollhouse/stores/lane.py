@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from hiredis import (
+    ProtocolError,
     PushNotification,
     Reader,
     pack_command,  # pyright: ignore[reportUnknownVariableType] - its stub takes a 1-tuple only
@@ -40,7 +41,7 @@ class Lane(asyncio.Protocol):
     def __init__(
         self,
         *,
-        on_lost: Callable[[], None],
+        on_lost: Callable[[], None] | None = None,
         on_push: Callable[[list[Any]], None] | None = None,
         stall_s: float = STALL_S,
         in_flight_max: int = IN_FLIGHT_MAX,
@@ -51,6 +52,7 @@ class Lane(asyncio.Protocol):
         self._unsent: list[bytes] = []
         self._transport: asyncio.Transport | None = None
         self._sweeper: asyncio.TimerHandle | None = None
+        self._ended: asyncio.Future[None] = self._loop.create_future()
         self._on_lost = on_lost
         self._on_push = on_push
         self._stall_s = stall_s
@@ -92,6 +94,12 @@ class Lane(asyncio.Protocol):
             self._transport.abort()
         self._lose()
 
+    async def aclose(self) -> None:
+        """End the connection, and return when its socket is closed."""
+        self.close()
+        if self._transport is not None:
+            await self._ended
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport; asyncio calls this."""
         self._transport = cast("asyncio.Transport", transport)
@@ -102,8 +110,8 @@ class Lane(asyncio.Protocol):
         while True:
             try:
                 reply = self._reader.gets()
-            except ValueError:
-                self.close()  # hiredis' ProtocolError is a ValueError: what follows cannot be framed
+            except ProtocolError:
+                self.close()  # nothing that follows can be framed
                 return
             if reply is _NOTHING:
                 return
@@ -120,7 +128,10 @@ class Lane(asyncio.Protocol):
         """Let every caller go; asyncio calls this."""
         del exc
         self._lose()
-        self._on_lost()
+        if not self._ended.done():
+            self._ended.set_result(None)
+        if self._on_lost is not None:
+            self._on_lost()
 
     def _flush(self) -> None:
         if self._transport is not None and self._unsent:

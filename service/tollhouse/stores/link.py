@@ -56,7 +56,7 @@ class Link:
         self._scripts = scripts
         self._name = name
         self._lane: Lane | None = None
-        self._connecting: asyncio.Task[Lane] | None = None
+        self._connecting: asyncio.Task[None] | None = None
         self._reason = ""
         self._closed_until_s = 0.0
         self._pause_s = _PAUSE_MIN_S
@@ -87,10 +87,10 @@ class Link:
             self._connecting.cancel()
             await asyncio.wait({self._connecting})
         if self._lane is not None:
-            self._lane.close()
+            await self._lane.aclose()
             self._lane = None
 
-    async def _connect(self) -> Lane:
+    async def _connect(self) -> None:
         """Try until it works or `PARKED_S` has passed; then keep callers away for a jittered pause."""
         loop = asyncio.get_running_loop()
         give_up_s = loop.time() + PARKED_S
@@ -105,12 +105,12 @@ class Link:
                     give_up_s = 0.0
                 else:
                     self._pause_s = _PAUSE_MIN_S
-                    return self._lane
+                    return
                 self._pause_s = min(self._pause_s * 2, _PAUSE_MAX_S)
                 pause_s = self._pause_s * random.uniform(0.5, 1.0)  # noqa: S311 - spreads reconnects, no secret
                 if loop.time() + pause_s >= give_up_s:
                     self._closed_until_s = loop.time() + pause_s
-                    raise Unreachable(self._reason)
+                    return
                 await asyncio.sleep(pause_s)
         finally:
             self._connecting = None
@@ -122,22 +122,19 @@ class Link:
             try:
                 self.server = await self._handshake(lane)
             except BaseException:
-                lane.close()
+                await lane.aclose()
                 raise
         return lane
 
     async def _dial(self, address: Address) -> Lane:
         loop = asyncio.get_running_loop()
 
-        def make() -> Lane:
-            return Lane(on_lost=_nothing)
-
         if isinstance(address, Unix):
-            _, lane = await loop.create_unix_connection(make, address.path)
+            _, lane = await loop.create_unix_connection(Lane, address.path)
             return lane
         if address.tls and self._tls is None:
             self._tls = await asyncio.to_thread(ssl.create_default_context, cafile=address.ca)
-        _, lane = await loop.create_connection(make, address.host, address.port, ssl=self._tls if address.tls else None)
+        _, lane = await loop.create_connection(Lane, address.host, address.port, ssl=self._tls if address.tls else None)
         return lane
 
     async def _handshake(self, lane: Lane) -> Server:
@@ -195,7 +192,3 @@ def _described(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return f"no answer within {CONNECT_S:g} s"
     return str(error) or type(error).__name__
-
-
-def _nothing() -> None:
-    pass

@@ -1,0 +1,138 @@
+"""Log lines: JSON for machines, text on a terminal, and secrets cut out of both.
+
+Events are constant strings with fields (`extra=`), and no caller logs a secret. Redacting every line is
+the second line of defence, for what other libraries put into messages and tracebacks.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final, Literal, TextIO, cast
+
+import msgspec
+
+LogFormat = Literal["auto", "json", "text"]
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+HIDDEN: Final = "***"
+"""Stands where a secret was."""
+
+_OWN_LOGGERS = ("tollhouse", "uvicorn")
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
+_SENSITIVE = re.compile(r"authorization|cookie|password|secret|token|api[_-]?key", re.IGNORECASE)
+_SECRETS = (
+    (re.compile(r"\bv1\.[0-9a-f]{8}\.[0-9a-f]{2}\.[\w.-]+"), f"v1.{HIDDEN}"),
+    (re.compile(r"((?i:authorization|cookie|x-api-key)['\"]?\s?[:=,]\s?(?:b?['\"])?)[^'\"\r\n]+"), rf"\1{HIDDEN}"),
+    (re.compile(r"\b(Bearer|Basic) [\w.~+/=-]+", re.IGNORECASE), rf"\1 {HIDDEN}"),
+    (re.compile(r"([?&][\w-]{0,40}(?:password|secret|token)[\w-]{0,40}=)[^&\s'\"]+", re.IGNORECASE), rf"\1{HIDDEN}"),
+    (re.compile(r"(://[^\s:@/]{0,256}:)\S{1,4096}@"), rf"\1{HIDDEN}@"),
+)
+
+Event = Mapping[str, Any]
+
+
+def configure(
+    level: LogLevel = "info",
+    log_format: LogFormat = "auto",
+    stream: TextIO | None = None,
+    *,
+    verbose: Sequence[str] = (),
+) -> None:
+    """Send the process's logs to `stream` (stderr), once, however often this is called.
+
+    Loggers named in `verbose` tell everything whatever the level. Uvicorn's access log is silent: its
+    lines carry query strings, and what was decided is counted in the metrics instead.
+    """
+    target: TextIO = sys.stderr if stream is None else stream
+    as_text = target.isatty() if log_format == "auto" else log_format == "text"
+    handler = logging.StreamHandler(target)
+    handler.setFormatter(Formatter(_as_text if as_text else _as_json))
+    root = logging.getLogger()
+    for old in [old for old in root.handlers if isinstance(old.formatter, Formatter)]:
+        root.removeHandler(old)
+    root.addHandler(handler)
+    for name in _OWN_LOGGERS:
+        logging.getLogger(name).setLevel(level.upper())
+    for name in verbose:
+        logging.getLogger(name).setLevel(logging.DEBUG)
+    logging.getLogger("uvicorn.access").disabled = True
+
+
+def redact(text: str) -> str:
+    """Replace tokens, credentials of headers and passwords of URLs by `***`."""
+    for pattern, replacement in _SECRETS:
+        text = pattern.sub(replacement, text)
+    return text
+
+
+class Formatter(logging.Formatter):
+    """Turns a record into one event without secrets, and the event into a line."""
+
+    def __init__(self, render: Callable[[Event], str]) -> None:
+        super().__init__()
+        self._render = render
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Render the fixed fields first, then the fields that the caller gave."""
+        event: dict[str, Any] = {
+            "timestamp": _rfc3339(record.created),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": _clean(record.getMessage()),
+        }
+        for name, value in vars(record).items():
+            if name not in _STANDARD:
+                event.setdefault(name, _field(name, value))
+        if record.exc_info:
+            event["exception"] = _clean(self.formatException(record.exc_info))
+        return self._render(event)
+
+
+def _as_json(event: Event) -> str:
+    return msgspec.json.encode(event).decode()
+
+
+def _as_text(event: Event) -> str:
+    exception = event.get("exception")
+    fields = [
+        f"{name}={msgspec.json.encode(value).decode()}"
+        for name, value in event.items()
+        if name not in ("timestamp", "level", "logger", "message", "exception")
+    ]
+    clock = event["timestamp"][11:23]
+    line = " ".join([clock, event["level"].upper().ljust(7), event["logger"], event["message"], *fields])
+    return line if exception is None else f"{line}\n{exception}"
+
+
+def _rfc3339(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _field(name: str, value: object) -> Any:
+    """Hide what its name calls a secret, unless it is a number: `tokens=15` is a count."""
+    number = value is None or isinstance(value, bool | int | float)
+    return HIDDEN if _SENSITIVE.search(name) and not number else _safe(value)
+
+
+def _safe(value: object) -> Any:
+    """Give what JSON can hold, with secrets cut out at every depth."""
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, Mapping):
+        fields = cast("Mapping[object, object]", value)
+        return {str(name): _field(str(name), item) for name, item in fields.items()}
+    if isinstance(value, list | tuple):
+        items = cast("Sequence[object]", value)
+        if len(items) == 2 and isinstance(items[0], str | bytes):
+            return [_safe(items[0]), _field(str(items[0]), items[1])]
+        return [_safe(item) for item in items]
+    return _clean(value if isinstance(value, str) else repr(value))
+
+
+def _clean(text: str) -> str:
+    """Redact, and replace lone surrogates, which neither JSON nor a stream could take."""
+    return redact(text).encode("utf-8", "backslashreplace").decode()

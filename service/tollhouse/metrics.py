@@ -1,0 +1,136 @@
+"""What is counted, in one object per process, and the text that Prometheus reads.
+
+Label values are bounded because callers pass only words that the operator or the code chose: policies
+that exist, cache families, script names. A name that a client sent never becomes a label.
+
+Workers of one service share a folder (`PROMETHEUS_MULTIPROC_DIR`, set before this module is imported),
+so that any of them answers for all; each process then holds exactly one `Metrics`.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Mapping
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Literal
+
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+)
+from prometheus_client.multiprocess import MultiProcessCollector
+
+_Workers = Literal["livemin", "livemax"]
+_SCRIPT_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
+_HASH_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+
+
+class Metrics:
+    """Counts for one process; every method is cheap enough for the hot path.
+
+    `registry` may be read by an application that shows these counts beside its own.
+    """
+
+    def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
+        self._shared = environ.get("PROMETHEUS_MULTIPROC_DIR")
+        self.registry = registry = CollectorRegistry()
+
+        def counter(name: str, meaning: str, *labels: str) -> Callable[..., Counter]:
+            return cache(Counter(f"tollhouse_{name}", meaning, labels, registry=registry).labels)
+
+        def gauge(name: str, meaning: str, label: str, workers: _Workers) -> Callable[..., Gauge]:
+            metric = Gauge(f"tollhouse_{name}", meaning, [label], registry=registry, multiprocess_mode=workers)
+            return cache(metric.labels)
+
+        self._decisions = counter("ratelimit_decisions_total", "Takes that were decided.", "policy", "outcome")
+        self._sessions = counter("session_operations_total", "Calls on sessions.", "operation", "outcome")
+        self._logins = counter("logins_total", "Attempts to log in.", "outcome")
+        self._reads = counter("cache_requests_total", "Reads of a cache family.", "cache", "result")
+        self._saved = counter("cache_saved_seconds_total", "Time that loads would have taken.", "cache")
+        self._discarded = counter("state_discarded_total", "Stored values that could not be used.", "kind")
+        self._up = gauge("store_up", "1 while every worker reaches the store.", "store", "livemin")
+        self._hashes = Histogram(
+            "tollhouse_password_hash_duration_seconds",
+            "Time to hash or verify one password, its wait in the queue left out.",
+            registry=registry,
+            buckets=_HASH_SECONDS,
+        )
+        self._scripts = cache(
+            Histogram(
+                "tollhouse_script_duration_seconds",
+                "Time from sending a script call to reading its reply.",
+                ("store", "script"),
+                registry=registry,
+                buckets=_SCRIPT_SECONDS,
+            ).labels
+        )
+        gauge("build_info", "Always 1.", "version", "livemax")(version("tollhouse")).set(1)
+
+    def decision(self, policy: str, outcome: str) -> None:
+        """Count one take: allowed, refused, unavailable or degraded; `policy` is one that exists."""
+        self._decisions(policy, outcome).inc()
+
+    def session(self, operation: str, outcome: str) -> None:
+        """Count one call on sessions, such as verify and ok."""
+        self._sessions(operation, outcome).inc()
+
+    def login(self, outcome: str) -> None:
+        """Count one login: ok, wrong, throttled or overloaded."""
+        self._logins(outcome).inc()
+
+    def password_hash(self, seconds: float) -> None:
+        """Record how long one password took to hash or verify."""
+        self._hashes.observe(seconds)
+
+    def cache(self, cache: str, result: str) -> None:
+        """Count one read of a cache family, such as `ai:langid` and hit."""
+        self._reads(cache, result).inc()
+
+    def cache_saved(self, cache: str, seconds: float) -> None:
+        """Add the load time that a hit made unnecessary; a negative difference of clocks adds nothing."""
+        self._saved(cache).inc(max(seconds, 0.0))
+
+    def store_up(self, store: str, up: bool) -> None:  # noqa: FBT001 - `up` is the value, not a mode
+        """Say whether this process reaches the store."""
+        self._up(store).set(int(up))
+
+    def script(self, store: str, script: str, seconds: float) -> None:
+        """Record how long one script call took."""
+        self._scripts(store, script).observe(seconds)
+
+    def discarded_state(self, kind: str) -> None:
+        """Count a stored value that was foreign, or written by a clock too far ahead."""
+        self._discarded(kind).inc()
+
+    def render(self) -> tuple[bytes, str]:
+        """Give the counts of all workers as text, and its content type."""
+        if self._shared is None:
+            return generate_latest(self.registry), CONTENT_TYPE_LATEST
+        _forget_dead_workers(Path(self._shared))
+        workers = CollectorRegistry()
+        MultiProcessCollector(workers, path=self._shared)
+        return generate_latest(workers), CONTENT_TYPE_LATEST
+
+
+def _forget_dead_workers(folder: Path) -> None:
+    """Remove what dead processes said about the present; what they counted stays counted."""
+    for path in folder.glob("gauge_live*.db"):
+        process = path.stem.rpartition("_")[2]
+        if process.isdigit() and not _alive(int(process)):
+            path.unlink(missing_ok=True)
+
+
+def _alive(process: int) -> bool:
+    """Tell whether a process of that number lives, be it ours to signal or not."""
+    try:
+        os.kill(process, 0)
+    except OSError as error:
+        return error.errno != errno.ESRCH
+    return True

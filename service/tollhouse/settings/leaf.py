@@ -1,0 +1,129 @@
+"""What is known about one setting, read from the type that declares it, and how its value is checked."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Literal, cast, get_args, get_origin
+
+from msgspec import NODEFAULT, Meta, Struct, ValidationError, convert, structs
+
+from tollhouse.errors import ConfigurationError
+from tollhouse.logs import HIDDEN, redact
+
+ANY_NAME = "*"
+"""Stands in a path for a name that the operator chooses."""
+
+_WORDS = {"`int`": "a whole number", "`bool`": "true or false", "`str`": "text", "`bytes`": "text"}
+
+Check = Callable[[Any, str], object]
+
+
+class Leaf(Struct, frozen=True, kw_only=True):
+    """One setting: where it stands in the file, its type, its default, and what it means."""
+
+    path: tuple[str, ...]
+    type: Any
+    default: Any
+    meaning: str
+    secret: bool
+    check: Check | None
+
+    @property
+    def name(self) -> str:
+        """The setting as the file has it, such as `cache.ttl_s`."""
+        return ".".join(self.path)
+
+    @property
+    def variable(self) -> str:
+        """The environment variable that sets it; NAME stands for a chosen name."""
+        return "TOLLHOUSE_" + "_".join(self.path).replace(ANY_NAME, "NAME").upper()
+
+    def matches(self, path: tuple[str, ...]) -> bool:
+        """Tell whether `path` is this setting's, with any name where one may be chosen."""
+        return len(path) == len(self.path) and self.within(path)
+
+    def within(self, path: tuple[str, ...]) -> bool:
+        """Tell whether `path` is this setting's or one of the tables around it."""
+        return len(path) <= len(self.path) and all(
+            own in (ANY_NAME, given) for own, given in zip(self.path, path, strict=False)
+        )
+
+    def shown(self, value: object) -> str:
+        """Give `value` as text that may be printed."""
+        if self.secret:
+            return HIDDEN if value else ""
+        if isinstance(value, tuple):
+            return ", ".join(str(item) for item in cast("tuple[object, ...]", value))
+        return "" if value is None else redact(str(value))
+
+
+def leaves(struct: type[Struct], path: tuple[str, ...] = ()) -> Iterator[Leaf]:
+    """Go through every setting that `struct` declares, tables included."""
+    for field in structs.fields(struct):
+        below = (*path, field.name)
+        kind, metas = _unwrapped(field.type)
+        if isinstance(kind, type) and issubclass(kind, Struct):
+            yield from leaves(kind, below)
+        elif get_origin(kind) is Mapping:
+            yield from leaves(get_args(kind)[1], (*below, ANY_NAME))
+        else:
+            extra = {name: value for meta in metas for name, value in (meta.extra or {}).items()}
+            yield Leaf(
+                path=below,
+                type=field.type,
+                default=field.default,
+                meaning=next(meta.description for meta in metas if meta.description),
+                secret=extra.get("secret", False),
+                check=extra.get("check"),
+            )
+
+
+def parse(leaf: Leaf, raw: object, origin: str) -> Any:
+    """Give the checked value, or a ConfigurationError that names `origin`."""
+    try:
+        value = convert(_shaped(leaf.type, raw), leaf.type, strict=False)
+    except ValidationError as error:
+        raise ConfigurationError(origin, leaf.shown(raw), f"{_plain(str(error))}; {leaf.meaning}") from error
+    if leaf.check is not None:
+        leaf.check(value, origin)
+    return value
+
+
+def conform(value: Struct) -> None:
+    """Check every setting of a struct that was built by hand, and give each its declared type."""
+    for leaf in leaves(type(value)):
+        if len(leaf.path) == 1:
+            structs.force_setattr(value, leaf.name, parse(leaf, getattr(value, leaf.name), leaf.name))
+
+
+def is_required(leaf: Leaf) -> bool:
+    """Tell whether a table must have this setting."""
+    return leaf.default is NODEFAULT
+
+
+def _unwrapped(annotation: Any) -> tuple[Any, tuple[Meta, ...]]:
+    metas = getattr(annotation, "__metadata__", None)
+    return (annotation, ()) if metas is None else (get_args(annotation)[0], metas)
+
+
+def _shaped(annotation: Any, raw: object) -> object:
+    """Bring text, as the environment has it, into the shape of the type."""
+    if not isinstance(raw, str):
+        return raw
+    kind, _ = _unwrapped(annotation)
+    if get_origin(kind) is Literal:
+        return raw.lower()
+    if get_origin(kind) is not tuple:
+        return raw
+    parts = [part for part in re.split(r"[,\s]+", raw) if part]
+    item, _ = _unwrapped(get_args(kind)[0])
+    return [part.encode() for part in parts] if item is bytes else parts
+
+
+def _plain(problem: str) -> str:
+    """Say in plain words what msgspec expected."""
+    problem = re.sub(r"(, got| matching regex| - at) .*$", "", problem)
+    for code, word in _WORDS.items():
+        problem = problem.replace(code, word)
+    return problem[0].lower() + problem[1:]

@@ -1,0 +1,141 @@
+"""What can be set: the types, the defaults, and the one sentence that explains each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
+
+from msgspec import Meta, Struct, field
+
+from tollhouse.errors import ConfigurationError
+from tollhouse.logs import LogFormat, LogLevel
+from tollhouse.settings.leaf import conform, leaves
+from tollhouse.settings.networks import is_loopback, trusted_networks
+
+_SECRET = {"secret": True}
+_Secret = Annotated[bytes, Meta(min_length=32)]
+_Key = Annotated[str, Meta(pattern="^[!-~]{16,}$")]
+_Positive = Annotated[int, Meta(ge=1)]
+_StoreUrl = Annotated[str | None, Meta(description="Another server or database for this store alone.")]
+
+
+class PolicySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One named rate limit, as text that the limits feature reads."""
+
+    limit: Annotated[str, Meta(description="What may be taken, such as `5/second; 100/minute`.")]
+    algorithm: Annotated[str, Meta(description="How takes are counted.")] = "sliding-window"
+
+    def __post_init__(self) -> None:
+        conform(self)
+
+
+class LimitSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Rate limits by name; the built-in ones hold until a name is given here."""
+
+    policies: Mapping[str, PolicySettings] = field(default_factory=dict[str, PolicySettings])
+
+
+class CacheSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How results are cached."""
+
+    enabled: Annotated[bool, Meta(description="Whether results are cached at all.")] = True
+    ttl_s: Annotated[_Positive, Meta(description="Seconds for which a result is kept, unless its caller says.")] = 3600
+    key_prefix: Annotated[
+        str, Meta(pattern=r"^[\w.-]{1,64}$", description="First word of every cache key: letters, digits, `_.-`.")
+    ] = "tollhouse"
+    debug: Annotated[bool, Meta(description="Whether the cache logs what it does.")] = False
+
+    def __post_init__(self) -> None:
+        conform(self)
+
+
+class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Everything that can be set; each value has been checked, however this was built."""
+
+    url: Annotated[str, Meta(description="Server of the four stores; its database is the first of four.")] = (
+        "embedded://"
+    )
+    sessions_url: _StoreUrl = None
+    limits_url: _StoreUrl = None
+    cache_url: _StoreUrl = None
+    accounts_url: _StoreUrl = None
+    secret: Annotated[
+        tuple[_Secret, ...],
+        Meta(description="Secrets of 32 bytes or more that derive every key, newest first.", extra=_SECRET),
+    ] = ()
+    service_key: Annotated[
+        tuple[_Key, ...], Meta(description="Keys of calling services, 16 visible characters or more.", extra=_SECRET)
+    ] = ()
+    admin_key: Annotated[
+        tuple[_Key, ...], Meta(description="Keys of administrators, 16 visible characters or more.", extra=_SECRET)
+    ] = ()
+    host: Annotated[str, Meta(min_length=1, description="Address to listen on.")] = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65535, description="Port to listen on; 0 takes any free one.")] = 8000
+    workers: Annotated[int, Meta(ge=1, le=64, description="Processes that answer.")] = 1
+    plain_http: Annotated[bool, Meta(description="Cookies without Secure, for development on loopback.")] = False
+    trusted_proxies: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Networks, or `loopback` and `private`, whose forwarding headers are believed.",
+            extra={"check": trusted_networks},
+        ),
+    ] = ()
+    body_bytes: Annotated[_Positive, Meta(description="Longest request body.")] = 1024 * 1024
+    head_bytes: Annotated[int, Meta(ge=1024, description="Longest request head.")] = 16 * 1024
+    deadline_ms: Annotated[_Positive, Meta(description="Time in which a store must answer.")] = 1000
+    password_profile: Annotated[str, Meta(description="Named cost of password hashing.")] = "default"  # noqa: S105 - a name, not a password
+    password_length_min: Annotated[int, Meta(ge=8, le=64, description="Shortest password, in characters.")] = 15
+    log_level: Annotated[LogLevel, Meta(description="Least level that is logged: debug, info, warning or error.")] = (
+        "info"
+    )
+    log_format: Annotated[LogFormat, Meta(description="`json`, `text`, or `auto`: text on a terminal, else JSON.")] = (
+        "auto"
+    )
+    limits: LimitSettings = field(default_factory=LimitSettings)
+    cache: CacheSettings = field(default_factory=CacheSettings)
+
+    def __post_init__(self) -> None:
+        conform(self)
+        if self.plain_http and not is_loopback(self.host):
+            remedy = "cookies without Secure stay on this machine; listen on 127.0.0.1 or drop plain_http"
+            raise ConfigurationError("TOLLHOUSE_PLAIN_HTTP", f"with host {self.host}", remedy)
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{name}={text}" for name, text in describe(self).items())
+        return f"Settings({shown})"
+
+    def __rich_repr__(self) -> list[tuple[str, str]]:
+        return list(describe(self).items())
+
+    def store_urls(self) -> dict[str, str | None]:
+        """Give what was set for each store; None follows from `url`."""
+        return {
+            "sessions": self.sessions_url,
+            "limits": self.limits_url,
+            "cache": self.cache_url,
+            "accounts": self.accounts_url,
+        }
+
+
+def secret_needed(settings: Settings) -> bool:
+    """Tell whether a secret must be set: any store outside this process outlives a generated one."""
+    urls = (url or settings.url for url in settings.store_urls().values())
+    return not settings.secret and not all(url.startswith(("embedded:", "fake:")) for url in urls)
+
+
+def describe(settings: Settings) -> dict[str, str]:
+    """Give every setting by its name in the file, as text without secrets."""
+    return dict(_described(settings, ""))
+
+
+def _described(value: Struct, prefix: str) -> Iterator[tuple[str, str]]:
+    own = {leaf.path[0]: leaf for leaf in leaves(type(value)) if len(leaf.path) == 1}
+    for name in value.__struct_fields__:
+        inner: Any = getattr(value, name)
+        if name in own:
+            yield prefix + name, own[name].shown(inner)
+        elif isinstance(inner, Struct):
+            yield from _described(inner, f"{prefix}{name}.")
+        else:
+            for chosen, entry in inner.items():
+                yield from _described(entry, f"{prefix}{name}.{chosen}.")

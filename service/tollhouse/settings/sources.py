@@ -1,0 +1,153 @@
+"""Where values come from: a file, the variables of other tools, our own variables; each with its origin."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Final, cast
+from urllib.parse import quote
+
+from msgspec import Struct
+
+from tollhouse.errors import ConfigurationError
+from tollhouse.logs import HIDDEN
+from tollhouse.settings.leaf import ANY_NAME, Leaf
+
+PREFIX: Final = "TOLLHOUSE_"
+CONFIG: Final = "TOLLHOUSE_CONFIG"
+
+_NOT_SETTINGS = frozenset({CONFIG, "TOLLHOUSE_EMBEDDED_BINARY"})
+_ALIASES = {
+    "REDIS_URL": ("url",),
+    "CACHE_ENABLED": ("cache", "enabled"),
+    "CACHE_TTL_SECONDS": ("cache", "ttl_s"),
+    "CACHE_KEY_PREFIX": ("cache", "key_prefix"),
+    "CACHE_DEBUG": ("cache", "debug"),
+}
+_SERVICE_LINK = re.compile(r"_SERVICE_(HOST|PORT(_\w+)?)$|_PORT_\d+_(TCP|UDP|SCTP)(_\w+)?$")
+_LINKED_PORT = re.compile("(tcp|udp|sctp)://")
+
+
+class Found(Struct, frozen=True, kw_only=True):
+    """A value that was set, and the variable or line that set it."""
+
+    path: tuple[str, ...]
+    raw: object
+    origin: str
+
+
+def from_file(path: Path, leaves: Iterable[Leaf]) -> Iterator[Found]:
+    """Read a TOML file; a setting that does not exist is an error."""
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(str(path), error.strerror, "give the path of a file that can be read") from error
+    except ValueError as error:
+        raise ConfigurationError(str(path), str(error), "write it in TOML, as UTF-8") from error
+    yield from _from_table(table, (), path.name, tuple(leaves))
+
+
+def from_aliases(environ: Mapping[str, str]) -> Iterator[Found]:
+    """Read the variables that other tools use; REDIS_URL wins over REDIS_HOST and its companions."""
+    redis = _from_redis_parts(environ)
+    if redis is not None:
+        yield redis
+    for alias, path in _ALIASES.items():
+        text = read_text(environ, alias)
+        if text is not None:
+            yield Found(path=path, raw=text, origin=alias)
+
+
+def from_variables(environ: Mapping[str, str], leaves: Iterable[Leaf], names: Iterable[str]) -> Iterator[Found]:
+    """Read every TOLLHOUSE_ variable; one that sets nothing is an error. `names` are those of known policies."""
+    patterns = [(leaf, _pattern(leaf)) for leaf in leaves]
+    spelled = {_spelling(name): name for name in names}
+    bases = {name.removesuffix("_FILE") for name in environ if name.startswith(PREFIX)} - _NOT_SETTINGS
+    for variable in sorted(bases):
+        matched = ((leaf, pattern.fullmatch(variable)) for leaf, pattern in patterns)
+        leaf, match = next(((leaf, match) for leaf, match in matched if match), (None, None))
+        if leaf is None or match is None:
+            known = [leaf.variable for leaf, _ in patterns]
+            raise ConfigurationError(variable, HIDDEN, f"is no setting{_suggestion(variable, known)}")
+        text = read_text(environ, variable)
+        if text is not None:
+            chosen = [spelled.get(part, part.lower()) for part in match.groups()]
+            path = tuple(chosen.pop() if part == ANY_NAME else part for part in leaf.path)
+            yield Found(path=path, raw=text, origin=variable)
+
+
+def read_text(environ: Mapping[str, str], variable: str) -> str | None:
+    """Give the text of a variable, or of the file that its `_FILE` twin names; empty means not set."""
+    file_variable = f"{variable}_FILE"
+    text, path = environ.get(variable) or None, environ.get(file_variable) or None
+    if path is None:
+        return text
+    if text is not None:
+        raise ConfigurationError(file_variable, path, f"{variable} is set too; unset one of them")
+    try:
+        content = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        remedy = f"cannot be read ({error.__class__.__name__}); name a readable text file, or unset {file_variable}"
+        raise ConfigurationError(file_variable, path, remedy) from error
+    content = content.removesuffix("\n").removesuffix("\r")
+    if not content:
+        raise ConfigurationError(file_variable, path, f"is empty; write the value into it, or unset {file_variable}")
+    return content
+
+
+def without_service_links(environ: Mapping[str, str]) -> dict[str, str]:
+    """Drop what Kubernetes sets for services named `tollhouse` or `redis`: addresses, not settings."""
+    return {
+        name: value
+        for name, value in environ.items()
+        if not (_SERVICE_LINK.search(name) or (name.endswith("_PORT") and _LINKED_PORT.match(value)))
+    }
+
+
+def _from_table(
+    table: Mapping[str, Any], above: tuple[str, ...], file: str, leaves: tuple[Leaf, ...]
+) -> Iterator[Found]:
+    for key, value in table.items():
+        path = (*above, key)
+        origin = f"{file}: {'.'.join(path)}"
+        if any(leaf.matches(path) for leaf in leaves):
+            yield Found(path=path, raw=value, origin=origin)
+        elif not any(leaf.within(path) for leaf in leaves):
+            siblings = {leaf.path[len(above)] for leaf in leaves if len(leaf.path) > len(above) and leaf.within(above)}
+            raise ConfigurationError(origin, HIDDEN, f"is no setting{_suggestion(key, siblings)}")
+        elif isinstance(value, dict):
+            yield from _from_table(cast("dict[str, Any]", value), path, file, leaves)
+        else:
+            raise ConfigurationError(origin, HIDDEN, f"is a table; write [{'.'.join(path)}] and its settings below")
+
+
+def _from_redis_parts(environ: Mapping[str, str]) -> Found | None:
+    parts = {name: read_text(environ, f"REDIS_{name}") for name in ("HOST", "PORT", "PASSWORD", "DB")}
+    if all(text is None for text in parts.values()):
+        return None
+    for name in ("PORT", "DB"):
+        if not (parts[name] or "0").isdecimal():
+            raise ConfigurationError(f"REDIS_{name}", parts[name], "give a number")
+    host = parts["HOST"] or "localhost"
+    password = f":{quote(parts['PASSWORD'], safe='')}@" if parts["PASSWORD"] else ""
+    bracketed = f"[{host}]" if ":" in host else host
+    url = f"redis://{password}{bracketed}:{parts['PORT'] or 6379}/{parts['DB'] or 0}"
+    return Found(path=("url",), raw=url, origin="REDIS_HOST")
+
+
+def _pattern(leaf: Leaf) -> re.Pattern[str]:
+    words = ("(.+)" if part == ANY_NAME else part.upper() for part in leaf.path)
+    return re.compile(PREFIX + "_".join(words))
+
+
+def _spelling(name: str) -> str:
+    return re.sub(r"\W", "_", name).upper()
+
+
+def _suggestion(name: str, known: Iterable[str]) -> str:
+    tails = {other.removeprefix(PREFIX): other for other in known}
+    close = get_close_matches(name.removeprefix(PREFIX), tails, n=1)
+    return f"; did you mean {tails[close[0]]}?" if close else "; see the table of settings in README.md"

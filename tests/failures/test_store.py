@@ -1,0 +1,264 @@
+"""A store against servers that forget scripts, refuse, die mid-call or never answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.failures.test_lane import scripted_server
+from tests.worlds import SCRIPTS, StoreWorld
+from tollhouse.errors import ConfigurationError, ScriptFailed, StoreUnavailable
+from tollhouse.metrics import Metrics
+from tollhouse.scripts import PRIMARY, Script
+from tollhouse.stores import link
+from tollhouse.stores.link import Link
+from tollhouse.stores.store import Store
+from tollhouse.stores.stores import open_stores
+from tollhouse.stores.urls import StoreUrl, Unix, plan
+
+HELLO = b"%3\r\n+server\r\n+valkey\r\n+version\r\n+9.1\r\n+role\r\n+master\r\n"
+INFO = b"$39\r\nmaster_replid:0123456789\r\naof_enabled:0\r\n"
+
+
+def script(name: str, text: str, *, idempotent: bool) -> Script:
+    return Script(
+        name=name, text=text, plain=text, sha="0" * 40, plain_sha="", idempotent=idempotent, flags=(), twin=None
+    )
+
+
+ONCE = script("test/once", "return 1", idempotent=False)
+AGAIN = script("test/again", "return 2", idempotent=True)
+
+
+class Server:
+    """A scripted server side: a perfect handshake, then whatever `answer` says to each EVALSHA or EVAL."""
+
+    def __init__(self, answer: Callable[[bytes], bytes]) -> None:
+        self.answer = answer
+        self.handshakes = 0
+        self.calls: list[bytes] = []
+
+    def __call__(self, chunk: bytes) -> bytes:
+        if b"HELLO" in chunk:
+            self.handshakes += 1
+            return (
+                HELLO
+                + b"+OK\r\n"
+                + _bulk(b"master_replid:abc\r\naof_enabled:0\r\n")
+                + b"+sha\r\n" * chunk.count(b"LOAD")
+            )
+        verb = b"EVALSHA" if b"EVALSHA" in chunk else b"EVAL" if b"EVAL" in chunk else b"OTHER"
+        self.calls.append(verb)
+        return self.answer(verb)
+
+
+def _bulk(text: bytes) -> bytes:
+    return b"$%d\r\n%s\r\n" % (len(text), text)
+
+
+@asynccontextmanager
+async def store_on(tmp_path: Path, server: Server, deadline_s: float = 0.3) -> AsyncIterator[Store]:
+    async with scripted_server(tmp_path, server) as path:
+        store = store_at(path, deadline_s)
+        yield store
+        await store.aclose()
+
+
+def store_at(path: Path, deadline_s: float = 0.3) -> Store:
+    async def locate() -> Unix:
+        return Unix(path=str(path))
+
+    scripts = {"test/once": ONCE, "test/again": AGAIN}
+    return Store("test", StoreUrl(target=Unix(path=str(path))), locate, scripts, Metrics(), deadline_s=deadline_s)
+
+
+async def test_a_flushed_script_is_sent_again(embedded: StoreWorld) -> None:
+    """After SCRIPT FLUSH the next call of a script works: NOSCRIPT falls back to EVAL, which also loads it."""
+    key = "tollhouse:rate:{t}:x"
+    await embedded.stores.limits.run("limits/reset", [key], [])
+
+    await embedded.command("limits", "SCRIPT", "FLUSH")
+
+    assert await embedded.stores.limits.run("limits/reset", [key], []) == [0]
+
+
+async def test_a_call_that_may_have_run_is_not_repeated(tmp_path: Path) -> None:
+    """A call that was sent on a connection that then ended is ambiguous, and not sent twice."""
+    server = Server(lambda _: b"?what\r\n")
+    async with store_on(tmp_path, server) as store:
+        with pytest.raises(StoreUnavailable) as raised:
+            await store.run("test/once", [], [])
+
+    assert raised.value.outcome == "ambiguous"
+    assert server.calls == [b"EVALSHA"]
+
+
+async def test_an_idempotent_call_is_repeated_once(tmp_path: Path) -> None:
+    """A call whose script says idempotent is sent once more on a new connection."""
+    replies = iter([b"?what\r\n", b"*1\r\n:7\r\n"])
+    server = Server(lambda _: next(replies))
+    async with store_on(tmp_path, server) as store:
+        assert await store.run("test/again", [], []) == [7]
+
+    assert server.handshakes == 2
+
+
+async def test_a_refusal_of_a_replica_finds_the_primary_again(tmp_path: Path) -> None:
+    """READONLY means that nothing ran: the store connects anew and sends the call once more."""
+    replies = iter([b"-READONLY You can't write against a read only replica.\r\n", b":1\r\n"])
+    server = Server(lambda _: next(replies))
+    async with store_on(tmp_path, server) as store:
+        assert await store.run("test/once", [], []) == [1]
+
+    assert server.handshakes == 2
+
+
+async def test_a_primary_that_stays_read_only_is_an_outage(tmp_path: Path) -> None:
+    """READONLY twice is StoreUnavailable with the outcome `rejected`: nothing was changed."""
+    server = Server(lambda _: b"-READONLY You can't write\r\n")
+    async with store_on(tmp_path, server) as store:
+        with pytest.raises(StoreUnavailable) as raised:
+            await store.run("test/once", [], [])
+
+    assert raised.value.outcome == "rejected"
+    assert len(server.calls) == 2
+
+
+@pytest.mark.parametrize("error", [b"OOM command not allowed", b"ERR max number of clients reached"])
+async def test_a_full_server_is_an_outage_at_once(tmp_path: Path, error: bytes) -> None:
+    """Errors that another try cannot mend are StoreUnavailable, after one try."""
+    server = Server(lambda _: b"-" + error + b"\r\n")
+    async with store_on(tmp_path, server) as store:
+        with pytest.raises(StoreUnavailable) as raised:
+            await store.run("test/once", [], [])
+
+    assert raised.value.outcome == "rejected"
+    assert len(server.calls) == 1
+
+
+async def test_a_wrong_call_is_a_defect_not_an_outage(tmp_path: Path) -> None:
+    """Any other error reply is ScriptFailed, which names store and script."""
+    server = Server(lambda _: b"-ERR wrong number of keys\r\n")
+    async with store_on(tmp_path, server) as store:
+        with pytest.raises(ScriptFailed, match="'test': test/once: ERR wrong"):
+            await store.run("test/once", [], [])
+
+
+async def test_no_reply_in_time_is_ambiguous(tmp_path: Path) -> None:
+    """A call whose reply does not come inside the deadline is ambiguous, idempotent or not."""
+    server = Server(lambda _: b"")
+    async with store_on(tmp_path, server, deadline_s=0.05) as store:
+        with pytest.raises(StoreUnavailable) as raised:
+            await store.run("test/again", [], [])
+
+    assert raised.value.outcome == "ambiguous"
+    assert server.calls == [b"EVALSHA"]
+
+
+async def test_the_epoch_of_the_primary_is_filled_in(tmp_path: Path) -> None:
+    """PRIMARY in the arguments becomes the replication id of the server that the call is sent to."""
+    sent: list[bytes] = []
+
+    class Keeping(Server):
+        def __call__(self, chunk: bytes) -> bytes:
+            sent.append(chunk)
+            return super().__call__(chunk)
+
+    async with store_on(tmp_path, Keeping(lambda _: b":1\r\n")) as store:
+        await store.run("test/once", [], [PRIMARY, 5])
+
+    assert sent[-1].endswith(b"$1\r\n0\r\n$3\r\nabc\r\n$1\r\n5\r\n")
+
+
+async def test_an_absent_server_is_not_sent_and_cheap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nothing listens calls are `not-sent`; after the first, they fail without waiting again."""
+    monkeypatch.setattr(link, "PARKED_S", 0.05)
+    store = store_at(tmp_path / "nobody")
+    loop = asyncio.get_running_loop()
+
+    with pytest.raises(StoreUnavailable) as raised:
+        await store.run("test/once", [], [])
+    began_s = loop.time()
+    with pytest.raises(StoreUnavailable):
+        await store.run("test/once", [], [])
+
+    assert raised.value.outcome == "not-sent"
+    assert "cannot connect to unix://" in str(raised.value)
+    assert loop.time() - began_s < 0.04
+    await store.aclose()
+
+
+async def test_a_store_recovers_when_its_server_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store whose server comes back answers again, without being told."""
+    monkeypatch.setattr(link, "PARKED_S", 0.02)
+    store = store_at(tmp_path / "s", deadline_s=2)
+    with pytest.raises(StoreUnavailable):
+        await store.run("test/once", [], [])
+
+    async with scripted_server(tmp_path, Server(lambda _: b":1\r\n")):
+        for _ in range(200):
+            try:
+                reply = await store.run("test/once", [], [])
+                break
+            except StoreUnavailable:
+                await asyncio.sleep(0.01)
+
+        assert reply == [1]
+        await store.aclose()
+
+
+async def test_a_closed_store_says_so(tmp_path: Path) -> None:
+    """After aclose every call is StoreUnavailable, and nothing connects."""
+    server = Server(lambda _: b":1\r\n")
+    async with store_on(tmp_path, server) as store:
+        await store.aclose()
+
+        with pytest.raises(StoreUnavailable, match="was closed"):
+            await store.run("test/once", [], [])
+
+    assert server.handshakes == 0
+
+
+async def test_a_wrong_password_is_told_without_it(tmp_path: Path) -> None:
+    """A refused login names the place and the server's word, and never the password."""
+
+    def refuse(_: bytes) -> bytes:
+        return b"-WRONGPASS invalid username-password pair\r\n" * 4
+
+    async with scripted_server(tmp_path, refuse) as path:
+
+        async def locate() -> Unix:
+            return Unix(path=str(path))
+
+        url = StoreUrl(target=Unix(path=str(path)), username="ada", password="sesame")
+        refused = Link(url, locate, (), name="test")
+        with pytest.raises(link.Unreachable) as raised:
+            await refused.lane(asyncio.get_running_loop().time() + 1)
+        await refused.aclose()
+
+    assert "refused the handshake: WRONGPASS" in str(raised.value)
+    assert "sesame" not in str(raised.value)
+
+
+async def test_plain_commands_fail_as_scripts_do(embedded: StoreWorld) -> None:
+    """A wrong plain command is ScriptFailed, naming the command."""
+    with pytest.raises(ScriptFailed, match="NOSUCH"):
+        await embedded.command("limits", "NOSUCH")
+
+
+async def test_without_file_or_replicas_nothing_is_durable(embedded: StoreWorld) -> None:
+    """On a server that appends to no file and has no replicas, a durable call says False."""
+    reply, durable = await embedded.stores.limits.run_durably("limits/reset", ["tollhouse:rate:{t}:x"], [])
+
+    assert (reply, durable) == ([0], False)
+
+
+@pytest.mark.parametrize("url", ["redis+sentinel://h/main", "redis+cluster://h"])
+def test_what_comes_later_is_refused_clearly(url: str) -> None:
+    """Sentinel and Cluster URLs are read, and refused with a sentence that says what to use instead."""
+    with pytest.raises(ConfigurationError, match=r"until then"):
+        open_stores(plan(url, {}), SCRIPTS, Metrics())

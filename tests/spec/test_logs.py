@@ -1,0 +1,164 @@
+"""Logs: one event per line, for machines or for people, and no secret in either."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from tollhouse import logs
+
+TOKEN = "v1.0a1b2c3d.7f.c2lkc2lkc2lk.c2VjcmV0c2VjcmV0"
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture(autouse=True)
+def _restored() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers = list(root.handlers)
+    names = ("tollhouse", "tollhouse.cache", "uvicorn")
+    levels = {name: logging.getLogger(name).level for name in names}
+    yield
+    root.handlers[:] = handlers
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
+    logging.getLogger("uvicorn.access").disabled = False
+
+
+def logged(stream: io.StringIO) -> list[dict[str, object]]:
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+def test_a_line_is_json_where_nobody_watches() -> None:
+    """Away from a terminal each event is one JSON object with a UTC time, and its fields beside the message."""
+    stream = io.StringIO()
+    logs.configure("info", "auto", stream)
+
+    logging.getLogger("tollhouse.stores").info("store connected", extra={"store": "limits", "took_ms": 3})
+
+    (event,) = logged(stream)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", str(event.pop("timestamp")))
+    assert event == {
+        "level": "info",
+        "logger": "tollhouse.stores",
+        "message": "store connected",
+        "store": "limits",
+        "took_ms": 3,
+    }
+
+
+def test_a_line_is_text_on_a_terminal() -> None:
+    """On a terminal the same event is a readable line, and a traceback follows it."""
+    stream = Terminal()
+    logs.configure("info", "auto", stream)
+
+    logging.getLogger("tollhouse.stores").warning("store lost", extra={"store": "limits", "note": "a\nb"})
+    try:
+        raise ValueError("no")
+    except ValueError:
+        logging.getLogger("tollhouse.stores").exception("store broke")
+
+    first, second, *rest = stream.getvalue().splitlines()
+    assert re.fullmatch(
+        r'\d\d:\d\d:\d\d\.\d{3} WARNING tollhouse\.stores store lost store="limits" note="a\\nb"', first
+    )
+    assert second.endswith("store broke")
+    assert rest[-1] == "ValueError: no"
+
+
+def test_configuring_twice_logs_once() -> None:
+    """However often logging is configured, an event is one line, on the newest stream."""
+    old, new = io.StringIO(), io.StringIO()
+    logs.configure("info", "json", old)
+    logs.configure("info", "json", new)
+
+    logging.getLogger("tollhouse").info("began")
+
+    assert old.getvalue() == ""
+    assert len(logged(new)) == 1
+
+
+def test_the_level_holds_except_for_verbose_loggers() -> None:
+    """Events below the level are not logged, except those of loggers that were asked to tell all (S1-28)."""
+    stream = io.StringIO()
+    logs.configure("warning", "json", stream, verbose=["tollhouse.cache"])
+
+    logging.getLogger("tollhouse.stores").info("silent")
+    logging.getLogger("tollhouse.cache").debug("told")
+    logging.getLogger("uvicorn.access").error('"GET /?token=x HTTP/1.1" 200')
+
+    assert [event["message"] for event in logged(stream)] == ["told"]
+
+
+def test_the_default_stream_is_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    """Without a stream, lines go to stderr and leave stdout to the data."""
+    logs.configure()
+
+    logging.getLogger("tollhouse").info("began")
+
+    captured = capsys.readouterr()
+    assert (captured.out, "began" in captured.err) == ("", True)
+
+
+SECRETS = [
+    (f"session {TOKEN} ended", "session v1.*** ended"),
+    ("Authorization: Bearer abc.def", "Authorization: ***"),
+    ("got Bearer abc.def==, Basic dTpw", "got Bearer ***, Basic ***"),
+    ("(b'cookie', b'a=1; b=2'), (b'host', b'h')", "(b'cookie', b'***'), (b'host', b'h')"),
+    ("X-Api-Key=abc", "X-Api-Key=***"),
+    ("GET /x?a=1&password=hunter2&b=2", "GET /x?a=1&password=***&b=2"),
+    ("redis://u:p@ss@h:1/0 lost", "redis://u:***@h:1/0 lost"),
+    ("redis://:pa/ss@h", "redis://:***@h"),
+    ("redis+sentinel://h?sentinel_password=x", "redis+sentinel://h?sentinel_password=***"),
+    ("https://example.org/a:b", "https://example.org/a:b"),
+]
+
+
+@pytest.mark.parametrize(("text", "redacted"), SECRETS)
+def test_secrets_are_cut_out_of_text(text: str, redacted: str) -> None:
+    """Tokens, credentials of headers and passwords of URLs are replaced, the rest stays."""
+    assert logs.redact(text) == redacted
+
+
+@pytest.mark.parametrize("layout", ["json", "text"])
+def test_no_part_of_a_line_holds_a_secret(layout: logs.LogFormat) -> None:
+    """Message, arguments, fields at any depth and tracebacks are all redacted; numbers are not."""
+    stream = io.StringIO()
+    logs.configure("info", layout, stream)
+    fields = {
+        "token": TOKEN,
+        "tokens": 15,
+        "headers": {"Authorization": f"Bearer {TOKEN}", "Accept": None},
+        "pairs": [("cookie", f"a={TOKEN}"), (b"cookie", TOKEN.encode()), ("redis://:hunter2@h",)],
+        "error": ValueError("redis://:hunter2@h"),
+    }
+
+    try:
+        raise ValueError(f"token {TOKEN}")
+    except ValueError:
+        logging.getLogger("tollhouse").exception("bad %s", "redis://:hunter2@h", extra=fields)
+
+    text = stream.getvalue()
+    assert "c2VjcmV0" not in text
+    assert "hunter2" not in text
+    assert "15" in text
+
+
+def test_text_that_cannot_be_encoded_is_still_logged() -> None:
+    """A lone surrogate, as in a file name that is not UTF-8, costs no line."""
+    stream = io.StringIO()
+    logs.configure("info", "json", stream)
+
+    logging.getLogger("tollhouse").info("opened %s", "a\udc80", extra={"big": 2**70})
+
+    (event,) = logged(stream)
+    assert event["message"] == "opened a\\udc80"
+    assert event["big"] == 2**70

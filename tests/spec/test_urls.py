@@ -1,0 +1,125 @@
+"""Store URLs: what is accepted, what is refused, and how the four stores share a server."""
+
+from __future__ import annotations
+
+import pytest
+
+from tollhouse.errors import ConfigurationError
+from tollhouse.stores.urls import Cluster, Embedded, Fake, Sentinel, StoreUrl, Target, Tcp, Unix, parse, plan
+
+#   url, target, database, user name, password
+ACCEPTED: list[tuple[str, Target, int, str | None, str | None]] = [
+    ("embedded://", Embedded(), 0, None, None),
+    ("embedded:///var/lib/t", Embedded(path="/var/lib/t"), 0, None, None),
+    ("redis://", Tcp(host="localhost", port=6379), 0, None, None),
+    ("redis://h:1234/5", Tcp(host="h", port=1234), 5, None, None),
+    ("redis://h?db=7", Tcp(host="h", port=6379), 7, None, None),
+    ("valkey://[::1]:7000", Tcp(host="::1", port=7000), 0, None, None),
+    ("valkey://[::1]", Tcp(host="::1", port=6379), 0, None, None),
+    ("rediss://ada:p%40ss@h/1?ca=/ca.pem", Tcp(host="h", port=6379, tls=True, ca="/ca.pem"), 1, "ada", "p@ss"),
+    ("valkeys://:only@h", Tcp(host="h", port=6379, tls=True), 0, None, "only"),
+    ("unix:///run/v.sock?db=2", Unix(path="/run/v.sock"), 2, None, None),
+    ("unix://ada:pw@/run/v.sock", Unix(path="/run/v.sock"), 0, "ada", "pw"),
+    ("fake://tests/3", Fake(name="tests"), 3, None, None),
+    ("fake://", Fake(), 0, None, None),
+    (
+        "redis+sentinel://u:p@h1,h2:26380,[::1]/main/2?sentinel_user=s&sentinel_password=t",
+        Sentinel(hosts=(("h1", 26379), ("h2", 26380), ("::1", 26379)), service="main", username="s", password="t"),
+        2,
+        "u",
+        "p",
+    ),
+    ("rediss+sentinel://h/main", Sentinel(hosts=(("h", 26379),), service="main", tls=True), 0, None, None),
+    ("redis+cluster://a,b:1", Cluster(hosts=(("a", 6379), ("b", 1))), 0, None, None),
+]
+
+#   url, part of the remedy
+REFUSED = [
+    ("localhost:6379", "begin with one of"),
+    ("http://h", "begin with one of"),
+    ("redis://a,b", "name one host"),
+    ("redis://h:port", "a port is a number"),
+    ("redis://h:70000", "a port is a number"),
+    ("redis://[::1]x", "a port is a number"),
+    ("redis://h/one", "a database is a number"),
+    ("redis://h?dB=1", "not an option of redis://; known: ca, db"),
+    ("embedded://?db=1", "not an option of embedded://; known: none"),
+    ("redis://h?db", "cannot be read"),
+    ("redis://[::1", "cannot be read"),
+    ("unix://", "name the socket"),
+    ("redis+sentinel://h", "name the service"),
+    ("redis+sentinel://,h/main", "name a host"),
+]
+
+
+@pytest.mark.parametrize(("url", "target", "db", "username", "password"), ACCEPTED)
+def test_a_url_names_place_database_and_login(
+    url: str, target: Target, db: int, username: str | None, password: str | None
+) -> None:
+    """Every scheme of the grammar is read into its target, database and credentials."""
+    assert parse("TOLLHOUSE_URL", url) == StoreUrl(target=target, db=db, username=username, password=password)
+
+
+@pytest.mark.parametrize(("url", "remedy"), REFUSED)
+def test_a_bad_url_is_refused_with_its_remedy(url: str, remedy: str) -> None:
+    """A URL that cannot be used raises ConfigurationError naming the setting and what to do."""
+    with pytest.raises(ConfigurationError) as raised:
+        parse("TOLLHOUSE_CACHE_URL", url)
+
+    assert raised.value.setting == "TOLLHOUSE_CACHE_URL"
+    assert remedy in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("redis://ada:sesame@h/2", "redis://h:6379/2"),
+        ("rediss://:sesame@[::1]", "rediss://[::1]:6379/0"),
+        ("unix://ada:sesame@/s?db=1", "unix:///s?db=1"),
+        ("embedded:///data", "embedded:///data (database 0)"),
+        ("fake://x", "fake://x?db=0"),
+        ("rediss+sentinel://ada:sesame@a,b/main?sentinel_password=sesame", "rediss+sentinel://a:26379,b:26379/main/0"),
+        ("redis+cluster://ada:sesame@a", "redis+cluster://a:6379"),
+    ],
+)
+def test_a_place_is_shown_without_credentials(url: str, shown: str) -> None:
+    """Neither the description nor the repr of a URL holds a password."""
+    place = parse("TOLLHOUSE_URL", url)
+
+    assert place.shown() == shown
+    assert "sesame" not in repr(place)
+
+
+@pytest.mark.parametrize("url", ["redis://u:sesame@h:port", "sesame", "redis://u:sesame@[::1"])
+def test_an_error_does_not_quote_a_password(url: str) -> None:
+    """What is wrong with a URL is told without its credentials."""
+    with pytest.raises(ConfigurationError) as raised:
+        parse("TOLLHOUSE_URL", url)
+
+    assert "u:sesame" not in str(raised.value)
+
+
+def test_four_stores_get_four_databases() -> None:
+    """C-5: without overrides the four stores take consecutive databases, from the one in the URL on."""
+    places = plan("redis://h/4", {})
+
+    assert {name: place.db for name, place in places.items()} == {
+        "sessions": 4,
+        "limits": 5,
+        "cache": 6,
+        "accounts": 7,
+    }
+
+
+def test_one_store_can_have_a_server_of_its_own() -> None:
+    """S4-57: an override moves one store to another server and database, and leaves the others."""
+    places = plan("embedded://", {"cache": "redis://elsewhere/9"})
+
+    assert places["cache"] == StoreUrl(target=Tcp(host="elsewhere", port=6379), db=9)
+    assert places["limits"] == StoreUrl(target=Embedded(), db=1)
+
+
+def test_a_bad_override_names_its_own_variable() -> None:
+    """The error of an override names the store's variable, not the common one."""
+    with pytest.raises(ConfigurationError, match="TOLLHOUSE_SESSIONS_URL"):
+        plan("embedded://", {"sessions": "nonsense"})
