@@ -1,0 +1,1 @@
+"""Rate limits: policies, the rules of each algorithm, and the limiter that asks a store."""
