@@ -1,0 +1,26 @@
+-- accounts/create.lua: bring an account into being; where the name is taken nothing is written.
+--
+-- A second run finds the hash that it wrote itself, whose salt nobody else has, and answers the same.
+--
+-- KEYS[1]  account     hash; the account
+-- ARGV[1]  now_ms      integer; 0 means the server's clock
+-- ARGV[2]  user        text, 1..128 characters
+-- ARGV[3]  hash        text; the password as a PHC string
+-- ARGV[4]  key_id      text, 8 hex digits; the secret whose pepper is in the hash
+-- returns  {made 0 or 1}
+-- expires  never: an account lives until it is deleted
+-- cost     O(1), 2 commands
+-- idempotent yes
+-- flags    none
+--#include lib/now.lua
+
+local account = KEYS[1]
+local now_ms = clock(tonumber(ARGV[1]))
+local user, hash, key_id = ARGV[2], ARGV[3], ARGV[4]
+
+local present = redis.call('HGET', account, 'h')
+
+if present then return {present == hash and 1 or 0} end
+
+redis.call('HSET', account, 'u', user, 'h', hash, 'k', key_id, 'c', now_ms, 'dis', 0)
+return {1}

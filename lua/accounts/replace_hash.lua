@@ -1,0 +1,23 @@
+-- accounts/replace_hash.lua: put a new hash of the same password in place; one that changed meanwhile stays.
+--
+-- KEYS[1]  account     hash; the account
+-- ARGV[1]  now_ms      integer; unused, the account keeps its times
+-- ARGV[2]  expected    text; the PHC string that was verified
+-- ARGV[3]  hash        text; the new PHC string
+-- ARGV[4]  key_id      text, 8 hex digits; the secret whose pepper is in the new hash
+-- returns  {replaced 0 or 1}
+-- expires  never: an account lives until it is deleted
+-- cost     O(1), 2 commands
+-- idempotent yes
+-- flags    none
+
+local account = KEYS[1]
+local _ = tonumber(ARGV[1])
+local expected, hash, key_id = ARGV[2], ARGV[3], ARGV[4]
+
+local present = redis.call('HGET', account, 'h')
+
+if present ~= expected then return {present == hash and 1 or 0} end
+
+redis.call('HSET', account, 'h', hash, 'k', key_id)
+return {1}

@@ -1,0 +1,27 @@
+-- lib/standing.lua: tell whether a frame serves ('hit') or why it does not, and the epoch and sequence of its clock.
+local function standing(frame, clock_key, primary, now_ms)
+  local stored_ms, fresh_until_ms = tonumber(string.sub(frame, 3, 15)), tonumber(string.sub(frame, 16, 28))
+  local sequence, tags = tonumber(string.sub(frame, 69, 80)), tonumber(string.sub(frame, 81, 82))
+  local readable = string.sub(frame, 1, 2) == 'R1' and stored_ms and fresh_until_ms and sequence and tags
+  local fields = {'e', 's', 't:*'}
+  for i = 1, readable and tags or 0 do
+    fields[3 + i] = 't:' .. string.sub(frame, 67 + 16 * i, 82 + 16 * i)
+  end
+  local marks = redis.call('HMGET', clock_key, unpack(fields))
+
+  local cause = 'hit'
+  if frame == '' then
+    cause = 'absent'
+  elseif not readable or stored_ms > now_ms + 60000 then
+    cause = 'unusable'
+  elseif now_ms >= fresh_until_ms then
+    cause = 'absent'
+  elseif string.sub(frame, 37, 68) ~= (marks[1] or '') .. primary then
+    cause = 'epoch'
+  else
+    for i = 3, #fields do
+      if marks[i] and tonumber(string.sub(marks[i], 1, 12)) > sequence then cause = 'invalidated' end
+    end
+  end
+  return cause, marks[1], tonumber(marks[2] or 0)
+end

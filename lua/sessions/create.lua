@@ -1,0 +1,62 @@
+-- sessions/create.lua: bring a session into being, at the cap ending those that end first; a refusal writes nothing.
+--
+-- The only script that lets a record begin. A second run finds its own record and answers the same.
+--
+-- KEYS[1]  record      hash; the new session
+-- KEYS[2]  index       sorted set; sid -> end in ms, of the user's sessions
+-- KEYS[3]  epoch       hash; ep in ms, dis = 1 while the user is disabled
+-- KEYS[4]  everyone    hash; ep in ms, for all users
+-- KEYS[5]  events      stream
+-- ARGV[1]  now_ms      integer; 0 means the server's clock
+-- ARGV[2]  sid         text, 26 characters
+-- ARGV[3]  verifier    text, 48 hex digits
+-- ARGV[4]  user        text, 1..256 characters
+-- ARGV[5]  digest      text, 32 hex digits; stands for the user in key names
+-- ARGV[6]  idle_ms     integer >= 1000
+-- ARGV[7]  absolute_ms integer >= idle_ms
+-- ARGV[8]  cap         integer 1..1000
+-- ARGV[9]  evict       0 or 1; at the cap refuse, or end sessions
+-- ARGV[10] policy      text; the name of the policy
+-- ARGV[11] device      text, 0..120 characters
+-- ARGV[12] records     text; a record's name without its sid
+-- returns  {1 created, created_ms, absolute_end_ms, idle_end_ms}, {2} the user is disabled, {3} the cap refuses
+-- expires  record at its idle end; index with the last of its sessions; events 30 days
+-- touches  records of the members of index
+-- cost     O(cap), 9 + cap commands
+-- idempotent yes
+-- flags    none
+--#include lib/now.lua
+--#include lib/lengthen.lua
+--#include lib/keep_until.lua
+--#include lib/end_session.lua
+--#include lib/live_sessions.lua
+--#include lib/write_event.lua
+
+local record, index, epoch, everyone, events = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local now_ms = clock(tonumber(ARGV[1]))
+local sid, verifier, user, digest = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+local idle_ms, absolute_ms, cap, evict = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
+local policy, device, records = ARGV[10], ARGV[11], ARGV[12]
+
+local made = redis.call('HMGET', record, 'h', 'c', 'x', 'w')
+local own = redis.call('HMGET', epoch, 'ep', 'dis')
+local user_epoch, disabled = tonumber(own[1] or 0), tonumber(own[2] or 0)
+local global_epoch = tonumber(redis.call('HGET', everyone, 'ep') or 0)
+local live = live_sessions(now_ms, index, records, user_epoch, global_epoch)
+
+if made[1] and made[1] ~= verifier then return redis.error_reply('ERR this sid belongs to another session') end
+if made[1] then return {1, tonumber(made[2]), tonumber(made[3]), made[2] + made[4]} end
+if disabled == 1 then return {2} end
+if #live >= cap and evict == 0 then return {3} end
+local absolute_end_ms, idle_end_ms = now_ms + absolute_ms, now_ms + idle_ms
+
+redis.call('ZREMRANGEBYSCORE', index, '-inf', now_ms)
+for i = 1, #live - cap + 1 do
+  end_session(records .. live[i], index, live[i])
+  write_event(events, now_ms, 'evicted', user, live[i])
+end
+redis.call('HSET', record, 'h', verifier, 'u', user, 'd', digest, 'c', now_ms, 'a', now_ms, 'l', now_ms,
+  'x', absolute_end_ms, 'w', idle_ms, 'e', user_epoch, 'ge', global_epoch, 'g', 1, 'p', policy, 'dv', device)
+keep_until(idle_end_ms, now_ms, record, index, sid)
+write_event(events, now_ms, 'created', user, sid)
+return {1, now_ms, absolute_end_ms, idle_end_ms}

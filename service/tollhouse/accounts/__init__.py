@@ -1,0 +1,1 @@
+"""Accounts: sign-up and login over the session and limit features."""

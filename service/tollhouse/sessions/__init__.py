@@ -1,0 +1,1 @@
+"""Sessions: tokens, and the object that creates, verifies and ends them."""

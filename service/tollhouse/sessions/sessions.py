@@ -1,0 +1,188 @@
+"""Sessions: who is calling, from a login until it ends by time, by its user or by the operator.
+
+Whatever ends a session ends it for good: the only script that lets a record begin is the one that
+creates, and all others begin by reading it. Each verb is one script call; an outage of the store
+reaches the caller as StoreUnavailable and never looks like an unknown session.
+
+After the deployment's secret was rotated, sessions made under an older one go on until it is dropped:
+`revoke_all`, `revoke` and `list` look under every secret. The cap counts under the newest alone.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from typing import Any, Final, Literal, Protocol
+
+from msgspec import Struct
+
+from tollhouse.errors import ConfigurationError
+from tollhouse.keyring import Keyring
+from tollhouse.metrics import Metrics
+from tollhouse.scripts import Argument
+from tollhouse.sessions import homes, labels, tokens
+from tollhouse.sessions.homes import Home
+from tollhouse.sessions.policies import CAP_MAX, LIFETIME_MS_MAX, POLICIES, Policies, Policy, find
+from tollhouse.sessions.records import Session, created, listed, verified
+from tollhouse.sessions.tokens import RandomBytes, Token
+
+_MEMBERS_PER_RUN: Final = 500
+
+_VERIFY_OUTCOMES: Final = {0: "unknown", 1: "ok", 2: "wrong-secret", 3: "expired", 4: "revoked"}
+
+
+class Store(Protocol):
+    """What sessions need of a store."""
+
+    async def run(self, script: str, keys: Sequence[str], args: Sequence[Argument]) -> list[Any]:
+        """Run a script and give its reply."""
+        ...
+
+    async def run_durably(self, script: str, keys: Sequence[str], args: Sequence[Argument]) -> tuple[list[Any], bool]:
+        """Run a script, and tell whether what it wrote outlives a failover."""
+        ...
+
+
+class Issued(Struct, frozen=True, kw_only=True):
+    """A fresh session with the token that opens it; `durable` tells whether it outlives a failover."""
+
+    session: Session
+    token: Token
+    durable: bool
+
+
+class SessionRefused(Struct, frozen=True, kw_only=True):
+    """No session was made: the user is disabled, or has as many as the policy allows."""
+
+    reason: Literal["disabled", "at-cap"]
+
+
+_REFUSALS: Final = {2: SessionRefused(reason="disabled"), 3: SessionRefused(reason="at-cap")}
+
+
+class Revoked(Struct, frozen=True, kw_only=True):
+    """The session is over; `found` tells whether it was there, and this user's, until now."""
+
+    found: bool
+    durable: bool
+
+
+class RevokedAll(Struct, frozen=True, kw_only=True):
+    """All sessions that began before are over; `removed` counts those that the index still named."""
+
+    removed: int
+    durable: bool
+
+
+class Sessions:
+    """Creates, verifies, lists and ends sessions; needs a keyring with a secret."""
+
+    def __init__(
+        self,
+        store: Store,
+        keyring: Keyring,
+        metrics: Metrics,
+        policies: Policies = POLICIES,
+        *,
+        random_bytes: RandomBytes = secrets.token_bytes,
+    ) -> None:
+        if not keyring.keyed:
+            remedy = "set it to at least 32 random bytes; sessions do not open without a secret"
+            raise ConfigurationError("TOLLHOUSE_SECRET", None, remedy)
+        self._store = store
+        self._keyring = keyring
+        self._metrics = metrics
+        self._policies = policies
+        self._random_bytes = random_bytes
+
+    def check(self, user: str, *, policy: str = "default", device: str | None = None) -> tuple[str, Policy, str]:
+        """Give the user, policy and device as `create` takes them; raises InvalidInput where it would."""
+        return labels.user(user), find(self._policies, policy), labels.device(device or "")
+
+    async def create(self, user: str, *, policy: str = "default", device: str | None = None) -> Issued | SessionRefused:
+        """Begin a session under a fresh token; at the policy's cap, end the user's oldest or refuse."""
+        user, rules, label = self.check(user, policy=policy, device=device)
+        home = homes.of_user(self._keyring, user)[0]
+        token = tokens.issue(self._keyring, home.tag, self._random_bytes)
+        verifier = tokens.verifier(self._keyring, token)
+        assert verifier is not None, "the token was made under a secret that the keyring lacks"
+        times = (rules.idle_ms, rules.absolute_ms)
+        at_cap = (rules.cap, int(rules.at_cap == "evict-oldest"))
+
+        reply, durable = await self._store.run_durably(
+            "sessions/create",
+            (home.record(token.sid), home.index, home.epoch, home.everyone, home.events),
+            (token.sid, verifier, user, home.digest, *times, *at_cap, policy, label, home.record()),
+        )
+
+        refusal = _REFUSALS.get(reply[0])
+        self._metrics.session("create", "ok" if refusal is None else refusal.reason)
+        if refusal is not None:
+            return refusal
+        return Issued(session=created(token.sid, user, policy, label, reply), token=token, durable=durable)
+
+    async def verify(self, token: Token | str) -> Session | None:
+        """Give the session that a token opens, and note that it was used; None where it opens none."""
+        parsed = token if isinstance(token, Token) else tokens.parse(token)
+        verifier = None if parsed is None else tokens.verifier(self._keyring, parsed)
+        if parsed is None or verifier is None:
+            self._metrics.session("verify", "malformed")
+            return None
+        home, sid = Home(tag=parsed.tag), parsed.sid
+
+        reply = await self._store.run(
+            "sessions/verify",
+            (home.record(sid), home.everyone, home.events),
+            (sid, verifier, home.index, home.epoch),
+        )
+
+        outcome = _VERIFY_OUTCOMES[reply[0]]
+        self._metrics.session("verify", outcome)
+        return verified(sid, reply) if outcome == "ok" else None
+
+    async def revoke(self, user: str, sid: str) -> Revoked:
+        """End one session of a user; that of anybody else is left alone, as if it did not exist."""
+        user = labels.user(user)
+        found, durable = False, True
+        # What is no sid may be any text at all, and no such text goes into the name of a key.
+        for home in homes.of_user(self._keyring, user) if tokens.is_sid(sid) else ():
+            names = (home.record(sid), home.index, home.events)
+            reply, kept = await self._store.run_durably("sessions/revoke", names, (sid, user))
+            found, durable = found or reply[0] == 1, durable and kept
+        self._metrics.session("revoke", "ok" if found else "unknown")
+        return Revoked(found=found, durable=durable)
+
+    async def revoke_all(self, user: str, *, keep: Session | None = None) -> RevokedAll:
+        """End every session of a user that began before this call, but `keep`; later logins live."""
+        user = labels.user(user)
+        call, kept_sid = tokens.new_sid(self._random_bytes), "" if keep is None else keep.sid
+        removed, durable = 0, True
+        for home in homes.of_user(self._keyring, user):
+            ended, kept = await self._revoke_at(home, user, call, kept_sid)
+            removed, durable = removed + ended, durable and kept
+        self._metrics.session("revoke_all", "ok")
+        return RevokedAll(removed=removed, durable=durable)
+
+    async def list(self, user: str) -> tuple[Session, ...]:
+        """Give the live sessions of a user, the newest first."""
+        user = labels.user(user)
+        found: list[Session] = []
+        for home in homes.of_user(self._keyring, user):
+            names = (home.index, home.epoch, home.everyone)
+            reply = await self._store.run("sessions/list", names, (home.record(), CAP_MAX))
+            found.extend(listed(user, reply))
+        self._metrics.session("list", "ok")
+        return tuple(sorted(found, key=lambda session: (-session.created_at, session.sid)))
+
+    async def _revoke_at(self, home: Home, user: str, call: str, keep: str) -> tuple[int, bool]:
+        """End what a user has in one home, a bounded part per run; the first run ends it in effect."""
+        removed, alive, durable = 0, 0, True
+        looked_at = _MEMBERS_PER_RUN
+        while looked_at == _MEMBERS_PER_RUN:
+            (looked_at, ended), kept = await self._store.run_durably(
+                "sessions/revoke_all",
+                (home.index, home.epoch, home.events),
+                (user, call, keep, home.record(), LIFETIME_MS_MAX, alive, _MEMBERS_PER_RUN),
+            )
+            removed, alive, durable = removed + ended, alive + looked_at - ended, durable and kept
+        return removed, durable

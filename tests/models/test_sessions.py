@@ -1,0 +1,180 @@
+"""A machine that does anything to sessions in any order, beside a model that is a dictionary."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    consumes,
+    invariant,
+    multiple,
+    rule,
+    run_state_machine_as_test,
+)
+
+from tests.spec.stored import assert_sound, index, records
+from tests.worlds import embedded_world, fake_world
+from tollhouse.sessions.policies import Policy
+from tollhouse.sessions.sessions import SessionRefused, Sessions
+
+UNIT_MS = 30_000
+TOUCH_MS = {"default": 30_000, "short": 6_000}
+POLICIES = {
+    "default": Policy(idle_ms=20 * UNIT_MS, absolute_ms=60 * UNIT_MS, cap=3),
+    "short": Policy(idle_ms=4 * UNIT_MS, absolute_ms=10 * UNIT_MS, cap=3, at_cap="refuse"),
+}
+USERS = st.sampled_from(["ada", "eve"])
+
+
+class Expected:
+    """What is known of a session that the machine created."""
+
+    def __init__(self, issued):
+        self.token = issued.token
+        self.first = issued.session
+        self.idle_ms = POLICIES[issued.session.policy].idle_ms
+        self.seen_ms = issued.session.created_at
+        self.left_ms = self.end_ms - self.seen_ms
+        self.ended = False
+
+    @property
+    def end_ms(self):
+        return min(self.seen_ms + self.idle_ms, self.first.expires_at)
+
+    def alive(self, now_ms):
+        return not self.ended and self.left_ms > 0 and max(now_ms, self.seen_ms) < self.end_ms
+
+    def touch(self, now_ms):
+        if now_ms - self.seen_ms >= TOUCH_MS[self.first.policy]:
+            self.seen_ms = now_ms
+            self.left_ms = self.end_ms - now_ms
+
+
+class SessionsAgainstModel(RuleBasedStateMachine):
+    """Does one thing after another in a world that `open_world` gives, and compares."""
+
+    sessions_made = Bundle("sessions_made")
+    dead = Bundle("dead")
+
+    def __init__(self, open_world):
+        super().__init__()
+        self.runner = asyncio.Runner()
+        self.exits = AsyncExitStack()
+        self.world = self.do(self.exits.enter_async_context(open_world()))
+        self.sessions = Sessions(self.world.stores.sessions, self.world.keyring, self.world.metrics, POLICIES)
+        self.expected = {}
+        self.stepped_back = False
+
+    def do(self, coroutine):
+        return self.runner.run(coroutine)
+
+    def alive(self, user):
+        return [each for each in self.expected.values() if each.first.user == user and self.is_alive(each)]
+
+    def is_alive(self, each):
+        return each.alive(self.world.now_ms)
+
+    @rule(target=sessions_made, user=USERS, policy=st.sampled_from(sorted(POLICIES)))
+    def create(self, user, policy):
+        issued = self.do(self.sessions.create(user, policy=policy))
+        if isinstance(issued, SessionRefused):
+            assert POLICIES[policy].at_cap == "refuse"
+            assert len(self.alive(user)) >= POLICIES[policy].cap
+            return multiple()
+        new = Expected(issued)
+        left = {session.sid for session in self.do(self.sessions.list(user))}
+        assert new.first.sid in left
+        assert len(left) <= POLICIES[policy].cap
+        for each in self.alive(user):
+            each.ended = each.ended or each.first.sid not in left
+        self.expected[new.first.sid] = new
+        return new
+
+    @rule(each=sessions_made)
+    def verify(self, each):
+        session = self.do(self.sessions.verify(each.token))
+        assert (session is not None) == self.is_alive(each)
+        if session is None:
+            each.ended = True
+            return
+        each.touch(self.world.now_ms)
+        assert session.expires_at == each.first.expires_at
+        assert session.created_at == each.first.created_at
+        assert session.last_seen_at == each.seen_ms
+        assert session.idle_expires_at == each.end_ms
+
+    @rule(target=dead, each=consumes(sessions_made), user=USERS)
+    def revoke(self, each, user):
+        owner, lives = each.first.user, self.is_alive(each)
+        if user != owner:
+            assert not self.do(self.sessions.revoke(user, each.first.sid)).found
+        found = self.do(self.sessions.revoke(owner, each.first.sid)).found
+        assert found or not lives
+        each.ended = True
+        return each
+
+    @rule(each=dead)
+    def verify_the_dead(self, each):
+        assert self.do(self.sessions.verify(each.token)) is None
+
+    @rule(kept=sessions_made)
+    def revoke_others(self, kept):
+        user, lives = kept.first.user, self.is_alive(kept)
+        self.do(self.sessions.revoke_all(user, keep=kept.first))
+        for each in self.expected.values():
+            each.ended = each.ended or (each.first.user == user and not (each is kept and lives))
+
+    @rule(user=USERS)
+    def revoke_all(self, user):
+        self.do(self.sessions.revoke_all(user))
+        for each in self.expected.values():
+            each.ended = each.ended or each.first.user == user
+
+    @rule(units=st.integers(1, 25))
+    def advance(self, units):
+        self.do(self.world.advance(units * UNIT_MS))
+        for each in self.expected.values():
+            each.left_ms -= units * UNIT_MS
+
+    @rule(units=st.integers(1, 8))
+    def step_back(self, units):
+        self.stepped_back = True
+        self.world.step_back(units * UNIT_MS)
+
+    @invariant()
+    def lists_show_what_lives(self):
+        for user in ("ada", "eve"):
+            listed = {session.sid for session in self.do(self.sessions.list(user))}
+            assert listed == {each.first.sid for each in self.alive(user)}
+
+    @invariant()
+    def the_store_is_sound(self):
+        live = {record.sid for record in self.do(records(self.world))}
+        assert not live & {sid for sid, each in self.expected.items() if each.ended}
+        if not self.stepped_back:
+            self.do(assert_sound(self.world))
+        else:
+            assert live <= {sid for _, sid in self.do(index(self.world))}
+
+    def teardown(self):
+        self.do(self.exits.aclose())
+        self.runner.close()
+
+
+@pytest.mark.parametrize("world_name", ["fake", "embedded"])
+def test_sessions_agree_with_their_model(valkey_socket, world_name):
+    """P4: whatever is done in whatever order: a dead session never loads, and an absolute end never moves."""
+
+    def open_world():
+        return fake_world() if world_name == "fake" else embedded_world(valkey_socket)
+
+    examples = settings.default.max_examples // 4
+    run_state_machine_as_test(
+        lambda: SessionsAgainstModel(open_world), settings=settings(max_examples=examples, stateful_step_count=30)
+    )
