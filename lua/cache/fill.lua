@@ -1,0 +1,36 @@
+-- cache/fill.lua: store what was loaded and end its lease; write nothing if a read would refuse it by now.
+--
+-- That is so once the lease is lost, a tag, the key or everything was invalidated since it was granted, the clock
+-- was lost or another primary serves. So whoever waited for an accepted value may take it, however late they came.
+--
+-- KEYS[1]  entry       string; the cached frame
+-- KEYS[2]  lease       string; the token of whoever loads the entry
+-- KEYS[3]  clock_key   hash; e epoch, s sequence, t:*, t:? and t:<tag> marks
+-- ARGV[1]  now_ms      integer; 0 means the server's clock
+-- ARGV[2]  primary     text; the replication id of the primary
+-- ARGV[3]  token       text, 24 hex digits; the one that the lease was granted to
+-- ARGV[4]  keep_ms     integer >= 0; 0 checks the frame and ends the lease, but stores nothing
+-- ARGV[5]  frame       text; as cache/frame.py writes it, with the epoch and sequence of the lease
+-- returns  {1 accepted | 0 refused}
+-- expires  entry after keep_ms
+-- cost     O(tags), 1..5 commands
+-- idempotent no
+-- flags    none
+--#include lib/now.lua
+--#include lib/standing.lua
+
+local entry, lease, clock_key = KEYS[1], KEYS[2], KEYS[3]
+local now_ms = clock(tonumber(ARGV[1]))
+local primary, token = string.format('%-16.16s', ARGV[2]), ARGV[3]
+local keep_ms, frame = tonumber(ARGV[4]), ARGV[5]
+
+local holder = redis.call('GET', lease)
+local cause = standing(frame, clock_key, primary, now_ms)
+local swept = redis.call('HGET', clock_key, 't:?')
+
+if holder ~= token or cause ~= 'hit' then return {0} end
+if swept and tonumber(string.sub(swept, 1, 12)) > tonumber(string.sub(frame, 69, 80)) then return {0} end
+
+if keep_ms > 0 then redis.call('SET', entry, frame, 'PX', keep_ms) end
+redis.call('DEL', lease)
+return {1}

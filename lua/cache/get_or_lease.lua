@@ -1,0 +1,42 @@
+-- cache/get_or_lease.lua: give a cached frame, or the lease to load it; while another holds that lease, write nothing.
+--
+-- A lost clock begins again with an epoch of its own, so that all that was cached before is ignored.
+-- Asking twice with one token grants the lease twice to the same holder.
+--
+-- KEYS[1]  entry       string; the cached frame
+-- KEYS[2]  lease       string; the token of whoever loads the entry
+-- KEYS[3]  clock_key   hash; e epoch, s sequence, t:* and t:<tag> marks, n:<cause> counts
+-- ARGV[1]  now_ms      integer; 0 means the server's clock
+-- ARGV[2]  primary     text; the replication id of the primary
+-- ARGV[3]  token       text, 24 hex digits, never used before; a lost clock takes 16 of them as its epoch
+-- ARGV[4]  lease_ms    integer >= 1; how long the lease lives unless renewed
+-- returns  {1 hit | 2 leased | 3 busy, now_ms, sequence, lease_left_ms, epoch, frame}
+-- expires  lease after lease_ms; the clock never
+-- cost     O(tags), 2..5 commands
+-- idempotent yes
+-- flags    allow-oom
+--#include lib/now.lua
+--#include lib/standing.lua
+
+local entry, lease, clock_key = KEYS[1], KEYS[2], KEYS[3]
+local now_ms = clock(tonumber(ARGV[1]))
+local primary, token, lease_ms = string.format('%-16.16s', ARGV[2]), ARGV[3], tonumber(ARGV[4])
+
+local frame = redis.call('GET', entry) or ''
+local cause, epoch, sequence = standing(frame, clock_key, primary, now_ms)
+local holder = cause ~= 'hit' and redis.call('GET', lease)
+
+if holder and holder ~= token then
+  return {3, now_ms, sequence, redis.call('PTTL', lease), '', ''}
+end
+
+redis.call('HINCRBY', clock_key, 'n:' .. cause, 1)
+if cause == 'hit' then
+  return {1, now_ms, sequence, 0, epoch .. primary, frame}
+end
+if not epoch then
+  epoch = string.sub(token, 1, 16)
+  redis.call('HSET', clock_key, 'e', epoch)
+end
+redis.call('SET', lease, token, 'PX', lease_ms)
+return {2, now_ms, sequence, lease_ms, epoch .. primary, ''}

@@ -1,0 +1,1 @@
+"""AI results: models, canonical inputs, and answers from the cache."""

@@ -1,0 +1,90 @@
+"""The models that answer AI requests: named functions, run where they cannot block the service."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable, Iterable
+from difflib import get_close_matches
+from typing import Any, Final
+
+from msgspec import Struct
+
+from tollhouse.ai.workers import Workers
+from tollhouse.cache.ttl import CacheTTL
+from tollhouse.errors import ConfigurationError, InvalidInput, LoadFailed, TollhouseError
+
+_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
+_VERSION_CHARACTERS_MAX: Final = 128
+
+
+def _anything(value: Any) -> None:
+    """Accept every input."""
+    del value
+
+
+class Model(Struct, frozen=True, kw_only=True):
+    """A function from a JSON value to a value that can be cached.
+
+    `call` is a plain function, run in a thread, or a coroutine function. `version` changes whenever its
+    answers may: results of another version are never given. `check` raises InvalidInput for an input that
+    `call` cannot take, before the cache is asked.
+    """
+
+    name: str
+    version: str
+    call: Callable[[Any], Any]
+    check: Callable[[Any], None] = _anything
+    ttl_s: int = CacheTTL.LONG.value
+
+
+class Models:
+    """The models by name, and the threads that they run in; at most `threads + queued` calls at a time."""
+
+    def __init__(self, models: Iterable[Model] = (), *, threads: int = 4, queued: int = 64) -> None:
+        self._models: dict[str, Model] = {}
+        for model in models:
+            self._add(model)
+        self._workers = Workers(threads=threads, queued=queued)
+
+    def names(self) -> tuple[str, ...]:
+        """Give the names of all models, sorted."""
+        return tuple(sorted(self._models))
+
+    def find(self, name: str) -> Model:
+        """Give the model of a name; raises InvalidInput of kind `unknown-model`, with the nearest name."""
+        model = self._models.get(name)
+        if model is not None:
+            return model
+        near = get_close_matches(name, self._models, n=1)
+        remedy = f"did you mean {near[0]!r}?" if near else f"the models are {', '.join(self.names()) or 'none'}"
+        raise InvalidInput("model", name, remedy, kind="unknown-model")
+
+    async def run(self, model: Model, value: Any) -> Any:
+        """Ask a model; raises Overloaded when too many calls run or wait, LoadFailed (from its cause) when it fails."""
+        answer = self._workers.begin(model.call, value)
+        try:
+            await asyncio.wait([answer])
+        finally:
+            answer.cancel()
+        error = answer.exception()
+        if error is None:
+            return answer.result()
+        if isinstance(error, TollhouseError):
+            raise error
+        raise LoadFailed(f"model {model.name!r} failed: {type(error).__name__}") from error
+
+    def close(self) -> None:
+        """End the threads, each when what it runs has ended; what waits is dropped."""
+        self._workers.close()
+
+    def _add(self, model: Model) -> None:
+        if _NAME.fullmatch(model.name) is None:
+            raise ConfigurationError("model", model.name, "name it with a-z, 0-9, '_', '.' and '-', 64 at most")
+        if not 1 <= len(model.version) <= _VERSION_CHARACTERS_MAX:
+            raise ConfigurationError(
+                f"version of model {model.name!r}", model.version, f"give 1 to {_VERSION_CHARACTERS_MAX} characters"
+            )
+        if model.name in self._models:
+            raise ConfigurationError("model", model.name, "give each model a name of its own")
+        self._models[model.name] = model

@@ -1,0 +1,1 @@
+"""Cached results: leases, tags by logical clock, one load per key."""

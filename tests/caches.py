@@ -1,0 +1,144 @@
+"""What specifications of the cache need: caches over a world, loaders that wait, a store that can be told to fail."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from tests.worlds import World
+from tollhouse.cache.cache import Cache
+from tollhouse.cache.shard import Store
+from tollhouse.errors import StoreUnavailable
+from tollhouse.metrics import Metrics
+from tollhouse.scripts import PRIMARY, Argument
+
+LOOK = "cache/get_or_lease"
+FILL = "cache/fill"
+RENEW = "cache/renew"
+RELEASE = "cache/release"
+
+
+def open_cache(world: World, store: Store | None = None, **options: Any) -> Cache:
+    """Open a cache on the world's clock, whose lifetimes are not spread."""
+    settings = {"monotonic": lambda: world.now_ms, "uniform": lambda: 0.5} | options
+    return Cache(store or world.stores.cache, world.keyring, world.metrics, **settings)
+
+
+def reads(metrics: Metrics, family: str, result: str) -> float:
+    """Give how many reads of a family had this result."""
+    return metrics.registry.get_sample_value("tollhouse_cache_requests_total", {"cache": family, "result": result}) or 0
+
+
+class Loader:
+    """Gives the values in turn, the last one for ever; counts its calls."""
+
+    def __init__(self, *values: Any) -> None:
+        self._values = values
+        self.calls = 0
+
+    async def __call__(self) -> Any:
+        self.calls += 1
+        return self._values[min(self.calls, len(self._values)) - 1]
+
+
+class GatedLoader(Loader):
+    """A loader that has read its value, and gives it when the gate is opened."""
+
+    def __init__(self, *values: Any) -> None:
+        super().__init__(*values)
+        self.began = asyncio.Event()
+        self.gate = asyncio.Event()
+        self.cancelled = 0
+
+    async def __call__(self) -> Any:
+        value = await super().__call__()
+        self.began.set()
+        try:
+            await self.gate.wait()
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        return value
+
+
+class Seam:
+    """A store as the cache sees it, that can be told to fail, to be another primary, or to let things happen first."""
+
+    def __init__(self, store: Any) -> None:
+        self.failing: set[str] = set()
+        self.before: dict[str, Callable[[], Awaitable[None]]] = {}
+        self.after: dict[str, Callable[[], Awaitable[None]]] = {}
+        self.primary: str | None = None
+        self.calls: Counter[str] = Counter()
+        self._store = store
+        self._progress = asyncio.Event()
+
+    async def run(self, script: str, keys: Sequence[str], args: Sequence[Argument]) -> list[Any]:
+        await self._step(script)
+        if script in self.before:
+            await self.before.pop(script)()
+        given = [self.primary if arg is PRIMARY and self.primary is not None else arg for arg in args]
+        reply = await self._store.run(script, keys, given)
+        if script in self.after:
+            await self.after.pop(script)()
+        self.calls[script] += 1
+        self._progress.set()
+        return reply
+
+    async def scan(self, cursor: int, match: str, count: int) -> tuple[int, list[str]]:
+        await self._step("scan")
+        return await self._store.scan(cursor, match, count)
+
+    async def info(self, section: str) -> dict[str, str]:
+        await self._step("info")
+        return await self._store.info(section)
+
+    async def until(self, script: str, times: int) -> None:
+        """Wait until a script has run so many times."""
+        while self.calls[script] < times:
+            self._progress.clear()
+            await self._progress.wait()
+
+    async def _step(self, what: str) -> None:
+        if what in self.failing or "everything" in self.failing:
+            raise StoreUnavailable("cache", "not-sent", "told to fail")
+
+
+class Timeline:
+    """Sleep on the world's clock: whoever sleeps wakes when the clock is moved past their time."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._sleepers: dict[asyncio.Event, int] = {}
+        self._fell_asleep = asyncio.Event()
+
+    async def sleep(self, seconds: float) -> None:
+        alarm = asyncio.Event()
+        self._sleepers[alarm] = self._world.now_ms + round(seconds * 1000)
+        self._fell_asleep.set()
+        try:
+            await alarm.wait()
+        finally:
+            self._sleepers.pop(alarm, None)
+
+    async def until_asleep(self, sleepers: int) -> None:
+        """Wait until so many sleep."""
+        while len(self._sleepers) < sleepers:
+            self._fell_asleep.clear()
+            await self._fell_asleep.wait()
+
+    async def advance(self, ms: int) -> None:
+        """Move the clock, and wake those whose time has come."""
+        await self._world.advance(ms)
+        for alarm, due_ms in self._sleepers.items():
+            if due_ms <= self._world.now_ms:
+                alarm.set()
+
+    async def drive(self, task: asyncio.Future[Any], step_ms: int = 25) -> Any:
+        """Move the clock in steps until a task is done, and give its result."""
+        while not task.done():
+            await self.advance(step_ms)
+            await asyncio.sleep(0)
+        return task.result()

@@ -1,0 +1,230 @@
+"""The cache against a dictionary: whatever is read, invalidated, lost and delayed, no old value comes back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from tests.caches import GatedLoader, Loader, Seam, open_cache
+from tests.worlds import StoreWorld, embedded_world, fake_world
+from tollhouse.cache.cache import Cache
+
+KEYS = ("a", "b", "c")
+TAGS = ("x", "y", "z")
+FAMILIES = ("one", "two")
+LEASE_MS = 5_000
+
+WorldMaker = Callable[[], AbstractAsyncContextManager[StoreWorld]]
+Name = tuple[str, str]
+
+NAMES = st.tuples(st.sampled_from(FAMILIES), st.sampled_from(KEYS))
+TAG_SETS = st.frozensets(st.sampled_from(TAGS))
+
+
+class Kept(NamedTuple):
+    """What the dictionary remembers of a stored value."""
+
+    name: Name
+    version: int
+    tags: frozenset[str]
+    until_ms: int
+
+
+class Slow:
+    """A load that has begun and is told later to end; `doomed` once its value may not be stored any more."""
+
+    def __init__(self, name: Name, tags: frozenset[str], version: int, ttl_s: int) -> None:
+        self.name, self.tags, self.version, self.ttl_s = name, tags, version, ttl_s
+        self.load = GatedLoader(version)
+        self.task: asyncio.Task[Any] | None = None
+        self.lease_until_ms = 0
+        self.doomed = False
+
+    async def begin(self, cache: Cache) -> None:
+        family, key = self.name
+        read = cache.fetch(key, self.load, family=family, tags=self.tags, ttl_s=self.ttl_s)
+        self.task = asyncio.create_task(read)
+        await self.load.began.wait()
+
+    async def end(self) -> Any:
+        assert self.task is not None
+        self.load.gate.set()
+        return await self.task
+
+
+async def never(seconds: float) -> None:
+    """Sleep for ever: in this model no lease is renewed, and nobody polls."""
+    await asyncio.Event().wait()
+
+
+class CacheAgainstDictionary(RuleBasedStateMachine):
+    """Versions only grow, so that an old value is one that the dictionary no longer has."""
+
+    def __init__(self, make_world: WorldMaker) -> None:
+        super().__init__()
+        self.runner = asyncio.Runner()
+        self.opened = make_world()
+        self.world = self.runner.run(self.opened.__aenter__())
+        self.seam = Seam(self.world.stores.cache)
+        self.loading, self.reading = (open_cache(self.world, self.seam, sleep=never) for _ in range(2))
+        self.kept: dict[Name, Kept] = {}
+        self.slow: dict[Name, Slow] = {}
+        self.version = 0
+        self.primaries = 0
+
+    @initialize()
+    def begin_empty(self) -> None:
+        self.runner.run(self.world.clear())
+
+    @rule(name=NAMES, tags=TAG_SETS, ttl_s=st.integers(600, 7_200))
+    def read(self, name: Name, tags: frozenset[str], ttl_s: int) -> None:
+        """A read gives what the dictionary has, or loads; it takes the lease of a slow load only where that is lost."""
+        if self.is_leased(name):
+            return
+        self.version += 1
+        family, key = name
+
+        found = self.runner.run(self.reading.fetch(key, Loader(self.version), family=family, tags=tags, ttl_s=ttl_s))
+
+        if found.result == "HIT":
+            assert found.value == self.kept[name].version
+            return
+        assert found.result == "MISS"
+        assert not self.is_certain(name)
+        self.kept[name] = Kept(name, self.version, tags, self.world.now_ms + ttl_s * 1000)
+
+    @precondition(lambda self: len(self.slow) < 2)
+    @rule(name=NAMES, tags=TAG_SETS, ttl_s=st.integers(600, 7_200))
+    def begin_slow_load(self, name: Name, tags: frozenset[str], ttl_s: int) -> None:
+        """A load begins where nothing is kept, and has read its value when this rule ends."""
+        if name in self.slow or name in self.kept:
+            return
+        self.version += 1
+        slow = self.slow[name] = Slow(name, tags, self.version, ttl_s)
+        self.runner.run(slow.begin(self.loading))
+        slow.lease_until_ms = self.world.now_ms + LEASE_MS
+
+    @precondition(lambda self: self.slow)
+    @rule(data=st.data())
+    def end_slow_load(self, data: st.DataObject) -> None:
+        """Its caller has the value; it is stored unless something that it depends on was invalidated meanwhile."""
+        slow = self.slow.pop(data.draw(st.sampled_from(sorted(self.slow))))
+
+        found = self.runner.run(slow.end())
+
+        assert (found.value, found.result) == (slow.version, "MISS")
+        if slow.doomed or self.world.now_ms >= slow.lease_until_ms:
+            assert found.ttl_ms == 0
+        elif found.ttl_ms or self.world.now_ms + self.world.real_elapsed_ms < slow.lease_until_ms:
+            assert found.ttl_ms == slow.ttl_s * 1000
+            self.kept[slow.name] = Kept(slow.name, slow.version, slow.tags, self.world.now_ms + found.ttl_ms)
+
+    @rule(name=NAMES)
+    def invalidate(self, name: Name) -> None:
+        family, key = name
+        self.runner.run(self.reading.invalidate(key, family=family))
+        self.forget(lambda each: each.name == name)
+        if name in self.slow:
+            self.slow[name].lease_until_ms = 0
+
+    @rule(tags=st.sets(st.sampled_from(TAGS), min_size=1))
+    def invalidate_tags(self, tags: set[str]) -> None:
+        self.runner.run(self.reading.invalidate_tags(*tags))
+        self.forget(lambda each: bool(each.tags & tags))
+
+    @rule()
+    def clear(self) -> None:
+        self.runner.run(self.reading.clear())
+        self.forget(lambda _: True)
+
+    @rule(family=st.sampled_from(FAMILIES))
+    def delete_pattern(self, family: str) -> None:
+        """A family is deleted; whatever is being loaded, of any family, is not stored."""
+        self.runner.run(self.reading.delete_pattern(f"{family}:*"))
+        self.kept = {name: kept for name, kept in self.kept.items() if name[0] != family}
+        self.doom(lambda _: True)
+
+    @rule()
+    def lose_the_clock(self) -> None:
+        """An evicted clock costs misses."""
+        self.runner.run(self.world.command("cache", "DEL", "tollhouse:clock:{0}"))
+        self.forget(lambda _: True)
+
+    @rule()
+    def another_primary(self) -> None:
+        """A failover costs misses."""
+        self.primaries += 1
+        self.seam.primary = f"{self.primaries:016x}" + "f" * 24
+        self.forget(lambda _: True)
+
+    @rule(ms=st.sampled_from([1, 1_000, 4_999, 5_000, 60_000, 600_000, 3_600_000]))
+    def advance(self, ms: int) -> None:
+        self.runner.run(self.world.advance(ms))
+        self.kept = {name: kept for name, kept in self.kept.items() if kept.until_ms > self.world.now_ms}
+
+    @rule(ms=st.integers(1, 59_999))
+    def look_from_the_past(self, ms: int) -> None:
+        """A clock that steps back a little hides nothing that is kept."""
+        certain = [name for name in self.kept if self.is_certain(name)]
+        self.world.step_back(ms)
+        for family, key in certain:
+            found = self.runner.run(self.reading.fetch(key, Loader(-1), family=family))
+            assert found.value == self.kept[family, key].version
+        self.world.step_back(-ms)
+
+    @invariant()
+    def every_entry_expires(self) -> None:
+        """P10: no key but the clock is without an expiry."""
+        for name in self.runner.run(self.world.command("cache", "KEYS", "*")):
+            if name != b"tollhouse:clock:{0}":
+                assert self.runner.run(self.world.command("cache", "PTTL", name)) > 0
+
+    def is_leased(self, name: Name) -> bool:
+        """Say whether a slow load may still hold its lease."""
+        return name in self.slow and self.world.now_ms < self.slow[name].lease_until_ms
+
+    def is_certain(self, name: Name) -> bool:
+        """Say whether a value must be there: real time may have taken a little of its expiry on the server."""
+        kept = self.kept.get(name)
+        return kept is not None and kept.until_ms > self.world.now_ms + self.world.real_elapsed_ms + 10
+
+    def forget(self, gone: Callable[[Kept | Slow], bool]) -> None:
+        self.kept = {name: kept for name, kept in self.kept.items() if not gone(kept)}
+        self.doom(gone)
+
+    def doom(self, gone: Callable[[Kept | Slow], bool]) -> None:
+        for slow in self.slow.values():
+            slow.doomed = slow.doomed or gone(slow)
+
+    def teardown(self) -> None:
+        self.runner.run(self.loading.aclose())
+        self.runner.run(self.opened.__aexit__(None, None, None))
+        self.runner.close()
+
+
+@pytest.mark.parametrize("kind", ["fake", "embedded"])
+def test_the_cache_agrees_with_a_dictionary(kind: str, valkey_socket: Path):
+    """P6: an invalidated key, tag, family or cache never gives an older value; a lost clock only misses."""
+
+    def make_world() -> AbstractAsyncContextManager[StoreWorld]:
+        return fake_world() if kind == "fake" else embedded_world(valkey_socket)
+
+    examples = settings.default.max_examples // 4 if settings.default else 50
+    run_state_machine_as_test(
+        lambda: CacheAgainstDictionary(make_world), settings=settings(max_examples=examples, stateful_step_count=30)
+    )

@@ -1,0 +1,354 @@
+"""Every interleaving of a small cache: readers in two processes, a writer, and everything that can go wrong.
+
+The protocol is written down once more, as pure steps over an immutable state, and all orders of all steps are
+tried. A step is either something that one process does without waiting, or one script on the server; so the time
+that a reply is on its way is between steps. Readers share loads as `cache/flight.py` lets them.
+
+What must hold in every order:
+
+- a reader who began after the invalidation was acknowledged never gets the old value (P6);
+- when all is quiet, whatever would be given is the present value.
+
+That the search can fail is shown too: each rule of the protocol is left out in turn, and a stale read is found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import pytest
+
+OLD, NEW = 0, 1
+
+
+class Server(NamedTuple):
+    """What the primary holds. `tag` is the sequence of the tag's last invalidation; `epoch` 0 means a lost clock."""
+
+    entry: tuple[int, tuple[int, int], int] | None = None
+    lease: int = 0
+    epoch: int = 1
+    sequence: int = 0
+    tag: int = 0
+    primary: int = 0
+    tokens: int = 1
+
+    def serves(self) -> bool:
+        return self.entry is not None and self.would_serve(self.entry[1], self.entry[2])
+
+    def would_serve(self, epoch: tuple[int, int], sequence: int) -> bool:
+        return epoch == (self.epoch, self.primary) and self.tag <= sequence
+
+
+class Flight(NamedTuple):
+    """One load under way: waiting for another process, asking, loading, filling, or landed."""
+
+    process: int
+    starter: int
+    phase: str
+    open: bool = True
+    token: int = 0
+    epoch: tuple[int, int] = (0, 0)
+    sequence: int = 0
+    value: int = -1
+    shared: bool = False
+
+
+class Reader(NamedTuple):
+    """One caller: `late` if it began when the invalidation had been acknowledged."""
+
+    process: int
+    phase: str = "new"
+    late: bool = False
+    flight: int = -1
+
+
+class State(NamedTuple):
+    server: Server
+    replica: Server
+    source: int
+    readers: tuple[Reader, ...]
+    flights: tuple[Flight, ...] = ()
+    writer: int = 0
+    expiries: int = 0
+    losses: int = 0
+    failovers: int = 0
+    syncs: int = 0
+    loads: int = 0
+    stale: bool = False
+
+
+class Rules(NamedTuple):
+    """The protocol; each rule can be left out."""
+
+    fills_need_the_lease: bool = True
+    fills_check_the_clock: bool = True
+    sequence_before_load: bool = True
+    key_ends_the_lease: bool = True
+    epoch_names_the_primary: bool = True
+    lost_clocks_get_new_epochs: bool = True
+    refused_values_are_not_shared: bool = True
+    flights_shut_before_they_ask: bool = True
+    by_tag: bool = False
+
+
+def successors(state: State, rules: Rules) -> Iterator[State]:
+    """Give every state that one step can lead to."""
+    yield from _writer(state, rules)
+    yield from _trouble(state, rules)
+    for number in range(len(state.readers)):
+        yield from _reader(state, number)
+    for number in range(len(state.flights)):
+        yield from _flight(state, number, rules)
+
+
+def _writer(state: State, rules: Rules) -> Iterator[State]:
+    """Write the source, then invalidate, and only then call it done."""
+    server = state.server
+    if state.writer == 0:
+        yield state._replace(source=NEW, writer=1)
+    elif state.writer == 1 and rules.by_tag:
+        sequence = server.sequence + 1
+        yield state._replace(server=server._replace(sequence=sequence, tag=sequence), writer=2)
+    elif state.writer == 1:
+        lease = 0 if rules.key_ends_the_lease else server.lease
+        after = server._replace(sequence=server.sequence + 1, entry=None, lease=lease)
+        yield state._replace(server=after, writer=2)
+    elif state.writer == 2:
+        yield state._replace(writer=3)
+
+
+def _trouble(state: State, rules: Rules) -> Iterator[State]:
+    """Let leases expire, the clock be evicted, the replica fall behind and be promoted."""
+    server = state.server
+    if state.expiries and server.lease:
+        yield state._replace(server=server._replace(lease=0), expiries=state.expiries - 1)
+    if state.losses:
+        epoch = 0 if rules.lost_clocks_get_new_epochs else server.epoch
+        yield state._replace(server=server._replace(epoch=epoch, sequence=0, tag=0), losses=state.losses - 1)
+    if state.syncs and state.replica != server:
+        yield state._replace(replica=server, syncs=state.syncs - 1)
+    if state.failovers:
+        primary = server.primary + rules.epoch_names_the_primary
+        promoted = state.replica._replace(primary=primary, tokens=server.tokens)
+        yield state._replace(server=promoted, failovers=state.failovers - 1)
+
+
+def _reader(state: State, number: int) -> Iterator[State]:
+    reader = state.readers[number]
+    joinable = _joinable(state, reader.process)
+    match reader.phase:
+        case "new":
+            yield _with_reader(state, number, reader._replace(phase="ready", late=state.writer == 3))
+        case "ready" if joinable >= 0:
+            yield _with_reader(state, number, reader._replace(phase="waits", flight=joinable))
+        case "ready":
+            yield from _first_look(state, number)
+        case "busy" if joinable >= 0:
+            yield _with_reader(state, number, reader._replace(phase="waits", flight=joinable))
+        case "busy":
+            yield _begin(state, number, Flight(process=reader.process, starter=number, phase="pause"))
+        case "leased":
+            yield _begin(state, number, state.flights[reader.flight]._replace(phase="load", open=True))
+        case "waits":
+            yield from _landing(state, number)
+
+
+def _first_look(state: State, number: int) -> Iterator[State]:
+    """Run get_or_lease for a caller; the reply is read in a later step."""
+    reader = state.readers[number]
+    if state.server.serves():
+        assert state.server.entry is not None
+        yield _answered(state, number, state.server.entry[0])
+    elif state.server.lease:
+        yield _with_reader(state, number, reader._replace(phase="busy"))
+    else:
+        flight = Flight(process=reader.process, starter=number, phase="reply", open=False)
+        server, flight = _grant(state.server, flight)
+        granted = state._replace(server=server, flights=(*state.flights, flight))
+        yield _with_reader(granted, number, reader._replace(phase="leased", flight=len(state.flights)))
+
+
+def _begin(state: State, number: int, flight: Flight) -> State:
+    """Open a flight for the caller, in place of an earlier one of its process."""
+    reader = state.readers[number]
+    if reader.phase == "leased":
+        flights = (*state.flights[: reader.flight], flight, *state.flights[reader.flight + 1 :])
+        begun = reader._replace(phase="waits")
+    else:
+        flights = (*state.flights, flight)
+        begun = reader._replace(phase="waits", flight=len(state.flights))
+    return _with_reader(state._replace(flights=flights), number, begun)
+
+
+def _landing(state: State, number: int) -> Iterator[State]:
+    """Take the value of a flight that has landed, or look again."""
+    reader = state.readers[number]
+    flight = state.flights[reader.flight]
+    if flight.phase != "landed":
+        return
+    if flight.starter == number or flight.shared:
+        yield _answered(state, number, flight.value)
+    else:
+        yield _with_reader(state, number, reader._replace(phase="ready"))
+
+
+def _flight(state: State, number: int, rules: Rules) -> Iterator[State]:
+    flight = state.flights[number]
+    keeps_open = not rules.flights_shut_before_they_ask
+    match flight.phase:
+        case "pause":
+            yield _with_flight(state, number, flight._replace(phase="ask", open=keeps_open))
+        case "ask":
+            yield from _asked(state, number, flight)
+        case "found":
+            yield _with_flight(state, number, flight._replace(phase="landed", open=False, shared=True))
+        case "load":
+            yield _loaded(state, number, flight, rules)
+        case "loaded":
+            yield _with_flight(state, number, flight._replace(phase="fill", open=keeps_open))
+        case "fill":
+            yield _filled(state, number, flight, rules)
+        case "filled":
+            shared = flight.shared or not rules.refused_values_are_not_shared
+            yield _with_flight(state, number, flight._replace(phase="landed", open=False, shared=shared))
+
+
+def _loaded(state: State, number: int, flight: Flight, rules: Rules) -> State:
+    """Read the source."""
+    sequence = flight.sequence if rules.sequence_before_load else -1
+    loaded = flight._replace(phase="loaded", value=state.source, sequence=sequence)
+    return _with_flight(state._replace(loads=state.loads + 1), number, loaded)
+
+
+def _asked(state: State, number: int, flight: Flight) -> Iterator[State]:
+    """Run get_or_lease for all who wait in a flight."""
+    if state.server.serves():
+        assert state.server.entry is not None
+        yield _with_flight(state, number, flight._replace(phase="found", value=state.server.entry[0]))
+    elif state.server.lease:
+        yield _with_flight(state, number, flight._replace(phase="pause", open=True))
+    else:
+        server, granted = _grant(state.server, flight)
+        granted = granted._replace(phase="load", open=True)
+        yield _with_flight(state._replace(server=server), number, granted)
+
+
+def _filled(state: State, number: int, flight: Flight, rules: Rules) -> State:
+    """Run fill."""
+    server = state.server
+    sequence = server.sequence if flight.sequence < 0 else flight.sequence
+    holds = server.lease == flight.token or not rules.fills_need_the_lease
+    accepted = holds and (server.would_serve(flight.epoch, sequence) or not rules.fills_check_the_clock)
+    if accepted:
+        state = state._replace(server=server._replace(entry=(flight.value, flight.epoch, sequence), lease=0))
+    return _with_flight(state, number, flight._replace(phase="filled", shared=accepted))
+
+
+def _grant(server: Server, flight: Flight) -> tuple[Server, Flight]:
+    """Grant the lease with the state of the clock; a lost clock gets an epoch that never was."""
+    token = server.tokens + 1
+    server = server._replace(lease=token, tokens=token, epoch=server.epoch or token)
+    epoch = (server.epoch, server.primary)
+    return server, flight._replace(token=token, epoch=epoch, sequence=server.sequence)
+
+
+def _answered(state: State, number: int, value: int) -> State:
+    reader = state.readers[number]
+    state = state._replace(stale=state.stale or (reader.late and value == OLD))
+    return _with_reader(state, number, reader._replace(phase="done"))
+
+
+def _joinable(state: State, process: int) -> int:
+    """Give the flight that a caller of this process may join: its latest, while that is open."""
+    own = [number for number, flight in enumerate(state.flights) if flight.process == process]
+    begun = [number for number in own if state.flights[number].phase != "reply"]
+    return begun[-1] if begun and state.flights[begun[-1]].open else -1
+
+
+def _with_reader(state: State, number: int, reader: Reader) -> State:
+    return state._replace(readers=(*state.readers[:number], reader, *state.readers[number + 1 :]))
+
+
+def _with_flight(state: State, number: int, flight: Flight) -> State:
+    return state._replace(flights=(*state.flights[:number], flight, *state.flights[number + 1 :]))
+
+
+class Found(NamedTuple):
+    """What a search met: how many states, a stale read in one of them, and the most loads of any."""
+
+    states: int
+    stale: bool
+    loads: int
+
+
+def explore(start: State, rules: Rules) -> Found:
+    """Visit every state, or stop at the first stale one."""
+    seen, waiting, loads = {start}, [start], 0
+    while waiting:
+        state = waiting.pop()
+        loads = max(loads, state.loads)
+        if state.stale or _wrong_when_quiet(state):
+            return Found(len(seen), stale=True, loads=loads)
+        after = [following for following in successors(state, rules) if following not in seen]
+        seen.update(after)
+        waiting.extend(after)
+    return Found(len(seen), stale=False, loads=loads)
+
+
+def _wrong_when_quiet(state: State) -> bool:
+    quiet = all(reader.phase == "done" for reader in state.readers) and state.writer == 3
+    return quiet and state.server.serves() and state.server.entry is not None and state.server.entry[0] != NEW
+
+
+def beginning(readers: tuple[int, ...], **trouble: int) -> State:
+    """Give the state in which callers of these processes are about to begin."""
+    callers = tuple(Reader(process=each) for each in readers)
+    return State(server=Server(), replica=Server(), source=OLD, readers=callers, **trouble)
+
+
+TROUBLES: dict[str, State] = {
+    "two in one process": beginning((0, 0), expiries=1),
+    "three over two processes": beginning((0, 0, 1)),
+    "two processes, a lease expires": beginning((0, 1), expiries=2),
+    "two processes, the clock is lost": beginning((0, 1), losses=1, expiries=1),
+    "a lagging replica is promoted": beginning((0, 1), failovers=1, syncs=1),
+}
+
+
+@pytest.mark.parametrize("by_tag", [False, True], ids=["key", "tag"])
+@pytest.mark.parametrize("name", TROUBLES)
+def test_no_order_of_steps_gives_an_invalidated_value(name: str, by_tag: bool):
+    """P6: in every interleaving, a read that begins after the invalidation gets the new value."""
+    found = explore(TROUBLES[name], Rules(by_tag=by_tag))
+
+    assert not found.stale
+    assert found.states > 100
+
+
+@pytest.mark.parametrize("processes", [(0, 0, 0), (0, 0, 1), (0, 1, 2)])
+def test_every_order_of_steps_loads_once(processes: tuple[int, ...]):
+    """P7: while nothing is invalidated and no lease is lost, all readers together load once."""
+    quiet = beginning(processes)._replace(writer=3, source=NEW)
+
+    assert explore(quiet, Rules()).loads == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "rules"),
+    [
+        ("two processes, a lease expires", Rules(fills_need_the_lease=False)),
+        ("two processes, a lease expires", Rules(key_ends_the_lease=False)),
+        ("two processes, a lease expires", Rules(by_tag=True, fills_check_the_clock=False, sequence_before_load=False)),
+        ("two processes, a lease expires", Rules(by_tag=True, sequence_before_load=False)),
+        ("two in one process", Rules(by_tag=True, fills_check_the_clock=False)),
+        ("two in one process", Rules(refused_values_are_not_shared=False)),
+        ("three over two processes", Rules(flights_shut_before_they_ask=False)),
+        ("two processes, the clock is lost", Rules(by_tag=True, lost_clocks_get_new_epochs=False)),
+        ("a lagging replica is promoted", Rules(epoch_names_the_primary=False)),
+        ("a lagging replica is promoted", Rules(by_tag=True, epoch_names_the_primary=False)),
+    ],
+)
+def test_each_rule_is_needed(name: str, rules: Rules):
+    """Leaving out one rule of the protocol lets some order of steps give an invalidated value."""
+    assert explore(TROUBLES[name], rules).stale

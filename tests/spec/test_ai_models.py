@@ -1,0 +1,204 @@
+"""The models that answer AI requests."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.metadata
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tollhouse.ai.langid import TEXT_CHARACTERS_MAX, langid
+from tollhouse.ai.models import Model, Models
+from tollhouse.errors import ConfigurationError, InvalidInput, LoadFailed, Overloaded
+
+
+def model(call: Any, name: str = "m", **options: Any) -> Model:
+    return Model(name=name, version="1", call=call, **options)
+
+
+@pytest.fixture
+def opened() -> Iterator[list[Models]]:
+    models: list[Models] = []
+    yield models
+    for each in models:
+        each.close()
+
+
+async def test_a_function_runs_in_a_thread(opened: list[Models]):
+    """A plain function does not hold up the event loop."""
+    opened.append(models := Models([model(lambda value: (value, threading.current_thread().name))]))
+
+    value, thread = await models.run(models.find("m"), 1)
+
+    assert value == 1
+    assert thread.startswith("tollhouse-model")
+
+
+async def test_a_coroutine_function_runs_on_the_loop(opened: list[Models]):
+    """A model that waits for others needs no thread."""
+
+    async def call(value: int) -> int:
+        await asyncio.sleep(0)
+        assert threading.current_thread() is threading.main_thread()
+        return value + 1
+
+    opened.append(models := Models([model(call)]))
+
+    assert await models.run(models.find("m"), 1) == 2
+
+
+async def test_a_model_that_fails_is_a_failed_load(opened: list[Models]):
+    """Whatever a model raises becomes LoadFailed, with its cause and without the input."""
+
+    def fail(value: str) -> None:
+        raise RuntimeError(f"cannot {value}")
+
+    async def fail_later(value: str) -> None:
+        fail(value)
+
+    opened.append(models := Models([model(fail, "a"), model(fail_later, "b")]))
+
+    for name in models.names():
+        with pytest.raises(LoadFailed, match=rf"^model '{name}' failed: RuntimeError$") as raised:
+            await models.run(models.find(name), "secret")
+        assert isinstance(raised.value.__cause__, RuntimeError)
+
+
+async def test_a_model_may_refuse_its_input(opened: list[Models]):
+    """An error of ours passes through as it is."""
+
+    def refuse(value: Any) -> None:
+        raise InvalidInput("input", value, "send something else")
+
+    opened.append(models := Models([model(refuse)]))
+
+    with pytest.raises(InvalidInput, match="something else"):
+        await models.run(models.find("m"), 1)
+
+
+async def test_what_does_not_fit_the_queue_is_refused_at_once(opened: list[Models]):
+    """P10: at most threads + queued calls run or wait; the next is Overloaded, and later ones fit again."""
+    gate, begun = threading.Event(), threading.Semaphore(0)
+
+    def call(value: int) -> int:
+        begun.release()
+        gate.wait()
+        return value
+
+    opened.append(models := Models([model(call)], threads=1, queued=1))
+    m = models.find("m")
+    tasks = [asyncio.create_task(models.run(m, number)) for number in range(2)]
+    await asyncio.to_thread(begun.acquire)
+
+    with pytest.raises(Overloaded, match="1000 ms"):
+        await models.run(m, 3)
+    gate.set()
+
+    assert await asyncio.gather(*tasks) == [0, 1]
+    assert await models.run(m, 4) == 4
+
+
+async def test_a_caller_who_leaves_frees_its_place_in_the_queue(opened: list[Models]):
+    """A call that is cancelled before a thread took it never runs; one that runs keeps its place until it ends."""
+    gate, begun, seen = threading.Event(), threading.Semaphore(0), list[int]()
+
+    def call(value: int) -> int:
+        seen.append(value)
+        begun.release()
+        gate.wait()
+        return value
+
+    opened.append(models := Models([model(call)], threads=1, queued=1))
+    m = models.find("m")
+    running, waiting = (asyncio.create_task(models.run(m, number)) for number in range(2))
+    await asyncio.to_thread(begun.acquire)
+
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    third = asyncio.create_task(models.run(m, 2))
+    running.cancel()
+    await asyncio.wait([running])
+    with pytest.raises(Overloaded):
+        await models.run(m, 3)
+    gate.set()
+
+    assert await third == 2
+    assert seen == [0, 2]
+
+
+def test_an_unknown_model_is_named_with_the_nearest(opened: list[Models]):
+    """The error's kind is unknown-model, and it helps."""
+    opened.append(models := Models([model(len, "langid"), model(len, "summary")]))
+    opened.append(none := Models())
+
+    with pytest.raises(InvalidInput, match="did you mean 'langid'") as near:
+        models.find("langd")
+    with pytest.raises(InvalidInput, match="the models are langid, summary"):
+        models.find("zzz")
+    with pytest.raises(InvalidInput, match="the models are none"):
+        none.find("zzz")
+
+    assert near.value.kind == "unknown-model"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        [Model(name="Upper", version="1", call=len)],
+        [Model(name="m" * 65, version="1", call=len)],
+        [Model(name="m", version="", call=len)],
+        [Model(name="m", version="1", call=len), Model(name="m", version="2", call=len)],
+    ],
+)
+def test_models_that_cannot_be_told_apart_are_refused(wrong: list[Model]):
+    """Names are words, versions are given, and no name comes twice."""
+    with pytest.raises(ConfigurationError):
+        Models(wrong)
+
+
+async def test_langid_names_the_language(opened: list[Models]):
+    """S0-01: a real model runs in this process, with a probability from 0 to 1."""
+    found = langid()
+    assert found is not None
+    opened.append(models := Models([found]))
+
+    answers = await asyncio.gather(
+        *(models.run(found, text) for text in ("Wo ist der Bahnhof?", "Where is the station?", "Où est la gare ?"))
+    )
+
+    assert [answer["language"] for answer in answers] == ["de", "en", "fr"]
+    assert all(0 < answer["probability"] <= 1 for answer in answers)
+    assert all(type(answer["probability"]) is float for answer in answers)
+
+
+async def test_langid_is_loaded_once_by_many_threads(opened: list[Models]):
+    """The first use is safe from several threads at a time; an empty text is no error."""
+    found = langid()
+    assert found is not None
+    opened.append(models := Models([found], threads=8))
+
+    answers = await asyncio.gather(*(models.run(found, "") for _ in range(16)))
+
+    assert len({(answer["language"], answer["probability"]) for answer in answers}) == 1
+
+
+@pytest.mark.parametrize("value", [1, None, ["text"], {"text": "a"}, "a" * (TEXT_CHARACTERS_MAX + 1)])
+def test_langid_takes_a_text(value: Any):
+    """Any other input is refused before the cache is asked."""
+    found = langid()
+    assert found is not None
+
+    with pytest.raises(InvalidInput, match="input"):
+        found.check(value)
+
+
+def test_langid_is_an_extra():
+    """Where py3langid is not installed there is no such model, and nothing else is missing."""
+
+    def missing(name: str) -> str:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    assert langid(missing) is None

@@ -1,0 +1,202 @@
+"""Answers of models, from the cache where the same was asked before."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+import pytest
+
+from tests.caches import open_cache, reads
+from tests.worlds import World
+from tollhouse.ai.models import Model, Models
+from tollhouse.ai.results import Answered, Results
+from tollhouse.cache.cache import Cache
+from tollhouse.errors import InvalidInput, LoadFailed
+
+
+class Asked:
+    """A model that tells how often it was asked, and what it saw."""
+
+    def __init__(self) -> None:
+        self.seen: list[Any] = []
+
+    def __call__(self, value: Any) -> dict[str, Any]:
+        self.seen.append(value)
+        if value == "fail":
+            raise RuntimeError(value)
+        return {"times": len(self.seen)}
+
+
+def only_short(value: Any) -> None:
+    if value == "too long":
+        raise InvalidInput("input", value, "send less")
+
+
+class Desk:
+    """Results over a cache, with a model to ask."""
+
+    def __init__(self, world: World) -> None:
+        self.model = Asked()
+        self.cache: Cache = open_cache(world)
+        self.opened: list[Models] = []
+        self.results = self.with_version("1")
+
+    def with_version(self, version: str) -> Results:
+        models = Models(
+            [
+                Model(name="m", version=version, call=self.model, check=only_short, ttl_s=600),
+                Model(name="n", version=version, call=self.model),
+            ]
+        )
+        self.opened.append(models)
+        return Results(self.cache, models)
+
+    async def ask(self, value: Any, model: str = "m", tenant: str = "public", **options: Any) -> Answered:
+        return await self.results.answer(model, value, tenant=tenant, **options)
+
+
+@pytest.fixture
+async def desk(world: World) -> AsyncIterator[Desk]:
+    desk = Desk(world)
+    yield desk
+    for models in desk.opened:
+        models.close()
+
+
+async def test_identical_requests_are_answered_from_the_cache(world: World, desk: Desk):
+    """S0-03, S2-05: the model is asked once; the second answer is the same, with its age and the rest of its life."""
+    first = await desk.ask({"text": "hello", "n": 1})
+    await world.advance(10_000)
+    second = await desk.ask({"n": 1.0, "text": "hello"})
+
+    assert (first.output, first.result, first.age_ms, first.ttl_ms) == ({"times": 1}, "MISS", 0, 600_000)
+    assert (second.output, second.result, second.age_ms, second.ttl_ms) == ({"times": 1}, "HIT", 10_000, 590_000)
+
+
+@pytest.mark.parametrize("changed", [{"model": "n"}, {"tenant": "other"}, {"value": "else"}])
+async def test_whatever_an_answer_depends_on_is_in_its_key(desk: Desk, changed: dict[str, Any]):
+    """S2-18, S4-22: another model, tenant or input is another question."""
+    question: dict[str, Any] = {"value": "hello", "model": "m", "tenant": "public"}
+    await desk.ask(**question)
+
+    assert (await desk.ask(**question | changed)).result == "MISS"
+
+
+async def test_a_new_version_of_a_model_is_asked_again(desk: Desk):
+    """Results of another version of the model are never given."""
+    await desk.ask("hello")
+    desk.results = desk.with_version("2")
+
+    assert (await desk.ask("hello")).result == "MISS"
+
+
+async def test_results_live_for_an_hour_unless_the_model_says(desk: Desk):
+    """S2-17: the default lifetime of AI results is 1 h."""
+    assert (await desk.ask("hello", model="n")).ttl_ms == 3_600_000
+
+
+async def test_json_is_read_as_it_came(desk: Desk):
+    """JSON text and the value it says are one question; the model sees the canonical value."""
+    await desk.ask(msgspec.Raw(b'{"b": 1.0, "a": 2}'))
+
+    assert (await desk.ask({"a": 2, "b": 1})).result == "HIT"
+    assert repr(desk.model.seen[0]["b"]) == "1"
+
+
+async def test_json_with_two_meanings_is_refused(desk: Desk):
+    """An input that names a member twice reaches neither the cache nor the model."""
+    with pytest.raises(InvalidInput, match="once"):
+        await desk.ask(msgspec.Raw(b'{"a": 1, "a": 2}'))
+
+    assert desk.model.seen == []
+
+
+async def test_past_the_cache(desk: Desk):
+    """S4-49: use_cache=False asks the model, and leaves what is stored alone."""
+    await desk.ask("hello")
+
+    past = await desk.ask("hello", use_cache=False)
+
+    assert (past.output, past.result) == ({"times": 2}, "BYPASS")
+    assert (await desk.ask("hello")).output == {"times": 1}
+
+
+async def test_one_tag_removes_all_results_of_a_model(desk: Desk):
+    """S0-31, S4-36: what a model said is forgotten when the model changes; other models keep theirs."""
+    await desk.ask("hello", model="m")
+    await desk.ask("hello", model="n")
+
+    await desk.cache.invalidate_tags("model:m")
+
+    assert (await desk.ask("hello", model="m")).result == "MISS"
+    assert (await desk.ask("hello", model="n")).result == "HIT"
+
+
+async def test_results_are_kept_under_readable_families(world: World, desk: Desk):
+    """S2-18, S4-59: names read `ai:{model}` and a digest; the input is in no name."""
+    await desk.ask("a secret question")
+
+    names = [name async for name in _names(world)]
+    assert any(name.startswith("tollhouse:ai:m:{0}:") for name in names)
+    assert not any("secret" in name for name in names)
+    assert reads(world.metrics, "ai:m", "miss") == 1
+
+
+async def _names(world: World) -> AsyncIterator[str]:
+    for name in await world.command("cache", "KEYS", "*"):
+        yield name.decode()
+
+
+async def test_a_failing_model_is_not_remembered(desk: Desk):
+    """A failure is not cached: the next request asks again."""
+    for _ in range(2):
+        with pytest.raises(LoadFailed, match="model 'm' failed"):
+            await desk.ask("fail")
+
+    assert desk.model.seen == ["fail", "fail"]
+
+
+async def test_an_input_that_a_model_cannot_take_is_refused_first(desk: Desk):
+    """The model's own check comes before the cache and the model."""
+    with pytest.raises(InvalidInput, match="send less"):
+        await desk.ask("too long")
+
+    assert desk.model.seen == []
+
+
+async def test_an_unknown_model_is_refused(desk: Desk):
+    """The kind of the error is unknown-model."""
+    with pytest.raises(InvalidInput) as raised:
+        await desk.ask("hello", model="x")
+
+    assert raised.value.kind == "unknown-model"
+
+
+@pytest.mark.parametrize("tenant", ["", "t" * 257])
+async def test_a_tenant_is_always_named(desk: Desk, tenant: str):
+    """Whoever shares answers with everybody says so."""
+    with pytest.raises(InvalidInput, match="tenant"):
+        await desk.ask("hello", tenant=tenant)
+
+
+async def test_the_longest_names_fit(world: World):
+    """A model name of 64 characters, the longest tenant and the longest input work."""
+    name = "m" * 64
+    models = Models([Model(name=name, version="v" * 128, call=len)])
+    results = Results(open_cache(world), models)
+
+    answered = await results.answer(name, "x" * 100_000, tenant="\u00e9" * 256)
+    models.close()
+
+    assert (answered.output, answered.result) == (100_000, "MISS")
+
+
+async def test_identical_questions_at_the_same_time_ask_the_model_once(desk: Desk):
+    """P7: fifty callers at once cost one answer."""
+    answers = await asyncio.gather(*(desk.ask("hello") for _ in range(50)))
+
+    assert {answer.output["times"] for answer in answers} == {1}
+    assert len(desk.model.seen) == 1

@@ -1,0 +1,142 @@
+"""P8: while the store is down the cache steps aside; loads go on, once per process, and nothing is stored."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from tests.caches import FILL, LOOK, RELEASE, GatedLoader, Loader, Seam, Timeline, open_cache, reads
+from tests.worlds import World
+from tollhouse.cache.cache import Cache
+from tollhouse.errors import StoreUnavailable
+
+
+@pytest.fixture
+async def seam(world: World) -> Seam:
+    return Seam(world.stores.cache)
+
+
+@pytest.fixture
+async def cache(world: World, seam: Seam) -> Cache:
+    return open_cache(world, seam)
+
+
+async def test_while_the_store_is_down_values_are_loaded(world: World, seam: Seam, cache: Cache):
+    """S0-05, S0-11, S1-48: no error, the value is loaded each time (BYPASS), and counted."""
+    seam.failing.add("everything")
+    load = Loader("first", "second")
+
+    found = [await cache.fetch("k", load), await cache.fetch("k", load)]
+
+    assert [(each.value, each.result, each.ttl_ms) for each in found] == [
+        ("first", "BYPASS", 0),
+        ("second", "BYPASS", 0),
+    ]
+    assert reads(world.metrics, "cache", "bypass") == 2
+    assert await world.command("cache", "DBSIZE") == 0
+
+
+async def test_while_the_store_is_down_one_process_loads_once_at_a_time(seam: Seam, cache: Cache):
+    """Callers who come while a load is under way wait for it."""
+    seam.failing.add("everything")
+    load = GatedLoader("value")
+    tasks = [asyncio.create_task(cache.fetch("k", load)) for _ in range(10)]
+    await load.began.wait()
+
+    load.gate.set()
+    found = await asyncio.gather(*tasks)
+
+    assert load.calls == 1
+    assert {(each.value, each.result) for each in found} == {("value", "BYPASS")}
+
+
+async def test_the_loaders_own_store_error_is_not_taken_for_an_outage_of_the_cache(cache: Cache):
+    """What a loader raises passes through, even if it is a StoreError."""
+    error = StoreUnavailable("sessions", "not-sent", "elsewhere")
+
+    async def fail() -> None:
+        raise error
+
+    with pytest.raises(StoreUnavailable) as raised:
+        await cache.get_or_load("k", fail)
+
+    assert raised.value is error
+
+
+async def test_a_store_that_goes_down_during_the_load_costs_only_the_storing(seam: Seam, cache: Cache):
+    """The caller has the value; it is not stored, and the lease ends by itself."""
+    seam.failing |= {FILL, RELEASE}
+
+    found = await cache.fetch("k", Loader("value"))
+
+    assert (found.value, found.result, found.ttl_ms) == ("value", "MISS", 0)
+
+
+async def test_whoever_waits_for_another_process_steps_aside_when_the_store_goes_down(world: World):
+    """A waiter whose lookup fails loads past the store, together with all who waited with it."""
+    timeline, seam = Timeline(world), Seam(world.stores.cache)
+    holder, waiter = open_cache(world), open_cache(world, seam, sleep=timeline.sleep)
+    theirs, own = GatedLoader("theirs"), Loader("own")
+    held = asyncio.create_task(holder.get_or_load("k", theirs))
+    await theirs.began.wait()
+    tasks = [asyncio.create_task(waiter.fetch("k", own)) for _ in range(3)]
+    await timeline.until_asleep(1)
+
+    seam.failing.add(LOOK)
+    await timeline.advance(25)
+    found = await asyncio.gather(*tasks)
+    theirs.gate.set()
+
+    assert {(each.value, each.result) for each in found} == {("own", "BYPASS")}
+    assert (await held, own.calls) == ("theirs", 1)
+
+
+@pytest.mark.parametrize("call", ["invalidate", "invalidate_tags", "clear", "delete_pattern"])
+async def test_an_invalidation_that_could_not_be_sent_is_an_error(seam: Seam, cache: Cache, call: str):
+    """P6: the caller learns that the old value may still be served."""
+    seam.failing.add("everything")
+    arguments = [] if call == "clear" else ["x"]
+
+    with pytest.raises(StoreUnavailable):
+        await getattr(cache, call)(*arguments)
+
+
+async def test_a_body_that_cannot_be_used_is_stepped_over_while_it_cannot_be_removed(
+    world: World, seam: Seam, cache: Cache
+):
+    """A damaged value is not given, even while the store refuses to remove it."""
+    await cache.get_or_load("k", Loader("old"))
+    (name,) = await world.command("cache", "KEYS", "tollhouse:cache:*")
+    stored = await world.command("cache", "GET", name)
+    await world.command("cache", "SETRANGE", name, len(stored) - len(b"\xa3old") - 1, b"?")
+    seam.failing.add("cache/invalidate")
+
+    async def down() -> None:
+        seam.failing.add(LOOK)
+
+    seam.after[LOOK] = down
+
+    assert (await cache.fetch("k", Loader("new"))).result == "BYPASS"
+
+
+async def test_a_foreign_key_under_the_name_does_not_fail_the_read(world: World, cache: Cache):
+    """Where a key of another type is in the way, the script fails, and the value is loaded past the store."""
+    await cache.get_or_load("k", Loader("old"))
+    (name,) = await world.command("cache", "KEYS", "tollhouse:cache:*")
+    await world.command("cache", "DEL", name)
+    await world.command("cache", "LPUSH", name, "foreign")
+
+    assert (await cache.fetch("k", Loader("new"))).result == "BYPASS"
+
+
+async def test_a_failover_by_itself_hides_what_was_cached_before(world: World, seam: Seam, cache: Cache):
+    """An invalidation that the old primary lost cannot bring a value back: under a new one all is loaded again."""
+    load = Loader("old", "new")
+    await cache.get_or_load("k", load)
+
+    seam.primary = "f" * 40
+    found: list[Any] = [await cache.fetch("k", load), await cache.fetch("k", load)]
+
+    assert [(each.value, each.result) for each in found] == [("new", "MISS"), ("new", "HIT")]

@@ -1,0 +1,94 @@
+"""What the cache tells about itself."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from tests.caches import Loader, Seam, open_cache
+from tests.worlds import World
+from tollhouse.cache.stats import describe, hit_rate
+
+
+@pytest.mark.parametrize(
+    ("hits", "misses", "percent"), [(1245, 156, 88.87), (0, 0, 0.0), (1, 0, 100.0), (0, 1, 0.0), (1, 2, 33.33)]
+)
+def test_the_hit_rate_is_in_percent_to_two_places(hits: int, misses: int, percent: float):
+    """S4-44: 1245 hits and 156 misses are 88.87 %."""
+    assert hit_rate(hits, misses) == percent
+
+
+async def test_all_processes_count_together(world: World):
+    """S4-42: a miss in one process and hits in another are one sum, without waiting for anything."""
+    other = world.open_stores()
+    first, second = open_cache(world), open_cache(world, other.cache)
+    load = Loader("value")
+    await first.get_or_load("k", load, tags=["t"])
+    await second.get_or_load("k", load, tags=["t"])
+    await second.get_or_load("k", load, tags=["t"])
+    await second.invalidate_tags("t")
+    await first.get_or_load("k", load, tags=["t"])
+
+    told = [await first.stats(), await second.stats()]
+    await other.aclose()
+
+    assert told[0].stats == told[1].stats
+    assert (told[0].stats.hits, told[0].stats.misses, told[0].stats.hit_rate) == (2, 2, 50.0)
+    causes = told[0].detail.misses_by_cause
+    assert (causes.absent, causes.invalidated, causes.epoch, causes.unusable) == (1, 1, 0, 0)
+    assert told[0].detail.invalidations == 1
+
+
+async def test_the_stats_have_exactly_the_fields_that_dashboards_read(world: World):
+    """S4-43: available, stats, config and message, with their fields; more stands in a block of its own."""
+    cache = open_cache(world)
+    await cache.get_or_load("k", Loader("value"))
+
+    told = msgspec.to_builtins(await cache.stats())
+
+    assert set(told) == {"available", "stats", "config", "message", "detail"}
+    assert set(told["stats"]) == {"used_memory", "total_keys", "hits", "misses", "hit_rate"}
+    assert told["config"] == {
+        "ttl_very_short": 300,
+        "ttl_short": 900,
+        "ttl_medium": 1800,
+        "ttl_long": 3600,
+        "ttl_very_long": 7200,
+        "ttl_day": 86400,
+        "ttl_week": 604800,
+    }
+    assert (told["available"], told["message"]) == (True, "Cache is healthy")
+    assert told["stats"]["total_keys"] == await world.command("cache", "DBSIZE") == 2
+    assert told["detail"]["default_ttl_s"] == 3600
+
+
+async def test_the_memory_is_that_of_the_server(embedded: World):
+    """S4-57: used_memory is what the server says, readable and in bytes."""
+    told = await open_cache(embedded).stats()
+
+    assert told.stats.used_memory[-1] in "KMG"
+    assert told.detail.used_memory_bytes > 100_000
+
+
+def test_a_server_without_info_has_unknown_memory():
+    """Where there is no INFO the memory is `unknown`, not an error."""
+    told = describe("Cache is healthy", None, {}, default_ttl_s=3600, entry_bytes_max=1)
+
+    assert (told.stats.used_memory, told.detail.used_memory_bytes) == ("unknown", 0)
+
+
+async def test_stats_of_a_store_that_is_down(world: World):
+    """S4-43: available is false, and nothing is raised."""
+    seam = Seam(world.stores.cache)
+    seam.failing.add("everything")
+
+    told = await open_cache(world, seam).stats()
+
+    assert (told.available, told.message, told.stats.hits) == (False, "Cache is unavailable", 0)
+
+
+async def test_stats_of_a_cache_that_is_switched_off(world: World):
+    """S1-39: a disabled cache says so."""
+    told = await open_cache(world, enabled=False).stats()
+
+    assert (told.available, told.message) == (False, "Cache is disabled")

@@ -1,0 +1,122 @@
+"""Cached values as bytes."""
+
+from __future__ import annotations
+
+import random
+import struct
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tollhouse.cache.codec import (
+    COMPRESS_BYTES_MIN,
+    UNPACKED_BYTES_MAX,
+    UNSUPPORTED,
+    CodecName,
+    Unsealed,
+    pack,
+    seal,
+    unseal,
+    unsealed_bytes,
+    zstd,
+)
+
+DIGEST = bytes(range(16))
+CODECS: tuple[CodecName, ...] = ("msgpack", "json")
+HEAD = struct.Struct(">cccQ16s")
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=20,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("codec", CODECS)
+@given(value=JSON)
+def test_a_value_is_read_as_it_was_written(codec: CodecName, value: object):
+    """Whatever JSON can say comes back equal, in either codec; None, 0, "" and [] are values."""
+    assert unseal(seal(pack(value, codec), codec, DIGEST), DIGEST) == Unsealed(value=value)
+
+
+def test_readers_understand_both_codecs():
+    """S1-22, S3-19: a body says itself how it was written."""
+    assert unseal(seal(pack([1], "json"), "json", DIGEST), DIGEST) == Unsealed(value=[1])
+    assert seal(pack({"a": 1}, "json"), "json", DIGEST).endswith(b'{"a":1}')
+
+
+def test_bytes_survive_in_msgpack():
+    """The default codec keeps bytes as bytes."""
+    assert unseal(seal(pack(b"\x00\xff", "msgpack"), "msgpack", DIGEST), DIGEST) == Unsealed(value=b"\x00\xff")
+
+
+@pytest.mark.parametrize("value", [object(), lambda: None, "\ud800", 2**64])
+def test_a_value_without_a_form_is_refused(value: object):
+    """What the codec cannot write is refused when it is packed; nothing is pickled."""
+    with pytest.raises(UNSUPPORTED):
+        pack(value, "msgpack")
+
+
+def test_a_long_value_is_compressed_when_that_saves_a_tenth():
+    """S2-19: from 4 KiB on bodies are compressed, and unpack to the same bytes."""
+    short = seal(pack("a" * (COMPRESS_BYTES_MIN - 100), "json"), "json", DIGEST)
+    long = seal(pack("a" * COMPRESS_BYTES_MIN, "json"), "json", DIGEST)
+
+    assert len(short) > COMPRESS_BYTES_MIN - 100
+    assert len(long) < 200
+    assert unseal(long, DIGEST) == Unsealed(value="a" * COMPRESS_BYTES_MIN)
+
+
+def test_a_long_value_that_hardly_shrinks_is_stored_as_it_is():
+    """Compression that saves less than a tenth is not worth undoing."""
+    noise = random.Random(1).randbytes(3 * COMPRESS_BYTES_MIN)
+
+    assert noise in seal(pack(noise, "msgpack"), "msgpack", DIGEST)
+
+
+def test_a_body_of_another_key_is_not_read():
+    """A body names its key, so that no mix-up on the way can answer with another's value."""
+    assert unseal(seal(pack("x", "json"), "json", DIGEST), bytes(16)) is None
+
+
+def _body(layout: bytes = b"1", codec: bytes = b"j", compression: bytes = b"-", size: int = 1, payload: bytes = b"1"):
+    return HEAD.pack(layout, codec, compression, size, DIGEST) + payload
+
+
+def test_the_pieces_of_a_body_are_where_this_test_believes():
+    """The damaged bodies below differ from a sound one in the named piece only."""
+    assert unseal(_body(), DIGEST) == Unsealed(value=1)
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        b"",
+        b"1j-",
+        _body(layout=b"2"),
+        _body(codec=b"p"),
+        _body(compression=b"g"),
+        _body(size=2),
+        _body(payload=b"{"),
+        _body(size=3, payload=b'"\xff"'),
+        _body(size=20_000, payload=b"[" * 20_000),
+        _body(compression=b"z", payload=b"no zstd"),
+        _body(compression=b"z", payload=zstd.compress(b"1")[:-1]),
+        _body(compression=b"z", size=1, payload=zstd.compress(b"11")),
+        _body(compression=b"z", size=3, payload=zstd.compress(b"11")),
+        _body(compression=b"z", size=UNPACKED_BYTES_MAX + 1, payload=zstd.compress(b"1" * (UNPACKED_BYTES_MAX + 1))),
+    ],
+)
+def test_a_damaged_or_foreign_body_is_not_read(damaged: bytes):
+    """What does not fit its own header is no value, and unpacks to no more than it announced."""
+    assert unseal(damaged, DIGEST) is None
+
+
+def test_a_body_tells_how_much_work_it_is():
+    """The size that decides whether a thread does the work is bounded, whatever the header claims."""
+    assert unsealed_bytes(b"short") == 0
+    assert unsealed_bytes(_body()) == HEAD.size + 1
+    assert unsealed_bytes(_body(compression=b"z", size=1_000_000)) == 1_000_000
+    assert unsealed_bytes(_body(compression=b"z", size=2**60)) == UNPACKED_BYTES_MAX
