@@ -1,1 +1,28 @@
-"""Tollhouse keeps sessions, rate limits and cached results right on Redis and Valkey."""
+"""Tollhouse keeps sessions, rate limits and cached results right on Redis and Valkey.
+
+Everything named here is public and documented; everything else may change without notice.
+"""
+
+from __future__ import annotations
+
+from tollhouse.asgi.limit import RateLimitMiddleware
+from tollhouse.errors import ConfigurationError, InvalidInput, StoreUnavailable, TollhouseError
+from tollhouse.limits.limiter import Decision
+from tollhouse.sessions.records import Session
+from tollhouse.sessions.sessions import Issued
+from tollhouse.settings import Settings
+from tollhouse.wiring import Tollhouse, open  # noqa: A004 - `tollhouse.open(url)` is the public name
+
+__all__ = [
+    "ConfigurationError",
+    "Decision",
+    "InvalidInput",
+    "Issued",
+    "RateLimitMiddleware",
+    "Session",
+    "Settings",
+    "StoreUnavailable",
+    "Tollhouse",
+    "TollhouseError",
+    "open",
+]

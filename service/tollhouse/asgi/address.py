@@ -1,0 +1,116 @@
+"""Who a request comes from, as far as it can be believed.
+
+Only the peer of the connection is certain. What it says about others counts if it is trusted, and then hop
+by hop from the right: each trusted proxy vouches for the address to the left of its own, the first address
+that is not trusted is the client, and whatever stands further left was written by that client. A proxy
+appends to one header and lets a client's copy of the other one through; so where both `X-Forwarded-For`
+and `Forwarded` are there, they are believed only if they agree.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from typing import Any, Final
+
+from tollhouse.settings import Network
+
+Address = IPv4Address | IPv6Address
+
+NO_ADDRESS: Final = "local"
+"""The client where the connection has no address, such as a unix socket."""
+
+_LOOPBACK = IPv4Address("127.0.0.1")
+_HOPS_MAX = 64
+_HOP_CHARACTERS_MAX = 64
+_REMEMBERED = 4096
+_WITH_PORT = re.compile(r"\[([^\]]*)\](?::\d+)?|([^:]*):\d+")
+_PAIR = re.compile(r"""[ \t]*([\w!#$%&'*+.^`|~-]+)=("(?:[^"\\]|\\.)*"|[^",; \t]*)[ \t]*([;,]|\Z)""")
+
+
+def client_address(scope: Mapping[str, Any], trusted: Sequence[Network] = ()) -> str:
+    """Name the client of an ASGI scope, for use as a rate-limit key; never raises.
+
+    IPv4 addresses stand for themselves, IPv6 addresses for their /64 (`2001:db8::/64`), of which every
+    customer has at least one. A peer without an address is as trusted as 127.0.0.1 is.
+    """
+    peer = _peer(scope)
+    if trusted and _is_trusted(peer or _LOOPBACK, trusted):
+        peer = _vouched_for(scope.get("headers", ()), trusted) or peer
+    return NO_ADDRESS if peer is None else _subject(peer)
+
+
+def _peer(scope: Mapping[str, Any]) -> Address | None:
+    client = scope.get("client")
+    return _parsed(str(client[0])) if client else None
+
+
+def _vouched_for(headers: Iterable[tuple[bytes, bytes]], trusted: Sequence[Network]) -> Address | None:
+    """Give the client that trusted proxies name; None where they name none, or not clearly."""
+    listed: list[str] = []
+    forwarded: list[str] = []
+    for name, value in headers:
+        if name.lower() == b"x-forwarded-for":
+            listed.append(value.decode("latin-1"))
+        elif name.lower() == b"forwarded":
+            forwarded.append(value.decode("latin-1"))
+    claims: set[Address | None] = set()
+    if listed:
+        claims.add(_first_untrusted(",".join(listed).rsplit(",", _HOPS_MAX), trusted))
+    if forwarded:
+        claims.add(_first_untrusted(_forwarded_for(",".join(forwarded)), trusted))
+    return claims.pop() if len(claims) == 1 else None
+
+
+def _first_untrusted(hops: Sequence[str], trusted: Sequence[Network]) -> Address | None:
+    """Walk from the right; where all are trusted, the client is the leftmost."""
+    address = None
+    for hop in reversed(hops):
+        address = _parsed(hop)
+        if address is None or not _is_trusted(address, trusted):
+            return address
+    return address
+
+
+def _forwarded_for(text: str) -> list[str]:
+    """Read the `for` of every element (RFC 7239); what cannot be read is one hop without an address."""
+    hops = [""]
+    position = 0
+    while position < len(text):
+        match = _PAIR.match(text, position)
+        if match is None:
+            return [""]
+        name, value, end = match.groups()
+        if name.lower() == "for":
+            hops[-1] = value.strip('"')
+        if end == ",":
+            hops.append("")
+        position = match.end()
+    return hops[-_HOPS_MAX:]
+
+
+def _is_trusted(address: Address, trusted: Sequence[Network]) -> bool:
+    return any(address in network for network in trusted)
+
+
+def _parsed(text: str) -> Address | None:
+    return _parse(text.strip()) if len(text) <= _HOP_CHARACTERS_MAX else None
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _parse(text: str) -> Address | None:
+    """Read an address with or without a port; drop the zone, unwrap IPv4 inside IPv6."""
+    match = _WITH_PORT.fullmatch(text)
+    bare = text if match is None else match[1] or match[2]
+    try:
+        address = ip_address(bare.partition("%")[0])
+    except ValueError:
+        return None
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _subject(address: Address) -> str:
+    return str(address) if address.version == 4 else str(IPv6Network((int(address), 64), strict=False))

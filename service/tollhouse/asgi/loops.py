@@ -1,0 +1,48 @@
+"""One Tollhouse for each event loop that asks, because a connection belongs to the loop that made it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+
+from tollhouse.limits.limiter import Decision
+from tollhouse.wiring import Tollhouse
+
+
+class PerLoop:
+    """Opens on first use, in an application that may have no lifespan and more than one event loop.
+
+    What was opened is closed by `aclose`, or else when its loop ends in the orderly way of `asyncio.run`.
+    """
+
+    def __init__(self, make: Callable[[], Tollhouse]) -> None:
+        self._make = make
+        self._lives: dict[asyncio.AbstractEventLoop, tuple[Tollhouse, AsyncGenerator[None, None]]] = {}
+
+    async def here(self) -> Tollhouse:
+        """Give the running loop's own."""
+        loop = asyncio.get_running_loop()
+        if loop not in self._lives:
+            self._lives = {other: life for other, life in self._lives.items() if not other.is_closed()}
+            tollhouse = self._make()
+            self._lives[loop] = (tollhouse, self._life(loop, tollhouse))
+            await anext(self._lives[loop][1])
+        return self._lives[loop][0]
+
+    async def take(self, policy: str, key: str, cost: int = 1) -> Decision:
+        """Take from the running loop's limits."""
+        return await (await self.here()).limits.take(policy, key, cost)
+
+    async def aclose(self) -> None:
+        """Close what the running loop opened; a later use opens anew."""
+        life = self._lives.get(asyncio.get_running_loop())
+        if life is not None:
+            await life[1].aclose()
+
+    async def _life(self, loop: asyncio.AbstractEventLoop, tollhouse: Tollhouse) -> AsyncGenerator[None, None]:
+        """Last until closed: a loop that ends closes the asynchronous generators that it has begun."""
+        try:
+            yield
+        finally:
+            del self._lives[loop]
+            await tollhouse.aclose()

@@ -1,0 +1,208 @@
+"""The one place where stores and features meet: settings in, a working Tollhouse out."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import cached_property
+from pathlib import Path
+from typing import Final, Self
+
+from msgspec.structs import replace
+
+from tollhouse import scripts
+from tollhouse.accounts.accounts import Accounts
+from tollhouse.accounts.hashing import PROFILES
+from tollhouse.accounts.passwords import Passwords
+from tollhouse.accounts.rules import PasswordRules
+from tollhouse.ai.langid import langid
+from tollhouse.ai.models import Models
+from tollhouse.ai.results import Results
+from tollhouse.cache.cache import Cache
+from tollhouse.errors import ConfigurationError
+from tollhouse.keyring import Keyring
+from tollhouse.limits.builtin import BUILT_IN
+from tollhouse.limits.limiter import Limiter
+from tollhouse.limits.notation import parse_policy
+from tollhouse.limits.policy import ALGORITHMS, Policy
+from tollhouse.metrics import Metrics
+from tollhouse.sessions.sessions import Sessions
+from tollhouse.settings import PolicySettings, Settings
+from tollhouse.stores.stores import Stores, open_stores
+from tollhouse.stores.urls import Embedded, Fake, StoreName, StoreUrl, plan
+
+_KEPT_BESIDE_DATA: Final = "secret"
+
+
+class Tollhouse:
+    """Limits, sessions, cache, AI results and accounts over the stores of one configuration.
+
+    Nothing connects before it is used. `aclose` ends what this object started, and nothing else.
+    """
+
+    def __init__(self, settings: Settings, *, models: Models | None = None, metrics: Metrics | None = None) -> None:
+        self.settings = settings
+        self.metrics = Metrics() if metrics is None else metrics
+        self.models = Models() if models is None else models
+        self.policies = policies(settings)
+        self._places = places(settings)
+        self._keyring: Keyring | None = None
+        self.stores: Stores = open_stores(
+            self._places,
+            scripts.load(),
+            self.metrics,
+            deadline_s=settings.deadline_ms / 1000,
+            embedded_binary=embedded_binary(),
+        )
+
+    @property
+    def keyring(self) -> Keyring:
+        """The keys of this deployment; made or read when first asked for."""
+        if self._keyring is None:
+            self._keyring = Keyring(secrets=secrets_of(self.settings, self._places))
+        return self._keyring
+
+    @cached_property
+    def limits(self) -> Limiter:
+        """Rate limits."""
+        return Limiter(self.stores.limits, self.policies, self.keyring, self.metrics)
+
+    @cached_property
+    def sessions(self) -> Sessions:
+        """Sessions; raises ConfigurationError where no secret is configured."""
+        return Sessions(self.stores.sessions, self.keyring, self.metrics)
+
+    @cached_property
+    def cache(self) -> Cache:
+        """Cached results."""
+        chosen = self.settings.cache
+        return Cache(
+            self.stores.cache,
+            self.keyring,
+            self.metrics,
+            enabled=chosen.enabled,
+            prefix=chosen.key_prefix,
+            ttl_ms=chosen.ttl_s * 1000,
+        )
+
+    @cached_property
+    def results(self) -> Results:
+        """Results of AI models, from the cache where they are there."""
+        return Results(self.cache, self.models)
+
+    @cached_property
+    def accounts(self) -> Accounts:
+        """Accounts and logins."""
+        return Accounts(
+            self.stores.accounts,
+            self.sessions,
+            self.limits,
+            self._passwords,
+            self.keyring,
+            self.metrics,
+            rules=PasswordRules(self.settings.password_length_min),
+        )
+
+    @cached_property
+    def _passwords(self) -> Passwords:
+        return Passwords(self.keyring, self.metrics, profile=PROFILES[self.settings.password_profile])
+
+    async def aclose(self) -> None:
+        """End connections, worker threads and the embedded servers that this object started."""
+        if "_passwords" in vars(self):
+            self._passwords.close()
+        if "cache" in vars(self):
+            await self.cache.aclose()
+        self.models.close()
+        await self.stores.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+
+def open(  # noqa: A001 - the verb that users know: `async with tollhouse.open(url)`
+    target: str | Settings = Settings(),  # noqa: B008 - frozen
+    *,
+    policies: Mapping[str, str] | None = None,
+    models: Models | None = None,
+    metrics: Metrics | None = None,
+) -> Tollhouse:
+    """Open Tollhouse on a store URL or on settings; `policies` adds limits such as {"api": "100/minute"}.
+
+    Raises ConfigurationError for what cannot be used; connects when first used.
+    """
+    settings = Settings(url=target) if isinstance(target, str) else target
+    if policies:
+        named = {name: PolicySettings(limit=limit) for name, limit in policies.items()}
+        together = {**settings.limits.policies, **named}
+        settings = replace(settings, limits=replace(settings.limits, policies=together))
+    return Tollhouse(settings, models=models, metrics=metrics)
+
+
+def places(settings: Settings) -> dict[StoreName, StoreUrl]:
+    """Say where each of the four stores is."""
+    return plan(settings.url, settings.store_urls())
+
+
+def policies(settings: Settings) -> dict[str, Policy]:
+    """Read the limits of the settings over the built-in ones."""
+    for name, chosen in settings.limits.policies.items():
+        if chosen.algorithm not in ALGORITHMS:
+            setting = f"limits.policies.{name}.algorithm"
+            raise ConfigurationError(setting, chosen.algorithm, f"choose {' or '.join(ALGORITHMS)}")
+    own = {name: parse_policy(name, chosen.limit) for name, chosen in settings.limits.policies.items()}
+    return {**BUILT_IN, **own}
+
+
+def secrets_of(settings: Settings, where: Mapping[StoreName, StoreUrl]) -> tuple[bytes, ...]:
+    """Give the configured secrets; for servers of our own, the one kept beside their data or a new one.
+
+    Any other server gives none: limits and cache then use plain digests, and sessions refuse to open.
+    """
+    if settings.secret:
+        return settings.secret
+    if not all(isinstance(place.target, Embedded | Fake) for place in where.values()):
+        return ()
+    target = where["sessions"].target
+    if isinstance(target, Embedded) and target.path is not None:
+        return (kept_secret(Path(target.path) / _KEPT_BESIDE_DATA),)
+    return (secrets.token_bytes(32),)
+
+
+def embedded_binary() -> Path | None:
+    """Give the server that TOLLHOUSE_EMBEDDED_BINARY names in place of the one that came along."""
+    named = os.environ.get("TOLLHOUSE_EMBEDDED_BINARY")
+    return Path(named) if named else None
+
+
+def installed_models() -> Models:
+    """Give the models that this installation can run: `langid` with the extra `demo`, else none."""
+    found = langid()
+    return Models(() if found is None else (found,))
+
+
+def verbose_loggers(settings: Settings) -> tuple[str, ...]:
+    """Name the loggers that tell everything, whatever the level."""
+    return ("tollhouse.cache",) if settings.cache.debug else ()
+
+
+def kept_secret(path: Path) -> bytes:
+    """Read the secret beside persistent data, or make it, readable by its owner alone."""
+    fresh = path.with_suffix(f".{os.getpid()}")
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not path.exists():
+            descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(descriptor, "w") as file:
+                file.write(secrets.token_hex(32))
+            with suppress(FileExistsError):
+                os.link(fresh, path)  # whole or not at all: another process never reads half a secret
+            fresh.unlink()
+        return bytes.fromhex(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ConfigurationError("TOLLHOUSE_SECRET_FILE", str(path), f"the kept secret is unusable: {error}") from error

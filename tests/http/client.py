@@ -1,0 +1,73 @@
+"""The service in this process, over its real ASGI interface and a real store."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+from tollhouse import wiring
+from tollhouse.ai.langid import langid
+from tollhouse.ai.models import Models
+from tollhouse.app import create_app
+from tollhouse.settings import Settings, load
+from tollhouse.wiring import Tollhouse
+
+ADMIN_KEY = "an-admin-key-for-tests"
+SERVICE_KEY = "a-service-key-for-tests"
+PASSWORD = "nine apples fell on Tuesday"
+ADMIN = {"X-Api-Key": ADMIN_KEY}
+LANGID = langid()
+"""One for all tests: it loads its data once."""
+SERVICE = {"Authorization": f"Bearer {SERVICE_KEY}"}
+
+
+def settings_at(url: str, **changes: Any) -> Settings:
+    chosen: dict[str, Any] = {
+        "url": url,
+        "secret": (b"a secret for tests, 32 bytes or more",),
+        "admin_key": (ADMIN_KEY,),
+        "service_key": (SERVICE_KEY,),
+        "password_profile": "owasp",
+        "plain_http": True,
+        **changes,
+    }
+    return Settings(**chosen)
+
+
+class Service:
+    """A running service and a client for it."""
+
+    def __init__(self, tollhouse: Tollhouse, client: httpx2.AsyncClient) -> None:
+        self.tollhouse = tollhouse
+        self.client = client
+
+    async def ask(self, method: str, path: str, **options: Any) -> httpx2.Response:
+        return await self.client.request(method, path, **options)
+
+    async def sign_up(self, user: str = "ada") -> None:
+        response = await self.ask("POST", "/v1/accounts", json={"user": user, "password": PASSWORD})
+        assert response.status_code == 201, response.text
+
+    async def log_in(self, user: str = "ada") -> dict[str, str]:
+        """Log in with a bearer token; give the headers that carry it."""
+        body = {"user": user, "password": PASSWORD, "transport": "bearer"}
+        response = await self.ask("POST", "/v1/login", json=body)
+        assert response.status_code == 200, response.text
+        return {"Authorization": f"Bearer {response.json()['token']}"}
+
+
+@asynccontextmanager
+async def service_at(url: str, *, peer: str = "127.0.0.1", **changes: Any) -> AsyncGenerator[Service]:
+    tollhouse = wiring.open(settings_at(url, **changes), models=Models(filter(None, [LANGID])))
+    app = create_app(tollhouse)
+    transport = httpx2.ASGITransport(app=app, client=(peer, 50_000))  # type: ignore[arg-type]
+    async with app.lifespan(), httpx2.AsyncClient(transport=transport, base_url="http://testserver") as client:
+        yield Service(tollhouse, client)
+
+
+def settings_from(path: Path, **environ: str) -> Settings:
+    return load(environ, path)
