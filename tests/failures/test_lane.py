@@ -31,7 +31,7 @@ class Lost:
 async def lane_to(path: Path, **options: object) -> AsyncIterator[tuple[Lane, Lost]]:
     lost = Lost()
     loop = asyncio.get_running_loop()
-    _, lane = await loop.create_unix_connection(lambda: Lane(on_lost=lost, **options), str(path))  # type: ignore[arg-type]
+    _, lane = await loop.create_unix_connection(lambda: Lane(on_lost=lost, **options), str(path))  # type: ignore[arg-type] - any option of a lane
     yield lane, lost
     lane.close()
     await lost.happened.wait()

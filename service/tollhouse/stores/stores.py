@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import multiprocessing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-from msgspec import Struct
 
 from tollhouse.clock import ServerClock, server_time
 from tollhouse.errors import ConfigurationError
@@ -35,14 +33,23 @@ _FEATURES: Mapping[StoreName, str] = {
 }
 
 
-class Stores(Struct, frozen=True, kw_only=True):
+class Stores:
     """One store per kind of state, and the embedded servers that this process started for them."""
 
-    sessions: AnyStore
-    limits: AnyStore
-    cache: AnyStore
-    accounts: AnyStore
-    hosts: tuple[EmbeddedHost, ...] = ()
+    def __init__(
+        self,
+        *,
+        sessions: AnyStore,
+        limits: AnyStore,
+        cache: AnyStore,
+        accounts: AnyStore,
+        hosts: Iterable[EmbeddedHost],
+    ) -> None:
+        self.sessions = sessions
+        self.limits = limits
+        self.cache = cache
+        self.accounts = accounts
+        self._hosts = tuple(hosts)
 
     def all(self) -> tuple[AnyStore, ...]:
         """Give the stores in the order of their databases."""
@@ -52,7 +59,7 @@ class Stores(Struct, frozen=True, kw_only=True):
         """End the connections, then the servers."""
         for store in self.all():
             await store.aclose()
-        for host in self.hosts:
+        for host in self._hosts:
             await host.aclose()
 
 
@@ -114,7 +121,7 @@ def open_stores(
         limits=opened("limits"),
         cache=opened("cache"),
         accounts=opened("accounts"),
-        hosts=tuple(hosts.values()),
+        hosts=hosts.values(),
     )
 
 

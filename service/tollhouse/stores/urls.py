@@ -150,7 +150,7 @@ def parse(setting: str, url: str) -> StoreUrl:
     )
 
 
-def plan(url: str, overrides: Mapping[StoreName, str | None]) -> dict[StoreName, StoreUrl]:
+def plan(url: str, overrides: Mapping[str, str | None]) -> dict[StoreName, StoreUrl]:
     """Give each store its place: its own URL, else the common server with the next database.
 
     The database number in the common URL, 0 where it names none, is that of the first store.

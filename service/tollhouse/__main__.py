@@ -1,0 +1,37 @@
+"""The `tollhouse` command."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+from rich_click import RichGroup
+
+from tollhouse.cli.check import check
+from tollhouse.cli.demo import demo
+from tollhouse.cli.serve import serve
+from tollhouse.errors import ConfigurationError, InvalidInput
+
+
+@click.group(cls=RichGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="tollhouse")
+def cli() -> None:
+    """Sessions, rate limits and cached results, on Redis and Valkey."""
+
+
+cli.add_command(serve)
+cli.add_command(check)
+cli.add_command(demo)
+
+
+def main() -> None:
+    """Run a command; what is wrong with the configuration is one sentence, and exit code 2."""
+    try:
+        cli.main(prog_name="tollhouse")
+    except (ConfigurationError, InvalidInput) as error:
+        click.echo(f"tollhouse: {error}", err=True)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,119 @@
+"""Accounts over HTTP: sign up, log in, log out."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, assert_never
+
+from litestar import Request, Response, post
+from litestar.di import NamedDependency
+from litestar.exceptions import NotAuthorizedException
+from litestar.params import JSONBody
+from msgspec import Struct
+
+from tollhouse.accounts.accounts import (
+    Accounts,
+    LoggedIn,
+    NameTaken,
+    SignedUp,
+    Throttled,
+    WrongCredentials,
+)
+from tollhouse.asgi.refusal import refusal
+from tollhouse.http.callers import caller_of, needs, session_of
+from tollhouse.http.cookies import NO_STORE, cleared_cookie, session_cookie
+from tollhouse.http.problems import answered, problem
+from tollhouse.http.sessions import SessionBody, shown
+from tollhouse.limits.limiter import Decision
+from tollhouse.sessions.sessions import SessionRefused, Sessions
+from tollhouse.settings import Settings
+
+_DEVICE_LENGTH = 120
+
+
+class Credentials(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A user name and its password."""
+
+    user: str
+    password: str
+
+
+class LoginBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Credentials, and whether the token shall travel in a cookie or in the body."""
+
+    user: str
+    password: str
+    transport: Literal["cookie", "bearer"] = "cookie"
+
+
+class LoginAnswer(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The new session; the token only where the client asked for `bearer`."""
+
+    session: SessionBody
+    durable: bool
+    token: str | None = None
+
+
+@post("/v1/accounts")
+async def sign_up(
+    request: Request[Any, Any, Any], data: JSONBody[Credentials], accounts: NamedDependency[Accounts]
+) -> Response[Any]:
+    """Make an account: 201, or 409 where the name is taken."""
+    made = await accounts.sign_up(data.user, data.password, address=caller_of(request).address)
+    match made:
+        case SignedUp():
+            return Response({"user": made.user}, status_code=201, headers=NO_STORE)
+        case NameTaken():
+            return problem(409, "name-taken", "Name Taken", "this user name has an account already")
+        case Throttled():
+            return _throttled(made.decision)
+        case _:
+            assert_never(made)
+
+
+@post("/v1/login", status_code=200)
+async def login(
+    request: Request[Any, Any, Any],
+    data: JSONBody[LoginBody],
+    accounts: NamedDependency[Accounts],
+    settings: NamedDependency[Settings],
+) -> Response[Any]:
+    """Log in: always a new session with a new token; 401 is the same for a wrong name and a wrong password."""
+    device = request.headers.get("user-agent", "")[:_DEVICE_LENGTH] or None
+    result = await accounts.login(data.user, data.password, address=caller_of(request).address, device=device)
+    match result:
+        case LoggedIn():
+            issued = result.issued
+            token = issued.token.reveal()
+            by_cookie = data.transport == "cookie"
+            return Response(
+                LoginAnswer(session=shown(issued.session), durable=issued.durable, token=None if by_cookie else token),
+                headers=NO_STORE,
+                cookies=[session_cookie(token, plain_http=settings.plain_http)] if by_cookie else [],
+            )
+        case WrongCredentials():
+            raise NotAuthorizedException("user name and password do not match")
+        case Throttled():
+            return _throttled(result.decision)
+        case SessionRefused():
+            return problem(409, "session-refused", "Session Refused", "end another session of this user first")
+        case _:
+            assert_never(result)
+
+
+@post("/v1/logout", status_code=204, guards=[needs("session")], opt={"auth": True, "rate_limit": "session"})
+async def logout(
+    request: Request[Any, Any, Any], sessions: NamedDependency[Sessions], settings: NamedDependency[Settings]
+) -> Response[None]:
+    """End the caller's session: once this is answered, no request that starts later succeeds with its token."""
+    session = session_of(request)
+    await sessions.revoke(session.user, session.sid)
+    cookies = [cleared_cookie(plain_http=settings.plain_http)]
+    return Response(None, status_code=204, headers=NO_STORE, cookies=cookies)
+
+
+def _throttled(decision: Decision) -> Response[Any]:
+    """Answer 429 without the key: it would tell which name was tried."""
+    return answered(refusal(decision, reveal_key=False))
+
+
+HANDLERS = [sign_up, login, logout]

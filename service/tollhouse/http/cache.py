@@ -1,0 +1,43 @@
+"""Cache management over HTTP, for administrators."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from litestar import Router, delete, get
+from litestar.di import NamedDependency
+from litestar.exceptions import HTTPException
+from litestar.params import FromQuery
+
+from tollhouse.cache.cache import Cache
+from tollhouse.cache.stats import CacheStats
+from tollhouse.http.callers import needs
+
+
+@get("/stats")
+async def stats(cache: NamedDependency[Cache]) -> CacheStats:
+    """Tell how the cache is doing."""
+    return await cache.stats()
+
+
+@delete("/", status_code=200, opt={"query": ("tag", "pattern", "all")})
+async def invalidate(
+    cache: NamedDependency[Cache],
+    tag: FromQuery[str | None] = None,
+    pattern: FromQuery[str | None] = None,
+    all: FromQuery[bool | None] = None,  # noqa: A002 - the name in the URL
+) -> dict[str, Any]:
+    """Invalidate by exactly one of `?tag=`, `?pattern=` (over readable key names) and `?all=true`."""
+    chosen = [name for name, value in (("tag", tag), ("pattern", pattern), ("all", all)) if value]
+    if len(chosen) != 1:
+        raise HTTPException("give exactly one of ?tag=, ?pattern= and ?all=true", status_code=400)
+    if tag:
+        await cache.invalidate_tags(tag)
+        return {"invalidated": "tag"}
+    if pattern:
+        return {"invalidated": "pattern", "deleted": await cache.delete_pattern(pattern)}
+    await cache.clear()
+    return {"invalidated": "all"}
+
+
+ROUTER = Router("/v1/cache", route_handlers=[stats, invalidate], guards=[needs("admin")], opt={"auth": True})

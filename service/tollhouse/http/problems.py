@@ -1,0 +1,148 @@
+"""Problem details (RFC 9457): the one place where failures become HTTP answers.
+
+`type` is stable: a URN of ours, or the IANA address that the RateLimit draft asks for. A client may rely on
+`type`, `status` and the members named here; `title` and `detail` are for people.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import msgspec
+from litestar import Request, Response
+from litestar.exceptions import (
+    HTTPException,
+    MethodNotAllowedException,
+    NotAuthorizedException,
+    NotFoundException,
+    SerializationException,
+    ValidationException,
+)
+
+from tollhouse.asgi.refusal import MEDIA_TYPE, RETRY_AFTER_S, TEMPORARY_REDUCED_CAPACITY, URN, Refusal
+from tollhouse.errors import Conflict, InvalidInput, LoadFailed, Overloaded, StoreError
+
+_log = logging.getLogger("tollhouse.http")
+_PATH = re.compile(r" - at `\$\.?([^`]*)`$")
+_BY_STATUS: Final[Mapping[int, tuple[str, str]]] = {
+    400: ("invalid-request", "Invalid Request"),
+    401: ("not-authenticated", "Not Authenticated"),
+    403: ("not-allowed", "Not Allowed"),
+    404: ("not-found", "Not Found"),
+    405: ("method-not-allowed", "Method Not Allowed"),
+    413: ("body-too-large", "Body Too Large"),
+    415: ("unsupported-media-type", "Unsupported Media Type"),
+    422: ("invalid-input", "Invalid Input"),
+}
+
+
+def problem(
+    status: int,
+    kind: str,
+    title: str,
+    detail: str,
+    *,
+    members: Mapping[str, object] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Response[dict[str, object]]:
+    """Make one problem answer; `kind` is our own word, or a whole URI."""
+    body: dict[str, object] = {
+        "type": kind if ":" in kind else URN + kind,
+        "title": title,
+        "status": status,
+        "detail": detail,
+        **(members or {}),
+    }
+    return Response(
+        body, status_code=status, media_type=MEDIA_TYPE, headers={"Cache-Control": "no-store", **(headers or {})}
+    )
+
+
+def answered(refused: Refusal) -> Response[bytes]:
+    """Make the answer of a refusal that was rendered without a framework."""
+    headers = dict(refused.headers)
+    return Response(refused.body, status_code=refused.status, headers=headers, media_type=refused.media_type)
+
+
+def _of_invalid_input(_: Request[Any, Any, Any], error: InvalidInput) -> Response[Any]:
+    members = {"field": error.field, "value": _bounded(error.value), "remedy": error.remedy}
+    return problem(422, error.kind, error.kind.replace("-", " ").title(), str(error), members=members)
+
+
+def _of_conflict(_: Request[Any, Any, Any], error: Conflict) -> Response[Any]:
+    return problem(409, error.kind, error.kind.replace("-", " ").title(), str(error))
+
+
+def _of_overload(_: Request[Any, Any, Any], error: Overloaded) -> Response[Any]:
+    seconds = str(max(1, -(-error.retry_after_ms // 1000)))
+    return problem(503, "overloaded", "Overloaded", str(error), headers={"Retry-After": seconds})
+
+
+def _of_load_failure(_: Request[Any, Any, Any], error: LoadFailed) -> Response[Any]:
+    _log.error("model failed", extra={"model": str(error)}, exc_info=error.__cause__)
+    return problem(502, "model-failed", "Model Failed", "the model failed; nothing was cached")
+
+
+def _of_store_error(_: Request[Any, Any, Any], error: StoreError) -> Response[Any]:
+    _log.warning("store unavailable", extra={"reason": str(error)})
+    detail = "a store does not answer; nothing was decided, and the request may be sent again"
+    headers = {"Retry-After": str(RETRY_AFTER_S)}
+    return problem(503, TEMPORARY_REDUCED_CAPACITY, "Temporary Reduced Capacity", detail, headers=headers)
+
+
+def _of_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
+    headers = dict(error.headers or {})
+    if isinstance(error, ValidationException) or isinstance(error.__cause__, SerializationException):
+        return _of_validation(error)
+    if isinstance(error, NotFoundException):
+        return problem(404, "not-found", "Not Found", f"nothing is at {request.url.path}")
+    if isinstance(error, MethodNotAllowedException):
+        return problem(405, "method-not-allowed", "Method Not Allowed", error.detail, headers=headers)
+    if isinstance(error, NotAuthorizedException):
+        headers.setdefault("WWW-Authenticate", "Bearer")
+    kind, title = _BY_STATUS.get(error.status_code, ("failed", "Failed"))
+    members = error.extra if isinstance(error.extra, dict) else None
+    return problem(error.status_code, kind, title, error.detail, members=members, headers=headers)
+
+
+def _of_validation(error: HTTPException) -> Response[Any]:
+    """Name the field that a body or a parameter got wrong; values are not repeated, they may be secrets."""
+    first: dict[str, Any] = error.extra[0] if isinstance(error.extra, list) and error.extra else {}
+    message = str(first.get("message") or error.__cause__ or error.detail)
+    match = _PATH.search(message)
+    field = str(first.get("key") or (match[1] if match else "") or "body")
+    remedy = _PATH.sub("", message)
+    return problem(
+        400, "invalid-request", "Invalid Request", f"{field}: {remedy}", members={"field": field, "remedy": remedy}
+    )
+
+
+def _of_anything_else(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
+    _log.error("unexpected failure", extra={"path": request.url.path}, exc_info=error)
+    return problem(500, "internal-error", "Internal Error", "an unexpected failure; it was logged")
+
+
+def _bounded(value: object) -> object:
+    """Repeat a value that a client sent, as long as it is small."""
+    if isinstance(value, str | int | float | bool | None):
+        text = str(value)
+        return value if len(text) <= 200 else text[:200]
+    try:
+        return msgspec.json.encode(value)[:200].decode(errors="replace")
+    except TypeError:
+        return type(value).__name__
+
+
+HANDLERS: Final[Mapping[int | type[Exception], Callable[[Request[Any, Any, Any], Any], Response[Any]]]] = {
+    InvalidInput: _of_invalid_input,
+    Conflict: _of_conflict,
+    Overloaded: _of_overload,
+    LoadFailed: _of_load_failure,
+    StoreError: _of_store_error,
+    HTTPException: _of_http_exception,
+    Exception: _of_anything_else,
+}
+"""Answers every exception that a handler or middleware lets through."""

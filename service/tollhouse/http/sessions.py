@@ -1,0 +1,102 @@
+"""Sessions over HTTP: who am I, my devices, end one, end the others."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from litestar import Request, Response, Router, delete, get
+from litestar.di import NamedDependency
+from litestar.exceptions import HTTPException, NotFoundException
+from litestar.params import FromPath, QueryParameter
+from msgspec import Struct, convert
+from msgspec.structs import asdict
+
+from tollhouse.http.callers import needs, session_of
+from tollhouse.http.cookies import NO_STORE
+from tollhouse.sessions.records import Session
+from tollhouse.sessions.sessions import Sessions
+
+
+class SessionBody(Struct, frozen=True, kw_only=True):
+    """A session as its holder sees it; times are integer milliseconds since 1970."""
+
+    sid: str
+    user: str
+    created_at: int
+    expires_at: int
+    idle_expires_at: int
+
+
+class DeviceBody(Struct, frozen=True, kw_only=True):
+    """One of the caller's sessions in their list of devices."""
+
+    sid: str
+    user: str
+    created_at: int
+    expires_at: int
+    idle_expires_at: int
+    last_seen_at: int
+    device: str | None
+    policy: str
+    current: bool
+
+
+def shown(session: Session) -> SessionBody:
+    """Give the members of a session that its holder sees."""
+    return convert(session, SessionBody, from_attributes=True)
+
+
+def _last_seen(device: DeviceBody) -> int:
+    return device.last_seen_at
+
+
+def _listed(session: Session, own: Session) -> DeviceBody:
+    return convert({**asdict(session), "current": session.sid == own.sid}, DeviceBody)
+
+
+@get("/session")
+async def who_am_i(request: Request[Any, Any, Any]) -> Response[SessionBody]:
+    """Give the caller's session, or 401."""
+    return Response(shown(session_of(request)), headers=NO_STORE)
+
+
+@get("/sessions")
+async def devices(request: Request[Any, Any, Any], sessions: NamedDependency[Sessions]) -> Response[Any]:
+    """List the caller's sessions, the newest sign of life first."""
+    own = session_of(request)
+    found = await sessions.list(own.user)
+    listed = sorted((_listed(session, own) for session in found), key=_last_seen, reverse=True)
+    return Response({"sessions": listed}, headers=NO_STORE)
+
+
+@delete("/sessions/{sid:str}", status_code=204)
+async def end_one(
+    request: Request[Any, Any, Any], sid: FromPath[str], sessions: NamedDependency[Sessions]
+) -> Response[None]:
+    """End one of the caller's sessions; 404 where the caller has no such session."""
+    ended = await sessions.revoke(session_of(request).user, sid)
+    if not ended.found:
+        raise NotFoundException
+    return Response(None, status_code=204, headers=NO_STORE)
+
+
+@delete("/sessions", status_code=204, opt={"query": ("except",)})
+async def end_others(
+    request: Request[Any, Any, Any],
+    sessions: NamedDependency[Sessions],
+    but: Annotated[Literal["current"] | None, QueryParameter(name="except")] = None,
+) -> Response[None]:
+    """End all of the caller's sessions but this one; ending all of them is logging out everywhere."""
+    if but is None:
+        raise HTTPException("say ?except=current; to end this session too, log out", status_code=400)
+    own = session_of(request)
+    await sessions.revoke_all(own.user, keep=own)
+    return Response(None, status_code=204, headers=NO_STORE)
+
+
+ROUTER = Router(
+    "/v1",
+    route_handlers=[who_am_i, devices, end_one, end_others],
+    guards=[needs("session")],
+    opt={"auth": True, "rate_limit": "session"},
+)

@@ -1,0 +1,181 @@
+"""How the service is served: the listening socket, the HTTP protocol with its bounds, and the workers' lifetime."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import socket
+import threading
+from typing import Final
+
+import msgspec
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.supervisors import Multiprocess
+
+from tollhouse.errors import ConfigurationError
+from tollhouse.settings import Settings
+
+GRACE_S: Final = 3
+"""How long requests under way may take once a worker shall leave."""
+_BACKLOG: Final = 2048
+_PARENT_POLL_S: Final = 0.5
+_CHUNKING: Final = 8
+"""Bytes on the wire per byte of body that are still believed to be a request."""
+_REASONS: Final = {400: b"Bad Request", 431: b"Request Header Fields Too Large"}
+
+
+class ServingConfig(uvicorn.Config):
+    """Uvicorn's configuration with the bounds that its protocol lacks; it travels to the workers."""
+
+    def __init__(self, app: str, settings: Settings) -> None:
+        super().__init__(
+            app,
+            factory=True,
+            http=BoundedHttp,
+            ws="none",
+            lifespan="on",
+            workers=settings.workers,
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            timeout_graceful_shutdown=GRACE_S,
+        )
+        self.head_bytes = settings.head_bytes
+        self.message_bytes = settings.head_bytes + _CHUNKING * settings.body_bytes
+
+
+class BoundedHttp(HttpToolsProtocol):
+    """HTTP/1.1 by httptools, where a request head above its bound is answered 431 (RFC 6585) and not buffered."""
+
+    config: ServingConfig
+    _idle = True
+    _head_open = False
+    _begun = 0
+    _head_parsed_bytes = 0
+    _head_fed_bytes = 0
+    _message_bytes = 0
+
+    def data_received(self, data: bytes) -> None:
+        """Feed the parser, then count what it could not finish."""
+        was_idle, was_head, self._begun = self._idle, self._head_open, 0
+        super().data_received(data)
+        if self.transport.is_closing():
+            return
+        self._message_bytes += len(data)
+        all_of_it_is_head = was_head or (was_idle and self._begun == 1)
+        if self._head_open and all_of_it_is_head:
+            self._head_fed_bytes += len(data)
+            if self._head_fed_bytes > self.config.head_bytes:
+                self._refuse_head()
+        elif self._message_bytes > self.config.message_bytes:
+            self.transport.abort()
+
+    def on_message_begin(self) -> None:
+        """Begin to count."""
+        super().on_message_begin()
+        self._idle = False
+        self._head_open = True
+        self._begun += 1
+        self._head_parsed_bytes = self._head_fed_bytes = self._message_bytes = 0
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Count a header, or a trailer, and stop at the bound."""
+        self._head_parsed_bytes += len(name) + len(value) + 4
+        if self._head_parsed_bytes + len(self.url) > self.config.head_bytes:
+            raise _HeadTooLarge
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """Let the request begin; what follows is its body."""
+        self._head_open = False
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """Wait for the next message."""
+        self._idle = True
+        super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what cannot be parsed, as problem details."""
+        if self._head_parsed_bytes + len(getattr(self, "url", b"")) > self.config.head_bytes:
+            self._refuse_head()
+        else:
+            self._refuse(400, "invalid-request", "Invalid Request", msg)
+
+    def _refuse_head(self) -> None:
+        detail = f"the request line and headers may have {self.config.head_bytes} bytes together"
+        self._refuse(431, "head-too-large", "Request Head Too Large", detail)
+
+    def _refuse(self, status: int, kind: str, title: str, detail: str) -> None:
+        problem = {"type": f"urn:tollhouse:problem:{kind}", "title": title, "status": status, "detail": detail}
+        body = msgspec.json.encode(problem)
+        head = (
+            b"HTTP/1.1 %d %s\r\ncontent-type: application/problem+json\r\ncontent-length: %d\r\n"
+            b"cache-control: no-store\r\nconnection: close\r\n\r\n"
+        )
+        self.transport.write(head % (status, _REASONS[status], len(body)) + body)
+        self.transport.close()
+
+
+class _HeadTooLarge(Exception):
+    """Makes the parser stop."""
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Take the port before anything else starts, or raise ConfigurationError that says who is in the way."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except OSError as error:
+        raise ConfigurationError(
+            "TOLLHOUSE_HOST", host, f"not an address of this machine ({error.strerror})"
+        ) from error
+    listening = socket.socket(family, kind, protocol)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen(_BACKLOG)
+    except OSError as error:
+        listening.close()
+        if error.errno == errno.EADDRINUSE:
+            raise ConfigurationError(
+                "TOLLHOUSE_PORT", port, f"another program listens on {host}:{port}; stop it or choose another port"
+            ) from error
+        raise ConfigurationError(
+            "TOLLHOUSE_HOST", f"{host}:{port}", f"cannot listen there: {error.strerror}"
+        ) from error
+    listening.set_inheritable(True)
+    return listening
+
+
+def run(config: ServingConfig, listening: socket.socket) -> None:
+    """Serve until SIGTERM or SIGINT, in this process or in workers; return when all of it has ended."""
+    if config.workers > 1:
+        Multiprocess(config, sockets=[listening]).run()
+        return
+    # Uvicorn raises the signal again when it is done; with a handler of ours, what follows `run` still happens.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _ignore)
+    uvicorn.Server(config).run(sockets=[listening])
+
+
+def leave_with_parent(parent: int | None = None) -> None:
+    """End this worker when the process that started it is gone, even if its loop hangs."""
+    started_by = os.getppid() if parent is None else parent
+
+    def watch() -> None:
+        while os.getppid() == started_by:
+            threading.Event().wait(_PARENT_POLL_S)
+        os.kill(os.getpid(), signal.SIGTERM)
+        threading.Event().wait(GRACE_S)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="tollhouse-parent", daemon=True).start()
+
+
+def _ignore(_signal: int, _frame: object) -> None:
+    pass

@@ -1,0 +1,280 @@
+"""`tollhouse serve` as a process: what it refuses, how it ends, and that nothing of it remains."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from tests.processes import children_of, gone_within
+
+COMMAND = [sys.executable, "-m", "tollhouse"]
+
+
+def environment(folder: Path, **variables: str) -> dict[str, str]:
+    """The environment of a user who has set nothing but `variables`."""
+    kept = {
+        name: value for name, value in os.environ.items() if not name.startswith(("TOLLHOUSE_", "REDIS_", "CACHE_"))
+    }
+    return {**kept, "XDG_RUNTIME_DIR": str(folder), **variables}
+
+
+class Served:
+    """A running `tollhouse serve`."""
+
+    def __init__(self, process: subprocess.Popen[bytes], started: dict[str, Any]) -> None:
+        self.process = process
+        self.address: str = started["address"]
+        self.port = int(self.address.rpartition(":")[2])
+        self.kept = msgspec.json.decode(Path(started["admin_key_file"]).read_bytes())
+        self.key_file = Path(started["admin_key_file"])
+
+    def get(self, path: str) -> tuple[int, bytes]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        try:
+            connection.request("GET", path, headers={"X-Api-Key": self.kept["admin_key"][0]})
+            response = connection.getresponse()
+            return response.status, response.read()
+        finally:
+            connection.close()
+
+    def take(self, key: str) -> int:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        try:
+            body = msgspec.json.encode({"policy": "hundred", "key": key})
+            headers = {"X-Api-Key": self.kept["admin_key"][0], "Content-Type": "application/json"}
+            connection.request("POST", "/v1/limits/take", body, headers)
+            return connection.getresponse().status
+        finally:
+            connection.close()
+
+    def await_ready(self) -> None:
+        give_up_s = time.monotonic() + 20
+        while True:
+            try:
+                if self.get("/readyz")[0] == 200:
+                    return
+            except OSError:
+                if time.monotonic() > give_up_s:
+                    raise
+            time.sleep(0.02)
+
+    def port_is_free(self) -> bool:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", self.port))
+            except OSError:
+                return False
+            return True
+
+
+@contextmanager
+def serve(folder: Path, *args: str, **variables: str) -> Generator[Served]:
+    command = [*COMMAND, "serve", "--json", "--plain-http", "--port", "0", *args]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            command, env=environment(folder, **variables), cwd=folder, stdout=subprocess.PIPE, stderr=log
+        )
+    assert process.stdout is not None
+    try:
+        line = process.stdout.readline()
+        assert line, (folder / "log").read_text()
+        served = Served(process, msgspec.json.decode(line))
+        served.await_ready()
+        yield served
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_killed_service_leaves_nothing(tmp_path: Path, workers: str) -> None:
+    """After kill -9 of `serve` none of its processes remains within 5 s, and its port is free."""
+    with serve(tmp_path, "--workers", workers) as served:
+        family = children_of(served.process.pid)
+        assert len(family) >= 2 + (2 if workers == "2" else 0)
+
+        served.process.kill()
+
+        assert gone_within(family)
+        assert served.port_is_free()
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stopped_service_ends_well(tmp_path: Path, workers: str, number: signal.Signals) -> None:
+    """SIGTERM and SIGINT end `serve` with exit code 0, without an orphan and without its run-time file."""
+    with serve(tmp_path, "--workers", workers) as served:
+        family = children_of(served.process.pid)
+
+        served.process.send_signal(number)
+
+        assert served.process.wait(10) == 0
+        assert gone_within(family)
+        assert served.port_is_free()
+        assert not served.key_file.exists()
+
+
+def test_two_workers_share_limits_and_metrics(tmp_path: Path) -> None:
+    """200 concurrent takes on a limit of 100 over two worker processes admit exactly 100, and /metrics adds them up."""
+    (tmp_path / "tollhouse.toml").write_text('[limits.policies.hundred]\nlimit = "100/hour"\n')
+    with serve(tmp_path, "--workers", "2") as served, ThreadPoolExecutor(40) as pool:
+        statuses = list(pool.map(served.take, ["same"] * 200))
+        metrics = served.get("/metrics")[1].decode()
+
+    assert sorted(statuses) == [200] * 100 + [429] * 100
+    assert 'tollhouse_ratelimit_decisions_total{outcome="allowed",policy="hundred"} 100.0' in metrics
+    assert 'tollhouse_ratelimit_decisions_total{outcome="refused",policy="hundred"} 100.0' in metrics
+    assert 'tollhouse_store_up{store="limits"} 1.0' in metrics
+
+
+def test_the_key_is_made_and_kept_from_others(tmp_path: Path) -> None:
+    """Without keys `serve` makes one, names the 0600 file that holds it, and does not log it."""
+    with serve(tmp_path) as served:
+        key = served.kept["admin_key"][0]
+
+        assert stat.S_IMODE(served.key_file.stat().st_mode) == 0o600
+        assert served.get("/v1/cache/stats")[0] == 200
+        assert key not in (tmp_path / "log").read_text()
+
+
+def test_other_commands_find_the_running_service(tmp_path: Path) -> None:
+    """`tollhouse check` without a URL asks the stores of the running service."""
+    with serve(tmp_path) as served:
+        done = subprocess.run(
+            [*COMMAND, "check", "--json"], check=False, env=environment(tmp_path), cwd=tmp_path, capture_output=True
+        )
+
+    checked = msgspec.json.decode(done.stdout)
+    assert done.returncode == 0
+    assert checked["ok"] is True
+    assert [store["place"] for store in checked["stores"]] == list(served.kept["urls"].values())
+    assert all(store["server"].startswith("valkey 9") for store in checked["stores"])
+
+
+def test_a_head_above_its_bound_is_431(tmp_path: Path) -> None:
+    """A request head above head_bytes is 431 problem details, whether it ends or not; a trailer counts too."""
+    filler = b"X-Filler: " + b"a" * 1000 + b"\r\n"
+    whole = b"GET /livez HTTP/1.1\r\nHost: x\r\n" + filler * 20 + b"\r\n"
+    endless = b"GET /livez HTTP/1.1\r\nHost: x\r\nX-Endless: " + b"a" * 20_000
+    long_path = b"GET /" + b"a" * 20_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n"
+    trailer = b"POST /v1/login HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n" + filler * 20 + b"\r\n"
+    with serve(tmp_path) as served:
+        answers = [_raw(served.port, request) for request in (whole, endless, long_path, trailer)]
+        in_pieces = _raw(served.port, endless[:9_000], endless[9_000:])
+        broken = _raw(served.port, b"GET /livez\x00HTTP\r\n\r\n")
+        fine = _raw(served.port, b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n" + filler * 10 + b"\r\n")
+
+    for answer in [*answers, in_pieces]:
+        assert answer.startswith(b"HTTP/1.1 431 ")
+        assert b"urn:tollhouse:problem:head-too-large" in answer
+    assert broken.startswith(b"HTTP/1.1 400 ")
+    assert b"application/problem+json" in broken
+    assert fine.startswith(b"HTTP/1.1 200 ")
+
+
+def _raw(port: int, *pieces: bytes) -> bytes:
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        for piece in pieces:
+            connection.sendall(piece)
+            time.sleep(0.05 if len(pieces) > 1 else 0)
+        received = b""
+        while chunk := connection.recv(65536):
+            received += chunk
+            if b"\r\n\r\n" in received and b"}" in received:
+                break
+        return received
+
+
+#   arguments, variables, words of the one sentence
+WRONG: list[tuple[list[str], dict[str, str], list[str]]] = [
+    ([], {"TOLLHOUSE_URL": "http://h"}, ["TOLLHOUSE_URL", "begin with one of"]),
+    ([], {"TOLLHOUSE_CACHE_URL": "redis://h/x"}, ["TOLLHOUSE_CACHE_URL", "a database is a number"]),
+    ([], {"TOLLHOUSE_URL": "redis+cluster://h"}, ["later version"]),
+    ([], {"TOLLHOUSE_URL": "redis://127.0.0.1:1"}, ["TOLLHOUSE_SECRET", "at least 32 bytes"]),
+    ([], {"TOLLHOUSE_SECRET": "short"}, ["TOLLHOUSE_SECRET", "32"]),
+    ([], {"TOLLHOUSE_SECRET_FILE": "/nowhere/secret"}, ["TOLLHOUSE_SECRET_FILE", "/nowhere/secret", "cannot be read"]),
+    ([], {"TOLLHOUSE_LIMITS_POLICIES_API_LIMIT": "5/mn"}, ["policies.api", "5/mn", "did you mean"]),
+    ([], {"TOLLHOUSE_PROT": "1"}, ["TOLLHOUSE_PROT", "did you mean TOLLHOUSE_PORT"]),
+    (["--host", "0.0.0.0"], {}, ["others can reach it"]),
+    (["--host", "0.0.0.0", "--plain-http"], {}, ["plain_http", "0.0.0.0"]),
+    (["--host", "no.such.host.invalid"], {}, ["no.such.host.invalid"]),
+    (["--workers", "0"], {}, ["workers"]),
+    (["--config", "missing.toml"], {}, ["missing.toml"]),
+    ([], {"TOLLHOUSE_EMBEDDED_BINARY": "/nowhere/valkey"}, ["/nowhere/valkey", "can be run"]),
+]
+
+
+@pytest.mark.parametrize(("args", "variables", "words"), WRONG)
+def test_what_is_wrong_is_one_sentence_and_exit_code_2(
+    tmp_path: Path, args: list[str], variables: dict[str, str], words: list[str]
+) -> None:
+    """A setting that cannot be used ends `serve` with one line that names it and the remedy, and exit code 2."""
+    done = subprocess.run(
+        [*COMMAND, "serve", "--port", "0", *args],
+        check=False,
+        env=environment(tmp_path, **variables),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+
+    assert done.returncode == 2, done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert done.stdout == ""
+    for word in words:
+        assert word in done.stderr
+
+
+def test_a_taken_port_is_told(tmp_path: Path) -> None:
+    """A port that another program holds ends `serve` with exit code 2 and a sentence that says so."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        done = subprocess.run(
+            [*COMMAND, "serve", "--port", port],
+            check=False,
+            env=environment(tmp_path),
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+        )
+
+    assert done.returncode == 2
+    remedy = f"another program listens on 127.0.0.1:{port}; stop it or choose another port"
+    assert done.stderr == f"tollhouse: TOLLHOUSE_PORT: {port}: {remedy}\n"
+
+
+def test_a_store_that_is_down_fails_the_check(tmp_path: Path) -> None:
+    """`tollhouse check` ends with 1 where a store does not answer, and says which and why, without the password."""
+    url = "redis://ada:sesame@127.0.0.1:1"
+    done = subprocess.run(
+        [*COMMAND, "check"],
+        check=False,
+        env=environment(tmp_path, TOLLHOUSE_URL=url),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+
+    assert done.returncode == 1
+    assert "cannot connect to redis://127.0.0.1:1/0" in " ".join(done.stdout.split())
+    assert "no secret is set" in done.stdout
+    assert "sesame" not in done.stdout + done.stderr

@@ -1,0 +1,126 @@
+"""AI results and cache management over HTTP."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.http.client import ADMIN, SERVICE, Service, service_at
+from tests.worlds import embedded_world
+from tollhouse.settings import CacheSettings
+
+QUESTION = {"input": "Der schnelle braune Fuchs springt über den faulen Hund."}
+
+
+async def test_the_second_answer_is_a_hit(service: Service) -> None:
+    """S0-03, S1-45, S1-46, S2-18: the same input is a MISS, then a HIT with an Age, and both answers are equal."""
+    first = await service.ask("POST", "/v1/ai/langid", json=QUESTION, headers=SERVICE)
+    second = await service.ask("POST", "/v1/ai/langid", json=QUESTION, headers=SERVICE)
+
+    assert first.status_code == second.status_code == 200
+    assert (first.headers["x-cache"], second.headers["x-cache"]) == ("MISS", "HIT")
+    assert first.json() == second.json()
+    assert first.json()["model"] == "langid"
+    assert first.json()["output"]["language"] == "de"
+    assert 0.9 < first.json()["output"]["probability"] <= 1
+    assert first.headers["cache-status"] == "tollhouse; fwd=uri-miss; stored"
+    assert second.headers["cache-status"].startswith("tollhouse; hit; ttl=")
+    assert second.headers["age"] == "0"
+    assert "age" not in first.headers
+
+
+async def test_a_caller_can_pass_the_cache_by(service: Service) -> None:
+    """S4-19, S4-49: `?use_cache=false` and `Cache-Control: no-cache` ask the model, and say BYPASS."""
+    await service.ask("POST", "/v1/ai/langid", json=QUESTION, headers=SERVICE)
+
+    by_query = await service.ask("POST", "/v1/ai/langid?use_cache=false", json=QUESTION, headers=SERVICE)
+    by_header = await service.ask(
+        "POST", "/v1/ai/langid", json=QUESTION, headers={**SERVICE, "Cache-Control": "no-cache"}
+    )
+
+    assert (by_query.headers["x-cache"], by_header.headers["x-cache"]) == ("BYPASS", "BYPASS")
+
+
+async def test_a_cache_that_is_switched_off_says_so(valkey_socket: Path) -> None:
+    """S1-26, S1-39: with CACHE_ENABLED=false every answer is computed, and X-Cache is DISABLED."""
+    off = CacheSettings(enabled=False)
+    async with embedded_world(valkey_socket), service_at(f"unix://{valkey_socket}", cache=off) as service:
+        response = await service.ask("POST", "/v1/ai/langid", json=QUESTION, headers=SERVICE)
+
+    assert response.status_code == 200
+    assert response.headers["x-cache"] == "DISABLED"
+
+
+async def test_results_need_a_key_or_a_session(service: Service) -> None:
+    """A session may ask a model as a service may; nobody may not."""
+    await service.sign_up()
+
+    nobody = await service.ask("POST", "/v1/ai/langid", json=QUESTION)
+    user = await service.ask("POST", "/v1/ai/langid", json=QUESTION, headers=await service.log_in())
+
+    assert (nobody.status_code, user.status_code) == (401, 200)
+    assert "ratelimit" in user.headers
+
+
+#   path, body, status, words of the answer
+BAD_ASKS = [
+    ("langit", QUESTION, 422, "did you mean 'langid'"),
+    ("langid", {"input": 7}, 422, "input"),
+    ("langid", {"inputs": "x"}, 400, "input"),
+    ("langid", {}, 400, "input"),
+]
+
+
+@pytest.mark.parametrize(("model", "body", "status", "words"), BAD_ASKS)
+async def test_a_bad_ask_says_what_is_wrong(
+    service: Service, model: str, body: dict[str, object], status: int, words: str
+) -> None:
+    """An unknown model or an input that the model cannot take is told with its remedy."""
+    response = await service.ask("POST", f"/v1/ai/{model}", json=body, headers=SERVICE)
+
+    assert response.status_code == status
+    assert words in response.text
+
+
+async def test_stats_have_the_fields_that_dashboards_read(service: Service) -> None:
+    """S4-43: the stats have `available`, `stats`, `config` and `message`, for administrators only."""
+    await service.ask("POST", "/v1/ai/langid", json=QUESTION, headers=SERVICE)
+    await service.ask("POST", "/v1/ai/langid", json=QUESTION, headers=SERVICE)
+
+    stats = await service.ask("GET", "/v1/cache/stats", headers=ADMIN)
+    refused = await service.ask("GET", "/v1/cache/stats", headers=SERVICE)
+
+    body = stats.json()
+    assert refused.status_code == 403
+    assert body["available"] is True
+    assert body["message"] == "Cache is healthy"
+    assert set(body["stats"]) == {"used_memory", "total_keys", "hits", "misses", "hit_rate"}
+    assert (body["stats"]["hits"], body["stats"]["misses"], body["stats"]["hit_rate"]) == (1, 1, 50.0)
+    assert body["config"]["ttl_very_short"] == 300
+    assert body["config"]["ttl_week"] == 604_800
+
+
+@pytest.mark.parametrize("query", ["tag=model:langid", "pattern=ai:langid:*", "all=true"])
+async def test_an_administrator_invalidates(service: Service, query: str) -> None:
+    """S0-34, S4-40, S4-41: by tag, by pattern or all at once; the next answer is a MISS."""
+    await service.ask("POST", "/v1/ai/langid", json=QUESTION, headers=SERVICE)
+
+    done = await service.ask("DELETE", f"/v1/cache?{query}", headers=ADMIN)
+    after = await service.ask("POST", "/v1/ai/langid", json=QUESTION, headers=SERVICE)
+
+    assert done.status_code == 200
+    assert done.json()["invalidated"] == query.partition("=")[0]
+    assert after.headers["x-cache"] == "MISS"
+
+
+@pytest.mark.parametrize("query", ["", "tag=a&all=true", "all=false", "tags=a"])
+async def test_a_vague_invalidation_is_refused(service: Service, query: str) -> None:
+    """Not exactly one of tag, pattern and all is 400, and nothing is invalidated."""
+    await service.ask("POST", "/v1/ai/langid", json=QUESTION, headers=SERVICE)
+
+    refused = await service.ask("DELETE", f"/v1/cache?{query}", headers=ADMIN)
+    after = await service.ask("POST", "/v1/ai/langid", json=QUESTION, headers=SERVICE)
+
+    assert refused.status_code == 400
+    assert after.headers["x-cache"] == "HIT"

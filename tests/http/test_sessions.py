@@ -1,0 +1,215 @@
+"""Accounts and sessions over HTTP."""
+
+from __future__ import annotations
+
+from http.cookies import SimpleCookie
+from pathlib import Path
+
+import pytest
+
+from tests.http.client import PASSWORD, Service, service_at
+from tests.worlds import embedded_world
+
+
+async def test_sign_up_log_in_and_who_am_i(service: Service) -> None:
+    """C-8: an account is made once, a login gives a session, and the session answers who it is."""
+    await service.sign_up()
+    taken = await service.ask("POST", "/v1/accounts", json={"user": "ada", "password": PASSWORD})
+
+    headers = await service.log_in()
+    who = await service.ask("GET", "/v1/session", headers=headers)
+
+    assert taken.status_code == 409
+    assert taken.json()["type"] == "urn:tollhouse:problem:name-taken"
+    assert who.status_code == 200
+    assert set(who.json()) == {"sid", "user", "created_at", "expires_at", "idle_expires_at"}
+    assert who.json()["user"] == "ada"
+    assert who.headers["cache-control"] == "no-store"
+    assert who.headers["vary"] == "Cookie"
+    assert "set-cookie" not in who.headers
+
+
+async def test_a_cookie_login_never_shows_the_token(service: Service) -> None:
+    """ASVS 3.3.4: for browsers the token travels in Set-Cookie alone, HttpOnly, Lax, for the whole path."""
+    await service.sign_up()
+
+    response = await service.ask("POST", "/v1/login", json={"user": "ada", "password": PASSWORD})
+
+    cookie = SimpleCookie(response.headers["set-cookie"])["tollhouse-dev"]
+    assert cookie["httponly"] is True
+    assert cookie["samesite"] == "lax"
+    assert cookie["path"] == "/"
+    assert not cookie["secure"]
+    assert not cookie["domain"]
+    assert cookie.value not in response.text
+    assert "token" not in response.json()
+    who = await service.ask("GET", "/v1/session")  # the client kept the cookie
+    assert who.json()["user"] == "ada"
+
+
+async def test_over_https_the_cookie_has_the_host_prefix(valkey_socket: Path) -> None:
+    """ASVS 3.3.1, 3.3.3: without plain_http the cookie is `__Host-tollhouse` and Secure."""
+    async with embedded_world(valkey_socket), service_at(f"unix://{valkey_socket}", plain_http=False) as service:
+        await service.sign_up()
+        response = await service.ask("POST", "/v1/login", json={"user": "ada", "password": PASSWORD})
+
+    cookie = SimpleCookie(response.headers["set-cookie"])["__Host-tollhouse"]
+    assert cookie["secure"] is True
+    assert cookie["path"] == "/"
+    assert not cookie["domain"]
+
+
+async def test_each_login_is_a_fresh_session(service: Service) -> None:
+    """P5, ASVS 7.2.4: a login with a live session's cookie issues another token, and a planted cookie is no session."""
+    await service.sign_up()
+    first, second = await service.log_in(), await service.log_in()
+    planted = {"Cookie": "tollhouse-dev=v1.00000000.ab.aaaaaaaaaaaaaaaaaaaaaaaaaa." + "x" * 43}
+
+    refused = await service.ask("GET", "/v1/session", headers=planted)
+
+    assert first != second
+    assert refused.status_code == 401
+
+
+async def test_unknown_and_wrong_look_alike(service: Service) -> None:
+    """ASVS 6.3.8: a wrong password and an unknown name give the same status, headers and body."""
+    await service.sign_up()
+
+    wrong = await service.ask("POST", "/v1/login", json={"user": "ada", "password": "not her password"})
+    unknown = await service.ask("POST", "/v1/login", json={"user": "bob", "password": "not her password"})
+
+    assert wrong.status_code == unknown.status_code == 401
+    assert wrong.content == unknown.content
+    assert dict(wrong.headers) == dict(unknown.headers)
+
+
+async def test_guessing_is_stopped_before_hashing(service: Service) -> None:
+    """After five attempts on one account the sixth is 429, known account or not, and tells nobody's name."""
+    answers = [
+        await service.ask("POST", "/v1/login", json={"user": "nobody", "password": "guess number one"})
+        for _ in range(6)
+    ]
+
+    assert [answer.status_code for answer in answers] == [401] * 5 + [429]
+    assert int(answers[-1].headers["retry-after"]) >= 1
+    assert "nobody" not in answers[-1].text
+
+
+async def test_devices_are_listed_and_ended(service: Service) -> None:
+    """A user lists their sessions, ends one by its sid, and that one is refused from then on."""
+    await service.sign_up()
+    mine, other = await service.log_in(), await service.log_in()
+
+    listed = (await service.ask("GET", "/v1/sessions", headers=mine)).json()["sessions"]
+    victim = next(session["sid"] for session in listed if not session["current"])
+    ended = await service.ask("DELETE", f"/v1/sessions/{victim}", headers=mine)
+    again = await service.ask("DELETE", f"/v1/sessions/{victim}", headers=mine)
+
+    assert len(listed) == 2
+    assert ended.status_code == 204
+    assert again.status_code == 404
+    assert (await service.ask("GET", "/v1/session", headers=other)).status_code == 401
+    assert (await service.ask("GET", "/v1/session", headers=mine)).status_code == 200
+
+
+async def test_nobody_ends_the_session_of_another(service: Service) -> None:
+    """The sid of another user's session is 404, and that session lives on."""
+    await service.sign_up("ada")
+    await service.sign_up("bob")
+    ada, bob = await service.log_in("ada"), await service.log_in("bob")
+    sid = (await service.ask("GET", "/v1/session", headers=ada)).json()["sid"]
+
+    refused = await service.ask("DELETE", f"/v1/sessions/{sid}", headers=bob)
+
+    assert refused.status_code == 404
+    assert (await service.ask("GET", "/v1/session", headers=ada)).status_code == 200
+
+
+async def test_the_others_can_be_ended_at_once(service: Service) -> None:
+    """?except=current ends every session but this one; without it the request is 400."""
+    await service.sign_up()
+    mine, *others = [await service.log_in() for _ in range(3)]
+
+    vague = await service.ask("DELETE", "/v1/sessions", headers=mine)
+    ended = await service.ask("DELETE", "/v1/sessions?except=current", headers=mine)
+
+    assert vague.status_code == 400
+    assert ended.status_code == 204
+    assert [(await service.ask("GET", "/v1/session", headers=other)).status_code for other in others] == [401, 401]
+    assert (await service.ask("GET", "/v1/session", headers=mine)).status_code == 200
+
+
+async def test_logout_is_final_and_clears_the_cookie(service: Service) -> None:
+    """P4: after the logout is answered its token is refused, and the cookie is cleared."""
+    await service.sign_up()
+    headers = await service.log_in()
+
+    left = await service.ask("POST", "/v1/logout", headers=headers)
+
+    assert left.status_code == 204
+    assert "max-age=0" in left.headers["set-cookie"].lower()
+    assert (await service.ask("GET", "/v1/session", headers=headers)).status_code == 401
+    assert (await service.ask("POST", "/v1/logout", headers=headers)).status_code == 401
+
+
+async def test_two_credentials_that_differ_are_refused(service: Service) -> None:
+    """A bearer token and a cookie that differ are 400: which of them is meant is not guessed."""
+    await service.sign_up()
+    headers = await service.log_in()
+
+    response = await service.ask("GET", "/v1/session", headers={**headers, "Cookie": "tollhouse-dev=other"})
+
+    assert response.status_code == 400
+
+
+#   headers, status
+CROSS_SITE = [
+    ({}, 401),
+    ({"Sec-Fetch-Site": "same-origin"}, 401),
+    ({"Sec-Fetch-Site": "none"}, 401),
+    ({"Sec-Fetch-Site": "cross-site"}, 403),
+    ({"Sec-Fetch-Site": "same-site"}, 403),
+    ({"Origin": "http://testserver"}, 401),
+    ({"Origin": "https://evil.example"}, 403),
+    ({"Origin": "null"}, 403),
+    ({"Sec-Fetch-Site": "same-origin", "Origin": "https://evil.example"}, 401),
+    ({"Content-Type": "text/plain"}, 415),
+    ({"Content-Type": "application/x-www-form-urlencoded"}, 415),
+]
+
+
+@pytest.mark.parametrize(("headers", "status"), CROSS_SITE)
+async def test_no_other_site_makes_a_browser_log_in(service: Service, headers: dict[str, str], status: int) -> None:
+    """ASVS 3.5: unsafe requests of other sites are 403, bodies that forms can send are 415, the rest is served."""
+    body = b'{"user": "nobody", "password": "wrong password"}'
+
+    response = await service.ask(
+        "POST", "/v1/login", content=body, headers={"Content-Type": "application/json", **headers}
+    )
+
+    assert response.status_code == status
+
+
+#   body, field
+BAD_BODIES = [
+    ({"user": "ada"}, "password"),
+    ({"user": "ada", "password": 7}, "password"),
+    ({"user": "ada", "password": PASSWORD, "role": "admin"}, "role"),
+    ({"user": "", "password": PASSWORD}, "user"),
+    ({"user": "a\u0007da", "password": PASSWORD}, "user"),
+    ({"user": "ada", "password": "short"}, "password"),
+    ({"user": "ada", "password": "x" * 2000}, "password"),
+    ({"user": "ada", "password": "passwordpassword"}, "password"),
+]
+
+
+@pytest.mark.parametrize(("body", "field"), BAD_BODIES)
+async def test_a_bad_sign_up_names_the_field_and_hides_the_password(
+    service: Service, body: dict[str, object], field: str
+) -> None:
+    """Bad input is 400 or 422 problem details that name the field and the remedy; a password is never repeated."""
+    response = await service.ask("POST", "/v1/accounts", json=body)
+
+    assert response.status_code in (400, 422)
+    assert field in response.json()["detail"]
+    assert str(body.get("password", "no password")) not in response.text
