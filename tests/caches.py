@@ -19,6 +19,9 @@ FILL = "cache/fill"
 RENEW = "cache/renew"
 RELEASE = "cache/release"
 
+PATIENCE_S = 10
+"""How long a specification waits for something that must happen at once."""
+
 
 def open_cache(world: World, store: Store | None = None, **options: Any) -> Cache:
     """Open a cache on the world's clock, whose lifetimes are not spread."""
@@ -97,9 +100,10 @@ class Seam:
 
     async def until(self, script: str, times: int) -> None:
         """Wait until a script has run so many times."""
-        while self.calls[script] < times:
-            self._progress.clear()
-            await self._progress.wait()
+        async with asyncio.timeout(PATIENCE_S):
+            while self.calls[script] < times:
+                self._progress.clear()
+                await self._progress.wait()
 
     async def _step(self, what: str) -> None:
         if what in self.failing or "everything" in self.failing:
@@ -123,11 +127,17 @@ class Timeline:
         finally:
             self._sleepers.pop(alarm, None)
 
+    @property
+    def asleep(self) -> int:
+        """Tell how many sleep."""
+        return len(self._sleepers)
+
     async def until_asleep(self, sleepers: int) -> None:
         """Wait until so many sleep."""
-        while len(self._sleepers) < sleepers:
-            self._fell_asleep.clear()
-            await self._fell_asleep.wait()
+        async with asyncio.timeout(PATIENCE_S):
+            while self.asleep < sleepers:
+                self._fell_asleep.clear()
+                await self._fell_asleep.wait()
 
     async def advance(self, ms: int) -> None:
         """Move the clock, and wake those whose time has come."""
@@ -138,7 +148,8 @@ class Timeline:
 
     async def drive(self, task: asyncio.Future[Any], step_ms: int = 25) -> Any:
         """Move the clock in steps until a task is done, and give its result."""
-        while not task.done():
-            await self.advance(step_ms)
-            await asyncio.sleep(0)
+        async with asyncio.timeout(PATIENCE_S):
+            while not task.done():
+                await self.advance(step_ms)
+                await asyncio.sleep(0)
         return task.result()

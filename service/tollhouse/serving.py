@@ -20,7 +20,9 @@ from tollhouse.settings import Settings
 GRACE_S: Final = 3
 """How long requests under way may take once a worker shall leave."""
 _BACKLOG: Final = 2048
-_PARENT_POLL_S: Final = 0.5
+_PARENT_POLL_S: Final = 0.25
+_ORPHAN_GRACE_S: Final = 1.0
+"""How long they may take where the parent is gone: nobody else would end this worker, and its stores may be gone too."""
 _CHUNKING: Final = 8
 """Bytes on the wire per byte of body that are still believed to be a request."""
 _REASONS: Final = {400: b"Bad Request", 431: b"Request Header Fields Too Large"}
@@ -171,7 +173,7 @@ def leave_with_parent(parent: int | None = None) -> None:
         while os.getppid() == started_by:
             threading.Event().wait(_PARENT_POLL_S)
         os.kill(os.getpid(), signal.SIGTERM)
-        threading.Event().wait(GRACE_S)
+        threading.Event().wait(_ORPHAN_GRACE_S)
         os._exit(1)
 
     threading.Thread(target=watch, name="tollhouse-parent", daemon=True).start()

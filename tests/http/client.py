@@ -64,7 +64,7 @@ class Service:
 async def service_at(url: str, *, peer: str = "127.0.0.1", **changes: Any) -> AsyncGenerator[Service]:
     tollhouse = wiring.open(settings_at(url, **changes), models=Models(filter(None, [LANGID])))
     app = create_app(tollhouse)
-    transport = httpx2.ASGITransport(app=app, client=(peer, 50_000))  # type: ignore[arg-type]
+    transport = httpx2.ASGITransport(app=app, client=(peer, 50_000))  # type: ignore[arg-type] - Litestar types its scope
     async with app.lifespan(), httpx2.AsyncClient(transport=transport, base_url="http://testserver") as client:
         yield Service(tollhouse, client)
 

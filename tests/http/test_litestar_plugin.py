@@ -62,7 +62,7 @@ def application(world: StoreWorld, **arguments: Any) -> Litestar:
 
 @asynccontextmanager
 async def client_of(app: Litestar) -> AsyncIterator[httpx2.AsyncClient]:
-    transport = httpx2.ASGITransport(app=app, client=("192.0.2.1", 4711))  # pyright: ignore[reportArgumentType]
+    transport = httpx2.ASGITransport(app=app, client=("192.0.2.1", 4711))  # pyright: ignore[reportArgumentType] - Litestar types its scope
     async with app.lifespan(), httpx2.AsyncClient(transport=transport, base_url="http://app") as client:
         yield client
 

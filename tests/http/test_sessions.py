@@ -213,3 +213,18 @@ async def test_a_bad_sign_up_names_the_field_and_hides_the_password(
     assert response.status_code in (400, 422)
     assert field in response.json()["detail"]
     assert str(body.get("password", "no password")) not in response.text
+
+
+async def test_a_strange_user_agent_is_no_obstacle(service: Service) -> None:
+    """A device is named by what can be shown of its User-Agent, however long or odd that is."""
+    await service.sign_up()
+    body = {"user": "ada", "password": PASSWORD, "transport": "bearer"}
+    odd = {"User-Agent": "Odd\tBrowser \x1f" + "x" * 500}
+
+    response = await service.ask("POST", "/v1/login", json=body, headers=odd)
+    headers = {"Authorization": f"Bearer {response.json()['token']}"}
+    (device,) = (await service.ask("GET", "/v1/sessions", headers=headers)).json()["sessions"]
+
+    assert response.status_code == 200
+    assert device["device"].startswith("Odd Browser")
+    assert len(device["device"]) <= 120

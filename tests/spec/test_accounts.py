@@ -320,9 +320,9 @@ async def test_a_session_that_the_cap_refuses_is_said(world, setup):
     assert setup.logins("refused") == 1
 
 
-@pytest.mark.parametrize("options", [{"policy": "forever"}, {"device": "d" * 121}])
-async def test_a_login_that_could_make_no_session_is_refused_first(world, setup, options):
-    """A policy that does not exist or a label that is too long costs neither a unit nor a hash."""
+@pytest.mark.parametrize("options", [{"policy": "forever"}, {"device": "d" * 121}, {"password": "x" * 1_025}])
+async def test_a_login_that_cannot_succeed_is_refused_first(world, setup, options):
+    """A policy that does not exist, a label or a password that is too long costs neither a unit nor a hash."""
     with pytest.raises(InvalidInput):
         await setup.login("ada", **options)
 
@@ -493,7 +493,8 @@ async def test_every_account_script_works_by_the_clock_of_the_server(world):
     await setup.sign_up("ada")
 
     assert abs(int((await account(world, "ada"))["c"]) - time.time() * 1000) < 60_000
-    assert isinstance(await Setup(world, stores=stores, profile=STRONGER).login("ada"), LoggedIn)
+    answer = await Setup(world, stores=stores, profile=STRONGER).login("ada")
+    assert isinstance(answer, LoggedIn)
     scripts = {"accounts/create", "accounts/load", "accounts/replace_hash"}
     assert {name for name in SCRIPTS if name.startswith("accounts/")} == scripts
     await stores.aclose()

@@ -191,6 +191,7 @@ def test_langid_takes_a_text(value: Any):
     found = langid()
     assert found is not None
 
+    found.check("a text")
     with pytest.raises(InvalidInput, match="input"):
         found.check(value)
 

@@ -9,10 +9,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.caches import FILL, RELEASE, GatedLoader, Loader, Seam, open_cache, reads
+from tests.caches import FILL, LOOK, RELEASE, GatedLoader, Loader, Seam, open_cache, reads
 from tests.worlds import World
 from tollhouse.cache.cache import Cache
 from tollhouse.cache.loads import Bounds
+from tollhouse.cache.names import Names
 from tollhouse.cache.ttl import TTL_S_MAX, CacheTTL
 from tollhouse.clock import monotonic_ms
 from tollhouse.errors import ConfigurationError, InvalidInput, LoadFailed
@@ -119,6 +120,15 @@ async def test_families_and_keys_do_not_meet(cache: Cache):
     assert await cache.get_or_load("k", Loader(2), family="b") == 2
     assert await cache.get_or_load("b:k", Loader(3), family="a") == 3
     assert await cache.get_or_load("k", Loader(4), family="a:b") == 4
+
+
+def test_no_two_keys_share_a_lease():
+    """The names of the lease and of the entry both stand for the family and the key."""
+    names = Names(Keyring(), "tollhouse")
+
+    entries = [names.entry("a", "b:k"), names.entry("a:b", "k"), names.entry("a", "k")]
+
+    assert len({entry.lease for entry in entries}) == len({entry.name for entry in entries}) == 3
 
 
 async def test_no_word_of_a_caller_is_in_a_name_or_in_the_clock(world: World, cache: Cache):
@@ -254,6 +264,15 @@ async def test_a_slow_fill_does_not_bring_back_what_was_invalidated(world: World
     assert (slow.value, slow.result, slow.ttl_ms) == ("old", "MISS", 0)
     assert (after.value, after.result) == ("new", "MISS")
     assert await cache.get_or_load("k", load, tags=["t"]) == "new"
+
+
+async def test_an_accepted_fill_ends_its_lease_by_itself(world: World):
+    """A load costs two calls: one to get the lease, one to fill."""
+    seam = Seam(world.stores.cache)
+
+    await open_cache(world, seam).get_or_load("k", Loader("value"))
+
+    assert dict(seam.calls) == {LOOK: 1, FILL: 1}
 
 
 async def test_a_failed_load_is_not_stored_and_frees_the_lease(cache: Cache):
@@ -440,7 +459,7 @@ async def test_reads_are_counted_by_family_and_result(world: World, cache: Cache
 
 
 async def test_a_hit_tells_how_long_the_load_took(world: World):
-    """The time that a hit saved is that of the load it made unnecessary."""
+    """The time that a hit saved is that of the load it made unnecessary; the age counts from its end."""
     cache = open_cache(world)
 
     async def slow() -> str:
@@ -448,8 +467,9 @@ async def test_a_hit_tells_how_long_the_load_took(world: World):
         return "value"
 
     await cache.get_or_load("k", slow)
+    found = await cache.fetch("k", slow)
 
-    assert (await cache.fetch("k", slow)).load_ms == 250
+    assert (found.load_ms, found.age_ms, found.ttl_ms) == (250, 0, 3_600_000)
     assert world.metrics.registry.get_sample_value("tollhouse_cache_saved_seconds_total", {"cache": "cache"}) == 0.25
 
 
@@ -463,7 +483,7 @@ async def test_a_caller_who_leaves_during_the_lookup_leaves_no_lease(world: Worl
         reader.cancel()
         await asyncio.sleep(0)
 
-    seam.after["cache/get_or_lease"] = leave
+    seam.after[LOOK] = leave
     reader = asyncio.create_task(cache.get_or_load("k", Loader("never")))
     await asyncio.wait([reader])
 

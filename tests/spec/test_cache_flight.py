@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from typing import Any
 
 import pytest
@@ -104,6 +104,44 @@ async def test_the_last_who_leaves_ends_the_work(flights: Flights[str], work: Wo
     assert work.cancelled == 1
 
 
+async def test_work_on_its_way_out_is_not_joined(flights: Flights[str]):
+    """Work that takes time to end after its last caller left is nobody's to join."""
+    ended = asyncio.Event()
+
+    async def slow_to_end(_: Flight[str]) -> str:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await ended.wait()
+        return "never"
+
+    flight = flights.start("a", slow_to_end)
+    only = asyncio.create_task(flight.wait())
+    await settle()
+
+    only.cancel()
+    await settle()
+    found, done = flights.find("a"), flight.task.done()
+    ended.set()
+    await asyncio.wait([flight.task])
+
+    assert (found, done) == (None, False)
+
+
+async def test_work_that_has_ended_is_not_joined(flights: Flights[str]):
+    """From the moment that the work ends it is over, even before anyone was told."""
+
+    async def at_once(_: Flight[str]) -> str:
+        return "value"
+
+    flight = flights.start("a", at_once)
+    await asyncio.sleep(0)
+
+    assert flight.task.done()
+    assert flights.find("a") is None
+    assert await flight.wait() == "value"
+
+
 async def test_a_shut_flight_is_not_joined_until_it_is_opened_again(flights: Flights[str], work: Work):
     """Between the question to the store and its answer nobody can join."""
     flight = flights.start("a", work)
@@ -150,8 +188,7 @@ async def test_closing_ends_what_is_under_way(flights: Flights[str]):
 async def test_an_error_that_nobody_waited_for_is_not_reported(flights: Flights[str]):
     """A flight whose callers have all left fails silently: no report of an exception that was never read."""
     reports: list[dict[str, Any]] = []
-    handler: Callable[[Any, dict[str, Any]], object] = lambda _, context: reports.append(context)  # noqa: E731
-    asyncio.get_running_loop().set_exception_handler(handler)
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: reports.append(context))
     work = Work()
     flight = flights.start("a", work)
     await settle()

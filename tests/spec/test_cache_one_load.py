@@ -31,10 +31,9 @@ class Processes:
 async def processes(world: World) -> AsyncIterator[Processes]:
     other = world.open_stores()
     processes = Processes(world, other.cache)
-    async with asyncio.timeout(30):
-        yield processes
-        for cache in processes.caches:
-            await cache.aclose()
+    yield processes
+    for cache in processes.caches:
+        await cache.aclose()
     await other.aclose()
 
 
@@ -85,6 +84,10 @@ async def test_one_caller_of_a_process_polls_for_all(processes: Processes):
     own += start(processes.caches[1], Loader("own"), 20)
     await processes.timeline.advance(25)
     await processes.seams[1].until(LOOK, 2)
+    await processes.timeline.until_asleep(2)
+    own += start(processes.caches[1], Loader("own"), 20)
+    await processes.timeline.advance(37)
+    await processes.seams[1].until(LOOK, 3)
     load.gate.set()
     found = await processes.timeline.drive(asyncio.gather(*own))
     await asyncio.gather(*theirs)
@@ -128,6 +131,23 @@ def _names(world: World) -> tuple[str, str, str]:
     return (f"tollhouse:cache:{{0}}:{digest}", f"tollhouse:lease:{{0}}:{digest}", "tollhouse:clock:{0}")
 
 
+async def test_pauses_between_polls_grow(world: World, processes: Processes):
+    """A waiter asks after 25 ms, then half as long again each time, up to half a second or the end of the lease."""
+    pauses_ms: list[int] = []
+
+    async def sleep(seconds: float) -> None:
+        pauses_ms.append(round(seconds * 1000))
+        await world.advance(pauses_ms[-1])
+
+    await world.stores.cache.run(LOOK, _names(world), ("", "d" * 24, 5_000))
+    cache = open_cache(world, processes.seams[1], sleep=sleep)
+
+    await cache.fetch("k", Loader("own"))
+
+    assert pauses_ms[:10] == [25, 37, 55, 82, 123, 184, 276, 414, 500, 500]
+    assert max(pauses_ms[:-1]) == 500
+
+
 async def test_a_load_that_takes_too_long_loses_its_lease(world: World, processes: Processes):
     """After load_ms the lease is no longer renewed; another process loads, and the late fill is refused."""
     bounds = Bounds(load_ms=3_400, lease_ms=5_100)
@@ -139,12 +159,15 @@ async def test_a_load_that_takes_too_long_loses_its_lease(world: World, processe
         await processes.timeline.until_asleep(1)
         await processes.timeline.advance(1_700)
         await processes.seams[0].until(RENEW, beat + 1)
-    await processes.timeline.advance(5_100)
+    for _ in range(3):
+        await processes.timeline.advance(1_700)
+    renewals, sleepers = processes.seams[0].calls[RENEW], processes.timeline.asleep
 
     (own,) = start(processes.caches[1], Loader("own"))
     found = await processes.timeline.drive(own)
     load.gate.set()
 
+    assert (renewals, sleepers) == (2, 0)
     assert (found.value, found.result) == ("own", "MISS")
     assert (await late).ttl_ms == 0
     assert (await processes.caches[1].fetch("k", load)).value == "own"

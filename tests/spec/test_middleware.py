@@ -236,7 +236,7 @@ async def test_an_application_that_refuses_the_lifespan_may(world: StoreWorld) -
     app = RateLimitMiddleware(hello, limiter=limiter(world), policy="api")
 
     with pytest.raises(ValueError, match="only HTTP"):
-        await app({"type": "lifespan"}, None, None)  # pyright: ignore[reportArgumentType]
+        await app({"type": "lifespan"}, None, None)  # pyright: ignore[reportArgumentType] - nothing is received or sent
 
 
 async def test_a_limiter_that_was_handed_in_stays_open(world: StoreWorld) -> None:

@@ -13,7 +13,7 @@ from tollhouse import keys
 from tollhouse.keyring import Keyring
 from tollhouse.sessions import homes
 from tollhouse.sessions.policies import LIFETIME_MS_MAX, Policy
-from tollhouse.sessions.sessions import Issued, Revoked, SessionRefused, Sessions
+from tollhouse.sessions.sessions import Issued, Revoked, RevokedAll, SessionRefused, Sessions
 from tollhouse.stores.stores import open_stores
 from tollhouse.stores.urls import plan
 
@@ -213,7 +213,7 @@ async def test_more_sessions_than_one_run_removes_are_all_removed(world):
 
 
 async def test_the_first_run_ends_all_and_later_runs_tidy_up(world, sessions):
-    """After one run of sessions/revoke_all nothing but the kept session lives; each run goes on where the last ended."""
+    """After one run of sessions/revoke_all only the kept session lives; each run goes on where the last one ended."""
     kept = await sessions.create("ada")
     await world.advance(MINUTE_MS)
     gone = [await sessions.create("ada") for _ in range(2)]
@@ -244,6 +244,33 @@ async def test_revoking_all_reaches_sessions_under_every_secret(world, sessions)
     assert await rotated.verify(new.token) is None
     assert await rotated.verify(kept.token) == kept.session
     await assert_sound(world)
+
+
+class Promising:
+    """A store whose calls on the durable lane are confirmed or not, as the test says, in turn."""
+
+    def __init__(self, store, promises):
+        self.run = store.run
+        self.store = store
+        self.promises = iter(promises)
+
+    async def run_durably(self, script, keys, args):
+        reply, _ = await self.store.run_durably(script, keys, args)
+        return reply, next(self.promises)
+
+
+@pytest.mark.parametrize(("first", "second"), [(True, True), (True, False), (False, True)])
+async def test_an_answer_is_durable_only_if_every_write_is(world, first, second):
+    """P4: `durable` is passed on as the store says it; over several secrets, all their writes must be confirmed."""
+    keyring = Keyring(secrets=(b"the next secret, also 32 bytes or more", *world.keyring.secrets))
+    store = Promising(world.stores.sessions, [first, first, second, first, second])
+    sessions = Sessions(store, keyring, world.metrics)
+
+    issued = await sessions.create("ada")
+
+    assert issued.durable is first
+    assert await sessions.revoke("ada", issued.session.sid) == Revoked(found=True, durable=first and second)
+    assert await sessions.revoke_all("ada") == RevokedAll(removed=0, durable=first and second)
 
 
 async def test_an_epoch_lives_as_long_as_any_session_it_may_end(world, sessions):

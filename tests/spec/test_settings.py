@@ -222,10 +222,10 @@ def test_an_error_in_the_file_names_the_line(tmp_path: Path, text: str, setting:
 
 def test_settings_built_by_hand_are_checked_too() -> None:
     """Settings built in code take text where the environment would, and are held to the same rules."""
-    assert Settings(secret=SECRET).secret == (SECRET.encode(),)  # pyright: ignore[reportArgumentType]
+    assert Settings(secret=SECRET).secret == (SECRET.encode(),)  # pyright: ignore[reportArgumentType] - as a file or variable gives it
     for wrong in ({"secret": (b"short",)}, {"trusted_proxies": ("nowhere",)}, {"host": "0.0.0.0", "plain_http": True}):
         with pytest.raises(ConfigurationError):
-            Settings(**wrong)  # pyright: ignore[reportArgumentType]
+            Settings(**wrong)  # pyright: ignore[reportArgumentType] - as a file or variable gives it
     with pytest.raises(ConfigurationError):
         replace(Settings(), port=-1)
 
@@ -284,7 +284,7 @@ SECRET_RULE = [
 @pytest.mark.parametrize(("values", "needed"), SECRET_RULE)
 def test_a_store_outside_this_process_needs_a_secret(values: dict[str, str], needed: bool) -> None:
     """A secret must be set as soon as one store is neither embedded nor fake."""
-    assert secret_needed(Settings(**values)) is needed  # pyright: ignore[reportArgumentType]
+    assert secret_needed(Settings(**values)) is needed  # pyright: ignore[reportArgumentType] - as a file or variable gives it
 
 
 def test_trusted_networks_know_two_words() -> None:

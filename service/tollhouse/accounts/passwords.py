@@ -78,11 +78,9 @@ class Passwords:
 
     async def verify(self, password: str, stored: StoredHash | None) -> bool:
         """Tell whether this is the password; without a usable hash, work as long as with one and say no."""
-        known = stored if stored is not None and self._usable(stored) else None
-        given = self._dummy if known is None else known
+        given = stored if stored is not None and self._usable(stored) else self._dummy
         peppered = self._peppered(password, given.key_id)
-        matched = await self._pool.run(self._timed, hashing.matches, given.phc, peppered)
-        return matched and known is not None
+        return await self._pool.run(self._timed, hashing.matches, given.phc, peppered)
 
     def outdated(self, stored: StoredHash) -> bool:
         """Tell whether a hash that verified should be replaced: other parameters, or an older secret."""

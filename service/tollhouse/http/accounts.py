@@ -78,7 +78,7 @@ async def login(
     settings: NamedDependency[Settings],
 ) -> Response[Any]:
     """Log in: always a new session with a new token; 401 is the same for a wrong name and a wrong password."""
-    device = request.headers.get("user-agent", "")[:_DEVICE_LENGTH] or None
+    device = _device(request.headers.get("user-agent", ""))
     result = await accounts.login(data.user, data.password, address=caller_of(request).address, device=device)
     match result:
         case LoggedIn():
@@ -109,6 +109,12 @@ async def logout(
     await sessions.revoke(session.user, session.sid)
     cookies = [cleared_cookie(plain_http=settings.plain_http)]
     return Response(None, status_code=204, headers=NO_STORE, cookies=cookies)
+
+
+def _device(user_agent: str) -> str | None:
+    """Name a device by what its browser says of itself, without what cannot be shown."""
+    printable = "".join(character if character.isprintable() else " " for character in user_agent)
+    return printable[:_DEVICE_LENGTH].strip() or None
 
 
 def _throttled(decision: Decision) -> Response[Any]:

@@ -2,8 +2,10 @@
 
 A policy of one limit goes by its name (`"api"`), one of several by its name and each window in seconds
 (`"api/60"`). `r` is what remains. `t` is the time until that limit is wholly restored, in seconds, rounded
-up: over `t` seconds at least `r` units can be had. `Retry-After` is sooner than `t` where a part of the
-limit is enough: it is the first whole second at which the same take succeeds, absent other takes.
+up: over the next `t` seconds at least `r` units can be had.
+
+`Retry-After` is the first whole second at which the same take succeeds, absent other takes. That may be
+sooner than `t`, which the draft advises against: an exact wait serves a client better than a safe one.
 """
 
 from __future__ import annotations

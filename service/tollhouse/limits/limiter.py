@@ -136,7 +136,7 @@ class Limiter:
         if policy is None:
             raise InvalidInput(f"{where}policy", take.policy, _known(take.policy, self.policies), kind="unknown-policy")
         if not 1 <= len(take.key) <= KEY_CHARACTERS_MAX:
-            raise InvalidInput(f"{where}key", take.key, f"give 1 to {KEY_CHARACTERS_MAX} characters")
+            raise InvalidInput(f"{where}key", _size(take.key), f"give 1 to {KEY_CHARACTERS_MAX} characters")
         if type(take.cost) is not int or not 0 <= take.cost <= UNITS_MAX:
             raise InvalidInput(f"{where}cost", take.cost, f"give a whole number from 0 to {UNITS_MAX:,}")
         return _Asked(take=take, policy=policy, state=self._state(policy, take.key, where))
@@ -147,7 +147,7 @@ class Limiter:
             digest = self._keyring.digest(_LABEL, key)
             tag = digest if braced is None else self._keyring.digest(_LABEL, braced[1])
         except UnicodeEncodeError as error:
-            raise InvalidInput(f"{where}key", key, "send text that UTF-8 can encode") from error
+            raise InvalidInput(f"{where}key", _size(key), "send text that UTF-8 can encode") from error
         return keys.rate(tag, policy.name, None if braced is None else digest)
 
     def _decisions(self, asked: Sequence[_Asked], reply: Sequence[int]) -> list[Decision]:
@@ -182,6 +182,11 @@ def _decision(asked: _Asked, numbers: Iterator[int]) -> Decision:
 
 def _numbers(policy: Policy) -> list[int]:
     return [number for one in policy.limits for number in (one.units, one.window_ms, one.resolution)]
+
+
+def _size(key: str) -> str:
+    """Stand for a key in messages, which may be logged: a key can be a name or an address."""
+    return f"{len(key)} characters"
 
 
 def _known(name: str, policies: Mapping[str, Policy]) -> str:
