@@ -22,7 +22,7 @@ GRACE_S: Final = 3
 _BACKLOG: Final = 2048
 _PARENT_POLL_S: Final = 0.25
 _ORPHAN_GRACE_S: Final = 1.0
-"""How long they may take where the parent is gone: nobody else would end this worker, and its stores may be gone too."""
+"""How long they may take where the parent is gone: the stores may be gone with it, and nobody else ends this worker."""
 _CHUNKING: Final = 8
 """Bytes on the wire per byte of body that are still believed to be a request."""
 _REASONS: Final = {400: b"Bad Request", 431: b"Request Header Fields Too Large"}
