@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 import sys
 import tarfile
 import tomllib
@@ -73,6 +75,19 @@ def test_the_wheel_installs_the_command(wheel: zipfile.ZipFile) -> None:
         "=",
         "tollhouse.__main__:main",
     ]
+
+
+def test_the_demo_runs_from_the_wheel(wheel: zipfile.ZipFile, tmp_path: Path) -> None:
+    """What the wheel holds, and not the checkout, is enough for the demo: it ends with exit code 0."""
+    wheel.extractall(tmp_path / "site")
+    env = {**os.environ, "PYTHONPATH": str(tmp_path / "site"), "PYTHONSAFEPATH": "1"}
+    where = [sys.executable, "-c", "import tollhouse.scripts as s; print(s.__file__); print(s.find_lua())"]
+
+    found = subprocess.run(where, env=env, cwd=tmp_path, check=True, capture_output=True, text=True).stdout.split()
+    done = subprocess.run([sys.executable, "-m", "tollhouse", "demo"], env=env, cwd=tmp_path, check=False, timeout=60)
+
+    assert found == [str(tmp_path / "site/tollhouse/scripts.py"), str(tmp_path / "site/tollhouse/lua")]
+    assert done.returncode == 0
 
 
 def test_the_source_distribution_can_be_built_and_tested(sdist: frozenset[str]) -> None:
