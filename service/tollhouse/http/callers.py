@@ -35,12 +35,11 @@ DEVELOPMENT_COOKIE: Final = "tollhouse-dev"
 
 
 class Caller(Struct, frozen=True, kw_only=True):
-    """Who calls; `by_cookie` tells that a browser attached the credential by itself."""
+    """Who calls, and from where."""
 
     roles: frozenset[Role] = frozenset()
     session: Session | None = None
     address: str = ""
-    by_cookie: bool = False
     key_name: str = ""
 
     @property
@@ -107,7 +106,7 @@ class FindCaller(ASGIMiddleware):
         session = await self._tollhouse.sessions.verify(token) if token else None
         if session is None:
             return Caller(address=address)
-        return Caller(roles=frozenset({"session"}), session=session, address=address, by_cookie=not bearer)
+        return Caller(roles=frozenset({"session"}), session=session, address=address)
 
 
 def needs(*accepted: Role) -> Guard:
