@@ -15,9 +15,12 @@ Refusals (a limit reached, a session unknown, a wrong password) are values, neve
 
 from __future__ import annotations
 
+import reprlib
 from typing import Literal
 
 Outcome = Literal["not-sent", "rejected", "ambiguous"]
+
+_SHOWN_MAX = 80
 
 
 class TollhouseError(Exception):
@@ -89,5 +92,9 @@ class ScriptFailed(StoreError):
 
 
 def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
+    """Show a value as far as it fits into a sentence, at a cost that does not grow with it."""
+    if isinstance(value, str | bytes):
+        return repr(value) if len(value) <= _SHOWN_MAX else repr(value[: _SHOWN_MAX - 3]) + "..."
+    if isinstance(value, int) and value.bit_length() > _SHOWN_MAX:
+        return f"an integer of {value.bit_length()} bits"
+    return reprlib.repr(value)

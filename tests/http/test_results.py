@@ -69,6 +69,7 @@ BAD_ASKS = [
     ("langid", {"input": 7}, 422, "input"),
     ("langid", {"inputs": "x"}, 400, "input"),
     ("langid", {}, 400, "input"),
+    ("langid", [], 400, "input"),
 ]
 
 
@@ -81,6 +82,17 @@ async def test_a_bad_ask_says_what_is_wrong(
 
     assert response.status_code == status
     assert words in response.text
+
+
+@pytest.mark.parametrize("body", [b'{"input": "a", "input": "b"}', b'{"input": {"a": 1, "a": 2}}'])
+async def test_a_member_that_is_named_twice_is_refused(service: Service, body: bytes) -> None:
+    """What two readers would read differently is 422, wherever it stands: it could not be hashed as it is meant."""
+    headers = {**SERVICE, "Content-Type": "application/json"}
+
+    response = await service.ask("POST", "/v1/ai/langid", content=body, headers=headers)
+
+    assert response.status_code == 422
+    assert "name each member of an object once" in response.json()["remedy"]
 
 
 async def test_stats_have_the_fields_that_dashboards_read(service: Service) -> None:

@@ -39,9 +39,11 @@ class CacheSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """How results are cached."""
 
     enabled: Annotated[bool, Meta(description="Whether results are cached at all.")] = True
-    ttl_s: Annotated[_Positive, Meta(description="Seconds for which a result is kept, unless its caller says.")] = 3600
+    ttl_s: Annotated[
+        int, Meta(ge=1, le=30 * 86_400, description="Seconds for which a result is kept, unless its caller says.")
+    ] = 3600
     key_prefix: Annotated[
-        str, Meta(pattern=r"^[\w.-]{1,64}$", description="First word of every cache key: letters, digits, `_.-`.")
+        str, Meta(pattern="^[A-Za-z0-9_.-]{1,64}$", description="First word of every cache key: letters, digits, `_.-`.")
     ] = "tollhouse"
     debug: Annotated[bool, Meta(description="Whether the cache logs what it does.")] = False
 
