@@ -36,6 +36,7 @@ from urllib.request import urlopen
 
 import pytest
 
+from tests.project import settings_page
 from tests.project.console import blocks, commands, differences, languages, run
 from tests.project.imports import ROOT
 
@@ -196,3 +197,8 @@ def _leads(page: str, target: str) -> bool:
         return path.exists()
     titles = re.findall(r"^#+ (.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
     return heading in {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def test_the_page_of_settings_is_that_of_the_settings() -> None:
+    """docs/settings.md has a row for each setting, as the settings themselves describe it."""
+    assert (ROOT / "docs" / "settings.md").read_text(encoding="utf-8") == settings_page.page()

@@ -18,7 +18,7 @@ SHOWN: list[tuple[object, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("value", "shown"), SHOWN)
+@pytest.mark.parametrize(("value", "shown"), SHOWN, ids=[shown[:8] for _, shown in SHOWN])
 def test_a_value_is_shown_as_far_as_it_fits(value: object, shown: str) -> None:
     """A value of any size costs a bounded sentence, whatever its type."""
     assert str(InvalidInput("field", value, "do better")) == f"field: {shown}: do better"
