@@ -43,7 +43,7 @@ class CacheSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         int, Meta(ge=1, le=30 * 86_400, description="Seconds for which a result is kept, unless its caller says.")
     ] = 3600
     key_prefix: Annotated[
-        str, Meta(pattern="^[A-Za-z0-9_.-]{1,64}$", description="First word of every cache key: letters, digits, `_.-`.")
+        str, Meta(pattern="^[A-Za-z0-9_.-]{1,64}$", description="First word of every cache key: ASCII letters, `_.-`.")
     ] = "tollhouse"
     debug: Annotated[bool, Meta(description="Whether the cache logs what it does.")] = False
 
@@ -122,7 +122,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 def secret_needed(settings: Settings) -> bool:
     """Tell whether a secret must be set: any store outside this process outlives a generated one."""
     urls = (url or settings.url for url in settings.store_urls().values())
-    return not settings.secret and not all(url.startswith(("embedded:", "fake:")) for url in urls)
+    return not settings.secret and not all(url.startswith(("embedded:", "embedded-sentinel:", "fake:")) for url in urls)
 
 
 def describe(settings: Settings) -> dict[str, str]:
