@@ -55,19 +55,19 @@ class BoundedHttp(HttpToolsProtocol):
     config: ServingConfig
     _idle = True
     _head_open = False
-    _begun = 0
+    _messages = 0
     _head_parsed_bytes = 0
     _head_fed_bytes = 0
     _message_bytes = 0
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser, then count what it could not finish."""
-        was_idle, was_head, self._begun = self._idle, self._head_open, 0
+        was_idle, was_head, messages = self._idle, self._head_open, self._messages
         super().data_received(data)
         if self.transport.is_closing():
             return
         self._message_bytes += len(data)
-        all_of_it_is_head = was_head or (was_idle and self._begun == 1)
+        all_of_it_is_head = was_head or (was_idle and self._messages == messages + 1)
         if self._head_open and all_of_it_is_head:
             self._head_fed_bytes += len(data)
             if self._head_fed_bytes > self.config.head_bytes:
@@ -80,7 +80,7 @@ class BoundedHttp(HttpToolsProtocol):
         super().on_message_begin()
         self._idle = False
         self._head_open = True
-        self._begun += 1
+        self._messages += 1
         self._head_parsed_bytes = self._head_fed_bytes = self._message_bytes = 0
 
     def on_header(self, name: bytes, value: bytes) -> None:
