@@ -3,7 +3,6 @@
 TollhouseError
 ├── ConfigurationError      a setting is missing or wrong; commands end with exit code 2
 ├── InvalidInput            a value given by a caller is wrong; HTTP answers 400 or 422
-├── Conflict                the value was right, the state forbids it; HTTP answers 409
 ├── Overloaded              a bounded queue is full; nothing was done; HTTP answers 503
 ├── LoadFailed              a loader or model failed; HTTP answers 502
 └── StoreError
@@ -46,14 +45,6 @@ class InvalidInput(TollhouseError):
         self.remedy = remedy
         self.kind = kind
         super().__init__(f"{field}: {_shown(value)}: {remedy}")
-
-
-class Conflict(TollhouseError):
-    """The request was well formed, but the present state forbids it; `kind` names the problem type."""
-
-    def __init__(self, kind: str, detail: str) -> None:
-        self.kind = kind
-        super().__init__(detail)
 
 
 class Overloaded(TollhouseError):

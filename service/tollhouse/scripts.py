@@ -51,9 +51,8 @@ class Script(Struct, frozen=True, kw_only=True):
 Scripts = Mapping[str, Script]
 
 
-def find_lua() -> Path:
+def find_lua(package: Path = Path(__file__).parent) -> Path:
     """Give the folder of scripts: beside the package where it is installed, else at the root of the checkout."""
-    package = Path(__file__).parent
     for candidate in (package / "lua", package.parents[1] / "lua"):
         if (candidate / "lib").is_dir():
             return candidate

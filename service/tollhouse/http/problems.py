@@ -23,7 +23,7 @@ from litestar.exceptions import (
 )
 
 from tollhouse.asgi.refusal import MEDIA_TYPE, RETRY_AFTER_S, TEMPORARY_REDUCED_CAPACITY, URN, Refusal
-from tollhouse.errors import Conflict, InvalidInput, LoadFailed, Overloaded, StoreError
+from tollhouse.errors import InvalidInput, LoadFailed, Overloaded, StoreError
 
 _log = logging.getLogger("tollhouse.http")
 _PATH = re.compile(r" - at `\$\.?([^`]*)`$")
@@ -70,10 +70,6 @@ def answered(refused: Refusal) -> Response[bytes]:
 def _of_invalid_input(_: Request[Any, Any, Any], error: InvalidInput) -> Response[Any]:
     members = {"field": error.field, "value": _bounded(error.value), "remedy": error.remedy}
     return problem(422, error.kind, error.kind.replace("-", " ").title(), str(error), members=members)
-
-
-def _of_conflict(_: Request[Any, Any, Any], error: Conflict) -> Response[Any]:
-    return problem(409, error.kind, error.kind.replace("-", " ").title(), str(error))
 
 
 def _of_overload(_: Request[Any, Any, Any], error: Overloaded) -> Response[Any]:
@@ -138,7 +134,6 @@ def _bounded(value: object) -> object:
 
 HANDLERS: Final[Mapping[int | type[Exception], Callable[[Request[Any, Any, Any], Any], Response[Any]]]] = {
     InvalidInput: _of_invalid_input,
-    Conflict: _of_conflict,
     Overloaded: _of_overload,
     LoadFailed: _of_load_failure,
     StoreError: _of_store_error,

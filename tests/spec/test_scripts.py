@@ -1,0 +1,83 @@
+"""Scripts as values: where they are found, how they are expanded, and which headers are refused."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from tollhouse import scripts
+from tollhouse.errors import ConfigurationError
+
+HEADER = "-- test/one.lua: do something.\n--\n-- idempotent yes\n-- flags    no-writes allow-oom\n-- twin     x.py: y\n"
+BODY = "\n-- why\nlocal now_ms = clock(tonumber(ARGV[1]))\nreturn now_ms\n"
+NOW = "-- lib/now.lua: give the time.\nlocal function clock(given_ms)\n  return given_ms\nend\n"
+
+
+def folder(path: Path, source: str, **libraries: str) -> Path:
+    (path / "test").mkdir()
+    (path / "lib").mkdir()
+    (path / "test" / "one.lua").write_text(source)
+    for name, text in {"now": NOW, **libraries}.items():
+        (path / "lib" / f"{name}.lua").write_text(text)
+    return path
+
+
+def test_a_script_is_its_expanded_text_with_two_hashes(tmp_path: Path) -> None:
+    """Servers get the text behind a shebang with its flags, fakeredis the same without; each hash is of its text."""
+    found = scripts.load(folder(tmp_path, HEADER + "--#include lib/now.lua\n" + BODY))
+
+    script = found["test/one"]
+    expanded = "local function clock(given_ms)\n  return given_ms\nend\n\n"
+    plain = expanded + "\nlocal now_ms = clock(tonumber(ARGV[1]))\nreturn now_ms\n"
+    assert set(found) == {"test/one"}
+    assert script.plain == plain
+    assert script.text == "#!lua flags=no-writes,allow-oom\n" + plain
+    assert script.sha == hashlib.sha1(script.text.encode()).hexdigest()
+    assert script.plain_sha == hashlib.sha1(plain.encode()).hexdigest()
+    assert (script.idempotent, script.flags, script.twin) == (True, ("no-writes", "allow-oom"), "x.py: y")
+
+
+def test_a_script_without_flags_has_a_bare_shebang(tmp_path: Path) -> None:
+    """`flags none` is no flag: the server then refuses the script where writes are refused."""
+    source = "-- test/one.lua: do something.\n--\n-- idempotent no\n-- flags    none\n\nreturn 1\n"
+
+    script = scripts.load(folder(tmp_path, source))["test/one"]
+
+    assert script.text == "#!lua\nreturn 1\n"
+    assert (script.idempotent, script.flags, script.twin) == (False, (), None)
+
+
+#   what is wrong, the source
+REFUSED = [
+    ("an include twice", HEADER + "--#include lib/now.lua\n--#include lib/now.lua\n" + BODY),
+    ("an include in an include", HEADER + "--#include lib/deep.lua\n" + BODY),
+    ("no word on idempotence", "-- test/one.lua: do.\n--\n-- flags    none\n\nreturn 1\n"),
+    ("an odd word on idempotence", "-- test/one.lua: do.\n--\n-- idempotent maybe\n-- flags    none\n\nreturn 1\n"),
+    ("an unknown flag", "-- test/one.lua: do.\n--\n-- idempotent yes\n-- flags    no-write\n\nreturn 1\n"),
+]
+
+
+@pytest.mark.parametrize(("wrong", "source"), REFUSED)
+def test_a_script_that_breaks_the_rules_is_refused(tmp_path: Path, wrong: str, source: str) -> None:
+    """Each include stands once and one level deep, and the header has known words: anything else does not load."""
+    root = folder(tmp_path, source, deep="--#include lib/now.lua\nlocal function deep() end\n")
+
+    with pytest.raises(ConfigurationError, match="lua"):
+        scripts.load(root)
+
+
+def test_scripts_that_were_not_installed_are_missed(tmp_path: Path) -> None:
+    """Without the folder of scripts, beside the package or at the root of the checkout, the remedy is named."""
+    with pytest.raises(ConfigurationError, match="reinstall tollhouse"):
+        scripts.find_lua(tmp_path / "service" / "tollhouse")
+
+
+def test_the_installed_folder_is_taken_first(tmp_path: Path) -> None:
+    """Where `lua` lies beside the package it is used, whatever else is around."""
+    package = tmp_path / "service" / "tollhouse"
+    for root in (package, tmp_path):
+        (root / "lua" / "lib").mkdir(parents=True)
+
+    assert scripts.find_lua(package) == package / "lua"
