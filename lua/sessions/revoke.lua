@@ -1,6 +1,7 @@
 -- sessions/revoke.lua: end one session of its owner; for anyone else, and for one that is gone, nothing is written.
 --
--- A second run leaves the same state; that it finds nothing says the same: the session is over.
+-- A second run leaves the same state; that it finds nothing says the same: the session is over. On a primary that
+-- took over without it, a repeated run ends the session there, and is announced again.
 --
 -- KEYS[1]  record      hash; the session
 -- KEYS[2]  index       sorted set; the owner's sessions
@@ -8,18 +9,21 @@
 -- ARGV[1]  now_ms      integer; 0 means the server's clock
 -- ARGV[2]  sid         text, 26 characters
 -- ARGV[3]  user        text; who must own the session
+-- ARGV[4]  channel     text; where it is announced
+-- ARGV[5]  notice      text; what is announced, behind the time in ms
 -- returns  {found 0 or 1}
 -- expires  events 30 days
--- cost     O(log sessions), 5 commands
+-- cost     O(log sessions), 6 commands
 -- idempotent yes
 -- flags    allow-oom
 --#include lib/now.lua
 --#include lib/end_session.lua
 --#include lib/write_event.lua
+--#include lib/announce.lua
 
 local record, index, events = KEYS[1], KEYS[2], KEYS[3]
 local now_ms = clock(tonumber(ARGV[1]))
-local sid, user = ARGV[2], ARGV[3]
+local sid, user, channel, notice = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 
 local owner = redis.call('HGET', record, 'u')
 
@@ -27,4 +31,5 @@ if owner ~= user then return {0} end
 
 end_session(record, index, sid)
 write_event(events, now_ms, 'revoked', user, sid)
+announce(channel, now_ms, notice)
 return {1}

@@ -4,6 +4,8 @@
 -- are removed, a part per run. Runs of one call share its name, so the epoch rises and the event is written once,
 -- however often a run is repeated: a session that begins in between lives. Each run counts what it removes itself.
 -- The epoch is a time: should its key be lost, the next one is above it all the same.
+-- A primary that took over is given the epoch that a call had raised: one as high stands and nothing is written, a
+-- lower one is raised to the same, and sessions that began at a later time live, since the call did not mean them.
 --
 -- KEYS[1]  index       sorted set; the user's sessions
 -- KEYS[2]  epoch       hash; ep in ms, dis = 1 while the user is disabled, call = the last call
@@ -16,40 +18,52 @@
 -- ARGV[6]  life_ms     integer; the longest that a session may live
 -- ARGV[7]  skip        integer >= 0; members already looked at and left alive
 -- ARGV[8]  part        integer >= 1; members to look at
--- returns  {members looked at, of these removed}
+-- ARGV[9]  given_ms    integer; the epoch that an earlier run raised, 0 to raise it now
+-- ARGV[10] channel     text; where it is announced
+-- ARGV[11] notice      text; what is announced, behind the epoch in ms
+-- returns  {members looked at, of these removed, the epoch in ms}
 -- expires  epoch with the last session that it may end, never while the user is disabled; events 30 days
 -- touches  records of the members of index, and of keep
--- cost     O(part), 5 + 3 * part commands
+-- cost     O(part), 6 + 3 * part commands
 -- idempotent yes
 -- flags    allow-oom
 --#include lib/now.lua
 --#include lib/lengthen.lua
 --#include lib/end_session.lua
 --#include lib/write_event.lua
+--#include lib/announce.lua
 
 local index, epoch, events = KEYS[1], KEYS[2], KEYS[3]
 local now_ms = clock(tonumber(ARGV[1]))
 local user, call, keep, records = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local life_ms, skip, part = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
+local given_ms, channel, notice = tonumber(ARGV[9]), ARGV[10], ARGV[11]
 
 local own = redis.call('HMGET', epoch, 'ep', 'dis', 'call')
 local user_epoch, disabled, last_call = tonumber(own[1] or 0), tonumber(own[2] or 0), own[3]
 local kept = redis.call('HMGET', records .. keep, 'u', 'e')
 local members = redis.call('ZRANGE', index, skip, skip + part - 1)
 
-local first = last_call ~= call
+local before, repeated = user_epoch, given_ms > 0
+local first = repeated and user_epoch < given_ms or not repeated and last_call ~= call
 local keeps = kept[1] == user and tonumber(kept[2]) >= user_epoch
-if first then user_epoch = math.max(user_epoch + 1, now_ms) end
+if first then user_epoch = repeated and given_ms or math.max(user_epoch + 1, now_ms) end
 
 if first then
   redis.call('HSET', epoch, 'ep', user_epoch, 'call', call)
   write_event(events, now_ms, 'revoked-all', user, keep)
+  announce(channel, user_epoch, notice)
 end
 if first and disabled == 0 then lengthen(epoch, life_ms) end
 if keeps then redis.call('HSET', records .. keep, 'e', user_epoch) end
 local removed = 0
 for _, sid in ipairs(members) do
-  local began = tonumber(redis.call('HGET', records .. sid, 'e') or 0)
-  if began < user_epoch then removed = removed + 1; end_session(records .. sid, index, sid) end
+  local found = redis.call('HMGET', records .. sid, 'e', 'c')
+  local began, created_ms = tonumber(found[1] or 0), tonumber(found[2] or 0)
+  if repeated and before <= began and began < user_epoch and created_ms > given_ms then
+    redis.call('HSET', records .. sid, 'e', user_epoch)
+  elseif began < user_epoch then
+    removed = removed + end_session(records .. sid, index, sid)
+  end
 end
-return {#members, removed}
+return {#members, removed, user_epoch}

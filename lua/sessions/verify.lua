@@ -12,7 +12,8 @@
 -- ARGV[3]  verifier    text, 48 hex digits
 -- ARGV[4]  indexes     text; an index's name without the user's digest
 -- ARGV[5]  epochs      text; an epoch's name without the user's digest
--- returns  {1, created_ms, last_seen_ms, absolute_end_ms, idle_end_ms, user, policy, device},
+-- returns  {1, created_ms, last_seen_ms, absolute_end_ms, idle_end_ms, the user's epoch that it began in,
+--           user, policy, device},
 --          {0} unknown, {2} another secret, {3} expired, {4} revoked
 -- expires  record, index: as create, on a touch; events 30 days
 -- touches  index and epoch of the digest in the record's field d
@@ -54,4 +55,4 @@ if touched then
   redis.call('HSET', record, 'l', last_seen_ms)
   keep_until(idle_end_ms, now_ms, record, index, sid)
 end
-return {1, created_ms, last_seen_ms, absolute_end_ms, idle_end_ms, user, policy, device}
+return {1, created_ms, last_seen_ms, absolute_end_ms, idle_end_ms, began, user, policy, device}

@@ -46,6 +46,11 @@ def session_events(tag: str) -> str:
     return f"{PREFIX}:session:{{{tag}}}:events"
 
 
+def session_revocations() -> str:
+    """Name the channel, not a key, on which the ends of sessions are announced to all processes."""
+    return f"{PREFIX}:session:revocations"
+
+
 def account(user_digest: str) -> str:
     """Name the record of one account."""
     return f"{PREFIX}:account:{{{user_digest[:2]}}}:{user_digest}"
@@ -64,3 +69,11 @@ def cache_lease(digest: str, *, shard: str = "0", prefix: str = PREFIX) -> str:
 def cache_clock(*, shard: str = "0", prefix: str = PREFIX) -> str:
     """Name the logical clock that tags and clears are measured by."""
     return f"{prefix}:clock:{{{shard}}}"
+
+
+def marker(store: str) -> str:
+    """Name the key that is written to have what went before confirmed; it begins as the store's other keys do."""
+    return f"{PREFIX}:{_WORDS[store]}:{{marker}}"
+
+
+_WORDS = {"sessions": "session", "limits": "rate", "cache": "cache", "accounts": "account"}

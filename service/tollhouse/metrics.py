@@ -27,7 +27,8 @@ from prometheus_client import (
 )
 from prometheus_client.multiprocess import MultiProcessCollector
 
-_Workers = Literal["livemin", "livemax"]
+_Workers = Literal["livemin", "livemax", "livemostrecent"]
+"""Which worker's value is shown; the most recent is that of the worker that answers, where it is set just before."""
 _SCRIPT_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 _HASH_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
@@ -56,6 +57,14 @@ class Metrics:
         self._saved = counter("cache_saved_seconds_total", "Time that loads would have taken.", "cache")
         self._discarded = counter("state_discarded_total", "Stored values that could not be used.", "kind")
         self._up = gauge("store_up", "1 while every worker reaches the store.", "store", "livemin")
+        self._connections = counter("store_connections_total", "Connections that were made.", "store")
+        self._connected: dict[str, int] = {}
+        self._generation = gauge(
+            "store_generation", "Primaries used so far, 0 before one is known.", "store", "livemax"
+        )
+        self._known = gauge("sentinels_known", "Sentinels there are.", "store", "livemostrecent")
+        self._reachable = gauge("sentinels_reachable", "Sentinels with a connection.", "store", "livemostrecent")
+        self._promotable = gauge("replicas_promotable", "Replicas to fail over to.", "store", "livemostrecent")
         self._hashes = Histogram(
             "tollhouse_password_hash_duration_seconds",
             "Time to hash or verify one password, its wait in the queue left out.",
@@ -100,6 +109,34 @@ class Metrics:
     def store_up(self, store: str, up: bool) -> None:  # noqa: FBT001 - `up` is the value, not a mode
         """Say whether this process reaches the store."""
         self._up(store).set(int(up))
+
+    def store_connections(self, store: str, made: int) -> None:
+        """Say how many connections to a store this process has made so far, reconnects included.
+
+        Of several workers each is counted as far as it has said so.
+        """
+        before = self._connected.get(store, 0)
+        self._connections(store).inc(max(made - before, 0))
+        self._connected[store] = max(made, before)
+
+    def store_watch(
+        self,
+        store: str,
+        *,
+        generation: int,
+        sentinels_known: int,
+        sentinels_reachable: int,
+        replicas_promotable: int,
+    ) -> None:
+        """Say what this process sees of the service behind a store; to be said just before `render`.
+
+        All workers watch the same Sentinels, so the view of the one that answers is shown, and not the least of
+        views that may be old. Each worker numbers its own generations: the highest number is shown.
+        """
+        self._generation(store).set(generation)
+        self._known(store).set(sentinels_known)
+        self._reachable(store).set(sentinels_reachable)
+        self._promotable(store).set(replicas_promotable)
 
     def script(self, store: str, script: str, seconds: float) -> None:
         """Record how long one script call took."""

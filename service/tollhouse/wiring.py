@@ -12,7 +12,7 @@ from typing import Final, Self
 
 from msgspec.structs import replace
 
-from tollhouse import scripts
+from tollhouse import keys, scripts
 from tollhouse.accounts.accounts import Accounts
 from tollhouse.accounts.hashing import PROFILES
 from tollhouse.accounts.passwords import Passwords
@@ -26,12 +26,13 @@ from tollhouse.keyring import Keyring
 from tollhouse.limits.builtin import BUILT_IN
 from tollhouse.limits.limiter import Limiter
 from tollhouse.limits.notation import parse_policy
-from tollhouse.limits.policy import ALGORITHMS, Policy
+from tollhouse.limits.policy import Policy
 from tollhouse.metrics import Metrics
+from tollhouse.sessions.journal import Journal
 from tollhouse.sessions.sessions import Sessions
 from tollhouse.settings import PolicySettings, Settings
-from tollhouse.stores.stores import Stores, open_stores
-from tollhouse.stores.urls import Embedded, Fake, StoreName, StoreUrl, plan
+from tollhouse.stores.stores import AnyStore, Stores, open_stores
+from tollhouse.stores.urls import Embedded, EmbeddedSentinel, Fake, StoreName, StoreUrl, plan
 
 _KEPT_BESIDE_DATA: Final = "secret"
 
@@ -72,7 +73,7 @@ class Tollhouse:
     @cached_property
     def sessions(self) -> Sessions:
         """Sessions; raises ConfigurationError where no secret is configured."""
-        return Sessions(self.stores.sessions, self.keyring, self.metrics)
+        return joined_sessions(self.stores.sessions, self.keyring, self.metrics)
 
     @cached_property
     def cache(self) -> Cache:
@@ -144,6 +145,14 @@ def open(  # noqa: A001 - the verb that users know: `async with tollhouse.open(u
     return Tollhouse(settings, models=models, metrics=metrics)
 
 
+def joined_sessions(store: AnyStore, keyring: Keyring, metrics: Metrics, *, journal: Journal | None = None) -> Sessions:
+    """Give sessions that hear of what ends elsewhere, and repeat what ended lately on a new primary."""
+    sessions = Sessions(store, keyring, metrics, journal=journal)
+    store.on_primary(sessions.repeat)
+    store.listen(keys.session_revocations(), sessions.heard, sessions.missed)
+    return sessions
+
+
 def places(settings: Settings) -> dict[StoreName, StoreUrl]:
     """Say where each of the four stores is."""
     return plan(settings.url, settings.store_urls())
@@ -151,11 +160,9 @@ def places(settings: Settings) -> dict[StoreName, StoreUrl]:
 
 def policies(settings: Settings) -> dict[str, Policy]:
     """Read the limits of the settings over the built-in ones."""
-    for name, chosen in settings.limits.policies.items():
-        if chosen.algorithm not in ALGORITHMS:
-            setting = f"limits.policies.{name}.algorithm"
-            raise ConfigurationError(setting, chosen.algorithm, f"choose {' or '.join(ALGORITHMS)}")
-    own = {name: parse_policy(name, chosen.limit) for name, chosen in settings.limits.policies.items()}
+    own = {
+        name: parse_policy(name, chosen.limit, chosen.algorithm) for name, chosen in settings.limits.policies.items()
+    }
     return {**BUILT_IN, **own}
 
 
@@ -166,7 +173,7 @@ def secrets_of(settings: Settings, where: Mapping[StoreName, StoreUrl]) -> tuple
     """
     if settings.secret:
         return settings.secret
-    if not all(isinstance(place.target, Embedded | Fake) for place in where.values()):
+    if not all(isinstance(place.target, Embedded | EmbeddedSentinel | Fake) for place in where.values()):
         return ()
     target = where["sessions"].target
     if isinstance(target, Embedded) and target.path is not None:

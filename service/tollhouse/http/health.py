@@ -7,24 +7,35 @@ from typing import Literal
 
 from litestar import MediaType, Response, get
 from litestar.di import NamedDependency
+from litestar.params import FromQuery
 from msgspec import Struct
 
 from tollhouse.errors import StoreError
 from tollhouse.metrics import Metrics
+from tollhouse.stores import facts
+from tollhouse.stores.facts import Connection, StoreFacts
+from tollhouse.stores.store import Store
 from tollhouse.stores.stores import AnyStore, Stores
 
 _NO_STORE = {"Cache-Control": "no-store"}
-Connection = Literal["connected", "disconnected"]
+Status = Literal["ok", "degraded", "unavailable"]
 
 
 class Health(Struct, frozen=True, kw_only=True):
     """Which stores answer. A lost cache degrades; any other lost store means not ready."""
 
-    status: Literal["ok", "degraded", "unavailable"]
+    status: Status
     sessions: Connection
     limits: Connection
     cache: Connection
     accounts: Connection
+
+
+class Report(Struct, frozen=True, kw_only=True):
+    """The same status, and what is known of every store: its server, the primary, and who watches it."""
+
+    status: Status
+    stores: list[StoreFacts]
 
 
 @get("/livez")
@@ -33,17 +44,21 @@ async def livez() -> Response[dict[str, str]]:
     return Response({"status": "ok"}, headers=_NO_STORE)
 
 
-@get(["/readyz", "/healthz"])
-async def readyz(stores: NamedDependency[Stores]) -> Response[Health]:
-    """Ask every store: 200 while requests can be served, 503 where they cannot."""
-    health = await health_of(stores)
+@get(["/readyz", "/healthz"], opt={"query": ("verbose",)})
+async def readyz(
+    stores: NamedDependency[Stores], verbose: FromQuery[Literal["", "true"] | None] = None
+) -> Response[Health | Report]:
+    """Ask every store: 200 while requests can be served, 503 where they cannot; `?verbose` tells what is known."""
+    health: Health | Report = await health_of(stores) if verbose is None else await _report_of(stores)
     status = 503 if health.status == "unavailable" else 200
     return Response(health, status_code=status, headers=_NO_STORE)
 
 
 @get("/metrics")
-async def metrics(metrics: NamedDependency[Metrics]) -> Response[bytes]:
+async def metrics(metrics: NamedDependency[Metrics], stores: NamedDependency[Stores]) -> Response[bytes]:
     """Give all counts in the Prometheus text format, for all workers."""
+    for store in stores.all():
+        _count(store, metrics)
     body, content_type = metrics.render()
     return Response(body, media_type=content_type or MediaType.TEXT, headers=_NO_STORE)
 
@@ -52,10 +67,20 @@ async def health_of(stores: Stores) -> Health:
     """Ping the four stores at once."""
     answers = await asyncio.gather(*(_connection(store) for store in stores.all()))
     sessions, limits, cache, accounts = answers
-    required = (sessions, limits, accounts)
-    serving = "ok" if cache == "connected" else "degraded"
-    status = "unavailable" if "disconnected" in required else serving
-    return Health(status=status, sessions=sessions, limits=limits, cache=cache, accounts=accounts)
+    return Health(status=_status(answers), sessions=sessions, limits=limits, cache=cache, accounts=accounts)
+
+
+async def _report_of(stores: Stores) -> Report:
+    asked = await asyncio.gather(*(facts.ask(store) for store in stores.all()))
+    return Report(status=_status([one.connection for one in asked]), stores=asked)
+
+
+def _status(answers: list[Connection]) -> Status:
+    """Judge by the answers of all stores, in their order."""
+    sessions, limits, cache, accounts = answers
+    if "disconnected" in (sessions, limits, accounts):
+        return "unavailable"
+    return "ok" if cache == "connected" else "degraded"
 
 
 async def _connection(store: AnyStore) -> Connection:
@@ -64,6 +89,21 @@ async def _connection(store: AnyStore) -> Connection:
     except StoreError:
         return "disconnected"
     return "connected"
+
+
+def _count(store: AnyStore, metrics: Metrics) -> None:
+    """Bring the counts of a store up to date: what changes unasked is read when somebody looks."""
+    if isinstance(store, Store):
+        metrics.store_connections(store.name, store.connections)
+    watch = store.watch()
+    if watch is not None:
+        metrics.store_watch(
+            store.name,
+            generation=0 if watch.generation is None else watch.generation.number,
+            sentinels_known=watch.sentinels_known,
+            sentinels_reachable=watch.sentinels_reachable,
+            replicas_promotable=watch.promotable,
+        )
 
 
 HANDLERS = [livez, readyz, metrics]

@@ -32,10 +32,10 @@ def created(sid: str, user: str, policy: str, device: str, reply: Sequence[Any])
     return _session(sid, user, policy, device, (created_at, created_at, expires_at, idle_expires_at))
 
 
-def verified(sid: str, reply: Sequence[Any]) -> Session:
-    """Read the reply of sessions/verify that found a live session."""
-    user, policy, device = (text.decode() for text in reply[5:])
-    return _session(sid, user, policy, device, reply[1:5])
+def verified(sid: str, reply: Sequence[Any]) -> tuple[Session, int]:
+    """Read the reply of sessions/verify that found a live session; give it with the epoch that it began in."""
+    user, policy, device = (text.decode() for text in reply[6:])
+    return _session(sid, user, policy, device, reply[1:5]), reply[5]
 
 
 def listed(user: str, reply: Sequence[Any]) -> Iterator[Session]:

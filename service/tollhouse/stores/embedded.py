@@ -122,9 +122,10 @@ class EmbeddedServer:
         give_up_s = time.monotonic() + READY_S
         while time.monotonic() < give_up_s:
             with contextlib.suppress(OSError):
-                server = cls(Path((path / _ENDPOINT).read_text()), None, None)
-                server._await_answer()
-                return server
+                # Read anew each time: the owner may have died, and another be about to take its place.
+                directory = Path((path / _ENDPOINT).read_text())
+                if _ping(directory / SOCKET).startswith(b"+PONG"):
+                    return cls(directory, None, None)
             time.sleep(0.05)
         raise ConfigurationError(
             "TOLLHOUSE_URL",
@@ -133,6 +134,7 @@ class EmbeddedServer:
         )
 
     def _await_answer(self) -> None:
+        assert self._guarded is not None
         give_up_s = time.monotonic() + READY_S
         while True:
             answer = _ping(self.socket_path)
@@ -140,8 +142,7 @@ class EmbeddedServer:
                 return
             if answer.startswith(b"-LOADING"):
                 give_up_s = max(give_up_s, time.monotonic() + LOADING_S)
-            if self._guarded is not None:
-                self._guarded.check(_NAME)
+            self._guarded.check(_NAME)
             if time.monotonic() > give_up_s:
                 raise ConfigurationError(
                     "TOLLHOUSE_URL", "embedded://", f"the embedded server did not answer within {READY_S:g} s"

@@ -5,7 +5,8 @@ It runs the same scripts, without their shebang. Nothing is durable, and nothing
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from importlib.metadata import version as metadata_version
 from typing import Any, cast
 
@@ -16,10 +17,13 @@ from tollhouse.clock import ServerClock, server_time
 from tollhouse.errors import ConfigurationError, ScriptFailed, StoreUnavailable
 from tollhouse.metrics import Metrics
 from tollhouse.scripts import PRIMARY, Argument, Scripts
-from tollhouse.stores.link import Server
+from tollhouse.stores.handshake import Server
+from tollhouse.stores.resolver import Health
 from tollhouse.stores.urls import Fake, StoreUrl
 
 _PRIMARY = "fakeredis"
+_CALLS_MAX = 4096
+"""Calls at a time, as on a lane: redis-py refuses more than 100 otherwise."""
 
 
 class FakeStore:
@@ -45,18 +49,30 @@ class FakeStore:
             software="fakeredis",
             version=metadata_version("fakeredis"),
             role="master",
-            replication_id=_PRIMARY,
+            primary=_PRIMARY,
             appends=False,
         )
         self._scripts = scripts
         self._metrics = metrics
         self._clock = clock
         server = fakeredis.FakeServer.get_server(f"tollhouse-{url.target.name}", (8,), "redis")
-        self._client: Any = fakeredis.FakeAsyncRedis(server=server, db=url.db)
+        self._client: Any = fakeredis.FakeAsyncRedis(server=server, db=url.db, max_connections=_CALLS_MAX)
         self._client.response_callbacks.clear()  # replies as the server sends them, as on a lane
+        self._channel: tuple[str, Callable[[bytes], None]] | None = None
+        self._listening: asyncio.Task[None] | None = None
+
+    def on_primary(self, apply: Callable[[Any], Awaitable[None]]) -> None:
+        """Do nothing: no other primary takes over."""
+
+    def listen(self, channel: str, heard: Callable[[bytes], None], missed: Callable[[], None]) -> None:
+        """Have `heard` called as `Store.listen` does; nothing is missed."""
+        del missed
+        self._channel = (channel, heard)
 
     async def run(self, script: str, keys: Sequence[str], args: Sequence[Argument]) -> list[Any]:
         """Run a script as `Store.run` does."""
+        if self._channel is not None and self._listening is None:
+            self._listening = asyncio.create_task(self._listen(*self._channel), name=f"tollhouse-listen-{self.name}")
         found = self._scripts[script]
         given = [_PRIMARY if argument is PRIMARY else argument for argument in args]
         rest = (len(keys), *keys, self._clock(), *given)
@@ -85,6 +101,10 @@ class FakeStore:
         following, found = await self._client.scan(cursor, match=match, count=count)
         return int(following), [key.decode() for key in found]
 
+    def watch(self) -> Health | None:
+        """Give None: no Sentinel watches."""
+        return None
+
     async def ping(self) -> float:
         """Give 0: the data is in this process."""
         return 0.0
@@ -98,4 +118,18 @@ class FakeStore:
 
     async def aclose(self) -> None:
         """Let the client go; the data stays with its name."""
+        self._channel = None
+        if self._listening is not None:
+            self._listening.cancel()
+            await asyncio.wait({self._listening})
         await self._client.aclose()
+
+    async def _listen(self, channel: str, heard: Callable[[bytes], None]) -> None:
+        async with self._client.pubsub() as pubsub:
+            await pubsub.subscribe(channel)
+            try:
+                async for message in pubsub.listen():
+                    if message["type"] == "message":
+                        heard(message["data"])
+            finally:
+                await pubsub.unsubscribe(channel)  # fakeredis remembers who listened, connected or not

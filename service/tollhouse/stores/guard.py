@@ -117,7 +117,7 @@ def _tell_owner(**facts: str | int) -> None:
         return
 
 
-def _die_with_parent() -> None:
+def _die_with_parent() -> None:  # pragma: no cover - runs between fork and exec, where nothing is measured
     """Ask Linux to kill the server should the guard itself be killed."""
     for signal_number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(signal_number, signal.SIG_DFL)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import select
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -20,7 +21,7 @@ STOPPED_S = guard.STOP_S + 2.0
 """How long the guard may take to end its servers and itself."""
 ANSWER_S = 10.0
 """How long the guard may take to start a server."""
-_GUARD = "the guard"
+_GUARD = "guard"
 
 
 class ServerEnded(Exception):
@@ -87,7 +88,8 @@ class Guarded:
         with self._lock:
             try:
                 self._process.stdin.write(msgspec.json.encode([name, *command]) + b"\n")
-            except BrokenPipeError:
+            except (BrokenPipeError, ValueError):
+                # The guard died, or was stopped: to Python a pipe that is closed is a wrong value.
                 raise ServerEnded(_GUARD, "ended") from None
             answer = None
             while answer is None:
@@ -116,6 +118,8 @@ class Guarded:
                 self._process.kill()
                 self._process.wait()
             self._process.stdout.close()
+            # Only a guard that was killed left it behind.
+            shutil.rmtree(self.directory, ignore_errors=True)
 
     def _hear(self, wait_s: float) -> _Started | _Refused | None:
         """Read what the guard has written: keep who ended, and give the answer to a start if it is there."""

@@ -27,6 +27,8 @@ IN_FLIGHT_MAX = 4096
 """Calls that one lane carries at a time."""
 UNSENT_BYTES_MAX = 8 * 1024 * 1024
 """Bytes that may wait for the socket."""
+UNREAD_BYTES_MAX = 64 * 1024 * 1024
+"""Bytes of one reply that are gathered; a cached entry has 1 MiB, a listing of a user's sessions less."""
 STALL_S = 2.0
 """A lane whose oldest call is unanswered for so long is given up."""
 _SWEEP_S = 0.01
@@ -57,11 +59,17 @@ class Lane(asyncio.Protocol):
         self._on_push = on_push
         self._stall_s = stall_s
         self._in_flight_max = in_flight_max
+        self._left = False
 
     @property
     def alive(self) -> bool:
         """Tell whether calls can be sent."""
-        return self._transport is not None and not self._transport.is_closing()
+        return self._transport is not None and not self._left and not self._transport.is_closing()
+
+    @property
+    def ended(self) -> bool:
+        """Tell whether its socket is closed."""
+        return self._ended.done()
 
     @property
     def in_flight(self) -> int:
@@ -88,6 +96,18 @@ class Lane(asyncio.Protocol):
             self._sweeper = self._loop.call_later(_SWEEP_S, self._sweep)
         return future
 
+    def leave(self, grace_s: float) -> None:
+        """Send nothing more, and end the connection when all is answered, or after the grace at the latest.
+
+        The server is not the primary any more. That it refused a call is still believed, so that the call can be
+        sent again; that it ran one is not, since what it did is about to be lost: such a call raises LaneLost.
+        """
+        self._left = True
+        if self._slots:
+            self._loop.call_later(grace_s, self.close)
+        else:
+            self.close()
+
     def close(self) -> None:
         """End the connection at once; calls under way raise LaneLost."""
         if self._transport is not None:
@@ -98,7 +118,7 @@ class Lane(asyncio.Protocol):
         """End the connection, and return when its socket is closed."""
         self.close()
         if self._transport is not None:
-            await self._ended
+            await asyncio.shield(self._ended)  # whoever is cancelled here does not end the wait of others
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport; asyncio calls this."""
@@ -114,12 +134,14 @@ class Lane(asyncio.Protocol):
                 self.close()  # nothing that follows can be framed
                 return
             if reply is _NOTHING:
+                if self._reader.len() > UNREAD_BYTES_MAX:
+                    self.close()  # no reply of ours is so long: it would only be gathered for ever
                 return
             if isinstance(reply, PushNotification):
                 if self._on_push is not None:
                     self._on_push(cast("list[Any]", reply))
             elif self._slots:
-                _answer(self._slots.popleft()[0], reply)
+                _answer(self._slots.popleft()[0], self._believed(reply))
             else:
                 self.close()  # a reply that nobody asked for: the order can no longer be trusted
                 return
@@ -128,10 +150,16 @@ class Lane(asyncio.Protocol):
         """Let every caller go; asyncio calls this."""
         del exc
         self._lose()
-        if not self._ended.done():
-            self._ended.set_result(None)
+        self._ended.set_result(None)
         if self._on_lost is not None:
             self._on_lost()
+
+    def _believed(self, reply: object) -> object:
+        if not self._left:
+            return reply
+        if not self._slots:
+            self._loop.call_soon(self.close)
+        return reply if isinstance(reply, ServerError) else LaneLost("the server was replaced before it answered")
 
     def _flush(self) -> None:
         if self._transport is not None and self._unsent:
@@ -169,7 +197,7 @@ def encode(*parts: str | bytes | int) -> bytes:
 def _answer(future: asyncio.Future[Any], reply: object) -> None:
     if future.done():
         return
-    if isinstance(reply, ServerError):
+    if isinstance(reply, ServerError | LaneLost):
         future.set_exception(reply)
     else:
         future.set_result(reply)

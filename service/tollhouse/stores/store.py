@@ -9,51 +9,101 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, cast
 
+from tollhouse import keys as key_names
 from tollhouse.clock import ServerClock, server_time
 from tollhouse.errors import Outcome, ScriptFailed, StoreError, StoreUnavailable
 from tollhouse.metrics import Metrics
 from tollhouse.scripts import PRIMARY, Argument, Script, Scripts
+from tollhouse.stores.dial import Dialer
+from tollhouse.stores.durable import Confirmations, Wanted
+from tollhouse.stores.finders import Finder
+from tollhouse.stores.handshake import Server, read_info
 from tollhouse.stores.lane import Lane, encode
-from tollhouse.stores.link import Link, Locate, Server, Unreachable, read_info
+from tollhouse.stores.link import Link, Links, Unreachable
+from tollhouse.stores.listener import Listener
 from tollhouse.stores.outcomes import CALL_FAILED, LaneFull, LaneLost, ServerError, verdict
+from tollhouse.stores.resolver import Health
 from tollhouse.stores.urls import StoreUrl
 
 DEADLINE_S: Final = 1.0
 """How long a call may take, waiting for a connection included."""
-_DURABLE_MS: Final = 50
+_MARGIN_S: Final = 0.02
+"""Taken off the deadline, so that callers have their answer before it and not with it."""
+
+Run = Callable[[str, Sequence[str], Sequence[Argument]], Awaitable[list[Any]]]
+"""Runs a script on one certain connection."""
 
 
 class Store:
-    """One logical database on one server."""
+    """One logical database on one server, or on whichever server is the primary."""
 
     def __init__(
         self,
         name: str,
         url: StoreUrl,
-        locate: Locate,
+        finder: Finder,
         scripts: Scripts,
         metrics: Metrics,
         *,
+        dialer: Dialer | None = None,
         clock: ServerClock = server_time,
         deadline_s: float = DEADLINE_S,
     ) -> None:
         self.name = name
         self.url = url
+        self._finder = finder
         self._scripts = scripts
         self._metrics = metrics
         self._clock = clock
-        self._deadline_s = deadline_s
-        loaded = tuple(scripts.values())
-        self._fast = Link(url, locate, loaded, name=f"{name}-fast")
-        self._durable = Link(url, locate, loaded, name=f"{name}-durable")
+        self._deadline_s = max(deadline_s - _MARGIN_S, _MARGIN_S)
+        self._apply: Callable[[Run], Awaitable[None]] | None = None
+        self._common = common = Links(
+            url=url, finder=finder, dialer=Dialer() if dialer is None else dialer, scripts=tuple(scripts.values())
+        )
+        self._fast = Link(common, name=f"{name}-fast", prepare=self._prepare)
+        self._durable = Link(common, name=f"{name}-durable", prepare=self._prepare)
+        self._confirmations: Confirmations | None = None
+        self._up: bool | None = None
+        self._listener: Listener | None = None
 
     @property
     def server(self) -> Server | None:
         """Tell what the last handshake learned; None before the first."""
         return self._fast.server
+
+    @property
+    def connections(self) -> int:
+        """Count the connections that were made: one more for every reconnect."""
+        return self._fast.connections + self._durable.connections
+
+    @property
+    def in_flight(self) -> int:
+        """Count the calls that wait for a reply, those nobody waits for any more included."""
+        return self._fast.in_flight + self._durable.in_flight
+
+    def watch(self) -> Health | None:
+        """Describe the Sentinel service behind this store; None where there is none."""
+        return self._finder.health()
+
+    def on_primary(self, apply: Callable[[Run], Awaitable[None]]) -> None:
+        """Have `apply` called on each connection to another primary than before, before any other call there.
+
+        It is given a function that runs scripts on that connection. Where it raises, the connection is not used.
+        """
+        self._apply = apply
+
+    def listen(self, channel: str, heard: Callable[[bytes], None], missed: Callable[[], None]) -> None:
+        """Have `heard` called with what is published on a channel, from the first script call on.
+
+        Messages are lost while the connection is; `missed` is called each time that it was. One channel per store.
+        """
+        assert self._listener is None, "a store listens to one channel"
+        self._listener = Listener(
+            self._common, name=self.name, channel=channel, heard=heard, missed=missed, prepare=self._prepare
+        )
 
     async def run(self, script: str, keys: Sequence[str], args: Sequence[Argument]) -> list[Any]:
         """Run a script and give its reply; `now_ms` goes before `args`.
@@ -61,27 +111,25 @@ class Store:
         Raises StoreUnavailable where no reply can be relied on, ScriptFailed where the call itself is wrong.
         """
         began_s = time.perf_counter()
-        reply = await self._run(self._fast, self._scripts[script], keys, args, self._deadline())
+        reply, _ = await self._run(self._fast, self._scripts[script], keys, args, self._deadline())
         self._metrics.script(self.name, script, time.perf_counter() - began_s)
         return reply
 
     async def run_durably(self, script: str, keys: Sequence[str], args: Sequence[Argument]) -> tuple[list[Any], bool]:
-        """Run a script on the durable lane, and tell whether what it wrote would outlive the server.
+        """Run a script, and tell whether what it wrote, or relies on, outlives the server.
 
-        Where the server appends to a file, it must confirm that the file is on disk (WAITAOF).
-        Where it has neither a file nor replicas the answer is False: nothing can be promised.
+        Every replica that Sentinel could promote has to confirm it; where no replicas are known of, the server's
+        own file, if it has one. Where there is neither the answer is False: nothing can be promised.
         """
         deadline_s = self._deadline()
         await self._ready(self._fast, deadline_s)
-        if self._fast.server is None or not self._fast.server.appends:
+        wanted = self._wanted()
+        if not wanted.possible:
             return await self.run(script, keys, args), False
-        reply = await self._run(self._durable, self._scripts[script], keys, args, deadline_s)
-        try:
-            lane = await self._durable.lane(deadline_s)
-            confirmed = await lane.send(encode("WAITAOF", 1, 0, _DURABLE_MS), deadline_s)
-        except (*CALL_FAILED, Unreachable):
-            return reply, False
-        return reply, confirmed[0] >= 1
+        reply, lane = await self._run(self._durable, self._scripts[script], keys, args, deadline_s)
+        if self._confirmations is None or self._confirmations.lane is not lane:
+            self._confirmations = Confirmations(lane, key_names.marker(self.name))
+        return reply, await self._confirmations.confirm(wanted, deadline_s)
 
     async def info(self, section: str) -> dict[str, str]:
         """Read a section of INFO."""
@@ -106,40 +154,63 @@ class Store:
         try:
             reply = await lane.send(encode(*parts), deadline_s)
         except CALL_FAILED as error:
+            self._fast.doubt(lane, error)
             raise self._failure(error, str(parts[0])) from error
         return reply
 
     async def aclose(self) -> None:
         """End the connections; later calls raise StoreUnavailable."""
+        if self._listener is not None:
+            await self._listener.aclose()
+        if self._confirmations is not None:
+            await self._confirmations.aclose()
         await self._fast.aclose()
         await self._durable.aclose()
 
+    def _wanted(self) -> Wanted:
+        health = self._finder.health()
+        if health is not None:
+            # Without a replica that could be promoted nobody confirms, and the answer is an honest False.
+            return Wanted(replicas=max(health.promotable, 1), file=False)
+        return Wanted(replicas=0, file=self._fast.server is not None and self._fast.server.appends)
+
+    async def _prepare(self, lane: Lane, server: Server) -> None:
+        if self._apply is None:
+            return
+        deadline_s = self._deadline()
+
+        async def run(script: str, keys: Sequence[str], args: Sequence[Argument]) -> list[Any]:
+            return _listed(await self._call(lane, server, self._scripts[script], keys, args, deadline_s))
+
+        await self._apply(run)
+
     async def _run(
         self, link: Link, script: Script, keys: Sequence[str], args: Sequence[Argument], deadline_s: float
-    ) -> list[Any]:
-        for last_attempt in (False, True):
+    ) -> tuple[list[Any], Lane]:
+        if self._listener is not None:
+            self._listener.start()
+        last_attempt = False
+        while True:
             lane = await self._ready(link, deadline_s)
+            assert link.server is not None
             try:
-                reply = await self._call(link, lane, script, keys, args, deadline_s)
+                return _listed(await self._call(lane, link.server, script, keys, args, deadline_s)), lane
             except CALL_FAILED as error:
+                link.doubt(lane, error)
                 if last_attempt or not _worth_another_try(error, script):
                     raise self._failure(error, script.name) from error
-                lane.close()
-            else:
-                return cast("list[Any]", reply) if isinstance(reply, list) else [reply]
-        raise AssertionError("the last attempt returns or raises")
+                last_attempt = True
 
     async def _call(
         self,
-        link: Link,
         lane: Lane,
+        server: Server,
         script: Script,
         keys: Sequence[str],
         args: Sequence[Argument],
         deadline_s: float,
     ) -> Any:
-        primary = "" if link.server is None else link.server.replication_id
-        given = [primary if argument is PRIMARY else argument for argument in args]
+        given = [server.primary if argument is PRIMARY else argument for argument in args]
         rest = (len(keys), *keys, self._clock(), *given)
         try:
             return await lane.send(encode("EVALSHA", script.sha, *rest), deadline_s)
@@ -150,10 +221,10 @@ class Store:
 
     async def _ready(self, link: Link, deadline_s: float) -> Lane:
         try:
-            lane = await link.lane(deadline_s)
+            lane = link.open_lane or await link.lane(deadline_s)
         except Unreachable as error:
             raise self._unavailable("not-sent", str(error)) from error
-        self._metrics.store_up(self.name, up=True)
+        self._say(up=True)
         return lane
 
     def _deadline(self) -> float:
@@ -168,8 +239,18 @@ class Store:
         return self._unavailable("not-sent" if isinstance(error, LaneFull) else "ambiguous", str(error))
 
     def _unavailable(self, outcome: Outcome, reason: str) -> StoreUnavailable:
-        self._metrics.store_up(self.name, up=False)
+        self._say(up=False)
         return StoreUnavailable(self.name, outcome, reason)
+
+    def _say(self, *, up: bool) -> None:
+        """Tell the metrics when it changes: every call comes by here."""
+        if up is not self._up:
+            self._up = up
+            self._metrics.store_up(self.name, up)
+
+
+def _listed(reply: Any) -> list[Any]:
+    return cast("list[Any]", reply) if isinstance(reply, list) else [reply]
 
 
 def _worth_another_try(error: Exception, script: Script) -> bool:

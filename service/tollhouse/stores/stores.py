@@ -2,35 +2,37 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
-import multiprocessing
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tollhouse.clock import ServerClock, server_time
 from tollhouse.errors import ConfigurationError
 from tollhouse.metrics import Metrics
 from tollhouse.scripts import Scripts
+from tollhouse.stores.dial import Dialer, Login
+from tollhouse.stores.endpoints import Endpoints
 from tollhouse.stores.fake import FakeStore
-from tollhouse.stores.link import Address, Locate
+from tollhouse.stores.finders import Address, EmbeddedHost, Finder, Unwatched, Watched, WatchedTopology
+from tollhouse.stores.resolver import Resolver
 from tollhouse.stores.store import DEADLINE_S, Store
-from tollhouse.stores.urls import Cluster, Embedded, Fake, Sentinel, StoreName, StoreUrl, Tcp, Unix
-
-if TYPE_CHECKING:
-    from tollhouse.stores.embedded import EmbeddedServer
-
-_log = logging.getLogger("tollhouse.stores")
+from tollhouse.stores.urls import (
+    Cluster,
+    Embedded,
+    EmbeddedSentinel,
+    Fake,
+    Sentinel,
+    Several,
+    StoreName,
+    StoreUrl,
+    Target,
+    Tcp,
+    Unix,
+)
 
 AnyStore = Store | FakeStore
 
-_FEATURES: Mapping[StoreName, str] = {
-    "sessions": "sessions/",
-    "limits": "limits/",
-    "cache": "cache/",
-    "accounts": "accounts/",
-}
+Owned = Resolver | Endpoints | EmbeddedHost | WatchedTopology
+"""What stores share, and what ends with them."""
 
 
 class Stores:
@@ -43,13 +45,13 @@ class Stores:
         limits: AnyStore,
         cache: AnyStore,
         accounts: AnyStore,
-        hosts: Iterable[EmbeddedHost],
+        owned: Iterable[Owned],
     ) -> None:
         self.sessions = sessions
         self.limits = limits
         self.cache = cache
         self.accounts = accounts
-        self._hosts = tuple(hosts)
+        self._owned = tuple(owned)
 
     def all(self) -> tuple[AnyStore, ...]:
         """Give the stores in the order of their databases."""
@@ -59,38 +61,8 @@ class Stores:
         """End the connections, then the servers."""
         for store in self.all():
             await store.aclose()
-        for host in self._hosts:
-            await host.aclose()
-
-
-class EmbeddedHost:
-    """An embedded server that starts when the first store asks where it is."""
-
-    def __init__(self, target: Embedded, binary: Path | None) -> None:
-        self._path = None if target.path is None else Path(target.path)
-        self._binary = binary
-        self._server: EmbeddedServer | None = None
-        self._lock = asyncio.Lock()
-
-    async def locate(self) -> Address:
-        """Start the server if need be, and name its socket; a server that died is not started again."""
-        async with self._lock:
-            if self._server is None:
-                self._server = await asyncio.to_thread(self._start)
-        return Unix(path=str(self._server.socket_path))
-
-    async def aclose(self) -> None:
-        """Stop the server if this process started it."""
-        async with self._lock:
-            if self._server is not None:
-                await asyncio.to_thread(self._server.stop)
-
-    def _start(self) -> EmbeddedServer:
-        from tollhouse.stores.embedded import EmbeddedServer
-
-        if self._path is None and multiprocessing.parent_process() is not None:
-            _log.warning("each worker has an embedded server of its own: set TOLLHOUSE_URL to share one")
-        return EmbeddedServer.start(self._path, self._binary)
+        for owned in self._owned:
+            await owned.aclose()
 
 
 def open_stores(
@@ -106,41 +78,74 @@ def open_stores(
 
     Raises ConfigurationError for a place that this version cannot use.
     """
-    hosts: dict[Embedded, EmbeddedHost] = {}
+    found = _Finders(embedded_binary)
 
     def opened(name: StoreName) -> AnyStore:
         url = places[name]
-        own = {key: script for key, script in scripts.items() if key.startswith(_FEATURES[name])}
+        own = {key: script for key, script in scripts.items() if key.startswith(f"{name}/")}
         if isinstance(url.target, Fake):
             return FakeStore(name, url, own, metrics, clock=clock)
-        locate = _locate(name, url, hosts, embedded_binary)
-        return Store(name, url, locate, own, metrics, clock=clock, deadline_s=deadline_s)
+        finder = found.finder(name, url)
+        return Store(name, url, finder, own, metrics, dialer=found.dialer, clock=clock, deadline_s=deadline_s)
 
     return Stores(
         sessions=opened("sessions"),
         limits=opened("limits"),
         cache=opened("cache"),
         accounts=opened("accounts"),
-        hosts=hosts.values(),
+        owned=found.owned,
     )
 
 
-def _locate(name: StoreName, url: StoreUrl, hosts: dict[Embedded, EmbeddedHost], binary: Path | None) -> Locate:
-    match url.target:
-        case Tcp() | Unix() as address:
-            return _fixed(address)
-        case Embedded() as target:
-            return hosts.setdefault(target, EmbeddedHost(target, binary)).locate
-        case Sentinel():
-            remedy = "Sentinel comes with the next version; name the primary with redis:// until then"
-        case Cluster():
-            remedy = "Cluster comes with a later version; name one server with redis:// until then"
-        case Fake():
-            raise AssertionError("fake stores have no address")
-    raise ConfigurationError(f"TOLLHOUSE_{name.upper()}_URL", url.shown(), remedy)
+class _Finders:
+    """Makes one finder for each store, over one resolver or server for each place."""
+
+    def __init__(self, binary: Path | None) -> None:
+        self.dialer = Dialer()
+        self._binary = binary
+        self._hosts: dict[Target, EmbeddedHost | WatchedTopology] = {}
+        self._resolvers: dict[Target, Resolver] = {}
+        self._endpoints: dict[tuple[Target, Login], Endpoints] = {}
+
+    @property
+    def owned(self) -> tuple[Owned, ...]:
+        """Give what has to be closed after the stores."""
+        return (*self._resolvers.values(), *self._endpoints.values(), *self._hosts.values())
+
+    def finder(self, name: StoreName, url: StoreUrl) -> Finder:
+        """Give the finder of a store; raises ConfigurationError for a place that this version cannot use."""
+        login = Login(username=url.username, password=url.password)
+        match url.target:
+            case Tcp() | Unix() as address:
+                return Unwatched(_always(address), login)
+            case Several() as target:
+                return self._listed(target, login)
+            case Embedded() as target:
+                host = self._hosts.setdefault(target, EmbeddedHost(target, self._binary))
+                return Unwatched(host.locate, login)
+            case EmbeddedSentinel() as target:
+                topology = self._hosts.setdefault(target, WatchedTopology(self.dialer, self._binary))
+                assert isinstance(topology, WatchedTopology)
+                return topology
+            case Sentinel() as target:
+                return Watched(self._resolver(target, login), login)
+            case _ as target:
+                assert isinstance(target, Cluster)  # fake stores have no address
+                remedy = "Cluster comes with a later version; name one server with redis:// until then"
+                raise ConfigurationError(f"TOLLHOUSE_{name.upper()}_URL", url.shown(), remedy)
+
+    def _listed(self, target: Several, login: Login) -> Endpoints:
+        if (target, login) not in self._endpoints:
+            self._endpoints[target, login] = Endpoints(target, login, self.dialer)
+        return self._endpoints[target, login]
+
+    def _resolver(self, target: Sentinel, login: Login) -> Resolver:
+        if target not in self._resolvers:
+            self._resolvers[target] = Resolver(target, login, self.dialer)
+        return self._resolvers[target]
 
 
-def _fixed(address: Address) -> Locate:
+def _always(address: Address) -> Callable[[], Awaitable[Address]]:
     async def locate() -> Address:
         return address
 

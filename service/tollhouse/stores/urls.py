@@ -1,8 +1,10 @@
 """Store URLs: the grammar, and which store gets which logical database.
 
 embedded://                                      a Valkey of this process, gone with it
+embedded-sentinel://                             a primary, two replicas and three Sentinels, for drills and tests
 embedded:///path                                 a Valkey that keeps its data in /path, shared under a file lock
 redis://user:password@host:6379/0                also rediss:// (TLS; ?ca=FILE names the authority), valkey://, valkeys://
+redis://user:password@h1,h2:6380,h3/0            several servers, the one that is a primary is used; also rediss://, …
 unix:///run/valkey.sock?db=0                     also unix://user:password@/run/valkey.sock
 redis+sentinel://user:password@h1,h2:26379/SERVICE/0?sentinel_user=…&sentinel_password=…
 redis+cluster://…                                parsed, refused until a later version
@@ -36,7 +38,7 @@ _SENTINEL = {
     "valkeys+sentinel": True,
 }
 _CLUSTER = {"redis+cluster": False, "valkey+cluster": False, "rediss+cluster": True, "valkeys+cluster": True}
-_SCHEMES = ("embedded", "fake", "unix", *_TCP, *_SENTINEL, *_CLUSTER)
+_SCHEMES = ("embedded", "embedded-sentinel", "fake", "unix", *_TCP, *_SENTINEL, *_CLUSTER)
 
 
 class Tcp(Struct, frozen=True, kw_only=True):
@@ -44,6 +46,19 @@ class Tcp(Struct, frozen=True, kw_only=True):
 
     host: str
     port: int
+    tls: bool = False
+    ca: str | None = None
+
+    @property
+    def hosts(self) -> tuple[Host, ...]:
+        """The address, as the only one of a list."""
+        return ((self.host, self.port),)
+
+
+class Several(Struct, frozen=True, kw_only=True):
+    """Servers that follow each other, one of them the primary, without Sentinels that say which."""
+
+    hosts: tuple[Host, ...]
     tls: bool = False
     ca: str | None = None
 
@@ -76,6 +91,9 @@ class Sentinel(Struct, frozen=True, kw_only=True):
     username: str | None = None
     password: str | None = None
 
+    def __repr__(self) -> str:
+        return f"Sentinel(hosts={self.hosts!r}, service={self.service!r}, tls={self.tls})"
+
 
 class Cluster(Struct, frozen=True, kw_only=True):
     """A cluster; it has database 0 only."""
@@ -85,12 +103,18 @@ class Cluster(Struct, frozen=True, kw_only=True):
     ca: str | None = None
 
 
-Target = Tcp | Unix | Embedded | Fake | Sentinel | Cluster
+class EmbeddedSentinel(Struct, frozen=True, kw_only=True):
+    """Six processes that Tollhouse starts: a primary, two replicas and three Sentinels."""
+
+
+Target = Tcp | Several | Unix | Embedded | EmbeddedSentinel | Fake | Sentinel | Cluster
 
 _OPTIONS: dict[type[Struct], frozenset[str]] = {
     Tcp: frozenset({"db", "ca"}),
+    Several: frozenset({"db", "ca"}),
     Unix: frozenset({"db"}),
     Embedded: frozenset(),
+    EmbeddedSentinel: frozenset(),
     Fake: frozenset({"db"}),
     Sentinel: frozenset({"db", "ca", "sentinel_user", "sentinel_password"}),
     Cluster: frozenset({"ca"}),
@@ -111,12 +135,14 @@ class StoreUrl(Struct, frozen=True, kw_only=True):
     def shown(self) -> str:
         """Describe the place for people and logs, without credentials."""
         match self.target:
-            case Tcp(host=host, port=port, tls=tls):
-                return f"{'rediss' if tls else 'redis'}://{_bracketed(host)}:{port}/{self.db}"
+            case Tcp(hosts=hosts, tls=tls) | Several(hosts=hosts, tls=tls):
+                return f"{'rediss' if tls else 'redis'}://{_joined(hosts)}/{self.db}"
             case Unix(path=path):
                 return f"unix://{path}?db={self.db}"
             case Embedded(path=path):
                 return f"embedded://{path or ''} (database {self.db})"
+            case EmbeddedSentinel():
+                return f"embedded-sentinel:// (database {self.db})"
             case Fake(name=name):
                 return f"fake://{name}?db={self.db}"
             case Sentinel(hosts=hosts, service=service, tls=tls):
@@ -168,6 +194,8 @@ def _target(setting: str, scheme: str, place: str, path: str, options: Mapping[s
     """Give the target and the database text that its path carries."""
     if scheme == "embedded":
         return Embedded(path=path or None), None
+    if scheme == "embedded-sentinel":
+        return EmbeddedSentinel(), None
     if scheme == "fake":
         return Fake(name=place), path.strip("/") or None
     if scheme == "unix":
@@ -183,11 +211,11 @@ def _target(setting: str, scheme: str, place: str, path: str, options: Mapping[s
     return _sentinel(setting, scheme, place, unquote(service), options), database or None
 
 
-def _tcp(setting: str, scheme: str, place: str, ca: str | None) -> Tcp:
-    (host, port), *others = _hosts(setting, place or "localhost", _REDIS_PORT)
+def _tcp(setting: str, scheme: str, place: str, ca: str | None) -> Tcp | Several:
+    first, *others = dict.fromkeys(_hosts(setting, place or "localhost", _REDIS_PORT))
     if others:
-        raise ConfigurationError(setting, place, "name one host; several need redis+sentinel://")
-    return Tcp(host=host, port=port, tls=_TCP[scheme], ca=ca)
+        return Several(hosts=(first, *others), tls=_TCP[scheme], ca=ca)
+    return Tcp(host=first[0], port=first[1], tls=_TCP[scheme], ca=ca)
 
 
 def _sentinel(setting: str, scheme: str, place: str, service: str, options: Mapping[str, str]) -> Sentinel:

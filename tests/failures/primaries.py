@@ -1,0 +1,237 @@
+"""Scripted primaries: the server side of a store's connections, and a finder that a test moves.
+
+A primary shakes hands as a real one does and counts connections; what it says to every other command a test
+decides, and may hold back. Commands are kept as they came, each with the number of its connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, Self, cast
+
+from hiredis import Reader
+
+from tests.failures.fake_sentinel import PATIENCE_S, Refused, Simple, resp
+from tollhouse.metrics import Metrics
+from tollhouse.scripts import Script
+from tollhouse.stores.dial import Dialer, Login
+from tollhouse.stores.finders import Address, Changed
+from tollhouse.stores.generations import Generation, News
+from tollhouse.stores.resolver import Health
+from tollhouse.stores.signals import Signal
+from tollhouse.stores.store import Store
+from tollhouse.stores.urls import Host, StoreUrl, Tcp
+
+Answer = Callable[[list[str]], Any]
+
+
+def script(name: str, *, idempotent: bool) -> Script:
+    text = f"return '{name}'"
+    return Script(name=name, text=text, plain=text, sha=name, plain_sha="", idempotent=idempotent, flags=(), twin=None)
+
+
+SCRIPTS = {name: script(name, idempotent=name == "test/again") for name in ("test/once", "test/again")}
+
+
+class Connection(asyncio.Protocol):
+    """One client of a primary."""
+
+    def __init__(self, primary: Primary) -> None:
+        self.primary = primary
+        self.number = primary.accepted = primary.accepted + 1
+        self._reader = Reader()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+        self.primary.connections.append(self)
+        self.primary.stir()
+
+    def data_received(self, data: bytes) -> None:
+        self._reader.feed(data)
+        while (command := self._reader.gets()) is not False:
+            self.primary.receive(self, [part.decode() for part in command])
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.primary.connections.remove(self)
+        self.primary.stir()
+
+
+class Primary:
+    """A server that a test speaks for; `holding` keeps every answer but those of the handshake until `release`."""
+
+    def __init__(self, answer: Answer = lambda _: 1, *, name: str = "abc", role: str = "master") -> None:
+        self.answer = answer
+        self.name = name
+        self.role = role
+        self.appends = False
+        self.holding = False
+        self.mute = False
+        self.accepted = 0
+        self.connections: list[Connection] = []
+        self.seen: list[tuple[int, list[str]]] = []
+        self._held: list[tuple[Connection, list[str]]] = []
+        self._server: asyncio.Server | None = None
+        self._changed = asyncio.Event()
+        self.host: Host = ("127.0.0.1", 0)
+
+    async def open(self, tls: ssl.SSLContext | None = None) -> Self:
+        """Listen; after `close` on the same port as before."""
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(lambda: Connection(self), *self.host, ssl=tls)
+        self.host = self._server.sockets[0].getsockname()[:2]
+        return self
+
+    async def close(self) -> None:
+        """Stop listening, and end every connection."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        while self.connections:
+            self.drop()
+            await asyncio.sleep(0)
+
+    def drop(self) -> None:
+        """End every connection."""
+        for connection in list(self.connections):
+            connection.transport.abort()
+
+    def release(self, number: int | None = None) -> None:
+        """Answer the oldest commands that were held back, all of them if no number is given."""
+        for connection, command in self._held[:number]:
+            self._reply(connection, command)
+        self._held = self._held[number:] if number is not None else []
+
+    def verbs(self, connection: int | None = None) -> list[str]:
+        """Give the first words of the commands that came after the handshakes, on one connection or on all."""
+        return [command[0] for number, command in self.seen if connection in (None, number)]
+
+    def stir(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def until(self, happened: Callable[[], bool]) -> None:
+        """Wait, for a bounded time, until what this server saw is as wanted."""
+        async with asyncio.timeout(PATIENCE_S):
+            while not happened():
+                await self._changed.wait()
+
+    def receive(self, connection: Connection, command: list[str]) -> None:
+        greeting = self._greeting(command)
+        if self.mute or command[0] == "REPLCONF":  # which servers never answer
+            pass
+        elif greeting is not None:
+            connection.transport.write(resp(greeting))
+        elif self.holding:
+            self.seen.append((connection.number, command))
+            self._held.append((connection, command))
+        else:
+            self.seen.append((connection.number, command))
+            self._reply(connection, command)
+        self.stir()
+
+    def _reply(self, connection: Connection, command: list[str]) -> None:
+        connection.transport.write(resp(self.answer(command)))
+
+    def _greeting(self, command: list[str]) -> Any:
+        match command:
+            case ["HELLO", *_]:
+                return {"server": "valkey", "version": "9.1", "role": self.role}
+            case ["ROLE"]:
+                return ["master", 100, []]
+            case ["INFO", *_]:
+                return f"master_replid:{self.name}\r\naof_enabled:{int(self.appends)}\r\n"
+            case ["SELECT" | "CLIENT", *_]:
+                return Simple("OK")
+            case ["SCRIPT", "LOAD", *_]:
+                return "sha"
+            case _:
+                return None
+
+
+class Told:
+    """A finder that names whom the test says, and passes on what the test tells."""
+
+    def __init__(self, address: Address) -> None:
+        self.address = address
+        self.suspected: list[tuple[Address, Signal]] = []
+        self.state: Health | None = None
+        self._subscribers: list[Changed] = []
+        self._generations = 1
+
+    async def locate(self) -> Address:
+        return self.address
+
+    def login(self) -> Login:
+        return Login()
+
+    def suspect(self, address: Address, signal: Signal) -> None:
+        self.suspected.append((address, signal))
+
+    def subscribe(self, changed: Changed) -> None:
+        self._subscribers.append(changed)
+
+    def health(self) -> Health | None:
+        return self.state
+
+    def tell(self, news: News) -> None:
+        for changed in self._subscribers:
+            changed(news)
+
+    def move(self, to: Primary) -> None:
+        """Name another primary, in a new generation."""
+        self._generations += 1
+        address = self.address = at(to)
+        self.tell(Generation(number=self._generations, address=address, why="named", at_s=0.0, epoch=0))
+
+    def promise(self, replicas: int) -> None:
+        """Say from now on that Sentinels watch, and could promote so many replicas."""
+        self.state = Health(
+            service="main",
+            sentinels_known=3,
+            sentinels_reachable=3,
+            quorum=2,
+            promotable=replicas,
+            generation=None,
+            reason="",
+            silent=(),
+        )
+
+
+def at(primary: Primary) -> Tcp:
+    return Tcp(host=primary.host[0], port=primary.host[1])
+
+
+def refused(text: str) -> Answer:
+    return lambda _: Refused(text)
+
+
+class Scene:
+    """A store, its finder, and the primaries that it may be sent to; the first is named at the beginning."""
+
+    def __init__(self, store: Store, finder: Told, primaries: tuple[Primary, ...]) -> None:
+        self.store = store
+        self.finder = finder
+        self.old, self.new = primaries
+
+
+@asynccontextmanager
+async def scene(*, deadline_s: float = 5.0, old: Primary | None = None) -> AsyncIterator[Scene]:
+    """Two primaries, and a store that is connected to neither yet."""
+    async with AsyncExitStack() as stack:
+        primaries = (Primary(name="old") if old is None else old, Primary(name="new"))
+        for primary in primaries:
+            await primary.open()
+            stack.push_async_callback(primary.close)
+        finder = Told(at(primaries[0]))
+        store = store_with(finder, deadline_s=deadline_s)
+        stack.push_async_callback(store.aclose)
+        yield Scene(store, finder, primaries)
+
+
+def store_with(finder: Told, *, deadline_s: float = 5.0, dialer: Dialer | None = None) -> Store:
+    assert isinstance(finder.address, Tcp)
+    url = StoreUrl(target=finder.address)
+    return Store("sessions", url, finder, SCRIPTS, Metrics(), deadline_s=deadline_s, dialer=dialer)

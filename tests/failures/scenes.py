@@ -1,0 +1,151 @@
+"""Scenes for the resolver: three Sentinels, three servers, and a clock that only tests move."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.failures.fake_sentinel import PATIENCE_S, FakeSentinel, FakeServer, replica
+from tollhouse.stores.dial import Dialer, Login
+from tollhouse.stores.generations import Generation, News
+from tollhouse.stores.resolver import Resolver
+from tollhouse.stores.rhythm import Pace
+from tollhouse.stores.signals import Signal
+from tollhouse.stores.urls import Host, Sentinel, Tcp
+
+ROUND = "SENTINEL MASTER"
+QUIET = Pace(within_s=2.0, again_s=0.002, doubtful_s=0.01, healthy_s=60.0, chase_step_s=0.002)
+"""Rounds come when there is a reason, and otherwise not within a test."""
+RESTLESS = Pace(within_s=2.0, again_s=0.002, doubtful_s=0.01, healthy_s=0.01, chase_step_s=0.002)
+"""Rounds come all the time."""
+
+
+class Clock:
+    """The resolver's clock, which only the test moves."""
+
+    def __init__(self) -> None:
+        self.now_s = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+class Scene:
+    """Sentinels, servers, and a resolver with the generations that it told of."""
+
+    def __init__(self, sentinels: list[FakeSentinel], servers: list[FakeServer], resolver: Resolver) -> None:
+        self.sentinels = sentinels
+        self.servers = servers
+        self.resolver = resolver
+        self.hosts = [server.host for server in servers]
+        self.told: asyncio.Queue[Generation] = asyncio.Queue()
+        self.waits_s: list[float] = []
+        resolver.subscribe(self._tell)
+
+    def _tell(self, news: News) -> None:
+        if isinstance(news, Generation):
+            self.told.put_nowait(news)
+        else:
+            self.waits_s.append(news.wait_s)
+
+    async def located(self) -> Host:
+        async with asyncio.timeout(PATIENCE_S):
+            address = await self.resolver.locate()
+        return address.host, address.port
+
+    async def next_generation(self) -> Generation:
+        async with asyncio.timeout(PATIENCE_S):
+            return await self.told.get()
+
+    async def started(self) -> None:
+        """Find the first primary, and let every line be connected and heard."""
+        await self.located()
+        await self.next_generation()
+        await self.until(lambda: self.resolver.health().sentinels_reachable == len(self.sentinels))
+        await self.rounds()
+
+    async def rounds(self, number: int = 2) -> None:
+        """Wait for rounds that begin after now; none is due on its own in a quiet scene."""
+        for _ in range(number):
+            generation = self.resolver.generation
+            if generation is not None:
+                self.resolver.suspect(generation.address, Signal(why="connect"))
+            await self.sentinels[-1].listener.asked(ROUND)
+        await self.located()
+
+    async def until(self, happened: Callable[[], bool]) -> None:
+        async with asyncio.timeout(PATIENCE_S):
+            while not happened():  # noqa: ASYNC110 - what happens is inside the resolver, which tells nobody
+                await asyncio.sleep(0.002)
+
+    def all_name(self, host: Host, epoch: int) -> None:
+        for sentinel in self.sentinels:
+            sentinel.watch(host, epoch)
+
+    def promote(self, number: int) -> None:
+        """Make a server a primary, as Sentinel does; what others follow is another matter."""
+        self.servers[number].follows = None
+
+    def replicate(self, number: int, of: int) -> None:
+        self.servers[number].follows = self.servers[of].host
+
+
+@asynccontextmanager
+async def scene(
+    *,
+    configured: int = 3,
+    pace: Pace = QUIET,
+    sentinel_login: tuple[str, str] | None = None,
+    server_login: tuple[str, str] | None = None,
+    known: tuple[tuple[str, str] | None, tuple[str, str] | None] = (None, None),
+    tls: tuple[ssl.SSLContext, Path] | None = None,
+    **options: Any,
+) -> AsyncIterator[Scene]:
+    """Three Sentinels that agree on the first of three servers, and a resolver that knows so many of them.
+
+    `known` are the logins that the resolver has, at the Sentinels and at the servers.
+    """
+    context, ca = (None, None) if tls is None else tls
+    sentinels = [await FakeSentinel(number, login=sentinel_login).open(context) for number in (1, 2, 3)]
+    servers = [await FakeServer(login=server_login).open(context) for _ in range(3)]
+    for server in servers[1:]:
+        server.follows = servers[0].host
+    for sentinel in sentinels:
+        sentinel.watch(servers[0].host)
+        sentinel.peers = [peer for peer in sentinels if peer is not sentinel]
+        sentinel.replicas = [replica(server.host) for server in servers[1:]]
+    target = Sentinel(
+        hosts=tuple(sentinel.host for sentinel in sentinels[:configured]),
+        service=options.pop("service", "main"),
+        tls=tls is not None,
+        ca=None if ca is None else str(ca),
+        **_named(known[0]),
+    )
+    options.setdefault("spread", lambda low, _: low)
+    resolver = Resolver(target, Login(**_named(known[1])), Dialer(), pace=pace, **options)
+    try:
+        yield Scene(sentinels, servers, resolver)
+    finally:
+        await resolver.aclose()
+        for fake in (*sentinels, *servers):
+            await fake.listener.close()
+
+
+def _named(login: tuple[str, str] | None) -> dict[str, str]:
+    return {} if login is None else {"username": login[0], "password": login[1]}
+
+
+def tcp(host: Host) -> Tcp:
+    return Tcp(host=host[0], port=host[1])
+
+
+def switched(old: Host, new: Host) -> str:
+    return f"main {old[0]} {old[1]} {new[0]} {new[1]}"
+
+
+def of_the_primary(host: Host) -> str:
+    return f"master main {host[0]} {host[1]}"

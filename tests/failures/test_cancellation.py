@@ -1,0 +1,88 @@
+"""Callers that go away, by the ten thousand: nobody gets the reply of another, and nothing is left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import random
+from pathlib import Path
+
+from tests.failures.test_lane import deadline, lane_to
+from tests.failures.test_store import store_at
+from tollhouse.scripts import Script
+from tollhouse.stores.lane import encode
+
+ECHO = "return {KEYS[1]}"
+
+
+async def test_no_cancelled_call_gives_its_reply_to_another(valkey_socket: Path) -> None:
+    """Of 50,000 cancelled calls on one lane no reply reaches the wrong caller, no slot leaks, no connection ends."""
+    chance = random.Random(7)
+    async with lane_to(valkey_socket, in_flight_max=2_000) as (lane, lost):
+        cancelled = wrong = 0
+
+        async def call(number: int) -> None:
+            nonlocal wrong
+            expected = f"value-{number}".encode()
+            if await lane.send(encode("ECHO", expected), deadline()) != expected:
+                wrong += 1
+
+        for first in range(0, 60_000, 1_000):
+            calls = [asyncio.ensure_future(call(number)) for number in range(first, first + 1_000)]
+            doomed = chance.sample(calls, 900)
+            for doomed_call in doomed[:300]:
+                doomed_call.cancel()  # before it was sent
+            await asyncio.sleep(0)
+            for doomed_call in doomed[300:]:
+                doomed_call.cancel()  # after it was sent, its reply still to come
+            done = await asyncio.gather(*calls, return_exceptions=True)
+            cancelled += sum(isinstance(result, asyncio.CancelledError) for result in done)
+        await lane.send(encode("PING"), deadline())
+
+        assert cancelled >= 50_000
+        assert wrong == 0
+        assert lane.in_flight == 0
+        assert lost.times == 0
+        assert lane.alive
+
+
+async def test_no_cancelled_call_of_a_store_gives_its_reply_to_another(valkey_socket: Path) -> None:
+    """Of 100,000 cancelled calls on a store no reply reaches the wrong caller, no slot leaks, no connection is made."""
+    chance = random.Random(11)
+    echo = Script(
+        name="test/echo",
+        text=ECHO,
+        plain=ECHO,
+        sha=hashlib.sha1(ECHO.encode()).hexdigest(),
+        plain_sha="",
+        idempotent=True,
+        flags=(),
+        twin=None,
+    )
+    store = store_at(valkey_socket, deadline_s=30, scripts={"test/echo": echo})
+    cancelled = wrong = 0
+
+    async def call(number: int) -> None:
+        nonlocal wrong
+        key = f"key-{number}"
+        if await store.run("test/echo", [key], []) != [key.encode()]:
+            wrong += 1
+
+    await call(-1)
+    for first in range(0, 104_000, 2_000):
+        calls = [asyncio.ensure_future(call(number)) for number in range(first, first + 2_000)]
+        doomed = chance.sample(calls, 1_950)
+        for doomed_call in doomed[:600]:
+            doomed_call.cancel()  # before it was sent
+        await asyncio.sleep(0)
+        for doomed_call in doomed[600:]:
+            doomed_call.cancel()  # after it was sent, its reply still to come
+        done = await asyncio.gather(*calls, return_exceptions=True)
+        cancelled += sum(isinstance(result, asyncio.CancelledError) for result in done)
+        await store.ping()
+
+    assert cancelled >= 100_000
+    assert wrong == 0
+    assert store.in_flight == 0
+    assert store.connections == 1
+    await store.aclose()

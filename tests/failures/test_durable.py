@@ -1,0 +1,203 @@
+"""What `durable: true` is worth: who was asked to confirm, in which order, and when the answer is an honest no."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from tests.failures.primaries import Primary, Scene, refused, scene
+from tollhouse.errors import StoreUnavailable
+
+
+def confirming(replicas: int) -> Any:
+    """Answer every script with 1, and WAIT with so many replicas."""
+
+    def answer(command: list[str]) -> Any:
+        return replicas if command[0] == "WAIT" else 1
+
+    return answer
+
+
+@asynccontextmanager
+async def watched(*, promotable: int, confirmed: int, **options: Any) -> AsyncIterator[Scene]:
+    async with scene(**options) as s:
+        s.finder.promise(promotable)
+        s.old.answer = confirming(confirmed)
+        yield s
+
+
+async def test_a_marker_is_written_before_the_wait() -> None:
+    """Script, marker and WAIT go over one connection in this order: WAIT counts only what its connection wrote."""
+    async with watched(promotable=2, confirmed=2) as s:
+        assert await s.store.run_durably("test/once", [], []) == ([1], True)
+
+        (number,) = {number for number, _ in s.old.seen}
+        assert s.old.verbs(number) == ["EVALSHA", "SET", "WAIT"]
+        assert s.old.seen[1][1][1] == "tollhouse:session:{marker}"
+        assert s.old.seen[2][1] == ["WAIT", "2", "50"]
+
+
+@pytest.mark.parametrize(
+    ("promotable", "confirmed", "wanted", "durable"),
+    [
+        (2, 2, "2", True),
+        (2, 1, "2", False),
+        (2, 0, "2", False),
+        (1, 1, "1", True),
+        (0, 0, "1", False),
+        (0, 1, "1", True),
+    ],
+)
+async def test_every_replica_that_could_be_promoted_confirms(
+    promotable: int, confirmed: int, wanted: str, durable: bool
+) -> None:
+    """All promotable replicas, at least one, have to confirm; fewer make the answer False, and no error."""
+    async with watched(promotable=promotable, confirmed=confirmed) as s:
+        assert await s.store.run_durably("test/once", [], []) == ([1], durable)
+
+        assert s.old.seen[-1][1] == ["WAIT", wanted, "50"]
+
+
+async def test_calls_that_meet_share_a_confirmation() -> None:
+    """Of 50 durable calls at once none waits alone: far fewer WAITs than calls, each behind a marker of its own."""
+    async with watched(promotable=2, confirmed=2) as s:
+        replies = await asyncio.gather(*(s.store.run_durably("test/once", [], []) for _ in range(50)))
+
+        verbs = s.old.verbs()
+        assert replies == [([1], True)] * 50
+        assert verbs.count("EVALSHA") == 50
+        assert 1 <= verbs.count("WAIT") == verbs.count("SET") <= 5
+
+
+async def test_a_late_call_is_confirmed_by_the_next_marker() -> None:
+    """A call that runs while a confirmation is under way waits for another one: that one may lie before it."""
+    async with watched(promotable=1, confirmed=1) as s:
+        await s.store.run_durably("test/once", [], [])
+        s.old.holding = True
+        first = asyncio.ensure_future(s.store.run_durably("test/once", [], []))
+        await s.old.until(lambda: len(s.old.seen) == 4)
+        s.old.release()
+        await s.old.until(lambda: s.old.verbs()[-2:] == ["SET", "WAIT"] and len(s.old.seen) == 6)
+        others = [asyncio.ensure_future(s.store.run_durably("test/once", [], [])) for _ in range(3)]
+        await s.old.until(lambda: s.old.verbs().count("EVALSHA") == 5)
+
+        s.old.holding = False
+        s.old.release()
+
+        assert await asyncio.gather(first, *others) == [([1], True)] * 4
+        assert s.old.verbs()[3:] == ["EVALSHA", "SET", "WAIT", "EVALSHA", "EVALSHA", "EVALSHA", "SET", "WAIT"]
+
+
+async def test_a_connection_that_ends_meanwhile_confirms_nothing() -> None:
+    """Where the connection is lost before WAIT is answered the reply stands, and durable is False."""
+    async with watched(promotable=1, confirmed=1) as s:
+        await s.store.run_durably("test/once", [], [])
+        s.old.holding = True
+        call = asyncio.ensure_future(s.store.run_durably("test/once", [], []))
+        await s.old.until(lambda: len(s.old.seen) == 4)
+        s.old.release()
+        await s.old.until(lambda: len(s.old.seen) == 6)
+
+        s.old.drop()
+
+        assert await call == ([1], False)
+
+
+async def test_after_a_loss_the_new_connection_confirms() -> None:
+    """Markers and WAITs go to the connection that ran the script, also after it was replaced."""
+    async with watched(promotable=1, confirmed=1) as s:
+        await s.store.run_durably("test/once", [], [])
+        s.finder.move(s.new)
+        s.new.answer = confirming(1)
+
+        assert await s.store.run_durably("test/once", [], []) == ([1], True)
+
+        assert s.new.verbs() == ["EVALSHA", "SET", "WAIT"]
+
+
+async def test_a_refused_marker_confirms_nothing() -> None:
+    """Where the server refuses the marker what the script wrote may be lost with it: durable is False."""
+    async with watched(promotable=1, confirmed=1) as s:
+        s.old.answer = lambda command: 1 if command[0] == "EVALSHA" else refused("NOREPLICAS Not enough")(command)
+
+        assert await s.store.run_durably("test/once", [], []) == ([1], False)
+
+
+async def test_the_file_confirms_where_nobody_watches() -> None:
+    """On a server that appends to a file and has no Sentinels, WAITAOF asks for the file."""
+    server = Primary(lambda command: [1, 0] if command[0] == "WAITAOF" else 1)
+    server.appends = True
+    async with scene(old=server) as s:
+        assert await s.store.run_durably("test/once", [], []) == ([1], True)
+
+        assert server.seen[-1][1] == ["WAITAOF", "1", "0", "50"]
+
+
+async def test_a_file_that_lags_confirms_nothing() -> None:
+    """Where the file was not written in time durable is False."""
+    server = Primary(lambda command: [0, 0] if command[0] == "WAITAOF" else 1)
+    server.appends = True
+    async with scene(old=server) as s:
+        assert await s.store.run_durably("test/once", [], []) == ([1], False)
+
+
+async def test_where_nothing_can_confirm_nobody_is_asked() -> None:
+    """Without Sentinels and without a file the call runs on the usual connection, and no WAIT is sent."""
+    async with scene() as s:
+        assert await s.store.run_durably("test/once", [], []) == ([1], False)
+
+        assert s.old.verbs() == ["EVALSHA"]
+        assert s.store.connections == 1
+
+
+async def test_a_cancelled_caller_leaves_the_others_their_confirmation() -> None:
+    """The caller that began a confirmation may be cancelled: those who joined it are still told."""
+    async with watched(promotable=1, confirmed=1) as s:
+        await s.store.run_durably("test/once", [], [])
+        s.old.holding = True
+        calls = [asyncio.ensure_future(s.store.run_durably("test/once", [], [])) for _ in range(3)]
+        await s.old.until(lambda: len(s.old.seen) == 6)
+        s.old.release()
+        await s.old.until(lambda: s.old.verbs()[-1] == "WAIT" and len(s.old.seen) == 8)
+
+        calls[0].cancel()
+        s.old.release()
+
+        outcomes = await asyncio.gather(*calls, return_exceptions=True)
+        assert isinstance(outcomes[0], asyncio.CancelledError)
+        assert outcomes[1:] == [([1], True)] * 2
+
+
+async def test_a_store_that_closes_confirms_nothing_more() -> None:
+    """Closing a store ends the confirmation under way: its callers are told False, and no task stays behind."""
+    async with watched(promotable=1, confirmed=1) as s:
+        await s.store.run_durably("test/once", [], [])
+        s.old.holding = True
+        calls = [asyncio.ensure_future(s.store.run_durably("test/once", [], [])) for _ in range(2)]
+        await s.old.until(lambda: len(s.old.seen) == 5)
+        s.old.release()
+        await s.old.until(lambda: s.old.verbs()[-1] == "WAIT")
+
+        await s.store.aclose()
+
+        assert await asyncio.gather(*calls) == [([1], False)] * 2
+        assert not [task for task in asyncio.all_tasks() if task.get_name() == "tollhouse-confirm"]
+
+
+async def test_a_durable_call_that_fails_is_as_any_other() -> None:
+    """A durable take that was sent and not answered is ambiguous, and no WAIT follows it."""
+    async with watched(promotable=1, confirmed=1) as s:
+        s.old.holding = True
+        call = asyncio.ensure_future(s.store.run_durably("test/once", [], []))
+        await s.old.until(lambda: len(s.old.seen) == 1)
+
+        s.old.drop()
+
+        with pytest.raises(StoreUnavailable) as raised:
+            await call
+        assert raised.value.outcome == "ambiguous"
+        assert s.old.verbs() == ["EVALSHA"]

@@ -1,0 +1,60 @@
+"""The store behind `fake://` keeps the manners of a real one."""
+
+from __future__ import annotations
+
+import secrets
+import sys
+
+import fakeredis
+import pytest
+
+from tests.worlds import SCRIPTS
+from tollhouse.errors import ConfigurationError, ScriptFailed, StoreUnavailable
+from tollhouse.metrics import Metrics
+from tollhouse.stores.stores import open_stores
+from tollhouse.stores.urls import plan
+
+
+async def test_a_fake_store_speaks_as_a_real_one() -> None:
+    """`fake://` tells what it is, runs scripts again after a flush, and fails with the same exceptions."""
+    stores = open_stores(plan(f"fake://{secrets.token_hex(8)}", {}), SCRIPTS, Metrics())
+    store = stores.limits
+    key = "tollhouse:rate:{t}:x"
+
+    assert store.server is not None
+    assert (store.server.software, store.server.role, store.watch()) == ("fakeredis", "master", None)
+    assert await store.run_durably("limits/reset", [key], []) == ([0], False)
+    await store.command("SCRIPT", "FLUSH")
+    assert await store.run("limits/reset", [key], []) == [0]
+    assert await store.command("SET", key, "1") is not None
+    assert (await store.scan(0, "tollhouse:*", 10), await store.info("server"), await store.ping()) == (
+        (0, [key]),
+        {},
+        0,
+    )
+    with pytest.raises(ScriptFailed, match="store 'limits': "):
+        await store.command("HGET", key, "x")
+    with pytest.raises(ScriptFailed, match="store 'limits': limits/take"):
+        await store.run("limits/take", [key], ["no number"])
+    await stores.aclose()
+
+
+async def test_a_fake_store_that_is_away_is_an_outage() -> None:
+    """A fakeredis that was told to be disconnected is StoreUnavailable, not sent."""
+    name = secrets.token_hex(8)
+    stores = open_stores(plan(f"fake://{name}", {}), SCRIPTS, Metrics())
+    fakeredis.FakeServer.get_server(f"tollhouse-{name}", (8,), "redis").connected = False
+
+    with pytest.raises(StoreUnavailable) as raised:
+        await stores.limits.run("limits/reset", ["tollhouse:rate:{t}:x"], [])
+
+    assert raised.value.outcome == "not-sent"
+    await stores.aclose()
+
+
+def test_a_fake_store_without_fakeredis_names_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where fakeredis is not installed, the error says what to install."""
+    monkeypatch.setitem(sys.modules, "fakeredis", None)
+
+    with pytest.raises(ConfigurationError, match=r"install `fakeredis\[lua\]`"):
+        open_stores(plan("fake://", {}), SCRIPTS, Metrics())
