@@ -21,7 +21,7 @@ empty   :=
 comma   := ,
 CORE_FILES := $(subst $(empty) $(empty),$(comma),$(CORE:%=service/tollhouse/%.py) $(CORE:%=service/tollhouse/%/*))
 
-.PHONY: help install serve demo test lint
+.PHONY: help install serve demo drill bench test lint
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1	\2/p' Makefile | expand -t 14
@@ -33,6 +33,12 @@ serve: .venv/.run ## run the service on 127.0.0.1:8000, on a Valkey that it brin
 
 demo: .venv/.run ## watch a login, a limit, a cached AI result and a revocation, then exit
 	@exec $(BIN)/tollhouse demo $(ARGS)
+
+drill: .venv/.run ## break servers on purpose and measure what callers notice; ROUNDS=5 for steadier figures
+	@exec $(BIN)/tollhouse drill run --rounds $(or $(ROUNDS),1) --out out/drill $(ARGS)
+
+bench: .venv/.run ## measure script calls per second beside redis-py's pools, into bench/results
+	$(BIN)/python -m bench.lanes $(ARGS)
 
 test: .venv/.develop ## run every test and hold the coverage to its bound
 	$(BIN)/python -m pytest --cov --cov-report=

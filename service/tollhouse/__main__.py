@@ -9,6 +9,7 @@ from rich_click import RichGroup
 
 from tollhouse.cli.check import check
 from tollhouse.cli.demo import demo
+from tollhouse.cli.drill import drill
 from tollhouse.cli.serve import serve
 from tollhouse.errors import ConfigurationError, InvalidInput
 
@@ -22,6 +23,7 @@ def cli() -> None:
 cli.add_command(serve)
 cli.add_command(check)
 cli.add_command(demo)
+cli.add_command(drill)
 
 
 def main() -> None:

@@ -14,7 +14,6 @@ from tollhouse.errors import StoreError
 from tollhouse.metrics import Metrics
 from tollhouse.stores import facts
 from tollhouse.stores.facts import Connection, StoreFacts
-from tollhouse.stores.store import Store
 from tollhouse.stores.stores import AnyStore, Stores
 
 _NO_STORE = {"Cache-Control": "no-store"}
@@ -93,8 +92,7 @@ async def _connection(store: AnyStore) -> Connection:
 
 def _count(store: AnyStore, metrics: Metrics) -> None:
     """Bring the counts of a store up to date: what changes unasked is read when somebody looks."""
-    if isinstance(store, Store):
-        metrics.store_connections(store.name, store.connections)
+    metrics.store_connections(store.name, store.connections)
     watch = store.watch()
     if watch is not None:
         metrics.store_watch(

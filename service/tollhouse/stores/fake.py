@@ -45,6 +45,8 @@ class FakeStore:
         assert isinstance(url.target, Fake)
         self.name = name
         self.url = url
+        self.connections = 0
+        self.in_flight = 0
         self.server: Server | None = Server(
             software="fakeredis",
             version=metadata_version("fakeredis"),

@@ -1,0 +1,163 @@
+"""`tollhouse drill`: break the servers on purpose, and measure what callers notice."""
+
+from __future__ import annotations
+
+import asyncio
+import shlex
+import sys
+from collections.abc import Callable, Collection, Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich_click import RichCommand, RichGroup
+
+from tollhouse import logs
+from tollhouse.drill import markdown, slo
+from tollhouse.drill.client import CLIENTS, DEADLINE_MS, VIAS
+from tollhouse.drill.faults import FAULTS
+from tollhouse.drill.measures import MEASURES
+from tollhouse.drill.report import Asked, Report
+from tollhouse.drill.run import Drill, Step, Told
+
+RATE = 200
+DOWN_AFTER_MS = 2000
+_FAULTS_HELP = f"Which faults, with commas between: {', '.join(FAULTS)} (all)."
+_CLIENTS_HELP = f"Which clients, with commas between: {', '.join(CLIENTS)} (both)."
+
+
+def _some_of(known: Collection[str]) -> Callable[[click.Context, click.Parameter, str], tuple[str, ...]]:
+    """Read names separated by commas; they come back in the order in which they are known."""
+
+    def read(_: click.Context, parameter: click.Parameter, text: str) -> tuple[str, ...]:
+        named = [name.strip() for name in text.split(",")]
+        for name in named:
+            if name not in known:
+                raise click.BadParameter(f"{name!r} is not one of {', '.join(known)}", param=parameter)
+        return tuple(name for name in known if name in named)
+
+    return read
+
+
+@click.group(cls=RichGroup)
+def drill() -> None:
+    """Break servers on purpose, and measure what callers notice."""
+
+
+@drill.command(cls=RichCommand)
+@click.option("--fault", "faults", callback=_some_of(FAULTS), default=",".join(FAULTS), help=_FAULTS_HELP)
+@click.option("--client", "clients", callback=_some_of(CLIENTS), default=",".join(CLIENTS), help=_CLIENTS_HELP)
+@click.option("--rounds", type=click.IntRange(1, 100), default=1, show_default=True, help="Rounds of each.")
+@click.option("--rate", type=click.IntRange(20, 5000), default=RATE, show_default=True, help="Operations a second.")
+@click.option(
+    "--down-after-ms",
+    type=click.IntRange(500, 60_000),
+    default=DOWN_AFTER_MS,
+    show_default=True,
+    help="How long a server must be silent before a Sentinel calls it down.",
+)
+@click.option("--via", type=click.Choice(VIAS), default="library", show_default=True, help="How Tollhouse is called.")
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("out/drill"),
+    show_default=True,
+    help="Folder for the report, the histories and the timelines.",
+)
+@click.option(
+    "--slo",
+    "slo_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="TOML file of largest values per fault and measure, instead of the built-in ones.",
+)
+@click.option("--seed", type=int, default=1, show_default=True, help="Makes the same schedule again.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as one JSON object, and no progress.")
+def run(slo_file: Path | None, out: Path, as_json: bool, **options: Any) -> None:  # noqa: FBT001 - click gives it
+    """Start a primary, two replicas and three Sentinels, break them under load, and report: exit code 0, 1 or 2.
+
+    0 if every bound was kept in the worst round, 1 if one was not, 2 for what cannot be done as asked.
+    Nothing of yours is touched: the servers are the drill's own, and end with it.
+    """
+    logs.configure("error", "auto")
+    asked = Asked(command=shlex.join(["tollhouse", *sys.argv[1:]]), deadline_ms=DEADLINE_MS, **options)
+    asked_for = slo.built_in(asked.down_after_ms, asked.via) if slo_file is None else slo.read(slo_file, FAULTS)
+    with _progress(quiet=as_json) as told:
+        report = asyncio.run(Drill(asked, out, asked_for, told).run())
+    (out / "report.json").write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2))
+    (out / "report.md").write_text(markdown.render(report), encoding="utf-8")
+    if as_json:
+        click.echo(msgspec.json.encode(report))
+    else:
+        _show(report, out)
+    sys.exit(0 if report.ok else 1)
+
+
+@drill.command("list", cls=RichCommand)
+@click.option("--down-after-ms", type=int, default=DOWN_AFTER_MS, help="For bounds that depend on it.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def explain(down_after_ms: int, as_json: bool) -> None:  # noqa: FBT001 - click gives it
+    """Explain each fault, and what it must show."""
+    asked_for = slo.built_in(down_after_ms, "library")
+    told = [
+        {"fault": fault.name, "does": fault.does, "shows": fault.shows, "at_most": slo.bounds(asked_for, fault.name)}
+        for fault in FAULTS.values()
+    ]
+    if as_json:
+        click.echo(msgspec.json.encode({"faults": told}))
+        return
+    console = Console()
+    for fault in FAULTS.values():
+        console.print(f"[bold]{fault.name}[/bold]")
+        console.print(f"  {fault.does}", highlight=False)
+        console.print(f"  Must show: {fault.shows}.", highlight=False)
+        for measure, at_most in slo.bounds(asked_for, fault.name).items():
+            console.print(f"    {MEASURES[measure]}: at most {at_most:g}  ({measure})", highlight=False)
+        console.print()
+
+
+@contextmanager
+def _progress(*, quiet: bool) -> Generator[Told]:
+    """Show how far the drill is, on a terminal."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[seen]}"),
+        TimeElapsedColumn(),
+    )
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as progress:
+        bar = progress.add_task("starting", seen="")
+
+        def told(step: Step) -> None:
+            part = min(step.progress.at_ms / step.span_ms, 1.0)
+            progress.update(
+                bar,
+                description=f"{step.fault} · {step.client} · round {step.number}",
+                completed=step.done + part,
+                total=step.steps,
+                seen=f"{step.progress.calls} calls, {step.progress.errors} errors",
+            )
+
+        yield told
+
+
+def _show(report: Report, out: Path) -> None:
+    table = Table("fault", "measure", "at most", "worst", "kept")
+    for verdict in report.verdicts:
+        worst = markdown.shown(verdict.measure, verdict.worst)
+        kept = "yes" if verdict.held else "[red]NO[/red]"
+        table.add_row(verdict.fault, MEASURES[verdict.measure], f"{verdict.at_most:,g}", worst, kept)
+    console = Console()
+    console.print(table)
+    for one in report.rounds:
+        if one.problem is not None:
+            console.print(f"{one.fault}, {one.client}, round {one.number}: {one.problem}", markup=False)
+    console.print(
+        f"The report is in {out / 'report.md'}; everything in numbers is in {out / 'report.json'}", markup=False
+    )

@@ -1,0 +1,1 @@
+"""Failover drills: a fault, a workload that goes on meanwhile, and a report on what it cost."""

@@ -1,0 +1,98 @@
+"""A small HTTP/1.1 client: connections that are kept, one request at a time on each, as a proxy would have them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct
+
+ANSWER_S: Final = 2.0
+"""How long an answer is waited for: longer than the service's own deadline, so that what it makes of it is seen."""
+IDLE_MAX: Final = 64
+
+_Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+class Reply(Struct, frozen=True, kw_only=True):
+    """A status, the headers by their names in lower case, and the members of a JSON object, where there was one."""
+
+    status: int
+    headers: Mapping[str, str]
+    members: Mapping[str, Any]
+
+
+class Broken(ConnectionError):
+    """The service ended the connection or spoke no HTTP: the request may have been served."""
+
+
+class KeepAlive:
+    """Sends requests to one service; a request that is cancelled costs its connection, and nobody else's."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._host = host
+        self._port = port
+        self._idle: list[_Connection] = []
+
+    async def ask(self, method: str, path: str, body: object = None, **headers: str) -> Reply:
+        """Send one request; words of header names are joined by hyphens.
+
+        Raises OSError where there was no connection, Broken or TimeoutError where no answer came.
+        """
+        async with asyncio.timeout(ANSWER_S):
+            connection = await self._take()
+            try:
+                reply = await _exchange(connection, _request(self._host, method, path, body, headers))
+            except BaseException:
+                connection[1].transport.abort()
+                raise
+        self._give_back(connection, reply)
+        return reply
+
+    async def aclose(self) -> None:
+        """End the connections that are kept."""
+        for _, writer in self._idle:
+            writer.close()
+        self._idle.clear()
+
+    async def _take(self) -> _Connection:
+        while self._idle:
+            reader, writer = self._idle.pop()
+            if not reader.at_eof() and not writer.is_closing():
+                return reader, writer
+            writer.close()
+        return await asyncio.open_connection(self._host, self._port)
+
+    def _give_back(self, connection: _Connection, reply: Reply) -> None:
+        if reply.headers.get("connection", "").lower() == "close" or len(self._idle) >= IDLE_MAX:
+            connection[1].close()
+        else:
+            self._idle.append(connection)
+
+
+def _request(host: str, method: str, path: str, body: object, headers: Mapping[str, str]) -> bytes:
+    content = b"" if body is None else msgspec.json.encode(body)
+    fields = {"Host": host, "Content-Length": str(len(content))}
+    if content:
+        fields["Content-Type"] = "application/json"
+    fields |= {name.replace("_", "-"): value for name, value in headers.items()}
+    head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+    return f"{method} {path} HTTP/1.1\r\n{head}\r\n".encode() + content
+
+
+async def _exchange(connection: _Connection, request: bytes) -> Reply:
+    reader, writer = connection
+    writer.write(request)
+    try:
+        head = await reader.readuntil(b"\r\n\r\n")
+        status, *lines = head.decode("latin-1").split("\r\n")
+        pairs = (line.partition(":") for line in lines if line)
+        headers = {name.strip().lower(): value.strip() for name, _, value in pairs}
+        content = await reader.readexactly(int(headers.get("content-length", "0")))
+        code = int(status.split()[1])
+    except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError, IndexError) as error:
+        raise Broken(f"no answer: {error}") from error
+    members = msgspec.json.decode(content, type=dict[str, Any]) if "json" in headers.get("content-type", "") else {}
+    return Reply(status=code, headers=headers, members=members)

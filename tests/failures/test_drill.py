@@ -1,0 +1,310 @@
+"""The drill against real servers: what its clients do, what it finds, and that nothing of it remains."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from xml.etree import ElementTree
+
+import msgspec
+import pytest
+from msgspec import structs
+from redis.asyncio.sentinel import MasterNotFoundError
+from redis.exceptions import ConnectionError as ConnectionFailed
+from redis.exceptions import MaxConnectionsError, ReadOnlyError, ResponseError
+from redis.exceptions import TimeoutError as AnswerMissed
+
+from tests.failures.test_serve import COMMAND, environment
+from tests.processes import children_of, gone_within
+from tests.worlds import StoreWorld
+from tollhouse import wiring
+from tollhouse.drill import slo
+from tollhouse.drill.client import HOT_WINDOW, VIAS, ClientName, Via, settings
+from tollhouse.drill.faults import FAULTS
+from tollhouse.drill.history import Event
+from tollhouse.drill.keepalive import Broken, KeepAlive
+from tollhouse.drill.library import LibraryClient
+from tollhouse.drill.opening import opened
+from tollhouse.drill.over_http import HttpClient, Refused
+from tollhouse.drill.report import Asked, Report
+from tollhouse.drill.run import Drill, Step
+from tollhouse.drill.served import Service, served
+from tollhouse.errors import ConfigurationError, StoreUnavailable
+from tollhouse.stores.peer import Peer
+from tollhouse.stores.topology import Topology
+
+BOUNDS = slo.built_in(2_000, "library")
+SECRET = b"not-much-of-a-secret-but-long-enough-for-tests"
+
+
+@pytest.mark.parametrize("via", VIAS)
+async def test_operations_do_what_the_history_says(embedded: StoreWorld, via: Via) -> None:
+    """Each operation is a real one: what it leaves is found on the server, and what it ends is not accepted."""
+    async with (
+        opened("tollhouse", via, embedded.url, SECRET) as client,
+        wiring.open(settings(embedded.url, SECRET)) as server,
+    ):
+        assert (await client.call("take", "take-7")).accepted
+        assert not (await client.call("take", "take-8")).foreign
+        assert (await client.call("take", "take-7")).foreign  # not what a fresh key would have left
+        admitted = [(await client.call("hot", f"hot-{number}")).accepted for number in range(HOT_WINDOW.limit + 1)]
+        assert admitted == [True] * HOT_WINDOW.limit + [False]
+
+        assert (await client.call("create", "create-1")).durable is False
+        assert (await client.call("create", "create-2")).accepted
+        assert (await client.call("verify", "create-1")).accepted
+        assert (await client.call("revoke", "create-1")).accepted
+        assert not (await client.call("verify", "create-1")).accepted
+        assert not (await client.call("revoke", "create-1")).accepted
+
+        for operation in ("put", "get"):
+            answer = await client.call(operation, "put-1")
+            assert (answer.degraded, answer.foreign) == (False, False)
+        wanted = ["take-7", "take-9", "create-1", "create-2", "create-3"]
+        assert await client.held(server, wanted) == {"take-7", "create-2"}
+        assert client.state().generation is None
+
+
+def test_failures_are_classed_by_what_they_may_have_done() -> None:
+    """A client says of each exception whether the call may have run; what no outage explains is a defect."""
+    library = LibraryClient(wiring.open("fake://"))
+
+    assert library.failure(StoreUnavailable("limits", "rejected", "x")) == "rejected"
+    assert library.failure(KeyError("x")) == "defect"
+
+
+async def test_a_service_that_does_not_start_tells_why() -> None:
+    """Where `serve` refuses its settings the drill ends with what it said."""
+    with pytest.raises(ConfigurationError, match="later version"):
+        async with served(settings("redis+cluster://h", SECRET)):
+            pass
+
+
+async def test_an_answer_that_breaks_off_is_no_answer() -> None:
+    """A connection that ends within an answer, or answers no HTTP, is an error of that request alone."""
+    replies = [
+        b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf",
+        b"what?\r\n\r\n",
+        b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
+    ]
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(replies.pop(0))
+        writer.close()
+        await writer.wait_closed()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    http = KeepAlive("127.0.0.1", port)
+    client = HttpClient(Service(host="127.0.0.1", port=port, key=""), LibraryClient(wiring.open("fake://")))
+
+    for _ in range(2):
+        with pytest.raises(Broken) as broken:
+            await http.ask("GET", "/")
+        assert client.failure(broken.value) == "ambiguous"
+    unavailable = await http.ask("GET", "/")
+    assert client.failure(Refused(unavailable)) == "ambiguous"
+    server.close()
+    await server.wait_closed()
+    with pytest.raises(OSError, match="Connect") as refused:
+        await http.ask("GET", "/")
+    assert client.failure(refused.value) == "not-sent"
+    await http.aclose()
+
+
+@pytest.fixture
+def topology() -> Iterator[Topology]:
+    started = Topology.start()
+    yield started
+    started.stop()
+
+
+@pytest.mark.sentinel
+async def test_the_peer_is_used_as_its_documentation_shows(topology: Topology) -> None:
+    """redis-py writes, reads and removes keys on the primary, and what fails is classed as far as it tells."""
+    peer = Peer(topology.url)
+
+    await peer.set("key", "value")
+    assert await peer.get("key") == "value"
+    assert await peer.delete("key")
+    assert await peer.get("key") is None
+    assert (peer.connections, peer.in_use) == (1, 0)
+
+    for node in topology.nodes:
+        os.kill(node.pid, signal.SIGKILL)
+    with pytest.raises(ConnectionFailed) as lost:
+        await peer.get("key")
+    with pytest.raises(ConnectionFailed) as refused:
+        await peer.get("key")
+    assert (peer.outcome(lost.value), peer.outcome(refused.value)) == ("ambiguous", "not-sent")
+    await peer.aclose()
+
+
+#   what redis-py raises, what it may have done
+RAISED = [
+    (MasterNotFoundError("no master"), "not-sent"),
+    (MaxConnectionsError("too many"), "not-sent"),
+    (ConnectionFailed("Error 111 connecting to h:1. Refused."), "not-sent"),
+    (ConnectionFailed("Connection closed by server."), "ambiguous"),
+    (ConnectionFailed("The previous master is now a slave"), "rejected"),
+    (ReadOnlyError("READONLY"), "rejected"),
+    (ResponseError("NOREPLICAS"), "rejected"),
+    (AnswerMissed("Timeout reading"), "ambiguous"),
+    (TimeoutError(), "ambiguous"),
+    (AttributeError("x"), None),
+]
+
+
+@pytest.mark.parametrize(("error", "expected"), RAISED)
+async def test_failures_of_the_peer_are_classed(error: Exception, expected: str | None) -> None:
+    """What redis-py raises tells whether a call was sent or refused; what no outage explains has no class."""
+    peer = Peer("redis+sentinel://127.0.0.1:1/main/0")
+
+    assert peer.outcome(error) == expected
+    await peer.aclose()
+
+
+def asked(fault: str, *clients: ClientName, rate: int = 200) -> Asked:
+    return Asked(
+        command="a test",
+        faults=(fault,),
+        clients=clients,
+        rounds=1,
+        rate=rate,
+        down_after_ms=2_000,
+        via="library",
+        seed=1,
+        deadline_ms=1_000,
+    )
+
+
+@pytest.mark.sentinel
+async def test_a_forced_failover_breaks_no_durable_promise(tmp_path: Path) -> None:
+    """P4, P9: in a forced failover no write and no revocation that was answered durable is lost, and it is all told."""
+    steps: list[Step] = []
+    before = children_of(os.getpid())
+
+    report = await Drill(asked("forced", "tollhouse"), tmp_path, BOUNDS, steps.append, after_s=3).run()
+
+    [one] = report.rounds
+    [summary] = report.summaries
+    assert one.problem is None
+    assert summary.worst == summary.median == one.figures
+    assert one.figures["calls"] == 1_000
+    assert one.figures["revoked_durably"]
+    assert (one.figures["durable_lost"], one.figures["resurrected"], one.figures["foreign"]) == (0, 0, 0)
+    assert {mark.kind for mark in one.marks} >= {"fault", "promoted", "switch", "generation", "demoted"}
+    assert {verdict.measure for verdict in report.verdicts} == {
+        "resurrected",
+        "plain_lost_ms",
+        "durable_lost",
+        "errors",
+    }
+    assert steps[-1].progress.calls > 900
+    events = [msgspec.json.decode(line, type=Event) for line in (tmp_path / one.history).read_bytes().splitlines()]
+    assert sum(event.type == "invoke" for event in events) == 1_000
+    assert ElementTree.parse(tmp_path / one.timeline).getroot().tag.endswith("svg")
+    assert report.machine.server.startswith("valkey 9")
+    assert gone_within(children_of(os.getpid()) - before)
+
+
+@pytest.mark.sentinel
+async def test_a_round_that_cannot_be_judged_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the servers do not agree again, the round has a problem and no figures, and keeps no bound."""
+    monkeypatch.setattr("tollhouse.drill.aftermath.SETTLED_S", 0)
+    monkeypatch.setattr("tollhouse.drill.run.BEFORE_S", 0.2)
+    drill = Drill(asked("kill9", "redis-py", "tollhouse"), tmp_path, BOUNDS, lambda _: None, after_s=0.2)
+
+    report = await drill.run()
+
+    assert [one.problem for one in report.rounds] == [
+        "the servers did not agree on a primary within 0 s after the round"
+    ] * 2
+    assert not any(verdict.held for verdict in report.verdicts)
+
+
+@pytest.mark.sentinel
+async def test_a_topology_that_a_fault_left_whole_is_used_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Faults without a failover share servers, which are emptied in between; Tollhouse shows no error in any."""
+    monkeypatch.setattr("tollhouse.drill.run.BEFORE_S", 0.3)
+    monkeypatch.setattr("tollhouse.drill.storm.CANCELLATIONS", 500)
+    monkeypatch.setattr("tollhouse.drill.faults.KILL_S", 0.3)
+    both = structs.replace(asked("script-flush", "tollhouse"), faults=("script-flush", "cancel-storm", "client-kill"))
+
+    report = await Drill(both, tmp_path, BOUNDS, lambda _: None, after_s=0.8).run()
+
+    flushed, stormed, killed = (one.figures for one in report.rounds)
+    assert (flushed["errors"], flushed["reconnects"]) == (0, 0)
+    assert (stormed["cancelled"], stormed["foreign"], stormed["leaked_slots"], stormed["reconnects"]) == (500, 0, 0, 0)
+    assert (killed["plain_lost"], killed["durable_lost"]) == (0, 0)
+
+
+def drill(folder: Path, *args: str) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        [*COMMAND, "drill", *args], check=False, env=environment(folder), cwd=folder, capture_output=True, timeout=60
+    )
+
+
+def test_every_fault_is_explained(tmp_path: Path) -> None:
+    """`drill list` tells of each fault what it does, what it must show, and the bounds."""
+    told = drill(tmp_path, "list").stdout.decode()
+    faults = msgspec.json.decode(drill(tmp_path, "list", "--json", "--down-after-ms", "3000").stdout)["faults"]
+
+    assert [fault["fault"] for fault in faults] == list(FAULTS)
+    assert faults[0]["at_most"] == {"resurrected": 0, "gap_ms": 3800, "durable_lost": 0, "over_deadline": 0}
+    assert all(f"{name}\n" in told for name in FAULTS)
+    assert "(gap_ms)" in told
+
+
+#   arguments, words of the error
+WRONG = [
+    (["--fault", "kill8"], "'kill8' is not one of kill9, sigstop"),
+    (["--client", "tollhouse,jedis"], "'jedis' is not one of tollhouse, redis-py"),
+    (["--rounds", "0"], "0 is not in the range"),
+    (["--slo", "missing.toml"], "--slo: 'missing.toml': write `[FAULT]`"),
+]
+
+
+@pytest.mark.parametrize(("args", "words"), WRONG)
+def test_what_cannot_be_done_as_asked_is_exit_code_2(tmp_path: Path, args: list[str], words: str) -> None:
+    """A fault, client or bound that does not exist ends `drill run` with exit code 2 before anything starts."""
+    done = drill(tmp_path, "run", *args)
+
+    assert done.returncode == 2
+    assert words in " ".join(done.stderr.decode().replace("│", " ").split())
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.sentinel
+def test_a_broken_bound_is_exit_code_1(tmp_path: Path) -> None:
+    """`drill run --json` prints the report, writes it as JSON and Markdown, and ends with 1 if a bound is broken."""
+    (tmp_path / "slo.toml").write_text("[script-flush]\nerrors = 0\ncalls = 10\n")
+
+    done = drill(
+        tmp_path,
+        "run",
+        "--fault",
+        "script-flush",
+        "--client",
+        "tollhouse",
+        "--rate",
+        "20",
+        "--slo",
+        "slo.toml",
+        "--json",
+    )
+
+    report = msgspec.json.decode(done.stdout, type=Report)
+    assert (done.returncode, done.stderr) == (1, b"")
+    assert {verdict.measure: verdict.held for verdict in report.verdicts} == {"errors": True, "calls": False}
+    written = tmp_path / "out" / "drill"
+    assert msgspec.json.decode((written / "report.json").read_bytes(), type=Report) == report
+    assert "# Failover drill" in (written / "report.md").read_text()
+    assert "--fault script-flush" in report.asked.command
