@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import sys
 
@@ -58,3 +59,25 @@ def test_a_fake_store_without_fakeredis_names_the_remedy(monkeypatch: pytest.Mon
 
     with pytest.raises(ConfigurationError, match=r"install `fakeredis\[lua\]`"):
         open_stores(plan("fake://", {}), SCRIPTS, Metrics())
+
+
+async def test_what_is_announced_is_heard_by_every_store_of_the_name() -> None:
+    """A store that listens hears what others publish in the same fakeredis, until it is closed."""
+    url = f"fake://{secrets.token_hex(8)}"
+    here, there = (open_stores(plan(url, {}), SCRIPTS, Metrics()) for _ in range(2))
+    heard: list[bytes] = []
+    here.limits.listen("news", heard.append, lambda: None)
+    await here.limits.run("limits/reset", ["tollhouse:rate:{t}:x"], [])
+
+    async with asyncio.timeout(5):
+        while not heard:
+            await there.limits.command("PUBLISH", "news", "first")
+            await asyncio.sleep(0.005)
+    await here.aclose()
+    before = len(heard)
+    await there.limits.command("PUBLISH", "news", "late")
+    await here.limits.run("limits/reset", ["tollhouse:rate:{t}:x"], [])
+
+    assert set(heard) == {b"first"}
+    assert len(heard) == before
+    await there.aclose()

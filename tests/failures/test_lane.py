@@ -91,6 +91,24 @@ async def test_calls_of_one_tick_leave_in_one_write(tmp_path: Path) -> None:
     assert len(chunks) == 1
 
 
+async def test_a_long_tick_does_not_keep_the_server_waiting(tmp_path: Path) -> None:
+    """Of many calls in one tick the first sixteen are with the server before the tick ends, the rest after it."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "s"))
+        listener.listen()
+        async with lane_to(tmp_path / "s") as (lane, _):
+            server, _ = listener.accept()
+            with server:
+                server.setblocking(False)
+
+                for number in range(20):
+                    lane.send(encode("ECHO", number), deadline()).add_done_callback(lambda future: future.exception())
+
+                assert server.recv(65536).count(b"ECHO") == 16
+                await asyncio.sleep(0)
+                assert server.recv(65536).count(b"ECHO") == 4
+
+
 async def test_a_deadline_passes_and_the_lane_stays_in_order(tmp_path: Path) -> None:
     """A call whose reply is late raises DeadlinePassed; the late reply is dropped and the next one is not its own."""
     held: list[bytes] = []

@@ -12,6 +12,7 @@ from tests.failures.fake_sentinel import Refused
 from tests.failures.primaries import Primary, at, refused, scene
 from tollhouse.errors import StoreUnavailable
 from tollhouse.stores import link
+from tollhouse.stores.lane import IN_FLIGHT_MAX
 from tollhouse.stores.store import Run
 
 
@@ -111,21 +112,21 @@ async def test_a_refused_plain_command_raises_a_suspicion_too() -> None:
         assert [signal.why for _, signal in s.finder.suspected] == ["readonly"]
 
 
-async def test_a_full_connection_sends_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_full_connection_sends_nothing_more() -> None:
     """A call beyond the bound on calls in flight is `not-sent`; the connection stays."""
     async with scene() as s:
         await s.store.run("test/once", [], [])
-        monkeypatch.setattr(s.store._fast._lane, "_in_flight_max", 1)
         s.old.holding = True
-        call = asyncio.ensure_future(s.store.run("test/once", [], []))
-        await s.old.until(lambda: len(s.old.seen) == 2)
+        calls = [asyncio.ensure_future(s.store.run("test/once", [], [])) for _ in range(IN_FLIGHT_MAX)]
+        await s.old.until(lambda: len(s.old.seen) == IN_FLIGHT_MAX + 1)
 
-        with pytest.raises(StoreUnavailable, match="1 calls are in flight") as raised:
+        with pytest.raises(StoreUnavailable, match="4096 calls are in flight") as raised:
             await s.store.run("test/once", [], [])
 
         assert raised.value.outcome == "not-sent"
         s.old.release()
-        assert await call == [1]
+        assert await asyncio.gather(*calls) == [[1]] * IN_FLIGHT_MAX
+        assert s.store.connections == 1
 
 
 async def test_a_new_primary_is_prepared_before_any_call() -> None:

@@ -1,6 +1,6 @@
 """A lane: one multiplexed connection.
 
-Calls of one event-loop tick leave in one write, and replies come back in the order of the calls
+Calls of one event-loop tick leave in few writes, and replies come back in the order of the calls
 (RESP pipelining). Each call owns a slot in a first-in first-out queue. A caller that is cancelled
 or runs out of time leaves its slot behind: the reply that arrives later finds the slot, sees that
 nobody waits, and is dropped. So no reply can reach the wrong caller, and no cancellation costs a
@@ -29,6 +29,9 @@ UNSENT_BYTES_MAX = 8 * 1024 * 1024
 """Bytes that may wait for the socket."""
 UNREAD_BYTES_MAX = 64 * 1024 * 1024
 """Bytes of one reply that are gathered; a cached entry has 1 MiB, a listing of a user's sessions less."""
+WRITE_MAX = 16
+"""Calls that leave in one write. With all of a tick in one, the server would rest while they are made, and the callers
+while it answers; measured at 50 callers, so many carry 1.2 to 1.6 times as much."""
 STALL_S = 2.0
 """A lane whose oldest call is unanswered for so long is given up."""
 _SWEEP_S = 0.01
@@ -92,6 +95,8 @@ class Lane(asyncio.Protocol):
         self._unsent.append(frame)
         future: asyncio.Future[Any] = self._loop.create_future()
         self._slots.append((future, deadline_s, self._loop.time()))
+        if len(self._unsent) >= WRITE_MAX:
+            self._flush()
         if self._sweeper is None:
             self._sweeper = self._loop.call_later(_SWEEP_S, self._sweep)
         return future
