@@ -77,6 +77,7 @@ class Listener:
         self.login = login
         self.silent = False
         self.allows_getack = True
+        self._unanswered: list[tuple[Connection, list[str]]] = []
         self.host: Host = ("127.0.0.1", 0)
         self.connections: set[Connection] = set()
         self.counted: Counter[str] = Counter()
@@ -118,6 +119,7 @@ class Listener:
         self._changed.set()
         self._changed = asyncio.Event()
         if self.silent:
+            self._unanswered.append((connection, command))
             return b""
         if name == "HELLO":
             return self._hello(connection, command)
@@ -128,6 +130,13 @@ class Listener:
         if name == "REPLCONF" and self.allows_getack:
             return b""  # as a server does: the acknowledgement goes to the primary, and nobody else hears of it
         return resp(Simple("PONG") if name == "PING" else self._answer(command))
+
+    def speak(self) -> None:
+        """Answer what came in the silence, and be silent no more."""
+        self.silent = False
+        late, self._unanswered = self._unanswered, []
+        for connection, command in late:
+            connection.transport.write(self.reply(connection, command))
 
     async def asked(self, name: str, times: int = 1) -> None:
         """Wait until a command came so many times more."""

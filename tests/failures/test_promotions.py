@@ -112,7 +112,7 @@ async def test_a_round_that_began_before_a_change_says_nothing_about_it() -> Non
         s.sentinels[0].announce_promotion(s.hosts[1], s.hosts[0])
         await s.next_generation()
 
-        s.servers[0].listener.drop()
+        s.servers[0].listener.speak()
 
         assert await s.located() == s.hosts[1]
         await s.rounds()

@@ -85,6 +85,33 @@ async def scene(*, pace: Pace = QUIET, login: tuple[str, str] | None = None, **k
             await server.listener.close()
 
 
+async def test_a_defect_in_a_subscriber_is_not_hidden() -> None:
+    """Where the rounds end by a defect, whoever waits hears that nobody looks, and later callers hear of the defect."""
+
+    def broken(_: object) -> None:
+        raise RuntimeError("a subscriber is broken")
+
+    async with scene() as s:
+        s.endpoints.subscribe(broken)
+        with pytest.raises((NoPrimary, RuntimeError)):
+            await s.endpoints.locate()
+
+        for _ in range(2):
+            with pytest.raises(RuntimeError, match="a subscriber is broken"):
+                await s.endpoints.locate()
+
+
+async def test_what_never_began_ends_at_once() -> None:
+    """Endpoints that nobody asked for are closed without having asked anybody."""
+    async with scene() as s:
+        await s.endpoints.aclose()
+
+        with pytest.raises(NoPrimary, match="the stores were closed"):
+            await s.endpoints.locate()
+
+        assert not any(server.listener.counted for server in s.servers)
+
+
 def said(host: Host, role: Primary | Replica, peer: Host | None = None) -> Said:
     return Said(host=host, peer=peer or host, role=role)
 

@@ -108,6 +108,7 @@ def test_a_place_is_shown_without_credentials(url: str, shown: str) -> None:
 
     assert place.shown() == shown
     assert "sesame" not in repr(place)
+    assert "sesame" not in repr(place.target)
 
 
 @pytest.mark.parametrize("url", ["redis://u:sesame@h:port", "sesame", "redis://u:sesame@[::1"])

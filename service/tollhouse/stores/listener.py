@@ -11,6 +11,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 from tollhouse.errors import ConfigurationError
@@ -76,7 +77,7 @@ class Listener:
     async def _keep(self) -> None:
         pause_s, told = _PAUSE_MIN_S, False
         while True:
-            lost = asyncio.Event()
+            lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             try:
                 async with asyncio.timeout(CONNECT_S):
                     lane = await self._connect(lost)
@@ -90,10 +91,10 @@ class Listener:
             await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 - spreads reconnects, no secret
             pause_s = min(pause_s * 2, _PAUSE_MAX_S)
 
-    async def _connect(self, lost: asyncio.Event) -> Lane:
+    async def _connect(self, lost: asyncio.Future[None]) -> Lane:
         common = self._common
         self._address = await common.finder.locate()
-        lane, _ = await common.dialer.dial(self._address, on_lost=lost.set, on_push=self._pushed)
+        lane, _ = await common.dialer.dial(self._address, on_lost=partial(lost.set_result, None), on_push=self._pushed)
         try:
             deadline_s = asyncio.get_running_loop().time() + CONNECT_S
             login = common.finder.login()
@@ -108,11 +109,14 @@ class Listener:
         self._server = server
         return lane
 
-    async def _hold(self, lane: Lane, lost: asyncio.Event) -> None:
+    async def _hold(self, lane: Lane, lost: asyncio.Future[None]) -> None:
         """Return when the connection is lost, or does not answer."""
         self._lane = lane
         try:
-            while not self._replaced and not await _set_within(lost, HEARTBEAT_S):
+            while True:
+                await asyncio.wait({lost}, timeout=HEARTBEAT_S)
+                if self._replaced or lost.done():
+                    break
                 await lane.send(encode("PING"), asyncio.get_running_loop().time() + _ANSWER_S)
         except CALL_FAILED:
             pass
@@ -139,11 +143,3 @@ class Listener:
     @property
     def _replaced(self) -> bool:
         return self._named is not None and self._address != self._named
-
-
-async def _set_within(event: asyncio.Event, within_s: float) -> bool:
-    try:
-        async with asyncio.timeout(within_s):
-            return await event.wait()
-    except TimeoutError:
-        return False

@@ -147,8 +147,10 @@ class StoreUrl(Struct, frozen=True, kw_only=True):
                 return f"fake://{name}?db={self.db}"
             case Sentinel(hosts=hosts, service=service, tls=tls):
                 return f"{'rediss' if tls else 'redis'}+sentinel://{_joined(hosts)}/{service}/{self.db}"
-            case Cluster(hosts=hosts, tls=tls):
-                return f"{'rediss' if tls else 'redis'}+cluster://{_joined(hosts)}"
+            case _:
+                pass
+        assert isinstance(self.target, Cluster)
+        return f"{'rediss' if self.target.tls else 'redis'}+cluster://{_joined(self.target.hosts)}"
 
 
 def parse(setting: str, url: str) -> StoreUrl:
