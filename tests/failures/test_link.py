@@ -13,7 +13,7 @@ from tests.failures.primaries import Primary, at, refused, scene
 from tollhouse.errors import StoreUnavailable
 from tollhouse.stores import link
 from tollhouse.stores.lane import IN_FLIGHT_MAX
-from tollhouse.stores.store import Run
+from tollhouse.stores.store import BULK_BYTES, Run
 
 
 def epochs(applied: list[str]) -> Callable[[Run], Any]:
@@ -50,6 +50,17 @@ async def test_a_silent_server_costs_one_parking(monkeypatch: pytest.MonkeyPatch
         await s.old.until(lambda: s.old.accepted == 1 and not s.old.connections)
         with pytest.raises(StoreUnavailable, match=r"cannot connect to redis://.* no answer within 0.04 s"):
             await s.store.run("test/once", [], [])
+
+
+async def test_a_large_value_takes_a_lane_of_its_own() -> None:
+    """A call with a value above 16 KiB goes over another connection than small ones, which so never wait behind it."""
+    async with scene() as s:
+        await s.store.run("test/once", [], [b"x" * BULK_BYTES])
+        await s.store.run("test/once", [], ["small", b"x" * (BULK_BYTES + 1)])
+        await s.store.run("test/once", [], [7])
+
+        assert [number for number, _ in s.old.seen] == [1, 2, 1]
+        assert s.store.connections == 2
 
 
 async def test_closing_ends_an_attempt_to_connect() -> None:
