@@ -145,9 +145,9 @@ async def test_a_topology_comes_up_with_the_first_call(ready: Stores) -> None:
     """`embedded-sentinel://` starts with the first call; all stores are then watched, and a take is durable (C-7)."""
     await answering(ready)
 
-    health = ready.limits.watch()
-    assert health is not None
-    assert (health.sentinels_reachable, health.promotable) == (3, 2)
+    async with asyncio.timeout(10):
+        while (health := ready.limits.watch()) is None or (health.sentinels_reachable, health.promotable) != (3, 2):
+            await ready.limits.ping()
     key = "tollhouse:rate:{first}:x"
     assert (await ready.limits.run_durably("limits/take", [key], TAKE))[1]
     assert await ready.limits.command("EXISTS", key) == 1

@@ -280,3 +280,16 @@ async def ticks() -> None:
     """Let whatever is ready run."""
     for _ in range(20):
         await asyncio.sleep(0)
+
+
+async def test_a_move_ends_an_attempt_at_a_server_that_hangs() -> None:
+    """A call that waits for a handshake with a hanging server gets its answer from the new primary, at once."""
+    async with scene() as s:
+        s.old.mute = True
+        call = asyncio.ensure_future(s.store.run("test/once", [], []))
+        await s.old.until(lambda: s.old.accepted == 1)
+
+        s.finder.move(s.new)
+
+        assert await call == [1]
+        assert s.new.verbs() == ["EVALSHA"]

@@ -68,6 +68,8 @@ class Link:
         self._former: tuple[Lane, ...] = ()
         self._address: Address | None = None
         self._connecting: asyncio.Task[None] | None = None
+        self._bound: asyncio.Timeout | None = None
+        self._dialed: Address | None = None
         self._reason = ""
         self._closed_until_s = 0.0
         self._pause_s = _PAUSE_MIN_S
@@ -136,6 +138,7 @@ class Link:
         give_up_s = loop.time() + PARKED_S
         try:
             while not await self._attempted():
+                self._dialed = None
                 self._pause_s = min(self._pause_s * 2, _PAUSE_MAX_S)
                 pause_s = self._pause_s * random.uniform(0.5, 1.0)  # noqa: S311 - spreads reconnects, no secret
                 if loop.time() + pause_s >= give_up_s:
@@ -144,13 +147,13 @@ class Link:
                 await asyncio.sleep(pause_s)
             self._pause_s = _PAUSE_MIN_S
         finally:
-            self._connecting = None
+            self._connecting = self._dialed = None
 
     async def _attempted(self) -> bool:
         """Connect once; remember why where that fails."""
         place = self._common.url.shown()
         try:
-            async with asyncio.timeout(CONNECT_S):
+            async with asyncio.timeout(CONNECT_S) as self._bound:
                 await self._attempt()
         except ServerError as error:
             self._reason = f"{place} refused the handshake: {error}"
@@ -163,9 +166,14 @@ class Link:
             return True
         return False
 
+    def _give_up_dialing(self, *, but_not: Address) -> None:
+        """End an attempt at another server: one that hangs would keep callers from the new primary."""
+        if self._bound is not None and not self._bound.expired() and self._dialed not in (None, but_not):
+            self._bound.reschedule(0)
+
     async def _attempt(self) -> None:
         finder = self._common.finder
-        address = await finder.locate()
+        address = self._dialed = await finder.locate()
         try:
             lane, _ = await self._common.dialer.dial(address, on_lost=lambda: self._lost(address))
         except OSError as error:
@@ -240,6 +248,7 @@ class Link:
         self._release()
         self._closed_until_s = 0.0
         self._pause_s = _PAUSE_MIN_S
+        self._give_up_dialing(but_not=news.address)
         if self._lane is None or self._address == news.address:
             return
         self._lane.leave(_LEAVE_S)
