@@ -14,6 +14,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.supervisors import Multiprocess
 
+from tollhouse.asgi.refusal import MEDIA_TYPE, URN
 from tollhouse.errors import ConfigurationError
 from tollhouse.settings import Settings
 
@@ -112,13 +113,13 @@ class BoundedHttp(HttpToolsProtocol):
         self._refuse(431, "head-too-large", "Request Head Too Large", detail)
 
     def _refuse(self, status: int, kind: str, title: str, detail: str) -> None:
-        problem = {"type": f"urn:tollhouse:problem:{kind}", "title": title, "status": status, "detail": detail}
+        problem = {"type": URN + kind, "title": title, "status": status, "detail": detail}
         body = msgspec.json.encode(problem)
         head = (
-            b"HTTP/1.1 %d %s\r\ncontent-type: application/problem+json\r\ncontent-length: %d\r\n"
+            b"HTTP/1.1 %d %s\r\ncontent-type: %s\r\ncontent-length: %d\r\n"
             b"cache-control: no-store\r\nconnection: close\r\n\r\n"
         )
-        self.transport.write(head % (status, _REASONS[status], len(body)) + body)
+        self.transport.write(head % (status, _REASONS[status], MEDIA_TYPE.encode(), len(body)) + body)
         self.transport.close()
 
 

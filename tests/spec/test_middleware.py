@@ -19,8 +19,9 @@ from starlette.testclient import TestClient
 from tests.asgi import connections, get, until_connections
 from tests.worlds import StoreWorld
 from tollhouse.asgi.limit import RateLimitMiddleware
-from tollhouse.asgi.refusal import decision_headers, refusal
+from tollhouse.asgi.refusal import refusal
 from tollhouse.errors import ConfigurationError, InvalidInput
+from tollhouse.limits.headers import fields
 from tollhouse.limits.limiter import Limiter
 from tollhouse.limits.notation import parse_policy
 from tollhouse.settings import Settings
@@ -143,7 +144,7 @@ async def test_a_refusal_names_every_limit_that_the_cost_does_not_fit(world: Sto
     told, untold = (json.loads(refusal(decision, reveal_key=reveal).body) for reveal in (True, False))
 
     assert told["violated-policies"] == ["api/60", "api/3600"]
-    assert all(f'"{name}"' in dict(decision_headers(decision))["RateLimit"] for name in told["violated-policies"])
+    assert all(f'"{name}"' in dict(fields(decision))["RateLimit"] for name in told["violated-policies"])
     assert told["key"] == "ada"
     assert "key" not in untold
 

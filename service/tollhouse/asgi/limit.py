@@ -10,8 +10,9 @@ from typing import Any, Protocol, TypeVar, cast
 from tollhouse import wiring
 from tollhouse.asgi.address import client_address
 from tollhouse.asgi.loops import PerLoop
-from tollhouse.asgi.refusal import Refusal, decision_headers, invalid, refusal, unavailable
+from tollhouse.asgi.refusal import Refusal, invalid, refusal, unavailable
 from tollhouse.errors import ConfigurationError, InvalidInput, StoreError
+from tollhouse.limits.headers import fields
 from tollhouse.limits.limiter import Decision
 from tollhouse.metrics import Metrics
 from tollhouse.settings import Settings, trusted_networks
@@ -149,24 +150,24 @@ async def answer(taken: Awaitable[Decision], policy: str, app: App, scope: Scope
         await _respond(invalid(error), send)
         return
     if decision.allowed:
-        await app(scope, receive, _adding(decision_headers(decision), send))
+        await app(scope, receive, _adding(fields(decision), send))
     else:
         await _respond(refusal(decision, reveal_key=False), send)
 
 
 async def _respond(refused: Refusal, send: Send) -> None:
-    fields = [
+    sent = [
         *refused.headers,
         ("content-type", refused.media_type),
         ("content-length", str(len(refused.body))),
     ]
-    await send({"type": "http.response.start", "status": refused.status, "headers": _encoded(fields)})
+    await send({"type": "http.response.start", "status": refused.status, "headers": _encoded(sent)})
     await send({"type": "http.response.body", "body": refused.body})
 
 
-def _adding(fields: Sequence[tuple[str, str]], send: Send) -> Send:
+def _adding(added: Sequence[tuple[str, str]], send: Send) -> Send:
     """Put the fields behind those of the response; everything else of it passes untouched."""
-    encoded = _encoded(fields)
+    encoded = _encoded(added)
 
     async def adding(message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -176,8 +177,8 @@ def _adding(fields: Sequence[tuple[str, str]], send: Send) -> Send:
     return adding
 
 
-def _encoded(fields: Sequence[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
-    return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in fields]
+def _encoded(given: Sequence[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
+    return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in given]
 
 
 def _target(url: str | None, settings: Settings | None) -> Settings:

@@ -12,20 +12,8 @@ import msgspec
 from msgspec import Struct
 
 from tollhouse.errors import InvalidInput
-from tollhouse.limits.headers import fields as decision_headers
+from tollhouse.limits.headers import fields, named_limits
 from tollhouse.limits.limiter import Decision
-
-__all__ = [
-    "MEDIA_TYPE",
-    "QUOTA_EXCEEDED",
-    "TEMPORARY_REDUCED_CAPACITY",
-    "URN",
-    "Refusal",
-    "decision_headers",
-    "invalid",
-    "refusal",
-    "unavailable",
-]
 
 MEDIA_TYPE: Final = "application/problem+json"
 QUOTA_EXCEEDED: Final = "https://iana.org/assignments/http-problem-types#quota-exceeded"
@@ -54,8 +42,8 @@ def refusal(decision: Decision, *, reveal_key: bool = True) -> Refusal:
     members = msgspec.to_builtins(decision)
     if not reveal_key:
         del members["key"]
-    members["violated-policies"] = _violated(decision)
-    headers = decision_headers(decision)
+    members["violated-policies"] = [name for name, limit in named_limits(decision) if limit.remaining < decision.cost]
+    headers = fields(decision)
     if decision.retry_after_ms is None:
         detail = f"a cost of {decision.cost} is above the limit {decision.refused_by}, and no wait will change that"
         return _problem(422, f"{URN}cost-above-limit", "Cost Above Limit", detail, members, headers)
@@ -91,12 +79,3 @@ def _problem(
         headers=(*headers, ("Cache-Control", "no-store")),
         body=msgspec.json.encode(body),
     )
-
-
-def _violated(decision: Decision) -> list[str]:
-    """Name the limits that the cost does not fit into, as the RateLimit fields name them."""
-    return [
-        decision.policy if len(decision.limits) == 1 else f"{decision.policy}/{state.window_ms // 1000}"
-        for state in decision.limits
-        if state.remaining < decision.cost
-    ]

@@ -17,7 +17,7 @@ from tollhouse.limits.limiter import Decision, LimitState
 
 def fields(decision: Decision) -> list[tuple[str, str]]:
     """Give the names and values of the fields that tell a client about a decision."""
-    named = list(_named(decision))
+    named = list(named_limits(decision))
     found = [
         ("RateLimit-Policy", ", ".join(_policy(name, state) for name, state in named)),
         ("RateLimit", ", ".join(_standing(name, state) for name, state in named)),
@@ -27,7 +27,8 @@ def fields(decision: Decision) -> list[tuple[str, str]]:
     return found
 
 
-def _named(decision: Decision) -> Iterator[tuple[str, LimitState]]:
+def named_limits(decision: Decision) -> Iterator[tuple[str, LimitState]]:
+    """Give each limit with the name that it goes by in the fields, and wherever else clients are told of it."""
     for state in decision.limits:
         single = len(decision.limits) == 1
         yield decision.policy if single else f"{decision.policy}/{_seconds(state.window_ms)}", state
