@@ -35,7 +35,7 @@ from tollhouse.stores.urls import plan
 
 RATE_S = 0.005
 DURABLE_EVERY = 4
-TAKE = (1, 1, 1000, 3_600_000, 60, 1, 1)
+TAKE = (1, "sliding-window", 1, 1000, 3_600_000, 60, 1, 1)
 """One policy of one window: 1000 an hour; one take of 1."""
 PATIENCE_S = 60.0
 

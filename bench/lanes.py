@@ -39,7 +39,7 @@ ROUND_S = 0.6
 BAR = 3.0
 """How many times redis-py's default pool a store has to carry at concurrency 50."""
 POOL = "redis-py pool"
-TAKE = (1, 1, 1000, 3_600_000, 60, 1, 1)
+TAKE = (1, "sliding-window", 1, 1000, 3_600_000, 60, 1, 1)
 SUBJECTS = 10_000
 
 Call = Callable[[], Awaitable[object]]

@@ -3,7 +3,8 @@
 -- KEYS[1]  state       string; every window of one subject and policy
 -- ARGV[1]  now_ms      integer; 0 means the server's clock
 -- ARGV[2]  cost        integer 0..10^9
--- ARGV[3i..3i+2]       limit 1..10^9, window_ms 1000..2^35 and resolution 1..120 of window i, up to 8
+-- ARGV[3..]            the algorithm; then per window, up to 8: its limit 1..10^9, window_ms 1000..2^35 and
+--                      resolution 1..120
 -- returns  {foreign values, entries not believed, the window that would refuse or 0, retry_after_ms or -1 for never,
 --          then for each window remaining, reset_after_ms}
 -- expires  nothing is written
@@ -24,8 +25,8 @@ local now_ms = clock(tonumber(ARGV[1]))
 local cost = tonumber(ARGV[2])
 
 local windows = {}
-for i = 1, (#ARGV - 2) / 3 do
-  windows[i] = limit_window(ARGV[3 * i], ARGV[3 * i + 1], ARGV[3 * i + 2], now_ms)
+for i = 4, #ARGV, 3 do
+  windows[#windows + 1] = limit_window(ARGV[i], ARGV[i + 1], ARGV[i + 2], now_ms)
 end
 local stored, foreign = limit_state(state)
 

@@ -3,8 +3,9 @@
 -- KEYS[i]  state       string; every window of one subject and policy; 1..256 takes; equal keys are taken from in order
 -- ARGV[1]  now_ms      integer; 0 means the server's clock
 -- ARGV[2]  policies    integer 1..256, how many policies follow
--- ARGV[3..]            per policy: its windows 1..8, and for each of them its limit 1..10^9, window_ms 1000..2^35 and
---                      resolution 1..120; then per take: the number of its policy, and its cost 0..10^9, where 0 looks
+-- ARGV[3..]            per policy: its algorithm, its windows 1..8, and for each of them its limit 1..10^9,
+--                      window_ms 1000..2^35 and resolution 1..120;
+--                      then per take: the number of its policy, and its cost 0..10^9, where 0 looks
 -- returns  {foreign values, entries not believed, then per take: the window that refused or 0, retry_after_ms or
 --          -1 for never, and for each of its windows remaining, reset_after_ms}
 -- expires  state: when the last window is wholly restored, or up to one sub-bucket later
@@ -24,15 +25,16 @@
 local now_ms = clock(tonumber(ARGV[1]))
 local policies = tonumber(ARGV[2])
 
-local windows_of, at = {}, 3
+local windows_of, at = {}, 4
 for policy = 1, policies do
   local windows = {}
   for w = 1, tonumber(ARGV[at]) do
     windows[w] = limit_window(ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], now_ms)
     at = at + 3
   end
-  windows_of[policy], at = windows, at + 1
+  windows_of[policy], at = windows, at + 2
 end
+at = at - 1
 local states, reply = {}, {0, 0}
 for i = 1, #KEYS do
   if not states[KEYS[i]] then

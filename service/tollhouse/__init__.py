@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from tollhouse.asgi.limit import RateLimitMiddleware
 from tollhouse.errors import ConfigurationError, InvalidInput, StoreUnavailable, TollhouseError
-from tollhouse.limits.limiter import Decision
+from tollhouse.limits.decision import Decision
 from tollhouse.sessions.records import Session
 from tollhouse.sessions.sessions import Issued
 from tollhouse.settings import Settings

@@ -28,7 +28,7 @@ from tollhouse.stores.stores import Stores, open_stores
 from tollhouse.stores.topology import Topology
 from tollhouse.stores.urls import Tcp, Unix, plan
 
-TAKE = (1, 1, 1000, 3_600_000, 60, 1, 1)
+TAKE = (1, "sliding-window", 1, 1000, 3_600_000, 60, 1, 1)
 PATIENCE_S = 30.0
 
 

@@ -95,7 +95,7 @@ async def test_policies_are_listed(service: Service) -> None:
 
     named = {policy["name"]: policy for policy in response.json()["policies"]}
     assert {"default", "session", "ai", "login", "login-address", "signup"} <= set(named)
-    assert named["login"]["limits"][0] == {"units": 5, "window_ms": 60_000, "resolution": 16}
+    assert named["login"]["limits"][0] == {"units": 5, "window_ms": 60_000, "resolution": 16, "burst": None}
 
 
 async def test_an_unknown_policy_names_the_nearest(service: Service) -> None:

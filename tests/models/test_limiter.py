@@ -12,7 +12,8 @@ from msgspec import Struct
 from tests.worlds import START_MS, StoreWorld
 from tollhouse import keys
 from tollhouse.limits import windows
-from tollhouse.limits.limiter import Decision, Limiter, Take
+from tollhouse.limits.decision import Decision, Take
+from tollhouse.limits.limiter import Limiter
 from tollhouse.limits.policy import Limit, Policy
 from tollhouse.limits.windows import Entry, State, Verdict
 

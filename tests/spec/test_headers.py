@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tollhouse.limits.decision import Decision, LimitState
 from tollhouse.limits.headers import fields
-from tollhouse.limits.limiter import Decision, LimitState
 
 Item = tuple[str, dict[str, int]]
 

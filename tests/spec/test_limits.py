@@ -11,7 +11,8 @@ import pytest
 from tests.worlds import StoreWorld
 from tollhouse.errors import InvalidInput, StoreUnavailable
 from tollhouse.limits.builtin import BUILT_IN
-from tollhouse.limits.limiter import Decision, Limiter, LimitState, Take
+from tollhouse.limits.decision import Decision, LimitState, Take
+from tollhouse.limits.limiter import Limiter
 from tollhouse.limits.notation import parse_policy
 from tollhouse.limits.policy import Limit, Policy
 
@@ -62,7 +63,7 @@ async def test_a_decision_is_plain_json(limits: Limiter) -> None:
         b'{"allowed":false,"policy":"api","key":"ada","cost":1,"limits":['
         b'{"limit":5,"window_ms":60000,"remaining":0,"reset_after_ms":63750},'
         b'{"limit":8,"window_ms":3600000,"remaining":3,"reset_after_ms":3825000}],'
-        b'"retry_after_ms":63750,"refused_by":"5/minute","degraded":false}'
+        b'"retry_after_ms":63750,"refused_by":"5/minute","degraded":false,"reason":"limit-reached"}'
     )
 
 

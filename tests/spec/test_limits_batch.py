@@ -8,7 +8,8 @@ import pytest
 
 from tests.worlds import StoreWorld
 from tollhouse.errors import InvalidInput
-from tollhouse.limits.limiter import TAKES_MAX, Limiter, Take
+from tollhouse.limits.decision import Take
+from tollhouse.limits.limiter import TAKES_MAX, Limiter
 from tollhouse.limits.notation import parse_policy
 from tollhouse.limits.policy import Limit, Policy
 

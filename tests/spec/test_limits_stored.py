@@ -9,7 +9,8 @@ import pytest
 from tests.worlds import SCRIPTS, StoreWorld
 from tollhouse import keys
 from tollhouse.errors import ScriptFailed
-from tollhouse.limits.limiter import Limiter, Take
+from tollhouse.limits.decision import Take
+from tollhouse.limits.limiter import Limiter
 from tollhouse.limits.notation import parse_policy
 from tollhouse.limits.policy import Limit, Policy
 from tollhouse.metrics import Metrics

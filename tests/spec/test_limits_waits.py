@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.worlds import SCRIPTS, StoreWorld
-from tollhouse.limits.limiter import Decision, Limiter
+from tollhouse.limits.decision import Decision
+from tollhouse.limits.limiter import Limiter
 from tollhouse.limits.notation import parse_policy
 from tollhouse.limits.policy import Limit, Policy
 from tollhouse.metrics import Metrics

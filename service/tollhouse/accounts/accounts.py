@@ -22,7 +22,8 @@ from tollhouse.accounts.passwords import Passwords, StoredHash
 from tollhouse.accounts.rules import PasswordRules, prepared
 from tollhouse.errors import Overloaded
 from tollhouse.keyring import Keyring
-from tollhouse.limits.limiter import Decision, Limiter
+from tollhouse.limits.decision import Decision
+from tollhouse.limits.limiter import Limiter
 from tollhouse.metrics import Metrics
 from tollhouse.scripts import Argument
 from tollhouse.sessions.sessions import Issued, SessionRefused, Sessions

@@ -12,8 +12,8 @@ from tollhouse.asgi.address import client_address
 from tollhouse.asgi.loops import PerLoop
 from tollhouse.asgi.refusal import Refusal, invalid, refusal, unavailable
 from tollhouse.errors import ConfigurationError, InvalidInput, StoreError
+from tollhouse.limits.decision import Decision
 from tollhouse.limits.headers import fields
-from tollhouse.limits.limiter import Decision
 from tollhouse.metrics import Metrics
 from tollhouse.settings import Settings, trusted_networks
 

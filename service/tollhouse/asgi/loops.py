@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 
-from tollhouse.limits.limiter import Decision
+from tollhouse.limits.decision import Decision
 from tollhouse.wiring import Tollhouse
 
 

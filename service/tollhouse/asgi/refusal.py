@@ -12,8 +12,8 @@ import msgspec
 from msgspec import Struct
 
 from tollhouse.errors import InvalidInput
+from tollhouse.limits.decision import Decision
 from tollhouse.limits.headers import fields, named_limits
-from tollhouse.limits.limiter import Decision
 
 MEDIA_TYPE: Final = "application/problem+json"
 QUOTA_EXCEEDED: Final = "https://iana.org/assignments/http-problem-types#quota-exceeded"

@@ -9,7 +9,8 @@ from msgspec import Struct
 from tollhouse.drill.client import HOT, HOT_KEY, OWN, OWN_UNITS, Answer, State, fingerprint, state_of
 from tollhouse.drill.history import Failure, Operation
 from tollhouse.errors import StoreUnavailable
-from tollhouse.limits.limiter import TAKES_MAX, Take
+from tollhouse.limits.decision import Take
+from tollhouse.limits.limiter import TAKES_MAX
 from tollhouse.sessions.sessions import Issued
 from tollhouse.wiring import Tollhouse
 

@@ -23,7 +23,7 @@ from tollhouse.http.callers import caller_of, needs, session_of
 from tollhouse.http.cookies import NO_STORE, cleared_cookie, session_cookie
 from tollhouse.http.problems import answered, problem
 from tollhouse.http.sessions import SessionBody, shown
-from tollhouse.limits.limiter import Decision
+from tollhouse.limits.decision import Decision
 from tollhouse.sessions.sessions import SessionRefused, Sessions
 from tollhouse.settings import Settings
 

@@ -12,8 +12,9 @@ from msgspec import Meta, Struct
 from tollhouse.asgi.refusal import refusal
 from tollhouse.http.callers import needs
 from tollhouse.http.problems import answered
+from tollhouse.limits.decision import Decision, Take
 from tollhouse.limits.headers import fields
-from tollhouse.limits.limiter import Decision, Limiter, Take
+from tollhouse.limits.limiter import Limiter
 from tollhouse.limits.policy import Policy
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tollhouse.limits.limiter import Decision, LimitState
+from tollhouse.limits.decision import Decision, LimitState
 
 
 def fields(decision: Decision) -> list[tuple[str, str]]:

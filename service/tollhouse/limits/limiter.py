@@ -13,6 +13,7 @@ from msgspec import Struct
 from tollhouse import keys
 from tollhouse.errors import InvalidInput, StoreUnavailable
 from tollhouse.keyring import Keyring
+from tollhouse.limits.decision import Decision, LimitState, Reason, Take
 from tollhouse.limits.policy import NAME_CHARACTERS_MAX, UNITS_MAX, Policy
 from tollhouse.metrics import Metrics
 from tollhouse.scripts import Argument
@@ -32,45 +33,11 @@ class Store(Protocol):
         ...
 
 
-class Take(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A wish for `cost` units of `policy` for the subject `key`."""
-
-    policy: str
-    key: str
-    cost: int = 1
-
-
-class LimitState(Struct, frozen=True, kw_only=True):
-    """Where one limit stands; `reset_after_ms` is the time until it is wholly restored."""
-
-    limit: int
-    window_ms: int
-    remaining: int
-    reset_after_ms: int
-
-
-class Decision(Struct, frozen=True, kw_only=True):
-    """The answer to a take: a refusal is a decision, not an error, and charged nothing.
-
-    Absent other takes, the same take succeeds after `retry_after_ms` and not a millisecond earlier. It is
-    None where the take was allowed, and where the cost is above a limit, so that it never can be.
-    `refused_by` is the limit that refuses longest, as canonical text.
-    """
-
-    allowed: bool
-    policy: str
-    key: str
-    cost: int
-    limits: tuple[LimitState, ...]
-    retry_after_ms: int | None
-    refused_by: str | None
-    degraded: bool = False
-
-
 class _Asked(Struct, frozen=True, kw_only=True):
     take: Take
     policy: Policy
     state: str
+    cost: int
 
 
 class Limiter:
@@ -89,7 +56,7 @@ class Limiter:
         self._keyring = keyring
         self._metrics = metrics
 
-    async def take(self, policy: str, key: str, cost: int = 1) -> Decision:
+    async def take(self, policy: str, key: str, cost: int | None = None) -> Decision:
         """Take `cost` units from every limit of the policy, or none from any; a cost of 0 only looks."""
         decisions = await self._take([self._asked(Take(policy=policy, key=key, cost=cost))])
         return decisions[0]
@@ -101,10 +68,12 @@ class Limiter:
         asked = [self._asked(take, f"takes[{i}].") for i, take in enumerate(takes)]
         return await self._take(asked) if asked else []
 
-    async def peek(self, policy: str, key: str, cost: int = 1) -> Decision:
+    async def peek(self, policy: str, key: str, cost: int | None = None) -> Decision:
         """Tell what `take` would decide, and change nothing."""
         asked = self._asked(Take(policy=policy, key=key, cost=cost))
-        reply = await self._store.run("limits/peek", [asked.state], [cost, *_numbers(asked.policy)])
+        reply = await self._store.run(
+            "limits/peek", [asked.state], [asked.cost, asked.policy.algorithm, *_numbers(asked.policy)]
+        )
         return self._decisions([asked], reply)[0]
 
     async def reset(self, policy: str, key: str) -> bool:
@@ -115,11 +84,11 @@ class Limiter:
 
     async def _take(self, asked: Sequence[_Asked]) -> list[Decision]:
         numbers = {policy: i for i, policy in enumerate(dict.fromkeys(one.policy for one in asked), 1)}
-        args = [len(numbers)]
+        args: list[Argument] = [len(numbers)]
         for policy in numbers:
-            args += [len(policy.limits), *_numbers(policy)]
+            args += [policy.algorithm, len(policy.limits), *_numbers(policy)]
         for one in asked:
-            args += [numbers[one.policy], one.take.cost]
+            args += [numbers[one.policy], one.cost]
         try:
             reply = await self._store.run("limits/take", [one.state for one in asked], args)
         except StoreUnavailable:
@@ -137,9 +106,10 @@ class Limiter:
             raise InvalidInput(f"{where}policy", take.policy, _known(take.policy, self.policies), kind="unknown-policy")
         if not 1 <= len(take.key) <= KEY_CHARACTERS_MAX:
             raise InvalidInput(f"{where}key", _size(take.key), f"give 1 to {KEY_CHARACTERS_MAX} characters")
-        if type(take.cost) is not int or not 0 <= take.cost <= UNITS_MAX:
-            raise InvalidInput(f"{where}cost", take.cost, f"give a whole number from 0 to {UNITS_MAX:,}")
-        return _Asked(take=take, policy=policy, state=self._state(policy, take.key, where))
+        cost = policy.cost if take.cost is None else take.cost
+        if type(cost) is not int or not 0 <= cost <= UNITS_MAX:
+            raise InvalidInput(f"{where}cost", cost, f"give a whole number from 0 to {UNITS_MAX:,}")
+        return _Asked(take=take, policy=policy, state=self._state(policy, take.key, where), cost=cost)
 
     def _state(self, policy: Policy, key: str, where: str) -> str:
         braced = _BRACED.search(key)
@@ -165,7 +135,7 @@ def _decision(asked: _Asked, numbers: Iterator[int]) -> Decision:
         allowed=refused_by == 0,
         policy=asked.policy.name,
         key=asked.take.key,
-        cost=asked.take.cost,
+        cost=asked.cost,
         limits=tuple(
             LimitState(
                 limit=limit.units,
@@ -177,7 +147,14 @@ def _decision(asked: _Asked, numbers: Iterator[int]) -> Decision:
         ),
         retry_after_ms=retry_after_ms if refused_by and retry_after_ms >= 0 else None,
         refused_by=limits[refused_by - 1].text if refused_by else None,
+        reason=_reason(refused_by, retry_after_ms),
     )
+
+
+def _reason(refused_by: int, retry_after_ms: int) -> Reason:
+    if refused_by == 0:
+        return "within-limits"
+    return "limit-reached" if retry_after_ms >= 0 else "cost-above-limit"
 
 
 def _numbers(policy: Policy) -> list[int]:

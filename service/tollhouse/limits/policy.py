@@ -9,8 +9,10 @@ from msgspec import Struct
 
 from tollhouse.errors import InvalidInput
 
-Algorithm = Literal["sliding-window"]
+Algorithm = Literal["sliding-window", "sliding-window-counter", "sliding-log", "fixed-window", "gcra", "concurrency"]
 ALGORITHMS: Final[tuple[Algorithm, ...]] = get_args(Algorithm)
+OnOutage = Literal["local", "open", "closed"]
+ON_OUTAGE: Final[tuple[OnOutage, ...]] = get_args(OnOutage)
 
 SECOND_MS: Final = 1_000
 WINDOW_MS_MAX: Final = 366 * 86_400 * SECOND_MS
@@ -24,11 +26,15 @@ _WORDS: Final = (("week", 604_800), ("day", 86_400), ("hour", 3_600), ("minute",
 
 
 class Limit(Struct, frozen=True, kw_only=True):
-    """At most `units` in any `window_ms`; a finer `resolution` gives units back sooner, for more memory."""
+    """At most `units` in any `window_ms`; a finer `resolution` gives units back sooner, for more memory.
+
+    `burst` belongs to `gcra`: how many units may come at once; None stands for `units`.
+    """
 
     units: int
     window_ms: int
     resolution: int = 16
+    burst: int | None = None
 
     @property
     def text(self) -> str:
@@ -42,12 +48,24 @@ class Limit(Struct, frozen=True, kw_only=True):
 class Policy(Struct, frozen=True, kw_only=True):
     """A named set of limits that are decided and charged together.
 
+    `on_outage` decides while the store does not answer: `local` counts in the process, `open` admits, `closed`
+    refuses. A `shadow` decides and counts but never refuses; one that runs `beside` another policy is taken from
+    whenever that one is. `cost` is charged where a take names none, `key` is the rule by which middleware finds the
+    subject. `allow` and `deny` hold networks (CIDR) and keys that are never counted, or always refused.
+
     Raises InvalidInput where the name, a limit or their combination cannot be used.
     """
 
     name: str
     limits: tuple[Limit, ...]
     algorithm: Algorithm = "sliding-window"
+    on_outage: OnOutage = "local"
+    shadow: bool = False
+    beside: str | None = None
+    cost: int = 1
+    key: str | None = None
+    allow: tuple[str, ...] = ()
+    deny: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.name) > NAME_CHARACTERS_MAX or not _NAME.fullmatch(self.name):
