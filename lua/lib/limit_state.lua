@@ -3,7 +3,7 @@ local function limit_state(key)
   local value = redis.pcall('GET', key)
   if not value then return '', 0 end
   if type(value) == 'string' then
-    if value:sub(1, 4) == 'TH1;' then return value, 0 end
+    if value:sub(1, 4) == 'TH1;' and value:byte(-1) == 59 then return value, 0 end
     return '', 1
   end
   local kind = redis.call('TYPE', key).ok

@@ -1,13 +1,13 @@
--- lib/limit_window.lua: prepare one limit for this call: its name in states, and its sub-bucket at `now_ms`.
-local function limit_window(limit, window_ms, resolution, now_ms)
-  local name = window_ms .. '/' .. resolution .. '='
-  limit, window_ms, resolution = tonumber(limit), tonumber(window_ms), tonumber(resolution)
-  local index = math.floor(now_ms * resolution / window_ms)
-  local head = name .. index .. ','
-  return {
-    limit = limit, window_ms = window_ms, resolution = resolution, name = name,
-    present_index = index, present_head = head, present = '^' .. head .. '(%d+)(),(%d+)',
-    lifetime_ms = math.ceil(window_ms * (resolution + 1) / resolution),
-    index = index, current = 0, total = 0, older = ',0;', ahead_ms = 0,
-  }
+-- lib/limit_window.lua: tell how a window is cut: into how many parts, and how many before the present one count.
+--
+-- Third comes the name of its entries, which tells algorithm, window and, for sliding-window, resolution; fourth the
+-- index of the present part. The parts of a log and of gcra are milliseconds.
+local function limit_window(algorithm, window_ms, third, now_ms)
+  if algorithm == 'sliding-window' then
+    local parts = third + 0
+    return parts, parts, window_ms .. '/' .. third .. '=', math.floor(now_ms * parts / window_ms)
+  end
+  local name = algorithm .. '/' .. window_ms .. '='
+  if algorithm == 'sliding-log' or algorithm == 'gcra' then return window_ms + 0, window_ms - 1, name, now_ms end
+  return 1, algorithm == 'fixed-window' and 0 or 1, name, math.floor(now_ms / window_ms)
 end

@@ -3,8 +3,8 @@
 -- KEYS[1]  state       string; every window of one subject and policy
 -- ARGV[1]  now_ms      integer; 0 means the server's clock
 -- ARGV[2]  cost        integer 0..10^9
--- ARGV[3..]            the algorithm; then per window, up to 8: its limit 1..10^9, window_ms 1000..2^35 and
---                      resolution 1..120
+-- ARGV[3]  algorithm   text; one of those of limits/take
+-- ARGV[4..]            per window, up to 8, three numbers as in limits/take
 -- returns  {foreign values, entries not believed, the window that would refuse or 0, retry_after_ms or -1 for never,
 --          then for each window remaining, reset_after_ms}
 -- expires  nothing is written
@@ -13,27 +13,32 @@
 -- flags    no-writes
 -- twin     limits/windows.py: peek
 --#include lib/now.lua
---#include lib/limit_window.lua
+--#include lib/share.lua
 --#include lib/limit_state.lua
---#include lib/sliding_window.lua
---#include lib/sliding_fits.lua
+--#include lib/limit_window.lua
+--#include lib/limit_holds.lua
+--#include lib/limit_read.lua
+--#include lib/limit_drain.lua
+--#include lib/limit_counted.lua
+--#include lib/limit_moved.lua
+--#include lib/limit_present.lua
+--#include lib/limit_windows.lua
+--#include lib/limit_fits.lua
+--#include lib/limit_wait.lua
 --#include lib/limit_decision.lua
---#include lib/limit_standing.lua
+--#include lib/limit_forget.lua
+--#include lib/limit_standings.lua
 
 local state = KEYS[1]
 local now_ms = clock(tonumber(ARGV[1]))
-local cost = tonumber(ARGV[2])
+local cost, algorithm = tonumber(ARGV[2]), ARGV[3]
 
-local windows = {}
-for i = 4, #ARGV, 3 do
-  windows[#windows + 1] = limit_window(ARGV[i], ARGV[i + 1], ARGV[i + 2], now_ms)
-end
+local plan = {algorithm = algorithm, windows = (#ARGV - 3) / 3, args = ARGV, at = 4}
 local stored, foreign = limit_state(state)
+local windows, holds = limit_windows(plan, stored, now_ms)
 
-local refused_by, retry_after_ms, unbelieved = limit_decision(windows, stored, cost, now_ms)
-local reply = {foreign, unbelieved, refused_by, retry_after_ms}
-for w = 1, #windows do
-  reply[2 * w + 3], reply[2 * w + 4] = limit_standing(windows[w], now_ms)
-end
+local refused_by, retry_after_ms = limit_decision(windows, holds, cost, now_ms)
+local reply = {foreign, limit_forget(windows, holds), refused_by, retry_after_ms}
+limit_standings(windows, holds, now_ms, reply, 4)
 
 return reply

@@ -5,7 +5,10 @@ Everything named here is public and documented; everything else may change witho
 
 from __future__ import annotations
 
+from tollhouse.asgi.decorator import limit
 from tollhouse.asgi.limit import RateLimitMiddleware
+from tollhouse.asgi.limited import RateLimited
+from tollhouse.asgi.plan import RateLimitRule
 from tollhouse.errors import ConfigurationError, InvalidInput, StoreUnavailable, TollhouseError
 from tollhouse.limits.decision import Decision
 from tollhouse.sessions.records import Session
@@ -19,10 +22,13 @@ __all__ = [
     "InvalidInput",
     "Issued",
     "RateLimitMiddleware",
+    "RateLimitRule",
+    "RateLimited",
     "Session",
     "Settings",
     "StoreUnavailable",
     "Tollhouse",
     "TollhouseError",
+    "limit",
     "open",
 ]

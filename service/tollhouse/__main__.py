@@ -10,8 +10,9 @@ from rich_click import RichGroup
 from tollhouse.cli.check import check
 from tollhouse.cli.demo import demo
 from tollhouse.cli.drill import drill
+from tollhouse.cli.limits import limits
 from tollhouse.cli.serve import serve
-from tollhouse.errors import ConfigurationError, InvalidInput
+from tollhouse.errors import ConfigurationError, InvalidInput, StoreError
 
 
 @click.group(cls=RichGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -23,16 +24,23 @@ def cli() -> None:
 cli.add_command(serve)
 cli.add_command(check)
 cli.add_command(demo)
+cli.add_command(limits)
 cli.add_command(drill)
 
 
 def main() -> None:
-    """Run a command; what is wrong with the configuration is one sentence, and exit code 2."""
+    """Run a command; what is wrong with the configuration is one sentence, and exit code 2.
+
+    A store that does not answer is one sentence too, and exit code 1.
+    """
     try:
         cli.main(prog_name="tollhouse")
     except (ConfigurationError, InvalidInput) as error:
         click.echo(f"tollhouse: {error}", err=True)
         sys.exit(2)
+    except StoreError as error:
+        click.echo(f"tollhouse: {error}", err=True)
+        sys.exit(1)
 
 
 if __name__ == "__main__":

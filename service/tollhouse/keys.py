@@ -21,6 +21,11 @@ def rate(tag_digest: str, policy: str, key_digest: str | None = None) -> str:
     return f"{PREFIX}:rate:{{{tag_digest}}}:{suffix}"
 
 
+def rate_clearings() -> str:
+    """Name the channel, not a key, on which it is announced that a subject may have units again."""
+    return f"{PREFIX}:rate:cleared"
+
+
 def session(tag: str, sid: str) -> str:
     """Name the record of one session; `tag` is the first two hex digits of its user's digest."""
     return f"{PREFIX}:session:{{{tag}}}:sid:{sid}"

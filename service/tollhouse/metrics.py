@@ -9,9 +9,12 @@ so that any of them answers for all; each process then holds exactly one `Metric
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
-from collections.abc import Callable, Mapping
+import weakref
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -25,12 +28,60 @@ from prometheus_client import (
     Histogram,
     generate_latest,
 )
+from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 
 _Workers = Literal["livemin", "livemax", "livemostrecent"]
 """Which worker's value is shown; the most recent is that of the worker that answers, where it is set just before."""
 _SCRIPT_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 _HASH_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+
+TOLD_S = 0.25
+"""How old the counts of decisions may be that other workers are shown."""
+
+
+class _Decided:
+    """Adds decisions that were counted as plain numbers to a Prometheus counter, before anybody reads it.
+
+    A refused take can be decided in less time than one step of such a counter takes. Where workers share a folder any
+    of them may read it, so what was counted is added after `TOLD_S` at the latest: at once where no event loop runs,
+    and when the process ends.
+    """
+
+    def __init__(self, counter: Counter) -> None:
+        self.untold: defaultdict[tuple[str, str], int] = defaultdict(int)
+        self._counter = counter
+        self._child = cache(counter.labels)
+        self._due_by: asyncio.AbstractEventLoop | None = None
+        weakref.finalize(self, _tell, self.untold, self._child)
+
+    def describe(self) -> Iterable[Metric]:
+        """Name what is counted; the registry calls this."""
+        return self._counter.describe()
+
+    def collect(self) -> Iterable[Metric]:
+        """Give what was counted; the registry calls this."""
+        self.tell()
+        return self._counter.collect()
+
+    def tell(self) -> None:
+        """Add what was counted to the counter."""
+        _tell(self.untold, self._child)
+
+    def tell_soon(self) -> None:
+        """See to it that what was counted is added, if that is not seen to already."""
+        if self._due_by is not None and not self._due_by.is_closed():
+            return
+        try:
+            self._due_by = loop = asyncio.get_running_loop()
+        except RuntimeError:
+            self.tell()
+        else:
+            loop.call_later(TOLD_S, self._tell_now)
+
+    def _tell_now(self) -> None:
+        self._due_by = None
+        self.tell()
 
 
 class Metrics:
@@ -50,13 +101,18 @@ class Metrics:
             metric = Gauge(f"tollhouse_{name}", meaning, [label], registry=registry, multiprocess_mode=workers)
             return cache(metric.labels)
 
-        self._decisions = counter("ratelimit_decisions_total", "Takes that were decided.", "policy", "outcome")
+        takes = Counter(
+            "tollhouse_ratelimit_decisions_total", "Takes that were decided.", ["policy", "outcome"], registry=None
+        )
+        self._decisions = _Decided(takes)
+        registry.register(self._decisions)
         self._sessions = counter("session_operations_total", "Calls on sessions.", "operation", "outcome")
         self._logins = counter("logins_total", "Attempts to log in.", "outcome")
         self._reads = counter("cache_requests_total", "Reads of a cache family.", "cache", "result")
         self._saved = counter("cache_saved_seconds_total", "Time that loads would have taken.", "cache")
         self._discarded = counter("state_discarded_total", "Stored values that could not be used.", "kind")
         self._up = gauge("store_up", "1 while every worker reaches the store.", "store", "livemin")
+        self._breakers = gauge("breaker_open", "1 while a worker does without the store.", "store", "livemax")
         self._connections = counter("store_connections_total", "Connections that were made.", "store")
         self._connected: dict[str, int] = {}
         self._generation = gauge(
@@ -83,8 +139,14 @@ class Metrics:
         gauge("build_info", "Always 1.", "version", "livemax")(version("tollhouse")).set(1)
 
     def decision(self, policy: str, outcome: str) -> None:
-        """Count one take: allowed, refused, unavailable or degraded; `policy` is one that exists."""
-        self._decisions(policy, outcome).inc()
+        """Count one take; `policy` is one that exists.
+
+        Outcomes are allowed, refused, and shadow-refused; where the store did not answer, degraded-allowed and
+        degraded-refused.
+        """
+        self._decisions.untold[policy, outcome] += 1  # no other thread comes between reading and writing
+        if self._shared is not None:
+            self._decisions.tell_soon()
 
     def session(self, operation: str, outcome: str) -> None:
         """Count one call on sessions, such as verify and ok."""
@@ -109,6 +171,10 @@ class Metrics:
     def store_up(self, store: str, up: bool) -> None:  # noqa: FBT001 - `up` is the value, not a mode
         """Say whether this process reaches the store."""
         self._up(store).set(int(up))
+
+    def breaker(self, store: str, *, open: bool) -> None:  # noqa: A002 - the word for the state of a breaker
+        """Say whether this process has given up calling the store for now."""
+        self._breakers(store).set(int(open))
 
     def store_connections(self, store: str, made: int) -> None:
         """Say how many connections to a store this process has made so far, reconnects included.
@@ -150,10 +216,16 @@ class Metrics:
         """Give the counts of all workers as text, and its content type."""
         if self._shared is None:
             return generate_latest(self.registry), CONTENT_TYPE_LATEST
+        self._decisions.tell()
         _forget_dead_workers(Path(self._shared))
         workers = CollectorRegistry()
         MultiProcessCollector(workers, path=self._shared)
         return generate_latest(workers), CONTENT_TYPE_LATEST
+
+
+def _tell(untold: defaultdict[tuple[str, str], int], child: Callable[..., Counter]) -> None:
+    for labels in tuple(untold):
+        child(*labels).inc(untold.pop(labels, 0))
 
 
 def _forget_dead_workers(folder: Path) -> None:

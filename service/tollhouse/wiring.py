@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import secrets
 from collections.abc import Mapping
@@ -23,14 +24,16 @@ from tollhouse.ai.results import Results
 from tollhouse.cache.cache import Cache
 from tollhouse.errors import ConfigurationError
 from tollhouse.keyring import Keyring
-from tollhouse.limits.builtin import BUILT_IN
+from tollhouse.limits.configured import instances_of, policies_of
 from tollhouse.limits.limiter import Limiter
-from tollhouse.limits.notation import parse_policy
+from tollhouse.limits.policies import changes
 from tollhouse.limits.policy import Policy
+from tollhouse.limits.refused import KEYS_MAX
 from tollhouse.metrics import Metrics
 from tollhouse.sessions.journal import Journal
 from tollhouse.sessions.sessions import Sessions
-from tollhouse.settings import PolicySettings, Settings
+from tollhouse.settings import PolicySettings, Settings, load
+from tollhouse.settings.watch import Outcome, Watch
 from tollhouse.stores.stores import AnyStore, Stores, open_stores
 from tollhouse.stores.urls import Embedded, EmbeddedSentinel, Fake, StoreName, StoreUrl, plan
 
@@ -43,11 +46,20 @@ class Tollhouse:
     Nothing connects before it is used. `aclose` ends what this object started, and nothing else.
     """
 
-    def __init__(self, settings: Settings, *, models: Models | None = None, metrics: Metrics | None = None) -> None:
-        self.settings = settings
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        policies: Mapping[str, PolicySettings] | None = None,
+        models: Models | None = None,
+        metrics: Metrics | None = None,
+    ) -> None:
+        self._given: Mapping[str, PolicySettings] = {} if policies is None else policies
+        self.settings = _with_policies(settings, self._given)
         self.metrics = Metrics() if metrics is None else metrics
         self.models = Models() if models is None else models
-        self.policies = policies(settings)
+        self.policies = policies_of(self.settings)
+        self._following: asyncio.Task[None] | None = None
         self._places = places(settings)
         self._keyring: Keyring | None = None
         self.stores: Stores = open_stores(
@@ -68,7 +80,8 @@ class Tollhouse:
     @cached_property
     def limits(self) -> Limiter:
         """Rate limits."""
-        return Limiter(self.stores.limits, self.policies, self.keyring, self.metrics)
+        instances = instances_of(self.settings)
+        return joined_limits(self.stores.limits, self.policies, self.keyring, self.metrics, instances=instances)
 
     @cached_property
     def sessions(self) -> Sessions:
@@ -110,14 +123,50 @@ class Tollhouse:
     def _passwords(self) -> Passwords:
         return Passwords(self.keyring, self.metrics, profile=PROFILES[self.settings.password_profile])
 
+    async def watch(self, path: Path) -> Watch:
+        """Follow the policies of a settings file from now on, in place of one that was followed before.
+
+        Before this returns, the file has been looked at once. What its policies count stays; those given to `open`
+        hold over those of the file. A file that cannot be used is logged and changes nothing.
+        """
+        await self._unwatch()
+        watch = Watch(path, lambda path: load(os.environ, path), self._take_up, self._count_reload)
+        await watch.check()
+        self._following = asyncio.create_task(watch.run(), name="tollhouse-settings")
+        return watch
+
     async def aclose(self) -> None:
         """End connections, worker threads and the embedded servers that this object started."""
+        await self._unwatch()
         if "_passwords" in vars(self):
             self._passwords.close()
         if "cache" in vars(self):
             await self.cache.aclose()
         self.models.close()
         await self.stores.aclose()
+
+    def _take_up(self, settings: Settings) -> dict[str, str]:
+        """Let the policies of `settings` hold from now on; name those that came, differ, and went."""
+        taken_up = policies_of(_with_policies(settings, self._given))
+        differing = changes(self.policies, taken_up)
+        if "limits" in vars(self):
+            self.limits.replace_policies(taken_up)
+        self.policies = taken_up
+        return {
+            "added": ", ".join(differing.added),
+            "changed": ", ".join(differing.changed),
+            "removed": ", ".join(differing.removed),
+        }
+
+    def _count_reload(self, outcome: Outcome) -> None:
+        if outcome == "refused":
+            self.metrics.discarded_state("settings-file")
+
+    async def _unwatch(self) -> None:
+        following, self._following = self._following, None
+        if following is not None:
+            following.cancel()
+            await asyncio.wait([following])
 
     async def __aenter__(self) -> Self:
         return self
@@ -138,11 +187,18 @@ def open(  # noqa: A001 - the verb that users know: `async with tollhouse.open(u
     Raises ConfigurationError for what cannot be used; connects when first used.
     """
     settings = Settings(url=target) if isinstance(target, str) else target
-    if policies:
-        named = {name: PolicySettings(limit=limit) for name, limit in policies.items()}
-        together = {**settings.limits.policies, **named}
-        settings = replace(settings, limits=replace(settings.limits, policies=together))
-    return Tollhouse(settings, models=models, metrics=metrics)
+    given = {name: PolicySettings(limit=limit) for name, limit in (policies or {}).items()}
+    return Tollhouse(settings, policies=given, models=models, metrics=metrics)
+
+
+def joined_limits(
+    store: AnyStore, policies: Mapping[str, Policy], keyring: Keyring, metrics: Metrics, *, instances: int = 1
+) -> Limiter:
+    """Give a limiter that remembers who was refused, and hears of it where units come back elsewhere."""
+    limiter = Limiter(store, policies, keyring, metrics, instances=instances, remembered=KEYS_MAX)
+    refused = limiter.refused
+    store.listen(keys.rate_clearings(), refused.heard, refused.missed, refused.begun)
+    return limiter
 
 
 def joined_sessions(store: AnyStore, keyring: Keyring, metrics: Metrics, *, journal: Journal | None = None) -> Sessions:
@@ -156,14 +212,6 @@ def joined_sessions(store: AnyStore, keyring: Keyring, metrics: Metrics, *, jour
 def places(settings: Settings) -> dict[StoreName, StoreUrl]:
     """Say where each of the four stores is."""
     return plan(settings.url, settings.store_urls())
-
-
-def policies(settings: Settings) -> dict[str, Policy]:
-    """Read the limits of the settings over the built-in ones."""
-    own = {
-        name: parse_policy(name, chosen.limit, chosen.algorithm) for name, chosen in settings.limits.policies.items()
-    }
-    return {**BUILT_IN, **own}
 
 
 def secrets_of(settings: Settings, where: Mapping[StoreName, StoreUrl]) -> tuple[bytes, ...]:
@@ -213,3 +261,10 @@ def kept_secret(path: Path) -> bytes:
         return bytes.fromhex(path.read_text())
     except (OSError, ValueError) as error:
         raise ConfigurationError("TOLLHOUSE_SECRET_FILE", str(path), f"the kept secret is unusable: {error}") from error
+
+
+def _with_policies(settings: Settings, given: Mapping[str, PolicySettings]) -> Settings:
+    if not given:
+        return settings
+    together = {**settings.limits.policies, **given}
+    return replace(settings, limits=replace(settings.limits, policies=together))

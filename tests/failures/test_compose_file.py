@@ -23,11 +23,12 @@ HANDSHAKE = {"ping", "select", "info", "role", "client|capa", "script|load", "ev
 """What a connection sends by itself; HELLO and AUTH need no permission."""
 BESIDE_SCRIPTS: dict[StoreName, set[str]] = {
     "sessions": {"set", "wait", "waitaof", "subscribe", "replconf"},
-    "limits": set(),
+    "limits": {"subscribe"},
     "cache": {"scan"},
     "accounts": {"set", "wait", "waitaof"},
 }
-"""What a store sends besides its scripts: to have a write confirmed, to hear of revocations, to walk over keys.
+"""What a store sends besides its scripts: to have a write confirmed, to hear of revocations and of units that came
+back, to walk over keys.
 
 The first store's account also asks for the role of servers, and has a replica that takes over hurry.
 """

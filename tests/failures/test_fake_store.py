@@ -66,7 +66,8 @@ async def test_what_is_announced_is_heard_by_every_store_of_the_name() -> None:
     url = f"fake://{secrets.token_hex(8)}"
     here, there = (open_stores(plan(url, {}), SCRIPTS, Metrics()) for _ in range(2))
     heard: list[bytes] = []
-    here.limits.listen("news", heard.append, lambda: None)
+    begun: list[None] = []
+    here.limits.listen("news", heard.append, lambda: None, lambda: begun.append(None))
     await here.limits.run("limits/reset", ["tollhouse:rate:{t}:x"], [])
 
     async with asyncio.timeout(5):
@@ -80,4 +81,5 @@ async def test_what_is_announced_is_heard_by_every_store_of_the_name() -> None:
 
     assert set(heard) == {b"first"}
     assert len(heard) == before
+    assert len(begun) == 1
     await there.aclose()

@@ -28,11 +28,18 @@ class Ear:
         assert not isinstance(finder.address, str)
         self.heard: list[bytes] = []
         self.missed = 0
+        self.begun = 0
         self.prepared: list[str] = []
         self.changed = asyncio.Event()
         common = Links(url=StoreUrl(target=finder.address), finder=finder, dialer=Dialer(), scripts=())
         self.listener = Listener(
-            common, name="test", channel="news", heard=self._hear, missed=self._miss, prepare=self._prepare
+            common,
+            name="test",
+            channel="news",
+            heard=self._hear,
+            missed=self._miss,
+            begun=self._begin,
+            prepare=self._prepare,
         )
 
     async def until(self, happened: Callable[[], bool]) -> None:
@@ -47,6 +54,10 @@ class Ear:
 
     def _miss(self) -> None:
         self.missed += 1
+        self.changed.set()
+
+    def _begin(self) -> None:
+        self.begun += 1
         self.changed.set()
 
     async def _prepare(self, _: Lane, server: Server) -> None:
@@ -111,6 +122,18 @@ async def test_a_silent_connection_is_asked_and_a_lost_one_made_again() -> None:
         await primary.until(lambda: primary.verbs(2).count("PING") >= 3)
 
         assert ear.prepared == ["abc"]  # the same primary: there is nothing to repeat on it
+
+
+async def test_it_says_when_messages_are_heard() -> None:
+    """It is told each time that messages are heard from then on, and each time that they are not any more."""
+    async with listening() as (ear, _, primary):
+        await ear.until(lambda: ear.begun == 1)
+        assert ear.missed == 0
+
+        primary.drop()
+        await ear.until(lambda: ear.begun == 2)
+
+        assert ear.missed == 1
 
 
 async def test_a_connection_that_answers_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -139,7 +139,7 @@ async def test_the_schema_names_every_route_and_loads_nothing(service: Service) 
 
 
 async def test_without_stores_nothing_is_500_and_nobody_is_401(caplog: pytest.LogCaptureFixture) -> None:
-    """P8, S1-48: limits, sessions and logins are 503 with Retry-After; a model still answers, as BYPASS."""
+    """P8, S1-48: sessions and logins are 503 with Retry-After; takes follow their policy, here in the process."""
     async with service_without_stores() as (service, session):
         take = await service.ask("POST", "/v1/limits/take", json=TAKE, headers=SERVICE)
         who = await service.ask("GET", "/v1/session", headers=session)
@@ -149,7 +149,8 @@ async def test_without_stores_nothing_is_500_and_nobody_is_401(caplog: pytest.Lo
         alive = await service.ask("GET", "/livez")
         text = (await service.ask("GET", "/metrics")).text
 
-    for response in (take, who, login):
+    assert (take.status_code, take.json()["degraded"]) == (200, True)
+    for response in (who, login):
         assert response.status_code == 503
         assert response.headers["retry-after"] == "1"
         assert response.headers["cache-control"] == "no-store"
@@ -160,6 +161,15 @@ async def test_without_stores_nothing_is_500_and_nobody_is_401(caplog: pytest.Lo
     assert alive.status_code == 200
     assert 'tollhouse_store_up{store="limits"} 0.0' in text
     assert session["Authorization"][7:] not in caplog.text
+
+
+async def test_a_body_that_is_no_text_is_400(service: Service) -> None:
+    """Bytes in a JSON text that are not UTF-8 are the client's mistake, and named as one."""
+    headers = {**SERVICE, "Content-Type": "application/json"}
+
+    response = await service.ask("POST", "/v1/limits/take", content=b'{"policy": "\xff", "key": "x"}', headers=headers)
+
+    assert (response.status_code, response.json()["remedy"]) == (400, "send UTF-8")
 
 
 async def test_a_model_answers_while_only_the_cache_is_gone(valkey_socket: object) -> None:

@@ -8,12 +8,17 @@ from typing import Any
 
 import httpx2
 import pytest
-from litestar import Litestar, Router, WebSocket, asgi, get, websocket
+from litestar import Litestar, Request, Response, Router, WebSocket, asgi, get, websocket
 from litestar.di import NamedDependency, Provide
-from litestar.types import Receive, Scope, Send
+from litestar.exceptions import NotFoundException
+from litestar.middleware import ASGIMiddleware
+from litestar.params import FromPath, FromQuery
+from litestar.types import ASGIApp, Receive, Scope, Send
 
-from tests.asgi import connections, until_connections
+from tests.asgi import connect, connections, until_connections
+from tests.structured_fields import parse_list
 from tests.worlds import StoreWorld
+from tollhouse import RateLimited, RateLimitRule, limit
 from tollhouse.errors import ConfigurationError
 from tollhouse.litestar import Cache, Limiter, Sessions, TollhousePlugin
 from tollhouse.settings import Settings
@@ -159,7 +164,9 @@ async def socket(socket: WebSocket[Any, Any, Any]) -> None:
     await socket.close()
 
 
-@pytest.mark.parametrize("handler", [Router("/r", route_handlers=[mistyped], opt={"rate_limit": "logn"}), mounted])
+@pytest.mark.parametrize(
+    "handler", [Router("/r", route_handlers=[mistyped], opt={"rate_limit": "logn"}), mounted, socket]
+)
 def test_a_policy_that_does_not_exist_is_found_when_the_application_is_made(handler: Any) -> None:
     """A name that is no policy, of the plugin or of a route or router, is a ConfigurationError at once."""
     with pytest.raises(ConfigurationError, match="missing"):
@@ -168,9 +175,160 @@ def test_a_policy_that_does_not_exist_is_found_when_the_application_is_made(hand
         Litestar([handler], plugins=[TollhousePlugin("fake://")], logging_config=None)
 
 
-def test_websockets_are_left_alone() -> None:
-    """A websocket is not limited, whatever its opt says."""
-    Litestar([socket], plugins=[TollhousePlugin("fake://")], logging_config=None)
+async def test_a_websocket_is_limited_like_a_route(world: StoreWorld) -> None:
+    """A websocket is counted when it connects, by the policy of its opt or of the application."""
+
+    @websocket("/chat", opt={"rate_limit": "login"})
+    async def chat(socket: WebSocket[Any, Any, Any]) -> None:
+        await socket.accept()
+        await socket.close()
+
+    plugin = TollhousePlugin(target(world), policies=POLICIES)
+    app = Litestar([chat], plugins=[plugin], logging_config=None)
+
+    async with app.lifespan():
+        served = await connect(app, path="/chat")
+        refused = await connect(app, path="/chat")
+
+    assert [message["type"] for message in served] == ["websocket.accept", "websocket.close"]
+    assert dict(served[0]["headers"])[b"ratelimit"].startswith(b'"login";r=0;')
+    assert refused[0]["status"] == 429
+
+
+async def test_each_message_of_a_websocket_may_be_counted(world: StoreWorld) -> None:
+    """A rule in the opt of a websocket counts its messages; the one above the limit ends the connection."""
+
+    @websocket("/chat", opt={"rate_limit": RateLimitRule(messages="login")})
+    async def chat(socket: WebSocket[Any, Any, Any]) -> None:
+        await socket.accept()
+        async for text in socket.iter_data():
+            await socket.send_text(text)
+
+    app = Litestar([chat], plugins=[TollhousePlugin(target(world), policies=POLICIES)], logging_config=None)
+
+    async with app.lifespan():
+        sent = await connect(app, ["a", "b"], path="/chat")
+
+    assert [message["type"] for message in sent] == ["websocket.accept", "websocket.send", "websocket.close"]
+    assert sent[-1]["code"] == 1013
+
+
+async def test_a_refusal_in_a_websocket_ends_it(world: StoreWorld) -> None:
+    """RateLimited from a function that a websocket calls closes it with 1013, or denies it before it is accepted."""
+
+    @limit("login", key="all")
+    async def answer(socket: WebSocket[Any, Any, Any], text: str) -> None:
+        await socket.send_text(text)
+
+    @websocket("/chat")
+    async def chat(socket: WebSocket[Any, Any, Any]) -> None:
+        await socket.accept()
+        async for text in socket.iter_data():
+            await answer(socket, text)
+
+    @websocket("/never")
+    async def never(socket: WebSocket[Any, Any, Any]) -> None:
+        await answer(socket, "text")
+
+    plugin = TollhousePlugin(target(world), policies=POLICIES, policy=None)
+    app = Litestar([chat, never], plugins=[plugin], logging_config=None)
+
+    async with app.lifespan():
+        closed = await connect(app, ["a", "b"], path="/chat")
+        denied = await connect(app, path="/never")
+
+    assert (closed[-1]["type"], closed[-1]["code"]) == ("websocket.close", 1013)
+    assert denied[0]["status"] == 429
+
+
+async def test_a_limited_handler_is_answered_without_a_handler_for_it(world: StoreWorld) -> None:
+    """`@limit` on a route handler, async or not, finds the request, and its refusal is the same 429 as any."""
+
+    @get("/async")
+    @limit("1/minute")
+    async def asynchronous(city: FromQuery[str]) -> str:
+        return city
+
+    @get("/sync", sync_to_thread=True)
+    @limit("1/minute")
+    def synchronous() -> str:
+        return "done"
+
+    plugin = TollhousePlugin(target(world), policies=POLICIES, policy="site")
+    app = Litestar([asynchronous, synchronous], plugins=[plugin], logging_config=None)
+
+    async with client_of(app) as client:
+        for path in ("/async?city=Oslo", "/sync"):
+            first, refused = await client.get(path), await client.get(path)
+
+            assert (first.status_code, refused.status_code) == (200, 429)
+            assert refused.headers["content-type"] == "application/problem+json"
+            assert parse_list(refused.headers["ratelimit"])[0][0] == "site"
+            assert len(refused.headers.get_list("ratelimit")) == 1
+
+
+async def test_a_route_may_say_more_than_a_policy(world: StoreWorld) -> None:
+    """The opt of a route names several policies, or gives a rule with a key, a cost and what is charged."""
+
+    @get("/both", opt={"rate_limit": ["site", "login"]})
+    async def both() -> str:
+        return "both"
+
+    @get("/city/{name:str}", opt={"rate_limit": RateLimitRule(policy="login", key="path:name", charge="4xx")})
+    async def city(name: FromPath[str]) -> str:
+        if name == "Atlantis":
+            raise NotFoundException
+        return name
+
+    plugin = TollhousePlugin(target(world), policies=POLICIES, exempt=lambda scope: "exempt" in scope["path"])
+    app = Litestar([both, city], plugins=[plugin], logging_config=None)
+
+    async with client_of(app) as client:
+        assert await statuses(client, "/both", 2) == [200, 429]
+        assert await statuses(client, "/city/Oslo", 3) == [200, 200, 200]
+        assert await statuses(client, "/city/Atlantis", 3) == [404, 429, 429]
+        assert await statuses(client, "/city/exempt", 1) == [200]
+
+
+async def test_the_innermost_place_knows_who_was_authenticated(world: StoreWorld) -> None:
+    """Behind the application's own middleware the user that they found is counted; in front, the address."""
+
+    class Authentication(ASGIMiddleware):
+        async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
+            scope["user"] = dict(scope["headers"])[b"x-user"].decode()
+            await next_app(scope, receive, send)
+
+    def app(**arguments: Any) -> Litestar:
+        plugin = TollhousePlugin(target(world), policies=POLICIES, policy="login", key="user", **arguments)
+        return Litestar([index], middleware=[Authentication()], plugins=[plugin], logging_config=None)
+
+    found: list[list[int]] = []
+    for arguments in ({"innermost": True}, {}):
+        async with client_of(app(**arguments)) as client:
+            found.append([(await client.get("/", headers={"X-User": user})).status_code for user in ("a", "b", "a")])
+
+    assert found == [[200, 200, 429], [200, 429, 429]]
+
+
+async def test_an_answer_of_the_application_wins(world: StoreWorld) -> None:
+    """An application that has a handler for RateLimited answers as it likes; clients are told in its dialect."""
+
+    @get("/")
+    @limit("1/minute")
+    async def limited() -> str:
+        return "done"
+
+    def answer(_: Request[Any, Any, Any], refused: RateLimited) -> Response[str]:
+        return Response("slow down", status_code=420)
+
+    plugin = TollhousePlugin(target(world), policies=POLICIES, headers="x-ratelimit")
+    app = Litestar([limited], plugins=[plugin], exception_handlers={RateLimited: answer}, logging_config=None)
+
+    async with client_of(app) as client:
+        first, second = await client.get("/"), await client.get("/")
+
+    assert (second.status_code, second.text) == (420, "slow down")
+    assert first.headers["x-ratelimit-limit"] == "1"
 
 
 async def test_nothing_is_left_when_the_application_ends(embedded: StoreWorld) -> None:

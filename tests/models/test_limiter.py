@@ -1,95 +1,163 @@
-"""The scripts limits/take and limits/peek against their twin: equal answers, and equal counts in the store."""
+"""The scripts of limits against their pure twins: equal answers, and equal counts in the store."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Struct
 
+from tests import twins
+from tests.histories import moves, policies
 from tests.worlds import START_MS, StoreWorld
-from tollhouse import keys
-from tollhouse.limits import windows
-from tollhouse.limits.decision import Decision, Take
-from tollhouse.limits.limiter import Limiter
-from tollhouse.limits.policy import Limit, Policy
-from tollhouse.limits.windows import Entry, State, Verdict
+from tollhouse.limits import holds, joint, windows
+from tollhouse.limits.entry import Hold, State
+from tollhouse.limits.policy import UNITS_MAX, Policy
 
-SUBJECTS = ("ada", "bob")
+KEYS = ("tollhouse:rate:{a}:api", "tollhouse:rate:{b}:api")
+HOLDS = ("h-1", "h_2")
 
-_SOON_MS = 1_000
-_ENTRY = re.compile(r"(\d+)/(\d+)=(\d+),(\d+),(\d+)((?:,\d+:\d+)*);")
+_SOON_MS = 500
+"""A value may live no shorter than this, so that it does not end in real time between two steps."""
 
 
-class Call(Struct, frozen=True):
-    """Move the clock, then take from each subject in turn; `peek` asks beforehand."""
+class Takes(Struct, frozen=True, kw_only=True):
+    """Look at the first subject, then take from each in turn: in one call, each on its own."""
 
-    move_ms: int
-    subjects: tuple[str, ...]
-    costs: tuple[int, ...]
-    peek: bool
+    takes: list[tuple[str, int]]
+
+
+class TakeAll(Struct, frozen=True, kw_only=True):
+    costs: tuple[int, int]
+
+
+class TakeUpTo(Struct, frozen=True, kw_only=True):
+    key: str
+    most: int
+
+
+class Refund(Struct, frozen=True, kw_only=True):
+    key: str
+    units: int
+
+
+class Reserve(Struct, frozen=True, kw_only=True):
+    key: str
+    name: str
+    units: int
+    held_ms: int
+
+
+class Settle(Struct, frozen=True, kw_only=True):
+    key: str
+    name: str
+    actual: int
+
+
+Call = Takes | TakeAll | TakeUpTo | Refund | Reserve | Settle
 
 
 @st.composite
-def policies(draw: st.DrawFn) -> Policy:
-    """Up to four windows, one of them at least a minute, so that no value ends in real time."""
-    seconds = st.sampled_from([1, 7, 60, 61, 3_600]) | st.integers(1, 100_000)
-    resolution = st.sampled_from([1, 2, 7, 16, 120]) | st.integers(1, 120)
-    limit = st.builds(
-        Limit,
-        units=st.integers(1, 40),
-        window_ms=seconds.map(lambda number: number * 1_000),
-        resolution=resolution,
+def histories(draw: st.DrawFn) -> tuple[dict[str, Policy], list[tuple[int, Call]]]:
+    """A policy for each of two subjects, and calls with moves of the clock before them."""
+    units_max = draw(st.sampled_from([40, UNITS_MAX]))
+    by_key = {key: draw(policies(units_max=units_max)) for key in KEYS}
+    capacities = [limit.capacity for policy in by_key.values() for limit in policy.limits]
+    least, most = min(capacities), min(max(capacities) + 1, UNITS_MAX)
+    units = st.integers(0, 9) | st.integers(1, least) | st.integers(0, most)
+    key, name = st.sampled_from(KEYS), st.sampled_from(HOLDS)
+    held_ms = st.sampled_from([1, 1_000, 60_000, 86_400_000]) | st.integers(1, 1_000_000)
+    calls: st.SearchStrategy[Call] = st.one_of(
+        st.builds(Takes, takes=st.lists(st.tuples(key, units), min_size=1, max_size=6)),
+        st.builds(TakeAll, costs=st.tuples(units, units)),
+        st.builds(TakeUpTo, key=key, most=units),
+        st.builds(Refund, key=key, units=units),
+        st.builds(Reserve, key=key, name=name, units=units, held_ms=held_ms),
+        st.builds(Reserve, key=key, name=name, units=st.integers(0, 3), held_ms=st.just(3_600_000)),
+        st.builds(Settle, key=key, name=name, actual=units),
+        st.builds(Settle, key=key, name=name, actual=st.integers(0, 3)),
     )
-    limits = draw(st.lists(limit, min_size=1, max_size=4, unique_by=lambda one: one.window_ms))
-    if all(one.window_ms < 60_000 for one in limits):
-        limits.append(Limit(units=draw(st.integers(1, 40)), window_ms=90_000, resolution=draw(resolution)))
-    return Policy(name="api", limits=tuple(limits))
-
-
-@st.composite
-def histories(draw: st.DrawFn) -> tuple[Policy, list[Call]]:
-    """A policy, and calls whose moves lie around its sub-buckets and windows, or step back."""
-    policy = draw(policies())
-    one = draw(st.sampled_from(policy.limits))
-    bucket_ms = one.window_ms // one.resolution
-    moves = st.sampled_from([0, 0, 1, bucket_ms, bucket_ms + 1, 3 * bucket_ms, one.window_ms, 2 * one.window_ms])
-    moves |= st.integers(0, 4 * bucket_ms) | st.integers(-150_000, -1) | st.integers(-bucket_ms, -1)
-    subjects = st.lists(st.sampled_from(SUBJECTS), min_size=1, max_size=6).map(tuple)
-    costs = st.lists(st.integers(0, 9) | st.integers(0, 41), min_size=6, max_size=6).map(tuple)
-    calls = st.builds(Call, move_ms=moves, subjects=subjects, costs=costs, peek=st.booleans())
-    return policy, draw(st.lists(calls, min_size=1, max_size=12))
+    moved = st.one_of(*(moves(policy) for policy in by_key.values()))
+    moved = st.just(0) | st.integers(-1_000, 1_000) | moved
+    return by_key, draw(st.lists(st.tuples(moved, calls), min_size=1, max_size=20))
 
 
 @given(history=histories())
-async def test_the_scripts_decide_as_their_twin(world: StoreWorld, history: tuple[Policy, list[Call]]) -> None:
-    """C-6: over any history of takes and moves of the clock, script and pure rules agree in every number."""
-    policy, calls = history
-    limiter = Limiter(world.stores.limits, {"api": policy}, world.keyring, world.metrics)
-    states: dict[str, State] = {}
+async def test_the_scripts_decide_as_their_twins(
+    world: StoreWorld, history: tuple[dict[str, Policy], list[tuple[int, Call]]]
+) -> None:
+    """C-6: over any history of calls and moves of the clock, scripts and twins agree in every number."""
+    by_key, calls = history
+    states = dict.fromkeys(KEYS, State())
     await world.clear()
     world.step_back(world.now_ms - START_MS)
 
-    for call in calls:
-        await _move(world, call.move_ms)
+    for move_ms, call in calls:
+        await _move(world, move_ms)
         await _end_what_is_near_its_end(world, states)
-        if call.peek:
-            decision = await limiter.peek("api", call.subjects[0], call.costs[0])
-            state = states.get(call.subjects[0], {})
-            _assert_equal(decision, windows.peek(policy.limits, state, call.costs[0], world.now_ms), policy)
-        takes = [Take(policy="api", key=key, cost=cost) for key, cost in zip(call.subjects, call.costs, strict=False)]
-        decisions = await limiter.take_batch(takes)
-        written = set[str]()
-        for take, decision in zip(takes, decisions, strict=True):
-            before = states.get(take.key, {})
-            verdict, after = windows.take(policy.limits, before, take.cost, world.now_ms)
-            _assert_equal(decision, verdict, policy)
-            if after is not before:
-                states[take.key] = after
-                written.add(take.key)
-        await _assert_stored(world, policy.limits, states, written)
+        before = dict(states)
+        reply, expected = await _run(world, call, by_key), _decide(call, by_key, states, world.now_ms)
+        assert reply == expected
+        await _assert_stored(world, by_key, before, states)
+
+
+async def _run(world: StoreWorld, call: Call, by_key: Mapping[str, Policy]) -> Any:
+    """Give what the script says, read into the values of its twin."""
+    match call:
+        case Takes(takes=takes):
+            key, cost = takes[0]
+            looked = await twins.ask(world, "limits/peek", key, by_key[key], cost)
+            taken = await twins.take(world, [(key, by_key[key], cost) for key, cost in takes])
+            asked = [by_key[key] for key, _ in takes]
+            return twins.answer(looked, [by_key[key]]).verdicts + twins.answer(taken, asked).verdicts
+        case TakeAll(costs=costs):
+            takes = [(key, by_key[key], cost) for key, cost in zip(KEYS, costs, strict=True)]
+            return twins.joint(await twins.take(world, takes, "limits/take_all"), [by_key[key] for key in KEYS])
+        case TakeUpTo(key=key, most=most):
+            return twins.counted(await twins.ask(world, "limits/take_up_to", key, by_key[key], most), by_key[key])
+        case Refund(key=key, units=units):
+            return twins.counted(await twins.ask(world, "limits/refund", key, by_key[key], units, "c"), by_key[key])
+        case Reserve(key=key, name=name, units=units, held_ms=held_ms):
+            reply = await twins.ask(world, "limits/reserve", key, by_key[key], name, units, held_ms)
+            return twins.answer(reply, [by_key[key]]).verdicts[0]
+        case Settle(key=key, name=name, actual=actual):
+            reply = await twins.ask(world, "limits/settle", key, by_key[key], name, actual, "c")
+            return twins.counted(reply, by_key[key])
+
+
+def _decide(call: Call, by_key: Mapping[str, Policy], states: dict[str, State], now_ms: int) -> Any:
+    """Give what the twin says, and put what it leaves into the states."""
+    match call:
+        case Takes(takes=takes):
+            key, cost = takes[0]
+            verdicts = [windows.peek(by_key[key], states[key], cost, now_ms)]
+            for key, cost in takes:
+                verdict, states[key] = windows.take(by_key[key], states[key], cost, now_ms)
+                verdicts.append(verdict)
+            return tuple(verdicts)
+        case TakeAll(costs=costs):
+            parts = [
+                joint.Part(policy=by_key[key], state=states[key], cost=cost)
+                for key, cost in zip(KEYS, costs, strict=True)
+            ]
+            decided, after = joint.take_all(parts, now_ms)
+            states.update(zip(KEYS, after, strict=True))
+            return decided
+        case TakeUpTo(key=key, most=most):
+            granted, verdict, states[key] = windows.take_up_to(by_key[key], states[key], most, now_ms)
+            return granted, verdict
+        case Refund(key=key, units=units):
+            refunded, states[key] = windows.refund(by_key[key], states[key], units, now_ms)
+            return refunded, windows.standings(by_key[key], states[key], now_ms)
+        case Reserve(key=key, name=name, units=units, held_ms=held_ms):
+            hold = Hold(name=name, units=units, made_ms=now_ms, held_ms=held_ms)
+            verdict, states[key] = holds.reserve(by_key[key], states[key], hold, now_ms)
+            return verdict
+        case Settle(key=key, name=name, actual=actual):
+            settled, states[key] = holds.settle(by_key[key], states[key], name, actual, now_ms)
+            return int(settled), windows.standings(by_key[key], states[key], now_ms)
 
 
 async def _move(world: StoreWorld, ms: int) -> None:
@@ -100,56 +168,24 @@ async def _move(world: StoreWorld, ms: int) -> None:
 
 
 async def _end_what_is_near_its_end(world: StoreWorld, states: dict[str, State]) -> None:
-    """Forget values that are gone, and those that real time could end before the next take."""
-    for subject in SUBJECTS:
-        if await world.command("limits", "PTTL", _key(world, subject)) < _SOON_MS:
-            await world.command("limits", "DEL", _key(world, subject))
-            states.pop(subject, None)
-
-
-async def _value(world: StoreWorld, subject: str) -> bytes | None:
-    return await world.command("limits", "GET", _key(world, subject))
-
-
-def _key(world: StoreWorld, subject: str) -> str:
-    return keys.rate(world.keyring.digest("rate", subject), "api")
-
-
-def _assert_equal(decision: Decision, verdict: Verdict, policy: Policy) -> None:
-    refused_by = None if verdict.refused_by is None else policy.limits[verdict.refused_by].text
-    assert (decision.allowed, decision.refused_by) == (verdict.allowed, refused_by)
-    assert decision.retry_after_ms == verdict.retry_after_ms
-    assert [(one.remaining, one.reset_after_ms) for one in decision.limits] == [
-        (one.remaining, one.reset_after_ms) for one in verdict.standings
-    ]
+    """Forget values that are gone, and those that real time could end before the next step."""
+    for key in KEYS:
+        if await world.command("limits", "PTTL", key) < _SOON_MS:
+            await world.command("limits", "DEL", key)
+            states[key] = State()
 
 
 async def _assert_stored(
-    world: StoreWorld, limits: Sequence[Limit], states: Mapping[str, State], written: set[str]
+    world: StoreWorld, by_key: Mapping[str, Policy], before: Mapping[str, State], after: Mapping[str, State]
 ) -> None:
-    for subject, state in states.items():
-        value = await _value(world, subject)
+    for key, state in after.items():
+        value = await world.command("limits", "GET", key)
+        if state == State():
+            assert value is None
+            continue
         assert value is not None
-        assert _read(value.decode()) == {name: _shortened(entry) for name, entry in state.items()}
-        if subject in written:
-            lifetime_ms = windows.lifetime_ms(limits, state, world.now_ms)
-            left_ms = await world.command("limits", "PTTL", _key(world, subject))
+        assert twins.read_state(value.decode()) == twins.shortened(state)
+        if state is not before[key]:
+            lifetime_ms = windows.lifetime_ms(by_key[key], state, world.now_ms)
+            left_ms = await world.command("limits", "PTTL", key)
             assert lifetime_ms - world.real_elapsed_ms - 1 <= left_ms <= lifetime_ms
-
-
-def _read(value: str) -> dict[tuple[int, int], Entry]:
-    """Read a stored state without the script: `TH1;`, then `window/resolution=index,current,sum,slot:units,...;`."""
-    assert re.fullmatch(f"TH1;(?:{_ENTRY.pattern})+", value)
-    entries: dict[tuple[int, int], Entry] = {}
-    for window_ms, resolution, index, current, held, older in _ENTRY.findall(value):
-        pairs = tuple((int(slot), int(units)) for slot, units in re.findall(r"(\d+):(\d+)", older))
-        assert int(held) == sum(units for _, units in pairs)
-        entries[int(window_ms), int(resolution)] = Entry(
-            index=int(index), current=int(current), total=int(current) + int(held), older=pairs
-        )
-    return entries
-
-
-def _shortened(entry: Entry) -> Entry:
-    older = tuple((index % 1_000, units) for index, units in entry.older)
-    return Entry(index=entry.index, current=entry.current, total=entry.total, older=older)

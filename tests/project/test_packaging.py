@@ -27,8 +27,8 @@ pytestmark = pytest.mark.project
 
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
-ASKED_FOR = frozenset({"fakeredis"})
-"""Optional for the tests of apps: only `fake://` needs it, and says so when it is missing."""
+ASKED_FOR = frozenset({"fakeredis", "fastapi", "starlette"})
+"""What only those need who name it: `fake://`, which says so when it is missing, and `tollhouse.fastapi`."""
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 SKIPPED_FOLDERS = frozenset(
     {".git", ".venv", "__pycache__", ".hypothesis", ".ruff_cache", ".pytest_cache", "build", "dist"}

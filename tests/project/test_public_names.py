@@ -17,11 +17,14 @@ PUBLIC = (
     "InvalidInput",
     "Issued",
     "RateLimitMiddleware",
+    "RateLimitRule",
+    "RateLimited",
     "Session",
     "Settings",
     "StoreUnavailable",
     "Tollhouse",
     "TollhouseError",
+    "limit",
     "open",
 )
 
@@ -37,7 +40,9 @@ def test_every_public_name_is_documented() -> None:
     assert [name for name in PUBLIC if not getattr(tollhouse, name).__doc__] == []
 
 
-@pytest.mark.parametrize("module", ["litestar", "uvicorn", "fakeredis", "py3langid", "numpy", "rich"])
+@pytest.mark.parametrize(
+    "module", ["litestar", "fastapi", "starlette", "uvicorn", "fakeredis", "py3langid", "numpy", "rich"]
+)
 def test_importing_the_package_loads_no_framework(module: str) -> None:
     """`import tollhouse` in an app of any framework loads neither Litestar nor what only the service needs."""
     code = f"import sys, tollhouse; sys.exit({module!r} in sys.modules)"

@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from tests import watched
 from tests.spec.stored import everything, keys_of, pairs
 from tests.worlds import SCRIPTS
 from tollhouse import keys
@@ -271,6 +272,36 @@ async def test_a_login_gives_the_accounts_attempts_back(world, setup):
         for _ in range(4):
             await setup.login("ada", WRONG)
         assert isinstance(await setup.login("ada"), LoggedIn)
+
+
+async def test_a_login_gives_its_attempt_back_to_the_address(world, setup):
+    """Who logs in rightly ever so often from one address, such as an office, uses up nothing that guesses share."""
+    await setup.sign_up("ada")
+    for _ in range(29):
+        await setup.login("somebody", WRONG)
+
+    answers = [await setup.login("ada") for _ in range(3)]
+
+    assert all(isinstance(one, LoggedIn) for one in answers)
+    assert await setup.login("nobody", WRONG) == WrongCredentials()
+    assert isinstance(await setup.login("ada"), Throttled)
+
+
+async def test_limits_that_are_down_refuse_no_login(world, setup):
+    """P8: while the store of limits is down a right password logs in, and guesses are still counted."""
+    await setup.sign_up("ada")
+    store = watched.Watched(world.stores.limits)
+    store.fail()
+    keyring = world.keyring
+    limiter = Limiter(store, BUILT_IN, keyring, world.metrics)
+    accounts = Accounts(world.stores.accounts, setup.sessions, limiter, setup.passwords, keyring, world.metrics)
+
+    right = await accounts.login("ada", RIGHT, address=HERE)
+    wrong = [await accounts.login("eve", WRONG, address=HERE) for _ in range(6)]
+
+    assert isinstance(right, LoggedIn)
+    assert wrong[:5] == [WrongCredentials()] * 5
+    assert isinstance(wrong[5], Throttled)
 
 
 async def test_an_address_is_limited_over_all_accounts(world, setup):

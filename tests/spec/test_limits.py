@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 import pytest
 
 from tests.worlds import StoreWorld
-from tollhouse.errors import InvalidInput, StoreUnavailable
+from tollhouse.errors import InvalidInput
 from tollhouse.limits.builtin import BUILT_IN
 from tollhouse.limits.decision import Decision, LimitState, Take
 from tollhouse.limits.limiter import Limiter
@@ -171,27 +170,3 @@ async def test_policies_can_be_listed(limits: Limiter) -> None:
 
     with pytest.raises(TypeError):
         limits.policies["more"] = POLICIES["api"]
-
-
-class SilentStore:
-    """A store that never answers."""
-
-    async def run(self, script: str, keys: Sequence[str], args: Sequence[Any]) -> list[Any]:
-        raise StoreUnavailable("limits", "ambiguous", "it is down")
-
-
-async def test_an_outage_is_the_callers_to_handle(world: StoreWorld) -> None:
-    """While the store is down a take raises StoreUnavailable, and is counted as unavailable."""
-    limits = Limiter(SilentStore(), POLICIES, world.keyring, world.metrics)
-
-    for call in (
-        limits.take("api", "ada"),
-        limits.take_batch([Take(policy="api", key="ada"), Take(policy="ten", key="ada")]),
-        limits.peek("api", "ada"),
-        limits.reset("api", "ada"),
-    ):
-        with pytest.raises(StoreUnavailable):
-            await call
-
-    assert counted(world, "api", "unavailable") == 2
-    assert counted(world, "ten", "unavailable") == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,7 @@ def test_every_count_has_its_name_and_labels() -> None:
     metrics.cache_saved("ai:langid", 1.5)
     metrics.cache_saved("ai:langid", -1.0)
     metrics.store_up("limits", True)
+    metrics.breaker("limits", open=True)
     metrics.script("limits", "limits/take", 0.0003)
     metrics.discarded_state("foreign")
 
@@ -55,6 +57,7 @@ def test_every_count_has_its_name_and_labels() -> None:
         'tollhouse_cache_requests_total{cache="ai:langid",result="hit"} 1.0',
         'tollhouse_cache_saved_seconds_total{cache="ai:langid"} 1.5',
         'tollhouse_store_up{store="limits"} 1.0',
+        'tollhouse_breaker_open{store="limits"} 1.0',
         'tollhouse_script_duration_seconds_bucket{le="0.0005",script="limits/take",store="limits"} 1.0',
         'tollhouse_script_duration_seconds_bucket{le="0.00025",script="limits/take",store="limits"} 0.0',
         'tollhouse_state_discarded_total{kind="foreign"} 1.0',
@@ -72,9 +75,48 @@ def test_two_metrics_share_nothing() -> None:
     assert 'tollhouse_logins_total{outcome="ok"}' not in text_of(other)
 
 
-def worker(folder: Path, state: str) -> subprocess.Popen[str]:
+def decided(metrics: Metrics) -> float | None:
+    labels = {"policy": "api", "outcome": "refused"}
+    return metrics.registry.get_sample_value("tollhouse_ratelimit_decisions_total", labels)
+
+
+def test_decisions_are_there_whenever_they_are_read() -> None:
+    """However many decisions are counted between two looks, each look shows all of them, by whatever way it is made."""
+    metrics = Metrics()
+
+    for expected in (1_000, 2_000):
+        for _ in range(1_000):
+            metrics.decision("api", "refused")
+        assert decided(metrics) == expected
+    metrics.decision("api", "refused")
+
+    name = "tollhouse_ratelimit_decisions_total"
+    (found,) = metrics.registry.restricted_registry([name]).collect()
+    assert [one.value for one in found.samples if one.name == name] == [2_001]
+
+
+def test_no_decision_of_several_threads_is_lost() -> None:
+    """Event loops in several threads may share one object."""
+    metrics = Metrics()
+
+    def count() -> None:
+        for _ in range(20_000):
+            metrics.decision("api", "refused")
+
+    threads = [threading.Thread(target=count) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        decided(metrics)
+    for thread in threads:
+        thread.join()
+
+    assert decided(metrics) == 80_000
+
+
+def worker(folder: Path, state: str, program: str = WORKER, *more: str) -> subprocess.Popen[str]:
     process = subprocess.Popen(
-        [sys.executable, "-c", WORKER, state],
+        [sys.executable, "-c", program, state, *more],
         env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(folder)},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -105,6 +147,53 @@ def test_any_worker_answers_for_all(shared: Path) -> None:
     for text in (both, rest):
         assert 'tollhouse_ratelimit_decisions_total{outcome="allowed",policy="api"} 2.0' in text
         assert 'tollhouse_script_duration_seconds_count{script="limits/take",store="limits"} 2.0' in text
+
+
+BUSY_WORKER = """
+import asyncio, sys
+from tollhouse import metrics
+metrics.TOLD_S = float(sys.argv[1])
+counts = metrics.Metrics()
+
+async def count():
+    for _ in range(100):
+        counts.decision("api", "refused")
+    over = asyncio.Event()
+    asyncio.get_running_loop().call_later(float(sys.argv[2]), over.set)
+    await over.wait()
+    counts.decision("api", "refused")
+
+asyncio.run(count())
+print("ready", flush=True)
+asyncio.run(count())
+if sys.stdin.readline():
+    print(counts.render()[0].decode())
+"""
+
+
+def shown(text: str) -> float:
+    (line,) = [one for one in text.splitlines() if one.startswith("tollhouse_ratelimit_decisions_total{")]
+    return float(line.split()[-1])
+
+
+def test_what_a_busy_worker_decided_is_soon_seen_by_others(shared: Path) -> None:
+    """What is counted in an event loop is told to the others after a moment, also when a loop ended before."""
+    process = worker(shared, "0.01", BUSY_WORKER, "0.02")
+
+    told = shown(text_of(Metrics({"PROMETHEUS_MULTIPROC_DIR": str(shared)})))
+    rest, _ = process.communicate("render\n")
+
+    assert told in (100, 101)
+    assert shown(rest) == 202
+
+
+def test_what_a_worker_decided_last_is_told_when_it_ends(shared: Path) -> None:
+    """A worker that ends before the moment has passed takes no counts with it."""
+    process = worker(shared, "60", BUSY_WORKER, "0")
+
+    process.communicate()
+
+    assert shown(text_of(Metrics({"PROMETHEUS_MULTIPROC_DIR": str(shared)}))) == 202
 
 
 def test_a_process_that_may_not_be_signalled_is_alive(shared: Path) -> None:

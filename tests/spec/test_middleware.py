@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -16,30 +15,19 @@ from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from tests.asgi import connections, get, until_connections
+from tests.asgi import FailingStore, connections, get, hello, limiter_with, until_connections
 from tests.worlds import StoreWorld
 from tollhouse.asgi.limit import RateLimitMiddleware
-from tollhouse.asgi.refusal import refusal
 from tollhouse.errors import ConfigurationError, InvalidInput
-from tollhouse.limits.headers import fields
 from tollhouse.limits.limiter import Limiter
 from tollhouse.limits.notation import parse_policy
-from tollhouse.settings import Settings
+from tollhouse.settings import LimitSettings, PolicySettings, Settings
 
 POLICIES = {"api": "2/minute", "login": "1/minute"}
 
 
 def limiter(world: StoreWorld) -> Limiter:
-    policies = {name: parse_policy(name, text) for name, text in POLICIES.items()}
-    return Limiter(world.stores.limits, policies, world.keyring, world.metrics)
-
-
-async def hello(scope: Any, receive: Any, send: Any) -> None:
-    """An application without a framework; it refuses what is not HTTP, as Django does."""
-    if scope["type"] != "http":
-        raise ValueError(f"only HTTP is served here, not {scope['type']}")
-    await send({"type": "http.response.start", "status": 200, "headers": [(b"x-app", b"yes")]})
-    await send({"type": "http.response.body", "body": b"hello"})
+    return limiter_with(world, POLICIES)
 
 
 async def test_a_request_within_the_limit_is_served_with_its_fields(world: StoreWorld) -> None:
@@ -134,24 +122,9 @@ async def test_a_cost_above_the_limit_can_never_pass(world: StoreWorld) -> None:
     assert response.json()["retry_after_ms"] is None
 
 
-async def test_a_refusal_names_every_limit_that_the_cost_does_not_fit(world: StoreWorld) -> None:
-    """`violated-policies` are named as in the RateLimit field; the key is repeated unless told otherwise."""
-    policies = {"api": parse_policy("api", "2/minute; 3/hour; 100/day")}
-    limits = Limiter(world.stores.limits, policies, world.keyring, world.metrics)
-    await limits.take("api", "ada", 2)
-    decision = await limits.take("api", "ada", 2)
-
-    told, untold = (json.loads(refusal(decision, reveal_key=reveal).body) for reveal in (True, False))
-
-    assert told["violated-policies"] == ["api/60", "api/3600"]
-    assert all(f'"{name}"' in dict(fields(decision))["RateLimit"] for name in told["violated-policies"])
-    assert told["key"] == "ada"
-    assert "key" not in untold
-
-
 async def test_a_key_that_cannot_be_counted_is_the_clients_fault(world: StoreWorld) -> None:
     """A key out of bounds, which a client may have sent, is 422; a policy out of nowhere is our own fault."""
-    app = RateLimitMiddleware(hello, limiter=limiter(world), policy="api", key="k" * 1000)
+    app = RateLimitMiddleware(hello, limiter=limiter(world), policy="api", key=lambda _: "k" * 1000)
     wrong = RateLimitMiddleware(hello, limiter=limiter(world), policy=lambda _: "missing")
 
     response = await get(app)
@@ -163,10 +136,15 @@ async def test_a_key_that_cannot_be_counted_is_the_clients_fault(world: StoreWor
         await get(wrong)
 
 
-async def test_an_outage_is_answered_with_503(tmp_path: Path) -> None:
+def outage(tmp_path: Path, on_outage: str) -> Settings:
+    """Name a server that is not there, and a policy that says what then."""
+    policies = {"api": PolicySettings(limit="2/minute", on_outage=on_outage)}
+    return Settings(url=f"unix://{tmp_path}/no.sock", deadline_ms=50, limits=LimitSettings(policies=policies))
+
+
+async def test_a_policy_that_closes_in_an_outage_is_answered_with_503(tmp_path: Path) -> None:
     """A store that does not answer is 503 `temporary-reduced-capacity` with Retry-After, never 500."""
-    settings = Settings(url=f"unix://{tmp_path}/no.sock", deadline_ms=50)
-    app = RateLimitMiddleware(hello, settings=settings, policies=POLICIES, policy="api")
+    app = RateLimitMiddleware(hello, settings=outage(tmp_path, "closed"), policy="api")
 
     response = await get(app)
     await app.aclose()
@@ -176,7 +154,42 @@ async def test_an_outage_is_answered_with_503(tmp_path: Path) -> None:
     assert response.headers["cache-control"] == "no-store"
     assert response.json()["type"].endswith("#temporary-reduced-capacity")
     assert response.json()["violated-policies"] == ["api"]
+    assert "ratelimit" not in response.headers
     assert "x-app" not in response.headers
+
+
+async def test_a_policy_that_opens_in_an_outage_tells_nothing(tmp_path: Path) -> None:
+    """While nobody knows where the limit stands the request is served, without fields."""
+    app = RateLimitMiddleware(hello, settings=outage(tmp_path, "open"), policy="api")
+
+    responses = [await get(app) for _ in range(3)]
+    await app.aclose()
+
+    assert [response.status_code for response in responses] == [200] * 3
+    assert "ratelimit" not in responses[0].headers
+
+
+async def test_a_policy_that_counts_locally_in_an_outage_tells_what_it_counts(tmp_path: Path) -> None:
+    """While the process counts for itself, limits hold and are told of as ever."""
+    app = RateLimitMiddleware(hello, settings=outage(tmp_path, "local"), policy="api")
+
+    responses = [await get(app) for _ in range(3)]
+    await app.aclose()
+
+    assert [response.status_code for response in responses] == [200, 200, 429]
+    assert responses[0].headers["ratelimit"].startswith('"api";r=1;t=')
+    assert responses[2].json()["degraded"] is True
+
+
+async def test_a_defect_of_the_store_is_no_defect_of_the_application(world: StoreWorld) -> None:
+    """A store that answers with an error is 503 too, and the application does not see the request."""
+    policies = {"api": parse_policy("api", "2/minute")}
+    limits = Limiter(FailingStore(), policies, world.keyring, world.metrics)
+
+    response = await get(RateLimitMiddleware(hello, limiter=limits, policy="api"))
+
+    assert response.status_code == 503
+    assert response.json()["violated-policies"] == ["api"]
 
 
 WRONG = [
@@ -186,6 +199,16 @@ WRONG = [
     ({"url": "fake://", "settings": Settings()}, "one of them"),
     ({"trusted_proxies": ["everyone"]}, "everyone"),
     ({"limiter": object(), "url": "fake://"}, "drop url"),
+    ({"limiter": object(), "policies": POLICIES}, "drop them"),
+    ({"policy": ["default", "missing"]}, "missing"),
+    ({"messages": "missing"}, "missing"),
+    ({"key": {"missing": "user"}}, "missing"),
+    ({"key": "adress"}, "did you mean address?"),
+    ({"key": "header"}, "header:x-tenant"),
+    ({"key": "session", "url": "redis://elsewhere"}, "TOLLHOUSE_SECRET"),
+    ({"charge": "4x"}, "4xx"),
+    ({"routes": {"login": "login"}}, "POST /login"),
+    ({"routes": {"/login": "missing"}}, "missing"),
 ]
 
 
@@ -207,9 +230,9 @@ async def test_no_more_than_the_limit_passes_at_once(world: StoreWorld) -> None:
     assert sorted(response.status_code for response in responses) == [200] * 2 + [429] * 18
 
 
-@pytest.mark.parametrize("kind", ["websocket", "lifespan", "something-new"])
+@pytest.mark.parametrize("kind", ["lifespan", "something-new"])
 async def test_other_scopes_pass_through_untouched(kind: str) -> None:
-    """Websockets, the lifespan and scopes that are not known reach the application as they came."""
+    """The lifespan and scopes that are not known reach the application as they came."""
     seen: list[Any] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -297,6 +320,14 @@ async def test_it_connects_on_the_first_request_and_closes_with_the_lifespan(emb
     assert len(completed) == 1
 
 
+async def test_what_was_never_opened_needs_no_end() -> None:
+    """An application that saw no request has nothing to close, and can be closed more than once."""
+    app = RateLimitMiddleware(hello, url="fake://", policies=POLICIES, policy="api")
+
+    await app.aclose()
+    await app.aclose()
+
+
 async def test_each_event_loop_has_its_own_connections(embedded: StoreWorld) -> None:
     """One middleware serves several event loops, which share the limit; what one opened closes when it ends."""
     app = RateLimitMiddleware(hello, url=embedded.url, policies=POLICIES, policy="api")
@@ -315,6 +346,10 @@ async def test_a_loop_that_ended_without_order_is_forgotten() -> None:
     def serve_and_drop() -> int:
         loop = asyncio.new_event_loop()
         status = loop.run_until_complete(get(app)).status_code
+        left = asyncio.all_tasks(loop)
+        for task in left:
+            task.cancel()
+        loop.run_until_complete(asyncio.wait(left))
         loop.close()
         return status
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tollhouse.errors import InvalidInput
 from tollhouse.limits.builtin import BUILT_IN
 from tollhouse.limits.notation import parse_policy
-from tollhouse.limits.policy import LIMITS_MAX, UNITS_MAX, WINDOW_MS_MAX, Limit, Policy
+from tollhouse.limits.policy import ALGORITHMS, LIMITS_MAX, UNITS_MAX, WINDOW_MS_MAX, Limit, Policy
 
 MINUTE = Limit(units=5, window_ms=60_000)
 
@@ -59,7 +59,8 @@ REFUSED = [
     ("5/minute;", "write units and a window, such as 5/second or 100/5 minutes"),
     ("\N{ARABIC-INDIC DIGIT FIVE}/minute", "write units and a window, such as 5/second or 100/5 minutes"),
     ("10-300", "write units and a window, such as 5/second or 100/5 minutes"),
-    ("1000/s burst 2000", "leave out `burst 2000`: a burst belongs to the algorithm gcra, which is not offered yet"),
+    ("1000/s burst 2000", "leave out `burst 2000`, or say algorithm gcra: only that one has a burst"),
+    ("1000/s burst", "write units and a window, such as 5/second or 100/5 minutes"),
     ("0/minute", "allow 1 to 1,000,000,000 units"),
     ("1000000001/minute", "allow 1 to 1,000,000,000 units"),
     ("5/0s", "give a window of 1 second to 366 days"),
@@ -149,14 +150,122 @@ def test_limits_made_in_code_are_checked_as_well(limits: tuple[Limit, ...], reme
     assert caught.value.remedy == remedy
 
 
-def test_an_algorithm_that_is_not_there_is_refused() -> None:
-    """A policy asks for `sliding-window`; another algorithm is refused rather than ignored."""
-    assert parse_policy("api", "5/minute", "sliding-window").algorithm == "sliding-window"
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_every_algorithm_reads_the_same_notation(algorithm: str) -> None:
+    """A policy names its algorithm in one word; the limits are written alike."""
+    policy = parse_policy("api", "5/minute", algorithm)
 
-    with pytest.raises(InvalidInput, match="say sliding-window") as caught:
-        parse_policy("api", "5/minute", "gcra")
+    assert (policy.algorithm, policy.text) == (algorithm, "5/minute")
 
-    assert caught.value.field == "policies.api.algorithm"
+
+@pytest.mark.parametrize(
+    ("text", "canonical", "capacity"),
+    [
+        ("1000/s burst 2000", "1000/second burst 2000", 2_000),
+        ("10 per 5 min BURST 3", "10/5 minutes burst 3", 3),
+        ("10-M  burst  20", "10/minute burst 20", 20),
+        ("10/m", "10/minute", 10),
+    ],
+)
+def test_a_burst_is_how_many_may_come_at_once(text: str, canonical: str, capacity: int) -> None:
+    """For gcra a burst may follow the window; without one it is as large as the units."""
+    policy = parse_policy("api", text, "gcra")
+
+    assert (policy.text, policy.limits[0].capacity) == (canonical, capacity)
+    assert parse_policy("api", policy.text, "gcra") == policy
+
+
+#    algorithm       text                        what the error says
+UNFIT = [
+    ("gcra", "10/minute burst 0", "give a burst of 1 to 1,000,000,000"),
+    ("gcra", "10/minute burst 1000000001", "give a burst of 1 to 1,000,000,000"),
+    ("gcra", "1/day burst 367", "give a burst that is restored within 366 days"),
+    ("sliding-log", "10001/day", "allow at most 10,000 units, or say sliding-window: sliding-log remembers every take"),
+    ("concurrency", "1001/minute", "give at most 1,000 permits: each lease is remembered"),
+    ("concurrency", "5/minute; 9/hour", "give one limit: the permits, and how long a lease lasts"),
+    ("fixed-window", "5/minute burst 9", "leave out `burst 9`, or say algorithm gcra: only that one has a burst"),
+]
+
+
+@pytest.mark.parametrize(("algorithm", "text", "remedy"), UNFIT)
+def test_limits_that_an_algorithm_cannot_keep_are_refused(algorithm: str, text: str, remedy: str) -> None:
+    """Each algorithm has bounds of its own, and says them."""
+    with pytest.raises(InvalidInput) as caught:
+        parse_policy("api", text, algorithm)
+
+    assert (caught.value.field, caught.value.remedy) == ("policies.api", remedy)
+
+
+WORDS = "sliding-window, sliding-window-counter, sliding-log, fixed-window, gcra or concurrency"
+
+#    field        value            what the error says
+WRONG_FIELDS: list[tuple[str, object, str]] = [
+    ("algorithm", "sliding-windw", f"did you mean sliding-window? It is {WORDS}"),
+    ("algorithm", "gcar", f"did you mean gcra? It is {WORDS}"),
+    ("algorithm", "", f"say {WORDS}"),
+    ("on_outage", "close", "did you mean closed? It is local, open or closed"),
+    ("on_outage", "raise", "say local, open or closed"),
+    ("cost", -1, "give a whole number from 0 to 1,000,000,000"),
+    ("cost", 1_000_000_001, "give a whole number from 0 to 1,000,000,000"),
+    ("cost", 1.0, "give a whole number from 0 to 1,000,000,000"),
+    ("cost", True, "give a whole number from 0 to 1,000,000,000"),
+    ("key", "adress", "did you mean address? It is address, user, session, api-key, header:NAME or path:NAME"),
+    ("key", "ip", "say address, user, session, api-key, header:NAME or path:NAME"),
+    ("key", "header:", "did you mean header:NAME? It is address, user, session, api-key, header:NAME or path:NAME"),
+    ("key", "header:x y", "did you mean header:NAME? It is address, user, session, api-key, header:NAME or path:NAME"),
+    ("key", "path:1", "did you mean path:NAME? It is address, user, session, api-key, header:NAME or path:NAME"),
+    ("beside", "api", "name another policy"),
+    ("beside", "No Name", "name another policy"),
+    ("allow", ("10.0.0.0/8",) * 1_001, "give at most 1,000; a network stands for many addresses"),
+    ("allow", ("",), "give each entry 1 to 512 characters"),
+    ("deny", ("a" * 513,), "give each entry 1 to 512 characters"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "remedy"), WRONG_FIELDS)
+def test_a_wrong_field_is_told_its_remedy(name: str, value: object, remedy: str) -> None:
+    """An error names the policy and the field, and what to write instead."""
+    with pytest.raises(InvalidInput) as caught:
+        Policy(name="api", limits=(MINUTE,), **{"shadow": True, name: value})
+
+    assert (caught.value.field, caught.value.remedy) == (f"policies.api.{name}", remedy)
+
+
+def test_only_a_shadow_runs_beside_another() -> None:
+    """A policy that is taken from together with another one may not refuse."""
+    with pytest.raises(InvalidInput, match="say shadow = true as well"):
+        parse_policy("api", "5/minute", beside="other")
+
+    assert parse_policy("api", "5/minute", beside="other", shadow=True).beside == "other"
+
+
+@pytest.mark.parametrize(
+    "rule", ["address", "user", "session", "api-key", "header:X-Tenant", "path:tenant_id", f"header:{'a' * 64}"]
+)
+def test_a_key_rule_is_a_word_or_names_a_part_of_the_request(rule: str) -> None:
+    """The subject is found by one of a few rules."""
+    assert parse_policy("api", "5/minute", key=rule).key == rule
+
+
+def test_fields_of_a_policy_are_kept() -> None:
+    """What else a policy is told stands beside its limits, and there are defaults for all of it."""
+    plain = parse_policy("api", "5/minute")
+    told = parse_policy(
+        "api", "5/minute", "gcra", on_outage="closed", shadow=True, cost=3, allow=("10.0.0.0/8",), deny=("mallory",)
+    )
+
+    assert plain == Policy(name="api", limits=(MINUTE,))
+    assert (plain.algorithm, plain.on_outage, plain.shadow, plain.cost) == ("sliding-window", "local", False, 1)
+    assert told == Policy(
+        name="api",
+        limits=(MINUTE,),
+        algorithm="gcra",
+        on_outage="closed",
+        shadow=True,
+        cost=3,
+        allow=("10.0.0.0/8",),
+        deny=("mallory",),
+    )
 
 
 def test_the_built_in_policies() -> None:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import msgspec
 import pytest
 from msgspec.structs import replace
 
 from tollhouse.errors import ConfigurationError
+from tollhouse.limits.headers import Dialect
 from tollhouse.settings import (
     CacheSettings,
     LimitSettings,
     PolicySettings,
     Settings,
     describe,
+    differences,
     is_loopback,
     load,
     reference,
@@ -52,6 +55,8 @@ VARIABLES = [
     ("TOLLHOUSE_SERVICE_KEY", f"{KEY}, {KEY}2", "service_key", (KEY, KEY + "2")),
     ("TOLLHOUSE_TRUSTED_PROXIES", "loopback,10.0.0.0/8", "trusted_proxies", ("loopback", "10.0.0.0/8")),
     ("TOLLHOUSE_CACHE_TTL_S", "60", "cache", CacheSettings(ttl_s=60)),
+    ("TOLLHOUSE_LIMITS_INSTANCES", "12", "limits", LimitSettings(instances=12)),
+    ("TOLLHOUSE_LIMITS_HEADERS", "Draft-07", "limits", LimitSettings(headers="draft-07")),
     ("TOLLHOUSE_WORKERS", "", "workers", 1),
 ]
 
@@ -137,6 +142,52 @@ def test_policies_come_from_the_file_and_the_environment_alike(tmp_path: Path) -
     }
 
 
+def test_every_field_of_a_policy_is_reachable_from_file_and_environment(tmp_path: Path) -> None:
+    """What can be said of a policy in the file can be said in variables, lists with commas or spaces between."""
+    file = write(
+        tmp_path / "t.toml",
+        """
+        [limits.policies.next]
+        limit = "5/second burst 9"
+        algorithm = "gcra"
+        on_outage = "closed"
+        shadow = true
+        beside = "api"
+        cost = 2
+        key = "header:x-tenant"
+        allow = ["10.0.0.0/8", "user:ada"]
+        deny = "2001:db8::/32"
+        """,
+    )
+    variables = {
+        "LIMIT": "5/second burst 9",
+        "ALGORITHM": "gcra",
+        "ON_OUTAGE": "closed",
+        "SHADOW": "true",
+        "BESIDE": "api",
+        "COST": "2",
+        "KEY": "header:x-tenant",
+        "ALLOW": "10.0.0.0/8, user:ada",
+        "DENY": "2001:db8::/32",
+    }
+
+    from_file = load({}, file).limits.policies
+    from_variables = load({f"TOLLHOUSE_LIMITS_POLICIES_NEXT_{name}": text for name, text in variables.items()})
+
+    assert from_file["next"] == PolicySettings(
+        limit="5/second burst 9",
+        algorithm="gcra",
+        on_outage="closed",
+        shadow=True,
+        beside="api",
+        cost=2,
+        key="header:x-tenant",
+        allow=("10.0.0.0/8", "user:ada"),
+        deny=("2001:db8::/32",),
+    )
+    assert from_variables.limits.policies == from_file
+
+
 def test_a_file_variable_holds_the_path_of_the_value(tmp_path: Path) -> None:
     """X_FILE is read as the value of X, with one trailing newline cut off."""
     file = write(tmp_path / "url", "redis://h/1\r\n")
@@ -176,6 +227,8 @@ WRONG = [
     ({"TOLLHOUSE_SECRET_FILE": "binary"}, "TOLLHOUSE_SECRET_FILE", "'binary'", "text file"),
     ({"TOLLHOUSE_SECRET": SECRET, "TOLLHOUSE_SECRET_FILE": "f"}, "TOLLHOUSE_SECRET_FILE", "'f'", "unset one"),
     ({"TOLLHOUSE_CONFIG": "missing.toml"}, "missing.toml", "No such file", "can be read"),
+    ({"TOLLHOUSE_LIMITS_INSTANCES": "0"}, "TOLLHOUSE_LIMITS_INSTANCES", "'0'", ">= 1"),
+    ({"TOLLHOUSE_LIMITS_HEADERS": "draft-7"}, "TOLLHOUSE_LIMITS_HEADERS", "'draft-7'", "x-ratelimit-epoch, or off"),
     ({"TOLLHOUSE_LIMITS_POLICIES_API_ALGORITHM": "x"}, "limits.policies.api.limit", "None", "_ALGORITHM needs it"),
 ]
 
@@ -201,6 +254,11 @@ WRONG_FILES = [
     ("prot = 1", "t.toml: prot", "did you mean port?"),
     ("[cache]\nttl = 1", "t.toml: cache.ttl", "did you mean ttl_s?"),
     ("[limits.policies.api]\nlimits = '5/s'", "t.toml: limits.policies.api.limits", "did you mean limit?"),
+    ("[limits.policies.api]\non_outge = 'open'", "t.toml: limits.policies.api.on_outge", "did you mean on_outage?"),
+    ("[limits]\nheader = 'off'", "t.toml: limits.header", "did you mean headers?"),
+    ("[limits.policies.api]\nlimit = '5/s'\nallow = [7]", "t.toml: limits.policies.api.allow", "expected text"),
+    ("[limits.policies.api]\nlimit = '5/s'\nshadow = 'x'", "t.toml: limits.policies.api.shadow", "true or false"),
+    ("[limits.policies.api]\nlimit = '5/s'\ncost = -1", "t.toml: limits.policies.api.cost", ">= 0"),
     ("cache = 3", "t.toml: cache", "[cache]"),
     ("port = 'http'", "t.toml: port", "a whole number"),
     ("[url]\nserver = 'h'", "t.toml: url", "expected text"),
@@ -302,6 +360,28 @@ def test_trusted_networks_know_two_words() -> None:
 def test_loopback_is_known_by_its_text(host: str, loopback: bool) -> None:
     """A host is loopback when its text says so; a name that must be looked up is not."""
     assert is_loopback(host) is loopback
+
+
+def test_what_differs_between_settings_is_named() -> None:
+    """Settings that differ are named as in the file, secrets and policies that only one has included."""
+    one = Settings(admin_key=(KEY,), limits=LimitSettings(policies={"api": PolicySettings(limit="5/second")}))
+    other = Settings(admin_key=(KEY + "2",), port=1, limits=LimitSettings(instances=2))
+
+    assert differences(one, one) == ()
+    assert set(differences(one, other)) == {
+        "admin_key",
+        "port",
+        "limits.instances",
+        *(f"limits.policies.api.{field}" for field in PolicySettings.__struct_fields__),
+    }
+    assert differences(Settings(), Settings(plain_http=True)) == ("plain_http",)
+
+
+def test_the_dialects_are_those_that_there_are() -> None:
+    """The fields that can be set are those in which limits can be told."""
+    for dialect in get_args(Dialect):
+        assert load({"TOLLHOUSE_LIMITS_HEADERS": dialect}).limits.headers == dialect
+        assert dialect in next(row.meaning for row in reference() if row.name == "limits.headers")
 
 
 def test_the_reference_names_every_variable_once() -> None:

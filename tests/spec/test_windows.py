@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from tollhouse.limits.policy import Limit
-from tollhouse.limits.windows import State, lifetime_ms, peek, take
+from tollhouse.limits.entry import State
+from tollhouse.limits.policy import Limit, Policy
+from tollhouse.limits.windows import lifetime_ms, peek, take
 
 TEN_A_MINUTE = Limit(units=10, window_ms=60_000, resolution=4)  # sub-buckets of 15 s, released 15 s late at most
 TWO_A_SECOND = Limit(units=2, window_ms=1_000, resolution=16)  # sub-buckets of 62.5 ms
-TWO_IN_1001 = Limit(units=2, window_ms=1_001, resolution=3)  # sub-buckets of 333 2/3 ms
+TWO_IN_2000 = Limit(units=2, window_ms=2_000, resolution=3)  # sub-buckets of 666 2/3 ms
 
 #   at_ms  cost  allowed  remaining  retry_after_ms  reset_after_ms
 STEPS = [
@@ -47,10 +48,10 @@ FRACTIONS = [
 
 #   at_ms  cost  allowed  remaining  retry_after_ms  reset_after_ms
 THIRDS = [
-    (333, 1, True, 1, None, 1_002),  # still index 0, which ends before 333 2/3; 4 of them are 1334 2/3 ms
-    (334, 1, True, 0, None, 1_335),  # index 1, released with index 5 at 1668 1/3
-    (1_334, 1, False, 0, 1, 335),
-    (1_335, 1, True, 0, None, 1_335),
+    (666, 1, True, 1, None, 2_001),  # still index 0, which ends before 666 2/3; 4 of them are 2666 2/3 ms
+    (667, 1, True, 0, None, 2_667),  # index 1, released with index 5 at 3333 1/3
+    (2_666, 1, False, 0, 1, 668),
+    (2_667, 1, True, 0, None, 2_667),
 ]
 
 #   at_ms  cost  allowed  remaining  retry_after_ms  reset_after_ms
@@ -62,29 +63,33 @@ A_CLOCK_TOO_FAR_BACK = [
 ]
 
 
+def api(*limits: Limit) -> Policy:
+    return Policy(name="api", limits=limits)
+
+
 @pytest.mark.parametrize(
     ("limit", "steps"),
     [
         (TEN_A_MINUTE, STEPS),
         (TEN_A_MINUTE, OLDER_FIRST),
         (TWO_A_SECOND, FRACTIONS),
-        (TWO_IN_1001, THIRDS),
+        (TWO_IN_2000, THIRDS),
         (TEN_A_MINUTE, A_CLOCK_TOO_FAR_BACK),
     ],
     ids=["steps", "older first", "fractions", "thirds", "clock too far back"],
 )
 def test_takes_follow_the_table(limit: Limit, steps: list[tuple[int, int, bool, int, int | None, int]]) -> None:
     """One window admits, refuses and restores as the table says (C-6, S2-28)."""
-    state: State = {}
+    policy, state = api(limit), State()
 
     for at_ms, cost, allowed, remaining, retry_after_ms, reset_after_ms in steps:
-        verdict, state = take([limit], state, cost, at_ms)
+        verdict, state = take(policy, state, cost, at_ms)
 
         assert (verdict.allowed, verdict.retry_after_ms) == (allowed, retry_after_ms)
         assert [(one.remaining, one.reset_after_ms) for one in verdict.standings] == [(remaining, reset_after_ms)]
 
 
-MINUTE_AND_HOUR = [Limit(units=3, window_ms=60_000, resolution=4), Limit(units=5, window_ms=3_600_000, resolution=4)]
+MINUTE_AND_HOUR = api(Limit(units=3, window_ms=60_000, resolution=4), Limit(units=5, window_ms=3_600_000, resolution=4))
 
 #   at_ms  cost  refused_by  retry_after_ms  remaining
 BOTH = [
@@ -102,7 +107,7 @@ BOTH = [
 
 def test_several_windows_are_one_decision() -> None:
     """Every window must admit; the one that refuses longest is named and its wait is given (S2-26)."""
-    state: State = {}
+    state = State()
 
     for at_ms, cost, refused_by, retry_after_ms, remaining in BOTH:
         verdict, state = take(MINUTE_AND_HOUR, state, cost, at_ms)
@@ -113,10 +118,10 @@ def test_several_windows_are_one_decision() -> None:
 
 def test_of_equal_waits_the_first_is_named() -> None:
     """Two windows that refuse for as long: the first of the policy is the one that refused."""
-    limits = [Limit(units=1, window_ms=60_000, resolution=1), Limit(units=1, window_ms=80_000, resolution=2)]
-    _, state = take(limits, {}, 1, 0)
+    policy = api(Limit(units=1, window_ms=60_000, resolution=1), Limit(units=1, window_ms=80_000, resolution=2))
+    _, state = take(policy, State(), 1, 0)
 
-    verdict = peek(limits, state, 1, 0)
+    verdict = peek(policy, state, 1, 0)
 
     assert (verdict.refused_by, verdict.retry_after_ms) == (0, 120_000)
 
@@ -125,35 +130,25 @@ def test_a_wait_counts_with_an_entry_that_comes_near_again() -> None:
     """P3: an entry too far ahead to be believed now still refuses if it is believed when the wait is over."""
     second = Limit(units=1, window_ms=1_000, resolution=1)
     hundred = Limit(units=2, window_ms=100_000, resolution=1)
-    _, state = take([second, hundred], {}, 1, 99_000)
-    _, state = take([second, hundred], state, 1, 199_500)  # index 199 of the second, index 1 of the hundred
+    policy = api(second, hundred)
+    _, state = take(policy, State(), 1, 99_000)
+    _, state = take(policy, state, 1, 199_500)  # index 199 of the second, index 1 of the hundred
     back_ms = 199_000 - 61_000
 
-    verdict = peek([second, hundred], state, 1, back_ms)
+    verdict = peek(policy, state, 1, back_ms)
 
     assert verdict.standings[0].remaining == 1
     assert (verdict.refused_by, verdict.retry_after_ms) == (0, 201_000 - back_ms)
-    assert not peek([second, hundred], state, 1, 200_999).allowed
-    assert peek([second, hundred], state, 1, 201_000).allowed
+    assert not peek(policy, state, 1, 200_999).allowed
+    assert peek(policy, state, 1, 201_000).allowed
 
 
-def test_a_changed_number_keeps_what_was_counted() -> None:
-    """Only window and resolution name a counter: a lower or higher limit goes on from the same count."""
-    _, state = take([TEN_A_MINUTE], {}, 8, 0)
-    lower = Limit(units=5, window_ms=60_000, resolution=4)
-    higher = Limit(units=20, window_ms=60_000, resolution=4)
+def test_a_state_lives_a_second_longer_than_it_can_refuse() -> None:
+    """A state is kept until its longest window is wholly restored, and a second more."""
+    _, state = take(MINUTE_AND_HOUR, State(), 1, 75_000)
+    assert lifetime_ms(MINUTE_AND_HOUR, state, 75_000) == 4_500_000 - 75_000 + 1_000
 
-    assert peek([lower], state, 1, 0).retry_after_ms == 75_000
-    assert [one.remaining for one in peek([lower], state, 1, 0).standings] == [0]
-    assert [one.remaining for one in peek([higher], state, 1, 0).standings] == [12]
-
-
-def test_a_state_lives_as_long_as_it_can_refuse() -> None:
-    """A state is kept until its longest window is wholly restored; behind the newest sub-bucket, longer."""
-    _, state = take(MINUTE_AND_HOUR, {}, 1, 75_000)
-    assert lifetime_ms(MINUTE_AND_HOUR, state, 75_000) == 4_500_000
-
-    limits = [TEN_A_MINUTE]
-    _, state = take(limits, {}, 1, 75_000)
-    _, state = take(limits, state, 1, 45_000)
-    assert lifetime_ms(limits, state, 45_000) == 105_000
+    ten = api(TEN_A_MINUTE)
+    _, state = take(ten, State(), 1, 75_000)
+    _, state = take(ten, state, 1, 45_000)
+    assert lifetime_ms(ten, state, 45_000) == 105_000 + 1_000

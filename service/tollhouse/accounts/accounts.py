@@ -1,7 +1,8 @@
 """Accounts: sign-up and login, with answers that do not tell whether an account exists.
 
 The order is always the same: what the text alone decides, then the limits, then the queue, then the hash.
-An attempt is charged before it is known to be wrong, so guesses made side by side are counted like others.
+An attempt is charged before it is known to be wrong, so guesses made side by side are counted like others; one that
+was right is given back.
 A login works as long for an unknown name, a disabled account and a wrong password, and gives one answer to all;
 a sign-up for a taken name is the one place that tells, and is limited.
 
@@ -20,7 +21,7 @@ from tollhouse import keys
 from tollhouse.accounts.names import canonical
 from tollhouse.accounts.passwords import Passwords, StoredHash
 from tollhouse.accounts.rules import PasswordRules, prepared
-from tollhouse.errors import Overloaded
+from tollhouse.errors import Overloaded, StoreUnavailable
 from tollhouse.keyring import Keyring
 from tollhouse.limits.decision import Decision
 from tollhouse.limits.limiter import Limiter
@@ -141,6 +142,7 @@ class Accounts:
         if not known:
             self._metrics.login("wrong")
             return WrongCredentials()
+        await self._forgive(name, address)
         return await self._begin(name, device, policy)
 
     async def _knows_password(self, name: str, password: str) -> bool:
@@ -161,8 +163,14 @@ class Accounts:
             "accounts/replace_hash", (account.key,), (account.stored.phc, renewed.phc, renewed.key_id)
         )
 
+    async def _forgive(self, name: str, address: str) -> None:
+        """Let the limits begin anew for who knows the password; the address gets this one attempt back."""
+        # A store of limits that is down counts nothing either, and is no reason to refuse the login.
+        with suppress(StoreUnavailable):
+            await self._limiter.reset(LOGIN_POLICY, f"account:{name}")
+            await self._limiter.refund(LOGIN_ADDRESS_POLICY, f"address:{address}")
+
     async def _begin(self, name: str, device: str | None, policy: str) -> LoggedIn | WrongCredentials | SessionRefused:
-        await self._limiter.reset(LOGIN_POLICY, f"account:{name}")
         issued = await self._sessions.create(name, policy=policy, device=device)
         match issued:
             case Issued():

@@ -36,15 +36,14 @@ def client_address(scope: Mapping[str, Any], trusted: Sequence[Network] = ()) ->
     IPv4 addresses stand for themselves, IPv6 addresses for their /64 (`2001:db8::/64`), of which every
     customer has at least one. A peer without an address is as trusted as 127.0.0.1 is.
     """
-    peer = _peer(scope)
-    if trusted and _is_trusted(peer or _LOOPBACK, trusted):
-        peer = _vouched_for(scope.get("headers", ()), trusted) or peer
-    return NO_ADDRESS if peer is None else _subject(peer)
-
-
-def _peer(scope: Mapping[str, Any]) -> Address | None:
     client = scope.get("client")
-    return _parsed(str(client[0])) if client else None
+    host = client[0] if client else ""
+    if not trusted:
+        return _named(host)
+    peer = _parsed(str(host))
+    if _is_trusted(peer or _LOOPBACK, trusted):
+        peer = _vouched_for(scope.get("headers", ()), trusted) or peer
+    return _subject(peer)
 
 
 def _vouched_for(headers: Iterable[tuple[bytes, bytes]], trusted: Sequence[Network]) -> Address | None:
@@ -112,5 +111,12 @@ def _parse(text: str) -> Address | None:
 
 
 @lru_cache(maxsize=_REMEMBERED)
-def _subject(address: Address) -> str:
+def _named(host: object) -> str:
+    """Name a peer in one step: most applications trust nobody, and see few peers."""
+    return _subject(_parsed(str(host)))
+
+
+def _subject(address: Address | None) -> str:
+    if address is None:
+        return NO_ADDRESS
     return str(address) if address.version == 4 else str(IPv6Network((int(address), 64), strict=False))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 
-from tollhouse.limits.decision import Decision
 from tollhouse.wiring import Tollhouse
 
 
@@ -19,6 +18,11 @@ class PerLoop:
         self._make = make
         self._lives: dict[asyncio.AbstractEventLoop, tuple[Tollhouse, AsyncGenerator[None, None]]] = {}
 
+    def ready(self) -> Tollhouse | None:
+        """Give the running loop's own, if it is open already."""
+        life = self._lives.get(asyncio.get_running_loop())
+        return None if life is None else life[0]
+
     async def here(self) -> Tollhouse:
         """Give the running loop's own."""
         loop = asyncio.get_running_loop()
@@ -28,10 +32,6 @@ class PerLoop:
             self._lives[loop] = (tollhouse, self._life(loop, tollhouse))
             await anext(self._lives[loop][1])
         return self._lives[loop][0]
-
-    async def take(self, policy: str, key: str, cost: int = 1) -> Decision:
-        """Take from the running loop's limits."""
-        return await (await self.here()).limits.take(policy, key, cost)
 
     async def aclose(self) -> None:
         """Close what the running loop opened; a later use opens anew."""

@@ -6,6 +6,7 @@ import contextlib
 import os
 import stat
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -14,19 +15,20 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from tollhouse.errors import ConfigurationError
-from tollhouse.settings import Settings
+from tollhouse.settings import Settings, load, settings_file
 
 _FILE: Final = "serve.json"
 
 
 class Running(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A running service: where it listens, where its stores are, and the keys that were made for it."""
+    """A running service: where it listens, where its stores are, the keys that were made for it, and its file."""
 
     pid: int
     address: str
     urls: dict[str, str]
     secret: tuple[bytes, ...]
     admin_key: tuple[str, ...]
+    file: str | None = None
 
     def __repr__(self) -> str:
         return f"Running(pid={self.pid}, address={self.address!r})"
@@ -63,8 +65,21 @@ def read() -> Running | None:
 def joined(settings: Settings) -> Settings:
     """Point settings that name no server at the stores of the running service, if one runs."""
     running = read() if settings.url == "embedded://" else None
+    return settings if running is None else _at(running, settings)
+
+
+def load_joined(environ: Mapping[str, str], path: Path | None) -> Settings:
+    """Load settings and join the running service, with its settings file where none is named or found here."""
+    settings = load(environ, path)
+    running = read() if settings.url == "embedded://" else None
     if running is None:
         return settings
+    if running.file is not None and settings_file(environ, path) is None:
+        settings = load(environ, Path(running.file))
+    return _at(running, settings)
+
+
+def _at(running: Running, settings: Settings) -> Settings:
     urls = {f"{name}_url": url for name, url in running.urls.items()}
     return replace(settings, secret=running.secret, admin_key=running.admin_key, **urls)
 

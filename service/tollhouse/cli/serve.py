@@ -25,7 +25,7 @@ from tollhouse.cli import running
 from tollhouse.cli.running import Running
 from tollhouse.errors import ConfigurationError
 from tollhouse.serving import ServingConfig, bind, run
-from tollhouse.settings import Settings, is_loopback, load, secret_needed
+from tollhouse.settings import Settings, is_loopback, load, secret_needed, settings_file
 from tollhouse.stores.urls import Embedded, EmbeddedSentinel, StoreName, StoreUrl
 
 
@@ -59,11 +59,12 @@ def serve(config: Path | None, ha: bool, as_json: bool, **options: Any) -> None:
         owned.enter_context(_counts_of_workers(ready))
         port = listening.getsockname()[1]
         host = f"[{ready.host}]" if ":" in ready.host else ready.host
-        now = _running(ready, f"http://{host}:{port}")
+        file = settings_file(os.environ, config)
+        now = _running(ready, f"http://{host}:{port}", file)
         path = running.write(now)
         owned.callback(running.forget, now)
         _announce(now, made_key, path, ready.workers, as_json=as_json)
-        hand_over(ready)
+        hand_over(ready, file)
         run(ServingConfig("tollhouse.app:create_worker", ready), listening)
 
 
@@ -140,13 +141,14 @@ def _counts_of_workers(settings: Settings) -> Generator[None]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _running(settings: Settings, address: str) -> Running:
+def _running(settings: Settings, address: str, file: Path | None) -> Running:
     return Running(
         pid=os.getpid(),
         address=address,
         urls={name: url for name, url in settings.store_urls().items() if url is not None},
         secret=settings.secret,
         admin_key=settings.admin_key,
+        file=None if file is None else str(file.absolute()),
     )
 
 

@@ -1,74 +1,126 @@
-"""Limits over HTTP: the verbs of the limiter; keys travel in bodies, never in paths."""
+"""Limits over HTTP: the verbs of the limiter; keys travel in bodies, never in paths.
+
+Plain requests to `take` and `take-batch` are answered by `http/fast.py`, with the same bytes.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Final
 
 from litestar import Response, Router, get, post
-from litestar.di import NamedDependency
-from litestar.params import JSONBody
-from msgspec import Meta, Struct
+from litestar.di import NamedDependency, Provide
+from litestar.openapi.spec import Example
+from litestar.params import Body, JSONBody
+from msgspec import convert
 
-from tollhouse.asgi.refusal import refusal
+from tollhouse.http import limit_holds
 from tollhouse.http.callers import needs
-from tollhouse.http.problems import answered
-from tollhouse.limits.decision import Decision, Take
-from tollhouse.limits.headers import fields
+from tollhouse.http.limit_answers import Answers, answers_of, response, taken_each
+from tollhouse.http.limit_bodies import (
+    AcquireBody,
+    PoliciesAnswer,
+    PolicyAnswer,
+    ResetAnswer,
+    SubjectBody,
+    TogetherBody,
+    UpToBody,
+    units_as,
+)
+from tollhouse.http.limit_docs import ASKING, FIELDS, TAKING, TOGETHER
+from tollhouse.limits.decision import Decision, Take, Together
 from tollhouse.limits.limiter import Limiter
-from tollhouse.limits.policy import Policy
+
+_EXAMPLE: Final = {"policy": "api", "key": "customer-7", "cost": 1}
+TakeBody = Annotated[Take, Body(examples=[Example(value=_EXAMPLE)])]
+BatchBody = Annotated[list[Take], Body(description="Up to 256 takes.", examples=[Example(value=[_EXAMPLE])])]
 
 
-class TakeBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What to take: `cost` units under `policy` for the subject `key`."""
+@post("/take", status_code=200, responses=TAKING, response_headers=FIELDS)
+async def take(
+    data: TakeBody, limits: NamedDependency[Limiter], answers: NamedDependency[Answers]
+) -> Response[Decision]:
+    """Take `cost` units: 200 with the decision, or 429 with the same members as problem details.
 
-    policy: str
-    key: str
-    cost: Annotated[int, Meta(ge=0)] = 1
-
-
-class ResetBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which subject to forget."""
-
-    policy: str
-    key: str
-
-
-@post("/take", status_code=200)
-async def take(data: JSONBody[TakeBody], limits: NamedDependency[Limiter]) -> Response[Any]:
-    """Take units: 200 with the decision, or 429 with the same members as problem details."""
+    Without a cost, the policy's own is taken. A cost of 0 takes nothing and tells whether there is room.
+    """
     decision = await limits.take(data.policy, data.key, data.cost)
-    if decision.allowed:
-        return Response(decision, headers=dict(fields(decision)))
-    return answered(refusal(decision))
+    return response(answers.taken(decision))
 
 
-@post("/take-batch", status_code=200)
-async def take_batch(data: JSONBody[list[TakeBody]], limits: NamedDependency[Limiter]) -> list[Decision]:
-    """Take for several subjects, each decided on its own."""
-    return await limits.take_batch([Take(policy=one.policy, key=one.key, cost=one.cost) for one in data])
+@post("/take-batch", status_code=200, responses=ASKING)
+async def take_batch(data: BatchBody, limits: NamedDependency[Limiter]) -> Response[list[Decision]]:
+    """Take for up to 256 subjects, each decided on its own: 200 with the decisions in order, whatever they are."""
+    return response(taken_each(await limits.take_batch(data)))
 
 
-@post("/peek", status_code=200)
-async def peek(data: JSONBody[TakeBody], limits: NamedDependency[Limiter]) -> Decision:
-    """Tell what a take would find, and change nothing."""
+@post("/take-all", status_code=200, responses=TOGETHER, response_headers=FIELDS)
+async def take_all(
+    data: JSONBody[TogetherBody], limits: NamedDependency[Limiter], answers: NamedDependency[Answers]
+) -> Response[Together]:
+    """Take for several policies and subjects as one: all are charged, or none is and the answer is 429."""
+    together = await limits.take_all(data.takes)
+    return response(answers.taken(together))
+
+
+@post("/take-up-to", status_code=200, responses=TAKING, response_headers=FIELDS)
+async def take_up_to(
+    data: JSONBody[UpToBody], limits: NamedDependency[Limiter], answers: NamedDependency[Answers]
+) -> Response[Decision]:
+    """Take as many units as there is room for, `most` at most; `cost` says how many. 429 where not one fits."""
+    with units_as("most"):
+        decision = await limits.take_up_to(data.policy, data.key, data.most)
+    return response(answers.taken(decision))
+
+
+@post("/acquire", status_code=200, responses=TAKING, response_headers=FIELDS)
+async def acquire(
+    data: JSONBody[AcquireBody], limits: NamedDependency[Limiter], answers: NamedDependency[Answers]
+) -> Response[Decision]:
+    """Take, and wait for up to `wait_ms` where there is no room yet; then answer as `take` does."""
+    decision = await limits.acquire(data.policy, data.key, data.cost, wait_ms=data.wait_ms)
+    return response(answers.taken(decision))
+
+
+@post("/peek", status_code=200, responses=ASKING)
+async def peek(data: TakeBody, limits: NamedDependency[Limiter]) -> Decision:
+    """Tell what a take would be answered, and change nothing."""
     return await limits.peek(data.policy, data.key, data.cost)
 
 
-@post("/reset", status_code=200)
-async def reset(data: JSONBody[ResetBody], limits: NamedDependency[Limiter]) -> dict[str, bool]:
+@post("/refund", status_code=200, responses=ASKING)
+async def refund(data: TakeBody, limits: NamedDependency[Limiter]) -> Decision:
+    """Give units back, never more than were taken; `cost` says how many."""
+    return await limits.refund(data.policy, data.key, data.cost)
+
+
+@post("/reset", status_code=200, responses=ASKING)
+async def reset(data: JSONBody[SubjectBody], limits: NamedDependency[Limiter]) -> ResetAnswer:
     """Forget what a subject has taken; `reset` tells whether there was anything."""
-    return {"reset": await limits.reset(data.policy, data.key)}
+    return ResetAnswer(reset=await limits.reset(data.policy, data.key))
 
 
-@get("/")
-async def list_policies(limits: NamedDependency[Limiter]) -> dict[str, list[Policy]]:
-    """List the policies that can be named."""
-    return {"policies": list(limits.policies.values())}
+@get("/", responses={status: ASKING[status] for status in (401, 403)})
+async def list_policies(limits: NamedDependency[Limiter]) -> PoliciesAnswer:
+    """List the policies that can be named, in order of their names."""
+    listed = sorted(limits.policies.items())
+    return PoliciesAnswer(policies=[convert(policy, PolicyAnswer, from_attributes=True) for _, policy in listed])
 
 
 ROUTER = Router(
     "/v1/limits",
-    route_handlers=[take, take_batch, peek, reset, list_policies],
+    route_handlers=[
+        take,
+        take_batch,
+        take_all,
+        take_up_to,
+        acquire,
+        peek,
+        refund,
+        reset,
+        *limit_holds.HANDLERS,
+        list_policies,
+    ],
     guards=[needs("service")],
+    dependencies={"answers": Provide(answers_of, sync_to_thread=False)},
     opt={"auth": True},
 )

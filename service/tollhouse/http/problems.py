@@ -27,6 +27,8 @@ from tollhouse.errors import InvalidInput, LoadFailed, Overloaded, StoreError
 
 _log = logging.getLogger("tollhouse.http")
 _PATH = re.compile(r" - at `\$\.?([^`]*)`$")
+_BODY: Final = "data"
+"""What Litestar calls the parameter that a body is decoded to."""
 _BY_STATUS: Final[Mapping[int, tuple[str, str]]] = {
     400: ("invalid-request", "Invalid Request"),
     401: ("not-authenticated", "Not Authenticated"),
@@ -109,11 +111,22 @@ def _of_validation(error: HTTPException) -> Response[Any]:
     first: dict[str, Any] = error.extra[0] if isinstance(error.extra, list) and error.extra else {}
     message = str(first.get("message") or error.__cause__ or error.detail)
     match = _PATH.search(message)
-    field = str(first.get("key") or (match[1] if match else "") or "body")
-    remedy = _PATH.sub("", message)
+    named = str(first.get("key") or (match[1] if match else "") or _BODY)
+    field = "body" if named == _BODY else named
+    remedy = (
+        "send a JSON object with the members that this route needs"
+        if message == repr(_BODY)
+        else _PATH.sub("", message)
+    )
     return problem(
         400, "invalid-request", "Invalid Request", f"{field}: {remedy}", members={"field": field, "remedy": remedy}
     )
+
+
+def _of_undecodable(_: Request[Any, Any, Any], __: UnicodeDecodeError) -> Response[Any]:
+    """Answer a body that is no text: Litestar lets the error of its decoder through."""
+    members = {"field": "body", "remedy": "send UTF-8"}
+    return problem(400, "invalid-request", "Invalid Request", "body: send UTF-8", members=members)
 
 
 def _of_anything_else(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
@@ -136,6 +149,7 @@ HANDLERS: Final[Mapping[int | type[Exception], Callable[[Request[Any, Any, Any],
     InvalidInput: _of_invalid_input,
     Overloaded: _of_overload,
     LoadFailed: _of_load_failure,
+    UnicodeDecodeError: _of_undecodable,
     StoreError: _of_store_error,
     HTTPException: _of_http_exception,
     Exception: _of_anything_else,

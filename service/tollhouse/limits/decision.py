@@ -11,8 +11,9 @@ Reason = Literal[
 ]
 """Why a decision is as it is.
 
-`together`: nothing of its own refuses, but another take of the same `take_all`. `shadow`: a limit would refuse, but
-the policy only watches. `outage`: the store did not answer, and the policy says open or closed.
+`together`: nothing of its own refuses, but another take of the same `take_all`. `shadow`: a limit or a list would
+refuse, but the policy only watches. `outage`: the store did not answer, and the policy says open or closed, or says
+local and one process alone may not give out so much.
 """
 
 
@@ -24,7 +25,7 @@ class Take(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     cost: int | None = None
 
 
-class LimitState(Struct, frozen=True, kw_only=True):
+class LimitState(Struct, frozen=True, kw_only=True, gc=False):  # values of values form no cycles to be looked for
     """Where one limit stands; `reset_after_ms` is the time until it is wholly restored."""
 
     limit: int
@@ -33,14 +34,15 @@ class LimitState(Struct, frozen=True, kw_only=True):
     reset_after_ms: int
 
 
-class Decision(Struct, frozen=True, kw_only=True):
+class Decision(Struct, frozen=True, kw_only=True, gc=False):
     """The answer to a take: a refusal is a decision, not an error, and charged nothing.
 
     Absent other takes, the same take succeeds after `retry_after_ms` and not a millisecond earlier. It is
     None where the take was allowed, and where no wait will help: the cost is above a limit, or the key is on
-    the deny list. `refused_by` is the limit that refuses longest, as canonical text. `limits` is empty where no
-    limit was asked: the key is on a list, or the store did not answer. `degraded` says that the store did not
-    answer and the policy's outage rule decided.
+    the deny list. `refused_by` is the limit that refuses longest, as canonical text; None where it is none of them
+    that refuses, such as where one subject has too many reservations. `limits` is empty where no limit was asked:
+    the key is on a list, or the store did not answer. `degraded` says that the store did not answer and the policy's
+    outage rule decided; under `local` the limits are then the part that this process may give out.
     """
 
     allowed: bool
@@ -63,3 +65,20 @@ class Together(Struct, frozen=True, kw_only=True):
     allowed: bool
     decisions: tuple[Decision, ...]
     retry_after_ms: int | None
+
+
+class Reservation(Struct, frozen=True, kw_only=True):
+    """The answer to a wish to hold units until it is known how many are needed; None where nothing is held."""
+
+    decision: Decision
+    id: str | None
+
+
+class Settled(Struct, frozen=True, kw_only=True):
+    """What became of a reservation, and where its limits stand.
+
+    `settled` is False where the reservation is unknown, over or settled before: nothing was changed.
+    """
+
+    settled: bool
+    decision: Decision

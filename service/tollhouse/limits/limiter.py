@@ -2,171 +2,215 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from difflib import get_close_matches
+import asyncio
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from types import MappingProxyType
-from typing import Any, Final, Protocol
 
-from msgspec import Struct
+from msgspec.structs import replace
 
 from tollhouse import keys
+from tollhouse.clock import MonotonicClock, monotonic_ms
 from tollhouse.errors import InvalidInput, StoreUnavailable
 from tollhouse.keyring import Keyring
-from tollhouse.limits.decision import Decision, LimitState, Reason, Take
-from tollhouse.limits.policy import NAME_CHARACTERS_MAX, UNITS_MAX, Policy
+from tollhouse.limits import waiting
+from tollhouse.limits.answers import Answers, by_list
+from tollhouse.limits.asked import Asked, Asking, units
+from tollhouse.limits.batch import TAKES_MAX, Batches, done
+from tollhouse.limits.breaker import Breaker, Store
+from tollhouse.limits.decision import Decision, Reservation, Settled, Take, Together
+from tollhouse.limits.lease import Lease
+from tollhouse.limits.leases import Leases
+from tollhouse.limits.local import Local
+from tollhouse.limits.outage import Outage
+from tollhouse.limits.policy import Policy
+from tollhouse.limits.prepared import prepare
+from tollhouse.limits.refused import Refused
+from tollhouse.limits.replies import HEAD, count_discarded, decided, decision_at, granted, states_at
+from tollhouse.limits.reservations import HOLD_MS, Reservations
+from tollhouse.limits.together import TOGETHER_MAX, AllOrNothing
 from tollhouse.metrics import Metrics
-from tollhouse.scripts import Argument
-
-TAKES_MAX: Final = 256
-KEY_CHARACTERS_MAX: Final = 512
-
-_LABEL: Final = "rate"
-_BRACED: Final = re.compile(r"\{([^}]+)\}")
-
-
-class Store(Protocol):
-    """What the limiter needs of a store."""
-
-    async def run(self, script: str, keys: Sequence[str], args: Sequence[Argument]) -> list[Any]:
-        """Run a script; raises StoreUnavailable where no answer can be relied on."""
-        ...
-
-
-class _Asked(Struct, frozen=True, kw_only=True):
-    take: Take
-    policy: Policy
-    state: str
-    cost: int
 
 
 class Limiter:
     """Limits of named policies, shared by all processes that use the same store.
 
-    Keys are any text of 1 to 512 characters; the store only sees digests. The first part of a key that is
-    in braces decides where it lives in a Cluster. Every call raises InvalidInput for a policy that does
-    not exist or a value out of bounds, and StoreUnavailable where the store gave no answer.
+    Keys are any text of 1 to 512 characters; the store only sees digests. The first part of a key that is in braces
+    decides where it lives in a Cluster. Every call raises InvalidInput for a policy that does not exist, or has
+    another algorithm than the call needs, and for a value out of bounds. Where the store gave no answer, whatever takes
+    units follows the policy's rule for outages, and all else raises StoreUnavailable.
+
+    `instances` is the number of processes that share the limits, `remembered` how many refused keys are answered
+    without asking again; that needs the announcements of the store, which `refused` hears.
     """
 
-    policies: Mapping[str, Policy]
-
-    def __init__(self, store: Store, policies: Mapping[str, Policy], keyring: Keyring, metrics: Metrics) -> None:
-        self.policies = MappingProxyType(dict(policies))
-        self._store = store
-        self._keyring = keyring
+    def __init__(
+        self,
+        store: Store,
+        policies: Mapping[str, Policy],
+        keyring: Keyring,
+        metrics: Metrics,
+        *,
+        instances: int = 1,
+        remembered: int = 0,
+        clock: MonotonicClock = monotonic_ms,
+        sleep: waiting.Sleep = asyncio.sleep,
+    ) -> None:
+        self.refused = Refused(most=remembered, clock=clock)
+        self._instances = instances
         self._metrics = metrics
+        self._clock = clock
+        self._sleep = sleep
+        local = Local(clock=clock)
+        self._outage = Outage(local)
+        self._store = Breaker(store, metrics, back=local.clear, clock=clock)
+        self._answers = Answers(metrics, self.refused, self._outage)
+        self._batches = Batches(self._store, metrics, self._answers, clock=clock)
+        self._together = AllOrNothing(self._store, metrics, self._answers, self._outage, self._batches, clock=clock)
+        self._leases = Leases(self._store, metrics, self._outage, clock=clock, sleep=sleep)
+        self._reservations = Reservations(self._store, metrics, self._answers, self.refused, self._outage, clock=clock)
+        self._asking = Asking(prepare(policies, instances), keyring)
+        self._policies = MappingProxyType(dict(policies))
+
+    @property
+    def policies(self) -> Mapping[str, Policy]:
+        """The policies that can be named."""
+        return self._policies
+
+    def replace_policies(self, policies: Mapping[str, Policy]) -> None:
+        """Let other policies hold from now on; what the store counts stays.
+
+        Raises InvalidInput, and changes nothing, where they do not fit together.
+        """
+        self._asking.replace(prepare(policies, self._instances))
+        self._policies = MappingProxyType(dict(policies))
+        self.refused.forget_all()
 
     async def take(self, policy: str, key: str, cost: int | None = None) -> Decision:
         """Take `cost` units from every limit of the policy, or none from any; a cost of 0 only looks."""
-        decisions = await self._take([self._asked(Take(policy=policy, key=key, cost=cost))])
-        return decisions[0]
+        asked = self._asking.read(policy, key, cost)
+        known = self._answers.known(asked)
+        return await self._batches.take(asked) if known is None else known
 
     async def take_batch(self, takes: Sequence[Take]) -> list[Decision]:
-        """Decide up to 256 takes in one round trip, each on its own, in order: equal ones see each other."""
+        """Decide up to 256 takes, each on its own, in order: equal ones see each other."""
         if len(takes) > TAKES_MAX:
             raise InvalidInput("takes", len(takes), f"send at most {TAKES_MAX} takes at a time")
-        asked = [self._asked(take, f"takes[{i}].") for i, take in enumerate(takes)]
-        return await self._take(asked) if asked else []
+        return await asyncio.gather(*map(self._ask, self._read_each(takes)))
+
+    async def take_all(self, takes: Sequence[Take]) -> Together:
+        """Take from up to 64 policies and keys, or from none; equal pairs are summed. `AllOrNothing` has the rules."""
+        if not 1 <= len(takes) <= TOGETHER_MAX:
+            raise InvalidInput("takes", len(takes), f"send 1 to {TOGETHER_MAX} takes at a time")
+        return await self._together.take(self._read_each(takes))
+
+    async def take_up_to(self, policy: str, key: str, most: int) -> Decision:
+        """Take as many units as there are, `most` at most, and say as the cost how many; refused where not one fits."""
+        asked = self._asking.read(policy, key, units("most", most, least=1))
+        one = replace(asked, cost=1, beside=())
+        known = self._answers.known(one)
+        if known is not None:
+            return granted(asked, asked.cost if known.allowed else 0, known)
+        sent_ms = self._clock()
+        try:
+            reply = await self._store.run("limits/take_up_to", [asked.state], [most, *asked.prepared.words])
+        except StoreUnavailable:
+            return self._answers.counted(self._outage.take_up_to(asked))
+        count_discarded(self._metrics, reply)
+        decision = self._answers.read(one, reply, HEAD + 1, sent_ms)
+        return self._answers.counted(granted(asked, reply[HEAD], decision))
+
+    async def acquire(self, policy: str, key: str, cost: int | None = None, *, wait_ms: int) -> Decision:
+        """Take, and where there is no room wait until there is, for up to `wait_ms`.
+
+        A refusal that will last longer is given at once. Several who wait for one key are decided in one call, in the
+        order in which their waits end.
+        """
+
+        async def ask() -> Decision:
+            return await self.take(policy, key, cost)
+
+        return await waiting.acquire(ask, wait_ms, clock=self._clock, sleep=self._sleep)
 
     async def peek(self, policy: str, key: str, cost: int | None = None) -> Decision:
-        """Tell what `take` would decide, and change nothing."""
-        asked = self._asked(Take(policy=policy, key=key, cost=cost))
-        reply = await self._store.run(
-            "limits/peek", [asked.state], [asked.cost, asked.policy.algorithm, *_numbers(asked.policy)]
-        )
-        return self._decisions([asked], reply)[0]
+        """Tell what `take` would decide, or `lease`, and change nothing."""
+        asked = self._asking.subject(policy, key)
+        if asked.prepared.leased:
+            return await self._leases.peek(asked)
+        asked = self._asking.read(policy, key, cost)
+        listed = by_list(asked)
+        if listed is not None:
+            return listed
+        reply = await self._store.run("limits/peek", [asked.state], [asked.cost, *asked.prepared.words])
+        count_discarded(self._metrics, reply)
+        return decision_at(asked, reply, HEAD)
+
+    async def refund(self, policy: str, key: str, cost: int | None = None) -> Decision:
+        """Give back up to `cost` units, never more than were taken; the cost of the decision says how many."""
+        asked = self._asking.read(policy, key, cost)
+        decision = await self._refund(asked)
+        for one in asked.beside:
+            await self._refund(one)
+        return decision
 
     async def reset(self, policy: str, key: str) -> bool:
-        """Forget what the subject took under the policy; False where there was nothing."""
-        asked = self._asked(Take(policy=policy, key=key))
-        reply = await self._store.run("limits/reset", [asked.state], [])
+        """Forget what the subject took under the policy, permits included; False where there was nothing."""
+        asked = self._asking.subject(policy, key)
+        try:
+            reply = await self._store.run("limits/reset", [asked.state], [keys.rate_clearings()])
+        finally:
+            self.refused.forget(asked.state)
         return reply[0] == 1
 
-    async def _take(self, asked: Sequence[_Asked]) -> list[Decision]:
-        numbers = {policy: i for i, policy in enumerate(dict.fromkeys(one.policy for one in asked), 1)}
-        args: list[Argument] = [len(numbers)]
-        for policy in numbers:
-            args += [policy.algorithm, len(policy.limits), *_numbers(policy)]
-        for one in asked:
-            args += [numbers[one.policy], one.cost]
+    async def reserve(self, policy: str, key: str, estimate: int, hold_ms: int = HOLD_MS) -> Reservation:
+        """Hold `estimate` units until `settle` says how many were needed, or else for `hold_ms`."""
+        return await self._reservations.reserve(self._asking.read(policy, key, units("estimate", estimate)), hold_ms)
+
+    async def settle(self, policy: str, key: str, id: str, actual: int) -> Settled:  # noqa: A002 - as in `Reservation`
+        """Charge `actual` units in place of what was held, also where that is more, and more than the limit."""
+        return await self._reservations.settle(self._asking.read(policy, key, units("actual", actual)), id)
+
+    def hold(self, policy: str, key: str, *, wait_ms: int = 0) -> AbstractAsyncContextManager[Lease]:
+        """Hold a permit for as long as the block runs, and see to it that it stays held. `Leases` has the rules."""
+        return self._leases.hold(self._asking.subject(policy, key), wait_ms=wait_ms)
+
+    async def lease(self, policy: str, key: str, wait_ms: int = 0) -> Lease:
+        """Hold a permit for one window, or until it is renewed or released."""
+        return await self._leases.lease(self._asking.subject(policy, key), wait_ms=wait_ms)
+
+    async def renew(self, policy: str, key: str, id: str) -> bool:  # noqa: A002 - as in `Lease`
+        """Hold a permit for another window; False where it is not held any more."""
+        return await self._leases.renew(self._asking.subject(policy, key), id)
+
+    async def release(self, policy: str, key: str, id: str) -> bool:  # noqa: A002 - as in `Lease`
+        """Give a permit back; False where it was not held any more."""
+        return await self._leases.release(self._asking.subject(policy, key), id)
+
+    async def aclose(self) -> None:
+        """Wait, for a bounded time, until permits whose holders have gone are given back."""
+        await self._leases.aclose()
+
+    def _read_each(self, takes: Sequence[Take]) -> list[Asked]:
+        found: list[Asked] = []
+        for position, take in enumerate(takes):
+            try:
+                found.append(self._asking.read(take.policy, take.key, take.cost))
+            except InvalidInput as error:
+                field = f"takes[{position}].{error.field}"
+                raise InvalidInput(field, error.value, error.remedy, kind=error.kind) from error
+        return found
+
+    def _ask(self, asked: Asked) -> asyncio.Future[Decision]:
+        known = self._answers.known(asked)
+        return self._batches.ask(asked) if known is None else done(known)
+
+    async def _refund(self, asked: Asked) -> Decision:
         try:
-            reply = await self._store.run("limits/take", [one.state for one in asked], args)
-        except StoreUnavailable:
-            for one in asked:
-                self._metrics.decision(one.policy.name, "unavailable")
-            raise
-        decisions = self._decisions(asked, reply)
-        for decision in decisions:
-            self._metrics.decision(decision.policy, "allowed" if decision.allowed else "refused")
-        return decisions
-
-    def _asked(self, take: Take, where: str = "") -> _Asked:
-        policy = self.policies.get(take.policy)
-        if policy is None:
-            raise InvalidInput(f"{where}policy", take.policy, _known(take.policy, self.policies), kind="unknown-policy")
-        if not 1 <= len(take.key) <= KEY_CHARACTERS_MAX:
-            raise InvalidInput(f"{where}key", _size(take.key), f"give 1 to {KEY_CHARACTERS_MAX} characters")
-        cost = policy.cost if take.cost is None else take.cost
-        if type(cost) is not int or not 0 <= cost <= UNITS_MAX:
-            raise InvalidInput(f"{where}cost", cost, f"give a whole number from 0 to {UNITS_MAX:,}")
-        return _Asked(take=take, policy=policy, state=self._state(policy, take.key, where), cost=cost)
-
-    def _state(self, policy: Policy, key: str, where: str) -> str:
-        braced = _BRACED.search(key)
-        try:
-            digest = self._keyring.digest(_LABEL, key)
-            tag = digest if braced is None else self._keyring.digest(_LABEL, braced[1])
-        except UnicodeEncodeError as error:
-            raise InvalidInput(f"{where}key", _size(key), "send text that UTF-8 can encode") from error
-        return keys.rate(tag, policy.name, None if braced is None else digest)
-
-    def _decisions(self, asked: Sequence[_Asked], reply: Sequence[int]) -> list[Decision]:
-        numbers = iter(reply)
-        for kind in ("foreign", "clock-ahead"):
-            for _ in range(next(numbers)):
-                self._metrics.discarded_state(kind)
-        return [_decision(one, numbers) for one in asked]
-
-
-def _decision(asked: _Asked, numbers: Iterator[int]) -> Decision:
-    limits = asked.policy.limits
-    refused_by, retry_after_ms = next(numbers), next(numbers)
-    return Decision(
-        allowed=refused_by == 0,
-        policy=asked.policy.name,
-        key=asked.take.key,
-        cost=asked.cost,
-        limits=tuple(
-            LimitState(
-                limit=limit.units,
-                window_ms=limit.window_ms,
-                remaining=next(numbers),
-                reset_after_ms=next(numbers),
+            reply = await self._store.run(
+                "limits/refund", [asked.state], [asked.cost, keys.rate_clearings(), *asked.prepared.words]
             )
-            for limit in limits
-        ),
-        retry_after_ms=retry_after_ms if refused_by and retry_after_ms >= 0 else None,
-        refused_by=limits[refused_by - 1].text if refused_by else None,
-        reason=_reason(refused_by, retry_after_ms),
-    )
-
-
-def _reason(refused_by: int, retry_after_ms: int) -> Reason:
-    if refused_by == 0:
-        return "within-limits"
-    return "limit-reached" if retry_after_ms >= 0 else "cost-above-limit"
-
-
-def _numbers(policy: Policy) -> list[int]:
-    return [number for one in policy.limits for number in (one.units, one.window_ms, one.resolution)]
-
-
-def _size(key: str) -> str:
-    """Stand for a key in messages, which may be logged: a key can be a name or an address."""
-    return f"{len(key)} characters"
-
-
-def _known(name: str, policies: Mapping[str, Policy]) -> str:
-    alike = get_close_matches(name[:NAME_CHARACTERS_MAX], policies, n=1)
-    known = ", ".join(sorted(policies))
-    return f"did you mean {alike[0]!r}? Known are {known}" if alike else f"known are {known}"
+        finally:
+            self.refused.forget(asked.state)  # also where nobody knows whether it was done
+        count_discarded(self._metrics, reply)
+        given_back = replace(asked, cost=reply[HEAD])
+        return decided(given_back, 0, 0, states_at(asked, reply, HEAD + 1))

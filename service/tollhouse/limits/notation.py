@@ -1,17 +1,18 @@
 """Reads limits as people write them for other limiters; `Policy.text` prints the one canonical form.
 
 Read are `5/second`, `5/s`, `100/5m`, `100/5 minutes`, `10 per hour`, `100/300` (seconds) and `10-M`,
-several of them separated by `;`, `,` or `|`. A month is 30 days and a year 365.
+several of them separated by `;`, `,` or `|`. A month is 30 days and a year 365. For the algorithm gcra a burst
+may follow: `1000/second burst 2000`.
 """
 
 from __future__ import annotations
 
 import re
 from difflib import SequenceMatcher
-from typing import Final
+from typing import Final, TypedDict, Unpack, cast
 
 from tollhouse.errors import InvalidInput
-from tollhouse.limits.policy import SECOND_MS, Limit, Policy
+from tollhouse.limits.policy import SECOND_MS, Algorithm, Limit, OnOutage, Policy
 
 TEXT_CHARACTERS_MAX: Final = 512
 
@@ -30,34 +31,44 @@ _ALIKE: Final = 0.5
 _LIMIT: Final = re.compile(
     r"""(?P<units>[0-9]+) \s*
         (?: (?: / | per\b ) \s* (?: (?P<many>[0-9]+) \s* )? (?P<word>[a-z]+)? | - (?P<letter>[a-z]+) )
-        (?P<burst> \s+ burst \s+ [0-9]+ )?""",
+        (?: \s+ burst \s+ (?P<burst>[0-9]+) )?""",
     re.VERBOSE | re.IGNORECASE | re.ASCII,
 )
 
 
-def parse_policy(name: str, text: str, algorithm: str = "sliding-window") -> Policy:
+class Fields(TypedDict, total=False):
+    """What else a policy may be told; `Policy` says what each means, and checks it."""
+
+    shadow: bool
+    beside: str | None
+    cost: int
+    key: str | None
+    allow: tuple[str, ...]
+    deny: tuple[str, ...]
+
+
+def parse_policy(
+    name: str, text: str, algorithm: str = "sliding-window", *, on_outage: str = "local", **fields: Unpack[Fields]
+) -> Policy:
     """Read the limits of a policy; raises InvalidInput with the part that is wrong and its remedy."""
     field = f"policies.{name}"
-    if algorithm != "sliding-window":
-        raise InvalidInput(f"{field}.algorithm", algorithm, "leave it out or say sliding-window, the only one yet")
     if len(text) > TEXT_CHARACTERS_MAX:
         raise InvalidInput(field, text, f"write limits in at most {TEXT_CHARACTERS_MAX} characters")
-    return Policy(name=name, limits=tuple(_limit(part.strip(), field) for part in re.split("[;,|]", text)))
+    limits = tuple(_limit(part.strip(), field) for part in re.split("[;,|]", text))
+    known, rule = cast("Algorithm", algorithm), cast("OnOutage", on_outage)  # the policy refuses any other word
+    return Policy(name=name, limits=limits, algorithm=known, on_outage=rule, **fields)
 
 
 def _limit(text: str, field: str) -> Limit:
     found = _LIMIT.fullmatch(text)
     if found is None or not (found["many"] or found["word"] or found["letter"]):
         raise InvalidInput(field, text, "write units and a window, such as 5/second or 100/5 minutes")
-    if found["burst"]:
-        burst = " ".join(found["burst"].split())
-        remedy = f"leave out `{burst}`: a burst belongs to the algorithm gcra, which is not offered yet"
-        raise InvalidInput(field, text, remedy)
     word = (found["word"] or found["letter"] or "s").lower()
     if word not in _SECONDS:
         raise InvalidInput(field, text, _did_you_mean(text, word))
     window_ms = int(found["many"] or 1) * _SECONDS[word] * SECOND_MS
-    return Limit(units=int(found["units"]), window_ms=window_ms)
+    burst = None if found["burst"] is None else int(found["burst"])
+    return Limit(units=int(found["units"]), window_ms=window_ms, burst=burst)
 
 
 def _did_you_mean(text: str, word: str) -> str:

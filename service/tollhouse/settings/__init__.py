@@ -21,6 +21,7 @@ from tollhouse.settings.model import (
     PolicySettings,
     Settings,
     describe,
+    differences,
     secret_needed,
 )
 from tollhouse.settings.networks import Network, is_loopback, trusted_networks
@@ -41,10 +42,12 @@ __all__ = [
     "Reference",
     "Settings",
     "describe",
+    "differences",
     "is_loopback",
     "load",
     "reference",
     "secret_needed",
+    "settings_file",
     "trusted_networks",
 ]
 
@@ -66,11 +69,11 @@ def load(
 ) -> Settings:
     """Read the settings; ConfigurationError names what is wrong, where it was set, and the remedy.
 
-    The file is `path`, else the one that TOLLHOUSE_CONFIG names, else `./tollhouse.toml` if there is one.
-    `flags` are values from the command line, by setting; None means that the flag was not given.
+    The file is that of `settings_file`. `flags` are values from the command line, by setting; None means that
+    the flag was not given.
     """
     environ = without_service_links(environ)
-    file = _file(environ, path)
+    file = settings_file(environ, path)
     found = {} if file is None else _by_path(from_file(file, _LEAVES))
     found |= _by_path(from_aliases(environ))
     policies = {path[2] for path in found if path[:2] == ("limits", "policies")}
@@ -84,6 +87,15 @@ def load(
     return convert(tree, Settings)
 
 
+def settings_file(environ: Mapping[str, str], path: Path | None = None) -> Path | None:
+    """Give `path`, else the file that TOLLHOUSE_CONFIG names, else `./tollhouse.toml` if there is one."""
+    if path is not None:
+        return path
+    if environ.get(CONFIG):
+        return Path(environ[CONFIG])
+    return _DEFAULT_FILE if _DEFAULT_FILE.is_file() else None
+
+
 def reference() -> tuple[Reference, ...]:
     """Give the table of settings, which the documents repeat."""
     return tuple(
@@ -95,14 +107,6 @@ def reference() -> tuple[Reference, ...]:
         )
         for leaf in _LEAVES
     )
-
-
-def _file(environ: Mapping[str, str], path: Path | None) -> Path | None:
-    if path is not None:
-        return path
-    if environ.get(CONFIG):
-        return Path(environ[CONFIG])
-    return _DEFAULT_FILE if _DEFAULT_FILE.is_file() else None
 
 
 def _by_path(found: Iterable[Found]) -> dict[tuple[str, ...], Found]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, field
 
 from tollhouse.errors import ConfigurationError
 from tollhouse.logs import LogFormat, LogLevel
-from tollhouse.settings.leaf import conform, leaves
+from tollhouse.settings.leaf import Leaf, conform, leaves
 from tollhouse.settings.networks import is_loopback, trusted_networks
 
 _SECRET = {"secret": True}
@@ -17,13 +17,42 @@ _Secret = Annotated[bytes, Meta(min_length=32)]
 _Key = Annotated[str, Meta(pattern="^[!-~]{16,}$")]
 _Positive = Annotated[int, Meta(ge=1)]
 _StoreUrl = Annotated[str | None, Meta(description="Another server or database for this store alone.")]
+_Listed = Annotated[str, Meta(min_length=1)]
+_Dialect = Literal["draft-11", "draft-07", "draft-06", "x-ratelimit", "x-ratelimit-epoch", "off"]
 
 
 class PolicySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One named rate limit, as text that the limits feature reads."""
 
     limit: Annotated[str, Meta(description="What may be taken, such as `5/second; 100/minute`.")]
-    algorithm: Annotated[str, Meta(description="How takes are counted.")] = "sliding-window"
+    algorithm: Annotated[
+        str,
+        Meta(
+            description="How takes are counted: `sliding-window`, `sliding-window-counter`, `sliding-log`, "
+            "`fixed-window`, `gcra`, or `concurrency`."
+        ),
+    ] = "sliding-window"
+    on_outage: Annotated[
+        str,
+        Meta(description="While the store is down: `local` counts in each process, `open` admits, `closed` refuses."),
+    ] = "local"
+    shadow: Annotated[bool, Meta(description="Whether it only decides and counts, and never refuses.")] = False
+    beside: Annotated[
+        str | None,
+        Meta(description="A policy with which this one, a `shadow`, is taken from, to try out another limit."),
+    ] = None
+    cost: Annotated[int, Meta(ge=0, description="Units that a take costs which names no cost.")] = 1
+    key: Annotated[
+        str | None, Meta(description="Whom middleware counts, such as `address`, `user` or `header:NAME`.")
+    ] = None
+    allow: Annotated[
+        tuple[_Listed, ...],
+        Meta(description="Networks, such as 10.0.0.0/8, and whole keys that are never counted."),
+    ] = ()
+    deny: Annotated[
+        tuple[_Listed, ...],
+        Meta(description="Networks and whole keys that are always refused; it wins over `allow`."),
+    ] = ()
 
     def __post_init__(self) -> None:
         conform(self)
@@ -32,7 +61,24 @@ class PolicySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class LimitSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Rate limits by name; the built-in ones hold until a name is given here."""
 
+    instances: Annotated[
+        _Positive | None,
+        Meta(
+            description="Processes that share the limits, by which `local` divides them; each worker is one. "
+            "Where it is not set, `workers`.",
+        ),
+    ] = None
+    headers: Annotated[
+        _Dialect,
+        Meta(
+            description="Fields that tell of limits: draft-11, draft-07, draft-06, x-ratelimit, x-ratelimit-epoch, "
+            "or off."
+        ),
+    ] = "draft-11"
     policies: Mapping[str, PolicySettings] = field(default_factory=dict[str, PolicySettings])
+
+    def __post_init__(self) -> None:
+        conform(self)
 
 
 class CacheSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -127,17 +173,27 @@ def secret_needed(settings: Settings) -> bool:
 
 def describe(settings: Settings) -> dict[str, str]:
     """Give every setting by its name in the file, as text without secrets."""
-    return dict(_described(settings, ""))
+    return {name: leaf.shown(value) for name, leaf, value in _values(settings, "")}
 
 
-def _described(value: Struct, prefix: str) -> Iterator[tuple[str, str]]:
-    own = {leaf.path[0]: leaf for leaf in leaves(type(value)) if len(leaf.path) == 1}
-    for name in value.__struct_fields__:
-        inner: Any = getattr(value, name)
+def differences(one: Settings, other: Settings) -> tuple[str, ...]:
+    """Name the settings that differ, secrets included; a setting that only one of them has differs."""
+    values, others = ({name: value for name, _, value in _values(settings, "")} for settings in (one, other))
+    return tuple(
+        name
+        for name in dict.fromkeys([*values, *others])
+        if name not in values or name not in others or values[name] != others[name]
+    )
+
+
+def _values(struct: Struct, prefix: str) -> Iterator[tuple[str, Leaf, Any]]:
+    own = {leaf.path[0]: leaf for leaf in leaves(type(struct)) if len(leaf.path) == 1}
+    for name in struct.__struct_fields__:
+        inner: Any = getattr(struct, name)
         if name in own:
-            yield prefix + name, own[name].shown(inner)
+            yield prefix + name, own[name], inner
         elif isinstance(inner, Struct):
-            yield from _described(inner, f"{prefix}{name}.")
+            yield from _values(inner, f"{prefix}{name}.")
         else:
             for chosen, entry in inner.items():
-                yield from _described(entry, f"{prefix}{name}.{chosen}.")
+                yield from _values(entry, f"{prefix}{name}.{chosen}.")

@@ -150,4 +150,4 @@ def _spelling(name: str) -> str:
 def _suggestion(name: str, known: Iterable[str]) -> str:
     tails = {other.removeprefix(PREFIX): other for other in known}
     close = get_close_matches(name.removeprefix(PREFIX), tails, n=1)
-    return f"; did you mean {tails[close[0]]}?" if close else "; see the table of settings in README.md"
+    return f"; did you mean {tails[close[0]]}?" if close else "; see the table of settings in docs/settings.md"

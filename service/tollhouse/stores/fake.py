@@ -60,16 +60,22 @@ class FakeStore:
         server = fakeredis.FakeServer.get_server(f"tollhouse-{url.target.name}", (8,), "redis")
         self._client: Any = fakeredis.FakeAsyncRedis(server=server, db=url.db, max_connections=_CALLS_MAX)
         self._client.response_callbacks.clear()  # replies as the server sends them, as on a lane
-        self._channel: tuple[str, Callable[[bytes], None]] | None = None
+        self._channel: tuple[str, Callable[[bytes], None], Callable[[], None] | None] | None = None
         self._listening: asyncio.Task[None] | None = None
 
     def on_primary(self, apply: Callable[[Any], Awaitable[None]]) -> None:
         """Do nothing: no other primary takes over."""
 
-    def listen(self, channel: str, heard: Callable[[bytes], None], missed: Callable[[], None]) -> None:
-        """Have `heard` called as `Store.listen` does; nothing is missed."""
+    def listen(
+        self,
+        channel: str,
+        heard: Callable[[bytes], None],
+        missed: Callable[[], None],
+        begun: Callable[[], None] | None = None,
+    ) -> None:
+        """Have `heard` and `begun` called as `Store.listen` does; nothing is missed."""
         del missed
-        self._channel = (channel, heard)
+        self._channel = (channel, heard, begun)
 
     async def run(self, script: str, keys: Sequence[str], args: Sequence[Argument]) -> list[Any]:
         """Run a script as `Store.run` does."""
@@ -126,12 +132,14 @@ class FakeStore:
             await asyncio.wait({self._listening})
         await self._client.aclose()
 
-    async def _listen(self, channel: str, heard: Callable[[bytes], None]) -> None:
+    async def _listen(self, channel: str, heard: Callable[[bytes], None], begun: Callable[[], None] | None) -> None:
         async with self._client.pubsub() as pubsub:
             await pubsub.subscribe(channel)
             try:
                 async for message in pubsub.listen():
                     if message["type"] == "message":
                         heard(message["data"])
+                    elif begun is not None:
+                        begun()
             finally:
                 await pubsub.unsubscribe(channel)  # fakeredis remembers who listened, connected or not

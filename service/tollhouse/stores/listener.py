@@ -35,7 +35,8 @@ _log = logging.getLogger("tollhouse.stores")
 class Listener:
     """Hands on what is published on a channel, from `start` until `aclose`.
 
-    `heard` gets each message, `missed` is called when the connection was lost. Both must return at once.
+    `heard` gets each message. `begun` is called when messages are heard from then on, `missed` when the connection
+    was lost. All must return at once.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class Listener:
         channel: str,
         heard: Callable[[bytes], None],
         missed: Callable[[], None],
+        begun: Callable[[], None] | None = None,
         prepare: Prepare,
     ) -> None:
         self._common = common
@@ -53,6 +55,7 @@ class Listener:
         self._channel = channel
         self._heard = heard
         self._missed = missed
+        self._begun = begun
         self._prepare = prepare
         self._server: Server | None = None
         self._lane: Lane | None = None
@@ -87,6 +90,8 @@ class Listener:
                 told = True
             else:
                 pause_s, told = _PAUSE_MIN_S, False
+                if self._begun is not None:
+                    self._begun()
                 await self._hold(lane, lost)
             await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 - spreads reconnects, no secret
             pause_s = min(pause_s * 2, _PAUSE_MAX_S)

@@ -16,7 +16,7 @@ from tollhouse import keys as key_names
 from tollhouse.clock import ServerClock, server_time
 from tollhouse.errors import Outcome, ScriptFailed, StoreError, StoreUnavailable
 from tollhouse.metrics import Metrics
-from tollhouse.scripts import PRIMARY, Argument, Script, Scripts
+from tollhouse.scripts import PRIMARY, Argument, Placeholder, Script, Scripts
 from tollhouse.stores.dial import Dialer
 from tollhouse.stores.durable import Confirmations, Wanted
 from tollhouse.stores.finders import Finder
@@ -99,14 +99,27 @@ class Store:
         """
         self._apply = apply
 
-    def listen(self, channel: str, heard: Callable[[bytes], None], missed: Callable[[], None]) -> None:
+    def listen(
+        self,
+        channel: str,
+        heard: Callable[[bytes], None],
+        missed: Callable[[], None],
+        begun: Callable[[], None] | None = None,
+    ) -> None:
         """Have `heard` called with what is published on a channel, from the first script call on.
 
-        Messages are lost while the connection is; `missed` is called each time that it was. One channel per store.
+        Messages are lost while the connection is: `begun` is called each time that it was made, and nothing is missed
+        from then on, `missed` each time that it was lost. One channel per store.
         """
         assert self._listener is None, "a store listens to one channel"
         self._listener = Listener(
-            self._common, name=self.name, channel=channel, heard=heard, missed=missed, prepare=self._prepare
+            self._common,
+            name=self.name,
+            channel=channel,
+            heard=heard,
+            missed=missed,
+            begun=begun,
+            prepare=self._prepare,
         )
 
     async def run(self, script: str, keys: Sequence[str], args: Sequence[Argument]) -> list[Any]:
@@ -196,7 +209,7 @@ class Store:
             self._listener.start()
         last_attempt = False
         while True:
-            lane = await self._ready(link, deadline_s)
+            lane = (link.open_lane if self._up else None) or await self._ready(link, deadline_s)
             assert link.server is not None
             try:
                 return _listed(await self._call(lane, link.server, script, keys, args, deadline_s)), lane
@@ -215,8 +228,7 @@ class Store:
         args: Sequence[Argument],
         deadline_s: float,
     ) -> Any:
-        given = [server.primary if argument is PRIMARY else argument for argument in args]
-        rest = (len(keys), *keys, self._clock(), *given)
+        rest = (len(keys), *keys, self._clock(), *_filled_in(args, server))
         try:
             return await lane.send(encode("EVALSHA", script.sha, *rest), deadline_s)
         except ServerError as error:
@@ -254,8 +266,14 @@ class Store:
             self._metrics.store_up(self.name, up)
 
 
+def _filled_in(args: Sequence[Argument], server: Server) -> Sequence[str | bytes | int]:
+    if PRIMARY in args:
+        return [server.primary if isinstance(argument, Placeholder) else argument for argument in args]
+    return cast("Sequence[str | bytes | int]", args)  # most calls have no placeholder: nothing is copied
+
+
 def _is_bulky(args: Sequence[Argument]) -> bool:
-    return any(isinstance(argument, bytes) and len(argument) > BULK_BYTES for argument in args)
+    return bytes in map(type, args) and any(isinstance(one, bytes) and len(one) > BULK_BYTES for one in args)
 
 
 def _listed(reply: Any) -> list[Any]:

@@ -1,0 +1,63 @@
+-- limits/reserve.lua: hold units of one subject until they are settled or their time is over; a refusal writes nothing.
+--
+-- What is held counts as taken. Asking twice holds once, and finds its own.
+--
+-- KEYS[1]  state       string; every window of one subject and policy
+-- ARGV[1]  now_ms      integer; 0 means the server's clock
+-- ARGV[2]  id          text, 1..64 of a-z, A-Z, 0-9, _ and -; never used before
+-- ARGV[3]  estimate    integer 0..10^9; units to hold
+-- ARGV[4]  held_ms     integer 1..2^35; for how long at most
+-- ARGV[5]  algorithm   text; one of those of limits/take
+-- ARGV[6..]            per window, up to 8, three numbers as in limits/take
+-- returns  {foreign values, entries not believed, the window that refuses, 0 for none, -1 where 128 are held already,
+--          retry_after_ms or -1 for never, then for each window remaining, reset_after_ms}
+-- expires  state: a second after the last window is wholly restored and nothing is held
+-- cost     O(windows * resolution + holds), 2 commands
+-- idempotent yes
+-- flags    allow-oom
+-- twin     limits/holds.py: reserve
+--#include lib/now.lua
+--#include lib/share.lua
+--#include lib/limit_state.lua
+--#include lib/limit_window.lua
+--#include lib/limit_holds.lua
+--#include lib/limit_read.lua
+--#include lib/limit_drain.lua
+--#include lib/limit_counted.lua
+--#include lib/limit_moved.lua
+--#include lib/limit_present.lua
+--#include lib/limit_windows.lua
+--#include lib/limit_fits.lua
+--#include lib/limit_wait.lua
+--#include lib/limit_decision.lua
+--#include lib/limit_forget.lua
+--#include lib/limit_charge.lua
+--#include lib/limit_standings.lua
+
+local state, id, algorithm = KEYS[1], ARGV[2], ARGV[5]
+local now_ms = clock(tonumber(ARGV[1]))
+local estimate, held_ms = tonumber(ARGV[3]), tonumber(ARGV[4])
+
+local plan = {algorithm = algorithm, windows = (#ARGV - 5) / 3, args = ARGV, at = 6}
+local stored, foreign = limit_state(state)
+local windows, holds = limit_windows(plan, stored, now_ms)
+local known, first_ms = false, holds.last_ms
+for _, hold in ipairs(holds) do
+  if hold.counts then known, first_ms = known or hold.name == id, math.min(first_ms, hold.ends_ms) end
+end
+
+local refused_by, retry_after_ms, charged = 0, 0, nil
+if not known then refused_by, retry_after_ms = limit_decision(windows, holds, estimate, now_ms) end
+if not known and holds.number >= 128 and retry_after_ms >= 0 then
+  refused_by, retry_after_ms = -1, select(2, limit_wait(windows, holds, estimate, now_ms, first_ms - now_ms))
+end
+local unbelieved = limit_forget(windows, holds)
+if not known and refused_by == 0 then
+  charged = limit_charge(windows, 0, string.format('%shold/%s=%d,%d,%d;', holds.text, id, estimate, now_ms, held_ms))
+  holds.units, holds.last_ms = holds.units + estimate, math.max(holds.last_ms, now_ms + held_ms)
+end
+local reply = {foreign, unbelieved, refused_by, retry_after_ms}
+local lifetime_ms = limit_standings(windows, holds, now_ms, reply, 4)
+
+if charged then redis.call('SET', state, charged, 'PX', lifetime_ms) end
+return reply

@@ -1,0 +1,69 @@
+-- limits/take_all.lua: take units of many subjects, all or none; where one is refused nothing is written.
+--
+-- KEYS[i]  state       string; every window of one subject and policy; 1..64 takes, no two of one key
+-- ARGV[1]  now_ms      integer; 0 means the server's clock
+-- ARGV[2]  policies    integer 1..64, how many policies follow
+-- ARGV[3..]            policies and takes, as in limits/take
+-- returns  {foreign values, entries not believed, the wait of the whole: 0 where it is charged, -1 for never; then per
+--          take, as if it were alone: the window that refuses or 0, retry_after_ms or -1 for never, and for each of its
+--          windows remaining, reset_after_ms}
+-- expires  state: a second after the last window is wholly restored
+-- cost     per take O(windows * resolution), 2 commands
+-- idempotent no
+-- flags    allow-oom
+-- twin     limits/joint.py: take_all
+--#include lib/now.lua
+--#include lib/share.lua
+--#include lib/limit_state.lua
+--#include lib/limit_window.lua
+--#include lib/limit_holds.lua
+--#include lib/limit_read.lua
+--#include lib/limit_drain.lua
+--#include lib/limit_counted.lua
+--#include lib/limit_moved.lua
+--#include lib/limit_present.lua
+--#include lib/limit_windows.lua
+--#include lib/limit_fits.lua
+--#include lib/limit_wait.lua
+--#include lib/limit_decision.lua
+--#include lib/limit_forget.lua
+--#include lib/limit_charge.lua
+--#include lib/limit_standings.lua
+
+local now_ms = clock(tonumber(ARGV[1]))
+local policies = tonumber(ARGV[2])
+
+local places, at = {}, 3
+for policy = 1, policies do places[policy], at = at, at + 2 + 3 * ARGV[at + 1] end
+local windows, holds, costs, reply = {}, {}, {}, {0, 0, 0}
+for i = 1, #KEYS do
+  local place = places[ARGV[at + 2 * i - 2] + 0]
+  local plan = {algorithm = ARGV[place], windows = ARGV[place + 1] + 0, args = ARGV, at = place + 2}
+  local state, foreign = limit_state(KEYS[i])
+  windows[i], holds[i] = limit_windows(plan, state, now_ms)
+  costs[i], reply[1] = ARGV[at + 2 * i - 1] + 0, reply[1] + foreign
+end
+
+local refused_by, waits, wait_ms, before_ms, never = {}, {}, 0, -1, false
+for i = 1, #KEYS do
+  refused_by[i], waits[i] = limit_decision(windows[i], holds[i], costs[i], now_ms)
+  never = never or waits[i] < 0
+end
+while wait_ms > before_ms and not never do
+  before_ms = wait_ms
+  for i = 1, #KEYS do
+    if costs[i] > 0 then wait_ms = select(2, limit_wait(windows[i], holds[i], costs[i], now_ms, wait_ms)) end
+  end
+end
+reply[3] = never and -1 or wait_ms
+local states, lifetimes = {}, {}
+for i = 1, #KEYS do
+  reply[2] = reply[2] + limit_forget(windows[i], holds[i])
+  if reply[3] == 0 and costs[i] > 0 then states[i] = limit_charge(windows[i], costs[i], holds[i].text) end
+  local size = #reply
+  reply[size + 1], reply[size + 2] = refused_by[i], waits[i]
+  lifetimes[i] = limit_standings(windows[i], holds[i], now_ms, reply, size + 2)
+end
+
+for i, state in pairs(states) do redis.call('SET', KEYS[i], state, 'PX', lifetimes[i]) end
+return reply

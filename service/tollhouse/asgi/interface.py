@@ -1,0 +1,32 @@
+"""The types of ASGI, and values that may depend on the request."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from inspect import isawaitable
+from typing import Any, TypeVar, cast
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+Headers = list[tuple[bytes, bytes]]
+
+T = TypeVar("T")
+PerRequest = T | Callable[[Scope], T | Awaitable[T]]
+"""A value, or a function of the ASGI scope that gives it, plain or async."""
+
+
+async def resolve(given: PerRequest[T], scope: Scope) -> T:
+    """Give the value, asking the function with this request's scope where it is one."""
+    value = given(scope) if callable(given) else given
+    return await cast("Awaitable[T]", value) if isawaitable(value) else cast("T", value)
+
+
+def header_of(scope: Scope, name: bytes) -> str | None:
+    """Give the first value of a request header, by its name in lower case."""
+    for given, value in scope.get("headers", ()):
+        if given.lower() == name:
+            return value.decode("latin-1").strip()
+    return None

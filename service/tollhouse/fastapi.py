@@ -1,0 +1,167 @@
+"""Limits as FastAPI dependencies: `dependencies=[Depends(RateLimit("5/minute; 100/hour"))]` on a route or a router.
+
+Nothing has to be set up. The limiter is the one given as `limiter`; else that of the `RateLimitMiddleware` that serves
+the request, which may limit nothing itself (`policy=None`); else one that the application opens as `tollhouse.open()`
+does, once per event loop. A refusal is 429 `application/problem+json`; an application with a handler of its own for
+`tollhouse.RateLimited` answers by that one.
+"""
+
+# Annotations are evaluated here, not kept as text: FastAPI reads those of `__call__`, and not every version of it
+# looks names up in the module of a class.
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AsyncExitStack
+from inspect import isawaitable
+from typing import Any, Final
+
+from fastapi import HTTPException, Response, WebSocket, WebSocketException
+from starlette.requests import HTTPConnection
+from starlette.websockets import WebSocketState
+
+from tollhouse.asgi.admission import Written, admitted
+from tollhouse.asgi.interface import Message, Scope
+from tollhouse.asgi.limited import RateLimited
+from tollhouse.asgi.source import Source, source_of
+from tollhouse.asgi.subjects import Subject, address, check_rule, settled, subject_by
+from tollhouse.asgi.visit import VISIT, Visit
+from tollhouse.asgi.websocket import TRY_AGAIN_LATER
+from tollhouse.errors import InvalidInput
+from tollhouse.limits.limiter import Limiter
+from tollhouse.limits.policy import Policy
+from tollhouse.settings import Settings
+from tollhouse.wiring import Tollhouse
+
+__all__ = ["RateLimit"]
+
+_VISIT: Final = "tollhouse.visit"
+_SOURCE: Final = "tollhouse_source"
+_HANDLERS: Final = "starlette.exception_handlers"
+_POLICY_VIOLATION: Final = 1008
+
+
+class RateLimit:
+    """A dependency that counts each request, or each websocket that connects, before the route sees it.
+
+    `policy` is the name of one, or a limit such as `5/minute` that every route counts for itself; with a `name` it is
+    one counter for all that give the same name. `key` is a rule in words (`address`, `user`, `api-key`,
+    `header:x-tenant`, `path:tenant`, ...) or a function of the request, plain or async; so is `cost`, or a number.
+    Without a key the policy's own holds, else the client's address.
+
+    The response tells where the limit stands; a route that returns a Response of its own only does behind the
+    middleware. A policy of the algorithm `concurrency` has its permit held until the response was sent.
+    """
+
+    def __init__(
+        self,
+        policy: str,
+        *,
+        key: str | Callable[[Any], Any] | None = None,
+        cost: int | Callable[[Any], Any] | None = None,
+        name: str | None = None,
+        algorithm: str = "sliding-window",
+        limiter: Limiter | Tollhouse | Settings | str | None = None,
+    ) -> None:
+        self._written = Written(text=policy, algorithm=algorithm, name=name)
+        self._written.check()
+        self._source = None if limiter is None else source_of(limiter)
+        self._rule = subject_by(key) if isinstance(key, str) else None
+        self._key = None if isinstance(key, str) else key
+        self._cost = cost
+        if self._source is not None:
+            check_rule(key, self._source)
+
+    async def __call__(self, connection: HTTPConnection, response: Response) -> AsyncGenerator[None, None]:
+        """Let the request through, or refuse it in place of the route."""
+        visit = await self._visit(connection)
+        limiter = visit.limiter if self._source is None else await self._source.limiter()
+        _let_answer(connection)
+        name = self._written.policy(_place(connection.scope), limiter)
+        async with AsyncExitStack() as stack:
+            key = await self._key_of(connection, visit, limiter.policies.get(name))
+            cost = await _given(self._cost, connection)
+            try:
+                await stack.enter_async_context(admitted(limiter, name, key, cost, visit=visit))
+            except InvalidInput as error:
+                raise _invalid(error, connection) from error
+            for field, value in [] if visit is VISIT.get() else visit.fields():
+                response.headers[field.decode()] = value.decode()
+            yield
+
+    async def _visit(self, connection: HTTPConnection) -> Visit:
+        """Give the visit that the middleware began, else one that all limits of this request share."""
+        visit = VISIT.get() or connection.scope.get(_VISIT)
+        if visit is None:
+            source = self._source or _own_source(connection)
+            visit = Visit(source, await source.limiter(), connection.scope, _unsent)
+        connection.scope[_VISIT] = visit
+        return visit
+
+    async def _key_of(self, connection: HTTPConnection, visit: Visit, policy: Policy | None) -> str:
+        if self._key is not None:
+            return await settled(self._key(connection), visit)
+        rule: Subject = address if policy is None or policy.key is None else subject_by(policy.key)
+        return await settled((self._rule or rule)(visit), visit)
+
+
+async def _given(value: Any, connection: HTTPConnection) -> Any:
+    found = value(connection) if callable(value) else value
+    return await found if isawaitable(found) else found
+
+
+def _own_source(connection: HTTPConnection) -> Source:
+    """Give the limits that the application opens itself; they are its own, and all its routes share them."""
+    state = connection.app.state
+    if not hasattr(state, _SOURCE):
+        setattr(state, _SOURCE, source_of(Settings()))
+    return getattr(state, _SOURCE)
+
+
+def _place(scope: Scope) -> str:
+    """Name a route by its methods and template, the same in every process; and by its function, should both repeat.
+
+    A router that was included knows its own part of the path only; FastAPI keeps the whole beside it.
+    """
+    route = scope.get("route")
+    included = scope.get("fastapi", {}).get("effective_route_context")
+    candidates = (getattr(included, "starlette_route", None), included, route)
+    template = next((found for one in candidates if (found := getattr(one, "path_format", ""))), "")
+    methods = "|".join(sorted(getattr(route, "methods", None) or ["WS"]))
+    mounted = scope.get("root_path", "").removeprefix(scope.get("app_root_path", ""))
+    endpoint = scope.get("endpoint")
+    function = f"{getattr(endpoint, '__module__', '')}.{getattr(endpoint, '__qualname__', '')}"
+    return f"{methods} {mounted}{template}\n{function}"
+
+
+def _invalid(error: InvalidInput, connection: HTTPConnection) -> Exception:
+    """Make of a key that no limiter takes what FastAPI makes of other wrong input; other mistakes are our own."""
+    if error.field != "key":
+        return error
+    detail = f"{error.field}: {error.remedy}"
+    if isinstance(connection, WebSocket):
+        return WebSocketException(_POLICY_VIOLATION, detail)
+    return HTTPException(422, detail)
+
+
+def _let_answer(connection: HTTPConnection) -> None:
+    """Let the application answer RateLimited, unless it has an answer of its own: that is all the setup there is."""
+    handlers: tuple[dict[Any, Any], Any] | None = connection.scope.get(_HANDLERS)
+    if handlers is not None:
+        handlers[0].setdefault(RateLimited, _answer)
+
+
+async def _answer(connection: HTTPConnection, refused: RateLimited) -> Response | None:
+    visit: Visit = connection.scope[_VISIT]
+    answer = visit.answered(refused)
+    if isinstance(connection, WebSocket) and not _takes_response(connection):
+        await connection.close(TRY_AGAIN_LATER, str(refused))
+        return None
+    return Response(answer.body, answer.status, headers=dict(answer.headers), media_type=answer.media_type)
+
+
+def _takes_response(websocket: WebSocket) -> bool:
+    is_new = websocket.application_state is WebSocketState.CONNECTING
+    return is_new and "websocket.http.response" in (websocket.scope.get("extensions") or {})
+
+
+async def _unsent(_: Message) -> None:
+    raise NotImplementedError

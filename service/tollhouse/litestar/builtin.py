@@ -1,0 +1,104 @@
+"""Litestar's own rate limit, decided by Tollhouse: the same configuration, the same answers, and a limit that holds.
+
+Litestar reads a counter, compares and writes it back, under a lock of its process: with several workers each of them
+admits the limit, all requests of a process wait for each other, and a refusal does not say for how long it lasts.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from litestar import Litestar
+from litestar.datastructures import MutableScopeHeaders
+from litestar.exceptions import HTTPException, ServiceUnavailableException, TooManyRequestsException
+from litestar.middleware.rate_limit import RateLimitConfig
+from litestar.middleware.rate_limit import RateLimitMiddleware as LitestarRateLimit
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
+
+from tollhouse.asgi.derived import derived, ensure
+from tollhouse.asgi.refusal import RETRY_AFTER_S
+from tollhouse.asgi.source import Source, source_of
+from tollhouse.errors import InvalidInput, StoreError
+from tollhouse.limits.decision import Decision
+from tollhouse.limits.headers import retry_after
+from tollhouse.litestar.plugin import TollhousePlugin
+from tollhouse.litestar.server import settings_of
+
+_RETRY_LATER: Final = {"Retry-After": str(RETRY_AFTER_S)}
+
+
+class AtomicRateLimitMiddleware(LitestarRateLimit):
+    """`RateLimitConfig(rate_limit=("minute", 10), middleware_class=AtomicRateLimitMiddleware)`.
+
+    Everything that RateLimitConfig says holds: who is counted, what is excluded, and the names of the fields. A
+    refusal is Litestar's TooManyRequestsException, with `Retry-After`. Limits of one rate and one `store` share their
+    counters, others do not.
+
+    Counters are kept where the application's TollhousePlugin keeps its own; without one, on the server of the
+    RedisStore that `store` names; without that, on an embedded server of this process. What is opened here closes
+    with its event loop. While the server does not answer, each process counts for itself.
+    """
+
+    def __init__(self, app: ASGIApp, config: RateLimitConfig) -> None:
+        super().__init__(app, config)
+        unit, units = config.rate_limit
+        self._policy = derived(f"litestar {config.store}", f"{units}/{unit}", "sliding-window")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Count the request, then go on; or raise TooManyRequestsException."""
+        app: Any = scope["litestar_app"]
+        request = app.request_class(scope)
+        if await self.should_check_request(request):
+            decision = await self._decide(app, self.cache_key_from_request(request))
+            if not decision.allowed:
+                raise TooManyRequestsException(headers=self._fields(decision))
+            send = self._adding(decision, send)
+        await self.app(scope, receive, send)
+
+    async def _decide(self, app: Litestar, key: str) -> Decision:
+        limiter = await _source_of(app, self.config).limiter()
+        try:
+            return await limiter.take(ensure(limiter, self._policy), key)
+        except StoreError as error:
+            detail = "the limits cannot be asked at the moment"
+            raise ServiceUnavailableException(detail, headers=_RETRY_LATER) from error
+        except InvalidInput as error:
+            raise HTTPException(f"{error.field}: {error.remedy}", status_code=422) from error
+
+    def _fields(self, decision: Decision) -> dict[str, str]:
+        wait = dict(retry_after(decision.retry_after_ms))
+        if not self.config.set_rate_limit_headers or not decision.limits:
+            return wait
+        (state,) = decision.limits
+        return {
+            self.config.rate_limit_policy_header_key: f"{state.limit}; w={state.window_ms // 1000}",
+            self.config.rate_limit_limit_header_key: str(state.limit),
+            self.config.rate_limit_remaining_header_key: str(state.remaining),
+            self.config.rate_limit_reset_header_key: str(-(-state.reset_after_ms // 1000)),
+            **wait,
+        }
+
+    def _adding(self, decision: Decision, send: Send) -> Send:
+        fields = self._fields(decision)
+
+        async def adding(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message.setdefault("headers", [])
+                headers = MutableScopeHeaders(message)
+                for name, value in fields.items():
+                    headers[name] = value
+            await send(message)
+
+        return adding if fields else send
+
+
+def _source_of(app: Litestar, config: RateLimitConfig) -> Source:
+    """Give the limits that all routes of the application share, however many middlewares it has."""
+    for plugin in app.plugins.init:
+        if isinstance(plugin, TollhousePlugin):
+            return plugin.source
+    name = f"tollhouse_{config.store}"
+    source = app.state.get(name)
+    if source is None:
+        source = app.state[name] = source_of(settings_of(config.get_store_from_app(app)))
+    return source

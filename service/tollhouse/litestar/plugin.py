@@ -1,0 +1,121 @@
+"""The plugin: limits on routes, and the features of Tollhouse for handlers that ask for them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+from litestar import Litestar, Request, Response
+from litestar.config.app import AppConfig
+from litestar.di import Provide
+from litestar.plugins import InitPlugin, ReceiveRoutePlugin
+from litestar.routes import ASGIRoute, BaseRoute, HTTPRoute, WebSocketRoute
+
+from tollhouse.asgi.charge import Charge
+from tollhouse.asgi.interface import PerRequest
+from tollhouse.asgi.limited import RateLimited
+from tollhouse.asgi.loops import PerLoop
+from tollhouse.asgi.plan import Choice
+from tollhouse.asgi.source import Source, source_of
+from tollhouse.asgi.subjects import KeyRule
+from tollhouse.asgi.visit import VISIT
+from tollhouse.cache.cache import Cache
+from tollhouse.limits.headers import Dialect
+from tollhouse.limits.limiter import Limiter
+from tollhouse.litestar.routes import RateLimitRoutes
+from tollhouse.metrics import Metrics
+from tollhouse.sessions.sessions import Sessions
+from tollhouse.settings import Settings
+
+
+class TollhousePlugin(InitPlugin, ReceiveRoutePlugin):
+    """Limits routes, and gives handlers `limits`, `sessions` and `cache`.
+
+    Connects on first use and closes with the application. What limits a route and cannot be used, such as a policy
+    that does not exist, is a ConfigurationError when the application is made. RateLimited, which functions with a
+    `@limit` raise, becomes the answer 429.
+
+    The middleware stands in front of the application's own; with `innermost` it stands behind them, so that who was
+    authenticated by one of them is known as `user`. The other arguments are those of RateLimitMiddleware.
+    """
+
+    def __init__(
+        self,
+        target: str | Settings = Settings(),  # noqa: B008 - frozen
+        *,
+        policies: Mapping[str, str] | None = None,
+        policy: PerRequest[Choice] = "default",
+        key: KeyRule | Mapping[str, KeyRule] | None = None,
+        cost: PerRequest[int | None] = None,
+        charge: Charge | None = None,
+        messages: str | None = None,
+        exempt: PerRequest[bool] = False,
+        exclude: str | None = None,
+        headers: Dialect | None = None,
+        trusted_proxies: Sequence[str] = (),
+        innermost: bool = False,
+        metrics: Metrics | None = None,
+    ) -> None:
+        self.source: Source = source_of(
+            target, policies=policies, dialect=headers, trusted_proxies=trusted_proxies, metrics=metrics
+        )
+        self._innermost = innermost
+        self._middleware = RateLimitRoutes(
+            self.source,
+            policy=policy,
+            key=key,
+            cost=cost,
+            charge=charge,
+            messages=messages,
+            exempt=exempt,
+            exclude=exclude,
+        )
+
+    def on_app_init(self, app_config: AppConfig) -> AppConfig:
+        """Add the middleware, the dependencies and the end of both."""
+        place = len(app_config.middleware) if self._innermost else 0
+        app_config.middleware.insert(place, self._middleware)
+        app_config.lifespan.append(self._lifespan)  # pyright: ignore[reportUnknownMemberType] - Litestar leaves it open
+        cast("Any", app_config).exception_handlers.setdefault(RateLimited, _answer)
+        app_config.dependencies = {
+            "limits": Provide(self._limits),
+            "sessions": Provide(self._sessions),
+            "cache": Provide(self._cache),
+            **app_config.dependencies,
+        }
+        return app_config
+
+    def receive_route(self, route: BaseRoute) -> None:
+        """Check what limits the route."""
+        checked = cast("HTTPRoute | WebSocketRoute | ASGIRoute", route)
+        for handler in checked.route_handlers if isinstance(checked, HTTPRoute) else [checked.route_handler]:
+            self._middleware.plan_of(handler)
+
+    @asynccontextmanager
+    async def _lifespan(self, _: Litestar) -> AsyncGenerator[None, None]:
+        try:
+            yield
+        finally:
+            await self.source.aclose()
+
+    @property
+    def _opened(self) -> PerLoop:
+        assert self.source.opened is not None
+        return self.source.opened
+
+    async def _limits(self) -> Limiter:
+        return (await self._opened.here()).limits
+
+    async def _sessions(self) -> Sessions:
+        return (await self._opened.here()).sessions
+
+    async def _cache(self) -> Cache:
+        return (await self._opened.here()).cache
+
+
+def _answer(_: Request[Any, Any, Any], refused: RateLimited) -> Response[bytes]:
+    visit = VISIT.get()
+    assert visit is not None
+    answer = visit.answered(refused)
+    return Response(answer.body, status_code=answer.status, headers=dict(answer.headers), media_type=answer.media_type)

@@ -1,0 +1,45 @@
+"""Where one of Litestar's stores keeps its data, as settings for limits that shall be kept there too."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from litestar.stores.base import Store
+from litestar.stores.redis import RedisStore
+
+from tollhouse.errors import ConfigurationError
+from tollhouse.settings import Settings
+
+
+def settings_of(store: Store) -> Settings:
+    """Give the server and the database of a RedisStore; of any other store, an embedded server of this process.
+
+    Raises ConfigurationError where the store's client does not say where its server is, as one behind Sentinel.
+    """
+    if not isinstance(store, RedisStore):
+        return Settings()
+    pool: Any = store._redis.connection_pool  # pyright: ignore[reportPrivateUsage] - nothing else knows
+    url = _url(pool.connection_kwargs, tls=pool.connection_class.__name__.startswith("SSL"))
+    if url is None:
+        raise ConfigurationError("store", type(pool).__name__, "its server is not known; add TollhousePlugin(url)")
+    return Settings(url=url, limits_url=url)
+
+
+def _url(given: dict[str, Any], *, tls: bool) -> str | None:
+    options = {"db": given.get("db") or 0}
+    login = _login(given.get("username"), given.get("password"))
+    if given.get("path"):
+        return f"unix://{login}{quote(given['path'])}?{urlencode(options)}"
+    if not given.get("host"):
+        return None
+    if given.get("ssl_ca_certs"):
+        options["ca"] = given["ssl_ca_certs"]
+    host = f"[{given['host']}]" if ":" in given["host"] else given["host"]
+    return f"{'rediss' if tls else 'redis'}://{login}{host}:{given.get('port') or 6379}?{urlencode(options)}"
+
+
+def _login(username: str | None, password: str | None) -> str:
+    if not username and not password:
+        return ""
+    return f"{quote(username or '', safe='')}:{quote(password or '', safe='')}@"

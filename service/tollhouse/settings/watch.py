@@ -1,0 +1,133 @@
+"""Follows a settings file: what it says holds soon after it was written, or, where it cannot be used, not at all."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Final, Literal
+
+from msgspec import Struct
+
+from tollhouse.errors import ConfigurationError, InvalidInput
+from tollhouse.settings.model import Settings, differences
+
+Outcome = Literal["unchanged", "applied", "refused"]
+
+POLL_S: Final = 1.0
+"""How often the file is looked at: a look costs one call of the system."""
+SETTLE_S: Final = 0.05
+"""How long a changed file must stay as it is before it is read: somebody may be writing it."""
+_FOLLOWED: Final = "limits.policies."
+
+_log = logging.getLogger("tollhouse.settings")
+
+
+class _Stamp(Struct, frozen=True, kw_only=True):
+    """What changes with the content: an atomic replace and a turned link bring another inode."""
+
+    modified_ns: int
+    inode: int
+    size: int
+
+
+class Watch:
+    """Calls `apply` with the settings whenever the content of the file has changed and is good.
+
+    `read` gives the settings of the file or raises ConfigurationError. `apply` puts them into effect and gives what
+    changed, as fields of the log line; it raises ConfigurationError or InvalidInput where they cannot be used, and
+    then has changed nothing. Bad content is logged and counted once, not at every look. The first good content is
+    taken for what this process runs with: a later one that differs in other settings than policies is warned of.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        read: Callable[[Path], Settings],
+        apply: Callable[[Settings], Mapping[str, str]],
+        count: Callable[[Outcome], None],
+        *,
+        poll_s: float = POLL_S,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._path = path.absolute()
+        self._read = read
+        self._apply = apply
+        self._count = count
+        self._poll_s = poll_s
+        self._sleep = sleep
+        self._asked = asyncio.Event()
+        self._stamp: _Stamp | None = None
+        self._content: bytes | None = None
+        self._running: Settings | None = None
+
+    async def run(self) -> None:
+        """Look again and again, until cancelled."""
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._poll_s):
+                    await self._asked.wait()
+            self._asked.clear()
+            await self.check()
+
+    def look_soon(self) -> None:
+        """Have `run` look now; may be called by a signal handler of the loop."""
+        self._asked.set()
+
+    async def check(self) -> Outcome:
+        """Look once; a file that is being written is left to the next look."""
+        stamp = await asyncio.to_thread(_stamp_of, self._path)
+        if self._content is not None and stamp == self._stamp:
+            return "unchanged"
+        await self._sleep(SETTLE_S)
+        if await asyncio.to_thread(_stamp_of, self._path) != stamp:
+            return "unchanged"
+        self._stamp = stamp
+        content = await asyncio.to_thread(_digest_of, self._path)
+        if content == self._content:
+            return "unchanged"
+        self._content = content
+        outcome = await self._take_up()
+        self._count(outcome)
+        return outcome
+
+    async def _take_up(self) -> Outcome:
+        try:
+            settings = await asyncio.to_thread(self._read, self._path)
+            changed = self._apply(settings)
+        except (ConfigurationError, InvalidInput) as error:
+            reason = f"{error}; what held before holds on"
+            _log.error("settings file refused", extra={"file": str(self._path), "reason": reason})
+            return "refused"
+        if any(changed.values()) or self._running is not None:
+            _log.info("settings file applied", extra={"file": str(self._path), **changed})
+        self._warn_of_the_rest(settings)
+        return "applied"
+
+    def _warn_of_the_rest(self, settings: Settings) -> None:
+        if self._running is None:
+            self._running = settings
+        names = [name for name in differences(self._running, settings) if not name.startswith(_FOLLOWED)]
+        if names:
+            extra = {"file": str(self._path), "settings": ", ".join(names)}
+            _log.warning("settings wait for a restart", extra=extra)
+
+
+def _stamp_of(path: Path) -> _Stamp | None:
+    """Look at the file, or at what its links lead to; None where there is nothing to be seen."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return _Stamp(modified_ns=found.st_mtime_ns, inode=found.st_ino, size=found.st_size)
+
+
+def _digest_of(path: Path) -> bytes:
+    """Stand for the content; b"" where it cannot be read, and `read` will say why."""
+    try:
+        return hashlib.blake2b(path.read_bytes()).digest()
+    except OSError:
+        return b""

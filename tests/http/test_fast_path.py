@@ -1,0 +1,246 @@
+"""The two hot routes give the same bytes, whether they are answered in front of routing or by their handlers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from tests.http.client import ADMIN_KEY, SERVICE_KEY
+from tests.http.twins import BODY_BYTES, HEADERS, Asked, Twins, twins
+from tollhouse.errors import ScriptFailed, StoreUnavailable
+from tollhouse.limits.headers import DIALECTS, Dialect
+
+BATCH = "/v1/limits/take-batch"
+PLAIN = Asked()
+
+
+def body(value: Any, **changes: Any) -> Asked:
+    return replace(PLAIN, chunks=(json.dumps(value).encode(),), **changes)
+
+
+def take(key: str = "ada", **members: Any) -> Asked:
+    return body({"policy": "api", "key": key, **members})
+
+
+def batch(*takes: Any) -> Asked:
+    return body(list(takes), path=BATCH)
+
+
+def with_headers(*headers: tuple[bytes, bytes], without: bytes = b"") -> Asked:
+    return replace(PLAIN, headers=(*((name, value) for name, value in HEADERS if name != without), *headers))
+
+
+def with_key(name: bytes, value: bytes) -> Asked:
+    return with_headers((name, value), without=b"authorization")
+
+
+KEY = SERVICE_KEY.encode()
+ONE = {"policy": "api", "key": "ada"}
+
+#   answered in front of routing
+IN_FRONT = {
+    "a take": PLAIN,
+    "a cost": take(cost=2),
+    "no cost": take(cost=None),
+    "a look": take(cost=0),
+    "a take that is refused": take(cost=5),
+    "a cost above the limit": take(cost=9),
+    "a key on the deny list": take("mallory", policy="banned"),
+    "a shadow that would refuse": take(policy="watched", cost=3),
+    "a key on the allow list": take("root", policy="banned", cost=9),
+    "a bucket": take(policy="bucket", cost=3),
+    "a key that is no ASCII": take("Zoë 🗝"),
+    "members twice": replace(PLAIN, chunks=(b'{"policy":"login","key":"a","cost":9,"cost":1,"policy":"api"}',)),
+    "an API key in its own header": with_key(b"x-api-key", KEY),
+    "an administrator": with_key(b"authorization", b"Bearer " + ADMIN_KEY.encode()),
+    "a charset": with_headers((b"content-type", b"application/json; charset=utf-8"), without=b"content-type"),
+    "no host": with_headers(without=b"host"),
+    "headers that change nothing": with_headers((b"accept", b"text/html"), (b"user-agent", b"\xff\xfe")),
+    "a batch": batch(ONE, {**ONE, "cost": 4}, ONE, {"policy": "plenty", "key": "b"}),
+    "an empty batch": batch(),
+}
+
+#   handed on, whole
+HANDED_ON = {
+    "no key": with_headers(without=b"authorization"),
+    "a key that is not known": with_key(b"x-api-key", b"a-guess-at-a-key-of-somebody"),
+    "a key that is no ASCII": with_key(b"x-api-key", b"\xe9" * 20),
+    "the scheme in small letters": with_key(b"authorization", b"bearer " + KEY),
+    "two spaces": with_key(b"authorization", b"Bearer  " + KEY),
+    "another scheme": with_key(b"authorization", b"Basic " + KEY),
+    "an API key and a bearer": with_headers((b"x-api-key", KEY)),
+    "the same header twice": with_headers((b"authorization", b"Bearer a-guess-at-a-key")),
+    "a cookie": with_headers((b"cookie", b"tollhouse-dev=x")),
+    "another site": with_headers((b"sec-fetch-site", b"cross-site")),
+    "the same site": with_headers((b"sec-fetch-site", b"same-origin")),
+    "another origin": with_headers((b"origin", b"https://evil.example")),
+    "a host that is none": with_headers((b"host", b"a b"), without=b"host"),
+    "text": with_headers((b"content-type", b"text/plain"), without=b"content-type"),
+    "JSON in capitals": with_headers((b"content-type", b"Application/JSON"), without=b"content-type"),
+    "no media type": with_headers(without=b"content-type"),
+    "a query": replace(PLAIN, query=b"cost=2"),
+    "a folder in front": replace(PLAIN, path="/root/v1/limits/take", root_path="/root"),
+    "a slash behind": replace(PLAIN, path="/v1/limits/take/"),
+    "another method": replace(PLAIN, method="PUT"),
+    "options": replace(PLAIN, method="OPTIONS"),
+    "a body in parts": replace(PLAIN, chunks=(b'{"policy":"api",', b'"key":"ada"}')),
+    "a body without a length": replace(PLAIN, length=None),
+    "a body in chunks": replace(with_headers((b"transfer-encoding", b"chunked")), length=None),
+    "a body that ends too soon": replace(PLAIN, cut_off=True),
+    "no body": replace(PLAIN, chunks=(b"",)),
+    "a length above the bound": replace(PLAIN, length=b"%d" % (BODY_BYTES + 1)),
+    "a length that is none": replace(PLAIN, length=b"+5"),
+    "a length of many digits": replace(PLAIN, length=b"0" * 5_000 + b"28"),
+    "a body above the bound": replace(take("x" * BODY_BYTES), length=b"28"),
+    "half of JSON": replace(PLAIN, chunks=(b'{"policy":"api"',)),
+    "no UTF-8": replace(PLAIN, chunks=(b'{"policy":"api","key":"\xff"}',)),
+    "half a surrogate pair": replace(PLAIN, chunks=(b'{"policy":"api","key":"\\ud800"}',)),
+    "null": body(None),
+    "a list": body([ONE]),
+    "a take where a batch should be": replace(PLAIN, path=BATCH),
+    "a member too many": take(unit=1),
+    "a member too few": body({"policy": "api"}),
+    "a fraction": take(cost=1.5),
+    "a fraction that is whole": take(cost=1.0),
+    "a number in quotes": take(cost="1"),
+    "a truth": take(cost=True),
+    "a number of many digits": replace(PLAIN, chunks=(b'{"policy":"api","key":"a","cost":%s}' % (b"9" * 500),)),
+    "a cost below zero": take(cost=-1),
+    "no key at all": take(""),
+    "a key too long": take("x" * 513),
+    "a policy that does not exist": take(policy="appi"),
+    "a policy of leases": take(policy="jobs"),
+    "one bad take in a batch": batch(ONE, {**ONE, "cost": -1}),
+    "a batch that is too long": batch(*[{"policy": "api", "key": "b"}] * 257),
+}
+
+NAMES = st.sampled_from(["api", "plenty", "banned", "watched", "bucket", "jobs", "login", "appi", ""])
+KEYS = st.sampled_from(["ada", "bob", "mallory", "root", "{a}b", "Zoë"]) | st.text(max_size=4)
+COSTS = st.integers(-1, 7) | st.sampled_from([None, 10**9, 10**9 + 1, 2**64, 1.0, 1.5, "1", True, [], {}])
+TAKES = st.fixed_dictionaries({"policy": NAMES, "key": KEYS}, optional={"cost": COSTS}) | st.dictionaries(
+    st.sampled_from(["policy", "key", "cost", "takes"]), NAMES | COSTS, max_size=3
+)
+JSON_BODIES = (TAKES | st.lists(TAKES, max_size=5)).map(lambda value: json.dumps(value).encode())
+BODIES = JSON_BODIES | st.binary(max_size=40)
+VALUES = st.sampled_from(
+    [
+        KEY,
+        b"Bearer " + KEY,
+        b"bearer " + KEY,
+        b"Bearer",
+        b"application/json",
+        b"text/plain",
+        b"same-origin",
+        b"a=b",
+        b"",
+    ]
+)
+ODD_HEADERS = st.tuples(
+    st.sampled_from(
+        [b"authorization", b"x-api-key", b"content-type", b"cookie", b"origin", b"sec-fetch-site", b"host", b"accept"]
+    ),
+    VALUES,
+)
+
+
+@st.composite
+def plain_requests(draw: st.DrawFn) -> Asked:
+    """Draw a request that has nothing odd but its body, and seldom that."""
+    path, bodies = draw(st.sampled_from([("/v1/limits/take", TAKES), (BATCH, st.lists(TAKES, max_size=5))]))
+    return body(draw(bodies), path=path)
+
+
+@st.composite
+def odd_requests(draw: st.DrawFn) -> Asked:
+    """Draw a request in which anything may be odd."""
+    given_headers = draw(st.lists(st.sampled_from(HEADERS), unique=True)) + draw(st.lists(ODD_HEADERS, max_size=2))
+    return Asked(
+        path=draw(st.sampled_from(["/v1/limits/take", BATCH, "/v1/limits/take/", "/v1/limits"])),
+        method=draw(st.sampled_from(["POST", "POST", "POST", "GET", "PUT", "OPTIONS"])),
+        query=draw(st.sampled_from([b"", b"", b"cost=1", b"%"])),
+        headers=tuple(given_headers),
+        chunks=tuple(draw(st.lists(BODIES, min_size=1, max_size=2))),
+        length=draw(st.sampled_from([b"as it is", b"as it is", None, b"7", b"-1", b"9999"])),
+    )
+
+
+@pytest.fixture
+async def both() -> AsyncIterator[Twins]:
+    async with twins() as made:
+        yield made
+
+
+@pytest.mark.parametrize("name", IN_FRONT)
+async def test_a_plain_request_is_answered_in_front_of_routing(both: Twins, name: str) -> None:
+    """Three times in a row, so that a limit is reached: the same messages, and the handlers saw none of them."""
+    pairs = [await both.answers(IN_FRONT[name]) for _ in range(3)]
+
+    assert [served for served, _ in pairs] == [documented for _, documented in pairs]
+    assert (both.served.handed_on, both.documented.handed_on) == (0, 3)
+    assert both.served.counts == both.documented.counts
+
+
+@pytest.mark.parametrize("name", HANDED_ON)
+async def test_any_other_request_is_handed_on_whole(both: Twins, name: str) -> None:
+    """What a rule of the application may judge is judged by the application: once, and with all of its body."""
+    served, documented = await both.answers(HANDED_ON[name])
+
+    assert served == documented
+    assert both.served.handed_on == 1
+    assert both.served.counts == both.documented.counts
+
+
+@given(asked=st.lists(plain_requests() | odd_requests(), min_size=1, max_size=5))
+async def test_nobody_can_tell_which_of_the_two_answered(both: Twins, asked: list[Asked]) -> None:
+    """Whatever is sent in whatever order: status, fields in their order, and body are the same bytes."""
+    pairs = [await both.answers(one) for one in asked]
+
+    assert [served for served, _ in pairs] == [documented for _, documented in pairs]
+    assert both.served.counts == both.documented.counts
+
+
+# The dialect of the epoch tells the time on the wall, which is another one for the second to be asked.
+@pytest.mark.parametrize("dialect", [dialect for dialect in DIALECTS if dialect != "x-ratelimit-epoch"])
+async def test_both_speak_the_dialect_that_the_settings_chose(dialect: Dialect) -> None:
+    """Answers and refusals carry the fields of each dialect, in the same order."""
+    async with twins(headers=dialect) as both:
+        pairs = [await both.answers(asked) for asked in (PLAIN, take(cost=5), take(policy="bucket", cost=3))]
+
+    assert [served for served, _ in pairs] == [documented for _, documented in pairs]
+    assert both.served.handed_on == 0
+
+
+BOTH_ROUTES = pytest.mark.parametrize("asked", [PLAIN, batch(ONE, {**ONE, "cost": 2})], ids=["take", "take-batch"])
+
+
+@BOTH_ROUTES
+async def test_a_store_that_does_not_answer_is_told_of_alike(both: Twins, asked: Asked) -> None:
+    """P8: in an outage both answer by the policy's rule, 200 `degraded` here."""
+    for twin in (both.served, both.documented):
+        twin.store.failure = StoreUnavailable("limits", "ambiguous", "no reply")
+
+    served, documented = await both.answers(asked)
+
+    assert served == documented
+    assert served[0]["status"] == 200
+    assert b'"degraded":true' in served[1]["body"]
+    assert both.served.handed_on == 0
+
+
+@BOTH_ROUTES
+async def test_a_failure_is_answered_by_the_application_and_tried_once(both: Twins, asked: Asked) -> None:
+    """What a take raises is a problem in the application's words; the take itself is not sent again."""
+    for twin in (both.served, both.documented):
+        twin.store.failure = ScriptFailed("the server refused the script")
+
+    served, documented = await both.answers(asked)
+
+    assert served == documented
+    assert served[0]["status"] == 503
+    assert both.served.store.asked == both.documented.store.asked == 1

@@ -1,0 +1,51 @@
+"""What specifications of leases share: subjects, leases on a store, and how they are stored."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.worlds import World
+from tollhouse import keys
+from tollhouse.clock import MonotonicClock, monotonic_ms
+from tollhouse.limits.asked import Asked
+from tollhouse.limits.breaker import Store
+from tollhouse.limits.leases import Leases
+from tollhouse.limits.local import Local
+from tollhouse.limits.outage import Outage
+from tollhouse.limits.policy import Limit, Policy
+from tollhouse.limits.prepared import prepare
+
+WINDOW_MS = 60_000
+
+
+def subject(
+    world: World, key: str = "ada", *, units: int = 2, window_ms: int = WINDOW_MS, instances: int = 1, **how: Any
+) -> Asked:
+    """A subject of a policy that gives out `units` permits."""
+    limits = (Limit(units=units, window_ms=window_ms),)
+    return under(world, Policy(**{"name": "jobs", "limits": limits, "algorithm": "concurrency", **how}), key, instances)
+
+
+def under(world: World, policy: Policy, key: str = "ada", instances: int = 1) -> Asked:
+    """A subject of any policy."""
+    prepared = prepare({policy.name: policy}, instances)[policy.name]
+    state = keys.rate(world.keyring.digest("rate", key), policy.name)
+    return Asked(prepared=prepared, key=key, state=state, cost=1)
+
+
+def leases_on(store: Store, world: World, *, clock: MonotonicClock = monotonic_ms, **how: Any) -> Leases:
+    """Leases as a limiter makes them."""
+    return Leases(store, world.metrics, Outage(Local(clock=clock)), clock=clock, **how)
+
+
+async def stored(world: World, of: Asked) -> dict[str, int]:
+    """Give when each stored lease ends, those that are over included."""
+    flat = await world.command("limits", "ZRANGE", of.state, "0", "-1", "WITHSCORES")
+    pairs = flat if flat and isinstance(flat[0], list) else list(zip(flat[::2], flat[1::2], strict=True))
+    return {lease_id.decode(): int(float(end_ms)) for lease_id, end_ms in pairs}
+
+
+def counted(world: World, outcome: str) -> float:
+    """Give how many leases of the policy were counted under a word."""
+    labels = {"policy": "jobs", "outcome": outcome}
+    return world.metrics.registry.get_sample_value("tollhouse_ratelimit_decisions_total", labels) or 0

@@ -1,0 +1,93 @@
+"""What every algorithm promises alike, over any history of takes and moves of the clock."""
+
+from __future__ import annotations
+
+from hypothesis import given
+
+from tests.histories import Step, cost_of, histories
+from tollhouse.limits.entry import State
+from tollhouse.limits.policy import Policy
+from tollhouse.limits.windows import Verdict, peek, take
+
+START_MS = 1_800_000_000_000
+
+History = tuple[Policy, list[Step]]
+
+
+@given(history=histories())
+def test_a_refusal_changes_nothing(history: History) -> None:
+    """P2: a refused take leaves the state as it was; an allowed one charges every window alike."""
+    policy, steps = history
+    state, now_ms = State(), START_MS
+
+    for step in steps:
+        now_ms += step.move_ms
+        cost = cost_of(step, policy)
+        before, looked = state, peek(policy, state, 0, now_ms)
+        verdict, state = take(policy, state, cost, now_ms)
+        charged = cost if verdict.allowed else 0
+        assert state is before if charged == 0 else state is not before
+        assert [one.remaining for one in verdict.standings] == [one.remaining - charged for one in looked.standings]
+
+
+@given(history=histories())
+def test_retry_after_is_exact(history: History) -> None:
+    """P3: the same take succeeds after `retry_after_ms` and not 1 ms earlier, also after a step back."""
+    policy, steps = history
+    state, now_ms = State(), START_MS
+
+    for step in steps:
+        now_ms += step.move_ms
+        cost = cost_of(step, policy)
+        verdict, state = take(policy, state, cost, now_ms)
+        if any(cost > limit.capacity for limit in policy.limits):
+            assert (verdict.allowed, verdict.retry_after_ms) == (False, None)
+        elif verdict.allowed:
+            assert verdict.retry_after_ms is None
+        else:
+            _assert_exact(policy, state, cost, now_ms, verdict)
+
+
+@given(history=histories())
+def test_nobody_is_locked_out_by_a_clock_that_steps_back(history: History) -> None:
+    """Whatever the clock did, a cost within the limits waits at most for two windows and a minute."""
+    policy, steps = history
+    state, now_ms = State(), START_MS
+
+    for step in steps:
+        now_ms += step.move_ms
+        verdict, state = take(policy, state, cost_of(step, policy), now_ms)
+        longest_ms = max(max(2, limit.capacity / limit.units) * limit.window_ms for limit in policy.limits)
+        assert (verdict.retry_after_ms or 0) <= longest_ms + 60_000
+        assert all(standing.reset_after_ms <= longest_ms + 60_000 for standing in verdict.standings)
+
+
+@given(history=histories())
+def test_remaining_and_reset_are_exact(history: History) -> None:
+    """What remains can be taken and one unit more cannot; a limit is whole at its reset and not before."""
+    policy, steps = history
+    state, now_ms = State(), START_MS
+
+    for step in steps:
+        now_ms += step.move_ms
+        verdict, state = take(policy, state, cost_of(step, policy), now_ms)
+        least = min(standing.remaining for standing in verdict.standings)
+        assert least >= 0
+        assert peek(policy, state, least, now_ms).allowed
+        assert not peek(policy, state, least + 1, now_ms).allowed
+        for limit, standing in zip(policy.limits, verdict.standings, strict=True):
+            alone = Policy(name="api", algorithm=policy.algorithm, limits=(limit,))
+            whole_ms = now_ms + standing.reset_after_ms
+            if standing.reset_after_ms:
+                assert peek(alone, state, 0, whole_ms).standings[0].remaining == limit.capacity
+                assert peek(alone, state, 0, whole_ms - 1).standings[0].remaining < limit.capacity
+
+
+def _assert_exact(policy: Policy, state: State, cost: int, now_ms: int, verdict: Verdict) -> None:
+    assert verdict.retry_after_ms is not None
+    assert verdict.refused_by is not None
+    retry_ms = now_ms + verdict.retry_after_ms
+    alone = Policy(name="api", algorithm=policy.algorithm, limits=(policy.limits[verdict.refused_by],))
+    assert take(policy, state, cost, retry_ms)[0].allowed
+    assert not take(policy, state, cost, retry_ms - 1)[0].allowed
+    assert not peek(alone, state, cost, retry_ms - 1).allowed

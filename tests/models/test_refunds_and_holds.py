@@ -1,0 +1,119 @@
+"""What every algorithm promises while units are held, settled and given back."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec import Struct
+
+from tests.histories import cost_of, histories, moves, policies
+from tests.models.exact_log import ExactLog
+from tollhouse.limits.entry import Hold, State
+from tollhouse.limits.holds import reserve, settle
+from tollhouse.limits.policy import Algorithm, Policy
+from tollhouse.limits.windows import live_holds, peek, refund, take, wait
+
+START_MS = 1_800_000_000_000
+
+
+class Step(Struct, frozen=True, kw_only=True):
+    """Move the clock, then do something with `cost_percent` of what the smallest limit can give."""
+
+    move_ms: int
+    verb: str
+    cost_percent: int
+    held_ms: int
+
+
+@st.composite
+def steps_of(draw: st.DrawFn, *algorithms: Algorithm, most: int = 3) -> tuple[Policy, list[Step]]:
+    """A policy, and takes, refunds, holds and what becomes of them."""
+    policy = draw(policies(*algorithms, most=most))
+    held_ms = st.integers(1, 2 * max(limit.window_ms for limit in policy.limits)) | st.integers(1, 100_000)
+    step = st.builds(
+        Step,
+        move_ms=moves(policy),
+        verb=st.sampled_from(["take", "reserve", "settle", "refund"]),
+        cost_percent=st.integers(0, 60),
+        held_ms=held_ms,
+    )
+    return policy, draw(st.lists(step, min_size=1, max_size=12))
+
+
+def _after(policy: Policy, state: State, step: Step, number: int, now_ms: int) -> State:
+    cost = cost_of(step, policy)
+    match step.verb:
+        case "take":
+            return take(policy, state, cost, now_ms)[1]
+        case "reserve":
+            hold = Hold(name=f"h{number}", units=cost, made_ms=now_ms, held_ms=step.held_ms)
+            return reserve(policy, state, hold, now_ms)[1]
+        case "settle" if state.holds:
+            return settle(policy, state, state.holds[0].name, cost, now_ms)[1]
+        case "refund":
+            return refund(policy, state, cost, now_ms)[1]
+        case _:
+            return state
+
+
+@given(history=steps_of())
+def test_a_wait_is_exact(history: tuple[Policy, list[Step]]) -> None:
+    """P3: whatever is held, over-charged or given back, a cost fits after its wait and not 1 ms earlier."""
+    policy, steps = history
+    state, now_ms = State(), START_MS
+    smallest = min(limit.capacity for limit in policy.limits)
+
+    for number, step in enumerate(steps):
+        now_ms += step.move_ms
+        state = _after(policy, state, step, number, now_ms)
+        for cost in {1, -(-smallest // 2), smallest}:
+            verdict = peek(policy, state, cost, now_ms)
+            if verdict.retry_after_ms is not None:
+                assert peek(policy, state, cost, now_ms + verdict.retry_after_ms).allowed
+                assert not peek(policy, state, cost, now_ms + verdict.retry_after_ms - 1).allowed
+
+
+@given(history=steps_of())
+def test_remaining_and_reset_are_exact(history: tuple[Policy, list[Step]]) -> None:
+    """What remains can be taken and one unit more cannot; a limit is whole at its reset and not before."""
+    policy, steps = history
+    each = [(limit, Policy(name="api", algorithm=policy.algorithm, limits=(limit,))) for limit in policy.limits]
+    state, now_ms = State(), START_MS
+
+    for number, step in enumerate(steps):
+        now_ms += step.move_ms
+        state = _after(policy, state, step, number, now_ms)
+        for limit, alone in each:
+            (standing,) = peek(alone, state, 0, now_ms).standings
+            assert wait(alone, state, standing.remaining, now_ms)[0] is None or standing.remaining == 0
+            assert not peek(alone, state, standing.remaining + 1, now_ms).allowed
+            if standing.reset_after_ms:
+                whole_ms = now_ms + standing.reset_after_ms
+                assert peek(alone, state, 0, whole_ms).standings[0].remaining == limit.capacity
+                assert live_holds(state, whole_ms) == ()
+                before = peek(alone, state, 0, whole_ms - 1).standings[0]
+                assert before.remaining < limit.capacity or live_holds(state, whole_ms - 1)
+
+
+@pytest.mark.parametrize("algorithm", ["sliding-window", "sliding-log"])
+@given(data=st.data())
+def test_a_limit_is_a_bound_for_what_is_kept(algorithm: Algorithm, data: st.DataObject) -> None:
+    """P1: what was taken and not given back is within the limit, if what is given back was taken in the window."""
+    policy, steps = data.draw(histories(algorithm))
+    policy = Policy(name="api", algorithm=algorithm, limits=policy.limits[:1])
+    state, now_ms, log = State(), START_MS, ExactLog(policy, policy.limits[0])
+
+    for step in steps:
+        now_ms += abs(step.move_ms)
+        cost = cost_of(step, policy)
+        verdict, state = take(policy, state, cost, now_ms)
+        if verdict.allowed and cost:
+            log.admit(cost, now_ms)
+            assert log.units_in_window() <= log.limit.units
+        recent = [one for one in log.admitted if now_ms - one[0] < log.limit.window_ms]
+        if recent and data.draw(st.booleans()):
+            given_back = data.draw(st.sampled_from(recent))
+            refunded, state = refund(policy, state, given_back[1], now_ms)
+            assert refunded == given_back[1]
+            log.admitted.remove(given_back)

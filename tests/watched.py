@@ -1,0 +1,132 @@
+"""A store between a limiter and its server, at which a test watches calls, holds them back, or lets them fail."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from msgspec import Struct
+
+from tests.clocks import Clock
+from tests.worlds import World
+from tollhouse.errors import Outcome, StoreUnavailable
+from tollhouse.limits.breaker import Store
+from tollhouse.limits.limiter import Limiter
+from tollhouse.limits.policy import Policy
+from tollhouse.scripts import Argument
+
+PATIENCE_S = 5.0
+
+
+class Call(Struct, frozen=True, kw_only=True):
+    """One script call, as the limiter made it."""
+
+    script: str
+    keys: tuple[str, ...]
+    args: tuple[Argument, ...]
+
+
+class Watched:
+    """Runs scripts on another store, and notes them; `failure` is raised instead, and `hold` keeps calls waiting.
+
+    With `after`, a call that fails has run all the same, as one does whose reply was lost.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.calls: list[Call] = []
+        self.failure: Exception | None = None
+        self.after = False
+        self.under_way = 0
+        self.most_under_way = 0
+        self._store = store
+        self._open = asyncio.Event()
+        self._open.set()
+        self._changed = asyncio.Event()
+
+    @property
+    def sizes(self) -> list[int]:
+        """How many takes each call carried."""
+        return [len(call.keys) for call in self.calls]
+
+    @property
+    def scripts(self) -> list[str]:
+        """What was run, in order."""
+        return [call.script for call in self.calls]
+
+    def fail(self, outcome: Outcome = "not-sent") -> None:
+        """Let every call fail from now on, as in an outage."""
+        self.failure = StoreUnavailable("limits", outcome, "it is down")
+        self.after = outcome == "ambiguous"
+
+    def heal(self) -> None:
+        """Let calls run again."""
+        self.failure = None
+
+    def hold(self) -> None:
+        """Keep calls from running until `release`."""
+        self._open.clear()
+
+    def release(self) -> None:
+        """Let the calls that wait run, and all others."""
+        self._open.set()
+
+    async def until_under_way(self, calls: int) -> None:
+        """Wait until so many calls are under way."""
+        async with asyncio.timeout(PATIENCE_S):
+            while self.under_way != calls:
+                self._changed.clear()
+                await self._changed.wait()
+
+    async def run(self, script: str, keys: Sequence[str], args: Sequence[Argument]) -> list[Any]:
+        self.calls.append(Call(script=script, keys=tuple(keys), args=tuple(args)))
+        self._count(1)
+        try:
+            await self._open.wait()
+            if self.failure is not None and not self.after:
+                raise self.failure
+            reply = await self._store.run(script, keys, args)
+            if self.failure is not None:
+                raise self.failure
+        finally:
+            self._count(-1)
+        return reply
+
+    def _count(self, change: int) -> None:
+        self.under_way += change
+        self.most_under_way = max(self.under_way, self.most_under_way)
+        self._changed.set()
+
+
+class Setup:
+    """A limiter on a world, over a store that is watched, with a clock that only the test moves."""
+
+    def __init__(self, world: World, *policies: Policy, store: Store | None = None, **how: Any) -> None:
+        self.world = world
+        self.clock = Clock()
+        self.store = Watched(world.stores.limits if store is None else store)
+        self.limits = Limiter(
+            self.store,
+            {policy.name: policy for policy in policies},
+            world.keyring,
+            world.metrics,
+            clock=self.clock.monotonic_ms,
+            sleep=self.clock.sleep,
+            **how,
+        )
+
+    async def pass_ms(self, ms: int) -> None:
+        """Let time pass for the server and the process alike."""
+        await self.world.advance(ms)
+        self.clock.advance(ms)
+
+    def counted(self, policy: str, outcome: str) -> float:
+        """Give how many decisions of a policy were counted under a word."""
+        labels = {"policy": policy, "outcome": outcome}
+        return self.world.metrics.registry.get_sample_value("tollhouse_ratelimit_decisions_total", labels) or 0
+
+
+async def ticks(many: int = 20) -> None:
+    """Let the event loop turn, so that whoever can run has run."""
+    for _ in range(many):
+        await asyncio.sleep(0)
