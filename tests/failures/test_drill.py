@@ -64,8 +64,8 @@ async def test_operations_do_what_the_history_says(embedded: StoreWorld, via: Vi
         for operation in ("put", "get"):
             answer = await client.call(operation, "put-1")
             assert (answer.degraded, answer.foreign) == (False, False)
-        wanted = ["take-7", "take-9", "create-1", "create-2", "create-3"]
-        assert await client.held(server, wanted) == {"take-7", "create-2"}
+        wanted = ["take-7", "take-9", "hot-0", "hot-101", "create-1", "create-2", "create-3"]
+        assert await client.held(server, wanted) == {"take-7", "hot-0", "create-2"}
         assert client.state().generation is None
 
 
@@ -200,11 +200,11 @@ async def test_a_forced_failover_breaks_no_durable_promise(tmp_path: Path) -> No
     assert (one.figures["durable_lost"], one.figures["resurrected"], one.figures["foreign"]) == (0, 0, 0)
     assert {mark.kind for mark in one.marks} >= {"fault", "promoted", "switch", "generation", "demoted"}
     assert {verdict.measure for verdict in report.verdicts} == {
-        "resurrected",
-        "plain_lost_ms",
-        "durable_lost",
-        "errors",
+        *("resurrected", "over_admission_unexplained"),
+        *("plain_lost_ms", "durable_lost", "errors", "takes_degraded"),
     }
+    assert one.figures["hot_admitted"]
+    assert one.figures["over_admission_unexplained"] == 0
     assert steps[-1].progress.calls > 900
     events = [msgspec.json.decode(line, type=Event) for line in (tmp_path / one.history).read_bytes().splitlines()]
     assert sum(event.type == "invoke" for event in events) == 1_000
@@ -258,7 +258,13 @@ def test_every_fault_is_explained(tmp_path: Path) -> None:
     faults = msgspec.json.decode(drill(tmp_path, "list", "--json", "--down-after-ms", "3000").stdout)["faults"]
 
     assert [fault["fault"] for fault in faults] == list(FAULTS)
-    assert faults[0]["at_most"] == {"resurrected": 0, "gap_ms": 3800, "durable_lost": 0, "over_deadline": 0}
+    assert faults[0]["at_most"] == {
+        "resurrected": 0,
+        "over_admission_unexplained": 0,
+        "gap_ms": 3800,
+        "durable_lost": 0,
+        "over_deadline": 0,
+    }
     assert all(f"{name}\n" in told for name in FAULTS)
     assert "(gap_ms)" in told
 

@@ -7,9 +7,9 @@ import pytest
 
 from tests.drills import call, take
 from tollhouse.drill import availability, history, losses, timeline
+from tollhouse.drill.admission import Admission, Window, admission
 from tollhouse.drill.availability import Bucket
 from tollhouse.drill.history import Call, Event, Failure, Kind, Mark
-from tollhouse.drill.losses import Window
 
 #    calls, span_ms, gap_ms
 GAPS: list[tuple[list[Call], float, float]] = [
@@ -98,7 +98,7 @@ def test_a_call_past_its_deadline_is_counted_answered_or_not() -> None:
 WRITES = [
     (take(1, 0), True, False),
     (take(1, 0, accepted=False), False, False),
-    (take(1, 0, degraded=True), False, False),
+    (take(1, 0, degraded=True), False, False),  # a rule for outages acknowledges nothing
     (take(1, 0, failure="ambiguous"), False, False),
     (call("create", "create-1", 0, durable=False), True, False),
     (call("create", "create-1", 0, durable=True), False, True),
@@ -207,7 +207,7 @@ def test_what_was_said_to_have_changed_nothing_and_is_there_is_a_ghost(
 
 TEN_A_SECOND = Window(limit=10, window_ms=1_000)
 
-#   begins of the takes, how long each took, over-admission
+#   begins of the takes, how long each took, by how many a window is exceeded
 ADMITTED: list[tuple[list[float], float, int]] = [
     ([], 1, 0),
     ([100] * 10, 1, 0),
@@ -224,12 +224,52 @@ def test_only_what_surely_fell_into_a_window_exceeds_it(begins: list[float], too
     calls = [call("hot", f"hot-{number}", at, took_ms) for number, at in enumerate(begins)]
     others = [
         call("hot", "hot-x", 100, accepted=False),
-        call("hot", "hot-y", 100, degraded=True),
+        call("hot", "hot-y", 100, accepted=False, degraded=True),
         call("hot", "hot-z", 100, failure="ambiguous"),
         take(1, 100),
     ]
 
-    assert losses.over_admission([*others, *calls], TEN_A_SECOND) == expected
+    found = admission([*others, *calls], {one.id for one in [*others, *calls]}, TEN_A_SECOND)
+
+    assert (found.over, found.unexplained) == (expected, expected)
+    assert (found.admitted, found.lost, found.degraded) == (len(begins), 0, 0)
+
+
+#   kept, lost and degraded takes in one window, over-admission, the part of it that has no excuse
+EXCUSED = [
+    (10, 3, 4, 7, 0),
+    (8, 3, 0, 1, 0),  # a lost take leaves room for another on the next primary
+    (8, 0, 9, 7, 0),
+    (11, 0, 0, 1, 1),
+    (11, 3, 4, 8, 1),
+    (0, 20, 0, 10, 0),
+]
+
+
+@pytest.mark.parametrize(("kept", "lost", "degraded", "over", "unexplained"), EXCUSED)
+def test_what_was_lost_or_admitted_by_the_rule_for_outages_is_no_excess_of_the_store(
+    kept: int, lost: int, degraded: int, over: int, unexplained: int
+) -> None:
+    """P1, P9: of the takes above the limit those have no excuse that a store admitted and the last primary has."""
+    calls = [call("hot", f"hot-{number}", number) for number in range(kept + lost)]
+    held = {one.id for one in calls[:kept]}
+    by_rule = [call("hot", f"hot-{number}", 50, degraded=True) for number in range(90, 90 + degraded)]
+
+    found = admission([*calls, *by_rule], held | {"hot-90"}, TEN_A_SECOND)
+
+    assert found == Admission(
+        admitted=kept + lost + degraded, lost=lost, degraded=degraded, over=over, unexplained=unexplained
+    )
+
+
+def test_excuses_count_in_the_window_that_they_are_in() -> None:
+    """P1: what was lost at another time excuses no window."""
+    calls = [call("hot", f"hot-{number}", 0) for number in range(5)]
+    later = [call("hot", f"hot-{number}", 5_000) for number in range(10, 22)]
+
+    found = admission([*calls, *later], {one.id for one in later}, TEN_A_SECOND)
+
+    assert (found.lost, found.over, found.unexplained) == (5, 2, 2)
 
 
 def test_a_reply_of_another_is_counted() -> None:

@@ -12,11 +12,11 @@ from msgspec import structs
 
 from tests.drills import call, take
 from tollhouse.drill import chart, markdown, slo
+from tollhouse.drill.admission import Window
 from tollhouse.drill.availability import buckets
 from tollhouse.drill.client import VIAS
 from tollhouse.drill.faults import FAULTS
 from tollhouse.drill.history import Mark
-from tollhouse.drill.losses import Window
 from tollhouse.drill.measures import MEASURES, Figures, Seen, measure, median, nothing, per_operation, worst
 from tollhouse.drill.report import Asked, Machine, Report, RoundReport, assemble
 from tollhouse.drill.storm import Stormed
@@ -40,6 +40,9 @@ CALLS = [
     call("get", "put-1", 190, degraded=True),
     call("hot", "hot-1", 195),
     call("hot", "hot-2", 196),
+    call("hot", "hot-3", 197, accepted=False),
+    call("hot", "hot-4", 197, degraded=True),
+    call("hot", "hot-5", 197),
 ]
 
 
@@ -48,7 +51,7 @@ def seen(**changes: Any) -> Seen:
     facts: dict[str, Any] = {
         "calls": CALLS,
         "marks": MARKS,
-        "held": {"take-2", "create-6"},
+        "held": {"take-2", "create-6", "hot-1", "hot-2", "hot-3"},
         "span_ms": 200,
         "deadline_ms": 1_000,
         "hot": Window(limit=1, window_ms=1_000),
@@ -66,12 +69,15 @@ def test_every_measure_is_taken() -> None:
 
     assert figures.keys() == MEASURES.keys()
     assert {name: figures[name] for name in ("calls", "answered", "degraded", "errors", "ambiguous")} == {
-        "calls": 9, "answered": 7, "degraded": 1, "errors": 1, "ambiguous": 1,
+        "calls": 12, "answered": 9, "degraded": 2, "errors": 1, "ambiguous": 1,
     }  # fmt: skip
+    assert figures["takes_degraded"] == 1
     assert {name: value for name, value in figures.items() if name.endswith(("lost", "applied", "durable"))} == {
-        "plain_lost": 3, "durable_lost": 1, "unknown_applied": 1, "not_durable": 1,
+        "plain_lost": 3, "durable_lost": 1, "unknown_applied": 1, "not_durable": 1, "hot_lost": 1,
     }  # fmt: skip
-    assert (figures["resurrected"], figures["deposed"], figures["over_admission"]) == (1, 3, 1)
+    assert (figures["resurrected"], figures["deposed"]) == (1, 3)
+    assert (figures["hot_admitted"], figures["hot_degraded"]) == (4, 1)
+    assert (figures["over_admission"], figures["over_admission_unexplained"]) == (3, 1)
     assert (figures["cancelled"], figures["cancellations_missing"], figures["storm_failed"]) == (90, 10, 2)
     assert (figures["foreign"], figures["reconnects"], figures["leaked_slots"]) == (1, 3, 4)
     assert (figures["promoted_ms"], figures["not_durable_ms"]) == (50, 76)
@@ -82,7 +88,8 @@ def test_what_cannot_be_observed_has_no_figure() -> None:
     figures = measure(seen(hot=None, stormed=None, reconnects=None, leaked_slots=None, marks=[]))
 
     assert {name for name, value in figures.items() if value is None} == {
-        *("over_admission", "cancelled", "cancellations_missing", "storm_failed", "leaked_slots", "reconnects"),
+        *("hot_admitted", "hot_lost", "hot_degraded", "over_admission", "over_admission_unexplained"),
+        *("cancelled", "cancellations_missing", "storm_failed", "leaked_slots", "reconnects"),
         *("detected_ms", "promoted_ms", "announced_ms", "announced_by_all_ms", "switched_ms", "not_durable_ms"),
     }
     assert figures["foreign"] == 0
@@ -122,9 +129,11 @@ BOUNDS = [
     ("forced", "plain_lost_ms", 50),
     ("forced", "durable_lost", 0),
     ("forced", "errors", 0),
+    ("forced", "takes_degraded", 0),
     ("coordinated", "plain_lost", 0),
     ("coordinated", "durable_lost", 0),
     ("coordinated", "errors", 0),
+    ("coordinated", "takes_degraded", 0),
     ("coordinated", "gap_ms", 500),
     ("kill9", "gap_ms", 2_800),
     ("kill9", "durable_lost", 0),
@@ -132,11 +141,13 @@ BOUNDS = [
     ("sigstop", "gap_ms", 3_800),
     ("sigstop", "deposed", 0),
     ("script-flush", "errors", 0),
+    ("script-flush", "takes_degraded", 0),
     ("cancel-storm", "foreign", 0),
     ("cancel-storm", "leaked_slots", 0),
     ("cancel-storm", "reconnects", 0),
     ("cancel-storm", "cancellations_missing", 0),
     *((fault, "resurrected", 0) for fault in FAULTS),
+    *((fault, "over_admission_unexplained", 0) for fault in FAULTS),
 ]
 
 

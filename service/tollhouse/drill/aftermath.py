@@ -18,7 +18,8 @@ from tollhouse.stores.urls import parse
 SETTLED_S: Final = 30.0
 """How long the servers may take to agree again."""
 _PAUSE_S: Final = 0.05
-_WRITES: Final = ("take", "create")
+_TRACED: Final = ("take", "hot", "create")
+"""What leaves something of its own behind."""
 
 
 class Unsettled(TollhouseError):
@@ -41,7 +42,7 @@ async def look(topology: Topology, last: Node, client: Client, calls: Sequence[C
     """Give the subjects of the calls that the last primary holds, read from it over a connection of its own."""
     password = quote(parse("url", topology.url).password or "", safe="")
     url = f"redis://:{password}@{last.address.host}:{last.address.port}/0"
-    subjects = sorted({call.id for call in calls if call.id.startswith(_WRITES)})
+    subjects = sorted({call.id for call in calls if call.id.startswith(_TRACED)})
     async with wiring.open(settings(url, secret)) as server:
         return await client.held(server, subjects)
 

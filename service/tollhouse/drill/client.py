@@ -7,8 +7,9 @@ from typing import Final, Literal, Protocol, get_args
 
 from msgspec import Struct
 
+from tollhouse.drill.admission import Window
 from tollhouse.drill.history import Failure, Operation
-from tollhouse.drill.losses import Window
+from tollhouse.limits.decision import Take
 from tollhouse.settings import LimitSettings, PolicySettings, Settings
 from tollhouse.wiring import Tollhouse
 
@@ -94,6 +95,11 @@ def state_of(tollhouse: Tollhouse) -> State:
         generation=None if generation is None else generation.number,
         generation_s=0.0 if generation is None else generation.at_s,
     )
+
+
+def shared_take(subject: str) -> list[Take]:
+    """Give a take on the shared key, and its trace: both go out in one call of one script, and are lost together."""
+    return [Take(policy=HOT, key=HOT_KEY, cost=1), Take(policy=OWN, key=subject, cost=1)]
 
 
 def fingerprint(subject: str) -> int:

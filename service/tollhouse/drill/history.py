@@ -9,7 +9,8 @@ import msgspec
 from msgspec import Struct
 
 Operation = Literal["take", "hot", "create", "verify", "revoke", "put", "get"]
-"""Take on a key of its own · take on the one shared key · begin, verify and end a session · fill and read the cache."""
+"""Take on a key of its own · take on the one shared key, which leaves a trace of its own too · begin, verify and end
+a session · fill and read the cache."""
 OPERATIONS: Final[tuple[Operation, ...]] = get_args(Operation)
 
 Failure = Literal["not-sent", "rejected", "ambiguous", "defect"]

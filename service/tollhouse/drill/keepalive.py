@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -13,15 +13,18 @@ ANSWER_S: Final = 2.0
 """How long an answer is waited for: longer than the service's own deadline, so that what it makes of it is seen."""
 IDLE_MAX: Final = 64
 
+_Json = dict[str, Any] | list[dict[str, Any]]
+_JSON: Final = msgspec.json.Decoder(_Json)
 _Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class Reply(Struct, frozen=True, kw_only=True):
-    """A status, the headers by their names in lower case, and the members of a JSON object, where there was one."""
+    """A status, the headers by their names in lower case, and what a JSON object or array held, where it was one."""
 
     status: int
     headers: Mapping[str, str]
     members: Mapping[str, Any]
+    items: Sequence[Mapping[str, Any]] = ()
 
 
 class Broken(ConnectionError):
@@ -94,5 +97,7 @@ async def _exchange(connection: _Connection, request: bytes) -> Reply:
         code = int(status.split()[1])
     except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError, IndexError) as error:
         raise Broken(f"no answer: {error}") from error
-    members = msgspec.json.decode(content, type=dict[str, Any]) if "json" in headers.get("content-type", "") else {}
-    return Reply(status=code, headers=headers, members=members)
+    found: _Json = _JSON.decode(content) if "json" in headers.get("content-type", "") else {}
+    if isinstance(found, list):
+        return Reply(status=code, headers=headers, members={}, items=found)
+    return Reply(status=code, headers=headers, members=found)

@@ -6,11 +6,11 @@ from collections.abc import Collection, Sequence
 
 from msgspec import Struct
 
-from tollhouse.drill.client import HOT, HOT_KEY, OWN, OWN_UNITS, Answer, State, fingerprint, state_of
+from tollhouse.drill.client import OWN, OWN_UNITS, Answer, State, fingerprint, shared_take, state_of
 from tollhouse.drill.history import Failure, Operation
 from tollhouse.errors import StoreUnavailable
+from tollhouse.limits.batch import TAKES_MAX
 from tollhouse.limits.decision import Take
-from tollhouse.limits.limiter import TAKES_MAX
 from tollhouse.sessions.sessions import Issued
 from tollhouse.wiring import Tollhouse
 
@@ -34,8 +34,8 @@ class LibraryClient:
             case "take":
                 return await self._take(subject)
             case "hot":
-                decision = await self._tollhouse.limits.take(HOT, HOT_KEY)
-                return Answer(accepted=decision.allowed, degraded=decision.degraded)
+                shared, trace = await self._tollhouse.limits.take_batch(shared_take(subject))
+                return Answer(accepted=shared.allowed, degraded=shared.degraded or trace.degraded)
             case "create":
                 return await self._create(subject)
             case "verify":
@@ -53,7 +53,7 @@ class LibraryClient:
 
     async def held(self, server: Tollhouse, subjects: Collection[str]) -> set[str]:
         """Tell which takes a server remembers, and which sessions live there."""
-        takes = [subject for subject in subjects if subject.startswith("take")]
+        takes = [subject for subject in subjects if subject.startswith(("take", "hot"))]
         users = [subject for subject in subjects if subject.startswith("create")]
         alive = {user for user in users if await server.sessions.list(user) or await self._accepted(server, user)}
         return alive | await _remembered(server, takes)
@@ -70,10 +70,9 @@ class LibraryClient:
         """Take a number of units that no neighbour takes: what is left of a fresh key tells whose reply it is."""
         cost = fingerprint(subject)
         decision = await self._tollhouse.limits.take(OWN, subject, cost)
-        left = OWN_UNITS - decision.limits[0].remaining
-        return Answer(
-            accepted=decision.allowed, degraded=decision.degraded, foreign=not decision.degraded and left != cost
-        )
+        if decision.degraded:
+            return Answer(accepted=decision.allowed, degraded=True)
+        return Answer(accepted=decision.allowed, foreign=OWN_UNITS - decision.limits[0].remaining != cost)
 
     async def _create(self, user: str) -> Answer:
         issued = await self._tollhouse.sessions.create(user)

@@ -1,4 +1,4 @@
-"""What was lost, came back, or was let through: pure functions of a history and of what the last primary holds.
+"""What was lost, or came back: pure functions of a history and of what the last primary holds.
 
 `held` names the keys and sessions that the server which the Sentinels name in the end has, read from it directly.
 """
@@ -9,19 +9,10 @@ from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Final
 
-from msgspec import Struct
-
 from tollhouse.drill.history import CHANGED_NOTHING, Call, Failure
 
 _WRITES: Final = frozenset({"take", "create"})
-"""What leaves something of its own behind; the shared key does not tell takes apart, and the cache may forget."""
-
-
-class Window(Struct, frozen=True, kw_only=True):
-    """How many takes on the shared key are allowed, and in which time."""
-
-    limit: int
-    window_ms: int
+"""What is there to be kept: takes on the shared key are counted apart, and the cache may forget."""
 
 
 def acknowledged(calls: Iterable[Call], *, durable: bool) -> list[Call]:
@@ -74,20 +65,6 @@ def resurrected(calls: Iterable[Call], held: AbstractSet[str], *, durable: bool)
 def ghosts(calls: Iterable[Call], held: AbstractSet[str], *, failures: AbstractSet[Failure] = CHANGED_NOTHING) -> int:
     """Count the writes that failed in one of these ways and are there all the same."""
     return sum(call.operation in _WRITES and call.failure in failures and call.id in held for call in calls)
-
-
-def over_admission(calls: Iterable[Call], window: Window) -> int:
-    """Give by how many takes on the shared key some window surely exceeded the limit.
-
-    A take was decided between its beginning and its end; only what lies in a window with both is counted in it.
-    """
-    admitted = [call for call in calls if call.operation == "hot" and call.served and call.accepted]
-    admitted.sort(key=lambda call: call.began_ms)
-    counts = [
-        sum(call.ended_ms <= first.began_ms + window.window_ms for call in admitted[number:])
-        for number, first in enumerate(admitted)
-    ]
-    return max(max(counts, default=0) - window.limit, 0)
 
 
 def foreign(calls: Iterable[Call]) -> int:

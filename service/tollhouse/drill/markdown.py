@@ -16,9 +16,10 @@ from tollhouse.drill.report import Report, RoundReport, Summary
 from tollhouse.drill.slo import Verdict
 
 ALWAYS: Final = (
-    *("calls", "errors", "degraded", "gap_ms", "unavailable_ms", "latency_p50_ms", "latency_p99_ms", "longest_ms"),
-    *("over_deadline", "plain_acknowledged", "plain_lost", "plain_lost_ms", "durable_acknowledged", "durable_lost"),
-    *("not_durable", "revoked_durably", "resurrected", "deposed", "foreign", "lag_ms"),
+    *("calls", "errors", "degraded", "takes_degraded", "gap_ms", "unavailable_ms", "latency_p50_ms", "latency_p99_ms"),
+    *("longest_ms", "over_deadline", "plain_acknowledged", "plain_lost", "plain_lost_ms", "durable_acknowledged"),
+    *("durable_lost", "not_durable", "revoked_durably", "resurrected", "deposed", "hot_admitted", "hot_lost"),
+    *("hot_degraded", "over_admission", "over_admission_unexplained", "foreign", "lag_ms"),
 )
 """What every table shows; of the other measures those that are bounded, or that found something."""
 
@@ -117,6 +118,9 @@ def _end() -> Iterator[str]:
         "Lost is what was acknowledged and what the server that the Sentinels name in the end does not have, read "
         f"from it directly. The gap is the longest of any operation; unavailable are intervals of {BUCKET_MS} ms in "
         f"which a store answered less than 99 % of the calls; over its deadline is a call that kept its caller "
-        f"{GRACE_MS} ms longer than that. `?` means that it could not be observed, which keeps no bound."
+        f"{GRACE_MS} ms longer than that. "
+        "Takes on the shared key leave a trace each under a key of their own, in the same call: what a window holds "
+        "above the limit without those whose trace is lost, and without those that the rule for outages admitted, has "
+        "no excuse. `?` means that it could not be observed, which keeps no bound."
     )
     yield ""

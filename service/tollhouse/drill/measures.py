@@ -10,16 +10,17 @@ from typing import Final
 from msgspec import Struct
 
 from tollhouse.drill import availability, losses, timeline
+from tollhouse.drill.admission import Window, admission
 from tollhouse.drill.history import FAILURES, OPERATIONS, Call, Failure, Mark, Operation
-from tollhouse.drill.losses import Window
 from tollhouse.drill.storm import Stormed
 
 Figures = dict[str, float | None]
 """Measures by name; None is what could not be observed."""
 
 MORE_IS_BETTER: Final = frozenset(
-    {"calls", "answered", "plain_acknowledged", "durable_acknowledged", "revoked_durably", "cancelled"}
+    {"calls", "answered", "plain_acknowledged", "durable_acknowledged", "revoked_durably", "hot_admitted", "cancelled"}
 )
+_ADMISSION: Final = ("hot_admitted", "hot_lost", "hot_degraded", "over_admission", "over_admission_unexplained")
 
 
 class Seen(Struct, frozen=True, kw_only=True):
@@ -41,6 +42,7 @@ MEASURES: Final[dict[str, str]] = {
     "calls": "calls made",
     "answered": "calls answered by a store",
     "degraded": "calls answered by a rule for outages",
+    "takes_degraded": "takes answered by a rule for outages",
     "errors": "errors that a user sees",
     "not_sent": "errors: not sent",
     "rejected": "errors: refused by a server",
@@ -65,7 +67,11 @@ MEASURES: Final[dict[str, str]] = {
     "deposed": "acknowledgements accepted from a deposed primary",
     "ghosts": "writes that failed and are there",
     "unknown_applied": "writes of unknown outcome that are there",
+    "hot_admitted": "takes admitted on the shared key",
+    "hot_lost": "takes on the shared key acknowledged and lost",
+    "hot_degraded": "takes on the shared key admitted by the rule for outages",
     "over_admission": "takes above the limit in some window",
+    "over_admission_unexplained": "takes above the limit without those that were lost or the rule for outages admitted",
     "foreign": "replies to the wrong caller",
     "cancelled": "calls cancelled",
     "cancellations_missing": "cancellations that were not reached",
@@ -124,6 +130,7 @@ def measure(seen: Seen) -> Figures:
     figures: Figures = {
         **_service(seen),
         **_losses(seen),
+        **_admission(seen),
         **timeline.measure(seen.marks, seen.failovers_expected),
         "not_durable_ms": timeline.not_durable_ms(seen.marks, seen.calls),
         "cancelled": None if stormed is None else stormed.cancelled,
@@ -167,6 +174,7 @@ def _service(seen: Seen) -> Figures:
         "calls": len(calls),
         "answered": sum(call.served for call in calls),
         "degraded": sum(call.degraded for call in calls),
+        "takes_degraded": sum(call.degraded for call in calls if call.operation in ("take", "hot")),
         "errors": sum(failed.values()),
         "not_sent": failed["not-sent"],
         "rejected": failed["rejected"],
@@ -183,7 +191,7 @@ def _service(seen: Seen) -> Figures:
 
 
 def _losses(seen: Seen) -> Figures:
-    calls, held, hot = seen.calls, seen.held, seen.hot
+    calls, held = seen.calls, seen.held
     plain_lost = losses.lost(calls, held, durable=False)
     revoked = {call.id for call in calls if call.operation == "revoke" and call.served and call.durable}
     promoted = timeline.first(seen.marks, "promoted", "generation")
@@ -201,5 +209,17 @@ def _losses(seen: Seen) -> Figures:
         "deposed": losses.deposed(calls, held, promoted),
         "ghosts": losses.ghosts(calls, held),
         "unknown_applied": losses.ghosts(calls, held, failures=unknown),
-        "over_admission": None if hot is None else losses.over_admission(calls, hot),
+    }
+
+
+def _admission(seen: Seen) -> Figures:
+    if seen.hot is None:
+        return dict.fromkeys(_ADMISSION)
+    found = admission(seen.calls, seen.held, seen.hot)
+    return {
+        "hot_admitted": found.admitted,
+        "hot_lost": found.lost,
+        "hot_degraded": found.degraded,
+        "over_admission": found.over,
+        "over_admission_unexplained": found.unexplained,
     }

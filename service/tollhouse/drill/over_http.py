@@ -10,11 +10,14 @@ import asyncio
 from collections.abc import Collection
 from typing import Final
 
-from tollhouse.drill.client import HOT, HOT_KEY, OWN, OWN_UNITS, Answer, State, fingerprint
+from msgspec import convert
+
+from tollhouse.drill.client import OWN, OWN_UNITS, Answer, State, fingerprint, shared_take
 from tollhouse.drill.history import Failure, Operation
 from tollhouse.drill.keepalive import KeepAlive, Reply
 from tollhouse.drill.library import LibraryClient
 from tollhouse.drill.served import Service
+from tollhouse.limits.decision import Decision
 from tollhouse.wiring import Tollhouse
 
 _MODEL: Final = "langid"
@@ -48,10 +51,9 @@ class HttpClient:
         """Do one operation on one subject."""
         match operation:
             case "take":
-                cost = fingerprint(subject)
-                return await self._take({"policy": OWN, "key": subject, "cost": cost}, OWN_UNITS - cost)
+                return await self._take(subject)
             case "hot":
-                return await self._take({"policy": HOT, "key": HOT_KEY}, None)
+                return await self._take_shared(subject)
             case "create":
                 return await self._library.call(operation, subject)
             case "verify":
@@ -86,13 +88,22 @@ class HttpClient:
         """End the connections to the service."""
         await self._http.aclose()
 
-    async def _take(self, take: dict[str, str | int], left: int | None) -> Answer:
+    async def _take(self, subject: str) -> Answer:
+        take = {"policy": OWN, "key": subject, "cost": fingerprint(subject)}
         reply = await self._http.ask("POST", "/v1/limits/take", take, X_Api_Key=self._key)
         allowed = _answered(reply, 200, 429) == 200
-        degraded = reply.members.get("degraded") is True
-        remaining = reply.members["limits"][0]["remaining"]
-        foreign = reply.members["key"] != take["key"] or (left is not None and not degraded and remaining != left)
-        return Answer(accepted=allowed, degraded=degraded, foreign=foreign)
+        decision = convert(reply.members, Decision)
+        left = None if decision.degraded else OWN_UNITS - decision.limits[0].remaining
+        foreign = decision.key != subject or left not in (None, decision.cost)
+        return Answer(accepted=allowed, degraded=decision.degraded, foreign=foreign)
+
+    async def _take_shared(self, subject: str) -> Answer:
+        takes = shared_take(subject)
+        reply = await self._http.ask("POST", "/v1/limits/take-batch", takes, X_Api_Key=self._key)
+        _answered(reply, 200)
+        shared, trace = convert(reply.items, list[Decision])
+        foreign = [shared.key, trace.key] != [take.key for take in takes]
+        return Answer(accepted=shared.allowed, degraded=shared.degraded or trace.degraded, foreign=foreign)
 
     def _bearer(self, subject: str) -> str:
         return f"Bearer {self._library.token(subject)}"
