@@ -37,8 +37,11 @@ demo: .venv/.run ## watch a login, a limit, a cached AI result and a revocation,
 drill: .venv/.run ## break servers on purpose and measure what callers notice; ROUNDS=5 for steadier figures
 	@exec $(BIN)/tollhouse drill run --rounds $(or $(ROUNDS),1) --out out/drill $(ARGS)
 
-bench: .venv/.run ## measure script calls per second beside redis-py's pools, into bench/results
+bench: .venv/.bench ## measure beside the peers, into bench/results; ARGS='--rounds 1' for a quick look
 	$(BIN)/python -m bench.lanes $(ARGS)
+	$(BIN)/python -m bench.limits $(ARGS)
+	$(BIN)/python -m bench.middleware $(ARGS)
+	$(BIN)/python -m bench.takes_over_http $(ARGS)
 
 test: .venv/.develop ## run every test and hold the coverage to its bound
 	$(BIN)/python -m pytest --cov --cov-report=
@@ -62,4 +65,8 @@ lint: .venv/.develop ## run ruff and pyright
 
 .venv/.develop: .venv/.run
 	@$(INSTALL) --editable '.[demo,dev]'
+	@touch $@
+
+.venv/.bench: .venv/.run
+	@$(INSTALL) --editable '.[demo,bench]'
 	@touch $@

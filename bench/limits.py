@@ -1,0 +1,163 @@
+"""Takes per second: Tollhouse beside the Python peers, on one Valkey, over one kind of socket, in one run.
+
+    python -m bench.limits            (or `make bench`)
+
+Each worker takes a unit of the next of 10,000 subjects when it has the answer for the last one; so many workers are the
+concurrency. All takes are admitted, and each limiter has to show first that it would refuse. Rounds take turns. All run
+on uvloop, as under uvicorn, unless `--asyncio` says otherwise.
+
+How fast a refusal of a hot key is, is measured apart: a key that the store has refused is answered in the process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import itertools
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from statistics import median
+
+import uvloop
+
+import tollhouse
+from bench.contender import SUBJECTS, Contender, check
+from bench.limits_report import Figure, Memory, Refused, Report, chart, document, reported
+from bench.machine import RESULTS, write_result
+from bench.ours import ours
+from bench.peers import peers
+from bench.rounds import Round, in_turns, one_round, spread
+from bench.server import Observer, Spent
+from tollhouse.stores.embedded import EmbeddedServer
+
+CONCURRENCIES = (1, 50, 1000)
+ROUNDS = 7
+ROUND_S = 0.6
+WARM_UP_S = 0.3
+CONNECTING_S = 1.0
+"""What a thousand connections may need, beyond the warm-up, until all are open."""
+TAKES = 100
+"""After so many takes of one subject its bytes are counted a second time."""
+HOT_KEYS = 100
+HOT_TAKES = 1_000
+"""Refusals between two looks at the clock."""
+
+
+@asynccontextmanager
+async def everybody(server: EmbeddedServer, concurrency: int) -> AsyncIterator[list[Contender]]:
+    """Give Tollhouse and all peers, connected to the server."""
+    async with ours(server.url) as own, peers(server.socket_path, concurrency) as others:
+        yield [*own, *others]
+
+
+async def measured(server: EmbeddedServer, rounds: int, seconds: float) -> Report:
+    """Measure all of it, one concurrency after the other."""
+    observer = Observer(server.socket_path)
+    try:
+        figures: list[Figure] = []
+        for concurrency in CONCURRENCIES:
+            print(f"Concurrency {concurrency} …", flush=True)
+            observer.clear()
+            async with everybody(server, concurrency) as contenders:
+                figures += await _raced(contenders, observer, concurrency, rounds, seconds)
+        async with everybody(server, 1) as contenders:
+            memory = [await _memory(one, observer) for one in contenders]
+        return reported(figures, memory, await _refused(server.url, observer, rounds, seconds))
+    finally:
+        observer.close()
+
+
+async def _raced(
+    contenders: Sequence[Contender], observer: Observer, concurrency: int, rounds: int, seconds: float
+) -> list[Figure]:
+    for one in contenders:
+        await check(one)
+        if one.fill is not None:
+            await one.fill(SUBJECTS)
+        await _one_round(one, concurrency, WARM_UP_S + CONNECTING_S * concurrency / 1000)
+    taken: dict[str, list[tuple[Round, Spent]]] = {one.name: [] for one in contenders}
+    for one in in_turns(contenders, rounds):
+        before = observer.spent(one.commands)
+        done = await _one_round(one, concurrency, seconds)
+        taken[one.name].append((done, observer.spent(one.commands).since(before, done.count)))
+    return [_figure(one, concurrency, taken[one.name]) for one in contenders]
+
+
+async def _one_round(contender: Contender, concurrency: int, seconds: float) -> Round:
+    ask, subjects = contender.ask, itertools.cycle(SUBJECTS)
+    return await one_round(lambda: ask(next(subjects)), contender.admitted, concurrency, seconds)
+
+
+def _figure(contender: Contender, concurrency: int, taken: Sequence[tuple[Round, Spent]]) -> Figure:
+    rounds = [done for done, _ in taken]
+    return Figure(
+        library=contender.library,
+        algorithm=contender.algorithm,
+        concurrency=concurrency,
+        rates=[done.per_s for done in rounds],
+        p50_us=median(done.p50_us for done in rounds),
+        p99_us=median(done.p99_us for done in rounds),
+        client_us=median(1e6 * done.busy / done.per_s for done in rounds),
+        server_us=median(spent.cpu_us for _, spent in taken),
+        script_us=median(spent.commands_us for _, spent in taken),
+    )
+
+
+async def _memory(contender: Contender, observer: Observer) -> Memory:
+    """Count what one subject takes in the server, alone there."""
+    observer.clear()
+    if contender.fill is not None:
+        await contender.fill(SUBJECTS[:1])
+    counts: list[int] = []
+    for takes in (1, TAKES - 1):
+        for _ in range(takes):
+            assert contender.admitted(await contender.ask(SUBJECTS[0]))
+        counts.append(observer.data_bytes())
+    return Memory(
+        library=contender.library, algorithm=contender.algorithm, first_bytes=counts[0], later_bytes=counts[1]
+    )
+
+
+async def _refused(url: str, observer: Observer, rounds: int, seconds: float) -> Refused:
+    """Ask again and again for keys that have nothing left; the loop runs in between, as it would in a service."""
+    keys = [f"hot-{number}" for number in range(HOT_KEYS)]
+    async with tollhouse.open(url, policies={"hot": "1/hour"}) as th:
+        for key in keys * 2:
+            await th.limits.take("hot", key)
+        rates: list[float] = []
+        calls = observer.calls("evalsha")
+        for _ in range(rounds):
+            asked, began_s = itertools.cycle(keys), time.perf_counter()
+            count = 0
+            while (took_s := time.perf_counter() - began_s) < seconds:
+                for key in itertools.islice(asked, HOT_TAKES):
+                    assert not (await th.limits.take("hot", key)).allowed
+                count += HOT_TAKES
+                await asyncio.sleep(0)
+            rates.append(count / took_s)
+    return Refused(keys=HOT_KEYS, per_s=spread(rates), calls=observer.calls("evalsha") - calls)
+
+
+def main() -> None:
+    """Read the command line, measure, and write the results."""
+    parser = argparse.ArgumentParser(description="Takes per second, beside the Python peers.")
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--seconds", type=float, default=ROUND_S)
+    parser.add_argument("--asyncio", action="store_true", help="run on asyncio's own loop")
+    options = parser.parse_args()
+    server = EmbeddedServer.start()
+    try:
+        with asyncio.Runner(loop_factory=None if options.asyncio else uvloop.new_event_loop) as runner:
+            report = runner.run(measured(server, options.rounds, options.seconds))
+    finally:
+        server.stop()
+    name = "limits-asyncio" if options.asyncio else "limits"
+    title = "Takes per second" + (" on asyncio's own loop" if options.asyncio else "")
+    command = "python -m bench.limits" + (" --asyncio" if options.asyncio else "")
+    write_result(name, title, command, document(report), report)
+    (RESULTS / f"{name}.svg").write_text(chart(title, report))
+
+
+if __name__ == "__main__":
+    main()

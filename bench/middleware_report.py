@@ -1,0 +1,155 @@
+"""What `bench.middleware` found: a table and a chart for people, and whether the bars are reached."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import median
+
+from msgspec import Struct
+
+from bench.rounds import Spread, spread
+from bench.svg import Bar, Panel, draw
+from bench.verdict import Verdict, listed
+
+STARLETTE, LITESTAR = "Starlette", "Litestar"
+OWN = "Tollhouse"
+LITESTARS = f"{LITESTAR} + RateLimitConfig"
+LESS = "no fields"
+"""How the name of an application ends that tells clients nothing: it is shown, but does less than ours."""
+TIMES_SLOWAPI = 4.0
+TIMES_LITESTARS = 5.0
+COST = 0.35
+"""The part of a bare application's requests that our middleware may cost."""
+CLIENT_BUSY = 0.8
+"""Above this part of a core the measuring process might itself be what is measured."""
+
+
+class Figure(Struct, frozen=True, kw_only=True):
+    """One application: requests per second of every round, and the medians of the rounds' own latencies.
+
+    `client_busy` is the part of a core that the measuring process used in the round where it used most.
+    """
+
+    app: str
+    clients: int
+    connections: int
+    rates: list[float]
+    p50_us: float
+    p99_us: float
+    client_busy: float
+
+    @property
+    def per_s(self) -> Spread:
+        return spread(self.rates)
+
+    def times(self, other: Figure) -> float:
+        """Give how many times the requests of the other, as the median over the rounds, which took turns."""
+        return median(rate / its for rate, its in zip(self.rates, other.rates, strict=True))
+
+
+class Report(Struct, frozen=True, kw_only=True):
+    """Everything that was found."""
+
+    verdicts: list[Verdict]
+    figures: list[Figure]
+
+
+def reported(figures: list[Figure]) -> Report:
+    """Judge what was found."""
+    verdicts = [verdict for group in _groups(figures) for verdict in _judged(group)]
+    return Report(verdicts=[*verdicts, _client(figures)], figures=figures)
+
+
+def document(report: Report) -> str:
+    """Give the verdicts and the tables as Markdown."""
+    return "\n\n".join([listed(report.verdicts), *(_table(group) for group in _groups(report.figures))])
+
+
+def chart(title: str, report: Report) -> str:
+    """Draw the applications on one scale, for each population of clients."""
+    panels = [
+        Panel(
+            title=f"{group[0].clients:,} clients over {group[0].connections} connections, requests per second, with "
+            "the slowest and the fastest round",
+            bars=[_bar(one) for one in group],
+        )
+        for group in _groups(report.figures)
+    ]
+    return draw(title, panels)
+
+
+def _judged(group: Sequence[Figure]) -> list[Verdict]:
+    found = {one.app: one for one in group}
+    own = [found[f"{framework} + {OWN}"] for framework in (STARLETTE, LITESTAR)]
+    slowapis = [one for one in group if "slowapi" in one.app.lower()]
+    return [
+        _beside(own[0], slowapis, TIMES_SLOWAPI),
+        _beside(own[1], [found[LITESTARS]], TIMES_LITESTARS),
+        *(_cost(one, _bare(one, group)) for one in own),
+    ]
+
+
+def _beside(own: Figure, others: Sequence[Figure], bar: float) -> Verdict:
+    """Judge by those of the others that do the same work; all are told of."""
+    times = {one.app.partition(" + ")[2]: own.times(one) for one in others}
+    words = "; ".join(f"{ratio:.2f} times that with {name}" for name, ratio in times.items())
+    return Verdict(
+        reached=min(ratio for name, ratio in times.items() if not name.endswith(LESS)) >= bar,
+        text=f"with {own.clients:,} clients {own.app} answers {words}. The bar is {bar:g}.",
+    )
+
+
+def _cost(own: Figure, bare: Figure) -> Verdict:
+    cost = 1 - own.times(bare)
+    return Verdict(
+        reached=cost <= COST,
+        text=f"with {own.clients:,} clients {own.app} costs {cost:.0%} of the bare application. The bar is {COST:.0%}.",
+    )
+
+
+def _client(figures: Sequence[Figure]) -> Verdict:
+    busiest = max(one.client_busy for one in figures)
+    return Verdict(
+        reached=busiest <= CLIENT_BUSY,
+        text=f"the measuring process used at most {busiest:.0%} of a core; above {CLIENT_BUSY:.0%} it might itself be "
+        "what is measured.",
+    )
+
+
+def _table(group: Sequence[Figure]) -> str:
+    lines = [
+        f"## {group[0].clients:,} clients",
+        "",
+        "| application | requests/s (median) | lowest to highest | of the bare one | p50 | p99 | client |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {one.app} | {one.per_s.median:,.0f} | {one.per_s.lowest:,.0f} to {one.per_s.highest:,.0f} | "
+        f"{one.times(_bare(one, group)):.0%} | {one.p50_us:,.0f} µs | {one.p99_us:,.0f} µs | {one.client_busy:.0%} |"
+        for one in group
+    ]
+    return "\n".join(lines)
+
+
+def _bar(figure: Figure) -> Bar:
+    rate = figure.per_s
+    return Bar(
+        name=figure.app,
+        value=rate.median,
+        lowest=rate.lowest,
+        highest=rate.highest,
+        text=f"{rate.median:,.0f}",
+        own=OWN in figure.app,
+    )
+
+
+def _groups(figures: Sequence[Figure]) -> list[list[Figure]]:
+    """Give the figures of each population."""
+    return [
+        [one for one in figures if one.clients == clients] for clients in dict.fromkeys(one.clients for one in figures)
+    ]
+
+
+def _bare(figure: Figure, figures: Sequence[Figure]) -> Figure:
+    framework = figure.app.partition(" + ")[0]
+    return next(one for one in figures if one.app == framework)

@@ -1,0 +1,88 @@
+"""Rounds: what one measured, and what several come to."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from statistics import median, quantiles
+from typing import Any, TypeVar
+
+from msgspec import Struct
+
+T = TypeVar("T")
+
+
+class Round(Struct, frozen=True, kw_only=True):
+    """What one round measured; `busy` is the part of a core that the measuring process itself used."""
+
+    count: int
+    per_s: float
+    p50_us: float
+    p99_us: float
+    busy: float
+
+
+class Spread(Struct, frozen=True, kw_only=True):
+    """The median of several figures and their extremes."""
+
+    median: float
+    lowest: float
+    highest: float
+
+
+class Stopwatch:
+    """Runs from when it is made until `round` is called, on this process's time and on the clock on the wall."""
+
+    def __init__(self) -> None:
+        gc.collect()
+        self._used_s = time.process_time()
+        self._began_s = time.perf_counter()
+
+    def round(self, waits_s: list[float]) -> Round:
+        """Stop, and say what so many answers after so long waits come to."""
+        took_s = time.perf_counter() - self._began_s
+        cuts = quantiles(waits_s, n=100)
+        return Round(
+            count=len(waits_s),
+            per_s=len(waits_s) / took_s,
+            p50_us=cuts[49] * 1e6,
+            p99_us=cuts[98] * 1e6,
+            busy=(time.process_time() - self._used_s) / took_s,
+        )
+
+
+async def one_round(
+    ask: Callable[[], Awaitable[Any]], right: Callable[[Any], bool], concurrency: int, seconds: float
+) -> Round:
+    """Have so many workers ask for so long, each again when it is answered; an answer that is not right raises."""
+    waits_s: list[float] = []
+    watch = Stopwatch()
+    end_s = time.perf_counter() + seconds
+
+    async def work() -> None:
+        while (began_s := time.perf_counter()) < end_s:
+            answer = await ask()
+            waits_s.append(time.perf_counter() - began_s)
+            if not right(answer):
+                raise RuntimeError(f"not the answer that was to be measured: {answer!r}")
+
+    await asyncio.gather(*(work() for _ in range(concurrency)))
+    return watch.round(waits_s)
+
+
+def in_turns(candidates: Sequence[T], rounds: int) -> Iterator[T]:
+    """Give every candidate once in each round, beginning each with another one.
+
+    So whatever else the machine does falls on all of them, and none always comes after the same other.
+    """
+    for turn in range(rounds):
+        first = turn % len(candidates)
+        yield from candidates[first:]
+        yield from candidates[:first]
+
+
+def spread(figures: Sequence[float]) -> Spread:
+    """Sum up the figures of several rounds."""
+    return Spread(median=median(figures), lowest=min(figures), highest=max(figures))
