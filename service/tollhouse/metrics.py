@@ -110,6 +110,7 @@ class Metrics:
         self._logins = counter("logins_total", "Attempts to log in.", "outcome")
         self._reads = counter("cache_requests_total", "Reads of a cache family.", "cache", "result")
         self._saved = counter("cache_saved_seconds_total", "Time that loads would have taken.", "cache")
+        self._settings = counter("settings_reads_total", "Settings files that were read again.", "outcome")
         self._discarded = counter("state_discarded_total", "Stored values that could not be used.", "kind")
         self._up = gauge("store_up", "1 while every worker reaches the store.", "store", "livemin")
         self._breakers = gauge("breaker_open", "1 while a worker does without the store.", "store", "livemax")
@@ -207,6 +208,10 @@ class Metrics:
     def script(self, store: str, script: str, seconds: float) -> None:
         """Record how long one script call took."""
         self._scripts(store, script).observe(seconds)
+
+    def settings_read(self, outcome: str) -> None:
+        """Count a settings file that was read again: applied, or refused."""
+        self._settings(outcome).inc()
 
     def discarded_state(self, kind: str) -> None:
         """Count a stored value that was foreign, or written by a clock too far ahead."""

@@ -33,7 +33,7 @@ from tollhouse.metrics import Metrics
 from tollhouse.sessions.journal import Journal
 from tollhouse.sessions.sessions import Sessions
 from tollhouse.settings import PolicySettings, Settings, load
-from tollhouse.settings.watch import Outcome, Watch
+from tollhouse.settings.watch import Watch
 from tollhouse.stores.stores import AnyStore, Stores, open_stores
 from tollhouse.stores.urls import Embedded, EmbeddedSentinel, Fake, StoreName, StoreUrl, plan
 
@@ -130,7 +130,7 @@ class Tollhouse:
         hold over those of the file. A file that cannot be used is logged and changes nothing.
         """
         await self._unwatch()
-        watch = Watch(path, lambda path: load(os.environ, path), self._take_up, self._count_reload)
+        watch = Watch(path, lambda path: load(os.environ, path), self._take_up, self.metrics.settings_read)
         await watch.check()
         self._following = asyncio.create_task(watch.run(), name="tollhouse-settings")
         return watch
@@ -142,6 +142,8 @@ class Tollhouse:
             self._passwords.close()
         if "cache" in vars(self):
             await self.cache.aclose()
+        if "limits" in vars(self):
+            await self.limits.aclose()
         self.models.close()
         await self.stores.aclose()
 
@@ -157,10 +159,6 @@ class Tollhouse:
             "changed": ", ".join(differing.changed),
             "removed": ", ".join(differing.removed),
         }
-
-    def _count_reload(self, outcome: Outcome) -> None:
-        if outcome == "refused":
-            self.metrics.discarded_state("settings-file")
 
     async def _unwatch(self) -> None:
         following, self._following = self._following, None

@@ -70,7 +70,7 @@ def test_a_bad_file_changes_nothing(tmp_path: Path) -> None:
     assert held == {"2/3600000"}
     assert log.read_text().count("settings file refused") == 1
     assert "did you mean 2/hour" in log.read_text() or "did you mean 2/h" in log.read_text()
-    assert 'tollhouse_state_discarded_total{kind="settings-file"} 1.0' in metrics
+    assert 'tollhouse_settings_reads_total{outcome="refused"} 1.0' in metrics
 
 
 def test_a_hangup_looks_at_the_file(tmp_path: Path) -> None:

@@ -255,6 +255,22 @@ async def test_a_defect_of_the_store_is_not_hidden(
     assert caplog.records == []
 
 
+async def test_the_end_of_all_tasks_ends_those_that_wait(setup: Setup, store: Watched) -> None:
+    """When an event loop ends its tasks, calls under way among them, nobody is left waiting for an answer."""
+    store.hold()
+    callers = [asyncio.create_task(setup.limits.take("ten", "ada")) for _ in range(2)]
+    await store.until_under_way(1)
+
+    for task in asyncio.all_tasks() - {asyncio.current_task(), *callers}:
+        if task.get_name() == "tollhouse-takes":
+            task.cancel()
+    answers = await asyncio.gather(*callers, return_exceptions=True)
+    store.release()
+
+    assert [type(one) for one in answers] == [asyncio.CancelledError] * 2
+    assert (await setup.limits.take("ten", "ada")).limits[0].remaining == 9
+
+
 async def test_a_queue_that_is_full_is_as_a_store_that_does_not_answer(
     setup: Setup, store: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:

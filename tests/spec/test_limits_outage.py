@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -15,10 +17,12 @@ from tests.worlds import StoreWorld
 from tollhouse.errors import Outcome, ScriptFailed, StoreUnavailable
 from tollhouse.limits.breaker import FAILURES_MAX, PROBE_MS
 from tollhouse.limits.decision import Decision, LimitState, Take
+from tollhouse.limits.limiter import Limiter
 from tollhouse.limits.local import Local
 from tollhouse.limits.notation import parse_policy
 from tollhouse.limits.outage import RETRY_AFTER_MS
 from tollhouse.limits.policy import Limit, Policy
+from tollhouse.scripts import Argument
 
 LOCAL = parse_policy("local", "10/minute; 100/hour")
 OPEN = parse_policy("open", "10/minute", on_outage="open")
@@ -274,6 +278,58 @@ async def test_callers_do_not_each_wait_for_a_store_that_is_down(setup: Setup) -
         await setup.limits.peek("open", "ada")
 
 
+class Slow:
+    """A store whose calls end as the test says, each by itself."""
+
+    def __init__(self) -> None:
+        self.calls: list[asyncio.Future[list[Any]]] = []
+
+    async def run(self, script: str, keys: Sequence[str], args: Sequence[Argument]) -> list[Any]:
+        self.calls.append(asyncio.get_running_loop().create_future())
+        return await self.calls[-1]
+
+    async def fail(self, call: int) -> None:
+        self.calls[call].set_exception(StoreUnavailable("limits", "ambiguous", "no reply in time"))
+        await ticks()
+
+
+async def test_nobody_waits_for_two_calls_that_are_not_answered(world: StoreWorld) -> None:
+    """P8: after a failure no second call joins one that is under way, so that whoever waits learns from that one."""
+    store = Slow()
+    limits = Limiter(store, {"open": OPEN}, world.keyring, world.metrics)
+    tasks: list[asyncio.Task[Decision]] = []
+    for i in range(4):
+        tasks.append(asyncio.create_task(limits.take("open", f"user-{i}")))
+        await ticks()
+    assert len(store.calls) == 2
+
+    await store.fail(0)
+    tasks.append(asyncio.create_task(limits.take("open", "late")))
+    await ticks()
+    assert [task.done() for task in tasks] == [True, False, False, False, False]
+    await store.fail(1)
+
+    assert all(task.done() and task.result().degraded for task in tasks)
+    assert len(store.calls) == 2
+
+
+async def test_a_lone_call_that_fails_leaves_nobody_waiting(world: StoreWorld) -> None:
+    """Those who came while it was under way are asked for next, one call at a time."""
+    store = Slow()
+    limits = Limiter(store, {"open": OPEN}, world.keyring, world.metrics)
+    tasks: list[asyncio.Task[Decision]] = []
+    for i in range(4):
+        tasks.append(asyncio.create_task(limits.take("open", f"user-{i}")))
+        await ticks()
+
+    await store.fail(1)
+    assert [task.done() for task in tasks] == [False, True, False, False]
+    await store.fail(0)
+
+    assert all(task.done() and task.result().degraded for task in tasks)
+    assert len(store.calls) == 2
+
+
 async def test_one_failure_is_no_outage(setup: Setup) -> None:
     """A single call that failed is decided by the rule, and the next one goes to the store."""
     await setup.limits.take("local", "ada", 2)
@@ -373,13 +429,8 @@ async def test_each_change_of_state_is_logged_once(setup: Setup, caplog: pytest.
     with caplog.at_level(logging.INFO, logger="tollhouse.limits"):
         for _ in range(3):
             setup.store.fail()
-            setup.store.hold()
-            tasks = [asyncio.create_task(setup.limits.take("local", "ada@example.com"))]
-            await setup.store.until_under_way(1)
-            tasks.append(asyncio.create_task(setup.limits.take("local", "ada@example.com")))
-            await setup.store.until_under_way(2)
-            setup.store.release()
-            await asyncio.gather(*tasks)
+            for _ in range(FAILURES_MAX + 2):
+                await setup.limits.take("local", "ada@example.com")
             setup.store.heal()
             setup.clock.advance(PROBE_MS)
             await setup.limits.take("local", "ada@example.com")

@@ -291,7 +291,7 @@ async def test_policies_that_do_not_fit_together_are_refused_whole(opened: Tollh
 
     assert outcome == "refused"
     assert opened.limits.policies == before
-    assert 'tollhouse_state_discarded_total{kind="settings-file"} 1.0' in opened.metrics.render()[0].decode()
+    assert 'tollhouse_settings_reads_total{outcome="refused"} 1.0' in opened.metrics.render()[0].decode()
 
 
 async def test_one_file_is_followed_at_a_time_and_until_closed(opened: Tollhouse, tmp_path: Path) -> None:

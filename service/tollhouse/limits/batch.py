@@ -110,15 +110,18 @@ class Batches:
                 _fail(batch, error)
                 raise
             if self._failing and len(self._senders) + self._lone > 1:
-                return  # whoever is under way still will look after those who wait
+                return
             self._looking.add(task)
             await asyncio.sleep(0)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._senders.discard(task)
         self._looking.discard(task)
-        if not task.cancelled() and task.exception() is not None and self._waiting:
-            self._see_to_it()  # those in its call were told; the others need not suffer
+        if task.cancelled():
+            return
+        task.exception()  # was told to those in its call
+        if self._waiting:
+            self._see_to_it()
 
     def _next(self, task: asyncio.Task[None]) -> list[_Waiting]:
         """Take as many as fit into one call, but nobody's who has gone; the rest is another sender's."""
