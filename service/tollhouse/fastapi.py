@@ -23,7 +23,7 @@ from tollhouse.asgi.interface import Message, Scope
 from tollhouse.asgi.limited import RateLimited
 from tollhouse.asgi.source import Source, source_of
 from tollhouse.asgi.subjects import Subject, address, check_rule, settled, subject_by
-from tollhouse.asgi.visit import VISIT, Visit
+from tollhouse.asgi.visit import Visit, current
 from tollhouse.asgi.websocket import TRY_AGAIN_LATER
 from tollhouse.errors import InvalidInput
 from tollhouse.limits.limiter import Limiter
@@ -83,13 +83,15 @@ class RateLimit:
                 await stack.enter_async_context(admitted(limiter, name, key, cost, visit=visit))
             except InvalidInput as error:
                 raise _invalid(error, connection) from error
-            for field, value in [] if visit is VISIT.get() else visit.fields():
+            for field, value in [] if visit is current() else visit.fields():
                 response.headers[field.decode()] = value.decode()
             yield
+        if visit is not current():
+            visit.leave()
 
     async def _visit(self, connection: HTTPConnection) -> Visit:
         """Give the visit that the middleware began, else one that all limits of this request share."""
-        visit = VISIT.get() or connection.scope.get(_VISIT)
+        visit = current() or connection.scope.get(_VISIT)
         if visit is None:
             source = self._source or _own_source(connection)
             visit = Visit(source, await source.limiter(), connection.scope, _unsent)

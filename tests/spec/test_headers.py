@@ -135,6 +135,15 @@ def test_a_policy_that_changed_meanwhile_is_told_as_it_was_decided() -> None:
     assert parse_list(found["RateLimit-Policy"]) == [("api", {"q": 100, "w": 60})]
 
 
+def test_each_of_very_many_policies_is_told_as_it_is() -> None:
+    """What is remembered of policies is bounded, and of two with one name each has its own numbers."""
+    policies = [parse_policy("api", f"{units}/minute burst {units + 1}", "gcra") for units in range(1, 2_000)]
+
+    told = [dict(fields(MINUTE, policies={"api": policy}))["RateLimit-Policy"] for policy in policies * 2]
+
+    assert [parse_list(quota)[0][1]["q"] for quota in told] == [*range(2, 2_001)] * 2
+
+
 def test_draft_07_is_one_field_of_three_members() -> None:
     """`draft-07`: a dictionary for the limit that is nearest to exhaustion, and a list of all quotas."""
     found = dict(fields(TWO, "draft-07"))

@@ -299,6 +299,34 @@ async def test_a_refusal_after_the_response_has_begun_is_raised(world: StoreWorl
         await get(RateLimitMiddleware(late, limiter=limits, policy=None))
 
 
+async def test_a_task_that_outlives_its_request_is_outside(world: StoreWorld) -> None:
+    """What goes on after the response is no part of the request, and has to say whom it counts."""
+    answered = asyncio.Event()
+    left: list[asyncio.Task[Any]] = []
+
+    @limit("site")
+    async def step() -> None:
+        return None
+
+    async def work() -> None:
+        await step()
+        await answered.wait()
+        await step()
+
+    async def endpoint(request: Request) -> Response:
+        left.append(asyncio.create_task(work()))
+        await asyncio.sleep(0)
+        return PlainTextResponse("hello")
+
+    inner = Starlette(routes=[Route("/", endpoint)])
+    response = await get(RateLimitMiddleware(inner, limiter=limiter_with(world, POLICIES), policy=None))
+    answered.set()
+
+    assert response.status_code == 200
+    with pytest.raises(ConfigurationError, match="give the limiter"):
+        await left[0]
+
+
 async def test_many_calls_in_one_request_are_told_of_once(world: StoreWorld) -> None:
     """A request in which a function is called often tells of where its limit stands at last."""
 

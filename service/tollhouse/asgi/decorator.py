@@ -15,7 +15,7 @@ from tollhouse.asgi.admission import Written, admitted
 from tollhouse.asgi.source import Source, source_of
 from tollhouse.asgi.subjects import Subject, address, is_like_rule, settled, subject_by
 from tollhouse.asgi.thread import LoopThread
-from tollhouse.asgi.visit import VISIT
+from tollhouse.asgi.visit import current
 from tollhouse.errors import ConfigurationError
 from tollhouse.limits.limiter import Limiter
 from tollhouse.limits.policy import Policy
@@ -101,11 +101,11 @@ class _Asks(Struct, frozen=True, kw_only=True):
             raise ConfigurationError("limit", self.place, "only async functions hold permits; make it async")
         key = await self.key_of(policy, (args, kwargs))
         cost = await _given(self.cost, (args, kwargs))
-        return admitted(limiter, name, key, cost, visit=VISIT.get(), wait_ms=self.wait_ms)
+        return admitted(limiter, name, key, cost, visit=current(), wait_ms=self.wait_ms)
 
     async def limiter(self) -> Limiter:
         """Give the limiter of the running event loop."""
-        visit = VISIT.get()
+        visit = current()
         source = self.source or (None if visit is None else visit.source)
         if source is None:
             raise ConfigurationError("limiter", self.place, _NO_LIMITER)
@@ -113,7 +113,7 @@ class _Asks(Struct, frozen=True, kw_only=True):
 
     async def key_of(self, policy: Policy | None, arguments: _Arguments) -> str:
         """Give whom to count: as the function says, else as its policy says, else by the address."""
-        visit = VISIT.get()
+        visit = current()
         found = await _given(self.key, arguments)
         if found is not None:
             return str(found)
@@ -148,7 +148,7 @@ def _synchronous(function: Callable[..., Any], asks: _Asks) -> Callable[..., Any
     def limited(*args: Any, **kwargs: Any) -> Any:
         if _loop_runs_here():
             raise ConfigurationError("limit", asks.place, "it would stop the event loop; make it async or use a thread")
-        visit = VISIT.get()
+        visit = current()
         if visit is not None:
             asyncio.run_coroutine_threadsafe(admit(*args, **kwargs), visit.loop).result()
         elif asks.source is not None and asks.source.opened is None:

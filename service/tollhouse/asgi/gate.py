@@ -63,6 +63,7 @@ class Gate:
             raise
         finally:
             VISIT.reset(token)
+            visit.leave()
             if visit.leases is not None or visit.refund is not None:
                 await visit.finish()
 

@@ -33,8 +33,10 @@ Subject = Callable[[Visit], Found | Awaitable[Found]]
 KeyRule = str | Callable[[Scope], Any]
 """A rule in words, or a function of the ASGI scope that gives a key, plain or async."""
 
-COOKIES: Final = ("__Host-tollhouse", "tollhouse-dev")
-"""Where browsers keep the token of our own session."""
+COOKIE: Final = "__Host-tollhouse"
+"""The session cookie: the prefix makes browsers insist on Secure, Path=/ and no Domain (RFC 6265bis)."""
+DEVELOPMENT_COOKIE: Final = "tollhouse-dev"
+"""The session cookie without Secure, on loopback only."""
 
 _FORMAT: Final = "v1."
 _USER_NAMES: Final = ("id", "pk", "username", "display_name")
@@ -135,7 +137,7 @@ def _credentials(scope: Scope) -> str:
 
 def _cookie(scope: Scope) -> str:
     pairs = (pair.strip().partition("=") for pair in (header_of(scope, b"cookie") or "").split(";"))
-    return next((value for name, _, value in pairs if name in COOKIES), "")
+    return next((value for name, _, value in pairs if name in (COOKIE, DEVELOPMENT_COOKIE)), "")
 
 
 def _remedy(word: str, *, named: bool) -> str:

@@ -38,15 +38,16 @@ class Visit:
     leases: AsyncExitStack | None = None
     refund: asyncio.Task[None] | None = None
     started = False
+    is_over = False
     _instead: bytes | None = None
 
     def __init__(self, source: Source, limiter: Limiter, scope: Scope, send: Send) -> None:
         self.source = source
         self.limiter = limiter
         self.policies = limiter.policies
-        self.scope = scope
+        self.scope: Scope = scope
         self.loop = asyncio.get_running_loop()
-        self._send = send
+        self._send: Send = send
 
     def send(self, message: Message) -> Awaitable[None]:
         """Send on what the application sends, with the fields behind those of its response."""
@@ -116,6 +117,15 @@ class Visit:
         if not self.started:
             self.settle(500, ())
 
+    def leave(self) -> None:
+        """Let go of the request: tasks that it leaves behind are served no more, and keep nothing of it alive.
+
+        Each handle of the event loop has a copy of the context, and so the visit. To free whole requests so late,
+        many at once, costs more than all that is done here for them.
+        """
+        self.is_over = True
+        self.scope, self._send = {}, _send_nothing
+
     async def finish(self) -> None:
         """Give permits back, and wait for what is being refunded."""
         if self.leases is not None:
@@ -143,4 +153,14 @@ class Visit:
 
 
 VISIT: Final[ContextVar[Visit | None]] = ContextVar("tollhouse_visit", default=None)
-"""The request that is being served, for whoever limits without being handed it."""
+"""The request that is being served, for `current`."""
+
+
+def current() -> Visit | None:
+    """Give the request that is being served here; None outside of one, and in a task that has outlived its own."""
+    visit = VISIT.get()
+    return None if visit is None or visit.is_over else visit
+
+
+async def _send_nothing(_: Message) -> None:
+    """Take the place of the server's own for a visit that is over."""

@@ -28,11 +28,6 @@ Role = Literal["session", "service", "admin"]
 Connection = ASGIConnection[Any, Any, Any, Any]
 Guard = Callable[[Connection, BaseRouteHandler], None]
 
-COOKIE: Final = "__Host-tollhouse"
-"""The session cookie: the prefix makes browsers insist on Secure, Path=/ and no Domain (RFC 6265bis)."""
-DEVELOPMENT_COOKIE: Final = "tollhouse-dev"
-"""The session cookie without Secure, on loopback only."""
-
 
 class Caller(Struct, frozen=True, kw_only=True):
     """Who calls, and from where."""

@@ -19,7 +19,7 @@ from tollhouse.asgi.loops import PerLoop
 from tollhouse.asgi.plan import Choice
 from tollhouse.asgi.source import Source, source_of
 from tollhouse.asgi.subjects import KeyRule
-from tollhouse.asgi.visit import VISIT
+from tollhouse.asgi.visit import current
 from tollhouse.cache.cache import Cache
 from tollhouse.limits.headers import Dialect
 from tollhouse.limits.limiter import Limiter
@@ -115,7 +115,7 @@ class TollhousePlugin(InitPlugin, ReceiveRoutePlugin):
 
 
 def _answer(_: Request[Any, Any, Any], refused: RateLimited) -> Response[bytes]:
-    visit = VISIT.get()
+    visit = current()
     assert visit is not None
     answer = visit.answered(refused)
     return Response(answer.body, status_code=answer.status, headers=dict(answer.headers), media_type=answer.media_type)
