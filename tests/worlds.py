@@ -6,6 +6,7 @@ so that fields and expiries agree on a real server without waiting.
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
 from collections.abc import AsyncIterator
@@ -14,11 +15,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from tollhouse import scripts
+from tollhouse.errors import StoreUnavailable
 from tollhouse.keyring import Keyring
 from tollhouse.metrics import Metrics
-from tollhouse.stores.stores import Stores, open_stores
+from tollhouse.stores.stores import AnyStore, Stores, open_stores
 from tollhouse.stores.urls import plan
 
+_ATTEMPTS = 20
+_PAUSE_S = 0.25
 SCRIPTS = scripts.load()
 START_MS = 1_800_000_000_000
 
@@ -83,6 +87,7 @@ class StoreWorld:
 
     async def clear(self) -> None:
         for store in self.stores.all():
+            await _reached(store)
             await store.command("FLUSHDB")
 
 
@@ -98,6 +103,19 @@ async def fake_world() -> AsyncIterator[StoreWorld]:
 async def embedded_world(socket_path: Path) -> AsyncIterator[StoreWorld]:
     """A world on the real server of the test run; it begins empty."""
     world = StoreWorld("embedded", f"unix://{socket_path}")
-    await world.clear()
-    yield world
-    await world.stores.aclose()
+    try:
+        await world.clear()
+        yield world
+    finally:
+        await world.stores.aclose()
+
+
+async def _reached(store: AnyStore) -> None:
+    """Connect, also on a machine that stands still for longer than a call would wait."""
+    for _ in range(_ATTEMPTS):
+        try:
+            await store.command("PING")
+        except StoreUnavailable:
+            await asyncio.sleep(_PAUSE_S)
+        else:
+            return
