@@ -26,11 +26,11 @@ from bench.machine import write_result
 from tollhouse import scripts
 from tollhouse.errors import StoreUnavailable
 from tollhouse.metrics import Metrics
-from tollhouse.stores.layout import agreed, in_sync
-from tollhouse.stores.outcomes import ServerError
+from tollhouse.stores.embedded.sentinel_cluster import Topology
+from tollhouse.stores.embedded.sentinel_config import agreed, in_sync
+from tollhouse.stores.opening import open_stores
 from tollhouse.stores.store import Store
-from tollhouse.stores.stores import open_stores
-from tollhouse.stores.topology import Topology
+from tollhouse.stores.transport.errors import ServerError
 from tollhouse.stores.urls import plan
 
 RATE_S = 0.005

@@ -26,11 +26,11 @@ from bench.machine import write_result
 from tollhouse import scripts
 from tollhouse.metrics import Metrics
 from tollhouse.scripts import Script
-from tollhouse.stores.dial import Dialer, Login
-from tollhouse.stores.embedded import EmbeddedServer
-from tollhouse.stores.finders import Unwatched
-from tollhouse.stores.lane import Lane, encode
+from tollhouse.stores.discovery.locator import Unwatched
+from tollhouse.stores.embedded.server import EmbeddedServer
 from tollhouse.stores.store import Store
+from tollhouse.stores.transport.connection import Lane, encode
+from tollhouse.stores.transport.dialer import Dialer, Login
 from tollhouse.stores.urls import StoreUrl, Unix
 
 CONCURRENCIES = (1, 50, 200)

@@ -29,7 +29,7 @@ from bench.ours import ours
 from bench.peers import peers
 from bench.rounds import Round, in_turns, one_round, spread
 from bench.server import Observer, Spent
-from tollhouse.stores.embedded import EmbeddedServer
+from tollhouse.stores.embedded.server import EmbeddedServer
 
 CONCURRENCIES = (1, 50, 1000)
 ROUNDS = 7

@@ -32,7 +32,7 @@ from bench.machine import RESULTS, write_result
 from bench.middleware_report import Figure, chart, document, reported
 from bench.rounds import Round, in_turns
 from bench.server import Observer
-from tollhouse.stores.embedded import EmbeddedServer
+from tollhouse.stores.embedded.server import EmbeddedServer
 
 CONNECTIONS = 64
 POPULATIONS = (10_000, 10)

@@ -13,10 +13,10 @@ from bench.contender import LIMIT, STRICT, Contender
 from tollhouse import scripts
 from tollhouse.limits.decision import Decision, Take
 from tollhouse.limits.limiter import TAKES_MAX, Limiter
-from tollhouse.limits.policy import Policy
+from tollhouse.limits.policy.policy import Policy
 from tollhouse.metrics import Metrics
 from tollhouse.settings import LimitSettings, PolicySettings, Settings
-from tollhouse.stores.stores import open_stores
+from tollhouse.stores.opening import open_stores
 from tollhouse.stores.urls import plan
 from tollhouse.wiring import Tollhouse
 

@@ -29,7 +29,7 @@ from bench.rounds import Round, Spread, in_turns, spread
 from tollhouse.app import hand_over
 from tollhouse.serving import ServingConfig, bind, run
 from tollhouse.settings import LimitSettings, PolicySettings, Settings
-from tollhouse.stores.embedded import EmbeddedServer
+from tollhouse.stores.embedded.server import EmbeddedServer
 
 CONNECTIONS = 64
 ROUNDS = 5

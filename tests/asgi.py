@@ -11,8 +11,8 @@ import httpx2
 from tests.worlds import StoreWorld
 from tollhouse.errors import ScriptFailed
 from tollhouse.limits.limiter import Limiter
-from tollhouse.limits.notation import parse_policy
-from tollhouse.limits.policy import Policy
+from tollhouse.limits.policy.notation import parse_policy
+from tollhouse.limits.policy.policy import Policy
 
 Message = dict[str, Any]
 

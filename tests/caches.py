@@ -9,7 +9,7 @@ from typing import Any
 
 from tests.worlds import World
 from tollhouse.cache.cache import Cache
-from tollhouse.cache.shard import Store
+from tollhouse.cache.commands import Store
 from tollhouse.errors import StoreUnavailable
 from tollhouse.metrics import Metrics
 from tollhouse.scripts import PRIMARY, Argument

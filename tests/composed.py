@@ -18,12 +18,12 @@ from typing import Any
 
 import yaml
 
-from tollhouse.stores.embedded import find_binary
-from tollhouse.stores.guarded import Guarded
-from tollhouse.stores.layout import agreed
-from tollhouse.stores.outcomes import ServerError
-from tollhouse.stores.probe import ask
-from tollhouse.stores.topology import free_addresses
+from tollhouse.stores.embedded.blocking_client import ask
+from tollhouse.stores.embedded.sentinel_cluster import free_addresses
+from tollhouse.stores.embedded.sentinel_config import agreed
+from tollhouse.stores.embedded.server import find_binary
+from tollhouse.stores.embedded.supervisor import Guarded
+from tollhouse.stores.transport.errors import ServerError
 from tollhouse.stores.urls import Tcp
 
 FILE = Path(__file__).parents[1] / "docker-compose.redis-sentinel.yml"

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.worlds import StoreWorld, embedded_world, fake_world
-from tollhouse.stores.embedded import EmbeddedServer
+from tollhouse.stores.embedded.server import EmbeddedServer
 
 _QUIET = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 settings.register_profile("ci", max_examples=200, deadline=None, suppress_health_check=_QUIET, print_blob=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tollhouse.drill.history import Call, Failure, Operation
+from tollhouse.drill.results.history import Call, Failure, Operation
 
 
 def call(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import strategies as st
 from msgspec import Struct
 
-from tollhouse.limits.policy import (
+from tollhouse.limits.policy.policy import (
     ALGORITHMS,
     LOG_UNITS_MAX,
     RESOLUTION_MAX,

@@ -7,13 +7,13 @@ from typing import Any
 from tests.worlds import World
 from tollhouse import keys
 from tollhouse.clock import MonotonicClock, monotonic_ms
-from tollhouse.limits.asked import Asked
-from tollhouse.limits.breaker import Store
-from tollhouse.limits.leases import Leases
-from tollhouse.limits.local import Local
-from tollhouse.limits.outage import Outage
-from tollhouse.limits.policy import Limit, Policy
-from tollhouse.limits.prepared import prepare
+from tollhouse.limits.calls.leases import Leases
+from tollhouse.limits.outage.breaker import Store
+from tollhouse.limits.outage.fallback import Outage
+from tollhouse.limits.outage.local_limiter import Local
+from tollhouse.limits.policy.policy import Limit, Policy
+from tollhouse.limits.wire.compiled_policy import prepare
+from tollhouse.limits.wire.request import Asked
 
 WINDOW_MS = 60_000
 

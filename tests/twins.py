@@ -9,11 +9,11 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from tests.worlds import StoreWorld
-from tollhouse.limits.entry import Entry, Hold, Name, State
-from tollhouse.limits.holds import FULL
-from tollhouse.limits.joint import Joint
-from tollhouse.limits.policy import Limit, Policy
-from tollhouse.limits.windows import Standing, Verdict
+from tollhouse.limits.algorithms.counters import Entry, Hold, Name, State
+from tollhouse.limits.algorithms.evaluate import Standing, Verdict
+from tollhouse.limits.algorithms.holds import FULL
+from tollhouse.limits.algorithms.take_all import Joint
+from tollhouse.limits.policy.policy import Limit, Policy
 
 _STATE = re.compile(
     r"TH1;(?P<holds>(?:hold/[\w-]+=\d+,\d+,\d+;)*)(?P<heads>(?:[a-z\d/-]+=\d+;)*)(?P<totals>(?:\d+;)*)"

@@ -11,9 +11,9 @@ from msgspec import Struct
 from tests.clocks import Clock
 from tests.worlds import World
 from tollhouse.errors import Outcome, StoreUnavailable
-from tollhouse.limits.breaker import Store
 from tollhouse.limits.limiter import Limiter
-from tollhouse.limits.policy import Policy
+from tollhouse.limits.outage.breaker import Store
+from tollhouse.limits.policy.policy import Policy
 from tollhouse.scripts import Argument
 
 PATIENCE_S = 5.0

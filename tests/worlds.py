@@ -18,7 +18,7 @@ from tollhouse import scripts
 from tollhouse.errors import StoreUnavailable
 from tollhouse.keyring import Keyring
 from tollhouse.metrics import Metrics
-from tollhouse.stores.stores import AnyStore, Stores, open_stores
+from tollhouse.stores.opening import AnyStore, Stores, open_stores
 from tollhouse.stores.urls import plan
 
 _ATTEMPTS = 20

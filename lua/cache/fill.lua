@@ -10,7 +10,7 @@
 -- ARGV[2]  primary     text; the replication id of the primary
 -- ARGV[3]  token       text, 24 hex digits; the one that the lease was granted to
 -- ARGV[4]  keep_ms     integer >= 0; 0 checks the frame and ends the lease, but stores nothing
--- ARGV[5]  frame       text; as cache/frame.py writes it, with the epoch and sequence of the lease
+-- ARGV[5]  frame       text; as cache/envelope.py writes it, with the epoch and sequence of the lease
 -- returns  {1 accepted | 0 refused}
 -- expires  entry after keep_ms
 -- cost     O(tags), 1..5 commands

@@ -14,7 +14,7 @@
 -- cost     O(log leases) and those that ended, 11 commands
 -- idempotent yes
 -- flags    allow-oom
--- twin     limits/permits.py: lease
+-- twin     limits/algorithms/concurrency.py: lease
 --#include lib/now.lua
 --#include lib/lengthen.lua
 --#include lib/lease_end.lua

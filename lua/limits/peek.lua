@@ -11,7 +11,7 @@
 -- cost     O(windows * resolution), 1 command
 -- idempotent yes
 -- flags    no-writes
--- twin     limits/windows.py: peek
+-- twin     limits/algorithms/evaluate.py: peek
 --#include lib/now.lua
 --#include lib/share.lua
 --#include lib/limit_state.lua

@@ -10,7 +10,7 @@
 -- cost     O(log leases), 5 commands
 -- idempotent yes
 -- flags    no-writes
--- twin     limits/permits.py: peek
+-- twin     limits/algorithms/concurrency.py: peek
 --#include lib/now.lua
 --#include lib/leases_held.lua
 --#include lib/lease_decision.lua

@@ -14,7 +14,7 @@
 -- cost     O(windows * resolution), 3 commands
 -- idempotent no
 -- flags    allow-oom
--- twin     limits/windows.py: refund
+-- twin     limits/algorithms/evaluate.py: refund
 --#include lib/now.lua
 --#include lib/share.lua
 --#include lib/limit_state.lua

@@ -10,7 +10,7 @@
 -- cost     O(log leases), 2..3 commands
 -- idempotent yes
 -- flags    allow-oom
--- twin     limits/permits.py: release
+-- twin     limits/algorithms/concurrency.py: release
 --#include lib/now.lua
 --#include lib/lease_end.lua
 

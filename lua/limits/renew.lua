@@ -9,7 +9,7 @@
 -- cost     O(log leases), 2..5 commands
 -- idempotent yes
 -- flags    allow-oom
--- twin     limits/permits.py: renew
+-- twin     limits/algorithms/concurrency.py: renew
 --#include lib/now.lua
 --#include lib/lengthen.lua
 --#include lib/lease_end.lua

@@ -13,7 +13,7 @@
 -- cost     per take O(windows), O(windows * resolution) where a sub-bucket ends or it is refused; 2 commands
 -- idempotent no
 -- flags    allow-oom
--- twin     limits/windows.py: take
+-- twin     limits/algorithms/evaluate.py: take
 --#include lib/now.lua
 --#include lib/limit_state.lua
 --#include lib/limit_states.lua

@@ -11,7 +11,7 @@
 -- cost     per take O(windows * resolution), 2 commands
 -- idempotent no
 -- flags    allow-oom
--- twin     limits/joint.py: take_all
+-- twin     limits/algorithms/take_all.py: take_all
 --#include lib/now.lua
 --#include lib/share.lua
 --#include lib/limit_state.lua

@@ -11,7 +11,7 @@
 -- cost     O(windows * resolution), 2 commands
 -- idempotent no
 -- flags    allow-oom
--- twin     limits/windows.py: take_up_to
+-- twin     limits/algorithms/evaluate.py: take_up_to
 --#include lib/now.lua
 --#include lib/share.lua
 --#include lib/limit_state.lua

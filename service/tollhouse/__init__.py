@@ -5,12 +5,12 @@ Everything named here is public and documented; everything else may change witho
 
 from __future__ import annotations
 
-from tollhouse.asgi.decorator import limit
-from tollhouse.asgi.limit import RateLimitMiddleware
-from tollhouse.asgi.limited import RateLimited
-from tollhouse.asgi.plan import RateLimitRule
+from tollhouse.asgi.ratelimit.decorator import limit
+from tollhouse.asgi.ratelimit.middleware import RateLimitMiddleware
+from tollhouse.asgi.ratelimit.rules import RateLimitRule
 from tollhouse.errors import ConfigurationError, InvalidInput, StoreUnavailable, TollhouseError
 from tollhouse.limits.decision import Decision
+from tollhouse.limits.limited import RateLimited
 from tollhouse.sessions.records import Session
 from tollhouse.sessions.sessions import Issued
 from tollhouse.settings import Settings

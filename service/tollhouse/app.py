@@ -23,12 +23,13 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from msgspec import Struct
 
 from tollhouse import logs, wiring
-from tollhouse.asgi.interface import App
-from tollhouse.http import accounts, ai, cache, health, limits, sessions
-from tollhouse.http.callers import ApiKeys, FindCaller, rate_key
+from tollhouse.asgi.types import App
+from tollhouse.http import accounts, ai, cache, health, sessions
+from tollhouse.http.authentication import ApiKeys, FindCaller, rate_key
 from tollhouse.http.cookies import cookie_name
-from tollhouse.http.fast import FastTakes
-from tollhouse.http.origin import refuse_cross_site, refuse_unknown_query
+from tollhouse.http.csrf import refuse_cross_site, refuse_unknown_query
+from tollhouse.http.limits import routes as limits
+from tollhouse.http.limits.fast_path import FastTakes
 from tollhouse.http.problems import HANDLERS
 from tollhouse.litestar import RateLimitRoutes
 from tollhouse.serving import leave_with_parent

@@ -5,7 +5,7 @@ TollhouseError
 ├── InvalidInput            a value given by a caller is wrong; HTTP answers 400 or 422
 ├── Overloaded              a bounded queue is full; nothing was done; HTTP answers 503
 ├── LoadFailed              a loader or model failed; HTTP answers 502
-├── RateLimited             a function with a limit was called too often (asgi/limited.py); HTTP answers 429
+├── RateLimited             a function with a limit was called too often (limits/limited.py); HTTP answers 429
 └── StoreError
     ├── StoreUnavailable    no answer that can be relied on; HTTP answers 503
     └── ScriptFailed        the server ran or parsed the call and refused it: a defect or a foreign key

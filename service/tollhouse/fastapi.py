@@ -18,16 +18,16 @@ from fastapi import HTTPException, Response, WebSocket, WebSocketException
 from starlette.requests import HTTPConnection
 from starlette.websockets import WebSocketState
 
-from tollhouse.asgi.admission import Written, admitted
-from tollhouse.asgi.interface import Message, Scope
-from tollhouse.asgi.limited import RateLimited
-from tollhouse.asgi.source import Source, source_of
-from tollhouse.asgi.subjects import Subject, address, check_rule, settled, subject_by
-from tollhouse.asgi.visit import Visit, current
-from tollhouse.asgi.websocket import TRY_AGAIN_LATER
+from tollhouse.asgi.ratelimit.inline import Written, admitted
+from tollhouse.asgi.ratelimit.key_rules import Subject, address, check_rule, settled, subject_by
+from tollhouse.asgi.ratelimit.limiter_source import Source, source_of
+from tollhouse.asgi.ratelimit.request_context import Visit, current
+from tollhouse.asgi.ratelimit.websocket import TRY_AGAIN_LATER
+from tollhouse.asgi.types import Message, Scope
 from tollhouse.errors import InvalidInput
+from tollhouse.limits.limited import RateLimited
 from tollhouse.limits.limiter import Limiter
-from tollhouse.limits.policy import Policy
+from tollhouse.limits.policy.policy import Policy
 from tollhouse.settings import Settings
 from tollhouse.wiring import Tollhouse
 

@@ -14,7 +14,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.supervisors import Multiprocess
 
-from tollhouse.asgi.refusal import MEDIA_TYPE, URN
+from tollhouse.asgi.ratelimit.refusal_response import MEDIA_TYPE, URN
 from tollhouse.errors import ConfigurationError
 from tollhouse.settings import Settings
 

@@ -24,17 +24,17 @@ from tollhouse.ai.results import Results
 from tollhouse.cache.cache import Cache
 from tollhouse.errors import ConfigurationError
 from tollhouse.keyring import Keyring
-from tollhouse.limits.configured import instances_of, policies_of
+from tollhouse.limits.calls.refusal_cache import KEYS_MAX
 from tollhouse.limits.limiter import Limiter
-from tollhouse.limits.policies import changes
-from tollhouse.limits.policy import Policy
-from tollhouse.limits.refused import KEYS_MAX
+from tollhouse.limits.policy.catalog import changes
+from tollhouse.limits.policy.configured import instances_of, policies_of
+from tollhouse.limits.policy.policy import Policy
 from tollhouse.metrics import Metrics
-from tollhouse.sessions.journal import Journal
+from tollhouse.sessions.revocation_log import Journal
 from tollhouse.sessions.sessions import Sessions
 from tollhouse.settings import PolicySettings, Settings, load
 from tollhouse.settings.watch import Watch
-from tollhouse.stores.stores import AnyStore, Stores, open_stores
+from tollhouse.stores.opening import AnyStore, Stores, open_stores
 from tollhouse.stores.urls import Embedded, EmbeddedSentinel, Fake, StoreName, StoreUrl, plan
 
 _KEPT_BESIDE_DATA: Final = "secret"

@@ -17,12 +17,12 @@ from hiredis import Reader
 from tests.failures.fake_sentinel import PATIENCE_S, Refused, Simple, resp
 from tollhouse.metrics import Metrics
 from tollhouse.scripts import Script
-from tollhouse.stores.dial import Dialer, Login
-from tollhouse.stores.finders import Address, Changed
-from tollhouse.stores.generations import Generation, News
-from tollhouse.stores.resolver import Health
-from tollhouse.stores.signals import Signal
+from tollhouse.stores.discovery.failover_hints import Signal
+from tollhouse.stores.discovery.locator import Address, Changed
+from tollhouse.stores.discovery.primary_history import Generation, News
+from tollhouse.stores.discovery.sentinel_resolver import Health
 from tollhouse.stores.store import Store
+from tollhouse.stores.transport.dialer import Dialer, Login
 from tollhouse.stores.urls import Host, StoreUrl, Tcp
 
 Answer = Callable[[list[str]], Any]

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from tests.failures.fake_sentinel import PATIENCE_S, FakeSentinel, FakeServer, replica
-from tollhouse.stores.dial import Dialer, Login
-from tollhouse.stores.generations import Generation, News
-from tollhouse.stores.resolver import Resolver
-from tollhouse.stores.rhythm import Pace
-from tollhouse.stores.signals import Signal
+from tollhouse.stores.discovery.failover_hints import Signal
+from tollhouse.stores.discovery.primary_history import Generation, News
+from tollhouse.stores.discovery.sentinel_resolver import Resolver
+from tollhouse.stores.discovery.timing import Pace
+from tollhouse.stores.transport.dialer import Dialer, Login
 from tollhouse.stores.urls import Host, Sentinel, Tcp
 
 ROUND = "SENTINEL MASTER"

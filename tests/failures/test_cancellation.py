@@ -7,10 +7,10 @@ import hashlib
 import random
 from pathlib import Path
 
-from tests.failures.test_lane import deadline, lane_to
+from tests.failures.test_connection import deadline, lane_to
 from tests.failures.test_store import store_at
 from tollhouse.scripts import Script
-from tollhouse.stores.lane import encode
+from tollhouse.stores.transport.connection import encode
 
 ECHO = "return {KEYS[1]}"
 

@@ -20,8 +20,8 @@ from tollhouse.sessions.records import Session
 from tollhouse.sessions.sessions import Issued
 from tollhouse.sessions.tokens import Token
 from tollhouse.settings import Settings, load
-from tollhouse.stores.outcomes import ServerError
-from tollhouse.stores.probe import ask
+from tollhouse.stores.embedded.blocking_client import ask
+from tollhouse.stores.transport.errors import ServerError
 from tollhouse.stores.urls import STORES, StoreName, parse
 from tollhouse.wiring import Tollhouse
 

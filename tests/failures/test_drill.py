@@ -22,20 +22,20 @@ from tests.failures.test_serve import COMMAND, environment
 from tests.processes import children_of, gone_within
 from tests.worlds import StoreWorld
 from tollhouse import wiring
-from tollhouse.drill import slo
-from tollhouse.drill.client import HOT_WINDOW, VIAS, ClientName, Via, settings
+from tollhouse.drill.clients.client import HOT_WINDOW, VIAS, ClientName, Via, settings
+from tollhouse.drill.clients.http import HttpClient, Refused
+from tollhouse.drill.clients.http_connection import Broken, KeepAlive
+from tollhouse.drill.clients.library import LibraryClient
+from tollhouse.drill.clients.service_process import Service, served
 from tollhouse.drill.faults import FAULTS
-from tollhouse.drill.history import Event
-from tollhouse.drill.keepalive import Broken, KeepAlive
-from tollhouse.drill.library import LibraryClient
 from tollhouse.drill.opening import opened
-from tollhouse.drill.over_http import HttpClient, Refused
-from tollhouse.drill.report import Asked, Report
-from tollhouse.drill.run import Drill, Step
-from tollhouse.drill.served import Service, served
+from tollhouse.drill.report import slo
+from tollhouse.drill.report.report import Asked, Report
+from tollhouse.drill.results.history import Event
+from tollhouse.drill.runner import Drill, Step
 from tollhouse.errors import ConfigurationError, StoreUnavailable
-from tollhouse.stores.peer import Peer
-from tollhouse.stores.topology import Topology
+from tollhouse.stores.embedded.sentinel_cluster import Topology
+from tollhouse.stores.redis_py import Peer
 
 BOUNDS = slo.built_in(2_000, "library")
 SECRET = b"not-much-of-a-secret-but-long-enough-for-tests"

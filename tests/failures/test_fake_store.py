@@ -12,7 +12,7 @@ import pytest
 from tests.worlds import SCRIPTS
 from tollhouse.errors import ConfigurationError, ScriptFailed, StoreUnavailable
 from tollhouse.metrics import Metrics
-from tollhouse.stores.stores import open_stores
+from tollhouse.stores.opening import open_stores
 from tollhouse.stores.urls import plan
 
 

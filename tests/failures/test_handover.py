@@ -10,12 +10,12 @@ from tests.failures.fake_sentinel import FakeSentinel
 from tests.failures.primaries import SCRIPTS, Primary, Scene, at, refused, scene
 from tollhouse.errors import StoreUnavailable
 from tollhouse.metrics import Metrics
-from tollhouse.stores import link
-from tollhouse.stores.dial import Dialer, Login
-from tollhouse.stores.finders import Watched
-from tollhouse.stores.generations import Generation, Handover
-from tollhouse.stores.resolver import Resolver
+from tollhouse.stores import reconnecting as link
+from tollhouse.stores.discovery.locator import Watched
+from tollhouse.stores.discovery.primary_history import Generation, Handover
+from tollhouse.stores.discovery.sentinel_resolver import Resolver
 from tollhouse.stores.store import Store
+from tollhouse.stores.transport.dialer import Dialer, Login
 from tollhouse.stores.urls import Sentinel, StoreUrl
 
 GONE = "REDIRECT 127.0.0.1:1"

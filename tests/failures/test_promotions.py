@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from tests.failures.scenes import QUIET, RESTLESS, Clock, of_the_primary, scene, switched, tcp
-from tollhouse.stores.generations import Generation, News
-from tollhouse.stores.rhythm import Pace
-from tollhouse.stores.signals import Signal
+from tollhouse.stores.discovery.failover_hints import Signal
+from tollhouse.stores.discovery.primary_history import Generation, News
+from tollhouse.stores.discovery.timing import Pace
 
 
 @pytest.mark.parametrize("channel", ["+selected-slave", "+failover-state-wait-promotion", "+promoted-slave"])

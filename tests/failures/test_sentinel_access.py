@@ -12,9 +12,9 @@ import trustme
 
 from tests.failures.fake_sentinel import PATIENCE_S, Refused, replica
 from tests.failures.scenes import RESTLESS, scene
-from tollhouse.stores.dial import Dialer, Login
-from tollhouse.stores.lane import encode
-from tollhouse.stores.resolver import NoPrimary
+from tollhouse.stores.discovery.sentinel_resolver import NoPrimary
+from tollhouse.stores.transport.connection import encode
+from tollhouse.stores.transport.dialer import Dialer, Login
 from tollhouse.stores.urls import Unix
 
 

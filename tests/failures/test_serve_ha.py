@@ -13,7 +13,7 @@ import pytest
 
 from tests.failures.test_serve import COMMAND, Served, environment, serve
 from tests.processes import children_of, gone_within
-from tollhouse.stores.probe import ask
+from tollhouse.stores.embedded.blocking_client import ask
 from tollhouse.stores.urls import Sentinel, Tcp, parse
 
 PATIENCE_S = 15.0

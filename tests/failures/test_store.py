@@ -9,17 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.failures.test_lane import scripted_server
+from tests.failures.test_connection import scripted_server
 from tests.worlds import SCRIPTS, StoreWorld
 from tollhouse.errors import ConfigurationError, ScriptFailed, StoreUnavailable
 from tollhouse.metrics import Metrics
 from tollhouse.scripts import PRIMARY, Script, Scripts
-from tollhouse.stores import link
-from tollhouse.stores.dial import Dialer, Login
-from tollhouse.stores.finders import Unwatched
-from tollhouse.stores.link import Link, Links
+from tollhouse.stores import reconnecting as link
+from tollhouse.stores.discovery.locator import Unwatched
+from tollhouse.stores.opening import open_stores
+from tollhouse.stores.reconnecting import Link, Links
 from tollhouse.stores.store import Store
-from tollhouse.stores.stores import open_stores
+from tollhouse.stores.transport.dialer import Dialer, Login
 from tollhouse.stores.urls import StoreUrl, Unix, plan
 
 HELLO = b"%3\r\n+server\r\n+valkey\r\n+version\r\n+9.1\r\n+role\r\n+master\r\n"

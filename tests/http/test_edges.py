@@ -12,7 +12,7 @@ import pytest
 
 from tests.http.client import ADMIN, SERVICE, Service, service_at
 from tests.processes import gone_within
-from tollhouse.stores.embedded import EmbeddedServer
+from tollhouse.stores.embedded.server import EmbeddedServer
 
 TAKE = {"policy": "default", "key": "x"}
 

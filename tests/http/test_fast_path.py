@@ -13,8 +13,8 @@ from msgspec.structs import replace
 
 from tests.http.client import ADMIN_KEY, SERVICE_KEY
 from tests.http.twins import BODY_BYTES, HEADERS, Asked, Twins, twins
+from tollhouse.asgi.ratelimit.headers import DIALECTS, Dialect
 from tollhouse.errors import ScriptFailed, StoreUnavailable
-from tollhouse.limits.headers import DIALECTS, Dialect
 
 BATCH = "/v1/limits/take-batch"
 PLAIN = Asked()

@@ -17,7 +17,7 @@ from tollhouse import RateLimited, RateLimitMiddleware, limit
 from tollhouse.errors import ConfigurationError, InvalidInput
 from tollhouse.fastapi import RateLimit
 from tollhouse.limits.limiter import Limiter
-from tollhouse.limits.notation import parse_policy
+from tollhouse.limits.policy.notation import parse_policy
 from tollhouse.settings import Settings
 
 POLICIES = {

@@ -15,10 +15,10 @@ from tests.failures.fake_sentinel import FakeSentinel, FakeServer, replica
 from tests.http.client import Service, service_at
 from tollhouse.cli.check import warnings
 from tollhouse.metrics import Metrics
-from tollhouse.stores.dial import Dialer, Login
-from tollhouse.stores.facts import SILENT_MAX, TEXT_MAX, StoreFacts, Watch, watch_of
-from tollhouse.stores.generations import Generation
-from tollhouse.stores.resolver import Health, Resolver
+from tollhouse.stores.discovery.primary_history import Generation
+from tollhouse.stores.discovery.sentinel_resolver import Health, Resolver
+from tollhouse.stores.status import SILENT_MAX, TEXT_MAX, StoreFacts, Watch, watch_of
+from tollhouse.stores.transport.dialer import Dialer, Login
 from tollhouse.stores.urls import Sentinel, Tcp
 
 HEALTHY = Health(

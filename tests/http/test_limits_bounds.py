@@ -15,8 +15,8 @@ from msgspec import convert
 from tests.http.client import ADMIN, SERVICE
 from tests.http.limited import Limited, limited_at, limited_on
 from tests.processes import gone_within
-from tollhouse.http.limit_docs import FieldProblem, Problem, RefusedTake, RefusedTogether
-from tollhouse.stores.embedded import EmbeddedServer
+from tollhouse.http.limits.openapi import FieldProblem, Problem, RefusedTake, RefusedTogether
+from tollhouse.stores.embedded.server import EmbeddedServer
 
 ONE = {"policy": "api", "key": "ada"}
 DENIED = ("banned", "mallory")

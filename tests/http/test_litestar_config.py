@@ -18,7 +18,7 @@ from litestar.types import Receive, Scope, Send
 
 from tests.asgi import FailingStore
 from tests.worlds import StoreWorld
-from tollhouse.asgi.source import source_of
+from tollhouse.asgi.ratelimit.limiter_source import source_of
 from tollhouse.errors import ConfigurationError
 from tollhouse.limits.limiter import Limiter
 from tollhouse.litestar import AtomicRateLimitMiddleware, TollhousePlugin

@@ -13,9 +13,9 @@ from tests.worlds import StoreWorld, fake_world
 from tollhouse import wiring
 from tollhouse.app import create_app
 from tollhouse.errors import StoreError
-from tollhouse.http.fast import FastTakes
-from tollhouse.limits.breaker import Store
+from tollhouse.http.limits.fast_path import FastTakes
 from tollhouse.limits.limiter import Limiter
+from tollhouse.limits.outage.breaker import Store
 from tollhouse.scripts import Argument
 from tollhouse.settings import LimitSettings, PolicySettings
 

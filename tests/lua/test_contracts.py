@@ -59,7 +59,11 @@ WRONG = [
     ("-- flags    none\n", "-- flags    none\n-- flags    none\n", "each field once"),
     ("-- flags    none\n", "-- flags    sometimes\n", "are unknown"),
     ("-- flags    none\n", "-- flags    no-writes\n", "writes by DEL, INCR, SET"),
-    ("-- flags    none\n", "-- flags    none\n-- twin     limits/windows.py: juggle\n", "twin 'juggle' is not defined"),
+    (
+        "-- flags    none\n",
+        "-- flags    none\n-- twin     keys.py: juggle\n",
+        "twin 'juggle' is not defined",
+    ),
     ("-- idempotent no\n", "-- idempotent perhaps\n", "neither yes nor no"),
     ("-- ARGV[1]  now_ms", "-- ARGV[1]  moment", "ARGV[1] is not `now_ms  integer`"),
     ("--#include lib/now.lua", "--#include lib/then.lua", "included, but not there"),

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tollhouse.limits.algorithms import RULES
-from tollhouse.limits.entry import AHEAD_MS_MAX
-from tollhouse.limits.policy import Limit, Policy
+from tollhouse.limits.algorithms.counters import AHEAD_MS_MAX
+from tollhouse.limits.algorithms.registry import RULES
+from tollhouse.limits.policy.policy import Limit, Policy
 
 
 class ExactLog:

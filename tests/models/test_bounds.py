@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from tests.histories import Step, cost_of, histories
 from tests.models.exact_log import ExactLog
-from tollhouse.limits.entry import AHEAD_MS_MAX, State
-from tollhouse.limits.policy import Algorithm, Limit, Policy
-from tollhouse.limits.windows import take
+from tollhouse.limits.algorithms.counters import AHEAD_MS_MAX, State
+from tollhouse.limits.algorithms.evaluate import take
+from tollhouse.limits.policy.policy import Algorithm, Limit, Policy
 
 START_MS = 1_800_000_000_000
 

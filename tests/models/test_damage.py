@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tests import twins
 from tests.histories import COUNTING
 from tests.worlds import START_MS, StoreWorld
-from tollhouse.limits.policy import Limit, Policy
+from tollhouse.limits.policy.policy import Limit, Policy
 
 KEY = "tollhouse:rate:{a}:api"
 

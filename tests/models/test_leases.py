@@ -17,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from tests.leases import leases_on, stored, subject
 from tests.worlds import embedded_world, fake_world
-from tollhouse.limits import permits
+from tollhouse.limits.algorithms import concurrency as permits
 
 UNITS = 3
 WINDOW_MS = 90_000

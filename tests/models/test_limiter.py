@@ -12,9 +12,11 @@ from msgspec import Struct
 from tests import twins
 from tests.histories import moves, policies
 from tests.worlds import START_MS, StoreWorld
-from tollhouse.limits import holds, joint, windows
-from tollhouse.limits.entry import Hold, State
-from tollhouse.limits.policy import UNITS_MAX, Policy
+from tollhouse.limits.algorithms import evaluate as windows
+from tollhouse.limits.algorithms import holds
+from tollhouse.limits.algorithms import take_all as joint
+from tollhouse.limits.algorithms.counters import Hold, State
+from tollhouse.limits.policy.policy import UNITS_MAX, Policy
 
 KEYS = ("tollhouse:rate:{a}:api", "tollhouse:rate:{b}:api")
 HOLDS = ("h-1", "h_2")

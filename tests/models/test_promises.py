@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 
 from tests.histories import Step, cost_of, histories
-from tollhouse.limits.entry import State
-from tollhouse.limits.policy import Policy
-from tollhouse.limits.windows import Verdict, peek, take
+from tollhouse.limits.algorithms.counters import State
+from tollhouse.limits.algorithms.evaluate import Verdict, peek, take
+from tollhouse.limits.policy.policy import Policy
 
 START_MS = 1_800_000_000_000
 

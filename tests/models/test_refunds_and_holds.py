@@ -9,10 +9,10 @@ from msgspec import Struct
 
 from tests.histories import cost_of, histories, moves, policies
 from tests.models.exact_log import ExactLog
-from tollhouse.limits.entry import Hold, State
-from tollhouse.limits.holds import reserve, settle
-from tollhouse.limits.policy import Algorithm, Policy
-from tollhouse.limits.windows import live_holds, peek, refund, take, wait
+from tollhouse.limits.algorithms.counters import Hold, State
+from tollhouse.limits.algorithms.evaluate import live_holds, peek, refund, take, wait
+from tollhouse.limits.algorithms.holds import reserve, settle
+from tollhouse.limits.policy.policy import Algorithm, Policy
 
 START_MS = 1_800_000_000_000
 

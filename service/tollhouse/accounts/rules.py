@@ -8,7 +8,7 @@ from __future__ import annotations
 import unicodedata
 from typing import Final
 
-from tollhouse.accounts.guesses import is_common
+from tollhouse.accounts.common_passwords import is_common
 from tollhouse.errors import ConfigurationError, InvalidInput
 
 PASSWORD_BYTES_MAX: Final = 1_024

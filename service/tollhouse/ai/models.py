@@ -10,9 +10,9 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from tollhouse.ai.workers import Workers
 from tollhouse.cache.ttl import CacheTTL
 from tollhouse.errors import ConfigurationError, InvalidInput, LoadFailed, TollhouseError
+from tollhouse.worker_pool import Workers
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 _VERSION_CHARACTERS_MAX: Final = 128

@@ -11,7 +11,7 @@ from msgspec import Struct
 from tollhouse.ai.canonical import Canonical, canonicalize, parse
 from tollhouse.ai.models import Model, Models
 from tollhouse.cache.cache import Cache
-from tollhouse.cache.loads import Result
+from tollhouse.cache.loader import Result
 from tollhouse.errors import InvalidInput
 
 _KEY_VERSION: Final = 1

@@ -1,1 +1,1 @@
-"""Framework-free ASGI middleware."""
+"""Framework-free ASGI middleware: shared pieces here, and a folder for each kind of middleware."""

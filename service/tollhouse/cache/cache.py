@@ -15,10 +15,10 @@ from typing import Any, Final
 
 from tollhouse import keys
 from tollhouse.cache.codec import CodecName
-from tollhouse.cache.loads import DEFAULT_BOUNDS, Bounds, Load, Loads, Query, Sleep
-from tollhouse.cache.names import EVERYTHING, UNDER_WAY, Names
-from tollhouse.cache.reading import Found, Reader
-from tollhouse.cache.shard import Counts, Shard, Store
+from tollhouse.cache.commands import Counts, Shard, Store
+from tollhouse.cache.key_names import EVERYTHING, UNDER_WAY, Names
+from tollhouse.cache.loader import DEFAULT_BOUNDS, Bounds, Load, Loads, Query, Sleep
+from tollhouse.cache.read_through import Found, Reader
 from tollhouse.cache.stats import NOTHING_KNOWN, CacheStats, describe
 from tollhouse.cache.ttl import TTL_S_MAX, default_lifetime_ms, lifetime_ms
 from tollhouse.clock import MonotonicClock, monotonic_ms

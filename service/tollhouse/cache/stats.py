@@ -8,7 +8,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from tollhouse.cache.shard import Counts
+from tollhouse.cache.commands import Counts
 from tollhouse.cache.ttl import CacheTTL
 
 

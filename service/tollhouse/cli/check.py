@@ -17,11 +17,11 @@ from rich.table import Column, Table
 from rich_click import RichCommand
 
 from tollhouse import wiring
-from tollhouse.cli import running
+from tollhouse.cli import service_file as running
 from tollhouse.settings import Settings, load
-from tollhouse.stores import facts
-from tollhouse.stores.facts import StoreFacts, Watch
-from tollhouse.stores.stores import Stores
+from tollhouse.stores import status as facts
+from tollhouse.stores.opening import Stores
+from tollhouse.stores.status import StoreFacts, Watch
 
 _SETTLED_S: Final = 1.0
 """How long Sentinels that have not answered yet are waited for; who is silent for longer is worth a warning."""

@@ -18,12 +18,12 @@ from rich.table import Table
 from rich_click import RichCommand, RichGroup
 
 from tollhouse import logs
-from tollhouse.drill import markdown, slo
-from tollhouse.drill.client import CLIENTS, DEADLINE_MS, VIAS
+from tollhouse.drill.clients.client import CLIENTS, DEADLINE_MS, VIAS
 from tollhouse.drill.faults import FAULTS
-from tollhouse.drill.measures import MEASURES
-from tollhouse.drill.report import Asked, Report
-from tollhouse.drill.run import Drill, Step, Told
+from tollhouse.drill.report import markdown, slo
+from tollhouse.drill.report.report import Asked, Report
+from tollhouse.drill.results.metrics import MEASURES
+from tollhouse.drill.runner import Drill, Step, Told
 
 RATE = 200
 DOWN_AFTER_MS = 2000

@@ -17,16 +17,16 @@ from msgspec import Struct
 from rich_click import RichCommand, RichGroup
 
 from tollhouse import wiring
-from tollhouse.cli import limit_tables as tables
-from tollhouse.cli.running import load_joined
+from tollhouse.cli import limits_output as tables
+from tollhouse.cli.service_file import load_joined
 from tollhouse.errors import ConfigurationError
-from tollhouse.limits.configured import policies_of
 from tollhouse.limits.decision import Decision
-from tollhouse.limits.examine import examine
-from tollhouse.limits.explain import Explanation
+from tollhouse.limits.inspect.examine import examine
+from tollhouse.limits.inspect.explain import Explanation
+from tollhouse.limits.inspect.lint import Linted, lint, problem
 from tollhouse.limits.limiter import Limiter
-from tollhouse.limits.lint import Linted, lint, problem
-from tollhouse.limits.policy import Policy
+from tollhouse.limits.policy.configured import policies_of
+from tollhouse.limits.policy.policy import Policy
 from tollhouse.settings import PolicySettings, load, settings_file
 from tollhouse.wiring import Tollhouse
 

@@ -21,8 +21,8 @@ from rich_click import RichCommand
 
 from tollhouse import logs, wiring
 from tollhouse.app import hand_over
-from tollhouse.cli import running
-from tollhouse.cli.running import Running
+from tollhouse.cli import service_file as running
+from tollhouse.cli.service_file import Running
 from tollhouse.errors import ConfigurationError
 from tollhouse.serving import ServingConfig, bind, run
 from tollhouse.settings import Settings, is_loopback, load, secret_needed, settings_file
@@ -114,8 +114,8 @@ def _start_embedded(where: dict[StoreName, StoreUrl], owned: ExitStack) -> dict[
 
 def _start(target: Embedded | EmbeddedSentinel, owned: ExitStack) -> str:
     """Start a server or a topology that ends with `owned`; give its URL, ready for one more option."""
-    from tollhouse.stores.embedded import EmbeddedServer
-    from tollhouse.stores.topology import Topology
+    from tollhouse.stores.embedded.sentinel_cluster import Topology
+    from tollhouse.stores.embedded.server import EmbeddedServer
 
     if isinstance(target, EmbeddedSentinel):
         topology = Topology.start(binary=wiring.embedded_binary())

@@ -8,11 +8,11 @@ from typing import Final
 from urllib.parse import quote
 
 from tollhouse import wiring
-from tollhouse.drill.client import Client, settings
-from tollhouse.drill.history import Call
+from tollhouse.drill.clients.client import Client, settings
+from tollhouse.drill.results.history import Call
 from tollhouse.errors import TollhouseError
-from tollhouse.stores.outcomes import ServerError
-from tollhouse.stores.topology import Node, Topology
+from tollhouse.stores.embedded.sentinel_cluster import Node, Topology
+from tollhouse.stores.transport.errors import ServerError
 from tollhouse.stores.urls import parse
 
 SETTLED_S: Final = 30.0

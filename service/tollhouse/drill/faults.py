@@ -13,11 +13,11 @@ from typing import Any, Final
 from msgspec import Struct
 
 from tollhouse.drill import storm
-from tollhouse.drill.client import Client
-from tollhouse.drill.history import Kind
+from tollhouse.drill.clients.client import Client
+from tollhouse.drill.results.history import Kind
 from tollhouse.drill.storm import Storm, Stormed
-from tollhouse.stores.layout import SERVICE
-from tollhouse.stores.topology import Node, Topology
+from tollhouse.stores.embedded.sentinel_cluster import Node, Topology
+from tollhouse.stores.embedded.sentinel_config import SERVICE
 
 STOPPED_S: Final = 10.0
 """How long `sigstop` stops the primary."""

@@ -6,11 +6,11 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing, asynccontextmanager
 
 from tollhouse import wiring
-from tollhouse.drill.client import Client, ClientName, Via, settings
-from tollhouse.drill.library import LibraryClient
-from tollhouse.drill.over_http import HttpClient
-from tollhouse.drill.plain import PlainClient
-from tollhouse.drill.served import served
+from tollhouse.drill.clients.client import Client, ClientName, Via, settings
+from tollhouse.drill.clients.http import HttpClient
+from tollhouse.drill.clients.library import LibraryClient
+from tollhouse.drill.clients.redis_py import PlainClient
+from tollhouse.drill.clients.service_process import served
 
 
 @asynccontextmanager

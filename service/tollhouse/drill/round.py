@@ -11,16 +11,16 @@ from typing import Final
 from msgspec import Struct
 
 from tollhouse.drill.aftermath import look, settle
-from tollhouse.drill.client import DEADLINE_MS, HOT_WINDOW, Client, ClientName, State, Via
+from tollhouse.drill.clients.client import DEADLINE_MS, HOT_WINDOW, Client, ClientName, State, Via
 from tollhouse.drill.faults import Fault, Scene
-from tollhouse.drill.history import OPERATIONS, Call, Kind, Mark, Operation
-from tollhouse.drill.measures import Seen
+from tollhouse.drill.observer import watching
 from tollhouse.drill.opening import opened
+from tollhouse.drill.results.history import OPERATIONS, Call, Kind, Mark, Operation
+from tollhouse.drill.results.metrics import Seen
 from tollhouse.drill.storm import Stormed
-from tollhouse.drill.watch import watching
 from tollhouse.drill.workload import Workload, schedule
 from tollhouse.errors import TollhouseError
-from tollhouse.stores.topology import Topology
+from tollhouse.stores.embedded.sentinel_cluster import Topology
 
 READY_S: Final = 10.0
 """How long a client may take until each operation has worked once, before the round begins."""

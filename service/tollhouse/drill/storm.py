@@ -12,8 +12,8 @@ from typing import Final
 
 from msgspec import Struct
 
-from tollhouse.drill.client import Answer, Client
-from tollhouse.drill.history import Operation
+from tollhouse.drill.clients.client import Answer, Client
+from tollhouse.drill.results.history import Operation
 
 CANCELLATIONS: Final = 100_000
 STORM_S: Final = 60.0

@@ -16,8 +16,8 @@ from typing import Final
 
 from msgspec import Struct
 
-from tollhouse.drill.client import Answer, Client
-from tollhouse.drill.history import Call, Operation
+from tollhouse.drill.clients.client import Answer, Client
+from tollhouse.drill.results.history import Call, Operation
 
 PATTERN: Final[tuple[Operation, ...]] = (
     *("take", "create", "verify", "take", "put", "hot", "take", "revoke", "get", "take"),

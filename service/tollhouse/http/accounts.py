@@ -18,8 +18,8 @@ from tollhouse.accounts.accounts import (
     Throttled,
     WrongCredentials,
 )
-from tollhouse.asgi.refusal import refusal
-from tollhouse.http.callers import caller_of, needs, session_of
+from tollhouse.asgi.ratelimit.refusal_response import refusal
+from tollhouse.http.authentication import caller_of, needs, session_of
 from tollhouse.http.cookies import NO_STORE, cleared_cookie, session_cookie
 from tollhouse.http.problems import answered, problem
 from tollhouse.http.sessions import SessionBody, shown

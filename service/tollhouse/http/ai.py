@@ -12,7 +12,7 @@ from msgspec import Struct, ValidationError, convert
 
 from tollhouse.ai.canonical import parse
 from tollhouse.ai.results import Answered, Results
-from tollhouse.http.callers import needs
+from tollhouse.http.authentication import needs
 
 TENANT: Final = "public"
 """Models in this process depend on nothing but their input, so callers share their answers."""

@@ -11,7 +11,7 @@ from litestar.params import FromQuery
 
 from tollhouse.cache.cache import Cache
 from tollhouse.cache.stats import CacheStats
-from tollhouse.http.callers import needs
+from tollhouse.http.authentication import needs
 
 
 @get("/stats")

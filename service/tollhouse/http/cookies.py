@@ -6,7 +6,7 @@ from typing import Final
 
 from litestar.datastructures import Cookie
 
-from tollhouse.asgi.subjects import COOKIE, DEVELOPMENT_COOKIE
+from tollhouse.asgi.ratelimit.key_rules import COOKIE, DEVELOPMENT_COOKIE
 
 NO_STORE: Final = {"Cache-Control": "no-store", "Vary": "Cookie"}
 """For every answer that sets or reads the cookie."""

@@ -12,9 +12,9 @@ from msgspec import Struct
 
 from tollhouse.errors import StoreError
 from tollhouse.metrics import Metrics
-from tollhouse.stores import facts
-from tollhouse.stores.facts import Connection, StoreFacts
-from tollhouse.stores.stores import AnyStore, Stores
+from tollhouse.stores import status as facts
+from tollhouse.stores.opening import AnyStore, Stores
+from tollhouse.stores.status import Connection, StoreFacts
 
 _NO_STORE = {"Cache-Control": "no-store"}
 Status = Literal["ok", "degraded", "unavailable"]

@@ -22,7 +22,13 @@ from litestar.exceptions import (
     ValidationException,
 )
 
-from tollhouse.asgi.refusal import MEDIA_TYPE, RETRY_AFTER_S, TEMPORARY_REDUCED_CAPACITY, URN, Refusal
+from tollhouse.asgi.ratelimit.refusal_response import (
+    MEDIA_TYPE,
+    RETRY_AFTER_S,
+    TEMPORARY_REDUCED_CAPACITY,
+    URN,
+    Refusal,
+)
 from tollhouse.errors import InvalidInput, LoadFailed, Overloaded, StoreError
 
 _log = logging.getLogger("tollhouse.http")

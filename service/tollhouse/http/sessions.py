@@ -11,7 +11,7 @@ from litestar.params import FromPath, QueryParameter
 from msgspec import Struct, convert
 from msgspec.structs import asdict
 
-from tollhouse.http.callers import needs, session_of
+from tollhouse.http.authentication import needs, session_of
 from tollhouse.http.cookies import NO_STORE
 from tollhouse.sessions.records import Session
 from tollhouse.sessions.sessions import Sessions

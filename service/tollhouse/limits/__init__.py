@@ -1,1 +1,13 @@
-"""Rate limits: policies, the rules of each algorithm, and the limiter that asks a store."""
+"""Rate limits: from what a policy says to what a limiter answers.
+
+inspect     what operators ask: problems of a policy, and why a key is refused
+limiter     the verbs
+calls       what travels to the store and back: batches, reservations, leases, refusals that are remembered
+outage      what holds while the store gives no answer
+wire        requests as the scripts take them, and their replies
+algorithms  the rules, pure, each the twin of a Lua file
+decision    what is answered
+policy      what is allowed: limits, lists, notation, and the set of policies
+
+Each line imports only from lines below it.
+"""

@@ -13,22 +13,22 @@ from tollhouse import keys
 from tollhouse.clock import MonotonicClock, monotonic_ms
 from tollhouse.errors import InvalidInput, StoreUnavailable
 from tollhouse.keyring import Keyring
-from tollhouse.limits import waiting
-from tollhouse.limits.answers import Answers, by_list
-from tollhouse.limits.asked import Asked, Asking, units
-from tollhouse.limits.batch import TAKES_MAX, Batches, done
-from tollhouse.limits.breaker import Breaker, Store
+from tollhouse.limits.calls import waiting
+from tollhouse.limits.calls.batcher import TAKES_MAX, Batches, done
+from tollhouse.limits.calls.decider import Answers, by_list
+from tollhouse.limits.calls.leases import Leases
+from tollhouse.limits.calls.refusal_cache import Refused
+from tollhouse.limits.calls.reservations import HOLD_MS, Reservations
+from tollhouse.limits.calls.take_all import TOGETHER_MAX, AllOrNothing
 from tollhouse.limits.decision import Decision, Reservation, Settled, Take, Together
 from tollhouse.limits.lease import Lease
-from tollhouse.limits.leases import Leases
-from tollhouse.limits.local import Local
-from tollhouse.limits.outage import Outage
-from tollhouse.limits.policy import Policy
-from tollhouse.limits.prepared import prepare
-from tollhouse.limits.refused import Refused
-from tollhouse.limits.replies import HEAD, count_discarded, decided, decision_at, granted, states_at
-from tollhouse.limits.reservations import HOLD_MS, Reservations
-from tollhouse.limits.together import TOGETHER_MAX, AllOrNothing
+from tollhouse.limits.outage.breaker import Breaker, Store
+from tollhouse.limits.outage.fallback import Outage
+from tollhouse.limits.outage.local_limiter import Local
+from tollhouse.limits.policy.policy import Policy
+from tollhouse.limits.wire.compiled_policy import prepare
+from tollhouse.limits.wire.reply import HEAD, count_discarded, decided, decision_at, granted, states_at
+from tollhouse.limits.wire.request import Asked, Asking, units
 from tollhouse.metrics import Metrics
 
 

@@ -15,12 +15,12 @@ from litestar.middleware.rate_limit import RateLimitConfig
 from litestar.middleware.rate_limit import RateLimitMiddleware as LitestarRateLimit
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
-from tollhouse.asgi.derived import derived, ensure
-from tollhouse.asgi.refusal import RETRY_AFTER_S
-from tollhouse.asgi.source import Source, source_of
+from tollhouse.asgi.ratelimit.derived import derived, ensure
+from tollhouse.asgi.ratelimit.headers import retry_after
+from tollhouse.asgi.ratelimit.limiter_source import Source, source_of
+from tollhouse.asgi.ratelimit.refusal_response import RETRY_AFTER_S
 from tollhouse.errors import InvalidInput, StoreError
 from tollhouse.limits.decision import Decision
-from tollhouse.limits.headers import retry_after
 from tollhouse.litestar.plugin import TollhousePlugin
 from tollhouse.litestar.server import settings_of
 

@@ -12,16 +12,16 @@ from litestar.di import Provide
 from litestar.plugins import InitPlugin, ReceiveRoutePlugin
 from litestar.routes import ASGIRoute, BaseRoute, HTTPRoute, WebSocketRoute
 
-from tollhouse.asgi.charge import Charge
-from tollhouse.asgi.interface import PerRequest
-from tollhouse.asgi.limited import RateLimited
-from tollhouse.asgi.loops import PerLoop
-from tollhouse.asgi.plan import Choice
-from tollhouse.asgi.source import Source, source_of
-from tollhouse.asgi.subjects import KeyRule
-from tollhouse.asgi.visit import current
+from tollhouse.asgi.per_loop import PerLoop
+from tollhouse.asgi.ratelimit.headers import Dialect
+from tollhouse.asgi.ratelimit.key_rules import KeyRule
+from tollhouse.asgi.ratelimit.limiter_source import Source, source_of
+from tollhouse.asgi.ratelimit.refunds import Charge
+from tollhouse.asgi.ratelimit.request_context import current
+from tollhouse.asgi.ratelimit.rules import Choice
+from tollhouse.asgi.types import PerRequest
 from tollhouse.cache.cache import Cache
-from tollhouse.limits.headers import Dialect
+from tollhouse.limits.limited import RateLimited
 from tollhouse.limits.limiter import Limiter
 from tollhouse.litestar.routes import RateLimitRoutes
 from tollhouse.metrics import Metrics

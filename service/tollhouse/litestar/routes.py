@@ -9,13 +9,13 @@ from typing import Any, Final, Literal, cast
 from litestar.handlers.base import BaseRouteHandler
 from litestar.types import ASGIApp, Receive, Scope, Send
 
-from tollhouse.asgi.charge import Charge
-from tollhouse.asgi.gate import Gate
-from tollhouse.asgi.interface import App, PerRequest, resolve
-from tollhouse.asgi.plan import Choice, Plan, RateLimitRule, plan_of
-from tollhouse.asgi.source import Source, source_of
-from tollhouse.asgi.subjects import KeyRule
-from tollhouse.limits.headers import Dialect
+from tollhouse.asgi.ratelimit.enforcer import Gate
+from tollhouse.asgi.ratelimit.headers import Dialect
+from tollhouse.asgi.ratelimit.key_rules import KeyRule
+from tollhouse.asgi.ratelimit.limiter_source import Source, source_of
+from tollhouse.asgi.ratelimit.refunds import Charge
+from tollhouse.asgi.ratelimit.rules import Choice, Plan, RateLimitRule, plan_of
+from tollhouse.asgi.types import App, PerRequest, resolve
 from tollhouse.limits.limiter import Limiter
 
 OPT: Final = "rate_limit"

@@ -13,9 +13,9 @@ from msgspec import Meta, Struct
 
 from tollhouse import keys
 from tollhouse.scripts import Argument
-from tollhouse.sessions.homes import Home
-from tollhouse.sessions.labels import USER_CHARACTERS_MAX
 from tollhouse.sessions.policies import LIFETIME_MS_MAX
+from tollhouse.sessions.user_keys import Home
+from tollhouse.sessions.validation import USER_CHARACTERS_MAX
 
 ANNOUNCED_BYTES_MAX: Final = 2048
 """Longer announcements are not ours: a user takes at most 1024 bytes, the rest 200."""

@@ -4,8 +4,8 @@ Whatever ends a session ends it for good: the only script that lets a record beg
 creates, and all others begin by reading it. Each verb is one script call; an outage of the store
 reaches the caller as StoreUnavailable and never looks like an unknown session.
 
-What ended is also kept in the journal (see journal.py): it is repeated on a new primary, and refused here whatever a
-server says. `repeat`, `heard` and `missed` are for the store to call, which wiring sees to.
+What ended is also kept in the journal (see revocation_log.py): it is repeated on a new primary, and refused here
+whatever a server says. `repeat`, `heard` and `missed` are for the store to call, which wiring sees to.
 
 After the deployment's secret was rotated, sessions made under an older one go on until it is dropped:
 `revoke_all`, `revoke` and `list` look under every secret. The cap counts under the newest alone.
@@ -25,13 +25,15 @@ from tollhouse.errors import ConfigurationError
 from tollhouse.keyring import Keyring
 from tollhouse.metrics import Metrics
 from tollhouse.scripts import Argument
-from tollhouse.sessions import homes, labels, tokens
-from tollhouse.sessions.homes import Home
-from tollhouse.sessions.journal import Journal
+from tollhouse.sessions import tokens
+from tollhouse.sessions import user_keys as homes
+from tollhouse.sessions import validation as labels
 from tollhouse.sessions.policies import CAP_MAX, POLICIES, Policies, Policy, find
 from tollhouse.sessions.records import Session, created, listed, verified
+from tollhouse.sessions.revocation_log import Journal
 from tollhouse.sessions.revocations import Call, Ended, EndedAll, Revocation, announced
 from tollhouse.sessions.tokens import RandomBytes, Token
+from tollhouse.sessions.user_keys import Home
 
 _MEMBERS_PER_RUN: Final = 500
 _REPEATED_AT_ONCE: Final = 500

@@ -17,8 +17,8 @@ from tollhouse.clock import ServerClock, server_time
 from tollhouse.errors import ConfigurationError, ScriptFailed, StoreUnavailable
 from tollhouse.metrics import Metrics
 from tollhouse.scripts import PRIMARY, Argument, Scripts
-from tollhouse.stores.handshake import Server
-from tollhouse.stores.resolver import Health
+from tollhouse.stores.discovery.sentinel_resolver import Health
+from tollhouse.stores.transport.handshake import Server
 from tollhouse.stores.urls import Fake, StoreUrl
 
 _PRIMARY = "fakeredis"

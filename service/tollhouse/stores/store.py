@@ -17,15 +17,15 @@ from tollhouse.clock import ServerClock, server_time
 from tollhouse.errors import Outcome, ScriptFailed, StoreError, StoreUnavailable
 from tollhouse.metrics import Metrics
 from tollhouse.scripts import PRIMARY, Argument, Placeholder, Script, Scripts
-from tollhouse.stores.dial import Dialer
-from tollhouse.stores.durable import Confirmations, Wanted
-from tollhouse.stores.finders import Finder
-from tollhouse.stores.handshake import Server, read_info
-from tollhouse.stores.lane import Lane, encode
-from tollhouse.stores.link import Link, Links, Unreachable
-from tollhouse.stores.listener import Listener
-from tollhouse.stores.outcomes import CALL_FAILED, LaneFull, LaneLost, ServerError, verdict
-from tollhouse.stores.resolver import Health
+from tollhouse.stores.discovery.locator import Finder
+from tollhouse.stores.discovery.sentinel_resolver import Health
+from tollhouse.stores.durability import Confirmations, Wanted
+from tollhouse.stores.reconnecting import Link, Links, Unreachable
+from tollhouse.stores.subscriber import Listener
+from tollhouse.stores.transport.connection import Lane, encode
+from tollhouse.stores.transport.dialer import Dialer
+from tollhouse.stores.transport.errors import CALL_FAILED, LaneFull, LaneLost, ServerError, verdict
+from tollhouse.stores.transport.handshake import Server, read_info
 from tollhouse.stores.urls import StoreUrl
 
 DEADLINE_S: Final = 1.0

@@ -1,0 +1,169 @@
+"""`@limit`: a limit for any function, inside a request or outside."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from functools import wraps
+from inspect import isasyncgenfunction, isawaitable, iscoroutinefunction
+from typing import Any, Final, ParamSpec, TypeVar, cast
+
+from msgspec import Struct
+
+from tollhouse.asgi.ratelimit.inline import Written, admitted
+from tollhouse.asgi.ratelimit.key_rules import Subject, address, is_like_rule, settled, subject_by
+from tollhouse.asgi.ratelimit.limiter_source import Source, source_of
+from tollhouse.asgi.ratelimit.request_context import current
+from tollhouse.errors import ConfigurationError
+from tollhouse.limits.limiter import Limiter
+from tollhouse.limits.policy.policy import Policy
+from tollhouse.settings import Settings
+from tollhouse.sync.loop_thread import LoopThread
+from tollhouse.wiring import Tollhouse
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_Arguments = tuple[Sequence[Any], Mapping[str, Any]]
+
+_NO_LIMITER: Final = "give the limiter, the Tollhouse or its URL as `limiter`: no request of ours is being served"
+_NO_KEY: Final = "give a key, as text or as a function of the arguments: no request of ours is being served"
+
+
+def limit(
+    policy: str,
+    *,
+    key: str | Callable[..., Any] | None = None,
+    cost: int | Callable[..., Any] | None = None,
+    wait_ms: int = 0,
+    name: str | None = None,
+    algorithm: str = "sliding-window",
+    limiter: Limiter | Tollhouse | Settings | str | None = None,
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Limit a function: a call above the limit raises RateLimited, after waiting up to `wait_ms` for its turn.
+
+    `policy` is the name of one, or a limit such as `5/minute; 100/hour` that is the function's own; with a `name` it
+    is shared by all that give the same. `key` and `cost` are values or functions of the arguments, plain or async; a
+    key may also be a rule in words (`address`, `user`, `header:x-tenant`, ...) about the request that is being served.
+
+    Inside a request that our middleware or plugin serves, its limiter is used and the client's address is the key,
+    unless said otherwise; the client is told of the limit, and RateLimited becomes the answer 429. Outside, `key`
+    and `limiter` are needed.
+
+    A function that is not async is limited in threads: frameworks run it in one, and it waits there for the event
+    loop of its request. Outside a request it needs `limiter` as a URL or Settings. In a thread whose event loop runs
+    it is refused with ConfigurationError, because it would stop the loop.
+    """
+    written = Written(text=policy, algorithm=algorithm, name=name)
+    written.check()
+    source = None if limiter is None else source_of(limiter)
+    rule = subject_by(key) if isinstance(key, str) and is_like_rule(key) else None
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        place = f"{function.__module__}.{function.__qualname__}"
+        if isasyncgenfunction(function):
+            raise ConfigurationError("limit", place, "limit a function that the generator calls, or its caller")
+        asks = _Asks(
+            written=written,
+            place=place,
+            rule=rule,
+            key=key if rule is None else None,
+            cost=cost,
+            wait_ms=wait_ms,
+            source=source,
+            is_async=iscoroutinefunction(function),
+        )
+        limited = _asynchronous if asks.is_async else _synchronous
+        return cast("Callable[P, R]", wraps(function)(limited(function, asks)))
+
+    return decorate
+
+
+class _Asks(Struct, frozen=True, kw_only=True):
+    """What a limited function asks for with each call."""
+
+    written: Written
+    place: str
+    rule: Subject | None
+    key: str | Callable[..., Any] | None
+    cost: int | Callable[..., Any] | None
+    wait_ms: int
+    source: Source | None
+    is_async: bool
+
+    async def admission(self, *args: Any, **kwargs: Any) -> AbstractAsyncContextManager[None]:
+        """Give what lets a call with these arguments through."""
+        limiter = await self.limiter()
+        name = self.written.policy(self.place, limiter)
+        policy = limiter.policies.get(name)
+        if policy is not None and policy.algorithm == "concurrency" and not self.is_async:
+            raise ConfigurationError("limit", self.place, "only async functions hold permits; make it async")
+        key = await self.key_of(policy, (args, kwargs))
+        cost = await _given(self.cost, (args, kwargs))
+        return admitted(limiter, name, key, cost, visit=current(), wait_ms=self.wait_ms)
+
+    async def limiter(self) -> Limiter:
+        """Give the limiter of the running event loop."""
+        visit = current()
+        source = self.source or (None if visit is None else visit.source)
+        if source is None:
+            raise ConfigurationError("limiter", self.place, _NO_LIMITER)
+        return await source.limiter()
+
+    async def key_of(self, policy: Policy | None, arguments: _Arguments) -> str:
+        """Give whom to count: as the function says, else as its policy says, else by the address."""
+        visit = current()
+        found = await _given(self.key, arguments)
+        if found is not None:
+            return str(found)
+        if visit is None:
+            raise ConfigurationError("key", self.place, _NO_KEY)
+        rule = self.rule
+        if rule is None:
+            rule = address if policy is None or policy.key is None else subject_by(policy.key)
+        return await settled(rule(visit), visit)
+
+
+async def _given(value: Any, arguments: _Arguments) -> Any:
+    found = value(*arguments[0], **arguments[1]) if callable(value) else value
+    return await found if isawaitable(found) else found
+
+
+def _asynchronous(function: Callable[..., Any], asks: _Asks) -> Callable[..., Any]:
+    async def limited(*args: Any, **kwargs: Any) -> Any:
+        async with await asks.admission(*args, **kwargs):
+            return await function(*args, **kwargs)
+
+    return limited
+
+
+def _synchronous(function: Callable[..., Any], asks: _Asks) -> Callable[..., Any]:
+    thread = LoopThread()
+
+    async def admit(*args: Any, **kwargs: Any) -> None:
+        async with await asks.admission(*args, **kwargs):
+            return
+
+    def limited(*args: Any, **kwargs: Any) -> Any:
+        if _loop_runs_here():
+            raise ConfigurationError("limit", asks.place, "it would stop the event loop; make it async or use a thread")
+        visit = current()
+        if visit is not None:
+            asyncio.run_coroutine_threadsafe(admit(*args, **kwargs), visit.loop).result()
+        elif asks.source is not None and asks.source.opened is None:
+            remedy = "give its URL: a limiter that is open belongs to its event loop, and this function has none"
+            raise ConfigurationError("limiter", asks.place, remedy)
+        else:
+            thread.run(admit(*args, **kwargs))
+        return function(*args, **kwargs)
+
+    return limited
+
+
+def _loop_runs_here() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

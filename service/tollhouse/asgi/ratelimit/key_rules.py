@@ -1,0 +1,155 @@
+"""Whom a request is counted for: rules in words, or functions of the application's own.
+
+`address`          the client's address, as far as it can be believed
+`user`             who authentication in front put into the scope as `user`, else the user of our own session
+`session`          our own session, verified
+`api-key`          the key in `X-Api-Key`, or the credentials in `Authorization`, as a digest
+`header:NAME`      a request header, for those that a proxy sets or somebody checks: clients can write what they like
+`path:NAME`        a parameter of the path
+
+A rule that finds nobody gives way to the address: to leave something out is no way around a limit. Keys say by which
+rule they were found, such as `user:ada`, so that no user is mistaken for an address.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from difflib import get_close_matches
+from functools import lru_cache, partial
+from hashlib import blake2b
+from inspect import isawaitable
+from typing import Any, Final
+
+from tollhouse.asgi.client_address import client_address
+from tollhouse.asgi.ratelimit.limiter_source import Source
+from tollhouse.asgi.ratelimit.request_context import Visit
+from tollhouse.asgi.types import Scope, header_of
+from tollhouse.errors import ConfigurationError, StoreUnavailable
+from tollhouse.sessions.records import Session
+
+Found = str | None
+Subject = Callable[[Visit], Found | Awaitable[Found]]
+"""Gives the key of a request, or None where it finds nobody."""
+KeyRule = str | Callable[[Scope], Any]
+"""A rule in words, or a function of the ASGI scope that gives a key, plain or async."""
+
+COOKIE: Final = "__Host-tollhouse"
+"""The session cookie: the prefix makes browsers insist on Secure, Path=/ and no Domain (RFC 6265bis)."""
+DEVELOPMENT_COOKIE: Final = "tollhouse-dev"
+"""The session cookie without Secure, on loopback only."""
+
+_FORMAT: Final = "v1."
+_USER_NAMES: Final = ("id", "pk", "username", "display_name")
+_NAMED: Final = ("header", "path")
+_ALIKE: Final = 0.7
+_RULES: Final = 256
+_DIGEST_BYTES: Final = 16
+
+
+def subject_by(rule: KeyRule) -> Subject:
+    """Give the function that finds the key; raises ConfigurationError for words that are no rule."""
+    if callable(rule):
+        return lambda visit: rule(visit.scope)
+    return _worded(rule)
+
+
+@lru_cache(maxsize=_RULES)
+def _worded(rule: str) -> Subject:
+    word, colon, name = rule.partition(":")
+    if word in _NAMED and name:
+        return partial(_header, rule.lower(), name.lower().encode()) if word == "header" else partial(_path, rule, name)
+    if word not in _WORDS or colon:
+        raise ConfigurationError("key", rule, _remedy(word, named=word in _NAMED))
+    return _WORDS[word]
+
+
+def is_like_rule(text: str) -> bool:
+    """Tell whether a text is a rule, or so near one that it was meant to be."""
+    return _alike(text.partition(":")[0]) is not None
+
+
+def address(visit: Visit) -> str:
+    """Give the client's address."""
+    return client_address(visit.scope, visit.source.trusted)
+
+
+async def settled(found: Any, visit: Visit) -> str:
+    """Give the key as text, once it is there; the address where nobody was found."""
+    key = await found if isawaitable(found) else found
+    return address(visit) if key is None else str(key)
+
+
+def check_rule(rule: object, source: Source) -> None:
+    """Raise ConfigurationError for a rule that can never find anybody."""
+    if rule == "session" and not source.has_sessions:
+        remedy = "sessions need a Tollhouse that the middleware opens itself, and TOLLHOUSE_SECRET"
+        raise ConfigurationError("key", rule, remedy)
+
+
+def _header(rule: str, name: bytes, visit: Visit) -> Found:
+    value = header_of(visit.scope, name)
+    return f"{rule}:{value}" if value else None
+
+
+def _path(rule: str, name: str, visit: Visit) -> Found:
+    value = visit.path_parameters.get(name)
+    if value is None:
+        value = visit.scope.get("path_params", {}).get(name)
+    return None if value is None else f"{rule}:{value}"
+
+
+def _api_key(visit: Visit) -> Found:
+    """Name an API key by its digest: a secret is no key of ours, and shows up nowhere."""
+    key = header_of(visit.scope, b"x-api-key") or _credentials(visit.scope)
+    return f"api-key:{blake2b(key.encode(), digest_size=_DIGEST_BYTES).hexdigest()}" if key else None
+
+
+async def _user(visit: Visit) -> Found:
+    user = visit.scope.get("user")
+    if user is None:
+        session = await _verified(visit)
+        return None if session is None else f"user:{session.user}"
+    if getattr(user, "is_authenticated", True) is False:
+        return None
+    names = (user,) if isinstance(user, str | int) else (getattr(user, name, None) for name in _USER_NAMES)
+    return next((f"user:{name}" for name in names if name is not None and name != ""), None)
+
+
+async def _session(visit: Visit) -> Found:
+    session = await _verified(visit)
+    return None if session is None else f"session:{session.sid}"
+
+
+async def _verified(visit: Visit) -> Session | None:
+    """Give the session of the token that came along; nobody's, while that cannot be known."""
+    token = _credentials(visit.scope) or _cookie(visit.scope)
+    if not token.startswith(_FORMAT) or not visit.source.has_sessions:
+        return None
+    try:
+        return await (await visit.source.sessions()).verify(token)
+    except StoreUnavailable:
+        return None
+
+
+def _credentials(scope: Scope) -> str:
+    return (header_of(scope, b"authorization") or "").partition(" ")[2].strip()
+
+
+def _cookie(scope: Scope) -> str:
+    pairs = (pair.strip().partition("=") for pair in (header_of(scope, b"cookie") or "").split(";"))
+    return next((value for name, _, value in pairs if name in (COOKIE, DEVELOPMENT_COOKIE)), "")
+
+
+def _remedy(word: str, *, named: bool) -> str:
+    if named:
+        return f"name it, as in {word}:{'x-tenant' if word == 'header' else 'tenant'}"
+    alike = _alike(word)
+    listed = ", ".join((*_WORDS, *(f"{word}:NAME" for word in _NAMED)))
+    return f"say one of {listed}, or give a function" if alike is None else f"did you mean {alike}?"
+
+
+def _alike(word: str) -> str | None:
+    return next(iter(get_close_matches(word, (*_WORDS, *_NAMED), n=1, cutoff=_ALIKE)), None)
+
+
+_WORDS: Final[Mapping[str, Subject]] = {"address": address, "user": _user, "session": _session, "api-key": _api_key}

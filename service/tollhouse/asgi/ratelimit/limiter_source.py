@@ -1,0 +1,96 @@
+"""Where the limits of an application come from, and how its clients are told of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from tollhouse import wiring
+from tollhouse.asgi.per_loop import PerLoop
+from tollhouse.asgi.ratelimit.headers import Dialect
+from tollhouse.errors import ConfigurationError
+from tollhouse.limits.limiter import Limiter
+from tollhouse.limits.policy.configured import policies_of
+from tollhouse.limits.policy.notation import parse_policy
+from tollhouse.limits.policy.policy import Policy
+from tollhouse.metrics import Metrics
+from tollhouse.sessions.sessions import Sessions
+from tollhouse.settings import Network, Settings, secret_needed, trusted_networks
+from tollhouse.wiring import Tollhouse
+
+
+class Source:
+    """A limiter, be it one that its owner opened and closes, or one that opens here for each event loop that asks.
+
+    `policies` are those that were known when it was made. `has_sessions` tells whether it can verify sessions too.
+    """
+
+    def __init__(
+        self,
+        given: Limiter | PerLoop,
+        *,
+        policies: Mapping[str, Policy],
+        dialect: Dialect = "draft-11",
+        trusted: Sequence[Network] = (),
+        has_sessions: bool = False,
+    ) -> None:
+        self.policies = policies
+        self.dialect: Dialect = dialect
+        self.trusted = trusted
+        self.has_sessions = has_sessions
+        self.opened = given if isinstance(given, PerLoop) else None
+        self._limiter = None if isinstance(given, PerLoop) else given
+
+    def ready(self) -> Limiter | None:
+        """Give the limiter for the running event loop, if nothing has to be opened for it."""
+        if self.opened is None:
+            return self._limiter
+        tollhouse = self.opened.ready()
+        return None if tollhouse is None else tollhouse.limits
+
+    async def limiter(self) -> Limiter:
+        """Give the limiter for the running event loop."""
+        return self.ready() or (await self._here()).limits
+
+    async def sessions(self) -> Sessions:
+        """Give the sessions for the running event loop, where `has_sessions` says that there are any."""
+        return (await self._here()).sessions
+
+    async def aclose(self) -> None:
+        """Close what was opened here for the running event loop, and nothing else."""
+        if self.opened is not None:
+            await self.opened.aclose()
+
+    async def _here(self) -> Tollhouse:
+        assert self.opened is not None
+        return await self.opened.here()
+
+
+def source_of(
+    given: Limiter | Tollhouse | Settings | str,
+    *,
+    policies: Mapping[str, str] | None = None,
+    dialect: Dialect | None = None,
+    trusted_proxies: Sequence[str] = (),
+    metrics: Metrics | None = None,
+) -> Source:
+    """Make a source of what users give: something open, or the URL or the settings of what shall be opened.
+
+    Raises ConfigurationError or InvalidInput for what cannot be used, before anything connects.
+    """
+    trusted = trusted_networks(trusted_proxies)
+    if not isinstance(given, Settings | str):
+        if policies:
+            raise ConfigurationError("policies", sorted(policies), "a limiter that is open has its own; drop them")
+        limiter = given.limits if isinstance(given, Tollhouse) else given
+        return Source(limiter, policies=limiter.policies, dialect=dialect or "draft-11", trusted=trusted)
+    settings = Settings(url=given) if isinstance(given, str) else given
+    shared = Metrics() if metrics is None else metrics
+    wiring.places(settings)
+    named = {name: parse_policy(name, text) for name, text in (policies or {}).items()}
+    return Source(
+        PerLoop(lambda: wiring.open(settings, policies=policies, metrics=shared)),
+        policies={**policies_of(settings), **named},
+        dialect=dialect or settings.limits.headers,
+        trusted=trusted or trusted_networks(settings.trusted_proxies),
+        has_sessions=not secret_needed(settings),
+    )

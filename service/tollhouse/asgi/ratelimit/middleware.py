@@ -1,0 +1,119 @@
+"""Rate limits for any ASGI application: one line around it, no lifespan needed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from tollhouse.asgi.ratelimit.enforcer import Gate
+from tollhouse.asgi.ratelimit.headers import Dialect
+from tollhouse.asgi.ratelimit.key_rules import KeyRule
+from tollhouse.asgi.ratelimit.limiter_source import source_of
+from tollhouse.asgi.ratelimit.refunds import Charge
+from tollhouse.asgi.ratelimit.rules import Choice, RateLimitRule, plan_of
+from tollhouse.asgi.route_patterns import Paths
+from tollhouse.asgi.types import App, Message, PerRequest, Receive, Scope, Send, resolve
+from tollhouse.errors import ConfigurationError
+from tollhouse.limits.limiter import Limiter
+from tollhouse.metrics import Metrics
+from tollhouse.settings import Settings
+from tollhouse.wiring import Tollhouse
+
+_LIMITED: Final = frozenset({"http", "websocket"})
+_NO_PARAMETERS: Final[Mapping[str, str]] = {}
+
+
+class RateLimitMiddleware:
+    """Takes from a policy for every request and every websocket, before the application sees it.
+
+    Give the server as `url` or `settings`, or a `limiter` that is open already and stays its owner's to close.
+    `routes` says by method and path what holds for which requests, such as `{"POST /login": "login", "/api/*": "api",
+    "/health": None}`; the first pattern that matches wins, and for the rest there is `policy`. What stands for a
+    pattern is a policy, several that are decided as one, a RateLimitRule, or None. `policy`, `key`, `cost`, `charge`
+    and `messages` are explained there; `key` is the client's address unless the policy or somebody else says
+    otherwise. A true `exempt` lets a request through uncounted. Forwarding headers are believed only from
+    `trusted_proxies`. `headers` is the dialect in which clients are told of their limits.
+
+    The middleware connects on the first request, once per event loop, and closes when it sees the lifespan
+    end. Scopes that it does not know pass through untouched.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        *,
+        url: str | None = None,
+        settings: Settings | None = None,
+        limiter: Limiter | Tollhouse | None = None,
+        policies: Mapping[str, str] | None = None,
+        policy: PerRequest[Choice] = "default",
+        routes: Mapping[str, Choice | RateLimitRule] | None = None,
+        key: KeyRule | Mapping[str, KeyRule] | None = None,
+        cost: PerRequest[int | None] = None,
+        charge: Charge | None = None,
+        messages: str | None = None,
+        exempt: PerRequest[bool] = False,
+        headers: Dialect | None = None,
+        trusted_proxies: Sequence[str] = (),
+        metrics: Metrics | None = None,
+    ) -> None:
+        self.app = app
+        self._exempt = exempt
+        self._source = source = source_of(
+            _target(url, settings, limiter),
+            policies=policies,
+            dialect=headers,
+            trusted_proxies=trusted_proxies,
+            metrics=metrics,
+        )
+        self._gate = Gate(source)
+        rule = RateLimitRule(policy=policy, key=key, cost=cost, charge=charge, messages=messages)
+        self._plan = plan_of(rule, source, rule)
+        self._uncounted = plan_of(RateLimitRule(), source, RateLimitRule())
+        plans = {pattern: plan_of(_rule(given), source, rule) for pattern, given in (routes or {}).items()}
+        self._routes = Paths(plans) if plans else None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        kind = scope["type"]
+        if kind not in _LIMITED:
+            await self.app(scope, receive, self._closing(send) if kind == "lifespan" else send)
+            return
+        plan, parameters = self._plan, _NO_PARAMETERS
+        if self._exempt is not False and await resolve(self._exempt, scope):
+            plan = self._uncounted
+        elif self._routes is not None:
+            plan, parameters = self._routes.find(scope) or (plan, parameters)
+        await self._gate.serve(plan, self.app, scope, receive, send, parameters)
+
+    async def aclose(self) -> None:
+        """Close what this event loop opened, in an application without a lifespan."""
+        await self._source.aclose()
+
+    def _closing(self, send: Send) -> Send:
+        """Close before the server hears that the shutdown is complete, because it may end the loop then."""
+
+        async def closing(message: Message) -> None:
+            if message["type"].startswith("lifespan.shutdown."):
+                await self.aclose()
+            await send(message)
+
+        return closing
+
+
+def _rule(given: Choice | RateLimitRule) -> RateLimitRule:
+    return given if isinstance(given, RateLimitRule) else RateLimitRule(policy=given)
+
+
+def _target(
+    url: str | None, settings: Settings | None, limiter: Limiter | Tollhouse | None
+) -> Limiter | Tollhouse | Settings:
+    if limiter is not None and (url, settings) != (None, None):
+        raise ConfigurationError("limiter", "given", "it knows its server and policies; drop url and settings")
+    if url is not None and settings is not None:
+        raise ConfigurationError("url", url, "settings name the server too; give one of them")
+    if limiter is not None:
+        return limiter
+    if settings is not None:
+        return settings
+    return Settings() if url is None else Settings(url=url)

@@ -1,0 +1,125 @@
+"""Websockets behind limits: refused before they are accepted, and each message counted where the plan says so."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tollhouse.asgi.ratelimit.answer import respond
+from tollhouse.asgi.ratelimit.key_rules import settled
+from tollhouse.asgi.ratelimit.refusal_response import Refusal
+from tollhouse.asgi.ratelimit.request_context import Visit
+from tollhouse.asgi.ratelimit.rules import Plan
+from tollhouse.asgi.types import App, Message, Receive, Send
+from tollhouse.errors import InvalidInput, StoreError
+from tollhouse.limits.limited import RateLimited
+
+TRY_AGAIN_LATER: Final = 1013
+"""The close code of a connection that a limit ends."""
+
+_DENIAL: Final = "websocket.http.response"
+_FAILURES: Final = frozenset({1011, 4500})
+"""The codes by which servers and frameworks say that the application failed."""
+_ACCEPTED: Final = 101
+_DENIED: Final = 403
+_REASON_BYTES_MAX: Final = 123
+
+
+class Socket:
+    """A websocket while it is served.
+
+    Refused before it was accepted, the client sees the same answer as for a request, where the server can send one,
+    else 403. Above the limit of messages the connection is closed with code 1013 and the application sees it end; or
+    the message is dropped, and the application never sees it.
+    """
+
+    def __init__(self, plan: Plan, visit: Visit, receive: Receive, send: Send) -> None:
+        self._plan = plan
+        self._visit = visit
+        self._receive = receive
+        self._send = send
+        self._is_accepted = False
+        self._ended: Message | None = None
+
+    async def serve(self, app: App, refused: Refusal | None) -> None:
+        """Serve the connection, or refuse it in place of the application."""
+        if refused is not None:
+            await self._receive()
+            await self._deny(refused)
+            return
+        receive = self._receive if self._plan.messages is None else self.receive
+        try:
+            await app(self._visit.scope, receive, self.send)
+        except RateLimited as error:
+            await self._refuse(self._visit.refusal(error.decision), str(error))
+
+    async def receive(self) -> Message:
+        """Give the next message that the limit admits."""
+        while self._ended is None:
+            message = await self._receive()
+            if message["type"] != "websocket.receive":
+                return message
+            refused = await self._refused()
+            if refused is None:
+                return message
+            if not self._plan.drops:
+                await self._close(refused)
+        return self._ended
+
+    async def send(self, message: Message) -> None:
+        """Send on what the application sends, until a limit has ended the connection."""
+        kind = message["type"]
+        if self._ended is not None:
+            return
+        refused = self._visit.refused
+        if kind == "websocket.close" and refused is not None and message.get("code", 1000) in _FAILURES:
+            await self._refuse(self._visit.refusal(refused), str(RateLimited(refused)))
+            return
+        if not self._is_accepted:
+            message = self._beginning(message)
+        await self._send(message)
+
+    def _beginning(self, message: Message) -> Message:
+        """Put the fields into what the handshake is answered; they say how it went for what is charged."""
+        kind, headers = message["type"], message.get("headers", ())
+        if kind == "websocket.close":
+            self._visit.settle(_DENIED, ())
+        if kind not in ("websocket.accept", "websocket.http.response.start"):
+            return message
+        self._is_accepted = self._visit.started = kind == "websocket.accept"
+        self._visit.settle(message.get("status", _ACCEPTED), headers)
+        return {**message, "headers": [*headers, *self._visit.fields()]}
+
+    async def _refused(self) -> str | None:
+        """Take for one message; where it is refused, give the reason."""
+        visit, policy = self._visit, self._plan.messages
+        assert policy is not None
+        try:
+            key = await settled(self._plan.subject_of(policy, visit.policies.get(policy))(visit), visit)
+            decision = await visit.limiter.take(policy, key)
+        except StoreError:
+            return "the limits cannot be asked at the moment"
+        except InvalidInput as error:
+            if error.field != "key":
+                raise
+            return f"key: {error.remedy}"
+        return None if decision.allowed else str(RateLimited(decision))
+
+    async def _refuse(self, refused: Refusal, reason: str) -> None:
+        if self._ended is not None:
+            return
+        if self._is_accepted:
+            await self._close(reason)
+        else:
+            await self._deny(refused)
+
+    async def _deny(self, refused: Refusal) -> None:
+        if _DENIAL in (self._visit.scope.get("extensions") or {}):
+            self._ended = {"type": "websocket.disconnect", "code": TRY_AGAIN_LATER}
+            await respond(refused, self._send, "websocket.http")
+        else:
+            await self._close("a limit is reached; try again later")
+
+    async def _close(self, reason: str) -> None:
+        short = reason.encode()[:_REASON_BYTES_MAX].decode(errors="ignore")
+        self._ended = {"type": "websocket.disconnect", "code": TRY_AGAIN_LATER, "reason": short}
+        await self._send({"type": "websocket.close", "code": TRY_AGAIN_LATER, "reason": short})

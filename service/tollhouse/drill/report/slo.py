@@ -1,0 +1,91 @@
+"""What a drill must show: the largest value that each measure may have, per fault, and whether it was kept."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import Meta, Struct
+
+from tollhouse.drill.clients.client import Via
+from tollhouse.drill.results.metrics import MEASURES, Figures
+from tollhouse.errors import ConfigurationError
+
+ALL: Final = "all"
+"""The name under which stands what holds for every fault."""
+
+Bounds = Mapping[str, float]
+Slo = Mapping[str, Bounds]
+"""Bounds by measure, by fault or `all`; of two for one measure the one of the fault counts."""
+
+_Table = dict[str, dict[str, Annotated[float, Meta(ge=0)]]]
+
+
+class Verdict(Struct, frozen=True, kw_only=True):
+    """Whether the worst of the rounds kept a bound; what was not observed did not."""
+
+    fault: str
+    measure: str
+    at_most: float
+    worst: float | None
+    held: bool
+
+
+def built_in(down_after_ms: int, via: Via) -> Slo:
+    """Give what is asked where no file says otherwise; over HTTP that leaves out what only a library shows."""
+    lanes: Bounds = {"leaked_slots": 0, "reconnects": 0} if via == "library" else {}
+    return MappingProxyType(
+        {
+            ALL: {"resurrected": 0, "over_admission_unexplained": 0},
+            "forced": {"plain_lost_ms": 50, "durable_lost": 0, "errors": 0, "takes_degraded": 0},
+            "coordinated": {"plain_lost": 0, "durable_lost": 0, "errors": 0, "takes_degraded": 0, "gap_ms": 500},
+            "kill9": {"gap_ms": down_after_ms + 800, "durable_lost": 0, "over_deadline": 0},
+            "sigstop": {"gap_ms": down_after_ms + 1800, "deposed": 0},
+            "script-flush": {"errors": 0, "takes_degraded": 0},
+            "cancel-storm": {"foreign": 0, **lanes, "cancellations_missing": 0},
+            "client-kill": {"plain_lost": 0, "durable_lost": 0, "over_deadline": 0},
+        }
+    )
+
+
+def read(path: Path, faults: Mapping[str, object]) -> Slo:
+    """Read bounds from a TOML file, one table per fault; they replace the built-in ones.
+
+    Raises ConfigurationError for what is no fault, no measure or no number.
+    """
+    try:
+        table = msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), _Table, strict=False)
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+        raise ConfigurationError(
+            "--slo", str(path), f"write `[FAULT]` and `MEASURE = NUMBER` as TOML: {error}"
+        ) from error
+    for fault, bounds in table.items():
+        _known(path, fault, (ALL, *faults), "fault")
+        for name in bounds:
+            _known(path, f"{fault}.{name}", tuple(f"{fault}.{one}" for one in MEASURES), "measure")
+    return table
+
+
+def bounds(slo: Slo, fault: str) -> Bounds:
+    """Give what one fault must show, what holds for all of them included."""
+    return {**slo.get(ALL, {}), **slo.get(fault, {})}
+
+
+def judge(slo: Slo, fault: str, worst: Figures) -> Iterator[Verdict]:
+    """Hold the worst figures of a fault against its bounds."""
+    for name, at_most in bounds(slo, fault).items():
+        value = worst[name]
+        held = value is not None and value <= at_most
+        yield Verdict(fault=fault, measure=name, at_most=at_most, worst=value, held=held)
+
+
+def _known(path: Path, name: str, known: tuple[str, ...], what: str) -> None:
+    if name not in known:
+        alike = get_close_matches(name, known, n=1)
+        remedy = f"did you mean {alike[0]!r}?" if alike else f"known are {', '.join(known)}"
+        raise ConfigurationError(f"--slo {path}", name, f"no {what} has this name; {remedy}")

@@ -1,0 +1,1 @@
+"""What a drill finds in the history of its calls."""

@@ -1,0 +1,55 @@
+"""When did what happen, counted from the fault: pure functions of the marks of a round."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from tollhouse.drill.results.history import Call, Kind, Mark
+
+_DETECTED: Final = frozenset[Kind]({"sdown", "odown"})
+
+
+def measure(marks: Sequence[Mark], failovers_expected: int) -> dict[str, float | None]:
+    """Give the steps of the first failover, in milliseconds after the fault, and count the failovers."""
+    fault = first(marks, "fault")
+    after = [mark for mark in marks if fault is not None and mark.at_ms >= fault]
+    announced = [mark.at_ms for mark in _first_of_each(mark for mark in after if mark.kind == "switch")]
+    failovers = max(Counter(mark.who for mark in after if mark.kind == "switch").values(), default=0)
+    return {
+        "failovers": failovers,
+        "second_failovers": max(failovers - failovers_expected, 0),
+        "detected_ms": _since(fault, (mark.at_ms for mark in after if mark.kind in _DETECTED)),
+        "promoted_ms": _since(fault, (mark.at_ms for mark in after if mark.kind == "promoted")),
+        "announced_ms": _since(fault, announced),
+        "announced_by_all_ms": _since(fault, announced[-1:]),
+        "switched_ms": _since(fault, (mark.at_ms for mark in after if mark.kind == "generation")),
+    }
+
+
+def not_durable_ms(marks: Sequence[Mark], calls: Iterable[Call]) -> float | None:
+    """Give the time from the fault to the last answer that promised nothing; 0 where every answer did."""
+    fault = first(marks, "fault")
+    if fault is None:
+        return None
+    answered = (call.ended_ms for call in calls if call.served and call.durable is False)
+    return max((ended - fault for ended in answered if ended > fault), default=0.0)
+
+
+def first(marks: Iterable[Mark], *kinds: Kind) -> float | None:
+    """Give the moment at which something of these kinds happened first."""
+    return min((mark.at_ms for mark in marks if mark.kind in kinds), default=None)
+
+
+def _first_of_each(marks: Iterable[Mark]) -> list[Mark]:
+    """Give the first mark of each of those that made one, in the order of time."""
+    found: dict[str, Mark] = {}
+    for mark in sorted(marks, key=lambda mark: mark.at_ms):
+        found.setdefault(mark.who, mark)
+    return list(found.values())
+
+
+def _since(fault: float | None, moments: Iterable[float]) -> float | None:
+    moment = min(moments, default=None)
+    return None if fault is None or moment is None else moment - fault

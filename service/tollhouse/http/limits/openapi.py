@@ -1,0 +1,161 @@
+"""What the OpenAPI document says of refusals and other problems that the verbs of the limiter answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from litestar.datastructures import ResponseHeader
+from litestar.openapi import ResponseSpec
+from litestar.openapi.spec import Example
+from msgspec import Struct, field
+
+from tollhouse.asgi.ratelimit.refusal_response import MEDIA_TYPE, QUOTA_EXCEEDED, TEMPORARY_REDUCED_CAPACITY, URN
+from tollhouse.limits.decision import Decision, LimitState, Reason
+
+
+class Problem(Struct, frozen=True, kw_only=True):
+    """What every problem says (RFC 9457); `type` is stable, `title` and `detail` are for people."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+
+
+class FieldProblem(Struct, frozen=True, kw_only=True):
+    """A problem with one field of the request; `value` is repeated where it was read."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    field: str
+    remedy: str
+    value: Any = None
+
+
+class RefusedTake(Struct, frozen=True, kw_only=True):
+    """A problem with the members of the decision that refused."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    allowed: bool
+    policy: str
+    key: str
+    cost: int
+    limits: tuple[LimitState, ...]
+    retry_after_ms: int | None
+    refused_by: str | None
+    degraded: bool
+    reason: Reason
+    violated_policies: list[str] = field(name="violated-policies")
+
+
+class RefusedTogether(Struct, frozen=True, kw_only=True):
+    """A problem with the decisions of takes that were refused as one; nothing was charged."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    allowed: bool
+    decisions: tuple[Decision, ...]
+    retry_after_ms: int | None
+    violated_policies: list[str] = field(name="violated-policies")
+
+
+_DECISION: Final = {
+    "allowed": False,
+    "policy": "api",
+    "key": "customer-7",
+    "cost": 1,
+    "limits": [{"limit": 100, "window_ms": 60_000, "remaining": 0, "reset_after_ms": 63_750}],
+    "retry_after_ms": 2_250,
+    "refused_by": "100/minute",
+    "degraded": False,
+    "reason": "limit-reached",
+}
+_REACHED: Final = {
+    "type": QUOTA_EXCEEDED,
+    "title": "Quota Exceeded",
+    "status": 429,
+    "detail": "the limit 100/minute of policy api is reached; see Retry-After",
+    **_DECISION,
+    "violated-policies": ["api"],
+}
+_UNKNOWN_POLICY: Final = {
+    "type": URN + "unknown-policy",
+    "title": "Unknown Policy",
+    "status": 422,
+    "detail": "policy: 'appi': did you mean 'api'? Known are ai, api, default, login, login-address, session, signup",
+    "field": "policy",
+    "value": "appi",
+    "remedy": "did you mean 'api'? Known are ai, api, default, login, login-address, session, signup",
+}
+_UNREAD: Final = {
+    "type": URN + "invalid-request",
+    "title": "Invalid Request",
+    "status": 400,
+    "detail": "key: Object missing required field `key`",
+    "field": "key",
+    "remedy": "Object missing required field `key`",
+}
+_NOBODY: Final = {
+    "type": URN + "not-authenticated",
+    "title": "Not Authenticated",
+    "status": 401,
+    "detail": "send a service key as `Authorization: Bearer` or `X-Api-Key`",
+}
+_DOWN: Final = {
+    "type": TEMPORARY_REDUCED_CAPACITY,
+    "title": "Temporary Reduced Capacity",
+    "status": 503,
+    "detail": "a store does not answer; nothing was decided, and the request may be sent again",
+}
+
+
+def _response(described: Any, description: str, *examples: Mapping[str, object]) -> ResponseSpec:
+    return ResponseSpec(
+        described,
+        generate_examples=False,
+        description=description,
+        media_type=MEDIA_TYPE,
+        examples=[Example(value=dict(example)) for example in examples],
+    )
+
+
+ASKING: Final[Mapping[int, ResponseSpec]] = {
+    400: _response(FieldProblem, "The body cannot be read, or has another shape.", _UNREAD),
+    401: _response(Problem, "No key, or one that is not known.", _NOBODY),
+    403: _response(Problem, "The credentials may not do this."),
+    422: _response(FieldProblem, "A value is out of its bounds, or no policy has that name.", _UNKNOWN_POLICY),
+    503: _response(Problem, "The store does not answer.", _DOWN),
+}
+"""Of every verb."""
+TAKING: Final[Mapping[int, ResponseSpec]] = {
+    **ASKING,
+    403: _response(Problem | RefusedTake, "The credentials may not do this, or the key is on the policy's deny list."),
+    422: _response(
+        FieldProblem | RefusedTake,
+        "A value is out of its bounds, no policy has that name, or the cost is above the limit, so that no wait helps.",
+        _UNKNOWN_POLICY,
+    ),
+    429: _response(RefusedTake, "Refused: the decision says by which limit and until when.", _REACHED),
+    503: _response(Problem | RefusedTake, "The store does not answer, and the policy says to refuse then.", _DOWN),
+}
+"""Of verbs that take."""
+TOGETHER: Final[Mapping[int, ResponseSpec]] = {
+    **ASKING,
+    **{status: _response(Problem | RefusedTogether, TAKING[status].description) for status in (403, 503)},
+    422: _response(FieldProblem | RefusedTogether, TAKING[422].description, _UNKNOWN_POLICY),
+    429: _response(RefusedTogether, "Refused as one: `retry_after_ms` is the wait after which all would pass."),
+}
+"""Of takes that are decided as one."""
+FIELDS: Final = (
+    ResponseHeader(name="RateLimit-Policy", documentation_only=True, description="Each limit with its quota."),
+    ResponseHeader(name="RateLimit", documentation_only=True, description="What remains of each, and its reset."),
+)
+"""Of verbs that take, in the dialect of draft 11; the settings can choose another one."""

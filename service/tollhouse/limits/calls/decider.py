@@ -1,0 +1,63 @@
+"""Makes decisions of what the store replied, or of its silence; each is counted, and refusals are remembered."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tollhouse.limits.calls.refusal_cache import Refused
+from tollhouse.limits.decision import Decision
+from tollhouse.limits.outage.fallback import Outage
+from tollhouse.limits.policy.access_list import standing
+from tollhouse.limits.wire.reply import decision_at, outcome, unasked
+from tollhouse.limits.wire.request import Asked
+from tollhouse.metrics import Metrics
+
+
+class Answers:
+    """What the ways to take units have in common; each decision is counted, but for those of `read`."""
+
+    def __init__(self, metrics: Metrics, refused: Refused, outage: Outage) -> None:
+        self._metrics = metrics
+        self._refused = refused
+        self._outage = outage
+
+    def known(self, asked: Asked) -> Decision | None:
+        """Decide, and count, what needs no store: a key on a list, and a refusal that is remembered."""
+        if asked.prepared.listed:
+            listed = by_list(asked)
+            if listed is not None:
+                return self.counted(listed)
+        refused = self._refused.find(asked)
+        if refused is not None:
+            self._metrics.decision(refused.policy, "refused")
+        return refused
+
+    def replied(self, asked: Asked, reply: Sequence[int], at: int, sent_ms: int) -> Decision:
+        """Read a decision as `read` does, and count it."""
+        return self.counted(self.read(asked, reply, at, sent_ms))
+
+    def read(self, asked: Asked, reply: Sequence[int], at: int, sent_ms: int) -> Decision:
+        """Read the decision of the store on a call that was sent at `sent_ms`."""
+        decision = decision_at(asked, reply, at)
+        if decision.retry_after_ms is not None and decision.refused_by is not None:
+            self._refused.note(asked, decision, sent_ms)
+        return decision
+
+    def silent(self, asked: Asked) -> Decision:
+        """Decide by the rule for outages."""
+        return self.counted(self._outage.take(asked))
+
+    def counted(self, decision: Decision) -> Decision:
+        """Count a decision, and give it."""
+        self._metrics.decision(decision.policy, outcome(decision))
+        return decision
+
+
+def by_list(asked: Asked) -> Decision | None:
+    """Decide by the policy's lists alone; None where the key is on neither. A shadow refuses nothing."""
+    found = standing(asked.prepared.policy, asked.key)
+    if found is None:
+        return None
+    if found == "deny" and asked.prepared.policy.shadow:
+        return unasked(asked, "shadow", allowed=True)
+    return unasked(asked, "allow-listed" if found == "allow" else "deny-listed", allowed=found == "allow")

@@ -1,0 +1,84 @@
+"""Units that are held until it is known how many are needed, and then charged."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from typing import Final
+
+from tollhouse import keys
+from tollhouse.clock import MonotonicClock
+from tollhouse.errors import InvalidInput, StoreUnavailable
+from tollhouse.limits.calls.decider import Answers
+from tollhouse.limits.calls.refusal_cache import Refused
+from tollhouse.limits.decision import Reservation, Settled
+from tollhouse.limits.outage.breaker import Store
+from tollhouse.limits.outage.fallback import LOCAL, Outage
+from tollhouse.limits.wire.reply import HEAD, count_discarded, decided, states_at
+from tollhouse.limits.wire.request import Asked
+from tollhouse.metrics import Metrics
+
+HOLD_MS: Final = 60_000
+HOLD_MS_MAX: Final = 86_400_000
+
+_ID: Final = re.compile(rf"(?:{LOCAL})?[0-9a-f]{{32}}")
+
+
+class Reservations:
+    """Holds units and settles them, once each; what is never settled is given back when its time is over."""
+
+    def __init__(
+        self,
+        store: Store,
+        metrics: Metrics,
+        answers: Answers,
+        refused: Refused,
+        outage: Outage,
+        *,
+        clock: MonotonicClock,
+    ) -> None:
+        self._store = store
+        self._metrics = metrics
+        self._answers = answers
+        self._refused = refused
+        self._outage = outage
+        self._clock = clock
+
+    async def reserve(self, asked: Asked, hold_ms: int) -> Reservation:
+        """Hold units; where they do not fit, or the policy lets pass without counting, nothing is held."""
+        if type(hold_ms) is not int or not 1 <= hold_ms <= HOLD_MS_MAX:
+            raise InvalidInput("hold_ms", hold_ms, f"give a whole number from 1 to {HOLD_MS_MAX:,}")
+        known = self._answers.known(asked)
+        if known is not None:
+            return Reservation(decision=known, id=None)
+        reservation_id = secrets.token_hex(16)
+        sent_ms = self._clock()
+        try:
+            reply = await self._store.run(
+                "limits/reserve", [asked.state], [reservation_id, asked.cost, hold_ms, *asked.prepared.words]
+            )
+        except StoreUnavailable:
+            reservation_id = LOCAL + reservation_id
+            decision, held = self._outage.reserve(asked, reservation_id, hold_ms)
+        else:
+            count_discarded(self._metrics, reply)
+            decision, held = self._answers.read(asked, reply, HEAD, sent_ms), reply[HEAD] == 0
+        return Reservation(decision=self._answers.counted(decision), id=reservation_id if held else None)
+
+    async def settle(self, asked: Asked, reservation_id: str) -> Settled:
+        """Charge the cost that is asked in place of what was held."""
+        if not _ID.fullmatch(reservation_id):
+            raise InvalidInput("id", reservation_id, "give the id of the reservation")
+        if reservation_id.startswith(LOCAL):
+            return self._outage.settle(asked, reservation_id)
+        try:
+            reply = await self._store.run(
+                "limits/settle",
+                [asked.state],
+                [reservation_id, asked.cost, keys.rate_clearings(), *asked.prepared.words],
+            )
+        finally:
+            self._refused.forget(asked.state)
+        count_discarded(self._metrics, reply)
+        decision = decided(asked, 0, 0, states_at(asked, reply, HEAD + 1))
+        return Settled(settled=reply[HEAD] == 1, decision=decision)

@@ -1,0 +1,1 @@
+"""Policies and keys as operators see them."""

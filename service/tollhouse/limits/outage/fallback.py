@@ -1,0 +1,112 @@
+"""Decides while the store does not answer, by what each policy says about outages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from tollhouse.limits.algorithms.evaluate import Standing, Verdict
+from tollhouse.limits.algorithms.holds import FULL
+from tollhouse.limits.decision import Decision, LimitState, Settled
+from tollhouse.limits.outage.local_limiter import Local
+from tollhouse.limits.wire.reply import NEVER, decided, granted, unasked
+from tollhouse.limits.wire.request import Asked
+
+LOCAL: Final = "local-"
+"""What the ids of reservations begin with that only this process knows."""
+RETRY_AFTER_MS: Final = 1_000
+"""What a refusal says for want of a store: nobody knows when it is back."""
+
+
+class Outage:
+    """Answers for the store: `open` admits, `closed` refuses, `local` counts in this process.
+
+    A cost above a limit is refused under each of them, and a shadow refuses nothing. What `local` says of a limit is
+    said of the part that this process may give out.
+    """
+
+    def __init__(self, local: Local) -> None:
+        self._local = local
+
+    def take(self, asked: Asked) -> Decision:
+        """Decide one take."""
+        above = asked.cost > asked.prepared.capacity
+        return _above(asked) if above else self._ruled(asked)
+
+    def take_up_to(self, asked: Asked) -> Decision:
+        """Decide how many are granted of the units that are asked for."""
+        if asked.prepared.policy.on_outage != "local":
+            decision = self._ruled(asked)
+            return granted(asked, asked.cost if decision.allowed else 0, decision)
+        units, verdict = self._local.take_up_to(asked)
+        return granted(asked, units, _decided(asked, verdict))
+
+    def reserve(self, asked: Asked, name: str, held_ms: int) -> tuple[Decision, bool]:
+        """Decide a reservation, and tell whether units are held for it: `open` holds none."""
+        if asked.prepared.policy.on_outage != "local" or asked.cost > asked.prepared.capacity:
+            return self.take(asked), False
+        verdict = self._local.reserve(asked, name, held_ms)
+        return _decided(asked, verdict), verdict.allowed
+
+    def settle(self, asked: Asked, name: str) -> Settled:
+        """Settle a reservation that this process holds; with the outage all of them are forgotten."""
+        settled, standings = self._local.settle(asked, name)
+        return Settled(settled=settled, decision=decided(asked, 0, 0, _states(asked, standings), degraded=True))
+
+    def take_all(self, members: Sequence[Asked]) -> list[Decision]:
+        """Decide takes that are charged together or not at all, by the strictest rule among them.
+
+        One that refuses, for whatever reason, keeps the others from being charged; they are decided as if alone.
+        """
+        decisions = [self._alone(asked) for asked in members]
+        if all(decision.allowed for decision in decisions):
+            return [self.take(asked) for asked in members]
+        return decisions
+
+    def _ruled(self, asked: Asked) -> Decision:
+        rule = asked.prepared.policy.on_outage
+        if rule == "local":
+            return _decided(asked, self._local.take(asked))
+        return unasked(asked, "outage", allowed=True, degraded=True) if rule == "open" else _refused(asked)
+
+    def _alone(self, asked: Asked) -> Decision:
+        """Tell what `take` would decide, and charge nothing."""
+        if asked.cost <= asked.prepared.capacity and asked.prepared.policy.on_outage == "local":
+            return _decided(asked, self._local.peek(asked))
+        return self.take(asked)
+
+
+def _above(asked: Asked) -> Decision:
+    """Refuse a cost that no wait will help."""
+    limits = asked.prepared.policy.limits
+    refused_by = next(i for i, limit in enumerate(limits, 1) if asked.cost > limit.capacity)
+    return decided(asked, refused_by, NEVER, (), degraded=True)
+
+
+def _refused(asked: Asked) -> Decision:
+    if asked.prepared.policy.shadow:
+        return unasked(asked, "shadow", allowed=True, degraded=True)
+    return unasked(asked, "outage", allowed=False, retry_after_ms=RETRY_AFTER_MS, degraded=True)
+
+
+def _decided(asked: Asked, verdict: Verdict) -> Decision:
+    if verdict.refused_by is not None and verdict.retry_after_ms is None:
+        return _refused(asked)  # within the limit, but more than this process may give out
+    states = _states(asked, verdict.standings)
+    if verdict.refused_by is None:
+        return decided(asked, 0, 0, states, degraded=True)
+    assert verdict.retry_after_ms is not None
+    refused_by = FULL if verdict.refused_by == FULL else verdict.refused_by + 1
+    return decided(asked, refused_by, verdict.retry_after_ms, states, degraded=True)
+
+
+def _states(asked: Asked, standings: Sequence[Standing]) -> tuple[LimitState, ...]:
+    return tuple(
+        LimitState(
+            limit=limit.units,
+            window_ms=limit.window_ms,
+            remaining=standing.remaining,
+            reset_after_ms=standing.reset_after_ms,
+        )
+        for limit, standing in zip(asked.prepared.share.limits, standings, strict=True)
+    )

@@ -1,0 +1,36 @@
+"""Policies as the settings give them: read over the built-in ones, and checked as a whole."""
+
+from __future__ import annotations
+
+from tollhouse.limits.policy.builtin import BUILT_IN
+from tollhouse.limits.policy.catalog import by_name
+from tollhouse.limits.policy.notation import parse_policy
+from tollhouse.limits.policy.policy import Policy
+from tollhouse.settings import PolicySettings, Settings
+
+
+def policies_of(settings: Settings) -> dict[str, Policy]:
+    """Give the policies that hold under the settings; raises InvalidInput for the first that cannot be used."""
+    return by_name([*BUILT_IN.values(), *(policy_of(*chosen) for chosen in settings.limits.policies.items())])
+
+
+def policy_of(name: str, chosen: PolicySettings) -> Policy:
+    """Read one policy of the settings, as far as it can be checked without the others."""
+    return parse_policy(
+        name,
+        chosen.limit,
+        chosen.algorithm,
+        on_outage=chosen.on_outage,
+        shadow=chosen.shadow,
+        beside=chosen.beside,
+        cost=chosen.cost,
+        key=chosen.key,
+        allow=chosen.allow,
+        deny=chosen.deny,
+    )
+
+
+def instances_of(settings: Settings) -> int:
+    """Say how many processes share the limits: as many as are set, else the workers of this service."""
+    chosen = settings.limits.instances
+    return settings.workers if chosen is None else chosen

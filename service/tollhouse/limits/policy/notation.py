@@ -1,0 +1,80 @@
+"""Reads limits as people write them for other limiters; `Policy.text` prints the one canonical form.
+
+Read are `5/second`, `5/s`, `100/5m`, `100/5 minutes`, `10 per hour`, `100/300` (seconds) and `10-M`,
+several of them separated by `;`, `,` or `|`. A month is 30 days and a year 365. For the algorithm gcra a burst
+may follow: `1000/second burst 2000`.
+"""
+
+from __future__ import annotations
+
+import re
+from difflib import SequenceMatcher
+from typing import Final, TypedDict, Unpack, cast
+
+from tollhouse.errors import InvalidInput
+from tollhouse.limits.policy.policy import SECOND_MS, Algorithm, Limit, OnOutage, Policy
+
+TEXT_CHARACTERS_MAX: Final = 512
+
+_UNITS: Final = {
+    ("s", "sec", "second", "seconds"): 1,
+    ("m", "min", "minute", "minutes"): 60,
+    ("h", "hour", "hours"): 3_600,
+    ("d", "day", "days"): 86_400,
+    ("w", "week", "weeks"): 604_800,
+    ("mo", "month", "months"): 30 * 86_400,
+    ("y", "year", "years"): 365 * 86_400,
+}
+_SECONDS: Final = {word: seconds for words, seconds in _UNITS.items() for word in words}
+_ALIKE: Final = 0.5
+
+_LIMIT: Final = re.compile(
+    r"""(?P<units>[0-9]+) \s*
+        (?: (?: / | per\b ) \s* (?: (?P<many>[0-9]+) \s* )? (?P<word>[a-z]+)? | - (?P<letter>[a-z]+) )
+        (?: \s+ burst \s+ (?P<burst>[0-9]+) )?""",
+    re.VERBOSE | re.IGNORECASE | re.ASCII,
+)
+
+
+class Fields(TypedDict, total=False):
+    """What else a policy may be told; `Policy` says what each means, and checks it."""
+
+    shadow: bool
+    beside: str | None
+    cost: int
+    key: str | None
+    allow: tuple[str, ...]
+    deny: tuple[str, ...]
+
+
+def parse_policy(
+    name: str, text: str, algorithm: str = "sliding-window", *, on_outage: str = "local", **fields: Unpack[Fields]
+) -> Policy:
+    """Read the limits of a policy; raises InvalidInput with the part that is wrong and its remedy."""
+    field = f"policies.{name}"
+    if len(text) > TEXT_CHARACTERS_MAX:
+        raise InvalidInput(field, text, f"write limits in at most {TEXT_CHARACTERS_MAX} characters")
+    limits = tuple(_limit(part.strip(), field) for part in re.split("[;,|]", text))
+    known, rule = cast("Algorithm", algorithm), cast("OnOutage", on_outage)  # the policy refuses any other word
+    return Policy(name=name, limits=limits, algorithm=known, on_outage=rule, **fields)
+
+
+def _limit(text: str, field: str) -> Limit:
+    found = _LIMIT.fullmatch(text)
+    if found is None or not (found["many"] or found["word"] or found["letter"]):
+        raise InvalidInput(field, text, "write units and a window, such as 5/second or 100/5 minutes")
+    word = (found["word"] or found["letter"] or "s").lower()
+    if word not in _SECONDS:
+        raise InvalidInput(field, text, _did_you_mean(text, word))
+    window_ms = int(found["many"] or 1) * _SECONDS[word] * SECOND_MS
+    burst = None if found["burst"] is None else int(found["burst"])
+    return Limit(units=int(found["units"]), window_ms=window_ms, burst=burst)
+
+
+def _did_you_mean(text: str, word: str) -> str:
+    likeness = {words[0]: max(SequenceMatcher(a=word, b=known).ratio() for known in words) for words in _UNITS}
+    alike = sorted((unit for unit in likeness if likeness[unit] >= _ALIKE), key=likeness.__getitem__, reverse=True)
+    before = text[: text.lower().rindex(word)]
+    if alike:
+        return "did you mean " + " or ".join(f"{before}{unit}" for unit in alike) + "?"
+    return f"{word} is no unit of time: use second, minute, hour, day, week, month or year"

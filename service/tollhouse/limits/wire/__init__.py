@@ -1,0 +1,1 @@
+"""What travels to the scripts of limits, and what comes back."""

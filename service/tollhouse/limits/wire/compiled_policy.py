@@ -1,0 +1,92 @@
+"""Policies as the limiter works with them: what a call needs of one is computed once, when the policies are set."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from tollhouse.errors import InvalidInput
+from tollhouse.limits.policy.catalog import by_name
+from tollhouse.limits.policy.policy import WINDOW_MS_MAX, Limit, Policy
+from tollhouse.scripts import Argument
+
+
+class Prepared(Struct, frozen=True, kw_only=True, eq=False):
+    """A policy of one generation: another set of policies has other objects, whatever their values.
+
+    `words` is how scripts are told its algorithm and limits, `counted_words` the same with the number of limits, for
+    scripts that are told of several policies. No cost above `capacity` ever fits. `beside` are those that are taken
+    from with it. `listed` tells whether it has an allow or deny list, `leased` whether it gives out permits, and
+    `remembered` whether a refusal may be repeated without asking: not where somebody counts on every take. `share` is
+    the part of its limits that one process may give out by itself.
+    """
+
+    policy: Policy
+    name: str
+    cost: int
+    words: tuple[Argument, ...]
+    counted_words: tuple[Argument, ...]
+    texts: tuple[str, ...]
+    sizes: tuple[tuple[int, int], ...]
+    capacity: int
+    beside: tuple[Prepared, ...]
+    listed: bool
+    leased: bool
+    remembered: bool
+    share: Policy
+
+
+def prepare(policies: Mapping[str, Policy], instances: int) -> dict[str, Prepared]:
+    """Check policies as a set, and prepare each for one of so many processes.
+
+    Raises InvalidInput where they do not fit together.
+    """
+    for name, policy in policies.items():
+        if name != policy.name:
+            raise InvalidInput(f"policies.{name}", policy.name, "list a policy under its own name")
+    candidates: dict[str, list[Prepared]] = {}
+    for policy in by_name(policies.values()).values():
+        if policy.beside is not None:
+            candidates.setdefault(policy.beside, []).append(_prepared(policy, (), instances))
+    return {name: _prepared(policy, tuple(candidates.get(name, ())), instances) for name, policy in policies.items()}
+
+
+def _prepared(policy: Policy, beside: tuple[Prepared, ...], instances: int) -> Prepared:
+    numbers = [number for limit in policy.limits for number in (limit.units, limit.window_ms, _third(policy, limit))]
+    return Prepared(
+        policy=policy,
+        name=policy.name,
+        cost=policy.cost,
+        words=(policy.algorithm, *numbers),
+        counted_words=(policy.algorithm, len(policy.limits), *numbers),
+        texts=tuple(limit.text for limit in policy.limits),
+        sizes=tuple((limit.units, limit.window_ms) for limit in policy.limits),
+        capacity=min(limit.capacity for limit in policy.limits),
+        beside=beside,
+        listed=bool(policy.allow or policy.deny),
+        leased=policy.algorithm == "concurrency",
+        remembered=not (policy.shadow or beside or policy.algorithm == "concurrency"),
+        share=replace(policy, limits=tuple(_share(limit, instances) for limit in policy.limits)),
+    )
+
+
+def _third(policy: Policy, limit: Limit) -> int:
+    """Give what an algorithm has to know besides the limit and its window."""
+    match policy.algorithm:
+        case "sliding-window":
+            return limit.resolution
+        case "gcra":
+            return limit.capacity
+        case _:
+            return 0
+
+
+def _share(limit: Limit, instances: int) -> Limit:
+    """Divide a limit, so that all processes together admit what it says; each admits something."""
+    units = max(limit.units // instances, 1)
+    if limit.burst is None:
+        return replace(limit, units=units)
+    restored = units * WINDOW_MS_MAX // limit.window_ms
+    return replace(limit, units=units, burst=max(min(limit.burst // instances, restored), 1))

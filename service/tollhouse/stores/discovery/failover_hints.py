@@ -1,0 +1,53 @@
+"""What a failed call suggests about the primary: a reason to look again, never proof. A pure decision."""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+from msgspec import Struct
+
+from tollhouse.stores.addresses import split_host
+from tollhouse.stores.transport.errors import DeadlinePassed, LaneLost, ServerError
+from tollhouse.stores.urls import Host
+
+Why = Literal["eof", "connect", "stall", "readonly", "redirect", "noreplicas", "masterdown", "loading"]
+
+_CODES: Final[dict[str, Why]] = {
+    "READONLY": "readonly",
+    "UNBLOCKED": "readonly",
+    "REDIRECT": "redirect",
+    "NOREPLICAS": "noreplicas",
+    "MASTERDOWN": "masterdown",
+    "LOADING": "loading",
+}
+
+
+class Signal(Struct, frozen=True, kw_only=True):
+    """Why to look again, and where first if the server named somebody."""
+
+    why: Why
+    candidate: Host | None = None
+
+
+def signal(error: Exception) -> Signal | None:
+    """Read what a call or an attempt to connect raised; None where it says nothing about who is the primary."""
+    match error:
+        case ServerError():
+            why = _CODES.get(error.code)
+            if why is None:
+                return None
+            return Signal(why=why, candidate=_named(str(error)) if why == "redirect" else None)
+        case LaneLost():
+            return Signal(why="eof")
+        case DeadlinePassed():
+            return Signal(why="stall")
+        case OSError():
+            return Signal(why="connect")
+        case _:
+            return None
+
+
+def _named(text: str) -> Host | None:
+    """Read `REDIRECT host:port`; inside a script more words follow."""
+    words = text.split()
+    return split_host(words[1]) if len(words) > 1 else None

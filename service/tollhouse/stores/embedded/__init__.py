@@ -1,0 +1,1 @@
+"""Servers that this process starts, watches and stops."""

@@ -1,0 +1,39 @@
+"""One question to one server, over a connection of its own that blocks: for starting servers and for drills."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+from hiredis import Reader
+
+from tollhouse.stores.transport.connection import encode
+from tollhouse.stores.transport.errors import ServerError
+from tollhouse.stores.urls import Tcp
+
+ANSWER_S = 1.0
+"""How long the server may be silent."""
+_NOTHING = object()
+
+
+def ask(address: Tcp, login: tuple[str, ...], *command: str | int) -> Any:
+    """Send a command and give its reply as text, integers and lists of them; `login` is a password, or a name and one.
+
+    Raises OSError where there is no answer within a second, ServerError where the server refuses.
+    """
+    reader = Reader(encoding="utf-8", errors="replace", replyError=ServerError, notEnoughData=_NOTHING)
+    with socket.create_connection((address.host, address.port), timeout=ANSWER_S) as connection:
+        connection.sendall(encode("AUTH", *login) + encode(*command))
+        _read(connection, reader)
+        return _read(connection, reader)
+
+
+def _read(connection: socket.socket, reader: Reader) -> Any:
+    while (reply := reader.gets()) is _NOTHING:
+        received = connection.recv(65536)
+        if not received:
+            raise ConnectionResetError("the server closed the connection")
+        reader.feed(received)
+    if isinstance(reply, ServerError):
+        raise reply
+    return reply

@@ -1,0 +1,129 @@
+"""The guard process: owns servers, and ends them when its owner is gone, however the owner died.
+
+Run as a file, with the standard library only: python -I supervisor_process.py DIRECTORY
+Standard input is the read end of a pipe whose write end only the owner holds. Each line is a JSON list, the
+name of a server and its command: the server is started, in place of the one of that name if there is one.
+Standard output carries one JSON object a line: `started` or `refused` for each line read, and `ended` for each
+server that ended by itself; nobody starts it again unasked. End of file means that the owner closed the pipe or died:
+every server ends, and DIRECTORY is removed. Stopping normally and crashing are so the same path.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Collection
+from pathlib import Path
+
+STOP_S = 3.0
+"""How long servers may take to save and leave before they are killed."""
+LAST_WORD_MAX = 500
+"""How many characters of a log the owner is told: so little never fills the pipe, for who died dies no more."""
+_PR_SET_PDEATHSIG = 1
+
+
+def main(directory: str) -> int:
+    """Start what standard input names until it ends, then end every server."""
+    for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ignored, signal.SIG_IGN)
+    woken, wake = os.pipe()
+    os.set_blocking(wake, False)
+    signal.signal(signal.SIGCHLD, _wake)
+    signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+    servers: dict[str, subprocess.Popen[bytes]] = {}
+    folder = Path(directory)
+    pending = b""
+    try:
+        while True:
+            readable, _, _ = select.select([0, woken], [], [])
+            if woken in readable:
+                os.read(woken, 1024)
+                _report_ended(servers, folder)
+            if 0 in readable:
+                received = os.read(0, 65536)
+                if not received:
+                    return 0
+                *lines, pending = (pending + received).split(b"\n")
+                for line in lines:
+                    _start(servers, folder, *json.loads(line))
+    finally:
+        _stop(servers.values())
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _wake(_signal: int, _frame: object) -> None:
+    """Do nothing: that a handler exists makes the wake-up pipe readable."""
+
+
+def _start(servers: dict[str, subprocess.Popen[bytes]], folder: Path, name: str, *command: str) -> None:
+    former = servers.pop(name, None)
+    if former is not None:
+        former.kill()
+        former.wait()
+    try:
+        with _log(folder, name).open("ab") as output:
+            servers[name] = subprocess.Popen(  # noqa: S603 - the command is the owner's
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                preexec_fn=_die_with_parent,  # noqa: PLW1509 - no threads run here
+            )
+    except OSError as error:
+        _tell_owner(type="refused", name=name, how=f"could not be started: {error}")
+    else:
+        _tell_owner(type="started", name=name, pid=servers[name].pid)
+
+
+def _report_ended(servers: dict[str, subprocess.Popen[bytes]], folder: Path) -> None:
+    """Tell the owner of each server that ended by itself: its exit code and the last line of its log."""
+    for name in [name for name, server in servers.items() if server.poll() is not None]:
+        code = servers.pop(name).returncode
+        lines = _log(folder, name).read_text(errors="replace").splitlines()
+        said = lines[-1][:LAST_WORD_MAX] if lines else "no output"
+        _tell_owner(type="ended", name=name, how=f"ended with code {code}: {said}")
+
+
+def _stop(servers: Collection[subprocess.Popen[bytes]]) -> None:
+    for server in servers:
+        server.terminate()
+        # One that was stopped (SIGSTOP) would hear of its end only when continued.
+        server.send_signal(signal.SIGCONT)
+    give_up_s = time.monotonic() + STOP_S
+    for server in servers:
+        try:
+            server.wait(max(give_up_s - time.monotonic(), 0))
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
+
+
+def _log(folder: Path, name: str) -> Path:
+    return folder / f"{name}.log"
+
+
+def _tell_owner(**facts: str | int) -> None:
+    try:
+        os.write(1, json.dumps(facts).encode() + b"\n")
+    except BrokenPipeError:
+        # The owner is gone; standard input ends next.
+        return
+
+
+def _die_with_parent() -> None:  # pragma: no cover - runs between fork and exec, where nothing is measured
+    """Ask Linux to kill the server should the guard itself be killed."""
+    for signal_number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(signal_number, signal.SIG_DFL)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

@@ -1,0 +1,153 @@
+"""The four stores together: each on its own logical database, connected when first used."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from pathlib import Path
+
+from tollhouse.clock import ServerClock, server_time
+from tollhouse.errors import ConfigurationError
+from tollhouse.metrics import Metrics
+from tollhouse.scripts import Scripts
+from tollhouse.stores.discovery.locator import Address, Finder, Unwatched, Watched
+from tollhouse.stores.discovery.sentinel_resolver import Resolver
+from tollhouse.stores.discovery.static_resolver import Endpoints
+from tollhouse.stores.embedded.locators import EmbeddedHost, WatchedTopology
+from tollhouse.stores.fake import FakeStore
+from tollhouse.stores.store import DEADLINE_S, Store
+from tollhouse.stores.transport.dialer import Dialer, Login
+from tollhouse.stores.urls import (
+    Cluster,
+    Embedded,
+    EmbeddedSentinel,
+    Fake,
+    Sentinel,
+    Several,
+    StoreName,
+    StoreUrl,
+    Target,
+    Tcp,
+    Unix,
+)
+
+AnyStore = Store | FakeStore
+
+Owned = Resolver | Endpoints | EmbeddedHost | WatchedTopology
+"""What stores share, and what ends with them."""
+
+
+class Stores:
+    """One store per kind of state, and the embedded servers that this process started for them."""
+
+    def __init__(
+        self,
+        *,
+        sessions: AnyStore,
+        limits: AnyStore,
+        cache: AnyStore,
+        accounts: AnyStore,
+        owned: Iterable[Owned],
+    ) -> None:
+        self.sessions = sessions
+        self.limits = limits
+        self.cache = cache
+        self.accounts = accounts
+        self._owned = tuple(owned)
+
+    def all(self) -> tuple[AnyStore, ...]:
+        """Give the stores in the order of their databases."""
+        return (self.sessions, self.limits, self.cache, self.accounts)
+
+    async def aclose(self) -> None:
+        """End the connections, then the servers."""
+        for store in self.all():
+            await store.aclose()
+        for owned in self._owned:
+            await owned.aclose()
+
+
+def open_stores(
+    places: Mapping[StoreName, StoreUrl],
+    scripts: Scripts,
+    metrics: Metrics,
+    *,
+    clock: ServerClock = server_time,
+    deadline_s: float = DEADLINE_S,
+    embedded_binary: Path | None = None,
+) -> Stores:
+    """Make the four stores; nothing connects before it is used.
+
+    Raises ConfigurationError for a place that this version cannot use.
+    """
+    found = _Finders(embedded_binary)
+
+    def opened(name: StoreName) -> AnyStore:
+        url = places[name]
+        own = {key: script for key, script in scripts.items() if key.startswith(f"{name}/")}
+        if isinstance(url.target, Fake):
+            return FakeStore(name, url, own, metrics, clock=clock)
+        finder = found.finder(name, url)
+        return Store(name, url, finder, own, metrics, dialer=found.dialer, clock=clock, deadline_s=deadline_s)
+
+    return Stores(
+        sessions=opened("sessions"),
+        limits=opened("limits"),
+        cache=opened("cache"),
+        accounts=opened("accounts"),
+        owned=found.owned,
+    )
+
+
+class _Finders:
+    """Makes one finder for each store, over one resolver or server for each place."""
+
+    def __init__(self, binary: Path | None) -> None:
+        self.dialer = Dialer()
+        self._binary = binary
+        self._hosts: dict[Target, EmbeddedHost | WatchedTopology] = {}
+        self._resolvers: dict[Target, Resolver] = {}
+        self._endpoints: dict[tuple[Target, Login], Endpoints] = {}
+
+    @property
+    def owned(self) -> tuple[Owned, ...]:
+        """Give what has to be closed after the stores."""
+        return (*self._resolvers.values(), *self._endpoints.values(), *self._hosts.values())
+
+    def finder(self, name: StoreName, url: StoreUrl) -> Finder:
+        """Give the finder of a store; raises ConfigurationError for a place that this version cannot use."""
+        login = Login(username=url.username, password=url.password)
+        match url.target:
+            case Tcp() | Unix() as address:
+                return Unwatched(_always(address), login)
+            case Several() as target:
+                return self._listed(target, login)
+            case Embedded() as target:
+                host = self._hosts.setdefault(target, EmbeddedHost(target, self._binary))
+                return Unwatched(host.locate, login)
+            case EmbeddedSentinel() as target:
+                topology = self._hosts.setdefault(target, WatchedTopology(self.dialer, self._binary))
+                assert isinstance(topology, WatchedTopology)
+                return topology
+            case Sentinel() as target:
+                return Watched(self._resolver(target, login), login)
+            case _ as target:
+                assert isinstance(target, Cluster)  # fake stores have no address
+                remedy = "Cluster comes with a later version; name one server with redis:// until then"
+                raise ConfigurationError(f"TOLLHOUSE_{name.upper()}_URL", url.shown(), remedy)
+
+    def _listed(self, target: Several, login: Login) -> Endpoints:
+        if (target, login) not in self._endpoints:
+            self._endpoints[target, login] = Endpoints(target, login, self.dialer)
+        return self._endpoints[target, login]
+
+    def _resolver(self, target: Sentinel, login: Login) -> Resolver:
+        if target not in self._resolvers:
+            self._resolvers[target] = Resolver(target, login, self.dialer)
+        return self._resolvers[target]
+
+
+def _always(address: Address) -> Callable[[], Awaitable[Address]]:
+    async def locate() -> Address:
+        return address
+
+    return locate

@@ -1,0 +1,105 @@
+"""Facts: what an operator is told of one store and of who watches it, bounded in size and without credentials."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Final, Literal
+
+from msgspec import Struct
+
+from tollhouse.errors import StoreError
+from tollhouse.stores.addresses import shown
+from tollhouse.stores.discovery.sentinel_resolver import Health
+from tollhouse.stores.opening import AnyStore
+from tollhouse.stores.transport.handshake import Server
+
+TEXT_MAX: Final = 300
+"""Longest text of others that is passed on, such as a reason or a list of hosts."""
+SILENT_MAX: Final = 8
+"""How many of those that do not answer are told of, one by one."""
+
+Connection = Literal["connected", "disconnected"]
+
+
+class Watch(Struct, frozen=True, kw_only=True):
+    """Who is the primary, since when, and what stands ready to replace it.
+
+    Without Sentinels, where several servers are listed, their counts are 0. `why` is how the primary was found,
+    `reason` what makes it doubtful, and `silent` says of each Sentinel or server that does not answer why.
+    """
+
+    service: str
+    generation: int
+    primary: str | None
+    why: str | None
+    changed_ms_ago: int | None
+    replicas_promotable: int
+    sentinels_known: int
+    sentinels_reachable: int
+    quorum: int
+    reason: str | None
+    silent: tuple[str, ...]
+
+
+class StoreFacts(Struct, frozen=True, kw_only=True):
+    """What one store answered; `problem` is null where it is well, `watch` where nobody watches it."""
+
+    store: str
+    place: str
+    connection: Connection
+    server: str | None
+    role: str | None
+    replication_id: str | None
+    round_trip_ms: float | None
+    watch: Watch | None
+    problem: str | None
+
+
+async def ask(store: AnyStore, clock: Callable[[], float] = time.monotonic) -> StoreFacts:
+    """Ask a store whether it is there; `clock` is the one by which generations are dated."""
+    round_trip_ms, server, problem = None, None, None
+    try:
+        round_trip_ms = round(await store.ping(), 3)
+        server = store.server
+    except StoreError as error:
+        problem = _bounded(str(error))
+    health = store.watch()
+    return StoreFacts(
+        store=store.name,
+        place=_bounded(store.url.shown()),
+        connection="connected" if problem is None else "disconnected",
+        server=None if server is None else _bounded(f"{server.software} {server.version}"),
+        role=None if server is None else _bounded(server.role),
+        replication_id=_replication_id(server),
+        round_trip_ms=round_trip_ms,
+        watch=None if health is None else watch_of(health, clock()),
+        problem=problem,
+    )
+
+
+def watch_of(health: Health, now_s: float) -> Watch:
+    """Put what a resolver knows into words; `now_s` is on its clock."""
+    present = health.generation
+    return Watch(
+        service=_bounded(health.service),
+        generation=0 if present is None else present.number,
+        primary=None if present is None else _bounded(shown((present.address.host, present.address.port))),
+        why=None if present is None else present.why,
+        changed_ms_ago=None if present is None else max(round((now_s - present.at_s) * 1000), 0),
+        replicas_promotable=health.promotable,
+        sentinels_known=health.sentinels_known,
+        sentinels_reachable=health.sentinels_reachable,
+        quorum=health.quorum,
+        reason=_bounded(health.reason) or None,
+        silent=tuple(map(_bounded, health.silent[:SILENT_MAX])),
+    )
+
+
+def _replication_id(server: Server | None) -> str | None:
+    """Give the id; None too where the account may not ask for it."""
+    return (_bounded(server.primary) or None) if server is not None else None
+
+
+def _bounded(text: str) -> str:
+    return text if len(text) <= TEXT_MAX else text[: TEXT_MAX - 1] + "…"

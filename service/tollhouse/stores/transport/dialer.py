@@ -1,0 +1,73 @@
+"""Opens lanes: plain, over TLS or through a unix socket, with one TLS context for all of them."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from typing import Any, cast
+
+from msgspec import Struct
+
+from tollhouse.stores.transport.connection import STALL_S, Lane, encode
+from tollhouse.stores.urls import Host, Tcp, Unix
+
+
+class Login(Struct, frozen=True, kw_only=True):
+    """As whom to speak to a server. Its repr hides the password."""
+
+    username: str | None = None
+    password: str | None = None
+
+    def __repr__(self) -> str:
+        return f"Login({self.username!r})"
+
+    def hello(self, name: str) -> bytes:
+        """Give the first command of a connection: RESP3, the login where there is one, and our name."""
+        login = () if self.password is None else ("AUTH", self.username or "default", self.password)
+        return encode("HELLO", "3", *login, "SETNAME", name)
+
+
+class Dialer:
+    """Connects; a TLS context takes tens of milliseconds, so it is made once, in a thread."""
+
+    def __init__(self) -> None:
+        self._contexts: dict[str | None, asyncio.Future[ssl.SSLContext]] = {}
+
+    async def dial(
+        self,
+        address: Tcp | Unix,
+        *,
+        on_lost: Callable[[], None],
+        on_push: Callable[[list[Any]], None] | None = None,
+        stall_s: float = STALL_S,
+    ) -> tuple[Lane, Host | None]:
+        """Connect, and give the lane and the address at its other end (None for a socket); raises OSError.
+
+        The caller bounds the time and closes the lane.
+        """
+        loop = asyncio.get_running_loop()
+
+        def make() -> Lane:
+            return Lane(on_lost=on_lost, on_push=on_push, stall_s=stall_s)
+
+        if isinstance(address, Unix):
+            _, lane = await loop.create_unix_connection(make, address.path)
+            return lane, None
+        context = await self._context(address.ca) if address.tls else None
+        transport, lane = await loop.create_connection(make, address.host, address.port, ssl=context)
+        return lane, cast("Host", transport.get_extra_info("peername")[:2])
+
+    async def _context(self, ca: str | None) -> ssl.SSLContext:
+        """Give the shared context; a caller that gives up waiting does not undo the work for the others."""
+        if ca not in self._contexts:
+            self._contexts[ca] = asyncio.get_running_loop().run_in_executor(None, _made, ca)
+        try:
+            return await asyncio.shield(self._contexts[ca])
+        except OSError as error:
+            self._contexts.pop(ca, None)  # a file that is put right is read again
+            raise OSError(f"the authorities in {ca} cannot be used: {error}") from error
+
+
+def _made(ca: str | None) -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=ca)

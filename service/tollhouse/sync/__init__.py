@@ -1,0 +1,1 @@
+"""For callers that are no coroutines."""

@@ -1,0 +1,248 @@
+"""Which finder each URL gets, and what finders say before anything was started."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from tests.failures.fake_sentinel import FakeSentinel
+from tests.failures.primaries import Primary
+from tests.processes import children_of
+from tests.worlds import SCRIPTS
+from tollhouse.errors import StoreUnavailable
+from tollhouse.metrics import Metrics
+from tollhouse.stores import reconnecting as link
+from tollhouse.stores.discovery.failover_hints import Signal
+from tollhouse.stores.discovery.primary_history import News
+from tollhouse.stores.embedded.locators import WatchedTopology
+from tollhouse.stores.embedded.sentinel_cluster import Topology
+from tollhouse.stores.embedded.server import find_binary
+from tollhouse.stores.opening import Stores, open_stores
+from tollhouse.stores.store import Store
+from tollhouse.stores.transport.dialer import Dialer, Login
+from tollhouse.stores.urls import Tcp, Unix, plan
+
+TAKE = (1, "sliding-window", 1, 1000, 3_600_000, 60, 1, 1)
+PATIENCE_S = 30.0
+
+
+@pytest.fixture(scope="module")
+async def ready() -> AsyncIterator[Stores]:
+    """Stores on a topology of their own; one start for all tests here."""
+    stores = open_stores(plan("embedded-sentinel://", {}), SCRIPTS, Metrics())
+    yield stores
+    await stores.aclose()
+
+
+async def test_stores_of_one_service_share_one_resolver() -> None:
+    """Four stores of one Sentinel service open one line to each Sentinel, and one connection each to the primary."""
+    primary = await Primary().open()
+    sentinel = await FakeSentinel(1).open()
+    sentinel.watch(primary.host)
+    url = f"redis+sentinel://{sentinel.host[0]}:{sentinel.host[1]}/main/0"
+    stores = open_stores(plan(url, {}), {}, Metrics())
+    try:
+        assert [store.watch() is not None for store in stores.all()] == [True] * 4
+        await asyncio.gather(*(store.ping() for store in stores.all()))
+
+        healths = [store.watch() for store in stores.all()]
+
+        assert {health.generation for health in healths if health is not None} != {None}
+        assert len(set(map(repr, healths))) == 1
+        assert len(sentinel.listener.connections) == 1
+        assert len(primary.connections) >= 4
+    finally:
+        await stores.aclose()
+        await sentinel.listener.close()
+        await primary.close()
+
+
+async def test_a_server_that_nobody_watches_has_no_health(valkey_socket: Path) -> None:
+    """Stores on one server, and in this process, have no Sentinel to tell of; one on TCP neither."""
+    for url in (f"unix://{valkey_socket}", "fake://unwatched", "redis://127.0.0.1:1"):
+        stores = open_stores(plan(url, {}), SCRIPTS, Metrics())
+
+        assert [store.watch() for store in stores.all()] == [None] * 4
+        await stores.aclose()
+
+
+async def test_a_server_that_cannot_be_started_is_told_to_callers(tmp_path: Path) -> None:
+    """Where the embedded server, or the topology, has no program to run, calls say so and what to do."""
+    for url in ("embedded://", "embedded-sentinel://"):
+        stores = open_stores(plan(url, {}), SCRIPTS, Metrics(), embedded_binary=tmp_path / "missing")
+
+        with pytest.raises(StoreUnavailable, match="name a program that can be run") as raised:
+            await stores.limits.ping()
+
+        assert raised.value.outcome == "not-sent"
+        await stores.aclose()
+
+
+async def test_an_embedded_server_that_nobody_asked_for_is_not_started() -> None:
+    """Stores on `embedded://` that are closed unused never started anything."""
+    before = children_of(os.getpid())
+    stores = open_stores(plan("embedded://", {}), SCRIPTS, Metrics())
+
+    await stores.aclose()
+
+    assert children_of(os.getpid()) == before
+
+
+async def test_a_topology_that_was_not_started_knows_nothing() -> None:
+    """Before the first store asks there is no health, no login and nobody to suspect; closing starts nothing."""
+    finder = WatchedTopology(Dialer(), None)
+    news: list[News] = []
+    finder.subscribe(news.append)
+
+    finder.suspect(Tcp(host="127.0.0.1", port=1), Signal(why="eof"))
+
+    assert (finder.health(), finder.login(), news) == (None, Login(), [])
+    await finder.aclose()
+
+
+async def test_a_slow_start_is_carried_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that needs longer to start than calls may wait is started once, and the calls after that have it."""
+    monkeypatch.setattr(link, "CONNECT_S", 0.03)
+    monkeypatch.setattr(link, "PARKED_S", 0.03)
+    started, slow = tmp_path / "started", tmp_path / "slow"
+    slow.write_text(f'#!/bin/sh\necho once >> {started}\nsleep 0.3\nexec {find_binary()} "$@"\n')
+    slow.chmod(0o755)
+    before = children_of(os.getpid())
+    stores = open_stores(plan("embedded://", {}), SCRIPTS, Metrics(), embedded_binary=slow)
+
+    with pytest.raises(StoreUnavailable, match="not-sent"):
+        await stores.limits.ping()
+    await answering(stores)
+
+    assert started.read_text() == "once\n"
+    await stores.aclose()
+    assert children_of(os.getpid()) == before
+
+
+async def test_a_start_is_ended_though_nobody_waits_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stores that are closed while their server or topology starts leave no process behind."""
+    monkeypatch.setattr(link, "CONNECT_S", 0.03)
+    monkeypatch.setattr(link, "PARKED_S", 0.03)
+    before = children_of(os.getpid())
+    for url in ("embedded://", "embedded-sentinel://"):
+        stores = open_stores(plan(url, {}), SCRIPTS, Metrics())
+        with contextlib.suppress(StoreUnavailable):
+            await stores.limits.ping()
+
+        await stores.aclose()
+
+        assert children_of(os.getpid()) == before
+
+
+@pytest.mark.sentinel
+async def test_a_topology_comes_up_with_the_first_call(ready: Stores) -> None:
+    """`embedded-sentinel://` starts with the first call; all stores are then watched, and a take is durable (C-7)."""
+    await answering(ready)
+
+    async with asyncio.timeout(10):
+        while (health := ready.limits.watch()) is None or (health.sentinels_reachable, health.promotable) != (3, 2):
+            await ready.limits.ping()
+    key = "tollhouse:rate:{first}:x"
+    assert (await ready.limits.run_durably("limits/take", [key], TAKE))[1]
+    assert await ready.limits.command("EXISTS", key) == 1
+
+
+@pytest.mark.sentinel
+async def test_a_topology_hears_of_failovers(ready: Stores) -> None:
+    """A coordinated failover of `embedded-sentinel://` moves every store to the new primary, and data is there."""
+    await answering(ready)
+    key = "tollhouse:rate:{moved}:x"
+    await ready.limits.run("limits/take", [key], TAKE)
+    topology = ready._owned[0]
+    assert isinstance(topology, WatchedTopology)
+    assert topology._starting is not None
+    inside = topology._starting.result()
+
+    command = ("SENTINEL", "FAILOVER", "main", "COORDINATED")
+    assert await asyncio.to_thread(inside.ask, inside.sentinels[0], *command) == "OK"
+    await until(lambda: _generation(ready) == 2)
+
+    for store in ready.all():
+        assert (await store.info("replication"))["role"] == "master"
+    assert await ready.limits.command("EXISTS", key) == 1
+
+
+@pytest.mark.sentinel
+async def test_a_forced_failover_loses_no_durable_write() -> None:
+    """Of the takes answered `durable: true` around a forced failover the new primary has every one."""
+    topology = await asyncio.to_thread(Topology.start)
+    stores = open_stores(plan(topology.url, {}), SCRIPTS, Metrics())
+    limits = stores.limits
+    assert isinstance(limits, Store)
+    kept: list[str] = []
+    answered: Counter[int] = Counter()
+    stop = asyncio.Event()
+
+    async def write(worker: int) -> None:
+        number = 0
+        while not stop.is_set():
+            number += 1
+            key = f"tollhouse:rate:{{{worker}.{number}}}:x"
+            try:
+                _, durable = await limits.run_durably("limits/take", [key], TAKE)
+            except StoreUnavailable:
+                continue
+            answered[number] += 1
+            if durable:
+                kept.append(key)
+
+    try:
+        await limits.ping()
+        writers = [asyncio.ensure_future(write(worker)) for worker in range(8)]
+        await until(lambda: len(kept) > 100)
+        await asyncio.to_thread(topology.ask, topology.sentinels[0], "SENTINEL", "FAILOVER", "main")
+        await until(lambda: _generation(stores) == 2)
+        before = answered.total()
+        await until(lambda: answered.total() > before + 50)
+        stop.set()
+        await asyncio.gather(*writers)
+
+        there = [await limits.command("EXISTS", key) for key in kept]
+
+        assert there == [1] * len(kept)
+        assert limits.in_flight == 0
+    finally:
+        await stores.aclose()
+        await asyncio.to_thread(topology.stop)
+
+
+async def answering(stores: Stores) -> None:
+    """Call until there is an answer."""
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            with contextlib.suppress(StoreUnavailable):
+                await stores.limits.ping()
+                return
+            await asyncio.sleep(0.01)
+
+
+def _generation(stores: Stores) -> int:
+    health = stores.limits.watch()
+    return 0 if health is None or health.generation is None else health.generation.number
+
+
+async def until(happened: Callable[[], bool]) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        while not happened():  # noqa: ASYNC110 - what happens is at six other processes
+            await asyncio.sleep(0.01)
+
+
+async def test_a_socket_is_an_address(valkey_socket: Path) -> None:
+    """A `unix://` store finds its server at the socket, always."""
+    stores = open_stores(plan(f"unix://{valkey_socket}", {}), SCRIPTS, Metrics())
+    assert isinstance(stores.limits, Store)
+
+    assert await stores.limits._finder.locate() == Unix(path=str(valkey_socket))
+
+    await stores.aclose()

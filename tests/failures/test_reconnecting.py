@@ -1,0 +1,236 @@
+"""A link to a server that refuses, is silent, comes back, or is prepared before the first call."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.failures.fake_sentinel import Refused
+from tests.failures.primaries import Primary, at, refused, scene
+from tollhouse.errors import StoreUnavailable
+from tollhouse.stores import reconnecting as link
+from tollhouse.stores.store import BULK_BYTES, Run
+from tollhouse.stores.transport.connection import IN_FLIGHT_MAX
+
+
+def epochs(applied: list[str]) -> Callable[[Run], Any]:
+    """What sessions do on a new primary, in short: one call, whose reply is kept."""
+
+    async def apply(run: Run) -> None:
+        applied.append(str((await run("test/again", [], []))[0]))
+
+    return apply
+
+
+async def test_a_replica_is_refused_at_the_handshake(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that is a replica is never sent a call: the reason says what it is."""
+    monkeypatch.setattr(link, "PARKED_S", 0.02)
+    async with scene(old=Primary(role="replica")) as s:
+        with pytest.raises(StoreUnavailable, match="refused the handshake: READONLY the server is a replica") as raised:
+            await s.store.run("test/once", [], [])
+
+        assert raised.value.outcome == "not-sent"
+        assert s.old.seen == []
+        assert "readonly" in {signal.why for _, signal in s.finder.suspected}
+
+
+async def test_a_silent_server_costs_one_parking(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that accepts and never answers keeps a call for the parking time, and the attempt is bounded."""
+    monkeypatch.setattr(link, "PARKED_S", 0.02)
+    monkeypatch.setattr(link, "CONNECT_S", 0.04)
+    async with scene() as s:
+        s.old.mute = True
+        with pytest.raises(StoreUnavailable, match="no connection in time") as raised:
+            await s.store.run("test/once", [], [])
+        assert raised.value.outcome == "not-sent"
+
+        await s.old.until(lambda: s.old.accepted == 1 and not s.old.connections)
+        with pytest.raises(StoreUnavailable, match=r"cannot connect to redis://.* no answer within 0.04 s"):
+            await s.store.run("test/once", [], [])
+
+
+async def test_a_large_value_takes_a_lane_of_its_own() -> None:
+    """A call with a value above 16 KiB goes over another connection than small ones, which so never wait behind it."""
+    async with scene() as s:
+        await s.store.run("test/once", [], [b"x" * BULK_BYTES])
+        await s.store.run("test/once", [], ["small", b"x" * (BULK_BYTES + 1)])
+        await s.store.run("test/once", [], [7])
+
+        assert [number for number, _ in s.old.seen] == [1, 2, 1]
+        assert s.store.connections == 2
+
+
+async def test_closing_ends_an_attempt_to_connect() -> None:
+    """A store that is closed while it connects lets its callers go at once, and its connection."""
+    async with scene() as s:
+        s.old.mute = True
+        call = asyncio.ensure_future(s.store.run("test/once", [], []))
+        await s.old.until(lambda: s.old.accepted == 1)
+
+        await s.store.aclose()
+
+        with pytest.raises(StoreUnavailable, match="not-sent"):
+            await call
+        await s.old.until(lambda: not s.old.connections)
+        assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("tollhouse-connect")]
+
+
+async def test_a_new_primary_closes_the_circuit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calls that fail without being tried, because the old primary is away, are tried at once on a new one."""
+    monkeypatch.setattr(link, "PARKED_S", 0.05)
+    monkeypatch.setattr(link, "_PAUSE_MIN_S", 60.0)
+    monkeypatch.setattr(link, "_PAUSE_MAX_S", 60.0)
+    async with scene() as s:
+        await s.old.close()
+        for _ in range(2):
+            with pytest.raises(StoreUnavailable, match="cannot connect"):
+                await s.store.run("test/once", [], [])
+
+        s.finder.move(s.new)
+
+        assert await s.store.run("test/once", [], []) == [1]
+
+
+async def test_callers_share_one_attempt() -> None:
+    """However many calls wait for a connection, there is one for all of them."""
+    async with scene() as s:
+        assert await asyncio.gather(*(s.store.run("test/once", [], []) for _ in range(20))) == [[1]] * 20
+
+        assert s.old.accepted == s.store.connections == 1
+
+
+async def test_what_was_answered_late_raises_a_suspicion() -> None:
+    """A call that had no answer in time suggests to whoever knows the primary that it looks again."""
+    async with scene(deadline_s=0.1) as s:
+        s.old.holding = True
+        with pytest.raises(StoreUnavailable, match="no reply in time"):
+            await s.store.run("test/once", [], [])
+
+        assert [signal.why for _, signal in s.finder.suspected] == ["stall"]
+        assert s.store.in_flight == 1
+
+
+async def test_a_refused_plain_command_raises_a_suspicion_too() -> None:
+    """A plain command that is refused by a replica is `rejected`, and its primary is looked for again."""
+    async with scene() as s:
+        s.old.answer = refused("READONLY You can't write against a read only replica.")
+        with pytest.raises(StoreUnavailable, match="rejected"):
+            await s.store.command("SET", "x", "1")
+
+        assert [signal.why for _, signal in s.finder.suspected] == ["readonly"]
+
+
+async def test_a_full_connection_sends_nothing_more() -> None:
+    """A call beyond the bound on calls in flight is `not-sent`; the connection stays."""
+    async with scene() as s:
+        await s.store.run("test/once", [], [])
+        s.old.holding = True
+        calls = [asyncio.ensure_future(s.store.run("test/once", [], [])) for _ in range(IN_FLIGHT_MAX)]
+        await s.old.until(lambda: len(s.old.seen) == IN_FLIGHT_MAX + 1)
+
+        with pytest.raises(StoreUnavailable, match="4096 calls are in flight") as raised:
+            await s.store.run("test/once", [], [])
+
+        assert raised.value.outcome == "not-sent"
+        s.old.release()
+        assert await asyncio.gather(*calls) == [[1]] * IN_FLIGHT_MAX
+        assert s.store.connections == 1
+
+
+async def test_a_new_primary_is_prepared_before_any_call() -> None:
+    """What `on_primary` was given runs first on a connection to another primary; calls wait for it (S5-39)."""
+    applied: list[str] = []
+    async with scene() as s:
+        s.store.on_primary(epochs(applied))
+        s.old.answer = s.new.answer = lambda command: command[1]
+
+        replies = await asyncio.gather(*(s.store.run("test/once", [], []) for _ in range(3)))
+        s.finder.move(s.new)
+        await s.store.run("test/once", [], [])
+
+        assert replies == [[b"test/once"]] * 3
+        assert [command[1] for _, command in s.old.seen] == ["test/again"] + ["test/once"] * 3
+        assert [command[1] for _, command in s.new.seen] == ["test/again", "test/once"]
+        assert len(applied) == 2
+
+
+async def test_the_same_primary_is_not_prepared_twice() -> None:
+    """A connection that is made again to the same primary needs no preparation; each kind of connection needs one."""
+    applied: list[str] = []
+    async with scene() as s:
+        s.store.on_primary(epochs(applied))
+        s.finder.promise(1)
+        await s.store.run("test/again", [], [])
+        s.old.drop()
+        await s.store.run("test/again", [], [])
+        assert len(applied) == 1
+
+        await s.store.run_durably("test/once", [], [])
+
+        assert len(applied) == 2
+        assert s.store.connections == s.old.accepted == 3
+
+
+async def test_a_primary_that_cannot_be_prepared_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the preparation fails the connection is closed unused, and the next one is prepared again."""
+    monkeypatch.setattr(link, "PARKED_S", 0.02)
+    applied: list[str] = []
+    async with scene() as s:
+        s.store.on_primary(epochs(applied))
+        s.old.answer = refused("OOM command not allowed")
+        with pytest.raises(StoreUnavailable, match="OOM") as raised:
+            await s.store.run("test/once", [], [])
+        assert raised.value.outcome == "not-sent"
+        assert {command[1] for _, command in s.old.seen} == {"test/again"}
+        assert s.store.server is None
+
+        s.finder.move(s.new)
+        await s.store.run("test/once", [], [])
+
+        assert [command[1] for _, command in s.new.seen] == ["test/again", "test/once"]
+
+
+async def test_a_forgotten_script_is_loaded_where_a_primary_is_prepared() -> None:
+    """The preparation, as any call, falls back to the text of a script that the server does not know."""
+    applied: list[str] = []
+    async with scene() as s:
+        s.store.on_primary(epochs(applied))
+        s.old.answer = lambda command: Refused("NOSCRIPT No matching") if command[0] == "EVALSHA" else 7
+
+        assert await s.store.run("test/once", [], []) == [7]
+
+        assert applied == ["7"]
+        assert s.old.verbs() == ["EVALSHA", "EVAL"] * 2
+
+
+async def test_a_primary_that_was_replaced_meanwhile_is_not_used() -> None:
+    """Where another primary is named while the handshake is under way, the connection to the old one is not used."""
+    async with scene() as s:
+
+        async def move(_: Run) -> None:
+            s.finder.address = at(s.new)
+
+        s.store.on_primary(move)
+
+        assert await s.store.run("test/once", [], []) == [1]
+
+        assert (s.old.seen, s.new.verbs()) == ([], ["EVALSHA"])
+
+
+async def test_news_during_an_attempt_do_not_start_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the primary is replaced while the link connects again, one attempt goes on, and ends at the new one."""
+    monkeypatch.setattr(link, "CONNECT_S", 0.05)
+    async with scene() as s:
+        await s.store.run("test/once", [], [])
+        s.old.mute = True
+        s.old.drop()
+        call = asyncio.ensure_future(s.store.run("test/again", [], []))
+        await s.old.until(lambda: s.old.accepted == 2)
+
+        s.finder.move(s.new)
+
+        assert await call == [1]
+        assert s.new.accepted == 1

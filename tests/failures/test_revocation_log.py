@@ -1,0 +1,283 @@
+"""Revocations against lost connections, missing rights, and a primary that dies with what it acknowledged."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+import signal
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+import pytest
+
+import tollhouse
+from tests.worlds import SCRIPTS, StoreWorld
+from tollhouse import keys
+from tollhouse.errors import StoreUnavailable
+from tollhouse.metrics import Metrics
+from tollhouse.sessions.revocation_log import Journal
+from tollhouse.sessions.sessions import Issued, Sessions
+from tollhouse.settings import Settings
+from tollhouse.stores import subscriber as listener
+from tollhouse.stores.embedded.sentinel_cluster import Node, Topology
+from tollhouse.stores.opening import open_stores
+from tollhouse.stores.urls import plan
+from tollhouse.wiring import Tollhouse, joined_sessions
+
+PATIENCE_S = 10.0
+CHANNEL = keys.session_revocations()
+
+
+async def until(happened: Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        while not await happened():  # noqa: ASYNC110 - what happens is in another process, which tells nobody
+            await asyncio.sleep(0.005)
+
+
+async def listeners_are(world: StoreWorld, number: int) -> None:
+    async def asked() -> bool:
+        return (await world.command("sessions", "PUBSUB", "NUMSUB", CHANNEL))[1] == number
+
+    await until(asked)
+
+
+async def remembers(journal: Journal, number: int) -> None:
+    async def asked() -> bool:
+        return len(journal.recent()) == number
+
+    await until(asked)
+
+
+def missed(metrics: Metrics) -> float | None:
+    labels = {"operation": "hear", "outcome": "missed"}
+    return metrics.registry.get_sample_value("tollhouse_session_operations_total", labels)
+
+
+def made(issued: object) -> Issued:
+    assert isinstance(issued, Issued)
+    return issued
+
+
+async def test_a_lost_connection_is_told_and_made_again(embedded: StoreWorld) -> None:
+    """A process whose listening connection was cut counts that, connects again by itself, and hears what follows."""
+    stores, journal = embedded.open_stores(), Journal()
+    sessions = joined_sessions(stores.sessions, embedded.keyring, embedded.metrics, journal=journal)
+    issued = made(await sessions.create("ada"))
+    await listeners_are(embedded, 1)
+
+    await embedded.command("sessions", "CLIENT", "KILL", "TYPE", "pubsub")
+    await listeners_are(embedded, 0)
+    await listeners_are(embedded, 1)
+
+    assert missed(embedded.metrics) == 1
+    unaware = Sessions(embedded.stores.sessions, embedded.keyring, embedded.metrics)
+    await unaware.revoke("ada", issued.session.sid)
+    await remembers(journal, 1)
+    assert await sessions.verify(issued.token) is None
+    await stores.aclose()
+
+
+async def test_a_connection_that_does_not_answer_is_given_up(
+    embedded: StoreWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A listening connection that stands and is silent is asked now and then, and replaced if nothing comes."""
+    monkeypatch.setattr(listener, "HEARTBEAT_S", 0.01)
+    monkeypatch.setattr(listener, "_ANSWER_S", 0.05)
+    stores = embedded.open_stores()
+    sessions = joined_sessions(stores.sessions, embedded.keyring, embedded.metrics)
+    await sessions.list("ada")
+    await listeners_are(embedded, 1)
+    assert not missed(embedded.metrics)
+
+    await embedded.command("sessions", "CLIENT", "PAUSE", "200", "ALL")
+
+    async def told() -> bool:
+        return bool(missed(embedded.metrics))
+
+    await until(told)
+    await listeners_are(embedded, 1)
+    await stores.aclose()
+
+
+async def test_only_sessions_listen(embedded: StoreWorld) -> None:
+    """Tollhouse without sessions has no connection that listens; the first session call makes one, closing ends it."""
+    settings = Settings(url=embedded.url, secret=embedded.keyring.secrets)
+    async with tollhouse.open(settings) as th:
+        await th.limits.take("default", "ada")
+        await th.stores.sessions.command("PING")
+        await listeners_are(embedded, 0)
+
+        assert await th.sessions.list("ada") == ()
+
+        await listeners_are(embedded, 1)
+    await listeners_are(embedded, 0)
+    with pytest.raises(StoreUnavailable, match="was closed"):
+        await th.sessions.list("ada")
+    await listeners_are(embedded, 0)
+
+
+async def test_a_new_primary_is_told_before_anything_else(embedded: StoreWorld) -> None:
+    """P4: the first call to a primary that lost a revocation already finds the session over, whoever asks later."""
+    journal = Journal()
+    first = Sessions(embedded.stores.sessions, embedded.keyring, embedded.metrics, journal=journal)
+    gone, other = made(await first.create("ada")), made(await first.create("ada"))
+    record = keys.session(gone.token.tag, gone.session.sid)
+    kept = await embedded.command("sessions", "DUMP", record)
+    await first.revoke("ada", gone.session.sid)
+    await embedded.command("sessions", "RESTORE", record, 60_000, kept)
+
+    stores = embedded.open_stores()
+    second = joined_sessions(stores.sessions, embedded.keyring, embedded.metrics, journal=journal)
+
+    assert await second.verify(other.token) == other.session
+    assert await embedded.command("sessions", "EXISTS", record) == 0
+    await stores.aclose()
+
+
+async def test_a_process_without_calls_tells_a_new_primary_too(embedded: StoreWorld) -> None:
+    """A process that makes no call any more repeats what ended on a server that came back as another primary."""
+    stores = embedded.open_stores()
+    sessions = joined_sessions(stores.sessions, embedded.keyring, embedded.metrics)
+    gone = made(await sessions.create("ada"))
+    record = keys.session(gone.token.tag, gone.session.sid)
+    kept = await embedded.command("sessions", "DUMP", record)
+    await sessions.revoke("ada", gone.session.sid)
+    await listeners_are(embedded, 1)
+
+    await embedded.command("sessions", "RESTORE", record, 60_000, kept)
+    await embedded.command("sessions", "REPLICAOF", "127.0.0.1", 1)
+    await embedded.command("sessions", "REPLICAOF", "NO", "ONE")
+    await embedded.command("sessions", "CLIENT", "KILL", "TYPE", "pubsub")
+
+    async def told() -> bool:
+        return await embedded.command("sessions", "EXISTS", record) == 0
+
+    await until(told)
+    await stores.aclose()
+
+
+async def test_a_primary_that_cannot_be_told_is_not_used(embedded: StoreWorld) -> None:
+    """Where repeating fails the connection is not used: an outage, rather than a session that came back."""
+    stores = embedded.open_stores()
+
+    async def fail(run: Any) -> None:
+        await run("sessions/revoke", (keys.session("00", "x"), CHANNEL, CHANNEL), ())
+
+    await embedded.command("sessions", "SET", keys.session("00", "x"), "no hash")
+    stores.sessions.on_primary(fail)
+
+    with pytest.raises(StoreUnavailable, match="WRONGTYPE"):
+        await stores.sessions.command("PING")
+    await stores.aclose()
+
+
+async def test_without_the_right_to_announce_revoking_works(
+    embedded: StoreWorld, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An account that may neither publish nor listen revokes as before; that nothing is heard is logged once."""
+    password = secrets.token_hex(8)
+    rules = ("on", f">{password}", "resetchannels", "~*", "+@all", "-publish", "-subscribe")
+    await embedded.command("sessions", "ACL", "SETUSER", "quiet", *rules)
+    url = embedded.url.replace("unix://", f"unix://quiet:{password}@")
+    stores = open_stores(plan(url, {}), SCRIPTS, embedded.metrics, clock=lambda: embedded.now_ms)
+    sessions = joined_sessions(stores.sessions, embedded.keyring, embedded.metrics)
+    gone, others = made(await sessions.create("ada")), made(await sessions.create("eve"))
+
+    with caplog.at_level(logging.WARNING, "tollhouse.stores"):
+        assert (await sessions.revoke("ada", gone.session.sid)).found
+        assert (await sessions.revoke_all("eve")).removed == 1
+
+        async def logged() -> bool:
+            return bool(caplog.records)
+
+        await until(logged)
+
+    unaware = Sessions(embedded.stores.sessions, embedded.keyring, embedded.metrics)
+    assert [await unaware.verify(issued.token) for issued in (gone, others)] == [None, None]
+    assert [record.message for record in caplog.records] == ["cannot listen to announcements"]
+    assert "NOPERM" in vars(caplog.records[0])["reason"]
+    await stores.aclose()
+    await embedded.command("sessions", "ACL", "DELUSER", "quiet")
+
+
+@pytest.fixture
+def topology() -> Iterator[Topology]:
+    topology = Topology.start(down_after_ms=500)
+    yield topology
+    topology.stop()
+
+
+def lose(topology: Topology) -> tuple[Node, list[Node]]:
+    """Cut the replicas off: from now on nothing that the primary acknowledges reaches them."""
+    primary, *replicas = topology.nodes
+    for replica in replicas:
+        os.kill(replica.pid, signal.SIGSTOP)
+    # What the primary has sent waits in the replicas' sockets, and would be read; what it sends from now on is not.
+    assert topology.ask(primary, "CLIENT", "KILL", "TYPE", "replica") == 2
+    return primary, replicas
+
+
+def die(primary: Node, replicas: list[Node]) -> None:
+    """Kill the primary with all that it alone knows, and let the replicas go on."""
+    os.kill(primary.pid, signal.SIGKILL)
+    for replica in replicas:
+        os.kill(replica.pid, signal.SIGCONT)
+
+
+async def verified(th: Tollhouse, issued: Issued) -> bool:
+    """Tell whether a session is let in, once the store can be asked."""
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            try:
+                return await th.sessions.verify(issued.token) is not None
+            except StoreUnavailable:
+                await asyncio.sleep(0.02)
+
+
+@pytest.mark.sentinel
+async def test_what_died_with_the_primary_is_repeated_on_the_next(topology: Topology) -> None:
+    """P4: revocations that only the dead primary knew are on the new one before a session is let in there.
+
+    The process that revoked and one that heard of it let none in. They go to the new primary without being called and
+    repeat it there, with its event: so a process which knows nothing finds the sessions over soon, too.
+    """
+    settings = Settings(url=topology.url, secret=(secrets.token_bytes(32),))
+    async with tollhouse.open(settings) as first, tollhouse.open(settings) as second, tollhouse.open(settings) as late:
+        one, other, stranger = [made(await first.sessions.create(user)) for user in ("ada", "ada", "bob")]
+        many, kept = made(await first.sessions.create("eve")), made(await first.sessions.create("eve"))
+        assert kept.durable
+        assert await verified(second, one)
+        await until(lambda: listening(topology, 2))
+
+        primary, replicas = lose(topology)
+        answers = [
+            (await first.sessions.revoke("ada", one.session.sid)).durable,
+            (await first.sessions.revoke_all("eve", keep=kept.session)).durable,
+        ]
+        die(primary, replicas)
+
+        assert answers == [False, False]
+        await until(lambda: refused(late, one, many))
+        for process in (second, first, late):
+            assert [await verified(process, issued) for issued in (one, many)] == [False, False]
+            assert [await verified(process, issued) for issued in (other, kept, stranger)] == [True, True, True]
+        assert await repeated(first, one) == 1
+        later = made(await late.sessions.create("eve"))
+        assert await verified(first, later)
+
+
+async def refused(th: Tollhouse, *issued: Issued) -> bool:
+    return not any([await verified(th, each) for each in issued])
+
+
+async def listening(topology: Topology, number: int) -> bool:
+    return topology.ask(topology.nodes[0], "PUBSUB", "NUMSUB", CHANNEL)[1] == number
+
+
+async def repeated(th: Tollhouse, issued: Issued) -> int:
+    """Count the events that end a session, on the present primary."""
+    found = await th.stores.sessions.command("XRANGE", keys.session_events(issued.token.tag), "-", "+")
+    wanted = {b"kind": b"revoked", b"sid": issued.session.sid.encode()}
+    return sum(wanted.items() <= dict(zip(fields[::2], fields[1::2], strict=True)).items() for _, fields in found)

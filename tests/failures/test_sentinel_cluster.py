@@ -1,0 +1,228 @@
+"""The embedded topology: six processes that agree, that a drill can break, and that leave nothing behind."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from tests.composed import await_true
+from tests.processes import alive, children_of, gone_within
+from tollhouse.stores.embedded.blocking_client import ask
+from tollhouse.stores.embedded.sentinel_cluster import Node, Topology
+from tollhouse.stores.embedded.sentinel_config import in_sync
+from tollhouse.stores.embedded.supervisor import ServerEnded
+from tollhouse.stores.transport.errors import ServerError
+from tollhouse.stores.urls import Sentinel, parse
+
+OWNER = """
+import sys
+from tollhouse.stores.embedded.sentinel_cluster import Topology
+topology = Topology.start()
+print(topology.pid, flush=True)
+sys.stdin.readline()
+topology.stop()
+"""
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Topology]:
+    """A topology for tests that leave it whole."""
+    topology = Topology.start()
+    yield topology
+    topology.stop()
+
+
+@pytest.fixture
+def own() -> Iterator[Topology]:
+    """A topology for one test alone."""
+    topology = Topology.start()
+    yield topology
+    topology.stop()
+
+
+@contextmanager
+def owner() -> Iterator[subprocess.Popen[str]]:
+    """Another process that owns a topology until its standard input ends."""
+    process = subprocess.Popen([sys.executable, "-c", OWNER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        assert process.stdout.readline()
+        yield process
+    finally:
+        process.stdin.close()
+        process.wait(10)
+        process.stdout.close()
+
+
+def replicas_follow(topology: Topology, primary: Node) -> bool:
+    return in_sync([topology.ask(primary, "INFO", "replication")])
+
+
+@pytest.mark.sentinel
+def test_it_has_settled_when_it_has_started(shared: Topology) -> None:
+    """When start returns, the first server is primary, two follow it, and each Sentinel can replace it (C-7)."""
+    primary, *replicas = shared.nodes
+
+    assert shared.primary() == primary
+    assert replicas_follow(shared, primary)
+    assert [shared.ask(replica, "ROLE")[:4] for replica in replicas] == [
+        ["slave", primary.address.host, primary.address.port, "connected"]
+    ] * 2
+    for sentinel in shared.sentinels:
+        assert shared.ask(sentinel, "SENTINEL", "CKQUORUM", "main").startswith("OK 3 usable")
+
+
+@pytest.mark.sentinel
+def test_every_node_has_an_address_of_its_own(shared: Topology) -> None:
+    """Six nodes listen on six addresses, and connect from them too: a server sees who talks to it."""
+    nodes = shared.nodes + shared.sentinels
+    clients = shared.ask(shared.nodes[0], "CLIENT", "LIST")
+
+    seen = set(re.findall(r"(?<!l)addr=([\d.]+):", clients))
+
+    assert len({node.address.host for node in nodes}) == len({node.pid for node in nodes}) == 6
+    assert {node.address.host for node in nodes[1:]} <= seen
+
+
+@pytest.mark.sentinel
+def test_the_url_names_the_sentinels(shared: Topology) -> None:
+    """The URL names the three Sentinels and carries both passwords, which differ and are not shown."""
+    url = parse("TOLLHOUSE_URL", shared.url)
+
+    assert isinstance(url.target, Sentinel)
+    assert url.target.hosts == tuple((node.address.host, node.address.port) for node in shared.sentinels)
+    assert (url.target.service, url.db, url.username) == ("main", 0, None)
+    assert ask(shared.nodes[0].address, (str(url.password),), "PING") == "PONG"
+    assert ask(shared.sentinels[0].address, (str(url.target.password),), "PING") == "PONG"
+    assert url.password != url.target.password
+    assert str(url.password) not in repr(url)
+
+
+@pytest.mark.sentinel
+def test_nobody_enters_without_a_password(shared: Topology) -> None:
+    """Another user of the machine who finds an address is asked for a password, by servers and Sentinels."""
+    for node in shared.nodes + shared.sentinels:
+        with socket.create_connection((node.address.host, node.address.port), timeout=1) as stranger:
+            stranger.sendall(b"PING\r\n")
+
+            assert stranger.recv(64).startswith(b"-NOAUTH")
+        with pytest.raises(ServerError, match="WRONGPASS"):
+            ask(node.address, ("wrong",), "PING")
+
+
+@pytest.mark.sentinel
+def test_a_killed_owner_leaves_no_topology() -> None:
+    """After kill -9 of its owner neither the guard nor any of its six processes remains."""
+    with owner() as process:
+        family = children_of(process.pid)
+        assert len(family) == 7
+
+        process.kill()
+
+        assert gone_within(family)
+
+
+@pytest.mark.sentinel
+def test_a_killed_guard_takes_all_six_along() -> None:
+    """After kill -9 of the guard its six processes die too: Linux tells them that their parent died."""
+    with owner() as process:
+        (guard_pid,) = (pid for pid in children_of(process.pid) if children_of(pid))
+        family = children_of(process.pid)
+
+        os.kill(guard_pid, signal.SIGKILL)
+
+        assert gone_within(family - {guard_pid})
+
+
+@pytest.mark.sentinel
+def test_stopping_twice_is_stopping(own: Topology) -> None:
+    """After stop nothing remains, not even a process that was suspended; a second stop does nothing."""
+    family = children_of(os.getpid())
+    processes = {own.pid, *(node.pid for node in own.nodes + own.sentinels)}
+    assert processes <= family
+    os.kill(own.nodes[1].pid, signal.SIGSTOP)
+    began_s = time.monotonic()
+
+    own.stop()
+
+    assert not any(map(alive, processes))
+    assert time.monotonic() - began_s < 2
+    own.stop()
+    with pytest.raises(ServerEnded, match="guard ended"):
+        own.restart(own.nodes[0])
+
+
+@pytest.mark.sentinel
+def test_a_dead_node_stays_dead_until_restarted(own: Topology) -> None:
+    """A replica that was killed is not started by itself; restart brings it back under a new process id."""
+    replica = own.nodes[1]
+
+    os.kill(replica.pid, signal.SIGKILL)
+
+    assert gone_within({replica.pid})
+    with pytest.raises((ConnectionRefusedError, ConnectionResetError)):
+        own.ask(replica, "PING")
+    restarted = own.restart(replica)
+    assert restarted.pid != replica.pid
+    assert own.nodes[1] == restarted
+    await_true(lambda: replicas_follow(own, own.nodes[0]))
+
+
+@pytest.mark.sentinel
+def test_a_live_node_can_be_restarted(own: Topology) -> None:
+    """Restart kills a process that lives first, a Sentinel like a server; the Sentinel keeps what it knows."""
+    sentinel = own.sentinels[2]
+
+    restarted = own.restart(sentinel)
+
+    assert not alive(sentinel.pid)
+    assert alive(restarted.pid)
+    assert own.sentinels[2] == restarted
+    await_true(lambda: own.ask(restarted, "SENTINEL", "CKQUORUM", "main").startswith("OK 3 usable"))
+
+
+@pytest.mark.sentinel
+def test_a_stopped_node_does_not_answer_and_goes_on_later(own: Topology) -> None:
+    """A node under SIGSTOP answers nothing within the second, and everything after SIGCONT."""
+    replica = own.nodes[2]
+
+    os.kill(replica.pid, signal.SIGSTOP)
+
+    with pytest.raises(TimeoutError):
+        own.ask(replica, "PING")
+    os.kill(replica.pid, signal.SIGCONT)
+    assert own.ask(replica, "PING") == "PONG"
+
+
+@pytest.mark.sentinel
+def test_the_sentinels_replace_a_killed_primary(own: Topology) -> None:
+    """After kill -9 of the primary the Sentinels name one of the replicas (C-10); nobody starts the dead one."""
+    killed = own.nodes[0]
+
+    os.kill(killed.pid, signal.SIGKILL)
+    await_true(lambda: own.primary() not in (None, killed))
+
+    promoted = own.primary()
+    assert promoted in own.nodes[1:]
+    assert own.ask(promoted, "ROLE")[0] == "master"
+    assert not alive(killed.pid)
+    assert own.restart(killed).address == killed.address
+
+
+@pytest.mark.sentinel
+def test_without_a_majority_there_is_no_primary(own: Topology) -> None:
+    """Where two of three Sentinels are dead nobody can say who is primary."""
+    for sentinel in own.sentinels[:2]:
+        os.kill(sentinel.pid, signal.SIGKILL)
+
+    await_true(lambda: own.primary() is None)

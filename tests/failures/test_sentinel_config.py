@@ -1,0 +1,111 @@
+"""What a topology consists of: free addresses, nodes that start, and the rule that says when it has settled."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from pathlib import Path
+
+import pytest
+
+from tests.processes import children_of
+from tollhouse.errors import ConfigurationError
+from tollhouse.stores.embedded import sentinel_cluster as module
+from tollhouse.stores.embedded.blocking_client import ask
+from tollhouse.stores.embedded.sentinel_cluster import Topology, free_addresses
+from tollhouse.stores.embedded.sentinel_config import agreed, in_sync
+from tollhouse.stores.urls import Tcp
+
+SENTINEL = {"flags": "sentinel"}
+REPLICA = {"flags": "slave", "master-link-status": "ok"}
+
+
+def test_a_taken_address_is_told() -> None:
+    """A node that cannot listen ends the start with its name and last word, and nothing remains."""
+    before = children_of(os.getpid())
+    addresses = free_addresses()
+    with socket.socket() as other:
+        other.bind(addresses[0])
+        other.listen()
+
+        with pytest.raises(ConfigurationError, match=r"embedded server-1 ended with code 1: .*"):
+            Topology.start(addresses=addresses)
+
+    assert children_of(os.getpid()) <= before
+
+
+def test_nodes_that_never_answer_are_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program that runs and does not answer is ended after a bounded time, and the error says what was missing."""
+    monkeypatch.setattr(module, "READY_S", 0.2)
+    before = children_of(os.getpid())
+    binary = tmp_path / "server"
+    binary.write_text("#!/bin/sh\nexec sleep 60\n")
+    binary.chmod(0o755)
+
+    with pytest.raises(ConfigurationError, match="in vain for the primary to answer"):
+        Topology.start(binary=binary)
+
+    assert children_of(os.getpid()) <= before
+
+
+def test_taken_blocks_are_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A block of addresses of which one is taken is not used; where none is free the error names the remedy."""
+    block = free_addresses()
+    _, first, second, _ = block[0][0].split(".")
+    monkeypatch.setattr(module.secrets, "randbelow", lambda bound: int(first) - 1 if bound == 254 else int(second))
+    assert free_addresses() == block
+
+    with socket.socket() as other:
+        other.bind(block[4])
+
+        with pytest.raises(ConfigurationError, match="elsewhere give `addresses`"):
+            free_addresses()
+
+
+def test_a_server_that_hangs_up_is_no_answer() -> None:
+    """A connection that ends without an answer is an OSError, like one that cannot be made."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def hang_up() -> None:
+            connection, _ = listener.accept()
+            connection.recv(1024)
+            connection.close()
+
+        server = threading.Thread(target=hang_up)
+        server.start()
+
+        with pytest.raises(OSError, match="closed the connection"):
+            ask(Tcp(host="127.0.0.1", port=listener.getsockname()[1]), ("x",), "PING")
+        server.join()
+
+
+@pytest.mark.parametrize(
+    ("primary", "replicas", "settled"),
+    [
+        ("slave0:state=online slave1:state=online", ["master_link_status:up"] * 2, True),
+        ("slave0:state=online slave1:state=wait_bgsave", ["master_link_status:up"] * 2, False),
+        ("slave0:state=online slave1:state=online", ["master_link_status:up", "master_link_status:down"], False),
+    ],
+)
+def test_replicas_follow_in_both_views(primary: str, replicas: list[str], settled: bool) -> None:
+    """Replicas follow when the primary and both of them say so."""
+    assert in_sync([primary, *replicas]) is settled
+
+
+@pytest.mark.parametrize(
+    ("sentinels", "replicas", "settled"),
+    [
+        ([SENTINEL, SENTINEL], [REPLICA, REPLICA], True),
+        ([SENTINEL], [REPLICA, REPLICA], False),
+        ([SENTINEL, {"flags": "sentinel,disconnected"}], [REPLICA, REPLICA], False),
+        ([SENTINEL, SENTINEL], [REPLICA], False),
+        ([SENTINEL, SENTINEL], [REPLICA, {**REPLICA, "flags": "s_down,slave"}], False),
+        ([SENTINEL, SENTINEL], [REPLICA, {**REPLICA, "master-link-status": "err"}], False),
+    ],
+)
+def test_a_sentinel_agrees_when_it_can_work_with_all(
+    sentinels: list[dict[str, str]], replicas: list[dict[str, str]], settled: bool
+) -> None:
+    """A Sentinel agrees when it reaches two others and two replicas that follow the primary."""
+    assert agreed(sentinels, replicas) is settled

@@ -1,0 +1,194 @@
+"""The resolver and its Sentinels: learned, lost, silent, of different opinions, and gone."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import pytest
+
+from tests.failures.scenes import RESTLESS, ROUND, of_the_primary, scene, switched, tcp
+from tollhouse.stores.discovery.failover_hints import Signal
+from tollhouse.stores.discovery.sentinel_events import CHANNELS
+from tollhouse.stores.discovery.sentinel_resolver import NoPrimary
+from tollhouse.stores.discovery.timing import Pace
+
+
+async def test_every_sentinel_is_listened_to() -> None:
+    """There is a connection to every Sentinel, and each is subscribed to all that matters."""
+    async with scene() as s:
+        await s.started()
+
+        for sentinel in s.sentinels:
+            assert [line.channels for line in sentinel.listener.connections] == [set(CHANNELS)]
+
+
+async def test_sentinels_are_learned_from_each_other() -> None:
+    """A URL that names one Sentinel is enough: the others are learned, and work when the named one is gone."""
+    async with scene(configured=1) as s:
+        await s.started()
+        await s.sentinels[0].listener.close()
+        s.promote(1)
+        s.all_name(s.hosts[1], epoch=1)
+
+        s.sentinels[2].announce("+switch-master", switched(s.hosts[0], s.hosts[1]))
+
+        assert (await s.next_generation()).address.port == s.hosts[1][1]
+
+
+async def test_a_configured_sentinel_is_never_forgotten() -> None:
+    """A Sentinel of the URL that was gone, and that no other tells of, is used again when it is back."""
+    async with scene() as s:
+        await s.started()
+        for sentinel in s.sentinels:
+            sentinel.peers = []
+        await s.sentinels[0].listener.close()
+        await s.until(lambda: s.resolver.health().sentinels_reachable == 2)
+        await s.rounds(3)
+
+        await s.sentinels[0].open()
+
+        await s.until(lambda: s.resolver.health().sentinels_reachable == 3)
+
+
+async def test_a_learned_sentinel_that_moves_is_followed() -> None:
+    """A learned Sentinel with a new address is connected to there, and no more at the old one."""
+    async with scene(configured=2) as s:
+        await s.started()
+        await s.sentinels[2].listener.close()
+        s.sentinels[2].listener.host = ("127.0.0.1", 0)
+        await s.sentinels[2].open()
+
+        s.sentinels[0].announce("+sentinel", "sentinel 3 127.0.0.1 1 @ main 127.0.0.1 1")
+
+        await s.until(lambda: s.resolver.health().sentinels_reachable == 3)
+
+
+async def test_lost_announcements_are_made_good_by_asking() -> None:
+    """Where no announcement arrives, the regular round finds the new primary."""
+    async with scene(pace=RESTLESS) as s:
+        await s.started()
+        s.replicate(0, of=1)
+        s.promote(1)
+
+        s.all_name(s.hosts[1], epoch=1)
+
+        assert (await s.next_generation()).epoch == 1
+
+
+async def test_what_was_missed_is_asked_for_on_reconnect() -> None:
+    """A line that comes back makes the resolver ask: what was announced meanwhile is not announced twice."""
+    async with scene() as s:
+        await s.started()
+        s.promote(1)
+        s.all_name(s.hosts[1], epoch=1)
+
+        s.sentinels[1].listener.drop()
+
+        assert (await s.next_generation()).why == "named"
+
+
+async def test_a_silent_sentinel_delays_nobody() -> None:
+    """A Sentinel that accepts and never answers costs at most its 300 ms, even where it is asked first."""
+    async with scene(pace=Pace()) as s:
+        s.sentinels[0].listener.silent = True
+        loop = asyncio.get_running_loop()
+        began_s = loop.time()
+
+        assert await s.located() == s.hosts[0]
+
+        assert loop.time() - began_s < 1.0
+
+
+async def test_a_sentinel_that_falls_silent_is_noticed() -> None:
+    """A Sentinel whose connection stands but which stops answering counts as unreachable, and is told why."""
+    async with scene(pace=Pace(within_s=0.05, again_s=0.002, doubtful_s=0.01, healthy_s=0.01)) as s:
+        await s.located()
+        s.sentinels[0].listener.silent = True
+
+        await s.until(lambda: s.resolver.health().sentinels_reachable == 2)
+        await s.until(lambda: any("no answer within 50 ms" in one for one in s.resolver.health().silent))
+
+        assert await s.located() == s.hosts[0]
+
+
+async def test_messages_that_are_no_announcements_are_ignored() -> None:
+    """Pushes of other kinds, of other services, or in other encodings, change nothing."""
+    async with scene() as s:
+        await s.started()
+        for line in s.sentinels[0].listener.connections:
+            line.transport.write(
+                b">2\r\n$10\r\ninvalidate\r\n_\r\n>3\r\n$7\r\nmessage\r\n$6\r\n+odown\r\n$2\r\n\xff\xfe\r\n"
+            )
+        await s.rounds(1)
+
+        assert s.resolver.reason == ""
+
+
+async def test_without_sentinels_the_primary_is_still_served(caplog: pytest.LogCaptureFixture) -> None:
+    """When every Sentinel is gone and the primary is not, callers are served, and the loss is logged once."""
+    caplog.set_level(logging.INFO, "tollhouse.stores")
+    async with scene(pace=RESTLESS) as s:
+        await s.started()
+        await s.sentinels[0].listener.close()
+        await s.sentinels[1].listener.close()
+        await s.until(lambda: "too few sentinels are reachable for a failover" in caplog.messages)
+        await s.sentinels[2].listener.close()
+        await s.until(lambda: "no sentinel is reachable" in caplog.messages)
+
+        for _ in range(5):
+            s.resolver.suspect(tcp(s.hosts[0]), Signal(why="eof"))
+            assert await s.located() == s.hosts[0]
+        health = s.resolver.health()
+        assert (health.sentinels_reachable, health.sentinels_known, health.reason) == (0, 3, "")
+        assert len(health.silent) == 3
+        for sentinel in s.sentinels:
+            await sentinel.open()
+        await s.until(lambda: "the sentinels are reachable again" in caplog.messages)
+
+    assert caplog.messages.count("no sentinel is reachable") == 1
+
+
+async def test_without_sentinels_and_primary_the_reason_is_told() -> None:
+    """Where no Sentinel answers and no primary was found, callers are told so at once."""
+    async with scene() as s:
+        for sentinel in s.sentinels:
+            await sentinel.listener.close()
+
+        with pytest.raises(NoPrimary, match=r"no primary of 'main' is known: 127\.0\.0\.1:\d+: "):
+            await s.located()
+
+
+async def test_one_sentinel_of_another_opinion_does_not_count() -> None:
+    """Against a majority, one Sentinel with a later epoch changes nothing while the majority's primary is one."""
+    async with scene(pace=RESTLESS) as s:
+        s.promote(1)
+        s.sentinels[2].watch(s.hosts[1], epoch=9)
+        await s.started()
+
+        await s.rounds(5)
+
+        assert await s.located() == s.hosts[0]
+        assert s.told.empty()
+
+
+async def test_the_leader_of_a_failover_is_believed_when_the_old_primary_is_gone() -> None:
+    """One Sentinel with a later epoch is right when the server that the majority names does not answer."""
+    async with scene() as s:
+        await s.started()
+        await s.servers[0].listener.close()
+        s.promote(1)
+        s.sentinels[2].watch(s.hosts[1], epoch=1)
+
+        s.sentinels[2].announce("+odown", of_the_primary(s.hosts[0]))
+
+        assert (await s.next_generation()).epoch == 1
+        assert await s.located() == s.hosts[1]
+
+
+async def test_callers_share_one_round() -> None:
+    """Fifty callers at once cost one question to each Sentinel, not fifty."""
+    async with scene() as s:
+        assert set(await asyncio.gather(*(s.located() for _ in range(50)))) == {s.hosts[0]}
+
+        assert all(sentinel.listener.counted[ROUND] <= 3 for sentinel in s.sentinels)

@@ -1,0 +1,231 @@
+"""Decisions as HTTP fields, read back by a parser of structured fields that shares no code with them."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.structured_fields import Item, parse_dictionary, parse_list
+from tollhouse.asgi.ratelimit.headers import DIALECTS, Dialect, fields
+from tollhouse.limits.decision import Decision, LimitState, Together
+from tollhouse.limits.policy.notation import parse_policy
+
+Limits = list[tuple[int, int, int, int]]
+
+LIMITS = st.lists(
+    st.tuples(
+        st.integers(1, 10**9),
+        st.integers(1, 366 * 86_400).map(lambda seconds: seconds * 1_000),
+        st.integers(0, 10**9),
+        st.integers(0, 2**36),
+    ),
+    min_size=1,
+    max_size=8,
+)
+
+
+def decision(
+    *limits: tuple[int, int, int, int], retry_after_ms: int | None = None, allowed: bool = True, policy: str = "api"
+) -> Decision:
+    states = tuple(
+        LimitState(limit=limit, window_ms=window_ms, remaining=remaining, reset_after_ms=reset_after_ms)
+        for limit, window_ms, remaining, reset_after_ms in limits
+    )
+    return Decision(
+        allowed=allowed,
+        policy=policy,
+        key="ada",
+        cost=1,
+        limits=states,
+        retry_after_ms=retry_after_ms,
+        refused_by=None if allowed else "100/minute",
+    )
+
+
+MINUTE = decision((100, 60_000, 99, 63_750))
+TWO = decision((5, 1_000, 4, 1_063), (100, 60_000, 20, 63_750))
+
+
+def test_a_policy_of_one_limit_goes_by_its_name() -> None:
+    """One limit: the policy's name, its quota and window, what remains and the time until it is whole."""
+    found = fields(MINUTE)
+
+    assert found == [("RateLimit-Policy", '"api";q=100;w=60'), ("RateLimit", '"api";r=99;t=64')]
+
+
+def test_a_policy_of_several_limits_names_each_window() -> None:
+    """Several limits: each goes by the policy's name and its window in seconds, in the policy's order."""
+    found = dict(fields(TWO))
+
+    assert parse_list(found["RateLimit-Policy"]) == [("api/1", {"q": 5, "w": 1}), ("api/60", {"q": 100, "w": 60})]
+    assert parse_list(found["RateLimit"]) == [("api/1", {"r": 4, "t": 2}), ("api/60", {"r": 20, "t": 64})]
+
+
+def test_decisions_that_were_made_as_one_are_told_in_one_list() -> None:
+    """What several policies decided about one request stands in one field, and Retry-After is that of all of them."""
+    user = decision((10, 60_000, 0, 60_000), allowed=False, retry_after_ms=60_000, policy="user")
+    together = Together(allowed=False, decisions=(MINUTE, user), retry_after_ms=60_000)
+
+    found = dict(fields(together))
+
+    assert [name for name, _ in parse_list(found["RateLimit-Policy"])] == ["api", "user"]
+    assert [name for name, _ in parse_list(found["RateLimit"])] == ["api", "user"]
+    assert found["Retry-After"] == "60"
+
+
+def test_other_decisions_about_the_request_are_told_too() -> None:
+    """What was decided beside the outcome comes before it in the lists."""
+    found = dict(fields(decision((1, 60_000, 1, 0), policy="inner"), beside=[MINUTE]))
+
+    assert [name for name, _ in parse_list(found["RateLimit"])] == ["api", "inner"]
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_nothing_is_told_where_no_limit_was_asked(dialect: Dialect) -> None:
+    """A decision without limits, by a list or in an outage, has no fields; one beside it keeps its own."""
+    assert fields(decision(), dialect) == []
+    assert fields(decision(), dialect, beside=[MINUTE]) == fields(MINUTE, dialect)
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize(
+    ("retry_after_ms", "value"), [(1, "1"), (999, "1"), (1_000, "1"), (1_001, "2"), (63_750, "64"), (0, "1")]
+)
+def test_retry_after_is_whole_seconds_and_never_too_early(dialect: Dialect, retry_after_ms: int, value: str) -> None:
+    """In every dialect Retry-After is rounded up and at least 1, so that whoever waits for it is admitted."""
+    found = fields(decision((1, 60_000, 0, 63_750), retry_after_ms=retry_after_ms, allowed=False), dialect)
+
+    assert ("Retry-After", value) in found
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_there_is_no_retry_after_where_waiting_does_not_help(allowed: bool) -> None:
+    """An allowed take, and one whose cost is above the limit, come without Retry-After."""
+    found = dict(fields(decision((1, 60_000, 0, 63_750), allowed=allowed)))
+
+    assert set(found) == {"RateLimit-Policy", "RateLimit"}
+
+
+def test_a_bucket_has_its_burst_as_its_quota() -> None:
+    """The quota of gcra is what can be had at once, and its window the time in which all of that comes back."""
+    policies = {"api": parse_policy("api", "10/second burst 25; 100/minute", "gcra")}
+
+    found = dict(fields(decision((10, 1_000, 24, 100), (100, 60_000, 99, 600)), policies=policies))
+
+    assert parse_list(found["RateLimit-Policy"]) == [("api/1", {"q": 25, "w": 3}), ("api/60", {"q": 100, "w": 60})]
+
+
+def test_permits_are_concurrent_requests() -> None:
+    """A policy of permits counts what is held at once, so it has a unit and no window."""
+    policies = {"api": parse_policy("api", "10/30s", "concurrency")}
+
+    found = dict(fields(decision((10, 30_000, 7, 29_000)), policies=policies))
+
+    assert parse_list(found["RateLimit-Policy"]) == [("api", {"q": 10, "qu": "concurrent-requests"})]
+    assert parse_list(found["RateLimit"]) == [("api", {"r": 7, "t": 29})]
+
+
+def test_a_policy_that_changed_meanwhile_is_told_as_it_was_decided() -> None:
+    """A decision by limits that are replaced already is told with the numbers that it has."""
+    policies = {"api": parse_policy("api", "10/second burst 25; 100/minute", "gcra")}
+
+    found = dict(fields(MINUTE, policies=policies))
+
+    assert parse_list(found["RateLimit-Policy"]) == [("api", {"q": 100, "w": 60})]
+
+
+def test_each_of_very_many_policies_is_told_as_it_is() -> None:
+    """What is remembered of policies is bounded, and of two with one name each has its own numbers."""
+    policies = [parse_policy("api", f"{units}/minute burst {units + 1}", "gcra") for units in range(1, 2_000)]
+
+    told = [dict(fields(MINUTE, policies={"api": policy}))["RateLimit-Policy"] for policy in policies * 2]
+
+    assert [parse_list(quota)[0][1]["q"] for quota in told] == [*range(2, 2_001)] * 2
+
+
+def test_draft_07_is_one_field_of_three_members() -> None:
+    """`draft-07`: a dictionary for the limit that is nearest to exhaustion, and a list of all quotas."""
+    found = dict(fields(TWO, "draft-07"))
+
+    members = {name: value for name, (value, _) in parse_dictionary(found["RateLimit"]).items()}
+    assert members == {"limit": 100, "remaining": 20, "reset": 64}
+    assert parse_list(found["RateLimit-Policy"]) == [(5, {"w": 1}), (100, {"w": 60})]
+
+
+def test_draft_06_is_a_field_for_each_number() -> None:
+    """`draft-06`: limit, remaining and reset of the limit that is nearest to exhaustion, and all quotas."""
+    found = fields(TWO, "draft-06")
+
+    assert found == [
+        ("RateLimit-Policy", "5;w=1, 100;w=60"),
+        ("RateLimit-Limit", "100"),
+        ("RateLimit-Remaining", "20"),
+        ("RateLimit-Reset", "64"),
+    ]
+
+
+def test_x_ratelimit_counts_down_or_says_when() -> None:
+    """`x-ratelimit` has the seconds until the reset, `x-ratelimit-epoch` its time, rounded up."""
+    down = dict(fields(TWO, "x-ratelimit"))
+    epoch = dict(fields(TWO, "x-ratelimit-epoch", wall=lambda: 1_800_000_000.5))
+
+    assert down == {"X-RateLimit-Limit": "100", "X-RateLimit-Remaining": "20", "X-RateLimit-Reset": "64"}
+    assert epoch == {**down, "X-RateLimit-Reset": "1800000065"}
+
+
+def test_off_leaves_only_retry_after() -> None:
+    """`off` tells how long to wait, and nothing else."""
+    assert fields(MINUTE, "off") == []
+    assert fields(decision((1, 60_000, 0, 1), retry_after_ms=5_000, allowed=False), "off") == [("Retry-After", "5")]
+
+
+NEAREST = [
+    ([(10, 1_000, 1, 900), (100, 60_000, 5, 9_000)], "100"),  # 5 of 100 is less than 1 of 10
+    ([(10, 1_000, 0, 900), (100, 60_000, 0, 9_000)], "100"),  # of two that are used up, the one that takes longer
+    ([(10, 1_000, 0, 9_000), (100, 60_000, 0, 900)], "10"),
+]
+
+
+@pytest.mark.parametrize(("limits", "told"), NEAREST)
+def test_one_limit_is_the_one_nearest_to_exhaustion(limits: Limits, told: str) -> None:
+    """A dialect that has room for one limit tells of the one of which least remains, as a share of it."""
+    assert dict(fields(decision(*limits), "x-ratelimit"))["X-RateLimit-Limit"] == told
+
+
+@given(st.text(alphabet=[chr(code) for code in range(0x20, 0x7F)], min_size=1))
+def test_names_are_quoted(policy: str) -> None:
+    """A quote or a backslash in a name is escaped, so that no name can end its string."""
+    found = dict(fields(decision((1, 60_000, 1, 0), policy=policy)))
+
+    assert parse_list(found["RateLimit"]) == [(policy, {"r": 1, "t": 0})]
+
+
+@given(LIMITS)
+def test_any_decision_reads_back(limits: Limits) -> None:
+    """Both fields are Lists of Strings with Integers, one item for each limit, times rounded up."""
+    found = dict(fields(decision(*limits)))
+
+    policies, standings = parse_list(found["RateLimit-Policy"]), parse_list(found["RateLimit"])
+    assert [name for name, _ in policies] == [name for name, _ in standings]
+    assert [numbers for _, numbers in policies] == [{"q": one[0], "w": one[1] // 1_000} for one in limits]
+    assert [numbers["r"] for _, numbers in standings] == [one[2] for one in limits]
+    assert all(_is_rounded_up(item, one[3]) for item, one in zip(standings, limits, strict=True))
+
+
+@given(LIMITS)
+def test_older_dialects_tell_of_one_of_the_limits(limits: Limits) -> None:
+    """The numbers of `draft-07` and `draft-06` agree, and belong to one limit of the decision."""
+    told = parse_dictionary(dict(fields(decision(*limits), "draft-07"))["RateLimit"])
+    single = dict(fields(decision(*limits), "draft-06"))
+
+    numbers = tuple(value for value, _ in told.values())
+    assert numbers == tuple(int(single[f"RateLimit-{name}"]) for name in ("Limit", "Remaining", "Reset"))
+    assert numbers in [(one[0], one[2], -(-one[3] // 1_000)) for one in limits]
+    assert [quota for quota, _ in parse_list(single["RateLimit-Policy"])] == [one[0] for one in limits]
+
+
+def _is_rounded_up(item: Item, reset_after_ms: int) -> bool:
+    seconds = item[1]["t"]
+    assert isinstance(seconds, int)
+    return 0 <= seconds * 1_000 - reset_after_ms < 1_000

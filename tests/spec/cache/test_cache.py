@@ -1,0 +1,504 @@
+"""Values that are kept for a while: loaded once, found again, and gone when they are invalidated."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import Any
+
+import msgspec
+import pytest
+
+from tests.caches import FILL, LOOK, RELEASE, GatedLoader, Loader, Seam, open_cache, reads
+from tests.worlds import World
+from tollhouse.cache.cache import Cache
+from tollhouse.cache.key_names import Names
+from tollhouse.cache.loader import Bounds
+from tollhouse.cache.ttl import TTL_S_MAX, CacheTTL
+from tollhouse.clock import monotonic_ms
+from tollhouse.errors import ConfigurationError, InvalidInput, LoadFailed
+from tollhouse.keyring import Keyring
+
+
+@pytest.fixture
+async def cache(world: World) -> Cache:
+    return open_cache(world)
+
+
+async def test_a_value_is_loaded_once_and_found_afterwards(cache: Cache):
+    """S1-03, S1-45, S1-46: the first read loads (MISS), the second finds (HIT) and does not load."""
+    load = Loader("first", "second")
+
+    found = [await cache.fetch("k", load), await cache.fetch("k", load)]
+
+    assert [(each.value, each.result) for each in found] == [("first", "MISS"), ("first", "HIT")]
+    assert load.calls == 1
+
+
+@pytest.mark.parametrize("value", [None, 0, "", [], {}, False])
+async def test_a_falsy_value_is_a_value(cache: Cache, value: Any):
+    """What is there is found, whatever it is: None is not a miss."""
+    load = Loader(value, "another")
+
+    assert await cache.get_or_load("k", load) == value
+    assert await cache.get_or_load("k", load) == value
+    assert load.calls == 1
+
+
+async def test_first_and_later_answers_are_alike(cache: Cache):
+    """A loaded value is given as it will be found: a tuple is a list from the start."""
+    load = Loader({"pair": (1, 2)})
+
+    found = [await cache.get_or_load("k", load), await cache.get_or_load("k", load)]
+
+    assert found == [{"pair": [1, 2]}, {"pair": [1, 2]}]
+
+
+async def test_callers_own_their_copies(cache: Cache):
+    """What one caller does to a value is not seen by the next."""
+    load = Loader({"list": [1]})
+
+    (await cache.get_or_load("k", load))["list"].append(2)
+
+    assert await cache.get_or_load("k", load) == {"list": [1]}
+
+
+async def test_a_value_is_found_by_every_process(world: World, cache: Cache):
+    """S0-13: another process that opens the same store finds what this one loaded."""
+    await cache.get_or_load("k", Loader("theirs"))
+    other = world.open_stores()
+
+    found = await open_cache(world, other.cache).fetch("k", Loader("own"))
+    await other.aclose()
+
+    assert (found.value, found.result) == ("theirs", "HIT")
+
+
+async def test_a_value_expires(world: World, cache: Cache):
+    """S1-25: after its lifetime a value is loaded again; age and rest of the lifetime are told meanwhile."""
+    load = Loader("old", "new")
+    loaded = await cache.fetch("k", load, ttl_s=60)
+    await world.advance(45_000)
+    found = await cache.fetch("k", load, ttl_s=60)
+    await world.advance(15_000)
+
+    assert (loaded.age_ms, loaded.ttl_ms) == (0, 60_000)
+    assert (found.result, found.age_ms, found.ttl_ms) == ("HIT", 45_000, 15_000)
+    assert await cache.get_or_load("k", load, ttl_s=60) == "new"
+
+
+async def test_lifetimes_are_spread(world: World):
+    """Values loaded together do not expire together: a lifetime is a tenth shorter to a tenth longer."""
+    low, high = open_cache(world, uniform=lambda: 0.0), open_cache(world, uniform=lambda: 0.999_999_999)
+
+    ttl_ms = [(await low.fetch("a", Loader(1), ttl_s=100)).ttl_ms, (await high.fetch("b", Loader(1), ttl_s=100)).ttl_ms]
+
+    assert ttl_ms == [90_000, 110_000]
+
+
+async def test_the_default_lifetime_is_an_hour(cache: Cache):
+    """S1-21, S1-40: 3600 s unless set."""
+    assert (await cache.fetch("k", Loader(1))).ttl_ms == 3_600_000
+
+
+def test_the_named_lifetimes():
+    """S4-11 to S4-17: seven lifetimes in seconds."""
+    assert {each.name: each.value for each in CacheTTL} == {
+        "VERY_SHORT": 300,
+        "SHORT": 900,
+        "MEDIUM": 1800,
+        "LONG": 3600,
+        "VERY_LONG": 7200,
+        "DAY": 86400,
+        "WEEK": 604800,
+    }
+
+
+async def test_families_and_keys_do_not_meet(cache: Cache):
+    """The same key in two families is two values, and no pair of words can be mistaken for another."""
+    assert await cache.get_or_load("k", Loader(1), family="a") == 1
+    assert await cache.get_or_load("k", Loader(2), family="b") == 2
+    assert await cache.get_or_load("b:k", Loader(3), family="a") == 3
+    assert await cache.get_or_load("k", Loader(4), family="a:b") == 4
+
+
+def test_no_two_keys_share_a_lease():
+    """The names of the lease and of the entry both stand for the family and the key."""
+    names = Names(Keyring(), "tollhouse")
+
+    entries = [names.entry("a", "b:k"), names.entry("a:b", "k"), names.entry("a", "k")]
+
+    assert len({entry.lease for entry in entries}) == len({entry.name for entry in entries}) == 3
+
+
+async def test_no_word_of_a_caller_is_in_a_name_or_in_the_clock(world: World, cache: Cache):
+    """P10, S4-59: keys and tags are stored as keyed digests; families stay readable."""
+    await cache.get_or_load("alice@example.org", Loader("value"), tags=["user:alice"], family="ai:langid")
+    await cache.invalidate_tags("user:alice")
+
+    names = await world.command("cache", "KEYS", "*")
+    fields = await world.command("cache", "HGETALL", "tollhouse:clock:{0}")
+
+    assert not any(b"alice" in text for text in [*names, *map(bytes, map(_as_bytes, fields))])
+    assert any(name.startswith(b"tollhouse:ai:langid:{0}:") for name in names)
+
+
+def _as_bytes(value: Any) -> bytes:
+    return value if isinstance(value, bytes) else str(value).encode()
+
+
+async def test_every_entry_has_an_expiry(world: World, cache: Cache):
+    """S4-60, P10: all keys but the clock expire."""
+    await cache.get_or_load("k", Loader(1), ttl_s=TTL_S_MAX)
+
+    left = {name: await world.command("cache", "PTTL", name) for name in await world.command("cache", "KEYS", "*")}
+
+    assert sorted(name for name, ms in left.items() if ms < 0) == [b"tollhouse:clock:{0}"]
+
+
+async def test_a_prefix_keeps_caches_apart(world: World):
+    """S1-20, S1-41: caches under two prefixes do not see each other."""
+    own, other = open_cache(world, prefix="chitram"), open_cache(world)
+
+    assert await own.get_or_load("k", Loader("own")) == "own"
+    assert await other.get_or_load("k", Loader("other")) == "other"
+    assert any(name.startswith(b"chitram:") for name in await world.command("cache", "KEYS", "*"))
+
+
+async def test_invalidating_a_key_removes_its_value(cache: Cache):
+    """S1-23: after an invalidation the value is loaded again; the answer tells whether there was one."""
+    load = Loader("old", "new")
+    await cache.get_or_load("k", load, family="f")
+
+    assert [await cache.invalidate("k"), await cache.invalidate("k", family="f")] == [False, True]
+
+    assert await cache.get_or_load("k", load, family="f") == "new"
+
+
+async def test_invalidating_tags_removes_what_carries_them(cache: Cache):
+    """S0-19, S4-06: each value with one of the tags is loaded again, and no other."""
+    keys = {"a": ("model:1",), "b": ("model:2", "comparisons"), "c": ("model:3", "comparisons"), "d": ()}
+    load = {key: Loader("old", "new") for key in keys}
+    for key, tags in keys.items():
+        await cache.get_or_load(key, load[key], tags=tags)
+
+    await cache.invalidate_tags("model:1", "comparisons")
+    await cache.invalidate_tags()
+
+    values = {key: await cache.get_or_load(key, load[key], tags=tags) for key, tags in keys.items()}
+    assert values == {"a": "new", "b": "new", "c": "new", "d": "old"}
+
+
+async def test_clearing_removes_everything_of_this_cache(world: World):
+    """S4-41: one step for any number of values; other prefixes keep theirs."""
+    own, other = open_cache(world), open_cache(world, prefix="other")
+    load, kept = Loader("old", "new"), Loader("old", "new")
+    await own.get_or_load("k", load)
+    await other.get_or_load("k", kept)
+
+    await own.clear()
+
+    assert await own.get_or_load("k", load) == "new"
+    assert await other.get_or_load("k", kept) == "old"
+
+
+async def test_deleting_by_pattern_removes_matching_families(cache: Cache):
+    """S4-30, S4-07: the pattern is about readable names; the answer is how many values there were."""
+    load = Loader("old", "new")
+    for number in range(3):
+        await cache.get_or_load(str(number), load, family="model:metrics")
+    await cache.get_or_load("k", load, family="model:comparison")
+
+    deleted = await cache.delete_pattern("model:metrics:*")
+
+    assert deleted == 3
+    assert (await cache.fetch("1", load, family="model:metrics")).result == "MISS"
+    assert (await cache.fetch("k", load, family="model:comparison")).result == "HIT"
+
+
+async def test_deleting_by_pattern_stays_inside_the_cache(world: World, cache: Cache):
+    """A pattern that matches everything leaves other state, other caches and the clock alone."""
+    await cache.get_or_load("k", Loader("old"))
+    others = [
+        "tollhouse:session:{0}:" + "0" * 32,
+        "tollhouse:rate:{ab}:" + "0" * 32 + ":api",
+        "tollhouse:account:{0}:" + "0" * 32,
+        "chitram:cache:{0}:" + "0" * 32,
+        "tollhouse:lease:{0}:" + "0" * 32,
+    ]
+    for name in others:
+        await world.command("cache", "SET", name, "state")
+
+    assert await cache.delete_pattern("*") == 1
+
+    left = await world.command("cache", "KEYS", "*")
+    assert sorted(left) == sorted([*(name.encode() for name in others), b"tollhouse:clock:{0}"])
+
+
+async def test_deleting_by_pattern_walks_over_many_keys(cache: Cache):
+    """More values than one step of the walk are all found."""
+    load = Loader("value")
+    for number in range(1_100):
+        await cache.get_or_load(str(number), load, family="f")
+
+    assert await cache.delete_pattern("f:*") == 1_100
+
+
+@pytest.mark.parametrize("invalidate", ["key", "tag", "all", "pattern"])
+async def test_a_slow_fill_does_not_bring_back_what_was_invalidated(world: World, invalidate: str):
+    """P6: a value loaded before the invalidation and stored after it is refused; the caller who loaded it has it."""
+    seam = Seam(world.stores.cache)
+    cache = open_cache(world, seam)
+    steps = {
+        "key": lambda: cache.invalidate("k"),
+        "tag": lambda: cache.invalidate_tags("t"),
+        "all": cache.clear,
+        "pattern": lambda: cache.delete_pattern("cache:*"),
+    }
+    load = Loader("old", "new")
+    seam.before[FILL] = steps[invalidate]
+
+    slow = await cache.fetch("k", load, tags=["t"])
+    after = await cache.fetch("k", load, tags=["t"])
+
+    assert (slow.value, slow.result, slow.ttl_ms) == ("old", "MISS", 0)
+    assert (after.value, after.result) == ("new", "MISS")
+    assert await cache.get_or_load("k", load, tags=["t"]) == "new"
+
+
+async def test_an_accepted_fill_ends_its_lease_by_itself(world: World):
+    """A load costs two calls: one to get the lease, one to fill."""
+    seam = Seam(world.stores.cache)
+
+    await open_cache(world, seam).get_or_load("k", Loader("value"))
+
+    assert dict(seam.calls) == {LOOK: 1, FILL: 1}
+
+
+async def test_a_failed_load_is_not_stored_and_frees_the_lease(cache: Cache):
+    """What the loader raises passes through unchanged, and the next reader loads at once."""
+    error = KeyError("mine")
+
+    async def fail() -> None:
+        raise error
+
+    with pytest.raises(KeyError) as raised:
+        await cache.get_or_load("k", fail)
+
+    assert raised.value is error
+    assert (await cache.fetch("k", Loader("later"))).result == "MISS"
+
+
+async def test_a_value_that_cannot_be_written_is_a_failed_load(cache: Cache):
+    """A loader must give what msgspec can write; the error says so, and nothing is stored."""
+    with pytest.raises(LoadFailed, match="object has no form in msgpack"):
+        await cache.get_or_load("k", Loader(object()))
+
+    assert (await cache.fetch("k", Loader(1))).result == "MISS"
+
+
+async def test_a_value_that_cannot_be_read_back_is_a_failed_load(world: World):
+    """What would be stored and never found is refused when it is loaded."""
+    cache = open_cache(world, codec="json")
+
+    with pytest.raises(LoadFailed, match="read back"):
+        await cache.get_or_load("k", Loader(msgspec.Raw(b"not json")))
+
+
+async def test_a_value_that_is_too_large_is_answered_and_not_stored(world: World):
+    """S0-20: entries are bounded; a larger value costs a load each time."""
+    cache = open_cache(world, bounds=Bounds(entry_bytes=10_000))
+    noise = random.Random(1).randbytes(10_000)
+    load = Loader(noise)
+
+    found = [await cache.fetch("k", load), await cache.fetch("k", load)]
+
+    assert [(each.value, each.result, each.ttl_ms) for each in found] == [(noise, "MISS", 0)] * 2
+    assert await world.command("cache", "KEYS", "*") == [b"tollhouse:clock:{0}"]
+
+
+async def test_large_values_are_compressed_and_stored(world: World, cache: Cache):
+    """S2-19: a value far above the threshold is stored small, packed and unpacked in a thread."""
+    text = "all the same " * 50_000
+
+    loaded, found = await cache.fetch("k", Loader(text)), await cache.fetch("k", Loader("other"))
+
+    (name,) = await world.command("cache", "KEYS", "tollhouse:cache:*")
+    assert (loaded.value, found.value, found.result) == (text, text, "HIT")
+    assert await world.command("cache", "STRLEN", name) < 10_000
+
+
+async def test_past_the_cache(world: World, cache: Cache):
+    """S4-19, S4-49: without use_cache the value is loaded, and nothing is read or stored."""
+    load = Loader("first", "second", "third")
+    await cache.get_or_load("k", load)
+
+    past = await cache.fetch("k", load, use_cache=False)
+
+    assert (past.value, past.result, past.ttl_ms) == ("second", "BYPASS", 0)
+    assert await cache.get_or_load("k", load) == "first"
+    assert reads(world.metrics, "cache", "bypass") == 1
+
+
+async def test_a_cache_that_is_switched_off_loads_each_time(world: World):
+    """S1-26, S1-39: with enabled=False every answer is DISABLED, and the store is not used."""
+    cache = open_cache(world, enabled=False)
+    load = Loader("first", "second")
+
+    found = [await cache.fetch("k", load), await cache.fetch("k", load)]
+
+    assert [(each.value, each.result) for each in found] == [("first", "DISABLED"), ("second", "DISABLED")]
+    assert await world.command("cache", "DBSIZE") == 0
+
+
+async def test_a_body_that_is_not_ours_is_removed_and_counted(world: World, cache: Cache):
+    """A stored body that belongs to another key or is damaged is a miss, and does not stay."""
+    load = Loader("value", "fresh")
+    await cache.get_or_load("k", load)
+    (name,) = await world.command("cache", "KEYS", "tollhouse:cache:*")
+    stored = await world.command("cache", "GET", name)
+    await world.command("cache", "SETRANGE", name, len(stored) - len(b"\xa5value") - 1, b"?")
+
+    found = await cache.fetch("k", load)
+
+    assert (found.value, found.result) == ("fresh", "MISS")
+    assert (await cache.fetch("k", load)).result == "HIT"
+    assert world.metrics.registry.get_sample_value("tollhouse_state_discarded_total", {"kind": "cache-entry"}) == 1
+
+
+async def test_a_rotated_secret_misses_and_still_invalidates(world: World):
+    """Under a new secret nothing old is found; an invalidation reaches what processes with the old one cached."""
+    old_secret = world.keyring.secrets[0]
+    rotated = Keyring(secrets=(b"the next secret, also of 32 bytes", old_secret))
+    store = world.stores.cache
+    before = open_cache(world)
+    after = Cache(store, rotated, world.metrics, monotonic=lambda: world.now_ms)
+    load = Loader("first", "second", "third", "fourth")
+
+    old = await before.get_or_load("k", load, tags=["t"])
+    new = await after.fetch("k", load, tags=["t"])
+    await after.invalidate("k")
+    again = await before.fetch("k", load, tags=["t"])
+    await after.invalidate_tags("t")
+
+    assert (old, new.result, again.value) == ("first", "MISS", "third")
+    assert (await before.fetch("k", load, tags=["t"])).value == "fourth"
+
+
+async def test_without_a_secret_the_cache_works_with_plain_digests(world: World):
+    """Where no secret is configured, limits and cache use digests that are not keyed."""
+    cache = Cache(world.stores.cache, Keyring(), world.metrics)
+    load = Loader("value")
+
+    assert [await cache.get_or_load("k", load), await cache.get_or_load("k", load)] == ["value", "value"]
+    assert load.calls == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "field"),
+    [
+        ({"key": ""}, "key"),
+        ({"key": "k" * 1025}, "key"),
+        ({"key": "\ud800"}, "key"),
+        ({"family": "Upper"}, "family"),
+        ({"family": "f" * 81}, "family"),
+        ({"family": "session"}, "family"),
+        ({"family": "lease:x"}, "family"),
+        ({"tags": [""]}, "tag"),
+        ({"tags": ["t" * 129]}, "tag"),
+        ({"tags": [str(number) for number in range(65)]}, "tags"),
+        ({"ttl_s": 0}, "ttl_s"),
+        ({"ttl_s": TTL_S_MAX + 1}, "ttl_s"),
+    ],
+)
+async def test_wrong_words_are_refused_by_name(cache: Cache, options: dict[str, Any], field: str):
+    """S4-60: keys, families, tags and lifetimes have bounds; the error names the field, and nothing is loaded."""
+    load = Loader(1)
+
+    with pytest.raises(InvalidInput) as raised:
+        await cache.fetch(**{"key": "k", "load": load, **options})
+
+    assert raised.value.field == field
+    assert load.calls == 0
+
+
+@pytest.mark.parametrize("pattern", ["", "p" * 257])
+async def test_a_wrong_pattern_is_refused(cache: Cache, pattern: str):
+    """A pattern has 1 to 256 characters."""
+    with pytest.raises(InvalidInput, match="pattern"):
+        await cache.delete_pattern(pattern)
+
+
+@pytest.mark.parametrize("options", [{"prefix": "a:b"}, {"prefix": ""}, {"ttl_ms": 999}, {"ttl_ms": 10**12}])
+async def test_wrong_settings_are_refused(world: World, options: dict[str, Any]):
+    """A prefix that could run into other names, and a lifetime out of bounds, are configuration errors."""
+    with pytest.raises(ConfigurationError):
+        open_cache(world, **options)
+
+
+async def test_the_longest_words_are_accepted(cache: Cache):
+    """The bounds themselves are inside."""
+    found = await cache.fetch(
+        "k" * 1024, Loader(1), family="f" * 80, tags=[f"{number:0128d}" for number in range(64)], ttl_s=TTL_S_MAX
+    )
+
+    assert found.ttl_ms == TTL_S_MAX * 1000
+    assert (await cache.fetch("k" * 1024, Loader(2), family="f" * 80)).value == 1
+
+
+async def test_reads_are_counted_by_family_and_result(world: World, cache: Cache):
+    """S0-17, S3-21: each read is counted once, with the time that a hit saved."""
+    load = GatedLoader("value")
+    load.gate.set()
+    await cache.get_or_load("k", load, family="ai:langid")
+    await cache.get_or_load("k", load, family="ai:langid")
+
+    counted = {result: reads(world.metrics, "ai:langid", result) for result in ("miss", "hit", "error")}
+
+    assert counted == {"miss": 1, "hit": 1, "error": 0}
+
+
+async def test_a_hit_tells_how_long_the_load_took(world: World):
+    """The time that a hit saved is that of the load it made unnecessary; the age counts from its end."""
+    cache = open_cache(world)
+
+    async def slow() -> str:
+        await world.advance(250)
+        return "value"
+
+    await cache.get_or_load("k", slow)
+    found = await cache.fetch("k", slow)
+
+    assert (found.load_ms, found.age_ms, found.ttl_ms) == (250, 0, 3_600_000)
+    assert world.metrics.registry.get_sample_value("tollhouse_cache_saved_seconds_total", {"cache": "cache"}) == 0.25
+
+
+async def test_a_caller_who_leaves_during_the_lookup_leaves_no_lease(world: World):
+    """Whoever is cancelled before the answer came gives back the lease that it may have been granted."""
+    seam = Seam(world.stores.cache)
+    cache = open_cache(world, seam)
+    reader: asyncio.Task[Any]
+
+    async def leave() -> None:
+        reader.cancel()
+        await asyncio.sleep(0)
+
+    seam.after[LOOK] = leave
+    reader = asyncio.create_task(cache.get_or_load("k", Loader("never")))
+    await asyncio.wait([reader])
+
+    assert reader.cancelled()
+    assert seam.calls[RELEASE] == 1
+    assert (await cache.fetch("k", Loader("value"))).result == "MISS"
+
+
+async def test_the_defaults_work(world: World):
+    """S1-32: a store, a keyring and metrics are enough; clock, randomness and sleep are the real ones."""
+    cache = Cache(world.stores.cache, world.keyring, world.metrics)
+    before_ms = monotonic_ms()
+
+    found = await cache.fetch("k", Loader("value"))
+
+    assert found.load_ms <= monotonic_ms() - before_ms
+    assert 3_240_000 <= found.ttl_ms <= 3_960_000
+    await cache.aclose()

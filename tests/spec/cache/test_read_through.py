@@ -1,0 +1,387 @@
+"""P7: identical cold requests over any number of processes load once; nobody waits for the dead."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from tests.caches import FILL, LOOK, RENEW, GatedLoader, Loader, Seam, Timeline, open_cache, reads
+from tests.worlds import World
+from tollhouse.cache.cache import Cache
+from tollhouse.cache.loader import Bounds
+from tollhouse.errors import LoadFailed
+
+
+class Processes:
+    """Two caches as two processes would have them, on one timeline."""
+
+    def __init__(self, world: World, other_store: Any) -> None:
+        self.timeline = Timeline(world)
+        self.seams = Seam(world.stores.cache), Seam(other_store)
+        self.caches = tuple(self.open(world, seam) for seam in self.seams)
+
+    def open(self, world: World, seam: Seam, **options: Any) -> Cache:
+        return open_cache(world, seam, sleep=self.timeline.sleep, **options)
+
+
+@pytest.fixture
+async def processes(world: World) -> AsyncIterator[Processes]:
+    other = world.open_stores()
+    processes = Processes(world, other.cache)
+    yield processes
+    for cache in processes.caches:
+        await cache.aclose()
+    await other.aclose()
+
+
+def start(cache: Cache, load: Loader, times: int = 1, **options: Any) -> list[asyncio.Task[Any]]:
+    return [asyncio.create_task(cache.fetch("k", load, **options)) for _ in range(times)]
+
+
+async def test_fifty_cold_requests_over_two_processes_load_once(processes: Processes):
+    """P7: one load, one MISS; everybody else is COALESCED and has the value."""
+    load = GatedLoader({"answer": 42})
+    tasks = start(processes.caches[0], load, 25) + start(processes.caches[1], load, 25)
+    await load.began.wait()
+    await processes.seams[0].until(LOOK, 1)
+    await processes.seams[1].until(LOOK, 1)
+
+    load.gate.set()
+    found = await processes.timeline.drive(asyncio.gather(*tasks))
+
+    assert load.calls == 1
+    assert [each.value for each in found] == [{"answer": 42}] * 50
+    assert sorted(each.result for each in found) == ["COALESCED"] * 49 + ["MISS"]
+
+
+async def test_callers_of_one_process_share_a_load_without_asking_the_store(world: World, processes: Processes):
+    """Whoever comes while this process loads waits for it; only the first asked the store."""
+    load = GatedLoader("value")
+    first = start(processes.caches[0], load)
+    await load.began.wait()
+
+    later = start(processes.caches[0], load, 10)
+    await processes.timeline.until_asleep(1)
+    load.gate.set()
+    found = await asyncio.gather(*first, *later)
+
+    assert processes.seams[0].calls[LOOK] == 1
+    assert [each.result for each in found] == ["MISS"] + ["COALESCED"] * 10
+    assert reads(world.metrics, "cache", "coalesced") == 10
+
+
+async def test_one_caller_of_a_process_polls_for_all(processes: Processes):
+    """While another process loads, however many wait here, the store is asked by one of them."""
+    load = GatedLoader("theirs")
+    theirs = start(processes.caches[0], load)
+    await load.began.wait()
+    own = start(processes.caches[1], Loader("own"))
+    await processes.timeline.until_asleep(2)
+
+    own += start(processes.caches[1], Loader("own"), 20)
+    await processes.timeline.advance(25)
+    await processes.seams[1].until(LOOK, 2)
+    await processes.timeline.until_asleep(2)
+    own += start(processes.caches[1], Loader("own"), 20)
+    await processes.timeline.advance(37)
+    await processes.seams[1].until(LOOK, 3)
+    load.gate.set()
+    found = await processes.timeline.drive(asyncio.gather(*own))
+    await asyncio.gather(*theirs)
+
+    assert {(each.value, each.result) for each in found} == {("theirs", "COALESCED")}
+    assert processes.seams[1].calls[LOOK] < 10
+
+
+async def test_a_lease_is_renewed_while_the_load_goes_on(world: World, processes: Processes):
+    """A load longer than a lease keeps it: nobody else loads meanwhile."""
+    load = GatedLoader("slow")
+    theirs = start(processes.caches[0], load)
+    await load.began.wait()
+    for beat in range(6):
+        await processes.timeline.until_asleep(1)
+        await processes.timeline.advance(1_700)
+        await processes.seams[0].until(RENEW, beat + 1)
+
+    own = start(processes.caches[1], Loader("own"))
+    await processes.timeline.until_asleep(2)
+    load.gate.set()
+    found = await processes.timeline.drive(asyncio.gather(*own, *theirs))
+
+    assert [(each.value, each.result) for each in found] == [("slow", "COALESCED"), ("slow", "MISS")]
+
+
+async def test_a_holder_that_died_costs_its_waiters_the_rest_of_its_lease(world: World, processes: Processes):
+    """P7: when nobody renews the lease, the next reader takes it within five seconds."""
+    await world.stores.cache.run(LOOK, _names(world), ("", "d" * 24, 5_000))
+    began_ms = world.now_ms
+
+    (task,) = start(processes.caches[1], Loader("own"))
+    found = await processes.timeline.drive(task)
+
+    assert (found.value, found.result) == ("own", "MISS")
+    assert world.now_ms - began_ms <= 5_050
+
+
+def _names(world: World) -> tuple[str, str, str]:
+    digest = world.keyring.digest("cache", "key\0cache\0k")
+    return (f"tollhouse:cache:{{0}}:{digest}", f"tollhouse:lease:{{0}}:{digest}", "tollhouse:clock:{0}")
+
+
+async def test_pauses_between_polls_grow(world: World, processes: Processes):
+    """A waiter asks after 25 ms, then half as long again each time, up to half a second or the end of the lease."""
+    pauses_ms: list[int] = []
+
+    async def sleep(seconds: float) -> None:
+        pauses_ms.append(round(seconds * 1000))
+        await world.advance(pauses_ms[-1])
+
+    await world.stores.cache.run(LOOK, _names(world), ("", "d" * 24, 5_000))
+    cache = open_cache(world, processes.seams[1], sleep=sleep)
+
+    await cache.fetch("k", Loader("own"))
+
+    assert pauses_ms[:10] == [25, 37, 55, 82, 123, 184, 276, 414, 500, 500]
+    assert max(pauses_ms[:-1]) == 500
+
+
+async def test_a_load_that_takes_too_long_loses_its_lease(world: World, processes: Processes):
+    """After load_ms the lease is no longer renewed; another process loads, and the late fill is refused."""
+    bounds = Bounds(load_ms=3_400, lease_ms=5_100)
+    cache = processes.open(world, processes.seams[0], bounds=bounds)
+    load = GatedLoader("late")
+    (late,) = start(cache, load)
+    await load.began.wait()
+    for beat in range(2):
+        await processes.timeline.until_asleep(1)
+        await processes.timeline.advance(1_700)
+        await processes.seams[0].until(RENEW, beat + 1)
+    for _ in range(3):
+        await processes.timeline.advance(1_700)
+    renewals, sleepers = processes.seams[0].calls[RENEW], processes.timeline.asleep
+
+    (own,) = start(processes.caches[1], Loader("own"))
+    found = await processes.timeline.drive(own)
+    load.gate.set()
+
+    assert (renewals, sleepers) == (2, 0)
+    assert (found.value, found.result) == ("own", "MISS")
+    assert (await late).ttl_ms == 0
+    assert (await processes.caches[1].fetch("k", load)).value == "own"
+
+
+async def test_renewing_ends_when_the_lease_is_lost(processes: Processes):
+    """A lease that was invalidated is not renewed any more."""
+    load = GatedLoader("old")
+    (task,) = start(processes.caches[0], load)
+    await load.began.wait()
+    await processes.caches[1].invalidate("k")
+
+    for _ in range(3):
+        await processes.timeline.advance(1_700)
+        await processes.seams[0].until(RENEW, 1)
+    load.gate.set()
+
+    assert (await task).ttl_ms == 0
+    assert processes.seams[0].calls[RENEW] == 1
+
+
+async def test_a_renewal_that_fails_is_tried_again(processes: Processes):
+    """A store that is away for a moment does not cost the lease."""
+    load = GatedLoader("value")
+    (task,) = start(processes.caches[0], load)
+    await load.began.wait()
+    await processes.timeline.until_asleep(1)
+    processes.seams[0].failing.add(RENEW)
+    await processes.timeline.advance(1_700)
+    await processes.timeline.until_asleep(1)
+    processes.seams[0].failing.clear()
+
+    await processes.timeline.advance(1_700)
+    await processes.seams[0].until(RENEW, 1)
+    load.gate.set()
+
+    assert (await task).ttl_ms > 0
+
+
+async def test_a_waiter_gives_up_after_its_bound_and_loads_past_the_cache(world: World, processes: Processes):
+    """Whoever waited wait_ms for another process loads for itself, once for all who waited with it."""
+    load = GatedLoader("theirs")
+    theirs = start(processes.caches[0], load)
+    await load.began.wait()
+    cache = processes.open(world, processes.seams[1], bounds=Bounds(wait_ms=1_000))
+    impatient = Loader("own")
+
+    tasks = start(cache, impatient, 3)
+    found = await processes.timeline.drive(asyncio.gather(*tasks))
+    load.gate.set()
+    await processes.timeline.drive(asyncio.gather(*theirs))
+
+    assert {(each.value, each.result) for each in found} == {("own", "BYPASS")}
+    assert impatient.calls == 1
+
+
+async def test_no_caller_waits_for_ever_for_loads_that_are_invalidated_again_and_again(
+    world: World, processes: Processes
+):
+    """After wait_ms of joining loads whose values were refused, a caller loads for itself."""
+    seam = processes.seams[0]
+    cache = processes.open(world, seam, bounds=Bounds(wait_ms=1_000))
+    load = GatedLoader("old")
+    (first,) = start(cache, load)
+    await load.began.wait()
+    (second,) = start(cache, Loader("own"))
+    await processes.timeline.until_asleep(1)
+
+    async def invalidated_late() -> None:
+        await world.advance(1_000)
+        await processes.caches[1].invalidate("k")
+
+    seam.before[FILL] = invalidated_late
+    load.gate.set()
+
+    assert ((await first).value, (await second).value) == ("old", "own")
+    assert (await second).result == "BYPASS"
+
+
+async def test_waiters_get_the_error_of_the_load(processes: Processes):
+    """When the loader fails, all who joined in its process get the error; other processes load for themselves."""
+    gate, began = asyncio.Event(), asyncio.Event()
+
+    async def fail() -> None:
+        began.set()
+        await gate.wait()
+        raise LoadFailed("no answer")
+
+    theirs = [asyncio.create_task(processes.caches[0].fetch("k", fail)) for _ in range(3)]
+    await began.wait()
+    (own,) = start(processes.caches[1], Loader("own"))
+    await processes.timeline.until_asleep(2)
+
+    gate.set()
+    results = await asyncio.gather(*theirs, return_exceptions=True)
+    found = await processes.timeline.drive(own)
+
+    assert [str(error) for error in results] == ["no answer"] * 3
+    assert (found.value, found.result) == ("own", "MISS")
+
+
+async def test_one_who_leaves_does_not_end_the_load(processes: Processes):
+    """The first caller is cancelled; the load goes on for the second."""
+    load = GatedLoader("value")
+    (first,) = start(processes.caches[0], load)
+    await load.began.wait()
+    (second,) = start(processes.caches[0], Loader("own"))
+    await processes.timeline.until_asleep(1)
+
+    first.cancel()
+    await asyncio.wait([first])
+    load.gate.set()
+
+    assert ((await second).value, (await second).result) == ("value", "COALESCED")
+    assert load.cancelled == 0
+
+
+async def test_the_last_who_leaves_ends_the_load_and_its_lease(processes: Processes):
+    """When nobody waits for a load it is cancelled, and the next reader may load at once."""
+    load = GatedLoader("never")
+    (only,) = start(processes.caches[0], load)
+    await load.began.wait()
+
+    only.cancel()
+    await asyncio.wait([only])
+    await processes.seams[0].until("cache/release", 1)
+
+    assert load.cancelled == 1
+    assert (await processes.caches[1].fetch("k", Loader("own"))).result == "MISS"
+
+
+@pytest.mark.parametrize("by_tag", [False, True])
+async def test_whoever_comes_after_an_invalidation_does_not_share_a_load_from_before(
+    processes: Processes, by_tag: bool
+):
+    """P6: a caller who joins a load after its key or tag was invalidated elsewhere gets a value loaded afterwards."""
+    own, other = processes.caches
+    load = GatedLoader("old")
+    (before,) = start(own, load, tags=["t"])
+    await load.began.wait()
+    await (other.invalidate_tags("t") if by_tag else other.invalidate("k"))
+
+    (after,) = start(own, Loader("new"), tags=["t"])
+    await processes.timeline.until_asleep(1)
+    load.gate.set()
+
+    assert ((await before).value, (await after).value) == ("old", "new")
+
+
+async def test_nobody_joins_while_the_answer_is_on_its_way(processes: Processes):
+    """P6: a caller who comes when the fill has been sent asks the store itself: it may have been invalidated since."""
+    own, other = processes.caches
+    seam = processes.seams[0]
+    late: list[asyncio.Task[Any]] = []
+
+    async def invalidate_and_come_late() -> None:
+        await other.invalidate("k")
+        late.extend(start(own, Loader("new")))
+        await seam.until(LOOK, 2)
+
+    seam.after[FILL] = invalidate_and_come_late
+    first = await own.fetch("k", Loader("old"))
+
+    assert first.value == "old"
+    assert (await late[0]).value == "new"
+
+
+async def test_nobody_joins_a_poll_that_was_sent(processes: Processes):
+    """P6: a caller who comes while a waiter's lookup is on its way asks the store itself."""
+    own, other = processes.caches
+    seam = processes.seams[0]
+    load = GatedLoader("old")
+    theirs = start(other, load)
+    await load.began.wait()
+    (waiting,) = start(own, Loader("own"))
+    await processes.timeline.until_asleep(2)
+    load.gate.set()
+    await asyncio.gather(*theirs)
+    late: list[asyncio.Task[Any]] = []
+
+    async def invalidate_and_come_late() -> None:
+        await other.invalidate("k")
+        late.extend(start(own, Loader("new")))
+        await seam.until(LOOK, 2)
+
+    seam.after[LOOK] = invalidate_and_come_late
+    await processes.timeline.advance(25)
+
+    assert ((await waiting).value, (await late[0]).value) == ("old", "new")
+
+
+async def test_a_large_value_is_shared_though_it_is_not_stored(world: World, processes: Processes):
+    """S0-20: callers of one process share a load whose value is too large to store."""
+    cache = processes.open(world, processes.seams[0], bounds=Bounds(entry_bytes=1_000))
+    load = GatedLoader(list(range(1_000)))
+    tasks = start(cache, load, 5)
+    await load.began.wait()
+    load.gate.set()
+
+    found = await asyncio.gather(*tasks)
+
+    assert load.calls == 1
+    assert sorted(each.result for each in found) == ["COALESCED"] * 4 + ["MISS"]
+
+
+async def test_closing_ends_the_loads_under_way(processes: Processes):
+    """After aclose no load runs, and its lease is free."""
+    load = GatedLoader("never")
+    (task,) = start(processes.caches[0], load)
+    await load.began.wait()
+
+    await processes.caches[0].aclose()
+    await asyncio.wait([task])
+
+    assert task.cancelled()
+    assert load.cancelled == 1
+    assert (await processes.caches[1].fetch("k", Loader("own"))).result == "MISS"

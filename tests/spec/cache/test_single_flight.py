@@ -1,0 +1,201 @@
+"""Work that several callers of one process wait for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+import pytest
+
+from tollhouse.cache.single_flight import Flight, Flights
+
+
+class Work:
+    """Work that ends when it is told to, with a value or an error."""
+
+    def __init__(self) -> None:
+        self.began = 0
+        self.cancelled = 0
+        self.end: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    def __call__(self, _: Flight[str]) -> Coroutine[Any, Any, str]:
+        return self._run()
+
+    async def _run(self) -> str:
+        self.began += 1
+        try:
+            return await self.end
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+
+
+async def settle() -> None:
+    """Let every task that can run do so."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+@pytest.fixture
+async def flights() -> Flights[str]:
+    return Flights()
+
+
+@pytest.fixture
+async def work() -> Work:
+    return Work()
+
+
+async def test_all_who_wait_get_what_one_run_gives(flights: Flights[str], work: Work):
+    """The work runs once, and everyone who joined has its value."""
+    flight = flights.start("a", work)
+    waiters = [asyncio.create_task(flight.wait()) for _ in range(5)]
+    await settle()
+    assert flights.find("a") is flight
+
+    work.end.set_result("value")
+
+    assert await asyncio.gather(*waiters) == ["value"] * 5
+    assert work.began == 1
+    assert flights.find("a") is None
+
+
+async def test_all_who_wait_get_the_error(flights: Flights[str], work: Work):
+    """An error of the work reaches everyone who joined, unchanged."""
+    flight = flights.start("a", work)
+    waiters = [asyncio.create_task(flight.wait()) for _ in range(2)]
+    await settle()
+    error = KeyError("mine")
+
+    work.end.set_exception(error)
+
+    assert await asyncio.gather(*waiters, return_exceptions=True) == [error, error]
+
+
+async def test_a_caller_who_leaves_leaves_the_others_their_work(flights: Flights[str], work: Work):
+    """Cancelling one waiter does not cancel the work."""
+    flight = flights.start("a", work)
+    leaves, stays = (asyncio.create_task(flight.wait()) for _ in range(2))
+    await settle()
+
+    leaves.cancel()
+    await settle()
+    work.end.set_result("value")
+
+    assert await stays == "value"
+    assert leaves.cancelled()
+    assert work.cancelled == 0
+
+
+async def test_the_last_who_leaves_ends_the_work(flights: Flights[str], work: Work):
+    """When nobody waits any more the work is cancelled, and nobody can join it on its way out."""
+    flight = flights.start("a", work)
+    waiters = [asyncio.create_task(flight.wait()) for _ in range(2)]
+    await settle()
+
+    for waiter in waiters:
+        waiter.cancel()
+    await asyncio.wait(waiters)
+    found = flights.find("a")
+    await settle()
+
+    assert found is None
+    assert work.cancelled == 1
+
+
+async def test_work_on_its_way_out_is_not_joined(flights: Flights[str]):
+    """Work that takes time to end after its last caller left is nobody's to join."""
+    ended = asyncio.Event()
+
+    async def slow_to_end(_: Flight[str]) -> str:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await ended.wait()
+        return "never"
+
+    flight = flights.start("a", slow_to_end)
+    only = asyncio.create_task(flight.wait())
+    await settle()
+
+    only.cancel()
+    await settle()
+    found, done = flights.find("a"), flight.task.done()
+    ended.set()
+    await asyncio.wait([flight.task])
+
+    assert (found, done) == (None, False)
+
+
+async def test_work_that_has_ended_is_not_joined(flights: Flights[str]):
+    """From the moment that the work ends it is over, even before anyone was told."""
+
+    async def at_once(_: Flight[str]) -> str:
+        return "value"
+
+    flight = flights.start("a", at_once)
+    await asyncio.sleep(0)
+
+    assert flight.task.done()
+    assert flights.find("a") is None
+    assert await flight.wait() == "value"
+
+
+async def test_a_shut_flight_is_not_joined_until_it_is_opened_again(flights: Flights[str], work: Work):
+    """Between the question to the store and its answer nobody can join."""
+    flight = flights.start("a", work)
+
+    flight.shut()
+    shut = flights.find("a")
+    flight.reopen()
+
+    assert shut is None
+    assert flights.find("a") is flight
+    work.end.set_result("value")
+    await flight.wait()
+
+
+async def test_a_later_flight_takes_the_name(flights: Flights[str]):
+    """The flight that began last is the one to join; the end of an earlier one does not hide it."""
+    first, second = Work(), Work()
+    early = flights.start("a", first)
+    late = flights.start("a", second)
+
+    first.end.set_result("early")
+    values = [await early.wait()]
+    await settle()
+    found = flights.find("a")
+    second.end.set_result("late")
+
+    assert found is late
+    assert [*values, await late.wait()] == ["early", "late"]
+
+
+async def test_closing_ends_what_is_under_way(flights: Flights[str]):
+    """After aclose nothing runs any more, whether there was something or not."""
+    work = [Work(), Work()]
+    for number, each in enumerate(work):
+        flights.start(str(number), each)
+    await settle()
+
+    await flights.aclose()
+    await flights.aclose()
+
+    assert [each.cancelled for each in work] == [1, 1]
+
+
+async def test_an_error_that_nobody_waited_for_is_not_reported(flights: Flights[str]):
+    """A flight whose callers have all left fails silently: no report of an exception that was never read."""
+    reports: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: reports.append(context))
+    work = Work()
+    flight = flights.start("a", work)
+    await settle()
+
+    work.end.set_exception(KeyError("mine"))
+    await settle()
+    del flight
+    asyncio.get_running_loop().set_exception_handler(None)
+
+    assert reports == []

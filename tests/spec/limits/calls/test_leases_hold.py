@@ -1,0 +1,200 @@
+"""Waiting for permits and holding them: how long is waited, what keeps a lease alive, and what ends it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import pytest
+
+from tests.clocks import Clock
+from tests.leases import WINDOW_MS, counted, leases_on, stored, subject
+from tests.worlds import StoreWorld, World
+from tollhouse.limits.calls.leases import Leases, pause_ms
+from tollhouse.limits.lease import Lease
+from tollhouse.limits.wire.request import Asked
+
+HEARTBEAT_MS = WINDOW_MS // 3
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def leases(world: World, clock: Clock) -> Leases:
+    return leases_on(world.stores.limits, world, clock=clock.monotonic_ms, sleep=clock.sleep, uniform=lambda: 0.5)
+
+
+#   attempt, chance, pause
+PAUSES = [
+    (1, 0.0, 20),
+    (1, 1.0, 40),
+    (2, 1.0, 80),
+    (3, 1.0, 160),
+    (4, 1.0, 250),
+    (100, 1.0, 250),
+    (100, 0.0, 20),
+    (100, 0.5, 135),
+]
+
+
+@pytest.mark.parametrize(("attempt", "chance", "expected"), PAUSES)
+def test_pauses_grow_to_a_quarter_of_a_second(attempt: int, chance: float, expected: float) -> None:
+    """Whoever waits for a permit asks again after 20 to 250 ms, by chance, and more seldom with time."""
+    assert pause_ms(attempt, chance) == expected
+
+
+async def test_a_released_permit_goes_to_one_who_waits(world: World, leases: Leases, clock: Clock) -> None:
+    """A lease with a wait is given as soon as a permit was released and it asks again."""
+    ada = subject(world, units=1)
+    held = await leases.lease(ada)
+    waiting = asyncio.create_task(leases.lease(ada, wait_ms=10_000))
+    assert await clock.asleep() == 30
+
+    await leases.release(ada, held.id or "")
+    clock.advance(30)
+    given = await waiting
+
+    assert given.decision.allowed
+    assert (counted(world, "allowed"), counted(world, "refused")) == (2, 0)
+
+
+@pytest.mark.parametrize("wait_ms", [0, 1, 99, 1_000])
+async def test_a_wait_ends_with_its_time(world: World, wait_ms: int) -> None:
+    """Where no permit gets free, the last attempt is made when the wait is over, and is the answer."""
+    clock = Clock()
+    leases = leases_on(world.stores.limits, world, clock=clock.monotonic_ms, sleep=clock.skip)
+    ada = subject(world, units=1)
+    await leases.lease(ada)
+
+    refused = await leases.lease(ada, wait_ms=wait_ms)
+
+    assert not refused.decision.allowed
+    assert clock.now_ms == wait_ms
+    assert counted(world, "refused") == 1
+
+
+async def test_a_wait_is_no_longer_than_the_lease_in_the_way(world: World, leases: Leases, clock: Clock) -> None:
+    """Where a permit will be free earlier than the next pause would end, that moment is the next attempt."""
+    ada = subject(world, units=1)
+    await leases.lease(ada)
+    await world.command("limits", "PEXPIRE", ada.state, 2 * WINDOW_MS)
+    await world.advance(WINDOW_MS - 7)
+    waiting = asyncio.create_task(leases.lease(ada, wait_ms=10_000))
+    assert await clock.asleep() == 7
+
+    await world.advance(7)
+    clock.advance(7)
+
+    assert (await waiting).decision.allowed
+
+
+async def test_a_hold_lasts_as_long_as_its_block(world: World, leases: Leases, clock: Clock) -> None:
+    """A hold renews its lease three times per window, and gives the permit back when the block ends."""
+    ada = subject(world, units=1)
+
+    async with leases.hold(ada) as lease:
+        for _ in range(7):
+            assert await clock.asleep() == HEARTBEAT_MS
+            await world.advance(HEARTBEAT_MS)
+            clock.advance(HEARTBEAT_MS)
+        await clock.asleep()
+        assert (await leases.lease(ada)).decision.retry_after_ms == WINDOW_MS
+
+    assert not lease.lost
+    assert await stored(world, ada) == {}
+
+
+async def test_a_block_that_raises_gives_its_permit_back(world: World, leases: Leases) -> None:
+    """Whatever a block raises passes through, and its permit is free."""
+    ada = subject(world, units=1)
+
+    with pytest.raises(ValueError, match="broken"):
+        async with leases.hold(ada):
+            raise ValueError("broken")
+
+    assert (await leases.lease(ada)).decision.allowed
+
+
+async def held_for_ever(leases: Leases, of: Asked, entered: asyncio.Event) -> None:
+    async with leases.hold(of):
+        entered.set()
+        await asyncio.Event().wait()
+
+
+async def test_a_cancelled_block_gives_its_permit_back(world: World, leases: Leases) -> None:
+    """A holder who is cancelled, even once more while it gives the permit back, keeps none."""
+    ada, entered = subject(world, units=2), asyncio.Event()
+    once = asyncio.create_task(held_for_ever(leases, ada, entered))
+    await entered.wait()
+    entered.clear()
+    twice = asyncio.create_task(held_for_ever(leases, ada, entered))
+    await entered.wait()
+
+    once.cancel()
+    twice.cancel()
+    await asyncio.sleep(0)
+    twice.cancel()
+    await asyncio.wait([once, twice])
+    await leases.aclose()
+
+    assert once.cancelled()
+    assert twice.cancelled()
+    assert await stored(world, ada) == {}
+
+
+async def test_a_lost_lease_is_told(
+    world: World, leases: Leases, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A holder whose lease is over when it is renewed is told so, once, and the block goes on."""
+    ada = subject(world, units=1)
+
+    async with leases.hold(ada) as lease:
+        await clock.asleep()
+        await world.command("limits", "DEL", ada.state)
+        other = await leases.lease(ada)
+        clock.advance(HEARTBEAT_MS)
+        await lease.loss.wait()
+
+    assert lease.lost
+    assert list(await stored(world, ada)) == [other.id]
+    assert counted(world, "lost") == 1
+    lost = [record for record in caplog.records if record.message == "lease lost"]
+    assert [(record.levelno, vars(record)["policy"]) for record in lost] == [(logging.WARNING, "jobs")]
+    assert "ada" not in caplog.text
+
+
+async def test_a_refused_hold_runs_its_block(world: World, leases: Leases) -> None:
+    """A hold that was refused says so in its decision, holds nothing and releases nothing."""
+    ada = subject(world, units=1)
+    await leases.lease(ada)
+    before = await stored(world, ada)
+
+    async with leases.hold(ada) as lease:
+        assert (lease.decision.allowed, lease.id, lease.lost) == (False, None, False)
+
+    assert await stored(world, ada) == before
+
+
+async def test_many_at_once_hold_no_more_than_there_are(embedded: StoreWorld) -> None:
+    """P1: of fifty tasks on the real server that want one of seven permits, never more than seven have one."""
+    leases = leases_on(embedded.stores.limits, embedded)
+    ada, inside, most = subject(embedded, units=7), 0, 0
+    answers: list[Lease] = []
+
+    async def work() -> None:
+        nonlocal inside, most
+        async with leases.hold(ada, wait_ms=20_000) as lease:
+            answers.append(lease)
+            inside += 1
+            most = max(most, inside)
+            await leases.peek(ada)
+            inside -= 1
+
+    await asyncio.gather(*(work() for _ in range(50)))
+
+    assert most <= 7
+    assert [lease.decision.allowed for lease in answers] == [True] * 50
+    assert await stored(embedded, ada) == {}

@@ -1,0 +1,201 @@
+"""Takes that are charged together or not at all (P2): `take_all`, over policies, subjects and algorithms."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tests.watched import Setup, Watched
+from tests.worlds import StoreWorld
+from tollhouse.errors import InvalidInput
+from tollhouse.limits.calls.take_all import TOGETHER_MAX
+from tollhouse.limits.decision import Take, Together
+from tollhouse.limits.policy.notation import parse_policy
+
+TENANT = parse_policy("tenant", "20/hour", "fixed-window")
+USER = parse_policy("user", "5/minute; 8/hour")
+TOKENS = parse_policy("tokens", "10/minute burst 30", "gcra")
+WATCHING = parse_policy("watching", "2/minute", shadow=True)
+LISTED = parse_policy("listed", "1/minute", allow=("friend",), deny=("foe",))
+CANDIDATE = parse_policy("candidate", "3/minute", shadow=True, beside="user")
+JOBS = parse_policy("jobs", "3/minute", "concurrency")
+POLICIES = (TENANT, USER, TOKENS, WATCHING, LISTED, CANDIDATE, JOBS)
+
+
+@pytest.fixture
+def setup(world: StoreWorld) -> Setup:
+    return Setup(world, *POLICIES)
+
+
+@pytest.fixture
+def store(setup: Setup) -> Watched:
+    return setup.store
+
+
+async def together(setup: Setup, *takes: tuple[str, str, int]) -> Together:
+    return await setup.limits.take_all([Take(policy=policy, key=key, cost=cost) for policy, key, cost in takes])
+
+
+async def left(setup: Setup, policy: str, key: str) -> int:
+    return (await setup.limits.take(policy, key, 0)).limits[0].remaining
+
+
+async def test_all_are_charged_in_one_call(setup: Setup, store: Watched) -> None:
+    """One script call decides and charges every member, whatever the algorithms."""
+    found = await together(setup, ("tenant", "acme", 2), ("user", "ada", 1), ("tokens", "ada", 7))
+
+    assert store.scripts == ["limits/take_all"]
+    assert (found.allowed, found.retry_after_ms) == (True, None)
+    assert [(one.policy, one.key, one.cost, one.allowed) for one in found.decisions] == [
+        ("tenant", "acme", 2, True),
+        ("user", "ada", 1, True),
+        ("tokens", "ada", 7, True),
+    ]
+    assert [[state.remaining for state in one.limits] for one in found.decisions] == [[18], [4, 7], [23]]
+
+
+async def test_one_that_refuses_keeps_all_from_being_charged(setup: Setup) -> None:
+    """P2: whoever would be admitted alone is told that another refused, and for how long the whole waits."""
+    await setup.limits.take("user", "ada", 5)
+
+    found = await together(setup, ("tenant", "acme", 2), ("user", "ada", 1), ("tokens", "ada", 7))
+
+    assert (found.allowed, found.retry_after_ms) == (False, 63_750)
+    assert [(one.allowed, one.reason, one.refused_by) for one in found.decisions] == [
+        (False, "together", None),
+        (False, "limit-reached", "5/minute"),
+        (False, "together", None),
+    ]
+    assert [one.retry_after_ms for one in found.decisions] == [63_750] * 3
+    assert [await left(setup, *one) for one in (("tenant", "acme"), ("user", "ada"), ("tokens", "ada"))] == [20, 0, 30]
+
+
+async def test_the_whole_waits_exactly_as_long_as_it_has_to(setup: Setup) -> None:
+    """P3: after the wait of the whole all succeed, and one millisecond earlier they are refused."""
+    await setup.limits.take("user", "ada", 5)
+    await setup.limits.take("tokens", "ada", 30)
+    takes = (("user", "ada", 3), ("tokens", "ada", 20))
+    first = await together(setup, *takes)
+    assert first.retry_after_ms is not None
+
+    await setup.pass_ms(first.retry_after_ms - 1)
+    early = await together(setup, *takes)
+    await setup.pass_ms(1)
+
+    assert (first.retry_after_ms, early.retry_after_ms) == (120_000, 1)
+    assert [one.reason for one in early.decisions] == ["together", "limit-reached"]
+    assert (await together(setup, *takes)).allowed
+
+
+async def test_a_member_that_can_never_pass_is_told(setup: Setup) -> None:
+    """A cost above a limit refuses the whole for ever; the others have no wait either."""
+    found = await together(setup, ("tenant", "acme", 2), ("user", "ada", 6))
+
+    assert (found.allowed, found.retry_after_ms) == (False, None)
+    assert [(one.reason, one.retry_after_ms) for one in found.decisions] == [
+        ("together", None),
+        ("cost-above-limit", None),
+    ]
+
+
+async def test_equal_pairs_are_summed(setup: Setup, store: Watched) -> None:
+    """Takes of one policy and key count as one of their sum; each keeps its own cost in the answer."""
+    fits = await together(setup, ("user", "ada", 2), ("tenant", "ada", 1), ("user", "ada", 3))
+    above = await together(setup, ("user", "bob", 3), ("user", "bob", 3))
+
+    assert [(one.cost, one.limits[0].remaining) for one in fits.decisions] == [(2, 0), (1, 19), (3, 0)]
+    assert [one.reason for one in above.decisions] == ["cost-above-limit"] * 2
+    assert store.sizes == [2, 1]
+
+
+async def test_fifty_at_once_admit_exactly_the_limit(setup: Setup) -> None:
+    """P1, P2: of fifty concurrent calls of mixed algorithms as many pass as the tightest limit has, none in part."""
+    takes = (("tenant", "acme", 1), ("user", "ada", 1), ("tokens", "ada", 1))
+
+    found = await asyncio.gather(*(together(setup, *takes) for _ in range(50)))
+
+    assert sum(one.allowed for one in found) == 5
+    assert [await left(setup, *one) for one in (("tenant", "acme"), ("user", "ada"), ("tokens", "ada"))] == [15, 0, 25]
+
+
+async def test_a_shadow_never_refuses_the_whole(setup: Setup) -> None:
+    """A shadow among the members is charged when the whole is, says what it thinks, and is left alone otherwise."""
+    passed = await together(setup, ("user", "ada", 5), ("watching", "ada", 2))
+    seen = await together(setup, ("tenant", "acme", 1), ("watching", "ada", 1))
+    refused = await together(setup, ("user", "ada", 1), ("watching", "bob", 1))
+    alone = await together(setup, ("watching", "eve", 3))
+
+    assert [one.reason for one in passed.decisions] == ["within-limits", "within-limits"]
+    assert (seen.allowed, [one.reason for one in seen.decisions]) == (True, ["within-limits", "shadow"])
+    assert [one.reason for one in refused.decisions] == ["limit-reached", "together"]
+    assert (alone.allowed, alone.decisions[0].reason) == (True, "shadow")
+    assert await left(setup, "watching", "bob") == 2
+    assert setup.counted("watching", "shadow-refused") == 2
+    assert setup.counted("watching", "refused") == 1
+
+
+async def test_lists_decide_before_anything_is_asked(setup: Setup, store: Watched) -> None:
+    """A key on an allow list is left out of the call, one on a deny list refuses the whole without a call."""
+    friends = [await together(setup, ("listed", "friend", 9), ("user", "ada", 1)) for _ in range(2)]
+    only = await together(setup, ("listed", "friend", 9))
+    calls = list(store.sizes)
+    foe = await together(setup, ("user", "ada", 1), ("listed", "foe", 1), ("listed", "friend", 1))
+
+    assert [[one.reason for one in found.decisions] for found in friends] == [["allow-listed", "within-limits"]] * 2
+    assert (only.allowed, only.decisions[0].reason) == (True, "allow-listed")
+    assert (foe.allowed, foe.retry_after_ms) == (False, None)
+    assert [one.reason for one in foe.decisions] == ["together", "deny-listed", "together"]
+    assert calls == store.sizes == [1, 1]
+    assert await left(setup, "user", "ada") == 3
+
+
+async def test_what_runs_beside_a_member_is_not_asked(setup: Setup, store: Watched) -> None:
+    """A candidate beside a policy sees single takes only."""
+    await together(setup, ("user", "ada", 1))
+
+    assert store.sizes == [1]
+    assert setup.counted("candidate", "allowed") == 0
+
+
+async def test_each_member_is_counted_once(setup: Setup) -> None:
+    """Every policy and key of a call is one decision in the metrics."""
+    await together(setup, ("user", "ada", 2), ("user", "ada", 3), ("watching", "ada", 1))
+    await together(setup, ("user", "ada", 1), ("tenant", "acme", 1))
+
+    assert (setup.counted("user", "allowed"), setup.counted("user", "refused")) == (1, 1)
+    assert (setup.counted("watching", "allowed"), setup.counted("tenant", "refused")) == (1, 1)
+
+
+async def test_wrong_input_is_told_its_place(setup: Setup, store: Watched) -> None:
+    """Bad members, sums above the bound, and too few or too many members are refused before anything is sent."""
+    most = 1_000_000_000
+    cases = [
+        ([("user", "ada", 1), ("no-such", "ada", 1)], "takes[1].policy"),
+        ([("jobs", "ada", 1)], "takes[0].policy"),
+        ([("user", "", 1)], "takes[0].key"),
+        ([("user", "ada", most), ("user", "bob", 1), ("user", "ada", 1)], "takes[2].cost"),
+        ([], "takes"),
+        ([("user", "ada", 1)] * (TOGETHER_MAX + 1), "takes"),
+    ]
+
+    for takes, field in cases:
+        with pytest.raises(InvalidInput) as caught:
+            await together(setup, *takes)
+        assert caught.value.field == field
+
+    assert store.calls == []
+    full = await together(setup, *(("user", f"user-{i}", 1) for i in range(TOGETHER_MAX)))
+    assert full.allowed
+
+
+async def test_values_that_cannot_be_used_are_counted(setup: Setup) -> None:
+    """A foreign value under a member's key counts as nothing, and is reported."""
+    await together(setup, ("user", "ada", 1))
+    for key in await setup.world.command("limits", "KEYS", "*"):
+        await setup.world.command("limits", "SET", key, "7")
+
+    assert (await together(setup, ("user", "ada", 5))).allowed
+
+    labels = {"kind": "foreign"}
+    assert setup.world.metrics.registry.get_sample_value("tollhouse_state_discarded_total", labels) == 1

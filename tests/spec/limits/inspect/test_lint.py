@@ -1,0 +1,132 @@
+"""Checking policies before they hold: problems, canonical forms, sizes, and what is worth a second look."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.worlds import World
+from tollhouse.limits.inspect.lint import Linted, findings, lint
+from tollhouse.limits.inspect.size import stored_bytes_max
+from tollhouse.limits.limiter import Limiter
+from tollhouse.limits.policy.builtin import BUILT_IN
+from tollhouse.limits.policy.notation import parse_policy
+from tollhouse.settings import PolicySettings
+
+
+def linted(**policies: dict[str, Any]) -> Linted:
+    return lint({name: PolicySettings(**fields) for name, fields in policies.items()})
+
+
+def test_what_can_be_used_is_told_in_its_canonical_form() -> None:
+    """A policy that can be used is ok, with its limits as they will be printed everywhere."""
+    found = linted(api={"limit": "5/s, 100 per min"}, log={"limit": "9-H", "algorithm": "sliding-log"})
+
+    assert found.ok
+    assert [(one.policy, one.limit, one.algorithm) for one in found.policies] == [
+        ("api", "5/second; 100/minute", "sliding-window"),
+        ("log", "9/hour", "sliding-log"),
+    ]
+    assert found.problems == found.findings == ()
+
+
+def test_every_policy_that_cannot_be_used_is_named() -> None:
+    """All wrong policies are told at once, each with its value and its remedy, beside those that are right."""
+    found = linted(api={"limit": "5/mn"}, login={"limit": "9/minute"}, mail={"limit": "5/m", "algorithm": "gcar"})
+
+    assert not found.ok
+    assert [problem.field for problem in found.problems] == ["policies.api", "policies.mail.algorithm"]
+    assert found.problems[0].sentence == "policies.api: '5/mn': did you mean 5/m or 5/mo?"
+    assert [one.policy for one in found.policies] == ["login"]
+
+
+def test_policies_that_do_not_fit_together_are_a_problem() -> None:
+    """What is wrong between policies is told too, those that are built in among them."""
+    beside = {"limit": "5/m", "shadow": True, "beside": "defaul"}
+
+    found = linted(next=beside, api={"limit": "5/m"})
+
+    assert [problem.remedy for problem in found.problems] == ["did you mean 'default'?"]
+    assert [one.policy for one in found.policies] == ["api"]
+    assert linted(next={**beside, "beside": "default"}).ok
+
+
+#    the policy's fields, level, and the words of the sentence; None where nothing is found
+LOOKS: list[tuple[dict[str, Any], str | None, str]] = [
+    ({"limit": "5/s; 100/m; 1000/h"}, None, ""),
+    ({"limit": "5/m", "shadow": True}, "warning", "shadow = true: it decides and counts, and never refuses"),
+    ({"limit": "5/m", "shadow": True, "beside": "default"}, None, ""),
+    ({"limit": "5/m", "on_outage": "closed"}, "note", "while its store is down every take is refused"),
+    ({"limit": "5/m", "on_outage": "open"}, None, ""),
+    ({"limit": "9/s; 20/m", "cost": 10}, "warning", "cost = 10 is above 9/second"),
+    ({"limit": "9/s; 20/m", "cost": 9}, None, ""),
+    ({"limit": "9/s burst 20", "algorithm": "gcra"}, "warning", "up to 29 units pass in one window"),
+    ({"limit": "9/s burst 9; 9/m", "algorithm": "gcra"}, None, ""),
+    ({"limit": "5/s; 5/m"}, "warning", "5/second never refuses: 5/minute allows no more in a longer time"),
+    ({"limit": "300/m; 5/s"}, "warning", "300/minute never refuses: 5/second allows no more in the same time"),
+    ({"limit": "299/m; 5/s"}, None, ""),
+    ({"limit": "10/m; 15/90"}, None, ""),
+    ({"limit": "10/m; 20/90"}, "warning", "20/90 seconds never refuses"),
+    ({"limit": "5/s; 300/m", "algorithm": "fixed-window"}, None, ""),
+    ({"limit": "5/s; 305/m", "algorithm": "fixed-window"}, "warning", "305/minute never refuses"),
+    ({"limit": "5/s; 5/m", "algorithm": "sliding-window-counter"}, None, ""),
+    ({"limit": "10/s; 5/m", "algorithm": "sliding-window-counter"}, "warning", "10/second never refuses"),
+    ({"limit": "5/m", "allow": "0.0.0.0/0"}, "warning", "every address of IPv4, which is never counted"),
+    ({"limit": "5/m", "deny": "::/0"}, "warning", "every address of IPv6, which is always refused"),
+    ({"limit": "5/m", "deny": "2001:db8::1"}, "warning", "deny: 2001:db8::1 holds no client"),
+    ({"limit": "5/m", "deny": "2001:db8::/64 10.0.0.1"}, None, ""),
+    ({"limit": "5/m", "allow": "user:ada", "deny": "user:ada"}, "warning", "user:ada is on both lists, and deny wins"),
+]
+
+
+@pytest.mark.parametrize(("fields", "level", "words"), LOOKS, ids=[str(row[0]) for row in LOOKS])
+def test_what_is_hardly_meant_is_told(fields: dict[str, Any], level: str | None, words: str) -> None:
+    """A policy that can be used, but hardly as it is meant, has a warning; what needs a choice has a note."""
+    found = linted(api=fields)
+
+    assert found.ok
+    assert [finding.level for finding in found.findings] == ([] if level is None else [level])
+    assert all(finding.policy == "api" and words in finding.text for finding in found.findings)
+
+
+SIZES = [
+    ("100/minute", "sliding-window"),
+    ("7/second; 100/minute; 1000000/366 days", "sliding-window"),
+    ("100/minute; 1000/hour", "sliding-window-counter"),
+    ("40/minute; 60/hour", "sliding-log"),
+    ("100/minute; 1000/hour", "fixed-window"),
+    ("100/minute burst 1000; 1000/hour", "gcra"),
+]
+
+
+@pytest.mark.parametrize(("limits", "algorithm"), SIZES)
+async def test_no_more_is_stored_of_a_subject_than_the_bound(world: World, limits: str, algorithm: str) -> None:
+    """However takes are spread, what is stored stays within the bound that is told of the policy."""
+    policy = parse_policy("api", limits, algorithm)
+    limiter = Limiter(world.stores.limits, {"api": policy}, world.keyring, world.metrics)
+
+    most = 0
+    for _ in range(70):
+        await limiter.take("api", "ada")
+        await world.advance(997)
+        for key in await world.command("limits", "KEYS", "*"):
+            most = max(most, await world.command("limits", "STRLEN", key))
+
+    assert 0 < most <= stored_bytes_max(policy)
+
+
+def test_a_finer_algorithm_stores_more() -> None:
+    """The bound grows with sub-buckets, logged units and permits, and hardly with the limit."""
+    bounds = {
+        algorithm: stored_bytes_max(parse_policy("api", "100/hour", algorithm))
+        for algorithm in ("gcra", "sliding-window-counter", "sliding-window", "sliding-log")
+    }
+
+    assert sorted(bounds, key=bounds.__getitem__) == list(bounds)
+    assert stored_bytes_max(parse_policy("api", "100/30 s", "concurrency")) == 100 * 45
+
+
+def test_the_built_in_policies_find_nothing() -> None:
+    """What comes along is fit to be used as it is."""
+    assert list(findings(BUILT_IN.values())) == []

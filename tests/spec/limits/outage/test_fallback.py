@@ -1,0 +1,453 @@
+"""Limits while the store does not answer (P8): what each policy's rule says, and how soon it is asked."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from tests.clocks import Clock
+from tests.leases import under
+from tests.watched import Setup, ticks
+from tests.worlds import StoreWorld
+from tollhouse.errors import Outcome, ScriptFailed, StoreUnavailable
+from tollhouse.limits.decision import Decision, LimitState, Take
+from tollhouse.limits.limiter import Limiter
+from tollhouse.limits.outage.breaker import FAILURES_MAX, PROBE_MS
+from tollhouse.limits.outage.fallback import RETRY_AFTER_MS
+from tollhouse.limits.outage.local_limiter import Local
+from tollhouse.limits.policy.notation import parse_policy
+from tollhouse.limits.policy.policy import Limit, Policy
+from tollhouse.scripts import Argument
+
+LOCAL = parse_policy("local", "10/minute; 100/hour")
+OPEN = parse_policy("open", "10/minute", on_outage="open")
+CLOSED = parse_policy("closed", "10/minute; 5/hour", on_outage="closed")
+SHADOWS = tuple(
+    parse_policy(f"shadow-{rule}", "10/minute", shadow=True, on_outage=rule) for rule in ("local", "closed")
+)
+LISTED = parse_policy("listed", "10/minute", on_outage="closed", allow=("friend",), deny=("foe",))
+BURST = Policy(name="burst", limits=(Limit(units=10, window_ms=60_000, burst=40),), algorithm="gcra")
+POLICIES = (LOCAL, OPEN, CLOSED, *SHADOWS, LISTED, BURST)
+
+
+@pytest.fixture
+def setup(world: StoreWorld) -> Setup:
+    """One of four processes, whose store is down."""
+    setup = Setup(world, *POLICIES, instances=4)
+    setup.store.fail()
+    return setup
+
+
+async def test_local_counts_this_processs_share(setup: Setup) -> None:
+    """`local` admits the limit divided by the number of processes, by the same rules, and says that it did."""
+    decisions = [await setup.limits.take("local", "ada") for _ in range(3)]
+
+    assert [(one.allowed, one.degraded) for one in decisions] == [(True, True), (True, True), (False, True)]
+    assert decisions[-1] == Decision(
+        allowed=False,
+        policy="local",
+        key="ada",
+        cost=1,
+        limits=(
+            LimitState(limit=2, window_ms=60_000, remaining=0, reset_after_ms=63_750),
+            LimitState(limit=25, window_ms=3_600_000, remaining=23, reset_after_ms=3_825_000),
+        ),
+        retry_after_ms=63_750,
+        refused_by="10/minute",
+        degraded=True,
+        reason="limit-reached",
+    )
+    assert (await setup.limits.take("local", "bob")).allowed
+    setup.clock.advance(63_750)
+    assert (await setup.limits.take("local", "ada")).allowed
+
+
+async def test_every_process_may_admit_something(world: StoreWorld) -> None:
+    """A share is at least one unit, and a burst is divided as well."""
+    setup = Setup(world, parse_policy("api", "3/minute"), BURST, instances=8)
+    setup.store.fail()
+
+    api = [(await setup.limits.take("api", "ada")).allowed for _ in range(2)]
+    burst = [(await setup.limits.take("burst", "ada")).allowed for _ in range(6)]
+
+    assert api == [True, False]
+    assert burst == [True] * 5 + [False]
+
+
+async def test_open_admits_and_closed_refuses(setup: Setup) -> None:
+    """`open` lets everything pass, `closed` nothing, for a second at a time; no limit was asked, and they say so."""
+    opened = [await setup.limits.take("open", "ada", 10) for _ in range(3)][-1]
+    closed = await setup.limits.take("closed", "ada")
+
+    assert (opened.allowed, opened.retry_after_ms) == (True, None)
+    assert (closed.allowed, closed.retry_after_ms, closed.refused_by) == (False, RETRY_AFTER_MS, None)
+    for decision in (opened, closed):
+        assert (decision.limits, decision.reason, decision.degraded) == ((), "outage", True)
+
+
+@pytest.mark.parametrize("policy", ["local", "open", "closed", "burst"])
+async def test_a_cost_above_the_limit_is_refused_by_every_rule(setup: Setup, policy: str) -> None:
+    """What can never pass does not pass in an outage either, and no wait is told."""
+    decision = await setup.limits.take(policy, "ada", 41)
+
+    assert (decision.allowed, decision.retry_after_ms, decision.reason) == (False, None, "cost-above-limit")
+    assert decision.refused_by is not None
+    assert decision.degraded
+
+
+async def test_the_first_limit_that_a_cost_is_above_is_named(setup: Setup) -> None:
+    """As the store would, the refusal names the limit that the cost is above."""
+    assert (await setup.limits.take("closed", "ada", 6)).refused_by == "5/hour"
+
+
+async def test_a_cost_above_the_share_alone_is_refused_for_now(setup: Setup) -> None:
+    """A take that the limit would admit but one process may not give out is refused for want of a store."""
+    decision = await setup.limits.take("local", "ada", 3)
+
+    assert (decision.allowed, decision.reason, decision.retry_after_ms) == (False, "outage", RETRY_AFTER_MS)
+
+
+@pytest.mark.parametrize("policy", ["shadow-local", "shadow-closed"])
+async def test_a_shadow_refuses_nothing(setup: Setup, policy: str) -> None:
+    """In an outage too, a shadow lets everything pass and says what it would have done."""
+    decisions = [await setup.limits.take(policy, "ada", cost) for cost in (2, 2, 3, 11)]
+
+    assert [one.allowed for one in decisions] == [True] * 4
+    assert [one.reason for one in decisions[1:]] == ["shadow"] * 3
+    assert [one.retry_after_ms for one in decisions] == [None] * 4
+    assert all(one.degraded for one in decisions)
+    assert setup.counted(policy, "degraded-shadow-refused") >= 3
+
+
+async def test_lists_hold_in_an_outage(setup: Setup) -> None:
+    """Whoever is on a list needs no store, and is decided as ever."""
+    friend, foe, other = [await setup.limits.take("listed", key) for key in ("friend", "foe", "other")]
+
+    assert (friend.allowed, friend.reason, friend.degraded) == (True, "allow-listed", False)
+    assert (foe.allowed, foe.reason, foe.degraded) == (False, "deny-listed", False)
+    assert (other.allowed, other.reason, other.degraded) == (False, "outage", True)
+    assert setup.store.sizes == [1]
+
+
+async def test_as_many_as_there_are_follows_the_rule(setup: Setup) -> None:
+    """`take_up_to` grants what the share holds, everything, or nothing."""
+    shared = [await setup.limits.take_up_to("local", "ada", most) for most in (1, 5, 5)]
+    opened, closed = [await setup.limits.take_up_to(policy, "ada", 50) for policy in ("open", "closed")]
+
+    assert [(one.allowed, one.cost) for one in shared] == [(True, 1), (True, 1), (False, 0)]
+    assert [(one.allowed, one.cost) for one in (opened, closed)] == [(True, 50), (False, 0)]
+    assert (closed.reason, closed.retry_after_ms) == ("outage", RETRY_AFTER_MS)
+
+
+async def test_takes_together_follow_the_strictest_rule(setup: Setup) -> None:
+    """One that is closed refuses all, else the shares decide; a refusal charges none of them."""
+
+    async def together(*takes: tuple[str, int]) -> tuple[bool, int | None, list[str]]:
+        found = await setup.limits.take_all([Take(policy=policy, key="ada", cost=cost) for policy, cost in takes])
+        return found.allowed, found.retry_after_ms, [one.reason for one in found.decisions]
+
+    assert await together(("local", 2), ("closed", 1)) == (False, RETRY_AFTER_MS, ["together", "outage"])
+    assert await together(("local", 2), ("open", 11)) == (False, None, ["together", "cost-above-limit"])
+    assert await together(("local", 2), ("burst", 11)) == (False, RETRY_AFTER_MS, ["together", "outage"])
+    assert await together(("local", 2), ("open", 9), ("shadow-local", 9)) == (
+        True,
+        None,
+        ["within-limits", "outage", "shadow"],
+    )
+    assert await together(("burst", 1), ("local", 1)) == (False, 63_750, ["together", "limit-reached"])
+    assert await together(
+        ("burst", 10),
+    ) == (True, None, ["within-limits"])
+
+
+async def test_reservations_of_an_outage_are_settled_in_the_process(setup: Setup) -> None:
+    """Their ids say so; what was held is charged as it was needed, once, and never told to the store."""
+    held = await setup.limits.reserve("local", "ada", 2)
+    full = await setup.limits.reserve("local", "ada", 1)
+    assert held.id is not None
+    assert held.id.startswith("local-")
+    assert (held.decision.allowed, held.decision.degraded) == (True, True)
+    assert (full.decision.allowed, full.id) == (False, None)
+
+    settled = [await setup.limits.settle("local", "ada", held.id, 1) for _ in range(2)]
+
+    assert [one.settled for one in settled] == [True, False]
+    assert [one.decision.limits[0].remaining for one in settled] == [1, 1]
+    assert (await setup.limits.take("local", "ada")).allowed
+    assert "limits/settle" not in setup.store.scripts
+
+
+async def test_a_reservation_of_an_outage_ends_by_itself(setup: Setup) -> None:
+    """A holder that crashes in an outage loses its units after the time it asked for."""
+    await setup.limits.reserve("local", "ada", 2, hold_ms=500)
+
+    setup.clock.advance(500)
+
+    assert (await setup.limits.take("local", "ada", 2)).allowed
+
+
+async def test_reservations_are_bounded_in_an_outage(world: StoreWorld) -> None:
+    """As on the server, one subject has at most 128 reservations at a time."""
+    setup = Setup(world, parse_policy("api", "1000/minute"))
+    setup.store.fail()
+    for _ in range(128):
+        assert (await setup.limits.reserve("api", "ada", 1, hold_ms=700)).id is not None
+
+    beyond = await setup.limits.reserve("api", "ada", 1)
+
+    assert (beyond.id, beyond.decision.allowed, beyond.decision.refused_by) == (None, False, None)
+    assert (beyond.decision.retry_after_ms, beyond.decision.reason) == (700, "limit-reached")
+
+
+async def test_reservations_follow_the_rule(setup: Setup) -> None:
+    """`open` lets pass without holding anything, `closed` refuses, and a cost above the limit never fits."""
+    opened, closed = [await setup.limits.reserve(policy, "ada", 2) for policy in ("open", "closed")]
+    above = await setup.limits.reserve("local", "ada", 11)
+
+    assert (opened.id, opened.decision.allowed) == (None, True)
+    assert (closed.id, closed.decision.reason) == (None, "outage")
+    assert (above.id, above.decision.reason) == (None, "cost-above-limit")
+
+
+async def test_what_needs_the_store_says_so(setup: Setup) -> None:
+    """A peek, a refund, a reset and the settlement of a shared reservation raise StoreUnavailable."""
+    for call in (
+        setup.limits.peek("local", "ada"),
+        setup.limits.refund("local", "ada"),
+        setup.limits.reset("local", "ada"),
+        setup.limits.settle("local", "ada", "0" * 32, 1),
+    ):
+        with pytest.raises(StoreUnavailable):
+            await call
+
+
+async def test_every_answer_without_a_store_is_counted_as_such(setup: Setup) -> None:
+    """Degraded decisions have outcomes of their own, each take one."""
+    for _ in range(3):
+        await setup.limits.take("local", "ada")
+    await setup.limits.take_up_to("closed", "ada", 1)
+    await setup.limits.reserve("open", "ada", 1)
+
+    assert setup.counted("local", "degraded-allowed") == 2
+    assert setup.counted("local", "degraded-refused") == 1
+    assert setup.counted("closed", "degraded-refused") == 1
+    assert setup.counted("open", "degraded-allowed") == 1
+
+
+@pytest.mark.parametrize("outcome", ["not-sent", "rejected", "ambiguous"])
+async def test_whatever_failed_the_rule_decides_and_nothing_is_sent_twice(setup: Setup, outcome: Outcome) -> None:
+    """An answer that was lost may have charged the store, so the take is decided here and never sent again."""
+    setup.store.fail(outcome)
+
+    decision = await setup.limits.take("local", "ada")
+    setup.store.heal()
+
+    assert decision.degraded
+    assert setup.store.sizes == [1]
+    looked = await setup.limits.take("local", "ada", 0)
+    assert looked.limits[0].remaining == (9 if outcome == "ambiguous" else 10)
+
+
+def breaker_open(setup: Setup) -> float | None:
+    return setup.world.metrics.registry.get_sample_value("tollhouse_breaker_open", {"store": "limits"})
+
+
+async def test_callers_do_not_each_wait_for_a_store_that_is_down(setup: Setup) -> None:
+    """After two failures in a row takes are decided without a call, and so are those that wait already."""
+    setup.store.hold()
+    tasks = [asyncio.create_task(setup.limits.take("open", f"user-{i}")) for i in range(2)]
+    await setup.store.until_under_way(1)
+    tasks += [asyncio.create_task(setup.limits.take("open", f"user-{i}")) for i in range(2)]
+    await setup.store.until_under_way(2)
+    tasks += [asyncio.create_task(setup.limits.take("open", f"user-{i}")) for i in range(600)]
+    await ticks()
+    setup.store.release()
+    await asyncio.gather(*tasks)
+
+    late = await setup.limits.take("open", "ada")
+
+    assert len(setup.store.calls) == FAILURES_MAX
+    assert late.degraded
+    assert breaker_open(setup) == 1
+    with pytest.raises(StoreUnavailable, match="it is down"):
+        await setup.limits.peek("open", "ada")
+
+
+class Slow:
+    """A store whose calls end as the test says, each by itself."""
+
+    def __init__(self) -> None:
+        self.calls: list[asyncio.Future[list[Any]]] = []
+
+    async def run(self, script: str, keys: Sequence[str], args: Sequence[Argument]) -> list[Any]:
+        self.calls.append(asyncio.get_running_loop().create_future())
+        return await self.calls[-1]
+
+    async def fail(self, call: int) -> None:
+        self.calls[call].set_exception(StoreUnavailable("limits", "ambiguous", "no reply in time"))
+        await ticks()
+
+
+async def test_nobody_waits_for_two_calls_that_are_not_answered(world: StoreWorld) -> None:
+    """P8: after a failure no second call joins one that is under way, so that whoever waits learns from that one."""
+    store = Slow()
+    limits = Limiter(store, {"open": OPEN}, world.keyring, world.metrics)
+    tasks: list[asyncio.Task[Decision]] = []
+    for i in range(4):
+        tasks.append(asyncio.create_task(limits.take("open", f"user-{i}")))
+        await ticks()
+    assert len(store.calls) == 2
+
+    await store.fail(0)
+    tasks.append(asyncio.create_task(limits.take("open", "late")))
+    await ticks()
+    assert [task.done() for task in tasks] == [True, False, False, False, False]
+    await store.fail(1)
+
+    assert all(task.done() and task.result().degraded for task in tasks)
+    assert len(store.calls) == 2
+
+
+async def test_a_lone_call_that_fails_leaves_nobody_waiting(world: StoreWorld) -> None:
+    """Those who came while it was under way are asked for next, one call at a time."""
+    store = Slow()
+    limits = Limiter(store, {"open": OPEN}, world.keyring, world.metrics)
+    tasks: list[asyncio.Task[Decision]] = []
+    for i in range(4):
+        tasks.append(asyncio.create_task(limits.take("open", f"user-{i}")))
+        await ticks()
+
+    await store.fail(1)
+    assert [task.done() for task in tasks] == [False, True, False, False]
+    await store.fail(0)
+
+    assert all(task.done() and task.result().degraded for task in tasks)
+    assert len(store.calls) == 2
+
+
+async def test_one_failure_is_no_outage(setup: Setup) -> None:
+    """A single call that failed is decided by the rule, and the next one goes to the store."""
+    await setup.limits.take("local", "ada", 2)
+    setup.store.heal()
+
+    assert not (await setup.limits.take("local", "ada")).degraded
+    assert breaker_open(setup) is None
+
+
+async def opened(setup: Setup) -> None:
+    """Let the breaker open."""
+    for _ in range(FAILURES_MAX):
+        await setup.limits.take("local", "ada")
+    setup.store.calls.clear()
+
+
+async def test_the_store_is_tried_once_per_interval(setup: Setup) -> None:
+    """One probe per interval finds out whether it is back; it takes nothing, and nobody waits for it."""
+    await opened(setup)
+    setup.clock.advance(PROBE_MS - 1)
+    await setup.limits.take("local", "ada")
+    await ticks()
+    assert setup.store.calls == []
+
+    setup.clock.advance(1)
+    setup.store.hold()
+    decisions = [await setup.limits.take("local", "ada") for _ in range(3)]
+    await ticks()
+
+    assert all(one.degraded for one in decisions)
+    assert setup.store.scripts == ["limits/take"]
+    setup.clock.advance(PROBE_MS)
+    await setup.limits.take("local", "ada")
+    await ticks()
+    assert len(setup.store.calls) == 1
+    setup.store.release()
+    await ticks()
+    await setup.limits.take("local", "ada")
+    await ticks()
+    assert len(setup.store.calls) == 2
+
+
+async def test_a_store_that_is_back_decides_again(setup: Setup) -> None:
+    """The first take after the interval has it tried; then the store decides, and local counts are dropped."""
+    await opened(setup)
+    setup.store.heal()
+    setup.clock.advance(PROBE_MS)
+    assert (await setup.limits.take("local", "bob", 2)).degraded
+    await probed(setup)
+
+    taken = await setup.limits.take("local", "ada", 0)
+
+    assert (taken.degraded, taken.limits[0].remaining) == (False, 10)
+    assert breaker_open(setup) == 0
+    assert await setup.world.command("limits", "DBSIZE") == 0
+    setup.store.fail()
+    assert (await setup.limits.take("local", "bob", 2)).allowed
+
+
+async def probed(setup: Setup) -> None:
+    """Let a probe that was due begin and end."""
+    await ticks()
+    await setup.store.until_under_way(0)
+
+
+async def test_reservations_end_with_the_outage(setup: Setup) -> None:
+    """What a process held by itself is forgotten when the store is back, and settling it changes nothing."""
+    held = await setup.limits.reserve("local", "ada", 2)
+    setup.store.heal()
+    await setup.limits.take("local", "ada", 0)
+
+    assert held.id is not None
+    assert not (await setup.limits.settle("local", "ada", held.id, 2)).settled
+
+
+async def test_a_store_that_says_no_is_there(setup: Setup) -> None:
+    """ScriptFailed is a defect and no outage: it is raised, it opens nothing, and from a probe it closes."""
+    setup.store.failure = ScriptFailed("a defect")
+    for _ in range(FAILURES_MAX + 1):
+        with pytest.raises(ScriptFailed):
+            await setup.limits.take("closed", "ada")
+    assert breaker_open(setup) is None
+
+    setup.store.fail()
+    await opened(setup)
+    setup.store.failure = ScriptFailed("a defect")
+    setup.clock.advance(PROBE_MS)
+    await setup.limits.take("local", "ada")
+    await probed(setup)
+
+    with pytest.raises(ScriptFailed):
+        await setup.limits.take("closed", "ada")
+
+
+async def test_each_change_of_state_is_logged_once(setup: Setup, caplog: pytest.LogCaptureFixture) -> None:
+    """An outage is one warning however many calls it fails, and its end one line; no key is in either (P10)."""
+    with caplog.at_level(logging.INFO, logger="tollhouse.limits"):
+        for _ in range(3):
+            setup.store.fail()
+            for _ in range(FAILURES_MAX + 2):
+                await setup.limits.take("local", "ada@example.com")
+            setup.store.heal()
+            setup.clock.advance(PROBE_MS)
+            await setup.limits.take("local", "ada@example.com")
+            await probed(setup)
+
+    assert [(one.levelname, one.getMessage()) for one in caplog.records] == [
+        ("WARNING", "store down, limits follow their outage policies"),
+        ("INFO", "store back, limits are shared again"),
+    ] * 3
+    assert "ada" not in caplog.text
+
+
+async def test_what_is_counted_locally_is_bounded(world: StoreWorld) -> None:
+    """Of more subjects than are counted those are forgotten that were taken from longest ago."""
+    asked = {key: replace(under(world, LOCAL, key), cost=6) for key in ("ada", "bob", "eve")}
+    local = Local(clock=Clock().monotonic_ms, most=2)
+
+    found = [local.take(asked[key]).allowed for key in ("ada", "bob", "ada", "eve", "bob", "ada")]
+
+    assert found == [True, True, False, True, False, True]

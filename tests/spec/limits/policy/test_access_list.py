@@ -1,0 +1,155 @@
+"""Allow and deny lists: which keys an entry holds, and which entries are refused."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tollhouse.errors import InvalidInput
+from tollhouse.limits.policy.access_list import Listed, check_access, listed, networks, standing
+from tollhouse.limits.policy.policy import Limit, Policy
+
+
+def policy(allow: tuple[str, ...] = (), deny: tuple[str, ...] = ()) -> Policy:
+    return Policy(name="api", limits=(Limit(units=5, window_ms=60_000),), allow=allow, deny=deny)
+
+
+#    entry               key                         holds
+ENTRIES = [
+    ("10.0.0.0/8", "10.1.2.3", True),
+    ("10.0.0.0/8", "address:10.1.2.3", True),
+    ("10.0.0.0/8", "11.0.0.0", False),
+    ("10.0.0.0/8", "10.9.0.0/16", True),
+    ("10.0.0.0/8", "0.0.0.0/0", False),
+    ("10.0.0.0/8", "user:10.1.2.3", False),
+    ("192.0.2.7", "192.0.2.7", True),
+    ("192.0.2.7", "192.0.2.8", False),
+    ("192.0.2.7", "address:192.0.2.7", True),
+    ("address:192.0.2.0/24", "192.0.2.7", True),
+    ("0.0.0.0/0", "192.0.2.7", True),
+    ("0.0.0.0/0", "2001:db8::/64", False),
+    ("::/0", "2001:db8::/64", True),
+    ("2001:db8::/32", "2001:db8::/64", True),
+    ("2001:db8::/32", "address:2001:db8:7::/64", True),
+    ("2001:db8::/32", "2001:db9::/64", False),
+    ("2001:DB8::/64", "2001:db8::/64", True),
+    ("2001:db8::/64", "2001:db8:0:1::1", False),
+    ("2001:db8::/64", "2001:db8::1", True),
+    ("2001:db8::1", "2001:db8::/64", False),
+    ("10.0.0.0/8", "::ffff:10.1.2.3", True),
+    ("::ffff:10.0.0.0/104", "10.1.2.3", True),
+    ("10.0.0.0/8", "::ffff:0:0/90", False),
+    ("user:ada", "user:ada", True),
+    ("user:ada", "user:adam", False),
+    ("user:ada", "USER:ada", False),
+    ("ada", "ada", True),
+    ("address:local", "address:local", True),
+    ("00:1a:2b:3c:4d:5e", "00:1a:2b:3c:4d:5e", True),
+    ("2024.01.15", "2024.01.15", True),
+    ("2024/01", "2024/01", True),
+    ("10.0.0.0/8", "1" * 500, False),
+    ("10.0.0.0/8", "\N{ARABIC-INDIC DIGIT FIVE}", False),
+]
+
+
+@pytest.mark.parametrize(("entry", "key", "holds"), ENTRIES)
+def test_an_entry_holds_a_network_or_one_key(entry: str, key: str, holds: bool) -> None:
+    """A network holds the addresses and networks within it, `address:` in front or not; other entries one key."""
+    assert standing(policy(allow=(entry,)), key) == ("allow" if holds else None)
+    assert standing(policy(deny=(entry,)), key) == ("deny" if holds else None)
+
+
+def test_deny_wins_over_allow() -> None:
+    """A key on both lists is refused, however much longer the prefix of the other entry is."""
+    both = policy(allow=("10.1.2.3", "user:ada"), deny=("10.0.0.0/8", "user:ada"))
+
+    assert standing(both, "10.1.2.3") == "deny"
+    assert standing(both, "user:ada") == "deny"
+
+
+def test_the_entry_that_decides_is_named() -> None:
+    """Who asks is told the entry as it was written."""
+    both = policy(allow=("user:ada",), deny=("address:10.0.0.0/8", "2001:db8::/32"))
+
+    assert listed(both, "10.0.0.1") == Listed(standing="deny", entry="address:10.0.0.0/8")
+    assert listed(both, "user:ada") == Listed(standing="allow", entry="user:ada")
+    assert listed(both, "192.0.2.7") is None
+    assert listed(policy(), "10.0.0.1") is None
+
+
+def test_a_policy_without_lists_counts_everybody() -> None:
+    """Without lists no key has a standing."""
+    assert standing(policy(), "10.0.0.1") is None
+
+
+#    entry             the remedy says
+REFUSED = [
+    ("10.0.0.1/8", "did you mean 10.0.0.0/8?"),
+    ("2001:db8::1/64", "did you mean 2001:db8::/64?"),
+    ("address:10.0.0.1/8", "did you mean 10.0.0.0/8?"),
+    ("10.0.0.256", "give an address, or a network such as"),
+    ("10.0.0.0/33", "give an address, or a network such as"),
+    ("10.0.0/8", "give an address, or a network such as"),
+    ("2001:db8::/129", "give an address, or a network such as"),
+    ("2001::db8::", "give an address, or a network such as"),
+    ("user:*", "`*` stands for nothing here"),
+    ("10.*", "`*` stands for nothing here"),
+    ("address:", "give a network such as 10.0.0.0/8, or a whole key"),
+    (" 10.0.0.0/8", "give a network such as 10.0.0.0/8, or a whole key"),
+]
+
+
+@pytest.mark.parametrize(("entry", "remedy"), REFUSED)
+def test_an_entry_that_would_do_nothing_is_refused(entry: str, remedy: str) -> None:
+    """An entry that looks like a network and is none, or like a pattern, is refused with what to write."""
+    with pytest.raises(InvalidInput) as refused:
+        check_access(policy(deny=("10.0.0.0/8", entry)))
+
+    assert refused.value.field == "policies.api.deny"
+    assert refused.value.value == entry
+    assert remedy in refused.value.remedy
+
+
+def test_a_wrong_entry_is_refused_whenever_it_is_asked() -> None:
+    """A policy that was not checked when it was made is refused when a key is looked up."""
+    with pytest.raises(InvalidInput):
+        standing(policy(allow=("10.0.0.1/8",)), "10.0.0.1")
+
+
+def test_however_many_policies_are_asked_each_has_its_own_lists() -> None:
+    """What is remembered of lists is bounded, and never that of another policy."""
+    many = [policy(allow=(f"user:{i}",)) for i in range(600)]
+
+    assert [standing(one, f"user:{i}") for i, one in enumerate(many)] == ["allow"] * 600
+    assert [standing(one, "user:0") for one in many] == ["allow"] + [None] * 599
+
+
+def test_networks_are_picked_out_of_entries() -> None:
+    """Of some entries those that are networks are given, read, with their text."""
+    picked = networks(("user:ada", "10.0.0.0/8", "address:2001:db8::1"))
+
+    assert picked == (
+        ("10.0.0.0/8", ip_network("10.0.0.0/8")),
+        ("address:2001:db8::1", ip_network("2001:db8::1/128")),
+    )
+
+
+def ranges(version: int) -> st.SearchStrategy[str]:
+    """Networks whose first bits are often the same."""
+    most = 32 if version == 4 else 128
+    spans = st.tuples(st.sampled_from([0, 1, (1 << most) - 1, 5 << (most - 8)]), st.integers(0, most))
+    kind = IPv4Network if version == 4 else IPv6Network
+    return spans.map(lambda span: str(kind(span, strict=False)))
+
+
+@given(st.sampled_from(["0.0.0.1", "5.0.0.0", "255.255.255.255", "::1", "500::"]), st.lists(ranges(4) | ranges(6)))
+def test_a_list_agrees_with_its_networks_asked_one_by_one(key: str, entries: list[str]) -> None:
+    """Whatever is on the list, an address is listed where one of its networks contains it."""
+    expected = any(ip_address(key) in ip_network(entry) for entry in entries)
+
+    found = standing(policy(deny=tuple(entries)), key)
+
+    assert found == ("deny" if expected else None)

@@ -1,0 +1,281 @@
+"""Policies: what limits may be, how they are written, and what is said of those that cannot be used."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tollhouse.errors import InvalidInput
+from tollhouse.limits.policy.builtin import BUILT_IN
+from tollhouse.limits.policy.notation import parse_policy
+from tollhouse.limits.policy.policy import ALGORITHMS, LIMITS_MAX, UNITS_MAX, WINDOW_MS_MAX, Limit, Policy
+
+MINUTE = Limit(units=5, window_ms=60_000)
+
+ACCEPTED = [
+    ("5/second", "5/second"),
+    ("5/s", "5/second"),
+    ("5/sec", "5/second"),
+    ("5/m", "5/minute"),
+    ("5/min", "5/minute"),
+    ("100/5m", "100/5 minutes"),
+    ("100/5 minutes", "100/5 minutes"),
+    ("100 / 5 min", "100/5 minutes"),
+    ("10/10s", "10/10 seconds"),
+    ("10 per hour", "10/hour"),
+    ("10 per 2 hours", "10/2 hours"),
+    ("10 PER Hour", "10/hour"),
+    ("100/300", "100/5 minutes"),
+    ("100/90", "100/90 seconds"),
+    ("10-M", "10/minute"),
+    ("5-S", "5/second"),
+    ("1000-H", "1000/hour"),
+    ("2000-D", "2000/day"),
+    ("100/d", "100/day"),
+    ("7/w", "7/week"),
+    ("7/14 days", "7/2 weeks"),
+    ("3/mo", "3/30 days"),
+    ("3/months", "3/30 days"),
+    ("3/y", "3/365 days"),
+    ("5/second; 100/minute; 1000/hour; 10000/day", "5/second; 100/minute; 1000/hour; 10000/day"),
+    ("5/s,100/m", "5/second; 100/minute"),
+    ("5/s | 100/m", "5/second; 100/minute"),
+    ("1000000000/366d", "1000000000/366 days"),
+]
+
+#    text                 what the error says
+REFUSED = [
+    ("5/mn", "did you mean 5/m or 5/mo?"),
+    ("10 per hr", "did you mean 10 per h?"),
+    ("5/minuts; 1/day", "did you mean 5/m or 5/mo?"),
+    ("5-Q", "q is no unit of time: use second, minute, hour, day, week, month or year"),
+    ("5/fortnight", "fortnight is no unit of time: use second, minute, hour, day, week, month or year"),
+    ("", "write units and a window, such as 5/second or 100/5 minutes"),
+    ("5", "write units and a window, such as 5/second or 100/5 minutes"),
+    ("5/", "write units and a window, such as 5/second or 100/5 minutes"),
+    ("five/minute", "write units and a window, such as 5/second or 100/5 minutes"),
+    ("-5/minute", "write units and a window, such as 5/second or 100/5 minutes"),
+    ("5/minute;", "write units and a window, such as 5/second or 100/5 minutes"),
+    ("\N{ARABIC-INDIC DIGIT FIVE}/minute", "write units and a window, such as 5/second or 100/5 minutes"),
+    ("10-300", "write units and a window, such as 5/second or 100/5 minutes"),
+    ("1000/s burst 2000", "leave out `burst 2000`, or say algorithm gcra: only that one has a burst"),
+    ("1000/s burst", "write units and a window, such as 5/second or 100/5 minutes"),
+    ("0/minute", "allow 1 to 1,000,000,000 units"),
+    ("1000000001/minute", "allow 1 to 1,000,000,000 units"),
+    ("5/0s", "give a window of 1 second to 366 days"),
+    ("5/367d", "give a window of 1 second to 366 days"),
+    ("5/2y", "give a window of 1 second to 366 days"),
+    ("5/minute; 6/60s", "give each window once, with the smaller number"),
+    ("1/1;1/2;1/3;1/4;1/5;1/6;1/7;1/8;1/9", "give 1 to 8 limits"),
+    ("5/minute" + " " * 600, "write limits in at most 512 characters"),
+    ("5/" + "9" * 400 + "s", "give a window of 1 second to 366 days"),
+]
+
+
+@pytest.mark.parametrize(("text", "canonical"), ACCEPTED)
+def test_what_other_limiters_accept_is_read(text: str, canonical: str) -> None:
+    """The notations of the peers are read, and printed in one canonical form."""
+    assert parse_policy("api", text).text == canonical
+
+
+@pytest.mark.parametrize(("text", "remedy"), REFUSED)
+def test_a_wrong_notation_is_told_its_remedy(text: str, remedy: str) -> None:
+    """An error names the policy, the part that is wrong and what to write instead."""
+    with pytest.raises(InvalidInput) as caught:
+        parse_policy("api", text)
+
+    assert caught.value.field == "policies.api"
+    assert caught.value.remedy == remedy
+
+
+def policies() -> st.SearchStrategy[Policy]:
+    limit = st.builds(
+        Limit,
+        units=st.integers(1, UNITS_MAX),
+        window_ms=st.integers(1, WINDOW_MS_MAX // 1_000).map(lambda seconds: seconds * 1_000)
+        | st.sampled_from([1_000, 60_000, 3_600_000, 86_400_000, 604_800_000]),
+    )
+    limits = st.lists(limit, min_size=1, max_size=LIMITS_MAX, unique_by=lambda one: one.window_ms)
+    return limits.map(lambda some: Policy(name="api", limits=tuple(some)))
+
+
+@given(policies())
+def test_the_canonical_form_reads_back(policy: Policy) -> None:
+    """Reading what was printed gives the same limits in the same order."""
+    assert parse_policy("api", policy.text) == policy
+
+
+@given(st.text(alphabet="0123456789smhdwy/;,| -per burst", max_size=30) | st.text(max_size=30))
+def test_any_text_is_read_or_refused(text: str) -> None:
+    """Whatever is written, the outcome is a policy that reads back, or InvalidInput."""
+    try:
+        policy = parse_policy("api", text)
+    except InvalidInput:
+        return
+
+    assert parse_policy("api", policy.text) == policy
+
+
+@pytest.mark.parametrize("name", ["a", "api", "login-address", "v1.files_upload", "a" * 64])
+def test_names_are_short_words(name: str) -> None:
+    """A policy's name is 1 to 64 of a-z, 0-9, `_`, `.` and `-`, and begins with a letter."""
+    assert Policy(name=name, limits=(MINUTE,)).name == name
+
+
+@pytest.mark.parametrize("name", ["", "Api", "1api", "-api", "api key", "api/60", "ä", "a\n", "a" * 65])
+def test_other_names_are_refused(name: str) -> None:
+    """A name that could not stand in a key, a metric and a header is refused."""
+    with pytest.raises(InvalidInput, match="begin with one of a-z") as caught:
+        Policy(name=name, limits=(MINUTE,))
+
+    assert caught.value.field == "policy"
+
+
+@pytest.mark.parametrize(
+    ("limits", "remedy"),
+    [
+        ((), "give 1 to 8 limits"),
+        ((Limit(units=1, window_ms=1_500),), "give a window of whole seconds"),
+        ((Limit(units=1, window_ms=60_000, resolution=0),), "give a resolution of 1 to 120"),
+        ((Limit(units=1, window_ms=60_000, resolution=121),), "give a resolution of 1 to 120"),
+        ((MINUTE, Limit(units=9, window_ms=60_000, resolution=4)), "give each window once, with the smaller number"),
+    ],
+)
+def test_limits_made_in_code_are_checked_as_well(limits: tuple[Limit, ...], remedy: str) -> None:
+    """A policy made without the notation keeps the same bounds."""
+    with pytest.raises(InvalidInput) as caught:
+        Policy(name="api", limits=limits)
+
+    assert caught.value.remedy == remedy
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_every_algorithm_reads_the_same_notation(algorithm: str) -> None:
+    """A policy names its algorithm in one word; the limits are written alike."""
+    policy = parse_policy("api", "5/minute", algorithm)
+
+    assert (policy.algorithm, policy.text) == (algorithm, "5/minute")
+
+
+@pytest.mark.parametrize(
+    ("text", "canonical", "capacity"),
+    [
+        ("1000/s burst 2000", "1000/second burst 2000", 2_000),
+        ("10 per 5 min BURST 3", "10/5 minutes burst 3", 3),
+        ("10-M  burst  20", "10/minute burst 20", 20),
+        ("10/m", "10/minute", 10),
+    ],
+)
+def test_a_burst_is_how_many_may_come_at_once(text: str, canonical: str, capacity: int) -> None:
+    """For gcra a burst may follow the window; without one it is as large as the units."""
+    policy = parse_policy("api", text, "gcra")
+
+    assert (policy.text, policy.limits[0].capacity) == (canonical, capacity)
+    assert parse_policy("api", policy.text, "gcra") == policy
+
+
+#    algorithm       text                        what the error says
+UNFIT = [
+    ("gcra", "10/minute burst 0", "give a burst of 1 to 1,000,000,000"),
+    ("gcra", "10/minute burst 1000000001", "give a burst of 1 to 1,000,000,000"),
+    ("gcra", "1/day burst 367", "give a burst that is restored within 366 days"),
+    ("sliding-log", "10001/day", "allow at most 10,000 units, or say sliding-window: sliding-log remembers every take"),
+    ("concurrency", "1001/minute", "give at most 1,000 permits: each lease is remembered"),
+    ("concurrency", "5/minute; 9/hour", "give one limit: the permits, and how long a lease lasts"),
+    ("fixed-window", "5/minute burst 9", "leave out `burst 9`, or say algorithm gcra: only that one has a burst"),
+]
+
+
+@pytest.mark.parametrize(("algorithm", "text", "remedy"), UNFIT)
+def test_limits_that_an_algorithm_cannot_keep_are_refused(algorithm: str, text: str, remedy: str) -> None:
+    """Each algorithm has bounds of its own, and says them."""
+    with pytest.raises(InvalidInput) as caught:
+        parse_policy("api", text, algorithm)
+
+    assert (caught.value.field, caught.value.remedy) == ("policies.api", remedy)
+
+
+WORDS = "sliding-window, sliding-window-counter, sliding-log, fixed-window, gcra or concurrency"
+
+#    field        value            what the error says
+WRONG_FIELDS: list[tuple[str, object, str]] = [
+    ("algorithm", "sliding-windw", f"did you mean sliding-window? It is {WORDS}"),
+    ("algorithm", "gcar", f"did you mean gcra? It is {WORDS}"),
+    ("algorithm", "", f"say {WORDS}"),
+    ("on_outage", "close", "did you mean closed? It is local, open or closed"),
+    ("on_outage", "raise", "say local, open or closed"),
+    ("cost", -1, "give a whole number from 0 to 1,000,000,000"),
+    ("cost", 1_000_000_001, "give a whole number from 0 to 1,000,000,000"),
+    ("cost", 1.0, "give a whole number from 0 to 1,000,000,000"),
+    ("cost", True, "give a whole number from 0 to 1,000,000,000"),
+    ("key", "adress", "did you mean address? It is address, user, session, api-key, header:NAME or path:NAME"),
+    ("key", "ip", "say address, user, session, api-key, header:NAME or path:NAME"),
+    ("key", "header:", "did you mean header:NAME? It is address, user, session, api-key, header:NAME or path:NAME"),
+    ("key", "header:x y", "did you mean header:NAME? It is address, user, session, api-key, header:NAME or path:NAME"),
+    ("key", "path:1", "did you mean path:NAME? It is address, user, session, api-key, header:NAME or path:NAME"),
+    ("beside", "api", "name another policy"),
+    ("beside", "No Name", "name another policy"),
+    ("allow", ("10.0.0.0/8",) * 1_001, "give at most 1,000; a network stands for many addresses"),
+    ("allow", ("",), "give each entry 1 to 512 characters"),
+    ("deny", ("a" * 513,), "give each entry 1 to 512 characters"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "remedy"), WRONG_FIELDS)
+def test_a_wrong_field_is_told_its_remedy(name: str, value: object, remedy: str) -> None:
+    """An error names the policy and the field, and what to write instead."""
+    with pytest.raises(InvalidInput) as caught:
+        Policy(name="api", limits=(MINUTE,), **{"shadow": True, name: value})
+
+    assert (caught.value.field, caught.value.remedy) == (f"policies.api.{name}", remedy)
+
+
+def test_only_a_shadow_runs_beside_another() -> None:
+    """A policy that is taken from together with another one may not refuse."""
+    with pytest.raises(InvalidInput, match="say shadow = true as well"):
+        parse_policy("api", "5/minute", beside="other")
+
+    assert parse_policy("api", "5/minute", beside="other", shadow=True).beside == "other"
+
+
+@pytest.mark.parametrize(
+    "rule", ["address", "user", "session", "api-key", "header:X-Tenant", "path:tenant_id", f"header:{'a' * 64}"]
+)
+def test_a_key_rule_is_a_word_or_names_a_part_of_the_request(rule: str) -> None:
+    """The subject is found by one of a few rules."""
+    assert parse_policy("api", "5/minute", key=rule).key == rule
+
+
+def test_fields_of_a_policy_are_kept() -> None:
+    """What else a policy is told stands beside its limits, and there are defaults for all of it."""
+    plain = parse_policy("api", "5/minute")
+    told = parse_policy(
+        "api", "5/minute", "gcra", on_outage="closed", shadow=True, cost=3, allow=("10.0.0.0/8",), deny=("mallory",)
+    )
+
+    assert plain == Policy(name="api", limits=(MINUTE,))
+    assert (plain.algorithm, plain.on_outage, plain.shadow, plain.cost) == ("sliding-window", "local", False, 1)
+    assert told == Policy(
+        name="api",
+        limits=(MINUTE,),
+        algorithm="gcra",
+        on_outage="closed",
+        shadow=True,
+        cost=3,
+        allow=("10.0.0.0/8",),
+        deny=("mallory",),
+    )
+
+
+def test_the_built_in_policies() -> None:
+    """Without settings there are limits for every caller, for logging in and for signing up."""
+    assert {name: policy.text for name, policy in BUILT_IN.items()} == {
+        "default": "60/minute; 1000/hour; 10000/day",
+        "session": "120/minute",
+        "ai": "60/minute; 1000/hour",
+        "login": "5/minute; 30/hour",
+        "login-address": "30/5 minutes",
+        "signup": "20/hour",
+    }
+    assert all(policy.name == name for name, policy in BUILT_IN.items())

@@ -1,0 +1,150 @@
+"""Policies that only watch: a shadow by itself, and one that runs beside the policy it may replace."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tests.watched import Setup
+from tests.worlds import StoreWorld
+from tollhouse.errors import InvalidInput
+from tollhouse.limits.calls.batcher import TAKES_MAX
+from tollhouse.limits.decision import Take
+from tollhouse.limits.limiter import Limiter
+from tollhouse.limits.policy.catalog import BESIDE_MAX
+from tollhouse.limits.policy.notation import parse_policy
+
+API = parse_policy("api", "5/minute")
+TIGHTER = parse_policy("tighter", "3/minute", "fixed-window", shadow=True, beside="api")
+WIDER = parse_policy("wider", "8/minute; 9/hour", shadow=True, beside="api", allow=("friend",), deny=("foe",))
+WATCHING = parse_policy("watching", "5/minute", shadow=True, deny=("foe",))
+
+
+@pytest.fixture
+def setup(world: StoreWorld) -> Setup:
+    return Setup(world, API, TIGHTER, WIDER, WATCHING)
+
+
+async def test_a_shadow_decides_and_lets_pass(setup: Setup) -> None:
+    """A shadow says which limit would refuse and where it stands, but nobody is refused or told to wait."""
+    decisions = [await setup.limits.take("watching", "ada", cost) for cost in (5, 1, 6)]
+
+    assert [one.allowed for one in decisions] == [True] * 3
+    assert [one.reason for one in decisions] == ["within-limits", "shadow", "shadow"]
+    assert [one.refused_by for one in decisions] == [None, "5/minute", "5/minute"]
+    assert [one.retry_after_ms for one in decisions] == [None] * 3
+    assert [one.limits[0].remaining for one in decisions] == [0, 0, 0]
+    assert setup.counted("watching", "allowed") == 1
+    assert setup.counted("watching", "shadow-refused") == 2
+
+
+async def test_a_shadow_counts_only_what_it_would_admit(setup: Setup) -> None:
+    """What a shadow would have refused is not charged, as it would not have been."""
+    for cost in (4, 2, 1):
+        await setup.limits.take("watching", "ada", cost)
+
+    assert (await setup.limits.peek("watching", "ada", 0)).limits[0].remaining == 0
+    assert setup.counted("watching", "shadow-refused") == 1
+
+
+async def test_a_peek_at_a_shadow_is_what_a_take_would_be(setup: Setup) -> None:
+    """A peek lets pass as well, and says what the shadow thinks."""
+    await setup.limits.take("watching", "ada", 5)
+
+    peeked = await setup.limits.peek("watching", "ada")
+
+    assert (peeked.allowed, peeked.reason, peeked.refused_by) == (True, "shadow", "5/minute")
+
+
+async def test_other_verbs_of_a_shadow_refuse_nothing_either(setup: Setup) -> None:
+    """A shadow grants all that is asked for, and lets a reservation pass without holding what would not fit."""
+    granted = [await setup.limits.take_up_to("watching", "ada", most) for most in (4, 3, 2)]
+    reservation = await setup.limits.reserve("watching", "ada", 1)
+    waited = await setup.limits.acquire("watching", "ada", wait_ms=1_000)
+
+    assert [(one.allowed, one.cost, one.reason) for one in granted] == [
+        (True, 4, "within-limits"),
+        (True, 3, "shadow"),
+        (True, 2, "shadow"),
+    ]
+    assert (reservation.decision.allowed, reservation.id) == (True, None)
+    assert waited.allowed
+
+
+async def test_a_deny_list_of_a_shadow_refuses_nobody(setup: Setup) -> None:
+    """Whoever a shadow would always refuse passes, and is counted as such."""
+    decision = await setup.limits.take("watching", "foe")
+
+    assert (decision.allowed, decision.reason, decision.limits) == (True, "shadow", ())
+    assert setup.counted("watching", "shadow-refused") == 1
+
+
+async def test_a_candidate_runs_beside_the_live_policy(setup: Setup) -> None:
+    """Each single take is taken from the candidates too, in the same call, and changes nothing of the answer."""
+    decisions = [await setup.limits.take("api", "ada") for _ in range(10)]
+
+    assert [one.allowed for one in decisions] == [True] * 5 + [False] * 5
+    assert {one.policy for one in decisions} == {"api"}
+    assert setup.store.sizes == [3] * 10
+    assert (setup.counted("tighter", "allowed"), setup.counted("tighter", "shadow-refused")) == (3, 7)
+    assert (setup.counted("wider", "allowed"), setup.counted("wider", "shadow-refused")) == (8, 2)
+    assert (setup.counted("api", "allowed"), setup.counted("api", "refused")) == (5, 5)
+
+
+async def test_a_candidate_has_the_cost_of_the_take(setup: Setup) -> None:
+    """It is asked for as many units as the live policy, each take of a batch alike."""
+    await setup.limits.take("api", "ada", 2)
+    await setup.limits.take_batch([Take(policy="api", key="ada", cost=1), Take(policy="watching", key="ada", cost=1)])
+
+    assert (await setup.limits.peek("tighter", "ada")).limits[0].remaining == 0
+    assert (await setup.limits.peek("wider", "ada")).limits[0].remaining == 5
+    assert setup.store.sizes[:2] == [3, 4]
+
+
+async def test_candidates_have_their_place_in_a_call(setup: Setup) -> None:
+    """A call carries at most 256 takes, those of candidates included, and no take is parted from its candidates."""
+    decisions = await asyncio.gather(*(setup.limits.take("api", f"user-{i}") for i in range(200)))
+
+    assert all(one.allowed for one in decisions)
+    assert setup.store.sizes == [255, 255, 90]
+    assert max(setup.store.sizes) <= TAKES_MAX
+    assert setup.counted("wider", "allowed") == 200
+
+
+async def test_a_candidate_knows_its_own_lists(setup: Setup) -> None:
+    """A key that is on a list of the candidate is not taken from it."""
+    await setup.limits.take("api", "friend")
+    await setup.limits.take("api", "foe")
+
+    assert setup.store.sizes == [2, 2]
+
+
+async def test_a_refund_is_for_the_candidates_too(setup: Setup) -> None:
+    """What is given back was taken from the candidates as well, and comes back to them."""
+    await setup.limits.take("api", "ada", 3)
+
+    refunded = await setup.limits.refund("api", "ada", 2)
+
+    assert (refunded.policy, refunded.cost, refunded.limits[0].remaining) == ("api", 2, 4)
+    assert (await setup.limits.peek("tighter", "ada")).limits[0].remaining == 2
+    assert (await setup.limits.peek("wider", "ada")).limits[0].remaining == 7
+
+
+async def test_a_candidate_that_cannot_run_is_refused(world: StoreWorld) -> None:
+    """One beside a policy that is not there, or beside too many others, is refused by name, now and at a reload."""
+    lost = parse_policy("lost", "3/minute", shadow=True, beside="no-such")
+    many = [parse_policy(f"c{i}", "3/minute", shadow=True, beside="api") for i in range(BESIDE_MAX + 1)]
+    limits = Limiter(world.stores.limits, {"api": API}, world.keyring, world.metrics)
+
+    for policies, field in (
+        ({"api": API, "lost": lost}, "policies.lost.beside"),
+        ({"api": API, **{one.name: one for one in many}}, "policies.api"),
+        ({"api": API, "other": API}, "policies.other"),
+    ):
+        with pytest.raises(InvalidInput) as caught:
+            Limiter(world.stores.limits, policies, world.keyring, world.metrics)
+        assert caught.value.field == field
+        with pytest.raises(InvalidInput):
+            limits.replace_policies(policies)
+    assert dict(limits.policies) == {"api": API}

@@ -1,0 +1,387 @@
+"""Sessions end for good: one, all, by the operator, and whatever is in flight meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import count
+
+import pytest
+
+from tests.spec.stored import assert_sound, index, keys_of, records
+from tests.worlds import SCRIPTS, START_MS
+from tollhouse import keys
+from tollhouse.keyring import Keyring
+from tollhouse.sessions import user_keys as homes
+from tollhouse.sessions.policies import LIFETIME_MS_MAX, Policy
+from tollhouse.sessions.revocations import EndedAll
+from tollhouse.sessions.sessions import Issued, Revoked, RevokedAll, SessionRefused, Sessions
+from tollhouse.stores.opening import open_stores
+from tollhouse.stores.urls import plan
+
+MINUTE_MS = 60_000
+
+
+@pytest.fixture
+def sessions(world):
+    return Sessions(world.stores.sessions, world.keyring, world.metrics)
+
+
+def neighbour_of(world, user):
+    """Give another user whose keys have the same tag."""
+    names = (f"user-{number}" for number in count())
+    return next(name for name in names if tag_of(world, name) == tag_of(world, user))
+
+
+def tag_of(world, user):
+    return world.keyring.digest("session-user", user)[:2]
+
+
+async def epoch_key(world):
+    (key,) = await keys_of(world, "sessions", "*:epoch:*")
+    return key
+
+
+async def test_a_revoked_session_is_over(world, sessions):
+    """P4: after revoke the token opens nothing, and record and index entry are gone; others go on."""
+    gone, other = await sessions.create("ada"), await sessions.create("ada")
+
+    assert (await sessions.revoke("ada", gone.session.sid)).found
+
+    assert await sessions.verify(gone.token) is None
+    assert await sessions.list("ada") == (other.session,)
+    assert await sessions.verify(other.token) == other.session
+    await assert_sound(world)
+
+
+async def test_revoking_twice_is_revoking_once(world, sessions):
+    """A repeated revoke changes nothing and says that it found nothing."""
+    issued = await sessions.create("ada")
+
+    first, second = [(await sessions.revoke("ada", issued.session.sid)).found for _ in range(2)]
+
+    assert (first, second) == (True, False)
+    await assert_sound(world)
+
+
+async def test_only_its_owner_ends_a_session(world, sessions):
+    """A session of somebody else is answered like one that does not exist, and goes on."""
+    issued = await sessions.create("ada")
+
+    assert not (await sessions.revoke("eve", issued.session.sid)).found
+
+    assert await sessions.verify(issued.token) == issued.session
+    await assert_sound(world)
+
+
+async def test_the_owner_is_checked_where_tags_coincide(world, sessions):
+    """Two users whose keys share a tag cannot end each other's sessions."""
+    issued = await sessions.create("ada")
+
+    assert not (await sessions.revoke(neighbour_of(world, "ada"), issued.session.sid)).found
+
+    assert await sessions.verify(issued.token) == issued.session
+
+
+@pytest.mark.parametrize("sid", ["", "x", "A" * 26, "*", "a" * 26 + "}:user:", "a" * 10_000])
+async def test_what_is_no_sid_is_not_found_without_a_call(world, sessions, sid):
+    """A text that cannot be a sid never gets into the name of a key."""
+    await world.stores.sessions.aclose()
+
+    assert await sessions.revoke("ada", sid) == Revoked(found=False, durable=True)
+
+
+async def test_revoking_all_ends_every_session_of_one_user(world, sessions):
+    """After revoke_all none of the user's tokens opens anything; other users go on."""
+    gone = [await sessions.create("ada") for _ in range(5)]
+    other = await sessions.create("eve")
+
+    assert (await sessions.revoke_all("ada")).removed == 5
+
+    assert [await sessions.verify(issued.token) for issued in gone] == [None] * 5
+    assert await sessions.list("ada") == ()
+    assert await sessions.verify(other.token) == other.session
+    await assert_sound(world)
+
+
+async def test_the_present_session_can_be_kept(world, sessions):
+    """Revoking all others leaves exactly the session that is named."""
+    gone, kept = await sessions.create("ada"), await sessions.create("ada")
+
+    assert (await sessions.revoke_all("ada", keep=kept.session)).removed == 1
+
+    assert await sessions.verify(gone.token) is None
+    assert await sessions.list("ada") == (kept.session,)
+    assert await sessions.verify(kept.token) == kept.session
+    await assert_sound(world)
+
+
+async def test_a_session_that_is_over_cannot_be_kept(world, sessions):
+    """Two devices that end each other's sessions: the one that was ended first does not come back."""
+    first, second = await sessions.create("ada"), await sessions.create("ada")
+    await lose_index(world)
+    await sessions.revoke_all("ada", keep=second.session)
+
+    await sessions.revoke_all("ada", keep=first.session)
+
+    assert await sessions.verify(first.token) is None
+    assert await sessions.verify(second.token) is None
+
+
+async def test_nobody_keeps_a_session_of_somebody_else(world, sessions):
+    """Naming a stranger's session as the one to keep neither keeps it, nor harms it, nor brings it back."""
+    other, gone = await sessions.create(neighbour_of(world, "ada")), await sessions.create("ada")
+
+    await sessions.revoke_all("ada", keep=other.session)
+
+    assert await sessions.verify(gone.token) is None
+    assert await sessions.verify(other.token) == other.session
+    await lose_index(world)
+    await sessions.revoke_all(other.session.user)
+    await world.advance(1)
+    await sessions.revoke_all("ada", keep=other.session)
+    assert await sessions.verify(other.token) is None
+
+
+async def test_revoking_all_is_right_without_the_index(world, sessions):
+    """The epoch alone ends every session, also those that the index lost."""
+    issued = [await sessions.create("ada") for _ in range(3)]
+    await lose_index(world)
+
+    await sessions.revoke_all("ada")
+
+    assert [await sessions.verify(each.token) for each in issued] == [None] * 3
+    assert await records(world) == []
+    await assert_sound(world)
+
+
+async def test_a_login_after_revoking_all_lives(world, sessions):
+    """A session that begins at the same millisecond, but after the answer, is not ended by it."""
+    await sessions.create("ada")
+    await sessions.revoke_all("ada")
+
+    issued = await sessions.create("ada")
+
+    assert await sessions.verify(issued.token) == issued.session
+    await sessions.revoke_all("ada")
+    assert await sessions.verify(issued.token) is None
+
+
+async def test_an_epoch_that_was_lost_does_not_weaken_the_next(world, sessions):
+    """After the epoch's key is gone, revoking all still ends sessions that began under it."""
+    await sessions.revoke_all("ada")
+    issued = await sessions.create("ada")
+    await lose_index(world)
+    await world.command("sessions", "DEL", await epoch_key(world))
+    await world.advance(1)
+
+    await sessions.revoke_all("ada")
+
+    assert await sessions.verify(issued.token) is None
+
+
+async def test_a_repeated_revoke_all_ends_no_later_login(world, sessions):
+    """A run of revoke_all that is sent again raises no epoch, writes no event and ends no session since."""
+    asked = []
+
+    class Recorded:
+        async def run_durably(self, script, keys, args):
+            asked.append((script, keys, args))
+            return await world.stores.sessions.run_durably(script, keys, args)
+
+    await Sessions(Recorded(), world.keyring, world.metrics).revoke_all("ada")
+    await world.advance(MINUTE_MS)
+    later = await sessions.create("ada")
+    events = await world.command("sessions", "XLEN", keys.session_events(later.token.tag))
+
+    assert (await world.stores.sessions.run(*asked[0]))[:2] == [1, 0]
+
+    assert await sessions.verify(later.token) == later.session
+    assert await world.command("sessions", "XLEN", keys.session_events(later.token.tag)) == events
+
+
+async def test_more_sessions_than_one_run_removes_are_all_removed(world):
+    """Members are removed 500 at a time, and none is left; a kept one and later ones stay."""
+    policies = {"default": Policy(idle_ms=MINUTE_MS, absolute_ms=MINUTE_MS, cap=1_000)}
+    sessions = Sessions(world.stores.sessions, world.keyring, world.metrics, policies)
+    issued = [await sessions.create("ada") for _ in range(502)]
+    kept = issued[250]
+
+    removed = (await sessions.revoke_all("ada", keep=kept.session)).removed
+
+    assert removed == 501
+    assert [record.sid for record in await records(world)] == [kept.session.sid]
+    await assert_sound(world)
+
+
+async def test_the_first_run_ends_all_and_later_runs_tidy_up(world, sessions):
+    """After one run of sessions/revoke_all only the kept session lives; each run goes on where the last one ended."""
+    kept = await sessions.create("ada")
+    await world.advance(MINUTE_MS)
+    gone = [await sessions.create("ada") for _ in range(2)]
+    (home,) = homes.of_user(world.keyring, "ada")
+
+    async def run(skip):
+        ending = EndedAll(user="ada", digest=home.digest, name="a" * 26, keep=kept.session.sid)
+        return (await world.stores.sessions.run(*ending.call(skip=skip, part=1)))[:2]
+
+    assert await run(skip=0) == [1, 0]
+    assert await sessions.list("ada") == (kept.session,)
+    assert len(await records(world)) == 3
+    assert [await run(skip=1) for _ in range(3)] == [[1, 1], [1, 1], [0, 0]]
+    assert [await sessions.verify(each.token) for each in gone] == [None, None]
+    assert len(await records(world)) == 1
+
+
+async def test_revoking_all_reaches_sessions_under_every_secret(world, sessions):
+    """After a rotation of the secret, revoke_all ends older sessions too, and keeps the one that is named."""
+    old, kept = await sessions.create("ada"), await sessions.create("ada")
+    keyring = Keyring(secrets=(b"the next secret, also 32 bytes or more", *world.keyring.secrets))
+    rotated = Sessions(world.stores.sessions, keyring, world.metrics)
+    new = await rotated.create("ada")
+
+    assert (await rotated.revoke_all("ada", keep=kept.session)).removed == 2
+
+    assert await rotated.verify(old.token) is None
+    assert await rotated.verify(new.token) is None
+    assert await rotated.verify(kept.token) == kept.session
+    await assert_sound(world)
+
+
+class Promising:
+    """A store whose calls on the durable lane are confirmed or not, as the test says, in turn."""
+
+    def __init__(self, store, promises):
+        self.run = store.run
+        self.store = store
+        self.promises = iter(promises)
+
+    async def run_durably(self, script, keys, args):
+        reply, _ = await self.store.run_durably(script, keys, args)
+        return reply, next(self.promises)
+
+
+@pytest.mark.parametrize(("first", "second"), [(True, True), (True, False), (False, True)])
+async def test_an_answer_is_durable_only_if_every_write_is(world, first, second):
+    """P4: `durable` is passed on as the store says it; over several secrets, all their writes must be confirmed."""
+    keyring = Keyring(secrets=(b"the next secret, also 32 bytes or more", *world.keyring.secrets))
+    store = Promising(world.stores.sessions, [first, first, second, first, second])
+    sessions = Sessions(store, keyring, world.metrics)
+
+    issued = await sessions.create("ada")
+
+    assert issued.durable is first
+    assert await sessions.revoke("ada", issued.session.sid) == Revoked(found=True, durable=first and second)
+    assert await sessions.revoke_all("ada") == RevokedAll(removed=0, durable=first and second)
+
+
+async def test_an_epoch_lives_as_long_as_any_session_it_may_end(world, sessions):
+    """The key of an epoch lasts for the longest life that a session can have, and a later one only lengthens it."""
+    await sessions.revoke_all("ada")
+    left_ms = await world.command("sessions", "PTTL", await epoch_key(world))
+
+    assert left_ms >= LIFETIME_MS_MAX - world.real_elapsed_ms - 5
+
+
+async def test_a_disabled_user_has_no_sessions_and_gets_none(world, sessions):
+    """The flag `dis` ends what lives, refuses what would begin, shows nothing, and may not lapse."""
+    issued = await sessions.create("ada")
+    key = keys.user_epoch(issued.token.tag, world.keyring.digest("session-user", "ada"))
+    await world.command("sessions", "HSET", key, "dis", 1)
+
+    assert await sessions.list("ada") == ()
+    assert await sessions.verify(issued.token) is None
+    assert await sessions.create("ada") == SessionRefused(reason="disabled")
+    await sessions.revoke_all("ada")
+    assert await world.command("sessions", "PTTL", key) == -1
+    assert await records(world) == []
+    await assert_sound(world)
+
+
+async def test_a_refused_create_writes_nothing(world, sessions):
+    """A refusal leaves the store as it was."""
+    digest = world.keyring.digest("session-user", "ada")
+    await world.command("sessions", "HSET", keys.user_epoch(digest[:2], digest), "dis", 1)
+    before = await keys_of(world, "sessions")
+
+    await sessions.create("ada")
+
+    assert await keys_of(world, "sessions") == before
+
+
+async def test_the_epoch_of_everyone_ends_all_sessions_of_a_shard(world, sessions):
+    """Raising the shard's epoch ends what began before, hides it from lists, and lets new logins live."""
+    old = await sessions.create("ada")
+    await world.command("sessions", "HSET", keys.global_epoch(old.token.tag), "ep", world.now_ms + 1)
+
+    assert await sessions.list("ada") == ()
+    new = await sessions.create("ada")
+    assert await sessions.verify(old.token) is None
+    assert await sessions.verify(new.token) == new.session
+    await assert_sound(world)
+
+
+async def test_a_session_found_over_is_removed_and_noted(world, sessions):
+    """The verify that finds an epoch passed removes the record, so that the index keeps no ghosts."""
+    issued = await sessions.create("ada")
+    await world.command("sessions", "HSET", keys.global_epoch(issued.token.tag), "ep", world.now_ms + 1)
+
+    await sessions.verify(issued.token)
+
+    assert await records(world) == []
+    assert await index(world) == {}
+
+
+async def revoke_one(sessions, issued):
+    assert (await sessions.revoke("ada", issued.session.sid)).found
+
+
+async def revoke_all(sessions, issued):
+    await sessions.revoke_all("ada")
+
+
+async def evict(sessions, issued):
+    assert isinstance(await sessions.create("ada"), Issued)
+
+
+@pytest.mark.parametrize("end", [revoke_one, revoke_all, evict])
+async def test_a_session_that_ends_under_load_stays_dead(embedded, end):
+    """P4: with 50 verifies in flight, each of them a touch, no verify that starts after the end finds the session."""
+    ticks = count(START_MS + MINUTE_MS, MINUTE_MS)
+    processes = [
+        open_stores(plan(embedded.url, {}), SCRIPTS, embedded.metrics, clock=lambda: next(ticks)) for _ in range(3)
+    ]
+    policies = {"default": Policy(idle_ms=LIFETIME_MS_MAX, absolute_ms=LIFETIME_MS_MAX, cap=1)}
+    sessions = [Sessions(stores.sessions, embedded.keyring, embedded.metrics, policies) for stores in processes]
+    issued = await sessions[0].create("ada")
+    warm, over = asyncio.Event(), asyncio.Event()
+    found_before, found_after = [], []
+
+    async def verify_repeatedly(number):
+        rounds_after = 0
+        while rounds_after < 5:
+            began_after = over.is_set()
+            found = await sessions[number % 3].verify(issued.token)
+            rounds_after += began_after
+            (found_after if began_after else found_before).append(found)
+            if len(found_before) >= 200:
+                warm.set()
+
+    async def end_it():
+        await warm.wait()
+        await end(sessions[0], issued)
+        over.set()
+
+    await asyncio.gather(end_it(), *(verify_repeatedly(number) for number in range(50)))
+
+    assert any(found_before)
+    assert found_after == [None] * 250
+    assert issued.session.sid not in {record.sid for record in await records(embedded)}
+    assert issued.session.sid not in {sid for _, sid in await index(embedded)}
+    for stores in processes:
+        await stores.aclose()
+
+
+async def lose_index(world):
+    """Lose the index, as an eviction would."""
+    for key in await keys_of(world, "sessions", "*:user:*"):
+        await world.command("sessions", "DEL", key)

@@ -1,0 +1,436 @@
+"""Sessions: they begin, are verified, and end by time."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from tests.spec.stored import assert_close, assert_sound, index, keys_of, records
+from tests.worlds import SCRIPTS
+from tollhouse.errors import ConfigurationError, InvalidInput, ScriptFailed
+from tollhouse.keyring import Keyring
+from tollhouse.sessions.policies import LIFETIME_MS_MAX, POLICIES, Policy
+from tollhouse.sessions.sessions import Issued, Sessions
+from tollhouse.stores.opening import open_stores
+from tollhouse.stores.urls import plan
+
+SECOND_MS = 1_000
+MINUTE_MS = 60 * SECOND_MS
+HOUR_MS = 60 * MINUTE_MS
+DAY_MS = 24 * HOUR_MS
+
+
+@pytest.fixture
+def sessions(world):
+    return Sessions(world.stores.sessions, world.keyring, world.metrics)
+
+
+def counted(world, operation, outcome):
+    labels = {"operation": operation, "outcome": outcome}
+    return world.metrics.registry.get_sample_value("tollhouse_session_operations_total", labels)
+
+
+async def test_a_new_session_is_opened_by_its_token(world, sessions):
+    """C-8: create gives a token, and verifying it gives the session as it was created."""
+    issued = await sessions.create("ada", device="a laptop")
+
+    assert await sessions.verify(issued.token) == issued.session
+    assert await sessions.verify(issued.token.reveal()) == issued.session
+    assert issued.session.user == "ada"
+    assert issued.session.device == "a laptop"
+    assert issued.session.policy == "default"
+    assert issued.session.sid == issued.token.sid
+    await assert_sound(world)
+
+
+async def test_each_login_is_a_session_of_its_own(world, sessions):
+    """P5: a login never reuses a token: two creates give two sessions, and both live."""
+    first, second = await sessions.create("ada"), await sessions.create("ada")
+
+    assert first.token.sid != second.token.sid
+    assert first.token.secret != second.token.secret
+    assert await sessions.verify(first.token) == first.session
+    assert await sessions.verify(second.token) == second.session
+    await assert_sound(world)
+
+
+@pytest.mark.parametrize(
+    ("policy", "idle_ms", "absolute_ms"),
+    [
+        ("default", HOUR_MS, 24 * HOUR_MS),
+        ("remember", 14 * DAY_MS, 90 * DAY_MS),
+        ("admin", 15 * MINUTE_MS, 12 * HOUR_MS),
+    ],
+)
+async def test_a_policy_sets_both_ends_of_a_session(world, sessions, policy, idle_ms, absolute_ms):
+    """S2-14: a session ends after 24 h by default; the other policies have ends of their own."""
+    session = (await sessions.create("ada", policy=policy)).session
+
+    assert session.created_at == session.last_seen_at == world.now_ms
+    assert session.expires_at == world.now_ms + absolute_ms
+    assert session.idle_expires_at == world.now_ms + idle_ms
+    await assert_sound(world)
+
+
+async def test_an_idle_session_ends(world, sessions):
+    """A session that nobody used for its idle time opens no more, and nothing of it is left."""
+    issued = await sessions.create("ada")
+    await world.advance(HOUR_MS - 1_000)
+    assert await sessions.verify(issued.token) is not None
+
+    await world.advance(HOUR_MS)
+
+    assert await sessions.verify(issued.token) is None
+    assert await records(world) == []
+    await assert_sound(world)
+
+
+async def test_use_keeps_a_session_alive_until_its_absolute_end(world, sessions):
+    """Use moves the idle end and never the absolute end, at which the session is over."""
+    issued = await sessions.create("ada")
+    end_ms = issued.session.expires_at
+
+    while world.now_ms + 50 * MINUTE_MS < end_ms:
+        await world.advance(50 * MINUTE_MS)
+        session = await sessions.verify(issued.token)
+        assert session.expires_at == end_ms
+        assert session.idle_expires_at == min(world.now_ms + HOUR_MS, end_ms)
+        await assert_sound(world)
+    await world.advance(end_ms - world.now_ms)
+
+    assert await sessions.verify(issued.token) is None
+
+
+#     idle_ms  quiet_ms  the longest pause after which nothing is written
+TOUCH_INTERVALS = [
+    (HOUR_MS, MINUTE_MS - 1),
+    (10 * MINUTE_MS, 30 * SECOND_MS - 1),
+    (14 * DAY_MS, MINUTE_MS - 1),
+]
+
+
+@pytest.mark.parametrize(("idle_ms", "quiet_ms"), TOUCH_INTERVALS)
+async def test_verify_writes_at_most_once_in_its_interval(world, idle_ms, quiet_ms):
+    """A verify writes nothing until min(60 s, idle / 20) have passed since the last write."""
+    policies = {"default": Policy(idle_ms=idle_ms, absolute_ms=LIFETIME_MS_MAX)}
+    sessions = Sessions(world.stores.sessions, world.keyring, world.metrics, policies)
+    issued = await sessions.create("ada")
+    before = [record.fields for record in await records(world)], await index(world)
+
+    await world.advance(quiet_ms)
+    quiet = await sessions.verify(issued.token)
+    after = [record.fields for record in await records(world)], await index(world)
+    await world.advance(1)
+    touched = await sessions.verify(issued.token)
+
+    assert quiet == issued.session
+    assert after == before
+    assert touched.last_seen_at == issued.session.created_at + quiet_ms + 1
+    assert touched.idle_expires_at == touched.last_seen_at + idle_ms
+    await assert_sound(world)
+
+
+async def test_a_wrong_secret_opens_nothing_and_ends_nothing(world, sessions):
+    """A guess at a public sid is refused, and the session goes on."""
+    issued = await sessions.create("ada")
+    other = await sessions.create("ada")
+    guess = issued.token.reveal().replace(issued.token.secret, other.token.secret)
+
+    assert await sessions.verify(guess) is None
+
+    assert await sessions.verify(issued.token) == issued.session
+    assert counted(world, "verify", "wrong-secret") == 1
+    await assert_sound(world)
+
+
+async def test_a_planted_token_never_becomes_a_session(world, sessions):
+    """P5: a well-formed token that nobody issued is unknown, and verifying it brings nothing into being."""
+    issued = await sessions.create("ada")
+    sid = issued.token.sid
+    planted = issued.token.reveal().replace(sid, sid[::-1][:25] + "a")
+
+    assert await sessions.verify(planted) is None
+
+    assert [record.sid for record in await records(world)] == [sid]
+    assert counted(world, "verify", "unknown") == 1
+
+
+@pytest.mark.parametrize("text", ["", "v1.x", "null", "v1.00000000.00." + "a" * 26 + "." + "A" * 43])
+async def test_what_cannot_be_a_token_costs_no_call(world, sessions, text):
+    """A malformed token, or one under a secret that is not listed, is refused without asking the store."""
+    await world.stores.sessions.aclose()
+
+    assert await sessions.verify(text) is None
+
+    assert counted(world, "verify", "malformed") == 1
+
+
+async def test_a_list_shows_live_sessions_newest_first(world, sessions):
+    """A user sees what is alive, the newest first, and nobody else's."""
+    await sessions.create("eve")
+    old = await sessions.create("ada", device="phone")
+    await world.advance(20 * MINUTE_MS)
+    new = await sessions.create("ada", policy="admin")
+
+    assert await sessions.list("ada") == (new.session, old.session)
+    await world.advance(20 * MINUTE_MS)
+    assert await sessions.list("ada") == (old.session,)
+    assert await sessions.list("nobody") == ()
+
+
+async def test_a_list_changes_nothing(world, sessions):
+    """Looking at one's devices is no use of them."""
+    await sessions.create("ada")
+    before = [record.fields for record in await records(world)]
+    await world.advance(30 * MINUTE_MS)
+
+    await sessions.list("ada")
+
+    assert [record.fields for record in await records(world)] == before
+    await assert_sound(world)
+
+
+async def test_names_are_compared_in_one_unicode_form(world, sessions):
+    """A user written with a composed or a combining accent is one user."""
+    await sessions.create("Zo\u00eb")
+    await sessions.create("Zoe\u0308")
+
+    assert len(await sessions.list("Zo\u00eb")) == 2
+
+
+@pytest.mark.parametrize(
+    ("user", "device", "policy", "field"),
+    [
+        ("", None, "default", "user"),
+        ("u" * 257, None, "default", "user"),
+        ("u" * 100_000, None, "default", "user"),
+        ("a\nb", None, "default", "user"),
+        ("a\x00", None, "default", "user"),
+        ("a\ud800", None, "default", "user"),
+        ("ada", "d" * 121, "default", "device"),
+        ("ada", "a\tb", "default", "device"),
+        ("ada", None, "forever", "policy"),
+    ],
+)
+async def test_names_labels_and_policies_are_bounded(world, sessions, user, device, policy, field):
+    """What is too long, not plain text or does not exist is refused by name, and nothing is written."""
+    with pytest.raises(InvalidInput) as caught:
+        await sessions.create(user, device=device, policy=policy)
+
+    assert caught.value.field == field
+    assert await keys_of(world, "sessions") == []
+
+
+async def test_a_user_may_have_any_name_within_the_bounds(world, sessions):
+    """256 characters of any script are a name."""
+    user = "\u4e16" * 256
+
+    issued = await sessions.create(user)
+
+    assert (await sessions.verify(issued.token)).user == user
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"idle_ms": 999, "absolute_ms": HOUR_MS},
+        {"idle_ms": HOUR_MS, "absolute_ms": MINUTE_MS},
+        {"idle_ms": HOUR_MS, "absolute_ms": LIFETIME_MS_MAX + 1},
+        {"idle_ms": HOUR_MS, "absolute_ms": HOUR_MS, "cap": 0},
+        {"idle_ms": HOUR_MS, "absolute_ms": HOUR_MS, "cap": 1_001},
+    ],
+)
+def test_a_policy_that_cannot_be_kept_is_refused(fields):
+    """A policy out of bounds is a configuration error."""
+    with pytest.raises(ConfigurationError):
+        Policy(**fields)
+
+
+async def test_sessions_do_not_open_without_a_secret(world):
+    """S4-59: without TOLLHOUSE_SECRET nothing could be kept secret, and constructing says so."""
+    with pytest.raises(ConfigurationError, match="TOLLHOUSE_SECRET"):
+        Sessions(world.stores.sessions, Keyring(), world.metrics)
+
+
+async def test_sessions_outlive_a_rotation_of_the_secret(world, sessions):
+    """After a new secret is put first, older sessions go on, are listed and can be ended."""
+    old = await sessions.create("ada")
+    keyring = Keyring(secrets=(b"the next secret, also 32 bytes or more", *world.keyring.secrets))
+    rotated = Sessions(world.stores.sessions, keyring, world.metrics)
+    await world.advance(5 * MINUTE_MS)
+    new = await rotated.create("ada")
+
+    seen = await rotated.verify(old.token)
+    assert seen.last_seen_at == world.now_ms
+    assert await rotated.list("ada") == (new.session, seen)
+    await assert_sound(world)
+    assert (await rotated.revoke("ada", old.session.sid)).found
+    assert await rotated.verify(old.token) is None
+    assert await rotated.verify(new.token) == new.session
+
+
+async def test_sessions_end_when_their_secret_is_dropped(world, sessions):
+    """A session made under a secret that is no longer listed opens no more."""
+    issued = await sessions.create("ada")
+    keyring = Keyring(secrets=(b"the next secret, also 32 bytes or more",))
+
+    assert await Sessions(world.stores.sessions, keyring, world.metrics).verify(issued.token) is None
+
+
+@pytest.mark.parametrize("step_ms", [1, 30 * SECOND_MS, 10 * MINUTE_MS, 30 * DAY_MS])
+async def test_a_clock_that_steps_back_lengthens_no_life(world, sessions, step_ms):
+    """For a session, time stands still at the last moment it was seen: no end moves, no time to live grows."""
+    issued = await sessions.create("ada")
+    await world.advance(30 * MINUTE_MS)
+    seen = await sessions.verify(issued.token)
+    (before,) = await records(world)
+
+    world.step_back(step_ms)
+    again = await sessions.verify(issued.token)
+
+    (after,) = await records(world)
+    assert again == seen
+    assert after.fields == before.fields
+    assert after.left_ms <= before.left_ms
+    await world.advance(HOUR_MS)
+    assert await sessions.verify(issued.token) is None
+
+
+async def test_a_clock_that_steps_back_revives_nothing(world, sessions):
+    """What ended before the clock stepped back stays over."""
+    idle, revoked = await sessions.create("ada", policy="admin"), await sessions.create("ada")
+    await sessions.revoke("ada", revoked.session.sid)
+    await world.advance(16 * MINUTE_MS)
+
+    world.step_back(DAY_MS)
+
+    assert await sessions.verify(idle.token) is None
+    assert await sessions.verify(revoked.token) is None
+    assert await records(world) == []
+
+
+async def test_a_clock_that_jumps_ahead_ends_sessions_for_good(world, sessions):
+    """A session whose end the clock has passed is removed when it is seen, whatever its time to live says."""
+    issued = await sessions.create("ada")
+    world.step_back(-HOUR_MS)
+
+    assert await sessions.list("ada") == ()
+    assert await sessions.verify(issued.token) is None
+
+    world.step_back(HOUR_MS)
+    assert await sessions.verify(issued.token) is None
+    assert counted(world, "verify", "expired") == 1
+    await assert_sound(world)
+
+
+async def test_the_absolute_end_stays_where_it_is_on_a_clock_that_steps_back(world, sessions):
+    """However often the clock steps back under constant use, the end does not move and no verify passes it."""
+    issued = await sessions.create("ada")
+    ends = set()
+
+    while (session := await sessions.verify(issued.token)) is not None:
+        ends.add(session.expires_at)
+        assert world.now_ms < session.expires_at
+        await world.advance(30 * MINUTE_MS)
+        world.step_back(5 * MINUTE_MS)
+
+    assert ends == {issued.session.expires_at}
+
+
+async def test_a_repeated_create_answers_the_same(world, sessions):
+    """A create whose answer was lost may be sent again: it finds its own session and makes no second one."""
+    asked = []
+
+    class Recorded:
+        async def run_durably(self, script, keys, args):
+            asked.append((script, keys, args))
+            return await world.stores.sessions.run_durably(script, keys, args)
+
+    issued = await Sessions(Recorded(), world.keyring, world.metrics).create("ada")
+    await world.advance(MINUTE_MS)
+
+    reply = await world.stores.sessions.run(*asked[0])
+
+    session = issued.session
+    assert reply == [1, session.created_at, session.expires_at, session.idle_expires_at]
+    assert len(await records(world)) == 1
+    await assert_sound(world)
+
+
+async def test_a_sid_is_never_given_to_a_second_session(world):
+    """Only one session can begin under a sid; a generator that repeats itself is a loud failure."""
+    calls = iter(range(100))
+    sessions = Sessions(
+        world.stores.sessions,
+        world.keyring,
+        world.metrics,
+        random_bytes=lambda count: bytes(count) if count == 16 else bytes([next(calls)] * count),
+    )
+    first = await sessions.create("ada")
+
+    with pytest.raises(ScriptFailed, match="sid"):
+        await sessions.create("ada")
+
+    assert await sessions.verify(first.token) == first.session
+
+
+async def test_every_session_script_works_by_the_clock_of_the_server(world):
+    """Where no time is given (`now_ms` 0), scripts read the server's clock."""
+    stores = open_stores(plan(world.url, {}), SCRIPTS, world.metrics)
+    called = set()
+
+    class Recorded:
+        async def run(self, script, keys, args):
+            called.add(script)
+            return await stores.sessions.run(script, keys, args)
+
+        async def run_durably(self, script, keys, args):
+            called.add(script)
+            return await stores.sessions.run_durably(script, keys, args)
+
+    sessions = Sessions(Recorded(), world.keyring, world.metrics)
+    issued = await sessions.create("ada")
+
+    assert abs(issued.session.created_at - time.time() * 1000) < MINUTE_MS
+    assert await sessions.verify(issued.token) == issued.session
+    assert await sessions.list("ada") == (issued.session,)
+    (record,) = await records(world)
+    assert_close(world, record.left_ms, HOUR_MS)
+    assert (await sessions.revoke("ada", issued.session.sid)).found
+    assert (await sessions.revoke_all("ada")).removed == 0
+    scripts = ("sessions/create", "sessions/verify", "sessions/list", "sessions/revoke", "sessions/revoke_all")
+    assert called == set(scripts) == {name for name in SCRIPTS if name.startswith("sessions/")}
+    await stores.aclose()
+
+
+def test_the_built_in_policies_keep_to_what_standards_ask():
+    """`default` has the times of NIST's AAL2 and `admin` those of AAL3; all end a user's oldest at 20."""
+    assert {name: (rules.cap, rules.at_cap) for name, rules in POLICIES.items()} == {
+        "default": (20, "evict-oldest"),
+        "remember": (20, "evict-oldest"),
+        "admin": (20, "evict-oldest"),
+    }
+    assert POLICIES["default"].idle_ms <= HOUR_MS
+    assert POLICIES["admin"].absolute_ms <= 12 * HOUR_MS
+
+
+async def test_an_answer_says_what_was_decided(world, sessions):
+    """Every call is counted by what came of it."""
+    issued = await sessions.create("ada")
+    assert isinstance(issued, Issued)
+    await sessions.verify(issued.token)
+    await sessions.revoke("ada", issued.session.sid)
+    await sessions.revoke("ada", issued.session.sid)
+    await sessions.list("ada")
+    await sessions.revoke_all("ada")
+
+    for operation, outcome in [
+        ("create", "ok"),
+        ("verify", "ok"),
+        ("revoke", "ok"),
+        ("revoke", "unknown"),
+        ("list", "ok"),
+        ("revoke_all", "ok"),
+    ]:
+        assert counted(world, operation, outcome) == 1

@@ -1,0 +1,394 @@
+"""Settings: one validated value from a file and the environment, and errors that name the remedy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import get_args
+
+import msgspec
+import pytest
+from msgspec.structs import replace
+
+from tollhouse.asgi.ratelimit.headers import Dialect
+from tollhouse.errors import ConfigurationError
+from tollhouse.settings import (
+    CacheSettings,
+    LimitSettings,
+    PolicySettings,
+    Settings,
+    describe,
+    differences,
+    is_loopback,
+    load,
+    reference,
+    secret_needed,
+    trusted_networks,
+)
+
+SECRET = "s" * 32
+KEY = "k" * 16
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_everything_has_a_working_default() -> None:
+    """With no file and no variable the settings are those of Settings(), on the embedded server (S1-32)."""
+    assert load({}) == Settings()
+    assert load({}).url == "embedded://"
+
+
+VARIABLES = [
+    ("TOLLHOUSE_URL", "redis://h/3", "url", "redis://h/3"),
+    ("TOLLHOUSE_SESSIONS_URL", "redis://s", "sessions_url", "redis://s"),
+    ("TOLLHOUSE_PORT", "0", "port", 0),
+    ("TOLLHOUSE_PLAIN_HTTP", "TRUE", "plain_http", True),
+    ("TOLLHOUSE_LOG_FORMAT", "JSON", "log_format", "json"),
+    ("TOLLHOUSE_SECRET", f"{SECRET},{SECRET}2 {SECRET}3", "secret", (b"s" * 32, b"s" * 32 + b"2", b"s" * 32 + b"3")),
+    ("TOLLHOUSE_SERVICE_KEY", f"{KEY}, {KEY}2", "service_key", (KEY, KEY + "2")),
+    ("TOLLHOUSE_TRUSTED_PROXIES", "loopback,10.0.0.0/8", "trusted_proxies", ("loopback", "10.0.0.0/8")),
+    ("TOLLHOUSE_CACHE_TTL_S", "60", "cache", CacheSettings(ttl_s=60)),
+    ("TOLLHOUSE_LIMITS_INSTANCES", "12", "limits", LimitSettings(instances=12)),
+    ("TOLLHOUSE_LIMITS_HEADERS", "Draft-07", "limits", LimitSettings(headers="draft-07")),
+    ("TOLLHOUSE_WORKERS", "", "workers", 1),
+]
+
+
+@pytest.mark.parametrize(("variable", "text", "name", "value"), VARIABLES, ids=[row[0] for row in VARIABLES])
+def test_every_setting_is_reachable_from_the_environment(variable: str, text: str, name: str, value: object) -> None:
+    """TOLLHOUSE_ and the setting's path set it; lists are split at commas and spaces; empty means not set."""
+    assert getattr(load({variable: text}), name) == value
+
+
+ALIASES = [
+    ({"REDIS_URL": "redis://h:1/2"}, "redis://h:1/2"),
+    ({"REDIS_HOST": "cache.internal"}, "redis://cache.internal:6379/0"),
+    ({"REDIS_PORT": "6380"}, "redis://localhost:6380/0"),
+    ({"REDIS_DB": "4"}, "redis://localhost:6379/4"),
+    ({"REDIS_PASSWORD": "a@b/c"}, "redis://:a%40b%2Fc@localhost:6379/0"),
+    ({"REDIS_HOST": "::1", "REDIS_PORT": "1"}, "redis://[::1]:1/0"),
+    ({"REDIS_HOST": "h", "REDIS_URL": "redis://wins"}, "redis://wins"),
+    ({"REDIS_HOST": "h", "TOLLHOUSE_URL": "redis://ours"}, "redis://ours"),
+    ({"REDIS_HOST": "h", "REDIS_PORT": "tcp://10.0.0.1:6379"}, "redis://h:6379/0"),
+]
+
+
+@pytest.mark.parametrize(("environ", "url"), ALIASES)
+def test_the_variables_of_redis_name_the_server(environ: dict[str, str], url: str) -> None:
+    """REDIS_URL, or REDIS_HOST, PORT, PASSWORD and DB, name the server unless TOLLHOUSE_URL does.
+
+    S1-35, S1-36, S1-37, S1-38, S4-10.
+    """
+    assert load(environ).url == url
+
+
+def test_the_variables_of_the_cache_are_aliases() -> None:
+    """CACHE_ENABLED, CACHE_TTL_SECONDS, CACHE_KEY_PREFIX and CACHE_DEBUG set the cache.
+
+    S1-28, S1-39, S1-40, S1-41, S1-42.
+    """
+    settings = load(
+        {"CACHE_ENABLED": "false", "CACHE_TTL_SECONDS": "60", "CACHE_KEY_PREFIX": "chitram", "CACHE_DEBUG": "1"}
+    )
+
+    assert settings.cache == CacheSettings(enabled=False, ttl_s=60, key_prefix="chitram", debug=True)
+
+
+def test_flag_variable_alias_and_file_win_in_that_order(tmp_path: Path) -> None:
+    """A flag wins over a TOLLHOUSE_ variable, that over an alias, that over the file, that over the default."""
+    file = write(tmp_path / "t.toml", "port = 1\n[cache]\nttl_s = 1\nkey_prefix = 'file'\n")
+    environ = {
+        "TOLLHOUSE_CACHE_TTL_S": "3",
+        "CACHE_TTL_SECONDS": "2",
+        "CACHE_KEY_PREFIX": "alias",
+        "TOLLHOUSE_PORT": "3",
+    }
+
+    settings = load(environ, file, flags={"port": 4, "workers": None})
+
+    assert (settings.port, settings.workers) == (4, 1)
+    assert settings.cache == CacheSettings(ttl_s=3, key_prefix="alias")
+
+
+def test_the_file_is_the_given_one_then_the_named_one_then_the_local_one(tmp_path: Path) -> None:
+    """The file is the one given, else the one that TOLLHOUSE_CONFIG names, else ./tollhouse.toml."""
+    write(tmp_path / "tollhouse.toml", "port = 1")
+    named = write(tmp_path / "named.toml", "port = 2")
+    given = write(tmp_path / "given.toml", "port = 3")
+
+    assert load({}).port == 1
+    assert load({"TOLLHOUSE_CONFIG": str(named)}).port == 2
+    assert load({"TOLLHOUSE_CONFIG": str(named)}, given).port == 3
+
+
+def test_policies_come_from_the_file_and_the_environment_alike(tmp_path: Path) -> None:
+    """A policy's variable changes the policy of that name in the file, whatever its hyphens, or adds one."""
+    file = write(tmp_path / "t.toml", '[limits.policies.my-api]\nlimit = "5/second"\n')
+
+    settings = load(
+        {"TOLLHOUSE_LIMITS_POLICIES_MY_API_LIMIT": "9/second", "TOLLHOUSE_LIMITS_POLICIES_NEW_LIMIT": "1/day"}, file
+    )
+
+    assert settings.limits.policies == {
+        "my-api": PolicySettings(limit="9/second"),
+        "new": PolicySettings(limit="1/day"),
+    }
+
+
+def test_every_field_of_a_policy_is_reachable_from_file_and_environment(tmp_path: Path) -> None:
+    """What can be said of a policy in the file can be said in variables, lists with commas or spaces between."""
+    file = write(
+        tmp_path / "t.toml",
+        """
+        [limits.policies.next]
+        limit = "5/second burst 9"
+        algorithm = "gcra"
+        on_outage = "closed"
+        shadow = true
+        beside = "api"
+        cost = 2
+        key = "header:x-tenant"
+        allow = ["10.0.0.0/8", "user:ada"]
+        deny = "2001:db8::/32"
+        """,
+    )
+    variables = {
+        "LIMIT": "5/second burst 9",
+        "ALGORITHM": "gcra",
+        "ON_OUTAGE": "closed",
+        "SHADOW": "true",
+        "BESIDE": "api",
+        "COST": "2",
+        "KEY": "header:x-tenant",
+        "ALLOW": "10.0.0.0/8, user:ada",
+        "DENY": "2001:db8::/32",
+    }
+
+    from_file = load({}, file).limits.policies
+    from_variables = load({f"TOLLHOUSE_LIMITS_POLICIES_NEXT_{name}": text for name, text in variables.items()})
+
+    assert from_file["next"] == PolicySettings(
+        limit="5/second burst 9",
+        algorithm="gcra",
+        on_outage="closed",
+        shadow=True,
+        beside="api",
+        cost=2,
+        key="header:x-tenant",
+        allow=("10.0.0.0/8", "user:ada"),
+        deny=("2001:db8::/32",),
+    )
+    assert from_variables.limits.policies == from_file
+
+
+def test_a_file_variable_holds_the_path_of_the_value(tmp_path: Path) -> None:
+    """X_FILE is read as the value of X, with one trailing newline cut off."""
+    file = write(tmp_path / "url", "redis://h/1\r\n")
+
+    assert load({"TOLLHOUSE_URL_FILE": str(file)}).url == "redis://h/1"
+    assert load({"REDIS_PASSWORD_FILE": str(write(tmp_path / "p", "pw\n"))}).url == "redis://:pw@localhost:6379/0"
+
+
+def test_what_kubernetes_sets_for_a_service_of_our_name_is_ignored() -> None:
+    """Addresses that Kubernetes sets for services named tollhouse or tollhouse-redis are no settings."""
+    environ = {
+        "TOLLHOUSE_PORT": "tcp://10.0.0.1:8000",
+        "TOLLHOUSE_SERVICE_HOST": "10.0.0.1",
+        "TOLLHOUSE_SERVICE_PORT_HTTP": "8000",
+        "TOLLHOUSE_PORT_8000_TCP_ADDR": "10.0.0.1",
+        "TOLLHOUSE_REDIS_PORT": "tcp://10.0.0.2:6379",
+        "TOLLHOUSE_EMBEDDED_BINARY": "/usr/bin/valkey-server",
+    }
+
+    assert load(environ) == Settings()
+
+
+WRONG = [
+    ({"TOLLHOUSE_PORT": "99999"}, "TOLLHOUSE_PORT", "'99999'", "a whole number <= 65535"),
+    ({"TOLLHOUSE_WORKERS": "many"}, "TOLLHOUSE_WORKERS", "'many'", "a whole number"),
+    ({"TOLLHOUSE_PROT": "1"}, "TOLLHOUSE_PROT", "***", "did you mean TOLLHOUSE_PORT?"),
+    ({"TOLLHOUSE_XYZZY": "1"}, "TOLLHOUSE_XYZZY", "***", "the table of settings"),
+    ({"TOLLHOUSE_SECRET": "short"}, "TOLLHOUSE_SECRET", "***", "length >= 32"),
+    ({"TOLLHOUSE_ADMIN_KEY": "short"}, "TOLLHOUSE_ADMIN_KEY", "***", "16 visible characters"),
+    ({"TOLLHOUSE_LOG_LEVEL": "loud"}, "TOLLHOUSE_LOG_LEVEL", "'loud'", "debug, info, warning or error"),
+    ({"TOLLHOUSE_TRUSTED_PROXIES": "10.0.0.1/8"}, "TOLLHOUSE_TRUSTED_PROXIES", "'10.0.0.1/8'", "host bits"),
+    ({"TOLLHOUSE_PLAIN_HTTP": "1", "TOLLHOUSE_HOST": "0.0.0.0"}, "TOLLHOUSE_PLAIN_HTTP", "0.0.0.0", "127.0.0.1"),
+    ({"CACHE_ENABLED": "nein"}, "CACHE_ENABLED", "'nein'", "true or false"),
+    ({"REDIS_PORT": "default"}, "REDIS_PORT", "'default'", "a number"),
+    ({"TOLLHOUSE_SECRET_FILE": "missing"}, "TOLLHOUSE_SECRET_FILE", "'missing'", "readable"),
+    ({"TOLLHOUSE_SECRET_FILE": "empty"}, "TOLLHOUSE_SECRET_FILE", "'empty'", "is empty"),
+    ({"TOLLHOUSE_SECRET_FILE": "binary"}, "TOLLHOUSE_SECRET_FILE", "'binary'", "text file"),
+    ({"TOLLHOUSE_SECRET": SECRET, "TOLLHOUSE_SECRET_FILE": "f"}, "TOLLHOUSE_SECRET_FILE", "'f'", "unset one"),
+    ({"TOLLHOUSE_CONFIG": "missing.toml"}, "missing.toml", "No such file", "can be read"),
+    ({"TOLLHOUSE_LIMITS_INSTANCES": "0"}, "TOLLHOUSE_LIMITS_INSTANCES", "'0'", ">= 1"),
+    ({"TOLLHOUSE_LIMITS_HEADERS": "draft-7"}, "TOLLHOUSE_LIMITS_HEADERS", "'draft-7'", "x-ratelimit-epoch, or off"),
+    ({"TOLLHOUSE_LIMITS_POLICIES_API_ALGORITHM": "x"}, "limits.policies.api.limit", "None", "_ALGORITHM needs it"),
+]
+
+
+@pytest.mark.parametrize(("environ", "setting", "value", "remedy"), WRONG, ids=[row[1] for row in WRONG])
+def test_an_error_names_the_variable_the_value_and_the_remedy(
+    tmp_path: Path, environ: dict[str, str], setting: str, value: str, remedy: str
+) -> None:
+    """A setting that cannot be used is refused by its variable, its value and what to do (S1-32)."""
+    write(tmp_path / "empty", "\n")
+    (tmp_path / "binary").write_bytes(b"\xff\xfe" * 20)
+
+    with pytest.raises(ConfigurationError) as refused:
+        load(environ)
+
+    assert refused.value.setting == setting
+    assert value in str(refused.value)
+    assert remedy in str(refused.value)
+
+
+WRONG_FILES = [
+    ("port = ", "t.toml", "TOML"),
+    ("prot = 1", "t.toml: prot", "did you mean port?"),
+    ("[cache]\nttl = 1", "t.toml: cache.ttl", "did you mean ttl_s?"),
+    ("[limits.policies.api]\nlimits = '5/s'", "t.toml: limits.policies.api.limits", "did you mean limit?"),
+    ("[limits.policies.api]\non_outge = 'open'", "t.toml: limits.policies.api.on_outge", "did you mean on_outage?"),
+    ("[limits]\nheader = 'off'", "t.toml: limits.header", "did you mean headers?"),
+    ("[limits.policies.api]\nlimit = '5/s'\nallow = [7]", "t.toml: limits.policies.api.allow", "expected text"),
+    ("[limits.policies.api]\nlimit = '5/s'\nshadow = 'x'", "t.toml: limits.policies.api.shadow", "true or false"),
+    ("[limits.policies.api]\nlimit = '5/s'\ncost = -1", "t.toml: limits.policies.api.cost", ">= 0"),
+    ("cache = 3", "t.toml: cache", "[cache]"),
+    ("port = 'http'", "t.toml: port", "a whole number"),
+    ("[url]\nserver = 'h'", "t.toml: url", "expected text"),
+    ("[limits.policies.api]\nlimit = 5", "t.toml: limits.policies.api.limit", "5/second; 100/minute"),
+]
+
+
+@pytest.mark.parametrize(("text", "setting", "remedy"), WRONG_FILES)
+def test_an_error_in_the_file_names_the_line(tmp_path: Path, text: str, setting: str, remedy: str) -> None:
+    """What is wrong in the file is named by the file and the setting's path in it."""
+    file = write(tmp_path / "t.toml", text)
+
+    with pytest.raises(ConfigurationError) as refused:
+        load({}, file)
+
+    assert refused.value.setting in (setting, str(tmp_path / setting))
+    assert remedy in str(refused.value)
+
+
+def test_settings_built_by_hand_are_checked_too() -> None:
+    """Settings built in code take text where the environment would, and are held to the same rules."""
+    assert Settings(secret=SECRET).secret == (SECRET.encode(),)  # pyright: ignore[reportArgumentType] - as a file or variable gives it
+    for wrong in ({"secret": (b"short",)}, {"trusted_proxies": ("nowhere",)}, {"host": "0.0.0.0", "plain_http": True}):
+        with pytest.raises(ConfigurationError):
+            Settings(**wrong)  # pyright: ignore[reportArgumentType] - as a file or variable gives it
+    with pytest.raises(ConfigurationError):
+        replace(Settings(), port=-1)
+
+
+def test_settings_can_be_handed_to_another_process() -> None:
+    """Settings that were encoded for a worker are the same settings when it decodes them."""
+    settings = Settings(
+        secret=(SECRET.encode(),), limits=LimitSettings(policies={"api": PolicySettings(limit="5/second")})
+    )
+
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(settings), type=Settings) == settings
+
+
+def test_a_flag_out_of_range_is_named_as_it_was_typed() -> None:
+    """A value from the command line that cannot be used is refused by the name of its flag."""
+    with pytest.raises(ConfigurationError) as refused:
+        load({}, flags={"head_bytes": 1})
+
+    assert refused.value.setting == "--head-bytes"
+
+
+def test_secrets_are_in_no_text() -> None:
+    """Neither repr nor description nor error shows a secret, a key, or the password of a URL."""
+    settings = Settings(
+        url="redis://user:hunter2@h/0",
+        secret=(SECRET.encode(),),
+        service_key=(KEY,),
+        trusted_proxies=("loopback", "private"),
+        limits=LimitSettings(policies={"api": PolicySettings(limit="5/second")}),
+    )
+
+    with pytest.raises(ConfigurationError) as refused:
+        load({"TOLLHOUSE_PORT": "redis://:hunter2@h"})
+
+    for text in (repr(settings), str(settings.__rich_repr__()), str(describe(settings)), str(refused.value)):
+        assert not any(secret in text for secret in ("hunter2", SECRET, KEY))
+    assert describe(settings)["url"] == "redis://user:***@h/0"
+    assert describe(settings)["trusted_proxies"] == "loopback, private"
+    assert describe(settings)["limits.policies.api.limit"] == "5/second"
+
+
+SECRET_RULE = [
+    ({}, False),
+    ({"url": "embedded:///var/lib/tollhouse"}, False),
+    ({"url": "fake://"}, False),
+    ({"url": "redis://h"}, True),
+    ({"url": "redis://h", "secret": (SECRET.encode(),)}, False),
+    ({"sessions_url": "redis://h"}, True),
+    (
+        {"url": "redis://h", **{f"{name}_url": "embedded://" for name in ("sessions", "limits", "cache", "accounts")}},
+        False,
+    ),
+]
+
+
+@pytest.mark.parametrize(("values", "needed"), SECRET_RULE)
+def test_a_store_outside_this_process_needs_a_secret(values: dict[str, str], needed: bool) -> None:
+    """A secret must be set as soon as one store is neither embedded nor fake."""
+    assert secret_needed(Settings(**values)) is needed  # pyright: ignore[reportArgumentType] - as a file or variable gives it
+
+
+def test_trusted_networks_know_two_words() -> None:
+    """`loopback` and `private` stand for their networks, an address for itself."""
+    texts = [str(network) for network in trusted_networks(("loopback", "192.0.2.7", "private"))]
+
+    assert texts[:3] == ["127.0.0.0/8", "::1/128", "192.0.2.7/32"]
+    assert "10.0.0.0/8" in texts
+
+
+@pytest.mark.parametrize(
+    ("host", "loopback"),
+    [("127.0.0.1", True), ("::1", True), ("localhost", True), ("0.0.0.0", False), ("::", False), ("h", False)],
+)
+def test_loopback_is_known_by_its_text(host: str, loopback: bool) -> None:
+    """A host is loopback when its text says so; a name that must be looked up is not."""
+    assert is_loopback(host) is loopback
+
+
+def test_what_differs_between_settings_is_named() -> None:
+    """Settings that differ are named as in the file, secrets and policies that only one has included."""
+    one = Settings(admin_key=(KEY,), limits=LimitSettings(policies={"api": PolicySettings(limit="5/second")}))
+    other = Settings(admin_key=(KEY + "2",), port=1, limits=LimitSettings(instances=2))
+
+    assert differences(one, one) == ()
+    assert set(differences(one, other)) == {
+        "admin_key",
+        "port",
+        "limits.instances",
+        *(f"limits.policies.api.{field}" for field in PolicySettings.__struct_fields__),
+    }
+    assert differences(Settings(), Settings(plain_http=True)) == ("plain_http",)
+
+
+def test_the_dialects_are_those_that_there_are() -> None:
+    """The fields that can be set are those in which limits can be told."""
+    for dialect in get_args(Dialect):
+        assert load({"TOLLHOUSE_LIMITS_HEADERS": dialect}).limits.headers == dialect
+        assert dialect in next(row.meaning for row in reference() if row.name == "limits.headers")
+
+
+def test_the_reference_names_every_variable_once() -> None:
+    """The table of settings has one row for each variable, with a meaning and no secret."""
+    rows = {row.variable: row for row in reference()}
+
+    assert len(rows) == len(reference())
+    assert rows["TOLLHOUSE_CACHE_TTL_S"].default == "3600"
+    assert rows["TOLLHOUSE_LIMITS_POLICIES_NAME_LIMIT"].default == "required"
+    assert all(row.meaning.endswith(".") for row in rows.values())
