@@ -11,7 +11,9 @@ FACADE = PACKAGE
 """The package's own `__init__`: it names what is public, and nobody inside imports it."""
 
 LINES: Mapping[str, int] = {
-    **dict.fromkeys(("clock", "errors", "keyring", "keys", "logs", "metrics", "scripts", "settings", "worker_pool"), 0),
+    **dict.fromkeys(
+        ("clock", "errors", "keyring", "keys", "logs", "metrics", "scripts", "settings", "suggest", "worker_pool"), 0
+    ),
     **dict.fromkeys(("accounts", "ai", "cache", "limits", "sessions", "stores"), 1),
     **dict.fromkeys(("asgi", "sync", "wiring"), 2),
     **dict.fromkeys((FACADE, "drill", "fastapi", "http", "litestar"), 3),

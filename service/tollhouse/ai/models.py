@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable, Iterable
-from difflib import get_close_matches
 from typing import Any, Final
 
 from msgspec import Struct
 
 from tollhouse.cache.ttl import CacheTTL
 from tollhouse.errors import ConfigurationError, InvalidInput, LoadFailed, TollhouseError
+from tollhouse.suggest import did_you_mean
 from tollhouse.worker_pool import Workers
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
@@ -56,9 +56,8 @@ class Models:
         model = self._models.get(name)
         if model is not None:
             return model
-        near = get_close_matches(name, self._models, n=1)
-        remedy = f"did you mean {near[0]!r}?" if near else f"the models are {', '.join(self.names()) or 'none'}"
-        raise InvalidInput("model", name, remedy, kind="unknown-model")
+        every = f"the models are {', '.join(self.names()) or 'none'}"
+        raise InvalidInput("model", name, did_you_mean(name, self._models, otherwise=every), kind="unknown-model")
 
     async def run(self, model: Model, value: Any) -> Any:
         """Ask a model; raises Overloaded when too many calls run or wait, LoadFailed (from its cause) when it fails."""

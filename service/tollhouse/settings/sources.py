@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final, cast
 from urllib.parse import quote
@@ -15,6 +14,7 @@ from msgspec import Struct
 from tollhouse.errors import ConfigurationError
 from tollhouse.logs import HIDDEN
 from tollhouse.settings.leaf import ANY_NAME, Leaf
+from tollhouse.suggest import did_you_mean
 
 PREFIX: Final = "TOLLHOUSE_"
 CONFIG: Final = "TOLLHOUSE_CONFIG"
@@ -27,6 +27,7 @@ _ALIASES = {
     "CACHE_KEY_PREFIX": ("cache", "key_prefix"),
     "CACHE_DEBUG": ("cache", "debug"),
 }
+_SEE_TABLE: Final = "see the table of settings in docs/settings.md"
 _SERVICE_LINK = re.compile(r"_SERVICE_(HOST|PORT(_\w+)?)$|_PORT_\d+_(TCP|UDP|SCTP)(_\w+)?$")
 _LINKED_PORT = re.compile("(tcp|udp|sctp)://")
 
@@ -70,8 +71,8 @@ def from_variables(environ: Mapping[str, str], leaves: Iterable[Leaf], names: It
         matched = ((leaf, pattern.fullmatch(variable)) for leaf, pattern in patterns)
         leaf, match = next(((leaf, match) for leaf, match in matched if match), (None, None))
         if leaf is None or match is None:
-            known = [leaf.variable for leaf, _ in patterns]
-            raise ConfigurationError(variable, HIDDEN, f"is no setting{_suggestion(variable, known)}")
+            nearest = did_you_mean(variable, (leaf.variable for leaf in leaves), prefix=PREFIX, otherwise=_SEE_TABLE)
+            raise ConfigurationError(variable, HIDDEN, f"is no setting; {nearest}")
         text = read_text(environ, variable)
         if text is not None:
             chosen = [spelled.get(part, part.lower()) for part in match.groups()]
@@ -117,7 +118,9 @@ def _from_table(
             yield Found(path=path, raw=value, origin=origin)
         elif not any(leaf.within(path) for leaf in leaves):
             siblings = {leaf.path[len(above)] for leaf in leaves if len(leaf.path) > len(above) and leaf.within(above)}
-            raise ConfigurationError(origin, HIDDEN, f"is no setting{_suggestion(key, siblings)}")
+            raise ConfigurationError(
+                origin, HIDDEN, f"is no setting; {did_you_mean(key, siblings, otherwise=_SEE_TABLE)}"
+            )
         elif isinstance(value, dict):
             yield from _from_table(cast("dict[str, Any]", value), path, file, leaves)
         else:
@@ -145,9 +148,3 @@ def _pattern(leaf: Leaf) -> re.Pattern[str]:
 
 def _spelling(name: str) -> str:
     return re.sub(r"\W", "_", name).upper()
-
-
-def _suggestion(name: str, known: Iterable[str]) -> str:
-    tails = {other.removeprefix(PREFIX): other for other in known}
-    close = get_close_matches(name.removeprefix(PREFIX), tails, n=1)
-    return f"; did you mean {tails[close[0]]}?" if close else "; see the table of settings in docs/settings.md"

@@ -213,7 +213,7 @@ def test_what_kubernetes_sets_for_a_service_of_our_name_is_ignored() -> None:
 WRONG = [
     ({"TOLLHOUSE_PORT": "99999"}, "TOLLHOUSE_PORT", "'99999'", "a whole number <= 65535"),
     ({"TOLLHOUSE_WORKERS": "many"}, "TOLLHOUSE_WORKERS", "'many'", "a whole number"),
-    ({"TOLLHOUSE_PROT": "1"}, "TOLLHOUSE_PROT", "***", "did you mean TOLLHOUSE_PORT?"),
+    ({"TOLLHOUSE_PROT": "1"}, "TOLLHOUSE_PROT", "***", "did you mean 'TOLLHOUSE_PORT'?"),
     ({"TOLLHOUSE_XYZZY": "1"}, "TOLLHOUSE_XYZZY", "***", "the table of settings"),
     ({"TOLLHOUSE_SECRET": "short"}, "TOLLHOUSE_SECRET", "***", "length >= 32"),
     ({"TOLLHOUSE_ADMIN_KEY": "short"}, "TOLLHOUSE_ADMIN_KEY", "***", "16 visible characters"),
@@ -251,11 +251,11 @@ def test_an_error_names_the_variable_the_value_and_the_remedy(
 
 WRONG_FILES = [
     ("port = ", "t.toml", "TOML"),
-    ("prot = 1", "t.toml: prot", "did you mean port?"),
-    ("[cache]\nttl = 1", "t.toml: cache.ttl", "did you mean ttl_s?"),
-    ("[limits.policies.api]\nlimits = '5/s'", "t.toml: limits.policies.api.limits", "did you mean limit?"),
-    ("[limits.policies.api]\non_outge = 'open'", "t.toml: limits.policies.api.on_outge", "did you mean on_outage?"),
-    ("[limits]\nheader = 'off'", "t.toml: limits.header", "did you mean headers?"),
+    ("prot = 1", "t.toml: prot", "did you mean 'port'?"),
+    ("[cache]\nttl = 1", "t.toml: cache.ttl", "did you mean 'ttl_s'?"),
+    ("[limits.policies.api]\nlimits = '5/s'", "t.toml: limits.policies.api.limits", "did you mean 'limit'?"),
+    ("[limits.policies.api]\non_outge = 'open'", "t.toml: limits.policies.api.on_outge", "did you mean 'on_outage'?"),
+    ("[limits]\nheader = 'off'", "t.toml: limits.header", "did you mean 'headers'?"),
     ("[limits.policies.api]\nlimit = '5/s'\nallow = [7]", "t.toml: limits.policies.api.allow", "expected text"),
     ("[limits.policies.api]\nlimit = '5/s'\nshadow = 'x'", "t.toml: limits.policies.api.shadow", "true or false"),
     ("[limits.policies.api]\nlimit = '5/s'\ncost = -1", "t.toml: limits.policies.api.cost", ">= 0"),

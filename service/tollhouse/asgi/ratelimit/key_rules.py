@@ -14,7 +14,6 @@ rule they were found, such as `user:ada`, so that no user is mistaken for an add
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from difflib import get_close_matches
 from functools import lru_cache, partial
 from hashlib import blake2b
 from inspect import isawaitable
@@ -26,6 +25,7 @@ from tollhouse.asgi.ratelimit.request_context import Visit
 from tollhouse.asgi.types import Scope, header_of
 from tollhouse.errors import ConfigurationError, StoreUnavailable
 from tollhouse.sessions.records import Session
+from tollhouse.suggest import did_you_mean, similar
 
 Found = str | None
 Subject = Callable[[Visit], Found | Awaitable[Found]]
@@ -65,7 +65,7 @@ def _worded(rule: str) -> Subject:
 
 def is_like_rule(text: str) -> bool:
     """Tell whether a text is a rule, or so near one that it was meant to be."""
-    return _alike(text.partition(":")[0]) is not None
+    return bool(similar(text.partition(":")[0], (*_WORDS, *_NAMED), likeness=_ALIKE))
 
 
 def address(visit: Visit) -> str:
@@ -143,13 +143,9 @@ def _cookie(scope: Scope) -> str:
 def _remedy(word: str, *, named: bool) -> str:
     if named:
         return f"name it, as in {word}:{'x-tenant' if word == 'header' else 'tenant'}"
-    alike = _alike(word)
     listed = ", ".join((*_WORDS, *(f"{word}:NAME" for word in _NAMED)))
-    return f"say one of {listed}, or give a function" if alike is None else f"did you mean {alike}?"
-
-
-def _alike(word: str) -> str | None:
-    return next(iter(get_close_matches(word, (*_WORDS, *_NAMED), n=1, cutoff=_ALIKE)), None)
+    otherwise = f"say one of {listed}, or give a function"
+    return did_you_mean(word, (*_WORDS, *_NAMED), otherwise=otherwise)
 
 
 _WORDS: Final[Mapping[str, Subject]] = {"address": address, "user": _user, "session": _session, "api-key": _api_key}

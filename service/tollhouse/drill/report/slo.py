@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Final
@@ -15,6 +14,7 @@ from msgspec import Meta, Struct
 from tollhouse.drill.clients.client import Via
 from tollhouse.drill.results.metrics import MEASURES, Figures
 from tollhouse.errors import ConfigurationError
+from tollhouse.suggest import did_you_mean
 
 ALL: Final = "all"
 """The name under which stands what holds for every fault."""
@@ -86,6 +86,5 @@ def judge(slo: Slo, fault: str, worst: Figures) -> Iterator[Verdict]:
 
 def _known(path: Path, name: str, known: tuple[str, ...], what: str) -> None:
     if name not in known:
-        alike = get_close_matches(name, known, n=1)
-        remedy = f"did you mean {alike[0]!r}?" if alike else f"known are {', '.join(known)}"
+        remedy = did_you_mean(name, known, otherwise=f"known are {', '.join(known)}")
         raise ConfigurationError(f"--slo {path}", name, f"no {what} has this name; {remedy}")

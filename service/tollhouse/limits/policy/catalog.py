@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
 from typing import Final
 
 from msgspec import Struct
@@ -12,6 +11,7 @@ from msgspec import Struct
 from tollhouse.errors import InvalidInput
 from tollhouse.limits.policy.access_list import check_access
 from tollhouse.limits.policy.policy import Policy
+from tollhouse.suggest import did_you_mean
 
 BESIDE_MAX: Final = 8
 """How many policies may run beside one: each is taken from with it."""
@@ -56,8 +56,7 @@ def _check_beside(policy: Policy, other: str, named: Mapping[str, Policy]) -> No
     live = named.get(other)
     if live is None:
         known = sorted(one.name for one in named.values() if one.beside is None)
-        alike = get_close_matches(other, known, n=1)
-        raise InvalidInput(field, other, f"did you mean {alike[0]!r}?" if alike else f"name one of {', '.join(known)}")
+        raise InvalidInput(field, other, did_you_mean(other, known, otherwise=f"name one of {', '.join(known)}"))
     if live.beside is not None:
         raise InvalidInput(field, other, f"it runs beside {live.beside!r} itself; name that one")
     if "concurrency" in (policy.algorithm, live.algorithm):

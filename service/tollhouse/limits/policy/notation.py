@@ -8,11 +8,11 @@ may follow: `1000/second burst 2000`.
 from __future__ import annotations
 
 import re
-from difflib import SequenceMatcher
 from typing import Final, TypedDict, Unpack, cast
 
 from tollhouse.errors import InvalidInput
 from tollhouse.limits.policy.policy import SECOND_MS, Algorithm, Limit, OnOutage, Policy
+from tollhouse.suggest import similar
 
 TEXT_CHARACTERS_MAX: Final = 512
 
@@ -72,8 +72,8 @@ def _limit(text: str, field: str) -> Limit:
 
 
 def _did_you_mean(text: str, word: str) -> str:
-    likeness = {words[0]: max(SequenceMatcher(a=word, b=known).ratio() for known in words) for words in _UNITS}
-    alike = sorted((unit for unit in likeness if likeness[unit] >= _ALIKE), key=likeness.__getitem__, reverse=True)
+    units = {spelling: spellings[0] for spellings in _UNITS for spelling in spellings}
+    alike = dict.fromkeys(units[spelling] for spelling in similar(word, units, likeness=_ALIKE))
     before = text[: text.lower().rindex(word)]
     if alike:
         return "did you mean " + " or ".join(f"{before}{unit}" for unit in alike) + "?"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from difflib import get_close_matches
 from typing import Final, Literal, get_args
 
 from msgspec import Struct
 
 from tollhouse.errors import InvalidInput
+from tollhouse.suggest import did_you_mean
 
 Algorithm = Literal["sliding-window", "sliding-window-counter", "sliding-log", "fixed-window", "gcra", "concurrency"]
 ALGORITHMS: Final[tuple[Algorithm, ...]] = get_args(Algorithm)
@@ -131,9 +131,8 @@ def _field_remedies(policy: Policy) -> Iterator[tuple[str, object, str]]:
 def _word_remedies(name: str, word: str, known: Sequence[str]) -> Iterator[tuple[str, object, str]]:
     if word in known:
         return
-    alike = get_close_matches(word[:NAME_CHARACTERS_MAX], known, n=1)
     words = f"{', '.join(known[:-1])} or {known[-1]}"
-    yield name, word, f"did you mean {alike[0]}? It is {words}" if alike else f"say {words}"
+    yield name, word, did_you_mean(word, known, also=f"It is {words}", otherwise=f"say {words}")
 
 
 def _list_remedies(name: str, entries: tuple[str, ...]) -> Iterator[tuple[str, object, str]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from difflib import get_close_matches
 from functools import lru_cache
 from typing import Final
 
@@ -14,8 +13,9 @@ from tollhouse import keys
 from tollhouse.errors import InvalidInput
 from tollhouse.keyring import Keyring
 from tollhouse.limits.policy.access_list import standing
-from tollhouse.limits.policy.policy import NAME_CHARACTERS_MAX, UNITS_MAX
+from tollhouse.limits.policy.policy import UNITS_MAX
 from tollhouse.limits.wire.compiled_policy import Prepared
+from tollhouse.suggest import did_you_mean
 
 KEY_CHARACTERS_MAX: Final = 512
 SUBJECTS_MAX: Final = 16_384
@@ -82,9 +82,8 @@ class Asking:
         )
 
     def _no_policy(self, name: str) -> InvalidInput:
-        alike = get_close_matches(name[:NAME_CHARACTERS_MAX], self._prepared, n=1)
         known = ", ".join(sorted(self._prepared))
-        remedy = f"did you mean {alike[0]!r}? Known are {known}" if alike else f"known are {known}"
+        remedy = did_you_mean(name, self._prepared, also=f"Known are {known}", otherwise=f"known are {known}")
         return InvalidInput("policy", name, remedy, kind="unknown-policy")
 
     def _state(self, policy: str, key: str) -> str:

@@ -437,7 +437,7 @@ MISTAKES = [
     (an_open_limiter_in_a_thread, "give its URL"),
     (permits_in_a_thread, "make it async"),
     (a_generator, "generator"),
-    (a_mistyped_rule, "did you mean address"),
+    (a_mistyped_rule, "did you mean 'address"),
 ]
 
 

@@ -179,12 +179,12 @@ async def test_sessions_need_a_secret(world: StoreWorld) -> None:
 
 
 MISTAKES = [
-    ("adress", "did you mean address?"),
-    ("users", "did you mean user?"),
+    ("adress", "did you mean 'address'?"),
+    ("users", "did you mean 'user'?"),
     ("ip", "say one of address, user, session, api-key, header:NAME, path:NAME"),
     ("header", "header:x-tenant"),
     ("path:", "path:tenant"),
-    ("user:ada", "did you mean user?"),
+    ("user:ada", "did you mean 'user'?"),
     ("", "say one of"),
 ]
 

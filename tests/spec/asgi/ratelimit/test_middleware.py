@@ -203,7 +203,7 @@ WRONG = [
     ({"policy": ["default", "missing"]}, "missing"),
     ({"messages": "missing"}, "missing"),
     ({"key": {"missing": "user"}}, "missing"),
-    ({"key": "adress"}, "did you mean address?"),
+    ({"key": "adress"}, "did you mean 'address'?"),
     ({"key": "header"}, "header:x-tenant"),
     ({"key": "session", "url": "redis://elsewhere"}, "TOLLHOUSE_SECRET"),
     ({"charge": "4x"}, "4xx"),

@@ -134,12 +134,12 @@ def test_a_policy_that_only_names_its_limit_has_the_defaults_of_a_policy() -> No
     ("fields", "field", "remedy"),
     [
         ({"limit": "5/mn"}, "policies.api", "did you mean 5/m or 5/mo?"),
-        ({"limit": "5/m", "algorithm": "sliding-windw"}, "policies.api.algorithm", "did you mean sliding-window?"),
-        ({"limit": "5/m", "on_outage": "close"}, "policies.api.on_outage", "did you mean closed?"),
+        ({"limit": "5/m", "algorithm": "sliding-windw"}, "policies.api.algorithm", "did you mean 'sliding-window'?"),
+        ({"limit": "5/m", "on_outage": "close"}, "policies.api.on_outage", "did you mean 'closed'?"),
         ({"limit": "5/m", "beside": "login"}, "policies.api.beside", "shadow = true"),
         ({"limit": "5/m", "beside": "logni", "shadow": True}, "policies.api.beside", "did you mean 'login'?"),
         ({"limit": "5/m", "deny": "10.0.0.1/8"}, "policies.api.deny", "did you mean 10.0.0.0/8?"),
-        ({"limit": "5/m", "key": "adress"}, "policies.api.key", "did you mean address?"),
+        ({"limit": "5/m", "key": "adress"}, "policies.api.key", "did you mean 'address'?"),
     ],
 )
 def test_a_policy_of_the_settings_that_cannot_be_used_is_refused(

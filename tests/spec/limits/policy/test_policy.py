@@ -197,23 +197,28 @@ def test_limits_that_an_algorithm_cannot_keep_are_refused(algorithm: str, text: 
 
 
 WORDS = "sliding-window, sliding-window-counter, sliding-log, fixed-window, gcra or concurrency"
+KEYS = "address, user, session, api-key, header:NAME or path:NAME"
 
 #    field        value            what the error says
 WRONG_FIELDS: list[tuple[str, object, str]] = [
-    ("algorithm", "sliding-windw", f"did you mean sliding-window? It is {WORDS}"),
-    ("algorithm", "gcar", f"did you mean gcra? It is {WORDS}"),
+    ("algorithm", "sliding-windw", f"did you mean 'sliding-window'? It is {WORDS}"),
+    ("algorithm", "gcar", f"did you mean 'gcra'? It is {WORDS}"),
     ("algorithm", "", f"say {WORDS}"),
-    ("on_outage", "close", "did you mean closed? It is local, open or closed"),
+    ("on_outage", "close", "did you mean 'closed'? It is local, open or closed"),
     ("on_outage", "raise", "say local, open or closed"),
     ("cost", -1, "give a whole number from 0 to 1,000,000,000"),
     ("cost", 1_000_000_001, "give a whole number from 0 to 1,000,000,000"),
     ("cost", 1.0, "give a whole number from 0 to 1,000,000,000"),
     ("cost", True, "give a whole number from 0 to 1,000,000,000"),
-    ("key", "adress", "did you mean address? It is address, user, session, api-key, header:NAME or path:NAME"),
+    ("key", "adress", "did you mean 'address'? It is address, user, session, api-key, header:NAME or path:NAME"),
     ("key", "ip", "say address, user, session, api-key, header:NAME or path:NAME"),
-    ("key", "header:", "did you mean header:NAME? It is address, user, session, api-key, header:NAME or path:NAME"),
-    ("key", "header:x y", "did you mean header:NAME? It is address, user, session, api-key, header:NAME or path:NAME"),
-    ("key", "path:1", "did you mean path:NAME? It is address, user, session, api-key, header:NAME or path:NAME"),
+    ("key", "header:", "did you mean 'header:NAME'? It is address, user, session, api-key, header:NAME or path:NAME"),
+    (
+        "key",
+        "header:x y",
+        "did you mean 'header:NAME'? It is address, user, session, api-key, header:NAME or path:NAME",
+    ),
+    ("key", "path:1", "did you mean 'path:NAME'? It is address, user, session, api-key, header:NAME or path:NAME"),
     ("beside", "api", "name another policy"),
     ("beside", "No Name", "name another policy"),
     ("allow", ("10.0.0.0/8",) * 1_001, "give at most 1,000; a network stands for many addresses"),
