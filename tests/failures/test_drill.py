@@ -217,7 +217,7 @@ async def test_a_forced_failover_breaks_no_durable_promise(tmp_path: Path) -> No
 async def test_a_round_that_cannot_be_judged_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the servers do not agree again, the round has a problem and no figures, and keeps no bound."""
     monkeypatch.setattr("tollhouse.drill.aftermath.SETTLED_S", 0)
-    monkeypatch.setattr("tollhouse.drill.run.BEFORE_S", 0.2)
+    monkeypatch.setattr("tollhouse.drill.runner.BEFORE_S", 0.2)
     drill = Drill(asked("kill9", "redis-py", "tollhouse"), tmp_path, BOUNDS, lambda _: None, after_s=0.2)
 
     report = await drill.run()
@@ -233,7 +233,7 @@ async def test_a_topology_that_a_fault_left_whole_is_used_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Faults without a failover share servers, which are emptied in between; Tollhouse shows no error in any."""
-    monkeypatch.setattr("tollhouse.drill.run.BEFORE_S", 0.3)
+    monkeypatch.setattr("tollhouse.drill.runner.BEFORE_S", 0.3)
     monkeypatch.setattr("tollhouse.drill.storm.CANCELLATIONS", 500)
     monkeypatch.setattr("tollhouse.drill.faults.KILL_S", 0.3)
     both = structs.replace(asked("script-flush", "tollhouse"), faults=("script-flush", "cancel-storm", "client-kill"))

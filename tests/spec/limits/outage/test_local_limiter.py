@@ -211,7 +211,7 @@ async def test_a_release_that_hangs_is_given_up(
     world: World, store: Silent, leases: Leases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The end of a hold waits for the store only for a while; the permit comes back by itself."""
-    monkeypatch.setattr("tollhouse.limits.leases.RELEASE_S", 0.01)
+    monkeypatch.setattr("tollhouse.limits.calls.leases.RELEASE_S", 0.01)
     ada = subject(world, units=1)
     store.down, store.hangs = False, frozenset({"limits/release"})
 
