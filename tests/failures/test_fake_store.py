@@ -40,6 +40,26 @@ async def test_a_fake_store_speaks_as_a_real_one() -> None:
     await stores.aclose()
 
 
+async def test_every_call_lets_other_tasks_run() -> None:
+    """A call suspends, as one over a network does: calls in a loop do not starve the event loop."""
+    stores = open_stores(plan(f"fake://{secrets.token_hex(8)}", {}), SCRIPTS, Metrics())
+    store = stores.limits
+    calls = (
+        lambda: store.run("limits/reset", ["tollhouse:rate:{t}:x"], []),
+        lambda: store.command("DBSIZE"),
+        lambda: store.scan(0, "tollhouse:*", 10),
+    )
+
+    for call in calls:
+        await call()
+        others: list[str] = []
+        asyncio.get_running_loop().call_soon(others.append, "ran")
+        await call()
+        assert others == ["ran"]
+
+    await stores.aclose()
+
+
 async def test_a_fake_store_that_is_away_is_an_outage() -> None:
     """A fakeredis that was told to be disconnected is StoreUnavailable, not sent."""
     name = secrets.token_hex(8)

@@ -79,6 +79,7 @@ class FakeStore:
 
     async def run(self, script: str, keys: Sequence[str], args: Sequence[Argument]) -> list[Any]:
         """Run a script as `Store.run` does."""
+        await _suspend()
         if self._channel is not None and self._listening is None:
             self._listening = asyncio.create_task(self._listen(*self._channel), name=f"tollhouse-listen-{self.name}")
         found = self._scripts[script]
@@ -106,6 +107,7 @@ class FakeStore:
 
     async def scan(self, cursor: int, match: str, count: int) -> tuple[int, list[str]]:
         """Take one step over the keys that match."""
+        await _suspend()
         following, found = await self._client.scan(cursor, match=match, count=count)
         return int(following), [key.decode() for key in found]
 
@@ -119,6 +121,7 @@ class FakeStore:
 
     async def command(self, *parts: str | bytes | int) -> Any:
         """Run one plain command."""
+        await _suspend()
         try:
             return await self._client.execute_command(*parts)
         except ResponseError as error:
@@ -143,3 +146,12 @@ class FakeStore:
                         begun()
             finally:
                 await pubsub.unsubscribe(channel)  # fakeredis remembers who listened, connected or not
+
+
+async def _suspend() -> None:
+    """Let other tasks run, as a call over a network does.
+
+    From Python 3.12 on, fakeredis answers without suspending, so an application that calls in a loop would starve its
+    event loop: no deadline would fire and no cancellation would arrive.
+    """
+    await asyncio.sleep(0)
