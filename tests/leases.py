@@ -9,8 +9,8 @@ from tollhouse import keys
 from tollhouse.clock import MonotonicClock, monotonic_ms
 from tollhouse.limits.calls.leases import Leases
 from tollhouse.limits.outage.breaker import Store
-from tollhouse.limits.outage.fallback import Outage
-from tollhouse.limits.outage.local_limiter import Local
+from tollhouse.limits.outage.fallback import Fallback
+from tollhouse.limits.outage.local_limiter import LocalLimiter
 from tollhouse.limits.policy.policy import Limit, Policy
 from tollhouse.limits.wire.compiled_policy import prepare
 from tollhouse.limits.wire.request import Asked
@@ -35,7 +35,7 @@ def under(world: World, policy: Policy, key: str = "ada", instances: int = 1) ->
 
 def leases_on(store: Store, world: World, *, clock: MonotonicClock = monotonic_ms, **how: Any) -> Leases:
     """Leases as a limiter makes them."""
-    return Leases(store, world.metrics, Outage(Local(clock=clock)), clock=clock, **how)
+    return Leases(store, world.metrics, Fallback(LocalLimiter(clock=clock)), clock=clock, **how)
 
 
 async def stored(world: World, of: Asked) -> dict[str, int]:

@@ -194,8 +194,8 @@ def joined_limits(
 ) -> Limiter:
     """Give a limiter that remembers who was refused, and hears of it where units come back elsewhere."""
     limiter = Limiter(store, policies, keyring, metrics, instances=instances, remembered=KEYS_MAX)
-    refused = limiter.refused
-    store.listen(keys.rate_clearings(), refused.heard, refused.missed, refused.begun)
+    refused = limiter.refusals
+    store.listen(keys.rate_clearings(), refused.on_cleared, refused.on_gap, refused.on_subscribed)
     return limiter
 
 

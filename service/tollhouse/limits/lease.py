@@ -18,9 +18,9 @@ class Lease(Struct, frozen=True, kw_only=True):
 
     decision: Decision
     id: str | None = None
-    loss: asyncio.Event = field(default_factory=asyncio.Event)
+    lost_event: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
-    def lost(self) -> bool:
+    def is_lost(self) -> bool:
         """Tell whether the permit was lost while it was held."""
-        return self.loss.is_set()
+        return self.lost_event.is_set()

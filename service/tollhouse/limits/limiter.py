@@ -14,17 +14,17 @@ from tollhouse.clock import MonotonicClock, monotonic_ms
 from tollhouse.errors import InvalidInput, StoreUnavailable
 from tollhouse.keyring import Keyring
 from tollhouse.limits.calls import waiting
-from tollhouse.limits.calls.batcher import TAKES_MAX, Batches, done
-from tollhouse.limits.calls.decider import Answers, by_list
+from tollhouse.limits.calls.batcher import TAKES_MAX, Batcher, resolved_future
+from tollhouse.limits.calls.decider import Decider, decide_by_access_list
 from tollhouse.limits.calls.leases import Leases
-from tollhouse.limits.calls.refusal_cache import Refused
+from tollhouse.limits.calls.refusal_cache import RefusalCache
 from tollhouse.limits.calls.reservations import HOLD_MS, Reservations
-from tollhouse.limits.calls.take_all import TOGETHER_MAX, AllOrNothing
+from tollhouse.limits.calls.take_all import TAKE_ALL_MAX, AllOrNothing
 from tollhouse.limits.decision import Decision, Reservation, Settled, Take, Together
 from tollhouse.limits.lease import Lease
 from tollhouse.limits.outage.breaker import Breaker, Store
-from tollhouse.limits.outage.fallback import Outage
-from tollhouse.limits.outage.local_limiter import Local
+from tollhouse.limits.outage.fallback import Fallback
+from tollhouse.limits.outage.local_limiter import LocalLimiter
 from tollhouse.limits.policy.policy import Policy
 from tollhouse.limits.wire.compiled_policy import prepare
 from tollhouse.limits.wire.reply import HEAD, count_discarded, decided, decision_at, granted, states_at
@@ -56,20 +56,24 @@ class Limiter:
         clock: MonotonicClock = monotonic_ms,
         sleep: waiting.Sleep = asyncio.sleep,
     ) -> None:
-        self.refused = Refused(most=remembered, clock=clock)
+        self.refusals = RefusalCache(most=remembered, clock=clock)
         self._instances = instances
         self._metrics = metrics
         self._clock = clock
         self._sleep = sleep
-        local = Local(clock=clock)
-        self._outage = Outage(local)
+        local = LocalLimiter(clock=clock)
+        self._fallback = Fallback(local)
         self._store = Breaker(store, metrics, back=local.clear, clock=clock)
-        self._answers = Answers(metrics, self.refused, self._outage)
-        self._batches = Batches(self._store, metrics, self._answers, clock=clock)
-        self._together = AllOrNothing(self._store, metrics, self._answers, self._outage, self._batches, clock=clock)
-        self._leases = Leases(self._store, metrics, self._outage, clock=clock, sleep=sleep)
-        self._reservations = Reservations(self._store, metrics, self._answers, self.refused, self._outage, clock=clock)
-        self._asking = Asking(prepare(policies, instances), keyring)
+        self._decider = Decider(metrics, self.refusals, self._fallback)
+        self._batcher = Batcher(self._store, metrics, self._decider, clock=clock)
+        self._all_or_nothing = AllOrNothing(
+            self._store, metrics, self._decider, self._fallback, self._batcher, clock=clock
+        )
+        self._leases = Leases(self._store, metrics, self._fallback, clock=clock, sleep=sleep)
+        self._reservations = Reservations(
+            self._store, metrics, self._decider, self.refusals, self._fallback, clock=clock
+        )
+        self._requests = Asking(prepare(policies, instances), keyring)
         self._policies = MappingProxyType(dict(policies))
 
     @property
@@ -82,43 +86,43 @@ class Limiter:
 
         Raises InvalidInput, and changes nothing, where they do not fit together.
         """
-        self._asking.replace(prepare(policies, self._instances))
+        self._requests.replace(prepare(policies, self._instances))
         self._policies = MappingProxyType(dict(policies))
-        self.refused.forget_all()
+        self.refusals.clear()
 
     async def take(self, policy: str, key: str, cost: int | None = None) -> Decision:
         """Take `cost` units from every limit of the policy, or none from any; a cost of 0 only looks."""
-        asked = self._asking.read(policy, key, cost)
-        known = self._answers.known(asked)
-        return await self._batches.take(asked) if known is None else known
+        asked = self._requests.read(policy, key, cost)
+        known = self._decider.without_store(asked)
+        return await self._batcher.take(asked) if known is None else known
 
     async def take_batch(self, takes: Sequence[Take]) -> list[Decision]:
         """Decide up to 256 takes, each on its own, in order: equal ones see each other."""
         if len(takes) > TAKES_MAX:
             raise InvalidInput("takes", len(takes), f"send at most {TAKES_MAX} takes at a time")
-        return await asyncio.gather(*map(self._ask, self._read_each(takes)))
+        return await asyncio.gather(*map(self._submit, self._read_each(takes)))
 
     async def take_all(self, takes: Sequence[Take]) -> Together:
         """Take from up to 64 policies and keys, or from none; equal pairs are summed. `AllOrNothing` has the rules."""
-        if not 1 <= len(takes) <= TOGETHER_MAX:
-            raise InvalidInput("takes", len(takes), f"send 1 to {TOGETHER_MAX} takes at a time")
-        return await self._together.take(self._read_each(takes))
+        if not 1 <= len(takes) <= TAKE_ALL_MAX:
+            raise InvalidInput("takes", len(takes), f"send 1 to {TAKE_ALL_MAX} takes at a time")
+        return await self._all_or_nothing.take(self._read_each(takes))
 
     async def take_up_to(self, policy: str, key: str, most: int) -> Decision:
         """Take as many units as there are, `most` at most, and say as the cost how many; refused where not one fits."""
-        asked = self._asking.read(policy, key, units("most", most, least=1))
+        asked = self._requests.read(policy, key, units("most", most, least=1))
         one = replace(asked, cost=1, beside=())
-        known = self._answers.known(one)
+        known = self._decider.without_store(one)
         if known is not None:
             return granted(asked, asked.cost if known.allowed else 0, known)
         sent_ms = self._clock()
         try:
             reply = await self._store.run("limits/take_up_to", [asked.state], [most, *asked.prepared.words])
         except StoreUnavailable:
-            return self._answers.counted(self._outage.take_up_to(asked))
+            return self._decider.record(self._fallback.take_up_to(asked))
         count_discarded(self._metrics, reply)
-        decision = self._answers.read(one, reply, HEAD + 1, sent_ms)
-        return self._answers.counted(granted(asked, reply[HEAD], decision))
+        decision = self._decider.decode(one, reply, HEAD + 1, sent_ms)
+        return self._decider.record(granted(asked, reply[HEAD], decision))
 
     async def acquire(self, policy: str, key: str, cost: int | None = None, *, wait_ms: int) -> Decision:
         """Take, and where there is no room wait until there is, for up to `wait_ms`.
@@ -134,11 +138,11 @@ class Limiter:
 
     async def peek(self, policy: str, key: str, cost: int | None = None) -> Decision:
         """Tell what `take` would decide, or `lease`, and change nothing."""
-        asked = self._asking.subject(policy, key)
-        if asked.prepared.leased:
+        asked = self._requests.subject(policy, key)
+        if asked.prepared.is_concurrency:
             return await self._leases.peek(asked)
-        asked = self._asking.read(policy, key, cost)
-        listed = by_list(asked)
+        asked = self._requests.read(policy, key, cost)
+        listed = decide_by_access_list(asked)
         if listed is not None:
             return listed
         reply = await self._store.run("limits/peek", [asked.state], [asked.cost, *asked.prepared.words])
@@ -147,7 +151,7 @@ class Limiter:
 
     async def refund(self, policy: str, key: str, cost: int | None = None) -> Decision:
         """Give back up to `cost` units, never more than were taken; the cost of the decision says how many."""
-        asked = self._asking.read(policy, key, cost)
+        asked = self._requests.read(policy, key, cost)
         decision = await self._refund(asked)
         for one in asked.beside:
             await self._refund(one)
@@ -155,36 +159,36 @@ class Limiter:
 
     async def reset(self, policy: str, key: str) -> bool:
         """Forget what the subject took under the policy, permits included; False where there was nothing."""
-        asked = self._asking.subject(policy, key)
+        asked = self._requests.subject(policy, key)
         try:
             reply = await self._store.run("limits/reset", [asked.state], [keys.rate_clearings()])
         finally:
-            self.refused.forget(asked.state)
+            self.refusals.evict(asked.state)
         return reply[0] == 1
 
     async def reserve(self, policy: str, key: str, estimate: int, hold_ms: int = HOLD_MS) -> Reservation:
         """Hold `estimate` units until `settle` says how many were needed, or else for `hold_ms`."""
-        return await self._reservations.reserve(self._asking.read(policy, key, units("estimate", estimate)), hold_ms)
+        return await self._reservations.reserve(self._requests.read(policy, key, units("estimate", estimate)), hold_ms)
 
     async def settle(self, policy: str, key: str, id: str, actual: int) -> Settled:  # noqa: A002 - as in `Reservation`
         """Charge `actual` units in place of what was held, also where that is more, and more than the limit."""
-        return await self._reservations.settle(self._asking.read(policy, key, units("actual", actual)), id)
+        return await self._reservations.settle(self._requests.read(policy, key, units("actual", actual)), id)
 
     def hold(self, policy: str, key: str, *, wait_ms: int = 0) -> AbstractAsyncContextManager[Lease]:
         """Hold a permit for as long as the block runs, and see to it that it stays held. `Leases` has the rules."""
-        return self._leases.hold(self._asking.subject(policy, key), wait_ms=wait_ms)
+        return self._leases.hold(self._requests.subject(policy, key), wait_ms=wait_ms)
 
     async def lease(self, policy: str, key: str, wait_ms: int = 0) -> Lease:
         """Hold a permit for one window, or until it is renewed or released."""
-        return await self._leases.lease(self._asking.subject(policy, key), wait_ms=wait_ms)
+        return await self._leases.lease(self._requests.subject(policy, key), wait_ms=wait_ms)
 
     async def renew(self, policy: str, key: str, id: str) -> bool:  # noqa: A002 - as in `Lease`
         """Hold a permit for another window; False where it is not held any more."""
-        return await self._leases.renew(self._asking.subject(policy, key), id)
+        return await self._leases.renew(self._requests.subject(policy, key), id)
 
     async def release(self, policy: str, key: str, id: str) -> bool:  # noqa: A002 - as in `Lease`
         """Give a permit back; False where it was not held any more."""
-        return await self._leases.release(self._asking.subject(policy, key), id)
+        return await self._leases.release(self._requests.subject(policy, key), id)
 
     async def aclose(self) -> None:
         """Wait, for a bounded time, until permits whose holders have gone are given back."""
@@ -194,15 +198,15 @@ class Limiter:
         found: list[Asked] = []
         for position, take in enumerate(takes):
             try:
-                found.append(self._asking.read(take.policy, take.key, take.cost))
+                found.append(self._requests.read(take.policy, take.key, take.cost))
             except InvalidInput as error:
                 field = f"takes[{position}].{error.field}"
                 raise InvalidInput(field, error.value, error.remedy, kind=error.kind) from error
         return found
 
-    def _ask(self, asked: Asked) -> asyncio.Future[Decision]:
-        known = self._answers.known(asked)
-        return self._batches.ask(asked) if known is None else done(known)
+    def _submit(self, asked: Asked) -> asyncio.Future[Decision]:
+        known = self._decider.without_store(asked)
+        return self._batcher.submit(asked) if known is None else resolved_future(known)
 
     async def _refund(self, asked: Asked) -> Decision:
         try:
@@ -210,7 +214,7 @@ class Limiter:
                 "limits/refund", [asked.state], [asked.cost, keys.rate_clearings(), *asked.prepared.words]
             )
         finally:
-            self.refused.forget(asked.state)  # also where nobody knows whether it was done
+            self.refusals.evict(asked.state)  # also where nobody knows whether it was done
         count_discarded(self._metrics, reply)
         given_back = replace(asked, cost=reply[HEAD])
         return decided(given_back, 0, 0, states_at(asked, reply, HEAD + 1))

@@ -97,7 +97,7 @@ class _Asks(Struct, frozen=True, kw_only=True):
         limiter = await self.limiter()
         name = self.written.policy(self.place, limiter)
         policy = limiter.policies.get(name)
-        if policy is not None and policy.algorithm == "concurrency" and not self.is_async:
+        if policy is not None and policy.is_concurrency and not self.is_async:
             raise ConfigurationError("limit", self.place, "only async functions hold permits; make it async")
         key = await self.key_of(policy, (args, kwargs))
         cost = await _given(self.cost, (args, kwargs))

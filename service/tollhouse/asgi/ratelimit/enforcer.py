@@ -71,7 +71,7 @@ class Gate:
 async def _asked(plan: Plan, visit: Visit, limiter: Limiter) -> Refusal | None:
     """Take what the plan says; None where the request may pass."""
     name = plan.only
-    if name is None or (policy := visit.policies.get(name)) is None or policy.algorithm == "concurrency":
+    if name is None or (policy := visit.policies.get(name)) is None or policy.is_concurrency:
         return await _asked_in_full(plan, visit, limiter)
     key = plan.subject_of(name, policy)(visit)
     if type(key) is not str:
@@ -105,7 +105,7 @@ async def _decided(
     for name in names:
         policy = visit.policies.get(name)
         key = await settled(plan.subject_of(name, policy)(visit), visit)
-        if policy is None or policy.algorithm != "concurrency":
+        if policy is None or not policy.is_concurrency:
             takes.append(Take(policy=name, key=key, cost=cost))
             continue
         held = await visit.hold(limiter, name, key)

@@ -44,7 +44,7 @@ async def admitted(
     response of the request that `visit` serves will tell of the decision.
     """
     known = limiter.policies.get(policy)
-    if known is not None and known.algorithm == "concurrency":
+    if known is not None and known.is_concurrency:
         async with limiter.hold(policy, key, wait_ms=wait_ms) as lease:
             _tell(visit, known, lease.decision)
             yield

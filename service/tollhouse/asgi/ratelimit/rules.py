@@ -74,7 +74,7 @@ def plan_of(rule: RateLimitRule, source: Source, otherwise: RateLimitRule) -> Pl
     check_policies(named, source.policies)
     for one in (single, *several.values(), *(source.policies[name].key for name in named if key is None)):
         check_rule(one, source)
-    if rule.messages is not None and source.policies[rule.messages].algorithm == "concurrency":
+    if rule.messages is not None and source.policies[rule.messages].is_concurrency:
         raise ConfigurationError("messages", rule.messages, "its permits are held by connections; name it as `policy`")
     return Plan(
         names=names,

@@ -17,7 +17,7 @@ from typing import Final
 
 from tollhouse.clock import MonotonicClock, monotonic_ms
 from tollhouse.errors import ScriptFailed, StoreUnavailable
-from tollhouse.limits.calls.decider import Answers
+from tollhouse.limits.calls.decider import Decider
 from tollhouse.limits.decision import Decision
 from tollhouse.limits.outage.breaker import Store
 from tollhouse.limits.wire.compiled_policy import Prepared
@@ -39,15 +39,15 @@ _TICKS: Final = 3
 _Waiting = tuple[Asked, "asyncio.Future[Decision]"]
 
 
-class Batches:
+class Batcher:
     """Asks the store for takes, each decided on its own, in the order in which they came."""
 
     def __init__(
-        self, store: Store, metrics: Metrics, answers: Answers, *, clock: MonotonicClock = monotonic_ms
+        self, store: Store, metrics: Metrics, answers: Decider, *, clock: MonotonicClock = monotonic_ms
     ) -> None:
         self._store = store
         self._metrics = metrics
-        self._answers = answers
+        self._decider = answers
         self._clock = clock
         self._waiting: deque[_Waiting] = deque()
         self._senders: set[asyncio.Task[None]] = set()
@@ -61,7 +61,7 @@ class Batches:
         A take whose caller is cancelled before it was sent is not sent; later it may be charged all the same.
         """
         if self._waiting or self._senders or self._lone:
-            return await self.ask(asked)
+            return await self.submit(asked)
         mine = (asked, asyncio.get_running_loop().create_future())
         self._waiting.append(mine)
         try:
@@ -73,10 +73,10 @@ class Batches:
         finally:
             mine[1].cancel()
 
-    def ask(self, asked: Asked) -> asyncio.Future[Decision]:
+    def submit(self, asked: Asked) -> asyncio.Future[Decision]:
         """Ask for one take among others, as `take` does."""
         if len(self._waiting) >= WAITING_MAX:
-            return done(self._answers.silent(asked))
+            return resolved_future(self._decider.on_outage(asked))
         future: asyncio.Future[Decision] = asyncio.get_running_loop().create_future()
         self._waiting.append((asked, future))
         self._see_to_it()
@@ -138,14 +138,14 @@ class Batches:
         return batch
 
     async def _call(self, batch: Sequence[_Waiting]) -> None:
-        keys, args = written(one for asked, _ in batch for one in (asked, *asked.beside))
+        keys, args = encode_takes(one for asked, _ in batch for one in (asked, *asked.beside))
         sent_ms = self._clock()
         try:
             reply = await self._store.run("limits/take", keys, args)
         except StoreUnavailable:
             self._failing = True
             for asked, future in batch:
-                _give(future, self._answers.silent(asked))
+                _give(future, self._decider.on_outage(asked))
         except ScriptFailed as error:
             _fail(batch, error)
         else:
@@ -162,17 +162,17 @@ class Batches:
         half = len(batch) // 2 if len(batch) >= _HALVED_MIN and len(self._senders) == 1 else 0
         at = HEAD
         for position, (asked, future) in enumerate(batch, 1):
-            _give(future, self._answers.replied(asked, reply, at, sent_ms))
+            _give(future, self._decider.from_reply(asked, reply, at, sent_ms))
             at += length(asked)
             for candidate in asked.beside:
-                self._answers.replied(candidate, reply, at, sent_ms)
+                self._decider.from_reply(candidate, reply, at, sent_ms)
                 at += length(candidate)
             if position == half:
                 for _ in range(_TICKS):
                     await asyncio.sleep(0)
 
 
-def written(takes: Iterable[Asked]) -> tuple[list[str], list[Argument]]:
+def encode_takes(takes: Iterable[Asked]) -> tuple[list[str], list[Argument]]:
     """Give the keys and arguments of a call for several takes: each policy once, then the takes."""
     keys: list[str] = []
     costs: list[Argument] = []
@@ -187,7 +187,7 @@ def written(takes: Iterable[Asked]) -> tuple[list[str], list[Argument]]:
     return keys, args + costs
 
 
-def done(decision: Decision) -> asyncio.Future[Decision]:
+def resolved_future(decision: Decision) -> asyncio.Future[Decision]:
     """Give a future that has its decision already."""
     future: asyncio.Future[Decision] = asyncio.get_running_loop().create_future()
     future.set_result(decision)

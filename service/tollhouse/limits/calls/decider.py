@@ -4,56 +4,56 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tollhouse.limits.calls.refusal_cache import Refused
+from tollhouse.limits.calls.refusal_cache import RefusalCache
 from tollhouse.limits.decision import Decision
-from tollhouse.limits.outage.fallback import Outage
+from tollhouse.limits.outage.fallback import Fallback
 from tollhouse.limits.policy.access_list import standing
 from tollhouse.limits.wire.reply import decision_at, outcome, unasked
 from tollhouse.limits.wire.request import Asked
 from tollhouse.metrics import Metrics
 
 
-class Answers:
+class Decider:
     """What the ways to take units have in common; each decision is counted, but for those of `read`."""
 
-    def __init__(self, metrics: Metrics, refused: Refused, outage: Outage) -> None:
+    def __init__(self, metrics: Metrics, refused: RefusalCache, outage: Fallback) -> None:
         self._metrics = metrics
-        self._refused = refused
-        self._outage = outage
+        self._refusals = refused
+        self._fallback = outage
 
-    def known(self, asked: Asked) -> Decision | None:
+    def without_store(self, asked: Asked) -> Decision | None:
         """Decide, and count, what needs no store: a key on a list, and a refusal that is remembered."""
         if asked.prepared.listed:
-            listed = by_list(asked)
+            listed = decide_by_access_list(asked)
             if listed is not None:
-                return self.counted(listed)
-        refused = self._refused.find(asked)
+                return self.record(listed)
+        refused = self._refusals.lookup(asked)
         if refused is not None:
             self._metrics.decision(refused.policy, "refused")
         return refused
 
-    def replied(self, asked: Asked, reply: Sequence[int], at: int, sent_ms: int) -> Decision:
+    def from_reply(self, asked: Asked, reply: Sequence[int], at: int, sent_ms: int) -> Decision:
         """Read a decision as `read` does, and count it."""
-        return self.counted(self.read(asked, reply, at, sent_ms))
+        return self.record(self.decode(asked, reply, at, sent_ms))
 
-    def read(self, asked: Asked, reply: Sequence[int], at: int, sent_ms: int) -> Decision:
+    def decode(self, asked: Asked, reply: Sequence[int], at: int, sent_ms: int) -> Decision:
         """Read the decision of the store on a call that was sent at `sent_ms`."""
         decision = decision_at(asked, reply, at)
         if decision.retry_after_ms is not None and decision.refused_by is not None:
-            self._refused.note(asked, decision, sent_ms)
+            self._refusals.store(asked, decision, sent_ms)
         return decision
 
-    def silent(self, asked: Asked) -> Decision:
+    def on_outage(self, asked: Asked) -> Decision:
         """Decide by the rule for outages."""
-        return self.counted(self._outage.take(asked))
+        return self.record(self._fallback.take(asked))
 
-    def counted(self, decision: Decision) -> Decision:
+    def record(self, decision: Decision) -> Decision:
         """Count a decision, and give it."""
         self._metrics.decision(decision.policy, outcome(decision))
         return decision
 
 
-def by_list(asked: Asked) -> Decision | None:
+def decide_by_access_list(asked: Asked) -> Decision | None:
     """Decide by the policy's lists alone; None where the key is on neither. A shadow refuses nothing."""
     found = standing(asked.prepared.policy, asked.key)
     if found is None:

@@ -17,12 +17,12 @@ from typing import Final
 
 from tollhouse.clock import MonotonicClock, monotonic_ms
 from tollhouse.errors import InvalidInput, StoreError, StoreUnavailable
-from tollhouse.limits.calls.decider import by_list
+from tollhouse.limits.calls.decider import decide_by_access_list
 from tollhouse.limits.calls.waiting import WAIT_MS_MAX, Sleep
 from tollhouse.limits.decision import Decision
 from tollhouse.limits.lease import Lease
 from tollhouse.limits.outage.breaker import Store
-from tollhouse.limits.outage.fallback import LOCAL, Outage
+from tollhouse.limits.outage.fallback import LOCAL, Fallback
 from tollhouse.limits.outage.local_leases import LocalLeases
 from tollhouse.limits.policy.policy import Limit
 from tollhouse.limits.wire.reply import HEAD, count_discarded, decision_at, outcome
@@ -52,19 +52,21 @@ class Leases:
         self,
         store: Store,
         metrics: Metrics,
-        outage: Outage,
+        outage: Fallback,
         *,
         clock: MonotonicClock = monotonic_ms,
         sleep: Sleep = asyncio.sleep,
         uniform: Callable[[], float] = random.random,
+        release_s: float = RELEASE_S,
     ) -> None:
         self._store = store
         self._metrics = metrics
-        self._outage = outage
+        self._fallback = outage
         self._local = LocalLeases(clock=clock)
         self._clock = clock
         self._sleep = sleep
         self._uniform = uniform
+        self._release_s = release_s
         self._releasing: set[asyncio.Task[None]] = set()
 
     async def lease(self, asked: Asked, *, wait_ms: int = 0) -> Lease:
@@ -137,12 +139,12 @@ class Leases:
             await asyncio.shield(self._begin_release(asked, lease.id, renewing))
 
     async def aclose(self) -> None:
-        """Wait for the releases that are under way, at most `RELEASE_S`."""
+        """Wait for the releases that are under way, at most `release_s`."""
         if self._releasing:
             await asyncio.wait(self._releasing)
 
     async def _attempt(self, asked: Asked) -> Lease:
-        listed = by_list(asked)
+        listed = decide_by_access_list(asked)
         if listed is not None:
             return Lease(decision=listed)
         lease_id = secrets.token_hex(16)
@@ -167,7 +169,7 @@ class Leases:
 
     def _without_store(self, asked: Asked, lease_id: str) -> Lease:
         if asked.prepared.policy.on_outage != "local":
-            return Lease(decision=self._outage.take(asked))
+            return Lease(decision=self._fallback.take(asked))
         decision = self._local.lease(asked, lease_id)
         return Lease(decision=decision, id=lease_id if decision.refused_by is None else None)
 
@@ -178,7 +180,7 @@ class Leases:
         """
         window_ms = _limit(asked).window_ms
         renewed_ms = self._clock()
-        while not lease.lost:
+        while not lease.is_lost:
             await self._sleep(window_ms / 1000 / _RENEWALS)
             asked_ms = self._clock()
             try:
@@ -188,7 +190,7 @@ class Leases:
             else:
                 renewed_ms = asked_ms
             if not kept:
-                lease.loss.set()
+                lease.lost_event.set()
         self._metrics.decision(asked.prepared.name, "lost")
         _log.warning("lease lost", extra={"policy": asked.prepared.name})
 
@@ -206,7 +208,7 @@ class Leases:
             renewing.cancel()
             await asyncio.wait([renewing])
         with suppress(StoreError, TimeoutError):
-            async with asyncio.timeout(RELEASE_S):
+            async with asyncio.timeout(self._release_s):
                 await self.release(asked, lease_id)
 
 
@@ -218,6 +220,6 @@ def pause_ms(attempt: int, chance: float) -> float:
 
 def _limit(asked: Asked) -> Limit:
     policy = asked.prepared.policy
-    if not asked.prepared.leased:
+    if not asked.prepared.is_concurrency:
         raise InvalidInput("policy", policy.name, f"it counts by {policy.algorithm}: use `take`, or another policy")
     return policy.limits[0]

@@ -40,7 +40,7 @@ class _Refusal:
         self.answered_ms = self.told_ms = answered_ms
 
 
-class Refused:
+class RefusalCache:
     """The refusals of one process; remembers at most `most` keys, and with 0 none."""
 
     def __init__(self, *, most: int = KEYS_MAX, clock: MonotonicClock = monotonic_ms) -> None:
@@ -51,7 +51,7 @@ class Refused:
         self._all_cleared_ms = -1
         self._heard_since_ms: int | None = None
 
-    def find(self, asked: Asked) -> Decision | None:
+    def lookup(self, asked: Asked) -> Decision | None:
         """Give the decision where it is known to be a refusal; None where the store has to be asked.
 
         A larger cost than was refused is refused as well, but waits longer: it is asked for, too. Where so many costs
@@ -73,7 +73,7 @@ class Refused:
             refusal.told_ms = now_ms
         return refusal.told if exact is not None else replace(refusal.told, cost=asked.cost)
 
-    def note(self, asked: Asked, decision: Decision, sent_ms: int) -> None:
+    def store(self, asked: Asked, decision: Decision, sent_ms: int) -> None:
         """Remember a refusal by limits of the key's own, the answer to a call that was sent at `sent_ms`."""
         if decision.retry_after_ms is None or not asked.prepared.remembered or self._cleared(asked.state, sent_ms):
             return
@@ -87,7 +87,7 @@ class Refused:
                 self._keys.popitem(last=False)
         costs[asked.cost] = _Refusal(asked.prepared, decision, sent_ms + held_ms, self._clock())
 
-    def forget(self, state: str) -> None:
+    def evict(self, state: str) -> None:
         """Forget one subject, and what is under way about it: it may have units again."""
         self._keys.pop(state, None)
         self._cleared_ms[state] = self._clock()
@@ -95,26 +95,26 @@ class Refused:
         if len(self._cleared_ms) > _CLEARINGS_MAX:
             _, self._all_cleared_ms = self._cleared_ms.popitem(last=False)
 
-    def forget_all(self) -> None:
+    def clear(self) -> None:
         """Forget everything, and what is under way."""
         self._keys.clear()
         self._cleared_ms.clear()
         self._all_cleared_ms = self._clock()
 
-    def heard(self, payload: bytes) -> None:
+    def on_cleared(self, payload: bytes) -> None:
         """Take an announcement that a subject may have units again: a time, a space and the name of its state."""
         state = payload.partition(b" ")[2]
         if 0 < len(state) <= _PAYLOAD_BYTES_MAX:
-            self.forget(state.decode(errors="replace"))
+            self.evict(state.decode(errors="replace"))
 
-    def begun(self) -> None:
+    def on_subscribed(self) -> None:
         """Note that announcements are heard from now on."""
         self._heard_since_ms = self._clock()
 
-    def missed(self) -> None:
+    def on_gap(self) -> None:
         """Note that announcements may have been missed, and are not heard until they begin again."""
         self._heard_since_ms = None
-        self.forget_all()
+        self.clear()
 
     def _cleared(self, state: str, sent_ms: int) -> bool:
         """Tell whether units may have come back since a call was sent."""

@@ -9,11 +9,11 @@ from typing import Final
 from tollhouse import keys
 from tollhouse.clock import MonotonicClock
 from tollhouse.errors import InvalidInput, StoreUnavailable
-from tollhouse.limits.calls.decider import Answers
-from tollhouse.limits.calls.refusal_cache import Refused
+from tollhouse.limits.calls.decider import Decider
+from tollhouse.limits.calls.refusal_cache import RefusalCache
 from tollhouse.limits.decision import Reservation, Settled
 from tollhouse.limits.outage.breaker import Store
-from tollhouse.limits.outage.fallback import LOCAL, Outage
+from tollhouse.limits.outage.fallback import LOCAL, Fallback
 from tollhouse.limits.wire.reply import HEAD, count_discarded, decided, states_at
 from tollhouse.limits.wire.request import Asked
 from tollhouse.metrics import Metrics
@@ -31,24 +31,24 @@ class Reservations:
         self,
         store: Store,
         metrics: Metrics,
-        answers: Answers,
-        refused: Refused,
-        outage: Outage,
+        answers: Decider,
+        refused: RefusalCache,
+        outage: Fallback,
         *,
         clock: MonotonicClock,
     ) -> None:
         self._store = store
         self._metrics = metrics
-        self._answers = answers
-        self._refused = refused
-        self._outage = outage
+        self._decider = answers
+        self._refusals = refused
+        self._fallback = outage
         self._clock = clock
 
     async def reserve(self, asked: Asked, hold_ms: int) -> Reservation:
         """Hold units; where they do not fit, or the policy lets pass without counting, nothing is held."""
         if type(hold_ms) is not int or not 1 <= hold_ms <= HOLD_MS_MAX:
             raise InvalidInput("hold_ms", hold_ms, f"give a whole number from 1 to {HOLD_MS_MAX:,}")
-        known = self._answers.known(asked)
+        known = self._decider.without_store(asked)
         if known is not None:
             return Reservation(decision=known, id=None)
         reservation_id = secrets.token_hex(16)
@@ -59,18 +59,18 @@ class Reservations:
             )
         except StoreUnavailable:
             reservation_id = LOCAL + reservation_id
-            decision, held = self._outage.reserve(asked, reservation_id, hold_ms)
+            decision, held = self._fallback.reserve(asked, reservation_id, hold_ms)
         else:
             count_discarded(self._metrics, reply)
-            decision, held = self._answers.read(asked, reply, HEAD, sent_ms), reply[HEAD] == 0
-        return Reservation(decision=self._answers.counted(decision), id=reservation_id if held else None)
+            decision, held = self._decider.decode(asked, reply, HEAD, sent_ms), reply[HEAD] == 0
+        return Reservation(decision=self._decider.record(decision), id=reservation_id if held else None)
 
     async def settle(self, asked: Asked, reservation_id: str) -> Settled:
         """Charge the cost that is asked in place of what was held."""
         if not _ID.fullmatch(reservation_id):
             raise InvalidInput("id", reservation_id, "give the id of the reservation")
         if reservation_id.startswith(LOCAL):
-            return self._outage.settle(asked, reservation_id)
+            return self._fallback.settle(asked, reservation_id)
         try:
             reply = await self._store.run(
                 "limits/settle",
@@ -78,7 +78,7 @@ class Reservations:
                 [reservation_id, asked.cost, keys.rate_clearings(), *asked.prepared.words],
             )
         finally:
-            self._refused.forget(asked.state)
+            self._refusals.evict(asked.state)
         count_discarded(self._metrics, reply)
         decision = decided(asked, 0, 0, states_at(asked, reply, HEAD + 1))
         return Settled(settled=reply[HEAD] == 1, decision=decision)

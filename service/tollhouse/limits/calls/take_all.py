@@ -10,17 +10,17 @@ from msgspec.structs import replace
 
 from tollhouse.clock import MonotonicClock
 from tollhouse.errors import InvalidInput, StoreUnavailable
-from tollhouse.limits.calls.batcher import Batches, written
-from tollhouse.limits.calls.decider import Answers, by_list
+from tollhouse.limits.calls.batcher import Batcher, encode_takes
+from tollhouse.limits.calls.decider import Decider, decide_by_access_list
 from tollhouse.limits.decision import Decision, Together
 from tollhouse.limits.outage.breaker import Store
-from tollhouse.limits.outage.fallback import Outage
+from tollhouse.limits.outage.fallback import Fallback
 from tollhouse.limits.policy.policy import UNITS_MAX
 from tollhouse.limits.wire.reply import HEAD, NEVER, count_discarded, length, unasked
 from tollhouse.limits.wire.request import Asked
 from tollhouse.metrics import Metrics
 
-TOGETHER_MAX: Final = 64
+TAKE_ALL_MAX: Final = 64
 """Takes in one call that are decided together."""
 
 
@@ -37,17 +37,17 @@ class AllOrNothing:
         self,
         store: Store,
         metrics: Metrics,
-        answers: Answers,
-        outage: Outage,
-        batches: Batches,
+        answers: Decider,
+        outage: Fallback,
+        batches: Batcher,
         *,
         clock: MonotonicClock,
     ) -> None:
         self._store = store
         self._metrics = metrics
-        self._answers = answers
-        self._outage = outage
-        self._batches = batches
+        self._decider = answers
+        self._fallback = outage
+        self._batcher = batches
         self._clock = clock
 
     async def take(self, asked: Sequence[Asked]) -> Together:
@@ -57,9 +57,9 @@ class AllOrNothing:
         if wait_ms != 0:
             found = {state: _held_back(one, found.get(state), wait_ms) for state, one in members.items()}
         for decision in found.values():
-            self._answers.counted(decision)
+            self._decider.record(decision)
         shadows = [one for state, one in members.items() if state not in found]
-        seen = await asyncio.gather(*map(self._batches.ask, shadows))
+        seen = await asyncio.gather(*map(self._batcher.submit, shadows))
         found |= {one.state: decision for one, decision in zip(shadows, seen, strict=True)}
         return Together(
             allowed=wait_ms == 0,
@@ -69,7 +69,7 @@ class AllOrNothing:
 
     async def _decided(self, members: Mapping[str, Asked]) -> tuple[dict[str, Decision], int]:
         """Decide all but shadows, each as if it were alone; give also the wait of the whole, 0 where it is admitted."""
-        found = {state: listed for state, one in members.items() if (listed := by_list(one)) is not None}
+        found = {state: listed for state, one in members.items() if (listed := decide_by_access_list(one)) is not None}
         live = [one for state, one in members.items() if state not in found and not one.prepared.policy.shadow]
         if any(not listed.allowed for listed in found.values()):
             return found, NEVER
@@ -81,14 +81,14 @@ class AllOrNothing:
     async def _ask(self, live: Sequence[Asked]) -> tuple[list[Decision], int]:
         sent_ms = self._clock()
         try:
-            reply = await self._store.run("limits/take_all", *written(live))
+            reply = await self._store.run("limits/take_all", *encode_takes(live))
         except StoreUnavailable:
-            decisions = self._outage.take_all(live)
+            decisions = self._fallback.take_all(live)
             return decisions, _longest_ms(decisions)
         count_discarded(self._metrics, reply)
         decisions, at = list[Decision](), HEAD + 1
         for one in live:
-            decisions.append(self._answers.read(one, reply, at, sent_ms))
+            decisions.append(self._decider.decode(one, reply, at, sent_ms))
             at += length(one)
         return decisions, reply[HEAD]
 

@@ -18,7 +18,7 @@ def stored_bytes_max(policy: Policy) -> int:
 
     The key, about 60 bytes, and what the server needs for any key come on top.
     """
-    if policy.algorithm == "concurrency":
+    if policy.is_concurrency:
         return policy.limits[0].units * _LEASE_BYTES
     return _HEAD + sum(_window_bytes(policy, limit) for limit in policy.limits)
 

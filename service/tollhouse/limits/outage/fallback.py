@@ -8,7 +8,7 @@ from typing import Final
 from tollhouse.limits.algorithms.evaluate import Standing, Verdict
 from tollhouse.limits.algorithms.holds import FULL
 from tollhouse.limits.decision import Decision, LimitState, Settled
-from tollhouse.limits.outage.local_limiter import Local
+from tollhouse.limits.outage.local_limiter import LocalLimiter
 from tollhouse.limits.wire.reply import NEVER, decided, granted, unasked
 from tollhouse.limits.wire.request import Asked
 
@@ -18,25 +18,25 @@ RETRY_AFTER_MS: Final = 1_000
 """What a refusal says for want of a store: nobody knows when it is back."""
 
 
-class Outage:
+class Fallback:
     """Answers for the store: `open` admits, `closed` refuses, `local` counts in this process.
 
     A cost above a limit is refused under each of them, and a shadow refuses nothing. What `local` says of a limit is
     said of the part that this process may give out.
     """
 
-    def __init__(self, local: Local) -> None:
+    def __init__(self, local: LocalLimiter) -> None:
         self._local = local
 
     def take(self, asked: Asked) -> Decision:
         """Decide one take."""
         above = asked.cost > asked.prepared.capacity
-        return _above(asked) if above else self._ruled(asked)
+        return _above(asked) if above else self._by_policy(asked)
 
     def take_up_to(self, asked: Asked) -> Decision:
         """Decide how many are granted of the units that are asked for."""
         if asked.prepared.policy.on_outage != "local":
-            decision = self._ruled(asked)
+            decision = self._by_policy(asked)
             return granted(asked, asked.cost if decision.allowed else 0, decision)
         units, verdict = self._local.take_up_to(asked)
         return granted(asked, units, _decided(asked, verdict))
@@ -58,18 +58,18 @@ class Outage:
 
         One that refuses, for whatever reason, keeps the others from being charged; they are decided as if alone.
         """
-        decisions = [self._alone(asked) for asked in members]
+        decisions = [self._preview(asked) for asked in members]
         if all(decision.allowed for decision in decisions):
             return [self.take(asked) for asked in members]
         return decisions
 
-    def _ruled(self, asked: Asked) -> Decision:
+    def _by_policy(self, asked: Asked) -> Decision:
         rule = asked.prepared.policy.on_outage
         if rule == "local":
             return _decided(asked, self._local.take(asked))
         return unasked(asked, "outage", allowed=True, degraded=True) if rule == "open" else _refused(asked)
 
-    def _alone(self, asked: Asked) -> Decision:
+    def _preview(self, asked: Asked) -> Decision:
         """Tell what `take` would decide, and charge nothing."""
         if asked.cost <= asked.prepared.capacity and asked.prepared.policy.on_outage == "local":
             return _decided(asked, self._local.peek(asked))

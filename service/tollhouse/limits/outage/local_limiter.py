@@ -18,7 +18,7 @@ SUBJECTS_MAX: Final = 10_000
 _NOTHING: Final = State()
 
 
-class Local:
+class LocalLimiter:
     """The same rules as on the server, over counts that end with the outage."""
 
     def __init__(self, *, clock: MonotonicClock = monotonic_ms, most: int = SUBJECTS_MAX) -> None:

@@ -59,5 +59,5 @@ def _check_beside(policy: Policy, other: str, named: Mapping[str, Policy]) -> No
         raise InvalidInput(field, other, did_you_mean(other, known, otherwise=f"name one of {', '.join(known)}"))
     if live.beside is not None:
         raise InvalidInput(field, other, f"it runs beside {live.beside!r} itself; name that one")
-    if "concurrency" in (policy.algorithm, live.algorithm):
+    if policy.is_concurrency or live.is_concurrency:
         raise InvalidInput(field, other, "a policy of leases runs beside none, and none beside it")

@@ -99,8 +99,13 @@ class Policy(Struct, frozen=True, kw_only=True):
                 raise InvalidInput(field, limit, remedy)
         if len({limit.window_ms for limit in self.limits}) < len(self.limits):
             raise InvalidInput(field, self.text, "give each window once, with the smaller number")
-        if self.algorithm == "concurrency" and len(self.limits) > 1:
+        if self.is_concurrency and len(self.limits) > 1:
             raise InvalidInput(field, self.text, "give one limit: the permits, and how long a lease lasts")
+
+    @property
+    def is_concurrency(self) -> bool:
+        """Whether the policy grants leases of permits (`hold`, `lease`) instead of counting units."""
+        return self.algorithm == "concurrency"
 
     @property
     def text(self) -> str:

@@ -18,9 +18,9 @@ class Prepared(Struct, frozen=True, kw_only=True, eq=False):
 
     `words` is how scripts are told its algorithm and limits, `counted_words` the same with the number of limits, for
     scripts that are told of several policies. No cost above `capacity` ever fits. `beside` are those that are taken
-    from with it. `listed` tells whether it has an allow or deny list, `leased` whether it gives out permits, and
-    `remembered` whether a refusal may be repeated without asking: not where somebody counts on every take. `share` is
-    the part of its limits that one process may give out by itself.
+    from with it. `listed` tells whether it has an allow or deny list, `is_concurrency` whether it grants
+    leases, and `remembered` whether a refusal may be repeated without asking: not if every take has to be counted.
+    `share` is the part of its limits that one process may give out by itself.
     """
 
     policy: Policy
@@ -33,7 +33,7 @@ class Prepared(Struct, frozen=True, kw_only=True, eq=False):
     capacity: int
     beside: tuple[Prepared, ...]
     listed: bool
-    leased: bool
+    is_concurrency: bool
     remembered: bool
     share: Policy
 
@@ -66,8 +66,8 @@ def _prepared(policy: Policy, beside: tuple[Prepared, ...], instances: int) -> P
         capacity=min(limit.capacity for limit in policy.limits),
         beside=beside,
         listed=bool(policy.allow or policy.deny),
-        leased=policy.algorithm == "concurrency",
-        remembered=not (policy.shadow or beside or policy.algorithm == "concurrency"),
+        is_concurrency=policy.is_concurrency,
+        remembered=not (policy.shadow or beside or policy.is_concurrency),
         share=replace(policy, limits=tuple(_share(limit, instances) for limit in policy.limits)),
     )
 

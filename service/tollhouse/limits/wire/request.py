@@ -55,7 +55,7 @@ class Asking:
     def read(self, policy: str, key: str, cost: int | None = None) -> Asked:
         """Read a take of units; a cost of None is the policy's own."""
         asked = self._found(policy, key)
-        if asked.prepared.leased:
+        if asked.prepared.is_concurrency:
             raise InvalidInput("policy", policy, "its permits are held for a while: use `hold` or `lease`")
         if cost is None:
             return asked

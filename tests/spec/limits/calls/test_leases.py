@@ -55,7 +55,7 @@ async def test_a_lease_is_answered_with_a_decision(world: World, leases: Leases)
     assert second.decision.limits[0].remaining == 0
     assert re.fullmatch("[0-9a-f]{32}", first.id or "")
     assert first.id != second.id
-    assert not first.lost
+    assert not first.is_lost
     assert counted(world, "allowed") == 2
 
 

@@ -103,7 +103,7 @@ async def test_a_hold_lasts_as_long_as_its_block(world: World, leases: Leases, c
         await clock.asleep()
         assert (await leases.lease(ada)).decision.retry_after_ms == WINDOW_MS
 
-    assert not lease.lost
+    assert not lease.is_lost
     assert await stored(world, ada) == {}
 
 
@@ -156,9 +156,9 @@ async def test_a_lost_lease_is_told(
         await world.command("limits", "DEL", ada.state)
         other = await leases.lease(ada)
         clock.advance(HEARTBEAT_MS)
-        await lease.loss.wait()
+        await lease.lost_event.wait()
 
-    assert lease.lost
+    assert lease.is_lost
     assert list(await stored(world, ada)) == [other.id]
     assert counted(world, "lost") == 1
     lost = [record for record in caplog.records if record.message == "lease lost"]
@@ -173,7 +173,7 @@ async def test_a_refused_hold_runs_its_block(world: World, leases: Leases) -> No
     before = await stored(world, ada)
 
     async with leases.hold(ada) as lease:
-        assert (lease.decision.allowed, lease.id, lease.lost) == (False, None, False)
+        assert (lease.decision.allowed, lease.id, lease.is_lost) == (False, None, False)
 
     assert await stored(world, ada) == before
 

@@ -28,7 +28,7 @@ POLICIES = (TEN, BOTH, WATCHING, TRIED, CANDIDATE, HUNDRED)
 def setup(world: StoreWorld) -> Setup:
     """A limiter that remembers, and hears announcements as far as it knows."""
     setup = Setup(world, *POLICIES, remembered=100)
-    setup.limits.refused.begun()
+    setup.limits.refusals.on_subscribed()
     setup.clock.advance(1)
     return setup
 
@@ -232,7 +232,7 @@ async def test_a_refusal_that_was_under_way_when_units_came_back_is_not_remember
     await setup.store.until_under_way(1)
     (call,) = setup.store.calls[-1:]
 
-    setup.limits.refused.heard(f"1800000000000 {call.keys[0]}".encode())
+    setup.limits.refusals.on_cleared(f"1800000000000 {call.keys[0]}".encode())
     setup.clock.advance(5)
     setup.store.release()
     await task
@@ -265,7 +265,7 @@ async def test_a_refusal_from_before_announcements_were_heard_is_held_for_a_seco
     task = asyncio.create_task(setup.limits.take("ten", "ada"))
     await setup.store.until_under_way(1)
     setup.clock.advance(1)
-    setup.limits.refused.begun()
+    setup.limits.refusals.on_subscribed()
     setup.store.release()
     await task
 
@@ -281,7 +281,7 @@ async def test_missed_announcements_end_it(setup: Setup) -> None:
     """When the connection was lost everything is forgotten: what came back meanwhile was not heard of."""
     await full(setup)
 
-    setup.limits.refused.missed()
+    setup.limits.refusals.on_gap()
     setup.clock.advance(1)
 
     await setup.limits.take("ten", "ada")
@@ -293,7 +293,7 @@ async def test_missed_announcements_end_it(setup: Setup) -> None:
 async def test_the_memory_is_bounded(world: StoreWorld) -> None:
     """Of more keys than fit those are forgotten that were refused first."""
     setup = Setup(world, TEN, remembered=2)
-    setup.limits.refused.begun()
+    setup.limits.refusals.on_subscribed()
     setup.clock.advance(1)
     for key in ("ada", "bob", "eve"):
         await full(setup, key=key)
@@ -312,7 +312,7 @@ async def test_what_was_cleared_is_remembered_within_bounds(setup: Setup) -> Non
     await setup.store.until_under_way(1)
     setup.clock.advance(1)
     for i in range(5_000):
-        setup.limits.refused.heard(f"1800000000000 tollhouse:rate:{{{i}}}:ten".encode())
+        setup.limits.refusals.on_cleared(f"1800000000000 tollhouse:rate:{{{i}}}:ten".encode())
     setup.store.release()
     await task
 
@@ -326,7 +326,7 @@ async def test_other_announcements_mean_nothing(setup: Setup, payload: bytes) ->
     """What no script of ours announces is passed over."""
     await full(setup)
 
-    setup.limits.refused.heard(payload)
+    setup.limits.refusals.on_cleared(payload)
     await setup.limits.take("ten", "ada")
 
     assert setup.store.calls == []
@@ -365,8 +365,8 @@ class Process:
         self.limits = self.setup.limits
         self.listening = asyncio.Event()
         self.heard = asyncio.Event()
-        refused = self.limits.refused
-        self.stores.limits.listen(keys.rate_clearings(), self._hear, refused.missed, self._begin)
+        refused = self.limits.refusals
+        self.stores.limits.listen(keys.rate_clearings(), self._hear, refused.on_gap, self._begin)
 
     async def open(self) -> None:
         await self.limits.peek("ten", "nobody")
@@ -375,11 +375,11 @@ class Process:
         self.setup.clock.advance(1)
 
     def _begin(self) -> None:
-        self.limits.refused.begun()
+        self.limits.refusals.on_subscribed()
         self.listening.set()
 
     def _hear(self, payload: bytes) -> None:
-        self.limits.refused.heard(payload)
+        self.limits.refusals.on_cleared(payload)
         self.heard.set()
 
 

@@ -9,7 +9,7 @@ import pytest
 from tests.watched import Setup, Watched
 from tests.worlds import StoreWorld
 from tollhouse.errors import InvalidInput
-from tollhouse.limits.calls.take_all import TOGETHER_MAX
+from tollhouse.limits.calls.take_all import TAKE_ALL_MAX
 from tollhouse.limits.decision import Take, Together
 from tollhouse.limits.policy.notation import parse_policy
 
@@ -176,7 +176,7 @@ async def test_wrong_input_is_told_its_place(setup: Setup, store: Watched) -> No
         ([("user", "", 1)], "takes[0].key"),
         ([("user", "ada", most), ("user", "bob", 1), ("user", "ada", 1)], "takes[2].cost"),
         ([], "takes"),
-        ([("user", "ada", 1)] * (TOGETHER_MAX + 1), "takes"),
+        ([("user", "ada", 1)] * (TAKE_ALL_MAX + 1), "takes"),
     ]
 
     for takes, field in cases:
@@ -185,7 +185,7 @@ async def test_wrong_input_is_told_its_place(setup: Setup, store: Watched) -> No
         assert caught.value.field == field
 
     assert store.calls == []
-    full = await together(setup, *(("user", f"user-{i}", 1) for i in range(TOGETHER_MAX)))
+    full = await together(setup, *(("user", f"user-{i}", 1) for i in range(TAKE_ALL_MAX)))
     assert full.allowed
 
 

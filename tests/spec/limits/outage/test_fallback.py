@@ -19,7 +19,7 @@ from tollhouse.limits.decision import Decision, LimitState, Take
 from tollhouse.limits.limiter import Limiter
 from tollhouse.limits.outage.breaker import FAILURES_MAX, PROBE_MS
 from tollhouse.limits.outage.fallback import RETRY_AFTER_MS
-from tollhouse.limits.outage.local_limiter import Local
+from tollhouse.limits.outage.local_limiter import LocalLimiter
 from tollhouse.limits.policy.notation import parse_policy
 from tollhouse.limits.policy.policy import Limit, Policy
 from tollhouse.scripts import Argument
@@ -446,7 +446,7 @@ async def test_each_change_of_state_is_logged_once(setup: Setup, caplog: pytest.
 async def test_what_is_counted_locally_is_bounded(world: StoreWorld) -> None:
     """Of more subjects than are counted those are forgotten that were taken from longest ago."""
     asked = {key: replace(under(world, LOCAL, key), cost=6) for key in ("ada", "bob", "eve")}
-    local = Local(clock=Clock().monotonic_ms, most=2)
+    local = LocalLimiter(clock=Clock().monotonic_ms, most=2)
 
     found = [local.take(asked[key]).allowed for key in ("ada", "bob", "ada", "eve", "bob", "ada")]
 

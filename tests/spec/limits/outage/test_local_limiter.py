@@ -181,7 +181,7 @@ async def test_a_hold_that_began_locally_is_renewed_locally(world: World, leases
         await clock.asleep()
         assert not (await leases.lease(ada)).decision.allowed
 
-    assert not lease.lost
+    assert not lease.is_lost
     assert (await leases.lease(ada)).decision.allowed
 
 
@@ -199,19 +199,17 @@ async def test_a_holder_in_an_outage(
             await clock.asleep()
             clock.advance(HEARTBEAT_MS)
         await clock.asleep()
-        assert not lease.lost
+        assert not lease.is_lost
         clock.advance(HEARTBEAT_MS)
-        await (lease.loss.wait() if lost else clock.asleep())
+        await (lease.lost_event.wait() if lost else clock.asleep())
 
-    assert lease.lost is lost
+    assert lease.is_lost is lost
     assert counted(world, "lost") == lost
 
 
-async def test_a_release_that_hangs_is_given_up(
-    world: World, store: Silent, leases: Leases, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_release_that_hangs_is_given_up(world: World, store: Silent, clock: Clock) -> None:
     """The end of a hold waits for the store only for a while; the permit comes back by itself."""
-    monkeypatch.setattr("tollhouse.limits.calls.leases.RELEASE_S", 0.01)
+    leases = leases_on(store, world, clock=clock.monotonic_ms, sleep=clock.sleep, release_s=0.01)
     ada = subject(world, units=1)
     store.down, store.hangs = False, frozenset({"limits/release"})
 
