@@ -26,7 +26,7 @@ from msgspec import Struct
 from bench.load import HOST, connected, loaded
 from bench.machine import write_result
 from bench.rounds import Round, Spread, in_turns, spread
-from tollhouse.app import hand_over
+from tollhouse.app import export_worker_config
 from tollhouse.serving import ServingConfig, bind, run
 from tollhouse.settings import LimitSettings, PolicySettings, Settings
 from tollhouse.stores.embedded.server import EmbeddedServer
@@ -85,7 +85,7 @@ def serve(application: str, url: str, descriptor: int) -> None:
         log_level="warning",
         limits=LimitSettings(policies={"api": PolicySettings(limit="1000000/hour")}),
     )
-    hand_over(settings, None)
+    export_worker_config(settings, None)
     run(ServingConfig(APPS[application], settings), socket.socket(fileno=descriptor))
 
 

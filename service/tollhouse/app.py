@@ -25,16 +25,16 @@ from msgspec import Struct
 from tollhouse import logs, wiring
 from tollhouse.asgi.types import App
 from tollhouse.http import accounts, ai, cache, health, sessions
-from tollhouse.http.authentication import ApiKeys, FindCaller, rate_key
+from tollhouse.http.authentication import ApiKeys, Authentication, rate_key
 from tollhouse.http.cookies import cookie_name
 from tollhouse.http.csrf import refuse_cross_site, refuse_unknown_query
 from tollhouse.http.limits import routes as limits
-from tollhouse.http.limits.fast_path import FastTakes
+from tollhouse.http.limits.fast_path import FastPath
 from tollhouse.http.problems import HANDLERS
 from tollhouse.litestar import RateLimitRoutes
-from tollhouse.serving import leave_with_parent
+from tollhouse.serving import exit_with_parent
 from tollhouse.settings import Settings, trusted_networks
-from tollhouse.settings.watch import Watch
+from tollhouse.settings.watch import SettingsWatcher
 from tollhouse.wiring import Tollhouse
 
 WORKER: Final = "_TOLLHOUSE_WORKER"
@@ -43,7 +43,7 @@ WORKER: Final = "_TOLLHOUSE_WORKER"
 _log = logging.getLogger("tollhouse")
 
 
-class Handed(Struct, frozen=True, kw_only=True):
+class WorkerConfig(Struct, frozen=True, kw_only=True):
     """What a worker is told: validated settings, and the file whose policies it follows."""
 
     settings: Settings
@@ -58,7 +58,7 @@ def create_app(tollhouse: Tollhouse, file: Path | None = None) -> Litestar:
     settings = tollhouse.settings
     proxies = trusted_networks(settings.trusted_proxies)
     keys = ApiKeys(settings.service_key, settings.admin_key)
-    find_caller = FindCaller(tollhouse, keys, cookie_name(plain_http=settings.plain_http), proxies)
+    find_caller = Authentication(tollhouse, keys, cookie_name(plain_http=settings.plain_http), proxies)
     app = Litestar(
         route_handlers=[
             limits.ROUTER,
@@ -85,24 +85,24 @@ def create_app(tollhouse: Tollhouse, file: Path | None = None) -> Litestar:
         debug=False,
     )
     routed = cast("App", app.asgi_handler)
-    fast = FastTakes(routed, tollhouse.limits, keys, body_bytes=settings.body_bytes, dialect=settings.limits.headers)
+    fast = FastPath(routed, tollhouse.limits, keys, body_bytes=settings.body_bytes, dialect=settings.limits.headers)
     app.asgi_handler = cast("Any", fast)
     return app
 
 
 def create_worker() -> Litestar:
     """Make the application of one worker from what `serve` left in the environment."""
-    handed = msgspec.msgpack.decode(base64.b64decode(os.environ.pop(WORKER)), type=Handed)
+    handed = msgspec.msgpack.decode(base64.b64decode(os.environ.pop(WORKER)), type=WorkerConfig)
     settings, file = handed.settings, None if handed.file is None else Path(handed.file)
     logs.configure(settings.log_level, settings.log_format, verbose=wiring.verbose_loggers(settings))
     if multiprocessing.parent_process() is not None:
-        leave_with_parent()
+        exit_with_parent()
     return create_app(wiring.open(settings, models=wiring.installed_models()), file)
 
 
-def hand_over(settings: Settings, file: Path | None) -> None:
+def export_worker_config(settings: Settings, file: Path | None) -> None:
     """Leave the settings and their file for `create_worker`, in this process or in those that it spawns."""
-    handed = Handed(settings=settings, file=None if file is None else str(file.absolute()))
+    handed = WorkerConfig(settings=settings, file=None if file is None else str(file.absolute()))
     os.environ[WORKER] = base64.b64encode(msgspec.msgpack.encode(handed)).decode()
 
 
@@ -123,14 +123,14 @@ def _dependencies(tollhouse: Tollhouse) -> dict[str, Provide]:
 def _lifespan(tollhouse: Tollhouse, file: Path | None) -> Callable[[Litestar], Any]:
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncGenerator[None]:
-        found = await health.health_of(tollhouse.stores)
+        found = await health.readiness_of(tollhouse.stores)
         if found.cache == "connected":
             _log.info("Redis cache connected", extra={"url": tollhouse.stores.cache.url.shown()})
         else:
             _log.warning("Redis cache disconnected", extra={"url": tollhouse.stores.cache.url.shown()})
         try:
             if file is not None:
-                _look_on_hangup(await tollhouse.watch(file))
+                _reload_on_hangup(await tollhouse.watch(file))
             yield
         finally:
             await tollhouse.aclose()
@@ -138,10 +138,10 @@ def _lifespan(tollhouse: Tollhouse, file: Path | None) -> Callable[[Litestar], A
     return lifespan
 
 
-def _look_on_hangup(watch: Watch) -> None:
+def _reload_on_hangup(watch: SettingsWatcher) -> None:
     """Let SIGHUP mean "look at the file now", where no terminal can send it by closing."""
     if not os.isatty(0) and threading.current_thread() is threading.main_thread():
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, watch.look_soon)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, watch.check_soon)
 
 
 async def _refuse_unwanted(request: Any) -> None:

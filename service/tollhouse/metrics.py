@@ -40,7 +40,7 @@ TOLD_S = 0.25
 """How old the counts of decisions may be that other workers are shown."""
 
 
-class _Decided:
+class _PendingCounter:
     """Adds decisions that were counted as plain numbers to a Prometheus counter, before anybody reads it.
 
     A refused take can be decided in less time than one step of such a counter takes. Where workers share a folder any
@@ -49,11 +49,11 @@ class _Decided:
     """
 
     def __init__(self, counter: Counter) -> None:
-        self.untold: defaultdict[tuple[str, str], int] = defaultdict(int)
+        self.pending: defaultdict[tuple[str, str], int] = defaultdict(int)
         self._counter = counter
         self._child = cache(counter.labels)
-        self._due_by: asyncio.AbstractEventLoop | None = None
-        weakref.finalize(self, _tell, self.untold, self._child)
+        self._flushing_loop: asyncio.AbstractEventLoop | None = None
+        weakref.finalize(self, _flush, self.pending, self._child)
 
     def describe(self) -> Iterable[Metric]:
         """Name what is counted; the registry calls this."""
@@ -61,27 +61,27 @@ class _Decided:
 
     def collect(self) -> Iterable[Metric]:
         """Give what was counted; the registry calls this."""
-        self.tell()
+        self.flush()
         return self._counter.collect()
 
-    def tell(self) -> None:
+    def flush(self) -> None:
         """Add what was counted to the counter."""
-        _tell(self.untold, self._child)
+        _flush(self.pending, self._child)
 
-    def tell_soon(self) -> None:
+    def flush_soon(self) -> None:
         """See to it that what was counted is added, if that is not seen to already."""
-        if self._due_by is not None and not self._due_by.is_closed():
+        if self._flushing_loop is not None and not self._flushing_loop.is_closed():
             return
         try:
-            self._due_by = loop = asyncio.get_running_loop()
+            self._flushing_loop = loop = asyncio.get_running_loop()
         except RuntimeError:
-            self.tell()
+            self.flush()
         else:
-            loop.call_later(TOLD_S, self._tell_now)
+            loop.call_later(TOLD_S, self._flush_now)
 
-    def _tell_now(self) -> None:
-        self._due_by = None
-        self.tell()
+    def _flush_now(self) -> None:
+        self._flushing_loop = None
+        self.flush()
 
 
 class Metrics:
@@ -104,7 +104,7 @@ class Metrics:
         takes = Counter(
             "tollhouse_ratelimit_decisions_total", "Takes that were decided.", ["policy", "outcome"], registry=None
         )
-        self._decisions = _Decided(takes)
+        self._decisions = _PendingCounter(takes)
         registry.register(self._decisions)
         self._sessions = counter("session_operations_total", "Calls on sessions.", "operation", "outcome")
         self._logins = counter("logins_total", "Attempts to log in.", "outcome")
@@ -115,13 +115,15 @@ class Metrics:
         self._up = gauge("store_up", "1 while every worker reaches the store.", "store", "livemin")
         self._breakers = gauge("breaker_open", "1 while a worker does without the store.", "store", "livemax")
         self._connections = counter("store_connections_total", "Connections that were made.", "store")
-        self._connected: dict[str, int] = {}
+        self._connections_reported: dict[str, int] = {}
         self._generation = gauge(
             "store_generation", "Primaries used so far, 0 before one is known.", "store", "livemax"
         )
-        self._known = gauge("sentinels_known", "Sentinels there are.", "store", "livemostrecent")
-        self._reachable = gauge("sentinels_reachable", "Sentinels with a connection.", "store", "livemostrecent")
-        self._promotable = gauge("replicas_promotable", "Replicas to fail over to.", "store", "livemostrecent")
+        self._sentinels_known = gauge("sentinels_known", "Sentinels there are.", "store", "livemostrecent")
+        self._sentinels_reachable = gauge(
+            "sentinels_reachable", "Sentinels with a connection.", "store", "livemostrecent"
+        )
+        self._replicas_promotable = gauge("replicas_promotable", "Replicas to fail over to.", "store", "livemostrecent")
         self._hashes = Histogram(
             "tollhouse_password_hash_duration_seconds",
             "Time to hash or verify one password, its wait in the queue left out.",
@@ -145,9 +147,9 @@ class Metrics:
         Outcomes are allowed, refused, and shadow-refused; where the store did not answer, degraded-allowed and
         degraded-refused.
         """
-        self._decisions.untold[policy, outcome] += 1  # no other thread comes between reading and writing
+        self._decisions.pending[policy, outcome] += 1  # no other thread comes between reading and writing
         if self._shared is not None:
-            self._decisions.tell_soon()
+            self._decisions.flush_soon()
 
     def session(self, operation: str, outcome: str) -> None:
         """Count one call on sessions, such as verify and ok."""
@@ -182,9 +184,9 @@ class Metrics:
 
         Of several workers each is counted as far as it has said so.
         """
-        before = self._connected.get(store, 0)
+        before = self._connections_reported.get(store, 0)
         self._connections(store).inc(max(made - before, 0))
-        self._connected[store] = max(made, before)
+        self._connections_reported[store] = max(made, before)
 
     def store_watch(
         self,
@@ -201,9 +203,9 @@ class Metrics:
         views that may be old. Each worker numbers its own generations: the highest number is shown.
         """
         self._generation(store).set(generation)
-        self._known(store).set(sentinels_known)
-        self._reachable(store).set(sentinels_reachable)
-        self._promotable(store).set(replicas_promotable)
+        self._sentinels_known(store).set(sentinels_known)
+        self._sentinels_reachable(store).set(sentinels_reachable)
+        self._replicas_promotable(store).set(replicas_promotable)
 
     def script(self, store: str, script: str, seconds: float) -> None:
         """Record how long one script call took."""
@@ -221,19 +223,19 @@ class Metrics:
         """Give the counts of all workers as text, and its content type."""
         if self._shared is None:
             return generate_latest(self.registry), CONTENT_TYPE_LATEST
-        self._decisions.tell()
-        _forget_dead_workers(Path(self._shared))
+        self._decisions.flush()
+        _remove_dead_workers(Path(self._shared))
         workers = CollectorRegistry()
         MultiProcessCollector(workers, path=self._shared)
         return generate_latest(workers), CONTENT_TYPE_LATEST
 
 
-def _tell(untold: defaultdict[tuple[str, str], int], child: Callable[..., Counter]) -> None:
+def _flush(untold: defaultdict[tuple[str, str], int], child: Callable[..., Counter]) -> None:
     for labels in tuple(untold):
         child(*labels).inc(untold.pop(labels, 0))
 
 
-def _forget_dead_workers(folder: Path) -> None:
+def _remove_dead_workers(folder: Path) -> None:
     """Remove what dead processes said about the present; what they counted stays counted."""
     for path in folder.glob("gauge_live*.db"):
         process = path.stem.rpartition("_")[2]

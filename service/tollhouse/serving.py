@@ -166,7 +166,7 @@ def run(config: ServingConfig, listening: socket.socket) -> None:
     uvicorn.Server(config).run(sockets=[listening])
 
 
-def leave_with_parent(parent: int | None = None) -> None:
+def exit_with_parent(parent: int | None = None) -> None:
     """End this worker when the process that started it is gone, even if its loop hangs."""
     started_by = os.getppid() if parent is None else parent
 

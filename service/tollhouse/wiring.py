@@ -33,11 +33,11 @@ from tollhouse.metrics import Metrics
 from tollhouse.sessions.revocation_log import Journal
 from tollhouse.sessions.sessions import Sessions
 from tollhouse.settings import PolicySettings, Settings, load
-from tollhouse.settings.watch import Watch
+from tollhouse.settings.watch import SettingsWatcher
 from tollhouse.stores.opening import AnyStore, Stores, open_stores
 from tollhouse.stores.urls import Embedded, EmbeddedSentinel, Fake, StoreName, StoreUrl, plan
 
-_KEPT_BESIDE_DATA: Final = "secret"
+_FILE_BESIDE_DATA: Final = "secret"
 
 
 class Tollhouse:
@@ -54,16 +54,16 @@ class Tollhouse:
         models: Models | None = None,
         metrics: Metrics | None = None,
     ) -> None:
-        self._given: Mapping[str, PolicySettings] = {} if policies is None else policies
-        self.settings = _with_policies(settings, self._given)
+        self._own_policies: Mapping[str, PolicySettings] = {} if policies is None else policies
+        self.settings = _with_policies(settings, self._own_policies)
         self.metrics = Metrics() if metrics is None else metrics
         self.models = Models() if models is None else models
         self.policies = policies_of(self.settings)
-        self._following: asyncio.Task[None] | None = None
-        self._places = places(settings)
+        self._watch_task: asyncio.Task[None] | None = None
+        self._urls = store_urls(settings)
         self._keyring: Keyring | None = None
         self.stores: Stores = open_stores(
-            self._places,
+            self._urls,
             scripts.load(),
             self.metrics,
             deadline_s=settings.deadline_ms / 1000,
@@ -74,19 +74,19 @@ class Tollhouse:
     def keyring(self) -> Keyring:
         """The keys of this deployment; made or read when first asked for."""
         if self._keyring is None:
-            self._keyring = Keyring(secrets=secrets_of(self.settings, self._places))
+            self._keyring = Keyring(secrets=resolve_secrets(self.settings, self._urls))
         return self._keyring
 
     @cached_property
     def limits(self) -> Limiter:
         """Rate limits."""
         instances = instances_of(self.settings)
-        return joined_limits(self.stores.limits, self.policies, self.keyring, self.metrics, instances=instances)
+        return open_limiter(self.stores.limits, self.policies, self.keyring, self.metrics, instances=instances)
 
     @cached_property
     def sessions(self) -> Sessions:
         """Sessions; raises ConfigurationError where no secret is configured."""
-        return joined_sessions(self.stores.sessions, self.keyring, self.metrics)
+        return open_sessions(self.stores.sessions, self.keyring, self.metrics)
 
     @cached_property
     def cache(self) -> Cache:
@@ -123,21 +123,23 @@ class Tollhouse:
     def _passwords(self) -> Passwords:
         return Passwords(self.keyring, self.metrics, profile=PROFILES[self.settings.password_profile])
 
-    async def watch(self, path: Path) -> Watch:
+    async def watch(self, path: Path) -> SettingsWatcher:
         """Follow the policies of a settings file from now on, in place of one that was followed before.
 
         Before this returns, the file has been looked at once. What its policies count stays; those given to `open`
         hold over those of the file. A file that cannot be used is logged and changes nothing.
         """
-        await self._unwatch()
-        watch = Watch(path, lambda path: load(os.environ, path), self._take_up, self.metrics.settings_read)
+        await self._stop_watching()
+        watch = SettingsWatcher(
+            path, lambda path: load(os.environ, path), self._apply_policies, self.metrics.settings_read
+        )
         await watch.check()
-        self._following = asyncio.create_task(watch.run(), name="tollhouse-settings")
+        self._watch_task = asyncio.create_task(watch.run(), name="tollhouse-settings")
         return watch
 
     async def aclose(self) -> None:
         """End connections, worker threads and the embedded servers that this object started."""
-        await self._unwatch()
+        await self._stop_watching()
         if "_passwords" in vars(self):
             self._passwords.close()
         if "cache" in vars(self):
@@ -147,9 +149,9 @@ class Tollhouse:
         self.models.close()
         await self.stores.aclose()
 
-    def _take_up(self, settings: Settings) -> dict[str, str]:
+    def _apply_policies(self, settings: Settings) -> dict[str, str]:
         """Let the policies of `settings` hold from now on; name those that came, differ, and went."""
-        taken_up = policies_of(_with_policies(settings, self._given))
+        taken_up = policies_of(_with_policies(settings, self._own_policies))
         differing = changes(self.policies, taken_up)
         if "limits" in vars(self):
             self.limits.replace_policies(taken_up)
@@ -160,8 +162,8 @@ class Tollhouse:
             "removed": ", ".join(differing.removed),
         }
 
-    async def _unwatch(self) -> None:
-        following, self._following = self._following, None
+    async def _stop_watching(self) -> None:
+        following, self._watch_task = self._watch_task, None
         if following is not None:
             following.cancel()
             await asyncio.wait([following])
@@ -189,7 +191,7 @@ def open(  # noqa: A001 - the verb that users know: `async with tollhouse.open(u
     return Tollhouse(settings, policies=given, models=models, metrics=metrics)
 
 
-def joined_limits(
+def open_limiter(
     store: AnyStore, policies: Mapping[str, Policy], keyring: Keyring, metrics: Metrics, *, instances: int = 1
 ) -> Limiter:
     """Give a limiter that remembers who was refused, and hears of it where units come back elsewhere."""
@@ -199,7 +201,7 @@ def joined_limits(
     return limiter
 
 
-def joined_sessions(store: AnyStore, keyring: Keyring, metrics: Metrics, *, journal: Journal | None = None) -> Sessions:
+def open_sessions(store: AnyStore, keyring: Keyring, metrics: Metrics, *, journal: Journal | None = None) -> Sessions:
     """Give sessions that hear of what ends elsewhere, and repeat what ended lately on a new primary."""
     sessions = Sessions(store, keyring, metrics, journal=journal)
     store.on_primary(sessions.repeat)
@@ -207,23 +209,23 @@ def joined_sessions(store: AnyStore, keyring: Keyring, metrics: Metrics, *, jour
     return sessions
 
 
-def places(settings: Settings) -> dict[StoreName, StoreUrl]:
+def store_urls(settings: Settings) -> dict[StoreName, StoreUrl]:
     """Say where each of the four stores is."""
     return plan(settings.url, settings.store_urls())
 
 
-def secrets_of(settings: Settings, where: Mapping[StoreName, StoreUrl]) -> tuple[bytes, ...]:
+def resolve_secrets(settings: Settings, urls: Mapping[StoreName, StoreUrl]) -> tuple[bytes, ...]:
     """Give the configured secrets; for servers of our own, the one kept beside their data or a new one.
 
     Any other server gives none: limits and cache then use plain digests, and sessions refuse to open.
     """
     if settings.secret:
         return settings.secret
-    if not all(isinstance(place.target, Embedded | EmbeddedSentinel | Fake) for place in where.values()):
+    if not all(isinstance(place.target, Embedded | EmbeddedSentinel | Fake) for place in urls.values()):
         return ()
-    target = where["sessions"].target
+    target = urls["sessions"].target
     if isinstance(target, Embedded) and target.path is not None:
-        return (kept_secret(Path(target.path) / _KEPT_BESIDE_DATA),)
+        return (persistent_secret(Path(target.path) / _FILE_BESIDE_DATA),)
     return (secrets.token_bytes(32),)
 
 
@@ -244,7 +246,7 @@ def verbose_loggers(settings: Settings) -> tuple[str, ...]:
     return ("tollhouse.cache",) if settings.cache.debug else ()
 
 
-def kept_secret(path: Path) -> bytes:
+def persistent_secret(path: Path) -> bytes:
     """Read the secret beside persistent data, or make it, readable by its owner alone."""
     fresh = path.with_suffix(f".{os.getpid()}")
     try:

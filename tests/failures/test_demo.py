@@ -13,7 +13,7 @@ import hiredis
 import msgspec
 
 from tests.failures.test_serve import COMMAND, environment, serve
-from tollhouse.cli.tour import Client, take_tour
+from tollhouse.cli.tour import TourClient, take_tour
 
 USER = "grace.hopper@example.org"
 PASSWORD = "nanoseconds are 30 cm long"
@@ -80,7 +80,7 @@ def test_nothing_leaks_into_the_stores(tmp_path: Path) -> None:
 
 def _a_login_in_use(address: str) -> list[str]:
     """Leave an account and a live session behind; give the secret parts of its token."""
-    client = Client(address)
+    client = TourClient(address)
     client.ask("POST", "/v1/accounts", {"user": USER, "password": PASSWORD})
     reply = client.ask("POST", "/v1/login", {"user": USER, "password": PASSWORD, "transport": "bearer"})
     token = reply.json["token"]

@@ -24,7 +24,7 @@ from tollhouse.stores import subscriber as listener
 from tollhouse.stores.embedded.sentinel_cluster import Node, Topology
 from tollhouse.stores.opening import open_stores
 from tollhouse.stores.urls import plan
-from tollhouse.wiring import Tollhouse, joined_sessions
+from tollhouse.wiring import Tollhouse, open_sessions
 
 PATIENCE_S = 10.0
 CHANNEL = keys.session_revocations()
@@ -63,7 +63,7 @@ def made(issued: object) -> Issued:
 async def test_a_lost_connection_is_told_and_made_again(embedded: StoreWorld) -> None:
     """A process whose listening connection was cut counts that, connects again by itself, and hears what follows."""
     stores, journal = embedded.open_stores(), Journal()
-    sessions = joined_sessions(stores.sessions, embedded.keyring, embedded.metrics, journal=journal)
+    sessions = open_sessions(stores.sessions, embedded.keyring, embedded.metrics, journal=journal)
     issued = made(await sessions.create("ada"))
     await listeners_are(embedded, 1)
 
@@ -86,7 +86,7 @@ async def test_a_connection_that_does_not_answer_is_given_up(
     monkeypatch.setattr(listener, "HEARTBEAT_S", 0.01)
     monkeypatch.setattr(listener, "_ANSWER_S", 0.05)
     stores = embedded.open_stores()
-    sessions = joined_sessions(stores.sessions, embedded.keyring, embedded.metrics)
+    sessions = open_sessions(stores.sessions, embedded.keyring, embedded.metrics)
     await sessions.list("ada")
     await listeners_are(embedded, 1)
     assert not missed(embedded.metrics)
@@ -129,7 +129,7 @@ async def test_a_new_primary_is_told_before_anything_else(embedded: StoreWorld) 
     await embedded.command("sessions", "RESTORE", record, 60_000, kept)
 
     stores = embedded.open_stores()
-    second = joined_sessions(stores.sessions, embedded.keyring, embedded.metrics, journal=journal)
+    second = open_sessions(stores.sessions, embedded.keyring, embedded.metrics, journal=journal)
 
     assert await second.verify(other.token) == other.session
     assert await embedded.command("sessions", "EXISTS", record) == 0
@@ -139,7 +139,7 @@ async def test_a_new_primary_is_told_before_anything_else(embedded: StoreWorld) 
 async def test_a_process_without_calls_tells_a_new_primary_too(embedded: StoreWorld) -> None:
     """A process that makes no call any more repeats what ended on a server that came back as another primary."""
     stores = embedded.open_stores()
-    sessions = joined_sessions(stores.sessions, embedded.keyring, embedded.metrics)
+    sessions = open_sessions(stores.sessions, embedded.keyring, embedded.metrics)
     gone = made(await sessions.create("ada"))
     record = keys.session(gone.token.tag, gone.session.sid)
     kept = await embedded.command("sessions", "DUMP", record)
@@ -182,7 +182,7 @@ async def test_without_the_right_to_announce_revoking_works(
     await embedded.command("sessions", "ACL", "SETUSER", "quiet", *rules)
     url = embedded.url.replace("unix://", f"unix://quiet:{password}@")
     stores = open_stores(plan(url, {}), SCRIPTS, embedded.metrics, clock=lambda: embedded.now_ms)
-    sessions = joined_sessions(stores.sessions, embedded.keyring, embedded.metrics)
+    sessions = open_sessions(stores.sessions, embedded.keyring, embedded.metrics)
     gone, others = made(await sessions.create("ada")), made(await sessions.create("eve"))
 
     with caplog.at_level(logging.WARNING, "tollhouse.stores"):

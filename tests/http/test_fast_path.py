@@ -12,31 +12,31 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from tests.http.client import ADMIN_KEY, SERVICE_KEY
-from tests.http.twins import BODY_BYTES, HEADERS, Asked, Twins, twins
+from tests.http.twins import BODY_BYTES, HEADERS, AsgiRequest, Twins, twins
 from tollhouse.asgi.ratelimit.headers import DIALECTS, Dialect
 from tollhouse.errors import ScriptFailed, StoreUnavailable
 
 BATCH = "/v1/limits/take-batch"
-PLAIN = Asked()
+PLAIN = AsgiRequest()
 
 
-def body(value: Any, **changes: Any) -> Asked:
+def body(value: Any, **changes: Any) -> AsgiRequest:
     return replace(PLAIN, chunks=(json.dumps(value).encode(),), **changes)
 
 
-def take(key: str = "ada", **members: Any) -> Asked:
+def take(key: str = "ada", **members: Any) -> AsgiRequest:
     return body({"policy": "api", "key": key, **members})
 
 
-def batch(*takes: Any) -> Asked:
+def batch(*takes: Any) -> AsgiRequest:
     return body(list(takes), path=BATCH)
 
 
-def with_headers(*headers: tuple[bytes, bytes], without: bytes = b"") -> Asked:
+def with_headers(*headers: tuple[bytes, bytes], without: bytes = b"") -> AsgiRequest:
     return replace(PLAIN, headers=(*((name, value) for name, value in HEADERS if name != without), *headers))
 
 
-def with_key(name: bytes, value: bytes) -> Asked:
+def with_key(name: bytes, value: bytes) -> AsgiRequest:
     return with_headers((name, value), without=b"authorization")
 
 
@@ -67,7 +67,7 @@ IN_FRONT = {
 }
 
 #   handed on, whole
-HANDED_ON = {
+PASSED_ON = {
     "no key": with_headers(without=b"authorization"),
     "a key that is not known": with_key(b"x-api-key", b"a-guess-at-a-key-of-somebody"),
     "a key that is no ASCII": with_key(b"x-api-key", b"\xe9" * 20),
@@ -150,17 +150,17 @@ ODD_HEADERS = st.tuples(
 
 
 @st.composite
-def plain_requests(draw: st.DrawFn) -> Asked:
+def plain_requests(draw: st.DrawFn) -> AsgiRequest:
     """Draw a request that has nothing odd but its body, and seldom that."""
     path, bodies = draw(st.sampled_from([("/v1/limits/take", TAKES), (BATCH, st.lists(TAKES, max_size=5))]))
     return body(draw(bodies), path=path)
 
 
 @st.composite
-def odd_requests(draw: st.DrawFn) -> Asked:
+def odd_requests(draw: st.DrawFn) -> AsgiRequest:
     """Draw a request in which anything may be odd."""
     given_headers = draw(st.lists(st.sampled_from(HEADERS), unique=True)) + draw(st.lists(ODD_HEADERS, max_size=2))
-    return Asked(
+    return AsgiRequest(
         path=draw(st.sampled_from(["/v1/limits/take", BATCH, "/v1/limits/take/", "/v1/limits"])),
         method=draw(st.sampled_from(["POST", "POST", "POST", "GET", "PUT", "OPTIONS"])),
         query=draw(st.sampled_from([b"", b"", b"cost=1", b"%"])),
@@ -182,22 +182,22 @@ async def test_a_plain_request_is_answered_in_front_of_routing(both: Twins, name
     pairs = [await both.answers(IN_FRONT[name]) for _ in range(3)]
 
     assert [served for served, _ in pairs] == [documented for _, documented in pairs]
-    assert (both.served.handed_on, both.documented.handed_on) == (0, 3)
+    assert (both.served.passed_on, both.documented.passed_on) == (0, 3)
     assert both.served.counts == both.documented.counts
 
 
-@pytest.mark.parametrize("name", HANDED_ON)
+@pytest.mark.parametrize("name", PASSED_ON)
 async def test_any_other_request_is_handed_on_whole(both: Twins, name: str) -> None:
     """What a rule of the application may judge is judged by the application: once, and with all of its body."""
-    served, documented = await both.answers(HANDED_ON[name])
+    served, documented = await both.answers(PASSED_ON[name])
 
     assert served == documented
-    assert both.served.handed_on == 1
+    assert both.served.passed_on == 1
     assert both.served.counts == both.documented.counts
 
 
 @given(asked=st.lists(plain_requests() | odd_requests(), min_size=1, max_size=5))
-async def test_nobody_can_tell_which_of_the_two_answered(both: Twins, asked: list[Asked]) -> None:
+async def test_nobody_can_tell_which_of_the_two_answered(both: Twins, asked: list[AsgiRequest]) -> None:
     """Whatever is sent in whatever order: status, fields in their order, and body are the same bytes."""
     pairs = [await both.answers(one) for one in asked]
 
@@ -213,14 +213,14 @@ async def test_both_speak_the_dialect_that_the_settings_chose(dialect: Dialect) 
         pairs = [await both.answers(asked) for asked in (PLAIN, take(cost=5), take(policy="bucket", cost=3))]
 
     assert [served for served, _ in pairs] == [documented for _, documented in pairs]
-    assert both.served.handed_on == 0
+    assert both.served.passed_on == 0
 
 
 BOTH_ROUTES = pytest.mark.parametrize("asked", [PLAIN, batch(ONE, {**ONE, "cost": 2})], ids=["take", "take-batch"])
 
 
 @BOTH_ROUTES
-async def test_a_store_that_does_not_answer_is_told_of_alike(both: Twins, asked: Asked) -> None:
+async def test_a_store_that_does_not_answer_is_told_of_alike(both: Twins, asked: AsgiRequest) -> None:
     """P8: in an outage both answer by the policy's rule, 200 `degraded` here."""
     for twin in (both.served, both.documented):
         twin.store.failure = StoreUnavailable("limits", "ambiguous", "no reply")
@@ -230,11 +230,11 @@ async def test_a_store_that_does_not_answer_is_told_of_alike(both: Twins, asked:
     assert served == documented
     assert served[0]["status"] == 200
     assert b'"degraded":true' in served[1]["body"]
-    assert both.served.handed_on == 0
+    assert both.served.passed_on == 0
 
 
 @BOTH_ROUTES
-async def test_a_failure_is_answered_by_the_application_and_tried_once(both: Twins, asked: Asked) -> None:
+async def test_a_failure_is_answered_by_the_application_and_tried_once(both: Twins, asked: AsgiRequest) -> None:
     """What a take raises is a problem in the application's words; the take itself is not sent again."""
     for twin in (both.served, both.documented):
         twin.store.failure = ScriptFailed("the server refused the script")
@@ -243,4 +243,4 @@ async def test_a_failure_is_answered_by_the_application_and_tried_once(both: Twi
 
     assert served == documented
     assert served[0]["status"] == 503
-    assert both.served.store.asked == both.documented.store.asked == 1
+    assert both.served.store.calls == both.documented.store.calls == 1

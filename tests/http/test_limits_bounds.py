@@ -15,7 +15,7 @@ from msgspec import convert
 from tests.http.client import ADMIN, SERVICE
 from tests.http.limited import Limited, limited_at, limited_on
 from tests.processes import gone_within
-from tollhouse.http.limits.openapi import FieldProblem, Problem, RefusedTake, RefusedTogether
+from tollhouse.http.limits.openapi import FieldProblem, ProblemDetails, RefusedTake, RefusedTakeAll
 from tollhouse.stores.embedded.server import EmbeddedServer
 
 ONE = {"policy": "api", "key": "ada"}
@@ -180,13 +180,13 @@ async def test_problems_are_as_the_schema_documents_them(limits: Limited) -> Non
     await limits.on("take", cost=5)
     answers = {
         FieldProblem: [await limits.on("take", "appi"), await limits.on("take", cost=-1)],
-        Problem: [await limits.service.ask("POST", "/v1/limits/take", json=ONE)],
+        ProblemDetails: [await limits.service.ask("POST", "/v1/limits/take", json=ONE)],
         RefusedTake: [
             await limits.on("take"),
             await limits.on("take", cost=9),
             await limits.on("take", "banned", "mallory"),
         ],
-        RefusedTogether: [await limits.ask("take-all", {"takes": [ONE]})],
+        RefusedTakeAll: [await limits.ask("take-all", {"takes": [ONE]})],
     }
 
     for documented, responses in answers.items():

@@ -13,7 +13,7 @@ from tests.worlds import StoreWorld, fake_world
 from tollhouse import wiring
 from tollhouse.app import create_app
 from tollhouse.errors import StoreError
-from tollhouse.http.limits.fast_path import FastTakes
+from tollhouse.http.limits.fast_path import FastPath
 from tollhouse.limits.limiter import Limiter
 from tollhouse.limits.outage.breaker import Store
 from tollhouse.scripts import Argument
@@ -37,7 +37,7 @@ HEADERS = (
 Messages = list[dict[str, Any]]
 
 
-class Asked(Struct, frozen=True, kw_only=True):
+class AsgiRequest(Struct, frozen=True, kw_only=True):
     """A request as a server hands it over; a length of None leaves `content-length` out."""
 
     path: str = "/v1/limits/take"
@@ -77,29 +77,29 @@ class Asked(Struct, frozen=True, kw_only=True):
         return [*parts, {"type": "http.disconnect"}]
 
 
-class Fallible:
+class FailingStore:
     """A store that fails when it is told to, and counts how often it was asked."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self.asked = 0
+        self.calls = 0
         self.failure: StoreError | None = None
 
     async def run(self, script: str, keys: Sequence[str], args: Sequence[Argument]) -> list[Any]:
-        self.asked += 1
+        self.calls += 1
         if self.failure is not None:
             raise self.failure
         return await self._store.run(script, keys, args)
 
 
 class Twin:
-    """One of the two; `handed_on` counts the requests that reached the documented application."""
+    """One of the two; `passed_on` counts the requests that reached the documented application."""
 
     def __init__(self, world: StoreWorld, *, fast: bool, **changes: Any) -> None:
         settings = settings_at(world.url, body_bytes=BODY_BYTES, limits=LimitSettings(policies=POLICIES, **changes))
         self.tollhouse = wiring.open(settings)
         self.tollhouse.stores = world.stores
-        self.store = Fallible(world.stores.limits)
+        self.store = FailingStore(world.stores.limits)
         self.tollhouse.limits = Limiter(
             self.store,
             self.tollhouse.policies,
@@ -108,15 +108,15 @@ class Twin:
             remembered=100,
             clock=lambda: 0,
         )
-        self.handed_on = 0
+        self.passed_on = 0
         self._app = create_app(self.tollhouse)
-        path = cast("FastTakes", self._app.asgi_handler)
+        path = cast("FastPath", self._app.asgi_handler)
         self._documented = path.app
         path.app = self._counted
         if not fast:
             self._app.asgi_handler = cast("Any", self._counted)
 
-    async def answer(self, asked: Asked) -> Messages:
+    async def answer(self, asked: AsgiRequest) -> Messages:
         """Give the messages that the application sends."""
         waiting, sent = asked.messages, Messages()
 
@@ -136,7 +136,7 @@ class Twin:
         return sorted(line for line in text.splitlines() if line.startswith("tollhouse_ratelimit_decisions_total"))
 
     async def _counted(self, scope: Any, receive: Any, send: Any) -> None:
-        self.handed_on += 1
+        self.passed_on += 1
         await self._documented(scope, receive, send)
 
 
@@ -146,7 +146,7 @@ class Twins(Struct, frozen=True, kw_only=True):
     served: Twin
     documented: Twin
 
-    async def answers(self, asked: Asked) -> tuple[Messages, Messages]:
+    async def answers(self, asked: AsgiRequest) -> tuple[Messages, Messages]:
         """Ask both."""
         return await self.served.answer(asked), await self.documented.answer(asked)
 

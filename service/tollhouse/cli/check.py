@@ -23,12 +23,12 @@ from tollhouse.stores import status as facts
 from tollhouse.stores.opening import Stores
 from tollhouse.stores.status import StoreFacts, Watch
 
-_SETTLED_S: Final = 1.0
+_SETTLE_S: Final = 1.0
 """How long Sentinels that have not answered yet are waited for; who is silent for longer is worth a warning."""
 _STEP_S: Final = 0.02
 
 
-class Checked(Struct, frozen=True, kw_only=True):
+class CheckResult(Struct, frozen=True, kw_only=True):
     """What `check --json` prints."""
 
     ok: bool
@@ -46,7 +46,7 @@ def check(config: Path | None, as_json: bool) -> None:  # noqa: FBT001 - click g
     Without a URL it asks the stores of the service that `tollhouse serve` runs for this user,
     and where none runs, those of an embedded server that it starts and stops.
     """
-    checked = asyncio.run(_check(running.joined(load(os.environ, config))))
+    checked = asyncio.run(_check(running.point_at_running_service(load(os.environ, config))))
     if as_json:
         click.echo(msgspec.json.encode(checked))
     else:
@@ -54,12 +54,12 @@ def check(config: Path | None, as_json: bool) -> None:  # noqa: FBT001 - click g
     sys.exit(0 if checked.ok else 1)
 
 
-async def _check(settings: Settings) -> Checked:
+async def _check(settings: Settings) -> CheckResult:
     async with wiring.open(settings) as tollhouse:
         await _settle(tollhouse.stores)
         stores = [await facts.ask(store) for store in tollhouse.stores.all()]
         keyed = tollhouse.keyring.keyed
-    return Checked(
+    return CheckResult(
         ok=all(store.problem is None for store in stores), stores=stores, warnings=list(warnings(stores, keyed=keyed))
     )
 
@@ -68,7 +68,7 @@ async def _settle(stores: Stores) -> None:
     """Have every store connect, and give Sentinels that are farther away than the others time to answer."""
     await asyncio.gather(*(facts.ask(store) for store in stores.all()))
     loop = asyncio.get_running_loop()
-    give_up_s = loop.time() + _SETTLED_S
+    give_up_s = loop.time() + _SETTLE_S
     while loop.time() < give_up_s:
         watched = [health for store in stores.all() if (health := store.watch()) is not None]
         if all(health.sentinels_reachable >= health.sentinels_known for health in watched):
@@ -96,7 +96,7 @@ def _of_watch(store: str, watch: Watch) -> Iterator[str]:
         yield f"{service}: no replica could be promoted: a failover would find none, and durable writes say false"
 
 
-def _show(checked: Checked) -> None:
+def _show(checked: CheckResult) -> None:
     console = Console()
     console.print(_stores_table(checked.stores))
     watches = {store.watch.service: store.watch for store in checked.stores if store.watch is not None}

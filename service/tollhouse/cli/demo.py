@@ -16,8 +16,8 @@ from rich.console import Console
 from rich.table import Table
 from rich_click import RichCommand
 
-from tollhouse.cli.serve import Started
-from tollhouse.cli.tour import Step, take_tour
+from tollhouse.cli.serve import StartupInfo
+from tollhouse.cli.tour import TourStep, take_tour
 from tollhouse.errors import ConfigurationError
 
 _STOP_S = 10
@@ -39,7 +39,7 @@ def demo(as_json: bool) -> None:  # noqa: FBT001 - click gives it
     It starts a service on a free port and stops it again; nothing of yours is touched. Takes some seconds.
     """
     with _service() as (address, admin_key):
-        steps = list(_told(take_tour(address, admin_key), quiet=as_json))
+        steps = list(_reported(take_tour(address, admin_key), quiet=as_json))
     ok = bool(steps) and all(step.ok for step in steps)
     if as_json:
         click.echo(msgspec.json.encode({"ok": ok, "steps": steps}))
@@ -67,7 +67,7 @@ def _service() -> Generator[tuple[str, str]]:
             if not line:
                 said = (Path(folder) / "log").read_text(errors="replace").strip()
                 raise ConfigurationError("demo", None, f"the service did not start: {said[-500:]}")
-            started = msgspec.json.decode(line, type=Started)
+            started = msgspec.json.decode(line, type=StartupInfo)
             assert started.admin_key_file is not None
             key = msgspec.json.decode(Path(started.admin_key_file).read_bytes(), type=_Key)
             yield started.address, key.admin_key[0]
@@ -82,7 +82,7 @@ def _is_setting(name: str) -> bool:
     return name.startswith(("TOLLHOUSE_", "REDIS_", "CACHE_"))
 
 
-def _told(steps: Iterator[Step], *, quiet: bool) -> Iterator[Step]:
+def _reported(steps: Iterator[TourStep], *, quiet: bool) -> Iterator[TourStep]:
     """Tell each step on a terminal as it happens."""
     console = Console(stderr=True, quiet=quiet)
     for step in steps:
@@ -90,7 +90,7 @@ def _told(steps: Iterator[Step], *, quiet: bool) -> Iterator[Step]:
         yield step
 
 
-def _show(steps: list[Step], *, ok: bool) -> None:
+def _show(steps: list[TourStep], *, ok: bool) -> None:
     table = Table("step", "expected", "seen", "ok")
     for step in steps:
         table.add_row(step.name, step.expected, step.saw, "yes" if step.ok else "NO")

@@ -18,7 +18,7 @@ from rich_click import RichCommand, RichGroup
 
 from tollhouse import wiring
 from tollhouse.cli import limits_output as tables
-from tollhouse.cli.service_file import load_joined
+from tollhouse.cli.service_file import load_for_running_service
 from tollhouse.errors import ConfigurationError
 from tollhouse.limits.decision import Decision
 from tollhouse.limits.inspect.examine import examine
@@ -39,7 +39,7 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON obj
 _cost = click.option("--cost", type=int, help="Units that the take wants; the policy's own unless given.")
 
 
-class Reset(Struct, frozen=True, kw_only=True):
+class ResetResult(Struct, frozen=True, kw_only=True):
     """What `reset --json` prints."""
 
     policy: str
@@ -68,7 +68,7 @@ def check_policies(*, file: Path | None, limit: str | None, algorithm: str, as_j
     """
     if limit is not None and file is not None:
         raise click.UsageError("give a FILE or --limit, not both")
-    linted = _linted(file) if limit is None else lint({"limit": PolicySettings(limit=limit, algorithm=algorithm)})
+    linted = _lint_file(file) if limit is None else lint({"limit": PolicySettings(limit=limit, algorithm=algorithm)})
     _print(linted, tables.show_lint, as_json=as_json)
     sys.exit(0 if linted.ok else 1)
 
@@ -78,8 +78,8 @@ def check_policies(*, file: Path | None, limit: str | None, algorithm: str, as_j
 @_json
 def list_policies(*, config: Path | None, as_json: bool) -> None:
     """List the policies that hold, the built-in ones among them."""
-    policies = policies_of(load_joined(os.environ, config))
-    _print(tables.listed(policies.values()), tables.show_list, as_json=as_json)
+    policies = policies_of(load_for_running_service(os.environ, config))
+    _print(tables.policy_rows(policies.values()), tables.show_list, as_json=as_json)
 
 
 @limits.command(cls=RichCommand)
@@ -94,7 +94,7 @@ def peek(*, policy: str, key: str, cost: int | None, config: Path | None, as_jso
     async def ask(tollhouse: Tollhouse) -> Decision:
         return await tollhouse.limits.peek(policy, key, cost)
 
-    decision = _asked(config, ask)
+    decision = _query(config, ask)
     _print(decision, tables.show_decision, as_json=as_json)
     sys.exit(0 if decision.allowed else 1)
 
@@ -107,14 +107,14 @@ def peek(*, policy: str, key: str, cost: int | None, config: Path | None, as_jso
 def reset(*, policy: str, key: str, config: Path | None, as_json: bool) -> None:
     """Forget what KEY took under POLICY, at once and without asking; it says whether there was anything."""
 
-    async def ask(tollhouse: Tollhouse) -> Reset:
-        return Reset(policy=policy, key=key, reset=await tollhouse.limits.reset(policy, key))
+    async def ask(tollhouse: Tollhouse) -> ResetResult:
+        return ResetResult(policy=policy, key=key, reset=await tollhouse.limits.reset(policy, key))
 
-    def show(done: Reset) -> None:
+    def show(done: ResetResult) -> None:
         forgotten = "what was counted is forgotten" if done.reset else "nothing was counted"
         click.echo(f"{key!r} under {policy}: {forgotten}")
 
-    _print(_asked(config, ask), show, as_json=as_json)
+    _print(_query(config, ask), show, as_json=as_json)
 
 
 @limits.command("explain", cls=RichCommand)
@@ -139,10 +139,10 @@ def explain_key(
 
         return await examine(limiter, tollhouse.policies, policy, key, cost, clock=_local_time, **other)
 
-    _print(_asked(config, ask), tables.show_explanation, as_json=as_json)
+    _print(_query(config, ask), tables.show_explanation, as_json=as_json)
 
 
-def _linted(file: Path | None) -> Linted:
+def _lint_file(file: Path | None) -> Linted:
     """Check the policies of a file, and whatever else is in it."""
     found = settings_file(os.environ, file)
     try:
@@ -152,11 +152,11 @@ def _linted(file: Path | None) -> Linted:
     return lint(settings.limits.policies)
 
 
-def _asked(config: Path | None, ask: Callable[[Tollhouse], Awaitable[T]]) -> T:
+def _query(config: Path | None, ask: Callable[[Tollhouse], Awaitable[T]]) -> T:
     """Ask the stores of the settings, or of the running service."""
 
     async def asked() -> T:
-        async with wiring.open(load_joined(os.environ, config)) as tollhouse:
+        async with wiring.open(load_for_running_service(os.environ, config)) as tollhouse:
             if not tollhouse.keyring.keyed:
                 click.echo("warning: no secret is set; a service that has one counts under other names", err=True)
             return await ask(tollhouse)

@@ -14,7 +14,7 @@ from tollhouse.limits.inspect.lint import Linted
 from tollhouse.limits.policy.policy import Limit, Policy
 
 
-class ListedPolicy(Struct, frozen=True, kw_only=True):
+class PolicyRow(Struct, frozen=True, kw_only=True):
     """A policy in a list; of its allow and deny lists only the lengths, as entries may be names."""
 
     policy: str
@@ -29,17 +29,17 @@ class ListedPolicy(Struct, frozen=True, kw_only=True):
     deny_entries: int
 
 
-class ListedPolicies(Struct, frozen=True, kw_only=True):
+class PolicyRows(Struct, frozen=True, kw_only=True):
     """What `list --json` prints."""
 
-    policies: tuple[ListedPolicy, ...]
+    policies: tuple[PolicyRow, ...]
 
 
-def listed(policies: Iterable[Policy]) -> ListedPolicies:
+def policy_rows(policies: Iterable[Policy]) -> PolicyRows:
     """Give policies as they are listed, by name."""
-    return ListedPolicies(
+    return PolicyRows(
         policies=tuple(
-            ListedPolicy(
+            PolicyRow(
                 policy=policy.name,
                 limit=policy.text,
                 algorithm=policy.algorithm,
@@ -56,7 +56,7 @@ def listed(policies: Iterable[Policy]) -> ListedPolicies:
     )
 
 
-def show_list(found: ListedPolicies) -> None:
+def show_list(found: PolicyRows) -> None:
     """Show policies, each limit in a line of its own, and what a policy says beyond its limits."""
     whole = (Column(name, no_wrap=True) for name in ("policy", "limit", "algorithm", "outage"))
     table = Table(*whole, Column("and", overflow="fold"))
@@ -65,7 +65,7 @@ def show_list(found: ListedPolicies) -> None:
     Console().print(table)
 
 
-def _traits(one: ListedPolicy) -> Iterator[str]:
+def _traits(one: PolicyRow) -> Iterator[str]:
     if one.shadow:
         yield "only watches" if one.beside is None else f"watches beside {one.beside}"
     if one.cost != 1:
@@ -85,7 +85,7 @@ def show_lint(linted: Linted) -> None:
     """Show the problems first, then what can be used."""
     console = Console()
     for problem in linted.problems:
-        _say(console, f"wrong: {problem.sentence}")
+        _print_line(console, f"wrong: {problem.sentence}")
     if linted.policies:
         table = Table(
             "policy", Column("limit", overflow="fold"), "algorithm", Column("bytes a subject", justify="right")
@@ -94,9 +94,9 @@ def show_lint(linted: Linted) -> None:
             table.add_row(policy.policy, _in_lines(policy.limit), policy.algorithm, f"{policy.stored_bytes_max:,}")
         console.print(table)
     elif linted.ok:
-        _say(console, "No policies are given; the built-in ones hold.")
+        _print_line(console, "No policies are given; the built-in ones hold.")
     for finding in linted.findings:
-        _say(console, f"{finding.level}: {finding.policy}: {finding.text}")
+        _print_line(console, f"{finding.level}: {finding.policy}: {finding.text}")
 
 
 def show_decision(decision: Decision) -> None:
@@ -104,7 +104,7 @@ def show_decision(decision: Decision) -> None:
     console = Console()
     outcome = "would be admitted" if decision.allowed else "would be refused"
     wait = "" if decision.retry_after_ms is None else f"; it passes in {decision.retry_after_ms / 1_000:,.3f} s"
-    _say(console, f"{decision.key!r} under {decision.policy} {outcome}: {decision.reason}{wait}")
+    _print_line(console, f"{decision.key!r} under {decision.policy} {outcome}: {decision.reason}{wait}")
     if decision.limits:
         table = Table("limit", Column("left", justify="right"), "wholly restored")
         for state in decision.limits:
@@ -117,12 +117,12 @@ def show_explanation(told: Explanation) -> None:
     """Show the sentences, then how every window stands."""
     console = Console()
     for sentence in told.sentences:
-        _say(console, sentence)
+        _print_line(console, sentence)
     for verdict in (told.verdict, *told.beside, *(() if told.what_if is None else (told.what_if,))):
-        console.print(_standing_table(verdict))
+        console.print(_window_table(verdict))
 
 
-def _standing_table(verdict: Verdict) -> Table:
+def _window_table(verdict: Verdict) -> Table:
     title = f"{verdict.policy}: {verdict.limit} ({verdict.algorithm})"
     right = (Column(name, justify="right") for name in ("used", "left"))
     table = Table("limit", *right, "wholly restored", title=title, title_justify="left")
@@ -132,6 +132,6 @@ def _standing_table(verdict: Verdict) -> Table:
     return table
 
 
-def _say(console: Console, sentence: str) -> None:
+def _print_line(console: Console, sentence: str) -> None:
     """Print a line as it is: wrapped by the terminal, if at all, so that it can be searched and copied."""
     console.print(sentence, markup=False, highlight=False, soft_wrap=True)

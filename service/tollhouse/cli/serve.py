@@ -20,16 +20,16 @@ from msgspec.structs import replace
 from rich_click import RichCommand
 
 from tollhouse import logs, wiring
-from tollhouse.app import hand_over
+from tollhouse.app import export_worker_config
 from tollhouse.cli import service_file as running
-from tollhouse.cli.service_file import Running
+from tollhouse.cli.service_file import ServiceInfo
 from tollhouse.errors import ConfigurationError
 from tollhouse.serving import ServingConfig, bind, run
 from tollhouse.settings import Settings, is_loopback, load, secret_needed, settings_file
 from tollhouse.stores.urls import Embedded, EmbeddedSentinel, StoreName, StoreUrl
 
 
-class Started(Struct, frozen=True, kw_only=True):
+class StartupInfo(Struct, frozen=True, kw_only=True):
     """What `serve --json` prints once the port is taken."""
 
     address: str
@@ -55,28 +55,28 @@ def serve(config: Path | None, ha: bool, as_json: bool, **options: Any) -> None:
     logs.configure(settings.log_level, settings.log_format, verbose=wiring.verbose_loggers(settings))
     with ExitStack() as owned:
         listening = owned.enter_context(contextlib.closing(bind(settings.host, settings.port)))
-        ready, made_key = _ready(settings, owned, ha=ha)
-        owned.enter_context(_counts_of_workers(ready))
+        ready, made_key = _prepare(settings, owned, ha=ha)
+        owned.enter_context(_shared_metrics(ready))
         port = listening.getsockname()[1]
         host = f"[{ready.host}]" if ":" in ready.host else ready.host
         file = settings_file(os.environ, config)
-        now = _running(ready, f"http://{host}:{port}", file)
+        now = _service_info(ready, f"http://{host}:{port}", file)
         path = running.write(now)
-        owned.callback(running.forget, now)
+        owned.callback(running.remove, now)
         _announce(now, made_key, path, ready.workers, as_json=as_json)
-        hand_over(ready, file)
+        export_worker_config(ready, file)
         run(ServingConfig("tollhouse.app:create_worker", ready), listening)
 
 
-def _ready(settings: Settings, owned: ExitStack, *, ha: bool) -> tuple[Settings, str | None]:
+def _prepare(settings: Settings, owned: ExitStack, *, ha: bool) -> tuple[Settings, str | None]:
     """Check what can be checked, start the embedded servers, and make what was not given."""
     wiring.open(settings)
-    where = _watched(wiring.places(settings)) if ha else wiring.places(settings)
+    where = _with_sentinels(wiring.store_urls(settings)) if ha else wiring.store_urls(settings)
     if secret_needed(settings):
         raise ConfigurationError(
             "TOLLHOUSE_SECRET", None, "these stores outlive this process: set a secret of at least 32 bytes, or _FILE"
         )
-    secret = wiring.secrets_of(settings, where)
+    secret = wiring.resolve_secrets(settings, where)
     made_key = None
     if not settings.admin_key and not settings.service_key and _all_embedded(where):
         if not is_loopback(settings.host):
@@ -89,7 +89,7 @@ def _ready(settings: Settings, owned: ExitStack, *, ha: bool) -> tuple[Settings,
     return replace(settings, secret=secret, admin_key=keys, **started), made_key
 
 
-def _watched(where: dict[StoreName, StoreUrl]) -> dict[StoreName, StoreUrl]:
+def _with_sentinels(where: dict[StoreName, StoreUrl]) -> dict[StoreName, StoreUrl]:
     """Move every store to the embedded topology, which nothing that exists already can be a part of."""
     for place in where.values():
         if place.target not in (Embedded(), EmbeddedSentinel()):
@@ -128,7 +128,7 @@ def _start(target: Embedded | EmbeddedSentinel, owned: ExitStack) -> str:
 
 
 @contextmanager
-def _counts_of_workers(settings: Settings) -> Generator[None]:
+def _shared_metrics(settings: Settings) -> Generator[None]:
     """Give several workers a folder in which their counts meet; it must be named before they start."""
     if settings.workers == 1:
         yield
@@ -141,8 +141,8 @@ def _counts_of_workers(settings: Settings) -> Generator[None]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _running(settings: Settings, address: str, file: Path | None) -> Running:
-    return Running(
+def _service_info(settings: Settings, address: str, file: Path | None) -> ServiceInfo:
+    return ServiceInfo(
         pid=os.getpid(),
         address=address,
         urls={name: url for name, url in settings.store_urls().items() if url is not None},
@@ -152,13 +152,13 @@ def _running(settings: Settings, address: str, file: Path | None) -> Running:
     )
 
 
-def _announce(now: Running, made_key: str | None, path: Path, workers: int, *, as_json: bool) -> None:
+def _announce(now: ServiceInfo, made_key: str | None, path: Path, workers: int, *, as_json: bool) -> None:
     """Say where the service is and how to call it; a key is shown to people, not to logs."""
     to_person = sys.stdout.isatty()
     shown = made_key if to_person else None
     if as_json:
         kept = str(path) if made_key is not None and shown is None else None
-        started = Started(address=now.address, workers=workers, admin_key=shown, admin_key_file=kept)
+        started = StartupInfo(address=now.address, workers=workers, admin_key=shown, admin_key_file=kept)
         click.echo(msgspec.json.encode(started))
         return
     click.echo(f"Tollhouse answers on {now.address}")

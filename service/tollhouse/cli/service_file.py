@@ -20,7 +20,7 @@ from tollhouse.settings import Settings, load, settings_file
 _FILE: Final = "serve.json"
 
 
-class Running(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ServiceInfo(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A running service: where it listens, where its stores are, the keys that were made for it, and its file."""
 
     pid: int
@@ -34,7 +34,7 @@ class Running(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return f"Running(pid={self.pid}, address={self.address!r})"
 
 
-def write(running: Running) -> Path:
+def write(running: ServiceInfo) -> Path:
     """Write the file, readable by its owner alone; the last service that starts is the one that is found."""
     path = _folder() / _FILE
     fresh = path.with_suffix(f".{running.pid}")
@@ -45,30 +45,30 @@ def write(running: Running) -> Path:
     return path
 
 
-def forget(running: Running) -> None:
+def remove(running: ServiceInfo) -> None:
     """Remove the file, unless another service has taken its place."""
     if read() == running:
         with contextlib.suppress(FileNotFoundError):
             (_folder() / _FILE).unlink()
 
 
-def read() -> Running | None:
+def read() -> ServiceInfo | None:
     """Give the running service of this user; None where none runs."""
     try:
-        running = msgspec.json.decode((_folder() / _FILE).read_bytes(), type=Running)
+        running = msgspec.json.decode((_folder() / _FILE).read_bytes(), type=ServiceInfo)
         os.kill(running.pid, 0)
     except (FileNotFoundError, ProcessLookupError, msgspec.DecodeError):
         return None
     return running
 
 
-def joined(settings: Settings) -> Settings:
+def point_at_running_service(settings: Settings) -> Settings:
     """Point settings that name no server at the stores of the running service, if one runs."""
     running = read() if settings.url == "embedded://" else None
-    return settings if running is None else _at(running, settings)
+    return settings if running is None else _pointed_at(running, settings)
 
 
-def load_joined(environ: Mapping[str, str], path: Path | None) -> Settings:
+def load_for_running_service(environ: Mapping[str, str], path: Path | None) -> Settings:
     """Load settings and join the running service, with its settings file where none is named or found here."""
     settings = load(environ, path)
     running = read() if settings.url == "embedded://" else None
@@ -76,10 +76,10 @@ def load_joined(environ: Mapping[str, str], path: Path | None) -> Settings:
         return settings
     if running.file is not None and settings_file(environ, path) is None:
         settings = load(environ, Path(running.file))
-    return _at(running, settings)
+    return _pointed_at(running, settings)
 
 
-def _at(running: Running, settings: Settings) -> Settings:
+def _pointed_at(running: ServiceInfo, settings: Settings) -> Settings:
     urls = {f"{name}_url": url for name, url in running.urls.items()}
     return replace(settings, secret=running.secret, admin_key=running.admin_key, **urls)
 

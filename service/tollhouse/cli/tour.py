@@ -15,7 +15,7 @@ from msgspec import Struct
 _READY_S = 15.0
 
 
-class Step(Struct, frozen=True, kw_only=True):
+class TourStep(Struct, frozen=True, kw_only=True):
     """One thing that was tried."""
 
     name: str
@@ -24,7 +24,7 @@ class Step(Struct, frozen=True, kw_only=True):
     ok: bool
 
 
-class Reply(Struct, frozen=True, kw_only=True):
+class TourReply(Struct, frozen=True, kw_only=True):
     """An HTTP answer: its status, its headers in lower case, and its JSON object, empty where it has none."""
 
     status: int
@@ -32,7 +32,7 @@ class Reply(Struct, frozen=True, kw_only=True):
     json: dict[str, Any]
 
 
-class Client:
+class TourClient:
     """One keep-alive connection to the service."""
 
     def __init__(self, address: str) -> None:
@@ -40,7 +40,7 @@ class Client:
         assert parts.hostname is not None
         self._connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=10)
 
-    def ask(self, method: str, path: str, body: object = None, **headers: str) -> Reply:
+    def ask(self, method: str, path: str, body: object = None, **headers: str) -> TourReply:
         """Send one request; words of header names are joined by hyphens."""
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
         data = None if body is None else msgspec.json.encode(body)
@@ -50,7 +50,7 @@ class Client:
         answer = self._connection.getresponse()
         content = answer.read()
         is_json = "json" in answer.headers.get("content-type", "")
-        return Reply(
+        return TourReply(
             status=answer.status,
             headers={name.lower(): value for name, value in answer.headers.items()},
             json=msgspec.json.decode(content, type=dict[str, Any]) if content and is_json else {},
@@ -61,9 +61,9 @@ class Client:
         self._connection.close()
 
 
-def take_tour(address: str, admin_key: str) -> Iterator[Step]:
+def take_tour(address: str, admin_key: str) -> Iterator[TourStep]:
     """Try each thing in order; a step that fails does not stop the others."""
-    client = Client(address)
+    client = TourClient(address)
     try:
         yield _ready(client)
         user = f"demo-{secrets.token_hex(4)}"
@@ -76,7 +76,7 @@ def take_tour(address: str, admin_key: str) -> Iterator[Step]:
         client.close()
 
 
-def _ready(client: Client) -> Step:
+def _ready(client: TourClient) -> TourStep:
     give_up_s = time.monotonic() + _READY_S
     while True:
         try:
@@ -93,7 +93,7 @@ def _ready(client: Client) -> Step:
             )
 
 
-def _accounts(client: Client, user: str, password: str) -> Iterator[Step]:
+def _accounts(client: TourClient, user: str, password: str) -> Iterator[TourStep]:
     credentials = {"user": user, "password": password}
     made = client.ask("POST", "/v1/accounts", credentials)
     yield _status("sign up", made, 201)
@@ -103,9 +103,9 @@ def _accounts(client: Client, user: str, password: str) -> Iterator[Step]:
     yield _status("log in with a wrong password", wrong, 401)
 
 
-def _limits(client: Client, key: str) -> Iterator[Step]:
+def _limits(client: TourClient, key: str) -> Iterator[TourStep]:
     take = {"policy": "demo", "key": "visitor-1"}
-    replies: list[Reply] = []
+    replies: list[TourReply] = []
     while len(replies) < 20 and (not replies or replies[-1].status == 200):
         replies.append(client.ask("POST", "/v1/limits/take", take, X_Api_Key=key))
     refused = replies[-1]
@@ -129,7 +129,7 @@ def _limits(client: Client, key: str) -> Iterator[Step]:
     yield _status(f"take again after {wait_ms} ms", again, 200)
 
 
-def _results(client: Client, key: str) -> Iterator[Step]:
+def _results(client: TourClient, key: str) -> Iterator[TourStep]:
     question = {"input": "Guten Morgen, wie geht es Ihnen heute?"}
     for expected in ("MISS", "HIT"):
         began_s = time.perf_counter()
@@ -145,7 +145,7 @@ def _results(client: Client, key: str) -> Iterator[Step]:
         )
 
 
-def _sessions(client: Client, user: str, password: str) -> Iterator[Step]:
+def _sessions(client: TourClient, user: str, password: str) -> Iterator[TourStep]:
     tokens: list[str] = []
     for number in (1, 2):
         reply = client.ask("POST", "/v1/login", {"user": user, "password": password, "transport": "bearer"})
@@ -166,10 +166,10 @@ def _sessions(client: Client, user: str, password: str) -> Iterator[Step]:
     yield _status("device 1 is refused", client.ask("GET", "/v1/session", Authorization=mine), 401)
 
 
-def _status(name: str, reply: Reply, expected: int) -> Step:
+def _status(name: str, reply: TourReply, expected: int) -> TourStep:
     said = "" if reply.status == expected else f" {reply.json.get('detail', '')}"
     return _step(name, str(expected), f"{reply.status}{said}", ok=reply.status == expected)
 
 
-def _step(name: str, expected: str, saw: str, *, ok: bool) -> Step:
-    return Step(name=name, expected=expected, saw=saw, ok=ok)
+def _step(name: str, expected: str, saw: str, *, ok: bool) -> TourStep:
+    return TourStep(name=name, expected=expected, saw=saw, ok=ok)

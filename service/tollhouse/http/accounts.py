@@ -19,10 +19,10 @@ from tollhouse.accounts.accounts import (
     WrongCredentials,
 )
 from tollhouse.asgi.ratelimit.refusal_response import refusal
-from tollhouse.http.authentication import caller_of, needs, session_of
+from tollhouse.http.authentication import current_caller, current_session, require_role
 from tollhouse.http.cookies import NO_STORE, cleared_cookie, session_cookie
-from tollhouse.http.problems import answered, problem
-from tollhouse.http.sessions import SessionBody, shown
+from tollhouse.http.problems import problem, response_of
+from tollhouse.http.sessions import SessionBody, session_body
 from tollhouse.limits.decision import Decision
 from tollhouse.sessions.sessions import SessionRefused, Sessions
 from tollhouse.settings import Settings
@@ -58,7 +58,7 @@ async def sign_up(
     request: Request[Any, Any, Any], data: JSONBody[Credentials], accounts: NamedDependency[Accounts]
 ) -> Response[Any]:
     """Make an account: 201, or 409 where the name is taken."""
-    made = await accounts.sign_up(data.user, data.password, address=caller_of(request).address)
+    made = await accounts.sign_up(data.user, data.password, address=current_caller(request).address)
     match made:
         case SignedUp():
             return Response({"user": made.user}, status_code=201, headers=NO_STORE)
@@ -79,14 +79,16 @@ async def login(
 ) -> Response[Any]:
     """Log in: always a new session with a new token; 401 is the same for a wrong name and a wrong password."""
     device = _device(request.headers.get("user-agent", ""))
-    result = await accounts.login(data.user, data.password, address=caller_of(request).address, device=device)
+    result = await accounts.login(data.user, data.password, address=current_caller(request).address, device=device)
     match result:
         case LoggedIn():
             issued = result.issued
             token = issued.token.reveal()
             by_cookie = data.transport == "cookie"
             return Response(
-                LoginAnswer(session=shown(issued.session), durable=issued.durable, token=None if by_cookie else token),
+                LoginAnswer(
+                    session=session_body(issued.session), durable=issued.durable, token=None if by_cookie else token
+                ),
                 headers=NO_STORE,
                 cookies=[session_cookie(token, plain_http=settings.plain_http)] if by_cookie else [],
             )
@@ -100,12 +102,12 @@ async def login(
             assert_never(result)
 
 
-@post("/v1/logout", status_code=204, guards=[needs("session")], opt={"auth": True, "rate_limit": "session"})
+@post("/v1/logout", status_code=204, guards=[require_role("session")], opt={"auth": True, "rate_limit": "session"})
 async def logout(
     request: Request[Any, Any, Any], sessions: NamedDependency[Sessions], settings: NamedDependency[Settings]
 ) -> Response[None]:
     """End the caller's session: once this is answered, no request that starts later succeeds with its token."""
-    session = session_of(request)
+    session = current_session(request)
     await sessions.revoke(session.user, session.sid)
     cookies = [cleared_cookie(plain_http=settings.plain_http)]
     return Response(None, status_code=204, headers=NO_STORE, cookies=cookies)
@@ -119,7 +121,7 @@ def _device(user_agent: str) -> str | None:
 
 def _throttled(decision: Decision) -> Response[Any]:
     """Answer 429 without the key: it would tell which name was tried."""
-    return answered(refusal(decision, reveal_key=False))
+    return response_of(refusal(decision, reveal_key=False))
 
 
 HANDLERS = [sign_up, login, logout]

@@ -12,7 +12,7 @@ from msgspec import Struct, ValidationError, convert
 
 from tollhouse.ai.canonical import parse
 from tollhouse.ai.results import Answered, Results
-from tollhouse.http.authentication import needs
+from tollhouse.http.authentication import require_role
 
 TENANT: Final = "public"
 """Models in this process depend on nothing but their input, so callers share their answers."""
@@ -34,7 +34,7 @@ class AnswerBody(Struct, frozen=True, kw_only=True):
 @post(
     "/v1/ai/{model:str}",
     status_code=200,
-    guards=[needs("service", "session")],
+    guards=[require_role("service", "session")],
     opt={"auth": True, "rate_limit": "ai", "query": ("use_cache",)},
 )
 async def ask(

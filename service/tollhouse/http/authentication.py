@@ -49,7 +49,7 @@ class ApiKeys:
     """The keys of services and administrators, held only as digests."""
 
     def __init__(self, service: Iterable[str], admin: Iterable[str]) -> None:
-        self._known: tuple[tuple[bytes, frozenset[Role]], ...] = (
+        self._digests: tuple[tuple[bytes, frozenset[Role]], ...] = (
             *((_digest(key), frozenset[Role]({"service"})) for key in service),
             *((_digest(key), frozenset[Role]({"service", "admin"})) for key in admin),
         )
@@ -58,13 +58,13 @@ class ApiKeys:
         """Give what a key may do; nothing where it is unknown. Every key is compared, in constant time each."""
         given = _digest(key)
         found: frozenset[Role] = frozenset()
-        for known, roles in self._known:
+        for known, roles in self._digests:
             if hmac.compare_digest(known, given):
                 found = roles
         return found
 
 
-class FindCaller(ASGIMiddleware):
+class Authentication(ASGIMiddleware):
     """Puts the Caller into the request's state, for routes that say `auth` in their opt."""
 
     scopes = (ScopeType.HTTP,)
@@ -104,30 +104,30 @@ class FindCaller(ASGIMiddleware):
         return Caller(roles=frozenset({"session"}), session=session, address=address)
 
 
-def needs(*accepted: Role) -> Guard:
+def require_role(*accepted: Role) -> Guard:
     """Refuse callers that have none of the accepted roles: 401 where nobody is known, 403 otherwise."""
 
     def guard(connection: Connection, _: BaseRouteHandler) -> None:
-        caller = caller_of(connection)
+        caller = current_caller(connection)
         if caller.roles.intersection(accepted):
             return
         if caller.roles:
             raise PermissionDeniedException(f"this needs {' or '.join(accepted)} credentials")
-        raise NotAuthorizedException(f"send {' or '.join(_HOW[role] for role in accepted)}")
+        raise NotAuthorizedException(f"send {' or '.join(_CREDENTIALS[role] for role in accepted)}")
 
     return guard
 
 
-def caller_of(connection: Connection) -> Caller:
+def current_caller(connection: Connection) -> Caller:
     """Give the caller that the middleware found."""
     return cast("Caller", cast("dict[str, Any]", connection.scope)["state"]["caller"])
 
 
-def session_of(connection: Connection) -> Session:
+def current_session(connection: Connection) -> Session:
     """Give the caller's session, behind a guard that made sure of it."""
-    session = caller_of(connection).session
+    session = current_caller(connection).session
     if session is None:
-        raise NotAuthorizedException(f"send {_HOW['session']}")
+        raise NotAuthorizedException(f"send {_CREDENTIALS['session']}")
     return session
 
 
@@ -140,7 +140,7 @@ def _digest(key: str) -> bytes:
     return hashlib.sha256(key.encode()).digest()
 
 
-_HOW: Final[dict[Role, str]] = {
+_CREDENTIALS: Final[dict[Role, str]] = {
     "session": "a session cookie, or its token as `Authorization: Bearer`",
     "service": "a service key as `Authorization: Bearer` or `X-Api-Key`",
     "admin": "an admin key as `Authorization: Bearer` or `X-Api-Key`",

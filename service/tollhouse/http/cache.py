@@ -11,7 +11,7 @@ from litestar.params import FromQuery
 
 from tollhouse.cache.cache import Cache
 from tollhouse.cache.stats import CacheStats
-from tollhouse.http.authentication import needs
+from tollhouse.http.authentication import require_role
 
 
 @get("/stats")
@@ -40,4 +40,4 @@ async def invalidate(
     return {"invalidated": "all"}
 
 
-ROUTER = Router("/v1/cache", route_handlers=[stats, invalidate], guards=[needs("admin")], opt={"auth": True})
+ROUTER = Router("/v1/cache", route_handlers=[stats, invalidate], guards=[require_role("admin")], opt={"auth": True})

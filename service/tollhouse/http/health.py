@@ -20,7 +20,7 @@ _NO_STORE = {"Cache-Control": "no-store"}
 Status = Literal["ok", "degraded", "unavailable"]
 
 
-class Health(Struct, frozen=True, kw_only=True):
+class Readiness(Struct, frozen=True, kw_only=True):
     """Which stores answer. A lost cache degrades; any other lost store means not ready."""
 
     status: Status
@@ -30,7 +30,7 @@ class Health(Struct, frozen=True, kw_only=True):
     accounts: Connection
 
 
-class Report(Struct, frozen=True, kw_only=True):
+class ReadinessReport(Struct, frozen=True, kw_only=True):
     """The same status, and what is known of every store: its server, the primary, and who watches it."""
 
     status: Status
@@ -46,9 +46,9 @@ async def livez() -> Response[dict[str, str]]:
 @get(["/readyz", "/healthz"], opt={"query": ("verbose",)})
 async def readyz(
     stores: NamedDependency[Stores], verbose: FromQuery[Literal["", "true"] | None] = None
-) -> Response[Health | Report]:
+) -> Response[Readiness | ReadinessReport]:
     """Ask every store: 200 while requests can be served, 503 where they cannot; `?verbose` tells what is known."""
-    health: Health | Report = await health_of(stores) if verbose is None else await _report_of(stores)
+    health: Readiness | ReadinessReport = await readiness_of(stores) if verbose is None else await _report_on(stores)
     status = 503 if health.status == "unavailable" else 200
     return Response(health, status_code=status, headers=_NO_STORE)
 
@@ -57,21 +57,21 @@ async def readyz(
 async def metrics(metrics: NamedDependency[Metrics], stores: NamedDependency[Stores]) -> Response[bytes]:
     """Give all counts in the Prometheus text format, for all workers."""
     for store in stores.all():
-        _count(store, metrics)
+        _refresh_gauges(store, metrics)
     body, content_type = metrics.render()
     return Response(body, media_type=content_type or MediaType.TEXT, headers=_NO_STORE)
 
 
-async def health_of(stores: Stores) -> Health:
+async def readiness_of(stores: Stores) -> Readiness:
     """Ping the four stores at once."""
     answers = await asyncio.gather(*(_connection(store) for store in stores.all()))
     sessions, limits, cache, accounts = answers
-    return Health(status=_status(answers), sessions=sessions, limits=limits, cache=cache, accounts=accounts)
+    return Readiness(status=_status(answers), sessions=sessions, limits=limits, cache=cache, accounts=accounts)
 
 
-async def _report_of(stores: Stores) -> Report:
+async def _report_on(stores: Stores) -> ReadinessReport:
     asked = await asyncio.gather(*(facts.ask(store) for store in stores.all()))
-    return Report(status=_status([one.connection for one in asked]), stores=asked)
+    return ReadinessReport(status=_status([one.connection for one in asked]), stores=asked)
 
 
 def _status(answers: list[Connection]) -> Status:
@@ -90,7 +90,7 @@ async def _connection(store: AnyStore) -> Connection:
     return "connected"
 
 
-def _count(store: AnyStore, metrics: Metrics) -> None:
+def _refresh_gauges(store: AnyStore, metrics: Metrics) -> None:
     """Bring the counts of a store up to date: what changes unasked is read when somebody looks."""
     metrics.store_connections(store.name, store.connections)
     watch = store.watch()

@@ -69,7 +69,7 @@ def problem(
     )
 
 
-def answered(refused: Refusal) -> Response[bytes]:
+def response_of(refused: Refusal) -> Response[bytes]:
     """Make the answer of a refusal that was rendered without a framework."""
     headers = dict(refused.headers)
     return Response(refused.body, status_code=refused.status, headers=headers, media_type=refused.media_type)

@@ -11,7 +11,7 @@ from litestar.params import FromPath, QueryParameter
 from msgspec import Struct, convert
 from msgspec.structs import asdict
 
-from tollhouse.http.authentication import needs, session_of
+from tollhouse.http.authentication import current_session, require_role
 from tollhouse.http.cookies import NO_STORE
 from tollhouse.sessions.records import Session
 from tollhouse.sessions.sessions import Sessions
@@ -41,7 +41,7 @@ class DeviceBody(Struct, frozen=True, kw_only=True):
     current: bool
 
 
-def shown(session: Session) -> SessionBody:
+def session_body(session: Session) -> SessionBody:
     """Give the members of a session that its holder sees."""
     return convert(session, SessionBody, from_attributes=True)
 
@@ -50,38 +50,38 @@ def _last_seen(device: DeviceBody) -> int:
     return device.last_seen_at
 
 
-def _listed(session: Session, own: Session) -> DeviceBody:
+def _device_body(session: Session, own: Session) -> DeviceBody:
     return convert({**asdict(session), "current": session.sid == own.sid}, DeviceBody)
 
 
 @get("/session")
-async def who_am_i(request: Request[Any, Any, Any]) -> Response[SessionBody]:
+async def get_session(request: Request[Any, Any, Any]) -> Response[SessionBody]:
     """Give the caller's session, or 401."""
-    return Response(shown(session_of(request)), headers=NO_STORE)
+    return Response(session_body(current_session(request)), headers=NO_STORE)
 
 
 @get("/sessions")
-async def devices(request: Request[Any, Any, Any], sessions: NamedDependency[Sessions]) -> Response[Any]:
+async def list_sessions(request: Request[Any, Any, Any], sessions: NamedDependency[Sessions]) -> Response[Any]:
     """List the caller's sessions, the newest sign of life first."""
-    own = session_of(request)
+    own = current_session(request)
     found = await sessions.list(own.user)
-    listed = sorted((_listed(session, own) for session in found), key=_last_seen, reverse=True)
+    listed = sorted((_device_body(session, own) for session in found), key=_last_seen, reverse=True)
     return Response({"sessions": listed}, headers=NO_STORE)
 
 
 @delete("/sessions/{sid:str}", status_code=204)
-async def end_one(
+async def revoke_session(
     request: Request[Any, Any, Any], sid: FromPath[str], sessions: NamedDependency[Sessions]
 ) -> Response[None]:
     """End one of the caller's sessions; 404 where the caller has no such session."""
-    ended = await sessions.revoke(session_of(request).user, sid)
+    ended = await sessions.revoke(current_session(request).user, sid)
     if not ended.found:
         raise NotFoundException
     return Response(None, status_code=204, headers=NO_STORE)
 
 
 @delete("/sessions", status_code=204, opt={"query": ("except",)})
-async def end_others(
+async def revoke_others(
     request: Request[Any, Any, Any],
     sessions: NamedDependency[Sessions],
     but: Annotated[Literal["current"] | None, QueryParameter(name="except")] = None,
@@ -89,14 +89,14 @@ async def end_others(
     """End all of the caller's sessions but this one; ending all of them is logging out everywhere."""
     if but is None:
         raise HTTPException("say ?except=current; to end this session too, log out", status_code=400)
-    own = session_of(request)
+    own = current_session(request)
     await sessions.revoke_all(own.user, keep=own)
     return Response(None, status_code=204, headers=NO_STORE)
 
 
 ROUTER = Router(
     "/v1",
-    route_handlers=[who_am_i, devices, end_one, end_others],
-    guards=[needs("session")],
+    route_handlers=[get_session, list_sessions, revoke_session, revoke_others],
+    guards=[require_role("session")],
     opt={"auth": True, "rate_limit": "session"},
 )

@@ -27,7 +27,7 @@ from tollhouse.settings.model import (
 from tollhouse.settings.networks import Network, is_loopback, trusted_networks
 from tollhouse.settings.sources import (
     CONFIG,
-    Found,
+    RawSetting,
     from_aliases,
     from_file,
     from_variables,
@@ -74,11 +74,11 @@ def load(
     """
     environ = without_service_links(environ)
     file = settings_file(environ, path)
-    found = {} if file is None else _by_path(from_file(file, _LEAVES))
-    found |= _by_path(from_aliases(environ))
+    found = {} if file is None else _keyed_by_path(from_file(file, _LEAVES))
+    found |= _keyed_by_path(from_aliases(environ))
     policies = {path[2] for path in found if path[:2] == ("limits", "policies")}
-    found |= _by_path(from_variables(environ, _LEAVES, policies))
-    found |= _by_path(_from_flags(flags or {}))
+    found |= _keyed_by_path(from_variables(environ, _LEAVES, policies))
+    found |= _keyed_by_path(_from_flags(flags or {}))
     _require(found)
     tree: dict[str, Any] = {}
     for one in found.values():
@@ -109,17 +109,17 @@ def reference() -> tuple[Reference, ...]:
     )
 
 
-def _by_path(found: Iterable[Found]) -> dict[tuple[str, ...], Found]:
+def _keyed_by_path(found: Iterable[RawSetting]) -> dict[tuple[str, ...], RawSetting]:
     return {one.path: one for one in found}
 
 
-def _from_flags(flags: Mapping[str, object]) -> Iterator[Found]:
+def _from_flags(flags: Mapping[str, object]) -> Iterator[RawSetting]:
     for name, value in flags.items():
         if value is not None:
-            yield Found(path=(name,), raw=value, origin=f"--{name.replace('_', '-')}")
+            yield RawSetting(path=(name,), raw=value, origin=f"--{name.replace('_', '-')}")
 
 
-def _require(found: Mapping[tuple[str, ...], Found]) -> None:
+def _require(found: Mapping[tuple[str, ...], RawSetting]) -> None:
     """A table with any of its settings must have the required ones."""
     for leaf in filter(is_required, _LEAVES):
         for path, one in found.items():

@@ -82,9 +82,9 @@ def leaves(struct: type[Struct], path: tuple[str, ...] = ()) -> Iterator[Leaf]:
 def parse(leaf: Leaf, raw: object, origin: str) -> Any:
     """Give the checked value, or a ConfigurationError that names `origin`."""
     try:
-        value = convert(_shaped(leaf.type, raw), leaf.type, strict=False)
+        value = convert(_from_text(leaf.type, raw), leaf.type, strict=False)
     except ValidationError as error:
-        raise ConfigurationError(origin, leaf.shown(raw), f"{_plain(str(error))}; {leaf.meaning}") from error
+        raise ConfigurationError(origin, leaf.shown(raw), f"{_explained(str(error))}; {leaf.meaning}") from error
     if leaf.check is not None:
         leaf.check(value, origin)
     return value
@@ -107,7 +107,7 @@ def _unwrapped(annotation: Any) -> tuple[Any, tuple[Meta, ...]]:
     return (annotation, ()) if metas is None else (get_args(annotation)[0], metas)
 
 
-def _shaped(annotation: Any, raw: object) -> object:
+def _from_text(annotation: Any, raw: object) -> object:
     """Bring text, as the environment has it, into the shape of the type."""
     if not isinstance(raw, str):
         return raw
@@ -121,7 +121,7 @@ def _shaped(annotation: Any, raw: object) -> object:
     return [part.encode() for part in parts] if item is bytes else parts
 
 
-def _plain(problem: str) -> str:
+def _explained(problem: str) -> str:
     """Say in plain words what msgspec expected."""
     problem = re.sub(r"(, got| matching regex| - at) .*$", "", problem)
     for code, word in _WORDS.items():

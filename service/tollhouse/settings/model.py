@@ -17,7 +17,7 @@ _Secret = Annotated[bytes, Meta(min_length=32)]
 _Key = Annotated[str, Meta(pattern="^[!-~]{16,}$")]
 _Positive = Annotated[int, Meta(ge=1)]
 _StoreUrl = Annotated[str | None, Meta(description="Another server or database for this store alone.")]
-_Listed = Annotated[str, Meta(min_length=1)]
+_ListEntry = Annotated[str, Meta(min_length=1)]
 _Dialect = Literal["draft-11", "draft-07", "draft-06", "x-ratelimit", "x-ratelimit-epoch", "off"]
 
 
@@ -46,11 +46,11 @@ class PolicySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         str | None, Meta(description="Whom middleware counts, such as `address`, `user` or `header:NAME`.")
     ] = None
     allow: Annotated[
-        tuple[_Listed, ...],
+        tuple[_ListEntry, ...],
         Meta(description="Networks, such as 10.0.0.0/8, and whole keys that are never counted."),
     ] = ()
     deny: Annotated[
-        tuple[_Listed, ...],
+        tuple[_ListEntry, ...],
         Meta(description="Networks and whole keys that are always refused; it wins over `allow`."),
     ] = ()
 

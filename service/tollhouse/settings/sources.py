@@ -32,7 +32,7 @@ _SERVICE_LINK = re.compile(r"_SERVICE_(HOST|PORT(_\w+)?)$|_PORT_\d+_(TCP|UDP|SCT
 _LINKED_PORT = re.compile("(tcp|udp|sctp)://")
 
 
-class Found(Struct, frozen=True, kw_only=True):
+class RawSetting(Struct, frozen=True, kw_only=True):
     """A value that was set, and the variable or line that set it."""
 
     path: tuple[str, ...]
@@ -40,7 +40,7 @@ class Found(Struct, frozen=True, kw_only=True):
     origin: str
 
 
-def from_file(path: Path, leaves: Iterable[Leaf]) -> Iterator[Found]:
+def from_file(path: Path, leaves: Iterable[Leaf]) -> Iterator[RawSetting]:
     """Read a TOML file; a setting that does not exist is an error."""
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -51,7 +51,7 @@ def from_file(path: Path, leaves: Iterable[Leaf]) -> Iterator[Found]:
     yield from _from_table(table, (), path.name, tuple(leaves))
 
 
-def from_aliases(environ: Mapping[str, str]) -> Iterator[Found]:
+def from_aliases(environ: Mapping[str, str]) -> Iterator[RawSetting]:
     """Read the variables that other tools use; REDIS_URL wins over REDIS_HOST and its companions."""
     redis = _from_redis_parts(environ)
     if redis is not None:
@@ -59,10 +59,10 @@ def from_aliases(environ: Mapping[str, str]) -> Iterator[Found]:
     for alias, path in _ALIASES.items():
         text = read_text(environ, alias)
         if text is not None:
-            yield Found(path=path, raw=text, origin=alias)
+            yield RawSetting(path=path, raw=text, origin=alias)
 
 
-def from_variables(environ: Mapping[str, str], leaves: Iterable[Leaf], names: Iterable[str]) -> Iterator[Found]:
+def from_variables(environ: Mapping[str, str], leaves: Iterable[Leaf], names: Iterable[str]) -> Iterator[RawSetting]:
     """Read every TOLLHOUSE_ variable; one that sets nothing is an error. `names` are those of known policies."""
     patterns = [(leaf, _pattern(leaf)) for leaf in leaves]
     spelled = {_spelling(name): name for name in names}
@@ -77,7 +77,7 @@ def from_variables(environ: Mapping[str, str], leaves: Iterable[Leaf], names: It
         if text is not None:
             chosen = [spelled.get(part, part.lower()) for part in match.groups()]
             path = tuple(chosen.pop() if part == ANY_NAME else part for part in leaf.path)
-            yield Found(path=path, raw=text, origin=variable)
+            yield RawSetting(path=path, raw=text, origin=variable)
 
 
 def read_text(environ: Mapping[str, str], variable: str) -> str | None:
@@ -110,12 +110,12 @@ def without_service_links(environ: Mapping[str, str]) -> dict[str, str]:
 
 def _from_table(
     table: Mapping[str, Any], above: tuple[str, ...], file: str, leaves: tuple[Leaf, ...]
-) -> Iterator[Found]:
+) -> Iterator[RawSetting]:
     for key, value in table.items():
         path = (*above, key)
         origin = f"{file}: {'.'.join(path)}"
         if any(leaf.matches(path) for leaf in leaves):
-            yield Found(path=path, raw=value, origin=origin)
+            yield RawSetting(path=path, raw=value, origin=origin)
         elif not any(leaf.within(path) for leaf in leaves):
             siblings = {leaf.path[len(above)] for leaf in leaves if len(leaf.path) > len(above) and leaf.within(above)}
             raise ConfigurationError(
@@ -127,7 +127,7 @@ def _from_table(
             raise ConfigurationError(origin, HIDDEN, f"is a table; write [{'.'.join(path)}] and its settings below")
 
 
-def _from_redis_parts(environ: Mapping[str, str]) -> Found | None:
+def _from_redis_parts(environ: Mapping[str, str]) -> RawSetting | None:
     parts = {name: read_text(environ, f"REDIS_{name}") for name in ("HOST", "PORT", "PASSWORD", "DB")}
     if all(text is None for text in parts.values()):
         return None
@@ -138,7 +138,7 @@ def _from_redis_parts(environ: Mapping[str, str]) -> Found | None:
     password = f":{quote(parts['PASSWORD'], safe='')}@" if parts["PASSWORD"] else ""
     bracketed = f"[{host}]" if ":" in host else host
     url = f"redis://{password}{bracketed}:{parts['PORT'] or 6379}/{parts['DB'] or 0}"
-    return Found(path=("url",), raw=url, origin="REDIS_HOST")
+    return RawSetting(path=("url",), raw=url, origin="REDIS_HOST")
 
 
 def _pattern(leaf: Leaf) -> re.Pattern[str]:

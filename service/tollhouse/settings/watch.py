@@ -21,7 +21,7 @@ POLL_S: Final = 1.0
 """How often the file is looked at: a look costs one call of the system."""
 SETTLE_S: Final = 0.05
 """How long a changed file must stay as it is before it is read: somebody may be writing it."""
-_FOLLOWED: Final = "limits.policies."
+_APPLIED_LIVE: Final = "limits.policies."
 
 _log = logging.getLogger("tollhouse.settings")
 
@@ -34,7 +34,7 @@ class _Stamp(Struct, frozen=True, kw_only=True):
     size: int
 
 
-class Watch:
+class SettingsWatcher:
     """Calls `apply` with the settings whenever the content of the file has changed and is good.
 
     `read` gives the settings of the file or raises ConfigurationError. `apply` puts them into effect and gives what
@@ -59,42 +59,42 @@ class Watch:
         self._count = count
         self._poll_s = poll_s
         self._sleep = sleep
-        self._asked = asyncio.Event()
+        self._check_requested = asyncio.Event()
         self._stamp: _Stamp | None = None
-        self._content: bytes | None = None
-        self._running: Settings | None = None
+        self._digest: bytes | None = None
+        self._initial: Settings | None = None
 
     async def run(self) -> None:
         """Look again and again, until cancelled."""
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._poll_s):
-                    await self._asked.wait()
-            self._asked.clear()
+                    await self._check_requested.wait()
+            self._check_requested.clear()
             await self.check()
 
-    def look_soon(self) -> None:
+    def check_soon(self) -> None:
         """Have `run` look now; may be called by a signal handler of the loop."""
-        self._asked.set()
+        self._check_requested.set()
 
     async def check(self) -> Outcome:
         """Look once; a file that is being written is left to the next look."""
         stamp = await asyncio.to_thread(_stamp_of, self._path)
-        if self._content is not None and stamp == self._stamp:
+        if self._digest is not None and stamp == self._stamp:
             return "unchanged"
         await self._sleep(SETTLE_S)
         if await asyncio.to_thread(_stamp_of, self._path) != stamp:
             return "unchanged"
         self._stamp = stamp
         content = await asyncio.to_thread(_digest_of, self._path)
-        if content == self._content:
+        if content == self._digest:
             return "unchanged"
-        self._content = content
-        outcome = await self._take_up()
+        self._digest = content
+        outcome = await self._reload()
         self._count(outcome)
         return outcome
 
-    async def _take_up(self) -> Outcome:
+    async def _reload(self) -> Outcome:
         try:
             settings = await asyncio.to_thread(self._read, self._path)
             changed = self._apply(settings)
@@ -102,15 +102,15 @@ class Watch:
             reason = f"{error}; what held before holds on"
             _log.error("settings file refused", extra={"file": str(self._path), "reason": reason})
             return "refused"
-        if any(changed.values()) or self._running is not None:
+        if any(changed.values()) or self._initial is not None:
             _log.info("settings file applied", extra={"file": str(self._path), **changed})
-        self._warn_of_the_rest(settings)
+        self._warn_of_pending_changes(settings)
         return "applied"
 
-    def _warn_of_the_rest(self, settings: Settings) -> None:
-        if self._running is None:
-            self._running = settings
-        names = [name for name in differences(self._running, settings) if not name.startswith(_FOLLOWED)]
+    def _warn_of_pending_changes(self, settings: Settings) -> None:
+        if self._initial is None:
+            self._initial = settings
+        names = [name for name in differences(self._initial, settings) if not name.startswith(_APPLIED_LIVE)]
         if names:
             extra = {"file": str(self._path), "settings": ", ".join(names)}
             _log.warning("settings wait for a restart", extra=extra)

@@ -19,7 +19,7 @@ from tollhouse.sessions.policies import Policy
 from tollhouse.sessions.revocation_log import ENTRIES_MAX, KEPT_S, Journal
 from tollhouse.sessions.revocations import ANNOUNCED_BYTES_MAX, Ended, EndedAll, Revocation, announced, notice
 from tollhouse.sessions.sessions import Issued, Sessions
-from tollhouse.wiring import joined_sessions
+from tollhouse.wiring import open_sessions
 
 DIGEST = "0123456789abcdef" * 2
 SID, OTHER = "a" * 26, "b" * 26
@@ -161,7 +161,7 @@ def joined(world: StoreWorld, stores: Any = None) -> tuple[Sessions, Journal]:
     """Give the sessions of a process that hears what others announce, and its journal."""
     journal = Journal()
     store = world.stores.sessions if stores is None else stores.sessions
-    return joined_sessions(store, world.keyring, world.metrics, journal=journal), journal
+    return open_sessions(store, world.keyring, world.metrics, journal=journal), journal
 
 
 def forgetful(world: StoreWorld) -> Sessions:

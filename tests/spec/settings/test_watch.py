@@ -16,7 +16,7 @@ from tollhouse import wiring
 from tollhouse.errors import InvalidInput
 from tollhouse.limits.policy.builtin import BUILT_IN
 from tollhouse.settings import Settings, load
-from tollhouse.settings.watch import Outcome, Watch
+from tollhouse.settings.watch import Outcome, SettingsWatcher
 from tollhouse.wiring import Tollhouse
 
 TWENTY = '[limits.policies.api]\nlimit = "20/minute"\n'
@@ -33,7 +33,7 @@ class Followed:
         self.counted: list[Outcome] = []
         self.applied = asyncio.Event()
         self.while_settling: Callable[[], object] = lambda: None
-        self.watch = Watch(path, self._read, self._apply, self.counted.append, sleep=self._settle, **options)
+        self.watch = SettingsWatcher(path, self._read, self._apply, self.counted.append, sleep=self._settle, **options)
 
     def write(self, text: str) -> None:
         """Put another file in place, as editors and deployments do: whole or not at all."""
@@ -209,7 +209,7 @@ async def test_the_file_is_followed_until_cancelled(followed: Followed) -> None:
     soon, later = Followed(followed.path, poll_s=3_600), Followed(followed.path, poll_s=0.001)
     running = [asyncio.create_task(one.watch.run()) for one in (soon, later)]
 
-    soon.watch.look_soon()
+    soon.watch.check_soon()
     async with asyncio.timeout(10):
         await asyncio.gather(soon.applied.wait(), later.applied.wait())
     for task in running:

@@ -85,7 +85,7 @@ def source_of(
         return Source(limiter, policies=limiter.policies, dialect=dialect or "draft-11", trusted=trusted)
     settings = Settings(url=given) if isinstance(given, str) else given
     shared = Metrics() if metrics is None else metrics
-    wiring.places(settings)
+    wiring.store_urls(settings)
     named = {name: parse_policy(name, text) for name, text in (policies or {}).items()}
     return Source(
         PerLoop(lambda: wiring.open(settings, policies=policies, metrics=shared)),

@@ -21,12 +21,12 @@ from tollhouse.asgi.ratelimit.refusal_response import Refusal
 from tollhouse.asgi.types import App, Message, Receive, Scope, Send
 from tollhouse.errors import TollhouseError
 from tollhouse.http.authentication import ApiKeys
-from tollhouse.http.limits.responses import Answer, Answers, taken_each
+from tollhouse.http.limits.responses import Answer, TakeResponses, batch_response
 from tollhouse.limits.decision import Take
 from tollhouse.limits.limiter import Limiter
 
 _JSON: Final = frozenset({b"application/json", b"application/json; charset=utf-8"})
-_FOR_OTHERS: Final = frozenset({b"cookie", b"origin", b"sec-fetch-site", b"transfer-encoding"})
+_HANDLED_BY_APP: Final = frozenset({b"cookie", b"origin", b"sec-fetch-site", b"transfer-encoding"})
 """A request with one of these is judged by the rules of sessions, origins or streams."""
 _HOST: Final = re.compile(rb"[0-9A-Za-z.:\[\]-]*")
 _LENGTH_DIGITS_MAX: Final = 9
@@ -40,7 +40,7 @@ class _Route(Struct, frozen=True, kw_only=True):
     answer: Callable[[Any], Awaitable[Answer | Refusal]]
 
 
-class FastTakes:
+class FastPath:
     """Wraps an application that has the documented handlers; whatever else it serves passes untouched."""
 
     def __init__(self, app: App, limits: Limiter, keys: ApiKeys, *, body_bytes: int, dialect: Dialect) -> None:
@@ -48,7 +48,7 @@ class FastTakes:
         self._limits = limits
         self._keys = keys
         self._body_bytes = body_bytes
-        self._answers = Answers(limits, dialect)
+        self._answers = TakeResponses(limits, dialect)
         self._routes = {
             "/v1/limits/take": _Route(decoder=Decoder(Take), answer=self._take),
             "/v1/limits/take-batch": _Route(decoder=Decoder(list[Take]), answer=self._take_batch),
@@ -67,13 +67,13 @@ class FastTakes:
     async def _answer(self, route: _Route, receive: Receive, send: Send) -> Receive | None:
         """Answer the request; where that cannot be done here, give what the application shall read."""
         message = await receive()
-        asked = self._read(route.decoder, message)
+        asked = self._decode(route.decoder, message)
         if asked is None:
-            return _beginning_with(message, receive)
+            return _replaying(message, receive)
         try:
             answer = await route.answer(asked)
         except TollhouseError as error:
-            return _failing(error)
+            return _raising(error)
         await _respond(answer, send)
         return None
 
@@ -83,7 +83,7 @@ class FastTakes:
             return False
         given = scope["headers"]
         headers: dict[bytes, bytes] = dict(given)
-        if len(headers) != len(given) or not _FOR_OTHERS.isdisjoint(headers):
+        if len(headers) != len(given) or not _HANDLED_BY_APP.isdisjoint(headers):
             return False
         length = headers.get(b"content-length", b"")
         return (
@@ -92,10 +92,10 @@ class FastTakes:
             and len(length) <= _LENGTH_DIGITS_MAX
             and int(length) <= self._body_bytes
             and _HOST.fullmatch(headers.get(b"host", b"")) is not None
-            and self._may_take(headers)
+            and self._is_authorized(headers)
         )
 
-    def _may_take(self, headers: dict[bytes, bytes]) -> bool:
+    def _is_authorized(self, headers: dict[bytes, bytes]) -> bool:
         api_key, bearer = headers.get(b"x-api-key"), headers.get(b"authorization")
         if api_key is not None and bearer is None:
             return "service" in self._keys.roles(api_key.decode("latin-1"))
@@ -103,7 +103,7 @@ class FastTakes:
             return False
         return "service" in self._keys.roles(bearer[len(_BEARER) :].decode("latin-1"))
 
-    def _read(self, decoder: Decoder[Any], message: Message) -> Any:
+    def _decode(self, decoder: Decoder[Any], message: Message) -> Any:
         """Give what is asked; None where the body is not there yet, or cannot be read so."""
         if message["type"] != "http.request" or message.get("more_body") or len(message["body"]) > self._body_bytes:
             return None
@@ -113,13 +113,13 @@ class FastTakes:
             return None
 
     async def _take(self, asked: Take) -> Answer | Refusal:
-        return self._answers.taken(await self._limits.take(asked.policy, asked.key, asked.cost))
+        return self._answers.take(await self._limits.take(asked.policy, asked.key, asked.cost))
 
     async def _take_batch(self, asked: list[Take]) -> Answer:
-        return taken_each(await self._limits.take_batch(asked))
+        return batch_response(await self._limits.take_batch(asked))
 
 
-def _beginning_with(message: Message, receive: Receive) -> Receive:
+def _replaying(message: Message, receive: Receive) -> Receive:
     """Give what was read once more, then what comes."""
     unread = [message]
 
@@ -129,7 +129,7 @@ def _beginning_with(message: Message, receive: Receive) -> Receive:
     return again
 
 
-def _failing(error: TollhouseError) -> Receive:
+def _raising(error: TollhouseError) -> Receive:
     """Fail where the application reads the body: it answers that failure as it answers those of its handlers."""
 
     async def fail() -> Message:

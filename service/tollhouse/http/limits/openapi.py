@@ -14,7 +14,7 @@ from tollhouse.asgi.ratelimit.refusal_response import MEDIA_TYPE, QUOTA_EXCEEDED
 from tollhouse.limits.decision import Decision, LimitState, Reason
 
 
-class Problem(Struct, frozen=True, kw_only=True):
+class ProblemDetails(Struct, frozen=True, kw_only=True):
     """What every problem says (RFC 9457); `type` is stable, `title` and `detail` are for people."""
 
     type: str
@@ -54,7 +54,7 @@ class RefusedTake(Struct, frozen=True, kw_only=True):
     violated_policies: list[str] = field(name="violated-policies")
 
 
-class RefusedTogether(Struct, frozen=True, kw_only=True):
+class RefusedTakeAll(Struct, frozen=True, kw_only=True):
     """A problem with the decisions of takes that were refused as one; nothing was charged."""
 
     type: str
@@ -78,7 +78,7 @@ _DECISION: Final = {
     "degraded": False,
     "reason": "limit-reached",
 }
-_REACHED: Final = {
+_LIMIT_REACHED: Final = {
     "type": QUOTA_EXCEEDED,
     "title": "Quota Exceeded",
     "status": 429,
@@ -95,7 +95,7 @@ _UNKNOWN_POLICY: Final = {
     "value": "appi",
     "remedy": "did you mean 'api'? Known are ai, api, default, login, login-address, session, signup",
 }
-_UNREAD: Final = {
+_INVALID_BODY: Final = {
     "type": URN + "invalid-request",
     "title": "Invalid Request",
     "status": 400,
@@ -103,13 +103,13 @@ _UNREAD: Final = {
     "field": "key",
     "remedy": "Object missing required field `key`",
 }
-_NOBODY: Final = {
+_NOT_AUTHENTICATED: Final = {
     "type": URN + "not-authenticated",
     "title": "Not Authenticated",
     "status": 401,
     "detail": "send a service key as `Authorization: Bearer` or `X-Api-Key`",
 }
-_DOWN: Final = {
+_STORE_DOWN: Final = {
     "type": TEMPORARY_REDUCED_CAPACITY,
     "title": "Temporary Reduced Capacity",
     "status": 503,
@@ -127,34 +127,38 @@ def _response(described: Any, description: str, *examples: Mapping[str, object])
     )
 
 
-ASKING: Final[Mapping[int, ResponseSpec]] = {
-    400: _response(FieldProblem, "The body cannot be read, or has another shape.", _UNREAD),
-    401: _response(Problem, "No key, or one that is not known.", _NOBODY),
-    403: _response(Problem, "The credentials may not do this."),
+COMMON_RESPONSES: Final[Mapping[int, ResponseSpec]] = {
+    400: _response(FieldProblem, "The body cannot be read, or has another shape.", _INVALID_BODY),
+    401: _response(ProblemDetails, "No key, or one that is not known.", _NOT_AUTHENTICATED),
+    403: _response(ProblemDetails, "The credentials may not do this."),
     422: _response(FieldProblem, "A value is out of its bounds, or no policy has that name.", _UNKNOWN_POLICY),
-    503: _response(Problem, "The store does not answer.", _DOWN),
+    503: _response(ProblemDetails, "The store does not answer.", _STORE_DOWN),
 }
 """Of every verb."""
-TAKING: Final[Mapping[int, ResponseSpec]] = {
-    **ASKING,
-    403: _response(Problem | RefusedTake, "The credentials may not do this, or the key is on the policy's deny list."),
+TAKE_RESPONSES: Final[Mapping[int, ResponseSpec]] = {
+    **COMMON_RESPONSES,
+    403: _response(
+        ProblemDetails | RefusedTake, "The credentials may not do this, or the key is on the policy's deny list."
+    ),
     422: _response(
         FieldProblem | RefusedTake,
         "A value is out of its bounds, no policy has that name, or the cost is above the limit, so that no wait helps.",
         _UNKNOWN_POLICY,
     ),
-    429: _response(RefusedTake, "Refused: the decision says by which limit and until when.", _REACHED),
-    503: _response(Problem | RefusedTake, "The store does not answer, and the policy says to refuse then.", _DOWN),
+    429: _response(RefusedTake, "Refused: the decision says by which limit and until when.", _LIMIT_REACHED),
+    503: _response(
+        ProblemDetails | RefusedTake, "The store does not answer, and the policy says to refuse then.", _STORE_DOWN
+    ),
 }
 """Of verbs that take."""
-TOGETHER: Final[Mapping[int, ResponseSpec]] = {
-    **ASKING,
-    **{status: _response(Problem | RefusedTogether, TAKING[status].description) for status in (403, 503)},
-    422: _response(FieldProblem | RefusedTogether, TAKING[422].description, _UNKNOWN_POLICY),
-    429: _response(RefusedTogether, "Refused as one: `retry_after_ms` is the wait after which all would pass."),
+TAKE_ALL_RESPONSES: Final[Mapping[int, ResponseSpec]] = {
+    **COMMON_RESPONSES,
+    **{status: _response(ProblemDetails | RefusedTakeAll, TAKE_RESPONSES[status].description) for status in (403, 503)},
+    422: _response(FieldProblem | RefusedTakeAll, TAKE_RESPONSES[422].description, _UNKNOWN_POLICY),
+    429: _response(RefusedTakeAll, "Refused as one: `retry_after_ms` is the wait after which all would pass."),
 }
 """Of takes that are decided as one."""
-FIELDS: Final = (
+RATE_LIMIT_FIELDS: Final = (
     ResponseHeader(name="RateLimit-Policy", documentation_only=True, description="Each limit with its quota."),
     ResponseHeader(name="RateLimit", documentation_only=True, description="What remains of each, and its reset."),
 )

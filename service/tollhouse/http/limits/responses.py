@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from tollhouse.asgi.ratelimit.headers import Dialect, fields
 from tollhouse.asgi.ratelimit.refusal_response import Refusal, refusal
-from tollhouse.http.limits.schemas import HeldAnswer
+from tollhouse.http.limits.schemas import HoldAnswer
 from tollhouse.limits.decision import Decision, Together
 from tollhouse.limits.limiter import Limiter
 from tollhouse.settings import Settings
@@ -33,20 +33,20 @@ class Answer(Struct, frozen=True, kw_only=True):
     media_type: str = "application/json"
 
 
-class Answers:
+class TakeResponses:
     """Answers in the dialect that the settings chose, by the policies that hold at the time."""
 
     def __init__(self, limits: Limiter, dialect: Dialect) -> None:
         self._limits = limits
         self._dialect: Dialect = dialect
 
-    def taken(self, outcome: Decision | Together) -> Answer | Refusal:
+    def take(self, outcome: Decision | Together) -> Answer | Refusal:
         """Answer a take: what was decided, with its fields, or a problem with the same members."""
         return self._answer(outcome, outcome)
 
-    def held(self, decision: Decision, held_id: str | None) -> Answer | Refusal:
+    def hold(self, decision: Decision, held_id: str | None) -> Answer | Refusal:
         """Answer a reservation or a lease as a take is answered, with the name of what is held."""
-        return self._answer(decision, HeldAnswer(decision=decision, id=held_id))
+        return self._answer(decision, HoldAnswer(decision=decision, id=held_id))
 
     def _answer(self, outcome: Decision | Together, body: object) -> Answer | Refusal:
         policies = self._limits.policies
@@ -56,12 +56,12 @@ class Answers:
         return Answer(body=_ENCODER.encode(body), headers=tuple(headers))
 
 
-def answers_of(limits: NamedDependency[Limiter], settings: NamedDependency[Settings]) -> Answers:
+def take_responses(limits: NamedDependency[Limiter], settings: NamedDependency[Settings]) -> TakeResponses:
     """Give handlers their answers."""
-    return Answers(limits, settings.limits.headers)
+    return TakeResponses(limits, settings.limits.headers)
 
 
-def taken_each(decisions: Sequence[Decision]) -> Answer:
+def batch_response(decisions: Sequence[Decision]) -> Answer:
     """Answer a batch: the decisions in order, refusals among them."""
     return Answer(body=_ENCODER.encode(decisions))
 

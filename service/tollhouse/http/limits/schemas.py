@@ -33,13 +33,13 @@ class SubjectBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     key: _Key
 
 
-class TogetherBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class TakeAllBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Takes that are decided as one: all are charged, or none is."""
 
     takes: Annotated[list[Take], Meta(description="1 to 64 takes; the costs of equal subjects are summed.")]
 
 
-class UpToBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class TakeUpToBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """As many units as there is room for."""
 
     policy: _Policy
@@ -88,7 +88,7 @@ class LeaseBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         _check_wait(self.wait_ms)
 
 
-class HeldBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class PermitBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A permit that is held."""
 
     policy: _Policy
@@ -114,7 +114,7 @@ class ReleasedAnswer(Struct, frozen=True, kw_only=True):
     released: bool
 
 
-class HeldAnswer(Struct, frozen=True, kw_only=True):
+class HoldAnswer(Struct, frozen=True, kw_only=True):
     """What was decided, and the name of what is held since; null where the policy lets pass without holding."""
 
     decision: Decision
@@ -145,7 +145,7 @@ class PoliciesAnswer(Struct, frozen=True, kw_only=True):
 
 
 @contextmanager
-def units_as(field: str) -> Generator[None]:
+def units_named(field: str) -> Generator[None]:
     """Let a mistake in the units be told under the name that the body gives them: to the limiter all are costs."""
     try:
         yield
