@@ -310,7 +310,7 @@ async def test_without_starlettes_handlers_the_refusal_is_raised(world: StoreWor
 
 MISTAKES = [
     (("5/mn",), {}, "did you mean"),
-    (("5/minute",), {"key": "adress"}, "did you mean address"),
+    (("5/minute",), {"key": "adress"}, "did you mean 'address'"),
     (("5/minute",), {"key": "session", "limiter": "redis://elsewhere"}, "TOLLHOUSE_SECRET"),
     (("5/minute",), {"limiter": "nonsense://h"}, "nonsense"),
 ]
