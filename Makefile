@@ -1,17 +1,19 @@
 # Everything runs from .venv, which is made when it is missing and brought up to date when pyproject.toml or
-# constraints.txt change. PYTHON=python3.13 picks the interpreter; ARGS='--port 8001' goes to the command.
+# constraints.txt change. PYTHON=python3.13 runs all of it on that interpreter, from an environment of its own
+# (.venv-3.13). ARGS='--port 8001' goes to the command.
 
-BIN     := .venv/bin
+VENV    := $(if $(PYTHON),.venv-$(patsubst python%,%,$(notdir $(PYTHON))),.venv)
+BIN     := $(VENV)/bin
 PYTHONS := $(or $(PYTHON),python3.14 python3.13 python3.12 python3.11 python3 python)
 RECENT  := import sys; sys.exit(sys.version_info < (3, 11))
 
 UV := $(shell command -v uv 2>/dev/null)
 ifdef UV
-CREATE  = uv venv --quiet --python $$python .venv
+CREATE  = uv venv --quiet --python $$python $(VENV)
 INSTALL = uv pip install --quiet --python $(BIN)/python --constraint constraints.txt
 else
-CREATE  = if $$python -c 'import ensurepip' 2>/dev/null; then $$python -m venv .venv; else \
-  echo "$$python has no ensurepip, so it cannot make .venv: install it (Debian: python3-venv)." >&2; exit 1; fi
+CREATE  = if $$python -c 'import ensurepip' 2>/dev/null; then $$python -m venv $(VENV); else \
+  echo "$$python has no ensurepip, so it cannot make $(VENV): install it (Debian: python3-venv)." >&2; exit 1; fi
 INSTALL = $(BIN)/python -m pip install --quiet --constraint constraints.txt
 endif
 
@@ -21,52 +23,67 @@ empty   :=
 comma   := ,
 CORE_FILES := $(subst $(empty) $(empty),$(comma),$(CORE:%=service/tollhouse/%.py) $(CORE:%=service/tollhouse/%/**/*))
 
-.PHONY: help install serve demo drill bench test lint
+PYTEST     := $(BIN)/python -m pytest
+PYRIGHT    := $(BIN)/pyright --pythonpath $(BIN)/python
+ALSO_stores := tests/failures
+STRUCTURE  := $(addprefix tests/project/test_,layers.py public_names.py style.py)
+
+.PHONY: help install serve demo drill bench check test lint
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1	\2/p' Makefile | expand -t 14
+	@sed -n 's/^\([a-z%-]*\):.*## \(.*\)/make \1	\2/p' Makefile | sed 's/%/FOLDER/' | expand -t 18
 
-install: .venv/.develop ## prepare .venv for work on Tollhouse
+install: $(VENV)/.develop ## prepare .venv for work on Tollhouse
 
-serve: .venv/.run ## run the service on 127.0.0.1:8000, on a Valkey that it brings along
+serve: $(VENV)/.run ## run the service on 127.0.0.1:8000, on a Valkey that it brings along
 	@exec $(BIN)/tollhouse serve --plain-http $(ARGS)
 
-demo: .venv/.run ## watch a login, a limit, a cached AI result and a revocation, then exit
+demo: $(VENV)/.run ## watch a login, a limit, a cached AI result and a revocation, then exit
 	@exec $(BIN)/tollhouse demo $(ARGS)
 
-drill: .venv/.run ## break servers on purpose and measure what callers notice; ROUNDS=5 for steadier figures
+drill: $(VENV)/.run ## break servers on purpose and measure what callers notice; ROUNDS=5 for steadier figures
 	@exec $(BIN)/tollhouse drill run --rounds $(or $(ROUNDS),1) --out out/drill $(ARGS)
 
-bench: .venv/.bench ## measure beside the peers, into bench/results; ARGS='--rounds 1' for a quick look
+bench: $(VENV)/.bench ## measure beside the peers, into bench/results; ARGS='--rounds 1' for a quick look
 	$(BIN)/python -m bench.lanes $(ARGS)
 	$(BIN)/python -m bench.limits $(ARGS)
 	$(BIN)/python -m bench.middleware $(ARGS)
 	$(BIN)/python -m bench.takes_over_http $(ARGS)
 
-test: .venv/.develop ## run every test and hold the coverage to its bound
-	$(BIN)/python -m pytest --cov --cov-report=
+check: $(VENV)/.develop ## what to run while you work, in under a minute: lint, types, rules without a server
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(PYRIGHT) & types=$$!; $(PYTEST) -q -m 'not server' tests/spec tests/lua $(STRUCTURE); \
+	  rules=$$?; wait $$types && exit $$rules
+
+test-%: $(VENV)/.develop ## run what specifies one folder: make test-limits, test-stores, test-http, ...
+	$(PYTEST) -q -m 'not fake and not processes' \
+	  $(or $(wildcard tests/spec/$* tests/$* tests/*/test_$*.py tests/*/test_$*_*.py $(ALSO_$*)),tests/spec/$*)
+
+test: $(VENV)/.develop ## run every test, on two workers, and hold the coverage to its bound
+	$(PYTEST) -n 2 --dist loadgroup --cov --cov-report=
 	$(BIN)/coverage report
 	$(BIN)/coverage report --fail-under=100 --include='$(CORE_FILES)'
 
-lint: .venv/.develop ## run ruff and pyright
+lint: $(VENV)/.develop ## run ruff and pyright
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/pyright
+	$(PYRIGHT)
 
 # A name on PATH may be a shim that cannot run, so each is tried.
-.venv/.run: pyproject.toml constraints.txt
+$(VENV)/.run: pyproject.toml constraints.txt
 	@$(BIN)/python -c '$(RECENT)' 2>/dev/null || { \
 	  python=; for name in $(PYTHONS); do $$name -c '$(RECENT)' 2>/dev/null && python=$$name && break; done; \
 	  [ "$$python" ] || { echo 'Tollhouse needs Python 3.11 or newer; tried: $(PYTHONS).' >&2; exit 1; }; \
-	  rm -rf .venv; $(CREATE); }
-	@echo 'Installing into .venv; the first time takes about half a minute.'
+	  rm -rf $(VENV); $(CREATE); }
+	@echo 'Installing into $(VENV); the first time takes about half a minute.'
 	@$(INSTALL) --editable '.[demo]'
 	@touch $@
 
-.venv/.develop: .venv/.run
+$(VENV)/.develop: $(VENV)/.run
 	@$(INSTALL) --editable '.[demo,dev]'
 	@touch $@
 
-.venv/.bench: .venv/.run
+$(VENV)/.bench: $(VENV)/.run
 	@$(INSTALL) --editable '.[demo,bench]'
 	@touch $@

@@ -1,4 +1,4 @@
-"""Fixtures of every test: one real Valkey for the run, and the worlds."""
+"""Fixtures of every test: one real Valkey for each process of the run, and the worlds; and the markers that follow."""
 
 from __future__ import annotations
 
@@ -16,6 +16,46 @@ _QUIET = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 settings.register_profile("ci", max_examples=200, deadline=None, suppress_health_check=_QUIET, print_blob=True)
 settings.register_profile("long", max_examples=2_000, deadline=None, suppress_health_check=_QUIET, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+SERVERS = frozenset({"embedded", "valkey_socket", "world"})
+PROCESSES = frozenset(
+    {
+        "test_cli_limits",
+        "test_compose",
+        "test_demo",
+        "test_documents",
+        "test_drill",
+        "test_locator",
+        "test_packaging",
+        "test_reload_served",
+        "test_sentinel_cluster",
+        "test_serve",
+        "test_serve_ha",
+    }
+)
+"""Modules whose tests start Sentinels, the service or a drill: they share ports and cores, so one worker runs them."""
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs a server, what fakeredis repeats, and what starts processes."""
+    for item in items:
+        if SERVERS.intersection(getattr(item, "fixturenames", ())) or "failures" in item.path.parts:
+            item.add_marker("server")
+        if (calls := getattr(item, "callspec", None)) is not None and "fake" in calls.params.values():
+            item.add_marker("fake")
+        if item.path.stem in PROCESSES or item.get_closest_marker("sentinel"):
+            item.add_marker("processes")
+            item.add_marker(pytest.mark.xdist_group("processes"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _runtime_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Set XDG_RUNTIME_DIR to a folder of this process alone, so that no other worker's services are found there."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("run")))
+        yield
 
 
 @pytest.fixture(scope="session")

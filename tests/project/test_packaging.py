@@ -30,9 +30,7 @@ EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
 ASKED_FOR = frozenset({"fakeredis", "fastapi", "starlette"})
 """What only those need who name it: `fake://`, which says so when it is missing, and `tollhouse.fastapi`."""
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
-SKIPPED_FOLDERS = frozenset(
-    {".git", ".venv", "__pycache__", ".hypothesis", ".ruff_cache", ".pytest_cache", "build", "dist"}
-)
+SKIPPED_FOLDERS = frozenset({".git", "__pycache__", ".hypothesis", ".ruff_cache", ".pytest_cache", "build", "dist"})
 REGISTRIES = tuple(
     ".".join(parts) for parts in [("pypi", "org"), ("pythonhosted", "org"), ("npmjs", "org"), ("npmjs", "com")]
 )
@@ -176,7 +174,9 @@ def _files(folder: Path) -> list[Path]:
     return [
         path
         for path in folder.rglob("*")
-        if path.is_file() and not SKIPPED_FOLDERS.intersection(path.relative_to(ROOT).parts)
+        if path.is_file()
+        and not path.relative_to(ROOT).parts[0].startswith(".venv")
+        and not SKIPPED_FOLDERS.intersection(path.relative_to(ROOT).parts)
     ]
 
 
