@@ -18,10 +18,10 @@ from fastapi import HTTPException, Response, WebSocket, WebSocketException
 from starlette.requests import HTTPConnection
 from starlette.websockets import WebSocketState
 
-from tollhouse.asgi.ratelimit.inline import Written, admitted
-from tollhouse.asgi.ratelimit.key_rules import Subject, address, check_rule, settled, subject_by
-from tollhouse.asgi.ratelimit.limiter_source import Source, source_of
-from tollhouse.asgi.ratelimit.request_context import Visit, current
+from tollhouse.asgi.ratelimit.inline import InlineLimit, admission
+from tollhouse.asgi.ratelimit.key_rules import KeyFinder, address, check_rule, key_finder, resolve_key
+from tollhouse.asgi.ratelimit.limiter_source import LimiterSource, limiter_source
+from tollhouse.asgi.ratelimit.request_context import RequestContext, current_request
 from tollhouse.asgi.ratelimit.websocket import TRY_AGAIN_LATER
 from tollhouse.asgi.types import Message, Scope
 from tollhouse.errors import InvalidInput
@@ -33,7 +33,7 @@ from tollhouse.wiring import Tollhouse
 
 __all__ = ["RateLimit"]
 
-_VISIT: Final = "tollhouse.visit"
+_CONTEXT: Final = "tollhouse.context"
 _SOURCE: Final = "tollhouse_source"
 _HANDLERS: Final = "starlette.exception_handlers"
 _POLICY_VIOLATION: Final = 1008
@@ -61,10 +61,10 @@ class RateLimit:
         algorithm: str = "sliding-window",
         limiter: Limiter | Tollhouse | Settings | str | None = None,
     ) -> None:
-        self._written = Written(text=policy, algorithm=algorithm, name=name)
+        self._written = InlineLimit(text=policy, algorithm=algorithm, name=name)
         self._written.check()
-        self._source = None if limiter is None else source_of(limiter)
-        self._rule = subject_by(key) if isinstance(key, str) else None
+        self._source = None if limiter is None else limiter_source(limiter)
+        self._rule = key_finder(key) if isinstance(key, str) else None
         self._key = None if isinstance(key, str) else key
         self._cost = cost
         if self._source is not None:
@@ -72,37 +72,37 @@ class RateLimit:
 
     async def __call__(self, connection: HTTPConnection, response: Response) -> AsyncGenerator[None, None]:
         """Let the request through, or refuse it in place of the route."""
-        visit = await self._visit(connection)
-        limiter = visit.limiter if self._source is None else await self._source.limiter()
-        _let_answer(connection)
-        name = self._written.policy(_place(connection.scope), limiter)
+        context = await self._context(connection)
+        limiter = context.limiter if self._source is None else await self._source.limiter()
+        _add_handler(connection)
+        name = self._written.register(_place(connection.scope), limiter)
         async with AsyncExitStack() as stack:
-            key = await self._key_of(connection, visit, limiter.policies.get(name))
+            key = await self._key_of(connection, context, limiter.policies.get(name))
             cost = await _given(self._cost, connection)
             try:
-                await stack.enter_async_context(admitted(limiter, name, key, cost, visit=visit))
+                await stack.enter_async_context(admission(limiter, name, key, cost, context=context))
             except InvalidInput as error:
                 raise _invalid(error, connection) from error
-            for field, value in [] if visit is current() else visit.fields():
+            for field, value in [] if context is current_request() else context.fields():
                 response.headers[field.decode()] = value.decode()
             yield
-        if visit is not current():
-            visit.leave()
+        if context is not current_request():
+            context.detach()
 
-    async def _visit(self, connection: HTTPConnection) -> Visit:
-        """Give the visit that the middleware began, else one that all limits of this request share."""
-        visit = current() or connection.scope.get(_VISIT)
-        if visit is None:
+    async def _context(self, connection: HTTPConnection) -> RequestContext:
+        """Give the context that the middleware began, else one that all limits of this request share."""
+        context = current_request() or connection.scope.get(_CONTEXT)
+        if context is None:
             source = self._source or _own_source(connection)
-            visit = Visit(source, await source.limiter(), connection.scope, _unsent)
-        connection.scope[_VISIT] = visit
-        return visit
+            context = RequestContext(source, await source.limiter(), connection.scope, _unsent)
+        connection.scope[_CONTEXT] = context
+        return context
 
-    async def _key_of(self, connection: HTTPConnection, visit: Visit, policy: Policy | None) -> str:
+    async def _key_of(self, connection: HTTPConnection, context: RequestContext, policy: Policy | None) -> str:
         if self._key is not None:
-            return await settled(self._key(connection), visit)
-        rule: Subject = address if policy is None or policy.key is None else subject_by(policy.key)
-        return await settled((self._rule or rule)(visit), visit)
+            return await resolve_key(self._key(connection), context)
+        rule: KeyFinder = address if policy is None or policy.key is None else key_finder(policy.key)
+        return await resolve_key((self._rule or rule)(context), context)
 
 
 async def _given(value: Any, connection: HTTPConnection) -> Any:
@@ -110,11 +110,11 @@ async def _given(value: Any, connection: HTTPConnection) -> Any:
     return await found if isawaitable(found) else found
 
 
-def _own_source(connection: HTTPConnection) -> Source:
+def _own_source(connection: HTTPConnection) -> LimiterSource:
     """Give the limits that the application opens itself; they are its own, and all its routes share them."""
     state = connection.app.state
     if not hasattr(state, _SOURCE):
-        setattr(state, _SOURCE, source_of(Settings()))
+        setattr(state, _SOURCE, limiter_source(Settings()))
     return getattr(state, _SOURCE)
 
 
@@ -144,16 +144,16 @@ def _invalid(error: InvalidInput, connection: HTTPConnection) -> Exception:
     return HTTPException(422, detail)
 
 
-def _let_answer(connection: HTTPConnection) -> None:
+def _add_handler(connection: HTTPConnection) -> None:
     """Let the application answer RateLimited, unless it has an answer of its own: that is all the setup there is."""
     handlers: tuple[dict[Any, Any], Any] | None = connection.scope.get(_HANDLERS)
     if handlers is not None:
-        handlers[0].setdefault(RateLimited, _answer)
+        handlers[0].setdefault(RateLimited, _rate_limited)
 
 
-async def _answer(connection: HTTPConnection, refused: RateLimited) -> Response | None:
-    visit: Visit = connection.scope[_VISIT]
-    answer = visit.answered(refused)
+async def _rate_limited(connection: HTTPConnection, refused: RateLimited) -> Response | None:
+    context: RequestContext = connection.scope[_CONTEXT]
+    answer = context.take_response(refused)
     if isinstance(connection, WebSocket) and not _takes_response(connection):
         await connection.close(TRY_AGAIN_LATER, str(refused))
         return None

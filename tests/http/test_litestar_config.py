@@ -18,11 +18,11 @@ from litestar.types import Receive, Scope, Send
 
 from tests.asgi import FailingStore
 from tests.worlds import StoreWorld
-from tollhouse.asgi.ratelimit.limiter_source import source_of
+from tollhouse.asgi.ratelimit.limiter_source import limiter_source
 from tollhouse.errors import ConfigurationError
 from tollhouse.limits.limiter import Limiter
 from tollhouse.litestar import AtomicRateLimitMiddleware, TollhousePlugin
-from tollhouse.litestar.server import settings_of
+from tollhouse.litestar.server import settings_for_store
 from tollhouse.settings import Settings
 
 
@@ -159,7 +159,7 @@ async def test_an_identifier_out_of_bounds_is_the_clients_fault(world: StoreWorl
 
 async def test_a_defect_of_the_store_is_no_defect_of_the_application(world: StoreWorld) -> None:
     """A store that answers with an error is 503, with Retry-After."""
-    source = source_of(Limiter(FailingStore(), {}, world.keyring, world.metrics))
+    source = limiter_source(Limiter(FailingStore(), {}, world.keyring, world.metrics))
     state = State({"tollhouse_rate_limit": source})
 
     async with client_of(application(world, config(), plugins=[], state=state)) as client:
@@ -198,14 +198,14 @@ ADDRESSES = [
 @pytest.mark.parametrize(("url", "found"), ADDRESSES)
 def test_the_server_of_a_redis_store_is_found(url: str, found: str) -> None:
     """Address, database, login and TLS are those of the store's client."""
-    settings = settings_of(RedisStore.with_client(url))
+    settings = settings_for_store(RedisStore.with_client(url))
 
     assert (settings.url, settings.limits_url) == (found, found)
 
 
 def test_a_store_in_the_process_has_an_embedded_server() -> None:
     """A store without a server is replaced by a server of this process."""
-    assert settings_of(MemoryStore()).url == "embedded://"
+    assert settings_for_store(MemoryStore()).url == "embedded://"
 
 
 def test_a_client_that_hides_its_server_is_refused() -> None:
@@ -215,4 +215,4 @@ def test_a_client_that_hides_its_server_is_refused() -> None:
     store = RedisStore(Sentinel([("h", 26379)]).master_for("main"))
 
     with pytest.raises(ConfigurationError, match="add TollhousePlugin"):
-        settings_of(store)
+        settings_for_store(store)

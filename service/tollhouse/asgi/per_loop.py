@@ -16,33 +16,35 @@ class PerLoop:
 
     def __init__(self, make: Callable[[], Tollhouse]) -> None:
         self._make = make
-        self._lives: dict[asyncio.AbstractEventLoop, tuple[Tollhouse, AsyncGenerator[None, None]]] = {}
+        self._by_loop: dict[asyncio.AbstractEventLoop, tuple[Tollhouse, AsyncGenerator[None, None]]] = {}
 
-    def ready(self) -> Tollhouse | None:
+    def opened(self) -> Tollhouse | None:
         """Give the running loop's own, if it is open already."""
-        life = self._lives.get(asyncio.get_running_loop())
+        life = self._by_loop.get(asyncio.get_running_loop())
         return None if life is None else life[0]
 
-    async def here(self) -> Tollhouse:
+    async def open(self) -> Tollhouse:
         """Give the running loop's own."""
         loop = asyncio.get_running_loop()
-        if loop not in self._lives:
-            self._lives = {other: life for other, life in self._lives.items() if not other.is_closed()}
+        if loop not in self._by_loop:
+            self._by_loop = {other: life for other, life in self._by_loop.items() if not other.is_closed()}
             tollhouse = self._make()
-            self._lives[loop] = (tollhouse, self._life(loop, tollhouse))
-            await anext(self._lives[loop][1])
-        return self._lives[loop][0]
+            self._by_loop[loop] = (tollhouse, self._close_with_loop(loop, tollhouse))
+            await anext(self._by_loop[loop][1])
+        return self._by_loop[loop][0]
 
     async def aclose(self) -> None:
         """Close what the running loop opened; a later use opens anew."""
-        life = self._lives.get(asyncio.get_running_loop())
+        life = self._by_loop.get(asyncio.get_running_loop())
         if life is not None:
             await life[1].aclose()
 
-    async def _life(self, loop: asyncio.AbstractEventLoop, tollhouse: Tollhouse) -> AsyncGenerator[None, None]:
+    async def _close_with_loop(
+        self, loop: asyncio.AbstractEventLoop, tollhouse: Tollhouse
+    ) -> AsyncGenerator[None, None]:
         """Last until closed: a loop that ends closes the asynchronous generators that it has begun."""
         try:
             yield
         finally:
-            del self._lives[loop]
+            del self._by_loop[loop]
             await tollhouse.aclose()

@@ -22,7 +22,7 @@ _PARAMETER: Final = re.compile(r"\{([A-Za-z_]\w*)\}", re.ASCII)
 _REMEDY: Final = "write it like `POST /login`, `/users/{id}` or `/api/*`"
 
 
-class Paths(Generic[T]):
+class RoutePatterns(Generic[T]):
     """Patterns with what each of them stands for; compiled once, and asked in one step however many there are."""
 
     def __init__(self, patterns: Mapping[str, T]) -> None:

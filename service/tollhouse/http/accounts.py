@@ -18,7 +18,7 @@ from tollhouse.accounts.accounts import (
     Throttled,
     WrongCredentials,
 )
-from tollhouse.asgi.ratelimit.refusal_response import refusal
+from tollhouse.asgi.ratelimit.refusal_response import refusal_response
 from tollhouse.http.authentication import current_caller, current_session, require_role
 from tollhouse.http.cookies import NO_STORE, cleared_cookie, session_cookie
 from tollhouse.http.problems import problem, response_of
@@ -121,7 +121,7 @@ def _device(user_agent: str) -> str | None:
 
 def _throttled(decision: Decision) -> Response[Any]:
     """Answer 429 without the key: it would tell which name was tried."""
-    return response_of(refusal(decision, reveal_key=False))
+    return response_of(refusal_response(decision, reveal_key=False))
 
 
 HANDLERS = [sign_up, login, logout]

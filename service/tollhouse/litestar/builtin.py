@@ -15,14 +15,14 @@ from litestar.middleware.rate_limit import RateLimitConfig
 from litestar.middleware.rate_limit import RateLimitMiddleware as LitestarRateLimit
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
-from tollhouse.asgi.ratelimit.derived import derived, ensure
+from tollhouse.asgi.ratelimit.derived import policy_for_place, register
 from tollhouse.asgi.ratelimit.headers import retry_after
-from tollhouse.asgi.ratelimit.limiter_source import Source, source_of
+from tollhouse.asgi.ratelimit.limiter_source import LimiterSource, limiter_source
 from tollhouse.asgi.ratelimit.refusal_response import RETRY_AFTER_S
 from tollhouse.errors import InvalidInput, StoreError
 from tollhouse.limits.decision import Decision
 from tollhouse.litestar.plugin import TollhousePlugin
-from tollhouse.litestar.server import settings_of
+from tollhouse.litestar.server import settings_for_store
 
 _RETRY_LATER: Final = {"Retry-After": str(RETRY_AFTER_S)}
 
@@ -42,7 +42,7 @@ class AtomicRateLimitMiddleware(LitestarRateLimit):
     def __init__(self, app: ASGIApp, config: RateLimitConfig) -> None:
         super().__init__(app, config)
         unit, units = config.rate_limit
-        self._policy = derived(f"litestar {config.store}", f"{units}/{unit}", "sliding-window")
+        self._policy = policy_for_place(f"litestar {config.store}", f"{units}/{unit}", "sliding-window")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Count the request, then go on; or raise TooManyRequestsException."""
@@ -58,7 +58,7 @@ class AtomicRateLimitMiddleware(LitestarRateLimit):
     async def _decide(self, app: Litestar, key: str) -> Decision:
         limiter = await _source_of(app, self.config).limiter()
         try:
-            return await limiter.take(ensure(limiter, self._policy), key)
+            return await limiter.take(register(limiter, self._policy), key)
         except StoreError as error:
             detail = "the limits cannot be asked at the moment"
             raise ServiceUnavailableException(detail, headers=_RETRY_LATER) from error
@@ -92,7 +92,7 @@ class AtomicRateLimitMiddleware(LitestarRateLimit):
         return adding if fields else send
 
 
-def _source_of(app: Litestar, config: RateLimitConfig) -> Source:
+def _source_of(app: Litestar, config: RateLimitConfig) -> LimiterSource:
     """Give the limits that all routes of the application share, however many middlewares it has."""
     for plugin in app.plugins.init:
         if isinstance(plugin, TollhousePlugin):
@@ -100,5 +100,5 @@ def _source_of(app: Litestar, config: RateLimitConfig) -> Source:
     name = f"tollhouse_{config.store}"
     source = app.state.get(name)
     if source is None:
-        source = app.state[name] = source_of(settings_of(config.get_store_from_app(app)))
+        source = app.state[name] = limiter_source(settings_for_store(config.get_store_from_app(app)))
     return source

@@ -15,10 +15,10 @@ from litestar.routes import ASGIRoute, BaseRoute, HTTPRoute, WebSocketRoute
 from tollhouse.asgi.per_loop import PerLoop
 from tollhouse.asgi.ratelimit.headers import Dialect
 from tollhouse.asgi.ratelimit.key_rules import KeyRule
-from tollhouse.asgi.ratelimit.limiter_source import Source, source_of
+from tollhouse.asgi.ratelimit.limiter_source import LimiterSource, limiter_source
 from tollhouse.asgi.ratelimit.refunds import Charge
-from tollhouse.asgi.ratelimit.request_context import current
-from tollhouse.asgi.ratelimit.rules import Choice
+from tollhouse.asgi.ratelimit.request_context import current_request
+from tollhouse.asgi.ratelimit.rules import PolicyChoice
 from tollhouse.asgi.types import PerRequest
 from tollhouse.cache.cache import Cache
 from tollhouse.limits.limited import RateLimited
@@ -45,7 +45,7 @@ class TollhousePlugin(InitPlugin, ReceiveRoutePlugin):
         target: str | Settings = Settings(),  # noqa: B008 - frozen
         *,
         policies: Mapping[str, str] | None = None,
-        policy: PerRequest[Choice] = "default",
+        policy: PerRequest[PolicyChoice] = "default",
         key: KeyRule | Mapping[str, KeyRule] | None = None,
         cost: PerRequest[int | None] = None,
         charge: Charge | None = None,
@@ -57,7 +57,7 @@ class TollhousePlugin(InitPlugin, ReceiveRoutePlugin):
         innermost: bool = False,
         metrics: Metrics | None = None,
     ) -> None:
-        self.source: Source = source_of(
+        self.source: LimiterSource = limiter_source(
             target, policies=policies, dialect=headers, trusted_proxies=trusted_proxies, metrics=metrics
         )
         self._innermost = innermost
@@ -77,7 +77,7 @@ class TollhousePlugin(InitPlugin, ReceiveRoutePlugin):
         place = len(app_config.middleware) if self._innermost else 0
         app_config.middleware.insert(place, self._middleware)
         app_config.lifespan.append(self._lifespan)  # pyright: ignore[reportUnknownMemberType] - Litestar leaves it open
-        cast("Any", app_config).exception_handlers.setdefault(RateLimited, _answer)
+        cast("Any", app_config).exception_handlers.setdefault(RateLimited, _rate_limited)
         app_config.dependencies = {
             "limits": Provide(self._limits),
             "sessions": Provide(self._sessions),
@@ -90,7 +90,7 @@ class TollhousePlugin(InitPlugin, ReceiveRoutePlugin):
         """Check what limits the route."""
         checked = cast("HTTPRoute | WebSocketRoute | ASGIRoute", route)
         for handler in checked.route_handlers if isinstance(checked, HTTPRoute) else [checked.route_handler]:
-            self._middleware.plan_of(handler)
+            self._middleware.rule_of(handler)
 
     @asynccontextmanager
     async def _lifespan(self, _: Litestar) -> AsyncGenerator[None, None]:
@@ -101,21 +101,21 @@ class TollhousePlugin(InitPlugin, ReceiveRoutePlugin):
 
     @property
     def _opened(self) -> PerLoop:
-        assert self.source.opened is not None
-        return self.source.opened
+        assert self.source.per_loop is not None
+        return self.source.per_loop
 
     async def _limits(self) -> Limiter:
-        return (await self._opened.here()).limits
+        return (await self._opened.open()).limits
 
     async def _sessions(self) -> Sessions:
-        return (await self._opened.here()).sessions
+        return (await self._opened.open()).sessions
 
     async def _cache(self) -> Cache:
-        return (await self._opened.here()).cache
+        return (await self._opened.open()).cache
 
 
-def _answer(_: Request[Any, Any, Any], refused: RateLimited) -> Response[bytes]:
-    visit = current()
-    assert visit is not None
-    answer = visit.answered(refused)
+def _rate_limited(_: Request[Any, Any, Any], refused: RateLimited) -> Response[bytes]:
+    context = current_request()
+    assert context is not None
+    answer = context.take_response(refused)
     return Response(answer.body, status_code=answer.status, headers=dict(answer.headers), media_type=answer.media_type)

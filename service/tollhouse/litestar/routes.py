@@ -9,19 +9,19 @@ from typing import Any, Final, Literal, cast
 from litestar.handlers.base import BaseRouteHandler
 from litestar.types import ASGIApp, Receive, Scope, Send
 
-from tollhouse.asgi.ratelimit.enforcer import Gate
+from tollhouse.asgi.ratelimit.enforcer import Enforcer
 from tollhouse.asgi.ratelimit.headers import Dialect
 from tollhouse.asgi.ratelimit.key_rules import KeyRule
-from tollhouse.asgi.ratelimit.limiter_source import Source, source_of
+from tollhouse.asgi.ratelimit.limiter_source import LimiterSource, limiter_source
 from tollhouse.asgi.ratelimit.refunds import Charge
-from tollhouse.asgi.ratelimit.rules import Choice, Plan, RateLimitRule, plan_of
+from tollhouse.asgi.ratelimit.rules import CompiledRule, PolicyChoice, RateLimitRule, compile_rule
 from tollhouse.asgi.types import App, PerRequest, resolve
 from tollhouse.limits.limiter import Limiter
 
 OPT: Final = "rate_limit"
 """The key of a handler's `opt` that says what limits it: a policy, several, a RateLimitRule, or False for nothing."""
 
-RouteRule = Choice | RateLimitRule | Literal[False]
+RouteRule = PolicyChoice | RateLimitRule | Literal[False]
 
 
 class RateLimitRoutes:
@@ -33,9 +33,9 @@ class RateLimitRoutes:
 
     def __init__(
         self,
-        limits: Limiter | Source,
+        limits: Limiter | LimiterSource,
         *,
-        policy: PerRequest[Choice] = None,
+        policy: PerRequest[PolicyChoice] = None,
         key: KeyRule | Mapping[str, KeyRule] | None = None,
         cost: PerRequest[int | None] = None,
         charge: Charge | None = None,
@@ -47,17 +47,17 @@ class RateLimitRoutes:
     ) -> None:
         self._source = (
             limits
-            if isinstance(limits, Source)
-            else source_of(limits, dialect=headers, trusted_proxies=trusted_proxies)
+            if isinstance(limits, LimiterSource)
+            else limiter_source(limits, dialect=headers, trusted_proxies=trusted_proxies)
         )
-        self._gate = Gate(self._source)
-        self._otherwise = RateLimitRule(policy=policy, key=key, cost=cost, charge=charge, messages=messages)
-        self._plan = plan_of(self._otherwise, self._source, self._otherwise)
-        self._uncounted = plan_of(RateLimitRule(), self._source, RateLimitRule())
+        self._enforcer = Enforcer(self._source)
+        self._defaults = RateLimitRule(policy=policy, key=key, cost=cost, charge=charge, messages=messages)
+        self._default_rule = compile_rule(self._defaults, self._source, self._defaults)
+        self._no_rule = compile_rule(RateLimitRule(), self._source, RateLimitRule())
         self._exempt = exempt
         self._excluded: Callable[[str], Any] | None = None if exclude is None else re.compile(exclude).search
         self._passes = None if exempt is False and exclude is None else self._is_exempt
-        self._plans: dict[BaseRouteHandler, Plan] = {}
+        self._rules: dict[BaseRouteHandler, CompiledRule] = {}
 
     def __call__(self, app: ASGIApp) -> ASGIApp:
         """Stand in front of the rest of a route's middleware."""
@@ -65,27 +65,27 @@ class RateLimitRoutes:
 
         async def limited(scope: Scope, receive: Receive, send: Send) -> None:
             if self._passes is None or not await self._passes(scope):
-                plan = self.plan_of(cast("BaseRouteHandler", scope["route_handler"]))
+                rule = self.rule_of(cast("BaseRouteHandler", scope["route_handler"]))
             else:
-                plan = self._uncounted
-            await self._gate.serve(plan, inner, cast("Any", scope), cast("Any", receive), cast("Any", send))
+                rule = self._no_rule
+            await self._enforcer.serve(rule, inner, cast("Any", scope), cast("Any", receive), cast("Any", send))
 
         return limited
 
-    def plan_of(self, handler: BaseRouteHandler) -> Plan:
+    def rule_of(self, handler: BaseRouteHandler) -> CompiledRule:
         """Give what limits a route; raises ConfigurationError for a policy that does not exist."""
-        plan = self._plans.get(handler)
-        if plan is None:
-            plan = self._plans[handler] = self._compiled(handler.opt.get(OPT, self._plan))
-        return plan
+        rule = self._rules.get(handler)
+        if rule is None:
+            rule = self._rules[handler] = self._compile(handler.opt.get(OPT, self._default_rule))
+        return rule
 
-    def _compiled(self, given: RouteRule | Plan) -> Plan:
-        if isinstance(given, Plan):
+    def _compile(self, given: RouteRule | CompiledRule) -> CompiledRule:
+        if isinstance(given, CompiledRule):
             return given
         if given is None or given is False:
-            return self._uncounted
+            return self._no_rule
         rule = given if isinstance(given, RateLimitRule) else RateLimitRule(policy=given)
-        return plan_of(rule, self._source, self._otherwise)
+        return compile_rule(rule, self._source, self._defaults)
 
     async def _is_exempt(self, scope: Scope) -> bool:
         if self._excluded is not None and self._excluded(scope["path"]) is not None:

@@ -12,7 +12,7 @@ from tollhouse.errors import ConfigurationError
 from tollhouse.settings import Settings
 
 
-def settings_of(store: Store) -> Settings:
+def settings_for_store(store: Store) -> Settings:
     """Give the server and the database of a RedisStore; of any other store, an embedded server of this process.
 
     Raises ConfigurationError where the store's client does not say where its server is, as one behind Sentinel.

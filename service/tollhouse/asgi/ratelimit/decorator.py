@@ -11,10 +11,10 @@ from typing import Any, Final, ParamSpec, TypeVar, cast
 
 from msgspec import Struct
 
-from tollhouse.asgi.ratelimit.inline import Written, admitted
-from tollhouse.asgi.ratelimit.key_rules import Subject, address, is_like_rule, settled, subject_by
-from tollhouse.asgi.ratelimit.limiter_source import Source, source_of
-from tollhouse.asgi.ratelimit.request_context import current
+from tollhouse.asgi.ratelimit.inline import InlineLimit, admission
+from tollhouse.asgi.ratelimit.key_rules import KeyFinder, address, key_finder, resembles_rule, resolve_key
+from tollhouse.asgi.ratelimit.limiter_source import LimiterSource, limiter_source
+from tollhouse.asgi.ratelimit.request_context import current_request
 from tollhouse.errors import ConfigurationError
 from tollhouse.limits.limiter import Limiter
 from tollhouse.limits.policy.policy import Policy
@@ -55,17 +55,17 @@ def limit(
     loop of its request. Outside a request it needs `limiter` as a URL or Settings. In a thread whose event loop runs
     it is refused with ConfigurationError, because it would stop the loop.
     """
-    written = Written(text=policy, algorithm=algorithm, name=name)
+    written = InlineLimit(text=policy, algorithm=algorithm, name=name)
     written.check()
-    source = None if limiter is None else source_of(limiter)
-    rule = subject_by(key) if isinstance(key, str) and is_like_rule(key) else None
+    source = None if limiter is None else limiter_source(limiter)
+    rule = key_finder(key) if isinstance(key, str) and resembles_rule(key) else None
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         place = f"{function.__module__}.{function.__qualname__}"
         if isasyncgenfunction(function):
             raise ConfigurationError("limit", place, "limit a function that the generator calls, or its caller")
-        asks = _Asks(
-            written=written,
+        asks = _FunctionLimit(
+            limit=written,
             place=place,
             rule=rule,
             key=key if rule is None else None,
@@ -80,49 +80,49 @@ def limit(
     return decorate
 
 
-class _Asks(Struct, frozen=True, kw_only=True):
+class _FunctionLimit(Struct, frozen=True, kw_only=True):
     """What a limited function asks for with each call."""
 
-    written: Written
+    limit: InlineLimit
     place: str
-    rule: Subject | None
+    rule: KeyFinder | None
     key: str | Callable[..., Any] | None
     cost: int | Callable[..., Any] | None
     wait_ms: int
-    source: Source | None
+    source: LimiterSource | None
     is_async: bool
 
     async def admission(self, *args: Any, **kwargs: Any) -> AbstractAsyncContextManager[None]:
         """Give what lets a call with these arguments through."""
         limiter = await self.limiter()
-        name = self.written.policy(self.place, limiter)
+        name = self.limit.register(self.place, limiter)
         policy = limiter.policies.get(name)
         if policy is not None and policy.is_concurrency and not self.is_async:
             raise ConfigurationError("limit", self.place, "only async functions hold permits; make it async")
         key = await self.key_of(policy, (args, kwargs))
         cost = await _given(self.cost, (args, kwargs))
-        return admitted(limiter, name, key, cost, visit=current(), wait_ms=self.wait_ms)
+        return admission(limiter, name, key, cost, context=current_request(), wait_ms=self.wait_ms)
 
     async def limiter(self) -> Limiter:
         """Give the limiter of the running event loop."""
-        visit = current()
-        source = self.source or (None if visit is None else visit.source)
+        context = current_request()
+        source = self.source or (None if context is None else context.source)
         if source is None:
             raise ConfigurationError("limiter", self.place, _NO_LIMITER)
         return await source.limiter()
 
     async def key_of(self, policy: Policy | None, arguments: _Arguments) -> str:
         """Give whom to count: as the function says, else as its policy says, else by the address."""
-        visit = current()
+        context = current_request()
         found = await _given(self.key, arguments)
         if found is not None:
             return str(found)
-        if visit is None:
+        if context is None:
             raise ConfigurationError("key", self.place, _NO_KEY)
         rule = self.rule
         if rule is None:
-            rule = address if policy is None or policy.key is None else subject_by(policy.key)
-        return await settled(rule(visit), visit)
+            rule = address if policy is None or policy.key is None else key_finder(policy.key)
+        return await resolve_key(rule(context), context)
 
 
 async def _given(value: Any, arguments: _Arguments) -> Any:
@@ -130,7 +130,7 @@ async def _given(value: Any, arguments: _Arguments) -> Any:
     return await found if isawaitable(found) else found
 
 
-def _asynchronous(function: Callable[..., Any], asks: _Asks) -> Callable[..., Any]:
+def _asynchronous(function: Callable[..., Any], asks: _FunctionLimit) -> Callable[..., Any]:
     async def limited(*args: Any, **kwargs: Any) -> Any:
         async with await asks.admission(*args, **kwargs):
             return await function(*args, **kwargs)
@@ -138,7 +138,7 @@ def _asynchronous(function: Callable[..., Any], asks: _Asks) -> Callable[..., An
     return limited
 
 
-def _synchronous(function: Callable[..., Any], asks: _Asks) -> Callable[..., Any]:
+def _synchronous(function: Callable[..., Any], asks: _FunctionLimit) -> Callable[..., Any]:
     thread = LoopThread()
 
     async def admit(*args: Any, **kwargs: Any) -> None:
@@ -148,10 +148,10 @@ def _synchronous(function: Callable[..., Any], asks: _Asks) -> Callable[..., Any
     def limited(*args: Any, **kwargs: Any) -> Any:
         if _loop_runs_here():
             raise ConfigurationError("limit", asks.place, "it would stop the event loop; make it async or use a thread")
-        visit = current()
-        if visit is not None:
-            asyncio.run_coroutine_threadsafe(admit(*args, **kwargs), visit.loop).result()
-        elif asks.source is not None and asks.source.opened is None:
+        context = current_request()
+        if context is not None:
+            asyncio.run_coroutine_threadsafe(admit(*args, **kwargs), context.loop).result()
+        elif asks.source is not None and asks.source.per_loop is None:
             remedy = "give its URL: a limiter that is open belongs to its event loop, and this function has none"
             raise ConfigurationError("limiter", asks.place, remedy)
         else:

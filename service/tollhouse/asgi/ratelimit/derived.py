@@ -28,7 +28,7 @@ def is_notation(text: str) -> bool:
 
 
 @lru_cache(maxsize=_PLACES)
-def derived(place: str, text: str, algorithm: str, name: str | None = None) -> Policy:
+def policy_for_place(place: str, text: str, algorithm: str, name: str | None = None) -> Policy:
     """Make the policy of a limit at a place; raises InvalidInput where it is no limit.
 
     Only the first line of the place is seen in the name, such as a route's; the rest tells it from others like it.
@@ -40,7 +40,7 @@ def derived(place: str, text: str, algorithm: str, name: str | None = None) -> P
     return parse_policy(f"{_words(place) or 'limit'}.{digest}", text, algorithm)
 
 
-def ensure(limiter: Limiter, policy: Policy) -> str:
+def register(limiter: Limiter, policy: Policy) -> str:
     """Let the limiter know the policy, and give its name; it may have been forgotten when the settings changed.
 
     Raises ConfigurationError where the name stands for other limits already.

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from tollhouse.asgi.ratelimit.answer import respond
-from tollhouse.asgi.ratelimit.key_rules import settled
-from tollhouse.asgi.ratelimit.limiter_source import Source
-from tollhouse.asgi.ratelimit.refusal_response import Refusal, invalid, unavailable
-from tollhouse.asgi.ratelimit.request_context import VISIT, Visit
-from tollhouse.asgi.ratelimit.rules import Plan, names_of
-from tollhouse.asgi.ratelimit.websocket import Socket
+from tollhouse.asgi.ratelimit.key_rules import resolve_key
+from tollhouse.asgi.ratelimit.limiter_source import LimiterSource
+from tollhouse.asgi.ratelimit.refusal_response import Refusal, invalid_input_response, unavailable_response
+from tollhouse.asgi.ratelimit.request_context import CURRENT_REQUEST, RequestContext
+from tollhouse.asgi.ratelimit.rules import CompiledRule, policies_in
+from tollhouse.asgi.ratelimit.websocket import LimitedWebSocket
 from tollhouse.asgi.types import App, Receive, Scope, Send, resolve
 from tollhouse.errors import InvalidInput, StoreError
 from tollhouse.limits.decision import Decision, Take, Together
@@ -23,19 +23,19 @@ _NO_PARAMETERS: Final[Mapping[str, Any]] = {}
 _log = logging.getLogger("tollhouse.asgi")
 
 
-class Gate:
-    """Stands in front of an application, and limits each request by the plan that it is given.
+class Enforcer:
+    """Stands in front of an application, and limits each request by the rule that it is given.
 
     A store that does not answer is 503, and a key that no limiter takes is 422, never 500: keys often hold what a
     client sent. In both cases the application does not see the request.
     """
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: LimiterSource) -> None:
         self._source = source
 
     async def serve(
         self,
-        plan: Plan,
+        rule: CompiledRule,
         app: App,
         scope: Scope,
         receive: Receive,
@@ -43,96 +43,102 @@ class Gate:
         path_parameters: Mapping[str, Any] = _NO_PARAMETERS,
     ) -> None:
         """Serve a request or a websocket; functions with a limit of their own find it while it is served."""
-        limiter = self._source.ready() or await self._source.limiter()
-        visit = Visit(self._source, limiter, scope, send)
+        limiter = self._source.opened_limiter() or await self._source.limiter()
+        context = RequestContext(self._source, limiter, scope, send)
         if path_parameters:
-            visit.path_parameters = path_parameters
-        token = VISIT.set(visit)
+            context.path_parameters = path_parameters
+        token = CURRENT_REQUEST.set(context)
         try:
-            refused = await _asked(plan, visit, limiter)
+            refused = await _enforce(rule, context, limiter)
             if scope["type"] == "websocket":
-                await Socket(plan, visit, receive, send).serve(app, refused)
+                await LimitedWebSocket(rule, context, receive, send).serve(app, refused)
             elif refused is None:
-                await app(scope, receive, visit.send)
+                await app(scope, receive, context.send)
             else:
                 await respond(refused, send)
         except RateLimited as error:
-            await visit.answer(error)
+            await context.respond(error)
         except Exception:
-            visit.failed()
+            context.on_error()
             raise
         finally:
-            VISIT.reset(token)
-            visit.leave()
-            if visit.leases is not None or visit.refund is not None:
-                await visit.finish()
+            CURRENT_REQUEST.reset(token)
+            context.detach()
+            if context.leases is not None or context.refund is not None:
+                await context.release()
 
 
-async def _asked(plan: Plan, visit: Visit, limiter: Limiter) -> Refusal | None:
-    """Take what the plan says; None where the request may pass."""
-    name = plan.only
-    if name is None or (policy := visit.policies.get(name)) is None or policy.is_concurrency:
-        return await _asked_in_full(plan, visit, limiter)
-    key = plan.subject_of(name, policy)(visit)
+async def _enforce(rule: CompiledRule, context: RequestContext, limiter: Limiter) -> Refusal | None:
+    """Take what the rule says; None where the request may pass."""
+    name = rule.only_policy
+    if name is None or (policy := context.policies.get(name)) is None or policy.is_concurrency:
+        return await _enforce_in_full(rule, context, limiter)
+    key = rule.key_finder(name, policy)(context)
     if type(key) is not str:
-        key = await settled(key, visit)
+        key = await resolve_key(key, context)
     try:
-        decision = await limiter.take(name, key, plan.cost)
+        decision = await limiter.take(name, key, rule.cost)
     except (StoreError, InvalidInput) as error:
-        return _undecided(error, (name,))
+        return _error_response(error, (name,))
     if not decision.allowed:
-        return visit.refusal(decision)
-    visit.decisions = (decision,)
-    if plan.charged is not None:
-        visit.charged, visit.taken = plan.charged, visit.decisions
+        return context.refusal_response(decision)
+    context.decisions = (decision,)
+    if rule.is_charged is not None:
+        context.is_charged, context.refundable = rule.is_charged, context.decisions
     return None
 
 
-async def _asked_in_full(plan: Plan, visit: Visit, limiter: Limiter) -> Refusal | None:
-    names = plan.names if plan.choose is None else names_of(await resolve(plan.choose, visit.scope))
-    cost = plan.cost if plan.ask_cost is None else await resolve(plan.ask_cost, visit.scope)
+async def _enforce_in_full(rule: CompiledRule, context: RequestContext, limiter: Limiter) -> Refusal | None:
+    names = (
+        rule.policies
+        if rule.choose_policies is None
+        else policies_in(await resolve(rule.choose_policies, context.scope))
+    )
+    cost = rule.cost if rule.choose_cost is None else await resolve(rule.choose_cost, context.scope)
     try:
-        return await _decided(plan, visit, limiter, names, cost)
+        return await _take(rule, context, limiter, names, cost)
     except (StoreError, InvalidInput) as error:
-        return _undecided(error, names)
+        return _error_response(error, names)
 
 
-async def _decided(
-    plan: Plan, visit: Visit, limiter: Limiter, names: Sequence[str], cost: int | None
+async def _take(
+    rule: CompiledRule, context: RequestContext, limiter: Limiter, names: Sequence[str], cost: int | None
 ) -> Refusal | None:
     """Hold the permits first: if the rest refuses, they are given back, and nothing was charged."""
     takes: list[Take] = []
     for name in names:
-        policy = visit.policies.get(name)
-        key = await settled(plan.subject_of(name, policy)(visit), visit)
+        policy = context.policies.get(name)
+        key = await resolve_key(rule.key_finder(name, policy)(context), context)
         if policy is None or not policy.is_concurrency:
             takes.append(Take(policy=name, key=key, cost=cost))
             continue
-        held = await visit.hold(limiter, name, key)
+        held = await context.hold(limiter, name, key)
         if not held.allowed:
-            return visit.refusal(held)
+            return context.refusal_response(held)
     if not takes:
         return None
     if len(takes) == 1:
         decision = await limiter.take(takes[0].policy, takes[0].key, cost)
-        return _outcome(plan, visit, decision, (decision,))
+        return _apply(rule, context, decision, (decision,))
     together = await limiter.take_all(takes)
-    return _outcome(plan, visit, together, together.decisions)
+    return _apply(rule, context, together, together.decisions)
 
 
-def _outcome(plan: Plan, visit: Visit, outcome: Decision | Together, decisions: tuple[Decision, ...]) -> Refusal | None:
+def _apply(
+    rule: CompiledRule, context: RequestContext, outcome: Decision | Together, decisions: tuple[Decision, ...]
+) -> Refusal | None:
     if not outcome.allowed:
-        return visit.refusal(outcome)
-    visit.decisions = (*visit.decisions, *decisions)
-    visit.taken, visit.charged = decisions, plan.charged
+        return context.refusal_response(outcome)
+    context.decisions = (*context.decisions, *decisions)
+    context.refundable, context.is_charged = decisions, rule.is_charged
     return None
 
 
-def _undecided(error: StoreError | InvalidInput, names: Sequence[str]) -> Refusal:
+def _error_response(error: StoreError | InvalidInput, names: Sequence[str]) -> Refusal:
     """Answer where there is no decision; raise what is a mistake of the application's own."""
     if isinstance(error, StoreError):
         _log.debug("limit not decided", extra={"policy": names[0], "reason": str(error)})
-        return unavailable(names)
+        return unavailable_response(names)
     if error.field.rpartition(".")[2] != "key":
         raise error
-    return invalid(error)
+    return invalid_input_response(error)

@@ -39,7 +39,7 @@ def fields(
     outcome: Decision | Together,
     dialect: Dialect = "draft-11",
     *,
-    beside: Sequence[Decision] = (),
+    also: Sequence[Decision] = (),
     policies: Mapping[str, Policy] = _NONE,
     wall: WallClock = time.time,
 ) -> list[Field]:
@@ -49,11 +49,11 @@ def fields(
     `beside` are decisions about the same request that are told of too; `policies` are those that hold, by name, and
     tell bursts and leases from windows.
     """
-    decisions = [*beside, *(outcome.decisions if isinstance(outcome, Together) else (outcome,))]
-    return [*standing(decisions, dialect, policies, wall), *retry_after(outcome.retry_after_ms)]
+    decisions = [*also, *(outcome.decisions if isinstance(outcome, Together) else (outcome,))]
+    return [*status_fields(decisions, dialect, policies, wall), *retry_after(outcome.retry_after_ms)]
 
 
-def standing(
+def status_fields(
     decisions: Sequence[Decision],
     dialect: Dialect = "draft-11",
     policies: Mapping[str, Policy] = _NONE,
@@ -69,14 +69,14 @@ def standing(
     return _older(asked, dialect, policies, wall)
 
 
-def encoded_standing(
+def encoded_status_fields(
     decisions: Sequence[Decision], dialect: Dialect, policies: Mapping[str, Policy]
 ) -> list[tuple[bytes, bytes]]:
     """Give the fields of `standing` as ASGI has them; every response that is told of a limit waits for this."""
     if dialect == "draft-11" and len(decisions) == 1 and decisions[0].limits:
         quota, state = _draft_11(decisions, policies)
         return [(b"ratelimit-policy", quota), (b"ratelimit", state)]
-    return [(name.lower().encode(), value.encode()) for name, value in standing(decisions, dialect, policies)]
+    return [(name.lower().encode(), value.encode()) for name, value in status_fields(decisions, dialect, policies)]
 
 
 def retry_after(milliseconds: int | None) -> list[Field]:

@@ -7,15 +7,15 @@ from contextlib import asynccontextmanager
 
 from msgspec import Struct
 
-from tollhouse.asgi.ratelimit.derived import derived, ensure, is_notation
-from tollhouse.asgi.ratelimit.request_context import Visit
+from tollhouse.asgi.ratelimit.derived import is_notation, policy_for_place, register
+from tollhouse.asgi.ratelimit.request_context import RequestContext
 from tollhouse.limits.decision import Decision
 from tollhouse.limits.limited import RateLimited
 from tollhouse.limits.limiter import Limiter
 from tollhouse.limits.policy.policy import Policy
 
 
-class Written(Struct, frozen=True, kw_only=True):
+class InlineLimit(Struct, frozen=True, kw_only=True):
     """A limit as it was written: the name of a policy, or a notation, with the name under which it is shared."""
 
     text: str
@@ -25,43 +25,49 @@ class Written(Struct, frozen=True, kw_only=True):
     def check(self) -> None:
         """Raise InvalidInput at once for a notation that cannot be read."""
         if is_notation(self.text):
-            derived("", self.text, self.algorithm, self.name)
+            policy_for_place("", self.text, self.algorithm, self.name)
 
-    def policy(self, place: str, limiter: Limiter) -> str:
+    def register(self, place: str, limiter: Limiter) -> str:
         """Give the name of the policy that the limiter has for it at a place."""
         if not is_notation(self.text):
             return self.text
-        return ensure(limiter, derived(place, self.text, self.algorithm, self.name))
+        return register(limiter, policy_for_place(place, self.text, self.algorithm, self.name))
 
 
 @asynccontextmanager
-async def admitted(
-    limiter: Limiter, policy: str, key: str, cost: int | None = None, *, visit: Visit | None, wait_ms: int = 0
+async def admission(
+    limiter: Limiter,
+    policy: str,
+    key: str,
+    cost: int | None = None,
+    *,
+    context: RequestContext | None,
+    wait_ms: int = 0,
 ) -> AsyncGenerator[None, None]:
     """Hold a permit while the body runs, where the policy has permits; else take before it begins.
 
     Waits up to `wait_ms` for a refusal to end, and raises RateLimited, before the body, where it does not. The
-    response of the request that `visit` serves will tell of the decision.
+    response of the request that `context` serves will tell of the decision.
     """
     known = limiter.policies.get(policy)
     if known is not None and known.is_concurrency:
         async with limiter.hold(policy, key, wait_ms=wait_ms) as lease:
-            _tell(visit, known, lease.decision)
+            _record(context, known, lease.decision)
             yield
         return
     if wait_ms:
-        _tell(visit, known, await limiter.acquire(policy, key, cost, wait_ms=wait_ms))
+        _record(context, known, await limiter.acquire(policy, key, cost, wait_ms=wait_ms))
     else:
-        _tell(visit, known, await limiter.take(policy, key, cost))
+        _record(context, known, await limiter.take(policy, key, cost))
     yield
 
 
-def _tell(visit: Visit | None, policy: Policy | None, decision: Decision) -> None:
-    if visit is not None and policy is not None:
-        visit.know(policy)
-    if visit is not None and decision.allowed:
-        visit.tell(decision)
-    elif visit is not None:
-        visit.refused = decision
+def _record(context: RequestContext | None, policy: Policy | None, decision: Decision) -> None:
+    if context is not None and policy is not None:
+        context.add_policy(policy)
+    if context is not None and decision.allowed:
+        context.add_decision(decision)
+    elif context is not None:
+        context.pending_refusal = decision
     if not decision.allowed:
         raise RateLimited(decision)

@@ -20,15 +20,15 @@ from inspect import isawaitable
 from typing import Any, Final
 
 from tollhouse.asgi.client_address import client_address
-from tollhouse.asgi.ratelimit.limiter_source import Source
-from tollhouse.asgi.ratelimit.request_context import Visit
+from tollhouse.asgi.ratelimit.limiter_source import LimiterSource
+from tollhouse.asgi.ratelimit.request_context import RequestContext
 from tollhouse.asgi.types import Scope, header_of
 from tollhouse.errors import ConfigurationError, StoreUnavailable
 from tollhouse.sessions.records import Session
 from tollhouse.suggest import did_you_mean, similar
 
-Found = str | None
-Subject = Callable[[Visit], Found | Awaitable[Found]]
+Key = str | None
+KeyFinder = Callable[[RequestContext], Key | Awaitable[Key]]
 """Gives the key of a request, or None where it finds nobody."""
 KeyRule = str | Callable[[Scope], Any]
 """A rule in words, or a function of the ASGI scope that gives a key, plain or async."""
@@ -46,15 +46,15 @@ _RULES: Final = 256
 _DIGEST_BYTES: Final = 16
 
 
-def subject_by(rule: KeyRule) -> Subject:
+def key_finder(rule: KeyRule) -> KeyFinder:
     """Give the function that finds the key; raises ConfigurationError for words that are no rule."""
     if callable(rule):
-        return lambda visit: rule(visit.scope)
-    return _worded(rule)
+        return lambda context: rule(context.scope)
+    return _rule_in_words(rule)
 
 
 @lru_cache(maxsize=_RULES)
-def _worded(rule: str) -> Subject:
+def _rule_in_words(rule: str) -> KeyFinder:
     word, colon, name = rule.partition(":")
     if word in _NAMED and name:
         return partial(_header, rule.lower(), name.lower().encode()) if word == "header" else partial(_path, rule, name)
@@ -63,51 +63,51 @@ def _worded(rule: str) -> Subject:
     return _WORDS[word]
 
 
-def is_like_rule(text: str) -> bool:
+def resembles_rule(text: str) -> bool:
     """Tell whether a text is a rule, or so near one that it was meant to be."""
     return bool(similar(text.partition(":")[0], (*_WORDS, *_NAMED), likeness=_ALIKE))
 
 
-def address(visit: Visit) -> str:
+def address(context: RequestContext) -> str:
     """Give the client's address."""
-    return client_address(visit.scope, visit.source.trusted)
+    return client_address(context.scope, context.source.trusted)
 
 
-async def settled(found: Any, visit: Visit) -> str:
+async def resolve_key(found: Any, context: RequestContext) -> str:
     """Give the key as text, once it is there; the address where nobody was found."""
     key = await found if isawaitable(found) else found
-    return address(visit) if key is None else str(key)
+    return address(context) if key is None else str(key)
 
 
-def check_rule(rule: object, source: Source) -> None:
+def check_rule(rule: object, source: LimiterSource) -> None:
     """Raise ConfigurationError for a rule that can never find anybody."""
     if rule == "session" and not source.has_sessions:
         remedy = "sessions need a Tollhouse that the middleware opens itself, and TOLLHOUSE_SECRET"
         raise ConfigurationError("key", rule, remedy)
 
 
-def _header(rule: str, name: bytes, visit: Visit) -> Found:
-    value = header_of(visit.scope, name)
+def _header(rule: str, name: bytes, context: RequestContext) -> Key:
+    value = header_of(context.scope, name)
     return f"{rule}:{value}" if value else None
 
 
-def _path(rule: str, name: str, visit: Visit) -> Found:
-    value = visit.path_parameters.get(name)
+def _path(rule: str, name: str, context: RequestContext) -> Key:
+    value = context.path_parameters.get(name)
     if value is None:
-        value = visit.scope.get("path_params", {}).get(name)
+        value = context.scope.get("path_params", {}).get(name)
     return None if value is None else f"{rule}:{value}"
 
 
-def _api_key(visit: Visit) -> Found:
+def _api_key(context: RequestContext) -> Key:
     """Name an API key by its digest: a secret is no key of ours, and shows up nowhere."""
-    key = header_of(visit.scope, b"x-api-key") or _credentials(visit.scope)
+    key = header_of(context.scope, b"x-api-key") or _credentials(context.scope)
     return f"api-key:{blake2b(key.encode(), digest_size=_DIGEST_BYTES).hexdigest()}" if key else None
 
 
-async def _user(visit: Visit) -> Found:
-    user = visit.scope.get("user")
+async def _user(context: RequestContext) -> Key:
+    user = context.scope.get("user")
     if user is None:
-        session = await _verified(visit)
+        session = await _verified_session(context)
         return None if session is None else f"user:{session.user}"
     if getattr(user, "is_authenticated", True) is False:
         return None
@@ -115,18 +115,18 @@ async def _user(visit: Visit) -> Found:
     return next((f"user:{name}" for name in names if name is not None and name != ""), None)
 
 
-async def _session(visit: Visit) -> Found:
-    session = await _verified(visit)
+async def _session(context: RequestContext) -> Key:
+    session = await _verified_session(context)
     return None if session is None else f"session:{session.sid}"
 
 
-async def _verified(visit: Visit) -> Session | None:
+async def _verified_session(context: RequestContext) -> Session | None:
     """Give the session of the token that came along; nobody's, while that cannot be known."""
-    token = _credentials(visit.scope) or _cookie(visit.scope)
-    if not token.startswith(_FORMAT) or not visit.source.has_sessions:
+    token = _credentials(context.scope) or _cookie(context.scope)
+    if not token.startswith(_FORMAT) or not context.source.has_sessions:
         return None
     try:
-        return await (await visit.source.sessions()).verify(token)
+        return await (await context.source.sessions()).verify(token)
     except StoreUnavailable:
         return None
 
@@ -148,4 +148,4 @@ def _remedy(word: str, *, named: bool) -> str:
     return did_you_mean(word, (*_WORDS, *_NAMED), otherwise=otherwise)
 
 
-_WORDS: Final[Mapping[str, Subject]] = {"address": address, "user": _user, "session": _session, "api-key": _api_key}
+_WORDS: Final[Mapping[str, KeyFinder]] = {"address": address, "user": _user, "session": _session, "api-key": _api_key}

@@ -18,7 +18,7 @@ from tollhouse.settings import Network, Settings, secret_needed, trusted_network
 from tollhouse.wiring import Tollhouse
 
 
-class Source:
+class LimiterSource:
     """A limiter, be it one that its owner opened and closes, or one that opens here for each event loop that asks.
 
     `policies` are those that were known when it was made. `has_sessions` tells whether it can verify sessions too.
@@ -37,42 +37,42 @@ class Source:
         self.dialect: Dialect = dialect
         self.trusted = trusted
         self.has_sessions = has_sessions
-        self.opened = given if isinstance(given, PerLoop) else None
+        self.per_loop = given if isinstance(given, PerLoop) else None
         self._limiter = None if isinstance(given, PerLoop) else given
 
-    def ready(self) -> Limiter | None:
+    def opened_limiter(self) -> Limiter | None:
         """Give the limiter for the running event loop, if nothing has to be opened for it."""
-        if self.opened is None:
+        if self.per_loop is None:
             return self._limiter
-        tollhouse = self.opened.ready()
+        tollhouse = self.per_loop.opened()
         return None if tollhouse is None else tollhouse.limits
 
     async def limiter(self) -> Limiter:
         """Give the limiter for the running event loop."""
-        return self.ready() or (await self._here()).limits
+        return self.opened_limiter() or (await self._open()).limits
 
     async def sessions(self) -> Sessions:
         """Give the sessions for the running event loop, where `has_sessions` says that there are any."""
-        return (await self._here()).sessions
+        return (await self._open()).sessions
 
     async def aclose(self) -> None:
         """Close what was opened here for the running event loop, and nothing else."""
-        if self.opened is not None:
-            await self.opened.aclose()
+        if self.per_loop is not None:
+            await self.per_loop.aclose()
 
-    async def _here(self) -> Tollhouse:
-        assert self.opened is not None
-        return await self.opened.here()
+    async def _open(self) -> Tollhouse:
+        assert self.per_loop is not None
+        return await self.per_loop.open()
 
 
-def source_of(
+def limiter_source(
     given: Limiter | Tollhouse | Settings | str,
     *,
     policies: Mapping[str, str] | None = None,
     dialect: Dialect | None = None,
     trusted_proxies: Sequence[str] = (),
     metrics: Metrics | None = None,
-) -> Source:
+) -> LimiterSource:
     """Make a source of what users give: something open, or the URL or the settings of what shall be opened.
 
     Raises ConfigurationError or InvalidInput for what cannot be used, before anything connects.
@@ -82,12 +82,12 @@ def source_of(
         if policies:
             raise ConfigurationError("policies", sorted(policies), "a limiter that is open has its own; drop them")
         limiter = given.limits if isinstance(given, Tollhouse) else given
-        return Source(limiter, policies=limiter.policies, dialect=dialect or "draft-11", trusted=trusted)
+        return LimiterSource(limiter, policies=limiter.policies, dialect=dialect or "draft-11", trusted=trusted)
     settings = Settings(url=given) if isinstance(given, str) else given
     shared = Metrics() if metrics is None else metrics
     wiring.store_urls(settings)
     named = {name: parse_policy(name, text) for name, text in (policies or {}).items()}
-    return Source(
+    return LimiterSource(
         PerLoop(lambda: wiring.open(settings, policies=policies, metrics=shared)),
         policies={**policies_of(settings), **named},
         dialect=dialect or settings.limits.headers,

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from tollhouse.asgi.ratelimit.enforcer import Gate
+from tollhouse.asgi.ratelimit.enforcer import Enforcer
 from tollhouse.asgi.ratelimit.headers import Dialect
 from tollhouse.asgi.ratelimit.key_rules import KeyRule
-from tollhouse.asgi.ratelimit.limiter_source import source_of
+from tollhouse.asgi.ratelimit.limiter_source import limiter_source
 from tollhouse.asgi.ratelimit.refunds import Charge
-from tollhouse.asgi.ratelimit.rules import Choice, RateLimitRule, plan_of
-from tollhouse.asgi.route_patterns import Paths
+from tollhouse.asgi.ratelimit.rules import PolicyChoice, RateLimitRule, compile_rule
+from tollhouse.asgi.route_patterns import RoutePatterns
 from tollhouse.asgi.types import App, Message, PerRequest, Receive, Scope, Send, resolve
 from tollhouse.errors import ConfigurationError
 from tollhouse.limits.limiter import Limiter
@@ -46,8 +46,8 @@ class RateLimitMiddleware:
         settings: Settings | None = None,
         limiter: Limiter | Tollhouse | None = None,
         policies: Mapping[str, str] | None = None,
-        policy: PerRequest[Choice] = "default",
-        routes: Mapping[str, Choice | RateLimitRule] | None = None,
+        policy: PerRequest[PolicyChoice] = "default",
+        routes: Mapping[str, PolicyChoice | RateLimitRule] | None = None,
         key: KeyRule | Mapping[str, KeyRule] | None = None,
         cost: PerRequest[int | None] = None,
         charge: Charge | None = None,
@@ -59,19 +59,19 @@ class RateLimitMiddleware:
     ) -> None:
         self.app = app
         self._exempt = exempt
-        self._source = source = source_of(
+        self._source = source = limiter_source(
             _target(url, settings, limiter),
             policies=policies,
             dialect=headers,
             trusted_proxies=trusted_proxies,
             metrics=metrics,
         )
-        self._gate = Gate(source)
+        self._enforcer = Enforcer(source)
         rule = RateLimitRule(policy=policy, key=key, cost=cost, charge=charge, messages=messages)
-        self._plan = plan_of(rule, source, rule)
-        self._uncounted = plan_of(RateLimitRule(), source, RateLimitRule())
-        plans = {pattern: plan_of(_rule(given), source, rule) for pattern, given in (routes or {}).items()}
-        self._routes = Paths(plans) if plans else None
+        self._default_rule = compile_rule(rule, source, rule)
+        self._no_rule = compile_rule(RateLimitRule(), source, RateLimitRule())
+        compiled = {pattern: compile_rule(_rule(given), source, rule) for pattern, given in (routes or {}).items()}
+        self._routes = RoutePatterns(compiled) if compiled else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
@@ -79,12 +79,12 @@ class RateLimitMiddleware:
         if kind not in _LIMITED:
             await self.app(scope, receive, self._closing(send) if kind == "lifespan" else send)
             return
-        plan, parameters = self._plan, _NO_PARAMETERS
+        rule, parameters = self._default_rule, _NO_PARAMETERS
         if self._exempt is not False and await resolve(self._exempt, scope):
-            plan = self._uncounted
+            rule = self._no_rule
         elif self._routes is not None:
-            plan, parameters = self._routes.find(scope) or (plan, parameters)
-        await self._gate.serve(plan, self.app, scope, receive, send, parameters)
+            rule, parameters = self._routes.find(scope) or (rule, parameters)
+        await self._enforcer.serve(rule, self.app, scope, receive, send, parameters)
 
     async def aclose(self) -> None:
         """Close what this event loop opened, in an application without a lifespan."""
@@ -101,7 +101,7 @@ class RateLimitMiddleware:
         return closing
 
 
-def _rule(given: Choice | RateLimitRule) -> RateLimitRule:
+def _rule(given: PolicyChoice | RateLimitRule) -> RateLimitRule:
     return given if isinstance(given, RateLimitRule) else RateLimitRule(policy=given)
 
 

@@ -14,9 +14,9 @@ from tollhouse.errors import ConfigurationError, StoreError
 from tollhouse.limits.decision import Decision
 from tollhouse.limits.limiter import Limiter
 
-Charged = Callable[[int, Sequence[tuple[bytes, bytes]]], bool]
+IsCharged = Callable[[int, Sequence[tuple[bytes, bytes]]], bool]
 """Tells by status and headers whether a response is charged."""
-Charge = int | str | Sequence[int | str] | Charged
+Charge = int | str | Sequence[int | str] | IsCharged
 """A status (`401`), a class of them (`"4xx"`), several of either, or a function of status and headers."""
 
 _STATUSES: Final[Mapping[str, range]] = {
@@ -26,7 +26,7 @@ _STATUSES: Final[Mapping[str, range]] = {
 _log = logging.getLogger("tollhouse.asgi")
 
 
-def charged_by(given: Charge) -> Charged:
+def charge_predicate(given: Charge) -> IsCharged:
     """Read what is charged; raises ConfigurationError where it is neither a status nor a class of them."""
     if callable(given):
         return given
@@ -35,7 +35,7 @@ def charged_by(given: Charge) -> Charged:
     return lambda status, _: status in statuses
 
 
-async def give_back(limiter: Limiter, taken: Sequence[Decision]) -> None:
+async def refund(limiter: Limiter, taken: Sequence[Decision]) -> None:
     """Refund what really was taken; what a store that is down cannot give back is logged, and stays charged.
 
     A take that no store counted has nothing there to give back.

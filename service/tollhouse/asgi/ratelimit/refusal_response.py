@@ -54,12 +54,12 @@ _ORDER: Final[Mapping[str, int]] = {reason: i for i, reason in enumerate(_KINDS)
 _UNASKED: Final = "the limits cannot be asked at the moment; nothing was counted"
 
 
-def refusal(
+def refusal_response(
     outcome: Decision | Together,
     *,
     reveal_key: bool = True,
     dialect: Dialect = "draft-11",
-    beside: Sequence[Decision] = (),
+    also: Sequence[Decision] = (),
     policies: Mapping[str, Policy] = _NO_POLICIES,
 ) -> Refusal:
     """Answer what was refused: 429, or 403 for a denied key, 422 for a cost above the limit, 503 in an outage.
@@ -68,17 +68,17 @@ def refusal(
     The other arguments are those of `fields`.
     """
     decisions = outcome.decisions if isinstance(outcome, Together) else (outcome,)
-    guilty = _guilty(decisions)
+    guilty = _deciding_refusal(decisions)
     kind = _KINDS.get(guilty.reason, _QUOTA)
     members = _members(outcome, reveal_key=reveal_key)
     members["violated-policies"] = [name for decision in decisions for name in _violated(decision)]
-    headers = fields(outcome, dialect, beside=beside, policies=policies)
+    headers = fields(outcome, dialect, also=also, policies=policies)
     if kind.status == 503 and outcome.retry_after_ms is None:
         headers.append(("Retry-After", str(RETRY_AFTER_S)))
     return _problem(kind.status, kind.type, kind.title, _detail(guilty), members, headers)
 
 
-def unavailable(policies: Sequence[str]) -> Refusal:
+def unavailable_response(policies: Sequence[str]) -> Refusal:
     """Answer a request whose limits could not be asked, because the store does not answer: 503."""
     kind = _KINDS["outage"]
     headers = [("Retry-After", str(RETRY_AFTER_S))]
@@ -86,19 +86,19 @@ def unavailable(policies: Sequence[str]) -> Refusal:
     return _problem(kind.status, kind.type, kind.title, _UNASKED, members, headers)
 
 
-def invalid(error: InvalidInput) -> Refusal:
+def invalid_input_response(error: InvalidInput) -> Refusal:
     """Answer a request that holds a value which cannot be used, without repeating the value: 422."""
     members = {"field": error.field, "remedy": error.remedy}
     return _problem(422, URN + error.kind, "Invalid Input", f"{error.field}: {error.remedy}", members, [])
 
 
-def _guilty(decisions: Sequence[Decision]) -> Decision:
+def _deciding_refusal(decisions: Sequence[Decision]) -> Decision:
     """Give the decision that the answer is about."""
     refused = [decision for decision in decisions if not decision.allowed and decision.reason != "together"]
-    return min(refused, key=_finality)
+    return min(refused, key=_severity)
 
 
-def _finality(decision: Decision) -> tuple[int, int]:
+def _severity(decision: Decision) -> tuple[int, int]:
     """Order refusals: by what refuses, then the one that lasts longest first."""
     return _ORDER.get(decision.reason, len(_ORDER)), -(decision.retry_after_ms or 0)
 

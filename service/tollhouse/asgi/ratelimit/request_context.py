@@ -9,10 +9,10 @@ from contextvars import ContextVar
 from typing import Any, Final
 
 from tollhouse.asgi.ratelimit.answer import respond, start_of
-from tollhouse.asgi.ratelimit.headers import encoded_standing
-from tollhouse.asgi.ratelimit.limiter_source import Source
-from tollhouse.asgi.ratelimit.refunds import Charged, give_back
-from tollhouse.asgi.ratelimit.refusal_response import Refusal, refusal
+from tollhouse.asgi.ratelimit.headers import encoded_status_fields
+from tollhouse.asgi.ratelimit.limiter_source import LimiterSource
+from tollhouse.asgi.ratelimit.refunds import IsCharged, refund
+from tollhouse.asgi.ratelimit.refusal_response import Refusal, refusal_response
 from tollhouse.asgi.types import Headers, Message, Scope, Send
 from tollhouse.limits.decision import Decision, Together
 from tollhouse.limits.limited import RateLimited
@@ -22,7 +22,7 @@ from tollhouse.limits.policy.policy import Policy
 _NO_PARAMETERS: Final[Mapping[str, Any]] = {}
 
 
-class Visit:
+class RequestContext:
     """One request, from when a limit is asked until its response is sent.
 
     `decisions` are those that the response shall tell of. `refused` is a refusal that the application was told of by
@@ -32,16 +32,16 @@ class Visit:
 
     path_parameters: Mapping[str, Any] = _NO_PARAMETERS
     decisions: Sequence[Decision] = ()
-    taken: Sequence[Decision] = ()
-    charged: Charged | None = None
-    refused: Decision | None = None
+    refundable: Sequence[Decision] = ()
+    is_charged: IsCharged | None = None
+    pending_refusal: Decision | None = None
     leases: AsyncExitStack | None = None
     refund: asyncio.Task[None] | None = None
     started = False
-    is_over = False
-    _instead: bytes | None = None
+    is_detached = False
+    _replacement: bytes | None = None
 
-    def __init__(self, source: Source, limiter: Limiter, scope: Scope, send: Send) -> None:
+    def __init__(self, source: LimiterSource, limiter: Limiter, scope: Scope, send: Send) -> None:
         self.source = source
         self.limiter = limiter
         self.policies = limiter.policies
@@ -53,16 +53,16 @@ class Visit:
         """Send on what the application sends, with the fields behind those of its response."""
         if message["type"] == "http.response.start":
             return self._send(self._start(message))
-        if self._instead is not None:
-            return self._send_instead()
+        if self._replacement is not None:
+            return self._send_replacement()
         return self._send(message)
 
-    def know(self, policy: Policy) -> None:
-        """Have a policy at hand that was not there when the visit began, for its fields."""
+    def add_policy(self, policy: Policy) -> None:
+        """Have a policy at hand that was not there when the context began, for its fields."""
         if self.policies.get(policy.name) is not policy:
             self.policies = {**self.policies, policy.name: policy}
 
-    def tell(self, decision: Decision) -> None:
+    def add_decision(self, decision: Decision) -> None:
         """Let the response tell of a decision, in place of an earlier one by its policy, unless it has begun."""
         if not self.started:
             self.decisions = [*(one for one in self.decisions if one.policy != decision.policy), decision]
@@ -71,26 +71,26 @@ class Visit:
         """Encode the fields that tell of the decisions so far."""
         if not self.decisions:
             return []
-        return encoded_standing(self.decisions, self.source.dialect, self.policies)
+        return encoded_status_fields(self.decisions, self.source.dialect, self.policies)
 
-    def refusal(self, outcome: Decision | Together) -> Refusal:
+    def refusal_response(self, outcome: Decision | Together) -> Refusal:
         """Answer this request with a refusal, and tell of the other decisions too."""
-        return refusal(
+        return refusal_response(
             outcome,
             reveal_key=False,
             dialect=self.source.dialect,
-            beside=self.decisions,
+            also=self.decisions,
             policies=self.policies,
         )
 
-    def answered(self, refused: RateLimited) -> Refusal:
+    def take_response(self, refused: RateLimited) -> Refusal:
         """Give the answer to a refusal that the application was told of, for its framework to send."""
-        answer = self.refusal(refused.decision)
-        self.refused, self.decisions = None, ()
+        answer = self.refusal_response(refused.decision)
+        self.pending_refusal, self.decisions = None, ()
         return answer
 
     async def hold(self, limiter: Limiter, policy: str, key: str) -> Decision:
-        """Hold a permit from now until the visit is finished, if there is one."""
+        """Hold a permit from now until the context is finished, if there is one."""
         if self.leases is None:
             self.leases = AsyncExitStack()
         lease = await self.leases.enter_async_context(limiter.hold(policy, key))
@@ -98,35 +98,35 @@ class Visit:
             self.decisions = [*self.decisions, lease.decision]
         return lease.decision
 
-    async def answer(self, refused: RateLimited) -> None:
+    async def respond(self, refused: RateLimited) -> None:
         """Answer with a refusal that the application raised, unless its framework has answered already."""
-        if self._instead is None:
+        if self._replacement is None:
             if self.started:
                 raise refused
-            await respond(self.refusal(refused.decision), self._send)
-            self.settle(429, ())
+            await respond(self.refusal_response(refused.decision), self._send)
+            self.refund_unless_charged(429, ())
 
-    def settle(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> None:
+    def refund_unless_charged(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> None:
         """Begin to give back what was taken, if such a response is not charged; the response does not wait for it."""
-        if self.charged is not None and self.taken and not self.charged(status, headers):
-            self.refund = self.loop.create_task(give_back(self.limiter, self.taken))
-        self.charged = None
+        if self.is_charged is not None and self.refundable and not self.is_charged(status, headers):
+            self.refund = self.loop.create_task(refund(self.limiter, self.refundable))
+        self.is_charged = None
 
-    def failed(self) -> None:
+    def on_error(self) -> None:
         """Take note that there will be no response but the server's own, which is 500."""
         if not self.started:
-            self.settle(500, ())
+            self.refund_unless_charged(500, ())
 
-    def leave(self) -> None:
+    def detach(self) -> None:
         """Let go of the request: tasks that it leaves behind are served no more, and keep nothing of it alive.
 
-        Each handle of the event loop has a copy of the context, and so the visit. To free whole requests so late,
+        Each handle of the event loop has a copy of the context, and so the context. To free whole requests so late,
         many at once, costs more than all that is done here for them.
         """
-        self.is_over = True
-        self.scope, self._send = {}, _send_nothing
+        self.is_detached = True
+        self.scope, self._send = {}, _discard
 
-    async def finish(self) -> None:
+    async def release(self) -> None:
         """Give permits back, and wait for what is being refunded."""
         if self.leases is not None:
             await self.leases.aclose()
@@ -135,32 +135,32 @@ class Visit:
 
     def _start(self, message: Message) -> Message:
         self.started = True
-        if message["status"] == 500 and self.refused is not None:
-            instead = self.refusal(self.refused)
-            self._instead = instead.body
-            self.settle(instead.status, ())
+        if message["status"] == 500 and self.pending_refusal is not None:
+            instead = self.refusal_response(self.pending_refusal)
+            self._replacement = instead.body
+            self.refund_unless_charged(instead.status, ())
             return start_of(instead)
         headers = message.get("headers", ())
-        if self.charged is not None:
-            self.settle(message["status"], headers)
+        if self.is_charged is not None:
+            self.refund_unless_charged(message["status"], headers)
         return {**message, "headers": [*headers, *self.fields()]}
 
-    async def _send_instead(self) -> None:
+    async def _send_replacement(self) -> None:
         """Send the refusal's body in place of the first part of the application's, and nothing for the rest."""
-        body, self._instead = self._instead, b""
+        body, self._replacement = self._replacement, b""
         if body:
             await self._send({"type": "http.response.body", "body": body})
 
 
-VISIT: Final[ContextVar[Visit | None]] = ContextVar("tollhouse_visit", default=None)
+CURRENT_REQUEST: Final[ContextVar[RequestContext | None]] = ContextVar("tollhouse_request", default=None)
 """The request that is being served, for `current`."""
 
 
-def current() -> Visit | None:
+def current_request() -> RequestContext | None:
     """Give the request that is being served here; None outside of one, and in a task that has outlived its own."""
-    visit = VISIT.get()
-    return None if visit is None or visit.is_over else visit
+    context = CURRENT_REQUEST.get()
+    return None if context is None or context.is_detached else context
 
 
-async def _send_nothing(_: Message) -> None:
-    """Take the place of the server's own for a visit that is over."""
+async def _discard(_: Message) -> None:
+    """Take the place of the server's own for a context that is over."""

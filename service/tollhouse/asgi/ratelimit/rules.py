@@ -1,4 +1,4 @@
-"""What limits a request: the rule that users write, and the plan that it is compiled to once."""
+"""What limits a request: the rule that users write, and the rule that it is compiled to once."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Any, Literal, cast
 
 from msgspec import Struct
 
-from tollhouse.asgi.ratelimit.key_rules import KeyRule, Subject, address, check_rule, subject_by
-from tollhouse.asgi.ratelimit.limiter_source import Source
-from tollhouse.asgi.ratelimit.refunds import Charge, Charged, charged_by
+from tollhouse.asgi.ratelimit.key_rules import KeyFinder, KeyRule, address, check_rule, key_finder
+from tollhouse.asgi.ratelimit.limiter_source import LimiterSource
+from tollhouse.asgi.ratelimit.refunds import Charge, IsCharged, charge_predicate
 from tollhouse.asgi.types import PerRequest, Scope
 from tollhouse.errors import ConfigurationError
 from tollhouse.limits.policy.policy import Policy
 
-Choice = str | Sequence[str] | None
+PolicyChoice = str | Sequence[str] | None
 """The policy to take from; of several, all or none are charged. None lets the request through uncounted."""
 
 
@@ -28,7 +28,7 @@ class RateLimitRule(Struct, frozen=True, kw_only=True):
     closed, or the message dropped.
     """
 
-    policy: PerRequest[Choice] = None
+    policy: PerRequest[PolicyChoice] = None
     key: KeyRule | Mapping[str, KeyRule] | None = None
     cost: PerRequest[int | None] = None
     charge: Charge | None = None
@@ -36,68 +36,68 @@ class RateLimitRule(Struct, frozen=True, kw_only=True):
     over_messages: Literal["close", "drop"] = "close"
 
 
-class Plan(Struct, frozen=True, kw_only=True):
+class CompiledRule(Struct, frozen=True, kw_only=True):
     """A rule that was checked, in the form in which it is quickest to follow.
 
     `only` is the policy of the most common rule by far: one policy, at a cost that does not depend on the request.
     """
 
-    names: tuple[str, ...]
-    only: str | None
-    choose: Callable[[Scope], Any] | None
-    subject: Subject | None
-    subjects: Mapping[str, Subject]
+    policies: tuple[str, ...]
+    only_policy: str | None
+    choose_policies: Callable[[Scope], Any] | None
+    finder: KeyFinder | None
+    finders: Mapping[str, KeyFinder]
     cost: int | None
-    ask_cost: Callable[[Scope], Any] | None
-    charged: Charged | None
+    choose_cost: Callable[[Scope], Any] | None
+    is_charged: IsCharged | None
     messages: str | None
-    drops: bool
+    drops_messages: bool
 
-    def subject_of(self, name: str, policy: Policy | None) -> Subject:
+    def key_finder(self, name: str, policy: Policy | None) -> KeyFinder:
         """Give the function that finds whom to count under a policy."""
-        if self.subject is not None:
-            return self.subject
-        given = self.subjects.get(name)
+        if self.finder is not None:
+            return self.finder
+        given = self.finders.get(name)
         if given is not None:
             return given
-        return address if policy is None or policy.key is None else subject_by(policy.key)
+        return address if policy is None or policy.key is None else key_finder(policy.key)
 
 
-def plan_of(rule: RateLimitRule, source: Source, otherwise: RateLimitRule) -> Plan:
+def compile_rule(rule: RateLimitRule, source: LimiterSource, otherwise: RateLimitRule) -> CompiledRule:
     """Compile a rule; what it leaves open is as `otherwise` says. Raises ConfigurationError for what cannot be used."""
     key = otherwise.key if rule.key is None else rule.key
     cost = otherwise.cost if rule.cost is None else rule.cost
     charge = otherwise.charge if rule.charge is None else rule.charge
-    names = () if callable(rule.policy) else names_of(rule.policy)
+    names = () if callable(rule.policy) else policies_in(rule.policy)
     single, several = _split(key)
     named = [*names, *several, *([] if rule.messages is None else [rule.messages])]
-    check_policies(named, source.policies)
+    require_policies(named, source.policies)
     for one in (single, *several.values(), *(source.policies[name].key for name in named if key is None)):
         check_rule(one, source)
     if rule.messages is not None and source.policies[rule.messages].is_concurrency:
         raise ConfigurationError("messages", rule.messages, "its permits are held by connections; name it as `policy`")
-    return Plan(
-        names=names,
-        only=names[0] if len(names) == 1 and not callable(cost) else None,
-        choose=rule.policy if callable(rule.policy) else None,
-        subject=None if single is None else subject_by(single),
-        subjects={name: subject_by(one) for name, one in several.items()},
+    return CompiledRule(
+        policies=names,
+        only_policy=names[0] if len(names) == 1 and not callable(cost) else None,
+        choose_policies=rule.policy if callable(rule.policy) else None,
+        finder=None if single is None else key_finder(single),
+        finders={name: key_finder(one) for name, one in several.items()},
         cost=None if callable(cost) else cost,
-        ask_cost=cost if callable(cost) else None,
-        charged=None if charge is None else charged_by(charge),
+        choose_cost=cost if callable(cost) else None,
+        is_charged=None if charge is None else charge_predicate(charge),
         messages=rule.messages,
-        drops=rule.over_messages == "drop",
+        drops_messages=rule.over_messages == "drop",
     )
 
 
-def names_of(choice: Choice) -> tuple[str, ...]:
+def policies_in(choice: PolicyChoice) -> tuple[str, ...]:
     """Give the policies that are named."""
     if choice is None:
         return ()
     return (choice,) if isinstance(choice, str) else tuple(choice)
 
 
-def check_policies(named: Iterable[object], known: Container[object]) -> None:
+def require_policies(named: Iterable[object], known: Container[object]) -> None:
     """Raise ConfigurationError where a policy is named that does not exist."""
     for policy in named:
         if policy not in known:

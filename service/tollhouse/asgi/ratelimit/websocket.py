@@ -1,14 +1,14 @@
-"""Websockets behind limits: refused before they are accepted, and each message counted where the plan says so."""
+"""Websockets behind limits: refused before they are accepted, and each message counted where the rule says so."""
 
 from __future__ import annotations
 
 from typing import Final
 
 from tollhouse.asgi.ratelimit.answer import respond
-from tollhouse.asgi.ratelimit.key_rules import settled
+from tollhouse.asgi.ratelimit.key_rules import resolve_key
 from tollhouse.asgi.ratelimit.refusal_response import Refusal
-from tollhouse.asgi.ratelimit.request_context import Visit
-from tollhouse.asgi.ratelimit.rules import Plan
+from tollhouse.asgi.ratelimit.request_context import RequestContext
+from tollhouse.asgi.ratelimit.rules import CompiledRule
 from tollhouse.asgi.types import App, Message, Receive, Send
 from tollhouse.errors import InvalidInput, StoreError
 from tollhouse.limits.limited import RateLimited
@@ -24,7 +24,7 @@ _DENIED: Final = 403
 _REASON_BYTES_MAX: Final = 123
 
 
-class Socket:
+class LimitedWebSocket:
     """A websocket while it is served.
 
     Refused before it was accepted, the client sees the same answer as for a request, where the server can send one,
@@ -32,9 +32,9 @@ class Socket:
     the message is dropped, and the application never sees it.
     """
 
-    def __init__(self, plan: Plan, visit: Visit, receive: Receive, send: Send) -> None:
-        self._plan = plan
-        self._visit = visit
+    def __init__(self, rule: CompiledRule, context: RequestContext, receive: Receive, send: Send) -> None:
+        self._rule = rule
+        self._visit = context
         self._receive = receive
         self._send = send
         self._is_accepted = False
@@ -46,11 +46,11 @@ class Socket:
             await self._receive()
             await self._deny(refused)
             return
-        receive = self._receive if self._plan.messages is None else self.receive
+        receive = self._receive if self._rule.messages is None else self.receive
         try:
             await app(self._visit.scope, receive, self.send)
         except RateLimited as error:
-            await self._refuse(self._visit.refusal(error.decision), str(error))
+            await self._refuse(self._visit.refusal_response(error.decision), str(error))
 
     async def receive(self) -> Message:
         """Give the next message that the limit admits."""
@@ -61,7 +61,7 @@ class Socket:
             refused = await self._refused()
             if refused is None:
                 return message
-            if not self._plan.drops:
+            if not self._rule.drops_messages:
                 await self._close(refused)
         return self._ended
 
@@ -70,9 +70,9 @@ class Socket:
         kind = message["type"]
         if self._ended is not None:
             return
-        refused = self._visit.refused
+        refused = self._visit.pending_refusal
         if kind == "websocket.close" and refused is not None and message.get("code", 1000) in _FAILURES:
-            await self._refuse(self._visit.refusal(refused), str(RateLimited(refused)))
+            await self._refuse(self._visit.refusal_response(refused), str(RateLimited(refused)))
             return
         if not self._is_accepted:
             message = self._beginning(message)
@@ -82,20 +82,20 @@ class Socket:
         """Put the fields into what the handshake is answered; they say how it went for what is charged."""
         kind, headers = message["type"], message.get("headers", ())
         if kind == "websocket.close":
-            self._visit.settle(_DENIED, ())
+            self._visit.refund_unless_charged(_DENIED, ())
         if kind not in ("websocket.accept", "websocket.http.response.start"):
             return message
         self._is_accepted = self._visit.started = kind == "websocket.accept"
-        self._visit.settle(message.get("status", _ACCEPTED), headers)
+        self._visit.refund_unless_charged(message.get("status", _ACCEPTED), headers)
         return {**message, "headers": [*headers, *self._visit.fields()]}
 
     async def _refused(self) -> str | None:
         """Take for one message; where it is refused, give the reason."""
-        visit, policy = self._visit, self._plan.messages
+        context, policy = self._visit, self._rule.messages
         assert policy is not None
         try:
-            key = await settled(self._plan.subject_of(policy, visit.policies.get(policy))(visit), visit)
-            decision = await visit.limiter.take(policy, key)
+            key = await resolve_key(self._rule.key_finder(policy, context.policies.get(policy))(context), context)
+            decision = await context.limiter.take(policy, key)
         except StoreError:
             return "the limits cannot be asked at the moment"
         except InvalidInput as error:

@@ -15,7 +15,7 @@ from litestar.di import NamedDependency
 from msgspec import Struct
 
 from tollhouse.asgi.ratelimit.headers import Dialect, fields
-from tollhouse.asgi.ratelimit.refusal_response import Refusal, refusal
+from tollhouse.asgi.ratelimit.refusal_response import Refusal, refusal_response
 from tollhouse.http.limits.schemas import HoldAnswer
 from tollhouse.limits.decision import Decision, Together
 from tollhouse.limits.limiter import Limiter
@@ -51,7 +51,7 @@ class TakeResponses:
     def _answer(self, outcome: Decision | Together, body: object) -> Answer | Refusal:
         policies = self._limits.policies
         if not outcome.allowed:
-            return refusal(outcome, dialect=self._dialect, policies=policies)
+            return refusal_response(outcome, dialect=self._dialect, policies=policies)
         headers = fields(outcome, self._dialect, policies=policies)
         return Answer(body=_ENCODER.encode(body), headers=tuple(headers))
 

@@ -17,7 +17,7 @@ from tests.asgi import get, limiter_with
 from tests.structured_fields import parse_list
 from tests.worlds import StoreWorld
 from tollhouse.asgi.ratelimit.decorator import limit
-from tollhouse.asgi.ratelimit.limiter_source import source_of
+from tollhouse.asgi.ratelimit.limiter_source import limiter_source
 from tollhouse.asgi.ratelimit.middleware import RateLimitMiddleware
 from tollhouse.errors import ConfigurationError, InvalidInput
 from tollhouse.limits.limited import RateLimited
@@ -363,10 +363,10 @@ async def test_a_function_that_is_not_async_waits_in_its_thread(world: StoreWorl
 def test_a_thread_with_a_loop_ends_in_order() -> None:
     """What was opened for callers without a loop is closed with its thread, and opened anew by a later call."""
     thread = LoopThread()
-    source = source_of("fake://thread")
+    source = limiter_source("fake://thread")
 
     async def take() -> bool:
-        limiter = source.ready() or await source.limiter()
+        limiter = source.opened_limiter() or await source.limiter()
         return (await limiter.take("default", "ada")).allowed
 
     first = thread.run(take())

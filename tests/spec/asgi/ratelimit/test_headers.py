@@ -76,7 +76,7 @@ def test_decisions_that_were_made_as_one_are_told_in_one_list() -> None:
 
 def test_other_decisions_about_the_request_are_told_too() -> None:
     """What was decided beside the outcome comes before it in the lists."""
-    found = dict(fields(decision((1, 60_000, 1, 0), policy="inner"), beside=[MINUTE]))
+    found = dict(fields(decision((1, 60_000, 1, 0), policy="inner"), also=[MINUTE]))
 
     assert [name for name, _ in parse_list(found["RateLimit"])] == ["api", "inner"]
 
@@ -85,7 +85,7 @@ def test_other_decisions_about_the_request_are_told_too() -> None:
 def test_nothing_is_told_where_no_limit_was_asked(dialect: Dialect) -> None:
     """A decision without limits, by a list or in an outage, has no fields; one beside it keeps its own."""
     assert fields(decision(), dialect) == []
-    assert fields(decision(), dialect, beside=[MINUTE]) == fields(MINUTE, dialect)
+    assert fields(decision(), dialect, also=[MINUTE]) == fields(MINUTE, dialect)
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from tests.asgi import limiter_with
 from tests.worlds import StoreWorld
 from tollhouse import wiring
-from tollhouse.asgi.ratelimit.key_rules import KeyRule, check_rule, is_like_rule, settled, subject_by
-from tollhouse.asgi.ratelimit.limiter_source import Source, source_of
-from tollhouse.asgi.ratelimit.request_context import Visit
+from tollhouse.asgi.ratelimit.key_rules import KeyRule, check_rule, key_finder, resembles_rule, resolve_key
+from tollhouse.asgi.ratelimit.limiter_source import LimiterSource, limiter_source
+from tollhouse.asgi.ratelimit.request_context import RequestContext
 from tollhouse.errors import ConfigurationError
 from tollhouse.keyring import Keyring
 from tollhouse.limits.limiter import Limiter
@@ -28,7 +28,7 @@ ADDRESS = "192.0.2.1"
 SECRET = (b"s" * 32,)
 
 
-PLAIN = source_of("redis://elsewhere")
+PLAIN = limiter_source("redis://elsewhere")
 
 
 class NoStore:
@@ -41,15 +41,17 @@ class NoStore:
 UNUSED = Limiter(NoStore(), {}, Keyring(secrets=()), Metrics())
 
 
-async def key_of(rule: KeyRule, source: Source = PLAIN, parameters: dict[str, Any] | None = None, **scope: Any) -> str:
+async def key_of(
+    rule: KeyRule, source: LimiterSource = PLAIN, parameters: dict[str, Any] | None = None, **scope: Any
+) -> str:
     """Ask a rule about a request."""
 
     async def send(_: Any) -> None:
         raise NotImplementedError
 
-    visit = Visit(source, UNUSED, {"client": (ADDRESS, 1), "headers": [], **scope}, send)
-    visit.path_parameters = parameters or {}
-    return await settled(subject_by(rule)(visit), visit)
+    context = RequestContext(source, UNUSED, {"client": (ADDRESS, 1), "headers": [], **scope}, send)
+    context.path_parameters = parameters or {}
+    return await resolve_key(key_finder(rule)(context), context)
 
 
 def headers(**given: str) -> list[tuple[bytes, bytes]]:
@@ -134,7 +136,7 @@ async def test_a_function_may_find_whom_to_count() -> None:
 async def test_our_own_sessions_are_verified(world: StoreWorld) -> None:
     """`session` and `user` believe a token only if it opens a session; the user in the scope comes first."""
     settings = Settings(url=world.url, secret=SECRET)
-    source = source_of(settings)
+    source = limiter_source(settings)
     async with wiring.open(settings) as tollhouse:
         issued = await tollhouse.sessions.create(user="ada")
         assert isinstance(issued, Issued)
@@ -159,7 +161,7 @@ async def test_a_session_that_cannot_be_looked_up_counts_for_the_address(tmp_pat
     async with wiring.open(Settings(url=world.url, secret=SECRET)) as tollhouse:
         issued = await tollhouse.sessions.create(user="ada")
         assert isinstance(issued, Issued)
-    down = source_of(Settings(url=f"unix://{tmp_path}/no.sock", secret=SECRET, deadline_ms=50))
+    down = limiter_source(Settings(url=f"unix://{tmp_path}/no.sock", secret=SECRET, deadline_ms=50))
 
     key = await key_of("session", down, headers=headers(authorization=f"Bearer {issued.token.reveal()}"))
     await down.aclose()
@@ -169,8 +171,8 @@ async def test_a_session_that_cannot_be_looked_up_counts_for_the_address(tmp_pat
 
 async def test_sessions_need_a_secret(world: StoreWorld) -> None:
     """`session` is refused where sessions cannot be verified; `user` then knows those in the scope only."""
-    without = source_of("redis://elsewhere")
-    handed_in = source_of(limiter_with(world, {}))
+    without = limiter_source("redis://elsewhere")
+    handed_in = limiter_source(limiter_with(world, {}))
 
     for source in (without, handed_in):
         with pytest.raises(ConfigurationError, match="TOLLHOUSE_SECRET"):
@@ -193,7 +195,7 @@ MISTAKES = [
 def test_words_that_are_no_rule_are_refused(rule: str, remedy: str) -> None:
     """What is no rule is a ConfigurationError with the rule that was meant, or all there are."""
     with pytest.raises(ConfigurationError) as refused:
-        subject_by(rule)
+        key_finder(rule)
 
     assert remedy in refused.value.remedy
 
@@ -204,13 +206,13 @@ def test_every_rule_of_a_policy_is_known_here(rule: str) -> None:
     policy = parse_policy("api", "1/minute", key=rule)
 
     assert policy.key == rule
-    assert callable(subject_by(rule))
+    assert callable(key_finder(rule))
 
 
 def test_a_text_that_is_far_from_a_rule_is_none() -> None:
     """A text is taken for a rule where it is one or nearly so, and for a key of its own otherwise."""
-    assert [text for text in ("address", "adress", "header:x", "users") if not is_like_rule(text)] == []
-    assert [text for text in ("mail", "tenant:acme", "everyone", "") if is_like_rule(text)] == []
+    assert [text for text in ("address", "adress", "header:x", "users") if not resembles_rule(text)] == []
+    assert [text for text in ("mail", "tenant:acme", "everyone", "") if resembles_rule(text)] == []
 
 
 @given(st.text(max_size=50), st.text(max_size=50))

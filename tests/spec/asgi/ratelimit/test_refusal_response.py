@@ -9,7 +9,7 @@ import pytest
 
 from tests.worlds import StoreWorld
 from tollhouse.asgi.ratelimit.headers import fields
-from tollhouse.asgi.ratelimit.refusal_response import refusal
+from tollhouse.asgi.ratelimit.refusal_response import refusal_response
 from tollhouse.limits.decision import Decision, LimitState, Reason, Together
 from tollhouse.limits.limiter import Limiter
 from tollhouse.limits.policy.notation import parse_policy
@@ -33,7 +33,7 @@ def decision(reason: Reason, *, policy: str = "api", retry_after_ms: int | None 
 
 
 def problem(outcome: Decision | Together, **arguments: Any) -> dict[str, Any]:
-    return json.loads(refusal(outcome, **arguments).body)
+    return json.loads(refusal_response(outcome, **arguments).body)
 
 
 ANSWERS = [
@@ -48,7 +48,7 @@ ANSWERS = [
 @pytest.mark.parametrize(("refused", "status", "kind", "retry_after"), ANSWERS)
 def test_what_refuses_decides_the_answer(refused: Decision, status: int, kind: str, retry_after: str | None) -> None:
     """A limit is 429, a cost above it 422, a denied key 403, and an outage 503; Retry-After where a wait helps."""
-    answer = refusal(refused)
+    answer = refusal_response(refused)
 
     body = json.loads(answer.body)
     assert (answer.status, body["status"]) == (status, status)
@@ -84,9 +84,9 @@ def test_of_several_the_most_final_refusal_answers() -> None:
     hopeless = Together(allowed=False, decisions=(short, dear, long), retry_after_ms=None)
 
     assert "policy long" in problem(waiting)["detail"]
-    assert dict(refusal(waiting).headers)["Retry-After"] == "9"
-    assert refusal(hopeless).status == 422
-    assert "Retry-After" not in dict(refusal(hopeless).headers)
+    assert dict(refusal_response(waiting).headers)["Retry-After"] == "9"
+    assert refusal_response(hopeless).status == 422
+    assert "Retry-After" not in dict(refusal_response(hopeless).headers)
 
 
 def test_takes_that_were_decided_as_one_are_answered_as_one() -> None:
@@ -106,7 +106,7 @@ def test_a_refusal_speaks_the_dialect_of_the_application() -> None:
     """The fields are those of the dialect, and of what was decided beside."""
     refused = decision("limit-reached", retry_after_ms=1_000)
 
-    headers = dict(refusal(refused, dialect="x-ratelimit", beside=[refused]).headers)
+    headers = dict(refusal_response(refused, dialect="x-ratelimit", also=[refused]).headers)
 
     assert headers["X-RateLimit-Remaining"] == "0"
     assert "RateLimit" not in headers

@@ -14,7 +14,7 @@ from tests.structured_fields import parse_list
 from tests.worlds import StoreWorld
 from tollhouse.asgi.ratelimit.middleware import RateLimitMiddleware
 from tollhouse.asgi.ratelimit.rules import RateLimitRule
-from tollhouse.asgi.route_patterns import Paths
+from tollhouse.asgi.route_patterns import RoutePatterns
 from tollhouse.errors import ConfigurationError
 from tollhouse.limits.policy.notation import parse_policy
 
@@ -51,7 +51,7 @@ MATCHES = [
 @pytest.mark.parametrize(("pattern", "matching", "others"), MATCHES)
 def test_a_pattern_is_methods_and_a_path(pattern: str, matching: list[str], others: list[str]) -> None:
     """A pattern holds for its methods and for paths of its form, with or without a slash at the end."""
-    paths = Paths({pattern: "found"})
+    paths = RoutePatterns({pattern: "found"})
 
     assert [request for request in matching if paths.find(scope(request)) is None] == []
     assert [request for request in others if paths.find(scope(request)) is not None] == []
@@ -59,7 +59,7 @@ def test_a_pattern_is_methods_and_a_path(pattern: str, matching: list[str], othe
 
 def test_the_first_pattern_that_matches_wins() -> None:
     """Of several patterns for a request the one that was written first holds, with its own parameters."""
-    paths = Paths({"/users/me": 1, "/users/{id}": 2, "/{kind}/{id}": 3, "/*": 4})
+    paths = RoutePatterns({"/users/me": 1, "/users/{id}": 2, "/{kind}/{id}": 3, "/*": 4})
 
     assert paths.find(scope("GET /users/me")) == (1, {})
     assert paths.find(scope("GET /users/7")) == (2, {"id": "7"})
@@ -73,13 +73,13 @@ MOUNTED = [("GET /app/login", "/app"), ("GET /login", "/app"), ("GET /login", ""
 @pytest.mark.parametrize(("request_line", "root_path"), MOUNTED)
 def test_paths_begin_where_the_application_is_mounted(request_line: str, root_path: str) -> None:
     """What stands before the application's own path, because it is mounted there, is no part of it."""
-    assert Paths({"/login": True}).find(scope(request_line, root_path)) is not None
+    assert RoutePatterns({"/login": True}).find(scope(request_line, root_path)) is not None
 
 
 def test_a_path_that_only_begins_alike_is_not_mounted() -> None:
     """`/apple` is not `le` below `/app`; and the place itself is the path `/`."""
-    assert Paths({"/apple": True}).find(scope("GET /apple", "/app")) is not None
-    assert Paths({"/": True}).find(scope("GET /app", "/app")) is not None
+    assert RoutePatterns({"/apple": True}).find(scope("GET /apple", "/app")) is not None
+    assert RoutePatterns({"/": True}).find(scope("GET /app", "/app")) is not None
 
 
 MISTAKES = ["login", "post /login", "/a*", "/a/*/b", "/*/*", "/{id:int}", "/{a}/{a}", "/{a-b}", "/a b", ""]
@@ -89,7 +89,7 @@ MISTAKES = ["login", "post /login", "/a*", "/a/*/b", "/*/*", "/{id:int}", "/{a}/
 def test_a_pattern_that_cannot_be_meant_is_refused(pattern: str) -> None:
     """What is no pattern is a ConfigurationError that names it and shows how to write one."""
     with pytest.raises(ConfigurationError, match="write it like") as refused:
-        Paths({pattern: True})
+        RoutePatterns({pattern: True})
 
     assert refused.value.value == pattern
 
