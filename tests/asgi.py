@@ -9,7 +9,7 @@ from typing import Any
 import httpx2
 
 from tests.worlds import StoreWorld
-from tollhouse.errors import ScriptFailed
+from tollhouse.errors import ConfigurationError, InvalidInput, ScriptFailed
 from tollhouse.limits.limiter import Limiter
 from tollhouse.limits.policy.notation import parse_policy
 from tollhouse.limits.policy.policy import Policy
@@ -21,6 +21,11 @@ def limiter_with(world: StoreWorld, policies: Mapping[str, str | Policy]) -> Lim
     """Make a limiter over the world's store, with policies or their limits."""
     made = {name: parse_policy(name, one) if isinstance(one, str) else one for name, one in policies.items()}
     return Limiter(world.stores.limits, made, world.keyring, world.metrics)
+
+
+def blamed(error: ConfigurationError | InvalidInput) -> str:
+    """Return the setting or the field that an error names."""
+    return error.setting if isinstance(error, ConfigurationError) else error.field
 
 
 class FailingStore:

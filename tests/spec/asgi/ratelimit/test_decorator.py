@@ -115,8 +115,10 @@ async def test_one_name_stands_for_one_limit(world: StoreWorld) -> None:
     async def work() -> None:
         raise NotImplementedError
 
-    with pytest.raises(ConfigurationError, match="it stands for 2/minute already"):
+    with pytest.raises(ConfigurationError) as refused:
         await work()
+
+    assert (refused.value.setting, refused.value.value) == ("name", "mail")
 
 
 async def test_a_call_may_wait_for_its_turn(world: StoreWorld) -> None:
@@ -295,8 +297,10 @@ async def test_a_refusal_after_the_response_has_begun_is_raised(world: StoreWorl
         await send({"type": "http.response.start", "status": 200})
         await dear()
 
-    with pytest.raises(RateLimited, match="cost-above-limit"):
+    with pytest.raises(RateLimited) as refused:
         await get(RateLimitMiddleware(late, limiter=limits, policy=None))
+
+    assert refused.value.decision.reason == "cost-above-limit"
 
 
 async def test_a_task_that_outlives_its_request_is_outside(world: StoreWorld) -> None:
@@ -323,8 +327,10 @@ async def test_a_task_that_outlives_its_request_is_outside(world: StoreWorld) ->
     answered.set()
 
     assert response.status_code == 200
-    with pytest.raises(ConfigurationError, match="give the limiter"):
+    with pytest.raises(ConfigurationError) as refused:
         await left[0]
+
+    assert refused.value.setting == "limiter"
 
 
 async def test_many_calls_in_one_request_are_told_of_once(world: StoreWorld) -> None:
@@ -356,8 +362,10 @@ async def test_a_function_that_is_not_async_waits_in_its_thread(world: StoreWorl
         return await asyncio.to_thread(send, "ada")
 
     assert await outcomes(send_in_thread, 3) == ["sent to ada", "sent to ada", "limit-reached"]
-    with pytest.raises(ConfigurationError, match="stop the event loop"):
+    with pytest.raises(ConfigurationError) as refused:
         send("ada")
+
+    assert refused.value.setting == "limit"
 
 
 def test_a_thread_with_a_loop_ends_in_order() -> None:
@@ -431,26 +439,30 @@ async def a_mistyped_rule(world: StoreWorld) -> None:
 
 
 MISTAKES = [
-    (no_key, "give a key"),
-    (no_limiter, "give the limiter"),
-    (a_rule_without_a_request, "give a key"),
-    (an_open_limiter_in_a_thread, "give its URL"),
-    (permits_in_a_thread, "make it async"),
-    (a_generator, "generator"),
-    (a_mistyped_rule, "did you mean 'address"),
+    (no_key, "key"),
+    (no_limiter, "limiter"),
+    (a_rule_without_a_request, "key"),
+    (an_open_limiter_in_a_thread, "limiter"),
+    (permits_in_a_thread, "limit"),
+    (a_generator, "limit"),
+    (a_mistyped_rule, "key"),
 ]
 
 
-@pytest.mark.parametrize(("mistake", "remedy"), MISTAKES)
+@pytest.mark.parametrize(("mistake", "setting"), MISTAKES)
 async def test_what_cannot_be_limited_is_said(
-    world: StoreWorld, mistake: Callable[[StoreWorld], Any], remedy: str
+    world: StoreWorld, mistake: Callable[[StoreWorld], Any], setting: str
 ) -> None:
-    """A function that lacks what it needs raises ConfigurationError, which says what to give."""
-    with pytest.raises(ConfigurationError, match=remedy):
+    """A function that lacks what it needs raises ConfigurationError, which names what is missing."""
+    with pytest.raises(ConfigurationError) as refused:
         await mistake(world)
+
+    assert refused.value.setting == setting
 
 
 def test_a_limit_that_cannot_be_read_is_refused_at_once() -> None:
     """A mistake in the notation is found when the function is made."""
-    with pytest.raises(InvalidInput, match="did you mean"):
+    with pytest.raises(InvalidInput) as refused:
         limit("5/mn")
+
+    assert refused.value.value == "5/mn"

@@ -88,10 +88,10 @@ MISTAKES = ["login", "post /login", "/a*", "/a/*/b", "/*/*", "/{id:int}", "/{a}/
 @pytest.mark.parametrize("pattern", MISTAKES)
 def test_a_pattern_that_cannot_be_meant_is_refused(pattern: str) -> None:
     """What is no pattern is a ConfigurationError that names it and shows how to write one."""
-    with pytest.raises(ConfigurationError, match="write it like") as refused:
+    with pytest.raises(ConfigurationError) as refused:
         RoutePatterns({pattern: True})
 
-    assert refused.value.value == pattern
+    assert (refused.value.setting, refused.value.value) == ("routes", pattern)
 
 
 async def test_routes_have_their_own_policies(world: StoreWorld) -> None:
