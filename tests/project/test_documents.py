@@ -1,11 +1,11 @@
-"""What README.md shows is run, and what the documents link to is there.
+"""What the documents show is run, and what they link to is there.
 
-How to write README.md so that this test can read it:
+How to write a page so that this test can read it:
 
 - A ```console block is run. A line that starts with `$ ` is a command (a backslash at its end continues it); the lines
-  below it, up to the next command, are what it prints. All blocks run in order in one bash, in an empty folder, so that
-  `KEY=...` in one command is there in the next. `tollhouse`, `curl` and whatever else the machine has can be used.
-  Every command has to end with status 0.
+  below it, up to the next command, are what it prints. All blocks of a page run in order in one bash, in an empty
+  folder, so that `KEY=...` in one command is there in the next. `tollhouse`, `curl` and whatever else the machine has
+  can be used. Every command has to end with status 0.
 - `$ make serve` (or `$ tollhouse serve ...`) stands for the service that this test starts before the first command, on
   a free port; write addresses with 127.0.0.1:8000, they are replaced in commands and put back in output. Settings in
   front, as in `$ TOLLHOUSE_SERVICE_KEY=a-key make serve`, are given to that service alone. `$ make demo` runs the demo.
@@ -37,17 +37,22 @@ from urllib.request import urlopen
 import pytest
 
 from tests.project import settings_page
-from tests.project.console import blocks, commands, differences, languages, run
+from tests.project.console import Command, blocks, commands, differences, languages, run
 from tests.project.imports import ROOT
 
 pytestmark = pytest.mark.project
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-COMMANDS = [command for block in blocks(README, "console") for command in commands(block)]
 PAGES = [
     path.relative_to(ROOT).as_posix()
     for path in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "lua").glob("*.md")]
 ]
+SESSIONS = {
+    page: [command for block in found for command in commands(block)]
+    for page in PAGES
+    if (found := blocks((ROOT / page).read_text(encoding="utf-8"), "console"))
+}
+"""The pages that show commands, and what they show."""
 NOT_RUN = frozenset({"text", "toml", "json", "yaml", "ini", "nginx"})
 NEEDS_NETWORK = frozenset({"cd", "docker", "git", "pip", "pipx", "uv"})
 WRITTEN_ADDRESS = re.compile(r"\b(?:127\.0\.0\.1|localhost):8000\b")
@@ -83,22 +88,26 @@ def environment(folder: Path) -> dict[str, str]:
 
 def test_the_readme_shows_commands() -> None:
     """The page has a first session to follow, and a program to start from."""
-    assert COMMANDS
+    assert SESSIONS["README.md"]
     assert blocks(README, "python")
 
 
-def test_the_readme_shows_nothing_that_nobody_runs() -> None:
-    """Each block of the page is run, or is of a kind that cannot be."""
-    first_words = {line.split()[0] for block in blocks(README, "sh") for line in block.splitlines() if line.strip()}
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_shows_nothing_that_is_not_run(page: str) -> None:
+    """Each block of a page is run, or is of a kind that cannot be."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    first_words = {line.split()[0] for block in blocks(text, "sh") for line in block.splitlines() if line.strip()}
 
-    assert languages(README) <= {"console", "python", "sh", *NOT_RUN}
+    assert languages(text) <= {"console", "python", "sh", *NOT_RUN}
     assert first_words <= NEEDS_NETWORK
 
 
-@pytest.mark.skipif(shutil.which("curl") is None and "CI" not in os.environ, reason="the page calls curl: install it")
-def test_the_readme_does_what_it_shows(folder: Path, environment: dict[str, str]) -> None:
+@pytest.mark.skipif(shutil.which("curl") is None and "CI" not in os.environ, reason="the pages call curl: install it")
+@pytest.mark.parametrize("page", SESSIONS)
+def test_a_page_does_what_it_shows(page: str, folder: Path, environment: dict[str, str]) -> None:
     """Every command of the page succeeds, against a service started as the page says, and prints what is shown."""
-    settings, options = _serve_line()
+    shown = SESSIONS[page]
+    settings, options = _serve_line(shown)
     log = folder / "serve.log"
     with log.open("wb") as output:
         service = subprocess.Popen(
@@ -110,7 +119,7 @@ def test_the_readme_does_what_it_shows(folder: Path, environment: dict[str, str]
         )
     try:
         address = _wait_for_address(service, log)
-        found = _differences_of_session(address, log, folder, environment)
+        found = _differences_of_session(shown, address, log, folder, environment)
     finally:
         service.send_signal(signal.SIGTERM)
         status = service.wait(timeout=30)
@@ -151,9 +160,9 @@ def test_links_within_the_tree_lead_somewhere(page: str) -> None:
     assert broken == []
 
 
-def _serve_line() -> tuple[dict[str, str], list[str]]:
+def _serve_line(shown: list[Command]) -> tuple[dict[str, str], list[str]]:
     """Give the settings and the options of the service that the page starts; there is one such line at most."""
-    lines = [match for command in COMMANDS if (match := SERVE.fullmatch(command.line))]
+    lines = [match for command in shown if (match := SERVE.fullmatch(command.line))]
     assert len(lines) <= 1
     if not lines:
         return {}, ["--plain-http"]
@@ -170,11 +179,13 @@ def _wait_for_address(service: subprocess.Popen[bytes], log: Path) -> str:
         return match[1]
 
 
-def _differences_of_session(address: str, log: Path, folder: Path, environment: dict[str, str]) -> list[str]:
-    others = [command for command in COMMANDS if not SERVE.fullmatch(command.line)]
+def _differences_of_session(
+    shown: list[Command], address: str, log: Path, folder: Path, environment: dict[str, str]
+) -> list[str]:
+    others = [command for command in shown if not SERVE.fullmatch(command.line)]
     ran = run([WRITTEN_ADDRESS.sub(address, _as_run(command.line)) for command in others], folder, environment)
     outputs = [(command, one.output) for command, one in zip(others, ran, strict=True)]
-    outputs += [(command, log.read_text(encoding="utf-8")) for command in COMMANDS if SERVE.fullmatch(command.line)]
+    outputs += [(command, log.read_text(encoding="utf-8")) for command in shown if SERVE.fullmatch(command.line)]
     failed = [
         f"{command.line}: exit status {one.status}" for command, one in zip(others, ran, strict=True) if one.status
     ]
