@@ -16,6 +16,7 @@ from tests.http.client import ADMIN, SERVICE
 from tests.http.limited import Limited, limited_at, limited_on
 from tests.processes import gone_within
 from tollhouse.http.limits.openapi import FieldProblem, ProblemDetails, RefusedTake, RefusedTakeAll
+from tollhouse.limits.calls.waiting import WAIT_MS_MAX
 from tollhouse.stores.embedded.server import EmbeddedServer
 
 ONE = {"policy": "api", "key": "ada"}
@@ -109,14 +110,14 @@ OUT_OF_BOUNDS = [
     ("refund", {"cost": -1}, "cost"),
     ("take-up-to", {"most": -1}, "most"),
     ("acquire", {"wait_ms": -1}, "wait_ms"),
-    ("acquire", {"wait_ms": 10_001}, "wait_ms"),
+    ("acquire", {"wait_ms": WAIT_MS_MAX + 1}, "wait_ms"),
     ("acquire", {"cost": -1}, "cost"),
     ("reserve", {"estimate": -1}, "estimate"),
     ("reserve", {"hold_ms": 0}, "hold_ms"),
     ("reserve", {"hold_ms": 10**12}, "hold_ms"),
     ("settle", {"actual": -1}, "actual"),
     ("settle", {"id": "x" * 1_000}, "id"),
-    ("lease", {"wait_ms": 10_001}, "wait_ms"),
+    ("lease", {"wait_ms": WAIT_MS_MAX + 1}, "wait_ms"),
     ("take", {"policy": "jobs"}, "policy"),
     ("lease", {"policy": "api"}, "policy"),
     ("take-all", {"takes": []}, "takes"),
@@ -135,6 +136,14 @@ async def test_a_value_out_of_bounds_is_422(limits: Limited, verb: str, members:
     assert body["field"] == field
     assert body["remedy"]
     assert await limits.left() == [5, 8]
+
+
+@pytest.mark.parametrize(("verb", "policy"), [("acquire", "api"), ("lease", "jobs")])
+async def test_a_wait_may_be_as_long_as_in_the_library(limits: Limited, verb: str, policy: str) -> None:
+    """A call over HTTP may wait for as long as one in the library: there is one bound."""
+    response = await limits.on(verb, policy, wait_ms=WAIT_MS_MAX)
+
+    assert response.status_code == 200
 
 
 async def test_a_batch_is_bounded_and_checked_before_anything_is_taken(limits: Limited) -> None:

@@ -13,13 +13,13 @@ from tollhouse import keys
 from tollhouse.clock import MonotonicClock, monotonic_ms
 from tollhouse.errors import InvalidInput, StoreUnavailable
 from tollhouse.keyring import Keyring
-from tollhouse.limits.calls import waiting
 from tollhouse.limits.calls.batcher import TAKES_MAX, Batcher, resolved_future
 from tollhouse.limits.calls.decider import Decider, decide_by_access_list
 from tollhouse.limits.calls.leases import Leases
 from tollhouse.limits.calls.refusal_cache import RefusalCache
 from tollhouse.limits.calls.reservations import HOLD_MS, Reservations
 from tollhouse.limits.calls.take_all import TAKE_ALL_MAX, AllOrNothing
+from tollhouse.limits.calls.waiting import Sleep, attempt_within
 from tollhouse.limits.decision import Decision, Reservation, Settled, Take, Together
 from tollhouse.limits.lease import Lease
 from tollhouse.limits.outage.breaker import Breaker, Store
@@ -54,7 +54,7 @@ class Limiter:
         instances: int = 1,
         remembered: int = 0,
         clock: MonotonicClock = monotonic_ms,
-        sleep: waiting.Sleep = asyncio.sleep,
+        sleep: Sleep = asyncio.sleep,
     ) -> None:
         self.refusals = RefusalCache(most=remembered, clock=clock)
         self._instances = instances
@@ -125,16 +125,16 @@ class Limiter:
         return self._decider.record(granted(asked, reply[HEAD], decision))
 
     async def acquire(self, policy: str, key: str, cost: int | None = None, *, wait_ms: int) -> Decision:
-        """Take, and where there is no room wait until there is, for up to `wait_ms`.
+        """Take, and wait for up to `wait_ms` while there is no room.
 
-        A refusal that will last longer is given at once. Several who wait for one key are decided in one call, in the
-        order in which their waits end.
+        A refusal that would last longer is returned at once. Callers that wait for one key wake up together and are
+        decided in one call, in the order in which they wake up.
         """
 
-        async def ask() -> Decision:
+        async def attempt() -> Decision:
             return await self.take(policy, key, cost)
 
-        return await waiting.acquire(ask, wait_ms, clock=self._clock, sleep=self._sleep)
+        return await attempt_within(wait_ms, attempt, _delay_ms, clock=self._clock, sleep=self._sleep)
 
     async def peek(self, policy: str, key: str, cost: int | None = None) -> Decision:
         """Tell what `take` would decide, or `lease`, and change nothing."""
@@ -218,3 +218,9 @@ class Limiter:
         count_discarded(self._metrics, reply)
         given_back = replace(asked, cost=reply[HEAD])
         return decided(given_back, 0, 0, states_at(asked, reply, HEAD + 1))
+
+
+def _delay_ms(decision: Decision, _attempts: int, left_ms: int) -> int | None:
+    """Return exactly the wait that the refusal states, or None if there is none or it is longer than `left_ms`."""
+    retry_after_ms = decision.retry_after_ms
+    return None if retry_after_ms is None or retry_after_ms > left_ms else retry_after_ms

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import Annotated, Final
+from typing import Annotated
 
 from msgspec import Meta, Struct
 
@@ -15,14 +15,11 @@ from tollhouse.errors import InvalidInput
 from tollhouse.limits.decision import Decision, Take
 from tollhouse.limits.policy.policy import Algorithm, Limit, OnOutage
 
-WAIT_MS_MAX: Final = 10_000
-"""How long a request may wait for its turn; who wants to wait longer asks again."""
-
 _Policy = Annotated[str, Meta(description="A policy by its name; GET /v1/limits lists them.", examples=["api"])]
 _Key = Annotated[str, Meta(description="The subject: any text of 1 to 512 characters.", examples=["customer-7"])]
 _Id = Annotated[str, Meta(description="As it was answered.", examples=["b3f1c2d4e5a6978877665544332211ff"])]
 _WaitMs = Annotated[
-    int, Meta(description="How long the answer may take while there is no room, 0 to 10000.", examples=[2000])
+    int, Meta(description="How long the answer may take while there is no room, 0 to 60000.", examples=[2000])
 ]
 
 
@@ -55,9 +52,6 @@ class AcquireBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     wait_ms: _WaitMs
     cost: Annotated[int | None, Meta(description="Units to take; the policy's own cost where left out.")] = None
 
-    def __post_init__(self) -> None:
-        _check_wait(self.wait_ms)
-
 
 class ReserveBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Units to hold until it is known how many were needed."""
@@ -83,9 +77,6 @@ class LeaseBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     policy: _Policy
     key: _Key
     wait_ms: _WaitMs = 0
-
-    def __post_init__(self) -> None:
-        _check_wait(self.wait_ms)
 
 
 class PermitBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -153,8 +144,3 @@ def units_named(field: str) -> Generator[None]:
         if error.field != "cost":
             raise
         raise InvalidInput(field, error.value, error.remedy, kind=error.kind) from error
-
-
-def _check_wait(wait_ms: int) -> None:
-    if not 0 <= wait_ms <= WAIT_MS_MAX:
-        raise InvalidInput("wait_ms", wait_ms, f"give 0 to {WAIT_MS_MAX:,}")

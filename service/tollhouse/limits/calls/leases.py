@@ -18,7 +18,7 @@ from typing import Final
 from tollhouse.clock import MonotonicClock, monotonic_ms
 from tollhouse.errors import InvalidInput, StoreError, StoreUnavailable
 from tollhouse.limits.calls.decider import decide_by_access_list
-from tollhouse.limits.calls.waiting import WAIT_MS_MAX, Sleep
+from tollhouse.limits.calls.waiting import Sleep, attempt_within
 from tollhouse.limits.decision import Decision
 from tollhouse.limits.lease import Lease
 from tollhouse.limits.outage.breaker import Store
@@ -70,22 +70,18 @@ class Leases:
         self._releasing: set[asyncio.Task[None]] = set()
 
     async def lease(self, asked: Asked, *, wait_ms: int = 0) -> Lease:
-        """Hold a permit; where none is free, try again for up to `wait_ms`.
+        """Acquire a permit; if none is free, try again for up to `wait_ms`.
 
-        A release is not announced: whoever waits asks again, after 20 to 250 ms.
+        A release is not announced, so a waiting caller polls every 20 to 250 ms, and once more when its time is over.
         """
         _limit(asked)
-        if type(wait_ms) is not int or not 0 <= wait_ms <= WAIT_MS_MAX:
-            raise InvalidInput("wait_ms", wait_ms, f"give a whole number from 0 to {WAIT_MS_MAX:,}")
-        give_up_ms, attempts = self._clock() + wait_ms, 0
-        while True:
-            lease = await self._attempt(asked)
-            left_ms, retry_after_ms = give_up_ms - self._clock(), lease.decision.retry_after_ms
-            if retry_after_ms is None or left_ms <= 0:
-                self._metrics.decision(asked.prepared.name, outcome(lease.decision))
-                return lease
-            attempts += 1
-            await self._sleep(min(pause_ms(attempts, self._uniform()), retry_after_ms, left_ms) / 1000)
+
+        async def attempt() -> Lease:
+            return await self._attempt(asked)
+
+        lease = await attempt_within(wait_ms, attempt, self._delay_ms, clock=self._clock, sleep=self._sleep)
+        self._metrics.decision(asked.prepared.name, outcome(lease.decision))
+        return lease
 
     async def renew(self, asked: Asked, lease_id: str) -> bool:
         """Let a lease last for a window from now; False where it is over or unknown, and it stays so.
@@ -142,6 +138,12 @@ class Leases:
         """Wait for the releases that are under way, at most `release_s`."""
         if self._releasing:
             await asyncio.wait(self._releasing)
+
+    def _delay_ms(self, lease: Lease, attempts: int, left_ms: int) -> float | None:
+        retry_after_ms = lease.decision.retry_after_ms
+        if retry_after_ms is None or left_ms <= 0:
+            return None
+        return min(pause_ms(attempts, self._uniform()), retry_after_ms, left_ms)
 
     async def _attempt(self, asked: Asked) -> Lease:
         listed = decide_by_access_list(asked)

@@ -1,33 +1,42 @@
-"""Waits for units: asks again when the refusal said so, as long as that lies within what the caller will wait."""
+"""Waits for room: repeats an attempt until it is allowed, or until the time that the caller will wait is over."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Final, TypeVar
 
 from tollhouse.clock import MonotonicClock
 from tollhouse.errors import InvalidInput
-from tollhouse.limits.decision import Decision
 
 WAIT_MS_MAX: Final = 60_000
+"""The longest wait of one call, in the library and over HTTP. Proxies commonly end a silent request after a minute."""
 
 Sleep = Callable[[float], Awaitable[None]]
-"""Waits for some seconds."""
+"""Sleeps for some seconds, as `asyncio.sleep` does."""
+
+_Answer = TypeVar("_Answer")
 
 
-async def acquire(
-    ask: Callable[[], Awaitable[Decision]], wait_ms: int, *, clock: MonotonicClock, sleep: Sleep
-) -> Decision:
-    """Ask until the answer is yes; a refusal whose wait is longer than what is left is given back at once.
+async def attempt_within(
+    wait_ms: int,
+    attempt: Callable[[], Awaitable[_Answer]],
+    delay_ms: Callable[[_Answer, int, int], float | None],
+    *,
+    clock: MonotonicClock,
+    sleep: Sleep,
+) -> _Answer:
+    """Return the first answer that is final: `delay_ms` returns None for it.
 
-    Several who wait for one key wake together, and are decided in one call, in the order in which they wake.
+    `delay_ms` gets an answer, the number of attempts so far and the time left, which is negative once the wait is
+    over. It returns the delay before the next attempt. Raises InvalidInput if `wait_ms` is out of bounds.
     """
     if type(wait_ms) is not int or not 0 <= wait_ms <= WAIT_MS_MAX:
         raise InvalidInput("wait_ms", wait_ms, f"give a whole number from 0 to {WAIT_MS_MAX:,}")
-    give_up_ms = clock() + wait_ms
+    give_up_ms, attempts = clock() + wait_ms, 0
     while True:
-        decision = await ask()
-        retry_after_ms = decision.retry_after_ms
-        if retry_after_ms is None or clock() + retry_after_ms > give_up_ms:
-            return decision
-        await sleep(retry_after_ms / 1000)
+        answer = await attempt()
+        attempts += 1
+        pause_ms = delay_ms(answer, attempts, give_up_ms - clock())
+        if pause_ms is None:
+            return answer
+        await sleep(pause_ms / 1000)

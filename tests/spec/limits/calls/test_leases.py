@@ -11,6 +11,7 @@ from tests.worlds import World
 from tollhouse.clock import server_time
 from tollhouse.errors import InvalidInput
 from tollhouse.limits.calls.leases import Leases
+from tollhouse.limits.calls.waiting import WAIT_MS_MAX
 from tollhouse.limits.decision import Decision, LimitState
 from tollhouse.limits.policy.notation import parse_policy
 from tollhouse.limits.wire.request import Asked
@@ -314,15 +315,17 @@ async def test_other_algorithms_have_no_leases(world: World, leases: Leases) -> 
     api = under(world, parse_policy("api", "5/minute"))
 
     for call in (leases.lease(api), leases.renew(api, "0" * 32), leases.release(api, "0" * 32), leases.peek(api)):
-        with pytest.raises(InvalidInput, match="it counts by sliding-window"):
+        with pytest.raises(InvalidInput) as caught:
             await call
+        assert (caught.value.field, caught.value.value) == ("policy", "api")
 
 
-@pytest.mark.parametrize("wait_ms", [-1, 60_001, 1.5, True])
+@pytest.mark.parametrize("wait_ms", [-1, WAIT_MS_MAX + 1, 1.5, True])
 async def test_a_wait_has_bounds(world: World, leases: Leases, wait_ms: int) -> None:
     """A wait is a whole number of milliseconds up to a minute."""
-    with pytest.raises(InvalidInput, match="wait_ms"):
+    with pytest.raises(InvalidInput) as caught:
         await leases.lease(subject(world), wait_ms=wait_ms)
+    assert caught.value.field == "wait_ms"
 
 
 async def test_leases_run_by_the_clock_of_the_server(world: World) -> None:
