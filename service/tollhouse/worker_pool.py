@@ -1,46 +1,76 @@
-"""A few threads and a bounded queue, for calls that would block the event loop or that wait for others."""
+"""A bounded thread pool with a bounded queue, for calls that would block the event loop.
+
+A place in the pool belongs to a call until the call has really ended. A caller that gives up takes its call out of
+the queue; a thread that has begun cannot be stopped and keeps its place, so the bound holds for real work.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor
-from threading import BoundedSemaphore
-from typing import Any, Final
+from typing import Any, Final, TypeVar, TypeVarTuple, cast
 
 from tollhouse.errors import Overloaded
 
 _RETRY_AFTER_MS: Final = 1_000
+"""When to come back to a full queue in which calls may wait without a limit."""
+
+_Arguments = TypeVarTuple("_Arguments")
+_Result = TypeVar("_Result")
 
 
-class Workers:
-    """Runs calls; what is more than the bound is refused at once."""
+class WorkerPool:
+    """Runs at most `threads` calls at once and queues at most `queued` more.
 
-    def __init__(self, *, threads: int, queued: int) -> None:
-        self._pool = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="tollhouse-model")
-        self._slots = BoundedSemaphore(threads + queued)
+    `work` names the calls in the error of a caller that is refused. A call waits for a thread for at most `wait_ms`,
+    without a limit when that is None.
+    """
 
-    def begin(self, call: Callable[[Any], Any], value: Any) -> asyncio.Future[Any]:
-        """Begin a call: a plain function in a thread, a coroutine function on the loop.
+    def __init__(self, work: str, threads: int, *, queued: int, wait_ms: int | None = None) -> None:
+        self._work = work
+        self._wait_s = None if wait_ms is None else wait_ms / 1000
+        self._retry_after_ms = _RETRY_AFTER_MS if wait_ms is None else wait_ms
+        self._places = threading.BoundedSemaphore(threads + queued)
+        self._threads = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="tollhouse-worker")
 
-        Raises Overloaded when the bound is reached. Cancelling takes a call out of the queue; a thread that
-        has begun cannot be stopped, and keeps its place until it has really ended.
+    async def run(
+        self,
+        function: Callable[[*_Arguments], _Result] | Callable[[*_Arguments], Coroutine[Any, Any, _Result]],
+        *arguments: *_Arguments,
+    ) -> _Result:
+        """Run a plain function in a thread, or a coroutine function on the loop, and return its result.
+
+        Raises Overloaded at once when every place is taken, and when no thread was free in time; then nothing ran.
         """
-        if not self._slots.acquire(blocking=False):
-            raise Overloaded("the queue of the models", _RETRY_AFTER_MS)
-        if inspect.iscoroutinefunction(call):
-            task = asyncio.ensure_future(call(value))
-            task.add_done_callback(self._ended)
-            return task
-        job = self._pool.submit(call, value)
-        job.add_done_callback(self._ended)
-        return asyncio.wrap_future(job)
+        if not self._places.acquire(blocking=False):
+            raise self._overloaded()
+        if inspect.iscoroutinefunction(function):
+            try:
+                return await function(*arguments)
+            finally:
+                self._places.release()
+        job = self._threads.submit(cast("Callable[[*_Arguments], _Result]", function), *arguments)
+        job.add_done_callback(self._release_place)
+        result = asyncio.wrap_future(job)
+        try:
+            await asyncio.wait((result,), timeout=self._wait_s)
+            if job.cancel():
+                raise self._overloaded()
+            return await result
+        finally:
+            # A job that has not begun leaves the queue; a running one keeps its thread and its place until it ends.
+            result.cancel()
 
     def close(self) -> None:
-        """Drop what waits for a thread; what runs in one ends by itself."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        """Refuse the calls that are queued; those that run end by themselves."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def _ended(self, call: Future[Any] | asyncio.Future[Any]) -> None:
-        del call
-        self._slots.release()
+    def _overloaded(self) -> Overloaded:
+        return Overloaded(self._work, self._retry_after_ms)
+
+    def _release_place(self, job: Future[Any]) -> None:
+        del job
+        self._places.release()

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from tests.composed import SENTINELS, SERVERS, Composed, await_true, facts
 from tollhouse import wiring
-from tollhouse.accounts.accounts import SignedUp
+from tollhouse.accounts.accounts import AccountCreated
 from tollhouse.errors import ScriptFailed, StoreUnavailable
 from tollhouse.sessions.records import Session
 from tollhouse.sessions.sessions import Issued
@@ -110,7 +110,7 @@ async def use_every_store(tollhouse: Tollhouse) -> None:
     signed_up = await tollhouse.accounts.sign_up(
         f"grace-{secrets.token_hex(4)}", "otters juggle nine plums", address="192.0.2.1"
     )
-    assert isinstance(signed_up, SignedUp)
+    assert isinstance(signed_up, AccountCreated)
 
 
 @pytest.mark.sentinel

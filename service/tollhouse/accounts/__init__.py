@@ -1,1 +1,1 @@
-"""Accounts: sign-up and login over the session and limit features."""
+"""Accounts: sign-up and login, over sessions and limits."""

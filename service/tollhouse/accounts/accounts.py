@@ -1,16 +1,18 @@
-"""Accounts: sign-up and login, with answers that do not tell whether an account exists.
+"""Accounts: sign-up and login, whose answers do not show whether an account exists.
 
-The order is always the same: what the text alone decides, then the limits, then the queue, then the hash.
-An attempt is charged before it is known to be wrong, so guesses made side by side are counted like others; one that
-was right is given back.
-A login works as long for an unknown name, a disabled account and a wrong password, and gives one answer to all;
-a sign-up for a taken name is the one place that tells, and is limited.
+The order is always the same: checks of the text alone, then the limits, then the queue for a thread, then the hash.
+An attempt is charged before its outcome is known, so parallel guesses are counted like guesses in a row; a right
+password gets its charge back.
+A login takes as long for an unknown name, a disabled account and a wrong password, and returns the same answer for
+all three. Only a sign-up for a taken name shows that the account exists, and sign-ups are limited.
 
-An account stays under the name that the secret of its first day gave it: that secret must stay listed.
+The key of an account is derived from the secret that was the newest at sign-up, so that secret must stay configured.
 """
 
 from __future__ import annotations
 
+import asyncio
+import math
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Final, Protocol
@@ -20,10 +22,10 @@ from msgspec import Struct
 from tollhouse import keys
 from tollhouse.accounts.names import canonical
 from tollhouse.accounts.passwords import Passwords, StoredHash
-from tollhouse.accounts.rules import PasswordRules, prepared
+from tollhouse.accounts.rules import PasswordRules, password_bytes
 from tollhouse.errors import Overloaded, StoreUnavailable
 from tollhouse.keyring import Keyring
-from tollhouse.limits.decision import Decision
+from tollhouse.limits.decision import Decision, Take
 from tollhouse.limits.limiter import Limiter
 from tollhouse.metrics import Metrics
 from tollhouse.scripts import Argument
@@ -32,50 +34,50 @@ from tollhouse.sessions.sessions import Issued, SessionRefused, Sessions
 SIGN_UP_POLICY: Final = "signup"
 LOGIN_POLICY: Final = "login"
 LOGIN_ADDRESS_POLICY: Final = "login-address"
-"""The policies that the limiter must know; keys are `address:…` and `account:…`."""
+"""The policies that the limiter must have; their keys are `address:…` and `account:…`."""
 
 _ACCOUNT_LABEL: Final = "account"
 
 
-class Store(Protocol):
-    """What accounts need of a store."""
+class AccountStore(Protocol):
+    """The methods of a store that accounts use."""
 
     async def run(self, script: str, keys: Sequence[str], args: Sequence[Argument]) -> list[Any]:
-        """Run a script and give its reply."""
+        """Run a script and return its reply."""
         ...
 
     async def run_durably(self, script: str, keys: Sequence[str], args: Sequence[Argument]) -> tuple[list[Any], bool]:
-        """Run a script, and tell whether what it wrote outlives a failover."""
+        """Run a script; return its reply, and whether its writes survive a failover."""
         ...
 
 
-class SignedUp(Struct, frozen=True, kw_only=True):
-    """The account exists, under this spelling of its name."""
+class AccountCreated(Struct, frozen=True, kw_only=True):
+    """The account exists now; `user` is the canonical spelling of its name."""
 
     user: str
     durable: bool
 
 
 class NameTaken(Struct, frozen=True, kw_only=True):
-    """There is an account of this name; nothing was changed."""
+    """Another account has this name; nothing was changed."""
 
     user: str
 
 
-class Throttled(Struct, frozen=True, kw_only=True):
-    """A limit refused the attempt before any work was done for it."""
+class TooManyAttempts(Struct, frozen=True, kw_only=True):
+    """A limit refused the attempt; nothing was charged, looked up or hashed."""
 
     decision: Decision
 
 
-class LoggedIn(Struct, frozen=True, kw_only=True):
-    """The password was right, and a fresh session has begun."""
+class LoginSucceeded(Struct, frozen=True, kw_only=True):
+    """The password was right, and a new session began."""
 
     issued: Issued
 
 
 class WrongCredentials(Struct, frozen=True, kw_only=True):
-    """No such account, a disabled one, or another password: nobody is told which."""
+    """No such account, a disabled account, or a wrong password; the answer does not show which."""
 
 
 class _Account(Struct, frozen=True, kw_only=True):
@@ -85,11 +87,11 @@ class _Account(Struct, frozen=True, kw_only=True):
 
 
 class Accounts:
-    """Signs people up and logs them in."""
+    """Creates accounts and logs users in."""
 
     def __init__(
         self,
-        store: Store,
+        store: AccountStore,
         sessions: Sessions,
         limiter: Limiter,
         passwords: Passwords,
@@ -106,76 +108,93 @@ class Accounts:
         self._metrics = metrics
         self._rules = PasswordRules() if rules is None else rules
 
-    async def sign_up(self, user: str, password: str, *, address: str) -> SignedUp | NameTaken | Throttled:
-        """Make an account; raises InvalidInput for a name or password that may not be, Overloaded at the bound."""
+    async def sign_up(self, user: str, password: str, *, address: str) -> AccountCreated | NameTaken | TooManyAttempts:
+        """Create an account.
+
+        Raises InvalidInput for a name or password that is not allowed, and Overloaded when too many hashes are queued.
+        """
         name = canonical(user)
-        self._rules.check(password, name)
-        refused = await self._refused(SIGN_UP_POLICY, f"address:{address}")
-        if refused is not None:
-            return Throttled(decision=refused)
+        encoded = self._rules.check(password, name)
+        decision = await self._limiter.take(SIGN_UP_POLICY, f"address:{address}")
+        if not decision.allowed:
+            return TooManyAttempts(decision=decision)
         if await self._load(name) is not None:
             return NameTaken(user=name)
-        stored = await self._passwords.hash(password)
+        stored = await self._passwords.hash(encoded)
         reply, durable = await self._store.run_durably(
-            "accounts/create", (self._names(name)[0],), (name, stored.phc, stored.key_id)
+            "accounts/create", (self._account_keys(name)[0],), (name, stored.phc, stored.key_id)
         )
-        return SignedUp(user=name, durable=durable) if reply[0] == 1 else NameTaken(user=name)
+        return AccountCreated(user=name, durable=durable) if reply[0] == 1 else NameTaken(user=name)
 
     async def login(
         self, user: str, password: str, *, address: str, device: str | None = None, policy: str = "default"
-    ) -> LoggedIn | WrongCredentials | Throttled | SessionRefused:
-        """Begin a session for whoever knows the password; raises InvalidInput and Overloaded as `sign_up` does."""
-        name = canonical(user)
-        prepared(password)
+    ) -> LoginSucceeded | WrongCredentials | TooManyAttempts | SessionRefused:
+        """Begin a session if the password is right; raises InvalidInput and Overloaded as `sign_up` does."""
+        name, encoded = canonical(user), password_bytes(password)
         self._sessions.check(name, policy=policy, device=device)
-        # The address goes first: one that is refused may not use up the attempts of somebody's account.
-        refused = await self._refused(LOGIN_ADDRESS_POLICY, f"address:{address}")
-        refused = refused or await self._refused(LOGIN_POLICY, f"account:{name}")
-        if refused is not None:
+        refusal = await self._charge_attempt(name, address)
+        if refusal is not None:
             self._metrics.login("throttled")
-            return Throttled(decision=refused)
+            return TooManyAttempts(decision=refusal)
         try:
-            known = await self._knows_password(name, password)
+            right = await self._verify(name, encoded)
         except Overloaded:
             self._metrics.login("overloaded")
             raise
-        if not known:
+        if not right:
             self._metrics.login("wrong")
             return WrongCredentials()
-        await self._forgive(name, address)
-        return await self._begin(name, device, policy)
+        return await self._begin_session(name, address, device, policy)
 
-    async def _knows_password(self, name: str, password: str) -> bool:
-        """Verify a password, always by one hash; a hash that shows its age is then replaced."""
+    async def _charge_attempt(self, name: str, address: str) -> Decision | None:
+        """Take one attempt from the address and the account together; return the refusal that lasts longest, if any.
+
+        A refusal charges neither: a refused address cannot use up the attempts of an account.
+        """
+        takes = (
+            Take(policy=LOGIN_ADDRESS_POLICY, key=f"address:{address}"),
+            Take(policy=LOGIN_POLICY, key=f"account:{name}"),
+        )
+        result = await self._limiter.take_all(takes)
+        if result.allowed:
+            return None
+        refusals = [one for one in result.decisions if not one.allowed and one.reason != "together"]
+        return max(refusals, key=lambda one: math.inf if one.retry_after_ms is None else one.retry_after_ms)
+
+    async def _verify(self, name: str, password: bytes) -> bool:
+        """Return whether the password is right, after exactly one hash; then renew a hash that is out of date."""
         account = await self._load(name)
         stored = None if account is None or account.disabled else account.stored
-        if not await self._passwords.verify(password, stored) or account is None:
+        match = await self._passwords.verify(password, stored)
+        if match is None or account is None:
             return False
-        if self._passwords.outdated(account.stored):
-            # A busy moment is no reason to refuse who knows the password: the next login tries again.
+        if match.needs_rehash:
+            # A full queue is no reason to refuse a right password; the next login tries again.
             with suppress(Overloaded):
                 await self._rehash(account, password)
         return True
 
-    async def _rehash(self, account: _Account, password: str) -> None:
+    async def _rehash(self, account: _Account, password: bytes) -> None:
         renewed = await self._passwords.hash(password)
         await self._store.run(
             "accounts/replace_hash", (account.key,), (account.stored.phc, renewed.phc, renewed.key_id)
         )
 
-    async def _forgive(self, name: str, address: str) -> None:
-        """Let the limits begin anew for who knows the password; the address gets this one attempt back."""
-        # A store of limits that is down counts nothing either, and is no reason to refuse the login.
-        with suppress(StoreUnavailable):
-            await self._limiter.reset(LOGIN_POLICY, f"account:{name}")
-            await self._limiter.refund(LOGIN_ADDRESS_POLICY, f"address:{address}")
-
-    async def _begin(self, name: str, device: str | None, policy: str) -> LoggedIn | WrongCredentials | SessionRefused:
-        issued = await self._sessions.create(name, policy=policy, device=device)
+    async def _begin_session(
+        self, name: str, address: str, device: str | None, policy: str
+    ) -> LoginSucceeded | WrongCredentials | SessionRefused:
+        # The right password is what restores the limits. They stay restored if no session can be created, for a
+        # guesser gains nothing by it: it takes the password to get here. `finally` waits for the restoring calls, so
+        # that they never outlive the login, and the error of `create` is raised after they have ended.
+        restoring = asyncio.gather(self._reset_account_limit(name), self._refund_address(address))
+        try:
+            issued = await self._sessions.create(name, policy=policy, device=device)
+        finally:
+            await restoring
         match issued:
             case Issued():
                 self._metrics.login("ok")
-                return LoggedIn(issued=issued)
+                return LoginSucceeded(issued=issued)
             case SessionRefused(reason="disabled"):
                 self._metrics.login("wrong")
                 return WrongCredentials()
@@ -183,16 +202,21 @@ class Accounts:
                 self._metrics.login("refused")
                 return refused
 
-    async def _refused(self, policy: str, key: str) -> Decision | None:
-        """Charge one attempt; give the decision where it is a refusal."""
-        decision = await self._limiter.take(policy, key)
-        return None if decision.allowed else decision
+    # While the store of limits is down it counts nothing, so there is nothing to restore and no reason to refuse.
+
+    async def _reset_account_limit(self, name: str) -> None:
+        with suppress(StoreUnavailable):
+            await self._limiter.reset(LOGIN_POLICY, f"account:{name}")
+
+    async def _refund_address(self, address: str) -> None:
+        with suppress(StoreUnavailable):
+            await self._limiter.refund(LOGIN_ADDRESS_POLICY, f"address:{address}")
 
     async def _load(self, name: str) -> _Account | None:
-        """Find an account under the newest secret, else under an older one."""
-        # All are asked, found or not: the time taken does not tell whether an account exists.
-        found = [await self._load_from(key) for key in self._names(name)]
-        return next((account for account in found if account is not None), None)
+        """Return the account of a name under the newest secret that has one."""
+        # Every key is read, whether or not an earlier one exists: timing does not show whether there is an account.
+        accounts = await asyncio.gather(*map(self._load_from, self._account_keys(name)))
+        return next((account for account in accounts if account is not None), None)
 
     async def _load_from(self, key: str) -> _Account | None:
         reply = await self._store.run("accounts/load", (key,), ())
@@ -201,5 +225,5 @@ class Accounts:
         disabled, phc, key_id = reply
         return _Account(key=key, disabled=disabled == 1, stored=StoredHash(phc=phc.decode(), key_id=key_id.decode()))
 
-    def _names(self, name: str) -> tuple[str, ...]:
+    def _account_keys(self, name: str) -> tuple[str, ...]:
         return tuple(keys.account(digest) for digest in self._keyring.digests(_ACCOUNT_LABEL, name))

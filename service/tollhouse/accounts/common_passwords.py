@@ -1,8 +1,9 @@
-"""Passwords that are guessed first: well-known words, runs of neighbouring keys, and what repeats itself.
+"""Common passwords: well-known words, runs of neighbouring keys, repetition, and combinations of these.
 
-This is a small list that works without a network, not a list of leaked passwords: it knows fewer than
-two hundred words and phrases, and how people stretch them to a required length. A password that it
-lets through may still be in a leak.
+It works offline and is no list of leaked passwords: a password that it accepts may still be in a leak. A list of the
+most common passwords would hardly help, since nearly all of them are shorter than the 15 characters that are required
+anyway. What people do is stretch a short one to that length. So fewer than two hundred words and phrases are known,
+and a password is common if it can be cut into such pieces with at most two characters to spare.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ from typing import Final
 from tollhouse.accounts.names import folded_case
 
 _UNIT_CHARACTERS: Final = 4
-"""A password that only repeats so few characters is common."""
+"""The longest repeated unit: a password that only repeats up to this many characters is common."""
 
 _SPARE_CHARACTERS: Final = 2
-"""So many letters or digits beside the known pieces do not make a password uncommon."""
+"""The most letters or digits outside known pieces that a common password may have."""
 
 _RUN_CHARACTERS: Final = 3
 
@@ -67,7 +68,7 @@ _ROWS: Final = (
 
 
 def is_common(password: str, own: Iterable[str] = ()) -> bool:
-    """Tell whether a password is little more than known words, the owner's `own` words, runs or repetition."""
+    """Return True if a password is little more than known words, the owner's `own` words, runs or repetition."""
     text = _plain(password)
     if _repeats_few(text):
         return True
@@ -87,17 +88,17 @@ def is_common(password: str, own: Iterable[str] = ()) -> bool:
 
 
 def _plain(text: str) -> str:
-    """Give the text without differences of case, and without what people put between words."""
+    """Return the text case-folded and without the separators that people put between words."""
     return folded_case(text).translate(_SEPARATORS)
 
 
 def _repeats_few(text: str) -> bool:
-    """Tell whether the text repeats its first few characters to its end."""
+    """Return True if the text is its first few characters over and over."""
     return any(text == (text[:few] * len(text))[: len(text)] for few in range(1, _UNIT_CHARACTERS + 1))
 
 
 def _run_ends(text: str) -> list[int]:
-    """Give, for each position, where the run of equal or neighbouring characters from there ends."""
+    """Return the end of the run of equal or neighbouring characters that starts at each position."""
     ends = [len(text)] * len(text)
     for start in range(len(text) - 2, -1, -1):
         pair = text[start : start + 2]

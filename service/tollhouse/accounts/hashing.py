@@ -1,13 +1,14 @@
-"""Argon2id: named parameters, and the two calls that cost what the parameters say.
+"""Argon2id: named parameter profiles, hashing and verification.
 
-A stored hash is a PHC string that names its own parameters. Whoever can write to the store could name
-huge ones, so they are read and bounded before anything is computed.
+A stored hash is a PHC string with its own parameters. An attacker who can write to the store could put huge ones
+there, so parameters are parsed and bounded before anything is computed.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+import os
 import re
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -22,7 +23,10 @@ from tollhouse.errors import ConfigurationError
 SALT_BYTES: Final = 16
 TAG_BYTES: Final = 32
 MEMORY_KIB_MAX: Final = 262_144
-"""The most memory that a stored hash may ask for, unless the profile in use asks for more."""
+"""The most memory that verifying a stored hash may take, unless the profile in use takes more."""
+
+POOL_MEMORY_KIB: Final = 262_144
+"""How much memory the hashes that run at the same time in one process may take together."""
 
 _VERSION: Final = 19
 _TIME_COST_MAX: Final = 10
@@ -34,7 +38,7 @@ _PHC: Final = re.compile(
 
 
 class Profile(Struct, frozen=True, kw_only=True):
-    """How much work one hash is."""
+    """The cost of one hash."""
 
     memory_kib: int
     time_cost: int
@@ -58,11 +62,16 @@ PROFILES: Final[Mapping[str, Profile]] = MappingProxyType(
         "rfc9106-high": Profile(memory_kib=2_097_152, time_cost=1, parallelism=4),
     }
 )
-"""`owasp` for small machines; the two of RFC 9106; `default` is its low one on a single thread per hash."""
+"""`owasp` is for small machines; the others are those of RFC 9106, and `default` its low one with one thread a hash."""
+
+
+def parallel_hashes(work_kib: int, memory_kib: int = POOL_MEMORY_KIB, cpus: int | None = None) -> int:
+    """Return how many hashes of `work_kib` may run at once: one per processor and within the memory, at least one."""
+    return max(1, min(cpus or os.cpu_count() or 1, memory_kib // work_kib))
 
 
 def argon2id(secret: bytes, salt: bytes, profile: Profile) -> str:
-    """Hash a secret at the cost of the profile; other threads run meanwhile."""
+    """Return the hash of a secret as a PHC string; other threads run meanwhile."""
     return hash_secret(
         secret,
         salt,
@@ -76,7 +85,7 @@ def argon2id(secret: bytes, salt: bytes, profile: Profile) -> str:
 
 
 def matches(phc: str, secret: bytes) -> bool:
-    """Tell whether a secret has this usable hash, at the cost that the hash names."""
+    """Return True if the secret has this hash, at the cost that the hash names; `profile_of` must have accepted it."""
     try:
         return verify_secret(phc.encode(), secret, Type.ID)
     except VerifyMismatchError:
@@ -84,7 +93,7 @@ def matches(phc: str, secret: bytes) -> bool:
 
 
 def profile_of(phc: str) -> Profile | None:
-    """Read what a stored hash costs; None where it is no Argon2id hash that this process would compute."""
+    """Return the cost of a stored hash; None if it is no Argon2id hash within the bounds of this process."""
     match = _PHC.fullmatch(phc)
     if match is None or not all(_is_base64(part) for part in match.groups()[3:]):
         return None
@@ -95,8 +104,8 @@ def profile_of(phc: str) -> Profile | None:
         return None
 
 
-def unmatched(profile: Profile, salt: bytes, tag: bytes) -> str:
-    """Give a hash that costs as much to verify as any other, and that no password has where `tag` is random."""
+def dummy_hash(profile: Profile, salt: bytes, tag: bytes) -> str:
+    """Return a hash that no password matches if `tag` is random, and that costs as much to verify as any other."""
     cost = f"m={profile.memory_kib},t={profile.time_cost},p={profile.parallelism}"
     return f"$argon2id$v={_VERSION}${cost}${_base64(salt)}${_base64(tag)}"
 
@@ -106,7 +115,7 @@ def _base64(data: bytes) -> str:
 
 
 def _is_base64(text: str) -> bool:
-    """Tell whether a text is unpadded base64 in its one spelling."""
+    """Return True if the text is unpadded base64 in its canonical spelling."""
     try:
         return _base64(base64.b64decode(text + "=" * (-len(text) % 4), validate=True)) == text
     except (binascii.Error, ValueError):

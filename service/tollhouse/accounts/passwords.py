@@ -1,8 +1,8 @@
-"""Passwords: hashed and verified with Argon2id under a pepper, off the event loop and within bounds.
+"""Password hashing and verification: Argon2id with a pepper, in a bounded thread pool.
 
-What is hashed is an HMAC of the password under a key derived from the deployment's secret, so a stolen
-store alone is no ground for guessing. The key's id is kept beside the hash; hashes under older secrets
-still verify, and `outdated` tells when to make a new one.
+The hash is of an HMAC of the password under a key derived from the deployment's secret, so a stolen store alone does
+not allow guessing. The key's id is stored with the hash. Hashes under older secrets still verify, and then
+`needs_rehash` is set.
 """
 
 from __future__ import annotations
@@ -18,30 +18,46 @@ from msgspec import Struct
 
 from tollhouse.accounts import hashing
 from tollhouse.accounts.hashing import MEMORY_KIB_MAX, PROFILES, Profile
-from tollhouse.accounts.pool import Pool, permits_for
-from tollhouse.accounts.rules import prepared
 from tollhouse.errors import ConfigurationError
 from tollhouse.keyring import Keyring
 from tollhouse.metrics import Metrics
+from tollhouse.worker_pool import WorkerPool
 
 _PEPPER_LABEL: Final = "password-pepper"
+_QUEUED_PER_THREAD: Final = 8
+_WAIT_MS: Final = 2_000
 
 _Arguments = TypeVarTuple("_Arguments")
 _Result = TypeVar("_Result")
 
 
 class StoredHash(Struct, frozen=True, kw_only=True):
-    """What an account keeps of its password: a PHC string, and the id of the secret whose pepper is in it."""
+    """The stored hash of a password: a PHC string, and the id of the secret that its pepper was derived from."""
 
     phc: str
     key_id: str
 
 
-class Passwords:
-    """Hashes and verifies passwords; needs a keyring with a secret.
+class PasswordMatch(Struct, frozen=True, kw_only=True):
+    """The password is right; `needs_rehash` if its hash has other parameters than new ones or an older secret."""
 
-    Every call that computes may raise Overloaded. `memory_kib_max` bounds what a stored hash may cost;
-    hashes of the profile in use are always affordable.
+    needs_rehash: bool
+
+
+def hash_pool(profile: Profile) -> WorkerPool:
+    """Return a pool whose threads run as many hashes of the profile as the machine can take at once.
+
+    Eight calls may wait for each thread, none of them for more than two seconds.
+    """
+    threads = hashing.parallel_hashes(profile.memory_kib)
+    return WorkerPool("password hashing", threads, queued=_QUEUED_PER_THREAD * threads, wait_ms=_WAIT_MS)
+
+
+class Passwords:
+    """Hashes and verifies passwords, given as `password_bytes`; needs a keyring with a secret.
+
+    Both methods raise Overloaded when too many hashes are queued. `memory_kib_max` bounds the memory that verifying a
+    stored hash may take; hashes of the profile in use are always within it.
     """
 
     def __init__(
@@ -50,7 +66,7 @@ class Passwords:
         metrics: Metrics,
         *,
         profile: Profile = PROFILES["default"],
-        pool: Pool | None = None,
+        pool: WorkerPool | None = None,
         memory_kib_max: int = MEMORY_KIB_MAX,
         random_bytes: Callable[[int], bytes] = secrets.token_bytes,
     ) -> None:
@@ -60,48 +76,46 @@ class Passwords:
         self._keyring = keyring
         self._metrics = metrics
         self._profile = profile
-        self._pool = Pool("password hashing", permits_for(profile.memory_kib)) if pool is None else pool
+        self._pool = hash_pool(profile) if pool is None else pool
         self._memory_kib_max = max(memory_kib_max, profile.memory_kib)
         self._random_bytes = random_bytes
         self._newest = keyring.key_ids()[0]
-        self._dummy = StoredHash(
-            phc=hashing.unmatched(profile, random_bytes(hashing.SALT_BYTES), random_bytes(hashing.TAG_BYTES)),
-            key_id=self._newest,
-        )
+        salt, tag = random_bytes(hashing.SALT_BYTES), random_bytes(hashing.TAG_BYTES)
+        self._dummy = StoredHash(phc=hashing.dummy_hash(profile, salt, tag), key_id=self._newest)
 
-    async def hash(self, password: str) -> StoredHash:
-        """Hash a new password with the present parameters, under the newest secret."""
+    async def hash(self, password: bytes) -> StoredHash:
+        """Return the hash of a new password: the current parameters, the newest secret."""
         salt = self._random_bytes(hashing.SALT_BYTES)
         peppered = self._peppered(password, self._newest)
         phc = await self._pool.run(self._timed, hashing.argon2id, peppered, salt, self._profile)
         return StoredHash(phc=phc, key_id=self._newest)
 
-    async def verify(self, password: str, stored: StoredHash | None) -> bool:
-        """Tell whether this is the password; without a usable hash, work as long as with one and say no."""
-        given = stored if stored is not None and self._usable(stored) else self._dummy
-        peppered = self._peppered(password, given.key_id)
-        return await self._pool.run(self._timed, hashing.matches, given.phc, peppered)
-
-    def outdated(self, stored: StoredHash) -> bool:
-        """Tell whether a hash that verified should be replaced: other parameters, or an older secret."""
-        return stored.key_id != self._newest or hashing.profile_of(stored.phc) != self._profile
+    async def verify(self, password: bytes, stored: StoredHash | None) -> PasswordMatch | None:
+        """Return a match, or None for a wrong password; without a usable hash, do the same work and return None."""
+        profile = None if stored is None else self._usable_profile(stored)
+        candidate = self._dummy if stored is None or profile is None else stored
+        peppered = self._peppered(password, candidate.key_id)
+        if not await self._pool.run(self._timed, hashing.matches, candidate.phc, peppered):
+            return None
+        return PasswordMatch(needs_rehash=candidate.key_id != self._newest or profile != self._profile)
 
     def close(self) -> None:
-        """Drop what waits to be computed."""
+        """Drop the hashes that are queued."""
         self._pool.close()
 
-    def _usable(self, stored: StoredHash) -> bool:
+    def _usable_profile(self, stored: StoredHash) -> Profile | None:
+        """Return the cost of a stored hash; count it and return None if this process cannot or will not verify it."""
         profile = hashing.profile_of(stored.phc)
         usable = profile is not None and profile.memory_kib <= self._memory_kib_max
-        usable = usable and stored.key_id in self._keyring.key_ids()
-        if not usable:
-            self._metrics.discarded_state("password-hash")
-        return usable
+        if usable and stored.key_id in self._keyring.key_ids():
+            return profile
+        self._metrics.discarded_state("password-hash")
+        return None
 
-    def _peppered(self, password: str, key_id: str) -> bytes:
+    def _peppered(self, password: bytes, key_id: str) -> bytes:
         key = self._keyring.key(_PEPPER_LABEL, key_id)
-        assert key is not None, "a key id is checked before its pepper is asked for"
-        return base64.b64encode(hmac.digest(key, prepared(password), "sha256"))
+        assert key is not None, "a key id is checked before its pepper is derived"
+        return base64.b64encode(hmac.digest(key, password, "sha256"))
 
     def _timed(self, function: Callable[[*_Arguments], _Result], *arguments: *_Arguments) -> _Result:
         began_s = time.perf_counter()

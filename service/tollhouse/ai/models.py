@@ -12,7 +12,7 @@ from msgspec import Struct
 from tollhouse.cache.ttl import CacheTTL
 from tollhouse.errors import ConfigurationError, InvalidInput, LoadFailed, TollhouseError
 from tollhouse.suggest import did_you_mean
-from tollhouse.worker_pool import Workers
+from tollhouse.worker_pool import WorkerPool
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 _VERSION_CHARACTERS_MAX: Final = 128
@@ -45,7 +45,7 @@ class Models:
         self._models: dict[str, Model] = {}
         for model in models:
             self._add(model)
-        self._workers = Workers(threads=threads, queued=queued)
+        self._pool = WorkerPool("the queue of the models", threads, queued=queued)
 
     def names(self) -> tuple[str, ...]:
         """Give the names of all models, sorted."""
@@ -61,7 +61,7 @@ class Models:
 
     async def run(self, model: Model, value: Any) -> Any:
         """Ask a model; raises Overloaded when too many calls run or wait, LoadFailed (from its cause) when it fails."""
-        answer = self._workers.begin(model.call, value)
+        answer = asyncio.ensure_future(self._pool.run(model.call, value))
         try:
             await asyncio.wait([answer])
         finally:
@@ -75,7 +75,7 @@ class Models:
 
     def close(self) -> None:
         """End the threads, each when what it runs has ended; what waits is dropped."""
-        self._workers.close()
+        self._pool.close()
 
     def _add(self, model: Model) -> None:
         if _NAME.fullmatch(model.name) is None:

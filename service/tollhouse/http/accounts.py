@@ -11,11 +11,11 @@ from litestar.params import JSONBody
 from msgspec import Struct
 
 from tollhouse.accounts.accounts import (
+    AccountCreated,
     Accounts,
-    LoggedIn,
+    LoginSucceeded,
     NameTaken,
-    SignedUp,
-    Throttled,
+    TooManyAttempts,
     WrongCredentials,
 )
 from tollhouse.asgi.ratelimit.refusal_response import refusal_response
@@ -60,11 +60,11 @@ async def sign_up(
     """Make an account: 201, or 409 where the name is taken."""
     made = await accounts.sign_up(data.user, data.password, address=current_caller(request).address)
     match made:
-        case SignedUp():
+        case AccountCreated():
             return Response({"user": made.user}, status_code=201, headers=NO_STORE)
         case NameTaken():
             return problem(409, "name-taken", "Name Taken", "this user name has an account already")
-        case Throttled():
+        case TooManyAttempts():
             return _throttled(made.decision)
         case _:
             assert_never(made)
@@ -81,7 +81,7 @@ async def login(
     device = _device(request.headers.get("user-agent", ""))
     result = await accounts.login(data.user, data.password, address=current_caller(request).address, device=device)
     match result:
-        case LoggedIn():
+        case LoginSucceeded():
             issued = result.issued
             token = issued.token.reveal()
             by_cookie = data.transport == "cookie"
@@ -94,7 +94,7 @@ async def login(
             )
         case WrongCredentials():
             raise NotAuthorizedException("user name and password do not match")
-        case Throttled():
+        case TooManyAttempts():
             return _throttled(result.decision)
         case SessionRefused():
             return problem(409, "session-refused", "Session Refused", "end another session of this user first")

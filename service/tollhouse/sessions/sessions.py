@@ -27,13 +27,13 @@ from tollhouse.metrics import Metrics
 from tollhouse.scripts import Argument
 from tollhouse.sessions import tokens
 from tollhouse.sessions import user_keys as homes
-from tollhouse.sessions import validation as labels
 from tollhouse.sessions.policies import CAP_MAX, POLICIES, Policies, Policy, find
 from tollhouse.sessions.records import Session, created, listed, verified
 from tollhouse.sessions.revocation_log import Journal
 from tollhouse.sessions.revocations import Call, Ended, EndedAll, Revocation, announced
 from tollhouse.sessions.tokens import RandomBytes, Token
 from tollhouse.sessions.user_keys import Home
+from tollhouse.sessions.validation import valid_device, valid_user
 
 _MEMBERS_PER_RUN: Final = 500
 _REPEATED_AT_ONCE: Final = 500
@@ -114,7 +114,7 @@ class Sessions:
 
     def check(self, user: str, *, policy: str = "default", device: str | None = None) -> tuple[str, Policy, str]:
         """Give the user, policy and device as `create` takes them; raises InvalidInput where it would."""
-        return labels.user(user), find(self._policies, policy), labels.device(device or "")
+        return valid_user(user), find(self._policies, policy), valid_device(device or "")
 
     async def create(self, user: str, *, policy: str = "default", device: str | None = None) -> Issued | SessionRefused:
         """Begin a session under a fresh token; at the policy's cap, end the user's oldest or refuse."""
@@ -163,7 +163,7 @@ class Sessions:
 
     async def revoke(self, user: str, sid: str) -> Revoked:
         """End one session of a user; that of anybody else is left alone, as if it did not exist."""
-        user = labels.user(user)
+        user = valid_user(user)
         found, durable = False, True
         # What is no sid may be any text at all, and no such text goes into the name of a key.
         for home in homes.of_user(self._keyring, user) if tokens.is_sid(sid) else ():
@@ -177,7 +177,7 @@ class Sessions:
 
     async def revoke_all(self, user: str, *, keep: Session | None = None) -> RevokedAll:
         """End every session of a user that began before this call, but `keep`; later logins live."""
-        user = labels.user(user)
+        user = valid_user(user)
         call, kept_sid = tokens.new_sid(self._random_bytes), "" if keep is None else keep.sid
         removed, durable = 0, True
         for home in homes.of_user(self._keyring, user):
@@ -188,7 +188,7 @@ class Sessions:
 
     async def list(self, user: str) -> tuple[Session, ...]:
         """Give the live sessions of a user, the newest first."""
-        user = labels.user(user)
+        user = valid_user(user)
         found: list[Session] = []
         for home in homes.of_user(self._keyring, user):
             names = (home.index, home.epoch, home.everyone)

@@ -1,4 +1,4 @@
-"""What users and devices may be called: bounded text in one Unicode form, without control characters."""
+"""Validation of user ids and device labels: bounded text in NFC, without control characters."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ _FORBIDDEN: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})
 """Control characters, lone surrogates, and the separators of lines and paragraphs."""
 
 
-def user(text: str) -> str:
-    """Give a user's id as it is stored and compared: 1 to 256 characters, NFC."""
-    return checked("user", text, shortest=1, longest=USER_CHARACTERS_MAX)
+def valid_user(text: str) -> str:
+    """Return a user's id as it is stored and compared: 1 to 256 characters, NFC."""
+    return valid_text("user", text, shortest=1, longest=USER_CHARACTERS_MAX)
 
 
-def device(text: str) -> str:
-    """Give a device's label as it is stored: at most 120 characters, NFC."""
-    return checked("device", text, shortest=0, longest=DEVICE_CHARACTERS_MAX)
+def valid_device(text: str) -> str:
+    """Return a device's label as it is stored: at most 120 characters, NFC."""
+    return valid_text("device", text, shortest=0, longest=DEVICE_CHARACTERS_MAX)
 
 
-def checked(field: str, text: str, *, shortest: int, longest: int) -> str:
-    """Give the text in NFC, or raise InvalidInput where it is too short, too long or not plain text."""
-    # NFC makes a text at most four times shorter: one that is far too long is refused before any work on it.
+def valid_text(field: str, text: str, *, shortest: int, longest: int) -> str:
+    """Return the text in NFC; raises InvalidInput if it is too short, too long or not plain text."""
+    # NFC makes a text at most four times shorter, so one that is far too long is refused before it is composed.
     composed = unicodedata.normalize("NFC", text) if len(text) <= 4 * longest else text
     if not shortest <= len(composed) <= longest:
         raise InvalidInput(field, text, f"use {shortest} to {longest} characters")

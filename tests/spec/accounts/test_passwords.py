@@ -12,10 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tollhouse.accounts import hashing
-from tollhouse.accounts.hashing import PROFILES, Profile
-from tollhouse.accounts.passwords import Passwords, StoredHash
-from tollhouse.accounts.pool import Pool, permits_for
-from tollhouse.accounts.rules import PASSWORD_BYTES_MAX, PasswordRules, prepared
+from tollhouse.accounts.hashing import PROFILES, Profile, parallel_hashes
+from tollhouse.accounts.passwords import PasswordMatch, Passwords, StoredHash, hash_pool
+from tollhouse.accounts.rules import PASSWORD_BYTES_MAX, PasswordRules, password_bytes
 from tollhouse.errors import ConfigurationError, InvalidInput, Overloaded
 from tollhouse.keyring import Keyring
 from tollhouse.metrics import Metrics
@@ -38,12 +37,12 @@ async def test_a_password_verifies_against_its_own_hash_only():
     """The password matches, another does not, and two hashes of one password differ."""
     ours = passwords()
 
-    first, second = await ours.hash("tandem walrus cartwheel"), await ours.hash("tandem walrus cartwheel")
+    first, second = await ours.hash(b"tandem walrus cartwheel"), await ours.hash(b"tandem walrus cartwheel")
 
     assert first.phc != second.phc
-    assert await ours.verify("tandem walrus cartwheel", first)
-    assert await ours.verify("tandem walrus cartwheel", second)
-    assert not await ours.verify("tandem walrus cartwheels", first)
+    assert await ours.verify(b"tandem walrus cartwheel", first)
+    assert await ours.verify(b"tandem walrus cartwheel", second)
+    assert not await ours.verify(b"tandem walrus cartwheels", first)
 
 
 @pytest.mark.parametrize("name", ["default", "owasp"])
@@ -51,41 +50,40 @@ async def test_a_profile_is_what_its_hashes_say(name):
     """C-2: hashes are Argon2id with the parameters of the named profile."""
     ours = passwords(profile=PROFILES[name])
 
-    stored = await ours.hash("tandem walrus cartwheel")
+    stored = await ours.hash(b"tandem walrus cartwheel")
 
     expected = {"default": "$argon2id$v=19$m=65536,t=3,p=1$", "owasp": "$argon2id$v=19$m=19456,t=2,p=1$"}
     assert stored.phc.startswith(expected[name])
-    assert await ours.verify("tandem walrus cartwheel", stored)
-    assert not ours.outdated(stored)
+    assert await ours.verify(b"tandem walrus cartwheel", stored) == PasswordMatch(needs_rehash=False)
 
 
 async def test_what_is_hashed_is_the_password_under_a_pepper():
     """A stolen store alone does not verify a guess: the hash is not that of the password itself."""
-    stored = await passwords().hash("tandem walrus cartwheel")
+    stored = await passwords().hash(b"tandem walrus cartwheel")
     other = Keyring(secrets=(b"another secret for tests, 32 bytes or more",))
     moved = StoredHash(phc=stored.phc, key_id=other.key_ids()[0])
 
     assert not hashing.matches(stored.phc, b"tandem walrus cartwheel")
-    assert not await passwords(other).verify("tandem walrus cartwheel", moved)
+    assert not await passwords(other).verify(b"tandem walrus cartwheel", moved)
 
 
 async def test_hashes_under_an_older_secret_still_verify_and_show_their_age():
-    """After a rotation the hash is good, and `outdated` asks for a new one, which is then not."""
-    stored = await passwords().hash("tandem walrus cartwheel")
+    """After a rotation the hash still verifies and needs a rehash; the new hash does not."""
+    stored = await passwords().hash(b"tandem walrus cartwheel")
     rotated = passwords(ROTATED)
 
-    assert await rotated.verify("tandem walrus cartwheel", stored)
-    assert rotated.outdated(stored)
-    assert not rotated.outdated(await rotated.hash("tandem walrus cartwheel"))
+    renewed = await rotated.hash(b"tandem walrus cartwheel")
+
+    assert await rotated.verify(b"tandem walrus cartwheel", stored) == PasswordMatch(needs_rehash=True)
+    assert await rotated.verify(b"tandem walrus cartwheel", renewed) == PasswordMatch(needs_rehash=False)
 
 
 async def test_other_parameters_show_a_hashes_age():
-    """A hash that verified but was made with other parameters is outdated."""
-    stored = await passwords().hash("tandem walrus cartwheel")
+    """A hash that verifies but was made with other parameters needs a rehash."""
+    stored = await passwords().hash(b"tandem walrus cartwheel")
     stronger = passwords(profile=Profile(memory_kib=16, time_cost=2))
 
-    assert await stronger.verify("tandem walrus cartwheel", stored)
-    assert stronger.outdated(stored)
+    assert await stronger.verify(b"tandem walrus cartwheel", stored) == PasswordMatch(needs_rehash=True)
 
 
 UNUSABLE = [
@@ -112,7 +110,7 @@ async def test_a_stored_hash_that_is_foreign_or_too_dear_is_never_computed(phc):
     metrics = Metrics()
     ours = passwords(metrics=metrics)
 
-    assert not await ours.verify("tandem walrus cartwheel", StoredHash(phc=phc, key_id=KEYRING.key_ids()[0]))
+    assert not await ours.verify(b"tandem walrus cartwheel", StoredHash(phc=phc, key_id=KEYRING.key_ids()[0]))
 
     assert hashes_computed(metrics) == 1
     assert metrics.registry.get_sample_value("tollhouse_state_discarded_total", {"kind": "password-hash"}) == 1
@@ -121,10 +119,10 @@ async def test_a_stored_hash_that_is_foreign_or_too_dear_is_never_computed(phc):
 async def test_a_hash_under_a_secret_that_was_dropped_matches_nothing():
     """Without its pepper a hash cannot be verified: it is answered like a wrong password, and counted."""
     metrics = Metrics()
-    stored = await passwords().hash("tandem walrus cartwheel")
+    stored = await passwords().hash(b"tandem walrus cartwheel")
     without = passwords(Keyring(secrets=ROTATED.secrets[:1]), metrics)
 
-    assert not await without.verify("tandem walrus cartwheel", stored)
+    assert not await without.verify(b"tandem walrus cartwheel", stored)
 
     assert hashes_computed(metrics) == 1
 
@@ -133,10 +131,10 @@ async def test_hashes_of_the_profile_in_use_are_always_affordable():
     """A profile above the bound for stored hashes verifies what it made."""
     large = Profile(memory_kib=64, time_cost=1)
     bounded = passwords(profile=large, memory_kib_max=8)
-    stored = await bounded.hash("tandem walrus cartwheel")
+    stored = await bounded.hash(b"tandem walrus cartwheel")
 
-    assert await bounded.verify("tandem walrus cartwheel", stored)
-    assert not await passwords(memory_kib_max=8).verify("tandem walrus cartwheel", stored)
+    assert await bounded.verify(b"tandem walrus cartwheel", stored)
+    assert not await passwords(memory_kib_max=8).verify(b"tandem walrus cartwheel", stored)
 
 
 async def test_without_a_hash_the_work_is_the_same():
@@ -144,31 +142,31 @@ async def test_without_a_hash_the_work_is_the_same():
     metrics = Metrics()
     ours = passwords(metrics=metrics)
 
-    assert not await ours.verify("tandem walrus cartwheel", None)
+    assert not await ours.verify(b"tandem walrus cartwheel", None)
 
     assert hashes_computed(metrics) == 1
 
 
 async def test_the_stand_in_for_a_missing_account_costs_what_a_hash_costs():
     """The hash that no password has is a hash of the present parameters, as the library itself reads it."""
-    phc = hashing.unmatched(PROFILES["owasp"], bytes(16), bytes(32))
+    phc = hashing.dummy_hash(PROFILES["owasp"], bytes(16), bytes(32))
 
     assert hashing.profile_of(phc) == PROFILES["owasp"]
     assert not PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1).check_needs_rehash(phc)
-    assert not hashing.matches(hashing.unmatched(FAST, bytes(16), bytes(32)), b"anything")
+    assert not hashing.matches(hashing.dummy_hash(FAST, bytes(16), bytes(32)), b"anything")
 
 
 async def test_a_password_counts_in_one_unicode_form_and_otherwise_as_typed():
     """Composed and combining accents are one password; case, spaces and the last of 1,024 bytes matter."""
     ours = passwords()
-    stored = await ours.hash("caf\u00e9 au lait, please ")
-    longest = await ours.hash("x" * PASSWORD_BYTES_MAX)
+    stored = await ours.hash(password_bytes("caf\u00e9 au lait, please "))
+    longest = await ours.hash(password_bytes("x" * PASSWORD_BYTES_MAX))
 
-    assert await ours.verify("cafe\u0301 au lait, please ", stored)
-    assert not await ours.verify("Caf\u00e9 au lait, please ", stored)
-    assert not await ours.verify("caf\u00e9 au lait, please", stored)
-    assert await ours.verify("x" * PASSWORD_BYTES_MAX, longest)
-    assert not await ours.verify("x" * (PASSWORD_BYTES_MAX - 1) + "y", longest)
+    assert await ours.verify(password_bytes("cafe\u0301 au lait, please "), stored)
+    assert not await ours.verify(password_bytes("Caf\u00e9 au lait, please "), stored)
+    assert not await ours.verify(password_bytes("caf\u00e9 au lait, please"), stored)
+    assert await ours.verify(password_bytes("x" * PASSWORD_BYTES_MAX), longest)
+    assert not await ours.verify(password_bytes("x" * (PASSWORD_BYTES_MAX - 1) + "y"), longest)
 
 
 @pytest.mark.parametrize(
@@ -176,22 +174,19 @@ async def test_a_password_counts_in_one_unicode_form_and_otherwise_as_typed():
     ["x" * 1_025, "\u4e16" * 342, "x" * 10_000_000, "broken \ud800 character"],
     ids=["too long", "too many bytes", "far too long", "half a character"],
 )
-async def test_a_password_is_bounded_text_at_a_login_too(password):
+def test_a_password_is_bounded_text_at_a_login_too(password):
     """More than 1,024 bytes or half a character are refused before any work, and are not shown."""
-    metrics = Metrics()
-
     with pytest.raises(InvalidInput) as caught:
-        await passwords(metrics=metrics).verify(password, None)
+        password_bytes(password)
 
     assert caught.value.field == "password"
     assert password not in str(caught.value)
-    assert hashes_computed(metrics) == 0
 
 
 @given(st.text(max_size=50))
 def test_preparing_a_password_is_nfc_and_nothing_else(password):
     """Whatever is typed is kept whole, in NFC."""
-    assert prepared(password).decode() == unicodedata.normalize("NFC", password)
+    assert password_bytes(password).decode() == unicodedata.normalize("NFC", password)
 
 
 def test_passwords_need_a_secret():
@@ -229,131 +224,23 @@ PERMITS = [
 @pytest.mark.parametrize(("profile", "memory_kib", "cpus", "permits"), PERMITS)
 def test_memory_and_processors_bound_how_many_hashes_run(profile, memory_kib, cpus, permits):
     """As many run as there are processors, and as fit into the memory, but always one."""
-    assert permits_for(PROFILES[profile].memory_kib, memory_kib, cpus) == permits
-    assert permits_for(1) >= 1
+    assert parallel_hashes(PROFILES[profile].memory_kib, memory_kib, cpus) == permits
+    assert parallel_hashes(1) >= 1
 
 
-@pytest.fixture
-def gate():
-    """Work that begins, says so, and waits to be let go; let go in the end whatever happens."""
-    gate = Gate()
-    yield gate
-    gate.opened.set()
+async def test_eight_hashes_may_wait_for_each_thread():
+    """C-2: the pool of a profile that runs one hash at a time refuses the tenth with the time to come back."""
+    pool, gate = hash_pool(PROFILES["rfc9106-high"]), threading.Event()
+    calls = [asyncio.create_task(pool.run(gate.wait, 10)) for _ in range(9)]
+    await asyncio.sleep(0)
 
+    with pytest.raises(Overloaded) as refused:
+        await pool.run(int)
 
-class Gate:
-    def __init__(self):
-        self.opened = threading.Event()
-        self.begun = threading.Semaphore(0)
-        self.running = 0
-
-    def work(self):
-        self.running += 1
-        self.begun.release()
-        assert self.opened.wait(10)
-        return "done"
-
-    async def wait_for(self, pieces):
-        for _ in range(pieces):
-            assert await asyncio.to_thread(self.begun.acquire, timeout=10)
-
-
-async def test_no_more_work_runs_than_there_are_permits_and_none_waits_beyond_the_places(gate):
-    """Two permits and three places to wait: a sixth call is refused at once, the five are served."""
-    pool = Pool("hashing", 2, waiting=3)
-    calls = [asyncio.create_task(pool.run(gate.work)) for _ in range(5)]
-    await gate.wait_for(2)
-
-    with pytest.raises(Overloaded) as caught:
-        await pool.run(gate.work)
-
-    assert gate.running == 2
-    assert caught.value.retry_after_ms > 0
-    gate.opened.set()
-    assert await asyncio.gather(*calls) == ["done"] * 5
-    assert await pool.run(lambda: "again") == "again"
-    pool.close()
-
-
-async def test_places_to_wait_are_eight_for_each_permit(gate):
-    """By default eight calls may wait for each permit."""
-    pool = Pool("hashing", 1)
-    calls = [asyncio.create_task(pool.run(gate.work)) for _ in range(9)]
-    await gate.wait_for(1)
-
-    with pytest.raises(Overloaded):
-        await pool.run(gate.work)
-
-    gate.opened.set()
+    assert refused.value.retry_after_ms == 2_000
+    gate.set()
     await asyncio.gather(*calls)
     pool.close()
-
-
-async def test_a_call_that_waits_too_long_is_refused_and_never_begins(gate):
-    """When the deadline passes before work began, it is taken back; work that began is waited for."""
-    pool = Pool("hashing", 1, wait_ms=20)
-    running = asyncio.create_task(pool.run(gate.work))
-    await gate.wait_for(1)
-
-    with pytest.raises(Overloaded):
-        await pool.run(gate.work)
-
-    gate.opened.set()
-    assert await running == "done"
-    assert gate.running == 1
-    pool.close()
-
-
-async def test_a_caller_that_leaves_frees_no_permit_early(gate):
-    """Cancelled callers take back what has not begun; what runs keeps its permit until it ends."""
-    pool = Pool("hashing", 1, waiting=1)
-    running = asyncio.create_task(pool.run(gate.work))
-    await gate.wait_for(1)
-    waiting = asyncio.create_task(pool.run(gate.work))
-    await asyncio.sleep(0)
-
-    for call in (running, waiting):
-        call.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await call
-    next_in_line = asyncio.create_task(pool.run(gate.work))
-    await asyncio.sleep(0)
-    with pytest.raises(Overloaded):
-        await pool.run(gate.work)
-
-    assert gate.running == 1
-    gate.opened.set()
-    assert await next_in_line == "done"
-    assert gate.running == 2
-    pool.close()
-
-
-async def test_what_work_raises_reaches_its_caller():
-    """An error inside the work is the caller's, and its place is free again."""
-    pool = Pool("hashing", 1, waiting=0)
-
-    for _ in range(3):
-        with pytest.raises(ZeroDivisionError):
-            await pool.run(lambda: 1 // 0)
-
-    pool.close()
-
-
-async def test_closing_lets_running_work_end(gate):
-    """Closing refuses what waits, and what runs is not cut off."""
-    ours = passwords(pool=(pool := Pool("hashing", 1)))
-    running = asyncio.create_task(pool.run(gate.work))
-    await gate.wait_for(1)
-    waiting = asyncio.create_task(pool.run(gate.work))
-    await asyncio.sleep(0)
-
-    ours.close()
-
-    with pytest.raises(Overloaded):
-        await waiting
-    gate.opened.set()
-    assert await running == "done"
-    assert gate.running == 1
 
 
 #    password, may it be one of ada.lovelace@example.com

@@ -34,7 +34,7 @@ async def test_a_function_runs_in_a_thread(opened: list[Models]):
     value, thread = await models.run(models.find("m"), 1)
 
     assert value == 1
-    assert thread.startswith("tollhouse-model")
+    assert thread.startswith("tollhouse-worker")
 
 
 async def test_a_coroutine_function_runs_on_the_loop(opened: list[Models]):
@@ -93,7 +93,7 @@ async def test_what_does_not_fit_the_queue_is_refused_at_once(opened: list[Model
     tasks = [asyncio.create_task(models.run(m, number)) for number in range(2)]
     await asyncio.to_thread(begun.acquire)
 
-    with pytest.raises(Overloaded, match="1000 ms"):
+    with pytest.raises(Overloaded, match="the queue of the models"):
         await models.run(m, 3)
     gate.set()
 

@@ -1,0 +1,256 @@
+"""The limits of logins and sign-ups: what is charged, what is given back, and in how many round trips."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+
+import pytest
+
+from tests import watched
+from tests.accounts import ELSEWHERE, HERE, RIGHT, ROTATED_SECRET, WRONG, Setup
+from tollhouse.accounts.accounts import (
+    AccountCreated,
+    Accounts,
+    LoginSucceeded,
+    TooManyAttempts,
+    WrongCredentials,
+)
+from tollhouse.errors import StoreUnavailable
+from tollhouse.keyring import Keyring
+from tollhouse.limits.limiter import Limiter
+from tollhouse.limits.policy.builtin import BUILT_IN
+
+
+@pytest.fixture
+def setup(world):
+    return Setup(world)
+
+
+async def test_guesses_are_limited_before_they_cost_a_hash(world, setup):
+    """S2-06: the sixth attempt in a minute is refused with the limiter's decision, and computes nothing."""
+    await setup.sign_up("ada")
+    for _ in range(5):
+        assert await setup.login("ada", WRONG) == WrongCredentials()
+    computed = setup.hashes_computed
+
+    answer = await setup.login("ada", RIGHT)
+
+    assert isinstance(answer, TooManyAttempts)
+    assert answer.decision.policy == "login"
+    assert answer.decision.retry_after_ms > 0
+    assert setup.hashes_computed == computed
+    assert setup.logins("throttled") == 1
+    await world.advance(answer.decision.retry_after_ms)
+    assert isinstance(await setup.login("ada", RIGHT), LoginSucceeded)
+
+
+async def test_limits_do_not_tell_whether_an_account_exists(world, setup):
+    """Known and unknown names are refused after as many attempts, and for as long."""
+    await setup.sign_up("ada")
+    refusals = []
+    for user in ("ada", "nobody"):
+        for _ in range(5):
+            await setup.login(user, WRONG)
+        refusals.append((await setup.login(user, WRONG)).decision)
+
+    known, unknown = refusals
+    assert known.retry_after_ms == unknown.retry_after_ms
+    assert known.limits == unknown.limits
+
+
+async def test_guesses_side_by_side_are_counted_like_others(world, setup):
+    """Of 50 guesses at once five are verified: attempts are charged before their outcome is known."""
+    await setup.sign_up("ada")
+    computed = setup.hashes_computed
+
+    answers = await asyncio.gather(*(setup.login("ada", WRONG, address=f"198.51.100.{i}") for i in range(50)))
+
+    assert answers.count(WrongCredentials()) == 5
+    assert setup.hashes_computed - computed == 5
+
+
+async def test_a_login_gives_the_accounts_attempts_back(world, setup):
+    """After the right password the account's limit begins anew."""
+    await setup.sign_up("ada")
+    for _ in range(3):
+        for _ in range(4):
+            await setup.login("ada", WRONG)
+        assert isinstance(await setup.login("ada"), LoginSucceeded)
+
+
+async def test_a_login_gives_its_attempt_back_to_the_address(world, setup):
+    """Right logins from one address, such as an office, use up nothing of what guesses from there share."""
+    await setup.sign_up("ada")
+    for number in range(29):
+        await setup.login(f"user-{number}", WRONG)
+
+    answers = [await setup.login("ada") for _ in range(3)]
+
+    assert all(isinstance(one, LoginSucceeded) for one in answers)
+    assert await setup.login("nobody", WRONG) == WrongCredentials()
+    assert isinstance(await setup.login("ada"), TooManyAttempts)
+
+
+class Rounds:
+    """Stores whose calls tell which other calls had ended before they began: calls of one round overlap."""
+
+    def __init__(self, stores):
+        self.scripts = defaultdict(set)
+        self.accounts, self.limits, self.sessions = (
+            RoundsOfStore(self, store) for store in (stores.accounts, stores.limits, stores.sessions)
+        )
+        self.ended = 0
+
+    async def count(self, script, call):
+        number = self.ended + 1
+        self.scripts[number].add(script)
+        # The other calls of the round have several steps of their own before they reach their store.
+        for _ in range(5):
+            await asyncio.sleep(0)
+        try:
+            return await call
+        finally:
+            self.ended = max(self.ended, number)
+
+
+class RoundsOfStore:
+    def __init__(self, rounds, store):
+        self.rounds = rounds
+        self.store = store
+        self.failure = None
+
+    async def run(self, script, names, args):
+        return await self.rounds.count(script, self._reply(self.store.run(script, names, args)))
+
+    async def run_durably(self, script, names, args):
+        return await self.rounds.count(script, self._reply(self.store.run_durably(script, names, args)))
+
+    async def _reply(self, call):
+        reply = await call
+        if self.failure is not None:
+            raise self.failure
+        return reply
+
+
+LOGIN_ROUNDS = {
+    1: {"limits/take_all"},
+    2: {"accounts/load"},
+    3: {"limits/reset", "limits/refund", "sessions/create"},
+}
+
+
+async def test_a_login_waits_for_three_round_trips(world, setup):
+    """Both limits are taken together, the account is loaded, and the session begins while the limits are restored."""
+    await setup.sign_up("ada")
+    rounds = Rounds(world.stores)
+
+    answer = await Setup(world, stores=rounds).login("ada")
+
+    assert isinstance(answer, LoginSucceeded)
+    assert rounds.scripts == LOGIN_ROUNDS
+
+
+async def test_a_login_under_several_secrets_waits_no_longer(world, setup):
+    """The account is looked up under every secret at the same time."""
+    await setup.sign_up("ada")
+    rotated = Keyring(secrets=(*world.keyring.secrets, ROTATED_SECRET))
+    rounds = Rounds(world.stores)
+
+    answer = await Setup(world, keyring=rotated, stores=rounds).login("ada")
+
+    assert isinstance(answer, LoginSucceeded)
+    assert rounds.scripts == LOGIN_ROUNDS
+
+
+async def test_a_refused_login_charges_nothing(world, setup):
+    """P2: when the account's limit refuses, the address keeps its attempts; when the address's does, the account."""
+    for _ in range(5):
+        await setup.login("ada", WRONG)
+    for _ in range(30):
+        assert isinstance(await setup.login("ada", WRONG), TooManyAttempts)
+
+    assert (await setup.limiter.take("login-address", f"address:{HERE}", 0)).limits[0].remaining == 25
+    assert await setup.login("eve", WRONG) == WrongCredentials()
+
+
+async def test_a_right_password_restores_the_limits_though_no_session_began(world, setup):
+    """The limits are restored for the password: a store of sessions that is down raises after that is done."""
+    await setup.sign_up("ada")
+    for _ in range(4):
+        await setup.login("ada", WRONG)
+    rounds = Rounds(world.stores)
+    rounds.sessions.failure = StoreUnavailable("sessions", "ambiguous", "it is down")
+
+    with pytest.raises(StoreUnavailable):
+        await Setup(world, stores=rounds).login("ada")
+
+    assert rounds.scripts == LOGIN_ROUNDS
+    assert (await setup.limiter.take("login", "account:ada", 0)).limits[0].remaining == 5
+    assert (await setup.limiter.take("login-address", f"address:{HERE}", 0)).limits[0].remaining == 26
+
+
+async def test_limits_that_go_down_during_a_login_refuse_no_login(world, setup):
+    """P8: the session begins although the limits can no longer be restored."""
+    await setup.sign_up("ada")
+    rounds = Rounds(world.stores)
+    ours = Setup(world, stores=rounds)
+    taken = await ours.limiter.take("login", "account:ada", 0)
+    rounds.limits.failure = StoreUnavailable("limits", "ambiguous", "it is down")
+
+    assert taken.allowed
+    assert isinstance(await ours.login("ada"), LoginSucceeded)
+
+
+async def test_limits_that_are_down_refuse_no_login(world, setup):
+    """P8: while the store of limits is down a right password logs in, and guesses are still counted."""
+    await setup.sign_up("ada")
+    store = watched.Watched(world.stores.limits)
+    store.fail()
+    keyring = world.keyring
+    limiter = Limiter(store, BUILT_IN, keyring, world.metrics)
+    accounts = Accounts(world.stores.accounts, setup.sessions, limiter, setup.passwords, keyring, world.metrics)
+
+    right = await accounts.login("ada", RIGHT, address=HERE)
+    wrong = [await accounts.login("eve", WRONG, address=HERE) for _ in range(6)]
+
+    assert isinstance(right, LoginSucceeded)
+    assert wrong[:5] == [WrongCredentials()] * 5
+    assert isinstance(wrong[5], TooManyAttempts)
+
+
+async def test_an_address_is_limited_over_all_accounts(world, setup):
+    """The 31st attempt of one address in five minutes is refused, whichever accounts it tried."""
+    for number in range(30):
+        assert await setup.login(f"user-{number}") == WrongCredentials()
+
+    refused = await setup.login("user-31")
+
+    assert refused.decision.policy == "login-address"
+    assert await setup.login("user-31", address=ELSEWHERE) == WrongCredentials()
+
+
+async def test_a_refused_address_uses_up_nobodys_attempts(world, setup):
+    """An address that is refused charges no account, so it cannot keep an owner out from then on."""
+    await setup.sign_up("ada")
+    for number in range(30):
+        await setup.login(f"user-{number}")
+
+    for _ in range(10):
+        await setup.login("ada", WRONG)
+
+    assert isinstance(await setup.login("ada", address=ELSEWHERE), LoginSucceeded)
+
+
+async def test_sign_ups_of_one_address_are_limited(world, setup):
+    """The 21st sign-up of an hour is refused before any hash, also when the name is taken."""
+    for _ in range(20):
+        await setup.sign_up("ada")
+    computed = setup.hashes_computed
+
+    answer = await setup.sign_up("eve")
+
+    assert isinstance(answer, TooManyAttempts)
+    assert answer.decision.policy == "signup"
+    assert setup.hashes_computed == computed
+    assert isinstance(await setup.sign_up("eve", address=ELSEWHERE), AccountCreated)

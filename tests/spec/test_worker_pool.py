@@ -1,0 +1,151 @@
+"""The bounded thread pool."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+
+from tollhouse.errors import Overloaded
+from tollhouse.worker_pool import WorkerPool
+
+PATIENCE_S = 10
+
+
+@pytest.fixture
+def gate():
+    """Work that reports its start and then waits for the gate to open; the gate is open at the end of every test."""
+    gate = Gate()
+    yield gate
+    gate.opened.set()
+
+
+class Gate:
+    def __init__(self):
+        self.opened = threading.Event()
+        self.begun = threading.Semaphore(0)
+        self.running = 0
+
+    def work(self):
+        self.running += 1
+        self.begun.release()
+        assert self.opened.wait(PATIENCE_S)
+        return "done"
+
+    async def wait_for(self, pieces):
+        for _ in range(pieces):
+            assert await asyncio.to_thread(self.begun.acquire, timeout=PATIENCE_S)
+
+
+async def test_no_more_calls_run_than_there_are_threads_and_none_waits_beyond_the_queue(gate):
+    """P10: with two threads and a queue of three a sixth call is refused at once, and the five are served."""
+    pool = WorkerPool("hashing", 2, queued=3)
+    calls = [asyncio.create_task(pool.run(gate.work)) for _ in range(5)]
+    await gate.wait_for(2)
+
+    with pytest.raises(Overloaded) as refused:
+        await pool.run(gate.work)
+
+    assert gate.running == 2
+    assert (refused.value.what, refused.value.retry_after_ms) == ("hashing", 1_000)
+    gate.opened.set()
+    assert await asyncio.gather(*calls) == ["done"] * 5
+    assert await pool.run(lambda: "again") == "again"
+    pool.close()
+
+
+async def test_a_call_that_waits_too_long_is_refused_and_never_begins(gate):
+    """A call that no thread took within `wait_ms` leaves the queue; one that has begun is waited for."""
+    pool = WorkerPool("hashing", 1, queued=8, wait_ms=20)
+    running = asyncio.create_task(pool.run(gate.work))
+    await gate.wait_for(1)
+
+    with pytest.raises(Overloaded) as refused:
+        await pool.run(gate.work)
+
+    assert refused.value.retry_after_ms == 20
+    gate.opened.set()
+    assert await running == "done"
+    assert gate.running == 1
+    pool.close()
+
+
+async def test_a_caller_that_leaves_frees_no_thread_early(gate):
+    """A cancelled call leaves the queue if it has not begun; one that runs keeps its place until it ends."""
+    pool = WorkerPool("hashing", 1, queued=1)
+    running = asyncio.create_task(pool.run(gate.work))
+    await gate.wait_for(1)
+    waiting = asyncio.create_task(pool.run(gate.work))
+    await asyncio.sleep(0)
+
+    for call in (running, waiting):
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+    next_in_line = asyncio.create_task(pool.run(gate.work))
+    await asyncio.sleep(0)
+    with pytest.raises(Overloaded):
+        await pool.run(gate.work)
+
+    assert gate.running == 1
+    gate.opened.set()
+    assert await next_in_line == "done"
+    assert gate.running == 2
+    pool.close()
+
+
+async def test_a_coroutine_function_runs_on_the_loop_and_needs_a_place_but_no_thread(gate):
+    """A coroutine function starts although the only thread is busy; it counts against the bound until it ends."""
+    pool, release = WorkerPool("models", 1, queued=1), asyncio.Event()
+    running = asyncio.create_task(pool.run(gate.work))
+    await gate.wait_for(1)
+
+    async def call(value):
+        await release.wait()
+        assert threading.current_thread() is threading.main_thread()
+        return value
+
+    on_loop = asyncio.create_task(pool.run(call, 7))
+    await asyncio.sleep(0)
+    with pytest.raises(Overloaded):
+        await pool.run(call, 8)
+    release.set()
+
+    assert await on_loop == 7
+    assert await pool.run(call, 9) == 9
+    gate.opened.set()
+    await running
+    pool.close()
+
+
+async def test_an_error_in_a_call_reaches_its_caller():
+    """The caller gets what the function raises, in a thread or on the loop, and the place is free again."""
+    pool = WorkerPool("hashing", 1, queued=0)
+
+    async def fail():
+        raise ZeroDivisionError
+
+    for _ in range(3):
+        for function in (fail, lambda: 1 // 0):
+            with pytest.raises(ZeroDivisionError):
+                await pool.run(function)
+
+    pool.close()
+
+
+async def test_closing_refuses_queued_calls_and_lets_running_ones_end(gate):
+    """After `close` a queued call is Overloaded, and a running one returns its result."""
+    pool = WorkerPool("hashing", 1, queued=1)
+    running = asyncio.create_task(pool.run(gate.work))
+    await gate.wait_for(1)
+    waiting = asyncio.create_task(pool.run(gate.work))
+    await asyncio.sleep(0)
+
+    pool.close()
+
+    with pytest.raises(Overloaded):
+        await waiting
+    gate.opened.set()
+    assert await running == "done"
+    assert gate.running == 1
