@@ -26,12 +26,12 @@ from bench.machine import write_result
 from tollhouse import scripts
 from tollhouse.errors import StoreUnavailable
 from tollhouse.metrics import Metrics
-from tollhouse.stores.embedded.sentinel_cluster import Topology
-from tollhouse.stores.embedded.sentinel_config import agreed, in_sync
+from tollhouse.stores.embedded.sentinel_cluster import SentinelCluster
+from tollhouse.stores.embedded.sentinel_config import replicas_in_sync, sentinel_is_ready
 from tollhouse.stores.opening import open_stores
 from tollhouse.stores.store import Store
 from tollhouse.stores.transport.errors import ServerError
-from tollhouse.stores.urls import plan
+from tollhouse.stores.urls import urls_by_store
 
 RATE_S = 0.005
 DURABLE_EVERY = 4
@@ -106,9 +106,9 @@ class Workload:
             self.answered += 1
 
 
-async def measured(topology: Topology, count: int) -> list[Footprint]:
+async def measured(topology: SentinelCluster, count: int) -> list[Footprint]:
     """Cause so many failovers, and measure after each."""
-    stores = open_stores(plan(topology.url, {}), scripts.load(), Metrics())
+    stores = open_stores(urls_by_store(topology.url, {}), scripts.load(), Metrics())
     limits = stores.limits
     assert isinstance(limits, Store)
     for store in stores.all():
@@ -144,13 +144,13 @@ async def measured(topology: Topology, count: int) -> list[Footprint]:
     return found
 
 
-async def _failed_over(topology: Topology, store: Store, kind: str) -> float:
+async def _failed_over(topology: SentinelCluster, store: Store, kind: str) -> float:
     """Have a Sentinel replace the primary; give the time from its consent to our new generation."""
     before = _generation(store)
     command = ("SENTINEL", "FAILOVER", "main", *(("COORDINATED",) if kind == "coordinated" else ()))
 
     def consented() -> bool:
-        return topology.ask(topology.sentinels[0], *command) == "OK"
+        return topology.call(topology.sentinels[0], *command) == "OK"
 
     await _until(consented)
     began_s = time.monotonic()
@@ -161,7 +161,7 @@ async def _failed_over(topology: Topology, store: Store, kind: str) -> float:
     return time.monotonic() - began_s
 
 
-async def _settled(topology: Topology) -> None:
+async def _settled(topology: SentinelCluster) -> None:
     """Wait until both replicas follow the primary, and every Sentinel knows of it."""
 
     def settled() -> bool:
@@ -169,8 +169,10 @@ async def _settled(topology: Topology) -> None:
         if primary is None:
             return False
         nodes = [primary, *(node for node in topology.nodes if node.name != primary.name)]
-        return in_sync([topology.ask(node, "INFO", "replication") for node in nodes]) and all(
-            agreed(*(_entries(topology.ask(one, "SENTINEL", kind, "main")) for kind in ("SENTINELS", "REPLICAS")))
+        return replicas_in_sync([topology.call(node, "INFO", "replication") for node in nodes]) and all(
+            sentinel_is_ready(
+                *(_entries(topology.call(one, "SENTINEL", kind, "main")) for kind in ("SENTINELS", "REPLICAS"))
+            )
             for one in topology.sentinels
         )
 
@@ -230,7 +232,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Failovers in a row: memory, descriptors, lost durable writes.")
     parser.add_argument("count", type=int, nargs="?", default=20)
     count = parser.parse_args().count
-    topology = Topology.start()
+    topology = SentinelCluster.start()
     try:
         found = asyncio.run(measured(topology, count))
     finally:

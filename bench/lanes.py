@@ -26,12 +26,12 @@ from bench.machine import write_result
 from tollhouse import scripts
 from tollhouse.metrics import Metrics
 from tollhouse.scripts import Script
-from tollhouse.stores.discovery.locator import Unwatched
+from tollhouse.stores.discovery.locator import StaticLocator
 from tollhouse.stores.embedded.server import EmbeddedServer
 from tollhouse.stores.store import Store
 from tollhouse.stores.transport.connection import Lane, encode
 from tollhouse.stores.transport.dialer import Dialer, Login
-from tollhouse.stores.urls import StoreUrl, Unix
+from tollhouse.stores.urls import StoreUrl, UnixAddress
 
 CONCURRENCIES = (1, 50, 200)
 ROUNDS = 5
@@ -94,16 +94,20 @@ async def clients(path: Path) -> AsyncIterator[list[Workloads]]:
     def key() -> str:
         return f"tollhouse:rate:{{{next(numbers) % SUBJECTS}}}:bench"
 
-    async def locate() -> Unix:
-        return Unix(path=str(path))
+    async def locate() -> UnixAddress:
+        return UnixAddress(path=str(path))
 
     async with contextlib.AsyncExitStack() as stack:
         store = Store(
-            "limits", StoreUrl(target=Unix(path=str(path)), db=1), Unwatched(locate, Login()), ours, Metrics()
+            "limits",
+            StoreUrl(target=UnixAddress(path=str(path)), db=1),
+            StaticLocator(locate, Login()),
+            ours,
+            Metrics(),
         )
         stack.push_async_callback(store.aclose)
         await store.ping()
-        lane, _ = await Dialer().dial(Unix(path=str(path)), on_lost=lambda: None)
+        lane, _ = await Dialer().dial(UnixAddress(path=str(path)), on_lost=lambda: None)
         stack.push_async_callback(lane.aclose)
         pools = {
             # Its default of 100 connections makes the 101st caller fail, which would be no measurement.

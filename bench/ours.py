@@ -17,7 +17,7 @@ from tollhouse.limits.policy.policy import Policy
 from tollhouse.metrics import Metrics
 from tollhouse.settings import LimitSettings, PolicySettings, Settings
 from tollhouse.stores.opening import open_stores
-from tollhouse.stores.urls import plan
+from tollhouse.stores.urls import urls_by_store
 from tollhouse.wiring import Tollhouse
 
 LIBRARY = "Tollhouse"
@@ -78,7 +78,7 @@ async def _fill(th: Tollhouse, policy: str, subjects: Sequence[str]) -> None:
 
 async def _take_at(at_ms: int, th: Tollhouse, policy: str, subjects: Sequence[str]) -> None:
     """Take one unit of each subject by a limiter whose clock stands at that time."""
-    stores = open_stores(plan(th.settings.url, {}), scripts.load(), Metrics(), clock=lambda: at_ms)
+    stores = open_stores(urls_by_store(th.settings.url, {}), scripts.load(), Metrics(), clock=lambda: at_ms)
     limiter = Limiter(stores.limits, th.policies, th.keyring, Metrics())
     try:
         for first in range(0, len(subjects), TAKES_MAX):

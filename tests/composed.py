@@ -18,13 +18,13 @@ from typing import Any
 
 import yaml
 
-from tollhouse.stores.embedded.blocking_client import ask
+from tollhouse.stores.embedded.blocking_client import call
 from tollhouse.stores.embedded.sentinel_cluster import free_addresses
-from tollhouse.stores.embedded.sentinel_config import agreed
-from tollhouse.stores.embedded.server import find_binary
-from tollhouse.stores.embedded.supervisor import Guarded
+from tollhouse.stores.embedded.sentinel_config import sentinel_is_ready
+from tollhouse.stores.embedded.server import bundled_binary
+from tollhouse.stores.embedded.supervisor import Supervisor
 from tollhouse.stores.transport.errors import ServerError
-from tollhouse.stores.urls import Tcp
+from tollhouse.stores.urls import TcpAddress
 
 FILE = Path(__file__).parents[1] / "docker-compose.redis-sentinel.yml"
 NETWORK = "172.30.0."
@@ -74,10 +74,10 @@ class Composed:
         self.passwords = {name: secrets.token_hex(32) for name in variables()}
         self.file: dict[str, Any] = interpolated(yaml.safe_load(FILE.read_text(encoding="utf-8")), self.passwords)
         self._block = free_addresses()[0][0].rpartition(".")[0] + "."
-        self._guarded = Guarded.open()
+        self._guarded = Supervisor.open()
         programs = self._guarded.directory / "bin"
         programs.mkdir()
-        (programs / "valkey-server").symlink_to(find_binary())
+        (programs / "valkey-server").symlink_to(bundled_binary())
         self._pids: dict[str, int] = {}
 
     def start(self) -> None:
@@ -120,23 +120,23 @@ class Composed:
         while cli[0].startswith("-"):
             option = cli.pop(0)
             options[option] = cli.pop(0)
-        address = Tcp(host=options["-h"], port=int(options["-p"]))
+        address = TcpAddress(host=options["-h"], port=int(options["-p"]))
         with contextlib.suppress(OSError, ServerError):
-            return re.search(pattern, ask(address, (options["--user"], options["--pass"]), *cli)) is not None
+            return re.search(pattern, call(address, (options["--user"], options["--pass"]), *cli)) is not None
         return False
 
     def pid(self, name: str) -> int:
         """Give the process of a service."""
         return self._pids[name]
 
-    def address(self, name: str) -> Tcp:
+    def address(self, name: str) -> TcpAddress:
         """Say where a service listens."""
-        return Tcp(host=self.environment(name)["ADDRESS"], port=6379 if name in SERVERS else 26379)
+        return TcpAddress(host=self.environment(name)["ADDRESS"], port=6379 if name in SERVERS else 26379)
 
     def ask(self, name: str, user: str, *command: str | int) -> Any:
         """Send one command to a service as one of its users."""
         variable = "LOOKUP" if name in SENTINELS and user == "tollhouse" else user.upper()
-        return ask(self.address(name), (user, self.passwords[f"VALKEY_{variable}_PASSWORD"]), *command)
+        return call(self.address(name), (user, self.passwords[f"VALKEY_{variable}_PASSWORD"]), *command)
 
     def primary(self) -> str | None:
         """Give the server that all Sentinels name as primary; None while they do not agree."""
@@ -152,7 +152,7 @@ class Composed:
     def _agrees(self, name: str) -> bool:
         replies = (self.ask(name, "tollhouse", "SENTINEL", kind, "main") for kind in ("SENTINELS", "REPLICAS"))
         others, replicas = ([facts(one) for one in reply] for reply in replies)
-        return agreed(others, replicas)
+        return sentinel_is_ready(others, replicas)
 
     def _here(self, name: str, text: str) -> str:
         folder = self._guarded.directory

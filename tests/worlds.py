@@ -19,7 +19,7 @@ from tollhouse.errors import StoreUnavailable
 from tollhouse.keyring import Keyring
 from tollhouse.metrics import Metrics
 from tollhouse.stores.opening import AnyStore, Stores, open_stores
-from tollhouse.stores.urls import plan
+from tollhouse.stores.urls import urls_by_store
 
 _ATTEMPTS = 20
 _PAUSE_S = 0.25
@@ -67,7 +67,7 @@ class StoreWorld:
 
     def open_stores(self) -> Stores:
         """Open a second set of connections to the same data, as another process would have."""
-        return open_stores(plan(self.url, {}), SCRIPTS, self.metrics, clock=lambda: self._now_ms)
+        return open_stores(urls_by_store(self.url, {}), SCRIPTS, self.metrics, clock=lambda: self._now_ms)
 
     async def advance(self, ms: int) -> None:
         self._now_ms += ms

@@ -125,9 +125,9 @@ def _lifespan(tollhouse: Tollhouse, file: Path | None) -> Callable[[Litestar], A
     async def lifespan(_: Litestar) -> AsyncGenerator[None]:
         found = await health.readiness_of(tollhouse.stores)
         if found.cache == "connected":
-            _log.info("Redis cache connected", extra={"url": tollhouse.stores.cache.url.shown()})
+            _log.info("Redis cache connected", extra={"url": tollhouse.stores.cache.url.redacted()})
         else:
-            _log.warning("Redis cache disconnected", extra={"url": tollhouse.stores.cache.url.shown()})
+            _log.warning("Redis cache disconnected", extra={"url": tollhouse.stores.cache.url.redacted()})
         try:
             if file is not None:
                 _reload_on_hangup(await tollhouse.watch(file))

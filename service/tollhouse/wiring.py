@@ -35,7 +35,7 @@ from tollhouse.sessions.sessions import Sessions
 from tollhouse.settings import PolicySettings, Settings, load
 from tollhouse.settings.watch import SettingsWatcher
 from tollhouse.stores.opening import AnyStore, Stores, open_stores
-from tollhouse.stores.urls import Embedded, EmbeddedSentinel, Fake, StoreName, StoreUrl, plan
+from tollhouse.stores.urls import EmbeddedClusterTarget, EmbeddedTarget, FakeTarget, StoreName, StoreUrl, urls_by_store
 
 _FILE_BESIDE_DATA: Final = "secret"
 
@@ -211,7 +211,7 @@ def open_sessions(store: AnyStore, keyring: Keyring, metrics: Metrics, *, journa
 
 def store_urls(settings: Settings) -> dict[StoreName, StoreUrl]:
     """Say where each of the four stores is."""
-    return plan(settings.url, settings.store_urls())
+    return urls_by_store(settings.url, settings.store_urls())
 
 
 def resolve_secrets(settings: Settings, urls: Mapping[StoreName, StoreUrl]) -> tuple[bytes, ...]:
@@ -221,10 +221,12 @@ def resolve_secrets(settings: Settings, urls: Mapping[StoreName, StoreUrl]) -> t
     """
     if settings.secret:
         return settings.secret
-    if not all(isinstance(place.target, Embedded | EmbeddedSentinel | Fake) for place in urls.values()):
+    if not all(
+        isinstance(place.target, EmbeddedTarget | EmbeddedClusterTarget | FakeTarget) for place in urls.values()
+    ):
         return ()
     target = urls["sessions"].target
-    if isinstance(target, Embedded) and target.path is not None:
+    if isinstance(target, EmbeddedTarget) and target.path is not None:
         return (persistent_secret(Path(target.path) / _FILE_BESIDE_DATA),)
     return (secrets.token_bytes(32),)
 

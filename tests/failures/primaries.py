@@ -17,13 +17,13 @@ from hiredis import Reader
 from tests.failures.fake_sentinel import PATIENCE_S, Refused, Simple, resp
 from tollhouse.metrics import Metrics
 from tollhouse.scripts import Script
-from tollhouse.stores.discovery.failover_hints import Signal
-from tollhouse.stores.discovery.locator import Address, Changed
-from tollhouse.stores.discovery.primary_history import Generation, News
-from tollhouse.stores.discovery.sentinel_resolver import Health
+from tollhouse.stores.discovery.failover_hints import FailoverHint
+from tollhouse.stores.discovery.locator import Address, OnPrimaryEvent
+from tollhouse.stores.discovery.primary_history import Generation, PrimaryEvent
+from tollhouse.stores.discovery.sentinel_resolver import ServiceHealth
 from tollhouse.stores.store import Store
 from tollhouse.stores.transport.dialer import Dialer, Login
-from tollhouse.stores.urls import Host, StoreUrl, Tcp
+from tollhouse.stores.urls import Host, StoreUrl, TcpAddress
 
 Answer = Callable[[list[str]], Any]
 
@@ -158,9 +158,9 @@ class Told:
 
     def __init__(self, address: Address) -> None:
         self.address = address
-        self.suspected: list[tuple[Address, Signal]] = []
-        self.state: Health | None = None
-        self._subscribers: list[Changed] = []
+        self.suspected: list[tuple[Address, FailoverHint]] = []
+        self.state: ServiceHealth | None = None
+        self._subscribers: list[OnPrimaryEvent] = []
         self._generations = 1
 
     async def locate(self) -> Address:
@@ -169,16 +169,16 @@ class Told:
     def login(self) -> Login:
         return Login()
 
-    def suspect(self, address: Address, signal: Signal) -> None:
+    def suspect(self, address: Address, signal: FailoverHint) -> None:
         self.suspected.append((address, signal))
 
-    def subscribe(self, changed: Changed) -> None:
+    def subscribe(self, changed: OnPrimaryEvent) -> None:
         self._subscribers.append(changed)
 
-    def health(self) -> Health | None:
+    def health(self) -> ServiceHealth | None:
         return self.state
 
-    def tell(self, news: News) -> None:
+    def tell(self, news: PrimaryEvent) -> None:
         for changed in self._subscribers:
             changed(news)
 
@@ -190,7 +190,7 @@ class Told:
 
     def promise(self, replicas: int) -> None:
         """Say from now on that Sentinels watch, and could promote so many replicas."""
-        self.state = Health(
+        self.state = ServiceHealth(
             service="main",
             sentinels_known=3,
             sentinels_reachable=3,
@@ -202,8 +202,8 @@ class Told:
         )
 
 
-def at(primary: Primary) -> Tcp:
-    return Tcp(host=primary.host[0], port=primary.host[1])
+def at(primary: Primary) -> TcpAddress:
+    return TcpAddress(host=primary.host[0], port=primary.host[1])
 
 
 def refused(text: str) -> Answer:
@@ -234,6 +234,6 @@ async def scene(*, deadline_s: float = 5.0, old: Primary | None = None) -> Async
 
 
 def store_with(finder: Told, *, deadline_s: float = 5.0, dialer: Dialer | None = None) -> Store:
-    assert isinstance(finder.address, Tcp)
+    assert isinstance(finder.address, TcpAddress)
     url = StoreUrl(target=finder.address)
     return Store("sessions", url, finder, SCRIPTS, Metrics(), deadline_s=deadline_s, dialer=dialer)

@@ -10,17 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from tests.failures.fake_sentinel import PATIENCE_S, FakeSentinel, FakeServer, replica
-from tollhouse.stores.discovery.failover_hints import Signal
-from tollhouse.stores.discovery.primary_history import Generation, News
-from tollhouse.stores.discovery.sentinel_resolver import Resolver
-from tollhouse.stores.discovery.timing import Pace
+from tollhouse.stores.discovery.failover_hints import FailoverHint
+from tollhouse.stores.discovery.primary_history import Generation, PrimaryEvent
+from tollhouse.stores.discovery.sentinel_resolver import SentinelResolver
+from tollhouse.stores.discovery.timing import ResolverTiming
 from tollhouse.stores.transport.dialer import Dialer, Login
-from tollhouse.stores.urls import Host, Sentinel, Tcp
+from tollhouse.stores.urls import Host, SentinelService, TcpAddress
 
 ROUND = "SENTINEL MASTER"
-QUIET = Pace(within_s=2.0, again_s=0.002, doubtful_s=0.01, healthy_s=60.0, chase_step_s=0.002)
+QUIET = ResolverTiming(timeout_s=2.0, pause_min_s=0.002, pause_max_s=0.01, interval_s=60.0, promotion_poll_s=0.002)
 """Rounds come when there is a reason, and otherwise not within a test."""
-RESTLESS = Pace(within_s=2.0, again_s=0.002, doubtful_s=0.01, healthy_s=0.01, chase_step_s=0.002)
+RESTLESS = ResolverTiming(timeout_s=2.0, pause_min_s=0.002, pause_max_s=0.01, interval_s=0.01, promotion_poll_s=0.002)
 """Rounds come all the time."""
 
 
@@ -37,7 +37,7 @@ class Clock:
 class Scene:
     """Sentinels, servers, and a resolver with the generations that it told of."""
 
-    def __init__(self, sentinels: list[FakeSentinel], servers: list[FakeServer], resolver: Resolver) -> None:
+    def __init__(self, sentinels: list[FakeSentinel], servers: list[FakeServer], resolver: SentinelResolver) -> None:
         self.sentinels = sentinels
         self.servers = servers
         self.resolver = resolver
@@ -46,7 +46,7 @@ class Scene:
         self.waits_s: list[float] = []
         resolver.subscribe(self._tell)
 
-    def _tell(self, news: News) -> None:
+    def _tell(self, news: PrimaryEvent) -> None:
         if isinstance(news, Generation):
             self.told.put_nowait(news)
         else:
@@ -73,7 +73,7 @@ class Scene:
         for _ in range(number):
             generation = self.resolver.generation
             if generation is not None:
-                self.resolver.suspect(generation.address, Signal(why="connect"))
+                self.resolver.suspect(generation.address, FailoverHint(why="connect"))
             await self.sentinels[-1].listener.asked(ROUND)
         await self.located()
 
@@ -98,7 +98,7 @@ class Scene:
 async def scene(
     *,
     configured: int = 3,
-    pace: Pace = QUIET,
+    timing: ResolverTiming = QUIET,
     sentinel_login: tuple[str, str] | None = None,
     server_login: tuple[str, str] | None = None,
     known: tuple[tuple[str, str] | None, tuple[str, str] | None] = (None, None),
@@ -118,15 +118,15 @@ async def scene(
         sentinel.watch(servers[0].host)
         sentinel.peers = [peer for peer in sentinels if peer is not sentinel]
         sentinel.replicas = [replica(server.host) for server in servers[1:]]
-    target = Sentinel(
+    target = SentinelService(
         hosts=tuple(sentinel.host for sentinel in sentinels[:configured]),
         service=options.pop("service", "main"),
         tls=tls is not None,
         ca=None if ca is None else str(ca),
         **_named(known[0]),
     )
-    options.setdefault("spread", lambda low, _: low)
-    resolver = Resolver(target, Login(**_named(known[1])), Dialer(), pace=pace, **options)
+    options.setdefault("jitter", lambda low, _: low)
+    resolver = SentinelResolver(target, Login(**_named(known[1])), Dialer(), timing=timing, **options)
     try:
         yield Scene(sentinels, servers, resolver)
     finally:
@@ -139,8 +139,8 @@ def _named(login: tuple[str, str] | None) -> dict[str, str]:
     return {} if login is None else {"username": login[0], "password": login[1]}
 
 
-def tcp(host: Host) -> Tcp:
-    return Tcp(host=host[0], port=host[1])
+def tcp(host: Host) -> TcpAddress:
+    return TcpAddress(host=host[0], port=host[1])
 
 
 def switched(old: Host, new: Host) -> str:

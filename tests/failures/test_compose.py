@@ -20,7 +20,7 @@ from tollhouse.sessions.records import Session
 from tollhouse.sessions.sessions import Issued
 from tollhouse.sessions.tokens import Token
 from tollhouse.settings import Settings, load
-from tollhouse.stores.embedded.blocking_client import ask
+from tollhouse.stores.embedded.blocking_client import call
 from tollhouse.stores.transport.errors import ServerError
 from tollhouse.stores.urls import STORES, StoreName, parse
 from tollhouse.wiring import Tollhouse
@@ -227,7 +227,7 @@ async def test_a_user_cannot_harm_the_server(composed: Composed, primary: str, n
 def test_nobody_enters_without_a_name(composed: Composed, name: str) -> None:
     """The user without a name is switched off, on servers and Sentinels."""
     with pytest.raises(ServerError, match="WRONGPASS"):
-        ask(composed.address(name), ("default", ""), "PING")
+        call(composed.address(name), ("default", ""), "PING")
 
 
 @pytest.mark.sentinel

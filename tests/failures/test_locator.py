@@ -18,15 +18,15 @@ from tests.worlds import SCRIPTS
 from tollhouse.errors import StoreUnavailable
 from tollhouse.metrics import Metrics
 from tollhouse.stores import reconnecting as link
-from tollhouse.stores.discovery.failover_hints import Signal
-from tollhouse.stores.discovery.primary_history import News
-from tollhouse.stores.embedded.locators import WatchedTopology
-from tollhouse.stores.embedded.sentinel_cluster import Topology
-from tollhouse.stores.embedded.server import find_binary
+from tollhouse.stores.discovery.failover_hints import FailoverHint
+from tollhouse.stores.discovery.primary_history import PrimaryEvent
+from tollhouse.stores.embedded.locators import EmbeddedClusterLocator
+from tollhouse.stores.embedded.sentinel_cluster import SentinelCluster
+from tollhouse.stores.embedded.server import bundled_binary
 from tollhouse.stores.opening import Stores, open_stores
 from tollhouse.stores.store import Store
 from tollhouse.stores.transport.dialer import Dialer, Login
-from tollhouse.stores.urls import Tcp, Unix, plan
+from tollhouse.stores.urls import TcpAddress, UnixAddress, urls_by_store
 
 TAKE = (1, "sliding-window", 1, 1000, 3_600_000, 60, 1, 1)
 PATIENCE_S = 30.0
@@ -35,7 +35,7 @@ PATIENCE_S = 30.0
 @pytest.fixture(scope="module")
 async def ready() -> AsyncIterator[Stores]:
     """Stores on a topology of their own; one start for all tests here."""
-    stores = open_stores(plan("embedded-sentinel://", {}), SCRIPTS, Metrics())
+    stores = open_stores(urls_by_store("embedded-sentinel://", {}), SCRIPTS, Metrics())
     yield stores
     await stores.aclose()
 
@@ -46,7 +46,7 @@ async def test_stores_of_one_service_share_one_resolver() -> None:
     sentinel = await FakeSentinel(1).open()
     sentinel.watch(primary.host)
     url = f"redis+sentinel://{sentinel.host[0]}:{sentinel.host[1]}/main/0"
-    stores = open_stores(plan(url, {}), {}, Metrics())
+    stores = open_stores(urls_by_store(url, {}), {}, Metrics())
     try:
         assert [store.watch() is not None for store in stores.all()] == [True] * 4
         await asyncio.gather(*(store.ping() for store in stores.all()))
@@ -66,7 +66,7 @@ async def test_stores_of_one_service_share_one_resolver() -> None:
 async def test_a_server_that_nobody_watches_has_no_health(valkey_socket: Path) -> None:
     """Stores on one server, and in this process, have no Sentinel to tell of; one on TCP neither."""
     for url in (f"unix://{valkey_socket}", "fake://unwatched", "redis://127.0.0.1:1"):
-        stores = open_stores(plan(url, {}), SCRIPTS, Metrics())
+        stores = open_stores(urls_by_store(url, {}), SCRIPTS, Metrics())
 
         assert [store.watch() for store in stores.all()] == [None] * 4
         await stores.aclose()
@@ -75,7 +75,7 @@ async def test_a_server_that_nobody_watches_has_no_health(valkey_socket: Path) -
 async def test_a_server_that_cannot_be_started_is_told_to_callers(tmp_path: Path) -> None:
     """Where the embedded server, or the topology, has no program to run, calls say so and what to do."""
     for url in ("embedded://", "embedded-sentinel://"):
-        stores = open_stores(plan(url, {}), SCRIPTS, Metrics(), embedded_binary=tmp_path / "missing")
+        stores = open_stores(urls_by_store(url, {}), SCRIPTS, Metrics(), embedded_binary=tmp_path / "missing")
 
         with pytest.raises(StoreUnavailable, match="name a program that can be run") as raised:
             await stores.limits.ping()
@@ -87,7 +87,7 @@ async def test_a_server_that_cannot_be_started_is_told_to_callers(tmp_path: Path
 async def test_an_embedded_server_that_nobody_asked_for_is_not_started() -> None:
     """Stores on `embedded://` that are closed unused never started anything."""
     before = children_of(os.getpid())
-    stores = open_stores(plan("embedded://", {}), SCRIPTS, Metrics())
+    stores = open_stores(urls_by_store("embedded://", {}), SCRIPTS, Metrics())
 
     await stores.aclose()
 
@@ -96,11 +96,11 @@ async def test_an_embedded_server_that_nobody_asked_for_is_not_started() -> None
 
 async def test_a_topology_that_was_not_started_knows_nothing() -> None:
     """Before the first store asks there is no health, no login and nobody to suspect; closing starts nothing."""
-    finder = WatchedTopology(Dialer(), None)
-    news: list[News] = []
+    finder = EmbeddedClusterLocator(Dialer(), None)
+    news: list[PrimaryEvent] = []
     finder.subscribe(news.append)
 
-    finder.suspect(Tcp(host="127.0.0.1", port=1), Signal(why="eof"))
+    finder.suspect(TcpAddress(host="127.0.0.1", port=1), FailoverHint(why="eof"))
 
     assert (finder.health(), finder.login(), news) == (None, Login(), [])
     await finder.aclose()
@@ -111,10 +111,10 @@ async def test_a_slow_start_is_carried_on(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(link, "CONNECT_S", 0.03)
     monkeypatch.setattr(link, "PARKED_S", 0.03)
     started, slow = tmp_path / "started", tmp_path / "slow"
-    slow.write_text(f'#!/bin/sh\necho once >> {started}\nsleep 0.3\nexec {find_binary()} "$@"\n')
+    slow.write_text(f'#!/bin/sh\necho once >> {started}\nsleep 0.3\nexec {bundled_binary()} "$@"\n')
     slow.chmod(0o755)
     before = children_of(os.getpid())
-    stores = open_stores(plan("embedded://", {}), SCRIPTS, Metrics(), embedded_binary=slow)
+    stores = open_stores(urls_by_store("embedded://", {}), SCRIPTS, Metrics(), embedded_binary=slow)
 
     with pytest.raises(StoreUnavailable, match="not-sent"):
         await stores.limits.ping()
@@ -131,7 +131,7 @@ async def test_a_start_is_ended_though_nobody_waits_for_it(tmp_path: Path, monke
     monkeypatch.setattr(link, "PARKED_S", 0.03)
     before = children_of(os.getpid())
     for url in ("embedded://", "embedded-sentinel://"):
-        stores = open_stores(plan(url, {}), SCRIPTS, Metrics())
+        stores = open_stores(urls_by_store(url, {}), SCRIPTS, Metrics())
         with contextlib.suppress(StoreUnavailable):
             await stores.limits.ping()
 
@@ -160,12 +160,12 @@ async def test_a_topology_hears_of_failovers(ready: Stores) -> None:
     key = "tollhouse:rate:{moved}:x"
     await ready.limits.run("limits/take", [key], TAKE)
     topology = ready._owned[0]
-    assert isinstance(topology, WatchedTopology)
+    assert isinstance(topology, EmbeddedClusterLocator)
     assert topology._starting is not None
     inside = topology._starting.result()
 
     command = ("SENTINEL", "FAILOVER", "main", "COORDINATED")
-    assert await asyncio.to_thread(inside.ask, inside.sentinels[0], *command) == "OK"
+    assert await asyncio.to_thread(inside.call, inside.sentinels[0], *command) == "OK"
     await until(lambda: _generation(ready) == 2)
 
     for store in ready.all():
@@ -176,8 +176,8 @@ async def test_a_topology_hears_of_failovers(ready: Stores) -> None:
 @pytest.mark.sentinel
 async def test_a_forced_failover_loses_no_durable_write() -> None:
     """Of the takes answered `durable: true` around a forced failover the new primary has every one."""
-    topology = await asyncio.to_thread(Topology.start)
-    stores = open_stores(plan(topology.url, {}), SCRIPTS, Metrics())
+    topology = await asyncio.to_thread(SentinelCluster.start)
+    stores = open_stores(urls_by_store(topology.url, {}), SCRIPTS, Metrics())
     limits = stores.limits
     assert isinstance(limits, Store)
     kept: list[str] = []
@@ -201,7 +201,7 @@ async def test_a_forced_failover_loses_no_durable_write() -> None:
         await limits.ping()
         writers = [asyncio.ensure_future(write(worker)) for worker in range(8)]
         await until(lambda: len(kept) > 100)
-        await asyncio.to_thread(topology.ask, topology.sentinels[0], "SENTINEL", "FAILOVER", "main")
+        await asyncio.to_thread(topology.call, topology.sentinels[0], "SENTINEL", "FAILOVER", "main")
         await until(lambda: _generation(stores) == 2)
         before = answered.total()
         await until(lambda: answered.total() > before + 50)
@@ -240,9 +240,9 @@ async def until(happened: Callable[[], bool]) -> None:
 
 async def test_a_socket_is_an_address(valkey_socket: Path) -> None:
     """A `unix://` store finds its server at the socket, always."""
-    stores = open_stores(plan(f"unix://{valkey_socket}", {}), SCRIPTS, Metrics())
+    stores = open_stores(urls_by_store(f"unix://{valkey_socket}", {}), SCRIPTS, Metrics())
     assert isinstance(stores.limits, Store)
 
-    assert await stores.limits._finder.locate() == Unix(path=str(valkey_socket))
+    assert await stores.limits._finder.locate() == UnixAddress(path=str(valkey_socket))
 
     await stores.aclose()

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from tests.failures.scenes import QUIET, RESTLESS, Clock, of_the_primary, scene, switched, tcp
-from tollhouse.stores.discovery.failover_hints import Signal
-from tollhouse.stores.discovery.primary_history import Generation, News
-from tollhouse.stores.discovery.timing import Pace
+from tollhouse.stores.discovery.failover_hints import FailoverHint
+from tollhouse.stores.discovery.primary_history import Generation, PrimaryEvent
+from tollhouse.stores.discovery.timing import ResolverTiming
 
 
 @pytest.mark.parametrize("channel", ["+selected-slave", "+failover-state-wait-promotion", "+promoted-slave"])
@@ -26,7 +26,7 @@ async def test_a_promotion_is_chased(channel: str) -> None:
 
         assert (await s.next_generation()).why == "promoted"
         assert await s.located() == s.hosts[1]
-        assert s.waits_s == [Pace().handover_s]
+        assert s.waits_s == [ResolverTiming().failover_pause_s]
         await s.rounds(5)
         assert s.told.empty()
 
@@ -70,7 +70,7 @@ async def test_calls_are_held_when_sentinel_notices_the_new_primary() -> None:
         await s.until(lambda: len(s.waits_s) == 2)
         await s.rounds()
 
-        assert s.waits_s == [Pace().handover_s, Pace().braced_s]
+        assert s.waits_s == [ResolverTiming().failover_pause_s, ResolverTiming().promotion_pause_s]
 
 
 async def test_a_chase_survives_that_sentinel_ends_connections() -> None:
@@ -106,7 +106,7 @@ async def test_a_round_that_began_before_a_change_says_nothing_about_it() -> Non
     async with scene() as s:
         await s.started()
         s.servers[0].listener.silent = True
-        s.resolver.suspect(tcp(s.hosts[0]), Signal(why="stall"))
+        s.resolver.suspect(tcp(s.hosts[0]), FailoverHint(why="stall"))
         await s.servers[0].listener.asked("HELLO")
         s.promote(1)
         s.sentinels[0].announce_promotion(s.hosts[1], s.hosts[0])
@@ -128,7 +128,7 @@ async def test_a_chase_ends() -> None:
         s.sentinels[0].announce_promotion(s.hosts[1], s.hosts[0])
         await s.servers[1].listener.asked("ROLE")
 
-        clock.now_s += QUIET.chase_s
+        clock.now_s += QUIET.promotion_timeout_s
         await s.until(lambda: not s.servers[1].listener.connections)
         s.promote(1)
         await s.rounds(3)
@@ -193,7 +193,7 @@ async def test_an_abort_before_the_promotion_ends_the_chase() -> None:
         await s.rounds(3)
 
         assert s.told.empty()
-        assert s.waits_s == [Pace().handover_s, 0]
+        assert s.waits_s == [ResolverTiming().failover_pause_s, 0]
 
 
 async def test_an_abort_that_nobody_heard_leads_back_too() -> None:
@@ -205,7 +205,7 @@ async def test_an_abort_that_nobody_heard_leads_back_too() -> None:
         await s.next_generation()
 
         s.replicate(1, of=0)
-        s.resolver.suspect(tcp(s.hosts[1]), Signal(why="readonly"))
+        s.resolver.suspect(tcp(s.hosts[1]), FailoverHint(why="readonly"))
 
         back = await s.next_generation()
         assert (back.number, back.address) == (3, tcp(s.hosts[0]))
@@ -230,7 +230,7 @@ async def test_an_aborted_failover_does_not_lead_to_a_dead_server() -> None:
 async def test_a_deposed_primary_is_barred_for_a_while() -> None:
     """Sentinels that were not told yet do not lead back; Sentinels that insist after 15 s do."""
     clock = Clock()
-    async with scene(pace=RESTLESS, clock=clock) as s:
+    async with scene(timing=RESTLESS, clock=clock) as s:
         await s.started()
         s.promote(1)
         s.sentinels[0].announce_promotion(s.hosts[1], s.hosts[0])
@@ -246,7 +246,7 @@ async def test_a_deposed_primary_is_barred_for_a_while() -> None:
 
 async def test_a_majority_lifts_the_bar() -> None:
     """A deposed primary that a majority names in a later epoch is the primary again at once."""
-    async with scene(pace=RESTLESS) as s:
+    async with scene(timing=RESTLESS) as s:
         await s.started()
         s.promote(1)
         s.sentinels[0].announce_promotion(s.hosts[1], s.hosts[0])
@@ -261,7 +261,7 @@ async def test_numbers_only_grow() -> None:
     """However often the primary changes, each generation has the next number, and every subscriber is told in order."""
     async with scene() as s:
         await s.started()
-        second: list[News] = []
+        second: list[PrimaryEvent] = []
         s.resolver.subscribe(second.append)
 
         for number in range(2, 8):

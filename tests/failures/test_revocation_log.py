@@ -21,9 +21,9 @@ from tollhouse.sessions.revocation_log import Journal
 from tollhouse.sessions.sessions import Issued, Sessions
 from tollhouse.settings import Settings
 from tollhouse.stores import subscriber as listener
-from tollhouse.stores.embedded.sentinel_cluster import Node, Topology
+from tollhouse.stores.embedded.sentinel_cluster import Node, SentinelCluster
 from tollhouse.stores.opening import open_stores
-from tollhouse.stores.urls import plan
+from tollhouse.stores.urls import urls_by_store
 from tollhouse.wiring import Tollhouse, open_sessions
 
 PATIENCE_S = 10.0
@@ -181,7 +181,7 @@ async def test_without_the_right_to_announce_revoking_works(
     rules = ("on", f">{password}", "resetchannels", "~*", "+@all", "-publish", "-subscribe")
     await embedded.command("sessions", "ACL", "SETUSER", "quiet", *rules)
     url = embedded.url.replace("unix://", f"unix://quiet:{password}@")
-    stores = open_stores(plan(url, {}), SCRIPTS, embedded.metrics, clock=lambda: embedded.now_ms)
+    stores = open_stores(urls_by_store(url, {}), SCRIPTS, embedded.metrics, clock=lambda: embedded.now_ms)
     sessions = open_sessions(stores.sessions, embedded.keyring, embedded.metrics)
     gone, others = made(await sessions.create("ada")), made(await sessions.create("eve"))
 
@@ -203,19 +203,19 @@ async def test_without_the_right_to_announce_revoking_works(
 
 
 @pytest.fixture
-def topology() -> Iterator[Topology]:
-    topology = Topology.start(down_after_ms=500)
+def topology() -> Iterator[SentinelCluster]:
+    topology = SentinelCluster.start(down_after_ms=500)
     yield topology
     topology.stop()
 
 
-def lose(topology: Topology) -> tuple[Node, list[Node]]:
+def lose(topology: SentinelCluster) -> tuple[Node, list[Node]]:
     """Cut the replicas off: from now on nothing that the primary acknowledges reaches them."""
     primary, *replicas = topology.nodes
     for replica in replicas:
         os.kill(replica.pid, signal.SIGSTOP)
     # What the primary has sent waits in the replicas' sockets, and would be read; what it sends from now on is not.
-    assert topology.ask(primary, "CLIENT", "KILL", "TYPE", "replica") == 2
+    assert topology.call(primary, "CLIENT", "KILL", "TYPE", "replica") == 2
     return primary, replicas
 
 
@@ -237,7 +237,7 @@ async def verified(th: Tollhouse, issued: Issued) -> bool:
 
 
 @pytest.mark.sentinel
-async def test_what_died_with_the_primary_is_repeated_on_the_next(topology: Topology) -> None:
+async def test_what_died_with_the_primary_is_repeated_on_the_next(topology: SentinelCluster) -> None:
     """P4: revocations that only the dead primary knew are on the new one before a session is let in there.
 
     The process that revoked and one that heard of it let none in. They go to the new primary without being called and
@@ -272,8 +272,8 @@ async def refused(th: Tollhouse, *issued: Issued) -> bool:
     return not any([await verified(th, each) for each in issued])
 
 
-async def listening(topology: Topology, number: int) -> bool:
-    return topology.ask(topology.nodes[0], "PUBSUB", "NUMSUB", CHANNEL)[1] == number
+async def listening(topology: SentinelCluster, number: int) -> bool:
+    return topology.call(topology.nodes[0], "PUBSUB", "NUMSUB", CHANNEL)[1] == number
 
 
 async def repeated(th: Tollhouse, issued: Issued) -> int:

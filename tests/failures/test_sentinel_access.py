@@ -15,7 +15,7 @@ from tests.failures.scenes import RESTLESS, scene
 from tollhouse.stores.discovery.sentinel_resolver import NoPrimary
 from tollhouse.stores.transport.connection import encode
 from tollhouse.stores.transport.dialer import Dialer, Login
-from tollhouse.stores.urls import Unix
+from tollhouse.stores.urls import UnixAddress
 
 
 async def test_sentinels_and_servers_have_logins_of_their_own() -> None:
@@ -170,7 +170,7 @@ async def test_a_file_of_authorities_is_read_again_after_it_failed(tmp_path: Pat
     authority = trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(context)
-    async with scene(tls=(context, tmp_path / "ca.pem"), pace=RESTLESS) as s:
+    async with scene(tls=(context, tmp_path / "ca.pem"), timing=RESTLESS) as s:
         with pytest.raises(NoPrimary, match=r"the authorities in .*ca\.pem cannot be used"):
             await s.located()
 
@@ -182,7 +182,7 @@ async def test_a_file_of_authorities_is_read_again_after_it_failed(tmp_path: Pat
 async def test_a_dialer_also_opens_sockets(valkey_socket: Path) -> None:
     """A server behind a unix socket is dialled like any other; it has no address to tell."""
     lost = asyncio.Event()
-    lane, peer = await Dialer().dial(Unix(path=str(valkey_socket)), on_lost=lost.set)
+    lane, peer = await Dialer().dial(UnixAddress(path=str(valkey_socket)), on_lost=lost.set)
 
     assert await lane.send(encode("ECHO", "x"), asyncio.get_running_loop().time() + PATIENCE_S) == b"x"
     assert peer is None

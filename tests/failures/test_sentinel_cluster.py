@@ -16,17 +16,17 @@ import pytest
 
 from tests.composed import await_true
 from tests.processes import alive, children_of, gone_within
-from tollhouse.stores.embedded.blocking_client import ask
-from tollhouse.stores.embedded.sentinel_cluster import Node, Topology
-from tollhouse.stores.embedded.sentinel_config import in_sync
-from tollhouse.stores.embedded.supervisor import ServerEnded
+from tollhouse.stores.embedded.blocking_client import call
+from tollhouse.stores.embedded.sentinel_cluster import Node, SentinelCluster
+from tollhouse.stores.embedded.sentinel_config import replicas_in_sync
+from tollhouse.stores.embedded.supervisor import ServerExit
 from tollhouse.stores.transport.errors import ServerError
-from tollhouse.stores.urls import Sentinel, parse
+from tollhouse.stores.urls import SentinelService, parse
 
 OWNER = """
 import sys
-from tollhouse.stores.embedded.sentinel_cluster import Topology
-topology = Topology.start()
+from tollhouse.stores.embedded.sentinel_cluster import SentinelCluster
+topology = SentinelCluster.start()
 print(topology.pid, flush=True)
 sys.stdin.readline()
 topology.stop()
@@ -34,17 +34,17 @@ topology.stop()
 
 
 @pytest.fixture(scope="module")
-def shared() -> Iterator[Topology]:
+def shared() -> Iterator[SentinelCluster]:
     """A topology for tests that leave it whole."""
-    topology = Topology.start()
+    topology = SentinelCluster.start()
     yield topology
     topology.stop()
 
 
 @pytest.fixture
-def own() -> Iterator[Topology]:
+def own() -> Iterator[SentinelCluster]:
     """A topology for one test alone."""
-    topology = Topology.start()
+    topology = SentinelCluster.start()
     yield topology
     topology.stop()
 
@@ -64,29 +64,29 @@ def owner() -> Iterator[subprocess.Popen[str]]:
         process.stdout.close()
 
 
-def replicas_follow(topology: Topology, primary: Node) -> bool:
-    return in_sync([topology.ask(primary, "INFO", "replication")])
+def replicas_follow(topology: SentinelCluster, primary: Node) -> bool:
+    return replicas_in_sync([topology.call(primary, "INFO", "replication")])
 
 
 @pytest.mark.sentinel
-def test_it_has_settled_when_it_has_started(shared: Topology) -> None:
+def test_it_has_settled_when_it_has_started(shared: SentinelCluster) -> None:
     """When start returns, the first server is primary, two follow it, and each Sentinel can replace it (C-7)."""
     primary, *replicas = shared.nodes
 
     assert shared.primary() == primary
     assert replicas_follow(shared, primary)
-    assert [shared.ask(replica, "ROLE")[:4] for replica in replicas] == [
+    assert [shared.call(replica, "ROLE")[:4] for replica in replicas] == [
         ["slave", primary.address.host, primary.address.port, "connected"]
     ] * 2
     for sentinel in shared.sentinels:
-        assert shared.ask(sentinel, "SENTINEL", "CKQUORUM", "main").startswith("OK 3 usable")
+        assert shared.call(sentinel, "SENTINEL", "CKQUORUM", "main").startswith("OK 3 usable")
 
 
 @pytest.mark.sentinel
-def test_every_node_has_an_address_of_its_own(shared: Topology) -> None:
+def test_every_node_has_an_address_of_its_own(shared: SentinelCluster) -> None:
     """Six nodes listen on six addresses, and connect from them too: a server sees who talks to it."""
     nodes = shared.nodes + shared.sentinels
-    clients = shared.ask(shared.nodes[0], "CLIENT", "LIST")
+    clients = shared.call(shared.nodes[0], "CLIENT", "LIST")
 
     seen = set(re.findall(r"(?<!l)addr=([\d.]+):", clients))
 
@@ -95,21 +95,21 @@ def test_every_node_has_an_address_of_its_own(shared: Topology) -> None:
 
 
 @pytest.mark.sentinel
-def test_the_url_names_the_sentinels(shared: Topology) -> None:
+def test_the_url_names_the_sentinels(shared: SentinelCluster) -> None:
     """The URL names the three Sentinels and carries both passwords, which differ and are not shown."""
     url = parse("TOLLHOUSE_URL", shared.url)
 
-    assert isinstance(url.target, Sentinel)
+    assert isinstance(url.target, SentinelService)
     assert url.target.hosts == tuple((node.address.host, node.address.port) for node in shared.sentinels)
     assert (url.target.service, url.db, url.username) == ("main", 0, None)
-    assert ask(shared.nodes[0].address, (str(url.password),), "PING") == "PONG"
-    assert ask(shared.sentinels[0].address, (str(url.target.password),), "PING") == "PONG"
+    assert call(shared.nodes[0].address, (str(url.password),), "PING") == "PONG"
+    assert call(shared.sentinels[0].address, (str(url.target.password),), "PING") == "PONG"
     assert url.password != url.target.password
     assert str(url.password) not in repr(url)
 
 
 @pytest.mark.sentinel
-def test_nobody_enters_without_a_password(shared: Topology) -> None:
+def test_nobody_enters_without_a_password(shared: SentinelCluster) -> None:
     """Another user of the machine who finds an address is asked for a password, by servers and Sentinels."""
     for node in shared.nodes + shared.sentinels:
         with socket.create_connection((node.address.host, node.address.port), timeout=1) as stranger:
@@ -117,7 +117,7 @@ def test_nobody_enters_without_a_password(shared: Topology) -> None:
 
             assert stranger.recv(64).startswith(b"-NOAUTH")
         with pytest.raises(ServerError, match="WRONGPASS"):
-            ask(node.address, ("wrong",), "PING")
+            call(node.address, ("wrong",), "PING")
 
 
 @pytest.mark.sentinel
@@ -145,7 +145,7 @@ def test_a_killed_guard_takes_all_six_along() -> None:
 
 
 @pytest.mark.sentinel
-def test_stopping_twice_is_stopping(own: Topology) -> None:
+def test_stopping_twice_is_stopping(own: SentinelCluster) -> None:
     """After stop nothing remains, not even a process that was suspended; a second stop does nothing."""
     family = children_of(os.getpid())
     processes = {own.pid, *(node.pid for node in own.nodes + own.sentinels)}
@@ -158,12 +158,12 @@ def test_stopping_twice_is_stopping(own: Topology) -> None:
     assert not any(map(alive, processes))
     assert time.monotonic() - began_s < 2
     own.stop()
-    with pytest.raises(ServerEnded, match="guard ended"):
+    with pytest.raises(ServerExit, match="guard ended"):
         own.restart(own.nodes[0])
 
 
 @pytest.mark.sentinel
-def test_a_dead_node_stays_dead_until_restarted(own: Topology) -> None:
+def test_a_dead_node_stays_dead_until_restarted(own: SentinelCluster) -> None:
     """A replica that was killed is not started by itself; restart brings it back under a new process id."""
     replica = own.nodes[1]
 
@@ -171,7 +171,7 @@ def test_a_dead_node_stays_dead_until_restarted(own: Topology) -> None:
 
     assert gone_within({replica.pid})
     with pytest.raises((ConnectionRefusedError, ConnectionResetError)):
-        own.ask(replica, "PING")
+        own.call(replica, "PING")
     restarted = own.restart(replica)
     assert restarted.pid != replica.pid
     assert own.nodes[1] == restarted
@@ -179,7 +179,7 @@ def test_a_dead_node_stays_dead_until_restarted(own: Topology) -> None:
 
 
 @pytest.mark.sentinel
-def test_a_live_node_can_be_restarted(own: Topology) -> None:
+def test_a_live_node_can_be_restarted(own: SentinelCluster) -> None:
     """Restart kills a process that lives first, a Sentinel like a server; the Sentinel keeps what it knows."""
     sentinel = own.sentinels[2]
 
@@ -188,24 +188,24 @@ def test_a_live_node_can_be_restarted(own: Topology) -> None:
     assert not alive(sentinel.pid)
     assert alive(restarted.pid)
     assert own.sentinels[2] == restarted
-    await_true(lambda: own.ask(restarted, "SENTINEL", "CKQUORUM", "main").startswith("OK 3 usable"))
+    await_true(lambda: own.call(restarted, "SENTINEL", "CKQUORUM", "main").startswith("OK 3 usable"))
 
 
 @pytest.mark.sentinel
-def test_a_stopped_node_does_not_answer_and_goes_on_later(own: Topology) -> None:
+def test_a_stopped_node_does_not_answer_and_goes_on_later(own: SentinelCluster) -> None:
     """A node under SIGSTOP answers nothing within the second, and everything after SIGCONT."""
     replica = own.nodes[2]
 
     os.kill(replica.pid, signal.SIGSTOP)
 
     with pytest.raises(TimeoutError):
-        own.ask(replica, "PING")
+        own.call(replica, "PING")
     os.kill(replica.pid, signal.SIGCONT)
-    assert own.ask(replica, "PING") == "PONG"
+    assert own.call(replica, "PING") == "PONG"
 
 
 @pytest.mark.sentinel
-def test_the_sentinels_replace_a_killed_primary(own: Topology) -> None:
+def test_the_sentinels_replace_a_killed_primary(own: SentinelCluster) -> None:
     """After kill -9 of the primary the Sentinels name one of the replicas (C-10); nobody starts the dead one."""
     killed = own.nodes[0]
 
@@ -214,13 +214,13 @@ def test_the_sentinels_replace_a_killed_primary(own: Topology) -> None:
 
     promoted = own.primary()
     assert promoted in own.nodes[1:]
-    assert own.ask(promoted, "ROLE")[0] == "master"
+    assert own.call(promoted, "ROLE")[0] == "master"
     assert not alive(killed.pid)
     assert own.restart(killed).address == killed.address
 
 
 @pytest.mark.sentinel
-def test_without_a_majority_there_is_no_primary(own: Topology) -> None:
+def test_without_a_majority_there_is_no_primary(own: SentinelCluster) -> None:
     """Where two of three Sentinels are dead nobody can say who is primary."""
     for sentinel in own.sentinels[:2]:
         os.kill(sentinel.pid, signal.SIGKILL)

@@ -12,10 +12,10 @@ import pytest
 from tests.processes import children_of
 from tollhouse.errors import ConfigurationError
 from tollhouse.stores.embedded import sentinel_cluster as module
-from tollhouse.stores.embedded.blocking_client import ask
-from tollhouse.stores.embedded.sentinel_cluster import Topology, free_addresses
-from tollhouse.stores.embedded.sentinel_config import agreed, in_sync
-from tollhouse.stores.urls import Tcp
+from tollhouse.stores.embedded.blocking_client import call
+from tollhouse.stores.embedded.sentinel_cluster import SentinelCluster, free_addresses
+from tollhouse.stores.embedded.sentinel_config import replicas_in_sync, sentinel_is_ready
+from tollhouse.stores.urls import TcpAddress
 
 SENTINEL = {"flags": "sentinel"}
 REPLICA = {"flags": "slave", "master-link-status": "ok"}
@@ -30,7 +30,7 @@ def test_a_taken_address_is_told() -> None:
         other.listen()
 
         with pytest.raises(ConfigurationError, match=r"embedded server-1 ended with code 1: .*"):
-            Topology.start(addresses=addresses)
+            SentinelCluster.start(addresses=addresses)
 
     assert children_of(os.getpid()) <= before
 
@@ -44,7 +44,7 @@ def test_nodes_that_never_answer_are_given_up(tmp_path: Path, monkeypatch: pytes
     binary.chmod(0o755)
 
     with pytest.raises(ConfigurationError, match="in vain for the primary to answer"):
-        Topology.start(binary=binary)
+        SentinelCluster.start(binary=binary)
 
     assert children_of(os.getpid()) <= before
 
@@ -76,7 +76,7 @@ def test_a_server_that_hangs_up_is_no_answer() -> None:
         server.start()
 
         with pytest.raises(OSError, match="closed the connection"):
-            ask(Tcp(host="127.0.0.1", port=listener.getsockname()[1]), ("x",), "PING")
+            call(TcpAddress(host="127.0.0.1", port=listener.getsockname()[1]), ("x",), "PING")
         server.join()
 
 
@@ -90,7 +90,7 @@ def test_a_server_that_hangs_up_is_no_answer() -> None:
 )
 def test_replicas_follow_in_both_views(primary: str, replicas: list[str], settled: bool) -> None:
     """Replicas follow when the primary and both of them say so."""
-    assert in_sync([primary, *replicas]) is settled
+    assert replicas_in_sync([primary, *replicas]) is settled
 
 
 @pytest.mark.parametrize(
@@ -108,4 +108,4 @@ def test_a_sentinel_agrees_when_it_can_work_with_all(
     sentinels: list[dict[str, str]], replicas: list[dict[str, str]], settled: bool
 ) -> None:
     """A Sentinel agrees when it reaches two others and two replicas that follow the primary."""
-    assert agreed(sentinels, replicas) is settled
+    assert sentinel_is_ready(sentinels, replicas) is settled

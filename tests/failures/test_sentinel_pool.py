@@ -8,10 +8,10 @@ import logging
 import pytest
 
 from tests.failures.scenes import RESTLESS, ROUND, of_the_primary, scene, switched, tcp
-from tollhouse.stores.discovery.failover_hints import Signal
+from tollhouse.stores.discovery.failover_hints import FailoverHint
 from tollhouse.stores.discovery.sentinel_events import CHANNELS
 from tollhouse.stores.discovery.sentinel_resolver import NoPrimary
-from tollhouse.stores.discovery.timing import Pace
+from tollhouse.stores.discovery.timing import ResolverTiming
 
 
 async def test_every_sentinel_is_listened_to() -> None:
@@ -66,7 +66,7 @@ async def test_a_learned_sentinel_that_moves_is_followed() -> None:
 
 async def test_lost_announcements_are_made_good_by_asking() -> None:
     """Where no announcement arrives, the regular round finds the new primary."""
-    async with scene(pace=RESTLESS) as s:
+    async with scene(timing=RESTLESS) as s:
         await s.started()
         s.replicate(0, of=1)
         s.promote(1)
@@ -90,7 +90,7 @@ async def test_what_was_missed_is_asked_for_on_reconnect() -> None:
 
 async def test_a_silent_sentinel_delays_nobody() -> None:
     """A Sentinel that accepts and never answers costs at most its 300 ms, even where it is asked first."""
-    async with scene(pace=Pace()) as s:
+    async with scene(timing=ResolverTiming()) as s:
         s.sentinels[0].listener.silent = True
         loop = asyncio.get_running_loop()
         began_s = loop.time()
@@ -102,7 +102,7 @@ async def test_a_silent_sentinel_delays_nobody() -> None:
 
 async def test_a_sentinel_that_falls_silent_is_noticed() -> None:
     """A Sentinel whose connection stands but which stops answering counts as unreachable, and is told why."""
-    async with scene(pace=Pace(within_s=0.05, again_s=0.002, doubtful_s=0.01, healthy_s=0.01)) as s:
+    async with scene(timing=ResolverTiming(timeout_s=0.05, pause_min_s=0.002, pause_max_s=0.01, interval_s=0.01)) as s:
         await s.located()
         s.sentinels[0].listener.silent = True
 
@@ -128,7 +128,7 @@ async def test_messages_that_are_no_announcements_are_ignored() -> None:
 async def test_without_sentinels_the_primary_is_still_served(caplog: pytest.LogCaptureFixture) -> None:
     """When every Sentinel is gone and the primary is not, callers are served, and the loss is logged once."""
     caplog.set_level(logging.INFO, "tollhouse.stores")
-    async with scene(pace=RESTLESS) as s:
+    async with scene(timing=RESTLESS) as s:
         await s.started()
         await s.sentinels[0].listener.close()
         await s.sentinels[1].listener.close()
@@ -137,7 +137,7 @@ async def test_without_sentinels_the_primary_is_still_served(caplog: pytest.LogC
         await s.until(lambda: "no sentinel is reachable" in caplog.messages)
 
         for _ in range(5):
-            s.resolver.suspect(tcp(s.hosts[0]), Signal(why="eof"))
+            s.resolver.suspect(tcp(s.hosts[0]), FailoverHint(why="eof"))
             assert await s.located() == s.hosts[0]
         health = s.resolver.health()
         assert (health.sentinels_reachable, health.sentinels_known, health.reason) == (0, 3, "")
@@ -161,7 +161,7 @@ async def test_without_sentinels_and_primary_the_reason_is_told() -> None:
 
 async def test_one_sentinel_of_another_opinion_does_not_count() -> None:
     """Against a majority, one Sentinel with a later epoch changes nothing while the majority's primary is one."""
-    async with scene(pace=RESTLESS) as s:
+    async with scene(timing=RESTLESS) as s:
         s.promote(1)
         s.sentinels[2].watch(s.hosts[1], epoch=9)
         await s.started()

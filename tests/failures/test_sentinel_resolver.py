@@ -8,12 +8,12 @@ import pytest
 
 from tests.failures.fake_sentinel import PATIENCE_S, replica
 from tests.failures.scenes import RESTLESS, ROUND, Clock, scene, tcp
-from tollhouse.stores.discovery.failover_hints import Signal, Why
-from tollhouse.stores.discovery.primary_history import News
-from tollhouse.stores.discovery.sentinel_resolver import NoPrimary, Resolver
-from tollhouse.stores.discovery.timing import Pace, Rhythm
+from tollhouse.stores.discovery.failover_hints import FailoverHint, HintReason
+from tollhouse.stores.discovery.primary_history import PrimaryEvent
+from tollhouse.stores.discovery.sentinel_resolver import NoPrimary, SentinelResolver
+from tollhouse.stores.discovery.timing import ResolverTiming, RoundSchedule
 from tollhouse.stores.transport.dialer import Dialer, Login
-from tollhouse.stores.urls import Sentinel
+from tollhouse.stores.urls import SentinelService
 
 
 async def test_the_primary_is_found_and_confirmed() -> None:
@@ -30,7 +30,7 @@ async def test_the_primary_is_found_and_confirmed() -> None:
 
 async def test_no_address_is_used_unconfirmed() -> None:
     """A server that is named but says that it is a replica is not the primary; callers wait until one is."""
-    async with scene(pace=RESTLESS) as s:
+    async with scene(timing=RESTLESS) as s:
         s.servers[0].follows = ("", 0)
         waiting = asyncio.ensure_future(s.located())
         await s.sentinels[0].listener.asked(ROUND, 3)
@@ -49,7 +49,7 @@ async def test_a_replica_leads_to_its_primary() -> None:
         s.promote(1)
         s.replicate(0, of=1)
 
-        s.resolver.suspect(tcp(s.hosts[0]), Signal(why="eof"))
+        s.resolver.suspect(tcp(s.hosts[0]), FailoverHint(why="eof"))
 
         assert (await s.next_generation()).why == "followed"
         assert await s.located() == s.hosts[1]
@@ -67,13 +67,13 @@ async def test_servers_that_follow_each_other_lead_nowhere() -> None:
 
 
 @pytest.mark.parametrize("why", ["eof", "connect", "stall", "readonly", "noreplicas", "masterdown", "loading"])
-async def test_a_failed_call_makes_the_resolver_look(why: Why) -> None:
+async def test_a_failed_call_makes_the_resolver_look(why: HintReason) -> None:
     """After a signal callers wait until the primary is confirmed anew; if it is the same, nothing changes."""
     async with scene() as s:
         await s.started()
         looked = s.servers[0].listener.counted["ROLE"]
 
-        s.resolver.suspect(tcp(s.hosts[0]), Signal(why=why))
+        s.resolver.suspect(tcp(s.hosts[0]), FailoverHint(why=why))
         assert s.resolver.reason
 
         assert await s.located() == s.hosts[0]
@@ -83,7 +83,7 @@ async def test_a_failed_call_makes_the_resolver_look(why: Why) -> None:
 
 async def test_a_primary_that_is_one_no_more_is_noticed_without_a_signal() -> None:
     """Where the regular round finds that the primary became a replica, callers are not sent there any more."""
-    async with scene(pace=RESTLESS) as s:
+    async with scene(timing=RESTLESS) as s:
         await s.started()
 
         s.servers[0].follows = ("", 0)
@@ -102,7 +102,7 @@ async def test_a_doubt_is_told_until_it_is_cleared() -> None:
     async with scene() as s:
         await s.started()
 
-        s.resolver.suspect(tcp(s.hosts[0]), Signal(why="noreplicas"))
+        s.resolver.suspect(tcp(s.hosts[0]), FailoverHint(why="noreplicas"))
 
         assert s.resolver.reason == "the primary of 'main' is in doubt: noreplicas"
         assert s.resolver.health().reason == s.resolver.reason
@@ -110,12 +110,12 @@ async def test_a_doubt_is_told_until_it_is_cleared() -> None:
 
 async def test_doubts_without_end_keep_nobody_waiting() -> None:
     """A caller gets the address that was confirmed after its call began, though new doubts keep coming."""
-    async with scene(pace=RESTLESS) as s:
+    async with scene(timing=RESTLESS) as s:
         await s.started()
 
         async def doubting() -> None:
             while True:
-                s.resolver.suspect(tcp(s.hosts[0]), Signal(why="noreplicas"))
+                s.resolver.suspect(tcp(s.hosts[0]), FailoverHint(why="noreplicas"))
                 await asyncio.sleep(0)
 
         doubts = asyncio.ensure_future(doubting())
@@ -130,7 +130,7 @@ async def test_a_redirection_is_tried_first() -> None:
         await s.started()
         s.promote(1)
 
-        s.resolver.suspect(tcp(s.hosts[0]), Signal(why="redirect", candidate=s.hosts[1]))
+        s.resolver.suspect(tcp(s.hosts[0]), FailoverHint(why="redirect", candidate=s.hosts[1]))
 
         assert (await s.next_generation()).why == "redirected"
 
@@ -138,10 +138,10 @@ async def test_a_redirection_is_tried_first() -> None:
 async def test_signals_of_the_past_are_ignored() -> None:
     """A failed call on another server than the present primary, or before there is one, says nothing about it."""
     async with scene() as s:
-        s.resolver.suspect(tcp(s.hosts[0]), Signal(why="eof"))
+        s.resolver.suspect(tcp(s.hosts[0]), FailoverHint(why="eof"))
         await s.started()
 
-        s.resolver.suspect(tcp(s.hosts[1]), Signal(why="readonly"))
+        s.resolver.suspect(tcp(s.hosts[1]), FailoverHint(why="readonly"))
 
         assert s.resolver.reason == ""
 
@@ -149,25 +149,25 @@ async def test_signals_of_the_past_are_ignored() -> None:
 async def test_signals_without_end_do_not_make_a_storm() -> None:
     """A reason that is given again and again hastens one round, and then waits for those that are due."""
     clock = Clock()
-    rhythm = Rhythm(Pace(again_s=60.0), clock, lambda low, _: low)
-    rhythm.hasten("noreplicas")
-    await rhythm.rest(60.0)
+    rhythm = RoundSchedule(ResolverTiming(pause_min_s=60.0), clock, lambda low, _: low)
+    rhythm.request_round("noreplicas")
+    await rhythm.wait(60.0)
 
     for _ in range(1_000):
-        rhythm.hasten("noreplicas")
+        rhythm.request_round("noreplicas")
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.02):
-            await rhythm.rest(60.0)
+            await rhythm.wait(60.0)
 
-    clock.now_s += Pace().repeated_s
-    rhythm.hasten("noreplicas")
+    clock.now_s += ResolverTiming().repeat_s
+    rhythm.request_round("noreplicas")
     async with asyncio.timeout(PATIENCE_S):
-        await rhythm.rest(60.0)
+        await rhythm.wait(60.0)
 
 
 async def test_replicas_that_could_be_promoted_are_counted() -> None:
     """Counted is every replica that some Sentinel holds up and of a priority above 0, the new primary not."""
-    async with scene(pace=RESTLESS) as s:
+    async with scene(timing=RESTLESS) as s:
         await s.started()
         assert s.resolver.promotable() == 2
         third = ("127.0.0.9", 6379)
@@ -192,7 +192,7 @@ async def test_replicas_that_could_be_promoted_are_counted() -> None:
 
 async def test_another_name_of_the_primary_is_no_change() -> None:
     """Sentinels that name the present primary by host name instead of address do not make a new generation."""
-    async with scene(pace=RESTLESS) as s:
+    async with scene(timing=RESTLESS) as s:
         await s.started()
 
         s.all_name(("localhost", s.hosts[0][1]), epoch=1)
@@ -206,7 +206,7 @@ async def test_another_name_of_the_primary_is_no_change() -> None:
 
 async def test_a_silent_server_is_not_waited_for() -> None:
     """A server that accepts and never answers is told as such, and the next candidate is asked."""
-    async with scene(pace=Pace(within_s=0.05, again_s=0.002, doubtful_s=0.01, healthy_s=0.01)) as s:
+    async with scene(timing=ResolverTiming(timeout_s=0.05, pause_min_s=0.002, pause_max_s=0.01, interval_s=0.01)) as s:
         s.servers[0].listener.silent = True
         waiting = asyncio.ensure_future(s.located())
         await s.until(lambda: "no answer within 50 ms" in s.resolver.reason)
@@ -220,10 +220,10 @@ async def test_a_silent_server_is_not_waited_for() -> None:
 async def test_a_closed_resolver_leaves_nothing_behind() -> None:
     """After aclose no task and no connection is left, and callers are told; closing twice, or unused, is harmless."""
     before = asyncio.all_tasks()
-    async with scene(pace=RESTLESS) as s:
+    async with scene(timing=RESTLESS) as s:
         await s.started()
         waiting = asyncio.ensure_future(s.located())
-        s.resolver.suspect(tcp(s.hosts[0]), Signal(why="eof"))
+        s.resolver.suspect(tcp(s.hosts[0]), FailoverHint(why="eof"))
         s.sentinels[0].announce_promotion(s.hosts[1], s.hosts[0])
         await s.servers[1].listener.asked("ROLE")
         await waiting
@@ -254,7 +254,7 @@ async def test_closing_lets_waiting_callers_go() -> None:
 
 async def test_closing_what_never_ran_is_harmless() -> None:
     """A resolver that nobody asked has nothing to end, and connects to nothing afterwards."""
-    resolver = Resolver(Sentinel(hosts=(("127.0.0.1", 1),), service="main"), Login(), Dialer())
+    resolver = SentinelResolver(SentinelService(hosts=(("127.0.0.1", 1),), service="main"), Login(), Dialer())
 
     await resolver.aclose()
 
@@ -265,7 +265,7 @@ async def test_closing_what_never_ran_is_harmless() -> None:
 async def test_a_defect_is_not_hidden() -> None:
     """A subscriber that raises ends the resolver, and callers meet its error instead of waiting for ever."""
 
-    def broken(news: News) -> None:
+    def broken(news: PrimaryEvent) -> None:
         raise RuntimeError(f"cannot bear {type(news).__name__}")
 
     async with scene() as s:

@@ -13,8 +13,8 @@ import pytest
 
 from tests.failures.test_serve import COMMAND, Served, environment, serve
 from tests.processes import children_of, gone_within
-from tollhouse.stores.embedded.blocking_client import ask
-from tollhouse.stores.urls import Sentinel, Tcp, parse
+from tollhouse.stores.embedded.blocking_client import call
+from tollhouse.stores.urls import SentinelService, TcpAddress, parse
 
 PATIENCE_S = 15.0
 
@@ -77,12 +77,14 @@ def test_takes_go_on_after_a_failover(tmp_path: Path) -> None:
         before = told_by(served)
         assert served.take("ada") == 200
         place = parse("", served.kept["urls"]["limits"])
-        assert isinstance(place.target, Sentinel)
+        assert isinstance(place.target, SentinelService)
         (host, port), *_ = place.target.hosts
         assert place.target.password is not None
 
         began_s = time.monotonic()
-        asked = ask(Tcp(host=host, port=port), (place.target.password,), "SENTINEL", "FAILOVER", place.target.service)
+        asked = call(
+            TcpAddress(host=host, port=port), (place.target.password,), "SENTINEL", "FAILOVER", place.target.service
+        )
 
         assert asked == "OK"
         statuses: list[int] = []

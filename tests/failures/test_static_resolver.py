@@ -15,36 +15,36 @@ from tests.failures.fake_sentinel import PATIENCE_S, FakeServer
 from tests.failures.scenes import tcp
 from tollhouse import wiring
 from tollhouse.settings import Settings
-from tollhouse.stores.discovery.failover_hints import Signal
-from tollhouse.stores.discovery.primary_history import Generation, News
+from tollhouse.stores.discovery.failover_hints import FailoverHint
+from tollhouse.stores.discovery.primary_history import Generation, PrimaryEvent
 from tollhouse.stores.discovery.role_probe import Primary, Replica
 from tollhouse.stores.discovery.sentinel_resolver import NoPrimary
-from tollhouse.stores.discovery.static_resolver import Endpoints, Said, choose
-from tollhouse.stores.discovery.timing import Pace
-from tollhouse.stores.embedded.blocking_client import ask
-from tollhouse.stores.embedded.server import runnable
-from tollhouse.stores.embedded.supervisor import Guarded
+from tollhouse.stores.discovery.static_resolver import ServerReply, StaticResolver, choose_primary
+from tollhouse.stores.discovery.timing import ResolverTiming
+from tollhouse.stores.embedded.blocking_client import call
+from tollhouse.stores.embedded.server import server_binary
+from tollhouse.stores.embedded.supervisor import Supervisor
 from tollhouse.stores.transport.dialer import Dialer, Login
 from tollhouse.stores.transport.errors import ServerError
-from tollhouse.stores.urls import Host, Several, Tcp
+from tollhouse.stores.urls import Host, ServerList, TcpAddress
 
-QUIET = Pace(within_s=0.3, again_s=0.002, doubtful_s=0.01, repeated_s=0.0, healthy_s=60.0)
+QUIET = ResolverTiming(timeout_s=0.3, pause_min_s=0.002, pause_max_s=0.01, repeat_s=0.0, interval_s=60.0)
 """Rounds come when there is a reason, and otherwise not within a test."""
-RESTLESS = Pace(within_s=0.3, again_s=0.002, doubtful_s=0.01, repeated_s=0.0, healthy_s=0.01)
+RESTLESS = ResolverTiming(timeout_s=0.3, pause_min_s=0.002, pause_max_s=0.01, repeat_s=0.0, interval_s=0.01)
 """Rounds come all the time."""
 PASSWORD = "sesame"
-EOF_SEEN = Signal(why="eof")
+EOF_SEEN = FailoverHint(why="eof")
 ONE, TWO, THREE = ("one", 1), ("two", 2), ("three", 3)
 
 
 class Scene:
     """Three servers, the first of them primary, and the endpoints that name them."""
 
-    def __init__(self, servers: Sequence[FakeServer], endpoints: Endpoints) -> None:
+    def __init__(self, servers: Sequence[FakeServer], endpoints: StaticResolver) -> None:
         self.servers = servers
         self.endpoints = endpoints
         self.hosts = [server.host for server in servers]
-        self.told: asyncio.Queue[News] = asyncio.Queue()
+        self.told: asyncio.Queue[PrimaryEvent] = asyncio.Queue()
         endpoints.subscribe(self.told.put_nowait)
 
     async def located(self) -> Host:
@@ -71,12 +71,14 @@ class Scene:
 
 
 @asynccontextmanager
-async def scene(*, pace: Pace = QUIET, login: tuple[str, str] | None = None, **known: str) -> AsyncIterator[Scene]:
+async def scene(
+    *, timing: ResolverTiming = QUIET, login: tuple[str, str] | None = None, **known: str
+) -> AsyncIterator[Scene]:
     servers = [await FakeServer(login=login).open() for _ in range(3)]
     for server in servers[1:]:
         server.follows = servers[0].host
-    target = Several(hosts=tuple(server.host for server in servers))
-    endpoints = Endpoints(target, Login(**known), Dialer(), pace=pace, spread=lambda low, _: low)
+    target = ServerList(hosts=tuple(server.host for server in servers))
+    endpoints = StaticResolver(target, Login(**known), Dialer(), timing=timing, jitter=lambda low, _: low)
     try:
         yield Scene(servers, endpoints)
     finally:
@@ -112,26 +114,29 @@ async def test_what_never_began_ends_at_once() -> None:
         assert not any(server.listener.counted for server in s.servers)
 
 
-def said(host: Host, role: Primary | Replica, peer: Host | None = None) -> Said:
-    return Said(host=host, peer=peer or host, role=role)
+def said(host: Host, role: Primary | Replica, peer: Host | None = None) -> ServerReply:
+    return ServerReply(host=host, peer=peer or host, role=role)
 
 
 #   what the servers say, the one that is used or words of the reason
-CHOICES: list[tuple[list[Said], Host | list[str]]] = [
-    ([said(ONE, Primary()), said(TWO, Replica(of=ONE))], ONE),
-    ([said(ONE, Replica(of=THREE)), said(TWO, Primary())], TWO),
+CHOICES: list[tuple[list[ServerReply], Host | list[str]]] = [
+    ([said(ONE, Primary()), said(TWO, Replica(primary=ONE))], ONE),
+    ([said(ONE, Replica(primary=THREE)), said(TWO, Primary())], TWO),
     ([said(ONE, Primary(), peer=THREE), said(TWO, Primary(), peer=THREE)], ONE),
     ([said(ONE, Primary()), said(TWO, Primary())], ["2 servers say", "one:1, two:2", "make all but one its replicas"]),
-    ([said(ONE, Replica(of=THREE)), said(TWO, Replica(of=None))], ["one:1 is a replica of three:3", "two:2 is a rep"]),
+    (
+        [said(ONE, Replica(primary=THREE)), said(TWO, Replica(primary=None))],
+        ["one:1 is a replica of three:3", "two:2 is a rep"],
+    ),
 ]
 
 
 @pytest.mark.parametrize(("heard", "chosen"), CHOICES)
-def test_only_a_single_primary_is_used(heard: list[Said], chosen: Host | list[str]) -> None:
+def test_only_a_single_primary_is_used(heard: list[ServerReply], chosen: Host | list[str]) -> None:
     """The one listed server that says it is the primary is used; none, or several, is a reason that names them."""
-    found = choose(heard)
+    found = choose_primary(heard)
 
-    if isinstance(found, Said):
+    if isinstance(found, ServerReply):
         assert found.host == chosen
     else:
         for words in chosen:
@@ -180,7 +185,7 @@ async def test_a_suspicion_of_another_server_is_nothing() -> None:
 
 async def test_a_primary_that_was_moved_is_noticed_unasked() -> None:
     """Rounds come on their own too: a primary that became a replica, and fails no call, is left."""
-    async with scene(pace=RESTLESS) as s:
+    async with scene(timing=RESTLESS) as s:
         await s.located()
         await s.next_generation()
 
@@ -205,7 +210,7 @@ async def test_an_unlisted_primary_is_never_used() -> None:
 
 async def test_two_primaries_move_nobody() -> None:
     """While two servers say that they are the primary nobody is told to move, and no new connection is made."""
-    async with scene(pace=RESTLESS) as s:
+    async with scene(timing=RESTLESS) as s:
         await s.located()
         first = await s.next_generation()
 
@@ -223,13 +228,13 @@ async def test_two_primaries_move_nobody() -> None:
 
 async def test_a_silent_server_delays_nobody_for_long() -> None:
     """A listed server that accepts and says nothing costs one round its time, and is named as silent."""
-    async with scene(pace=QUIET) as s:
+    async with scene(timing=QUIET) as s:
         s.servers[2].listener.silent = True
         began_s = asyncio.get_running_loop().time()
 
         assert await s.located() == s.hosts[0]
 
-        assert asyncio.get_running_loop().time() - began_s < 2 * QUIET.within_s
+        assert asyncio.get_running_loop().time() - began_s < 2 * QUIET.timeout_s
         health = s.endpoints.health()
         assert health.promotable == 1
         assert [reason for reason in health.silent if "no answer within 300 ms" in reason]
@@ -296,28 +301,28 @@ async def test_closed_endpoints_name_nobody() -> None:
 class Pair:
     """Two real servers, the second a replica of the first."""
 
-    def __init__(self, addresses: Sequence[Tcp]) -> None:
+    def __init__(self, addresses: Sequence[TcpAddress]) -> None:
         self.one, self.two = addresses
         self.url = f"redis://:{PASSWORD}@{','.join(f'{address.host}:{address.port}' for address in addresses)}"
 
-    def follow(self, server: Tcp, primary: Tcp | None) -> None:
+    def follow(self, server: TcpAddress, primary: TcpAddress | None) -> None:
         whom = ("NO", "ONE") if primary is None else (primary.host, primary.port)
         assert self.command(server, "REPLICAOF", *whom).startswith("OK")
 
-    def command(self, server: Tcp, *command: str | int) -> Any:
-        return ask(server, (PASSWORD,), *command)
+    def command(self, server: TcpAddress, *command: str | int) -> Any:
+        return call(server, (PASSWORD,), *command)
 
 
 @contextmanager
 def pair() -> Iterator[Pair]:
-    guarded = Guarded.open()
-    addresses = [Tcp(host="127.0.0.1", port=free_port()) for _ in range(2)]
+    guarded = Supervisor.open()
+    addresses = [TcpAddress(host="127.0.0.1", port=free_port()) for _ in range(2)]
     try:
         for address in addresses:
             options = ["--port", str(address.port), "--bind", "127.0.0.1", "--dir", str(guarded.directory)]
             options += ["--requirepass", PASSWORD, "--primaryauth", PASSWORD]
             fast = ["--repl-diskless-sync-delay", "0", "--repl-diskless-load", "on-empty-db", "--save", ""]
-            guarded.start(f"server-{address.port}", [runnable(None), *options, *fast])
+            guarded.start(f"server-{address.port}", [server_binary(None), *options, *fast])
         yield Pair(addresses)
     finally:
         guarded.stop()

@@ -15,12 +15,12 @@ from tollhouse.errors import ConfigurationError, ScriptFailed, StoreUnavailable
 from tollhouse.metrics import Metrics
 from tollhouse.scripts import PRIMARY, Script, Scripts
 from tollhouse.stores import reconnecting as link
-from tollhouse.stores.discovery.locator import Unwatched
+from tollhouse.stores.discovery.locator import StaticLocator
 from tollhouse.stores.opening import open_stores
 from tollhouse.stores.reconnecting import Link, Links
 from tollhouse.stores.store import Store
 from tollhouse.stores.transport.dialer import Dialer, Login
-from tollhouse.stores.urls import StoreUrl, Unix, plan
+from tollhouse.stores.urls import StoreUrl, UnixAddress, urls_by_store
 
 HELLO = b"%3\r\n+server\r\n+valkey\r\n+version\r\n+9.1\r\n+role\r\n+master\r\n"
 
@@ -71,12 +71,12 @@ async def store_on(tmp_path: Path, server: Server, deadline_s: float = 0.3) -> A
 
 
 def store_at(path: Path, deadline_s: float = 0.3, scripts: Scripts | None = None) -> Store:
-    async def locate() -> Unix:
-        return Unix(path=str(path))
+    async def locate() -> UnixAddress:
+        return UnixAddress(path=str(path))
 
     known = {"test/once": ONCE, "test/again": AGAIN} if scripts is None else scripts
-    url = StoreUrl(target=Unix(path=str(path)))
-    return Store("sessions", url, Unwatched(locate, Login()), known, Metrics(), deadline_s=deadline_s)
+    url = StoreUrl(target=UnixAddress(path=str(path)))
+    return Store("sessions", url, StaticLocator(locate, Login()), known, Metrics(), deadline_s=deadline_s)
 
 
 async def test_a_flushed_script_is_sent_again(embedded: StoreWorld) -> None:
@@ -234,11 +234,11 @@ async def test_a_wrong_password_is_told_without_it(tmp_path: Path) -> None:
 
     async with scripted_server(tmp_path, refuse) as path:
 
-        async def locate() -> Unix:
-            return Unix(path=str(path))
+        async def locate() -> UnixAddress:
+            return UnixAddress(path=str(path))
 
-        url = StoreUrl(target=Unix(path=str(path)), username="ada", password="sesame")
-        finder = Unwatched(locate, Login(username="ada", password="sesame"))
+        url = StoreUrl(target=UnixAddress(path=str(path)), username="ada", password="sesame")
+        finder = StaticLocator(locate, Login(username="ada", password="sesame"))
         refused = Link(Links(url=url, finder=finder, dialer=Dialer(), scripts=()), name="test")
         with pytest.raises(link.Unreachable) as raised:
             await refused.lane(asyncio.get_running_loop().time() + 1)
@@ -265,7 +265,7 @@ async def test_without_file_or_replicas_nothing_is_durable(embedded: StoreWorld)
 def test_what_comes_later_is_refused_clearly(url: str) -> None:
     """Cluster URLs are read, and refused with a sentence that says what to use instead."""
     with pytest.raises(ConfigurationError, match=r"until then"):
-        open_stores(plan(url, {}), SCRIPTS, Metrics())
+        open_stores(urls_by_store(url, {}), SCRIPTS, Metrics())
 
 
 async def test_a_walk_over_keys_meets_every_one(embedded: StoreWorld) -> None:

@@ -12,7 +12,7 @@ import pytest
 from tests.failures.fake_sentinel import PATIENCE_S, Refused, Simple, resp
 from tests.failures.primaries import Primary, Told, at
 from tollhouse.stores import subscriber as listener
-from tollhouse.stores.discovery.primary_history import Handover
+from tollhouse.stores.discovery.primary_history import FailoverPause
 from tollhouse.stores.reconnecting import Links
 from tollhouse.stores.subscriber import Listener
 from tollhouse.stores.transport.connection import Lane
@@ -152,7 +152,7 @@ async def test_it_goes_where_the_primary_goes() -> None:
     other = await Primary(subscribing, name="other").open()
     async with listening() as (ear, finder, primary):
         await primary.until(lambda: primary.verbs().count("PING") >= 2)
-        finder.tell(Handover(wait_s=1.0))
+        finder.tell(FailoverPause(wait_s=1.0))
         assert ear.missed == 0
 
         finder.move(other)

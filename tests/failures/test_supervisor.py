@@ -17,32 +17,32 @@ import pytest
 from tests.processes import PATIENCE_S, alive, gone_within
 from tollhouse.stores.embedded import supervisor as module
 from tollhouse.stores.embedded import supervisor_process as guard
-from tollhouse.stores.embedded.supervisor import Guarded, ServerEnded
+from tollhouse.stores.embedded.supervisor import ServerExit, Supervisor
 
 WAIT = ("/bin/sh", "-c", "exec sleep 60")
 
 
 @pytest.fixture
-def guarded() -> Iterator[Guarded]:
+def guarded() -> Iterator[Supervisor]:
     """A guard of this test."""
-    guarded = Guarded.open()
+    guarded = Supervisor.open()
     yield guarded
     guarded.stop()
 
 
-def end_of(guarded: Guarded, *names: str) -> ServerEnded:
+def end_of(guarded: Supervisor, *names: str) -> ServerExit:
     """Wait for the news that one of the servers ended."""
     give_up_s = time.monotonic() + PATIENCE_S
     while time.monotonic() < give_up_s:
         try:
             guarded.check(*names)
-        except ServerEnded as ended:
+        except ServerExit as ended:
             return ended
         time.sleep(0.01)
     raise AssertionError(f"nothing was heard of {names}")
 
 
-def test_one_guard_owns_several_servers(guarded: Guarded) -> None:
+def test_one_guard_owns_several_servers(guarded: Supervisor) -> None:
     """Servers are started one by one; stop ends all of them, the guard and the directory, once and for good."""
     pids = {guarded.start(name, WAIT) for name in ("one", "two", "three")}
     assert all(map(alive, pids))
@@ -53,11 +53,11 @@ def test_one_guard_owns_several_servers(guarded: Guarded) -> None:
     assert gone_within(pids | {guarded.pid})
     assert not guarded.directory.exists()
     guarded.stop()
-    with pytest.raises(ServerEnded, match="guard ended"):
+    with pytest.raises(ServerExit, match="guard ended"):
         guarded.start("four", WAIT)
 
 
-def test_an_end_is_told_to_who_asks_for_it(guarded: Guarded) -> None:
+def test_an_end_is_told_to_who_asks_for_it(guarded: Supervisor) -> None:
     """The end of a server is told by name, code and last word, to who asks for that server, until it starts again."""
     guarded.start("steady", WAIT)
     guarded.start("hasty", ("/bin/sh", "-c", "echo first; echo the last word; exit 3"))
@@ -70,7 +70,7 @@ def test_an_end_is_told_to_who_asks_for_it(guarded: Guarded) -> None:
     guarded.check("steady", "hasty")
 
 
-def test_a_name_has_one_process(guarded: Guarded) -> None:
+def test_a_name_has_one_process(guarded: Supervisor) -> None:
     """Starting a name again replaces its process, which is killed first, even under SIGSTOP."""
     first = guarded.start("one", WAIT)
     os.kill(first, signal.SIGSTOP)
@@ -82,32 +82,32 @@ def test_a_name_has_one_process(guarded: Guarded) -> None:
     guarded.check("one")
 
 
-def test_what_cannot_run_is_told(guarded: Guarded, tmp_path: Path) -> None:
+def test_what_cannot_run_is_told(guarded: Supervisor, tmp_path: Path) -> None:
     """A file that is no program of this machine is refused with the system's word for it."""
     (tmp_path / "server").write_bytes(b"\x7fELF for another machine")
     (tmp_path / "server").chmod(0o755)
 
-    with pytest.raises(ServerEnded, match=r"one could not be started: .*Exec format error"):
+    with pytest.raises(ServerExit, match=r"one could not be started: .*Exec format error"):
         guarded.start("one", (str(tmp_path / "server"),))
 
 
-def test_a_dead_guard_is_told(guarded: Guarded) -> None:
+def test_a_dead_guard_is_told(guarded: Supervisor) -> None:
     """A guard that was killed starts nothing more, and says so."""
     os.kill(guarded.pid, signal.SIGKILL)
 
     assert end_of(guarded).name == "guard"
-    with pytest.raises(ServerEnded, match="guard ended"):
+    with pytest.raises(ServerExit, match="guard ended"):
         guarded.start("one", WAIT)
 
 
-def test_a_guard_that_hangs_is_given_up(guarded: Guarded, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_guard_that_hangs_is_given_up(guarded: Supervisor, monkeypatch: pytest.MonkeyPatch) -> None:
     """A guard that does not answer is waited for a bounded time, when starting and when stopping."""
     server = guarded.start("one", WAIT)
-    monkeypatch.setattr(module, "ANSWER_S", 0.1)
-    monkeypatch.setattr(module, "STOPPED_S", 0.1)
+    monkeypatch.setattr(module, "START_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(module, "STOP_TIMEOUT_S", 0.1)
     os.kill(guarded.pid, signal.SIGSTOP)
 
-    with pytest.raises(ServerEnded, match="did not answer within"):
+    with pytest.raises(ServerExit, match="did not answer within"):
         guarded.start("two", WAIT)
     guarded.stop()
 
@@ -115,7 +115,7 @@ def test_a_guard_that_hangs_is_given_up(guarded: Guarded, monkeypatch: pytest.Mo
     assert not guarded.directory.exists()
 
 
-def test_a_server_that_ignores_its_end_is_killed(guarded: Guarded) -> None:
+def test_a_server_that_ignores_its_end_is_killed(guarded: Supervisor) -> None:
     """A server has a few seconds to leave when asked to; then it is killed."""
     server = guarded.start("one", ("/bin/sh", "-c", "trap '' TERM; echo ready; while :; do sleep 1; done"))
     give_up_s = time.monotonic() + PATIENCE_S
@@ -125,7 +125,7 @@ def test_a_server_that_ignores_its_end_is_killed(guarded: Guarded) -> None:
 
     guarded.stop()
 
-    assert guard.STOP_S <= time.monotonic() - began_s < module.STOPPED_S
+    assert guard.STOP_S <= time.monotonic() - began_s < module.STOP_TIMEOUT_S
     assert not alive(server)
 
 

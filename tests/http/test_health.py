@@ -16,18 +16,18 @@ from tests.http.client import Service, service_at
 from tollhouse.cli.check import warnings
 from tollhouse.metrics import Metrics
 from tollhouse.stores.discovery.primary_history import Generation
-from tollhouse.stores.discovery.sentinel_resolver import Health, Resolver
+from tollhouse.stores.discovery.sentinel_resolver import SentinelResolver, ServiceHealth
 from tollhouse.stores.status import SILENT_MAX, TEXT_MAX, StoreFacts, Watch, watch_of
 from tollhouse.stores.transport.dialer import Dialer, Login
-from tollhouse.stores.urls import Sentinel, Tcp
+from tollhouse.stores.urls import SentinelService, TcpAddress
 
-HEALTHY = Health(
+HEALTHY = ServiceHealth(
     service="main",
     sentinels_known=3,
     sentinels_reachable=3,
     quorum=2,
     promotable=2,
-    generation=Generation(number=4, address=Tcp(host="::1", port=6379), why="promoted", at_s=100.0, epoch=7),
+    generation=Generation(number=4, address=TcpAddress(host="::1", port=6379), why="promoted", at_s=100.0, epoch=7),
     reason="",
     silent=(),
 )
@@ -175,9 +175,9 @@ def test_facts_are_dated_and_named() -> None:
 
 async def test_facts_are_bounded() -> None:
     """However much Sentinels say, and however many are silent, a report stays small."""
-    resolver = Resolver(Sentinel(hosts=(("h", 1),), service="s" * 10_000), Login(), Dialer())
+    resolver = SentinelResolver(SentinelService(hosts=(("h", 1),), service="s" * 10_000), Login(), Dialer())
     known = resolver.health()
-    long = Health(
+    long = ServiceHealth(
         service=known.service,
         sentinels_known=99,
         sentinels_reachable=0,

@@ -26,7 +26,7 @@ from tollhouse.cli.service_file import ServiceInfo
 from tollhouse.errors import ConfigurationError
 from tollhouse.serving import ServingConfig, bind, run
 from tollhouse.settings import Settings, is_loopback, load, secret_needed, settings_file
-from tollhouse.stores.urls import Embedded, EmbeddedSentinel, StoreName, StoreUrl
+from tollhouse.stores.urls import EmbeddedClusterTarget, EmbeddedTarget, StoreName, StoreUrl
 
 
 class StartupInfo(Struct, frozen=True, kw_only=True):
@@ -92,19 +92,19 @@ def _prepare(settings: Settings, owned: ExitStack, *, ha: bool) -> tuple[Setting
 def _with_sentinels(where: dict[StoreName, StoreUrl]) -> dict[StoreName, StoreUrl]:
     """Move every store to the embedded topology, which nothing that exists already can be a part of."""
     for place in where.values():
-        if place.target not in (Embedded(), EmbeddedSentinel()):
+        if place.target not in (EmbeddedTarget(), EmbeddedClusterTarget()):
             raise ConfigurationError(
-                "--ha", place.shown(), "it brings servers of its own, which keep nothing: leave --ha or this URL out"
+                "--ha", place.redacted(), "it brings servers of its own, which keep nothing: leave --ha or this URL out"
             )
-    return {name: replace(place, target=EmbeddedSentinel()) for name, place in where.items()}
+    return {name: replace(place, target=EmbeddedClusterTarget()) for name, place in where.items()}
 
 
 def _start_embedded(where: dict[StoreName, StoreUrl], owned: ExitStack) -> dict[StoreName, str]:
     """Start each embedded server or topology once; give the URLs by which the workers reach their stores."""
-    started: dict[Embedded | EmbeddedSentinel, str] = {}
+    started: dict[EmbeddedTarget | EmbeddedClusterTarget, str] = {}
     urls: dict[StoreName, str] = {}
     for name, place in where.items():
-        if not isinstance(place.target, Embedded | EmbeddedSentinel):
+        if not isinstance(place.target, EmbeddedTarget | EmbeddedClusterTarget):
             continue
         if place.target not in started:
             started[place.target] = _start(place.target, owned)
@@ -112,13 +112,13 @@ def _start_embedded(where: dict[StoreName, StoreUrl], owned: ExitStack) -> dict[
     return urls
 
 
-def _start(target: Embedded | EmbeddedSentinel, owned: ExitStack) -> str:
+def _start(target: EmbeddedTarget | EmbeddedClusterTarget, owned: ExitStack) -> str:
     """Start a server or a topology that ends with `owned`; give its URL, ready for one more option."""
-    from tollhouse.stores.embedded.sentinel_cluster import Topology
+    from tollhouse.stores.embedded.sentinel_cluster import SentinelCluster
     from tollhouse.stores.embedded.server import EmbeddedServer
 
-    if isinstance(target, EmbeddedSentinel):
-        topology = Topology.start(binary=wiring.embedded_binary())
+    if isinstance(target, EmbeddedClusterTarget):
+        topology = SentinelCluster.start(binary=wiring.embedded_binary())
         owned.callback(topology.stop)
         return f"{topology.url}&"
     path = None if target.path is None else Path(target.path)
@@ -169,4 +169,4 @@ def _announce(now: ServiceInfo, made_key: str | None, path: Path, workers: int, 
 
 
 def _all_embedded(where: dict[StoreName, StoreUrl]) -> bool:
-    return all(isinstance(place.target, Embedded | EmbeddedSentinel) for place in where.values())
+    return all(isinstance(place.target, EmbeddedTarget | EmbeddedClusterTarget) for place in where.values())

@@ -11,7 +11,7 @@ from tollhouse import wiring
 from tollhouse.drill.clients.client import Client, settings
 from tollhouse.drill.results.history import Call
 from tollhouse.errors import TollhouseError
-from tollhouse.stores.embedded.sentinel_cluster import Node, Topology
+from tollhouse.stores.embedded.sentinel_cluster import Node, SentinelCluster
 from tollhouse.stores.transport.errors import ServerError
 from tollhouse.stores.urls import parse
 
@@ -26,7 +26,7 @@ class Unsettled(TollhouseError):
     """The servers did not agree on a primary again, so what was lost cannot be told."""
 
 
-async def settle(topology: Topology) -> Node:
+async def settle(topology: SentinelCluster) -> Node:
     """Wait until the Sentinels name a primary that every other living server follows; give it."""
     loop = asyncio.get_running_loop()
     give_up_s = loop.time() + SETTLED_S
@@ -38,7 +38,7 @@ async def settle(topology: Topology) -> Node:
     raise Unsettled(f"the servers did not agree on a primary within {SETTLED_S:g} s after the round")
 
 
-async def look(topology: Topology, last: Node, client: Client, calls: Sequence[Call], secret: bytes) -> set[str]:
+async def look(topology: SentinelCluster, last: Node, client: Client, calls: Sequence[Call], secret: bytes) -> set[str]:
     """Give the subjects of the calls that the last primary holds, read from it over a connection of its own."""
     password = quote(parse("url", topology.url).password or "", safe="")
     url = f"redis://:{password}@{last.address.host}:{last.address.port}/0"
@@ -47,7 +47,7 @@ async def look(topology: Topology, last: Node, client: Client, calls: Sequence[C
         return await client.held(server, subjects)
 
 
-def _agreed(topology: Topology) -> Node | None:
+def _agreed(topology: SentinelCluster) -> Node | None:
     primary = topology.primary()
     if primary is None:
         return None
@@ -57,9 +57,9 @@ def _agreed(topology: Topology) -> Node | None:
     return primary if roles[primary.name][:1] == ["master"] and all(role[1:4] == follows for role in others) else None
 
 
-def _role(topology: Topology, node: Node) -> list[str | int]:
+def _role(topology: SentinelCluster, node: Node) -> list[str | int]:
     """Ask a server for its role; a server that does not answer has none."""
     try:
-        return topology.ask(node, "ROLE")
+        return topology.call(node, "ROLE")
     except (OSError, ServerError):
         return []

@@ -16,7 +16,7 @@ from tollhouse.drill import storm
 from tollhouse.drill.clients.client import Client
 from tollhouse.drill.results.history import Kind
 from tollhouse.drill.storm import Storm, Stormed
-from tollhouse.stores.embedded.sentinel_cluster import Node, Topology
+from tollhouse.stores.embedded.sentinel_cluster import Node, SentinelCluster
 from tollhouse.stores.embedded.sentinel_config import SERVICE
 
 STOPPED_S: Final = 10.0
@@ -30,7 +30,7 @@ Note = Callable[[Kind, str, str], None]
 class Scene(Struct, frozen=True, kw_only=True):
     """What a fault works on; those that repeat themselves do so until `over` is set."""
 
-    topology: Topology
+    topology: SentinelCluster
     primary: Node
     client: Client
     note: Note
@@ -101,7 +101,7 @@ async def _storm(scene: Scene) -> Stormed:
 
 
 async def _ask(scene: Scene, node: Node, *command: str) -> Any:
-    return await asyncio.to_thread(scene.topology.ask, node, *command)
+    return await asyncio.to_thread(scene.topology.call, node, *command)
 
 
 async def _not_over(scene: Scene, pause_s: float) -> bool:

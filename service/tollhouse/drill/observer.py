@@ -9,12 +9,12 @@ from typing import Any, Final
 
 from tollhouse.drill.results.history import Kind
 from tollhouse.stores.discovery.role_probe import Primary, read_role
-from tollhouse.stores.embedded.sentinel_cluster import Node, Topology
+from tollhouse.stores.embedded.sentinel_cluster import Node, SentinelCluster
 from tollhouse.stores.embedded.sentinel_config import SERVICE
 from tollhouse.stores.transport.connection import Lane, encode
 from tollhouse.stores.transport.dialer import Dialer, Login
 from tollhouse.stores.transport.errors import CALL_FAILED
-from tollhouse.stores.urls import Sentinel, parse
+from tollhouse.stores.urls import SentinelService, parse
 
 Note = Callable[[Kind, str, str], None]
 """Takes notice of something: its kind, who it is about or from, and the details."""
@@ -31,10 +31,10 @@ _Watch = Callable[[Lane, asyncio.Event], Awaitable[None]]
 
 
 @asynccontextmanager
-async def watching(topology: Topology, note: Note) -> AsyncGenerator[None]:
+async def watching(topology: SentinelCluster, note: Note) -> AsyncGenerator[None]:
     """Watch for as long as the block runs."""
     place = parse("url", topology.url)
-    assert isinstance(place.target, Sentinel), "a topology is reached through its Sentinels"
+    assert isinstance(place.target, SentinelService), "a topology is reached through its Sentinels"
     server, sentinel = Login(password=place.password), Login(password=place.target.password)
     watches = [
         *((node, server, _look(node, note)) for node in topology.nodes),

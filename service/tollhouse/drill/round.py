@@ -20,7 +20,7 @@ from tollhouse.drill.results.metrics import Seen
 from tollhouse.drill.storm import Stormed
 from tollhouse.drill.workload import Workload, schedule
 from tollhouse.errors import TollhouseError
-from tollhouse.stores.embedded.sentinel_cluster import Topology
+from tollhouse.stores.embedded.sentinel_cluster import SentinelCluster
 
 READY_S: Final = 10.0
 """How long a client may take until each operation has worked once, before the round begins."""
@@ -69,7 +69,7 @@ class NotReady(TollhouseError):
 class Round:
     """Plays one round on a topology that is well."""
 
-    def __init__(self, task: Task, topology: Topology, report: Report) -> None:
+    def __init__(self, task: Task, topology: SentinelCluster, report: Report) -> None:
         self._task = task
         self._topology = topology
         self._report = report

@@ -21,7 +21,7 @@ from tollhouse.drill.results.availability import buckets
 from tollhouse.drill.results.metrics import Seen, measure, nothing, per_operation
 from tollhouse.drill.round import Progress, Round, Task
 from tollhouse.errors import ConfigurationError, TollhouseError
-from tollhouse.stores.embedded.sentinel_cluster import Topology
+from tollhouse.stores.embedded.sentinel_cluster import SentinelCluster
 
 BEFORE_S: Final = 2.0
 """How long the workload runs before the fault."""
@@ -53,7 +53,7 @@ class Drill:
         self._told = told
         self._after_s = after_s
         self._secret = secrets.token_hex(32).encode()
-        self._topology: Topology | None = None
+        self._topology: SentinelCluster | None = None
         self._server = "unknown"
 
     async def run(self) -> Report:
@@ -115,19 +115,19 @@ class Drill:
             await self._stop()
         return self._written(task, seen)
 
-    async def _well(self) -> Topology:
+    async def _well(self) -> SentinelCluster:
         """Give a topology that is well and empty; one that a fault left whole is used again."""
         if self._topology is None:
-            self._topology = await asyncio.to_thread(Topology.start, down_after_ms=self._asked.down_after_ms)
+            self._topology = await asyncio.to_thread(SentinelCluster.start, down_after_ms=self._asked.down_after_ms)
         await asyncio.to_thread(self._empty, self._topology)
         return self._topology
 
-    def _empty(self, topology: Topology) -> None:
+    def _empty(self, topology: SentinelCluster) -> None:
         primary = topology.primary()
         assert primary is not None, "no fault has happened to this topology"
-        topology.ask(primary, "FLUSHALL")
+        topology.call(primary, "FLUSHALL")
         facts = dict(
-            line.partition(":")[::2] for line in topology.ask(primary, "INFO", "server").splitlines() if ":" in line
+            line.partition(":")[::2] for line in topology.call(primary, "INFO", "server").splitlines() if ":" in line
         )
         name = facts.get("server_name", "redis")
         self._server = f"{name} {facts.get(f'{name}_version', 'unknown')}"

@@ -20,13 +20,13 @@ def read_host(name: str, port: str) -> Host | None:
     return name, int(port)
 
 
-def split_host(text: str) -> Host | None:
+def parse_host_port(text: str) -> Host | None:
     """Read `host:port`; the last colon counts, since IPv6 addresses have others."""
     name, _, port = text.rpartition(":")
     return read_host(name.removeprefix("[").removesuffix("]"), port)
 
 
-def shown(host: Host) -> str:
+def format_host(host: Host) -> str:
     """Give `host:port` for people and logs."""
     name, port = host
     return f"[{name}]:{port}" if ":" in name else f"{name}:{port}"

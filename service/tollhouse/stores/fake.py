@@ -17,9 +17,9 @@ from tollhouse.clock import ServerClock, server_time
 from tollhouse.errors import ConfigurationError, ScriptFailed, StoreUnavailable
 from tollhouse.metrics import Metrics
 from tollhouse.scripts import PRIMARY, Argument, Scripts
-from tollhouse.stores.discovery.sentinel_resolver import Health
+from tollhouse.stores.discovery.sentinel_resolver import ServiceHealth
 from tollhouse.stores.transport.handshake import Server
-from tollhouse.stores.urls import Fake, StoreUrl
+from tollhouse.stores.urls import FakeTarget, StoreUrl
 
 _PRIMARY = "fakeredis"
 _CALLS_MAX = 4096
@@ -41,8 +41,8 @@ class FakeStore:
         try:
             import fakeredis
         except ImportError:
-            raise ConfigurationError("fake://", url.shown(), "install `fakeredis[lua]` to use it") from None
-        assert isinstance(url.target, Fake)
+            raise ConfigurationError("fake://", url.redacted(), "install `fakeredis[lua]` to use it") from None
+        assert isinstance(url.target, FakeTarget)
         self.name = name
         self.url = url
         self.connections = 0
@@ -111,7 +111,7 @@ class FakeStore:
         following, found = await self._client.scan(cursor, match=match, count=count)
         return int(following), [key.decode() for key in found]
 
-    def watch(self) -> Health | None:
+    def watch(self) -> ServiceHealth | None:
         """Give None: no Sentinel watches."""
         return None
 

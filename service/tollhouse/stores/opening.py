@@ -9,30 +9,30 @@ from tollhouse.clock import ServerClock, server_time
 from tollhouse.errors import ConfigurationError
 from tollhouse.metrics import Metrics
 from tollhouse.scripts import Scripts
-from tollhouse.stores.discovery.locator import Address, Finder, Unwatched, Watched
-from tollhouse.stores.discovery.sentinel_resolver import Resolver
-from tollhouse.stores.discovery.static_resolver import Endpoints
-from tollhouse.stores.embedded.locators import EmbeddedHost, WatchedTopology
+from tollhouse.stores.discovery.locator import Address, Locator, StaticLocator, Watched
+from tollhouse.stores.discovery.sentinel_resolver import SentinelResolver
+from tollhouse.stores.discovery.static_resolver import StaticResolver
+from tollhouse.stores.embedded.locators import EmbeddedClusterLocator, EmbeddedLocator
 from tollhouse.stores.fake import FakeStore
 from tollhouse.stores.store import DEADLINE_S, Store
 from tollhouse.stores.transport.dialer import Dialer, Login
 from tollhouse.stores.urls import (
-    Cluster,
-    Embedded,
-    EmbeddedSentinel,
-    Fake,
-    Sentinel,
-    Several,
+    ClusterTarget,
+    EmbeddedClusterTarget,
+    EmbeddedTarget,
+    FakeTarget,
+    SentinelService,
+    ServerList,
     StoreName,
     StoreUrl,
     Target,
-    Tcp,
-    Unix,
+    TcpAddress,
+    UnixAddress,
 )
 
 AnyStore = Store | FakeStore
 
-Owned = Resolver | Endpoints | EmbeddedHost | WatchedTopology
+SharedResource = SentinelResolver | StaticResolver | EmbeddedLocator | EmbeddedClusterLocator
 """What stores share, and what ends with them."""
 
 
@@ -46,7 +46,7 @@ class Stores:
         limits: AnyStore,
         cache: AnyStore,
         accounts: AnyStore,
-        owned: Iterable[Owned],
+        owned: Iterable[SharedResource],
     ) -> None:
         self.sessions = sessions
         self.limits = limits
@@ -79,14 +79,14 @@ def open_stores(
 
     Raises ConfigurationError for a place that this version cannot use.
     """
-    found = _Finders(embedded_binary)
+    found = _Locators(embedded_binary)
 
     def opened(name: StoreName) -> AnyStore:
         url = places[name]
         own = {key: script for key, script in scripts.items() if key.startswith(f"{name}/")}
-        if isinstance(url.target, Fake):
+        if isinstance(url.target, FakeTarget):
             return FakeStore(name, url, own, metrics, clock=clock)
-        finder = found.finder(name, url)
+        finder = found.locator(name, url)
         return Store(name, url, finder, own, metrics, dialer=found.dialer, clock=clock, deadline_s=deadline_s)
 
     return Stores(
@@ -98,51 +98,51 @@ def open_stores(
     )
 
 
-class _Finders:
+class _Locators:
     """Makes one finder for each store, over one resolver or server for each place."""
 
     def __init__(self, binary: Path | None) -> None:
         self.dialer = Dialer()
         self._binary = binary
-        self._hosts: dict[Target, EmbeddedHost | WatchedTopology] = {}
-        self._resolvers: dict[Target, Resolver] = {}
-        self._endpoints: dict[tuple[Target, Login], Endpoints] = {}
+        self._hosts: dict[Target, EmbeddedLocator | EmbeddedClusterLocator] = {}
+        self._resolvers: dict[Target, SentinelResolver] = {}
+        self._endpoints: dict[tuple[Target, Login], StaticResolver] = {}
 
     @property
-    def owned(self) -> tuple[Owned, ...]:
+    def owned(self) -> tuple[SharedResource, ...]:
         """Give what has to be closed after the stores."""
         return (*self._resolvers.values(), *self._endpoints.values(), *self._hosts.values())
 
-    def finder(self, name: StoreName, url: StoreUrl) -> Finder:
+    def locator(self, name: StoreName, url: StoreUrl) -> Locator:
         """Give the finder of a store; raises ConfigurationError for a place that this version cannot use."""
         login = Login(username=url.username, password=url.password)
         match url.target:
-            case Tcp() | Unix() as address:
-                return Unwatched(_always(address), login)
-            case Several() as target:
+            case TcpAddress() | UnixAddress() as address:
+                return StaticLocator(_always(address), login)
+            case ServerList() as target:
                 return self._listed(target, login)
-            case Embedded() as target:
-                host = self._hosts.setdefault(target, EmbeddedHost(target, self._binary))
-                return Unwatched(host.locate, login)
-            case EmbeddedSentinel() as target:
-                topology = self._hosts.setdefault(target, WatchedTopology(self.dialer, self._binary))
-                assert isinstance(topology, WatchedTopology)
+            case EmbeddedTarget() as target:
+                host = self._hosts.setdefault(target, EmbeddedLocator(target, self._binary))
+                return StaticLocator(host.locate, login)
+            case EmbeddedClusterTarget() as target:
+                topology = self._hosts.setdefault(target, EmbeddedClusterLocator(self.dialer, self._binary))
+                assert isinstance(topology, EmbeddedClusterLocator)
                 return topology
-            case Sentinel() as target:
+            case SentinelService() as target:
                 return Watched(self._resolver(target, login), login)
             case _ as target:
-                assert isinstance(target, Cluster)  # fake stores have no address
+                assert isinstance(target, ClusterTarget)  # fake stores have no address
                 remedy = "Cluster comes with a later version; name one server with redis:// until then"
-                raise ConfigurationError(f"TOLLHOUSE_{name.upper()}_URL", url.shown(), remedy)
+                raise ConfigurationError(f"TOLLHOUSE_{name.upper()}_URL", url.redacted(), remedy)
 
-    def _listed(self, target: Several, login: Login) -> Endpoints:
+    def _listed(self, target: ServerList, login: Login) -> StaticResolver:
         if (target, login) not in self._endpoints:
-            self._endpoints[target, login] = Endpoints(target, login, self.dialer)
+            self._endpoints[target, login] = StaticResolver(target, login, self.dialer)
         return self._endpoints[target, login]
 
-    def _resolver(self, target: Sentinel, login: Login) -> Resolver:
+    def _resolver(self, target: SentinelService, login: Login) -> SentinelResolver:
         if target not in self._resolvers:
-            self._resolvers[target] = Resolver(target, login, self.dialer)
+            self._resolvers[target] = SentinelResolver(target, login, self.dialer)
         return self._resolvers[target]
 
 

@@ -18,9 +18,9 @@ from msgspec import Struct
 
 from tollhouse.errors import ConfigurationError
 from tollhouse.scripts import Script
-from tollhouse.stores.discovery.failover_hints import Signal, signal
-from tollhouse.stores.discovery.locator import Address, Finder
-from tollhouse.stores.discovery.primary_history import Handover, News
+from tollhouse.stores.discovery.failover_hints import FailoverHint, failover_hint
+from tollhouse.stores.discovery.locator import Address, Locator
+from tollhouse.stores.discovery.primary_history import FailoverPause, PrimaryEvent
 from tollhouse.stores.transport.connection import Lane
 from tollhouse.stores.transport.dialer import Dialer
 from tollhouse.stores.transport.errors import CALL_FAILED, LaneLost, ServerError, verdict
@@ -50,7 +50,7 @@ class Links(Struct, frozen=True, kw_only=True):
     """What all links of one store have in common."""
 
     url: StoreUrl
-    finder: Finder
+    finder: Locator
     dialer: Dialer
     scripts: Sequence[Script]
 
@@ -113,7 +113,7 @@ class Link:
 
         It is not cut off: what else it refuses can then be sent to the right one too.
         """
-        found = signal(error)
+        found = failover_hint(error)
         if found is not None and self._address is not None and lane is self._lane:
             self._common.finder.suspect(self._address, found)
         if isinstance(error, ServerError) and verdict(error) == "reconnect":
@@ -151,7 +151,7 @@ class Link:
 
     async def _attempted(self) -> bool:
         """Connect once; remember why where that fails."""
-        place = self._common.url.shown()
+        place = self._common.url.redacted()
         try:
             async with asyncio.timeout(CONNECT_S) as self._bound:
                 await self._attempt()
@@ -207,13 +207,13 @@ class Link:
             raise LaneLost("the primary changed while connecting")
 
     def _suspect(self, address: Address, error: Exception) -> None:
-        found = signal(error)
+        found = failover_hint(error)
         if found is not None:
             self._common.finder.suspect(address, found)
 
     def _lost(self, address: Address) -> None:
         if not self._ended:
-            self._common.finder.suspect(address, Signal(why="eof"))
+            self._common.finder.suspect(address, FailoverHint(why="eof"))
 
     async def _held_back(self, held: asyncio.Event, deadline_s: float) -> None:
         """Keep a call from a primary that is being replaced: it would run there and be lost, or wait and be cut off."""
@@ -240,9 +240,9 @@ class Link:
         if self._held is held:
             self._held = None
 
-    def _moved(self, news: News) -> None:
+    def _moved(self, news: PrimaryEvent) -> None:
         """Leave the old primary, and let callers in at once; before that, hold them back for a moment."""
-        if isinstance(news, Handover):
+        if isinstance(news, FailoverPause):
             self._hold(news.wait_s)
             return
         self._release()

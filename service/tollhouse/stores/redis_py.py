@@ -18,12 +18,12 @@ _NOT_SENT: Final = (MasterNotFoundError, MaxConnectionsError)
 _PREVIOUS: Final = "The previous master is now a slave"
 
 
-class Peer:
+class RedisPyClient:
     """Reads and writes plain keys on whichever server redis-py takes for the primary; counts its connections."""
 
     def __init__(self, url: str) -> None:
         place = urls.parse("url", url)
-        assert isinstance(place.target, urls.Sentinel), "the comparison is one of clients for Sentinel"
+        assert isinstance(place.target, urls.SentinelService), "the comparison is one of clients for Sentinel"
         self.connections = 0
         limits: dict[str, Any] = {"socket_timeout": SOCKET_S, "socket_connect_timeout": SOCKET_S}
         self._sentinel: Any = Sentinel(

@@ -9,8 +9,8 @@ from typing import Final, Literal
 from msgspec import Struct
 
 from tollhouse.errors import StoreError
-from tollhouse.stores.addresses import shown
-from tollhouse.stores.discovery.sentinel_resolver import Health
+from tollhouse.stores.addresses import format_host
+from tollhouse.stores.discovery.sentinel_resolver import ServiceHealth
 from tollhouse.stores.opening import AnyStore
 from tollhouse.stores.transport.handshake import Server
 
@@ -67,7 +67,7 @@ async def ask(store: AnyStore, clock: Callable[[], float] = time.monotonic) -> S
     health = store.watch()
     return StoreFacts(
         store=store.name,
-        place=_bounded(store.url.shown()),
+        place=_bounded(store.url.redacted()),
         connection="connected" if problem is None else "disconnected",
         server=None if server is None else _bounded(f"{server.software} {server.version}"),
         role=None if server is None else _bounded(server.role),
@@ -78,13 +78,13 @@ async def ask(store: AnyStore, clock: Callable[[], float] = time.monotonic) -> S
     )
 
 
-def watch_of(health: Health, now_s: float) -> Watch:
+def watch_of(health: ServiceHealth, now_s: float) -> Watch:
     """Put what a resolver knows into words; `now_s` is on its clock."""
     present = health.generation
     return Watch(
         service=_bounded(health.service),
         generation=0 if present is None else present.number,
-        primary=None if present is None else _bounded(shown((present.address.host, present.address.port))),
+        primary=None if present is None else _bounded(format_host((present.address.host, present.address.port))),
         why=None if present is None else present.why,
         changed_ms_ago=None if present is None else max(round((now_s - present.at_s) * 1000), 0),
         replicas_promotable=health.promotable,

@@ -17,8 +17,8 @@ from tollhouse.clock import ServerClock, server_time
 from tollhouse.errors import Outcome, ScriptFailed, StoreError, StoreUnavailable
 from tollhouse.metrics import Metrics
 from tollhouse.scripts import PRIMARY, Argument, Placeholder, Script, Scripts
-from tollhouse.stores.discovery.locator import Finder
-from tollhouse.stores.discovery.sentinel_resolver import Health
+from tollhouse.stores.discovery.locator import Locator
+from tollhouse.stores.discovery.sentinel_resolver import ServiceHealth
 from tollhouse.stores.durability import Confirmations, Wanted
 from tollhouse.stores.reconnecting import Link, Links, Unreachable
 from tollhouse.stores.subscriber import Listener
@@ -46,7 +46,7 @@ class Store:
         self,
         name: str,
         url: StoreUrl,
-        finder: Finder,
+        finder: Locator,
         scripts: Scripts,
         metrics: Metrics,
         *,
@@ -88,7 +88,7 @@ class Store:
         """Count the calls that wait for a reply, those nobody waits for any more included."""
         return sum(link.in_flight for link in self._links)
 
-    def watch(self) -> Health | None:
+    def watch(self) -> ServiceHealth | None:
         """Describe the Sentinel service behind this store; None where there is none."""
         return self._finder.health()
 

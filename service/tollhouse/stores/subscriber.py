@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from tollhouse.errors import ConfigurationError
 from tollhouse.stores.discovery.locator import Address
-from tollhouse.stores.discovery.primary_history import Handover, News
+from tollhouse.stores.discovery.primary_history import FailoverPause, PrimaryEvent
 from tollhouse.stores.reconnecting import CONNECT_S, Links, Prepare
 from tollhouse.stores.transport.connection import Lane, encode
 from tollhouse.stores.transport.errors import CALL_FAILED
@@ -137,9 +137,9 @@ class Listener:
             case _:
                 return
 
-    def _moved(self, news: News) -> None:
+    def _moved(self, news: PrimaryEvent) -> None:
         """Leave a primary that was replaced; what it announces may be about to be lost."""
-        if isinstance(news, Handover):
+        if isinstance(news, FailoverPause):
             return
         self._named = news.address
         if self._lane is not None and self._replaced:

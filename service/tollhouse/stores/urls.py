@@ -41,7 +41,7 @@ _CLUSTER = {"redis+cluster": False, "valkey+cluster": False, "rediss+cluster": T
 _SCHEMES = ("embedded", "embedded-sentinel", "fake", "unix", *_TCP, *_SENTINEL, *_CLUSTER)
 
 
-class Tcp(Struct, frozen=True, kw_only=True):
+class TcpAddress(Struct, frozen=True, kw_only=True):
     """A server at an address; `ca` is a file of certificate authorities for TLS."""
 
     host: str
@@ -55,7 +55,7 @@ class Tcp(Struct, frozen=True, kw_only=True):
         return ((self.host, self.port),)
 
 
-class Several(Struct, frozen=True, kw_only=True):
+class ServerList(Struct, frozen=True, kw_only=True):
     """Servers that follow each other, one of them the primary, without Sentinels that say which."""
 
     hosts: tuple[Host, ...]
@@ -63,25 +63,25 @@ class Several(Struct, frozen=True, kw_only=True):
     ca: str | None = None
 
 
-class Unix(Struct, frozen=True, kw_only=True):
+class UnixAddress(Struct, frozen=True, kw_only=True):
     """A server behind a unix socket."""
 
     path: str
 
 
-class Embedded(Struct, frozen=True, kw_only=True):
+class EmbeddedTarget(Struct, frozen=True, kw_only=True):
     """A server that Tollhouse starts; without a path it keeps nothing."""
 
     path: str | None = None
 
 
-class Fake(Struct, frozen=True, kw_only=True):
+class FakeTarget(Struct, frozen=True, kw_only=True):
     """A fakeredis in this process; the same name means the same data."""
 
     name: str = ""
 
 
-class Sentinel(Struct, frozen=True, kw_only=True):
+class SentinelService(Struct, frozen=True, kw_only=True):
     """A service that Sentinels watch."""
 
     hosts: tuple[Host, ...]
@@ -95,7 +95,7 @@ class Sentinel(Struct, frozen=True, kw_only=True):
         return f"Sentinel(hosts={self.hosts!r}, service={self.service!r}, tls={self.tls})"
 
 
-class Cluster(Struct, frozen=True, kw_only=True):
+class ClusterTarget(Struct, frozen=True, kw_only=True):
     """A cluster; it has database 0 only."""
 
     hosts: tuple[Host, ...]
@@ -103,21 +103,30 @@ class Cluster(Struct, frozen=True, kw_only=True):
     ca: str | None = None
 
 
-class EmbeddedSentinel(Struct, frozen=True, kw_only=True):
+class EmbeddedClusterTarget(Struct, frozen=True, kw_only=True):
     """Six processes that Tollhouse starts: a primary, two replicas and three Sentinels."""
 
 
-Target = Tcp | Several | Unix | Embedded | EmbeddedSentinel | Fake | Sentinel | Cluster
+Target = (
+    TcpAddress
+    | ServerList
+    | UnixAddress
+    | EmbeddedTarget
+    | EmbeddedClusterTarget
+    | FakeTarget
+    | SentinelService
+    | ClusterTarget
+)
 
 _OPTIONS: dict[type[Struct], frozenset[str]] = {
-    Tcp: frozenset({"db", "ca"}),
-    Several: frozenset({"db", "ca"}),
-    Unix: frozenset({"db"}),
-    Embedded: frozenset(),
-    EmbeddedSentinel: frozenset(),
-    Fake: frozenset({"db"}),
-    Sentinel: frozenset({"db", "ca", "sentinel_user", "sentinel_password"}),
-    Cluster: frozenset({"ca"}),
+    TcpAddress: frozenset({"db", "ca"}),
+    ServerList: frozenset({"db", "ca"}),
+    UnixAddress: frozenset({"db"}),
+    EmbeddedTarget: frozenset(),
+    EmbeddedClusterTarget: frozenset(),
+    FakeTarget: frozenset({"db"}),
+    SentinelService: frozenset({"db", "ca", "sentinel_user", "sentinel_password"}),
+    ClusterTarget: frozenset({"ca"}),
 }
 
 
@@ -130,26 +139,26 @@ class StoreUrl(Struct, frozen=True, kw_only=True):
     password: str | None = None
 
     def __repr__(self) -> str:
-        return f"StoreUrl({self.shown()!r})"
+        return f"StoreUrl({self.redacted()!r})"
 
-    def shown(self) -> str:
+    def redacted(self) -> str:
         """Describe the place for people and logs, without credentials."""
         match self.target:
-            case Tcp(hosts=hosts, tls=tls) | Several(hosts=hosts, tls=tls):
+            case TcpAddress(hosts=hosts, tls=tls) | ServerList(hosts=hosts, tls=tls):
                 return f"{'rediss' if tls else 'redis'}://{_joined(hosts)}/{self.db}"
-            case Unix(path=path):
+            case UnixAddress(path=path):
                 return f"unix://{path}?db={self.db}"
-            case Embedded(path=path):
+            case EmbeddedTarget(path=path):
                 return f"embedded://{path or ''} (database {self.db})"
-            case EmbeddedSentinel():
+            case EmbeddedClusterTarget():
                 return f"embedded-sentinel:// (database {self.db})"
-            case Fake(name=name):
+            case FakeTarget(name=name):
                 return f"fake://{name}?db={self.db}"
-            case Sentinel(hosts=hosts, service=service, tls=tls):
+            case SentinelService(hosts=hosts, service=service, tls=tls):
                 return f"{'rediss' if tls else 'redis'}+sentinel://{_joined(hosts)}/{service}/{self.db}"
             case _:
                 pass
-        assert isinstance(self.target, Cluster)
+        assert isinstance(self.target, ClusterTarget)
         return f"{'rediss' if self.target.tls else 'redis'}+cluster://{_joined(self.target.hosts)}"
 
 
@@ -178,7 +187,7 @@ def parse(setting: str, url: str) -> StoreUrl:
     )
 
 
-def plan(url: str, overrides: Mapping[str, str | None]) -> dict[StoreName, StoreUrl]:
+def urls_by_store(url: str, overrides: Mapping[str, str | None]) -> dict[StoreName, StoreUrl]:
     """Give each store its place: its own URL, else the common server with the next database.
 
     The database number in the common URL, 0 where it names none, is that of the first store.
@@ -195,35 +204,35 @@ def plan(url: str, overrides: Mapping[str, str | None]) -> dict[StoreName, Store
 def _target(setting: str, scheme: str, place: str, path: str, options: Mapping[str, str]) -> tuple[Target, str | None]:
     """Give the target and the database text that its path carries."""
     if scheme == "embedded":
-        return Embedded(path=path or None), None
+        return EmbeddedTarget(path=path or None), None
     if scheme == "embedded-sentinel":
-        return EmbeddedSentinel(), None
+        return EmbeddedClusterTarget(), None
     if scheme == "fake":
-        return Fake(name=place), path.strip("/") or None
+        return FakeTarget(name=place), path.strip("/") or None
     if scheme == "unix":
         if not path:
             raise ConfigurationError(setting, "unix://", "name the socket: unix:///run/valkey.sock")
-        return Unix(path=unquote(path)), None
+        return UnixAddress(path=unquote(path)), None
     if scheme in _TCP:
         return _tcp(setting, scheme, place, options.get("ca")), path.strip("/") or None
     if scheme in _CLUSTER:
         hosts = _hosts(setting, place, _REDIS_PORT)
-        return Cluster(hosts=hosts, tls=_CLUSTER[scheme], ca=options.get("ca")), None
+        return ClusterTarget(hosts=hosts, tls=_CLUSTER[scheme], ca=options.get("ca")), None
     service, _, database = path.strip("/").partition("/")
     return _sentinel(setting, scheme, place, unquote(service), options), database or None
 
 
-def _tcp(setting: str, scheme: str, place: str, ca: str | None) -> Tcp | Several:
+def _tcp(setting: str, scheme: str, place: str, ca: str | None) -> TcpAddress | ServerList:
     first, *others = dict.fromkeys(_hosts(setting, place or "localhost", _REDIS_PORT))
     if others:
-        return Several(hosts=(first, *others), tls=_TCP[scheme], ca=ca)
-    return Tcp(host=first[0], port=first[1], tls=_TCP[scheme], ca=ca)
+        return ServerList(hosts=(first, *others), tls=_TCP[scheme], ca=ca)
+    return TcpAddress(host=first[0], port=first[1], tls=_TCP[scheme], ca=ca)
 
 
-def _sentinel(setting: str, scheme: str, place: str, service: str, options: Mapping[str, str]) -> Sentinel:
+def _sentinel(setting: str, scheme: str, place: str, service: str, options: Mapping[str, str]) -> SentinelService:
     if not service:
         raise ConfigurationError(setting, f"{scheme}://…", "name the service: redis+sentinel://h1,h2/SERVICE/0")
-    return Sentinel(
+    return SentinelService(
         hosts=_hosts(setting, place, _SENTINEL_PORT),
         service=service,
         tls=_SENTINEL[scheme],

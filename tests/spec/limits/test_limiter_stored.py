@@ -15,7 +15,7 @@ from tollhouse.limits.policy.notation import parse_policy
 from tollhouse.limits.policy.policy import Limit, Policy
 from tollhouse.metrics import Metrics
 from tollhouse.stores.opening import open_stores
-from tollhouse.stores.urls import plan
+from tollhouse.stores.urls import urls_by_store
 
 
 def limiter(world: StoreWorld, text: str, resolution: int = 16) -> Limiter:
@@ -225,7 +225,9 @@ async def test_a_server_that_forbids_reading_is_no_empty_limit(embedded: StoreWo
     password = secrets.token_hex(8)
     rules = ("on", f">{password}", "~*", "+@all", "-get", "-set")
     await embedded.command("limits", "ACL", "SETUSER", "halved", *rules)
-    stores = open_stores(plan(embedded.url.replace("unix://", f"unix://halved:{password}@"), {}), SCRIPTS, Metrics())
+    stores = open_stores(
+        urls_by_store(embedded.url.replace("unix://", f"unix://halved:{password}@"), {}), SCRIPTS, Metrics()
+    )
     limits = Limiter(stores.limits, {"api": parse_policy("api", "5/minute")}, embedded.keyring, embedded.metrics)
 
     with pytest.raises(ScriptFailed):

@@ -11,7 +11,7 @@ from tollhouse.limits.policy.notation import parse_policy
 from tollhouse.limits.policy.policy import Limit, Policy
 from tollhouse.metrics import Metrics
 from tollhouse.stores.opening import open_stores
-from tollhouse.stores.urls import plan
+from tollhouse.stores.urls import urls_by_store
 
 POLICIES = {
     "api": parse_policy("api", "5/minute; 8/hour"),
@@ -123,7 +123,7 @@ async def test_a_cost_above_a_limit_is_never_admitted(world: StoreWorld, limits:
 async def test_time_is_the_servers_own(world: StoreWorld) -> None:
     """Outside tests the server's clock decides: a full limit is restored about a window later."""
     metrics = Metrics()
-    stores = open_stores(plan(world.url, {}), SCRIPTS, metrics)
+    stores = open_stores(urls_by_store(world.url, {}), SCRIPTS, metrics)
     limits = Limiter(stores.limits, POLICIES, world.keyring, metrics)
 
     full = await limits.take("hundred", "ada", 100)

@@ -14,7 +14,7 @@ from tollhouse.limits.algorithms.holds import FULL, HOLDS_MAX
 from tollhouse.limits.policy.policy import Algorithm, Limit, Policy
 from tollhouse.metrics import Metrics
 from tollhouse.stores.opening import open_stores
-from tollhouse.stores.urls import plan
+from tollhouse.stores.urls import urls_by_store
 
 KEY = "tollhouse:rate:{a}:api"
 OTHER = "tollhouse:rate:{a}:other"
@@ -378,7 +378,7 @@ async def test_nothing_is_announced_where_nothing_came_back(world: StoreWorld, l
 
 async def test_time_is_the_servers_own(world: StoreWorld) -> None:
     """Outside tests the server's clock decides, for every script."""
-    stores = open_stores(plan(world.url, {}), SCRIPTS, Metrics())
+    stores = open_stores(urls_by_store(world.url, {}), SCRIPTS, Metrics())
     words = [API.algorithm, *twins.numbers(API)]
     run = stores.limits.run
     both = [1, API.algorithm, 2, *twins.numbers(API), 1, 3]

@@ -16,7 +16,7 @@ from tollhouse.sessions.policies import LIFETIME_MS_MAX, Policy
 from tollhouse.sessions.revocations import EndedAll
 from tollhouse.sessions.sessions import Issued, Revoked, RevokedAll, SessionRefused, Sessions
 from tollhouse.stores.opening import open_stores
-from tollhouse.stores.urls import plan
+from tollhouse.stores.urls import urls_by_store
 
 MINUTE_MS = 60_000
 
@@ -348,7 +348,8 @@ async def test_a_session_that_ends_under_load_stays_dead(embedded, end):
     """P4: with 50 verifies in flight, each of them a touch, no verify that starts after the end finds the session."""
     ticks = count(START_MS + MINUTE_MS, MINUTE_MS)
     processes = [
-        open_stores(plan(embedded.url, {}), SCRIPTS, embedded.metrics, clock=lambda: next(ticks)) for _ in range(3)
+        open_stores(urls_by_store(embedded.url, {}), SCRIPTS, embedded.metrics, clock=lambda: next(ticks))
+        for _ in range(3)
     ]
     policies = {"default": Policy(idle_ms=LIFETIME_MS_MAX, absolute_ms=LIFETIME_MS_MAX, cap=1)}
     sessions = [Sessions(stores.sessions, embedded.keyring, embedded.metrics, policies) for stores in processes]

@@ -13,7 +13,7 @@ from tollhouse.keyring import Keyring
 from tollhouse.sessions.policies import LIFETIME_MS_MAX, POLICIES, Policy
 from tollhouse.sessions.sessions import Issued, Sessions
 from tollhouse.stores.opening import open_stores
-from tollhouse.stores.urls import plan
+from tollhouse.stores.urls import urls_by_store
 
 SECOND_MS = 1_000
 MINUTE_MS = 60 * SECOND_MS
@@ -377,7 +377,7 @@ async def test_a_sid_is_never_given_to_a_second_session(world):
 
 async def test_every_session_script_works_by_the_clock_of_the_server(world):
     """Where no time is given (`now_ms` 0), scripts read the server's clock."""
-    stores = open_stores(plan(world.url, {}), SCRIPTS, world.metrics)
+    stores = open_stores(urls_by_store(world.url, {}), SCRIPTS, world.metrics)
     called = set()
 
     class Recorded:

@@ -6,48 +6,50 @@ import pytest
 
 from tollhouse.errors import ConfigurationError
 from tollhouse.stores.urls import (
-    Cluster,
-    Embedded,
-    EmbeddedSentinel,
-    Fake,
-    Sentinel,
-    Several,
+    ClusterTarget,
+    EmbeddedClusterTarget,
+    EmbeddedTarget,
+    FakeTarget,
+    SentinelService,
+    ServerList,
     StoreUrl,
     Target,
-    Tcp,
-    Unix,
+    TcpAddress,
+    UnixAddress,
     parse,
-    plan,
+    urls_by_store,
 )
 
 #   url, target, database, user name, password
 ACCEPTED: list[tuple[str, Target, int, str | None, str | None]] = [
-    ("embedded://", Embedded(), 0, None, None),
-    ("embedded:///var/lib/t", Embedded(path="/var/lib/t"), 0, None, None),
-    ("redis://", Tcp(host="localhost", port=6379), 0, None, None),
-    ("redis://h:1234/5", Tcp(host="h", port=1234), 5, None, None),
-    ("redis://h?db=7", Tcp(host="h", port=6379), 7, None, None),
-    ("valkey://[::1]:7000", Tcp(host="::1", port=7000), 0, None, None),
-    ("valkey://[::1]", Tcp(host="::1", port=6379), 0, None, None),
-    ("rediss://ada:p%40ss@h/1?ca=/ca.pem", Tcp(host="h", port=6379, tls=True, ca="/ca.pem"), 1, "ada", "p@ss"),
-    ("valkeys://:only@h", Tcp(host="h", port=6379, tls=True), 0, None, "only"),
-    ("unix:///run/v.sock?db=2", Unix(path="/run/v.sock"), 2, None, None),
-    ("unix://ada:pw@/run/v.sock", Unix(path="/run/v.sock"), 0, "ada", "pw"),
-    ("fake://tests/3", Fake(name="tests"), 3, None, None),
-    ("fake://", Fake(), 0, None, None),
+    ("embedded://", EmbeddedTarget(), 0, None, None),
+    ("embedded:///var/lib/t", EmbeddedTarget(path="/var/lib/t"), 0, None, None),
+    ("redis://", TcpAddress(host="localhost", port=6379), 0, None, None),
+    ("redis://h:1234/5", TcpAddress(host="h", port=1234), 5, None, None),
+    ("redis://h?db=7", TcpAddress(host="h", port=6379), 7, None, None),
+    ("valkey://[::1]:7000", TcpAddress(host="::1", port=7000), 0, None, None),
+    ("valkey://[::1]", TcpAddress(host="::1", port=6379), 0, None, None),
+    ("rediss://ada:p%40ss@h/1?ca=/ca.pem", TcpAddress(host="h", port=6379, tls=True, ca="/ca.pem"), 1, "ada", "p@ss"),
+    ("valkeys://:only@h", TcpAddress(host="h", port=6379, tls=True), 0, None, "only"),
+    ("unix:///run/v.sock?db=2", UnixAddress(path="/run/v.sock"), 2, None, None),
+    ("unix://ada:pw@/run/v.sock", UnixAddress(path="/run/v.sock"), 0, "ada", "pw"),
+    ("fake://tests/3", FakeTarget(name="tests"), 3, None, None),
+    ("fake://", FakeTarget(), 0, None, None),
     (
         "redis+sentinel://u:p@h1,h2:26380,[::1]/main/2?sentinel_user=s&sentinel_password=t",
-        Sentinel(hosts=(("h1", 26379), ("h2", 26380), ("::1", 26379)), service="main", username="s", password="t"),
+        SentinelService(
+            hosts=(("h1", 26379), ("h2", 26380), ("::1", 26379)), service="main", username="s", password="t"
+        ),
         2,
         "u",
         "p",
     ),
-    ("rediss+sentinel://h/main", Sentinel(hosts=(("h", 26379),), service="main", tls=True), 0, None, None),
-    ("redis://a,b:1,[::1]/3", Several(hosts=(("a", 6379), ("b", 1), ("::1", 6379))), 3, None, None),
-    ("valkeys://u:p@a,b?ca=/c", Several(hosts=(("a", 6379), ("b", 6379)), tls=True, ca="/c"), 0, "u", "p"),
-    ("redis://a,a:6379", Tcp(host="a", port=6379), 0, None, None),
-    ("embedded-sentinel://", EmbeddedSentinel(), 0, None, None),
-    ("redis+cluster://a,b:1", Cluster(hosts=(("a", 6379), ("b", 1))), 0, None, None),
+    ("rediss+sentinel://h/main", SentinelService(hosts=(("h", 26379),), service="main", tls=True), 0, None, None),
+    ("redis://a,b:1,[::1]/3", ServerList(hosts=(("a", 6379), ("b", 1), ("::1", 6379))), 3, None, None),
+    ("valkeys://u:p@a,b?ca=/c", ServerList(hosts=(("a", 6379), ("b", 6379)), tls=True, ca="/c"), 0, "u", "p"),
+    ("redis://a,a:6379", TcpAddress(host="a", port=6379), 0, None, None),
+    ("embedded-sentinel://", EmbeddedClusterTarget(), 0, None, None),
+    ("redis+cluster://a,b:1", ClusterTarget(hosts=(("a", 6379), ("b", 1))), 0, None, None),
 ]
 
 #   url, part of the remedy
@@ -106,7 +108,7 @@ def test_a_place_is_shown_without_credentials(url: str, shown: str) -> None:
     """Neither the description nor the repr of a URL holds a password."""
     place = parse("TOLLHOUSE_URL", url)
 
-    assert place.shown() == shown
+    assert place.redacted() == shown
     assert "sesame" not in repr(place)
     assert "sesame" not in repr(place.target)
 
@@ -122,7 +124,7 @@ def test_an_error_does_not_quote_a_password(url: str) -> None:
 
 def test_four_stores_get_four_databases() -> None:
     """C-5: without overrides the four stores take consecutive databases, from the one in the URL on."""
-    places = plan("redis://h/4", {})
+    places = urls_by_store("redis://h/4", {})
 
     assert {name: place.db for name, place in places.items()} == {
         "sessions": 4,
@@ -134,13 +136,13 @@ def test_four_stores_get_four_databases() -> None:
 
 def test_one_store_can_have_a_server_of_its_own() -> None:
     """S4-57: an override moves one store to another server and database, and leaves the others."""
-    places = plan("embedded://", {"cache": "redis://elsewhere/9"})
+    places = urls_by_store("embedded://", {"cache": "redis://elsewhere/9"})
 
-    assert places["cache"] == StoreUrl(target=Tcp(host="elsewhere", port=6379), db=9)
-    assert places["limits"] == StoreUrl(target=Embedded(), db=1)
+    assert places["cache"] == StoreUrl(target=TcpAddress(host="elsewhere", port=6379), db=9)
+    assert places["limits"] == StoreUrl(target=EmbeddedTarget(), db=1)
 
 
 def test_a_bad_override_names_its_own_variable() -> None:
     """The error of an override names the store's variable, not the common one."""
     with pytest.raises(ConfigurationError, match="TOLLHOUSE_SESSIONS_URL"):
-        plan("embedded://", {"sessions": "nonsense"})
+        urls_by_store("embedded://", {"sessions": "nonsense"})

@@ -7,7 +7,7 @@ from collections.abc import Collection
 
 from tollhouse.drill.clients.client import DEADLINE_MS, Answer, State
 from tollhouse.drill.results.history import Failure, Operation
-from tollhouse.stores.redis_py import Peer
+from tollhouse.stores.redis_py import RedisPyClient
 from tollhouse.wiring import Tollhouse
 
 
@@ -15,7 +15,7 @@ class PlainClient:
     """Writes and reads keys that hold their own name; every call is given up at the deadline."""
 
     def __init__(self, url: str) -> None:
-        self._peer = Peer(url)
+        self._peer = RedisPyClient(url)
 
     async def call(self, operation: Operation, subject: str) -> Answer:
         """Write the key of that subject, read it, or remove it."""

@@ -6,13 +6,13 @@ from typing import Final, Literal
 
 from msgspec import Struct
 
-from tollhouse.stores.addresses import split_host
+from tollhouse.stores.addresses import parse_host_port
 from tollhouse.stores.transport.errors import DeadlinePassed, LaneLost, ServerError
 from tollhouse.stores.urls import Host
 
-Why = Literal["eof", "connect", "stall", "readonly", "redirect", "noreplicas", "masterdown", "loading"]
+HintReason = Literal["eof", "connect", "stall", "readonly", "redirect", "noreplicas", "masterdown", "loading"]
 
-_CODES: Final[dict[str, Why]] = {
+_CODES: Final[dict[str, HintReason]] = {
     "READONLY": "readonly",
     "UNBLOCKED": "readonly",
     "REDIRECT": "redirect",
@@ -22,27 +22,27 @@ _CODES: Final[dict[str, Why]] = {
 }
 
 
-class Signal(Struct, frozen=True, kw_only=True):
+class FailoverHint(Struct, frozen=True, kw_only=True):
     """Why to look again, and where first if the server named somebody."""
 
-    why: Why
+    why: HintReason
     candidate: Host | None = None
 
 
-def signal(error: Exception) -> Signal | None:
+def failover_hint(error: Exception) -> FailoverHint | None:
     """Read what a call or an attempt to connect raised; None where it says nothing about who is the primary."""
     match error:
         case ServerError():
             why = _CODES.get(error.code)
             if why is None:
                 return None
-            return Signal(why=why, candidate=_named(str(error)) if why == "redirect" else None)
+            return FailoverHint(why=why, candidate=_named(str(error)) if why == "redirect" else None)
         case LaneLost():
-            return Signal(why="eof")
+            return FailoverHint(why="eof")
         case DeadlinePassed():
-            return Signal(why="stall")
+            return FailoverHint(why="stall")
         case OSError():
-            return Signal(why="connect")
+            return FailoverHint(why="connect")
         case _:
             return None
 
@@ -50,4 +50,4 @@ def signal(error: Exception) -> Signal | None:
 def _named(text: str) -> Host | None:
     """Read `REDIRECT host:port`; inside a script more words follow."""
     words = text.split()
-    return split_host(words[1]) if len(words) > 1 else None
+    return parse_host_port(words[1]) if len(words) > 1 else None

@@ -17,17 +17,17 @@ _ASK = encode("REPLCONF", "GETACK", "*") + encode("PING")
 """The question has no reply; that of PING is the one that is waited for."""
 
 
-class Hurry:
+class ReplicationNudge:
     """Asks one replica, over a connection of its own, for as long as that is allowed there."""
 
     def __init__(self, lane: Lane) -> None:
-        self._lane = lane
+        self._connection = lane
         self._allowed = True
 
-    def ask(self, deadline_s: float) -> None:
+    def send(self, deadline_s: float) -> None:
         """Ask once more; of no effect where the account may not, or the connection has ended."""
-        if self._allowed and self._lane.alive:
-            self._lane.send(_ASK, deadline_s).add_done_callback(self._answered)
+        if self._allowed and self._connection.alive:
+            self._connection.send(_ASK, deadline_s).add_done_callback(self._on_reply)
 
-    def _answered(self, pong: asyncio.Future[Any]) -> None:
+    def _on_reply(self, pong: asyncio.Future[Any]) -> None:
         self._allowed = not pong.cancelled() and pong.exception() is None

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-from tollhouse.stores.discovery.failover_hints import Signal
-from tollhouse.stores.discovery.primary_history import News
-from tollhouse.stores.discovery.sentinel_resolver import Health, Resolver
+from tollhouse.stores.discovery.failover_hints import FailoverHint
+from tollhouse.stores.discovery.primary_history import PrimaryEvent
+from tollhouse.stores.discovery.sentinel_resolver import SentinelResolver, ServiceHealth
 from tollhouse.stores.transport.dialer import Login
-from tollhouse.stores.urls import Tcp, Unix
+from tollhouse.stores.urls import TcpAddress, UnixAddress
 
-Address = Tcp | Unix
-Changed = Callable[[News], None]
+Address = TcpAddress | UnixAddress
+OnPrimaryEvent = Callable[[PrimaryEvent], None]
 
 
-class Finder(Protocol):
+class Locator(Protocol):
     """Knows where the primary is, and hears from links what makes that doubtful."""
 
     async def locate(self) -> Address:
@@ -26,20 +26,20 @@ class Finder(Protocol):
         """Tell as whom to speak to the server that `locate` named."""
         ...
 
-    def suspect(self, address: Address, signal: Signal) -> None:
+    def suspect(self, address: Address, signal: FailoverHint) -> None:
         """Suggest that the server at `address` is not the primary any more."""
         ...
 
-    def subscribe(self, changed: Changed) -> None:
+    def subscribe(self, changed: OnPrimaryEvent) -> None:
         """Have `changed` called when the primary is another one."""
         ...
 
-    def health(self) -> Health | None:
+    def health(self) -> ServiceHealth | None:
         """Describe the Sentinel service; None where there is none."""
         ...
 
 
-class Unwatched:
+class StaticLocator:
     """A server that no Sentinel watches: there is nobody to ask whether it is still the one."""
 
     def __init__(self, locate: Callable[[], Awaitable[Address]], login: Login) -> None:
@@ -54,13 +54,13 @@ class Unwatched:
         """Give the login of the URL."""
         return self._login
 
-    def suspect(self, address: Address, signal: Signal) -> None:
+    def suspect(self, address: Address, signal: FailoverHint) -> None:
         """Do nothing."""
 
-    def subscribe(self, changed: Changed) -> None:
+    def subscribe(self, changed: OnPrimaryEvent) -> None:
         """Do nothing: the primary never changes."""
 
-    def health(self) -> Health | None:
+    def health(self) -> ServiceHealth | None:
         """Give None."""
         return None
 
@@ -68,7 +68,7 @@ class Unwatched:
 class Watched:
     """The primary of a service that Sentinels watch."""
 
-    def __init__(self, resolver: Resolver, login: Login) -> None:
+    def __init__(self, resolver: SentinelResolver, login: Login) -> None:
         self._resolver = resolver
         self._login = login
         self.subscribe = resolver.subscribe
@@ -82,7 +82,7 @@ class Watched:
         """Give the login of the URL."""
         return self._login
 
-    def suspect(self, address: Address, signal: Signal) -> None:
+    def suspect(self, address: Address, signal: FailoverHint) -> None:
         """Have the resolver look again."""
-        assert isinstance(address, Tcp)
+        assert isinstance(address, TcpAddress)
         self._resolver.suspect(address, signal)

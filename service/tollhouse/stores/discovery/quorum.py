@@ -25,10 +25,10 @@ class Vote(Struct, frozen=True, kw_only=True):
     epoch: int
 
 
-class Deposed(Struct, frozen=True, kw_only=True):
+class FormerPrimary(Struct, frozen=True, kw_only=True):
     """A primary that was left, under all names it had, and the epoch in which that happened."""
 
-    names: frozenset[Host]
+    aliases: frozenset[Host]
     epoch: int
     until_s: float
 
@@ -41,7 +41,7 @@ def majority(votes: Sequence[Vote], known: int) -> Host | None:
     return None
 
 
-def named(votes: Sequence[Vote], known: int) -> tuple[Host, ...]:
+def rank(votes: Sequence[Vote], known: int) -> tuple[Host, ...]:
     """Rank the addresses worth asking: the majority's, then those of later epochs; never an older one."""
     if not votes:
         return ()
@@ -54,12 +54,14 @@ def named(votes: Sequence[Vote], known: int) -> tuple[Host, ...]:
     return tuple(later) if chosen is None else (chosen, *later)
 
 
-def barred(address: Host, votes: Sequence[Vote], known: int, deposed: Sequence[Deposed], now_s: float) -> bool:
+def is_quarantined(
+    address: Host, votes: Sequence[Vote], known: int, former: Sequence[FormerPrimary], now_s: float
+) -> bool:
     """Tell whether an address was left too recently, and no majority has named it in a later epoch."""
     again = majority(votes, known) == address
     return any(
-        address in left.names and now_s < left.until_s and not (again and _epoch(votes, address) > left.epoch)
-        for left in deposed
+        address in left.aliases and now_s < left.until_s and not (again and _epoch(votes, address) > left.epoch)
+        for left in former
     )
 
 
@@ -70,7 +72,7 @@ def candidates(
     hint: Host | None,
     current: Host | None,
     epoch: int,
-    deposed: Sequence[Deposed],
+    former: Sequence[FormerPrimary],
     now_s: float,
 ) -> tuple[Host, ...]:
     """Give the addresses to ask for their role, in order; the first that is a primary is the primary.
@@ -79,9 +81,9 @@ def candidates(
     it was replaced, whatever it says itself. A barred address comes last: it is right only if the present
     primary is one no more.
     """
-    ranked = named(votes, known)
-    held = [address for address in ranked if barred(address, votes, known, deposed, now_s)]
-    free = [address for address in ranked if address not in held]
+    ranking = rank(votes, known)
+    held = [address for address in ranking if is_quarantined(address, votes, known, former, now_s)]
+    free = [address for address in ranking if address not in held]
     replaced = any(_epoch(votes, address) > epoch for address in free)
     kept = [] if current is None or replaced else [current]
     hinted = [] if hint is None else [hint]

@@ -9,15 +9,15 @@ from typing import Any, Final, cast
 
 from msgspec import Struct
 
-from tollhouse.stores.addresses import read_host, shown
-from tollhouse.stores.discovery.hurry import Hurry
-from tollhouse.stores.discovery.timing import Pace
+from tollhouse.stores.addresses import format_host, read_host
+from tollhouse.stores.discovery.hurry import ReplicationNudge
+from tollhouse.stores.discovery.timing import ResolverTiming
 from tollhouse.stores.transport.connection import Lane, encode
 from tollhouse.stores.transport.dialer import Dialer, Login
 from tollhouse.stores.transport.errors import CALL_FAILED, DeadlinePassed, ServerError
-from tollhouse.stores.urls import Host, Sentinel, Tcp
+from tollhouse.stores.urls import Host, SentinelService, TcpAddress
 
-STEPS_MAX: Final = 3
+HOPS_MAX: Final = 3
 """How often an answer "I am a replica of …" is followed."""
 
 _FAILED: Final = (OSError, TimeoutError, *CALL_FAILED)
@@ -31,15 +31,15 @@ class Primary(Struct, frozen=True, kw_only=True):
 class Replica(Struct, frozen=True, kw_only=True):
     """The server follows another one; None where it does not say which."""
 
-    of: Host | None
+    primary: Host | None
 
 
-class Found(Struct, frozen=True, kw_only=True):
+class VerifiedPrimary(Struct, frozen=True, kw_only=True):
     """A server that says it is a primary: its name, the address behind the name, and who was asked first."""
 
     host: Host
     peer: Host
-    asked: Host
+    start: Host
 
 
 class Unverified(Struct, frozen=True, kw_only=True):
@@ -49,52 +49,52 @@ class Unverified(Struct, frozen=True, kw_only=True):
     lasting: bool = False
 
 
-class Prober:
+class RoleProbe:
     """Asks servers of one service for their role, on connections of its own."""
 
-    def __init__(self, target: Sentinel, login: Login, dialer: Dialer, pace: Pace) -> None:
+    def __init__(self, target: SentinelService, login: Login, dialer: Dialer, timing: ResolverTiming) -> None:
         self._target = target
         self._login = login
         self._dialer = dialer
-        self._pace = pace
+        self._timing = timing
 
-    async def find(self, start: Host) -> Found | Unverified:
+    async def find_primary(self, start: Host) -> VerifiedPrimary | Unverified:
         """Ask a server, and whomever it says that it follows, until one is a primary."""
         host = start
-        for _ in range(STEPS_MAX):
+        for _ in range(HOPS_MAX):
             try:
-                async with self._connected(host) as (lane, peer, greeted):
+                async with self._connect(host) as (lane, peer, greeted):
                     role = await self._role(lane, greeted)
             except _FAILED as error:
                 return self._explained(host, error)
             if isinstance(role, Primary):
-                return Found(host=host, peer=peer, asked=start)
-            if role.of is None:
-                return Unverified(reason=f"{shown(host)} is no primary, and names none")
-            host = role.of
-        return Unverified(reason=f"{shown(start)} leads to no primary in {STEPS_MAX} steps")
+                return VerifiedPrimary(host=host, peer=peer, start=start)
+            if role.primary is None:
+                return Unverified(reason=f"{format_host(host)} is no primary, and names none")
+            host = role.primary
+        return Unverified(reason=f"{format_host(start)} leads to no primary in {HOPS_MAX} steps")
 
-    async def promoted(self, host: Host, wanted: Callable[[], bool]) -> Found | None:
+    async def await_promotion(self, host: Host, wanted: Callable[[], bool]) -> VerifiedPrimary | None:
         """Look at a server until it is a primary, or until it is not wanted any more; have it hurry meanwhile."""
         while wanted():
             try:
-                async with self._connected(host) as (lane, peer, greeted), self._connected(host) as (other, _, _):
-                    hurry = Hurry(other)
+                async with self._connect(host) as (lane, peer, greeted), self._connect(host) as (other, _, _):
+                    hurry = ReplicationNudge(other)
                     while wanted():
-                        hurry.ask(self._deadline_s())
+                        hurry.send(self._deadline_s())
                         if isinstance(await self._role(lane, greeted), Primary):
-                            return Found(host=host, peer=peer, asked=host)
-                        await asyncio.sleep(self._pace.chase_step_s)
+                            return VerifiedPrimary(host=host, peer=peer, start=host)
+                        await asyncio.sleep(self._timing.promotion_poll_s)
             except _FAILED:  # Sentinel ends all connections of the server that it promotes
-                await asyncio.sleep(self._pace.chase_step_s)
+                await asyncio.sleep(self._timing.promotion_poll_s)
         return None
 
     @asynccontextmanager
-    async def _connected(self, host: Host) -> AsyncGenerator[tuple[Lane, Host, Primary | Replica]]:
+    async def _connect(self, host: Host) -> AsyncGenerator[tuple[Lane, Host, Primary | Replica]]:
         """Connect and log in; give what the greeting says of the role too."""
-        address = Tcp(host=host[0], port=host[1], tls=self._target.tls, ca=self._target.ca)
-        async with asyncio.timeout(self._pace.within_s):
-            lane, peer = await self._dialer.dial(address, on_lost=_nothing, stall_s=self._pace.within_s)
+        address = TcpAddress(host=host[0], port=host[1], tls=self._target.tls, ca=self._target.ca)
+        async with asyncio.timeout(self._timing.timeout_s):
+            lane, peer = await self._dialer.dial(address, on_lost=_nothing, stall_s=self._timing.timeout_s)
         try:
             greeting = await lane.send(self._login.hello("tollhouse-resolver"), self._deadline_s())
             yield lane, cast("Host", peer), read_greeting(greeting)
@@ -110,15 +110,15 @@ class Prober:
             return greeted  # an account without the right to ROLE: the greeting knows, but not whom it follows
 
     def _deadline_s(self) -> float:
-        return asyncio.get_running_loop().time() + self._pace.within_s
+        return asyncio.get_running_loop().time() + self._timing.timeout_s
 
     def _explained(self, host: Host, error: Exception) -> Unverified:
-        place = shown(host)
+        place = format_host(host)
         if isinstance(error, ServerError) and error.code in _LOGIN:
             remedy = "set the server's user and password in the URL"
             return Unverified(reason=f"{place} refused the login: {error}; {remedy}", lasting=True)
         if isinstance(error, TimeoutError | DeadlinePassed):
-            return Unverified(reason=f"{place}: no answer within {self._pace.within_s * 1000:g} ms")
+            return Unverified(reason=f"{place}: no answer within {self._timing.timeout_s * 1000:g} ms")
         return Unverified(reason=f"{place}: {str(error) or type(error).__name__}")
 
 
@@ -128,15 +128,15 @@ def read_role(reply: Any) -> Primary | Replica:
         case [b"master" | b"primary", *_]:
             return Primary()
         case [b"slave" | b"replica", bytes(host), int(port), *_]:
-            return Replica(of=read_host(host.decode(errors="replace"), str(port)))
+            return Replica(primary=read_host(host.decode(errors="replace"), str(port)))
         case _:
-            return Replica(of=None)
+            return Replica(primary=None)
 
 
 def read_greeting(greeting: Any) -> Primary | Replica:
     """Read the role out of the reply of HELLO 3."""
     role = cast("dict[bytes, Any]", greeting).get(b"role") if isinstance(greeting, dict) else None
-    return Primary() if role in (b"master", b"primary") else Replica(of=None)
+    return Primary() if role in (b"master", b"primary") else Replica(primary=None)
 
 
 def _nothing() -> None:

@@ -9,11 +9,11 @@ from msgspec import Struct
 
 from tollhouse.stores.urls import Host
 
-LEARNED_MAX: Final = 32
+DISCOVERED_MAX: Final = 32
 """How many Sentinels beyond those of the URL are listened to."""
 
 
-class Peer(Struct, frozen=True, kw_only=True):
+class SentinelPeer(Struct, frozen=True, kw_only=True):
     """A Sentinel as another one tells of it; `id` stays when its address changes."""
 
     id: str
@@ -21,11 +21,11 @@ class Peer(Struct, frozen=True, kw_only=True):
     down: bool
 
 
-def roster(
+def members(
     configured: tuple[Host, ...],
     before: tuple[Host, ...],
     met: Mapping[Host, str],
-    told: Sequence[Sequence[Peer]],
+    told: Sequence[Sequence[SentinelPeer]],
 ) -> tuple[Host, ...]:
     """Give the hosts to be connected to: every configured one, always, and then the learned ones.
 
@@ -39,4 +39,4 @@ def roster(
     here = {met[host] for host in fixed if host in met}
     alive = {peer.host: peer.id for peers in told for peer in peers if not peer.down} | dict(met)
     learned = [host for host in dict.fromkeys((*before, *alive)) if host in alive and alive[host] not in here]
-    return (*fixed, *[host for host in learned if host not in fixed][:LEARNED_MAX])
+    return (*fixed, *[host for host in learned if host not in fixed][:DISCOVERED_MAX])

@@ -10,54 +10,60 @@ import contextlib
 from collections.abc import Callable
 from typing import Any, Final
 
-from tollhouse.stores.addresses import shown
-from tollhouse.stores.discovery.sentinel_events import CHANNELS, Announcement, read
-from tollhouse.stores.discovery.sentinel_replies import Answer, NoAnswer, questions, read_answer, refusal
-from tollhouse.stores.discovery.timing import Pace
+from tollhouse.stores.addresses import format_host
+from tollhouse.stores.discovery.sentinel_events import CHANNELS, SentinelEvent, read_event
+from tollhouse.stores.discovery.sentinel_replies import (
+    SentinelReply,
+    Unavailable,
+    poll_commands,
+    read_refusal,
+    read_replies,
+)
+from tollhouse.stores.discovery.timing import ResolverTiming
 from tollhouse.stores.transport.connection import Lane, encode
 from tollhouse.stores.transport.dialer import Dialer, Login
 from tollhouse.stores.transport.errors import CALL_FAILED, DeadlinePassed, ServerError
-from tollhouse.stores.urls import Host, Sentinel, Tcp
+from tollhouse.stores.urls import Host, SentinelService, TcpAddress
 
 _FAILED: Final = (OSError, TimeoutError, *CALL_FAILED)
 
 
-class SentinelLine:
+class SentinelClient:
     """What one Sentinel says of one service. `keep` is its life; without it nothing connects."""
 
     def __init__(
         self,
         host: Host,
-        target: Sentinel,
+        target: SentinelService,
         dialer: Dialer,
-        pace: Pace,
+        timing: ResolverTiming,
         *,
-        on_announced: Callable[[Announcement], None],
-        on_changed: Callable[[], None],
-        spread: Callable[[float, float], float],
+        on_event: Callable[[SentinelEvent], None],
+        on_connection_change: Callable[[], None],
+        jitter: Callable[[float, float], float],
     ) -> None:
         self.host = host
-        self.id = shown(host)
-        self._pace = pace
+        self.id = format_host(host)
+        self._timing = timing
         self._service = target.service
-        self._address = Tcp(host=host[0], port=host[1], tls=target.tls, ca=target.ca)
+        self._address = TcpAddress(host=host[0], port=host[1], tls=target.tls, ca=target.ca)
         self._login = Login(username=target.username, password=target.password)
         self._dialer = dialer
-        self._on_announced = on_announced
-        self._on_changed = on_changed
-        self._spread = spread
-        self._questions = questions(target.service)
+        self._on_event = on_event
+        self._on_connection_change = on_connection_change
+        self._jitter = jitter
+        self._questions = poll_commands(target.service)
         self._lane: Lane | None = None
         self._tried = asyncio.Event()
-        self._pause_s = pace.again_s
-        self.silence = self._explained(TimeoutError())
+        self._pause_s = timing.pause_min_s
+        self.unavailable = self._explained(TimeoutError())
 
     @property
-    def reachable(self) -> bool:
+    def connected(self) -> bool:
         """Tell whether the connection stands."""
         return self._lane is not None
 
-    async def keep(self) -> None:
+    async def run(self) -> None:
         """Stay connected until cancelled."""
         while True:
             self._tried.clear()
@@ -65,35 +71,35 @@ class SentinelLine:
             try:
                 lane = await self._connect(lost)
             except _FAILED as error:
-                self.silence = self._explained(error)
+                self.unavailable = self._explained(error)
             else:
                 await self._hold(lane, lost)
             self._tried.set()
-            await asyncio.sleep(self._pause_s * self._spread(0.5, 1.0))
-            self._pause_s = min(self._pause_s * 2, self._pace.doubtful_s)
+            await asyncio.sleep(self._pause_s * self._jitter(0.5, 1.0))
+            self._pause_s = min(self._pause_s * 2, self._timing.pause_max_s)
 
-    async def ask(self) -> Answer | NoAnswer:
+    async def poll(self) -> SentinelReply | Unavailable:
         """Give what the Sentinel says now; an attempt to connect that is under way is waited for."""
-        deadline_s = asyncio.get_running_loop().time() + self._pace.within_s
+        deadline_s = asyncio.get_running_loop().time() + self._timing.timeout_s
         if self._lane is None:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout_at(deadline_s):
                     await self._tried.wait()
         lane = self._lane
         if lane is None:
-            return self.silence
+            return self.unavailable
         try:
             replies = await asyncio.gather(*(lane.send(question, deadline_s) for question in self._questions))
         except CALL_FAILED as error:
             return self._explained(error)
-        self._pause_s = self._pace.again_s
-        return read_answer(self.host, self.id, self._service, replies)
+        self._pause_s = self._timing.pause_min_s
+        return read_replies(self.host, self.id, self._service, replies)
 
     async def _connect(self, lost: asyncio.Event) -> Lane:
         """Connect, learn the Sentinel's id and subscribe: one write, one wait."""
-        within_s = self._pace.within_s
+        within_s = self._timing.timeout_s
         async with asyncio.timeout(within_s):
-            lane, _ = await self._dialer.dial(self._address, on_lost=lost.set, on_push=self._pushed, stall_s=within_s)
+            lane, _ = await self._dialer.dial(self._address, on_lost=lost.set, on_push=self._on_push, stall_s=within_s)
         deadline_s = asyncio.get_running_loop().time() + within_s
         try:
             _, identity, _ = await asyncio.gather(
@@ -111,27 +117,29 @@ class SentinelLine:
     async def _hold(self, lane: Lane, lost: asyncio.Event) -> None:
         self._lane = lane
         self._tried.set()
-        self._on_changed()
+        self._on_connection_change()
         try:
             await lost.wait()
         finally:
             self._lane = None
-            self.silence = NoAnswer(reason=f"{shown(self.host)}: the connection ended")
+            self.unavailable = Unavailable(reason=f"{format_host(self.host)}: the connection ended")
             lane.close()
-        self._on_changed()
+        self._on_connection_change()
 
-    def _pushed(self, push: list[Any]) -> None:
+    def _on_push(self, push: list[Any]) -> None:
         match push:
             case [b"message", bytes(channel), bytes(text)]:
-                announced = read(channel.decode(errors="replace"), text.decode(errors="replace"), self._service)
+                announced = read_event(channel.decode(errors="replace"), text.decode(errors="replace"), self._service)
             case _:
                 return
         if announced is not None:
-            self._on_announced(announced)
+            self._on_event(announced)
 
-    def _explained(self, error: Exception) -> NoAnswer:
+    def _explained(self, error: Exception) -> Unavailable:
         if isinstance(error, ServerError):
-            return refusal(self.host, self._service, error)
+            return read_refusal(self.host, self._service, error)
         if isinstance(error, TimeoutError | DeadlinePassed):
-            return NoAnswer(reason=f"{shown(self.host)}: no answer within {self._pace.within_s * 1000:g} ms")
-        return NoAnswer(reason=f"{shown(self.host)}: {str(error) or type(error).__name__}")
+            return Unavailable(
+                reason=f"{format_host(self.host)}: no answer within {self._timing.timeout_s * 1000:g} ms"
+            )
+        return Unavailable(reason=f"{format_host(self.host)}: {str(error) or type(error).__name__}")

@@ -36,27 +36,27 @@ TEXT_MAX: Final = 1024
 """Longer messages are not read; Sentinel's own have some 200 characters."""
 
 
-class Promoting(Struct, frozen=True, kw_only=True):
+class Promotion(Struct, frozen=True, kw_only=True):
     """The server at `address` is about to be the primary, or is one already, instead of another."""
 
-    address: Host
-    instead_of: Host
+    new_primary: Host
+    old_primary: Host
 
 
-class Aborted(Struct, frozen=True, kw_only=True):
+class FailoverAborted(Struct, frozen=True, kw_only=True):
     """A failover was given up after a replica had been told to take over: the old primary stays."""
 
 
-class Stirred(Struct, frozen=True, kw_only=True):
+class TopologyChange(Struct, frozen=True, kw_only=True):
     """Something changed that asks for a new look."""
 
     channel: str
 
 
-Announcement = Promoting | Aborted | Stirred
+SentinelEvent = Promotion | FailoverAborted | TopologyChange
 
 
-def read(channel: str, text: str, service: str) -> Announcement | None:
+def read_event(channel: str, text: str, service: str) -> SentinelEvent | None:
     """Read one message; None where it is of another service, or no Sentinel wrote it."""
     if len(text) > TEXT_MAX:
         return None
@@ -64,15 +64,15 @@ def read(channel: str, text: str, service: str) -> Announcement | None:
         case [name, old, old_port, new, new_port] if channel == "+switch-master" and name == service:
             return _promoting(new, new_port, old, old_port)
         case [_, _, host, port, "@", name, old, old_port, *_] if name == service:
-            return _promoting(host, port, old, old_port) if channel in _PROMOTING else Stirred(channel=channel)
+            return _promoting(host, port, old, old_port) if channel in _PROMOTING else TopologyChange(channel=channel)
         case ["master", name, *_] if name == service:
-            return Aborted() if channel in _ABORTED else Stirred(channel=channel)
+            return FailoverAborted() if channel in _ABORTED else TopologyChange(channel=channel)
         case _:
             return None
 
 
-def _promoting(host: str, port: str, old: str, old_port: str) -> Promoting | None:
+def _promoting(host: str, port: str, old: str, old_port: str) -> Promotion | None:
     address, instead_of = read_host(host, port), read_host(old, old_port)
     if address is None or instead_of is None:
         return None
-    return Promoting(address=address, instead_of=instead_of)
+    return Promotion(new_primary=address, old_primary=instead_of)

@@ -10,13 +10,13 @@ from typing import Final, Literal
 from msgspec import Struct
 
 from tollhouse.stores.discovery.quorum import Vote, majority
-from tollhouse.stores.discovery.roster import roster
-from tollhouse.stores.discovery.sentinel_client import SentinelLine
-from tollhouse.stores.discovery.sentinel_events import Announcement
-from tollhouse.stores.discovery.sentinel_replies import Answer, NoAnswer
-from tollhouse.stores.discovery.timing import Pace
+from tollhouse.stores.discovery.roster import members
+from tollhouse.stores.discovery.sentinel_client import SentinelClient
+from tollhouse.stores.discovery.sentinel_events import SentinelEvent
+from tollhouse.stores.discovery.sentinel_replies import SentinelReply, Unavailable
+from tollhouse.stores.discovery.timing import ResolverTiming
 from tollhouse.stores.transport.dialer import Dialer
-from tollhouse.stores.urls import Host, Sentinel
+from tollhouse.stores.urls import Host, SentinelService
 
 _log = logging.getLogger("tollhouse.stores")
 
@@ -39,7 +39,7 @@ class Poll(Struct, frozen=True, kw_only=True):
     known: int
     quorum: int = 0
     promotable: frozenset[Host] = frozenset()
-    silent: tuple[NoAnswer, ...] = ()
+    unavailable: tuple[Unavailable, ...] = ()
 
     @property
     def agreed(self) -> Host | None:
@@ -48,59 +48,59 @@ class Poll(Struct, frozen=True, kw_only=True):
         return addresses.pop() if len(addresses) == 1 else None
 
 
-class Sentinels:
+class SentinelPool:
     """Lines to every Sentinel. Its tasks belong to the group that `start` is given, and end with it."""
 
     def __init__(
         self,
-        target: Sentinel,
+        target: SentinelService,
         dialer: Dialer,
-        pace: Pace,
+        timing: ResolverTiming,
         *,
-        on_announced: Callable[[Announcement], None],
-        on_changed: Callable[[], None],
-        spread: Callable[[float, float], float],
+        on_event: Callable[[SentinelEvent], None],
+        on_connection_change: Callable[[], None],
+        jitter: Callable[[float, float], float],
     ) -> None:
-        self.poll = Poll(known=len(target.hosts))
+        self.last_poll = Poll(known=len(target.hosts))
         self._target = target
         self._dialer = dialer
-        self._pace = pace
-        self._on_announced = on_announced
-        self._on_changed = on_changed
-        self._spread = spread
-        self._lines: dict[Host, SentinelLine] = {}
-        self._kept: dict[Host, asyncio.Task[None]] = {}
+        self._timing = timing
+        self._on_event = on_event
+        self._on_connection_change = on_connection_change
+        self._jitter = jitter
+        self._clients: dict[Host, SentinelClient] = {}
+        self._client_tasks: dict[Host, asyncio.Task[None]] = {}
         self._strength: Strength = "whole"
 
     @property
     def reachable(self) -> int:
         """Count the Sentinels with a connection; one that has two names counts once."""
-        return len({line.id for line in self._lines.values() if line.reachable})
+        return len({line.id for line in self._clients.values() if line.connected})
 
     @property
     def hosts(self) -> tuple[Host, ...]:
         """Give the Sentinels that are listened to, those of the URL first."""
-        return tuple(self._lines)
+        return tuple(self._clients)
 
     def start(self, tasks: asyncio.TaskGroup) -> None:
         """Connect to the Sentinels of the URL."""
-        self._listen(tasks, self._target.hosts)
+        self._set_members(tasks, self._target.hosts)
 
-    async def ask(self, tasks: asyncio.TaskGroup) -> Poll:
+    async def poll_all(self, tasks: asyncio.TaskGroup) -> Poll:
         """Ask all of them at once; done when all have answered, or soon after a majority is clear."""
-        said = await self._said(tasks)
-        answers = tuple({one.vote.sentinel: one for one in said if isinstance(one, Answer)}.values())
-        met = {host: line.id for host, line in self._lines.items() if line.reachable}
-        self._listen(tasks, roster(self._target.hosts, self.hosts, met, [answer.peers for answer in answers]))
-        self.poll = self._counted(answers, tuple(one for one in said if isinstance(one, NoAnswer)))
+        said = await self._collect_replies(tasks)
+        answers = tuple({one.vote.sentinel: one for one in said if isinstance(one, SentinelReply)}.values())
+        met = {host: line.id for host, line in self._clients.items() if line.connected}
+        self._set_members(tasks, members(self._target.hosts, self.hosts, met, [answer.peers for answer in answers]))
+        self.last_poll = self._poll_from(answers, tuple(one for one in said if isinstance(one, Unavailable)))
         self._report()
-        return self.poll
+        return self.last_poll
 
-    async def _said(self, tasks: asyncio.TaskGroup) -> list[Answer | NoAnswer]:
-        said: list[Answer | NoAnswer] = []
-        late = {tasks.create_task(line.ask()) for line in self._lines.values()}
+    async def _collect_replies(self, tasks: asyncio.TaskGroup) -> list[SentinelReply | Unavailable]:
+        said: list[SentinelReply | Unavailable] = []
+        late = {tasks.create_task(line.poll()) for line in self._clients.values()}
         while late:
-            decided = self._decided(said)
+            decided = self._has_majority(said)
             done, late = await asyncio.wait(
                 late, timeout=_GRACE_S if decided else None, return_when=asyncio.FIRST_COMPLETED
             )
@@ -111,45 +111,50 @@ class Sentinels:
             one.cancel()
         return said
 
-    def _decided(self, said: Sequence[Answer | NoAnswer]) -> bool:
-        answers = [one for one in said if isinstance(one, Answer)]
+    def _has_majority(self, said: Sequence[SentinelReply | Unavailable]) -> bool:
+        answers = [one for one in said if isinstance(one, SentinelReply)]
         return majority([answer.vote for answer in answers], _known(answers, len(self._target.hosts))) is not None
 
-    def _counted(self, answers: Sequence[Answer], silent: tuple[NoAnswer, ...]) -> Poll:
+    def _poll_from(self, answers: Sequence[SentinelReply], silent: tuple[Unavailable, ...]) -> Poll:
         """Count every replica that at least one Sentinel could promote: that one may lead the next failover."""
         if not answers:
-            return Poll(known=self.poll.known, quorum=self.poll.quorum, promotable=self.poll.promotable, silent=silent)
+            return Poll(
+                known=self.last_poll.known,
+                quorum=self.last_poll.quorum,
+                promotable=self.last_poll.promotable,
+                unavailable=silent,
+            )
         return Poll(
             votes=tuple(answer.vote for answer in answers),
             known=_known(answers, len(self._target.hosts)),
             quorum=max(answer.quorum for answer in answers),
             promotable=frozenset(host for answer in answers for host in answer.promotable),
-            silent=silent,
+            unavailable=silent,
         )
 
-    def _listen(self, tasks: asyncio.TaskGroup, hosts: tuple[Host, ...]) -> None:
+    def _set_members(self, tasks: asyncio.TaskGroup, hosts: tuple[Host, ...]) -> None:
         """Keep a line to each of the hosts, and to no other."""
-        for host in set(self._lines).difference(hosts):
-            self._kept.pop(host).cancel()
-        self._lines = {host: self._lines.get(host) or self._line(host) for host in dict.fromkeys(hosts)}
-        for host, line in self._lines.items():
-            if host not in self._kept:
-                self._kept[host] = tasks.create_task(line.keep())
+        for host in set(self._clients).difference(hosts):
+            self._client_tasks.pop(host).cancel()
+        self._clients = {host: self._clients.get(host) or self._client(host) for host in dict.fromkeys(hosts)}
+        for host, line in self._clients.items():
+            if host not in self._client_tasks:
+                self._client_tasks[host] = tasks.create_task(line.run())
 
-    def _line(self, host: Host) -> SentinelLine:
-        return SentinelLine(
+    def _client(self, host: Host) -> SentinelClient:
+        return SentinelClient(
             host,
             self._target,
             self._dialer,
-            self._pace,
-            on_announced=self._on_announced,
-            on_changed=self._on_changed,
-            spread=self._spread,
+            self._timing,
+            on_event=self._on_event,
+            on_connection_change=self._on_connection_change,
+            jitter=self._jitter,
         )
 
     def _report(self) -> None:
         """Log when Sentinels go missing and when they are back, once each."""
-        reachable, known = self.reachable, self.poll.known
+        reachable, known = self.reachable, self.last_poll.known
         strength: Strength = "isolated" if not reachable else "whole" if reachable * 2 > known else "short"
         if strength == self._strength:
             return
@@ -159,6 +164,6 @@ class Sentinels:
         _log.log(level, event, extra=fields)
 
 
-def _known(answers: Sequence[Answer], configured: int) -> int:
+def _known(answers: Sequence[SentinelReply], configured: int) -> int:
     """Count the Sentinels there are, as they count themselves: their own majority is one of that number."""
     return max([configured, len(answers), *(answer.sentinels for answer in answers)])

@@ -7,9 +7,9 @@ from typing import Any, Final, cast
 import msgspec
 from msgspec import Struct
 
-from tollhouse.stores.addresses import read_host, shown
+from tollhouse.stores.addresses import format_host, read_host
 from tollhouse.stores.discovery.quorum import Vote
-from tollhouse.stores.discovery.roster import Peer
+from tollhouse.stores.discovery.roster import SentinelPeer
 from tollhouse.stores.transport.connection import encode
 from tollhouse.stores.transport.errors import ServerError
 from tollhouse.stores.urls import Host
@@ -20,21 +20,21 @@ _DOWN: Final = frozenset({"s_down", "o_down"})
 _LOGIN: Final = frozenset({"NOAUTH", "WRONGPASS", "NOPERM"})
 
 
-class Answer(Struct, frozen=True, kw_only=True):
+class SentinelReply(Struct, frozen=True, kw_only=True):
     """What one Sentinel says of the service: who is the primary, and who could become one."""
 
     vote: Vote
     quorum: int
     sentinels: int
     promotable: tuple[Host, ...]
-    peers: tuple[Peer, ...]
+    peers: tuple[SentinelPeer, ...]
 
 
-class NoAnswer(Struct, frozen=True, kw_only=True):
+class Unavailable(Struct, frozen=True, kw_only=True):
     """Why a Sentinel says nothing; `lasting` where asking again is of no use until somebody mends it."""
 
     reason: str
-    lasting: bool = False
+    permanent: bool = False
 
 
 class _Watched(Struct, rename="kebab", frozen=True, kw_only=True):
@@ -57,7 +57,7 @@ class _Peer(Struct, frozen=True, kw_only=True):
     runid: str
 
 
-def questions(service: str) -> tuple[bytes, ...]:
+def poll_commands(service: str) -> tuple[bytes, ...]:
     """Give the commands whose replies `read_answer` takes, in its order."""
     return (
         encode("SENTINEL", "GET-MASTER-ADDR-BY-NAME", service),
@@ -67,7 +67,7 @@ def questions(service: str) -> tuple[bytes, ...]:
     )
 
 
-def read_answer(host: Host, sentinel: str, service: str, replies: list[Any]) -> Answer | NoAnswer:
+def read_replies(host: Host, sentinel: str, service: str, replies: list[Any]) -> SentinelReply | Unavailable:
     """Read the replies of the Sentinel at `host`, whose id is `sentinel`."""
     named, watched, replicas, peers = (_text(reply) for reply in replies)
     if named is None:
@@ -78,10 +78,10 @@ def read_answer(host: Host, sentinel: str, service: str, replies: list[Any]) -> 
         others = [msgspec.convert(_facts(entry), _Peer, strict=False) for entry in peers[:ENTRIES_MAX]]
         found = [msgspec.convert(_facts(entry), _Replica, strict=False) for entry in replicas[:ENTRIES_MAX]]
     except (msgspec.ValidationError, TypeError) as error:
-        return NoAnswer(reason=f"{shown(host)} does not answer as a Sentinel does: {error}")
+        return Unavailable(reason=f"{format_host(host)} does not answer as a Sentinel does: {error}")
     if address is None:
-        return NoAnswer(reason=f"{shown(host)} names a primary that has no address: {named}")
-    return Answer(
+        return Unavailable(reason=f"{format_host(host)} names a primary that has no address: {named}")
+    return SentinelReply(
         vote=Vote(sentinel=sentinel, address=address, epoch=facts.config_epoch),
         quorum=facts.quorum,
         sentinels=facts.num_other_sentinels + 1,
@@ -90,24 +90,24 @@ def read_answer(host: Host, sentinel: str, service: str, replies: list[Any]) -> 
     )
 
 
-def refusal(host: Host, service: str, error: ServerError) -> NoAnswer:
+def read_refusal(host: Host, service: str, error: ServerError) -> Unavailable:
     """Say why a Sentinel refused, and what mends it."""
-    place, text = shown(host), str(error)
+    place, text = format_host(host), str(error)
     if error.code == "IDONTKNOW" or "No such master" in text or "No such primary" in text:
         return unknown_service(host, service)
     if error.code in _LOGIN:
         remedy = "set sentinel_user and sentinel_password in the URL, and allow them hello, subscribe and sentinel"
-        return NoAnswer(reason=f"Sentinel {place} refused the login: {text}; {remedy}", lasting=True)
+        return Unavailable(reason=f"Sentinel {place} refused the login: {text}; {remedy}", permanent=True)
     if text.startswith("ERR unknown command"):
         remedy = "name the Sentinels in the URL, not the servers; their port is 26379 unless changed"
-        return NoAnswer(reason=f"{place} is no Sentinel; {remedy}", lasting=True)
-    return NoAnswer(reason=f"Sentinel {place} refused: {text}")
+        return Unavailable(reason=f"{place} is no Sentinel; {remedy}", permanent=True)
+    return Unavailable(reason=f"Sentinel {place} refused: {text}")
 
 
-def unknown_service(host: Host, service: str) -> NoAnswer:
+def unknown_service(host: Host, service: str) -> Unavailable:
     """Say that a Sentinel does not watch the service."""
     remedy = "SENTINEL MASTERS lists those that it watches; put one of them into the URL"
-    return NoAnswer(reason=f"Sentinel {shown(host)} knows no service {service!r}; {remedy}", lasting=True)
+    return Unavailable(reason=f"Sentinel {format_host(host)} knows no service {service!r}; {remedy}", permanent=True)
 
 
 def _promotable(entry: _Replica) -> Host | None:
@@ -117,11 +117,11 @@ def _promotable(entry: _Replica) -> Host | None:
     return read_host(entry.ip, entry.port)
 
 
-def _peer(entry: _Peer) -> Peer | None:
+def _peer(entry: _Peer) -> SentinelPeer | None:
     host = read_host(entry.ip, entry.port)
     if host is None:
         return None
-    return Peer(id=entry.runid, host=host, down=bool(_DOWN & set(entry.flags.split(","))))
+    return SentinelPeer(id=entry.runid, host=host, down=bool(_DOWN & set(entry.flags.split(","))))
 
 
 def _facts(reply: Any) -> dict[Any, Any]:

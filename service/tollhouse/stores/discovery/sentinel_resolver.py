@@ -25,16 +25,23 @@ from typing import Final, Literal
 
 from msgspec import Struct
 
-from tollhouse.stores.addresses import shown
-from tollhouse.stores.discovery.failover_hints import Signal
-from tollhouse.stores.discovery.primary_history import Generation, Generations, Handover, How, News, how
+from tollhouse.stores.addresses import format_host
+from tollhouse.stores.discovery.failover_hints import FailoverHint
+from tollhouse.stores.discovery.primary_history import (
+    AdoptionReason,
+    FailoverPause,
+    Generation,
+    PrimaryEvent,
+    PrimaryHistory,
+    adoption_reason,
+)
 from tollhouse.stores.discovery.quorum import Vote, candidates
-from tollhouse.stores.discovery.role_probe import Found, Prober, Unverified
-from tollhouse.stores.discovery.sentinel_events import Aborted, Announcement, Promoting
-from tollhouse.stores.discovery.sentinel_pool import Poll, Sentinels
-from tollhouse.stores.discovery.timing import Pace, Rhythm
+from tollhouse.stores.discovery.role_probe import RoleProbe, Unverified, VerifiedPrimary
+from tollhouse.stores.discovery.sentinel_events import FailoverAborted, Promotion, SentinelEvent
+from tollhouse.stores.discovery.sentinel_pool import Poll, SentinelPool
+from tollhouse.stores.discovery.timing import ResolverTiming, RoundSchedule
 from tollhouse.stores.transport.dialer import Dialer, Login
-from tollhouse.stores.urls import Host, Sentinel, Tcp
+from tollhouse.stores.urls import Host, SentinelService, TcpAddress
 
 _log = logging.getLogger("tollhouse.stores")
 
@@ -47,7 +54,7 @@ class NoPrimary(ConnectionError):
     """Nobody can say who the primary is; the text names what is wrong and what mends it."""
 
 
-class Health(Struct, frozen=True, kw_only=True):
+class ServiceHealth(Struct, frozen=True, kw_only=True):
     """What is known of a service and its Sentinels; `reason` is empty while the primary is certain."""
 
     service: str
@@ -60,31 +67,31 @@ class Health(Struct, frozen=True, kw_only=True):
     silent: tuple[str, ...]
 
 
-class Resolver:
+class SentinelResolver:
     """Finds and follows the primary of one Sentinel service; one per service and process. Starts when first asked."""
 
     def __init__(
         self,
-        target: Sentinel,
+        target: SentinelService,
         login: Login,
         dialer: Dialer,
         *,
         chase: Chase = "on",
-        pace: Pace | None = None,
+        timing: ResolverTiming | None = None,
         clock: Callable[[], float] = time.monotonic,
-        spread: Callable[[float, float], float] = random.uniform,
+        jitter: Callable[[float, float], float] = random.uniform,
     ) -> None:
         self._service = target.service
         self._chase: Chase = chase
-        self._pace = Pace() if pace is None else pace
+        self._timing = ResolverTiming() if timing is None else timing
         self._clock = clock
-        self._prober = Prober(target, login, dialer, self._pace)
-        self._generations = Generations(target, self._pace.quarantine_s)
-        self._rhythm = Rhythm(self._pace, clock, spread)
-        self._sentinels = Sentinels(
-            target, dialer, self._pace, on_announced=self._announced, on_changed=self._stirred, spread=spread
+        self._prober = RoleProbe(target, login, dialer, self._timing)
+        self._generations = PrimaryHistory(target, self._timing.quarantine_s)
+        self._rhythm = RoundSchedule(self._timing, clock, jitter)
+        self._sentinels = SentinelPool(
+            target, dialer, self._timing, on_event=self._announced, on_connection_change=self._stirred, jitter=jitter
         )
-        self._subscribers: tuple[Callable[[News], None], ...] = ()
+        self._subscribers: tuple[Callable[[PrimaryEvent], None], ...] = ()
         self._tasks = asyncio.TaskGroup()
         self._running: asyncio.Task[None] | None = None
         self._chasing: asyncio.Task[None] | None = None
@@ -106,7 +113,7 @@ class Resolver:
         """Say why `locate` does not answer at once; empty while it does."""
         return "" if self._settled else self._reason
 
-    async def locate(self) -> Tcp:
+    async def locate(self) -> TcpAddress:
         """Give the address of the primary, as its server itself confirmed after the last doubt.
 
         Waits while a failover is under way: callers bound the time. Raises NoPrimary at once where nobody can tell.
@@ -123,11 +130,11 @@ class Resolver:
             await self._moved.wait()
         return self._generations.current.address
 
-    def subscribe(self, changed: Callable[[News], None]) -> None:
+    def subscribe(self, changed: Callable[[PrimaryEvent], None]) -> None:
         """Have `changed` called with all news; at a new generation, connections of the older ones are to be closed."""
         self._subscribers += (changed,)
 
-    def suspect(self, address: Tcp, signal: Signal) -> None:
+    def suspect(self, address: TcpAddress, signal: FailoverHint) -> None:
         """Suggest that `address` is the primary no more; of no effect unless it is the present one."""
         if self._generations.current is not None and address == self._generations.current.address:
             self._hint = signal.candidate or self._hint
@@ -135,12 +142,12 @@ class Resolver:
 
     def promotable(self) -> int:
         """Count the replicas that Sentinel could promote: not down, and of a priority above 0."""
-        return len(self._sentinels.poll.promotable - self._generations.names)
+        return len(self._sentinels.last_poll.promotable - self._generations.aliases)
 
-    def health(self) -> Health:
+    def health(self) -> ServiceHealth:
         """Describe the service, its Sentinels and the present generation."""
-        poll = self._sentinels.poll
-        return Health(
+        poll = self._sentinels.last_poll
+        return ServiceHealth(
             service=self._service,
             sentinels_known=poll.known,
             sentinels_reachable=self._sentinels.reachable,
@@ -148,7 +155,7 @@ class Resolver:
             promotable=self.promotable(),
             generation=self._generations.current,
             reason=self.reason,
-            silent=tuple(one.reason for one in poll.silent),
+            silent=tuple(one.reason for one in poll.unavailable),
         )
 
     async def aclose(self) -> None:
@@ -174,7 +181,7 @@ class Resolver:
                 self._sentinels.start(self._tasks)
                 while True:
                     calm = await self._round()
-                    await self._rhythm.rest(self._pace.healthy_s if calm else self._pace.doubtful_s)
+                    await self._rhythm.wait(self._timing.interval_s if calm else self._timing.pause_max_s)
         finally:
             self._doubts += 1  # nobody looks any more, so nothing is certain
             self._wake_callers()
@@ -183,7 +190,7 @@ class Resolver:
         """Ask the Sentinels, then the servers that they name; tell whether all of them agree."""
         began, doubts = self._generations.current, self._doubts
         hint, self._hint = self._hint, None
-        poll = await self._sentinels.ask(self._tasks)
+        poll = await self._sentinels.poll_all(self._tasks)
         self._generations.confirm(poll.votes)
         ranked = candidates(
             poll.votes,
@@ -191,7 +198,7 @@ class Resolver:
             hint=hint,
             current=self._generations.host,
             epoch=self._generations.epoch,
-            deposed=self._generations.deposed,
+            former=self._generations.former,
             now_s=self._clock(),
         )
         found, refused = await self._first_primary(ranked)
@@ -203,20 +210,20 @@ class Resolver:
             self._reason = _reason(self._service, refused, poll)
             self._hopeless = not poll.votes or any(one.lasting for one in refused)
         else:
-            self._adopt(found, how(found, hint), poll.votes, doubts)
+            self._adopt(found, adoption_reason(found, hint), poll.votes, doubts)
         self._wake_callers()
-        return found is not None and poll.agreed in self._generations.names
+        return found is not None and poll.agreed in self._generations.aliases
 
-    async def _first_primary(self, ranked: Sequence[Host]) -> tuple[Found | None, list[Unverified]]:
+    async def _first_primary(self, ranked: Sequence[Host]) -> tuple[VerifiedPrimary | None, list[Unverified]]:
         refused: list[Unverified] = []
         for host in ranked:
-            outcome = await self._prober.find(host)
-            if isinstance(outcome, Found):
+            outcome = await self._prober.find_primary(host)
+            if isinstance(outcome, VerifiedPrimary):
                 return outcome, refused
             refused.append(outcome)
         return None, refused
 
-    def _adopt(self, found: Found, how: How, votes: Sequence[Vote], doubts: int) -> None:
+    def _adopt(self, found: VerifiedPrimary, how: AdoptionReason, votes: Sequence[Vote], doubts: int) -> None:
         """Take a verified primary, which ends the first `doubts` doubts; tell everybody if it is a new one."""
         self._cleared = doubts
         self._hopeless = False
@@ -224,41 +231,41 @@ class Resolver:
         if generation is None:
             return
         self._hint = None
-        self._rhythm.restart()
-        fields = {"service": self._service, "generation": generation.number, "address": shown(found.host)}
+        self._rhythm.reset()
+        fields = {"service": self._service, "generation": generation.number, "address": format_host(found.host)}
         level = logging.INFO if generation.number == 1 else logging.WARNING
         _log.log(level, "primary adopted", extra={**fields, "why": generation.why, "epoch": generation.epoch})
         self._tell(generation)
 
-    def _announced(self, announcement: Announcement) -> None:
+    def _announced(self, announcement: SentinelEvent) -> None:
         if self._ended:
             return
         match announcement:
-            case Promoting():
+            case Promotion():
                 self._chase_if_wanted(announcement)
                 self._brace(announcement)
                 self._doubt("promoting")
-            case Aborted():
+            case FailoverAborted():
                 self._stop_chase()
-                self._generations.pardon()
-                self._tell(Handover(wait_s=0))
+                self._generations.clear_quarantine()
+                self._tell(FailoverPause(wait_s=0))
                 self._doubt("aborted")
             case _:
                 self._doubt(announcement.channel)
 
-    def _chase_if_wanted(self, promoting: Promoting) -> None:
+    def _chase_if_wanted(self, promoting: Promotion) -> None:
         """Look at a replica that is to replace the present primary; the latest announcement counts."""
-        names = self._generations.names
-        if self._chase == "on" and promoting.instead_of in names and promoting.address not in names:
+        names = self._generations.aliases
+        if self._chase == "on" and promoting.old_primary in names and promoting.new_primary not in names:
             self._stop_chase()
-            self._tell(Handover(wait_s=self._pace.handover_s))
-            self._chasing = self._tasks.create_task(self._chased(promoting.address))
+            self._tell(FailoverPause(wait_s=self._timing.failover_pause_s))
+            self._chasing = self._tasks.create_task(self._chased(promoting.new_primary))
 
-    def _brace(self, promoting: Promoting) -> None:
+    def _brace(self, promoting: Promotion) -> None:
         """Hold calls back while Sentinel, which has noticed only now, ends all connections of the new primary."""
-        if promoting.address in self._generations.names and self._generations.current is not self._braced:
+        if promoting.new_primary in self._generations.aliases and self._generations.current is not self._braced:
             self._braced = self._generations.current
-            self._tell(Handover(wait_s=self._pace.braced_s))
+            self._tell(FailoverPause(wait_s=self._timing.promotion_pause_s))
 
     def _stop_chase(self) -> None:
         if self._chasing is not None:
@@ -266,15 +273,15 @@ class Resolver:
             self._chasing = None
 
     async def _chased(self, host: Host) -> None:
-        began, give_up_s = self._generations.current, self._clock() + self._pace.chase_s
-        found = await self._prober.promoted(
+        began, give_up_s = self._generations.current, self._clock() + self._timing.promotion_timeout_s
+        found = await self._prober.await_promotion(
             host, lambda: self._generations.current is began and self._clock() < give_up_s
         )
         if found is not None:
             self._adopt(found, "promoted", (), self._doubts)
             self._wake_callers()
 
-    def _tell(self, news: News) -> None:
+    def _tell(self, news: PrimaryEvent) -> None:
         for changed in self._subscribers:
             changed(news)
 
@@ -282,11 +289,11 @@ class Resolver:
         if self._settled:
             self._reason = f"the primary of {self._service!r} is in doubt: {why}"
         self._doubts += 1
-        self._rhythm.hasten(why)
+        self._rhythm.request_round(why)
 
     def _stirred(self) -> None:
         """Look again: what was announced while a line was down is not announced twice."""
-        self._rhythm.hasten("lines")
+        self._rhythm.request_round("lines")
 
     def _wake_callers(self) -> None:
         self._moved.set()
@@ -295,5 +302,5 @@ class Resolver:
 
 def _reason(service: str, refused: Sequence[Unverified], poll: Poll) -> str:
     """Say what stands between callers and the primary, the servers' word before the Sentinels'."""
-    said = [one.reason for one in (*refused, *poll.silent)]
+    said = [one.reason for one in (*refused, *poll.unavailable)]
     return f"no primary of {service!r} is known: {'; '.join(said[:_REASONS_MAX]) or 'no Sentinel names one'}"

@@ -25,16 +25,16 @@ from typing import Final
 
 from msgspec import Struct
 
-from tollhouse.stores.addresses import shown
-from tollhouse.stores.discovery.failover_hints import Signal
-from tollhouse.stores.discovery.primary_history import Generation, News
+from tollhouse.stores.addresses import format_host
+from tollhouse.stores.discovery.failover_hints import FailoverHint
+from tollhouse.stores.discovery.primary_history import Generation, PrimaryEvent
 from tollhouse.stores.discovery.role_probe import Primary, Replica, read_greeting, read_role
-from tollhouse.stores.discovery.sentinel_resolver import Health, NoPrimary
-from tollhouse.stores.discovery.timing import Pace, Rhythm
+from tollhouse.stores.discovery.sentinel_resolver import NoPrimary, ServiceHealth
+from tollhouse.stores.discovery.timing import ResolverTiming, RoundSchedule
 from tollhouse.stores.transport.connection import Lane, encode
 from tollhouse.stores.transport.dialer import Dialer, Login
 from tollhouse.stores.transport.errors import CALL_FAILED, DeadlinePassed, ServerError
-from tollhouse.stores.urls import Host, Several, Tcp, Unix
+from tollhouse.stores.urls import Host, ServerList, TcpAddress, UnixAddress
 
 _log = logging.getLogger("tollhouse.stores")
 
@@ -49,7 +49,7 @@ class Silent(Struct, frozen=True):
     reason: str
 
 
-class Said(Struct, frozen=True, kw_only=True):
+class ServerReply(Struct, frozen=True, kw_only=True):
     """What one listed server answered, and the address behind its name."""
 
     host: Host
@@ -57,36 +57,36 @@ class Said(Struct, frozen=True, kw_only=True):
     role: Primary | Replica | Silent
 
 
-class Endpoints:
+class StaticResolver:
     """Finds and follows the primary among listed servers; one per list, login and process. Starts when first asked."""
 
     def __init__(
         self,
-        target: Several,
+        target: ServerList,
         login: Login,
         dialer: Dialer,
         *,
-        pace: Pace | None = None,
+        timing: ResolverTiming | None = None,
         clock: Callable[[], float] = time.monotonic,
-        spread: Callable[[float, float], float] = random.uniform,
+        jitter: Callable[[float, float], float] = random.uniform,
     ) -> None:
         self._target = target
         self._login = login
         self._dialer = dialer
-        self._pace = Pace() if pace is None else pace
+        self._timing = ResolverTiming() if timing is None else timing
         self._clock = clock
-        self._rhythm = Rhythm(self._pace, clock, spread)
-        self._subscribers: tuple[Callable[[News], None], ...] = ()
+        self._rhythm = RoundSchedule(self._timing, clock, jitter)
+        self._subscribers: tuple[Callable[[PrimaryEvent], None], ...] = ()
         self._running: asyncio.Task[None] | None = None
         self._ended = False
         self._doubts, self._cleared = 1, 0
         self._generation: Generation | None = None
         self._peer: Host | None = None
-        self._said: tuple[Said, ...] = ()
+        self._said: tuple[ServerReply, ...] = ()
         self._reason = "no server was asked yet"
         self._looked = asyncio.Event()
 
-    async def locate(self) -> Tcp:
+    async def locate(self) -> TcpAddress:
         """Give the address of the primary, as its server itself confirmed after the last doubt.
 
         Waits for at most two rounds. Raises NoPrimary where no listed server, or more than one, is a primary.
@@ -99,7 +99,7 @@ class Endpoints:
             assert self._running is not None
             if self._running.done():
                 await self._running
-            self._rhythm.hasten("wanted")
+            self._rhythm.request_round("wanted")
             await self._looked.wait()
             if self._reason:
                 raise NoPrimary(self._reason)
@@ -109,20 +109,20 @@ class Endpoints:
         """Give the login of the URL."""
         return self._login
 
-    def suspect(self, address: Tcp | Unix, signal: Signal) -> None:
+    def suspect(self, address: TcpAddress | UnixAddress, signal: FailoverHint) -> None:
         """Suggest that `address` is the primary no more; of no effect unless it is the present one."""
         if self._generation is not None and address == self._generation.address:
             self._doubts += 1
-            self._rhythm.hasten(signal.why)
+            self._rhythm.request_round(signal.why)
 
-    def subscribe(self, changed: Callable[[News], None]) -> None:
+    def subscribe(self, changed: Callable[[PrimaryEvent], None]) -> None:
         """Have `changed` called at every new generation: connections of the older ones are to be closed."""
         self._subscribers += (changed,)
 
-    def health(self) -> Health:
+    def health(self) -> ServiceHealth:
         """Describe the servers; those that answer as replicas, a few seconds ago at most, could be promoted."""
-        return Health(
-            service=", ".join(map(shown, self._target.hosts)),
+        return ServiceHealth(
+            service=", ".join(map(format_host, self._target.hosts)),
             sentinels_known=0,
             sentinels_reachable=0,
             quorum=0,
@@ -147,7 +147,7 @@ class Endpoints:
         try:
             while True:
                 calm = await self._round()
-                await self._rhythm.rest(self._pace.healthy_s if calm else self._pace.doubtful_s)
+                await self._rhythm.wait(self._timing.interval_s if calm else self._timing.pause_max_s)
         finally:
             self._doubts += 1  # nobody looks any more, so nothing is certain
             self._wake_callers()
@@ -158,8 +158,8 @@ class Endpoints:
         async with asyncio.TaskGroup() as tasks:
             asked = [tasks.create_task(self._ask(host)) for host in self._target.hosts]
         self._said = tuple(one.result() for one in asked)
-        chosen = choose(self._said)
-        if isinstance(chosen, Said):
+        chosen = choose_primary(self._said)
+        if isinstance(chosen, ServerReply):
             self._adopt(chosen)
             self._cleared, self._reason = doubts, ""
         else:
@@ -170,22 +170,22 @@ class Endpoints:
         self._wake_callers()
         return self._cleared == self._doubts
 
-    async def _ask(self, host: Host) -> Said:
+    async def _ask(self, host: Host) -> ServerReply:
         peer: Host | None = None
         try:
-            async with asyncio.timeout(self._pace.within_s):
+            async with asyncio.timeout(self._timing.timeout_s):
                 address = self._address(host)
-                lane, peer = await self._dialer.dial(address, on_lost=_nothing, stall_s=self._pace.within_s)
+                lane, peer = await self._dialer.dial(address, on_lost=_nothing, stall_s=self._timing.timeout_s)
                 try:
                     role = await self._role(lane)
                 finally:
                     lane.close()
         except _FAILED as error:
             role = Silent(self._explained(host, error))
-        return Said(host=host, peer=peer or host, role=role)
+        return ServerReply(host=host, peer=peer or host, role=role)
 
     async def _role(self, lane: Lane) -> Primary | Replica:
-        deadline_s = asyncio.get_running_loop().time() + self._pace.within_s
+        deadline_s = asyncio.get_running_loop().time() + self._timing.timeout_s
         frames = (self._login.hello("tollhouse-endpoints"), encode("ROLE"))
         greeting, role = await asyncio.gather(
             *(lane.send(frame, deadline_s) for frame in frames), return_exceptions=True
@@ -198,7 +198,7 @@ class Endpoints:
             raise role
         return read_role(role)
 
-    def _adopt(self, found: Said) -> None:
+    def _adopt(self, found: ServerReply) -> None:
         """Begin a new generation, unless it is the present primary, perhaps by another name."""
         present = self._generation
         address = self._address(found.host)
@@ -213,20 +213,20 @@ class Endpoints:
             epoch=0,
         )
         level = logging.INFO if present is None else logging.WARNING
-        fields = {"generation": generation.number, "address": shown(found.host), "why": generation.why}
+        fields = {"generation": generation.number, "address": format_host(found.host), "why": generation.why}
         _log.log(level, "primary adopted", extra=fields)
         for changed in self._subscribers:
             changed(generation)
 
-    def _address(self, host: Host) -> Tcp:
-        return Tcp(host=host[0], port=host[1], tls=self._target.tls, ca=self._target.ca)
+    def _address(self, host: Host) -> TcpAddress:
+        return TcpAddress(host=host[0], port=host[1], tls=self._target.tls, ca=self._target.ca)
 
     def _explained(self, host: Host, error: Exception) -> str:
-        place = shown(host)
+        place = format_host(host)
         if isinstance(error, ServerError) and error.code in _LOGIN:
             return f"{place} refused the login: {error}; set the user and password in the URL"
         if isinstance(error, TimeoutError | DeadlinePassed):
-            return f"{place}: no answer within {self._pace.within_s * 1000:g} ms"
+            return f"{place}: no answer within {self._timing.timeout_s * 1000:g} ms"
         return f"{place}: {str(error) or type(error).__name__}"
 
     def _wake_callers(self) -> None:
@@ -234,28 +234,28 @@ class Endpoints:
         self._looked = asyncio.Event()
 
 
-def choose(said: Sequence[Said]) -> Said | str:
+def choose_primary(said: Sequence[ServerReply]) -> ServerReply | str:
     """Give the one server that is a primary; where none is, or several are, the reason and what mends it."""
-    primaries: dict[Host, Said] = {}
+    primaries: dict[Host, ServerReply] = {}
     for one in said:
         if isinstance(one.role, Primary):
             primaries.setdefault(one.peer, one)  # two names of one server are one server
     if len(primaries) == 1:
         return next(iter(primaries.values()))
     if primaries:
-        names = ", ".join(shown(one.host) for one in primaries.values())
+        names = ", ".join(format_host(one.host) for one in primaries.values())
         return f"{len(primaries)} servers say that they are the primary: {names}; make all but one its replicas"
     return f"no listed server is a primary: {'; '.join([_told(one) for one in said][:_REASONS_MAX])}"
 
 
-def _told(one: Said) -> str:
+def _told(one: ServerReply) -> str:
     match one.role:
         case Silent(reason=reason):
             return reason
-        case Replica(of=(_, _) as of):
-            return f"{shown(one.host)} is a replica of {shown(of)}"
+        case Replica(primary=(_, _) as of):
+            return f"{format_host(one.host)} is a replica of {format_host(of)}"
         case _:
-            return f"{shown(one.host)} is a replica"
+            return f"{format_host(one.host)} is a replica"
 
 
 def _nothing() -> None:

@@ -9,20 +9,20 @@ from hiredis import Reader
 
 from tollhouse.stores.transport.connection import encode
 from tollhouse.stores.transport.errors import ServerError
-from tollhouse.stores.urls import Tcp
+from tollhouse.stores.urls import TcpAddress
 
-ANSWER_S = 1.0
+REPLY_TIMEOUT_S = 1.0
 """How long the server may be silent."""
 _NOTHING = object()
 
 
-def ask(address: Tcp, login: tuple[str, ...], *command: str | int) -> Any:
+def call(address: TcpAddress, login: tuple[str, ...], *command: str | int) -> Any:
     """Send a command and give its reply as text, integers and lists of them; `login` is a password, or a name and one.
 
     Raises OSError where there is no answer within a second, ServerError where the server refuses.
     """
     reader = Reader(encoding="utf-8", errors="replace", replyError=ServerError, notEnoughData=_NOTHING)
-    with socket.create_connection((address.host, address.port), timeout=ANSWER_S) as connection:
+    with socket.create_connection((address.host, address.port), timeout=REPLY_TIMEOUT_S) as connection:
         connection.sendall(encode("AUTH", *login) + encode(*command))
         _read(connection, reader)
         return _read(connection, reader)

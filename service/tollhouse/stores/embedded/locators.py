@@ -8,24 +8,24 @@ import multiprocessing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tollhouse.stores.discovery.failover_hints import Signal
-from tollhouse.stores.discovery.locator import Address, Changed, Watched
-from tollhouse.stores.discovery.primary_history import News
-from tollhouse.stores.discovery.sentinel_resolver import Health, Resolver
+from tollhouse.stores.discovery.failover_hints import FailoverHint
+from tollhouse.stores.discovery.locator import Address, OnPrimaryEvent, Watched
+from tollhouse.stores.discovery.primary_history import PrimaryEvent
+from tollhouse.stores.discovery.sentinel_resolver import SentinelResolver, ServiceHealth
 from tollhouse.stores.transport.dialer import Dialer, Login
-from tollhouse.stores.urls import Embedded, Sentinel, Unix, parse
+from tollhouse.stores.urls import EmbeddedTarget, SentinelService, UnixAddress, parse
 
 if TYPE_CHECKING:
-    from tollhouse.stores.embedded.sentinel_cluster import Topology
+    from tollhouse.stores.embedded.sentinel_cluster import SentinelCluster
     from tollhouse.stores.embedded.server import EmbeddedServer
 
 _log = logging.getLogger("tollhouse.stores")
 
 
-class EmbeddedHost:
+class EmbeddedLocator:
     """An embedded server that starts when the first store asks where it is."""
 
-    def __init__(self, target: Embedded, binary: Path | None) -> None:
+    def __init__(self, target: EmbeddedTarget, binary: Path | None) -> None:
         self._path = None if target.path is None else Path(target.path)
         self._binary = binary
         self._starting: asyncio.Task[EmbeddedServer] | None = None
@@ -38,7 +38,7 @@ class EmbeddedHost:
         if self._starting is None or _failed(self._starting):
             self._starting = asyncio.create_task(asyncio.to_thread(self._start), name="tollhouse-embedded")
         server = await asyncio.shield(self._starting)
-        return Unix(path=str(server.socket_path))
+        return UnixAddress(path=str(server.socket_path))
 
     async def aclose(self) -> None:
         """Stop the server if this process started it; one that is starting is waited for."""
@@ -55,16 +55,16 @@ class EmbeddedHost:
         return EmbeddedServer.start(self._path, self._binary)
 
 
-class WatchedTopology:
+class EmbeddedClusterLocator:
     """One primary, two replicas and three Sentinels, started when the first store asks."""
 
     def __init__(self, dialer: Dialer, binary: Path | None) -> None:
         self._dialer = dialer
         self._binary = binary
-        self._starting: asyncio.Task[Topology] | None = None
+        self._starting: asyncio.Task[SentinelCluster] | None = None
         self._watched: Watched | None = None
-        self._resolver: Resolver | None = None
-        self._subscribers: list[Changed] = []
+        self._resolver: SentinelResolver | None = None
+        self._subscribers: list[OnPrimaryEvent] = []
 
     async def locate(self) -> Address:
         """Start everything if need be, and give the primary.
@@ -82,16 +82,16 @@ class WatchedTopology:
         """Give the login that the topology was made with."""
         return Login() if self._watched is None else self._watched.login()
 
-    def suspect(self, address: Address, signal: Signal) -> None:
+    def suspect(self, address: Address, signal: FailoverHint) -> None:
         """Have the resolver look again."""
         if self._watched is not None:
             self._watched.suspect(address, signal)
 
-    def subscribe(self, changed: Changed) -> None:
+    def subscribe(self, changed: OnPrimaryEvent) -> None:
         """Pass it on to the resolver, once there is one."""
         self._subscribers.append(changed)
 
-    def health(self) -> Health | None:
+    def health(self) -> ServiceHealth | None:
         """Describe the service; None before it was started."""
         return None if self._watched is None else self._watched.health()
 
@@ -104,20 +104,20 @@ class WatchedTopology:
             if not _failed(self._starting):
                 await asyncio.to_thread(self._starting.result().stop)
 
-    def _start(self) -> Topology:
-        from tollhouse.stores.embedded.sentinel_cluster import Topology
+    def _start(self) -> SentinelCluster:
+        from tollhouse.stores.embedded.sentinel_cluster import SentinelCluster
 
-        return Topology.start(binary=self._binary)
+        return SentinelCluster.start(binary=self._binary)
 
-    def _watch(self, topology: Topology) -> Watched:
+    def _watch(self, topology: SentinelCluster) -> Watched:
         place = parse("embedded-sentinel://", topology.url)
-        assert isinstance(place.target, Sentinel)
+        assert isinstance(place.target, SentinelService)
         login = Login(username=place.username, password=place.password)
-        self._resolver = Resolver(place.target, login, self._dialer)
+        self._resolver = SentinelResolver(place.target, login, self._dialer)
         self._resolver.subscribe(self._tell)
         return Watched(self._resolver, login)
 
-    def _tell(self, news: News) -> None:
+    def _tell(self, news: PrimaryEvent) -> None:
         for changed in self._subscribers:
             changed(news)
 

@@ -19,22 +19,22 @@ from typing import Any, Self
 from msgspec import Struct
 
 from tollhouse.errors import ConfigurationError
-from tollhouse.stores.embedded.blocking_client import ask
+from tollhouse.stores.embedded.blocking_client import call
 from tollhouse.stores.embedded.sentinel_config import (
     QUORUM,
     SERVICE,
-    Layout,
-    Member,
-    agreed,
-    in_sync,
-    sentinels,
-    servers,
-    url,
+    ClusterConfig,
+    NodeConfig,
+    cluster_url,
+    replicas_in_sync,
+    sentinel_configs,
+    sentinel_is_ready,
+    server_configs,
 )
-from tollhouse.stores.embedded.server import runnable
-from tollhouse.stores.embedded.supervisor import Guarded, ServerEnded
+from tollhouse.stores.embedded.server import server_binary
+from tollhouse.stores.embedded.supervisor import ServerExit, Supervisor
 from tollhouse.stores.transport.errors import ServerError
-from tollhouse.stores.urls import Host, Tcp
+from tollhouse.stores.urls import Host, TcpAddress
 
 READY_S = 10.0
 """How long a node may take to answer, and all of them to agree."""
@@ -52,21 +52,21 @@ class Node(Struct, frozen=True, kw_only=True):
     """A server or a Sentinel; `pid` is the process of its last start."""
 
     name: str
-    address: Tcp
+    address: TcpAddress
     pid: int
 
 
-class Topology:
+class SentinelCluster:
     """Addresses processes; `stop` ends them, and so does the end of this process. Every method blocks."""
 
-    def __init__(self, layout: Layout, binary: str, guarded: Guarded) -> None:
+    def __init__(self, layout: ClusterConfig, binary: str, guarded: Supervisor) -> None:
         self._binary = binary
-        self._guarded = guarded
-        self._servers = servers(layout, guarded.directory)
-        self._sentinels = sentinels(layout, guarded.directory)
-        self._members = {member.name: member for member in self._servers + self._sentinels}
+        self._supervisor = guarded
+        self._servers = server_configs(layout, guarded.directory)
+        self._sentinels = sentinel_configs(layout, guarded.directory)
+        self._configs = {member.name: member for member in self._servers + self._sentinels}
         self._pids: dict[str, int] = {}
-        self.url = url(layout)
+        self.url = cluster_url(layout)
 
     @classmethod
     def start(
@@ -77,19 +77,19 @@ class Topology:
         `down_after_ms` is how long a server must be silent before a Sentinel calls it down. Raises
         ConfigurationError where no topology can be had.
         """
-        command = runnable(binary)
+        command = server_binary(binary)
         chosen = free_addresses() if addresses is None else addresses
-        layout = Layout(
+        layout = ClusterConfig(
             servers=chosen[:3],
             sentinels=chosen[3:],
             password=secrets.token_urlsafe(24),
             sentinel_password=secrets.token_urlsafe(24),
             down_after_ms=down_after_ms,
         )
-        topology = cls(layout, command, Guarded.open())
+        topology = cls(layout, command, Supervisor.open())
         try:
-            topology._bring_up()
-        except ServerEnded as error:
+            topology._start_all()
+        except ServerExit as error:
             topology.stop()
             raise ConfigurationError("TOLLHOUSE_URL", _URL, f"the embedded {error}") from error
         except BaseException:
@@ -100,7 +100,7 @@ class Topology:
     @property
     def pid(self) -> int:
         """The guard's process id."""
-        return self._guarded.pid
+        return self._supervisor.pid
 
     @property
     def nodes(self) -> tuple[Node, ...]:
@@ -117,71 +117,71 @@ class Topology:
         named: Counter[tuple[str, str]] = Counter()
         for sentinel in self._sentinels:
             with contextlib.suppress(OSError, ServerError):
-                named[tuple(_ask(sentinel, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", SERVICE))] += 1
+                named[tuple(_call(sentinel, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", SERVICE))] += 1
         for node in self.nodes:
             if named[node.address.host, str(node.address.port)] >= QUORUM:
                 return node
         return None
 
-    def ask(self, node: Node, *command: str | int) -> Any:
+    def call(self, node: Node, *command: str | int) -> Any:
         """Send one command to a node, logged in, and give its reply.
 
         Raises OSError where there is no answer within a second, ServerError where the node refuses.
         """
-        return _ask(self._members[node.name], *command)
+        return _call(self._configs[node.name], *command)
 
     def restart(self, node: Node) -> Node:
         """Start a node again with the settings file that it left, killing it if it lives; return when it answers.
 
         Raises ServerEnded where it ends instead, ConfigurationError where it does not answer in time.
         """
-        member = self._members[node.name]
+        member = self._configs[node.name]
         self._launch(member)
-        self._await(lambda: _ask(member, "PING") == "PONG", f"{member.name} to answer", member)
+        self._wait_for(lambda: _call(member, "PING") == "PONG", f"{member.name} to answer", member)
         return self._node(member)
 
     def stop(self) -> None:
         """End all of them; a second time there is nothing to do."""
-        self._guarded.stop()
+        self._supervisor.stop()
 
-    def _bring_up(self) -> None:
+    def _start_all(self) -> None:
         """Start the primary, then the replicas, then the Sentinels, which so find all of them at once."""
-        for member in self._members.values():
-            (self._guarded.directory / member.name).mkdir()
-            self._settings(member).write_text(member.settings)
+        for member in self._configs.values():
+            (self._supervisor.directory / member.name).mkdir()
+            self._config_file(member).write_text(member.settings)
         primary, *replicas = self._servers
         self._launch(primary)
-        self._await(lambda: _ask(primary, "PING") == "PONG", "the primary to answer", primary)
+        self._wait_for(lambda: _call(primary, "PING") == "PONG", "the primary to answer", primary)
         for member in replicas:
             self._launch(member)
-        self._await(
-            lambda: in_sync([_ask(member, "INFO", "replication") for member in self._servers]),
+        self._wait_for(
+            lambda: replicas_in_sync([_call(member, "INFO", "replication") for member in self._servers]),
             "the replicas to follow the primary",
             *self._servers,
         )
         for member in self._sentinels:
             self._launch(member)
-        self._await(lambda: all(map(_agrees, self._sentinels)), "the Sentinels to agree", *self._members.values())
+        self._wait_for(lambda: all(map(_is_ready, self._sentinels)), "the Sentinels to agree", *self._configs.values())
 
-    def _launch(self, member: Member) -> None:
-        command = [self._binary, str(self._settings(member)), *member.flags]
-        self._pids[member.name] = self._guarded.start(member.name, command)
+    def _launch(self, member: NodeConfig) -> None:
+        command = [self._binary, str(self._config_file(member)), *member.flags]
+        self._pids[member.name] = self._supervisor.start(member.name, command)
 
-    def _await(self, condition: Callable[[], bool], what: str, *concerned: Member) -> None:
+    def _wait_for(self, condition: Callable[[], bool], what: str, *concerned: NodeConfig) -> None:
         """Ask until the condition holds; an error is no answer yet, the end of one who is concerned is final."""
         give_up_s = time.monotonic() + READY_S
         while time.monotonic() < give_up_s:
             with contextlib.suppress(OSError, ServerError):
                 if condition():
                     return
-            self._guarded.check(*(member.name for member in concerned))
+            self._supervisor.check(*(member.name for member in concerned))
             time.sleep(_PAUSE_S)
         raise ConfigurationError("TOLLHOUSE_URL", _URL, f"waited {READY_S:g} s in vain for {what}")
 
-    def _settings(self, member: Member) -> Path:
-        return self._guarded.directory / f"{member.name}.conf"
+    def _config_file(self, member: NodeConfig) -> Path:
+        return self._supervisor.directory / f"{member.name}.conf"
 
-    def _node(self, member: Member) -> Node:
+    def _node(self, member: NodeConfig) -> Node:
         return Node(name=member.name, address=member.address, pid=self._pids[member.name])
 
 
@@ -206,15 +206,15 @@ def _free(address: Host) -> bool:
     return True
 
 
-def _agrees(sentinel: Member) -> bool:
-    others, replicas = (_ask(sentinel, "SENTINEL", kind, SERVICE) for kind in ("SENTINELS", "REPLICAS"))
-    usable = _ask(sentinel, "SENTINEL", "CKQUORUM", SERVICE).startswith("OK 3 ")
-    return usable and agreed(list(map(_facts, others)), list(map(_facts, replicas)))
+def _is_ready(sentinel: NodeConfig) -> bool:
+    others, replicas = (_call(sentinel, "SENTINEL", kind, SERVICE) for kind in ("SENTINELS", "REPLICAS"))
+    usable = _call(sentinel, "SENTINEL", "CKQUORUM", SERVICE).startswith("OK 3 ")
+    return usable and sentinel_is_ready(list(map(_facts, others)), list(map(_facts, replicas)))
 
 
 def _facts(reply: list[str]) -> dict[str, str]:
     return dict(zip(reply[::2], reply[1::2], strict=True))
 
 
-def _ask(member: Member, *command: str | int) -> Any:
-    return ask(member.address, (member.password,), *command)
+def _call(member: NodeConfig, *command: str | int) -> Any:
+    return call(member.address, (member.password,), *command)

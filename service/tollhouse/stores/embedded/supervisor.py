@@ -17,14 +17,14 @@ from msgspec import Struct
 
 from tollhouse.stores.embedded import supervisor_process as guard
 
-STOPPED_S = guard.STOP_S + 2.0
+STOP_TIMEOUT_S = guard.STOP_S + 2.0
 """How long the guard may take to end its servers and itself."""
-ANSWER_S = 10.0
+START_TIMEOUT_S = 10.0
 """How long the guard may take to start a server."""
 _GUARD = "guard"
 
 
-class ServerEnded(Exception):
+class ServerExit(Exception):
     """A server did not start, or ended by itself, or the guard did; names which, and how."""
 
     def __init__(self, name: str, how: str) -> None:
@@ -33,25 +33,25 @@ class ServerEnded(Exception):
         super().__init__(f"{name} {how}")
 
 
-class _Started(Struct, frozen=True, kw_only=True, tag="started"):
+class _StartedEvent(Struct, frozen=True, kw_only=True, tag="started"):
     name: str
     pid: int
 
 
-class _Refused(Struct, frozen=True, kw_only=True, tag="refused"):
+class _StartFailedEvent(Struct, frozen=True, kw_only=True, tag="refused"):
     name: str
     how: str
 
 
-class _Ended(Struct, frozen=True, kw_only=True, tag="ended"):
+class _ExitedEvent(Struct, frozen=True, kw_only=True, tag="ended"):
     name: str
     how: str
 
 
-_DECODER = msgspec.json.Decoder(_Started | _Refused | _Ended)
+_DECODER = msgspec.json.Decoder(_StartedEvent | _StartFailedEvent | _ExitedEvent)
 
 
-class Guarded:
+class Supervisor:
     """A guard with its directory and its servers; `stop` ends them, and so does the end of this process."""
 
     def __init__(self, directory: Path, process: subprocess.Popen[bytes]) -> None:
@@ -90,21 +90,21 @@ class Guarded:
                 self._process.stdin.write(msgspec.json.encode([name, *command]) + b"\n")
             except (BrokenPipeError, ValueError):
                 # The guard died, or was stopped: to Python a pipe that is closed is a wrong value.
-                raise ServerEnded(_GUARD, "ended") from None
+                raise ServerExit(_GUARD, "ended") from None
             answer = None
             while answer is None:
-                answer = self._hear(ANSWER_S)
-        if isinstance(answer, _Refused):
-            raise ServerEnded(answer.name, answer.how)
+                answer = self._read_events(START_TIMEOUT_S)
+        if isinstance(answer, _StartFailedEvent):
+            raise ServerExit(answer.name, answer.how)
         return answer.pid
 
     def check(self, *names: str) -> None:
         """Raise ServerEnded if one of these servers, or the guard, ended since it was started."""
         with self._lock:
-            self._hear(0)
+            self._read_events(0)
             for name in names:
                 if name in self._ended:
-                    raise ServerEnded(name, self._ended[name])
+                    raise ServerExit(name, self._ended[name])
 
     def stop(self) -> None:
         """End the servers and the guard, and remove the directory; a second time there is nothing to do."""
@@ -113,7 +113,7 @@ class Guarded:
         with self._lock:
             self._process.stdin.close()
             try:
-                self._process.wait(STOPPED_S)
+                self._process.wait(STOP_TIMEOUT_S)
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
@@ -121,23 +121,23 @@ class Guarded:
             # Only a guard that was killed left it behind.
             shutil.rmtree(self.directory, ignore_errors=True)
 
-    def _hear(self, wait_s: float) -> _Started | _Refused | None:
+    def _read_events(self, wait_s: float) -> _StartedEvent | _StartFailedEvent | None:
         """Read what the guard has written: keep who ended, and give the answer to a start if it is there."""
         assert self._process.stdout is not None
         poller = select.poll()
         poller.register(self._process.stdout, select.POLLIN)
         if not poller.poll(wait_s * 1000):
             if wait_s:
-                raise ServerEnded(_GUARD, f"did not answer within {wait_s:g} s")
+                raise ServerExit(_GUARD, f"did not answer within {wait_s:g} s")
             return None
         received = self._process.stdout.read(65536)
         if not received:
-            raise ServerEnded(_GUARD, "ended")
+            raise ServerExit(_GUARD, "ended")
         *lines, self._unread = (self._unread + received).split(b"\n")
         answer = None
         for line in lines:
             told = _DECODER.decode(line)
-            if isinstance(told, _Ended):
+            if isinstance(told, _ExitedEvent):
                 self._ended[told.name] = told.how
             else:
                 self._ended.pop(told.name, None)

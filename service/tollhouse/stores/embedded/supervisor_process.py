@@ -24,7 +24,7 @@ from pathlib import Path
 
 STOP_S = 3.0
 """How long servers may take to save and leave before they are killed."""
-LAST_WORD_MAX = 500
+LOG_TAIL_MAX = 500
 """How many characters of a log the owner is told: so little never fills the pipe, for who died dies no more."""
 _PR_SET_PDEATHSIG = 1
 
@@ -45,7 +45,7 @@ def main(directory: str) -> int:
             readable, _, _ = select.select([0, woken], [], [])
             if woken in readable:
                 os.read(woken, 1024)
-                _report_ended(servers, folder)
+                _report_exits(servers, folder)
             if 0 in readable:
                 received = os.read(0, 65536)
                 if not received:
@@ -77,18 +77,18 @@ def _start(servers: dict[str, subprocess.Popen[bytes]], folder: Path, name: str,
                 preexec_fn=_die_with_parent,  # noqa: PLW1509 - no threads run here
             )
     except OSError as error:
-        _tell_owner(type="refused", name=name, how=f"could not be started: {error}")
+        _report(type="refused", name=name, how=f"could not be started: {error}")
     else:
-        _tell_owner(type="started", name=name, pid=servers[name].pid)
+        _report(type="started", name=name, pid=servers[name].pid)
 
 
-def _report_ended(servers: dict[str, subprocess.Popen[bytes]], folder: Path) -> None:
+def _report_exits(servers: dict[str, subprocess.Popen[bytes]], folder: Path) -> None:
     """Tell the owner of each server that ended by itself: its exit code and the last line of its log."""
     for name in [name for name, server in servers.items() if server.poll() is not None]:
         code = servers.pop(name).returncode
         lines = _log(folder, name).read_text(errors="replace").splitlines()
-        said = lines[-1][:LAST_WORD_MAX] if lines else "no output"
-        _tell_owner(type="ended", name=name, how=f"ended with code {code}: {said}")
+        said = lines[-1][:LOG_TAIL_MAX] if lines else "no output"
+        _report(type="ended", name=name, how=f"ended with code {code}: {said}")
 
 
 def _stop(servers: Collection[subprocess.Popen[bytes]]) -> None:
@@ -109,7 +109,7 @@ def _log(folder: Path, name: str) -> Path:
     return folder / f"{name}.log"
 
 
-def _tell_owner(**facts: str | int) -> None:
+def _report(**facts: str | int) -> None:
     try:
         os.write(1, json.dumps(facts).encode() + b"\n")
     except BrokenPipeError:

@@ -10,7 +10,7 @@ from typing import Any, cast
 from msgspec import Struct
 
 from tollhouse.stores.transport.connection import STALL_S, Lane, encode
-from tollhouse.stores.urls import Host, Tcp, Unix
+from tollhouse.stores.urls import Host, TcpAddress, UnixAddress
 
 
 class Login(Struct, frozen=True, kw_only=True):
@@ -36,7 +36,7 @@ class Dialer:
 
     async def dial(
         self,
-        address: Tcp | Unix,
+        address: TcpAddress | UnixAddress,
         *,
         on_lost: Callable[[], None],
         on_push: Callable[[list[Any]], None] | None = None,
@@ -51,7 +51,7 @@ class Dialer:
         def make() -> Lane:
             return Lane(on_lost=on_lost, on_push=on_push, stall_s=stall_s)
 
-        if isinstance(address, Unix):
+        if isinstance(address, UnixAddress):
             _, lane = await loop.create_unix_connection(make, address.path)
             return lane, None
         context = await self._context(address.ca) if address.tls else None

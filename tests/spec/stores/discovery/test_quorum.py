@@ -6,18 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tollhouse.stores.addresses import read_host, shown, split_host
+from tollhouse.stores.addresses import format_host, parse_host_port, read_host
 from tollhouse.stores.discovery import roster
 from tollhouse.stores.discovery import sentinel_events as announcements
-from tollhouse.stores.discovery.failover_hints import Signal, signal
-from tollhouse.stores.discovery.primary_history import Generations
-from tollhouse.stores.discovery.quorum import Deposed, Vote, barred, candidates, majority, named
-from tollhouse.stores.discovery.role_probe import Found, Primary, Replica, read_greeting, read_role
-from tollhouse.stores.discovery.roster import LEARNED_MAX, Peer
-from tollhouse.stores.discovery.sentinel_events import Aborted, Announcement, Promoting, Stirred
-from tollhouse.stores.discovery.sentinel_replies import refusal
+from tollhouse.stores.discovery.failover_hints import FailoverHint, failover_hint
+from tollhouse.stores.discovery.primary_history import PrimaryHistory
+from tollhouse.stores.discovery.quorum import FormerPrimary, Vote, candidates, is_quarantined, majority, rank
+from tollhouse.stores.discovery.role_probe import Primary, Replica, VerifiedPrimary, read_greeting, read_role
+from tollhouse.stores.discovery.roster import DISCOVERED_MAX, SentinelPeer
+from tollhouse.stores.discovery.sentinel_events import FailoverAborted, Promotion, SentinelEvent, TopologyChange
+from tollhouse.stores.discovery.sentinel_replies import read_refusal
 from tollhouse.stores.transport.errors import DeadlinePassed, LaneFull, LaneLost, ServerError
-from tollhouse.stores.urls import Host, Sentinel
+from tollhouse.stores.urls import Host, SentinelService
 
 A: Host = ("10.0.0.1", 6379)
 B: Host = ("10.0.0.2", 6379)
@@ -47,7 +47,7 @@ RANKED: list[tuple[list[Vote], int, tuple[Host, ...]]] = [
 @pytest.mark.parametrize(("said", "known", "ranked"), RANKED)
 def test_a_majority_comes_first_and_then_later_epochs(said: list[Vote], known: int, ranked: tuple[Host, ...]) -> None:
     """The address that more than half of all known Sentinels name is asked first, then those of later epochs."""
-    assert named(said, known) == ranked
+    assert rank(said, known) == ranked
 
 
 @given(st.lists(st.tuples(st.sampled_from([A, B, C]), st.integers(0, 3)), max_size=7), st.integers(0, 2))
@@ -57,10 +57,10 @@ def test_two_majorities_never_exist(said: list[tuple[Host, int]], silent: int) -
     chosen = majority(votes(*said), known)
 
     assert chosen is None or sum(address == chosen for address, _ in said) * 2 > known
-    assert chosen is None or named(votes(*said), known)[0] == chosen
+    assert chosen is None or rank(votes(*said), known)[0] == chosen
 
 
-LEFT = Deposed(names=frozenset({A}), epoch=5, until_s=15.0)
+LEFT = FormerPrimary(aliases=frozenset({A}), epoch=5, until_s=15.0)
 
 #    votes, now, barred
 BARRED = [
@@ -75,8 +75,8 @@ BARRED = [
 @pytest.mark.parametrize(("said", "now_s", "out"), BARRED)
 def test_a_primary_that_was_left_is_barred(said: list[Vote], now_s: float, *, out: bool) -> None:
     """A deposed address is barred for a while, unless a majority names it in a later epoch."""
-    assert barred(A, said, 3, [LEFT], now_s) is out
-    assert not barred(C, votes((C, 1)), 3, [LEFT], now_s)
+    assert is_quarantined(A, said, 3, [LEFT], now_s) is out
+    assert not is_quarantined(C, votes((C, 1)), 3, [LEFT], now_s)
 
 
 #    votes, hint, current, its epoch, the candidates
@@ -95,17 +95,17 @@ def test_candidates_are_asked_in_this_order(
     said: list[Vote], hint: Host | None, current: Host | None, epoch: int, order: tuple[Host, ...]
 ) -> None:
     """First whom a server names, then whom the Sentinels name, then the present primary, then one just left."""
-    found = candidates(said, 3, hint=hint, current=current, epoch=epoch, deposed=[LEFT], now_s=1.0)
+    found = candidates(said, 3, hint=hint, current=current, epoch=epoch, former=[LEFT], now_s=1.0)
 
     assert found == order
 
 
-NEW_FOR_OLD = Promoting(address=B, instead_of=A)
+NEW_FOR_OLD = Promotion(new_primary=B, old_primary=A)
 OF_A_REPLICA = "slave 10.0.0.2:6379 10.0.0.2 6379 @ main 10.0.0.1 6379"
 OF_THE_PRIMARY = "master main 10.0.0.1 6379"
 
 #    channel, text, what it means
-MESSAGES: list[tuple[str, str, Announcement | None]] = [
+MESSAGES: list[tuple[str, str, SentinelEvent | None]] = [
     ("+switch-master", "main 10.0.0.1 6379 10.0.0.2 6379", NEW_FOR_OLD),
     ("+switch-master", "other 10.0.0.1 6379 10.0.0.2 6379", None),
     ("+switch-master", "main 10.0.0.1 6379 10.0.0.2 port", None),
@@ -114,14 +114,14 @@ MESSAGES: list[tuple[str, str, Announcement | None]] = [
     ("+promoted-slave", OF_A_REPLICA, NEW_FOR_OLD),
     ("+promoted-slave", OF_A_REPLICA.replace("main", "other"), None),
     ("+promoted-slave", OF_A_REPLICA.replace(" 10.0.0.2 6379", " 10.0.0.2 0"), None),
-    ("-failover-abort-slave-timeout", OF_THE_PRIMARY, Aborted()),
-    ("-failover-abort-not-elected", OF_THE_PRIMARY, Stirred(channel="-failover-abort-not-elected")),
-    ("+odown", f"{OF_THE_PRIMARY} #quorum 2/2", Stirred(channel="+odown")),
-    ("-odown", OF_THE_PRIMARY, Stirred(channel="-odown")),
-    ("+reboot", OF_THE_PRIMARY, Stirred(channel="+reboot")),
-    ("+convert-to-slave", OF_A_REPLICA, Stirred(channel="+convert-to-slave")),
-    ("+slave", OF_A_REPLICA, Stirred(channel="+slave")),
-    ("+sentinel", "sentinel 1e2c 10.0.0.13 26379 @ main 10.0.0.1 6379", Stirred(channel="+sentinel")),
+    ("-failover-abort-slave-timeout", OF_THE_PRIMARY, FailoverAborted()),
+    ("-failover-abort-not-elected", OF_THE_PRIMARY, TopologyChange(channel="-failover-abort-not-elected")),
+    ("+odown", f"{OF_THE_PRIMARY} #quorum 2/2", TopologyChange(channel="+odown")),
+    ("-odown", OF_THE_PRIMARY, TopologyChange(channel="-odown")),
+    ("+reboot", OF_THE_PRIMARY, TopologyChange(channel="+reboot")),
+    ("+convert-to-slave", OF_A_REPLICA, TopologyChange(channel="+convert-to-slave")),
+    ("+slave", OF_A_REPLICA, TopologyChange(channel="+slave")),
+    ("+sentinel", "sentinel 1e2c 10.0.0.13 26379 @ main 10.0.0.1 6379", TopologyChange(channel="+sentinel")),
     ("+odown", "master other 10.0.0.1 6379", None),
     ("+odown", "", None),
     ("+odown", f"{OF_THE_PRIMARY} {'x' * announcements.TEXT_MAX}", None),
@@ -129,9 +129,9 @@ MESSAGES: list[tuple[str, str, Announcement | None]] = [
 
 
 @pytest.mark.parametrize(("channel", "text", "meaning"), MESSAGES)
-def test_announcements_have_a_meaning(channel: str, text: str, meaning: Announcement | None) -> None:
+def test_announcements_have_a_meaning(channel: str, text: str, meaning: SentinelEvent | None) -> None:
     """A message of our service is a promotion, an abort or a reason to look again; any other is nothing."""
-    assert announcements.read(channel, text, "main") == meaning
+    assert announcements.read_event(channel, text, "main") == meaning
 
 
 @pytest.mark.parametrize("channel", [message[0] for message in MESSAGES])
@@ -143,12 +143,14 @@ def test_every_meaningful_channel_is_subscribed_to(channel: str) -> None:
 S1, S2, S3, L = ("s1", 26379), ("s2", 26379), ("s3", 26379), ("10.0.0.9", 26379)
 
 
-def peers(*hosts: Host, down: bool = False) -> list[Peer]:
-    return [Peer(id=f"id-{host[0]}", host=host, down=down) for host in hosts]
+def peers(*hosts: Host, down: bool = False) -> list[SentinelPeer]:
+    return [SentinelPeer(id=f"id-{host[0]}", host=host, down=down) for host in hosts]
 
 
 #    configured, before, met, told, hosts to be connected to
-ROSTERS: list[tuple[tuple[Host, ...], tuple[Host, ...], dict[Host, str], list[list[Peer]], tuple[Host, ...]]] = [
+ROSTERS: list[
+    tuple[tuple[Host, ...], tuple[Host, ...], dict[Host, str], list[list[SentinelPeer]], tuple[Host, ...]]
+] = [
     ((S1, S2), (S1, S2), {}, [], (S1, S2)),
     ((S1,), (S1, L), {}, [], (S1, L)),  # nobody answers: nothing is forgotten
     ((S1,), (S1,), {S1: "id-s1"}, [peers(S2, S3)], (S1, S2, S3)),
@@ -168,43 +170,43 @@ def test_sentinels_are_learned_and_configured_ones_kept(
     configured: tuple[Host, ...],
     before: tuple[Host, ...],
     met: dict[Host, str],
-    told: list[list[Peer]],
+    told: list[list[SentinelPeer]],
     hosts: tuple[Host, ...],
 ) -> None:
     """Every Sentinel of the URL is listened to for ever; those that others tell of come and go."""
-    assert roster.roster(configured, before, met, told) == hosts
+    assert roster.members(configured, before, met, told) == hosts
 
 
 def test_learned_sentinels_are_bounded() -> None:
     """However many Sentinels one tells of, only so many are listened to."""
     crowd = peers(*((f"10.0.1.{number}", 26379) for number in range(100)))
 
-    assert len(roster.roster((S1,), (S1,), {}, [crowd])) == 1 + LEARNED_MAX
+    assert len(roster.members((S1,), (S1,), {}, [crowd])) == 1 + DISCOVERED_MAX
 
 
-SIGNALS: list[tuple[Exception, Signal | None]] = [
-    (LaneLost("the connection ended"), Signal(why="eof")),
-    (DeadlinePassed("no reply in time"), Signal(why="stall")),
-    (ConnectionRefusedError(111, "refused"), Signal(why="connect")),
-    (TimeoutError(), Signal(why="connect")),
-    (ServerError("READONLY You can't write against a read only replica."), Signal(why="readonly")),
-    (ServerError("UNBLOCKED force unblock from blocking operation"), Signal(why="readonly")),
-    (ServerError("NOREPLICAS Not enough good replicas to write. script: abc"), Signal(why="noreplicas")),
-    (ServerError("MASTERDOWN Link with MASTER is down"), Signal(why="masterdown")),
-    (ServerError("LOADING Valkey is loading the dataset in memory"), Signal(why="loading")),
-    (ServerError("REDIRECT 10.0.0.2:6379"), Signal(why="redirect", candidate=B)),
-    (ServerError("REDIRECT 10.0.0.2:6379 script: abc, on @user_script:1."), Signal(why="redirect", candidate=B)),
-    (ServerError("REDIRECT fe80::1:6379"), Signal(why="redirect", candidate=("fe80::1", 6379))),
-    (ServerError("REDIRECT"), Signal(why="redirect")),
+SIGNALS: list[tuple[Exception, FailoverHint | None]] = [
+    (LaneLost("the connection ended"), FailoverHint(why="eof")),
+    (DeadlinePassed("no reply in time"), FailoverHint(why="stall")),
+    (ConnectionRefusedError(111, "refused"), FailoverHint(why="connect")),
+    (TimeoutError(), FailoverHint(why="connect")),
+    (ServerError("READONLY You can't write against a read only replica."), FailoverHint(why="readonly")),
+    (ServerError("UNBLOCKED force unblock from blocking operation"), FailoverHint(why="readonly")),
+    (ServerError("NOREPLICAS Not enough good replicas to write. script: abc"), FailoverHint(why="noreplicas")),
+    (ServerError("MASTERDOWN Link with MASTER is down"), FailoverHint(why="masterdown")),
+    (ServerError("LOADING Valkey is loading the dataset in memory"), FailoverHint(why="loading")),
+    (ServerError("REDIRECT 10.0.0.2:6379"), FailoverHint(why="redirect", candidate=B)),
+    (ServerError("REDIRECT 10.0.0.2:6379 script: abc, on @user_script:1."), FailoverHint(why="redirect", candidate=B)),
+    (ServerError("REDIRECT fe80::1:6379"), FailoverHint(why="redirect", candidate=("fe80::1", 6379))),
+    (ServerError("REDIRECT"), FailoverHint(why="redirect")),
     (ServerError("OOM command not allowed"), None),
     (LaneFull("4096 calls are in flight"), None),
 ]
 
 
 @pytest.mark.parametrize(("error", "meaning"), SIGNALS)
-def test_failures_that_suggest_a_new_primary(error: Exception, meaning: Signal | None) -> None:
+def test_failures_that_suggest_a_new_primary(error: Exception, meaning: FailoverHint | None) -> None:
     """A lost connection, and each error of a server that is no primary, is a signal; other failures are none."""
-    assert signal(error) == meaning
+    assert failover_hint(error) == meaning
 
 
 HOSTS: list[tuple[str, str, Host | None]] = [
@@ -234,17 +236,17 @@ def test_only_addresses_that_can_be_connected_to_are_read(name: str, port: str, 
 
 def test_addresses_are_shown_and_read_back() -> None:
     """IPv6 addresses are shown in brackets, and both forms are read."""
-    assert (shown(A), shown(("::1", 6379))) == ("10.0.0.1:6379", "[::1]:6379")
-    assert split_host("[::1]:6379") == split_host("::1:6379") == ("::1", 6379)
+    assert (format_host(A), format_host(("::1", 6379))) == ("10.0.0.1:6379", "[::1]:6379")
+    assert parse_host_port("[::1]:6379") == parse_host_port("::1:6379") == ("::1", 6379)
 
 
 ROLES = [
     ([b"master", 100, []], Primary()),
     ([b"primary", 100, []], Primary()),
-    ([b"slave", b"10.0.0.1", 6379, b"connected", 100], Replica(of=A)),
-    ([b"slave", b"", 0, b"connect", -1], Replica(of=None)),
-    ([b"sentinel", [b"main"]], Replica(of=None)),
-    (b"OK", Replica(of=None)),
+    ([b"slave", b"10.0.0.1", 6379, b"connected", 100], Replica(primary=A)),
+    ([b"slave", b"", 0, b"connect", -1], Replica(primary=None)),
+    ([b"sentinel", [b"main"]], Replica(primary=None)),
+    (b"OK", Replica(primary=None)),
 ]
 
 
@@ -257,8 +259,8 @@ def test_roles_are_read(reply: object, role: Primary | Replica) -> None:
 def test_roles_of_greetings_are_read() -> None:
     """HELLO tells the role too; a greeting without one is that of a replica."""
     assert read_greeting({b"role": b"master"}) == Primary()
-    assert read_greeting({b"role": b"replica"}) == Replica(of=None)
-    assert read_greeting({}) == read_greeting([b"role", b"master"]) == Replica(of=None)
+    assert read_greeting({b"role": b"replica"}) == Replica(primary=None)
+    assert read_greeting({}) == read_greeting([b"role", b"master"]) == Replica(primary=None)
 
 
 REFUSALS = [
@@ -275,27 +277,27 @@ REFUSALS = [
 @pytest.mark.parametrize(("error", "words", "lasting"), REFUSALS)
 def test_refusals_of_sentinels_name_the_remedy(error: str, words: str, *, lasting: bool) -> None:
     """What a Sentinel refuses is told with its address, and with what mends it where somebody must."""
-    silence = refusal(S1, "main", ServerError(error))
+    silence = read_refusal(S1, "main", ServerError(error))
 
     assert "s1:26379" in silence.reason
     assert words in silence.reason
-    assert silence.lasting is lasting
+    assert silence.permanent is lasting
 
 
-def found(host: Host, peer: Host | None = None) -> Found:
-    return Found(host=host, peer=peer or host, asked=host)
+def found(host: Host, peer: Host | None = None) -> VerifiedPrimary:
+    return VerifiedPrimary(host=host, peer=peer or host, start=host)
 
 
 def test_generations_only_grow_and_remember_whom_they_left() -> None:
     """Each other primary is a generation with the next number, and the one that was left is barred for a while."""
-    past = Generations(Sentinel(hosts=(S1,), service="main"), quarantine_s=15.0)
+    past = PrimaryHistory(SentinelService(hosts=(S1,), service="main"), quarantine_s=15.0)
     for number, (host, now_s) in enumerate([(A, 0.0), (B, 10.0), (A, 20.0), (C, 21.0)], start=1):
         made = past.adopt(found(host), "named", votes((host, number)), now_s)
 
         assert made is not None
         assert (made.number, made.epoch, past.host) == (number, number, host)
 
-    assert [(left.names, left.epoch, left.until_s) for left in past.deposed] == [
+    assert [(left.aliases, left.epoch, left.until_s) for left in past.former] == [
         (frozenset({B}), 3, 35.0),
         (frozenset({A}), 4, 36.0),
     ]
@@ -303,19 +305,19 @@ def test_generations_only_grow_and_remember_whom_they_left() -> None:
 
 def test_another_name_is_no_other_primary() -> None:
     """The same server under another name, and the same name with another address, keep the generation."""
-    past = Generations(Sentinel(hosts=(S1,), service="main"), quarantine_s=15.0)
+    past = PrimaryHistory(SentinelService(hosts=(S1,), service="main"), quarantine_s=15.0)
     past.adopt(found(A), "named", [], 0.0)
 
     assert past.adopt(found(("valkey-0", 6379), A), "named", [], 1.0) is None
-    assert past.names == {A, ("valkey-0", 6379)}
+    assert past.aliases == {A, ("valkey-0", 6379)}
     assert past.adopt(found(A, C), "named", [], 2.0) is None
-    assert past.names == {A, C}
+    assert past.aliases == {A, C}
 
 
 def test_the_memory_of_generations_is_bounded() -> None:
     """Only the latest primaries that were left are remembered."""
-    past = Generations(Sentinel(hosts=(S1,), service="main"), quarantine_s=15.0)
+    past = PrimaryHistory(SentinelService(hosts=(S1,), service="main"), quarantine_s=15.0)
     for number in range(1, 40):
         past.adopt(found((f"10.0.0.{number}", 6379)), "named", [], 0.0)
 
-    assert len(past.deposed) == 8
+    assert len(past.former) == 8
