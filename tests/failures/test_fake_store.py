@@ -42,7 +42,7 @@ async def test_a_fake_store_speaks_as_a_real_one() -> None:
 
 async def test_every_call_lets_other_tasks_run() -> None:
     """A call suspends, as one over a network does: calls in a loop do not starve the event loop."""
-    stores = open_stores(plan(f"fake://{secrets.token_hex(8)}", {}), SCRIPTS, Metrics())
+    stores = open_stores(urls_by_store(f"fake://{secrets.token_hex(8)}", {}), SCRIPTS, Metrics())
     store = stores.limits
     calls = (
         lambda: store.run("limits/reset", ["tollhouse:rate:{t}:x"], []),
