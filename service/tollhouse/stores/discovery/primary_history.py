@@ -7,7 +7,7 @@ from typing import Final, Literal
 
 from msgspec import Struct
 
-from tollhouse.stores.discovery.quorum import FormerPrimary, Vote
+from tollhouse.stores.discovery.quorum import FormerPrimary, Vote, candidates
 from tollhouse.stores.discovery.role_probe import VerifiedPrimary
 from tollhouse.stores.urls import Host, SentinelService, TcpAddress
 
@@ -60,6 +60,10 @@ class PrimaryHistory:
     def host(self) -> Host | None:
         """Give the present primary's host and port."""
         return None if self.current is None else (self.current.address.host, self.current.address.port)
+
+    def candidates(self, votes: Sequence[Vote], known: int, hint: Host | None, now_s: float) -> tuple[Host, ...]:
+        """Return the addresses to ask for their role, in order, the present primary's among them."""
+        return candidates(votes, known, hint=hint, current=self.host, epoch=self.epoch, former=self.former, now_s=now_s)
 
     def confirm(self, votes: Sequence[Vote]) -> None:
         """Note the latest epoch in which Sentinels name the present primary."""

@@ -35,7 +35,7 @@ from tollhouse.stores.discovery.primary_history import (
     PrimaryHistory,
     adoption_reason,
 )
-from tollhouse.stores.discovery.quorum import Vote, candidates
+from tollhouse.stores.discovery.quorum import Vote
 from tollhouse.stores.discovery.role_probe import RoleProbe, Unverified, VerifiedPrimary
 from tollhouse.stores.discovery.sentinel_events import FailoverAborted, Promotion, SentinelEvent
 from tollhouse.stores.discovery.sentinel_pool import Poll, SentinelPool
@@ -192,15 +192,7 @@ class SentinelResolver:
         hint, self._hint = self._hint, None
         poll = await self._sentinels.poll_all(self._tasks)
         self._generations.confirm(poll.votes)
-        ranked = candidates(
-            poll.votes,
-            poll.known,
-            hint=hint,
-            current=self._generations.host,
-            epoch=self._generations.epoch,
-            former=self._generations.former,
-            now_s=self._clock(),
-        )
+        ranked = self._generations.candidates(poll.votes, poll.known, hint, self._clock())
         found, refused = await self._first_primary(ranked)
         if self._generations.current is not began:
             return False  # a promotion was seen meanwhile: what this round saw is older
