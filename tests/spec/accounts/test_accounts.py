@@ -26,7 +26,7 @@ from tollhouse.errors import InvalidInput, Overloaded
 from tollhouse.keyring import Keyring
 from tollhouse.sessions.sessions import SessionRefused
 from tollhouse.stores.opening import open_stores
-from tollhouse.stores.urls import plan
+from tollhouse.stores.urls import urls_by_store
 from tollhouse.worker_pool import WorkerPool
 
 
@@ -358,7 +358,7 @@ async def test_a_hash_that_changed_meanwhile_is_not_replaced(world, setup):
 
 async def test_every_account_script_works_by_the_clock_of_the_server(world):
     """Without a time (`now_ms` 0) an account begins at the server's time."""
-    stores = open_stores(plan(world.url, {}), SCRIPTS, world.metrics)
+    stores = open_stores(urls_by_store(world.url, {}), SCRIPTS, world.metrics)
     setup = Setup(world, stores=stores)
 
     await setup.sign_up("ada")
