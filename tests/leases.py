@@ -12,25 +12,25 @@ from tollhouse.limits.outage.breaker import Store
 from tollhouse.limits.outage.fallback import Fallback
 from tollhouse.limits.outage.local_limiter import LocalLimiter
 from tollhouse.limits.policy.policy import Limit, Policy
-from tollhouse.limits.wire.compiled_policy import prepare
-from tollhouse.limits.wire.request import Asked
+from tollhouse.limits.wire.compiled_policy import compile_policies
+from tollhouse.limits.wire.request import TakeRequest
 
 WINDOW_MS = 60_000
 
 
 def subject(
     world: World, key: str = "ada", *, units: int = 2, window_ms: int = WINDOW_MS, instances: int = 1, **how: Any
-) -> Asked:
+) -> TakeRequest:
     """A subject of a policy that gives out `units` permits."""
     limits = (Limit(units=units, window_ms=window_ms),)
     return under(world, Policy(**{"name": "jobs", "limits": limits, "algorithm": "concurrency", **how}), key, instances)
 
 
-def under(world: World, policy: Policy, key: str = "ada", instances: int = 1) -> Asked:
+def under(world: World, policy: Policy, key: str = "ada", instances: int = 1) -> TakeRequest:
     """A subject of any policy."""
-    prepared = prepare({policy.name: policy}, instances)[policy.name]
+    prepared = compile_policies({policy.name: policy}, instances)[policy.name]
     state = keys.rate(world.keyring.digest("rate", key), policy.name)
-    return Asked(prepared=prepared, key=key, state=state, cost=1)
+    return TakeRequest(compiled=prepared, key=key, state_key=state, cost=1)
 
 
 def leases_on(store: Store, world: World, *, clock: MonotonicClock = monotonic_ms, **how: Any) -> Leases:
@@ -38,9 +38,9 @@ def leases_on(store: Store, world: World, *, clock: MonotonicClock = monotonic_m
     return Leases(store, world.metrics, Fallback(LocalLimiter(clock=clock)), clock=clock, **how)
 
 
-async def stored(world: World, of: Asked) -> dict[str, int]:
+async def stored(world: World, of: TakeRequest) -> dict[str, int]:
     """Give when each stored lease ends, those that are over included."""
-    flat = await world.command("limits", "ZRANGE", of.state, "0", "-1", "WITHSCORES")
+    flat = await world.command("limits", "ZRANGE", of.state_key, "0", "-1", "WITHSCORES")
     pairs = flat if flat and isinstance(flat[0], list) else list(zip(flat[::2], flat[1::2], strict=True))
     return {lease_id.decode(): int(float(end_ms)) for lease_id, end_ms in pairs}
 

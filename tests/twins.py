@@ -9,10 +9,10 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from tests.worlds import StoreWorld
-from tollhouse.limits.algorithms.counters import Entry, Hold, Name, State
-from tollhouse.limits.algorithms.evaluate import Standing, Verdict
+from tollhouse.limits.algorithms.counters import Counter, CounterId, Hold, SubjectState
+from tollhouse.limits.algorithms.evaluate import LimitStatus, Verdict
 from tollhouse.limits.algorithms.holds import FULL
-from tollhouse.limits.algorithms.take_all import Joint
+from tollhouse.limits.algorithms.take_all import JointVerdict
 from tollhouse.limits.policy.policy import Limit, Policy
 
 _STATE = re.compile(
@@ -59,26 +59,26 @@ def answer(reply: Sequence[int], policies: Sequence[Policy]) -> Answer:
     return Answer(foreign=foreign, unbelieved=unbelieved, verdicts=verdicts)
 
 
-def joint(reply: Sequence[int], policies: Sequence[Policy]) -> Joint:
+def joint(reply: Sequence[int], policies: Sequence[Policy]) -> JointVerdict:
     """Read a reply of limits/take_all."""
     foreign, unbelieved, wait_ms, *rest = reply
     verdicts = answer([foreign, unbelieved, *rest], policies).verdicts
-    return Joint(allowed=wait_ms == 0, retry_after_ms=wait_ms if wait_ms > 0 else None, verdicts=verdicts)
+    return JointVerdict(allowed=wait_ms == 0, retry_after_ms=wait_ms if wait_ms > 0 else None, verdicts=verdicts)
 
 
-def counted(reply: Sequence[int], policy: Policy) -> tuple[int, Verdict | tuple[Standing, ...]]:
+def counted(reply: Sequence[int], policy: Policy) -> tuple[int, Verdict | tuple[LimitStatus, ...]]:
     """Read a reply of limits/take_up_to, limits/refund or limits/settle: a number, and what follows it."""
     _, _, number, *rest = reply
     left = iter(rest)
     return number, standings(left, policy) if len(rest) == 2 * len(policy.limits) else _verdict(policy, left)
 
 
-def standings(left: Iterator[int], policy: Policy) -> tuple[Standing, ...]:
+def standings(left: Iterator[int], policy: Policy) -> tuple[LimitStatus, ...]:
     """Read where each limit stands."""
-    return tuple(Standing(remaining=next(left), reset_after_ms=next(left)) for _ in policy.limits)
+    return tuple(LimitStatus(remaining=next(left), reset_after_ms=next(left)) for _ in policy.limits)
 
 
-def read_state(text: str) -> State:
+def read_state(text: str) -> SubjectState:
     """Read a stored state without the scripts: what is held, then names, totals and older units of all windows.
 
     An index modulo those that count stands for it; `shortened` makes the same of a state of the twin.
@@ -89,32 +89,32 @@ def read_state(text: str) -> State:
     # With three fields alike for each window, the numbers after the totals may read as totals as well.
     totals, olders = (totals + olders)[: len(heads)], (totals + olders)[len(heads) :]
     assert len(heads) == len(totals) == len(olders)
-    return State(
-        entries=dict(map(_entry, heads, totals, olders)),
+    return SubjectState(
+        counters=dict(map(_entry, heads, totals, olders)),
         holds=tuple(_hold(*hold) for hold in re.findall(r"hold/([\w-]+)=(\d+),(\d+),(\d+);", found["holds"])),
     )
 
 
-def shortened(state: State) -> State:
+def shortened(state: SubjectState) -> SubjectState:
     """Give a state of the twin as `read_state` gives the stored one."""
     entries = {
-        name: replace(entry, older=tuple((index % _slots(name), units) for index, units in entry.older))
-        for name, entry in state.entries.items()
+        name: replace(entry, previous=tuple((index % _slots(name), units) for index, units in entry.previous))
+        for name, entry in state.counters.items()
     }
-    return State(entries=entries, holds=state.holds)
+    return SubjectState(counters=entries, holds=state.holds)
 
 
-def _entry(head: str, total: str, older: str) -> tuple[Name, Entry]:
+def _entry(head: str, total: str, older: str) -> tuple[CounterId, Counter]:
     name, _, index = head.partition("=")
     first, _, last = name.partition("/")
     known = ("sliding-window", int(first), int(last)) if first.isdecimal() else (first, int(last), 0)
     third, *pairs = older.split(",")
     if known[0] == "gcra":
         assert not pairs
-        return known, Entry(index=int(index), current=int(total), part=int(third))
+        return known, Counter(index=int(index), current=int(total), fraction=int(third))
     held = tuple((int(slot), int(units)) for slot, units in (pair.split(":") for pair in pairs))
     assert int(third) == sum(units for _, units in held)
-    return known, Entry(index=int(index), current=int(total) - int(third), older=held)
+    return known, Counter(index=int(index), current=int(total) - int(third), previous=held)
 
 
 def _hold(name: str, units: str, made_ms: str, held_ms: str) -> Hold:
@@ -128,7 +128,7 @@ def _verdict(policy: Policy, left: Iterator[int]) -> Verdict:
     return Verdict(
         refused_by=position if refused_by else None,
         retry_after_ms=retry_after_ms if refused_by and retry_after_ms > 0 else None,
-        standings=standings(left, policy),
+        statuses=standings(left, policy),
     )
 
 
@@ -138,6 +138,6 @@ def _third(policy: Policy, limit: Limit) -> int:
     return limit.resolution if policy.algorithm == "sliding-window" else 0
 
 
-def _slots(name: Name) -> int:
+def _slots(name: CounterId) -> int:
     algorithm, window_ms, resolution = name
     return {"sliding-window": resolution + 1, "sliding-log": window_ms, "sliding-window-counter": 2}.get(algorithm, 1)

@@ -11,7 +11,7 @@
 -- cost     O(shortened * log leases), 3 + shortened commands
 -- idempotent yes
 -- flags    allow-oom
--- twin     limits/algorithms/concurrency.py: shorten
+-- twin     limits/algorithms/concurrency.py: clamp
 --#include lib/now.lua
 --#include lib/leases_held.lua
 

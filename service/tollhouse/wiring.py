@@ -26,8 +26,8 @@ from tollhouse.errors import ConfigurationError
 from tollhouse.keyring import Keyring
 from tollhouse.limits.calls.refusal_cache import KEYS_MAX
 from tollhouse.limits.limiter import Limiter
-from tollhouse.limits.policy.catalog import changes
-from tollhouse.limits.policy.configured import instances_of, policies_of
+from tollhouse.limits.policy.catalog import policy_changes
+from tollhouse.limits.policy.configured import instances_from_settings, policies_from_settings
 from tollhouse.limits.policy.policy import Policy
 from tollhouse.metrics import Metrics
 from tollhouse.sessions.revocation_log import Journal
@@ -58,7 +58,7 @@ class Tollhouse:
         self.settings = _with_policies(settings, self._own_policies)
         self.metrics = Metrics() if metrics is None else metrics
         self.models = Models() if models is None else models
-        self.policies = policies_of(self.settings)
+        self.policies = policies_from_settings(self.settings)
         self._watch_task: asyncio.Task[None] | None = None
         self._urls = store_urls(settings)
         self._keyring: Keyring | None = None
@@ -80,7 +80,7 @@ class Tollhouse:
     @cached_property
     def limits(self) -> Limiter:
         """Rate limits."""
-        instances = instances_of(self.settings)
+        instances = instances_from_settings(self.settings)
         return open_limiter(self.stores.limits, self.policies, self.keyring, self.metrics, instances=instances)
 
     @cached_property
@@ -151,8 +151,8 @@ class Tollhouse:
 
     def _apply_policies(self, settings: Settings) -> dict[str, str]:
         """Let the policies of `settings` hold from now on; name those that came, differ, and went."""
-        taken_up = policies_of(_with_policies(settings, self._own_policies))
-        differing = changes(self.policies, taken_up)
+        taken_up = policies_from_settings(_with_policies(settings, self._own_policies))
+        differing = policy_changes(self.policies, taken_up)
         if "limits" in vars(self):
             self.limits.replace_policies(taken_up)
         self.policies = taken_up

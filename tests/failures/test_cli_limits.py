@@ -85,7 +85,7 @@ def test_policies_are_listed(tmp_path: Path) -> None:
     """List tells every policy that holds, with the lengths of its lists and not what is on them."""
     (tmp_path / "tollhouse.toml").write_text(
         f'{HUNDRED}on_outage = "closed"\ncost = 2\nkey = "user"\ndeny = ["user:mallory"]\n'
-        '[limits.policies.next]\nlimit = "3/h"\nshadow = true\nbeside = "hundred"\n'
+        '[limits.policies.next]\nlimit = "3/h"\nshadow_of = "hundred"\n'
         '[limits.policies.seen]\nlimit = "3/h"\nshadow = true\nallow = ["10.0.0.0/8"]\n'
     )
 
@@ -98,8 +98,8 @@ def test_policies_are_listed(tmp_path: Path) -> None:
     assert listed["hundred"]["limit"] == "5/hour; 100/day"
     assert (listed["hundred"]["on_outage"], listed["hundred"]["deny_entries"]) == ("closed", 1)
     assert "cost 2, key user, 1 denied" in shown.stdout
-    assert "watches beside hundred" in shown.stdout
-    assert "only watches, 1 allowed" in shown.stdout
+    assert "shadow of hundred" in shown.stdout
+    assert "shadow, 1 allowed" in shown.stdout
     assert "mallory" not in shown.stdout + done.stdout
 
 

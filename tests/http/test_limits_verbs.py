@@ -51,7 +51,7 @@ async def test_a_refused_take_all_charges_nobody(limits: Limited) -> None:
     assert response.headers["content-type"] == "application/problem+json"
     body = response.json()
     assert body["type"] == "https://iana.org/assignments/http-problem-types#quota-exceeded"
-    assert [decision["reason"] for decision in body["decisions"]] == ["together", "limit-reached"]
+    assert [decision["reason"] for decision in body["decisions"]] == ["all-or-nothing", "limit-reached"]
     assert body["violated-policies"] == ["api/60"]
     assert 0 < body["retry_after_ms"] <= 64_000
     assert int(response.headers["retry-after"]) == -(-body["retry_after_ms"] // 1_000)

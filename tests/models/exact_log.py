@@ -16,7 +16,7 @@ class ExactLog:
     def __init__(self, policy: Policy, limit: Limit) -> None:
         self.limit = limit
         self.admitted: list[tuple[int, int]] = []
-        self._parts = RULES[policy.algorithm].parts(limit)
+        self._parts = RULES[policy.algorithm].slots_per_window(limit)
 
     def admit(self, cost: int, now_ms: int) -> None:
         if not self.believed(now_ms):

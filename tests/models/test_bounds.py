@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.histories import Step, cost_of, histories
 from tests.models.exact_log import ExactLog
-from tollhouse.limits.algorithms.counters import AHEAD_MS_MAX, State
+from tollhouse.limits.algorithms.counters import AHEAD_MS_MAX, SubjectState
 from tollhouse.limits.algorithms.evaluate import take
 from tollhouse.limits.policy.policy import Algorithm, Limit, Policy
 
@@ -53,7 +53,7 @@ def test_an_interval_holds_a_burst_and_what_drained_meanwhile(history: History) 
 def test_a_bucket_refuses_only_where_it_is_full(history: History) -> None:
     """Algorithm gcra: a cost is refused only where the exact level of a limit leaves no room for it."""
     policy, steps = history
-    state, levels, now_ms, newest_ms = State(), dict.fromkeys(policy.limits, Fraction(0)), START_MS, 0
+    state, levels, now_ms, newest_ms = SubjectState(), dict.fromkeys(policy.limits, Fraction(0)), START_MS, 0
 
     for step in steps:
         now_ms += step.move_ms
@@ -82,7 +82,7 @@ LONGER_MS: dict[Algorithm, int | None] = {
 def test_a_refusal_lasts_no_longer_than_promised(algorithm: Algorithm, data: st.DataObject) -> None:
     """A wait is longer than an exact log's by a sub-bucket, a window or nothing, as the algorithm promises."""
     policy, steps = data.draw(histories(algorithm, farthest_back_ms=AHEAD_MS_MAX // 8))
-    state, logs, now_ms = State(), [ExactLog(policy, limit) for limit in policy.limits], START_MS
+    state, logs, now_ms = SubjectState(), [ExactLog(policy, limit) for limit in policy.limits], START_MS
 
     for step in steps:
         now_ms += step.move_ms
@@ -100,7 +100,7 @@ def test_a_refusal_lasts_no_longer_than_promised(algorithm: Algorithm, data: st.
 
 def _admitting(policy: Policy, steps: list[Step]):
     """Take along the steps; after each admission give the logs of all limits."""
-    state, logs, now_ms = State(), [ExactLog(policy, limit) for limit in policy.limits], START_MS
+    state, logs, now_ms = SubjectState(), [ExactLog(policy, limit) for limit in policy.limits], START_MS
     for step in steps:
         now_ms += step.move_ms
         cost = cost_of(step, policy)

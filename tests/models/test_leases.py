@@ -36,7 +36,7 @@ class LeasesAgainstModel(RuleBasedStateMachine):
         self.world = self.do(self.exits.enter_async_context(open_world()))
         self.leases = leases_on(self.world.stores.limits, self.world)
         self.subject = subject(self.world, units=UNITS, window_ms=WINDOW_MS)
-        self.limit = self.subject.prepared.policy.limits[0]
+        self.limit = self.subject.compiled.policy.limits[0]
         self.held = {}
         self.key_ends_ms = 0
         self.real_ms = 0
@@ -63,8 +63,8 @@ class LeasesAgainstModel(RuleBasedStateMachine):
         if lease.id is not None:
             self.holders[lease.id] = self.real_ms
             self.keep_key(WINDOW_MS)
-        if verdict.far:
-            self.held = permits.shorten(self.limit, self.held, now_ms)
+        if verdict.too_far_ahead:
+            self.held = permits.clamp(self.limit, self.held, now_ms)
             self.keep_key(WINDOW_MS + permits.AHEAD_MS_MAX, anew=True)
 
     @rule()
@@ -138,7 +138,7 @@ class LeasesAgainstModel(RuleBasedStateMachine):
     def end_what_is_near_its_end(self):
         """Forget a key that is over, or that real time could end before the next call: nobody renews its leases."""
         if self.key_ends_ms - self.real_ms < SOON_MS:
-            self.do(self.world.command("limits", "DEL", self.subject.state))
+            self.do(self.world.command("limits", "DEL", self.subject.state_key))
             self.held = {}
 
     @rule(ms=BACK_MS)
@@ -165,7 +165,7 @@ class LeasesAgainstModel(RuleBasedStateMachine):
     def the_store_holds_what_the_rules_say(self):
         assert self.do(stored(self.world, self.subject)) == dict(self.held)
         if self.held:
-            left_ms = self.do(self.world.command("limits", "PTTL", self.subject.state))
+            left_ms = self.do(self.world.command("limits", "PTTL", self.subject.state_key))
             expected_ms = self.key_ends_ms - self.real_ms
             assert expected_ms - self.world.real_elapsed_ms - 1 <= left_ms <= expected_ms
 

@@ -15,7 +15,7 @@ from tests.worlds import START_MS, StoreWorld
 from tollhouse.limits.algorithms import evaluate as windows
 from tollhouse.limits.algorithms import holds
 from tollhouse.limits.algorithms import take_all as joint
-from tollhouse.limits.algorithms.counters import Hold, State
+from tollhouse.limits.algorithms.counters import Hold, SubjectState
 from tollhouse.limits.policy.policy import UNITS_MAX, Policy
 
 KEYS = ("tollhouse:rate:{a}:api", "tollhouse:rate:{b}:api")
@@ -92,7 +92,7 @@ async def test_the_scripts_decide_as_their_twins(
 ) -> None:
     """C-6: over any history of calls and moves of the clock, scripts and twins agree in every number."""
     by_key, calls = history
-    states = dict.fromkeys(KEYS, State())
+    states = dict.fromkeys(KEYS, SubjectState())
     await world.clear()
     world.step_back(world.now_ms - START_MS)
 
@@ -129,7 +129,7 @@ async def _run(world: StoreWorld, call: Call, by_key: Mapping[str, Policy]) -> A
             return twins.counted(reply, by_key[key])
 
 
-def _decide(call: Call, by_key: Mapping[str, Policy], states: dict[str, State], now_ms: int) -> Any:
+def _decide(call: Call, by_key: Mapping[str, Policy], states: dict[str, SubjectState], now_ms: int) -> Any:
     """Give what the twin says, and put what it leaves into the states."""
     match call:
         case Takes(takes=takes):
@@ -141,7 +141,7 @@ def _decide(call: Call, by_key: Mapping[str, Policy], states: dict[str, State], 
             return tuple(verdicts)
         case TakeAll(costs=costs):
             parts = [
-                joint.Part(policy=by_key[key], state=states[key], cost=cost)
+                joint.JointTake(policy=by_key[key], state=states[key], cost=cost)
                 for key, cost in zip(KEYS, costs, strict=True)
             ]
             decided, after = joint.take_all(parts, now_ms)
@@ -152,14 +152,14 @@ def _decide(call: Call, by_key: Mapping[str, Policy], states: dict[str, State], 
             return granted, verdict
         case Refund(key=key, units=units):
             refunded, states[key] = windows.refund(by_key[key], states[key], units, now_ms)
-            return refunded, windows.standings(by_key[key], states[key], now_ms)
+            return refunded, windows.limit_statuses(by_key[key], states[key], now_ms)
         case Reserve(key=key, name=name, units=units, held_ms=held_ms):
             hold = Hold(name=name, units=units, made_ms=now_ms, held_ms=held_ms)
             verdict, states[key] = holds.reserve(by_key[key], states[key], hold, now_ms)
             return verdict
         case Settle(key=key, name=name, actual=actual):
             settled, states[key] = holds.settle(by_key[key], states[key], name, actual, now_ms)
-            return int(settled), windows.standings(by_key[key], states[key], now_ms)
+            return int(settled), windows.limit_statuses(by_key[key], states[key], now_ms)
 
 
 async def _move(world: StoreWorld, ms: int) -> None:
@@ -169,20 +169,23 @@ async def _move(world: StoreWorld, ms: int) -> None:
         await world.advance(ms)
 
 
-async def _end_what_is_near_its_end(world: StoreWorld, states: dict[str, State]) -> None:
+async def _end_what_is_near_its_end(world: StoreWorld, states: dict[str, SubjectState]) -> None:
     """Forget values that are gone, and those that real time could end before the next step."""
     for key in KEYS:
         if await world.command("limits", "PTTL", key) < _SOON_MS:
             await world.command("limits", "DEL", key)
-            states[key] = State()
+            states[key] = SubjectState()
 
 
 async def _assert_stored(
-    world: StoreWorld, by_key: Mapping[str, Policy], before: Mapping[str, State], after: Mapping[str, State]
+    world: StoreWorld,
+    by_key: Mapping[str, Policy],
+    before: Mapping[str, SubjectState],
+    after: Mapping[str, SubjectState],
 ) -> None:
     for key, state in after.items():
         value = await world.command("limits", "GET", key)
-        if state == State():
+        if state == SubjectState():
             assert value is None
             continue
         assert value is not None

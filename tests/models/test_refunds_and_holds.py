@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from tests.histories import cost_of, histories, moves, policies
 from tests.models.exact_log import ExactLog
-from tollhouse.limits.algorithms.counters import Hold, State
+from tollhouse.limits.algorithms.counters import Hold, SubjectState
 from tollhouse.limits.algorithms.evaluate import live_holds, peek, refund, take, wait
 from tollhouse.limits.algorithms.holds import reserve, settle
 from tollhouse.limits.policy.policy import Algorithm, Policy
@@ -41,7 +41,7 @@ def steps_of(draw: st.DrawFn, *algorithms: Algorithm, most: int = 3) -> tuple[Po
     return policy, draw(st.lists(step, min_size=1, max_size=12))
 
 
-def _after(policy: Policy, state: State, step: Step, number: int, now_ms: int) -> State:
+def _after(policy: Policy, state: SubjectState, step: Step, number: int, now_ms: int) -> SubjectState:
     cost = cost_of(step, policy)
     match step.verb:
         case "take":
@@ -61,7 +61,7 @@ def _after(policy: Policy, state: State, step: Step, number: int, now_ms: int) -
 def test_a_wait_is_exact(history: tuple[Policy, list[Step]]) -> None:
     """P3: whatever is held, over-charged or given back, a cost fits after its wait and not 1 ms earlier."""
     policy, steps = history
-    state, now_ms = State(), START_MS
+    state, now_ms = SubjectState(), START_MS
     smallest = min(limit.capacity for limit in policy.limits)
 
     for number, step in enumerate(steps):
@@ -79,20 +79,20 @@ def test_remaining_and_reset_are_exact(history: tuple[Policy, list[Step]]) -> No
     """What remains can be taken and one unit more cannot; a limit is whole at its reset and not before."""
     policy, steps = history
     each = [(limit, Policy(name="api", algorithm=policy.algorithm, limits=(limit,))) for limit in policy.limits]
-    state, now_ms = State(), START_MS
+    state, now_ms = SubjectState(), START_MS
 
     for number, step in enumerate(steps):
         now_ms += step.move_ms
         state = _after(policy, state, step, number, now_ms)
         for limit, alone in each:
-            (standing,) = peek(alone, state, 0, now_ms).standings
+            (standing,) = peek(alone, state, 0, now_ms).statuses
             assert wait(alone, state, standing.remaining, now_ms)[0] is None or standing.remaining == 0
             assert not peek(alone, state, standing.remaining + 1, now_ms).allowed
             if standing.reset_after_ms:
                 whole_ms = now_ms + standing.reset_after_ms
-                assert peek(alone, state, 0, whole_ms).standings[0].remaining == limit.capacity
+                assert peek(alone, state, 0, whole_ms).statuses[0].remaining == limit.capacity
                 assert live_holds(state, whole_ms) == ()
-                before = peek(alone, state, 0, whole_ms - 1).standings[0]
+                before = peek(alone, state, 0, whole_ms - 1).statuses[0]
                 assert before.remaining < limit.capacity or live_holds(state, whole_ms - 1)
 
 
@@ -102,7 +102,7 @@ def test_a_limit_is_a_bound_for_what_is_kept(algorithm: Algorithm, data: st.Data
     """P1: what was taken and not given back is within the limit, if what is given back was taken in the window."""
     policy, steps = data.draw(histories(algorithm))
     policy = Policy(name="api", algorithm=algorithm, limits=policy.limits[:1])
-    state, now_ms, log = State(), START_MS, ExactLog(policy, policy.limits[0])
+    state, now_ms, log = SubjectState(), START_MS, ExactLog(policy, policy.limits[0])
 
     for step in steps:
         now_ms += abs(step.move_ms)

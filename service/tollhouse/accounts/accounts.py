@@ -158,7 +158,7 @@ class Accounts:
         result = await self._limiter.take_all(takes)
         if result.allowed:
             return None
-        refusals = [one for one in result.decisions if not one.allowed and one.reason != "together"]
+        refusals = [one for one in result.decisions if not one.allowed and one.reason != "all-or-nothing"]
         return max(refusals, key=lambda one: math.inf if one.retry_after_ms is None else one.retry_after_ms)
 
     async def _verify(self, name: str, password: bytes) -> bool:

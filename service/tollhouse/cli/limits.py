@@ -23,9 +23,9 @@ from tollhouse.errors import ConfigurationError
 from tollhouse.limits.decision import Decision
 from tollhouse.limits.inspect.examine import examine
 from tollhouse.limits.inspect.explain import Explanation
-from tollhouse.limits.inspect.lint import Linted, lint, problem
+from tollhouse.limits.inspect.lint import LintReport, lint, problem
 from tollhouse.limits.limiter import Limiter
-from tollhouse.limits.policy.configured import policies_of
+from tollhouse.limits.policy.configured import policies_from_settings
 from tollhouse.limits.policy.policy import Policy
 from tollhouse.settings import PolicySettings, load, settings_file
 from tollhouse.wiring import Tollhouse
@@ -78,7 +78,7 @@ def check_policies(*, file: Path | None, limit: str | None, algorithm: str, as_j
 @_json
 def list_policies(*, config: Path | None, as_json: bool) -> None:
     """List the policies that hold, the built-in ones among them."""
-    policies = policies_of(load_for_running_service(os.environ, config))
+    policies = policies_from_settings(load_for_running_service(os.environ, config))
     _print(tables.policy_rows(policies.values()), tables.show_list, as_json=as_json)
 
 
@@ -142,13 +142,13 @@ def explain_key(
     _print(_query(config, ask), tables.show_explanation, as_json=as_json)
 
 
-def _lint_file(file: Path | None) -> Linted:
+def _lint_file(file: Path | None) -> LintReport:
     """Check the policies of a file, and whatever else is in it."""
     found = settings_file(os.environ, file)
     try:
         settings = load(os.environ, found)
     except ConfigurationError as error:
-        return Linted(ok=False, problems=(problem(error),))
+        return LintReport(ok=False, problems=(problem(error),))
     return lint(settings.limits.policies)
 
 

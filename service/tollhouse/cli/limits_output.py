@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from tollhouse.limits.decision import Decision
-from tollhouse.limits.inspect.explain import Explanation, Verdict
-from tollhouse.limits.inspect.lint import Linted
+from tollhouse.limits.inspect.explain import Explanation, PolicyVerdict
+from tollhouse.limits.inspect.lint import LintReport
 from tollhouse.limits.policy.policy import Limit, Policy
 
 
@@ -22,7 +22,7 @@ class PolicyRow(Struct, frozen=True, kw_only=True):
     algorithm: str
     on_outage: str
     shadow: bool
-    beside: str | None
+    shadow_of: str | None
     cost: int
     key: str | None
     allow_entries: int
@@ -45,7 +45,7 @@ def policy_rows(policies: Iterable[Policy]) -> PolicyRows:
                 algorithm=policy.algorithm,
                 on_outage=policy.on_outage,
                 shadow=policy.shadow,
-                beside=policy.beside,
+                shadow_of=policy.shadow_of,
                 cost=policy.cost,
                 key=policy.key,
                 allow_entries=len(policy.allow),
@@ -67,7 +67,7 @@ def show_list(found: PolicyRows) -> None:
 
 def _traits(one: PolicyRow) -> Iterator[str]:
     if one.shadow:
-        yield "only watches" if one.beside is None else f"watches beside {one.beside}"
+        yield "shadow" if one.shadow_of is None else f"shadow of {one.shadow_of}"
     if one.cost != 1:
         yield f"cost {one.cost:,}"
     if one.key is not None:
@@ -81,7 +81,7 @@ def _in_lines(limits: str) -> str:
     return limits.replace("; ", "\n")
 
 
-def show_lint(linted: Linted) -> None:
+def show_lint(linted: LintReport) -> None:
     """Show the problems first, then what can be used."""
     console = Console()
     for problem in linted.problems:
@@ -118,11 +118,11 @@ def show_explanation(told: Explanation) -> None:
     console = Console()
     for sentence in told.sentences:
         _print_line(console, sentence)
-    for verdict in (told.verdict, *told.beside, *(() if told.what_if is None else (told.what_if,))):
+    for verdict in (told.verdict, *told.shadows, *(() if told.what_if is None else (told.what_if,))):
         console.print(_window_table(verdict))
 
 
-def _window_table(verdict: Verdict) -> Table:
+def _window_table(verdict: PolicyVerdict) -> Table:
     title = f"{verdict.policy}: {verdict.limit} ({verdict.algorithm})"
     right = (Column(name, justify="right") for name in ("used", "left"))
     table = Table("limit", *right, "wholly restored", title=title, title_justify="left")

@@ -7,12 +7,19 @@ from typing import Literal
 from msgspec import Struct
 
 Reason = Literal[
-    "within-limits", "limit-reached", "cost-above-limit", "together", "shadow", "allow-listed", "deny-listed", "outage"
+    "within-limits",
+    "limit-reached",
+    "cost-above-limit",
+    "all-or-nothing",
+    "shadow",
+    "allow-listed",
+    "deny-listed",
+    "outage",
 ]
 """Why a decision is as it is.
 
-`together`: nothing of its own refuses, but another take of the same `take_all`. `shadow`: a limit or a list would
-refuse, but the policy only watches. `outage`: the store did not answer, and the policy says open or closed, or says
+`all-or-nothing`: another take of the same `take_all` was refused. `shadow`: a limit or a list refuses, but the policy
+is a shadow. `outage`: the store did not answer, and the policy says open or closed, or says
 local and one process alone may not give out so much.
 """
 
@@ -56,7 +63,7 @@ class Decision(Struct, frozen=True, kw_only=True, gc=False):
     reason: Reason = "within-limits"
 
 
-class Together(Struct, frozen=True, kw_only=True):
+class TakeAllResult(Struct, frozen=True, kw_only=True):
     """The answer to takes that were decided as one: all are charged, or none is.
 
     `retry_after_ms` is the wait after which all would succeed, None where they did or never will.
@@ -74,7 +81,7 @@ class Reservation(Struct, frozen=True, kw_only=True):
     id: str | None
 
 
-class Settled(Struct, frozen=True, kw_only=True):
+class Settlement(Struct, frozen=True, kw_only=True):
     """What became of a reservation, and where its limits stand.
 
     `settled` is False where the reservation is unknown, over or settled before: nothing was changed.

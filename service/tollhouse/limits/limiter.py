@@ -20,15 +20,22 @@ from tollhouse.limits.calls.refusal_cache import RefusalCache
 from tollhouse.limits.calls.reservations import HOLD_MS, Reservations
 from tollhouse.limits.calls.take_all import TAKE_ALL_MAX, AllOrNothing
 from tollhouse.limits.calls.waiting import Sleep, attempt_within
-from tollhouse.limits.decision import Decision, Reservation, Settled, Take, Together
+from tollhouse.limits.decision import Decision, Reservation, Settlement, Take, TakeAllResult
 from tollhouse.limits.lease import Lease
 from tollhouse.limits.outage.breaker import Breaker, Store
 from tollhouse.limits.outage.fallback import Fallback
 from tollhouse.limits.outage.local_limiter import LocalLimiter
 from tollhouse.limits.policy.policy import Policy
-from tollhouse.limits.wire.compiled_policy import prepare
-from tollhouse.limits.wire.reply import HEAD, count_discarded, decided, decision_at, granted, states_at
-from tollhouse.limits.wire.request import Asked, Asking, units
+from tollhouse.limits.wire.compiled_policy import compile_policies
+from tollhouse.limits.wire.reply import (
+    FIRST_DECISION,
+    count_discarded,
+    decision_at,
+    decision_from_verdict,
+    granted_units,
+    limit_states_at,
+)
+from tollhouse.limits.wire.request import RequestReader, TakeRequest, checked_units
 from tollhouse.metrics import Metrics
 
 
@@ -73,7 +80,7 @@ class Limiter:
         self._reservations = Reservations(
             self._store, metrics, self._decider, self.refusals, self._fallback, clock=clock
         )
-        self._requests = Asking(prepare(policies, instances), keyring)
+        self._requests = RequestReader(compile_policies(policies, instances), keyring)
         self._policies = MappingProxyType(dict(policies))
 
     @property
@@ -86,7 +93,7 @@ class Limiter:
 
         Raises InvalidInput, and changes nothing, where they do not fit together.
         """
-        self._requests.replace(prepare(policies, self._instances))
+        self._requests.replace(compile_policies(policies, self._instances))
         self._policies = MappingProxyType(dict(policies))
         self.refusals.clear()
 
@@ -102,7 +109,7 @@ class Limiter:
             raise InvalidInput("takes", len(takes), f"send at most {TAKES_MAX} takes at a time")
         return await asyncio.gather(*map(self._submit, self._read_each(takes)))
 
-    async def take_all(self, takes: Sequence[Take]) -> Together:
+    async def take_all(self, takes: Sequence[Take]) -> TakeAllResult:
         """Take from up to 64 policies and keys, or from none; equal pairs are summed. `AllOrNothing` has the rules."""
         if not 1 <= len(takes) <= TAKE_ALL_MAX:
             raise InvalidInput("takes", len(takes), f"send 1 to {TAKE_ALL_MAX} takes at a time")
@@ -110,19 +117,19 @@ class Limiter:
 
     async def take_up_to(self, policy: str, key: str, most: int) -> Decision:
         """Take as many units as there are, `most` at most, and say as the cost how many; refused where not one fits."""
-        asked = self._requests.read(policy, key, units("most", most, least=1))
-        one = replace(asked, cost=1, beside=())
+        asked = self._requests.read(policy, key, checked_units("most", most, least=1))
+        one = replace(asked, cost=1, shadows=())
         known = self._decider.without_store(one)
         if known is not None:
-            return granted(asked, asked.cost if known.allowed else 0, known)
+            return granted_units(asked, asked.cost if known.allowed else 0, known)
         sent_ms = self._clock()
         try:
-            reply = await self._store.run("limits/take_up_to", [asked.state], [most, *asked.prepared.words])
+            reply = await self._store.run("limits/take_up_to", [asked.state_key], [most, *asked.compiled.arguments])
         except StoreUnavailable:
             return self._decider.record(self._fallback.take_up_to(asked))
         count_discarded(self._metrics, reply)
-        decision = self._decider.decode(one, reply, HEAD + 1, sent_ms)
-        return self._decider.record(granted(asked, reply[HEAD], decision))
+        decision = self._decider.decode(one, reply, FIRST_DECISION + 1, sent_ms)
+        return self._decider.record(granted_units(asked, reply[FIRST_DECISION], decision))
 
     async def acquire(self, policy: str, key: str, cost: int | None = None, *, wait_ms: int) -> Decision:
         """Take, and wait for up to `wait_ms` while there is no room.
@@ -138,64 +145,66 @@ class Limiter:
 
     async def peek(self, policy: str, key: str, cost: int | None = None) -> Decision:
         """Tell what `take` would decide, or `lease`, and change nothing."""
-        asked = self._requests.subject(policy, key)
-        if asked.prepared.is_concurrency:
+        asked = self._requests.read_subject(policy, key)
+        if asked.compiled.is_concurrency:
             return await self._leases.peek(asked)
         asked = self._requests.read(policy, key, cost)
         listed = decide_by_access_list(asked)
         if listed is not None:
             return listed
-        reply = await self._store.run("limits/peek", [asked.state], [asked.cost, *asked.prepared.words])
+        reply = await self._store.run("limits/peek", [asked.state_key], [asked.cost, *asked.compiled.arguments])
         count_discarded(self._metrics, reply)
-        return decision_at(asked, reply, HEAD)
+        return decision_at(asked, reply, FIRST_DECISION)
 
     async def refund(self, policy: str, key: str, cost: int | None = None) -> Decision:
         """Give back up to `cost` units, never more than were taken; the cost of the decision says how many."""
         asked = self._requests.read(policy, key, cost)
         decision = await self._refund(asked)
-        for one in asked.beside:
+        for one in asked.shadows:
             await self._refund(one)
         return decision
 
     async def reset(self, policy: str, key: str) -> bool:
         """Forget what the subject took under the policy, permits included; False where there was nothing."""
-        asked = self._requests.subject(policy, key)
+        asked = self._requests.read_subject(policy, key)
         try:
-            reply = await self._store.run("limits/reset", [asked.state], [keys.rate_clearings()])
+            reply = await self._store.run("limits/reset", [asked.state_key], [keys.rate_clearings()])
         finally:
-            self.refusals.evict(asked.state)
+            self.refusals.evict(asked.state_key)
         return reply[0] == 1
 
     async def reserve(self, policy: str, key: str, estimate: int, hold_ms: int = HOLD_MS) -> Reservation:
         """Hold `estimate` units until `settle` says how many were needed, or else for `hold_ms`."""
-        return await self._reservations.reserve(self._requests.read(policy, key, units("estimate", estimate)), hold_ms)
+        return await self._reservations.reserve(
+            self._requests.read(policy, key, checked_units("estimate", estimate)), hold_ms
+        )
 
-    async def settle(self, policy: str, key: str, id: str, actual: int) -> Settled:  # noqa: A002 - as in `Reservation`
+    async def settle(self, policy: str, key: str, id: str, actual: int) -> Settlement:  # noqa: A002 - as in `Reservation`
         """Charge `actual` units in place of what was held, also where that is more, and more than the limit."""
-        return await self._reservations.settle(self._requests.read(policy, key, units("actual", actual)), id)
+        return await self._reservations.settle(self._requests.read(policy, key, checked_units("actual", actual)), id)
 
     def hold(self, policy: str, key: str, *, wait_ms: int = 0) -> AbstractAsyncContextManager[Lease]:
         """Hold a permit for as long as the block runs, and see to it that it stays held. `Leases` has the rules."""
-        return self._leases.hold(self._requests.subject(policy, key), wait_ms=wait_ms)
+        return self._leases.hold(self._requests.read_subject(policy, key), wait_ms=wait_ms)
 
     async def lease(self, policy: str, key: str, wait_ms: int = 0) -> Lease:
         """Hold a permit for one window, or until it is renewed or released."""
-        return await self._leases.lease(self._requests.subject(policy, key), wait_ms=wait_ms)
+        return await self._leases.lease(self._requests.read_subject(policy, key), wait_ms=wait_ms)
 
     async def renew(self, policy: str, key: str, id: str) -> bool:  # noqa: A002 - as in `Lease`
         """Hold a permit for another window; False where it is not held any more."""
-        return await self._leases.renew(self._requests.subject(policy, key), id)
+        return await self._leases.renew(self._requests.read_subject(policy, key), id)
 
     async def release(self, policy: str, key: str, id: str) -> bool:  # noqa: A002 - as in `Lease`
         """Give a permit back; False where it was not held any more."""
-        return await self._leases.release(self._requests.subject(policy, key), id)
+        return await self._leases.release(self._requests.read_subject(policy, key), id)
 
     async def aclose(self) -> None:
         """Wait, for a bounded time, until permits whose holders have gone are given back."""
         await self._leases.aclose()
 
-    def _read_each(self, takes: Sequence[Take]) -> list[Asked]:
-        found: list[Asked] = []
+    def _read_each(self, takes: Sequence[Take]) -> list[TakeRequest]:
+        found: list[TakeRequest] = []
         for position, take in enumerate(takes):
             try:
                 found.append(self._requests.read(take.policy, take.key, take.cost))
@@ -204,20 +213,20 @@ class Limiter:
                 raise InvalidInput(field, error.value, error.remedy, kind=error.kind) from error
         return found
 
-    def _submit(self, asked: Asked) -> asyncio.Future[Decision]:
+    def _submit(self, asked: TakeRequest) -> asyncio.Future[Decision]:
         known = self._decider.without_store(asked)
         return self._batcher.submit(asked) if known is None else resolved_future(known)
 
-    async def _refund(self, asked: Asked) -> Decision:
+    async def _refund(self, asked: TakeRequest) -> Decision:
         try:
             reply = await self._store.run(
-                "limits/refund", [asked.state], [asked.cost, keys.rate_clearings(), *asked.prepared.words]
+                "limits/refund", [asked.state_key], [asked.cost, keys.rate_clearings(), *asked.compiled.arguments]
             )
         finally:
-            self.refusals.evict(asked.state)  # also where nobody knows whether it was done
+            self.refusals.evict(asked.state_key)  # also where nobody knows whether it was done
         count_discarded(self._metrics, reply)
-        given_back = replace(asked, cost=reply[HEAD])
-        return decided(given_back, 0, 0, states_at(asked, reply, HEAD + 1))
+        given_back = replace(asked, cost=reply[FIRST_DECISION])
+        return decision_from_verdict(given_back, 0, 0, limit_states_at(asked, reply, FIRST_DECISION + 1))
 
 
 def _delay_ms(decision: Decision, _attempts: int, left_ms: int) -> int | None:

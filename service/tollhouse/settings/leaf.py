@@ -14,7 +14,13 @@ from tollhouse.logs import HIDDEN, redact
 ANY_NAME = "*"
 """Stands in a path for a name that the operator chooses."""
 
-_WORDS = {"`int`": "a whole number", "`bool`": "true or false", "`str`": "text", "`bytes`": "text"}
+_WORDS = {
+    "`int`": "a whole number",
+    "`bool`": "true or false",
+    "`bool | null`": "true or false",
+    "`str`": "text",
+    "`bytes`": "text",
+}
 
 Check = Callable[[Any, str], object]
 

@@ -36,10 +36,13 @@ class PolicySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         str,
         Meta(description="While the store is down: `local` counts in each process, `open` admits, `closed` refuses."),
     ] = "local"
-    shadow: Annotated[bool, Meta(description="Whether it only decides and counts, and never refuses.")] = False
-    beside: Annotated[
+    shadow: Annotated[
+        bool | None,
+        Meta(description="Whether it only decides and counts, and never refuses; true if `shadow_of` is set."),
+    ] = None
+    shadow_of: Annotated[
         str | None,
-        Meta(description="A policy with which this one, a `shadow`, is taken from, to try out another limit."),
+        Meta(description="The policy of which this one is a shadow: it counts the same takes, and never refuses."),
     ] = None
     cost: Annotated[int, Meta(ge=0, description="Units that a take costs which names no cost.")] = 1
     key: Annotated[

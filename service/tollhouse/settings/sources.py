@@ -19,6 +19,8 @@ from tollhouse.suggest import did_you_mean
 PREFIX: Final = "TOLLHOUSE_"
 CONFIG: Final = "TOLLHOUSE_CONFIG"
 
+_RENAMED = {"beside": "shadow_of", "BESIDE": "SHADOW_OF"}
+"""The last words of names that were replaced: the error suggests the new name."""
 _NOT_SETTINGS = frozenset({CONFIG, "TOLLHOUSE_EMBEDDED_BINARY"})
 _ALIASES = {
     "REDIS_URL": ("url",),
@@ -71,7 +73,9 @@ def from_variables(environ: Mapping[str, str], leaves: Iterable[Leaf], names: It
         matched = ((leaf, pattern.fullmatch(variable)) for leaf, pattern in patterns)
         leaf, match = next(((leaf, match) for leaf, match in matched if match), (None, None))
         if leaf is None or match is None:
-            nearest = did_you_mean(variable, (leaf.variable for leaf in leaves), prefix=PREFIX, otherwise=_SEE_TABLE)
+            nearest = did_you_mean(
+                _renamed(variable), (leaf.variable for leaf in leaves), prefix=PREFIX, otherwise=_SEE_TABLE
+            )
             raise ConfigurationError(variable, HIDDEN, f"is no setting; {nearest}")
         text = read_text(environ, variable)
         if text is not None:
@@ -119,7 +123,7 @@ def _from_table(
         elif not any(leaf.within(path) for leaf in leaves):
             siblings = {leaf.path[len(above)] for leaf in leaves if len(leaf.path) > len(above) and leaf.within(above)}
             raise ConfigurationError(
-                origin, HIDDEN, f"is no setting; {did_you_mean(key, siblings, otherwise=_SEE_TABLE)}"
+                origin, HIDDEN, f"is no setting; {did_you_mean(_renamed(key), siblings, otherwise=_SEE_TABLE)}"
             )
         elif isinstance(value, dict):
             yield from _from_table(cast("dict[str, Any]", value), path, file, leaves)
@@ -148,3 +152,11 @@ def _pattern(leaf: Leaf) -> re.Pattern[str]:
 
 def _spelling(name: str) -> str:
     return re.sub(r"\W", "_", name).upper()
+
+
+def _renamed(name: str) -> str:
+    """Return the name that replaced `name`, or `name` itself."""
+    for old, new in _RENAMED.items():
+        if name == old or name.endswith(f"_{old}"):
+            return name.removesuffix(old) + new
+    return name

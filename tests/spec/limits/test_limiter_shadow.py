@@ -1,4 +1,4 @@
-"""Policies that only watch: a shadow by itself, and one that runs beside the policy it may replace."""
+"""Policies that never refuse: a shadow on its own, and the shadow of a policy that it may replace."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from tollhouse.errors import InvalidInput
 from tollhouse.limits.calls.batcher import TAKES_MAX
 from tollhouse.limits.decision import Take
 from tollhouse.limits.limiter import Limiter
-from tollhouse.limits.policy.catalog import BESIDE_MAX
+from tollhouse.limits.policy.catalog import SHADOWS_MAX
 from tollhouse.limits.policy.notation import parse_policy
 
 API = parse_policy("api", "5/minute")
-TIGHTER = parse_policy("tighter", "3/minute", "fixed-window", shadow=True, beside="api")
-WIDER = parse_policy("wider", "8/minute; 9/hour", shadow=True, beside="api", allow=("friend",), deny=("foe",))
+TIGHTER = parse_policy("tighter", "3/minute", "fixed-window", shadow_of="api")
+WIDER = parse_policy("wider", "8/minute; 9/hour", shadow_of="api", allow=("friend",), deny=("foe",))
 WATCHING = parse_policy("watching", "5/minute", shadow=True, deny=("foe",))
 
 
@@ -132,13 +132,13 @@ async def test_a_refund_is_for_the_candidates_too(setup: Setup) -> None:
 
 
 async def test_a_candidate_that_cannot_run_is_refused(world: StoreWorld) -> None:
-    """One beside a policy that is not there, or beside too many others, is refused by name, now and at a reload."""
-    lost = parse_policy("lost", "3/minute", shadow=True, beside="no-such")
-    many = [parse_policy(f"c{i}", "3/minute", shadow=True, beside="api") for i in range(BESIDE_MAX + 1)]
+    """The shadow of a policy that does not exist, and one shadow too many, are refused by name, now and at a reload."""
+    lost = parse_policy("lost", "3/minute", shadow_of="no-such")
+    many = [parse_policy(f"c{i}", "3/minute", shadow_of="api") for i in range(SHADOWS_MAX + 1)]
     limits = Limiter(world.stores.limits, {"api": API}, world.keyring, world.metrics)
 
     for policies, field in (
-        ({"api": API, "lost": lost}, "policies.lost.beside"),
+        ({"api": API, "lost": lost}, "policies.lost.shadow_of"),
         ({"api": API, **{one.name: one for one in many}}, "policies.api"),
         ({"api": API, "other": API}, "policies.other"),
     ):

@@ -89,7 +89,7 @@ async def test_entries_of_another_algorithm_are_dropped(world: StoreWorld) -> No
 
     verdict = (await take(world, 3, PER_WINDOW["gcra"])).verdicts[0]
 
-    assert [one.remaining for one in verdict.standings] == [7, 97]
+    assert [one.remaining for one in verdict.statuses] == [7, 97]
     assert b"fixed" not in ((await stored(world))[0] or b"")
 
 
@@ -147,9 +147,9 @@ async def test_all_or_nothing(world: StoreWorld) -> None:
 
     assert (refused.allowed, refused.retry_after_ms) == (False, 60_000)
     assert [verdict.allowed for verdict in refused.verdicts] == [True, False]
-    assert [[one.remaining for one in verdict.standings] for verdict in refused.verdicts] == [[10, 100], [2]]
+    assert [[one.remaining for one in verdict.statuses] for verdict in refused.verdicts] == [[10, 100], [2]]
     assert charged.allowed
-    assert [[one.remaining for one in verdict.standings] for verdict in charged.verdicts] == [[7, 97], [0]]
+    assert [[one.remaining for one in verdict.statuses] for verdict in charged.verdicts] == [[7, 97], [0]]
 
 
 async def test_fifty_at_once_charge_all_subjects_alike(world: StoreWorld) -> None:
@@ -165,7 +165,7 @@ async def test_fifty_at_once_charge_all_subjects_alike(world: StoreWorld) -> Non
     replies = await asyncio.gather(*(twins.take(world, mixed, "limits/take_all") for _ in range(50)))
 
     assert sum(reply[2] == 0 for reply in replies) == 11
-    left = [(await take(world, 0, policy, key)).verdicts[0].standings[0].remaining for key, policy, _ in mixed]
+    left = [(await take(world, 0, policy, key)).verdicts[0].statuses[0].remaining for key, policy, _ in mixed]
     assert left == [100 - 22, 0, 100 - 11, 100 - 11, 100 - 11]
 
 
@@ -295,8 +295,8 @@ async def test_damage_is_no_error(world: StoreWorld, damage: tuple[bytes, bytes]
     looked = (await take(world, 0)).verdicts[0]
     await take(world, 1)
 
-    assert [one.remaining for one in looked.standings] == left
-    assert [one.remaining for one in (await take(world, 0)).verdicts[0].standings] == [n - 1 for n in left]
+    assert [one.remaining for one in looked.statuses] == left
+    assert [one.remaining for one in (await take(world, 0)).verdicts[0].statuses] == [n - 1 for n in left]
 
 
 @pytest.mark.parametrize("algorithm", COUNTING)

@@ -152,7 +152,7 @@ def test_every_field_of_a_policy_is_reachable_from_file_and_environment(tmp_path
         algorithm = "gcra"
         on_outage = "closed"
         shadow = true
-        beside = "api"
+        shadow_of = "api"
         cost = 2
         key = "header:x-tenant"
         allow = ["10.0.0.0/8", "user:ada"]
@@ -164,7 +164,7 @@ def test_every_field_of_a_policy_is_reachable_from_file_and_environment(tmp_path
         "ALGORITHM": "gcra",
         "ON_OUTAGE": "closed",
         "SHADOW": "true",
-        "BESIDE": "api",
+        "SHADOW_OF": "api",
         "COST": "2",
         "KEY": "header:x-tenant",
         "ALLOW": "10.0.0.0/8, user:ada",
@@ -179,7 +179,7 @@ def test_every_field_of_a_policy_is_reachable_from_file_and_environment(tmp_path
         algorithm="gcra",
         on_outage="closed",
         shadow=True,
-        beside="api",
+        shadow_of="api",
         cost=2,
         key="header:x-tenant",
         allow=("10.0.0.0/8", "user:ada"),
@@ -214,6 +214,12 @@ WRONG = [
     ({"TOLLHOUSE_PORT": "99999"}, "TOLLHOUSE_PORT", "'99999'", "a whole number <= 65535"),
     ({"TOLLHOUSE_WORKERS": "many"}, "TOLLHOUSE_WORKERS", "'many'", "a whole number"),
     ({"TOLLHOUSE_PROT": "1"}, "TOLLHOUSE_PROT", "***", "did you mean 'TOLLHOUSE_PORT'?"),
+    (
+        {"TOLLHOUSE_LIMITS_POLICIES_API_BESIDE": "x"},
+        "TOLLHOUSE_LIMITS_POLICIES_API_BESIDE",
+        "***",
+        "did you mean 'TOLLHOUSE_LIMITS_POLICIES_NAME_SHADOW_OF'?",
+    ),
     ({"TOLLHOUSE_XYZZY": "1"}, "TOLLHOUSE_XYZZY", "***", "the table of settings"),
     ({"TOLLHOUSE_SECRET": "short"}, "TOLLHOUSE_SECRET", "***", "length >= 32"),
     ({"TOLLHOUSE_ADMIN_KEY": "short"}, "TOLLHOUSE_ADMIN_KEY", "***", "16 visible characters"),
@@ -255,6 +261,7 @@ WRONG_FILES = [
     ("[cache]\nttl = 1", "t.toml: cache.ttl", "did you mean 'ttl_s'?"),
     ("[limits.policies.api]\nlimits = '5/s'", "t.toml: limits.policies.api.limits", "did you mean 'limit'?"),
     ("[limits.policies.api]\non_outge = 'open'", "t.toml: limits.policies.api.on_outge", "did you mean 'on_outage'?"),
+    ("[limits.policies.api]\nbeside = 'x'", "t.toml: limits.policies.api.beside", "did you mean 'shadow_of'?"),
     ("[limits]\nheader = 'off'", "t.toml: limits.header", "did you mean 'headers'?"),
     ("[limits.policies.api]\nlimit = '5/s'\nallow = [7]", "t.toml: limits.policies.api.allow", "expected text"),
     ("[limits.policies.api]\nlimit = '5/s'\nshadow = 'x'", "t.toml: limits.policies.api.shadow", "true or false"),

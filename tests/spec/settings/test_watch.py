@@ -285,7 +285,7 @@ async def test_policies_that_do_not_fit_together_are_refused_whole(opened: Tollh
     file.write(TWENTY)
     watch = await opened.watch(file.path)
     before = opened.limits.policies
-    file.write(f'{THIRTY}[limits.policies.next]\nlimit = "1/minute"\nshadow = true\nbeside = "apj"\n')
+    file.write(f'{THIRTY}[limits.policies.next]\nlimit = "1/minute"\nshadow_of = "apj"\n')
 
     outcome = await watch.check()
 

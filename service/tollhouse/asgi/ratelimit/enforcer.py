@@ -15,7 +15,7 @@ from tollhouse.asgi.ratelimit.rules import CompiledRule, policies_in
 from tollhouse.asgi.ratelimit.websocket import LimitedWebSocket
 from tollhouse.asgi.types import App, Receive, Scope, Send, resolve
 from tollhouse.errors import InvalidInput, StoreError
-from tollhouse.limits.decision import Decision, Take, Together
+from tollhouse.limits.decision import Decision, Take, TakeAllResult
 from tollhouse.limits.limited import RateLimited
 from tollhouse.limits.limiter import Limiter
 
@@ -125,7 +125,7 @@ async def _take(
 
 
 def _apply(
-    rule: CompiledRule, context: RequestContext, outcome: Decision | Together, decisions: tuple[Decision, ...]
+    rule: CompiledRule, context: RequestContext, outcome: Decision | TakeAllResult, decisions: tuple[Decision, ...]
 ) -> Refusal | None:
     if not outcome.allowed:
         return context.refusal_response(outcome)

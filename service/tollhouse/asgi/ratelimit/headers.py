@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Final, Literal, get_args
 
-from tollhouse.limits.decision import Decision, LimitState, Together
+from tollhouse.limits.decision import Decision, LimitState, TakeAllResult
 from tollhouse.limits.policy.policy import Policy
 
 Dialect = Literal["draft-11", "draft-07", "draft-06", "x-ratelimit", "x-ratelimit-epoch", "off"]
@@ -36,7 +36,7 @@ _known: Final[dict[int, tuple[Policy, tuple[bytes, bytes]]]] = {}
 
 
 def fields(
-    outcome: Decision | Together,
+    outcome: Decision | TakeAllResult,
     dialect: Dialect = "draft-11",
     *,
     also: Sequence[Decision] = (),
@@ -49,7 +49,7 @@ def fields(
     `beside` are decisions about the same request that are told of too; `policies` are those that hold, by name, and
     tell bursts and leases from windows.
     """
-    decisions = [*also, *(outcome.decisions if isinstance(outcome, Together) else (outcome,))]
+    decisions = [*also, *(outcome.decisions if isinstance(outcome, TakeAllResult) else (outcome,))]
     return [*status_fields(decisions, dialect, policies, wall), *retry_after(outcome.retry_after_ms)]
 
 

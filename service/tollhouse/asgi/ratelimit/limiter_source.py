@@ -9,7 +9,7 @@ from tollhouse.asgi.per_loop import PerLoop
 from tollhouse.asgi.ratelimit.headers import Dialect
 from tollhouse.errors import ConfigurationError
 from tollhouse.limits.limiter import Limiter
-from tollhouse.limits.policy.configured import policies_of
+from tollhouse.limits.policy.configured import policies_from_settings
 from tollhouse.limits.policy.notation import parse_policy
 from tollhouse.limits.policy.policy import Policy
 from tollhouse.metrics import Metrics
@@ -89,7 +89,7 @@ def limiter_source(
     named = {name: parse_policy(name, text) for name, text in (policies or {}).items()}
     return LimiterSource(
         PerLoop(lambda: wiring.open(settings, policies=policies, metrics=shared)),
-        policies={**policies_of(settings), **named},
+        policies={**policies_from_settings(settings), **named},
         dialect=dialect or settings.limits.headers,
         trusted=trusted or trusted_networks(settings.trusted_proxies),
         has_sessions=not secret_needed(settings),

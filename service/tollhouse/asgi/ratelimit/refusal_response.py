@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from tollhouse.asgi.ratelimit.headers import Dialect, fields, named_limits
 from tollhouse.errors import InvalidInput
-from tollhouse.limits.decision import Decision, Together
+from tollhouse.limits.decision import Decision, TakeAllResult
 from tollhouse.limits.policy.policy import Policy
 
 MEDIA_TYPE: Final = "application/problem+json"
@@ -55,7 +55,7 @@ _UNASKED: Final = "the limits cannot be asked at the moment; nothing was counted
 
 
 def refusal_response(
-    outcome: Decision | Together,
+    outcome: Decision | TakeAllResult,
     *,
     reveal_key: bool = True,
     dialect: Dialect = "draft-11",
@@ -67,7 +67,7 @@ def refusal_response(
     The body has the members of the outcome; `reveal_key` leaves out keys, which may be secrets of the application.
     The other arguments are those of `fields`.
     """
-    decisions = outcome.decisions if isinstance(outcome, Together) else (outcome,)
+    decisions = outcome.decisions if isinstance(outcome, TakeAllResult) else (outcome,)
     guilty = _deciding_refusal(decisions)
     kind = _KINDS.get(guilty.reason, _QUOTA)
     members = _members(outcome, reveal_key=reveal_key)
@@ -94,7 +94,7 @@ def invalid_input_response(error: InvalidInput) -> Refusal:
 
 def _deciding_refusal(decisions: Sequence[Decision]) -> Decision:
     """Give the decision that the answer is about."""
-    refused = [decision for decision in decisions if not decision.allowed and decision.reason != "together"]
+    refused = [decision for decision in decisions if not decision.allowed and decision.reason != "all-or-nothing"]
     return min(refused, key=_severity)
 
 
@@ -103,10 +103,10 @@ def _severity(decision: Decision) -> tuple[int, int]:
     return _ORDER.get(decision.reason, len(_ORDER)), -(decision.retry_after_ms or 0)
 
 
-def _members(outcome: Decision | Together, *, reveal_key: bool) -> dict[str, object]:
+def _members(outcome: Decision | TakeAllResult, *, reveal_key: bool) -> dict[str, object]:
     members = msgspec.to_builtins(outcome)
     if not reveal_key:
-        for decision in members["decisions"] if isinstance(outcome, Together) else [members]:
+        for decision in members["decisions"] if isinstance(outcome, TakeAllResult) else [members]:
             del decision["key"]
     return members
 

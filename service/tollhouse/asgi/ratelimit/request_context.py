@@ -14,7 +14,7 @@ from tollhouse.asgi.ratelimit.limiter_source import LimiterSource
 from tollhouse.asgi.ratelimit.refunds import IsCharged, refund
 from tollhouse.asgi.ratelimit.refusal_response import Refusal, refusal_response
 from tollhouse.asgi.types import Headers, Message, Scope, Send
-from tollhouse.limits.decision import Decision, Together
+from tollhouse.limits.decision import Decision, TakeAllResult
 from tollhouse.limits.limited import RateLimited
 from tollhouse.limits.limiter import Limiter
 from tollhouse.limits.policy.policy import Policy
@@ -73,7 +73,7 @@ class RequestContext:
             return []
         return encoded_status_fields(self.decisions, self.source.dialect, self.policies)
 
-    def refusal_response(self, outcome: Decision | Together) -> Refusal:
+    def refusal_response(self, outcome: Decision | TakeAllResult) -> Refusal:
         """Answer this request with a refusal, and tell of the other decisions too."""
         return refusal_response(
             outcome,

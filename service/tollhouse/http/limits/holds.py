@@ -18,7 +18,7 @@ from tollhouse.http.limits.schemas import (
     SettleBody,
     units_named,
 )
-from tollhouse.limits.decision import Settled
+from tollhouse.limits.decision import Settlement
 from tollhouse.limits.limiter import Limiter
 
 
@@ -33,7 +33,7 @@ async def reserve(
 
 
 @post("/settle", status_code=200, responses=COMMON_RESPONSES)
-async def settle(data: JSONBody[SettleBody], limits: NamedDependency[Limiter]) -> Settled:
+async def settle(data: JSONBody[SettleBody], limits: NamedDependency[Limiter]) -> Settlement:
     """Charge what was needed in place of what was held; a reservation is settled once."""
     with units_named("actual"):
         return await limits.settle(data.policy, data.key, data.id, data.actual)

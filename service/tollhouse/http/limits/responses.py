@@ -17,7 +17,7 @@ from msgspec import Struct
 from tollhouse.asgi.ratelimit.headers import Dialect, fields
 from tollhouse.asgi.ratelimit.refusal_response import Refusal, refusal_response
 from tollhouse.http.limits.schemas import HoldAnswer
-from tollhouse.limits.decision import Decision, Together
+from tollhouse.limits.decision import Decision, TakeAllResult
 from tollhouse.limits.limiter import Limiter
 from tollhouse.settings import Settings
 
@@ -40,7 +40,7 @@ class TakeResponses:
         self._limits = limits
         self._dialect: Dialect = dialect
 
-    def take(self, outcome: Decision | Together) -> Answer | Refusal:
+    def take(self, outcome: Decision | TakeAllResult) -> Answer | Refusal:
         """Answer a take: what was decided, with its fields, or a problem with the same members."""
         return self._answer(outcome, outcome)
 
@@ -48,7 +48,7 @@ class TakeResponses:
         """Answer a reservation or a lease as a take is answered, with the name of what is held."""
         return self._answer(decision, HoldAnswer(decision=decision, id=held_id))
 
-    def _answer(self, outcome: Decision | Together, body: object) -> Answer | Refusal:
+    def _answer(self, outcome: Decision | TakeAllResult, body: object) -> Answer | Refusal:
         policies = self._limits.policies
         if not outcome.allowed:
             return refusal_response(outcome, dialect=self._dialect, policies=policies)

@@ -27,7 +27,7 @@ from tollhouse.http.limits.schemas import (
     TakeUpToBody,
     units_named,
 )
-from tollhouse.limits.decision import Decision, Take, Together
+from tollhouse.limits.decision import Decision, Take, TakeAllResult
 from tollhouse.limits.limiter import Limiter
 
 _EXAMPLE: Final = {"policy": "api", "key": "customer-7", "cost": 1}
@@ -56,7 +56,7 @@ async def take_batch(data: BatchBody, limits: NamedDependency[Limiter]) -> Respo
 @post("/take-all", status_code=200, responses=TAKE_ALL_RESPONSES, response_headers=RATE_LIMIT_FIELDS)
 async def take_all(
     data: JSONBody[TakeAllBody], limits: NamedDependency[Limiter], answers: NamedDependency[TakeResponses]
-) -> Response[Together]:
+) -> Response[TakeAllResult]:
     """Take for several policies and subjects as one: all are charged, or none is and the answer is 429."""
     together = await limits.take_all(data.takes)
     return response(answers.take(together))

@@ -124,7 +124,7 @@ class PolicyAnswer(Struct, frozen=True, kw_only=True):
     limits: tuple[Limit, ...]
     on_outage: OnOutage
     shadow: bool
-    beside: str | None
+    shadow_of: str | None
     cost: int
     key: str | None
 

@@ -23,11 +23,11 @@ from tollhouse.limits.policy.policy import Limit
 
 AHEAD_MS_MAX: Final = 60_000
 
-Held = Mapping[str, int]
+Leases = Mapping[str, int]
 """When each lease of one subject ends, by its id."""
 
 
-class Verdict(Struct, frozen=True, kw_only=True):
+class LeaseVerdict(Struct, frozen=True, kw_only=True):
     """Whether a permit was free, and where the limit stands afterwards.
 
     `retry_after_ms` is None where one was; else a permit is free then, if none is renewed or released before.
@@ -37,7 +37,7 @@ class Verdict(Struct, frozen=True, kw_only=True):
     retry_after_ms: int | None
     remaining: int
     reset_after_ms: int
-    far: int
+    too_far_ahead: int
 
     @property
     def allowed(self) -> bool:
@@ -45,7 +45,7 @@ class Verdict(Struct, frozen=True, kw_only=True):
         return self.retry_after_ms is None
 
 
-def lease(limit: Limit, held: Held, lease_id: str, now_ms: int) -> tuple[Verdict, Held]:
+def lease(limit: Limit, held: Leases, lease_id: str, now_ms: int) -> tuple[LeaseVerdict, Leases]:
     """Give a permit to a lease, or refuse and give the state back as it is; a lease that holds one has it anew."""
     others = {one: end for one, end in held.items() if one != lease_id}
     verdict = peek(limit, others, now_ms)
@@ -56,7 +56,7 @@ def lease(limit: Limit, held: Held, lease_id: str, now_ms: int) -> tuple[Verdict
     return _verdict(limit, given, now_ms, None), given
 
 
-def peek(limit: Limit, held: Held, now_ms: int) -> Verdict:
+def peek(limit: Limit, held: Leases, now_ms: int) -> LeaseVerdict:
     """Tell what `lease` would decide, and where the limit stands without it."""
     ends = sorted(end_ms for end_ms in held.values() if end_ms > now_ms)
     if len(ends) < limit.units:
@@ -64,33 +64,33 @@ def peek(limit: Limit, held: Held, now_ms: int) -> Verdict:
     return _verdict(limit, held, now_ms, min(ends[len(ends) - limit.units], _far_ms(limit, now_ms)) - now_ms)
 
 
-def renew(limit: Limit, held: Held, lease_id: str, now_ms: int) -> tuple[bool, Held]:
+def renew(limit: Limit, held: Leases, lease_id: str, now_ms: int) -> tuple[bool, Leases]:
     """Let a lease last one window from now; False where it is over or unknown, and nothing changes."""
     if held.get(lease_id, 0) <= now_ms:
         return False, held
     return True, {**held, lease_id: now_ms + limit.window_ms}
 
 
-def release(held: Held, lease_id: str, now_ms: int) -> tuple[bool, Held]:
+def release(held: Leases, lease_id: str, now_ms: int) -> tuple[bool, Leases]:
     """End a lease; False where it is over or unknown, and nothing changes."""
     if held.get(lease_id, 0) <= now_ms:
         return False, held
     return True, {one: end_ms for one, end_ms in held.items() if one != lease_id}
 
 
-def shorten(limit: Limit, held: Held, now_ms: int) -> Held:
+def clamp(limit: Limit, held: Leases, now_ms: int) -> Leases:
     """Let leases that end too far ahead end in a window and a minute."""
     return {one: min(end_ms, _far_ms(limit, now_ms)) for one, end_ms in held.items()}
 
 
-def _verdict(limit: Limit, held: Held, now_ms: int, retry_after_ms: int | None) -> Verdict:
+def _verdict(limit: Limit, held: Leases, now_ms: int, retry_after_ms: int | None) -> LeaseVerdict:
     ends = [end_ms for end_ms in held.values() if end_ms > now_ms]
     far_ms = _far_ms(limit, now_ms)
-    return Verdict(
+    return LeaseVerdict(
         retry_after_ms=retry_after_ms,
         remaining=max(limit.units - len(ends), 0),
         reset_after_ms=min(max(ends, default=now_ms), far_ms) - now_ms,
-        far=sum(end_ms > far_ms for end_ms in ends),
+        too_far_ahead=sum(end_ms > far_ms for end_ms in ends),
     )
 
 

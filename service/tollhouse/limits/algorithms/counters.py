@@ -12,7 +12,7 @@ AHEAD_MS_MAX: Final = 60_000
 """How far ahead of the clock a stored time may lie and still be believed."""
 
 
-class Entry(Struct, frozen=True, kw_only=True):
+class Counter(Struct, frozen=True, kw_only=True):
     """What one window has counted, as its algorithm counts: `current` units at `index`.
 
     Where units are counted in sub-buckets, `index` is the newest of them, and `older` holds the index and the units
@@ -22,8 +22,8 @@ class Entry(Struct, frozen=True, kw_only=True):
 
     index: int
     current: int = 0
-    older: tuple[tuple[int, int], ...] = ()
-    part: int = 0
+    previous: tuple[tuple[int, int], ...] = ()
+    fraction: int = 0
 
 
 class Hold(Struct, frozen=True, kw_only=True):
@@ -40,12 +40,12 @@ class Hold(Struct, frozen=True, kw_only=True):
         return self.made_ms + self.held_ms
 
 
-Name = tuple[str, int, int]
+CounterId = tuple[str, int, int]
 """Algorithm, window and resolution: another number of units keeps what was counted."""
 
 
-class State(Struct, frozen=True, kw_only=True):
+class SubjectState(Struct, frozen=True, kw_only=True):
     """The entries of one subject by name, and what is set aside of its units; `State()` where nothing was counted."""
 
-    entries: Mapping[Name, Entry] = MappingProxyType({})
+    counters: Mapping[CounterId, Counter] = MappingProxyType({})
     holds: tuple[Hold, ...] = ()

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from tollhouse.limits.algorithms.counters import Hold, State
-from tollhouse.limits.algorithms.evaluate import Verdict, charged, live_holds, peek, standings, wait
+from tollhouse.limits.algorithms.counters import Hold, SubjectState
+from tollhouse.limits.algorithms.evaluate import Verdict, charge, limit_statuses, live_holds, peek, wait
 from tollhouse.limits.policy.policy import Policy
 
 HOLDS_MAX: Final = 128
@@ -19,7 +19,7 @@ FULL: Final = -1
 """Stands in `Verdict.refused_by` for no limit: there are as many holds as there may be."""
 
 
-def reserve(policy: Policy, state: State, hold: Hold, now_ms: int) -> tuple[Verdict, State]:
+def reserve(policy: Policy, state: SubjectState, hold: Hold, now_ms: int) -> tuple[Verdict, SubjectState]:
     """Set the units of a hold aside, or refuse and give the state back as it is.
 
     A hold that is there already is not made again, so that asking twice is asking once.
@@ -32,19 +32,19 @@ def reserve(policy: Policy, state: State, hold: Hold, now_ms: int) -> tuple[Verd
         verdict = _full(policy, state, hold, now_ms)
     if not verdict.allowed:
         return verdict, state
-    after = charged(policy, state, 0, now_ms, [*live, hold])
+    after = charge(policy, state, 0, now_ms, [*live, hold])
     return peek(policy, after, 0, now_ms), after
 
 
-def settle(policy: Policy, state: State, name: str, actual: int, now_ms: int) -> tuple[bool, State]:
+def settle(policy: Policy, state: SubjectState, name: str, actual: int, now_ms: int) -> tuple[bool, SubjectState]:
     """End a hold and charge what was needed instead; False where it is unknown or over, and nothing changes."""
     if not any(one.name == name and one.ends_ms > now_ms for one in state.holds):
         return False, state
     others = [one for one in live_holds(state, now_ms) if one.name != name]
-    return True, charged(policy, state, actual, now_ms, others)
+    return True, charge(policy, state, actual, now_ms, others)
 
 
-def _full(policy: Policy, state: State, hold: Hold, now_ms: int) -> Verdict:
+def _full(policy: Policy, state: SubjectState, hold: Hold, now_ms: int) -> Verdict:
     first_ms = min(one.ends_ms for one in live_holds(state, now_ms)) - now_ms
     _, wait_ms = wait(policy, state, hold.units, now_ms, first_ms)
-    return Verdict(refused_by=FULL, retry_after_ms=wait_ms, standings=standings(policy, state, now_ms))
+    return Verdict(refused_by=FULL, retry_after_ms=wait_ms, statuses=limit_statuses(policy, state, now_ms))

@@ -11,29 +11,29 @@ never fewer.
 
 from __future__ import annotations
 
-from tollhouse.limits.algorithms.counters import Entry
+from tollhouse.limits.algorithms.counters import Counter
 from tollhouse.limits.policy.policy import Limit
 
 
-def parts(_: Limit) -> int:
+def slots_per_window(_: Limit) -> int:
     """Into how many parts a window is cut, each of which has an index."""
     return 1
 
 
-def moved(_: Limit, entry: Entry, index: int) -> Entry:
+def advance(_: Limit, entry: Counter, index: int) -> Counter:
     """Bring an entry to a later window: the one before becomes the earlier of the two."""
     older = ((entry.index, entry.current),) if entry.current and entry.index == index - 1 else ()
-    return Entry(index=index, older=older)
+    return Counter(index=index, previous=older)
 
 
-def counted(limit: Limit, entry: Entry, now_ms: int) -> int:
+def usage(limit: Limit, entry: Counter, now_ms: int) -> int:
     """Give the units that count now, of an entry that is brought to now."""
     earlier = _earlier(entry)
     elapsed_ms = max(now_ms - entry.index * limit.window_ms, 0)
     return entry.current + earlier - earlier * elapsed_ms // limit.window_ms
 
 
-def fits_ms(limit: Limit, entry: Entry, cost: int) -> int:
+def admits_at_ms(limit: Limit, entry: Counter, cost: int) -> int:
     """Give the moment from which `cost` more units fit, absent other takes; 0 where they fit from the start."""
     earlier, begins_ms = _earlier(entry), entry.index * limit.window_ms
     excess = entry.current + cost - limit.units
@@ -44,12 +44,12 @@ def fits_ms(limit: Limit, entry: Entry, cost: int) -> int:
     return 0
 
 
-def refunded(_: Limit, entry: Entry, units: int) -> Entry:
+def refund(_: Limit, entry: Counter, units: int) -> Counter:
     """Take back up to `units`, the earlier ones first: what stays then counts as long as if it were newer."""
     earlier = max(_earlier(entry) - units, 0)
     current = max(entry.current - max(units - _earlier(entry), 0), 0)
-    return Entry(index=entry.index, current=current, older=((entry.index - 1, earlier),) if earlier else ())
+    return Counter(index=entry.index, current=current, previous=((entry.index - 1, earlier),) if earlier else ())
 
 
-def _earlier(entry: Entry) -> int:
-    return sum(units for _, units in entry.older)
+def _earlier(entry: Counter) -> int:
+    return sum(units for _, units in entry.previous)

@@ -6,20 +6,20 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from tollhouse.limits.algorithms.counters import State
+from tollhouse.limits.algorithms.counters import SubjectState
 from tollhouse.limits.algorithms.evaluate import Verdict, peek, take, wait
 from tollhouse.limits.policy.policy import Policy
 
 
-class Part(Struct, frozen=True, kw_only=True):
+class JointTake(Struct, frozen=True, kw_only=True):
     """One take among others: `cost` units of a policy, for a subject with this state. No two share a state."""
 
     policy: Policy
-    state: State
+    state: SubjectState
     cost: int
 
 
-class Joint(Struct, frozen=True, kw_only=True):
+class JointVerdict(Struct, frozen=True, kw_only=True):
     """What was decided of all: each verdict is as if it stood alone, but nothing is charged unless all are allowed.
 
     `retry_after_ms` is the wait after which all would be; None where they are, and where one never will be.
@@ -30,18 +30,18 @@ class Joint(Struct, frozen=True, kw_only=True):
     verdicts: tuple[Verdict, ...]
 
 
-def take_all(parts: Sequence[Part], now_ms: int) -> tuple[Joint, tuple[State, ...]]:
+def take_all(parts: Sequence[JointTake], now_ms: int) -> tuple[JointVerdict, tuple[SubjectState, ...]]:
     """Charge every part, or refuse and give all states back as they are."""
     verdicts = tuple(peek(part.policy, part.state, part.cost, now_ms) for part in parts)
     if not all(verdict.allowed for verdict in verdicts):
-        joint = Joint(allowed=False, retry_after_ms=_wait_ms(parts, verdicts, now_ms), verdicts=verdicts)
+        joint = JointVerdict(allowed=False, retry_after_ms=_wait_ms(parts, verdicts, now_ms), verdicts=verdicts)
         return joint, tuple(part.state for part in parts)
     taken = [take(part.policy, part.state, part.cost, now_ms) for part in parts]
-    joint = Joint(allowed=True, retry_after_ms=None, verdicts=tuple(verdict for verdict, _ in taken))
+    joint = JointVerdict(allowed=True, retry_after_ms=None, verdicts=tuple(verdict for verdict, _ in taken))
     return joint, tuple(state for _, state in taken)
 
 
-def _wait_ms(parts: Sequence[Part], verdicts: Sequence[Verdict], now_ms: int) -> int | None:
+def _wait_ms(parts: Sequence[JointTake], verdicts: Sequence[Verdict], now_ms: int) -> int | None:
     """Give the first wait that suits all parts: each in turn lengthens it, until none does."""
     if any(not verdict.allowed and verdict.retry_after_ms is None for verdict in verdicts):
         return None

@@ -20,14 +20,14 @@ from tollhouse.errors import ScriptFailed, StoreUnavailable
 from tollhouse.limits.calls.decider import Decider
 from tollhouse.limits.decision import Decision
 from tollhouse.limits.outage.breaker import Store
-from tollhouse.limits.wire.compiled_policy import Prepared
-from tollhouse.limits.wire.reply import HEAD, count_discarded, length
-from tollhouse.limits.wire.request import Asked
+from tollhouse.limits.wire.compiled_policy import CompiledPolicy
+from tollhouse.limits.wire.reply import FIRST_DECISION, count_discarded, decision_length
+from tollhouse.limits.wire.request import TakeRequest
 from tollhouse.metrics import Metrics
 from tollhouse.scripts import Argument
 
 TAKES_MAX: Final = 256
-"""Takes in one call, those that run beside others included."""
+"""Takes in one call, those of shadows included."""
 CALLS_MAX: Final = 2
 """Calls under way at a time."""
 WAITING_MAX: Final = 65_536
@@ -36,7 +36,7 @@ _HALVED_MIN: Final = 32
 _TICKS: Final = 3
 """So many ticks pass until the next takes of callers are written: they run, a sender asks, the connection writes."""
 
-_Waiting = tuple[Asked, "asyncio.Future[Decision]"]
+_Waiting = tuple[TakeRequest, "asyncio.Future[Decision]"]
 
 
 class Batcher:
@@ -55,7 +55,7 @@ class Batcher:
         self._lone = 0
         self._failing = False
 
-    async def take(self, asked: Asked) -> Decision:
+    async def take(self, asked: TakeRequest) -> Decision:
         """Decide one take; raises ScriptFailed where the call was wrong, and StoreUnavailable never.
 
         A take whose caller is cancelled before it was sent is not sent; later it may be charged all the same.
@@ -73,7 +73,7 @@ class Batcher:
         finally:
             mine[1].cancel()
 
-    def submit(self, asked: Asked) -> asyncio.Future[Decision]:
+    def submit(self, asked: TakeRequest) -> asyncio.Future[Decision]:
         """Ask for one take among others, as `take` does."""
         if len(self._waiting) >= WAITING_MAX:
             return resolved_future(self._decider.on_outage(asked))
@@ -128,17 +128,17 @@ class Batcher:
         self._looking.discard(task)
         batch: list[_Waiting] = []
         waiting, room = self._waiting, TAKES_MAX
-        while waiting and room > len(waiting[0][0].beside):
+        while waiting and room > len(waiting[0][0].shadows):
             one = waiting.popleft()
             if not one[1].done():
                 batch.append(one)
-                room -= 1 + len(one[0].beside)
+                room -= 1 + len(one[0].shadows)
         if waiting:
             self._see_to_it()
         return batch
 
     async def _call(self, batch: Sequence[_Waiting]) -> None:
-        keys, args = encode_takes(one for asked, _ in batch for one in (asked, *asked.beside))
+        keys, args = encode_takes(one for asked, _ in batch for one in (asked, *asked.shadows))
         sent_ms = self._clock()
         try:
             reply = await self._store.run("limits/take", keys, args)
@@ -160,30 +160,30 @@ class Batcher:
         """
         count_discarded(self._metrics, reply)
         half = len(batch) // 2 if len(batch) >= _HALVED_MIN and len(self._senders) == 1 else 0
-        at = HEAD
+        at = FIRST_DECISION
         for position, (asked, future) in enumerate(batch, 1):
             _give(future, self._decider.from_reply(asked, reply, at, sent_ms))
-            at += length(asked)
-            for candidate in asked.beside:
+            at += decision_length(asked)
+            for candidate in asked.shadows:
                 self._decider.from_reply(candidate, reply, at, sent_ms)
-                at += length(candidate)
+                at += decision_length(candidate)
             if position == half:
                 for _ in range(_TICKS):
                     await asyncio.sleep(0)
 
 
-def encode_takes(takes: Iterable[Asked]) -> tuple[list[str], list[Argument]]:
+def encode_takes(takes: Iterable[TakeRequest]) -> tuple[list[str], list[Argument]]:
     """Give the keys and arguments of a call for several takes: each policy once, then the takes."""
     keys: list[str] = []
     costs: list[Argument] = []
-    numbers: dict[Prepared, int] = {}
+    numbers: dict[CompiledPolicy, int] = {}
     for asked in takes:
-        keys.append(asked.state)
-        costs.append(numbers.setdefault(asked.prepared, len(numbers) + 1))
+        keys.append(asked.state_key)
+        costs.append(numbers.setdefault(asked.compiled, len(numbers) + 1))
         costs.append(asked.cost)
     args: list[Argument] = [len(numbers)]
     for prepared in numbers:
-        args += prepared.counted_words
+        args += prepared.batch_arguments
     return keys, args + costs
 
 

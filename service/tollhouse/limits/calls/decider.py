@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from tollhouse.limits.calls.refusal_cache import RefusalCache
 from tollhouse.limits.decision import Decision
 from tollhouse.limits.outage.fallback import Fallback
-from tollhouse.limits.policy.access_list import standing
-from tollhouse.limits.wire.reply import decision_at, outcome, unasked
-from tollhouse.limits.wire.request import Asked
+from tollhouse.limits.policy.access_list import access_rule
+from tollhouse.limits.wire.reply import decision_at, decision_without_limits, outcome
+from tollhouse.limits.wire.request import TakeRequest
 from tollhouse.metrics import Metrics
 
 
@@ -21,9 +21,9 @@ class Decider:
         self._refusals = refused
         self._fallback = outage
 
-    def without_store(self, asked: Asked) -> Decision | None:
+    def without_store(self, asked: TakeRequest) -> Decision | None:
         """Decide, and count, what needs no store: a key on a list, and a refusal that is remembered."""
-        if asked.prepared.listed:
+        if asked.compiled.has_access_list:
             listed = decide_by_access_list(asked)
             if listed is not None:
                 return self.record(listed)
@@ -32,18 +32,18 @@ class Decider:
             self._metrics.decision(refused.policy, "refused")
         return refused
 
-    def from_reply(self, asked: Asked, reply: Sequence[int], at: int, sent_ms: int) -> Decision:
+    def from_reply(self, asked: TakeRequest, reply: Sequence[int], at: int, sent_ms: int) -> Decision:
         """Read a decision as `read` does, and count it."""
         return self.record(self.decode(asked, reply, at, sent_ms))
 
-    def decode(self, asked: Asked, reply: Sequence[int], at: int, sent_ms: int) -> Decision:
+    def decode(self, asked: TakeRequest, reply: Sequence[int], at: int, sent_ms: int) -> Decision:
         """Read the decision of the store on a call that was sent at `sent_ms`."""
         decision = decision_at(asked, reply, at)
         if decision.retry_after_ms is not None and decision.refused_by is not None:
             self._refusals.store(asked, decision, sent_ms)
         return decision
 
-    def on_outage(self, asked: Asked) -> Decision:
+    def on_outage(self, asked: TakeRequest) -> Decision:
         """Decide by the rule for outages."""
         return self.record(self._fallback.take(asked))
 
@@ -53,11 +53,13 @@ class Decider:
         return decision
 
 
-def decide_by_access_list(asked: Asked) -> Decision | None:
+def decide_by_access_list(asked: TakeRequest) -> Decision | None:
     """Decide by the policy's lists alone; None where the key is on neither. A shadow refuses nothing."""
-    found = standing(asked.prepared.policy, asked.key)
+    found = access_rule(asked.compiled.policy, asked.key)
     if found is None:
         return None
-    if found == "deny" and asked.prepared.policy.shadow:
-        return unasked(asked, "shadow", allowed=True)
-    return unasked(asked, "allow-listed" if found == "allow" else "deny-listed", allowed=found == "allow")
+    if found == "deny" and asked.compiled.policy.shadow:
+        return decision_without_limits(asked, "shadow", allowed=True)
+    return decision_without_limits(
+        asked, "allow-listed" if found == "allow" else "deny-listed", allowed=found == "allow"
+    )

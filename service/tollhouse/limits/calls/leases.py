@@ -25,8 +25,8 @@ from tollhouse.limits.outage.breaker import Store
 from tollhouse.limits.outage.fallback import LOCAL, Fallback
 from tollhouse.limits.outage.local_leases import LocalLeases
 from tollhouse.limits.policy.policy import Limit
-from tollhouse.limits.wire.reply import HEAD, count_discarded, decision_at, outcome
-from tollhouse.limits.wire.request import Asked
+from tollhouse.limits.wire.reply import FIRST_DECISION, count_discarded, decision_at, outcome
+from tollhouse.limits.wire.request import TakeRequest
 from tollhouse.metrics import Metrics
 
 RELEASE_S: Final = 2.0
@@ -69,7 +69,7 @@ class Leases:
         self._release_s = release_s
         self._releasing: set[asyncio.Task[None]] = set()
 
-    async def lease(self, asked: Asked, *, wait_ms: int = 0) -> Lease:
+    async def lease(self, asked: TakeRequest, *, wait_ms: int = 0) -> Lease:
         """Acquire a permit; if none is free, try again for up to `wait_ms`.
 
         A release is not announced, so a waiting caller polls every 20 to 250 ms, and once more when its time is over.
@@ -80,10 +80,10 @@ class Leases:
             return await self._attempt(asked)
 
         lease = await attempt_within(wait_ms, attempt, self._delay_ms, clock=self._clock, sleep=self._sleep)
-        self._metrics.decision(asked.prepared.name, outcome(lease.decision))
+        self._metrics.decision(asked.compiled.name, outcome(lease.decision))
         return lease
 
-    async def renew(self, asked: Asked, lease_id: str) -> bool:
+    async def renew(self, asked: TakeRequest, lease_id: str) -> bool:
         """Let a lease last for a window from now; False where it is over or unknown, and it stays so.
 
         Raises StoreUnavailable where the store did not answer: the lease may have been renewed.
@@ -92,11 +92,11 @@ class Leases:
         if not _ID.fullmatch(lease_id):
             return False
         if lease_id.startswith(LOCAL):
-            return self._local.renew(limit, asked.state, lease_id)
-        reply = await self._store.run("limits/renew", [asked.state], [lease_id, limit.window_ms])
+            return self._local.renew(limit, asked.state_key, lease_id)
+        reply = await self._store.run("limits/renew", [asked.state_key], [lease_id, limit.window_ms])
         return reply[0] == 1
 
-    async def release(self, asked: Asked, lease_id: str) -> bool:
+    async def release(self, asked: TakeRequest, lease_id: str) -> bool:
         """Give a permit back; False where its lease was over or unknown.
 
         Raises StoreUnavailable where the store did not answer: the permit comes back by itself.
@@ -105,19 +105,19 @@ class Leases:
         if not _ID.fullmatch(lease_id):
             return False
         if lease_id.startswith(LOCAL):
-            return self._local.release(asked.state, lease_id)
-        reply = await self._store.run("limits/release", [asked.state], [lease_id])
+            return self._local.release(asked.state_key, lease_id)
+        reply = await self._store.run("limits/release", [asked.state_key], [lease_id])
         return reply[0] == 1
 
-    async def peek(self, asked: Asked) -> Decision:
+    async def peek(self, asked: TakeRequest) -> Decision:
         """Tell what `lease` would decide, and change nothing; raises StoreUnavailable."""
         limit = _limit(asked)
-        reply = await self._store.run("limits/peek_leases", [asked.state], [limit.units, limit.window_ms])
+        reply = await self._store.run("limits/peek_leases", [asked.state_key], [limit.units, limit.window_ms])
         count_discarded(self._metrics, reply)
-        return decision_at(asked, reply, HEAD)
+        return decision_at(asked, reply, FIRST_DECISION)
 
     @asynccontextmanager
-    async def hold(self, asked: Asked, *, wait_ms: int = 0) -> AsyncGenerator[Lease]:
+    async def hold(self, asked: TakeRequest, *, wait_ms: int = 0) -> AsyncGenerator[Lease]:
         """Hold a permit for as long as the block runs, and renew its lease meanwhile; a refusal holds nothing.
 
         However the block ends, the permit is released then, or at the latest when its lease is over. One that could
@@ -145,7 +145,7 @@ class Leases:
             return None
         return min(pause_ms(attempts, self._uniform()), retry_after_ms, left_ms)
 
-    async def _attempt(self, asked: Asked) -> Lease:
+    async def _attempt(self, asked: TakeRequest) -> Lease:
         listed = decide_by_access_list(asked)
         if listed is not None:
             return Lease(decision=listed)
@@ -159,23 +159,23 @@ class Leases:
             raise
         return Lease(decision=decision, id=lease_id if decision.refused_by is None else None)
 
-    async def _ask(self, asked: Asked, lease_id: str) -> Decision:
+    async def _ask(self, asked: TakeRequest, lease_id: str) -> Decision:
         limit = _limit(asked)
-        reply = await self._store.run("limits/lease", [asked.state], [lease_id, limit.units, limit.window_ms])
+        reply = await self._store.run("limits/lease", [asked.state_key], [lease_id, limit.units, limit.window_ms])
         count_discarded(self._metrics, reply)
         _, far, *_ = reply
         if far:
             with suppress(StoreError):
-                await self._store.run("limits/shorten_leases", [asked.state], [limit.window_ms])
-        return decision_at(asked, reply, HEAD)
+                await self._store.run("limits/shorten_leases", [asked.state_key], [limit.window_ms])
+        return decision_at(asked, reply, FIRST_DECISION)
 
-    def _without_store(self, asked: Asked, lease_id: str) -> Lease:
-        if asked.prepared.policy.on_outage != "local":
+    def _without_store(self, asked: TakeRequest, lease_id: str) -> Lease:
+        if asked.compiled.policy.on_outage != "local":
             return Lease(decision=self._fallback.take(asked))
         decision = self._local.lease(asked, lease_id)
         return Lease(decision=decision, id=lease_id if decision.refused_by is None else None)
 
-    async def _keep(self, asked: Asked, lease: Lease, lease_id: str) -> None:
+    async def _keep(self, asked: TakeRequest, lease: Lease, lease_id: str) -> None:
         """Renew a lease until it is lost.
 
         The store says so; under `closed` it is also lost when the store was silent for as long as a lease lasts.
@@ -188,23 +188,23 @@ class Leases:
             try:
                 kept = await self.renew(asked, lease_id)
             except StoreError:
-                kept = asked.prepared.policy.on_outage != "closed" or self._clock() < renewed_ms + window_ms
+                kept = asked.compiled.policy.on_outage != "closed" or self._clock() < renewed_ms + window_ms
             else:
                 renewed_ms = asked_ms
             if not kept:
                 lease.lost_event.set()
-        self._metrics.decision(asked.prepared.name, "lost")
-        _log.warning("lease lost", extra={"policy": asked.prepared.name})
+        self._metrics.decision(asked.compiled.name, "lost")
+        _log.warning("lease lost", extra={"policy": asked.compiled.name})
 
     def _begin_release(
-        self, asked: Asked, lease_id: str, renewing: asyncio.Task[None] | None = None
+        self, asked: TakeRequest, lease_id: str, renewing: asyncio.Task[None] | None = None
     ) -> asyncio.Task[None]:
         task = asyncio.create_task(self._let_go(asked, lease_id, renewing), name="tollhouse-release")
         self._releasing.add(task)
         task.add_done_callback(self._releasing.discard)
         return task
 
-    async def _let_go(self, asked: Asked, lease_id: str, renewing: asyncio.Task[None] | None) -> None:
+    async def _let_go(self, asked: TakeRequest, lease_id: str, renewing: asyncio.Task[None] | None) -> None:
         """Give a permit back, after the last renewal was sent; within a bounded time."""
         if renewing is not None:
             renewing.cancel()
@@ -220,8 +220,8 @@ def pause_ms(attempt: int, chance: float) -> float:
     return _PAUSE_MS_MIN + (longest_ms - _PAUSE_MS_MIN) * chance
 
 
-def _limit(asked: Asked) -> Limit:
-    policy = asked.prepared.policy
-    if not asked.prepared.is_concurrency:
+def _limit(asked: TakeRequest) -> Limit:
+    policy = asked.compiled.policy
+    if not asked.compiled.is_concurrency:
         raise InvalidInput("policy", policy.name, f"it counts by {policy.algorithm}: use `take`, or another policy")
     return policy.limits[0]

@@ -16,8 +16,8 @@ from msgspec.structs import replace
 
 from tollhouse.clock import MonotonicClock, monotonic_ms
 from tollhouse.limits.decision import Decision, LimitState
-from tollhouse.limits.wire.compiled_policy import Prepared
-from tollhouse.limits.wire.request import Asked
+from tollhouse.limits.wire.compiled_policy import CompiledPolicy
+from tollhouse.limits.wire.request import TakeRequest
 
 KEYS_MAX: Final = 65_536
 """How many keys are remembered; beyond, those go that were refused first."""
@@ -33,7 +33,7 @@ class _Refusal:
 
     __slots__ = ("answered_ms", "decision", "prepared", "told", "told_ms", "until_ms")
 
-    def __init__(self, prepared: Prepared, decision: Decision, until_ms: int, answered_ms: int) -> None:
+    def __init__(self, prepared: CompiledPolicy, decision: Decision, until_ms: int, answered_ms: int) -> None:
         self.prepared = prepared
         self.decision = self.told = decision
         self.until_ms = until_ms
@@ -51,41 +51,45 @@ class RefusalCache:
         self._all_cleared_ms = -1
         self._heard_since_ms: int | None = None
 
-    def lookup(self, asked: Asked) -> Decision | None:
+    def lookup(self, asked: TakeRequest) -> Decision | None:
         """Give the decision where it is known to be a refusal; None where the store has to be asked.
 
         A larger cost than was refused is refused as well, but waits longer: it is asked for, too. Where so many costs
         are known that somebody seems to try them all, it is told the wait of a smaller one, which may be too short.
         """
-        costs = self._keys.get(asked.state)
+        costs = self._keys.get(asked.state_key)
         if costs is None:
             return None
         exact = costs.get(asked.cost)
         refusal = exact or _smaller(costs, asked)
-        if refusal is None or refusal.prepared is not asked.prepared:
+        if refusal is None or refusal.prepared is not asked.compiled:
             return None
         now_ms = self._clock()
         if now_ms >= refusal.until_ms:
-            del self._keys[asked.state]
+            del self._keys[asked.state_key]
             return None
         if now_ms != refusal.told_ms:
             refusal.told = _later(refusal.decision, now_ms - refusal.answered_ms)
             refusal.told_ms = now_ms
         return refusal.told if exact is not None else replace(refusal.told, cost=asked.cost)
 
-    def store(self, asked: Asked, decision: Decision, sent_ms: int) -> None:
+    def store(self, asked: TakeRequest, decision: Decision, sent_ms: int) -> None:
         """Remember a refusal by limits of the key's own, the answer to a call that was sent at `sent_ms`."""
-        if decision.retry_after_ms is None or not asked.prepared.remembered or self._cleared(asked.state, sent_ms):
+        if (
+            decision.retry_after_ms is None
+            or not asked.compiled.caches_refusals
+            or self._cleared(asked.state_key, sent_ms)
+        ):
             return
         held_ms = decision.retry_after_ms
         if self._heard_since_ms is None or sent_ms < self._heard_since_ms:
             held_ms = min(held_ms, UNHEARD_MS)
-        costs = self._keys.get(asked.state)
+        costs = self._keys.get(asked.state_key)
         if costs is None or (len(costs) >= COSTS_MAX and asked.cost not in costs):
-            costs = self._keys[asked.state] = {}
+            costs = self._keys[asked.state_key] = {}
             if len(self._keys) > self._most:
                 self._keys.popitem(last=False)
-        costs[asked.cost] = _Refusal(asked.prepared, decision, sent_ms + held_ms, self._clock())
+        costs[asked.cost] = _Refusal(asked.compiled, decision, sent_ms + held_ms, self._clock())
 
     def evict(self, state: str) -> None:
         """Forget one subject, and what is under way about it: it may have units again."""
@@ -121,9 +125,9 @@ class RefusalCache:
         return sent_ms <= max(self._cleared_ms.get(state, -1), self._all_cleared_ms)
 
 
-def _smaller(costs: Mapping[int, _Refusal], asked: Asked) -> _Refusal | None:
+def _smaller(costs: Mapping[int, _Refusal], asked: TakeRequest) -> _Refusal | None:
     """Find the refusal of the next smaller cost, where many costs are known; what is above a limit never waits."""
-    if len(costs) < COSTS_MAX or asked.cost > asked.prepared.capacity:
+    if len(costs) < COSTS_MAX or asked.cost > asked.compiled.capacity:
         return None
     cost = max((cost for cost in costs if cost < asked.cost), default=None)
     return None if cost is None else costs[cost]

@@ -11,11 +11,11 @@ from tollhouse.clock import MonotonicClock
 from tollhouse.errors import InvalidInput, StoreUnavailable
 from tollhouse.limits.calls.decider import Decider
 from tollhouse.limits.calls.refusal_cache import RefusalCache
-from tollhouse.limits.decision import Reservation, Settled
+from tollhouse.limits.decision import Reservation, Settlement
 from tollhouse.limits.outage.breaker import Store
 from tollhouse.limits.outage.fallback import LOCAL, Fallback
-from tollhouse.limits.wire.reply import HEAD, count_discarded, decided, states_at
-from tollhouse.limits.wire.request import Asked
+from tollhouse.limits.wire.reply import FIRST_DECISION, count_discarded, decision_from_verdict, limit_states_at
+from tollhouse.limits.wire.request import TakeRequest
 from tollhouse.metrics import Metrics
 
 HOLD_MS: Final = 60_000
@@ -44,7 +44,7 @@ class Reservations:
         self._fallback = outage
         self._clock = clock
 
-    async def reserve(self, asked: Asked, hold_ms: int) -> Reservation:
+    async def reserve(self, asked: TakeRequest, hold_ms: int) -> Reservation:
         """Hold units; where they do not fit, or the policy lets pass without counting, nothing is held."""
         if type(hold_ms) is not int or not 1 <= hold_ms <= HOLD_MS_MAX:
             raise InvalidInput("hold_ms", hold_ms, f"give a whole number from 1 to {HOLD_MS_MAX:,}")
@@ -55,17 +55,17 @@ class Reservations:
         sent_ms = self._clock()
         try:
             reply = await self._store.run(
-                "limits/reserve", [asked.state], [reservation_id, asked.cost, hold_ms, *asked.prepared.words]
+                "limits/reserve", [asked.state_key], [reservation_id, asked.cost, hold_ms, *asked.compiled.arguments]
             )
         except StoreUnavailable:
             reservation_id = LOCAL + reservation_id
             decision, held = self._fallback.reserve(asked, reservation_id, hold_ms)
         else:
             count_discarded(self._metrics, reply)
-            decision, held = self._decider.decode(asked, reply, HEAD, sent_ms), reply[HEAD] == 0
+            decision, held = self._decider.decode(asked, reply, FIRST_DECISION, sent_ms), reply[FIRST_DECISION] == 0
         return Reservation(decision=self._decider.record(decision), id=reservation_id if held else None)
 
-    async def settle(self, asked: Asked, reservation_id: str) -> Settled:
+    async def settle(self, asked: TakeRequest, reservation_id: str) -> Settlement:
         """Charge the cost that is asked in place of what was held."""
         if not _ID.fullmatch(reservation_id):
             raise InvalidInput("id", reservation_id, "give the id of the reservation")
@@ -74,11 +74,11 @@ class Reservations:
         try:
             reply = await self._store.run(
                 "limits/settle",
-                [asked.state],
-                [reservation_id, asked.cost, keys.rate_clearings(), *asked.prepared.words],
+                [asked.state_key],
+                [reservation_id, asked.cost, keys.rate_clearings(), *asked.compiled.arguments],
             )
         finally:
-            self._refusals.evict(asked.state)
+            self._refusals.evict(asked.state_key)
         count_discarded(self._metrics, reply)
-        decision = decided(asked, 0, 0, states_at(asked, reply, HEAD + 1))
-        return Settled(settled=reply[HEAD] == 1, decision=decision)
+        decision = decision_from_verdict(asked, 0, 0, limit_states_at(asked, reply, FIRST_DECISION + 1))
+        return Settlement(settled=reply[FIRST_DECISION] == 1, decision=decision)

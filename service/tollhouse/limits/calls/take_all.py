@@ -12,12 +12,12 @@ from tollhouse.clock import MonotonicClock
 from tollhouse.errors import InvalidInput, StoreUnavailable
 from tollhouse.limits.calls.batcher import Batcher, encode_takes
 from tollhouse.limits.calls.decider import Decider, decide_by_access_list
-from tollhouse.limits.decision import Decision, Together
+from tollhouse.limits.decision import Decision, TakeAllResult
 from tollhouse.limits.outage.breaker import Store
 from tollhouse.limits.outage.fallback import Fallback
 from tollhouse.limits.policy.policy import UNITS_MAX
-from tollhouse.limits.wire.reply import HEAD, NEVER, count_discarded, length, unasked
-from tollhouse.limits.wire.request import Asked
+from tollhouse.limits.wire.reply import FIRST_DECISION, NEVER, count_discarded, decision_length, decision_without_limits
+from tollhouse.limits.wire.request import TakeRequest
 from tollhouse.metrics import Metrics
 
 TAKE_ALL_MAX: Final = 64
@@ -30,7 +30,7 @@ class AllOrNothing:
     A key on an allow list is left out, one on a deny list refuses the whole. A shadow is asked last, and only where
     the whole was admitted; it refuses nothing. While the store does not answer each policy's own rule is asked, so
     that the strictest decides: one that is `closed` refuses the whole, `local` where a share is used up. Policies that
-    run beside others are not taken from.
+    are shadows of others are not taken from.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class AllOrNothing:
         self._batcher = batches
         self._clock = clock
 
-    async def take(self, asked: Sequence[Asked]) -> Together:
+    async def take(self, asked: Sequence[TakeRequest]) -> TakeAllResult:
         """Decide takes as one; equal policies and keys are summed, and share what is decided."""
         members = _summed(asked)
         found, wait_ms = await self._decided(members)
@@ -60,25 +60,25 @@ class AllOrNothing:
             self._decider.record(decision)
         shadows = [one for state, one in members.items() if state not in found]
         seen = await asyncio.gather(*map(self._batcher.submit, shadows))
-        found |= {one.state: decision for one, decision in zip(shadows, seen, strict=True)}
-        return Together(
+        found |= {one.state_key: decision for one, decision in zip(shadows, seen, strict=True)}
+        return TakeAllResult(
             allowed=wait_ms == 0,
-            decisions=tuple(replace(found[one.state], cost=one.cost) for one in asked),
+            decisions=tuple(replace(found[one.state_key], cost=one.cost) for one in asked),
             retry_after_ms=wait_ms if wait_ms > 0 else None,
         )
 
-    async def _decided(self, members: Mapping[str, Asked]) -> tuple[dict[str, Decision], int]:
+    async def _decided(self, members: Mapping[str, TakeRequest]) -> tuple[dict[str, Decision], int]:
         """Decide all but shadows, each as if it were alone; give also the wait of the whole, 0 where it is admitted."""
         found = {state: listed for state, one in members.items() if (listed := decide_by_access_list(one)) is not None}
-        live = [one for state, one in members.items() if state not in found and not one.prepared.policy.shadow]
+        live = [one for state, one in members.items() if state not in found and not one.compiled.policy.shadow]
         if any(not listed.allowed for listed in found.values()):
             return found, NEVER
         if not live:
             return found, 0
         decisions, wait_ms = await self._ask(live)
-        return found | {one.state: decision for one, decision in zip(live, decisions, strict=True)}, wait_ms
+        return found | {one.state_key: decision for one, decision in zip(live, decisions, strict=True)}, wait_ms
 
-    async def _ask(self, live: Sequence[Asked]) -> tuple[list[Decision], int]:
+    async def _ask(self, live: Sequence[TakeRequest]) -> tuple[list[Decision], int]:
         sent_ms = self._clock()
         try:
             reply = await self._store.run("limits/take_all", *encode_takes(live))
@@ -86,22 +86,22 @@ class AllOrNothing:
             decisions = self._fallback.take_all(live)
             return decisions, _longest_ms(decisions)
         count_discarded(self._metrics, reply)
-        decisions, at = list[Decision](), HEAD + 1
+        decisions, at = list[Decision](), FIRST_DECISION + 1
         for one in live:
             decisions.append(self._decider.decode(one, reply, at, sent_ms))
-            at += length(one)
-        return decisions, reply[HEAD]
+            at += decision_length(one)
+        return decisions, reply[FIRST_DECISION]
 
 
-def _summed(asked: Sequence[Asked]) -> dict[str, Asked]:
-    """Give each policy and key once, by the name of its state, and without what runs beside it."""
-    members: dict[str, Asked] = {}
+def _summed(asked: Sequence[TakeRequest]) -> dict[str, TakeRequest]:
+    """Give each policy and key once, by the name of its state, and without its shadows."""
+    members: dict[str, TakeRequest] = {}
     for position, one in enumerate(asked):
-        known = members.get(one.state)
+        known = members.get(one.state_key)
         cost = one.cost if known is None else known.cost + one.cost
         if cost > UNITS_MAX:
             raise InvalidInput(f"takes[{position}].cost", cost, f"take at most {UNITS_MAX:,} of one policy and key")
-        members[one.state] = replace(one, cost=cost, beside=())
+        members[one.state_key] = replace(one, cost=cost, shadows=())
     return members
 
 
@@ -111,11 +111,11 @@ def _longest_ms(decisions: Sequence[Decision]) -> int:
     return NEVER if None in waits_ms else max((wait_ms for wait_ms in waits_ms if wait_ms is not None), default=0)
 
 
-def _held_back(asked: Asked, decision: Decision | None, wait_ms: int) -> Decision:
+def _held_back(asked: TakeRequest, decision: Decision | None, wait_ms: int) -> Decision:
     """Refuse what was not asked, or would be admitted by itself, because the whole is refused."""
     if decision is not None and not decision.allowed:
         return decision
     retry_after_ms = wait_ms if wait_ms > 0 else None
     if decision is None:
-        return unasked(asked, "together", allowed=False, retry_after_ms=retry_after_ms)
-    return replace(decision, allowed=False, reason="together", retry_after_ms=retry_after_ms)
+        return decision_without_limits(asked, "all-or-nothing", allowed=False, retry_after_ms=retry_after_ms)
+    return replace(decision, allowed=False, reason="all-or-nothing", retry_after_ms=retry_after_ms)

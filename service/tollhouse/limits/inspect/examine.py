@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import datetime
 
-from tollhouse.limits.inspect.explain import Explanation, Peeked, beside, explain, in_force, under
+from tollhouse.limits.inspect.explain import Explanation, PeekResult, explain, in_force, shadows_of, under
 from tollhouse.limits.limiter import Limiter
 from tollhouse.limits.policy.notation import parse_policy
 from tollhouse.limits.policy.policy import Policy
@@ -33,9 +33,9 @@ async def examine(
     await make(policies).peek(name, key, cost)  # refuses what cannot be asked, such as a policy that is not there
     policy = policies[name]
 
-    async def found(asked: Policy) -> Peeked:
+    async def found(asked: Policy) -> PeekResult:
         decision = await make({asked.name: asked}).peek(asked.name, key, cost)
-        return Peeked(policy=asked, decision=decision, at=clock())
+        return PeekResult(policy=asked, decision=decision, at=clock())
 
     other = None
     if limit is not None or algorithm is not None:
@@ -43,6 +43,6 @@ async def examine(
     return explain(
         policy,
         await found(in_force(policy)),
-        tuple([await found(in_force(one)) for one in beside(policies, name)]),
+        tuple([await found(in_force(one)) for one in shadows_of(policies, name)]),
         other,
     )

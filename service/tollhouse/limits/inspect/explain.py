@@ -1,7 +1,7 @@
 """Why a key is refused, or is not: from what a limiter answered to sentences and times; pure functions.
 
 Who asks peeks at `in_force(policy)`, so that a shadow or a list does not hide where the limits stand, at every policy
-that runs beside it, and at `under(policy, other)` for what another limit would decide. The names stay the same, so
+that is its shadow, and at `under(policy, other)` for what another limit would decide. The names stay the same, so
 all of them look at the counters that are there.
 """
 
@@ -14,11 +14,11 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from tollhouse.limits.decision import Decision
-from tollhouse.limits.policy.access_list import Listed, listed
+from tollhouse.limits.policy.access_list import AccessMatch, match_access
 from tollhouse.limits.policy.policy import Limit, Policy
 
 
-class WindowStanding(Struct, frozen=True, kw_only=True):
+class WindowStatus(Struct, frozen=True, kw_only=True):
     """Where one window stands; `restored_at` is local time, by which all of it can be had again."""
 
     limit: str
@@ -29,7 +29,7 @@ class WindowStanding(Struct, frozen=True, kw_only=True):
     restored_at: str
 
 
-class Verdict(Struct, frozen=True, kw_only=True):
+class PolicyVerdict(Struct, frozen=True, kw_only=True):
     """What the limits of one policy say, lists and shadow left out; `passes_at` is local time."""
 
     policy: str
@@ -39,7 +39,7 @@ class Verdict(Struct, frozen=True, kw_only=True):
     refused_by: str | None
     retry_after_ms: int | None
     passes_at: str | None
-    windows: tuple[WindowStanding, ...]
+    windows: tuple[WindowStatus, ...]
 
 
 class Explanation(Struct, frozen=True, kw_only=True):
@@ -53,15 +53,15 @@ class Explanation(Struct, frozen=True, kw_only=True):
     cost: int
     allowed: bool
     shadow: bool
-    listed: Listed | None
-    verdict: Verdict
-    beside: tuple[Verdict, ...]
-    what_if: Verdict | None
+    access: AccessMatch | None
+    verdict: PolicyVerdict
+    shadows: tuple[PolicyVerdict, ...]
+    what_if: PolicyVerdict | None
     uncounted: tuple[str, ...]
     sentences: tuple[str, ...]
 
 
-class Peeked(Struct, frozen=True, kw_only=True):
+class PeekResult(Struct, frozen=True, kw_only=True):
     """A policy, what a limiter that holds it in force answered, and the local time of the answer."""
 
     policy: Policy
@@ -71,7 +71,7 @@ class Peeked(Struct, frozen=True, kw_only=True):
 
 def in_force(policy: Policy) -> Policy:
     """Give the policy as its limits alone decide: no shadow, no lists."""
-    return replace(policy, shadow=False, beside=None, allow=(), deny=())
+    return replace(policy, shadow=False, shadow_of=None, allow=(), deny=())
 
 
 def under(policy: Policy, other: Policy) -> Policy:
@@ -79,25 +79,27 @@ def under(policy: Policy, other: Policy) -> Policy:
     return replace(in_force(policy), limits=other.limits, algorithm=other.algorithm)
 
 
-def beside(policies: Mapping[str, Policy], name: str) -> tuple[Policy, ...]:
-    """Give the policies that run beside the one named."""
-    return tuple(policy for policy in policies.values() if policy.beside == name)
+def shadows_of(policies: Mapping[str, Policy], name: str) -> tuple[Policy, ...]:
+    """Return the shadows of the policy `name`."""
+    return tuple(policy for policy in policies.values() if policy.shadow_of == name)
 
 
-def explain(policy: Policy, peeked: Peeked, beside: tuple[Peeked, ...], what_if: Peeked | None) -> Explanation:
+def explain(
+    policy: Policy, peeked: PeekResult, shadows: tuple[PeekResult, ...], what_if: PeekResult | None
+) -> Explanation:
     """Explain what a take finds; what was peeked at is in force."""
     decision = peeked.decision
-    found = listed(policy, decision.key)
+    found = match_access(policy, decision.key)
     admitted = decision.allowed or policy.shadow
     told = Explanation(
         policy=policy.name,
         key=decision.key,
         cost=decision.cost,
-        allowed=admitted if found is None else found.standing == "allow",
+        allowed=admitted if found is None else found.rule == "allow",
         shadow=policy.shadow,
-        listed=found,
+        access=found,
         verdict=_verdict(peeked),
-        beside=tuple(_verdict(one) for one in beside),
+        shadows=tuple(_verdict(one) for one in shadows),
         what_if=None if what_if is None else _verdict(what_if),
         uncounted=() if what_if is None else _uncounted(policy, what_if.policy),
         sentences=(),
@@ -105,10 +107,10 @@ def explain(policy: Policy, peeked: Peeked, beside: tuple[Peeked, ...], what_if:
     return replace(told, sentences=tuple(_sentences(told)))
 
 
-def _verdict(peeked: Peeked) -> Verdict:
+def _verdict(peeked: PeekResult) -> PolicyVerdict:
     policy, decision = peeked.policy, peeked.decision
     wait_ms = decision.retry_after_ms
-    return Verdict(
+    return PolicyVerdict(
         policy=policy.name,
         limit=policy.text,
         algorithm=policy.algorithm,
@@ -117,7 +119,7 @@ def _verdict(peeked: Peeked) -> Verdict:
         retry_after_ms=wait_ms,
         passes_at=None if wait_ms is None else _after(peeked.at, wait_ms),
         windows=tuple(
-            WindowStanding(
+            WindowStatus(
                 limit=limit.text,
                 used=limit.capacity - state.remaining,
                 of=limit.capacity,
@@ -142,8 +144,8 @@ def _counter(policy: Policy, limit: Limit) -> tuple[str, int, int]:
 
 def _sentences(told: Explanation) -> Iterator[str]:
     yield _outcome(told)
-    for one in told.beside:
-        yield f"Beside it runs {one.policy} ({one.limit}), a shadow; in force {_would(one, told.cost)}."
+    for one in told.shadows:
+        yield f"Its shadow {one.policy} ({one.limit}): in force {_would(one, told.cost)}."
     if told.what_if is not None:
         yield f"Under {told.what_if.limit} ({told.what_if.algorithm}) {_would(told.what_if, told.cost)}."
     if told.uncounted:
@@ -152,9 +154,9 @@ def _sentences(told: Explanation) -> Iterator[str]:
 
 def _outcome(told: Explanation) -> str:
     subject, verdict = f"{told.key!r} under {told.policy}", told.verdict
-    if told.listed is not None:
-        does = "is never counted" if told.listed.standing == "allow" else "is always refused"
-        return f"{subject} {does}: the entry {told.listed.entry} of the {told.listed.standing} list holds it."
+    if told.access is not None:
+        does = "is never counted" if told.access.rule == "allow" else "is always refused"
+        return f"{subject} {does}: the entry {told.access.entry} of the {told.access.rule} list holds it."
     if verdict.admits:
         return f"{subject} is admitted: every limit has room for {_units(told.cost)}."
     if told.shadow:
@@ -162,11 +164,11 @@ def _outcome(told: Explanation) -> str:
     return f"{subject} is refused: {_refusal(verdict, told.cost)}."
 
 
-def _would(verdict: Verdict, cost: int) -> str:
+def _would(verdict: PolicyVerdict, cost: int) -> str:
     return "it would be admitted" if verdict.admits else f"it would be refused: {_refusal(verdict, cost)}"
 
 
-def _refusal(verdict: Verdict, cost: int) -> str:
+def _refusal(verdict: PolicyVerdict, cost: int) -> str:
     if verdict.retry_after_ms is None:
         return f"a cost of {cost:,} is above the limit {verdict.refused_by}, and no wait will change that"
     wait_s = f"{verdict.retry_after_ms / 1_000:,.3f} s"

@@ -16,7 +16,7 @@ from tollhouse.limits.inspect.size import stored_bytes_max
 from tollhouse.limits.policy.access_list import networks
 from tollhouse.limits.policy.builtin import BUILT_IN
 from tollhouse.limits.policy.catalog import by_name
-from tollhouse.limits.policy.configured import policy_of
+from tollhouse.limits.policy.configured import policy_from_settings
 from tollhouse.limits.policy.policy import Policy
 from tollhouse.settings import PolicySettings
 
@@ -28,7 +28,7 @@ _EXACT = frozenset({"sliding-window", "sliding-log"})
 """Never admit more than a limit in any of its windows; the others may admit up to that much again."""
 
 
-class Problem(Struct, frozen=True, kw_only=True):
+class PolicyProblem(Struct, frozen=True, kw_only=True):
     """Why a policy, or the file around it, cannot be used: one sentence with the value and the remedy."""
 
     field: str
@@ -36,7 +36,7 @@ class Problem(Struct, frozen=True, kw_only=True):
     sentence: str
 
 
-class Read(Struct, frozen=True, kw_only=True):
+class PolicySummary(Struct, frozen=True, kw_only=True):
     """A policy that can be used, in its canonical form; `stored_bytes_max` is what one subject takes at most."""
 
     policy: str
@@ -53,22 +53,22 @@ class Finding(Struct, frozen=True, kw_only=True):
     text: str
 
 
-class Linted(Struct, frozen=True, kw_only=True):
+class LintReport(Struct, frozen=True, kw_only=True):
     """What came of a check; `ok` where there is no problem, whatever the findings."""
 
     ok: bool
-    problems: tuple[Problem, ...] = ()
-    policies: tuple[Read, ...] = ()
+    problems: tuple[PolicyProblem, ...] = ()
+    policies: tuple[PolicySummary, ...] = ()
     findings: tuple[Finding, ...] = ()
 
 
-def lint(chosen: Mapping[str, PolicySettings]) -> Linted:
+def lint(chosen: Mapping[str, PolicySettings]) -> LintReport:
     """Check every policy on its own, then all of them together with the built-in ones."""
-    problems: list[Problem] = []
+    problems: list[PolicyProblem] = []
     policies: list[Policy] = []
     for name, settings in chosen.items():
         try:
-            policies.append(policy_of(name, settings))
+            policies.append(policy_from_settings(name, settings))
         except InvalidInput as error:
             problems.append(problem(error))
     try:
@@ -76,7 +76,7 @@ def lint(chosen: Mapping[str, PolicySettings]) -> Linted:
     except InvalidInput as error:
         problems.append(problem(error))
         policies = [policy for policy in policies if not error.field.startswith(f"policies.{policy.name}.")]
-    return Linted(
+    return LintReport(
         ok=not problems,
         problems=tuple(problems),
         policies=tuple(_read(policy) for policy in policies),
@@ -84,21 +84,21 @@ def lint(chosen: Mapping[str, PolicySettings]) -> Linted:
     )
 
 
-def problem(error: ConfigurationError | InvalidInput) -> Problem:
+def problem(error: ConfigurationError | InvalidInput) -> PolicyProblem:
     """Give a failure to read policies or settings as a value."""
     field = error.setting if isinstance(error, ConfigurationError) else error.field
-    return Problem(field=field, remedy=error.remedy, sentence=str(error))
+    return PolicyProblem(field=field, remedy=error.remedy, sentence=str(error))
 
 
 def findings(policies: Iterable[Policy]) -> Iterator[Finding]:
     """Say what is worth a second look, policy by policy."""
     for policy in policies:
-        for level, text in _of(policy):
+        for level, text in _policy_findings(policy):
             yield Finding(policy=policy.name, level=level, text=text)
 
 
-def _read(policy: Policy) -> Read:
-    return Read(
+def _read(policy: Policy) -> PolicySummary:
+    return PolicySummary(
         policy=policy.name,
         limit=policy.text,
         algorithm=policy.algorithm,
@@ -106,8 +106,8 @@ def _read(policy: Policy) -> Read:
     )
 
 
-def _of(policy: Policy) -> Iterator[tuple[Level, str]]:
-    if policy.shadow and policy.beside is None:
+def _policy_findings(policy: Policy) -> Iterator[tuple[Level, str]]:
+    if policy.shadow and policy.shadow_of is None:
         yield "warning", "shadow = true: it decides and counts, and never refuses"
     if policy.on_outage == "closed":
         yield "note", "on_outage = closed: while its store is down every take is refused, of public routes as well"

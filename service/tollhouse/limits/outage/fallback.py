@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from tollhouse.limits.algorithms.evaluate import Standing, Verdict
+from tollhouse.limits.algorithms.evaluate import LimitStatus, Verdict
 from tollhouse.limits.algorithms.holds import FULL
-from tollhouse.limits.decision import Decision, LimitState, Settled
+from tollhouse.limits.decision import Decision, LimitState, Settlement
 from tollhouse.limits.outage.local_limiter import LocalLimiter
-from tollhouse.limits.wire.reply import NEVER, decided, granted, unasked
-from tollhouse.limits.wire.request import Asked
+from tollhouse.limits.wire.reply import NEVER, decision_from_verdict, decision_without_limits, granted_units
+from tollhouse.limits.wire.request import TakeRequest
 
 LOCAL: Final = "local-"
 """What the ids of reservations begin with that only this process knows."""
@@ -28,32 +28,34 @@ class Fallback:
     def __init__(self, local: LocalLimiter) -> None:
         self._local = local
 
-    def take(self, asked: Asked) -> Decision:
+    def take(self, asked: TakeRequest) -> Decision:
         """Decide one take."""
-        above = asked.cost > asked.prepared.capacity
+        above = asked.cost > asked.compiled.capacity
         return _above(asked) if above else self._by_policy(asked)
 
-    def take_up_to(self, asked: Asked) -> Decision:
+    def take_up_to(self, asked: TakeRequest) -> Decision:
         """Decide how many are granted of the units that are asked for."""
-        if asked.prepared.policy.on_outage != "local":
+        if asked.compiled.policy.on_outage != "local":
             decision = self._by_policy(asked)
-            return granted(asked, asked.cost if decision.allowed else 0, decision)
+            return granted_units(asked, asked.cost if decision.allowed else 0, decision)
         units, verdict = self._local.take_up_to(asked)
-        return granted(asked, units, _decided(asked, verdict))
+        return granted_units(asked, units, _decided(asked, verdict))
 
-    def reserve(self, asked: Asked, name: str, held_ms: int) -> tuple[Decision, bool]:
+    def reserve(self, asked: TakeRequest, name: str, held_ms: int) -> tuple[Decision, bool]:
         """Decide a reservation, and tell whether units are held for it: `open` holds none."""
-        if asked.prepared.policy.on_outage != "local" or asked.cost > asked.prepared.capacity:
+        if asked.compiled.policy.on_outage != "local" or asked.cost > asked.compiled.capacity:
             return self.take(asked), False
         verdict = self._local.reserve(asked, name, held_ms)
         return _decided(asked, verdict), verdict.allowed
 
-    def settle(self, asked: Asked, name: str) -> Settled:
+    def settle(self, asked: TakeRequest, name: str) -> Settlement:
         """Settle a reservation that this process holds; with the outage all of them are forgotten."""
         settled, standings = self._local.settle(asked, name)
-        return Settled(settled=settled, decision=decided(asked, 0, 0, _states(asked, standings), degraded=True))
+        return Settlement(
+            settled=settled, decision=decision_from_verdict(asked, 0, 0, _states(asked, standings), degraded=True)
+        )
 
-    def take_all(self, members: Sequence[Asked]) -> list[Decision]:
+    def take_all(self, members: Sequence[TakeRequest]) -> list[Decision]:
         """Decide takes that are charged together or not at all, by the strictest rule among them.
 
         One that refuses, for whatever reason, keeps the others from being charged; they are decided as if alone.
@@ -63,44 +65,46 @@ class Fallback:
             return [self.take(asked) for asked in members]
         return decisions
 
-    def _by_policy(self, asked: Asked) -> Decision:
-        rule = asked.prepared.policy.on_outage
+    def _by_policy(self, asked: TakeRequest) -> Decision:
+        rule = asked.compiled.policy.on_outage
         if rule == "local":
             return _decided(asked, self._local.take(asked))
-        return unasked(asked, "outage", allowed=True, degraded=True) if rule == "open" else _refused(asked)
+        return (
+            decision_without_limits(asked, "outage", allowed=True, degraded=True) if rule == "open" else _refused(asked)
+        )
 
-    def _preview(self, asked: Asked) -> Decision:
+    def _preview(self, asked: TakeRequest) -> Decision:
         """Tell what `take` would decide, and charge nothing."""
-        if asked.cost <= asked.prepared.capacity and asked.prepared.policy.on_outage == "local":
+        if asked.cost <= asked.compiled.capacity and asked.compiled.policy.on_outage == "local":
             return _decided(asked, self._local.peek(asked))
         return self.take(asked)
 
 
-def _above(asked: Asked) -> Decision:
+def _above(asked: TakeRequest) -> Decision:
     """Refuse a cost that no wait will help."""
-    limits = asked.prepared.policy.limits
+    limits = asked.compiled.policy.limits
     refused_by = next(i for i, limit in enumerate(limits, 1) if asked.cost > limit.capacity)
-    return decided(asked, refused_by, NEVER, (), degraded=True)
+    return decision_from_verdict(asked, refused_by, NEVER, (), degraded=True)
 
 
-def _refused(asked: Asked) -> Decision:
-    if asked.prepared.policy.shadow:
-        return unasked(asked, "shadow", allowed=True, degraded=True)
-    return unasked(asked, "outage", allowed=False, retry_after_ms=RETRY_AFTER_MS, degraded=True)
+def _refused(asked: TakeRequest) -> Decision:
+    if asked.compiled.policy.shadow:
+        return decision_without_limits(asked, "shadow", allowed=True, degraded=True)
+    return decision_without_limits(asked, "outage", allowed=False, retry_after_ms=RETRY_AFTER_MS, degraded=True)
 
 
-def _decided(asked: Asked, verdict: Verdict) -> Decision:
+def _decided(asked: TakeRequest, verdict: Verdict) -> Decision:
     if verdict.refused_by is not None and verdict.retry_after_ms is None:
         return _refused(asked)  # within the limit, but more than this process may give out
-    states = _states(asked, verdict.standings)
+    states = _states(asked, verdict.statuses)
     if verdict.refused_by is None:
-        return decided(asked, 0, 0, states, degraded=True)
+        return decision_from_verdict(asked, 0, 0, states, degraded=True)
     assert verdict.retry_after_ms is not None
     refused_by = FULL if verdict.refused_by == FULL else verdict.refused_by + 1
-    return decided(asked, refused_by, verdict.retry_after_ms, states, degraded=True)
+    return decision_from_verdict(asked, refused_by, verdict.retry_after_ms, states, degraded=True)
 
 
-def _states(asked: Asked, standings: Sequence[Standing]) -> tuple[LimitState, ...]:
+def _states(asked: TakeRequest, standings: Sequence[LimitStatus]) -> tuple[LimitState, ...]:
     return tuple(
         LimitState(
             limit=limit.units,
@@ -108,5 +112,5 @@ def _states(asked: Asked, standings: Sequence[Standing]) -> tuple[LimitState, ..
             remaining=standing.remaining,
             reset_after_ms=standing.reset_after_ms,
         )
-        for limit, standing in zip(asked.prepared.share.limits, standings, strict=True)
+        for limit, standing in zip(asked.compiled.local_share.limits, standings, strict=True)
     )

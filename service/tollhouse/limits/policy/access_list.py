@@ -18,7 +18,7 @@ from msgspec import Struct
 from tollhouse.errors import InvalidInput
 from tollhouse.limits.policy.policy import Policy
 
-Standing = Literal["allow", "deny"]
+AccessRule = Literal["allow", "deny"]
 Network = IPv4Network | IPv6Network
 
 _PREFIX: Final = "address:"
@@ -30,17 +30,17 @@ _LIKE_A_NETWORK: Final = re.compile(
 )
 
 
-class Listed(Struct, frozen=True, kw_only=True):
+class AccessMatch(Struct, frozen=True, kw_only=True):
     """What a list says of a key, and by which of its entries."""
 
-    standing: Standing
+    rule: AccessRule
     entry: str
 
 
 class _List(Struct, frozen=True, kw_only=True):
     """One list, ready to be asked: networks by their first bits, for each version and length of prefix."""
 
-    standing: Standing
+    standing: AccessRule
     networks: dict[tuple[int, int], dict[int, str]]
     keys: dict[str, str]
 
@@ -49,7 +49,7 @@ _compiled: Final[dict[int, tuple[Policy, tuple[_List, _List]]]] = {}
 """By identity: to compare two policies would cost as much as their lists are long."""
 
 
-def standing(policy: Policy, key: str) -> Standing | None:
+def access_rule(policy: Policy, key: str) -> AccessRule | None:
     """Tell whether the policy never counts the key, always refuses it, or, with None, counts it.
 
     A lookup takes as many steps as there are lengths of prefix in the lists, however long they are. Raises
@@ -57,11 +57,11 @@ def standing(policy: Policy, key: str) -> Standing | None:
     """
     if not policy.deny and not policy.allow:
         return None
-    found = listed(policy, key)
-    return None if found is None else found.standing
+    found = match_access(policy, key)
+    return None if found is None else found.rule
 
 
-def listed(policy: Policy, key: str) -> Listed | None:
+def match_access(policy: Policy, key: str) -> AccessMatch | None:
     """Give the entry that decides about the key: the deny list is asked first."""
     network = _network_of(key)
     for one in _lists(policy):
@@ -69,11 +69,11 @@ def listed(policy: Policy, key: str) -> Listed | None:
         if entry is None and network is not None:
             entry = _around(one, network)
         if entry is not None:
-            return Listed(standing=one.standing, entry=entry)
+            return AccessMatch(rule=one.standing, entry=entry)
     return None
 
 
-def check_access(policy: Policy) -> None:
+def check_access_lists(policy: Policy) -> None:
     """Raise InvalidInput for an entry that cannot be used; what passes will not fail when it is asked."""
     _lists(policy)
 
@@ -96,7 +96,7 @@ def _lists(policy: Policy) -> tuple[_List, _List]:
     return lists
 
 
-def _compile(standing: Standing, entries: tuple[str, ...], policy: str) -> _List:
+def _compile(standing: AccessRule, entries: tuple[str, ...], policy: str) -> _List:
     made = _List(standing=standing, networks={}, keys={})
     for entry in entries:
         network = _network_of(entry)

@@ -36,11 +36,11 @@ _LIMIT: Final = re.compile(
 )
 
 
-class Fields(TypedDict, total=False):
+class PolicyFields(TypedDict, total=False):
     """What else a policy may be told; `Policy` says what each means, and checks it."""
 
     shadow: bool
-    beside: str | None
+    shadow_of: str | None
     cost: int
     key: str | None
     allow: tuple[str, ...]
@@ -48,7 +48,7 @@ class Fields(TypedDict, total=False):
 
 
 def parse_policy(
-    name: str, text: str, algorithm: str = "sliding-window", *, on_outage: str = "local", **fields: Unpack[Fields]
+    name: str, text: str, algorithm: str = "sliding-window", *, on_outage: str = "local", **fields: Unpack[PolicyFields]
 ) -> Policy:
     """Read the limits of a policy; raises InvalidInput with the part that is wrong and its remedy."""
     field = f"policies.{name}"

@@ -1,4 +1,4 @@
-"""Policies: how many units each window allows, checked once so that everything below can rely on it."""
+"""Policies and their limits: values that are validated when they are made, and nowhere else."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final, Literal, get_args
 
 from msgspec import Struct
+from msgspec.structs import force_setattr
 
 from tollhouse.errors import InvalidInput
 from tollhouse.suggest import did_you_mean
@@ -15,6 +16,8 @@ Algorithm = Literal["sliding-window", "sliding-window-counter", "sliding-log", "
 ALGORITHMS: Final[tuple[Algorithm, ...]] = get_args(Algorithm)
 OnOutage = Literal["local", "open", "closed"]
 ON_OUTAGE: Final[tuple[OnOutage, ...]] = get_args(OnOutage)
+CounterId = tuple[Algorithm, int, int]
+"""Algorithm, window in ms, and resolution (0 except for sliding-window)."""
 
 SECOND_MS: Final = 1_000
 WINDOW_MS_MAX: Final = 366 * 86_400 * SECOND_MS
@@ -24,22 +27,22 @@ PERMITS_MAX: Final = 1_000
 RESOLUTION_MAX: Final = 120
 LIMITS_MAX: Final = 8
 NAME_CHARACTERS_MAX: Final = 64
-LISTED_MAX: Final = 1_000
-LISTED_CHARACTERS_MAX: Final = 512
+LIST_ENTRIES_MAX: Final = 1_000
+ENTRY_CHARACTERS_MAX: Final = 512
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9_.-]*")
 _KEY: Final = re.compile(
     r"address|user|session|api-key|header:[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}|path:[A-Za-z_][A-Za-z0-9_]{0,63}"
 )
 _KEYS: Final = ("address", "user", "session", "api-key", "header:NAME", "path:NAME")
-_WORDS: Final = (("week", 604_800), ("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1))
+_WINDOW_WORDS: Final = (("week", 604_800), ("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1))
 
 
 class Limit(Struct, frozen=True, kw_only=True):
     """At most `units` in any `window_ms`.
 
-    `resolution` belongs to `sliding-window`: a finer one gives units back sooner, for more memory. `burst` belongs
-    to `gcra`: how many units may come at once; None stands for `units`.
+    `resolution` is read by `sliding-window`: the number of sub-buckets in a window. More of them give units back sooner
+    and take more memory. `burst` is read by `gcra`: how many units may be taken at once; None means `units`.
     """
 
     units: int
@@ -49,28 +52,43 @@ class Limit(Struct, frozen=True, kw_only=True):
 
     @property
     def capacity(self) -> int:
-        """The most units that can be had at one moment; a higher cost is never admitted."""
+        """The most units that can be available at one moment; a higher cost is never admitted."""
         return self.units if self.burst is None else self.burst
 
     @property
     def text(self) -> str:
         """The canonical notation, such as `100/minute`, `100/5 minutes` or `1000/second burst 2000`."""
         seconds = self.window_ms // SECOND_MS
-        word, size = next(unit for unit in _WORDS if seconds % unit[1] == 0)
-        many = seconds // size
-        window = word if many == 1 else f"{many} {word}s"
+        word, unit_seconds = next(unit for unit in _WINDOW_WORDS if seconds % unit[1] == 0)
+        count = seconds // unit_seconds
+        window = word if count == 1 else f"{count} {word}s"
         return f"{self.units}/{window}" if self.burst is None else f"{self.units}/{window} burst {self.burst}"
+
+    def parameter(self, algorithm: Algorithm) -> int:
+        """Return the number besides units and window that the algorithm reads; 0 if it reads none."""
+        match algorithm:
+            case "sliding-window":
+                return self.resolution
+            case "gcra":
+                return self.capacity
+            case _:
+                return 0
+
+    def counter_id(self, algorithm: Algorithm) -> CounterId:
+        """Return what identifies the counter of this limit; a limit with other units or another burst shares it."""
+        return algorithm, self.window_ms, self.resolution if algorithm == "sliding-window" else 0
 
 
 class Policy(Struct, frozen=True, kw_only=True):
     """A named set of limits that are decided and charged together.
 
-    `on_outage` decides while the store does not answer: `local` counts in the process, `open` admits, `closed`
-    refuses. A `shadow` decides and counts but never refuses; one that runs `beside` another policy is taken from
-    whenever that one is. `cost` is charged where a take names none, `key` is the rule by which middleware finds the
-    subject. `allow` and `deny` hold networks (CIDR) and keys that are never counted, or always refused.
+    `on_outage` is the rule while the store does not answer: `local` counts in this process, `open` admits, `closed`
+    refuses. A `shadow` decides and counts but never refuses. `shadow_of` makes a policy the shadow of another one: it
+    counts the takes of that policy as well, and `shadow` is then True. `cost` is charged by takes that name none. `key`
+    is the rule by which middleware finds the key of a request. `allow` and `deny` hold networks (CIDR) and keys that
+    are never counted, or always refused.
 
-    Raises InvalidInput where the name, a limit or their combination cannot be used.
+    Raises InvalidInput if the name, a limit or their combination cannot be used.
     """
 
     name: str
@@ -78,7 +96,7 @@ class Policy(Struct, frozen=True, kw_only=True):
     algorithm: Algorithm = "sliding-window"
     on_outage: OnOutage = "local"
     shadow: bool = False
-    beside: str | None = None
+    shadow_of: str | None = None
     cost: int = 1
     key: str | None = None
     allow: tuple[str, ...] = ()
@@ -88,19 +106,11 @@ class Policy(Struct, frozen=True, kw_only=True):
         if not _is_name(self.name):
             remedy = "begin with one of a-z, then up to 63 of a-z, 0-9, `_`, `.` and `-`"
             raise InvalidInput("policy", self.name, remedy)
-        field = f"policies.{self.name}"
         for name, value, remedy in _field_remedies(self):
-            raise InvalidInput(f"{field}.{name}", value, remedy)
-        if not 1 <= len(self.limits) <= LIMITS_MAX:
-            raise InvalidInput(field, len(self.limits), f"give 1 to {LIMITS_MAX} limits")
-        for limit in self.limits:
-            remedy = _range_remedy(limit) or _algorithm_remedy(self.algorithm, limit)
-            if remedy is not None:
-                raise InvalidInput(field, limit, remedy)
-        if len({limit.window_ms for limit in self.limits}) < len(self.limits):
-            raise InvalidInput(field, self.text, "give each window once, with the smaller number")
-        if self.is_concurrency and len(self.limits) > 1:
-            raise InvalidInput(field, self.text, "give one limit: the permits, and how long a lease lasts")
+            raise InvalidInput(f"policies.{self.name}.{name}", value, remedy)
+        for value, remedy in _limit_remedies(self):
+            raise InvalidInput(f"policies.{self.name}", value, remedy)
+        force_setattr(self, "shadow", self.shadow or self.shadow_of is not None)
 
     @property
     def is_concurrency(self) -> bool:
@@ -118,19 +128,31 @@ def _is_name(name: str) -> bool:
 
 
 def _field_remedies(policy: Policy) -> Iterator[tuple[str, object, str]]:
-    """Give the name and the value of each field that cannot be used, and what to write instead."""
+    """Yield the name and the value of each field that cannot be used, and what to write instead."""
     yield from _word_remedies("algorithm", policy.algorithm, ALGORITHMS)
     yield from _word_remedies("on_outage", policy.on_outage, ON_OUTAGE)
     if type(policy.cost) is not int or not 0 <= policy.cost <= UNITS_MAX:
         yield "cost", policy.cost, f"give a whole number from 0 to {UNITS_MAX:,}"
     if policy.key is not None and not _KEY.fullmatch(policy.key):
         yield from _word_remedies("key", policy.key, _KEYS)
-    if policy.beside is not None and (policy.beside == policy.name or not _is_name(policy.beside)):
-        yield "beside", policy.beside, "name another policy"
-    if policy.beside is not None and not policy.shadow:
-        yield "beside", policy.beside, "say shadow = true as well: beside another, a policy only watches"
+    if policy.shadow_of is not None and (policy.shadow_of == policy.name or not _is_name(policy.shadow_of)):
+        yield "shadow_of", policy.shadow_of, "name another policy"
     yield from _list_remedies("allow", policy.allow)
     yield from _list_remedies("deny", policy.deny)
+
+
+def _limit_remedies(policy: Policy) -> Iterator[tuple[object, str]]:
+    """Yield each limit, or the text of all limits, that cannot be used, and what to write instead."""
+    if not 1 <= len(policy.limits) <= LIMITS_MAX:
+        yield len(policy.limits), f"give 1 to {LIMITS_MAX} limits"
+    for limit in policy.limits:
+        remedy = _range_remedy(limit) or _algorithm_remedy(policy.algorithm, limit)
+        if remedy is not None:
+            yield limit, remedy
+    if len({limit.window_ms for limit in policy.limits}) < len(policy.limits):
+        yield policy.text, "give each window once, with the smaller number"
+    if policy.is_concurrency and len(policy.limits) > 1:
+        yield policy.text, "give one limit: the permits, and how long a lease lasts"
 
 
 def _word_remedies(name: str, word: str, known: Sequence[str]) -> Iterator[tuple[str, object, str]]:
@@ -141,11 +163,11 @@ def _word_remedies(name: str, word: str, known: Sequence[str]) -> Iterator[tuple
 
 
 def _list_remedies(name: str, entries: tuple[str, ...]) -> Iterator[tuple[str, object, str]]:
-    if len(entries) > LISTED_MAX:
-        yield name, f"{len(entries)} entries", f"give at most {LISTED_MAX:,}; a network stands for many addresses"
+    if len(entries) > LIST_ENTRIES_MAX:
+        yield name, f"{len(entries)} entries", f"give at most {LIST_ENTRIES_MAX:,}; a network stands for many addresses"
     for entry in entries:
-        if not 1 <= len(entry) <= LISTED_CHARACTERS_MAX:
-            yield name, f"{len(entry)} characters", f"give each entry 1 to {LISTED_CHARACTERS_MAX} characters"
+        if not 1 <= len(entry) <= ENTRY_CHARACTERS_MAX:
+            yield name, f"{len(entry)} characters", f"give each entry 1 to {ENTRY_CHARACTERS_MAX} characters"
 
 
 def _range_remedy(limit: Limit) -> str | None:

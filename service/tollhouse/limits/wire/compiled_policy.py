@@ -13,7 +13,7 @@ from tollhouse.limits.policy.policy import WINDOW_MS_MAX, Limit, Policy
 from tollhouse.scripts import Argument
 
 
-class Prepared(Struct, frozen=True, kw_only=True, eq=False):
+class CompiledPolicy(Struct, frozen=True, kw_only=True, eq=False):
     """A policy of one generation: another set of policies has other objects, whatever their values.
 
     `words` is how scripts are told its algorithm and limits, `counted_words` the same with the number of limits, for
@@ -26,19 +26,19 @@ class Prepared(Struct, frozen=True, kw_only=True, eq=False):
     policy: Policy
     name: str
     cost: int
-    words: tuple[Argument, ...]
-    counted_words: tuple[Argument, ...]
-    texts: tuple[str, ...]
-    sizes: tuple[tuple[int, int], ...]
+    arguments: tuple[Argument, ...]
+    batch_arguments: tuple[Argument, ...]
+    limit_texts: tuple[str, ...]
+    windows: tuple[tuple[int, int], ...]
     capacity: int
-    beside: tuple[Prepared, ...]
-    listed: bool
+    shadows: tuple[CompiledPolicy, ...]
+    has_access_list: bool
     is_concurrency: bool
-    remembered: bool
-    share: Policy
+    caches_refusals: bool
+    local_share: Policy
 
 
-def prepare(policies: Mapping[str, Policy], instances: int) -> dict[str, Prepared]:
+def compile_policies(policies: Mapping[str, Policy], instances: int) -> dict[str, CompiledPolicy]:
     """Check policies as a set, and prepare each for one of so many processes.
 
     Raises InvalidInput where they do not fit together.
@@ -46,29 +46,29 @@ def prepare(policies: Mapping[str, Policy], instances: int) -> dict[str, Prepare
     for name, policy in policies.items():
         if name != policy.name:
             raise InvalidInput(f"policies.{name}", policy.name, "list a policy under its own name")
-    candidates: dict[str, list[Prepared]] = {}
+    candidates: dict[str, list[CompiledPolicy]] = {}
     for policy in by_name(policies.values()).values():
-        if policy.beside is not None:
-            candidates.setdefault(policy.beside, []).append(_prepared(policy, (), instances))
-    return {name: _prepared(policy, tuple(candidates.get(name, ())), instances) for name, policy in policies.items()}
+        if policy.shadow_of is not None:
+            candidates.setdefault(policy.shadow_of, []).append(_compile(policy, (), instances))
+    return {name: _compile(policy, tuple(candidates.get(name, ())), instances) for name, policy in policies.items()}
 
 
-def _prepared(policy: Policy, beside: tuple[Prepared, ...], instances: int) -> Prepared:
+def _compile(policy: Policy, beside: tuple[CompiledPolicy, ...], instances: int) -> CompiledPolicy:
     numbers = [number for limit in policy.limits for number in (limit.units, limit.window_ms, _third(policy, limit))]
-    return Prepared(
+    return CompiledPolicy(
         policy=policy,
         name=policy.name,
         cost=policy.cost,
-        words=(policy.algorithm, *numbers),
-        counted_words=(policy.algorithm, len(policy.limits), *numbers),
-        texts=tuple(limit.text for limit in policy.limits),
-        sizes=tuple((limit.units, limit.window_ms) for limit in policy.limits),
+        arguments=(policy.algorithm, *numbers),
+        batch_arguments=(policy.algorithm, len(policy.limits), *numbers),
+        limit_texts=tuple(limit.text for limit in policy.limits),
+        windows=tuple((limit.units, limit.window_ms) for limit in policy.limits),
         capacity=min(limit.capacity for limit in policy.limits),
-        beside=beside,
-        listed=bool(policy.allow or policy.deny),
+        shadows=beside,
+        has_access_list=bool(policy.allow or policy.deny),
         is_concurrency=policy.is_concurrency,
-        remembered=not (policy.shadow or beside or policy.is_concurrency),
-        share=replace(policy, limits=tuple(_share(limit, instances) for limit in policy.limits)),
+        caches_refusals=not (policy.shadow or beside or policy.is_concurrency),
+        local_share=replace(policy, limits=tuple(_limit_share(limit, instances) for limit in policy.limits)),
     )
 
 
@@ -83,7 +83,7 @@ def _third(policy: Policy, limit: Limit) -> int:
             return 0
 
 
-def _share(limit: Limit, instances: int) -> Limit:
+def _limit_share(limit: Limit, instances: int) -> Limit:
     """Divide a limit, so that all processes together admit what it says; each admits something."""
     units = max(limit.units // instances, 1)
     if limit.burst is None:

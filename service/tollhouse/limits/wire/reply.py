@@ -13,10 +13,10 @@ from msgspec.structs import replace
 
 from tollhouse.limits.algorithms.holds import FULL
 from tollhouse.limits.decision import Decision, LimitState, Reason
-from tollhouse.limits.wire.request import Asked
+from tollhouse.limits.wire.request import TakeRequest
 from tollhouse.metrics import Metrics
 
-HEAD: Final = 2
+FIRST_DECISION: Final = 2
 """Where the first decision of a reply begins."""
 NEVER: Final = -1
 
@@ -29,27 +29,27 @@ def count_discarded(metrics: Metrics, reply: Sequence[int]) -> None:
         metrics.discarded_state("clock-ahead")
 
 
-def length(asked: Asked) -> int:
+def decision_length(asked: TakeRequest) -> int:
     """Tell how many numbers a decision takes."""
-    return 2 + 2 * len(asked.prepared.sizes)
+    return 2 + 2 * len(asked.compiled.windows)
 
 
-def decision_at(asked: Asked, reply: Sequence[int], at: int) -> Decision:
+def decision_at(asked: TakeRequest, reply: Sequence[int], at: int) -> Decision:
     """Read the decision on a take."""
-    return decided(asked, reply[at], reply[at + 1], states_at(asked, reply, at + 2))
+    return decision_from_verdict(asked, reply[at], reply[at + 1], limit_states_at(asked, reply, at + 2))
 
 
-def states_at(asked: Asked, reply: Sequence[int], at: int) -> tuple[LimitState, ...]:
+def limit_states_at(asked: TakeRequest, reply: Sequence[int], at: int) -> tuple[LimitState, ...]:
     """Read where each window stands."""
     states: list[LimitState] = []
-    for units, window_ms in asked.prepared.sizes:
+    for units, window_ms in asked.compiled.windows:
         states.append(LimitState(limit=units, window_ms=window_ms, remaining=reply[at], reset_after_ms=reply[at + 1]))
         at += 2
     return tuple(states)
 
 
-def decided(
-    asked: Asked,
+def decision_from_verdict(
+    asked: TakeRequest,
     refused_by: int,
     retry_after_ms: int,
     limits: tuple[LimitState, ...],
@@ -60,7 +60,7 @@ def decided(
 
     Where it is `FULL` no window does, but there are as many reservations as can be kept.
     """
-    prepared = asked.prepared
+    prepared = asked.compiled
     if refused_by == 0:
         return Decision(
             allowed=True,
@@ -81,21 +81,21 @@ def decided(
         cost=asked.cost,
         limits=limits,
         retry_after_ms=None if shadow or retry_after_ms == NEVER else retry_after_ms,
-        refused_by=None if refused_by == FULL else prepared.texts[refused_by - 1],
+        refused_by=None if refused_by == FULL else prepared.limit_texts[refused_by - 1],
         degraded=degraded,
         reason="shadow" if shadow else reason,
     )
 
 
-def granted(asked: Asked, units: int, decision: Decision) -> Decision:
+def granted_units(asked: TakeRequest, units: int, decision: Decision) -> Decision:
     """Say how many units are granted of those that were asked for; a shadow grants all, whatever it counts."""
-    if not asked.prepared.policy.shadow:
+    if not asked.compiled.policy.shadow:
         return replace(decision, cost=units)
     return replace(decision, cost=asked.cost, reason="shadow" if units < asked.cost else decision.reason)
 
 
-def unasked(
-    asked: Asked,
+def decision_without_limits(
+    asked: TakeRequest,
     reason: Reason,
     *,
     allowed: bool,
@@ -105,7 +105,7 @@ def unasked(
     """Say as a decision what was decided without asking any limit."""
     return Decision(
         allowed=allowed,
-        policy=asked.prepared.name,
+        policy=asked.compiled.name,
         key=asked.key,
         cost=asked.cost,
         limits=(),

@@ -12,81 +12,83 @@ from msgspec import Struct
 from tollhouse import keys
 from tollhouse.errors import InvalidInput
 from tollhouse.keyring import Keyring
-from tollhouse.limits.policy.access_list import standing
+from tollhouse.limits.policy.access_list import access_rule
 from tollhouse.limits.policy.policy import UNITS_MAX
-from tollhouse.limits.wire.compiled_policy import Prepared
+from tollhouse.limits.wire.compiled_policy import CompiledPolicy
 from tollhouse.suggest import did_you_mean
 
 KEY_CHARACTERS_MAX: Final = 512
-SUBJECTS_MAX: Final = 16_384
+CACHED_REQUESTS_MAX: Final = 16_384
 """So many subjects are remembered: to find one anew costs more than the rest of what a take needs here."""
 
 _LABEL: Final = "rate"
 _BRACED: Final = re.compile(r"\{([^}]+)\}")
 
 
-class Asked(Struct, frozen=True, kw_only=True, eq=False, gc=False):
+class TakeRequest(Struct, frozen=True, kw_only=True, eq=False, gc=False):
     """A take that can be sent: everything in it was checked. Those `beside` it go along, and only count."""
 
-    prepared: Prepared
+    compiled: CompiledPolicy
     key: str
-    state: str
+    state_key: str
     cost: int
-    beside: tuple[Asked, ...] = ()
+    shadows: tuple[TakeRequest, ...] = ()
 
 
-class Asking:
+class RequestReader:
     """Reads what callers ask for; raises InvalidInput that names the field, and never repeats a key.
 
     Keys are any text of 1 to 512 characters; the store only sees digests. The first part of a key that is in braces
     decides where it lives in a Cluster.
     """
 
-    def __init__(self, prepared: Mapping[str, Prepared], keyring: Keyring) -> None:
-        self._prepared = prepared
+    def __init__(self, prepared: Mapping[str, CompiledPolicy], keyring: Keyring) -> None:
+        self._policies = prepared
         self._keyring = keyring
-        self._found = lru_cache(maxsize=SUBJECTS_MAX)(self._find)
+        self._cached = lru_cache(maxsize=CACHED_REQUESTS_MAX)(self._request)
 
-    def replace(self, prepared: Mapping[str, Prepared]) -> None:
+    def replace(self, prepared: Mapping[str, CompiledPolicy]) -> None:
         """Read by other policies from now on."""
-        self._prepared = prepared
-        self._found.cache_clear()
+        self._policies = prepared
+        self._cached.cache_clear()
 
-    def read(self, policy: str, key: str, cost: int | None = None) -> Asked:
+    def read(self, policy: str, key: str, cost: int | None = None) -> TakeRequest:
         """Read a take of units; a cost of None is the policy's own."""
-        asked = self._found(policy, key)
-        if asked.prepared.is_concurrency:
+        asked = self._cached(policy, key)
+        if asked.compiled.is_concurrency:
             raise InvalidInput("policy", policy, "its permits are held for a while: use `hold` or `lease`")
         if cost is None:
             return asked
-        return asked if units("cost", cost) == asked.cost else _costing(asked, cost)
+        return asked if checked_units("cost", cost) == asked.cost else _with_cost(asked, cost)
 
-    def subject(self, policy: str, key: str) -> Asked:
+    def read_subject(self, policy: str, key: str) -> TakeRequest:
         """Read whom a call is about, where units do not matter; the policy may have permits."""
-        return self._found(policy, key)
+        return self._cached(policy, key)
 
-    def _find(self, policy: str, key: str) -> Asked:
-        prepared = self._prepared.get(policy)
+    def _request(self, policy: str, key: str) -> TakeRequest:
+        prepared = self._policies.get(policy)
         if prepared is None:
-            raise self._no_policy(policy)
-        return Asked(
-            prepared=prepared,
+            raise self._unknown_policy(policy)
+        return TakeRequest(
+            compiled=prepared,
             key=key,
-            state=self._state(policy, key),
+            state_key=self._state_key(policy, key),
             cost=prepared.cost,
-            beside=tuple(
-                Asked(prepared=candidate, key=key, state=self._state(candidate.name, key), cost=prepared.cost)
-                for candidate in prepared.beside
-                if standing(candidate.policy, key) is None
+            shadows=tuple(
+                TakeRequest(
+                    compiled=candidate, key=key, state_key=self._state_key(candidate.name, key), cost=prepared.cost
+                )
+                for candidate in prepared.shadows
+                if access_rule(candidate.policy, key) is None
             ),
         )
 
-    def _no_policy(self, name: str) -> InvalidInput:
-        known = ", ".join(sorted(self._prepared))
-        remedy = did_you_mean(name, self._prepared, also=f"Known are {known}", otherwise=f"known are {known}")
+    def _unknown_policy(self, name: str) -> InvalidInput:
+        known = ", ".join(sorted(self._policies))
+        remedy = did_you_mean(name, self._policies, also=f"Known are {known}", otherwise=f"known are {known}")
         return InvalidInput("policy", name, remedy, kind="unknown-policy")
 
-    def _state(self, policy: str, key: str) -> str:
+    def _state_key(self, policy: str, key: str) -> str:
         size = f"{len(key)} characters"
         if not 1 <= len(key) <= KEY_CHARACTERS_MAX:
             raise InvalidInput("key", size, f"give 1 to {KEY_CHARACTERS_MAX} characters")
@@ -99,13 +101,13 @@ class Asking:
         return keys.rate(tag, policy, None if braced is None else digest)
 
 
-def units(field: str, number: object, *, least: int = 0) -> int:
+def checked_units(field: str, number: object, *, least: int = 0) -> int:
     """Read a number of units; raises InvalidInput where it is none, or out of bounds."""
     if type(number) is not int or not least <= number <= UNITS_MAX:
         raise InvalidInput(field, number, f"give a whole number from {least} to {UNITS_MAX:,}")
     return number
 
 
-def _costing(asked: Asked, cost: int) -> Asked:
-    beside = tuple(_costing(one, cost) for one in asked.beside) if asked.beside else ()
-    return Asked(prepared=asked.prepared, key=asked.key, state=asked.state, cost=cost, beside=beside)
+def _with_cost(asked: TakeRequest, cost: int) -> TakeRequest:
+    beside = tuple(_with_cost(one, cost) for one in asked.shadows) if asked.shadows else ()
+    return TakeRequest(compiled=asked.compiled, key=asked.key, state_key=asked.state_key, cost=cost, shadows=beside)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tests.structured_fields import Item, parse_dictionary, parse_list
 from tollhouse.asgi.ratelimit.headers import DIALECTS, Dialect, fields
-from tollhouse.limits.decision import Decision, LimitState, Together
+from tollhouse.limits.decision import Decision, LimitState, TakeAllResult
 from tollhouse.limits.policy.notation import parse_policy
 
 Limits = list[tuple[int, int, int, int]]
@@ -65,7 +65,7 @@ def test_a_policy_of_several_limits_names_each_window() -> None:
 def test_decisions_that_were_made_as_one_are_told_in_one_list() -> None:
     """What several policies decided about one request stands in one field, and Retry-After is that of all of them."""
     user = decision((10, 60_000, 0, 60_000), allowed=False, retry_after_ms=60_000, policy="user")
-    together = Together(allowed=False, decisions=(MINUTE, user), retry_after_ms=60_000)
+    together = TakeAllResult(allowed=False, decisions=(MINUTE, user), retry_after_ms=60_000)
 
     found = dict(fields(together))
 

@@ -10,7 +10,7 @@ import pytest
 from tests.worlds import StoreWorld
 from tollhouse.asgi.ratelimit.headers import fields
 from tollhouse.asgi.ratelimit.refusal_response import refusal_response
-from tollhouse.limits.decision import Decision, LimitState, Reason, Together
+from tollhouse.limits.decision import Decision, LimitState, Reason, TakeAllResult
 from tollhouse.limits.limiter import Limiter
 from tollhouse.limits.policy.notation import parse_policy
 
@@ -32,7 +32,7 @@ def decision(reason: Reason, *, policy: str = "api", retry_after_ms: int | None 
     )
 
 
-def problem(outcome: Decision | Together, **arguments: Any) -> dict[str, Any]:
+def problem(outcome: Decision | TakeAllResult, **arguments: Any) -> dict[str, Any]:
     return json.loads(refusal_response(outcome, **arguments).body)
 
 
@@ -77,11 +77,11 @@ def test_of_several_the_most_final_refusal_answers() -> None:
     """Of takes that were decided as one the answer is about the one that no wait, or the longest, will change."""
     short = decision("limit-reached", retry_after_ms=1_000, policy="short")
     long = decision("limit-reached", retry_after_ms=9_000, policy="long")
-    bystander = decision("together", policy="bystander")
+    bystander = decision("all-or-nothing", policy="bystander")
     dear = decision("cost-above-limit", policy="dear", cost=9)
 
-    waiting = Together(allowed=False, decisions=(bystander, short, long), retry_after_ms=9_000)
-    hopeless = Together(allowed=False, decisions=(short, dear, long), retry_after_ms=None)
+    waiting = TakeAllResult(allowed=False, decisions=(bystander, short, long), retry_after_ms=9_000)
+    hopeless = TakeAllResult(allowed=False, decisions=(short, dear, long), retry_after_ms=None)
 
     assert "policy long" in problem(waiting)["detail"]
     assert dict(refusal_response(waiting).headers)["Retry-After"] == "9"
@@ -92,7 +92,7 @@ def test_of_several_the_most_final_refusal_answers() -> None:
 def test_takes_that_were_decided_as_one_are_answered_as_one() -> None:
     """The problem has the members of the whole, and of each decision; keys are left out of all of them."""
     refused = decision("limit-reached", retry_after_ms=1_000, policy="user")
-    together = Together(allowed=False, decisions=(refused, refused), retry_after_ms=1_000)
+    together = TakeAllResult(allowed=False, decisions=(refused, refused), retry_after_ms=1_000)
 
     body = problem(together, reveal_key=False)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tollhouse.limits.algorithms.concurrency import Held, Verdict, lease, peek, release, renew, shorten
+from tollhouse.limits.algorithms.concurrency import Leases, LeaseVerdict, clamp, lease, peek, release, renew
 from tollhouse.limits.policy.policy import Limit
 
 NOW_MS = 1_800_000_000_000
@@ -13,12 +13,14 @@ FAR_MS = 120_000
 """A window and a minute: the most by which a lease may end ahead of now."""
 
 
-def held(**ends_after_ms: int) -> Held:
+def held(**ends_after_ms: int) -> Leases:
     return {name: NOW_MS + after_ms for name, after_ms in ends_after_ms.items()}
 
 
-def verdict(retry_after_ms: int | None, remaining: int, reset_after_ms: int, far: int = 0) -> Verdict:
-    return Verdict(retry_after_ms=retry_after_ms, remaining=remaining, reset_after_ms=reset_after_ms, far=far)
+def verdict(retry_after_ms: int | None, remaining: int, reset_after_ms: int, far: int = 0) -> LeaseVerdict:
+    return LeaseVerdict(
+        retry_after_ms=retry_after_ms, remaining=remaining, reset_after_ms=reset_after_ms, too_far_ahead=far
+    )
 
 
 #    held, what a lease is answered, what is held afterwards
@@ -38,7 +40,7 @@ LEASED = [
 
 
 @pytest.mark.parametrize(("before", "answered", "after"), LEASED)
-def test_a_lease_is_given_where_a_permit_is_free(before: Held, answered: Verdict, after: Held) -> None:
+def test_a_lease_is_given_where_a_permit_is_free(before: Leases, answered: LeaseVerdict, after: Leases) -> None:
     """At most `units` leases hold at a time; a refusal says when a permit is free, and changes nothing."""
     assert lease(TWO, before, "new", NOW_MS) == (answered, after)
     assert answered.allowed is (answered.retry_after_ms is None)
@@ -56,7 +58,7 @@ LOOKED = [
 
 
 @pytest.mark.parametrize(("state", "found"), LOOKED)
-def test_a_look_tells_what_a_lease_would_find(state: Held, found: Verdict) -> None:
+def test_a_look_tells_what_a_lease_would_find(state: Leases, found: LeaseVerdict) -> None:
     """Peek tells whether a permit is free, and where the limit stands."""
     assert peek(TWO, state, NOW_MS) == found
 
@@ -78,4 +80,4 @@ def test_leases_too_far_ahead_are_brought_near() -> None:
     """After a large step back leases end in a window and a minute at the latest; nearer ones keep their end."""
     before = held(a=FAR_MS + 1, b=FAR_MS, c=5, d=-1)
 
-    assert shorten(TWO, before, NOW_MS) == held(a=FAR_MS, b=FAR_MS, c=5, d=-1)
+    assert clamp(TWO, before, NOW_MS) == held(a=FAR_MS, b=FAR_MS, c=5, d=-1)

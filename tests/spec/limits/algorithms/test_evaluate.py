@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tollhouse.limits.algorithms.counters import State
+from tollhouse.limits.algorithms.counters import SubjectState
 from tollhouse.limits.algorithms.evaluate import lifetime_ms, peek, take
 from tollhouse.limits.policy.policy import Limit, Policy
 
@@ -80,13 +80,13 @@ def api(*limits: Limit) -> Policy:
 )
 def test_takes_follow_the_table(limit: Limit, steps: list[tuple[int, int, bool, int, int | None, int]]) -> None:
     """One window admits, refuses and restores as the table says (C-6, S2-28)."""
-    policy, state = api(limit), State()
+    policy, state = api(limit), SubjectState()
 
     for at_ms, cost, allowed, remaining, retry_after_ms, reset_after_ms in steps:
         verdict, state = take(policy, state, cost, at_ms)
 
         assert (verdict.allowed, verdict.retry_after_ms) == (allowed, retry_after_ms)
-        assert [(one.remaining, one.reset_after_ms) for one in verdict.standings] == [(remaining, reset_after_ms)]
+        assert [(one.remaining, one.reset_after_ms) for one in verdict.statuses] == [(remaining, reset_after_ms)]
 
 
 MINUTE_AND_HOUR = api(Limit(units=3, window_ms=60_000, resolution=4), Limit(units=5, window_ms=3_600_000, resolution=4))
@@ -107,19 +107,19 @@ BOTH = [
 
 def test_several_windows_are_one_decision() -> None:
     """Every window must admit; the one that refuses longest is named and its wait is given (S2-26)."""
-    state = State()
+    state = SubjectState()
 
     for at_ms, cost, refused_by, retry_after_ms, remaining in BOTH:
         verdict, state = take(MINUTE_AND_HOUR, state, cost, at_ms)
 
         assert (verdict.refused_by, verdict.retry_after_ms) == (refused_by, retry_after_ms)
-        assert [one.remaining for one in verdict.standings] == remaining
+        assert [one.remaining for one in verdict.statuses] == remaining
 
 
 def test_of_equal_waits_the_first_is_named() -> None:
     """Two windows that refuse for as long: the first of the policy is the one that refused."""
     policy = api(Limit(units=1, window_ms=60_000, resolution=1), Limit(units=1, window_ms=80_000, resolution=2))
-    _, state = take(policy, State(), 1, 0)
+    _, state = take(policy, SubjectState(), 1, 0)
 
     verdict = peek(policy, state, 1, 0)
 
@@ -131,13 +131,13 @@ def test_a_wait_counts_with_an_entry_that_comes_near_again() -> None:
     second = Limit(units=1, window_ms=1_000, resolution=1)
     hundred = Limit(units=2, window_ms=100_000, resolution=1)
     policy = api(second, hundred)
-    _, state = take(policy, State(), 1, 99_000)
+    _, state = take(policy, SubjectState(), 1, 99_000)
     _, state = take(policy, state, 1, 199_500)  # index 199 of the second, index 1 of the hundred
     back_ms = 199_000 - 61_000
 
     verdict = peek(policy, state, 1, back_ms)
 
-    assert verdict.standings[0].remaining == 1
+    assert verdict.statuses[0].remaining == 1
     assert (verdict.refused_by, verdict.retry_after_ms) == (0, 201_000 - back_ms)
     assert not peek(policy, state, 1, 200_999).allowed
     assert peek(policy, state, 1, 201_000).allowed
@@ -145,10 +145,10 @@ def test_a_wait_counts_with_an_entry_that_comes_near_again() -> None:
 
 def test_a_state_lives_a_second_longer_than_it_can_refuse() -> None:
     """A state is kept until its longest window is wholly restored, and a second more."""
-    _, state = take(MINUTE_AND_HOUR, State(), 1, 75_000)
+    _, state = take(MINUTE_AND_HOUR, SubjectState(), 1, 75_000)
     assert lifetime_ms(MINUTE_AND_HOUR, state, 75_000) == 4_500_000 - 75_000 + 1_000
 
     ten = api(TEN_A_MINUTE)
-    _, state = take(ten, State(), 1, 75_000)
+    _, state = take(ten, SubjectState(), 1, 75_000)
     _, state = take(ten, state, 1, 45_000)
     assert lifetime_ms(ten, state, 45_000) == 105_000 + 1_000

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from tests.histories import COUNTING
-from tollhouse.limits.algorithms.counters import Entry, Hold, State
-from tollhouse.limits.algorithms.evaluate import Verdict, peek, refund, standings, take, take_up_to
+from tollhouse.limits.algorithms.counters import Counter, Hold, SubjectState
+from tollhouse.limits.algorithms.evaluate import Verdict, limit_statuses, peek, refund, take, take_up_to
 from tollhouse.limits.algorithms.holds import FULL, HOLDS_MAX, reserve, settle
-from tollhouse.limits.algorithms.take_all import Part, take_all
+from tollhouse.limits.algorithms.take_all import JointTake, take_all
 from tollhouse.limits.policy.policy import Algorithm, Limit, Policy
 
 TEN = Limit(units=10, window_ms=60_000, resolution=4)
@@ -19,8 +19,8 @@ def policy(algorithm: Algorithm = "sliding-window", *limits: Limit) -> Policy:
     return Policy(name="api", algorithm=algorithm, limits=limits or (TEN,))
 
 
-def remaining(policy: Policy, state: State, now_ms: int) -> list[int]:
-    return [standing.remaining for standing in standings(policy, state, now_ms)]
+def remaining(policy: Policy, state: SubjectState, now_ms: int) -> list[int]:
+    return [standing.remaining for standing in limit_statuses(policy, state, now_ms)]
 
 
 def hold(name: str, units: int, *, made_ms: int = 0, held_ms: int = 30_000) -> Hold:
@@ -32,11 +32,11 @@ def test_as_many_are_taken_as_there_are(algorithm: Algorithm) -> None:
     """A take of up to so many gets what every limit has left, and is refused only where there is nothing."""
     both = policy(algorithm, TEN, HUNDRED)
 
-    first, verdict, state = take_up_to(both, State(), 7, 0)
+    first, verdict, state = take_up_to(both, SubjectState(), 7, 0)
     second, _, state = take_up_to(both, state, 7, 0)
     third, refused, after = take_up_to(both, state, 7, 0)
 
-    assert (first, verdict.allowed, [one.remaining for one in verdict.standings]) == (7, True, [3, 93])
+    assert (first, verdict.allowed, [one.remaining for one in verdict.statuses]) == (7, True, [3, 93])
     assert second == 3
     assert (third, refused) == (0, peek(both, state, 1, 0))
     assert after is state
@@ -44,7 +44,7 @@ def test_as_many_are_taken_as_there_are(algorithm: Algorithm) -> None:
 
 def test_up_to_nothing_only_looks() -> None:
     """Up to 0 units are never refused, not even where nothing is left."""
-    _, state = take(policy(), State(), 10, 0)
+    _, state = take(policy(), SubjectState(), 10, 0)
 
     granted, verdict, after = take_up_to(policy(), state, 0, 0)
 
@@ -54,25 +54,25 @@ def test_up_to_nothing_only_looks() -> None:
 def test_all_are_charged_or_none() -> None:
     """Of several takes one that is refused keeps the others from being charged; the longest wait holds for all."""
     fixed, log = policy("fixed-window"), policy("sliding-log", HUNDRED)
-    _, state = take(fixed, State(), 8, 10_000)
-    look = Part(policy=fixed, state=state, cost=0)
-    parts = [Part(policy=fixed, state=state, cost=3), Part(policy=log, state=State(), cost=90), look]
+    _, state = take(fixed, SubjectState(), 8, 10_000)
+    look = JointTake(policy=fixed, state=state, cost=0)
+    parts = [JointTake(policy=fixed, state=state, cost=3), JointTake(policy=log, state=SubjectState(), cost=90), look]
 
     refused, untouched = take_all(parts, 10_000)
-    charged, states = take_all([Part(policy=fixed, state=state, cost=2), parts[1], look], 10_000)
+    charged, states = take_all([JointTake(policy=fixed, state=state, cost=2), parts[1], look], 10_000)
 
     assert (refused.allowed, refused.retry_after_ms) == (False, 50_000)
     assert [verdict.allowed for verdict in refused.verdicts] == [False, True, True]
-    assert [one.remaining for verdict in refused.verdicts for one in verdict.standings] == [2, 100, 2]
-    assert untouched == (state, State(), state)
+    assert [one.remaining for verdict in refused.verdicts for one in verdict.statuses] == [2, 100, 2]
+    assert untouched == (state, SubjectState(), state)
     assert (charged.allowed, charged.retry_after_ms) == (True, None)
     assert [remaining(fixed, states[0], 10_000), remaining(log, states[1], 10_000)] == [[0], [10]]
 
 
 def test_one_that_never_will_be_keeps_all_for_ever() -> None:
     """Where a cost is above a limit no wait helps the whole, whatever the others say."""
-    _, full = take(policy(), State(), 10, 0)
-    parts = [Part(policy=policy(), state=full, cost=1), Part(policy=policy(), state=State(), cost=11)]
+    _, full = take(policy(), SubjectState(), 10, 0)
+    parts = [JointTake(policy=policy(), state=full, cost=1), JointTake(policy=policy(), state=SubjectState(), cost=11)]
 
     joint, _ = take_all(parts, 0)
 
@@ -83,9 +83,9 @@ def test_one_that_never_will_be_keeps_all_for_ever() -> None:
 def test_the_wait_of_the_whole_counts_with_what_comes_near_again() -> None:
     """P3: an entry too far ahead to be believed now refuses the whole if it is believed when the wait is over."""
     second, minute = policy("fixed-window", Limit(units=1, window_ms=1_000)), policy("fixed-window", TEN)
-    _, ahead = take(second, State(), 1, 130_000)
-    _, full = take(minute, State(), 10, 60_000)
-    parts = [Part(policy=second, state=ahead, cost=1), Part(policy=minute, state=full, cost=1)]
+    _, ahead = take(second, SubjectState(), 1, 130_000)
+    _, full = take(minute, SubjectState(), 10, 60_000)
+    parts = [JointTake(policy=second, state=ahead, cost=1), JointTake(policy=minute, state=full, cost=1)]
     now_ms = 131_000 - 61_001
 
     joint, _ = take_all(parts, now_ms)
@@ -101,34 +101,34 @@ def test_the_wait_of_the_whole_counts_with_what_comes_near_again() -> None:
 def test_a_refund_gives_back_what_was_counted_and_no_more(algorithm: Algorithm) -> None:
     """What is given back can be taken again; nobody gets more than was taken, and nothing of nothing."""
     both = policy(algorithm, TEN, HUNDRED)
-    _, state = take(both, State(), 8, 0)
+    _, state = take(both, SubjectState(), 8, 0)
 
     some, partly = refund(both, state, 3, 0)
     more, emptied = refund(both, partly, 9, 0)
     none, nothing = refund(both, emptied, 1, 0)
 
     assert (some, remaining(both, partly, 0)) == (3, [5, 95])
-    assert (more, emptied) == (5, State())
+    assert (more, emptied) == (5, SubjectState())
     assert (none, nothing is emptied) == (0, True)
 
 
 def test_the_oldest_units_are_given_back_first() -> None:
     """P1: what is left after a refund counts as long as if it had been taken later, never shorter."""
-    _, state = take(policy(), State(), 4, 0)
+    _, state = take(policy(), SubjectState(), 4, 0)
     _, state = take(policy(), state, 3, 20_000)
     _, state = take(policy(), state, 2, 40_000)
 
     refunded, state = refund(policy(), state, 5, 40_000)
 
-    entry = Entry(index=2, current=2, older=((1, 2),))
-    assert (refunded, state) == (5, State(entries={("sliding-window", 60_000, 4): entry}))
+    entry = Counter(index=2, current=2, previous=((1, 2),))
+    assert (refunded, state) == (5, SubjectState(counters={("sliding-window", 60_000, 4): entry}))
     assert peek(policy(), state, 7, 40_000).retry_after_ms == 50_000
 
 
 def test_of_two_buckets_the_earlier_one_gives_back_first() -> None:
     """Units of the earlier bucket count in part, so giving them back frees a part of them."""
     counter = policy("sliding-window-counter")
-    _, state = take(counter, State(), 10, 0)
+    _, state = take(counter, SubjectState(), 10, 0)
     _, state = take(counter, state, 5, 90_000)
 
     _, some = refund(counter, state, 4, 90_000)
@@ -140,11 +140,11 @@ def test_of_two_buckets_the_earlier_one_gives_back_first() -> None:
 def test_windows_that_forgot_give_back_nothing() -> None:
     """A unit that a short window has released already is given back to the long one only."""
     both = policy("fixed-window", TEN, HUNDRED)
-    _, state = take(both, State(), 6, 0)
+    _, state = take(both, SubjectState(), 6, 0)
 
     refunded, state = refund(both, state, 6, 60_000)
 
-    assert (refunded, state) == (6, State())
+    assert (refunded, state) == (6, SubjectState())
 
 
 @pytest.mark.parametrize("algorithm", COUNTING)
@@ -152,12 +152,12 @@ def test_what_is_held_counts_until_it_is_settled(algorithm: Algorithm) -> None:
     """A hold takes its units from every limit at once; settling charges what was needed and frees the rest."""
     both = policy(algorithm, TEN, HUNDRED)
 
-    verdict, held = reserve(both, State(), hold("a", 6), 0)
+    verdict, held = reserve(both, SubjectState(), hold("a", 6), 0)
     refused, _ = take(both, held, 5, 0)
     settled, state = settle(both, held, "a", 2, 1_000)
     again, after = settle(both, state, "a", 2, 1_000)
 
-    assert (verdict.allowed, [one.remaining for one in verdict.standings]) == (True, [4, 94])
+    assert (verdict.allowed, [one.remaining for one in verdict.statuses]) == (True, [4, 94])
     assert not refused.allowed
     assert (settled, remaining(both, state, 1_000)) == (True, [8, 98])
     assert (again, after is state) == (False, True)
@@ -165,7 +165,7 @@ def test_what_is_held_counts_until_it_is_settled(algorithm: Algorithm) -> None:
 
 def test_a_hold_ends_by_itself() -> None:
     """A holder that crashed keeps nothing: at its end the units are free, and nothing is left to settle."""
-    _, state = reserve(policy(), State(), hold("a", 6), 0)
+    _, state = reserve(policy(), SubjectState(), hold("a", 6), 0)
 
     assert peek(policy(), state, 5, 0).retry_after_ms == 30_000
     assert not take(policy(), state, 5, 29_999)[0].allowed
@@ -178,7 +178,7 @@ def test_a_hold_ends_by_itself() -> None:
 def test_an_overrun_is_charged() -> None:
     """What was needed is charged even above the estimate and above the limit; others wait for it."""
     fixed = policy("fixed-window")
-    _, state = reserve(fixed, State(), hold("a", 1), 0)
+    _, state = reserve(fixed, SubjectState(), hold("a", 1), 0)
 
     settled, state = settle(fixed, state, "a", 25, 0)
 
@@ -189,7 +189,7 @@ def test_an_overrun_is_charged() -> None:
 
 def test_asking_twice_holds_once() -> None:
     """A hold that is there already is found, not made again: a call that is repeated changes nothing."""
-    _, state = reserve(policy(), State(), hold("a", 6), 0)
+    _, state = reserve(policy(), SubjectState(), hold("a", 6), 0)
 
     verdict, after = reserve(policy(), state, hold("a", 6, made_ms=5), 5)
 
@@ -198,7 +198,7 @@ def test_asking_twice_holds_once() -> None:
 
 def test_a_hold_that_does_not_fit_is_refused() -> None:
     """An estimate waits as a take would, also for what others hold; above a limit it waits for ever."""
-    _, state = reserve(policy(), State(), hold("a", 6), 0)
+    _, state = reserve(policy(), SubjectState(), hold("a", 6), 0)
 
     refused, after = reserve(policy(), state, hold("b", 5), 0)
     never, _ = reserve(policy(), state, hold("b", 11), 0)
@@ -209,7 +209,7 @@ def test_a_hold_that_does_not_fit_is_refused() -> None:
 
 def test_so_many_holds_are_the_most() -> None:
     """One subject has at most 128 holds; one more waits for the first to end, and for the limits as well."""
-    hundred, state = policy("fixed-window", HUNDRED), State()
+    hundred, state = policy("fixed-window", HUNDRED), SubjectState()
     for i in range(HOLDS_MAX):
         _, state = reserve(hundred, state, hold(f"h{i}", 0, held_ms=30_000 + i), 0)
     _, taken = take(hundred, state, 100, 0)
@@ -241,7 +241,7 @@ WAITS = [
 def test_a_wait_is_exact_with_what_is_held(cost: int, retry_after_ms: int | None) -> None:
     """P3: the wait is until enough of what is held has ended beside what was taken."""
     fixed = policy("fixed-window")
-    _, state = take(fixed, State(), 4, 0)
+    _, state = take(fixed, SubjectState(), 4, 0)
     _, state = reserve(fixed, state, hold("b", 2, held_ms=30_000), 0)
     _, state = reserve(fixed, state, hold("a", 3, held_ms=10_000), 0)
 
@@ -266,7 +266,7 @@ STEPS_BACK = [
 @pytest.mark.parametrize(("now_ms", "left", "retry_after_ms"), STEPS_BACK)
 def test_a_hold_far_ahead_is_not_believed(now_ms: int, left: int, retry_after_ms: int | None) -> None:
     """A clock that steps back keeps a hold for up to a minute more; further ahead it locks nobody out."""
-    _, state = reserve(policy(), State(), hold("a", 6, made_ms=300_000, held_ms=60_000), 300_000)
+    _, state = reserve(policy(), SubjectState(), hold("a", 6, made_ms=300_000, held_ms=60_000), 300_000)
 
     verdict = peek(policy(), state, 10, now_ms)
 
@@ -276,7 +276,7 @@ def test_a_hold_far_ahead_is_not_believed(now_ms: int, left: int, retry_after_ms
 
 def test_a_hold_that_is_not_believed_can_be_settled() -> None:
     """Whoever holds units settles them, however far the clock stepped back; others who write drop the hold."""
-    _, state = reserve(policy(), State(), hold("a", 6, made_ms=300_000, held_ms=60_000), 300_000)
+    _, state = reserve(policy(), SubjectState(), hold("a", 6, made_ms=300_000, held_ms=60_000), 300_000)
 
     settled, after = settle(policy(), state, "a", 2, 0)
     _, written = take(policy(), state, 1, 0)
@@ -287,5 +287,5 @@ def test_a_hold_that_is_not_believed_can_be_settled() -> None:
 
 def test_a_verdict_is_refused_by_one() -> None:
     """A verdict is allowed exactly where nothing refused it."""
-    assert Verdict(refused_by=None, retry_after_ms=None, standings=()).allowed
-    assert not Verdict(refused_by=FULL, retry_after_ms=1, standings=()).allowed
+    assert Verdict(refused_by=None, retry_after_ms=None, statuses=()).allowed
+    assert not Verdict(refused_by=FULL, retry_after_ms=1, statuses=()).allowed

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tollhouse.limits.algorithms.counters import Entry, State
-from tollhouse.limits.algorithms.evaluate import peek, standings, take
+from tollhouse.limits.algorithms.counters import Counter, SubjectState
+from tollhouse.limits.algorithms.evaluate import limit_statuses, peek, take
 from tollhouse.limits.policy.policy import Algorithm, Limit, Policy
 
 TEN_A_MINUTE = Limit(units=10, window_ms=60_000)
@@ -113,13 +113,13 @@ def test_takes_follow_the_table(
 ) -> None:
     """One window admits, refuses and restores as the table says (S2-28)."""
     policy = Policy(name="api", algorithm=algorithm, limits=(limit,))
-    state = State()
+    state = SubjectState()
 
     for at_ms, cost, allowed, remaining, retry_after_ms, reset_after_ms in steps:
         verdict, state = take(policy, state, cost, at_ms)
 
         assert (verdict.allowed, verdict.retry_after_ms) == (allowed, retry_after_ms)
-        assert [(one.remaining, one.reset_after_ms) for one in verdict.standings] == [(remaining, reset_after_ms)]
+        assert [(one.remaining, one.reset_after_ms) for one in verdict.statuses] == [(remaining, reset_after_ms)]
 
 
 #    algorithm                 what is left of each limit after 8 of 10, then with a limit of 5, then of 20
@@ -138,9 +138,9 @@ def test_a_changed_number_keeps_what_was_counted(algorithm: Algorithm, same: int
     policies = [
         Policy(name="api", algorithm=algorithm, limits=(Limit(units=units, window_ms=60_000),)) for units in (10, 5, 20)
     ]
-    _, state = take(policies[0], State(), 8, 30_000)
+    _, state = take(policies[0], SubjectState(), 8, 30_000)
 
-    left = [standings(policy, state, 30_000)[0].remaining for policy in policies]
+    left = [limit_statuses(policy, state, 30_000)[0].remaining for policy in policies]
 
     assert left == [same, lower, higher]
 
@@ -149,22 +149,22 @@ def test_entries_of_another_algorithm_are_dropped() -> None:
     """What another algorithm counted is not read, and gone after the next take."""
     fixed = Policy(name="api", algorithm="fixed-window", limits=(TEN_A_MINUTE,))
     log = Policy(name="api", algorithm="sliding-log", limits=(TEN_A_MINUTE,))
-    _, state = take(fixed, State(), 10, 0)
+    _, state = take(fixed, SubjectState(), 10, 0)
 
     verdict, state = take(log, state, 3, 0)
 
     assert verdict.allowed
-    assert state == State(entries={("sliding-log", 60_000, 0): Entry(index=0, current=3)})
+    assert state == SubjectState(counters={("sliding-log", 60_000, 0): Counter(index=0, current=3)})
     assert peek(fixed, state, 10, 0).allowed
 
 
 def test_a_log_holds_equal_milliseconds_once() -> None:
     """A log grows by one number for each millisecond with a take, and forgets those of a window ago."""
     log = Policy(name="api", algorithm="sliding-log", limits=(TEN_A_MINUTE,))
-    state = State()
+    state = SubjectState()
 
     for at_ms in (0, 0, 1, 1, 1, 59_999, 60_001):
         _, state = take(log, state, 1, at_ms)
 
-    entry = Entry(index=60_001, current=1, older=((59_999, 1),))
-    assert state == State(entries={("sliding-log", 60_000, 0): entry})
+    entry = Counter(index=60_001, current=1, previous=((59_999, 1),))
+    assert state == SubjectState(counters={("sliding-log", 60_000, 0): entry})

@@ -14,7 +14,7 @@ from tollhouse.limits.calls.leases import Leases
 from tollhouse.limits.calls.waiting import WAIT_MS_MAX
 from tollhouse.limits.decision import Decision, LimitState
 from tollhouse.limits.policy.notation import parse_policy
-from tollhouse.limits.wire.request import Asked
+from tollhouse.limits.wire.request import TakeRequest
 
 HEARTBEAT_MS = WINDOW_MS // 3
 
@@ -28,14 +28,14 @@ def discarded(world: World, kind: str) -> float:
     return world.metrics.registry.get_sample_value("tollhouse_state_discarded_total", {"kind": kind}) or 0
 
 
-async def hold_all(leases: Leases, of: Asked) -> list[str]:
-    given = [await leases.lease(of) for _ in range(of.prepared.policy.limits[0].units)]
+async def hold_all(leases: Leases, of: TakeRequest) -> list[str]:
+    given = [await leases.lease(of) for _ in range(of.compiled.policy.limits[0].units)]
     return [lease.id for lease in given if lease.id is not None]
 
 
-async def outlive(world: World, of: Asked) -> None:
+async def outlive(world: World, of: TakeRequest) -> None:
     """Let the key stay while its leases end, so that it is their own ends that decide."""
-    await world.command("limits", "PEXPIRE", of.state, 10 * WINDOW_MS)
+    await world.command("limits", "PEXPIRE", of.state_key, 10 * WINDOW_MS)
 
 
 async def test_a_lease_is_answered_with_a_decision(world: World, leases: Leases) -> None:
@@ -81,13 +81,13 @@ async def test_a_refusal_writes_nothing(world: World, leases: Leases) -> None:
     """P2: a refused lease leaves the stored leases and their time to live as they were."""
     ada = subject(world)
     await hold_all(leases, ada)
-    await world.command("limits", "PERSIST", ada.state)
+    await world.command("limits", "PERSIST", ada.state_key)
     before = await stored(world, ada)
 
     await leases.lease(ada)
 
     assert await stored(world, ada) == before
-    assert await world.command("limits", "PTTL", ada.state) == -1
+    assert await world.command("limits", "PTTL", ada.state_key) == -1
 
 
 async def test_a_permit_of_a_crashed_holder_returns_by_itself(world: World, leases: Leases) -> None:
@@ -149,14 +149,14 @@ async def test_a_released_permit_is_free_at_once(world: World, leases: Leases) -
     assert third.id is not None
     assert await leases.release(ada, second)
     assert await leases.release(ada, third.id)
-    assert await world.command("limits", "EXISTS", ada.state) == 0
+    assert await world.command("limits", "EXISTS", ada.state_key) == 0
 
 
 async def test_a_look_changes_nothing(world: World, leases: Leases) -> None:
     """Peek tells what a lease would be answered, for a subject that is known or not, and writes nothing."""
     ada = subject(world, units=1)
     fresh = await leases.peek(ada)
-    assert await world.command("limits", "EXISTS", ada.state) == 0
+    assert await world.command("limits", "EXISTS", ada.state_key) == 0
     await hold_all(leases, ada)
 
     full = await leases.peek(ada)
@@ -173,12 +173,12 @@ async def test_every_key_ends_with_its_last_lease(world: World, leases: Leases) 
     await world.advance(30_000)
     await leases.renew(ada, first)
 
-    left_ms = await world.command("limits", "PTTL", ada.state)
+    left_ms = await world.command("limits", "PTTL", ada.state_key)
 
     assert WINDOW_MS - world.real_elapsed_ms - 1 <= left_ms <= WINDOW_MS
     assert b"ada" not in b"".join(await world.command("limits", "KEYS", "*"))
     await world.advance(WINDOW_MS)
-    assert await world.command("limits", "EXISTS", ada.state) == 0
+    assert await world.command("limits", "EXISTS", ada.state_key) == 0
 
 
 async def test_a_shorter_window_leaves_longer_leases_their_key(world: World, leases: Leases) -> None:
@@ -187,23 +187,23 @@ async def test_a_shorter_window_leaves_longer_leases_their_key(world: World, lea
     await leases.lease(long)
     await leases.lease(short)
 
-    assert await world.command("limits", "PTTL", long.state) > 3_595_000
+    assert await world.command("limits", "PTTL", long.state_key) > 3_595_000
 
 
 async def test_a_foreign_value_counts_as_nothing(world: World, leases: Leases) -> None:
     """A value that holds no leases is treated as absent and counted; the first lease that is given replaces it."""
     ada = subject(world, units=1)
-    await world.command("limits", "SET", ada.state, "TH1;")
+    await world.command("limits", "SET", ada.state_key, "TH1;")
 
     assert (await leases.peek(ada)).limits[0].remaining == 1
     assert not await leases.renew(ada, "0" * 32)
     assert not await leases.release(ada, "0" * 32)
-    assert await world.command("limits", "GET", ada.state) == b"TH1;"
+    assert await world.command("limits", "GET", ada.state_key) == b"TH1;"
     given = await leases.lease(ada)
 
     assert list(await stored(world, ada)) == [given.id]
     assert discarded(world, "foreign") == 2
-    assert await world.command("limits", "PTTL", ada.state) > 0
+    assert await world.command("limits", "PTTL", ada.state_key) > 0
 
 
 async def test_with_fewer_permits_than_are_held_as_many_have_to_end(world: World, leases: Leases) -> None:
@@ -264,15 +264,15 @@ async def test_leases_are_shortened_only_where_they_are_too_long(world: World, l
     """A run of limits/shorten_leases that finds nothing too far ahead, or no leases at all, writes nothing."""
     ada = subject(world)
     run = world.stores.limits.run
-    assert await run("limits/shorten_leases", [ada.state], [WINDOW_MS]) == [0]
+    assert await run("limits/shorten_leases", [ada.state_key], [WINDOW_MS]) == [0]
     await leases.lease(ada)
     world.step_back(60_000)
     before = await stored(world, ada)
 
-    assert await run("limits/shorten_leases", [ada.state], [WINDOW_MS]) == [0]
+    assert await run("limits/shorten_leases", [ada.state_key], [WINDOW_MS]) == [0]
     assert await stored(world, ada) == before
     world.step_back(1)
-    assert await run("limits/shorten_leases", [ada.state], [WINDOW_MS]) == [1]
+    assert await run("limits/shorten_leases", [ada.state_key], [WINDOW_MS]) == [1]
     assert list((await stored(world, ada)).values()) == [world.now_ms + 120_000]
 
 
@@ -280,8 +280,8 @@ async def test_a_call_that_runs_twice_holds_one_permit(world: World) -> None:
     """A lease whose answer was lost may be asked for again under its name: it holds the same permit."""
     ada = subject(world)
 
-    first = await world.stores.limits.run("limits/lease", [ada.state], ["a" * 32, 2, WINDOW_MS])
-    again = await world.stores.limits.run("limits/lease", [ada.state], ["a" * 32, 2, WINDOW_MS])
+    first = await world.stores.limits.run("limits/lease", [ada.state_key], ["a" * 32, 2, WINDOW_MS])
+    again = await world.stores.limits.run("limits/lease", [ada.state_key], ["a" * 32, 2, WINDOW_MS])
 
     assert first == again == [0, 0, 0, 0, 1, WINDOW_MS]
 
@@ -334,12 +334,12 @@ async def test_leases_run_by_the_clock_of_the_server(world: World) -> None:
     run = world.stores.limits.run
     world.step_back(world.now_ms - server_time())
 
-    leased = await run("limits/lease", [ada.state], ["a" * 32, 2, 3_600_000])
-    looked = await run("limits/peek_leases", [ada.state], [2, 3_600_000])
+    leased = await run("limits/lease", [ada.state_key], ["a" * 32, 2, 3_600_000])
+    looked = await run("limits/peek_leases", [ada.state_key], [2, 3_600_000])
 
     assert leased == [0, 0, 0, 0, 1, 3_600_000]
     assert looked[:5] == [0, 0, 0, 0, 1]
     assert 3_500_000 < looked[5] <= 3_600_000
-    assert await run("limits/renew", [ada.state], ["a" * 32, 3_600_000]) == [1]
-    assert await run("limits/shorten_leases", [ada.state], [3_600_000]) == [0]
-    assert await run("limits/release", [ada.state], ["a" * 32]) == [1]
+    assert await run("limits/renew", [ada.state_key], ["a" * 32, 3_600_000]) == [1]
+    assert await run("limits/shorten_leases", [ada.state_key], [3_600_000]) == [0]
+    assert await run("limits/release", [ada.state_key], ["a" * 32]) == [1]

@@ -12,7 +12,7 @@ from tests.leases import WINDOW_MS, counted, leases_on, stored, subject
 from tests.worlds import StoreWorld, World
 from tollhouse.limits.calls.leases import Leases, pause_ms
 from tollhouse.limits.lease import Lease
-from tollhouse.limits.wire.request import Asked
+from tollhouse.limits.wire.request import TakeRequest
 
 HEARTBEAT_MS = WINDOW_MS // 3
 
@@ -80,7 +80,7 @@ async def test_a_wait_is_no_longer_than_the_lease_in_the_way(world: World, lease
     """Where a permit will be free earlier than the next pause would end, that moment is the next attempt."""
     ada = subject(world, units=1)
     await leases.lease(ada)
-    await world.command("limits", "PEXPIRE", ada.state, 2 * WINDOW_MS)
+    await world.command("limits", "PEXPIRE", ada.state_key, 2 * WINDOW_MS)
     await world.advance(WINDOW_MS - 7)
     waiting = asyncio.create_task(leases.lease(ada, wait_ms=10_000))
     assert await clock.asleep() == 7
@@ -118,7 +118,7 @@ async def test_a_block_that_raises_gives_its_permit_back(world: World, leases: L
     assert (await leases.lease(ada)).decision.allowed
 
 
-async def held_for_ever(leases: Leases, of: Asked, entered: asyncio.Event) -> None:
+async def held_for_ever(leases: Leases, of: TakeRequest, entered: asyncio.Event) -> None:
     async with leases.hold(of):
         entered.set()
         await asyncio.Event().wait()
@@ -153,7 +153,7 @@ async def test_a_lost_lease_is_told(
 
     async with leases.hold(ada) as lease:
         await clock.asleep()
-        await world.command("limits", "DEL", ada.state)
+        await world.command("limits", "DEL", ada.state_key)
         other = await leases.lease(ada)
         clock.advance(HEARTBEAT_MS)
         await lease.lost_event.wait()

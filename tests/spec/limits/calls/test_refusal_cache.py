@@ -19,7 +19,7 @@ TEN = Policy(name="ten", limits=(Limit(units=10, window_ms=60_000, resolution=4)
 BOTH = parse_policy("both", "5/minute; 20/hour")
 WATCHING = parse_policy("watching", "5/minute", shadow=True)
 TRIED = parse_policy("tried", "5/minute")
-CANDIDATE = parse_policy("candidate", "3/minute", shadow=True, beside="tried")
+CANDIDATE = parse_policy("candidate", "3/minute", shadow=True, shadow_of="tried")
 HUNDRED = parse_policy("hundred", "100/minute")
 POLICIES = (TEN, BOTH, WATCHING, TRIED, CANDIDATE, HUNDRED)
 

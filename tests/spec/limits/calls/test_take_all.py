@@ -10,7 +10,7 @@ from tests.watched import Setup, Watched
 from tests.worlds import StoreWorld
 from tollhouse.errors import InvalidInput
 from tollhouse.limits.calls.take_all import TAKE_ALL_MAX
-from tollhouse.limits.decision import Take, Together
+from tollhouse.limits.decision import Take, TakeAllResult
 from tollhouse.limits.policy.notation import parse_policy
 
 TENANT = parse_policy("tenant", "20/hour", "fixed-window")
@@ -18,7 +18,7 @@ USER = parse_policy("user", "5/minute; 8/hour")
 TOKENS = parse_policy("tokens", "10/minute burst 30", "gcra")
 WATCHING = parse_policy("watching", "2/minute", shadow=True)
 LISTED = parse_policy("listed", "1/minute", allow=("friend",), deny=("foe",))
-CANDIDATE = parse_policy("candidate", "3/minute", shadow=True, beside="user")
+CANDIDATE = parse_policy("candidate", "3/minute", shadow=True, shadow_of="user")
 JOBS = parse_policy("jobs", "3/minute", "concurrency")
 POLICIES = (TENANT, USER, TOKENS, WATCHING, LISTED, CANDIDATE, JOBS)
 
@@ -33,7 +33,7 @@ def store(setup: Setup) -> Watched:
     return setup.store
 
 
-async def together(setup: Setup, *takes: tuple[str, str, int]) -> Together:
+async def together(setup: Setup, *takes: tuple[str, str, int]) -> TakeAllResult:
     return await setup.limits.take_all([Take(policy=policy, key=key, cost=cost) for policy, key, cost in takes])
 
 
@@ -63,9 +63,9 @@ async def test_one_that_refuses_keeps_all_from_being_charged(setup: Setup) -> No
 
     assert (found.allowed, found.retry_after_ms) == (False, 63_750)
     assert [(one.allowed, one.reason, one.refused_by) for one in found.decisions] == [
-        (False, "together", None),
+        (False, "all-or-nothing", None),
         (False, "limit-reached", "5/minute"),
-        (False, "together", None),
+        (False, "all-or-nothing", None),
     ]
     assert [one.retry_after_ms for one in found.decisions] == [63_750] * 3
     assert [await left(setup, *one) for one in (("tenant", "acme"), ("user", "ada"), ("tokens", "ada"))] == [20, 0, 30]
@@ -84,7 +84,7 @@ async def test_the_whole_waits_exactly_as_long_as_it_has_to(setup: Setup) -> Non
     await setup.pass_ms(1)
 
     assert (first.retry_after_ms, early.retry_after_ms) == (120_000, 1)
-    assert [one.reason for one in early.decisions] == ["together", "limit-reached"]
+    assert [one.reason for one in early.decisions] == ["all-or-nothing", "limit-reached"]
     assert (await together(setup, *takes)).allowed
 
 
@@ -94,7 +94,7 @@ async def test_a_member_that_can_never_pass_is_told(setup: Setup) -> None:
 
     assert (found.allowed, found.retry_after_ms) == (False, None)
     assert [(one.reason, one.retry_after_ms) for one in found.decisions] == [
-        ("together", None),
+        ("all-or-nothing", None),
         ("cost-above-limit", None),
     ]
 
@@ -128,7 +128,7 @@ async def test_a_shadow_never_refuses_the_whole(setup: Setup) -> None:
 
     assert [one.reason for one in passed.decisions] == ["within-limits", "within-limits"]
     assert (seen.allowed, [one.reason for one in seen.decisions]) == (True, ["within-limits", "shadow"])
-    assert [one.reason for one in refused.decisions] == ["limit-reached", "together"]
+    assert [one.reason for one in refused.decisions] == ["limit-reached", "all-or-nothing"]
     assert (alone.allowed, alone.decisions[0].reason) == (True, "shadow")
     assert await left(setup, "watching", "bob") == 2
     assert setup.counted("watching", "shadow-refused") == 2
@@ -145,7 +145,7 @@ async def test_lists_decide_before_anything_is_asked(setup: Setup, store: Watche
     assert [[one.reason for one in found.decisions] for found in friends] == [["allow-listed", "within-limits"]] * 2
     assert (only.allowed, only.decisions[0].reason) == (True, "allow-listed")
     assert (foe.allowed, foe.retry_after_ms) == (False, None)
-    assert [one.reason for one in foe.decisions] == ["together", "deny-listed", "together"]
+    assert [one.reason for one in foe.decisions] == ["all-or-nothing", "deny-listed", "all-or-nothing"]
     assert calls == store.sizes == [1, 1]
     assert await left(setup, "user", "ada") == 3
 

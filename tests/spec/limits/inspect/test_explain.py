@@ -13,7 +13,7 @@ from tollhouse.errors import InvalidInput
 from tollhouse.limits.inspect.examine import examine
 from tollhouse.limits.inspect.explain import Explanation
 from tollhouse.limits.limiter import Limiter
-from tollhouse.limits.policy.access_list import Listed
+from tollhouse.limits.policy.access_list import AccessMatch
 from tollhouse.limits.policy.notation import parse_policy
 from tollhouse.limits.policy.policy import Policy
 
@@ -100,7 +100,7 @@ async def test_a_listed_key_is_told_the_entry(
     told = await asking.why("10.1.2.3")
 
     assert told.allowed is allowed
-    assert told.listed == Listed(standing="allow" if allowed else "deny", entry="10.0.0.0/8")
+    assert told.access == AccessMatch(rule="allow" if allowed else "deny", entry="10.0.0.0/8")
     assert told.sentences == (f"'10.1.2.3' under api {sentence}",)
     assert told.verdict.windows[0].remaining == 5
 
@@ -122,16 +122,16 @@ async def test_a_shadow_is_told_what_it_would_do_in_force(world: StoreWorld) -> 
 
 
 async def test_a_policy_that_runs_beside_is_told_too(world: StoreWorld) -> None:
-    """What runs beside the policy is told with its verdict, and decides nothing."""
-    candidate = parse_policy("next", "3/minute", shadow=True, beside="api")
+    """Each shadow of the policy is shown with its verdict, and decides nothing."""
+    candidate = parse_policy("next", "3/minute", shadow=True, shadow_of="api")
     asking = Asking(world, FIVE_A_MINUTE, candidate, parse_policy("login", "1/minute"))
 
     told = await asking.why("ada", 4)
 
     assert told.allowed
-    assert [(one.policy, one.admits, one.refused_by) for one in told.beside] == [("next", False, "3/minute")]
+    assert [(one.policy, one.admits, one.refused_by) for one in told.shadows] == [("next", False, "3/minute")]
     assert told.sentences[1] == (
-        "Beside it runs next (3/minute), a shadow; in force it would be refused: a cost of 4 is above the limit "
+        "Its shadow next (3/minute): in force it would be refused: a cost of 4 is above the limit "
         "3/minute, and no wait will change that."
     )
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.worlds import World
-from tollhouse.limits.inspect.lint import Linted, findings, lint
+from tollhouse.limits.inspect.lint import LintReport, findings, lint
 from tollhouse.limits.inspect.size import stored_bytes_max
 from tollhouse.limits.limiter import Limiter
 from tollhouse.limits.policy.builtin import BUILT_IN
@@ -15,7 +15,7 @@ from tollhouse.limits.policy.notation import parse_policy
 from tollhouse.settings import PolicySettings
 
 
-def linted(**policies: dict[str, Any]) -> Linted:
+def linted(**policies: dict[str, Any]) -> LintReport:
     return lint({name: PolicySettings(**fields) for name, fields in policies.items()})
 
 
@@ -43,20 +43,20 @@ def test_every_policy_that_cannot_be_used_is_named() -> None:
 
 def test_policies_that_do_not_fit_together_are_a_problem() -> None:
     """What is wrong between policies is told too, those that are built in among them."""
-    beside = {"limit": "5/m", "shadow": True, "beside": "defaul"}
+    candidate = {"limit": "5/m", "shadow_of": "defaul"}
 
-    found = linted(next=beside, api={"limit": "5/m"})
+    found = linted(next=candidate, api={"limit": "5/m"})
 
     assert [problem.remedy for problem in found.problems] == ["did you mean 'default'?"]
     assert [one.policy for one in found.policies] == ["api"]
-    assert linted(next={**beside, "beside": "default"}).ok
+    assert linted(next={**candidate, "shadow_of": "default"}).ok
 
 
 #    the policy's fields, level, and the words of the sentence; None where nothing is found
 LOOKS: list[tuple[dict[str, Any], str | None, str]] = [
     ({"limit": "5/s; 100/m; 1000/h"}, None, ""),
     ({"limit": "5/m", "shadow": True}, "warning", "shadow = true: it decides and counts, and never refuses"),
-    ({"limit": "5/m", "shadow": True, "beside": "default"}, None, ""),
+    ({"limit": "5/m", "shadow_of": "default"}, None, ""),
     ({"limit": "5/m", "on_outage": "closed"}, "note", "while its store is down every take is refused"),
     ({"limit": "5/m", "on_outage": "open"}, None, ""),
     ({"limit": "9/s; 20/m", "cost": 10}, "warning", "cost = 10 is above 9/second"),

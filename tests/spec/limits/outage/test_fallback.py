@@ -151,15 +151,15 @@ async def test_takes_together_follow_the_strictest_rule(setup: Setup) -> None:
         found = await setup.limits.take_all([Take(policy=policy, key="ada", cost=cost) for policy, cost in takes])
         return found.allowed, found.retry_after_ms, [one.reason for one in found.decisions]
 
-    assert await together(("local", 2), ("closed", 1)) == (False, RETRY_AFTER_MS, ["together", "outage"])
-    assert await together(("local", 2), ("open", 11)) == (False, None, ["together", "cost-above-limit"])
-    assert await together(("local", 2), ("burst", 11)) == (False, RETRY_AFTER_MS, ["together", "outage"])
+    assert await together(("local", 2), ("closed", 1)) == (False, RETRY_AFTER_MS, ["all-or-nothing", "outage"])
+    assert await together(("local", 2), ("open", 11)) == (False, None, ["all-or-nothing", "cost-above-limit"])
+    assert await together(("local", 2), ("burst", 11)) == (False, RETRY_AFTER_MS, ["all-or-nothing", "outage"])
     assert await together(("local", 2), ("open", 9), ("shadow-local", 9)) == (
         True,
         None,
         ["within-limits", "outage", "shadow"],
     )
-    assert await together(("burst", 1), ("local", 1)) == (False, 63_750, ["together", "limit-reached"])
+    assert await together(("burst", 1), ("local", 1)) == (False, 63_750, ["all-or-nothing", "limit-reached"])
     assert await together(
         ("burst", 10),
     ) == (True, None, ["within-limits"])

@@ -232,6 +232,6 @@ async def test_what_a_process_remembers_has_a_bound(world: World) -> None:
     assert local.lease(bob, "e").retry_after_ms == WINDOW_MS
     clock.advance(1_000)
     assert local.lease(eve, "e").allowed
-    assert not local.release(ada.state, "a")
-    assert local.release(bob.state, "b")
+    assert not local.release(ada.state_key, "a")
+    assert local.release(bob.state_key, "b")
     assert local.lease(bob, "c").allowed

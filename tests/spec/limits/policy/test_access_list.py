@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tollhouse.errors import InvalidInput
-from tollhouse.limits.policy.access_list import Listed, check_access, listed, networks, standing
+from tollhouse.limits.policy.access_list import AccessMatch, access_rule, check_access_lists, match_access, networks
 from tollhouse.limits.policy.policy import Limit, Policy
 
 
@@ -58,31 +58,31 @@ ENTRIES = [
 @pytest.mark.parametrize(("entry", "key", "holds"), ENTRIES)
 def test_an_entry_holds_a_network_or_one_key(entry: str, key: str, holds: bool) -> None:
     """A network holds the addresses and networks within it, `address:` in front or not; other entries one key."""
-    assert standing(policy(allow=(entry,)), key) == ("allow" if holds else None)
-    assert standing(policy(deny=(entry,)), key) == ("deny" if holds else None)
+    assert access_rule(policy(allow=(entry,)), key) == ("allow" if holds else None)
+    assert access_rule(policy(deny=(entry,)), key) == ("deny" if holds else None)
 
 
 def test_deny_wins_over_allow() -> None:
     """A key on both lists is refused, however much longer the prefix of the other entry is."""
     both = policy(allow=("10.1.2.3", "user:ada"), deny=("10.0.0.0/8", "user:ada"))
 
-    assert standing(both, "10.1.2.3") == "deny"
-    assert standing(both, "user:ada") == "deny"
+    assert access_rule(both, "10.1.2.3") == "deny"
+    assert access_rule(both, "user:ada") == "deny"
 
 
 def test_the_entry_that_decides_is_named() -> None:
     """Who asks is told the entry as it was written."""
     both = policy(allow=("user:ada",), deny=("address:10.0.0.0/8", "2001:db8::/32"))
 
-    assert listed(both, "10.0.0.1") == Listed(standing="deny", entry="address:10.0.0.0/8")
-    assert listed(both, "user:ada") == Listed(standing="allow", entry="user:ada")
-    assert listed(both, "192.0.2.7") is None
-    assert listed(policy(), "10.0.0.1") is None
+    assert match_access(both, "10.0.0.1") == AccessMatch(rule="deny", entry="address:10.0.0.0/8")
+    assert match_access(both, "user:ada") == AccessMatch(rule="allow", entry="user:ada")
+    assert match_access(both, "192.0.2.7") is None
+    assert match_access(policy(), "10.0.0.1") is None
 
 
 def test_a_policy_without_lists_counts_everybody() -> None:
     """Without lists no key has a standing."""
-    assert standing(policy(), "10.0.0.1") is None
+    assert access_rule(policy(), "10.0.0.1") is None
 
 
 #    entry             the remedy says
@@ -106,7 +106,7 @@ REFUSED = [
 def test_an_entry_that_would_do_nothing_is_refused(entry: str, remedy: str) -> None:
     """An entry that looks like a network and is none, or like a pattern, is refused with what to write."""
     with pytest.raises(InvalidInput) as refused:
-        check_access(policy(deny=("10.0.0.0/8", entry)))
+        check_access_lists(policy(deny=("10.0.0.0/8", entry)))
 
     assert refused.value.field == "policies.api.deny"
     assert refused.value.value == entry
@@ -116,15 +116,15 @@ def test_an_entry_that_would_do_nothing_is_refused(entry: str, remedy: str) -> N
 def test_a_wrong_entry_is_refused_whenever_it_is_asked() -> None:
     """A policy that was not checked when it was made is refused when a key is looked up."""
     with pytest.raises(InvalidInput):
-        standing(policy(allow=("10.0.0.1/8",)), "10.0.0.1")
+        access_rule(policy(allow=("10.0.0.1/8",)), "10.0.0.1")
 
 
 def test_however_many_policies_are_asked_each_has_its_own_lists() -> None:
     """What is remembered of lists is bounded, and never that of another policy."""
     many = [policy(allow=(f"user:{i}",)) for i in range(600)]
 
-    assert [standing(one, f"user:{i}") for i, one in enumerate(many)] == ["allow"] * 600
-    assert [standing(one, "user:0") for one in many] == ["allow"] + [None] * 599
+    assert [access_rule(one, f"user:{i}") for i, one in enumerate(many)] == ["allow"] * 600
+    assert [access_rule(one, "user:0") for one in many] == ["allow"] + [None] * 599
 
 
 def test_networks_are_picked_out_of_entries() -> None:
@@ -150,6 +150,6 @@ def test_a_list_agrees_with_its_networks_asked_one_by_one(key: str, entries: lis
     """Whatever is on the list, an address is listed where one of its networks contains it."""
     expected = any(ip_address(key) in ip_network(entry) for entry in entries)
 
-    found = standing(policy(deny=tuple(entries)), key)
+    found = access_rule(policy(deny=tuple(entries)), key)
 
     assert found == ("deny" if expected else None)

@@ -8,8 +8,8 @@ import pytest
 
 from tollhouse.errors import InvalidInput
 from tollhouse.limits.policy.builtin import BUILT_IN
-from tollhouse.limits.policy.catalog import BESIDE_MAX, Changes, by_name, changes
-from tollhouse.limits.policy.configured import instances_of, policies_of
+from tollhouse.limits.policy.catalog import SHADOWS_MAX, PolicyChanges, by_name, policy_changes
+from tollhouse.limits.policy.configured import instances_from_settings, policies_from_settings
 from tollhouse.limits.policy.policy import Limit, Policy
 from tollhouse.settings import LimitSettings, PolicySettings, Settings
 
@@ -30,35 +30,35 @@ def test_a_later_policy_replaces_an_earlier_one_of_its_name() -> None:
     }
 
 
-def test_a_policy_may_run_beside_another() -> None:
-    """A shadow runs beside a policy that is there and runs beside none itself, whatever their order."""
-    candidate = policy("next", shadow=True, beside="api")
+def test_a_policy_may_be_the_shadow_of_another() -> None:
+    """A policy may be the shadow of any policy that exists and is no shadow of another itself, in any order."""
+    candidate = policy("next", shadow_of="api")
 
     assert set(by_name([candidate, policy("api")])) == {"next", "api"}
 
 
 #    policies, the field that is refused, what the remedy says
 WRONG = [
-    ([policy("next", shadow=True, beside="ap"), policy("api")], "policies.next.beside", "did you mean 'api'?"),
-    ([policy("next", shadow=True, beside="nest"), policy("api")], "policies.next.beside", "name one of api"),
+    ([policy("next", shadow_of="ap"), policy("api")], "policies.next.shadow_of", "did you mean 'api'?"),
+    ([policy("next", shadow_of="nest"), policy("api")], "policies.next.shadow_of", "name one of api"),
     (
         [
             policy("api"),
-            policy("next", shadow=True, beside="api"),
-            policy("later", shadow=True, beside="next"),
+            policy("next", shadow_of="api"),
+            policy("later", shadow_of="next"),
         ],
-        "policies.later.beside",
-        "it runs beside 'api' itself; name that one",
+        "policies.later.shadow_of",
+        "it is a shadow of 'api' itself; name that one",
     ),
     (
-        [policy("api", algorithm="concurrency"), policy("next", shadow=True, beside="api")],
-        "policies.next.beside",
-        "a policy of leases runs beside none",
+        [policy("api", algorithm="concurrency"), policy("next", shadow_of="api")],
+        "policies.next.shadow_of",
+        "concurrency policies cannot be shadows",
     ),
     (
-        [policy("api"), *(policy(f"next-{i}", shadow=True, beside="api") for i in range(BESIDE_MAX + 1))],
+        [policy("api"), *(policy(f"next-{i}", shadow_of="api") for i in range(SHADOWS_MAX + 1))],
         "policies.api",
-        "let at most 8 policies run beside it",
+        "give it at most 8 shadows",
     ),
     ([policy("api", allow=("10.0.0.1/8",))], "policies.api.allow", "did you mean 10.0.0.0/8?"),
 ]
@@ -79,13 +79,13 @@ def test_what_changed_between_two_sets_is_named() -> None:
     before = by_name([policy("same"), policy("b", 1), policy("a", 1), policy("gone")])
     after = by_name([policy("same"), policy("b", 2), policy("a", 2), policy("new")])
 
-    assert changes(before, after) == Changes(added=("new",), changed=("a", "b"), removed=("gone",))
-    assert changes(after, after) == Changes(added=(), changed=(), removed=())
+    assert policy_changes(before, after) == PolicyChanges(added=("new",), changed=("a", "b"), removed=("gone",))
+    assert policy_changes(after, after) == PolicyChanges(added=(), changed=(), removed=())
 
 
 def test_the_settings_hold_over_the_built_in_policies() -> None:
     """A policy of the settings replaces the built-in one of its name; the others hold on."""
-    found = policies_of(configured(login=PolicySettings(limit="9/minute"), api=PolicySettings(limit="5/s")))
+    found = policies_from_settings(configured(login=PolicySettings(limit="9/minute"), api=PolicySettings(limit="5/s")))
 
     assert found["login"].text == "9/minute"
     assert found["api"].text == "5/second"
@@ -94,7 +94,7 @@ def test_the_settings_hold_over_the_built_in_policies() -> None:
 
 def test_every_field_of_the_settings_reaches_the_policy() -> None:
     """What can be said of a policy in the settings is what the policy then says."""
-    found = policies_of(
+    found = policies_from_settings(
         configured(
             api=PolicySettings(limit="5/s"),
             next=PolicySettings(
@@ -102,7 +102,7 @@ def test_every_field_of_the_settings_reaches_the_policy() -> None:
                 algorithm="gcra",
                 on_outage="closed",
                 shadow=True,
-                beside="api",
+                shadow_of="api",
                 cost=2,
                 key="header:x-tenant",
                 allow=("10.0.0.0/8",),
@@ -117,7 +117,7 @@ def test_every_field_of_the_settings_reaches_the_policy() -> None:
         algorithm="gcra",
         on_outage="closed",
         shadow=True,
-        beside="api",
+        shadow_of="api",
         cost=2,
         key="header:x-tenant",
         allow=("10.0.0.0/8",),
@@ -127,7 +127,7 @@ def test_every_field_of_the_settings_reaches_the_policy() -> None:
 
 def test_a_policy_that_only_names_its_limit_has_the_defaults_of_a_policy() -> None:
     """The defaults of the settings are those of a policy made in code."""
-    assert policies_of(configured(api=PolicySettings(limit="5/minute")))["api"] == policy("api")
+    assert policies_from_settings(configured(api=PolicySettings(limit="5/minute")))["api"] == policy("api")
 
 
 @pytest.mark.parametrize(
@@ -136,8 +136,8 @@ def test_a_policy_that_only_names_its_limit_has_the_defaults_of_a_policy() -> No
         ({"limit": "5/mn"}, "policies.api", "did you mean 5/m or 5/mo?"),
         ({"limit": "5/m", "algorithm": "sliding-windw"}, "policies.api.algorithm", "did you mean 'sliding-window'?"),
         ({"limit": "5/m", "on_outage": "close"}, "policies.api.on_outage", "did you mean 'closed'?"),
-        ({"limit": "5/m", "beside": "login"}, "policies.api.beside", "shadow = true"),
-        ({"limit": "5/m", "beside": "logni", "shadow": True}, "policies.api.beside", "did you mean 'login'?"),
+        ({"limit": "5/m", "shadow_of": "login", "shadow": False}, "policies.api.shadow", "leave it out"),
+        ({"limit": "5/m", "shadow_of": "logni"}, "policies.api.shadow_of", "did you mean 'login'?"),
         ({"limit": "5/m", "deny": "10.0.0.1/8"}, "policies.api.deny", "did you mean 10.0.0.0/8?"),
         ({"limit": "5/m", "key": "adress"}, "policies.api.key", "did you mean 'address'?"),
     ],
@@ -147,7 +147,7 @@ def test_a_policy_of_the_settings_that_cannot_be_used_is_refused(
 ) -> None:
     """Policy, field, value and remedy are named when the settings are put to use."""
     with pytest.raises(InvalidInput) as refused:
-        policies_of(configured(api=PolicySettings(**fields)))
+        policies_from_settings(configured(api=PolicySettings(**fields)))
 
     assert refused.value.field == field
     assert remedy in refused.value.remedy
@@ -155,6 +155,6 @@ def test_a_policy_of_the_settings_that_cannot_be_used_is_refused(
 
 def test_as_many_instances_as_workers_share_the_limits() -> None:
     """Every worker is an instance, unless the settings say how many there are in all."""
-    assert instances_of(Settings()) == 1
-    assert instances_of(Settings(workers=4)) == 4
-    assert instances_of(Settings(workers=4, limits=LimitSettings(instances=12))) == 12
+    assert instances_from_settings(Settings()) == 1
+    assert instances_from_settings(Settings(workers=4)) == 4
+    assert instances_from_settings(Settings(workers=4, limits=LimitSettings(instances=12))) == 12

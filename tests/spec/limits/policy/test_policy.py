@@ -219,8 +219,8 @@ WRONG_FIELDS: list[tuple[str, object, str]] = [
         "did you mean 'header:NAME'? It is address, user, session, api-key, header:NAME or path:NAME",
     ),
     ("key", "path:1", "did you mean 'path:NAME'? It is address, user, session, api-key, header:NAME or path:NAME"),
-    ("beside", "api", "name another policy"),
-    ("beside", "No Name", "name another policy"),
+    ("shadow_of", "api", "name another policy"),
+    ("shadow_of", "No Name", "name another policy"),
     ("allow", ("10.0.0.0/8",) * 1_001, "give at most 1,000; a network stands for many addresses"),
     ("allow", ("",), "give each entry 1 to 512 characters"),
     ("deny", ("a" * 513,), "give each entry 1 to 512 characters"),
@@ -231,17 +231,17 @@ WRONG_FIELDS: list[tuple[str, object, str]] = [
 def test_a_wrong_field_is_told_its_remedy(name: str, value: object, remedy: str) -> None:
     """An error names the policy and the field, and what to write instead."""
     with pytest.raises(InvalidInput) as caught:
-        Policy(name="api", limits=(MINUTE,), **{"shadow": True, name: value})
+        Policy(name="api", limits=(MINUTE,), **{name: value})
 
     assert (caught.value.field, caught.value.remedy) == (f"policies.api.{name}", remedy)
 
 
-def test_only_a_shadow_runs_beside_another() -> None:
-    """A policy that is taken from together with another one may not refuse."""
-    with pytest.raises(InvalidInput, match="say shadow = true as well"):
-        parse_policy("api", "5/minute", beside="other")
+def test_the_shadow_of_another_policy_is_a_shadow() -> None:
+    """A policy with `shadow_of` never refuses; that `shadow` is set as well makes no difference."""
+    alone = parse_policy("api", "5/minute", shadow_of="other")
 
-    assert parse_policy("api", "5/minute", beside="other", shadow=True).beside == "other"
+    assert (alone.shadow, alone.shadow_of) == (True, "other")
+    assert alone == parse_policy("api", "5/minute", shadow_of="other", shadow=True)
 
 
 @pytest.mark.parametrize(
