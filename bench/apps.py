@@ -1,7 +1,7 @@
 """The applications that `bench.middleware` measures: two frameworks, bare and with each limiter, one process each.
 
-All answer `GET /` with the same few bytes, all that limit find the client in the same header, and all tell clients in
-fields of the response where they stand. The limiters are set up as their documentation shows: slowapi by its decorator
+All answer `GET /` with the same few bytes. All that limit find the client in the same header, and report the client's
+limits in fields of the response. The limiters are set up as their documentation shows: slowapi by its decorator
 and by both of its middleware classes, Litestar's own with its `RedisStore`. slowapi writes its fields only when asked,
 for which it asks the server a second time; its decorator is there without them too.
 """

@@ -11,16 +11,16 @@ SUBJECTS = tuple(f"customer-{number}" for number in range(10_000))
 LIMIT = 1_000
 """Units an hour of each subject while takes are measured: enough that all are admitted."""
 STRICT = 3
-"""Units an hour where a limiter has to show that it refuses."""
+"""Units an hour when a limiter has to show that it refuses."""
 
 Ask = Callable[[str], Awaitable[Any]]
 
 
 class Contender(Struct, frozen=True, kw_only=True):
-    """One limiter with one algorithm; it is asked directly, without a layer of the benchmark's in between.
+    """One limiter with one algorithm, called directly: no layer of the benchmark stands in between.
 
-    `ask` takes one unit of a subject under `LIMIT`, `strict` under `STRICT`; `admitted` reads their answers. `commands`
-    are those that a take sends. `fill`, where there is one, puts subjects into the state that is to be measured.
+    `ask` takes one unit of a subject under `LIMIT`, `strict` under `STRICT`; `admitted` reads their replies. `commands`
+    are those that a take sends. `fill`, if it is not None, puts subjects into the state that is to be measured.
     """
 
     library: str

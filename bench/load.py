@@ -65,7 +65,7 @@ class Connection(asyncio.Protocol):
 
 
 async def connected(port: int, requests: Iterator[bytes], connections: int) -> list[Connection]:
-    """Open so many connections, which share the requests; where nobody listens yet, they wait in the backlog."""
+    """Open `connections` connections, which share the requests; until the server accepts, they wait in its backlog."""
     loop = asyncio.get_running_loop()
     pairs = [await loop.create_connection(lambda: Connection(requests), HOST, port) for _ in range(connections)]
     return [connection for _, connection in pairs]

@@ -1,4 +1,4 @@
-"""What every result says about where it came from, and where it is written."""
+"""The machine and the versions that every result names, and the file that a result is written to."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ It asks on behalf of 10,000 clients, who hardly come again, and of ten, who come
 every request, as Litestar's own does, costs the more the oftener the same clients ask.
 
 The server of the application, Valkey and this process share the machine: on few cores they also compete, most of all
-where the limiter leaves the application's process time to answer more.
+when the limiter leaves the application's process time to answer more.
 """
 
 from __future__ import annotations

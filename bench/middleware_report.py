@@ -27,7 +27,7 @@ CLIENT_BUSY = 0.8
 class Figure(Struct, frozen=True, kw_only=True):
     """One application: requests per second of every round, and the medians of the rounds' own latencies.
 
-    `client_busy` is the part of a core that the measuring process used in the round where it used most.
+    `client_busy` is the part of a core that the measuring process used, in the round in which it used most.
     """
 
     app: str

@@ -30,7 +30,7 @@ _STRATEGIES = {
     "sliding-window-counter": SlidingWindowCounterRateLimiter,
 }
 _COUNTED = ("incrby", "expire")
-"""What a take sends where it is no script."""
+"""The commands of a take that is no script."""
 _CLIENTS = {"redis-py": "redispy", "valkey-py": "valkey", "coredis": "coredis"}
 
 

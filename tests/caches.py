@@ -111,7 +111,7 @@ class Seam:
 
 
 class Timeline:
-    """Sleep on the world's clock: whoever sleeps wakes when the clock is moved past their time."""
+    """Sleep on the world's clock: a sleeper wakes when the clock is moved past its time."""
 
     def __init__(self, world: World) -> None:
         self._world = world

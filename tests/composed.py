@@ -106,7 +106,7 @@ class Composed:
         return self._pids[name]
 
     def environment(self, name: str) -> dict[str, str]:
-        """Give the variables of a service, with the addresses where things run here."""
+        """Return the variables of a service, with the addresses that its servers have here."""
         return {key: self._here(name, value) for key, value in self.file["services"][name]["environment"].items()}
 
     def healthy(self, name: str) -> bool:

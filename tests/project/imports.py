@@ -11,7 +11,7 @@ SERVICE = ROOT / "service"
 PACKAGE = "tollhouse"
 
 Imports = Mapping[str, frozenset[str]]
-"""By module, the dotted names that it imports: modules of ours where they are, else as written."""
+"""By module, the dotted names that it imports: cut down to the module if it is one of ours, else as written."""
 
 
 def package_imports(root: Path = SERVICE) -> Imports:

@@ -1,14 +1,15 @@
-"""The layer table: which part of the package may import which, and where outside packages may be named."""
+"""The layer table: which part of the package may import which, and the parts that may name outside packages."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
+from pathlib import PurePosixPath
 
 from tests.project.imports import PACKAGE, Imports
 
 FACADE = PACKAGE
-"""The package's own `__init__`: it names what is public, and nobody inside imports it."""
+"""The package's own `__init__`: it names what is public, and no module inside imports it."""
 
 LINES: Mapping[str, int] = {
     **dict.fromkeys(
@@ -67,8 +68,29 @@ OUTSIDE: Mapping[str, frozenset[str]] = {
 }
 
 
+ASPECTS = frozenset({"cap", "login_limits", "outage", "scripts", "stored"})
+"""Specifications of what all modules of a folder have part in; every other one is named after a module."""
+
+
+def unmatched(specifications: Iterable[PurePosixPath], modules: Collection[str]) -> list[str]:
+    """Return each specification, a path below tests/spec, that is named after no module or folder of the package.
+
+    `limits/test_limiter_verbs.py` goes with the module `limits.limiter`: its name may go on after the module's.
+    """
+    return [
+        str(path)
+        for path in specifications
+        if (name := path.stem.removeprefix("test_")) not in ASPECTS
+        and not any(
+            ".".join((PACKAGE, *path.parent.parts, name[:end])) in modules
+            for end in range(1, len(name) + 1)
+            if name[end : end + 1] in ("", "_")
+        )
+    ]
+
+
 def complaints(imports: Imports) -> list[str]:
-    """Say each import that the table does not allow."""
+    """Return each import that the table does not allow."""
     found = [
         f"{module} imports {name}: {reason}"
         for module, names in sorted(imports.items())
@@ -79,7 +101,7 @@ def complaints(imports: Imports) -> list[str]:
 
 
 def room(module: str) -> str:
-    """Give the part of the package that a module belongs to; the facade is a part of its own."""
+    """Return the part of the package that a module belongs to; the facade is a part of its own."""
     return module.split(".")[1] if "." in module else FACADE
 
 

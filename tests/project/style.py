@@ -1,23 +1,44 @@
-"""Says where a file leaves the house style, as far as a program can see it and ruff does not look."""
+"""Finds where a file leaves the house style, as far as a program can see it and ruff does not look."""
 
 from __future__ import annotations
 
 import ast
 import re
 import sys
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import PurePosixPath
 
 MODULE_LINES_MAX = 300
 TABLE_LINES_MAX = 600
 """Specifications grow by rows, which are read one at a time."""
-FUNCTION_LINES_MAX = 70
+FUNCTION_LINES_MAX = 40
+TEST_LINES_MAX = 70
+FOLDER_MODULES_MAX = 14
 VAGUE_MODULES = frozenset(
     {"base", "common", "core", "helper", "helpers", "manager", "misc", "service", "services", "util", "utils"}
 )
 VAGUE_CLASSES = re.compile(r"Base[A-Z]\w*|\w*(?:Manager|Factory|Helper)")
 NAMES_OF_OTHERS = frozenset({"CacheManager"})
 """Vague names that users bring along from elsewhere, and find here."""
+
+LONG_NOT_YET = frozenset({"service/tollhouse/asgi/ratelimit/decorator.py", "service/tollhouse/metrics.py"})
+"""Modules with a function that is still too long."""
+REPLACED_NOT_YET = frozenset(
+    {
+        "tests/spec/drill/test_workload.py",
+        "tests/spec/limits/calls/test_batcher.py",
+        "tests/spec/limits/outage/test_local_limiter.py",
+        *(
+            f"tests/failures/test_{name}.py"
+            for name in (
+                *("connection", "dialer", "drill", "embedded_server", "handover", "locator", "reconnecting"),
+                *("revocation_log", "sentinel_config", "store", "subscriber", "supervisor"),
+            )
+        ),
+    }
+)
+"""Tests that still replace constants of ours."""
 
 WORDS = re.compile(
     r"\b(TODO|FIXME|XXX|HACK)\b|\b(robust|comprehensive|production-ready)\b|(DESIGN|STYLE|CONTRACT)\.md|/work/|/tmp/th\b"
@@ -34,7 +55,7 @@ UNSTEADY = re.compile(r"(?<!def )\bsleep\((?!0\))|\bflaky\b|\bisinstance\([^)]*s
 
 
 def complaints(path: str, source: str) -> list[str]:
-    """Say what is wrong with the file `path`, a path in the tree with slashes."""
+    """Return what is wrong with the file `path`, a path in the tree with slashes."""
     found = [f"line {_line(source, match)}: {match[0]!r} says nothing that lasts" for match in WORDS.finditer(source)]
     found += [f"line {_line(source, match)}: a divider; make it two modules" for match in DIVIDER.finditer(source)]
     if path.endswith(".py"):
@@ -59,11 +80,12 @@ def _size_complaints(path: str, source: str, tree: ast.Module) -> Iterator[str]:
     stop = TABLE_LINES_MAX if path.startswith("tests/") else MODULE_LINES_MAX
     if (lines := len(source.splitlines())) > stop:
         yield f"has {lines} lines; {stop} is the stop"
+    stop = FUNCTION_LINES_MAX if path.startswith("service/") and path not in LONG_NOT_YET else TEST_LINES_MAX
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             lines = _lines(node) - sum(_lines(child) for child in node.body if isinstance(child, ast.ClassDef))
-            if lines > FUNCTION_LINES_MAX:
-                yield f"{node.name} has {lines} lines; {FUNCTION_LINES_MAX} is the stop"
+            if lines > stop:
+                yield f"{node.name} has {lines} lines; {stop} is the stop"
 
 
 def _lines(node: ast.stmt) -> int:
@@ -96,7 +118,7 @@ def _struct_complaints(node: ast.ClassDef) -> Iterator[str]:
 
 
 def _test_complaints(path: str, source: str, tree: ast.Module) -> Iterator[str]:
-    yield from _pretence_complaints(source)
+    yield from _pretence_complaints(path, source)
     if path.startswith(("tests/spec/", "tests/models/")):
         for match in UNSTEADY.finditer(source):
             yield f"line {_line(source, match)}: {match[0]!r} has no place in a specification"
@@ -108,21 +130,28 @@ def _test_complaints(path: str, source: str, tree: ast.Module) -> Iterator[str]:
 
 
 def _is_sentence(text: str) -> bool:
-    """Tell whether a text ends like a sentence and begins like one, or with a name as it is spelled in code."""
+    """Return True if a text ends like a sentence and begins like one, or with a name as it is spelled in code."""
     return text.endswith((".", "!", "?")) and (text[0].isupper() or not text.split(maxsplit=1)[0].isalpha())
 
 
-def _pretence_complaints(source: str) -> Iterator[str]:
+def _pretence_complaints(path: str, source: str) -> Iterator[str]:
     for match in MOCK.finditer(source):
         yield f"line {_line(source, match)}: {match[0]!r}; inject the failure at a seam that we own"
     for match in REPLACED.finditer(source):
         owner, name = match[1] or match[2].rpartition(".")[0], match[2].rpartition(".")[2]
-        if not name.isupper() and not sys.stdlib_module_names.intersection(owner.split(".")):
-            yield f"line {_line(source, match)}: replaces {owner}.{name}; only constants and Python's own may be"
+        late = path in REPLACED_NOT_YET and name.isupper()
+        if not late and not sys.stdlib_module_names.intersection(owner.split(".")):
+            yield f"line {_line(source, match)}: replaces {owner}.{name}; pass a parameter instead"
+
+
+def crowded(paths: Iterable[str]) -> list[str]:
+    """Return each folder that holds more modules than a reader keeps in mind."""
+    modules = Counter(PurePosixPath(path).parent for path in paths if not path.endswith("/__init__.py"))
+    return [f"{folder} has {count} modules" for folder, count in modules.items() if count > FOLDER_MODULES_MAX]
 
 
 def own_bases(sources: dict[str, str]) -> list[str]:
-    """Say each class that derives from one of ours, exceptions apart: compose, don't inherit."""
+    """Return each class that derives from one of ours, exceptions apart: compose, don't inherit."""
     classes = [
         (path, node)
         for path, text in sources.items()
@@ -142,7 +171,7 @@ def own_bases(sources: dict[str, str]) -> list[str]:
 
 
 def broad_excepts(sources: dict[str, str]) -> list[str]:
-    """Give the places that catch every exception and do not raise it again."""
+    """Return the places that catch every exception and do not raise it again."""
     return [
         f"{path}:{node.lineno}"
         for path, text in sources.items()

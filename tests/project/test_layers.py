@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
+from pathlib import PurePosixPath
 
 import pytest
 
 from tests.project.imports import ROOT, graph, package_imports
-from tests.project.layers import LINES, complaints
+from tests.project.layers import LINES, complaints, unmatched
 
 pytestmark = pytest.mark.project
 
@@ -75,6 +76,14 @@ def test_imports_follow_the_layer_table() -> None:
     assert complaints(package_imports()) == []
 
 
+def test_specifications_mirror_the_package() -> None:
+    """A specification stands in the folder of the module that it is about, under the module's name."""
+    below = ROOT / "tests/spec"
+    specifications = [PurePosixPath(path.relative_to(below)) for path in sorted(below.rglob("test_*.py"))]
+
+    assert unmatched(specifications, package_imports()) == []
+
+
 def test_the_guard_needs_nothing_but_the_standard_library() -> None:
     """The process that guards the embedded server imports only what Python brings."""
     names = package_imports()["tollhouse.stores.embedded.supervisor_process"]
@@ -102,6 +111,15 @@ def test_what_the_table_does_not_draw_is_found(module: str, source: str, expecte
     found = complaints(_among_others(module, source))
 
     assert any(expected in complaint for complaint in found), found
+
+
+def test_a_specification_of_no_module_is_found() -> None:
+    """A name may go on after the module's, or be a folder's; one that begins like a module's is not enough."""
+    names = ("limits/test_limiter.py", "limits/test_limiter_verbs.py", "stores/test_transport.py", "test_keys.py")
+    strays = ("limits/test_limiters.py", "limits/test_verbs.py", "test_limiter.py")
+    modules = {"tollhouse.limits.limiter", "tollhouse.stores.transport", "tollhouse.keys"}
+
+    assert unmatched(map(PurePosixPath, (*names, *strays)), modules) == list(strays)
 
 
 def test_a_cycle_is_found() -> None:

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import pytest
 
+from tests.project import words
 from tests.project.imports import ROOT
-from tests.project.style import broad_excepts, complaints, own_bases
+from tests.project.style import broad_excepts, complaints, crowded, own_bases
 
 pytestmark = pytest.mark.project
 
 FOLDERS = ("service", "tests", "bench", "examples", "lua", "docs")
 KINDS = frozenset({".py", ".lua", ".md", ".toml", ".txt", ".yml"})
-SPEAKS_OF_STYLE = frozenset({"tests/project/style.py", "tests/project/test_style.py"})
+SPEAKS_OF_STYLE = frozenset(f"tests/project/{name}.py" for name in ("style", "test_style", "words"))
 FILES = sorted(
     path.relative_to(ROOT).as_posix()
     for path in [*ROOT.glob("*"), *(path for folder in FOLDERS for path in (ROOT / folder).rglob("*"))]
     if path.is_file() and (path.suffix in KINDS or path.name == "Makefile")
 )
+LATE = frozenset(name for name in FILES if name.startswith(words.NOT_YET))
 SERVICE = {name: (ROOT / name).read_text(encoding="utf-8") for name in FILES if name.startswith("service/")}
 
 WRONG = [
@@ -26,7 +28,8 @@ WRONG = [
     ("service/x.py", "# ---- reading ----\n", "a divider"),
     ("lua/x/y.lua", "------------\n", "a divider"),
     ("service/x.py", "x = 1\n" * 301, "300 is the stop"),
-    ("service/x.py", "def f():\n" + "    x = 1\n" * 70, "70 is the stop"),
+    ("service/x.py", "def f():\n" + "    x = 1\n" * 40, "40 is the stop"),
+    ("tests/x.py", "def f():\n" + "    x = 1\n" * 70, "70 is the stop"),
     ("service/utils.py", "", "does not say what the module provides"),
     ("service/x.py", "class StoreManager: ...\n", "does not say what the class is"),
     ("service/x.py", "x = 1  # noqa\n", "the code, then"),
@@ -37,6 +40,12 @@ WRONG = [
     ("tests/spec/test_x.py", "from unittest import mock\n", "at a seam that we own"),
     ("tests/http/test_x.py", 'monkeypatch.setattr(lane, "send", fake)\n', "replaces lane.send"),
     ("tests/http/test_x.py", 'monkeypatch.setattr("tollhouse.keys.rate", fake)\n', "replaces tollhouse.keys.rate"),
+    ("tests/failures/test_x.py", 'monkeypatch.setattr(link, "PARKED_S", 0.05)\n', "replaces link.PARKED_S"),
+    (
+        "tests/failures/test_x.py",
+        'monkeypatch.setattr("tollhouse.x.PARKED_S", 0.05)\n',
+        "replaces tollhouse.x.PARKED_S",
+    ),
     ("tests/spec/test_x.py", "await anyio.sleep(0.1)\n", "no place in a specification"),
     ("tests/spec/test_x.py", "if isinstance(world.store, Store): ...\n", "no place in a specification"),
     ("tests/http/test_x.py", "def test_x():\n    pass\n", "a sentence of the specification"),
@@ -48,10 +57,30 @@ RIGHT = [
     ("service/x.py", "x = 1  # noqa: S311 - spreads reconnects, no secret\n"),
     ("service/x.py", "class Hit(Struct, frozen=True, kw_only=True):\n    a: int\n    b: int\n"),
     ("tests/spec/test_x.py", "async def test_x():\n    '''A refusal takes nothing.'''\n    await sleep(0)\n"),
-    ("tests/failures/test_x.py", 'monkeypatch.setattr(link, "PARKED_S", 0.05)\n'),
+    ("tests/x.py", "def f():\n" + "    x = 1\n" * 60),
     ("tests/failures/test_x.py", 'monkeypatch.setattr(embedded.shutil, "which", gone)\n'),
     ("tests/failures/test_x.py", "def test_x():\n    '''policy=None limits nothing.'''\n"),
     ("tests/failures/test_x.py", "await anyio.sleep(0.1)\n"),
+]
+
+UNCLEAR = [
+    ("service/x.py", 'def f():\n    """Give the key."""\n', "opens with 'Give'"),
+    ("service/x.py", 'async def f():\n    """Whether it is on."""\n', "opens with 'Whether'"),
+    ("service/x.py", '"""Where no store answers, refuse."""\n', "'where' is for places"),
+    ("service/x.py", "# The call is refused where the store is down.\n", "line 1: 'where' is for places"),
+    ("tests/x.py", 'def f():\n    """Somebody else waits."""\n', "line 2: 'Somebody'"),
+    ("tests/x.py", "x = 1\n# One line,\n# and nobody's turn.\n", 'line 3: "nobody\'s"'),
+    ("lua/x/y.lua", "-- What nobody holds is free.\n", "'nobody'"),
+    ("docs/page.md", "Keep it where it is.\n\nIt waits, where that helps.\n", "line 3: 'where'"),
+]
+PLAIN = [
+    ("service/x.py", 'def f():\n    """Return the key, or None if there is none."""\n'),
+    ("service/x.py", '@property\ndef f(self):\n    """The server that answers."""\n'),
+    ("service/x.py", '"""The server where the key is."""\nnobody = "somebody"\n'),
+    ("tests/x.py", 'def f():\n    """A refusal writes nothing."""\n'),
+    ("tests/x.py", "x = 1  # the line where it stands\n"),
+    ("lua/x/y.lua", "local nobody = 1 -- free\n"),
+    ("x.toml", "# nobody\n"),
 ]
 
 
@@ -59,6 +88,27 @@ RIGHT = [
 def test_a_file_keeps_the_house_style(name: str) -> None:
     """Sizes, names, words, ignores and the sentences of tests are as the house style asks."""
     assert complaints(name, (ROOT / name).read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in FILES if name not in SPEAKS_OF_STYLE and not name.startswith(words.NOT_YET)]
+)
+def test_a_file_is_in_plain_words(name: str) -> None:
+    """Docstrings open with the outcome or the effect; conditions, places and people are called what they are."""
+    assert words.complaints(name, (ROOT / name).read_text(encoding="utf-8")) == []
+
+
+def test_names_of_classes_are_nouns_of_their_own() -> None:
+    """A public class name is defined once in the package, and none is a participle alone."""
+    clean = {name: text for name, text in SERVICE.items() if name not in LATE}
+
+    assert words.twice(clean) == []
+    assert words.participles(clean) == []
+
+
+def test_folders_are_small() -> None:
+    """No folder of the package holds more modules than a reader keeps in mind."""
+    assert crowded(SERVICE) == []
 
 
 def test_classes_do_not_derive_from_our_own() -> None:
@@ -86,6 +136,43 @@ def test_a_broken_habit_is_noticed(path: str, source: str, expected: str) -> Non
 def test_a_good_habit_passes(path: str, source: str) -> None:
     """What comes close to a broken habit, but is none, passes."""
     assert complaints(path, source) == []
+
+
+@pytest.mark.parametrize(("path", "source", "expected"), UNCLEAR)
+def test_unclear_words_are_noticed(path: str, source: str, expected: str) -> None:
+    """Each rule about words has a text that breaks it and is found out, at its line."""
+    found = words.complaints(path, source)
+
+    assert any(expected in complaint for complaint in found), found
+
+
+@pytest.mark.parametrize(("path", "source"), PLAIN)
+def test_plain_words_pass(path: str, source: str) -> None:
+    """What comes close to unclear words, but is none, passes."""
+    assert words.complaints(path, source) == []
+
+
+def test_unclear_class_names_are_noticed() -> None:
+    """A public class that two modules define is found, and a participle; private and failing ones are not."""
+    sources = {
+        "service/a.py": "class Store: ...\nclass _Own: ...\nclass Known: ...\nclass Leased(Exception): ...\n",
+        "service/b.py": "class Store: ...\nclass _Own: ...\nclass _Held: ...\nclass Feed: ...\nclass Lease: ...\n",
+    }
+
+    assert words.twice(sources) == ["Store is defined in service/a.py, service/b.py"]
+    assert [found.partition(": ")[0] for found in words.participles(sources)] == [
+        "service/a.py:3 Known",
+        "service/b.py:3 _Held",
+        "service/b.py:4 Feed",
+    ]
+
+
+def test_a_crowded_folder_is_noticed() -> None:
+    """Fifteen modules in one folder are too many; its map does not count."""
+    modules = [f"service/x/{number}.py" for number in range(14)]
+
+    assert crowded([*modules, "service/x/__init__.py", "service/y/1.py"]) == []
+    assert crowded([*modules, "service/x/14.py"]) == ["service/x has 15 modules"]
 
 
 def test_own_bases_and_broad_excepts_are_noticed() -> None:
