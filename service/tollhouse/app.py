@@ -68,7 +68,7 @@ def create_app(tollhouse: Tollhouse, file: Path | None = None) -> Litestar:
             cache.ROUTER,
             *health.HANDLERS,
         ],
-        middleware=[find_caller, RateLimitRoutes(tollhouse.limits, key=rate_key)],
+        middleware=[find_caller, RateLimitRoutes(tollhouse, key=rate_key)],
         before_request=_refuse_unwanted,
         exception_handlers=dict(HANDLERS),
         dependencies=_dependencies(tollhouse),

@@ -50,12 +50,12 @@ class Tollhouse:
         self,
         settings: Settings,
         *,
-        policies: Mapping[str, PolicySettings] | None = None,
+        policies: Mapping[str, str] | None = None,
         models: Models | None = None,
         metrics: Metrics | None = None,
     ) -> None:
-        self._own_policies: Mapping[str, PolicySettings] = {} if policies is None else policies
-        self.settings = _with_policies(settings, self._own_policies)
+        self._own_policies = policies
+        self.settings = with_policies(settings, policies)
         self.metrics = Metrics() if metrics is None else metrics
         self.models = Models() if models is None else models
         self.policies = policies_from_settings(self.settings)
@@ -151,7 +151,7 @@ class Tollhouse:
 
     def _apply_policies(self, settings: Settings) -> dict[str, str]:
         """Let the policies of `settings` hold from now on; name those that came, differ, and went."""
-        taken_up = policies_from_settings(_with_policies(settings, self._own_policies))
+        taken_up = policies_from_settings(with_policies(settings, self._own_policies))
         differing = policy_changes(self.policies, taken_up)
         if "limits" in vars(self):
             self.limits.replace_policies(taken_up)
@@ -187,8 +187,16 @@ def open(  # noqa: A001 - the verb that users know: `async with tollhouse.open(u
     Raises ConfigurationError for what cannot be used; connects when first used.
     """
     settings = Settings(url=target) if isinstance(target, str) else target
-    given = {name: PolicySettings(limit=limit) for name, limit in (policies or {}).items()}
-    return Tollhouse(settings, policies=given, models=models, metrics=metrics)
+    return Tollhouse(settings, policies=policies, models=models, metrics=metrics)
+
+
+def with_policies(settings: Settings, policies: Mapping[str, str] | None) -> Settings:
+    """Return the settings with policies that the code adds; these replace policies of the same name."""
+    if not policies:
+        return settings
+    added = {name: PolicySettings(limit=limit) for name, limit in policies.items()}
+    limits = replace(settings.limits, policies={**settings.limits.policies, **added})
+    return replace(settings, limits=limits)
 
 
 def open_limiter(
@@ -263,10 +271,3 @@ def persistent_secret(path: Path) -> bytes:
         return bytes.fromhex(path.read_text())
     except (OSError, ValueError) as error:
         raise ConfigurationError("TOLLHOUSE_SECRET_FILE", str(path), f"the kept secret is unusable: {error}") from error
-
-
-def _with_policies(settings: Settings, given: Mapping[str, PolicySettings]) -> Settings:
-    if not given:
-        return settings
-    together = {**settings.limits.policies, **given}
-    return replace(settings, limits=replace(settings.limits, policies=together))

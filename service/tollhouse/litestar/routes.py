@@ -17,6 +17,7 @@ from tollhouse.asgi.ratelimit.refunds import Charge
 from tollhouse.asgi.ratelimit.rules import CompiledRule, PolicyChoice, RateLimitRule, compile_rule
 from tollhouse.asgi.types import App, PerRequest, resolve
 from tollhouse.limits.limiter import Limiter
+from tollhouse.wiring import Tollhouse
 
 OPT: Final = "rate_limit"
 """The key of a handler's `opt` that says what limits it: a policy, several, a RateLimitRule, or False for nothing."""
@@ -33,7 +34,7 @@ class RateLimitRoutes:
 
     def __init__(
         self,
-        limits: Limiter | LimiterSource,
+        limits: Limiter | Tollhouse | LimiterSource,
         *,
         policy: PerRequest[PolicyChoice] = None,
         key: KeyRule | Mapping[str, KeyRule] | None = None,

@@ -82,7 +82,7 @@ async def resolve_key(found: Any, context: RequestContext) -> str:
 def check_rule(rule: object, source: LimiterSource) -> None:
     """Raise ConfigurationError for a rule that can never find anybody."""
     if rule == "session" and not source.has_sessions:
-        remedy = "sessions need a Tollhouse that the middleware opens itself, and TOLLHOUSE_SECRET"
+        remedy = "set TOLLHOUSE_SECRET, and give the Tollhouse or its URL instead of its limiter alone"
         raise ConfigurationError("key", rule, remedy)
 
 

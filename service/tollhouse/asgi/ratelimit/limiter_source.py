@@ -1,4 +1,4 @@
-"""Where the limits of an application come from, and how its clients are told of them."""
+"""The limiter of an application, with what applies to all its requests: policies, proxies, dialect and sessions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from tollhouse.asgi.ratelimit.headers import Dialect
 from tollhouse.errors import ConfigurationError
 from tollhouse.limits.limiter import Limiter
 from tollhouse.limits.policy.configured import policies_from_settings
-from tollhouse.limits.policy.notation import parse_policy
 from tollhouse.limits.policy.policy import Policy
 from tollhouse.metrics import Metrics
 from tollhouse.sessions.sessions import Sessions
@@ -19,14 +18,15 @@ from tollhouse.wiring import Tollhouse
 
 
 class LimiterSource:
-    """A limiter, be it one that its owner opened and closes, or one that opens here for each event loop that asks.
+    """A limiter that is open already and stays its owner's to close, or one that opens on first use in each event loop.
 
-    `policies` are those that were known when it was made. `has_sessions` tells whether it can verify sessions too.
+    `policies` are those known when the source was made; the limiter may get others later. `per_loop` is None if the
+    limiter was given open. `has_sessions` is true if sessions can be verified.
     """
 
     def __init__(
         self,
-        given: Limiter | PerLoop,
+        limiter: Limiter | Tollhouse | PerLoop,
         *,
         policies: Mapping[str, Policy],
         dialect: Dialect = "draft-11",
@@ -37,60 +37,73 @@ class LimiterSource:
         self.dialect: Dialect = dialect
         self.trusted = trusted
         self.has_sessions = has_sessions
-        self.per_loop = given if isinstance(given, PerLoop) else None
-        self._limiter = None if isinstance(given, PerLoop) else given
+        self.per_loop = limiter if isinstance(limiter, PerLoop) else None
+        self._tollhouse = limiter if isinstance(limiter, Tollhouse) else None
+        opened = limiter.limits if isinstance(limiter, Tollhouse) else limiter
+        self._limiter = None if isinstance(opened, PerLoop) else opened
 
     def opened_limiter(self) -> Limiter | None:
-        """Give the limiter for the running event loop, if nothing has to be opened for it."""
+        """Return the limiter of the running event loop, or None if it has to be opened first."""
         if self.per_loop is None:
             return self._limiter
         tollhouse = self.per_loop.opened()
         return None if tollhouse is None else tollhouse.limits
 
     async def limiter(self) -> Limiter:
-        """Give the limiter for the running event loop."""
+        """Return the limiter of the running event loop; open it on first use."""
         return self.opened_limiter() or (await self._open()).limits
 
     async def sessions(self) -> Sessions:
-        """Give the sessions for the running event loop, where `has_sessions` says that there are any."""
+        """Return the sessions of the running event loop; call it only if `has_sessions` is true."""
         return (await self._open()).sessions
 
     async def aclose(self) -> None:
-        """Close what was opened here for the running event loop, and nothing else."""
+        """Close what this source opened in the running event loop, and nothing else."""
         if self.per_loop is not None:
             await self.per_loop.aclose()
 
     async def _open(self) -> Tollhouse:
+        if self._tollhouse is not None:
+            return self._tollhouse
         assert self.per_loop is not None
         return await self.per_loop.open()
 
 
 def limiter_source(
-    given: Limiter | Tollhouse | Settings | str,
+    target: Limiter | Tollhouse | Settings | str,
     *,
     policies: Mapping[str, str] | None = None,
     dialect: Dialect | None = None,
     trusted_proxies: Sequence[str] = (),
     metrics: Metrics | None = None,
 ) -> LimiterSource:
-    """Make a source of what users give: something open, or the URL or the settings of what shall be opened.
+    """Return the source for an open limiter or Tollhouse, or for the URL or the settings of one to open later.
 
-    Raises ConfigurationError or InvalidInput for what cannot be used, before anything connects.
+    Proxies, dialect and sessions are those of the settings, whether the Tollhouse is open already or not; arguments
+    given here replace the settings. A limiter alone has no settings. Raises ConfigurationError or InvalidInput for
+    what cannot be used, before anything connects.
     """
     trusted = trusted_networks(trusted_proxies)
-    if not isinstance(given, Settings | str):
-        if policies:
-            raise ConfigurationError("policies", sorted(policies), "a limiter that is open has its own; drop them")
-        limiter = given.limits if isinstance(given, Tollhouse) else given
-        return LimiterSource(limiter, policies=limiter.policies, dialect=dialect or "draft-11", trusted=trusted)
-    settings = Settings(url=given) if isinstance(given, str) else given
-    shared = Metrics() if metrics is None else metrics
-    wiring.store_urls(settings)
-    named = {name: parse_policy(name, text) for name, text in (policies or {}).items()}
+    if policies and not isinstance(target, Settings | str):
+        raise ConfigurationError("policies", sorted(policies), "a limiter that is open has its own; drop them")
+    if not isinstance(target, Tollhouse | Settings | str):
+        return LimiterSource(target, policies=target.policies, dialect=dialect or "draft-11", trusted=trusted)
+    if isinstance(target, Tollhouse):
+        settings, limiter, known = target.settings, target, target.limits.policies
+    else:
+        settings = wiring.with_policies(Settings(url=target) if isinstance(target, str) else target, policies)
+        limiter, known = _opened_later(settings, metrics), policies_from_settings(settings)
     return LimiterSource(
-        PerLoop(lambda: wiring.open(settings, policies=policies, metrics=shared)),
-        policies={**policies_from_settings(settings), **named},
+        limiter,
+        policies=known,
         dialect=dialect or settings.limits.headers,
         trusted=trusted or trusted_networks(settings.trusted_proxies),
         has_sessions=not secret_needed(settings),
     )
+
+
+def _opened_later(settings: Settings, metrics: Metrics | None) -> PerLoop:
+    """Check the URLs now, so that a mistake shows before the first request; all event loops share the metrics."""
+    wiring.store_urls(settings)
+    shared = Metrics() if metrics is None else metrics
+    return PerLoop(lambda: wiring.open(settings, metrics=shared))
