@@ -8,12 +8,12 @@ from tests.worlds import World
 from tollhouse import keys
 from tollhouse.clock import MonotonicClock, monotonic_ms
 from tollhouse.limits.calls.leases import Leases
-from tollhouse.limits.outage.breaker import Store
 from tollhouse.limits.outage.fallback import Fallback
 from tollhouse.limits.outage.local_limiter import LocalLimiter
 from tollhouse.limits.policy.policy import Limit, Policy
 from tollhouse.limits.wire.compiled_policy import compile_policies
 from tollhouse.limits.wire.request import TakeRequest
+from tollhouse.scripts import ScriptRunner
 
 WINDOW_MS = 60_000
 
@@ -33,7 +33,7 @@ def under(world: World, policy: Policy, key: str = "ada", instances: int = 1) ->
     return TakeRequest(compiled=prepared, key=key, state_key=state, cost=1)
 
 
-def leases_on(store: Store, world: World, *, clock: MonotonicClock = monotonic_ms, **how: Any) -> Leases:
+def leases_on(store: ScriptRunner, world: World, *, clock: MonotonicClock = monotonic_ms, **how: Any) -> Leases:
     """Leases as a limiter makes them."""
     return Leases(store, world.metrics, Fallback(LocalLimiter(clock=clock)), clock=clock, **how)
 

@@ -12,9 +12,8 @@ from tests.clocks import Clock
 from tests.worlds import World
 from tollhouse.errors import Outcome, StoreUnavailable
 from tollhouse.limits.limiter import Limiter
-from tollhouse.limits.outage.breaker import Store
 from tollhouse.limits.policy.policy import Policy
-from tollhouse.scripts import Argument
+from tollhouse.scripts import Argument, ScriptRunner
 
 PATIENCE_S = 5.0
 
@@ -33,7 +32,7 @@ class Watched:
     With `after`, a call that fails has run all the same, as one does whose reply was lost.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: ScriptRunner) -> None:
         self.calls: list[Call] = []
         self.failure: Exception | None = None
         self.after = False
@@ -101,7 +100,7 @@ class Watched:
 class Setup:
     """A limiter on a world, over a store that is watched, with a clock that only the test moves."""
 
-    def __init__(self, world: World, *policies: Policy, store: Store | None = None, **how: Any) -> None:
+    def __init__(self, world: World, *policies: Policy, store: ScriptRunner | None = None, **how: Any) -> None:
         self.world = world
         self.clock = Clock()
         self.store = Watched(world.stores.limits if store is None else store)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, Protocol
 
 from msgspec import Struct
 
@@ -49,6 +49,14 @@ class Script(Struct, frozen=True, kw_only=True):
 
 
 Scripts = Mapping[str, Script]
+
+
+class ScriptRunner(Protocol):
+    """What runs scripts: a store, as far as a feature needs no more of it."""
+
+    async def run(self, script: str, keys: Sequence[str], args: Sequence[Argument]) -> list[Any]:
+        """Run a script and return its reply; raise StoreUnavailable when no reply can be relied on."""
+        ...
 
 
 def find_lua(package: Path = Path(__file__).parent) -> Path:

@@ -220,7 +220,9 @@ class Scene:
 
 
 @asynccontextmanager
-async def scene(*, deadline_s: float = 5.0, old: Primary | None = None) -> AsyncIterator[Scene]:
+async def scene(
+    *, deadline_s: float = 5.0, old: Primary | None = None, metrics: Metrics | None = None
+) -> AsyncIterator[Scene]:
     """Two primaries, and a store that is connected to neither yet."""
     async with AsyncExitStack() as stack:
         primaries = (Primary(name="old") if old is None else old, Primary(name="new"))
@@ -228,12 +230,15 @@ async def scene(*, deadline_s: float = 5.0, old: Primary | None = None) -> Async
             await primary.open()
             stack.push_async_callback(primary.close)
         finder = Told(at(primaries[0]))
-        store = store_with(finder, deadline_s=deadline_s)
+        store = store_with(finder, deadline_s=deadline_s, metrics=metrics)
         stack.push_async_callback(store.aclose)
         yield Scene(store, finder, primaries)
 
 
-def store_with(finder: Told, *, deadline_s: float = 5.0, dialer: Dialer | None = None) -> Store:
+def store_with(
+    finder: Told, *, deadline_s: float = 5.0, dialer: Dialer | None = None, metrics: Metrics | None = None
+) -> Store:
     assert isinstance(finder.address, TcpAddress)
     url = StoreUrl(target=finder.address)
-    return Store("sessions", url, finder, SCRIPTS, Metrics(), deadline_s=deadline_s, dialer=dialer)
+    metrics = Metrics() if metrics is None else metrics
+    return Store("sessions", url, finder, SCRIPTS, metrics, deadline_s=deadline_s, dialer=dialer)

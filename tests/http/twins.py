@@ -15,8 +15,7 @@ from tollhouse.app import create_app
 from tollhouse.errors import StoreError
 from tollhouse.http.limits.fast_path import FastPath
 from tollhouse.limits.limiter import Limiter
-from tollhouse.limits.outage.breaker import Store
-from tollhouse.scripts import Argument
+from tollhouse.scripts import Argument, ScriptRunner
 from tollhouse.settings import LimitSettings, PolicySettings
 
 BODY_BYTES = 8_192
@@ -80,7 +79,7 @@ class AsgiRequest(Struct, frozen=True, kw_only=True):
 class FailingStore:
     """A store that fails when it is told to, and counts how often it was asked."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: ScriptRunner) -> None:
         self._store = store
         self.calls = 0
         self.failure: StoreError | None = None

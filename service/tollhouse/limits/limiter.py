@@ -22,7 +22,6 @@ from tollhouse.limits.calls.take_all import TAKE_ALL_MAX, AllOrNothing
 from tollhouse.limits.calls.waiting import Sleep, attempt_within
 from tollhouse.limits.decision import Decision, Reservation, Settlement, Take, TakeAllResult
 from tollhouse.limits.lease import Lease
-from tollhouse.limits.outage.breaker import Breaker, Store
 from tollhouse.limits.outage.fallback import Fallback
 from tollhouse.limits.outage.local_limiter import LocalLimiter
 from tollhouse.limits.policy.policy import Policy
@@ -37,6 +36,7 @@ from tollhouse.limits.wire.reply import (
 )
 from tollhouse.limits.wire.request import RequestReader, TakeRequest, checked_units
 from tollhouse.metrics import Metrics
+from tollhouse.scripts import ScriptRunner
 
 
 class Limiter:
@@ -53,7 +53,7 @@ class Limiter:
 
     def __init__(
         self,
-        store: Store,
+        store: ScriptRunner,
         policies: Mapping[str, Policy],
         keyring: Keyring,
         metrics: Metrics,
@@ -68,14 +68,11 @@ class Limiter:
         self._metrics = metrics
         self._clock = clock
         self._sleep = sleep
-        local = LocalLimiter(clock=clock)
-        self._fallback = Fallback(local)
-        self._store = Breaker(store, metrics, back=local.clear, clock=clock)
+        self._fallback = Fallback(LocalLimiter(clock=clock))
+        self._store = store
         self._decider = Decider(metrics, self.refusals, self._fallback)
-        self._batcher = Batcher(self._store, metrics, self._decider, clock=clock)
-        self._all_or_nothing = AllOrNothing(
-            self._store, metrics, self._decider, self._fallback, self._batcher, clock=clock
-        )
+        self._batcher = Batcher(self._store, self._decider, clock=clock)
+        self._all_or_nothing = AllOrNothing(self._store, self._decider, self._fallback, self._batcher, clock=clock)
         self._leases = Leases(self._store, metrics, self._fallback, clock=clock, sleep=sleep)
         self._reservations = Reservations(
             self._store, metrics, self._decider, self.refusals, self._fallback, clock=clock
@@ -127,7 +124,7 @@ class Limiter:
             reply = await self._store.run("limits/take_up_to", [asked.state_key], [most, *asked.compiled.arguments])
         except StoreUnavailable:
             return self._decider.record(self._fallback.take_up_to(asked))
-        count_discarded(self._metrics, reply)
+        self._decider.on_reply(reply)
         decision = self._decider.decode(one, reply, FIRST_DECISION + 1, sent_ms)
         return self._decider.record(granted_units(asked, reply[FIRST_DECISION], decision))
 

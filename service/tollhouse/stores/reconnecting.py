@@ -1,8 +1,8 @@
 """A link: keeps one lane to one store alive, and tells callers at once when it cannot.
 
-It connects when somebody calls. While it reconnects, callers are parked for at most `PARKED_S`, never past
-their deadline; after that the link is open-circuited for a moment, and calls fail without being sent, so that
-an outage costs callers microseconds and not their whole deadline. A new primary ends both.
+It connects when a call arrives. While it reconnects, callers wait for at most `PARKED_S`, never past their deadline.
+A wait in vain opens its circuit breaker: from then on calls fail at once, without being sent, until the server answers
+a probe or another primary is named.
 
 When the finder names another primary, the lane to the old one is left: it may still refuse what it has not done,
 which is then sent to the new one; whatever else it answers is not believed.
@@ -13,17 +13,19 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 
 from msgspec import Struct
 
 from tollhouse.errors import ConfigurationError
 from tollhouse.scripts import Script
+from tollhouse.stores.circuit_breaker import CircuitBreaker
 from tollhouse.stores.discovery.failover_hints import FailoverHint, failover_hint
 from tollhouse.stores.discovery.locator import Address, Locator
 from tollhouse.stores.discovery.primary_history import FailoverPause, PrimaryEvent
-from tollhouse.stores.transport.connection import Lane
+from tollhouse.stores.transport.connection import Lane, encode
 from tollhouse.stores.transport.dialer import Dialer
-from tollhouse.stores.transport.errors import CALL_FAILED, LaneLost, ServerError, verdict
+from tollhouse.stores.transport.errors import CALL_FAILED, DeadlinePassed, LaneLost, ServerError, verdict
 from tollhouse.stores.transport.handshake import Server, shake_hands
 from tollhouse.stores.urls import StoreUrl
 
@@ -58,7 +60,14 @@ class Links(Struct, frozen=True, kw_only=True):
 class Link:
     """One lane and whatever it takes to have it again after it was lost."""
 
-    def __init__(self, common: Links, *, name: str, prepare: Prepare | None = None) -> None:
+    def __init__(
+        self,
+        common: Links,
+        *,
+        name: str,
+        prepare: Prepare | None = None,
+        on_breaker_change: Callable[[], None] = lambda: None,
+    ) -> None:
         self.server: Server | None = None
         self.connections = 0
         self._common = common
@@ -71,7 +80,8 @@ class Link:
         self._bound: asyncio.Timeout | None = None
         self._dialed: Address | None = None
         self._reason = ""
-        self._closed_until_s = 0.0
+        failures = (Unreachable, *CALL_FAILED)
+        self.breaker = CircuitBreaker(self._probe, failures, on_change=on_breaker_change, name=name)
         self._pause_s = _PAUSE_MIN_S
         self._held: asyncio.Event | None = None
         self._ended = False
@@ -84,29 +94,49 @@ class Link:
 
     @property
     def open_lane(self) -> Lane | None:
-        """Give the lane where a call can be sent at once; None where it has to wait."""
-        return self._lane if self._held is None and self._lane is not None and self._lane.alive else None
+        """Return the lane when a call can be sent on it at once; None when it has to wait, or cannot be sent."""
+        if self._held is None and self._lane is not None and self._lane.alive and not self.breaker.is_open:
+            return self._lane
+        return None
 
     async def lane(self, deadline_s: float) -> Lane:
-        """Give a lane that can send, or raise Unreachable."""
+        """Return a lane that can send, or raise Unreachable: at once while the breaker is open."""
+        if self._ended:
+            raise Unreachable("the store was closed")
+        if self.breaker.is_open:
+            self.breaker.request_probe()
+            raise Unreachable(self._reason_or(self.breaker.reason))
+        try:
+            return await self._connected(deadline_s)
+        except Unreachable as error:
+            self.breaker.trip(str(error))
+            raise
+
+    async def _connected(self, deadline_s: float) -> Lane:
         if self._held is not None:
             await self._held_back(self._held, deadline_s)
         if self._lane is not None and self._lane.alive:
             return self._lane
-        if self._ended:
-            raise Unreachable("the store was closed")
         loop = asyncio.get_running_loop()
         if self._connecting is None:
-            if loop.time() < self._closed_until_s:
-                raise Unreachable(self._reason)
             self._connecting = self._begin_to_connect()
         waited = min(deadline_s, loop.time() + PARKED_S) - loop.time()
         await asyncio.wait({self._connecting}, timeout=max(waited, 0))
         if self._lane is not None and self._lane.alive:
             return self._lane
+        raise Unreachable(self._reason_or("no connection in time"))
+
+    def _reason_or(self, otherwise: str) -> str:
+        """Say why there is no connection, as far as the finder or the last attempt knows."""
         health = self._common.finder.health()
-        doubt = "" if health is None else health.reason
-        raise Unreachable(doubt or self._reason or "no connection in time")
+        return ("" if health is None else health.reason) or self._reason or otherwise
+
+    async def _probe(self) -> None:
+        """Return when the server replies to a PING, be it with an error; connect first if need be."""
+        deadline_s = asyncio.get_running_loop().time() + CONNECT_S
+        lane = await self._connected(deadline_s)
+        with suppress(ServerError):
+            await lane.send(encode("PING"), deadline_s)
 
     def doubt(self, lane: Lane, error: Exception) -> None:
         """Take an error as a hint that the server is the wrong one; where it says so itself, leave it.
@@ -116,12 +146,15 @@ class Link:
         found = failover_hint(error)
         if found is not None and self._address is not None and lane is self._lane:
             self._common.finder.suspect(self._address, found)
+        if isinstance(error, DeadlinePassed) and lane is self._lane:
+            self.breaker.trip(str(error))
         if isinstance(error, ServerError) and verdict(error) == "reconnect":
             lane.leave(_LEAVE_S)
 
     async def aclose(self) -> None:
         """End the connection and the attempt to make one."""
         self._ended = True
+        await self.breaker.aclose()
         if self._connecting is not None:
             self._connecting.cancel()
             await asyncio.wait({self._connecting})
@@ -133,7 +166,7 @@ class Link:
         return asyncio.get_running_loop().create_task(self._connect(), name=f"tollhouse-connect-{self._name}")
 
     async def _connect(self) -> None:
-        """Try until it works or `PARKED_S` has passed; then keep callers away for a jittered pause."""
+        """Try until it works, or until the next attempt would begin more than `PARKED_S` after the first."""
         loop = asyncio.get_running_loop()
         give_up_s = loop.time() + PARKED_S
         try:
@@ -142,10 +175,9 @@ class Link:
                 self._pause_s = min(self._pause_s * 2, _PAUSE_MAX_S)
                 pause_s = self._pause_s * random.uniform(0.5, 1.0)  # noqa: S311 - spreads reconnects, no secret
                 if loop.time() + pause_s >= give_up_s:
-                    self._closed_until_s = loop.time() + pause_s
                     return
                 await asyncio.sleep(pause_s)
-            self._pause_s = _PAUSE_MIN_S
+            self._pause_s, self._reason = _PAUSE_MIN_S, ""
         finally:
             self._connecting = self._dialed = None
 
@@ -246,7 +278,7 @@ class Link:
             self._hold(news.wait_s)
             return
         self._release()
-        self._closed_until_s = 0.0
+        self.breaker.reset()
         self._pause_s = _PAUSE_MIN_S
         self._give_up_dialing(but_not=news.address)
         if self._lane is None or self._address == news.address:

@@ -8,6 +8,7 @@ otherwise charge or count twice.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, cast
@@ -34,6 +35,8 @@ BULK_BYTES: Final = 16 * 1024
 """A call with a value above this goes over a lane of its own: behind it, small calls would wait for the socket."""
 _MARGIN_S: Final = 0.02
 """Taken off the deadline, so that callers have their answer before it and not with it."""
+
+_log = logging.getLogger("tollhouse.stores")
 
 Run = Callable[[str, Sequence[str], Sequence[Argument]], Awaitable[list[Any]]]
 """Runs a script on one certain connection."""
@@ -62,10 +65,9 @@ class Store:
         self._clock = clock
         self._deadline_s = max(deadline_s - _MARGIN_S, _MARGIN_S)
         self._apply: Callable[[Run], Awaitable[None]] | None = None
-        self._common = common = Links(
-            url=url, finder=finder, dialer=Dialer() if dialer is None else dialer, scripts=tuple(scripts.values())
-        )
-        self._fast = Link(common, name=f"{name}-fast", prepare=self._prepare)
+        dialer = Dialer() if dialer is None else dialer
+        self._common = common = Links(url=url, finder=finder, dialer=dialer, scripts=tuple(scripts.values()))
+        self._fast = Link(common, name=f"{name}-fast", prepare=self._prepare, on_breaker_change=self._on_breaker_change)
         self._bulk = Link(common, name=f"{name}-bulk", prepare=self._prepare)
         self._durable = Link(common, name=f"{name}-durable", prepare=self._prepare)
         self._links = (self._fast, self._bulk, self._durable)
@@ -85,7 +87,7 @@ class Store:
 
     @property
     def in_flight(self) -> int:
-        """Count the calls that wait for a reply, those nobody waits for any more included."""
+        """Return the number of calls without a reply, those of cancelled callers included."""
         return sum(link.in_flight for link in self._links)
 
     def watch(self) -> ServiceHealth | None:
@@ -95,7 +97,7 @@ class Store:
     def on_primary(self, apply: Callable[[Run], Awaitable[None]]) -> None:
         """Have `apply` called on each connection to another primary than before, before any other call there.
 
-        It is given a function that runs scripts on that connection. Where it raises, the connection is not used.
+        It gets a function that runs scripts on that connection. When it raises, the connection is not used.
         """
         self._apply = apply
 
@@ -108,8 +110,8 @@ class Store:
     ) -> None:
         """Have `heard` called with what is published on a channel, from the first script call on.
 
-        Messages are lost while the connection is: `begun` is called each time that it was made, and nothing is missed
-        from then on, `missed` each time that it was lost. One channel per store.
+        Messages are lost while the connection is: `begun` is called each time that it was made, `missed` each time that
+        it was lost. One channel per store.
         """
         assert self._listener is None, "a store listens to one channel"
         self._listener = Listener(
@@ -136,8 +138,8 @@ class Store:
     async def run_durably(self, script: str, keys: Sequence[str], args: Sequence[Argument]) -> tuple[list[Any], bool]:
         """Run a script, and tell whether what it wrote, or relies on, outlives the server.
 
-        Every replica that Sentinel could promote has to confirm it; where no replicas are known of, the server's
-        own file, if it has one. Where there is neither the answer is False: nothing can be promised.
+        Every replica that Sentinel could promote has to confirm it; when none is known, the server's own file. False
+        when there is neither.
         """
         deadline_s = self._deadline()
         await self._ready(self._fast, deadline_s)
@@ -170,11 +172,10 @@ class Store:
         deadline_s = self._deadline()
         lane = await self._ready(self._fast, deadline_s)
         try:
-            reply = await lane.send(encode(*parts), deadline_s)
+            return await lane.send(encode(*parts), deadline_s)
         except CALL_FAILED as error:
             self._fast.doubt(lane, error)
             raise self._failure(error, str(parts[0])) from error
-        return reply
 
     async def aclose(self) -> None:
         """End the connections; later calls raise StoreUnavailable."""
@@ -258,6 +259,18 @@ class Store:
     def _unavailable(self, outcome: Outcome, reason: str) -> StoreUnavailable:
         self._say(up=False)
         return StoreUnavailable(self.name, outcome, reason)
+
+    def _on_breaker_change(self) -> None:
+        """Report that the breaker of the fast link opened or closed; when it closed, let the other links try again."""
+        breaker = self._fast.breaker
+        self._metrics.breaker(self.name, open=breaker.is_open)
+        if breaker.is_open:
+            fields = {"store": self.name, "reason": breaker.reason}
+            _log.warning("store does not answer, calls fail at once", extra=fields)
+        else:
+            _log.info("store answers again", extra={"store": self.name})
+            self._bulk.breaker.reset()
+            self._durable.breaker.reset()
 
     def _say(self, *, up: bool) -> None:
         """Tell the metrics when it changes: every call comes by here."""

@@ -3,9 +3,6 @@
 A sender takes what is waiting, asks the store, and hands out the answers. There are at most two at a time, so that
 one call can be written while another is answered; what comes while both are busy waits and makes the next call larger.
 A sender that has handed out answers looks once more, when those who got them have run; then it ends.
-
-After a failure there is one call at a time: if that fails too the store is taken for down, and whoever waited for it
-need not wait for another.
 """
 
 from __future__ import annotations
@@ -19,12 +16,10 @@ from tollhouse.clock import MonotonicClock, monotonic_ms
 from tollhouse.errors import ScriptFailed, StoreUnavailable
 from tollhouse.limits.calls.decider import Decider
 from tollhouse.limits.decision import Decision
-from tollhouse.limits.outage.breaker import Store
 from tollhouse.limits.wire.compiled_policy import CompiledPolicy
-from tollhouse.limits.wire.reply import FIRST_DECISION, count_discarded, decision_length
+from tollhouse.limits.wire.reply import FIRST_DECISION, decision_length
 from tollhouse.limits.wire.request import TakeRequest
-from tollhouse.metrics import Metrics
-from tollhouse.scripts import Argument
+from tollhouse.scripts import Argument, ScriptRunner
 
 TAKES_MAX: Final = 256
 """Takes in one call, those of shadows included."""
@@ -42,18 +37,14 @@ _Waiting = tuple[TakeRequest, "asyncio.Future[Decision]"]
 class Batcher:
     """Asks the store for takes, each decided on its own, in the order in which they came."""
 
-    def __init__(
-        self, store: Store, metrics: Metrics, answers: Decider, *, clock: MonotonicClock = monotonic_ms
-    ) -> None:
+    def __init__(self, store: ScriptRunner, answers: Decider, *, clock: MonotonicClock = monotonic_ms) -> None:
         self._store = store
-        self._metrics = metrics
         self._decider = answers
         self._clock = clock
         self._waiting: deque[_Waiting] = deque()
         self._senders: set[asyncio.Task[None]] = set()
         self._looking: set[asyncio.Task[None]] = set()
         self._lone = 0
-        self._failing = False
 
     async def take(self, asked: TakeRequest) -> Decision:
         """Decide one take; raises ScriptFailed where the call was wrong, and StoreUnavailable never.
@@ -84,7 +75,7 @@ class Batcher:
 
     def _see_to_it(self) -> None:
         """Have a sender for what is waiting, unless one is about to look or all are busy."""
-        if self._looking or len(self._senders) + self._lone >= (1 if self._failing else CALLS_MAX):
+        if self._looking or len(self._senders) + self._lone >= CALLS_MAX:
             return
         task = asyncio.get_running_loop().create_task(self._send(), name="tollhouse-takes")
         self._senders.add(task)
@@ -109,8 +100,6 @@ class Batcher:
             except BaseException as error:
                 _fail(batch, error)
                 raise
-            if self._failing and len(self._senders) + self._lone > 1:
-                return
             self._looking.add(task)
             await asyncio.sleep(0)
 
@@ -143,13 +132,11 @@ class Batcher:
         try:
             reply = await self._store.run("limits/take", keys, args)
         except StoreUnavailable:
-            self._failing = True
             for asked, future in batch:
                 _give(future, self._decider.on_outage(asked))
         except ScriptFailed as error:
             _fail(batch, error)
         else:
-            self._failing = False
             await self._hand_out(batch, reply, sent_ms)
 
     async def _hand_out(self, batch: Sequence[_Waiting], reply: Sequence[int], sent_ms: int) -> None:
@@ -158,7 +145,7 @@ class Batcher:
         Where no other call is under way half of them have it first: so the server works on what they ask next while
         the rest is read, and from then on there are two calls that take turns.
         """
-        count_discarded(self._metrics, reply)
+        self._decider.on_reply(reply)
         half = len(batch) // 2 if len(batch) >= _HALVED_MIN and len(self._senders) == 1 else 0
         at = FIRST_DECISION
         for position, (asked, future) in enumerate(batch, 1):

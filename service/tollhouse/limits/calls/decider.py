@@ -8,7 +8,7 @@ from tollhouse.limits.calls.refusal_cache import RefusalCache
 from tollhouse.limits.decision import Decision
 from tollhouse.limits.outage.fallback import Fallback
 from tollhouse.limits.policy.access_list import access_rule
-from tollhouse.limits.wire.reply import decision_at, decision_without_limits, outcome
+from tollhouse.limits.wire.reply import count_discarded, decision_at, decision_without_limits, outcome
 from tollhouse.limits.wire.request import TakeRequest
 from tollhouse.metrics import Metrics
 
@@ -35,6 +35,11 @@ class Decider:
     def from_reply(self, asked: TakeRequest, reply: Sequence[int], at: int, sent_ms: int) -> Decision:
         """Read a decision as `read` does, and count it."""
         return self.record(self.decode(asked, reply, at, sent_ms))
+
+    def on_reply(self, reply: Sequence[int]) -> None:
+        """Note that the store replied: what this process counted without it is forgotten."""
+        count_discarded(self._metrics, reply)
+        self._fallback.end()
 
     def decode(self, asked: TakeRequest, reply: Sequence[int], at: int, sent_ms: int) -> Decision:
         """Read the decision of the store on a call that was sent at `sent_ms`."""

@@ -1,7 +1,7 @@
 """Leases of `concurrency` policies: a permit is held until it is released, or until its holder stops renewing it.
 
-`Leases` works on what `Asked` says of a subject, with a cost of 1; the store may be a `Breaker`, and `outage` decides
-for it while it is silent. That the policy has leases to give, and its lists, are looked at here.
+`Leases` works on what `Asked` says of a subject, with a cost of 1; `outage` decides while the store does not answer.
+That the policy has leases to give, and its lists, are looked at here.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from tollhouse.limits.calls.decider import decide_by_access_list
 from tollhouse.limits.calls.waiting import Sleep, attempt_within
 from tollhouse.limits.decision import Decision
 from tollhouse.limits.lease import Lease
-from tollhouse.limits.outage.breaker import Store
 from tollhouse.limits.outage.fallback import LOCAL, Fallback
 from tollhouse.limits.outage.local_leases import LocalLeases
 from tollhouse.limits.policy.policy import Limit
 from tollhouse.limits.wire.reply import FIRST_DECISION, count_discarded, decision_at, outcome
 from tollhouse.limits.wire.request import TakeRequest
 from tollhouse.metrics import Metrics
+from tollhouse.scripts import ScriptRunner
 
 RELEASE_S: Final = 2.0
 """How long the end of a hold waits for the store; a permit that could not be released comes back by itself."""
@@ -50,7 +50,7 @@ class Leases:
 
     def __init__(
         self,
-        store: Store,
+        store: ScriptRunner,
         metrics: Metrics,
         outage: Fallback,
         *,

@@ -12,11 +12,11 @@ from tollhouse.errors import InvalidInput, StoreUnavailable
 from tollhouse.limits.calls.decider import Decider
 from tollhouse.limits.calls.refusal_cache import RefusalCache
 from tollhouse.limits.decision import Reservation, Settlement
-from tollhouse.limits.outage.breaker import Store
 from tollhouse.limits.outage.fallback import LOCAL, Fallback
 from tollhouse.limits.wire.reply import FIRST_DECISION, count_discarded, decision_from_verdict, limit_states_at
 from tollhouse.limits.wire.request import TakeRequest
 from tollhouse.metrics import Metrics
+from tollhouse.scripts import ScriptRunner
 
 HOLD_MS: Final = 60_000
 HOLD_MS_MAX: Final = 86_400_000
@@ -29,7 +29,7 @@ class Reservations:
 
     def __init__(
         self,
-        store: Store,
+        store: ScriptRunner,
         metrics: Metrics,
         answers: Decider,
         refused: RefusalCache,
@@ -61,7 +61,7 @@ class Reservations:
             reservation_id = LOCAL + reservation_id
             decision, held = self._fallback.reserve(asked, reservation_id, hold_ms)
         else:
-            count_discarded(self._metrics, reply)
+            self._decider.on_reply(reply)
             decision, held = self._decider.decode(asked, reply, FIRST_DECISION, sent_ms), reply[FIRST_DECISION] == 0
         return Reservation(decision=self._decider.record(decision), id=reservation_id if held else None)
 

@@ -13,12 +13,11 @@ from tollhouse.errors import InvalidInput, StoreUnavailable
 from tollhouse.limits.calls.batcher import Batcher, encode_takes
 from tollhouse.limits.calls.decider import Decider, decide_by_access_list
 from tollhouse.limits.decision import Decision, TakeAllResult
-from tollhouse.limits.outage.breaker import Store
 from tollhouse.limits.outage.fallback import Fallback
 from tollhouse.limits.policy.policy import UNITS_MAX
-from tollhouse.limits.wire.reply import FIRST_DECISION, NEVER, count_discarded, decision_length, decision_without_limits
+from tollhouse.limits.wire.reply import FIRST_DECISION, NEVER, decision_length, decision_without_limits
 from tollhouse.limits.wire.request import TakeRequest
-from tollhouse.metrics import Metrics
+from tollhouse.scripts import ScriptRunner
 
 TAKE_ALL_MAX: Final = 64
 """Takes in one call that are decided together."""
@@ -35,8 +34,7 @@ class AllOrNothing:
 
     def __init__(
         self,
-        store: Store,
-        metrics: Metrics,
+        store: ScriptRunner,
         answers: Decider,
         outage: Fallback,
         batches: Batcher,
@@ -44,7 +42,6 @@ class AllOrNothing:
         clock: MonotonicClock,
     ) -> None:
         self._store = store
-        self._metrics = metrics
         self._decider = answers
         self._fallback = outage
         self._batcher = batches
@@ -85,7 +82,7 @@ class AllOrNothing:
         except StoreUnavailable:
             decisions = self._fallback.take_all(live)
             return decisions, _longest_ms(decisions)
-        count_discarded(self._metrics, reply)
+        self._decider.on_reply(reply)
         decisions, at = list[Decision](), FIRST_DECISION + 1
         for one in live:
             decisions.append(self._decider.decode(one, reply, at, sent_ms))

@@ -28,6 +28,10 @@ class Fallback:
     def __init__(self, local: LocalLimiter) -> None:
         self._local = local
 
+    def end(self) -> None:
+        """Forget what was counted in this process: the store replied."""
+        self._local.clear()
+
     def take(self, asked: TakeRequest) -> Decision:
         """Decide one take."""
         above = asked.cost > asked.compiled.capacity

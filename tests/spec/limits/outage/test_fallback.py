@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
-from collections.abc import Sequence
-from typing import Any
-
 import pytest
 from msgspec.structs import replace
 
 from tests.clocks import Clock
 from tests.leases import under
-from tests.watched import Setup, ticks
+from tests.watched import Setup
 from tests.worlds import StoreWorld
 from tollhouse.errors import Outcome, ScriptFailed, StoreUnavailable
 from tollhouse.limits.decision import Decision, LimitState, Take
-from tollhouse.limits.limiter import Limiter
-from tollhouse.limits.outage.breaker import FAILURES_MAX, PROBE_MS
 from tollhouse.limits.outage.fallback import RETRY_AFTER_MS
 from tollhouse.limits.outage.local_limiter import LocalLimiter
 from tollhouse.limits.policy.notation import parse_policy
 from tollhouse.limits.policy.policy import Limit, Policy
-from tollhouse.scripts import Argument
 
 LOCAL = parse_policy("local", "10/minute; 100/hour")
 OPEN = parse_policy("open", "10/minute", on_outage="open")
@@ -253,146 +245,25 @@ async def test_whatever_failed_the_rule_decides_and_nothing_is_sent_twice(setup:
     assert looked.limits[0].remaining == (9 if outcome == "ambiguous" else 10)
 
 
-def breaker_open(setup: Setup) -> float | None:
-    return setup.world.metrics.registry.get_sample_value("tollhouse_breaker_open", {"store": "limits"})
-
-
-async def test_callers_do_not_each_wait_for_a_store_that_is_down(setup: Setup) -> None:
-    """After two failures in a row takes are decided without a call, and so are those that wait already."""
-    setup.store.hold()
-    tasks = [asyncio.create_task(setup.limits.take("open", f"user-{i}")) for i in range(2)]
-    await setup.store.until_under_way(1)
-    tasks += [asyncio.create_task(setup.limits.take("open", f"user-{i}")) for i in range(2)]
-    await setup.store.until_under_way(2)
-    tasks += [asyncio.create_task(setup.limits.take("open", f"user-{i}")) for i in range(600)]
-    await ticks()
-    setup.store.release()
-    await asyncio.gather(*tasks)
-
-    late = await setup.limits.take("open", "ada")
-
-    assert len(setup.store.calls) == FAILURES_MAX
-    assert late.degraded
-    assert breaker_open(setup) == 1
-    with pytest.raises(StoreUnavailable, match="it is down"):
-        await setup.limits.peek("open", "ada")
-
-
-class Slow:
-    """A store whose calls end as the test says, each by itself."""
-
-    def __init__(self) -> None:
-        self.calls: list[asyncio.Future[list[Any]]] = []
-
-    async def run(self, script: str, keys: Sequence[str], args: Sequence[Argument]) -> list[Any]:
-        self.calls.append(asyncio.get_running_loop().create_future())
-        return await self.calls[-1]
-
-    async def fail(self, call: int) -> None:
-        self.calls[call].set_exception(StoreUnavailable("limits", "ambiguous", "no reply in time"))
-        await ticks()
-
-
-async def test_nobody_waits_for_two_calls_that_are_not_answered(world: StoreWorld) -> None:
-    """P8: after a failure no second call joins one that is under way, so that whoever waits learns from that one."""
-    store = Slow()
-    limits = Limiter(store, {"open": OPEN}, world.keyring, world.metrics)
-    tasks: list[asyncio.Task[Decision]] = []
-    for i in range(4):
-        tasks.append(asyncio.create_task(limits.take("open", f"user-{i}")))
-        await ticks()
-    assert len(store.calls) == 2
-
-    await store.fail(0)
-    tasks.append(asyncio.create_task(limits.take("open", "late")))
-    await ticks()
-    assert [task.done() for task in tasks] == [True, False, False, False, False]
-    await store.fail(1)
-
-    assert all(task.done() and task.result().degraded for task in tasks)
-    assert len(store.calls) == 2
-
-
-async def test_a_lone_call_that_fails_leaves_nobody_waiting(world: StoreWorld) -> None:
-    """Those who came while it was under way are asked for next, one call at a time."""
-    store = Slow()
-    limits = Limiter(store, {"open": OPEN}, world.keyring, world.metrics)
-    tasks: list[asyncio.Task[Decision]] = []
-    for i in range(4):
-        tasks.append(asyncio.create_task(limits.take("open", f"user-{i}")))
-        await ticks()
-
-    await store.fail(1)
-    assert [task.done() for task in tasks] == [False, True, False, False]
-    await store.fail(0)
-
-    assert all(task.done() and task.result().degraded for task in tasks)
-    assert len(store.calls) == 2
-
-
 async def test_one_failure_is_no_outage(setup: Setup) -> None:
     """A single call that failed is decided by the rule, and the next one goes to the store."""
     await setup.limits.take("local", "ada", 2)
     setup.store.heal()
 
     assert not (await setup.limits.take("local", "ada")).degraded
-    assert breaker_open(setup) is None
-
-
-async def opened(setup: Setup) -> None:
-    """Let the breaker open."""
-    for _ in range(FAILURES_MAX):
-        await setup.limits.take("local", "ada")
-    setup.store.calls.clear()
-
-
-async def test_the_store_is_tried_once_per_interval(setup: Setup) -> None:
-    """One probe per interval finds out whether it is back; it takes nothing, and nobody waits for it."""
-    await opened(setup)
-    setup.clock.advance(PROBE_MS - 1)
-    await setup.limits.take("local", "ada")
-    await ticks()
-    assert setup.store.calls == []
-
-    setup.clock.advance(1)
-    setup.store.hold()
-    decisions = [await setup.limits.take("local", "ada") for _ in range(3)]
-    await ticks()
-
-    assert all(one.degraded for one in decisions)
-    assert setup.store.scripts == ["limits/take"]
-    setup.clock.advance(PROBE_MS)
-    await setup.limits.take("local", "ada")
-    await ticks()
-    assert len(setup.store.calls) == 1
-    setup.store.release()
-    await ticks()
-    await setup.limits.take("local", "ada")
-    await ticks()
-    assert len(setup.store.calls) == 2
 
 
 async def test_a_store_that_is_back_decides_again(setup: Setup) -> None:
-    """The first take after the interval has it tried; then the store decides, and local counts are dropped."""
-    await opened(setup)
-    setup.store.heal()
-    setup.clock.advance(PROBE_MS)
+    """With the first reply the store decides again, and what this process counted is forgotten."""
     assert (await setup.limits.take("local", "bob", 2)).degraded
-    await probed(setup)
+    setup.store.heal()
 
     taken = await setup.limits.take("local", "ada", 0)
 
     assert (taken.degraded, taken.limits[0].remaining) == (False, 10)
-    assert breaker_open(setup) == 0
     assert await setup.world.command("limits", "DBSIZE") == 0
     setup.store.fail()
     assert (await setup.limits.take("local", "bob", 2)).allowed
-
-
-async def probed(setup: Setup) -> None:
-    """Let a probe that was due begin and end."""
-    await ticks()
-    await setup.store.until_under_way(0)
 
 
 async def test_reservations_end_with_the_outage(setup: Setup) -> None:
@@ -405,42 +276,13 @@ async def test_reservations_end_with_the_outage(setup: Setup) -> None:
     assert not (await setup.limits.settle("local", "ada", held.id, 2)).settled
 
 
-async def test_a_store_that_says_no_is_there(setup: Setup) -> None:
-    """ScriptFailed is a defect and no outage: it is raised, it opens nothing, and from a probe it closes."""
+async def test_a_defect_is_no_outage(setup: Setup) -> None:
+    """ScriptFailed is raised, whatever the policy says about outages."""
     setup.store.failure = ScriptFailed("a defect")
-    for _ in range(FAILURES_MAX + 1):
+
+    for policy in ("local", "open", "closed"):
         with pytest.raises(ScriptFailed):
-            await setup.limits.take("closed", "ada")
-    assert breaker_open(setup) is None
-
-    setup.store.fail()
-    await opened(setup)
-    setup.store.failure = ScriptFailed("a defect")
-    setup.clock.advance(PROBE_MS)
-    await setup.limits.take("local", "ada")
-    await probed(setup)
-
-    with pytest.raises(ScriptFailed):
-        await setup.limits.take("closed", "ada")
-
-
-async def test_each_change_of_state_is_logged_once(setup: Setup, caplog: pytest.LogCaptureFixture) -> None:
-    """An outage is one warning however many calls it fails, and its end one line; no key is in either (P10)."""
-    with caplog.at_level(logging.INFO, logger="tollhouse.limits"):
-        for _ in range(3):
-            setup.store.fail()
-            for _ in range(FAILURES_MAX + 2):
-                await setup.limits.take("local", "ada@example.com")
-            setup.store.heal()
-            setup.clock.advance(PROBE_MS)
-            await setup.limits.take("local", "ada@example.com")
-            await probed(setup)
-
-    assert [(one.levelname, one.getMessage()) for one in caplog.records] == [
-        ("WARNING", "store down, limits follow their outage policies"),
-        ("INFO", "store back, limits are shared again"),
-    ] * 3
-    assert "ada" not in caplog.text
+            await setup.limits.take(policy, "ada")
 
 
 async def test_what_is_counted_locally_is_bounded(world: StoreWorld) -> None:
