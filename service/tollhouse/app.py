@@ -1,4 +1,4 @@
-"""The service: settings in, a Litestar application out."""
+"""The service: a Litestar application over an open Tollhouse, behind the fast path for takes."""
 
 from __future__ import annotations
 
@@ -25,41 +25,38 @@ from msgspec import Struct
 from tollhouse import logs, wiring
 from tollhouse.asgi.types import App
 from tollhouse.http import accounts, ai, cache, health, sessions
-from tollhouse.http.authentication import ApiKeys, Authentication, rate_key
-from tollhouse.http.cookies import cookie_name
+from tollhouse.http.authentication import Authentication, rate_key
 from tollhouse.http.csrf import refuse_cross_site, refuse_unknown_query
 from tollhouse.http.limits import routes as limits
 from tollhouse.http.limits.fast_path import FastPath
+from tollhouse.http.limits.responses import TakeResponses
 from tollhouse.http.problems import HANDLERS
 from tollhouse.litestar import RateLimitRoutes
 from tollhouse.serving import exit_with_parent
-from tollhouse.settings import Settings, trusted_networks
+from tollhouse.settings import Settings
 from tollhouse.settings.watch import SettingsWatcher
 from tollhouse.wiring import Tollhouse
 
 WORKER: Final = "_TOLLHOUSE_WORKER"
-"""The variable by which `serve` tells its workers what they need to know."""
+"""The environment variable that carries the WorkerConfig from `serve` to its workers."""
 
 _log = logging.getLogger("tollhouse")
 
 
 class WorkerConfig(Struct, frozen=True, kw_only=True):
-    """What a worker is told: validated settings, and the file whose policies it follows."""
+    """What a worker needs to start: validated settings, and the settings file to watch."""
 
     settings: Settings
     file: str | None
 
 
 def create_app(tollhouse: Tollhouse, file: Path | None = None) -> Litestar:
-    """Make the application over what `wiring.open` gave; it closes that when it shuts down.
+    """Make the application over an open Tollhouse, which it closes when it shuts down.
 
-    While it runs, the policies of `file` hold as they stand there.
+    While it runs it follows the policies of `file`.
     """
     settings = tollhouse.settings
-    proxies = trusted_networks(settings.trusted_proxies)
-    keys = ApiKeys(settings.service_key, settings.admin_key)
-    find_caller = Authentication(tollhouse, keys, cookie_name(plain_http=settings.plain_http), proxies)
-    app = Litestar(
+    return Litestar(
         route_handlers=[
             limits.ROUTER,
             *accounts.HANDLERS,
@@ -68,7 +65,7 @@ def create_app(tollhouse: Tollhouse, file: Path | None = None) -> Litestar:
             cache.ROUTER,
             *health.HANDLERS,
         ],
-        middleware=[find_caller, RateLimitRoutes(tollhouse, key=rate_key)],
+        middleware=[Authentication(tollhouse), RateLimitRoutes(tollhouse, key=rate_key)],
         before_request=_refuse_unwanted,
         exception_handlers=dict(HANDLERS),
         dependencies=_dependencies(tollhouse),
@@ -84,30 +81,32 @@ def create_app(tollhouse: Tollhouse, file: Path | None = None) -> Litestar:
         logging_config=None,
         debug=False,
     )
-    routed = cast("App", app.asgi_handler)
-    fast = FastPath(routed, tollhouse.limits, keys, body_bytes=settings.body_bytes, dialect=settings.limits.headers)
-    app.asgi_handler = cast("Any", fast)
-    return app
 
 
-def create_worker() -> Litestar:
-    """Make the application of one worker from what `serve` left in the environment."""
-    handed = msgspec.msgpack.decode(base64.b64decode(os.environ.pop(WORKER)), type=WorkerConfig)
-    settings, file = handed.settings, None if handed.file is None else Path(handed.file)
+def create_service(tollhouse: Tollhouse, file: Path | None = None) -> FastPath:
+    """Make what `serve` serves: the application of `create_app` behind the fast path."""
+    return FastPath(cast("App", create_app(tollhouse, file)), tollhouse)
+
+
+def create_worker() -> FastPath:
+    """Make the service of one worker from the configuration that `serve` left in the environment."""
+    config = msgspec.msgpack.decode(base64.b64decode(os.environ.pop(WORKER)), type=WorkerConfig)
+    settings, file = config.settings, None if config.file is None else Path(config.file)
     logs.configure(settings.log_level, settings.log_format, verbose=wiring.verbose_loggers(settings))
     if multiprocessing.parent_process() is not None:
         exit_with_parent()
-    return create_app(wiring.open(settings, models=wiring.installed_models()), file)
+    return create_service(wiring.open(settings, models=wiring.installed_models()), file)
 
 
 def export_worker_config(settings: Settings, file: Path | None) -> None:
-    """Leave the settings and their file for `create_worker`, in this process or in those that it spawns."""
-    handed = WorkerConfig(settings=settings, file=None if file is None else str(file.absolute()))
-    os.environ[WORKER] = base64.b64encode(msgspec.msgpack.encode(handed)).decode()
+    """Put the configuration for `create_worker` into the environment, which spawned processes inherit."""
+    config = WorkerConfig(settings=settings, file=None if file is None else str(file.absolute()))
+    os.environ[WORKER] = base64.b64encode(msgspec.msgpack.encode(config)).decode()
 
 
 def _dependencies(tollhouse: Tollhouse) -> dict[str, Provide]:
-    offered: dict[str, Callable[[], Any]] = {
+    responses = TakeResponses(tollhouse)
+    providers: dict[str, Callable[[], Any]] = {
         "limits": lambda: tollhouse.limits,
         "sessions": lambda: tollhouse.sessions,
         "accounts": lambda: tollhouse.accounts,
@@ -116,15 +115,16 @@ def _dependencies(tollhouse: Tollhouse) -> dict[str, Provide]:
         "stores": lambda: tollhouse.stores,
         "metrics": lambda: tollhouse.metrics,
         "settings": lambda: tollhouse.settings,
+        "responses": lambda: responses,
     }
-    return {name: Provide(offer, sync_to_thread=False) for name, offer in offered.items()}
+    return {name: Provide(provider, sync_to_thread=False) for name, provider in providers.items()}
 
 
 def _lifespan(tollhouse: Tollhouse, file: Path | None) -> Callable[[Litestar], Any]:
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncGenerator[None]:
-        found = await health.readiness_of(tollhouse.stores)
-        if found.cache == "connected":
+        readiness = await health.readiness_of(tollhouse.stores)
+        if readiness.cache == "connected":
             _log.info("Redis cache connected", extra={"url": tollhouse.stores.cache.url.redacted()})
         else:
             _log.warning("Redis cache disconnected", extra={"url": tollhouse.stores.cache.url.redacted()})
@@ -138,10 +138,10 @@ def _lifespan(tollhouse: Tollhouse, file: Path | None) -> Callable[[Litestar], A
     return lifespan
 
 
-def _reload_on_hangup(watch: SettingsWatcher) -> None:
-    """Let SIGHUP mean "look at the file now", where no terminal can send it by closing."""
+def _reload_on_hangup(watcher: SettingsWatcher) -> None:
+    """Make SIGHUP check the file at once, unless stdin is a terminal, which sends SIGHUP when it closes."""
     if not os.isatty(0) and threading.current_thread() is threading.main_thread():
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, watch.check_soon)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, watcher.check_soon)
 
 
 async def _refuse_unwanted(request: Any) -> None:

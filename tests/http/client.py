@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx2
 
@@ -13,6 +13,8 @@ from tollhouse import wiring
 from tollhouse.ai.langid import langid
 from tollhouse.ai.models import Models
 from tollhouse.app import create_app
+from tollhouse.asgi.types import App
+from tollhouse.http.limits.fast_path import FastPath
 from tollhouse.settings import Settings, load
 from tollhouse.wiring import Tollhouse
 
@@ -64,7 +66,8 @@ class Service:
 async def service_at(url: str, *, peer: str = "127.0.0.1", **changes: Any) -> AsyncGenerator[Service]:
     tollhouse = wiring.open(settings_at(url, **changes), models=Models(filter(None, [LANGID])))
     app = create_app(tollhouse)
-    transport = httpx2.ASGITransport(app=app, client=(peer, 50_000))  # type: ignore[arg-type] - Litestar types its scope
+    served = FastPath(cast("App", app), tollhouse)
+    transport = httpx2.ASGITransport(app=served, client=(peer, 50_000))  # type: ignore[arg-type] - httpx types its scope
     async with app.lifespan(), httpx2.AsyncClient(transport=transport, base_url="http://testserver") as client:
         yield Service(tollhouse, client)
 

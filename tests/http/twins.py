@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, cast
+from typing import Any
 
 from msgspec import Struct
 
@@ -108,12 +108,8 @@ class Twin:
             clock=lambda: 0,
         )
         self.passed_on = 0
-        self._app = create_app(self.tollhouse)
-        path = cast("FastPath", self._app.asgi_handler)
-        self._documented = path.app
-        path.app = self._counted
-        if not fast:
-            self._app.asgi_handler = cast("Any", self._counted)
+        self._documented = create_app(self.tollhouse)
+        self._app = FastPath(self._counted, self.tollhouse) if fast else self._counted
 
     async def answer(self, asked: AsgiRequest) -> Messages:
         """Give the messages that the application sends."""
@@ -125,7 +121,7 @@ class Twin:
         async def send(message: Any) -> None:
             sent.append(message)
 
-        await self._app(cast("Any", asked.scope), receive, send)
+        await self._app(asked.scope, receive, send)
         return [_ordered(message) for message in sent]
 
     @property

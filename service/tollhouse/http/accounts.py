@@ -18,10 +18,10 @@ from tollhouse.accounts.accounts import (
     TooManyAttempts,
     WrongCredentials,
 )
-from tollhouse.asgi.ratelimit.refusal_response import refusal_response
 from tollhouse.http.authentication import current_caller, current_session, require_role
 from tollhouse.http.cookies import NO_STORE, cleared_cookie, session_cookie
-from tollhouse.http.problems import problem, response_of
+from tollhouse.http.limits.responses import TakeResponses, response
+from tollhouse.http.problems import problem
 from tollhouse.http.sessions import SessionBody, session_body
 from tollhouse.limits.decision import Decision
 from tollhouse.sessions.sessions import SessionRefused, Sessions
@@ -38,7 +38,7 @@ class Credentials(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 
 class LoginBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Credentials, and whether the token shall travel in a cookie or in the body."""
+    """Credentials, and whether the token is returned in a cookie or in the body."""
 
     user: str
     password: str
@@ -46,7 +46,7 @@ class LoginBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class LoginAnswer(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The new session; the token only where the client asked for `bearer`."""
+    """The new session; it has a token only if the client asked for `bearer`."""
 
     session: SessionBody
     durable: bool
@@ -55,19 +55,22 @@ class LoginAnswer(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 @post("/v1/accounts")
 async def sign_up(
-    request: Request[Any, Any, Any], data: JSONBody[Credentials], accounts: NamedDependency[Accounts]
+    request: Request[Any, Any, Any],
+    data: JSONBody[Credentials],
+    accounts: NamedDependency[Accounts],
+    responses: NamedDependency[TakeResponses],
 ) -> Response[Any]:
-    """Make an account: 201, or 409 where the name is taken."""
-    made = await accounts.sign_up(data.user, data.password, address=current_caller(request).address)
-    match made:
+    """Create an account: 201, or 409 if the user name is taken."""
+    result = await accounts.sign_up(data.user, data.password, address=current_caller(request).address)
+    match result:
         case AccountCreated():
-            return Response({"user": made.user}, status_code=201, headers=NO_STORE)
+            return Response({"user": result.user}, status_code=201, headers=NO_STORE)
         case NameTaken():
             return problem(409, "name-taken", "Name Taken", "this user name has an account already")
         case TooManyAttempts():
-            return _throttled(made.decision)
+            return _throttled(responses, result.decision)
         case _:
-            assert_never(made)
+            assert_never(result)
 
 
 @post("/v1/login", status_code=200)
@@ -75,9 +78,10 @@ async def login(
     request: Request[Any, Any, Any],
     data: JSONBody[LoginBody],
     accounts: NamedDependency[Accounts],
+    responses: NamedDependency[TakeResponses],
     settings: NamedDependency[Settings],
 ) -> Response[Any]:
-    """Log in: always a new session with a new token; 401 is the same for a wrong name and a wrong password."""
+    """Log in, always with a new session and token; 401 is the same for a wrong user name and a wrong password."""
     device = _device(request.headers.get("user-agent", ""))
     result = await accounts.login(data.user, data.password, address=current_caller(request).address, device=device)
     match result:
@@ -95,7 +99,7 @@ async def login(
         case WrongCredentials():
             raise NotAuthorizedException("user name and password do not match")
         case TooManyAttempts():
-            return _throttled(result.decision)
+            return _throttled(responses, result.decision)
         case SessionRefused():
             return problem(409, "session-refused", "Session Refused", "end another session of this user first")
         case _:
@@ -106,7 +110,7 @@ async def login(
 async def logout(
     request: Request[Any, Any, Any], sessions: NamedDependency[Sessions], settings: NamedDependency[Settings]
 ) -> Response[None]:
-    """End the caller's session: once this is answered, no request that starts later succeeds with its token."""
+    """Revoke the caller's session: no request that starts after the response succeeds with its token."""
     session = current_session(request)
     await sessions.revoke(session.user, session.sid)
     cookies = [cleared_cookie(plain_http=settings.plain_http)]
@@ -114,14 +118,14 @@ async def logout(
 
 
 def _device(user_agent: str) -> str | None:
-    """Name a device by what its browser says of itself, without what cannot be shown."""
+    """Return the device name: the printable part of the User-Agent header, None if nothing is left."""
     printable = "".join(character if character.isprintable() else " " for character in user_agent)
     return printable[:_DEVICE_LENGTH].strip() or None
 
 
-def _throttled(decision: Decision) -> Response[Any]:
-    """Answer 429 without the key: it would tell which name was tried."""
-    return response_of(refusal_response(decision, reveal_key=False))
+def _throttled(responses: TakeResponses, decision: Decision) -> Response[Any]:
+    """Return 429 without the key, which would reveal the user name."""
+    return response(responses.refusal(decision, reveal_key=False))
 
 
 HANDLERS = [sign_up, login, logout]

@@ -1,6 +1,6 @@
-"""Who is calling: an administrator, a service, a user with a session, or nobody.
+"""Authentication: the caller is an administrator, a service, a user with a session, or anonymous.
 
-The middleware only looks; guards refuse. So a request that will be refused is still counted against the
+The middleware only identifies the caller; guards refuse. So a request that a guard refuses is still counted against the
 limit of its address.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, Final, Literal, cast
 
 from litestar.connection import ASGIConnection
@@ -20,8 +20,9 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from msgspec import Struct
 
 from tollhouse.asgi.client_address import client_address
+from tollhouse.http.cookies import cookie_name
 from tollhouse.sessions.records import Session
-from tollhouse.settings import Network
+from tollhouse.settings import Settings, trusted_networks
 from tollhouse.wiring import Tollhouse
 
 Role = Literal["session", "service", "admin"]
@@ -30,7 +31,7 @@ Guard = Callable[[Connection, BaseRouteHandler], None]
 
 
 class Caller(Struct, frozen=True, kw_only=True):
-    """Who calls, and from where."""
+    """Who sent a request, and from which address; without roles the caller is anonymous."""
 
     roles: frozenset[Role] = frozenset()
     session: Session | None = None
@@ -39,54 +40,55 @@ class Caller(Struct, frozen=True, kw_only=True):
 
     @property
     def rate_key(self) -> str:
-        """The subject that our own limits count: the user, the key, or the address."""
+        """The key under which our own limits count the caller: the user, the API key, or the address."""
         if self.session is not None:
             return f"user:{self.session.user}"
         return f"key:{self.key_name}" if self.key_name else f"address:{self.address}"
 
 
 class ApiKeys:
-    """The keys of services and administrators, held only as digests."""
+    """The keys of services and administrators, kept only as digests."""
 
-    def __init__(self, service: Iterable[str], admin: Iterable[str]) -> None:
+    def __init__(self, settings: Settings) -> None:
         self._digests: tuple[tuple[bytes, frozenset[Role]], ...] = (
-            *((_digest(key), frozenset[Role]({"service"})) for key in service),
-            *((_digest(key), frozenset[Role]({"service", "admin"})) for key in admin),
+            *((_digest(key), frozenset[Role]({"service"})) for key in settings.service_key),
+            *((_digest(key), frozenset[Role]({"service", "admin"})) for key in settings.admin_key),
         )
 
     def roles(self, key: str) -> frozenset[Role]:
-        """Give what a key may do; nothing where it is unknown. Every key is compared, in constant time each."""
+        """Return the roles of a key, none if it is unknown. Every known key is compared, each in constant time."""
         given = _digest(key)
         found: frozenset[Role] = frozenset()
-        for known, roles in self._digests:
-            if hmac.compare_digest(known, given):
+        for digest, roles in self._digests:
+            if hmac.compare_digest(digest, given):
                 found = roles
         return found
 
 
 class Authentication(ASGIMiddleware):
-    """Puts the Caller into the request's state, for routes that say `auth` in their opt."""
+    """Puts the Caller into the request's state; routes with `auth` in their opt get roles and session too."""
 
     scopes = (ScopeType.HTTP,)
 
-    def __init__(self, tollhouse: Tollhouse, keys: ApiKeys, cookie: str, proxies: tuple[Network, ...]) -> None:
+    def __init__(self, tollhouse: Tollhouse) -> None:
+        settings = tollhouse.settings
         self._tollhouse = tollhouse
-        self._keys = keys
-        self._cookie = cookie
-        self._proxies = proxies
+        self._keys = ApiKeys(settings)
+        self._cookie = cookie_name(plain_http=settings.plain_http)
+        self._proxies = trusted_networks(settings.trusted_proxies)
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
-        """Find the caller, then go on whoever it is."""
+        """Identify the caller and continue; 400 if a bearer token and a session cookie contradict each other."""
         connection: Connection = ASGIConnection(scope)
         address = client_address(cast("Any", scope), self._proxies)
         wants_auth = bool(scope["route_handler"].opt.get("auth"))
-        caller = await self._find(connection, address) if wants_auth else Caller(address=address)
+        caller = await self._authenticate(connection, address) if wants_auth else Caller(address=address)
         cast("dict[str, Any]", scope)["state"]["caller"] = caller
         await next_app(scope, receive, send)
 
-    async def _find(self, connection: Connection, address: str) -> Caller:
-        given = connection.headers.get("authorization", "")
-        bearer = given[7:].strip() if given[:7].lower() == "bearer " else ""
+    async def _authenticate(self, connection: Connection, address: str) -> Caller:
+        authorization = connection.headers.get("authorization", "")
+        bearer = authorization[7:].strip() if authorization[:7].lower() == "bearer " else ""
         api_key = connection.headers.get("x-api-key", "") or bearer
         cookie = connection.cookies.get(self._cookie, "")
         roles = self._keys.roles(api_key) if api_key else frozenset[Role]()
@@ -94,9 +96,7 @@ class Authentication(ASGIMiddleware):
             name = hashlib.sha256(api_key.encode()).hexdigest()[:16]
             return Caller(roles=roles, address=address, key_name=name)
         if bearer and cookie and bearer != cookie:
-            raise HTTPException(
-                "a bearer token and a session cookie were sent, and they differ; send one", status_code=400
-            )
+            raise HTTPException("the bearer token and the session cookie differ; send only one", status_code=400)
         token = bearer or cookie
         session = await self._tollhouse.sessions.verify(token) if token else None
         if session is None:
@@ -105,26 +105,26 @@ class Authentication(ASGIMiddleware):
 
 
 def require_role(*accepted: Role) -> Guard:
-    """Refuse callers that have none of the accepted roles: 401 where nobody is known, 403 otherwise."""
+    """Make a guard that refuses callers without any of the accepted roles: 401 if anonymous, 403 otherwise."""
 
     def guard(connection: Connection, _: BaseRouteHandler) -> None:
         caller = current_caller(connection)
         if caller.roles.intersection(accepted):
             return
         if caller.roles:
-            raise PermissionDeniedException(f"this needs {' or '.join(accepted)} credentials")
+            raise PermissionDeniedException(f"this route needs {' or '.join(accepted)} credentials")
         raise NotAuthorizedException(f"send {' or '.join(_CREDENTIALS[role] for role in accepted)}")
 
     return guard
 
 
 def current_caller(connection: Connection) -> Caller:
-    """Give the caller that the middleware found."""
+    """Return the caller that the middleware identified."""
     return cast("Caller", cast("dict[str, Any]", connection.scope)["state"]["caller"])
 
 
 def current_session(connection: Connection) -> Session:
-    """Give the caller's session, behind a guard that made sure of it."""
+    """Return the caller's session; raise NotAuthorizedException if there is none."""
     session = current_caller(connection).session
     if session is None:
         raise NotAuthorizedException(f"send {_CREDENTIALS['session']}")
@@ -132,7 +132,7 @@ def current_session(connection: Connection) -> Session:
 
 
 def rate_key(scope: Any) -> str:
-    """Give the subject for the rate-limit middleware."""
+    """Return the key under which the rate-limit middleware counts the caller."""
     return cast("Caller", scope["state"]["caller"]).rate_key
 
 

@@ -1,17 +1,19 @@
-"""Cross-site request forgery: which unsafe requests of browsers are let through.
+"""Protection against cross-site request forgery: which unsafe requests of browsers are accepted.
 
-Fetch Metadata first, Origin as the fallback for old browsers, as in Go's CrossOriginProtection. What sends
-neither header is no browser. Together with the rule that bodies are `application/json`, no form of another
-site can change anything.
+Fetch Metadata decides, or Origin for old browsers, as in Go's CrossOriginProtection. A client that sends neither header
+is not a browser. Because bodies must also be `application/json`, no form on another site can change anything.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from litestar import Request
 from litestar.exceptions import HTTPException, PermissionDeniedException
+
+JSON: Final = "application/json"
+"""The only media type of a request body."""
 
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
@@ -23,12 +25,12 @@ def refuse_cross_site(request: Request[Any, Any, Any]) -> None:
         return
     site = request.headers.get("sec-fetch-site")
     if site is not None and site not in ("same-origin", "none"):
-        raise PermissionDeniedException("the browser says that another site sent this request")
+        raise PermissionDeniedException("the browser reports that another site sent this request")
     origin = request.headers.get("origin")
     if site is None and origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
         raise PermissionDeniedException(f"Origin {origin[:100]} is not this host")
     if request.method in _WITH_BODY and not _is_json_or_empty(request):
-        raise HTTPException("send the body as application/json", status_code=415)
+        raise HTTPException(f"send the body as {JSON}", status_code=415)
 
 
 def refuse_unknown_query(request: Request[Any, Any, Any]) -> None:
@@ -38,7 +40,7 @@ def refuse_unknown_query(request: Request[Any, Any, Any]) -> None:
         if name not in known:
             remedy = f"known: {', '.join(known)}" if known else "this route has none"
             raise HTTPException(
-                f"query parameter {name[:64]!r} is not known; {remedy}",
+                f"unknown query parameter {name[:64]!r}; {remedy}",
                 status_code=400,
                 extra={"field": name[:64], "remedy": remedy},
             )
@@ -47,5 +49,5 @@ def refuse_unknown_query(request: Request[Any, Any, Any]) -> None:
 def _is_json_or_empty(request: Request[Any, Any, Any]) -> bool:
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type:
-        return media_type == "application/json"
+        return media_type == JSON
     return request.headers.get("content-length", "0") == "0" and "transfer-encoding" not in request.headers

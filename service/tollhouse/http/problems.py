@@ -27,7 +27,6 @@ from tollhouse.asgi.ratelimit.refusal_response import (
     RETRY_AFTER_S,
     TEMPORARY_REDUCED_CAPACITY,
     URN,
-    Refusal,
 )
 from tollhouse.errors import InvalidInput, LoadFailed, Overloaded, StoreError
 
@@ -67,12 +66,6 @@ def problem(
     return Response(
         body, status_code=status, media_type=MEDIA_TYPE, headers={"Cache-Control": "no-store", **(headers or {})}
     )
-
-
-def response_of(refused: Refusal) -> Response[bytes]:
-    """Make the answer of a refusal that was rendered without a framework."""
-    headers = dict(refused.headers)
-    return Response(refused.body, status_code=refused.status, headers=headers, media_type=refused.media_type)
 
 
 def _of_invalid_input(_: Request[Any, Any, Any], error: InvalidInput) -> Response[Any]:

@@ -1,9 +1,9 @@
-"""The two hot routes, answered in front of routing: `POST /v1/limits/take` and `POST /v1/limits/take-batch`.
+"""A fast path in front of the application for its two hot routes: `take` and `take-batch` under `/v1/limits`.
 
-What a framework does for a request costs more than a take. So a plain request is answered here: an API key that may
-take, a JSON body that comes at once, and nothing for a browser, a proxy or a router to decide. Whatever is not plain
-goes on to the documented handlers, untouched. A client cannot tell which of the two answered: they share the keys,
-the limiter and its bounds, and the functions from its decisions to answers.
+What a framework does for a request costs more than a take. So a plain request is answered here: one with a service key,
+a JSON body that arrives in one message, and nothing in it that concerns browsers, proxies or routing. Every other
+request goes to the application untouched. A client cannot tell which of the two answered: both use the same keys, the
+same limiter with its bounds, and the same functions from decisions to responses.
 """
 
 from __future__ import annotations
@@ -16,74 +16,74 @@ from msgspec import MsgspecError, Struct
 from msgspec.json import Decoder
 
 from tollhouse.asgi.ratelimit.answer import encoded
-from tollhouse.asgi.ratelimit.headers import Dialect
 from tollhouse.asgi.ratelimit.refusal_response import Refusal
 from tollhouse.asgi.types import App, Message, Receive, Scope, Send
 from tollhouse.errors import TollhouseError
 from tollhouse.http.authentication import ApiKeys
+from tollhouse.http.csrf import JSON
 from tollhouse.http.limits.responses import Answer, TakeResponses, batch_response
 from tollhouse.limits.decision import Take
-from tollhouse.limits.limiter import Limiter
+from tollhouse.wiring import Tollhouse
 
-_JSON: Final = frozenset({b"application/json", b"application/json; charset=utf-8"})
-_HANDLED_BY_APP: Final = frozenset({b"cookie", b"origin", b"sec-fetch-site", b"transfer-encoding"})
-"""A request with one of these is judged by the rules of sessions, origins or streams."""
+_JSON: Final = frozenset({JSON.encode(), f"{JSON}; charset=utf-8".encode()})
+_APP_HEADERS: Final = frozenset({b"cookie", b"origin", b"sec-fetch-site", b"transfer-encoding"})
+"""A request with one of these is left to the application's rules for sessions, origins and streams."""
 _HOST: Final = re.compile(rb"[0-9A-Za-z.:\[\]-]*")
 _LENGTH_DIGITS_MAX: Final = 9
 _BEARER: Final = b"Bearer "
 
 
 class _Route(Struct, frozen=True, kw_only=True):
-    """How a body is read, and what answers it."""
+    """The decoder of a body, and the function that answers what it decodes."""
 
     decoder: Decoder[Any]
     answer: Callable[[Any], Awaitable[Answer | Refusal]]
 
 
 class FastPath:
-    """Wraps an application that has the documented handlers; whatever else it serves passes untouched."""
+    """Wraps the application that has the documented handlers."""
 
-    def __init__(self, app: App, limits: Limiter, keys: ApiKeys, *, body_bytes: int, dialect: Dialect) -> None:
-        self.app = app
-        self._limits = limits
-        self._keys = keys
-        self._body_bytes = body_bytes
-        self._answers = TakeResponses(limits, dialect)
+    def __init__(self, app: App, tollhouse: Tollhouse) -> None:
+        self._app = app
+        self._limits = tollhouse.limits
+        self._keys = ApiKeys(tollhouse.settings)
+        self._body_bytes = tollhouse.settings.body_bytes
+        self._responses = TakeResponses(tollhouse)
         self._routes = {
             "/v1/limits/take": _Route(decoder=Decoder(Take), answer=self._take),
             "/v1/limits/take-batch": _Route(decoder=Decoder(list[Take]), answer=self._take_batch),
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection."""
-        route = self._routes.get(scope["path"])
+        """Serve one ASGI connection, or the lifespan of the application."""
+        route = self._routes.get(scope.get("path", ""))
         if route is not None and self._is_plain(scope):
-            left = await self._answer(route, receive, send)
-            if left is None:
+            app_receive = await self._answer(route, receive, send)
+            if app_receive is None:
                 return
-            receive = left
-        await self.app(scope, receive, send)
+            receive = app_receive
+        await self._app(scope, receive, send)
 
     async def _answer(self, route: _Route, receive: Receive, send: Send) -> Receive | None:
-        """Answer the request; where that cannot be done here, give what the application shall read."""
+        """Answer the request and return None; or return the `receive` with which the application must answer it."""
         message = await receive()
-        asked = self._decode(route.decoder, message)
-        if asked is None:
+        body = self._decode(route.decoder, message)
+        if body is None:
             return _replaying(message, receive)
         try:
-            answer = await route.answer(asked)
+            answer = await route.answer(body)
         except TollhouseError as error:
             return _raising(error)
         await _respond(answer, send)
         return None
 
     def _is_plain(self, scope: Scope) -> bool:
-        """Tell whether every rule that the application has for this request is known to let it through."""
+        """Return True if no rule of the application could refuse or change this request."""
         if scope.get("method") != "POST" or scope["query_string"] or scope.get("root_path"):
             return False
         given = scope["headers"]
         headers: dict[bytes, bytes] = dict(given)
-        if len(headers) != len(given) or not _HANDLED_BY_APP.isdisjoint(headers):
+        if len(headers) != len(given) or not _APP_HEADERS.isdisjoint(headers):
             return False
         length = headers.get(b"content-length", b"")
         return (
@@ -104,7 +104,7 @@ class FastPath:
         return "service" in self._keys.roles(bearer[len(_BEARER) :].decode("latin-1"))
 
     def _decode(self, decoder: Decoder[Any], message: Message) -> Any:
-        """Give what is asked; None where the body is not there yet, or cannot be read so."""
+        """Return the decoded body; None if it is incomplete, too long, or not what the decoder expects."""
         if message["type"] != "http.request" or message.get("more_body") or len(message["body"]) > self._body_bytes:
             return None
         try:
@@ -112,25 +112,25 @@ class FastPath:
         except (MsgspecError, UnicodeDecodeError):
             return None
 
-    async def _take(self, asked: Take) -> Answer | Refusal:
-        return self._answers.take(await self._limits.take(asked.policy, asked.key, asked.cost))
+    async def _take(self, take: Take) -> Answer | Refusal:
+        return self._responses.take(await self._limits.take(take.policy, take.key, take.cost))
 
-    async def _take_batch(self, asked: list[Take]) -> Answer:
-        return batch_response(await self._limits.take_batch(asked))
+    async def _take_batch(self, takes: list[Take]) -> Answer:
+        return batch_response(await self._limits.take_batch(takes))
 
 
 def _replaying(message: Message, receive: Receive) -> Receive:
-    """Give what was read once more, then what comes."""
+    """Return a `receive` that repeats `message` first, and continues with what follows it."""
     unread = [message]
 
-    async def again() -> Message:
+    async def replay() -> Message:
         return unread.pop() if unread else await receive()
 
-    return again
+    return replay
 
 
 def _raising(error: TollhouseError) -> Receive:
-    """Fail where the application reads the body: it answers that failure as it answers those of its handlers."""
+    """Return a `receive` that raises `error`: the application answers it as it answers those of its handlers."""
 
     async def fail() -> Message:
         raise error

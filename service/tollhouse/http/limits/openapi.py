@@ -1,4 +1,4 @@
-"""What the OpenAPI document says of refusals and other problems that the verbs of the limiter answer."""
+"""How the OpenAPI document describes refusals and other problems of the limiter's verbs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tollhouse.limits.decision import Decision, LimitState, Reason
 
 
 class ProblemDetails(Struct, frozen=True, kw_only=True):
-    """What every problem says (RFC 9457); `type` is stable, `title` and `detail` are for people."""
+    """The members of every problem (RFC 9457); `type` is stable, `title` and `detail` are for people."""
 
     type: str
     title: str
@@ -24,7 +24,7 @@ class ProblemDetails(Struct, frozen=True, kw_only=True):
 
 
 class FieldProblem(Struct, frozen=True, kw_only=True):
-    """A problem with one field of the request; `value` is repeated where it was read."""
+    """A problem with one field of the request; `value` repeats it if it could be read."""
 
     type: str
     title: str
@@ -36,7 +36,7 @@ class FieldProblem(Struct, frozen=True, kw_only=True):
 
 
 class RefusedTake(Struct, frozen=True, kw_only=True):
-    """A problem with the members of the decision that refused."""
+    """A problem that also has the members of the decision."""
 
     type: str
     title: str
@@ -55,7 +55,7 @@ class RefusedTake(Struct, frozen=True, kw_only=True):
 
 
 class RefusedTakeAll(Struct, frozen=True, kw_only=True):
-    """A problem with the decisions of takes that were refused as one; nothing was charged."""
+    """A problem with the decisions of an all-or-nothing take that was refused; nothing was charged."""
 
     type: str
     title: str
@@ -128,38 +128,38 @@ def _response(described: Any, description: str, *examples: Mapping[str, object])
 
 
 COMMON_RESPONSES: Final[Mapping[int, ResponseSpec]] = {
-    400: _response(FieldProblem, "The body cannot be read, or has another shape.", _INVALID_BODY),
-    401: _response(ProblemDetails, "No key, or one that is not known.", _NOT_AUTHENTICATED),
-    403: _response(ProblemDetails, "The credentials may not do this."),
-    422: _response(FieldProblem, "A value is out of its bounds, or no policy has that name.", _UNKNOWN_POLICY),
+    400: _response(FieldProblem, "The body cannot be decoded, or has another shape.", _INVALID_BODY),
+    401: _response(ProblemDetails, "No key, or an unknown one.", _NOT_AUTHENTICATED),
+    403: _response(ProblemDetails, "The credentials do not allow this."),
+    422: _response(FieldProblem, "A value is out of bounds, or no policy has that name.", _UNKNOWN_POLICY),
     503: _response(ProblemDetails, "The store does not answer.", _STORE_DOWN),
 }
-"""Of every verb."""
+"""Responses of every verb."""
 TAKE_RESPONSES: Final[Mapping[int, ResponseSpec]] = {
     **COMMON_RESPONSES,
     403: _response(
-        ProblemDetails | RefusedTake, "The credentials may not do this, or the key is on the policy's deny list."
+        ProblemDetails | RefusedTake, "The credentials do not allow this, or the key is on the policy's deny list."
     ),
     422: _response(
         FieldProblem | RefusedTake,
-        "A value is out of its bounds, no policy has that name, or the cost is above the limit, so that no wait helps.",
+        "A value is out of bounds, no policy has that name, or the cost is above the limit.",
         _UNKNOWN_POLICY,
     ),
-    429: _response(RefusedTake, "Refused: the decision says by which limit and until when.", _LIMIT_REACHED),
+    429: _response(RefusedTake, "Refused; the decision names the limit and the time to wait.", _LIMIT_REACHED),
     503: _response(
         ProblemDetails | RefusedTake, "The store does not answer, and the policy says to refuse then.", _STORE_DOWN
     ),
 }
-"""Of verbs that take."""
+"""Responses of verbs that take."""
 TAKE_ALL_RESPONSES: Final[Mapping[int, ResponseSpec]] = {
     **COMMON_RESPONSES,
     **{status: _response(ProblemDetails | RefusedTakeAll, TAKE_RESPONSES[status].description) for status in (403, 503)},
     422: _response(FieldProblem | RefusedTakeAll, TAKE_RESPONSES[422].description, _UNKNOWN_POLICY),
-    429: _response(RefusedTakeAll, "Refused as one: `retry_after_ms` is the wait after which all would pass."),
+    429: _response(RefusedTakeAll, "Refused, all or nothing: after `retry_after_ms` every take would be allowed."),
 }
-"""Of takes that are decided as one."""
+"""Responses of `take-all`."""
 RATE_LIMIT_FIELDS: Final = (
     ResponseHeader(name="RateLimit-Policy", documentation_only=True, description="Each limit with its quota."),
-    ResponseHeader(name="RateLimit", documentation_only=True, description="What remains of each, and its reset."),
+    ResponseHeader(name="RateLimit", documentation_only=True, description="Remaining units and reset of each limit."),
 )
-"""Of verbs that take, in the dialect of draft 11; the settings can choose another one."""
+"""Headers of verbs that take, in the dialect of draft 11; the settings can choose another dialect."""

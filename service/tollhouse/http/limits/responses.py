@@ -1,7 +1,7 @@
-"""What the verbs of the limiter are answered: status, fields and body, whoever sends them.
+"""Responses to takes: status, RateLimit fields and body of a decision.
 
-Both the documented handlers and the path in front of routing answer with these. Where units are taken, the fields of
-the decision go with the answer; other verbs tell in the body alone where a limit stands.
+The documented handlers, the fast path and the login build their responses here, so all of them use the dialect of the
+settings. Verbs that take units carry the RateLimit fields of the decision; the other verbs answer with a body alone.
 """
 
 from __future__ import annotations
@@ -11,21 +11,19 @@ from typing import Any, Final
 
 import msgspec
 from litestar import Response
-from litestar.di import NamedDependency
 from msgspec import Struct
 
 from tollhouse.asgi.ratelimit.headers import Dialect, fields
 from tollhouse.asgi.ratelimit.refusal_response import Refusal, refusal_response
 from tollhouse.http.limits.schemas import HoldAnswer
 from tollhouse.limits.decision import Decision, TakeAllResult
-from tollhouse.limits.limiter import Limiter
-from tollhouse.settings import Settings
+from tollhouse.wiring import Tollhouse
 
 _ENCODER: Final = msgspec.json.Encoder()
 
 
 class Answer(Struct, frozen=True, kw_only=True):
-    """A 200 without its request; `headers` leave out the media type and the length of the body."""
+    """A response without its request; `headers` leave out the media type and the length of the body."""
 
     body: bytes
     headers: tuple[tuple[str, str], ...] = ()
@@ -34,38 +32,36 @@ class Answer(Struct, frozen=True, kw_only=True):
 
 
 class TakeResponses:
-    """Answers in the dialect that the settings chose, by the policies that hold at the time."""
+    """Builds responses in the dialect of the settings, by the policies in force when the response is built."""
 
-    def __init__(self, limits: Limiter, dialect: Dialect) -> None:
-        self._limits = limits
-        self._dialect: Dialect = dialect
+    def __init__(self, tollhouse: Tollhouse) -> None:
+        self._limits = tollhouse.limits
+        self._dialect: Dialect = tollhouse.settings.limits.headers
 
     def take(self, outcome: Decision | TakeAllResult) -> Answer | Refusal:
-        """Answer a take: what was decided, with its fields, or a problem with the same members."""
-        return self._answer(outcome, outcome)
+        """Return 200 with the decision and its fields, or a problem with the same members."""
+        return self._response(outcome, outcome)
 
-    def hold(self, decision: Decision, held_id: str | None) -> Answer | Refusal:
-        """Answer a reservation or a lease as a take is answered, with the name of what is held."""
-        return self._answer(decision, HoldAnswer(decision=decision, id=held_id))
+    def hold(self, decision: Decision, hold_id: str | None) -> Answer | Refusal:
+        """Return the response to a reservation or a lease: that of a take, with the id of the hold."""
+        return self._response(decision, HoldAnswer(decision=decision, id=hold_id))
 
-    def _answer(self, outcome: Decision | TakeAllResult, body: object) -> Answer | Refusal:
-        policies = self._limits.policies
+    def refusal(self, outcome: Decision | TakeAllResult, *, reveal_key: bool = True) -> Refusal:
+        """Return the problem that a refusal is answered with; without `reveal_key` it does not repeat the key."""
+        return refusal_response(outcome, dialect=self._dialect, policies=self._limits.policies, reveal_key=reveal_key)
+
+    def _response(self, outcome: Decision | TakeAllResult, body: object) -> Answer | Refusal:
         if not outcome.allowed:
-            return refusal_response(outcome, dialect=self._dialect, policies=policies)
-        headers = fields(outcome, self._dialect, policies=policies)
+            return self.refusal(outcome)
+        headers = fields(outcome, self._dialect, policies=self._limits.policies)
         return Answer(body=_ENCODER.encode(body), headers=tuple(headers))
 
 
-def take_responses(limits: NamedDependency[Limiter], settings: NamedDependency[Settings]) -> TakeResponses:
-    """Give handlers their answers."""
-    return TakeResponses(limits, settings.limits.headers)
-
-
 def batch_response(decisions: Sequence[Decision]) -> Answer:
-    """Answer a batch: the decisions in order, refusals among them."""
+    """Return 200 with the decisions of a batch in order, refusals included."""
     return Answer(body=_ENCODER.encode(decisions))
 
 
 def response(answer: Answer | Refusal) -> Response[Any]:
-    """Give the answer in Litestar's words."""
+    """Return the same response as Litestar's own type."""
     return Response(answer.body, status_code=answer.status, headers=dict(answer.headers), media_type=answer.media_type)

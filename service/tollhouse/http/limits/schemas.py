@@ -1,6 +1,6 @@
-"""What the verbs of the limiter take and answer over HTTP, beside the `Take` and `Decision` of the library.
+"""Request and response bodies of the limiter's verbs, in addition to the library's `Take` and `Decision`.
 
-A body of another shape is 400. Bounds are the limiter's own, and a value outside of them is 422.
+A body of another shape is 400. A value outside the limiter's own bounds is 422.
 """
 
 from __future__ import annotations
@@ -17,10 +17,14 @@ from tollhouse.limits.policy.policy import Algorithm, Limit, OnOutage
 
 _Policy = Annotated[str, Meta(description="A policy by its name; GET /v1/limits lists them.", examples=["api"])]
 _Key = Annotated[str, Meta(description="The subject: any text of 1 to 512 characters.", examples=["customer-7"])]
-_Id = Annotated[str, Meta(description="As it was answered.", examples=["b3f1c2d4e5a6978877665544332211ff"])]
-_WaitMs = Annotated[
-    int, Meta(description="How long the answer may take while there is no room, 0 to 60000.", examples=[2000])
+_Id = Annotated[
+    str,
+    Meta(
+        description="The id of the reservation or the lease.",
+        examples=["b3f1c2d4e5a6978877665544332211ff"],
+    ),
 ]
+_WaitMs = Annotated[int, Meta(description="How long to wait for room, 0 to 60000.", examples=[2000])]
 
 
 class SubjectBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -31,7 +35,7 @@ class SubjectBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 
 class TakeAllBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Takes that are decided as one: all are charged, or none is."""
+    """Takes that are decided together: all are charged, or none is."""
 
     takes: Annotated[list[Take], Meta(description="1 to 64 takes; the costs of equal subjects are summed.")]
 
@@ -41,29 +45,29 @@ class TakeUpToBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     policy: _Policy
     key: _Key
-    most: Annotated[int, Meta(description="The most units that are taken, at least 1.", examples=[50])]
+    most: Annotated[int, Meta(description="The most units to take, at least 1.", examples=[50])]
 
 
 class AcquireBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A take that may wait for its turn."""
+    """A take that may wait for room."""
 
     policy: _Policy
     key: _Key
     wait_ms: _WaitMs
-    cost: Annotated[int | None, Meta(description="Units to take; the policy's own cost where left out.")] = None
+    cost: Annotated[int | None, Meta(description="Units to take; the policy's own cost if absent.")] = None
 
 
 class ReserveBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Units to hold until it is known how many were needed."""
+    """Units to hold until the number that is needed is known."""
 
     policy: _Policy
     key: _Key
     estimate: Annotated[int, Meta(description="Units to hold.", examples=[1200])]
-    hold_ms: Annotated[int, Meta(description="How long they are held at most, 1 to 86400000.")] = 60_000
+    hold_ms: Annotated[int, Meta(description="How long to hold them at most, 1 to 86400000.")] = 60_000
 
 
 class SettleBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How many units of a reservation were needed; more than the estimate are charged too."""
+    """The units of a reservation that were needed; all of them are charged, even above the estimate."""
 
     policy: _Policy
     key: _Key
@@ -80,7 +84,7 @@ class LeaseBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class PermitBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A permit that is held."""
+    """A permit on lease."""
 
     policy: _Policy
     key: _Key
@@ -88,34 +92,34 @@ class PermitBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class ResetAnswer(Struct, frozen=True, kw_only=True):
-    """Whether there was anything to forget."""
+    """Whether anything was counted before."""
 
     reset: bool
 
 
 class RenewedAnswer(Struct, frozen=True, kw_only=True):
-    """Whether the permit was still held, and is for longer now."""
+    """Whether the lease was still running, and is extended."""
 
     renewed: bool
 
 
 class ReleasedAnswer(Struct, frozen=True, kw_only=True):
-    """Whether the permit was still held."""
+    """Whether the lease was still running."""
 
     released: bool
 
 
 class HoldAnswer(Struct, frozen=True, kw_only=True):
-    """What was decided, and the name of what is held since; null where the policy lets pass without holding."""
+    """The decision, and the id of the hold; null if the policy admits without holding anything."""
 
     decision: Decision
     id: str | None
 
 
 class PolicyAnswer(Struct, frozen=True, kw_only=True):
-    """A policy that can be named; `text` is the canonical notation of its limits.
+    """A policy in force; `text` is the canonical notation of its limits.
 
-    What is on its allow and deny lists is not shown: keys can be names or addresses.
+    Its allow and deny lists are not shown, because keys can be names or addresses.
     """
 
     name: str
@@ -130,14 +134,14 @@ class PolicyAnswer(Struct, frozen=True, kw_only=True):
 
 
 class PoliciesAnswer(Struct, frozen=True, kw_only=True):
-    """The policies that can be named, in order of their names."""
+    """The policies in force, sorted by name."""
 
     policies: list[PolicyAnswer]
 
 
 @contextmanager
 def units_named(field: str) -> Generator[None]:
-    """Let a mistake in the units be told under the name that the body gives them: to the limiter all are costs."""
+    """Report a mistake in the units under `field`, the name that the body gives them; the limiter calls them `cost`."""
     try:
         yield
     except InvalidInput as error:
