@@ -9,7 +9,7 @@ from tollhouse.accounts.hashing import Profile
 from tollhouse.accounts.passwords import Passwords
 from tollhouse.limits.limiter import Limiter
 from tollhouse.limits.policy.builtin import BUILT_IN
-from tollhouse.sessions.policies import Policy
+from tollhouse.sessions.policies import SessionPolicy
 from tollhouse.sessions.sessions import Sessions
 
 FAST = Profile(memory_kib=8, time_cost=1)
@@ -20,8 +20,8 @@ HERE = "203.0.113.7"
 ELSEWHERE = "2001:db8:1:2::/64"
 HOUR_MS = 3_600_000
 POLICIES = {
-    "default": Policy(idle_ms=HOUR_MS, absolute_ms=24 * HOUR_MS),
-    "single": Policy(idle_ms=HOUR_MS, absolute_ms=24 * HOUR_MS, cap=1, at_cap="refuse"),
+    "default": SessionPolicy(idle_ms=HOUR_MS, absolute_ms=24 * HOUR_MS),
+    "single": SessionPolicy(idle_ms=HOUR_MS, absolute_ms=24 * HOUR_MS, cap=1, at_cap="refuse"),
 }
 ROTATED_SECRET = b"the next secret, also 32 bytes or more"
 

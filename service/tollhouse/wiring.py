@@ -30,7 +30,7 @@ from tollhouse.limits.policy.catalog import policy_changes
 from tollhouse.limits.policy.configured import instances_from_settings, policies_from_settings
 from tollhouse.limits.policy.policy import Policy
 from tollhouse.metrics import Metrics
-from tollhouse.sessions.revocation_log import Journal
+from tollhouse.sessions.revocation_log import RevocationLog
 from tollhouse.sessions.sessions import Sessions
 from tollhouse.settings import PolicySettings, Settings, load
 from tollhouse.settings.watch import SettingsWatcher
@@ -209,11 +209,13 @@ def open_limiter(
     return limiter
 
 
-def open_sessions(store: AnyStore, keyring: Keyring, metrics: Metrics, *, journal: Journal | None = None) -> Sessions:
+def open_sessions(
+    store: AnyStore, keyring: Keyring, metrics: Metrics, *, revocation_log: RevocationLog | None = None
+) -> Sessions:
     """Give sessions that hear of what ends elsewhere, and repeat what ended lately on a new primary."""
-    sessions = Sessions(store, keyring, metrics, journal=journal)
-    store.on_primary(sessions.repeat)
-    store.listen(keys.session_revocations(), sessions.heard, sessions.missed)
+    sessions = Sessions(store, keyring, metrics, revocation_log=revocation_log)
+    store.on_primary(sessions.replay_revocations)
+    store.listen(keys.session_revocations(), sessions.on_revocation, sessions.on_gap)
     return sessions
 
 

@@ -17,7 +17,7 @@ from tests.worlds import SCRIPTS, StoreWorld
 from tollhouse import keys
 from tollhouse.errors import StoreUnavailable
 from tollhouse.metrics import Metrics
-from tollhouse.sessions.revocation_log import Journal
+from tollhouse.sessions.revocation_log import RevocationLog
 from tollhouse.sessions.sessions import Issued, Sessions
 from tollhouse.settings import Settings
 from tollhouse.stores import subscriber as listener
@@ -32,7 +32,7 @@ CHANNEL = keys.session_revocations()
 
 async def until(happened: Callable[[], Awaitable[bool]]) -> None:
     async with asyncio.timeout(PATIENCE_S):
-        while not await happened():  # noqa: ASYNC110 - what happens is in another process, which tells nobody
+        while not await happened():  # noqa: ASYNC110 - what happens is in another process, which sends no signal
             await asyncio.sleep(0.005)
 
 
@@ -43,9 +43,9 @@ async def listeners_are(world: StoreWorld, number: int) -> None:
     await until(asked)
 
 
-async def remembers(journal: Journal, number: int) -> None:
+async def log_has(log: RevocationLog, number: int) -> None:
     async def asked() -> bool:
-        return len(journal.recent()) == number
+        return len(log.entries()) == number
 
     await until(asked)
 
@@ -61,9 +61,9 @@ def made(issued: object) -> Issued:
 
 
 async def test_a_lost_connection_is_told_and_made_again(embedded: StoreWorld) -> None:
-    """A process whose listening connection was cut counts that, connects again by itself, and hears what follows."""
-    stores, journal = embedded.open_stores(), Journal()
-    sessions = open_sessions(stores.sessions, embedded.keyring, embedded.metrics, journal=journal)
+    """A process whose subscription was cut counts the gap, subscribes again by itself, and receives what follows."""
+    stores, log = embedded.open_stores(), RevocationLog()
+    sessions = open_sessions(stores.sessions, embedded.keyring, embedded.metrics, revocation_log=log)
     issued = made(await sessions.create("ada"))
     await listeners_are(embedded, 1)
 
@@ -74,7 +74,7 @@ async def test_a_lost_connection_is_told_and_made_again(embedded: StoreWorld) ->
     assert missed(embedded.metrics) == 1
     unaware = Sessions(embedded.stores.sessions, embedded.keyring, embedded.metrics)
     await unaware.revoke("ada", issued.session.sid)
-    await remembers(journal, 1)
+    await log_has(log, 1)
     assert await sessions.verify(issued.token) is None
     await stores.aclose()
 
@@ -82,7 +82,7 @@ async def test_a_lost_connection_is_told_and_made_again(embedded: StoreWorld) ->
 async def test_a_connection_that_does_not_answer_is_given_up(
     embedded: StoreWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A listening connection that stands and is silent is asked now and then, and replaced if nothing comes."""
+    """A silent subscription is pinged at intervals, and replaced if there is no reply."""
     monkeypatch.setattr(listener, "HEARTBEAT_S", 0.01)
     monkeypatch.setattr(listener, "_ANSWER_S", 0.05)
     stores = embedded.open_stores()
@@ -102,7 +102,7 @@ async def test_a_connection_that_does_not_answer_is_given_up(
 
 
 async def test_only_sessions_listen(embedded: StoreWorld) -> None:
-    """Tollhouse without sessions has no connection that listens; the first session call makes one, closing ends it."""
+    """Tollhouse without sessions has no subscription; the first session call makes one, closing ends it."""
     settings = Settings(url=embedded.url, secret=embedded.keyring.secrets)
     async with tollhouse.open(settings) as th:
         await th.limits.take("default", "ada")
@@ -119,9 +119,9 @@ async def test_only_sessions_listen(embedded: StoreWorld) -> None:
 
 
 async def test_a_new_primary_is_told_before_anything_else(embedded: StoreWorld) -> None:
-    """P4: the first call to a primary that lost a revocation already finds the session over, whoever asks later."""
-    journal = Journal()
-    first = Sessions(embedded.stores.sessions, embedded.keyring, embedded.metrics, journal=journal)
+    """P4: the first call to a primary that lost a revocation already finds the session over, and so do later ones."""
+    log = RevocationLog()
+    first = Sessions(embedded.stores.sessions, embedded.keyring, embedded.metrics, revocation_log=log)
     gone, other = made(await first.create("ada")), made(await first.create("ada"))
     record = keys.session(gone.token.tag, gone.session.sid)
     kept = await embedded.command("sessions", "DUMP", record)
@@ -129,7 +129,7 @@ async def test_a_new_primary_is_told_before_anything_else(embedded: StoreWorld) 
     await embedded.command("sessions", "RESTORE", record, 60_000, kept)
 
     stores = embedded.open_stores()
-    second = open_sessions(stores.sessions, embedded.keyring, embedded.metrics, journal=journal)
+    second = open_sessions(stores.sessions, embedded.keyring, embedded.metrics, revocation_log=log)
 
     assert await second.verify(other.token) == other.session
     assert await embedded.command("sessions", "EXISTS", record) == 0
@@ -137,7 +137,7 @@ async def test_a_new_primary_is_told_before_anything_else(embedded: StoreWorld) 
 
 
 async def test_a_process_without_calls_tells_a_new_primary_too(embedded: StoreWorld) -> None:
-    """A process that makes no call any more repeats what ended on a server that came back as another primary."""
+    """A process that makes no more calls still replays its log on a server that comes back as another primary."""
     stores = embedded.open_stores()
     sessions = open_sessions(stores.sessions, embedded.keyring, embedded.metrics)
     gone = made(await sessions.create("ada"))
@@ -159,7 +159,7 @@ async def test_a_process_without_calls_tells_a_new_primary_too(embedded: StoreWo
 
 
 async def test_a_primary_that_cannot_be_told_is_not_used(embedded: StoreWorld) -> None:
-    """Where repeating fails the connection is not used: an outage, rather than a session that came back."""
+    """If the replay fails, the connection is not used: an outage is better than a revived session."""
     stores = embedded.open_stores()
 
     async def fail(run: Any) -> None:
@@ -176,7 +176,7 @@ async def test_a_primary_that_cannot_be_told_is_not_used(embedded: StoreWorld) -
 async def test_without_the_right_to_announce_revoking_works(
     embedded: StoreWorld, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """An account that may neither publish nor listen revokes as before; that nothing is heard is logged once."""
+    """An account without rights to publish and subscribe revokes as before; the missing subscription is logged once."""
     password = secrets.token_hex(8)
     rules = ("on", f">{password}", "resetchannels", "~*", "+@all", "-publish", "-subscribe")
     await embedded.command("sessions", "ACL", "SETUSER", "quiet", *rules)
@@ -210,7 +210,7 @@ def topology() -> Iterator[SentinelCluster]:
 
 
 def lose(topology: SentinelCluster) -> tuple[Node, list[Node]]:
-    """Cut the replicas off: from now on nothing that the primary acknowledges reaches them."""
+    """Cut the replicas off: nothing that the primary acknowledges from now on reaches them."""
     primary, *replicas = topology.nodes
     for replica in replicas:
         os.kill(replica.pid, signal.SIGSTOP)
@@ -220,14 +220,14 @@ def lose(topology: SentinelCluster) -> tuple[Node, list[Node]]:
 
 
 def die(primary: Node, replicas: list[Node]) -> None:
-    """Kill the primary with all that it alone knows, and let the replicas go on."""
+    """Kill the primary, with every write that only it has, and let the replicas go on."""
     os.kill(primary.pid, signal.SIGKILL)
     for replica in replicas:
         os.kill(replica.pid, signal.SIGCONT)
 
 
 async def verified(th: Tollhouse, issued: Issued) -> bool:
-    """Tell whether a session is let in, once the store can be asked."""
+    """Return whether a session is accepted, as soon as the store answers."""
     async with asyncio.timeout(PATIENCE_S):
         while True:
             try:
@@ -238,7 +238,7 @@ async def verified(th: Tollhouse, issued: Issued) -> bool:
 
 @pytest.mark.sentinel
 async def test_what_died_with_the_primary_is_repeated_on_the_next(topology: SentinelCluster) -> None:
-    """P4: revocations that only the dead primary knew are on the new one before a session is let in there.
+    """P4: revocations that only the dead primary had are on the new one before it accepts a session.
 
     The process that revoked and one that heard of it let none in. They go to the new primary without being called and
     repeat it there, with its event: so a process which knows nothing finds the sessions over soon, too.

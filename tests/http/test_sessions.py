@@ -84,7 +84,7 @@ async def test_unknown_and_wrong_look_alike(service: Service) -> None:
 
 
 async def test_guessing_is_stopped_before_hashing(service: Service) -> None:
-    """After five attempts on one account the sixth is 429, known account or not, and tells nobody's name."""
+    """After five attempts on one account the sixth is 429, known account or not, and the answer names no account."""
     answers = [
         await service.ask("POST", "/v1/login", json={"user": "nobody", "password": "guess number one"})
         for _ in range(6)
@@ -216,7 +216,7 @@ async def test_a_bad_sign_up_names_the_field_and_hides_the_password(
 
 
 async def test_a_strange_user_agent_is_no_obstacle(service: Service) -> None:
-    """A device is named by what can be shown of its User-Agent, however long or odd that is."""
+    """A device is named by the printable part of its User-Agent, of any length and content."""
     await service.sign_up()
     body = {"user": "ada", "password": PASSWORD, "transport": "bearer"}
     odd = {"User-Agent": "Odd\tBrowser \x1f" + "x" * 500}

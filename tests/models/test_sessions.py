@@ -1,4 +1,4 @@
-"""A machine that does anything to sessions in any order, beside a model that is a dictionary."""
+"""A state machine that runs any verb on sessions in any order, against a model that is a dictionary."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from hypothesis.stateful import (
 
 from tests.spec.stored import assert_sound, index, records
 from tests.worlds import embedded_world, fake_world
-from tollhouse.sessions.policies import Policy
+from tollhouse.sessions.policies import SessionPolicy
 from tollhouse.sessions.sessions import SessionRefused, Sessions
 
 UNIT_MS = 30_000
 TOUCH_MS = {"default": 30_000, "short": 6_000}
 POLICIES = {
-    "default": Policy(idle_ms=20 * UNIT_MS, absolute_ms=60 * UNIT_MS, cap=3),
-    "short": Policy(idle_ms=4 * UNIT_MS, absolute_ms=10 * UNIT_MS, cap=3, at_cap="refuse"),
+    "default": SessionPolicy(idle_ms=20 * UNIT_MS, absolute_ms=60 * UNIT_MS, cap=3),
+    "short": SessionPolicy(idle_ms=4 * UNIT_MS, absolute_ms=10 * UNIT_MS, cap=3, at_cap="refuse"),
 }
 USERS = st.sampled_from(["ada", "eve"])
 
 
 class Expected:
-    """What is known of a session that the machine created."""
+    """The model of a session that the machine created."""
 
     def __init__(self, issued):
         self.token = issued.token
@@ -57,7 +57,7 @@ class Expected:
 
 
 class SessionsAgainstModel(RuleBasedStateMachine):
-    """Does one thing after another in a world that `open_world` gives, and compares."""
+    """Runs rules in a world from `open_world`, and compares each result with the model."""
 
     sessions_made = Bundle("sessions_made")
     dead = Bundle("dead")
@@ -169,7 +169,7 @@ class SessionsAgainstModel(RuleBasedStateMachine):
 
 @pytest.mark.parametrize("world_name", ["fake", "embedded"])
 def test_sessions_agree_with_their_model(valkey_socket, world_name):
-    """P4: whatever is done in whatever order: a dead session never loads, and an absolute end never moves."""
+    """P4: in any order of calls a dead session never loads, and an absolute end never moves."""
 
     def open_world():
         return fake_world() if world_name == "fake" else embedded_world(valkey_socket)

@@ -1,1 +1,1 @@
-"""Sessions: tokens, and the object that creates, verifies and ends them."""
+"""Sessions: tokens, and the verbs that create, verify, list and revoke sessions."""

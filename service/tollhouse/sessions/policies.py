@@ -1,4 +1,4 @@
-"""Session policies: how long a session lives, and how many a user may have."""
+"""Session policies: idle and absolute timeouts, and the cap on a user's sessions."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ _DAY_MS: Final = 24 * _HOUR_MS
 
 IDLE_MS_MIN: Final = 1_000
 LIFETIME_MS_MAX: Final = 400 * _DAY_MS
-"""The longest that any session may live, as browsers keep no cookie for longer."""
+"""The longest lifetime of a session, because browsers keep no cookie for longer."""
 
 CAP_MAX: Final = 1_000
-"""The most sessions that one user may have at a time."""
+"""The highest cap that a policy may set."""
 
 AtCap = Literal["evict-oldest", "refuse"]
-"""What a login does when the user has as many sessions as allowed: end the one that would end first, or nothing."""
+"""What a login does at the cap: end the session of the user that would expire first, or refuse."""
 
 
-class Policy(Struct, frozen=True, kw_only=True):
-    """How long a session may be idle and may live at all, and how many of them a user may have."""
+class SessionPolicy(Struct, frozen=True, kw_only=True):
+    """The idle timeout and absolute lifetime of a session, and how many sessions a user may have at a time."""
 
     idle_ms: int
     absolute_ms: int
@@ -42,20 +42,20 @@ class Policy(Struct, frozen=True, kw_only=True):
             raise ConfigurationError("session policy", f"cap={self.cap}", f"use a cap of 1 to {CAP_MAX}")
 
 
-Policies = Mapping[str, Policy]
+Policies = Mapping[str, SessionPolicy]
 
 POLICIES: Final[Policies] = MappingProxyType(
     {
-        "default": Policy(idle_ms=_HOUR_MS, absolute_ms=24 * _HOUR_MS),
-        "remember": Policy(idle_ms=14 * _DAY_MS, absolute_ms=90 * _DAY_MS),
-        "admin": Policy(idle_ms=15 * _MINUTE_MS, absolute_ms=12 * _HOUR_MS),
+        "default": SessionPolicy(idle_ms=_HOUR_MS, absolute_ms=24 * _HOUR_MS),
+        "remember": SessionPolicy(idle_ms=14 * _DAY_MS, absolute_ms=90 * _DAY_MS),
+        "admin": SessionPolicy(idle_ms=15 * _MINUTE_MS, absolute_ms=12 * _HOUR_MS),
     }
 )
-"""The policies that exist unless others are given: NIST's AAL2, a remembered browser, NIST's AAL3."""
+"""The default policies: NIST's AAL2, a remembered browser, NIST's AAL3."""
 
 
-def find(policies: Policies, name: str) -> Policy:
-    """Give the policy of that name; raises InvalidInput where there is none."""
+def find_policy(policies: Policies, name: str) -> SessionPolicy:
+    """Return the policy of that name; raises InvalidInput if there is none."""
     policy = policies.get(name)
     if policy is None:
         raise InvalidInput("policy", name, f"name one of {', '.join(sorted(policies))}")

@@ -1,4 +1,4 @@
-"""Sessions as callers see them, and how the scripts' replies become them."""
+"""Session records as callers see them, decoded from the replies of the scripts."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ class Session(Struct, frozen=True, kw_only=True):
     idle_expires_at: int
 
 
-def created(sid: str, user: str, policy: str, device: str, reply: Sequence[Any]) -> Session:
-    """Read the reply of sessions/create that made a session."""
+def session_created(sid: str, user: str, policy: str, device: str, reply: Sequence[Any]) -> Session:
+    """Return the session of a sessions/create reply that created one."""
     _, created_at, expires_at, idle_expires_at = reply
     return _session(sid, user, policy, device, (created_at, created_at, expires_at, idle_expires_at))
 
 
-def verified(sid: str, reply: Sequence[Any]) -> tuple[Session, int]:
-    """Read the reply of sessions/verify that found a live session; give it with the epoch that it began in."""
+def session_verified(sid: str, reply: Sequence[Any]) -> tuple[Session, int]:
+    """Return the live session of a sessions/verify reply, and the epoch in which it began."""
     user, policy, device = (text.decode() for text in reply[6:])
     return _session(sid, user, policy, device, reply[1:5]), reply[5]
 
 
-def listed(user: str, reply: Sequence[Any]) -> Iterator[Session]:
-    """Read the reply of sessions/list."""
+def sessions_listed(user: str, reply: Sequence[Any]) -> Iterator[Session]:
+    """Yield the sessions of a sessions/list reply."""
     for start in range(0, len(reply), _LISTED_FIELDS):
         row = reply[start : start + _LISTED_FIELDS]
         sid, policy, device = (text.decode() for text in row[4:])

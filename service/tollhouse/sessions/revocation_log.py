@@ -1,18 +1,18 @@
-"""The journal: which sessions ended in the last 120 s, as far as this process did it or heard of it.
+"""The revocation log: the revocations of the last 120 s that this process made or heard of.
 
-It serves two ends. Each process repeats what is in it on a primary that is new to it, before any other call there:
-a primary that took over may lack what the old one had acknowledged. And no session in it is let in here, whatever a
-server says that was deposed and does not know it.
+It has two uses. Each process replays it on a primary that is new to it, before any other call there, because a
+promoted replica may lack what the old primary had acknowledged. And this process accepts no session in it, whatever
+a demoted server that does not know of the revocation replies.
 
-What it cannot promise: announcements travel by pub/sub, which forgets. A process that was not connected when
-something was announced does not have it, and nobody repeats it to that process. So a revocation that was not
-confirmed (`durable: false`), and that the failover then lost, is accepted again by such a process until one that
-knows has reached the new primary: its connections go there by themselves, as soon as it is found. Only if nobody
-who knows is alive then is it lost; a revocation answered `durable: true` needs no journal at all. Reading
-the events again would not close the hole: they are 256 streams, and what was lost is not in them.
+Its limit: announcements travel by pub/sub, which keeps nothing. A process that was not connected during an
+announcement does not have it, and no other process sends it again. So if a revocation was not confirmed
+(`durable: false`) and the failover lost it, that process accepts the session again until another one, which has the
+revocation, reaches the new primary; its connections go there by themselves as soon as the primary is found. The
+revocation is lost only if no process that has it survives. A revocation answered `durable: true` needs no log.
+Reading the events again would not close the gap: they are 256 streams, and they lack what was lost.
 
-Not in it: a session that the cap ended, since one step of one script ended it and began another, and a primary
-that lost the one lost the other; and a rotated one, since with the rotation its successor is lost, too.
+It leaves out sessions that the cap ended, because the script that ended one began another, and a primary that lost
+one lost both; and rotated sessions, because their successor is lost with the rotation.
 """
 
 from __future__ import annotations
@@ -21,67 +21,68 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from tollhouse.sessions.revocations import EndedAll, Revocation
+from tollhouse.sessions.revocations import AllSessionsRevoked, Revocation
 
-KEPT_S: Final = 120.0
-"""How long a revocation is remembered; a failover takes seconds."""
+RETENTION_S: Final = 120.0
+"""How long an entry is kept; a failover takes seconds."""
 ENTRIES_MAX: Final = 10_000
-"""How many are remembered; beyond, the oldest go."""
+"""The most entries; beyond it the oldest is evicted."""
 
 
-class Journal:
-    """Remembers revocations for 120 s of this process's own clock; a user's later one takes the earlier one's place."""
+class RevocationLog:
+    """Revocations of the last 120 s by this process's own clock; a user's later revoke-all replaces the earlier one."""
 
-    def __init__(self, *, clock: Callable[[], float] = time.monotonic, most: int = ENTRIES_MAX) -> None:
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic, entries_max: int = ENTRIES_MAX) -> None:
         self.dropped = 0
         self._clock = clock
-        self._most = most
+        self._entries_max = entries_max
         self._entries: dict[str, tuple[float, Revocation]] = {}
 
     @property
     def empty(self) -> bool:
-        """Tell whether nothing is remembered, as at most times."""
+        """Whether there are no entries, which is the usual case."""
         self._expire()
         return not self._entries
 
-    def note(self, revocation: Revocation) -> bool:
-        """Remember a revocation from now on; False where another one had to go that was not due."""
+    def add(self, revocation: Revocation) -> bool:
+        """Add a revocation, or renew it; return False if an entry that had not expired was evicted for it."""
         key = _key(revocation)
         known = self._entries.pop(key, None)
         if known is not None:
             revocation = _later(known[1], revocation)
         self._expire()
-        full = len(self._entries) >= self._most
+        full = len(self._entries) >= self._entries_max
         if full:
             del self._entries[next(iter(self._entries))]
             self.dropped += 1
         self._entries[key] = (self._clock(), revocation)
         return not full
 
-    def recent(self) -> tuple[Revocation, ...]:
-        """Give what is remembered, the oldest first."""
+    def entries(self) -> tuple[Revocation, ...]:
+        """Return all entries, the oldest first."""
         self._expire()
         return tuple(revocation for _, revocation in self._entries.values())
 
-    def ended(self, sid: str) -> bool:
-        """Tell whether this session was ended by itself."""
-        return self._found(sid) is not None
+    def contains(self, sid: str) -> bool:
+        """Return True if this one session was revoked by itself."""
+        return self._find(sid) is not None
 
-    def outlived(self, digests: Iterable[str], sid: str, began_ms: int, created_at: int) -> bool:
-        """Tell whether a session is among those that ended when all of its user's did; `digests` are the user's."""
+    def covers(self, digests: Iterable[str], sid: str, began_ms: int, created_at: int) -> bool:
+        """Return True if a revoke-all covers this session; `digests` are its user's, one per secret."""
         return any(
-            isinstance(found, EndedAll) and found.ends(sid, began_ms, created_at) for found in map(self._found, digests)
+            isinstance(entry, AllSessionsRevoked) and entry.covers(sid, began_ms, created_at)
+            for entry in map(self._find, digests)
         )
 
-    def _found(self, key: str) -> Revocation | None:
+    def _find(self, key: str) -> Revocation | None:
         entry = self._entries.get(key)
-        if entry is None or self._clock() - entry[0] > KEPT_S:
+        if entry is None or self._clock() - entry[0] > RETENTION_S:
             return None
         return entry[1]
 
     def _expire(self) -> None:
-        """Forget what is due; entries are in the order of their times."""
-        due_s = self._clock() - KEPT_S
+        """Remove expired entries; they are ordered by time."""
+        due_s = self._clock() - RETENTION_S
         while self._entries:
             key = next(iter(self._entries))
             if self._entries[key][0] >= due_s:
@@ -90,12 +91,12 @@ class Journal:
 
 
 def _key(revocation: Revocation) -> str:
-    """Name the session or the user; no sid is as long as a digest."""
-    return revocation.digest if isinstance(revocation, EndedAll) else revocation.sid
+    """Return the sid or the user's digest; they cannot be equal, because their lengths differ."""
+    return revocation.digest if isinstance(revocation, AllSessionsRevoked) else revocation.sid
 
 
-def _later(known: Revocation, heard: Revocation) -> Revocation:
-    """Give the later of two about the same session or user: what an earlier call ended, a later one ended, too."""
-    if isinstance(known, EndedAll) and isinstance(heard, EndedAll) and known.epoch_ms > heard.epoch_ms:
+def _later(known: Revocation, new: Revocation) -> Revocation:
+    """Return the later of two revocations of one session or user: it covers whatever the earlier one covers."""
+    if isinstance(known, AllSessionsRevoked) and isinstance(new, AllSessionsRevoked) and known.epoch_ms > new.epoch_ms:
         return known
-    return heard
+    return new

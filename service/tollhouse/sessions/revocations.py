@@ -1,7 +1,7 @@
-"""What ended sessions: the script call that does it, also once more, and the words in which it is announced.
+"""Revocations as values: the script call that makes or repeats each one, and the format of its announcement.
 
-An announcement carries what the event of the same script holds: the user, a session's public id, and the digest
-that stands for the user in key names. No token, no secret, at most `ANNOUNCED_BYTES_MAX` bytes.
+An announcement has the fields of the event that the same script writes: the user, a session's public id, and the
+digest of the user in key names. It has no token and no secret, and at most `ANNOUNCEMENT_BYTES_MAX` bytes.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from msgspec import Meta, Struct
 from tollhouse import keys
 from tollhouse.scripts import Argument
 from tollhouse.sessions.policies import LIFETIME_MS_MAX
-from tollhouse.sessions.user_keys import Home
+from tollhouse.sessions.user_keys import UserKeys
 from tollhouse.sessions.validation import USER_CHARACTERS_MAX
 
-ANNOUNCED_BYTES_MAX: Final = 2048
-"""Longer announcements are not ours: a user takes at most 1024 bytes, the rest 200."""
+ANNOUNCEMENT_BYTES_MAX: Final = 2048
+"""Longer payloads are no announcements: a user takes at most 1024 bytes, the rest 200."""
 
 Call = tuple[str, tuple[str, ...], tuple[Argument, ...]]
 """A script with its keys and arguments."""
@@ -30,30 +30,37 @@ _User = Annotated[str, Meta(min_length=1, max_length=USER_CHARACTERS_MAX)]
 _AT_MS_DIGITS: Final = 15
 
 
-class Ended(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="one"):
-    """One session of a user is over."""
+class SessionRevoked(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="one"):
+    """One session of a user was revoked."""
 
     user: _User
     digest: _Digest
     sid: _Sid
 
     def call(self) -> Call:
-        """Give the call that ends it; where it is over already, nothing is written."""
-        home = Home(tag=self.digest[:2], digest=self.digest)
-        names = (home.record(self.sid), home.index, home.events)
-        return "sessions/revoke", names, (self.sid, self.user, keys.session_revocations(), notice(self))
+        """Return the call that ends it; if it is over already, the call writes nothing."""
+        own = UserKeys(tag=self.digest[:2], digest=self.digest)
+        names = (own.record(self.sid), own.index, own.events)
+        return "sessions/revoke", names, (self.sid, self.user, keys.session_revocations(), announcement(self))
 
 
-class EndedAll(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="all", omit_defaults=True):
-    """All sessions that a user had under one secret are over, but `keep`; the epoch is 0 until the first run.
+class AllSessionsRevoked(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="all", omit_defaults=True):
+    """All sessions of a user under one secret were revoked, except `keep`; `epoch_ms` is 0 until the first run.
 
-    Epochs are compared with epochs, never with the clock of another server. A primary on which the epoch stands at
-    least as high has seen this call or a later one: there it is not repeated, and whoever logged in since lives. Only
-    where the epoch is lower, thus where the call was lost, it is raised to the same height. Sessions that began there
-    in the meantime, through a process that did not know, carry the lower epoch, and live if they began later than the
-    epoch says. That is the one comparison of two servers' times: a clock that is behind by more than the failover
-    took ends such a login, which is then to be repeated. No clock lets a session live that was there when the call
-    was made, unless the old primary's stepped back between its login and the call.
+    The epoch is the server's time of the call, and every session stores the epoch in which it began. On replay:
+
+    - The epoch of the primary is at least `epoch_ms`: it has seen this call or a later one. Nothing is written, and
+      logins since then live.
+    - The epoch is lower: the primary lost the call. Its epoch is raised to `epoch_ms`. Sessions created there in the
+      meantime, by a process that did not know of the call, have the lower epoch; they live only if their creation
+      time is after `epoch_ms`.
+
+    Example: the call ran at 12:00:00 and was lost; a login followed on the new primary at 12:00:03. The replay raises
+    the epoch to 12:00:00 and keeps the login. If the clock of the new primary is ten seconds behind, the login has the
+    time 11:59:53 and is ended; the user logs in again.
+
+    That is the only comparison of two servers' clocks, and it errs towards ending a session. A session that existed
+    at the time of the call survives only if the old primary's clock stepped back between its login and the call.
     """
 
     user: _User
@@ -63,40 +70,40 @@ class EndedAll(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, ta
     epoch_ms: int = 0
 
     def call(self, *, skip: int, part: int) -> Call:
-        """Give the call that ends them, and looks at `part` members of the index from `skip` on."""
-        home = Home(tag=self.digest[:2], digest=self.digest)
-        who = (self.user, self.name, self.keep, home.record(), LIFETIME_MS_MAX)
-        announced = (keys.session_revocations(), notice(self))
-        names = (home.index, home.epoch, home.events)
-        return "sessions/revoke_all", names, (*who, skip, part, self.epoch_ms, *announced)
+        """Return the call that ends them and removes the records of `part` members of the index, from `skip` on."""
+        own = UserKeys(tag=self.digest[:2], digest=self.digest)
+        subject = (self.user, self.name, self.keep, own.record(), LIFETIME_MS_MAX)
+        names = (own.index, own.epoch, own.events)
+        channel = (keys.session_revocations(), announcement(self))
+        return "sessions/revoke_all", names, (*subject, skip, part, self.epoch_ms, *channel)
 
-    def ends(self, sid: str, began_ms: int, created_at: int) -> bool:
-        """Tell whether a session of the user, created at that time within that epoch, is among them."""
+    def covers(self, sid: str, began_ms: int, created_at: int) -> bool:
+        """Return True if a session of the user, created at `created_at` in the epoch `began_ms`, is among them."""
         return sid != self.keep and began_ms < self.epoch_ms and created_at <= self.epoch_ms
 
 
-Revocation = Ended | EndedAll
+Revocation = SessionRevoked | AllSessionsRevoked
 
 _ENCODER: Final = msgspec.json.Encoder()
 _DECODER: Final = msgspec.json.Decoder(Revocation)
 
 
-def notice(revocation: Revocation) -> str:
-    """Write what is announced; the script puts the time before it, which for `EndedAll` is the epoch."""
-    if isinstance(revocation, EndedAll):
+def announcement(revocation: Revocation) -> str:
+    """Return the text of an announcement; the script prefixes the time, which for a revoke-all is the epoch."""
+    if isinstance(revocation, AllSessionsRevoked):
         revocation = msgspec.structs.replace(revocation, epoch_ms=0)
     return _ENCODER.encode(revocation).decode()
 
 
-def announced(payload: bytes) -> Revocation | None:
-    """Read an announcement; None for what none of our scripts wrote."""
+def read_announcement(payload: bytes) -> Revocation | None:
+    """Return the announced revocation; None if the payload was not written by our scripts."""
     at_ms, _, text = payload.partition(b" ")
-    if len(payload) > ANNOUNCED_BYTES_MAX or not at_ms.isdigit() or len(at_ms) > _AT_MS_DIGITS:
+    if len(payload) > ANNOUNCEMENT_BYTES_MAX or not at_ms.isdigit() or len(at_ms) > _AT_MS_DIGITS:
         return None
     try:
         revocation = _DECODER.decode(text)
     except (msgspec.DecodeError, msgspec.ValidationError):
         return None
-    if isinstance(revocation, EndedAll):
+    if isinstance(revocation, AllSessionsRevoked):
         return msgspec.structs.replace(revocation, epoch_ms=int(at_ms))
     return revocation

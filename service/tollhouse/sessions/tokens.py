@@ -1,8 +1,8 @@
-"""Session tokens: what a client holds, and the little of it that is stored.
+"""Session tokens: their format, and the verifier that is stored in place of the secret.
 
-A token is `v1.<key id>.<tag>.<sid>.<secret>`. The key id names the secret of the deployment that it was made
-under, the tag says where the user's keys live, the sid (128 random bits) is public, and the secret (256 random
-bits) is known to the client alone: the store holds its verifier, an HMAC under a key that the store never sees.
+A token is `v1.<key id>.<tag>.<sid>.<secret>`. The key id names the deployment secret that it was made under, the
+tag is the hash tag of the user's keys, the sid (128 random bits) is public, and only the client has the secret (256
+random bits): the store has its verifier, an HMAC under a key that the store never sees.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from msgspec import Struct
 from tollhouse.keyring import Keyring
 
 RandomBytes = Callable[[int], bytes]
-"""Gives that many bytes that nobody can guess."""
+"""A function that returns so many unpredictable bytes."""
 
 _KEY_LABEL: Final = "session-token"
 _SID_BYTES: Final = 16
@@ -42,7 +42,7 @@ class Token(Struct, frozen=True, kw_only=True):
     secret: str
 
     def reveal(self) -> str:
-        """Give the text that goes to the client, and nowhere else."""
+        """Return the token as text, for the client and nothing else."""
         return f"v1.{self.key_id}.{self.tag}.{self.sid}.{self.secret}"
 
     def __repr__(self) -> str:
@@ -50,7 +50,7 @@ class Token(Struct, frozen=True, kw_only=True):
 
 
 def issue(keyring: Keyring, tag: str, random_bytes: RandomBytes = secrets.token_bytes) -> Token:
-    """Make a fresh token under the newest secret."""
+    """Return a new token under the newest secret."""
     return Token(
         key_id=keyring.key_ids()[0],
         tag=tag,
@@ -60,12 +60,12 @@ def issue(keyring: Keyring, tag: str, random_bytes: RandomBytes = secrets.token_
 
 
 def new_sid(random_bytes: RandomBytes = secrets.token_bytes) -> str:
-    """Give 128 random bits as 26 characters of base32."""
+    """Return 128 random bits as 26 characters of base32."""
     return base64.b32encode(random_bytes(_SID_BYTES)).rstrip(b"=").decode().lower()
 
 
 def parse(text: str) -> Token | None:
-    """Read what a client sent; whatever is not exactly a token is None."""
+    """Return the token in a text that a client sent; None if the text is not exactly a token."""
     match = _TOKEN.fullmatch(text)
     if match is None:
         return None
@@ -74,12 +74,12 @@ def parse(text: str) -> Token | None:
 
 
 def is_sid(text: str) -> bool:
-    """Tell whether a text can be a session id at all."""
+    """Return True if a text has the form of a session id."""
     return _SID.fullmatch(text) is not None
 
 
 def verifier(keyring: Keyring, token: Token) -> str | None:
-    """Give what is stored for a token; None where its secret was dropped from the deployment."""
+    """Return the stored verifier of a token; None if its deployment secret is no longer configured."""
     key = keyring.key(_KEY_LABEL, token.key_id)
     if key is None:
         return None

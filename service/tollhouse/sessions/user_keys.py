@@ -1,4 +1,4 @@
-"""Where the sessions of a user live: the names of their keys, which all share one tag."""
+"""The key names of one user's sessions; all of them have the same hash tag."""
 
 from __future__ import annotations
 
@@ -12,37 +12,37 @@ from tollhouse.keyring import Keyring
 _USER_LABEL: Final = "session-user"
 
 
-class Home(Struct, frozen=True, kw_only=True):
-    """The keys of one user under one secret; an empty digest gives what those of a whole tag begin with."""
+class UserKeys(Struct, frozen=True, kw_only=True):
+    """The keys of one user under one secret; with an empty digest, the prefixes of the keys of a whole tag."""
 
     tag: str
     digest: str = ""
 
     def record(self, sid: str = "") -> str:
-        """Name the record of a session; without a sid, what all records here begin with."""
+        """Return the key of a session's record; without a sid, the prefix of all records of the tag."""
         return keys.session(self.tag, sid)
 
     @property
     def index(self) -> str:
-        """The user's sessions, scored by their end."""
+        """The key of the sorted set of the user's sessions, scored by expiry."""
         return keys.user_sessions(self.tag, self.digest)
 
     @property
     def epoch(self) -> str:
-        """Before when the user's sessions are over, and whether the user is disabled."""
+        """The key of the user's revocation epoch and disabled flag."""
         return keys.user_epoch(self.tag, self.digest)
 
     @property
-    def everyone(self) -> str:
-        """Before when everybody's sessions are over."""
+    def global_epoch(self) -> str:
+        """The key of the epoch before which every user's sessions are revoked."""
         return keys.global_epoch(self.tag)
 
     @property
     def events(self) -> str:
-        """The stream of what happened to sessions."""
+        """The key of the stream of session events."""
         return keys.session_events(self.tag)
 
 
-def of_user(keyring: Keyring, user: str) -> tuple[Home, ...]:
-    """Give the homes of a user under every secret; new sessions live in the first."""
-    return tuple(Home(tag=digest[:2], digest=digest) for digest in keyring.digests(_USER_LABEL, user))
+def user_keys(keyring: Keyring, user: str) -> tuple[UserKeys, ...]:
+    """Return a user's keys under every secret, the newest first; new sessions use the first."""
+    return tuple(UserKeys(tag=digest[:2], digest=digest) for digest in keyring.digests(_USER_LABEL, user))

@@ -7,14 +7,14 @@ import asyncio
 import pytest
 
 from tests.spec.stored import assert_sound, index, keys_of, records
-from tollhouse.sessions.policies import Policy
+from tollhouse.sessions.policies import SessionPolicy
 from tollhouse.sessions.sessions import Issued, SessionRefused, Sessions
 
 HOUR_MS = 3_600_000
 POLICIES = {
-    "evicting": Policy(idle_ms=HOUR_MS, absolute_ms=24 * HOUR_MS, cap=5),
-    "refusing": Policy(idle_ms=HOUR_MS, absolute_ms=24 * HOUR_MS, cap=5, at_cap="refuse"),
-    "narrow": Policy(idle_ms=HOUR_MS, absolute_ms=24 * HOUR_MS, cap=2),
+    "evicting": SessionPolicy(idle_ms=HOUR_MS, absolute_ms=24 * HOUR_MS, cap=5),
+    "refusing": SessionPolicy(idle_ms=HOUR_MS, absolute_ms=24 * HOUR_MS, cap=5, at_cap="refuse"),
+    "narrow": SessionPolicy(idle_ms=HOUR_MS, absolute_ms=24 * HOUR_MS, cap=2),
 }
 
 
@@ -35,7 +35,7 @@ async def test_a_hundred_logins_at_once_leave_exactly_the_cap(world, sessions):
 
 
 async def test_a_hundred_logins_at_once_are_refused_beyond_the_cap(world, sessions):
-    """Where the policy refuses, 5 of 100 parallel logins get a session, and all of these live."""
+    """If the policy refuses at the cap, 5 of 100 parallel logins get a session, and all of these live."""
     answers = await asyncio.gather(*(sessions.create("ada", policy="refusing") for _ in range(100)))
 
     issued = [answer for answer in answers if isinstance(answer, Issued)]
@@ -86,7 +86,7 @@ async def test_a_refusal_at_the_cap_writes_nothing(world, sessions):
 
 
 async def test_sessions_that_are_over_take_no_place(world, sessions):
-    """What ended by time, by its user or by loss counts for nothing at the cap."""
+    """Sessions that expired, were revoked or were lost do not count towards the cap."""
     idle = [await sessions.create("ada", policy="refusing") for _ in range(2)]
     await world.advance(HOUR_MS // 2)
     ended, lost = [await sessions.create("ada", policy="refusing") for _ in range(2)]
@@ -115,7 +115,7 @@ async def test_a_login_clears_the_index_of_what_ended_by_time(world, sessions):
 
 
 async def test_caps_are_of_one_user(world, sessions):
-    """One user's sessions take no place of another's."""
+    """One user's sessions do not count towards another user's cap."""
     for _ in range(5):
         await sessions.create("ada", policy="refusing")
 

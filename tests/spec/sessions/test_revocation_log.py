@@ -1,4 +1,4 @@
-"""What ended stays ended: the journal, announcements between processes, and a primary that took over too early."""
+"""Revoked sessions stay revoked: the log, announcements, and a promoted primary that lacks a revocation."""
 
 from __future__ import annotations
 
@@ -15,21 +15,28 @@ from tests.spec.stored import assert_sound, keys_of
 from tests.worlds import START_MS, StoreWorld
 from tollhouse import keys
 from tollhouse.keyring import Keyring
-from tollhouse.sessions.policies import Policy
-from tollhouse.sessions.revocation_log import ENTRIES_MAX, KEPT_S, Journal
-from tollhouse.sessions.revocations import ANNOUNCED_BYTES_MAX, Ended, EndedAll, Revocation, announced, notice
+from tollhouse.sessions.policies import SessionPolicy
+from tollhouse.sessions.revocation_log import ENTRIES_MAX, RETENTION_S, RevocationLog
+from tollhouse.sessions.revocations import (
+    ANNOUNCEMENT_BYTES_MAX,
+    AllSessionsRevoked,
+    Revocation,
+    SessionRevoked,
+    announcement,
+    read_announcement,
+)
 from tollhouse.sessions.sessions import Issued, Sessions
 from tollhouse.wiring import open_sessions
 
 DIGEST = "0123456789abcdef" * 2
 SID, OTHER = "a" * 26, "b" * 26
-ONE = Ended(user="ada", digest=DIGEST, sid=SID)
-ALL = EndedAll(user="ada", digest=DIGEST, name=OTHER, keep="", epoch_ms=START_MS)
+ONE = SessionRevoked(user="ada", digest=DIGEST, sid=SID)
+ALL = AllSessionsRevoked(user="ada", digest=DIGEST, name=OTHER, keep="", epoch_ms=START_MS)
 PATIENCE_S = 5.0
 
 
 class Clock:
-    """The journal's clock, which only the test moves."""
+    """The log's clock, which only the test moves."""
 
     def __init__(self) -> None:
         self.now_s = 1_000.0
@@ -38,25 +45,25 @@ class Clock:
         return self.now_s
 
 
-def one(number: int) -> Ended:
+def one(number: int) -> SessionRevoked:
     return replace(ONE, sid=f"{number:0>26}".translate(str.maketrans("0189", "wxyz")))
 
 
 @pytest.mark.parametrize("revocation", [ONE, ALL, replace(ALL, keep=SID)])
-def test_what_is_announced_can_be_read(revocation: Revocation) -> None:
-    """An announcement, as the script writes it, is read as the revocation that it tells of."""
-    assert announced(b"%d %s" % (START_MS, notice(revocation).encode())) == revocation
+def test_an_announcement_can_be_read(revocation: Revocation) -> None:
+    """An announcement, as the script writes it, is read as the revocation that it announces."""
+    assert read_announcement(b"%d %s" % (START_MS, announcement(revocation).encode())) == revocation
 
 
 @pytest.mark.parametrize("character", ['"', "\\", "ß", "\N{GRINNING FACE}"])
 def test_the_longest_announcement_has_a_bound(character: str) -> None:
-    """P10: with the longest user there can be, an announcement is as long as is read, at most."""
+    """P10: with the longest possible user an announcement is not longer than the longest that is read."""
     longest = replace(ALL, user=character * 256, keep=SID, epoch_ms=10**14)
 
-    payload = b"%d %s" % (longest.epoch_ms, notice(longest).encode())
+    payload = b"%d %s" % (longest.epoch_ms, announcement(longest).encode())
 
-    assert len(payload) <= ANNOUNCED_BYTES_MAX
-    assert announced(payload) == longest
+    assert len(payload) <= ANNOUNCEMENT_BYTES_MAX
+    assert read_announcement(payload) == longest
 
 
 @pytest.mark.parametrize(
@@ -69,22 +76,22 @@ def test_the_longest_announcement_has_a_bound(character: str) -> None:
         b"1800000000000 {",
         b"1800000000000 \xff",
         b'1800000000000 {"type":"two"}',
-        notice(ONE).encode(),
-        b"-1 " + notice(ALL).encode(),
-        b"1" * 16 + b" " + notice(ALL).encode(),
-        b"1 " + notice(replace(ONE, sid="A" * 26)).encode(),
-        b"1 " + notice(replace(ONE, sid=SID + "\n")).encode(),
-        b"1 " + notice(replace(ONE, digest="*" * 32)).encode(),
-        b"1 " + notice(replace(ONE, user="")).encode(),
-        b"1 " + notice(replace(ONE, user="x" * 257)).encode(),
-        b"1 " + notice(replace(ALL, keep="x")).encode(),
-        b"1 " + notice(ONE).encode().replace(b'"user"', b'"more":1,"user"'),
-        b"1 " + notice(ONE).encode() + b" " * ANNOUNCED_BYTES_MAX,
+        announcement(ONE).encode(),
+        b"-1 " + announcement(ALL).encode(),
+        b"1" * 16 + b" " + announcement(ALL).encode(),
+        b"1 " + announcement(replace(ONE, sid="A" * 26)).encode(),
+        b"1 " + announcement(replace(ONE, sid=SID + "\n")).encode(),
+        b"1 " + announcement(replace(ONE, digest="*" * 32)).encode(),
+        b"1 " + announcement(replace(ONE, user="")).encode(),
+        b"1 " + announcement(replace(ONE, user="x" * 257)).encode(),
+        b"1 " + announcement(replace(ALL, keep="x")).encode(),
+        b"1 " + announcement(ONE).encode().replace(b'"user"', b'"more":1,"user"'),
+        b"1 " + announcement(ONE).encode() + b" " * ANNOUNCEMENT_BYTES_MAX,
     ],
 )
-def test_what_no_script_wrote_is_not_believed(payload: bytes) -> None:
-    """P10: a text that is no announcement is None, whatever it is; none of it gets into a key's name."""
-    assert announced(payload) is None
+def test_a_payload_that_no_script_wrote_is_ignored(payload: bytes) -> None:
+    """P10: any text that is no announcement is None; no part of it gets into a key name."""
+    assert read_announcement(payload) is None
 
 
 #    sid    keep   began in the epoch   created                   is over
@@ -93,84 +100,84 @@ ENDS = [
     (SID, "", 0, START_MS, True),  # created in the same millisecond, before the call
     (SID, "", START_MS, START_MS, False),  # created in the same millisecond, after the call
     (SID, "", START_MS, START_MS - 9, False),  # after the call, on a server whose clock is behind
-    (SID, "", 0, START_MS + 1, False),  # after the call, through a process that did not know of it
-    (SID, "", 0, START_MS - 9, True),  # the same with a clock that is behind: to be on the safe side
+    (SID, "", 0, START_MS + 1, False),  # after the call, through a process that did not know of the call
+    (SID, "", 0, START_MS - 9, True),  # the same with a clock that is behind: ended, to be safe
     (SID, SID, 0, START_MS - 9, False),
     (OTHER, SID, 0, START_MS - 9, True),
 ]
 
 
 @pytest.mark.parametrize(("sid", "keep", "began_ms", "created_at", "over"), ENDS)
-def test_who_is_among_all(sid: str, keep: str, began_ms: int, created_at: int, over: bool) -> None:
-    """Epochs decide; a session of a lower epoch lives only if it is kept, or was created later than the epoch says."""
-    journal = Journal()
-    journal.note(replace(ALL, keep=keep))
+def test_a_revoke_all_covers_earlier_sessions(sid: str, keep: str, began_ms: int, created_at: int, over: bool) -> None:
+    """Epochs decide; a session of a lower epoch lives only if it is kept, or was created after the epoch's time."""
+    log = RevocationLog()
+    log.add(replace(ALL, keep=keep))
 
-    assert journal.outlived([OTHER, DIGEST], sid, began_ms, created_at) is over
-    assert not journal.outlived([DIGEST[::-1]], sid, began_ms, created_at)
+    assert log.covers([OTHER, DIGEST], sid, began_ms, created_at) is over
+    assert not log.covers([DIGEST[::-1]], sid, began_ms, created_at)
 
 
 def test_a_revocation_is_remembered_for_120_seconds() -> None:
-    """An entry lasts for 120 s of the process's clock, and no longer; when it comes again, it lasts anew."""
+    """An entry lasts for 120 s of the process's clock; adding it again renews it."""
     clock = Clock()
-    journal = Journal(clock=clock)
-    assert journal.empty
-    journal.note(one(1))
-    clock.now_s += KEPT_S / 2
-    journal.note(one(2))
-    clock.now_s += KEPT_S / 2
-    assert journal.ended(one(1).sid)
-    assert journal.recent() == (one(1), one(2))
+    log = RevocationLog(clock=clock)
+    assert log.empty
+    log.add(one(1))
+    clock.now_s += RETENTION_S / 2
+    log.add(one(2))
+    clock.now_s += RETENTION_S / 2
+    assert log.contains(one(1).sid)
+    assert log.entries() == (one(1), one(2))
 
     clock.now_s += 0.001
-    assert not journal.ended(one(1).sid)
-    assert journal.recent() == (one(2),)
-    journal.note(one(2))
-    clock.now_s += KEPT_S
-    assert journal.ended(one(2).sid)
+    assert not log.contains(one(1).sid)
+    assert log.entries() == (one(2),)
+    log.add(one(2))
+    clock.now_s += RETENTION_S
+    assert log.contains(one(2).sid)
     clock.now_s += 0.001
-    assert journal.empty
+    assert log.empty
 
 
-def test_the_journal_has_a_bound() -> None:
-    """P10: beyond its bound the oldest entry goes, which is counted and told; one that is due goes unnoticed."""
+def test_the_log_has_a_bound() -> None:
+    """P10: beyond the bound the oldest entry is evicted, which is counted and reported; an expired one is not."""
     clock = Clock()
-    journal = Journal(clock=clock, most=2)
-    assert [journal.note(one(number)) for number in (1, 2, 1, 3)] == [True, True, True, False]
-    assert journal.recent() == (one(1), one(3))
-    assert journal.dropped == 1
+    log = RevocationLog(clock=clock, entries_max=2)
+    assert [log.add(one(number)) for number in (1, 2, 1, 3)] == [True, True, True, False]
+    assert log.entries() == (one(1), one(3))
+    assert log.dropped == 1
 
-    clock.now_s += KEPT_S + 1
+    clock.now_s += RETENTION_S + 1
 
-    assert journal.note(one(4))
-    assert journal.dropped == 1
+    assert log.add(one(4))
+    assert log.dropped == 1
     assert ENTRIES_MAX == 10_000
 
 
 @pytest.mark.parametrize(("first_ms", "second_ms"), [(0, 1), (1, 0), (1, 1)])
 def test_the_highest_epoch_of_a_user_is_remembered(first_ms: int, second_ms: int) -> None:
-    """A user has one entry for all sessions; what an earlier call ended, the later one ended, too."""
-    journal = Journal()
+    """A user has one entry for all sessions, the later one: it covers whatever the earlier one covers."""
+    log = RevocationLog()
     for epoch_ms in (first_ms, second_ms):
-        journal.note(replace(ALL, epoch_ms=START_MS + epoch_ms))
+        log.add(replace(ALL, epoch_ms=START_MS + epoch_ms))
 
-    assert journal.recent() == (replace(ALL, epoch_ms=START_MS + 1),)
+    assert log.entries() == (replace(ALL, epoch_ms=START_MS + 1),)
 
 
-def joined(world: StoreWorld, stores: Any = None) -> tuple[Sessions, Journal]:
-    """Give the sessions of a process that hears what others announce, and its journal."""
-    journal = Journal()
+def joined(world: StoreWorld, stores: Any = None) -> tuple[Sessions, RevocationLog]:
+    """Return the sessions of a process that receives announcements, and its log."""
+    log = RevocationLog()
     store = world.stores.sessions if stores is None else stores.sessions
-    return open_sessions(store, world.keyring, world.metrics, journal=journal), journal
+    return open_sessions(store, world.keyring, world.metrics, revocation_log=log), log
 
 
 def forgetful(world: StoreWorld) -> Sessions:
-    """Give the sessions of a process that has heard of nothing: it says what the store says."""
+    """Return the sessions of a process with an empty log: it accepts whatever the store accepts."""
     return Sessions(world.stores.sessions, world.keyring, world.metrics)
 
 
 async def until(happened: Callable[[], Awaitable[bool]]) -> None:
-    """Ask until it is so, for a bounded time; the other side gets its turn in between."""
+    """Poll until it happened, for a bounded time; the other side gets its turn in between."""
     give_up_s = time.monotonic() + PATIENCE_S
     while not await happened():
         assert time.monotonic() < give_up_s, "it did not happen"
@@ -184,10 +191,10 @@ async def listeners_are(world: StoreWorld, number: int) -> None:
     await until(asked)
 
 
-async def remembers(world: StoreWorld, journal: Journal, number: int) -> None:
+async def log_has(world: StoreWorld, log: RevocationLog, number: int) -> None:
     async def asked() -> bool:
         await world.command("sessions", "PING")
-        return len(journal.recent()) == number
+        return len(log.entries()) == number
 
     await until(asked)
 
@@ -201,22 +208,22 @@ async def copied(world: StoreWorld) -> dict[str, tuple[int, bytes]]:
 
 
 async def take_over(world: StoreWorld, copy: dict[str, tuple[int, bytes]]) -> None:
-    """Let the copy be the store from now on; whatever was written since it was made is lost."""
+    """Replace the store's contents by the copy; what was written since the copy is lost."""
     await world.command("sessions", "FLUSHDB")
     for key, (left_ms, value) in copy.items():
         await world.command("sessions", "RESTORE", key, left_ms, value)
 
 
 async def kinds(world: StoreWorld, issued: Issued) -> list[bytes]:
-    """Give the kinds of the events of a shard, in their order."""
+    """Return the kinds of the events of a shard, in order."""
     reply = await world.command("sessions", "XRANGE", keys.session_events(issued.token.tag), "-", "+")
     return [fields[3] for _, fields in reply]
 
 
-async def test_all_processes_hear_what_one_of_them_ended(world):
-    """P4: another process lets in nothing that this one ended, even if the store has forgotten about it."""
+async def test_a_revocation_reaches_every_process(world):
+    """P4: another process accepts no session that this one revoked, even if the store lost the revocation."""
     stores = world.open_stores()
-    (first, _), (second, journal) = joined(world), joined(world, stores)
+    (first, _), (second, log) = joined(world), joined(world, stores)
     await asyncio.gather(first.list("nobody"), second.list("nobody"))
     await listeners_are(world, 2)
     gone, kept = await first.create("ada"), await first.create("ada")
@@ -225,7 +232,7 @@ async def test_all_processes_hear_what_one_of_them_ended(world):
 
     await first.revoke_all("ada", keep=kept.session)
     await first.revoke("eve", alone.session.sid)
-    await remembers(world, journal, 2)
+    await log_has(world, log, 2)
     await take_over(world, copy)
 
     assert [await forgetful(world).verify(issued.token) for issued in (gone, alone)] == [gone.session, alone.session]
@@ -235,7 +242,7 @@ async def test_all_processes_hear_what_one_of_them_ended(world):
 
 
 async def test_nothing_is_listened_to_before_sessions_are_used(world):
-    """A process that has sessions at hand and uses none has no connection that listens; the end ends it."""
+    """A process subscribes with its first session call, not before; closing the stores ends the subscription."""
     stores = world.open_stores()
     sessions, _ = joined(world, stores)
     await stores.limits.command("PING")
@@ -249,10 +256,10 @@ async def test_nothing_is_listened_to_before_sessions_are_used(world):
     await listeners_are(world, 0)
 
 
-async def test_what_was_ended_here_is_refused_without_asking(world):
-    """P4: for 120 s this process refuses a session that it ended without a call; then the store decides again."""
+async def test_a_session_revoked_here_is_refused_without_a_call(world):
+    """P4: for 120 s this process refuses a session that it revoked without a call; then the store decides again."""
     clock = Clock()
-    sessions = Sessions(world.stores.sessions, world.keyring, world.metrics, journal=Journal(clock=clock))
+    sessions = Sessions(world.stores.sessions, world.keyring, world.metrics, revocation_log=RevocationLog(clock=clock))
     issued = await sessions.create("ada")
     copy = await copied(world)
     await sessions.revoke("ada", issued.session.sid)
@@ -261,17 +268,19 @@ async def test_what_was_ended_here_is_refused_without_asking(world):
     assert await sessions.verify(issued.token) is None
     assert counted(world, "verify", "revoked") == 1
 
-    clock.now_s += KEPT_S + 1
+    clock.now_s += RETENTION_S + 1
     assert await sessions.verify(issued.token) == issued.session
 
 
-async def test_what_is_not_ours_is_counted(world):
-    """A malformed announcement, an entry that had to go and a pause in hearing are counted, and change nothing."""
-    sessions = Sessions(world.stores.sessions, world.keyring, world.metrics, journal=Journal(most=1))
-    sessions.heard(b"nonsense")
-    sessions.heard(b"1 " + notice(one(1)).encode())
-    sessions.heard(b"1 " + notice(one(2)).encode())
-    sessions.missed()
+async def test_gaps_and_unreadable_announcements_are_counted(world):
+    """A malformed announcement, an evicted entry and a gap in the subscription are counted, and change nothing."""
+    sessions = Sessions(
+        world.stores.sessions, world.keyring, world.metrics, revocation_log=RevocationLog(entries_max=1)
+    )
+    sessions.on_revocation(b"nonsense")
+    sessions.on_revocation(b"1 " + announcement(one(1)).encode())
+    sessions.on_revocation(b"1 " + announcement(one(2)).encode())
+    sessions.on_gap()
 
     value = world.metrics.registry.get_sample_value
     assert value("tollhouse_state_discarded_total", {"kind": "announcement"}) == 1
@@ -279,22 +288,22 @@ async def test_what_is_not_ours_is_counted(world):
     assert counted(world, "hear", "missed") == 1
 
 
-async def test_only_what_ended_is_remembered(world):
-    """Revoking what is not there, or not one's own, and the end by the cap leave the journal empty."""
-    policies = {"default": Policy(idle_ms=60_000, absolute_ms=60_000, cap=1)}
-    journal = Journal()
-    sessions = Sessions(world.stores.sessions, world.keyring, world.metrics, policies, journal=journal)
+async def test_only_revocations_that_ended_a_session_are_logged(world):
+    """A revocation that finds no session of the user, and an eviction by the cap, add nothing to the log."""
+    policies = {"default": SessionPolicy(idle_ms=60_000, absolute_ms=60_000, cap=1)}
+    log = RevocationLog()
+    sessions = Sessions(world.stores.sessions, world.keyring, world.metrics, policies, revocation_log=log)
     issued = await sessions.create("ada")
     await sessions.create("ada")
 
     await sessions.revoke("ada", issued.session.sid)
     await sessions.revoke("eve", issued.session.sid)
 
-    assert journal.empty
+    assert log.empty
 
 
-async def test_a_lost_revocation_is_repeated(world):
-    """P4: on a primary that lost it, a session is ended again, with its event; a second time there is nothing to do."""
+async def test_a_lost_revocation_is_replayed(world):
+    """P4: a replay ends the session again, with its event, if the primary lost that; a second one writes nothing."""
     sessions, _ = joined(world)
     gone, other = await sessions.create("ada"), await sessions.create("ada")
     stranger = await sessions.create("eve")
@@ -302,8 +311,8 @@ async def test_a_lost_revocation_is_repeated(world):
     await sessions.revoke("ada", gone.session.sid)
     await take_over(world, copy)
 
-    await sessions.repeat(world.stores.sessions.run)
-    await sessions.repeat(world.stores.sessions.run)
+    await sessions.replay_revocations(world.stores.sessions.run)
+    await sessions.replay_revocations(world.stores.sessions.run)
 
     assert await forgetful(world).verify(gone.token) is None
     assert await forgetful(world).verify(other.token) == other.session
@@ -312,8 +321,8 @@ async def test_a_lost_revocation_is_repeated(world):
     await assert_sound(world)
 
 
-async def test_a_lost_end_of_all_is_repeated(world):
-    """P4: all that were meant are over on the primary that lost it; what was kept, logins since, and others live."""
+async def test_a_lost_revoke_all_is_replayed(world):
+    """P4: a replay ends what a lost revoke-all had ended; the kept session, logins since and other users' live."""
     sessions, _ = joined(world)
     gone, kept, stranger = [await sessions.create(user) for user in ("ada", "ada", "eve")]
     copy = await copied(world)
@@ -322,9 +331,9 @@ async def test_a_lost_end_of_all_is_repeated(world):
     await world.advance(1)
     unaware = await forgetful(world).create("ada")
 
-    await sessions.repeat(world.stores.sessions.run)
+    await sessions.replay_revocations(world.stores.sessions.run)
     later = await sessions.create("ada")
-    await sessions.repeat(world.stores.sessions.run)
+    await sessions.replay_revocations(world.stores.sessions.run)
 
     for process in (sessions, forgetful(world)):
         assert await process.verify(gone.token) is None
@@ -335,9 +344,9 @@ async def test_a_lost_end_of_all_is_repeated(world):
 
 
 async def test_clocks_of_two_servers_do_not_matter(world):
-    """After the call is repeated where the clock is a minute behind, new logins live, and are ended by the next call.
+    """After a replay on a primary whose clock is a minute behind, new logins live, and the next call ends them.
 
-    A login there that came before, through a process that did not know, is ended: better that than the reverse.
+    A login there before the replay, by a process that did not know of the call, is ended: that errs on the safe side.
     """
     sessions, _ = joined(world)
     gone = await sessions.create("ada")
@@ -347,7 +356,7 @@ async def test_clocks_of_two_servers_do_not_matter(world):
     world.step_back(60_000)
     unaware = await forgetful(world).create("ada")
 
-    await sessions.repeat(world.stores.sessions.run)
+    await sessions.replay_revocations(world.stores.sessions.run)
     later = await sessions.create("ada")
 
     for process in (sessions, forgetful(world)):
@@ -357,8 +366,8 @@ async def test_clocks_of_two_servers_do_not_matter(world):
     assert await forgetful(world).verify(later.token) is None
 
 
-async def test_what_was_not_lost_is_not_repeated(world):
-    """Where the call arrived, or a later one, repeating it changes nothing: sessions that began since live."""
+async def test_a_revocation_that_was_not_lost_is_not_repeated(world):
+    """On a primary that has the call or a later one a replay changes nothing: sessions that began since live."""
     first, second = forgetful(world), forgetful(world)
     await first.create("ada")
     await first.revoke_all("ada")
@@ -367,7 +376,7 @@ async def test_what_was_not_lost_is_not_repeated(world):
     later = await second.create("ada")
     before = await copied(world)
 
-    await first.repeat(world.stores.sessions.run)
+    await first.replay_revocations(world.stores.sessions.run)
 
     assert {key: value for key, (_, value) in (await copied(world)).items()} == {
         key: value for key, (_, value) in before.items()
@@ -375,8 +384,8 @@ async def test_what_was_not_lost_is_not_repeated(world):
     assert await first.verify(later.token) == later.session
 
 
-async def test_all_secrets_are_repeated(world):
-    """After a rotation of the secret, sessions under the older one are ended again, too."""
+async def test_a_replay_covers_every_secret(world):
+    """After a rotation of the secret, a replay ends sessions under the older secret too."""
     old = await forgetful(world).create("ada")
     keyring = Keyring(secrets=(b"the next secret, also 32 bytes or more", *world.keyring.secrets))
     sessions = Sessions(world.stores.sessions, keyring, world.metrics)
@@ -385,14 +394,14 @@ async def test_all_secrets_are_repeated(world):
     await sessions.revoke_all("ada")
     await take_over(world, copy)
 
-    await sessions.repeat(world.stores.sessions.run)
+    await sessions.replay_revocations(world.stores.sessions.run)
 
     unaware = Sessions(world.stores.sessions, keyring, world.metrics)
     assert [await unaware.verify(issued.token) for issued in (old, new)] == [None, None]
 
 
-class Replaced:
-    """A store whose primary is replaced by one that lost the call, before the caller has its answer."""
+class FailingOver:
+    """A store whose primary is replaced, before the caller has its answer, by one that lost the call."""
 
     def __init__(self, world: StoreWorld) -> None:
         self.world = world
@@ -404,15 +413,15 @@ class Replaced:
         reply = await self.run(script, keys, args)
         await take_over(self.world, copy)
         assert self.sessions is not None
-        await self.sessions.repeat(self.run)
+        await self.sessions.replay_revocations(self.run)
         return reply, False
 
 
 @pytest.mark.parametrize("whole", [False, True])
-async def test_a_primary_that_comes_in_between_is_told(world, whole):
-    """A call that was answered while another primary took over is repeated there before the caller has its answer."""
+async def test_a_revocation_during_a_failover_reaches_the_new_primary(world, whole):
+    """A call that was answered during a failover is repeated on the new primary before the caller has its answer."""
     issued = await forgetful(world).create("ada")
-    store = Replaced(world)
+    store = FailingOver(world)
     sessions = Sessions(store, world.keyring, world.metrics)
     store.sessions = sessions
 

@@ -1,4 +1,4 @@
-"""Sessions end for good: one, all, by the operator, and whatever is in flight meanwhile."""
+"""Revocation is final: of one session, of all, by the operator, and with calls in flight."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from tests.spec.stored import assert_sound, index, keys_of, records
 from tests.worlds import SCRIPTS, START_MS
 from tollhouse import keys
 from tollhouse.keyring import Keyring
-from tollhouse.sessions import user_keys as homes
-from tollhouse.sessions.policies import LIFETIME_MS_MAX, Policy
-from tollhouse.sessions.revocations import EndedAll
-from tollhouse.sessions.sessions import Issued, Revoked, RevokedAll, SessionRefused, Sessions
+from tollhouse.sessions.policies import LIFETIME_MS_MAX, SessionPolicy
+from tollhouse.sessions.revocations import AllSessionsRevoked
+from tollhouse.sessions.revoker import RevokeAllResult, RevokeResult
+from tollhouse.sessions.sessions import Issued, SessionRefused, Sessions
+from tollhouse.sessions.user_keys import user_keys
 from tollhouse.stores.opening import open_stores
 from tollhouse.stores.urls import urls_by_store
 
@@ -27,7 +28,7 @@ def sessions(world):
 
 
 def neighbour_of(world, user):
-    """Give another user whose keys have the same tag."""
+    """Return another user whose keys have the same tag."""
     names = (f"user-{number}" for number in count())
     return next(name for name in names if tag_of(world, name) == tag_of(world, user))
 
@@ -54,7 +55,7 @@ async def test_a_revoked_session_is_over(world, sessions):
 
 
 async def test_revoking_twice_is_revoking_once(world, sessions):
-    """A repeated revoke changes nothing and says that it found nothing."""
+    """A repeated revoke changes nothing and reports that it found nothing."""
     issued = await sessions.create("ada")
 
     first, second = [(await sessions.revoke("ada", issued.session.sid)).found for _ in range(2)]
@@ -64,7 +65,7 @@ async def test_revoking_twice_is_revoking_once(world, sessions):
 
 
 async def test_only_its_owner_ends_a_session(world, sessions):
-    """A session of somebody else is answered like one that does not exist, and goes on."""
+    """Another user's session is answered like one that does not exist, and goes on."""
     issued = await sessions.create("ada")
 
     assert not (await sessions.revoke("eve", issued.session.sid)).found
@@ -87,7 +88,7 @@ async def test_what_is_no_sid_is_not_found_without_a_call(world, sessions, sid):
     """A text that cannot be a sid never gets into the name of a key."""
     await world.stores.sessions.aclose()
 
-    assert await sessions.revoke("ada", sid) == Revoked(found=False, durable=True)
+    assert await sessions.revoke("ada", sid) == RevokeResult(found=False, durable=True)
 
 
 async def test_revoking_all_ends_every_session_of_one_user(world, sessions):
@@ -116,7 +117,7 @@ async def test_the_present_session_can_be_kept(world, sessions):
 
 
 async def test_a_session_that_is_over_cannot_be_kept(world, sessions):
-    """Two devices that end each other's sessions: the one that was ended first does not come back."""
+    """When two devices end each other's sessions, the one that was ended first does not come back."""
     first, second = await sessions.create("ada"), await sessions.create("ada")
     await lose_index(world)
     await sessions.revoke_all("ada", keep=second.session)
@@ -201,7 +202,7 @@ async def test_a_repeated_revoke_all_ends_no_later_login(world, sessions):
 
 async def test_more_sessions_than_one_run_removes_are_all_removed(world):
     """Members are removed 500 at a time, and none is left; a kept one and later ones stay."""
-    policies = {"default": Policy(idle_ms=MINUTE_MS, absolute_ms=MINUTE_MS, cap=1_000)}
+    policies = {"default": SessionPolicy(idle_ms=MINUTE_MS, absolute_ms=MINUTE_MS, cap=1_000)}
     sessions = Sessions(world.stores.sessions, world.keyring, world.metrics, policies)
     issued = [await sessions.create("ada") for _ in range(502)]
     kept = issued[250]
@@ -214,14 +215,14 @@ async def test_more_sessions_than_one_run_removes_are_all_removed(world):
 
 
 async def test_the_first_run_ends_all_and_later_runs_tidy_up(world, sessions):
-    """After one run of sessions/revoke_all only the kept session lives; each run goes on where the last one ended."""
+    """After one run of sessions/revoke_all only the kept session lives; each run continues after the last one."""
     kept = await sessions.create("ada")
     await world.advance(MINUTE_MS)
     gone = [await sessions.create("ada") for _ in range(2)]
-    (home,) = homes.of_user(world.keyring, "ada")
+    (own,) = user_keys(world.keyring, "ada")
 
     async def run(skip):
-        ending = EndedAll(user="ada", digest=home.digest, name="a" * 26, keep=kept.session.sid)
+        ending = AllSessionsRevoked(user="ada", digest=own.digest, name="a" * 26, keep=kept.session.sid)
         return (await world.stores.sessions.run(*ending.call(skip=skip, part=1)))[:2]
 
     assert await run(skip=0) == [1, 0]
@@ -248,7 +249,7 @@ async def test_revoking_all_reaches_sessions_under_every_secret(world, sessions)
 
 
 class Promising:
-    """A store whose calls on the durable lane are confirmed or not, as the test says, in turn."""
+    """A store whose durable calls are confirmed or not in turn, as the test says."""
 
     def __init__(self, store, promises):
         self.run = store.run
@@ -262,7 +263,7 @@ class Promising:
 
 @pytest.mark.parametrize(("first", "second"), [(True, True), (True, False), (False, True)])
 async def test_an_answer_is_durable_only_if_every_write_is(world, first, second):
-    """P4: `durable` is passed on as the store says it; over several secrets, all their writes must be confirmed."""
+    """P4: `durable` is what the store reports; with several secrets, the writes under all of them must be confirmed."""
     keyring = Keyring(secrets=(b"the next secret, also 32 bytes or more", *world.keyring.secrets))
     store = Promising(world.stores.sessions, [first, first, second, first, second])
     sessions = Sessions(store, keyring, world.metrics)
@@ -270,8 +271,8 @@ async def test_an_answer_is_durable_only_if_every_write_is(world, first, second)
     issued = await sessions.create("ada")
 
     assert issued.durable is first
-    assert await sessions.revoke("ada", issued.session.sid) == Revoked(found=True, durable=first and second)
-    assert await sessions.revoke_all("ada") == RevokedAll(removed=0, durable=first and second)
+    assert await sessions.revoke("ada", issued.session.sid) == RevokeResult(found=True, durable=first and second)
+    assert await sessions.revoke_all("ada") == RevokeAllResult(removed=0, durable=first and second)
 
 
 async def test_an_epoch_lives_as_long_as_any_session_it_may_end(world, sessions):
@@ -283,7 +284,7 @@ async def test_an_epoch_lives_as_long_as_any_session_it_may_end(world, sessions)
 
 
 async def test_a_disabled_user_has_no_sessions_and_gets_none(world, sessions):
-    """The flag `dis` ends what lives, refuses what would begin, shows nothing, and may not lapse."""
+    """The flag `dis` ends live sessions, refuses new ones, hides all from lists, and never expires."""
     issued = await sessions.create("ada")
     key = keys.user_epoch(issued.token.tag, world.keyring.digest("session-user", "ada"))
     await world.command("sessions", "HSET", key, "dis", 1)
@@ -351,7 +352,7 @@ async def test_a_session_that_ends_under_load_stays_dead(embedded, end):
         open_stores(urls_by_store(embedded.url, {}), SCRIPTS, embedded.metrics, clock=lambda: next(ticks))
         for _ in range(3)
     ]
-    policies = {"default": Policy(idle_ms=LIFETIME_MS_MAX, absolute_ms=LIFETIME_MS_MAX, cap=1)}
+    policies = {"default": SessionPolicy(idle_ms=LIFETIME_MS_MAX, absolute_ms=LIFETIME_MS_MAX, cap=1)}
     sessions = [Sessions(stores.sessions, embedded.keyring, embedded.metrics, policies) for stores in processes]
     issued = await sessions[0].create("ada")
     warm, over = asyncio.Event(), asyncio.Event()

@@ -6,12 +6,12 @@ import pytest
 
 from tests.spec.stored import assert_sound, everything, flat
 from tollhouse import keys
-from tollhouse.sessions.policies import Policy
+from tollhouse.sessions.policies import SessionPolicy
 from tollhouse.sessions.sessions import Sessions
 
 POLICIES = {
-    "default": Policy(idle_ms=3_600_000, absolute_ms=86_400_000),
-    "single": Policy(idle_ms=3_600_000, absolute_ms=86_400_000, cap=1),
+    "default": SessionPolicy(idle_ms=3_600_000, absolute_ms=86_400_000),
+    "single": SessionPolicy(idle_ms=3_600_000, absolute_ms=86_400_000, cap=1),
 }
 
 
@@ -21,7 +21,7 @@ def sessions(world):
 
 
 async def events(world, tag):
-    """Give (kind, user, sid) of a shard's events."""
+    """Return (kind, user, sid) of a shard's events."""
     found = []
     for _, *fields in await world.command("sessions", "XRANGE", keys.session_events(tag), "-", "+"):
         texts = [text.decode() for text in flat(fields)]

@@ -39,7 +39,7 @@ MALFORMED = [
 
 
 def test_a_token_reads_back_as_itself():
-    """What was issued is read back, part by part."""
+    """An issued token is parsed back into the same parts."""
     token = tokens.issue(KEYRING, "0e")
 
     parsed = tokens.parse(token.reveal())
@@ -106,7 +106,7 @@ def test_a_token_shows_its_secret_only_when_asked():
 
 
 def test_a_verifier_is_192_bits_that_depend_on_key_sid_and_secret():
-    """What is stored changes with the deployment's secret, the sid and the secret, and holds none of them."""
+    """The verifier changes with the deployment's secret, the sid and the secret, and contains none of them."""
     token = tokens.issue(KEYRING, "0e")
     sibling = tokens.issue(KEYRING, "0e")
     swapped = Token(key_id=token.key_id, tag=token.tag, sid=token.sid, secret=sibling.secret)

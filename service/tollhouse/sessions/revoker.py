@@ -1,0 +1,155 @@
+"""Revocation: ends one session or all sessions of a user, and ends them again on a primary that may have lost it.
+
+A revocation is one script call, which also announces it to the other processes. Every process adds what it revoked
+and what it heard of to its `RevocationLog`, and replays the log on each new primary before any other call there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final, Protocol
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from tollhouse.keyring import Keyring
+from tollhouse.metrics import Metrics
+from tollhouse.scripts import Argument
+from tollhouse.sessions import tokens
+from tollhouse.sessions.policies import CAP_MAX
+from tollhouse.sessions.records import Session
+from tollhouse.sessions.revocation_log import RevocationLog
+from tollhouse.sessions.revocations import (
+    AllSessionsRevoked,
+    Call,
+    Revocation,
+    SessionRevoked,
+    read_announcement,
+)
+from tollhouse.sessions.tokens import RandomBytes
+from tollhouse.sessions.user_keys import user_keys
+from tollhouse.sessions.validation import valid_user
+
+_MEMBERS_PER_RUN: Final = 500
+"""The most index entries that one run of `sessions/revoke_all` reads: a script blocks the server."""
+_CONCURRENT_REPLAYS: Final = 500
+
+Run = Callable[[str, Sequence[str], Sequence[Argument]], Awaitable[list[Any]]]
+"""Runs a script on one particular connection."""
+
+
+class SessionStore(Protocol):
+    """The methods of a store that sessions use."""
+
+    async def run(self, script: str, keys: Sequence[str], args: Sequence[Argument]) -> list[Any]:
+        """Run a script and return its reply."""
+        ...
+
+    async def run_durably(self, script: str, keys: Sequence[str], args: Sequence[Argument]) -> tuple[list[Any], bool]:
+        """Run a script; return its reply, and whether its writes survive a failover."""
+        ...
+
+
+class RevokeResult(Struct, frozen=True, kw_only=True):
+    """The session is over; `found` is False if it did not exist, or is not this user's."""
+
+    found: bool
+    durable: bool
+
+
+class RevokeAllResult(Struct, frozen=True, kw_only=True):
+    """All sessions that began earlier are over; `removed` counts those that were still in the index."""
+
+    removed: int
+    durable: bool
+
+
+class Revoker:
+    """Revokes sessions, and replays revocations on new primaries."""
+
+    def __init__(
+        self, store: SessionStore, keyring: Keyring, metrics: Metrics, log: RevocationLog, random_bytes: RandomBytes
+    ) -> None:
+        self._store = store
+        self._keyring = keyring
+        self._metrics = metrics
+        self._log = log
+        self._random_bytes = random_bytes
+        self._replays = 0
+
+    async def revoke(self, user: str, sid: str) -> RevokeResult:
+        """End one session of a user; another user's session is left alone and reported as not found."""
+        user = valid_user(user)
+        found, durable = False, True
+        # An invalid sid can be any text, and such a text must not become part of a key name.
+        for own in user_keys(self._keyring, user) if tokens.is_sid(sid) else ():
+            revocation, replays = SessionRevoked(user=user, digest=own.digest, sid=sid), self._replays
+            reply, confirmed = await self._store.run_durably(*revocation.call())
+            found, durable = found or reply[0] == 1, durable and confirmed
+            if reply[0] == 1:
+                await self._record(revocation, replays)
+        self._metrics.session("revoke", "ok" if found else "unknown")
+        return RevokeResult(found=found, durable=durable)
+
+    async def revoke_all(self, user: str, keep: Session | None) -> RevokeAllResult:
+        """End every session of a user that began before this call, except `keep`."""
+        user = valid_user(user)
+        name, kept_sid = tokens.new_sid(self._random_bytes), "" if keep is None else keep.sid
+        removed, durable = 0, True
+        for own in user_keys(self._keyring, user):
+            revocation = AllSessionsRevoked(user=user, digest=own.digest, name=name, keep=kept_sid)
+            count, confirmed = await self._revoke_all_under(revocation)
+            removed, durable = removed + count, durable and confirmed
+        self._metrics.session("revoke_all", "ok")
+        return RevokeAllResult(removed=removed, durable=durable)
+
+    async def replay(self, run: Run) -> None:
+        """Run every revocation of the log again, on a new primary, before any other call there."""
+        self._replays += 1
+        calls = [_replay_call(revocation) for revocation in self._log.entries()]
+        for first in range(0, len(calls), _CONCURRENT_REPLAYS):
+            await asyncio.gather(*(run(*call) for call in calls[first : first + _CONCURRENT_REPLAYS]))
+
+    def on_announcement(self, payload: bytes) -> None:
+        """Add an announced revocation, by this process or another, to the log; count one that cannot be read."""
+        revocation = read_announcement(payload)
+        if revocation is None:
+            self._metrics.discarded_state("announcement")
+        else:
+            self._add(revocation)
+
+    async def _revoke_all_under(self, revocation: AllSessionsRevoked) -> tuple[int, bool]:
+        """End a user's sessions under one secret; return how many were removed, and whether that is durable.
+
+        The first run already ends all of them, by the epoch; further runs remove the records in bounded parts.
+        """
+        removed, alive, durable = 0, 0, True
+        looked_at = _MEMBERS_PER_RUN
+        while looked_at == _MEMBERS_PER_RUN:
+            replays = self._replays
+            reply, confirmed = await self._store.run_durably(*revocation.call(skip=alive, part=_MEMBERS_PER_RUN))
+            looked_at, count, epoch_ms = reply
+            removed, alive, durable = removed + count, alive + looked_at - count, durable and confirmed
+            await self._record(replace(revocation, epoch_ms=epoch_ms), replays)
+        return removed, durable
+
+    async def _record(self, revocation: Revocation, replays: int) -> None:
+        """Add a revocation to the log; `replays` is the count of replays before its call was sent.
+
+        A replay since then did not include it, on a primary that may have lost the call, so the call is repeated.
+        """
+        self._add(revocation)
+        if self._replays != replays:
+            await self._store.run(*_replay_call(revocation))
+
+    def _add(self, revocation: Revocation) -> None:
+        if not self._log.add(revocation):
+            self._metrics.discarded_state("revocation")
+
+
+def _replay_call(revocation: Revocation) -> Call:
+    """Return the call that repeats a revocation, over as many sessions as a user can have."""
+    if isinstance(revocation, AllSessionsRevoked):
+        return revocation.call(skip=0, part=CAP_MAX)
+    return revocation.call()
