@@ -7,9 +7,8 @@ from typing import Any
 from tests.worlds import World
 from tollhouse import keys
 from tollhouse.clock import MonotonicClock, monotonic_ms
+from tollhouse.limits.calls.calls import calls_on
 from tollhouse.limits.calls.leases import Leases
-from tollhouse.limits.outage.fallback import Fallback
-from tollhouse.limits.outage.local_limiter import LocalLimiter
 from tollhouse.limits.policy.policy import Limit, Policy
 from tollhouse.limits.wire.compiled_policy import compile_policies
 from tollhouse.limits.wire.request import TakeRequest
@@ -34,8 +33,8 @@ def under(world: World, policy: Policy, key: str = "ada", instances: int = 1) ->
 
 
 def leases_on(store: ScriptRunner, world: World, *, clock: MonotonicClock = monotonic_ms, **how: Any) -> Leases:
-    """Leases as a limiter makes them."""
-    return Leases(store, world.metrics, Fallback(LocalLimiter(clock=clock)), clock=clock, **how)
+    """Return leases as a limiter makes them."""
+    return Leases(calls_on(store, world.metrics, refusals_max=0, clock=clock), **how)
 
 
 async def stored(world: World, of: TakeRequest) -> dict[str, int]:

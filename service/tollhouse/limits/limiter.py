@@ -1,4 +1,4 @@
-"""The limiter: takes units of policies from a store, and answers every take with a decision."""
+"""The limiter: the verbs of rate limiting on one store, each of which returns a decision."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from tollhouse.clock import MonotonicClock, monotonic_ms
 from tollhouse.errors import InvalidInput, StoreUnavailable
 from tollhouse.keyring import Keyring
 from tollhouse.limits.calls.batcher import TAKES_MAX, Batcher, resolved_future
-from tollhouse.limits.calls.decider import Decider, decide_by_access_list
+from tollhouse.limits.calls.calls import calls_on
+from tollhouse.limits.calls.decider import decide_by_access_list
 from tollhouse.limits.calls.leases import Leases
 from tollhouse.limits.calls.refusal_cache import RefusalCache
 from tollhouse.limits.calls.reservations import HOLD_MS, Reservations
@@ -22,13 +23,10 @@ from tollhouse.limits.calls.take_all import TAKE_ALL_MAX, AllOrNothing
 from tollhouse.limits.calls.waiting import Sleep, attempt_within
 from tollhouse.limits.decision import Decision, Reservation, Settlement, Take, TakeAllResult
 from tollhouse.limits.lease import Lease
-from tollhouse.limits.outage.fallback import Fallback
-from tollhouse.limits.outage.local_limiter import LocalLimiter
 from tollhouse.limits.policy.policy import Policy
 from tollhouse.limits.wire.compiled_policy import compile_policies
 from tollhouse.limits.wire.reply import (
     FIRST_DECISION,
-    count_discarded,
     decision_at,
     decision_from_verdict,
     granted_units,
@@ -40,15 +38,15 @@ from tollhouse.scripts import ScriptRunner
 
 
 class Limiter:
-    """Limits of named policies, shared by all processes that use the same store.
+    """Limits by named policies, shared by all processes that use the same store.
 
     Keys are any text of 1 to 512 characters; the store only sees digests. The first part of a key that is in braces
-    decides where it lives in a Cluster. Every call raises InvalidInput for a policy that does not exist, or has
-    another algorithm than the call needs, and for a value out of bounds. Where the store gave no answer, whatever takes
-    units follows the policy's rule for outages, and all else raises StoreUnavailable.
+    decides its slot in a Cluster. Every call raises InvalidInput if the policy does not exist, if its algorithm has no
+    such call, or if a value is out of bounds. While the store does not answer, every call that takes units follows the
+    policy's outage rule, and all others raise StoreUnavailable.
 
-    `instances` is the number of processes that share the limits, `remembered` how many refused keys are answered
-    without asking again; that needs the announcements of the store, which `refused` hears.
+    `instances` is the number of processes that share the limits. `remembered` bounds the keys whose refusals are
+    cached; the cache needs the announcements of the store, which the caller subscribes for `refusals`.
     """
 
     def __init__(
@@ -63,32 +61,31 @@ class Limiter:
         clock: MonotonicClock = monotonic_ms,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
-        self.refusals = RefusalCache(most=remembered, clock=clock)
-        self._instances = instances
-        self._metrics = metrics
-        self._clock = clock
-        self._sleep = sleep
-        self._fallback = Fallback(LocalLimiter(clock=clock))
-        self._store = store
-        self._decider = Decider(metrics, self.refusals, self._fallback)
-        self._batcher = Batcher(self._store, self._decider, clock=clock)
-        self._all_or_nothing = AllOrNothing(self._store, self._decider, self._fallback, self._batcher, clock=clock)
-        self._leases = Leases(self._store, metrics, self._fallback, clock=clock, sleep=sleep)
-        self._reservations = Reservations(
-            self._store, metrics, self._decider, self.refusals, self._fallback, clock=clock
-        )
+        self._calls = calls_on(store, metrics, refusals_max=remembered, clock=clock)
+        self._decider = self._calls.decider
+        self._batcher = Batcher(self._calls)
+        self._all_or_nothing = AllOrNothing(self._calls, self._batcher)
+        self._leases = Leases(self._calls, sleep=sleep)
+        self._reservations = Reservations(self._calls)
         self._requests = RequestReader(compile_policies(policies, instances), keyring)
         self._policies = MappingProxyType(dict(policies))
+        self._instances = instances
+        self._sleep = sleep
 
     @property
     def policies(self) -> Mapping[str, Policy]:
-        """The policies that can be named."""
+        """The policies in force, by name."""
         return self._policies
 
-    def replace_policies(self, policies: Mapping[str, Policy]) -> None:
-        """Let other policies hold from now on; what the store counts stays.
+    @property
+    def refusals(self) -> RefusalCache:
+        """The cache of refusals, which has to hear the announcements of the store."""
+        return self._calls.refusals
 
-        Raises InvalidInput, and changes nothing, where they do not fit together.
+    def replace_policies(self, policies: Mapping[str, Policy]) -> None:
+        """Put other policies in force; the counters in the store stay.
+
+        Raises InvalidInput, and changes nothing, if they do not fit together.
         """
         self._requests.replace(compile_policies(policies, self._instances))
         self._policies = MappingProxyType(dict(policies))
@@ -96,9 +93,9 @@ class Limiter:
 
     async def take(self, policy: str, key: str, cost: int | None = None) -> Decision:
         """Take `cost` units from every limit of the policy, or none from any; a cost of 0 only looks."""
-        asked = self._requests.read(policy, key, cost)
-        known = self._decider.without_store(asked)
-        return await self._batcher.take(asked) if known is None else known
+        request = self._requests.read(policy, key, cost)
+        known = self._decider.without_store(request)
+        return await self._batcher.take(request) if known is None else known
 
     async def take_batch(self, takes: Sequence[Take]) -> list[Decision]:
         """Decide up to 256 takes, each on its own, in order: equal ones see each other."""
@@ -113,20 +110,19 @@ class Limiter:
         return await self._all_or_nothing.take(self._read_each(takes))
 
     async def take_up_to(self, policy: str, key: str, most: int) -> Decision:
-        """Take as many units as there are, `most` at most, and say as the cost how many; refused where not one fits."""
-        asked = self._requests.read(policy, key, checked_units("most", most, least=1))
-        one = replace(asked, cost=1, shadows=())
-        known = self._decider.without_store(one)
+        """Take as many units as there are, `most` at most; the decision's cost is how many. Refuse if there is none."""
+        request = self._requests.read(policy, key, checked_units("most", most, least=1))
+        one_unit = replace(request, cost=1, shadows=())
+        known = self._decider.without_store(one_unit)
         if known is not None:
-            return granted_units(asked, asked.cost if known.allowed else 0, known)
-        sent_ms = self._clock()
+            return granted_units(request, request.cost if known.allowed else 0, known)
+        sent_ms = self._calls.clock()
         try:
-            reply = await self._store.run("limits/take_up_to", [asked.state_key], [most, *asked.compiled.arguments])
+            reply = await self._calls.run("limits/take_up_to", request, [most, *request.compiled.arguments])
         except StoreUnavailable:
-            return self._decider.record(self._fallback.take_up_to(asked))
-        self._decider.on_reply(reply)
-        decision = self._decider.decode(one, reply, FIRST_DECISION + 1, sent_ms)
-        return self._decider.record(granted_units(asked, reply[FIRST_DECISION], decision))
+            return self._decider.record(self._calls.fallback.take_up_to(request))
+        decision = self._decider.decode(one_unit, reply, FIRST_DECISION + 1, sent_ms)
+        return self._decider.record(granted_units(request, reply[FIRST_DECISION], decision))
 
     async def acquire(self, policy: str, key: str, cost: int | None = None, *, wait_ms: int) -> Decision:
         """Take, and wait for up to `wait_ms` while there is no room.
@@ -138,92 +134,83 @@ class Limiter:
         async def attempt() -> Decision:
             return await self.take(policy, key, cost)
 
-        return await attempt_within(wait_ms, attempt, _delay_ms, clock=self._clock, sleep=self._sleep)
+        return await attempt_within(wait_ms, attempt, _delay_ms, clock=self._calls.clock, sleep=self._sleep)
 
     async def peek(self, policy: str, key: str, cost: int | None = None) -> Decision:
-        """Tell what `take` would decide, or `lease`, and change nothing."""
-        asked = self._requests.read_subject(policy, key)
-        if asked.compiled.is_concurrency:
-            return await self._leases.peek(asked)
-        asked = self._requests.read(policy, key, cost)
-        listed = decide_by_access_list(asked)
+        """Return what `take` would decide, or `lease`, and change nothing."""
+        subject = self._requests.read_subject(policy, key)
+        if subject.compiled.is_concurrency:
+            return await self._leases.peek(subject)
+        request = self._requests.read(policy, key, cost)
+        listed = decide_by_access_list(request)
         if listed is not None:
             return listed
-        reply = await self._store.run("limits/peek", [asked.state_key], [asked.cost, *asked.compiled.arguments])
-        count_discarded(self._metrics, reply)
-        return decision_at(asked, reply, FIRST_DECISION)
+        reply = await self._calls.run("limits/peek", request, [request.cost, *request.compiled.arguments])
+        return decision_at(request, reply, FIRST_DECISION)
 
     async def refund(self, policy: str, key: str, cost: int | None = None) -> Decision:
-        """Give back up to `cost` units, never more than were taken; the cost of the decision says how many."""
-        asked = self._requests.read(policy, key, cost)
-        decision = await self._refund(asked)
-        for one in asked.shadows:
-            await self._refund(one)
+        """Give back up to `cost` units, never more than were taken; the decision's cost is how many."""
+        request = self._requests.read(policy, key, cost)
+        decision = await self._refund(request)
+        for shadow in request.shadows:
+            await self._refund(shadow)
         return decision
 
     async def reset(self, policy: str, key: str) -> bool:
-        """Forget what the subject took under the policy, permits included; False where there was nothing."""
-        asked = self._requests.read_subject(policy, key)
-        try:
-            reply = await self._store.run("limits/reset", [asked.state_key], [keys.rate_clearings()])
-        finally:
-            self.refusals.evict(asked.state_key)
+        """Delete what is stored of the subject under the policy, leases included; return False if there was nothing."""
+        subject = self._requests.read_subject(policy, key)
+        reply = await self._calls.run_clearing("limits/reset", subject, [keys.rate_clearings()])
         return reply[0] == 1
 
     async def reserve(self, policy: str, key: str, estimate: int, hold_ms: int = HOLD_MS) -> Reservation:
-        """Hold `estimate` units until `settle` says how many were needed, or else for `hold_ms`."""
-        return await self._reservations.reserve(
-            self._requests.read(policy, key, checked_units("estimate", estimate)), hold_ms
-        )
+        """Hold `estimate` units until `settle` states how many were needed, for `hold_ms` at most."""
+        request = self._requests.read(policy, key, checked_units("estimate", estimate))
+        return await self._reservations.reserve(request, hold_ms)
 
     async def settle(self, policy: str, key: str, id: str, actual: int) -> Settlement:  # noqa: A002 - as in `Reservation`
-        """Charge `actual` units in place of what was held, also where that is more, and more than the limit."""
+        """Charge `actual` units in place of what was held, even if that is more than was held, or than the limit."""
         return await self._reservations.settle(self._requests.read(policy, key, checked_units("actual", actual)), id)
 
     def hold(self, policy: str, key: str, *, wait_ms: int = 0) -> AbstractAsyncContextManager[Lease]:
-        """Hold a permit for as long as the block runs, and see to it that it stays held. `Leases` has the rules."""
+        """Hold a permit while the block runs, and keep its lease renewed. `Leases` has the rules."""
         return self._leases.hold(self._requests.read_subject(policy, key), wait_ms=wait_ms)
 
     async def lease(self, policy: str, key: str, wait_ms: int = 0) -> Lease:
-        """Hold a permit for one window, or until it is renewed or released."""
+        """Acquire a permit for one window, or until it is renewed or released."""
         return await self._leases.lease(self._requests.read_subject(policy, key), wait_ms=wait_ms)
 
     async def renew(self, policy: str, key: str, id: str) -> bool:  # noqa: A002 - as in `Lease`
-        """Hold a permit for another window; False where it is not held any more."""
+        """Extend a lease to one window from now; return False if the permit is not held any more."""
         return await self._leases.renew(self._requests.read_subject(policy, key), id)
 
     async def release(self, policy: str, key: str, id: str) -> bool:  # noqa: A002 - as in `Lease`
-        """Give a permit back; False where it was not held any more."""
+        """Release a permit; return False if it was not held any more."""
         return await self._leases.release(self._requests.read_subject(policy, key), id)
 
     async def aclose(self) -> None:
-        """Wait, for a bounded time, until permits whose holders have gone are given back."""
+        """Wait, for a bounded time, until the permits of holders that are gone are released."""
         await self._leases.aclose()
 
     def _read_each(self, takes: Sequence[Take]) -> list[TakeRequest]:
-        found: list[TakeRequest] = []
+        requests: list[TakeRequest] = []
         for position, take in enumerate(takes):
             try:
-                found.append(self._requests.read(take.policy, take.key, take.cost))
+                requests.append(self._requests.read(take.policy, take.key, take.cost))
             except InvalidInput as error:
                 field = f"takes[{position}].{error.field}"
                 raise InvalidInput(field, error.value, error.remedy, kind=error.kind) from error
-        return found
+        return requests
 
-    def _submit(self, asked: TakeRequest) -> asyncio.Future[Decision]:
-        known = self._decider.without_store(asked)
-        return self._batcher.submit(asked) if known is None else resolved_future(known)
+    def _submit(self, request: TakeRequest) -> asyncio.Future[Decision]:
+        known = self._decider.without_store(request)
+        return self._batcher.submit(request) if known is None else resolved_future(known)
 
-    async def _refund(self, asked: TakeRequest) -> Decision:
-        try:
-            reply = await self._store.run(
-                "limits/refund", [asked.state_key], [asked.cost, keys.rate_clearings(), *asked.compiled.arguments]
-            )
-        finally:
-            self.refusals.evict(asked.state_key)  # also where nobody knows whether it was done
-        count_discarded(self._metrics, reply)
-        given_back = replace(asked, cost=reply[FIRST_DECISION])
-        return decision_from_verdict(given_back, 0, 0, limit_states_at(asked, reply, FIRST_DECISION + 1))
+    async def _refund(self, request: TakeRequest) -> Decision:
+        args = [request.cost, keys.rate_clearings(), *request.compiled.arguments]
+        reply = await self._calls.run_clearing("limits/refund", request, args)
+        self._decider.on_reply(reply)
+        refunded = replace(request, cost=reply[FIRST_DECISION])
+        return decision_from_verdict(refunded, 0, 0, limit_states_at(request, reply, FIRST_DECISION + 1))
 
 
 def _delay_ms(decision: Decision, _attempts: int, left_ms: int) -> int | None:

@@ -1,8 +1,17 @@
-"""Sends takes that meet in one tick of the event loop as one call.
+"""Sends takes that arrive in one tick of the event loop as one call, with at most two calls in flight.
 
-A sender takes what is waiting, asks the store, and hands out the answers. There are at most two at a time, so that
-one call can be written while another is answered; what comes while both are busy waits and makes the next call larger.
-A sender that has handed out answers looks once more, when those who got them have run; then it ends.
+While one call is answered the next one is written; takes that arrive while both are in flight wait in the queue and
+make the next call larger. How a take is sent depends on what it finds:
+
+    in flight      queue      the take
+    nothing        empty      waits one tick; is then sent by itself, in its own task, unless others have joined it
+    nothing, one   any        is queued; starts a sender, unless an idle one is about to read the queue
+    two            any        is queued; the sender that finishes first sends it
+
+A sender is a task with three states. It is *idle* until it next runs, one tick later at most: takes that arrive until
+then belong to its call. It is *calling* from the moment when it pops a batch until the last future of the batch is
+resolved; if it leaves takes in the queue, it starts the other sender. Then it is idle again, so that callers that take
+again at once find it, and it ends when it finds the queue empty.
 """
 
 from __future__ import annotations
@@ -12,181 +21,184 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from tollhouse.clock import MonotonicClock, monotonic_ms
 from tollhouse.errors import ScriptFailed, StoreUnavailable
-from tollhouse.limits.calls.decider import Decider
+from tollhouse.limits.calls.calls import Calls
 from tollhouse.limits.decision import Decision
 from tollhouse.limits.wire.compiled_policy import CompiledPolicy
 from tollhouse.limits.wire.reply import FIRST_DECISION, decision_length
 from tollhouse.limits.wire.request import TakeRequest
-from tollhouse.scripts import Argument, ScriptRunner
+from tollhouse.scripts import Argument
 
 TAKES_MAX: Final = 256
 """Takes in one call, those of shadows included."""
 CALLS_MAX: Final = 2
-"""Calls under way at a time."""
-WAITING_MAX: Final = 65_536
-"""Takes that may wait to be sent; beyond, the store is as good as silent, and the rule for outages decides."""
+"""Calls in flight at a time."""
+QUEUE_MAX: Final = 65_536
+"""Takes in the queue; the outage rule decides those beyond, because the store is as good as down."""
 _HALVED_MIN: Final = 32
 _TICKS: Final = 3
-"""So many ticks pass until the next takes of callers are written: they run, a sender asks, the connection writes."""
+"""Ticks until the next takes of the callers are on the wire: they run, a sender calls, the connection writes."""
 
-_Waiting = tuple[TakeRequest, "asyncio.Future[Decision]"]
+_Queued = tuple[TakeRequest, "asyncio.Future[Decision]"]
 
 
 class Batcher:
-    """Asks the store for takes, each decided on its own, in the order in which they came."""
+    """Has the store decide takes, each on its own, in the order in which they arrived."""
 
-    def __init__(self, store: ScriptRunner, answers: Decider, *, clock: MonotonicClock = monotonic_ms) -> None:
-        self._store = store
-        self._decider = answers
-        self._clock = clock
-        self._waiting: deque[_Waiting] = deque()
+    def __init__(self, calls: Calls, *, queue_max: int = QUEUE_MAX) -> None:
+        self._store = calls.store
+        self._decider = calls.decider
+        self._clock = calls.clock
+        self._queue_max = queue_max
+        self._queue: deque[_Queued] = deque()
         self._senders: set[asyncio.Task[None]] = set()
-        self._looking: set[asyncio.Task[None]] = set()
-        self._lone = 0
+        self._idle_senders: set[asyncio.Task[None]] = set()
+        self._solo_calls = 0
 
-    async def take(self, asked: TakeRequest) -> Decision:
-        """Decide one take; raises ScriptFailed where the call was wrong, and StoreUnavailable never.
+    async def take(self, request: TakeRequest) -> Decision:
+        """Decide one take. Raise ScriptFailed if the call was wrong, but never StoreUnavailable.
 
-        A take whose caller is cancelled before it was sent is not sent; later it may be charged all the same.
+        A take whose caller is cancelled before it was sent is not sent; after that it may be charged all the same.
         """
-        if self._waiting or self._senders or self._lone:
-            return await self.submit(asked)
-        mine = (asked, asyncio.get_running_loop().create_future())
-        self._waiting.append(mine)
+        if self._queue or self._senders or self._solo_calls:
+            return await self.submit(request)
+        solo = (request, asyncio.get_running_loop().create_future())
+        self._queue.append(solo)
         try:
             await asyncio.sleep(0)
-            if not self._senders:  # nobody else came by in this tick, so no task is needed to answer several
-                self._waiting.clear()
-                await self._call_alone(mine)
-            return await mine[1]
+            if not self._senders:  # no other take joined in this tick, so no task is needed to serve several
+                self._queue.clear()
+                await self._call_solo(solo)
+            return await solo[1]
         finally:
-            mine[1].cancel()
+            solo[1].cancel()
 
-    def submit(self, asked: TakeRequest) -> asyncio.Future[Decision]:
-        """Ask for one take among others, as `take` does."""
-        if len(self._waiting) >= WAITING_MAX:
-            return resolved_future(self._decider.on_outage(asked))
+    def submit(self, request: TakeRequest) -> asyncio.Future[Decision]:
+        """Queue one take among others, and return the future of its decision; `take` has the rules."""
+        if len(self._queue) >= self._queue_max:
+            return resolved_future(self._decider.on_outage(request))
         future: asyncio.Future[Decision] = asyncio.get_running_loop().create_future()
-        self._waiting.append((asked, future))
-        self._see_to_it()
+        self._queue.append((request, future))
+        self._ensure_sender()
         return future
 
-    def _see_to_it(self) -> None:
-        """Have a sender for what is waiting, unless one is about to look or all are busy."""
-        if self._looking or len(self._senders) + self._lone >= CALLS_MAX:
+    def _ensure_sender(self) -> None:
+        """Start a sender for the queue, unless one is idle or all calls are in flight."""
+        if self._idle_senders or len(self._senders) + self._solo_calls >= CALLS_MAX:
             return
         task = asyncio.get_running_loop().create_task(self._send(), name="tollhouse-takes")
         self._senders.add(task)
-        self._looking.add(task)
-        task.add_done_callback(self._ended)
+        self._idle_senders.add(task)
+        task.add_done_callback(self._on_sender_end)
 
-    async def _call_alone(self, one: _Waiting) -> None:
-        self._lone += 1
+    async def _call_solo(self, solo: _Queued) -> None:
+        self._solo_calls += 1
         try:
-            await self._call((one,))
+            await self._call((solo,))
         finally:
-            self._lone -= 1
-            if self._waiting:
-                self._see_to_it()
+            self._solo_calls -= 1
+            if self._queue:
+                self._ensure_sender()
 
     async def _send(self) -> None:
         task = asyncio.current_task()
         assert task is not None
-        while batch := self._next(task):
+        while batch := self._next_batch(task):
             try:
                 await self._call(batch)
             except BaseException as error:
                 _fail(batch, error)
                 raise
-            self._looking.add(task)
+            self._idle_senders.add(task)
             await asyncio.sleep(0)
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _on_sender_end(self, task: asyncio.Task[None]) -> None:
         self._senders.discard(task)
-        self._looking.discard(task)
+        self._idle_senders.discard(task)
         if task.cancelled():
             return
-        task.exception()  # was told to those in its call
-        if self._waiting:
-            self._see_to_it()
+        task.exception()  # the callers in its batch have it
+        if self._queue:
+            self._ensure_sender()
 
-    def _next(self, task: asyncio.Task[None]) -> list[_Waiting]:
-        """Take as many as fit into one call, but nobody's who has gone; the rest is another sender's."""
-        self._looking.discard(task)
-        batch: list[_Waiting] = []
-        waiting, room = self._waiting, TAKES_MAX
-        while waiting and room > len(waiting[0][0].shadows):
-            one = waiting.popleft()
-            if not one[1].done():
-                batch.append(one)
-                room -= 1 + len(one[0].shadows)
-        if waiting:
-            self._see_to_it()
+    def _next_batch(self, task: asyncio.Task[None]) -> list[_Queued]:
+        """Pop as many takes as fit into one call, without those whose callers were cancelled.
+
+        If the queue has more, another sender handles the rest.
+        """
+        self._idle_senders.discard(task)
+        batch: list[_Queued] = []
+        queue, room = self._queue, TAKES_MAX
+        while queue and room > len(queue[0][0].shadows):
+            queued = queue.popleft()
+            if not queued[1].done():
+                batch.append(queued)
+                room -= 1 + len(queued[0].shadows)
+        if queue:
+            self._ensure_sender()
         return batch
 
-    async def _call(self, batch: Sequence[_Waiting]) -> None:
-        keys, args = encode_takes(one for asked, _ in batch for one in (asked, *asked.shadows))
+    async def _call(self, batch: Sequence[_Queued]) -> None:
+        keys, args = encode_takes(one for request, _ in batch for one in (request, *request.shadows))
         sent_ms = self._clock()
         try:
             reply = await self._store.run("limits/take", keys, args)
         except StoreUnavailable:
-            for asked, future in batch:
-                _give(future, self._decider.on_outage(asked))
+            for request, future in batch:
+                _resolve(future, self._decider.on_outage(request))
         except ScriptFailed as error:
             _fail(batch, error)
         else:
-            await self._hand_out(batch, reply, sent_ms)
+            await self._resolve_all(batch, reply, sent_ms)
 
-    async def _hand_out(self, batch: Sequence[_Waiting], reply: Sequence[int], sent_ms: int) -> None:
-        """Give everybody their answer.
+    async def _resolve_all(self, batch: Sequence[_Queued], reply: Sequence[int], sent_ms: int) -> None:
+        """Resolve the futures of a batch.
 
-        Where no other call is under way half of them have it first: so the server works on what they ask next while
-        the rest is read, and from then on there are two calls that take turns.
+        If this is the only call in flight, resolve half of them and yield before the rest. So the server works on what
+        those callers take next while the rest is decoded, and from then on two calls take turns.
         """
         self._decider.on_reply(reply)
         half = len(batch) // 2 if len(batch) >= _HALVED_MIN and len(self._senders) == 1 else 0
         at = FIRST_DECISION
-        for position, (asked, future) in enumerate(batch, 1):
-            _give(future, self._decider.from_reply(asked, reply, at, sent_ms))
-            at += decision_length(asked)
-            for candidate in asked.shadows:
-                self._decider.from_reply(candidate, reply, at, sent_ms)
-                at += decision_length(candidate)
+        for position, (request, future) in enumerate(batch, 1):
+            _resolve(future, self._decider.record(self._decider.decode(request, reply, at, sent_ms)))
+            at += decision_length(request)
+            for shadow in request.shadows:
+                self._decider.record(self._decider.decode(shadow, reply, at, sent_ms))
+                at += decision_length(shadow)
             if position == half:
                 for _ in range(_TICKS):
                     await asyncio.sleep(0)
 
 
-def encode_takes(takes: Iterable[TakeRequest]) -> tuple[list[str], list[Argument]]:
-    """Give the keys and arguments of a call for several takes: each policy once, then the takes."""
+def encode_takes(requests: Iterable[TakeRequest]) -> tuple[list[str], list[Argument]]:
+    """Return the keys and arguments of one call for several takes: each policy once, then the takes."""
     keys: list[str] = []
     costs: list[Argument] = []
-    numbers: dict[CompiledPolicy, int] = {}
-    for asked in takes:
-        keys.append(asked.state_key)
-        costs.append(numbers.setdefault(asked.compiled, len(numbers) + 1))
-        costs.append(asked.cost)
-    args: list[Argument] = [len(numbers)]
-    for prepared in numbers:
-        args += prepared.batch_arguments
+    positions: dict[CompiledPolicy, int] = {}
+    for request in requests:
+        keys.append(request.state_key)
+        costs.append(positions.setdefault(request.compiled, len(positions) + 1))
+        costs.append(request.cost)
+    args: list[Argument] = [len(positions)]
+    for compiled in positions:
+        args += compiled.batch_arguments
     return keys, args + costs
 
 
 def resolved_future(decision: Decision) -> asyncio.Future[Decision]:
-    """Give a future that has its decision already."""
+    """Return a future that has its decision already."""
     future: asyncio.Future[Decision] = asyncio.get_running_loop().create_future()
     future.set_result(decision)
     return future
 
 
-def _give(future: asyncio.Future[Decision], decision: Decision) -> None:
+def _resolve(future: asyncio.Future[Decision], decision: Decision) -> None:
     if not future.done():
         future.set_result(decision)
 
 
-def _fail(batch: Sequence[_Waiting], error: BaseException) -> None:
+def _fail(batch: Sequence[_Queued], error: BaseException) -> None:
     for _, future in batch:
         if not future.done():
             future.set_exception(error)

@@ -1,4 +1,4 @@
-"""Makes decisions of what the store replied, or of its silence; each is counted, and refusals are remembered."""
+"""Turns a reply of the store, or its absence, into decisions; every decision is counted, and refusals are cached."""
 
 from __future__ import annotations
 
@@ -14,57 +14,52 @@ from tollhouse.metrics import Metrics
 
 
 class Decider:
-    """What the ways to take units have in common; each decision is counted, but for those of `read`."""
+    """Decides for all verbs that take units. `decode` alone does not count: its caller may change the decision."""
 
-    def __init__(self, metrics: Metrics, refused: RefusalCache, outage: Fallback) -> None:
+    def __init__(self, metrics: Metrics, refusals: RefusalCache, fallback: Fallback) -> None:
         self._metrics = metrics
-        self._refusals = refused
-        self._fallback = outage
+        self._refusals = refusals
+        self._fallback = fallback
 
-    def without_store(self, asked: TakeRequest) -> Decision | None:
-        """Decide, and count, what needs no store: a key on a list, and a refusal that is remembered."""
-        if asked.compiled.has_access_list:
-            listed = decide_by_access_list(asked)
+    def without_store(self, request: TakeRequest) -> Decision | None:
+        """Decide by an access list or a cached refusal; return None if the store has to decide."""
+        if request.compiled.has_access_list:
+            listed = decide_by_access_list(request)
             if listed is not None:
                 return self.record(listed)
-        refused = self._refusals.lookup(asked)
-        if refused is not None:
-            self._metrics.decision(refused.policy, "refused")
-        return refused
-
-    def from_reply(self, asked: TakeRequest, reply: Sequence[int], at: int, sent_ms: int) -> Decision:
-        """Read a decision as `read` does, and count it."""
-        return self.record(self.decode(asked, reply, at, sent_ms))
+        refusal = self._refusals.lookup(request)
+        if refusal is not None:
+            self._metrics.decision(refusal.policy, "refused")
+        return refusal
 
     def on_reply(self, reply: Sequence[int]) -> None:
-        """Note that the store replied: what this process counted without it is forgotten."""
+        """Count the stored values that a script could not use, and end the outage if there was one."""
         count_discarded(self._metrics, reply)
         self._fallback.end()
 
-    def decode(self, asked: TakeRequest, reply: Sequence[int], at: int, sent_ms: int) -> Decision:
-        """Read the decision of the store on a call that was sent at `sent_ms`."""
-        decision = decision_at(asked, reply, at)
+    def decode(self, request: TakeRequest, reply: Sequence[int], at: int, sent_ms: int) -> Decision:
+        """Return the store's decision on a call that was sent at `sent_ms`, and cache a refusal."""
+        decision = decision_at(request, reply, at)
         if decision.retry_after_ms is not None and decision.refused_by is not None:
-            self._refusals.store(asked, decision, sent_ms)
+            self._refusals.store(request, decision, sent_ms)
         return decision
 
-    def on_outage(self, asked: TakeRequest) -> Decision:
-        """Decide by the rule for outages."""
-        return self.record(self._fallback.take(asked))
+    def on_outage(self, request: TakeRequest) -> Decision:
+        """Decide by the policy's outage rule."""
+        return self.record(self._fallback.take(request))
 
     def record(self, decision: Decision) -> Decision:
-        """Count a decision, and give it."""
+        """Count a decision, and return it."""
         self._metrics.decision(decision.policy, outcome(decision))
         return decision
 
 
-def decide_by_access_list(asked: TakeRequest) -> Decision | None:
-    """Decide by the policy's lists alone; None where the key is on neither. A shadow refuses nothing."""
-    found = access_rule(asked.compiled.policy, asked.key)
-    if found is None:
+def decide_by_access_list(request: TakeRequest) -> Decision | None:
+    """Decide by the policy's access lists alone; return None if the key is on neither. A shadow refuses nothing."""
+    rule = access_rule(request.compiled.policy, request.key)
+    if rule is None:
         return None
-    if found == "deny" and asked.compiled.policy.shadow:
-        return decision_without_limits(asked, "shadow", allowed=True)
-    return decision_without_limits(
-        asked, "allow-listed" if found == "allow" else "deny-listed", allowed=found == "allow"
-    )
+    if rule == "deny" and request.compiled.policy.shadow:
+        return decision_without_limits(request, "shadow", allowed=True)
+    allowed = rule == "allow"
+    return decision_without_limits(request, "allow-listed" if allowed else "deny-listed", allowed=allowed)

@@ -1,8 +1,4 @@
-"""Leases of `concurrency` policies: a permit is held until it is released, or until its holder stops renewing it.
-
-`Leases` works on what `Asked` says of a subject, with a cost of 1; `outage` decides while the store does not answer.
-That the policy has leases to give, and its lists, are looked at here.
-"""
+"""Leases of `concurrency` policies: a permit is held until it is released, or until its holder stops renewing it."""
 
 from __future__ import annotations
 
@@ -15,129 +11,118 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Final
 
-from tollhouse.clock import MonotonicClock, monotonic_ms
 from tollhouse.errors import InvalidInput, StoreError, StoreUnavailable
+from tollhouse.limits.calls.calls import Calls
 from tollhouse.limits.calls.decider import decide_by_access_list
 from tollhouse.limits.calls.waiting import Sleep, attempt_within
 from tollhouse.limits.decision import Decision
 from tollhouse.limits.lease import Lease
-from tollhouse.limits.outage.fallback import LOCAL, Fallback
-from tollhouse.limits.outage.local_leases import LocalLeases
+from tollhouse.limits.outage.fallback import LOCAL
 from tollhouse.limits.policy.policy import Limit
-from tollhouse.limits.wire.reply import FIRST_DECISION, count_discarded, decision_at, outcome
+from tollhouse.limits.wire.reply import FIRST_DECISION, decision_at
 from tollhouse.limits.wire.request import TakeRequest
-from tollhouse.metrics import Metrics
-from tollhouse.scripts import ScriptRunner
 
 RELEASE_S: Final = 2.0
-"""How long the end of a hold waits for the store; a permit that could not be released comes back by itself."""
+"""How long the end of a hold waits for the store; a permit that was not released returns when its lease expires."""
 
 _PAUSE_MS_MIN: Final = 20
 _PAUSE_MS_MAX: Final = 250
 _RENEWALS: Final = 3
-"""How often a lease is renewed while it lasts, so that it outlives two renewals that get lost."""
+"""Renewals in one window, so that a lease outlives two renewals that get lost."""
 _ID: Final = re.compile(rf"(?:{LOCAL})?[0-9a-f]{{32}}")
 _log = logging.getLogger("tollhouse.limits")
 
 
 class Leases:
-    """Gives out permits; a lease lasts for the policy's window, and anew from each renewal.
+    """Grants permits; a lease lasts for the policy's window from its grant or its last renewal.
 
-    A refusal says after how long a permit is free if none is renewed or released before. While the store does not
-    answer, `local` gives out this process's share of the permits; their ids are known to this process alone. Every
-    call raises InvalidInput where the policy has another algorithm.
+    A refusal states after how long a permit is free if no lease is renewed or released before. During an outage `local`
+    grants this process's share of the permits; only this process knows their ids. Every call raises InvalidInput if the
+    policy has another algorithm.
     """
 
     def __init__(
         self,
-        store: ScriptRunner,
-        metrics: Metrics,
-        outage: Fallback,
+        calls: Calls,
         *,
-        clock: MonotonicClock = monotonic_ms,
         sleep: Sleep = asyncio.sleep,
         uniform: Callable[[], float] = random.random,
         release_s: float = RELEASE_S,
     ) -> None:
-        self._store = store
-        self._metrics = metrics
-        self._fallback = outage
-        self._local = LocalLeases(clock=clock)
-        self._clock = clock
+        self._calls = calls
         self._sleep = sleep
         self._uniform = uniform
         self._release_s = release_s
-        self._releasing: set[asyncio.Task[None]] = set()
+        self._releases: set[asyncio.Task[None]] = set()
 
-    async def lease(self, asked: TakeRequest, *, wait_ms: int = 0) -> Lease:
+    async def lease(self, request: TakeRequest, *, wait_ms: int = 0) -> Lease:
         """Acquire a permit; if none is free, try again for up to `wait_ms`.
 
         A release is not announced, so a waiting caller polls every 20 to 250 ms, and once more when its time is over.
         """
-        _limit(asked)
+        _limit(request)
 
         async def attempt() -> Lease:
-            return await self._attempt(asked)
+            return await self._attempt(request)
 
-        lease = await attempt_within(wait_ms, attempt, self._delay_ms, clock=self._clock, sleep=self._sleep)
-        self._metrics.decision(asked.compiled.name, outcome(lease.decision))
+        lease = await attempt_within(wait_ms, attempt, self._delay_ms, clock=self._calls.clock, sleep=self._sleep)
+        self._calls.decider.record(lease.decision)
         return lease
 
-    async def renew(self, asked: TakeRequest, lease_id: str) -> bool:
-        """Let a lease last for a window from now; False where it is over or unknown, and it stays so.
+    async def renew(self, request: TakeRequest, lease_id: str) -> bool:
+        """Extend a lease to one window from now; return False, and change nothing, if it expired or is unknown.
 
-        Raises StoreUnavailable where the store did not answer: the lease may have been renewed.
+        Raise StoreUnavailable if the store did not answer: the lease may have been renewed.
         """
-        limit = _limit(asked)
+        limit = _limit(request)
         if not _ID.fullmatch(lease_id):
             return False
         if lease_id.startswith(LOCAL):
-            return self._local.renew(limit, asked.state_key, lease_id)
-        reply = await self._store.run("limits/renew", [asked.state_key], [lease_id, limit.window_ms])
+            return self._calls.fallback.renew(request, lease_id)
+        reply = await self._calls.store.run("limits/renew", [request.state_key], [lease_id, limit.window_ms])
         return reply[0] == 1
 
-    async def release(self, asked: TakeRequest, lease_id: str) -> bool:
-        """Give a permit back; False where its lease was over or unknown.
+    async def release(self, request: TakeRequest, lease_id: str) -> bool:
+        """Release a permit; return False if its lease expired or is unknown.
 
-        Raises StoreUnavailable where the store did not answer: the permit comes back by itself.
+        Raise StoreUnavailable if the store did not answer: the permit returns when the lease expires.
         """
-        _limit(asked)
+        _limit(request)
         if not _ID.fullmatch(lease_id):
             return False
         if lease_id.startswith(LOCAL):
-            return self._local.release(asked.state_key, lease_id)
-        reply = await self._store.run("limits/release", [asked.state_key], [lease_id])
+            return self._calls.fallback.release(request, lease_id)
+        reply = await self._calls.store.run("limits/release", [request.state_key], [lease_id])
         return reply[0] == 1
 
-    async def peek(self, asked: TakeRequest) -> Decision:
-        """Tell what `lease` would decide, and change nothing; raises StoreUnavailable."""
-        limit = _limit(asked)
-        reply = await self._store.run("limits/peek_leases", [asked.state_key], [limit.units, limit.window_ms])
-        count_discarded(self._metrics, reply)
-        return decision_at(asked, reply, FIRST_DECISION)
+    async def peek(self, request: TakeRequest) -> Decision:
+        """Return what `lease` would decide, and change nothing; raise StoreUnavailable if the store did not answer."""
+        limit = _limit(request)
+        reply = await self._calls.run("limits/peek_leases", request, [limit.units, limit.window_ms])
+        return decision_at(request, reply, FIRST_DECISION)
 
     @asynccontextmanager
-    async def hold(self, asked: TakeRequest, *, wait_ms: int = 0) -> AsyncGenerator[Lease]:
-        """Hold a permit for as long as the block runs, and renew its lease meanwhile; a refusal holds nothing.
+    async def hold(self, request: TakeRequest, *, wait_ms: int = 0) -> AsyncGenerator[Lease]:
+        """Hold a permit while the block runs, and renew its lease meanwhile; a refusal holds nothing.
 
-        However the block ends, the permit is released then, or at the latest when its lease is over. One that could
-        not be kept is lost: the lease says so, and the block goes on.
+        However the block ends, the permit is released then, or at the latest when its lease expires. If it is lost
+        meanwhile, the lease says so and the block goes on.
         """
-        lease = await self.lease(asked, wait_ms=wait_ms)
+        lease = await self.lease(request, wait_ms=wait_ms)
         if lease.id is None:
             yield lease
             return
-        renewing = asyncio.create_task(self._keep(asked, lease, lease.id), name="tollhouse-lease")
+        renewals = asyncio.create_task(self._keep_renewed(request, lease, lease.id), name="tollhouse-lease")
         try:
             yield lease
         finally:
-            # In a task of its own, so that a caller who is cancelled a second time still gives the permit back.
-            await asyncio.shield(self._begin_release(asked, lease.id, renewing))
+            # In a task of its own, so that a caller that is cancelled a second time still releases the permit.
+            await asyncio.shield(self._start_release(request, lease.id, renewals))
 
     async def aclose(self) -> None:
-        """Wait for the releases that are under way, at most `release_s`."""
-        if self._releasing:
-            await asyncio.wait(self._releasing)
+        """Wait for the releases in progress, at most `release_s`."""
+        if self._releases:
+            await asyncio.wait(self._releases)
 
     def _delay_ms(self, lease: Lease, attempts: int, left_ms: int) -> float | None:
         retry_after_ms = lease.decision.retry_after_ms
@@ -145,83 +130,79 @@ class Leases:
             return None
         return min(pause_ms(attempts, self._uniform()), retry_after_ms, left_ms)
 
-    async def _attempt(self, asked: TakeRequest) -> Lease:
-        listed = decide_by_access_list(asked)
+    async def _attempt(self, request: TakeRequest) -> Lease:
+        listed = decide_by_access_list(request)
         if listed is not None:
             return Lease(decision=listed)
         lease_id = secrets.token_hex(16)
         try:
-            decision = await self._ask(asked, lease_id)
+            decision = await self._call(request, lease_id)
         except StoreUnavailable:
-            return self._without_store(asked, LOCAL + lease_id)
+            lease_id = LOCAL + lease_id
+            decision, is_held = self._calls.fallback.lease(request, lease_id)
         except asyncio.CancelledError:
-            self._begin_release(asked, lease_id)  # it was asked for, and there is nobody to hold it
+            self._start_release(request, lease_id)  # the call may have granted it, and no caller will hold it
             raise
-        return Lease(decision=decision, id=lease_id if decision.refused_by is None else None)
+        else:
+            is_held = decision.refused_by is None
+        return Lease(decision=decision, id=lease_id if is_held else None)
 
-    async def _ask(self, asked: TakeRequest, lease_id: str) -> Decision:
-        limit = _limit(asked)
-        reply = await self._store.run("limits/lease", [asked.state_key], [lease_id, limit.units, limit.window_ms])
-        count_discarded(self._metrics, reply)
-        _, far, *_ = reply
-        if far:
+    async def _call(self, request: TakeRequest, lease_id: str) -> Decision:
+        limit = _limit(request)
+        reply = await self._calls.run("limits/lease", request, [lease_id, limit.units, limit.window_ms])
+        _, too_far_ahead, *_ = reply
+        if too_far_ahead:
             with suppress(StoreError):
-                await self._store.run("limits/shorten_leases", [asked.state_key], [limit.window_ms])
-        return decision_at(asked, reply, FIRST_DECISION)
+                await self._calls.store.run("limits/shorten_leases", [request.state_key], [limit.window_ms])
+        return decision_at(request, reply, FIRST_DECISION)
 
-    def _without_store(self, asked: TakeRequest, lease_id: str) -> Lease:
-        if asked.compiled.policy.on_outage != "local":
-            return Lease(decision=self._fallback.take(asked))
-        decision = self._local.lease(asked, lease_id)
-        return Lease(decision=decision, id=lease_id if decision.refused_by is None else None)
-
-    async def _keep(self, asked: TakeRequest, lease: Lease, lease_id: str) -> None:
+    async def _keep_renewed(self, request: TakeRequest, lease: Lease, lease_id: str) -> None:
         """Renew a lease until it is lost.
 
-        The store says so; under `closed` it is also lost when the store was silent for as long as a lease lasts.
+        The store reports the loss. Under `closed` a lease is also lost after a whole window without a reply.
         """
-        window_ms = _limit(asked).window_ms
-        renewed_ms = self._clock()
+        clock, window_ms = self._calls.clock, _limit(request).window_ms
+        renewed_ms = clock()
         while not lease.is_lost:
             await self._sleep(window_ms / 1000 / _RENEWALS)
-            asked_ms = self._clock()
+            sent_ms = clock()
             try:
-                kept = await self.renew(asked, lease_id)
+                is_held = await self.renew(request, lease_id)
             except StoreError:
-                kept = asked.compiled.policy.on_outage != "closed" or self._clock() < renewed_ms + window_ms
+                is_held = request.compiled.policy.on_outage != "closed" or clock() < renewed_ms + window_ms
             else:
-                renewed_ms = asked_ms
-            if not kept:
+                renewed_ms = sent_ms
+            if not is_held:
                 lease.lost_event.set()
-        self._metrics.decision(asked.compiled.name, "lost")
-        _log.warning("lease lost", extra={"policy": asked.compiled.name})
+        self._calls.metrics.decision(request.compiled.name, "lost")
+        _log.warning("lease lost", extra={"policy": request.compiled.name})
 
-    def _begin_release(
-        self, asked: TakeRequest, lease_id: str, renewing: asyncio.Task[None] | None = None
+    def _start_release(
+        self, request: TakeRequest, lease_id: str, renewals: asyncio.Task[None] | None = None
     ) -> asyncio.Task[None]:
-        task = asyncio.create_task(self._let_go(asked, lease_id, renewing), name="tollhouse-release")
-        self._releasing.add(task)
-        task.add_done_callback(self._releasing.discard)
+        task = asyncio.create_task(self._release_after(request, lease_id, renewals), name="tollhouse-release")
+        self._releases.add(task)
+        task.add_done_callback(self._releases.discard)
         return task
 
-    async def _let_go(self, asked: TakeRequest, lease_id: str, renewing: asyncio.Task[None] | None) -> None:
-        """Give a permit back, after the last renewal was sent; within a bounded time."""
-        if renewing is not None:
-            renewing.cancel()
-            await asyncio.wait([renewing])
+    async def _release_after(self, request: TakeRequest, lease_id: str, renewals: asyncio.Task[None] | None) -> None:
+        """Stop the renewals, and then release the permit within a bounded time."""
+        if renewals is not None:
+            renewals.cancel()
+            await asyncio.wait([renewals])
         with suppress(StoreError, TimeoutError):
             async with asyncio.timeout(self._release_s):
-                await self.release(asked, lease_id)
+                await self.release(request, lease_id)
 
 
 def pause_ms(attempt: int, chance: float) -> float:
-    """Give how long to wait after the so-maniest attempt: longer each time, up to 250 ms, and by chance less."""
+    """Return the jittered delay after an attempt: at least 20 ms, and at most a bound that doubles up to 250 ms."""
     longest_ms = min(_PAUSE_MS_MIN << min(attempt, 4), _PAUSE_MS_MAX)
     return _PAUSE_MS_MIN + (longest_ms - _PAUSE_MS_MIN) * chance
 
 
-def _limit(asked: TakeRequest) -> Limit:
-    policy = asked.compiled.policy
-    if not asked.compiled.is_concurrency:
+def _limit(request: TakeRequest) -> Limit:
+    policy = request.compiled.policy
+    if not request.compiled.is_concurrency:
         raise InvalidInput("policy", policy.name, f"it counts by {policy.algorithm}: use `take`, or another policy")
     return policy.limits[0]

@@ -1,4 +1,4 @@
-"""Takes that are charged together or not at all, over several policies and subjects."""
+"""Takes over several policies and subjects that are charged all or none."""
 
 from __future__ import annotations
 
@@ -8,92 +8,80 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from tollhouse.clock import MonotonicClock
 from tollhouse.errors import InvalidInput, StoreUnavailable
 from tollhouse.limits.calls.batcher import Batcher, encode_takes
-from tollhouse.limits.calls.decider import Decider, decide_by_access_list
+from tollhouse.limits.calls.calls import Calls
+from tollhouse.limits.calls.decider import decide_by_access_list
 from tollhouse.limits.decision import Decision, TakeAllResult
-from tollhouse.limits.outage.fallback import Fallback
 from tollhouse.limits.policy.policy import UNITS_MAX
 from tollhouse.limits.wire.reply import FIRST_DECISION, NEVER, decision_length, decision_without_limits
 from tollhouse.limits.wire.request import TakeRequest
-from tollhouse.scripts import ScriptRunner
 
 TAKE_ALL_MAX: Final = 64
-"""Takes in one call that are decided together."""
+"""Takes in one `take_all`."""
 
 
 class AllOrNothing:
-    """Decides takes as one.
+    """Decides several takes as one.
 
-    A key on an allow list is left out, one on a deny list refuses the whole. A shadow is asked last, and only where
-    the whole was admitted; it refuses nothing. While the store does not answer each policy's own rule is asked, so
-    that the strictest decides: one that is `closed` refuses the whole, `local` where a share is used up. Policies that
-    are shadows of others are not taken from.
+    A key on an allow list is left out, and one on a deny list refuses all. A member whose policy is a shadow is taken
+    last, by itself, and only if the others were admitted; it refuses nothing. Policies that are shadows of a member's
+    policy are not taken from. During an outage each policy's own rule decides, so that the strictest one wins: `closed`
+    refuses all, and so does `local` if a share is used up.
     """
 
-    def __init__(
-        self,
-        store: ScriptRunner,
-        answers: Decider,
-        outage: Fallback,
-        batches: Batcher,
-        *,
-        clock: MonotonicClock,
-    ) -> None:
-        self._store = store
-        self._decider = answers
-        self._fallback = outage
-        self._batcher = batches
-        self._clock = clock
+    def __init__(self, calls: Calls, batcher: Batcher) -> None:
+        self._calls = calls
+        self._batcher = batcher
 
-    async def take(self, asked: Sequence[TakeRequest]) -> TakeAllResult:
-        """Decide takes as one; equal policies and keys are summed, and share what is decided."""
-        members = _summed(asked)
-        found, wait_ms = await self._decided(members)
+    async def take(self, requests: Sequence[TakeRequest]) -> TakeAllResult:
+        """Decide takes as one; the costs of equal policies and keys are summed, and they share a decision."""
+        members = _sum_equal(requests)
+        decisions, wait_ms = await self._decide(members)
         if wait_ms != 0:
-            found = {state: _held_back(one, found.get(state), wait_ms) for state, one in members.items()}
-        for decision in found.values():
-            self._decider.record(decision)
-        shadows = [one for state, one in members.items() if state not in found]
-        seen = await asyncio.gather(*map(self._batcher.submit, shadows))
-        found |= {one.state_key: decision for one, decision in zip(shadows, seen, strict=True)}
+            decisions = {key: _refuse_too(one, decisions.get(key), wait_ms) for key, one in members.items()}
+        for decision in decisions.values():
+            self._calls.decider.record(decision)
+        shadows = [one for key, one in members.items() if key not in decisions]
+        shadow_decisions = await asyncio.gather(*map(self._batcher.submit, shadows))
+        decisions |= {one.state_key: decision for one, decision in zip(shadows, shadow_decisions, strict=True)}
         return TakeAllResult(
             allowed=wait_ms == 0,
-            decisions=tuple(replace(found[one.state_key], cost=one.cost) for one in asked),
+            decisions=tuple(replace(decisions[one.state_key], cost=one.cost) for one in requests),
             retry_after_ms=wait_ms if wait_ms > 0 else None,
         )
 
-    async def _decided(self, members: Mapping[str, TakeRequest]) -> tuple[dict[str, Decision], int]:
-        """Decide all but shadows, each as if it were alone; give also the wait of the whole, 0 where it is admitted."""
-        found = {state: listed for state, one in members.items() if (listed := decide_by_access_list(one)) is not None}
-        live = [one for state, one in members.items() if state not in found and not one.compiled.policy.shadow]
-        if any(not listed.allowed for listed in found.values()):
-            return found, NEVER
+    async def _decide(self, members: Mapping[str, TakeRequest]) -> tuple[dict[str, Decision], int]:
+        """Return the decisions on all but shadows, each as if alone, and the wait of the whole: 0 if it is admitted."""
+        decisions = {key: listed for key, one in members.items() if (listed := decide_by_access_list(one)) is not None}
+        if any(not listed.allowed for listed in decisions.values()):
+            return decisions, NEVER
+        live = [one for key, one in members.items() if key not in decisions and not one.compiled.policy.shadow]
         if not live:
-            return found, 0
-        decisions, wait_ms = await self._ask(live)
-        return found | {one.state_key: decision for one, decision in zip(live, decisions, strict=True)}, wait_ms
+            return decisions, 0
+        decided, wait_ms = await self._call(live)
+        return decisions | {one.state_key: decision for one, decision in zip(live, decided, strict=True)}, wait_ms
 
-    async def _ask(self, live: Sequence[TakeRequest]) -> tuple[list[Decision], int]:
-        sent_ms = self._clock()
+    async def _call(self, live: Sequence[TakeRequest]) -> tuple[list[Decision], int]:
+        calls = self._calls
+        sent_ms = calls.clock()
         try:
-            reply = await self._store.run("limits/take_all", *encode_takes(live))
+            reply = await calls.store.run("limits/take_all", *encode_takes(live))
         except StoreUnavailable:
-            decisions = self._fallback.take_all(live)
-            return decisions, _longest_ms(decisions)
-        self._decider.on_reply(reply)
+            decisions = calls.fallback.take_all(live)
+            return decisions, _longest_wait_ms(decisions)
+        calls.decider.on_reply(reply)
         decisions, at = list[Decision](), FIRST_DECISION + 1
         for one in live:
-            decisions.append(self._decider.decode(one, reply, at, sent_ms))
+            decisions.append(calls.decider.decode(one, reply, at, sent_ms))
             at += decision_length(one)
         return decisions, reply[FIRST_DECISION]
 
 
-def _summed(asked: Sequence[TakeRequest]) -> dict[str, TakeRequest]:
-    """Give each policy and key once, by the name of its state, and without its shadows."""
+def _sum_equal(requests: Sequence[TakeRequest]) -> dict[str, TakeRequest]:
+    """Return each policy and key once, by its state key, with the sum of its costs and without its shadows."""
     members: dict[str, TakeRequest] = {}
-    for position, one in enumerate(asked):
+    for position, one in enumerate(requests):
         known = members.get(one.state_key)
         cost = one.cost if known is None else known.cost + one.cost
         if cost > UNITS_MAX:
@@ -102,17 +90,17 @@ def _summed(asked: Sequence[TakeRequest]) -> dict[str, TakeRequest]:
     return members
 
 
-def _longest_ms(decisions: Sequence[Decision]) -> int:
-    """Give the wait of takes that were decided without the store."""
+def _longest_wait_ms(decisions: Sequence[Decision]) -> int:
+    """Return the wait of takes that were decided without the store: 0 if all are allowed, NEVER if one never passes."""
     waits_ms = [decision.retry_after_ms for decision in decisions if not decision.allowed]
     return NEVER if None in waits_ms else max((wait_ms for wait_ms in waits_ms if wait_ms is not None), default=0)
 
 
-def _held_back(asked: TakeRequest, decision: Decision | None, wait_ms: int) -> Decision:
-    """Refuse what was not asked, or would be admitted by itself, because the whole is refused."""
+def _refuse_too(request: TakeRequest, decision: Decision | None, wait_ms: int) -> Decision:
+    """Refuse a member that was not decided, or would be admitted alone, because the whole is refused."""
     if decision is not None and not decision.allowed:
         return decision
     retry_after_ms = wait_ms if wait_ms > 0 else None
     if decision is None:
-        return decision_without_limits(asked, "all-or-nothing", allowed=False, retry_after_ms=retry_after_ms)
+        return decision_without_limits(request, "all-or-nothing", allowed=False, retry_after_ms=retry_after_ms)
     return replace(decision, allowed=False, reason="all-or-nothing", retry_after_ms=retry_after_ms)

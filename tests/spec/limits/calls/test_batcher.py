@@ -7,10 +7,12 @@ import gc
 
 import pytest
 
+from tests.leases import under
 from tests.watched import Setup, Watched, ticks
 from tests.worlds import StoreWorld
 from tollhouse.errors import InvalidInput, ScriptFailed
-from tollhouse.limits.calls import batcher as batch
+from tollhouse.limits.calls.batcher import Batcher
+from tollhouse.limits.calls.calls import calls_on
 from tollhouse.limits.decision import Decision, Take
 from tollhouse.limits.policy.notation import parse_policy
 
@@ -84,9 +86,14 @@ async def test_a_batch_of_the_callers_own_joins_single_takes(setup: Setup, store
 
 async def test_calls_are_bounded(setup: Setup, store: Watched) -> None:
     """A call carries at most 256 takes, at most two calls are under way, and no more calls are made than that needs."""
+    store.hold()
     keys = [f"user-{i % 700}" for i in range(1_000)]
+    takes = [asyncio.create_task(setup.limits.take("hundred", key)) for key in keys]
+    await store.until_under_way(2)
+    await ticks()
 
-    decisions = await asyncio.gather(*(setup.limits.take("hundred", key) for key in keys))
+    store.release()
+    decisions = await asyncio.gather(*takes)
 
     assert [one.key for one in decisions] == keys
     assert all(one.allowed for one in decisions)
@@ -271,20 +278,19 @@ async def test_the_end_of_all_tasks_ends_those_that_wait(setup: Setup, store: Wa
     assert (await setup.limits.take("ten", "ada")).limits[0].remaining == 9
 
 
-async def test_a_queue_that_is_full_is_as_a_store_that_does_not_answer(
-    setup: Setup, store: Watched, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Beyond the bound of takes that wait, the rule for outages decides at once."""
-    monkeypatch.setattr(batch, "WAITING_MAX", 3)
+async def test_a_full_queue_is_as_a_store_that_does_not_answer(setup: Setup, store: Watched) -> None:
+    """Beyond the bound of queued takes, the outage rule decides at once."""
+    calls = calls_on(store, setup.world.metrics, refusals_max=0, clock=setup.clock.monotonic_ms)
+    batcher, ada = Batcher(calls, queue_max=3), under(setup.world, HUNDRED)
     store.hold()
-    busy = [asyncio.create_task(setup.limits.take("hundred", "ada"))]
+    busy = [asyncio.create_task(batcher.take(ada))]
     await store.until_under_way(1)
-    busy.append(asyncio.create_task(setup.limits.take("hundred", "ada")))
+    busy.append(asyncio.create_task(batcher.take(ada)))
     await store.until_under_way(2)
-    busy += [asyncio.create_task(setup.limits.take("hundred", "ada")) for _ in range(3)]
+    busy += [asyncio.create_task(batcher.take(ada)) for _ in range(3)]
     await ticks()
 
-    beyond = await setup.limits.take("hundred", "ada")
+    beyond = await batcher.take(ada)
     store.release()
     decisions = await asyncio.gather(*busy)
 

@@ -1,4 +1,4 @@
-"""Leases while the store does not answer: what the policy's rule for outages makes of them."""
+"""Leases while the store does not answer: what the policy's outage rule makes of them."""
 
 from __future__ import annotations
 
@@ -13,31 +13,39 @@ from tests.leases import WINDOW_MS, counted, leases_on, stored, subject
 from tests.worlds import World
 from tollhouse.errors import StoreUnavailable
 from tollhouse.limits.calls.leases import Leases
-from tollhouse.limits.outage.local_leases import LocalLeases
+from tollhouse.limits.outage.local_limiter import LocalLimiter
 from tollhouse.scripts import Argument
 
 HEARTBEAT_MS = WINDOW_MS // 3
 
 
 class Silent:
-    """A store that answers only while it is not `down`: scripts in `fails` and `hangs` never run, in `mute` unseen."""
+    """A store that answers only while it is not `down`.
+
+    Scripts in `fails` and `hangs` never run, and those in `mute` run without a reply. `stuck` is set once a call hangs.
+    """
 
     def __init__(self, store: Any) -> None:
         self.down = True
         self.fails: frozenset[str] = frozenset()
         self.hangs: frozenset[str] = frozenset()
         self.mute: frozenset[str] = frozenset()
+        self.stuck = asyncio.Event()
         self._store = store
 
     async def run(self, script: str, keys: Sequence[str], args: Sequence[Argument]) -> list[Any]:
         if script in self.hangs:
-            await asyncio.Event().wait()
+            await self._hang()
         if self.down or script in self.fails:
             raise StoreUnavailable("limits", "not-sent", "as the test says")
         reply = await self._store.run(script, keys, args)
         if script in self.mute:
-            await asyncio.Event().wait()
+            await self._hang()
         return reply
+
+    async def _hang(self) -> None:
+        self.stuck.set()
+        await asyncio.Event().wait()
 
 
 @pytest.fixture
@@ -56,7 +64,7 @@ def leases(world: World, store: Silent, clock: Clock) -> Leases:
 
 
 async def test_locally_each_process_gives_out_its_share(world: World, leases: Leases, clock: Clock) -> None:
-    """P8: under `local` a process gives out its part of the permits by the same rules, and says so."""
+    """P8: under `local` a process grants its share of the permits by the same rules, and says so."""
     ada = subject(world, units=7, instances=3)
 
     first, second, third = [await leases.lease(ada) for _ in range(3)]
@@ -97,7 +105,7 @@ async def test_open_admits_and_holds_nothing(world: World, leases: Leases) -> No
 
 
 async def test_closed_refuses(world: World, store: Silent, leases: Leases, clock: Clock) -> None:
-    """P8: under `closed` every lease is refused; a wait goes on, and finds the store when it is back."""
+    """P8: under `closed` every lease is refused; a wait goes on, and succeeds once the store is back."""
     ada = subject(world, units=1, on_outage="closed")
     refused = await leases.lease(ada)
     waiting = asyncio.create_task(leases.lease(ada, wait_ms=10_000))
@@ -112,7 +120,7 @@ async def test_closed_refuses(world: World, store: Silent, leases: Leases, clock
     assert (given.decision.allowed, given.decision.degraded) == (True, False)
 
 
-async def test_other_calls_say_that_the_store_is_silent(world: World, leases: Leases) -> None:
+async def test_other_calls_raise_in_an_outage(world: World, leases: Leases) -> None:
     """A renewal, a release and a look cannot be answered without the store: they raise StoreUnavailable."""
     ada = subject(world)
 
@@ -121,24 +129,24 @@ async def test_other_calls_say_that_the_store_is_silent(world: World, leases: Le
             await call
 
 
-async def test_a_wish_that_is_cancelled_holds_nothing(world: World, store: Silent, leases: Leases) -> None:
-    """A caller who is cancelled before the answer comes leaves no permit behind."""
+async def test_a_cancelled_lease_holds_nothing(world: World, store: Silent, leases: Leases) -> None:
+    """A caller that is cancelled before the reply comes leaves no permit behind."""
     ada = subject(world, units=1)
     store.down, store.mute = False, frozenset({"limits/lease"})
-    wish = asyncio.create_task(leases.lease(ada))
-    while not await stored(world, ada):
-        await leases.peek(ada)
+    waiting = asyncio.create_task(leases.lease(ada))
+    await store.stuck.wait()
+    assert len(await stored(world, ada)) == 1
 
-    wish.cancel()
-    await asyncio.wait([wish])
+    waiting.cancel()
+    await asyncio.wait([waiting])
     await leases.aclose()
 
-    assert wish.cancelled()
+    assert waiting.cancelled()
     assert await stored(world, ada) == {}
 
 
 async def test_a_failed_repair_takes_no_permit_away(world: World, store: Silent, leases: Leases) -> None:
-    """Where leases are too far ahead and cannot be brought near now, a lease is given, and the next one does it."""
+    """If leases too far ahead cannot be clamped now, a lease is granted all the same, and the next call clamps them."""
     ada = subject(world, units=3)
     store.down, store.fails = False, frozenset({"limits/shorten_leases"})
     await leases.lease(ada)
@@ -153,25 +161,25 @@ async def test_a_failed_repair_takes_no_permit_away(world: World, store: Silent,
     assert max((await stored(world, ada)).values()) == world.now_ms + 2 * WINDOW_MS
 
 
-async def test_a_wish_that_is_cancelled_in_a_repair_holds_nothing(world: World, store: Silent, leases: Leases) -> None:
-    """A caller who is cancelled while leases are brought near leaves no permit behind."""
+async def test_a_lease_that_is_cancelled_in_a_repair_holds_nothing(world: World, store: Silent, leases: Leases) -> None:
+    """A caller that is cancelled while leases are clamped leaves no permit behind."""
     ada = subject(world)
     store.down, store.hangs = False, frozenset({"limits/shorten_leases"})
     await leases.lease(ada)
     world.step_back(300_000)
-    wish = asyncio.create_task(leases.lease(ada))
-    while len(await stored(world, ada)) < 2:
-        await leases.peek(ada)
+    waiting = asyncio.create_task(leases.lease(ada))
+    await store.stuck.wait()
+    assert len(await stored(world, ada)) == 2
 
-    wish.cancel()
-    await asyncio.wait([wish])
+    waiting.cancel()
+    await asyncio.wait([waiting])
     await leases.aclose()
 
     assert len(await stored(world, ada)) == 1
 
 
 async def test_a_hold_that_began_locally_is_renewed_locally(world: World, leases: Leases, clock: Clock) -> None:
-    """A permit of this process is kept by its heartbeat, and given back in the end."""
+    """A permit of this process is renewed by its heartbeat, and released in the end."""
     ada = subject(world, units=3, instances=3)
 
     async with leases.hold(ada) as lease:
@@ -207,8 +215,8 @@ async def test_a_holder_in_an_outage(
     assert counted(world, "lost") == lost
 
 
-async def test_a_release_that_hangs_is_given_up(world: World, store: Silent, clock: Clock) -> None:
-    """The end of a hold waits for the store only for a while; the permit comes back by itself."""
+async def test_a_release_that_hangs_is_abandoned(world: World, store: Silent, clock: Clock) -> None:
+    """The end of a hold waits for the store for a bounded time; the permit returns when its lease expires."""
     leases = leases_on(store, world, clock=clock.monotonic_ms, sleep=clock.sleep, release_s=0.01)
     ada = subject(world, units=1)
     store.down, store.hangs = False, frozenset({"limits/release"})
@@ -219,10 +227,10 @@ async def test_a_release_that_hangs_is_given_up(world: World, store: Silent, clo
     assert list(await stored(world, ada)) == [lease.id]
 
 
-async def test_what_a_process_remembers_has_a_bound(world: World) -> None:
-    """P10: so many subjects hold permits of one process at most; those whose leases are over make room."""
+async def test_local_leases_are_bounded(world: World) -> None:
+    """P10: beyond the bound of subjects with local leases, a lease is refused; expired leases make room."""
     clock = Clock()
-    local = LocalLeases(most=2, clock=clock.monotonic_ms)
+    local = LocalLimiter(most=2, clock=clock.monotonic_ms)
     ada, eve = (subject(world, key, units=1, window_ms=1_000) for key in ("ada", "eve"))
     bob = subject(world, "bob", units=1)
 
@@ -232,6 +240,6 @@ async def test_what_a_process_remembers_has_a_bound(world: World) -> None:
     assert local.lease(bob, "e").retry_after_ms == WINDOW_MS
     clock.advance(1_000)
     assert local.lease(eve, "e").allowed
-    assert not local.release(ada.state_key, "a")
-    assert local.release(bob.state_key, "b")
+    assert not local.release(ada, "a")
+    assert local.release(bob, "b")
     assert local.lease(bob, "c").allowed

@@ -1,0 +1,52 @@
+"""What all verbs of the limiter use: the store, and what decides, remembers and counts beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from msgspec import Struct
+
+from tollhouse.clock import MonotonicClock
+from tollhouse.limits.calls.decider import Decider
+from tollhouse.limits.calls.refusal_cache import RefusalCache
+from tollhouse.limits.outage.fallback import Fallback
+from tollhouse.limits.outage.local_limiter import LocalLimiter
+from tollhouse.limits.wire.request import TakeRequest
+from tollhouse.metrics import Metrics
+from tollhouse.scripts import Argument, ScriptRunner
+
+
+class Calls(Struct, frozen=True, kw_only=True, eq=False):
+    """The collaborators of one limiter, and the two ways in which a verb runs a script on one subject."""
+
+    store: ScriptRunner
+    metrics: Metrics
+    decider: Decider
+    fallback: Fallback
+    refusals: RefusalCache
+    clock: MonotonicClock
+
+    async def run(self, script: str, request: TakeRequest, args: Sequence[Argument]) -> list[Any]:
+        """Run a script that replies with a decision on the subject; raise StoreUnavailable if it did not reply."""
+        reply = await self.store.run(script, [request.state_key], args)
+        self.decider.on_reply(reply)
+        return reply
+
+    async def run_clearing(self, script: str, request: TakeRequest, args: Sequence[Argument]) -> list[Any]:
+        """Run a script that may give units back, and evict the subject's refusals.
+
+        They are evicted also if no reply came, because the script may have run.
+        """
+        try:
+            return await self.store.run(script, [request.state_key], args)
+        finally:
+            self.refusals.evict(request.state_key)
+
+
+def calls_on(store: ScriptRunner, metrics: Metrics, *, refusals_max: int, clock: MonotonicClock) -> Calls:
+    """Return the collaborators of a limiter on `store` that caches the refusals of at most `refusals_max` keys."""
+    refusals = RefusalCache(most=refusals_max, clock=clock)
+    fallback = Fallback(LocalLimiter(clock=clock))
+    decider = Decider(metrics, refusals, fallback)
+    return Calls(store=store, metrics=metrics, decider=decider, fallback=fallback, refusals=refusals, clock=clock)
