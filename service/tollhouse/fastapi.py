@@ -21,6 +21,7 @@ from starlette.websockets import WebSocketState
 from tollhouse.asgi.ratelimit.inline import InlineLimit, admission
 from tollhouse.asgi.ratelimit.key_rules import KeyFinder, address, check_rule, key_finder, resolve_key
 from tollhouse.asgi.ratelimit.limiter_source import LimiterSource, limiter_source
+from tollhouse.asgi.ratelimit.refusal_response import undecided_detail
 from tollhouse.asgi.ratelimit.request_context import RequestContext, current_request
 from tollhouse.asgi.ratelimit.websocket import TRY_AGAIN_LATER
 from tollhouse.asgi.types import Message, Scope
@@ -136,9 +137,7 @@ def _place(scope: Scope) -> str:
 
 def _invalid(error: InvalidInput, connection: HTTPConnection) -> Exception:
     """Make of a key that no limiter takes what FastAPI makes of other wrong input; other mistakes are our own."""
-    if error.field != "key":
-        return error
-    detail = f"{error.field}: {error.remedy}"
+    detail = undecided_detail(error)
     if isinstance(connection, WebSocket):
         return WebSocketException(_POLICY_VIOLATION, detail)
     return HTTPException(422, detail)
@@ -157,7 +156,7 @@ async def _rate_limited(connection: HTTPConnection, refused: RateLimited) -> Res
     if isinstance(connection, WebSocket) and not _takes_response(connection):
         await connection.close(TRY_AGAIN_LATER, str(refused))
         return None
-    return Response(answer.body, answer.status, headers=dict(answer.headers), media_type=answer.media_type)
+    return Response(answer.body, answer.status, headers=answer.text_headers(), media_type=answer.media_type)
 
 
 def _takes_response(websocket: WebSocket) -> bool:

@@ -9,12 +9,11 @@ import socket
 import threading
 from typing import Final
 
-import msgspec
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.supervisors import Multiprocess
 
-from tollhouse.asgi.ratelimit.refusal_response import MEDIA_TYPE, URN
+from tollhouse.asgi.response import problem_response, start_message
 from tollhouse.errors import ConfigurationError
 from tollhouse.settings import Settings
 
@@ -113,13 +112,10 @@ class BoundedHttp(HttpToolsProtocol):
         self._refuse(431, "head-too-large", "Request Head Too Large", detail)
 
     def _refuse(self, status: int, kind: str, title: str, detail: str) -> None:
-        problem = {"type": URN + kind, "title": title, "status": status, "detail": detail}
-        body = msgspec.json.encode(problem)
-        head = (
-            b"HTTP/1.1 %d %s\r\ncontent-type: %s\r\ncontent-length: %d\r\n"
-            b"cache-control: no-store\r\nconnection: close\r\n\r\n"
-        )
-        self.transport.write(head % (status, _REASONS[status], MEDIA_TYPE.encode(), len(body)) + body)
+        response = problem_response(status, kind, title, detail)
+        headers = [*start_message(response)["headers"], (b"connection", b"close")]
+        lines = b"".join(b"%s: %s\r\n" % header for header in headers)
+        self.transport.write(b"HTTP/1.1 %d %s\r\n%s\r\n%s" % (status, _REASONS[status], lines, response.body))
         self.transport.close()
 
 

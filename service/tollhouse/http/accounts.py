@@ -20,8 +20,8 @@ from tollhouse.accounts.accounts import (
 )
 from tollhouse.http.authentication import current_caller, current_session, require_role
 from tollhouse.http.cookies import NO_STORE, cleared_cookie, session_cookie
-from tollhouse.http.limits.responses import TakeResponses, response
-from tollhouse.http.problems import problem
+from tollhouse.http.limits.responses import TakeResponses
+from tollhouse.http.problems import litestar_response, problem
 from tollhouse.http.sessions import SessionBody, session_body
 from tollhouse.limits.decision import Decision
 from tollhouse.sessions.sessions import SessionRefused, Sessions
@@ -125,7 +125,7 @@ def _device(user_agent: str) -> str | None:
 
 def _throttled(responses: TakeResponses, decision: Decision) -> Response[Any]:
     """Return 429 without the key, which would reveal the user name."""
-    return response(responses.refusal(decision, reveal_key=False))
+    return litestar_response(responses.refusal(decision, reveal_key=False))
 
 
 HANDLERS = [sign_up, login, logout]

@@ -22,12 +22,7 @@ from litestar.exceptions import (
     ValidationException,
 )
 
-from tollhouse.asgi.ratelimit.refusal_response import (
-    MEDIA_TYPE,
-    RETRY_AFTER_S,
-    TEMPORARY_REDUCED_CAPACITY,
-    URN,
-)
+from tollhouse.asgi.response import HttpResponse, encode_headers, problem_response, unavailable_response
 from tollhouse.errors import InvalidInput, LoadFailed, Overloaded, StoreError
 
 _log = logging.getLogger("tollhouse.http")
@@ -54,18 +49,15 @@ def problem(
     *,
     members: Mapping[str, object] | None = None,
     headers: Mapping[str, str] | None = None,
-) -> Response[dict[str, object]]:
-    """Make one problem answer; `kind` is our own word, or a whole URI."""
-    body: dict[str, object] = {
-        "type": kind if ":" in kind else URN + kind,
-        "title": title,
-        "status": status,
-        "detail": detail,
-        **(members or {}),
-    }
-    return Response(
-        body, status_code=status, media_type=MEDIA_TYPE, headers={"Cache-Control": "no-store", **(headers or {})}
-    )
+) -> Response[bytes]:
+    """Return problem details as Litestar's own response; `kind` is a word of ours or a whole URI."""
+    return litestar_response(problem_response(status, kind, title, detail, members, encode_headers(headers or {})))
+
+
+def litestar_response(response: HttpResponse) -> Response[Any]:
+    """Return a response made without a framework as Litestar's own."""
+    headers = response.text_headers()
+    return Response(response.body, status_code=response.status, headers=headers, media_type=response.media_type)
 
 
 def _of_invalid_input(_: Request[Any, Any, Any], error: InvalidInput) -> Response[Any]:
@@ -86,8 +78,7 @@ def _of_load_failure(_: Request[Any, Any, Any], error: LoadFailed) -> Response[A
 def _of_store_error(_: Request[Any, Any, Any], error: StoreError) -> Response[Any]:
     _log.warning("store unavailable", extra={"reason": str(error)})
     detail = "a store does not answer; nothing was decided, and the request may be sent again"
-    headers = {"Retry-After": str(RETRY_AFTER_S)}
-    return problem(503, TEMPORARY_REDUCED_CAPACITY, "Temporary Reduced Capacity", detail, headers=headers)
+    return litestar_response(unavailable_response(detail))
 
 
 def _of_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:

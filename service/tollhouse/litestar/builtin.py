@@ -18,7 +18,8 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from tollhouse.asgi.ratelimit.derived import policy_for_place, register
 from tollhouse.asgi.ratelimit.headers import retry_after
 from tollhouse.asgi.ratelimit.limiter_source import LimiterSource, limiter_source
-from tollhouse.asgi.ratelimit.refusal_response import RETRY_AFTER_S
+from tollhouse.asgi.ratelimit.refusal_response import undecided_detail
+from tollhouse.asgi.response import RETRY_AFTER_S
 from tollhouse.errors import InvalidInput, StoreError
 from tollhouse.limits.decision import Decision
 from tollhouse.litestar.plugin import TollhousePlugin
@@ -60,13 +61,12 @@ class AtomicRateLimitMiddleware(LitestarRateLimit):
         try:
             return await limiter.take(register(limiter, self._policy), key)
         except StoreError as error:
-            detail = "the limits cannot be asked at the moment"
-            raise ServiceUnavailableException(detail, headers=_RETRY_LATER) from error
+            raise ServiceUnavailableException(undecided_detail(error), headers=_RETRY_LATER) from error
         except InvalidInput as error:
-            raise HTTPException(f"{error.field}: {error.remedy}", status_code=422) from error
+            raise HTTPException(undecided_detail(error), status_code=422) from error
 
     def _fields(self, decision: Decision) -> dict[str, str]:
-        wait = dict(retry_after(decision.retry_after_ms))
+        wait = {name.decode(): value.decode() for name, value in retry_after(decision.retry_after_ms)}
         if not self.config.set_rate_limit_headers or not decision.limits:
             return wait
         (state,) = decision.limits

@@ -21,6 +21,7 @@ from tollhouse.asgi.ratelimit.request_context import current_request
 from tollhouse.asgi.ratelimit.rules import PolicyChoice
 from tollhouse.asgi.types import PerRequest
 from tollhouse.cache.cache import Cache
+from tollhouse.http.problems import litestar_response
 from tollhouse.limits.limited import RateLimited
 from tollhouse.limits.limiter import Limiter
 from tollhouse.litestar.routes import RateLimitRoutes
@@ -117,5 +118,4 @@ class TollhousePlugin(InitPlugin, ReceiveRoutePlugin):
 def _rate_limited(_: Request[Any, Any, Any], refused: RateLimited) -> Response[bytes]:
     context = current_request()
     assert context is not None
-    answer = context.take_response(refused)
-    return Response(answer.body, status_code=answer.status, headers=dict(answer.headers), media_type=answer.media_type)
+    return litestar_response(context.take_response(refused))

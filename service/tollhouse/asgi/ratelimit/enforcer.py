@@ -6,13 +6,13 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from tollhouse.asgi.ratelimit.answer import respond
 from tollhouse.asgi.ratelimit.key_rules import resolve_key
 from tollhouse.asgi.ratelimit.limiter_source import LimiterSource
-from tollhouse.asgi.ratelimit.refusal_response import Refusal, invalid_input_response, unavailable_response
+from tollhouse.asgi.ratelimit.refusal_response import undecided_response
 from tollhouse.asgi.ratelimit.request_context import CURRENT_REQUEST, RequestContext
 from tollhouse.asgi.ratelimit.rules import CompiledRule, policies_in
 from tollhouse.asgi.ratelimit.websocket import LimitedWebSocket
+from tollhouse.asgi.response import HttpResponse, send_response
 from tollhouse.asgi.types import App, Receive, Scope, Send, resolve
 from tollhouse.errors import InvalidInput, StoreError
 from tollhouse.limits.decision import Decision, Take, TakeAllResult
@@ -55,7 +55,7 @@ class Enforcer:
             elif refused is None:
                 await app(scope, receive, context.send)
             else:
-                await respond(refused, send)
+                await send_response(refused, send)
         except RateLimited as error:
             await context.respond(error)
         except Exception:
@@ -68,7 +68,7 @@ class Enforcer:
                 await context.release()
 
 
-async def _enforce(rule: CompiledRule, context: RequestContext, limiter: Limiter) -> Refusal | None:
+async def _enforce(rule: CompiledRule, context: RequestContext, limiter: Limiter) -> HttpResponse | None:
     """Take what the rule says; None where the request may pass."""
     name = rule.only_policy
     if name is None or (policy := context.policies.get(name)) is None or policy.is_concurrency:
@@ -79,7 +79,7 @@ async def _enforce(rule: CompiledRule, context: RequestContext, limiter: Limiter
     try:
         decision = await limiter.take(name, key, rule.cost)
     except (StoreError, InvalidInput) as error:
-        return _error_response(error, (name,))
+        return _undecided(error, (name,))
     if not decision.allowed:
         return context.refusal_response(decision)
     context.decisions = (decision,)
@@ -88,7 +88,7 @@ async def _enforce(rule: CompiledRule, context: RequestContext, limiter: Limiter
     return None
 
 
-async def _enforce_in_full(rule: CompiledRule, context: RequestContext, limiter: Limiter) -> Refusal | None:
+async def _enforce_in_full(rule: CompiledRule, context: RequestContext, limiter: Limiter) -> HttpResponse | None:
     names = (
         rule.policies
         if rule.choose_policies is None
@@ -98,12 +98,12 @@ async def _enforce_in_full(rule: CompiledRule, context: RequestContext, limiter:
     try:
         return await _take(rule, context, limiter, names, cost)
     except (StoreError, InvalidInput) as error:
-        return _error_response(error, names)
+        return _undecided(error, names)
 
 
 async def _take(
     rule: CompiledRule, context: RequestContext, limiter: Limiter, names: Sequence[str], cost: int | None
-) -> Refusal | None:
+) -> HttpResponse | None:
     """Hold the permits first: if the rest refuses, they are given back, and nothing was charged."""
     takes: list[Take] = []
     for name in names:
@@ -126,7 +126,7 @@ async def _take(
 
 def _apply(
     rule: CompiledRule, context: RequestContext, outcome: Decision | TakeAllResult, decisions: tuple[Decision, ...]
-) -> Refusal | None:
+) -> HttpResponse | None:
     if not outcome.allowed:
         return context.refusal_response(outcome)
     context.decisions = (*context.decisions, *decisions)
@@ -134,11 +134,7 @@ def _apply(
     return None
 
 
-def _error_response(error: StoreError | InvalidInput, names: Sequence[str]) -> Refusal:
-    """Answer where there is no decision; raise what is a mistake of the application's own."""
+def _undecided(error: StoreError | InvalidInput, policies: Sequence[str]) -> HttpResponse:
     if isinstance(error, StoreError):
-        _log.debug("limit not decided", extra={"policy": names[0], "reason": str(error)})
-        return unavailable_response(names)
-    if error.field.rpartition(".")[2] != "key":
-        raise error
-    return invalid_input_response(error)
+        _log.debug("limit not decided", extra={"policy": policies[0], "reason": str(error)})
+    return undecided_response(error, policies)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from tollhouse import wiring
 from tollhouse.asgi.per_loop import PerLoop
-from tollhouse.asgi.ratelimit.headers import Dialect
+from tollhouse.asgi.ratelimit.headers import Dialect, RateLimitFields
 from tollhouse.errors import ConfigurationError
 from tollhouse.limits.limiter import Limiter
 from tollhouse.limits.policy.configured import policies_from_settings
@@ -34,7 +34,7 @@ class LimiterSource:
         has_sessions: bool = False,
     ) -> None:
         self.policies = policies
-        self.dialect: Dialect = dialect
+        self.fields = RateLimitFields(dialect)
         self.trusted = trusted
         self.has_sessions = has_sessions
         self.per_loop = limiter if isinstance(limiter, PerLoop) else None

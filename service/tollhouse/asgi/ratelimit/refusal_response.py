@@ -1,106 +1,100 @@
-"""What a request is answered when it was not let through: problem details (RFC 9457).
+"""The response to a request that was not admitted: problem details (RFC 9457).
 
 Pure functions from the outcome to status, fields and body, for every edge that speaks HTTP.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 import msgspec
 from msgspec import Struct
 
-from tollhouse.asgi.ratelimit.headers import Dialect, fields, named_limits
-from tollhouse.errors import InvalidInput
+from tollhouse.asgi.ratelimit.headers import named_limits
+from tollhouse.asgi.response import (
+    RETRY_SOON,
+    TEMPORARY_REDUCED_CAPACITY,
+    HttpResponse,
+    problem_response,
+    unavailable_response,
+)
+from tollhouse.errors import InvalidInput, StoreError
 from tollhouse.limits.decision import Decision, TakeAllResult
-from tollhouse.limits.policy.policy import Policy
 
-MEDIA_TYPE: Final = "application/problem+json"
 QUOTA_EXCEEDED: Final = "https://iana.org/assignments/http-problem-types#quota-exceeded"
-TEMPORARY_REDUCED_CAPACITY: Final = "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity"
-URN: Final = "urn:tollhouse:problem:"
-"""Begins the types of our own problems."""
-RETRY_AFTER_S: Final = 1
-"""How long to wait for a store that is down: a failover is over within seconds."""
+STORE_DOWN: Final = "the store of the limits does not answer; nothing was counted"
 
 
-class Refusal(Struct, frozen=True, kw_only=True):
-    """An answer without its request; `headers` leave out the media type and the length of the body."""
+class _Problem(Struct, frozen=True, kw_only=True):
+    """The problem of a refusal, by its reason; a refusal for another reason has reached a limit."""
 
     status: int
-    headers: tuple[tuple[str, str], ...]
-    body: bytes
-    media_type: str = MEDIA_TYPE
-
-
-class _Kind(Struct, frozen=True, kw_only=True):
-    """How a refusal is answered, by what refused."""
-
-    status: int
-    type: str
+    kind: str
     title: str
 
 
-_QUOTA: Final = _Kind(status=429, type=QUOTA_EXCEEDED, title="Quota Exceeded")
-_KINDS: Final[Mapping[str, _Kind]] = {
-    "deny-listed": _Kind(status=403, type=f"{URN}deny-listed", title="Deny Listed"),
-    "cost-above-limit": _Kind(status=422, type=f"{URN}cost-above-limit", title="Cost Above Limit"),
-    "outage": _Kind(status=503, type=TEMPORARY_REDUCED_CAPACITY, title="Temporary Reduced Capacity"),
+_QUOTA: Final = _Problem(status=429, kind=QUOTA_EXCEEDED, title="Quota Exceeded")
+_PROBLEMS: Final[Mapping[str, _Problem]] = {
+    "deny-listed": _Problem(status=403, kind="deny-listed", title="Deny Listed"),
+    "cost-above-limit": _Problem(status=422, kind="cost-above-limit", title="Cost Above Limit"),
+    "outage": _Problem(status=503, kind=TEMPORARY_REDUCED_CAPACITY, title="Temporary Reduced Capacity"),
 }
-"""The more final one first: of takes that were decided as one, it answers for all."""
-_NO_POLICIES: Final[Mapping[str, Policy]] = {}
-_ORDER: Final[Mapping[str, int]] = {reason: i for i, reason in enumerate(_KINDS)}
-_UNASKED: Final = "the limits cannot be asked at the moment; nothing was counted"
+"""The most severe reason first: it decides the response to takes that were refused as one."""
+_SEVERITY: Final[Mapping[str, int]] = {reason: i for i, reason in enumerate(_PROBLEMS)}
 
 
 def refusal_response(
-    outcome: Decision | TakeAllResult,
-    *,
-    reveal_key: bool = True,
-    dialect: Dialect = "draft-11",
-    also: Sequence[Decision] = (),
-    policies: Mapping[str, Policy] = _NO_POLICIES,
-) -> Refusal:
-    """Answer what was refused: 429, or 403 for a denied key, 422 for a cost above the limit, 503 in an outage.
+    outcome: Decision | TakeAllResult, fields: Iterable[tuple[bytes, bytes]] = (), *, reveal_key: bool = True
+) -> HttpResponse:
+    """Return 429; 403 for a denied key, 422 for a cost above the limit, or 503 in an outage.
 
-    The body has the members of the outcome; `reveal_key` leaves out keys, which may be secrets of the application.
-    The other arguments are those of `fields`.
+    `fields` are those of the outcome (see `RateLimitFields`). The body has the members of the outcome; `reveal_key`
+    leaves out keys, which may be secrets of the application.
     """
     decisions = outcome.decisions if isinstance(outcome, TakeAllResult) else (outcome,)
-    guilty = _deciding_refusal(decisions)
-    kind = _KINDS.get(guilty.reason, _QUOTA)
+    refusal = _deciding_refusal(decisions)
+    problem = _PROBLEMS.get(refusal.reason, _QUOTA)
     members = _members(outcome, reveal_key=reveal_key)
     members["violated-policies"] = [name for decision in decisions for name in _violated(decision)]
-    headers = fields(outcome, dialect, also=also, policies=policies)
-    if kind.status == 503 and outcome.retry_after_ms is None:
-        headers.append(("Retry-After", str(RETRY_AFTER_S)))
-    return _problem(kind.status, kind.type, kind.title, _detail(guilty), members, headers)
+    retry_soon = [RETRY_SOON] if problem.status == 503 and outcome.retry_after_ms is None else []
+    return problem_response(
+        problem.status, problem.kind, problem.title, _detail(refusal), members, [*fields, *retry_soon]
+    )
 
 
-def unavailable_response(policies: Sequence[str]) -> Refusal:
-    """Answer a request whose limits could not be asked, because the store does not answer: 503."""
-    kind = _KINDS["outage"]
-    headers = [("Retry-After", str(RETRY_AFTER_S))]
-    members = {"violated-policies": list(policies)}
-    return _problem(kind.status, kind.type, kind.title, _UNASKED, members, headers)
+def undecided_response(error: StoreError | InvalidInput, policies: Sequence[str]) -> HttpResponse:
+    """Return 503 if the store gave no decision, or 422 if the key cannot be used.
+
+    Raises the error if it is a mistake of the application.
+    """
+    detail = undecided_detail(error)
+    if isinstance(error, StoreError):
+        return unavailable_response(detail, {"violated-policies": list(policies)})
+    return problem_response(422, error.kind, "Invalid Input", detail, {"field": error.field, "remedy": error.remedy})
 
 
-def invalid_input_response(error: InvalidInput) -> Refusal:
-    """Answer a request that holds a value which cannot be used, without repeating the value: 422."""
-    members = {"field": error.field, "remedy": error.remedy}
-    return _problem(422, URN + error.kind, "Invalid Input", f"{error.field}: {error.remedy}", members, [])
+def undecided_detail(error: StoreError | InvalidInput) -> str:
+    """Return why there is no decision, in words for the client; the key is not repeated.
+
+    Raises any other error, because it is a mistake of the application: only keys come from clients.
+    """
+    if isinstance(error, StoreError):
+        return STORE_DOWN
+    if error.field.rpartition(".")[2] != "key":
+        raise error
+    return f"{error.field}: {error.remedy}"
 
 
 def _deciding_refusal(decisions: Sequence[Decision]) -> Decision:
-    """Give the decision that the answer is about."""
-    refused = [decision for decision in decisions if not decision.allowed and decision.reason != "all-or-nothing"]
-    return min(refused, key=_severity)
+    """Return the refusal that decides the response."""
+    refusals = [decision for decision in decisions if not decision.allowed and decision.reason != "all-or-nothing"]
+    return min(refusals, key=_severity)
 
 
 def _severity(decision: Decision) -> tuple[int, int]:
-    """Order refusals: by what refuses, then the one that lasts longest first."""
-    return _ORDER.get(decision.reason, len(_ORDER)), -(decision.retry_after_ms or 0)
+    """Order refusals by their reason, then the longest wait first."""
+    return _SEVERITY.get(decision.reason, len(_SEVERITY)), -(decision.retry_after_ms or 0)
 
 
 def _members(outcome: Decision | TakeAllResult, *, reveal_key: bool) -> dict[str, object]:
@@ -112,7 +106,7 @@ def _members(outcome: Decision | TakeAllResult, *, reveal_key: bool) -> dict[str
 
 
 def _violated(decision: Decision) -> Iterator[str]:
-    """Name the limits that the cost does not fit, or the policy where it refuses without asking them."""
+    """Name the limits that the cost does not fit, or the policy if it refuses without consulting them."""
     if not decision.limits and not decision.allowed:
         yield decision.policy
     for name, limit in named_limits(decision):
@@ -127,22 +121,6 @@ def _detail(decision: Decision) -> str:
         case "cost-above-limit":
             return f"a cost of {decision.cost} is above the limit {decision.refused_by}, and no wait will change that"
         case "outage":
-            return _UNASKED
+            return STORE_DOWN
         case _:
             return f"the limit {decision.refused_by} of policy {decision.policy} is reached; see Retry-After"
-
-
-def _problem(
-    status: int,
-    kind: str,
-    title: str,
-    detail: str,
-    members: Mapping[str, object],
-    headers: Sequence[tuple[str, str]],
-) -> Refusal:
-    body = {"type": kind, "title": title, "status": status, "detail": detail, **members}
-    return Refusal(
-        status=status,
-        headers=(*headers, ("Cache-Control", "no-store")),
-        body=msgspec.json.encode(body),
-    )

@@ -8,11 +8,10 @@ from contextlib import AsyncExitStack
 from contextvars import ContextVar
 from typing import Any, Final
 
-from tollhouse.asgi.ratelimit.answer import respond, start_of
-from tollhouse.asgi.ratelimit.headers import encoded_status_fields
 from tollhouse.asgi.ratelimit.limiter_source import LimiterSource
 from tollhouse.asgi.ratelimit.refunds import IsCharged, refund
-from tollhouse.asgi.ratelimit.refusal_response import Refusal, refusal_response
+from tollhouse.asgi.ratelimit.refusal_response import refusal_response
+from tollhouse.asgi.response import HttpResponse, send_response, start_message
 from tollhouse.asgi.types import Headers, Message, Scope, Send
 from tollhouse.limits.decision import Decision, TakeAllResult
 from tollhouse.limits.limited import RateLimited
@@ -71,19 +70,14 @@ class RequestContext:
         """Encode the fields that tell of the decisions so far."""
         if not self.decisions:
             return []
-        return encoded_status_fields(self.decisions, self.source.dialect, self.policies)
+        return self.source.fields.status(self.decisions, self.policies)
 
-    def refusal_response(self, outcome: Decision | TakeAllResult) -> Refusal:
+    def refusal_response(self, outcome: Decision | TakeAllResult) -> HttpResponse:
         """Answer this request with a refusal, and tell of the other decisions too."""
-        return refusal_response(
-            outcome,
-            reveal_key=False,
-            dialect=self.source.dialect,
-            also=self.decisions,
-            policies=self.policies,
-        )
+        fields = self.source.fields.of(outcome, self.policies, self.decisions)
+        return refusal_response(outcome, fields, reveal_key=False)
 
-    def take_response(self, refused: RateLimited) -> Refusal:
+    def take_response(self, refused: RateLimited) -> HttpResponse:
         """Give the answer to a refusal that the application was told of, for its framework to send."""
         answer = self.refusal_response(refused.decision)
         self.pending_refusal, self.decisions = None, ()
@@ -103,7 +97,7 @@ class RequestContext:
         if self._replacement is None:
             if self.started:
                 raise refused
-            await respond(self.refusal_response(refused.decision), self._send)
+            await send_response(self.refusal_response(refused.decision), self._send)
             self.refund_unless_charged(429, ())
 
     def refund_unless_charged(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> None:
@@ -139,7 +133,7 @@ class RequestContext:
             instead = self.refusal_response(self.pending_refusal)
             self._replacement = instead.body
             self.refund_unless_charged(instead.status, ())
-            return start_of(instead)
+            return start_message(instead)
         headers = message.get("headers", ())
         if self.is_charged is not None:
             self.refund_unless_charged(message["status"], headers)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from tollhouse.asgi.ratelimit.answer import respond
 from tollhouse.asgi.ratelimit.key_rules import resolve_key
-from tollhouse.asgi.ratelimit.refusal_response import Refusal
+from tollhouse.asgi.ratelimit.refusal_response import undecided_detail
 from tollhouse.asgi.ratelimit.request_context import RequestContext
 from tollhouse.asgi.ratelimit.rules import CompiledRule
+from tollhouse.asgi.response import HttpResponse, send_response
 from tollhouse.asgi.types import App, Message, Receive, Send
 from tollhouse.errors import InvalidInput, StoreError
 from tollhouse.limits.limited import RateLimited
@@ -40,7 +40,7 @@ class LimitedWebSocket:
         self._is_accepted = False
         self._ended: Message | None = None
 
-    async def serve(self, app: App, refused: Refusal | None) -> None:
+    async def serve(self, app: App, refused: HttpResponse | None) -> None:
         """Serve the connection, or refuse it in place of the application."""
         if refused is not None:
             await self._receive()
@@ -96,15 +96,11 @@ class LimitedWebSocket:
         try:
             key = await resolve_key(self._rule.key_finder(policy, context.policies.get(policy))(context), context)
             decision = await context.limiter.take(policy, key)
-        except StoreError:
-            return "the limits cannot be asked at the moment"
-        except InvalidInput as error:
-            if error.field != "key":
-                raise
-            return f"key: {error.remedy}"
+        except (StoreError, InvalidInput) as error:
+            return undecided_detail(error)
         return None if decision.allowed else str(RateLimited(decision))
 
-    async def _refuse(self, refused: Refusal, reason: str) -> None:
+    async def _refuse(self, refused: HttpResponse, reason: str) -> None:
         if self._ended is not None:
             return
         if self._is_accepted:
@@ -112,10 +108,10 @@ class LimitedWebSocket:
         else:
             await self._deny(refused)
 
-    async def _deny(self, refused: Refusal) -> None:
+    async def _deny(self, refused: HttpResponse) -> None:
         if _DENIAL in (self._visit.scope.get("extensions") or {}):
             self._ended = {"type": "websocket.disconnect", "code": TRY_AGAIN_LATER}
-            await respond(refused, self._send, "websocket.http")
+            await send_response(refused, self._send, "websocket.http")
         else:
             await self._close("a limit is reached; try again later")
 

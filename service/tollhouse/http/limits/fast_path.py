@@ -15,13 +15,12 @@ from typing import Any, Final
 from msgspec import MsgspecError, Struct
 from msgspec.json import Decoder
 
-from tollhouse.asgi.ratelimit.answer import encoded
-from tollhouse.asgi.ratelimit.refusal_response import Refusal
+from tollhouse.asgi.response import HttpResponse, send_response
 from tollhouse.asgi.types import App, Message, Receive, Scope, Send
 from tollhouse.errors import TollhouseError
 from tollhouse.http.authentication import ApiKeys
 from tollhouse.http.csrf import JSON
-from tollhouse.http.limits.responses import Answer, TakeResponses, batch_response
+from tollhouse.http.limits.responses import TakeResponses, batch_response
 from tollhouse.limits.decision import Take
 from tollhouse.wiring import Tollhouse
 
@@ -37,7 +36,7 @@ class _Route(Struct, frozen=True, kw_only=True):
     """The decoder of a body, and the function that answers what it decodes."""
 
     decoder: Decoder[Any]
-    answer: Callable[[Any], Awaitable[Answer | Refusal]]
+    answer: Callable[[Any], Awaitable[HttpResponse]]
 
 
 class FastPath:
@@ -74,7 +73,7 @@ class FastPath:
             answer = await route.answer(body)
         except TollhouseError as error:
             return _raising(error)
-        await _respond(answer, send)
+        await send_response(answer, send)
         return None
 
     def _is_plain(self, scope: Scope) -> bool:
@@ -112,10 +111,10 @@ class FastPath:
         except (MsgspecError, UnicodeDecodeError):
             return None
 
-    async def _take(self, take: Take) -> Answer | Refusal:
+    async def _take(self, take: Take) -> HttpResponse:
         return self._responses.take(await self._limits.take(take.policy, take.key, take.cost))
 
-    async def _take_batch(self, takes: list[Take]) -> Answer:
+    async def _take_batch(self, takes: list[Take]) -> HttpResponse:
         return batch_response(await self._limits.take_batch(takes))
 
 
@@ -136,13 +135,3 @@ def _raising(error: TollhouseError) -> Receive:
         raise error
 
     return fail
-
-
-async def _respond(answer: Answer | Refusal, send: Send) -> None:
-    headers = [
-        *encoded(answer.headers),
-        (b"content-type", answer.media_type.encode("latin-1")),
-        (b"content-length", b"%d" % len(answer.body)),
-    ]
-    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-    await send({"type": "http.response.body", "body": answer.body, "more_body": False})

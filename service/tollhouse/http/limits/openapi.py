@@ -10,7 +10,8 @@ from litestar.openapi import ResponseSpec
 from litestar.openapi.spec import Example
 from msgspec import Struct, field
 
-from tollhouse.asgi.ratelimit.refusal_response import MEDIA_TYPE, QUOTA_EXCEEDED, TEMPORARY_REDUCED_CAPACITY, URN
+from tollhouse.asgi.ratelimit.refusal_response import QUOTA_EXCEEDED
+from tollhouse.asgi.response import PROBLEM_JSON, TEMPORARY_REDUCED_CAPACITY, URN
 from tollhouse.limits.decision import Decision, LimitState, Reason
 
 
@@ -122,7 +123,7 @@ def _response(described: Any, description: str, *examples: Mapping[str, object])
         described,
         generate_examples=False,
         description=description,
-        media_type=MEDIA_TYPE,
+        media_type=PROBLEM_JSON,
         examples=[Example(value=dict(example)) for example in examples],
     )
 

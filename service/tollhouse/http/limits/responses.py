@@ -7,14 +7,13 @@ settings. Verbs that take units carry the RateLimit fields of the decision; the 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 import msgspec
-from litestar import Response
-from msgspec import Struct
 
-from tollhouse.asgi.ratelimit.headers import Dialect, fields
-from tollhouse.asgi.ratelimit.refusal_response import Refusal, refusal_response
+from tollhouse.asgi.ratelimit.headers import RateLimitFields
+from tollhouse.asgi.ratelimit.refusal_response import refusal_response
+from tollhouse.asgi.response import HttpResponse
 from tollhouse.http.limits.schemas import HoldAnswer
 from tollhouse.limits.decision import Decision, TakeAllResult
 from tollhouse.wiring import Tollhouse
@@ -22,46 +21,31 @@ from tollhouse.wiring import Tollhouse
 _ENCODER: Final = msgspec.json.Encoder()
 
 
-class Answer(Struct, frozen=True, kw_only=True):
-    """A response without its request; `headers` leave out the media type and the length of the body."""
-
-    body: bytes
-    headers: tuple[tuple[str, str], ...] = ()
-    status: int = 200
-    media_type: str = "application/json"
-
-
 class TakeResponses:
     """Builds responses in the dialect of the settings, by the policies in force when the response is built."""
 
     def __init__(self, tollhouse: Tollhouse) -> None:
         self._limits = tollhouse.limits
-        self._dialect: Dialect = tollhouse.settings.limits.headers
+        self._fields = RateLimitFields(tollhouse.settings.limits.headers)
 
-    def take(self, outcome: Decision | TakeAllResult) -> Answer | Refusal:
+    def take(self, outcome: Decision | TakeAllResult) -> HttpResponse:
         """Return 200 with the decision and its fields, or a problem with the same members."""
         return self._response(outcome, outcome)
 
-    def hold(self, decision: Decision, hold_id: str | None) -> Answer | Refusal:
+    def hold(self, decision: Decision, hold_id: str | None) -> HttpResponse:
         """Return the response to a reservation or a lease: that of a take, with the id of the hold."""
         return self._response(decision, HoldAnswer(decision=decision, id=hold_id))
 
-    def refusal(self, outcome: Decision | TakeAllResult, *, reveal_key: bool = True) -> Refusal:
+    def refusal(self, outcome: Decision | TakeAllResult, *, reveal_key: bool = True) -> HttpResponse:
         """Return the problem that a refusal is answered with; without `reveal_key` it does not repeat the key."""
-        return refusal_response(outcome, dialect=self._dialect, policies=self._limits.policies, reveal_key=reveal_key)
+        return refusal_response(outcome, self._fields.of(outcome, self._limits.policies), reveal_key=reveal_key)
 
-    def _response(self, outcome: Decision | TakeAllResult, body: object) -> Answer | Refusal:
+    def _response(self, outcome: Decision | TakeAllResult, body: object) -> HttpResponse:
         if not outcome.allowed:
             return self.refusal(outcome)
-        headers = fields(outcome, self._dialect, policies=self._limits.policies)
-        return Answer(body=_ENCODER.encode(body), headers=tuple(headers))
+        return HttpResponse(body=_ENCODER.encode(body), headers=self._fields.of(outcome, self._limits.policies))
 
 
-def batch_response(decisions: Sequence[Decision]) -> Answer:
+def batch_response(decisions: Sequence[Decision]) -> HttpResponse:
     """Return 200 with the decisions of a batch in order, refusals included."""
-    return Answer(body=_ENCODER.encode(decisions))
-
-
-def response(answer: Answer | Refusal) -> Response[Any]:
-    """Return the same response as Litestar's own type."""
-    return Response(answer.body, status_code=answer.status, headers=dict(answer.headers), media_type=answer.media_type)
+    return HttpResponse(body=_ENCODER.encode(decisions))

@@ -15,7 +15,7 @@ from msgspec import convert
 
 from tollhouse.http.authentication import require_role
 from tollhouse.http.limits.openapi import COMMON_RESPONSES, RATE_LIMIT_FIELDS, TAKE_ALL_RESPONSES, TAKE_RESPONSES
-from tollhouse.http.limits.responses import TakeResponses, batch_response, response
+from tollhouse.http.limits.responses import TakeResponses, batch_response
 from tollhouse.http.limits.schemas import (
     AcquireBody,
     HoldAnswer,
@@ -33,6 +33,7 @@ from tollhouse.http.limits.schemas import (
     TakeUpToBody,
     units_named,
 )
+from tollhouse.http.problems import litestar_response
 from tollhouse.limits.decision import Decision, Settlement, Take, TakeAllResult
 from tollhouse.limits.limiter import Limiter
 
@@ -50,13 +51,13 @@ async def take(
     Without `cost`, the policy's own cost is taken. A cost of 0 takes nothing and checks whether there is room.
     """
     decision = await limits.take(data.policy, data.key, data.cost)
-    return response(responses.take(decision))
+    return litestar_response(responses.take(decision))
 
 
 @post("/take-batch", status_code=200, responses=COMMON_RESPONSES)
 async def take_batch(data: BatchBody, limits: NamedDependency[Limiter]) -> Response[list[Decision]]:
     """Take for up to 256 subjects, each decided on its own: 200 with the decisions in order, refusals included."""
-    return response(batch_response(await limits.take_batch(data)))
+    return litestar_response(batch_response(await limits.take_batch(data)))
 
 
 @post("/take-all", status_code=200, responses=TAKE_ALL_RESPONSES, response_headers=RATE_LIMIT_FIELDS)
@@ -65,7 +66,7 @@ async def take_all(
 ) -> Response[TakeAllResult]:
     """Take from several policies and subjects, all or nothing: if one refuses, none is charged. 429 if refused."""
     result = await limits.take_all(data.takes)
-    return response(responses.take(result))
+    return litestar_response(responses.take(result))
 
 
 @post("/take-up-to", status_code=200, responses=TAKE_RESPONSES, response_headers=RATE_LIMIT_FIELDS)
@@ -75,7 +76,7 @@ async def take_up_to(
     """Take as many units as there is room for, at most `most`; `cost` is how many were taken. 429 if none fits."""
     with units_named("most"):
         decision = await limits.take_up_to(data.policy, data.key, data.most)
-    return response(responses.take(decision))
+    return litestar_response(responses.take(decision))
 
 
 @post("/acquire", status_code=200, responses=TAKE_RESPONSES, response_headers=RATE_LIMIT_FIELDS)
@@ -84,7 +85,7 @@ async def acquire(
 ) -> Response[Decision]:
     """Take, waiting up to `wait_ms` for room; the response is that of `take`."""
     decision = await limits.acquire(data.policy, data.key, data.cost, wait_ms=data.wait_ms)
-    return response(responses.take(decision))
+    return litestar_response(responses.take(decision))
 
 
 @post("/peek", status_code=200, responses=COMMON_RESPONSES)
@@ -112,7 +113,7 @@ async def reserve(
     """Hold units until `settle` charges the number that was needed, or until `hold_ms` have passed."""
     with units_named("estimate"):
         reservation = await limits.reserve(data.policy, data.key, data.estimate, data.hold_ms)
-    return response(responses.hold(reservation.decision, reservation.id))
+    return litestar_response(responses.hold(reservation.decision, reservation.id))
 
 
 @post("/settle", status_code=200, responses=COMMON_RESPONSES)
@@ -128,7 +129,7 @@ async def lease(
 ) -> Response[HoldAnswer]:
     """Lease a permit of a `concurrency` policy until it is released; renew it before the policy's window is over."""
     lease = await limits.lease(data.policy, data.key, wait_ms=data.wait_ms)
-    return response(responses.hold(lease.decision, lease.id))
+    return litestar_response(responses.hold(lease.decision, lease.id))
 
 
 @post("/renew", status_code=200, responses=COMMON_RESPONSES)

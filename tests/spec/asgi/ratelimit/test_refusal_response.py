@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from tests.worlds import StoreWorld
-from tollhouse.asgi.ratelimit.headers import fields
+from tollhouse.asgi.ratelimit.headers import RateLimitFields
 from tollhouse.asgi.ratelimit.refusal_response import refusal_response
+from tollhouse.asgi.response import HttpResponse
 from tollhouse.limits.decision import Decision, LimitState, Reason, TakeAllResult
 from tollhouse.limits.limiter import Limiter
 from tollhouse.limits.policy.notation import parse_policy
@@ -32,8 +33,12 @@ def decision(reason: Reason, *, policy: str = "api", retry_after_ms: int | None 
     )
 
 
+def response_to(outcome: Decision | TakeAllResult, **arguments: Any) -> HttpResponse:
+    return refusal_response(outcome, RateLimitFields().of(outcome), **arguments)
+
+
 def problem(outcome: Decision | TakeAllResult, **arguments: Any) -> dict[str, Any]:
-    return json.loads(refusal_response(outcome, **arguments).body)
+    return json.loads(response_to(outcome, **arguments).body)
 
 
 ANSWERS = [
@@ -48,13 +53,13 @@ ANSWERS = [
 @pytest.mark.parametrize(("refused", "status", "kind", "retry_after"), ANSWERS)
 def test_what_refuses_decides_the_answer(refused: Decision, status: int, kind: str, retry_after: str | None) -> None:
     """A limit is 429, a cost above it 422, a denied key 403, and an outage 503; Retry-After where a wait helps."""
-    answer = refusal_response(refused)
+    answer = response_to(refused)
 
     body = json.loads(answer.body)
     assert (answer.status, body["status"]) == (status, status)
     assert body["type"].endswith(kind)
-    assert dict(answer.headers).get("Retry-After") == retry_after
-    assert dict(answer.headers)["Cache-Control"] == "no-store"
+    assert answer.text_headers().get("retry-after") == retry_after
+    assert answer.text_headers()["cache-control"] == "no-store"
     assert body["violated-policies"] == ["api"]
 
 
@@ -68,7 +73,7 @@ async def test_a_refusal_names_every_limit_that_the_cost_does_not_fit(world: Sto
     told, untold = (problem(refused, reveal_key=reveal) for reveal in (True, False))
 
     assert told["violated-policies"] == ["api/60", "api/3600"]
-    assert all(f'"{name}"' in dict(fields(refused))["RateLimit"] for name in told["violated-policies"])
+    assert all(f'"{name}"' in response_to(refused).text_headers()["ratelimit"] for name in told["violated-policies"])
     assert told["key"] == "ada"
     assert "key" not in untold
 
@@ -84,9 +89,9 @@ def test_of_several_the_most_final_refusal_answers() -> None:
     hopeless = TakeAllResult(allowed=False, decisions=(short, dear, long), retry_after_ms=None)
 
     assert "policy long" in problem(waiting)["detail"]
-    assert dict(refusal_response(waiting).headers)["Retry-After"] == "9"
-    assert refusal_response(hopeless).status == 422
-    assert "Retry-After" not in dict(refusal_response(hopeless).headers)
+    assert response_to(waiting).text_headers()["retry-after"] == "9"
+    assert response_to(hopeless).status == 422
+    assert "retry-after" not in response_to(hopeless).text_headers()
 
 
 def test_takes_that_were_decided_as_one_are_answered_as_one() -> None:
@@ -106,7 +111,7 @@ def test_a_refusal_speaks_the_dialect_of_the_application() -> None:
     """The fields are those of the dialect, and of what was decided beside."""
     refused = decision("limit-reached", retry_after_ms=1_000)
 
-    headers = dict(refusal_response(refused, dialect="x-ratelimit", also=[refused]).headers)
+    headers = refusal_response(refused, RateLimitFields("x-ratelimit").of(refused, also=[refused])).text_headers()
 
-    assert headers["X-RateLimit-Remaining"] == "0"
-    assert "RateLimit" not in headers
+    assert headers["x-ratelimit-remaining"] == "0"
+    assert "ratelimit" not in headers
