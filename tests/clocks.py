@@ -23,12 +23,12 @@ class Clock:
         await done
 
     async def skip(self, seconds: float) -> None:
-        """Sleep without a test to wake anybody: the clock moves by itself."""
+        """Sleep without a test that wakes the sleeper: the clock moves by itself."""
         self.now_ms += round(seconds * 1000)
         await asyncio.sleep(0)
 
     async def asleep(self) -> int:
-        """Wait until somebody sleeps, and give for how long the first of them still will."""
+        """Wait until a task sleeps, and return how long the first sleeper still will."""
         while not self._sleepers:
             self._fell_asleep.clear()
             await self._fell_asleep.wait()

@@ -20,13 +20,13 @@ WINDOW_MS = 60_000
 def subject(
     world: World, key: str = "ada", *, units: int = 2, window_ms: int = WINDOW_MS, instances: int = 1, **how: Any
 ) -> TakeRequest:
-    """A subject of a policy that gives out `units` permits."""
+    """Return a subject of a policy with `units` permits."""
     limits = (Limit(units=units, window_ms=window_ms),)
     return under(world, Policy(**{"name": "jobs", "limits": limits, "algorithm": "concurrency", **how}), key, instances)
 
 
 def under(world: World, policy: Policy, key: str = "ada", instances: int = 1) -> TakeRequest:
-    """A subject of any policy."""
+    """Return a subject of any policy."""
     prepared = compile_policies({policy.name: policy}, instances)[policy.name]
     state = keys.rate(world.keyring.digest("rate", key), policy.name)
     return TakeRequest(compiled=prepared, key=key, state_key=state, cost=1)
@@ -38,13 +38,13 @@ def leases_on(store: ScriptRunner, world: World, *, clock: MonotonicClock = mono
 
 
 async def stored(world: World, of: TakeRequest) -> dict[str, int]:
-    """Give when each stored lease ends, those that are over included."""
+    """Return when each stored lease ends, expired ones included."""
     flat = await world.command("limits", "ZRANGE", of.state_key, "0", "-1", "WITHSCORES")
     pairs = flat if flat and isinstance(flat[0], list) else list(zip(flat[::2], flat[1::2], strict=True))
     return {lease_id.decode(): int(float(end_ms)) for lease_id, end_ms in pairs}
 
 
 def counted(world: World, outcome: str) -> float:
-    """Give how many leases of the policy were counted under a word."""
+    """Return how many leases of the policy were counted under an outcome."""
     labels = {"policy": "jobs", "outcome": outcome}
     return world.metrics.registry.get_sample_value("tollhouse_ratelimit_decisions_total", labels) or 0

@@ -1,4 +1,4 @@
-"""A store between a limiter and its server, at which a test watches calls, holds them back, or lets them fail."""
+"""A store between a limiter and its server, at which a test watches calls, holds them back, or makes them fail."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class Call(Struct, frozen=True, kw_only=True):
 
 
 class Watched:
-    """Runs scripts on another store, and notes them; `failure` is raised instead, and `hold` keeps calls waiting.
+    """Runs scripts on another store, and records them; `failure` is raised instead, and `hold` keeps calls waiting.
 
-    With `after`, a call that fails has run all the same, as one does whose reply was lost.
+    With `after`, a call that fails has run all the same, like one whose reply was lost.
     """
 
     def __init__(self, store: ScriptRunner) -> None:
@@ -50,16 +50,16 @@ class Watched:
 
     @property
     def scripts(self) -> list[str]:
-        """What was run, in order."""
+        """The names of the scripts, in order."""
         return [call.script for call in self.calls]
 
     def fail(self, outcome: Outcome = "not-sent") -> None:
-        """Let every call fail from now on, as in an outage."""
+        """Make every call fail from now on, as in an outage."""
         self.failure = StoreUnavailable("limits", outcome, "it is down")
         self.after = outcome == "ambiguous"
 
     def heal(self) -> None:
-        """Let calls run again."""
+        """Run calls again."""
         self.failure = None
 
     def hold(self) -> None:
@@ -67,11 +67,11 @@ class Watched:
         self._open.clear()
 
     def release(self) -> None:
-        """Let the calls that wait run, and all others."""
+        """Run the calls that wait, and all others."""
         self._open.set()
 
     async def until_under_way(self, calls: int) -> None:
-        """Wait until so many calls are under way."""
+        """Wait until exactly so many calls are in flight."""
         async with asyncio.timeout(PATIENCE_S):
             while self.under_way != calls:
                 self._changed.clear()
@@ -115,17 +115,17 @@ class Setup:
         )
 
     async def pass_ms(self, ms: int) -> None:
-        """Let time pass for the server and the process alike."""
+        """Advance the clocks of the server and the process."""
         await self.world.advance(ms)
         self.clock.advance(ms)
 
     def counted(self, policy: str, outcome: str) -> float:
-        """Give how many decisions of a policy were counted under a word."""
+        """Return how many decisions of a policy were counted under an outcome."""
         labels = {"policy": policy, "outcome": outcome}
         return self.world.metrics.registry.get_sample_value("tollhouse_ratelimit_decisions_total", labels) or 0
 
 
 async def ticks(many: int = 20) -> None:
-    """Let the event loop turn, so that whoever can run has run."""
+    """Let the event loop turn, so that every task that can run has run."""
     for _ in range(many):
         await asyncio.sleep(0)

@@ -27,7 +27,7 @@ BACK_MS = st.sampled_from([1, 30_000, 60_000, 60_001, 300_000]) | st.integers(1,
 
 
 class LeasesAgainstModel(RuleBasedStateMachine):
-    """Does one thing after another in a world that `open_world` gives, and compares."""
+    """Makes one call after another in a world of `open_world`, and compares."""
 
     def __init__(self, open_world):
         super().__init__()
@@ -107,7 +107,7 @@ class LeasesAgainstModel(RuleBasedStateMachine):
     @precondition(lambda self: self.crashed)
     @rule(data=st.data(), release=st.booleans())
     def come_back_too_late(self, data, release):
-        """A holder that was away tries what it would have done; its permit may be somebody else's by now."""
+        """A holder that was away tries what it would have done; another holder may have its permit by now."""
         holder = data.draw(st.sampled_from(self.crashed))
         now_ms = self.world.now_ms
         if release:
@@ -136,7 +136,7 @@ class LeasesAgainstModel(RuleBasedStateMachine):
             self.end_what_is_near_its_end()
 
     def end_what_is_near_its_end(self):
-        """Forget a key that is over, or that real time could end before the next call: nobody renews its leases."""
+        """Drop a key that expired, or that real time could expire before the next call: its leases get no renewal."""
         if self.key_ends_ms - self.real_ms < SOON_MS:
             self.do(self.world.command("limits", "DEL", self.subject.state_key))
             self.held = {}
@@ -147,7 +147,7 @@ class LeasesAgainstModel(RuleBasedStateMachine):
 
     @rule()
     def all_crash(self):
-        """Never stuck: in a window and a minute after somebody asked, every permit can be had again."""
+        """Never stuck: a window and a minute after a lease was requested, every permit is free again."""
         self.crashed += self.holders
         self.holders.clear()
         self.lease()

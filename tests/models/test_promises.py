@@ -1,4 +1,4 @@
-"""What every algorithm promises alike, over any history of takes and moves of the clock."""
+"""The promises of all algorithms, over any history of takes and clock steps."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_retry_after_is_exact(history: History) -> None:
 
 
 @given(history=histories())
-def test_nobody_is_locked_out_by_a_clock_that_steps_back(history: History) -> None:
+def test_a_clock_that_steps_back_locks_no_subject_out(history: History) -> None:
     """Whatever the clock did, a cost within the limits waits at most for two windows and a minute."""
     policy, steps = history
     state, now_ms = SubjectState(), START_MS
@@ -64,7 +64,7 @@ def test_nobody_is_locked_out_by_a_clock_that_steps_back(history: History) -> No
 
 @given(history=histories())
 def test_remaining_and_reset_are_exact(history: History) -> None:
-    """What remains can be taken and one unit more cannot; a limit is whole at its reset and not before."""
+    """`remaining` units can be taken and one more cannot; a limit is restored at its reset and not before."""
     policy, steps = history
     state, now_ms = SubjectState(), START_MS
 

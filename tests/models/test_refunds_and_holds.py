@@ -1,4 +1,4 @@
-"""What every algorithm promises while units are held, settled and given back."""
+"""The promises of all algorithms while units are held, settled and refunded."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def _after(policy: Policy, state: SubjectState, step: Step, number: int, now_ms:
 
 @given(history=steps_of())
 def test_a_wait_is_exact(history: tuple[Policy, list[Step]]) -> None:
-    """P3: whatever is held, over-charged or given back, a cost fits after its wait and not 1 ms earlier."""
+    """P3: whatever is held, over-charged or refunded, a cost fits after its wait and not 1 ms earlier."""
     policy, steps = history
     state, now_ms = SubjectState(), START_MS
     smallest = min(limit.capacity for limit in policy.limits)
@@ -76,7 +76,7 @@ def test_a_wait_is_exact(history: tuple[Policy, list[Step]]) -> None:
 
 @given(history=steps_of())
 def test_remaining_and_reset_are_exact(history: tuple[Policy, list[Step]]) -> None:
-    """What remains can be taken and one unit more cannot; a limit is whole at its reset and not before."""
+    """`remaining` units can be taken and one more cannot; a limit is restored at its reset and not before."""
     policy, steps = history
     each = [(limit, Policy(name="api", algorithm=policy.algorithm, limits=(limit,))) for limit in policy.limits]
     state, now_ms = SubjectState(), START_MS

@@ -149,7 +149,7 @@ class Limiter:
         return decision_at(request, reply, FIRST_DECISION)
 
     async def refund(self, policy: str, key: str, cost: int | None = None) -> Decision:
-        """Give back up to `cost` units, never more than were taken; the decision's cost is how many."""
+        """Refund up to `cost` units, never more than were taken; the decision's cost is how many."""
         request = self._requests.read(policy, key, cost)
         decision = await self._refund(request)
         for shadow in request.shadows:

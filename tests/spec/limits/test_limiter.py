@@ -1,4 +1,4 @@
-"""The limiter on a store: takes, looks and resets, through the scripts limits/take, limits/peek and limits/reset."""
+"""The limiter on a store: take, peek and reset, through the scripts limits/take, limits/peek and limits/reset."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def counted(world: StoreWorld, policy: str, outcome: str) -> float:
 
 
 async def test_a_take_is_answered_with_a_decision(limits: Limiter) -> None:
-    """A decision tells what was asked, whether it was admitted, and where every limit stands (C-6, S2-26)."""
+    """A decision has the request, whether it was admitted, and the status of every limit (C-6, S2-26)."""
     decision = await limits.take("default", "ada", 3)
 
     assert decision == Decision(
@@ -67,7 +67,7 @@ async def test_a_decision_is_plain_json(limits: Limiter) -> None:
 
 
 async def test_a_cost_of_nothing_looks(world: StoreWorld, limits: Limiter) -> None:
-    """A cost of 0 is always allowed, tells where the limits stand and writes nothing."""
+    """A cost of 0 is always allowed, reports the status of the limits and writes nothing."""
     await limits.take("hundred", "ada", 100)
 
     looked = await limits.take("hundred", "ada", 0)
@@ -79,7 +79,7 @@ async def test_a_cost_of_nothing_looks(world: StoreWorld, limits: Limiter) -> No
 
 
 async def test_a_peek_decides_and_changes_nothing(world: StoreWorld, limits: Limiter) -> None:
-    """A peek gives the decision that a take of this cost would get now, and takes nothing."""
+    """A peek returns the decision that a take of this cost would get now, and takes nothing."""
     await limits.take("ten", "ada", 7)
 
     fits, above, never = [await limits.peek("ten", "ada", cost) for cost in (3, 4, 11)]
@@ -92,7 +92,7 @@ async def test_a_peek_decides_and_changes_nothing(world: StoreWorld, limits: Lim
 
 
 async def test_a_reset_forgets(limits: Limiter) -> None:
-    """A reset gives one subject all units of one policy back, and tells whether there was anything to forget."""
+    """A reset gives one subject all units of one policy back, and returns whether there was anything to delete."""
     await limits.take("api", "ada", 5)
     await limits.take("login", "ada", 5)
     await limits.take("api", "bob", 5)
@@ -120,7 +120,7 @@ async def test_a_reset_forgets(limits: Limiter) -> None:
         ("api", "ada", 1.0, "cost", "give a whole number from 0 to 1,000,000,000"),
     ],
 )
-async def test_wrong_input_is_told_its_remedy(
+async def test_wrong_input_is_named_with_its_remedy(
     world: StoreWorld, limits: Limiter, policy: str, key: str, cost: Any, field: str, remedy: str
 ) -> None:
     """An unknown policy and a key or cost out of bounds are refused by name, before anything is sent."""
@@ -138,7 +138,7 @@ async def test_wrong_input_is_told_its_remedy(
 
 
 async def test_a_wrong_key_is_not_repeated(limits: Limiter) -> None:
-    """P10: the message about a wrong key tells its size, because a key can be a name or an address."""
+    """P10: the error about a wrong key has its size and not the key, which can be a name or an address."""
     with pytest.raises(InvalidInput) as caught:
         await limits.take("api", "ada@example.com" * 100)
 
@@ -165,7 +165,7 @@ async def test_decisions_are_counted(world: StoreWorld, limits: Limiter) -> None
 
 
 async def test_policies_can_be_listed(limits: Limiter) -> None:
-    """The limiter tells its policies, and nobody can change them through what it tells."""
+    """The limiter lists its policies, and they cannot be changed through that list."""
     assert dict(limits.policies) == POLICIES
 
     with pytest.raises(TypeError):

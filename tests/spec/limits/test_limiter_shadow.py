@@ -27,7 +27,7 @@ def setup(world: StoreWorld) -> Setup:
 
 
 async def test_a_shadow_decides_and_lets_pass(setup: Setup) -> None:
-    """A shadow says which limit would refuse and where it stands, but nobody is refused or told to wait."""
+    """A shadow states which limit would refuse and its status, but it refuses nothing and states no wait."""
     decisions = [await setup.limits.take("watching", "ada", cost) for cost in (5, 1, 6)]
 
     assert [one.allowed for one in decisions] == [True] * 3
@@ -49,7 +49,7 @@ async def test_a_shadow_counts_only_what_it_would_admit(setup: Setup) -> None:
 
 
 async def test_a_peek_at_a_shadow_is_what_a_take_would_be(setup: Setup) -> None:
-    """A peek lets pass as well, and says what the shadow thinks."""
+    """A peek allows as well, and states what the shadow would decide."""
     await setup.limits.take("watching", "ada", 5)
 
     peeked = await setup.limits.peek("watching", "ada")
@@ -58,7 +58,7 @@ async def test_a_peek_at_a_shadow_is_what_a_take_would_be(setup: Setup) -> None:
 
 
 async def test_other_verbs_of_a_shadow_refuse_nothing_either(setup: Setup) -> None:
-    """A shadow grants all that is asked for, and lets a reservation pass without holding what would not fit."""
+    """A shadow grants all requested units, and allows a reservation that would not fit without holding it."""
     granted = [await setup.limits.take_up_to("watching", "ada", most) for most in (4, 3, 2)]
     reservation = await setup.limits.reserve("watching", "ada", 1)
     waited = await setup.limits.acquire("watching", "ada", wait_ms=1_000)
@@ -72,8 +72,8 @@ async def test_other_verbs_of_a_shadow_refuse_nothing_either(setup: Setup) -> No
     assert waited.allowed
 
 
-async def test_a_deny_list_of_a_shadow_refuses_nobody(setup: Setup) -> None:
-    """Whoever a shadow would always refuse passes, and is counted as such."""
+async def test_a_deny_list_of_a_shadow_refuses_no_key(setup: Setup) -> None:
+    """A key that a shadow would always refuse is allowed, and counted as such."""
     decision = await setup.limits.take("watching", "foe")
 
     assert (decision.allowed, decision.reason, decision.limits) == (True, "shadow", ())
@@ -81,7 +81,7 @@ async def test_a_deny_list_of_a_shadow_refuses_nobody(setup: Setup) -> None:
 
 
 async def test_a_candidate_runs_beside_the_live_policy(setup: Setup) -> None:
-    """Each single take is taken from the candidates too, in the same call, and changes nothing of the answer."""
+    """Each single take is taken from the shadows too, in the same call, and does not change the decision."""
     decisions = [await setup.limits.take("api", "ada") for _ in range(10)]
 
     assert [one.allowed for one in decisions] == [True] * 5 + [False] * 5
@@ -93,7 +93,7 @@ async def test_a_candidate_runs_beside_the_live_policy(setup: Setup) -> None:
 
 
 async def test_a_candidate_has_the_cost_of_the_take(setup: Setup) -> None:
-    """It is asked for as many units as the live policy, each take of a batch alike."""
+    """A shadow is charged as many units as the live policy, for each take of a batch alike."""
     await setup.limits.take("api", "ada", 2)
     await setup.limits.take_batch([Take(policy="api", key="ada", cost=1), Take(policy="watching", key="ada", cost=1)])
 
@@ -103,7 +103,7 @@ async def test_a_candidate_has_the_cost_of_the_take(setup: Setup) -> None:
 
 
 async def test_candidates_have_their_place_in_a_call(setup: Setup) -> None:
-    """A call carries at most 256 takes, those of candidates included, and no take is parted from its candidates."""
+    """A call has at most 256 takes, those of shadows included, and a take and its shadows are in one call."""
     decisions = await asyncio.gather(*(setup.limits.take("api", f"user-{i}") for i in range(200)))
 
     assert all(one.allowed for one in decisions)
@@ -113,7 +113,7 @@ async def test_candidates_have_their_place_in_a_call(setup: Setup) -> None:
 
 
 async def test_a_candidate_knows_its_own_lists(setup: Setup) -> None:
-    """A key that is on a list of the candidate is not taken from it."""
+    """A key on an access list of the shadow is not taken from it."""
     await setup.limits.take("api", "friend")
     await setup.limits.take("api", "foe")
 
@@ -121,7 +121,7 @@ async def test_a_candidate_knows_its_own_lists(setup: Setup) -> None:
 
 
 async def test_a_refund_is_for_the_candidates_too(setup: Setup) -> None:
-    """What is given back was taken from the candidates as well, and comes back to them."""
+    """A refund gives units back to the shadows as well, because they were taken from them too."""
     await setup.limits.take("api", "ada", 3)
 
     refunded = await setup.limits.refund("api", "ada", 2)

@@ -39,7 +39,7 @@ async def stored(world: StoreWorld, subject: str = "ada") -> tuple[bytes | None,
 
 
 async def test_all_windows_of_a_subject_live_in_one_value(world: StoreWorld) -> None:
-    """One key for each subject and policy holds every window (S2-26, S2-27), and names nobody (P10)."""
+    """One key for each subject and policy holds every window (S2-26, S2-27), and has no name in it (P10)."""
     limits = limiter(world, "5/minute; 100/hour")
 
     await limits.take("api", "ada@example.com", 2)
@@ -70,7 +70,7 @@ async def test_braces_in_a_key_choose_where_it_lives(world: StoreWorld) -> None:
 
 
 async def test_a_refusal_leaves_the_bytes_and_the_expiry(world: StoreWorld) -> None:
-    """P2: whatever is refused or only looked at, the value is byte for byte the same and does not live longer."""
+    """P2: after a refusal or a cost of 0 the value is byte for byte the same and does not live longer."""
     limits = limiter(world, "5/minute; 6/hour")
     await limits.take("api", "ada", 5)
     before, left_ms = await stored(world)
@@ -127,7 +127,7 @@ async def test_a_value_written_behind_its_newest_sub_bucket_lives_longer(world: 
 
 
 async def test_changing_a_number_keeps_the_counters(world: StoreWorld) -> None:
-    """An operator who raises or lowers a limit gives nobody units back, and takes none away."""
+    """An operator that raises or lowers a limit gives no subject units back, and takes none away."""
     await limiter(world, "5/minute; 100/hour").take("api", "ada", 4)
 
     higher = await limiter(world, "10/minute; 50/hour").take("api", "ada", 1)
@@ -178,7 +178,7 @@ async def test_a_foreign_value_counts_as_nothing(world: StoreWorld, value: bytes
 
 
 async def test_a_value_of_another_type_counts_as_nothing(world: StoreWorld) -> None:
-    """A list where a state should be is no error for the caller: it is counted, and replaced by the next take."""
+    """A list in place of a state is no error for the caller: it is counted, and replaced by the next take."""
     limits = limiter(world, "5/minute")
     await world.command("limits", "RPUSH", state_key(world), "7")
 
@@ -221,7 +221,7 @@ async def test_a_state_far_ahead_is_not_believed(world: StoreWorld) -> None:
 
 
 async def test_a_server_that_forbids_reading_is_no_empty_limit(embedded: StoreWorld) -> None:
-    """An error that says nothing about the value is raised: it must not look like a subject who took nothing."""
+    """An error that says nothing about the value is raised: it must not look like a subject that took nothing."""
     password = secrets.token_hex(8)
     rules = ("on", f">{password}", "~*", "+@all", "-get", "-set")
     await embedded.command("limits", "ACL", "SETUSER", "halved", *rules)

@@ -1,4 +1,4 @@
-"""What can be done with units besides taking them: part of them, back, held for later, and permits."""
+"""The verbs besides take: partial takes, refunds, reservations and leases."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ async def left(setup: Setup, policy: str, key: str = "ada") -> list[int]:
 
 @pytest.mark.parametrize("policy", COUNTING, ids=lambda policy: policy.name)
 async def test_every_algorithm_has_every_verb(setup: Setup, policy: Policy) -> None:
-    """Whatever the algorithm, units are taken, granted in part, given back, held, settled, and forgotten."""
+    """Under every algorithm units can be taken, granted in part, refunded, reserved, settled and reset."""
     name = policy.name
 
     taken = await setup.limits.take(name, "ada")
@@ -52,7 +52,7 @@ async def test_every_algorithm_has_every_verb(setup: Setup, policy: Policy) -> N
 
 
 async def test_as_many_as_there_are(setup: Setup) -> None:
-    """`take_up_to` takes what the tightest limit has, says how many, and refuses where not one is left."""
+    """`take_up_to` takes what the tightest limit has, returns how many, and refuses if none is left."""
     granted = [await setup.limits.take_up_to("api", "ada", most) for most in (2, 2, 9, 1)]
 
     assert [(one.allowed, one.cost) for one in granted] == [(True, 2), (True, 2), (True, 1), (False, 0)]
@@ -63,7 +63,7 @@ async def test_as_many_as_there_are(setup: Setup) -> None:
 
 
 async def test_a_refund_gives_back_no_more_than_was_taken(setup: Setup) -> None:
-    """`refund` says how many units came back; a subject that took nothing gets nothing and leaves nothing."""
+    """`refund` returns how many units came back; for a subject that took nothing it writes nothing."""
     await setup.limits.take("api", "ada", 4)
 
     refunded = [await setup.limits.refund("api", "ada", cost) for cost in (1, None, 9, 1)]
@@ -77,7 +77,7 @@ async def test_a_refund_gives_back_no_more_than_was_taken(setup: Setup) -> None:
 
 
 async def test_what_was_reserved_is_settled_once(setup: Setup) -> None:
-    """A reservation holds its estimate; settling charges what was needed, and a second time nothing."""
+    """A reservation holds its estimate; settling charges the actual units, and a second time nothing."""
     reservation = await setup.limits.reserve("tokens", "ada", 60)
     held = await left(setup, "tokens")
     assert reservation.id is not None
@@ -102,7 +102,7 @@ async def test_an_overrun_is_charged(setup: Setup) -> None:
 
 
 async def test_what_is_never_settled_comes_back(setup: Setup) -> None:
-    """The units of a holder that crashed come back when the time that it asked for is over; then it settles nothing."""
+    """The units of a holder that crashed return when its hold time is over; after that it settles nothing."""
     reservation = await setup.limits.reserve("tokens", "ada", 60, hold_ms=90_000)
     assert reservation.id is not None
 
@@ -115,7 +115,7 @@ async def test_what_is_never_settled_comes_back(setup: Setup) -> None:
 
 
 async def test_a_reservation_that_does_not_fit_holds_nothing(setup: Setup) -> None:
-    """It is refused as a take is, with a wait or for ever."""
+    """It is refused as a take is, with a wait or without one."""
     await setup.limits.take("tokens", "ada", 50)
 
     later, never = [await setup.limits.reserve("tokens", "ada", estimate) for estimate in (60, 101)]
@@ -141,7 +141,7 @@ async def test_reservations_of_one_subject_are_bounded(world: StoreWorld) -> Non
 
 
 async def test_lists_decide_for_every_verb(setup: Setup) -> None:
-    """Whoever is never counted has what was asked for and holds nothing; whoever is always refused has nothing."""
+    """For an allow-listed key every verb is allowed and holds nothing; for a deny-listed one every verb is refused."""
     limits = setup.limits
     friend = [
         await limits.take("listed", "friend", 9),
@@ -166,7 +166,7 @@ async def test_lists_decide_for_every_verb(setup: Setup) -> None:
 
 
 async def test_permits_are_held_and_come_back(setup: Setup) -> None:
-    """A `concurrency` policy gives out permits: held for a block, or until they are released."""
+    """A `concurrency` policy grants permits: held for a block, or until they are released."""
     async with setup.limits.hold("jobs", "ada") as first:
         second = await setup.limits.lease("jobs", "ada")
         third = await setup.limits.lease("jobs", "ada")
@@ -222,10 +222,10 @@ async def test_permits_and_units_are_not_mixed_up(setup: Setup) -> None:
         ("settle", ("no id; of ours", 1), "id"),
     ],
 )
-async def test_wrong_numbers_and_ids_are_told_their_field(
+async def test_wrong_numbers_and_ids_are_named_by_field(
     setup: Setup, verb: str, given: tuple[Any, ...], field: str
 ) -> None:
-    """What is out of bounds is refused by the name that the caller gave it, before anything is sent."""
+    """A value out of bounds is refused by the name of its parameter, before anything is sent."""
     with pytest.raises(InvalidInput) as caught:
         await getattr(setup.limits, verb)("api", "ada", *given)
 
@@ -233,8 +233,8 @@ async def test_wrong_numbers_and_ids_are_told_their_field(
     assert setup.store.calls == []
 
 
-async def test_other_policies_hold_from_now_on(setup: Setup) -> None:
-    """`replace_policies` takes a whole set; what was counted under a name that stays is still there."""
+async def test_replaced_policies_are_in_force_at_once(setup: Setup) -> None:
+    """`replace_policies` takes a whole set; the counters of a policy whose name stays are kept."""
     await setup.limits.take("api", "ada", 4)
 
     setup.limits.replace_policies({"api": parse_policy("api", "10/minute; 8/hour"), "new": parse_policy("new", "1/s")})

@@ -1,4 +1,4 @@
-"""When limits admit again, on a store: the promises P1 and P3, through the scripts limits/take and limits/peek."""
+"""When limits admit again, on a store: promises P1 and P3, through the scripts limits/take and limits/peek."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ async def test_retry_after_is_exact_after_a_step_back(world: StoreWorld, limits:
 
 
 async def test_retry_after_counts_with_an_entry_that_comes_near_again(world: StoreWorld) -> None:
-    """P3: an entry too far ahead to be believed now still refuses if it is believed when the wait is over."""
+    """P3: an entry that is too far ahead now still refuses if the clock has come near it when the wait is over."""
     minute = Limit(units=1, window_ms=60_000, resolution=1)
     hundred_minutes = Limit(units=2, window_ms=6_000_000, resolution=1)
     policy = Policy(name="api", limits=(minute, hundred_minutes))

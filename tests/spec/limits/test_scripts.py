@@ -183,7 +183,7 @@ async def test_as_many_as_there_are(world: StoreWorld) -> None:
 
 @pytest.mark.parametrize("algorithm", COUNTING)
 async def test_what_is_given_back_can_be_taken(world: StoreWorld, algorithm: Algorithm) -> None:
-    """A refund gives back what was taken and no more; where nothing is left to count no value is left."""
+    """A refund gives back what was taken and no more; if nothing is left to count no value is left."""
     policy = PER_WINDOW[algorithm]
     await take(world, 8, policy)
 
@@ -198,7 +198,7 @@ async def test_what_is_given_back_can_be_taken(world: StoreWorld, algorithm: Alg
 
 
 async def test_what_is_held_counts_until_it_is_settled(world: StoreWorld) -> None:
-    """A hold takes its units at once (limits/reserve), and is charged once for what was needed (limits/settle)."""
+    """A hold takes its units at once (limits/reserve), and the actual units are charged once (limits/settle)."""
     held = await reserve(world, "a", 6)
     refused = (await take(world, 5)).verdicts[0]
     settled = await settle(world, "a", 2)
@@ -211,7 +211,7 @@ async def test_what_is_held_counts_until_it_is_settled(world: StoreWorld) -> Non
 
 
 async def test_a_hold_ends_by_itself(world: StoreWorld) -> None:
-    """What nobody settles is free again when its time is over, and the next take leaves nothing of it."""
+    """A hold that is never settled is free again when its time is over, and the next take drops it."""
     await take(world, 1)
     await reserve(world, "a", 9)
     await world.advance(29_999)
@@ -238,8 +238,8 @@ async def test_a_value_lives_as_long_as_its_last_hold(world: StoreWorld) -> None
     assert await stored(world) == (None, -2)
 
 
-async def test_so_many_holds_are_the_most(world: StoreWorld) -> None:
-    """One subject holds at most 128 times; one more waits for the first to end, and writes nothing."""
+async def test_holds_of_one_subject_are_bounded(world: StoreWorld) -> None:
+    """One subject has at most 128 holds; one more is refused until the first ends, and writes nothing."""
     for i in range(HOLDS_MAX):
         assert (await reserve(world, f"h{i}", 0, held_ms=30_000 + i))[2] == 0
     before, _ = await stored(world)
@@ -257,7 +257,7 @@ async def test_so_many_holds_are_the_most(world: StoreWorld) -> None:
 
 @pytest.mark.parametrize("value", [b"7", b"TH1", b"TH1;60000/16=480000000", b"TH0;60000/16=480000000;5;0;", None])
 async def test_a_foreign_value_counts_as_nothing(world: StoreWorld, value: bytes | None) -> None:
-    """Whatever is not ours is treated as absent, counted in every reply, and replaced by the next charge only."""
+    """A foreign value is treated as absent, counted in every reply, and replaced by the next charge only."""
     await world.command("limits", *(("RPUSH", KEY, "7") if value is None else ("SET", KEY, value)))
 
     looked = [
@@ -287,7 +287,7 @@ DAMAGED = [
 
 @pytest.mark.parametrize(("damage", "left"), DAMAGED)
 async def test_damage_is_no_error(world: StoreWorld, damage: tuple[bytes, bytes], left: list[int]) -> None:
-    """What cannot be read of a value counts as nothing; what can be read goes on, and the next take mends it."""
+    """Damaged parts of a value count as nothing, the others still count, and the next take repairs it."""
     await take(world, 3)
     value, _ = await stored(world)
     await world.command("limits", "SET", KEY, (value or b"").replace(*damage))
@@ -300,8 +300,8 @@ async def test_damage_is_no_error(world: StoreWorld, damage: tuple[bytes, bytes]
 
 
 @pytest.mark.parametrize("algorithm", COUNTING)
-async def test_what_is_far_ahead_is_counted_and_locks_nobody_out(world: StoreWorld, algorithm: Algorithm) -> None:
-    """After 5 minutes back units can be had again; each entry and each hold that is not believed is reported."""
+async def test_entries_far_ahead_are_counted_and_lock_no_subject_out(world: StoreWorld, algorithm: Algorithm) -> None:
+    """After a step back of 5 minutes units are free; each entry and hold that is ignored is reported."""
     policy = Policy(name="api", algorithm=algorithm, limits=(TEN,))
     await take(world, 4, policy)
     await reserve(world, "a", 6, policy=policy)
@@ -320,7 +320,7 @@ async def test_what_is_far_ahead_is_counted_and_locks_nobody_out(world: StoreWor
 
 
 class Listener:
-    """What is announced to another process."""
+    """The announcements that another process receives."""
 
     def __init__(self, world: StoreWorld) -> None:
         self.stores = world.open_stores()
@@ -334,14 +334,14 @@ class Listener:
             await self._began.wait()
 
     async def hear(self) -> bytes:
-        """Give what is announced next."""
+        """Return the next announcement."""
         async with asyncio.timeout(5):
             return await self._heard.get()
 
 
 @pytest.fixture
 async def listener(world: StoreWorld) -> AsyncIterator[Listener]:
-    """Another process that listens."""
+    """Another process that is subscribed."""
     opened = Listener(world)
     await opened.open()
     yield opened
@@ -349,7 +349,7 @@ async def listener(world: StoreWorld) -> AsyncIterator[Listener]:
 
 
 async def test_units_that_come_back_are_announced(world: StoreWorld, listener: Listener) -> None:
-    """A refund, a reset and a hold that needed less tell all who listen when, and which value."""
+    """A refund, a reset and a settlement below the estimate publish the time and the key."""
     await take(world, 5)
     await refund(world, 1)
     await world.advance(7)
@@ -363,8 +363,8 @@ async def test_units_that_come_back_are_announced(world: StoreWorld, listener: L
     assert heard == [f"{at_ms} {KEY}".encode() for at_ms in (START_MS, START_MS + 7, START_MS + 7)]
 
 
-async def test_nothing_is_announced_where_nothing_came_back(world: StoreWorld, listener: Listener) -> None:
-    """Silent are a refund of nothing, a reset of nothing, and a hold that needed all of it or more."""
+async def test_nothing_is_announced_if_nothing_came_back(world: StoreWorld, listener: Listener) -> None:
+    """A refund of nothing, a reset of nothing, and a settlement at or above the estimate publish nothing."""
     await refund(world, 5)
     await world.stores.limits.run("limits/reset", [KEY], [CHANNEL])
     await reserve(world, "a", 3)

@@ -1,1 +1,1 @@
-"""Calls to the store: when they are sent, together with which others, and what need not be asked."""
+"""Calls to the store: batching, waiting, reservations and leases, and the cache of refusals that saves calls."""

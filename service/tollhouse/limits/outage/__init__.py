@@ -1,1 +1,1 @@
-"""Decisions without a store."""
+"""Decisions while the store does not answer: the outage rule of each policy, and what a process counts by itself."""

@@ -59,9 +59,9 @@ async def test_a_batch_is_bounded(world: StoreWorld, limits: Limiter) -> None:
     assert all(one.allowed for one in full)
     assert await limits.take_batch([]) == []
 
-    with pytest.raises(InvalidInput, match="at most 256") as caught:
+    with pytest.raises(InvalidInput) as caught:
         await limits.take_batch([Take(policy="hundred", key="ada")] * (TAKES_MAX + 1))
-    assert caught.value.field == "takes"
+    assert (caught.value.field, caught.value.value) == ("takes", TAKES_MAX + 1)
     assert await world.command("limits", "DBSIZE") == TAKES_MAX
 
 

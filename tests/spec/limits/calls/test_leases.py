@@ -34,12 +34,12 @@ async def hold_all(leases: Leases, of: TakeRequest) -> list[str]:
 
 
 async def outlive(world: World, of: TakeRequest) -> None:
-    """Let the key stay while its leases end, so that it is their own ends that decide."""
+    """Keep the key while its leases expire, so that their own ends decide."""
     await world.command("limits", "PEXPIRE", of.state_key, 10 * WINDOW_MS)
 
 
 async def test_a_lease_is_answered_with_a_decision(world: World, leases: Leases) -> None:
-    """A permit has a name that nobody can guess, and the decision tells how many are left and for how long."""
+    """A lease has an id that cannot be guessed; the decision states how many permits are left and until when."""
     ada = subject(world)
 
     first, second = await leases.lease(ada), await leases.lease(ada)
@@ -61,7 +61,7 @@ async def test_a_lease_is_answered_with_a_decision(world: World, leases: Leases)
 
 
 async def test_no_more_permits_are_held_than_there_are(world: World, leases: Leases) -> None:
-    """P1: where all permits are held, a lease is refused, with the time after which one is free."""
+    """P1: while all permits are held, a lease is refused, with the time after which one is free."""
     ada = subject(world)
     await leases.lease(ada)
     await world.advance(1_000)
@@ -91,7 +91,7 @@ async def test_a_refusal_writes_nothing(world: World, leases: Leases) -> None:
 
 
 async def test_a_permit_of_a_crashed_holder_returns_by_itself(world: World, leases: Leases) -> None:
-    """P3: a lease that nobody renews is over after the window, and its permit is free at that moment, not earlier."""
+    """P3: a lease without renewal expires after the window, and its permit is free at that moment, not earlier."""
     ada = subject(world, units=1)
     await hold_all(leases, ada)
     retry_after_ms = (await leases.lease(ada)).decision.retry_after_ms
@@ -108,7 +108,7 @@ async def test_a_permit_of_a_crashed_holder_returns_by_itself(world: World, leas
 
 
 async def test_a_renewed_lease_goes_on(world: World, leases: Leases) -> None:
-    """A renewal lets a lease last for a window from then, as often as it is renewed in time."""
+    """A renewal extends a lease to one window from then, as often as it comes in time."""
     ada = subject(world, units=1)
     [held] = await hold_all(leases, ada)
 
@@ -121,7 +121,7 @@ async def test_a_renewed_lease_goes_on(world: World, leases: Leases) -> None:
 
 
 async def test_a_lease_that_is_over_stays_over(world: World, leases: Leases) -> None:
-    """A lease that is over, released or never was is neither renewed nor released, and nothing is written."""
+    """A lease that expired, was released or is unknown is neither renewed nor released, and nothing is written."""
     ada = subject(world, units=1)
     [late] = await hold_all(leases, ada)
     await world.advance(WINDOW_MS)
@@ -139,7 +139,7 @@ async def test_a_lease_that_is_over_stays_over(world: World, leases: Leases) -> 
 
 
 async def test_a_released_permit_is_free_at_once(world: World, leases: Leases) -> None:
-    """A released permit can be held by the next, and the last release leaves no key behind."""
+    """A released permit is free for the next lease, and the last release leaves no key behind."""
     ada = subject(world)
     first, second = await hold_all(leases, ada)
 
@@ -153,7 +153,7 @@ async def test_a_released_permit_is_free_at_once(world: World, leases: Leases) -
 
 
 async def test_a_look_changes_nothing(world: World, leases: Leases) -> None:
-    """Peek tells what a lease would be answered, for a subject that is known or not, and writes nothing."""
+    """Peek returns the decision of a lease, whether the subject is known or not, and writes nothing."""
     ada = subject(world, units=1)
     fresh = await leases.peek(ada)
     assert await world.command("limits", "EXISTS", ada.state_key) == 0
@@ -167,7 +167,7 @@ async def test_a_look_changes_nothing(world: World, leases: Leases) -> None:
 
 
 async def test_every_key_ends_with_its_last_lease(world: World, leases: Leases) -> None:
-    """P10: the leases of a subject are gone when the last one is over, and no name of the subject is stored."""
+    """P10: the key expires with its last lease, and no name of the subject is stored."""
     ada = subject(world)
     [first, _] = await hold_all(leases, ada)
     await world.advance(30_000)
@@ -182,7 +182,7 @@ async def test_every_key_ends_with_its_last_lease(world: World, leases: Leases) 
 
 
 async def test_a_shorter_window_leaves_longer_leases_their_key(world: World, leases: Leases) -> None:
-    """A lease of a shorter window does not let the key end before a lease that lasts longer."""
+    """A lease with a shorter window does not make the key expire before a lease that lasts longer."""
     long, short = subject(world, window_ms=3_600_000), subject(world, window_ms=3_590_000)
     await leases.lease(long)
     await leases.lease(short)
@@ -191,7 +191,7 @@ async def test_a_shorter_window_leaves_longer_leases_their_key(world: World, lea
 
 
 async def test_a_foreign_value_counts_as_nothing(world: World, leases: Leases) -> None:
-    """A value that holds no leases is treated as absent and counted; the first lease that is given replaces it."""
+    """A value that holds no leases is treated as absent and counted; the first lease that is granted replaces it."""
     ada = subject(world, units=1)
     await world.command("limits", "SET", ada.state_key, "TH1;")
 
@@ -207,7 +207,7 @@ async def test_a_foreign_value_counts_as_nothing(world: World, leases: Leases) -
 
 
 async def test_with_fewer_permits_than_are_held_as_many_have_to_end(world: World, leases: Leases) -> None:
-    """When a policy gets fewer permits, nobody loses one, and the wait is until few enough are held."""
+    """When a policy gets fewer permits, no holder loses one, and the wait lasts until few enough are held."""
     many, one = subject(world, units=3), subject(world, units=1)
     for _ in range(3):
         await leases.lease(many)
@@ -224,7 +224,7 @@ STEPS_BACK_MS = (30_000, 300_000)
 
 @pytest.mark.parametrize("back_ms", STEPS_BACK_MS)
 async def test_a_step_back_takes_no_permit_from_a_holder(world: World, leases: Leases, back_ms: int) -> None:
-    """P1: after the clock stepped back, holders that renew keep their permits and nobody gets one above the limit."""
+    """P1: after the clock stepped back, holders that renew keep their permits, and none is granted above the limit."""
     ada = subject(world)
     held = await hold_all(leases, ada)
     world.step_back(back_ms)
@@ -239,7 +239,7 @@ async def test_a_step_back_takes_no_permit_from_a_holder(world: World, leases: L
 
 @pytest.mark.parametrize("back_ms", STEPS_BACK_MS)
 async def test_a_step_back_keeps_no_permit_away(world: World, leases: Leases, back_ms: int) -> None:
-    """The permit of a crashed holder is back in a window and a minute, however far the clock stepped back."""
+    """The permit of a crashed holder returns within a window and a minute, however far the clock stepped back."""
     ada = subject(world)
     crashed, alive = await hold_all(leases, ada)
     await outlive(world, ada)
@@ -260,7 +260,7 @@ async def test_a_step_back_keeps_no_permit_away(world: World, leases: Leases, ba
     assert discarded(world, "clock-ahead") == (2 if back_ms == 300_000 else 0)
 
 
-async def test_leases_are_shortened_only_where_they_are_too_long(world: World, leases: Leases) -> None:
+async def test_leases_are_clamped_only_if_they_are_too_long(world: World, leases: Leases) -> None:
     """A run of limits/shorten_leases that finds nothing too far ahead, or no leases at all, writes nothing."""
     ada = subject(world)
     run = world.stores.limits.run
@@ -277,7 +277,7 @@ async def test_leases_are_shortened_only_where_they_are_too_long(world: World, l
 
 
 async def test_a_call_that_runs_twice_holds_one_permit(world: World) -> None:
-    """A lease whose answer was lost may be asked for again under its name: it holds the same permit."""
+    """A lease whose reply was lost may be requested again under its id: it holds the same permit."""
     ada = subject(world)
 
     first = await world.stores.limits.run("limits/lease", [ada.state_key], ["a" * 32, 2, WINDOW_MS])
@@ -286,8 +286,8 @@ async def test_a_call_that_runs_twice_holds_one_permit(world: World) -> None:
     assert first == again == [0, 0, 0, 0, 1, WINDOW_MS]
 
 
-async def test_a_shadow_refuses_nobody(world: World, leases: Leases) -> None:
-    """A shadow decides and counts; where no permit is free the lease is allowed and holds none."""
+async def test_a_shadow_refuses_no_lease(world: World, leases: Leases) -> None:
+    """A shadow decides and counts; if no permit is free the lease is allowed and holds none."""
     ada = subject(world, units=1, shadow=True)
     await hold_all(leases, ada)
 
@@ -311,7 +311,7 @@ async def test_a_key_on_a_list_needs_no_permit(world: World, leases: Leases) -> 
 
 
 async def test_other_algorithms_have_no_leases(world: World, leases: Leases) -> None:
-    """A lease under a policy that counts takes is refused as wrong input, and names the remedy."""
+    """A lease under a policy that counts takes is wrong input, and the error names the policy."""
     api = under(world, parse_policy("api", "5/minute"))
 
     for call in (leases.lease(api), leases.renew(api, "0" * 32), leases.release(api, "0" * 32), leases.peek(api)):
@@ -329,7 +329,7 @@ async def test_a_wait_has_bounds(world: World, leases: Leases, wait_ms: int) -> 
 
 
 async def test_leases_run_by_the_clock_of_the_server(world: World) -> None:
-    """Outside tests the server's own time decides: now_ms = 0 stands for it in every script."""
+    """Outside tests the server's own time decides: every script reads now_ms = 0 as the server's clock."""
     ada = subject(world, window_ms=3_600_000)
     run = world.stores.limits.run
     world.step_back(world.now_ms - server_time())

@@ -1,4 +1,4 @@
-"""The memory of refusals: what it answers without asking, for how long, and what makes it forget."""
+"""The refusal cache: what it answers without a call, for how long, and what evicts."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 from tests.watched import PATIENCE_S, Setup, ticks
 from tests.worlds import StoreWorld
 from tollhouse import keys
+from tollhouse.errors import StoreUnavailable
 from tollhouse.limits.calls.refusal_cache import COSTS_MAX
 from tollhouse.limits.decision import Take
 from tollhouse.limits.policy.notation import parse_policy
@@ -26,7 +27,7 @@ POLICIES = (TEN, BOTH, WATCHING, TRIED, CANDIDATE, HUNDRED)
 
 @pytest.fixture
 def setup(world: StoreWorld) -> Setup:
-    """A limiter that remembers, and hears announcements as far as it knows."""
+    """A limiter that caches refusals and believes to be subscribed to the announcements."""
     setup = Setup(world, *POLICIES, remembered=100)
     setup.limits.refusals.on_subscribed()
     setup.clock.advance(1)
@@ -34,14 +35,14 @@ def setup(world: StoreWorld) -> Setup:
 
 
 async def full(setup: Setup, policy: str = "ten", key: str = "ada", cost: int = 10) -> None:
-    """Use a subject's units up, and be refused once."""
+    """Use up the units of a subject, and be refused once."""
     assert (await setup.limits.take(policy, key, cost)).allowed
     assert (await setup.limits.take(policy, key)).refused_by is not None
     setup.store.calls.clear()
 
 
-async def test_a_refusal_is_repeated_without_asking(setup: Setup) -> None:
-    """Whoever was refused is refused again by the process, as often as they come, and each time is counted."""
+async def test_a_refusal_is_repeated_without_a_call(setup: Setup) -> None:
+    """A refused key is refused again in the process, as often as it is taken, and each refusal is counted."""
     await full(setup)
 
     again = [await setup.limits.take("ten", "ada") for _ in range(10)]
@@ -53,8 +54,8 @@ async def test_a_refusal_is_repeated_without_asking(setup: Setup) -> None:
     assert setup.counted("ten", "refused") == 12
 
 
-async def test_what_is_repeated_counts_down(setup: Setup) -> None:
-    """P3: the waits of a repeated refusal are those that the store would give, millisecond by millisecond."""
+async def test_a_repeated_refusal_counts_down(setup: Setup) -> None:
+    """P3: the waits of a repeated refusal are those that the store would state, millisecond by millisecond."""
     await setup.limits.take("both", "ada", 4)
     await setup.pass_ms(10_000)
     await full(setup, "both", cost=1)
@@ -69,8 +70,8 @@ async def test_what_is_repeated_counts_down(setup: Setup) -> None:
     assert (await setup.limits.take("both", "ada")).allowed
 
 
-async def test_what_is_restored_meanwhile_stays_restored(setup: Setup) -> None:
-    """A limit that was whole again before the refusal ends is told as restored, and not in negative time."""
+async def test_a_limit_that_is_restored_meanwhile_stays_restored(setup: Setup) -> None:
+    """A limit that is restored before the refusal ends has a reset of 0, and not a negative one."""
     await setup.limits.take("both", "ada", 5)
     for _ in range(3):
         await setup.pass_ms(64_000)
@@ -84,7 +85,7 @@ async def test_what_is_restored_meanwhile_stays_restored(setup: Setup) -> None:
 
 
 async def test_a_refusal_ends_when_the_wait_since_it_was_sent_is_over(setup: Setup) -> None:
-    """An answer that took its time is not held for longer than the store itself would refuse."""
+    """A refusal whose reply was slow is not repeated for longer than the store itself would refuse."""
     await setup.limits.take("ten", "ada", 10)
     setup.store.hold()
     task = asyncio.create_task(setup.limits.take("ten", "ada"))
@@ -102,8 +103,8 @@ async def test_a_refusal_ends_when_the_wait_since_it_was_sent_is_over(setup: Set
     assert setup.store.sizes == [1, 1, 1]
 
 
-async def test_a_smaller_cost_is_asked_for(setup: Setup) -> None:
-    """What was refused to a large take says nothing about a small one, or about a look."""
+async def test_a_smaller_cost_is_sent(setup: Setup) -> None:
+    """The refusal of a large cost says nothing about a small one, or about a cost of 0."""
     await setup.limits.take("ten", "ada", 7)
     await setup.limits.take("ten", "ada", 5)
 
@@ -113,7 +114,7 @@ async def test_a_smaller_cost_is_asked_for(setup: Setup) -> None:
 
 
 async def test_a_larger_cost_has_its_own_wait(setup: Setup) -> None:
-    """P3: a larger take waits longer, so it is asked for once; what is above a limit is never remembered."""
+    """P3: a larger cost waits longer, so it is sent once; a cost above a limit is never cached."""
     for _ in range(5):
         await setup.limits.take("ten", "ada", 2)
         await setup.pass_ms(13_000)
@@ -127,7 +128,7 @@ async def test_a_larger_cost_has_its_own_wait(setup: Setup) -> None:
 
 
 async def test_a_flood_of_costs_is_refused_too(setup: Setup) -> None:
-    """Who tries ever more costs is told the wait of the nearest smaller one that is known; a look is still a look."""
+    """Once many costs are cached, larger ones get the wait of the next smaller one; a cost of 0 still only looks."""
     await setup.limits.take("hundred", "ada", 100)
     for cost in range(2, 2 + COSTS_MAX):
         await setup.limits.take("hundred", "ada", cost)
@@ -145,16 +146,16 @@ async def test_a_flood_of_costs_is_refused_too(setup: Setup) -> None:
 
 
 @pytest.mark.parametrize("policy", ["watching", "tried"])
-async def test_whoever_counts_on_every_take_is_asked(setup: Setup, policy: str) -> None:
-    """A shadow, and a policy with another beside it, are asked each time: their counts would be wrong otherwise."""
+async def test_policies_that_need_every_take_are_not_cached(setup: Setup, policy: str) -> None:
+    """A shadow, and a policy that has one, decide each time: the counts of the shadow would be wrong otherwise."""
     for _ in range(7):
         await setup.limits.take(policy, "ada")
 
     assert len(setup.store.calls) == 7
 
 
-async def test_nothing_is_remembered_unless_asked_for(world: StoreWorld) -> None:
-    """A limiter without `remembered` asks the store each time."""
+async def test_nothing_is_cached_by_default(world: StoreWorld) -> None:
+    """A limiter without `remembered` calls the store each time."""
     setup = Setup(world, TEN)
     await setup.limits.take("ten", "ada", 10)
 
@@ -164,8 +165,8 @@ async def test_nothing_is_remembered_unless_asked_for(world: StoreWorld) -> None
     assert len(setup.store.calls) == 4
 
 
-async def test_units_that_come_back_end_it(setup: Setup) -> None:
-    """A refund, a reset and a settlement in this process let the next take through."""
+async def test_units_that_come_back_evict(setup: Setup) -> None:
+    """After a refund, a reset and a settlement in this process the store decides the next take."""
     reservation = await setup.limits.reserve("ten", "eve", 10)
     assert reservation.id is not None
     assert not (await setup.limits.take("ten", "eve")).allowed
@@ -179,19 +180,19 @@ async def test_units_that_come_back_end_it(setup: Setup) -> None:
     assert [(await setup.limits.take("ten", key)).allowed for key in ("ada", "bob", "eve")] == [True] * 3
 
 
-async def test_units_that_may_have_come_back_end_it(setup: Setup) -> None:
-    """A refund that was sent and not answered may have been done, so the store is asked again."""
+async def test_units_that_may_have_come_back_evict(setup: Setup) -> None:
+    """A refund without a reply may have run, so the store decides the next take."""
     await full(setup)
     setup.store.fail("ambiguous")
-    with pytest.raises(Exception, match="it is down"):
+    with pytest.raises(StoreUnavailable):
         await setup.limits.refund("ten", "ada", 1)
     setup.store.heal()
 
     assert (await setup.limits.take("ten", "ada")).allowed
 
 
-async def test_other_policies_end_it(setup: Setup) -> None:
-    """A new set of policies begins with no memory, also for refusals by the old set that arrive later."""
+async def test_other_policies_clear_the_cache(setup: Setup) -> None:
+    """A new set of policies starts with an empty cache, and refusals by the old set that arrive later stay out."""
     await full(setup)
     setup.store.hold()
     late = [asyncio.create_task(setup.limits.take("ten", key)) for key in ("ada", "bob")]
@@ -204,8 +205,8 @@ async def test_other_policies_end_it(setup: Setup) -> None:
     assert (await setup.limits.take("ten", "ada")).allowed
 
 
-async def test_a_take_that_waited_since_before_a_reload_is_not_remembered(setup: Setup) -> None:
-    """What was read by the old policies is decided by them, and says nothing about the new ones."""
+async def test_a_take_that_was_queued_before_a_reload_is_not_cached(setup: Setup) -> None:
+    """A take that was read under the old policies is decided by them, and says nothing about the new ones."""
     await setup.limits.take("ten", "ada", 10)
     setup.store.hold()
     busy = [asyncio.create_task(setup.limits.take("both", "x"))]
@@ -224,8 +225,8 @@ async def test_a_take_that_waited_since_before_a_reload_is_not_remembered(setup:
     assert (await setup.limits.take("ten", "ada")).allowed
 
 
-async def test_a_refusal_that_was_under_way_when_units_came_back_is_not_remembered(setup: Setup) -> None:
-    """Sent before and answered after an announcement, a refusal may be older than the units that came back."""
+async def test_a_refusal_in_flight_while_units_came_back_is_not_cached(setup: Setup) -> None:
+    """A refusal whose call was sent before an announcement may be older than the units that came back."""
     await setup.limits.take("ten", "ada", 10)
     setup.store.hold()
     task = asyncio.create_task(setup.limits.take("ten", "ada"))
@@ -243,8 +244,8 @@ async def test_a_refusal_that_was_under_way_when_units_came_back_is_not_remember
     assert setup.store.sizes == [1, 1, 1]
 
 
-async def test_unheard_announcements_shorten_it(world: StoreWorld) -> None:
-    """While announcements are not known to be heard, a refusal is repeated for a second at most."""
+async def test_without_announcements_a_refusal_is_cached_for_a_second(world: StoreWorld) -> None:
+    """While the channel is not subscribed, a refusal is repeated for a second at most."""
     setup = Setup(world, TEN, remembered=100)
     await full(setup)
     setup.clock.advance(999)
@@ -257,8 +258,8 @@ async def test_unheard_announcements_shorten_it(world: StoreWorld) -> None:
     assert len(setup.store.calls) == 1
 
 
-async def test_a_refusal_from_before_announcements_were_heard_is_held_for_a_second(world: StoreWorld) -> None:
-    """Only what was sent after announcements began can be held for as long as the store refuses."""
+async def test_a_refusal_from_before_the_subscription_is_cached_for_a_second(world: StoreWorld) -> None:
+    """Only a refusal whose call was sent after the subscription is repeated for as long as the store refuses."""
     setup = Setup(world, TEN, remembered=100)
     await setup.limits.take("ten", "ada", 10)
     setup.store.hold()
@@ -277,8 +278,8 @@ async def test_a_refusal_from_before_announcements_were_heard_is_held_for_a_seco
     assert setup.store.sizes == [1, 1, 1]
 
 
-async def test_missed_announcements_end_it(setup: Setup) -> None:
-    """When the connection was lost everything is forgotten: what came back meanwhile was not heard of."""
+async def test_a_gap_in_the_announcements_clears_the_cache(setup: Setup) -> None:
+    """When the connection was lost everything is evicted: units may have come back unnoticed."""
     await full(setup)
 
     setup.limits.refusals.on_gap()
@@ -290,8 +291,8 @@ async def test_missed_announcements_end_it(setup: Setup) -> None:
     assert len(setup.store.calls) == 2
 
 
-async def test_the_memory_is_bounded(world: StoreWorld) -> None:
-    """Of more keys than fit those are forgotten that were refused first."""
+async def test_the_cache_is_bounded(world: StoreWorld) -> None:
+    """Beyond the bound of keys those that were refused first are evicted."""
     setup = Setup(world, TEN, remembered=2)
     setup.limits.refusals.on_subscribed()
     setup.clock.advance(1)
@@ -304,8 +305,8 @@ async def test_the_memory_is_bounded(world: StoreWorld) -> None:
     assert len(setup.store.calls) == 1
 
 
-async def test_what_was_cleared_is_remembered_within_bounds(setup: Setup) -> None:
-    """After very many announcements an older call counts as sent before one of them, whatever it asked for."""
+async def test_recent_clearings_are_bounded(setup: Setup) -> None:
+    """After very many announcements an older call counts as sent before one of them, whatever its subject."""
     await setup.limits.take("ten", "ada", 10)
     setup.store.hold()
     task = asyncio.create_task(setup.limits.take("ten", "ada"))
@@ -322,8 +323,8 @@ async def test_what_was_cleared_is_remembered_within_bounds(setup: Setup) -> Non
 
 
 @pytest.mark.parametrize("payload", [b"", b"nonsense", b"1 ", b"1 \xff\xfe", b"1 " + b"x" * 10_000])
-async def test_other_announcements_mean_nothing(setup: Setup, payload: bytes) -> None:
-    """What no script of ours announces is passed over."""
+async def test_other_messages_are_ignored(setup: Setup, payload: bytes) -> None:
+    """A message that no script of ours publishes evicts nothing."""
     await full(setup)
 
     setup.limits.refusals.on_cleared(payload)
@@ -332,8 +333,8 @@ async def test_other_announcements_mean_nothing(setup: Setup, payload: bytes) ->
     assert setup.store.calls == []
 
 
-async def test_of_takes_decided_together_only_those_are_remembered_that_refuse(setup: Setup) -> None:
-    """A key whose own limits would admit is not held back because it once was refused along with another."""
+async def test_of_takes_decided_together_only_those_that_refuse_are_cached(setup: Setup) -> None:
+    """A key whose own limits would admit is not refused because another take of its `take_all` was."""
     await setup.limits.take("ten", "ada", 10)
 
     together = await setup.limits.take_all([Take(policy="ten", key="ada"), Take(policy="both", key="bob")])
@@ -345,8 +346,8 @@ async def test_of_takes_decided_together_only_those_are_remembered_that_refuse(s
     assert setup.store.sizes == [1]
 
 
-async def test_as_many_as_there_are_is_nothing_where_not_one_is_left(setup: Setup) -> None:
-    """`take_up_to` and `reserve` are refused from memory as a take of one, or of the estimate, would be."""
+async def test_other_verbs_use_the_cache(setup: Setup) -> None:
+    """The cache refuses `take_up_to` like a take of one unit, and `reserve` like a take of the estimate."""
     await full(setup)
 
     up_to, reservation = await setup.limits.take_up_to("ten", "ada", 5), await setup.limits.reserve("ten", "ada", 1)
@@ -357,7 +358,7 @@ async def test_as_many_as_there_are_is_nothing_where_not_one_is_left(setup: Setu
 
 
 class Process:
-    """A limiter with connections of its own, which hears what others announce."""
+    """A limiter with connections of its own that is subscribed to the announcements."""
 
     def __init__(self, world: StoreWorld) -> None:
         self.stores = world.open_stores()
@@ -369,7 +370,7 @@ class Process:
         self.stores.limits.listen(keys.rate_clearings(), self._hear, refused.on_gap, self._begin)
 
     async def open(self) -> None:
-        await self.limits.peek("ten", "nobody")
+        await self.limits.peek("ten", "unknown")
         async with asyncio.timeout(PATIENCE_S):
             await self.listening.wait()
         self.setup.clock.advance(1)
@@ -385,7 +386,7 @@ class Process:
 
 @pytest.fixture
 async def here_and_there(world: StoreWorld) -> AsyncIterator[tuple[Process, Process]]:
-    """Two processes that hear of each other."""
+    """Two processes on one store."""
     processes = Process(world), Process(world)
     for process in processes:
         await process.open()
@@ -395,8 +396,8 @@ async def here_and_there(world: StoreWorld) -> AsyncIterator[tuple[Process, Proc
 
 
 @pytest.mark.parametrize("how", ["refund", "reset", "settle"])
-async def test_other_processes_hear_that_units_came_back(here_and_there: tuple[Process, Process], how: str) -> None:
-    """What another process gives back ends the memory of this one as soon as it is announced."""
+async def test_other_processes_learn_that_units_came_back(here_and_there: tuple[Process, Process], how: str) -> None:
+    """Units that another process gives back evict the refusal here as soon as they are announced."""
     here, there = here_and_there
     reservation = await there.limits.reserve("ten", "ada", 5)
     assert reservation.id is not None

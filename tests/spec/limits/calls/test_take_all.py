@@ -56,7 +56,7 @@ async def test_all_are_charged_in_one_call(setup: Setup, store: Watched) -> None
 
 
 async def test_one_that_refuses_keeps_all_from_being_charged(setup: Setup) -> None:
-    """P2: whoever would be admitted alone is told that another refused, and for how long the whole waits."""
+    """P2: a take that would be admitted alone is refused because of another, with the wait of the whole."""
     await setup.limits.take("user", "ada", 5)
 
     found = await together(setup, ("tenant", "acme", 2), ("user", "ada", 1), ("tokens", "ada", 7))
@@ -167,7 +167,7 @@ async def test_each_member_is_counted_once(setup: Setup) -> None:
     assert (setup.counted("watching", "allowed"), setup.counted("tenant", "refused")) == (1, 1)
 
 
-async def test_wrong_input_is_told_its_place(setup: Setup, store: Watched) -> None:
+async def test_wrong_input_is_named_with_its_position(setup: Setup, store: Watched) -> None:
     """Bad members, sums above the bound, and too few or too many members are refused before anything is sent."""
     most = 1_000_000_000
     cases = [

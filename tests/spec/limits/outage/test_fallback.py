@@ -1,4 +1,4 @@
-"""Limits while the store does not answer (P8): what each policy's rule says, and how soon it is asked."""
+"""Limits while the store does not answer (P8): what each policy's outage rule decides."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ async def test_every_process_may_admit_something(world: StoreWorld) -> None:
 
 
 async def test_open_admits_and_closed_refuses(setup: Setup) -> None:
-    """`open` lets everything pass, `closed` nothing, for a second at a time; no limit was asked, and they say so."""
+    """`open` admits everything, `closed` nothing, for a second at a time; the decisions have no limits."""
     opened = [await setup.limits.take("open", "ada", 10) for _ in range(3)][-1]
     closed = await setup.limits.take("closed", "ada")
 
@@ -84,7 +84,7 @@ async def test_open_admits_and_closed_refuses(setup: Setup) -> None:
 
 @pytest.mark.parametrize("policy", ["local", "open", "closed", "burst"])
 async def test_a_cost_above_the_limit_is_refused_by_every_rule(setup: Setup, policy: str) -> None:
-    """What can never pass does not pass in an outage either, and no wait is told."""
+    """A cost that can never pass does not pass in an outage either, and the refusal states no wait."""
     decision = await setup.limits.take(policy, "ada", 41)
 
     assert (decision.allowed, decision.retry_after_ms, decision.reason) == (False, None, "cost-above-limit")
@@ -93,12 +93,12 @@ async def test_a_cost_above_the_limit_is_refused_by_every_rule(setup: Setup, pol
 
 
 async def test_the_first_limit_that_a_cost_is_above_is_named(setup: Setup) -> None:
-    """As the store would, the refusal names the limit that the cost is above."""
+    """As in the store, the refusal names the limit that the cost is above."""
     assert (await setup.limits.take("closed", "ada", 6)).refused_by == "5/hour"
 
 
 async def test_a_cost_above_the_share_alone_is_refused_for_now(setup: Setup) -> None:
-    """A take that the limit would admit but one process may not give out is refused for want of a store."""
+    """A take within the limit but above the share of one process is refused because of the outage."""
     decision = await setup.limits.take("local", "ada", 3)
 
     assert (decision.allowed, decision.reason, decision.retry_after_ms) == (False, "outage", RETRY_AFTER_MS)
@@ -106,7 +106,7 @@ async def test_a_cost_above_the_share_alone_is_refused_for_now(setup: Setup) -> 
 
 @pytest.mark.parametrize("policy", ["shadow-local", "shadow-closed"])
 async def test_a_shadow_refuses_nothing(setup: Setup, policy: str) -> None:
-    """In an outage too, a shadow lets everything pass and says what it would have done."""
+    """In an outage too, a shadow admits everything and states what it would have decided."""
     decisions = [await setup.limits.take(policy, "ada", cost) for cost in (2, 2, 3, 11)]
 
     assert [one.allowed for one in decisions] == [True] * 4
@@ -117,7 +117,7 @@ async def test_a_shadow_refuses_nothing(setup: Setup, policy: str) -> None:
 
 
 async def test_lists_hold_in_an_outage(setup: Setup) -> None:
-    """Whoever is on a list needs no store, and is decided as ever."""
+    """A key on an access list needs no store, and is decided as always."""
     friend, foe, other = [await setup.limits.take("listed", key) for key in ("friend", "foe", "other")]
 
     assert (friend.allowed, friend.reason, friend.degraded) == (True, "allow-listed", False)
@@ -137,7 +137,7 @@ async def test_as_many_as_there_are_follows_the_rule(setup: Setup) -> None:
 
 
 async def test_takes_together_follow_the_strictest_rule(setup: Setup) -> None:
-    """One that is closed refuses all, else the shares decide; a refusal charges none of them."""
+    """A closed policy refuses all, else the shares decide; a refusal charges none of them."""
 
     async def together(*takes: tuple[str, int]) -> tuple[bool, int | None, list[str]]:
         found = await setup.limits.take_all([Take(policy=policy, key="ada", cost=cost) for policy, cost in takes])
@@ -158,7 +158,7 @@ async def test_takes_together_follow_the_strictest_rule(setup: Setup) -> None:
 
 
 async def test_reservations_of_an_outage_are_settled_in_the_process(setup: Setup) -> None:
-    """Their ids say so; what was held is charged as it was needed, once, and never told to the store."""
+    """Their ids say so; the actual units are charged once, and the store learns nothing of it."""
     held = await setup.limits.reserve("local", "ada", 2)
     full = await setup.limits.reserve("local", "ada", 1)
     assert held.id is not None
@@ -175,7 +175,7 @@ async def test_reservations_of_an_outage_are_settled_in_the_process(setup: Setup
 
 
 async def test_a_reservation_of_an_outage_ends_by_itself(setup: Setup) -> None:
-    """A holder that crashes in an outage loses its units after the time it asked for."""
+    """The units of a holder that crashes in an outage return after its hold time."""
     await setup.limits.reserve("local", "ada", 2, hold_ms=500)
 
     setup.clock.advance(500)
@@ -197,7 +197,7 @@ async def test_reservations_are_bounded_in_an_outage(world: StoreWorld) -> None:
 
 
 async def test_reservations_follow_the_rule(setup: Setup) -> None:
-    """`open` lets pass without holding anything, `closed` refuses, and a cost above the limit never fits."""
+    """`open` admits without holding anything, `closed` refuses, and a cost above the limit never fits."""
     opened, closed = [await setup.limits.reserve(policy, "ada", 2) for policy in ("open", "closed")]
     above = await setup.limits.reserve("local", "ada", 11)
 
@@ -233,7 +233,7 @@ async def test_every_answer_without_a_store_is_counted_as_such(setup: Setup) -> 
 
 @pytest.mark.parametrize("outcome", ["not-sent", "rejected", "ambiguous"])
 async def test_whatever_failed_the_rule_decides_and_nothing_is_sent_twice(setup: Setup, outcome: Outcome) -> None:
-    """An answer that was lost may have charged the store, so the take is decided here and never sent again."""
+    """A call whose reply was lost may have charged the store, so the take is decided here and never sent again."""
     setup.store.fail(outcome)
 
     decision = await setup.limits.take("local", "ada")
@@ -286,7 +286,7 @@ async def test_a_defect_is_no_outage(setup: Setup) -> None:
 
 
 async def test_what_is_counted_locally_is_bounded(world: StoreWorld) -> None:
-    """Of more subjects than are counted those are forgotten that were taken from longest ago."""
+    """Beyond the bound of subjects those that were changed longest ago are evicted."""
     asked = {key: replace(under(world, LOCAL, key), cost=6) for key in ("ada", "bob", "eve")}
     local = LocalLimiter(clock=Clock().monotonic_ms, most=2)
 
