@@ -22,17 +22,17 @@ from tests.failures.test_serve import COMMAND, environment
 from tests.processes import children_of, gone_within
 from tests.worlds import StoreWorld
 from tollhouse import wiring
-from tollhouse.drill.clients.client import HOT_WINDOW, VIAS, ClientName, Via, settings
-from tollhouse.drill.clients.http import HttpClient, Refused
-from tollhouse.drill.clients.http_connection import Broken, KeepAlive
+from tollhouse.drill.clients.client import HOT_LIMIT, VIAS, ClientName, Via, client_settings
+from tollhouse.drill.clients.http import HttpClient, UnexpectedStatus
+from tollhouse.drill.clients.http_connection import HttpConnections, InvalidReply
 from tollhouse.drill.clients.library import LibraryClient
-from tollhouse.drill.clients.service_process import Service, served
-from tollhouse.drill.faults import FAULTS
-from tollhouse.drill.opening import opened
+from tollhouse.drill.clients.service_process import ServiceProcess, run_service
+from tollhouse.drill.faults import FAULTS, Extent
 from tollhouse.drill.report import slo
-from tollhouse.drill.report.report import Asked, Report
-from tollhouse.drill.results.history import Event
-from tollhouse.drill.runner import Drill, Step
+from tollhouse.drill.report.report import DrillOptions, Report
+from tollhouse.drill.results.history import HistoryEvent
+from tollhouse.drill.round import open_client
+from tollhouse.drill.runner import Drill, DrillProgress
 from tollhouse.errors import ConfigurationError, StoreUnavailable
 from tollhouse.stores.embedded.sentinel_cluster import SentinelCluster
 from tollhouse.stores.redis_py import RedisPyClient
@@ -45,14 +45,14 @@ SECRET = b"not-much-of-a-secret-but-long-enough-for-tests"
 async def test_operations_do_what_the_history_says(embedded: StoreWorld, via: Via) -> None:
     """Each operation is a real one: what it leaves is found on the server, and what it ends is not accepted."""
     async with (
-        opened("tollhouse", via, embedded.url, SECRET) as client,
-        wiring.open(settings(embedded.url, SECRET)) as server,
+        open_client("tollhouse", via, embedded.url, SECRET) as client,
+        wiring.open(client_settings(embedded.url, SECRET)) as server,
     ):
         assert (await client.call("take", "take-7")).accepted
         assert not (await client.call("take", "take-8")).foreign
         assert (await client.call("take", "take-7")).foreign  # not what a fresh key would have left
-        admitted = [(await client.call("hot", f"hot-{number}")).accepted for number in range(HOT_WINDOW.limit + 1)]
-        assert admitted == [True] * HOT_WINDOW.limit + [False]
+        admitted = [(await client.call("hot", f"hot-{number}")).accepted for number in range(HOT_LIMIT.limit + 1)]
+        assert admitted == [True] * HOT_LIMIT.limit + [False]
 
         assert (await client.call("create", "create-1")).durable is False
         assert (await client.call("create", "create-2")).accepted
@@ -65,7 +65,7 @@ async def test_operations_do_what_the_history_says(embedded: StoreWorld, via: Vi
             answer = await client.call(operation, "put-1")
             assert (answer.degraded, answer.foreign) == (False, False)
         wanted = ["take-7", "take-9", "hot-0", "hot-101", "create-1", "create-2", "create-3"]
-        assert await client.held(server, wanted) == {"take-7", "hot-0", "create-2"}
+        assert await client.surviving(server, wanted) == {"take-7", "hot-0", "create-2"}
         assert client.state().generation is None
 
 
@@ -77,11 +77,14 @@ def test_failures_are_classed_by_what_they_may_have_done() -> None:
     assert library.failure(KeyError("x")) == "defect"
 
 
-async def test_a_service_that_does_not_start_tells_why() -> None:
-    """Where `serve` refuses its settings the drill ends with what it said."""
-    with pytest.raises(ConfigurationError, match="later version"):
-        async with served(settings("redis+cluster://h", SECRET)):
+async def test_a_service_that_does_not_start_says_why() -> None:
+    """If `serve` refuses its settings, the drill ends with its message."""
+    with pytest.raises(ConfigurationError) as refused:
+        async with run_service(client_settings("redis+cluster://h", SECRET)):
             pass
+
+    assert refused.value.setting == "--via"
+    assert "redis+cluster" in str(refused.value)
 
 
 async def test_an_answer_that_breaks_off_is_no_answer() -> None:
@@ -100,19 +103,19 @@ async def test_an_answer_that_breaks_off_is_no_answer() -> None:
 
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    http = KeepAlive("127.0.0.1", port)
-    client = HttpClient(Service(host="127.0.0.1", port=port, key=""), LibraryClient(wiring.open("fake://")))
+    http = HttpConnections("127.0.0.1", port)
+    client = HttpClient(ServiceProcess(host="127.0.0.1", port=port, key=""), LibraryClient(wiring.open("fake://")))
 
     for _ in range(2):
-        with pytest.raises(Broken) as broken:
-            await http.ask("GET", "/")
+        with pytest.raises(InvalidReply) as broken:
+            await http.request("GET", "/")
         assert client.failure(broken.value) == "ambiguous"
-    unavailable = await http.ask("GET", "/")
-    assert client.failure(Refused(unavailable)) == "ambiguous"
+    unavailable = await http.request("GET", "/")
+    assert client.failure(UnexpectedStatus(unavailable)) == "ambiguous"
     server.close()
     await server.wait_closed()
     with pytest.raises(OSError, match="Connect") as refused:
-        await http.ask("GET", "/")
+        await http.request("GET", "/")
     assert client.failure(refused.value) == "not-sent"
     await http.aclose()
 
@@ -169,8 +172,8 @@ async def test_failures_of_the_peer_are_classed(error: Exception, expected: str 
     await peer.aclose()
 
 
-def asked(fault: str, *clients: ClientName, rate: int = 200) -> Asked:
-    return Asked(
+def options(fault: str, *clients: ClientName, rate: int = 200) -> DrillOptions:
+    return DrillOptions(
         command="a test",
         faults=(fault,),
         clients=clients,
@@ -185,11 +188,11 @@ def asked(fault: str, *clients: ClientName, rate: int = 200) -> Asked:
 
 @pytest.mark.sentinel
 async def test_a_forced_failover_breaks_no_durable_promise(tmp_path: Path) -> None:
-    """P4, P9: in a forced failover no write and no revocation that was answered durable is lost, and it is all told."""
-    steps: list[Step] = []
+    """P4, P9: a forced failover loses no write and no revocation that was answered durable, and the report is whole."""
+    steps: list[DrillProgress] = []
     before = children_of(os.getpid())
 
-    report = await Drill(asked("forced", "tollhouse"), tmp_path, BOUNDS, steps.append, after_s=3).run()
+    report = await Drill(options("forced", "tollhouse"), tmp_path, BOUNDS, steps.append, extent=Extent(after_s=3)).run()
 
     [one] = report.rounds
     [summary] = report.summaries
@@ -206,7 +209,9 @@ async def test_a_forced_failover_breaks_no_durable_promise(tmp_path: Path) -> No
     assert one.figures["hot_admitted"]
     assert one.figures["over_admission_unexplained"] == 0
     assert steps[-1].progress.calls > 900
-    events = [msgspec.json.decode(line, type=Event) for line in (tmp_path / one.history).read_bytes().splitlines()]
+    events = [
+        msgspec.json.decode(line, type=HistoryEvent) for line in (tmp_path / one.history).read_bytes().splitlines()
+    ]
     assert sum(event.type == "invoke" for event in events) == 1_000
     assert ElementTree.parse(tmp_path / one.timeline).getroot().tag.endswith("svg")
     assert report.machine.server.startswith("valkey 9")
@@ -214,31 +219,26 @@ async def test_a_forced_failover_breaks_no_durable_promise(tmp_path: Path) -> No
 
 
 @pytest.mark.sentinel
-async def test_a_round_that_cannot_be_judged_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the servers do not agree again, the round has a problem and no figures, and keeps no bound."""
-    monkeypatch.setattr("tollhouse.drill.aftermath.SETTLED_S", 0)
-    monkeypatch.setattr("tollhouse.drill.runner.BEFORE_S", 0.2)
-    drill = Drill(asked("kill9", "redis-py", "tollhouse"), tmp_path, BOUNDS, lambda _: None, after_s=0.2)
+async def test_a_round_that_cannot_be_judged_says_so(tmp_path: Path) -> None:
+    """If the servers do not agree again, the round has a problem and no figures, and keeps no bound."""
+    extent = Extent(before_s=0.2, after_s=0.2, settle_s=0)
+    drill = Drill(options("kill9", "redis-py", "tollhouse"), tmp_path, BOUNDS, lambda _: None, extent=extent)
 
     report = await drill.run()
 
     assert [one.problem for one in report.rounds] == [
         "the servers did not agree on a primary within 0 s after the round"
     ] * 2
-    assert not any(verdict.held for verdict in report.verdicts)
+    assert not any(verdict.kept for verdict in report.verdicts)
 
 
 @pytest.mark.sentinel
-async def test_a_topology_that_a_fault_left_whole_is_used_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_topology_that_a_fault_left_whole_is_used_again(tmp_path: Path) -> None:
     """Faults without a failover share servers, which are emptied in between; Tollhouse shows no error in any."""
-    monkeypatch.setattr("tollhouse.drill.runner.BEFORE_S", 0.3)
-    monkeypatch.setattr("tollhouse.drill.storm.CANCELLATIONS", 500)
-    monkeypatch.setattr("tollhouse.drill.faults.KILL_S", 0.3)
-    both = structs.replace(asked("script-flush", "tollhouse"), faults=("script-flush", "cancel-storm", "client-kill"))
+    extent = Extent(before_s=0.3, after_s=0.8, kill_every_s=0.3, cancellations=500)
+    both = structs.replace(options("script-flush", "tollhouse"), faults=("script-flush", "cancel-storm", "client-kill"))
 
-    report = await Drill(both, tmp_path, BOUNDS, lambda _: None, after_s=0.8).run()
+    report = await Drill(both, tmp_path, BOUNDS, lambda _: None, extent=extent).run()
 
     flushed, stormed, killed = (one.figures for one in report.rounds)
     assert (flushed["errors"], flushed["reconnects"]) == (0, 0)
@@ -253,8 +253,8 @@ def drill(folder: Path, *args: str) -> subprocess.CompletedProcess[bytes]:
 
 
 def test_every_fault_is_explained(tmp_path: Path) -> None:
-    """`drill list` tells of each fault what it does, what it must show, and the bounds."""
-    told = drill(tmp_path, "list").stdout.decode()
+    """`drill list` says of each fault what it does, what it must show, and the bounds."""
+    page = drill(tmp_path, "list").stdout.decode()
     faults = msgspec.json.decode(drill(tmp_path, "list", "--json", "--down-after-ms", "3000").stdout)["faults"]
 
     assert [fault["fault"] for fault in faults] == list(FAULTS)
@@ -265,8 +265,8 @@ def test_every_fault_is_explained(tmp_path: Path) -> None:
         "durable_lost": 0,
         "over_deadline": 0,
     }
-    assert all(f"{name}\n" in told for name in FAULTS)
-    assert "(gap_ms)" in told
+    assert all(f"{name}\n" in page for name in FAULTS)
+    assert "(gap_ms)" in page
 
 
 #   arguments, words of the error
@@ -309,8 +309,8 @@ def test_a_broken_bound_is_exit_code_1(tmp_path: Path) -> None:
 
     report = msgspec.json.decode(done.stdout, type=Report)
     assert (done.returncode, done.stderr) == (1, b"")
-    assert {verdict.measure: verdict.held for verdict in report.verdicts} == {"errors": True, "calls": False}
+    assert {verdict.measure: verdict.kept for verdict in report.verdicts} == {"errors": True, "calls": False}
     written = tmp_path / "out" / "drill"
     assert msgspec.json.decode((written / "report.json").read_bytes(), type=Report) == report
     assert "# Failover drill" in (written / "report.md").read_text()
-    assert "--fault script-flush" in report.asked.command
+    assert "--fault script-flush" in report.options.command

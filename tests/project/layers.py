@@ -53,6 +53,14 @@ FLOORS: Mapping[str, tuple[frozenset[str], ...]] = {
         frozenset({"client_address", "per_loop", "response", "route_patterns", "types"}),
         frozenset({"ratelimit"}),
     ),
+    "drill": (
+        frozenset({"results"}),
+        frozenset({"clients"}),
+        frozenset({"observer", "workload"}),
+        frozenset({"faults"}),
+        frozenset({"report", "round"}),
+        frozenset({"runner"}),
+    ),
     "http": (
         frozenset({"authentication", "cookies", "csrf", "problems"}),
         frozenset({"accounts", "ai", "cache", "health", "limits", "sessions"}),

@@ -26,13 +26,12 @@ LONG_NOT_YET = frozenset({"service/tollhouse/asgi/ratelimit/decorator.py", "serv
 """Modules with a function that is still too long."""
 REPLACED_NOT_YET = frozenset(
     {
-        "tests/spec/drill/test_workload.py",
         "tests/spec/limits/calls/test_batcher.py",
         "tests/spec/limits/outage/test_local_limiter.py",
         *(
             f"tests/failures/test_{name}.py"
             for name in (
-                *("connection", "dialer", "drill", "embedded_server", "handover", "locator", "reconnecting"),
+                *("connection", "dialer", "embedded_server", "handover", "locator", "reconnecting"),
                 *("revocation_log", "sentinel_config", "store", "subscriber", "supervisor"),
             )
         ),

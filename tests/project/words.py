@@ -46,7 +46,6 @@ NOT_YET = (
     "service/tollhouse/cache/",
     "service/tollhouse/cli/",
     "service/tollhouse/clock.py",
-    "service/tollhouse/drill/",
     "service/tollhouse/fastapi.py",
     "service/tollhouse/http/",
     "service/tollhouse/keyring.py",

@@ -21,9 +21,9 @@ from tollhouse import logs
 from tollhouse.drill.clients.client import CLIENTS, DEADLINE_MS, VIAS
 from tollhouse.drill.faults import FAULTS
 from tollhouse.drill.report import markdown, slo
-from tollhouse.drill.report.report import Asked, Report
+from tollhouse.drill.report.report import DrillOptions, Report
 from tollhouse.drill.results.metrics import MEASURES
-from tollhouse.drill.runner import Drill, Step, Told
+from tollhouse.drill.runner import Drill, DrillProgress, OnDrillProgress
 
 RATE = 200
 DOWN_AFTER_MS = 2000
@@ -84,7 +84,7 @@ def run(slo_file: Path | None, out: Path, as_json: bool, **options: Any) -> None
     Nothing of yours is touched: the servers are the drill's own, and end with it.
     """
     logs.configure("error", "auto")
-    asked = Asked(command=shlex.join(["tollhouse", *sys.argv[1:]]), deadline_ms=DEADLINE_MS, **options)
+    asked = DrillOptions(command=shlex.join(["tollhouse", *sys.argv[1:]]), deadline_ms=DEADLINE_MS, **options)
     asked_for = slo.built_in(asked.down_after_ms, asked.via) if slo_file is None else slo.read(slo_file, FAULTS)
     with _progress(quiet=as_json) as told:
         report = asyncio.run(Drill(asked, out, asked_for, told).run())
@@ -121,7 +121,7 @@ def explain(down_after_ms: int, as_json: bool) -> None:  # noqa: FBT001 - click 
 
 
 @contextmanager
-def _progress(*, quiet: bool) -> Generator[Told]:
+def _progress(*, quiet: bool) -> Generator[OnDrillProgress]:
     """Show how far the drill is, on a terminal."""
     columns = (
         TextColumn("{task.description}"),
@@ -134,7 +134,7 @@ def _progress(*, quiet: bool) -> Generator[Told]:
     with Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as progress:
         bar = progress.add_task("starting", seen="")
 
-        def told(step: Step) -> None:
+        def told(step: DrillProgress) -> None:
             part = min(step.progress.at_ms / step.span_ms, 1.0)
             progress.update(
                 bar,
@@ -150,8 +150,8 @@ def _progress(*, quiet: bool) -> Generator[Told]:
 def _show(report: Report, out: Path) -> None:
     table = Table("fault", "measure", "at most", "worst", "kept")
     for verdict in report.verdicts:
-        worst = markdown.shown(verdict.measure, verdict.worst)
-        kept = "yes" if verdict.held else "[red]NO[/red]"
+        worst = markdown.format_figure(verdict.measure, verdict.worst)
+        kept = "yes" if verdict.kept else "[red]NO[/red]"
         table.add_row(verdict.fault, MEASURES[verdict.measure], f"{verdict.at_most:,g}", worst, kept)
     console = Console()
     console.print(table)

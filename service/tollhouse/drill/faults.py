@@ -1,9 +1,15 @@
-"""The faults: how each is done, what it is like in real life, and what it must show."""
+"""The faults: how each is injected, what it corresponds to in real life, and what a client must show.
+
+The cancel storm stands for users who close their browsers: calls are started, left alone for a random number of
+iterations of the event loop, and cancelled. Only real cancellations count; a call that was answered first is checked
+like any other.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import os
+import random
 import signal
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
@@ -12,36 +18,55 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from tollhouse.drill import storm
-from tollhouse.drill.clients.client import Client
-from tollhouse.drill.results.history import Kind
-from tollhouse.drill.storm import Storm, Stormed
+from tollhouse.drill.clients.client import CallResult, DrillClient
+from tollhouse.drill.results.history import OnMark, Operation
+from tollhouse.drill.results.metrics import StormResult
 from tollhouse.stores.embedded.sentinel_cluster import Node, SentinelCluster
 from tollhouse.stores.embedded.sentinel_config import SERVICE
 
 STOPPED_S: Final = 10.0
 """How long `sigstop` stops the primary."""
 FLUSH_S: Final = 0.1
-KILL_S: Final = 1.0
+_AT_A_TIME: Final = 50
+"""Calls of the storm at a time: fewer than the default pool of redis-py, which would refuse the rest."""
+_TURNS_MAX: Final = 12
+_SESSION: Final = "create-storm-0"
+_MIX: Final[tuple[Operation, ...]] = ("take", "take", "take", "take", "hot", "create", "verify", "put")
 
-Note = Callable[[Kind, str, str], None]
+
+class Extent(Struct, frozen=True, kw_only=True):
+    """How long and how much a round does: `after_s` replaces how long each fault is observed, if it is not None.
+
+    A storm ends after `storm_s` even if it falls short; `settle_s` is how long the servers may take to agree again.
+    """
+
+    before_s: float = 2.0
+    after_s: float | None = None
+    settle_s: float = 30.0
+    kill_every_s: float = 1.0
+    cancellations: int = 100_000
+    storm_s: float = 60.0
 
 
-class Scene(Struct, frozen=True, kw_only=True):
-    """What a fault works on; those that repeat themselves do so until `over` is set."""
+DEFAULT: Final = Extent()
+
+
+class FaultContext(Struct, frozen=True, kw_only=True):
+    """What a fault works on; a fault that repeats itself does so until `over` is set."""
 
     topology: SentinelCluster
     primary: Node
-    client: Client
-    note: Note
+    client: DrillClient
+    record: OnMark
     over: asyncio.Event
+    extent: Extent
     seed: int
 
 
 class Fault(Struct, frozen=True, kw_only=True):
     """One fault: `does` and `shows` explain it; the workload goes on for `after_s`.
 
-    So many failovers belong to it; `steady` says that every connection should stay.
+    `failovers` is how many it must cause; `steady` says that every connection should stay.
     """
 
     name: str
@@ -49,74 +74,123 @@ class Fault(Struct, frozen=True, kw_only=True):
     shows: str
     after_s: float
     failovers: int
-    apply: Callable[[Scene], Awaitable[Stormed | None]]
+    apply: Callable[[FaultContext], Awaitable[StormResult | None]]
     steady: bool = False
 
 
-async def _kill(scene: Scene) -> None:
-    os.kill(scene.primary.pid, signal.SIGKILL)
-    scene.note("fault", scene.primary.name, "kill -9")
+async def _kill(context: FaultContext) -> None:
+    os.kill(context.primary.pid, signal.SIGKILL)
+    context.record("fault", context.primary.name, "kill -9")
 
 
-async def _stop(scene: Scene) -> None:
-    os.kill(scene.primary.pid, signal.SIGSTOP)
-    scene.note("fault", scene.primary.name, "SIGSTOP")
+async def _stop(context: FaultContext) -> None:
+    os.kill(context.primary.pid, signal.SIGSTOP)
+    context.record("fault", context.primary.name, "SIGSTOP")
     try:
         await asyncio.sleep(STOPPED_S)
     finally:
-        os.kill(scene.primary.pid, signal.SIGCONT)
-        scene.note("healed", scene.primary.name, "SIGCONT")
+        os.kill(context.primary.pid, signal.SIGCONT)
+        context.record("healed", context.primary.name, "SIGCONT")
 
 
-async def _force(scene: Scene) -> None:
-    await _fail_over(scene)
+async def _force(context: FaultContext) -> None:
+    await _fail_over(context)
 
 
-async def _coordinate(scene: Scene) -> None:
-    await _fail_over(scene, "COORDINATED")
+async def _coordinate(context: FaultContext) -> None:
+    await _fail_over(context, "COORDINATED")
 
 
-async def _fail_over(scene: Scene, *how: str) -> None:
-    scene.note("fault", scene.primary.name, " ".join(("SENTINEL FAILOVER", *how)))
-    await _ask(scene, scene.topology.sentinels[0], "SENTINEL", "FAILOVER", SERVICE, *how)
+async def _fail_over(context: FaultContext, *options: str) -> None:
+    context.record("fault", context.primary.name, " ".join(("SENTINEL FAILOVER", *options)))
+    await _call(context, context.topology.sentinels[0], "SENTINEL", "FAILOVER", SERVICE, *options)
 
 
-async def _flush_scripts(scene: Scene) -> None:
-    scene.note("fault", scene.primary.name, f"SCRIPT FLUSH every {FLUSH_S * 1000:g} ms")
-    while await _not_over(scene, FLUSH_S):
-        await _ask(scene, scene.primary, "SCRIPT", "FLUSH")
+async def _flush_scripts(context: FaultContext) -> None:
+    context.record("fault", context.primary.name, f"SCRIPT FLUSH every {FLUSH_S * 1000:g} ms")
+    while not await _is_over(context, FLUSH_S):
+        await _call(context, context.primary, "SCRIPT", "FLUSH")
 
 
-async def _kill_clients(scene: Scene) -> None:
-    scene.note("fault", scene.primary.name, f"CLIENT KILL TYPE normal every {KILL_S:g} s")
-    while await _not_over(scene, KILL_S):
-        await _ask(scene, scene.primary, "CLIENT", "KILL", "TYPE", "normal")
+async def _kill_clients(context: FaultContext) -> None:
+    pause_s = context.extent.kill_every_s
+    context.record("fault", context.primary.name, f"CLIENT KILL TYPE normal every {pause_s:g} s")
+    while not await _is_over(context, pause_s):
+        await _call(context, context.primary, "CLIENT", "KILL", "TYPE", "normal")
 
 
-async def _storm(scene: Scene) -> Stormed:
-    scene.note("fault", "client", "cancellations")
-    stormed = await Storm(scene.client, storm.CANCELLATIONS, seed=scene.seed).rage()
-    scene.note("healed", "client", f"{stormed.cancelled} cancelled")
-    return stormed
+async def _storm(context: FaultContext) -> StormResult:
+    context.record("fault", "client", "cancellations")
+    storm = Storm(context.client, context.extent.cancellations, seed=context.seed)
+    result = await storm.run(within_s=context.extent.storm_s)
+    context.record("healed", "client", f"{result.cancelled} cancelled")
+    return result
 
 
-async def _ask(scene: Scene, node: Node, *command: str) -> Any:
-    return await asyncio.to_thread(scene.topology.call, node, *command)
+async def _call(context: FaultContext, node: Node, *command: str) -> Any:
+    return await asyncio.to_thread(context.topology.call, node, *command)
 
 
-async def _not_over(scene: Scene, pause_s: float) -> bool:
+async def _is_over(context: FaultContext, pause_s: float) -> bool:
+    """Wait for `pause_s`, or until the fault is over; return True if it is."""
     with suppress(TimeoutError):
         async with asyncio.timeout(pause_s):
-            await scene.over.wait()
-    return not scene.over.is_set()
+            await context.over.wait()
+    return context.over.is_set()
+
+
+class Storm:
+    """Starts calls of a client and cancels them."""
+
+    def __init__(self, client: DrillClient, cancellations: int, *, seed: int) -> None:
+        self._client = client
+        self._random = random.Random(seed)  # noqa: S311 - a storm that can be repeated, no secret
+        self._wanted = cancellations
+        self._started = 0
+        self._cancelled = self._failed = self._foreign = 0
+
+    async def run(self, *, within_s: float) -> StormResult:
+        """Start and cancel calls until enough were cancelled, or the time is over."""
+        await self._client.call("create", _SESSION)
+        loop = asyncio.get_running_loop()
+        give_up_s = loop.time() + within_s
+        while self._cancelled < self._wanted and loop.time() < give_up_s:
+            await self._wave(min(_AT_A_TIME, self._wanted - self._cancelled))
+        missing = self._wanted - self._cancelled
+        return StormResult(cancelled=self._cancelled, missing=missing, failed=self._failed, foreign=self._foreign)
+
+    async def _wave(self, size: int) -> None:
+        tasks = [asyncio.get_running_loop().create_task(self._client.call(*self._next())) for _ in range(size)]
+        turns = [self._random.randint(1, _TURNS_MAX) for _ in tasks]
+        for turn in range(1, _TURNS_MAX + 1):
+            await asyncio.sleep(0)
+            for task, cancel_at in zip(tasks, turns, strict=True):
+                if cancel_at == turn:
+                    task.cancel()
+        await asyncio.wait(tasks)
+        for task in tasks:
+            self._count(task)
+
+    def _next(self) -> tuple[Operation, str]:
+        self._started += 1
+        operation = self._random.choice(_MIX)
+        return operation, _SESSION if operation == "verify" else f"{operation}-storm-{self._started}"
+
+    def _count(self, task: asyncio.Task[CallResult]) -> None:
+        if task.cancelled():
+            self._cancelled += 1
+        elif task.exception() is not None:
+            self._failed += 1
+        else:
+            self._foreign += task.result().foreign
 
 
 _ALL: Final = (
     Fault(
         name="kill9",
         does="kill -9 of the primary: the process is gone, and its connections are reset at once.",
-        shows="an outage hardly longer than down-after-milliseconds, in which no call hangs past its deadline; "
-        "of what was acknowledged only the tail that no replica had yet is gone, and nothing that was durable",
+        shows="an outage hardly longer than down-after-milliseconds, in which no call exceeds its deadline; of the "
+        "acknowledged writes only the last, which no replica had yet, are lost, and no durable one",
         after_s=7.0,
         failovers=1,
         apply=_kill,
@@ -124,17 +198,17 @@ _ALL: Final = (
     Fault(
         name="sigstop",
         does=f"SIGSTOP of the primary, and SIGCONT after {STOPPED_S:g} s: it hangs, its connections stay open, and it "
-        "comes back believing that it is the primary.",
-        shows="callers are let go at their deadline, the client goes to the new primary, and nothing that the old one "
-        "says afterwards is believed",
+        "comes back in the belief that it is the primary.",
+        shows="calls end at their deadline, the client goes to the new primary, and ignores every later reply of the "
+        "old one",
         after_s=STOPPED_S + 4.0,
         failovers=1,
         apply=_stop,
     ),
     Fault(
         name="forced",
-        does="SENTINEL FAILOVER while the primary is well: it goes on taking writes for some ten seconds, all of which "
-        "are thrown away when it becomes a replica.",
+        does="SENTINEL FAILOVER of a healthy primary: it accepts writes for some ten seconds more, and loses all of "
+        "them when it becomes a replica.",
         shows="the client leaves the old primary as soon as the new one is promoted: a few milliseconds of plain "
         "writes are lost, durable ones are not, and no user sees an error",
         after_s=14.0,
@@ -144,7 +218,7 @@ _ALL: Final = (
     Fault(
         name="coordinated",
         does="SENTINEL FAILOVER … COORDINATED: the primary pauses writes, hands over, and becomes a replica itself.",
-        shows="nothing is lost and nobody sees an error: calls wait for the moment of the hand-over",
+        shows="nothing is lost and no user sees an error: calls wait during the hand-over",
         after_s=5.0,
         failovers=1,
         apply=_coordinate,
@@ -152,7 +226,7 @@ _ALL: Final = (
     Fault(
         name="script-flush",
         does=f"SCRIPT FLUSH on the primary every {FLUSH_S * 1000:g} ms: it forgets the Lua scripts.",
-        shows="no user sees an error: a script that is missing is sent along",
+        shows="no user sees an error: the client sends the missing script again",
         after_s=5.0,
         failovers=0,
         apply=_flush_scripts,
@@ -160,8 +234,8 @@ _ALL: Final = (
     ),
     Fault(
         name="cancel-storm",
-        does=f"{storm.CANCELLATIONS:,} calls that are cancelled at any moment, while the workload goes on beside them.",
-        shows="no reply reaches another caller, no slot is left behind, and no connection is given up",
+        does=f"{DEFAULT.cancellations:,} calls that are cancelled at random moments, beside the workload.",
+        shows="no reply reaches another caller, no slot leaks, and no connection is closed",
         after_s=8.0,
         failovers=0,
         apply=_storm,
@@ -169,13 +243,14 @@ _ALL: Final = (
     ),
     Fault(
         name="client-kill",
-        does=f"CLIENT KILL TYPE normal on the primary every {KILL_S:g} s: all connections end, the server is well.",
-        shows="the client is back at once: nothing acknowledged is lost, and a call fails only if it was under way and "
-        "must not be repeated",
+        does=f"CLIENT KILL TYPE normal on the primary every {DEFAULT.kill_every_s:g} s: all connections end, the "
+        "server stays up.",
+        shows="the client reconnects at once: no acknowledged write is lost, and a call fails only if it was in flight "
+        "and must not be repeated",
         after_s=5.0,
         failovers=0,
         apply=_kill_clients,
     ),
 )
 FAULTS: Final[Mapping[str, Fault]] = MappingProxyType({fault.name: fault for fault in _ALL})
-"""Every fault by its name, in the order in which they are done."""
+"""Every fault by its name, in the order in which a drill injects them."""

@@ -1,47 +1,59 @@
-"""Watches a topology over its own connections: what the Sentinels announce, and which server says it is primary."""
+"""Observes a topology over its own connections: announcements of the Sentinels, roles of the servers, and survivors.
+
+While a round runs it marks what the Sentinels announce and which server says that it is primary. After the round it
+waits until the servers agree on a primary, and reads from that one which writes survived.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
+from urllib.parse import quote
 
-from tollhouse.drill.results.history import Kind
+from tollhouse import wiring
+from tollhouse.drill.clients.client import DrillClient, client_settings
+from tollhouse.drill.results.history import Call, Kind, OnMark
+from tollhouse.errors import TollhouseError
 from tollhouse.stores.discovery.role_probe import Primary, read_role
 from tollhouse.stores.embedded.sentinel_cluster import Node, SentinelCluster
 from tollhouse.stores.embedded.sentinel_config import SERVICE
 from tollhouse.stores.transport.connection import Lane, encode
 from tollhouse.stores.transport.dialer import Dialer, Login
-from tollhouse.stores.transport.errors import CALL_FAILED
+from tollhouse.stores.transport.errors import CALL_FAILED, ServerError
 from tollhouse.stores.urls import SentinelService, parse
 
-Note = Callable[[Kind, str, str], None]
-"""Takes notice of something: its kind, who it is about or from, and the details."""
-
 PROBE_S: Final = 0.01
-"""The pause between two looks at a server's role."""
+"""The pause between two ROLE calls to a server."""
 _WITHIN_S: Final = 0.3
 _AGAIN_S: Final = 0.01
+_AGREEMENT_PAUSE_S: Final = 0.05
 _FAILED: Final = (OSError, TimeoutError, *CALL_FAILED)
 _CHANNELS: Final[dict[str, Kind]] = {"+sdown": "sdown", "+odown": "odown", "+switch-master": "switch"}
+_TRACED: Final = ("take", "hot", "create")
+"""Operations that leave something of their own on the server."""
 
 _Watch = Callable[[Lane, asyncio.Event], Awaitable[None]]
 """Watches over one connection, until it fails or the event says that it ended."""
 
 
+class NoAgreement(TollhouseError):
+    """The servers did not agree on a primary again, so the losses cannot be counted."""
+
+
 @asynccontextmanager
-async def watching(topology: SentinelCluster, note: Note) -> AsyncGenerator[None]:
-    """Watch for as long as the block runs."""
+async def observe(topology: SentinelCluster, record: OnMark) -> AsyncGenerator[None]:
+    """Record announcements and changes of role while the block runs."""
     place = parse("url", topology.url)
     assert isinstance(place.target, SentinelService), "a topology is reached through its Sentinels"
     server, sentinel = Login(password=place.password), Login(password=place.target.password)
     watches = [
-        *((node, server, _look(node, note)) for node in topology.nodes),
-        *((node, sentinel, _listen) for node in topology.sentinels),
+        *((node, server, _watch_role(node, record)) for node in topology.nodes),
+        *((node, sentinel, _subscribe) for node in topology.sentinels),
     ]
     dialer, loop = Dialer(), asyncio.get_running_loop()
-    running = [loop.create_task(_keep(node, login, dialer, watch, note)) for node, login, watch in watches]
+    running = [loop.create_task(_stay_connected(node, login, dialer, watch, record)) for node, login, watch in watches]
     try:
         yield
     finally:
@@ -50,13 +62,39 @@ async def watching(topology: SentinelCluster, note: Note) -> AsyncGenerator[None
         await asyncio.wait(running)
 
 
-async def _keep(node: Node, login: Login, dialer: Dialer, watch: _Watch, note: Note) -> None:
-    """Stay connected to a node and watch it."""
+async def wait_for_agreement(topology: SentinelCluster, within_s: float) -> Node:
+    """Return the primary of the Sentinels, as soon as every other living server follows it.
 
-    def heard(push: list[Any]) -> None:
+    Raises NoAgreement if that takes longer than `within_s`.
+    """
+    loop = asyncio.get_running_loop()
+    give_up_s = loop.time() + within_s
+    while loop.time() < give_up_s:
+        primary = await asyncio.to_thread(_agreed_primary, topology)
+        if primary is not None:
+            return primary
+        await asyncio.sleep(_AGREEMENT_PAUSE_S)
+    raise NoAgreement(f"the servers did not agree on a primary within {within_s:g} s after the round")
+
+
+async def read_survivors(
+    topology: SentinelCluster, last: Node, client: DrillClient, calls: Sequence[Call], secret: bytes
+) -> set[str]:
+    """Return the subjects of the calls that the last primary holds, read from it over a connection of its own."""
+    password = quote(parse("url", topology.url).password or "", safe="")
+    url = f"redis://:{password}@{last.address.host}:{last.address.port}/0"
+    subjects = sorted({call.id for call in calls if call.id.startswith(_TRACED)})
+    async with wiring.open(client_settings(url, secret)) as server:
+        return await client.surviving(server, subjects)
+
+
+async def _stay_connected(node: Node, login: Login, dialer: Dialer, watch: _Watch, record: OnMark) -> None:
+    """Keep a connection to a node, and watch over it."""
+
+    def on_push(push: list[Any]) -> None:
         match push:
             case [b"message", bytes(channel), bytes(text)] if text.startswith((b"master ", SERVICE.encode())):
-                note(_CHANNELS[channel.decode()], node.name, text.decode(errors="replace"))
+                record(_CHANNELS[channel.decode()], node.name, text.decode(errors="replace"))
             case _:
                 return
 
@@ -64,7 +102,7 @@ async def _keep(node: Node, login: Login, dialer: Dialer, watch: _Watch, note: N
         lost = asyncio.Event()
         with suppress(*_FAILED):
             async with asyncio.timeout(_WITHIN_S):
-                lane, _ = await dialer.dial(node.address, on_lost=lost.set, on_push=heard, stall_s=_WITHIN_S)
+                lane, _ = await dialer.dial(node.address, on_lost=lost.set, on_push=on_push, stall_s=_WITHIN_S)
             try:
                 await lane.send(login.hello("tollhouse-drill"), _deadline())
                 await watch(lane, lost)
@@ -73,28 +111,46 @@ async def _keep(node: Node, login: Login, dialer: Dialer, watch: _Watch, note: N
         await asyncio.sleep(_AGAIN_S)
 
 
-def _look(node: Node, note: Note) -> _Watch:
-    """Look at the role of a server again and again; note each time that it became another."""
-    was: bool | None = None
+def _watch_role(node: Node, record: OnMark) -> _Watch:
+    """Return a watch that calls ROLE again and again, and marks each change of it."""
+    was_primary: bool | None = None
 
-    async def look(lane: Lane, _: asyncio.Event) -> None:
-        nonlocal was
+    async def watch(lane: Lane, _: asyncio.Event) -> None:
+        nonlocal was_primary
         while True:
             primary = isinstance(read_role(await lane.send(encode("ROLE"), _deadline())), Primary)
-            if was is not None and primary is not was:
-                note("promoted" if primary else "demoted", node.name, "")
-            was = primary
+            if was_primary is not None and primary is not was_primary:
+                record("promoted" if primary else "demoted", node.name, "")
+            was_primary = primary
             await asyncio.sleep(PROBE_S)
 
-    return look
+    return watch
 
 
-async def _listen(lane: Lane, lost: asyncio.Event) -> None:
+async def _subscribe(lane: Lane, lost: asyncio.Event) -> None:
     """Subscribe at a Sentinel, and stay until the connection ends."""
-    # What SUBSCRIBE answers in RESP3 are pushes; the reply that is waited for is that of PING.
+    # In RESP3, SUBSCRIBE is answered by pushes; the reply that this waits for is that of PING.
     await lane.send(encode("SUBSCRIBE", *_CHANNELS) + encode("PING"), _deadline())
     await lost.wait()
 
 
 def _deadline() -> float:
     return asyncio.get_running_loop().time() + _WITHIN_S
+
+
+def _agreed_primary(topology: SentinelCluster) -> Node | None:
+    primary = topology.primary()
+    if primary is None:
+        return None
+    roles = {node.name: _role(topology, node) for node in topology.nodes}
+    others = [role for name, role in roles.items() if name != primary.name and role]
+    follows = [str(primary.address.host), primary.address.port, "connected"]
+    return primary if roles[primary.name][:1] == ["master"] and all(role[1:4] == follows for role in others) else None
+
+
+def _role(topology: SentinelCluster, node: Node) -> list[str | int]:
+    """Return the reply of a server to ROLE, or [] if it does not answer."""
+    try:
+        return topology.call(node, "ROLE")
+    except (OSError, ServerError):
+        return []

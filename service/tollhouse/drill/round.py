@@ -1,23 +1,34 @@
-"""One round: a client at work on a topology, a fault in the middle of it, and everything that is known afterwards."""
+"""One round: a client at work on a topology, a fault in the middle of it, and the data afterwards."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import aclosing, asynccontextmanager
 from itertools import takewhile
 from typing import Final
 
 from msgspec import Struct
 
-from tollhouse.drill.aftermath import look, settle
-from tollhouse.drill.clients.client import DEADLINE_MS, HOT_WINDOW, Client, ClientName, State, Via
-from tollhouse.drill.faults import Fault, Scene
-from tollhouse.drill.observer import watching
-from tollhouse.drill.opening import opened
+from tollhouse import wiring
+from tollhouse.drill.clients.client import (
+    DEADLINE_MS,
+    HOT_LIMIT,
+    ClientName,
+    ClientState,
+    DrillClient,
+    Via,
+    client_settings,
+)
+from tollhouse.drill.clients.http import HttpClient
+from tollhouse.drill.clients.library import LibraryClient
+from tollhouse.drill.clients.redis_py import PlainClient
+from tollhouse.drill.clients.service_process import run_service
+from tollhouse.drill.faults import Extent, Fault, FaultContext
+from tollhouse.drill.observer import observe, read_survivors, wait_for_agreement
 from tollhouse.drill.results.history import OPERATIONS, Call, Kind, Mark, Operation
-from tollhouse.drill.results.metrics import Seen
-from tollhouse.drill.storm import Stormed
+from tollhouse.drill.results.metrics import RoundData, StormResult
 from tollhouse.drill.workload import Workload, schedule
 from tollhouse.errors import TollhouseError
 from tollhouse.stores.embedded.sentinel_cluster import SentinelCluster
@@ -32,124 +43,159 @@ _READY: Final[dict[Operation, str]] = {
 }
 
 
-class Task(Struct, frozen=True, kw_only=True):
-    """What is to be done in one round."""
+class RoundPlan(Struct, frozen=True, kw_only=True):
+    """The fault, the client and the load of one round."""
 
     fault: Fault
     client: ClientName
     via: Via
     number: int
     rate: float
-    before_s: float
-    after_s: float
+    extent: Extent
     seed: int
     secret: bytes
 
     @property
     def span_ms(self) -> float:
-        """Give how long the workload goes on at least; it does not end before the fault."""
-        return (self.before_s + self.after_s) * 1000
+        """The least duration of the workload; it does not end before the fault."""
+        after_s = self.fault.after_s if self.extent.after_s is None else self.extent.after_s
+        return (self.extent.before_s + after_s) * 1000
 
 
-class Progress(Struct, frozen=True, kw_only=True):
-    """How far a round is, for whoever watches it."""
+class RoundProgress(Struct, frozen=True, kw_only=True):
+    """How far the workload of a round is."""
 
     at_ms: float
     calls: int
     errors: int
 
 
-Report = Callable[[Progress], None]
+OnProgress = Callable[[RoundProgress], None]
 
 
-class NotReady(TollhouseError):
-    """A client did not get to work on a topology that was well."""
+class ClientNotReady(TollhouseError):
+    """A client did not get to work on a healthy topology."""
 
 
 class Round:
-    """Plays one round on a topology that is well."""
+    """Runs one round on a healthy topology."""
 
-    def __init__(self, task: Task, topology: SentinelCluster, report: Report) -> None:
-        self._task = task
+    def __init__(self, plan: RoundPlan, topology: SentinelCluster, on_progress: OnProgress) -> None:
+        self._plan = plan
         self._topology = topology
-        self._report = report
+        self._on_progress = on_progress
         self._began_s = 0.0
         self._marks: list[Mark] = []
 
-    async def play(self) -> Seen:
-        """Give everything that is known when it is over."""
-        task, topology = self._task, self._topology
-        async with opened(task.client, task.via, topology.url, task.secret) as client:
-            async with watching(topology, self._note):
+    async def run(self) -> RoundData:
+        """Run the round to its end and return its data."""
+        plan, topology = self._plan, self._topology
+        async with open_client(plan.client, plan.via, topology.url, plan.secret) as client:
+            async with observe(topology, self._record):
                 await _ready(client)
                 before = client.state()
-                calls, stormed = await self._work(client)
+                calls, storm = await self._work(client)
                 after = await _idle(client)
-                last = await settle(topology)
-            held = await look(topology, last, client, calls, task.secret)
-        return self._seen(calls, held, before, after, stormed)
+                last = await wait_for_agreement(topology, plan.extent.settle_s)
+            surviving = await read_survivors(topology, last, client, calls, plan.secret)
+        return self._data(calls, surviving, before, after, storm)
 
-    async def _work(self, client: Client) -> tuple[list[Call], Stormed | None]:
-        """Run the workload, and the fault when its time has come."""
-        task, loop, over = self._task, asyncio.get_running_loop(), asyncio.Event()
+    async def _work(self, client: DrillClient) -> tuple[list[Call], StormResult | None]:
+        """Run the workload, and inject the fault when its time has come."""
+        plan, loop, over = self._plan, asyncio.get_running_loop(), asyncio.Event()
         self._began_s = loop.time()
         self._marks.clear()
-        loop.call_later(task.span_ms / 1000, over.set)
+        loop.call_later(plan.span_ms / 1000, over.set)
         async with asyncio.TaskGroup() as tasks:
-            fault = tasks.create_task(self._fault(client, over))
-            calls = takewhile(lambda due: due.at_ms < task.span_ms or not fault.done(), schedule(task.rate, task.seed))
-            workload = Workload(client, calls, self._now_ms, seed=task.seed)
+            fault = tasks.create_task(self._inject(client, over))
+            calls = takewhile(lambda due: due.at_ms < plan.span_ms or not fault.done(), schedule(plan.rate, plan.seed))
+            workload = Workload(client, calls, self._now_ms, seed=plan.seed)
             ticker = tasks.create_task(self._tick(client, workload))
             await workload.run()
             ticker.cancel()
         return workload.calls, fault.result()
 
-    async def _fault(self, client: Client, over: asyncio.Event) -> Stormed | None:
-        task, topology = self._task, self._topology
-        await asyncio.sleep(task.before_s)
+    async def _inject(self, client: DrillClient, over: asyncio.Event) -> StormResult | None:
+        plan, topology = self._plan, self._topology
+        await asyncio.sleep(plan.extent.before_s)
         primary = await asyncio.to_thread(topology.primary)
-        assert primary is not None, "the topology was well when the round began"
-        scene = Scene(topology=topology, primary=primary, client=client, note=self._note, over=over, seed=task.seed)
-        return await task.fault.apply(scene)
+        assert primary is not None, "the topology was healthy when the round began"
+        context = FaultContext(
+            topology=topology,
+            primary=primary,
+            client=client,
+            record=self._record,
+            over=over,
+            extent=plan.extent,
+            seed=plan.seed,
+        )
+        return await plan.fault.apply(context)
 
-    async def _tick(self, client: Client, workload: Workload) -> None:
-        """Report how far the round is, and note when the client goes to another primary."""
-        known = client.state().generation
+    async def _tick(self, client: DrillClient, workload: Workload) -> None:
+        """Report progress, and mark when the client goes to another primary."""
+        generation = client.state().generation
         while True:
             await asyncio.sleep(_TICK_S)
             state = client.state()
-            if state.generation != known:
-                known = state.generation
+            if state.generation != generation:
+                generation = state.generation
                 at_ms = (state.generation_s - self._began_s) * 1000
-                self._marks.append(Mark(at_ms=at_ms, kind="generation", what=str(known)))
-            self._report(Progress(at_ms=self._now_ms(), calls=len(workload.calls), errors=workload.errors))
+                self._marks.append(Mark(at_ms=at_ms, kind="generation", what=str(generation)))
+            progress = RoundProgress(at_ms=self._now_ms(), calls=len(workload.calls), errors=workload.errors)
+            self._on_progress(progress)
 
     def _now_ms(self) -> float:
         return (asyncio.get_running_loop().time() - self._began_s) * 1000
 
-    def _note(self, kind: Kind, who: str, what: str) -> None:
+    def _record(self, kind: Kind, who: str, what: str) -> None:
         self._marks.append(Mark(at_ms=self._now_ms(), kind=kind, who=who, what=what))
 
-    def _seen(
-        self, calls: Sequence[Call], held: AbstractSet[str], before: State, after: State, stormed: Stormed | None
-    ) -> Seen:
-        task = self._task
-        return Seen(
+    def _data(
+        self,
+        calls: Sequence[Call],
+        surviving: AbstractSet[str],
+        before: ClientState,
+        after: ClientState,
+        storm: StormResult | None,
+    ) -> RoundData:
+        plan = self._plan
+        return RoundData(
             calls=calls,
             marks=self._marks,
-            held=held,
-            span_ms=max(task.span_ms, *(call.due_ms for call in calls)),
+            surviving=surviving,
+            span_ms=max(plan.span_ms, *(call.due_ms for call in calls)),
             deadline_ms=DEADLINE_MS,
-            hot=HOT_WINDOW if task.client == "tollhouse" else None,
-            failovers_expected=task.fault.failovers,
-            stormed=stormed,
-            reconnects=_made(before, after) if task.fault.steady else None,
+            hot=HOT_LIMIT if plan.client == "tollhouse" else None,
+            failovers_expected=plan.fault.failovers,
+            storm=storm,
+            reconnects=_new_connections(before, after) if plan.fault.steady else None,
             leaked_slots=after.in_flight,
         )
 
 
-async def _ready(client: Client) -> None:
-    """Do each operation once, so that every connection stands; try again for a while."""
+@asynccontextmanager
+async def open_client(name: ClientName, via: Via, url: str, secret: bytes) -> AsyncGenerator[DrillClient]:
+    """Open a client on the service that the Sentinels of `url` watch; what it started ends with the block."""
+    if name == "redis-py":
+        async with aclosing(PlainClient(url)) as plain:
+            yield plain
+        return
+    settings = client_settings(url, secret)
+    async with wiring.open(settings) as tollhouse:
+        library = LibraryClient(tollhouse)
+        if via == "library":
+            yield library
+            return
+        async with run_service(settings) as service, aclosing(HttpClient(service, library)) as client:
+            await client.warm_up()
+            yield client
+
+
+async def _ready(client: DrillClient) -> None:
+    """Do each operation once, so that every connection is open; try again for a while.
+
+    Raises ClientNotReady if one still fails after `READY_S`.
+    """
     loop = asyncio.get_running_loop()
     give_up_s = loop.time() + READY_S
     for operation, subject in _READY.items():
@@ -160,11 +206,11 @@ async def _ready(client: Client) -> None:
             if error is None:
                 break
             if loop.time() > give_up_s:
-                raise NotReady(f"{operation} does not work before the fault: {error}") from error
+                raise ClientNotReady(f"{operation} does not work before the fault: {error}") from error
 
 
-async def _idle(client: Client) -> State:
-    """Wait until no call is in flight, or for long enough that one which is stays so."""
+async def _idle(client: DrillClient) -> ClientState:
+    """Wait until no call is in flight, for at most `IDLE_S`; return the state then."""
     loop = asyncio.get_running_loop()
     give_up_s = loop.time() + IDLE_S
     while True:
@@ -174,7 +220,7 @@ async def _idle(client: Client) -> State:
         await asyncio.sleep(_TICK_S)
 
 
-def _made(before: State, after: State) -> int | None:
+def _new_connections(before: ClientState, after: ClientState) -> int | None:
     if before.connections is None or after.connections is None:
         return None
     return after.connections - before.connections

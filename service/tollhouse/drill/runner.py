@@ -1,4 +1,4 @@
-"""Runs a drill: every fault, client and round in turn, and writes down what was seen."""
+"""Runs a drill: every fault, client and round in turn; writes a history and a timeline of each round."""
 
 from __future__ import annotations
 
@@ -7,28 +7,24 @@ import os
 import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final
 
 from msgspec import Struct
 
 from tollhouse.drill.clients.client import ClientName
-from tollhouse.drill.faults import FAULTS
+from tollhouse.drill.faults import DEFAULT, FAULTS, Extent
 from tollhouse.drill.report import chart
-from tollhouse.drill.report.report import Asked, Report, RoundReport, assemble, machine
+from tollhouse.drill.report.report import DrillOptions, Report, RoundReport, assemble, describe_machine
 from tollhouse.drill.report.slo import Slo
 from tollhouse.drill.results import history
 from tollhouse.drill.results.availability import buckets
-from tollhouse.drill.results.metrics import Seen, measure, nothing, per_operation
-from tollhouse.drill.round import Progress, Round, Task
+from tollhouse.drill.results.metrics import RoundData, measure, no_figures, per_operation
+from tollhouse.drill.round import Round, RoundPlan, RoundProgress
 from tollhouse.errors import ConfigurationError, TollhouseError
 from tollhouse.stores.embedded.sentinel_cluster import SentinelCluster
 
-BEFORE_S: Final = 2.0
-"""How long the workload runs before the fault."""
 
-
-class Step(Struct, frozen=True, kw_only=True):
-    """Where a drill is: the round, how many there are, and how far the workload of this one is."""
+class DrillProgress(Struct, frozen=True, kw_only=True):
+    """How far a drill is: `done` of `steps` rounds, and the progress of this one."""
 
     fault: str
     client: ClientName
@@ -36,89 +32,89 @@ class Step(Struct, frozen=True, kw_only=True):
     done: int
     steps: int
     span_ms: float
-    progress: Progress
+    progress: RoundProgress
 
 
-Told = Callable[[Step], None]
-"""Hears how far the drill is, many times a second."""
+OnDrillProgress = Callable[[DrillProgress], None]
+"""Called many times a second."""
 
 
 class Drill:
-    """One drill; it writes histories and timelines into a folder as rounds end."""
+    """One drill; it writes histories and timelines into `folder` as rounds end."""
 
-    def __init__(self, asked: Asked, folder: Path, slo: Slo, told: Told, *, after_s: float | None = None) -> None:
-        self._asked = asked
+    def __init__(
+        self, options: DrillOptions, folder: Path, slo: Slo, on_progress: OnDrillProgress, *, extent: Extent = DEFAULT
+    ) -> None:
+        self._options = options
         self._folder = folder
         self._slo = slo
-        self._told = told
-        self._after_s = after_s
+        self._on_progress = on_progress
+        self._extent = extent
         self._secret = secrets.token_hex(32).encode()
         self._topology: SentinelCluster | None = None
         self._server = "unknown"
 
     async def run(self) -> Report:
-        """Play every round, and give the report. Nothing that it started is left behind."""
+        """Run every round and return the report; every server that it started is stopped."""
         load_before = os.getloadavg()[0]
         rounds: list[RoundReport] = []
-        tasks = tuple(self._tasks())
+        plans = tuple(self._plans())
         try:
-            for task in tasks:
-                rounds.append(await self._played(task, len(rounds), len(tasks)))
+            for plan in plans:
+                rounds.append(await self._run_round(plan, len(rounds), len(plans)))
         finally:
             await self._stop()
-        return assemble(self._asked, machine(self._server, load_before), rounds, self._slo)
+        return assemble(self._options, describe_machine(self._server, load_before), rounds, self._slo)
 
-    def _tasks(self) -> Iterator[Task]:
-        asked = self._asked
-        for name in asked.faults:
-            for client in asked.clients:
-                for number in range(1, asked.rounds + 1):
-                    fault = FAULTS[name]
-                    yield Task(
-                        fault=fault,
+    def _plans(self) -> Iterator[RoundPlan]:
+        options = self._options
+        for name in options.faults:
+            for client in options.clients:
+                for number in range(1, options.rounds + 1):
+                    yield RoundPlan(
+                        fault=FAULTS[name],
                         client=client,
-                        via=asked.via,
+                        via=options.via,
                         number=number,
-                        rate=asked.rate,
-                        before_s=BEFORE_S,
-                        after_s=fault.after_s if self._after_s is None else self._after_s,
-                        seed=asked.seed + number,
+                        rate=options.rate,
+                        extent=self._extent,
+                        seed=options.seed + number,
                         secret=self._secret,
                     )
 
-    async def _played(self, task: Task, done: int, steps: int) -> RoundReport:
-        """Play one round; a round that could not be finished says why, and keeps no bound."""
+    async def _run_round(self, plan: RoundPlan, done: int, steps: int) -> RoundReport:
+        """Run one round; a round that could not be finished reports the problem, and keeps no bound."""
 
-        def told(progress: Progress) -> None:
-            self._told(
-                Step(
-                    fault=task.fault.name,
-                    client=task.client,
-                    number=task.number,
+        def on_progress(progress: RoundProgress) -> None:
+            self._on_progress(
+                DrillProgress(
+                    fault=plan.fault.name,
+                    client=plan.client,
+                    number=plan.number,
                     done=done,
                     steps=steps,
-                    span_ms=task.span_ms,
+                    span_ms=plan.span_ms,
                     progress=progress,
                 )
             )
 
-        told(Progress(at_ms=0.0, calls=0, errors=0))
-        topology = await self._well()
+        on_progress(RoundProgress(at_ms=0.0, calls=0, errors=0))
+        topology = await self._healthy_topology()
         try:
-            seen = await Round(task, topology, told).play()
+            data = await Round(plan, topology, on_progress).run()
         except ConfigurationError:
             raise
         except TollhouseError as error:
             await self._stop()
-            return _failed(task, str(error))
-        if task.fault.failovers:
+            return _failed_round(plan, str(error))
+        if plan.fault.failovers:
             await self._stop()
-        return self._written(task, seen)
+        return self._write_round(plan, data)
 
-    async def _well(self) -> SentinelCluster:
-        """Give a topology that is well and empty; one that a fault left whole is used again."""
+    async def _healthy_topology(self) -> SentinelCluster:
+        """Return a healthy, empty topology; one that no fault has failed over is used again."""
         if self._topology is None:
-            self._topology = await asyncio.to_thread(SentinelCluster.start, down_after_ms=self._asked.down_after_ms)
+            self._topology = await asyncio.to_thread(SentinelCluster.start, down_after_ms=self._options.down_after_ms)
         await asyncio.to_thread(self._empty, self._topology)
         return self._topology
 
@@ -137,31 +133,31 @@ class Drill:
             topology, self._topology = self._topology, None
             await asyncio.to_thread(topology.stop)
 
-    def _written(self, task: Task, seen: Seen) -> RoundReport:
-        name = f"{task.fault.name}-{task.client}-{task.number}"
-        title = f"{task.fault.name}, {task.client}, round {task.number}"
-        drawn = chart.draw(title, buckets(seen.calls, seen.span_ms), seen.marks, seen.span_ms)
+    def _write_round(self, plan: RoundPlan, data: RoundData) -> RoundReport:
+        name = f"{plan.fault.name}-{plan.client}-{plan.number}"
+        title = f"{plan.fault.name}, {plan.client}, round {plan.number}"
+        svg = chart.draw(title, buckets(data.calls, data.span_ms), data.marks, data.span_ms)
         self._folder.mkdir(parents=True, exist_ok=True)
-        (self._folder / f"{name}.jsonl").write_bytes(history.lines(task.client, seen.calls, seen.marks))
-        (self._folder / f"{name}.svg").write_text(drawn, encoding="utf-8")
+        (self._folder / f"{name}.jsonl").write_bytes(history.encode(plan.client, data.calls, data.marks))
+        (self._folder / f"{name}.svg").write_text(svg, encoding="utf-8")
         return RoundReport(
-            fault=task.fault.name,
-            client=task.client,
-            number=task.number,
-            figures=measure(seen),
-            operations=per_operation(seen),
-            marks=tuple(sorted(seen.marks, key=lambda mark: mark.at_ms)),
+            fault=plan.fault.name,
+            client=plan.client,
+            number=plan.number,
+            figures=measure(data),
+            operations=per_operation(data),
+            marks=tuple(sorted(data.marks, key=lambda mark: mark.at_ms)),
             history=f"{name}.jsonl",
             timeline=f"{name}.svg",
         )
 
 
-def _failed(task: Task, problem: str) -> RoundReport:
+def _failed_round(plan: RoundPlan, problem: str) -> RoundReport:
     return RoundReport(
-        fault=task.fault.name,
-        client=task.client,
-        number=task.number,
-        figures=nothing(),
+        fault=plan.fault.name,
+        client=plan.client,
+        number=plan.number,
+        figures=no_figures(),
         operations=(),
         marks=(),
         history="",

@@ -1,7 +1,7 @@
-"""The workload: real operations that are due by a schedule, whether the ones before them are answered or not.
+"""The workload: real operations that are due by a schedule, whether earlier ones were answered or not.
 
-An open loop: a call that hangs does not keep the next ones from being made, and its latency counts from the moment
-at which it was due. So a stall costs every call that fell into it, as it would cost real users.
+It is an open loop: a call that hangs does not delay the next ones, and latency counts from the moment at which a call
+was due. A stall therefore costs every call that falls into it, as it would cost real users.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from typing import Final
 
 from msgspec import Struct
 
-from tollhouse.drill.clients.client import Answer, Client
+from tollhouse.drill.clients.client import CallResult, DrillClient
 from tollhouse.drill.results.history import Call, Operation
 
 PATTERN: Final[tuple[Operation, ...]] = (
     *("take", "create", "verify", "take", "put", "hot", "take", "revoke", "get", "take"),
     *("create", "take", "verify", "put", "take", "hot", "create", "revoke", "take", "get"),
 )
-"""One round of operations, spread evenly, so that no kind is silent for long by chance."""
+"""The cycle of operations, spread evenly, so that no kind pauses for long by chance."""
 FINISH_S: Final = 5.0
-"""How long calls are waited for when the schedule is over; whatever hangs longer is cut off."""
+"""How long calls may take after the schedule is over; a call that takes longer is cancelled."""
 
-_ENDED_OF_THREE: Final = 2
+_REVOKED_OF_THREE: Final = 2
 _RECENT: Final = 50
 
 
-class Due(Struct, frozen=True, kw_only=True):
+class ScheduledCall(Struct, frozen=True, kw_only=True):
     """One call of the schedule."""
 
     at_ms: float
@@ -40,44 +40,53 @@ class Due(Struct, frozen=True, kw_only=True):
 
 
 class Workload:
-    """Makes the calls of a schedule and keeps their history."""
+    """Makes the calls of a schedule and keeps their history; `finish_s` bounds the last ones."""
 
-    def __init__(self, client: Client, schedule: Iterator[Due], now_ms: Callable[[], float], *, seed: int) -> None:
+    def __init__(
+        self,
+        client: DrillClient,
+        schedule: Iterator[ScheduledCall],
+        now_ms: Callable[[], float],
+        *,
+        seed: int,
+        finish_s: float = FINISH_S,
+    ) -> None:
         self.calls: list[Call] = []
         self.errors = 0
         self._client = client
         self._schedule = schedule
         self._now_ms = now_ms
+        self._finish_s = finish_s
         self._subjects = Subjects(random.Random(seed))  # noqa: S311 - a schedule that can be repeated, no secret
-        self._open: set[asyncio.Task[Answer]] = set()
+        self._open: set[asyncio.Task[CallResult]] = set()
 
     async def run(self) -> None:
-        """Make every call when it is due; return when all have ended."""
+        """Make every call when it is due, and wait until all have ended."""
         try:
             for due in self._schedule:
                 await asyncio.sleep(max(due.at_ms - self._now_ms(), 0) / 1000)
                 self._begin(due)
             if self._open:
-                await asyncio.wait(self._open, timeout=FINISH_S)
+                await asyncio.wait(self._open, timeout=self._finish_s)
         finally:
             for task in self._open:
                 task.cancel()
             if self._open:
                 await asyncio.wait(self._open)
-            await asyncio.sleep(0)  # what was cut off is written down by callbacks, which run a turn later
+            await asyncio.sleep(0)  # callbacks record the cancelled calls, one iteration of the loop later
 
-    def _begin(self, due: Due) -> None:
+    def _begin(self, due: ScheduledCall) -> None:
         operation, subject = self._subjects.choose(due.operation, due.number)
         task = asyncio.get_running_loop().create_task(self._client.call(operation, subject))
         self._open.add(task)
-        task.add_done_callback(partial(self._ended, operation, subject, due.at_ms, self._now_ms()))
+        task.add_done_callback(partial(self._on_end, operation, subject, due.at_ms, self._now_ms()))
 
-    def _ended(
-        self, operation: Operation, subject: str, due_ms: float, began_ms: float, task: asyncio.Task[Answer]
+    def _on_end(
+        self, operation: Operation, subject: str, due_ms: float, began_ms: float, task: asyncio.Task[CallResult]
     ) -> None:
         self._open.discard(task)
         error = asyncio.CancelledError("cut off") if task.cancelled() else task.exception()
-        answer = task.result() if error is None else Answer()
+        result = task.result() if error is None else CallResult()
         call = Call(
             operation=operation,
             id=subject,
@@ -86,36 +95,36 @@ class Workload:
             ended_ms=self._now_ms(),
             failure=None if error is None else self._client.failure(error),
             error="" if error is None else f"{type(error).__name__}: {error}"[:200],
-            accepted=answer.accepted,
-            durable=answer.durable,
-            degraded=answer.degraded,
-            foreign=answer.foreign,
+            accepted=result.accepted,
+            durable=result.durable,
+            degraded=result.degraded,
+            foreign=result.foreign,
         )
         self.calls.append(call)
         self.errors += error is not None
-        self._subjects.learn(call)
+        self._subjects.record(call)
 
 
 class Subjects:
-    """Chooses on what an operation works: on something new, or on what an earlier call was answered for."""
+    """Chooses the subject of an operation: a new one, or one of an earlier call that was answered."""
 
-    def __init__(self, chance: random.Random) -> None:
-        self._chance = chance
+    def __init__(self, source: random.Random) -> None:
+        self._random = source
         self._alive: deque[str] = deque(maxlen=_RECENT)
-        self._to_end: deque[str] = deque()
-        self._over: deque[str] = deque(maxlen=_RECENT)
+        self._to_revoke: deque[str] = deque()
+        self._revoked: deque[str] = deque(maxlen=_RECENT)
         self._stored: deque[str] = deque(maxlen=_RECENT)
         self._created = 0
 
     def choose(self, operation: Operation, number: int) -> tuple[Operation, str]:
-        """Give the operation and its subject; where there is nothing yet to work on, something is begun instead."""
+        """Return the operation and its subject; if it has nothing to work on yet, return a create or a put instead."""
         match operation:
-            case "revoke" if self._to_end:
-                return operation, self._to_end.popleft()
-            case "verify" if self._alive or self._over:
-                return operation, self._known()
+            case "revoke" if self._to_revoke:
+                return operation, self._to_revoke.popleft()
+            case "verify" if self._alive or self._revoked:
+                return operation, self._any_session()
             case "get" if self._stored:
-                return operation, self._chance.choice(self._stored)
+                return operation, self._random.choice(self._stored)
             case "verify" | "revoke" | "create":
                 return "create", f"create-{number}"
             case "get" | "put":
@@ -125,28 +134,33 @@ class Subjects:
             case "take":
                 return operation, f"take-{number}"
 
-    def learn(self, call: Call) -> None:
-        """Take notice of what there is now: of three sessions one stays, so that it can be looked for in the end."""
+    def record(self, call: Call) -> None:
+        """Record what the call created or revoked.
+
+        Of three sessions one is never revoked, so that there are survivors to count in the end.
+        """
         if call.failure is not None:
             return
         if call.operation == "create" and call.accepted:
             self._created += 1
             self._alive.append(call.id)
-            if self._created % 3 < _ENDED_OF_THREE:
-                self._to_end.append(call.id)
+            if self._created % 3 < _REVOKED_OF_THREE:
+                self._to_revoke.append(call.id)
         elif call.operation == "revoke":
-            self._over.append(call.id)
+            self._revoked.append(call.id)
         elif call.operation == "put" and not call.degraded:
             self._stored.append(call.id)
 
-    def _known(self) -> str:
-        """Pick a session that was begun or one that was ended, in turn by chance."""
-        kinds = [kind for kind in (self._alive, self._over) if kind]
-        return self._chance.choice(self._chance.choice(kinds))
+    def _any_session(self) -> str:
+        """Return a random session: one that was created or one that was revoked, with equal chance."""
+        kinds = [kind for kind in (self._alive, self._revoked) if kind]
+        return self._random.choice(self._random.choice(kinds))
 
 
-def schedule(rate: float, seed: int) -> Iterator[Due]:
-    """Spread calls evenly, `rate` a second and without end, beginning somewhere in the pattern."""
+def schedule(rate: float, seed: int) -> Iterator[ScheduledCall]:
+    """Yield calls without end, evenly spread at `rate` a second, from a random position in the pattern."""
     offset = random.Random(seed).randrange(len(PATTERN))  # noqa: S311 - a schedule that can be repeated, no secret
     for number in count():
-        yield Due(at_ms=number * 1000 / rate, number=number, operation=PATTERN[(number + offset) % len(PATTERN)])
+        yield ScheduledCall(
+            at_ms=number * 1000 / rate, number=number, operation=PATTERN[(number + offset) % len(PATTERN)]
+        )

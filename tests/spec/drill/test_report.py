@@ -1,4 +1,4 @@
-"""The report of a drill: bounds that can be broken, figures that flatter nobody, and pictures that can be read."""
+"""The report of a drill: bounds that can be broken, unflattering figures, and charts that can be read."""
 
 from __future__ import annotations
 
@@ -14,12 +14,21 @@ from tests.drills import call, take
 from tollhouse.drill.clients.client import VIAS
 from tollhouse.drill.faults import FAULTS
 from tollhouse.drill.report import chart, markdown, slo
-from tollhouse.drill.report.report import Asked, Machine, Report, RoundReport, assemble
-from tollhouse.drill.results.admission import Window
+from tollhouse.drill.report.report import DrillOptions, Machine, Report, RoundReport, assemble
+from tollhouse.drill.results.admission import SharedLimit
 from tollhouse.drill.results.availability import buckets
 from tollhouse.drill.results.history import Mark
-from tollhouse.drill.results.metrics import MEASURES, Figures, Seen, measure, median, nothing, per_operation, worst
-from tollhouse.drill.storm import Stormed
+from tollhouse.drill.results.metrics import (
+    MEASURES,
+    Figures,
+    RoundData,
+    StormResult,
+    measure,
+    median,
+    no_figures,
+    per_operation,
+    worst,
+)
 from tollhouse.errors import ConfigurationError
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -46,26 +55,26 @@ CALLS = [
 ]
 
 
-def seen(**changes: Any) -> Seen:
+def round_data(**changes: Any) -> RoundData:
     """A round in which all that can go wrong does."""
     facts: dict[str, Any] = {
         "calls": CALLS,
         "marks": MARKS,
-        "held": {"take-2", "create-6", "hot-1", "hot-2", "hot-3"},
+        "surviving": {"take-2", "create-6", "hot-1", "hot-2", "hot-3"},
         "span_ms": 200,
         "deadline_ms": 1_000,
-        "hot": Window(limit=1, window_ms=1_000),
+        "hot": SharedLimit(limit=1, window_ms=1_000),
         "failovers_expected": 1,
-        "stormed": Stormed(cancelled=90, missing=10, failed=2, foreign=1),
+        "storm": StormResult(cancelled=90, missing=10, failed=2, foreign=1),
         "reconnects": 3,
         "leaked_slots": 4,
     }
-    return Seen(**{**facts, **changes})
+    return RoundData(**{**facts, **changes})
 
 
 def test_every_measure_is_taken() -> None:
-    """A round gives every measure that the report names, each from what was seen."""
-    figures = measure(seen())
+    """A round has every measure that the report names, each from its data."""
+    figures = measure(round_data())
 
     assert figures.keys() == MEASURES.keys()
     assert {name: figures[name] for name in ("calls", "answered", "degraded", "errors", "ambiguous")} == {
@@ -85,7 +94,7 @@ def test_every_measure_is_taken() -> None:
 
 def test_what_cannot_be_observed_has_no_figure() -> None:
     """Without a storm, a shared limit and a view of connections those measures are None and not 0."""
-    figures = measure(seen(hot=None, stormed=None, reconnects=None, leaked_slots=None, marks=[]))
+    figures = measure(round_data(hot=None, storm=None, reconnects=None, leaked_slots=None, marks=[]))
 
     assert {name for name, value in figures.items() if value is None} == {
         *("hot_admitted", "hot_lost", "hot_degraded", "over_admission", "over_admission_unexplained"),
@@ -97,12 +106,12 @@ def test_what_cannot_be_observed_has_no_figure() -> None:
 
 def test_the_gap_is_that_of_the_worst_operation() -> None:
     """One operation that stands still is not hidden by others that go on."""
-    one, *others = per_operation(seen())
+    one, *others = per_operation(round_data())
 
     assert (one.operation, one.calls, one.answered, one.errors, one.gap_ms) == ("take", 3, 2, 1, 160)
     assert [other.operation for other in others] == ["hot", "create", "revoke", "get"]
-    assert measure(seen())["gap_ms"] == 200  # the cache was never answered by a store
-    assert measure(seen(calls=[]))["gap_ms"] == 200
+    assert measure(round_data())["gap_ms"] == 200  # the cache was never answered by a store
+    assert measure(round_data(calls=[]))["gap_ms"] == 200
 
 
 def figures(**some: float) -> Figures:
@@ -120,8 +129,8 @@ def test_the_worst_round_counts() -> None:
 
 def test_a_measure_that_a_round_lacks_has_no_summary() -> None:
     """A round without a figure cannot be left out: then there is neither median nor worst."""
-    assert worst([figures(), nothing()]) == median([figures(), nothing()]) == nothing()
-    assert worst([]) == nothing()
+    assert worst([figures(), no_figures()]) == median([figures(), no_figures()]) == no_figures()
+    assert worst([]) == no_figures()
 
 
 #   fault, measure, most that is allowed at down-after 2000
@@ -152,12 +161,12 @@ BOUNDS = [
 
 
 @pytest.mark.parametrize(("fault", "name", "at_most"), BOUNDS)
-def test_a_broken_bound_is_told(fault: str, name: str, at_most: float) -> None:
+def test_a_broken_bound_is_reported(fault: str, name: str, at_most: float) -> None:
     """P9: what each fault must show is kept at its bound, and broken by anything above it or not observed."""
-    asked_for = slo.built_in(2_000, "library")
+    bounds = slo.built_in(2_000, "library")
 
     kept = [
-        {verdict.measure: verdict.held for verdict in slo.judge(asked_for, fault, {**figures(), name: value})}[name]
+        {verdict.measure: verdict.kept for verdict in slo.check(bounds, fault, {**figures(), name: value})}[name]
         for value in (at_most, at_most + 0.1, None)
     ]
 
@@ -166,11 +175,11 @@ def test_a_broken_bound_is_told(fault: str, name: str, at_most: float) -> None:
 
 def test_every_fault_has_bounds_of_measures_that_exist() -> None:
     """The built-in bounds name every fault, and nothing that is not measured."""
-    asked_for = slo.built_in(3_000, "library")
+    bounds = slo.built_in(3_000, "library")
 
-    assert set(asked_for) == {*FAULTS, slo.ALL}
-    assert all(name in MEASURES for bounds in asked_for.values() for name in bounds)
-    assert slo.bounds(asked_for, "kill9")["gap_ms"] == 3_800
+    assert set(bounds) == {*FAULTS, slo.ALL}
+    assert all(name in MEASURES for bounds in bounds.values() for name in bounds)
+    assert slo.bounds(bounds, "kill9")["gap_ms"] == 3_800
 
 
 def test_over_http_only_what_can_be_seen_is_asked() -> None:
@@ -186,10 +195,10 @@ def test_bounds_are_read_from_a_file(tmp_path: Path) -> None:
     path = tmp_path / "slo.toml"
     path.write_text("[all]\nerrors = 0\n[kill9]\nerrors = 500\ngap_ms = 2600.5\n")
 
-    asked_for = slo.read(path, FAULTS)
+    bounds = slo.read(path, FAULTS)
 
-    assert slo.bounds(asked_for, "kill9") == {"errors": 500, "gap_ms": 2600.5}
-    assert slo.bounds(asked_for, "forced") == {"errors": 0}
+    assert slo.bounds(bounds, "kill9") == {"errors": 500, "gap_ms": 2600.5}
+    assert slo.bounds(bounds, "forced") == {"errors": 0}
 
 
 #   file, words of the error
@@ -220,7 +229,7 @@ def test_a_file_that_cannot_be_used_is_told(tmp_path: Path, text: str | None, wo
 
 
 def report(*rounds: RoundReport) -> Report:
-    asked = Asked(
+    options = DrillOptions(
         command="tollhouse drill run --fault forced",
         faults=("forced",),
         clients=("tollhouse", "redis-py"),
@@ -241,7 +250,7 @@ def report(*rounds: RoundReport) -> Report:
         server="valkey 9.1.2",
         versions={"redis": "8.1.0"},
     )
-    return assemble(asked, machine, rounds, slo.built_in(2_000, "library"))
+    return assemble(options, machine, rounds, slo.built_in(2_000, "library"))
 
 
 def one_round(client: Any, number: int, problem: str | None = None, **some: float) -> RoundReport:
@@ -249,7 +258,7 @@ def one_round(client: Any, number: int, problem: str | None = None, **some: floa
         fault="forced",
         client=client,
         number=number,
-        figures=nothing() if problem else figures(**some),
+        figures=no_figures() if problem else figures(**some),
         operations=(),
         marks=(),
         history=f"forced-{client}-{number}.jsonl",
@@ -265,7 +274,7 @@ def test_only_tollhouse_is_held_to_the_bounds() -> None:
 
     assert good.ok
     assert not bad.ok
-    assert [verdict.measure for verdict in bad.verdicts if not verdict.held] == ["plain_lost_ms"]
+    assert [verdict.measure for verdict in bad.verdicts if not verdict.kept] == ["plain_lost_ms"]
 
 
 def test_a_round_that_could_not_be_finished_keeps_no_bound() -> None:
@@ -277,7 +286,7 @@ def test_a_round_that_could_not_be_finished_keeps_no_bound() -> None:
         one_round("redis-py", 2),
     )
 
-    assert not any(verdict.held for verdict in unfinished.verdicts)
+    assert not any(verdict.kept for verdict in unfinished.verdicts)
     assert "Round 2 of tollhouse could not be finished: no primary." in markdown.render(unfinished)
 
 
@@ -309,11 +318,11 @@ def test_the_page_shows_both_clients_and_what_was_asked() -> None:
 
 
 def test_the_page_says_what_http_does_not_show() -> None:
-    """Over HTTP the page says which operations go another way, and what cannot be told."""
+    """Over HTTP the page says which operations go another way, and what it cannot show."""
     whole = report(one_round("tollhouse", 1), one_round("redis-py", 1))
-    over_http = structs.replace(whole, asked=structs.replace(whole.asked, via="http"))
+    over_http = structs.replace(whole, options=structs.replace(whole.options, via="http"))
 
-    assert "Over HTTP sessions begin through the library" in markdown.render(over_http)
+    assert "Over HTTP sessions are created through the library" in markdown.render(over_http)
     assert "Over HTTP" not in markdown.render(whole)
 
 
@@ -332,9 +341,9 @@ SHOWN = [
 
 
 @pytest.mark.parametrize(("name", "value", "expected"), SHOWN)
-def test_figures_are_rounded_against_whoever_they_are_about(name: str, value: float | None, expected: str) -> None:
+def test_figures_are_rounded_in_the_unfavourable_direction(name: str, value: float | None, expected: str) -> None:
     """P9: what should be small is rounded up, what should be large down, and what is unknown is no 0."""
-    assert markdown.shown(name, value) == expected
+    assert markdown.format_figure(name, value) == expected
 
 
 def test_a_timeline_is_a_picture_for_light_and_dark() -> None:

@@ -7,9 +7,9 @@ import pytest
 
 from tests.drills import call, take
 from tollhouse.drill.results import availability, history, losses, timeline
-from tollhouse.drill.results.admission import Admission, Window, admission
+from tollhouse.drill.results.admission import Admission, SharedLimit, count_admissions
 from tollhouse.drill.results.availability import Bucket
-from tollhouse.drill.results.history import Call, Event, Failure, Kind, Mark
+from tollhouse.drill.results.history import Call, Failure, HistoryEvent, Kind, Mark
 
 #    calls, span_ms, gap_ms
 GAPS: list[tuple[list[Call], float, float]] = [
@@ -17,7 +17,7 @@ GAPS: list[tuple[list[Call], float, float]] = [
     ([take(1, 100), take(2, 200)], 201, 101),
     ([take(1, 0), take(2, 100, 400)], 500, 499),  # the second answer came at 500
     ([take(1, 0), take(2, 100, failure="ambiguous"), take(3, 200)], 210, 200),
-    ([take(1, 0), take(2, 100, degraded=True), take(3, 200)], 210, 200),  # a rule for outages is no service
+    ([take(1, 0), take(2, 100, degraded=True), take(3, 200)], 210, 200),  # the outage rule is no service
     ([take(1, 0), take(2, 100)], 900, 799),  # what never came back counts up to the end
     ([take(1, 300), take(2, 400)], 402, 301),  # and what never began from the beginning
     ([take(1, 0), take(2, 100, 5_000)], 500, 499),  # an answer after the end does not lengthen the gap
@@ -98,7 +98,7 @@ def test_a_call_past_its_deadline_is_counted_answered_or_not() -> None:
 WRITES = [
     (take(1, 0), True, False),
     (take(1, 0, accepted=False), False, False),
-    (take(1, 0, degraded=True), False, False),  # a rule for outages acknowledges nothing
+    (take(1, 0, degraded=True), False, False),  # the outage rule acknowledges nothing
     (take(1, 0, failure="ambiguous"), False, False),
     (call("create", "create-1", 0, durable=False), True, False),
     (call("create", "create-1", 0, durable=True), False, True),
@@ -118,7 +118,7 @@ def test_what_was_acknowledged_and_is_not_there_is_lost(one: Call, plain: bool, 
 
 
 def test_a_session_that_was_to_end_is_no_loss() -> None:
-    """A session that somebody tried to revoke, even in vain, says nothing when it is gone."""
+    """A session with an attempt to revoke it, even a failed one, proves nothing when it is gone."""
     created = call("create", "create-1", 0, durable=True)
     revoked = call("revoke", "create-1", 9, failure="ambiguous")
 
@@ -205,7 +205,7 @@ def test_what_was_said_to_have_changed_nothing_and_is_there_is_a_ghost(
     assert losses.ghosts(calls, {"take-1"} if held else set()) == expected
 
 
-TEN_A_SECOND = Window(limit=10, window_ms=1_000)
+TEN_A_SECOND = SharedLimit(limit=10, window_ms=1_000)
 
 #   begins of the takes, how long each took, by how many a window is exceeded
 ADMITTED: list[tuple[list[float], float, int]] = [
@@ -220,7 +220,7 @@ ADMITTED: list[tuple[list[float], float, int]] = [
 
 @pytest.mark.parametrize(("begins", "took_ms", "expected"), ADMITTED)
 def test_only_what_surely_fell_into_a_window_exceeds_it(begins: list[float], took_ms: float, expected: int) -> None:
-    """P1: a limit was exceeded where one window holds the beginning and the end of more takes than it allows."""
+    """P1: a limit was exceeded if one window holds the beginning and the end of more takes than it allows."""
     calls = [call("hot", f"hot-{number}", at, took_ms) for number, at in enumerate(begins)]
     others = [
         call("hot", "hot-x", 100, accepted=False),
@@ -229,7 +229,7 @@ def test_only_what_surely_fell_into_a_window_exceeds_it(begins: list[float], too
         take(1, 100),
     ]
 
-    found = admission([*others, *calls], {one.id for one in [*others, *calls]}, TEN_A_SECOND)
+    found = count_admissions([*others, *calls], {one.id for one in [*others, *calls]}, TEN_A_SECOND)
 
     assert (found.over, found.unexplained) == (expected, expected)
     assert (found.admitted, found.lost, found.degraded) == (len(begins), 0, 0)
@@ -255,7 +255,7 @@ def test_what_was_lost_or_admitted_by_the_rule_for_outages_is_no_excess_of_the_s
     held = {one.id for one in calls[:kept]}
     by_rule = [call("hot", f"hot-{number}", 50, degraded=True) for number in range(90, 90 + degraded)]
 
-    found = admission([*calls, *by_rule], held | {"hot-90"}, TEN_A_SECOND)
+    found = count_admissions([*calls, *by_rule], held | {"hot-90"}, TEN_A_SECOND)
 
     assert found == Admission(
         admitted=kept + lost + degraded, lost=lost, degraded=degraded, over=over, unexplained=unexplained
@@ -267,7 +267,7 @@ def test_excuses_count_in_the_window_that_they_are_in() -> None:
     calls = [call("hot", f"hot-{number}", 0) for number in range(5)]
     later = [call("hot", f"hot-{number}", 5_000) for number in range(10, 22)]
 
-    found = admission([*calls, *later], {one.id for one in later}, TEN_A_SECOND)
+    found = count_admissions([*calls, *later], {one.id for one in later}, TEN_A_SECOND)
 
     assert (found.lost, found.over, found.unexplained) == (5, 2, 2)
 
@@ -346,9 +346,9 @@ def test_a_history_is_written_in_the_order_of_time() -> None:
         call("create", "create-3", 30, 5, durable=True, late_ms=0.0004),
     ]
 
-    written = history.lines("tollhouse", calls, marks((32, "fault", "server-1")))
+    written = history.encode("tollhouse", calls, marks((32, "fault", "server-1")))
 
-    events = [msgspec.json.decode(line, type=Event) for line in written.splitlines()]
+    events = [msgspec.json.decode(line, type=HistoryEvent) for line in written.splitlines()]
     assert [(event.at_ms, event.type, event.call) for event in events] == [
         (10, "invoke", 0),
         (20, "invoke", 1),

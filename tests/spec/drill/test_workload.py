@@ -9,13 +9,11 @@ from collections.abc import Callable, Collection
 from itertools import islice
 from typing import Any
 
-import pytest
-
 from tests.drills import call
-from tollhouse.drill.clients.client import Answer, State, fingerprint
+from tollhouse.drill.clients.client import CallResult, ClientState, fingerprint
+from tollhouse.drill.faults import Storm
 from tollhouse.drill.results.history import OPERATIONS, Failure, Operation
-from tollhouse.drill.storm import Storm
-from tollhouse.drill.workload import PATTERN, Due, Subjects, Workload, schedule
+from tollhouse.drill.workload import PATTERN, ScheduledCall, Subjects, Workload, schedule
 
 
 class Scripted:
@@ -25,17 +23,17 @@ class Scripted:
         self.made: list[tuple[Operation, str]] = []
         self._answer = answer
 
-    async def call(self, operation: Operation, subject: str) -> Answer:
+    async def call(self, operation: Operation, subject: str) -> CallResult:
         self.made.append((operation, subject))
         return await self._answer(operation, subject)
 
     def failure(self, error: BaseException) -> Failure:
         return "rejected" if isinstance(error, ValueError) else "ambiguous"
 
-    async def held(self, server: Any, subjects: Collection[str]) -> set[str]:
+    async def surviving(self, server: Any, subjects: Collection[str]) -> set[str]:
         raise NotImplementedError
 
-    def state(self) -> State:
+    def state(self) -> ClientState:
         raise NotImplementedError
 
 
@@ -54,11 +52,11 @@ async def test_a_call_that_hangs_keeps_no_other_from_being_made() -> None:
     """P9: the loop is open: calls are made when they are due, and a latency counts from then."""
     all_made = asyncio.Event()
 
-    async def answer(operation: Operation, subject: str) -> Answer:
+    async def answer(operation: Operation, subject: str) -> CallResult:
         if len(client.made) == 20:
             all_made.set()
         await all_made.wait()
-        return Answer(durable=True)
+        return CallResult(durable=True)
 
     client = Scripted(answer)
     clock = asyncio.get_running_loop().time
@@ -74,10 +72,10 @@ async def test_a_call_that_hangs_keeps_no_other_from_being_made() -> None:
     assert {one.durable for one in workload.calls} == {True}
 
 
-async def test_whatever_a_client_raises_is_written_down() -> None:
+async def test_what_a_client_raises_is_recorded() -> None:
     """An exception of a client is a failure of the class that the client names, and stops nothing."""
 
-    async def answer(operation: Operation, subject: str) -> Answer:
+    async def answer(operation: Operation, subject: str) -> CallResult:
         raise ValueError("x" * 300)
 
     workload = Workload(Scripted(answer), islice(schedule(2_000, 1), 5), lambda: 0.0, seed=1)
@@ -89,16 +87,15 @@ async def test_whatever_a_client_raises_is_written_down() -> None:
     assert {len(one.error) for one in workload.calls} == {200}
 
 
-async def test_what_never_ends_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_never_ends_is_cut_off() -> None:
     """A call that hangs when the schedule is over is cancelled after a while, and counts as unanswered."""
-    monkeypatch.setattr("tollhouse.drill.workload.FINISH_S", 0.01)
 
-    async def answer(operation: Operation, subject: str) -> Answer:
+    async def answer(operation: Operation, subject: str) -> CallResult:
         await asyncio.Event().wait()
-        raise AssertionError("nobody sets it")
+        raise AssertionError("it is never set")
 
-    due = [Due(at_ms=0, number=0, operation="take")]
-    workload = Workload(Scripted(answer), iter(due), lambda: 0.0, seed=1)
+    due = [ScheduledCall(at_ms=0, number=0, operation="take")]
+    workload = Workload(Scripted(answer), iter(due), lambda: 0.0, seed=1, finish_s=0.01)
 
     await workload.run()
 
@@ -106,7 +103,7 @@ async def test_what_never_ends_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_call_works_on_what_was_answered_before() -> None:
-    """Verify, revoke and get take what is there; where there is nothing, something is begun instead."""
+    """Verify, revoke and get use what is there; if nothing is, create or put is called instead."""
     subjects = Subjects(random.Random(1))
 
     assert subjects.choose("verify", 1) == ("create", "create-1")
@@ -115,10 +112,10 @@ def test_a_call_works_on_what_was_answered_before() -> None:
     assert subjects.choose("take", 4) == ("take", "take-4")
     assert subjects.choose("hot", 5) == ("hot", "hot-5")
     for number in (1, 2, 3):
-        subjects.learn(call("create", f"create-{number}", 0))
-    subjects.learn(call("create", "create-9", 0, failure="ambiguous"))
-    subjects.learn(call("put", "put-3", 0))
-    subjects.learn(call("put", "put-4", 0, degraded=True))
+        subjects.record(call("create", f"create-{number}", 0))
+    subjects.record(call("create", "create-9", 0, failure="ambiguous"))
+    subjects.record(call("put", "put-3", 0))
+    subjects.record(call("put", "put-4", 0, degraded=True))
 
     assert subjects.choose("get", 6) == ("get", "put-3")
     assert [subjects.choose("revoke", number) for number in (7, 8, 9)] == [
@@ -126,7 +123,7 @@ def test_a_call_works_on_what_was_answered_before() -> None:
         ("revoke", "create-3"),
         ("create", "create-9"),  # of three sessions one stays
     ]
-    subjects.learn(call("revoke", "create-1", 0))
+    subjects.record(call("revoke", "create-1", 0))
     chosen = {subjects.choose("verify", number) for number in range(100)}
     assert chosen == {("verify", f"create-{number}") for number in (1, 2, 3)}
 
@@ -143,32 +140,31 @@ async def test_a_storm_counts_what_it_really_cancelled() -> None:
     """Calls that were answered or failed first are no cancellations; what they were answered is looked at."""
     number = 0
 
-    async def answer(operation: Operation, subject: str) -> Answer:
+    async def answer(operation: Operation, subject: str) -> CallResult:
         nonlocal number
         number += 1
         if number % 4 == 0:
             raise ValueError("refused")
         if number % 4 == 1:
-            return Answer(foreign=True)
+            return CallResult(foreign=True)
         await asyncio.Event().wait()
-        raise AssertionError("nobody sets it")
+        raise AssertionError("it is never set")
 
     client = Scripted(answer)
-    stormed = await Storm(client, 120, seed=1).rage()
+    result = await Storm(client, 120, seed=1).run(within_s=60)
 
-    assert (stormed.cancelled, stormed.missing) == (120, 0)
-    assert stormed.failed > 20
-    assert stormed.foreign > 20
-    assert len(client.made) == 1 + stormed.cancelled + stormed.failed + stormed.foreign
+    assert (result.cancelled, result.missing) == (120, 0)
+    assert result.failed > 20
+    assert result.foreign > 20
+    assert len(client.made) == 1 + result.cancelled + result.failed + result.foreign
 
 
-async def test_a_storm_that_gets_nowhere_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_storm_that_gets_nowhere_says_what_is_missing() -> None:
     """A client that answers before it can be cancelled leaves cancellations missing when the time is over."""
-    monkeypatch.setattr("tollhouse.drill.storm.STORM_S", 0.01)
 
-    async def answer(operation: Operation, subject: str) -> Answer:
-        return Answer()
+    async def answer(operation: Operation, subject: str) -> CallResult:
+        return CallResult()
 
-    stormed = await Storm(Scripted(answer), 100, seed=1).rage()
+    result = await Storm(Scripted(answer), 100, seed=1).run(within_s=0.01)
 
-    assert (stormed.cancelled, stormed.missing, stormed.failed, stormed.foreign) == (0, 100, 0, 0)
+    assert (result.cancelled, result.missing, result.failed, result.foreign) == (0, 100, 0, 0)

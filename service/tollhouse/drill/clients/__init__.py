@@ -1,1 +1,1 @@
-"""What a drill drives: the library, the service over HTTP, and redis-py for comparison."""
+"""Clients under drill: the library, the service over HTTP, and redis-py for comparison."""

@@ -1,4 +1,4 @@
-"""A small HTTP/1.1 client: connections that are kept, one request at a time on each, as a proxy would have them."""
+"""A small HTTP/1.1 client with keep-alive connections, one request at a time on each, as of a proxy."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Struct
 
 ANSWER_S: Final = 2.0
-"""How long an answer is waited for: longer than the service's own deadline, so that what it makes of it is seen."""
+"""Timeout of a request: longer than the service's own deadline, so that its reply at the deadline is seen."""
 IDLE_MAX: Final = 64
 
 _Json = dict[str, Any] | list[dict[str, Any]]
@@ -18,8 +18,8 @@ _JSON: Final = msgspec.json.Decoder(_Json)
 _Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
-class Reply(Struct, frozen=True, kw_only=True):
-    """A status, the headers by their names in lower case, and what a JSON object or array held, where it was one."""
+class HttpReply(Struct, frozen=True, kw_only=True):
+    """A status, the headers by their names in lower case, and the JSON object or array, if the body was one."""
 
     status: int
     headers: Mapping[str, str]
@@ -27,22 +27,22 @@ class Reply(Struct, frozen=True, kw_only=True):
     items: Sequence[Mapping[str, Any]] = ()
 
 
-class Broken(ConnectionError):
-    """The service ended the connection or spoke no HTTP: the request may have been served."""
+class InvalidReply(ConnectionError):
+    """The connection ended within a reply, or the reply was no HTTP: the request may have been served."""
 
 
-class KeepAlive:
-    """Sends requests to one service; a request that is cancelled costs its connection, and nobody else's."""
+class HttpConnections:
+    """A pool of connections to one service; a request that is cancelled closes its own connection alone."""
 
     def __init__(self, host: str, port: int) -> None:
         self._host = host
         self._port = port
         self._idle: list[_Connection] = []
 
-    async def ask(self, method: str, path: str, body: object = None, **headers: str) -> Reply:
-        """Send one request; words of header names are joined by hyphens.
+    async def request(self, method: str, path: str, body: object = None, **headers: str) -> HttpReply:
+        """Send one request; underscores in header names become hyphens.
 
-        Raises OSError where there was no connection, Broken or TimeoutError where no answer came.
+        Raises OSError if no connection was made, InvalidReply or TimeoutError if no reply came.
         """
         async with asyncio.timeout(ANSWER_S):
             connection = await self._take()
@@ -51,11 +51,11 @@ class KeepAlive:
             except BaseException:
                 connection[1].transport.abort()
                 raise
-        self._give_back(connection, reply)
+        self._put_back(connection, reply)
         return reply
 
     async def aclose(self) -> None:
-        """End the connections that are kept."""
+        """Close the idle connections."""
         for _, writer in self._idle:
             writer.close()
         self._idle.clear()
@@ -68,7 +68,7 @@ class KeepAlive:
             writer.close()
         return await asyncio.open_connection(self._host, self._port)
 
-    def _give_back(self, connection: _Connection, reply: Reply) -> None:
+    def _put_back(self, connection: _Connection, reply: HttpReply) -> None:
         if reply.headers.get("connection", "").lower() == "close" or len(self._idle) >= IDLE_MAX:
             connection[1].close()
         else:
@@ -85,7 +85,7 @@ def _request(host: str, method: str, path: str, body: object, headers: Mapping[s
     return f"{method} {path} HTTP/1.1\r\n{head}\r\n".encode() + content
 
 
-async def _exchange(connection: _Connection, request: bytes) -> Reply:
+async def _exchange(connection: _Connection, request: bytes) -> HttpReply:
     reader, writer = connection
     writer.write(request)
     try:
@@ -96,8 +96,8 @@ async def _exchange(connection: _Connection, request: bytes) -> Reply:
         content = await reader.readexactly(int(headers.get("content-length", "0")))
         code = int(status.split()[1])
     except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError, IndexError) as error:
-        raise Broken(f"no answer: {error}") from error
+        raise InvalidReply(f"no reply: {error}") from error
     found: _Json = _JSON.decode(content) if "json" in headers.get("content-type", "") else {}
     if isinstance(found, list):
-        return Reply(status=code, headers=headers, members={}, items=found)
-    return Reply(status=code, headers=headers, members=found)
+        return HttpReply(status=code, headers=headers, members={}, items=found)
+    return HttpReply(status=code, headers=headers, members=found)

@@ -6,7 +6,15 @@ from collections.abc import Collection, Sequence
 
 from msgspec import Struct
 
-from tollhouse.drill.clients.client import OWN, OWN_UNITS, Answer, State, fingerprint, shared_take, state_of
+from tollhouse.drill.clients.client import (
+    OWN,
+    OWN_UNITS,
+    CallResult,
+    ClientState,
+    fingerprint,
+    shared_take,
+    store_state,
+)
 from tollhouse.drill.results.history import Failure, Operation
 from tollhouse.errors import StoreUnavailable
 from tollhouse.limits.calls.batcher import TAKES_MAX
@@ -15,8 +23,8 @@ from tollhouse.sessions.sessions import Issued
 from tollhouse.wiring import Tollhouse
 
 
-class Value(Struct, frozen=True):
-    """What is cached: it carries its own key, so that a reader can tell whose it is."""
+class CachedValue(Struct, frozen=True):
+    """A cached value: it carries its own key, so that a reader sees whether it is the right one."""
 
     key: str
 
@@ -28,73 +36,73 @@ class LibraryClient:
         self._tollhouse = tollhouse
         self._issued: dict[str, Issued] = {}
 
-    async def call(self, operation: Operation, subject: str) -> Answer:
+    async def call(self, operation: Operation, subject: str) -> CallResult:
         """Do one operation on one subject."""
         match operation:
             case "take":
                 return await self._take(subject)
             case "hot":
                 shared, trace = await self._tollhouse.limits.take_batch(shared_take(subject))
-                return Answer(accepted=shared.allowed, degraded=shared.degraded or trace.degraded)
+                return CallResult(accepted=shared.allowed, degraded=shared.degraded or trace.degraded)
             case "create":
                 return await self._create(subject)
             case "verify":
                 session = await self._tollhouse.sessions.verify(self._issued[subject].token)
-                return Answer(accepted=session is not None, foreign=session is not None and session.user != subject)
+                return CallResult(accepted=session is not None, foreign=session is not None and session.user != subject)
             case "revoke":
                 revoked = await self._tollhouse.sessions.revoke(subject, self._issued[subject].session.sid)
-                return Answer(accepted=revoked.found, durable=revoked.durable)
+                return CallResult(accepted=revoked.found, durable=revoked.durable)
             case "put" | "get":
                 return await self._cached(subject)
 
     def failure(self, error: BaseException) -> Failure:
-        """Say what a call that raised this may have done: Tollhouse itself says it."""
+        """Return what a call that raised `error` may have done: the error itself says so."""
         return error.outcome if isinstance(error, StoreUnavailable) else "defect"
 
-    async def held(self, server: Tollhouse, subjects: Collection[str]) -> set[str]:
-        """Tell which takes a server remembers, and which sessions live there."""
+    async def surviving(self, server: Tollhouse, subjects: Collection[str]) -> set[str]:
+        """Return those subjects whose take or live session a server has."""
         takes = [subject for subject in subjects if subject.startswith(("take", "hot"))]
         users = [subject for subject in subjects if subject.startswith("create")]
         alive = {user for user in users if await server.sessions.list(user) or await self._accepted(server, user)}
-        return alive | await _remembered(server, takes)
+        return alive | await _with_takes(server, takes)
 
-    def state(self) -> State:
-        """Tell how the stores stand."""
-        return state_of(self._tollhouse)
+    def state(self) -> ClientState:
+        """Return the state of the stores."""
+        return store_state(self._tollhouse)
 
     def token(self, subject: str) -> str:
-        """Give the token of a session that was begun here."""
+        """Return the token of a session that was created here."""
         return self._issued[subject].token.reveal()
 
-    async def _take(self, subject: str) -> Answer:
-        """Take a number of units that no neighbour takes: what is left of a fresh key tells whose reply it is."""
+    async def _take(self, subject: str) -> CallResult:
+        """Take as many units as no neighbouring call takes: the rest of a fresh key shows whose reply it is."""
         cost = fingerprint(subject)
         decision = await self._tollhouse.limits.take(OWN, subject, cost)
         if decision.degraded:
-            return Answer(accepted=decision.allowed, degraded=True)
-        return Answer(accepted=decision.allowed, foreign=OWN_UNITS - decision.limits[0].remaining != cost)
+            return CallResult(accepted=decision.allowed, degraded=True)
+        return CallResult(accepted=decision.allowed, foreign=OWN_UNITS - decision.limits[0].remaining != cost)
 
-    async def _create(self, user: str) -> Answer:
+    async def _create(self, user: str) -> CallResult:
         issued = await self._tollhouse.sessions.create(user)
         if not isinstance(issued, Issued):
-            return Answer(accepted=False)
+            return CallResult(accepted=False)
         self._issued[user] = issued
-        return Answer(durable=issued.durable, foreign=issued.session.user != user)
+        return CallResult(durable=issued.durable, foreign=issued.session.user != user)
 
-    async def _cached(self, key: str) -> Answer:
-        async def load() -> Value:
-            return Value(key=key)
+    async def _cached(self, key: str) -> CallResult:
+        async def load() -> CachedValue:
+            return CachedValue(key=key)
 
         found = await self._tollhouse.cache.fetch(key, load, ttl_s=3600, family="drill")
-        return Answer(degraded=found.result == "BYPASS", foreign=found.value != {"key": key})
+        return CallResult(degraded=found.result == "BYPASS", foreign=found.value != {"key": key})
 
     async def _accepted(self, server: Tollhouse, user: str) -> bool:
         issued = self._issued.get(user)
         return issued is not None and await server.sessions.verify(issued.token) is not None
 
 
-async def _remembered(server: Tollhouse, subjects: Sequence[str]) -> set[str]:
-    """Look at keys without taking anything: one that was taken from has less than all left."""
+async def _with_takes(server: Tollhouse, subjects: Sequence[str]) -> set[str]:
+    """Return the subjects from which something was taken: a take of cost 0 shows less than all units left."""
     found: set[str] = set()
     for start in range(0, len(subjects), TAKES_MAX):
         looks = [Take(policy=OWN, key=subject, cost=0) for subject in subjects[start : start + TAKES_MAX]]

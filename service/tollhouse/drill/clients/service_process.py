@@ -1,4 +1,4 @@
-"""Runs `tollhouse serve` against the servers of a drill, with a port and keys of its own."""
+"""Runs `tollhouse serve` against the servers of a drill, with its own port and keys."""
 
 from __future__ import annotations
 
@@ -24,42 +24,45 @@ _STOP_S: Final = 10.0
 _FOREIGN: Final = ("TOLLHOUSE_", "REDIS_", "CACHE_")
 
 
-class Service(Struct, frozen=True, kw_only=True):
-    """A running service, and the key with which it is called."""
+class ServiceProcess(Struct, frozen=True, kw_only=True):
+    """The address of a running service, and its service key."""
 
     host: str
     port: int
     key: str
 
 
-class _Started(Struct, frozen=True, kw_only=True):
+class _StartMessage(Struct, frozen=True, kw_only=True):
     address: str
 
 
 @asynccontextmanager
-async def served(settings: Settings) -> AsyncGenerator[Service]:
-    """Start the service and its workers; stop them in the end. Its log is told where it did not start."""
+async def run_service(settings: Settings) -> AsyncGenerator[ServiceProcess]:
+    """Start the service and its workers, and stop them at the end of the block.
+
+    Raises ConfigurationError with the end of its log if it does not start.
+    """
     key = secrets.token_urlsafe(24)
     with tempfile.TemporaryDirectory(prefix="th-") as folder:
         log = Path(folder) / "log"
-        process = await _started(settings, key, folder, log)
+        process = await _start(settings, key, folder, log)
         try:
             assert process.stdout is not None
             try:
                 async with asyncio.timeout(_READY_S):
                     line = await process.stdout.readline()
-                started = msgspec.json.decode(line, type=_Started)
+                message = msgspec.json.decode(line, type=_StartMessage)
             except (TimeoutError, msgspec.DecodeError) as error:
-                said = log.read_text(errors="replace").strip()[-500:]
-                raise ConfigurationError("--via", "http", f"the service did not start: {said}") from error
-            host, _, port = started.address.removeprefix("http://").rpartition(":")
-            yield Service(host=host, port=int(port), key=key)
+                tail = log.read_text(errors="replace").strip()[-500:]
+                raise ConfigurationError("--via", "http", f"the service did not start: {tail}") from error
+            host, _, port = message.address.removeprefix("http://").rpartition(":")
+            yield ServiceProcess(host=host, port=int(port), key=key)
         finally:
-            await _stopped(process)
+            await _stop(process)
 
 
-async def _started(settings: Settings, key: str, folder: str, log: Path) -> asyncio.subprocess.Process:
-    """Hand over the settings by environment, where no other user can read the secret."""
+async def _start(settings: Settings, key: str, folder: str, log: Path) -> asyncio.subprocess.Process:
+    """Start the process; the secret is passed by environment, which no other user can read."""
     chosen = settings.limits.policies
     (Path(folder) / "tollhouse.toml").write_text(
         "".join(f'[limits.policies.{name}]\nlimit = "{policy.limit}"\n' for name, policy in chosen.items())
@@ -83,7 +86,7 @@ async def _started(settings: Settings, key: str, folder: str, log: Path) -> asyn
         )
 
 
-async def _stopped(process: asyncio.subprocess.Process) -> None:
+async def _stop(process: asyncio.subprocess.Process) -> None:
     if process.returncode is None:
         process.terminate()
     try:

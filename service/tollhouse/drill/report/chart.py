@@ -1,6 +1,6 @@
-"""Draws a round as SVG: what was served and what failed over time, and when the fault and the switch happened.
+"""Draws a round as SVG: served and failed calls over time, with the fault and the steps of the failover.
 
-Colours follow the reader's light or dark scheme. No script, no font and nothing from elsewhere.
+Colours follow the reader's light or dark scheme. The file holds no script and no font, and loads nothing.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _RIGHT: Final = 14
 _PLOT: Final = 160
 _ROW: Final = 15
 _CHARACTER: Final = 6.2
-"""About the width of one character of a label; too much rather than too little."""
+"""About the width of one character of a label, rather too wide than too narrow."""
 
 _LABELS: Final[dict[Kind, str]] = {
     "fault": "fault",
@@ -41,13 +41,13 @@ text { fill: #e6edf3 } .served { fill: #3fb950 } .degraded { fill: #d29922 } .fa
 
 
 def draw(title: str, buckets: Sequence[Bucket], marks: Sequence[Mark], span_ms: float) -> str:
-    """Give the whole picture as SVG text."""
+    """Return the chart as SVG."""
     scale = (_WIDTH - _LEFT - _RIGHT) / span_ms
 
     def x(at_ms: float) -> float:
         return _LEFT + min(at_ms, span_ms) * scale
 
-    labels = _placed([(x(mark.at_ms), mark) for mark in _each_once(marks) if mark.at_ms <= span_ms])
+    labels = _place_labels([(x(mark.at_ms), mark) for mark in _first_of_each(marks) if mark.at_ms <= span_ms])
     top = 44 + _ROW * (1 + max((row for _, _, row in labels), default=-1))
     height = top + _PLOT + 40
     size = f'viewBox="0 0 {_WIDTH} {height}" width="{_WIDTH}" height="{height}"'
@@ -59,14 +59,14 @@ def draw(title: str, buckets: Sequence[Bucket], marks: Sequence[Mark], span_ms: 
         *_legend(),
         *_bars(buckets, x, top),
         *_axes(buckets, x, top, span_ms),
-        *_drawn(labels, top),
+        *_draw_labels(labels, top),
         "</svg>",
     ]
     return "\n".join(parts) + "\n"
 
 
 def _legend() -> list[str]:
-    words = (("served", "served by a store"), ("degraded", "answered by a rule for outages"), ("failed", "failed"))
+    words = (("served", "served by a store"), ("degraded", "answered by the outage rule"), ("failed", "failed"))
     parts: list[str] = []
     x = _LEFT
     for name, meaning in words:
@@ -77,8 +77,8 @@ def _legend() -> list[str]:
 
 
 def _bars(buckets: Sequence[Bucket], x: Callable[[float], float], top: float) -> list[str]:
-    """Stack the three kinds of each bucket; one path for each kind keeps the file small."""
-    unit = _PLOT / _most(buckets)
+    """Return the stacked bars of the buckets, as one path for each kind, which keeps the file small."""
+    unit = _PLOT / _highest(buckets)
     paths: dict[str, list[str]] = {"served": [], "degraded": [], "failed": []}
     for number, bucket in enumerate(buckets):
         left, right = x(number * BUCKET_MS), x((number + 1) * BUCKET_MS)
@@ -93,7 +93,7 @@ def _bars(buckets: Sequence[Bucket], x: Callable[[float], float], top: float) ->
 def _axes(buckets: Sequence[Bucket], x: Callable[[float], float], top: float, span_ms: float) -> list[str]:
     bottom = top + _PLOT
     parts = [f'<path class="axis" d="M{_LEFT} {top}V{bottom}H{x(span_ms):.1f}"/>']
-    parts.append(f'<text x="{_LEFT - 6}" y="{top + 9}" text-anchor="end">{_most(buckets)}</text>')
+    parts.append(f'<text x="{_LEFT - 6}" y="{top + 9}" text-anchor="end">{_highest(buckets)}</text>')
     parts.append(f'<text x="{_LEFT - 6}" y="{bottom}" text-anchor="end">0</text>')
     for second in range(int(span_ms // 1000) + 1):
         at = x(second * 1000)
@@ -104,7 +104,7 @@ def _axes(buckets: Sequence[Bucket], x: Callable[[float], float], top: float, sp
     return [*parts, f'<text x="{middle:.0f}" y="{bottom + 32}" text-anchor="middle">{words}</text>']
 
 
-def _drawn(labels: Sequence[tuple[float, str, int]], top: float) -> list[str]:
+def _draw_labels(labels: Sequence[tuple[float, str, int]], top: float) -> list[str]:
     parts: list[str] = []
     for at, label, row in labels:
         y = 44 + _ROW * row
@@ -115,16 +115,16 @@ def _drawn(labels: Sequence[tuple[float, str, int]], top: float) -> list[str]:
     return parts
 
 
-def _each_once(marks: Sequence[Mark]) -> list[Mark]:
-    """Leave out what happened again, and of what the Sentinels say alike all but the first and the switches."""
+def _first_of_each(marks: Sequence[Mark]) -> list[Mark]:
+    """Return the first mark of each kind and source; of +sdown and +odown the first of all Sentinels."""
     found: dict[tuple[str, str], Mark] = {}
     for mark in sorted(marks, key=lambda mark: mark.at_ms):
         found.setdefault((mark.kind, "" if mark.kind in ("sdown", "odown") else mark.who), mark)
     return list(found.values())
 
 
-def _placed(marks: Sequence[tuple[float, Mark]]) -> list[tuple[float, str, int]]:
-    """Give each label the first row in which it covers no other."""
+def _place_labels(marks: Sequence[tuple[float, Mark]]) -> list[tuple[float, str, int]]:
+    """Return each label with the first row in which it covers no other."""
     free_from: list[float] = []
     placed: list[tuple[float, str, int]] = []
     for at, mark in marks:
@@ -135,5 +135,5 @@ def _placed(marks: Sequence[tuple[float, Mark]]) -> list[tuple[float, str, int]]
     return placed
 
 
-def _most(buckets: Sequence[Bucket]) -> int:
+def _highest(buckets: Sequence[Bucket]) -> int:
     return max((bucket.served + bucket.degraded + bucket.failed for bucket in buckets), default=0) or 1

@@ -1,6 +1,6 @@
-"""The report as Markdown, for people: a table per fault, the timeline of its worst round, and how to do it again.
+"""The report as Markdown: a table per fault, the timeline of its worst round, and the command to repeat it.
 
-Figures are rounded up where less is better and down where more is, by the same rule for every client.
+Figures are rounded up when less is better and down when more is, by the same rule for every client.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Final
 
 from tollhouse.drill.faults import FAULTS
 from tollhouse.drill.report.report import Report, RoundReport, Summary
-from tollhouse.drill.report.slo import Verdict
+from tollhouse.drill.report.slo import SloVerdict
 from tollhouse.drill.results.availability import BUCKET_MS, GRACE_MS
 from tollhouse.drill.results.metrics import MEASURES, MORE_IS_BETTER, Figures
 
@@ -21,18 +21,18 @@ ALWAYS: Final = (
     *("durable_lost", "not_durable", "revoked_durably", "resurrected", "deposed", "hot_admitted", "hot_lost"),
     *("hot_degraded", "over_admission", "over_admission_unexplained", "foreign", "lag_ms"),
 )
-"""What every table shows; of the other measures those that are bounded, or that found something."""
+"""The measures that every table shows; of the others it shows those that have a bound or are not 0."""
 
 
 def render(report: Report) -> str:
-    """Give the whole report."""
+    """Return the report as Markdown."""
     return "\n".join(
-        [*_head(report), *(line for fault in report.asked.faults for line in _fault(report, fault)), *_end()]
+        [*_head(report), *(line for fault in report.options.faults for line in _fault(report, fault)), *_end()]
     )
 
 
-def shown(name: str, value: float | None) -> str:
-    """Give a figure with at most one decimal, rounded against whoever it is about; `?` was not observed."""
+def format_figure(name: str, value: float | None) -> str:
+    """Return a figure with at most one decimal, rounded in the unfavourable direction, or `?` if it is None."""
     if value is None:
         return "?"
     round_to = math.floor if name in MORE_IS_BETTER else math.ceil
@@ -41,23 +41,23 @@ def shown(name: str, value: float | None) -> str:
 
 
 def _head(report: Report) -> Iterator[str]:
-    asked, machine = report.asked, report.machine
+    options, machine = report.options, report.machine
     versions = ", ".join(f"{name} {number}" for name, number in machine.versions.items())
-    kept = sum(verdict.held for verdict in report.verdicts)
+    kept = sum(verdict.kept for verdict in report.verdicts)
     yield "# Failover drill"
     yield ""
     yield f"{kept} of {len(report.verdicts)} bounds were kept in the worst round."
     yield ""
-    yield f"    {asked.command}"
+    yield f"    {options.command}"
     yield ""
     yield (
-        f"{asked.rate} operations/s through the {asked.via}, rounds: {asked.rounds}, "
-        f"down-after-milliseconds {asked.down_after_ms}, deadline {asked.deadline_ms} ms, seed {asked.seed}."
+        f"{options.rate} operations/s through the {options.via}, rounds: {options.rounds}, "
+        f"down-after-milliseconds {options.down_after_ms}, deadline {options.deadline_ms} ms, seed {options.seed}."
     )
     yield f"{machine.system}, {machine.cores} cores of {machine.processor}, {machine.server}, Python {machine.python}:"
     yield f"{versions}."
-    if asked.via == "http":
-        yield "Over HTTP sessions begin through the library, and a revocation does not say whether it is durable."
+    if options.via == "http":
+        yield "Over HTTP sessions are created through the library, and a revocation does not say whether it is durable."
     yield f"Load average {machine.load_before:.2f} before and {machine.load_after:.2f} after."
     yield ""
 
@@ -70,7 +70,7 @@ def _fault(report: Report, name: str) -> Iterator[str]:
     yield ""
     yield f"{fault.does} It must show: {fault.shows}."
     yield ""
-    several = report.asked.rounds > 1
+    several = report.options.rounds > 1
     kinds = (" median", " worst") if several else ("",)
     heads = [summary.client + kind for summary in summaries for kind in kinds]
     yield "| | " + " | ".join([*heads, "at most", "kept"]) + " |"
@@ -86,19 +86,19 @@ def _fault(report: Report, name: str) -> Iterator[str]:
         yield from _picture([one for one in report.rounds if (one.fault, one.client) == (name, summary.client)])
 
 
-def _row(measure: str, summaries: Sequence[Summary], verdict: Verdict | None, *, several: bool) -> str:
+def _row(measure: str, summaries: Sequence[Summary], verdict: SloVerdict | None, *, several: bool) -> str:
     figures = [one for summary in summaries for one in (summary.median, summary.worst)[0 if several else 1 :]]
-    cells = [shown(measure, one[measure]) for one in figures]
-    asked = ["", ""] if verdict is None else [f"{verdict.at_most:,g}", "yes" if verdict.held else "**no**"]
+    cells = [format_figure(measure, one[measure]) for one in figures]
+    bound = ["", ""] if verdict is None else [f"{verdict.at_most:,g}", "yes" if verdict.kept else "**no**"]
     unit = ", ms" if measure.endswith("_ms") else ""
-    return f"| {MEASURES[measure]}{unit} | " + " | ".join([*cells, *asked]) + " |"
+    return f"| {MEASURES[measure]}{unit} | " + " | ".join([*cells, *bound]) + " |"
 
 
 def _picture(rounds: Sequence[RoundReport]) -> Iterator[str]:
-    """Show the round with the longest gap."""
-    drawn = [one for one in rounds if one.timeline]
-    if drawn:
-        chosen = max(drawn, key=lambda one: _gap(one.figures))
+    """Yield the timeline of the round with the longest gap."""
+    charted = [one for one in rounds if one.timeline]
+    if charted:
+        chosen = max(charted, key=lambda one: _gap(one.figures))
         yield f"![{chosen.fault}, {chosen.client}, round {chosen.number}]({chosen.timeline})"
         yield ""
 
@@ -111,16 +111,16 @@ def _end() -> Iterator[str]:
     yield "## How it is measured"
     yield ""
     yield (
-        "Calls are made when they are due, whether earlier ones were answered or not, and the latency of those that "
-        "were answered counts from then. "
-        "Plain writes are takes on keys of their own, and sessions answered `durable: false`; of redis-py they are "
+        "Calls are made when they are due, whether earlier ones were answered or not, and the latency of an answered "
+        "call counts from then. "
+        "Plain writes are takes on their own keys, and sessions answered `durable: false`; for redis-py they are "
         "`SET`s of as many keys, under the same schedule, with socket timeouts of 0.3 s and the same deadline. "
-        "Lost is what was acknowledged and what the server that the Sentinels name in the end does not have, read "
-        f"from it directly. The gap is the longest of any operation; unavailable are intervals of {BUCKET_MS} ms in "
-        f"which a store answered less than 99 % of the calls; over its deadline is a call that kept its caller "
+        "An acknowledged write is lost if the server that the Sentinels name in the end does not have it, read "
+        f"from that server directly. The gap is the longest of any operation. An interval of {BUCKET_MS} ms is "
+        f"unavailable if a store answered less than 99 % of its calls. A call is over its deadline if it took "
         f"{GRACE_MS} ms longer than that. "
-        "Takes on the shared key leave a trace each under a key of their own, in the same call: what a window holds "
-        "above the limit without those whose trace is lost, and without those that the rule for outages admitted, has "
-        "no excuse. `?` means that it could not be observed, which keeps no bound."
+        "Each take on the shared key leaves a trace on a key of its own, in the same call. Takes in a window above the "
+        "limit are unexplained if their trace survived and the outage rule did not admit them. "
+        "`?` means that the value could not be observed, which keeps no bound."
     )
     yield ""

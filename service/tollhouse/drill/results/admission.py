@@ -1,7 +1,7 @@
-"""How much was let through: pure functions of the takes on the one shared key, and of what the last primary holds.
+"""How much a shared limit admitted: pure functions of the takes on its key, and of what the last primary holds.
 
-Each of these takes left a trace under a key of its own, in the same call of the same script. So it is known of every
-single one whether the last primary has it, although the shared key itself does not tell takes apart.
+The shared key does not tell takes apart. Each take therefore leaves a trace on a key of its own, in the same call of
+the same script, which shows whether the last primary has that take.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from msgspec import Struct
 from tollhouse.drill.results.history import Call
 
 
-class Window(Struct, frozen=True, kw_only=True):
-    """How many takes on the shared key are allowed, and in which time."""
+class SharedLimit(Struct, frozen=True, kw_only=True):
+    """The limit on the shared key: so many takes in a window of `window_ms`."""
 
     limit: int
     window_ms: int
 
 
 class Admission(Struct, frozen=True, kw_only=True):
-    """What was admitted on the shared key.
+    """The takes that were admitted on the shared key.
 
-    `lost` were acknowledged by a store and are gone; `degraded` were admitted by the rule for outages, which cannot
-    know what other processes and the store let through. `over` is by how many takes some window surely exceeded the
-    limit, and `unexplained` by how many it did without those two.
+    `lost` were acknowledged by a store and are gone; `degraded` were admitted by the outage rule, which does not know
+    what other processes and the store admitted. `over` is how far the worst window exceeded the limit for certain,
+    and `unexplained` how far it did without those two.
     """
 
     admitted: int
@@ -36,28 +36,28 @@ class Admission(Struct, frozen=True, kw_only=True):
     unexplained: int
 
 
-def admission(calls: Iterable[Call], held: AbstractSet[str], window: Window) -> Admission:
-    """Count what was admitted, and hold it against the limit; `held` names the traces that the last primary has."""
+def count_admissions(calls: Iterable[Call], surviving: AbstractSet[str], limit: SharedLimit) -> Admission:
+    """Count the admitted takes and compare them with the limit; `surviving` are the traces on the last primary."""
     admitted = [call for call in calls if call.operation == "hot" and call.failure is None and call.accepted]
     by_store = [call for call in admitted if not call.degraded]
-    kept = [call for call in by_store if call.id in held]
+    kept = [call for call in by_store if call.id in surviving]
     return Admission(
         admitted=len(admitted),
         lost=len(by_store) - len(kept),
         degraded=len(admitted) - len(by_store),
-        over=_excess(admitted, window),
-        unexplained=_excess(kept, window),
+        over=_excess(admitted, limit),
+        unexplained=_excess(kept, limit),
     )
 
 
-def _excess(calls: Sequence[Call], window: Window) -> int:
-    """Give by how many takes some window surely exceeded the limit.
+def _excess(calls: Sequence[Call], limit: SharedLimit) -> int:
+    """Return by how many takes the worst window exceeded the limit for certain.
 
-    A take was decided between its beginning and its end; only what lies in a window with both is counted in it.
+    A take was decided at an unknown moment between its beginning and its end. It counts in a window that holds both.
     """
     ordered = sorted(calls, key=lambda call: call.began_ms)
     counts = [
-        sum(call.ended_ms <= first.began_ms + window.window_ms for call in ordered[number:])
+        sum(call.ended_ms <= first.began_ms + limit.window_ms for call in ordered[number:])
         for number, first in enumerate(ordered)
     ]
-    return max(max(counts, default=0) - window.limit, 0)
+    return max(max(counts, default=0) - limit.limit, 0)

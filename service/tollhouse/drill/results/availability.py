@@ -1,8 +1,8 @@
-"""When was there service: gaps, buckets, latencies. Pure functions of a history.
+"""Availability over a round: gaps, buckets, latencies. Pure functions of a history.
 
-A call counts as served when a store answered it in time for its caller; an answer by a rule for outages is no
-error, and no service of the store either. Latency counts from the moment at which a call was due, so that calls
-that had to wait behind a stall are not forgotten.
+A call is served when a store answered it. A degraded reply, by the outage rule, is no error, but no service of the
+store either. Latency counts from the moment at which a call was due, so that calls which waited behind a stall count
+in full.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from tollhouse.drill.results.history import Call
 
 BUCKET_MS: Final = 50
 SERVED_MIN: Final = 0.99
-"""A bucket with a smaller share of served calls counts as an outage, whole."""
+"""A bucket with a smaller share of served calls counts as an outage as a whole."""
 GRACE_MS: Final = 50
-"""How far a call may pass its deadline before it is counted: a turn of a busy event loop."""
+"""How far past its deadline a call is not counted yet: one iteration of a busy event loop."""
 
 
 class Bucket(Struct, frozen=True, kw_only=True):
@@ -32,13 +32,13 @@ class Bucket(Struct, frozen=True, kw_only=True):
 
     @property
     def out(self) -> bool:
-        """Tell whether this was an outage; an interval without calls was none."""
+        """True if this was an outage; an interval without calls is none."""
         calls = self.served + self.degraded + self.failed
         return calls > 0 and self.served < SERVED_MIN * calls
 
 
 def gap_ms(calls: Iterable[Call], span_ms: float) -> float:
-    """Give the longest time without a served call, the beginning and the end of the round included."""
+    """Return the longest time without a served call, from the beginning to the end of the round."""
     ends = sorted(min(call.ended_ms, span_ms) for call in calls if call.served)
     edges = [0.0, *ends, span_ms]
     return max(later - earlier for earlier, later in pairwise(edges))
@@ -62,21 +62,21 @@ def unavailable_ms(of: Sequence[Bucket]) -> float:
 
 
 def latency_ms(calls: Iterable[Call], share: float) -> float | None:
-    """Give the latency that this share of the answered calls did not exceed; None where none was answered."""
+    """Return the latency that this share of the answered calls did not exceed, or None if no call was answered."""
     taken = sorted(call.ended_ms - call.due_ms for call in calls if call.failure is None)
     return taken[math.ceil(share * len(taken)) - 1] if taken else None
 
 
 def longest_ms(calls: Iterable[Call]) -> float:
-    """Give how long the longest call kept its caller, answered or not."""
+    """Return the duration of the longest call, answered or not."""
     return max((call.ended_ms - call.began_ms for call in calls), default=0.0)
 
 
 def over_deadline(calls: Iterable[Call], deadline_ms: float) -> int:
-    """Count the calls that kept their caller for longer than the deadline and `GRACE_MS`."""
+    """Count the calls that took longer than the deadline and `GRACE_MS`."""
     return sum(call.ended_ms - call.began_ms > deadline_ms + GRACE_MS for call in calls)
 
 
 def lag_ms(calls: Iterable[Call]) -> float:
-    """Give how much later than due a call was made at worst: a sign of a machine with too much to do."""
+    """Return the longest delay between due time and start: a sign of an overloaded machine."""
     return max((call.began_ms - call.due_ms for call in calls), default=0.0)

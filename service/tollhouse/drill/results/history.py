@@ -1,32 +1,35 @@
-"""The history of a round: every call from the moment it was due to its end, and what happened meanwhile."""
+"""The history of a round: every call from the moment at which it was due to its end, and every event meanwhile."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final, Literal, get_args
 
 import msgspec
 from msgspec import Struct
 
 Operation = Literal["take", "hot", "create", "verify", "revoke", "put", "get"]
-"""Take on a key of its own · take on the one shared key, which leaves a trace of its own too · begin, verify and end
-a session · fill and read the cache."""
+"""A take on its own key · a take on the one shared key, with a trace on its own key · create, verify and revoke a
+session · fill and read the cache."""
 OPERATIONS: Final[tuple[Operation, ...]] = get_args(Operation)
 
 Failure = Literal["not-sent", "rejected", "ambiguous", "defect"]
-"""Two that changed nothing · one that may have run · one that no client should ever show, and that may have run."""
+"""The first two changed nothing · the third may have run · the fourth is a defect of the client, and may have run."""
 FAILURES: Final[tuple[Failure, ...]] = get_args(Failure)
 CHANGED_NOTHING: Final[frozenset[Failure]] = frozenset({"not-sent", "rejected"})
 
 Kind = Literal["fault", "healed", "sdown", "odown", "promoted", "demoted", "switch", "generation"]
-"""Two that the drill did · two that Sentinels say · two seen in a server's ROLE · said by Sentinels · the client's."""
+"""Two of the drill itself · two announced by Sentinels · two seen in ROLE · announced by Sentinels · of the client."""
+
+OnMark = Callable[[Kind, str, str], None]
+"""Called with the kind of an event, its server, Sentinel or client, and the details."""
 
 
 class Call(Struct, frozen=True, kw_only=True):
-    """One call; times are milliseconds since the round began, and `failure` is None where it was answered.
+    """One call; times are milliseconds since the round began, and `failure` is None if it got a reply.
 
-    `accepted` tells of a take that it was admitted, of `verify` that the session lives, of `revoke` that it did.
-    `degraded` answers came from a rule for outages and not from the store; `foreign` ones were somebody else's.
+    `accepted` means that a take was admitted, that `verify` found the session alive, or that `revoke` ended one.
+    A `degraded` reply came from the outage rule and not from the store; a `foreign` one belonged to another call.
     """
 
     operation: Operation
@@ -43,12 +46,12 @@ class Call(Struct, frozen=True, kw_only=True):
 
     @property
     def served(self) -> bool:
-        """Tell whether a store answered it."""
+        """True if a store answered it."""
         return self.failure is None and not self.degraded
 
 
 class Mark(Struct, frozen=True, kw_only=True):
-    """Something that happened: at the server, Sentinel or client `who`, with the details that came along."""
+    """An event at the server, Sentinel or client `who`, with its details in `what`."""
 
     at_ms: float
     kind: Kind
@@ -56,8 +59,8 @@ class Mark(Struct, frozen=True, kw_only=True):
     what: str = ""
 
 
-class Event(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One line of a written history; `call` brings the beginning and the end of a call together."""
+class HistoryEvent(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One line of a written history; `call` joins the beginning and the end of a call."""
 
     type: Literal["invoke", "ok", "fail", "unknown", "mark"]
     at_ms: float
@@ -77,16 +80,16 @@ class Event(Struct, frozen=True, kw_only=True, omit_defaults=True):
     what: str = ""
 
 
-def lines(client: str, calls: Sequence[Call], marks: Sequence[Mark]) -> bytes:
-    """Write a history as JSON lines in the order of time."""
-    events = [*_events(client, calls), *(_marked(client, mark) for mark in marks)]
+def encode(client: str, calls: Sequence[Call], marks: Sequence[Mark]) -> bytes:
+    """Return a history as JSON lines in the order of time."""
+    events = [*_events(client, calls), *(_mark_event(client, mark) for mark in marks)]
     events.sort(key=lambda event: event.at_ms)
     return b"".join(msgspec.json.encode(event) + b"\n" for event in events)
 
 
-def _events(client: str, calls: Sequence[Call]) -> Iterator[Event]:
+def _events(client: str, calls: Sequence[Call]) -> Iterator[HistoryEvent]:
     for number, call in enumerate(calls):
-        yield Event(
+        yield HistoryEvent(
             type="invoke",
             at_ms=_rounded(call.began_ms),
             client=client,
@@ -95,7 +98,7 @@ def _events(client: str, calls: Sequence[Call]) -> Iterator[Event]:
             id=call.id,
             due_ms=_rounded(call.due_ms),
         )
-        yield Event(
+        yield HistoryEvent(
             type=_type(call),
             at_ms=_rounded(call.ended_ms),
             client=client,
@@ -117,8 +120,10 @@ def _type(call: Call) -> Literal["ok", "fail", "unknown"]:
     return "fail" if call.failure in CHANGED_NOTHING else "unknown"
 
 
-def _marked(client: str, mark: Mark) -> Event:
-    return Event(type="mark", at_ms=_rounded(mark.at_ms), client=client, kind=mark.kind, who=mark.who, what=mark.what)
+def _mark_event(client: str, mark: Mark) -> HistoryEvent:
+    return HistoryEvent(
+        type="mark", at_ms=_rounded(mark.at_ms), client=client, kind=mark.kind, who=mark.who, what=mark.what
+    )
 
 
 def _rounded(at_ms: float) -> float:

@@ -1,4 +1,4 @@
-"""The measures of a round, and their median and worst over several."""
+"""The figures of a round, and their median and worst over several rounds."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ from typing import Final
 from msgspec import Struct
 
 from tollhouse.drill.results import availability, losses, timeline
-from tollhouse.drill.results.admission import Window, admission
+from tollhouse.drill.results.admission import SharedLimit, count_admissions
 from tollhouse.drill.results.history import FAILURES, OPERATIONS, Call, Failure, Mark, Operation
-from tollhouse.drill.storm import Stormed
 
 Figures = dict[str, float | None]
-"""Measures by name; None is what could not be observed."""
+"""Values by the name of their measure; None is a value that could not be observed."""
 
 MORE_IS_BETTER: Final = frozenset(
     {"calls", "answered", "plain_acknowledged", "durable_acknowledged", "revoked_durably", "hot_admitted", "cancelled"}
@@ -23,17 +22,29 @@ MORE_IS_BETTER: Final = frozenset(
 _ADMISSION: Final = ("hot_admitted", "hot_lost", "hot_degraded", "over_admission", "over_admission_unexplained")
 
 
-class Seen(Struct, frozen=True, kw_only=True):
-    """Everything that is known of a round when it is over."""
+class StormResult(Struct, frozen=True, kw_only=True):
+    """The calls of a cancel storm: cancelled, failed, or answered with the reply of another call.
+
+    `missing` is by how many cancellations the storm fell short.
+    """
+
+    cancelled: int
+    missing: int
+    failed: int
+    foreign: int
+
+
+class RoundData(Struct, frozen=True, kw_only=True):
+    """The data of a finished round: its calls and marks, what survived on the last primary, and what was expected."""
 
     calls: Sequence[Call]
     marks: Sequence[Mark]
-    held: AbstractSet[str]
+    surviving: AbstractSet[str]
     span_ms: float
     deadline_ms: float
-    hot: Window | None
+    hot: SharedLimit | None
     failovers_expected: int
-    stormed: Stormed | None
+    storm: StormResult | None
     reconnects: int | None
     leaked_slots: int | None
 
@@ -41,8 +52,8 @@ class Seen(Struct, frozen=True, kw_only=True):
 MEASURES: Final[dict[str, str]] = {
     "calls": "calls made",
     "answered": "calls answered by a store",
-    "degraded": "calls answered by a rule for outages",
-    "takes_degraded": "takes answered by a rule for outages",
+    "degraded": "calls answered by the outage rule",
+    "takes_degraded": "takes answered by the outage rule",
     "errors": "errors that a user sees",
     "not_sent": "errors: not sent",
     "rejected": "errors: refused by a server",
@@ -69,15 +80,15 @@ MEASURES: Final[dict[str, str]] = {
     "unknown_applied": "writes of unknown outcome that are there",
     "hot_admitted": "takes admitted on the shared key",
     "hot_lost": "takes on the shared key acknowledged and lost",
-    "hot_degraded": "takes on the shared key admitted by the rule for outages",
+    "hot_degraded": "takes on the shared key admitted by the outage rule",
     "over_admission": "takes above the limit in some window",
-    "over_admission_unexplained": "takes above the limit without those that were lost or the rule for outages admitted",
+    "over_admission_unexplained": "takes above the limit without those that were lost or admitted by the outage rule",
     "foreign": "replies to the wrong caller",
     "cancelled": "calls cancelled",
-    "cancellations_missing": "cancellations that were not reached",
+    "cancellations_missing": "cancellations that the storm fell short of",
     "storm_failed": "calls of the storm that failed",
-    "leaked_slots": "slots of calls that are over, still taken",
-    "reconnects": "connections made anew",
+    "leaked_slots": "slots still taken by calls that are over",
+    "reconnects": "connections made again",
     "failovers": "failovers",
     "second_failovers": "failovers beyond the expected",
     "detected_ms": "fault to the first +sdown or +odown",
@@ -87,11 +98,11 @@ MEASURES: Final[dict[str, str]] = {
     "switched_ms": "fault to the client's new generation",
     "not_durable_ms": "fault to the last answer not durable",
 }
-"""Every measure in the order of the report, in words."""
+"""Every measure in the order of the report, with its label."""
 
 
 class PerOperation(Struct, frozen=True, kw_only=True):
-    """What one kind of call went through."""
+    """The figures of one kind of call."""
 
     operation: Operation
     calls: int
@@ -103,10 +114,10 @@ class PerOperation(Struct, frozen=True, kw_only=True):
     latency_p99_ms: float | None
 
 
-def per_operation(seen: Seen) -> tuple[PerOperation, ...]:
-    """Measure each kind of call that was made."""
-    sorted_out: dict[Operation, list[Call]] = {
-        one: [call for call in seen.calls if call.operation == one] for one in OPERATIONS
+def per_operation(data: RoundData) -> tuple[PerOperation, ...]:
+    """Return the figures of each kind of call that was made."""
+    by_operation: dict[Operation, list[Call]] = {
+        one: [call for call in data.calls if call.operation == one] for one in OPERATIONS
     }
     return tuple(
         PerOperation(
@@ -115,46 +126,46 @@ def per_operation(seen: Seen) -> tuple[PerOperation, ...]:
             answered=sum(call.served for call in calls),
             degraded=sum(call.degraded for call in calls),
             errors=sum(call.failure is not None for call in calls),
-            gap_ms=availability.gap_ms(calls, seen.span_ms),
-            unavailable_ms=availability.unavailable_ms(availability.buckets(calls, seen.span_ms)),
+            gap_ms=availability.gap_ms(calls, data.span_ms),
+            unavailable_ms=availability.unavailable_ms(availability.buckets(calls, data.span_ms)),
             latency_p99_ms=availability.latency_ms(calls, 0.99),
         )
-        for operation, calls in sorted_out.items()
+        for operation, calls in by_operation.items()
         if calls
     )
 
 
-def measure(seen: Seen) -> Figures:
-    """Give every measure of a round."""
-    stormed = seen.stormed
+def measure(data: RoundData) -> Figures:
+    """Return every measure of a round."""
+    storm = data.storm
     figures: Figures = {
-        **_service(seen),
-        **_losses(seen),
-        **_admission(seen),
-        **timeline.measure(seen.marks, seen.failovers_expected),
-        "not_durable_ms": timeline.not_durable_ms(seen.marks, seen.calls),
-        "cancelled": None if stormed is None else stormed.cancelled,
-        "cancellations_missing": None if stormed is None else stormed.missing,
-        "storm_failed": None if stormed is None else stormed.failed,
-        "foreign": losses.foreign(seen.calls) + (0 if stormed is None else stormed.foreign),
-        "leaked_slots": seen.leaked_slots,
-        "reconnects": seen.reconnects,
+        **_service(data),
+        **_losses(data),
+        **_admission(data),
+        **timeline.measure(data.marks, data.failovers_expected),
+        "not_durable_ms": timeline.not_durable_ms(data.marks, data.calls),
+        "cancelled": None if storm is None else storm.cancelled,
+        "cancellations_missing": None if storm is None else storm.missing,
+        "storm_failed": None if storm is None else storm.failed,
+        "foreign": losses.foreign(data.calls) + (0 if storm is None else storm.foreign),
+        "leaked_slots": data.leaked_slots,
+        "reconnects": data.reconnects,
     }
     return {name: figures[name] for name in MEASURES}
 
 
-def nothing() -> Figures:
-    """Give the figures of a round that could not be measured."""
+def no_figures() -> Figures:
+    """Return the figures of a round that could not be measured: all None."""
     return dict.fromkeys(MEASURES)
 
 
 def median(rounds: Iterable[Figures]) -> Figures:
-    """Give the middle of each measure; a measure that some round lacks has none."""
+    """Return the median of each measure, or None if a round lacks the measure."""
     return _over(rounds, lambda _, values: statistics.median(values))
 
 
 def worst(rounds: Iterable[Figures]) -> Figures:
-    """Give the worst of each measure; a measure that some round lacks has none."""
+    """Return the worst value of each measure, or None if a round lacks the measure."""
     return _over(rounds, lambda name, values: min(values) if name in MORE_IS_BETTER else max(values))
 
 
@@ -167,8 +178,8 @@ def _over(rounds: Iterable[Figures], choose: Callable[[str, list[float]], float]
     return chosen
 
 
-def _service(seen: Seen) -> Figures:
-    calls = seen.calls
+def _service(data: RoundData) -> Figures:
+    calls = data.calls
     failed = {kind: sum(call.failure == kind for call in calls) for kind in FAILURES}
     return {
         "calls": len(calls),
@@ -180,42 +191,42 @@ def _service(seen: Seen) -> Figures:
         "rejected": failed["rejected"],
         "ambiguous": failed["ambiguous"],
         "defects": failed["defect"],
-        "gap_ms": max((one.gap_ms for one in per_operation(seen)), default=seen.span_ms),
-        "unavailable_ms": availability.unavailable_ms(availability.buckets(calls, seen.span_ms)),
+        "gap_ms": max((one.gap_ms for one in per_operation(data)), default=data.span_ms),
+        "unavailable_ms": availability.unavailable_ms(availability.buckets(calls, data.span_ms)),
         "latency_p50_ms": availability.latency_ms(calls, 0.5),
         "latency_p99_ms": availability.latency_ms(calls, 0.99),
         "longest_ms": availability.longest_ms(calls),
-        "over_deadline": availability.over_deadline(calls, seen.deadline_ms),
+        "over_deadline": availability.over_deadline(calls, data.deadline_ms),
         "lag_ms": availability.lag_ms(calls),
     }
 
 
-def _losses(seen: Seen) -> Figures:
-    calls, held = seen.calls, seen.held
-    plain_lost = losses.lost(calls, held, durable=False)
+def _losses(data: RoundData) -> Figures:
+    calls, surviving = data.calls, data.surviving
+    plain_lost = losses.lost(calls, surviving, durable=False)
     revoked = {call.id for call in calls if call.operation == "revoke" and call.served and call.durable}
-    promoted = timeline.first(seen.marks, "promoted", "generation")
+    promoted = timeline.first(data.marks, "promoted", "generation")
     unknown: frozenset[Failure] = frozenset({"ambiguous", "defect"})
     return {
         "plain_acknowledged": len(losses.acknowledged(calls, durable=False)),
         "plain_lost": len(plain_lost),
         "plain_lost_ms": losses.span_ms(plain_lost),
         "durable_acknowledged": len(losses.acknowledged(calls, durable=True)),
-        "durable_lost": len(losses.lost(calls, held, durable=True)),
+        "durable_lost": len(losses.lost(calls, surviving, durable=True)),
         "not_durable": sum(call.served and call.durable is False for call in calls),
         "revoked_durably": len(revoked),
-        "resurrected": losses.resurrected(calls, held, durable=True),
-        "resurrected_plain": losses.resurrected(calls, held, durable=False),
-        "deposed": losses.deposed(calls, held, promoted),
-        "ghosts": losses.ghosts(calls, held),
-        "unknown_applied": losses.ghosts(calls, held, failures=unknown),
+        "resurrected": losses.resurrected(calls, surviving, durable=True),
+        "resurrected_plain": losses.resurrected(calls, surviving, durable=False),
+        "deposed": losses.deposed(calls, surviving, promoted),
+        "ghosts": losses.ghosts(calls, surviving),
+        "unknown_applied": losses.ghosts(calls, surviving, failures=unknown),
     }
 
 
-def _admission(seen: Seen) -> Figures:
-    if seen.hot is None:
+def _admission(data: RoundData) -> Figures:
+    if data.hot is None:
         return dict.fromkeys(_ADMISSION)
-    found = admission(seen.calls, seen.held, seen.hot)
+    found = count_admissions(data.calls, data.surviving, data.hot)
     return {
         "hot_admitted": found.admitted,
         "hot_lost": found.lost,

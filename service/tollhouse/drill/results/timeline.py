@@ -1,4 +1,4 @@
-"""When did what happen, counted from the fault: pure functions of the marks of a round."""
+"""The steps of a failover, timed from the fault: pure functions of the marks of a round."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _DETECTED: Final = frozenset[Kind]({"sdown", "odown"})
 
 
 def measure(marks: Sequence[Mark], failovers_expected: int) -> dict[str, float | None]:
-    """Give the steps of the first failover, in milliseconds after the fault, and count the failovers."""
+    """Return the steps of the first failover, in milliseconds after the fault, and the number of failovers."""
     fault = first(marks, "fault")
     after = [mark for mark in marks if fault is not None and mark.at_ms >= fault]
     announced = [mark.at_ms for mark in _first_of_each(mark for mark in after if mark.kind == "switch")]
@@ -29,7 +29,7 @@ def measure(marks: Sequence[Mark], failovers_expected: int) -> dict[str, float |
 
 
 def not_durable_ms(marks: Sequence[Mark], calls: Iterable[Call]) -> float | None:
-    """Give the time from the fault to the last answer that promised nothing; 0 where every answer did."""
+    """Return the time from the fault to the last reply that was not durable; 0 if all were, None without a fault."""
     fault = first(marks, "fault")
     if fault is None:
         return None
@@ -38,12 +38,12 @@ def not_durable_ms(marks: Sequence[Mark], calls: Iterable[Call]) -> float | None
 
 
 def first(marks: Iterable[Mark], *kinds: Kind) -> float | None:
-    """Give the moment at which something of these kinds happened first."""
+    """Return the time of the first mark of these kinds, or None if there is none."""
     return min((mark.at_ms for mark in marks if mark.kind in kinds), default=None)
 
 
 def _first_of_each(marks: Iterable[Mark]) -> list[Mark]:
-    """Give the first mark of each of those that made one, in the order of time."""
+    """Return the first mark of each source, in the order of time."""
     found: dict[str, Mark] = {}
     for mark in sorted(marks, key=lambda mark: mark.at_ms):
         found.setdefault(mark.who, mark)
