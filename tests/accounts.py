@@ -8,7 +8,7 @@ from tollhouse.accounts.accounts import (
 from tollhouse.accounts.hashing import Profile
 from tollhouse.accounts.passwords import Passwords
 from tollhouse.limits.limiter import Limiter
-from tollhouse.limits.policy.builtin import BUILT_IN
+from tollhouse.limits.policy.catalog import BUILT_IN
 from tollhouse.sessions.policies import SessionPolicy
 from tollhouse.sessions.sessions import Sessions
 

@@ -10,8 +10,7 @@ from msgspec.structs import replace
 
 from tests.worlds import StoreWorld
 from tollhouse.limits.algorithms.counters import Counter, CounterId, Hold, SubjectState
-from tollhouse.limits.algorithms.evaluate import LimitStatus, Verdict
-from tollhouse.limits.algorithms.holds import FULL
+from tollhouse.limits.algorithms.evaluate import FULL, LimitStatus, Verdict
 from tollhouse.limits.algorithms.take_all import JointVerdict
 from tollhouse.limits.policy.policy import Limit, Policy
 

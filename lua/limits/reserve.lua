@@ -15,7 +15,7 @@
 -- cost     O(windows * resolution + holds), 2 commands
 -- idempotent yes
 -- flags    allow-oom
--- twin     limits/algorithms/holds.py: reserve
+-- twin     limits/algorithms/evaluate.py: reserve
 --#include lib/now.lua
 --#include lib/share.lua
 --#include lib/limit_state.lua

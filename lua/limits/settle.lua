@@ -14,7 +14,7 @@
 -- cost     O(windows * resolution + holds), 3 commands
 -- idempotent no
 -- flags    allow-oom
--- twin     limits/algorithms/holds.py: settle
+-- twin     limits/algorithms/evaluate.py: settle
 --#include lib/now.lua
 --#include lib/share.lua
 --#include lib/limit_state.lua

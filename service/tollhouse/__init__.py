@@ -9,8 +9,8 @@ from tollhouse.asgi.ratelimit.decorator import limit
 from tollhouse.asgi.ratelimit.middleware import RateLimitMiddleware
 from tollhouse.asgi.ratelimit.rules import RateLimitRule
 from tollhouse.errors import ConfigurationError, InvalidInput, StoreUnavailable, TollhouseError
-from tollhouse.limits.decision import Decision
-from tollhouse.limits.limited import RateLimited
+from tollhouse.limits.decision import Decision, RateLimited, Take
+from tollhouse.limits.policy.policy import Limit, Policy
 from tollhouse.sessions.records import Session
 from tollhouse.sessions.sessions import Issued
 from tollhouse.settings import Settings
@@ -21,12 +21,15 @@ __all__ = [
     "Decision",
     "InvalidInput",
     "Issued",
+    "Limit",
+    "Policy",
     "RateLimitMiddleware",
     "RateLimitRule",
     "RateLimited",
     "Session",
     "Settings",
     "StoreUnavailable",
+    "Take",
     "Tollhouse",
     "TollhouseError",
     "limit",

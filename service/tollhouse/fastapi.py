@@ -26,7 +26,7 @@ from tollhouse.asgi.ratelimit.request_context import RequestContext, current_req
 from tollhouse.asgi.ratelimit.websocket import TRY_AGAIN_LATER
 from tollhouse.asgi.types import Message, Scope
 from tollhouse.errors import InvalidInput
-from tollhouse.limits.limited import RateLimited
+from tollhouse.limits.decision import RateLimited
 from tollhouse.limits.limiter import Limiter
 from tollhouse.limits.policy.policy import Policy
 from tollhouse.settings import Settings

@@ -26,8 +26,7 @@ from tollhouse.errors import ConfigurationError
 from tollhouse.keyring import Keyring
 from tollhouse.limits.calls.refusal_cache import KEYS_MAX
 from tollhouse.limits.limiter import Limiter
-from tollhouse.limits.policy.catalog import policy_changes
-from tollhouse.limits.policy.configured import instances_from_settings, policies_from_settings
+from tollhouse.limits.policy.catalog import instances_from_settings, policies_from_settings, policy_changes
 from tollhouse.limits.policy.policy import Policy
 from tollhouse.metrics import Metrics
 from tollhouse.sessions.revocation_log import RevocationLog

@@ -12,8 +12,7 @@ from msgspec import Struct
 from tests import twins
 from tests.histories import moves, policies
 from tests.worlds import START_MS, StoreWorld
-from tollhouse.limits.algorithms import evaluate as windows
-from tollhouse.limits.algorithms import holds
+from tollhouse.limits.algorithms import evaluate
 from tollhouse.limits.algorithms import take_all as joint
 from tollhouse.limits.algorithms.counters import Hold, SubjectState
 from tollhouse.limits.policy.policy import UNITS_MAX, Policy
@@ -134,9 +133,9 @@ def _decide(call: Call, by_key: Mapping[str, Policy], states: dict[str, SubjectS
     match call:
         case Takes(takes=takes):
             key, cost = takes[0]
-            verdicts = [windows.peek(by_key[key], states[key], cost, now_ms)]
+            verdicts = [evaluate.peek(by_key[key], states[key], cost, now_ms)]
             for key, cost in takes:
-                verdict, states[key] = windows.take(by_key[key], states[key], cost, now_ms)
+                verdict, states[key] = evaluate.take(by_key[key], states[key], cost, now_ms)
                 verdicts.append(verdict)
             return tuple(verdicts)
         case TakeAll(costs=costs):
@@ -148,18 +147,18 @@ def _decide(call: Call, by_key: Mapping[str, Policy], states: dict[str, SubjectS
             states.update(zip(KEYS, after, strict=True))
             return decided
         case TakeUpTo(key=key, most=most):
-            granted, verdict, states[key] = windows.take_up_to(by_key[key], states[key], most, now_ms)
+            granted, verdict, states[key] = evaluate.take_up_to(by_key[key], states[key], most, now_ms)
             return granted, verdict
         case Refund(key=key, units=units):
-            refunded, states[key] = windows.refund(by_key[key], states[key], units, now_ms)
-            return refunded, windows.limit_statuses(by_key[key], states[key], now_ms)
+            refunded, states[key] = evaluate.refund(by_key[key], states[key], units, now_ms)
+            return refunded, evaluate.limit_statuses(by_key[key], states[key], now_ms)
         case Reserve(key=key, name=name, units=units, held_ms=held_ms):
             hold = Hold(name=name, units=units, made_ms=now_ms, held_ms=held_ms)
-            verdict, states[key] = holds.reserve(by_key[key], states[key], hold, now_ms)
+            verdict, states[key] = evaluate.reserve(by_key[key], states[key], hold, now_ms)
             return verdict
         case Settle(key=key, name=name, actual=actual):
-            settled, states[key] = holds.settle(by_key[key], states[key], name, actual, now_ms)
-            return int(settled), windows.limit_statuses(by_key[key], states[key], now_ms)
+            settled, states[key] = evaluate.settle(by_key[key], states[key], name, actual, now_ms)
+            return int(settled), evaluate.limit_statuses(by_key[key], states[key], now_ms)
 
 
 async def _move(world: StoreWorld, ms: int) -> None:
@@ -191,6 +190,6 @@ async def _assert_stored(
         assert value is not None
         assert twins.read_state(value.decode()) == twins.shortened(state)
         if state is not before[key]:
-            lifetime_ms = windows.lifetime_ms(by_key[key], state, world.now_ms)
+            lifetime_ms = evaluate.lifetime_ms(by_key[key], state, world.now_ms)
             left_ms = await world.command("limits", "PTTL", key)
             assert lifetime_ms - world.real_elapsed_ms - 1 <= left_ms <= lifetime_ms

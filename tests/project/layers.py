@@ -32,7 +32,7 @@ SIDEWAYS: Mapping[str, frozenset[str]] = {
 FLOORS: Mapping[str, tuple[frozenset[str], ...]] = {
     "limits": (
         frozenset({"policy"}),
-        frozenset({"decision", "lease", "limited"}),
+        frozenset({"decision"}),
         frozenset({"algorithms"}),
         frozenset({"wire"}),
         frozenset({"outage"}),

@@ -15,6 +15,7 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import Any, Final
 
+from tollhouse.limits.policy.access_list import CLIENT_PREFIX_BITS
 from tollhouse.settings import Network
 
 Address = IPv4Address | IPv6Address
@@ -119,4 +120,6 @@ def _named(host: object) -> str:
 def _subject(address: Address | None) -> str:
     if address is None:
         return NO_ADDRESS
-    return str(address) if address.version == 4 else str(IPv6Network((int(address), 64), strict=False))
+    if address.version == 4:
+        return str(address)
+    return str(IPv6Network((int(address), CLIENT_PREFIX_BITS[6]), strict=False))

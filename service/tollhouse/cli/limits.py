@@ -21,11 +21,10 @@ from tollhouse.cli import limits_output as tables
 from tollhouse.cli.service_file import load_for_running_service
 from tollhouse.errors import ConfigurationError
 from tollhouse.limits.decision import Decision
-from tollhouse.limits.inspect.examine import examine
-from tollhouse.limits.inspect.explain import Explanation
+from tollhouse.limits.inspect.explain import Explanation, examine
 from tollhouse.limits.inspect.lint import LintReport, lint, problem
 from tollhouse.limits.limiter import Limiter
-from tollhouse.limits.policy.configured import policies_from_settings
+from tollhouse.limits.policy.catalog import policies_from_settings
 from tollhouse.limits.policy.policy import Policy
 from tollhouse.settings import PolicySettings, load, settings_file
 from tollhouse.wiring import Tollhouse

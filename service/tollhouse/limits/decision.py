@@ -1,10 +1,13 @@
-"""What is asked of a limiter, and what it answers: values, the same in the library and over HTTP."""
+"""The values that the verbs of the limiter accept and return, the same in the library and over HTTP."""
 
 from __future__ import annotations
 
+import asyncio
 from typing import Literal
 
-from msgspec import Struct
+from msgspec import Struct, field
+
+from tollhouse.errors import TollhouseError
 
 Reason = Literal[
     "within-limits",
@@ -16,24 +19,24 @@ Reason = Literal[
     "deny-listed",
     "outage",
 ]
-"""Why a decision is as it is.
+"""Why a take was allowed or refused.
 
 `all-or-nothing`: another take of the same `take_all` was refused. `shadow`: a limit or a list refuses, but the policy
-is a shadow. `outage`: the store did not answer, and the policy says open or closed, or says
-local and one process alone may not give out so much.
+is a shadow. `outage`: the store did not answer, and the policy says open or closed; or it says local, and the cost is
+above the share of this process.
 """
 
 
 class Take(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A wish for `cost` units of `policy` for the subject `key`; a cost of None is the policy's own."""
+    """A request for `cost` units of `policy` on behalf of `key`; a cost of None is the policy's default."""
 
     policy: str
     key: str
     cost: int | None = None
 
 
-class LimitState(Struct, frozen=True, kw_only=True, gc=False):  # values of values form no cycles to be looked for
-    """Where one limit stands; `reset_after_ms` is the time until it is wholly restored."""
+class LimitState(Struct, frozen=True, kw_only=True, gc=False):  # holds no containers, so it is in no reference cycle
+    """How much of one limit is left; after `reset_after_ms` without takes all of it is."""
 
     limit: int
     window_ms: int
@@ -42,14 +45,14 @@ class LimitState(Struct, frozen=True, kw_only=True, gc=False):  # values of valu
 
 
 class Decision(Struct, frozen=True, kw_only=True, gc=False):
-    """The answer to a take: a refusal is a decision, not an error, and charged nothing.
+    """The outcome of a take. A refusal is a decision, not an error, and charges nothing.
 
-    Absent other takes, the same take succeeds after `retry_after_ms` and not a millisecond earlier. It is
-    None where the take was allowed, and where no wait will help: the cost is above a limit, or the key is on
-    the deny list. `refused_by` is the limit that refuses longest, as canonical text; None where it is none of them
-    that refuses, such as where one subject has too many reservations. `limits` is empty where no limit was asked:
-    the key is on a list, or the store did not answer. `degraded` says that the store did not answer and the policy's
-    outage rule decided; under `local` the limits are then the part that this process may give out.
+    Without other takes, the same take succeeds after `retry_after_ms` and not a millisecond earlier. The wait is None
+    if the take was allowed, and if no wait will help: the cost is above a limit, or the key is on the deny list.
+    `refused_by` is the limit that refuses longest, in canonical notation; None if no limit refuses, for example because
+    the key has too many reservations. `limits` is empty if no limit was consulted: the key is on a list, or the store
+    did not answer. `degraded` is True if the store did not answer and the policy's `on_outage` rule decided; under
+    `local` the limits are then the share of this process.
     """
 
     allowed: bool
@@ -64,9 +67,9 @@ class Decision(Struct, frozen=True, kw_only=True, gc=False):
 
 
 class TakeAllResult(Struct, frozen=True, kw_only=True):
-    """The answer to takes that were decided as one: all are charged, or none is.
+    """The outcome of takes that were decided as one: either all are charged, or none is.
 
-    `retry_after_ms` is the wait after which all would succeed, None where they did or never will.
+    After `retry_after_ms` all of them would succeed; None if they did, or never will.
     """
 
     allowed: bool
@@ -75,17 +78,48 @@ class TakeAllResult(Struct, frozen=True, kw_only=True):
 
 
 class Reservation(Struct, frozen=True, kw_only=True):
-    """The answer to a wish to hold units until it is known how many are needed; None where nothing is held."""
+    """Units that are set aside until `settle` says how many were needed; `id` is None if none are."""
 
     decision: Decision
     id: str | None
 
 
 class Settlement(Struct, frozen=True, kw_only=True):
-    """What became of a reservation, and where its limits stand.
+    """The end of a reservation, and its limits afterwards.
 
-    `settled` is False where the reservation is unknown, over or settled before: nothing was changed.
+    `settled` is False, and nothing changed, if the reservation is unknown, expired or was settled before.
     """
 
     settled: bool
     decision: Decision
+
+
+class Lease(Struct, frozen=True, kw_only=True):
+    """A permit of a concurrency policy, held under the name `id` until it is released or expires.
+
+    `id` is None if no permit is held: the request was refused, or it was allowed without one, because of a list, a
+    shadow, or `open` in an outage. `lost_event` is set when `hold` finds that another caller may have the permit.
+    """
+
+    decision: Decision
+    id: str | None = None
+    lost_event: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the permit was lost before it was released."""
+        return self.lost_event.is_set()
+
+
+class RateLimited(TollhouseError):
+    """A call of a limited function was refused; nothing was charged, and `decision` says how long to wait.
+
+    Inside a request that our middleware or plugin serves, the exception needs no handler: the client gets the response
+    that a refused request gets.
+    """
+
+    def __init__(self, decision: Decision) -> None:
+        self.decision = decision
+        wait_ms = decision.retry_after_ms
+        until = "no wait will change that" if wait_ms is None else f"retry in {wait_ms} ms"
+        super().__init__(f"policy {decision.policy} refuses ({decision.reason}); {until}")

@@ -21,8 +21,7 @@ from tollhouse.limits.calls.refusal_cache import RefusalCache
 from tollhouse.limits.calls.reservations import HOLD_MS, Reservations
 from tollhouse.limits.calls.take_all import TAKE_ALL_MAX, AllOrNothing
 from tollhouse.limits.calls.waiting import Sleep, attempt_within
-from tollhouse.limits.decision import Decision, Reservation, Settlement, Take, TakeAllResult
-from tollhouse.limits.lease import Lease
+from tollhouse.limits.decision import Decision, Lease, Reservation, Settlement, Take, TakeAllResult
 from tollhouse.limits.policy.policy import Policy
 from tollhouse.limits.wire.compiled_policy import compile_policies
 from tollhouse.limits.wire.reply import (

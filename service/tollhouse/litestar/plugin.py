@@ -22,7 +22,7 @@ from tollhouse.asgi.ratelimit.rules import PolicyChoice
 from tollhouse.asgi.types import PerRequest
 from tollhouse.cache.cache import Cache
 from tollhouse.http.problems import litestar_response
-from tollhouse.limits.limited import RateLimited
+from tollhouse.limits.decision import RateLimited
 from tollhouse.limits.limiter import Limiter
 from tollhouse.litestar.routes import RateLimitRoutes
 from tollhouse.metrics import Metrics

@@ -19,7 +19,7 @@ from tollhouse.accounts.accounts import (
 from tollhouse.errors import StoreUnavailable
 from tollhouse.keyring import Keyring
 from tollhouse.limits.limiter import Limiter
-from tollhouse.limits.policy.builtin import BUILT_IN
+from tollhouse.limits.policy.catalog import BUILT_IN
 
 
 @pytest.fixture

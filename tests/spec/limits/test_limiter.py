@@ -11,7 +11,7 @@ from tests.worlds import StoreWorld
 from tollhouse.errors import InvalidInput
 from tollhouse.limits.decision import Decision, LimitState, Take
 from tollhouse.limits.limiter import Limiter
-from tollhouse.limits.policy.builtin import BUILT_IN
+from tollhouse.limits.policy.catalog import BUILT_IN
 from tollhouse.limits.policy.notation import parse_policy
 from tollhouse.limits.policy.policy import Limit, Policy
 

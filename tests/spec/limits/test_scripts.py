@@ -10,7 +10,7 @@ import pytest
 from tests import twins
 from tests.histories import COUNTING
 from tests.worlds import SCRIPTS, START_MS, StoreWorld
-from tollhouse.limits.algorithms.holds import FULL, HOLDS_MAX
+from tollhouse.limits.algorithms.evaluate import FULL, HOLDS_MAX
 from tollhouse.limits.policy.policy import Algorithm, Limit, Policy
 from tollhouse.metrics import Metrics
 from tollhouse.stores.opening import open_stores

@@ -14,7 +14,7 @@ import pytest
 
 from tollhouse import wiring
 from tollhouse.errors import InvalidInput
-from tollhouse.limits.policy.builtin import BUILT_IN
+from tollhouse.limits.policy.catalog import BUILT_IN
 from tollhouse.settings import Settings, load
 from tollhouse.settings.watch import Outcome, SettingsWatcher
 from tollhouse.wiring import Tollhouse

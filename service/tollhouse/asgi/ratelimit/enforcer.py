@@ -15,8 +15,7 @@ from tollhouse.asgi.ratelimit.websocket import LimitedWebSocket
 from tollhouse.asgi.response import HttpResponse, send_response
 from tollhouse.asgi.types import App, Receive, Scope, Send, resolve
 from tollhouse.errors import InvalidInput, StoreError
-from tollhouse.limits.decision import Decision, Take, TakeAllResult
-from tollhouse.limits.limited import RateLimited
+from tollhouse.limits.decision import Decision, RateLimited, Take, TakeAllResult
 from tollhouse.limits.limiter import Limiter
 
 _NO_PARAMETERS: Final[Mapping[str, Any]] = {}

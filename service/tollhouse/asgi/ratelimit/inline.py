@@ -9,8 +9,7 @@ from msgspec import Struct
 
 from tollhouse.asgi.ratelimit.derived import is_notation, policy_for_place, register
 from tollhouse.asgi.ratelimit.request_context import RequestContext
-from tollhouse.limits.decision import Decision
-from tollhouse.limits.limited import RateLimited
+from tollhouse.limits.decision import Decision, RateLimited
 from tollhouse.limits.limiter import Limiter
 from tollhouse.limits.policy.policy import Policy
 

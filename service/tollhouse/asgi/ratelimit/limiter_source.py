@@ -9,7 +9,7 @@ from tollhouse.asgi.per_loop import PerLoop
 from tollhouse.asgi.ratelimit.headers import Dialect, RateLimitFields
 from tollhouse.errors import ConfigurationError
 from tollhouse.limits.limiter import Limiter
-from tollhouse.limits.policy.configured import policies_from_settings
+from tollhouse.limits.policy.catalog import policies_from_settings
 from tollhouse.limits.policy.policy import Policy
 from tollhouse.metrics import Metrics
 from tollhouse.sessions.sessions import Sessions

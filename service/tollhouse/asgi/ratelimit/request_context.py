@@ -13,8 +13,7 @@ from tollhouse.asgi.ratelimit.refunds import IsCharged, refund
 from tollhouse.asgi.ratelimit.refusal_response import refusal_response
 from tollhouse.asgi.response import HttpResponse, send_response, start_message
 from tollhouse.asgi.types import Headers, Message, Scope, Send
-from tollhouse.limits.decision import Decision, TakeAllResult
-from tollhouse.limits.limited import RateLimited
+from tollhouse.limits.decision import Decision, RateLimited, TakeAllResult
 from tollhouse.limits.limiter import Limiter
 from tollhouse.limits.policy.policy import Policy
 

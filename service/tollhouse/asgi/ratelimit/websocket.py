@@ -11,7 +11,7 @@ from tollhouse.asgi.ratelimit.rules import CompiledRule
 from tollhouse.asgi.response import HttpResponse, send_response
 from tollhouse.asgi.types import App, Message, Receive, Send
 from tollhouse.errors import InvalidInput, StoreError
-from tollhouse.limits.limited import RateLimited
+from tollhouse.limits.decision import RateLimited
 
 TRY_AGAIN_LATER: Final = 1013
 """The close code of a connection that a limit ends."""

@@ -1,1 +1,1 @@
-"""The rules of each algorithm: pure, in integers, with no clock and no I/O; the Lua scripts name them as `twin`."""
+"""The algorithms: pure functions on integers, without a clock or I/O; each Lua script names its function as `twin`."""

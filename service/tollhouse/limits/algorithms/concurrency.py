@@ -1,37 +1,37 @@
-"""The rules of `concurrency`, as pure functions; `lua/limits/lease.lua` and its neighbours are their twins.
+"""The algorithm `concurrency`: permits held as leases; the twins are `lua/limits/lease.lua` and its neighbours.
 
-A policy has `units` permits, and a lease holds one of them until it ends: one window after it was given or renewed
-last, or when it is released. Ended leases stay in the state until the next one is given, which drops them all. So a
-permit was given to somebody else only if the lease that held it is gone: what is unknown or over is never renewed.
+A policy has `units` permits. A lease holds one of them until it is released, or until one window after it was granted
+or last renewed. Expired leases stay in the state until the next lease is granted, which drops all of them. So a permit
+can have gone to another caller only after its lease is gone from the state: a lease that is unknown or over is never
+renewed.
 
-Over-admission: none, at no moment do more than `units` leases hold. Under-admission: the permit of a holder that
+Over-admission: none, at no moment are more than `units` leases live. Under-admission: the permit of a holder that
 crashed comes back after one window.
 
-A clock that steps back takes no permit from a holder. Leases then end later than they should by as much, but not
-later than a window and a minute from when that is noticed (`shorten`): holders renew far more often, so only those of
-crashed holders end by it, and no permit stays away until the clock has caught up.
+When the clock steps back, no holder loses its permit. Leases then end that much later than they should, but not later
+than a window and a minute after the first refusal that notices it (`clamp`). Holders renew far more often, so `clamp`
+ends only the leases of crashed holders, and their permits do not stay away until the clock has caught up.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
 
 from msgspec import Struct
 
+from tollhouse.limits.algorithms.counters import AHEAD_MS_MAX
 from tollhouse.limits.policy.policy import Limit
 
-AHEAD_MS_MAX: Final = 60_000
-
-Leases = Mapping[str, int]
-"""When each lease of one subject ends, by its id."""
+LeaseEnds = Mapping[str, int]
+"""When each lease of one key ends, by its id."""
 
 
 class LeaseVerdict(Struct, frozen=True, kw_only=True):
-    """Whether a permit was free, and where the limit stands afterwards.
+    """Whether a permit was free, and the limit afterwards.
 
-    `retry_after_ms` is None where one was; else a permit is free then, if none is renewed or released before.
-    `reset_after_ms` is when the last lease ends, likewise. `far` counts the leases that end too far ahead.
+    `retry_after_ms` is None if a permit was free; otherwise one is free after that wait, if none is renewed or released
+    before. `reset_after_ms` is when the last lease ends, likewise. `too_far_ahead` is the number of leases that end
+    later than `clamp` allows.
     """
 
     retry_after_ms: int | None
@@ -41,59 +41,59 @@ class LeaseVerdict(Struct, frozen=True, kw_only=True):
 
     @property
     def allowed(self) -> bool:
-        """Tell whether a permit was free."""
+        """Whether a permit was free."""
         return self.retry_after_ms is None
 
 
-def lease(limit: Limit, held: Leases, lease_id: str, now_ms: int) -> tuple[LeaseVerdict, Leases]:
-    """Give a permit to a lease, or refuse and give the state back as it is; a lease that holds one has it anew."""
-    others = {one: end for one, end in held.items() if one != lease_id}
+def lease(limit: Limit, leases: LeaseEnds, lease_id: str, now_ms: int) -> tuple[LeaseVerdict, LeaseEnds]:
+    """Grant a permit to a lease, which may hold one already; a refusal returns the state unchanged."""
+    others = {one: end_ms for one, end_ms in leases.items() if one != lease_id}
     verdict = peek(limit, others, now_ms)
     if not verdict.allowed:
-        return verdict, held
-    live = {one: end_ms for one, end_ms in held.items() if end_ms > now_ms}
-    given = {**live, lease_id: now_ms + limit.window_ms}
-    return _verdict(limit, given, now_ms, None), given
+        return verdict, leases
+    live = {one: end_ms for one, end_ms in leases.items() if end_ms > now_ms}
+    granted = {**live, lease_id: now_ms + limit.window_ms}
+    return _verdict(limit, granted, now_ms, None), granted
 
 
-def peek(limit: Limit, held: Leases, now_ms: int) -> LeaseVerdict:
-    """Tell what `lease` would decide, and where the limit stands without it."""
-    ends = sorted(end_ms for end_ms in held.values() if end_ms > now_ms)
+def peek(limit: Limit, leases: LeaseEnds, now_ms: int) -> LeaseVerdict:
+    """Return what `lease` would decide, with the limit as it is without it."""
+    ends = sorted(end_ms for end_ms in leases.values() if end_ms > now_ms)
     if len(ends) < limit.units:
-        return _verdict(limit, held, now_ms, None)
-    return _verdict(limit, held, now_ms, min(ends[len(ends) - limit.units], _far_ms(limit, now_ms)) - now_ms)
+        return _verdict(limit, leases, now_ms, None)
+    return _verdict(limit, leases, now_ms, min(ends[len(ends) - limit.units], _last_end_ms(limit, now_ms)) - now_ms)
 
 
-def renew(limit: Limit, held: Leases, lease_id: str, now_ms: int) -> tuple[bool, Leases]:
-    """Let a lease last one window from now; False where it is over or unknown, and nothing changes."""
-    if held.get(lease_id, 0) <= now_ms:
-        return False, held
-    return True, {**held, lease_id: now_ms + limit.window_ms}
+def renew(limit: Limit, leases: LeaseEnds, lease_id: str, now_ms: int) -> tuple[bool, LeaseEnds]:
+    """Extend a lease to one window from now; return False, and the state unchanged, if it is over or unknown."""
+    if leases.get(lease_id, 0) <= now_ms:
+        return False, leases
+    return True, {**leases, lease_id: now_ms + limit.window_ms}
 
 
-def release(held: Leases, lease_id: str, now_ms: int) -> tuple[bool, Leases]:
-    """End a lease; False where it is over or unknown, and nothing changes."""
-    if held.get(lease_id, 0) <= now_ms:
-        return False, held
-    return True, {one: end_ms for one, end_ms in held.items() if one != lease_id}
+def release(leases: LeaseEnds, lease_id: str, now_ms: int) -> tuple[bool, LeaseEnds]:
+    """End a lease; return False, and the state unchanged, if it is over or unknown."""
+    if leases.get(lease_id, 0) <= now_ms:
+        return False, leases
+    return True, {one: end_ms for one, end_ms in leases.items() if one != lease_id}
 
 
-def clamp(limit: Limit, held: Leases, now_ms: int) -> Leases:
-    """Let leases that end too far ahead end in a window and a minute."""
-    return {one: min(end_ms, _far_ms(limit, now_ms)) for one, end_ms in held.items()}
+def clamp(limit: Limit, leases: LeaseEnds, now_ms: int) -> LeaseEnds:
+    """Return the leases with those that end too far ahead ending in a window and a minute."""
+    return {one: min(end_ms, _last_end_ms(limit, now_ms)) for one, end_ms in leases.items()}
 
 
-def _verdict(limit: Limit, held: Leases, now_ms: int, retry_after_ms: int | None) -> LeaseVerdict:
-    ends = [end_ms for end_ms in held.values() if end_ms > now_ms]
-    far_ms = _far_ms(limit, now_ms)
+def _verdict(limit: Limit, leases: LeaseEnds, now_ms: int, retry_after_ms: int | None) -> LeaseVerdict:
+    ends = [end_ms for end_ms in leases.values() if end_ms > now_ms]
+    last_end_ms = _last_end_ms(limit, now_ms)
     return LeaseVerdict(
         retry_after_ms=retry_after_ms,
         remaining=max(limit.units - len(ends), 0),
-        reset_after_ms=min(max(ends, default=now_ms), far_ms) - now_ms,
-        too_far_ahead=sum(end_ms > far_ms for end_ms in ends),
+        reset_after_ms=min(max(ends, default=now_ms), last_end_ms) - now_ms,
+        too_far_ahead=sum(end_ms > last_end_ms for end_ms in ends),
     )
 
 
-def _far_ms(limit: Limit, now_ms: int) -> int:
-    """Give the last moment at which a lease can end, if it was written by a clock that is a minute ahead at most."""
+def _last_end_ms(limit: Limit, now_ms: int) -> int:
+    """Return the latest end that a clock at most a minute ahead of ours can have written."""
     return now_ms + limit.window_ms + AHEAD_MS_MAX

@@ -1,4 +1,4 @@
-"""What is counted of one subject under one policy, as a value: `lua/limits/take.lua` keeps the same in one text."""
+"""The counters and holds of one key under one policy; `lua/limits/take.lua` stores the same in one string."""
 
 from __future__ import annotations
 
@@ -8,16 +8,21 @@ from typing import Final
 
 from msgspec import Struct
 
+from tollhouse.limits.policy.policy import CounterId
+
 AHEAD_MS_MAX: Final = 60_000
-"""How far ahead of the clock a stored time may lie and still be believed."""
+"""How far ahead of the clock a stored time may be; what is further ahead was written by a wrong clock.
+
+The Lua scripts have the number as a literal, and a test compares them.
+"""
 
 
 class Counter(Struct, frozen=True, kw_only=True):
-    """What one window has counted, as its algorithm counts: `current` units at `index`.
+    """What one window has counted: `current` units at `index`.
 
-    Where units are counted in sub-buckets, `index` is the newest of them, and `older` holds the index and the units
-    of those before it, oldest first. For gcra `index` is a time in ms, and `part` is what there is of one unit more,
-    in parts of 1/window_ms.
+    If the algorithm counts in sub-buckets, `index` is the newest of them, and `previous` has the index and the units of
+    those before it, oldest first. For gcra `index` is a time in ms, and `fraction` is the part of one more unit, in
+    1/window_ms.
     """
 
     index: int
@@ -27,7 +32,7 @@ class Counter(Struct, frozen=True, kw_only=True):
 
 
 class Hold(Struct, frozen=True, kw_only=True):
-    """Units that are set aside since `made_ms`, until they are settled or `held_ms` have passed."""
+    """Units that are set aside from `made_ms` on, until they are settled or `held_ms` have passed."""
 
     name: str
     units: int
@@ -40,12 +45,8 @@ class Hold(Struct, frozen=True, kw_only=True):
         return self.made_ms + self.held_ms
 
 
-CounterId = tuple[str, int, int]
-"""Algorithm, window and resolution: another number of units keeps what was counted."""
-
-
 class SubjectState(Struct, frozen=True, kw_only=True):
-    """The entries of one subject by name, and what is set aside of its units; `State()` where nothing was counted."""
+    """The counters and holds of one key under one policy; `SubjectState()` if nothing is counted."""
 
     counters: Mapping[CounterId, Counter] = MappingProxyType({})
     holds: tuple[Hold, ...] = ()

@@ -1,10 +1,14 @@
-"""Decides over all windows of a policy, by the rules of its algorithm; `lua/limits/` holds the twins on the server.
+"""Evaluates all limits of a policy and the holds of a key; the scripts in `lua/limits/` are the twins.
 
-A clock that steps back never gives units away: an entry that lies up to a minute ahead of the clock stays the newest
-until the clock has caught up. One further ahead is not believed: it counts as nothing, until the clock comes within a
-minute of it.
+Two things make it more than a loop over the limits.
 
-What is held counts as taken from every window, until it is settled or its time is over.
+A stored time may be ahead of the clock, because the clock stepped back. A counter up to a minute ahead stays as it is
+until the clock has caught up, so no units are given away. A counter or a hold further ahead was written by a wrong
+clock: it is ignored until the clock comes within a minute of it.
+
+A hold counts as taken from every window. It ends when it is settled, or by itself: the units of a holder that crashed
+come back. `settle` charges what was needed at that moment, even above the estimate or a limit; an expired hold charges
+nothing.
 """
 
 from __future__ import annotations
@@ -15,25 +19,29 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from tollhouse.limits.algorithms.counters import AHEAD_MS_MAX, Counter, CounterId, Hold, SubjectState
+from tollhouse.limits.algorithms.counters import AHEAD_MS_MAX, Counter, Hold, SubjectState
 from tollhouse.limits.algorithms.registry import RULES
 from tollhouse.limits.policy.policy import Limit, Policy
 
 SPARE_MS: Final = 1_000
-"""How much longer a state is kept than it can refuse, so that no expiry ever decides."""
+"""How much longer a state is kept than it can refuse, so that an expiry never changes a decision."""
+HOLDS_MAX: Final = 128
+"""How many live holds one key may have under one policy."""
+FULL: Final = -1
+"""The value of `Verdict.refused_by` if the key has `HOLDS_MAX` holds, and no limit refuses."""
 
 
 class LimitStatus(Struct, frozen=True, kw_only=True):
-    """Where one limit stands after a decision; `reset_after_ms` is the time until it is wholly restored."""
+    """The units that remain of one limit, and the time until it is fully restored."""
 
     remaining: int
     reset_after_ms: int
 
 
 class Verdict(Struct, frozen=True, kw_only=True):
-    """A decision over all limits of a policy; `refused_by` is the position of the one that refuses longest.
+    """The verdict of all limits of a policy; `refused_by` is the position of the limit that refuses longest.
 
-    `retry_after_ms` is None where the cost is admitted, and where it is above a limit and never will be.
+    `retry_after_ms` is None if the cost is admitted, and if it is above a limit and never will be.
     """
 
     refused_by: int | None
@@ -42,12 +50,12 @@ class Verdict(Struct, frozen=True, kw_only=True):
 
     @property
     def allowed(self) -> bool:
-        """Tell whether every limit admits the cost."""
+        """Whether every limit admits the cost."""
         return self.refused_by is None
 
 
 def take(policy: Policy, state: SubjectState, cost: int, now_ms: int) -> tuple[Verdict, SubjectState]:
-    """Charge `cost` units to every limit, or refuse and give the state back as it is; a cost of 0 only looks."""
+    """Charge `cost` units to every limit; a refusal returns the state unchanged, and so does a cost of 0."""
     verdict = peek(policy, state, cost, now_ms)
     if not verdict.allowed or cost == 0:
         return verdict, state
@@ -56,68 +64,91 @@ def take(policy: Policy, state: SubjectState, cost: int, now_ms: int) -> tuple[V
 
 
 def take_up_to(policy: Policy, state: SubjectState, most: int, now_ms: int) -> tuple[int, Verdict, SubjectState]:
-    """Charge as many units as fit, `most` at the most, and tell how many; refused is only where not one fits."""
+    """Charge as many units as fit, at most `most`, and return their number; the verdict refuses if none fits."""
     verdict = peek(policy, state, min(most, 1), now_ms)
-    granted = min(most, *(standing.remaining for standing in verdict.statuses)) if verdict.allowed else 0
+    granted = min(most, *(status.remaining for status in verdict.statuses)) if verdict.allowed else 0
     if granted == 0:
         return 0, verdict, state
     return granted, *take(policy, state, granted, now_ms)
 
 
 def peek(policy: Policy, state: SubjectState, cost: int, now_ms: int) -> Verdict:
-    """Tell what `take` would decide, and where the limits stand without it."""
+    """Return what `take` would decide, with the limits as they are without it."""
     refused_by, retry_after_ms = _refusal(policy, state, cost, now_ms)
     return Verdict(refused_by=refused_by, retry_after_ms=retry_after_ms, statuses=limit_statuses(policy, state, now_ms))
 
 
 def refund(policy: Policy, state: SubjectState, units: int, now_ms: int) -> tuple[int, SubjectState]:
-    """Give back up to `units`, those first that would be released first, and tell how many a limit got at most.
+    """Return up to `units` to every limit, the oldest first; return the most units that a limit got back.
 
-    The promises hold on: what was taken counts from then on as if it had been taken later, never earlier.
+    No bound is weakened: the units that stay counted are newer than those that were really taken.
     """
     rules, before = RULES[policy.algorithm], _current_counters(policy, state, now_ms)
-    after = {limit: rules.refund(limit, entry, units) for limit, entry in before.items()}
+    after = {limit: rules.refund(limit, counter, units) for limit, counter in before.items()}
     refunded = max(_units(before[limit]) - _units(after[limit]) for limit in policy.limits)
     if refunded == 0:
         return 0, state
     return refunded, _state(policy, after, live_holds(state, now_ms))
 
 
+def reserve(policy: Policy, state: SubjectState, hold: Hold, now_ms: int) -> tuple[Verdict, SubjectState]:
+    """Set the units of a hold aside; a refusal returns the state unchanged.
+
+    A hold that exists already is not added again, so the call is idempotent.
+    """
+    live = live_holds(state, now_ms)
+    if any(one.name == hold.name for one in live):
+        return peek(policy, state, 0, now_ms), state
+    verdict = peek(policy, state, hold.units, now_ms)
+    if len(live) >= HOLDS_MAX and (verdict.allowed or verdict.retry_after_ms is not None):
+        verdict = _full(policy, state, hold, now_ms)
+    if not verdict.allowed:
+        return verdict, state
+    after = charge(policy, state, 0, now_ms, [*live, hold])
+    return peek(policy, after, 0, now_ms), after
+
+
+def settle(policy: Policy, state: SubjectState, name: str, actual: int, now_ms: int) -> tuple[bool, SubjectState]:
+    """End a hold and charge `actual` units instead; return False, and the state unchanged, if it is unknown or over."""
+    if not any(one.name == name and one.ends_ms > now_ms for one in state.holds):
+        return False, state
+    others = [one for one in live_holds(state, now_ms) if one.name != name]
+    return True, charge(policy, state, actual, now_ms, others)
+
+
 def limit_statuses(policy: Policy, state: SubjectState, now_ms: int) -> tuple[LimitStatus, ...]:
-    """Tell where each limit stands."""
+    """Return the status of each limit."""
     return tuple(_limit_status(policy, limit, state, now_ms) for limit in policy.limits)
 
 
 def lifetime_ms(policy: Policy, state: SubjectState, now_ms: int) -> int:
-    """Tell how long a state that was changed at `now_ms` is kept."""
-    return max(standing.reset_after_ms for standing in limit_statuses(policy, state, now_ms)) + SPARE_MS
+    """Return how long to keep a state that was changed at `now_ms`."""
+    return max(status.reset_after_ms for status in limit_statuses(policy, state, now_ms)) + SPARE_MS
 
 
 def wait(policy: Policy, state: SubjectState, cost: int, now_ms: int, least_ms: int = 0) -> tuple[int | None, int]:
-    """Give the limit that refuses longest, and the first wait from `least_ms` on after which all admit the cost.
+    """Return the limit that refuses longest, and the first wait from `least_ms` on after which all admit the cost.
 
-    No cost may be above a limit. What is not believed now may be believed by then, so the limits are asked again
-    until one wait fits them all.
+    The cost must not be above a limit. The wait is a fixed point, because a later moment can add to what counts: what
+    is too far ahead of the clock now is no longer too far ahead then. For example, now is 0 s, limit A admits at 40 s,
+    and limit B, a log of one minute, has a full counter at 95 s, which is ignored now. At 40 s that counter is less
+    than a minute ahead, so B admits only at 155 s. A admits then as well, so the wait is 155 s.
     """
-    refused_by, wait_ms, settled = None, least_ms, False
-    while not settled:
-        settled = True
-        for position, limit in enumerate(policy.limits):
-            fits_after_ms = _admits_at_ms(policy, limit, state, cost, now_ms + wait_ms) - now_ms
-            if fits_after_ms > wait_ms:
-                refused_by, wait_ms, settled = position, fits_after_ms, False
-                break
+    refused_by, wait_ms = None, least_ms
+    while (refusal := _first_refusal(policy, state, cost, now_ms, wait_ms)) is not None:
+        refused_by, wait_ms = refusal
     return refused_by, wait_ms
 
 
 def charge(policy: Policy, state: SubjectState, cost: int, now_ms: int, holds: Sequence[Hold]) -> SubjectState:
-    """Give the state with `cost` units more in every window, whether they fit or not, and with these holds."""
-    entries = _current_counters(policy, state, now_ms)
-    return _state(policy, {limit: replace(one, current=one.current + cost) for limit, one in entries.items()}, holds)
+    """Return the state with `cost` units more in every window, whether they fit or not, and with these holds."""
+    counters = _current_counters(policy, state, now_ms)
+    charged = {limit: replace(counter, current=counter.current + cost) for limit, counter in counters.items()}
+    return _state(policy, charged, holds)
 
 
 def live_holds(state: SubjectState, moment_ms: int) -> tuple[Hold, ...]:
-    """Give the holds that count at a moment: neither over, nor too far ahead to be believed."""
+    """Return the holds that count at a moment: neither over, nor too far ahead."""
     return tuple(one for one in state.holds if one.ends_ms > moment_ms and one.made_ms - moment_ms <= AHEAD_MS_MAX)
 
 
@@ -131,27 +162,46 @@ def _refusal(policy: Policy, state: SubjectState, cost: int, now_ms: int) -> tup
     return refused_by, None if refused_by is None else wait_ms
 
 
-def _admits_at_ms(policy: Policy, limit: Limit, state: SubjectState, cost: int, moment_ms: int) -> int:
-    """Give the moment from which the cost fits, by what is believed at `moment_ms`; none later where it fits then.
+def _full(policy: Policy, state: SubjectState, hold: Hold, now_ms: int) -> Verdict:
+    first_ms = min(one.ends_ms for one in live_holds(state, now_ms)) - now_ms
+    _, wait_ms = wait(policy, state, hold.units, now_ms, first_ms)
+    return Verdict(refused_by=FULL, retry_after_ms=wait_ms, statuses=limit_statuses(policy, state, now_ms))
 
-    What is held ends by and by: the cost fits once enough of it has ended and the rest fits beside what was taken.
+
+def _first_refusal(policy: Policy, state: SubjectState, cost: int, now_ms: int, wait_ms: int) -> tuple[int, int] | None:
+    """Return the first limit that refuses the cost after `wait_ms`, and the wait that it needs; None if none does."""
+    for position, limit in enumerate(policy.limits):
+        admits_after_ms = _admits_at_ms(policy, limit, state, cost, now_ms + wait_ms) - now_ms
+        if admits_after_ms > wait_ms:
+            return position, admits_after_ms
+    return None
+
+
+def _admits_at_ms(policy: Policy, limit: Limit, state: SubjectState, cost: int, moment_ms: int) -> int:
+    """Return when the limit first admits the cost, by what counts at `moment_ms`; not after it if it does by then.
+
+    Holds end one after the other, and the counter releases its units independently. The cost fits once enough holds
+    have ended that the rest of them and the counter leave room, so the answer is the best of one candidate for each
+    number of ended holds. For example, of a limit of 10, 4 units are counted until 50 s, and holds of 3 and 2 units end
+    at 20 s and 30 s. A cost of 5 would fit at 50 s with both holds (5 + 5), at 50 s with one of them (4 + 2 + 5 is too
+    much before), and at 30 s without any (4 + 5): it fits at 30 s.
     """
-    entry = _counter(policy, limit, state, moment_ms) or Counter(index=0)
+    counter = _counter(policy, limit, state, moment_ms) or Counter(index=0)
     live = sorted(live_holds(state, moment_ms), key=lambda hold: hold.ends_ms)
-    held, from_ms, found = sum(hold.units for hold in live), 0, list[int]()
-    for ends_ms, units in [*((hold.ends_ms, hold.units) for hold in live), (0, 0)]:
-        if cost + held <= limit.capacity:
-            found.append(max(from_ms, RULES[policy.algorithm].admits_at_ms(limit, entry, cost + held)))
-        held, from_ms = held - units, ends_ms
-    return min(found)
+    held, candidates = sum(hold.units for hold in live), list[int]()
+    for from_ms, ended in [(0, 0), *((hold.ends_ms, hold.units) for hold in live)]:
+        held -= ended
+        if held + cost <= limit.capacity:
+            candidates.append(max(from_ms, RULES[policy.algorithm].admits_at_ms(limit, counter, held + cost)))
+    return min(candidates)
 
 
 def _limit_status(policy: Policy, limit: Limit, state: SubjectState, now_ms: int) -> LimitStatus:
-    rules, entry = RULES[policy.algorithm], _current(policy, limit, state, now_ms)
+    rules, counter = RULES[policy.algorithm], _current(policy, limit, state, now_ms)
     live = live_holds(state, now_ms)
-    counted = rules.usage(limit, entry, now_ms) + sum(hold.units for hold in live)
-    whole_ms = max([now_ms, rules.admits_at_ms(limit, entry, limit.capacity), *(hold.ends_ms for hold in live)])
-    return LimitStatus(remaining=max(limit.capacity - counted, 0), reset_after_ms=whole_ms - now_ms)
+    usage = rules.usage(limit, counter, now_ms) + sum(hold.units for hold in live)
+    restored_ms = max([now_ms, rules.admits_at_ms(limit, counter, limit.capacity), *(hold.ends_ms for hold in live)])
+    return LimitStatus(remaining=max(limit.capacity - usage, 0), reset_after_ms=restored_ms - now_ms)
 
 
 def _current_counters(policy: Policy, state: SubjectState, now_ms: int) -> dict[Limit, Counter]:
@@ -159,32 +209,28 @@ def _current_counters(policy: Policy, state: SubjectState, now_ms: int) -> dict[
 
 
 def _current(policy: Policy, limit: Limit, state: SubjectState, now_ms: int) -> Counter:
-    """Give what counts now: the entry brought to the present index, without what is released by then."""
+    """Return the counter advanced to the present index, without what is released by then."""
     rules = RULES[policy.algorithm]
-    index = now_ms * rules.slots_per_window(limit) // limit.window_ms
-    entry = _counter(policy, limit, state, now_ms)
-    if entry is None:
-        return Counter(index=index)
-    return entry if entry.index >= index else rules.advance(limit, entry, index)
+    now_index = now_ms * rules.slots_per_window(limit) // limit.window_ms
+    counter = _counter(policy, limit, state, now_ms)
+    if counter is None:
+        return Counter(index=now_index)
+    return counter if counter.index >= now_index else rules.advance(limit, counter, now_index)
 
 
 def _counter(policy: Policy, limit: Limit, state: SubjectState, moment_ms: int) -> Counter | None:
-    """Give the limit's entry, unless there is none or it is too far ahead."""
-    entry = state.counters.get(_name(policy, limit))
-    if entry is None:
+    """Return the counter of the limit; None if there is none, or if it is too far ahead."""
+    counter = state.counters.get(limit.counter_id(policy.algorithm))
+    if counter is None:
         return None
-    begins_ms = -(-entry.index * limit.window_ms // RULES[policy.algorithm].slots_per_window(limit))
-    return entry if begins_ms - moment_ms <= AHEAD_MS_MAX else None
+    begins_ms = -(-counter.index * limit.window_ms // RULES[policy.algorithm].slots_per_window(limit))
+    return counter if begins_ms - moment_ms <= AHEAD_MS_MAX else None
 
 
-def _state(policy: Policy, entries: dict[Limit, Counter], holds: Sequence[Hold]) -> SubjectState:
-    named = {_name(policy, limit): entry for limit, entry in entries.items() if _units(entry)}
-    return SubjectState(counters=named, holds=tuple(holds))
+def _state(policy: Policy, counters: dict[Limit, Counter], holds: Sequence[Hold]) -> SubjectState:
+    counted = {limit.counter_id(policy.algorithm): one for limit, one in counters.items() if _units(one)}
+    return SubjectState(counters=counted, holds=tuple(holds))
 
 
-def _units(entry: Counter) -> int:
-    return entry.current + sum(units for _, units in entry.previous) + (entry.fraction > 0)
-
-
-def _name(policy: Policy, limit: Limit) -> CounterId:
-    return policy.algorithm, limit.window_ms, limit.resolution if policy.algorithm == "sliding-window" else 0
+def _units(counter: Counter) -> int:
+    return counter.current + sum(units for _, units in counter.previous) + (counter.fraction > 0)

@@ -1,4 +1,4 @@
-"""Every algorithm that counts, by name: what `windows` asks of one, and where each is found."""
+"""The algorithms that count units, by name, and what `evaluate` needs of each."""
 
 from __future__ import annotations
 
@@ -6,44 +6,43 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final, Protocol
 
-from tollhouse.limits.algorithms import gcra
-from tollhouse.limits.algorithms import sliding_window_counter as estimate
+from tollhouse.limits.algorithms import gcra, sliding_window_counter
 from tollhouse.limits.algorithms.counters import Counter
 from tollhouse.limits.algorithms.sliding_window import FIXED_WINDOW, SLIDING_LOG, SLIDING_WINDOW
 from tollhouse.limits.policy.policy import Limit
 
 
 class Rules(Protocol):
-    """How one algorithm counts one window. Time is cut into indices; an entry stands at one of them."""
+    """How one algorithm counts one window. Time is divided into slots, and a counter stands at the index of one."""
 
     def slots_per_window(self, limit: Limit, /) -> int:
-        """Into how many parts a window is cut, each of which has an index."""
+        """Return into how many slots a window is divided."""
         ...
 
-    def advance(self, limit: Limit, entry: Counter, index: int, /) -> Counter:
-        """Bring an entry to a later index."""
+    def advance(self, limit: Limit, counter: Counter, index: int, /) -> Counter:
+        """Return the counter at a later index, without what is released by then."""
         ...
 
-    def usage(self, limit: Limit, entry: Counter, now_ms: int, /) -> int:
-        """Give the units that count now, of an entry that is brought to now."""
+    def usage(self, limit: Limit, counter: Counter, now_ms: int, /) -> int:
+        """Return the units that count now, of a counter that was advanced to now."""
         ...
 
-    def admits_at_ms(self, limit: Limit, entry: Counter, cost: int, /) -> int:
-        """Give the moment from which `cost` more units fit, absent other takes; 0 where they fit from the start."""
+    def admits_at_ms(self, limit: Limit, counter: Counter, cost: int, /) -> int:
+        """Return the moment from which `cost` more units fit if nothing else is taken; 0 if they fit already."""
         ...
 
-    def refund(self, limit: Limit, entry: Counter, units: int, /) -> Counter:
-        """Take back up to `units`, those first that would be released first."""
+    def refund(self, limit: Limit, counter: Counter, units: int, /) -> Counter:
+        """Return the counter with up to `units` less, those first that would be released first."""
         ...
 
 
 RULES: Final[Mapping[str, Rules]] = MappingProxyType(
     {
         "sliding-window": SLIDING_WINDOW,
-        "sliding-window-counter": estimate,
+        "sliding-window-counter": sliding_window_counter,
         "sliding-log": SLIDING_LOG,
         "fixed-window": FIXED_WINDOW,
         "gcra": gcra,
     }
 )
-"""`concurrency` is not here: it holds leases, which `permits` rules."""
+"""`concurrency` is not here: it grants leases instead of counting units, and has functions of its own."""

@@ -1,7 +1,7 @@
-"""Counts units in whole sub-buckets: `sliding-window`, `sliding-log` and `fixed-window`.
+"""The algorithms that count in whole sub-buckets: `sliding-window`, `sliding-log` and `fixed-window`.
 
-A window is cut into n sub-buckets; sub-bucket i begins at ceil(i * window_ms / n). The present one and those that are
-within reach before it count, each of them whole. A clock that steps back counts into the newest one there is.
+A window is divided into n sub-buckets; sub-bucket i begins at ceil(i * window_ms / n). The present one counts, and
+those of the span before it, each as a whole. After the clock stepped back, takes count into the newest sub-bucket.
 """
 
 from __future__ import annotations
@@ -17,66 +17,67 @@ from tollhouse.limits.policy.policy import Limit
 
 
 class Buckets(Struct, frozen=True, kw_only=True):
-    """The rules of one algorithm: into how many sub-buckets a window is cut, and how many before the present count."""
+    """One of these algorithms: the number of sub-buckets in a window, and how many before the present one count."""
 
     slots_per_window: Callable[[Limit], int]
     span: Callable[[Limit], int]
 
-    def advance(self, limit: Limit, entry: Counter, index: int) -> Counter:
-        """Bring an entry to a later sub-bucket, without those that are released by then."""
-        kept = tuple((i, units) for i, units in _oldest_first(entry) if i >= index - self.span(limit) and units)
+    def advance(self, limit: Limit, counter: Counter, index: int) -> Counter:
+        """Return the counter at a later sub-bucket, without those that are released by then."""
+        oldest = index - self.span(limit)
+        kept = tuple((slot, units) for slot, units in _oldest_first(counter) if slot >= oldest and units)
         return Counter(index=index, previous=kept)
 
-    def usage(self, _limit: Limit, entry: Counter, _now_ms: int) -> int:
-        """Give the units that count now, of an entry that is brought to now."""
-        return _total(entry)
+    def usage(self, _limit: Limit, counter: Counter, _now_ms: int) -> int:
+        """Return the units that count now, of a counter that was advanced to now."""
+        return _total(counter)
 
-    def admits_at_ms(self, limit: Limit, entry: Counter, cost: int) -> int:
-        """Give the moment from which `cost` more units fit, absent other takes; 0 where they fit already."""
-        excess = _total(entry) + cost - limit.units
+    def admits_at_ms(self, limit: Limit, counter: Counter, cost: int) -> int:
+        """Return the moment from which `cost` more units fit if nothing else is taken; 0 if they fit already."""
+        excess = _total(counter) + cost - limit.units
         if excess <= 0:
             return 0
-        held = _oldest_first(entry)
-        released = accumulate(units for _, units in held)
-        index = next(i for (i, _), units in zip(held, released, strict=True) if units >= excess)
+        slots = _oldest_first(counter)
+        released = accumulate(units for _, units in slots)
+        index = next(slot for (slot, _), units in zip(slots, released, strict=True) if units >= excess)
         return -(-(index + self.span(limit) + 1) * limit.window_ms // self.slots_per_window(limit))
 
-    def refund(self, _: Limit, entry: Counter, units: int) -> Counter:
-        """Take back up to `units`, the oldest first: what stays then counts as long as if it were newer."""
-        older: list[tuple[int, int]] = []
-        for index, counted in entry.previous:
+    def refund(self, _: Limit, counter: Counter, units: int) -> Counter:
+        """Return the counter with up to `units` less, the oldest first: the rest counts as if it were newer."""
+        previous: list[tuple[int, int]] = []
+        for index, counted in counter.previous:
             back = min(units, counted)
             units -= back
             if counted > back:
-                older.append((index, counted - back))
-        return Counter(index=entry.index, current=max(entry.current - units, 0), previous=tuple(older))
+                previous.append((index, counted - back))
+        return Counter(index=counter.index, current=max(counter.current - units, 0), previous=tuple(previous))
 
 
 SLIDING_WINDOW: Final = Buckets(slots_per_window=lambda limit: limit.resolution, span=lambda limit: limit.resolution)
-"""n sub-buckets, n of which count besides the present one: they reach back at least one window from any moment.
+"""n sub-buckets, of which n count besides the present one: from any moment they reach back at least one window.
 
-Over-admission: none, no trailing window ever holds more than the limit. Under-admission: a refusal lasts at most
-ceil(window_ms / n) longer than by an exact log.
+Over-admission: none, no trailing window ever admits more than the limit. Under-admission: a refusal lasts at most
+ceil(window_ms / n) longer than with an exact log.
 """
 
 SLIDING_LOG: Final = Buckets(slots_per_window=lambda limit: limit.window_ms, span=lambda limit: limit.window_ms - 1)
-"""Sub-buckets of one millisecond, window_ms of which count: an exact log, in which equal milliseconds are one.
+"""Sub-buckets of one millisecond, of which window_ms count: an exact log that adds up takes of the same millisecond.
 
-Over-admission: none. Under-admission: none. It holds as many numbers as there are milliseconds with a take, and never
-more than units.
+Over-admission: none. Under-admission: none. It stores one number for each millisecond with a take, and never more than
+there are units.
 """
 
 FIXED_WINDOW: Final = Buckets(slots_per_window=lambda _: 1, span=lambda _: 0)
-"""One sub-bucket, which is the window; at its end everything is forgotten.
+"""One sub-bucket, which is the window; when it ends, everything is forgotten.
 
-Over-admission: a trailing window may hold twice the limit, half of it from before an end and half from after.
-Under-admission: none, what it counts was taken in the trailing window.
+Over-admission: a trailing window may admit twice the limit, one half before a boundary and one half after it.
+Under-admission: none, because all that counts was taken in the trailing window.
 """
 
 
-def _total(entry: Counter) -> int:
-    return entry.current + sum(units for _, units in entry.previous)
+def _total(counter: Counter) -> int:
+    return counter.current + sum(units for _, units in counter.previous)
 
 
-def _oldest_first(entry: Counter) -> tuple[tuple[int, int], ...]:
-    return (*entry.previous, (entry.index, entry.current))
+def _oldest_first(counter: Counter) -> tuple[tuple[int, int], ...]:
+    return (*counter.previous, (counter.index, counter.current))

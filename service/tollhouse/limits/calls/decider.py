@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from tollhouse.limits.calls.refusal_cache import RefusalCache
 from tollhouse.limits.decision import Decision
 from tollhouse.limits.outage.fallback import Fallback
-from tollhouse.limits.policy.access_list import access_rule
 from tollhouse.limits.wire.reply import count_discarded, decision_at, decision_without_limits, outcome
 from tollhouse.limits.wire.request import TakeRequest
 from tollhouse.metrics import Metrics
@@ -23,7 +22,7 @@ class Decider:
 
     def without_store(self, request: TakeRequest) -> Decision | None:
         """Decide by an access list or a cached refusal; return None if the store has to decide."""
-        if request.compiled.has_access_list:
+        if request.compiled.access_lists is not None:
             listed = decide_by_access_list(request)
             if listed is not None:
                 return self.record(listed)
@@ -56,10 +55,11 @@ class Decider:
 
 def decide_by_access_list(request: TakeRequest) -> Decision | None:
     """Decide by the policy's access lists alone; return None if the key is on neither. A shadow refuses nothing."""
-    rule = access_rule(request.compiled.policy, request.key)
-    if rule is None:
+    lists = request.compiled.access_lists
+    match = None if lists is None else lists.match(request.key)
+    if match is None:
         return None
-    if rule == "deny" and request.compiled.policy.shadow:
+    if match.rule == "deny" and request.compiled.policy.shadow:
         return decision_without_limits(request, "shadow", allowed=True)
-    allowed = rule == "allow"
+    allowed = match.rule == "allow"
     return decision_without_limits(request, "allow-listed" if allowed else "deny-listed", allowed=allowed)

@@ -15,8 +15,7 @@ from tollhouse.errors import InvalidInput, StoreError, StoreUnavailable
 from tollhouse.limits.calls.calls import Calls
 from tollhouse.limits.calls.decider import decide_by_access_list
 from tollhouse.limits.calls.waiting import Sleep, attempt_within
-from tollhouse.limits.decision import Decision
-from tollhouse.limits.lease import Lease
+from tollhouse.limits.decision import Decision, Lease
 from tollhouse.limits.outage.fallback import LOCAL
 from tollhouse.limits.policy.policy import Limit
 from tollhouse.limits.wire.reply import FIRST_DECISION, decision_at

@@ -1,1 +1,1 @@
-"""Policies and keys as operators see them."""
+"""What operators ask: problems of policies, and why a key is refused."""

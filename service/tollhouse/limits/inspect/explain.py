@@ -1,25 +1,30 @@
-"""Why a key is refused, or is not: from what a limiter answered to sentences and times; pure functions.
+"""Explains why a key is refused or admitted, and what another limit would decide; changes nothing.
 
-Who asks peeks at `in_force(policy)`, so that a shadow or a list does not hide where the limits stand, at every policy
-that is its shadow, and at `under(policy, other)` for what another limit would decide. The names stay the same, so
-all of them look at the counters that are there.
+A shadow or a list would hide the limits, so `examine` peeks at the policy `in_force`: without both. It peeks at each
+shadow of the policy as well, and at the policy with other limits. The names stay the same, so all peeks read the
+counters that exist. `explain` turns what they found into values and sentences; it is pure.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from tollhouse.limits.decision import Decision
-from tollhouse.limits.policy.access_list import AccessMatch, match_access
-from tollhouse.limits.policy.policy import Limit, Policy
+from tollhouse.limits.limiter import Limiter
+from tollhouse.limits.policy.access_list import AccessMatch, compile_access_lists
+from tollhouse.limits.policy.notation import parse_policy
+from tollhouse.limits.policy.policy import Policy
+
+LimiterFactory = Callable[[Mapping[str, Policy]], Limiter]
+"""Makes a limiter with other policies over the same store and keys."""
 
 
 class WindowStatus(Struct, frozen=True, kw_only=True):
-    """Where one window stands; `restored_at` is local time, by which all of it can be had again."""
+    """One window of a policy; `restored_at` is local time, when all of it is available again."""
 
     limit: str
     used: int
@@ -30,7 +35,7 @@ class WindowStatus(Struct, frozen=True, kw_only=True):
 
 
 class PolicyVerdict(Struct, frozen=True, kw_only=True):
-    """What the limits of one policy say, lists and shadow left out; `passes_at` is local time."""
+    """What the limits of one policy decide without its lists and its shadow flag; `passes_at` is local time."""
 
     policy: str
     limit: str
@@ -45,7 +50,7 @@ class PolicyVerdict(Struct, frozen=True, kw_only=True):
 class Explanation(Struct, frozen=True, kw_only=True):
     """Everything that decides about one take, and the same in sentences.
 
-    `uncounted` names the windows of `what_if` for which nothing is counted so far: they were taken as empty.
+    `uncounted` names the windows of `what_if` that have no counter so far: they were evaluated as empty.
     """
 
     policy: str
@@ -62,49 +67,71 @@ class Explanation(Struct, frozen=True, kw_only=True):
 
 
 class PeekResult(Struct, frozen=True, kw_only=True):
-    """A policy, what a limiter that holds it in force answered, and the local time of the answer."""
+    """A policy in force, the decision of a limiter that has it, and the local time of the decision."""
 
     policy: Policy
     decision: Decision
     at: datetime
 
 
+async def examine(
+    make: LimiterFactory,
+    policies: Mapping[str, Policy],
+    name: str,
+    key: str,
+    cost: int | None,
+    *,
+    clock: Callable[[], datetime],
+    limit: str | None = None,
+    algorithm: str | None = None,
+) -> Explanation:
+    """Return what a take of `key` would find, and what it would find under `limit` or `algorithm`, if one is given.
+
+    `clock` returns the local time. The peeks run one after the other. Raises InvalidInput for an invalid argument, and
+    StoreUnavailable if the store does not answer.
+    """
+    await make(policies).peek(name, key, cost)  # raises for invalid arguments, such as a policy that does not exist
+    policy = policies[name]
+
+    async def peek(one: Policy) -> PeekResult:
+        decision = await make({one.name: one}).peek(one.name, key, cost)
+        return PeekResult(policy=one, decision=decision, at=clock())
+
+    what_if = None
+    if limit is not None or algorithm is not None:
+        other = parse_policy(name, limit or policy.text, algorithm or policy.algorithm)
+        what_if = await peek(replace(in_force(policy), limits=other.limits, algorithm=other.algorithm))
+    shadows = [await peek(in_force(one)) for one in policies.values() if one.shadow_of == name]
+    return explain(policy, await peek(in_force(policy)), tuple(shadows), what_if)
+
+
 def in_force(policy: Policy) -> Policy:
-    """Give the policy as its limits alone decide: no shadow, no lists."""
+    """Return the policy without its lists, and never as a shadow, so that its limits alone decide."""
     return replace(policy, shadow=False, shadow_of=None, allow=(), deny=())
-
-
-def under(policy: Policy, other: Policy) -> Policy:
-    """Give the policy in force with the limits and the algorithm of another, over its own counters."""
-    return replace(in_force(policy), limits=other.limits, algorithm=other.algorithm)
-
-
-def shadows_of(policies: Mapping[str, Policy], name: str) -> tuple[Policy, ...]:
-    """Return the shadows of the policy `name`."""
-    return tuple(policy for policy in policies.values() if policy.shadow_of == name)
 
 
 def explain(
     policy: Policy, peeked: PeekResult, shadows: tuple[PeekResult, ...], what_if: PeekResult | None
 ) -> Explanation:
-    """Explain what a take finds; what was peeked at is in force."""
+    """Return the explanation of what was peeked at in force."""
     decision = peeked.decision
-    found = match_access(policy, decision.key)
+    lists = compile_access_lists(policy)
+    access = None if lists is None else lists.match(decision.key)
     admitted = decision.allowed or policy.shadow
-    told = Explanation(
+    explanation = Explanation(
         policy=policy.name,
         key=decision.key,
         cost=decision.cost,
-        allowed=admitted if found is None else found.rule == "allow",
+        allowed=admitted if access is None else access.rule == "allow",
         shadow=policy.shadow,
-        access=found,
+        access=access,
         verdict=_verdict(peeked),
         shadows=tuple(_verdict(one) for one in shadows),
         what_if=None if what_if is None else _verdict(what_if),
         uncounted=() if what_if is None else _uncounted(policy, what_if.policy),
         sentences=(),
     )
-    return replace(told, sentences=tuple(_sentences(told)))
+    return replace(explanation, sentences=tuple(_sentences(explanation)))
 
 
 def _verdict(peeked: PeekResult) -> PolicyVerdict:
@@ -133,35 +160,30 @@ def _verdict(peeked: PeekResult) -> PolicyVerdict:
 
 
 def _uncounted(policy: Policy, other: Policy) -> tuple[str, ...]:
-    counted = {_counter(policy, limit) for limit in policy.limits}
-    return tuple(limit.text for limit in other.limits if _counter(other, limit) not in counted)
+    counted = {limit.counter_id(policy.algorithm) for limit in policy.limits}
+    return tuple(limit.text for limit in other.limits if limit.counter_id(other.algorithm) not in counted)
 
 
-def _counter(policy: Policy, limit: Limit) -> tuple[str, int, int]:
-    """Name what counts a limit: whatever the number of units, it goes on counting."""
-    return policy.algorithm, limit.window_ms, limit.resolution if policy.algorithm == "sliding-window" else 0
+def _sentences(one: Explanation) -> Iterator[str]:
+    yield _outcome(one)
+    for shadow in one.shadows:
+        yield f"Its shadow {shadow.policy} ({shadow.limit}): in force {_would(shadow, one.cost)}."
+    if one.what_if is not None:
+        yield f"Under {one.what_if.limit} ({one.what_if.algorithm}) {_would(one.what_if, one.cost)}."
+    if one.uncounted:
+        yield f"Nothing is counted so far for {', '.join(one.uncounted)}: another window or algorithm begins empty."
 
 
-def _sentences(told: Explanation) -> Iterator[str]:
-    yield _outcome(told)
-    for one in told.shadows:
-        yield f"Its shadow {one.policy} ({one.limit}): in force {_would(one, told.cost)}."
-    if told.what_if is not None:
-        yield f"Under {told.what_if.limit} ({told.what_if.algorithm}) {_would(told.what_if, told.cost)}."
-    if told.uncounted:
-        yield f"Nothing is counted so far for {', '.join(told.uncounted)}: another window or algorithm begins empty."
-
-
-def _outcome(told: Explanation) -> str:
-    subject, verdict = f"{told.key!r} under {told.policy}", told.verdict
-    if told.access is not None:
-        does = "is never counted" if told.access.rule == "allow" else "is always refused"
-        return f"{subject} {does}: the entry {told.access.entry} of the {told.access.rule} list holds it."
+def _outcome(one: Explanation) -> str:
+    subject, verdict, access = f"{one.key!r} under {one.policy}", one.verdict, one.access
+    if access is not None:
+        effect = "is never counted" if access.rule == "allow" else "is always refused"
+        return f"{subject} {effect}: the entry {access.entry} of the {access.rule} list matches it."
     if verdict.admits:
-        return f"{subject} is admitted: every limit has room for {_units(told.cost)}."
-    if told.shadow:
-        return f"{subject} is admitted, because the policy is a shadow; in force {_would(verdict, told.cost)}."
-    return f"{subject} is refused: {_refusal(verdict, told.cost)}."
+        return f"{subject} is admitted: every limit has room for {_units(one.cost)}."
+    if one.shadow:
+        return f"{subject} is admitted, because the policy is a shadow; in force {_would(verdict, one.cost)}."
+    return f"{subject} is refused: {_refusal(verdict, one.cost)}."
 
 
 def _would(verdict: PolicyVerdict, cost: int) -> str:

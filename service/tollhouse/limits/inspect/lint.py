@@ -1,35 +1,35 @@
-"""Checks policies before they hold: which cannot be used, how the others read, and what is worth a second look.
+"""Validates policies before they are in force, and warns of what is probably a mistake.
 
-A warning says what is hardly meant; a note says what somebody should have chosen on purpose.
+Warnings flag likely mistakes; notes flag choices that should be deliberate.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import combinations
-from typing import Literal
+from typing import Final, Literal
 
 from msgspec import Struct
 
 from tollhouse.errors import ConfigurationError, InvalidInput
-from tollhouse.limits.inspect.size import stored_bytes_max
-from tollhouse.limits.policy.access_list import networks
-from tollhouse.limits.policy.builtin import BUILT_IN
-from tollhouse.limits.policy.catalog import by_name
-from tollhouse.limits.policy.configured import policy_from_settings
-from tollhouse.limits.policy.policy import Policy
+from tollhouse.limits.policy.access_list import CLIENT_PREFIX_BITS, networks
+from tollhouse.limits.policy.catalog import BUILT_IN, by_name, policy_from_settings
+from tollhouse.limits.policy.policy import Limit, Policy
 from tollhouse.settings import PolicySettings
 
 Level = Literal["warning", "note"]
 
-_CLIENT_BITS = {4: 32, 6: 64}
-"""How much of a client's address is in its key."""
-_EXACT = frozenset({"sliding-window", "sliding-log"})
-"""Never admit more than a limit in any of its windows; the others may admit up to that much again."""
+_EXACT: Final = frozenset({"sliding-window", "sliding-log"})
+"""Algorithms that never admit more than a limit in a trailing window; the others may admit up to that much again."""
+_HEAD_BYTES: Final = len("TH1;")
+_LATEST_MS: Final = 9_999_999_999_999
+"""The last time with 13 digits, in the year 2286."""
+_LEASE_BYTES: Final = 32 + len(str(_LATEST_MS))
+"""The id of a lease and its end."""
 
 
 class PolicyProblem(Struct, frozen=True, kw_only=True):
-    """Why a policy, or the file around it, cannot be used: one sentence with the value and the remedy."""
+    """Why a policy, or the file with it, cannot be used: `sentence` has the value and the remedy."""
 
     field: str
     remedy: str
@@ -37,7 +37,7 @@ class PolicyProblem(Struct, frozen=True, kw_only=True):
 
 
 class PolicySummary(Struct, frozen=True, kw_only=True):
-    """A policy that can be used, in its canonical form; `stored_bytes_max` is what one subject takes at most."""
+    """A valid policy in canonical notation; `stored_bytes_max` is the size of the counters of one key."""
 
     policy: str
     limit: str
@@ -46,7 +46,7 @@ class PolicySummary(Struct, frozen=True, kw_only=True):
 
 
 class Finding(Struct, frozen=True, kw_only=True):
-    """What is worth a second look at a policy."""
+    """A warning or a note about a policy."""
 
     policy: str
     level: Level
@@ -54,7 +54,7 @@ class Finding(Struct, frozen=True, kw_only=True):
 
 
 class LintReport(Struct, frozen=True, kw_only=True):
-    """What came of a check; `ok` where there is no problem, whatever the findings."""
+    """The result of `lint`; `ok` is True if there is no problem, whatever the findings."""
 
     ok: bool
     problems: tuple[PolicyProblem, ...] = ()
@@ -63,7 +63,7 @@ class LintReport(Struct, frozen=True, kw_only=True):
 
 
 def lint(chosen: Mapping[str, PolicySettings]) -> LintReport:
-    """Check every policy on its own, then all of them together with the built-in ones."""
+    """Return the report on these policies: each validated alone, then all of them with the built-in ones."""
     problems: list[PolicyProblem] = []
     policies: list[Policy] = []
     for name, settings in chosen.items():
@@ -79,25 +79,35 @@ def lint(chosen: Mapping[str, PolicySettings]) -> LintReport:
     return LintReport(
         ok=not problems,
         problems=tuple(problems),
-        policies=tuple(_read(policy) for policy in policies),
+        policies=tuple(_summary(policy) for policy in policies),
         findings=tuple(findings(policies)),
     )
 
 
 def problem(error: ConfigurationError | InvalidInput) -> PolicyProblem:
-    """Give a failure to read policies or settings as a value."""
+    """Return the error as a value."""
     field = error.setting if isinstance(error, ConfigurationError) else error.field
     return PolicyProblem(field=field, remedy=error.remedy, sentence=str(error))
 
 
 def findings(policies: Iterable[Policy]) -> Iterator[Finding]:
-    """Say what is worth a second look, policy by policy."""
+    """Yield the warnings and notes, policy by policy."""
     for policy in policies:
         for level, text in _policy_findings(policy):
             yield Finding(policy=policy.name, level=level, text=text)
 
 
-def _read(policy: Policy) -> PolicySummary:
+def stored_bytes_max(policy: Policy) -> int:
+    """Return the most bytes that the counters of one key take under the policy, without its reservations.
+
+    The name of the key, about 60 bytes, and the server's overhead for any key come on top.
+    """
+    if policy.is_concurrency:
+        return policy.limits[0].units * _LEASE_BYTES
+    return _HEAD_BYTES + sum(_window_bytes(policy, limit) for limit in policy.limits)
+
+
+def _summary(policy: Policy) -> PolicySummary:
     return PolicySummary(
         policy=policy.name,
         limit=policy.text,
@@ -126,7 +136,7 @@ def _bursts(policy: Policy) -> Iterator[str]:
 
 
 def _idle(policy: Policy) -> Iterator[str]:
-    """Find limits that never decide, because another of the policy always refuses first."""
+    """Yield limits that never decide, because another limit of the policy always refuses first."""
     if policy.algorithm == "gcra":
         return
     slack = 0 if policy.algorithm in _EXACT else 1
@@ -144,7 +154,28 @@ def _lists(policy: Policy) -> Iterator[str]:
         for entry, network in networks(entries):
             if network.prefixlen == 0:
                 yield f"{name}: {entry} is every address of IPv{network.version}, which {does}"
-            elif network.prefixlen > _CLIENT_BITS[network.version]:
-                yield f"{name}: {entry} holds no client, whose key is a whole /64; list the /64"
+            elif network.prefixlen > CLIENT_PREFIX_BITS[network.version]:
+                yield f"{name}: {entry} matches no client, whose key is a whole /64; list the /64"
     for entry in sorted({*policy.allow} & {*policy.deny}):
         yield f"{entry} is on both lists, and deny wins"
+
+
+def _window_bytes(policy: Policy, limit: Limit) -> int:
+    """Measure `name=index;`, `total;` and `sum,slot:units,…;`, which has a pair for each previous sub-bucket."""
+    window, units = _digits(limit.window_ms), _digits(limit.capacity)
+    name, slots, rest, previous = len(policy.algorithm) + 1 + window, limit.window_ms, max(window, units), 0
+    match policy.algorithm:
+        case "sliding-window":
+            name, slots = window + 1 + _digits(limit.resolution), limit.resolution
+            previous = limit.resolution * (2 + _digits(limit.resolution) + units)
+        case "sliding-window-counter":
+            previous = 3 + units
+        case "sliding-log":
+            previous = limit.units * (3 + window)
+        case _:
+            pass
+    return name + _digits(_LATEST_MS * slots // limit.window_ms) + units + rest + previous + len("=;;;")
+
+
+def _digits(number: int) -> int:
+    return len(str(number))

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from tollhouse.limits.algorithms.concurrency import LeaseVerdict
-from tollhouse.limits.algorithms.evaluate import LimitStatus, Verdict
-from tollhouse.limits.algorithms.holds import FULL
+from tollhouse.limits.algorithms.evaluate import FULL, LimitStatus, Verdict
 from tollhouse.limits.decision import Decision, LimitState, Settlement
 from tollhouse.limits.outage.local_limiter import LocalLimiter
 from tollhouse.limits.wire.reply import NEVER, decision_from_verdict, decision_without_limits, granted_units

@@ -9,8 +9,8 @@ from collections import OrderedDict
 from typing import Final
 
 from tollhouse.clock import MonotonicClock, monotonic_ms
-from tollhouse.limits.algorithms import concurrency, evaluate, holds
-from tollhouse.limits.algorithms.concurrency import Leases, LeaseVerdict
+from tollhouse.limits.algorithms import concurrency, evaluate
+from tollhouse.limits.algorithms.concurrency import LeaseEnds, LeaseVerdict
 from tollhouse.limits.algorithms.counters import Hold, SubjectState
 from tollhouse.limits.algorithms.evaluate import LimitStatus, Verdict
 from tollhouse.limits.wire.request import TakeRequest
@@ -31,7 +31,7 @@ class LocalLimiter:
         self._clock = clock
         self._most = most
         self._states: OrderedDict[str, SubjectState] = OrderedDict()
-        self._leases: dict[str, Leases] = {}
+        self._leases: dict[str, LeaseEnds] = {}
 
     def take(self, request: TakeRequest) -> Verdict:
         """Charge the subject, or refuse."""
@@ -55,14 +55,14 @@ class LocalLimiter:
         """Set units aside under an id, or refuse."""
         now_ms = self._clock()
         hold = Hold(name=reservation_id, units=request.cost, made_ms=now_ms, held_ms=hold_ms)
-        verdict, state = holds.reserve(request.compiled.local_share, self._state(request), hold, now_ms)
+        verdict, state = evaluate.reserve(request.compiled.local_share, self._state(request), hold, now_ms)
         self._store(request, state)
         return verdict
 
     def settle(self, request: TakeRequest, reservation_id: str) -> tuple[bool, tuple[LimitStatus, ...]]:
         """Charge the cost in place of what was set aside; return whether it was, and the status of each limit."""
         now_ms, share = self._clock(), request.compiled.local_share
-        settled, state = holds.settle(share, self._state(request), reservation_id, request.cost, now_ms)
+        settled, state = evaluate.settle(share, self._state(request), reservation_id, request.cost, now_ms)
         self._store(request, state)
         return settled, evaluate.limit_statuses(share, state, now_ms)
 
@@ -110,7 +110,7 @@ class LocalLimiter:
         if len(self._states) > self._most:
             self._states.popitem(last=False)
 
-    def _store_leases(self, request: TakeRequest, leases: Leases) -> None:
+    def _store_leases(self, request: TakeRequest, leases: LeaseEnds) -> None:
         """Store a subject's leases as the newest, so that those that are not renewed come to the front."""
         self._leases.pop(request.state_key, None)
         self._leases[request.state_key] = leases

@@ -1,1 +1,1 @@
-"""Policies: how limits are written, who is let through or refused by name, and which policies there are."""
+"""Policies: values, their notation, their allow and deny lists, and the set of policies in force."""

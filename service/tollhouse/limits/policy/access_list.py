@@ -1,8 +1,8 @@
-"""Who is never counted and who is always refused: the allow and deny lists of policies.
+"""Allow and deny lists of policies: keys that are never counted, and keys that are always refused.
 
-An entry is a network (`10.0.0.0/8`, `2001:db8::/32`, one address) or a whole key (`user:ada`). A network holds
-every key that is an address or a network within it, with or without `address:` in front, as our own service has
-it. Clients with IPv6 are keys of their /64, so an entry with a longer prefix holds none of them.
+An entry is a network (`10.0.0.0/8`, `2001:db8::/32`, one address) or a whole key (`user:ada`). A network matches every
+key that is an address or a network within it, with or without the prefix `address:` that our service writes. The key of
+an IPv6 client is its /64, so an entry with a longer prefix matches no client.
 """
 
 from __future__ import annotations
@@ -21,103 +21,86 @@ from tollhouse.limits.policy.policy import Policy
 AccessRule = Literal["allow", "deny"]
 Network = IPv4Network | IPv6Network
 
+CLIENT_PREFIX_BITS: Final = {4: 32, 6: 64}
+"""How much of a client's address, by IP version, is its key: a client can have any address of its IPv6 /64."""
+
 _PREFIX: Final = "address:"
 _NETWORK_CHARACTERS_MAX: Final = 49
-_COMPILED_MAX: Final = 256
-_REMEMBERED: Final = 4096
+_PARSED_KEYS_MAX: Final = 4096
 _LIKE_A_NETWORK: Final = re.compile(
     r"\d+(?:\.\d+){3} | \d+(?:\.\d+)+/.* | [0-9a-f:]*::[0-9a-f:.]*(?:/.*)?", re.VERBOSE | re.IGNORECASE
 )
 
 
 class AccessMatch(Struct, frozen=True, kw_only=True):
-    """What a list says of a key, and by which of its entries."""
+    """The list that a key is on, and the entry that matched it, as it was written."""
 
     rule: AccessRule
     entry: str
 
 
-class _List(Struct, frozen=True, kw_only=True):
-    """One list, ready to be asked: networks by their first bits, for each version and length of prefix."""
+class AccessLists(Struct, frozen=True, kw_only=True):
+    """The lists of one policy, compiled for lookups."""
 
-    standing: AccessRule
+    lists: tuple[_List, ...]
+
+    def match(self, key: str) -> AccessMatch | None:
+        """Return the entry that decides about the key, or None if it is on no list; deny wins over allow.
+
+        A lookup costs one step for each prefix length in the lists, whatever their number of entries.
+        """
+        network = _network_of(key)
+        for one in self.lists:
+            entry = one.keys.get(key)
+            if entry is None and network is not None:
+                entry = _enclosing_entry(one, network)
+            if entry is not None:
+                return AccessMatch(rule=one.rule, entry=entry)
+        return None
+
+
+class _List(Struct, frozen=True, kw_only=True):
+    """One list: whole keys, and for each IP version and prefix length the networks by their leading bits."""
+
+    rule: AccessRule
     networks: dict[tuple[int, int], dict[int, str]]
     keys: dict[str, str]
 
 
-_compiled: Final[dict[int, tuple[Policy, tuple[_List, _List]]]] = {}
-"""By identity: to compare two policies would cost as much as their lists are long."""
-
-
-def access_rule(policy: Policy, key: str) -> AccessRule | None:
-    """Tell whether the policy never counts the key, always refuses it, or, with None, counts it.
-
-    A lookup takes as many steps as there are lengths of prefix in the lists, however long they are. Raises
-    InvalidInput where an entry cannot be used.
-    """
+def compile_access_lists(policy: Policy) -> AccessLists | None:
+    """Return the lists of the policy, None if it has none; raises InvalidInput for an entry that cannot be used."""
     if not policy.deny and not policy.allow:
         return None
-    found = match_access(policy, key)
-    return None if found is None else found.rule
-
-
-def match_access(policy: Policy, key: str) -> AccessMatch | None:
-    """Give the entry that decides about the key: the deny list is asked first."""
-    network = _network_of(key)
-    for one in _lists(policy):
-        entry = one.keys.get(key)
-        if entry is None and network is not None:
-            entry = _around(one, network)
-        if entry is not None:
-            return AccessMatch(rule=one.standing, entry=entry)
-    return None
-
-
-def check_access_lists(policy: Policy) -> None:
-    """Raise InvalidInput for an entry that cannot be used; what passes will not fail when it is asked."""
-    _lists(policy)
+    field = f"policies.{policy.name}"
+    return AccessLists(lists=(_compile("deny", policy.deny, field), _compile("allow", policy.allow, field)))
 
 
 def networks(entries: Iterable[str]) -> tuple[tuple[str, Network], ...]:
-    """Give those of some usable entries that are networks, each with its text."""
-    read = ((entry, _network_of(entry)) for entry in entries)
-    return tuple((entry, network) for entry, network in read if network is not None)
+    """Return those of some valid entries that are networks, each with its text."""
+    parsed = ((entry, _network_of(entry)) for entry in entries)
+    return tuple((entry, network) for entry, network in parsed if network is not None)
 
 
-def _lists(policy: Policy) -> tuple[_List, _List]:
-    known = _compiled.get(id(policy))
-    if known is not None and known[0] is policy:
-        return known[1]
-    field = f"policies.{policy.name}"
-    lists = _compile("deny", policy.deny, field), _compile("allow", policy.allow, field)
-    if len(_compiled) >= _COMPILED_MAX:
-        _compiled.clear()
-    _compiled[id(policy)] = policy, lists
-    return lists
-
-
-def _compile(standing: AccessRule, entries: tuple[str, ...], policy: str) -> _List:
-    made = _List(standing=standing, networks={}, keys={})
+def _compile(rule: AccessRule, entries: tuple[str, ...], field: str) -> _List:
+    compiled = _List(rule=rule, networks={}, keys={})
     for entry in entries:
         network = _network_of(entry)
         if network is None:
-            _check_key(entry, f"{policy}.{standing}")
-            made.keys[entry] = entry
+            _check_key(entry, f"{field}.{rule}")
+            compiled.keys[entry] = entry
         else:
             kind = network.version, network.prefixlen
-            made.networks.setdefault(kind, {})[_first_bits(network, network.prefixlen)] = entry
-    return made
+            compiled.networks.setdefault(kind, {})[_leading_bits(network, network.prefixlen)] = entry
+    return compiled
 
 
 def _check_key(entry: str, field: str) -> None:
-    """Refuse what would never match: it would stand in a list and do nothing."""
+    """Raise InvalidInput for an entry that would never match anything."""
     bare = entry.removeprefix(_PREFIX)
     if not bare or bare != bare.strip():
         raise InvalidInput(field, entry, "give a network such as 10.0.0.0/8, or a whole key such as user:ada")
     if "*" in entry:
-        raise InvalidInput(
-            field, entry, "`*` stands for nothing here; give a network such as 10.0.0.0/8, or whole keys"
-        )
+        raise InvalidInput(field, entry, "`*` is no wildcard here; give a network such as 10.0.0.0/8, or whole keys")
     if _LIKE_A_NETWORK.fullmatch(bare):
         raise InvalidInput(field, entry, _remedy(bare))
 
@@ -129,9 +112,9 @@ def _remedy(text: str) -> str:
         return "give an address, or a network such as 10.0.0.0/8 or 2001:db8::/32"
 
 
-@lru_cache(maxsize=_REMEMBERED)
+@lru_cache(maxsize=_PARSED_KEYS_MAX)
 def _network_of(key: str) -> Network | None:
-    """Read a key that is an address or a network; IPv4 inside IPv6 counts as what it is."""
+    """Return the network that a key or an entry is, None if it is none; IPv4 inside IPv6 becomes IPv4."""
     text = key.removeprefix(_PREFIX)
     if len(text) > _NETWORK_CHARACTERS_MAX or not (text[:1].isdigit() or ":" in text):
         return None
@@ -139,20 +122,20 @@ def _network_of(key: str) -> Network | None:
         network = ip_network(text)
     except ValueError:
         return None
-    inside = network.network_address.ipv4_mapped if isinstance(network, IPv6Network) else None
-    if inside is None or network.prefixlen < 96:
+    inner = network.network_address.ipv4_mapped if isinstance(network, IPv6Network) else None
+    if inner is None or network.prefixlen < 96:
         return network
-    return IPv4Network((int(inside), network.prefixlen - 96))
+    return IPv4Network((int(inner), network.prefixlen - 96))
 
 
-def _around(one: _List, network: Network) -> str | None:
+def _enclosing_entry(one: _List, network: Network) -> str | None:
     for (version, prefix_bits), entries in one.networks.items():
         if version == network.version and prefix_bits <= network.prefixlen:
-            entry = entries.get(_first_bits(network, prefix_bits))
+            entry = entries.get(_leading_bits(network, prefix_bits))
             if entry is not None:
                 return entry
     return None
 
 
-def _first_bits(network: Network, many: int) -> int:
-    return int(network.network_address) >> (network.max_prefixlen - many)
+def _leading_bits(network: Network, count: int) -> int:
+    return int(network.network_address) >> (network.max_prefixlen - count)

@@ -1,24 +1,44 @@
-"""Policies by name: what can only be checked of all of them together, and what differs between two such sets."""
+"""The set of policies in force: the built-in ones, those of the settings, and what must hold between policies."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Final
 
 from msgspec import Struct
 
 from tollhouse.errors import InvalidInput
-from tollhouse.limits.policy.access_list import check_access_lists
+from tollhouse.limits.policy.access_list import compile_access_lists
+from tollhouse.limits.policy.notation import parse_policy
 from tollhouse.limits.policy.policy import Policy
+from tollhouse.settings import PolicySettings, Settings
 from tollhouse.suggest import did_you_mean
 
 SHADOWS_MAX: Final = 8
 """How many shadows one policy may have: each take of the policy is taken from all of them."""
 
+_BUILT_IN_TEXTS: Final = {
+    "default": "60/minute; 1000/hour; 10000/day",
+    "session": "120/minute",
+    "ai": "60/minute; 1000/hour",
+    "login": "5/minute; 30/hour",
+    "login-address": "30/5m",
+    "signup": "20/hour",
+}
+
+BUILT_IN: Final[Mapping[str, Policy]] = MappingProxyType(
+    {name: parse_policy(name, text) for name, text in _BUILT_IN_TEXTS.items()}
+)
+"""Policies that the settings can replace by name.
+
+`login` counts per account, `login-address` and `signup` per address, `session` and `ai` per caller.
+"""
+
 
 class PolicyChanges(Struct, frozen=True, kw_only=True):
-    """The names of the policies that came, differ, and went."""
+    """The names of the policies that were added, changed and removed."""
 
     added: tuple[str, ...]
     changed: tuple[str, ...]
@@ -26,24 +46,54 @@ class PolicyChanges(Struct, frozen=True, kw_only=True):
 
 
 def by_name(policies: Iterable[Policy]) -> dict[str, Policy]:
-    """Give the policies by name, of two with one name the later.
+    """Return the policies by name; of two with the same name the later one wins.
 
     Raises InvalidInput if a policy is the shadow of one that does not exist or is a shadow of another itself, if a
     policy has too many shadows, and if an entry of an allow or deny list cannot be used.
     """
     named = {policy.name: policy for policy in policies}
-    for name, many in Counter(policy.shadow_of for policy in named.values()).items():
-        if name is not None and many > SHADOWS_MAX:
-            raise InvalidInput(f"policies.{name}", many, f"give it at most {SHADOWS_MAX} shadows")
+    for name, count in Counter(policy.shadow_of for policy in named.values()).items():
+        if name is not None and count > SHADOWS_MAX:
+            raise InvalidInput(f"policies.{name}", count, f"give it at most {SHADOWS_MAX} shadows")
     for policy in named.values():
-        check_access_lists(policy)
+        compile_access_lists(policy)
         if policy.shadow_of is not None:
             _check_shadow(policy, policy.shadow_of, named)
     return named
 
 
+def policies_from_settings(settings: Settings) -> dict[str, Policy]:
+    """Return the policies in force under the settings; raises InvalidInput for the first that cannot be used."""
+    chosen = settings.limits.policies
+    return by_name([*BUILT_IN.values(), *(policy_from_settings(name, fields) for name, fields in chosen.items())])
+
+
+def policy_from_settings(name: str, chosen: PolicySettings) -> Policy:
+    """Return one policy of the settings, checked as far as it can be without the others."""
+    if chosen.shadow is False and chosen.shadow_of is not None:
+        raise InvalidInput(f"policies.{name}.shadow", "false", "leave it out: with shadow_of a policy is a shadow")
+    return parse_policy(
+        name,
+        chosen.limit,
+        chosen.algorithm,
+        on_outage=chosen.on_outage,
+        shadow=chosen.shadow or False,
+        shadow_of=chosen.shadow_of,
+        cost=chosen.cost,
+        key=chosen.key,
+        allow=chosen.allow,
+        deny=chosen.deny,
+    )
+
+
+def instances_from_settings(settings: Settings) -> int:
+    """Return how many processes share the limits: `limits.instances` if it is set, else the workers of this service."""
+    chosen = settings.limits.instances
+    return settings.workers if chosen is None else chosen
+
+
 def policy_changes(before: Mapping[str, Policy], after: Mapping[str, Policy]) -> PolicyChanges:
-    """Say what differs, by name, sorted."""
+    """Return the names of the policies that differ, sorted."""
     return PolicyChanges(
         added=tuple(sorted(after.keys() - before.keys())),
         changed=tuple(sorted(name for name in after.keys() & before.keys() if after[name] != before[name])),
@@ -51,13 +101,13 @@ def policy_changes(before: Mapping[str, Policy], after: Mapping[str, Policy]) ->
     )
 
 
-def _check_shadow(policy: Policy, other: str, named: Mapping[str, Policy]) -> None:
+def _check_shadow(policy: Policy, name: str, policies: Mapping[str, Policy]) -> None:
     field = f"policies.{policy.name}.shadow_of"
-    live = named.get(other)
+    live = policies.get(name)
     if live is None:
-        known = sorted(one.name for one in named.values() if one.shadow_of is None)
-        raise InvalidInput(field, other, did_you_mean(other, known, otherwise=f"name one of {', '.join(known)}"))
+        known = sorted(one.name for one in policies.values() if one.shadow_of is None)
+        raise InvalidInput(field, name, did_you_mean(name, known, otherwise=f"name one of {', '.join(known)}"))
     if live.shadow_of is not None:
-        raise InvalidInput(field, other, f"it is a shadow of {live.shadow_of!r} itself; name that one")
+        raise InvalidInput(field, name, f"it is a shadow of {live.shadow_of!r} itself; name that one")
     if policy.is_concurrency or live.is_concurrency:
-        raise InvalidInput(field, other, "concurrency policies cannot be shadows of others, nor have shadows")
+        raise InvalidInput(field, name, "concurrency policies cannot be shadows of others, nor have shadows")

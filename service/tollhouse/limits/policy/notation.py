@@ -1,7 +1,7 @@
-"""Reads limits as people write them for other limiters; `Policy.text` prints the one canonical form.
+"""Parses limits in the notations of other limiters; `Policy.text` prints the one canonical form.
 
-Read are `5/second`, `5/s`, `100/5m`, `100/5 minutes`, `10 per hour`, `100/300` (seconds) and `10-M`,
-several of them separated by `;`, `,` or `|`. A month is 30 days and a year 365. For the algorithm gcra a burst
+Accepted are `5/second`, `5/s`, `100/5m`, `100/5 minutes`, `10 per hour`, `100/300` (seconds) and `10-M`,
+and several of them separated by `;`, `,` or `|`. A month is 30 days and a year 365. For the algorithm gcra a burst
 may follow: `1000/second burst 2000`.
 """
 
@@ -26,18 +26,18 @@ _UNITS: Final = {
     ("y", "year", "years"): 365 * 86_400,
 }
 _SECONDS: Final = {word: seconds for words, seconds in _UNITS.items() for word in words}
-_ALIKE: Final = 0.5
+_LIKENESS: Final = 0.5
 
 _LIMIT: Final = re.compile(
     r"""(?P<units>[0-9]+) \s*
-        (?: (?: / | per\b ) \s* (?: (?P<many>[0-9]+) \s* )? (?P<word>[a-z]+)? | - (?P<letter>[a-z]+) )
+        (?: (?: / | per\b ) \s* (?: (?P<count>[0-9]+) \s* )? (?P<word>[a-z]+)? | - (?P<letter>[a-z]+) )
         (?: \s+ burst \s+ (?P<burst>[0-9]+) )?""",
     re.VERBOSE | re.IGNORECASE | re.ASCII,
 )
 
 
 class PolicyFields(TypedDict, total=False):
-    """What else a policy may be told; `Policy` says what each means, and checks it."""
+    """The fields of a policy that are no part of the notation; `Policy` documents and validates them."""
 
     shadow: bool
     shadow_of: str | None
@@ -50,30 +50,30 @@ class PolicyFields(TypedDict, total=False):
 def parse_policy(
     name: str, text: str, algorithm: str = "sliding-window", *, on_outage: str = "local", **fields: Unpack[PolicyFields]
 ) -> Policy:
-    """Read the limits of a policy; raises InvalidInput with the part that is wrong and its remedy."""
+    """Return the policy with the limits in `text`; raises InvalidInput with the part that is wrong and a remedy."""
     field = f"policies.{name}"
     if len(text) > TEXT_CHARACTERS_MAX:
         raise InvalidInput(field, text, f"write limits in at most {TEXT_CHARACTERS_MAX} characters")
     limits = tuple(_limit(part.strip(), field) for part in re.split("[;,|]", text))
-    known, rule = cast("Algorithm", algorithm), cast("OnOutage", on_outage)  # the policy refuses any other word
-    return Policy(name=name, limits=limits, algorithm=known, on_outage=rule, **fields)
+    chosen, rule = cast("Algorithm", algorithm), cast("OnOutage", on_outage)  # Policy refuses any other word
+    return Policy(name=name, limits=limits, algorithm=chosen, on_outage=rule, **fields)
 
 
 def _limit(text: str, field: str) -> Limit:
-    found = _LIMIT.fullmatch(text)
-    if found is None or not (found["many"] or found["word"] or found["letter"]):
+    match = _LIMIT.fullmatch(text)
+    if match is None or not (match["count"] or match["word"] or match["letter"]):
         raise InvalidInput(field, text, "write units and a window, such as 5/second or 100/5 minutes")
-    word = (found["word"] or found["letter"] or "s").lower()
+    word = (match["word"] or match["letter"] or "s").lower()
     if word not in _SECONDS:
         raise InvalidInput(field, text, _did_you_mean(text, word))
-    window_ms = int(found["many"] or 1) * _SECONDS[word] * SECOND_MS
-    burst = None if found["burst"] is None else int(found["burst"])
-    return Limit(units=int(found["units"]), window_ms=window_ms, burst=burst)
+    window_ms = int(match["count"] or 1) * _SECONDS[word] * SECOND_MS
+    burst = None if match["burst"] is None else int(match["burst"])
+    return Limit(units=int(match["units"]), window_ms=window_ms, burst=burst)
 
 
 def _did_you_mean(text: str, word: str) -> str:
     units = {spelling: spellings[0] for spellings in _UNITS for spelling in spellings}
-    alike = dict.fromkeys(units[spelling] for spelling in similar(word, units, likeness=_ALIKE))
+    alike = dict.fromkeys(units[spelling] for spelling in similar(word, units, likeness=_LIKENESS))
     before = text[: text.lower().rindex(word)]
     if alike:
         return "did you mean " + " or ".join(f"{before}{unit}" for unit in alike) + "?"

@@ -1,1 +1,1 @@
-"""What travels to the scripts of limits, and what comes back."""
+"""Validated requests and compiled policies as the scripts take them, and the decoding of their replies."""

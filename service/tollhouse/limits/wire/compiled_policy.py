@@ -1,4 +1,4 @@
-"""Policies as the limiter works with them: what a call needs of one is computed once, when the policies are set."""
+"""Policies compiled for the scripts: what every call needs of a policy is computed once, when the policies are set."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from tollhouse.errors import InvalidInput
+from tollhouse.limits.policy.access_list import AccessLists, compile_access_lists
 from tollhouse.limits.policy.catalog import by_name
 from tollhouse.limits.policy.policy import WINDOW_MS_MAX, Limit, Policy
 from tollhouse.scripts import Argument
 
 
 class CompiledPolicy(Struct, frozen=True, kw_only=True, eq=False):
-    """A policy of one generation: another set of policies has other objects, whatever their values.
+    """A policy of one generation; objects of two generations are never equal, even if their values are.
 
-    `words` is how scripts are told its algorithm and limits, `counted_words` the same with the number of limits, for
-    scripts that are told of several policies. No cost above `capacity` ever fits. `beside` are those that are taken
-    from with it. `listed` tells whether it has an allow or deny list, `is_concurrency` whether it grants
-    leases, and `remembered` whether a refusal may be repeated without asking: not if every take has to be counted.
-    `share` is the part of its limits that one process may give out by itself.
+    `arguments` are the algorithm and the limits as scripts take them; `batch_arguments` has the number of limits as
+    well, for scripts that take several policies. A cost above `capacity` never fits. `shadows` are the policies whose
+    `shadow_of` names this one. `access_lists` is None if the policy has no list. `is_concurrency` says that it grants
+    leases. `caches_refusals` says that a refusal may be repeated without a call: not if every take has to be counted.
+    `local_share` has the part of the limits that this process may admit while the store is down.
     """
 
     policy: Policy
@@ -32,29 +33,33 @@ class CompiledPolicy(Struct, frozen=True, kw_only=True, eq=False):
     windows: tuple[tuple[int, int], ...]
     capacity: int
     shadows: tuple[CompiledPolicy, ...]
-    has_access_list: bool
+    access_lists: AccessLists | None
     is_concurrency: bool
     caches_refusals: bool
     local_share: Policy
 
 
 def compile_policies(policies: Mapping[str, Policy], instances: int) -> dict[str, CompiledPolicy]:
-    """Check policies as a set, and prepare each for one of so many processes.
+    """Validate policies as a set, and compile each for one of `instances` processes that share the limits.
 
-    Raises InvalidInput where they do not fit together.
+    Raises InvalidInput if a policy is listed under another name, or if the policies contradict each other.
     """
     for name, policy in policies.items():
         if name != policy.name:
             raise InvalidInput(f"policies.{name}", policy.name, "list a policy under its own name")
-    candidates: dict[str, list[CompiledPolicy]] = {}
+    shadows: dict[str, list[CompiledPolicy]] = {}
     for policy in by_name(policies.values()).values():
         if policy.shadow_of is not None:
-            candidates.setdefault(policy.shadow_of, []).append(_compile(policy, (), instances))
-    return {name: _compile(policy, tuple(candidates.get(name, ())), instances) for name, policy in policies.items()}
+            shadows.setdefault(policy.shadow_of, []).append(_compile(policy, (), instances))
+    return {name: _compile(policy, tuple(shadows.get(name, ())), instances) for name, policy in policies.items()}
 
 
-def _compile(policy: Policy, beside: tuple[CompiledPolicy, ...], instances: int) -> CompiledPolicy:
-    numbers = [number for limit in policy.limits for number in (limit.units, limit.window_ms, _third(policy, limit))]
+def _compile(policy: Policy, shadows: tuple[CompiledPolicy, ...], instances: int) -> CompiledPolicy:
+    numbers = [
+        number
+        for limit in policy.limits
+        for number in (limit.units, limit.window_ms, limit.parameter(policy.algorithm))
+    ]
     return CompiledPolicy(
         policy=policy,
         name=policy.name,
@@ -64,29 +69,18 @@ def _compile(policy: Policy, beside: tuple[CompiledPolicy, ...], instances: int)
         limit_texts=tuple(limit.text for limit in policy.limits),
         windows=tuple((limit.units, limit.window_ms) for limit in policy.limits),
         capacity=min(limit.capacity for limit in policy.limits),
-        shadows=beside,
-        has_access_list=bool(policy.allow or policy.deny),
+        shadows=shadows,
+        access_lists=compile_access_lists(policy),
         is_concurrency=policy.is_concurrency,
-        caches_refusals=not (policy.shadow or beside or policy.is_concurrency),
+        caches_refusals=not (policy.shadow or shadows or policy.is_concurrency),
         local_share=replace(policy, limits=tuple(_limit_share(limit, instances) for limit in policy.limits)),
     )
 
 
-def _third(policy: Policy, limit: Limit) -> int:
-    """Give what an algorithm has to know besides the limit and its window."""
-    match policy.algorithm:
-        case "sliding-window":
-            return limit.resolution
-        case "gcra":
-            return limit.capacity
-        case _:
-            return 0
-
-
 def _limit_share(limit: Limit, instances: int) -> Limit:
-    """Divide a limit, so that all processes together admit what it says; each admits something."""
+    """Divide a limit so that all processes together admit what it says; each admits at least one unit."""
     units = max(limit.units // instances, 1)
     if limit.burst is None:
         return replace(limit, units=units)
-    restored = units * WINDOW_MS_MAX // limit.window_ms
-    return replace(limit, units=units, burst=max(min(limit.burst // instances, restored), 1))
+    burst_max = units * WINDOW_MS_MAX // limit.window_ms
+    return replace(limit, units=units, burst=max(min(limit.burst // instances, burst_max), 1))

@@ -20,7 +20,7 @@ from tollhouse.asgi.ratelimit.decorator import limit
 from tollhouse.asgi.ratelimit.limiter_source import limiter_source
 from tollhouse.asgi.ratelimit.middleware import RateLimitMiddleware
 from tollhouse.errors import ConfigurationError, InvalidInput
-from tollhouse.limits.limited import RateLimited
+from tollhouse.limits.decision import RateLimited
 from tollhouse.limits.limiter import Limiter
 from tollhouse.limits.policy.notation import parse_policy
 from tollhouse.sync.loop_thread import LoopThread

@@ -15,8 +15,7 @@ from tests.worlds import StoreWorld
 from tollhouse.asgi.ratelimit.middleware import RateLimitMiddleware
 from tollhouse.asgi.ratelimit.rules import RateLimitRule
 from tollhouse.errors import ConfigurationError, InvalidInput
-from tollhouse.limits.decision import Decision
-from tollhouse.limits.limited import RateLimited
+from tollhouse.limits.decision import Decision, RateLimited
 from tollhouse.limits.limiter import Limiter
 from tollhouse.limits.policy.notation import parse_policy
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tollhouse.limits.algorithms.concurrency import Leases, LeaseVerdict, clamp, lease, peek, release, renew
+from tollhouse.limits.algorithms.concurrency import LeaseEnds, LeaseVerdict, clamp, lease, peek, release, renew
 from tollhouse.limits.policy.policy import Limit
 
 NOW_MS = 1_800_000_000_000
@@ -13,7 +13,7 @@ FAR_MS = 120_000
 """A window and a minute: the most by which a lease may end ahead of now."""
 
 
-def held(**ends_after_ms: int) -> Leases:
+def held(**ends_after_ms: int) -> LeaseEnds:
     return {name: NOW_MS + after_ms for name, after_ms in ends_after_ms.items()}
 
 
@@ -40,7 +40,7 @@ LEASED = [
 
 
 @pytest.mark.parametrize(("before", "answered", "after"), LEASED)
-def test_a_lease_is_given_where_a_permit_is_free(before: Leases, answered: LeaseVerdict, after: Leases) -> None:
+def test_a_lease_is_given_where_a_permit_is_free(before: LeaseEnds, answered: LeaseVerdict, after: LeaseEnds) -> None:
     """At most `units` leases hold at a time; a refusal says when a permit is free, and changes nothing."""
     assert lease(TWO, before, "new", NOW_MS) == (answered, after)
     assert answered.allowed is (answered.retry_after_ms is None)
@@ -58,7 +58,7 @@ LOOKED = [
 
 
 @pytest.mark.parametrize(("state", "found"), LOOKED)
-def test_a_look_tells_what_a_lease_would_find(state: Leases, found: LeaseVerdict) -> None:
+def test_a_look_tells_what_a_lease_would_find(state: LeaseEnds, found: LeaseVerdict) -> None:
     """Peek tells whether a permit is free, and where the limit stands."""
     assert peek(TWO, state, NOW_MS) == found
 

@@ -6,8 +6,18 @@ import pytest
 
 from tests.histories import COUNTING
 from tollhouse.limits.algorithms.counters import Counter, Hold, SubjectState
-from tollhouse.limits.algorithms.evaluate import Verdict, limit_statuses, peek, refund, take, take_up_to
-from tollhouse.limits.algorithms.holds import FULL, HOLDS_MAX, reserve, settle
+from tollhouse.limits.algorithms.evaluate import (
+    FULL,
+    HOLDS_MAX,
+    Verdict,
+    limit_statuses,
+    peek,
+    refund,
+    reserve,
+    settle,
+    take,
+    take_up_to,
+)
 from tollhouse.limits.algorithms.take_all import JointTake, take_all
 from tollhouse.limits.policy.policy import Algorithm, Limit, Policy
 

@@ -11,7 +11,7 @@ from tests.clocks import Clock
 from tests.leases import WINDOW_MS, counted, leases_on, stored, subject
 from tests.worlds import StoreWorld, World
 from tollhouse.limits.calls.leases import Leases, pause_ms
-from tollhouse.limits.lease import Lease
+from tollhouse.limits.decision import Lease
 from tollhouse.limits.wire.request import TakeRequest
 
 HEARTBEAT_MS = WINDOW_MS // 3

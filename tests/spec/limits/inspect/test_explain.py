@@ -10,8 +10,7 @@ import pytest
 
 from tests.worlds import StoreWorld
 from tollhouse.errors import InvalidInput
-from tollhouse.limits.inspect.examine import examine
-from tollhouse.limits.inspect.explain import Explanation
+from tollhouse.limits.inspect.explain import Explanation, examine
 from tollhouse.limits.limiter import Limiter
 from tollhouse.limits.policy.access_list import AccessMatch
 from tollhouse.limits.policy.notation import parse_policy
@@ -87,8 +86,8 @@ async def test_a_cost_above_the_limit_is_told_that_no_wait_helps(world: StoreWor
 @pytest.mark.parametrize(
     ("lists", "allowed", "sentence"),
     [
-        ({"deny": ("10.0.0.0/8",)}, False, "is always refused: the entry 10.0.0.0/8 of the deny list holds it."),
-        ({"allow": ("10.0.0.0/8",)}, True, "is never counted: the entry 10.0.0.0/8 of the allow list holds it."),
+        ({"deny": ("10.0.0.0/8",)}, False, "is always refused: the entry 10.0.0.0/8 of the deny list matches it."),
+        ({"allow": ("10.0.0.0/8",)}, True, "is never counted: the entry 10.0.0.0/8 of the allow list matches it."),
     ],
 )
 async def test_a_listed_key_is_told_the_entry(

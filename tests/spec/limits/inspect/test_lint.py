@@ -7,10 +7,9 @@ from typing import Any
 import pytest
 
 from tests.worlds import World
-from tollhouse.limits.inspect.lint import LintReport, findings, lint
-from tollhouse.limits.inspect.size import stored_bytes_max
+from tollhouse.limits.inspect.lint import LintReport, findings, lint, stored_bytes_max
 from tollhouse.limits.limiter import Limiter
-from tollhouse.limits.policy.builtin import BUILT_IN
+from tollhouse.limits.policy.catalog import BUILT_IN
 from tollhouse.limits.policy.notation import parse_policy
 from tollhouse.settings import PolicySettings
 
@@ -74,7 +73,7 @@ LOOKS: list[tuple[dict[str, Any], str | None, str]] = [
     ({"limit": "10/s; 5/m", "algorithm": "sliding-window-counter"}, "warning", "10/second never refuses"),
     ({"limit": "5/m", "allow": "0.0.0.0/0"}, "warning", "every address of IPv4, which is never counted"),
     ({"limit": "5/m", "deny": "::/0"}, "warning", "every address of IPv6, which is always refused"),
-    ({"limit": "5/m", "deny": "2001:db8::1"}, "warning", "deny: 2001:db8::1 holds no client"),
+    ({"limit": "5/m", "deny": "2001:db8::1"}, "warning", "deny: 2001:db8::1 matches no client"),
     ({"limit": "5/m", "deny": "2001:db8::/64 10.0.0.1"}, None, ""),
     ({"limit": "5/m", "allow": "user:ada", "deny": "user:ada"}, "warning", "user:ada is on both lists, and deny wins"),
 ]

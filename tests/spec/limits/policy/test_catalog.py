@@ -7,9 +7,15 @@ from typing import Any
 import pytest
 
 from tollhouse.errors import InvalidInput
-from tollhouse.limits.policy.builtin import BUILT_IN
-from tollhouse.limits.policy.catalog import SHADOWS_MAX, PolicyChanges, by_name, policy_changes
-from tollhouse.limits.policy.configured import instances_from_settings, policies_from_settings
+from tollhouse.limits.policy.catalog import (
+    BUILT_IN,
+    SHADOWS_MAX,
+    PolicyChanges,
+    by_name,
+    instances_from_settings,
+    policies_from_settings,
+    policy_changes,
+)
 from tollhouse.limits.policy.policy import Limit, Policy
 from tollhouse.settings import LimitSettings, PolicySettings, Settings
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tollhouse.errors import InvalidInput
-from tollhouse.limits.policy.builtin import BUILT_IN
+from tollhouse.limits.policy.catalog import BUILT_IN
 from tollhouse.limits.policy.notation import parse_policy
 from tollhouse.limits.policy.policy import ALGORITHMS, LIMITS_MAX, UNITS_MAX, WINDOW_MS_MAX, Limit, Policy
 
