@@ -202,9 +202,9 @@ def open_limiter(
     store: AnyStore, policies: Mapping[str, Policy], keyring: Keyring, metrics: Metrics, *, instances: int = 1
 ) -> Limiter:
     """Give a limiter that remembers who was refused, and hears of it where units come back elsewhere."""
-    limiter = Limiter(store, policies, keyring, metrics, instances=instances, remembered=KEYS_MAX)
-    refused = limiter.refusals
-    store.listen(keys.rate_clearings(), refused.on_cleared, refused.on_gap, refused.on_subscribed)
+    limiter = Limiter(store, policies, keyring, metrics, instances=instances, refusals_max=KEYS_MAX)
+    refusals = limiter.refusals
+    store.listen(keys.rate_clearings(), refusals.on_cleared, refusals.on_gap, refusals.on_subscribed)
     return limiter
 
 

@@ -104,7 +104,7 @@ class Twin:
             self.tollhouse.policies,
             self.tollhouse.keyring,
             self.tollhouse.metrics,
-            remembered=100,
+            refusals_max=100,
             clock=lambda: 0,
         )
         self.passed_on = 0

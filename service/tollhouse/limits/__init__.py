@@ -2,8 +2,8 @@
 
 inspect     what operators ask: problems of a policy, and why a key is refused
 limiter     the verbs
-calls       what travels to the store and back: batches, reservations, leases, refusals that are remembered
-outage      what holds while the store gives no answer
+calls       calls to the store and what saves them: batches, waits, reservations, leases, the cache of refusals
+outage      decisions while the store does not answer
 wire        requests as the scripts take them, and their replies
 algorithms  the rules, pure, each the twin of a Lua file
 decision    what is answered

@@ -44,7 +44,7 @@ class Limiter:
     such call, or if a value is out of bounds. While the store does not answer, every call that takes units follows the
     policy's outage rule, and all others raise StoreUnavailable.
 
-    `instances` is the number of processes that share the limits. `remembered` bounds the keys whose refusals are
+    `instances` is the number of processes that share the limits. `refusals_max` bounds the keys whose refusals are
     cached; the cache needs the announcements of the store, which the caller subscribes for `refusals`.
     """
 
@@ -56,11 +56,11 @@ class Limiter:
         metrics: Metrics,
         *,
         instances: int = 1,
-        remembered: int = 0,
+        refusals_max: int = 0,
         clock: MonotonicClock = monotonic_ms,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
-        self._calls = calls_on(store, metrics, refusals_max=remembered, clock=clock)
+        self._calls = calls_on(store, metrics, refusals_max=refusals_max, clock=clock)
         self._decider = self._calls.decider
         self._batcher = Batcher(self._calls)
         self._all_or_nothing = AllOrNothing(self._calls, self._batcher)

@@ -127,7 +127,7 @@ async def test_a_reservation_that_does_not_fit_holds_nothing(setup: Setup) -> No
 
 async def test_reservations_of_one_subject_are_bounded(world: StoreWorld) -> None:
     """The 129th at a time is refused by no limit, for as long as it takes the first of them to end."""
-    setup = Setup(world, TOKENS, parse_policy("many", "1000/hour"), remembered=10)
+    setup = Setup(world, TOKENS, parse_policy("many", "1000/hour"), refusals_max=10)
     setup.limits.refusals.on_subscribed()
     setup.clock.advance(1)
     for _ in range(128):

@@ -46,7 +46,7 @@ class Calls(Struct, frozen=True, kw_only=True, eq=False):
 
 def calls_on(store: ScriptRunner, metrics: Metrics, *, refusals_max: int, clock: MonotonicClock) -> Calls:
     """Return the collaborators of a limiter on `store` that caches the refusals of at most `refusals_max` keys."""
-    refusals = RefusalCache(most=refusals_max, clock=clock)
+    refusals = RefusalCache(keys_max=refusals_max, clock=clock)
     fallback = Fallback(LocalLimiter(clock=clock))
     decider = Decider(metrics, refusals, fallback)
     return Calls(store=store, metrics=metrics, decider=decider, fallback=fallback, refusals=refusals, clock=clock)

@@ -44,8 +44,8 @@ class _Refusal:
 class RefusalCache:
     """The refusals of at most `most` keys in one process; with 0 nothing is cached."""
 
-    def __init__(self, *, most: int = KEYS_MAX, clock: MonotonicClock = monotonic_ms) -> None:
-        self._most = most
+    def __init__(self, *, keys_max: int = KEYS_MAX, clock: MonotonicClock = monotonic_ms) -> None:
+        self._keys_max = keys_max
         self._clock = clock
         self._keys: OrderedDict[str, dict[int, _Refusal]] = OrderedDict()
         self._cleared_ms: OrderedDict[str, int] = OrderedDict()
@@ -85,7 +85,7 @@ class RefusalCache:
         costs = self._keys.get(request.state_key)
         if costs is None or (len(costs) >= COSTS_MAX and request.cost not in costs):
             costs = self._keys[request.state_key] = {}
-            if len(self._keys) > self._most:
+            if len(self._keys) > self._keys_max:
                 self._keys.popitem(last=False)
         costs[request.cost] = _Refusal(request.compiled, decision, sent_ms + wait_ms, self._clock())
 

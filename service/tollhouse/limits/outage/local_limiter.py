@@ -27,9 +27,9 @@ _NOTHING: Final = SubjectState()
 class LocalLimiter:
     """Decides by the policy's local share; counters end with the outage, leases when they expire."""
 
-    def __init__(self, *, clock: MonotonicClock = monotonic_ms, most: int = SUBJECTS_MAX) -> None:
+    def __init__(self, *, clock: MonotonicClock = monotonic_ms, subjects_max: int = SUBJECTS_MAX) -> None:
         self._clock = clock
-        self._most = most
+        self._subjects_max = subjects_max
         self._states: OrderedDict[str, SubjectState] = OrderedDict()
         self._leases: dict[str, LeaseEnds] = {}
 
@@ -75,7 +75,7 @@ class LocalLimiter:
         limit, now_ms = request.compiled.local_share.limits[0], self._clock()
         self._evict_expired(now_ms)
         leases = self._leases.get(request.state_key)
-        if leases is None and len(self._leases) >= self._most:
+        if leases is None and len(self._leases) >= self._subjects_max:
             window_ms = limit.window_ms
             return LeaseVerdict(retry_after_ms=window_ms, remaining=0, reset_after_ms=window_ms, too_far_ahead=0)
         verdict, leases = concurrency.lease(limit, leases or {}, lease_id, now_ms)
@@ -107,7 +107,7 @@ class LocalLimiter:
             return
         self._states[request.state_key] = state
         self._states.move_to_end(request.state_key)
-        if len(self._states) > self._most:
+        if len(self._states) > self._subjects_max:
             self._states.popitem(last=False)
 
     def _store_leases(self, request: TakeRequest, leases: LeaseEnds) -> None:

@@ -28,7 +28,7 @@ POLICIES = (TEN, BOTH, WATCHING, TRIED, CANDIDATE, HUNDRED)
 @pytest.fixture
 def setup(world: StoreWorld) -> Setup:
     """A limiter that caches refusals and believes to be subscribed to the announcements."""
-    setup = Setup(world, *POLICIES, remembered=100)
+    setup = Setup(world, *POLICIES, refusals_max=100)
     setup.limits.refusals.on_subscribed()
     setup.clock.advance(1)
     return setup
@@ -155,7 +155,7 @@ async def test_policies_that_need_every_take_are_not_cached(setup: Setup, policy
 
 
 async def test_nothing_is_cached_by_default(world: StoreWorld) -> None:
-    """A limiter without `remembered` calls the store each time."""
+    """A limiter without `refusals_max` calls the store each time."""
     setup = Setup(world, TEN)
     await setup.limits.take("ten", "ada", 10)
 
@@ -246,7 +246,7 @@ async def test_a_refusal_in_flight_while_units_came_back_is_not_cached(setup: Se
 
 async def test_without_announcements_a_refusal_is_cached_for_a_second(world: StoreWorld) -> None:
     """While the channel is not subscribed, a refusal is repeated for a second at most."""
-    setup = Setup(world, TEN, remembered=100)
+    setup = Setup(world, TEN, refusals_max=100)
     await full(setup)
     setup.clock.advance(999)
     assert (await setup.limits.take("ten", "ada")).retry_after_ms == 74_001
@@ -260,7 +260,7 @@ async def test_without_announcements_a_refusal_is_cached_for_a_second(world: Sto
 
 async def test_a_refusal_from_before_the_subscription_is_cached_for_a_second(world: StoreWorld) -> None:
     """Only a refusal whose call was sent after the subscription is repeated for as long as the store refuses."""
-    setup = Setup(world, TEN, remembered=100)
+    setup = Setup(world, TEN, refusals_max=100)
     await setup.limits.take("ten", "ada", 10)
     setup.store.hold()
     task = asyncio.create_task(setup.limits.take("ten", "ada"))
@@ -293,7 +293,7 @@ async def test_a_gap_in_the_announcements_clears_the_cache(setup: Setup) -> None
 
 async def test_the_cache_is_bounded(world: StoreWorld) -> None:
     """Beyond the bound of keys those that were refused first are evicted."""
-    setup = Setup(world, TEN, remembered=2)
+    setup = Setup(world, TEN, refusals_max=2)
     setup.limits.refusals.on_subscribed()
     setup.clock.advance(1)
     for key in ("ada", "bob", "eve"):
@@ -362,7 +362,7 @@ class Process:
 
     def __init__(self, world: StoreWorld) -> None:
         self.stores = world.open_stores()
-        self.setup = Setup(world, TEN, store=self.stores.limits, remembered=100)
+        self.setup = Setup(world, TEN, store=self.stores.limits, refusals_max=100)
         self.limits = self.setup.limits
         self.listening = asyncio.Event()
         self.heard = asyncio.Event()

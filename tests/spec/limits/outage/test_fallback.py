@@ -288,7 +288,7 @@ async def test_a_defect_is_no_outage(setup: Setup) -> None:
 async def test_what_is_counted_locally_is_bounded(world: StoreWorld) -> None:
     """Beyond the bound of subjects those that were changed longest ago are evicted."""
     asked = {key: replace(under(world, LOCAL, key), cost=6) for key in ("ada", "bob", "eve")}
-    local = LocalLimiter(clock=Clock().monotonic_ms, most=2)
+    local = LocalLimiter(clock=Clock().monotonic_ms, subjects_max=2)
 
     found = [local.take(asked[key]).allowed for key in ("ada", "bob", "ada", "eve", "bob", "ada")]
 

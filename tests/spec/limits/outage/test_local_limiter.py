@@ -230,7 +230,7 @@ async def test_a_release_that_hangs_is_abandoned(world: World, store: Silent, cl
 async def test_local_leases_are_bounded(world: World) -> None:
     """P10: beyond the bound of subjects with local leases, a lease is refused; expired leases make room."""
     clock = Clock()
-    local = LocalLimiter(most=2, clock=clock.monotonic_ms)
+    local = LocalLimiter(subjects_max=2, clock=clock.monotonic_ms)
     ada, eve = (subject(world, key, units=1, window_ms=1_000) for key in ("ada", "eve"))
     bob = subject(world, "bob", units=1)
 
