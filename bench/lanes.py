@@ -29,7 +29,7 @@ from tollhouse.scripts import Script
 from tollhouse.stores.discovery.locator import StaticLocator
 from tollhouse.stores.embedded.server import EmbeddedServer
 from tollhouse.stores.store import Store
-from tollhouse.stores.transport.connection import Lane, encode
+from tollhouse.stores.transport.connection import Connection, encode
 from tollhouse.stores.transport.dialer import Dialer, Login
 from tollhouse.stores.urls import StoreUrl, UnixAddress
 
@@ -134,7 +134,7 @@ async def clients(path: Path) -> AsyncIterator[list[Workloads]]:
         yield found
 
 
-def _on(lane: Lane, wanted: Script, key: Callable[[], str] | None) -> Call:
+def _on(lane: Connection, wanted: Script, key: Callable[[], str] | None) -> Call:
     loop = asyncio.get_running_loop()
 
     def call() -> Awaitable[object]:

@@ -213,7 +213,7 @@ def open_sessions(
 ) -> Sessions:
     """Give sessions that hear of what ends elsewhere, and repeat what ended lately on a new primary."""
     sessions = Sessions(store, keyring, metrics, revocation_log=revocation_log)
-    store.on_primary(sessions.replay_revocations)
+    store.on_new_primary(sessions.replay_revocations)
     store.listen(keys.session_revocations(), sessions.on_revocation, sessions.on_gap)
     return sessions
 

@@ -23,6 +23,7 @@ from tollhouse.stores.discovery.primary_history import Generation, PrimaryEvent
 from tollhouse.stores.discovery.sentinel_resolver import ServiceHealth
 from tollhouse.stores.store import Store
 from tollhouse.stores.transport.dialer import Dialer, Login
+from tollhouse.stores.transport.redial import ConnectionTiming
 from tollhouse.stores.urls import Host, StoreUrl, TcpAddress
 
 Answer = Callable[[list[str]], Any]
@@ -221,7 +222,11 @@ class Scene:
 
 @asynccontextmanager
 async def scene(
-    *, deadline_s: float = 5.0, old: Primary | None = None, metrics: Metrics | None = None
+    *,
+    deadline_s: float = 5.0,
+    old: Primary | None = None,
+    metrics: Metrics | None = None,
+    **timing: float,
 ) -> AsyncIterator[Scene]:
     """Two primaries, and a store that is connected to neither yet."""
     async with AsyncExitStack() as stack:
@@ -230,15 +235,21 @@ async def scene(
             await primary.open()
             stack.push_async_callback(primary.close)
         finder = Told(at(primaries[0]))
-        store = store_with(finder, deadline_s=deadline_s, metrics=metrics)
+        store = store_with(finder, deadline_s=deadline_s, metrics=metrics, **timing)
         stack.push_async_callback(store.aclose)
         yield Scene(store, finder, primaries)
 
 
 def store_with(
-    finder: Told, *, deadline_s: float = 5.0, dialer: Dialer | None = None, metrics: Metrics | None = None
+    finder: Told,
+    *,
+    deadline_s: float = 5.0,
+    dialer: Dialer | None = None,
+    metrics: Metrics | None = None,
+    **timing: float,
 ) -> Store:
     assert isinstance(finder.address, TcpAddress)
     url = StoreUrl(target=finder.address)
     metrics = Metrics() if metrics is None else metrics
-    return Store("sessions", url, finder, SCRIPTS, metrics, deadline_s=deadline_s, dialer=dialer)
+    times = ConnectionTiming(**timing)
+    return Store("sessions", url, finder, SCRIPTS, metrics, deadline_s=deadline_s, dialer=dialer, timing=times)

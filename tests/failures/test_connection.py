@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from tollhouse.stores.transport import connection as lane_module
-from tollhouse.stores.transport.connection import Lane, encode
-from tollhouse.stores.transport.errors import DeadlinePassed, LaneFull, LaneLost, ServerError
+from tollhouse.stores.transport.connection import Connection, encode
+from tollhouse.stores.transport.errors import ConnectionFull, ConnectionLost, DeadlinePassed, ServerError
 
 SOON_S = 5.0
 
@@ -28,10 +28,10 @@ class Lost:
 
 
 @asynccontextmanager
-async def lane_to(path: Path, **options: object) -> AsyncIterator[tuple[Lane, Lost]]:
+async def lane_to(path: Path, **options: object) -> AsyncIterator[tuple[Connection, Lost]]:
     lost = Lost()
     loop = asyncio.get_running_loop()
-    _, lane = await loop.create_unix_connection(lambda: Lane(on_lost=lost, **options), str(path))  # type: ignore[arg-type] - any option of a lane
+    _, lane = await loop.create_unix_connection(lambda: Connection(on_lost=lost, **options), str(path))  # type: ignore[arg-type] - any option of a lane
     yield lane, lost
     lane.close()
     await lost.happened.wait()
@@ -133,7 +133,7 @@ async def test_a_deadline_passes_and_the_lane_stays_in_order(tmp_path: Path) -> 
 async def test_a_stalled_lane_is_given_up(tmp_path: Path) -> None:
     """A connection that answers nothing for the stall time ends, and its calls raise LaneLost."""
     async with scripted_server(tmp_path, lambda _: b"") as path, lane_to(path, stall_s=0.05) as (lane, _):
-        with pytest.raises(LaneLost):
+        with pytest.raises(ConnectionLost):
             await lane.send(encode("PING"), deadline())
 
         assert not lane.alive
@@ -157,7 +157,7 @@ async def test_a_reply_without_end_ends_the_lane(tmp_path: Path, monkeypatch: py
         scripted_server(tmp_path, lambda _: b"$9000\r\n" + b"x" * 4_000) as path,
         lane_to(path) as (lane, _),
     ):
-        with pytest.raises(LaneLost):
+        with pytest.raises(ConnectionLost):
             await lane.send(encode("PING"), deadline())
 
 
@@ -187,12 +187,12 @@ async def test_bounds_refuse_before_sending(valkey_socket: Path) -> None:
     """A lane at its bound on calls in flight, or closed, raises LaneFull and sends nothing."""
     async with lane_to(valkey_socket, in_flight_max=2) as (lane, _):
         first, second = lane.send(encode("PING"), deadline()), lane.send(encode("PING"), deadline())
-        with pytest.raises(LaneFull, match="2 calls are in flight"):
+        with pytest.raises(ConnectionFull, match="2 calls are in flight"):
             lane.send(encode("PING"), deadline())
         await asyncio.gather(first, second)
         lane.close()
 
-        with pytest.raises(LaneFull, match="closed"):
+        with pytest.raises(ConnectionFull, match="closed"):
             lane.send(encode("PING"), deadline())
 
 
@@ -218,11 +218,11 @@ async def test_a_server_that_does_not_read_is_not_fed_without_end(tmp_path: Path
                 await _send_and_forget(lane, encode("ECHO", b"x" * 1_000_000))
             await _send_and_forget(lane, encode("ECHO", b"x" * 1_000_000))
 
-            with pytest.raises(LaneFull, match="does not read"):
+            with pytest.raises(ConnectionFull, match="does not read"):
                 await _send_and_forget(lane, encode("PING"))
 
 
-async def _send_and_forget(lane: Lane, frame: bytes) -> None:
+async def _send_and_forget(lane: Connection, frame: bytes) -> None:
     lane.send(frame, deadline()).add_done_callback(lambda future: future.exception())
     await asyncio.sleep(0)
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.failures.test_connection import deadline, lane_to, scripted_server
-from tollhouse.stores.transport.connection import Lane, encode
-from tollhouse.stores.transport.errors import LaneFull, LaneLost, ServerError
+from tollhouse.stores.transport.connection import Connection, encode
+from tollhouse.stores.transport.errors import ConnectionFull, ConnectionLost, ServerError
 
 
 async def test_a_lane_that_is_left_believes_refusals_only(tmp_path: Path) -> None:
@@ -23,16 +23,16 @@ async def test_a_lane_that_is_left_believes_refusals_only(tmp_path: Path) -> Non
     async with scripted_server(tmp_path, answer) as path, lane_to(path) as (lane, lost):
         first, second = lane.send(encode("PING"), deadline()), lane.send(encode("PING"), deadline())
         await waiting.wait()
-        lane.leave(60)
+        lane.drain(60)
 
         assert not lane.alive
-        with pytest.raises(LaneFull):
+        with pytest.raises(ConnectionFull):
             lane.send(encode("PING"), deadline())
         lane.data_received(b"-READONLY no\r\n")
         with pytest.raises(ServerError, match="READONLY"):
             await first
         lane.data_received(b"+OK\r\n")
-        with pytest.raises(LaneLost, match="the server was replaced"):
+        with pytest.raises(ConnectionLost, match="the server was replaced"):
             await second
         await lost.happened.wait()
         assert lane.ended
@@ -43,7 +43,7 @@ async def test_a_lane_that_owes_nothing_is_left_at_once(valkey_socket: Path) -> 
     async with lane_to(valkey_socket) as (lane, lost):
         await lane.send(encode("PING"), deadline())
 
-        lane.leave(60)
+        lane.drain(60)
         await lane.aclose()
 
         assert lost.times == 1
@@ -60,7 +60,7 @@ async def test_what_was_not_written_when_the_lane_closed_stays_unsent(tmp_path: 
     async with scripted_server(tmp_path, answer) as path, lane_to(path) as (lane, _):
         call = lane.send(encode("PING"), deadline())
         lane.close()
-        with pytest.raises(LaneLost):
+        with pytest.raises(ConnectionLost):
             await call
 
     assert chunks == []
@@ -68,7 +68,7 @@ async def test_what_was_not_written_when_the_lane_closed_stays_unsent(tmp_path: 
 
 async def test_a_lane_that_was_never_connected_is_closed_in_peace() -> None:
     """Closing a lane before it has a connection does nothing, and it carries nothing."""
-    lane = Lane()
+    lane = Connection()
 
     lane.close()
     await lane.aclose()
@@ -93,7 +93,7 @@ async def test_a_cancelled_close_closes_all_the_same(valkey_socket: Path) -> Non
 
 async def test_nobody_has_to_hear_of_the_end(valkey_socket: Path) -> None:
     """A lane without anyone to tell ends as any other."""
-    _, lane = await asyncio.get_running_loop().create_unix_connection(Lane, str(valkey_socket))
+    _, lane = await asyncio.get_running_loop().create_unix_connection(Connection, str(valkey_socket))
     await lane.send(encode("PING"), deadline())
 
     await lane.aclose()

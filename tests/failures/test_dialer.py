@@ -12,11 +12,11 @@ import trustme
 from tests.failures.primaries import SCRIPTS, Primary
 from tollhouse.errors import StoreUnavailable
 from tollhouse.metrics import Metrics
-from tollhouse.stores import reconnecting as link
 from tollhouse.stores.discovery.locator import StaticLocator
 from tollhouse.stores.store import Store
 from tollhouse.stores.transport import dialer as dial
 from tollhouse.stores.transport.dialer import Dialer, Login
+from tollhouse.stores.transport.redial import TIMING, ConnectionTiming
 from tollhouse.stores.urls import TcpAddress, parse
 
 
@@ -26,7 +26,7 @@ def served(authority: trustme.CA, name: str) -> ssl.SSLContext:
     return context
 
 
-def store_at(server: Primary, ca: Path, dialer: Dialer, deadline_s: float = 5.0) -> Store:
+def store_at(server: Primary, ca: Path, dialer: Dialer, wait_s: float = TIMING.wait_s) -> Store:
     url = parse("TOLLHOUSE_URL", f"rediss://127.0.0.1:{server.host[1]}/0?ca={ca}")
     assert isinstance(url.target, TcpAddress)
     target = url.target
@@ -34,9 +34,8 @@ def store_at(server: Primary, ca: Path, dialer: Dialer, deadline_s: float = 5.0)
     async def locate() -> TcpAddress:
         return target
 
-    return Store(
-        "sessions", url, StaticLocator(locate, Login()), SCRIPTS, Metrics(), dialer=dialer, deadline_s=deadline_s
-    )
+    locator, timing = StaticLocator(locate, Login()), ConnectionTiming(wait_s=wait_s)
+    return Store("sessions", url, locator, SCRIPTS, Metrics(), dialer=dialer, deadline_s=5.0, timing=timing)
 
 
 @pytest.fixture(scope="module")
@@ -93,16 +92,14 @@ async def test_all_lanes_share_one_context(authority: trustme.CA, ca: Path, monk
 async def test_a_certificate_that_does_not_fit_is_refused(
     authority: trustme.CA,
     ca: Path,
-    monkeypatch: pytest.MonkeyPatch,
     *,
     signed_by_other: bool,
     name: str,
     words: str,
 ) -> None:
     """A certificate of another authority, or for another address, is refused with a reason that says so."""
-    monkeypatch.setattr(link, "PARKED_S", 0.4)
     server = await Primary().open(served(trustme.CA() if signed_by_other else authority, name))
-    store = store_at(server, ca, Dialer())
+    store = store_at(server, ca, Dialer(), wait_s=0.4)
     try:
         with pytest.raises(StoreUnavailable, match=words) as raised:
             await store.run("test/once", [], [])
@@ -114,21 +111,17 @@ async def test_a_certificate_that_does_not_fit_is_refused(
         await server.close()
 
 
-async def test_authorities_that_cannot_be_read_are_named(
-    authority: trustme.CA, ca: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_authorities_that_cannot_be_read_are_named(authority: trustme.CA, ca: Path) -> None:
     """A file of authorities that is missing is named in the reason; once it is there, it is read."""
-    monkeypatch.setattr(link, "PARKED_S", 0.05)
     server = await Primary().open(served(authority, "127.0.0.1"))
     late = ca.with_name("late.pem")
     dialer = Dialer()
-    first, second = store_at(server, late, dialer), store_at(server, late, dialer)
+    first, second = store_at(server, late, dialer, wait_s=0.05), store_at(server, late, dialer, wait_s=2)
     try:
         with pytest.raises(StoreUnavailable, match=r"the authorities in .*late\.pem cannot be used: .*No such file"):
             await first.run("test/once", [], [])
 
         await asyncio.to_thread(ca.rename, late)
-        monkeypatch.setattr(link, "PARKED_S", 2)
 
         assert await second.run("test/once", [], []) == [1]
     finally:

@@ -10,12 +10,12 @@ from tests.failures.fake_sentinel import FakeSentinel
 from tests.failures.primaries import SCRIPTS, Primary, Scene, at, refused, scene
 from tollhouse.errors import StoreUnavailable
 from tollhouse.metrics import Metrics
-from tollhouse.stores import reconnecting as link
 from tollhouse.stores.discovery.locator import Watched
 from tollhouse.stores.discovery.primary_history import FailoverPause, Generation
 from tollhouse.stores.discovery.sentinel_resolver import SentinelResolver
 from tollhouse.stores.store import Store
 from tollhouse.stores.transport.dialer import Dialer, Login
+from tollhouse.stores.transport.redial import TIMING
 from tollhouse.stores.urls import SentinelService, StoreUrl
 
 GONE = "REDIRECT 127.0.0.1:1"
@@ -111,10 +111,9 @@ async def test_a_primary_is_left_when_it_has_answered_everything() -> None:
         await s.old.until(lambda: not s.old.connections)
 
 
-async def test_a_primary_that_does_not_answer_is_left_after_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_primary_that_does_not_answer_is_left_after_a_moment() -> None:
     """What the old primary has not answered within the grace is ambiguous, and the connection ends."""
-    monkeypatch.setattr(link, "_LEAVE_S", 0.02)
-    async with scene() as s:
+    async with scene(drain_s=0.02) as s:
         (call,) = await under_way(s, "test/once")
 
         s.finder.move(s.new)
@@ -139,10 +138,9 @@ async def test_one_refusal_does_not_cut_off_the_others() -> None:
         assert len(s.new.seen) == 3
 
 
-async def test_closing_a_store_closes_what_it_left(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_closing_a_store_closes_what_it_left() -> None:
     """A store that is closed during a handover ends the connection to the old primary too, and waits for no grace."""
-    monkeypatch.setattr(link, "_LEAVE_S", 60)
-    async with scene() as s:
+    async with scene(drain_s=60) as s:
         (call,) = await under_way(s, "test/once")
         s.finder.move(s.new)
         await s.store.run("test/once", [], [])
@@ -218,10 +216,9 @@ async def test_an_earlier_handover_does_not_end_a_later_one() -> None:
         assert await call == [1]
 
 
-async def test_a_call_is_not_held_longer_than_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_call_is_not_held_longer_than_the_bound() -> None:
     """A call that waited `HELD_S` for a new primary in vain was not sent, and says so."""
-    monkeypatch.setattr(link, "HELD_S", 0.02)
-    async with scene() as s:
+    async with scene(failover_wait_s=0.02) as s:
         s.finder.tell(FailoverPause(wait_s=60))
 
         with pytest.raises(StoreUnavailable, match="the primary is being replaced") as raised:
@@ -240,7 +237,7 @@ async def test_a_call_is_not_held_past_its_deadline() -> None:
         with pytest.raises(StoreUnavailable, match="not-sent"):
             await s.store.run("test/once", [], [])
 
-        assert asyncio.get_running_loop().time() - began_s < link.HELD_S / 2
+        assert asyncio.get_running_loop().time() - began_s < TIMING.failover_wait_s / 2
 
 
 async def test_sentinels_move_a_store() -> None:

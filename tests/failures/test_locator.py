@@ -17,7 +17,6 @@ from tests.processes import children_of
 from tests.worlds import SCRIPTS
 from tollhouse.errors import StoreUnavailable
 from tollhouse.metrics import Metrics
-from tollhouse.stores import reconnecting as link
 from tollhouse.stores.discovery.failover_hints import FailoverHint
 from tollhouse.stores.discovery.primary_history import PrimaryEvent
 from tollhouse.stores.embedded.locators import EmbeddedClusterLocator
@@ -26,10 +25,13 @@ from tollhouse.stores.embedded.server import bundled_binary
 from tollhouse.stores.opening import Stores, open_stores
 from tollhouse.stores.store import Store
 from tollhouse.stores.transport.dialer import Dialer, Login
+from tollhouse.stores.transport.redial import ConnectionTiming
 from tollhouse.stores.urls import TcpAddress, UnixAddress, urls_by_store
 
 TAKE = (1, "sliding-window", 1, 1000, 3_600_000, 60, 1, 1)
 PATIENCE_S = 30.0
+
+IMPATIENT = ConnectionTiming(connect_s=0.03, wait_s=0.03)
 
 
 @pytest.fixture(scope="module")
@@ -106,15 +108,13 @@ async def test_a_topology_that_was_not_started_knows_nothing() -> None:
     await finder.aclose()
 
 
-async def test_a_slow_start_is_carried_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_slow_start_is_carried_on(tmp_path: Path) -> None:
     """A server that needs longer to start than calls may wait is started once, and the calls after that have it."""
-    monkeypatch.setattr(link, "CONNECT_S", 0.03)
-    monkeypatch.setattr(link, "PARKED_S", 0.03)
     started, slow = tmp_path / "started", tmp_path / "slow"
     slow.write_text(f'#!/bin/sh\necho once >> {started}\nsleep 0.3\nexec {bundled_binary()} "$@"\n')
     slow.chmod(0o755)
     before = children_of(os.getpid())
-    stores = open_stores(urls_by_store("embedded://", {}), SCRIPTS, Metrics(), embedded_binary=slow)
+    stores = open_stores(urls_by_store("embedded://", {}), SCRIPTS, Metrics(), timing=IMPATIENT, embedded_binary=slow)
 
     with pytest.raises(StoreUnavailable, match="not-sent"):
         await stores.limits.ping()
@@ -125,13 +125,11 @@ async def test_a_slow_start_is_carried_on(tmp_path: Path, monkeypatch: pytest.Mo
     assert children_of(os.getpid()) == before
 
 
-async def test_a_start_is_ended_though_nobody_waits_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_start_is_ended_though_nobody_waits_for_it() -> None:
     """Stores that are closed while their server or topology starts leave no process behind."""
-    monkeypatch.setattr(link, "CONNECT_S", 0.03)
-    monkeypatch.setattr(link, "PARKED_S", 0.03)
     before = children_of(os.getpid())
     for url in ("embedded://", "embedded-sentinel://"):
-        stores = open_stores(urls_by_store(url, {}), SCRIPTS, Metrics())
+        stores = open_stores(urls_by_store(url, {}), SCRIPTS, Metrics(), timing=IMPATIENT)
         with contextlib.suppress(StoreUnavailable):
             await stores.limits.ping()
 
@@ -243,6 +241,6 @@ async def test_a_socket_is_an_address(valkey_socket: Path) -> None:
     stores = open_stores(urls_by_store(f"unix://{valkey_socket}", {}), SCRIPTS, Metrics())
     assert isinstance(stores.limits, Store)
 
-    assert await stores.limits._finder.locate() == UnixAddress(path=str(valkey_socket))
+    assert await stores.limits._locator.locate() == UnixAddress(path=str(valkey_socket))
 
     await stores.aclose()

@@ -1,34 +1,20 @@
-"""A link to a server that refuses, is silent, comes back, or is prepared before the first call."""
+"""A reconnecting connection to a server that refuses, is silent, comes back, or takes over as the primary."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Any
 
 import pytest
 
-from tests.failures.fake_sentinel import Refused
-from tests.failures.primaries import Primary, at, refused, scene
+from tests.failures.primaries import Primary, refused, scene
 from tollhouse.errors import StoreUnavailable
-from tollhouse.stores import reconnecting as link
-from tollhouse.stores.store import BULK_BYTES, Run
+from tollhouse.stores.store import BULK_BYTES
 from tollhouse.stores.transport.connection import IN_FLIGHT_MAX
 
 
-def epochs(applied: list[str]) -> Callable[[Run], Any]:
-    """What sessions do on a new primary, in short: one call, whose reply is kept."""
-
-    async def apply(run: Run) -> None:
-        applied.append(str((await run("test/again", [], []))[0]))
-
-    return apply
-
-
-async def test_a_replica_is_refused_at_the_handshake(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_replica_is_refused_at_the_handshake() -> None:
     """A server that is a replica is never sent a call: the reason says what it is."""
-    monkeypatch.setattr(link, "PARKED_S", 0.02)
-    async with scene(old=Primary(role="replica")) as s:
+    async with scene(old=Primary(role="replica"), wait_s=0.02) as s:
         with pytest.raises(StoreUnavailable, match="refused the handshake: READONLY the server is a replica") as raised:
             await s.store.run("test/once", [], [])
 
@@ -37,11 +23,9 @@ async def test_a_replica_is_refused_at_the_handshake(monkeypatch: pytest.MonkeyP
         assert "readonly" in {signal.why for _, signal in s.finder.suspected}
 
 
-async def test_a_silent_server_costs_one_parking(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_silent_server_costs_one_wait() -> None:
     """A server that accepts and never answers keeps a call for the parking time, and the attempt is bounded."""
-    monkeypatch.setattr(link, "PARKED_S", 0.02)
-    monkeypatch.setattr(link, "CONNECT_S", 0.04)
-    async with scene() as s:
+    async with scene(wait_s=0.02, connect_s=0.04) as s:
         s.old.mute = True
         with pytest.raises(StoreUnavailable, match="no connection in time") as raised:
             await s.store.run("test/once", [], [])
@@ -78,12 +62,9 @@ async def test_closing_ends_an_attempt_to_connect() -> None:
         assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("tollhouse-connect")]
 
 
-async def test_a_new_primary_closes_the_circuit(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_new_primary_closes_the_breaker() -> None:
     """Calls that fail without being tried, because the old primary is away, are tried at once on a new one."""
-    monkeypatch.setattr(link, "PARKED_S", 0.05)
-    monkeypatch.setattr(link, "_PAUSE_MIN_S", 60.0)
-    monkeypatch.setattr(link, "_PAUSE_MAX_S", 60.0)
-    async with scene() as s:
+    async with scene(wait_s=0.05, pause_min_s=60.0, pause_max_s=60.0, probe_s=60.0) as s:
         await s.old.close()
         for _ in range(2):
             with pytest.raises(StoreUnavailable, match="cannot connect"):
@@ -140,91 +121,9 @@ async def test_a_full_connection_sends_nothing_more() -> None:
         assert s.store.connections == 1
 
 
-async def test_a_new_primary_is_prepared_before_any_call() -> None:
-    """What `on_primary` was given runs first on a connection to another primary; calls wait for it (S5-39)."""
-    applied: list[str] = []
-    async with scene() as s:
-        s.store.on_primary(epochs(applied))
-        s.old.answer = s.new.answer = lambda command: command[1]
-
-        replies = await asyncio.gather(*(s.store.run("test/once", [], []) for _ in range(3)))
-        s.finder.move(s.new)
-        await s.store.run("test/once", [], [])
-
-        assert replies == [[b"test/once"]] * 3
-        assert [command[1] for _, command in s.old.seen] == ["test/again"] + ["test/once"] * 3
-        assert [command[1] for _, command in s.new.seen] == ["test/again", "test/once"]
-        assert len(applied) == 2
-
-
-async def test_the_same_primary_is_not_prepared_twice() -> None:
-    """A connection that is made again to the same primary needs no preparation; each kind of connection needs one."""
-    applied: list[str] = []
-    async with scene() as s:
-        s.store.on_primary(epochs(applied))
-        s.finder.promise(1)
-        await s.store.run("test/again", [], [])
-        s.old.drop()
-        await s.store.run("test/again", [], [])
-        assert len(applied) == 1
-
-        await s.store.run_durably("test/once", [], [])
-
-        assert len(applied) == 2
-        assert s.store.connections == s.old.accepted == 3
-
-
-async def test_a_primary_that_cannot_be_prepared_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the preparation fails the connection is closed unused, and the next one is prepared again."""
-    monkeypatch.setattr(link, "PARKED_S", 0.02)
-    applied: list[str] = []
-    async with scene() as s:
-        s.store.on_primary(epochs(applied))
-        s.old.answer = refused("OOM command not allowed")
-        with pytest.raises(StoreUnavailable, match="OOM") as raised:
-            await s.store.run("test/once", [], [])
-        assert raised.value.outcome == "not-sent"
-        assert {command[1] for _, command in s.old.seen} == {"test/again"}
-        assert s.store.server is None
-
-        s.finder.move(s.new)
-        await s.store.run("test/once", [], [])
-
-        scripts = [command[1] for _, command in s.new.seen if command[0] == "EVALSHA"]  # a probe may have sent a PING
-        assert scripts == ["test/again", "test/once"]
-
-
-async def test_a_forgotten_script_is_loaded_where_a_primary_is_prepared() -> None:
-    """The preparation, as any call, falls back to the text of a script that the server does not know."""
-    applied: list[str] = []
-    async with scene() as s:
-        s.store.on_primary(epochs(applied))
-        s.old.answer = lambda command: Refused("NOSCRIPT No matching") if command[0] == "EVALSHA" else 7
-
-        assert await s.store.run("test/once", [], []) == [7]
-
-        assert applied == ["7"]
-        assert s.old.verbs() == ["EVALSHA", "EVAL"] * 2
-
-
-async def test_a_primary_that_was_replaced_meanwhile_is_not_used() -> None:
-    """Where another primary is named while the handshake is under way, the connection to the old one is not used."""
-    async with scene() as s:
-
-        async def move(_: Run) -> None:
-            s.finder.address = at(s.new)
-
-        s.store.on_primary(move)
-
-        assert await s.store.run("test/once", [], []) == [1]
-
-        assert (s.old.seen, s.new.verbs()) == ([], ["EVALSHA"])
-
-
-async def test_news_during_an_attempt_do_not_start_another(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_news_during_an_attempt_do_not_start_another() -> None:
     """Where the primary is replaced while the link connects again, one attempt goes on, and ends at the new one."""
-    monkeypatch.setattr(link, "CONNECT_S", 0.05)
-    async with scene() as s:
+    async with scene(connect_s=0.05) as s:
         await s.store.run("test/once", [], [])
         s.old.mute = True
         s.old.drop()

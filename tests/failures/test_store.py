@@ -14,12 +14,11 @@ from tests.worlds import SCRIPTS, StoreWorld
 from tollhouse.errors import ConfigurationError, ScriptFailed, StoreUnavailable
 from tollhouse.metrics import Metrics
 from tollhouse.scripts import PRIMARY, Script, Scripts
-from tollhouse.stores import reconnecting as link
 from tollhouse.stores.discovery.locator import StaticLocator
 from tollhouse.stores.opening import open_stores
-from tollhouse.stores.reconnecting import Link, Links
 from tollhouse.stores.store import Store
-from tollhouse.stores.transport.dialer import Dialer, Login
+from tollhouse.stores.transport.dialer import Login
+from tollhouse.stores.transport.redial import ConnectionTiming
 from tollhouse.stores.urls import StoreUrl, UnixAddress, urls_by_store
 
 HELLO = b"%3\r\n+server\r\n+valkey\r\n+version\r\n+9.1\r\n+role\r\n+master\r\n"
@@ -70,13 +69,14 @@ async def store_on(tmp_path: Path, server: Server, deadline_s: float = 0.3) -> A
         await store.aclose()
 
 
-def store_at(path: Path, deadline_s: float = 0.3, scripts: Scripts | None = None) -> Store:
+def store_at(path: Path, deadline_s: float = 0.3, scripts: Scripts | None = None, **timing: float) -> Store:
     async def locate() -> UnixAddress:
         return UnixAddress(path=str(path))
 
     known = {"test/once": ONCE, "test/again": AGAIN} if scripts is None else scripts
     url = StoreUrl(target=UnixAddress(path=str(path)))
-    return Store("sessions", url, StaticLocator(locate, Login()), known, Metrics(), deadline_s=deadline_s)
+    locator, times = StaticLocator(locate, Login()), ConnectionTiming(**timing)
+    return Store("sessions", url, locator, known, Metrics(), deadline_s=deadline_s, timing=times)
 
 
 async def test_a_flushed_script_is_sent_again(embedded: StoreWorld) -> None:
@@ -177,10 +177,9 @@ async def test_the_epoch_of_the_primary_is_filled_in(tmp_path: Path) -> None:
     assert sent[-1].endswith(b"$1\r\n0\r\n$3\r\nabc\r\n$1\r\n5\r\n")
 
 
-async def test_an_absent_server_is_not_sent_and_cheap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_absent_server_is_not_sent_and_cheap(tmp_path: Path) -> None:
     """Where nothing listens calls are `not-sent`; after the first, they fail without waiting again."""
-    monkeypatch.setattr(link, "PARKED_S", 0.05)
-    store = store_at(tmp_path / "nobody")
+    store = store_at(tmp_path / "nobody", wait_s=0.05)
     loop = asyncio.get_running_loop()
 
     with pytest.raises(StoreUnavailable) as raised:
@@ -195,10 +194,9 @@ async def test_an_absent_server_is_not_sent_and_cheap(tmp_path: Path, monkeypatc
     await store.aclose()
 
 
-async def test_a_store_recovers_when_its_server_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_store_recovers_when_its_server_does(tmp_path: Path) -> None:
     """A store whose server comes back answers again, without being told."""
-    monkeypatch.setattr(link, "PARKED_S", 0.02)
-    store = store_at(tmp_path / "s", deadline_s=2)
+    store = store_at(tmp_path / "s", deadline_s=2, wait_s=0.02)
     with pytest.raises(StoreUnavailable):
         await store.run("test/once", [], [])
 
@@ -227,7 +225,7 @@ async def test_a_closed_store_says_so(tmp_path: Path) -> None:
 
 
 async def test_a_wrong_password_is_told_without_it(tmp_path: Path) -> None:
-    """A refused login names the place and the server's word, and never the password."""
+    """A refused login names the place and the server's word, and never the password; later calls say so at once."""
 
     def refuse(_: bytes) -> bytes:
         return b"-WRONGPASS invalid username-password pair\r\n" * 4
@@ -238,14 +236,14 @@ async def test_a_wrong_password_is_told_without_it(tmp_path: Path) -> None:
             return UnixAddress(path=str(path))
 
         url = StoreUrl(target=UnixAddress(path=str(path)), username="ada", password="sesame")
-        finder = StaticLocator(locate, Login(username="ada", password="sesame"))
-        refused = Link(Links(url=url, finder=finder, dialer=Dialer(), scripts=()), name="test")
-        with pytest.raises(link.Unreachable) as raised:
-            await refused.lane(asyncio.get_running_loop().time() + 1)
-        await refused.aclose()
-
-    assert "refused the handshake: WRONGPASS" in str(raised.value)
-    assert "sesame" not in str(raised.value)
+        locator = StaticLocator(locate, Login(username="ada", password="sesame"))
+        store = Store("sessions", url, locator, {}, Metrics(), timing=ConnectionTiming(wait_s=0.05))
+        for _ in range(2):
+            with pytest.raises(StoreUnavailable) as raised:
+                await store.command("PING")
+            assert "refused the handshake: WRONGPASS" in str(raised.value)
+            assert "sesame" not in str(raised.value)
+        await store.aclose()
 
 
 async def test_plain_commands_fail_as_scripts_do(embedded: StoreWorld) -> None:

@@ -11,35 +11,41 @@ import pytest
 
 from tests.failures.fake_sentinel import PATIENCE_S, Refused, Simple, resp
 from tests.failures.primaries import Primary, Told, at
-from tollhouse.stores import subscriber as listener
 from tollhouse.stores.discovery.primary_history import FailoverPause
-from tollhouse.stores.reconnecting import Links
-from tollhouse.stores.subscriber import Listener
-from tollhouse.stores.transport.connection import Lane
+from tollhouse.stores.reconnecting import ConnectionConfig
+from tollhouse.stores.subscriber import Subscriber
+from tollhouse.stores.transport.connection import Connection
 from tollhouse.stores.transport.dialer import Dialer
-from tollhouse.stores.transport.handshake import Server
+from tollhouse.stores.transport.handshake import ServerInfo
+from tollhouse.stores.transport.redial import ConnectionTiming
 from tollhouse.stores.urls import StoreUrl
 
 
 class Ear:
     """A listener, and what it handed on."""
 
-    def __init__(self, finder: Told) -> None:
+    def __init__(self, finder: Told, heartbeat_timeout_s: float = 1.0) -> None:
         assert not isinstance(finder.address, str)
         self.heard: list[bytes] = []
         self.missed = 0
         self.begun = 0
         self.prepared: list[str] = []
         self.changed = asyncio.Event()
-        common = Links(url=StoreUrl(target=finder.address), finder=finder, dialer=Dialer(), scripts=())
-        self.listener = Listener(
+        common = ConnectionConfig(
+            url=StoreUrl(target=finder.address),
+            locator=finder,
+            dialer=Dialer(),
+            scripts=(),
+            prepare=self._prepare,
+            timing=ConnectionTiming(heartbeat_s=0.02, heartbeat_timeout_s=heartbeat_timeout_s),
+        )
+        self.listener = Subscriber(
             common,
             name="test",
             channel="news",
-            heard=self._hear,
-            missed=self._miss,
-            begun=self._begin,
-            prepare=self._prepare,
+            on_message=self._hear,
+            on_gap=self._miss,
+            on_subscribed=self._begin,
         )
 
     async def until(self, happened: Callable[[], bool]) -> None:
@@ -60,7 +66,7 @@ class Ear:
         self.begun += 1
         self.changed.set()
 
-    async def _prepare(self, _: Lane, server: Server) -> None:
+    async def _prepare(self, _: Connection, server: ServerInfo) -> None:
         self.prepared.append(server.primary)
         self.changed.set()
 
@@ -72,11 +78,11 @@ def push(primary: Primary, *parts: str) -> None:
 
 
 @asynccontextmanager
-async def listening() -> AsyncIterator[tuple[Ear, Told, Primary]]:
+async def listening(**timing: float) -> AsyncIterator[tuple[Ear, Told, Primary]]:
     """An ear that listens at a primary which subscribed it."""
     primary = await Primary(subscribing).open()
     finder = Told(at(primary))
-    ear = Ear(finder)
+    ear = Ear(finder, **timing)
     ear.listener.start()
     try:
         await primary.until(lambda: "PING" in primary.verbs())
@@ -88,12 +94,6 @@ async def listening() -> AsyncIterator[tuple[Ear, Told, Primary]]:
 
 def subscribing(command: list[str]) -> object:
     return Simple("PONG")
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let heartbeats and pauses pass in milliseconds."""
-    monkeypatch.setattr(listener, "HEARTBEAT_S", 0.02)
 
 
 async def test_it_begins_once_and_ends_for_good() -> None:
@@ -121,7 +121,7 @@ async def test_a_silent_connection_is_asked_and_a_lost_one_made_again() -> None:
         await ear.until(lambda: ear.missed == 1)
         await primary.until(lambda: primary.verbs(2).count("PING") >= 3)
 
-        assert ear.prepared == ["abc"]  # the same primary: there is nothing to repeat on it
+        assert ear.prepared == ["abc", "abc"]
 
 
 async def test_it_says_when_messages_are_heard() -> None:
@@ -136,10 +136,9 @@ async def test_it_says_when_messages_are_heard() -> None:
         assert ear.missed == 1
 
 
-async def test_a_connection_that_answers_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_connection_that_answers_nothing_is_given_up() -> None:
     """A heartbeat that is not answered in time counts as the loss of the connection."""
-    monkeypatch.setattr(listener, "_ANSWER_S", 0.02)
-    async with listening() as (ear, _, primary):
+    async with listening(heartbeat_timeout_s=0.02) as (ear, _, primary):
         primary.mute = True
         await ear.until(lambda: ear.missed == 1)
         primary.mute = False

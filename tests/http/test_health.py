@@ -17,7 +17,7 @@ from tollhouse.cli.check import warnings
 from tollhouse.metrics import Metrics
 from tollhouse.stores.discovery.primary_history import Generation
 from tollhouse.stores.discovery.sentinel_resolver import SentinelResolver, ServiceHealth
-from tollhouse.stores.status import SILENT_MAX, TEXT_MAX, StoreFacts, Watch, watch_of
+from tollhouse.stores.status import SILENT_MAX, TEXT_MAX, FailoverStatus, StoreStatus, failover_status
 from tollhouse.stores.transport.dialer import Dialer, Login
 from tollhouse.stores.urls import SentinelService, TcpAddress
 
@@ -31,7 +31,7 @@ HEALTHY = ServiceHealth(
     reason="",
     silent=(),
 )
-WATCH = watch_of(HEALTHY, 101.5)
+WATCH = failover_status(HEALTHY, 101.5)
 WORKER = """
 import sys
 from tollhouse.metrics import Metrics
@@ -156,9 +156,9 @@ async def test_connections_are_counted_and_unwatched_stores_have_no_sentinels(se
 
 def test_facts_are_dated_and_named() -> None:
     """The age of a generation is in milliseconds of the resolver's clock, its address in one spelling."""
-    watch = watch_of(HEALTHY, 101.5)
+    watch = failover_status(HEALTHY, 101.5)
 
-    assert watch == Watch(
+    assert watch == FailoverStatus(
         service="main",
         generation=4,
         primary="[::1]:6379",
@@ -188,7 +188,7 @@ async def test_facts_are_bounded() -> None:
         silent=("x" * 10_000,) * 99,
     )
 
-    watch = watch_of(long, 0.0)
+    watch = failover_status(long, 0.0)
 
     assert len(watch.service) == len(watch.reason or "") == TEXT_MAX
     assert len(watch.silent) == SILENT_MAX
@@ -229,8 +229,8 @@ def test_several_workers_show_the_latest_view(tmp_path: Path) -> None:
     assert 'tollhouse_store_connections_total{store="limits"} 7.0' in ended.splitlines()
 
 
-def store(name: str, watch: Watch | None) -> StoreFacts:
-    return StoreFacts(
+def store(name: str, watch: FailoverStatus | None) -> StoreStatus:
+    return StoreStatus(
         store=name,
         place="redis://h:6379/0",
         connection="connected",
@@ -243,13 +243,13 @@ def store(name: str, watch: Watch | None) -> StoreFacts:
     )
 
 
-def watched(**changes: object) -> Watch:
+def watched(**changes: object) -> FailoverStatus:
     fields = {name: getattr(WATCH, name) for name in WATCH.__struct_fields__}
-    return Watch(**{**fields, **changes})
+    return FailoverStatus(**{**fields, **changes})
 
 
 #   what is known of the service, words of each warning
-WARNED: list[tuple[Watch | None, list[list[str]]]] = [
+WARNED: list[tuple[FailoverStatus | None, list[list[str]]]] = [
     (None, []),
     (WATCH, []),
     (watched(sentinels_known=0, sentinels_reachable=0, quorum=0), []),
@@ -263,7 +263,7 @@ WARNED: list[tuple[Watch | None, list[list[str]]]] = [
 
 
 @pytest.mark.parametrize(("watch", "wanted"), WARNED)
-def test_check_warns_of_what_a_failover_would_meet(watch: Watch | None, wanted: list[list[str]]) -> None:
+def test_check_warns_of_what_a_failover_would_meet(watch: FailoverStatus | None, wanted: list[list[str]]) -> None:
     """`tollhouse check` warns of missing Sentinels and of replicas that nobody could promote, once per service."""
     found = list(warnings([store("sessions", watch), store("limits", watch)], keyed=True))
 

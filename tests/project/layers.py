@@ -44,7 +44,7 @@ FLOORS: Mapping[str, tuple[frozenset[str], ...]] = {
         frozenset({"urls", "addresses"}),
         frozenset({"transport"}),
         frozenset({"discovery"}),
-        frozenset({"circuit_breaker", "durability", "embedded", "reconnecting", "redis_py", "subscriber"}),
+        frozenset({"circuit_breaker", "durability", "embedded", "reconnecting", "redis_py", "replay", "subscriber"}),
         frozenset({"fake", "store"}),
         frozenset({"opening"}),
         frozenset({"status"}),

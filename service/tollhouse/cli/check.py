@@ -21,7 +21,7 @@ from tollhouse.cli import service_file as running
 from tollhouse.settings import Settings, load
 from tollhouse.stores import status as facts
 from tollhouse.stores.opening import Stores
-from tollhouse.stores.status import StoreFacts, Watch
+from tollhouse.stores.status import FailoverStatus, StoreStatus
 
 _SETTLE_S: Final = 1.0
 """How long Sentinels that have not answered yet are waited for; who is silent for longer is worth a warning."""
@@ -32,7 +32,7 @@ class CheckResult(Struct, frozen=True, kw_only=True):
     """What `check --json` prints."""
 
     ok: bool
-    stores: list[StoreFacts]
+    stores: list[StoreStatus]
     warnings: list[str]
 
 
@@ -76,7 +76,7 @@ async def _settle(stores: Stores) -> None:
         await asyncio.sleep(_STEP_S)
 
 
-def warnings(stores: Iterable[StoreFacts], *, keyed: bool) -> Iterator[str]:
+def warnings(stores: Iterable[StoreStatus], *, keyed: bool) -> Iterator[str]:
     """Say what works now and will not later; what concerns several stores alike is said once."""
     if not keyed:
         yield "no secret is set: sessions refuse to open, and key digests can be guessed; set TOLLHOUSE_SECRET"
@@ -84,7 +84,7 @@ def warnings(stores: Iterable[StoreFacts], *, keyed: bool) -> Iterator[str]:
     yield from dict.fromkeys(warning for store, watch in watched for warning in _of_watch(store, watch))
 
 
-def _of_watch(store: str, watch: Watch) -> Iterator[str]:
+def _of_watch(store: str, watch: FailoverStatus) -> Iterator[str]:
     service = watch.service if watch.generation else f"{watch.service} (store {store})"
     reachable, known = watch.sentinels_reachable, watch.sentinels_known
     if reachable < known:
@@ -109,7 +109,7 @@ def _show(checked: CheckResult) -> None:
         console.print(f"warning: {warning}", markup=False)
 
 
-def _stores_table(stores: Iterable[StoreFacts]) -> Table:
+def _stores_table(stores: Iterable[StoreStatus]) -> Table:
     table = Table("store", Column("place", overflow="fold"), "server", "role", "round trip")
     for store in stores:
         far = "-" if store.round_trip_ms is None else f"{store.round_trip_ms:.2f} ms"
@@ -117,7 +117,7 @@ def _stores_table(stores: Iterable[StoreFacts]) -> Table:
     return table
 
 
-def _watches_table(watches: Iterable[Watch]) -> Table:
+def _watches_table(watches: Iterable[FailoverStatus]) -> Table:
     places = (Column(name, overflow="fold") for name in ("service", "primary"))
     table = Table(*places, "generation", "promotable", "Sentinels", "quorum")
     for watch in watches:

@@ -19,7 +19,7 @@ from tollhouse.errors import TollhouseError
 from tollhouse.stores.discovery.role_probe import Primary, read_role
 from tollhouse.stores.embedded.sentinel_cluster import Node, SentinelCluster
 from tollhouse.stores.embedded.sentinel_config import SERVICE
-from tollhouse.stores.transport.connection import Lane, encode
+from tollhouse.stores.transport.connection import Connection, encode
 from tollhouse.stores.transport.dialer import Dialer, Login
 from tollhouse.stores.transport.errors import CALL_FAILED, ServerError
 from tollhouse.stores.urls import SentinelService, parse
@@ -34,7 +34,7 @@ _CHANNELS: Final[dict[str, Kind]] = {"+sdown": "sdown", "+odown": "odown", "+swi
 _TRACED: Final = ("take", "hot", "create")
 """Operations that leave something of their own on the server."""
 
-_Watch = Callable[[Lane, asyncio.Event], Awaitable[None]]
+_Watch = Callable[[Connection, asyncio.Event], Awaitable[None]]
 """Watches over one connection, until it fails or the event says that it ended."""
 
 
@@ -115,7 +115,7 @@ def _watch_role(node: Node, record: OnMark) -> _Watch:
     """Return a watch that calls ROLE again and again, and marks each change of it."""
     was_primary: bool | None = None
 
-    async def watch(lane: Lane, _: asyncio.Event) -> None:
+    async def watch(lane: Connection, _: asyncio.Event) -> None:
         nonlocal was_primary
         while True:
             primary = isinstance(read_role(await lane.send(encode("ROLE"), _deadline())), Primary)
@@ -127,7 +127,7 @@ def _watch_role(node: Node, record: OnMark) -> _Watch:
     return watch
 
 
-async def _subscribe(lane: Lane, lost: asyncio.Event) -> None:
+async def _subscribe(lane: Connection, lost: asyncio.Event) -> None:
     """Subscribe at a Sentinel, and stay until the connection ends."""
     # In RESP3, SUBSCRIBE is answered by pushes; the reply that this waits for is that of PING.
     await lane.send(encode("SUBSCRIBE", *_CHANNELS) + encode("PING"), _deadline())

@@ -14,7 +14,7 @@ from tollhouse.errors import StoreError
 from tollhouse.metrics import Metrics
 from tollhouse.stores import status as facts
 from tollhouse.stores.opening import AnyStore, Stores
-from tollhouse.stores.status import Connection, StoreFacts
+from tollhouse.stores.status import ConnectionState, StoreStatus
 
 _NO_STORE = {"Cache-Control": "no-store"}
 Status = Literal["ok", "degraded", "unavailable"]
@@ -24,17 +24,17 @@ class Readiness(Struct, frozen=True, kw_only=True):
     """Which stores answer. A lost cache degrades; any other lost store means not ready."""
 
     status: Status
-    sessions: Connection
-    limits: Connection
-    cache: Connection
-    accounts: Connection
+    sessions: ConnectionState
+    limits: ConnectionState
+    cache: ConnectionState
+    accounts: ConnectionState
 
 
 class ReadinessReport(Struct, frozen=True, kw_only=True):
     """The same status, and what is known of every store: its server, the primary, and who watches it."""
 
     status: Status
-    stores: list[StoreFacts]
+    stores: list[StoreStatus]
 
 
 @get("/livez")
@@ -74,7 +74,7 @@ async def _report_on(stores: Stores) -> ReadinessReport:
     return ReadinessReport(status=_status([one.connection for one in asked]), stores=asked)
 
 
-def _status(answers: list[Connection]) -> Status:
+def _status(answers: list[ConnectionState]) -> Status:
     """Judge by the answers of all stores, in their order."""
     sessions, limits, cache, accounts = answers
     if "disconnected" in (sessions, limits, accounts):
@@ -82,7 +82,7 @@ def _status(answers: list[Connection]) -> Status:
     return "ok" if cache == "connected" else "degraded"
 
 
-async def _connection(store: AnyStore) -> Connection:
+async def _connection(store: AnyStore) -> ConnectionState:
     try:
         await store.ping()
     except StoreError:

@@ -14,15 +14,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-PROBE_S = 0.25
-"""Least time between the starts of two probes."""
-
 
 class CircuitBreaker:
     """The breaker of one connection.
 
-    `probe` returns when the server answered, and raises one of `failures` when it did not. `on_change` is called each
-    time that the breaker opens or closes; it must return at once.
+    `probe` returns when the server answered, and raises one of `failures` when it did not; two probes start at least
+    `interval_s` apart. `on_change` is called each time that the breaker opens or closes, and must return at once.
     """
 
     def __init__(
@@ -30,9 +27,9 @@ class CircuitBreaker:
         probe: Callable[[], Awaitable[None]],
         failures: tuple[type[Exception], ...],
         *,
+        interval_s: float,
         on_change: Callable[[], None],
         name: str,
-        interval_s: float = PROBE_S,
     ) -> None:
         self.is_open = False
         self.reason = ""

@@ -1,9 +1,9 @@
-"""Confirmation of writes: by every replica that could become the primary, or by the server's own file.
+"""Durability: writes confirmed by every replica that could become the primary, or by the server's append-only file.
 
-Calls that meet share one confirmation (group commit): after all of their scripts were answered, one marker is
-written and one `WAIT` sent, on the same connection. Without the marker a script that found nothing left to do
-would be confirmed falsely: `WAIT` only counts what its own connection wrote, and what such a script relies on
-was written by another. While one confirmation is under way, the next one gathers.
+Calls that meet share one confirmation (group commit): when all of their scripts were answered, one marker is written
+and one `WAIT` sent, on the same connection. Without the marker a script that found nothing left to do would be
+confirmed falsely: `WAIT` counts only what its own connection wrote, and what such a script relies on was written over
+another. While one confirmation is under way, the next one gathers.
 """
 
 from __future__ import annotations
@@ -13,72 +13,72 @@ from typing import Final
 
 from msgspec import Struct
 
-from tollhouse.stores.transport.connection import Lane, encode
+from tollhouse.stores.transport.connection import Connection, encode
 from tollhouse.stores.transport.errors import CALL_FAILED
 
 WAIT_MS: Final = 50
-"""How long replicas, or the file, may take to confirm."""
+"""Time for the replicas, or the file, to confirm."""
 _MARKER_MS: Final = 60_000
 
 
-class Wanted(Struct, frozen=True, kw_only=True):
-    """Who has to confirm: so many replicas, or else the server's own file; nobody can where both are missing."""
+class RequiredAcks(Struct, frozen=True, kw_only=True):
+    """What has to confirm a write: a number of replicas, or else the server's append-only file, or nothing can."""
 
     replicas: int
     file: bool
 
     @property
     def possible(self) -> bool:
-        """Tell whether anybody could confirm."""
+        """Return whether a confirmation is possible at all."""
         return self.replicas > 0 or self.file
 
 
-class Confirmations:
-    """Gathers the writes of one connection, and has them confirmed together."""
+class GroupCommit:
+    """Confirms the writes of one connection together."""
 
-    def __init__(self, lane: Lane, marker: str) -> None:
-        self.lane = lane
+    def __init__(self, connection: Connection, marker: str) -> None:
+        self.connection = connection
         self._marker = marker
         self._gathering: asyncio.Task[bool] | None = None
-        self._asked: asyncio.Task[bool] | None = None
+        self._under_way: asyncio.Task[bool] | None = None
 
-    async def confirm(self, wanted: Wanted, deadline_s: float) -> bool:
-        """Tell whether what the lane has answered until now is confirmed; False where that cannot be known.
+    async def confirm(self, required: RequiredAcks, deadline_s: float) -> bool:
+        """Return whether all that the connection has answered until now is confirmed; False when that is unknown.
 
-        A caller that is cancelled leaves the confirmation to the others.
+        A cancelled caller leaves the confirmation to the others.
         """
         if self._gathering is None:
             self._gathering = asyncio.get_running_loop().create_task(
-                self._ask(self._asked, wanted, deadline_s), name="tollhouse-confirm"
+                self._confirm(self._under_way, required, deadline_s), name="tollhouse-confirm"
             )
         shared = self._gathering
         await asyncio.wait({shared})
-        # Only `aclose` cancels it; whoever waits for it then was not cancelled, and is told that nobody knows.
+        # Only `aclose` cancels the shared task; its waiters were not cancelled themselves, and learn: not confirmed.
         return not shared.cancelled() and shared.result()
 
     async def aclose(self) -> None:
-        """Leave nothing under way."""
-        for task in (self._gathering, self._asked):
+        """Cancel what is under way."""
+        for task in (self._gathering, self._under_way):
             if task is not None:
                 task.cancel()
                 await asyncio.wait({task})
 
-    async def _ask(self, before: asyncio.Task[bool] | None, wanted: Wanted, deadline_s: float) -> bool:
-        if before is not None:
-            await asyncio.wait({before})
-        # Whoever comes from here on may have written behind the marker, and belongs to the next one.
-        self._asked, self._gathering = self._gathering, None
+    async def _confirm(self, previous: asyncio.Task[bool] | None, required: RequiredAcks, deadline_s: float) -> bool:
+        if previous is not None:
+            await asyncio.wait({previous})
+        # A call that comes from here on may have written after the marker, and joins the next confirmation.
+        self._under_way, self._gathering = self._gathering, None
         try:
-            marked = self.lane.send(encode("SET", self._marker, "1", "PX", _MARKER_MS), deadline_s)
-            counted = self.lane.send(_wait(wanted), deadline_s)
-            await asyncio.gather(marked, counted)
+            marker = self.connection.send(encode("SET", self._marker, "1", "PX", _MARKER_MS), deadline_s)
+            acknowledged = self.connection.send(_wait(required), deadline_s)
+            await asyncio.gather(marker, acknowledged)
         except CALL_FAILED:
             return False
-        confirmed = counted.result()
-        return confirmed >= wanted.replicas if wanted.replicas else confirmed[0] >= 1
+        confirmed = acknowledged.result()
+        return confirmed >= required.replicas if required.replicas else confirmed[0] >= 1
 
 
-def _wait(wanted: Wanted) -> bytes:
-    if wanted.replicas:
-        return encode("WAIT", wanted.replicas, WAIT_MS)
+def _wait(required: RequiredAcks) -> bytes:
+    if required.replicas:
+        return encode("WAIT", required.replicas, WAIT_MS)
     return encode("WAITAOF", 1, 0, WAIT_MS)

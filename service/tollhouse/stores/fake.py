@@ -18,7 +18,7 @@ from tollhouse.errors import ConfigurationError, ScriptFailed, StoreUnavailable
 from tollhouse.metrics import Metrics
 from tollhouse.scripts import PRIMARY, Argument, Scripts
 from tollhouse.stores.discovery.sentinel_resolver import ServiceHealth
-from tollhouse.stores.transport.handshake import Server
+from tollhouse.stores.transport.handshake import ServerInfo
 from tollhouse.stores.urls import FakeTarget, StoreUrl
 
 _PRIMARY = "fakeredis"
@@ -47,7 +47,7 @@ class FakeStore:
         self.url = url
         self.connections = 0
         self.in_flight = 0
-        self.server: Server | None = Server(
+        self.server: ServerInfo | None = ServerInfo(
             software="fakeredis",
             version=metadata_version("fakeredis"),
             role="master",
@@ -60,22 +60,22 @@ class FakeStore:
         server = fakeredis.FakeServer.get_server(f"tollhouse-{url.target.name}", (8,), "redis")
         self._client: Any = fakeredis.FakeAsyncRedis(server=server, db=url.db, max_connections=_CALLS_MAX)
         self._client.response_callbacks.clear()  # replies as the server sends them, as on a lane
-        self._channel: tuple[str, Callable[[bytes], None], Callable[[], None] | None] | None = None
+        self._channel: tuple[str, Callable[[bytes], None], Callable[[], None]] | None = None
         self._listening: asyncio.Task[None] | None = None
 
-    def on_primary(self, apply: Callable[[Any], Awaitable[None]]) -> None:
-        """Do nothing: no other primary takes over."""
+    def on_new_primary(self, action: Callable[[Any], Awaitable[None]]) -> None:
+        """Do nothing: there is no other primary."""
 
     def listen(
         self,
         channel: str,
-        heard: Callable[[bytes], None],
-        missed: Callable[[], None],
-        begun: Callable[[], None] | None = None,
+        on_message: Callable[[bytes], None],
+        on_gap: Callable[[], None],
+        on_subscribed: Callable[[], None] = lambda: None,
     ) -> None:
-        """Have `heard` and `begun` called as `Store.listen` does; nothing is missed."""
-        del missed
-        self._channel = (channel, heard, begun)
+        """Pass on what is published, as `Store.listen` does; there are no gaps."""
+        del on_gap
+        self._channel = (channel, on_message, on_subscribed)
 
     async def run(self, script: str, keys: Sequence[str], args: Sequence[Argument]) -> list[Any]:
         """Run a script as `Store.run` does."""
@@ -135,17 +135,19 @@ class FakeStore:
             await asyncio.wait({self._listening})
         await self._client.aclose()
 
-    async def _listen(self, channel: str, heard: Callable[[bytes], None], begun: Callable[[], None] | None) -> None:
+    async def _listen(
+        self, channel: str, on_message: Callable[[bytes], None], on_subscribed: Callable[[], None]
+    ) -> None:
         async with self._client.pubsub() as pubsub:
             await pubsub.subscribe(channel)
             try:
                 async for message in pubsub.listen():
                     if message["type"] == "message":
-                        heard(message["data"])
-                    elif begun is not None:
-                        begun()
+                        on_message(message["data"])
+                    else:
+                        on_subscribed()
             finally:
-                await pubsub.unsubscribe(channel)  # fakeredis remembers who listened, connected or not
+                await pubsub.unsubscribe(channel)  # fakeredis keeps subscribers whose connection was closed
 
 
 async def _suspend() -> None:

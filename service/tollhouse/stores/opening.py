@@ -16,6 +16,7 @@ from tollhouse.stores.embedded.locators import EmbeddedClusterLocator, EmbeddedL
 from tollhouse.stores.fake import FakeStore
 from tollhouse.stores.store import DEADLINE_S, Store
 from tollhouse.stores.transport.dialer import Dialer, Login
+from tollhouse.stores.transport.redial import TIMING, ConnectionTiming
 from tollhouse.stores.urls import (
     ClusterTarget,
     EmbeddedClusterTarget,
@@ -73,6 +74,7 @@ def open_stores(
     *,
     clock: ServerClock = server_time,
     deadline_s: float = DEADLINE_S,
+    timing: ConnectionTiming = TIMING,
     embedded_binary: Path | None = None,
 ) -> Stores:
     """Make the four stores; nothing connects before it is used.
@@ -86,8 +88,17 @@ def open_stores(
         own = {key: script for key, script in scripts.items() if key.startswith(f"{name}/")}
         if isinstance(url.target, FakeTarget):
             return FakeStore(name, url, own, metrics, clock=clock)
-        finder = found.locator(name, url)
-        return Store(name, url, finder, own, metrics, dialer=found.dialer, clock=clock, deadline_s=deadline_s)
+        return Store(
+            name,
+            url,
+            found.locator(name, url),
+            own,
+            metrics,
+            dialer=found.dialer,
+            clock=clock,
+            deadline_s=deadline_s,
+            timing=timing,
+        )
 
     return Stores(
         sessions=opened("sessions"),

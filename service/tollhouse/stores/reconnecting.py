@@ -1,19 +1,20 @@
-"""A link: keeps one lane to one store alive, and tells callers at once when it cannot.
+"""A connection that reconnects, and that fails calls at once while it cannot.
 
-It connects when a call arrives. While it reconnects, callers wait for at most `PARKED_S`, never past their deadline.
-A wait in vain opens its circuit breaker: from then on calls fail at once, without being sent, until the server answers
-a probe or another primary is named.
+It connects when a call arrives. Calls wait for the connection for a bounded time, never past their deadline. A wait in
+vain opens its circuit breaker: from then on calls fail without being sent, until the server answers a probe or another
+primary is named.
 
-When the finder names another primary, the lane to the old one is left: it may still refuse what it has not done,
-which is then sent to the new one; whatever else it answers is not believed.
+When the locator names another primary, the connection to the old one is drained: the calls that the old primary still
+refuses are sent to the new one, and its other replies are discarded. While Sentinel replaces the primary, calls wait:
+sent to the old one, they would run there and be lost, or be cut off.
 """
 
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from typing import Final
 
 from msgspec import Struct
 
@@ -23,266 +24,263 @@ from tollhouse.stores.circuit_breaker import CircuitBreaker
 from tollhouse.stores.discovery.failover_hints import FailoverHint, failover_hint
 from tollhouse.stores.discovery.locator import Address, Locator
 from tollhouse.stores.discovery.primary_history import FailoverPause, PrimaryEvent
-from tollhouse.stores.transport.connection import Lane, encode
+from tollhouse.stores.transport.connection import Connection, encode
 from tollhouse.stores.transport.dialer import Dialer
-from tollhouse.stores.transport.errors import CALL_FAILED, DeadlinePassed, LaneLost, ServerError, verdict
-from tollhouse.stores.transport.handshake import Server, shake_hands
+from tollhouse.stores.transport.errors import CALL_FAILED, ConnectionLost, DeadlinePassed, ServerError, verdict
+from tollhouse.stores.transport.handshake import ServerInfo, shake_hands
+from tollhouse.stores.transport.redial import DIAL_FAILED, TIMING, Backoff, ConnectionTiming, redial, set_up
 from tollhouse.stores.urls import StoreUrl
 
-CONNECT_S = 1.0
-"""How long one attempt to connect, TLS and handshake included, may take."""
-PARKED_S = 0.5
-"""How long a call waits for a connection at most."""
-HELD_S = 0.8
-"""How long a call waits at most while Sentinel replaces the primary; waiting is all that would help it."""
-_LEAVE_S = 0.3
-"""How long a primary that steps down may take to refuse what it has not done."""
-_PAUSE_MIN_S = 0.02
-_PAUSE_MAX_S = 1.0
+CONNECT_FAILED: Final = (*DIAL_FAILED, ConfigurationError)
+"""All that an attempt to connect can raise; the embedded server raises ConfigurationError."""
 
-Prepare = Callable[[Lane, Server], Awaitable[None]]
-"""What is to be done on a new connection before any call."""
+Prepare = Callable[[Connection, ServerInfo], Awaitable[None]]
+"""Prepares a new connection before its first call; the connection is not used when it raises."""
 
 
 class Unreachable(Exception):
     """There is no connection, and the call was not sent."""
 
 
-class Links(Struct, frozen=True, kw_only=True):
-    """What all links of one store have in common."""
+class ConnectionConfig(Struct, frozen=True, kw_only=True):
+    """What all connections of one store have in common."""
 
     url: StoreUrl
-    finder: Locator
+    locator: Locator
     dialer: Dialer
     scripts: Sequence[Script]
+    prepare: Prepare
+    timing: ConnectionTiming = TIMING
 
 
-class Link:
-    """One lane and whatever it takes to have it again after it was lost."""
+class ReconnectingConnection:
+    """One connection at a time to whichever server is the primary; `server` is what its last handshake learned."""
 
     def __init__(
-        self,
-        common: Links,
-        *,
-        name: str,
-        prepare: Prepare | None = None,
-        on_breaker_change: Callable[[], None] = lambda: None,
+        self, config: ConnectionConfig, *, name: str, on_breaker_change: Callable[[], None] = lambda: None
     ) -> None:
-        self.server: Server | None = None
+        timing = config.timing
+        self.server: ServerInfo | None = None
         self.connections = 0
-        self._common = common
+        self.breaker = CircuitBreaker(
+            self._probe, (Unreachable, *CALL_FAILED), interval_s=timing.probe_s, on_change=on_breaker_change, name=name
+        )
+        self._config = config
+        self._timing = timing
         self._name = name
-        self._prepare = prepare
-        self._lane: Lane | None = None
-        self._former: tuple[Lane, ...] = ()
+        self._connection: Connection | None = None
         self._address: Address | None = None
+        self._draining: tuple[Connection, ...] = ()
         self._connecting: asyncio.Task[None] | None = None
-        self._bound: asyncio.Timeout | None = None
-        self._dialed: Address | None = None
+        self._attempt: asyncio.Timeout | None = None
+        self._dialing: Address | None = None
+        self._backoff = Backoff(timing.pause_min_s, timing.pause_max_s)
         self._reason = ""
-        failures = (Unreachable, *CALL_FAILED)
-        self.breaker = CircuitBreaker(self._probe, failures, on_change=on_breaker_change, name=name)
-        self._pause_s = _PAUSE_MIN_S
-        self._held: asyncio.Event | None = None
+        self._paused: asyncio.Event | None = None
         self._ended = False
-        common.finder.subscribe(self._moved)
+        config.locator.subscribe(self._on_primary_event)
 
     @property
     def in_flight(self) -> int:
-        """Count the calls that wait for a reply, those nobody waits for any more included."""
-        return sum(lane.in_flight for lane in self._open_lanes())
+        """Return the number of calls without a reply, those of cancelled callers included."""
+        return sum(connection.in_flight for connection in self._open_connections())
 
     @property
-    def open_lane(self) -> Lane | None:
-        """Return the lane when a call can be sent on it at once; None when it has to wait, or cannot be sent."""
-        if self._held is None and self._lane is not None and self._lane.alive and not self.breaker.is_open:
-            return self._lane
+    def ready(self) -> Connection | None:
+        """Return the connection when a call can be sent on it at once; None when it has to wait, or cannot be sent."""
+        if (
+            self._paused is None
+            and self._connection is not None
+            and self._connection.alive
+            and not self.breaker.is_open
+        ):
+            return self._connection
         return None
 
-    async def lane(self, deadline_s: float) -> Lane:
-        """Return a lane that can send, or raise Unreachable: at once while the breaker is open."""
+    async def connected(self, deadline_s: float) -> Connection:
+        """Return a connection that can send, or raise Unreachable: at once while the breaker is open."""
         if self._ended:
             raise Unreachable("the store was closed")
         if self.breaker.is_open:
             self.breaker.request_probe()
             raise Unreachable(self._reason_or(self.breaker.reason))
         try:
-            return await self._connected(deadline_s)
+            return await self._wait_connected(deadline_s)
         except Unreachable as error:
             self.breaker.trip(str(error))
             raise
 
-    async def _connected(self, deadline_s: float) -> Lane:
-        if self._held is not None:
-            await self._held_back(self._held, deadline_s)
-        if self._lane is not None and self._lane.alive:
-            return self._lane
-        loop = asyncio.get_running_loop()
-        if self._connecting is None:
-            self._connecting = self._begin_to_connect()
-        waited = min(deadline_s, loop.time() + PARKED_S) - loop.time()
-        await asyncio.wait({self._connecting}, timeout=max(waited, 0))
-        if self._lane is not None and self._lane.alive:
-            return self._lane
-        raise Unreachable(self._reason_or("no connection in time"))
+    def report_error(self, connection: Connection, error: Exception) -> None:
+        """Draw the conclusions from a failed call.
 
-    def _reason_or(self, otherwise: str) -> str:
-        """Say why there is no connection, as far as the finder or the last attempt knows."""
-        health = self._common.finder.health()
-        return ("" if health is None else health.reason) or self._reason or otherwise
-
-    async def _probe(self) -> None:
-        """Return when the server replies to a PING, be it with an error; connect first if need be."""
-        deadline_s = asyncio.get_running_loop().time() + CONNECT_S
-        lane = await self._connected(deadline_s)
-        with suppress(ServerError):
-            await lane.send(encode("PING"), deadline_s)
-
-    def doubt(self, lane: Lane, error: Exception) -> None:
-        """Take an error as a hint that the server is the wrong one; where it says so itself, leave it.
-
-        It is not cut off: what else it refuses can then be sent to the right one too.
+        The locator may look for another primary. A server that says itself that it is not the primary is drained
+        rather than cut off: what else it refuses can then be sent to the right one. Silence opens the breaker.
         """
-        found = failover_hint(error)
-        if found is not None and self._address is not None and lane is self._lane:
-            self._common.finder.suspect(self._address, found)
-        if isinstance(error, DeadlinePassed) and lane is self._lane:
-            self.breaker.trip(str(error))
+        if connection is self._connection and self._address is not None:
+            self._report_hint(self._address, error)
+            if isinstance(error, DeadlinePassed):
+                self.breaker.trip(str(error))
         if isinstance(error, ServerError) and verdict(error) == "reconnect":
-            lane.leave(_LEAVE_S)
+            connection.drain(self._timing.drain_s)
 
     async def aclose(self) -> None:
-        """End the connection and the attempt to make one."""
+        """Close the connection, and cancel the probe and the attempt to connect."""
         self._ended = True
         await self.breaker.aclose()
         if self._connecting is not None:
             self._connecting.cancel()
             await asyncio.wait({self._connecting})
-        for lane in self._open_lanes():
-            await lane.aclose()
-        self._lane, self._former = None, ()
+        for connection in self._open_connections():
+            await connection.aclose()
+        self._connection, self._draining = None, ()
 
-    def _begin_to_connect(self) -> asyncio.Task[None]:
+    async def _wait_connected(self, deadline_s: float) -> Connection:
+        loop = asyncio.get_running_loop()
+        if self._paused is not None:
+            await self._await_resume(self._paused, deadline_s)
+        if self._connection is not None and self._connection.alive:
+            return self._connection
+        if self._connecting is None:
+            self._connecting = self._start_connecting()
+        left_s = min(deadline_s - loop.time(), self._timing.wait_s)
+        await asyncio.wait({self._connecting}, timeout=max(left_s, 0))
+        if self._connection is not None and self._connection.alive:
+            return self._connection
+        raise Unreachable(self._reason_or("no connection in time"))
+
+    async def _probe(self) -> None:
+        """Return when the server replies to a PING, be it with an error; connect first if need be."""
+        deadline_s = asyncio.get_running_loop().time() + self._timing.connect_s
+        connection = await self._wait_connected(deadline_s)
+        with suppress(ServerError):
+            await connection.send(encode("PING"), deadline_s)
+
+    def _reason_or(self, otherwise: str) -> str:
+        """Return why there is no connection, as far as the locator or the last attempt knows."""
+        health = self._config.locator.health()
+        return ("" if health is None else health.reason) or self._reason or otherwise
+
+    def _start_connecting(self) -> asyncio.Task[None]:
         return asyncio.get_running_loop().create_task(self._connect(), name=f"tollhouse-connect-{self._name}")
 
     async def _connect(self) -> None:
-        """Try until it works, or until the next attempt would begin more than `PARKED_S` after the first."""
-        loop = asyncio.get_running_loop()
-        give_up_s = loop.time() + PARKED_S
+        """Connect; give up when the next attempt would begin later than callers wait."""
+        give_up_s = asyncio.get_running_loop().time() + self._timing.wait_s
         try:
-            while not await self._attempted():
-                self._dialed = None
-                self._pause_s = min(self._pause_s * 2, _PAUSE_MAX_S)
-                pause_s = self._pause_s * random.uniform(0.5, 1.0)  # noqa: S311 - spreads reconnects, no secret
-                if loop.time() + pause_s >= give_up_s:
-                    return
-                await asyncio.sleep(pause_s)
-            self._pause_s, self._reason = _PAUSE_MIN_S, ""
+            await redial(
+                self._connect_once,
+                self._backoff,
+                on_failure=self._on_connect_failure,
+                failures=CONNECT_FAILED,
+                give_up_s=give_up_s,
+            )
         finally:
-            self._connecting = self._dialed = None
+            self._connecting = None
 
-    async def _attempted(self) -> bool:
-        """Connect once; remember why where that fails."""
-        place = self._common.url.redacted()
+    async def _connect_once(self) -> Connection:
         try:
-            async with asyncio.timeout(CONNECT_S) as self._bound:
-                await self._attempt()
-        except ServerError as error:
-            self._reason = f"{place} refused the handshake: {error}"
-        except (OSError, TimeoutError, *CALL_FAILED) as error:
-            said = f"no answer within {CONNECT_S:g} s" if isinstance(error, TimeoutError) else str(error)
-            self._reason = f"cannot connect to {place}: {said or type(error).__name__}"
-        except ConfigurationError as error:
-            self._reason = str(error)
-        else:
-            return True
-        return False
+            async with asyncio.timeout(self._timing.connect_s) as self._attempt:
+                address = self._dialing = await self._config.locator.locate()
+                try:
+                    return await self._open(address)
+                except (OSError, *CALL_FAILED) as error:
+                    self._report_hint(address, error)
+                    raise
+        finally:
+            self._dialing = None
 
-    def _give_up_dialing(self, *, but_not: Address) -> None:
-        """End an attempt at another server: one that hangs would keep callers from the new primary."""
-        if self._bound is not None and not self._bound.expired() and self._dialed not in (None, but_not):
-            self._bound.reschedule(0)
-
-    async def _attempt(self) -> None:
-        finder = self._common.finder
-        address = self._dialed = await finder.locate()
-        try:
-            lane, _ = await self._common.dialer.dial(address, on_lost=lambda: self._lost(address))
-        except OSError as error:
-            self._suspect(address, error)
-            raise
-        try:
-            deadline_s = asyncio.get_running_loop().time() + CONNECT_S
-            common = self._common
-            server = await shake_hands(lane, self._name, finder.login(), common.url.db, common.scripts, deadline_s)
-            if self._prepare is not None and (self.server is None or server.primary != self.server.primary):
-                await self._prepare(lane, server)
-            await self._still_at(address)
-        except CALL_FAILED as error:
-            self._suspect(address, error)
-            await lane.aclose()
-            raise
-        except BaseException:
-            await lane.aclose()
-            raise
-        self._former = self._open_lanes()
-        self.server, self._lane, self._address = server, lane, address
+    async def _open(self, address: Address) -> Connection:
+        connection, _ = await self._config.dialer.dial(address, on_lost=lambda: self._on_lost(address))
+        server = await set_up(connection, self._shake_hands(connection, address))
+        self._draining = self._open_connections()
+        self.server, self._connection, self._address = server, connection, address
         self.connections += 1
+        self._backoff.reset()
+        self._reason = ""
+        return connection
 
-    def _open_lanes(self) -> tuple[Lane, ...]:
-        """Give the present lane and those that were left, as far as they have not ended."""
-        return tuple(lane for lane in (*self._former, self._lane) if lane is not None and not lane.ended)
+    async def _shake_hands(self, connection: Connection, address: Address) -> ServerInfo:
+        config = self._config
+        deadline_s = asyncio.get_running_loop().time() + self._timing.connect_s
+        login = config.locator.login()
+        server = await shake_hands(connection, self._name, login, config.url.db, config.scripts, deadline_s)
+        await self._check_primary(address)
+        await config.prepare(connection, server)
+        await self._check_primary(address)
+        return server
 
-    async def _still_at(self, address: Address) -> None:
-        """Make sure that nobody took over while the handshake was under way."""
-        if await self._common.finder.locate() != address:
-            raise LaneLost("the primary changed while connecting")
+    async def _check_primary(self, address: Address) -> None:
+        """Raise ConnectionLost when another primary was named meanwhile."""
+        if await self._config.locator.locate() != address:
+            raise ConnectionLost("the primary changed while connecting")
 
-    def _suspect(self, address: Address, error: Exception) -> None:
-        found = failover_hint(error)
-        if found is not None:
-            self._common.finder.suspect(address, found)
+    def _on_connect_failure(self, error: Exception) -> None:
+        place = self._config.url.redacted()
+        match error:
+            case ConfigurationError():
+                self._reason = str(error)
+            case ServerError():
+                self._reason = f"{place} refused the handshake: {error}"
+            case TimeoutError():
+                self._reason = f"cannot connect to {place}: no answer within {self._timing.connect_s:g} s"
+            case _:
+                self._reason = f"cannot connect to {place}: {str(error) or type(error).__name__}"
 
-    def _lost(self, address: Address) -> None:
+    def _open_connections(self) -> tuple[Connection, ...]:
+        """Return the present connection and those that drain, as far as their sockets are open."""
+        every = (*self._draining, self._connection)
+        return tuple(connection for connection in every if connection is not None and not connection.ended)
+
+    def _report_hint(self, address: Address, error: Exception) -> None:
+        hint = failover_hint(error)
+        if hint is not None:
+            self._config.locator.suspect(address, hint)
+
+    def _on_lost(self, address: Address) -> None:
         if not self._ended:
-            self._common.finder.suspect(address, FailoverHint(why="eof"))
+            self._config.locator.suspect(address, FailoverHint(why="eof"))
 
-    async def _held_back(self, held: asyncio.Event, deadline_s: float) -> None:
-        """Keep a call from a primary that is being replaced: it would run there and be lost, or wait and be cut off."""
-        loop = asyncio.get_running_loop()
+    def _on_primary_event(self, event: PrimaryEvent) -> None:
+        """Let calls wait while the primary is replaced; drain the old one when the new one is named."""
+        if isinstance(event, FailoverPause):
+            self._pause(event.wait_s)
+            return
+        self._resume()
+        self.breaker.reset()
+        self._backoff.reset()
+        self._abandon_attempt(unless=event.address)
+        if self._connection is None or self._address == event.address:
+            return
+        self._connection.drain(self._timing.drain_s)
+        if self._connecting is None and not self._ended:
+            self._connecting = self._start_connecting()
+
+    def _abandon_attempt(self, *, unless: Address) -> None:
+        """End an attempt at another address: one that hangs would keep callers from the new primary."""
+        if self._attempt is not None and not self._attempt.expired() and self._dialing not in (None, unless):
+            self._attempt.reschedule(0)
+
+    def _pause(self, wait_s: float) -> None:
+        """Let calls wait for `wait_s`; a pause under way is not extended, and 0 ends it."""
+        if not wait_s:
+            self._resume()
+        elif self._paused is None:
+            self._paused = paused = asyncio.Event()
+            asyncio.get_running_loop().call_later(wait_s, self._end_pause, paused)
+
+    def _resume(self) -> None:
+        if self._paused is not None:
+            self._end_pause(self._paused)
+
+    def _end_pause(self, paused: asyncio.Event) -> None:
+        paused.set()
+        if self._paused is paused:
+            self._paused = None
+
+    async def _await_resume(self, paused: asyncio.Event, deadline_s: float) -> None:
+        give_up_s = asyncio.get_running_loop().time() + self._timing.failover_wait_s
         try:
-            async with asyncio.timeout_at(min(deadline_s, loop.time() + HELD_S)):
-                await held.wait()
+            async with asyncio.timeout_at(min(deadline_s, give_up_s)):
+                await paused.wait()
         except TimeoutError:
             raise Unreachable("the primary is being replaced") from None
-
-    def _hold(self, wait_s: float) -> None:
-        if not wait_s:
-            self._release()
-        elif self._held is None:
-            self._held = held = asyncio.Event()
-            asyncio.get_running_loop().call_later(wait_s, self._let_go, held)
-
-    def _release(self) -> None:
-        if self._held is not None:
-            self._let_go(self._held)
-
-    def _let_go(self, held: asyncio.Event) -> None:
-        held.set()
-        if self._held is held:
-            self._held = None
-
-    def _moved(self, news: PrimaryEvent) -> None:
-        """Leave the old primary, and let callers in at once; before that, hold them back for a moment."""
-        if isinstance(news, FailoverPause):
-            self._hold(news.wait_s)
-            return
-        self._release()
-        self.breaker.reset()
-        self._pause_s = _PAUSE_MIN_S
-        self._give_up_dialing(but_not=news.address)
-        if self._lane is None or self._address == news.address:
-            return
-        self._lane.leave(_LEAVE_S)
-        if self._connecting is None and not self._ended:
-            self._connecting = self._begin_to_connect()

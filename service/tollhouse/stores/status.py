@@ -12,17 +12,17 @@ from tollhouse.errors import StoreError
 from tollhouse.stores.addresses import format_host
 from tollhouse.stores.discovery.sentinel_resolver import ServiceHealth
 from tollhouse.stores.opening import AnyStore
-from tollhouse.stores.transport.handshake import Server
+from tollhouse.stores.transport.handshake import ServerInfo
 
 TEXT_MAX: Final = 300
 """Longest text of others that is passed on, such as a reason or a list of hosts."""
 SILENT_MAX: Final = 8
 """How many of those that do not answer are told of, one by one."""
 
-Connection = Literal["connected", "disconnected"]
+ConnectionState = Literal["connected", "disconnected"]
 
 
-class Watch(Struct, frozen=True, kw_only=True):
+class FailoverStatus(Struct, frozen=True, kw_only=True):
     """Who is the primary, since when, and what stands ready to replace it.
 
     Without Sentinels, where several servers are listed, their counts are 0. `why` is how the primary was found,
@@ -42,21 +42,21 @@ class Watch(Struct, frozen=True, kw_only=True):
     silent: tuple[str, ...]
 
 
-class StoreFacts(Struct, frozen=True, kw_only=True):
+class StoreStatus(Struct, frozen=True, kw_only=True):
     """What one store answered; `problem` is null where it is well, `watch` where nobody watches it."""
 
     store: str
     place: str
-    connection: Connection
+    connection: ConnectionState
     server: str | None
     role: str | None
     replication_id: str | None
     round_trip_ms: float | None
-    watch: Watch | None
+    watch: FailoverStatus | None
     problem: str | None
 
 
-async def ask(store: AnyStore, clock: Callable[[], float] = time.monotonic) -> StoreFacts:
+async def ask(store: AnyStore, clock: Callable[[], float] = time.monotonic) -> StoreStatus:
     """Ask a store whether it is there; `clock` is the one by which generations are dated."""
     round_trip_ms, server, problem = None, None, None
     try:
@@ -65,7 +65,7 @@ async def ask(store: AnyStore, clock: Callable[[], float] = time.monotonic) -> S
     except StoreError as error:
         problem = _bounded(str(error))
     health = store.watch()
-    return StoreFacts(
+    return StoreStatus(
         store=store.name,
         place=_bounded(store.url.redacted()),
         connection="connected" if problem is None else "disconnected",
@@ -73,15 +73,15 @@ async def ask(store: AnyStore, clock: Callable[[], float] = time.monotonic) -> S
         role=None if server is None else _bounded(server.role),
         replication_id=_replication_id(server),
         round_trip_ms=round_trip_ms,
-        watch=None if health is None else watch_of(health, clock()),
+        watch=None if health is None else failover_status(health, clock()),
         problem=problem,
     )
 
 
-def watch_of(health: ServiceHealth, now_s: float) -> Watch:
+def failover_status(health: ServiceHealth, now_s: float) -> FailoverStatus:
     """Put what a resolver knows into words; `now_s` is on its clock."""
     present = health.generation
-    return Watch(
+    return FailoverStatus(
         service=_bounded(health.service),
         generation=0 if present is None else present.number,
         primary=None if present is None else _bounded(format_host((present.address.host, present.address.port))),
@@ -96,7 +96,7 @@ def watch_of(health: ServiceHealth, now_s: float) -> Watch:
     )
 
 
-def _replication_id(server: Server | None) -> str | None:
+def _replication_id(server: ServerInfo | None) -> str | None:
     """Give the id; None too where the account may not ask for it."""
     return (_bounded(server.primary) or None) if server is not None else None
 

@@ -1,8 +1,7 @@
-"""A store: runs scripts on one logical database, and says honestly what a failure may have done.
+"""A store: runs scripts on one logical database, and says what a failed call may have done.
 
-A call that was not sent, or that the server refused, is tried once more inside its deadline. A call
-that was sent and not answered is tried again only if its script is idempotent: a second run would
-otherwise charge or count twice.
+A call that was not sent, or that the server refused, is tried once more inside its deadline. A call that was sent and
+not answered is tried again only if its script is idempotent: a second run would otherwise charge or count twice.
 """
 
 from __future__ import annotations
@@ -20,26 +19,25 @@ from tollhouse.metrics import Metrics
 from tollhouse.scripts import PRIMARY, Argument, Placeholder, Script, Scripts
 from tollhouse.stores.discovery.locator import Locator
 from tollhouse.stores.discovery.sentinel_resolver import ServiceHealth
-from tollhouse.stores.durability import Confirmations, Wanted
-from tollhouse.stores.reconnecting import Link, Links, Unreachable
-from tollhouse.stores.subscriber import Listener
-from tollhouse.stores.transport.connection import Lane, encode
+from tollhouse.stores.durability import GroupCommit, RequiredAcks
+from tollhouse.stores.reconnecting import ConnectionConfig, ReconnectingConnection, Unreachable
+from tollhouse.stores.replay import Replay, Run
+from tollhouse.stores.subscriber import Subscriber
+from tollhouse.stores.transport.connection import Connection, encode
 from tollhouse.stores.transport.dialer import Dialer
-from tollhouse.stores.transport.errors import CALL_FAILED, LaneFull, LaneLost, ServerError, verdict
-from tollhouse.stores.transport.handshake import Server, read_info
+from tollhouse.stores.transport.errors import CALL_FAILED, ConnectionFull, ServerError, may_retry, verdict
+from tollhouse.stores.transport.handshake import ServerInfo, read_info
+from tollhouse.stores.transport.redial import TIMING, ConnectionTiming
 from tollhouse.stores.urls import StoreUrl
 
 DEADLINE_S: Final = 1.0
-"""How long a call may take, waiting for a connection included."""
+"""Bound of a call, its wait for a connection included."""
 BULK_BYTES: Final = 16 * 1024
-"""A call with a value above this goes over a lane of its own: behind it, small calls would wait for the socket."""
+"""A call with a larger value goes over a connection of its own: small calls behind it would wait for the socket."""
 _MARGIN_S: Final = 0.02
 """Taken off the deadline, so that callers have their answer before it and not with it."""
 
 _log = logging.getLogger("tollhouse.stores")
-
-Run = Callable[[str, Sequence[str], Sequence[Argument]], Awaitable[list[Any]]]
-"""Runs a script on one certain connection."""
 
 
 class Store:
@@ -49,119 +47,126 @@ class Store:
         self,
         name: str,
         url: StoreUrl,
-        finder: Locator,
+        locator: Locator,
         scripts: Scripts,
         metrics: Metrics,
         *,
         dialer: Dialer | None = None,
         clock: ServerClock = server_time,
         deadline_s: float = DEADLINE_S,
+        timing: ConnectionTiming = TIMING,
     ) -> None:
         self.name = name
         self.url = url
-        self._finder = finder
+        self._locator = locator
         self._scripts = scripts
         self._metrics = metrics
         self._clock = clock
         self._deadline_s = max(deadline_s - _MARGIN_S, _MARGIN_S)
-        self._apply: Callable[[Run], Awaitable[None]] | None = None
-        dialer = Dialer() if dialer is None else dialer
-        self._common = common = Links(url=url, finder=finder, dialer=dialer, scripts=tuple(scripts.values()))
-        self._fast = Link(common, name=f"{name}-fast", prepare=self._prepare, on_breaker_change=self._on_breaker_change)
-        self._bulk = Link(common, name=f"{name}-bulk", prepare=self._prepare)
-        self._durable = Link(common, name=f"{name}-durable", prepare=self._prepare)
-        self._links = (self._fast, self._bulk, self._durable)
-        self._confirmations: Confirmations | None = None
+        self._replay = Replay()
+        self._config = config = ConnectionConfig(
+            url=url,
+            locator=locator,
+            dialer=Dialer() if dialer is None else dialer,
+            scripts=tuple(scripts.values()),
+            prepare=self._prepare,
+            timing=timing,
+        )
+        on_change = self._on_breaker_change
+        self._main = ReconnectingConnection(config, name=f"{name}-fast", on_breaker_change=on_change)
+        self._bulk = ReconnectingConnection(config, name=f"{name}-bulk")
+        self._durable = ReconnectingConnection(config, name=f"{name}-durable")
+        self._connections = (self._main, self._bulk, self._durable)
+        self._group_commit: GroupCommit | None = None
         self._up: bool | None = None
-        self._listener: Listener | None = None
+        self._subscriber: Subscriber | None = None
 
     @property
-    def server(self) -> Server | None:
-        """Tell what the last handshake learned; None before the first."""
-        return self._fast.server
+    def server(self) -> ServerInfo | None:
+        """Return what the last handshake learned; None before the first."""
+        return self._main.server
 
     @property
     def connections(self) -> int:
-        """Count the connections that were made: one more for every reconnect."""
-        return sum(link.connections for link in self._links)
+        """Return the number of connections made, reconnects included."""
+        return sum(each.connections for each in self._connections)
 
     @property
     def in_flight(self) -> int:
         """Return the number of calls without a reply, those of cancelled callers included."""
-        return sum(link.in_flight for link in self._links)
+        return sum(each.in_flight for each in self._connections)
 
     def watch(self) -> ServiceHealth | None:
-        """Describe the Sentinel service behind this store; None where there is none."""
-        return self._finder.health()
+        """Return what is known of the servers behind this store; None when it has one fixed server."""
+        return self._locator.health()
 
-    def on_primary(self, apply: Callable[[Run], Awaitable[None]]) -> None:
-        """Have `apply` called on each connection to another primary than before, before any other call there.
+    def on_new_primary(self, action: Callable[[Run], Awaitable[None]]) -> None:
+        """Await `action` once on each new primary but the first, before any other call of this store there.
 
-        It gets a function that runs scripts on that connection. When it raises, the connection is not used.
+        It gets a function that runs scripts on that primary. When it raises, the connection is not used.
         """
-        self._apply = apply
+        self._replay.action = action
 
     def listen(
         self,
         channel: str,
-        heard: Callable[[bytes], None],
-        missed: Callable[[], None],
-        begun: Callable[[], None] | None = None,
+        on_message: Callable[[bytes], None],
+        on_gap: Callable[[], None],
+        on_subscribed: Callable[[], None] = lambda: None,
     ) -> None:
-        """Have `heard` called with what is published on a channel, from the first script call on.
+        """Pass on what is published on a channel, from the first script call on; one channel per store.
 
-        Messages are lost while the connection is: `begun` is called each time that it was made, `missed` each time that
-        it was lost. One channel per store.
+        Messages are lost while the connection is: `on_subscribed` is called each time that it was made and messages
+        arrive from then on, `on_gap` each time that it was lost.
         """
-        assert self._listener is None, "a store listens to one channel"
-        self._listener = Listener(
-            self._common,
+        assert self._subscriber is None, "a store listens to one channel"
+        self._subscriber = Subscriber(
+            self._config,
             name=self.name,
             channel=channel,
-            heard=heard,
-            missed=missed,
-            begun=begun,
-            prepare=self._prepare,
+            on_message=on_message,
+            on_gap=on_gap,
+            on_subscribed=on_subscribed,
         )
 
     async def run(self, script: str, keys: Sequence[str], args: Sequence[Argument]) -> list[Any]:
-        """Run a script and give its reply; `now_ms` goes before `args`.
+        """Run a script and return its reply; `now_ms` goes before `args`.
 
-        Raises StoreUnavailable where no reply can be relied on, ScriptFailed where the call itself is wrong.
+        Raise StoreUnavailable when no reply can be relied on, ScriptFailed when the call itself is wrong.
         """
         began_s = time.perf_counter()
-        link = self._bulk if _is_bulky(args) else self._fast
-        reply, _ = await self._run(link, self._scripts[script], keys, args, self._deadline())
+        over = self._bulk if _is_bulky(args) else self._main
+        reply, _ = await self._run(over, self._scripts[script], keys, args, self._deadline())
         self._metrics.script(self.name, script, time.perf_counter() - began_s)
         return reply
 
     async def run_durably(self, script: str, keys: Sequence[str], args: Sequence[Argument]) -> tuple[list[Any], bool]:
-        """Run a script, and tell whether what it wrote, or relies on, outlives the server.
+        """Run a script; return its reply, and whether what it wrote, or relies on, outlives the server.
 
-        Every replica that Sentinel could promote has to confirm it; when none is known, the server's own file. False
-        when there is neither.
+        Every replica that Sentinel could promote has to confirm it; without Sentinel, the server's append-only file.
+        When there is neither the answer is False: nothing can be promised.
         """
         deadline_s = self._deadline()
-        await self._ready(self._fast, deadline_s)
-        wanted = self._wanted()
-        if not wanted.possible:
+        await self._ready(self._main, deadline_s)
+        required = self._required_acks()
+        if not required.possible:
             return await self.run(script, keys, args), False
-        reply, lane = await self._run(self._durable, self._scripts[script], keys, args, deadline_s)
-        if self._confirmations is None or self._confirmations.lane is not lane:
-            self._confirmations = Confirmations(lane, key_names.marker(self.name))
-        return reply, await self._confirmations.confirm(wanted, deadline_s)
+        reply, connection = await self._run(self._durable, self._scripts[script], keys, args, deadline_s)
+        if self._group_commit is None or self._group_commit.connection is not connection:
+            self._group_commit = GroupCommit(connection, key_names.marker(self.name))
+        return reply, await self._group_commit.confirm(required, deadline_s)
 
     async def info(self, section: str) -> dict[str, str]:
-        """Read a section of INFO."""
+        """Return a section of INFO."""
         return read_info(await self.command("INFO", section))
 
     async def scan(self, cursor: int, match: str, count: int) -> tuple[int, list[str]]:
-        """Take one bounded step over the keys that match; the walk is over when the cursor is 0 again."""
+        """Return the next cursor and the keys of one bounded step that match; a cursor of 0 ends the walk."""
         following, found = await self.command("SCAN", cursor, "MATCH", match, "COUNT", count)
         return int(following), [key.decode() for key in found]
 
     async def ping(self) -> float:
-        """Give the time of one round trip, in milliseconds."""
+        """Return the time of one round trip, in milliseconds."""
         await self.command("PING")
         began_s = time.perf_counter()
         await self.command("PING")
@@ -170,99 +175,100 @@ class Store:
     async def command(self, *parts: str | bytes | int) -> Any:
         """Send one plain command that reads or that may be sent twice; for administration and health."""
         deadline_s = self._deadline()
-        lane = await self._ready(self._fast, deadline_s)
+        connection = await self._ready(self._main, deadline_s)
         try:
-            return await lane.send(encode(*parts), deadline_s)
+            return await connection.send(encode(*parts), deadline_s)
         except CALL_FAILED as error:
-            self._fast.doubt(lane, error)
+            self._main.report_error(connection, error)
             raise self._failure(error, str(parts[0])) from error
 
     async def aclose(self) -> None:
-        """End the connections; later calls raise StoreUnavailable."""
-        if self._listener is not None:
-            await self._listener.aclose()
-        if self._confirmations is not None:
-            await self._confirmations.aclose()
-        for link in self._links:
-            await link.aclose()
+        """Close the connections; later calls raise StoreUnavailable."""
+        if self._subscriber is not None:
+            await self._subscriber.aclose()
+        if self._group_commit is not None:
+            await self._group_commit.aclose()
+        for each in self._connections:
+            await each.aclose()
 
-    def _wanted(self) -> Wanted:
-        health = self._finder.health()
+    def _required_acks(self) -> RequiredAcks:
+        health = self._locator.health()
         if health is not None:
-            # Without a replica that could be promoted nobody confirms, and the answer is an honest False.
-            return Wanted(replicas=max(health.promotable, 1), file=False)
-        return Wanted(replicas=0, file=self._fast.server is not None and self._fast.server.appends)
+            # Without a promotable replica WAIT cannot reach 1, and the answer is an honest False.
+            return RequiredAcks(replicas=max(health.promotable, 1), file=False)
+        return RequiredAcks(replicas=0, file=self._main.server is not None and self._main.server.appends)
 
-    async def _prepare(self, lane: Lane, server: Server) -> None:
-        if self._apply is None:
-            return
-        deadline_s = self._deadline()
-
+    async def _prepare(self, connection: Connection, server: ServerInfo) -> None:
         async def run(script: str, keys: Sequence[str], args: Sequence[Argument]) -> list[Any]:
-            return _listed(await self._call(lane, server, self._scripts[script], keys, args, deadline_s))
+            return _as_list(await self._call(connection, server, self._scripts[script], keys, args, self._deadline()))
 
-        await self._apply(run)
+        await self._replay.on_connected(server.primary, run)
 
     async def _run(
-        self, link: Link, script: Script, keys: Sequence[str], args: Sequence[Argument], deadline_s: float
-    ) -> tuple[list[Any], Lane]:
-        if self._listener is not None:
-            self._listener.start()
+        self,
+        over: ReconnectingConnection,
+        script: Script,
+        keys: Sequence[str],
+        args: Sequence[Argument],
+        deadline_s: float,
+    ) -> tuple[list[Any], Connection]:
+        if self._subscriber is not None:
+            self._subscriber.start()
         last_attempt = False
         while True:
-            lane = (link.open_lane if self._up else None) or await self._ready(link, deadline_s)
-            assert link.server is not None
+            connection = (over.ready if self._up else None) or await self._ready(over, deadline_s)
+            assert over.server is not None
             try:
-                return _listed(await self._call(lane, link.server, script, keys, args, deadline_s)), lane
+                return _as_list(await self._call(connection, over.server, script, keys, args, deadline_s)), connection
             except CALL_FAILED as error:
-                link.doubt(lane, error)
-                if last_attempt or not _worth_another_try(error, script):
+                over.report_error(connection, error)
+                if last_attempt or not may_retry(error, idempotent=script.idempotent):
                     raise self._failure(error, script.name) from error
                 last_attempt = True
 
     async def _call(
         self,
-        lane: Lane,
-        server: Server,
+        connection: Connection,
+        server: ServerInfo,
         script: Script,
         keys: Sequence[str],
         args: Sequence[Argument],
         deadline_s: float,
     ) -> Any:
-        rest = (len(keys), *keys, self._clock(), *_filled_in(args, server))
+        rest = (len(keys), *keys, self._clock(), *_with_primary(args, server))
         try:
-            return await lane.send(encode("EVALSHA", script.sha, *rest), deadline_s)
+            return await connection.send(encode("EVALSHA", script.sha, *rest), deadline_s)
         except ServerError as error:
             if verdict(error) != "load-script":
                 raise
-        return await lane.send(encode("EVAL", script.text, *rest), deadline_s)
+        return await connection.send(encode("EVAL", script.text, *rest), deadline_s)
 
-    async def _ready(self, link: Link, deadline_s: float) -> Lane:
+    async def _ready(self, over: ReconnectingConnection, deadline_s: float) -> Connection:
         try:
-            lane = link.open_lane or await link.lane(deadline_s)
+            connection = over.ready or await over.connected(deadline_s)
         except Unreachable as error:
             raise self._unavailable("not-sent", str(error)) from error
-        self._say(up=True)
-        return lane
+        self._report_up(up=True)
+        return connection
 
     def _deadline(self) -> float:
         return asyncio.get_running_loop().time() + self._deadline_s
 
     def _failure(self, error: Exception, what: str) -> StoreError:
-        """Name a failure for callers; whatever leaves the state of the call open marks the store as down."""
+        """Return the error for callers; the store counts as down unless the server itself refused the call."""
         if isinstance(error, ServerError):
             if verdict(error) == "defect":
                 return ScriptFailed(f"store {self.name!r}: {what}: {error}")
             return StoreUnavailable(self.name, "rejected", str(error))
-        return self._unavailable("not-sent" if isinstance(error, LaneFull) else "ambiguous", str(error))
+        return self._unavailable("not-sent" if isinstance(error, ConnectionFull) else "ambiguous", str(error))
 
     def _unavailable(self, outcome: Outcome, reason: str) -> StoreUnavailable:
-        self._say(up=False)
+        self._report_up(up=False)
         return StoreUnavailable(self.name, outcome, reason)
 
     def _on_breaker_change(self) -> None:
-        """Report that the breaker of the fast link opened or closed; when it closed, let the other links try again."""
-        breaker = self._fast.breaker
+        """Report that the main connection's breaker opened or closed; with it, close those of the others."""
+        breaker = self._main.breaker
         self._metrics.breaker(self.name, open=breaker.is_open)
         if breaker.is_open:
             fields = {"store": self.name, "reason": breaker.reason}
@@ -272,29 +278,22 @@ class Store:
             self._bulk.breaker.reset()
             self._durable.breaker.reset()
 
-    def _say(self, *, up: bool) -> None:
-        """Tell the metrics when it changes: every call comes by here."""
+    def _report_up(self, *, up: bool) -> None:
+        """Report changes only: every call passes here."""
         if up is not self._up:
             self._up = up
             self._metrics.store_up(self.name, up)
 
 
-def _filled_in(args: Sequence[Argument], server: Server) -> Sequence[str | bytes | int]:
+def _with_primary(args: Sequence[Argument], server: ServerInfo) -> Sequence[str | bytes | int]:
     if PRIMARY in args:
         return [server.primary if isinstance(argument, Placeholder) else argument for argument in args]
-    return cast("Sequence[str | bytes | int]", args)  # most calls have no placeholder: nothing is copied
+    return cast("Sequence[str | bytes | int]", args)  # most calls have no placeholder and are not copied
 
 
 def _is_bulky(args: Sequence[Argument]) -> bool:
     return bytes in map(type, args) and any(isinstance(one, bytes) and len(one) > BULK_BYTES for one in args)
 
 
-def _listed(reply: Any) -> list[Any]:
+def _as_list(reply: Any) -> list[Any]:
     return cast("list[Any]", reply) if isinstance(reply, list) else [reply]
-
-
-def _worth_another_try(error: Exception, script: Script) -> bool:
-    """Say yes where the server did not run the call, or may have and running it twice is the same."""
-    if isinstance(error, ServerError):
-        return verdict(error) == "reconnect"
-    return isinstance(error, LaneLost) and script.idempotent

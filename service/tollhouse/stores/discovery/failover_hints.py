@@ -7,7 +7,7 @@ from typing import Final, Literal
 from msgspec import Struct
 
 from tollhouse.stores.addresses import parse_host_port
-from tollhouse.stores.transport.errors import DeadlinePassed, LaneLost, ServerError
+from tollhouse.stores.transport.errors import ConnectionLost, DeadlinePassed, ServerError
 from tollhouse.stores.urls import Host
 
 HintReason = Literal["eof", "connect", "stall", "readonly", "redirect", "noreplicas", "masterdown", "loading"]
@@ -37,7 +37,7 @@ def failover_hint(error: Exception) -> FailoverHint | None:
             if why is None:
                 return None
             return FailoverHint(why=why, candidate=_named(str(error)) if why == "redirect" else None)
-        case LaneLost():
+        case ConnectionLost():
             return FailoverHint(why="eof")
         case DeadlinePassed():
             return FailoverHint(why="stall")

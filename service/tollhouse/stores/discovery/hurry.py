@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from tollhouse.stores.transport.connection import Lane, encode
+from tollhouse.stores.transport.connection import Connection, encode
 
 _ASK = encode("REPLCONF", "GETACK", "*") + encode("PING")
 """The question has no reply; that of PING is the one that is waited for."""
@@ -20,7 +20,7 @@ _ASK = encode("REPLCONF", "GETACK", "*") + encode("PING")
 class ReplicationNudge:
     """Asks one replica, over a connection of its own, for as long as that is allowed there."""
 
-    def __init__(self, lane: Lane) -> None:
+    def __init__(self, lane: Connection) -> None:
         self._connection = lane
         self._allowed = True
 

@@ -12,7 +12,7 @@ from msgspec import Struct
 from tollhouse.stores.addresses import format_host, read_host
 from tollhouse.stores.discovery.hurry import ReplicationNudge
 from tollhouse.stores.discovery.timing import ResolverTiming
-from tollhouse.stores.transport.connection import Lane, encode
+from tollhouse.stores.transport.connection import Connection, encode
 from tollhouse.stores.transport.dialer import Dialer, Login
 from tollhouse.stores.transport.errors import CALL_FAILED, DeadlinePassed, ServerError
 from tollhouse.stores.urls import Host, SentinelService, TcpAddress
@@ -90,7 +90,7 @@ class RoleProbe:
         return None
 
     @asynccontextmanager
-    async def _connect(self, host: Host) -> AsyncGenerator[tuple[Lane, Host, Primary | Replica]]:
+    async def _connect(self, host: Host) -> AsyncGenerator[tuple[Connection, Host, Primary | Replica]]:
         """Connect and log in; give what the greeting says of the role too."""
         address = TcpAddress(host=host[0], port=host[1], tls=self._target.tls, ca=self._target.ca)
         async with asyncio.timeout(self._timing.timeout_s):
@@ -101,7 +101,7 @@ class RoleProbe:
         finally:
             lane.close()
 
-    async def _role(self, lane: Lane, greeted: Primary | Replica) -> Primary | Replica:
+    async def _role(self, lane: Connection, greeted: Primary | Replica) -> Primary | Replica:
         try:
             return read_role(await lane.send(encode("ROLE"), self._deadline_s()))
         except ServerError as error:

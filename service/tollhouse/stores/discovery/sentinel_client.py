@@ -20,7 +20,7 @@ from tollhouse.stores.discovery.sentinel_replies import (
     read_replies,
 )
 from tollhouse.stores.discovery.timing import ResolverTiming
-from tollhouse.stores.transport.connection import Lane, encode
+from tollhouse.stores.transport.connection import Connection, encode
 from tollhouse.stores.transport.dialer import Dialer, Login
 from tollhouse.stores.transport.errors import CALL_FAILED, DeadlinePassed, ServerError
 from tollhouse.stores.urls import Host, SentinelService, TcpAddress
@@ -53,7 +53,7 @@ class SentinelClient:
         self._on_connection_change = on_connection_change
         self._jitter = jitter
         self._questions = poll_commands(target.service)
-        self._lane: Lane | None = None
+        self._lane: Connection | None = None
         self._tried = asyncio.Event()
         self._pause_s = timing.pause_min_s
         self.unavailable = self._explained(TimeoutError())
@@ -95,7 +95,7 @@ class SentinelClient:
         self._pause_s = self._timing.pause_min_s
         return read_replies(self.host, self.id, self._service, replies)
 
-    async def _connect(self, lost: asyncio.Event) -> Lane:
+    async def _connect(self, lost: asyncio.Event) -> Connection:
         """Connect, learn the Sentinel's id and subscribe: one write, one wait."""
         within_s = self._timing.timeout_s
         async with asyncio.timeout(within_s):
@@ -114,7 +114,7 @@ class SentinelClient:
         self.id = str(identity)
         return lane
 
-    async def _hold(self, lane: Lane, lost: asyncio.Event) -> None:
+    async def _hold(self, lane: Connection, lost: asyncio.Event) -> None:
         self._lane = lane
         self._tried.set()
         self._on_connection_change()

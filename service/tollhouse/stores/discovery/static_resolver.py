@@ -31,7 +31,7 @@ from tollhouse.stores.discovery.primary_history import Generation, PrimaryEvent
 from tollhouse.stores.discovery.role_probe import Primary, Replica, read_greeting, read_role
 from tollhouse.stores.discovery.sentinel_resolver import NoPrimary, ServiceHealth
 from tollhouse.stores.discovery.timing import ResolverTiming, RoundSchedule
-from tollhouse.stores.transport.connection import Lane, encode
+from tollhouse.stores.transport.connection import Connection, encode
 from tollhouse.stores.transport.dialer import Dialer, Login
 from tollhouse.stores.transport.errors import CALL_FAILED, DeadlinePassed, ServerError
 from tollhouse.stores.urls import Host, ServerList, TcpAddress, UnixAddress
@@ -184,7 +184,7 @@ class StaticResolver:
             role = Silent(self._explained(host, error))
         return ServerReply(host=host, peer=peer or host, role=role)
 
-    async def _role(self, lane: Lane) -> Primary | Replica:
+    async def _role(self, lane: Connection) -> Primary | Replica:
         deadline_s = asyncio.get_running_loop().time() + self._timing.timeout_s
         frames = (self._login.hello("tollhouse-endpoints"), encode("ROLE"))
         greeting, role = await asyncio.gather(

@@ -21,7 +21,7 @@ from hiredis import (
     pack_command,  # pyright: ignore[reportUnknownVariableType] - its stub takes a 1-tuple only
 )
 
-from tollhouse.stores.transport.errors import DeadlinePassed, LaneFull, LaneLost, ServerError
+from tollhouse.stores.transport.errors import ConnectionFull, ConnectionLost, DeadlinePassed, ServerError
 
 IN_FLIGHT_MAX = 4096
 """Calls that one lane carries at a time."""
@@ -40,7 +40,7 @@ Slot = tuple["asyncio.Future[Any]", float, float]
 """Who waits, until when, and since when, on the loop's clock."""
 
 
-class Lane(asyncio.Protocol):
+class Connection(asyncio.Protocol):
     """One connection that carries many calls; made by `connect` functions of asyncio, ended by `close`."""
 
     def __init__(
@@ -62,12 +62,12 @@ class Lane(asyncio.Protocol):
         self._on_push = on_push
         self._stall_s = stall_s
         self._in_flight_max = in_flight_max
-        self._left = False
+        self._draining = False
 
     @property
     def alive(self) -> bool:
         """Tell whether calls can be sent."""
-        return self._transport is not None and not self._left and not self._transport.is_closing()
+        return self._transport is not None and not self._draining and not self._transport.is_closing()
 
     @property
     def ended(self) -> bool:
@@ -85,12 +85,12 @@ class Lane(asyncio.Protocol):
         `deadline_s` is on the loop's clock. Raises LaneFull, and sends nothing, at the lane's bounds.
         """
         if not self.alive:
-            raise LaneFull("the connection is closed")
+            raise ConnectionFull("the connection is closed")
         if len(self._slots) >= self._in_flight_max:
-            raise LaneFull(f"{len(self._slots)} calls are in flight")
+            raise ConnectionFull(f"{len(self._slots)} calls are in flight")
         if not self._unsent:
             if self._transport is not None and self._transport.get_write_buffer_size() > UNSENT_BYTES_MAX:
-                raise LaneFull("the server does not read what it is sent")
+                raise ConnectionFull("the server does not read what it is sent")
             self._loop.call_soon(self._flush)
         self._unsent.append(frame)
         future: asyncio.Future[Any] = self._loop.create_future()
@@ -101,13 +101,13 @@ class Lane(asyncio.Protocol):
             self._sweeper = self._loop.call_later(_SWEEP_S, self._sweep)
         return future
 
-    def leave(self, grace_s: float) -> None:
+    def drain(self, grace_s: float) -> None:
         """Send nothing more, and end the connection when all is answered, or after the grace at the latest.
 
         The server is not the primary any more. That it refused a call is still believed, so that the call can be
         sent again; that it ran one is not, since what it did is about to be lost: such a call raises LaneLost.
         """
-        self._left = True
+        self._draining = True
         if self._slots:
             self._loop.call_later(grace_s, self.close)
         else:
@@ -146,7 +146,7 @@ class Lane(asyncio.Protocol):
                 if self._on_push is not None:
                     self._on_push(cast("list[Any]", reply))
             elif self._slots:
-                _answer(self._slots.popleft()[0], self._believed(reply))
+                _answer(self._slots.popleft()[0], self._filter_reply(reply))
             else:
                 self.close()  # a reply that nobody asked for: the order can no longer be trusted
                 return
@@ -159,12 +159,12 @@ class Lane(asyncio.Protocol):
         if self._on_lost is not None:
             self._on_lost()
 
-    def _believed(self, reply: object) -> object:
-        if not self._left:
+    def _filter_reply(self, reply: object) -> object:
+        if not self._draining:
             return reply
         if not self._slots:
             self._loop.call_soon(self.close)
-        return reply if isinstance(reply, ServerError) else LaneLost("the server was replaced before it answered")
+        return reply if isinstance(reply, ServerError) else ConnectionLost("the server was replaced before it answered")
 
     def _flush(self) -> None:
         if self._transport is not None and self._unsent:
@@ -191,7 +191,7 @@ class Lane(asyncio.Protocol):
         while self._slots:
             future = self._slots.popleft()[0]
             if not future.done():
-                future.set_exception(LaneLost("the connection ended"))
+                future.set_exception(ConnectionLost("the connection ended"))
 
 
 def encode(*parts: str | bytes | int) -> bytes:
@@ -202,7 +202,7 @@ def encode(*parts: str | bytes | int) -> bytes:
 def _answer(future: asyncio.Future[Any], reply: object) -> None:
     if future.done():
         return
-    if isinstance(reply, ServerError | LaneLost):
+    if isinstance(reply, ServerError | ConnectionLost):
         future.set_exception(reply)
     else:
         future.set_result(reply)

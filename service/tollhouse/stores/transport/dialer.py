@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from msgspec import Struct
 
-from tollhouse.stores.transport.connection import STALL_S, Lane, encode
+from tollhouse.stores.transport.connection import STALL_S, Connection, encode
 from tollhouse.stores.urls import Host, TcpAddress, UnixAddress
 
 
@@ -41,15 +41,15 @@ class Dialer:
         on_lost: Callable[[], None],
         on_push: Callable[[list[Any]], None] | None = None,
         stall_s: float = STALL_S,
-    ) -> tuple[Lane, Host | None]:
+    ) -> tuple[Connection, Host | None]:
         """Connect, and give the lane and the address at its other end (None for a socket); raises OSError.
 
         The caller bounds the time and closes the lane.
         """
         loop = asyncio.get_running_loop()
 
-        def make() -> Lane:
-            return Lane(on_lost=on_lost, on_push=on_push, stall_s=stall_s)
+        def make() -> Connection:
+            return Connection(on_lost=on_lost, on_push=on_push, stall_s=stall_s)
 
         if isinstance(address, UnixAddress):
             _, lane = await loop.create_unix_connection(make, address.path)

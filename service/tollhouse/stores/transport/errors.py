@@ -1,11 +1,11 @@
-"""What a failed call may have done: the classes that decide whether it may be tried again."""
+"""What a failed call may have done, and whether it may be sent again."""
 
 from __future__ import annotations
 
 from typing import Final, Literal
 
 Verdict = Literal["load-script", "reconnect", "refuse", "defect"]
-"""Load the script and send once more · find the primary and send once more · an outage · not an outage."""
+"""Load the script and send again · find the primary and send again · an outage · a defect of the call."""
 
 _VERDICTS: Final[dict[str, Verdict]] = {
     "NOSCRIPT": "load-script",
@@ -30,19 +30,19 @@ _VERDICTS: Final[dict[str, Verdict]] = {
 
 
 class ServerError(Exception):
-    """An error reply: the server answered, and did not do what was asked."""
+    """An error reply: the server answered, and did not run the call."""
 
     @property
     def code(self) -> str:
-        """The first word, such as READONLY; scripts add their own text behind it."""
+        """Return the first word, such as READONLY; scripts add their own text behind it."""
         return str(self).partition(" ")[0]
 
 
-class LaneLost(Exception):
+class ConnectionLost(Exception):
     """The connection ended after the call was sent: it may or may not have run."""
 
 
-class LaneFull(Exception):
+class ConnectionFull(Exception):
     """The connection's bound on calls or bytes in flight is reached: the call was not sent."""
 
 
@@ -50,13 +50,20 @@ class DeadlinePassed(Exception):
     """No reply arrived in time: the call was sent and may run still."""
 
 
-CALL_FAILED: Final = (ServerError, LaneLost, LaneFull, DeadlinePassed)
-"""All that a call on a lane can raise."""
+CALL_FAILED: Final = (ServerError, ConnectionLost, ConnectionFull, DeadlinePassed)
+"""All that a call on a connection can raise."""
 
 
 def verdict(error: ServerError) -> Verdict:
-    """Tell what an error reply asks for; whatever is not known is a defect of the call."""
+    """Return what to do after an error reply; an unknown one is a defect of the call."""
     text = str(error)
     if text.startswith("ERR max number of clients"):
         return "refuse"
     return _VERDICTS.get(error.code, "defect")
+
+
+def may_retry(error: Exception, *, idempotent: bool) -> bool:
+    """Return True when the server did not run the call, or when it may have and running it twice does no harm."""
+    if isinstance(error, ServerError):
+        return verdict(error) == "reconnect"
+    return isinstance(error, ConnectionLost) and idempotent

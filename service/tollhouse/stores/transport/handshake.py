@@ -9,12 +9,12 @@ from typing import Any, cast
 from msgspec import Struct
 
 from tollhouse.scripts import Script
-from tollhouse.stores.transport.connection import Lane, encode
+from tollhouse.stores.transport.connection import Connection, encode
 from tollhouse.stores.transport.dialer import Login
 from tollhouse.stores.transport.errors import ServerError
 
 
-class Server(Struct, frozen=True, kw_only=True):
+class ServerInfo(Struct, frozen=True, kw_only=True):
     """What the handshake learned about the server at the other end.
 
     `primary` is its replication id, which changes when another server takes over; empty where the account may not
@@ -29,8 +29,8 @@ class Server(Struct, frozen=True, kw_only=True):
 
 
 async def shake_hands(
-    lane: Lane, name: str, login: Login, db: int, scripts: Sequence[Script], deadline_s: float
-) -> Server:
+    lane: Connection, name: str, login: Login, db: int, scripts: Sequence[Script], deadline_s: float
+) -> ServerInfo:
     """Prepare a new connection; raises ServerError where the server refuses a part that is needed."""
     frames = [
         login.hello(f"tollhouse-{name}"),
@@ -58,11 +58,11 @@ def read_info(text: bytes) -> dict[str, str]:
     return {name: value for name, _, value in pairs}
 
 
-def _server(greeting: Any, info: Any) -> Server:
+def _server(greeting: Any, info: Any) -> ServerInfo:
     facts = {_text(name): _text(value) for name, value in cast("dict[Any, Any]", greeting).items()}
     # An account without the right to INFO still works: the cache then has no fence at a failover.
     state: Mapping[str, str] = read_info(info) if isinstance(info, bytes) else {}
-    return Server(
+    return ServerInfo(
         software=facts.get("server", "unknown"),
         version=facts.get("version", "unknown"),
         role=facts.get("role", "unknown"),

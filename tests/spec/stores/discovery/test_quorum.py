@@ -16,7 +16,7 @@ from tollhouse.stores.discovery.role_probe import Primary, Replica, VerifiedPrim
 from tollhouse.stores.discovery.roster import DISCOVERED_MAX, SentinelPeer
 from tollhouse.stores.discovery.sentinel_events import FailoverAborted, Promotion, SentinelEvent, TopologyChange
 from tollhouse.stores.discovery.sentinel_replies import read_refusal
-from tollhouse.stores.transport.errors import DeadlinePassed, LaneFull, LaneLost, ServerError
+from tollhouse.stores.transport.errors import ConnectionFull, ConnectionLost, DeadlinePassed, ServerError
 from tollhouse.stores.urls import Host, SentinelService
 
 A: Host = ("10.0.0.1", 6379)
@@ -185,7 +185,7 @@ def test_learned_sentinels_are_bounded() -> None:
 
 
 SIGNALS: list[tuple[Exception, FailoverHint | None]] = [
-    (LaneLost("the connection ended"), FailoverHint(why="eof")),
+    (ConnectionLost("the connection ended"), FailoverHint(why="eof")),
     (DeadlinePassed("no reply in time"), FailoverHint(why="stall")),
     (ConnectionRefusedError(111, "refused"), FailoverHint(why="connect")),
     (TimeoutError(), FailoverHint(why="connect")),
@@ -199,7 +199,7 @@ SIGNALS: list[tuple[Exception, FailoverHint | None]] = [
     (ServerError("REDIRECT fe80::1:6379"), FailoverHint(why="redirect", candidate=("fe80::1", 6379))),
     (ServerError("REDIRECT"), FailoverHint(why="redirect")),
     (ServerError("OOM command not allowed"), None),
-    (LaneFull("4096 calls are in flight"), None),
+    (ConnectionFull("4096 calls are in flight"), None),
 ]
 
 

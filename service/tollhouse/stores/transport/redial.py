@@ -1,0 +1,123 @@
+"""Reconnecting: dial, back off, dial again, with one set of times for every connection that lasts.
+
+Pauses are exponential and jittered, so that the processes that lost one server do not come back to it in step.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
+
+from msgspec import Struct
+
+from tollhouse.stores.transport.connection import Connection
+from tollhouse.stores.transport.errors import CALL_FAILED
+
+T = TypeVar("T")
+
+PAUSE_MIN_S: Final = 0.02
+PAUSE_MAX_S: Final = 1.0
+DIAL_FAILED: Final = (OSError, TimeoutError, *CALL_FAILED)
+"""All that dialing and setting up a connection can raise."""
+
+Jitter = Callable[[float, float], float]
+"""Returns a random number between two bounds."""
+
+
+class ConnectionTiming(Struct, frozen=True, kw_only=True):
+    """The times of a store's connections, in seconds; the defaults are right outside tests."""
+
+    connect_s: float = 1.0
+    """Bound of one attempt to connect, TLS and handshake included."""
+    wait_s: float = 0.5
+    """Longest wait of a call for a connection."""
+    failover_wait_s: float = 0.8
+    """Longest wait of a call while Sentinel replaces the primary: only waiting helps it."""
+    drain_s: float = 0.3
+    """Time for a primary that steps down to refuse the calls that it has not run."""
+    pause_min_s: float = PAUSE_MIN_S
+    """First pause between two attempts to connect."""
+    pause_max_s: float = PAUSE_MAX_S
+    """Longest pause between two attempts to connect."""
+    probe_s: float = 0.25
+    """Least time between the starts of two probes of an open circuit breaker."""
+    heartbeat_s: float = 5.0
+    """A subscription that is silent for so long gets a PING."""
+    heartbeat_timeout_s: float = 1.0
+    """A subscription that does not answer the PING for so long is given up."""
+
+
+TIMING: Final = ConnectionTiming()
+
+
+class Backoff:
+    """The pauses of one reconnect loop: each is twice as long as the one before, and up to half of it is left out."""
+
+    def __init__(
+        self, min_s: float = PAUSE_MIN_S, max_s: float = PAUSE_MAX_S, *, jitter: Jitter = random.uniform
+    ) -> None:
+        self._min_s = min_s
+        self._max_s = max_s
+        self._jitter = jitter
+        self._pause_s = min_s
+
+    def next_s(self) -> float:
+        """Return the pause before the next attempt."""
+        pause_s = self._pause_s * self._jitter(0.5, 1.0)
+        self._pause_s = min(self._pause_s * 2, self._max_s)
+        return pause_s
+
+    def reset(self) -> None:
+        """Start again with the shortest pause: the server answered, or it is another one."""
+        self._pause_s = self._min_s
+
+
+async def redial(
+    dial: Callable[[], Awaitable[T]],
+    backoff: Backoff,
+    *,
+    on_failure: Callable[[Exception], None],
+    failures: tuple[type[Exception], ...] = DIAL_FAILED,
+    give_up_s: float = math.inf,
+) -> T | None:
+    """Return what `dial` returns, with a pause after each of its failures.
+
+    Return None when the next attempt would begin at `give_up_s` on the loop's clock, or later.
+    """
+    while True:
+        try:
+            return await dial()
+        except failures as error:
+            on_failure(error)
+        pause_s = backoff.next_s()
+        if asyncio.get_running_loop().time() + pause_s >= give_up_s:
+            return None
+        await asyncio.sleep(pause_s)
+
+
+async def keep_connected(
+    dial: Callable[[], Awaitable[T]],
+    hold: Callable[[T], Awaitable[None]],
+    backoff: Backoff,
+    *,
+    on_failure: Callable[[Exception], None],
+    failures: tuple[type[Exception], ...] = DIAL_FAILED,
+) -> None:
+    """Dial, `hold` the connection until it ends, and start again after a pause; run until cancelled."""
+    while True:
+        connection = await redial(dial, backoff, on_failure=on_failure, failures=failures)
+        assert connection is not None
+        await hold(connection)
+        await asyncio.sleep(backoff.next_s())
+
+
+async def set_up(connection: Connection, steps: Awaitable[T]) -> T:
+    """Return what `steps` returns; close the connection when it raises or is cancelled."""
+    try:
+        return await steps
+    except BaseException:
+        await connection.aclose()
+        raise
