@@ -1,6 +1,6 @@
--- accounts/create.lua: bring an account into being; where the name is taken nothing is written.
+-- accounts/create.lua: create an account; if the name is taken, nothing is written.
 --
--- A second run finds the hash that it wrote itself, whose salt nobody else has, and answers the same.
+-- A second run finds the hash that it wrote itself, because no other has its salt, and replies the same.
 --
 -- KEYS[1]  account     hash; the account
 -- ARGV[1]  now_ms      integer; 0 means the server's clock

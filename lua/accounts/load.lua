@@ -1,8 +1,8 @@
--- accounts/load.lua: give what a login needs of an account; nothing where there is none, and nothing is changed.
+-- accounts/load.lua: return what a login needs of an account, or nothing if there is none; nothing is changed.
 --
 -- KEYS[1]  account     hash; the account
 -- ARGV[1]  now_ms      integer; unused, a login is the same at any time
--- returns  {disabled 0 or 1, hash, key_id}, or {} where there is no account
+-- returns  {disabled 0 or 1, hash, key_id}, or {} if there is no account
 -- expires  nothing is written
 -- cost     O(1), 1 command
 -- idempotent yes

@@ -1,4 +1,4 @@
--- accounts/replace_hash.lua: put a new hash of the same password in place; one that changed meanwhile stays.
+-- accounts/replace_hash.lua: replace a hash by a new one of the same password; one that changed meanwhile stays.
 --
 -- KEYS[1]  account     hash; the account
 -- ARGV[1]  now_ms      integer; unused, the account keeps its times

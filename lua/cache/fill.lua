@@ -1,10 +1,10 @@
 -- cache/fill.lua: store what was loaded and end its lease; write nothing if a read would refuse it by now.
 --
--- That is so once the lease is lost, a tag, the key or everything was invalidated since it was granted, the clock
--- was lost or another primary serves. So whoever waited for an accepted value may take it, however late they came.
+-- It would if the lease is lost, if a tag, the key or everything was invalidated since it was granted, if the clock was
+-- lost, or if another primary serves. So a reader that waited for an accepted value may use it, however late it came.
 --
 -- KEYS[1]  entry       string; the cached frame
--- KEYS[2]  lease       string; the token of whoever loads the entry
+-- KEYS[2]  lease       string; the token of the load of the entry
 -- KEYS[3]  clock_key   hash; e epoch, s sequence, t:*, t:? and t:<tag> marks
 -- ARGV[1]  now_ms      integer; 0 means the server's clock
 -- ARGV[2]  primary     text; the replication id of the primary
@@ -17,7 +17,7 @@
 -- idempotent no
 -- flags    none
 --#include lib/now.lua
---#include lib/standing.lua
+--#include lib/frame_status.lua
 
 local entry, lease, clock_key = KEYS[1], KEYS[2], KEYS[3]
 local now_ms = clock(tonumber(ARGV[1]))
@@ -25,7 +25,7 @@ local primary, token = string.format('%-16.16s', ARGV[2]), ARGV[3]
 local keep_ms, frame = tonumber(ARGV[4]), ARGV[5]
 
 local holder = redis.call('GET', lease)
-local cause = standing(frame, clock_key, primary, now_ms)
+local cause = frame_status(frame, clock_key, primary, now_ms)
 local swept = redis.call('HGET', clock_key, 't:?')
 
 if holder ~= token or cause ~= 'hit' then return {0} end

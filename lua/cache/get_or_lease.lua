@@ -1,10 +1,10 @@
--- cache/get_or_lease.lua: give a cached frame, or the lease to load it; while another holds that lease, write nothing.
+-- cache/get_or_lease.lua: return a cached frame, or grant the lease to load it; if another holds it, write nothing.
 --
--- A lost clock begins again with an epoch of its own, so that all that was cached before is ignored.
--- Asking twice with one token grants the lease twice to the same holder.
+-- A lost clock begins again with a new epoch, so that everything cached before is ignored.
+-- A second run with the same token grants the lease to the same holder again.
 --
 -- KEYS[1]  entry       string; the cached frame
--- KEYS[2]  lease       string; the token of whoever loads the entry
+-- KEYS[2]  lease       string; the token of the load of the entry
 -- KEYS[3]  clock_key   hash; e epoch, s sequence, t:* and t:<tag> marks, n:<cause> counts
 -- ARGV[1]  now_ms      integer; 0 means the server's clock
 -- ARGV[2]  primary     text; the replication id of the primary
@@ -16,14 +16,14 @@
 -- idempotent yes
 -- flags    allow-oom
 --#include lib/now.lua
---#include lib/standing.lua
+--#include lib/frame_status.lua
 
 local entry, lease, clock_key = KEYS[1], KEYS[2], KEYS[3]
 local now_ms = clock(tonumber(ARGV[1]))
 local primary, token, lease_ms = string.format('%-16.16s', ARGV[2]), ARGV[3], tonumber(ARGV[4])
 
 local frame = redis.call('GET', entry) or ''
-local cause, epoch, sequence = standing(frame, clock_key, primary, now_ms)
+local cause, epoch, sequence = frame_status(frame, clock_key, primary, now_ms)
 local holder = cause ~= 'hit' and redis.call('GET', lease)
 
 if holder and holder ~= token then

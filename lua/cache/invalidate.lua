@@ -1,9 +1,9 @@
--- cache/invalidate.lua: remove entries together with the leases of loads under way, whose fills are then refused.
+-- cache/invalidate.lua: remove entries together with the leases of loads in progress, whose fills are then refused.
 --
 -- KEYS[1]  clock_key   hash; s sequence
 -- KEYS[2i..2i+1]       strings; entry and lease of the i-th key
 -- ARGV[1]  now_ms      integer; unused here
--- returns  {sequence, entries that were there}
+-- returns  {sequence, entries that existed}
 -- expires  nothing is written but the sequence of the clock, which stays
 -- cost     O(keys), 1 + 2 * keys commands
 -- idempotent yes

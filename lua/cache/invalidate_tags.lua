@@ -1,13 +1,13 @@
 -- cache/invalidate_tags.lua: make every entry loaded before now that carries one of the tags invisible; scans no entry.
 --
 -- A mark is the sequence (12 digits) and the time (13 digits) of the invalidation. Each call also takes one bounded
--- step over the marks and forgets those that are older than any entry they could speak about, so marks do not pile
+-- step over the marks and deletes those that are older than any entry they could apply to, so marks do not pile
 -- up; servers below Redis 7.4 and Valkey 9.0 have no expiry for single fields, so that all servers are swept alike.
 --
 -- KEYS[1]  clock_key   hash; s sequence, c cursor of the sweep, t:<tag> marks
 -- ARGV[1]  now_ms      integer; 0 means the server's clock
 -- ARGV[2]  keep_ms     integer >= 1; the longest time from the lease of an entry to its expiry
--- ARGV[2+i]            text; 16 hex digits, or * for every entry, or ? for whatever is being loaded
+-- ARGV[2+i]            text; 16 hex digits, or * for every entry, or ? for every load in progress
 -- returns  {sequence}
 -- expires  marks after keep_ms, by the sweep; the clock never
 -- cost     O(tags), 3..4 commands

@@ -1,6 +1,6 @@
 -- cache/release.lua: end a lease whose load failed, so that the next reader may load; another's lease stays.
 --
--- KEYS[1]  lease       string; the token of whoever loads the entry
+-- KEYS[1]  lease       string; the token of the load of the entry
 -- ARGV[1]  now_ms      integer; unused here
 -- ARGV[2]  token       text, 24 hex digits
 -- returns  {1 released | 0 lost before}

@@ -1,6 +1,6 @@
--- cache/renew.lua: lengthen a lease while its load goes on; a lease that is lost or another's stays as it is.
+-- cache/renew.lua: extend a lease while its load goes on; a lease that is lost or another's is unchanged.
 --
--- KEYS[1]  lease       string; the token of whoever loads the entry
+-- KEYS[1]  lease       string; the token of the load of the entry
 -- ARGV[1]  now_ms      integer; unused here
 -- ARGV[2]  token       text, 24 hex digits
 -- ARGV[3]  lease_ms    integer >= 1; how long the lease lives from now

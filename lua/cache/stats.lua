@@ -1,4 +1,4 @@
--- cache/stats.lua: give the counts that lookups left in the clock, and how many keys its database holds.
+-- cache/stats.lua: return the counts that lookups left in the clock, and the number of keys in its database.
 --
 -- KEYS[1]  clock_key   hash; s sequence, n:<cause> counts
 -- ARGV[1]  now_ms      integer; unused here

@@ -1,4 +1,4 @@
--- lib/announce.lua: tell all who listen what ended, and when; where the account may not publish, nobody hears of it.
+-- lib/announce.lua: publish what ended, and when; if the account may not publish, no process hears of it.
 local function announce(channel, at_ms, notice)
   redis.pcall('PUBLISH', channel, at_ms .. ' ' .. notice)
 end

@@ -1,7 +1,7 @@
--- lib/limit_add.lua: charge `cost` if that is common, reply, and give the new state; nil where more has to be decided.
+-- lib/limit_add.lua: charge a common take, write its reply and return the new state; nil if the take is not common.
 local function limit_add(plan, state, cost, reply, size)
   if cost == 0 or not plan.head then return nil end
-  if state:sub(1, plan.bytes) ~= plan.head then state = limit_rolled(plan, state) end
+  if state:sub(1, plan.bytes) ~= plan.head then state = limit_roll(plan, state) end
   if not state then return nil end
   local at, totals = plan.bytes + 1, ''
   for w = 1, plan.windows do

@@ -1,4 +1,4 @@
--- lib/limit_keep.lua: store `value` at `key` for so long; one that counts nothing and holds nothing is not kept.
+-- lib/limit_keep.lua: store `value` at `key` for `lifetime_ms`, or delete the key if it has no units and no holds.
 local function limit_keep(key, value, lifetime_ms)
   if value == 'TH1;' then
     redis.call('DEL', key)

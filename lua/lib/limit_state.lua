@@ -1,4 +1,4 @@
--- lib/limit_state.lua: read the state at `key`, and 0; where the value is not one of ours, nothing and 1.
+-- lib/limit_state.lua: return the state at `key` and 0; '' and 1 if the value is not one of ours.
 local function limit_state(key)
   local value = redis.pcall('GET', key)
   if not value then return '', 0 end
@@ -7,7 +7,7 @@ local function limit_state(key)
     return '', 1
   end
   local kind = redis.call('TYPE', key).ok
-  -- No wrong type, so something is wrong with the server or its rights: the call raises what pcall caught.
+  -- The type is right, so the server or its access rules refused: this call raises what pcall caught.
   if kind == 'string' or kind == 'none' then redis.call('GET', key) end
   return '', 1
 end

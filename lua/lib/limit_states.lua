@@ -1,4 +1,4 @@
--- lib/limit_states.lua: read the states at `keys`, equal ones once; and give how many values are not ours.
+-- lib/limit_states.lua: return the states at `keys`, equal keys once, and how many values are not ours.
 local function limit_states(keys)
   local states, foreign = {}, 0
   for i = 1, #keys do

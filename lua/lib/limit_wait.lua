@@ -1,11 +1,11 @@
--- lib/limit_wait.lua: give which of `windows` refuses `cost` longest, 0 for none, and the wait until all admit it.
+-- lib/limit_wait.lua: return which of `windows` refuses `cost` longest (0: none), and the wait until all admit it.
 --
--- The wait is the first from `wait_ms` on. What is held ends by and by, so the cost fits once enough of it has ended
--- and the rest fits beside what was taken. What is not believed now may be believed by then: so the windows are asked
--- again until one wait fits them all.
+-- The wait is the first from `wait_ms` on, and a fixed point: what is too far ahead of the clock now may count by then.
+-- So the windows are asked again until one wait suits all. Holds end one after the other: the cost fits once so many
+-- have ended that it and the rest fit beside the counter.
 local function limit_wait(windows, holds, cost, now_ms, wait_ms)
-  local refused_by, settled = 0, false
-  while not settled do
+  local refused_by, refuses = 0, true
+  while refuses do
     local live, held, moment_ms = {}, 0, now_ms + wait_ms
     for _, hold in ipairs(holds) do
       if hold.ends_ms > moment_ms and hold.made_ms - moment_ms <= 60000 then
@@ -13,17 +13,21 @@ local function limit_wait(windows, holds, cost, now_ms, wait_ms)
       end
     end
     table.sort(live, function(a, b) return a.ends_ms < b.ends_ms end)
-    settled = true
+    refuses = false
     for w = 1, #windows do
-      local window, beside, from_ms, fits_ms = windows[w], held, 0, math.huge
-      local believed = window.ahead_ms - wait_ms <= 60000
+      local window, held_then, from_ms, admits_at_ms = windows[w], held, 0, math.huge
+      local counts = window.ahead_ms - wait_ms <= 60000
       for i = 1, #live + 1 do
-        if beside + cost <= window.limit then
-          fits_ms = math.min(fits_ms, math.max(from_ms, believed and limit_fits(window, beside + cost) or 0))
+        if held_then + cost <= window.capacity then
+          local fits_at_ms = counts and limit_admits_at(window, held_then + cost) or 0
+          admits_at_ms = math.min(admits_at_ms, math.max(from_ms, fits_at_ms))
         end
-        if live[i] then beside, from_ms = beside - live[i].units, live[i].ends_ms end
+        if live[i] then held_then, from_ms = held_then - live[i].units, live[i].ends_ms end
       end
-      if settled and fits_ms > moment_ms then refused_by, wait_ms, settled = w, fits_ms - now_ms, false end
+      if admits_at_ms > moment_ms then
+        refused_by, wait_ms, refuses = w, admits_at_ms - now_ms, true
+        break
+      end
     end
   end
   return refused_by, wait_ms

@@ -1,11 +1,11 @@
--- lib/limit_window.lua: tell how a window is cut: into how many parts, and how many before the present one count.
+-- lib/limit_window.lua: return how a window is divided: its slots, and how many before the present one count.
 --
--- Third comes the name of its entries, which tells algorithm, window and, for sliding-window, resolution; fourth the
--- index of the present part. The parts of a log and of gcra are milliseconds.
-local function limit_window(algorithm, window_ms, third, now_ms)
+-- The third value is the name of its counter, made of algorithm, window and, for sliding-window, the resolution.
+-- The fourth is the index of the present slot. For sliding-log and gcra a slot is a millisecond.
+local function limit_window(algorithm, window_ms, parameter, now_ms)
   if algorithm == 'sliding-window' then
-    local parts = third + 0
-    return parts, parts, window_ms .. '/' .. third .. '=', math.floor(now_ms * parts / window_ms)
+    local slots = parameter + 0
+    return slots, slots, window_ms .. '/' .. parameter .. '=', math.floor(now_ms * slots / window_ms)
   end
   local name = algorithm .. '/' .. window_ms .. '='
   if algorithm == 'sliding-log' or algorithm == 'gcra' then return window_ms + 0, window_ms - 1, name, now_ms end

@@ -1,4 +1,4 @@
--- lib/live_sessions.lua: give the sids of an index that time, removal and epochs left alive, the next to end first.
+-- lib/live_sessions.lua: return the sids of an index that are live by time, record and epochs, the next to end first.
 local function live_sessions(now_ms, index, records, user_epoch, global_epoch)
   local live = {}
   for _, sid in ipairs(redis.call('ZRANGEBYSCORE', index, now_ms + 1, '+inf')) do

@@ -1,4 +1,4 @@
--- lib/now.lua: give the time in milliseconds: the caller's where one is given (tests), else the server's.
+-- lib/now.lua: return the time in milliseconds: `given_ms` if it is not 0 (tests), else the server's.
 local function clock(given_ms)
   if given_ms > 0 then return given_ms end
   local time = redis.call('TIME')

@@ -1,4 +1,4 @@
--- lib/share.lua: give the whole part and the rest of a * b / c, for a < 2^35 and b < 2^30: the product may pass 2^53.
+-- lib/share.lua: return the whole part and the rest of a * b / c, for a < 2^35 and b < 2^30: the product may pass 2^53.
 local function share(a, b, c)
   local product = a * b
   if product < 9007199254740992 then

@@ -1,14 +1,14 @@
--- limits/refund.lua: give units of one subject back, and tell all who listen; where nothing counts, nothing happens.
+-- limits/refund.lua: return units of one key and announce it; if nothing is counted, nothing is written.
 --
--- Those go first that would be released first: what was really taken counts from then on as if it were newer.
+-- The oldest units are returned first: what was really taken counts from then on as if it were newer.
 --
--- KEYS[1]  state       string; every window of one subject and policy
+-- KEYS[1]  state       string; every window of one key and policy
 -- ARGV[1]  now_ms      integer; 0 means the server's clock
 -- ARGV[2]  units       integer 0..10^9
--- ARGV[3]  channel     text; where it is announced, behind the time in ms: the name of the key
+-- ARGV[3]  channel     text; gets the time in ms and the name of the key
 -- ARGV[4]  algorithm   text; one of those of limits/take
 -- ARGV[5..]            per window, up to 8, three numbers as in limits/take
--- returns  {foreign values, entries not believed, the most units that a window got back, then for each window
+-- returns  {foreign values, counters and holds ignored, the most units that a window got back, then for each window
 --          remaining, reset_after_ms}
 -- expires  state: a second after the last window is wholly restored
 -- cost     O(windows * resolution), 3 commands
@@ -22,15 +22,15 @@
 --#include lib/limit_holds.lua
 --#include lib/limit_read.lua
 --#include lib/limit_drain.lua
---#include lib/limit_counted.lua
---#include lib/limit_moved.lua
---#include lib/limit_present.lua
+--#include lib/limit_usage.lua
+--#include lib/limit_advance.lua
+--#include lib/limit_current.lua
 --#include lib/limit_windows.lua
---#include lib/limit_fits.lua
---#include lib/limit_forget.lua
---#include lib/limit_refunded.lua
+--#include lib/limit_admits_at.lua
+--#include lib/limit_discard.lua
+--#include lib/limit_refund.lua
 --#include lib/limit_charge.lua
---#include lib/limit_standings.lua
+--#include lib/limit_statuses.lua
 --#include lib/limit_keep.lua
 --#include lib/announce.lua
 
@@ -42,10 +42,10 @@ local plan = {algorithm = algorithm, windows = (#ARGV - 4) / 3, args = ARGV, at 
 local stored, foreign = limit_state(state)
 local windows, holds = limit_windows(plan, stored, now_ms)
 
-local unbelieved, refunded = limit_forget(windows, holds), 0
-for w = 1, #windows do refunded = math.max(refunded, limit_refunded(windows[w], units, now_ms)) end
-local reply = {foreign, unbelieved, refunded}
-local lifetime_ms = limit_standings(windows, holds, now_ms, reply, 3)
+local discarded, refunded = limit_discard(windows, holds), 0
+for w = 1, #windows do refunded = math.max(refunded, limit_refund(windows[w], units, now_ms)) end
+local reply = {foreign, discarded, refunded}
+local lifetime_ms = limit_statuses(windows, holds, now_ms, reply, 3)
 
 if refunded > 0 then
   limit_keep(state, limit_charge(windows, 0, holds.text), lifetime_ms)

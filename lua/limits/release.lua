@@ -1,8 +1,8 @@
--- limits/release.lua: give a permit back before its lease ends; where it is over or unknown, nothing is written.
+-- limits/release.lua: end a lease before it expires; if it is over or unknown, nothing is written.
 --
--- A second run leaves the same state; that it finds nothing says the same: the permit is not held.
+-- A second run leaves the same state, and its reply means the same: the permit is not held.
 --
--- KEYS[1]  leases      sorted set; id -> end in ms, of one subject and policy
+-- KEYS[1]  leases      sorted set; id -> end in ms, of one key and policy
 -- ARGV[1]  now_ms      integer; 0 means the server's clock
 -- ARGV[2]  id          text, 32 hex digits
 -- returns  {1 released | 0 over}

@@ -1,6 +1,6 @@
--- limits/renew.lua: let a lease last anew from now; one that is over or unknown stays so, and nothing is written.
+-- limits/renew.lua: extend a lease to a window from now; if it is over or unknown, nothing is written.
 --
--- KEYS[1]  leases      sorted set; id -> end in ms, of one subject and policy
+-- KEYS[1]  leases      sorted set; id -> end in ms, of one key and policy
 -- ARGV[1]  now_ms      integer; 0 means the server's clock
 -- ARGV[2]  id          text, 32 hex digits
 -- ARGV[3]  window_ms   integer 1000..2^35; how long the lease lasts from now

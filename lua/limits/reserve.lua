@@ -1,17 +1,17 @@
--- limits/reserve.lua: hold units of one subject until they are settled or their time is over; a refusal writes nothing.
+-- limits/reserve.lua: set units of one key aside until they are settled or expire; a refusal writes nothing.
 --
--- What is held counts as taken. Asking twice holds once, and finds its own.
+-- Held units count as taken. A second run finds its own hold and adds none.
 --
--- KEYS[1]  state       string; every window of one subject and policy
+-- KEYS[1]  state       string; every window of one key and policy
 -- ARGV[1]  now_ms      integer; 0 means the server's clock
 -- ARGV[2]  id          text, 1..64 of a-z, A-Z, 0-9, _ and -; never used before
 -- ARGV[3]  estimate    integer 0..10^9; units to hold
 -- ARGV[4]  held_ms     integer 1..2^35; for how long at most
 -- ARGV[5]  algorithm   text; one of those of limits/take
 -- ARGV[6..]            per window, up to 8, three numbers as in limits/take
--- returns  {foreign values, entries not believed, the window that refuses, 0 for none, -1 where 128 are held already,
+-- returns  {foreign values, counters and holds ignored, the window that refuses, 0 for none, -1 if there are 128 holds,
 --          retry_after_ms or -1 for never, then for each window remaining, reset_after_ms}
--- expires  state: a second after the last window is wholly restored and nothing is held
+-- expires  state: a second after the last window is wholly restored and no hold is left
 -- cost     O(windows * resolution + holds), 2 commands
 -- idempotent yes
 -- flags    allow-oom
@@ -23,16 +23,16 @@
 --#include lib/limit_holds.lua
 --#include lib/limit_read.lua
 --#include lib/limit_drain.lua
---#include lib/limit_counted.lua
---#include lib/limit_moved.lua
---#include lib/limit_present.lua
+--#include lib/limit_usage.lua
+--#include lib/limit_advance.lua
+--#include lib/limit_current.lua
 --#include lib/limit_windows.lua
---#include lib/limit_fits.lua
+--#include lib/limit_admits_at.lua
 --#include lib/limit_wait.lua
 --#include lib/limit_decision.lua
---#include lib/limit_forget.lua
+--#include lib/limit_discard.lua
 --#include lib/limit_charge.lua
---#include lib/limit_standings.lua
+--#include lib/limit_statuses.lua
 
 local state, id, algorithm = KEYS[1], ARGV[2], ARGV[5]
 local now_ms = clock(tonumber(ARGV[1]))
@@ -51,13 +51,13 @@ if not known then refused_by, retry_after_ms = limit_decision(windows, holds, es
 if not known and holds.number >= 128 and retry_after_ms >= 0 then
   refused_by, retry_after_ms = -1, select(2, limit_wait(windows, holds, estimate, now_ms, first_ms - now_ms))
 end
-local unbelieved = limit_forget(windows, holds)
+local discarded = limit_discard(windows, holds)
 if not known and refused_by == 0 then
   charged = limit_charge(windows, 0, string.format('%shold/%s=%d,%d,%d;', holds.text, id, estimate, now_ms, held_ms))
   holds.units, holds.last_ms = holds.units + estimate, math.max(holds.last_ms, now_ms + held_ms)
 end
-local reply = {foreign, unbelieved, refused_by, retry_after_ms}
-local lifetime_ms = limit_standings(windows, holds, now_ms, reply, 4)
+local reply = {foreign, discarded, refused_by, retry_after_ms}
+local lifetime_ms = limit_statuses(windows, holds, now_ms, reply, 4)
 
 if charged then redis.call('SET', state, charged, 'PX', lifetime_ms) end
 return reply

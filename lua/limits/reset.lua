@@ -1,9 +1,9 @@
--- limits/reset.lua: forget what one subject took under one policy, and tell all who listen; nothing stays nothing.
+-- limits/reset.lua: delete the counters of one key and policy, and announce it; if there are none, nothing is written.
 --
--- KEYS[1]  state       string; every window of one subject and policy
+-- KEYS[1]  state       string; every window of one key and policy
 -- ARGV[1]  now_ms      integer; 0 means the server's clock
--- ARGV[2]  channel     text; where it is announced, behind the time in ms: the name of the key
--- returns  {1 where something was forgotten, else 0}
+-- ARGV[2]  channel     text; gets the time in ms and the name of the key
+-- returns  {1 if there were counters, else 0}
 -- expires  nothing is written
 -- cost     O(1), 2 commands
 -- idempotent no
@@ -14,7 +14,7 @@
 local state, channel = KEYS[1], ARGV[2]
 local now_ms = clock(tonumber(ARGV[1]))
 
-local forgotten = redis.call('DEL', state)
+local deleted = redis.call('DEL', state)
 
-if forgotten == 1 then announce(channel, now_ms, state) end
-return {forgotten}
+if deleted == 1 then announce(channel, now_ms, state) end
+return {deleted}

@@ -1,16 +1,16 @@
--- limits/settle.lua: end a hold and charge what was needed; where it is unknown or over, nothing is written.
+-- limits/settle.lua: end a hold and charge what was needed; if it is unknown or over, nothing is written.
 --
--- What was needed is charged even above the estimate and above a limit. Units that come back are announced.
+-- What was needed is charged even above the estimate and above a limit. If it is less than was held, that is announced.
 --
--- KEYS[1]  state       string; every window of one subject and policy
+-- KEYS[1]  state       string; every window of one key and policy
 -- ARGV[1]  now_ms      integer; 0 means the server's clock
 -- ARGV[2]  id          text; as limits/reserve was given it
 -- ARGV[3]  actual      integer 0..10^9; units that were needed
--- ARGV[4]  channel     text; where it is announced, behind the time in ms: the name of the key
+-- ARGV[4]  channel     text; gets the time in ms and the name of the key
 -- ARGV[5]  algorithm   text; one of those of limits/take
 -- ARGV[6..]            per window, up to 8, three numbers as in limits/take
--- returns  {foreign values, entries not believed, settled 1 or 0, then for each window remaining, reset_after_ms}
--- expires  state: a second after the last window is wholly restored and nothing is held
+-- returns  {foreign values, counters and holds ignored, settled 1 or 0, then for each window remaining, reset_after_ms}
+-- expires  state: a second after the last window is wholly restored and no hold is left
 -- cost     O(windows * resolution + holds), 3 commands
 -- idempotent no
 -- flags    allow-oom
@@ -22,14 +22,14 @@
 --#include lib/limit_holds.lua
 --#include lib/limit_read.lua
 --#include lib/limit_drain.lua
---#include lib/limit_counted.lua
---#include lib/limit_moved.lua
---#include lib/limit_present.lua
+--#include lib/limit_usage.lua
+--#include lib/limit_advance.lua
+--#include lib/limit_current.lua
 --#include lib/limit_windows.lua
---#include lib/limit_fits.lua
---#include lib/limit_forget.lua
+--#include lib/limit_admits_at.lua
+--#include lib/limit_discard.lua
 --#include lib/limit_charge.lua
---#include lib/limit_standings.lua
+--#include lib/limit_statuses.lua
 --#include lib/limit_keep.lua
 --#include lib/announce.lua
 
@@ -46,9 +46,9 @@ if held and made_ms + held_ms > now_ms then
 end
 
 local windows, holds = limit_windows(plan, stored, now_ms)
-local reply = {foreign, limit_forget(windows, holds), settled}
+local reply = {foreign, limit_discard(windows, holds), settled}
 local charged = settled == 1 and limit_charge(windows, actual, holds.text)
-local lifetime_ms = limit_standings(windows, holds, now_ms, reply, 3)
+local lifetime_ms = limit_statuses(windows, holds, now_ms, reply, 3)
 
 if charged then limit_keep(state, charged, lifetime_ms) end
 if charged and actual < held + 0 then announce(channel, now_ms, state) end

@@ -1,10 +1,10 @@
--- limits/take_all.lua: take units of many subjects, all or none; where one is refused nothing is written.
+-- limits/take_all.lua: take units of many keys, all or none; if one is refused, nothing is written.
 --
--- KEYS[i]  state       string; every window of one subject and policy; 1..64 takes, no two of one key
+-- KEYS[i]  state       string; every window of one key and policy; 1..64 takes, no two of one key
 -- ARGV[1]  now_ms      integer; 0 means the server's clock
 -- ARGV[2]  policies    integer 1..64, how many policies follow
 -- ARGV[3..]            policies and takes, as in limits/take
--- returns  {foreign values, entries not believed, the wait of the whole: 0 where it is charged, -1 for never; then per
+-- returns  {foreign values, counters and holds ignored, the wait of all: 0 if they are charged, -1 for never; then per
 --          take, as if it were alone: the window that refuses or 0, retry_after_ms or -1 for never, and for each of its
 --          windows remaining, reset_after_ms}
 -- expires  state: a second after the last window is wholly restored
@@ -19,16 +19,16 @@
 --#include lib/limit_holds.lua
 --#include lib/limit_read.lua
 --#include lib/limit_drain.lua
---#include lib/limit_counted.lua
---#include lib/limit_moved.lua
---#include lib/limit_present.lua
+--#include lib/limit_usage.lua
+--#include lib/limit_advance.lua
+--#include lib/limit_current.lua
 --#include lib/limit_windows.lua
---#include lib/limit_fits.lua
+--#include lib/limit_admits_at.lua
 --#include lib/limit_wait.lua
 --#include lib/limit_decision.lua
---#include lib/limit_forget.lua
+--#include lib/limit_discard.lua
 --#include lib/limit_charge.lua
---#include lib/limit_standings.lua
+--#include lib/limit_statuses.lua
 
 local now_ms = clock(tonumber(ARGV[1]))
 local policies = tonumber(ARGV[2])
@@ -58,11 +58,11 @@ end
 reply[3] = never and -1 or wait_ms
 local states, lifetimes = {}, {}
 for i = 1, #KEYS do
-  reply[2] = reply[2] + limit_forget(windows[i], holds[i])
+  reply[2] = reply[2] + limit_discard(windows[i], holds[i])
   if reply[3] == 0 and costs[i] > 0 then states[i] = limit_charge(windows[i], costs[i], holds[i].text) end
   local size = #reply
   reply[size + 1], reply[size + 2] = refused_by[i], waits[i]
-  lifetimes[i] = limit_standings(windows[i], holds[i], now_ms, reply, size + 2)
+  lifetimes[i] = limit_statuses(windows[i], holds[i], now_ms, reply, size + 2)
 end
 
 for i, state in pairs(states) do redis.call('SET', KEYS[i], state, 'PX', lifetimes[i]) end

@@ -1,11 +1,11 @@
--- sessions/create.lua: bring a session into being, at the cap ending those that end first; a refusal writes nothing.
+-- sessions/create.lua: create a session, at the cap ending those that expire first; a refusal writes nothing.
 --
--- The only script that lets a record begin. A second run finds its own record and answers the same.
+-- No other script creates a record. A second run finds its own record and replies the same.
 --
 -- KEYS[1]  record      hash; the new session
 -- KEYS[2]  index       sorted set; sid -> end in ms, of the user's sessions
 -- KEYS[3]  epoch       hash; ep in ms, dis = 1 while the user is disabled
--- KEYS[4]  everyone    hash; ep in ms, for all users
+-- KEYS[4]  all_users   hash; ep in ms, for all users
 -- KEYS[5]  events      stream
 -- ARGV[1]  now_ms      integer; 0 means the server's clock
 -- ARGV[2]  sid         text, 26 characters
@@ -32,7 +32,7 @@
 --#include lib/live_sessions.lua
 --#include lib/write_event.lua
 
-local record, index, epoch, everyone, events = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local record, index, epoch, all_users, events = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local now_ms = clock(tonumber(ARGV[1]))
 local sid, verifier, user, digest = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local idle_ms, absolute_ms, cap, evict = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
@@ -41,7 +41,7 @@ local policy, device, records = ARGV[10], ARGV[11], ARGV[12]
 local made = redis.call('HMGET', record, 'h', 'c', 'x', 'w')
 local own = redis.call('HMGET', epoch, 'ep', 'dis')
 local user_epoch, disabled = tonumber(own[1] or 0), tonumber(own[2] or 0)
-local global_epoch = tonumber(redis.call('HGET', everyone, 'ep') or 0)
+local global_epoch = tonumber(redis.call('HGET', all_users, 'ep') or 0)
 local live = live_sessions(now_ms, index, records, user_epoch, global_epoch)
 
 if made[1] and made[1] ~= verifier then return redis.error_reply('ERR this sid belongs to another session') end

@@ -1,16 +1,16 @@
--- sessions/revoke.lua: end one session of its owner; for anyone else, and for one that is gone, nothing is written.
+-- sessions/revoke.lua: end one session of its owner; if it is gone or another user's, nothing is written.
 --
--- A second run leaves the same state; that it finds nothing says the same: the session is over. On a primary that
--- took over without it, a repeated run ends the session there, and is announced again.
+-- A second run leaves the same state, and its reply means the same: the session is over. On a new primary that lost the
+-- revocation, a repeated run ends the session there, and announces it again.
 --
 -- KEYS[1]  record      hash; the session
 -- KEYS[2]  index       sorted set; the owner's sessions
 -- KEYS[3]  events      stream
 -- ARGV[1]  now_ms      integer; 0 means the server's clock
 -- ARGV[2]  sid         text, 26 characters
--- ARGV[3]  user        text; who must own the session
--- ARGV[4]  channel     text; where it is announced
--- ARGV[5]  notice      text; what is announced, behind the time in ms
+-- ARGV[3]  user        text; the user who must own the session
+-- ARGV[4]  channel     text; the channel of revocations
+-- ARGV[5]  notice      text; is announced after the time in ms
 -- returns  {found 0 or 1}
 -- expires  events 30 days
 -- cost     O(log sessions), 6 commands

@@ -1,11 +1,11 @@
--- sessions/revoke_all.lua: end every session of a user that began before, but one to keep; a dead one is not kept.
+-- sessions/revoke_all.lua: end every session that a user has, except one to keep; a session that is over is not kept.
 --
--- The epoch is raised first and by itself ends them all, also those that the index lost; then members of the index
--- are removed, a part per run. Runs of one call share its name, so the epoch rises and the event is written once,
+-- The epoch is raised first, and that alone ends all of them, even those that the index lost. Then members of the index
+-- are removed, a part per run. All runs of a call have its name, so the epoch is raised and the event is written once,
 -- however often a run is repeated: a session that begins in between lives. Each run counts what it removes itself.
--- The epoch is a time: should its key be lost, the next one is above it all the same.
--- A primary that took over is given the epoch that a call had raised: one as high stands and nothing is written, a
--- lower one is raised to the same, and sessions that began at a later time live, since the call did not mean them.
+-- The epoch is a time: if its key is lost, the next one is higher all the same.
+-- On a new primary the call is repeated with the epoch that it had raised: an epoch as high stays and nothing is
+-- written, a lower one is raised to it, and sessions that began later live, because the call did not include them.
 --
 -- KEYS[1]  index       sorted set; the user's sessions
 -- KEYS[2]  epoch       hash; ep in ms, dis = 1 while the user is disabled, call = the last call
@@ -19,8 +19,8 @@
 -- ARGV[7]  skip        integer >= 0; members already looked at and left alive
 -- ARGV[8]  part        integer >= 1; members to look at
 -- ARGV[9]  given_ms    integer; the epoch that an earlier run raised, 0 to raise it now
--- ARGV[10] channel     text; where it is announced
--- ARGV[11] notice      text; what is announced, behind the epoch in ms
+-- ARGV[10] channel     text; the channel of revocations
+-- ARGV[11] notice      text; is announced after the epoch in ms
 -- returns  {members looked at, of these removed, the epoch in ms}
 -- expires  epoch with the last session that it may end, never while the user is disabled; events 30 days
 -- touches  records of the members of index, and of keep

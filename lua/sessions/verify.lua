@@ -1,11 +1,11 @@
--- sessions/verify.lua: give the session that a secret opens, and touch it; one that is over is removed, none is made.
+-- sessions/verify.lua: return the session that a secret opens, and touch it; one that is over is removed, none created.
 --
 -- A touch is written at most once in min(60 s, idle / 20) and is no event. After the clock stepped back nothing is
--- touched until it is past the last moment seen, so no life gets longer. A second run finds nothing more to do.
--- A full server may not log everybody out, hence allow-oom.
+-- touched until it is past the last touch, so no session lives longer. A second run finds nothing more to do.
+-- It allows oom because a full server must not log all users out.
 --
 -- KEYS[1]  record      hash; the session
--- KEYS[2]  everyone    hash; ep in ms, for all users
+-- KEYS[2]  all_users   hash; ep in ms, for all users
 -- KEYS[3]  events      stream
 -- ARGV[1]  now_ms      integer; 0 means the server's clock
 -- ARGV[2]  sid         text, 26 characters
@@ -26,7 +26,7 @@
 --#include lib/end_session.lua
 --#include lib/write_event.lua
 
-local record, everyone, events = KEYS[1], KEYS[2], KEYS[3]
+local record, all_users, events = KEYS[1], KEYS[2], KEYS[3]
 local now_ms = clock(tonumber(ARGV[1]))
 local sid, verifier, indexes, epochs = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 
@@ -38,7 +38,7 @@ local created_ms, last_seen_ms, absolute_end_ms = tonumber(found[6]), tonumber(f
 local idle_ms, began, began_global = tonumber(found[9]), tonumber(found[10]), tonumber(found[11])
 local own = redis.call('HMGET', epoch, 'ep', 'dis')
 local user_epoch, disabled = tonumber(own[1] or 0), tonumber(own[2] or 0)
-local global_epoch = tonumber(redis.call('HGET', everyone, 'ep') or 0)
+local global_epoch = tonumber(redis.call('HGET', all_users, 'ep') or 0)
 
 local revoked = disabled == 1 or began < user_epoch or began_global < global_epoch
 local expired = now_ms >= math.min(last_seen_ms + idle_ms, absolute_end_ms)

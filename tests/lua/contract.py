@@ -123,9 +123,9 @@ def table(root: Path = LUA) -> str:
 _PAGE = (
     "# Scripts",
     "",
-    "Each file is one atomic step on the server. Its header says what it takes, answers, writes and costs;",
+    "Each file is one atomic step on the server. Its header says what it takes, returns, writes and costs;",
     "`tests/lua/test_contracts.py` holds the code to it. The store that runs a script prepends `now_ms`, retries an",
-    "unanswered call only where the script is idempotent, and sends the flags to the server.",
+    "unanswered call only if the script is idempotent, and sends the flags to the server.",
     "",
     "This page is written by `.venv/bin/python -m tests.lua.contract > lua/README.md`.",
     "",

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from tests.lua import contract
 from tests.lua.checks import library_complaints, script_complaints
+from tollhouse.limits.algorithms.counters import AHEAD_MS_MAX
+from tollhouse.limits.algorithms.evaluate import HOLDS_MAX
 
 pytestmark = pytest.mark.project
 
@@ -130,6 +133,19 @@ def test_a_specification_names_the_script(name: str) -> None:
     ]
 
     assert any(name in text for text in texts)
+
+
+def test_the_scripts_of_limits_and_their_twins_have_the_same_bounds() -> None:
+    """How far ahead a stored time may be, and how many holds a key may have, are the same in Lua and Python."""
+    files = [
+        *contract.LUA.glob("limits/*.lua"),
+        *contract.LUA.glob("lib/limit_*.lua"),
+        *contract.LUA.glob("lib/lease_*"),
+    ]
+    code = "\n".join(re.sub("--.*", "", file.read_text(encoding="utf-8")) for file in files)
+
+    assert {int(number) for number in re.findall(r"\b[0-9]{5,}\b", code)} == {AHEAD_MS_MAX}
+    assert re.findall(r"holds\.number >= ([0-9]+)", code) == [str(HOLDS_MAX)]
 
 
 def test_the_table_of_scripts_is_up_to_date() -> None:

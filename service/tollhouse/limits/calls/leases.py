@@ -152,7 +152,7 @@ class Leases:
         _, too_far_ahead, *_ = reply
         if too_far_ahead:
             with suppress(StoreError):
-                await self._calls.store.run("limits/shorten_leases", [request.state_key], [limit.window_ms])
+                await self._calls.store.run("limits/clamp_leases", [request.state_key], [limit.window_ms])
         return decision_at(request, reply, FIRST_DECISION)
 
     async def _keep_renewed(self, request: TakeRequest, lease: Lease, lease_id: str) -> None:

@@ -1,4 +1,4 @@
-"""Leases on a store: the scripts limits/lease, limits/renew, limits/release, peek_leases and shorten_leases."""
+"""Leases on a store: the scripts limits/lease, limits/renew, limits/release, peek_leases and clamp_leases."""
 
 from __future__ import annotations
 
@@ -261,18 +261,18 @@ async def test_a_step_back_keeps_no_permit_away(world: World, leases: Leases, ba
 
 
 async def test_leases_are_clamped_only_if_they_are_too_long(world: World, leases: Leases) -> None:
-    """A run of limits/shorten_leases that finds nothing too far ahead, or no leases at all, writes nothing."""
+    """A run of limits/clamp_leases that finds nothing too far ahead, or no leases at all, writes nothing."""
     ada = subject(world)
     run = world.stores.limits.run
-    assert await run("limits/shorten_leases", [ada.state_key], [WINDOW_MS]) == [0]
+    assert await run("limits/clamp_leases", [ada.state_key], [WINDOW_MS]) == [0]
     await leases.lease(ada)
     world.step_back(60_000)
     before = await stored(world, ada)
 
-    assert await run("limits/shorten_leases", [ada.state_key], [WINDOW_MS]) == [0]
+    assert await run("limits/clamp_leases", [ada.state_key], [WINDOW_MS]) == [0]
     assert await stored(world, ada) == before
     world.step_back(1)
-    assert await run("limits/shorten_leases", [ada.state_key], [WINDOW_MS]) == [1]
+    assert await run("limits/clamp_leases", [ada.state_key], [WINDOW_MS]) == [1]
     assert list((await stored(world, ada)).values()) == [world.now_ms + 120_000]
 
 
@@ -341,5 +341,5 @@ async def test_leases_run_by_the_clock_of_the_server(world: World) -> None:
     assert looked[:5] == [0, 0, 0, 0, 1]
     assert 3_500_000 < looked[5] <= 3_600_000
     assert await run("limits/renew", [ada.state_key], ["a" * 32, 3_600_000]) == [1]
-    assert await run("limits/shorten_leases", [ada.state_key], [3_600_000]) == [0]
+    assert await run("limits/clamp_leases", [ada.state_key], [3_600_000]) == [0]
     assert await run("limits/release", [ada.state_key], ["a" * 32]) == [1]

@@ -148,7 +148,7 @@ async def test_a_cancelled_lease_holds_nothing(world: World, store: Silent, leas
 async def test_a_failed_repair_takes_no_permit_away(world: World, store: Silent, leases: Leases) -> None:
     """If leases too far ahead cannot be clamped now, a lease is granted all the same, and the next call clamps them."""
     ada = subject(world, units=3)
-    store.down, store.fails = False, frozenset({"limits/shorten_leases"})
+    store.down, store.fails = False, frozenset({"limits/clamp_leases"})
     await leases.lease(ada)
     world.step_back(300_000)
 
@@ -164,7 +164,7 @@ async def test_a_failed_repair_takes_no_permit_away(world: World, store: Silent,
 async def test_a_lease_that_is_cancelled_in_a_repair_holds_nothing(world: World, store: Silent, leases: Leases) -> None:
     """A caller that is cancelled while leases are clamped leaves no permit behind."""
     ada = subject(world)
-    store.down, store.hangs = False, frozenset({"limits/shorten_leases"})
+    store.down, store.hangs = False, frozenset({"limits/clamp_leases"})
     await leases.lease(ada)
     world.step_back(300_000)
     waiting = asyncio.create_task(leases.lease(ada))

@@ -1,5 +1,5 @@
--- lib/standing.lua: tell whether a frame serves ('hit') or why it does not, and the epoch and sequence of its clock.
-local function standing(frame, clock_key, primary, now_ms)
+-- lib/frame_status.lua: return 'hit' if a frame can be served, else why not; then the epoch and sequence of the clock.
+local function frame_status(frame, clock_key, primary, now_ms)
   local stored_ms, fresh_until_ms = tonumber(string.sub(frame, 3, 15)), tonumber(string.sub(frame, 16, 28))
   local sequence, tags = tonumber(string.sub(frame, 69, 80)), tonumber(string.sub(frame, 81, 82))
   local readable = string.sub(frame, 1, 2) == 'R1' and stored_ms and fresh_until_ms and sequence and tags
