@@ -1,6 +1,6 @@
-"""Tollhouse keeps sessions, rate limits and cached results right on Redis and Valkey.
+"""Sessions, rate limits and cached results on Redis and Valkey.
 
-Everything named here is public and documented; everything else may change without notice.
+Every name here is public and documented; all others may change without notice.
 """
 
 from __future__ import annotations

@@ -29,10 +29,7 @@ cli.add_command(drill)
 
 
 def main() -> None:
-    """Run a command; what is wrong with the configuration is one sentence, and exit code 2.
-
-    A store that does not answer is one sentence too, and exit code 1.
-    """
+    """Run a command. A wrong setting or value is one line and exit code 2; a store that fails, exit code 1."""
     try:
         cli.main(prog_name="tollhouse")
     except (ConfigurationError, InvalidInput) as error:

@@ -1,7 +1,7 @@
-"""Keys derived from the secret: one per purpose, so that none can stand in for another.
+"""Keys derived from the secret: one per purpose, so that none can be used for another.
 
-Every key is HMAC-SHA-256(secret, label), after the expand step of RFC 5869. Without a secret
-digests are plain BLAKE2b: they hide names from a glance, not from someone who guesses them.
+Every key is HMAC-SHA-256(secret, label), after the expand step of RFC 5869. Without a secret, digests are plain
+BLAKE2b: they hide names from a casual reader, but not from one who guesses names and hashes them.
 """
 
 from __future__ import annotations
@@ -12,37 +12,45 @@ from functools import lru_cache
 
 from msgspec import Struct
 
+from tollhouse.errors import ConfigurationError
+
 SECRET_BYTES_MIN = 32
 """The shortest secret that is accepted, in bytes."""
 
 
 class Keyring(Struct, frozen=True):
-    """The secrets of a deployment, newest first; empty where none is configured."""
+    """The secrets of a deployment, newest first; empty if none is configured."""
 
     secrets: tuple[bytes, ...] = ()
 
     @property
     def keyed(self) -> bool:
-        """Tell whether digests are keyed; sessions refuse to open where they are not."""
+        """Whether digests are keyed; if not, sessions do not open."""
         return bool(self.secrets)
 
+    def require_secret(self, reason: str) -> None:
+        """Raise ConfigurationError, with `reason` in its remedy, if there is no secret."""
+        if not self.secrets:
+            remedy = f"set it to at least {SECRET_BYTES_MIN} random bytes; {reason}"
+            raise ConfigurationError("TOLLHOUSE_SECRET", None, remedy)
+
     def key_ids(self) -> tuple[str, ...]:
-        """Name each secret by 8 hex digits that reveal nothing about it, newest first."""
+        """Return an id for each secret, newest first: 8 hex digits that reveal nothing about it."""
         return tuple(_derive(secret, "key-id").hex()[:8] for secret in self.secrets)
 
     def key(self, label: str, key_id: str | None = None) -> bytes | None:
-        """Derive the 32-byte key for `label`: of the newest secret, or of the one that `key_id` names."""
+        """Derive the 32-byte key for `label` from the newest secret, or that of `key_id`; None if it is unknown."""
         for secret, own_id in zip(self.secrets, self.key_ids(), strict=True):
             if key_id is None or own_id == key_id:
                 return _derive(secret, label)
         return None
 
     def digest(self, label: str, value: str | bytes) -> str:
-        """Give 32 hex digits (128 bits) that stand for `value` in key names, under the newest secret."""
+        """Return the 32 hex digits (128 bits) that replace `value` in key names, under the newest secret."""
         return self.digests(label, value)[0]
 
     def digests(self, label: str, value: str | bytes) -> tuple[str, ...]:
-        """Give the digest under every secret, newest first, to find what an older secret named."""
+        """Return the digest under every secret, newest first, to find keys that were named under an older secret."""
         data = value.encode() if isinstance(value, str) else value
         if not self.secrets:
             return (hashlib.blake2b(data, digest_size=16, person=label.encode()[:16]).hexdigest(),)

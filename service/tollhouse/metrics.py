@@ -1,10 +1,10 @@
-"""What is counted, in one object per process, and the text that Prometheus reads.
+"""Prometheus metrics: one object per process, and the text of a scrape.
 
-Label values are bounded because callers pass only words that the operator or the code chose: policies
-that exist, cache families, script names. A name that a client sent never becomes a label.
+The number of label values is bounded: callers pass only names that the operator or the code chose, such as existing
+policies, cache families and scripts. A name that a client sent never becomes a label.
 
-Workers of one service share a folder (`PROMETHEUS_MULTIPROC_DIR`, set before this module is imported),
-so that any of them answers for all; each process then holds exactly one `Metrics`.
+The workers of one service share a folder (`PROMETHEUS_MULTIPROC_DIR`, set before this module is imported), so that each
+of them can answer a scrape for all. Each process then has exactly one `Metrics`.
 """
 
 from __future__ import annotations
@@ -32,20 +32,21 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 
 _Workers = Literal["livemin", "livemax", "livemostrecent"]
-"""Which worker's value is shown; the most recent is that of the worker that answers, where it is set just before."""
+"""Which worker's value is exported. The most recent one is that of the worker that answers the scrape, if it sets the
+value just before."""
 _SCRIPT_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 _HASH_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
-TOLD_S = 0.25
-"""How old the counts of decisions may be that other workers are shown."""
+FLUSH_S = 0.25
+"""How long a worker's new decisions may be missing from a scrape that another worker answers."""
 
 
 class _PendingCounter:
-    """Adds decisions that were counted as plain numbers to a Prometheus counter, before anybody reads it.
+    """Counts decisions in plain integers, and adds them to a Prometheus counter before it is read.
 
-    A refused take can be decided in less time than one step of such a counter takes. Where workers share a folder any
-    of them may read it, so what was counted is added after `TOLD_S` at the latest: at once where no event loop runs,
-    and when the process ends.
+    Incrementing a Prometheus counter takes longer than deciding a refused take. If workers share a folder, another
+    worker may read it, so pending counts are flushed after `FLUSH_S` at the latest: at once if no event loop runs, and
+    when the process ends.
     """
 
     def __init__(self, counter: Counter) -> None:
@@ -56,20 +57,20 @@ class _PendingCounter:
         weakref.finalize(self, _flush, self.pending, self._child)
 
     def describe(self) -> Iterable[Metric]:
-        """Name what is counted; the registry calls this."""
+        """Describe the counter; the registry calls this."""
         return self._counter.describe()
 
     def collect(self) -> Iterable[Metric]:
-        """Give what was counted; the registry calls this."""
+        """Return all that was counted; the registry calls this."""
         self.flush()
         return self._counter.collect()
 
     def flush(self) -> None:
-        """Add what was counted to the counter."""
+        """Add the pending counts to the counter."""
         _flush(self.pending, self._child)
 
     def flush_soon(self) -> None:
-        """See to it that what was counted is added, if that is not seen to already."""
+        """Schedule a flush, unless one is scheduled on a loop that is still open."""
         if self._flushing_loop is not None and not self._flushing_loop.is_closed():
             return
         try:
@@ -77,7 +78,7 @@ class _PendingCounter:
         except RuntimeError:
             self.flush()
         else:
-            loop.call_later(TOLD_S, self._flush_now)
+            loop.call_later(FLUSH_S, self._flush_now)
 
     def _flush_now(self) -> None:
         self._flushing_loop = None
@@ -85,9 +86,9 @@ class _PendingCounter:
 
 
 class Metrics:
-    """Counts for one process; every method is cheap enough for the hot path.
+    """The metrics of one process; every method is cheap enough for the hot path.
 
-    `registry` may be read by an application that shows these counts beside its own.
+    An application can export `registry` together with its own metrics.
     """
 
     def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
@@ -101,9 +102,7 @@ class Metrics:
             metric = Gauge(f"tollhouse_{name}", meaning, [label], registry=registry, multiprocess_mode=workers)
             return cache(metric.labels)
 
-        takes = Counter(
-            "tollhouse_ratelimit_decisions_total", "Takes that were decided.", ["policy", "outcome"], registry=None
-        )
+        takes = Counter("tollhouse_ratelimit_decisions_total", "Decided takes.", ["policy", "outcome"], registry=None)
         self._decisions = _PendingCounter(takes)
         registry.register(self._decisions)
         self._sessions = counter("session_operations_total", "Calls on sessions.", "operation", "outcome")
@@ -119,7 +118,7 @@ class Metrics:
         self._generation = gauge(
             "store_generation", "Primaries used so far, 0 before one is known.", "store", "livemax"
         )
-        self._sentinels_known = gauge("sentinels_known", "Sentinels there are.", "store", "livemostrecent")
+        self._sentinels_known = gauge("sentinels_known", "Sentinels known.", "store", "livemostrecent")
         self._sentinels_reachable = gauge(
             "sentinels_reachable", "Sentinels with a connection.", "store", "livemostrecent"
         )
@@ -142,12 +141,12 @@ class Metrics:
         gauge("build_info", "Always 1.", "version", "livemax")(version("tollhouse")).set(1)
 
     def decision(self, policy: str, outcome: str) -> None:
-        """Count one take; `policy` is one that exists.
+        """Count one take; `policy` must exist.
 
-        Outcomes are allowed, refused, and shadow-refused; where the store did not answer, degraded-allowed and
+        Outcomes are allowed, refused and shadow-refused; if the store did not answer, degraded-allowed and
         degraded-refused.
         """
-        self._decisions.pending[policy, outcome] += 1  # no other thread comes between reading and writing
+        self._decisions.pending[policy, outcome] += 1  # no thread switch happens between the read and the write
         if self._shared is not None:
             self._decisions.flush_soon()
 
@@ -168,21 +167,21 @@ class Metrics:
         self._reads(cache, result).inc()
 
     def cache_saved(self, cache: str, seconds: float) -> None:
-        """Add the load time that a hit made unnecessary; a negative difference of clocks adds nothing."""
+        """Add the load time that a hit saved; a negative time, from clocks that differ, adds nothing."""
         self._saved(cache).inc(max(seconds, 0.0))
 
     def store_up(self, store: str, up: bool) -> None:  # noqa: FBT001 - `up` is the value, not a mode
-        """Say whether this process reaches the store."""
+        """Record whether this process reaches the store."""
         self._up(store).set(int(up))
 
     def breaker(self, store: str, *, open: bool) -> None:  # noqa: A002 - the word for the state of a breaker
-        """Say whether this process has given up calling the store for now."""
+        """Record whether this process has stopped calling the store for now."""
         self._breakers(store).set(int(open))
 
     def store_connections(self, store: str, made: int) -> None:
-        """Say how many connections to a store this process has made so far, reconnects included.
+        """Record how many connections to a store this process has made so far, reconnects included.
 
-        Of several workers each is counted as far as it has said so.
+        The counter sums the last number that each worker recorded.
         """
         before = self._connections_reported.get(store, 0)
         self._connections(store).inc(max(made - before, 0))
@@ -197,10 +196,10 @@ class Metrics:
         sentinels_reachable: int,
         replicas_promotable: int,
     ) -> None:
-        """Say what this process sees of the service behind a store; to be said just before `render`.
+        """Record what this process knows of the service behind a store; call it just before `render`.
 
-        All workers watch the same Sentinels, so the view of the one that answers is shown, and not the least of
-        views that may be old. Each worker numbers its own generations: the highest number is shown.
+        All workers watch the same Sentinels, so the scrape has the values of the worker that answers it, not the
+        minimum of values that may be old. Each worker numbers its own generations; the scrape has the highest number.
         """
         self._generation(store).set(generation)
         self._sentinels_known(store).set(sentinels_known)
@@ -220,7 +219,7 @@ class Metrics:
         self._discarded(kind).inc()
 
     def render(self) -> tuple[bytes, str]:
-        """Give the counts of all workers as text, and its content type."""
+        """Return the metrics of all workers as text, and the content type of the text."""
         if self._shared is None:
             return generate_latest(self.registry), CONTENT_TYPE_LATEST
         self._decisions.flush()
@@ -236,7 +235,7 @@ def _flush(untold: defaultdict[tuple[str, str], int], child: Callable[..., Count
 
 
 def _remove_dead_workers(folder: Path) -> None:
-    """Remove what dead processes said about the present; what they counted stays counted."""
+    """Remove the gauges of dead processes; their counters stay."""
     for path in folder.glob("gauge_live*.db"):
         process = path.stem.rpartition("_")[2]
         if process.isdigit() and not _alive(int(process)):
@@ -244,7 +243,7 @@ def _remove_dead_workers(folder: Path) -> None:
 
 
 def _alive(process: int) -> bool:
-    """Tell whether a process of that number lives, be it ours to signal or not."""
+    """Return True if a process of that number exists, even one that we may not signal."""
     try:
         os.kill(process, 0)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""The one place where stores and features meet: settings in, a working Tollhouse out."""
+"""The composition root: the only module that connects features to stores, as the settings say."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _FILE_BESIDE_DATA: Final = "secret"
 class Tollhouse:
     """Limits, sessions, cache, AI results and accounts over the stores of one configuration.
 
-    Nothing connects before it is used. `aclose` ends what this object started, and nothing else.
+    Nothing connects before it is used. `aclose` closes what this object opened, and nothing else.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Tollhouse:
 
     @property
     def keyring(self) -> Keyring:
-        """The keys of this deployment; made or read when first asked for."""
+        """The keys of this deployment; secrets are read or generated at first use."""
         if self._keyring is None:
             self._keyring = Keyring(secrets=resolve_secrets(self.settings, self._urls))
         return self._keyring
@@ -84,7 +84,7 @@ class Tollhouse:
 
     @cached_property
     def sessions(self) -> Sessions:
-        """Sessions; raises ConfigurationError where no secret is configured."""
+        """Sessions; raises ConfigurationError if there is no secret."""
         return open_sessions(self.stores.sessions, self.keyring, self.metrics)
 
     @cached_property
@@ -102,7 +102,7 @@ class Tollhouse:
 
     @cached_property
     def results(self) -> Results:
-        """Results of AI models, from the cache where they are there."""
+        """Results of AI models, cached."""
         return Results(self.cache, self.models)
 
     @cached_property
@@ -123,10 +123,10 @@ class Tollhouse:
         return Passwords(self.keyring, self.metrics, profile=PROFILES[self.settings.password_profile])
 
     async def watch(self, path: Path) -> SettingsWatcher:
-        """Follow the policies of a settings file from now on, in place of one that was followed before.
+        """Apply the policies of a settings file whenever it changes; a file that was watched before is not any more.
 
-        Before this returns, the file has been looked at once. What its policies count stays; those given to `open`
-        hold over those of the file. A file that cannot be used is logged and changes nothing.
+        The file is checked once before this returns. Counters survive a change of policies. Policies given to `open`
+        replace those of the file. A file that cannot be used is logged and changes nothing.
         """
         await self._stop_watching()
         watch = SettingsWatcher(
@@ -137,7 +137,7 @@ class Tollhouse:
         return watch
 
     async def aclose(self) -> None:
-        """End connections, worker threads and the embedded servers that this object started."""
+        """Close connections, and stop the worker threads and embedded servers that this object started."""
         await self._stop_watching()
         if "_passwords" in vars(self):
             self._passwords.close()
@@ -149,23 +149,23 @@ class Tollhouse:
         await self.stores.aclose()
 
     def _apply_policies(self, settings: Settings) -> dict[str, str]:
-        """Let the policies of `settings` hold from now on; name those that came, differ, and went."""
-        taken_up = policies_from_settings(with_policies(settings, self._own_policies))
-        differing = policy_changes(self.policies, taken_up)
+        """Put the policies of `settings` into force; return the names of those that were added, changed and removed."""
+        policies = policies_from_settings(with_policies(settings, self._own_policies))
+        difference = policy_changes(self.policies, policies)
         if "limits" in vars(self):
-            self.limits.replace_policies(taken_up)
-        self.policies = taken_up
+            self.limits.replace_policies(policies)
+        self.policies = policies
         return {
-            "added": ", ".join(differing.added),
-            "changed": ", ".join(differing.changed),
-            "removed": ", ".join(differing.removed),
+            "added": ", ".join(difference.added),
+            "changed": ", ".join(difference.changed),
+            "removed": ", ".join(difference.removed),
         }
 
     async def _stop_watching(self) -> None:
-        following, self._watch_task = self._watch_task, None
-        if following is not None:
-            following.cancel()
-            await asyncio.wait([following])
+        task, self._watch_task = self._watch_task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task])
 
     async def __aenter__(self) -> Self:
         return self
@@ -183,7 +183,7 @@ def open(  # noqa: A001 - the verb that users know: `async with tollhouse.open(u
 ) -> Tollhouse:
     """Open Tollhouse on a store URL or on settings; `policies` adds limits such as {"api": "100/minute"}.
 
-    Raises ConfigurationError for what cannot be used; connects when first used.
+    Raises ConfigurationError for a URL or a setting that cannot be used. Connects at first use.
     """
     settings = Settings(url=target) if isinstance(target, str) else target
     return Tollhouse(settings, policies=policies, models=models, metrics=metrics)
@@ -201,7 +201,7 @@ def with_policies(settings: Settings, policies: Mapping[str, str] | None) -> Set
 def open_limiter(
     store: AnyStore, policies: Mapping[str, Policy], keyring: Keyring, metrics: Metrics, *, instances: int = 1
 ) -> Limiter:
-    """Give a limiter that remembers who was refused, and hears of it where units come back elsewhere."""
+    """Open a limiter that caches refusals, and evicts them when another process gives units back."""
     limiter = Limiter(store, policies, keyring, metrics, instances=instances, refusals_max=KEYS_MAX)
     refusals = limiter.refusals
     store.listen(keys.rate_clearings(), refusals.on_cleared, refusals.on_gap, refusals.on_subscribed)
@@ -211,7 +211,7 @@ def open_limiter(
 def open_sessions(
     store: AnyStore, keyring: Keyring, metrics: Metrics, *, revocation_log: RevocationLog | None = None
 ) -> Sessions:
-    """Give sessions that hear of what ends elsewhere, and repeat what ended lately on a new primary."""
+    """Open sessions that learn of revocations by other processes, and replay recent ones on a new primary."""
     sessions = Sessions(store, keyring, metrics, revocation_log=revocation_log)
     store.on_new_primary(sessions.replay_revocations)
     store.listen(keys.session_revocations(), sessions.on_revocation, sessions.on_gap)
@@ -219,21 +219,28 @@ def open_sessions(
 
 
 def store_urls(settings: Settings) -> dict[StoreName, StoreUrl]:
-    """Say where each of the four stores is."""
+    """Return the URL of each of the four stores."""
     return urls_by_store(settings.url, settings.store_urls())
 
 
-def resolve_secrets(settings: Settings, urls: Mapping[StoreName, StoreUrl]) -> tuple[bytes, ...]:
-    """Give the configured secrets; for servers of our own, the one kept beside their data or a new one.
+def owns_servers(urls: Mapping[StoreName, StoreUrl]) -> bool:
+    """Return True if every store is on a server that this process starts, or in its memory."""
+    own = EmbeddedTarget | EmbeddedClusterTarget | FakeTarget
+    return all(isinstance(url.target, own) for url in urls.values())
 
-    Any other server gives none: limits and cache then use plain digests, and sessions refuse to open.
+
+def has_secret(settings: Settings, urls: Mapping[StoreName, StoreUrl]) -> bool:
+    """Return True if a secret is set, or may be generated: the data of other servers would outlive a generated one."""
+    return bool(settings.secret) or owns_servers(urls)
+
+
+def resolve_secrets(settings: Settings, urls: Mapping[StoreName, StoreUrl]) -> tuple[bytes, ...]:
+    """Return the configured secrets; for our own servers, the secret stored beside their data, or a new one.
+
+    Without `has_secret` there are none: limits and cache then use plain digests, and sessions refuse to open.
     """
-    if settings.secret:
+    if settings.secret or not has_secret(settings, urls):
         return settings.secret
-    if not all(
-        isinstance(place.target, EmbeddedTarget | EmbeddedClusterTarget | FakeTarget) for place in urls.values()
-    ):
-        return ()
     target = urls["sessions"].target
     if isinstance(target, EmbeddedTarget) and target.path is not None:
         return (persistent_secret(Path(target.path) / _FILE_BESIDE_DATA),)
@@ -241,24 +248,27 @@ def resolve_secrets(settings: Settings, urls: Mapping[StoreName, StoreUrl]) -> t
 
 
 def embedded_binary() -> Path | None:
-    """Give the server that TOLLHOUSE_EMBEDDED_BINARY names in place of the one that came along."""
-    named = os.environ.get("TOLLHOUSE_EMBEDDED_BINARY")
-    return Path(named) if named else None
+    """Return the server that TOLLHOUSE_EMBEDDED_BINARY names; None means the one that the package brings along."""
+    path = os.environ.get("TOLLHOUSE_EMBEDDED_BINARY")
+    return Path(path) if path else None
 
 
 def installed_models() -> Models:
-    """Give the models that this installation can run: `langid` with the extra `demo`, else none."""
-    found = langid()
-    return Models(() if found is None else (found,))
+    """Return the models that this installation can run: `langid` with the extra `demo`, else none."""
+    model = langid()
+    return Models(() if model is None else (model,))
 
 
 def verbose_loggers(settings: Settings) -> tuple[str, ...]:
-    """Name the loggers that tell everything, whatever the level."""
+    """Return the loggers that log everything, regardless of the level."""
     return ("tollhouse.cache",) if settings.cache.debug else ()
 
 
 def persistent_secret(path: Path) -> bytes:
-    """Read the secret beside persistent data, or make it, readable by its owner alone."""
+    """Return the secret in the file `path`; create it, readable only by its owner, if there is none.
+
+    Raises ConfigurationError if the file cannot be read, written or decoded.
+    """
     fresh = path.with_suffix(f".{os.getpid()}")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -267,8 +277,10 @@ def persistent_secret(path: Path) -> bytes:
             with os.fdopen(descriptor, "w") as file:
                 file.write(secrets.token_hex(32))
             with suppress(FileExistsError):
-                os.link(fresh, path)  # whole or not at all: another process never reads half a secret
+                os.link(fresh, path)  # atomic: another process never reads half a secret
             fresh.unlink()
         return bytes.fromhex(path.read_text())
     except (OSError, ValueError) as error:
-        raise ConfigurationError("TOLLHOUSE_SECRET_FILE", str(path), f"the kept secret is unusable: {error}") from error
+        raise ConfigurationError(
+            "TOLLHOUSE_SECRET_FILE", str(path), f"the stored secret cannot be used: {error}"
+        ) from error

@@ -115,6 +115,12 @@ def test_a_killed_service_leaves_nothing(tmp_path: Path, workers: str) -> None:
         assert served.port_is_free()
 
 
+def test_stores_in_memory_get_an_admin_key_too(tmp_path: Path) -> None:
+    """`serve` makes a key for every service whose data end with it, those on `fake://` included."""
+    with serve(tmp_path, TOLLHOUSE_URL="fake://") as served:
+        assert served.kept["admin_key"]
+
+
 @pytest.mark.parametrize("workers", ["1", "2"])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_stopped_service_ends_well(tmp_path: Path, workers: str, number: signal.Signals) -> None:
@@ -145,7 +151,7 @@ def test_two_workers_share_limits_and_metrics(tmp_path: Path) -> None:
         metrics = served.get("/metrics")[1].decode()
         while (
             not all(line in metrics for line in DECIDED) and time.monotonic() < give_up_s
-        ):  # the other worker tells within TOLD_S
+        ):  # the other worker tells within FLUSH_S
             metrics = served.get("/metrics")[1].decode()
 
     assert sorted(statuses) == [200] * 100 + [429] * 100
@@ -213,20 +219,20 @@ def _raw(port: int, *pieces: bytes) -> bytes:
 
 #   arguments, variables, words of the one sentence
 WRONG: list[tuple[list[str], dict[str, str], list[str]]] = [
-    ([], {"TOLLHOUSE_URL": "http://h"}, ["TOLLHOUSE_URL", "begin with one of"]),
-    ([], {"TOLLHOUSE_CACHE_URL": "redis://h/x"}, ["TOLLHOUSE_CACHE_URL", "a database is a number"]),
-    ([], {"TOLLHOUSE_URL": "redis+cluster://h"}, ["later version"]),
-    ([], {"TOLLHOUSE_URL": "redis://127.0.0.1:1"}, ["TOLLHOUSE_SECRET", "at least 32 bytes"]),
-    ([], {"TOLLHOUSE_SECRET": "short"}, ["TOLLHOUSE_SECRET", "32"]),
-    ([], {"TOLLHOUSE_SECRET_FILE": "/nowhere/secret"}, ["TOLLHOUSE_SECRET_FILE", "/nowhere/secret", "cannot be read"]),
-    ([], {"TOLLHOUSE_LIMITS_POLICIES_API_LIMIT": "5/mn"}, ["policies.api", "5/mn", "did you mean"]),
-    ([], {"TOLLHOUSE_PROT": "1"}, ["TOLLHOUSE_PROT", "did you mean TOLLHOUSE_PORT"]),
-    (["--host", "0.0.0.0"], {}, ["others can reach it"]),
+    ([], {"TOLLHOUSE_URL": "http://h"}, ["TOLLHOUSE_URL", "'http'", "redis"]),
+    ([], {"TOLLHOUSE_CACHE_URL": "redis://h/x"}, ["TOLLHOUSE_CACHE_URL", "'x'"]),
+    ([], {"TOLLHOUSE_URL": "redis+cluster://h"}, ["_URL", "redis+cluster://h"]),
+    ([], {"TOLLHOUSE_URL": "redis://127.0.0.1:1"}, ["TOLLHOUSE_SECRET:", "32"]),
+    ([], {"TOLLHOUSE_SECRET": "short"}, ["TOLLHOUSE_SECRET:", "32"]),
+    ([], {"TOLLHOUSE_SECRET_FILE": "/nowhere/secret"}, ["TOLLHOUSE_SECRET_FILE", "/nowhere/secret"]),
+    ([], {"TOLLHOUSE_LIMITS_POLICIES_API_LIMIT": "5/mn"}, ["policies.api", "5/mn", "5/m"]),
+    ([], {"TOLLHOUSE_PROT": "1"}, ["TOLLHOUSE_PROT:", "TOLLHOUSE_PORT"]),
+    (["--host", "0.0.0.0"], {}, ["TOLLHOUSE_ADMIN_KEY", "0.0.0.0"]),
     (["--host", "0.0.0.0", "--plain-http"], {}, ["plain_http", "0.0.0.0"]),
     (["--host", "no.such.host.invalid"], {}, ["no.such.host.invalid"]),
     (["--workers", "0"], {}, ["workers"]),
     (["--config", "missing.toml"], {}, ["missing.toml"]),
-    ([], {"TOLLHOUSE_EMBEDDED_BINARY": "/nowhere/valkey"}, ["/nowhere/valkey", "can be run"]),
+    ([], {"TOLLHOUSE_EMBEDDED_BINARY": "/nowhere/valkey"}, ["/nowhere/valkey"]),
 ]
 
 

@@ -18,7 +18,6 @@ from msgspec import Struct
 
 from tollhouse.accounts import hashing
 from tollhouse.accounts.hashing import MEMORY_KIB_MAX, PROFILES, Profile
-from tollhouse.errors import ConfigurationError
 from tollhouse.keyring import Keyring
 from tollhouse.metrics import Metrics
 from tollhouse.worker_pool import WorkerPool
@@ -70,9 +69,7 @@ class Passwords:
         memory_kib_max: int = MEMORY_KIB_MAX,
         random_bytes: Callable[[int], bytes] = secrets.token_bytes,
     ) -> None:
-        if not keyring.keyed:
-            remedy = "set it to at least 32 random bytes; passwords are hashed under it"
-            raise ConfigurationError("TOLLHOUSE_SECRET", None, remedy)
+        keyring.require_secret("passwords are hashed under it")
         self._keyring = keyring
         self._metrics = metrics
         self._profile = profile

@@ -1,1 +1,7 @@
-"""Commands, one file each."""
+"""The commands of `tollhouse`, one module each.
+
+check, demo, drill, limits, serve   a command or a group of commands
+limits_output                       tables and sentences of `limits`
+service_file                        how commands find the service that runs
+tour                                the steps of `demo`
+"""

@@ -1,4 +1,4 @@
-"""`tollhouse check`: are the stores there, which servers are they, and what would a failover find."""
+"""`tollhouse check`: whether each store answers, on which server, and whether a failover would work."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from rich.table import Column, Table
 from rich_click import RichCommand
 
 from tollhouse import wiring
-from tollhouse.cli import service_file as running
+from tollhouse.cli.service_file import point_at_running_service
 from tollhouse.settings import Settings, load
-from tollhouse.stores import status as facts
+from tollhouse.stores import status
 from tollhouse.stores.opening import Stores
 from tollhouse.stores.status import FailoverStatus, StoreStatus
 
 _SETTLE_S: Final = 1.0
-"""How long Sentinels that have not answered yet are waited for; who is silent for longer is worth a warning."""
-_STEP_S: Final = 0.02
+"""How long to wait for Sentinels that have not answered yet; a Sentinel that takes longer gets a warning."""
+_POLL_S: Final = 0.02
 
 
 class CheckResult(Struct, frozen=True, kw_only=True):
-    """What `check --json` prints."""
+    """The output of `check --json`."""
 
     ok: bool
     stores: list[StoreStatus]
@@ -37,27 +37,27 @@ class CheckResult(Struct, frozen=True, kw_only=True):
 
 
 @click.command(cls=RichCommand)
-@click.option("--config", type=click.Path(path_type=Path), help="Settings file; tollhouse.toml unless given.")
+@click.option("--config", type=click.Path(path_type=Path), help="Settings file (default: tollhouse.toml).")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def check(config: Path | None, as_json: bool) -> None:  # noqa: FBT001 - click gives it
-    """Ask every store whether it is there: exit code 0 if all are, else 1.
+    """Check that every store answers: exit code 0 if all do, else 1.
 
-    Where Sentinels watch, it tells what they know, and warns of what a failover would meet.
-    Without a URL it asks the stores of the service that `tollhouse serve` runs for this user,
-    and where none runs, those of an embedded server that it starts and stops.
+    With Sentinels it also shows the state of the replicas, and warns if a failover would fail.
+    Without a URL it checks the stores of the service that `tollhouse serve` runs for this user;
+    if none runs, those of an embedded server that it starts and stops.
     """
-    checked = asyncio.run(_check(running.point_at_running_service(load(os.environ, config))))
+    result = asyncio.run(_check(point_at_running_service(load(os.environ, config))))
     if as_json:
-        click.echo(msgspec.json.encode(checked))
+        click.echo(msgspec.json.encode(result))
     else:
-        _show(checked)
-    sys.exit(0 if checked.ok else 1)
+        _show(result)
+    sys.exit(0 if result.ok else 1)
 
 
 async def _check(settings: Settings) -> CheckResult:
     async with wiring.open(settings) as tollhouse:
         await _settle(tollhouse.stores)
-        stores = [await facts.ask(store) for store in tollhouse.stores.all()]
+        stores = [await status.ask(store) for store in tollhouse.stores.all()]
         keyed = tollhouse.keyring.keyed
     return CheckResult(
         ok=all(store.problem is None for store in stores), stores=stores, warnings=list(warnings(stores, keyed=keyed))
@@ -65,47 +65,47 @@ async def _check(settings: Settings) -> CheckResult:
 
 
 async def _settle(stores: Stores) -> None:
-    """Have every store connect, and give Sentinels that are farther away than the others time to answer."""
-    await asyncio.gather(*(facts.ask(store) for store in stores.all()))
+    """Connect every store, and wait up to `_SETTLE_S` for Sentinels that are slower than the others."""
+    await asyncio.gather(*(status.ask(store) for store in stores.all()))
     loop = asyncio.get_running_loop()
-    give_up_s = loop.time() + _SETTLE_S
-    while loop.time() < give_up_s:
-        watched = [health for store in stores.all() if (health := store.watch()) is not None]
-        if all(health.sentinels_reachable >= health.sentinels_known for health in watched):
+    deadline_s = loop.time() + _SETTLE_S
+    while loop.time() < deadline_s:
+        services = [health for store in stores.all() if (health := store.watch()) is not None]
+        if all(health.sentinels_reachable >= health.sentinels_known for health in services):
             return
-        await asyncio.sleep(_STEP_S)
+        await asyncio.sleep(_POLL_S)
 
 
 def warnings(stores: Iterable[StoreStatus], *, keyed: bool) -> Iterator[str]:
-    """Say what works now and will not later; what concerns several stores alike is said once."""
+    """Return what works now but may fail later; a warning that several stores share comes once."""
     if not keyed:
-        yield "no secret is set: sessions refuse to open, and key digests can be guessed; set TOLLHOUSE_SECRET"
+        yield "no secret is set: sessions do not open, and key digests can be guessed; set TOLLHOUSE_SECRET"
     watched = [(store.store, store.watch) for store in stores if store.watch is not None]
-    yield from dict.fromkeys(warning for store, watch in watched for warning in _of_watch(store, watch))
+    yield from dict.fromkeys(warning for store, watch in watched for warning in _failover_warnings(store, watch))
 
 
-def _of_watch(store: str, watch: FailoverStatus) -> Iterator[str]:
+def _failover_warnings(store: str, watch: FailoverStatus) -> Iterator[str]:
     service = watch.service if watch.generation else f"{watch.service} (store {store})"
     reachable, known = watch.sentinels_reachable, watch.sentinels_known
     if reachable < known:
-        few = reachable * 2 <= known or reachable < watch.quorum
-        follows = "too few for a failover" if few else "one that is missing weakens the next failover"
-        said = f": {'; '.join(watch.silent)}" if watch.silent else ""
-        yield f"{service}: {reachable} of {known} Sentinels answer, {follows}{said}"
+        too_few = reachable * 2 <= known or reachable < watch.quorum
+        consequence = "too few for a failover" if too_few else "each missing one makes the next failover less likely"
+        reasons = f": {'; '.join(watch.silent)}" if watch.silent else ""
+        yield f"{service}: {reachable} of {known} Sentinels answer, {consequence}{reasons}"
     if watch.generation and not watch.replicas_promotable:
-        yield f"{service}: no replica could be promoted: a failover would find none, and durable writes say false"
+        yield f"{service}: no replica can be promoted: a failover would fail, and writes report durable=false"
 
 
-def _show(checked: CheckResult) -> None:
+def _show(result: CheckResult) -> None:
     console = Console()
-    console.print(_stores_table(checked.stores))
-    watches = {store.watch.service: store.watch for store in checked.stores if store.watch is not None}
+    console.print(_stores_table(result.stores))
+    watches = {store.watch.service: store.watch for store in result.stores if store.watch is not None}
     if watches:
         console.print(_watches_table(watches.values()))
-    for store in checked.stores:
+    for store in result.stores:
         if store.problem is not None:
             console.print(f"{store.store}: {store.problem}", markup=False)
-    for warning in checked.warnings:
+    for warning in result.warnings:
         console.print(f"warning: {warning}", markup=False)
 
 

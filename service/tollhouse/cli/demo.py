@@ -1,4 +1,4 @@
-"""`tollhouse demo`: a finite tour over real HTTP, against a service and a Valkey of its own."""
+"""`tollhouse demo`: a short tour over HTTP, against a service and a Valkey that it starts and stops."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ class _Key(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @click.command(cls=RichCommand)
-@click.option("--json", "as_json", is_flag=True, help="Print what was seen as one JSON object.")
+@click.option("--json", "as_json", is_flag=True, help="Print the results as one JSON object.")
 def demo(as_json: bool) -> None:  # noqa: FBT001 - click gives it
-    """Sign up, log in, run into a limit and recover, ask an AI model twice, end a session: exit code 0 or 1.
+    """Sign up, log in, reach a limit and recover, ask an AI model twice, revoke a session: exit code 0 or 1.
 
-    It starts a service on a free port and stops it again; nothing of yours is touched. Takes some seconds.
+    It takes some seconds. It starts its own service on a free port and stops it; your data are not touched.
     """
     with _service() as (address, admin_key):
         steps = list(_reported(take_tour(address, admin_key), quiet=as_json))
@@ -50,14 +50,14 @@ def demo(as_json: bool) -> None:  # noqa: FBT001 - click gives it
 
 @contextmanager
 def _service() -> Generator[tuple[str, str]]:
-    """Run `tollhouse serve` with settings of its own, whatever the environment says."""
+    """Run `tollhouse serve` with its own settings only; yield its address and its admin key."""
     with tempfile.TemporaryDirectory(prefix="th-") as folder:
         settings = Path(folder) / "tollhouse.toml"
         settings.write_text(_SETTINGS)
-        kept = {name: value for name, value in os.environ.items() if not _is_setting(name)}
+        environment = {name: value for name, value in os.environ.items() if not _is_setting(name)}
         process = subprocess.Popen(  # noqa: S603 - our own command
             [sys.executable, "-m", "tollhouse", "serve", "--json", "--plain-http", "--port", "0", "--config", settings],
-            env={**kept, "XDG_RUNTIME_DIR": folder},
+            env={**environment, "XDG_RUNTIME_DIR": folder},
             stdout=subprocess.PIPE,
             stderr=(Path(folder) / "log").open("wb"),
         )
@@ -65,12 +65,12 @@ def _service() -> Generator[tuple[str, str]]:
             assert process.stdout is not None
             line = process.stdout.readline()
             if not line:
-                said = (Path(folder) / "log").read_text(errors="replace").strip()
-                raise ConfigurationError("demo", None, f"the service did not start: {said[-500:]}")
-            started = msgspec.json.decode(line, type=StartupInfo)
-            assert started.admin_key_file is not None
-            key = msgspec.json.decode(Path(started.admin_key_file).read_bytes(), type=_Key)
-            yield started.address, key.admin_key[0]
+                output = (Path(folder) / "log").read_text(errors="replace").strip()
+                raise ConfigurationError("demo", None, f"the service did not start: {output[-500:]}")
+            startup = msgspec.json.decode(line, type=StartupInfo)
+            assert startup.admin_key_file is not None
+            key = msgspec.json.decode(Path(startup.admin_key_file).read_bytes(), type=_Key)
+            yield startup.address, key.admin_key[0]
         finally:
             process.terminate()
             process.wait(_STOP_S)
@@ -83,7 +83,7 @@ def _is_setting(name: str) -> bool:
 
 
 def _reported(steps: Iterator[TourStep], *, quiet: bool) -> Iterator[TourStep]:
-    """Tell each step on a terminal as it happens."""
+    """Print each step to stderr as it happens, and yield it."""
     console = Console(stderr=True, quiet=quiet)
     for step in steps:
         console.print(f"{'ok  ' if step.ok else 'FAIL'}  {step.name}: {step.saw}", markup=False)
@@ -96,4 +96,4 @@ def _show(steps: list[TourStep], *, ok: bool) -> None:
         table.add_row(step.name, step.expected, step.saw, "yes" if step.ok else "NO")
     console = Console()
     console.print(table)
-    console.print("Everything was as expected." if ok else "Something was not as expected.")
+    console.print("All steps passed." if ok else "A step failed.")

@@ -1,4 +1,4 @@
-"""`tollhouse drill`: break the servers on purpose, and measure what callers notice."""
+"""`tollhouse drill`: inject faults into servers under load, and measure their effect on callers."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _CLIENTS_HELP = f"Which clients, with commas between: {', '.join(CLIENTS)} (both
 
 
 def _some_of(known: Collection[str]) -> Callable[[click.Context, click.Parameter, str], tuple[str, ...]]:
-    """Read names separated by commas; they come back in the order in which they are known."""
+    """Make a parser of names separated by commas; it returns them in the order of `known`."""
 
     def read(_: click.Context, parameter: click.Parameter, text: str) -> tuple[str, ...]:
         named = [name.strip() for name in text.split(",")]
@@ -46,7 +46,7 @@ def _some_of(known: Collection[str]) -> Callable[[click.Context, click.Parameter
 
 @click.group(cls=RichGroup)
 def drill() -> None:
-    """Break servers on purpose, and measure what callers notice."""
+    """Inject faults into servers, and measure their effect on callers."""
 
 
 @drill.command(cls=RichCommand)
@@ -59,7 +59,7 @@ def drill() -> None:
     type=click.IntRange(500, 60_000),
     default=DOWN_AFTER_MS,
     show_default=True,
-    help="How long a server must be silent before a Sentinel calls it down.",
+    help="How long a server must be silent before a Sentinel considers it down.",
 )
 @click.option("--via", type=click.Choice(VIAS), default="library", show_default=True, help="How Tollhouse is called.")
 @click.option(
@@ -73,15 +73,15 @@ def drill() -> None:
     "--slo",
     "slo_file",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="TOML file of largest values per fault and measure, instead of the built-in ones.",
+    help="TOML file with the bounds per fault and metric, instead of the built-in ones.",
 )
-@click.option("--seed", type=int, default=1, show_default=True, help="Makes the same schedule again.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Seed of the schedule, to repeat it.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as one JSON object, and no progress.")
 def run(slo_file: Path | None, out: Path, as_json: bool, **options: Any) -> None:  # noqa: FBT001 - click gives it
     """Start a primary, two replicas and three Sentinels, break them under load, and report: exit code 0, 1 or 2.
 
-    0 if every bound was kept in the worst round, 1 if one was not, 2 for what cannot be done as asked.
-    Nothing of yours is touched: the servers are the drill's own, and end with it.
+    0 if the worst round kept every bound, 1 if not, 2 if an option cannot be used.
+    It starts and stops its own servers; your data are not touched.
     """
     logs.configure("error", "auto")
     asked = DrillOptions(command=shlex.join(["tollhouse", *sys.argv[1:]]), deadline_ms=DEADLINE_MS, **options)
@@ -101,7 +101,7 @@ def run(slo_file: Path | None, out: Path, as_json: bool, **options: Any) -> None
 @click.option("--down-after-ms", type=int, default=DOWN_AFTER_MS, help="For bounds that depend on it.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def explain(down_after_ms: int, as_json: bool) -> None:  # noqa: FBT001 - click gives it
-    """Explain each fault, and what it must show."""
+    """List the faults, with their effect and their bounds."""
     asked_for = slo.built_in(down_after_ms, "library")
     told = [
         {"fault": fault.name, "does": fault.does, "shows": fault.shows, "at_most": slo.bounds(asked_for, fault.name)}
@@ -122,7 +122,7 @@ def explain(down_after_ms: int, as_json: bool) -> None:  # noqa: FBT001 - click 
 
 @contextmanager
 def _progress(*, quiet: bool) -> Generator[OnDrillProgress]:
-    """Show how far the drill is, on a terminal."""
+    """Show the progress of the drill if stderr is a terminal."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -158,6 +158,4 @@ def _show(report: Report, out: Path) -> None:
     for one in report.rounds:
         if one.problem is not None:
             console.print(f"{one.fault}, {one.client}, round {one.number}: {one.problem}", markup=False)
-    console.print(
-        f"The report is in {out / 'report.md'}; everything in numbers is in {out / 'report.json'}", markup=False
-    )
+    console.print(f"The report is in {out / 'report.md'}, all numbers in {out / 'report.json'}", markup=False)

@@ -1,4 +1,4 @@
-"""`tollhouse limits`: check policies before they hold, and look at what is counted under them."""
+"""`tollhouse limits`: check policies before they are used, and inspect what is counted under them."""
 
 from __future__ import annotations
 
@@ -32,14 +32,16 @@ from tollhouse.wiring import Tollhouse
 T = TypeVar("T")
 
 _config = click.option(
-    "--config", type=click.Path(path_type=Path), help="Settings file; tollhouse.toml, else that of a running service."
+    "--config",
+    type=click.Path(path_type=Path),
+    help="Settings file (default: tollhouse.toml, else that of the running service).",
 )
 _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-_cost = click.option("--cost", type=int, help="Units that the take wants; the policy's own unless given.")
+_cost = click.option("--cost", type=int, help="Units to take (default: the policy's own cost).")
 
 
 class ResetResult(Struct, frozen=True, kw_only=True):
-    """What `reset --json` prints."""
+    """The output of `reset --json`."""
 
     policy: str
     key: str
@@ -48,9 +50,9 @@ class ResetResult(Struct, frozen=True, kw_only=True):
 
 @click.group(cls=RichGroup)
 def limits() -> None:
-    """Check policies before they hold, and look at what is counted under them.
+    """Check policies before they are used, and inspect what is counted under them.
 
-    Without a URL the commands join the service that `tollhouse serve` runs for this user.
+    Without a URL the commands use the stores of the service that `tollhouse serve` runs for this user.
     """
 
 
@@ -62,8 +64,8 @@ def limits() -> None:
 def check_policies(*, file: Path | None, limit: str | None, algorithm: str, as_json: bool) -> None:
     """Check a settings FILE, or one limit: exit code 0 if it can be used, else 1.
 
-    It prints each policy in its canonical form, how much is stored of one subject at most, and what is worth a second
-    look. FILE is tollhouse.toml unless given; variables are read too.
+    It prints each policy in canonical form, the bytes stored per subject at most, and warnings and notes. FILE is
+    tollhouse.toml by default; environment variables apply too.
     """
     if limit is not None and file is not None:
         raise click.UsageError("give a FILE or --limit, not both")
@@ -76,7 +78,7 @@ def check_policies(*, file: Path | None, limit: str | None, algorithm: str, as_j
 @_config
 @_json
 def list_policies(*, config: Path | None, as_json: bool) -> None:
-    """List the policies that hold, the built-in ones among them."""
+    """List the policies in force, including built-in ones."""
     policies = policies_from_settings(load_for_running_service(os.environ, config))
     _print(tables.policy_rows(policies.values()), tables.show_list, as_json=as_json)
 
@@ -88,7 +90,7 @@ def list_policies(*, config: Path | None, as_json: bool) -> None:
 @_config
 @_json
 def peek(*, policy: str, key: str, cost: int | None, config: Path | None, as_json: bool) -> None:
-    """Tell what a take of KEY would find, and change nothing: exit code 0 if it would be admitted, else 1."""
+    """Show the decision that a take of KEY would get, and change nothing: exit code 0 if allowed, else 1."""
 
     async def ask(tollhouse: Tollhouse) -> Decision:
         return await tollhouse.limits.peek(policy, key, cost)
@@ -104,14 +106,14 @@ def peek(*, policy: str, key: str, cost: int | None, config: Path | None, as_jso
 @_config
 @_json
 def reset(*, policy: str, key: str, config: Path | None, as_json: bool) -> None:
-    """Forget what KEY took under POLICY, at once and without asking; it says whether there was anything."""
+    """Delete what is counted for KEY under POLICY, without confirmation."""
 
     async def ask(tollhouse: Tollhouse) -> ResetResult:
         return ResetResult(policy=policy, key=key, reset=await tollhouse.limits.reset(policy, key))
 
     def show(done: ResetResult) -> None:
-        forgotten = "what was counted is forgotten" if done.reset else "nothing was counted"
-        click.echo(f"{key!r} under {policy}: {forgotten}")
+        outcome = "its counters are reset" if done.reset else "nothing was counted"
+        click.echo(f"{key!r} under {policy}: {outcome}")
 
     _print(_query(config, ask), show, as_json=as_json)
 
@@ -120,16 +122,16 @@ def reset(*, policy: str, key: str, config: Path | None, as_json: bool) -> None:
 @click.argument("policy")
 @click.argument("key")
 @_cost
-@click.option("--limit", help="What if this were the limit? Such as `200/minute`; what is counted stays.")
-@click.option("--algorithm", help="What if takes were counted so?")
+@click.option("--limit", help="Explain another limit, such as `200/minute`, with the same counters.")
+@click.option("--algorithm", help="Explain another algorithm.")
 @_config
 @_json
 def explain_key(
     *, policy: str, key: str, cost: int | None, config: Path | None, as_json: bool, **other: str | None
 ) -> None:
-    """Tell why KEY is admitted or refused under POLICY, by which limit, until when, and how each window stands.
+    """Explain why KEY is allowed or refused under POLICY, by which limit, until when, and the state of each window.
 
-    It changes nothing. Times are local ones.
+    It changes nothing. Times are local.
     """
 
     async def ask(tollhouse: Tollhouse) -> Explanation:
@@ -142,7 +144,7 @@ def explain_key(
 
 
 def _lint_file(file: Path | None) -> LintReport:
-    """Check the policies of a file, and whatever else is in it."""
+    """Check all settings of a file, its policies included."""
     found = settings_file(os.environ, file)
     try:
         settings = load(os.environ, found)
@@ -152,12 +154,12 @@ def _lint_file(file: Path | None) -> LintReport:
 
 
 def _query(config: Path | None, ask: Callable[[Tollhouse], Awaitable[T]]) -> T:
-    """Ask the stores of the settings, or of the running service."""
+    """Run `ask` on the stores of the settings, or of the running service."""
 
     async def asked() -> T:
         async with wiring.open(load_for_running_service(os.environ, config)) as tollhouse:
             if not tollhouse.keyring.keyed:
-                click.echo("warning: no secret is set; a service that has one counts under other names", err=True)
+                click.echo("warning: no secret is set; a service with a secret uses other key names", err=True)
             return await ask(tollhouse)
 
     return asyncio.run(asked())

@@ -1,4 +1,4 @@
-"""What `tollhouse limits` shows to people: sentences and tables."""
+"""Sentences and tables that `tollhouse limits` prints."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tollhouse.limits.policy.policy import Limit, Policy
 
 
 class PolicyRow(Struct, frozen=True, kw_only=True):
-    """A policy in a list; of its allow and deny lists only the lengths, as entries may be names."""
+    """A policy in a list; only the lengths of its allow and deny lists, because entries may be names."""
 
     policy: str
     limit: str
@@ -30,13 +30,13 @@ class PolicyRow(Struct, frozen=True, kw_only=True):
 
 
 class PolicyRows(Struct, frozen=True, kw_only=True):
-    """What `list --json` prints."""
+    """The output of `list --json`."""
 
     policies: tuple[PolicyRow, ...]
 
 
 def policy_rows(policies: Iterable[Policy]) -> PolicyRows:
-    """Give policies as they are listed, by name."""
+    """Return a row for each policy, sorted by name."""
     return PolicyRows(
         policies=tuple(
             PolicyRow(
@@ -57,7 +57,7 @@ def policy_rows(policies: Iterable[Policy]) -> PolicyRows:
 
 
 def show_list(found: PolicyRows) -> None:
-    """Show policies, each limit in a line of its own, and what a policy says beyond its limits."""
+    """Print policies, each limit on its own line, and the options of a policy that are not the defaults."""
     whole = (Column(name, no_wrap=True) for name in ("policy", "limit", "algorithm", "outage"))
     table = Table(*whole, Column("and", overflow="fold"))
     for one in found.policies:
@@ -82,7 +82,7 @@ def _in_lines(limits: str) -> str:
 
 
 def show_lint(linted: LintReport) -> None:
-    """Show the problems first, then what can be used."""
+    """Print problems first, then the policies that can be used."""
     console = Console()
     for problem in linted.problems:
         _print_line(console, f"wrong: {problem.sentence}")
@@ -94,15 +94,15 @@ def show_lint(linted: LintReport) -> None:
             table.add_row(policy.policy, _in_lines(policy.limit), policy.algorithm, f"{policy.stored_bytes_max:,}")
         console.print(table)
     elif linted.ok:
-        _print_line(console, "No policies are given; the built-in ones hold.")
+        _print_line(console, "No policies are set; the built-in ones apply.")
     for finding in linted.findings:
         _print_line(console, f"{finding.level}: {finding.policy}: {finding.text}")
 
 
 def show_decision(decision: Decision) -> None:
-    """Show what a take would find."""
+    """Print the decision that a take would get."""
     console = Console()
-    outcome = "would be admitted" if decision.allowed else "would be refused"
+    outcome = "would be allowed" if decision.allowed else "would be refused"
     wait = "" if decision.retry_after_ms is None else f"; it passes in {decision.retry_after_ms / 1_000:,.3f} s"
     _print_line(console, f"{decision.key!r} under {decision.policy} {outcome}: {decision.reason}{wait}")
     if decision.limits:
@@ -113,12 +113,12 @@ def show_decision(decision: Decision) -> None:
         console.print(table)
 
 
-def show_explanation(told: Explanation) -> None:
-    """Show the sentences, then how every window stands."""
+def show_explanation(explanation: Explanation) -> None:
+    """Print the sentences, then the state of every window."""
     console = Console()
-    for sentence in told.sentences:
+    for sentence in explanation.sentences:
         _print_line(console, sentence)
-    for verdict in (told.verdict, *told.shadows, *(() if told.what_if is None else (told.what_if,))):
+    for verdict in (explanation.verdict, *explanation.shadows, *filter(None, (explanation.what_if,))):
         console.print(_window_table(verdict))
 
 
@@ -133,5 +133,5 @@ def _window_table(verdict: PolicyVerdict) -> Table:
 
 
 def _print_line(console: Console, sentence: str) -> None:
-    """Print a line as it is: wrapped by the terminal, if at all, so that it can be searched and copied."""
+    """Print a line without wrapping it, so that it can be searched and copied."""
     console.print(sentence, markup=False, highlight=False, soft_wrap=True)

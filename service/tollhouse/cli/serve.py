@@ -1,4 +1,4 @@
-"""`tollhouse serve`: everything is checked and bound before the first request can arrive."""
+"""`tollhouse serve`: check everything and bind the port before the first request can arrive."""
 
 from __future__ import annotations
 
@@ -21,16 +21,17 @@ from rich_click import RichCommand
 
 from tollhouse import logs, wiring
 from tollhouse.app import export_worker_config
-from tollhouse.cli import service_file as running
+from tollhouse.cli import service_file
 from tollhouse.cli.service_file import ServiceInfo
 from tollhouse.errors import ConfigurationError
+from tollhouse.keyring import Keyring
 from tollhouse.serving import ServingConfig, bind, run
-from tollhouse.settings import Settings, is_loopback, load, secret_needed, settings_file
+from tollhouse.settings import Settings, is_loopback, load, settings_file
 from tollhouse.stores.urls import EmbeddedClusterTarget, EmbeddedTarget, StoreName, StoreUrl
 
 
 class StartupInfo(Struct, frozen=True, kw_only=True):
-    """What `serve --json` prints once the port is taken."""
+    """The output of `serve --json`, printed once the port is bound."""
 
     address: str
     workers: int
@@ -39,88 +40,93 @@ class StartupInfo(Struct, frozen=True, kw_only=True):
 
 
 @click.command(cls=RichCommand)
-@click.option("--config", type=click.Path(path_type=Path), help="Settings file; tollhouse.toml unless given.")
+@click.option("--config", type=click.Path(path_type=Path), help="Settings file (default: tollhouse.toml).")
 @click.option("--host", help="Address to listen on (127.0.0.1).")
 @click.option("--port", type=int, help="Port to listen on; 0 takes any free one (8000).")
-@click.option("--workers", type=int, help="Processes that answer (1).")
+@click.option("--workers", type=int, help="Number of worker processes (1).")
 @click.option("--plain-http", is_flag=True, default=None, help="Cookies without Secure; loopback only.")
-@click.option("--ha", is_flag=True, help="Bring a primary, two replicas and three Sentinels, not one Valkey.")
+@click.option("--ha", is_flag=True, help="Start a primary, two replicas and three Sentinels instead of one Valkey.")
 @click.option("--json", "as_json", is_flag=True, help="Print the address and the key as one JSON line.")
 def serve(config: Path | None, ha: bool, as_json: bool, **options: Any) -> None:  # noqa: FBT001 - click gives them
     """Serve sessions, limits and AI results over HTTP.
 
-    Without any setting it brings its own Valkey, makes an admin key and listens on 127.0.0.1:8000.
+    Without any setting it starts its own Valkey, generates an admin key and listens on 127.0.0.1:8000.
     """
     settings = load(os.environ, config, flags=options)
     logs.configure(settings.log_level, settings.log_format, verbose=wiring.verbose_loggers(settings))
     with ExitStack() as owned:
         listening = owned.enter_context(contextlib.closing(bind(settings.host, settings.port)))
-        ready, made_key = _prepare(settings, owned, ha=ha)
-        owned.enter_context(_shared_metrics(ready))
+        prepared, generated_key = _prepare(settings, owned, ha=ha)
+        owned.enter_context(_shared_metrics(prepared))
         port = listening.getsockname()[1]
-        host = f"[{ready.host}]" if ":" in ready.host else ready.host
+        host = f"[{prepared.host}]" if ":" in prepared.host else prepared.host
         file = settings_file(os.environ, config)
-        now = _service_info(ready, f"http://{host}:{port}", file)
-        path = running.write(now)
-        owned.callback(running.remove, now)
-        _announce(now, made_key, path, ready.workers, as_json=as_json)
-        export_worker_config(ready, file)
-        run(ServingConfig("tollhouse.app:create_worker", ready), listening)
+        info = _service_info(prepared, f"http://{host}:{port}", file)
+        path = service_file.write(info)
+        owned.callback(service_file.remove, info)
+        _announce(info, generated_key, path, prepared.workers, as_json=as_json)
+        export_worker_config(prepared, file)
+        run(ServingConfig("tollhouse.app:create_worker", prepared), listening)
 
 
 def _prepare(settings: Settings, owned: ExitStack, *, ha: bool) -> tuple[Settings, str | None]:
-    """Check what can be checked, start the embedded servers, and make what was not given."""
+    """Check the configuration, start embedded servers, and generate the secret and the key that are not set.
+
+    Return the settings for the workers, and the admin key if one was generated.
+    """
     wiring.open(settings)
-    where = _with_sentinels(wiring.store_urls(settings)) if ha else wiring.store_urls(settings)
-    if secret_needed(settings):
-        raise ConfigurationError(
-            "TOLLHOUSE_SECRET", None, "these stores outlive this process: set a secret of at least 32 bytes, or _FILE"
-        )
-    secret = wiring.resolve_secrets(settings, where)
-    made_key = None
-    if not settings.admin_key and not settings.service_key and _all_embedded(where):
-        if not is_loopback(settings.host):
-            raise ConfigurationError(
-                "TOLLHOUSE_ADMIN_KEY", None, f"set a key before listening on {settings.host}: others can reach it"
-            )
-        made_key = secrets.token_urlsafe(24)
-    started = {f"{name}_url": url for name, url in _start_embedded(where, owned).items()}
-    keys = settings.admin_key if made_key is None else (made_key,)
-    return replace(settings, secret=secret, admin_key=keys, **started), made_key
+    urls = wiring.store_urls(settings)
+    if ha:
+        urls = _with_sentinels(urls)
+    secret = wiring.resolve_secrets(settings, urls)
+    Keyring(secrets=secret).require_secret("the data of these stores outlive this process")
+    generated_key = _generate_admin_key(settings, urls)
+    keys = settings.admin_key if generated_key is None else (generated_key,)
+    embedded_urls = {f"{name}_url": url for name, url in _start_embedded(urls, owned).items()}
+    return replace(settings, secret=secret, admin_key=keys, **embedded_urls), generated_key
 
 
-def _with_sentinels(where: dict[StoreName, StoreUrl]) -> dict[StoreName, StoreUrl]:
-    """Move every store to the embedded topology, which nothing that exists already can be a part of."""
-    for place in where.values():
-        if place.target not in (EmbeddedTarget(), EmbeddedClusterTarget()):
-            raise ConfigurationError(
-                "--ha", place.redacted(), "it brings servers of its own, which keep nothing: leave --ha or this URL out"
-            )
-    return {name: replace(place, target=EmbeddedClusterTarget()) for name, place in where.items()}
+def _generate_admin_key(settings: Settings, urls: dict[StoreName, StoreUrl]) -> str | None:
+    """Return a new admin key if no key is set and all data end with this service; None otherwise."""
+    if settings.admin_key or settings.service_key or not wiring.owns_servers(urls):
+        return None
+    if not is_loopback(settings.host):
+        remedy = f"set a key before listening on {settings.host}: other machines can reach it"
+        raise ConfigurationError("TOLLHOUSE_ADMIN_KEY", None, remedy)
+    return secrets.token_urlsafe(24)
 
 
-def _start_embedded(where: dict[StoreName, StoreUrl], owned: ExitStack) -> dict[StoreName, str]:
-    """Start each embedded server or topology once; give the URLs by which the workers reach their stores."""
+def _with_sentinels(urls: dict[StoreName, StoreUrl]) -> dict[StoreName, StoreUrl]:
+    """Move every store to the embedded cluster; raise ConfigurationError for a store on a server that exists."""
+    for url in urls.values():
+        if url.target not in (EmbeddedTarget(), EmbeddedClusterTarget()):
+            remedy = "--ha starts its own servers, which keep no data: leave out --ha or this URL"
+            raise ConfigurationError("--ha", url.redacted(), remedy)
+    return {name: replace(url, target=EmbeddedClusterTarget()) for name, url in urls.items()}
+
+
+def _start_embedded(urls: dict[StoreName, StoreUrl], owned: ExitStack) -> dict[StoreName, str]:
+    """Start each embedded server or cluster once; return the URLs by which workers reach the stores on them."""
     started: dict[EmbeddedTarget | EmbeddedClusterTarget, str] = {}
-    urls: dict[StoreName, str] = {}
-    for name, place in where.items():
-        if not isinstance(place.target, EmbeddedTarget | EmbeddedClusterTarget):
+    embedded_urls: dict[StoreName, str] = {}
+    for name, url in urls.items():
+        if not isinstance(url.target, EmbeddedTarget | EmbeddedClusterTarget):
             continue
-        if place.target not in started:
-            started[place.target] = _start(place.target, owned)
-        urls[name] = f"{started[place.target]}db={place.db}"
-    return urls
+        if url.target not in started:
+            started[url.target] = _start(url.target, owned)
+        embedded_urls[name] = f"{started[url.target]}db={url.db}"
+    return embedded_urls
 
 
 def _start(target: EmbeddedTarget | EmbeddedClusterTarget, owned: ExitStack) -> str:
-    """Start a server or a topology that ends with `owned`; give its URL, ready for one more option."""
+    """Start a server or a cluster that stops with `owned`; return its URL, ending so that one option can follow."""
     from tollhouse.stores.embedded.sentinel_cluster import SentinelCluster
     from tollhouse.stores.embedded.server import EmbeddedServer
 
     if isinstance(target, EmbeddedClusterTarget):
-        topology = SentinelCluster.start(binary=wiring.embedded_binary())
-        owned.callback(topology.stop)
-        return f"{topology.url}&"
+        cluster = SentinelCluster.start(binary=wiring.embedded_binary())
+        owned.callback(cluster.stop)
+        return f"{cluster.url}&"
     path = None if target.path is None else Path(target.path)
     server = EmbeddedServer.start(path, wiring.embedded_binary())
     owned.callback(server.stop)
@@ -129,7 +135,7 @@ def _start(target: EmbeddedTarget | EmbeddedClusterTarget, owned: ExitStack) -> 
 
 @contextmanager
 def _shared_metrics(settings: Settings) -> Generator[None]:
-    """Give several workers a folder in which their counts meet; it must be named before they start."""
+    """Create the folder in which several workers share their metrics; its variable must be set before they start."""
     if settings.workers == 1:
         yield
         return
@@ -152,21 +158,17 @@ def _service_info(settings: Settings, address: str, file: Path | None) -> Servic
     )
 
 
-def _announce(now: ServiceInfo, made_key: str | None, path: Path, workers: int, *, as_json: bool) -> None:
-    """Say where the service is and how to call it; a key is shown to people, not to logs."""
-    to_person = sys.stdout.isatty()
-    shown = made_key if to_person else None
+def _announce(info: ServiceInfo, generated_key: str | None, path: Path, workers: int, *, as_json: bool) -> None:
+    """Print the address and how to call it; the key is printed on a terminal only, because logs keep what they get."""
+    on_terminal = sys.stdout.isatty()
+    printed_key = generated_key if on_terminal else None
     if as_json:
-        kept = str(path) if made_key is not None and shown is None else None
-        started = StartupInfo(address=now.address, workers=workers, admin_key=shown, admin_key_file=kept)
-        click.echo(msgspec.json.encode(started))
+        key_file = str(path) if generated_key is not None and printed_key is None else None
+        startup = StartupInfo(address=info.address, workers=workers, admin_key=printed_key, admin_key_file=key_file)
+        click.echo(msgspec.json.encode(startup))
         return
-    click.echo(f"Tollhouse answers on {now.address}")
-    if made_key is not None:
-        click.echo(f"Admin key: {made_key}" if to_person else f"Admin key: in {path} (only you can read it)")
-    click.echo(f"Try: curl -i {now.address}/readyz")
+    click.echo(f"Tollhouse answers on {info.address}")
+    if generated_key is not None:
+        click.echo(f"Admin key: {printed_key}" if on_terminal else f"Admin key: in {path} (only you can read it)")
+    click.echo(f"Try: curl -i {info.address}/readyz")
     sys.stdout.flush()
-
-
-def _all_embedded(where: dict[StoreName, StoreUrl]) -> bool:
-    return all(isinstance(place.target, EmbeddedTarget | EmbeddedClusterTarget) for place in where.values())

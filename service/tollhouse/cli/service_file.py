@@ -1,4 +1,7 @@
-"""The run-time file: how other commands find the service that `tollhouse serve` runs for the same user."""
+"""The service file: how other commands find the service that `tollhouse serve` runs for the same user.
+
+It holds secrets, so it is readable only by its owner and lies in a folder that only its owner can write.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ _FILE: Final = "serve.json"
 
 
 class ServiceInfo(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A running service: where it listens, where its stores are, the keys that were made for it, and its file."""
+    """A service that runs: its address, the URLs of its stores, its secret and keys, and its settings file."""
 
     pid: int
     address: str
@@ -31,65 +34,72 @@ class ServiceInfo(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     file: str | None = None
 
     def __repr__(self) -> str:
-        return f"Running(pid={self.pid}, address={self.address!r})"
+        return f"ServiceInfo(pid={self.pid}, address={self.address!r})"
 
 
-def write(running: ServiceInfo) -> Path:
-    """Write the file, readable by its owner alone; the last service that starts is the one that is found."""
+def write(info: ServiceInfo) -> Path:
+    """Write the file and return its path; of several services of one user, the last one that starts is found."""
     path = _folder() / _FILE
-    fresh = path.with_suffix(f".{running.pid}")
+    fresh = path.with_suffix(f".{info.pid}")
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "wb") as file:
-        file.write(msgspec.json.encode(running))
+        file.write(msgspec.json.encode(info))
     fresh.replace(path)
     return path
 
 
-def remove(running: ServiceInfo) -> None:
-    """Remove the file, unless another service has taken its place."""
-    if read() == running:
+def remove(info: ServiceInfo) -> None:
+    """Remove the file, unless another service has replaced it."""
+    if read() == info:
         with contextlib.suppress(FileNotFoundError):
             (_folder() / _FILE).unlink()
 
 
 def read() -> ServiceInfo | None:
-    """Give the running service of this user; None where none runs."""
+    """Return the service that runs for this user; None if there is none, or its process is gone."""
     try:
-        running = msgspec.json.decode((_folder() / _FILE).read_bytes(), type=ServiceInfo)
-        os.kill(running.pid, 0)
+        info = msgspec.json.decode((_folder() / _FILE).read_bytes(), type=ServiceInfo)
+        os.kill(info.pid, 0)
     except (FileNotFoundError, ProcessLookupError, msgspec.DecodeError):
         return None
-    return running
+    return info
 
 
 def point_at_running_service(settings: Settings) -> Settings:
-    """Point settings that name no server at the stores of the running service, if one runs."""
-    running = read() if settings.url == "embedded://" else None
-    return settings if running is None else _pointed_at(running, settings)
+    """Return the settings, with the stores of the running service if they name no server and a service runs."""
+    info = _service_for(settings)
+    return settings if info is None else _with_stores_of(info, settings)
 
 
 def load_for_running_service(environ: Mapping[str, str], path: Path | None) -> Settings:
-    """Load settings and join the running service, with its settings file where none is named or found here."""
+    """Load settings as `point_at_running_service` changes them; without a file here, the service's own file is read."""
     settings = load(environ, path)
-    running = read() if settings.url == "embedded://" else None
-    if running is None:
+    info = _service_for(settings)
+    if info is None:
         return settings
-    if running.file is not None and settings_file(environ, path) is None:
-        settings = load(environ, Path(running.file))
-    return _pointed_at(running, settings)
+    if info.file is not None and settings_file(environ, path) is None:
+        settings = load(environ, Path(info.file))
+    return _with_stores_of(info, settings)
 
 
-def _pointed_at(running: ServiceInfo, settings: Settings) -> Settings:
-    urls = {f"{name}_url": url for name, url in running.urls.items()}
-    return replace(settings, secret=running.secret, admin_key=running.admin_key, **urls)
+def _service_for(settings: Settings) -> ServiceInfo | None:
+    return read() if settings.url == "embedded://" else None
+
+
+def _with_stores_of(info: ServiceInfo, settings: Settings) -> Settings:
+    urls = {f"{name}_url": url for name, url in info.urls.items()}
+    return replace(settings, secret=info.secret, admin_key=info.admin_key, **urls)
 
 
 def _folder() -> Path:
-    """Give this user's own folder for run-time files, made if need be; refuse one that others can write."""
-    home = os.environ.get("XDG_RUNTIME_DIR")
-    folder = Path(home or tempfile.gettempdir()) / ("tollhouse" if home else f"tollhouse-{os.getuid()}")
+    """Return this user's folder for run-time files, created if necessary.
+
+    Raises ConfigurationError if another user owns it or can write to it.
+    """
+    runtime_dir = os.environ.get("XDG_RUNTIME_DIR")
+    folder = Path(runtime_dir or tempfile.gettempdir()) / ("tollhouse" if runtime_dir else f"tollhouse-{os.getuid()}")
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    found = folder.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
-        raise ConfigurationError("run-time folder", str(folder), "it is not yours alone; remove it")
+    status = folder.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o077:
+        raise ConfigurationError("run-time folder", str(folder), "other users can read or write it; remove it")
     return folder

@@ -1,4 +1,4 @@
-"""The tour of the demo: what it asks over HTTP, what it expects, and what it saw."""
+"""The steps of the demo: HTTP requests, with the expected and the actual response."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _READY_S = 15.0
 
 
 class TourStep(Struct, frozen=True, kw_only=True):
-    """One thing that was tried."""
+    """One step: what was expected, and what happened."""
 
     name: str
     expected: str
@@ -25,7 +25,7 @@ class TourStep(Struct, frozen=True, kw_only=True):
 
 
 class TourReply(Struct, frozen=True, kw_only=True):
-    """An HTTP answer: its status, its headers in lower case, and its JSON object, empty where it has none."""
+    """An HTTP response: status, headers with lower-case names, and the JSON object, empty if there is none."""
 
     status: int
     headers: Mapping[str, str]
@@ -41,18 +41,18 @@ class TourClient:
         self._connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=10)
 
     def ask(self, method: str, path: str, body: object = None, **headers: str) -> TourReply:
-        """Send one request; words of header names are joined by hyphens."""
-        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        """Send one request; an underscore in a header name stands for a hyphen."""
+        request_headers = {name.replace("_", "-"): value for name, value in headers.items()}
         data = None if body is None else msgspec.json.encode(body)
         if data is not None:
-            sent["Content-Type"] = "application/json"
-        self._connection.request(method, path, data, sent)
-        answer = self._connection.getresponse()
-        content = answer.read()
-        is_json = "json" in answer.headers.get("content-type", "")
+            request_headers["Content-Type"] = "application/json"
+        self._connection.request(method, path, data, request_headers)
+        response = self._connection.getresponse()
+        content = response.read()
+        is_json = "json" in response.headers.get("content-type", "")
         return TourReply(
-            status=answer.status,
-            headers={name.lower(): value for name, value in answer.headers.items()},
+            status=response.status,
+            headers={name.lower(): value for name, value in response.headers.items()},
             json=msgspec.json.decode(content, type=dict[str, Any]) if content and is_json else {},
         )
 
@@ -62,7 +62,7 @@ class TourClient:
 
 
 def take_tour(address: str, admin_key: str) -> Iterator[TourStep]:
-    """Try each thing in order; a step that fails does not stop the others."""
+    """Run the steps in order; a step that fails does not stop the others."""
     client = TourClient(address)
     try:
         yield _ready(client)
@@ -77,12 +77,12 @@ def take_tour(address: str, admin_key: str) -> Iterator[TourStep]:
 
 
 def _ready(client: TourClient) -> TourStep:
-    give_up_s = time.monotonic() + _READY_S
+    deadline_s = time.monotonic() + _READY_S
     while True:
         try:
             reply = client.ask("GET", "/readyz")
         except OSError as error:
-            if time.monotonic() > give_up_s:
+            if time.monotonic() > deadline_s:
                 return _step("service is ready", "200", f"no answer: {error}", ok=False)
             client.close()
             time.sleep(0.05)
@@ -119,7 +119,7 @@ def _limits(client: TourClient, key: str) -> Iterator[TourStep]:
     wait_ms = refused.json.get("retry_after_ms") or 0
     fields = refused.headers.get("ratelimit", "none")
     yield _step(
-        "the refusal tells when",
+        "the refusal says when to retry",
         "Retry-After and RateLimit",
         f"{wait_ms} ms; RateLimit: {fields}",
         ok=wait_ms > 0 and "retry-after" in refused.headers,
@@ -152,14 +152,14 @@ def _sessions(client: TourClient, user: str, password: str) -> Iterator[TourStep
         yield _status(f"log in on device {number}", reply, 200)
         tokens.append(str(reply.json.get("token", "")))
     mine, other = (f"Bearer {token}" for token in tokens)
-    who = client.ask("GET", "/v1/session", Authorization=other)
-    yield _status("device 2 asks who it is", who, 200)
+    current = client.ask("GET", "/v1/session", Authorization=other)
+    yield _status("device 2 reads its session", current, 200)
     listed = client.ask("GET", "/v1/sessions", Authorization=mine)
     devices = listed.json.get("sessions", [])
     yield _step("list my devices", "2 sessions", f"{len(devices)} sessions", ok=len(devices) == 2)
-    victims = [device["sid"] for device in devices if not device["current"]]
-    for sid in victims:
-        yield _status("device 1 ends device 2", client.ask("DELETE", f"/v1/sessions/{sid}", Authorization=mine), 204)
+    others = [device["sid"] for device in devices if not device["current"]]
+    for sid in others:
+        yield _status("device 1 revokes device 2", client.ask("DELETE", f"/v1/sessions/{sid}", Authorization=mine), 204)
     yield _status("device 2 is refused", client.ask("GET", "/v1/session", Authorization=other), 401)
     yield _status("device 1 is still logged in", client.ask("GET", "/v1/session", Authorization=mine), 200)
     yield _status("device 1 logs out", client.ask("POST", "/v1/logout", Authorization=mine), 204)
@@ -167,8 +167,8 @@ def _sessions(client: TourClient, user: str, password: str) -> Iterator[TourStep
 
 
 def _status(name: str, reply: TourReply, expected: int) -> TourStep:
-    said = "" if reply.status == expected else f" {reply.json.get('detail', '')}"
-    return _step(name, str(expected), f"{reply.status}{said}", ok=reply.status == expected)
+    detail = "" if reply.status == expected else f" {reply.json.get('detail', '')}"
+    return _step(name, str(expected), f"{reply.status}{detail}", ok=reply.status == expected)
 
 
 def _step(name: str, expected: str, saw: str, *, ok: bool) -> TourStep:

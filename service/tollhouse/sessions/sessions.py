@@ -19,7 +19,6 @@ from typing import Any, Final, Literal
 
 from msgspec import Struct
 
-from tollhouse.errors import ConfigurationError
 from tollhouse.keyring import Keyring
 from tollhouse.metrics import Metrics
 from tollhouse.sessions import tokens
@@ -64,9 +63,7 @@ class Sessions:
         revocation_log: RevocationLog | None = None,
         random_bytes: RandomBytes = secrets.token_bytes,
     ) -> None:
-        if not keyring.keyed:
-            remedy = "set it to at least 32 random bytes; sessions do not open without a secret"
-            raise ConfigurationError("TOLLHOUSE_SECRET", None, remedy)
+        keyring.require_secret("sessions do not open without a secret")
         self._store = store
         self._keyring = keyring
         self._metrics = metrics

@@ -22,7 +22,6 @@ from tollhouse.settings.model import (
     Settings,
     describe,
     differences,
-    secret_needed,
 )
 from tollhouse.settings.networks import Network, is_loopback, trusted_networks
 from tollhouse.settings.sources import (
@@ -46,7 +45,6 @@ __all__ = [
     "is_loopback",
     "load",
     "reference",
-    "secret_needed",
     "settings_file",
     "trusted_networks",
 ]

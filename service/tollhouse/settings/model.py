@@ -8,12 +8,13 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct, field
 
 from tollhouse.errors import ConfigurationError
+from tollhouse.keyring import SECRET_BYTES_MIN
 from tollhouse.logs import LogFormat, LogLevel
 from tollhouse.settings.leaf import Leaf, conform, leaves
 from tollhouse.settings.networks import is_loopback, trusted_networks
 
 _SECRET = {"secret": True}
-_Secret = Annotated[bytes, Meta(min_length=32)]
+_Secret = Annotated[bytes, Meta(min_length=SECRET_BYTES_MIN)]
 _Key = Annotated[str, Meta(pattern="^[!-~]{16,}$")]
 _Positive = Annotated[int, Meta(ge=1)]
 _StoreUrl = Annotated[str | None, Meta(description="Another server or database for this store alone.")]
@@ -166,12 +167,6 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             "cache": self.cache_url,
             "accounts": self.accounts_url,
         }
-
-
-def secret_needed(settings: Settings) -> bool:
-    """Tell whether a secret must be set: any store outside this process outlives a generated one."""
-    urls = (url or settings.url for url in settings.store_urls().values())
-    return not settings.secret and not all(url.startswith(("embedded:", "embedded-sentinel:", "fake:")) for url in urls)
 
 
 def describe(settings: Settings) -> dict[str, str]:

@@ -21,7 +21,6 @@ from tollhouse.settings import (
     is_loopback,
     load,
     reference,
-    secret_needed,
     trusted_networks,
 )
 
@@ -330,26 +329,6 @@ def test_secrets_are_in_no_text() -> None:
     assert describe(settings)["url"] == "redis://user:***@h/0"
     assert describe(settings)["trusted_proxies"] == "loopback, private"
     assert describe(settings)["limits.policies.api.limit"] == "5/second"
-
-
-SECRET_RULE = [
-    ({}, False),
-    ({"url": "embedded:///var/lib/tollhouse"}, False),
-    ({"url": "fake://"}, False),
-    ({"url": "redis://h"}, True),
-    ({"url": "redis://h", "secret": (SECRET.encode(),)}, False),
-    ({"sessions_url": "redis://h"}, True),
-    (
-        {"url": "redis://h", **{f"{name}_url": "embedded://" for name in ("sessions", "limits", "cache", "accounts")}},
-        False,
-    ),
-]
-
-
-@pytest.mark.parametrize(("values", "needed"), SECRET_RULE)
-def test_a_store_outside_this_process_needs_a_secret(values: dict[str, str], needed: bool) -> None:
-    """A secret must be set as soon as one store is neither embedded nor fake."""
-    assert secret_needed(Settings(**values)) is needed  # pyright: ignore[reportArgumentType] - as a file or variable gives it
 
 
 def test_trusted_networks_know_two_words() -> None:

@@ -13,7 +13,7 @@ from tollhouse.limits.policy.catalog import policies_from_settings
 from tollhouse.limits.policy.policy import Policy
 from tollhouse.metrics import Metrics
 from tollhouse.sessions.sessions import Sessions
-from tollhouse.settings import Network, Settings, secret_needed, trusted_networks
+from tollhouse.settings import Network, Settings, trusted_networks
 from tollhouse.wiring import Tollhouse
 
 
@@ -98,7 +98,7 @@ def limiter_source(
         policies=known,
         dialect=dialect or settings.limits.headers,
         trusted=trusted or trusted_networks(settings.trusted_proxies),
-        has_sessions=not secret_needed(settings),
+        has_sessions=wiring.has_secret(settings, wiring.store_urls(settings)),
     )
 
 
