@@ -1,4 +1,4 @@
-"""What specifications of the cache need: caches over a world, loaders that wait, a store that can be told to fail."""
+"""Fixtures of the cache: caches over a world, loaders that wait, and a store with injected failures."""
 
 from __future__ import annotations
 
@@ -9,33 +9,33 @@ from typing import Any
 
 from tests.worlds import World
 from tollhouse.cache.cache import Cache
-from tollhouse.cache.commands import Store
+from tollhouse.cache.commands import CacheStore
 from tollhouse.errors import StoreUnavailable
 from tollhouse.metrics import Metrics
 from tollhouse.scripts import PRIMARY, Argument
 
-LOOK = "cache/get_or_lease"
+GET_OR_LEASE = "cache/get_or_lease"
 FILL = "cache/fill"
 RENEW = "cache/renew"
 RELEASE = "cache/release"
 
 PATIENCE_S = 10
-"""How long a specification waits for something that must happen at once."""
+"""How long a specification waits for an event that must happen at once."""
 
 
-def open_cache(world: World, store: Store | None = None, **options: Any) -> Cache:
-    """Open a cache on the world's clock, whose lifetimes are not spread."""
+def open_cache(world: World, store: CacheStore | None = None, **options: Any) -> Cache:
+    """Open a cache on the world's clock, without jitter of lifetimes."""
     settings = {"monotonic": lambda: world.now_ms, "uniform": lambda: 0.5} | options
     return Cache(store or world.stores.cache, world.keyring, world.metrics, **settings)
 
 
 def reads(metrics: Metrics, family: str, result: str) -> float:
-    """Give how many reads of a family had this result."""
+    """Return how many reads of a family had this result."""
     return metrics.registry.get_sample_value("tollhouse_cache_requests_total", {"cache": family, "result": result}) or 0
 
 
 class Loader:
-    """Gives the values in turn, the last one for ever; counts its calls."""
+    """Returns the values in turn, the last one for ever; counts its calls."""
 
     def __init__(self, *values: Any) -> None:
         self._values = values
@@ -47,7 +47,7 @@ class Loader:
 
 
 class GatedLoader(Loader):
-    """A loader that has read its value, and gives it when the gate is opened."""
+    """A loader that has read its value, and returns it when the gate is opened."""
 
     def __init__(self, *values: Any) -> None:
         super().__init__(*values)
@@ -67,7 +67,7 @@ class GatedLoader(Loader):
 
 
 class Seam:
-    """A store as the cache sees it, that can be told to fail, to be another primary, or to let things happen first."""
+    """A store for the cache, with injected failures, another primary, or a step before or after a script."""
 
     def __init__(self, store: Any) -> None:
         self.failing: set[str] = set()
@@ -129,25 +129,25 @@ class Timeline:
 
     @property
     def asleep(self) -> int:
-        """Tell how many sleep."""
+        """The number of sleepers."""
         return len(self._sleepers)
 
     async def until_asleep(self, sleepers: int) -> None:
-        """Wait until so many sleep."""
+        """Wait until there are so many sleepers."""
         async with asyncio.timeout(PATIENCE_S):
             while self.asleep < sleepers:
                 self._fell_asleep.clear()
                 await self._fell_asleep.wait()
 
     async def advance(self, ms: int) -> None:
-        """Move the clock, and wake those whose time has come."""
+        """Move the clock, and wake the sleepers whose time has come."""
         await self._world.advance(ms)
         for alarm, due_ms in self._sleepers.items():
             if due_ms <= self._world.now_ms:
                 alarm.set()
 
     async def drive(self, task: asyncio.Future[Any], step_ms: int = 25) -> Any:
-        """Move the clock in steps until a task is done, and give its result."""
+        """Move the clock in steps until a task is done, and return its result."""
         async with asyncio.timeout(PATIENCE_S):
             while not task.done():
                 await self.advance(step_ms)

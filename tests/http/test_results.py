@@ -53,13 +53,13 @@ async def test_a_cache_that_is_switched_off_says_so(valkey_socket: Path) -> None
 
 
 async def test_results_need_a_key_or_a_session(service: Service) -> None:
-    """A session may ask a model as a service may; nobody may not."""
+    """A session or a service may use a model; an anonymous client may not."""
     await service.sign_up()
 
-    nobody = await service.ask("POST", "/v1/ai/langid", json=QUESTION)
+    anonymous = await service.ask("POST", "/v1/ai/langid", json=QUESTION)
     user = await service.ask("POST", "/v1/ai/langid", json=QUESTION, headers=await service.log_in())
 
-    assert (nobody.status_code, user.status_code) == (401, 200)
+    assert (anonymous.status_code, user.status_code) == (401, 200)
     assert "ratelimit" in user.headers
 
 
@@ -77,7 +77,7 @@ BAD_ASKS = [
 async def test_a_bad_ask_says_what_is_wrong(
     service: Service, model: str, body: dict[str, object], status: int, words: str
 ) -> None:
-    """An unknown model or an input that the model cannot take is told with its remedy."""
+    """An unknown model or an input that the model does not accept is answered with a remedy."""
     response = await service.ask("POST", f"/v1/ai/{model}", json=body, headers=SERVICE)
 
     assert response.status_code == status
@@ -86,13 +86,13 @@ async def test_a_bad_ask_says_what_is_wrong(
 
 @pytest.mark.parametrize("body", [b'{"input": "a", "input": "b"}', b'{"input": {"a": 1, "a": 2}}'])
 async def test_a_member_that_is_named_twice_is_refused(service: Service, body: bytes) -> None:
-    """What two readers would read differently is 422, wherever it stands: it could not be hashed as it is meant."""
+    """JSON that parsers disagree on is 422 at any depth, because its meaning cannot be hashed."""
     headers = {**SERVICE, "Content-Type": "application/json"}
 
     response = await service.ask("POST", "/v1/ai/langid", content=body, headers=headers)
 
     assert response.status_code == 422
-    assert "name each member of an object once" in response.json()["remedy"]
+    assert response.json()["field"] == "input"
 
 
 async def test_stats_have_the_fields_that_dashboards_read(service: Service) -> None:

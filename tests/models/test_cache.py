@@ -1,4 +1,4 @@
-"""The cache against a dictionary: whatever is read, invalidated, lost and delayed, no old value comes back."""
+"""The cache against a dictionary: in any order of reads, invalidations, losses and delays no old value comes back."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ TAG_SETS = st.frozensets(st.sampled_from(TAGS))
 
 
 class Kept(NamedTuple):
-    """What the dictionary remembers of a stored value."""
+    """A stored value in the dictionary."""
 
     name: Name
     version: int
@@ -46,7 +46,7 @@ class Kept(NamedTuple):
 
 
 class Slow:
-    """A load that has begun and is told later to end; `doomed` once its value may not be stored any more."""
+    """A load in progress that a later rule ends; `doomed` once its value may no longer be stored."""
 
     def __init__(self, name: Name, tags: frozenset[str], version: int, ttl_s: int) -> None:
         self.name, self.tags, self.version, self.ttl_s = name, tags, version, ttl_s
@@ -68,12 +68,12 @@ class Slow:
 
 
 async def never(seconds: float) -> None:
-    """Sleep for ever: in this model no lease is renewed, and nobody polls."""
+    """Sleep for ever: in this model no lease is renewed, and no caller polls."""
     await asyncio.Event().wait()
 
 
 class CacheAgainstDictionary(RuleBasedStateMachine):
-    """Versions only grow, so that an old value is one that the dictionary no longer has."""
+    """Versions only grow, so a value is old if the dictionary no longer has it."""
 
     def __init__(self, make_world: WorldMaker) -> None:
         super().__init__()
@@ -93,7 +93,7 @@ class CacheAgainstDictionary(RuleBasedStateMachine):
 
     @rule(name=NAMES, tags=TAG_SETS, ttl_s=st.integers(600, 7_200))
     def read(self, name: Name, tags: frozenset[str], ttl_s: int) -> None:
-        """A read gives what the dictionary has, or loads; it takes the lease of a slow load only where that is lost."""
+        """A read returns what the dictionary has, or loads; it gets the lease of a slow load only if that is lost."""
         if self.is_leased(name):
             return
         self.version += 1
@@ -101,17 +101,17 @@ class CacheAgainstDictionary(RuleBasedStateMachine):
 
         found = self.runner.run(self.reading.fetch(key, Loader(self.version), family=family, tags=tags, ttl_s=ttl_s))
 
-        if found.result == "HIT":
+        if found.status == "HIT":
             assert found.value == self.kept[name].version
             return
-        assert found.result == "MISS"
+        assert found.status == "MISS"
         assert not self.is_certain(name)
         self.kept[name] = Kept(name, self.version, tags, self.world.now_ms + ttl_s * 1000)
 
     @precondition(lambda self: len(self.slow) < 2)
     @rule(name=NAMES, tags=TAG_SETS, ttl_s=st.integers(600, 7_200))
     def begin_slow_load(self, name: Name, tags: frozenset[str], ttl_s: int) -> None:
-        """A load begins where nothing is kept, and has read its value when this rule ends."""
+        """A load begins if there is no entry, and has read its value when this rule ends."""
         if name in self.slow or name in self.kept:
             return
         self.version += 1
@@ -122,12 +122,12 @@ class CacheAgainstDictionary(RuleBasedStateMachine):
     @precondition(lambda self: self.slow)
     @rule(data=st.data())
     def end_slow_load(self, data: st.DataObject) -> None:
-        """Its caller has the value; it is stored unless something that it depends on was invalidated meanwhile."""
+        """The caller gets the value; it is stored unless something that it depends on was invalidated meanwhile."""
         slow = self.slow.pop(data.draw(st.sampled_from(sorted(self.slow))))
 
         found = self.runner.run(slow.end())
 
-        assert (found.value, found.result) == (slow.version, "MISS")
+        assert (found.value, found.status) == (slow.version, "MISS")
         if slow.doomed or self.world.now_ms >= slow.lease_until_ms:
             assert found.ttl_ms == 0
         elif found.ttl_ms or self.world.now_ms + self.world.real_elapsed_ms < slow.lease_until_ms:
@@ -154,7 +154,7 @@ class CacheAgainstDictionary(RuleBasedStateMachine):
 
     @rule(family=st.sampled_from(FAMILIES))
     def delete_pattern(self, family: str) -> None:
-        """A family is deleted; whatever is being loaded, of any family, is not stored."""
+        """A family is deleted; loads in progress, of any family, are not stored."""
         self.runner.run(self.reading.delete_pattern(f"{family}:*"))
         self.kept = {name: kept for name, kept in self.kept.items() if name[0] != family}
         self.doom(lambda _: True)
@@ -179,7 +179,7 @@ class CacheAgainstDictionary(RuleBasedStateMachine):
 
     @rule(ms=st.integers(1, 59_999))
     def look_from_the_past(self, ms: int) -> None:
-        """A clock that steps back a little hides nothing that is kept."""
+        """A clock that steps back a little hides no entry."""
         certain = [name for name in self.kept if self.is_certain(name)]
         self.world.step_back(ms)
         for family, key in certain:
@@ -195,11 +195,11 @@ class CacheAgainstDictionary(RuleBasedStateMachine):
                 assert self.runner.run(self.world.command("cache", "PTTL", name)) > 0
 
     def is_leased(self, name: Name) -> bool:
-        """Say whether a slow load may still hold its lease."""
+        """Return whether a slow load may still hold its lease."""
         return name in self.slow and self.world.now_ms < self.slow[name].lease_until_ms
 
     def is_certain(self, name: Name) -> bool:
-        """Say whether a value must be there: real time may have taken a little of its expiry on the server."""
+        """Return whether a value must be there: real time may have taken a little of its expiry on the server."""
         kept = self.kept.get(name)
         return kept is not None and kept.until_ms > self.world.now_ms + self.world.real_elapsed_ms + 10
 

@@ -1,4 +1,4 @@
-"""Every interleaving of a small cache: readers in two processes, a writer, and everything that can go wrong.
+"""Every interleaving of a small cache: readers in two processes, a writer, and every failure.
 
 The protocol is written down once more, as pure steps over an immutable state, and all orders of all steps are
 tried. A step is either something that one process does without waiting, or one script on the server; so the time
@@ -23,7 +23,7 @@ OLD, NEW = 0, 1
 
 
 class Server(NamedTuple):
-    """What the primary holds. `tag` is the sequence of the tag's last invalidation; `epoch` 0 means a lost clock."""
+    """The state of the primary. `tag` is the sequence of the tag's last invalidation; `epoch` 0 means a lost clock."""
 
     entry: tuple[int, tuple[int, int], int] | None = None
     lease: int = 0
@@ -41,7 +41,7 @@ class Server(NamedTuple):
 
 
 class Flight(NamedTuple):
-    """One load under way: waiting for another process, asking, loading, filling, or landed."""
+    """One flight: waiting for another process, looking up, loading, filling, or done."""
 
     process: int
     starter: int
@@ -93,7 +93,7 @@ class Rules(NamedTuple):
 
 
 def successors(state: State, rules: Rules) -> Iterator[State]:
-    """Give every state that one step can lead to."""
+    """Return every state that one step can lead to."""
     yield from _writer(state, rules)
     yield from _trouble(state, rules)
     for number in range(len(state.readers)):
@@ -159,7 +159,7 @@ def _first_look(state: State, number: int) -> Iterator[State]:
     reader = state.readers[number]
     if state.server.serves():
         assert state.server.entry is not None
-        yield _answered(state, number, state.server.entry[0])
+        yield _with_result(state, number, state.server.entry[0])
     elif state.server.lease:
         yield _with_reader(state, number, reader._replace(phase="busy"))
     else:
@@ -170,7 +170,7 @@ def _first_look(state: State, number: int) -> Iterator[State]:
 
 
 def _begin(state: State, number: int, flight: Flight) -> State:
-    """Open a flight for the caller, in place of an earlier one of its process."""
+    """Start a flight for the caller, in place of an earlier one of its process."""
     reader = state.readers[number]
     if reader.phase == "leased":
         flights = (*state.flights[: reader.flight], flight, *state.flights[reader.flight + 1 :])
@@ -182,13 +182,13 @@ def _begin(state: State, number: int, flight: Flight) -> State:
 
 
 def _landing(state: State, number: int) -> Iterator[State]:
-    """Take the value of a flight that has landed, or look again."""
+    """Take the value of a flight that is done, or look up again."""
     reader = state.readers[number]
     flight = state.flights[reader.flight]
-    if flight.phase != "landed":
+    if flight.phase != "done":
         return
     if flight.starter == number or flight.shared:
-        yield _answered(state, number, flight.value)
+        yield _with_result(state, number, flight.value)
     else:
         yield _with_reader(state, number, reader._replace(phase="ready"))
 
@@ -202,7 +202,7 @@ def _flight(state: State, number: int, rules: Rules) -> Iterator[State]:
         case "ask":
             yield from _asked(state, number, flight)
         case "found":
-            yield _with_flight(state, number, flight._replace(phase="landed", open=False, shared=True))
+            yield _with_flight(state, number, flight._replace(phase="done", open=False, shared=True))
         case "load":
             yield _loaded(state, number, flight, rules)
         case "loaded":
@@ -211,7 +211,7 @@ def _flight(state: State, number: int, rules: Rules) -> Iterator[State]:
             yield _filled(state, number, flight, rules)
         case "filled":
             shared = flight.shared or not rules.refused_values_are_not_shared
-            yield _with_flight(state, number, flight._replace(phase="landed", open=False, shared=shared))
+            yield _with_flight(state, number, flight._replace(phase="done", open=False, shared=shared))
 
 
 def _loaded(state: State, number: int, flight: Flight, rules: Rules) -> State:
@@ -222,7 +222,7 @@ def _loaded(state: State, number: int, flight: Flight, rules: Rules) -> State:
 
 
 def _asked(state: State, number: int, flight: Flight) -> Iterator[State]:
-    """Run get_or_lease for all who wait in a flight."""
+    """Run get_or_lease for all callers of a flight."""
     if state.server.serves():
         assert state.server.entry is not None
         yield _with_flight(state, number, flight._replace(phase="found", value=state.server.entry[0]))
@@ -246,21 +246,21 @@ def _filled(state: State, number: int, flight: Flight, rules: Rules) -> State:
 
 
 def _grant(server: Server, flight: Flight) -> tuple[Server, Flight]:
-    """Grant the lease with the state of the clock; a lost clock gets an epoch that never was."""
+    """Grant the lease with the state of the clock; a lost clock gets a new epoch."""
     token = server.tokens + 1
     server = server._replace(lease=token, tokens=token, epoch=server.epoch or token)
     epoch = (server.epoch, server.primary)
     return server, flight._replace(token=token, epoch=epoch, sequence=server.sequence)
 
 
-def _answered(state: State, number: int, value: int) -> State:
+def _with_result(state: State, number: int, value: int) -> State:
     reader = state.readers[number]
     state = state._replace(stale=state.stale or (reader.late and value == OLD))
     return _with_reader(state, number, reader._replace(phase="done"))
 
 
 def _joinable(state: State, process: int) -> int:
-    """Give the flight that a caller of this process may join: its latest, while that is open."""
+    """Return the flight that a caller of this process may join: the latest, while that is open."""
     own = [number for number, flight in enumerate(state.flights) if flight.process == process]
     begun = [number for number in own if state.flights[number].phase != "reply"]
     return begun[-1] if begun and state.flights[begun[-1]].open else -1
@@ -275,7 +275,7 @@ def _with_flight(state: State, number: int, flight: Flight) -> State:
 
 
 class Found(NamedTuple):
-    """What a search met: how many states, a stale read in one of them, and the most loads of any."""
+    """The result of a search: the number of states, a stale read in one of them, and the most loads of any."""
 
     states: int
     stale: bool
@@ -302,7 +302,7 @@ def _wrong_when_quiet(state: State) -> bool:
 
 
 def beginning(readers: tuple[int, ...], **trouble: int) -> State:
-    """Give the state in which callers of these processes are about to begin."""
+    """Return the state in which callers of these processes are about to begin."""
     callers = tuple(Reader(process=each) for each in readers)
     return State(server=Server(), replica=Server(), source=OLD, readers=callers, **trouble)
 
@@ -350,5 +350,5 @@ def test_every_order_of_steps_loads_once(processes: tuple[int, ...]):
     ],
 )
 def test_each_rule_is_needed(name: str, rules: Rules):
-    """Leaving out one rule of the protocol lets some order of steps give an invalidated value."""
+    """Leaving out one rule of the protocol lets some order of steps return an invalidated value."""
     assert explore(TROUBLES[name], rules).stale

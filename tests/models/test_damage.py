@@ -1,4 +1,4 @@
-"""Values that nobody wrote: whatever a value says, a limit is no error."""
+"""Damaged values in the store: with any bytes under its key, a limit answers without an error."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""AI results: models, canonical inputs, and answers from the cache."""
+"""AI results: models, canonical inputs, and outputs through the cache."""

@@ -1,9 +1,8 @@
-"""One text for each JSON value, so that equal inputs meet in the cache and different ones never do.
+"""Canonical JSON: one text for each JSON value, so that equal inputs have one cache key and different ones never do.
 
-Equal are: members in any order, numbers of the same value (1 and 1.0, 100 and 1e2), the same characters
-however they were escaped. Everything else tells inputs apart: order in arrays, `true` and 1, absent and
-null, a composed and a decomposed é. Integers of any size are exact. What has no single meaning is refused:
-an object that names a member twice, NaN, infinities.
+These make no difference: the order of members, the notation of a number (1 and 1.0, 100 and 1e2), the escapes of a
+character. Everything else does: order in arrays, `true` and 1, absent and null, a composed and a decomposed é.
+Integers of any size are exact. Ambiguous input is refused: an object that names a member twice, NaN, infinities.
 """
 
 from __future__ import annotations
@@ -18,38 +17,42 @@ from msgspec import Struct
 from tollhouse.errors import InvalidInput
 
 DEPTH_MAX: Final = 64
-"""Arrays and objects inside each other."""
+"""The most levels of nested arrays and objects."""
 
 _DECODER: Final = msgspec.json.Decoder()
 _ENCODER: Final = msgspec.json.Encoder(order="deterministic")
 _STRINGS: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 
 
-class Canonical(Struct, frozen=True, kw_only=True):
-    """A JSON value in its one form; models are given `value`, so what is hashed is what they see."""
+class CanonicalJson(Struct, frozen=True, kw_only=True):
+    """A JSON value and its canonical text; models get `value`, so they see exactly what is hashed."""
 
     value: Any
     text: bytes
 
+    def only_member(self, name: str) -> CanonicalJson:
+        """Return the value of the one member of this object, which has no other members."""
+        return CanonicalJson(value=self.value[name], text=self.text[len(_ENCODER.encode(name)) + 2 : -1])
 
-def parse(raw: bytes | msgspec.Raw) -> Canonical:
-    """Read JSON as a client sent it; raises InvalidInput for what is not, or has two meanings."""
+
+def parse(raw: bytes | msgspec.Raw) -> CanonicalJson:
+    """Return the canonical form of a client's JSON text; raises InvalidInput if it is invalid or ambiguous."""
     text = bytes(raw)
     try:
         value = _DECODER.decode(text)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidInput("input", text[:80], f"send one JSON value: {error}") from error
     canonical = canonicalize(value)
-    if _members(text) != _members(canonical.text):
+    if _count_members(text) != _count_members(canonical.text):
         raise InvalidInput("input", text[:80], "name each member of an object once")
     return canonical
 
 
-def canonicalize(value: Any) -> Canonical:
-    """Give a Python value its one form; raises InvalidInput for what JSON cannot say."""
+def canonicalize(value: Any) -> CanonicalJson:
+    """Return the canonical form of a Python value; raises InvalidInput if it is no JSON value."""
     normal = _normal(value, DEPTH_MAX)
     try:
-        return Canonical(value=normal, text=_ENCODER.encode(normal))
+        return CanonicalJson(value=normal, text=_ENCODER.encode(normal))
     except ValueError as error:
         raise InvalidInput(
             "input", "...", f"use shorter integers, and text without lone surrogates: {error}"
@@ -86,10 +89,9 @@ def _name(name: object) -> str:
     return name
 
 
-def _members(text: bytes) -> int:
-    """Count the members of all objects in valid JSON: outside strings, a colon is always a member's.
+def _count_members(text: bytes) -> int:
+    """Return the number of members of all objects in valid JSON: outside strings, each colon belongs to a member.
 
-    Parsers keep one of two members with the same name, so a text with more members than its value
-    named one twice.
+    Parsers keep one of two members with the same name, so a text with more members than its value named one twice.
     """
     return _STRINGS.sub(b"", text).count(b":")

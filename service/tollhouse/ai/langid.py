@@ -1,4 +1,4 @@
-"""The model `langid`: which of 97 languages a text is written in, with no network and no download."""
+"""The model `langid`: language identification over 97 languages, with no network and no download."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from tollhouse.ai.models import Model
 from tollhouse.errors import InvalidInput
 
 TEXT_CHARACTERS_MAX: Final = 100_000
-"""Longer texts are refused; a language shows long before."""
+"""Longer texts are refused; the language is clear long before."""
 
 
 def langid(version_of: Callable[[str], str] = version) -> Model | None:
-    """Give the model; None where py3langid is not installed (extra `demo`)."""
+    """Return the model; None if py3langid is not installed (extra `demo`)."""
     try:
         package = version_of("py3langid")
     except PackageNotFoundError:
@@ -25,7 +25,7 @@ def langid(version_of: Callable[[str], str] = version) -> Model | None:
 
 
 class _Identifier:
-    """Loads py3langid and its data in the thread that asks first; the others wait for it."""
+    """Loads py3langid and its data in the first thread that calls it; the others wait."""
 
     def __init__(self) -> None:
         self._lock = Lock()

@@ -1,4 +1,4 @@
-"""The models that answer AI requests: named functions, run where they cannot block the service."""
+"""Models: named functions that answer AI requests, run in a bounded pool so that they cannot block the service."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def _anything(value: Any) -> None:
 class Model(Struct, frozen=True, kw_only=True):
     """A function from a JSON value to a value that can be cached.
 
-    `call` is a plain function, run in a thread, or a coroutine function. `version` changes whenever its
-    answers may: results of another version are never given. `check` raises InvalidInput for an input that
-    `call` cannot take, before the cache is asked.
+    `call` is a plain function, run in a thread, or a coroutine function. Change `version` whenever its outputs may
+    change: results of another version are never returned. `check` raises InvalidInput for an input that `call` does
+    not accept, before the cache is read.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Model(Struct, frozen=True, kw_only=True):
 
 
 class Models:
-    """The models by name, and the threads that they run in; at most `threads + queued` calls at a time."""
+    """The models by name, and the pool that they run in: at most `threads + queued` calls at a time."""
 
     def __init__(self, models: Iterable[Model] = (), *, threads: int = 4, queued: int = 64) -> None:
         self._models: dict[str, Model] = {}
@@ -48,11 +48,11 @@ class Models:
         self._pool = WorkerPool("the queue of the models", threads, queued=queued)
 
     def names(self) -> tuple[str, ...]:
-        """Give the names of all models, sorted."""
+        """Return the names of all models, sorted."""
         return tuple(sorted(self._models))
 
     def find(self, name: str) -> Model:
-        """Give the model of a name; raises InvalidInput of kind `unknown-model`, with the nearest name."""
+        """Return the model of a name; raises InvalidInput of kind `unknown-model`, with the nearest name."""
         model = self._models.get(name)
         if model is not None:
             return model
@@ -60,7 +60,7 @@ class Models:
         raise InvalidInput("model", name, did_you_mean(name, self._models, otherwise=every), kind="unknown-model")
 
     async def run(self, model: Model, value: Any) -> Any:
-        """Ask a model; raises Overloaded when too many calls run or wait, LoadFailed (from its cause) when it fails."""
+        """Return a model's output; raises Overloaded if the pool is full, and LoadFailed from the error of a model."""
         answer = asyncio.ensure_future(self._pool.run(model.call, value))
         try:
             await asyncio.wait([answer])
@@ -74,7 +74,7 @@ class Models:
         raise LoadFailed(f"model {model.name!r} failed: {type(error).__name__}") from error
 
     def close(self) -> None:
-        """End the threads, each when what it runs has ended; what waits is dropped."""
+        """Refuse the calls that are queued; those that run end by themselves."""
         self._pool.close()
 
     def _add(self, model: Model) -> None:

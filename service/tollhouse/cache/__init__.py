@@ -1,1 +1,1 @@
-"""Cached results: leases, tags by logical clock, one load per key."""
+"""The cache: read-through with leases, tags by logical clock, and one load per key over all processes."""

@@ -1,8 +1,8 @@
-"""The cache: values kept for a while, loaded once per key, and never served again once invalidated.
+"""The cache: read-through values with a lifetime, loaded once per key, never served again after an invalidation.
 
-How often the cache helped is counted by the scripts, in the hash of its clock: one more command on a hash
-that the script reads anyway, and every process and worker adds to the same numbers without a thread, a
-timer or a last batch that gets lost. The price is that a hit writes, a few bytes on their way to replicas.
+The scripts count hits and misses in the hash of the logical clock. That is one more command on a hash that the script
+reads anyway, and every process and worker adds to the same counters without a thread, a timer or a last batch that
+can be lost. The cost is that a hit writes: a few bytes that are replicated.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from typing import Any, Final
 
 from tollhouse import keys
 from tollhouse.cache.codec import CodecName
-from tollhouse.cache.commands import Counts, Shard, Store
-from tollhouse.cache.key_names import EVERYTHING, UNDER_WAY, Names
-from tollhouse.cache.loader import DEFAULT_BOUNDS, Bounds, Load, Loads, Query, Sleep
-from tollhouse.cache.read_through import Found, Reader
-from tollhouse.cache.stats import NOTHING_KNOWN, CacheStats, describe
+from tollhouse.cache.commands import CacheStore, Commands, Counts
+from tollhouse.cache.key_names import ALL, IN_PROGRESS, KeyNames
+from tollhouse.cache.loader import DEFAULT_BOUNDS, Bounds, Load, Loader, Query, Sleep
+from tollhouse.cache.read_through import CacheResult, Reader
+from tollhouse.cache.stats import NO_INFO, CacheStats, describe
 from tollhouse.cache.ttl import TTL_S_MAX, default_lifetime_ms, lifetime_ms
 from tollhouse.clock import MonotonicClock, monotonic_ms
 from tollhouse.errors import StoreError
@@ -33,13 +33,13 @@ _log = logging.getLogger("tollhouse.cache")
 class Cache:
     """Values by family and key, shared by every process that opens the same store with the same secret.
 
-    A value can be whatever msgspec writes. Every caller gets a copy of their own, read back from the
-    stored form even right after loading, so that first and later answers are alike.
+    A value can be anything that msgspec encodes. Every caller gets its own copy, decoded from the stored form even
+    right after loading, so that the first result and later ones are equal.
     """
 
     def __init__(
         self,
-        store: Store,
+        store: CacheStore,
         keyring: Keyring,
         metrics: Metrics,
         *,
@@ -57,16 +57,19 @@ class Cache:
         self._enabled = enabled
         self._ttl_ms = default_lifetime_ms(ttl_ms)
         self._bounds = bounds
-        self._names = Names(keyring, prefix)
-        marks_ms = TTL_S_MAX * 1100 + bounds.load_ms + 2 * bounds.lease_ms
-        self._shard = Shard(store, self._names.clock, lease_ms=bounds.lease_ms, marks_ms=marks_ms)
-        loads = Loads(self._shard, codec, bounds, monotonic=monotonic, uniform=uniform, sleep=sleep)
-        self._reader = Reader(self._shard, loads, metrics, bounds, monotonic=monotonic, sleep=sleep)
+        self._key_names = KeyNames(keyring, prefix)
+        # An invalidation outlives every entry that it applies to: the longest lifetime with its jitter, and a load.
+        invalidations_ms = TTL_S_MAX * 1100 + bounds.load_ms + 2 * bounds.lease_ms
+        self._commands = Commands(
+            store, self._key_names.clock, lease_ms=bounds.lease_ms, invalidations_ms=invalidations_ms
+        )
+        loader = Loader(self._commands, codec, bounds, monotonic=monotonic, uniform=uniform, sleep=sleep)
+        self._reader = Reader(self._commands, loader, metrics, bounds, monotonic=monotonic, sleep=sleep)
 
     async def get_or_load(
         self, key: str, load: Load, *, ttl_s: int | None = None, tags: Iterable[str] = (), family: str = "cache"
     ) -> Any:
-        """Give the stored value of a key, or load it; what `load` raises passes through, and nothing is stored."""
+        """Return the stored value of a key, or load it; an error of `load` passes through, and nothing is stored."""
         return (await self.fetch(key, load, ttl_s=ttl_s, tags=tags, family=family)).value
 
     async def fetch(
@@ -78,82 +81,80 @@ class Cache:
         tags: Iterable[str] = (),
         family: str = "cache",
         use_cache: bool = True,
-    ) -> Found:
-        """Do as `get_or_load`, and tell where the value came from; without `use_cache`, load past the store."""
+    ) -> CacheResult:
+        """Return the value as `get_or_load` does, with its source; without `use_cache`, load and store nothing."""
         query = Query(
-            entry=self._names.entry(family, key),
-            tags=self._names.tags(tags),
+            entry=self._key_names.entry(family, key),
+            tags=self._key_names.entry_tags(tags),
             ttl_ms=self._ttl_ms if ttl_s is None else lifetime_ms(ttl_s),
             load=load,
         )
-        result = "error"
+        status = "error"
         try:
-            found = await self._answer(query, use_cache=use_cache)
-            result = found.result.lower()
+            result = await self._read(query, use_cache=use_cache)
+            status = result.status.lower()
         finally:
-            self._metrics.cache(family, result)
-            _log.debug("cache read", extra={"family": family, "key": query.entry.digest, "result": result})
-        if result in ("hit", "coalesced"):
-            self._metrics.cache_saved(family, found.load_ms / 1000)
-        return found
+            self._metrics.cache(family, status)
+            _log.debug("cache read", extra={"family": family, "key": query.entry.digest, "result": status})
+        if status in ("hit", "coalesced"):
+            self._metrics.cache_saved(family, result.load_ms / 1000)
+        return result
 
     async def invalidate(self, key: str, *, family: str = "cache") -> bool:
-        """Remove one value, and refuse what is being loaded for it; tell whether it was there.
+        """Remove one value, and prevent a load in progress from storing one; return whether there was a value.
 
-        Raises StoreUnavailable if the store could not be told: then the old value may still be served.
+        Raises StoreUnavailable if the store did not answer; then the old value may still be served.
         """
-        return await self._shard.invalidate(self._names.entries(family, key)) > 0
+        return await self._commands.invalidate(self._key_names.entries(family, key)) > 0
 
     async def invalidate_tags(self, *tags: str) -> None:
-        """Remove every value that carries one of the tags, as `invalidate` does; takes the same time for any number."""
-        marks = [mark for tag in tags for mark in self._names.marks(tag)]
-        if marks:
-            await self._shard.mark(marks)
+        """Remove every value that has one of the tags, as `invalidate` does; the cost is the same for any number."""
+        digests = [digest for tag in tags for digest in self._key_names.tag_digests(tag)]
+        if digests:
+            await self._commands.invalidate_tags(digests)
 
     async def clear(self) -> None:
-        """Remove every value, as `invalidate` does; takes the same time for any number."""
-        await self._shard.mark((EVERYTHING,))
+        """Remove every value, as `invalidate` does; the cost is the same for any number."""
+        await self._commands.invalidate_tags((ALL,))
 
     async def delete_pattern(self, pattern: str) -> int:
-        """Remove the values whose name matches, such as `ai:langid:*`, and give how many there were.
+        """Remove the values whose name matches a pattern such as `ai:langid:*`; return how many there were.
 
-        For administrators: it walks over every key in small steps. Only families can be matched, for keys are
-        stored as digests; code uses tags. Whatever is being loaded when it begins is not stored.
+        For administrators: it scans every key in small steps. Only families can be matched, because keys are stored
+        as digests; in code use tags. Loads in progress at its start are not stored.
         """
-        match = self._names.match(pattern)
-        await self._shard.mark((UNDER_WAY,))
+        match = self._key_names.scan_pattern(pattern)
+        await self._commands.invalidate_tags((IN_PROGRESS,))
         deleted, cursor = 0, 0
         while True:
             cursor, names = await self._store.scan(cursor, match, _SCAN_STEP)
-            entries = self._names.found(names)
+            entries = self._key_names.entries_among(names)
             if entries:
-                deleted += await self._shard.invalidate(entries)
+                deleted += await self._commands.invalidate(entries)
             if cursor == 0:
                 return deleted
 
     async def stats(self) -> CacheStats:
-        """Tell how the cache is doing; never raises for a store that is down."""
+        """Return the statistics of the cache; a store that is down is reported in them, not raised."""
         if not self._enabled:
-            return self._described("Cache is disabled")
+            return self._describe("Cache is disabled")
         try:
-            return self._described("Cache is healthy", await self._shard.counts(), await self._store.info("memory"))
+            return self._describe("Cache is healthy", await self._commands.counts(), await self._store.info("memory"))
         except StoreError:
-            return self._described("Cache is unavailable")
+            return self._describe("Cache is unavailable")
 
     async def aclose(self) -> None:
-        """End the loads that are under way; their callers are cancelled."""
+        """Cancel the loads in progress, and their callers with them."""
         await self._reader.aclose()
 
-    async def _answer(self, query: Query, *, use_cache: bool) -> Found:
+    async def _read(self, query: Query, *, use_cache: bool) -> CacheResult:
         if not self._enabled:
-            return await self._reader.alone(query, "DISABLED")
+            return await self._reader.load_unleased(query, "DISABLED")
         if not use_cache:
-            return await self._reader.alone(query, "BYPASS")
+            return await self._reader.load_unleased(query, "BYPASS")
         return await self._reader.read(query)
 
-    def _described(
-        self, message: str, counts: Counts | None = None, memory: Mapping[str, str] = NOTHING_KNOWN
-    ) -> CacheStats:
+    def _describe(self, message: str, counts: Counts | None = None, memory: Mapping[str, str] = NO_INFO) -> CacheStats:
         return describe(
             message, counts, memory, default_ttl_s=self._ttl_ms // 1000, entry_bytes_max=self._bounds.entry_bytes
         )

@@ -1,9 +1,9 @@
-"""Cached values as bytes: msgpack or JSON, compressed where that pays, bound to the key they belong to.
+"""The body format of cached values: msgpack or JSON, compressed if that pays, bound to the key they belong to.
 
     layout 1 | codec 1 | compression 1 | bytes when unpacked 8 | key digest 16 | payload
 
-A body says itself how it was written, so that readers understand every codec whatever they write.
-Nothing stored can run code, and nothing unpacks to more than its header admits to.
+A body names its own codec and compression, so every reader understands every body, whichever codec it writes itself.
+Decoding cannot run code, and decompresses to no more than the size in the header.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ else:
     from backports import zstd
 
 CodecName = Literal["msgpack", "json"]
-"""msgpack is smaller and knows bytes; JSON can be read with the server's own tools while it is short."""
+"""msgpack is smaller and has bytes; JSON can be read with the server's own tools while it is not compressed."""
 
 COMPRESS_BYTES_MIN: Final = 4 * 1024
-"""Shorter values are stored as they are."""
+"""Shorter values are not compressed."""
 UNPACKED_BYTES_MAX: Final = 8 * 1024 * 1024
-"""Larger values are not compressed, and no stored value is unpacked beyond this."""
+"""Larger values are not compressed, and no stored value is decompressed beyond this."""
 
 _HEAD: Final = struct.Struct(">cccQ16s")
 _LAYOUT: Final = b"1"
@@ -38,22 +38,22 @@ _ENCODERS: Final = {"msgpack": msgspec.msgpack.Encoder(), "json": msgspec.json.E
 _DECODERS: Final = {b"m": msgspec.msgpack.Decoder(), b"j": msgspec.json.Decoder()}
 
 UNSUPPORTED: Final = (TypeError, ValueError, OverflowError, RecursionError)
-"""What `pack` raises for a value that the codec cannot write."""
+"""The exceptions of `encode_value` for a value that the codec cannot encode."""
 
 
-class Unsealed(Struct, frozen=True, kw_only=True):
-    """A value that was read; wrapped, because None, 0 and "" are values too."""
+class DecodedBody(Struct, frozen=True, kw_only=True):
+    """A decoded value; wrapped, because None, 0 and "" are values too."""
 
     value: Any
 
 
-def pack(value: Any, codec: CodecName) -> bytes:
-    """Write a value; raises one of `UNSUPPORTED` where the codec has no form for it."""
+def encode_value(value: Any, codec: CodecName) -> bytes:
+    """Return a value as bytes; raises one of `UNSUPPORTED` if the codec cannot encode it."""
     return _ENCODERS[codec].encode(value)
 
 
-def seal(packed: bytes, codec: CodecName, digest: bytes) -> bytes:
-    """Make the body of the entry that `digest` names, compressed if that saves a tenth."""
+def encode_body(packed: bytes, codec: CodecName, digest: bytes) -> bytes:
+    """Return the body for the entry of `digest`, compressed if that saves a tenth."""
     compression, payload = _PLAIN, packed
     if COMPRESS_BYTES_MIN <= len(packed) <= UNPACKED_BYTES_MAX:
         smaller = zstd.compress(packed, _LEVEL)
@@ -62,16 +62,16 @@ def seal(packed: bytes, codec: CodecName, digest: bytes) -> bytes:
     return _HEAD.pack(_LAYOUT, _IDS[codec], compression, len(packed), digest) + payload
 
 
-def unsealed_bytes(body: bytes) -> int:
-    """Tell how many bytes reading `body` will handle, for those who must not block meanwhile."""
+def decoding_bytes(body: bytes) -> int:
+    """Return how many bytes decoding `body` will process, so that the caller can choose a thread for it."""
     if len(body) < _HEAD.size:
         return 0
     claimed = _HEAD.unpack_from(body)[3]
     return max(len(body), min(claimed, UNPACKED_BYTES_MAX))
 
 
-def unseal(body: bytes, digest: bytes) -> Unsealed | None:
-    """Read a body; None if it belongs to another key, is damaged, or was written by someone else."""
+def decode_body(body: bytes, digest: bytes) -> DecodedBody | None:
+    """Return the value of a body; None if it belongs to another key, is damaged, or is not in our format."""
     if len(body) < _HEAD.size:
         return None
     layout, codec, compression, unpacked_bytes, owner = _HEAD.unpack_from(body)
@@ -81,13 +81,13 @@ def unseal(body: bytes, digest: bytes) -> Unsealed | None:
     if packed is None:
         return None
     try:
-        return Unsealed(value=_DECODERS[codec].decode(packed))
+        return DecodedBody(value=_DECODERS[codec].decode(packed))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
 
 
 def _unpacked(payload: bytes, compression: bytes, unpacked_bytes: int) -> bytes | None:
-    """Undo the compression; None unless exactly the announced bytes come out."""
+    """Return the decompressed payload; None unless its size is exactly that in the header."""
     if compression == _PLAIN:
         return payload if len(payload) == unpacked_bytes else None
     if compression != _ZSTD or unpacked_bytes > UNPACKED_BYTES_MAX:

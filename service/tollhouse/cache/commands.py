@@ -1,4 +1,4 @@
-"""The cache's scripts as functions: each encodes its arguments and names what the reply says, no more."""
+"""The script calls of the cache: each method encodes the arguments of one script and decodes its reply."""
 
 from __future__ import annotations
 
@@ -10,36 +10,36 @@ from typing import Any, Protocol
 
 from msgspec import Struct
 
-from tollhouse.cache.key_names import Entry
+from tollhouse.cache.key_names import EntryKeys
 from tollhouse.errors import StoreError
 from tollhouse.scripts import PRIMARY, Argument
 
 
-class Store(Protocol):
-    """What the cache needs of the store that it lives in."""
+class CacheStore(Protocol):
+    """The methods of a store that the cache uses."""
 
     async def run(self, script: str, keys: Sequence[str], args: Sequence[Argument]) -> list[Any]:
-        """Run a script and give its reply; raises StoreError."""
+        """Run a script and return its reply; raises StoreError."""
         ...
 
     async def scan(self, cursor: int, match: str, count: int) -> tuple[int, list[str]]:
-        """Take one step over the names that match; done when the cursor is 0 again."""
+        """Return the next cursor and some key names that match; the scan ends when the cursor is 0 again."""
         ...
 
     async def info(self, section: str) -> dict[str, str]:
-        """Read a section of the server's INFO; empty where there is none."""
+        """Return a section of the server's INFO; empty if there is none."""
         ...
 
 
 class Hit(Struct, frozen=True, kw_only=True):
-    """There is a frame that serves, at the server's time `now_ms`."""
+    """A valid entry, at the server's time `now_ms`."""
 
-    frame: bytes
+    envelope: bytes
     now_ms: int
 
 
-class Leased(Struct, frozen=True, kw_only=True):
-    """There is none, and the asker alone may load it; the clock stood at `epoch` and `sequence`."""
+class LoadLease(Struct, frozen=True, kw_only=True):
+    """No valid entry, and only this caller may load it; `epoch` and `sequence` are the clock before the load."""
 
     token: str
     epoch: str
@@ -48,13 +48,13 @@ class Leased(Struct, frozen=True, kw_only=True):
 
 
 class Busy(Struct, frozen=True, kw_only=True):
-    """There is none, and someone else is loading it."""
+    """No valid entry, and another caller is loading it."""
 
     lease_left_ms: int
 
 
 class Counts(Struct, frozen=True, kw_only=True):
-    """What all processes together counted since the clock began, and how many keys the database holds."""
+    """The counts of all processes since the clock was created, and the number of keys in the database."""
 
     keys: int
     sequence: int
@@ -65,21 +65,24 @@ class Counts(Struct, frozen=True, kw_only=True):
     unusable: int
 
 
-class Shard:
-    """Entries that share one clock. Every method raises StoreError as the store does."""
+class Commands:
+    """The commands on entries that share one logical clock. Every method raises StoreError as the store does.
 
-    def __init__(self, store: Store, clock: str, *, lease_ms: int, marks_ms: int) -> None:
+    `invalidations_ms` is how long the clock remembers the invalidation of a tag.
+    """
+
+    def __init__(self, store: CacheStore, clock: str, *, lease_ms: int, invalidations_ms: int) -> None:
         self._store = store
         self._clock = clock
         self._lease_ms = lease_ms
-        self._marks_ms = marks_ms
+        self._invalidations_ms = invalidations_ms
 
-    async def look(self, entry: Entry) -> Hit | Leased | Busy:
-        """Read an entry, or get the lease to load it; a caller that is cancelled leaves no lease behind."""
+    async def get_or_lease(self, entry: EntryKeys) -> Hit | LoadLease | Busy:
+        """Return the entry, a lease to load it, or how long another's lease lasts; a cancelled call keeps no lease."""
         token = secrets.token_hex(12)
         try:
-            state, now_ms, sequence, left_ms, epoch, frame = await self._store.run(
-                "cache/get_or_lease", (entry.name, entry.lease, self._clock), (PRIMARY, token, self._lease_ms)
+            state, now_ms, sequence, left_ms, epoch, envelope = await self._store.run(
+                "cache/get_or_lease", (entry.entry, entry.lease, self._clock), (PRIMARY, token, self._lease_ms)
             )
         except asyncio.CancelledError:
             with suppress(StoreError):
@@ -87,39 +90,42 @@ class Shard:
             raise
         match state:
             case 1:
-                return Hit(frame=frame, now_ms=now_ms)
+                return Hit(envelope=envelope, now_ms=now_ms)
             case 2:
-                return Leased(token=token, epoch=epoch.decode(), sequence=sequence, now_ms=now_ms)
+                return LoadLease(token=token, epoch=epoch.decode(), sequence=sequence, now_ms=now_ms)
             case _:
                 return Busy(lease_left_ms=left_ms)
 
-    async def fill(self, entry: Entry, lease: Leased, frame: bytes, keep_ms: int) -> bool:
-        """Store a frame and end its lease; False if by now a read would refuse it. Without `keep_ms` only ask."""
+    async def fill(self, entry: EntryKeys, lease: LoadLease, envelope: bytes, keep_ms: int) -> bool:
+        """Store an envelope and end its lease; return False, storing nothing, if a read would refuse it by now.
+
+        With `keep_ms` 0 nothing is stored in any case.
+        """
         (accepted,) = await self._store.run(
-            "cache/fill", (entry.name, entry.lease, self._clock), (PRIMARY, lease.token, keep_ms, frame)
+            "cache/fill", (entry.entry, entry.lease, self._clock), (PRIMARY, lease.token, keep_ms, envelope)
         )
         return accepted == 1
 
-    async def renew(self, entry: Entry, token: str) -> bool:
-        """Lengthen a lease; False if it is lost."""
+    async def renew(self, entry: EntryKeys, token: str) -> bool:
+        """Extend a lease; return False if it is lost."""
         (renewed,) = await self._store.run("cache/renew", (entry.lease,), (token, self._lease_ms))
         return renewed == 1
 
-    async def release(self, entry: Entry, token: str) -> None:
-        """End a lease without a result."""
+    async def release(self, entry: EntryKeys, token: str) -> None:
+        """End a lease without storing anything."""
         await self._store.run("cache/release", (entry.lease,), (token,))
 
-    async def invalidate(self, entries: Iterable[Entry]) -> int:
-        """Remove entries and the leases of their loads; give how many entries there were."""
-        names = [name for entry in entries for name in (entry.name, entry.lease)]
+    async def invalidate(self, entries: Iterable[EntryKeys]) -> int:
+        """Remove entries and the leases of their loads; return how many entries existed."""
+        names = [name for entry in entries for name in (entry.entry, entry.lease)]
         _, removed = await self._store.run("cache/invalidate", (self._clock, *names), ())
         return removed
 
-    async def mark(self, marks: Iterable[str]) -> None:
-        """Make whatever carries one of the marks invisible, if its load began before now."""
-        await self._store.run("cache/invalidate_tags", (self._clock,), (self._marks_ms, *marks))
+    async def invalidate_tags(self, digests: Iterable[str]) -> None:
+        """Invalidate every entry with one of the tags whose load began before now."""
+        await self._store.run("cache/invalidate_tags", (self._clock,), (self._invalidations_ms, *digests))
 
     async def counts(self) -> Counts:
-        """Give what was counted so far."""
+        """Return the counts so far."""
         reply = await self._store.run("cache/stats", (self._clock,), ())
         return Counts(**dict(zip(Counts.__struct_fields__, reply, strict=True)))

@@ -1,8 +1,8 @@
-"""The header in front of every cached body: fixed-width ASCII, so that any Lua can read it with `string.sub`.
+"""The envelope of a cached body: a header in fixed-width ASCII, which any Lua can read with `string.sub`.
 
     R1 | stored_ms 13 | fresh_until_ms 13 | load_ms 8 | epoch 32 | sequence 12 | tags 2 | 16 for each tag | body
 
-`R1` names this layout; a reader that meets another takes it for a miss. `lua/lib/frame_status.lua` is the other reader.
+`R1` names this layout; any other is a miss. `lua/lib/frame_status.lua` is the other reader.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Final
 from msgspec import Struct
 
 TAGS_MAX: Final = 64
-"""Tags on one entry; the header has room for 99."""
+"""The most tags of one entry; the header has room for 99."""
 
 _MAGIC: Final = b"R1"
 _TAGS_AT: Final = 82
@@ -20,11 +20,11 @@ _TAG_BYTES: Final = 16
 _LOAD_MS_MAX: Final = 99_999_999
 
 
-class Frame(Struct, frozen=True, kw_only=True):
-    """What is known of a cached body; times are the server's.
+class Envelope(Struct, frozen=True, kw_only=True):
+    """The header of a cached body; times are the server's.
 
-    `epoch` and `sequence` were given with the lease, so before the load began: whatever was
-    invalidated later, this entry has not seen.
+    `epoch` and `sequence` are the clock at the time of the lease, before the load began: any later invalidation
+    applies to this entry.
     """
 
     stored_ms: int
@@ -35,22 +35,22 @@ class Frame(Struct, frozen=True, kw_only=True):
     tags: tuple[str, ...]
 
 
-def encode(frame: Frame, body: bytes) -> bytes:
-    """Write the header in front of `body`."""
-    assert len(frame.epoch) == 32, frame.epoch
-    assert len(frame.tags) <= TAGS_MAX, frame.tags
-    assert all(len(tag) == _TAG_BYTES for tag in frame.tags), frame.tags
-    times = f"{frame.stored_ms:013d}{frame.fresh_until_ms:013d}{min(frame.load_ms, _LOAD_MS_MAX):08d}"
-    state = f"{frame.epoch}{frame.sequence:012d}{len(frame.tags):02d}{''.join(frame.tags)}"
+def encode(header: Envelope, body: bytes) -> bytes:
+    """Return the bytes of the header followed by `body`."""
+    assert len(header.epoch) == 32, header.epoch
+    assert len(header.tags) <= TAGS_MAX, header.tags
+    assert all(len(tag) == _TAG_BYTES for tag in header.tags), header.tags
+    times = f"{header.stored_ms:013d}{header.fresh_until_ms:013d}{min(header.load_ms, _LOAD_MS_MAX):08d}"
+    state = f"{header.epoch}{header.sequence:012d}{len(header.tags):02d}{''.join(header.tags)}"
     return _MAGIC + times.encode() + state.encode() + body
 
 
-def decode(data: bytes) -> tuple[Frame, bytes]:
-    """Read a frame that the store's script has found readable, and give the body behind it."""
+def decode(data: bytes) -> tuple[Envelope, bytes]:
+    """Return the header and the body of an envelope, which the store's script has found readable."""
     assert data.startswith(_MAGIC), data[:2]
     body_at = _TAGS_AT + _TAG_BYTES * int(data[80:82])
     tags = data[_TAGS_AT:body_at].decode()
-    frame = Frame(
+    header = Envelope(
         stored_ms=int(data[2:15]),
         fresh_until_ms=int(data[15:28]),
         load_ms=int(data[28:36]),
@@ -58,4 +58,4 @@ def decode(data: bytes) -> tuple[Frame, bytes]:
         sequence=int(data[68:80]),
         tags=tuple(tags[at : at + _TAG_BYTES] for at in range(0, len(tags), _TAG_BYTES)),
     )
-    return frame, data[body_at:]
+    return header, data[body_at:]

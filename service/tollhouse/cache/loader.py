@@ -1,4 +1,4 @@
-"""Running loaders: under the lease of their entry, which is kept alive meanwhile, or past the store."""
+"""Loads: under the lease of their entry, which is renewed meanwhile, or without a lease when the store is bypassed."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from msgspec import Struct
 
 from tollhouse.cache import codec
 from tollhouse.cache.codec import CodecName
-from tollhouse.cache.commands import Leased, Shard
-from tollhouse.cache.envelope import Frame, encode
-from tollhouse.cache.key_names import Entry
+from tollhouse.cache.commands import Commands, LoadLease
+from tollhouse.cache.envelope import Envelope, encode
+from tollhouse.cache.key_names import EntryKeys
 from tollhouse.cache.single_flight import Flight
 from tollhouse.cache.ttl import spread
 from tollhouse.clock import MonotonicClock
@@ -23,24 +23,24 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 Load = Callable[[], Awaitable[Any]]
-"""Gives the value of a key, slowly; called when no stored value serves."""
+"""The caller's function that computes the value of a key; called when there is no valid stored value."""
 
 Sleep = Callable[[float], Awaitable[None]]
-"""Waits for some seconds."""
+"""A function that waits for some seconds."""
 
-Result = Literal["HIT", "MISS", "COALESCED", "BYPASS", "DISABLED", "STALE"]
-"""Stored before · loaded now · loaded by someone else meanwhile · loaded past the store · the cache is off ·
-stored before, and past its lifetime: a word that readers must know, and that only windows of grace give."""
+CacheStatus = Literal["HIT", "MISS", "COALESCED", "BYPASS", "DISABLED", "STALE"]
+"""Stored before · loaded now · loaded meanwhile by another caller · loaded without the store · the cache is disabled ·
+stored before, and served after its lifetime; that is reserved, because no entry is served stale yet."""
 
 OFF_LOOP_BYTES: Final = 256 * 1024
-"""Larger bodies are packed and unpacked in a thread, so that nobody else waits for them."""
+"""Larger bodies are encoded and decoded in a thread, so that they do not block the event loop."""
 
 
 class Bounds(Struct, frozen=True, kw_only=True):
-    """How large entries may be, and how long things may take.
+    """The bounds of entry size and waiting times.
 
-    A holder that died costs its waiters `lease_ms`. A load longer than `load_ms` loses its lease, and
-    whoever waited longer than `wait_ms` for another process loads for itself.
+    A process that dies during a load costs its waiters `lease_ms`. A load longer than `load_ms` loses its lease, and
+    a caller that waited longer than `wait_ms` for another process loads for itself.
     """
 
     entry_bytes: int = 1024 * 1024
@@ -53,9 +53,9 @@ DEFAULT_BOUNDS: Final = Bounds()
 
 
 class Query(Struct, frozen=True, kw_only=True):
-    """What one caller wants to know, and how to find it out."""
+    """One read: the entry, and how to load and store it."""
 
-    entry: Entry
+    entry: EntryKeys
     tags: tuple[str, ...]
     ttl_ms: int
     load: Load
@@ -66,27 +66,27 @@ class Query(Struct, frozen=True, kw_only=True):
         return bytes.fromhex(self.entry.digest)
 
 
-class Landed(Struct, frozen=True, kw_only=True):
-    """An answer as bytes, of which every caller decodes a copy of their own.
+class LoadedBody(Struct, frozen=True, kw_only=True):
+    """An encoded value, of which each caller decodes its own copy.
 
-    `shared` says that it may be given to those who joined while it was under way: nothing that it
-    depends on was invalidated before the store confirmed it.
+    `shared` is True if callers that joined during the load may have it: the store confirmed that nothing that it
+    depends on was invalidated meanwhile.
     """
 
     body: bytes
-    result: Result
+    status: CacheStatus
     shared: bool
     age_ms: int = 0
     ttl_ms: int = 0
     load_ms: int = 0
 
 
-class Loads:
-    """Runs loaders, and stores what they give where that is still right."""
+class Loader:
+    """Runs loads, and stores their values unless they were invalidated meanwhile."""
 
     def __init__(
         self,
-        shard: Shard,
+        commands: Commands,
         codec_name: CodecName,
         bounds: Bounds,
         *,
@@ -94,54 +94,58 @@ class Loads:
         uniform: Callable[[], float],
         sleep: Sleep,
     ) -> None:
-        self._shard = shard
+        self._commands = commands
         self._codec: CodecName = codec_name
         self._bounds = bounds
         self._monotonic = monotonic
         self._uniform = uniform
         self._sleep = sleep
 
-    async def alone(self, query: Query) -> Landed:
+    async def load_unleased(self, query: Query) -> LoadedBody:
         """Load without a lease, and store nothing."""
         began_ms = self._monotonic()
-        body = await self._body(query)
-        return Landed(body=body, result="BYPASS", shared=True, load_ms=self._monotonic() - began_ms)
+        body = await self._load_body(query)
+        return LoadedBody(body=body, status="BYPASS", shared=True, load_ms=self._monotonic() - began_ms)
 
-    async def under(self, lease: Leased, query: Query, flight: Flight[Any]) -> Landed:
-        """Load under a lease and store the result; the lease ends either way.
+    async def load_leased(self, lease: LoadLease, query: Query, flight: Flight[Any]) -> LoadedBody:
+        """Load under a lease and store the value; the lease ends in any case.
 
-        What the loader raises passes through. The flight is shut before the store is asked to accept
-        the result, so that all who share it came before.
+        An error of the load passes through. The flight is closed before the fill is sent, so that every caller that
+        shares the value joined before.
         """
         began_ms = self._monotonic()
         accepted = False
         renewing = asyncio.create_task(self._renew(query.entry, lease.token))
         try:
-            body = await self._body(query)
+            body = await self._load_body(query)
             load_ms = self._monotonic() - began_ms
-            flight.shut()
+            flight.close()
             accepted, ttl_ms = await self._fill(lease, query, body, load_ms)
         finally:
             renewing.cancel()
             await asyncio.wait([renewing])
             if not accepted:
                 with suppress(StoreError):
-                    await self._shard.release(query.entry, lease.token)
-        return Landed(body=body, result="MISS", shared=accepted, ttl_ms=ttl_ms, load_ms=load_ms)
+                    await self._commands.release(query.entry, lease.token)
+        return LoadedBody(body=body, status="MISS", shared=accepted, ttl_ms=ttl_ms, load_ms=load_ms)
 
-    async def _body(self, query: Query) -> bytes:
+    async def _load_body(self, query: Query) -> bytes:
         value = await query.load()
         try:
-            packed = codec.pack(value, self._codec)
+            encoded = codec.encode_value(value, self._codec)
         except codec.UNSUPPORTED as error:
-            raise LoadFailed(f"the loaded {type(value).__name__} has no form in {self._codec}: {error}") from error
-        return await aside(len(packed), codec.seal, packed, self._codec, query.digest)
+            message = f"the loaded {type(value).__name__} cannot be encoded as {self._codec}: {error}"
+            raise LoadFailed(message) from error
+        return await run_off_loop_if_large(len(encoded), codec.encode_body, encoded, self._codec, query.digest)
 
-    async def _fill(self, lease: Leased, query: Query, body: bytes, load_ms: int) -> tuple[bool, int]:
-        """Offer a body to the store; tell whether it is confirmed, and how long it will be kept."""
+    async def _fill(self, lease: LoadLease, query: Query, body: bytes, load_ms: int) -> tuple[bool, int]:
+        """Send a body to the store; return whether it was accepted, and its lifetime.
+
+        A body above the bound is not stored, but the store still says whether it would have accepted it.
+        """
         stored_ms = lease.now_ms + load_ms
         keep_ms = spread(query.ttl_ms, self._uniform())
-        header = Frame(
+        header = Envelope(
             stored_ms=stored_ms,
             fresh_until_ms=stored_ms + keep_ms,
             load_ms=load_ms,
@@ -149,26 +153,26 @@ class Loads:
             sequence=lease.sequence,
             tags=query.tags,
         )
-        frame = encode(header, body)
-        if len(frame) > self._bounds.entry_bytes:
-            frame, keep_ms = encode(header, b""), 0
+        envelope = encode(header, body)
+        if len(envelope) > self._bounds.entry_bytes:
+            envelope, keep_ms = encode(header, b""), 0
         try:
-            accepted = await self._shard.fill(query.entry, lease, frame, keep_ms)
+            accepted = await self._commands.fill(query.entry, lease, envelope, keep_ms)
         except StoreError:
             return False, 0
         return accepted, keep_ms if accepted else 0
 
-    async def _renew(self, entry: Entry, token: str) -> None:
-        """Keep a lease alive, three times as often as needed, until it is lost or the load has taken too long."""
+    async def _renew(self, entry: EntryKeys, token: str) -> None:
+        """Renew a lease three times as often as needed, until it is lost or `load_ms` has passed."""
         for _ in range(3 * self._bounds.load_ms // self._bounds.lease_ms):
             await self._sleep(self._bounds.lease_ms / 3000)
             with suppress(StoreError):
-                if not await self._shard.renew(entry, token):
+                if not await self._commands.renew(entry, token):
                     return
 
 
-async def aside(weight_bytes: int, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Do work on bytes: at once if they are few, else in a thread."""
-    if weight_bytes > OFF_LOOP_BYTES:
+async def run_off_loop_if_large(size_bytes: int, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run work on so many bytes at once if they are few, else in a thread."""
+    if size_bytes > OFF_LOOP_BYTES:
         return await asyncio.to_thread(work, *args, **kwargs)
     return work(*args, **kwargs)

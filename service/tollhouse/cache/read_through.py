@@ -1,13 +1,13 @@
-"""How a read goes: look, and then take what is there, load it, or wait for whoever loads it.
+"""Read-through: return the stored value, or load it under a lease, or wait for the caller that loads it.
 
-Why no read gives a value that was invalidated before the read began:
+No read returns a value that was invalidated before the read began:
 
-- A stored value is checked against the clock by the script that gives it.
-- A value loaded under a lease goes to the caller who looked before the load began; to others only if the
-  fill was accepted, and then all of them had joined before it was sent.
-- A value that another process stored goes to those who were waiting before the look that found it was sent.
+- A stored value is checked against the clock by the script that returns it.
+- A value loaded under a lease goes to the caller that got the lease, before the load began. Other callers get it
+  only if the fill was accepted, and all of them joined before the fill was sent.
+- A value that another process stored goes to callers that joined before the lookup that found it was sent.
 
-Past the store, while it is down, nothing can be promised but that one process loads a key once at a time.
+While the store is down there is only one guarantee: one process loads a key once at a time.
 """
 
 from __future__ import annotations
@@ -18,182 +18,186 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from tollhouse.cache.codec import unseal, unsealed_bytes
-from tollhouse.cache.commands import Busy, Hit, Leased, Shard
+from tollhouse.cache.codec import decode_body, decoding_bytes
+from tollhouse.cache.commands import Busy, Commands, Hit, LoadLease
 from tollhouse.cache.envelope import decode
-from tollhouse.cache.key_names import Entry
-from tollhouse.cache.loader import Bounds, Landed, Loads, Query, Result, Sleep, aside
-from tollhouse.cache.single_flight import Flight, Flights
+from tollhouse.cache.key_names import EntryKeys
+from tollhouse.cache.loader import Bounds, CacheStatus, LoadedBody, Loader, Query, Sleep, run_off_loop_if_large
+from tollhouse.cache.single_flight import Flight, SingleFlight
 from tollhouse.clock import MonotonicClock
 from tollhouse.errors import LoadFailed, StoreError
 from tollhouse.metrics import Metrics
 
-_PAUSE_MS: Final = 25
-_PAUSE_MS_MAX: Final = 500
+_DELAY_MS: Final = 25
+_DELAY_MS_MAX: Final = 500
+
+_ReadFlight = Flight[LoadedBody | None]
+"""Its result is None if the store is down."""
 
 
-class Found(Struct, frozen=True, kw_only=True):
-    """A value and where it came from.
+class CacheResult(Struct, frozen=True, kw_only=True):
+    """A value and its source.
 
-    `age_ms` has passed since it was stored, it may be used for `ttl_ms` more (0: it was not stored),
-    and it took `load_ms` to load.
+    It was stored `age_ms` ago, is valid for another `ttl_ms` (0 if it was not stored), and took `load_ms` to load.
     """
 
     value: Any
-    result: Result
+    status: CacheStatus
     age_ms: int
     ttl_ms: int
     load_ms: int
 
 
 class Reader:
-    """Answers queries; at most one load of a key at a time in this process, and one under a lease anywhere."""
+    """Answers reads; a key has at most one load at a time in this process, and one under a lease over all processes."""
 
     def __init__(
         self,
-        shard: Shard,
-        loads: Loads,
+        commands: Commands,
+        loader: Loader,
         metrics: Metrics,
         bounds: Bounds,
         *,
         monotonic: MonotonicClock,
         sleep: Sleep,
     ) -> None:
-        self._shard = shard
-        self._loads = loads
+        self._commands = commands
+        self._loader = loader
         self._metrics = metrics
         self._bounds = bounds
         self._monotonic = monotonic
         self._sleep = sleep
-        self._flights: Flights[Landed | None] = Flights()
-        self._bypasses: Flights[Landed] = Flights()
+        self._flights: SingleFlight[LoadedBody | None] = SingleFlight()
+        self._bypasses: SingleFlight[LoadedBody] = SingleFlight()
 
-    async def read(self, query: Query) -> Found:
-        """Answer through the store; where it is down, or others keep the caller waiting, past it."""
+    async def read(self, query: Query) -> CacheResult:
+        """Return the value through the store; load without it if it is down, or if others keep the caller waiting."""
         give_up_ms = self._monotonic() + self._bounds.wait_ms
         while self._monotonic() < give_up_ms:
-            found = await self._turn(query)
-            if found is not None:
-                return found
-        return await self.alone(query, "BYPASS")
+            result = await self._attempt(query)
+            if result is not None:
+                return result
+        return await self.load_unleased(query, "BYPASS")
 
-    async def alone(self, query: Query, result: Result) -> Found:
-        """Load for this caller only, whatever is stored or under way."""
-        return await self._own(query, await self._loads.alone(query), result)
+    async def load_unleased(self, query: Query, status: CacheStatus) -> CacheResult:
+        """Load for this caller alone, whatever is stored or in progress."""
+        return await self._decode_own(query, await self._loader.load_unleased(query), status)
 
     async def aclose(self) -> None:
-        """End the loads that are under way."""
+        """Cancel the loads in progress."""
         await self._flights.aclose()
         await self._bypasses.aclose()
 
-    async def _turn(self, query: Query) -> Found | None:
-        """Answer once; None if what was found or awaited is of no use, and the caller has to look again."""
+    async def _attempt(self, query: Query) -> CacheResult | None:
+        """Return the value; None if the stored or shared value cannot be used, and the caller must try again."""
         flight = self._flights.find(query.entry.digest)
         if flight is not None:
-            return await self._joined(flight, query)
-        answer = await self._look(query.entry)
-        match answer:
+            return await self._join(flight, query)
+        reply = await self._get_or_lease(query.entry)
+        match reply:
             case None:
-                return await self._past(query)
+                return await self._bypass(query)
             case Hit():
-                return await self._opened(query, _landed(answer, "HIT"), "HIT")
+                return await self._decode_stored(query, _body_of(reply, "HIT"), "HIT")
             case Busy() if (flight := self._flights.find(query.entry.digest)) is not None:
-                return await self._joined(flight, query)
+                return await self._join(flight, query)
             case _:
-                return await self._began(query, answer)
+                return await self._start_flight(query, reply)
 
-    async def _began(self, query: Query, answer: Busy | Leased) -> Found | None:
-        flight = self._flights.start(query.entry.digest, lambda flight: self._fly(flight, query, answer))
-        landed = await flight.wait()
-        if landed is None:
-            return await self._past(query)
-        return await self._opened(query, landed, landed.result)
+    async def _start_flight(self, query: Query, reply: Busy | LoadLease) -> CacheResult | None:
+        flight = self._flights.start(query.entry.digest, lambda flight: self._lead(flight, query, reply))
+        loaded = await flight.wait()
+        if loaded is None:
+            return await self._bypass(query)
+        return await self._decode_stored(query, loaded, loaded.status)
 
-    async def _joined(self, flight: Flight[Landed | None], query: Query) -> Found | None:
-        landed = await flight.wait()
-        if landed is None:
-            return await self._past(query)
-        if not landed.shared:
+    async def _join(self, flight: _ReadFlight, query: Query) -> CacheResult | None:
+        loaded = await flight.wait()
+        if loaded is None:
+            return await self._bypass(query)
+        if not loaded.shared:
             return None
-        return await self._opened(query, landed, "BYPASS" if landed.result == "BYPASS" else "COALESCED")
+        return await self._decode_stored(query, loaded, "BYPASS" if loaded.status == "BYPASS" else "COALESCED")
 
-    async def _fly(self, flight: Flight[Landed | None], query: Query, answer: Busy | Leased) -> Landed | None:
-        """Wait while another process loads, then take its value or load; None if the store is down."""
+    async def _lead(self, flight: _ReadFlight, query: Query, reply: Busy | LoadLease) -> LoadedBody | None:
+        """Wait while another process loads, then return its value or load; None if the store is down."""
         give_up_ms = self._monotonic() + self._bounds.wait_ms
-        pauses = _pauses()
-        while isinstance(answer, Busy):
-            await self._sleep(min(next(pauses), answer.lease_left_ms) / 1000)
-            flight.shut()
+        delays_ms = _delays_ms()
+        while isinstance(reply, Busy):
+            await self._sleep(min(next(delays_ms), reply.lease_left_ms) / 1000)
+            flight.close()
             if self._monotonic() >= give_up_ms:
-                return await self._loads.alone(query)
-            found = await self._look(query.entry)
-            if found is None or isinstance(found, Hit):
-                return found and _landed(found, "COALESCED")
-            answer = found
+                return await self._loader.load_unleased(query)
+            latest = await self._get_or_lease(query.entry)
+            if latest is None:
+                return None
+            if isinstance(latest, Hit):
+                return _body_of(latest, "COALESCED")
+            reply = latest
             flight.reopen()
-        return await self._loads.under(answer, query, flight)
+        return await self._loader.load_leased(reply, query, flight)
 
-    async def _past(self, query: Query) -> Found:
-        """Load while the store is down, once in this process for all who ask meanwhile."""
+    async def _bypass(self, query: Query) -> CacheResult:
+        """Load while the store is down, once in this process for all concurrent callers."""
         digest = query.entry.digest
         flight = self._bypasses.find(digest)
         if flight is None:
-            flight = self._bypasses.start(digest, lambda _: self._loads.alone(query))
-        return await self._own(query, await flight.wait(), "BYPASS")
+            flight = self._bypasses.start(digest, lambda _: self._loader.load_unleased(query))
+        return await self._decode_own(query, await flight.wait(), "BYPASS")
 
-    async def _look(self, entry: Entry) -> Hit | Leased | Busy | None:
+    async def _get_or_lease(self, entry: EntryKeys) -> Hit | LoadLease | Busy | None:
         try:
-            return await self._shard.look(entry)
+            return await self._commands.get_or_lease(entry)
         except StoreError:
             return None
 
-    async def _opened(self, query: Query, landed: Landed, result: Result) -> Found | None:
-        """Give the caller a copy; None for a stored body that cannot be used, which is removed and counted."""
-        if landed.result in ("MISS", "BYPASS"):
-            return await self._own(query, landed, result)
-        found = await _decoded(query, landed, result)
-        if found is None:
+    async def _decode_stored(self, query: Query, loaded: LoadedBody, status: CacheStatus) -> CacheResult | None:
+        """Return the caller's own copy; None for a stored body that is unusable, which is removed and counted."""
+        if loaded.status in ("MISS", "BYPASS"):
+            return await self._decode_own(query, loaded, status)
+        result = await _decode(query, loaded, status)
+        if result is None:
             self._metrics.discarded_state("cache-entry")
             with suppress(StoreError):
-                await self._shard.invalidate((query.entry,))
-        return found
+                await self._commands.invalidate((query.entry,))
+        return result
 
-    async def _own(self, query: Query, landed: Landed, result: Result) -> Found:
-        """Give the caller a copy of what this process has just loaded."""
-        found = await _decoded(query, landed, result)
-        if found is None:
-            raise LoadFailed("the loaded value was encoded, but cannot be read back")
-        return found
+    async def _decode_own(self, query: Query, loaded: LoadedBody, status: CacheStatus) -> CacheResult:
+        """Return the caller's own copy of a value that this process has just loaded."""
+        result = await _decode(query, loaded, status)
+        if result is None:
+            raise LoadFailed("the loaded value was encoded, but cannot be decoded")
+        return result
 
 
-async def _decoded(query: Query, landed: Landed, result: Result) -> Found | None:
-    opened = await aside(unsealed_bytes(landed.body), unseal, landed.body, query.digest)
-    if opened is None:
+async def _decode(query: Query, loaded: LoadedBody, status: CacheStatus) -> CacheResult | None:
+    decoded = await run_off_loop_if_large(decoding_bytes(loaded.body), decode_body, loaded.body, query.digest)
+    if decoded is None:
         return None
-    return Found(
-        value=opened.value,
-        result=result,
-        age_ms=landed.age_ms,
-        ttl_ms=landed.ttl_ms,
-        load_ms=landed.load_ms,
+    return CacheResult(
+        value=decoded.value,
+        status=status,
+        age_ms=loaded.age_ms,
+        ttl_ms=loaded.ttl_ms,
+        load_ms=loaded.load_ms,
     )
 
 
-def _landed(hit: Hit, result: Result) -> Landed:
-    frame, body = decode(hit.frame)
-    return Landed(
+def _body_of(hit: Hit, status: CacheStatus) -> LoadedBody:
+    header, body = decode(hit.envelope)
+    return LoadedBody(
         body=body,
-        result=result,
+        status=status,
         shared=True,
-        age_ms=max(hit.now_ms - frame.stored_ms, 0),
-        ttl_ms=frame.fresh_until_ms - hit.now_ms,
-        load_ms=frame.load_ms,
+        age_ms=max(hit.now_ms - header.stored_ms, 0),
+        ttl_ms=header.fresh_until_ms - hit.now_ms,
+        load_ms=header.load_ms,
     )
 
 
-def _pauses() -> Iterator[int]:
-    """Give pauses that grow by half each time."""
-    pause_ms = _PAUSE_MS
+def _delays_ms() -> Iterator[int]:
+    """Yield delays that grow by half each time."""
+    delay_ms = _DELAY_MS
     while True:
-        yield pause_ms
-        pause_ms = min(pause_ms * 3 // 2, _PAUSE_MS_MAX)
+        yield delay_ms
+        delay_ms = min(delay_ms * 3 // 2, _DELAY_MS_MAX)

@@ -1,8 +1,8 @@
-"""Work that several callers of one process wait for, done once.
+"""Single flight: concurrent callers of one process share one piece of work per key.
 
-A flight may be joined while it is open, that is until it asks the store the question whose answer all of
-its passengers get: then everyone who shares the answer came before the question, and an answer that was
-true when the store gave it is true for each of them.
+A flight can be joined while it is open, which is until it sends the store the call whose reply all callers get. So
+every caller that shares the reply came before that call, and a reply that is valid when the store sends it is valid
+for each of them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class Flight(Generic[T]):
-    """One piece of work under way; begun by `Flights.start`."""
+    """One piece of work in progress; started by `SingleFlight.start`."""
 
     def __init__(self, work: Callable[[Flight[T]], Coroutine[Any, Any, T]]) -> None:
         self._waiting = 0
@@ -23,22 +23,22 @@ class Flight(Generic[T]):
         self.task = asyncio.create_task(work(self))
 
     @property
-    def joinable(self) -> bool:
-        """Tell whether the answer to come is good for someone who comes now."""
+    def is_open(self) -> bool:
+        """Whether a caller may still join."""
         return self._open and not self.task.done()
 
-    def shut(self) -> None:
-        """Let nobody join from here on."""
+    def close(self) -> None:
+        """Refuse further callers."""
         self._open = False
 
     def reopen(self) -> None:
-        """Let others join again: the answer that came settled nothing."""
+        """Accept callers again, after a reply that decided nothing."""
         self._open = True
 
     async def wait(self) -> T:
-        """Give what the work gives, or raise what it raises.
+        """Return the result of the work, or raise its error.
 
-        A caller that is cancelled leaves the others their work; the last one to leave ends it.
+        A cancelled caller leaves the work to the others; the last one to leave cancels it.
         """
         self._waiting += 1
         try:
@@ -46,39 +46,39 @@ class Flight(Generic[T]):
         finally:
             self._waiting -= 1
             if self._waiting == 0 and not self.task.done():
-                self.shut()
+                self.close()
                 self.task.cancel()
 
 
-class Flights(Generic[T]):
-    """The flights of one process, at most one of a name to be joined; each ends by itself or with `aclose`."""
+class SingleFlight(Generic[T]):
+    """De-duplicates concurrent work by name; each flight ends by itself or with `aclose`."""
 
     def __init__(self) -> None:
         self._latest: dict[str, Flight[T]] = {}
         self._tasks: set[asyncio.Task[T]] = set()
 
     def find(self, name: str) -> Flight[T] | None:
-        """Give the flight that may be joined now, if there is one."""
+        """Return the flight of a name that can be joined now, or None."""
         flight = self._latest.get(name)
-        return flight if flight is not None and flight.joinable else None
+        return flight if flight is not None and flight.is_open else None
 
     def start(self, name: str, work: Callable[[Flight[T]], Coroutine[Any, Any, T]]) -> Flight[T]:
-        """Begin work that others can join under `name`, in place of an earlier flight."""
+        """Start work that other callers can join under `name`, in place of an earlier flight."""
         flight = self._latest[name] = Flight(work)
         self._tasks.add(flight.task)
-        flight.task.add_done_callback(lambda task: self._landed(name, flight, task))
+        flight.task.add_done_callback(lambda task: self._on_done(name, flight, task))
         return flight
 
     async def aclose(self) -> None:
-        """End what is under way, and wait until it has ended."""
+        """Cancel the flights in progress, and wait until they have ended."""
         for task in self._tasks:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
 
-    def _landed(self, name: str, flight: Flight[T], task: asyncio.Task[T]) -> None:
+    def _on_done(self, name: str, flight: Flight[T], task: asyncio.Task[T]) -> None:
         self._tasks.discard(task)
         if self._latest.get(name) is flight:
             del self._latest[name]
         if not task.cancelled():
-            task.exception()  # whoever waited has it; nobody may have, and that is no news for the log
+            task.exception()  # callers that waited have it; without any, the log needs no warning about it

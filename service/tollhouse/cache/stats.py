@@ -1,4 +1,4 @@
-"""What a cache tells about itself, in the shape that dashboards of its predecessors read."""
+"""Cache statistics, in the JSON shape that dashboards of its predecessors read."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from tollhouse.cache.ttl import CacheTTL
 class Usage(Struct, frozen=True, kw_only=True):
     """Counts of all processes together; `hit_rate` is in percent, `total_keys` are those of the database.
 
-    A hit is a value that the store gave, a miss is a load that it asked for. Whoever only waited for
-    another's load is neither, so that the rate is the share of loads that were saved.
+    A hit is a value from the store, a miss is a load under a lease. A caller that only waited for another's load
+    is neither, so the rate is the share of loads that the cache saved.
     """
 
     used_memory: str
@@ -39,10 +39,10 @@ class Lifetimes(Struct, frozen=True, kw_only=True):
 
 
 class Causes(Struct, frozen=True, kw_only=True):
-    """Why entries were not there.
+    """Misses by cause.
 
     `absent`: never loaded, expired or evicted. `invalidated`: by a tag, or all at once. `epoch`: cached before
-    the clock was lost or another primary took over. `unusable`: not ours, or written by a clock too far ahead.
+    the clock was lost or another primary took over. `unusable`: not in our format, or from a clock too far ahead.
     """
 
     absent: int = 0
@@ -52,7 +52,7 @@ class Causes(Struct, frozen=True, kw_only=True):
 
 
 class Detail(Struct, frozen=True, kw_only=True):
-    """What the short form leaves out."""
+    """Details beyond the shape of the predecessors."""
 
     misses_by_cause: Causes
     invalidations: int
@@ -62,7 +62,7 @@ class Detail(Struct, frozen=True, kw_only=True):
 
 
 class CacheStats(Struct, frozen=True, kw_only=True):
-    """The state of a cache; `available` is False while its store is down, and where it is switched off."""
+    """The state of a cache; `available` is False while its store is down, and if the cache is disabled."""
 
     available: bool
     stats: Usage
@@ -71,14 +71,14 @@ class CacheStats(Struct, frozen=True, kw_only=True):
     detail: Detail
 
 
-NOTHING_KNOWN: Final[Mapping[str, str]] = MappingProxyType({})
-"""What INFO says where there is no server to ask."""
+NO_INFO: Final[Mapping[str, str]] = MappingProxyType({})
+"""INFO of a server that cannot be asked."""
 
-_NOTHING_COUNTED: Final = Counts(keys=0, sequence=0, hits=0, absent=0, invalidated=0, epoch=0, unusable=0)
+_NO_COUNTS: Final = Counts(keys=0, sequence=0, hits=0, absent=0, invalidated=0, epoch=0, unusable=0)
 
 
 def hit_rate(hits: int, misses: int) -> float:
-    """Give the share of hits in percent, to two places; 0 before the first lookup."""
+    """Return the share of hits in percent, to two places; 0 before the first lookup."""
     lookups = hits + misses
     return round(100 * hits / lookups, 2) if lookups else 0.0
 
@@ -91,28 +91,28 @@ def describe(
     default_ttl_s: int,
     entry_bytes_max: int,
 ) -> CacheStats:
-    """Put together what was counted (None: the cache cannot be asked), the server's memory, and the settings."""
-    known = counts or _NOTHING_COUNTED
-    misses = known.absent + known.invalidated + known.epoch + known.unusable
+    """Return the statistics from the counts (None if the cache cannot be asked), the server's INFO and the settings."""
+    counted = counts or _NO_COUNTS
+    misses = counted.absent + counted.invalidated + counted.epoch + counted.unusable
     return CacheStats(
         available=counts is not None,
         stats=Usage(
             used_memory=memory.get("used_memory_human", "unknown"),
-            total_keys=known.keys,
-            hits=known.hits,
+            total_keys=counted.keys,
+            hits=counted.hits,
             misses=misses,
-            hit_rate=hit_rate(known.hits, misses),
+            hit_rate=hit_rate(counted.hits, misses),
         ),
         config=Lifetimes(),
         message=message,
         detail=Detail(
             misses_by_cause=Causes(
-                absent=known.absent,
-                invalidated=known.invalidated,
-                epoch=known.epoch,
-                unusable=known.unusable,
+                absent=counted.absent,
+                invalidated=counted.invalidated,
+                epoch=counted.epoch,
+                unusable=counted.unusable,
             ),
-            invalidations=known.sequence,
+            invalidations=counted.sequence,
             used_memory_bytes=int(memory.get("used_memory", 0)),
             default_ttl_s=default_ttl_s,
             entry_bytes_max=entry_bytes_max,

@@ -1,4 +1,4 @@
-"""AI results over HTTP: any model, answered from the cache where the same input was answered before."""
+"""AI results over HTTP: any model, answered from the cache if the same input was answered before."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from litestar.exceptions import ValidationException
 from litestar.params import FromPath, FromQuery, RawBody
 from msgspec import Struct, ValidationError, convert
 
-from tollhouse.ai.canonical import parse
-from tollhouse.ai.results import Answered, Results
+from tollhouse.ai.canonical import CanonicalJson, parse
+from tollhouse.ai.results import Results
+from tollhouse.cache.read_through import CacheResult
 from tollhouse.http.authentication import require_role
 
 TENANT: Final = "public"
@@ -25,7 +26,7 @@ class AskBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class AnswerBody(Struct, frozen=True, kw_only=True):
-    """What a model answered."""
+    """The output of a model."""
 
     model: str
     output: Any
@@ -44,30 +45,32 @@ async def ask(
     results: NamedDependency[Results],
     use_cache: FromQuery[bool] = True,  # noqa: FBT002 - a query parameter
 ) -> Response[AnswerBody]:
-    """Answer `{"input": any JSON}` with the model's output; `X-Cache` tells where it came from.
+    """Answer `{"input": any JSON}` with the model's output; `X-Cache` names its source.
 
-    An object that names a member twice is refused: which of the two is meant, readers disagree on.
+    An object that names a member twice is refused, because parsers disagree on which of the two counts.
     """
     cached = use_cache and "no-cache" not in request.headers.get("cache-control", "").lower()
-    answered = await results.answer(model, _input(body), tenant=TENANT, use_cache=cached)
-    return Response(AnswerBody(model=model, output=answered.output), headers=_headers(answered))
+    result = await results.answer(model, _input(body), tenant=TENANT, use_cache=cached)
+    return Response(AnswerBody(model=model, output=result.value), headers=_headers(result))
 
 
-def _input(body: bytes) -> Any:
+def _input(body: bytes) -> CanonicalJson:
+    canonical = parse(body)
     try:
-        return convert(parse(body).value, AskBody).input
+        convert(canonical.value, AskBody)
     except ValidationError as error:
         raise ValidationException(extra=[{"message": str(error), "key": "input"}]) from error
+    return canonical.only_member("input")
 
 
-def _headers(answered: Answered) -> dict[str, str]:
-    """Tell of the cache three ways: X-Cache, Cache-Status (RFC 9211), and Age on what was stored before."""
-    headers = {"X-Cache": answered.result, "Cache-Status": _STATUS[answered.result], "Cache-Control": "no-store"}
-    if answered.result == "MISS" and answered.ttl_ms > 0:
+def _headers(result: CacheResult) -> dict[str, str]:
+    """Return the cache headers: X-Cache, Cache-Status (RFC 9211), and Age for a stored output."""
+    headers = {"X-Cache": result.status, "Cache-Status": _STATUS[result.status], "Cache-Control": "no-store"}
+    if result.status == "MISS" and result.ttl_ms > 0:
         headers["Cache-Status"] += "; stored"
-    if answered.result in ("HIT", "STALE"):
-        headers["Age"] = str(answered.age_ms // 1000)
-        headers["Cache-Status"] += f"; ttl={answered.ttl_ms // 1000}"
+    if result.status in ("HIT", "STALE"):
+        headers["Age"] = str(result.age_ms // 1000)
+        headers["Cache-Status"] += f"; ttl={result.ttl_ms // 1000}"
     return headers
 
 

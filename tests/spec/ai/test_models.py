@@ -51,7 +51,7 @@ async def test_a_coroutine_function_runs_on_the_loop(opened: list[Models]):
 
 
 async def test_a_model_that_fails_is_a_failed_load(opened: list[Models]):
-    """Whatever a model raises becomes LoadFailed, with its cause and without the input."""
+    """An error of a model becomes LoadFailed, with its cause and without the input."""
 
     def fail(value: str) -> None:
         raise RuntimeError(f"cannot {value}")
@@ -62,9 +62,11 @@ async def test_a_model_that_fails_is_a_failed_load(opened: list[Models]):
     opened.append(models := Models([model(fail, "a"), model(fail_later, "b")]))
 
     for name in models.names():
-        with pytest.raises(LoadFailed, match=rf"^model '{name}' failed: RuntimeError$") as raised:
+        with pytest.raises(LoadFailed) as raised:
             await models.run(models.find(name), "secret")
         assert isinstance(raised.value.__cause__, RuntimeError)
+        assert name in str(raised.value)
+        assert "secret" not in str(raised.value)
 
 
 async def test_a_model_may_refuse_its_input(opened: list[Models]):
@@ -75,8 +77,10 @@ async def test_a_model_may_refuse_its_input(opened: list[Models]):
 
     opened.append(models := Models([model(refuse)]))
 
-    with pytest.raises(InvalidInput, match="something else"):
+    with pytest.raises(InvalidInput) as refused:
         await models.run(models.find("m"), 1)
+
+    assert refused.value.remedy == "send something else"
 
 
 async def test_what_does_not_fit_the_queue_is_refused_at_once(opened: list[Models]):
@@ -93,15 +97,16 @@ async def test_what_does_not_fit_the_queue_is_refused_at_once(opened: list[Model
     tasks = [asyncio.create_task(models.run(m, number)) for number in range(2)]
     await asyncio.to_thread(begun.acquire)
 
-    with pytest.raises(Overloaded, match="the queue of the models"):
+    with pytest.raises(Overloaded) as refused:
         await models.run(m, 3)
+    assert refused.value.what == "the queue of the models"
     gate.set()
 
     assert await asyncio.gather(*tasks) == [0, 1]
     assert await models.run(m, 4) == 4
 
 
-async def test_a_caller_who_leaves_frees_its_place_in_the_queue(opened: list[Models]):
+async def test_a_caller_that_leaves_frees_its_place_in_the_queue(opened: list[Models]):
     """A call that is cancelled before a thread took it never runs; one that runs keeps its place until it ends."""
     gate, begun, seen = threading.Event(), threading.Semaphore(0), list[int]()
 
@@ -130,18 +135,20 @@ async def test_a_caller_who_leaves_frees_its_place_in_the_queue(opened: list[Mod
 
 
 def test_an_unknown_model_is_named_with_the_nearest(opened: list[Models]):
-    """The error's kind is unknown-model, and it helps."""
+    """The error's kind is unknown-model, and its remedy is the nearest name or all names."""
     opened.append(models := Models([model(len, "langid"), model(len, "summary")]))
     opened.append(none := Models())
 
-    with pytest.raises(InvalidInput, match="did you mean 'langid'") as near:
-        models.find("langd")
-    with pytest.raises(InvalidInput, match="the models are langid, summary"):
-        models.find("zzz")
-    with pytest.raises(InvalidInput, match="the models are none"):
-        none.find("zzz")
+    remedies = []
+    for among, name in ((models, "langd"), (models, "zzz"), (none, "zzz")):
+        with pytest.raises(InvalidInput) as unknown:
+            among.find(name)
+        assert (unknown.value.field, unknown.value.kind) == ("model", "unknown-model")
+        remedies.append(unknown.value.remedy)
 
-    assert near.value.kind == "unknown-model"
+    assert "'langid'" in remedies[0]
+    assert "langid, summary" in remedies[1]
+    assert "none" in remedies[2]
 
 
 @pytest.mark.parametrize(
@@ -154,7 +161,7 @@ def test_an_unknown_model_is_named_with_the_nearest(opened: list[Models]):
     ],
 )
 def test_models_that_cannot_be_told_apart_are_refused(wrong: list[Model]):
-    """Names are words, versions are given, and no name comes twice."""
+    """A name is a lower-case word, a version is not empty, and no name comes twice."""
     with pytest.raises(ConfigurationError):
         Models(wrong)
 
@@ -187,17 +194,19 @@ async def test_langid_is_loaded_once_by_many_threads(opened: list[Models]):
 
 @pytest.mark.parametrize("value", [1, None, ["text"], {"text": "a"}, "a" * (TEXT_CHARACTERS_MAX + 1)])
 def test_langid_takes_a_text(value: Any):
-    """Any other input is refused before the cache is asked."""
+    """Any other input is refused before the cache is read."""
     found = langid()
     assert found is not None
 
     found.check("a text")
-    with pytest.raises(InvalidInput, match="input"):
+    with pytest.raises(InvalidInput) as refused:
         found.check(value)
+
+    assert refused.value.field == "input"
 
 
 def test_langid_is_an_extra():
-    """Where py3langid is not installed there is no such model, and nothing else is missing."""
+    """Without py3langid there is no such model, and nothing else is missing."""
 
     def missing(name: str) -> str:
         raise importlib.metadata.PackageNotFoundError(name)

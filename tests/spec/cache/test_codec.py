@@ -14,11 +14,11 @@ from tollhouse.cache.codec import (
     UNPACKED_BYTES_MAX,
     UNSUPPORTED,
     CodecName,
-    Unsealed,
-    pack,
-    seal,
-    unseal,
-    unsealed_bytes,
+    DecodedBody,
+    decode_body,
+    decoding_bytes,
+    encode_body,
+    encode_value,
     zstd,
 )
 
@@ -37,50 +37,52 @@ JSON = st.recursive(
 @pytest.mark.parametrize("codec", CODECS)
 @given(value=JSON)
 def test_a_value_is_read_as_it_was_written(codec: CodecName, value: object):
-    """Whatever JSON can say comes back equal, in either codec; None, 0, "" and [] are values."""
-    assert unseal(seal(pack(value, codec), codec, DIGEST), DIGEST) == Unsealed(value=value)
+    """Any JSON value comes back equal, in either codec; None, 0, "" and [] are values."""
+    assert decode_body(encode_body(encode_value(value, codec), codec, DIGEST), DIGEST) == DecodedBody(value=value)
 
 
 def test_readers_understand_both_codecs():
-    """S1-22, S3-19: a body says itself how it was written."""
-    assert unseal(seal(pack([1], "json"), "json", DIGEST), DIGEST) == Unsealed(value=[1])
-    assert seal(pack({"a": 1}, "json"), "json", DIGEST).endswith(b'{"a":1}')
+    """S1-22, S3-19: a body names its own codec."""
+    assert decode_body(encode_body(encode_value([1], "json"), "json", DIGEST), DIGEST) == DecodedBody(value=[1])
+    assert encode_body(encode_value({"a": 1}, "json"), "json", DIGEST).endswith(b'{"a":1}')
 
 
 def test_bytes_survive_in_msgpack():
     """The default codec keeps bytes as bytes."""
-    assert unseal(seal(pack(b"\x00\xff", "msgpack"), "msgpack", DIGEST), DIGEST) == Unsealed(value=b"\x00\xff")
+    assert decode_body(encode_body(encode_value(b"\x00\xff", "msgpack"), "msgpack", DIGEST), DIGEST) == DecodedBody(
+        value=b"\x00\xff"
+    )
 
 
 @pytest.mark.parametrize("value", [object(), lambda: None, "\ud800", 2**64])
 def test_a_value_without_a_form_is_refused(value: object):
-    """What the codec cannot write is refused when it is packed; nothing is pickled."""
+    """A value that the codec cannot encode is refused; nothing is pickled."""
     with pytest.raises(UNSUPPORTED):
-        pack(value, "msgpack")
+        encode_value(value, "msgpack")
 
 
 def test_a_long_value_is_compressed_when_that_saves_a_tenth():
-    """S2-19: from 4 KiB on bodies are compressed, and unpack to the same bytes."""
-    short = seal(pack("a" * (COMPRESS_BYTES_MIN - 100), "json"), "json", DIGEST)
-    long = seal(pack("a" * COMPRESS_BYTES_MIN, "json"), "json", DIGEST)
+    """S2-19: from 4 KiB on bodies are compressed, and decompress to the same bytes."""
+    short = encode_body(encode_value("a" * (COMPRESS_BYTES_MIN - 100), "json"), "json", DIGEST)
+    long = encode_body(encode_value("a" * COMPRESS_BYTES_MIN, "json"), "json", DIGEST)
 
     assert len(short) > COMPRESS_BYTES_MIN - 100
     assert len(long) < 200
-    assert unseal(long, DIGEST) == Unsealed(value="a" * COMPRESS_BYTES_MIN)
+    assert decode_body(long, DIGEST) == DecodedBody(value="a" * COMPRESS_BYTES_MIN)
 
 
 def test_a_long_value_that_hardly_shrinks_is_stored_as_it_is():
-    """Compression that saves less than a tenth is not worth undoing."""
+    """A body stays uncompressed if compression saves less than a tenth."""
     noise = random.Random(1).randbytes(3 * COMPRESS_BYTES_MIN)
 
-    packed = pack(noise, "msgpack")
+    packed = encode_value(noise, "msgpack")
 
-    assert seal(packed, "msgpack", DIGEST)[HEAD.size :] == packed
+    assert encode_body(packed, "msgpack", DIGEST)[HEAD.size :] == packed
 
 
 def test_a_body_of_another_key_is_not_read():
-    """A body names its key, so that no mix-up on the way can answer with another's value."""
-    assert unseal(seal(pack("x", "json"), "json", DIGEST), bytes(16)) is None
+    """A body names its key, so that a mix-up of replies cannot return another key's value."""
+    assert decode_body(encode_body(encode_value("x", "json"), "json", DIGEST), bytes(16)) is None
 
 
 def _body(layout: bytes = b"1", codec: bytes = b"j", compression: bytes = b"-", size: int = 1, payload: bytes = b"1"):
@@ -89,8 +91,8 @@ def _body(layout: bytes = b"1", codec: bytes = b"j", compression: bytes = b"-", 
 
 def test_the_pieces_of_a_body_are_where_this_test_believes():
     """The damaged bodies below differ from a sound one in the named piece only."""
-    assert unseal(_body(), DIGEST) == Unsealed(value=1)
-    assert unseal(_body(compression=b"z", payload=zstd.compress(b"1")), DIGEST) == Unsealed(value=1)
+    assert decode_body(_body(), DIGEST) == DecodedBody(value=1)
+    assert decode_body(_body(compression=b"z", payload=zstd.compress(b"1")), DIGEST) == DecodedBody(value=1)
 
 
 @pytest.mark.parametrize(
@@ -114,13 +116,13 @@ def test_the_pieces_of_a_body_are_where_this_test_believes():
     ],
 )
 def test_a_damaged_or_foreign_body_is_not_read(damaged: bytes):
-    """What does not fit its own header is no value, and unpacks to no more than it announced."""
-    assert unseal(damaged, DIGEST) is None
+    """A payload that does not match its header is no value, and is decompressed to no more than its announced size."""
+    assert decode_body(damaged, DIGEST) is None
 
 
 def test_a_body_tells_how_much_work_it_is():
     """The size that decides whether a thread does the work is bounded, whatever the header claims."""
-    assert unsealed_bytes(b"short") == 0
-    assert unsealed_bytes(_body()) == HEAD.size + 1
-    assert unsealed_bytes(_body(compression=b"z", size=1_000_000)) == 1_000_000
-    assert unsealed_bytes(_body(compression=b"z", size=2**60)) == UNPACKED_BYTES_MAX
+    assert decoding_bytes(b"short") == 0
+    assert decoding_bytes(_body()) == HEAD.size + 1
+    assert decoding_bytes(_body(compression=b"z", size=1_000_000)) == 1_000_000
+    assert decoding_bytes(_body(compression=b"z", size=2**60)) == UNPACKED_BYTES_MAX

@@ -1,14 +1,14 @@
-"""The header of cached bodies."""
+"""The envelope of cached bodies."""
 
 from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tollhouse.cache.envelope import TAGS_MAX, Frame, decode, encode
+from tollhouse.cache.envelope import TAGS_MAX, Envelope, decode, encode
 
 EPOCH = "0123456789abcdef" + "fedcba9876543210"
-A_FRAME = Frame(
+A_FRAME = Envelope(
     stored_ms=1_800_000_000_000,
     fresh_until_ms=1_800_003_600_000,
     load_ms=42,
@@ -19,8 +19,8 @@ A_FRAME = Frame(
 
 TIMES = st.integers(0, 9_999_999_999_999)
 HEX = "0123456789abcdef"
-FRAMES = st.builds(
-    Frame,
+HEADERS = st.builds(
+    Envelope,
     stored_ms=TIMES,
     fresh_until_ms=TIMES,
     load_ms=st.integers(0, 99_999_999),
@@ -31,7 +31,7 @@ FRAMES = st.builds(
 
 
 def test_the_header_is_fixed_width_text_in_front_of_the_body():
-    """Every field stands at the place where the scripts read it."""
+    """Every field is at the offset that the scripts read."""
     data = encode(A_FRAME, b"body")
 
     assert data[0:2] == b"R1"
@@ -45,16 +45,16 @@ def test_the_header_is_fixed_width_text_in_front_of_the_body():
     assert data[114:] == b"body"
 
 
-@given(frame=FRAMES, body=st.binary(max_size=64))
-def test_what_was_written_is_read(frame: Frame, body: bytes):
-    """Whatever the frame and the body, reading gives both back."""
-    assert decode(encode(frame, body)) == (frame, body)
+@given(header=HEADERS, body=st.binary(max_size=64))
+def test_an_envelope_is_decoded_as_it_was_encoded(header: Envelope, body: bytes):
+    """Decoding returns the header and the body that were encoded, for any of them."""
+    assert decode(encode(header, body)) == (header, body)
 
 
 def test_a_load_of_days_is_recorded_as_the_longest_that_fits():
     """A load time beyond eight digits does not move the fields behind it."""
-    days = Frame(stored_ms=1, fresh_until_ms=2, load_ms=10**9, epoch=EPOCH, sequence=0, tags=())
+    days = Envelope(stored_ms=1, fresh_until_ms=2, load_ms=10**9, epoch=EPOCH, sequence=0, tags=())
 
-    frame, body = decode(encode(days, b"x"))
+    header, body = decode(encode(days, b"x"))
 
-    assert (frame.load_ms, body) == (99_999_999, b"x")
+    assert (header.load_ms, body) == (99_999_999, b"x")

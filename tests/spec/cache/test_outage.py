@@ -1,4 +1,4 @@
-"""P8: while the store is down the cache steps aside; loads go on, once per process, and nothing is stored."""
+"""P8: while the store is down the cache is bypassed; each process loads a key once at a time and stores nothing."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.caches import FILL, LOOK, RELEASE, GatedLoader, Loader, Seam, Timeline, open_cache, reads
+from tests.caches import FILL, GET_OR_LEASE, RELEASE, GatedLoader, Loader, Seam, Timeline, open_cache, reads
 from tests.worlds import World
 from tollhouse.cache.cache import Cache
 from tollhouse.errors import StoreUnavailable
@@ -30,7 +30,7 @@ async def test_while_the_store_is_down_values_are_loaded(world: World, seam: Sea
 
     found = [await cache.fetch("k", load), await cache.fetch("k", load)]
 
-    assert [(each.value, each.result, each.ttl_ms) for each in found] == [
+    assert [(each.value, each.status, each.ttl_ms) for each in found] == [
         ("first", "BYPASS", 0),
         ("second", "BYPASS", 0),
     ]
@@ -39,7 +39,7 @@ async def test_while_the_store_is_down_values_are_loaded(world: World, seam: Sea
 
 
 async def test_while_the_store_is_down_one_process_loads_once_at_a_time(seam: Seam, cache: Cache):
-    """Callers who come while a load is under way wait for it."""
+    """Callers that arrive during a load wait for it."""
     seam.failing.add("everything")
     load = GatedLoader("value")
     tasks = [asyncio.create_task(cache.fetch("k", load)) for _ in range(10)]
@@ -49,11 +49,11 @@ async def test_while_the_store_is_down_one_process_loads_once_at_a_time(seam: Se
     found = await asyncio.gather(*tasks)
 
     assert load.calls == 1
-    assert {(each.value, each.result) for each in found} == {("value", "BYPASS")}
+    assert {(each.value, each.status) for each in found} == {("value", "BYPASS")}
 
 
 async def test_the_loaders_own_store_error_is_not_taken_for_an_outage_of_the_cache(cache: Cache):
-    """What a loader raises passes through, even if it is a StoreError."""
+    """An error of the loader passes through, even if it is a StoreError."""
     error = StoreUnavailable("sessions", "not-sent", "elsewhere")
 
     async def fail() -> None:
@@ -66,16 +66,16 @@ async def test_the_loaders_own_store_error_is_not_taken_for_an_outage_of_the_cac
 
 
 async def test_a_store_that_goes_down_during_the_load_costs_only_the_storing(seam: Seam, cache: Cache):
-    """The caller has the value; it is not stored, and the lease ends by itself."""
+    """The caller gets the value; it is not stored, and the lease expires."""
     seam.failing |= {FILL, RELEASE}
 
     found = await cache.fetch("k", Loader("value"))
 
-    assert (found.value, found.result, found.ttl_ms) == ("value", "MISS", 0)
+    assert (found.value, found.status, found.ttl_ms) == ("value", "MISS", 0)
 
 
 async def test_whoever_waits_for_another_process_steps_aside_when_the_store_goes_down(world: World):
-    """A waiter whose lookup fails loads past the store, together with all who waited with it."""
+    """A waiter whose lookup fails loads without the store, once for all callers that waited with it."""
     timeline, seam = Timeline(world), Seam(world.stores.cache)
     holder, waiter = open_cache(world), open_cache(world, seam, sleep=timeline.sleep)
     theirs, own = GatedLoader("theirs"), Loader("own")
@@ -84,18 +84,18 @@ async def test_whoever_waits_for_another_process_steps_aside_when_the_store_goes
     tasks = [asyncio.create_task(waiter.fetch("k", own)) for _ in range(3)]
     await timeline.until_asleep(1)
 
-    seam.failing.add(LOOK)
+    seam.failing.add(GET_OR_LEASE)
     await timeline.advance(25)
     found = await asyncio.gather(*tasks)
     theirs.gate.set()
 
-    assert {(each.value, each.result) for each in found} == {("own", "BYPASS")}
+    assert {(each.value, each.status) for each in found} == {("own", "BYPASS")}
     assert (await held, own.calls) == ("theirs", 1)
 
 
 @pytest.mark.parametrize("call", ["invalidate", "invalidate_tags", "clear", "delete_pattern"])
 async def test_an_invalidation_that_could_not_be_sent_is_an_error(seam: Seam, cache: Cache, call: str):
-    """P6: the caller learns that the old value may still be served."""
+    """P6: the caller gets an error, because the old value may still be served."""
     seam.failing.add("everything")
     arguments = [] if call == "clear" else ["x"]
 
@@ -106,7 +106,7 @@ async def test_an_invalidation_that_could_not_be_sent_is_an_error(seam: Seam, ca
 async def test_a_body_that_cannot_be_used_is_stepped_over_while_it_cannot_be_removed(
     world: World, seam: Seam, cache: Cache
 ):
-    """A damaged value is not given, even while the store refuses to remove it."""
+    """A damaged value is not returned, even while the store refuses to remove it."""
     await cache.get_or_load("k", Loader("old"))
     (name,) = await world.command("cache", "KEYS", "tollhouse:cache:*")
     stored = await world.command("cache", "GET", name)
@@ -114,21 +114,21 @@ async def test_a_body_that_cannot_be_used_is_stepped_over_while_it_cannot_be_rem
     seam.failing.add("cache/invalidate")
 
     async def down() -> None:
-        seam.failing.add(LOOK)
+        seam.failing.add(GET_OR_LEASE)
 
-    seam.after[LOOK] = down
+    seam.after[GET_OR_LEASE] = down
 
-    assert (await cache.fetch("k", Loader("new"))).result == "BYPASS"
+    assert (await cache.fetch("k", Loader("new"))).status == "BYPASS"
 
 
 async def test_a_foreign_key_under_the_name_does_not_fail_the_read(world: World, cache: Cache):
-    """Where a key of another type is in the way, the script fails, and the value is loaded past the store."""
+    """If a key of another type is in the way, the script fails, and the value is loaded without the store."""
     await cache.get_or_load("k", Loader("old"))
     (name,) = await world.command("cache", "KEYS", "tollhouse:cache:*")
     await world.command("cache", "DEL", name)
     await world.command("cache", "LPUSH", name, "foreign")
 
-    assert (await cache.fetch("k", Loader("new"))).result == "BYPASS"
+    assert (await cache.fetch("k", Loader("new"))).status == "BYPASS"
 
 
 async def test_a_failover_by_itself_hides_what_was_cached_before(world: World, seam: Seam, cache: Cache):
@@ -139,4 +139,4 @@ async def test_a_failover_by_itself_hides_what_was_cached_before(world: World, s
     seam.primary = "f" * 40
     found: list[Any] = [await cache.fetch("k", load), await cache.fetch("k", load)]
 
-    assert [(each.value, each.result) for each in found] == [("new", "MISS"), ("new", "HIT")]
+    assert [(each.value, each.status) for each in found] == [("new", "MISS"), ("new", "HIT")]

@@ -1,4 +1,4 @@
-"""P7: identical cold requests over any number of processes load once; nobody waits for the dead."""
+"""P7: identical cold requests over any number of processes load once; a dead process costs a bounded wait."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.caches import FILL, LOOK, RENEW, GatedLoader, Loader, Seam, Timeline, open_cache, reads
+from tests.caches import FILL, GET_OR_LEASE, RENEW, GatedLoader, Loader, Seam, Timeline, open_cache, reads
 from tests.worlds import World
 from tollhouse.cache.cache import Cache
 from tollhouse.cache.loader import Bounds
@@ -16,7 +16,7 @@ from tollhouse.errors import LoadFailed
 
 
 class Processes:
-    """Two caches as two processes would have them, on one timeline."""
+    """Two caches, as two processes have them, on one timeline."""
 
     def __init__(self, world: World, other_store: Any) -> None:
         self.timeline = Timeline(world)
@@ -42,23 +42,23 @@ def start(cache: Cache, load: Loader, times: int = 1, **options: Any) -> list[as
 
 
 async def test_fifty_cold_requests_over_two_processes_load_once(processes: Processes):
-    """P7: one load, one MISS; everybody else is COALESCED and has the value."""
+    """P7: one load, one MISS; every other caller is COALESCED and has the value."""
     load = GatedLoader({"answer": 42})
     tasks = start(processes.caches[0], load, 25) + start(processes.caches[1], load, 25)
     await load.began.wait()
-    await processes.seams[0].until(LOOK, 1)
-    await processes.seams[1].until(LOOK, 1)
+    await processes.seams[0].until(GET_OR_LEASE, 1)
+    await processes.seams[1].until(GET_OR_LEASE, 1)
 
     load.gate.set()
     found = await processes.timeline.drive(asyncio.gather(*tasks))
 
     assert load.calls == 1
     assert [each.value for each in found] == [{"answer": 42}] * 50
-    assert sorted(each.result for each in found) == ["COALESCED"] * 49 + ["MISS"]
+    assert sorted(each.status for each in found) == ["COALESCED"] * 49 + ["MISS"]
 
 
 async def test_callers_of_one_process_share_a_load_without_asking_the_store(world: World, processes: Processes):
-    """Whoever comes while this process loads waits for it; only the first asked the store."""
+    """A caller that arrives during a load of this process waits for it; only the first one called the store."""
     load = GatedLoader("value")
     first = start(processes.caches[0], load)
     await load.began.wait()
@@ -68,13 +68,13 @@ async def test_callers_of_one_process_share_a_load_without_asking_the_store(worl
     load.gate.set()
     found = await asyncio.gather(*first, *later)
 
-    assert processes.seams[0].calls[LOOK] == 1
-    assert [each.result for each in found] == ["MISS"] + ["COALESCED"] * 10
+    assert processes.seams[0].calls[GET_OR_LEASE] == 1
+    assert [each.status for each in found] == ["MISS"] + ["COALESCED"] * 10
     assert reads(world.metrics, "cache", "coalesced") == 10
 
 
 async def test_one_caller_of_a_process_polls_for_all(processes: Processes):
-    """While another process loads, however many wait here, the store is asked by one of them."""
+    """While another process loads, only one of any number of waiters here polls the store."""
     load = GatedLoader("theirs")
     theirs = start(processes.caches[0], load)
     await load.began.wait()
@@ -83,21 +83,21 @@ async def test_one_caller_of_a_process_polls_for_all(processes: Processes):
 
     own += start(processes.caches[1], Loader("own"), 20)
     await processes.timeline.advance(25)
-    await processes.seams[1].until(LOOK, 2)
+    await processes.seams[1].until(GET_OR_LEASE, 2)
     await processes.timeline.until_asleep(2)
     own += start(processes.caches[1], Loader("own"), 20)
     await processes.timeline.advance(37)
-    await processes.seams[1].until(LOOK, 3)
+    await processes.seams[1].until(GET_OR_LEASE, 3)
     load.gate.set()
     found = await processes.timeline.drive(asyncio.gather(*own))
     await asyncio.gather(*theirs)
 
-    assert {(each.value, each.result) for each in found} == {("theirs", "COALESCED")}
-    assert processes.seams[1].calls[LOOK] < 10
+    assert {(each.value, each.status) for each in found} == {("theirs", "COALESCED")}
+    assert processes.seams[1].calls[GET_OR_LEASE] < 10
 
 
 async def test_a_lease_is_renewed_while_the_load_goes_on(world: World, processes: Processes):
-    """A load longer than a lease keeps it: nobody else loads meanwhile."""
+    """A load longer than a lease keeps the lease: no other caller loads meanwhile."""
     load = GatedLoader("slow")
     theirs = start(processes.caches[0], load)
     await load.began.wait()
@@ -111,18 +111,18 @@ async def test_a_lease_is_renewed_while_the_load_goes_on(world: World, processes
     load.gate.set()
     found = await processes.timeline.drive(asyncio.gather(*own, *theirs))
 
-    assert [(each.value, each.result) for each in found] == [("slow", "COALESCED"), ("slow", "MISS")]
+    assert [(each.value, each.status) for each in found] == [("slow", "COALESCED"), ("slow", "MISS")]
 
 
 async def test_a_holder_that_died_costs_its_waiters_the_rest_of_its_lease(world: World, processes: Processes):
-    """P7: when nobody renews the lease, the next reader takes it within five seconds."""
-    await world.stores.cache.run(LOOK, _names(world), ("", "d" * 24, 5_000))
+    """P7: when the lease is not renewed, the next reader gets it within five seconds."""
+    await world.stores.cache.run(GET_OR_LEASE, _names(world), ("", "d" * 24, 5_000))
     began_ms = world.now_ms
 
     (task,) = start(processes.caches[1], Loader("own"))
     found = await processes.timeline.drive(task)
 
-    assert (found.value, found.result) == ("own", "MISS")
+    assert (found.value, found.status) == ("own", "MISS")
     assert world.now_ms - began_ms <= 5_050
 
 
@@ -132,14 +132,14 @@ def _names(world: World) -> tuple[str, str, str]:
 
 
 async def test_pauses_between_polls_grow(world: World, processes: Processes):
-    """A waiter asks after 25 ms, then half as long again each time, up to half a second or the end of the lease."""
+    """A waiter polls after 25 ms, then after half as long again, up to half a second or the end of the lease."""
     pauses_ms: list[int] = []
 
     async def sleep(seconds: float) -> None:
         pauses_ms.append(round(seconds * 1000))
         await world.advance(pauses_ms[-1])
 
-    await world.stores.cache.run(LOOK, _names(world), ("", "d" * 24, 5_000))
+    await world.stores.cache.run(GET_OR_LEASE, _names(world), ("", "d" * 24, 5_000))
     cache = open_cache(world, processes.seams[1], sleep=sleep)
 
     await cache.fetch("k", Loader("own"))
@@ -168,13 +168,13 @@ async def test_a_load_that_takes_too_long_loses_its_lease(world: World, processe
     load.gate.set()
 
     assert (renewals, sleepers) == (2, 0)
-    assert (found.value, found.result) == ("own", "MISS")
+    assert (found.value, found.status) == ("own", "MISS")
     assert (await late).ttl_ms == 0
     assert (await processes.caches[1].fetch("k", load)).value == "own"
 
 
 async def test_renewing_ends_when_the_lease_is_lost(processes: Processes):
-    """A lease that was invalidated is not renewed any more."""
+    """A lease that was invalidated is no longer renewed."""
     load = GatedLoader("old")
     (task,) = start(processes.caches[0], load)
     await load.began.wait()
@@ -190,7 +190,7 @@ async def test_renewing_ends_when_the_lease_is_lost(processes: Processes):
 
 
 async def test_a_renewal_that_fails_is_tried_again(processes: Processes):
-    """A store that is away for a moment does not cost the lease."""
+    """A short outage of the store does not cost the lease."""
     load = GatedLoader("value")
     (task,) = start(processes.caches[0], load)
     await load.began.wait()
@@ -208,7 +208,7 @@ async def test_a_renewal_that_fails_is_tried_again(processes: Processes):
 
 
 async def test_a_waiter_gives_up_after_its_bound_and_loads_past_the_cache(world: World, processes: Processes):
-    """Whoever waited wait_ms for another process loads for itself, once for all who waited with it."""
+    """After wait_ms of waiting for another process a process loads itself, once for all its callers."""
     load = GatedLoader("theirs")
     theirs = start(processes.caches[0], load)
     await load.began.wait()
@@ -220,7 +220,7 @@ async def test_a_waiter_gives_up_after_its_bound_and_loads_past_the_cache(world:
     load.gate.set()
     await processes.timeline.drive(asyncio.gather(*theirs))
 
-    assert {(each.value, each.result) for each in found} == {("own", "BYPASS")}
+    assert {(each.value, each.status) for each in found} == {("own", "BYPASS")}
     assert impatient.calls == 1
 
 
@@ -244,11 +244,11 @@ async def test_no_caller_waits_for_ever_for_loads_that_are_invalidated_again_and
     load.gate.set()
 
     assert ((await first).value, (await second).value) == ("old", "own")
-    assert (await second).result == "BYPASS"
+    assert (await second).status == "BYPASS"
 
 
 async def test_waiters_get_the_error_of_the_load(processes: Processes):
-    """When the loader fails, all who joined in its process get the error; other processes load for themselves."""
+    """When the loader fails, all callers that joined get the error; other processes load for themselves."""
     gate, began = asyncio.Event(), asyncio.Event()
 
     async def fail() -> None:
@@ -266,7 +266,7 @@ async def test_waiters_get_the_error_of_the_load(processes: Processes):
     found = await processes.timeline.drive(own)
 
     assert [str(error) for error in results] == ["no answer"] * 3
-    assert (found.value, found.result) == ("own", "MISS")
+    assert (found.value, found.status) == ("own", "MISS")
 
 
 async def test_one_who_leaves_does_not_end_the_load(processes: Processes):
@@ -281,12 +281,12 @@ async def test_one_who_leaves_does_not_end_the_load(processes: Processes):
     await asyncio.wait([first])
     load.gate.set()
 
-    assert ((await second).value, (await second).result) == ("value", "COALESCED")
+    assert ((await second).value, (await second).status) == ("value", "COALESCED")
     assert load.cancelled == 0
 
 
 async def test_the_last_who_leaves_ends_the_load_and_its_lease(processes: Processes):
-    """When nobody waits for a load it is cancelled, and the next reader may load at once."""
+    """A load without any caller left is cancelled, and the next reader can load at once."""
     load = GatedLoader("never")
     (only,) = start(processes.caches[0], load)
     await load.began.wait()
@@ -296,14 +296,14 @@ async def test_the_last_who_leaves_ends_the_load_and_its_lease(processes: Proces
     await processes.seams[0].until("cache/release", 1)
 
     assert load.cancelled == 1
-    assert (await processes.caches[1].fetch("k", Loader("own"))).result == "MISS"
+    assert (await processes.caches[1].fetch("k", Loader("own"))).status == "MISS"
 
 
 @pytest.mark.parametrize("by_tag", [False, True])
 async def test_whoever_comes_after_an_invalidation_does_not_share_a_load_from_before(
     processes: Processes, by_tag: bool
 ):
-    """P6: a caller who joins a load after its key or tag was invalidated elsewhere gets a value loaded afterwards."""
+    """P6: a caller that joins a load after its key or tag was invalidated elsewhere gets a value loaded afterwards."""
     own, other = processes.caches
     load = GatedLoader("old")
     (before,) = start(own, load, tags=["t"])
@@ -318,7 +318,7 @@ async def test_whoever_comes_after_an_invalidation_does_not_share_a_load_from_be
 
 
 async def test_nobody_joins_while_the_answer_is_on_its_way(processes: Processes):
-    """P6: a caller who comes when the fill has been sent asks the store itself: it may have been invalidated since."""
+    """P6: a caller that arrives after the fill was sent calls the store itself: the value may be invalid by then."""
     own, other = processes.caches
     seam = processes.seams[0]
     late: list[asyncio.Task[Any]] = []
@@ -326,7 +326,7 @@ async def test_nobody_joins_while_the_answer_is_on_its_way(processes: Processes)
     async def invalidate_and_come_late() -> None:
         await other.invalidate("k")
         late.extend(start(own, Loader("new")))
-        await seam.until(LOOK, 2)
+        await seam.until(GET_OR_LEASE, 2)
 
     seam.after[FILL] = invalidate_and_come_late
     first = await own.fetch("k", Loader("old"))
@@ -336,7 +336,7 @@ async def test_nobody_joins_while_the_answer_is_on_its_way(processes: Processes)
 
 
 async def test_nobody_joins_a_poll_that_was_sent(processes: Processes):
-    """P6: a caller who comes while a waiter's lookup is on its way asks the store itself."""
+    """P6: a caller that arrives during a waiter's lookup calls the store itself."""
     own, other = processes.caches
     seam = processes.seams[0]
     load = GatedLoader("old")
@@ -351,9 +351,9 @@ async def test_nobody_joins_a_poll_that_was_sent(processes: Processes):
     async def invalidate_and_come_late() -> None:
         await other.invalidate("k")
         late.extend(start(own, Loader("new")))
-        await seam.until(LOOK, 2)
+        await seam.until(GET_OR_LEASE, 2)
 
-    seam.after[LOOK] = invalidate_and_come_late
+    seam.after[GET_OR_LEASE] = invalidate_and_come_late
     await processes.timeline.advance(25)
 
     assert ((await waiting).value, (await late[0]).value) == ("old", "new")
@@ -370,7 +370,7 @@ async def test_a_large_value_is_shared_though_it_is_not_stored(world: World, pro
     found = await asyncio.gather(*tasks)
 
     assert load.calls == 1
-    assert sorted(each.result for each in found) == ["COALESCED"] * 4 + ["MISS"]
+    assert sorted(each.status for each in found) == ["COALESCED"] * 4 + ["MISS"]
 
 
 async def test_closing_ends_the_loads_under_way(processes: Processes):
@@ -384,4 +384,4 @@ async def test_closing_ends_the_loads_under_way(processes: Processes):
 
     assert task.cancelled()
     assert load.cancelled == 1
-    assert (await processes.caches[1].fetch("k", Loader("own"))).result == "MISS"
+    assert (await processes.caches[1].fetch("k", Loader("own"))).status == "MISS"

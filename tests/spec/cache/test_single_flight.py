@@ -1,4 +1,4 @@
-"""Work that several callers of one process wait for."""
+"""Single flight: one piece of work for several callers of one process."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from tollhouse.cache.single_flight import Flight, Flights
+from tollhouse.cache.single_flight import Flight, SingleFlight
 
 
 class Work:
-    """Work that ends when it is told to, with a value or an error."""
+    """Work that ends when the test resolves its future."""
 
     def __init__(self) -> None:
         self.began = 0
@@ -32,14 +32,14 @@ class Work:
 
 
 async def settle() -> None:
-    """Let every task that can run do so."""
+    """Run every task that can make progress."""
     for _ in range(10):
         await asyncio.sleep(0)
 
 
 @pytest.fixture
-async def flights() -> Flights[str]:
-    return Flights()
+async def flights() -> SingleFlight[str]:
+    return SingleFlight()
 
 
 @pytest.fixture
@@ -47,8 +47,8 @@ async def work() -> Work:
     return Work()
 
 
-async def test_all_who_wait_get_what_one_run_gives(flights: Flights[str], work: Work):
-    """The work runs once, and everyone who joined has its value."""
+async def test_all_who_wait_get_what_one_run_gives(flights: SingleFlight[str], work: Work):
+    """The work runs once, and every caller that joined has its value."""
     flight = flights.start("a", work)
     waiters = [asyncio.create_task(flight.wait()) for _ in range(5)]
     await settle()
@@ -61,8 +61,8 @@ async def test_all_who_wait_get_what_one_run_gives(flights: Flights[str], work: 
     assert flights.find("a") is None
 
 
-async def test_all_who_wait_get_the_error(flights: Flights[str], work: Work):
-    """An error of the work reaches everyone who joined, unchanged."""
+async def test_all_who_wait_get_the_error(flights: SingleFlight[str], work: Work):
+    """An error of the work reaches every caller that joined, unchanged."""
     flight = flights.start("a", work)
     waiters = [asyncio.create_task(flight.wait()) for _ in range(2)]
     await settle()
@@ -73,7 +73,7 @@ async def test_all_who_wait_get_the_error(flights: Flights[str], work: Work):
     assert await asyncio.gather(*waiters, return_exceptions=True) == [error, error]
 
 
-async def test_a_caller_who_leaves_leaves_the_others_their_work(flights: Flights[str], work: Work):
+async def test_a_caller_who_leaves_leaves_the_others_their_work(flights: SingleFlight[str], work: Work):
     """Cancelling one waiter does not cancel the work."""
     flight = flights.start("a", work)
     leaves, stays = (asyncio.create_task(flight.wait()) for _ in range(2))
@@ -88,8 +88,8 @@ async def test_a_caller_who_leaves_leaves_the_others_their_work(flights: Flights
     assert work.cancelled == 0
 
 
-async def test_the_last_who_leaves_ends_the_work(flights: Flights[str], work: Work):
-    """When nobody waits any more the work is cancelled, and nobody can join it on its way out."""
+async def test_the_last_who_leaves_ends_the_work(flights: SingleFlight[str], work: Work):
+    """Work is cancelled when its last caller leaves, and cannot be joined while it ends."""
     flight = flights.start("a", work)
     waiters = [asyncio.create_task(flight.wait()) for _ in range(2)]
     await settle()
@@ -104,8 +104,8 @@ async def test_the_last_who_leaves_ends_the_work(flights: Flights[str], work: Wo
     assert work.cancelled == 1
 
 
-async def test_work_on_its_way_out_is_not_joined(flights: Flights[str]):
-    """Work that takes time to end after its last caller left is nobody's to join."""
+async def test_work_on_its_way_out_is_not_joined(flights: SingleFlight[str]):
+    """Work that takes time to end after its last caller left cannot be joined."""
     ended = asyncio.Event()
 
     async def slow_to_end(_: Flight[str]) -> str:
@@ -128,8 +128,8 @@ async def test_work_on_its_way_out_is_not_joined(flights: Flights[str]):
     assert (found, done) == (None, False)
 
 
-async def test_work_that_has_ended_is_not_joined(flights: Flights[str]):
-    """From the moment that the work ends it is over, even before anyone was told."""
+async def test_work_that_has_ended_is_not_joined(flights: SingleFlight[str]):
+    """Work that has ended cannot be joined, even before its callers have run."""
 
     async def at_once(_: Flight[str]) -> str:
         return "value"
@@ -142,11 +142,11 @@ async def test_work_that_has_ended_is_not_joined(flights: Flights[str]):
     assert await flight.wait() == "value"
 
 
-async def test_a_shut_flight_is_not_joined_until_it_is_opened_again(flights: Flights[str], work: Work):
-    """Between the question to the store and its answer nobody can join."""
+async def test_a_shut_flight_is_not_joined_until_it_is_opened_again(flights: SingleFlight[str], work: Work):
+    """A closed flight cannot be joined until it is opened again."""
     flight = flights.start("a", work)
 
-    flight.shut()
+    flight.close()
     shut = flights.find("a")
     flight.reopen()
 
@@ -156,8 +156,8 @@ async def test_a_shut_flight_is_not_joined_until_it_is_opened_again(flights: Fli
     await flight.wait()
 
 
-async def test_a_later_flight_takes_the_name(flights: Flights[str]):
-    """The flight that began last is the one to join; the end of an earlier one does not hide it."""
+async def test_a_later_flight_takes_the_name(flights: SingleFlight[str]):
+    """The latest flight is the one to join; the end of an earlier one does not hide it."""
     first, second = Work(), Work()
     early = flights.start("a", first)
     late = flights.start("a", second)
@@ -172,8 +172,8 @@ async def test_a_later_flight_takes_the_name(flights: Flights[str]):
     assert [*values, await late.wait()] == ["early", "late"]
 
 
-async def test_closing_ends_what_is_under_way(flights: Flights[str]):
-    """After aclose nothing runs any more, whether there was something or not."""
+async def test_closing_ends_what_is_under_way(flights: SingleFlight[str]):
+    """After aclose nothing runs, whether or not there was a flight."""
     work = [Work(), Work()]
     for number, each in enumerate(work):
         flights.start(str(number), each)
@@ -185,8 +185,8 @@ async def test_closing_ends_what_is_under_way(flights: Flights[str]):
     assert [each.cancelled for each in work] == [1, 1]
 
 
-async def test_an_error_that_nobody_waited_for_is_not_reported(flights: Flights[str]):
-    """A flight whose callers have all left fails silently: no report of an exception that was never read."""
+async def test_an_error_that_nobody_waited_for_is_not_reported(flights: SingleFlight[str]):
+    """A flight whose callers have all left fails silently: no warning about an exception that was never retrieved."""
     reports: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: reports.append(context))
     work = Work()

@@ -1,4 +1,4 @@
-"""What the cache tells about itself."""
+"""Cache statistics."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def test_all_processes_count_together(world: World):
 
 
 async def test_the_stats_have_exactly_the_fields_that_dashboards_read(world: World):
-    """S4-43: available, stats, config and message, with their fields; more stands in a block of its own."""
+    """S4-43: available, stats, config and message, with their fields; details are in a block of their own."""
     cache = open_cache(world)
     await cache.get_or_load("k", Loader("value"))
 
@@ -63,7 +63,7 @@ async def test_the_stats_have_exactly_the_fields_that_dashboards_read(world: Wor
 
 
 async def test_the_memory_is_that_of_the_server(embedded: World):
-    """S4-57: used_memory is what the server says, readable and in bytes."""
+    """S4-57: used_memory is what the server reports, readable and in bytes."""
     told = await open_cache(embedded).stats()
 
     assert told.stats.used_memory[-1] in "KMG"
@@ -71,7 +71,7 @@ async def test_the_memory_is_that_of_the_server(embedded: World):
 
 
 def test_a_server_without_info_has_unknown_memory():
-    """Where there is no INFO the memory is `unknown`, not an error."""
+    """Without INFO the memory is `unknown`, not an error."""
     told = describe("Cache is healthy", None, {}, default_ttl_s=3600, entry_bytes_max=1)
 
     assert (told.stats.used_memory, told.detail.used_memory_bytes) == ("unknown", 0)
@@ -88,7 +88,7 @@ async def test_stats_of_a_store_that_is_down(world: World):
 
 
 async def test_stats_of_a_cache_that_is_switched_off(world: World):
-    """S1-39: a disabled cache says so."""
+    """S1-39: a disabled cache reports that."""
     told = await open_cache(world, enabled=False).stats()
 
     assert (told.available, told.message) == (False, "Cache is disabled")

@@ -94,7 +94,7 @@ class LibraryClient:
             return CachedValue(key=key)
 
         found = await self._tollhouse.cache.fetch(key, load, ttl_s=3600, family="drill")
-        return CallResult(degraded=found.result == "BYPASS", foreign=found.value != {"key": key})
+        return CallResult(degraded=found.status == "BYPASS", foreign=found.value != {"key": key})
 
     async def _accepted(self, server: Tollhouse, user: str) -> bool:
         issued = self._issued.get(user)
