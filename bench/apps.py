@@ -2,8 +2,8 @@
 
 All answer `GET /` with the same few bytes. All that limit find the client in the same header, and report the client's
 limits in fields of the response. The limiters are set up as their documentation shows: slowapi by its decorator
-and by both of its middleware classes, Litestar's own with its `RedisStore`. slowapi writes its fields only when asked,
-for which it asks the server a second time; its decorator is there without them too.
+and by both of its middleware classes, Litestar's own with its `RedisStore`. slowapi writes its fields only if told
+to, and calls the server a second time for them; its decorator is measured without them too.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from tollhouse.litestar import TollhousePlugin
 ANSWER = "hello"
 CLIENT = "x-client"
 Create = Callable[[str, int], Any]
-"""Makes an application, given the URL of the server and how many requests an hour each client has."""
+"""Makes an application from the URL of the server and the requests an hour that each client has."""
 
 
 async def hello(request: Request) -> PlainTextResponse:  # noqa: ARG001 - slowapi wants an argument of this name
@@ -120,7 +120,7 @@ APPS: dict[str, Create] = {
 
 @contextlib.contextmanager
 def served(app: str, url: str, limit: int) -> Iterator[int]:
-    """Start a process that serves one of them, with its limits in the server at `url`; give its port."""
+    """Start a process that serves one of them, with its limits in the server at `url`, and return its port."""
     with socket.create_server((HOST, 0), backlog=1024) as listening:
         descriptor = listening.fileno()
         child = [sys.executable, "-m", "bench.apps", app, url, str(limit), str(descriptor)]
@@ -163,7 +163,7 @@ def _for_limits(url: str) -> str:
 
 
 def main() -> None:
-    """Serve one application on a socket that is bound already."""
+    """Serve one application on a bound socket."""
     parser = argparse.ArgumentParser(description="Serve one application of the benchmark.")
     parser.add_argument("app", choices=APPS)
     parser.add_argument("url")

@@ -1,4 +1,4 @@
-"""A limiter in the race: how it is asked for a unit of a subject, and the proof that it limits."""
+"""A limiter under measurement: the call that takes a unit of a subject, and the proof that it limits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Failovers in a row on a topology of our own: what a process keeps of each, and which durable writes it cost.
+"""Failovers in a row on a topology of our own: what a process keeps of each, and which durable writes it lost.
 
     python -m bench.failovers 20
 
@@ -41,7 +41,7 @@ PATIENCE_S = 60.0
 
 
 class Footprint(Struct, frozen=True, kw_only=True):
-    """What the process holds after a failover, and how its calls went meanwhile."""
+    """The memory, descriptors and tasks of the process after a failover, and the results of its calls meanwhile."""
 
     failover: int
     kind: str
@@ -68,7 +68,7 @@ class Workload:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Send calls for as long as the block runs; at its end all of them are answered."""
+        """Send calls while the block runs; at its end all of them are answered."""
         arrivals = asyncio.create_task(self._arrive())
         try:
             yield
@@ -107,7 +107,7 @@ class Workload:
 
 
 async def measured(topology: SentinelCluster, count: int) -> list[Footprint]:
-    """Cause so many failovers, and measure after each."""
+    """Cause `count` failovers, and measure after each."""
     stores = open_stores(urls_by_store(topology.url, {}), scripts.load(), Metrics())
     limits = stores.limits
     assert isinstance(limits, Store)
@@ -145,7 +145,7 @@ async def measured(topology: SentinelCluster, count: int) -> list[Footprint]:
 
 
 async def _failed_over(topology: SentinelCluster, store: Store, kind: str) -> float:
-    """Have a Sentinel replace the primary; give the time from its consent to our new generation."""
+    """Start a failover; return the time from the consent of the Sentinel to our new generation."""
     before = _generation(store)
     command = ("SENTINEL", "FAILOVER", "main", *(("COORDINATED",) if kind == "coordinated" else ()))
 
@@ -206,7 +206,7 @@ def _rss_kib() -> int:
 
 
 def table(found: Sequence[Footprint]) -> str:
-    """Give the figures as Markdown."""
+    """Return the figures as Markdown."""
     lines = [
         "| failover | kind | new generation after | RSS | descriptors | tasks | durable | lost | answered | failed |",
         "|---|---|---|---|---|---|---|---|---|---|",

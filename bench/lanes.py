@@ -1,4 +1,4 @@
-"""Script calls per second: a store and its lane beside redis-py's pools, on one server, in one run.
+"""Script calls per second: a store and its one connection beside redis-py's pools, on one server, in one run.
 
     python -m bench.lanes            (or `make bench`)
 
@@ -71,7 +71,7 @@ class Figure(Struct, frozen=True, kw_only=True):
 
 
 class Round(Struct, frozen=True, kw_only=True):
-    """What one round measured."""
+    """The figures of one round."""
 
     calls_per_s: float
     p50_us: float
@@ -79,14 +79,14 @@ class Round(Struct, frozen=True, kw_only=True):
 
 
 def script(name: str, text: str) -> Script:
-    """Make a script that is no file of ours."""
+    """Return a script that is no file of ours."""
     found = scripts._sha1(text)
     return Script(name=name, text=text, plain=text, sha=found, plain_sha=found, idempotent=True, flags=(), twin=None)
 
 
 @contextlib.asynccontextmanager
 async def clients(path: Path) -> AsyncIterator[list[Workloads]]:
-    """Give every client, connected."""
+    """Yield every client, connected."""
     ours = {"bench/one": script("bench/one", "#!lua flags=no-writes\nreturn 1"), **scripts.load()}
     one, take = ours["bench/one"], ours["limits/take"]
     numbers = itertools.count()
@@ -153,7 +153,7 @@ def _through(name: str, client: redis.Redis, one: Script, take: Script, key: Cal
 
 
 async def one_round(call: Call, concurrency: int, seconds: float) -> Round:
-    """Have so many workers call for so long."""
+    """Run so many workers as `concurrency` says, which call for the duration of a round."""
     waits_s: list[float] = []
     end_s = time.perf_counter() + seconds
 
@@ -202,7 +202,7 @@ def _figure(client: str, workload: str, concurrency: int, rounds: list[Round], p
 
 
 def table(figures: list[Figure]) -> str:
-    """Give the figures as Markdown, each beside redis-py's default pool."""
+    """Return the figures as Markdown, each beside redis-py's default pool."""
     lines = [
         "| script | concurrency | client | calls/s (median) | lowest to highest | x redis-py pool | p50 | p99 |",
         "|---|---|---|---|---|---|---|---|",

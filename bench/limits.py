@@ -36,17 +36,17 @@ ROUNDS = 7
 ROUND_S = 0.6
 WARM_UP_S = 0.3
 CONNECTING_S = 1.0
-"""What a thousand connections may need, beyond the warm-up, until all are open."""
+"""How long a thousand connections may take to open, beyond the warm-up."""
 TAKES = 100
-"""After so many takes of one subject its bytes are counted a second time."""
+"""The bytes of a subject are counted after its first take, and after this many."""
 HOT_KEYS = 100
 HOT_TAKES = 1_000
-"""Refusals between two looks at the clock."""
+"""Refusals between two readings of the clock."""
 
 
 @asynccontextmanager
 async def everybody(server: EmbeddedServer, concurrency: int) -> AsyncIterator[list[Contender]]:
-    """Give Tollhouse and all peers, connected to the server."""
+    """Yield Tollhouse and all peers, connected to the server."""
     async with ours(server.url) as own, peers(server.socket_path, concurrency) as others:
         yield [*own, *others]
 
@@ -105,7 +105,7 @@ def _figure(contender: Contender, concurrency: int, taken: Sequence[tuple[Round,
 
 
 async def _memory(contender: Contender, observer: Observer) -> Memory:
-    """Count what one subject takes in the server, alone there."""
+    """Return the bytes of one subject, alone in the server."""
     observer.clear()
     if contender.fill is not None:
         await contender.fill(SUBJECTS[:1])
@@ -120,7 +120,7 @@ async def _memory(contender: Contender, observer: Observer) -> Memory:
 
 
 async def _refused(url: str, observer: Observer, rounds: int, seconds: float) -> Refused:
-    """Ask again and again for keys that have nothing left; the loop runs in between, as it would in a service."""
+    """Take from exhausted keys again and again; the event loop runs in between, as in a service."""
     keys = [f"hot-{number}" for number in range(HOT_KEYS)]
     async with tollhouse.open(url, policies={"hot": "1/hour"}) as th:
         for key in keys * 2:

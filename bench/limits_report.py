@@ -1,4 +1,4 @@
-"""What `bench.limits` found: tables and a chart for people, figures for programs, and whether the bars are reached."""
+"""The result of `bench.limits`: tables and a chart, figures as JSON, and whether the targets are reached."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from bench.svg import Bar, Panel, draw
 from bench.verdict import Verdict, listed
 
 TIMES_BEST = {1: 1.1, 50: 3.0, 1000: 5.0}
-"""How many times the takes of the best peer the default algorithm has to reach, by concurrency."""
+"""The target of the default algorithm, as a multiple of the takes of the best peer, by concurrency."""
 TIMES_ONE = 1.6
-"""How many times what one window costs three may cost."""
+"""The most that three windows may cost, as a multiple of one."""
 REFUSED_PER_S = 600_000
 _READING = """\
 All figures are medians over the rounds. Each take is of the next of 10,000 subjects, and admitted. "Filled" means that
@@ -53,12 +53,12 @@ class Figure(Struct, frozen=True, kw_only=True):
         return spread(self.rates)
 
     def times(self, other: Figure) -> float:
-        """Give how many times the takes of the other, as the median over the rounds, which took turns."""
+        """Return the takes as a multiple of the other's, as the median over the rounds, which took turns."""
         return median(rate / its for rate, its in zip(self.rates, other.rates, strict=True))
 
 
 class Memory(Struct, frozen=True, kw_only=True):
-    """What one subject takes in the server, after one take and after a hundred."""
+    """The bytes of one subject in the server, after one take and after a hundred."""
 
     library: str
     algorithm: str
@@ -75,7 +75,7 @@ class Refused(Struct, frozen=True, kw_only=True):
 
 
 class Report(Struct, frozen=True, kw_only=True):
-    """Everything that was found."""
+    """The whole result."""
 
     verdicts: list[Verdict]
     figures: list[Figure]
@@ -84,20 +84,20 @@ class Report(Struct, frozen=True, kw_only=True):
 
 
 def reported(figures: list[Figure], memory: list[Memory], refused: Refused) -> Report:
-    """Judge what was found."""
+    """Return the verdicts on the targets."""
     races = _races(figures)
     verdicts = [*(_beside_peers(race) for race in races), _three_windows(races), _refusals(refused)]
     return Report(verdicts=verdicts, figures=figures, memory=memory, refused=refused)
 
 
 def document(report: Report) -> str:
-    """Give the verdicts and the tables as Markdown."""
+    """Return the verdicts and the tables as Markdown."""
     races = [_race(race) for race in _races(report.figures)]
     return "\n\n".join([listed(report.verdicts), _READING, *races, _memory(report.memory)])
 
 
 def chart(title: str, report: Report) -> str:
-    """Draw the races, fastest first."""
+    """Return the chart of takes per second, fastest first."""
     panels = [
         Panel(
             title=f"{race[0].concurrency} at a time, takes per second, with the slowest and the fastest round",
@@ -182,7 +182,7 @@ def _bar(figure: Figure) -> Bar:
 
 
 def _races(figures: Sequence[Figure]) -> list[list[Figure]]:
-    """Give the figures of each concurrency."""
+    """Return the figures of each concurrency."""
     return [[one for one in figures if one.concurrency == concurrency] for concurrency in TIMES_BEST]
 
 

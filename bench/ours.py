@@ -1,4 +1,4 @@
-"""Tollhouse in the race: every algorithm, and the default one with its sub-buckets filled and with three windows."""
+"""Tollhouse under measurement: every algorithm; the default one also with full sub-buckets and with three windows."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _WINDOWS = {
 
 @asynccontextmanager
 async def ours(url: str) -> AsyncIterator[list[Contender]]:
-    """Give all of them, on the server at this URL."""
+    """Return all of them, on the server at this URL."""
     async with tollhouse.open(_settings(url)) as th:
         yield [_contender(th, algorithm) for algorithm in _WINDOWS]
 
@@ -77,7 +77,7 @@ async def _fill(th: Tollhouse, policy: str, subjects: Sequence[str]) -> None:
 
 
 async def _take_at(at_ms: int, th: Tollhouse, policy: str, subjects: Sequence[str]) -> None:
-    """Take one unit of each subject by a limiter whose clock stands at that time."""
+    """Take one unit of each subject with a limiter whose clock shows that time."""
     stores = open_stores(urls_by_store(th.settings.url, {}), scripts.load(), Metrics(), clock=lambda: at_ms)
     limiter = Limiter(stores.limits, th.policies, th.keyring, Metrics())
     try:
@@ -89,7 +89,7 @@ async def _take_at(at_ms: int, th: Tollhouse, policy: str, subjects: Sequence[st
 
 
 def _moments(policy: Policy, now_ms: int) -> list[int]:
-    """Give a moment in every older sub-bucket of every window, oldest first."""
+    """Yield a moment in every older sub-bucket of every window, oldest first."""
     return sorted(
         now_ms - limit.window_ms * back // limit.resolution
         for limit in policy.limits

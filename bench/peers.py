@@ -36,7 +36,7 @@ _CLIENTS = {"redis-py": "redispy", "valkey-py": "valkey", "coredis": "coredis"}
 
 @asynccontextmanager
 async def peers(path: Path, concurrency: int) -> AsyncIterator[list[Contender]]:
-    """Give all of them, with connections for so many takes at once to the server behind this socket."""
+    """Return all of them, connected to the server behind this socket, with a connection for each concurrent take."""
     async with AsyncExitStack() as stack:
         found: list[Contender] = []
         for client in _CLIENTS:
@@ -104,7 +104,7 @@ async def _throttled(path: Path, concurrency: int) -> AsyncIterator[list[Contend
 
 
 class _Buckets(pyrate.BucketFactory):
-    """A bucket for each subject, made when it is first asked for."""
+    """A bucket for each subject, made at its first take."""
 
     def __init__(self, create: Callable[[str], pyrate.AbstractBucket]) -> None:
         self._create = create

@@ -1,4 +1,4 @@
-"""Rounds: what one measured, and what several come to."""
+"""Rounds of a measurement: the figures of one, and the median and extremes of several."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class Round(Struct, frozen=True, kw_only=True):
-    """What one round measured; `busy` is the part of a core that the measuring process itself used."""
+    """The figures of one round; `busy` is the part of a core that the measuring process itself used."""
 
     count: int
     per_s: float
@@ -33,7 +33,7 @@ class Spread(Struct, frozen=True, kw_only=True):
 
 
 class Stopwatch:
-    """Runs from when it is made until `round` is called, on this process's time and on the clock on the wall."""
+    """Measures processor time and wall-clock time from its creation until `round` is called."""
 
     def __init__(self) -> None:
         gc.collect()
@@ -41,7 +41,7 @@ class Stopwatch:
         self._began_s = time.perf_counter()
 
     def round(self, waits_s: list[float]) -> Round:
-        """Stop, and say what so many answers after so long waits come to."""
+        """Return the figures of a round with these latencies."""
         took_s = time.perf_counter() - self._began_s
         cuts = quantiles(waits_s, n=100)
         return Round(
@@ -56,7 +56,7 @@ class Stopwatch:
 async def one_round(
     ask: Callable[[], Awaitable[Any]], right: Callable[[Any], bool], concurrency: int, seconds: float
 ) -> Round:
-    """Have so many workers ask for so long, each again when it is answered; an answer that is not right raises."""
+    """Run workers that take again as soon as they are answered, for the duration of a round; a wrong answer raises."""
     waits_s: list[float] = []
     watch = Stopwatch()
     end_s = time.perf_counter() + seconds
@@ -73,7 +73,7 @@ async def one_round(
 
 
 def in_turns(candidates: Sequence[T], rounds: int) -> Iterator[T]:
-    """Give every candidate once in each round, beginning each with another one.
+    """Yield every candidate once in each round; each round starts with another one.
 
     So whatever else the machine does falls on all of them, and none always comes after the same other.
     """
@@ -84,5 +84,5 @@ def in_turns(candidates: Sequence[T], rounds: int) -> Iterator[T]:
 
 
 def spread(figures: Sequence[float]) -> Spread:
-    """Sum up the figures of several rounds."""
+    """Return the median and the extremes of several rounds."""
     return Spread(median=median(figures), lowest=min(figures), highest=max(figures))

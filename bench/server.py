@@ -1,4 +1,4 @@
-"""What the server spends: processor time for each take, and bytes for each subject."""
+"""The cost in the server: processor time for each take, and bytes for each subject."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Spent(Struct, frozen=True, kw_only=True):
     commands_us: float
 
     def since(self, before: Spent, takes: int) -> Spent:
-        """Give what each of so many takes cost since `before`."""
+        """Return the cost of each take since `before`."""
         return Spent(
             cpu_us=(self.cpu_us - before.cpu_us) / takes, commands_us=(self.commands_us - before.commands_us) / takes
         )
@@ -32,11 +32,11 @@ class Observer:
         self._client.close()
 
     def clear(self) -> None:
-        """Forget all data, and keep the scripts."""
+        """Delete all data, and keep the scripts."""
         self._client.flushall()
 
     def spent(self, commands: Sequence[str]) -> Spent:
-        """Tell what was spent so far, with all that these commands did inside scripts."""
+        """Return the time spent so far, and that of these commands, inside scripts included."""
         used, stats = self._client.info("cpu"), self._client.info("commandstats")
         return Spent(
             cpu_us=1e6 * (used["used_cpu_sys_main_thread"] + used["used_cpu_user_main_thread"]),
@@ -44,11 +44,11 @@ class Observer:
         )
 
     def calls(self, command: str) -> int:
-        """Tell how often a command was sent so far."""
+        """Return how often a command was sent so far."""
         return self._client.info("commandstats").get(f"cmdstat_{command}", {"calls": 0})["calls"]
 
     def data_bytes(self) -> int:
-        """Give what all keys of all databases take, with their names and their places in the tables."""
+        """Return the bytes of all keys of all databases, their names and hash-table entries included."""
         total = 0
         for database in self._client.info("keyspace"):
             self._client.select(int(database.removeprefix("db")))

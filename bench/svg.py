@@ -1,7 +1,4 @@
-"""A chart of bars as SVG: panels of figures side by side or below each other, with the spread of each as a line.
-
-Colours follow the reader's light or dark scheme. No script, no font and nothing from elsewhere.
-"""
+"""A chart of bars as SVG: panels of figures side by side or below each other, with the spread of each as a line."""
 
 from __future__ import annotations
 
@@ -10,11 +7,12 @@ from html import escape
 
 from msgspec import Struct
 
-_WIDTH = 1000
+from tollhouse.drill.report.chart import WIDTH, document
+
 _LABELS = 330
-"""Room for the names, at the left."""
+"""Width of the names, at the left."""
 _VALUES = 90
-"""Room for the figures, behind the longest bar."""
+"""Width of the figures, behind the longest bar."""
 _ROW = 18
 _BAR = 12
 _TOP = 34
@@ -28,7 +26,7 @@ text { fill: #e6edf3 } .own { fill: #3fb950 } .other { fill: #6e7681 } .spread {
 
 
 class Bar(Struct, frozen=True, kw_only=True):
-    """One figure, its extremes and what stands behind it; `own` ones are coloured."""
+    """One figure, its extremes and the text behind it; our own are coloured."""
 
     name: str
     value: float
@@ -46,24 +44,17 @@ class Panel(Struct, frozen=True, kw_only=True):
 
 
 def draw(title: str, panels: Sequence[Panel]) -> str:
-    """Give the whole picture as SVG text."""
+    """Return the chart as SVG."""
     parts: list[str] = []
     top = _TOP
     for panel in panels:
         parts += _panel(panel, top)
         top += _GAP + _ROW * len(panel.bars)
-    size = f'viewBox="0 0 {_WIDTH} {top}" width="{_WIDTH}" height="{top}"'
-    head = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img" aria-label="{escape(title)}">',
-        f"<title>{escape(title)}</title>",
-        f"<style>{_STYLE}</style>",
-        f'<text x="0" y="16" font-weight="600">{escape(title)}</text>',
-    ]
-    return "\n".join([*head, *parts, "</svg>"]) + "\n"
+    return document(title, parts, style=_STYLE, left=0, height=top)
 
 
 def _panel(panel: Panel, top: int) -> list[str]:
-    unit = (_WIDTH - _LABELS - _VALUES) / max(bar.highest for bar in panel.bars)
+    unit = (WIDTH - _LABELS - _VALUES) / max(bar.highest for bar in panel.bars)
     parts = [f'<text x="{_LABELS}" y="{top + 12}" font-weight="600">{escape(panel.title)}</text>']
     for number, bar in enumerate(panel.bars, 1):
         y = top + _ROW * number

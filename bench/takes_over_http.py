@@ -36,7 +36,7 @@ ROUNDS = 5
 ROUND_S = 2.0
 WARM_UP_S = 0.5
 BAR = 0.30
-"""The part of the echo's requests that takes have to reach."""
+"""The target: takes as a part of the echo's requests."""
 SUBJECTS = 10_000
 KEY = "a-service-key-for-the-benchmark"
 PATHS = {"echo": "/echo", "take": "/v1/limits/take"}
@@ -44,7 +44,7 @@ APPS = {"echo": "bench.takes_over_http:create_echo", "take": "tollhouse.app:crea
 
 
 class Figure(Struct, frozen=True, kw_only=True):
-    """What the rounds of one application come to.
+    """The figures of one application.
 
     `of_echo` is the median over the rounds of the part of what the echo did in the same turn. `client_busy` is the
     part of the time in which this process had work to do: while it is far from 1, the server is what was measured.
@@ -60,7 +60,7 @@ class Figure(Struct, frozen=True, kw_only=True):
 
 
 def create_echo() -> Any:
-    """Make the application that answers every request with its body."""
+    """Return the application that answers every request with its body."""
 
     async def echo(scope: Any, receive: Any, send: Any) -> None:
         message = await receive()
@@ -77,7 +77,7 @@ def create_echo() -> Any:
 
 
 def serve(application: str, url: str, descriptor: int) -> None:
-    """Serve one of the two as `tollhouse serve` does, on a socket that is bound already."""
+    """Serve one of the two as `tollhouse serve` does, on a bound socket."""
     settings = Settings(
         url=url,
         secret=(b"a secret for the benchmark, 32 bytes",),
@@ -91,7 +91,7 @@ def serve(application: str, url: str, descriptor: int) -> None:
 
 @contextlib.contextmanager
 def served(application: str, url: str) -> Iterator[int]:
-    """Start a process that serves; give its port."""
+    """Start a process that serves, and return its port."""
     with bind(HOST, 0) as listening:
         child = [sys.executable, "-m", "bench.takes_over_http", "--serve", application, "--url", url]
         descriptor = listening.fileno()
@@ -103,7 +103,7 @@ def served(application: str, url: str) -> Iterator[int]:
 
 
 def requests_to(path: str) -> Iterator[bytes]:
-    """Give requests for many subjects, over and over."""
+    """Yield requests for many subjects, without end."""
     bodies = [msgspec.json.encode({"policy": "api", "key": f"customer-{number}"}) for number in range(SUBJECTS)]
     head = f"POST {path} HTTP/1.1\r\nhost: {HOST}\r\nauthorization: Bearer {KEY}\r\ncontent-type: application/json"
     return itertools.cycle([f"{head}\r\ncontent-length: {len(body)}\r\n\r\n".encode() + body for body in bodies])
@@ -135,7 +135,7 @@ def _figure(application: str, rounds: list[Round], echo: list[Round]) -> Figure:
 
 
 def table(figures: list[Figure]) -> str:
-    """Give the figures as Markdown, each beside the echo."""
+    """Return the figures as Markdown, each beside the echo."""
     lines = [
         "| application | connections | requests/s | lowest to highest | of the echo | p50 | p99 | client busy |",
         "|---|---|---|---|---|---|---|---|",

@@ -1,4 +1,4 @@
-"""Whether a bar is reached, said the same way in every result."""
+"""Whether a target is reached, in the same words in every result."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from msgspec import Struct
 
 
 class Verdict(Struct, frozen=True, kw_only=True):
-    """A sentence that says what was found and what was asked for, and whether that is enough."""
+    """A sentence with the figure and its target, and whether it is reached."""
 
     reached: bool
     text: str
 
 
 def listed(verdicts: Iterable[Verdict]) -> str:
-    """Give them as a Markdown list."""
+    """Return them as a Markdown list."""
     return "\n".join(f"- {'reached' if one.reached else 'MISSED'}: {one.text}" for one in verdicts)

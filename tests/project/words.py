@@ -77,7 +77,7 @@ def complaints(path: str, source: str) -> list[str]:
     """Return what is wrong with the words of the file `path`, a path in the tree with slashes."""
     if path.endswith(".py"):
         found = [*_prose_complaints(_python_prose(source))]
-        return [*found, *_opener_complaints(source)] if path.startswith("service/") else found
+        return [*found, *_opener_complaints(source)] if path.startswith(("bench/", "service/")) else found
     if path.endswith(".lua"):
         return [*_prose_complaints(_lua_prose(source))]
     return [*_prose_complaints([(1, source)])] if path.endswith(".md") else []

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from itertools import count
 from typing import Final
@@ -49,6 +49,7 @@ class Workload:
         now_ms: Callable[[], float],
         *,
         seed: int,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         finish_s: float = FINISH_S,
     ) -> None:
         self.calls: list[Call] = []
@@ -56,6 +57,7 @@ class Workload:
         self._client = client
         self._schedule = schedule
         self._now_ms = now_ms
+        self._sleep = sleep
         self._finish_s = finish_s
         self._subjects = Subjects(random.Random(seed))  # noqa: S311 - a schedule that can be repeated, no secret
         self._open: set[asyncio.Task[CallResult]] = set()
@@ -64,7 +66,7 @@ class Workload:
         """Make every call when it is due, and wait until all have ended."""
         try:
             for due in self._schedule:
-                await asyncio.sleep(max(due.at_ms - self._now_ms(), 0) / 1000)
+                await self._sleep(max(due.at_ms - self._now_ms(), 0) / 1000)
                 self._begin(due)
             if self._open:
                 await asyncio.wait(self._open, timeout=self._finish_s)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection
 from itertools import islice
 from typing import Any
 
+from tests.clocks import Clock
 from tests.drills import call
 from tollhouse.drill.clients.client import CallResult, ClientState, fingerprint
 from tollhouse.drill.faults import Storm
@@ -59,16 +60,15 @@ async def test_a_call_that_hangs_keeps_no_other_from_being_made() -> None:
         return CallResult(durable=True)
 
     client = Scripted(answer)
-    clock = asyncio.get_running_loop().time
-    began_s = clock()
-    workload = Workload(client, islice(schedule(2_000, 1), 20), lambda: (clock() - began_s) * 1000, seed=1)
+    clock = Clock()
+    workload = Workload(client, islice(schedule(200, 1), 20), lambda: clock.now_ms, seed=1, sleep=clock.skip)
 
     await workload.run()
 
     assert len(workload.calls) == 20
     assert workload.errors == 0
-    assert all(one.ended_ms >= 19 * 0.5 for one in workload.calls)
-    assert sorted(one.due_ms for one in workload.calls) == [number * 0.5 for number in range(20)]
+    assert all(one.ended_ms >= 19 * 5 for one in workload.calls)
+    assert sorted(one.due_ms for one in workload.calls) == [number * 5 for number in range(20)]
     assert {one.durable for one in workload.calls} == {True}
 
 
@@ -78,7 +78,8 @@ async def test_what_a_client_raises_is_recorded() -> None:
     async def answer(operation: Operation, subject: str) -> CallResult:
         raise ValueError("x" * 300)
 
-    workload = Workload(Scripted(answer), islice(schedule(2_000, 1), 5), lambda: 0.0, seed=1)
+    clock = Clock()
+    workload = Workload(Scripted(answer), islice(schedule(200, 1), 5), lambda: clock.now_ms, seed=1, sleep=clock.skip)
 
     await workload.run()
 
@@ -95,7 +96,7 @@ async def test_what_never_ends_is_cut_off() -> None:
         raise AssertionError("it is never set")
 
     due = [ScheduledCall(at_ms=0, number=0, operation="take")]
-    workload = Workload(Scripted(answer), iter(due), lambda: 0.0, seed=1, finish_s=0.01)
+    workload = Workload(Scripted(answer), iter(due), lambda: 0.0, seed=1, finish_s=0)
 
     await workload.run()
 

@@ -5,14 +5,14 @@ Colours follow the reader's light or dark scheme. The file holds no script and n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from html import escape
 from typing import Final
 
 from tollhouse.drill.results.availability import BUCKET_MS, Bucket
 from tollhouse.drill.results.history import Kind, Mark
 
-_WIDTH: Final = 1000
+WIDTH: Final = 1000
 _LEFT: Final = 46
 _RIGHT: Final = 14
 _PLOT: Final = 160
@@ -42,7 +42,7 @@ text { fill: #e6edf3 } .served { fill: #3fb950 } .degraded { fill: #d29922 } .fa
 
 def draw(title: str, buckets: Sequence[Bucket], marks: Sequence[Mark], span_ms: float) -> str:
     """Return the chart as SVG."""
-    scale = (_WIDTH - _LEFT - _RIGHT) / span_ms
+    scale = (WIDTH - _LEFT - _RIGHT) / span_ms
 
     def x(at_ms: float) -> float:
         return _LEFT + min(at_ms, span_ms) * scale
@@ -50,19 +50,26 @@ def draw(title: str, buckets: Sequence[Bucket], marks: Sequence[Mark], span_ms: 
     labels = _place_labels([(x(mark.at_ms), mark) for mark in _first_of_each(marks) if mark.at_ms <= span_ms])
     top = 44 + _ROW * (1 + max((row for _, _, row in labels), default=-1))
     height = top + _PLOT + 40
-    size = f'viewBox="0 0 {_WIDTH} {height}" width="{_WIDTH}" height="{height}"'
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img" aria-label="{escape(title)}">',
-        f"<title>{escape(title)}</title>",
-        f"<style>{_STYLE}</style>",
-        f'<text x="{_LEFT}" y="16" font-weight="600">{escape(title)}</text>',
         *_legend(),
         *_bars(buckets, x, top),
         *_axes(buckets, x, top, span_ms),
         *_draw_labels(labels, top),
-        "</svg>",
     ]
-    return "\n".join(parts) + "\n"
+    return document(title, parts, style=_STYLE, left=_LEFT, height=height)
+
+
+def document(title: str, parts: Iterable[str], *, style: str, left: int, height: int) -> str:
+    """Return SVG of this title and these parts, `WIDTH` wide; the title begins at `left`."""
+    name = escape(title)
+    size = f'viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}"'
+    head = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img" aria-label="{name}">',
+        f"<title>{name}</title>",
+        f"<style>{style}</style>",
+        f'<text x="{left}" y="16" font-weight="600">{name}</text>',
+    ]
+    return "\n".join([*head, *parts, "</svg>"]) + "\n"
 
 
 def _legend() -> list[str]:
@@ -99,7 +106,7 @@ def _axes(buckets: Sequence[Bucket], x: Callable[[float], float], top: float, sp
         at = x(second * 1000)
         parts.append(f'<path class="axis" d="M{at:.1f} {bottom}v4"/>')
         parts.append(f'<text x="{at:.1f}" y="{bottom + 16}" text-anchor="middle">{second}</text>')
-    middle = (_LEFT + _WIDTH) / 2
+    middle = (_LEFT + WIDTH) / 2
     words = f"seconds; calls per {BUCKET_MS} ms, by the moment at which they were due"
     return [*parts, f'<text x="{middle:.0f}" y="{bottom + 32}" text-anchor="middle">{words}</text>']
 
@@ -110,7 +117,7 @@ def _draw_labels(labels: Sequence[tuple[float, str, int]], top: float) -> list[s
         y = 44 + _ROW * row
         kind = "mark" if label.startswith("+") else "event"
         parts.append(f'<path class="{kind}" d="M{at:.1f} {y}V{top + _PLOT}"/>')
-        left = min(at + 3, _WIDTH - len(label) * _CHARACTER)
+        left = min(at + 3, WIDTH - len(label) * _CHARACTER)
         parts.append(f'<text x="{left:.1f}" y="{y + 9}">{escape(label)}</text>')
     return parts
 

@@ -108,7 +108,7 @@ def describe_machine(server: str, load_before: float) -> Machine:
     """Return a description of this machine, with its load before the drill and now."""
     return Machine(
         system=platform.platform(),
-        processor=_processor(),
+        processor=processor(),
         cores=os.cpu_count() or 1,
         load_before=load_before,
         load_after=os.getloadavg()[0],
@@ -118,7 +118,7 @@ def describe_machine(server: str, load_before: float) -> Machine:
     )
 
 
-def _processor() -> str:
+def processor() -> str:
     """Return the model name of the processor, or its architecture if the system does not tell."""
     facts = Path("/proc/cpuinfo")
     lines = facts.read_text(encoding="utf-8").splitlines() if facts.exists() else []
