@@ -118,7 +118,7 @@ def _struct_complaints(node: ast.ClassDef) -> Iterator[str]:
 
 def _test_complaints(path: str, source: str, tree: ast.Module) -> Iterator[str]:
     yield from _pretence_complaints(path, source)
-    if path.startswith(("tests/spec/", "tests/models/")):
+    if path.startswith(("tests/http/", "tests/lua/", "tests/models/", "tests/spec/")):
         for match in UNSTEADY.finditer(source):
             yield f"line {_line(source, match)}: {match[0]!r} has no place in a specification"
     for node in ast.walk(tree):

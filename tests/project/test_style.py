@@ -47,6 +47,7 @@ WRONG = [
         "replaces tollhouse.x.PARKED_S",
     ),
     ("tests/spec/test_x.py", "await anyio.sleep(0.1)\n", "no place in a specification"),
+    ("tests/http/test_x.py", "time.sleep(1)\n", "no place in a specification"),
     ("tests/spec/test_x.py", "if isinstance(world.store, Store): ...\n", "no place in a specification"),
     ("tests/http/test_x.py", "def test_x():\n    pass\n", "a sentence of the specification"),
     ("tests/http/test_x.py", "def test_x():\n    '''checks x.'''\n", "a sentence of the specification"),
