@@ -18,9 +18,8 @@ from tests.failures.fake_sentinel import PATIENCE_S, Refused, Simple, resp
 from tollhouse.metrics import Metrics
 from tollhouse.scripts import Script
 from tollhouse.stores.discovery.failover_hints import FailoverHint
-from tollhouse.stores.discovery.locator import Address, OnPrimaryEvent
+from tollhouse.stores.discovery.locator import Address, OnPrimaryEvent, ServiceHealth
 from tollhouse.stores.discovery.primary_history import Generation, PrimaryEvent
-from tollhouse.stores.discovery.sentinel_resolver import ServiceHealth
 from tollhouse.stores.store import Store
 from tollhouse.stores.transport.dialer import Dialer, Login
 from tollhouse.stores.transport.redial import ConnectionTiming

@@ -1,4 +1,4 @@
-"""Scenes for the resolver: three Sentinels, three servers, and a clock that only tests move."""
+"""Scenes for resolvers: scripted servers, Sentinels or a list that names them, and a clock that only tests move."""
 
 from __future__ import annotations
 
@@ -13,15 +13,18 @@ from tests.failures.fake_sentinel import PATIENCE_S, FakeSentinel, FakeServer, r
 from tollhouse.stores.discovery.failover_hints import FailoverHint
 from tollhouse.stores.discovery.primary_history import Generation, PrimaryEvent
 from tollhouse.stores.discovery.sentinel_resolver import SentinelResolver
+from tollhouse.stores.discovery.static_resolver import StaticResolver
 from tollhouse.stores.discovery.timing import ResolverTiming
 from tollhouse.stores.transport.dialer import Dialer, Login
-from tollhouse.stores.urls import Host, SentinelService, TcpAddress
+from tollhouse.stores.urls import Host, SentinelService, ServerList, TcpAddress
 
 ROUND = "SENTINEL MASTER"
 QUIET = ResolverTiming(timeout_s=2.0, pause_min_s=0.002, pause_max_s=0.01, interval_s=60.0, promotion_poll_s=0.002)
-"""Rounds come when there is a reason, and otherwise not within a test."""
+"""Rounds run when there is a reason, and otherwise not within a test."""
 RESTLESS = ResolverTiming(timeout_s=2.0, pause_min_s=0.002, pause_max_s=0.01, interval_s=0.01, promotion_poll_s=0.002)
-"""Rounds come all the time."""
+"""Rounds run all the time."""
+IMPATIENT = ResolverTiming(timeout_s=0.05, pause_min_s=0.002, pause_max_s=0.01, interval_s=0.01)
+"""Rounds run all the time, and a silent server is given up soon."""
 
 
 class Clock:
@@ -35,22 +38,28 @@ class Clock:
 
 
 class Scene:
-    """Sentinels, servers, and a resolver with the generations that it told of."""
+    """Servers, and a resolver with the events that it published. `sentinels` is empty if the servers are listed."""
 
-    def __init__(self, sentinels: list[FakeSentinel], servers: list[FakeServer], resolver: SentinelResolver) -> None:
+    def __init__(
+        self, sentinels: list[FakeSentinel], servers: list[FakeServer], resolver: SentinelResolver | StaticResolver
+    ) -> None:
         self.sentinels = sentinels
         self.servers = servers
-        self.resolver = resolver
+        self.resolver: Any = resolver
         self.hosts = [server.host for server in servers]
-        self.told: asyncio.Queue[Generation] = asyncio.Queue()
-        self.waits_s: list[float] = []
-        resolver.subscribe(self._tell)
+        self.generations: asyncio.Queue[Generation] = asyncio.Queue()
+        self.pauses_s: list[float] = []
+        resolver.subscribe(self._on_event)
 
-    def _tell(self, news: PrimaryEvent) -> None:
-        if isinstance(news, Generation):
-            self.told.put_nowait(news)
+    def _on_event(self, event: PrimaryEvent) -> None:
+        if isinstance(event, Generation):
+            self.generations.put_nowait(event)
         else:
-            self.waits_s.append(news.wait_s)
+            self.pauses_s.append(event.wait_s)
+
+    @property
+    def reason(self) -> str:
+        return self.resolver.health().reason
 
     async def located(self) -> Host:
         async with asyncio.timeout(PATIENCE_S):
@@ -59,10 +68,10 @@ class Scene:
 
     async def next_generation(self) -> Generation:
         async with asyncio.timeout(PATIENCE_S):
-            return await self.told.get()
+            return await self.generations.get()
 
     async def started(self) -> None:
-        """Find the first primary, and let every line be connected and heard."""
+        """Find the first primary, and let every Sentinel be connected and polled."""
         await self.located()
         await self.next_generation()
         await self.until(lambda: self.resolver.health().sentinels_reachable == len(self.sentinels))
@@ -71,15 +80,18 @@ class Scene:
     async def rounds(self, number: int = 2) -> None:
         """Wait for rounds that begin after now; none is due on its own in a quiet scene."""
         for _ in range(number):
-            generation = self.resolver.generation
+            generation = self.resolver.health().generation
             if generation is not None:
                 self.resolver.suspect(generation.address, FailoverHint(why="connect"))
-            await self.sentinels[-1].listener.asked(ROUND)
+            if self.sentinels:
+                await self.sentinels[-1].listener.asked(ROUND)
+            else:
+                await self.servers[-1].listener.asked("ROLE")
         await self.located()
 
     async def until(self, happened: Callable[[], bool]) -> None:
         async with asyncio.timeout(PATIENCE_S):
-            while not happened():  # noqa: ASYNC110 - what happens is inside the resolver, which tells nobody
+            while not happened():  # noqa: ASYNC110 - it happens inside the resolver, which publishes no event for it
                 await asyncio.sleep(0.002)
 
     def all_name(self, host: Host, epoch: int) -> None:
@@ -93,6 +105,17 @@ class Scene:
     def replicate(self, number: int, of: int) -> None:
         self.servers[number].follows = self.servers[of].host
 
+    def fail_over(self, number: int) -> None:
+        """Make a server the primary and all others its replicas; the Sentinels agree, and announce nothing."""
+        for server in self.servers:
+            server.follows = self.hosts[number]
+        self.promote(number)
+        self.all_name(self.hosts[number], epoch=1)
+
+    def leave_no_primary(self) -> None:
+        """Make the primary a replica that does not say of which server."""
+        self.servers[0].follows = ("", 0)
+
 
 @asynccontextmanager
 async def scene(
@@ -105,15 +128,13 @@ async def scene(
     tls: tuple[ssl.SSLContext, Path] | None = None,
     **options: Any,
 ) -> AsyncIterator[Scene]:
-    """Three Sentinels that agree on the first of three servers, and a resolver that knows so many of them.
+    """Three Sentinels that agree on the first of three servers, and a resolver that knows `configured` of them.
 
     `known` are the logins that the resolver has, at the Sentinels and at the servers.
     """
     context, ca = (None, None) if tls is None else tls
     sentinels = [await FakeSentinel(number, login=sentinel_login).open(context) for number in (1, 2, 3)]
-    servers = [await FakeServer(login=server_login).open(context) for _ in range(3)]
-    for server in servers[1:]:
-        server.follows = servers[0].host
+    servers = await _servers(server_login, context)
     for sentinel in sentinels:
         sentinel.watch(servers[0].host)
         sentinel.peers = [peer for peer in sentinels if peer is not sentinel]
@@ -123,10 +144,10 @@ async def scene(
         service=options.pop("service", "main"),
         tls=tls is not None,
         ca=None if ca is None else str(ca),
-        **_named(known[0]),
+        **_credentials(known[0]),
     )
     options.setdefault("jitter", lambda low, _: low)
-    resolver = SentinelResolver(target, Login(**_named(known[1])), Dialer(), timing=timing, **options)
+    resolver = SentinelResolver(target, Login(**_credentials(known[1])), Dialer(), timing=timing, **options)
     try:
         yield Scene(sentinels, servers, resolver)
     finally:
@@ -135,7 +156,35 @@ async def scene(
             await fake.listener.close()
 
 
-def _named(login: tuple[str, str] | None) -> dict[str, str]:
+@asynccontextmanager
+async def listed(
+    *,
+    timing: ResolverTiming = QUIET,
+    server_login: tuple[str, str] | None = None,
+    known: tuple[tuple[str, str] | None, tuple[str, str] | None] = (None, None),
+    **options: Any,
+) -> AsyncIterator[Scene]:
+    """Three listed servers, the first of them primary, and a resolver for the list."""
+    servers = await _servers(server_login, None)
+    target = ServerList(hosts=tuple(server.host for server in servers))
+    options.setdefault("jitter", lambda low, _: low)
+    resolver = StaticResolver(target, Login(**_credentials(known[1])), Dialer(), timing=timing, **options)
+    try:
+        yield Scene([], servers, resolver)
+    finally:
+        await resolver.aclose()
+        for server in servers:
+            await server.listener.close()
+
+
+async def _servers(login: tuple[str, str] | None, context: ssl.SSLContext | None) -> list[FakeServer]:
+    servers = [await FakeServer(login=login).open(context) for _ in range(3)]
+    for server in servers[1:]:
+        server.follows = servers[0].host
+    return servers
+
+
+def _credentials(login: tuple[str, str] | None) -> dict[str, str]:
     return {} if login is None else {"username": login[0], "password": login[1]}
 
 

@@ -30,7 +30,7 @@ BESIDE_SCRIPTS: dict[StoreName, set[str]] = {
 """What a store sends besides its scripts: to have a write confirmed, to hear of revocations and of units that came
 back, to walk over keys.
 
-The first store's account also asks for the role of servers, and has a replica that takes over hurry.
+The first store's account also asks for the role of servers, and has a replica that is promoted acknowledge at once.
 """
 
 

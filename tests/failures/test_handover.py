@@ -10,7 +10,6 @@ from tests.failures.fake_sentinel import FakeSentinel
 from tests.failures.primaries import SCRIPTS, Primary, Scene, at, refused, scene
 from tollhouse.errors import StoreUnavailable
 from tollhouse.metrics import Metrics
-from tollhouse.stores.discovery.locator import Watched
 from tollhouse.stores.discovery.primary_history import FailoverPause, Generation
 from tollhouse.stores.discovery.sentinel_resolver import SentinelResolver
 from tollhouse.stores.store import Store
@@ -249,7 +248,7 @@ async def test_sentinels_move_a_store() -> None:
     resolver = SentinelResolver(target, Login(), Dialer())
     news: list[object] = []
     resolver.subscribe(news.append)
-    store = Store("sessions", StoreUrl(target=target), Watched(resolver, Login()), SCRIPTS, Metrics(), deadline_s=5)
+    store = Store("sessions", StoreUrl(target=target), resolver, SCRIPTS, Metrics(), deadline_s=5)
     try:
         await store.run("test/once", [], [])
         new.mute = True

@@ -15,8 +15,9 @@ from tests.failures.fake_sentinel import FakeSentinel, FakeServer, replica
 from tests.http.client import Service, service_at
 from tollhouse.cli.check import warnings
 from tollhouse.metrics import Metrics
+from tollhouse.stores.discovery.locator import ServiceHealth
 from tollhouse.stores.discovery.primary_history import Generation
-from tollhouse.stores.discovery.sentinel_resolver import SentinelResolver, ServiceHealth
+from tollhouse.stores.discovery.sentinel_resolver import SentinelResolver
 from tollhouse.stores.status import SILENT_MAX, TEXT_MAX, FailoverStatus, StoreStatus, failover_status
 from tollhouse.stores.transport.dialer import Dialer, Login
 from tollhouse.stores.urls import SentinelService, TcpAddress

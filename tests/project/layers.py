@@ -41,7 +41,7 @@ FLOORS: Mapping[str, tuple[frozenset[str], ...]] = {
         frozenset({"inspect"}),
     ),
     "stores": (
-        frozenset({"urls", "addresses"}),
+        frozenset({"urls"}),
         frozenset({"transport"}),
         frozenset({"discovery"}),
         frozenset({"circuit_breaker", "durability", "embedded", "reconnecting", "redis_py", "replay", "subscriber"}),

@@ -17,7 +17,7 @@ from tollhouse.clock import ServerClock, server_time
 from tollhouse.errors import ConfigurationError, ScriptFailed, StoreUnavailable
 from tollhouse.metrics import Metrics
 from tollhouse.scripts import PRIMARY, Argument, Scripts
-from tollhouse.stores.discovery.sentinel_resolver import ServiceHealth
+from tollhouse.stores.discovery.locator import ServiceHealth
 from tollhouse.stores.transport.handshake import ServerInfo
 from tollhouse.stores.urls import FakeTarget, StoreUrl
 

@@ -9,10 +9,10 @@ from typing import Final, Literal
 from msgspec import Struct
 
 from tollhouse.errors import StoreError
-from tollhouse.stores.addresses import format_host
-from tollhouse.stores.discovery.sentinel_resolver import ServiceHealth
+from tollhouse.stores.discovery.locator import ServiceHealth
 from tollhouse.stores.opening import AnyStore
 from tollhouse.stores.transport.handshake import ServerInfo
+from tollhouse.stores.urls import format_host
 
 TEXT_MAX: Final = 300
 """Longest text of others that is passed on, such as a reason or a list of hosts."""

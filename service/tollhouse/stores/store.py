@@ -17,8 +17,7 @@ from tollhouse.clock import ServerClock, server_time
 from tollhouse.errors import Outcome, ScriptFailed, StoreError, StoreUnavailable
 from tollhouse.metrics import Metrics
 from tollhouse.scripts import PRIMARY, Argument, Placeholder, Script, Scripts
-from tollhouse.stores.discovery.locator import Locator
-from tollhouse.stores.discovery.sentinel_resolver import ServiceHealth
+from tollhouse.stores.discovery.locator import Locator, ServiceHealth
 from tollhouse.stores.durability import GroupCommit, RequiredAcks
 from tollhouse.stores.reconnecting import ConnectionConfig, ReconnectingConnection, Unreachable
 from tollhouse.stores.replay import Replay, Run

@@ -1,4 +1,4 @@
-"""Store URLs: the grammar, and which store gets which logical database.
+"""Store URLs: the grammar, the targets that it names, and which store gets which logical database.
 
 embedded://                                      a Valkey of this process, gone with it
 embedded-sentinel://                             a primary, two replicas and three Sentinels, for drills and tests
@@ -13,8 +13,9 @@ fake://name                                      fakeredis inside this process, 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from typing import Literal, get_args
+from typing import Final, Literal, get_args
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from msgspec import Struct
@@ -27,22 +28,20 @@ STORES: tuple[StoreName, ...] = get_args(StoreName)
 """The four stores, in the order of their logical databases."""
 
 Host = tuple[str, int]
+"""A host name or IP address, and a port."""
 
 _REDIS_PORT = 6379
 _SENTINEL_PORT = 26379
 _TCP = {"redis": False, "valkey": False, "rediss": True, "valkeys": True}
-_SENTINEL = {
-    "redis+sentinel": False,
-    "valkey+sentinel": False,
-    "rediss+sentinel": True,
-    "valkeys+sentinel": True,
-}
-_CLUSTER = {"redis+cluster": False, "valkey+cluster": False, "rediss+cluster": True, "valkeys+cluster": True}
+_SENTINEL = {f"{scheme}+sentinel": tls for scheme, tls in _TCP.items()}
+_CLUSTER = {f"{scheme}+cluster": tls for scheme, tls in _TCP.items()}
 _SCHEMES = ("embedded", "embedded-sentinel", "fake", "unix", *_TCP, *_SENTINEL, *_CLUSTER)
+_HOST_MAX: Final = 253
+_HOST: Final = re.compile(r"(?:[\w%:-]{1,63}\.){0,126}[\w%:-]{1,63}\.?", re.ASCII)
 
 
 class TcpAddress(Struct, frozen=True, kw_only=True):
-    """A server at an address; `ca` is a file of certificate authorities for TLS."""
+    """A server at a host and port; `ca` is a file of certificate authorities for TLS."""
 
     host: str
     port: int
@@ -51,12 +50,12 @@ class TcpAddress(Struct, frozen=True, kw_only=True):
 
     @property
     def hosts(self) -> tuple[Host, ...]:
-        """The address, as the only one of a list."""
+        """The address as a list of one."""
         return ((self.host, self.port),)
 
 
 class ServerList(Struct, frozen=True, kw_only=True):
-    """Servers that follow each other, one of them the primary, without Sentinels that say which."""
+    """A primary and its replicas in any order, without Sentinels that say which is which."""
 
     hosts: tuple[Host, ...]
     tls: bool = False
@@ -70,7 +69,7 @@ class UnixAddress(Struct, frozen=True, kw_only=True):
 
 
 class EmbeddedTarget(Struct, frozen=True, kw_only=True):
-    """A server that Tollhouse starts; without a path it keeps nothing."""
+    """A server that Tollhouse starts; without a path nothing is kept on disk."""
 
     path: str | None = None
 
@@ -82,7 +81,7 @@ class FakeTarget(Struct, frozen=True, kw_only=True):
 
 
 class SentinelService(Struct, frozen=True, kw_only=True):
-    """A service that Sentinels watch."""
+    """A service that Sentinels monitor; the login is the one at the Sentinels. Its repr hides the password."""
 
     hosts: tuple[Host, ...]
     service: str
@@ -92,7 +91,7 @@ class SentinelService(Struct, frozen=True, kw_only=True):
     password: str | None = None
 
     def __repr__(self) -> str:
-        return f"Sentinel(hosts={self.hosts!r}, service={self.service!r}, tls={self.tls})"
+        return f"SentinelService(hosts={self.hosts!r}, service={self.service!r}, tls={self.tls})"
 
 
 class ClusterTarget(Struct, frozen=True, kw_only=True):
@@ -107,16 +106,8 @@ class EmbeddedClusterTarget(Struct, frozen=True, kw_only=True):
     """Six processes that Tollhouse starts: a primary, two replicas and three Sentinels."""
 
 
-Target = (
-    TcpAddress
-    | ServerList
-    | UnixAddress
-    | EmbeddedTarget
-    | EmbeddedClusterTarget
-    | FakeTarget
-    | SentinelService
-    | ClusterTarget
-)
+Replicated = ServerList | SentinelService
+Target = TcpAddress | UnixAddress | Replicated | EmbeddedTarget | EmbeddedClusterTarget | FakeTarget | ClusterTarget
 
 _OPTIONS: dict[type[Struct], frozenset[str]] = {
     TcpAddress: frozenset({"db", "ca"}),
@@ -131,7 +122,7 @@ _OPTIONS: dict[type[Struct], frozenset[str]] = {
 
 
 class StoreUrl(Struct, frozen=True, kw_only=True):
-    """Where one store lives, and as whom to log in there. Its repr hides passwords."""
+    """The target and database of one store, and the login there. Its repr hides passwords."""
 
     target: Target
     db: int = 0
@@ -142,7 +133,7 @@ class StoreUrl(Struct, frozen=True, kw_only=True):
         return f"StoreUrl({self.redacted()!r})"
 
     def redacted(self) -> str:
-        """Describe the place for people and logs, without credentials."""
+        """Return the URL for operators and logs, without credentials."""
         match self.target:
             case TcpAddress(hosts=hosts, tls=tls) | ServerList(hosts=hosts, tls=tls):
                 return f"{'rediss' if tls else 'redis'}://{_joined(hosts)}/{self.db}"
@@ -156,10 +147,8 @@ class StoreUrl(Struct, frozen=True, kw_only=True):
                 return f"fake://{name}?db={self.db}"
             case SentinelService(hosts=hosts, service=service, tls=tls):
                 return f"{'rediss' if tls else 'redis'}+sentinel://{_joined(hosts)}/{service}/{self.db}"
-            case _:
-                pass
-        assert isinstance(self.target, ClusterTarget)
-        return f"{'rediss' if self.target.tls else 'redis'}+cluster://{_joined(self.target.hosts)}"
+            case ClusterTarget(hosts=hosts, tls=tls):
+                return f"{'rediss' if tls else 'redis'}+cluster://{_joined(hosts)}"
 
 
 def parse(setting: str, url: str) -> StoreUrl:
@@ -172,9 +161,9 @@ def parse(setting: str, url: str) -> StoreUrl:
         options = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
     except ValueError:
         raise ConfigurationError(setting, f"{scheme}://…", "the address or the options cannot be read") from None
-    login, _, place = parts.netloc.rpartition("@")
+    login, _, hosts = parts.netloc.rpartition("@")
     username, _, password = (unquote(part) for part in login.partition(":"))
-    target, path_db = _target(setting, scheme, place, parts.path, options)
+    target, path_db = _target(setting, scheme, hosts, parts.path, options)
     unknown = sorted(set(options) - _OPTIONS[type(target)])
     if unknown:
         known = ", ".join(sorted(_OPTIONS[type(target)])) or "none"
@@ -188,52 +177,71 @@ def parse(setting: str, url: str) -> StoreUrl:
 
 
 def urls_by_store(url: str, overrides: Mapping[str, str | None]) -> dict[StoreName, StoreUrl]:
-    """Give each store its place: its own URL, else the common server with the next database.
+    """Return the URL of each store: its override, or the common one with the next database.
 
-    The database number in the common URL, 0 where it names none, is that of the first store.
+    The database in the common URL, 0 by default, is that of the first store.
     """
     common = parse("TOLLHOUSE_URL", url)
-    planned: dict[StoreName, StoreUrl] = {}
+    urls: dict[StoreName, StoreUrl] = {}
     for offset, name in enumerate(STORES):
         own = overrides.get(name)
         setting = f"TOLLHOUSE_{name.upper()}_URL"
-        planned[name] = replace(common, db=common.db + offset) if own is None else parse(setting, own)
-    return planned
+        urls[name] = replace(common, db=common.db + offset) if own is None else parse(setting, own)
+    return urls
 
 
-def _target(setting: str, scheme: str, place: str, path: str, options: Mapping[str, str]) -> tuple[Target, str | None]:
-    """Give the target and the database text that its path carries."""
+def read_host(name: str, port: str) -> Host | None:
+    """Return a host and port that a server sent; None if no client could connect to them."""
+    if len(name) > _HOST_MAX or not _HOST.fullmatch(name):
+        return None
+    return (name, int(port)) if _is_port(port) else None
+
+
+def parse_host_port(text: str) -> Host | None:
+    """Read `host:port`. The port follows the last colon, because IPv6 addresses have others."""
+    name, _, port = text.rpartition(":")
+    return read_host(name.removeprefix("[").removesuffix("]"), port)
+
+
+def format_host(host: Host) -> str:
+    """Return `host:port`, with an IPv6 address in brackets."""
+    name, port = host
+    return f"[{name}]:{port}" if ":" in name else f"{name}:{port}"
+
+
+def _target(setting: str, scheme: str, hosts: str, path: str, options: Mapping[str, str]) -> tuple[Target, str | None]:
+    """Return the target, and the text of the database that its path names."""
     if scheme == "embedded":
         return EmbeddedTarget(path=path or None), None
     if scheme == "embedded-sentinel":
         return EmbeddedClusterTarget(), None
     if scheme == "fake":
-        return FakeTarget(name=place), path.strip("/") or None
+        return FakeTarget(name=hosts), path.strip("/") or None
     if scheme == "unix":
         if not path:
             raise ConfigurationError(setting, "unix://", "name the socket: unix:///run/valkey.sock")
         return UnixAddress(path=unquote(path)), None
     if scheme in _TCP:
-        return _tcp(setting, scheme, place, options.get("ca")), path.strip("/") or None
+        return _tcp(setting, scheme, hosts, options.get("ca")), path.strip("/") or None
     if scheme in _CLUSTER:
-        hosts = _hosts(setting, place, _REDIS_PORT)
-        return ClusterTarget(hosts=hosts, tls=_CLUSTER[scheme], ca=options.get("ca")), None
+        nodes = _hosts(setting, hosts, _REDIS_PORT)
+        return ClusterTarget(hosts=nodes, tls=_CLUSTER[scheme], ca=options.get("ca")), None
     service, _, database = path.strip("/").partition("/")
-    return _sentinel(setting, scheme, place, unquote(service), options), database or None
+    return _sentinel(setting, scheme, hosts, unquote(service), options), database or None
 
 
-def _tcp(setting: str, scheme: str, place: str, ca: str | None) -> TcpAddress | ServerList:
-    first, *others = dict.fromkeys(_hosts(setting, place or "localhost", _REDIS_PORT))
+def _tcp(setting: str, scheme: str, hosts: str, ca: str | None) -> TcpAddress | ServerList:
+    first, *others = dict.fromkeys(_hosts(setting, hosts or "localhost", _REDIS_PORT))
     if others:
         return ServerList(hosts=(first, *others), tls=_TCP[scheme], ca=ca)
     return TcpAddress(host=first[0], port=first[1], tls=_TCP[scheme], ca=ca)
 
 
-def _sentinel(setting: str, scheme: str, place: str, service: str, options: Mapping[str, str]) -> SentinelService:
+def _sentinel(setting: str, scheme: str, hosts: str, service: str, options: Mapping[str, str]) -> SentinelService:
     if not service:
         raise ConfigurationError(setting, f"{scheme}://…", "name the service: redis+sentinel://h1,h2/SERVICE/0")
     return SentinelService(
-        hosts=_hosts(setting, place, _SENTINEL_PORT),
+        hosts=_hosts(setting, hosts, _SENTINEL_PORT),
         service=service,
         tls=_SENTINEL[scheme],
         ca=options.get("ca"),
@@ -242,10 +250,10 @@ def _sentinel(setting: str, scheme: str, place: str, service: str, options: Mapp
     )
 
 
-def _hosts(setting: str, place: str, default_port: int) -> tuple[Host, ...]:
-    hosts = tuple(_host(setting, part.strip(), default_port) for part in place.split(","))
+def _hosts(setting: str, text: str, default_port: int) -> tuple[Host, ...]:
+    hosts = tuple(_host(setting, part.strip(), default_port) for part in text.split(","))
     if not all(host for host, _ in hosts):
-        raise ConfigurationError(setting, place, "name a host")
+        raise ConfigurationError(setting, text, "name a host")
     return hosts
 
 
@@ -257,9 +265,13 @@ def _host(setting: str, text: str, default_port: int) -> Host:
         host, _, port_text = text.partition(":")
     if not port_text:
         return unquote(host), default_port
-    if not (port_text.isascii() and port_text.isdigit() and 0 < int(port_text) < 65536):
+    if not _is_port(port_text):
         raise ConfigurationError(setting, text, "a port is a number from 1 to 65535")
     return unquote(host), int(port_text)
+
+
+def _is_port(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 5 and 0 < int(text) < 65536
 
 
 def _database(setting: str, text: str | None) -> int:
@@ -271,8 +283,4 @@ def _database(setting: str, text: str | None) -> int:
 
 
 def _joined(hosts: tuple[Host, ...]) -> str:
-    return ",".join(f"{_bracketed(host)}:{port}" for host, port in hosts)
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
+    return ",".join(map(format_host, hosts))

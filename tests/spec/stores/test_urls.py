@@ -10,13 +10,17 @@ from tollhouse.stores.urls import (
     EmbeddedClusterTarget,
     EmbeddedTarget,
     FakeTarget,
+    Host,
     SentinelService,
     ServerList,
     StoreUrl,
     Target,
     TcpAddress,
     UnixAddress,
+    format_host,
     parse,
+    parse_host_port,
+    read_host,
     urls_by_store,
 )
 
@@ -146,3 +150,36 @@ def test_a_bad_override_names_its_own_variable() -> None:
     """The error of an override names the store's variable, not the common one."""
     with pytest.raises(ConfigurationError, match="TOLLHOUSE_SESSIONS_URL"):
         urls_by_store("embedded://", {"sessions": "nonsense"})
+
+
+A: Host = ("10.0.0.1", 6379)
+
+HOSTS: list[tuple[str, str, Host | None]] = [
+    ("10.0.0.1", "6379", A),
+    ("valkey-0.valkey.svc", "6379", ("valkey-0.valkey.svc", 6379)),
+    ("fe80::1%eth0", "1", ("fe80::1%eth0", 1)),
+    ("host.", "65535", ("host.", 65535)),
+    ("", "6379", None),
+    ("a..b", "6379", None),
+    ("x" * 64, "6379", None),
+    (".".join(["x" * 60] * 5), "6379", None),
+    ("a b", "6379", None),
+    ("häst", "6379", None),
+    ("h", "0", None),
+    ("h", "65536", None),
+    ("h", "-1", None),
+    ("h", "\u0661", None),
+    ("h", "123456", None),
+]
+
+
+@pytest.mark.parametrize(("name", "port", "host"), HOSTS)
+def test_only_addresses_that_can_be_connected_to_are_read(name: str, port: str, host: Host | None) -> None:
+    """A name that no resolver could take, or a port out of range, is no address."""
+    assert read_host(name, port) == host
+
+
+def test_addresses_are_formatted_and_read_back() -> None:
+    """IPv6 addresses are formatted in brackets, and both forms are read."""
+    assert (format_host(A), format_host(("::1", 6379))) == ("10.0.0.1:6379", "[::1]:6379")
+    assert parse_host_port("[::1]:6379") == parse_host_port("::1:6379") == ("::1", 6379)

@@ -6,13 +6,12 @@ from typing import Final, Literal
 
 from msgspec import Struct
 
-from tollhouse.stores.addresses import parse_host_port
 from tollhouse.stores.transport.errors import ConnectionLost, DeadlinePassed, ServerError
-from tollhouse.stores.urls import Host
+from tollhouse.stores.urls import Host, parse_host_port
 
 HintReason = Literal["eof", "connect", "stall", "readonly", "redirect", "noreplicas", "masterdown", "loading"]
 
-_CODES: Final[dict[str, HintReason]] = {
+_REASONS: Final[dict[str, HintReason]] = {
     "READONLY": "readonly",
     "UNBLOCKED": "readonly",
     "REDIRECT": "redirect",
@@ -23,20 +22,20 @@ _CODES: Final[dict[str, HintReason]] = {
 
 
 class FailoverHint(Struct, frozen=True, kw_only=True):
-    """Why to look again, and where first if the server named somebody."""
+    """Why to look again, and the server to ask first if the failed one named it."""
 
     why: HintReason
     candidate: Host | None = None
 
 
 def failover_hint(error: Exception) -> FailoverHint | None:
-    """Read what a call or an attempt to connect raised; None where it says nothing about who is the primary."""
+    """Return what a failed call or connect suggests; None if it says nothing about which server is the primary."""
     match error:
         case ServerError():
-            why = _CODES.get(error.code)
+            why = _REASONS.get(error.code)
             if why is None:
                 return None
-            return FailoverHint(why=why, candidate=_named(str(error)) if why == "redirect" else None)
+            return FailoverHint(why=why, candidate=_redirect_target(str(error)) if why == "redirect" else None)
         case ConnectionLost():
             return FailoverHint(why="eof")
         case DeadlinePassed():
@@ -47,7 +46,7 @@ def failover_hint(error: Exception) -> FailoverHint | None:
             return None
 
 
-def _named(text: str) -> Host | None:
-    """Read `REDIRECT host:port`; inside a script more words follow."""
+def _redirect_target(text: str) -> Host | None:
+    """Read `REDIRECT host:port`; an error raised inside a script has more words after it."""
     words = text.split()
     return parse_host_port(words[1]) if len(words) > 1 else None

@@ -1,13 +1,14 @@
-"""Finders: how a store learns where its primary is and as whom to log in, one for each kind of place."""
+"""Locators: how a store finds the server to connect to, and the login for it. One kind for each kind of URL."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
+from msgspec import Struct
+
 from tollhouse.stores.discovery.failover_hints import FailoverHint
-from tollhouse.stores.discovery.primary_history import PrimaryEvent
-from tollhouse.stores.discovery.sentinel_resolver import SentinelResolver, ServiceHealth
+from tollhouse.stores.discovery.primary_history import Generation, PrimaryEvent
 from tollhouse.stores.transport.dialer import Login
 from tollhouse.stores.urls import TcpAddress, UnixAddress
 
@@ -15,74 +16,72 @@ Address = TcpAddress | UnixAddress
 OnPrimaryEvent = Callable[[PrimaryEvent], None]
 
 
+class NoPrimary(ConnectionError):
+    """No server is known to be the primary; the text says why, and the remedy."""
+
+
+class ServiceHealth(Struct, frozen=True, kw_only=True):
+    """The state of a replicated service; `reason` is empty while its primary is certain.
+
+    `promotable` counts the replicas that could replace the primary, `silent` says of each Sentinel or server that gave
+    no answer why. Without Sentinels their counts and the quorum are 0.
+    """
+
+    service: str
+    sentinels_known: int
+    sentinels_reachable: int
+    quorum: int
+    promotable: int
+    generation: Generation | None
+    reason: str
+    silent: tuple[str, ...]
+
+
 class Locator(Protocol):
-    """Knows where the primary is, and hears from links what makes that doubtful."""
+    """Knows the primary of one store, and takes hints that it is another one now."""
 
     async def locate(self) -> Address:
-        """Give the address to connect to; may wait while a failover is under way. Raises OSError."""
+        """Return the address to connect to; may wait while a failover is under way. Raises OSError."""
         ...
 
     def login(self) -> Login:
-        """Tell as whom to speak to the server that `locate` named."""
+        """Return the login for the server that `locate` named."""
         ...
 
-    def suspect(self, address: Address, signal: FailoverHint) -> None:
-        """Suggest that the server at `address` is not the primary any more."""
+    def suspect(self, address: Address, hint: FailoverHint) -> None:
+        """Take a hint that the server at `address` is not the primary any more."""
         ...
 
-    def subscribe(self, changed: OnPrimaryEvent) -> None:
-        """Have `changed` called when the primary is another one."""
+    def subscribe(self, on_event: OnPrimaryEvent) -> None:
+        """Call `on_event` at every new primary and failover from now on."""
         ...
 
     def health(self) -> ServiceHealth | None:
-        """Describe the Sentinel service; None where there is none."""
+        """Return the state of the service; None for a server that is not replicated."""
         ...
 
 
 class StaticLocator:
-    """A server that no Sentinel watches: there is nobody to ask whether it is still the one."""
+    """A single server: there is no other one, and nothing to ask whether it is the primary."""
 
     def __init__(self, locate: Callable[[], Awaitable[Address]], login: Login) -> None:
         self._locate = locate
         self._login = login
 
     async def locate(self) -> Address:
-        """Give the address."""
+        """Return the address, always the same one."""
         return await self._locate()
 
     def login(self) -> Login:
-        """Give the login of the URL."""
+        """Return the login of the URL."""
         return self._login
 
-    def suspect(self, address: Address, signal: FailoverHint) -> None:
-        """Do nothing."""
+    def suspect(self, address: Address, hint: FailoverHint) -> None:
+        """Ignore the hint."""
 
-    def subscribe(self, changed: OnPrimaryEvent) -> None:
-        """Do nothing: the primary never changes."""
+    def subscribe(self, on_event: OnPrimaryEvent) -> None:
+        """Ignore the subscriber: there will be no event."""
 
     def health(self) -> ServiceHealth | None:
-        """Give None."""
+        """Return None."""
         return None
-
-
-class Watched:
-    """The primary of a service that Sentinels watch."""
-
-    def __init__(self, resolver: SentinelResolver, login: Login) -> None:
-        self._resolver = resolver
-        self._login = login
-        self.subscribe = resolver.subscribe
-        self.health = resolver.health
-
-    async def locate(self) -> Address:
-        """Give the primary of the present generation."""
-        return await self._resolver.locate()
-
-    def login(self) -> Login:
-        """Give the login of the URL."""
-        return self._login
-
-    def suspect(self, address: Address, signal: FailoverHint) -> None:
-        """Have the resolver look again."""
-        assert isinstance(address, TcpAddress)
-        self._resolver.suspect(address, signal)

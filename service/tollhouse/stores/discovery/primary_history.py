@@ -1,4 +1,4 @@
-"""Generations: which primary is used, since when, and which were left. No I/O."""
+"""The primaries of one service: the present one, its generation, and the former ones in quarantine. No I/O."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from msgspec import Struct
 
 from tollhouse.stores.discovery.quorum import FormerPrimary, Vote, candidates
 from tollhouse.stores.discovery.role_probe import VerifiedPrimary
-from tollhouse.stores.urls import Host, SentinelService, TcpAddress
+from tollhouse.stores.urls import Host, Replicated, TcpAddress
 
 AdoptionReason = Literal["first", "named", "followed", "promoted", "redirected"]
-"""The first one · Sentinels name it · another server follows it · seen being promoted · the old one sent us there."""
+"""The first one · named by Sentinels · followed by another server · seen being promoted · named by a redirection."""
 
-_DEPOSED_MAX: Final = 8
+_FORMER_MAX: Final = 8
 
 
 class Generation(Struct, frozen=True, kw_only=True):
-    """A primary, for as long as it was the primary; `at_s` is on the resolver's clock."""
+    """A primary, for as long as it was the primary; numbers only grow. `at_s` is on the resolver's clock."""
 
     number: int
     address: TcpAddress
@@ -28,26 +28,26 @@ class Generation(Struct, frozen=True, kw_only=True):
 
 
 class FailoverPause(Struct, frozen=True, kw_only=True):
-    """The primary is being replaced: what can wait `wait_s` for the next generation should; 0 calls it off."""
+    """A failover is under way: calls should wait up to `wait_s` for the next generation. 0 ends the pause."""
 
     wait_s: float
 
 
 PrimaryEvent = Generation | FailoverPause
-"""What subscribers are told."""
+"""What subscribers of a resolver receive."""
 
 
 def adoption_reason(found: VerifiedPrimary, hint: Host | None) -> AdoptionReason:
-    """Tell how a primary was found: where its predecessor sent us, by name, or by following another server."""
+    """Return how a primary was found: by redirection to `hint`, by its own name, or by following a replica."""
     if hint is not None and found.start == hint:
         return "redirected"
     return "named" if found.host == found.start else "followed"
 
 
 class PrimaryHistory:
-    """The present generation, and the memory that keeps clients from going back to an earlier one by mistake."""
+    """The present generation, and the memory that keeps clients from returning to a former primary by mistake."""
 
-    def __init__(self, target: SentinelService, quarantine_s: float) -> None:
+    def __init__(self, target: Replicated, quarantine_s: float) -> None:
         self.current: Generation | None = None
         self.aliases: frozenset[Host] = frozenset()
         self.former: tuple[FormerPrimary, ...] = ()
@@ -58,40 +58,40 @@ class PrimaryHistory:
 
     @property
     def host(self) -> Host | None:
-        """Give the present primary's host and port."""
+        """The host and port of the present primary; None before the first."""
         return None if self.current is None else (self.current.address.host, self.current.address.port)
 
     def candidates(self, votes: Sequence[Vote], known: int, hint: Host | None, now_s: float) -> tuple[Host, ...]:
-        """Return the addresses to ask for their role, in order, the present primary's among them."""
+        """Return the addresses to ask for their role, in order."""
         return candidates(votes, known, hint=hint, current=self.host, epoch=self.epoch, former=self.former, now_s=now_s)
 
     def confirm(self, votes: Sequence[Vote]) -> None:
-        """Note the latest epoch in which Sentinels name the present primary."""
+        """Record the latest epoch in which Sentinels name the present primary."""
         self.epoch = max((vote.epoch for vote in votes if vote.address in self.aliases), default=self.epoch)
 
     def adopt(
-        self, found: VerifiedPrimary, how: AdoptionReason, votes: Sequence[Vote], now_s: float
+        self, found: VerifiedPrimary, why: AdoptionReason, votes: Sequence[Vote], now_s: float
     ) -> Generation | None:
-        """Begin a new generation with a verified primary; None where it is the present one, perhaps by another name."""
+        """Begin a generation with a verified primary; None if it is the present one, perhaps under another name."""
         if self.host is not None and (found.peer == self._peer or found.host == self.host):
             self.aliases, self._peer = frozenset({self.host, found.host, found.peer}), found.peer
             return None
         self.epoch = max((vote.epoch for vote in votes if vote.address == found.host), default=self.epoch)
-        left = FormerPrimary(aliases=self.aliases, epoch=self.epoch, until_s=now_s + self._quarantine_s)
-        names = frozenset({found.host, found.peer})
-        barred = [old for old in (*self.former, left) if old.until_s > now_s and not old.aliases & names]
-        self.former = tuple(barred[-_DEPOSED_MAX:])
-        self.aliases, self._peer = names, found.peer
+        replaced = FormerPrimary(aliases=self.aliases, epoch=self.epoch, until_s=now_s + self._quarantine_s)
+        aliases = frozenset({found.host, found.peer})
+        former = [old for old in (*self.former, replaced) if old.until_s > now_s and not old.aliases & aliases]
+        self.former = tuple(former[-_FORMER_MAX:])
+        self.aliases, self._peer = aliases, found.peer
         host, port = found.host
         self.current = Generation(
             number=1 if self.current is None else self.current.number + 1,
             address=TcpAddress(host=host, port=port, tls=self._target.tls, ca=self._target.ca),
-            why="first" if self.current is None else how,
+            why="first" if self.current is None else why,
             at_s=now_s,
             epoch=self.epoch,
         )
         return self.current
 
     def clear_quarantine(self) -> None:
-        """Let every primary that was left be adopted again: the failover that deposed it was given up."""
+        """Allow every former primary to be adopted again: the failover that replaced it was aborted."""
         self.former = ()

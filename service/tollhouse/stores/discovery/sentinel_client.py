@@ -1,6 +1,6 @@
-"""One connection to one Sentinel: it is asked, it announces, and it is connected to again when it was lost.
+"""A lasting connection to one Sentinel: it is polled, it publishes events, and it is dialled again after it was lost.
 
-Announcements are lost with the connection, so whoever listens is told of every change and asks anew.
+Events are lost with the connection, so every connect and disconnect is reported and leads to a new poll.
 """
 
 from __future__ import annotations
@@ -8,28 +8,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
-from tollhouse.stores.addresses import format_host
+from tollhouse.stores.discovery.role_probe import CLIENT_NAME
 from tollhouse.stores.discovery.sentinel_events import CHANNELS, SentinelEvent, read_event
-from tollhouse.stores.discovery.sentinel_replies import (
-    SentinelReply,
-    Unavailable,
-    poll_commands,
-    read_refusal,
-    read_replies,
-)
+from tollhouse.stores.discovery.sentinel_replies import SentinelReply, explain_silence, poll_commands, read_replies
 from tollhouse.stores.discovery.timing import ResolverTiming
+from tollhouse.stores.discovery.unavailable import Unavailable
 from tollhouse.stores.transport.connection import Connection, encode
 from tollhouse.stores.transport.dialer import Dialer, Login
-from tollhouse.stores.transport.errors import CALL_FAILED, DeadlinePassed, ServerError
-from tollhouse.stores.urls import Host, SentinelService, TcpAddress
-
-_FAILED: Final = (OSError, TimeoutError, *CALL_FAILED)
+from tollhouse.stores.transport.errors import CALL_FAILED
+from tollhouse.stores.transport.redial import Backoff, keep_connected, set_up
+from tollhouse.stores.urls import Host, SentinelService, TcpAddress, format_host
 
 
 class SentinelClient:
-    """What one Sentinel says of one service. `keep` is its life; without it nothing connects."""
+    """Polls one Sentinel about one service. It connects only while `run` runs."""
 
     def __init__(
         self,
@@ -51,95 +45,88 @@ class SentinelClient:
         self._dialer = dialer
         self._on_event = on_event
         self._on_connection_change = on_connection_change
-        self._jitter = jitter
-        self._questions = poll_commands(target.service)
-        self._lane: Connection | None = None
-        self._tried = asyncio.Event()
-        self._pause_s = timing.pause_min_s
-        self.unavailable = self._explained(TimeoutError())
+        self._backoff = Backoff(timing.pause_min_s, timing.pause_max_s, jitter=jitter)
+        self._commands = poll_commands(target.service)
+        self._connection: Connection | None = None
+        self._attempted = asyncio.Event()
+        self._unavailable = self._explain(TimeoutError())
 
     @property
     def connected(self) -> bool:
-        """Tell whether the connection stands."""
-        return self._lane is not None
+        """True while there is a connection."""
+        return self._connection is not None
 
     async def run(self) -> None:
         """Stay connected until cancelled."""
-        while True:
-            self._tried.clear()
-            lost = asyncio.Event()
-            try:
-                lane = await self._connect(lost)
-            except _FAILED as error:
-                self.unavailable = self._explained(error)
-            else:
-                await self._hold(lane, lost)
-            self._tried.set()
-            await asyncio.sleep(self._pause_s * self._jitter(0.5, 1.0))
-            self._pause_s = min(self._pause_s * 2, self._timing.pause_max_s)
+        await keep_connected(self._connect, self._hold, self._backoff, on_failure=self._on_failure)
 
     async def poll(self) -> SentinelReply | Unavailable:
-        """Give what the Sentinel says now; an attempt to connect that is under way is waited for."""
-        deadline_s = asyncio.get_running_loop().time() + self._timing.timeout_s
-        if self._lane is None:
+        """Return what the Sentinel says now; if it is being connected to, wait for that first."""
+        deadline_s = self._deadline_s()
+        if self._connection is None:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout_at(deadline_s):
-                    await self._tried.wait()
-        lane = self._lane
-        if lane is None:
-            return self.unavailable
+                    await self._attempted.wait()
+        connection = self._connection
+        if connection is None:
+            return self._unavailable
         try:
-            replies = await asyncio.gather(*(lane.send(question, deadline_s) for question in self._questions))
+            replies = await asyncio.gather(*(connection.send(command, deadline_s) for command in self._commands))
         except CALL_FAILED as error:
-            return self._explained(error)
-        self._pause_s = self._timing.pause_min_s
+            return self._explain(error)
+        self._backoff.reset()
         return read_replies(self.host, self.id, self._service, replies)
 
-    async def _connect(self, lost: asyncio.Event) -> Connection:
-        """Connect, learn the Sentinel's id and subscribe: one write, one wait."""
-        within_s = self._timing.timeout_s
-        async with asyncio.timeout(within_s):
-            lane, _ = await self._dialer.dial(self._address, on_lost=lost.set, on_push=self._on_push, stall_s=within_s)
-        deadline_s = asyncio.get_running_loop().time() + within_s
-        try:
-            _, identity, _ = await asyncio.gather(
-                lane.send(self._login.hello("tollhouse-resolver"), deadline_s),
-                lane.send(encode("SENTINEL", "MYID"), deadline_s),
-                # What SUBSCRIBE answers in RESP3 are pushes; the reply that is waited for is that of PING.
-                lane.send(encode("SUBSCRIBE", *CHANNELS) + encode("PING"), deadline_s),
+    async def _connect(self) -> tuple[Connection, asyncio.Event]:
+        """Connect, and return the connection with the event of its loss."""
+        self._attempted.clear()
+        lost = asyncio.Event()
+        timeout_s = self._timing.timeout_s
+        async with asyncio.timeout(timeout_s):
+            connection, _ = await self._dialer.dial(
+                self._address, on_lost=lost.set, on_push=self._on_push, stall_s=timeout_s
             )
-        except BaseException:
-            lane.close()
-            raise
-        self.id = str(identity)
-        return lane
+        await set_up(connection, self._subscribe(connection))
+        return connection, lost
 
-    async def _hold(self, lane: Connection, lost: asyncio.Event) -> None:
-        self._lane = lane
-        self._tried.set()
+    async def _subscribe(self, connection: Connection) -> None:
+        """Log in, read the Sentinel's id and subscribe: one write, one wait."""
+        deadline_s = self._deadline_s()
+        _, identity, _ = await asyncio.gather(
+            connection.send(self._login.hello(CLIENT_NAME), deadline_s),
+            connection.send(encode("SENTINEL", "MYID"), deadline_s),
+            # The replies of SUBSCRIBE are pushes in RESP3; the reply that is awaited is that of PING.
+            connection.send(encode("SUBSCRIBE", *CHANNELS) + encode("PING"), deadline_s),
+        )
+        self.id = str(identity)
+
+    async def _hold(self, connected: tuple[Connection, asyncio.Event]) -> None:
+        self._connection, lost = connected
+        self._attempted.set()
         self._on_connection_change()
         try:
             await lost.wait()
         finally:
-            self._lane = None
-            self.unavailable = Unavailable(reason=f"{format_host(self.host)}: the connection ended")
-            lane.close()
+            self._connection.close()
+            self._connection = None
+            self._unavailable = self._explain(ConnectionError("the connection ended"))
         self._on_connection_change()
+
+    def _on_failure(self, error: Exception) -> None:
+        self._unavailable = self._explain(error)
+        self._attempted.set()
 
     def _on_push(self, push: list[Any]) -> None:
         match push:
             case [b"message", bytes(channel), bytes(text)]:
-                announced = read_event(channel.decode(errors="replace"), text.decode(errors="replace"), self._service)
+                event = read_event(channel.decode(errors="replace"), text.decode(errors="replace"), self._service)
             case _:
                 return
-        if announced is not None:
-            self._on_event(announced)
+        if event is not None:
+            self._on_event(event)
 
-    def _explained(self, error: Exception) -> Unavailable:
-        if isinstance(error, ServerError):
-            return read_refusal(self.host, self._service, error)
-        if isinstance(error, TimeoutError | DeadlinePassed):
-            return Unavailable(
-                reason=f"{format_host(self.host)}: no answer within {self._timing.timeout_s * 1000:g} ms"
-            )
-        return Unavailable(reason=f"{format_host(self.host)}: {str(error) or type(error).__name__}")
+    def _explain(self, error: Exception) -> Unavailable:
+        return explain_silence(self.host, self._service, error, self._timing.timeout_s)
+
+    def _deadline_s(self) -> float:
+        return asyncio.get_running_loop().time() + self._timing.timeout_s

@@ -1,39 +1,40 @@
-"""All Sentinels of a service: kept in touch with, asked at once, and learned about from each other."""
+"""All Sentinels of one service: connected to, polled together, and discovered from each other."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final, Literal
 
 from msgspec import Struct
 
-from tollhouse.stores.discovery.quorum import Vote, majority
-from tollhouse.stores.discovery.roster import members
+from tollhouse.stores.discovery.quorum import Vote, majority, members
 from tollhouse.stores.discovery.sentinel_client import SentinelClient
 from tollhouse.stores.discovery.sentinel_events import SentinelEvent
-from tollhouse.stores.discovery.sentinel_replies import SentinelReply, Unavailable
+from tollhouse.stores.discovery.sentinel_replies import SentinelReply
 from tollhouse.stores.discovery.timing import ResolverTiming
+from tollhouse.stores.discovery.unavailable import Unavailable
 from tollhouse.stores.transport.dialer import Dialer
 from tollhouse.stores.urls import Host, SentinelService
 
 _log = logging.getLogger("tollhouse.stores")
 
 _GRACE_S: Final = 0.01
-"""How long a late answer is waited for once a majority has decided; there is more in it than a vote."""
+"""How long late replies are awaited once a majority is clear: they also name replicas and other Sentinels."""
 
-Strength = Literal["whole", "short", "isolated"]
-"""More than half of the Sentinels are reachable · some are · none is."""
-_EVENTS: Final[dict[Strength, tuple[str, int]]] = {
-    "whole": ("the sentinels are reachable again", logging.INFO),
-    "short": ("too few sentinels are reachable for a failover", logging.WARNING),
-    "isolated": ("no sentinel is reachable", logging.ERROR),
+Reach = Literal["majority", "minority", "none"]
+"""How many of the Sentinels have a connection."""
+_EVENTS: Final[dict[Reach, tuple[str, int]]] = {
+    "majority": ("the sentinels are reachable again", logging.INFO),
+    "minority": ("too few sentinels are reachable for a failover", logging.WARNING),
+    "none": ("no sentinel is reachable", logging.ERROR),
 }
 
 
 class Poll(Struct, frozen=True, kw_only=True):
-    """What the Sentinels said when they were all asked."""
+    """What the Sentinels replied when all were polled; `known` counts those that exist, with a reply or not."""
 
     votes: tuple[Vote, ...] = ()
     known: int
@@ -43,13 +44,13 @@ class Poll(Struct, frozen=True, kw_only=True):
 
     @property
     def agreed(self) -> Host | None:
-        """Give the address that all name; None where they differ, or none answers."""
+        """The address that all name; None if they differ, or none replied."""
         addresses = {vote.address for vote in self.votes}
         return addresses.pop() if len(addresses) == 1 else None
 
 
 class SentinelPool:
-    """Lines to every Sentinel. Its tasks belong to the group that `start` is given, and end with it."""
+    """Clients for every Sentinel. Their tasks belong to the group that `poll_all` is given, and end with it."""
 
     def __init__(
         self,
@@ -62,108 +63,89 @@ class SentinelPool:
         jitter: Callable[[float, float], float],
     ) -> None:
         self.last_poll = Poll(known=len(target.hosts))
-        self._target = target
-        self._dialer = dialer
-        self._timing = timing
-        self._on_event = on_event
-        self._on_connection_change = on_connection_change
-        self._jitter = jitter
+        self._service = target.service
+        self._configured = target.hosts
+        self._connect_to = partial(
+            SentinelClient,
+            target=target,
+            dialer=dialer,
+            timing=timing,
+            on_event=on_event,
+            on_connection_change=on_connection_change,
+            jitter=jitter,
+        )
         self._clients: dict[Host, SentinelClient] = {}
         self._client_tasks: dict[Host, asyncio.Task[None]] = {}
-        self._strength: Strength = "whole"
+        self._reach: Reach = "majority"
 
     @property
     def reachable(self) -> int:
-        """Count the Sentinels with a connection; one that has two names counts once."""
-        return len({line.id for line in self._clients.values() if line.connected})
-
-    @property
-    def hosts(self) -> tuple[Host, ...]:
-        """Give the Sentinels that are listened to, those of the URL first."""
-        return tuple(self._clients)
-
-    def start(self, tasks: asyncio.TaskGroup) -> None:
-        """Connect to the Sentinels of the URL."""
-        self._set_members(tasks, self._target.hosts)
+        """The number of Sentinels with a connection; one with two addresses counts once."""
+        return len({client.id for client in self._clients.values() if client.connected})
 
     async def poll_all(self, tasks: asyncio.TaskGroup) -> Poll:
-        """Ask all of them at once; done when all have answered, or soon after a majority is clear."""
-        said = await self._collect_replies(tasks)
-        answers = tuple({one.vote.sentinel: one for one in said if isinstance(one, SentinelReply)}.values())
-        met = {host: line.id for host, line in self._clients.items() if line.connected}
-        self._set_members(tasks, members(self._target.hosts, self.hosts, met, [answer.peers for answer in answers]))
-        self.last_poll = self._poll_from(answers, tuple(one for one in said if isinstance(one, Unavailable)))
-        self._report()
+        """Poll all Sentinels at once; return when all have replied, or soon after a majority is clear."""
+        if not self._clients:
+            self._set_members(tasks, self._configured)
+        outcomes = await self._collect(tasks)
+        replies = tuple({one.vote.sentinel: one for one in outcomes if isinstance(one, SentinelReply)}.values())
+        connected = {host: client.id for host, client in self._clients.items() if client.connected}
+        peers = [reply.peers for reply in replies]
+        self._set_members(tasks, members(self._configured, tuple(self._clients), connected, peers))
+        self.last_poll = self._count(replies, tuple(one for one in outcomes if isinstance(one, Unavailable)))
+        self._log_reach()
         return self.last_poll
 
-    async def _collect_replies(self, tasks: asyncio.TaskGroup) -> list[SentinelReply | Unavailable]:
-        said: list[SentinelReply | Unavailable] = []
-        late = {tasks.create_task(line.poll()) for line in self._clients.values()}
+    async def _collect(self, tasks: asyncio.TaskGroup) -> list[SentinelReply | Unavailable]:
+        outcomes: list[SentinelReply | Unavailable] = []
+        late = {tasks.create_task(client.poll()) for client in self._clients.values()}
         while late:
-            decided = self._has_majority(said)
+            decided = self._has_majority(outcomes)
             done, late = await asyncio.wait(
                 late, timeout=_GRACE_S if decided else None, return_when=asyncio.FIRST_COMPLETED
             )
-            said.extend(one.result() for one in done)
+            outcomes.extend(task.result() for task in done)
             if decided and not done:
                 break
-        for one in late:
-            one.cancel()
-        return said
+        for task in late:
+            task.cancel()
+        return outcomes
 
-    def _has_majority(self, said: Sequence[SentinelReply | Unavailable]) -> bool:
-        answers = [one for one in said if isinstance(one, SentinelReply)]
-        return majority([answer.vote for answer in answers], _known(answers, len(self._target.hosts))) is not None
+    def _has_majority(self, outcomes: Sequence[SentinelReply | Unavailable]) -> bool:
+        replies = [one for one in outcomes if isinstance(one, SentinelReply)]
+        return majority([reply.vote for reply in replies], self._known(replies)) is not None
 
-    def _poll_from(self, answers: Sequence[SentinelReply], silent: tuple[Unavailable, ...]) -> Poll:
-        """Count every replica that at least one Sentinel could promote: that one may lead the next failover."""
-        if not answers:
-            return Poll(
-                known=self.last_poll.known,
-                quorum=self.last_poll.quorum,
-                promotable=self.last_poll.promotable,
-                unavailable=silent,
-            )
+    def _count(self, replies: Sequence[SentinelReply], unavailable: tuple[Unavailable, ...]) -> Poll:
+        """Sum the replies up. Every replica counts that at least one Sentinel could promote in the next failover."""
+        if not replies:
+            before = self.last_poll
+            return Poll(known=before.known, quorum=before.quorum, promotable=before.promotable, unavailable=unavailable)
         return Poll(
-            votes=tuple(answer.vote for answer in answers),
-            known=_known(answers, len(self._target.hosts)),
-            quorum=max(answer.quorum for answer in answers),
-            promotable=frozenset(host for answer in answers for host in answer.promotable),
-            unavailable=silent,
+            votes=tuple(reply.vote for reply in replies),
+            known=self._known(replies),
+            quorum=max(reply.quorum for reply in replies),
+            promotable=frozenset(host for reply in replies for host in reply.promotable),
+            unavailable=unavailable,
         )
+
+    def _known(self, replies: Sequence[SentinelReply]) -> int:
+        """Return the number of Sentinels as they count themselves: their majority is one of that number."""
+        return max([len(self._configured), len(replies), *(reply.sentinels for reply in replies)])
 
     def _set_members(self, tasks: asyncio.TaskGroup, hosts: tuple[Host, ...]) -> None:
-        """Keep a line to each of the hosts, and to no other."""
+        """Run a client for each of the hosts, and no other."""
         for host in set(self._clients).difference(hosts):
             self._client_tasks.pop(host).cancel()
-        self._clients = {host: self._clients.get(host) or self._client(host) for host in dict.fromkeys(hosts)}
-        for host, line in self._clients.items():
+        self._clients = {host: self._clients.get(host) or self._connect_to(host) for host in dict.fromkeys(hosts)}
+        for host, client in self._clients.items():
             if host not in self._client_tasks:
-                self._client_tasks[host] = tasks.create_task(line.run())
+                self._client_tasks[host] = tasks.create_task(client.run())
 
-    def _client(self, host: Host) -> SentinelClient:
-        return SentinelClient(
-            host,
-            self._target,
-            self._dialer,
-            self._timing,
-            on_event=self._on_event,
-            on_connection_change=self._on_connection_change,
-            jitter=self._jitter,
-        )
-
-    def _report(self) -> None:
-        """Log when Sentinels go missing and when they are back, once each."""
+    def _log_reach(self) -> None:
+        """Log each change of reach once."""
         reachable, known = self.reachable, self.last_poll.known
-        strength: Strength = "isolated" if not reachable else "whole" if reachable * 2 > known else "short"
-        if strength == self._strength:
-            return
-        self._strength = strength
-        fields = {"service": self._target.service, "reachable": reachable, "known": known}
-        event, level = _EVENTS[strength]
-        _log.log(level, event, extra=fields)
-
-
-def _known(answers: Sequence[SentinelReply], configured: int) -> int:
-    """Count the Sentinels there are, as they count themselves: their own majority is one of that number."""
-    return max([configured, len(answers), *(answer.sentinels for answer in answers)])
+        reach: Reach = "none" if not reachable else "majority" if reachable * 2 > known else "minority"
+        if reach != self._reach:
+            self._reach = reach
+            event, level = _EVENTS[reach]
+            _log.log(level, event, extra={"service": self._service, "reachable": reachable, "known": known})

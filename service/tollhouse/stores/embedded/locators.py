@@ -1,17 +1,21 @@
-"""Finders of servers that this process starts when the first store asks where they are."""
+"""Locators of servers that this process starts when the first store asks for their address.
+
+A caller that gives up waiting does not cancel the start for the callers after it. A start that failed is tried again.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import multiprocessing
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 from tollhouse.stores.discovery.failover_hints import FailoverHint
-from tollhouse.stores.discovery.locator import Address, OnPrimaryEvent, Watched
+from tollhouse.stores.discovery.locator import Address, OnPrimaryEvent, ServiceHealth
 from tollhouse.stores.discovery.primary_history import PrimaryEvent
-from tollhouse.stores.discovery.sentinel_resolver import SentinelResolver, ServiceHealth
+from tollhouse.stores.discovery.sentinel_resolver import SentinelResolver
 from tollhouse.stores.transport.dialer import Dialer, Login
 from tollhouse.stores.urls import EmbeddedTarget, SentinelService, UnixAddress, parse
 
@@ -21,9 +25,11 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("tollhouse.stores")
 
+_Servers = TypeVar("_Servers")
+
 
 class EmbeddedLocator:
-    """An embedded server that starts when the first store asks where it is."""
+    """One embedded server, started by the first `locate`."""
 
     def __init__(self, target: EmbeddedTarget, binary: Path | None) -> None:
         self._path = None if target.path is None else Path(target.path)
@@ -31,21 +37,14 @@ class EmbeddedLocator:
         self._starting: asyncio.Task[EmbeddedServer] | None = None
 
     async def locate(self) -> Address:
-        """Start the server if need be, and name its socket; a server that died is not started again.
-
-        A caller that gives up waiting does not undo the start for those who come after it.
-        """
-        if self._starting is None or _failed(self._starting):
-            self._starting = asyncio.create_task(asyncio.to_thread(self._start), name="tollhouse-embedded")
+        """Return the server's socket. A server that died is not started again."""
+        self._starting = _start_once(self._starting, self._start)
         server = await asyncio.shield(self._starting)
         return UnixAddress(path=str(server.socket_path))
 
     async def aclose(self) -> None:
-        """Stop the server if this process started it; one that is starting is waited for."""
-        if self._starting is not None:
-            await asyncio.wait({self._starting})
-            if not _failed(self._starting):
-                await asyncio.to_thread(self._starting.result().stop)
+        """Stop the server if this process started it; wait for one that is starting."""
+        await _stop(self._starting)
 
     def _start(self) -> EmbeddedServer:
         from tollhouse.stores.embedded.server import EmbeddedServer
@@ -56,72 +55,74 @@ class EmbeddedLocator:
 
 
 class EmbeddedClusterLocator:
-    """One primary, two replicas and three Sentinels, started when the first store asks."""
+    """An embedded primary with two replicas and three Sentinels, started by the first `locate`."""
 
     def __init__(self, dialer: Dialer, binary: Path | None) -> None:
         self._dialer = dialer
         self._binary = binary
         self._starting: asyncio.Task[SentinelCluster] | None = None
-        self._watched: Watched | None = None
         self._resolver: SentinelResolver | None = None
         self._subscribers: list[OnPrimaryEvent] = []
 
     async def locate(self) -> Address:
-        """Start everything if need be, and give the primary.
-
-        A caller that gives up waiting does not undo the start for those who come after it.
-        """
-        if self._starting is None or _failed(self._starting):
-            self._starting = asyncio.create_task(asyncio.to_thread(self._start), name="tollhouse-topology")
-        topology = await asyncio.shield(self._starting)
-        if self._watched is None:
-            self._watched = self._watch(topology)
-        return await self._watched.locate()
+        """Return the address of the primary."""
+        self._starting = _start_once(self._starting, self._start)
+        cluster = await asyncio.shield(self._starting)
+        if self._resolver is None:
+            self._resolver = self._make_resolver(cluster)
+        return await self._resolver.locate()
 
     def login(self) -> Login:
-        """Give the login that the topology was made with."""
-        return Login() if self._watched is None else self._watched.login()
+        """Return the login that the cluster was made with; an empty one before it was started."""
+        return Login() if self._resolver is None else self._resolver.login()
 
-    def suspect(self, address: Address, signal: FailoverHint) -> None:
-        """Have the resolver look again."""
-        if self._watched is not None:
-            self._watched.suspect(address, signal)
+    def suspect(self, address: Address, hint: FailoverHint) -> None:
+        """Pass the hint to the resolver, if there is one."""
+        if self._resolver is not None:
+            self._resolver.suspect(address, hint)
 
-    def subscribe(self, changed: OnPrimaryEvent) -> None:
-        """Pass it on to the resolver, once there is one."""
-        self._subscribers.append(changed)
+    def subscribe(self, on_event: OnPrimaryEvent) -> None:
+        """Call `on_event` with all events of the resolver, once there is one."""
+        self._subscribers.append(on_event)
 
     def health(self) -> ServiceHealth | None:
-        """Describe the service; None before it was started."""
-        return None if self._watched is None else self._watched.health()
+        """Return the state of the service; None before it was started."""
+        return None if self._resolver is None else self._resolver.health()
 
     async def aclose(self) -> None:
-        """End the resolver, then the six processes."""
+        """End the resolver, then the six processes; wait for those that are starting."""
         if self._resolver is not None:
             await self._resolver.aclose()
-        if self._starting is not None:
-            await asyncio.wait({self._starting})
-            if not _failed(self._starting):
-                await asyncio.to_thread(self._starting.result().stop)
+        await _stop(self._starting)
 
     def _start(self) -> SentinelCluster:
         from tollhouse.stores.embedded.sentinel_cluster import SentinelCluster
 
         return SentinelCluster.start(binary=self._binary)
 
-    def _watch(self, topology: SentinelCluster) -> Watched:
-        place = parse("embedded-sentinel://", topology.url)
-        assert isinstance(place.target, SentinelService)
-        login = Login(username=place.username, password=place.password)
-        self._resolver = SentinelResolver(place.target, login, self._dialer)
-        self._resolver.subscribe(self._tell)
-        return Watched(self._resolver, login)
+    def _make_resolver(self, cluster: SentinelCluster) -> SentinelResolver:
+        url = parse("embedded-sentinel://", cluster.url)
+        assert isinstance(url.target, SentinelService)
+        resolver = SentinelResolver(url.target, Login(username=url.username, password=url.password), self._dialer)
+        resolver.subscribe(self._publish)
+        return resolver
 
-    def _tell(self, news: PrimaryEvent) -> None:
-        for changed in self._subscribers:
-            changed(news)
+    def _publish(self, event: PrimaryEvent) -> None:
+        for on_event in self._subscribers:
+            on_event(event)
 
 
-def _failed(starting: asyncio.Task[Any]) -> bool:
-    """Tell whether a start is over without a result."""
-    return starting.done() and (starting.cancelled() or starting.exception() is not None)
+def _start_once(starting: asyncio.Task[_Servers] | None, start: Callable[[], _Servers]) -> asyncio.Task[_Servers]:
+    """Return the start that is under way or done; begin one in a thread if there is none or it failed."""
+    if starting is None or (starting.done() and (starting.cancelled() or starting.exception() is not None)):
+        return asyncio.create_task(asyncio.to_thread(start), name="tollhouse-embedded")
+    return starting
+
+
+async def _stop(starting: asyncio.Task[EmbeddedServer] | asyncio.Task[SentinelCluster] | None) -> None:
+    """Stop what was started, in a thread; a start that failed left nothing behind."""
+    if starting is None:
+        return
+    await asyncio.wait({starting})
+    if not starting.cancelled() and starting.exception() is None:
+        await asyncio.to_thread(starting.result().stop)
