@@ -80,7 +80,7 @@ async def test_a_deny_list_of_a_shadow_refuses_no_key(setup: Setup) -> None:
     assert setup.counted("watching", "shadow-refused") == 1
 
 
-async def test_a_candidate_runs_beside_the_live_policy(setup: Setup) -> None:
+async def test_a_shadow_is_charged_with_its_live_policy(setup: Setup) -> None:
     """Each single take is taken from the shadows too, in the same call, and does not change the decision."""
     decisions = [await setup.limits.take("api", "ada") for _ in range(10)]
 
@@ -92,7 +92,7 @@ async def test_a_candidate_runs_beside_the_live_policy(setup: Setup) -> None:
     assert (setup.counted("api", "allowed"), setup.counted("api", "refused")) == (5, 5)
 
 
-async def test_a_candidate_has_the_cost_of_the_take(setup: Setup) -> None:
+async def test_a_shadow_has_the_cost_of_the_take(setup: Setup) -> None:
     """A shadow is charged as many units as the live policy, for each take of a batch alike."""
     await setup.limits.take("api", "ada", 2)
     await setup.limits.take_batch([Take(policy="api", key="ada", cost=1), Take(policy="watching", key="ada", cost=1)])
@@ -102,7 +102,7 @@ async def test_a_candidate_has_the_cost_of_the_take(setup: Setup) -> None:
     assert setup.store.sizes[:2] == [3, 4]
 
 
-async def test_candidates_have_their_place_in_a_call(setup: Setup) -> None:
+async def test_shadows_count_towards_the_size_of_a_call(setup: Setup) -> None:
     """A call has at most 256 takes, those of shadows included, and a take and its shadows are in one call."""
     decisions = await asyncio.gather(*(setup.limits.take("api", f"user-{i}") for i in range(200)))
 
@@ -112,7 +112,7 @@ async def test_candidates_have_their_place_in_a_call(setup: Setup) -> None:
     assert setup.counted("wider", "allowed") == 200
 
 
-async def test_a_candidate_knows_its_own_lists(setup: Setup) -> None:
+async def test_a_shadow_has_its_own_access_lists(setup: Setup) -> None:
     """A key on an access list of the shadow is not taken from it."""
     await setup.limits.take("api", "friend")
     await setup.limits.take("api", "foe")
@@ -120,7 +120,7 @@ async def test_a_candidate_knows_its_own_lists(setup: Setup) -> None:
     assert setup.store.sizes == [2, 2]
 
 
-async def test_a_refund_is_for_the_candidates_too(setup: Setup) -> None:
+async def test_a_refund_is_for_the_shadows_too(setup: Setup) -> None:
     """A refund gives units back to the shadows as well, because they were taken from them too."""
     await setup.limits.take("api", "ada", 3)
 
@@ -131,7 +131,7 @@ async def test_a_refund_is_for_the_candidates_too(setup: Setup) -> None:
     assert (await setup.limits.peek("wider", "ada")).limits[0].remaining == 7
 
 
-async def test_a_candidate_that_cannot_run_is_refused(world: StoreWorld) -> None:
+async def test_a_shadow_that_cannot_run_is_refused(world: StoreWorld) -> None:
     """The shadow of a policy that does not exist, and one shadow too many, are refused by name, now and at a reload."""
     lost = parse_policy("lost", "3/minute", shadow_of="no-such")
     many = [parse_policy(f"c{i}", "3/minute", shadow_of="api") for i in range(SHADOWS_MAX + 1)]

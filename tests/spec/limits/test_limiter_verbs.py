@@ -51,7 +51,7 @@ async def test_every_algorithm_has_every_verb(setup: Setup, policy: Policy) -> N
     assert await left(setup, name) == [10]
 
 
-async def test_as_many_as_there_are(setup: Setup) -> None:
+async def test_take_up_to_takes_what_there_is(setup: Setup) -> None:
     """`take_up_to` takes what the tightest limit has, returns how many, and refuses if none is left."""
     granted = [await setup.limits.take_up_to("api", "ada", most) for most in (2, 2, 9, 1)]
 
@@ -76,7 +76,7 @@ async def test_a_refund_gives_back_no_more_than_was_taken(setup: Setup) -> None:
     assert await setup.world.command("limits", "DBSIZE") <= 1
 
 
-async def test_what_was_reserved_is_settled_once(setup: Setup) -> None:
+async def test_a_reservation_is_settled_once(setup: Setup) -> None:
     """A reservation holds its estimate; settling charges the actual units, and a second time nothing."""
     reservation = await setup.limits.reserve("tokens", "ada", 60)
     held = await left(setup, "tokens")
@@ -101,7 +101,7 @@ async def test_an_overrun_is_charged(setup: Setup) -> None:
     assert await left(setup, "tokens") == [0]
 
 
-async def test_what_is_never_settled_comes_back(setup: Setup) -> None:
+async def test_a_reservation_that_is_never_settled_expires(setup: Setup) -> None:
     """The units of a holder that crashed return when its hold time is over; after that it settles nothing."""
     reservation = await setup.limits.reserve("tokens", "ada", 60, hold_ms=90_000)
     assert reservation.id is not None
@@ -165,7 +165,7 @@ async def test_lists_decide_for_every_verb(setup: Setup) -> None:
     assert (setup.counted("listed", "allowed"), setup.counted("listed", "refused")) == (3, 3)
 
 
-async def test_permits_are_held_and_come_back(setup: Setup) -> None:
+async def test_permits_are_held_and_released(setup: Setup) -> None:
     """A `concurrency` policy grants permits: held for a block, or until they are released."""
     async with setup.limits.hold("jobs", "ada") as first:
         second = await setup.limits.lease("jobs", "ada")

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import re
+import secrets
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from msgspec import Struct
 
 from tollhouse.clock import MonotonicClock
 from tollhouse.limits.calls.decider import Decider
 from tollhouse.limits.calls.refusal_cache import RefusalCache
-from tollhouse.limits.outage.fallback import Fallback
+from tollhouse.limits.outage.fallback import LOCAL, Fallback
 from tollhouse.limits.outage.local_limiter import LocalLimiter
 from tollhouse.limits.wire.request import TakeRequest
 from tollhouse.metrics import Metrics
 from tollhouse.scripts import Argument, ScriptRunner
+
+_ID: Final = re.compile(rf"(?:{LOCAL})?[0-9a-f]{{32}}")
 
 
 class Calls(Struct, frozen=True, kw_only=True, eq=False):
@@ -42,6 +46,16 @@ class Calls(Struct, frozen=True, kw_only=True, eq=False):
             return await self.store.run(script, [request.state_key], args)
         finally:
             self.refusals.evict(request.state_key)
+
+
+def new_id() -> str:
+    """Return an id for a reservation or a lease that cannot be guessed."""
+    return secrets.token_hex(16)
+
+
+def is_id(text: str) -> bool:
+    """Return True if `text` has the form of an id, of this process or of the store."""
+    return _ID.fullmatch(text) is not None
 
 
 def calls_on(store: ScriptRunner, metrics: Metrics, *, refusals_max: int, clock: MonotonicClock) -> Calls:

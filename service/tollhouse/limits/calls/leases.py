@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import re
-import secrets
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Final
 
 from tollhouse.errors import InvalidInput, StoreError, StoreUnavailable
-from tollhouse.limits.calls.calls import Calls
+from tollhouse.limits.calls.calls import Calls, is_id, new_id
 from tollhouse.limits.calls.decider import decide_by_access_list
 from tollhouse.limits.calls.waiting import Sleep, attempt_within
 from tollhouse.limits.decision import Decision, Lease
@@ -28,7 +26,6 @@ _PAUSE_MS_MIN: Final = 20
 _PAUSE_MS_MAX: Final = 250
 _RENEWALS: Final = 3
 """Renewals in one window, so that a lease outlives two renewals that get lost."""
-_ID: Final = re.compile(rf"(?:{LOCAL})?[0-9a-f]{{32}}")
 _log = logging.getLogger("tollhouse.limits")
 
 
@@ -74,7 +71,7 @@ class Leases:
         Raise StoreUnavailable if the store did not answer: the lease may have been renewed.
         """
         limit = _limit(request)
-        if not _ID.fullmatch(lease_id):
+        if not is_id(lease_id):
             return False
         if lease_id.startswith(LOCAL):
             return self._calls.fallback.renew(request, lease_id)
@@ -87,7 +84,7 @@ class Leases:
         Raise StoreUnavailable if the store did not answer: the permit returns when the lease expires.
         """
         _limit(request)
-        if not _ID.fullmatch(lease_id):
+        if not is_id(lease_id):
             return False
         if lease_id.startswith(LOCAL):
             return self._calls.fallback.release(request, lease_id)
@@ -133,7 +130,7 @@ class Leases:
         listed = decide_by_access_list(request)
         if listed is not None:
             return Lease(decision=listed)
-        lease_id = secrets.token_hex(16)
+        lease_id = new_id()
         try:
             decision = await self._call(request, lease_id)
         except StoreUnavailable:

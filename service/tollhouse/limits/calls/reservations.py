@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
-import secrets
 from typing import Final
 
 from tollhouse import keys
 from tollhouse.errors import InvalidInput, StoreUnavailable
-from tollhouse.limits.calls.calls import Calls
+from tollhouse.limits.calls.calls import Calls, is_id, new_id
 from tollhouse.limits.decision import Reservation, Settlement
 from tollhouse.limits.outage.fallback import LOCAL
 from tollhouse.limits.wire.reply import FIRST_DECISION, decision_from_verdict, limit_states_at
@@ -16,8 +14,6 @@ from tollhouse.limits.wire.request import TakeRequest
 
 HOLD_MS: Final = 60_000
 HOLD_MS_MAX: Final = 86_400_000
-
-_ID: Final = re.compile(rf"(?:{LOCAL})?[0-9a-f]{{32}}")
 
 
 class Reservations:
@@ -34,7 +30,7 @@ class Reservations:
         known = decider.without_store(request)
         if known is not None:
             return Reservation(decision=known, id=None)
-        reservation_id = secrets.token_hex(16)
+        reservation_id = new_id()
         sent_ms = calls.clock()
         try:
             args = [reservation_id, request.cost, hold_ms, *request.compiled.arguments]
@@ -48,7 +44,7 @@ class Reservations:
 
     async def settle(self, request: TakeRequest, reservation_id: str) -> Settlement:
         """Charge the cost of the request in place of the units that were held."""
-        if not _ID.fullmatch(reservation_id):
+        if not is_id(reservation_id):
             raise InvalidInput("id", reservation_id, "give the id of the reservation")
         if reservation_id.startswith(LOCAL):
             return self._calls.fallback.settle(request, reservation_id)

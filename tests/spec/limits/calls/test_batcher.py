@@ -125,7 +125,7 @@ async def test_equal_keys_are_decided_in_order_of_arrival(setup: Setup) -> None:
     assert [one.allowed for one in decisions] == [True] * 100 + [False] * 50
 
 
-async def test_callers_who_take_again_at_once_are_all_served(setup: Setup, store: Watched) -> None:
+async def test_callers_that_take_in_a_loop_are_all_served(setup: Setup, store: Watched) -> None:
     """Fifty callers that take in a loop share calls all the time, and each gets all its decisions."""
 
     async def caller(name: str) -> list[int]:

@@ -364,24 +364,25 @@ class Process:
         self.stores = world.open_stores()
         self.setup = Setup(world, TEN, store=self.stores.limits, refusals_max=100)
         self.limits = self.setup.limits
-        self.listening = asyncio.Event()
-        self.heard = asyncio.Event()
-        refused = self.limits.refusals
-        self.stores.limits.listen(keys.rate_clearings(), self._hear, refused.on_gap, self._begin)
+        self.subscribed = asyncio.Event()
+        self.cleared = asyncio.Event()
+        self.stores.limits.listen(
+            keys.rate_clearings(), self._on_message, self.limits.refusals.on_gap, self._on_subscribed
+        )
 
     async def open(self) -> None:
         await self.limits.peek("ten", "unknown")
         async with asyncio.timeout(PATIENCE_S):
-            await self.listening.wait()
+            await self.subscribed.wait()
         self.setup.clock.advance(1)
 
-    def _begin(self) -> None:
+    def _on_subscribed(self) -> None:
         self.limits.refusals.on_subscribed()
-        self.listening.set()
+        self.subscribed.set()
 
-    def _hear(self, payload: bytes) -> None:
+    def _on_message(self, payload: bytes) -> None:
         self.limits.refusals.on_cleared(payload)
-        self.heard.set()
+        self.cleared.set()
 
 
 @pytest.fixture
@@ -414,6 +415,6 @@ async def test_other_processes_learn_that_units_came_back(here_and_there: tuple[
         case _:
             await there.limits.settle("ten", "ada", reservation.id, 1)
     async with asyncio.timeout(PATIENCE_S):
-        await here.heard.wait()
+        await here.cleared.wait()
 
     assert (await here.limits.take("ten", "ada")).allowed

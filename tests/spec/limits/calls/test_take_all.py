@@ -88,8 +88,8 @@ async def test_the_whole_waits_exactly_as_long_as_it_has_to(setup: Setup) -> Non
     assert (await together(setup, *takes)).allowed
 
 
-async def test_a_member_that_can_never_pass_is_told(setup: Setup) -> None:
-    """A cost above a limit refuses the whole for ever; the others have no wait either."""
+async def test_a_member_that_can_never_pass_refuses_the_whole(setup: Setup) -> None:
+    """A cost above a limit refuses the whole without a wait, also for the other members."""
     found = await together(setup, ("tenant", "acme", 2), ("user", "ada", 6))
 
     assert (found.allowed, found.retry_after_ms) == (False, None)
@@ -100,7 +100,7 @@ async def test_a_member_that_can_never_pass_is_told(setup: Setup) -> None:
 
 
 async def test_equal_pairs_are_summed(setup: Setup, store: Watched) -> None:
-    """Takes of one policy and key count as one of their sum; each keeps its own cost in the answer."""
+    """Takes of one policy and key count as one of their sum; each keeps its own cost in its decision."""
     fits = await together(setup, ("user", "ada", 2), ("tenant", "ada", 1), ("user", "ada", 3))
     above = await together(setup, ("user", "bob", 3), ("user", "bob", 3))
 
@@ -110,7 +110,7 @@ async def test_equal_pairs_are_summed(setup: Setup, store: Watched) -> None:
 
 
 async def test_fifty_at_once_admit_exactly_the_limit(setup: Setup) -> None:
-    """P1, P2: of fifty concurrent calls of mixed algorithms as many pass as the tightest limit has, none in part."""
+    """P1, P2: of fifty concurrent calls of mixed algorithms as many pass as the tightest limit has, none partly."""
     takes = (("tenant", "acme", 1), ("user", "ada", 1), ("tokens", "ada", 1))
 
     found = await asyncio.gather(*(together(setup, *takes) for _ in range(50)))
@@ -120,7 +120,7 @@ async def test_fifty_at_once_admit_exactly_the_limit(setup: Setup) -> None:
 
 
 async def test_a_shadow_never_refuses_the_whole(setup: Setup) -> None:
-    """A shadow among the members is charged when the whole is, says what it thinks, and is left alone otherwise."""
+    """A shadow among the members is charged if the whole is, states what it would decide, and is left alone if not."""
     passed = await together(setup, ("user", "ada", 5), ("watching", "ada", 2))
     seen = await together(setup, ("tenant", "acme", 1), ("watching", "ada", 1))
     refused = await together(setup, ("user", "ada", 1), ("watching", "bob", 1))
@@ -135,7 +135,7 @@ async def test_a_shadow_never_refuses_the_whole(setup: Setup) -> None:
     assert setup.counted("watching", "refused") == 1
 
 
-async def test_lists_decide_before_anything_is_asked(setup: Setup, store: Watched) -> None:
+async def test_lists_decide_before_anything_is_sent(setup: Setup, store: Watched) -> None:
     """A key on an allow list is left out of the call, one on a deny list refuses the whole without a call."""
     friends = [await together(setup, ("listed", "friend", 9), ("user", "ada", 1)) for _ in range(2)]
     only = await together(setup, ("listed", "friend", 9))
@@ -150,8 +150,8 @@ async def test_lists_decide_before_anything_is_asked(setup: Setup, store: Watche
     assert await left(setup, "user", "ada") == 3
 
 
-async def test_what_runs_beside_a_member_is_not_asked(setup: Setup, store: Watched) -> None:
-    """A candidate beside a policy sees single takes only."""
+async def test_shadows_of_a_member_are_not_taken_from(setup: Setup, store: Watched) -> None:
+    """The shadow of a policy is charged for single takes only."""
     await together(setup, ("user", "ada", 1))
 
     assert store.sizes == [1]

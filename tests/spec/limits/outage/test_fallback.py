@@ -126,7 +126,7 @@ async def test_lists_hold_in_an_outage(setup: Setup) -> None:
     assert setup.store.sizes == [1]
 
 
-async def test_as_many_as_there_are_follows_the_rule(setup: Setup) -> None:
+async def test_take_up_to_follows_the_rule(setup: Setup) -> None:
     """`take_up_to` grants what the share holds, everything, or nothing."""
     shared = [await setup.limits.take_up_to("local", "ada", most) for most in (1, 5, 5)]
     opened, closed = [await setup.limits.take_up_to(policy, "ada", 50) for policy in ("open", "closed")]
@@ -254,7 +254,7 @@ async def test_one_failure_is_no_outage(setup: Setup) -> None:
 
 
 async def test_a_store_that_is_back_decides_again(setup: Setup) -> None:
-    """With the first reply the store decides again, and what this process counted is forgotten."""
+    """With the first reply the store decides again, and the local counters are dropped."""
     assert (await setup.limits.take("local", "bob", 2)).degraded
     setup.store.heal()
 
@@ -267,7 +267,7 @@ async def test_a_store_that_is_back_decides_again(setup: Setup) -> None:
 
 
 async def test_reservations_end_with_the_outage(setup: Setup) -> None:
-    """What a process held by itself is forgotten when the store is back, and settling it changes nothing."""
+    """Reservations of this process are dropped when the store is back, and settling them changes nothing."""
     held = await setup.limits.reserve("local", "ada", 2)
     setup.store.heal()
     await setup.limits.take("local", "ada", 0)
@@ -285,7 +285,7 @@ async def test_a_defect_is_no_outage(setup: Setup) -> None:
             await setup.limits.take(policy, "ada")
 
 
-async def test_what_is_counted_locally_is_bounded(world: StoreWorld) -> None:
+async def test_local_counters_are_bounded(world: StoreWorld) -> None:
     """Beyond the bound of subjects those that were changed longest ago are evicted."""
     asked = {key: replace(under(world, LOCAL, key), cost=6) for key in ("ada", "bob", "eve")}
     local = LocalLimiter(clock=Clock().monotonic_ms, subjects_max=2)
