@@ -93,8 +93,8 @@ def create_worker() -> FastPath:
     config = msgspec.msgpack.decode(base64.b64decode(os.environ.pop(WORKER)), type=WorkerConfig)
     settings, file = config.settings, None if config.file is None else Path(config.file)
     logs.configure(settings.log_level, settings.log_format, verbose=wiring.verbose_loggers(settings))
-    if multiprocessing.parent_process() is not None:
-        exit_with_parent()
+    if (parent := multiprocessing.parent_process()) is not None and parent.pid is not None:
+        exit_with_parent(parent.pid)
     return create_service(wiring.open(settings, models=wiring.installed_models()), file)
 
 

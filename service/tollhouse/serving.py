@@ -162,12 +162,11 @@ def run(config: ServingConfig, listening: socket.socket) -> None:
     uvicorn.Server(config).run(sockets=[listening])
 
 
-def exit_with_parent(parent: int | None = None) -> None:
+def exit_with_parent(parent: int) -> None:
     """End this worker when the process that started it is gone, even if its loop hangs."""
-    started_by = os.getppid() if parent is None else parent
 
     def watch() -> None:
-        while os.getppid() == started_by:
+        while os.getppid() == parent:
             threading.Event().wait(_PARENT_POLL_S)
         os.kill(os.getpid(), signal.SIGTERM)
         threading.Event().wait(_ORPHAN_GRACE_S)

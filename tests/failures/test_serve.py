@@ -21,6 +21,8 @@ import pytest
 
 from tests.processes import children_of, gone_within
 
+ROOT = Path(__file__).parents[2]
+STARTED_S = 20.0
 COMMAND = [sys.executable, "-m", "tollhouse"]
 
 
@@ -113,6 +115,20 @@ def test_a_killed_service_leaves_nothing(tmp_path: Path, workers: str) -> None:
 
         assert gone_within(family)
         assert served.port_is_free()
+
+
+def test_a_worker_that_begins_after_its_parent_has_ended_ends() -> None:
+    """A worker that is still starting when `serve` is killed does not stay behind."""
+    command = [sys.executable, "-m", "tests.failures.orphan"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as started:
+        assert started.stdout is not None
+        worker = int(started.stdout.readline())
+
+        gone = gone_within({worker}, STARTED_S)
+        if not gone:
+            os.kill(worker, signal.SIGKILL)
+
+    assert gone
 
 
 def test_stores_in_memory_get_an_admin_key_too(tmp_path: Path) -> None:
