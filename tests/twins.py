@@ -1,4 +1,4 @@
-"""The scripts of limits as their twins see them: arguments of policies, verdicts of replies, states of texts."""
+"""Converts between the scripts of limits and their twins: arguments, verdicts of replies, states of stored texts."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from tests.worlds import StoreWorld
 from tollhouse.limits.algorithms.counters import Counter, CounterId, Hold, SubjectState
 from tollhouse.limits.algorithms.evaluate import FULL, LimitStatus, Verdict
 from tollhouse.limits.algorithms.take_all import JointVerdict
-from tollhouse.limits.policy.policy import Limit, Policy
+from tollhouse.limits.policy.policy import Policy
 
 _STATE = re.compile(
     r"TH1;(?P<holds>(?:hold/[\w-]+=\d+,\d+,\d+;)*)(?P<heads>(?:[a-z\d/-]+=\d+;)*)(?P<totals>(?:\d+;)*)"
-    r"(?P<olders>(?:\d+(?:,\d+:\d+)*;)*)"
+    r"(?P<previous>(?:\d+(?:,\d+:\d+)*;)*)"
 )
 
 
 class Answer(Struct, frozen=True, kw_only=True):
-    """What a script replied: how much it discarded, and what it decided of each take."""
+    """A decoded reply: how much the script discarded, and its verdict on each take."""
 
     foreign: int
-    unbelieved: int
+    discarded: int
     verdicts: tuple[Verdict, ...]
 
 
 def numbers(policy: Policy) -> list[str | int]:
-    """Give the arguments that stand for a policy's limits."""
-    return [number for one in policy.limits for number in (one.units, one.window_ms, _third(policy, one))]
+    """Return the arguments for a policy's limits."""
+    return [number for one in policy.limits for number in (one.units, one.window_ms, one.parameter(policy.algorithm))]
 
 
 async def take(world: StoreWorld, takes: Sequence[tuple[str, Policy, int]], script: str = "limits/take") -> list[int]:
@@ -45,69 +45,69 @@ async def take(world: StoreWorld, takes: Sequence[tuple[str, Policy, int]], scri
 
 
 async def ask(world: StoreWorld, script: str, key: str, policy: Policy, *before: str | int) -> list[int]:
-    """Run a script over one key; what is not of the policy comes before it."""
+    """Run a script on one key; `before` are the arguments before those of the policy."""
     return await world.stores.limits.run(script, [key], [*before, policy.algorithm, *numbers(policy)])
 
 
 def answer(reply: Sequence[int], policies: Sequence[Policy]) -> Answer:
-    """Read a reply of limits/take or limits/peek."""
-    foreign, unbelieved, *rest = reply
+    """Decode a reply of limits/take or limits/peek."""
+    foreign, discarded, *rest = reply
     left = iter(rest)
     verdicts = tuple(_verdict(policy, left) for policy in policies)
     assert not list(left)
-    return Answer(foreign=foreign, unbelieved=unbelieved, verdicts=verdicts)
+    return Answer(foreign=foreign, discarded=discarded, verdicts=verdicts)
 
 
 def joint(reply: Sequence[int], policies: Sequence[Policy]) -> JointVerdict:
-    """Read a reply of limits/take_all."""
-    foreign, unbelieved, wait_ms, *rest = reply
-    verdicts = answer([foreign, unbelieved, *rest], policies).verdicts
+    """Decode a reply of limits/take_all."""
+    foreign, discarded, wait_ms, *rest = reply
+    verdicts = answer([foreign, discarded, *rest], policies).verdicts
     return JointVerdict(allowed=wait_ms == 0, retry_after_ms=wait_ms if wait_ms > 0 else None, verdicts=verdicts)
 
 
 def counted(reply: Sequence[int], policy: Policy) -> tuple[int, Verdict | tuple[LimitStatus, ...]]:
-    """Read a reply of limits/take_up_to, limits/refund or limits/settle: a number, and what follows it."""
+    """Decode a reply of limits/take_up_to, limits/refund or limits/settle: a number, and what follows it."""
     _, _, number, *rest = reply
     left = iter(rest)
-    return number, standings(left, policy) if len(rest) == 2 * len(policy.limits) else _verdict(policy, left)
+    return number, statuses(left, policy) if len(rest) == 2 * len(policy.limits) else _verdict(policy, left)
 
 
-def standings(left: Iterator[int], policy: Policy) -> tuple[LimitStatus, ...]:
-    """Read where each limit stands."""
+def statuses(left: Iterator[int], policy: Policy) -> tuple[LimitStatus, ...]:
+    """Decode the status of each limit."""
     return tuple(LimitStatus(remaining=next(left), reset_after_ms=next(left)) for _ in policy.limits)
 
 
 def read_state(text: str) -> SubjectState:
-    """Read a stored state without the scripts: what is held, then names, totals and older units of all windows.
+    """Decode a stored state without the scripts: the holds, then names, totals and previous units of all windows.
 
-    An index modulo those that count stands for it; `shortened` makes the same of a state of the twin.
+    A slot is stored as its index modulo span + 1; `with_slots` does the same to a state of the twin.
     """
     found = _STATE.fullmatch(text)
     assert found is not None
-    heads, totals, olders = (found[part].split(";")[:-1] for part in ("heads", "totals", "olders"))
+    heads, totals, previous = (found[part].split(";")[:-1] for part in ("heads", "totals", "previous"))
     # With three fields alike for each window, the numbers after the totals may read as totals as well.
-    totals, olders = (totals + olders)[: len(heads)], (totals + olders)[len(heads) :]
-    assert len(heads) == len(totals) == len(olders)
+    totals, previous = (totals + previous)[: len(heads)], (totals + previous)[len(heads) :]
+    assert len(heads) == len(totals) == len(previous)
     return SubjectState(
-        counters=dict(map(_entry, heads, totals, olders)),
+        counters=dict(map(_counter, heads, totals, previous)),
         holds=tuple(_hold(*hold) for hold in re.findall(r"hold/([\w-]+)=(\d+),(\d+),(\d+);", found["holds"])),
     )
 
 
-def shortened(state: SubjectState) -> SubjectState:
-    """Give a state of the twin as `read_state` gives the stored one."""
-    entries = {
-        name: replace(entry, previous=tuple((index % _slots(name), units) for index, units in entry.previous))
-        for name, entry in state.counters.items()
+def with_slots(state: SubjectState) -> SubjectState:
+    """Return a state of the twin in the form in which `read_state` returns the stored one."""
+    counters = {
+        name: replace(counter, previous=tuple((index % _ring(name), units) for index, units in counter.previous))
+        for name, counter in state.counters.items()
     }
-    return SubjectState(counters=entries, holds=state.holds)
+    return SubjectState(counters=counters, holds=state.holds)
 
 
-def _entry(head: str, total: str, older: str) -> tuple[CounterId, Counter]:
+def _counter(head: str, total: str, previous: str) -> tuple[CounterId, Counter]:
     name, _, index = head.partition("=")
     first, _, last = name.partition("/")
     known = ("sliding-window", int(first), int(last)) if first.isdecimal() else (first, int(last), 0)
-    third, *pairs = older.split(",")
+    third, *pairs = previous.split(",")
     if known[0] == "gcra":
         assert not pairs
         return known, Counter(index=int(index), current=int(total), fraction=int(third))
@@ -127,16 +127,10 @@ def _verdict(policy: Policy, left: Iterator[int]) -> Verdict:
     return Verdict(
         refused_by=position if refused_by else None,
         retry_after_ms=retry_after_ms if refused_by and retry_after_ms > 0 else None,
-        statuses=standings(left, policy),
+        statuses=statuses(left, policy),
     )
 
 
-def _third(policy: Policy, limit: Limit) -> int:
-    if policy.algorithm == "gcra":
-        return limit.capacity
-    return limit.resolution if policy.algorithm == "sliding-window" else 0
-
-
-def _slots(name: CounterId) -> int:
+def _ring(name: CounterId) -> int:
     algorithm, window_ms, resolution = name
     return {"sliding-window": resolution + 1, "sliding-log": window_ms, "sliding-window-counter": 2}.get(algorithm, 1)

@@ -17,7 +17,7 @@ _LOOP = re.compile(r"\bfor (\w+) = ([^,]+),[^,]+?(?:, (\d+))? do\b")
 
 
 def complaints(contract: Contract) -> list[str]:
-    """Say each way in which the body differs from the header; nothing means that they agree."""
+    """Return each way in which the body differs from the header; none means that they agree."""
     code = "\n".join(line.partition("--")[0] for line in contract.body.splitlines())
     bindings, _, rest = code.partition("\n\n")
     bound = dict(_bound(bindings))
@@ -31,7 +31,7 @@ def complaints(contract: Contract) -> list[str]:
 
 
 def _bound(paragraph: str) -> Iterator[tuple[str, tuple[str, str]]]:
-    """Give each fixed place that the paragraph binds, with the local's name and the expression."""
+    """Yield each fixed place that the paragraph binds, with the local's name and the expression."""
     for line in paragraph.splitlines():
         match = _LOCAL.fullmatch(line.strip())
         if match is None:
@@ -76,7 +76,7 @@ def _repetition_complaints(code: str, repeated: list[Slot]) -> Iterator[str]:
 
 
 def _indices(before: str, expression: str) -> list[int] | None:
-    """Give the indices that the expression has in the first three rounds of the loop over its variable."""
+    """Return the indices that the expression has in the first three rounds of the loop over its variable."""
     found = linear(expression)
     loops = [loop for loop in _LOOP.finditer(before) if found and loop[1] == found[0]]
     if found is None or not loops or not loops[-1][2].isdecimal():

@@ -21,7 +21,7 @@ class Globals(Struct, frozen=True, kw_only=True):
 
 
 def compile_globals(source: str) -> Globals:
-    """Compile `source` with Lua 5.1 and give its globals; SyntaxError tells what the compiler said."""
+    """Compile `source` with Lua 5.1 and return its globals; raises SyntaxError with the compiler's message."""
     lua = LuaRuntime(encoding=None)
     compiled: Any = lua.eval(
         b"function(text) local f, said = loadstring(text, '=script') return f and string.dump(f), said end"

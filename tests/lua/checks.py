@@ -1,4 +1,4 @@
-"""Says what is wrong with a script, one sentence per finding; no sentence means that it keeps its contract."""
+"""Checks scripts against the house rules; no complaint means that a script keeps its contract."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ NESTED_RETURN = re.compile(r"\breturn \{[^\n]*\{")
 
 
 def script_complaints(name: str, source: str) -> list[str]:
-    """Hold the script `name` (`feature/verb`) to the house rules."""
+    """Return what is wrong with the script `name` (`feature/verb`)."""
     try:
         contract = parse(name, source)
         text = expand(LUA, source)
@@ -59,7 +59,7 @@ def script_complaints(name: str, source: str) -> list[str]:
 
 
 def library_complaints(name: str, source: str) -> list[str]:
-    """Hold the shared function `lib/name.lua` to the house rules."""
+    """Return what is wrong with the shared function `lib/name.lua`."""
     try:
         library_sentence(name, source)
     except HeaderError as wrong:

@@ -28,7 +28,7 @@ class HeaderError(ValueError):
 
 
 class Slot(Struct, frozen=True, kw_only=True):
-    """Where one argument stands: at `offset`, or at `factor * i + offset` for i = 1, 2, 3, ...
+    """The place of one argument: at `offset`, or at `factor * i + offset` for i = 1, 2, 3, ...
 
     An `open` slot takes all arguments from its place on; a further line for `[..]` tells what comes later in them.
     """
@@ -46,16 +46,16 @@ class Slot(Struct, frozen=True, kw_only=True):
 
     @property
     def numeric(self) -> bool:
-        """Tell whether the type, the word after the name, is a number's."""
+        """Whether the type, the word after the name, is a number's."""
         return re.match(r"\S+\s+(integer|number|\d)", self.text) is not None
 
     @property
     def unused(self) -> bool:
-        """Tell whether the header says that the script does not look at it."""
+        """Whether the header says that the script does not look at it."""
         return "unused" in self.text
 
     def at(self, i: int) -> int:
-        """Give the index of the i-th repetition."""
+        """Return the index of the i-th repetition."""
         return self.factor * i + self.offset
 
 
@@ -76,7 +76,7 @@ class Contract(Struct, frozen=True, kw_only=True):
 
 
 def parse(name: str, source: str) -> Contract:
-    """Read the script `name` (`feature/verb`), or raise HeaderError."""
+    """Return the contract of the script `name` (`feature/verb`); raises HeaderError."""
     header, _, body = source.partition("\n\n")
     lines = header.splitlines()
     includes = [line.removeprefix("--#include ") for line in lines if line.startswith("--#")]
@@ -94,18 +94,18 @@ def parse(name: str, source: str) -> Contract:
 
 
 def sources(root: Path = LUA) -> dict[str, str]:
-    """Give the text of every script by its name, in order; `lib` is left out."""
+    """Return the text of every script by its name, in order; `lib` is left out."""
     paths = sorted(path for path in root.glob("*/*.lua") if path.parent.name != "lib")
     return {f"{path.parent.name}/{path.stem}": path.read_text(encoding="utf-8") for path in paths}
 
 
 def libraries(root: Path = LUA) -> dict[str, str]:
-    """Give the text of every shared function by the name that includes use."""
+    """Return the text of every shared function by the name that includes use."""
     return {f"lib/{path.name}": path.read_text(encoding="utf-8") for path in sorted(root.glob("lib/*.lua"))}
 
 
 def library_sentence(name: str, source: str) -> str:
-    """Give what the first line of a shared function says it does, or raise HeaderError."""
+    """Return the sentence of a shared function's first line; raises HeaderError."""
     match = re.match(rf"-- {re.escape(name)}: (.+\.)\n", source)
     if match is None:
         raise HeaderError(f"{name}: the first line is `-- {name}: sentence.`")
@@ -113,7 +113,7 @@ def library_sentence(name: str, source: str) -> str:
 
 
 def table(root: Path = LUA) -> str:
-    """Write the page that lists every script and every shared function."""
+    """Return the page that lists every script and every shared function."""
     contracts = [parse(name, source) for name, source in sources(root).items()]
     rows = [f"| `{c.name}` | {c.sentence} | {c.fields['idempotent']} | {c.fields['flags']} |" for c in contracts]
     shared = [f"| `{name}` | {library_sentence(name, source)} |" for name, source in libraries(root).items()]
@@ -141,7 +141,7 @@ _SHARED = (
 
 
 def _entries(name: str, lines: list[str]) -> tuple[str, list[str]]:
-    """Give the first sentence, and each slot or field with the lines that continue it joined to it."""
+    """Return the first sentence, and each slot or field with the lines that continue it joined to it."""
     title, *rest = [_uncommented(name, line) for line in lines]
     opening = f"{name}.lua: "
     if not title.startswith(opening) or not title.endswith("."):
@@ -188,7 +188,7 @@ def _place(index: str, text: str) -> tuple[int, int]:
 
 
 def linear(text: str) -> tuple[str, int, int] | None:
-    """Read `3i+2` or `3 * i + 2` as (i, 3, 2); None where it is no sum of numbers and multiples of one variable."""
+    """Read `3i+2` or `3 * i + 2` as (i, 3, 2); None if it is no sum of numbers and multiples of one variable."""
     joined = "+" + text.replace(" ", "")
     terms = [match for match in _TERM.finditer(joined) if match[2] or match[3]]
     variables = {match[3] for match in terms if match[3]}

@@ -24,7 +24,7 @@ class ExactLog:
         self.admitted.append((max([now_ms, *(ms for ms, _ in self.admitted)]), cost))
 
     def believed(self, now_ms: int) -> bool:
-        """Tell whether the newest index begins at most a minute ahead."""
+        """Return whether the newest index begins at most a minute ahead."""
         if not self.admitted:
             return True
         index = self.admitted[-1][0] * self._parts // self.limit.window_ms
@@ -39,7 +39,7 @@ class ExactLog:
         return self.units_since(self.admitted[-1][0] - self.limit.window_ms + 1)
 
     def wait_ms(self, cost: int, now_ms: int) -> int:
-        """Tell how long an exact limiter would make this cost wait."""
+        """Return how long an exact limiter would make this cost wait."""
         ends = (ms + self.limit.window_ms for ms, _ in self.admitted)
         return min((end - now_ms for end in [now_ms, *ends] if end >= now_ms and self._fits(cost, end)), default=0)
 

@@ -1,4 +1,4 @@
-"""How much each algorithm may admit too much, and how long it may refuse too long, against an exact log."""
+"""The over-admission and under-admission of each algorithm, measured against an exact log."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ MOST: dict[Algorithm, tuple[int, int]] = {
     "fixed-window": (2, 0),
     "sliding-window-counter": (2, -1),
 }
-"""The most that a trailing window may hold: times the limit, and units more."""
+"""The most that a trailing window may admit: a multiple of the limit, and units on top."""
 
 
 @given(data=st.data())
 @pytest.mark.parametrize("algorithm", MOST)
-def test_a_trailing_window_holds_no_more_than_promised(algorithm: Algorithm, data: st.DataObject) -> None:
-    """P1: over any history, the clock stepping back included, no trailing window holds more than was promised."""
+def test_a_trailing_window_admits_no_more_than_promised(algorithm: Algorithm, data: st.DataObject) -> None:
+    """P1: over any history, the clock stepping back included, no trailing window admits more than was promised."""
     policy, steps = data.draw(histories(algorithm))
     times, more = MOST[algorithm]
 
@@ -39,8 +39,8 @@ def test_a_trailing_window_holds_no_more_than_promised(algorithm: Algorithm, dat
 
 
 @given(history=histories("gcra"))
-def test_an_interval_holds_a_burst_and_what_drained_meanwhile(history: History) -> None:
-    """Algorithm gcra: any interval T holds at most burst + units * T / window_ms."""
+def test_an_interval_admits_a_burst_and_what_drained_meanwhile(history: History) -> None:
+    """Algorithm gcra: any interval T admits at most burst + units * T / window_ms."""
     for logs in _admitting(*history):
         for log in logs:
             end_ms = log.admitted[-1][0]
@@ -50,8 +50,8 @@ def test_an_interval_holds_a_burst_and_what_drained_meanwhile(history: History) 
 
 
 @given(history=histories("gcra"))
-def test_a_bucket_refuses_only_where_it_is_full(history: History) -> None:
-    """Algorithm gcra: a cost is refused only where the exact level of a limit leaves no room for it."""
+def test_gcra_refuses_only_if_its_level_is_full(history: History) -> None:
+    """Algorithm gcra: a cost is refused only if the exact level of a limit leaves no room for it."""
     policy, steps = history
     state, levels, now_ms, newest_ms = SubjectState(), dict.fromkeys(policy.limits, Fraction(0)), START_MS, 0
 
@@ -99,7 +99,7 @@ def test_a_refusal_lasts_no_longer_than_promised(algorithm: Algorithm, data: st.
 
 
 def _admitting(policy: Policy, steps: list[Step]):
-    """Take along the steps; after each admission give the logs of all limits."""
+    """Run the steps; after each admission yield the logs of all limits."""
     state, logs, now_ms = SubjectState(), [ExactLog(policy, limit) for limit in policy.limits], START_MS
     for step in steps:
         now_ms += step.move_ms

@@ -17,7 +17,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from tests.leases import leases_on, stored, subject
 from tests.worlds import embedded_world, fake_world
-from tollhouse.limits.algorithms import concurrency as permits
+from tollhouse.limits.algorithms import concurrency
+from tollhouse.limits.algorithms.counters import AHEAD_MS_MAX
 
 UNITS = 3
 WINDOW_MS = 90_000
@@ -55,25 +56,25 @@ class LeasesAgainstModel(RuleBasedStateMachine):
         now_ms = self.world.now_ms
         if all(end_ms <= now_ms for end_ms in self.held.values()):
             self.key_ends_ms = 0  # a sorted set without members is no key
-        verdict, self.held = permits.lease(self.limit, self.held, lease.id or "refused", now_ms)
+        verdict, self.held = concurrency.lease(self.limit, self.held, lease.id or "refused", now_ms)
         assert lease.decision.allowed is verdict.allowed is (lease.id is not None)
         assert lease.decision.retry_after_ms == verdict.retry_after_ms
-        [standing] = lease.decision.limits
-        assert (standing.remaining, standing.reset_after_ms) == (verdict.remaining, verdict.reset_after_ms)
+        [state] = lease.decision.limits
+        assert (state.remaining, state.reset_after_ms) == (verdict.remaining, verdict.reset_after_ms)
         if lease.id is not None:
             self.holders[lease.id] = self.real_ms
             self.keep_key(WINDOW_MS)
         if verdict.too_far_ahead:
-            self.held = permits.clamp(self.limit, self.held, now_ms)
-            self.keep_key(WINDOW_MS + permits.AHEAD_MS_MAX, anew=True)
+            self.held = concurrency.clamp(self.limit, self.held, now_ms)
+            self.keep_key(WINDOW_MS + AHEAD_MS_MAX, anew=True)
 
     @rule()
     def peek(self):
         decision = self.do(self.leases.peek(self.subject))
-        verdict = permits.peek(self.limit, self.held, self.world.now_ms)
+        verdict = concurrency.peek(self.limit, self.held, self.world.now_ms)
         assert (decision.allowed, decision.retry_after_ms) == (verdict.allowed, verdict.retry_after_ms)
-        [standing] = decision.limits
-        assert (standing.remaining, standing.reset_after_ms) == (verdict.remaining, verdict.reset_after_ms)
+        [state] = decision.limits
+        assert (state.remaining, state.reset_after_ms) == (verdict.remaining, verdict.reset_after_ms)
 
     @precondition(lambda self: self.holders)
     @rule(data=st.data())
@@ -81,7 +82,7 @@ class LeasesAgainstModel(RuleBasedStateMachine):
         self.beat(data.draw(st.sampled_from(list(self.holders))))
 
     def beat(self, holder):
-        renewed, self.held = permits.renew(self.limit, self.held, holder, self.world.now_ms)
+        renewed, self.held = concurrency.renew(self.limit, self.held, holder, self.world.now_ms)
         assert self.do(self.leases.renew(self.subject, holder)) is renewed
         assert renewed, "a holder that renews in time never loses its permit"
         self.holders[holder] = self.real_ms
@@ -92,7 +93,7 @@ class LeasesAgainstModel(RuleBasedStateMachine):
     def release(self, data):
         holder = data.draw(st.sampled_from(list(self.holders)))
         del self.holders[holder]
-        released, self.held = permits.release(self.held, holder, self.world.now_ms)
+        released, self.held = concurrency.release(self.held, holder, self.world.now_ms)
         assert released
         assert self.do(self.leases.release(self.subject, holder))
         self.key_ends_ms = self.key_ends_ms if self.held else 0
@@ -111,11 +112,11 @@ class LeasesAgainstModel(RuleBasedStateMachine):
         holder = data.draw(st.sampled_from(self.crashed))
         now_ms = self.world.now_ms
         if release:
-            expected, self.held = permits.release(self.held, holder, now_ms)
+            expected, self.held = concurrency.release(self.held, holder, now_ms)
             found = self.do(self.leases.release(self.subject, holder))
             self.key_ends_ms = self.key_ends_ms if self.held else 0
         else:
-            expected, self.held = permits.renew(self.limit, self.held, holder, now_ms)
+            expected, self.held = concurrency.renew(self.limit, self.held, holder, now_ms)
             found = self.do(self.leases.renew(self.subject, holder))
         assert found is expected
         self.crashed.remove(holder)
@@ -153,11 +154,11 @@ class LeasesAgainstModel(RuleBasedStateMachine):
         self.lease()
         self.crashed += self.holders
         self.holders.clear()
-        self.advance(WINDOW_MS + permits.AHEAD_MS_MAX)
+        self.advance(WINDOW_MS + AHEAD_MS_MAX)
         assert self.do(self.leases.peek(self.subject)).limits[0].remaining == UNITS
 
     @invariant()
-    def nobody_holds_above_the_limit(self):
+    def no_more_permits_are_held_than_there_are(self):
         live = [holder for holder, ms in self.holders.items() if self.real_ms - ms < WINDOW_MS]
         assert len(live) == len(self.holders) <= UNITS
 

@@ -188,7 +188,7 @@ async def _assert_stored(
             assert value is None
             continue
         assert value is not None
-        assert twins.read_state(value.decode()) == twins.shortened(state)
+        assert twins.read_state(value.decode()) == twins.with_slots(state)
         if state is not before[key]:
             lifetime_ms = evaluate.lifetime_ms(by_key[key], state, world.now_ms)
             left_ms = await world.command("limits", "PTTL", key)

@@ -315,8 +315,8 @@ async def test_entries_far_ahead_are_counted_and_lock_no_subject_out(world: Stor
 
     assert near[1:3] == [0, 1]
     assert far[1:3] == [2, 0]
-    assert (taken.unbelieved, taken.verdicts[0].allowed) == (2, True)
-    assert (after.unbelieved, after.verdicts[0].allowed) == (0, False)
+    assert (taken.discarded, taken.verdicts[0].allowed) == (2, True)
+    assert (after.discarded, after.verdicts[0].allowed) == (0, False)
 
 
 class Listener:

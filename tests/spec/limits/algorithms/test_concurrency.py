@@ -1,4 +1,4 @@
-"""The pure rules of `concurrency`, row by row."""
+"""The algorithm `concurrency`, row by row."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ FAR_MS = 120_000
 """A window and a minute: the most by which a lease may end ahead of now."""
 
 
-def held(**ends_after_ms: int) -> LeaseEnds:
+def leases(**ends_after_ms: int) -> LeaseEnds:
     return {name: NOW_MS + after_ms for name, after_ms in ends_after_ms.items()}
 
 
@@ -23,61 +23,61 @@ def verdict(retry_after_ms: int | None, remaining: int, reset_after_ms: int, far
     )
 
 
-#    held, what a lease is answered, what is held afterwards
-LEASED = [
-    (held(), verdict(None, 1, 60_000), held(new=60_000)),
-    (held(a=1), verdict(None, 0, 60_000), held(a=1, new=60_000)),
-    (held(a=90_000), verdict(None, 0, 90_000), held(a=90_000, new=60_000)),
-    (held(a=0, b=-5), verdict(None, 1, 60_000), held(new=60_000)),  # those that are over are dropped
-    (held(a=5, b=9), verdict(5, 0, 9), held(a=5, b=9)),  # a refusal leaves all as it is
-    (held(a=0, b=5, c=9), verdict(5, 0, 9), held(a=0, b=5, c=9)),
-    (held(a=5, b=7, c=9), verdict(7, 0, 9), held(a=5, b=7, c=9)),  # there were more permits once: two have to end
-    (held(a=FAR_MS, b=FAR_MS), verdict(FAR_MS, 0, FAR_MS), held(a=FAR_MS, b=FAR_MS)),
-    (held(a=300_000, b=300_000), verdict(FAR_MS, 0, FAR_MS, 2), held(a=300_000, b=300_000)),
-    (held(a=300_000, b=50), verdict(50, 0, FAR_MS, 1), held(a=300_000, b=50)),
-    (held(new=40_000, a=5), verdict(None, 0, 60_000), held(new=60_000, a=5)),  # asked again, it holds what it held
+#    the leases before, the verdict on one more, the leases after
+GRANTS = [
+    (leases(), verdict(None, 1, 60_000), leases(new=60_000)),
+    (leases(a=1), verdict(None, 0, 60_000), leases(a=1, new=60_000)),
+    (leases(a=90_000), verdict(None, 0, 90_000), leases(a=90_000, new=60_000)),
+    (leases(a=0, b=-5), verdict(None, 1, 60_000), leases(new=60_000)),  # expired leases are dropped
+    (leases(a=5, b=9), verdict(5, 0, 9), leases(a=5, b=9)),  # a refusal changes nothing
+    (leases(a=0, b=5, c=9), verdict(5, 0, 9), leases(a=0, b=5, c=9)),
+    (leases(a=5, b=7, c=9), verdict(7, 0, 9), leases(a=5, b=7, c=9)),  # there were more permits once: two have to end
+    (leases(a=FAR_MS, b=FAR_MS), verdict(FAR_MS, 0, FAR_MS), leases(a=FAR_MS, b=FAR_MS)),
+    (leases(a=300_000, b=300_000), verdict(FAR_MS, 0, FAR_MS, 2), leases(a=300_000, b=300_000)),
+    (leases(a=300_000, b=50), verdict(50, 0, FAR_MS, 1), leases(a=300_000, b=50)),
+    (leases(new=40_000, a=5), verdict(None, 0, 60_000), leases(new=60_000, a=5)),  # it holds a permit already
 ]
 
 
-@pytest.mark.parametrize(("before", "answered", "after"), LEASED)
-def test_a_lease_is_given_where_a_permit_is_free(before: LeaseEnds, answered: LeaseVerdict, after: LeaseEnds) -> None:
+@pytest.mark.parametrize(("before", "granted", "after"), GRANTS)
+def test_a_lease_is_granted_if_a_permit_is_free(before: LeaseEnds, granted: LeaseVerdict, after: LeaseEnds) -> None:
     """At most `units` leases hold at a time; a refusal says when a permit is free, and changes nothing."""
-    assert lease(TWO, before, "new", NOW_MS) == (answered, after)
-    assert answered.allowed is (answered.retry_after_ms is None)
+    assert lease(TWO, before, "new", NOW_MS) == (granted, after)
+    assert granted.allowed is (granted.retry_after_ms is None)
 
 
-#    held, what a look finds
-LOOKED = [
-    (held(), verdict(None, 2, 0)),
-    (held(a=0), verdict(None, 2, 0)),
-    (held(a=40_000), verdict(None, 1, 40_000)),
-    (held(a=5, b=9), verdict(5, 0, 9)),
-    (held(a=5, b=7, c=9), verdict(7, 0, 9)),
-    (held(a=300_000), verdict(None, 1, FAR_MS, 1)),
+#    the leases, what a peek finds
+PEEKS = [
+    (leases(), verdict(None, 2, 0)),
+    (leases(a=0), verdict(None, 2, 0)),
+    (leases(a=40_000), verdict(None, 1, 40_000)),
+    (leases(a=5, b=9), verdict(5, 0, 9)),
+    (leases(a=5, b=7, c=9), verdict(7, 0, 9)),
+    (leases(a=300_000), verdict(None, 1, FAR_MS, 1)),
 ]
 
 
-@pytest.mark.parametrize(("state", "found"), LOOKED)
-def test_a_look_tells_what_a_lease_would_find(state: LeaseEnds, found: LeaseVerdict) -> None:
-    """Peek tells whether a permit is free, and where the limit stands."""
+@pytest.mark.parametrize(("state", "found"), PEEKS)
+def test_a_peek_finds_what_a_lease_would_find(state: LeaseEnds, found: LeaseVerdict) -> None:
+    """A peek returns whether a permit is free, and the limit as it is."""
     assert peek(TWO, state, NOW_MS) == found
 
 
 #   the lease ends after, whether it is renewed
-RENEWED = [(60_000, True), (1, True), (0, False), (-1, False), (None, False)]
+RENEWALS = [(60_000, True), (1, True), (0, False), (-1, False), (None, False)]
 
 
-@pytest.mark.parametrize(("after_ms", "renewed"), RENEWED)
-def test_only_a_lease_that_goes_on_is_renewed_or_released(after_ms: int | None, renewed: bool) -> None:
-    """A lease that is over or unknown is neither renewed nor released: its permit may be somebody else's."""
-    before = held(b=9) if after_ms is None else held(a=after_ms, b=9)
+@pytest.mark.parametrize(("after_ms", "renewed"), RENEWALS)
+def test_only_a_live_lease_is_renewed_or_released(after_ms: int | None, renewed: bool) -> None:
+    """A lease that is over or unknown is neither renewed nor released: another holder may have its permit."""
+    before = leases(b=9) if after_ms is None else leases(a=after_ms, b=9)
 
-    assert renew(TWO, before, "a", NOW_MS) == (renewed, held(a=60_000, b=9) if renewed else before)
-    assert release(before, "a", NOW_MS) == (renewed, held(b=9) if renewed else before)
+    assert renew(TWO, before, "a", NOW_MS) == (renewed, leases(a=60_000, b=9) if renewed else before)
+    assert release(before, "a", NOW_MS) == (renewed, leases(b=9) if renewed else before)
 
 
-def test_leases_too_far_ahead_are_brought_near() -> None:
-    """After a large step back leases end in a window and a minute at the latest; nearer ones keep their end."""
-    before = held(a=FAR_MS + 1, b=FAR_MS, c=5, d=-1)
+def test_leases_too_far_ahead_are_clamped() -> None:
+    """After a large step back leases end in a window and a minute at the latest; others are unchanged."""
+    before = leases(a=FAR_MS + 1, b=FAR_MS, c=5, d=-1)
 
-    assert clamp(TWO, before, NOW_MS) == held(a=FAR_MS, b=FAR_MS, c=5, d=-1)
+    assert clamp(TWO, before, NOW_MS) == leases(a=FAR_MS, b=FAR_MS, c=5, d=-1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tollhouse.limits.algorithms.counters import SubjectState
+from tollhouse.limits.algorithms.counters import Counter, SubjectState
 from tollhouse.limits.algorithms.evaluate import lifetime_ms, peek, take
 from tollhouse.limits.policy.policy import Limit, Policy
 
@@ -21,7 +21,7 @@ STEPS = [
     (45_000, 7, False, 6, 105_000, 105_000),  # a clock that steps back never gives units away
     (45_000, 6, True, 0, None, 105_000),  # what is taken behind the newest sub-bucket counts into it
     (149_999, 1, False, 0, 1, 1),
-    (150_000, 0, True, 10, None, 0),  # a cost of 0 looks
+    (150_000, 0, True, 10, None, 0),  # a cost of 0 only looks
     (150_000, 11, False, 10, None, 0),  # above the limit: no wait will help
 ]
 
@@ -57,8 +57,8 @@ THIRDS = [
 #   at_ms  cost  allowed  remaining  retry_after_ms  reset_after_ms
 A_CLOCK_TOO_FAR_BACK = [
     (75_000, 10, True, 0, None, 75_000),  # index 5
-    (15_000, 1, False, 0, 135_000, 135_000),  # 60 s ahead is believed
-    (14_999, 10, True, 0, None, 60_001),  # further ahead is not: the count begins anew, at index 0
+    (15_000, 1, False, 0, 135_000, 135_000),  # 60 s ahead still counts
+    (14_999, 10, True, 0, None, 60_001),  # further ahead is ignored: the count begins anew, at index 0
     (75_000, 10, True, 0, None, 75_000),
 ]
 
@@ -106,7 +106,7 @@ BOTH = [
 
 
 def test_several_windows_are_one_decision() -> None:
-    """Every window must admit; the one that refuses longest is named and its wait is given (S2-26)."""
+    """Every window must admit; the one that refuses longest is named, with its wait (S2-26)."""
     state = SubjectState()
 
     for at_ms, cost, refused_by, retry_after_ms, remaining in BOTH:
@@ -117,7 +117,7 @@ def test_several_windows_are_one_decision() -> None:
 
 
 def test_of_equal_waits_the_first_is_named() -> None:
-    """Two windows that refuse for as long: the first of the policy is the one that refused."""
+    """If two windows refuse equally long, the first of the policy is named."""
     policy = api(Limit(units=1, window_ms=60_000, resolution=1), Limit(units=1, window_ms=80_000, resolution=2))
     _, state = take(policy, SubjectState(), 1, 0)
 
@@ -126,8 +126,8 @@ def test_of_equal_waits_the_first_is_named() -> None:
     assert (verdict.refused_by, verdict.retry_after_ms) == (0, 120_000)
 
 
-def test_a_wait_counts_with_an_entry_that_comes_near_again() -> None:
-    """P3: an entry too far ahead to be believed now still refuses if it is believed when the wait is over."""
+def test_a_wait_includes_a_counter_that_is_ignored_until_later() -> None:
+    """P3: a counter too far ahead to count now refuses if it counts when the wait is over."""
     second = Limit(units=1, window_ms=1_000, resolution=1)
     hundred = Limit(units=2, window_ms=100_000, resolution=1)
     policy = api(second, hundred)
@@ -143,8 +143,21 @@ def test_a_wait_counts_with_an_entry_that_comes_near_again() -> None:
     assert peek(policy, state, 1, 201_000).allowed
 
 
+def test_a_wait_is_a_fixed_point() -> None:
+    """P3: limit A admits at 40 s, when B's counter at 95 s, ignored now, refuses until 155 s: the wait is 155 s."""
+    a, b = Limit(units=1, window_ms=70_000), Limit(units=1, window_ms=60_000)
+    counters = {
+        a.counter_id("sliding-log"): Counter(index=-30_000, current=1),
+        b.counter_id("sliding-log"): Counter(index=95_000, current=1),
+    }
+
+    verdict = peek(Policy(name="api", algorithm="sliding-log", limits=(a, b)), SubjectState(counters=counters), 1, 0)
+
+    assert (verdict.refused_by, verdict.retry_after_ms) == (1, 155_000)
+
+
 def test_a_state_lives_a_second_longer_than_it_can_refuse() -> None:
-    """A state is kept until its longest window is wholly restored, and a second more."""
+    """A state is kept until its longest window is fully restored, and a second more."""
     _, state = take(MINUTE_AND_HOUR, SubjectState(), 1, 75_000)
     assert lifetime_ms(MINUTE_AND_HOUR, state, 75_000) == 4_500_000 - 75_000 + 1_000
 

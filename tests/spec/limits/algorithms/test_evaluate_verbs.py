@@ -1,4 +1,4 @@
-"""What else can be done with units, by the pure rules: as many as there are, all or none, back again, set aside."""
+"""Take up to, take all, refund, reserve and settle, as pure functions."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def policy(algorithm: Algorithm = "sliding-window", *limits: Limit) -> Policy:
 
 
 def remaining(policy: Policy, state: SubjectState, now_ms: int) -> list[int]:
-    return [standing.remaining for standing in limit_statuses(policy, state, now_ms)]
+    return [status.remaining for status in limit_statuses(policy, state, now_ms)]
 
 
 def hold(name: str, units: int, *, made_ms: int = 0, held_ms: int = 30_000) -> Hold:
@@ -39,7 +39,7 @@ def hold(name: str, units: int, *, made_ms: int = 0, held_ms: int = 30_000) -> H
 
 @pytest.mark.parametrize("algorithm", COUNTING)
 def test_as_many_are_taken_as_there_are(algorithm: Algorithm) -> None:
-    """A take of up to so many gets what every limit has left, and is refused only where there is nothing."""
+    """A take of up to so many gets what every limit has left, and is refused only if nothing is left."""
     both = policy(algorithm, TEN, HUNDRED)
 
     first, verdict, state = take_up_to(both, SubjectState(), 7, 0)
@@ -53,7 +53,7 @@ def test_as_many_are_taken_as_there_are(algorithm: Algorithm) -> None:
 
 
 def test_up_to_nothing_only_looks() -> None:
-    """Up to 0 units are never refused, not even where nothing is left."""
+    """Up to 0 units are never refused, even if nothing is left."""
     _, state = take(policy(), SubjectState(), 10, 0)
 
     granted, verdict, after = take_up_to(policy(), state, 0, 0)
@@ -62,7 +62,7 @@ def test_up_to_nothing_only_looks() -> None:
 
 
 def test_all_are_charged_or_none() -> None:
-    """Of several takes one that is refused keeps the others from being charged; the longest wait holds for all."""
+    """If one of several takes is refused, none is charged; the longest wait is the wait of all."""
     fixed, log = policy("fixed-window"), policy("sliding-log", HUNDRED)
     _, state = take(fixed, SubjectState(), 8, 10_000)
     look = JointTake(policy=fixed, state=state, cost=0)
@@ -79,8 +79,8 @@ def test_all_are_charged_or_none() -> None:
     assert [remaining(fixed, states[0], 10_000), remaining(log, states[1], 10_000)] == [[0], [10]]
 
 
-def test_one_that_never_will_be_keeps_all_for_ever() -> None:
-    """Where a cost is above a limit no wait helps the whole, whatever the others say."""
+def test_one_take_that_never_fits_refuses_all_forever() -> None:
+    """If one cost is above a limit, no wait helps all of them, whatever the others need."""
     _, full = take(policy(), SubjectState(), 10, 0)
     parts = [JointTake(policy=policy(), state=full, cost=1), JointTake(policy=policy(), state=SubjectState(), cost=11)]
 
@@ -90,8 +90,8 @@ def test_one_that_never_will_be_keeps_all_for_ever() -> None:
     assert [verdict.retry_after_ms for verdict in joint.verdicts] == [75_000, None]
 
 
-def test_the_wait_of_the_whole_counts_with_what_comes_near_again() -> None:
-    """P3: an entry too far ahead to be believed now refuses the whole if it is believed when the wait is over."""
+def test_the_wait_of_all_includes_counters_that_are_ignored_until_later() -> None:
+    """P3: a counter too far ahead to count now refuses all takes if it counts when the wait is over."""
     second, minute = policy("fixed-window", Limit(units=1, window_ms=1_000)), policy("fixed-window", TEN)
     _, ahead = take(second, SubjectState(), 1, 130_000)
     _, full = take(minute, SubjectState(), 10, 60_000)
@@ -109,7 +109,7 @@ def test_the_wait_of_the_whole_counts_with_what_comes_near_again() -> None:
 
 @pytest.mark.parametrize("algorithm", COUNTING)
 def test_a_refund_gives_back_what_was_counted_and_no_more(algorithm: Algorithm) -> None:
-    """What is given back can be taken again; nobody gets more than was taken, and nothing of nothing."""
+    """Refunded units can be taken again; no refund returns more than was taken, and one of nothing returns nothing."""
     both = policy(algorithm, TEN, HUNDRED)
     _, state = take(both, SubjectState(), 8, 0)
 
@@ -122,33 +122,33 @@ def test_a_refund_gives_back_what_was_counted_and_no_more(algorithm: Algorithm) 
     assert (none, nothing is emptied) == (0, True)
 
 
-def test_the_oldest_units_are_given_back_first() -> None:
-    """P1: what is left after a refund counts as long as if it had been taken later, never shorter."""
+def test_the_oldest_units_are_refunded_first() -> None:
+    """P1: units that stay after a refund count as if they had been taken later, never earlier."""
     _, state = take(policy(), SubjectState(), 4, 0)
     _, state = take(policy(), state, 3, 20_000)
     _, state = take(policy(), state, 2, 40_000)
 
     refunded, state = refund(policy(), state, 5, 40_000)
 
-    entry = Counter(index=2, current=2, previous=((1, 2),))
-    assert (refunded, state) == (5, SubjectState(counters={("sliding-window", 60_000, 4): entry}))
+    counter = Counter(index=2, current=2, previous=((1, 2),))
+    assert (refunded, state) == (5, SubjectState(counters={("sliding-window", 60_000, 4): counter}))
     assert peek(policy(), state, 7, 40_000).retry_after_ms == 50_000
 
 
-def test_of_two_buckets_the_earlier_one_gives_back_first() -> None:
-    """Units of the earlier bucket count in part, so giving them back frees a part of them."""
-    counter = policy("sliding-window-counter")
-    _, state = take(counter, SubjectState(), 10, 0)
-    _, state = take(counter, state, 5, 90_000)
+def test_the_previous_of_two_windows_is_refunded_first() -> None:
+    """Units of the previous window count in part, so a refund of them frees only that part."""
+    two_windows = policy("sliding-window-counter")
+    _, state = take(two_windows, SubjectState(), 10, 0)
+    _, state = take(two_windows, state, 5, 90_000)
 
-    _, some = refund(counter, state, 4, 90_000)
-    _, more = refund(counter, state, 12, 90_000)
+    _, some = refund(two_windows, state, 4, 90_000)
+    _, more = refund(two_windows, state, 12, 90_000)
 
-    assert [remaining(counter, one, 90_000) for one in (state, some, more)] == [[0], [2], [7]]
+    assert [remaining(two_windows, one, 90_000) for one in (state, some, more)] == [[0], [2], [7]]
 
 
-def test_windows_that_forgot_give_back_nothing() -> None:
-    """A unit that a short window has released already is given back to the long one only."""
+def test_windows_that_released_units_get_nothing_back() -> None:
+    """A unit that a short window has released already is refunded to the long one only."""
     both = policy("fixed-window", TEN, HUNDRED)
     _, state = take(both, SubjectState(), 6, 0)
 
@@ -158,8 +158,8 @@ def test_windows_that_forgot_give_back_nothing() -> None:
 
 
 @pytest.mark.parametrize("algorithm", COUNTING)
-def test_what_is_held_counts_until_it_is_settled(algorithm: Algorithm) -> None:
-    """A hold takes its units from every limit at once; settling charges what was needed and frees the rest."""
+def test_held_units_count_until_they_are_settled(algorithm: Algorithm) -> None:
+    """A hold takes its units from every limit at once; `settle` charges what was needed and frees the rest."""
     both = policy(algorithm, TEN, HUNDRED)
 
     verdict, held = reserve(both, SubjectState(), hold("a", 6), 0)
@@ -173,8 +173,8 @@ def test_what_is_held_counts_until_it_is_settled(algorithm: Algorithm) -> None:
     assert (again, after is state) == (False, True)
 
 
-def test_a_hold_ends_by_itself() -> None:
-    """A holder that crashed keeps nothing: at its end the units are free, and nothing is left to settle."""
+def test_a_hold_expires() -> None:
+    """A holder that crashed keeps no units: when its hold expires they are free, and there is nothing to settle."""
     _, state = reserve(policy(), SubjectState(), hold("a", 6), 0)
 
     assert peek(policy(), state, 5, 0).retry_after_ms == 30_000
@@ -197,8 +197,8 @@ def test_an_overrun_is_charged() -> None:
     assert peek(fixed, state, 0, 0).allowed
 
 
-def test_asking_twice_holds_once() -> None:
-    """A hold that is there already is found, not made again: a call that is repeated changes nothing."""
+def test_a_repeated_reserve_holds_once() -> None:
+    """A hold that exists is found and not added again: a repeated call changes nothing."""
     _, state = reserve(policy(), SubjectState(), hold("a", 6), 0)
 
     verdict, after = reserve(policy(), state, hold("a", 6, made_ms=5), 5)
@@ -207,7 +207,7 @@ def test_asking_twice_holds_once() -> None:
 
 
 def test_a_hold_that_does_not_fit_is_refused() -> None:
-    """An estimate waits as a take would, also for what others hold; above a limit it waits for ever."""
+    """An estimate waits as a take would, also for other holds; above a limit no wait helps."""
     _, state = reserve(policy(), SubjectState(), hold("a", 6), 0)
 
     refused, after = reserve(policy(), state, hold("b", 5), 0)
@@ -217,8 +217,8 @@ def test_a_hold_that_does_not_fit_is_refused() -> None:
     assert (never.refused_by, never.retry_after_ms) == (0, None)
 
 
-def test_so_many_holds_are_the_most() -> None:
-    """One subject has at most 128 holds; one more waits for the first to end, and for the limits as well."""
+def test_the_number_of_holds_is_bounded() -> None:
+    """One key has at most 128 holds; one more waits for the first to end, and for the limits as well."""
     hundred, state = policy("fixed-window", HUNDRED), SubjectState()
     for i in range(HOLDS_MAX):
         _, state = reserve(hundred, state, hold(f"h{i}", 0, held_ms=30_000 + i), 0)
@@ -248,8 +248,8 @@ WAITS = [
 
 
 @pytest.mark.parametrize(("cost", "retry_after_ms"), WAITS)
-def test_a_wait_is_exact_with_what_is_held(cost: int, retry_after_ms: int | None) -> None:
-    """P3: the wait is until enough of what is held has ended beside what was taken."""
+def test_a_wait_is_exact_with_holds(cost: int, retry_after_ms: int | None) -> None:
+    """P3: the wait ends when so many holds have ended that the cost fits beside the rest and what was taken."""
     fixed = policy("fixed-window")
     _, state = take(fixed, SubjectState(), 4, 0)
     _, state = reserve(fixed, state, hold("b", 2, held_ms=30_000), 0)
@@ -268,14 +268,14 @@ STEPS_BACK = [
     (300_000, 4, 60_000),
     (270_000, 4, 90_000),  # 30 s back: held until the same moment
     (240_000, 4, 120_000),
-    (239_999, 10, None),  # further back it is not believed
+    (239_999, 10, None),  # further back it is ignored
     (0, 10, None),  # 5 minutes back
 ]
 
 
 @pytest.mark.parametrize(("now_ms", "left", "retry_after_ms"), STEPS_BACK)
-def test_a_hold_far_ahead_is_not_believed(now_ms: int, left: int, retry_after_ms: int | None) -> None:
-    """A clock that steps back keeps a hold for up to a minute more; further ahead it locks nobody out."""
+def test_a_hold_too_far_ahead_is_ignored(now_ms: int, left: int, retry_after_ms: int | None) -> None:
+    """A clock that steps back keeps a hold for up to a minute more; a hold further ahead locks no key out."""
     _, state = reserve(policy(), SubjectState(), hold("a", 6, made_ms=300_000, held_ms=60_000), 300_000)
 
     verdict = peek(policy(), state, 10, now_ms)
@@ -284,8 +284,8 @@ def test_a_hold_far_ahead_is_not_believed(now_ms: int, left: int, retry_after_ms
     assert verdict.retry_after_ms == retry_after_ms
 
 
-def test_a_hold_that_is_not_believed_can_be_settled() -> None:
-    """Whoever holds units settles them, however far the clock stepped back; others who write drop the hold."""
+def test_an_ignored_hold_can_be_settled() -> None:
+    """Its holder can settle it, however far the clock stepped back; a charge by another caller drops it."""
     _, state = reserve(policy(), SubjectState(), hold("a", 6, made_ms=300_000, held_ms=60_000), 300_000)
 
     settled, after = settle(policy(), state, "a", 2, 0)
@@ -295,7 +295,7 @@ def test_a_hold_that_is_not_believed_can_be_settled() -> None:
     assert written.holds == ()
 
 
-def test_a_verdict_is_refused_by_one() -> None:
-    """A verdict is allowed exactly where nothing refused it."""
+def test_a_verdict_allows_if_nothing_refuses() -> None:
+    """A verdict is allowed exactly if no limit refused, and not because of too many holds either."""
     assert Verdict(refused_by=None, retry_after_ms=None, statuses=()).allowed
     assert not Verdict(refused_by=FULL, retry_after_ms=1, statuses=()).allowed

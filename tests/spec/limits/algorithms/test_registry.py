@@ -1,4 +1,4 @@
-"""The rules of the other algorithms as tables: arithmetic that a reader can redo on paper."""
+"""The other algorithms as tables: arithmetic that a reader can redo on paper."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FIXED_WINDOW = [
     (120_000, 0, True, 10, None, 0),
     (120_000, 11, False, 10, None, 0),
     (600_000, 10, True, 0, None, 60_000),
-    (540_000, 1, False, 0, 120_000, 120_000),  # 60 s ahead is believed
+    (540_000, 1, False, 0, 120_000, 120_000),  # 60 s ahead still counts
     (300_000, 10, True, 0, None, 60_000),  # 5 minutes back: it begins anew
 ]
 
@@ -31,12 +31,12 @@ FIXED_WINDOW = [
 COUNTER = [
     (0, 10, True, 0, None, 120_000),
     (59_999, 1, False, 0, 6_001, 60_001),
-    (65_999, 1, False, 0, 1, 54_001),  # of the earlier 10, ceil(9.00017) count
-    (66_000, 1, True, 0, None, 114_000),  # 9 of the earlier count
+    (65_999, 1, False, 0, 1, 54_001),  # of the previous 10, ceil(9.00017) count
+    (66_000, 1, True, 0, None, 114_000),  # 9 of the previous count
     (66_000, 1, False, 0, 6_000, 114_000),
-    (90_000, 4, True, 0, None, 90_000),  # 5 of the earlier 10, and 5 now
-    (60_000, 1, False, 0, 36_000, 120_000),  # 30 s back: the earlier 10 count whole again
-    (119_999, 5, False, 4, 1, 60_001),  # ceil(0.00017) of the earlier
+    (90_000, 4, True, 0, None, 90_000),  # 5 of the previous 10, and 5 now
+    (60_000, 1, False, 0, 36_000, 120_000),  # 30 s back: the previous 10 count in full again
+    (119_999, 5, False, 4, 1, 60_001),  # ceil(0.00017) of the previous
     (120_000, 5, True, 0, None, 120_000),
     (299_999, 10, True, 0, None, 60_001),
     (300_000, 10, False, 0, 60_000, 60_000),
@@ -56,8 +56,8 @@ LOG = [
     (30_000, 1, False, 0, 40_000, 90_000),  # 30 s back: each take counts until a window after it
     (69_999, 1, False, 0, 1, 50_001),
     (70_000, 5, True, 0, None, 60_000),
-    (10_000, 1, False, 0, 110_000, 120_000),  # 60 s ahead is believed
-    (9_999, 10, True, 0, None, 60_000),  # further ahead is not
+    (10_000, 1, False, 0, 110_000, 120_000),  # 60 s ahead still counts
+    (9_999, 10, True, 0, None, 60_000),  # further ahead is ignored
     (600_000, 10, True, 0, None, 60_000),
     (300_000, 10, True, 0, None, 60_000),  # 5 minutes back: it begins anew
 ]
@@ -68,7 +68,7 @@ GCRA = [
     (0, 1, False, 0, 6_000, 60_000),
     (5_999, 1, False, 0, 1, 54_001),
     (6_000, 1, True, 0, None, 60_000),
-    (20_999, 3, False, 2, 3_001, 45_001),  # a begun unit counts whole
+    (20_999, 3, False, 2, 3_001, 45_001),  # a fraction counts as a whole unit
     (36_000, 5, True, 0, None, 60_000),
     (6_000, 1, False, 0, 36_000, 90_000),  # 30 s back: the level is as it was at 36 s
     (41_999, 1, False, 0, 1, 54_001),
@@ -106,7 +106,7 @@ GCRA_IN_THIRDS = [
         ("gcra", ONE_A_SECOND_BURST_THREE, BURST),
         ("gcra", THREE_A_SECOND, GCRA_IN_THIRDS),
     ],
-    ids=["fixed window", "two buckets", "log", "gcra", "burst", "thirds"],
+    ids=["fixed window", "two windows", "log", "gcra", "burst", "thirds"],
 )
 def test_takes_follow_the_table(
     algorithm: Algorithm, limit: Limit, steps: list[tuple[int, int, bool, int, int | None, int]]
@@ -133,8 +133,8 @@ KEPT: list[tuple[Algorithm, int, int, int]] = [
 
 
 @pytest.mark.parametrize(("algorithm", "same", "lower", "higher"), KEPT)
-def test_a_changed_number_keeps_what_was_counted(algorithm: Algorithm, same: int, lower: int, higher: int) -> None:
-    """A limit that is lowered or raised goes on from the same count, whatever the algorithm."""
+def test_a_changed_limit_keeps_its_count(algorithm: Algorithm, same: int, lower: int, higher: int) -> None:
+    """A limit that is lowered or raised continues from the same count, whatever the algorithm."""
     policies = [
         Policy(name="api", algorithm=algorithm, limits=(Limit(units=units, window_ms=60_000),)) for units in (10, 5, 20)
     ]
@@ -145,8 +145,8 @@ def test_a_changed_number_keeps_what_was_counted(algorithm: Algorithm, same: int
     assert left == [same, lower, higher]
 
 
-def test_entries_of_another_algorithm_are_dropped() -> None:
-    """What another algorithm counted is not read, and gone after the next take."""
+def test_counters_of_another_algorithm_are_dropped() -> None:
+    """A counter of another algorithm is ignored, and dropped by the next take."""
     fixed = Policy(name="api", algorithm="fixed-window", limits=(TEN_A_MINUTE,))
     log = Policy(name="api", algorithm="sliding-log", limits=(TEN_A_MINUTE,))
     _, state = take(fixed, SubjectState(), 10, 0)
@@ -158,13 +158,13 @@ def test_entries_of_another_algorithm_are_dropped() -> None:
     assert peek(fixed, state, 10, 0).allowed
 
 
-def test_a_log_holds_equal_milliseconds_once() -> None:
-    """A log grows by one number for each millisecond with a take, and forgets those of a window ago."""
+def test_a_log_adds_up_takes_of_one_millisecond() -> None:
+    """A log grows by one number for each millisecond with a take, and drops those that are a window old."""
     log = Policy(name="api", algorithm="sliding-log", limits=(TEN_A_MINUTE,))
     state = SubjectState()
 
     for at_ms in (0, 0, 1, 1, 1, 59_999, 60_001):
         _, state = take(log, state, 1, at_ms)
 
-    entry = Counter(index=60_001, current=1, previous=((59_999, 1),))
-    assert state == SubjectState(counters={("sliding-log", 60_000, 0): entry})
+    counter = Counter(index=60_001, current=1, previous=((59_999, 1),))
+    assert state == SubjectState(counters={("sliding-log", 60_000, 0): counter})

@@ -1,4 +1,4 @@
-"""Why a key is refused: sentences, times and windows from what the limiter answers."""
+"""Explanations why a key is refused: sentences, times and windows."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FIVE_A_MINUTE = parse_policy("api", "5/minute")
 
 
 class Asking:
-    """A limiter over some policies, and the question why."""
+    """A limiter over some policies, and explanations of its decisions."""
 
     def __init__(self, world: StoreWorld, *policies: Policy) -> None:
         self.world = world
@@ -35,50 +35,50 @@ class Asking:
         return await examine(self.make, self.policies, "api", key, cost, clock=lambda: NOON, **other)
 
 
-async def test_an_admitted_key_is_told_how_its_windows_stand(world: StoreWorld) -> None:
-    """A key that is admitted is told what it used of each window, what is left, and when all of it is back."""
+async def test_an_admitted_key_is_explained_with_its_windows(world: StoreWorld) -> None:
+    """For an admitted key each window shows what is used, what remains, and when it is restored."""
     asking = Asking(world, parse_policy("api", "5/minute; 100/hour"))
     await asking.limiter.take("api", "ada", 2)
 
-    told = await asking.why("ada")
+    explanation = await asking.why("ada")
 
-    assert told.allowed
-    assert told.sentences == ("'ada' under api is admitted: every limit has room for 1 unit.",)
-    assert [(one.limit, one.used, one.of, one.remaining) for one in told.verdict.windows] == [
+    assert explanation.allowed
+    assert explanation.sentences == ("'ada' under api is admitted: every limit has room for 1 unit.",)
+    assert [(one.limit, one.used, one.of, one.remaining) for one in explanation.verdict.windows] == [
         ("5/minute", 2, 5, 3),
         ("100/hour", 2, 100, 98),
     ]
-    assert all(one.restored_after_ms > 0 for one in told.verdict.windows)
-    assert told.verdict.windows[0].restored_at.startswith("2027-01-15 12:01:0")
+    assert all(one.restored_after_ms > 0 for one in explanation.verdict.windows)
+    assert explanation.verdict.windows[0].restored_at.startswith("2027-01-15 12:01:0")
 
 
-async def test_a_refused_key_is_told_by_which_limit_and_until_when(world: StoreWorld) -> None:
+async def test_a_refused_key_is_explained_with_limit_and_time(world: StoreWorld) -> None:
     """A refusal names the limit, the wait in seconds, and the local time at which the same take passes."""
     asking = Asking(world, FIVE_A_MINUTE)
     await asking.limiter.take("api", "ada", 5)
 
-    told = await asking.why("ada", 2)
+    explanation = await asking.why("ada", 2)
 
-    wait_ms = told.verdict.retry_after_ms
+    wait_ms = explanation.verdict.retry_after_ms
     assert wait_ms is not None
-    assert not told.allowed
-    assert told.verdict.refused_by == "5/minute"
-    passes = f"the same take passes in {wait_ms / 1000:.3f} s, at {told.verdict.passes_at}."
-    assert told.sentences == (f"'ada' under api is refused: the limit 5/minute is reached; {passes}",)
-    assert str(told.verdict.passes_at).startswith("2027-01-15 12:01:0")
+    assert not explanation.allowed
+    assert explanation.verdict.refused_by == "5/minute"
+    passes = f"the same take passes in {wait_ms / 1000:.3f} s, at {explanation.verdict.passes_at}."
+    assert explanation.sentences == (f"'ada' under api is refused: the limit 5/minute is reached; {passes}",)
+    assert str(explanation.verdict.passes_at).startswith("2027-01-15 12:01:0")
     await world.advance(wait_ms - 1)
     assert not (await asking.why("ada", 2)).allowed
     await world.advance(1)
     assert (await asking.why("ada", 2)).sentences == ("'ada' under api is admitted: every limit has room for 2 units.",)
 
 
-async def test_a_cost_above_the_limit_is_told_that_no_wait_helps(world: StoreWorld) -> None:
-    """A take that can never pass is told so, with no time."""
-    told = await Asking(world, FIVE_A_MINUTE).why("ada", 6)
+async def test_for_a_cost_above_the_limit_no_wait_helps(world: StoreWorld) -> None:
+    """For a take that can never pass the sentence says so, and no time is given."""
+    explanation = await Asking(world, FIVE_A_MINUTE).why("ada", 6)
 
-    assert not told.allowed
-    assert told.verdict.passes_at is None
-    assert told.sentences == (
+    assert not explanation.allowed
+    assert explanation.verdict.passes_at is None
+    assert explanation.sentences == (
         "'ada' under api is refused: a cost of 6 is above the limit 5/minute, and no wait will change that.",
     )
 
@@ -90,71 +90,71 @@ async def test_a_cost_above_the_limit_is_told_that_no_wait_helps(world: StoreWor
         ({"allow": ("10.0.0.0/8",)}, True, "is never counted: the entry 10.0.0.0/8 of the allow list matches it."),
     ],
 )
-async def test_a_listed_key_is_told_the_entry(
+async def test_a_key_on_a_list_is_explained_with_the_entry(
     world: StoreWorld, lists: dict[str, Any], allowed: bool, sentence: str
 ) -> None:
-    """A key on a list is told the entry that decides, and its windows are shown all the same."""
+    """For a key on a list the entry that matched is named, and the windows are shown all the same."""
     asking = Asking(world, parse_policy("api", "5/minute", **lists))
 
-    told = await asking.why("10.1.2.3")
+    explanation = await asking.why("10.1.2.3")
 
-    assert told.allowed is allowed
-    assert told.access == AccessMatch(rule="allow" if allowed else "deny", entry="10.0.0.0/8")
-    assert told.sentences == (f"'10.1.2.3' under api {sentence}",)
-    assert told.verdict.windows[0].remaining == 5
+    assert explanation.allowed is allowed
+    assert explanation.access == AccessMatch(rule="allow" if allowed else "deny", entry="10.0.0.0/8")
+    assert explanation.sentences == (f"'10.1.2.3' under api {sentence}",)
+    assert explanation.verdict.windows[0].remaining == 5
 
 
-async def test_a_shadow_is_told_what_it_would_do_in_force(world: StoreWorld) -> None:
-    """A shadow admits, and the limit that would refuse, and until when, is told."""
+async def test_a_shadow_is_explained_as_if_in_force(world: StoreWorld) -> None:
+    """A shadow admits; the explanation names the limit that would refuse, and until when."""
     asking = Asking(world, parse_policy("api", "5/minute", shadow=True))
     await asking.limiter.take("api", "ada", 5)
 
-    told = await asking.why("ada")
+    explanation = await asking.why("ada")
 
-    assert told.allowed
-    assert told.shadow
-    assert not told.verdict.admits
-    assert told.sentences[0].startswith(
+    assert explanation.allowed
+    assert explanation.shadow
+    assert not explanation.verdict.admits
+    assert explanation.sentences[0].startswith(
         "'ada' under api is admitted, because the policy is a shadow; in force it would be refused: "
         "the limit 5/minute is reached; the same take passes in "
     )
 
 
-async def test_a_policy_that_runs_beside_is_told_too(world: StoreWorld) -> None:
+async def test_shadows_of_the_policy_are_explained_too(world: StoreWorld) -> None:
     """Each shadow of the policy is shown with its verdict, and decides nothing."""
     candidate = parse_policy("next", "3/minute", shadow=True, shadow_of="api")
     asking = Asking(world, FIVE_A_MINUTE, candidate, parse_policy("login", "1/minute"))
 
-    told = await asking.why("ada", 4)
+    explanation = await asking.why("ada", 4)
 
-    assert told.allowed
-    assert [(one.policy, one.admits, one.refused_by) for one in told.shadows] == [("next", False, "3/minute")]
-    assert told.sentences[1] == (
+    assert explanation.allowed
+    assert [(one.policy, one.admits, one.refused_by) for one in explanation.shadows] == [("next", False, "3/minute")]
+    assert explanation.sentences[1] == (
         "Its shadow next (3/minute): in force it would be refused: a cost of 4 is above the limit "
         "3/minute, and no wait will change that."
     )
 
 
 async def test_another_limit_is_tried_on_what_is_counted(world: StoreWorld) -> None:
-    """What if the limit were Y: the counters of an equal window carry over, and nothing is changed."""
+    """Another limit is evaluated on the counters of equal windows, and nothing is changed."""
     asking = Asking(world, FIVE_A_MINUTE)
     await asking.limiter.take("api", "ada", 5)
 
-    told = await asking.why("ada", limit="200 per min")
+    explanation = await asking.why("ada", limit="200 per min")
     again = await asking.why("ada")
 
-    assert not told.allowed
-    assert told.what_if is not None
-    assert told.what_if.admits
-    assert [(one.limit, one.used, one.remaining) for one in told.what_if.windows] == [("200/minute", 5, 195)]
-    assert told.uncounted == ()
-    assert told.sentences[1:] == ("Under 200/minute (sliding-window) it would be admitted.",)
+    assert not explanation.allowed
+    assert explanation.what_if is not None
+    assert explanation.what_if.admits
+    assert [(one.limit, one.used, one.remaining) for one in explanation.what_if.windows] == [("200/minute", 5, 195)]
+    assert explanation.uncounted == ()
+    assert explanation.sentences[1:] == ("Under 200/minute (sliding-window) it would be admitted.",)
     assert again.what_if is None
     assert again.verdict.windows[0].used == 5
 
 
-async def test_windows_that_count_nothing_yet_are_named(world: StoreWorld) -> None:
-    """A window or an algorithm that the policy does not have begins empty, and it is told that it does."""
+async def test_windows_without_a_counter_are_named(world: StoreWorld) -> None:
+    """A window or an algorithm that the policy does not have begins empty, and the explanation says so."""
     asking = Asking(world, FIVE_A_MINUTE)
     await asking.limiter.take("api", "ada", 5)
 
@@ -169,25 +169,25 @@ async def test_windows_that_count_nothing_yet_are_named(world: StoreWorld) -> No
     assert bucket.sentences[1] == "Under 5/minute (gcra) it would be admitted."
 
 
-async def test_a_policy_of_leases_is_explained_by_its_permits(world: StoreWorld) -> None:
-    """Of leases it is told how many permits are held, and when the next one ends at the latest."""
+async def test_a_concurrency_policy_is_explained_by_its_permits(world: StoreWorld) -> None:
+    """For a concurrency policy the permits in use are shown, and when the next one is free at the latest."""
     asking = Asking(world, parse_policy("api", "2/30 s", "concurrency"))
     for _ in range(2):
         await asking.limiter.lease("api", "ada")
 
-    told = await asking.why("ada")
+    explanation = await asking.why("ada")
 
-    assert not told.allowed
-    assert [(one.used, one.of, one.remaining) for one in told.verdict.windows] == [(2, 2, 0)]
+    assert not explanation.allowed
+    assert [(one.used, one.of, one.remaining) for one in explanation.verdict.windows] == [(2, 2, 0)]
     passes = "the same take passes in 30.000 s, at 2027-01-15 12:00:30.000+00:00."
-    assert told.sentences == (f"'ada' under api is refused: the limit 2/30 seconds is reached; {passes}",)
+    assert explanation.sentences == (f"'ada' under api is refused: the limit 2/30 seconds is reached; {passes}",)
 
 
 @pytest.mark.parametrize(
     ("policy", "cost", "limit", "field"),
     [("apj", None, None, "policy"), ("api", None, "5/mn", "policies.api"), ("api", -1, None, "cost")],
 )
-async def test_what_cannot_be_asked_is_refused(
+async def test_invalid_arguments_are_refused(
     world: StoreWorld, policy: str, cost: int | None, limit: str | None, field: str
 ) -> None:
     """A policy that does not exist, a limit that cannot be read and a cost out of range are refused by name."""

@@ -1,4 +1,4 @@
-"""Checking policies before they hold: problems, canonical forms, sizes, and what is worth a second look."""
+"""Lint: problems, canonical forms, sizes, warnings and notes."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from tollhouse.limits.policy.notation import parse_policy
 from tollhouse.settings import PolicySettings
 
 
-def linted(**policies: dict[str, Any]) -> LintReport:
+def lint_report(**policies: dict[str, Any]) -> LintReport:
     return lint({name: PolicySettings(**fields) for name, fields in policies.items()})
 
 
-def test_what_can_be_used_is_told_in_its_canonical_form() -> None:
-    """A policy that can be used is ok, with its limits as they will be printed everywhere."""
-    found = linted(api={"limit": "5/s, 100 per min"}, log={"limit": "9-H", "algorithm": "sliding-log"})
+def test_a_valid_policy_is_reported_in_canonical_form() -> None:
+    """A valid policy is ok, and reported with its limits in canonical notation."""
+    found = lint_report(api={"limit": "5/s, 100 per min"}, log={"limit": "9-H", "algorithm": "sliding-log"})
 
     assert found.ok
     assert [(one.policy, one.limit, one.algorithm) for one in found.policies] == [
@@ -30,9 +30,9 @@ def test_what_can_be_used_is_told_in_its_canonical_form() -> None:
     assert found.problems == found.findings == ()
 
 
-def test_every_policy_that_cannot_be_used_is_named() -> None:
-    """All wrong policies are told at once, each with its value and its remedy, beside those that are right."""
-    found = linted(api={"limit": "5/mn"}, login={"limit": "9/minute"}, mail={"limit": "5/m", "algorithm": "gcar"})
+def test_every_invalid_policy_is_named() -> None:
+    """All invalid policies are reported at once, with value and remedy, and the valid ones as well."""
+    found = lint_report(api={"limit": "5/mn"}, login={"limit": "9/minute"}, mail={"limit": "5/m", "algorithm": "gcar"})
 
     assert not found.ok
     assert [problem.field for problem in found.problems] == ["policies.api", "policies.mail.algorithm"]
@@ -40,19 +40,19 @@ def test_every_policy_that_cannot_be_used_is_named() -> None:
     assert [one.policy for one in found.policies] == ["login"]
 
 
-def test_policies_that_do_not_fit_together_are_a_problem() -> None:
-    """What is wrong between policies is told too, those that are built in among them."""
+def test_policies_that_contradict_each_other_are_a_problem() -> None:
+    """Errors between policies are reported too, including those with built-in policies."""
     candidate = {"limit": "5/m", "shadow_of": "defaul"}
 
-    found = linted(next=candidate, api={"limit": "5/m"})
+    found = lint_report(next=candidate, api={"limit": "5/m"})
 
     assert [problem.remedy for problem in found.problems] == ["did you mean 'default'?"]
     assert [one.policy for one in found.policies] == ["api"]
-    assert linted(next={**candidate, "shadow_of": "default"}).ok
+    assert lint_report(next={**candidate, "shadow_of": "default"}).ok
 
 
-#    the policy's fields, level, and the words of the sentence; None where nothing is found
-LOOKS: list[tuple[dict[str, Any], str | None, str]] = [
+#    the policy's fields, level, and the words of the sentence; None if nothing is found
+FINDINGS: list[tuple[dict[str, Any], str | None, str]] = [
     ({"limit": "5/s; 100/m; 1000/h"}, None, ""),
     ({"limit": "5/m", "shadow": True}, "warning", "shadow = true: it decides and counts, and never refuses"),
     ({"limit": "5/m", "shadow_of": "default"}, None, ""),
@@ -79,10 +79,10 @@ LOOKS: list[tuple[dict[str, Any], str | None, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("fields", "level", "words"), LOOKS, ids=[str(row[0]) for row in LOOKS])
-def test_what_is_hardly_meant_is_told(fields: dict[str, Any], level: str | None, words: str) -> None:
-    """A policy that can be used, but hardly as it is meant, has a warning; what needs a choice has a note."""
-    found = linted(api=fields)
+@pytest.mark.parametrize(("fields", "level", "words"), FINDINGS, ids=[str(row[0]) for row in FINDINGS])
+def test_likely_mistakes_are_found(fields: dict[str, Any], level: str | None, words: str) -> None:
+    """A valid policy that is probably a mistake has a warning; a choice that should be deliberate has a note."""
+    found = lint_report(api=fields)
 
     assert found.ok
     assert [finding.level for finding in found.findings] == ([] if level is None else [level])
@@ -100,8 +100,8 @@ SIZES = [
 
 
 @pytest.mark.parametrize(("limits", "algorithm"), SIZES)
-async def test_no_more_is_stored_of_a_subject_than_the_bound(world: World, limits: str, algorithm: str) -> None:
-    """However takes are spread, what is stored stays within the bound that is told of the policy."""
+async def test_the_counters_of_a_key_stay_within_the_size(world: World, limits: str, algorithm: str) -> None:
+    """However takes are spread, what is stored for a key stays within the reported size."""
     policy = parse_policy("api", limits, algorithm)
     limiter = Limiter(world.stores.limits, {"api": policy}, world.keyring, world.metrics)
 
@@ -116,7 +116,7 @@ async def test_no_more_is_stored_of_a_subject_than_the_bound(world: World, limit
 
 
 def test_a_finer_algorithm_stores_more() -> None:
-    """The bound grows with sub-buckets, logged units and permits, and hardly with the limit."""
+    """The size grows with sub-buckets, logged units and permits, and hardly with the limit."""
     bounds = {
         algorithm: stored_bytes_max(parse_policy("api", "100/hour", algorithm))
         for algorithm in ("gcra", "sliding-window-counter", "sliding-window", "sliding-log")
@@ -126,6 +126,6 @@ def test_a_finer_algorithm_stores_more() -> None:
     assert stored_bytes_max(parse_policy("api", "100/30 s", "concurrency")) == 100 * 45
 
 
-def test_the_built_in_policies_find_nothing() -> None:
-    """What comes along is fit to be used as it is."""
+def test_the_built_in_policies_have_no_findings() -> None:
+    """The built-in policies need no change."""
     assert list(findings(BUILT_IN.values())) == []

@@ -27,7 +27,7 @@ def rule(one: Policy, key: str) -> AccessRule | None:
     return None if found is None else found.rule
 
 
-#    entry               key                         holds
+#    entry               key                         matches
 ENTRIES = [
     ("10.0.0.0/8", "10.1.2.3", True),
     ("10.0.0.0/8", "address:10.1.2.3", True),
@@ -65,15 +65,15 @@ ENTRIES = [
 ]
 
 
-@pytest.mark.parametrize(("entry", "key", "holds"), ENTRIES)
-def test_an_entry_matches_a_network_or_one_key(entry: str, key: str, holds: bool) -> None:
+@pytest.mark.parametrize(("entry", "key", "matches"), ENTRIES)
+def test_an_entry_matches_a_network_or_one_key(entry: str, key: str, matches: bool) -> None:
     """A network matches the addresses and networks within it, `address:` in front or not; others match one key."""
-    assert rule(policy(allow=(entry,)), key) == ("allow" if holds else None)
-    assert rule(policy(deny=(entry,)), key) == ("deny" if holds else None)
+    assert rule(policy(allow=(entry,)), key) == ("allow" if matches else None)
+    assert rule(policy(deny=(entry,)), key) == ("deny" if matches else None)
 
 
 def test_deny_wins_over_allow() -> None:
-    """A key on both lists is refused, however much longer the prefix of the other entry is."""
+    """A key on both lists is refused, even if the entry of the allow list has the longer prefix."""
     both = policy(allow=("10.1.2.3", "user:ada"), deny=("10.0.0.0/8", "user:ada"))
 
     assert rule(both, "10.1.2.3") == "deny"
@@ -112,8 +112,8 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("entry", "remedy"), REFUSED)
-def test_an_entry_that_would_do_nothing_is_refused(entry: str, remedy: str) -> None:
-    """An entry that looks like a network and is none, or like a pattern, is refused with what to write."""
+def test_an_entry_that_would_match_nothing_is_refused(entry: str, remedy: str) -> None:
+    """An entry that looks like a network or a pattern, and is none, is refused with a remedy."""
     with pytest.raises(InvalidInput) as refused:
         compile_access_lists(policy(deny=("10.0.0.0/8", entry)))
 
@@ -141,8 +141,8 @@ def ranges(version: int) -> st.SearchStrategy[str]:
 
 
 @given(st.sampled_from(["0.0.0.1", "5.0.0.0", "255.255.255.255", "::1", "500::"]), st.lists(ranges(4) | ranges(6)))
-def test_a_list_agrees_with_its_networks_asked_one_by_one(key: str, entries: list[str]) -> None:
-    """Whatever is on the list, an address is listed where one of its networks contains it."""
+def test_a_list_agrees_with_a_scan_of_its_networks(key: str, entries: list[str]) -> None:
+    """Whatever is on the list, an address is on it if one of its networks contains the address."""
     expected = any(ip_address(key) in ip_network(entry) for entry in entries)
 
     found = rule(policy(deny=tuple(entries)), key)

@@ -29,7 +29,7 @@ def configured(**policies: PolicySettings) -> Settings:
 
 
 def test_a_later_policy_replaces_an_earlier_one_of_its_name() -> None:
-    """Policies are found by name, and of two with one name the later holds."""
+    """Policies are found by name, and of two with the same name the later one wins."""
     assert by_name([policy("api", 1), policy("login"), policy("api", 2)]) == {
         "api": policy("api", 2),
         "login": policy("login"),
@@ -71,8 +71,8 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("policies", "field", "remedy"), WRONG, ids=[f"{row[1]} {row[2]}" for row in WRONG])
-def test_a_set_that_does_not_fit_together_is_refused(policies: list[Policy], field: str, remedy: str) -> None:
-    """What is wrong between policies is named by the policy, its field and the remedy."""
+def test_policies_that_contradict_each_other_are_refused(policies: list[Policy], field: str, remedy: str) -> None:
+    """An error between policies names the policy and the field, with a remedy."""
     with pytest.raises(InvalidInput) as refused:
         by_name(policies)
 
@@ -80,8 +80,8 @@ def test_a_set_that_does_not_fit_together_is_refused(policies: list[Policy], fie
     assert remedy in refused.value.remedy
 
 
-def test_what_changed_between_two_sets_is_named() -> None:
-    """Names that came, differ and went are told, each sorted; equal policies are not."""
+def test_changes_between_two_sets_are_named() -> None:
+    """The names of added, changed and removed policies are returned, sorted; those of equal policies are not."""
     before = by_name([policy("same"), policy("b", 1), policy("a", 1), policy("gone")])
     after = by_name([policy("same"), policy("b", 2), policy("a", 2), policy("new")])
 
@@ -89,8 +89,8 @@ def test_what_changed_between_two_sets_is_named() -> None:
     assert policy_changes(after, after) == PolicyChanges(added=(), changed=(), removed=())
 
 
-def test_the_settings_hold_over_the_built_in_policies() -> None:
-    """A policy of the settings replaces the built-in one of its name; the others hold on."""
+def test_the_settings_replace_built_in_policies() -> None:
+    """A policy of the settings replaces the built-in one of its name; the others stay."""
     found = policies_from_settings(configured(login=PolicySettings(limit="9/minute"), api=PolicySettings(limit="5/s")))
 
     assert found["login"].text == "9/minute"
@@ -99,7 +99,7 @@ def test_the_settings_hold_over_the_built_in_policies() -> None:
 
 
 def test_every_field_of_the_settings_reaches_the_policy() -> None:
-    """What can be said of a policy in the settings is what the policy then says."""
+    """Each field of a policy in the settings is a field of the policy."""
     found = policies_from_settings(
         configured(
             api=PolicySettings(limit="5/s"),
@@ -151,7 +151,7 @@ def test_a_policy_that_only_names_its_limit_has_the_defaults_of_a_policy() -> No
 def test_a_policy_of_the_settings_that_cannot_be_used_is_refused(
     fields: dict[str, Any], field: str, remedy: str
 ) -> None:
-    """Policy, field, value and remedy are named when the settings are put to use."""
+    """The error names policy, field, value and remedy when the policies are read from the settings."""
     with pytest.raises(InvalidInput) as refused:
         policies_from_settings(configured(api=PolicySettings(**fields)))
 
