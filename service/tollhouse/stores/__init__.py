@@ -1,13 +1,13 @@
 """The only code that talks to Redis and Valkey.
 
-status        what a server says of itself, for health checks
+status        the state of one store, for health checks
 opening       the four stores from their URLs
 store, fake   one store: runs scripts, on a server or in this process
-embedded      the server that this process brings along
-reconnecting, subscriber, durability   connections that last, announcements, writes that survive
-discovery     where the primary is
-transport     one connection: bytes, login, kinds of failure
-urls          where servers are, as users write it
+embedded      the server that this process starts
+reconnecting, circuit_breaker, replay, subscriber, durability   connections that last, and what they promise
+discovery     finds the primary
+transport     one connection: bytes, handshake, errors, reconnecting
+urls          the addresses of servers, as users write them
 
 Each line imports only from lines below it.
 """

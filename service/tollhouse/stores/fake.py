@@ -23,7 +23,7 @@ from tollhouse.stores.urls import FakeTarget, StoreUrl
 
 _PRIMARY = "fakeredis"
 _CALLS_MAX = 4096
-"""Calls at a time, as on a lane: redis-py refuses more than 100 otherwise."""
+"""Bound of the calls in flight, as on a real connection; redis-py's default is 100."""
 
 
 class FakeStore:
@@ -59,7 +59,7 @@ class FakeStore:
         self._clock = clock
         server = fakeredis.FakeServer.get_server(f"tollhouse-{url.target.name}", (8,), "redis")
         self._client: Any = fakeredis.FakeAsyncRedis(server=server, db=url.db, max_connections=_CALLS_MAX)
-        self._client.response_callbacks.clear()  # replies as the server sends them, as on a lane
+        self._client.response_callbacks.clear()  # replies as the server sends them, as from a real store
         self._channel: tuple[str, Callable[[bytes], None], Callable[[], None]] | None = None
         self._listening: asyncio.Task[None] | None = None
 
@@ -101,22 +101,22 @@ class FakeStore:
         return await self.run(script, keys, args), False
 
     async def info(self, section: str) -> dict[str, str]:
-        """Give nothing: fakeredis has no INFO."""
+        """Return nothing: fakeredis has no INFO."""
         del section
         return {}
 
     async def scan(self, cursor: int, match: str, count: int) -> tuple[int, list[str]]:
-        """Take one step over the keys that match."""
+        """Return the next cursor and the keys of one bounded step that match."""
         await _suspend()
         following, found = await self._client.scan(cursor, match=match, count=count)
         return int(following), [key.decode() for key in found]
 
     def watch(self) -> ServiceHealth | None:
-        """Give None: no Sentinel watches."""
+        """Return None: there is one fixed server."""
         return None
 
     async def ping(self) -> float:
-        """Give 0: the data is in this process."""
+        """Return 0: the data is in this process."""
         return 0.0
 
     async def command(self, *parts: str | bytes | int) -> Any:
@@ -128,7 +128,7 @@ class FakeStore:
             raise ScriptFailed(f"store {self.name!r}: {error}") from error
 
     async def aclose(self) -> None:
-        """Let the client go; the data stays with its name."""
+        """Close the client; the data stays with its name."""
         self._channel = None
         if self._listening is not None:
             self._listening.cancel()
@@ -151,7 +151,7 @@ class FakeStore:
 
 
 async def _suspend() -> None:
-    """Let other tasks run, as a call over a network does.
+    """Yield to other tasks, as a call over a network does.
 
     From Python 3.12 on, fakeredis answers without suspending, so an application that calls in a loop would starve its
     event loop: no deadline would fire and no cancellation would arrive.

@@ -241,7 +241,7 @@ class ReconnectingConnection:
             self._config.locator.suspect(address, FailoverHint(why="eof"))
 
     def _on_primary_event(self, event: PrimaryEvent) -> None:
-        """Let calls wait while the primary is replaced; drain the old one when the new one is named."""
+        """Pause calls while the primary is replaced; drain the old one when the new one is named."""
         if isinstance(event, FailoverPause):
             self._pause(event.wait_s)
             return
@@ -261,7 +261,7 @@ class ReconnectingConnection:
             self._attempt.reschedule(0)
 
     def _pause(self, wait_s: float) -> None:
-        """Let calls wait for `wait_s`; a pause under way is not extended, and 0 ends it."""
+        """Pause calls for `wait_s`; 0 ends the pause, and one under way is not extended."""
         if not wait_s:
             self._resume()
         elif self._paused is None:

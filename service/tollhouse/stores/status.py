@@ -1,4 +1,4 @@
-"""Facts: what an operator is told of one store and of who watches it, bounded in size and without credentials."""
+"""The status of one store and of its failover service, for operators: bounded in size and without credentials."""
 
 from __future__ import annotations
 

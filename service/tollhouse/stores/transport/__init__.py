@@ -1,1 +1,1 @@
-"""One connection to one server: how it is made, what it carries, and how it fails."""
+"""One connection to one server: dialing, the handshake, pipelined calls, errors, and reconnecting."""

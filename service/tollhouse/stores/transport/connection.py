@@ -1,10 +1,8 @@
-"""A lane: one multiplexed connection.
+"""A multiplexed connection: many callers share one socket (RESP pipelining).
 
-Calls of one event-loop tick leave in few writes, and replies come back in the order of the calls
-(RESP pipelining). Each call owns a slot in a first-in first-out queue. A caller that is cancelled
-or runs out of time leaves its slot behind: the reply that arrives later finds the slot, sees that
-nobody waits, and is dropped. So no reply can reach the wrong caller, and no cancellation costs a
-connection.
+Calls of one event-loop tick leave in few writes, and replies arrive in the order of the calls. Each call owns a slot in
+a first-in first-out queue. When its caller is cancelled or runs out of time, the slot stays: the reply that arrives
+later is matched with it and dropped. So no reply can reach the wrong caller, and no cancellation costs a connection.
 """
 
 from __future__ import annotations
@@ -24,24 +22,24 @@ from hiredis import (
 from tollhouse.stores.transport.errors import ConnectionFull, ConnectionLost, DeadlinePassed, ServerError
 
 IN_FLIGHT_MAX = 4096
-"""Calls that one lane carries at a time."""
+"""Bound of the calls without a reply."""
 UNSENT_BYTES_MAX = 8 * 1024 * 1024
-"""Bytes that may wait for the socket."""
+"""Bound of the bytes that wait for the socket."""
 UNREAD_BYTES_MAX = 64 * 1024 * 1024
-"""Bytes of one reply that are gathered; a cached entry has 1 MiB, a listing of a user's sessions less."""
+"""Bound of an incomplete reply; a cached entry has at most 1 MiB, a list of a user's sessions less."""
 WRITE_MAX = 16
-"""Calls that leave in one write. With all of a tick in one, the server would rest while they are made, and the callers
-while it answers; measured at 50 callers, so many carry 1.2 to 1.6 times as much."""
+"""Calls in one write. If all calls of a tick left in one write, the server would be idle while they are encoded, and the
+callers while it answers. Measured with 50 callers: 1.2 to 1.6 times the throughput."""
 STALL_S = 2.0
-"""A lane whose oldest call is unanswered for so long is given up."""
+"""A connection is closed when its oldest call has had no reply for so long."""
 _SWEEP_S = 0.01
 
 Slot = tuple["asyncio.Future[Any]", float, float]
-"""Who waits, until when, and since when, on the loop's clock."""
+"""The caller's future, its deadline, and when it was sent, on the loop's clock."""
 
 
 class Connection(asyncio.Protocol):
-    """One connection that carries many calls; made by `connect` functions of asyncio, ended by `close`."""
+    """One connection that carries many calls. asyncio's `create_connection` makes it, `close` ends it."""
 
     def __init__(
         self,
@@ -50,6 +48,7 @@ class Connection(asyncio.Protocol):
         on_push: Callable[[list[Any]], None] | None = None,
         stall_s: float = STALL_S,
         in_flight_max: int = IN_FLIGHT_MAX,
+        unread_bytes_max: int = UNREAD_BYTES_MAX,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._reader = Reader(notEnoughData=_NOTHING, replyError=ServerError)
@@ -62,27 +61,28 @@ class Connection(asyncio.Protocol):
         self._on_push = on_push
         self._stall_s = stall_s
         self._in_flight_max = in_flight_max
+        self._unread_bytes_max = unread_bytes_max
         self._draining = False
 
     @property
     def alive(self) -> bool:
-        """Tell whether calls can be sent."""
+        """Return whether calls can be sent."""
         return self._transport is not None and not self._draining and not self._transport.is_closing()
 
     @property
     def ended(self) -> bool:
-        """Tell whether its socket is closed."""
+        """Return whether the socket is closed."""
         return self._ended.done()
 
     @property
     def in_flight(self) -> int:
-        """Count the calls whose reply has not arrived, those nobody waits for included."""
+        """Return the number of calls without a reply, those of cancelled callers included."""
         return len(self._slots)
 
     def send(self, frame: bytes, deadline_s: float) -> asyncio.Future[Any]:
-        """Send one call; the future gives its reply, or raises ServerError, LaneLost or DeadlinePassed.
+        """Send one call; its future returns the reply, or raises ServerError, ConnectionLost or DeadlinePassed.
 
-        `deadline_s` is on the loop's clock. Raises LaneFull, and sends nothing, at the lane's bounds.
+        `deadline_s` is on the loop's clock. At the bounds of the connection, raise ConnectionFull and send nothing.
         """
         if not self.alive:
             raise ConnectionFull("the connection is closed")
@@ -102,10 +102,10 @@ class Connection(asyncio.Protocol):
         return future
 
     def drain(self, grace_s: float) -> None:
-        """Send nothing more, and end the connection when all is answered, or after the grace at the latest.
+        """Send nothing more, and close when every call was answered, after `grace_s` at the latest.
 
-        The server is not the primary any more. That it refused a call is still believed, so that the call can be
-        sent again; that it ran one is not, since what it did is about to be lost: such a call raises LaneLost.
+        The server is not the primary any more. Its refusals are passed on, so that those calls can be sent to the next
+        one. What it still runs is about to be lost: such a call raises ConnectionLost.
         """
         self._draining = True
         if self._slots:
@@ -114,33 +114,33 @@ class Connection(asyncio.Protocol):
             self.close()
 
     def close(self) -> None:
-        """End the connection at once; calls under way raise LaneLost."""
+        """Close the connection at once; calls in flight raise ConnectionLost."""
         if self._transport is not None:
             self._transport.abort()
         self._lose()
 
     async def aclose(self) -> None:
-        """End the connection, and return when its socket is closed."""
+        """Close the connection, and return when its socket is closed."""
         self.close()
         if self._transport is not None:
-            await asyncio.shield(self._ended)  # whoever is cancelled here does not end the wait of others
+            await asyncio.shield(self._ended)  # a cancelled caller does not cancel the future of the others
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take the transport; asyncio calls this."""
+        """Keep the transport; asyncio calls this."""
         self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
-        """Hand replies to whoever waits for them; asyncio calls this."""
+        """Resolve the futures of the calls that are answered; asyncio calls this."""
         self._reader.feed(data)
         while True:
             try:
                 reply = self._reader.gets()
             except ProtocolError:
-                self.close()  # nothing that follows can be framed
+                self.close()  # the rest of the stream cannot be parsed
                 return
             if reply is _NOTHING:
-                if self._reader.len() > UNREAD_BYTES_MAX:
-                    self.close()  # no reply of ours is so long: it would only be gathered for ever
+                if self._reader.len() > self._unread_bytes_max:
+                    self.close()  # no reply of ours is so long
                 return
             if isinstance(reply, PushNotification):
                 if self._on_push is not None:
@@ -148,11 +148,11 @@ class Connection(asyncio.Protocol):
             elif self._slots:
                 _answer(self._slots.popleft()[0], self._filter_reply(reply))
             else:
-                self.close()  # a reply that nobody asked for: the order can no longer be trusted
+                self.close()  # a reply without a call: replies can no longer be matched with calls
                 return
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Let every caller go; asyncio calls this."""
+        """Fail all calls in flight; asyncio calls this."""
         del exc
         self._lose()
         self._ended.set_result(None)
@@ -172,7 +172,7 @@ class Connection(asyncio.Protocol):
         self._unsent.clear()
 
     def _sweep(self) -> None:
-        """Let overdue callers go, and give up a connection that answers nothing."""
+        """Fail the calls whose deadline has passed; close the connection when the oldest call has stalled."""
         self._sweeper = None
         now = self._loop.time()
         for future, deadline_s, _ in self._slots:
@@ -195,7 +195,7 @@ class Connection(asyncio.Protocol):
 
 
 def encode(*parts: str | bytes | int) -> bytes:
-    """Give the bytes of one command."""
+    """Return the bytes of one command."""
     return cast("bytes", pack_command(cast("Any", parts)))
 
 

@@ -1,4 +1,4 @@
-"""Opens lanes: plain, over TLS or through a unix socket, with one TLS context for all of them."""
+"""Opens connections: plain, over TLS or through a unix socket, with one TLS context for all of them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tollhouse.stores.urls import Host, TcpAddress, UnixAddress
 
 
 class Login(Struct, frozen=True, kw_only=True):
-    """As whom to speak to a server. Its repr hides the password."""
+    """The credentials for a server; its repr hides the password."""
 
     username: str | None = None
     password: str | None = None
@@ -23,13 +23,13 @@ class Login(Struct, frozen=True, kw_only=True):
         return f"Login({self.username!r})"
 
     def hello(self, name: str) -> bytes:
-        """Give the first command of a connection: RESP3, the login where there is one, and our name."""
+        """Return the first command of a connection: RESP3, the credentials if any, and our name."""
         login = () if self.password is None else ("AUTH", self.username or "default", self.password)
         return encode("HELLO", "3", *login, "SETNAME", name)
 
 
 class Dialer:
-    """Connects; a TLS context takes tens of milliseconds, so it is made once, in a thread."""
+    """Opens connections. A TLS context takes tens of milliseconds: it is made once, in a thread."""
 
     def __init__(self) -> None:
         self._contexts: dict[str | None, asyncio.Future[ssl.SSLContext]] = {}
@@ -42,9 +42,9 @@ class Dialer:
         on_push: Callable[[list[Any]], None] | None = None,
         stall_s: float = STALL_S,
     ) -> tuple[Connection, Host | None]:
-        """Connect, and give the lane and the address at its other end (None for a socket); raises OSError.
+        """Connect; return the connection and the peer's address (None for a unix socket). Raise OSError.
 
-        The caller bounds the time and closes the lane.
+        The caller bounds the time and closes the connection.
         """
         loop = asyncio.get_running_loop()
 
@@ -52,22 +52,22 @@ class Dialer:
             return Connection(on_lost=on_lost, on_push=on_push, stall_s=stall_s)
 
         if isinstance(address, UnixAddress):
-            _, lane = await loop.create_unix_connection(make, address.path)
-            return lane, None
+            _, connection = await loop.create_unix_connection(make, address.path)
+            return connection, None
         context = await self._context(address.ca) if address.tls else None
-        transport, lane = await loop.create_connection(make, address.host, address.port, ssl=context)
-        return lane, cast("Host", transport.get_extra_info("peername")[:2])
+        transport, connection = await loop.create_connection(make, address.host, address.port, ssl=context)
+        return connection, cast("Host", transport.get_extra_info("peername")[:2])
 
     async def _context(self, ca: str | None) -> ssl.SSLContext:
-        """Give the shared context; a caller that gives up waiting does not undo the work for the others."""
+        """Return the shared context; a caller that is cancelled does not undo the work for the others."""
         if ca not in self._contexts:
-            self._contexts[ca] = asyncio.get_running_loop().run_in_executor(None, _made, ca)
+            self._contexts[ca] = asyncio.get_running_loop().run_in_executor(None, _make_context, ca)
         try:
             return await asyncio.shield(self._contexts[ca])
         except OSError as error:
-            self._contexts.pop(ca, None)  # a file that is put right is read again
+            self._contexts.pop(ca, None)  # the file is read again, it may have been repaired
             raise OSError(f"the authorities in {ca} cannot be used: {error}") from error
 
 
-def _made(ca: str | None) -> ssl.SSLContext:
+def _make_context(ca: str | None) -> ssl.SSLContext:
     return ssl.create_default_context(cafile=ca)

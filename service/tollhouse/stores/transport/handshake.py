@@ -1,4 +1,4 @@
-"""The handshake: log in, choose the database, learn who answers, and load the scripts, in one write."""
+"""The handshake: log in, select the database, identify the server, and load the scripts, in one write."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from tollhouse.stores.transport.errors import ServerError
 
 
 class ServerInfo(Struct, frozen=True, kw_only=True):
-    """What the handshake learned about the server at the other end.
+    """The server at the other end, as the handshake found it.
 
-    `primary` is its replication id, which changes when another server takes over; empty where the account may not
-    ask for it. `appends` tells whether it writes to a file.
+    `primary` is its replication id, which changes when another server takes over; it is empty when the account may not
+    run INFO. `appends` is whether it writes an append-only file.
     """
 
     software: str
@@ -29,18 +29,18 @@ class ServerInfo(Struct, frozen=True, kw_only=True):
 
 
 async def shake_hands(
-    lane: Connection, name: str, login: Login, db: int, scripts: Sequence[Script], deadline_s: float
+    connection: Connection, name: str, login: Login, db: int, scripts: Sequence[Script], deadline_s: float
 ) -> ServerInfo:
-    """Prepare a new connection; raises ServerError where the server refuses a part that is needed."""
+    """Prepare a new connection; raise ServerError when the server refuses a required part, or is a replica."""
     frames = [
         login.hello(f"tollhouse-{name}"),
         encode("SELECT", db),
         encode("INFO", "replication", "persistence"),
-        # A primary that steps down then tells where to go, instead of closing; servers that do not know it say so.
+        # With it, a primary that steps down names the next one instead of closing. Servers without it refuse: no matter.
         encode("CLIENT", "CAPA", "redirect"),
         *(encode("SCRIPT", "LOAD", script.text) for script in scripts),
     ]
-    replies = [lane.send(frame, deadline_s) for frame in frames]
+    replies = [connection.send(frame, deadline_s) for frame in frames]
     greeting, selected, info, _, *loaded = await asyncio.gather(*replies, return_exceptions=True)
     for result in (greeting, selected, *loaded):
         if isinstance(result, BaseException):
@@ -52,20 +52,20 @@ async def shake_hands(
 
 
 def read_info(text: bytes) -> dict[str, str]:
-    """Read the reply of INFO."""
+    """Return the fields of a reply of INFO."""
     lines = text.decode(errors="replace").splitlines()
     pairs = (line.partition(":") for line in lines if ":" in line and not line.startswith("#"))
     return {name: value for name, _, value in pairs}
 
 
 def _server(greeting: Any, info: Any) -> ServerInfo:
-    facts = {_text(name): _text(value) for name, value in cast("dict[Any, Any]", greeting).items()}
-    # An account without the right to INFO still works: the cache then has no fence at a failover.
+    fields = {_text(name): _text(value) for name, value in cast("dict[Any, Any]", greeting).items()}
+    # An account that may not run INFO still works, but without replay and cache fence at a failover.
     state: Mapping[str, str] = read_info(info) if isinstance(info, bytes) else {}
     return ServerInfo(
-        software=facts.get("server", "unknown"),
-        version=facts.get("version", "unknown"),
-        role=facts.get("role", "unknown"),
+        software=fields.get("server", "unknown"),
+        version=fields.get("version", "unknown"),
+        role=fields.get("role", "unknown"),
         primary=state.get("master_replid", ""),
         appends=state.get("aof_enabled") == "1",
     )
