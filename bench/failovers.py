@@ -196,7 +196,7 @@ async def _until(condition: Callable[[], bool]) -> None:
 
 
 def _generation(store: Store) -> int:
-    health = store.watch()
+    health = store.health()
     return 0 if health is None or health.generation is None else health.generation.number
 
 

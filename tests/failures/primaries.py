@@ -1,4 +1,4 @@
-"""Scripted primaries: the server side of a store's connections, and a finder that a test moves.
+"""Scripted primaries: the server side of a store's connections, and a locator that a test moves.
 
 A primary shakes hands as a real one does and counts connections; what it says to every other command a test
 decides, and may hold back. Commands are kept as they came, each with the number of its connection.
@@ -60,7 +60,7 @@ class Connection(asyncio.Protocol):
 
 
 class Primary:
-    """A server that a test speaks for; `holding` keeps every answer but those of the handshake until `release`."""
+    """A server whose replies a test writes; `holding` delays all but those of the handshake until `release`."""
 
     def __init__(self, answer: Answer = lambda _: 1, *, name: str = "abc", role: str = "master") -> None:
         self.answer = answer
@@ -85,7 +85,7 @@ class Primary:
         return self
 
     async def close(self) -> None:
-        """Stop listening, and end every connection."""
+        """Stop listening, and close every connection."""
         if self._server is not None:
             self._server.close()
             self._server = None
@@ -94,18 +94,18 @@ class Primary:
             await asyncio.sleep(0)
 
     def drop(self) -> None:
-        """End every connection."""
+        """Close every connection."""
         for connection in list(self.connections):
             connection.transport.abort()
 
     def release(self, number: int | None = None) -> None:
-        """Answer the oldest commands that were held back, all of them if no number is given."""
+        """Answer the oldest commands that were delayed, all of them if no number is given."""
         for connection, command in self._held[:number]:
             self._reply(connection, command)
         self._held = self._held[number:] if number is not None else []
 
     def verbs(self, connection: int | None = None) -> list[str]:
-        """Give the first words of the commands that came after the handshakes, on one connection or on all."""
+        """Return the first words of the commands after the handshakes, on one connection or on all."""
         return [command[0] for number, command in self.seen if connection in (None, number)]
 
     def stir(self) -> None:
@@ -113,7 +113,7 @@ class Primary:
         self._changed = asyncio.Event()
 
     async def until(self, happened: Callable[[], bool]) -> None:
-        """Wait, for a bounded time, until what this server saw is as wanted."""
+        """Wait, for a bounded time, until `happened`; it is checked after each event at this server."""
         async with asyncio.timeout(PATIENCE_S):
             while not happened():
                 await self._changed.wait()
@@ -153,8 +153,8 @@ class Primary:
                 return None
 
 
-class Told:
-    """A finder that names whom the test says, and passes on what the test tells."""
+class ScriptedLocator:
+    """A locator that names the primary that the test says, and passes on the events of the test."""
 
     def __init__(self, address: Address) -> None:
         self.address = address
@@ -178,7 +178,7 @@ class Told:
     def health(self) -> ServiceHealth | None:
         return self.state
 
-    def tell(self, news: PrimaryEvent) -> None:
+    def announce(self, news: PrimaryEvent) -> None:
         for changed in self._subscribers:
             changed(news)
 
@@ -186,10 +186,10 @@ class Told:
         """Name another primary, in a new generation."""
         self._generations += 1
         address = self.address = at(to)
-        self.tell(Generation(number=self._generations, address=address, why="named", at_s=0.0, epoch=0))
+        self.announce(Generation(number=self._generations, address=address, why="named", at_s=0.0, epoch=0))
 
     def promise(self, replicas: int) -> None:
-        """Say from now on that Sentinels watch, and could promote so many replicas."""
+        """Report from now on that Sentinels watch, with a number of promotable replicas."""
         self.state = ServiceHealth(
             service="main",
             sentinels_known=3,
@@ -211,11 +211,11 @@ def refused(text: str) -> Answer:
 
 
 class Scene:
-    """A store, its finder, and the primaries that it may be sent to; the first is named at the beginning."""
+    """A store, its locator, and two primaries; the locator names the first one at the beginning."""
 
-    def __init__(self, store: Store, finder: Told, primaries: tuple[Primary, ...]) -> None:
+    def __init__(self, store: Store, locator: ScriptedLocator, primaries: tuple[Primary, ...]) -> None:
         self.store = store
-        self.finder = finder
+        self.locator = locator
         self.old, self.new = primaries
 
 
@@ -227,28 +227,28 @@ async def scene(
     metrics: Metrics | None = None,
     **timing: float,
 ) -> AsyncIterator[Scene]:
-    """Two primaries, and a store that is connected to neither yet."""
+    """Open two primaries, and a store that is connected to neither yet."""
     async with AsyncExitStack() as stack:
         primaries = (Primary(name="old") if old is None else old, Primary(name="new"))
         for primary in primaries:
             await primary.open()
             stack.push_async_callback(primary.close)
-        finder = Told(at(primaries[0]))
-        store = store_with(finder, deadline_s=deadline_s, metrics=metrics, **timing)
+        locator = ScriptedLocator(at(primaries[0]))
+        store = store_with(locator, deadline_s=deadline_s, metrics=metrics, **timing)
         stack.push_async_callback(store.aclose)
-        yield Scene(store, finder, primaries)
+        yield Scene(store, locator, primaries)
 
 
 def store_with(
-    finder: Told,
+    locator: ScriptedLocator,
     *,
     deadline_s: float = 5.0,
     dialer: Dialer | None = None,
     metrics: Metrics | None = None,
     **timing: float,
 ) -> Store:
-    assert isinstance(finder.address, TcpAddress)
-    url = StoreUrl(target=finder.address)
+    assert isinstance(locator.address, TcpAddress)
+    url = StoreUrl(target=locator.address)
     metrics = Metrics() if metrics is None else metrics
     times = ConnectionTiming(**timing)
-    return Store("sessions", url, finder, SCRIPTS, metrics, deadline_s=deadline_s, dialer=dialer, timing=times)
+    return Store("sessions", url, locator, SCRIPTS, metrics, deadline_s=deadline_s, dialer=dialer, timing=times)

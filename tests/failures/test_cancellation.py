@@ -1,4 +1,4 @@
-"""Callers that go away, by the ten thousand: nobody gets the reply of another, and nothing is left behind."""
+"""Cancelled calls, by the ten thousand: no call gets the reply of another, and nothing is left behind."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import hashlib
 import random
 from pathlib import Path
 
-from tests.failures.test_connection import deadline, lane_to
+from tests.failures.test_connection import connected_to, deadline
 from tests.failures.test_store import store_at
 from tollhouse.scripts import Script
 from tollhouse.stores.transport.connection import encode
@@ -16,15 +16,15 @@ ECHO = "return {KEYS[1]}"
 
 
 async def test_no_cancelled_call_gives_its_reply_to_another(valkey_socket: Path) -> None:
-    """Of 50,000 cancelled calls on one lane no reply reaches the wrong caller, no slot leaks, no connection ends."""
+    """Of 50,000 cancelled calls on one connection no reply reaches the wrong caller, no slot leaks, it stays open."""
     chance = random.Random(7)
-    async with lane_to(valkey_socket, in_flight_max=2_000) as (lane, lost):
+    async with connected_to(valkey_socket, in_flight_max=2_000) as (connection, lost):
         cancelled = wrong = 0
 
         async def call(number: int) -> None:
             nonlocal wrong
             expected = f"value-{number}".encode()
-            if await lane.send(encode("ECHO", expected), deadline()) != expected:
+            if await connection.send(encode("ECHO", expected), deadline()) != expected:
                 wrong += 1
 
         for first in range(0, 60_000, 1_000):
@@ -37,13 +37,13 @@ async def test_no_cancelled_call_gives_its_reply_to_another(valkey_socket: Path)
                 doomed_call.cancel()  # after it was sent, its reply still to come
             done = await asyncio.gather(*calls, return_exceptions=True)
             cancelled += sum(isinstance(result, asyncio.CancelledError) for result in done)
-        await lane.send(encode("PING"), deadline())
+        await connection.send(encode("PING"), deadline())
 
         assert cancelled >= 50_000
         assert wrong == 0
-        assert lane.in_flight == 0
+        assert connection.in_flight == 0
         assert lost.times == 0
-        assert lane.alive
+        assert connection.alive
 
 
 async def test_no_cancelled_call_of_a_store_gives_its_reply_to_another(valkey_socket: Path) -> None:

@@ -61,7 +61,7 @@ async def test_a_store_speaks_tls(authority: trustme.CA, ca: Path) -> None:
         await server.close()
 
 
-async def test_all_lanes_share_one_context(authority: trustme.CA, ca: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_connections_share_one_context(authority: trustme.CA, ca: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many connections a dialer makes, the authorities are read once."""
     made: list[ssl.SSLContext] = []
     make = ssl.create_default_context
@@ -101,10 +101,11 @@ async def test_a_certificate_that_does_not_fit_is_refused(
     server = await Primary().open(served(trustme.CA() if signed_by_other else authority, name))
     store = store_at(server, ca, Dialer(), wait_s=0.4)
     try:
-        with pytest.raises(StoreUnavailable, match=words) as raised:
+        with pytest.raises(StoreUnavailable) as raised:
             await store.run("test/once", [], [])
 
         assert raised.value.outcome == "not-sent"
+        assert words in raised.value.reason
         assert server.seen == []
     finally:
         await store.aclose()
@@ -118,8 +119,9 @@ async def test_authorities_that_cannot_be_read_are_named(authority: trustme.CA, 
     dialer = Dialer()
     first, second = store_at(server, late, dialer, wait_s=0.05), store_at(server, late, dialer, wait_s=2)
     try:
-        with pytest.raises(StoreUnavailable, match=r"the authorities in .*late\.pem cannot be used: .*No such file"):
+        with pytest.raises(StoreUnavailable) as raised:
             await first.run("test/once", [], [])
+        assert str(late) in raised.value.reason
 
         await asyncio.to_thread(ca.rename, late)
 

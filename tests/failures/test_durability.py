@@ -1,4 +1,4 @@
-"""What `durable: true` is worth: who was asked to confirm, in which order, and when the answer is an honest no."""
+"""What `durable: true` is worth: what has to confirm a write, in which order, and when the answer is an honest no."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def confirming(replicas: int) -> Any:
 @asynccontextmanager
 async def watched(*, promotable: int, confirmed: int, **options: Any) -> AsyncIterator[Scene]:
     async with scene(**options) as s:
-        s.finder.promise(promotable)
+        s.locator.promise(promotable)
         s.old.answer = confirming(confirmed)
         yield s
 
@@ -63,7 +63,7 @@ async def test_every_replica_that_could_be_promoted_confirms(
 
 
 async def test_calls_that_meet_share_a_confirmation() -> None:
-    """Of 50 durable calls at once none waits alone: far fewer WAITs than calls, each behind a marker of its own."""
+    """50 durable calls at once share confirmations: far fewer WAITs than calls, each behind a marker of its own."""
     async with watched(promotable=2, confirmed=2) as s:
         replies = await asyncio.gather(*(s.store.run_durably("test/once", [], []) for _ in range(50)))
 
@@ -74,7 +74,7 @@ async def test_calls_that_meet_share_a_confirmation() -> None:
 
 
 async def test_a_late_call_is_confirmed_by_the_next_marker() -> None:
-    """A call that runs while a confirmation is under way waits for another one: that one may lie before it."""
+    """A call that runs while a confirmation is under way waits for another one: the marker under way may precede it."""
     async with watched(promotable=1, confirmed=1) as s:
         await s.store.run_durably("test/once", [], [])
         s.old.holding = True
@@ -93,7 +93,7 @@ async def test_a_late_call_is_confirmed_by_the_next_marker() -> None:
 
 
 async def test_a_connection_that_ends_meanwhile_confirms_nothing() -> None:
-    """Where the connection is lost before WAIT is answered the reply stands, and durable is False."""
+    """When the connection is lost before WAIT is answered, the reply stands and durable is False."""
     async with watched(promotable=1, confirmed=1) as s:
         await s.store.run_durably("test/once", [], [])
         s.old.holding = True
@@ -111,7 +111,7 @@ async def test_after_a_loss_the_new_connection_confirms() -> None:
     """Markers and WAITs go to the connection that ran the script, also after it was replaced."""
     async with watched(promotable=1, confirmed=1) as s:
         await s.store.run_durably("test/once", [], [])
-        s.finder.move(s.new)
+        s.locator.move(s.new)
         s.new.answer = confirming(1)
 
         assert await s.store.run_durably("test/once", [], []) == ([1], True)
@@ -120,14 +120,14 @@ async def test_after_a_loss_the_new_connection_confirms() -> None:
 
 
 async def test_a_refused_marker_confirms_nothing() -> None:
-    """Where the server refuses the marker what the script wrote may be lost with it: durable is False."""
+    """When the server refuses the marker, what the script wrote may be lost with it: durable is False."""
     async with watched(promotable=1, confirmed=1) as s:
         s.old.answer = lambda command: 1 if command[0] == "EVALSHA" else refused("NOREPLICAS Not enough")(command)
 
         assert await s.store.run_durably("test/once", [], []) == ([1], False)
 
 
-async def test_the_file_confirms_where_nobody_watches() -> None:
+async def test_the_file_confirms_without_sentinels() -> None:
     """On a server that appends to a file and has no Sentinels, WAITAOF asks for the file."""
     server = Primary(lambda command: [1, 0] if command[0] == "WAITAOF" else 1)
     server.appends = True
@@ -138,14 +138,14 @@ async def test_the_file_confirms_where_nobody_watches() -> None:
 
 
 async def test_a_file_that_lags_confirms_nothing() -> None:
-    """Where the file was not written in time durable is False."""
+    """When the file was not written in time, durable is False."""
     server = Primary(lambda command: [0, 0] if command[0] == "WAITAOF" else 1)
     server.appends = True
     async with scene(old=server) as s:
         assert await s.store.run_durably("test/once", [], []) == ([1], False)
 
 
-async def test_where_nothing_can_confirm_nobody_is_asked() -> None:
+async def test_without_anything_to_confirm_no_wait_is_sent() -> None:
     """Without Sentinels and without a file the call runs on the usual connection, and no WAIT is sent."""
     async with scene() as s:
         assert await s.store.run_durably("test/once", [], []) == ([1], False)
@@ -155,7 +155,7 @@ async def test_where_nothing_can_confirm_nobody_is_asked() -> None:
 
 
 async def test_a_cancelled_caller_leaves_the_others_their_confirmation() -> None:
-    """The caller that began a confirmation may be cancelled: those who joined it are still told."""
+    """The caller that began a confirmation may be cancelled: the callers that joined it still get its result."""
     async with watched(promotable=1, confirmed=1) as s:
         await s.store.run_durably("test/once", [], [])
         s.old.holding = True
@@ -173,7 +173,7 @@ async def test_a_cancelled_caller_leaves_the_others_their_confirmation() -> None
 
 
 async def test_a_store_that_closes_confirms_nothing_more() -> None:
-    """Closing a store ends the confirmation under way: its callers are told False, and no task stays behind."""
+    """Closing a store ends the confirmation under way: its callers get False, and no task stays behind."""
     async with watched(promotable=1, confirmed=1) as s:
         await s.store.run_durably("test/once", [], [])
         s.old.holding = True

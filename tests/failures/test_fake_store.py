@@ -1,4 +1,4 @@
-"""The store behind `fake://` keeps the manners of a real one."""
+"""The store behind `fake://` behaves as a real one."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from tollhouse.stores.urls import urls_by_store
 
 
 async def test_a_fake_store_speaks_as_a_real_one() -> None:
-    """`fake://` tells what it is, runs scripts again after a flush, and fails with the same exceptions."""
+    """`fake://` reports what it is, runs scripts again after a flush, and fails with the same exceptions."""
     stores = open_stores(urls_by_store(f"fake://{secrets.token_hex(8)}", {}), SCRIPTS, Metrics())
     store = stores.limits
     key = "tollhouse:rate:{t}:x"
 
     assert store.server is not None
-    assert (store.server.software, store.server.role, store.watch()) == ("fakeredis", "master", None)
+    assert (store.server.software, store.server.role, store.health()) == ("fakeredis", "master", None)
     assert await store.run_durably("limits/reset", [key], []) == ([0], False)
     await store.command("SCRIPT", "FLUSH")
     assert await store.run("limits/reset", [key], []) == [0]
@@ -61,7 +61,7 @@ async def test_every_call_lets_other_tasks_run() -> None:
 
 
 async def test_a_fake_store_that_is_away_is_an_outage() -> None:
-    """A fakeredis that was told to be disconnected is StoreUnavailable, not sent."""
+    """A disconnected fakeredis is StoreUnavailable, not sent."""
     name = secrets.token_hex(8)
     stores = open_stores(urls_by_store(f"fake://{name}", {}), SCRIPTS, Metrics())
     fakeredis.FakeServer.get_server(f"tollhouse-{name}", (8,), "redis").connected = False
@@ -74,7 +74,7 @@ async def test_a_fake_store_that_is_away_is_an_outage() -> None:
 
 
 def test_a_fake_store_without_fakeredis_names_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where fakeredis is not installed, the error says what to install."""
+    """When fakeredis is not installed, the error says what to install."""
     monkeypatch.setitem(sys.modules, "fakeredis", None)
 
     with pytest.raises(ConfigurationError, match=r"install `fakeredis\[lua\]`"):
@@ -82,7 +82,7 @@ def test_a_fake_store_without_fakeredis_names_the_remedy(monkeypatch: pytest.Mon
 
 
 async def test_what_is_announced_is_heard_by_every_store_of_the_name() -> None:
-    """A store that listens hears what others publish in the same fakeredis, until it is closed."""
+    """A subscribed store receives what others publish in the same fakeredis, until it is closed."""
     url = f"fake://{secrets.token_hex(8)}"
     here, there = (open_stores(urls_by_store(url, {}), SCRIPTS, Metrics()) for _ in range(2))
     heard: list[bytes] = []

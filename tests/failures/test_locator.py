@@ -50,10 +50,10 @@ async def test_stores_of_one_service_share_one_resolver() -> None:
     url = f"redis+sentinel://{sentinel.host[0]}:{sentinel.host[1]}/main/0"
     stores = open_stores(urls_by_store(url, {}), {}, Metrics())
     try:
-        assert [store.watch() is not None for store in stores.all()] == [True] * 4
+        assert [store.health() is not None for store in stores.all()] == [True] * 4
         await asyncio.gather(*(store.ping() for store in stores.all()))
 
-        healths = [store.watch() for store in stores.all()]
+        healths = [store.health() for store in stores.all()]
 
         assert {health.generation for health in healths if health is not None} != {None}
         assert len(set(map(repr, healths))) == 1
@@ -70,7 +70,7 @@ async def test_a_server_that_nobody_watches_has_no_health(valkey_socket: Path) -
     for url in (f"unix://{valkey_socket}", "fake://unwatched", "redis://127.0.0.1:1"):
         stores = open_stores(urls_by_store(url, {}), SCRIPTS, Metrics())
 
-        assert [store.watch() for store in stores.all()] == [None] * 4
+        assert [store.health() for store in stores.all()] == [None] * 4
         await stores.aclose()
 
 
@@ -144,7 +144,7 @@ async def test_a_topology_comes_up_with_the_first_call(ready: Stores) -> None:
     await answering(ready)
 
     async with asyncio.timeout(10):
-        while (health := ready.limits.watch()) is None or (health.sentinels_reachable, health.promotable) != (3, 2):
+        while (health := ready.limits.health()) is None or (health.sentinels_reachable, health.promotable) != (3, 2):
             await ready.limits.ping()
     key = "tollhouse:rate:{first}:x"
     assert (await ready.limits.run_durably("limits/take", [key], TAKE))[1]
@@ -226,7 +226,7 @@ async def answering(stores: Stores) -> None:
 
 
 def _generation(stores: Stores) -> int:
-    health = stores.limits.watch()
+    health = stores.limits.health()
     return 0 if health is None or health.generation is None else health.generation.number
 
 

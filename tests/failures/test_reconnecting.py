@@ -15,29 +15,31 @@ from tollhouse.stores.transport.connection import IN_FLIGHT_MAX
 async def test_a_replica_is_refused_at_the_handshake() -> None:
     """A server that is a replica is never sent a call: the reason says what it is."""
     async with scene(old=Primary(role="replica"), wait_s=0.02) as s:
-        with pytest.raises(StoreUnavailable, match="refused the handshake: READONLY the server is a replica") as raised:
+        with pytest.raises(StoreUnavailable) as raised:
             await s.store.run("test/once", [], [])
 
         assert raised.value.outcome == "not-sent"
+        assert "the server is a replica" in raised.value.reason
         assert s.old.seen == []
-        assert "readonly" in {signal.why for _, signal in s.finder.suspected}
+        assert "readonly" in {signal.why for _, signal in s.locator.suspected}
 
 
 async def test_a_silent_server_costs_one_wait() -> None:
-    """A server that accepts and never answers keeps a call for the parking time, and the attempt is bounded."""
+    """A server that accepts and never answers delays one call for the waiting time; the attempt is bounded."""
     async with scene(wait_s=0.02, connect_s=0.04) as s:
         s.old.mute = True
-        with pytest.raises(StoreUnavailable, match="no connection in time") as raised:
+        with pytest.raises(StoreUnavailable) as raised:
             await s.store.run("test/once", [], [])
         assert raised.value.outcome == "not-sent"
 
         await s.old.until(lambda: s.old.accepted == 1 and not s.old.connections)
-        with pytest.raises(StoreUnavailable, match=r"cannot connect to redis://.* no answer within 0.04 s"):
+        with pytest.raises(StoreUnavailable) as raised:
             await s.store.run("test/once", [], [])
+        assert "no answer within 0.04 s" in raised.value.reason
 
 
-async def test_a_large_value_takes_a_lane_of_its_own() -> None:
-    """A call with a value above 16 KiB goes over another connection than small ones, which so never wait behind it."""
+async def test_a_large_value_takes_a_connection_of_its_own() -> None:
+    """A call with a value above 16 KiB has another connection than small ones, which so never wait behind it."""
     async with scene() as s:
         await s.store.run("test/once", [], [b"x" * BULK_BYTES])
         await s.store.run("test/once", [], ["small", b"x" * (BULK_BYTES + 1)])
@@ -48,7 +50,7 @@ async def test_a_large_value_takes_a_lane_of_its_own() -> None:
 
 
 async def test_closing_ends_an_attempt_to_connect() -> None:
-    """A store that is closed while it connects lets its callers go at once, and its connection."""
+    """A store that is closed while it connects fails its calls at once, and closes the connection."""
     async with scene() as s:
         s.old.mute = True
         call = asyncio.ensure_future(s.store.run("test/once", [], []))
@@ -56,8 +58,9 @@ async def test_closing_ends_an_attempt_to_connect() -> None:
 
         await s.store.aclose()
 
-        with pytest.raises(StoreUnavailable, match="not-sent"):
+        with pytest.raises(StoreUnavailable) as raised:
             await call
+        assert raised.value.outcome == "not-sent"
         await s.old.until(lambda: not s.old.connections)
         assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("tollhouse-connect")]
 
@@ -67,10 +70,10 @@ async def test_a_new_primary_closes_the_breaker() -> None:
     async with scene(wait_s=0.05, pause_min_s=60.0, pause_max_s=60.0, probe_s=60.0) as s:
         await s.old.close()
         for _ in range(2):
-            with pytest.raises(StoreUnavailable, match="cannot connect"):
+            with pytest.raises(StoreUnavailable):
                 await s.store.run("test/once", [], [])
 
-        s.finder.move(s.new)
+        s.locator.move(s.new)
 
         assert await s.store.run("test/once", [], []) == [1]
 
@@ -83,25 +86,27 @@ async def test_callers_share_one_attempt() -> None:
         assert s.old.accepted == s.store.connections == 1
 
 
-async def test_what_was_answered_late_raises_a_suspicion() -> None:
-    """A call that had no answer in time suggests to whoever knows the primary that it looks again."""
+async def test_a_late_reply_is_a_hint() -> None:
+    """A call without a reply in time is a hint for the locator to look for the primary again."""
     async with scene(deadline_s=0.1) as s:
         s.old.holding = True
-        with pytest.raises(StoreUnavailable, match="no reply in time"):
+        with pytest.raises(StoreUnavailable) as raised:
             await s.store.run("test/once", [], [])
+        assert raised.value.outcome == "ambiguous"
 
-        assert [signal.why for _, signal in s.finder.suspected] == ["stall"]
+        assert [signal.why for _, signal in s.locator.suspected] == ["stall"]
         assert s.store.in_flight == 1
 
 
-async def test_a_refused_plain_command_raises_a_suspicion_too() -> None:
+async def test_a_refused_plain_command_is_a_hint_too() -> None:
     """A plain command that is refused by a replica is `rejected`, and its primary is looked for again."""
     async with scene() as s:
         s.old.answer = refused("READONLY You can't write against a read only replica.")
-        with pytest.raises(StoreUnavailable, match="rejected"):
+        with pytest.raises(StoreUnavailable) as raised:
             await s.store.command("SET", "x", "1")
+        assert raised.value.outcome == "rejected"
 
-        assert [signal.why for _, signal in s.finder.suspected] == ["readonly"]
+        assert [signal.why for _, signal in s.locator.suspected] == ["readonly"]
 
 
 async def test_a_full_connection_sends_nothing_more() -> None:
@@ -112,7 +117,7 @@ async def test_a_full_connection_sends_nothing_more() -> None:
         calls = [asyncio.ensure_future(s.store.run("test/once", [], [])) for _ in range(IN_FLIGHT_MAX)]
         await s.old.until(lambda: len(s.old.seen) == IN_FLIGHT_MAX + 1)
 
-        with pytest.raises(StoreUnavailable, match="4096 calls are in flight") as raised:
+        with pytest.raises(StoreUnavailable) as raised:
             await s.store.run("test/once", [], [])
 
         assert raised.value.outcome == "not-sent"
@@ -121,8 +126,8 @@ async def test_a_full_connection_sends_nothing_more() -> None:
         assert s.store.connections == 1
 
 
-async def test_news_during_an_attempt_do_not_start_another() -> None:
-    """Where the primary is replaced while the link connects again, one attempt goes on, and ends at the new one."""
+async def test_an_event_during_an_attempt_does_not_start_another() -> None:
+    """When the primary is replaced during an attempt to reconnect, that attempt goes on, and ends at the new one."""
     async with scene(connect_s=0.05) as s:
         await s.store.run("test/once", [], [])
         s.old.mute = True
@@ -130,7 +135,7 @@ async def test_news_during_an_attempt_do_not_start_another() -> None:
         call = asyncio.ensure_future(s.store.run("test/again", [], []))
         await s.old.until(lambda: s.old.accepted == 2)
 
-        s.finder.move(s.new)
+        s.locator.move(s.new)
 
         assert await call == [1]
         assert s.new.accepted == 1

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.failures.fake_sentinel import Refused, Simple
-from tests.failures.primaries import Primary, Scene, Told, at, refused, scene, store_with
+from tests.failures.primaries import Primary, Scene, ScriptedLocator, at, refused, scene, store_with
 from tollhouse.errors import StoreUnavailable
 from tollhouse.stores.store import BULK_BYTES, Run
 from tollhouse.stores.urls import TcpAddress
@@ -49,14 +49,14 @@ async def test_a_failover_replays_once_whatever_the_number_of_connections() -> N
     """One store has four connections; a log of N entries makes N calls on the new primary, ahead of all others."""
     replies: list[str] = []
     async with scene() as s:
-        s.finder.promise(1)
+        s.locator.promise(1)
         s.old.answer = s.new.answer = answer
         s.store.listen("news", lambda _: None, lambda: None)
         s.store.on_new_primary(replaying(replies, ENTRIES))
         await use_every_connection(s)
         await s.old.until(lambda: len(s.old.connections) == 4)
 
-        s.finder.move(s.new)
+        s.locator.move(s.new)
         await use_every_connection(s)
         await s.new.until(lambda: len(s.new.connections) == 4)
 
@@ -69,7 +69,7 @@ async def test_the_first_primary_is_no_new_one() -> None:
     """A process replays nothing on the first primary that it meets, and nothing when it reconnects to it."""
     replies: list[str] = []
     async with scene() as s:
-        s.finder.promise(1)
+        s.locator.promise(1)
         s.old.answer = answer
         s.store.on_new_primary(replaying(replies))
         await use_every_connection(s)
@@ -88,7 +88,7 @@ async def test_a_primary_met_before_there_was_anything_to_replay_is_the_first() 
         await s.store.run("test/once", [], [])
         s.store.on_new_primary(replaying(replies))
 
-        s.finder.move(s.new)
+        s.locator.move(s.new)
         await s.store.run("test/once", [], [])
 
         assert scripts(s.new) == ["test/again", "test/once"]
@@ -101,7 +101,7 @@ async def test_calls_wait_for_the_replay() -> None:
         await s.store.run("test/once", [], [])
         s.new.answer = lambda command: command[1]
 
-        s.finder.move(s.new)
+        s.locator.move(s.new)
         replies = await asyncio.gather(*(s.store.run("test/once", [], []) for _ in range(3)))
 
         assert replies == [[b"test/once"]] * 3
@@ -115,7 +115,7 @@ async def test_a_primary_that_refuses_the_replay_is_not_used(error: str) -> None
         s.store.on_new_primary(replaying([]))
         await s.store.run("test/once", [], [])
         s.new.answer = refused(error)
-        s.finder.move(s.new)
+        s.locator.move(s.new)
         with pytest.raises(StoreUnavailable) as raised:
             await s.store.run("test/once", [], [])
         assert raised.value.outcome == "not-sent"
@@ -123,7 +123,7 @@ async def test_a_primary_that_refuses_the_replay_is_not_used(error: str) -> None
         assert set(scripts(s.new)) == {"test/again"}
 
         third = await Primary(name="third").open()
-        s.finder.move(third)
+        s.locator.move(third)
         await s.store.run("test/once", [], [])
 
         assert scripts(third) == ["test/again", "test/once"]
@@ -138,14 +138,14 @@ async def test_a_forgotten_script_is_loaded_by_the_replay() -> None:
         await s.store.run("test/once", [], [])
         s.new.answer = lambda command: Refused("NOSCRIPT No matching") if command[0] == "EVALSHA" else 7
 
-        s.finder.move(s.new)
+        s.locator.move(s.new)
 
         assert await s.store.run("test/once", [], []) == [7]
         assert replies == ["7"]
         assert s.new.verbs() == ["EVALSHA", "EVAL"] * 2
 
 
-class Moving(Told):
+class Moving(ScriptedLocator):
     """A locator that names the second primary from its second answer on."""
 
     def __init__(self, first: Primary, second: Primary) -> None:
@@ -179,11 +179,11 @@ async def test_a_primary_that_was_replaced_during_the_replay_is_not_used() -> No
 
         async def move_on(run: Run) -> None:
             await run("test/again", [], [])
-            s.finder.address = at(third)
+            s.locator.address = at(third)
 
         await s.store.run("test/once", [], [])
         s.store.on_new_primary(move_on)
-        s.finder.move(s.new)
+        s.locator.move(s.new)
 
         assert await s.store.run("test/once", [], []) == [1]
 

@@ -209,7 +209,7 @@ async def test_takes_go_on_when_two_real_servers_change_places() -> None:
             decision = await tollhouse.limits.take("ten", "ada")
 
             assert (decision.allowed, decision.degraded, decision.limits[0].remaining) == (True, False, 8)
-            health = tollhouse.stores.limits.watch()
+            health = tollhouse.stores.limits.health()
             assert health is not None
             assert health.generation is not None
             assert (health.generation.number, health.generation.address) == (2, servers.two)

@@ -57,7 +57,7 @@ def check(config: Path | None, as_json: bool) -> None:  # noqa: FBT001 - click g
 async def _check(settings: Settings) -> CheckResult:
     async with wiring.open(settings) as tollhouse:
         await _settle(tollhouse.stores)
-        stores = [await status.ask(store) for store in tollhouse.stores.all()]
+        stores = [await status.check_store(store) for store in tollhouse.stores.all()]
         keyed = tollhouse.keyring.keyed
     return CheckResult(
         ok=all(store.problem is None for store in stores), stores=stores, warnings=list(warnings(stores, keyed=keyed))
@@ -66,11 +66,11 @@ async def _check(settings: Settings) -> CheckResult:
 
 async def _settle(stores: Stores) -> None:
     """Connect every store, and wait up to `_SETTLE_S` for Sentinels that are slower than the others."""
-    await asyncio.gather(*(status.ask(store) for store in stores.all()))
+    await asyncio.gather(*(status.check_store(store) for store in stores.all()))
     loop = asyncio.get_running_loop()
     deadline_s = loop.time() + _SETTLE_S
     while loop.time() < deadline_s:
-        services = [health for store in stores.all() if (health := store.watch()) is not None]
+        services = [health for store in stores.all() if (health := store.health()) is not None]
         if all(health.sentinels_reachable >= health.sentinels_known for health in services):
             return
         await asyncio.sleep(_POLL_S)

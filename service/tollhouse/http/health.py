@@ -70,7 +70,7 @@ async def readiness_of(stores: Stores) -> Readiness:
 
 
 async def _report_on(stores: Stores) -> ReadinessReport:
-    asked = await asyncio.gather(*(facts.ask(store) for store in stores.all()))
+    asked = await asyncio.gather(*(facts.check_store(store) for store in stores.all()))
     return ReadinessReport(status=_status([one.connection for one in asked]), stores=asked)
 
 
@@ -93,7 +93,7 @@ async def _connection(store: AnyStore) -> ConnectionState:
 def _refresh_gauges(store: AnyStore, metrics: Metrics) -> None:
     """Bring the counts of a store up to date: what changes unasked is read when somebody looks."""
     metrics.store_connections(store.name, store.connections)
-    watch = store.watch()
+    watch = store.health()
     if watch is not None:
         metrics.store_watch(
             store.name,

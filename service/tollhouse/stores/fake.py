@@ -111,7 +111,7 @@ class FakeStore:
         following, found = await self._client.scan(cursor, match=match, count=count)
         return int(following), [key.decode() for key in found]
 
-    def watch(self) -> ServiceHealth | None:
+    def health(self) -> ServiceHealth | None:
         """Return None: there is one fixed server."""
         return None
 

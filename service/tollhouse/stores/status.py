@@ -15,18 +15,18 @@ from tollhouse.stores.transport.handshake import ServerInfo
 from tollhouse.stores.urls import format_host
 
 TEXT_MAX: Final = 300
-"""Longest text of others that is passed on, such as a reason or a list of hosts."""
+"""Bound of a text from elsewhere, such as a reason or a list of hosts."""
 SILENT_MAX: Final = 8
-"""How many of those that do not answer are told of, one by one."""
+"""Bound of the silent servers that are listed one by one."""
 
 ConnectionState = Literal["connected", "disconnected"]
 
 
 class FailoverStatus(Struct, frozen=True, kw_only=True):
-    """Who is the primary, since when, and what stands ready to replace it.
+    """The primary, how long it has been the primary, and what is ready to replace it.
 
-    Without Sentinels, where several servers are listed, their counts are 0. `why` is how the primary was found,
-    `reason` what makes it doubtful, and `silent` says of each Sentinel or server that does not answer why.
+    With a list of servers instead of Sentinels, the Sentinel counts are 0. `why` is how the primary was found, `reason`
+    why it is in doubt, and `silent` has one reason for each Sentinel or server that does not answer.
     """
 
     service: str
@@ -43,7 +43,7 @@ class FailoverStatus(Struct, frozen=True, kw_only=True):
 
 
 class StoreStatus(Struct, frozen=True, kw_only=True):
-    """What one store answered; `problem` is null where it is well, `watch` where nobody watches it."""
+    """The state of one store; `problem` is null when it is well, `watch` when it has one fixed server."""
 
     store: str
     place: str
@@ -56,15 +56,15 @@ class StoreStatus(Struct, frozen=True, kw_only=True):
     problem: str | None
 
 
-async def ask(store: AnyStore, clock: Callable[[], float] = time.monotonic) -> StoreStatus:
-    """Ask a store whether it is there; `clock` is the one by which generations are dated."""
+async def check_store(store: AnyStore, clock: Callable[[], float] = time.monotonic) -> StoreStatus:
+    """Ping a store and return its status; `clock` is the clock that dates generations."""
     round_trip_ms, server, problem = None, None, None
     try:
         round_trip_ms = round(await store.ping(), 3)
         server = store.server
     except StoreError as error:
         problem = _bounded(str(error))
-    health = store.watch()
+    health = store.health()
     return StoreStatus(
         store=store.name,
         place=_bounded(store.url.redacted()),
@@ -79,14 +79,14 @@ async def ask(store: AnyStore, clock: Callable[[], float] = time.monotonic) -> S
 
 
 def failover_status(health: ServiceHealth, now_s: float) -> FailoverStatus:
-    """Put what a resolver knows into words; `now_s` is on its clock."""
-    present = health.generation
+    """Return the status of a failover service; `now_s` is on its resolver's clock."""
+    current = health.generation
     return FailoverStatus(
         service=_bounded(health.service),
-        generation=0 if present is None else present.number,
-        primary=None if present is None else _bounded(format_host((present.address.host, present.address.port))),
-        why=None if present is None else present.why,
-        changed_ms_ago=None if present is None else max(round((now_s - present.at_s) * 1000), 0),
+        generation=0 if current is None else current.number,
+        primary=None if current is None else _bounded(format_host((current.address.host, current.address.port))),
+        why=None if current is None else current.why,
+        changed_ms_ago=None if current is None else max(round((now_s - current.at_s) * 1000), 0),
         replicas_promotable=health.promotable,
         sentinels_known=health.sentinels_known,
         sentinels_reachable=health.sentinels_reachable,
@@ -97,7 +97,7 @@ def failover_status(health: ServiceHealth, now_s: float) -> FailoverStatus:
 
 
 def _replication_id(server: ServerInfo | None) -> str | None:
-    """Give the id; None too where the account may not ask for it."""
+    """Return the id; None also when the account may not run INFO."""
     return (_bounded(server.primary) or None) if server is not None else None
 
 

@@ -95,7 +95,7 @@ class Store:
         """Return the number of calls without a reply, those of cancelled callers included."""
         return sum(each.in_flight for each in self._connections)
 
-    def watch(self) -> ServiceHealth | None:
+    def health(self) -> ServiceHealth | None:
         """Return what is known of the servers behind this store; None when it has one fixed server."""
         return self._locator.health()
 

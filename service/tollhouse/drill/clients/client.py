@@ -87,7 +87,7 @@ def client_settings(url: str, secret: bytes) -> Settings:
 def store_state(tollhouse: Tollhouse) -> ClientState:
     """Return the state of the stores of this process."""
     stores = tollhouse.stores.all()
-    health = stores[0].watch()
+    health = stores[0].health()
     generation = None if health is None else health.generation
     return ClientState(
         in_flight=sum(store.in_flight for store in stores),

@@ -28,7 +28,7 @@ UNSENT_BYTES_MAX = 8 * 1024 * 1024
 UNREAD_BYTES_MAX = 64 * 1024 * 1024
 """Bound of an incomplete reply; a cached entry has at most 1 MiB, a list of a user's sessions less."""
 WRITE_MAX = 16
-"""Calls in one write. If all calls of a tick left in one write, the server would be idle while they are encoded, and the
+"""Calls in one write. With all calls of a tick in one write, the server would be idle while they are encoded, and the
 callers while it answers. Measured with 50 callers: 1.2 to 1.6 times the throughput."""
 STALL_S = 2.0
 """A connection is closed when its oldest call has had no reply for so long."""

@@ -36,7 +36,7 @@ async def shake_hands(
         login.hello(f"tollhouse-{name}"),
         encode("SELECT", db),
         encode("INFO", "replication", "persistence"),
-        # With it, a primary that steps down names the next one instead of closing. Servers without it refuse: no matter.
+        # With it, a primary that steps down names the next one instead of closing. A server may refuse it.
         encode("CLIENT", "CAPA", "redirect"),
         *(encode("SCRIPT", "LOAD", script.text) for script in scripts),
     ]
