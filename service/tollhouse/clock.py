@@ -1,4 +1,4 @@
-"""Clocks, as plain functions, so that whoever needs time is given one."""
+"""Clocks as plain functions, passed as parameters to all code that needs the time."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import time
 from collections.abc import Callable
 
 ServerClock = Callable[[], int]
-"""Gives the `now_ms` that every script receives; 0 asks the server for its own time."""
+"""Returns the `now_ms` argument of every script; 0 means the time of the server."""
 
 MonotonicClock = Callable[[], int]
-"""Milliseconds that never step back; only differences mean anything."""
+"""Returns milliseconds that never decrease; only differences have a meaning."""
 
 
 def server_time() -> int:
-    """Leave the time to the server: the clock of everything outside tests."""
+    """Return 0, which means the time of the server; all code outside tests uses this clock."""
     return 0
 
 
 def monotonic_ms() -> int:
-    """Milliseconds of the process's monotonic clock."""
+    """Return the milliseconds of the process's monotonic clock."""
     return time.monotonic_ns() // 1_000_000

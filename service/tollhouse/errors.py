@@ -1,17 +1,17 @@
-"""The failures that callers can meet, as one tree.
+"""All errors that Tollhouse raises, as one tree.
 
 TollhouseError
 ├── ConfigurationError      a setting is missing or wrong; commands end with exit code 2
 ├── InvalidInput            a value given by a caller is wrong; HTTP answers 400 or 422
 ├── Overloaded              a bounded queue is full; nothing was done; HTTP answers 503
 ├── LoadFailed              a loader or model failed; HTTP answers 502
-├── RateLimited             a function with a limit was called too often (limits/limited.py); HTTP answers 429
+├── RateLimited             a function with a limit was called too often (limits/decision.py); HTTP answers 429
 └── StoreError
-    ├── StoreUnavailable    no answer that can be relied on; HTTP answers 503
-    └── ScriptFailed        the server ran or parsed the call and refused it: a defect or a foreign key
+    ├── StoreUnavailable    no reliable reply; HTTP answers 503
+    └── ScriptFailed        the server rejected the call: a defect, or a key of another type
 
-Refusals (a limit reached, a session unknown, a wrong password) are values, never exceptions: but a limited function
-has no other way to say no.
+A refusal (a reached limit, an unknown session, a wrong password) is a value, not an exception. RateLimited is the
+exception to this rule, because a limited function can refuse only by raising.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ _SHOWN_MAX = 80
 
 
 class TollhouseError(Exception):
-    """Anything that Tollhouse raises on purpose."""
+    """The base class of all errors that Tollhouse raises on purpose."""
 
 
 class ConfigurationError(TollhouseError):
-    """A setting that cannot be used: names the setting, the value and the remedy."""
+    """A setting that cannot be used; names the setting, the value and the remedy."""
 
     def __init__(self, setting: str, value: object, remedy: str) -> None:
         self.setting = setting
@@ -39,7 +39,7 @@ class ConfigurationError(TollhouseError):
 
 
 class InvalidInput(TollhouseError):
-    """A value that a caller sent: names the field, the value and the remedy."""
+    """A value of the caller that cannot be used; names the field, the value and the remedy."""
 
     def __init__(self, field: str, value: object, remedy: str, *, kind: str = "invalid-input") -> None:
         self.field = field
@@ -50,7 +50,7 @@ class InvalidInput(TollhouseError):
 
 
 class Overloaded(TollhouseError):
-    """A bounded queue is full or its deadline passed; nothing was done, and the caller may come back."""
+    """A bounded queue is full, or its deadline has passed. Nothing was done; the caller may retry."""
 
     def __init__(self, what: str, retry_after_ms: int) -> None:
         self.what = what
@@ -59,18 +59,17 @@ class Overloaded(TollhouseError):
 
 
 class LoadFailed(TollhouseError):
-    """A loader or model raised; the cause is chained, and nothing was cached."""
+    """A loader or model raised; the cause is chained. Nothing was cached."""
 
 
 class StoreError(TollhouseError):
-    """A store could not do what was asked."""
+    """A call to a store failed."""
 
 
 class StoreUnavailable(StoreError):
-    """No answer that can be relied on.
+    """The store gave no reliable reply.
 
-    `outcome` tells what may have happened: `not-sent` and `rejected` changed nothing,
-    `ambiguous` was sent and may have run.
+    `outcome` is what may have happened: `not-sent` and `rejected` changed nothing, `ambiguous` may have run.
     """
 
     def __init__(self, store: str, outcome: Outcome, reason: str) -> None:
@@ -81,11 +80,11 @@ class StoreUnavailable(StoreError):
 
 
 class ScriptFailed(StoreError):
-    """The server answered a script with an error that is no sign of an outage."""
+    """The server answered a script with an error that does not mean an outage."""
 
 
 def _shown(value: object) -> str:
-    """Show a value as far as it fits into a sentence, at a cost that does not grow with it."""
+    """Return a short text for a value, at a cost that does not grow with the value."""
     if isinstance(value, str | bytes):
         return repr(value) if len(value) <= _SHOWN_MAX else repr(value[: _SHOWN_MAX - 3]) + "..."
     if isinstance(value, int) and value.bit_length() > _SHOWN_MAX:

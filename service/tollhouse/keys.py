@@ -1,13 +1,13 @@
-"""The name of every key, one function each: what a key is called is decided here and nowhere else.
+"""Key names: one function for each kind of key; no other module builds a key name.
 
-Names hold digests, tags and operator-chosen words, never a user name, an address or a secret.
-The part in braces is the Cluster hash tag: keys that one script touches share it.
+Names contain digests, tags and words chosen by the operator, never a user name, an address or a secret. The part in
+braces is the Cluster hash tag: all keys of one script call share it.
 
 Keys without an expiry, each for a reason:
 - `account`, because an account lives until it is deleted;
-- `user_epoch` of a disabled user, because the flag may not lapse;
-- `global_epoch`, because "log everyone out" may not lapse;
-- `cache_clock`, because tags compare with it (losing it costs misses, never stale answers).
+- `user_epoch` of a disabled user, because the flag must not expire;
+- `global_epoch`, because the revocation of all sessions must not expire;
+- `cache_clock`, because tags compare with it (losing it costs misses, never stale results).
 """
 
 from __future__ import annotations
@@ -16,68 +16,68 @@ PREFIX = "tollhouse"
 
 
 def rate(tag_digest: str, policy: str, key_digest: str | None = None) -> str:
-    """Name the state of one subject under one policy: every window of it in one value."""
+    """Return the key of one subject's counters under one policy: all windows in one value."""
     suffix = policy if key_digest is None else f"{key_digest}:{policy}"
     return f"{PREFIX}:rate:{{{tag_digest}}}:{suffix}"
 
 
 def rate_clearings() -> str:
-    """Name the channel, not a key, on which it is announced that a subject may have units again."""
+    """Return the channel (not a key) that announces subjects that may have units again."""
     return f"{PREFIX}:rate:cleared"
 
 
 def session(tag: str, sid: str) -> str:
-    """Name the record of one session; `tag` is the first two hex digits of its user's digest."""
+    """Return the key of one session; `tag` is the first two hex digits of its user's digest."""
     return f"{PREFIX}:session:{{{tag}}}:sid:{sid}"
 
 
 def user_sessions(tag: str, user_digest: str) -> str:
-    """Name the index of a user's live sessions, scored by their expiry."""
+    """Return the key of the index of a user's live sessions, scored by expiry."""
     return f"{PREFIX}:session:{{{tag}}}:user:{user_digest}"
 
 
 def user_epoch(tag: str, user_digest: str) -> str:
-    """Name the epoch that ends all sessions of a user that began before it."""
+    """Return the key of a user's revocation epoch: sessions that began before it are revoked."""
     return f"{PREFIX}:session:{{{tag}}}:epoch:{user_digest}"
 
 
 def global_epoch(tag: str) -> str:
-    """Name the shard of the epoch that ends everybody's sessions."""
+    """Return the key of one shard of the global revocation epoch, which revokes sessions of all users."""
     return f"{PREFIX}:session:{{{tag}}}:everyone"
 
 
 def session_events(tag: str) -> str:
-    """Name the shard of the stream of session events."""
+    """Return the key of one shard of the stream of session events."""
     return f"{PREFIX}:session:{{{tag}}}:events"
 
 
 def session_revocations() -> str:
-    """Name the channel, not a key, on which the ends of sessions are announced to all processes."""
+    """Return the channel (not a key) that announces revocations to all processes."""
     return f"{PREFIX}:session:revocations"
 
 
 def account(user_digest: str) -> str:
-    """Name the record of one account."""
+    """Return the key of one account."""
     return f"{PREFIX}:account:{{{user_digest[:2]}}}:{user_digest}"
 
 
 def cache_entry(family: str, digest: str, *, shard: str = "0", prefix: str = PREFIX) -> str:
-    """Name a cached entry; `family` is a readable, operator-chosen word such as `ai:langid`."""
+    """Return the key of a cached entry; `family` is a readable word such as `ai:langid`."""
     return f"{prefix}:{family}:{{{shard}}}:{digest}"
 
 
 def cache_lease(digest: str, *, shard: str = "0", prefix: str = PREFIX) -> str:
-    """Name the lease under which one entry may be filled."""
+    """Return the key of the lease that allows one process to fill an entry."""
     return f"{prefix}:lease:{{{shard}}}:{digest}"
 
 
 def cache_clock(*, shard: str = "0", prefix: str = PREFIX) -> str:
-    """Name the logical clock that tags and clears are measured by."""
+    """Return the key of the logical clock that orders fills, tags and clears."""
     return f"{prefix}:clock:{{{shard}}}"
 
 
 def marker(store: str) -> str:
-    """Name the key that is written to have what went before confirmed; it begins as the store's other keys do."""
+    """Return the key that is written so that replicas confirm the writes before it; its prefix is the store's."""
     return f"{PREFIX}:{_WORDS[store]}:{{marker}}"
 
 

@@ -1,7 +1,7 @@
-"""Log lines: JSON for machines, text on a terminal, and secrets cut out of both.
+"""Logging: JSON for machines, text on a terminal, with secrets redacted.
 
-Events are constant strings with fields (`extra=`), and no caller logs a secret. Redacting every line is
-the second line of defence, for what other libraries put into messages and tracebacks.
+Events are constant strings with fields (`extra=`), and no caller logs a secret. Redacting every line is the second line
+of defence, against what other libraries put into messages and tracebacks.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ LogFormat = Literal["auto", "json", "text"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 HIDDEN: Final = "***"
-"""Stands where a secret was."""
+"""Replaces a secret."""
 
 _OWN_LOGGERS = ("tollhouse", "uvicorn")
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
@@ -42,10 +42,10 @@ def configure(
     *,
     verbose: Sequence[str] = (),
 ) -> None:
-    """Send the process's logs to `stream` (stderr), once, however often this is called.
+    """Send the logs of the process to `stream` (stderr); calling this again replaces the handler.
 
-    Loggers named in `verbose` tell everything whatever the level. Uvicorn's access log is silent: its
-    lines carry query strings, and what was decided is counted in the metrics instead.
+    The loggers in `verbose` log everything, regardless of the level. Uvicorn's access log is off: its lines contain
+    query strings, and the metrics count decisions already.
     """
     target: TextIO = sys.stderr if stream is None else stream
     as_text = target.isatty() if log_format == "auto" else log_format == "text"
@@ -63,21 +63,21 @@ def configure(
 
 
 def redact(text: str) -> str:
-    """Replace tokens, credentials of headers and passwords of URLs by `***`."""
+    """Replace tokens, credentials in headers and passwords in URLs by `***`."""
     for pattern, replacement in _SECRETS:
         text = pattern.sub(replacement, text)
     return text
 
 
 class Formatter(logging.Formatter):
-    """Turns a record into one event without secrets, and the event into a line."""
+    """Converts a record to an event without secrets, and renders the event as a line."""
 
     def __init__(self, render: Callable[[Event], str]) -> None:
         super().__init__()
         self._render = render
 
     def format(self, record: logging.LogRecord) -> str:
-        """Render the fixed fields first, then the fields that the caller gave."""
+        """Render the standard fields first, then the fields of the caller."""
         event: dict[str, Any] = {
             "timestamp": _rfc3339(record.created),
             "level": record.levelname.lower(),
@@ -113,13 +113,13 @@ def _rfc3339(seconds: float) -> str:
 
 
 def _field(name: str, value: object) -> Any:
-    """Hide what its name calls a secret, unless it is a number: `tokens=15` is a count."""
+    """Redact a value whose name suggests a secret, unless it is a number: `tokens=15` is a count."""
     number = value is None or isinstance(value, bool | int | float)
     return HIDDEN if _SENSITIVE.search(name) and not number else _safe(value)
 
 
 def _safe(value: object) -> Any:
-    """Give what JSON can hold, with secrets cut out at every depth."""
+    """Convert a value to what JSON can represent, with secrets redacted at every depth."""
     if value is None or isinstance(value, bool | int | float):
         return value
     if isinstance(value, Mapping):
@@ -134,5 +134,5 @@ def _safe(value: object) -> Any:
 
 
 def _clean(text: str) -> str:
-    """Redact, and replace lone surrogates, which neither JSON nor a stream could take."""
+    """Redact, and replace lone surrogates, which neither JSON nor a stream can encode."""
     return redact(text).encode("utf-8", "backslashreplace").decode()

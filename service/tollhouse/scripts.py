@@ -1,4 +1,4 @@
-"""Finds, expands and checks the Lua scripts; a script is a value, and running it is the store's work."""
+"""Loads, expands and checks the Lua scripts; a script is a value, and stores run it."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from tollhouse.errors import ConfigurationError
 
 
 class Placeholder(Enum):
-    """An argument that only the store knows, filled in when the call is sent."""
+    """An argument that only the store knows; it fills it in when it sends the call."""
 
     PRIMARY = "primary"
 
 
 PRIMARY: Final = Placeholder.PRIMARY
-"""Stands for the replication id of the primary that the call goes to."""
+"""The replication id of the primary that executes the call."""
 
 Argument = str | bytes | int | Placeholder
-"""What a script can be given; integers travel as decimal text."""
+"""An argument of a script; integers are sent as decimal text."""
 
 _INCLUDE = re.compile(r"^--#include (lib/[a-z_]+\.lua)$", re.MULTILINE)
 _FIELD = re.compile(r"^-- (idempotent|flags|twin)\s+(.+)$", re.MULTILINE)
@@ -32,10 +32,10 @@ _FLAGS = frozenset({"no-writes", "allow-oom", "allow-stale"})
 
 
 class Script(Struct, frozen=True, kw_only=True):
-    """One script as the servers get it.
+    """One script, as it is sent.
 
-    `text` starts with the shebang that real servers read; `plain` is without, for fakeredis.
-    `idempotent` says that running it twice leaves the same state and the same answer.
+    `text` begins with a shebang for real servers; `plain` has none, for fakeredis. If it is `idempotent`, running it
+    twice leaves the same state and gives the same reply.
     """
 
     name: str
@@ -60,15 +60,15 @@ class ScriptRunner(Protocol):
 
 
 def find_lua(package: Path = Path(__file__).parent) -> Path:
-    """Give the folder of scripts: beside the package where it is installed, else at the root of the checkout."""
+    """Return the folder of the scripts: inside the installed package, or at the root of a checkout."""
     for candidate in (package / "lua", package.parents[1] / "lua"):
         if (candidate / "lib").is_dir():
             return candidate
-    raise ConfigurationError("lua", str(package), "the scripts were not installed; reinstall tollhouse")
+    raise ConfigurationError("lua", str(package), "the scripts are missing; reinstall tollhouse")
 
 
 def load(root: Path | None = None) -> Scripts:
-    """Read every script below `root`, named `feature/verb`."""
+    """Load every script below `root`, by its name `feature/verb`."""
     folder = find_lua() if root is None else root
     return {
         f"{path.parent.name}/{path.stem}": _script(folder, path)
@@ -78,7 +78,7 @@ def load(root: Path | None = None) -> Scripts:
 
 
 def expand(root: Path, source: str) -> str:
-    """Replace each include, one level deep and each at most once, by the text it names."""
+    """Replace each include by the file that it names; raise ConfigurationError for a nested or repeated include."""
     names = _INCLUDE.findall(source)
     if len(names) != len(set(names)):
         raise ConfigurationError("lua", names, "include each file at most once")
@@ -116,7 +116,7 @@ def _script(root: Path, path: Path) -> Script:
 
 
 def _without_comments(source: str) -> str:
-    """Drop whole-line comments, which the servers would only parse and keep; includes stay."""
+    """Remove whole-line comments, which servers would only store; keep includes."""
     kept = [line for line in source.splitlines() if not line.lstrip().startswith("--") or line.startswith("--#include")]
     return "\n".join(kept).strip() + "\n"
 

@@ -1,4 +1,4 @@
-"""How the service is served: the listening socket, the HTTP protocol with its bounds, and the workers' lifetime."""
+"""Serving: the listening socket, the HTTP protocol with its bounds, and the lifetime of workers."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from tollhouse.errors import ConfigurationError
 from tollhouse.settings import Settings
 
 GRACE_S: Final = 3
-"""How long requests under way may take once a worker shall leave."""
+"""How long open requests may take once a worker is told to stop."""
 _BACKLOG: Final = 2048
 _PARENT_POLL_S: Final = 0.25
 _ORPHAN_GRACE_S: Final = 1.0
-"""How long they may take where the parent is gone: the stores may be gone with it, and nobody else ends this worker."""
+"""How long they may take if the parent is gone: embedded stores are gone too, and nothing else stops this worker."""
 _CHUNKING: Final = 8
-"""Bytes on the wire per byte of body that are still believed to be a request."""
+"""The most bytes on the wire per byte of body; small chunks have that much overhead."""
 _REASONS: Final = {400: b"Bad Request", 431: b"Request Header Fields Too Large"}
 
 
 class ServingConfig(uvicorn.Config):
-    """Uvicorn's configuration with the bounds that its protocol lacks; it travels to the workers."""
+    """Uvicorn's configuration, with the bounds that its protocol lacks; workers get a copy of it."""
 
     def __init__(self, app: str, settings: Settings) -> None:
         super().__init__(
@@ -50,7 +50,7 @@ class ServingConfig(uvicorn.Config):
 
 
 class BoundedHttp(HttpToolsProtocol):
-    """HTTP/1.1 by httptools, where a request head above its bound is answered 431 (RFC 6585) and not buffered."""
+    """HTTP/1.1 by httptools; a request head above its bound is answered with 431 (RFC 6585) and not buffered."""
 
     config: ServingConfig
     _idle = True
@@ -61,7 +61,7 @@ class BoundedHttp(HttpToolsProtocol):
     _message_bytes = 0
 
     def data_received(self, data: bytes) -> None:
-        """Feed the parser, then count what it could not finish."""
+        """Feed the parser, then count the bytes of a message that is not complete."""
         was_idle, was_head, messages = self._idle, self._head_open, self._messages
         super().data_received(data)
         if self.transport.is_closing():
@@ -76,7 +76,7 @@ class BoundedHttp(HttpToolsProtocol):
             self.transport.abort()
 
     def on_message_begin(self) -> None:
-        """Begin to count."""
+        """Start counting the bytes of a message."""
         super().on_message_begin()
         self._idle = False
         self._head_open = True
@@ -84,31 +84,31 @@ class BoundedHttp(HttpToolsProtocol):
         self._head_parsed_bytes = self._head_fed_bytes = self._message_bytes = 0
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Count a header, or a trailer, and stop at the bound."""
+        """Count a header or a trailer; stop the parser at the bound."""
         self._head_parsed_bytes += len(name) + len(value) + 4
         if self._head_parsed_bytes + len(self.url) > self.config.head_bytes:
             raise _HeadTooLarge
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """Let the request begin; what follows is its body."""
+        """Start the request; the bytes that follow are its body."""
         self._head_open = False
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
-        """Wait for the next message."""
+        """Mark the connection idle until the next message begins."""
         self._idle = True
         super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what cannot be parsed, as problem details."""
+        """Send problem details for a request that cannot be parsed."""
         if self._head_parsed_bytes + len(getattr(self, "url", b"")) > self.config.head_bytes:
             self._refuse_head()
         else:
             self._refuse(400, "invalid-request", "Invalid Request", msg)
 
     def _refuse_head(self) -> None:
-        detail = f"the request line and headers may have {self.config.head_bytes} bytes together"
+        detail = f"request line and headers are longer than {self.config.head_bytes} bytes"
         self._refuse(431, "head-too-large", "Request Head Too Large", detail)
 
     def _refuse(self, status: int, kind: str, title: str, detail: str) -> None:
@@ -120,11 +120,11 @@ class BoundedHttp(HttpToolsProtocol):
 
 
 class _HeadTooLarge(Exception):
-    """Makes the parser stop."""
+    """Stops the parser."""
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """Take the port before anything else starts, or raise ConfigurationError that says who is in the way."""
+    """Bind the port before anything else starts; raise ConfigurationError if that is impossible."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -152,18 +152,18 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 def run(config: ServingConfig, listening: socket.socket) -> None:
-    """Serve until SIGTERM or SIGINT, in this process or in workers; return when all of it has ended."""
+    """Serve until SIGTERM or SIGINT, in this process or in workers; return when all of them have stopped."""
     if config.workers > 1:
         Multiprocess(config, sockets=[listening]).run()
         return
-    # Uvicorn raises the signal again when it is done; with a handler of ours, what follows `run` still happens.
+    # Uvicorn raises the signal again when it has stopped; our handler ignores it, so that the caller can clean up.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _ignore)
     uvicorn.Server(config).run(sockets=[listening])
 
 
 def exit_with_parent(parent: int) -> None:
-    """End this worker when the process that started it is gone, even if its loop hangs."""
+    """Stop this worker when the process that started it is gone, even if the event loop hangs."""
 
     def watch() -> None:
         while os.getppid() == parent:

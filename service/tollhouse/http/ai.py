@@ -16,11 +16,11 @@ from tollhouse.cache.read_through import CacheResult
 from tollhouse.http.authentication import require_role
 
 TENANT: Final = "public"
-"""Models in this process depend on nothing but their input, so callers share their answers."""
+"""The output of models in this process depends only on the input, so all callers share cached results."""
 
 
 class AskBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The input of a model: any JSON that the model accepts."""
+    """The input: any JSON that the model accepts."""
 
     input: Any
 

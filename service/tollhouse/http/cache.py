@@ -16,7 +16,7 @@ from tollhouse.http.authentication import require_role
 
 @get("/stats")
 async def stats(cache: NamedDependency[Cache]) -> CacheStats:
-    """Tell how the cache is doing."""
+    """Return hits, misses and sizes of the cache."""
     return await cache.stats()
 
 

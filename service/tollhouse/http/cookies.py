@@ -1,4 +1,4 @@
-"""The session cookie: set on login, cleared on logout, never sent otherwise."""
+"""The session cookie: set on login, cleared on logout, in no other response."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from litestar.datastructures import Cookie
 from tollhouse.asgi.ratelimit.key_rules import COOKIE, DEVELOPMENT_COOKIE
 
 NO_STORE: Final = {"Cache-Control": "no-store", "Vary": "Cookie"}
-"""For every answer that sets or reads the cookie."""
+"""Headers of every response that depends on the cookie."""
 
 
 def cookie_name(*, plain_http: bool) -> str:
-    """Name the cookie: `__Host-` needs Secure, which plain HTTP cannot have."""
+    """Return the name of the cookie; the prefix `__Host-` requires Secure, which plain HTTP cannot have."""
     return DEVELOPMENT_COOKIE if plain_http else COOKIE
 
 
 def session_cookie(token: str, *, plain_http: bool) -> Cookie:
-    """Make the cookie of a new session; it ends with the browser, since bearer secrets should not persist."""
+    """Return the cookie of a new session; the browser deletes it when it closes, so that no bearer secret persists."""
     return Cookie(
         key=cookie_name(plain_http=plain_http),
         value=token,
@@ -30,7 +30,7 @@ def session_cookie(token: str, *, plain_http: bool) -> Cookie:
 
 
 def cleared_cookie(*, plain_http: bool) -> Cookie:
-    """Make the cookie that ends the other one."""
+    """Return the cookie that makes the browser delete the session cookie."""
     return Cookie(
         key=cookie_name(plain_http=plain_http),
         value="",

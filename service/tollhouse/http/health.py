@@ -1,4 +1,4 @@
-"""Health: alive, ready, and what Prometheus reads."""
+"""Liveness, readiness and Prometheus metrics."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Status = Literal["ok", "degraded", "unavailable"]
 
 
 class Readiness(Struct, frozen=True, kw_only=True):
-    """Which stores answer. A lost cache degrades; any other lost store means not ready."""
+    """Which stores answer. Without the cache the service is degraded; without another store it is not ready."""
 
     status: Status
     sessions: ConnectionState
@@ -31,7 +31,7 @@ class Readiness(Struct, frozen=True, kw_only=True):
 
 
 class ReadinessReport(Struct, frozen=True, kw_only=True):
-    """The same status, and what is known of every store: its server, the primary, and who watches it."""
+    """The same status, with the server, the primary and the Sentinels of every store."""
 
     status: Status
     stores: list[StoreStatus]
@@ -39,7 +39,7 @@ class ReadinessReport(Struct, frozen=True, kw_only=True):
 
 @get("/livez")
 async def livez() -> Response[dict[str, str]]:
-    """Say that the process answers; no store is asked."""
+    """Return 200 if the process answers; no store is called."""
     return Response({"status": "ok"}, headers=_NO_STORE)
 
 
@@ -47,7 +47,7 @@ async def livez() -> Response[dict[str, str]]:
 async def readyz(
     stores: NamedDependency[Stores], verbose: FromQuery[Literal["", "true"] | None] = None
 ) -> Response[Readiness | ReadinessReport]:
-    """Ask every store: 200 while requests can be served, 503 where they cannot; `?verbose` tells what is known."""
+    """Ping every store: 200 if requests can be served, 503 if not; `?verbose` adds the status of each store."""
     health: Readiness | ReadinessReport = await readiness_of(stores) if verbose is None else await _report_on(stores)
     status = 503 if health.status == "unavailable" else 200
     return Response(health, status_code=status, headers=_NO_STORE)
@@ -55,7 +55,7 @@ async def readyz(
 
 @get("/metrics")
 async def metrics(metrics: NamedDependency[Metrics], stores: NamedDependency[Stores]) -> Response[bytes]:
-    """Give all counts in the Prometheus text format, for all workers."""
+    """Return the metrics of all workers in the Prometheus text format."""
     for store in stores.all():
         _refresh_gauges(store, metrics)
     body, content_type = metrics.render()
@@ -63,7 +63,7 @@ async def metrics(metrics: NamedDependency[Metrics], stores: NamedDependency[Sto
 
 
 async def readiness_of(stores: Stores) -> Readiness:
-    """Ping the four stores at once."""
+    """Ping the four stores concurrently."""
     answers = await asyncio.gather(*(_connection(store) for store in stores.all()))
     sessions, limits, cache, accounts = answers
     return Readiness(status=_status(answers), sessions=sessions, limits=limits, cache=cache, accounts=accounts)
@@ -75,7 +75,7 @@ async def _report_on(stores: Stores) -> ReadinessReport:
 
 
 def _status(answers: list[ConnectionState]) -> Status:
-    """Judge by the answers of all stores, in their order."""
+    """Return the status of the service; `answers` are those of sessions, limits, cache and accounts."""
     sessions, limits, cache, accounts = answers
     if "disconnected" in (sessions, limits, accounts):
         return "unavailable"
@@ -91,7 +91,7 @@ async def _connection(store: AnyStore) -> ConnectionState:
 
 
 def _refresh_gauges(store: AnyStore, metrics: Metrics) -> None:
-    """Bring the counts of a store up to date: what changes unasked is read when somebody looks."""
+    """Refresh the gauges of a store; they change without a call, so they are read at scrape time."""
     metrics.store_connections(store.name, store.connections)
     watch = store.health()
     if watch is not None:

@@ -1,7 +1,7 @@
-"""Problem details (RFC 9457): the one place where failures become HTTP answers.
+"""Problem details (RFC 9457): maps exceptions to HTTP responses.
 
-`type` is stable: a URN of ours, or the IANA address that the RateLimit draft asks for. A client may rely on
-`type`, `status` and the members named here; `title` and `detail` are for people.
+`type` is stable: a URN of ours, or the IANA URI that the RateLimit draft requires. Clients may rely on `type`, `status`
+and the members named here; `title` and `detail` are for people.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from tollhouse.errors import InvalidInput, LoadFailed, Overloaded, StoreError
 _log = logging.getLogger("tollhouse.http")
 _PATH = re.compile(r" - at `\$\.?([^`]*)`$")
 _BODY: Final = "data"
-"""What Litestar calls the parameter that a body is decoded to."""
+"""The name that Litestar gives to the parameter for the body."""
 _BY_STATUS: Final[Mapping[int, tuple[str, str]]] = {
     400: ("invalid-request", "Invalid Request"),
     401: ("not-authenticated", "Not Authenticated"),
@@ -77,7 +77,7 @@ def _of_load_failure(_: Request[Any, Any, Any], error: LoadFailed) -> Response[A
 
 def _of_store_error(_: Request[Any, Any, Any], error: StoreError) -> Response[Any]:
     _log.warning("store unavailable", extra={"reason": str(error)})
-    detail = "a store does not answer; nothing was decided, and the request may be sent again"
+    detail = "a store does not answer; nothing was decided, and the request may be retried"
     return litestar_response(unavailable_response(detail))
 
 
@@ -86,7 +86,7 @@ def _of_http_exception(request: Request[Any, Any, Any], error: HTTPException) ->
     if isinstance(error, ValidationException) or isinstance(error.__cause__, SerializationException):
         return _of_validation(error)
     if isinstance(error, NotFoundException):
-        return problem(404, "not-found", "Not Found", f"nothing is at {request.url.path}")
+        return problem(404, "not-found", "Not Found", f"there is no resource at {request.url.path}")
     if isinstance(error, MethodNotAllowedException):
         return problem(405, "method-not-allowed", "Method Not Allowed", error.detail, headers=headers)
     if isinstance(error, NotAuthorizedException):
@@ -97,35 +97,31 @@ def _of_http_exception(request: Request[Any, Any, Any], error: HTTPException) ->
 
 
 def _of_validation(error: HTTPException) -> Response[Any]:
-    """Name the field that a body or a parameter got wrong; values are not repeated, they may be secrets."""
+    """Return 400 with the field that is wrong; its value is not repeated, because it may be a secret."""
     first: dict[str, Any] = error.extra[0] if isinstance(error.extra, list) and error.extra else {}
     message = str(first.get("message") or error.__cause__ or error.detail)
     match = _PATH.search(message)
     named = str(first.get("key") or (match[1] if match else "") or _BODY)
     field = "body" if named == _BODY else named
-    remedy = (
-        "send a JSON object with the members that this route needs"
-        if message == repr(_BODY)
-        else _PATH.sub("", message)
-    )
+    remedy = "send a JSON object with the members of this route" if message == repr(_BODY) else _PATH.sub("", message)
     return problem(
         400, "invalid-request", "Invalid Request", f"{field}: {remedy}", members={"field": field, "remedy": remedy}
     )
 
 
 def _of_undecodable(_: Request[Any, Any, Any], __: UnicodeDecodeError) -> Response[Any]:
-    """Answer a body that is no text: Litestar lets the error of its decoder through."""
+    """Return 400 for a body that is not UTF-8: Litestar does not catch the error of its decoder."""
     members = {"field": "body", "remedy": "send UTF-8"}
     return problem(400, "invalid-request", "Invalid Request", "body: send UTF-8", members=members)
 
 
 def _of_anything_else(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
     _log.error("unexpected failure", extra={"path": request.url.path}, exc_info=error)
-    return problem(500, "internal-error", "Internal Error", "an unexpected failure; it was logged")
+    return problem(500, "internal-error", "Internal Error", "an unexpected failure; see the log of the service")
 
 
 def _bounded(value: object) -> object:
-    """Repeat a value that a client sent, as long as it is small."""
+    """Return a value that a client sent, cut to 200 characters."""
     if isinstance(value, str | int | float | bool | None):
         text = str(value)
         return value if len(text) <= 200 else text[:200]
@@ -144,4 +140,4 @@ HANDLERS: Final[Mapping[int | type[Exception], Callable[[Request[Any, Any, Any],
     HTTPException: _of_http_exception,
     Exception: _of_anything_else,
 }
-"""Answers every exception that a handler or middleware lets through."""
+"""The handlers of all exceptions from routes and middleware."""

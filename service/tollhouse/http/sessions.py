@@ -1,4 +1,4 @@
-"""Sessions over HTTP: who am I, my devices, end one, end the others."""
+"""Sessions over HTTP: the caller's session, its other sessions, and their revocation."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tollhouse.sessions.sessions import Sessions
 
 
 class SessionBody(Struct, frozen=True, kw_only=True):
-    """A session as its holder sees it; times are integer milliseconds since 1970."""
+    """A session as its user sees it; times are integer milliseconds since 1970."""
 
     sid: str
     user: str
@@ -28,7 +28,7 @@ class SessionBody(Struct, frozen=True, kw_only=True):
 
 
 class DeviceBody(Struct, frozen=True, kw_only=True):
-    """One of the caller's sessions in their list of devices."""
+    """One of the caller's sessions in the list of devices."""
 
     sid: str
     user: str
@@ -42,7 +42,7 @@ class DeviceBody(Struct, frozen=True, kw_only=True):
 
 
 def session_body(session: Session) -> SessionBody:
-    """Give the members of a session that its holder sees."""
+    """Return the members of a session that its user may see."""
     return convert(session, SessionBody, from_attributes=True)
 
 
@@ -56,24 +56,23 @@ def _device_body(session: Session, own: Session) -> DeviceBody:
 
 @get("/session")
 async def get_session(request: Request[Any, Any, Any]) -> Response[SessionBody]:
-    """Give the caller's session, or 401."""
+    """Return the caller's session, or 401."""
     return Response(session_body(current_session(request)), headers=NO_STORE)
 
 
 @get("/sessions")
 async def list_sessions(request: Request[Any, Any, Any], sessions: NamedDependency[Sessions]) -> Response[Any]:
-    """List the caller's sessions, the newest sign of life first."""
+    """List the caller's sessions, the most recently used first."""
     own = current_session(request)
-    found = await sessions.list(own.user)
-    listed = sorted((_device_body(session, own) for session in found), key=_last_seen, reverse=True)
-    return Response({"sessions": listed}, headers=NO_STORE)
+    devices = [_device_body(session, own) for session in await sessions.list(own.user)]
+    return Response({"sessions": sorted(devices, key=_last_seen, reverse=True)}, headers=NO_STORE)
 
 
 @delete("/sessions/{sid:str}", status_code=204)
 async def revoke_session(
     request: Request[Any, Any, Any], sid: FromPath[str], sessions: NamedDependency[Sessions]
 ) -> Response[None]:
-    """End one of the caller's sessions; 404 where the caller has no such session."""
+    """Revoke one of the caller's sessions; 404 if the caller has no such session."""
     ended = await sessions.revoke(current_session(request).user, sid)
     if not ended.found:
         raise NotFoundException
@@ -86,9 +85,9 @@ async def revoke_others(
     sessions: NamedDependency[Sessions],
     but: Annotated[Literal["current"] | None, QueryParameter(name="except")] = None,
 ) -> Response[None]:
-    """End all of the caller's sessions but this one; ending all of them is logging out everywhere."""
+    """Revoke all of the caller's sessions except this one."""
     if but is None:
-        raise HTTPException("say ?except=current; to end this session too, log out", status_code=400)
+        raise HTTPException("send ?except=current; to revoke this session too, log out", status_code=400)
     own = current_session(request)
     await sessions.revoke_all(own.user, keep=own)
     return Response(None, status_code=204, headers=NO_STORE)

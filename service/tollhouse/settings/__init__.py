@@ -1,8 +1,8 @@
-"""Every setting, in one validated value, from a TOML file and the environment.
+"""All settings in one validated value, from a TOML file and the environment.
 
-A value is taken from the first that has one: a flag, a `TOLLHOUSE_` variable, the variable of another
-tool such as REDIS_URL, the file, the default. Any variable may instead be named with `_FILE` behind it and
-hold the path of a file that holds the value.
+The first of these that sets a value wins: a command-line flag, a `TOLLHOUSE_` variable, the variable of another tool
+such as REDIS_URL, the file, the default. Each variable has a twin with the suffix `_FILE` that names a file with the
+value.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ _LEAVES: Final = tuple(leaves(Settings))
 
 
 class Reference(Struct, frozen=True, kw_only=True):
-    """One row of the table of settings."""
+    """One row of the settings table."""
 
     variable: str
     name: str
@@ -65,10 +65,10 @@ class Reference(Struct, frozen=True, kw_only=True):
 def load(
     environ: Mapping[str, str], path: Path | None = None, *, flags: Mapping[str, object] | None = None
 ) -> Settings:
-    """Read the settings; ConfigurationError names what is wrong, where it was set, and the remedy.
+    """Read the settings; raise ConfigurationError with the origin of a value that is wrong, and the remedy.
 
-    The file is that of `settings_file`. `flags` are values from the command line, by setting; None means that
-    the flag was not given.
+    The file is that of `settings_file`. `flags` are the values of command-line flags by setting; None means that the
+    flag is absent.
     """
     environ = without_service_links(environ)
     file = settings_file(environ, path)
@@ -86,7 +86,7 @@ def load(
 
 
 def settings_file(environ: Mapping[str, str], path: Path | None = None) -> Path | None:
-    """Give `path`, else the file that TOLLHOUSE_CONFIG names, else `./tollhouse.toml` if there is one."""
+    """Return `path`, else the file that TOLLHOUSE_CONFIG names, else `./tollhouse.toml` if it exists, else None."""
     if path is not None:
         return path
     if environ.get(CONFIG):
@@ -95,7 +95,7 @@ def settings_file(environ: Mapping[str, str], path: Path | None = None) -> Path 
 
 
 def reference() -> tuple[Reference, ...]:
-    """Give the table of settings, which the documents repeat."""
+    """Return the rows of the settings table in the documentation."""
     return tuple(
         Reference(
             variable=leaf.variable,
@@ -118,7 +118,7 @@ def _from_flags(flags: Mapping[str, object]) -> Iterator[RawSetting]:
 
 
 def _require(found: Mapping[tuple[str, ...], RawSetting]) -> None:
-    """A table with any of its settings must have the required ones."""
+    """Raise ConfigurationError if a table lacks a setting that it must have."""
     for leaf in filter(is_required, _LEAVES):
         for path, one in found.items():
             wanted = (*path[:-1], leaf.path[-1])

@@ -1,4 +1,4 @@
-"""What is known about one setting, read from the type that declares it, and how its value is checked."""
+"""Leaf: one setting, derived from the type that declares it; parses and checks its value."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tollhouse.errors import ConfigurationError
 from tollhouse.logs import HIDDEN, redact
 
 ANY_NAME = "*"
-"""Stands in a path for a name that the operator chooses."""
+"""The part of a path that stands for a name chosen by the operator."""
 
 _WORDS = {
     "`int`": "a whole number",
@@ -26,7 +26,7 @@ Check = Callable[[Any, str], object]
 
 
 class Leaf(Struct, frozen=True, kw_only=True):
-    """One setting: where it stands in the file, its type, its default, and what it means."""
+    """One setting: its path in the file, type, default and meaning."""
 
     path: tuple[str, ...]
     type: Any
@@ -37,26 +37,26 @@ class Leaf(Struct, frozen=True, kw_only=True):
 
     @property
     def name(self) -> str:
-        """The setting as the file has it, such as `cache.ttl_s`."""
+        """The name in the file, such as `cache.ttl_s`."""
         return ".".join(self.path)
 
     @property
     def variable(self) -> str:
-        """The environment variable that sets it; NAME stands for a chosen name."""
+        """The environment variable that sets it; NAME stands for a name chosen by the operator."""
         return "TOLLHOUSE_" + "_".join(self.path).replace(ANY_NAME, "NAME").upper()
 
     def matches(self, path: tuple[str, ...]) -> bool:
-        """Tell whether `path` is this setting's, with any name where one may be chosen."""
+        """Return True if `path` is the path of this setting; any name matches ANY_NAME."""
         return len(path) == len(self.path) and self.within(path)
 
     def within(self, path: tuple[str, ...]) -> bool:
-        """Tell whether `path` is this setting's or one of the tables around it."""
+        """Return True if `path` is the path of this setting, or of a table that contains it."""
         return len(path) <= len(self.path) and all(
             own in (ANY_NAME, given) for own, given in zip(self.path, path, strict=False)
         )
 
     def shown(self, value: object) -> str:
-        """Give `value` as text that may be printed."""
+        """Return `value` as text without secrets."""
         if self.secret:
             return HIDDEN if value else ""
         if isinstance(value, tuple):
@@ -65,7 +65,7 @@ class Leaf(Struct, frozen=True, kw_only=True):
 
 
 def leaves(struct: type[Struct], path: tuple[str, ...] = ()) -> Iterator[Leaf]:
-    """Go through every setting that `struct` declares, tables included."""
+    """Yield every setting that `struct` declares, those of nested tables included."""
     for field in structs.fields(struct):
         below = (*path, field.name)
         kind, metas = _unwrapped(field.type)
@@ -86,7 +86,7 @@ def leaves(struct: type[Struct], path: tuple[str, ...] = ()) -> Iterator[Leaf]:
 
 
 def parse(leaf: Leaf, raw: object, origin: str) -> Any:
-    """Give the checked value, or a ConfigurationError that names `origin`."""
+    """Return the checked value, or raise ConfigurationError that names `origin`."""
     try:
         value = convert(_from_text(leaf.type, raw), leaf.type, strict=False)
     except ValidationError as error:
@@ -97,14 +97,14 @@ def parse(leaf: Leaf, raw: object, origin: str) -> Any:
 
 
 def conform(value: Struct) -> None:
-    """Check every setting of a struct that was built by hand, and give each its declared type."""
+    """Check every setting of a struct that code constructed, and convert each to its declared type."""
     for leaf in leaves(type(value)):
         if len(leaf.path) == 1:
             structs.force_setattr(value, leaf.name, parse(leaf, getattr(value, leaf.name), leaf.name))
 
 
 def is_required(leaf: Leaf) -> bool:
-    """Tell whether a table must have this setting."""
+    """Return True if a table must have this setting."""
     return leaf.default is NODEFAULT
 
 
@@ -114,7 +114,7 @@ def _unwrapped(annotation: Any) -> tuple[Any, tuple[Meta, ...]]:
 
 
 def _from_text(annotation: Any, raw: object) -> object:
-    """Bring text, as the environment has it, into the shape of the type."""
+    """Convert the text of an environment variable to what msgspec can convert to the type."""
     if not isinstance(raw, str):
         return raw
     kind, _ = _unwrapped(annotation)
@@ -128,7 +128,7 @@ def _from_text(annotation: Any, raw: object) -> object:
 
 
 def _explained(problem: str) -> str:
-    """Say in plain words what msgspec expected."""
+    """Return the message of msgspec in plain words."""
     problem = re.sub(r"(, got| matching regex| - at) .*$", "", problem)
     for code, word in _WORDS.items():
         problem = problem.replace(code, word)

@@ -1,4 +1,4 @@
-"""What can be set: the types, the defaults, and the one sentence that explains each."""
+"""The settings: types, defaults, and a sentence that explains each."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ _SECRET = {"secret": True}
 _Secret = Annotated[bytes, Meta(min_length=SECRET_BYTES_MIN)]
 _Key = Annotated[str, Meta(pattern="^[!-~]{16,}$")]
 _Positive = Annotated[int, Meta(ge=1)]
-_StoreUrl = Annotated[str | None, Meta(description="Another server or database for this store alone.")]
+_StoreUrl = Annotated[str | None, Meta(description="Another server or database for this store only.")]
 _ListEntry = Annotated[str, Meta(min_length=1)]
 _Dialect = Literal["draft-11", "draft-07", "draft-06", "x-ratelimit", "x-ratelimit-epoch", "off"]
 
 
 class PolicySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One named rate limit, as text that the limits feature reads."""
+    """One named policy, as text; `limits/policy` parses it."""
 
-    limit: Annotated[str, Meta(description="What may be taken, such as `5/second; 100/minute`.")]
+    limit: Annotated[str, Meta(description="The limits, such as `5/second; 100/minute`.")]
     algorithm: Annotated[
         str,
         Meta(
@@ -45,9 +45,9 @@ class PolicySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         str | None,
         Meta(description="The policy of which this one is a shadow: it counts the same takes, and never refuses."),
     ] = None
-    cost: Annotated[int, Meta(ge=0, description="Units that a take costs which names no cost.")] = 1
+    cost: Annotated[int, Meta(ge=0, description="Units of a take that does not say its cost.")] = 1
     key: Annotated[
-        str | None, Meta(description="Whom middleware counts, such as `address`, `user` or `header:NAME`.")
+        str | None, Meta(description="The key by which middleware counts, such as `address`, `user` or `header:NAME`.")
     ] = None
     allow: Annotated[
         tuple[_ListEntry, ...],
@@ -63,20 +63,20 @@ class PolicySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class LimitSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Rate limits by name; the built-in ones hold until a name is given here."""
+    """Rate limits; a policy here replaces the built-in policy of the same name."""
 
     instances: Annotated[
         _Positive | None,
         Meta(
-            description="Processes that share the limits, by which `local` divides them; each worker is one. "
-            "Where it is not set, `workers`.",
+            description="Number of processes that share the limits, workers included; `local` divides by it. "
+            "By default, `workers`.",
         ),
     ] = None
     headers: Annotated[
         _Dialect,
         Meta(
-            description="Fields that tell of limits: draft-11, draft-07, draft-06, x-ratelimit, x-ratelimit-epoch, "
-            "or off."
+            description="Dialect of the RateLimit fields: draft-11, draft-07, draft-06, x-ratelimit, "
+            "x-ratelimit-epoch, or off."
         ),
     ] = "draft-11"
     policies: Mapping[str, PolicySettings] = field(default_factory=dict[str, PolicySettings])
@@ -89,20 +89,20 @@ class CacheSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """How results are cached."""
 
     enabled: Annotated[bool, Meta(description="Whether results are cached at all.")] = True
-    ttl_s: Annotated[
-        int, Meta(ge=1, le=30 * 86_400, description="Seconds for which a result is kept, unless its caller says.")
-    ] = 3600
+    ttl_s: Annotated[int, Meta(ge=1, le=30 * 86_400, description="Seconds for which a result is kept by default.")] = (
+        3600
+    )
     key_prefix: Annotated[
         str, Meta(pattern="^[A-Za-z0-9_.-]{1,64}$", description="First word of every cache key: ASCII letters, `_.-`.")
     ] = "tollhouse"
-    debug: Annotated[bool, Meta(description="Whether the cache logs what it does.")] = False
+    debug: Annotated[bool, Meta(description="Whether the cache logs each operation.")] = False
 
     def __post_init__(self) -> None:
         conform(self)
 
 
 class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Everything that can be set; each value has been checked, however this was built."""
+    """All settings; every value is checked, also if code constructs this."""
 
     url: Annotated[str, Meta(description="Server of the four stores; its database is the first of four.")] = (
         "embedded://"
@@ -123,7 +123,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = ()
     host: Annotated[str, Meta(min_length=1, description="Address to listen on.")] = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535, description="Port to listen on; 0 takes any free one.")] = 8000
-    workers: Annotated[int, Meta(ge=1, le=64, description="Processes that answer.")] = 1
+    workers: Annotated[int, Meta(ge=1, le=64, description="Number of worker processes.")] = 1
     plain_http: Annotated[bool, Meta(description="Cookies without Secure, for development on loopback.")] = False
     trusted_proxies: Annotated[
         tuple[str, ...],
@@ -132,12 +132,12 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             extra={"check": trusted_networks},
         ),
     ] = ()
-    body_bytes: Annotated[_Positive, Meta(description="Longest request body.")] = 1024 * 1024
-    head_bytes: Annotated[int, Meta(ge=1024, description="Longest request head.")] = 16 * 1024
-    deadline_ms: Annotated[_Positive, Meta(description="Time in which a store must answer.")] = 1000
-    password_profile: Annotated[str, Meta(description="Named cost of password hashing.")] = "default"  # noqa: S105 - a name, not a password
+    body_bytes: Annotated[_Positive, Meta(description="Longest request body, in bytes.")] = 1024 * 1024
+    head_bytes: Annotated[int, Meta(ge=1024, description="Longest request head, in bytes.")] = 16 * 1024
+    deadline_ms: Annotated[_Positive, Meta(description="Deadline of a store call.")] = 1000
+    password_profile: Annotated[str, Meta(description="Cost profile of password hashing, by name.")] = "default"  # noqa: S105 - a name, not a password
     password_length_min: Annotated[int, Meta(ge=8, le=64, description="Shortest password, in characters.")] = 15
-    log_level: Annotated[LogLevel, Meta(description="Least level that is logged: debug, info, warning or error.")] = (
+    log_level: Annotated[LogLevel, Meta(description="Lowest level that is logged: debug, info, warning or error.")] = (
         "info"
     )
     log_format: Annotated[LogFormat, Meta(description="`json`, `text`, or `auto`: text on a terminal, else JSON.")] = (
@@ -160,7 +160,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return list(describe(self).items())
 
     def store_urls(self) -> dict[str, str | None]:
-        """Give what was set for each store; None follows from `url`."""
+        """Return the URL that is set for each store; None means that `url` applies."""
         return {
             "sessions": self.sessions_url,
             "limits": self.limits_url,
@@ -170,12 +170,12 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 def describe(settings: Settings) -> dict[str, str]:
-    """Give every setting by its name in the file, as text without secrets."""
+    """Return every setting by its name in the file, as text without secrets."""
     return {name: leaf.shown(value) for name, leaf, value in _values(settings, "")}
 
 
 def differences(one: Settings, other: Settings) -> tuple[str, ...]:
-    """Name the settings that differ, secrets included; a setting that only one of them has differs."""
+    """Return the names of the settings that differ, secrets and settings that only one of them has included."""
     values, others = ({name: value for name, _, value in _values(settings, "")} for settings in (one, other))
     return tuple(
         name

@@ -1,4 +1,4 @@
-"""The networks whose word about a client's address is taken."""
+"""Trusted proxies: networks whose forwarding headers are believed."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _WORDS: Final = {
 
 
 def trusted_networks(texts: Iterable[str], setting: str = "trusted_proxies") -> tuple[Network, ...]:
-    """Read addresses, networks in CIDR notation, and the words `loopback` and `private`."""
+    """Parse addresses, networks in CIDR notation, and the words `loopback` and `private`."""
     return tuple(_network(part, setting) for text in texts for part in _WORDS.get(text, (text,)))
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether `host` is this machine alone, as far as its text says."""
+    """Return True if the text of `host` is a loopback address or localhost; no name is resolved."""
     try:
         return host == "localhost" or ip_address(host).is_loopback
     except ValueError:

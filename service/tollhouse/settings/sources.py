@@ -1,4 +1,4 @@
-"""Where values come from: a file, the variables of other tools, our own variables; each with its origin."""
+"""Sources of settings: a file, variables of other tools, our own variables. Each value carries its origin."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _LINKED_PORT = re.compile("(tcp|udp|sctp)://")
 
 
 class RawSetting(Struct, frozen=True, kw_only=True):
-    """A value that was set, and the variable or line that set it."""
+    """A value before it is parsed, and the variable or the line that sets it."""
 
     path: tuple[str, ...]
     raw: object
@@ -43,7 +43,7 @@ class RawSetting(Struct, frozen=True, kw_only=True):
 
 
 def from_file(path: Path, leaves: Iterable[Leaf]) -> Iterator[RawSetting]:
-    """Read a TOML file; a setting that does not exist is an error."""
+    """Read a TOML file; raise ConfigurationError for a setting that does not exist."""
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -54,7 +54,7 @@ def from_file(path: Path, leaves: Iterable[Leaf]) -> Iterator[RawSetting]:
 
 
 def from_aliases(environ: Mapping[str, str]) -> Iterator[RawSetting]:
-    """Read the variables that other tools use; REDIS_URL wins over REDIS_HOST and its companions."""
+    """Read the variables that other tools use; REDIS_URL wins over REDIS_HOST, REDIS_PORT and so on."""
     redis = _from_redis_parts(environ)
     if redis is not None:
         yield redis
@@ -65,7 +65,7 @@ def from_aliases(environ: Mapping[str, str]) -> Iterator[RawSetting]:
 
 
 def from_variables(environ: Mapping[str, str], leaves: Iterable[Leaf], names: Iterable[str]) -> Iterator[RawSetting]:
-    """Read every TOLLHOUSE_ variable; one that sets nothing is an error. `names` are those of known policies."""
+    """Read every TOLLHOUSE_ variable; raise ConfigurationError for an unknown one. `names` are known policies."""
     patterns = [(leaf, _pattern(leaf)) for leaf in leaves]
     spelled = {_spelling(name): name for name in names}
     bases = {name.removesuffix("_FILE") for name in environ if name.startswith(PREFIX)} - _NOT_SETTINGS
@@ -85,7 +85,7 @@ def from_variables(environ: Mapping[str, str], leaves: Iterable[Leaf], names: It
 
 
 def read_text(environ: Mapping[str, str], variable: str) -> str | None:
-    """Give the text of a variable, or of the file that its `_FILE` twin names; empty means not set."""
+    """Return the text of a variable, or of the file that its `_FILE` twin names; None if unset or empty."""
     file_variable = f"{variable}_FILE"
     text, path = environ.get(variable) or None, environ.get(file_variable) or None
     if path is None:
@@ -104,7 +104,7 @@ def read_text(environ: Mapping[str, str], variable: str) -> str | None:
 
 
 def without_service_links(environ: Mapping[str, str]) -> dict[str, str]:
-    """Drop what Kubernetes sets for services named `tollhouse` or `redis`: addresses, not settings."""
+    """Remove the variables that Kubernetes sets for services named `tollhouse` or `redis`: these are no settings."""
     return {
         name: value
         for name, value in environ.items()

@@ -1,4 +1,4 @@
-"""Follows a settings file: what it says holds soon after it was written, or, where it cannot be used, not at all."""
+"""Watches a settings file and applies its policies when it changes; a file that cannot be used changes nothing."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from tollhouse.settings.model import Settings, differences
 Outcome = Literal["unchanged", "applied", "refused"]
 
 POLL_S: Final = 1.0
-"""How often the file is looked at: a look costs one call of the system."""
+"""How often the file is checked: a check costs one system call."""
 SETTLE_S: Final = 0.05
-"""How long a changed file must stay as it is before it is read: somebody may be writing it."""
+"""How long a changed file must be stable before it is read: another process may still be writing it."""
 _APPLIED_LIVE: Final = "limits.policies."
 
 _log = logging.getLogger("tollhouse.settings")
 
 
 class _Stamp(Struct, frozen=True, kw_only=True):
-    """What changes with the content: an atomic replace and a turned link bring another inode."""
+    """What changes with the content: an atomic replace or another link target changes the inode."""
 
     modified_ns: int
     inode: int
@@ -35,12 +35,12 @@ class _Stamp(Struct, frozen=True, kw_only=True):
 
 
 class SettingsWatcher:
-    """Calls `apply` with the settings whenever the content of the file has changed and is good.
+    """Calls `apply` with the settings whenever the content of the file changes and is valid.
 
-    `read` gives the settings of the file or raises ConfigurationError. `apply` puts them into effect and gives what
-    changed, as fields of the log line; it raises ConfigurationError or InvalidInput where they cannot be used, and
-    then has changed nothing. Bad content is logged and counted once, not at every look. The first good content is
-    taken for what this process runs with: a later one that differs in other settings than policies is warned of.
+    `read` returns the settings of the file or raises ConfigurationError. `apply` puts them into effect and returns the
+    changes, as fields of the log event; if it raises ConfigurationError or InvalidInput, it has changed nothing.
+    Invalid content is logged and counted once, not at every check. The first valid content counts as the settings that
+    this process started with: if a later one differs in settings other than policies, a warning is logged.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class SettingsWatcher:
         self._initial: Settings | None = None
 
     async def run(self) -> None:
-        """Look again and again, until cancelled."""
+        """Check the file every `poll_s` seconds, until cancelled."""
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._poll_s):
@@ -74,11 +74,11 @@ class SettingsWatcher:
             await self.check()
 
     def check_soon(self) -> None:
-        """Have `run` look now; may be called by a signal handler of the loop."""
+        """Make `run` check now; a signal handler of the event loop may call this."""
         self._check_requested.set()
 
     async def check(self) -> Outcome:
-        """Look once; a file that is being written is left to the next look."""
+        """Check once; a file that is being written is left to the next check."""
         stamp = await asyncio.to_thread(_stamp_of, self._path)
         if self._digest is not None and stamp == self._stamp:
             return "unchanged"
@@ -99,7 +99,7 @@ class SettingsWatcher:
             settings = await asyncio.to_thread(self._read, self._path)
             changed = self._apply(settings)
         except (ConfigurationError, InvalidInput) as error:
-            reason = f"{error}; what held before holds on"
+            reason = f"{error}; the previous policies stay in force"
             _log.error("settings file refused", extra={"file": str(self._path), "reason": reason})
             return "refused"
         if any(changed.values()) or self._initial is not None:
@@ -113,20 +113,20 @@ class SettingsWatcher:
         names = [name for name in differences(self._initial, settings) if not name.startswith(_APPLIED_LIVE)]
         if names:
             extra = {"file": str(self._path), "settings": ", ".join(names)}
-            _log.warning("settings wait for a restart", extra=extra)
+            _log.warning("settings change takes effect after a restart", extra=extra)
 
 
 def _stamp_of(path: Path) -> _Stamp | None:
-    """Look at the file, or at what its links lead to; None where there is nothing to be seen."""
+    """Return the stamp of the file, or of its link target; None if it cannot be read."""
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:
         return None
-    return _Stamp(modified_ns=found.st_mtime_ns, inode=found.st_ino, size=found.st_size)
+    return _Stamp(modified_ns=status.st_mtime_ns, inode=status.st_ino, size=status.st_size)
 
 
 def _digest_of(path: Path) -> bytes:
-    """Stand for the content; b"" where it cannot be read, and `read` will say why."""
+    """Return a digest of the content; b"" if it cannot be read, and then `read` raises the reason."""
     try:
         return hashlib.blake2b(path.read_bytes()).digest()
     except OSError:
