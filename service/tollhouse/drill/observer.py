@@ -21,7 +21,8 @@ from tollhouse.stores.embedded.sentinel_cluster import Node, SentinelCluster
 from tollhouse.stores.embedded.sentinel_config import SERVICE
 from tollhouse.stores.transport.connection import Connection, encode
 from tollhouse.stores.transport.dialer import Dialer, Login
-from tollhouse.stores.transport.errors import CALL_FAILED, ServerError
+from tollhouse.stores.transport.errors import ServerError
+from tollhouse.stores.transport.redial import DIAL_FAILED, Backoff, keep_connected, set_up
 from tollhouse.stores.urls import SentinelService, parse
 
 PROBE_S: Final = 0.01
@@ -29,7 +30,6 @@ PROBE_S: Final = 0.01
 _WITHIN_S: Final = 0.3
 _AGAIN_S: Final = 0.01
 _AGREEMENT_PAUSE_S: Final = 0.05
-_FAILED: Final = (OSError, TimeoutError, *CALL_FAILED)
 _CHANNELS: Final[dict[str, Kind]] = {"+sdown": "sdown", "+odown": "odown", "+switch-master": "switch"}
 _TRACED: Final = ("take", "hot", "create")
 """Operations that leave something of their own on the server."""
@@ -98,27 +98,32 @@ async def _stay_connected(node: Node, login: Login, dialer: Dialer, watch: _Watc
             case _:
                 return
 
-    while True:
+    async def dial() -> tuple[Connection, asyncio.Event]:
         lost = asyncio.Event()
-        with suppress(*_FAILED):
-            async with asyncio.timeout(_WITHIN_S):
-                lane, _ = await dialer.dial(node.address, on_lost=lost.set, on_push=on_push, stall_s=_WITHIN_S)
-            try:
-                await lane.send(login.hello("tollhouse-drill"), _deadline())
-                await watch(lane, lost)
-            finally:
-                lane.close()
-        await asyncio.sleep(_AGAIN_S)
+        async with asyncio.timeout(_WITHIN_S):
+            connection, _ = await dialer.dial(node.address, on_lost=lost.set, on_push=on_push, stall_s=_WITHIN_S)
+        await set_up(connection, connection.send(login.hello("tollhouse-drill"), _deadline()))
+        return connection, lost
+
+    async def hold(dialed: tuple[Connection, asyncio.Event]) -> None:
+        connection, lost = dialed
+        try:
+            with suppress(*DIAL_FAILED):
+                await watch(connection, lost)
+        finally:
+            connection.close()
+
+    await keep_connected(dial, hold, Backoff(_AGAIN_S, _AGAIN_S), on_failure=lambda _: None)
 
 
 def _watch_role(node: Node, record: OnMark) -> _Watch:
     """Return a watch that calls ROLE again and again, and marks each change of it."""
     was_primary: bool | None = None
 
-    async def watch(lane: Connection, _: asyncio.Event) -> None:
+    async def watch(connection: Connection, _: asyncio.Event) -> None:
         nonlocal was_primary
         while True:
-            primary = isinstance(read_role(await lane.send(encode("ROLE"), _deadline())), Primary)
+            primary = isinstance(read_role(await connection.send(encode("ROLE"), _deadline())), Primary)
             if was_primary is not None and primary is not was_primary:
                 record("promoted" if primary else "demoted", node.name, "")
             was_primary = primary
@@ -127,10 +132,10 @@ def _watch_role(node: Node, record: OnMark) -> _Watch:
     return watch
 
 
-async def _subscribe(lane: Connection, lost: asyncio.Event) -> None:
+async def _subscribe(connection: Connection, lost: asyncio.Event) -> None:
     """Subscribe at a Sentinel, and stay until the connection ends."""
     # In RESP3, SUBSCRIBE is answered by pushes; the reply that this waits for is that of PING.
-    await lane.send(encode("SUBSCRIBE", *_CHANNELS) + encode("PING"), _deadline())
+    await connection.send(encode("SUBSCRIBE", *_CHANNELS) + encode("PING"), _deadline())
     await lost.wait()
 
 
