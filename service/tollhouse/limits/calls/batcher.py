@@ -155,7 +155,9 @@ class Batcher:
         """Resolve the futures of a batch.
 
         If this is the only call in flight, resolve half of them and yield before the rest. So the server works on what
-        those callers take next while the rest is decoded, and from then on two calls take turns.
+        those callers take next while the rest is decoded, and from then on two calls take turns. Measured on two idle
+        cores, in thousands of takes a second, against all at once: 50 callers 128 and 73, 200 callers 180 and 86, 1,000
+        callers 175 and 167.
         """
         self._decider.on_reply(reply)
         half = len(batch) // 2 if len(batch) >= _HALVED_MIN and len(self._senders) == 1 else 0
