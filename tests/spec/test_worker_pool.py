@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 
 import pytest
 
@@ -55,16 +56,20 @@ async def test_no_more_calls_run_than_there_are_threads_and_none_waits_beyond_th
     pool.close()
 
 
-async def test_a_call_that_waits_too_long_is_refused_and_never_begins(gate):
+async def test_a_call_that_waits_too_long_is_refused_and_never_begins(gate, monkeypatch):
     """A call that no thread took within `wait_ms` leaves the queue; one that has begun is waited for."""
-    pool = WorkerPool("hashing", 1, queued=8, wait_ms=20)
+    wait_s = 60
+    pool = WorkerPool("hashing", 1, queued=8, wait_ms=wait_s * 1000)
     running = asyncio.create_task(pool.run(gate.work))
     await gate.wait_for(1)
+    waiting = asyncio.create_task(pool.run(gate.work))
+    await asyncio.sleep(0)
 
+    monkeypatch.setattr(asyncio.BaseEventLoop, "time", lambda _: time.monotonic() + wait_s)
     with pytest.raises(Overloaded) as refused:
-        await pool.run(gate.work)
+        await waiting
 
-    assert refused.value.retry_after_ms == 20
+    assert refused.value.retry_after_ms == wait_s * 1000
     gate.opened.set()
     assert await running == "done"
     assert gate.running == 1

@@ -33,7 +33,6 @@ class RevocationLog:
     """Revocations of the last 120 s by this process's own clock; a user's later revoke-all replaces the earlier one."""
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic, entries_max: int = ENTRIES_MAX) -> None:
-        self.dropped = 0
         self._clock = clock
         self._entries_max = entries_max
         self._entries: dict[str, tuple[float, Revocation]] = {}
@@ -54,7 +53,6 @@ class RevocationLog:
         full = len(self._entries) >= self._entries_max
         if full:
             del self._entries[next(iter(self._entries))]
-            self.dropped += 1
         self._entries[key] = (self._clock(), revocation)
         return not full
 

@@ -18,6 +18,7 @@ from tollhouse.accounts.rules import PASSWORD_BYTES_MAX, PasswordRules, password
 from tollhouse.errors import ConfigurationError, InvalidInput, Overloaded
 from tollhouse.keyring import Keyring
 from tollhouse.metrics import Metrics
+from tollhouse.worker_pool import WorkerPool
 
 FAST = Profile(memory_kib=8, time_cost=1)
 KEYRING = Keyring(secrets=(b"a secret for tests, 32 bytes or more",))
@@ -195,6 +196,23 @@ def test_passwords_need_a_secret():
         Passwords(Keyring(), Metrics())
 
     assert refused.value.setting == "TOLLHOUSE_SECRET"
+
+
+async def test_closing_drops_queued_hashes():
+    """After `close` a hash that waits for a thread is refused, and one that runs ends by itself."""
+    pool, begun, gate = WorkerPool("password hashing", 1, queued=1), threading.Event(), threading.Event()
+    ours = passwords(pool=pool)
+    running = asyncio.create_task(pool.run(lambda: (begun.set(), gate.wait(10))))
+    await asyncio.to_thread(begun.wait, 10)
+    waiting = asyncio.create_task(ours.hash(b"tandem walrus cartwheel"))
+    await asyncio.sleep(0)
+
+    ours.close()
+
+    with pytest.raises(Overloaded):
+        await waiting
+    gate.set()
+    assert await running == (None, True)
 
 
 @pytest.mark.parametrize(
