@@ -15,6 +15,7 @@ from typing import Any, Self, cast
 from hiredis import Reader
 
 from tests.failures.fake_sentinel import PATIENCE_S, Refused, Simple, resp
+from tollhouse.errors import StoreUnavailable
 from tollhouse.metrics import Metrics
 from tollhouse.scripts import Script
 from tollhouse.stores.discovery.failover_hints import FailoverHint
@@ -200,6 +201,16 @@ class ScriptedLocator:
             reason="",
             silent=(),
         )
+
+
+async def answered(store: Store) -> list[Any]:
+    """Call until there is an answer, for a bounded time, and return it: while the store is down, calls start probes."""
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            try:
+                return await store.run("test/once", [], [])
+            except StoreUnavailable:
+                await asyncio.sleep(0.005)
 
 
 def at(primary: Primary) -> TcpAddress:

@@ -117,7 +117,7 @@ async def test_authorities_that_cannot_be_read_are_named(authority: trustme.CA, 
     server = await Primary().open(served(authority, "127.0.0.1"))
     late = ca.with_name("late.pem")
     dialer = Dialer()
-    first, second = store_at(server, late, dialer, wait_s=0.05), store_at(server, late, dialer, wait_s=2)
+    first, second = store_at(server, late, dialer, wait_s=0.3), store_at(server, late, dialer, wait_s=2)
     try:
         with pytest.raises(StoreUnavailable) as raised:
             await first.run("test/once", [], [])
