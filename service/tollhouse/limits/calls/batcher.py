@@ -1,17 +1,18 @@
 """Sends takes that arrive in one tick of the event loop as one call, with at most two calls in flight.
 
 While one call is answered the next one is written; takes that arrive while both are in flight wait in the queue and
-make the next call larger. How a take is sent depends on what it finds:
+make the next call larger. What happens to a take depends on the state in which it arrives:
 
-    in flight      queue      the take
-    nothing        empty      waits one tick; is then sent by itself, in its own task, unless others have joined it
-    nothing, one   any        is queued; starts a sender, unless an idle one is about to read the queue
-    two            any        is queued; the sender that finishes first sends it
+    in flight   queue       the take
+    0           empty       waits one tick; if no other take joined it, its own task sends it: a solo call
+    0           not empty   is queued; starts a sender, unless an idle one is about to read the queue
+    1           any         likewise
+    2           any         is queued; when a call ends, its sender sends the queue, or a new one starts
 
-A sender is a task with three states. It is *idle* until it next runs, one tick later at most: takes that arrive until
-then belong to its call. It is *calling* from the moment when it pops a batch until the last future of the batch is
-resolved; if it leaves takes in the queue, it starts the other sender. Then it is idle again, so that callers that take
-again at once find it, and it ends when it finds the queue empty.
+A sender is a task that is either idle or calling. It is idle for one tick before it reads the queue, and takes that
+arrive in that tick are part of its call. It is calling from when it pops a batch until the last future of the batch is
+resolved; if it leaves takes in the queue, it starts the other sender. Then it is idle again, so that it sends what its
+callers take next, and it ends when it finds the queue empty.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ _Queued = tuple[TakeRequest, "asyncio.Future[Decision]"]
 
 
 class Batcher:
-    """Has the store decide takes, each on its own, in the order in which they arrived."""
+    """Sends takes to the store, which decides each on its own, in order of arrival."""
 
     def __init__(self, calls: Calls, *, queue_max: int = QUEUE_MAX) -> None:
         self._store = calls.store
