@@ -1,4 +1,4 @@
-"""The embedded server and its guard: no orphan, however the owner dies."""
+"""The embedded server and its supervisor process: no orphan, however the owner dies."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def stores_at(url: str) -> Stores:
 
 
 def test_a_killed_owner_leaves_nothing() -> None:
-    """After kill -9 of its owner neither guard nor server nor directory remains."""
+    """After kill -9 of its owner neither supervisor process nor server nor directory remains."""
     with owner() as (process, socket_path):
         family = children_of(process.pid)
         assert len(family) == 2
@@ -84,26 +84,26 @@ def test_a_killed_owner_leaves_nothing() -> None:
         assert not socket_path.parent.exists()
 
 
-def test_a_killed_guard_takes_its_server_along() -> None:
-    """After kill -9 of the guard the server dies too: Linux tells it that its parent died."""
+def test_a_killed_supervisor_process_takes_its_server_along() -> None:
+    """After kill -9 of the supervisor process the server dies too: Linux signals it that its parent died."""
     with owner() as (process, _):
-        (guard_pid,) = (pid for pid in children_of(process.pid) if children_of(pid))
+        (supervisor_pid,) = (pid for pid in children_of(process.pid) if children_of(pid))
         family = children_of(process.pid)
 
-        os.kill(guard_pid, signal.SIGKILL)
+        os.kill(supervisor_pid, signal.SIGKILL)
 
-        assert gone_within(family - {guard_pid})
+        assert gone_within(family - {supervisor_pid})
 
 
 def test_signals_of_the_terminal_do_not_reach_the_server() -> None:
-    """SIGTERM, SIGINT and SIGHUP to the guard are ignored: only the end of the owner ends it."""
+    """SIGTERM, SIGINT and SIGHUP to the supervisor process are ignored: only the end of the owner ends it."""
     with owner() as (process, _):
-        (guard_pid,) = (pid for pid in children_of(process.pid) if children_of(pid))
+        (supervisor_pid,) = (pid for pid in children_of(process.pid) if children_of(pid))
 
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            os.kill(guard_pid, number)
+            os.kill(supervisor_pid, number)
 
-        assert not gone_within({guard_pid}, seconds=0.2)
+        assert not gone_within({supervisor_pid}, seconds=0.2)
 
 
 def test_only_its_user_reaches_the_server() -> None:
@@ -124,7 +124,7 @@ def test_only_its_user_reaches_the_server() -> None:
 
 
 async def test_what_is_kept_survives_and_is_durable(tmp_path: Path) -> None:
-    """`embedded:///path` keeps its data over a restart, and says durable once the file is on disk."""
+    """`embedded:///path` keeps its data over a restart, and a write is durable once the file is on disk."""
     url = f"embedded://{tmp_path / 'data'}"
     first = stores_at(url)
     await first.limits.command("CONFIG", "SET", "appendfsync", "always")
@@ -152,18 +152,19 @@ async def test_two_processes_share_one_folder(tmp_path: Path) -> None:
         assert len(children_of(process.pid)) == 2
 
 
-def test_a_folder_whose_server_does_not_answer_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_whose_server_does_not_answer_is_refused(tmp_path: Path) -> None:
     """A folder that is locked by a process without a server is a clear error."""
-    monkeypatch.setattr(module, "READY_S", 0.1)
     with owner(str(tmp_path)):
         (tmp_path / "endpoint").unlink()
 
-        with pytest.raises(ConfigurationError, match="another process holds the folder"):
-            EmbeddedServer.start(tmp_path)
+        with pytest.raises(ConfigurationError) as raised:
+            EmbeddedServer.start(tmp_path, ready_s=0.1)
+
+        assert raised.value.value == f"embedded://{tmp_path}"
 
 
 def test_the_endpoint_of_a_dead_server_is_not_waited_for(tmp_path: Path) -> None:
-    """Whoever finds the folder locked and an old endpoint in it uses the new one as soon as it is written."""
+    """A process that finds the folder locked, and an old endpoint in it, uses the new one once it is written."""
     with owner(str(tmp_path)) as (_, socket_path):
         endpoint = tmp_path / "endpoint"
         endpoint.write_text(str(tmp_path / "gone"))
@@ -176,21 +177,20 @@ def test_the_endpoint_of_a_dead_server_is_not_waited_for(tmp_path: Path) -> None
         assert joined.socket_path == socket_path
 
 
-def test_a_server_that_loads_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server that says LOADING has more time than one that says nothing."""
-    monkeypatch.setattr(module, "READY_S", 0.5)
+def test_a_server_that_loads_is_waited_for(tmp_path: Path) -> None:
+    """A server that answers LOADING gets more time than one that does not answer."""
     binary = tmp_path / "server"
     binary.write_text(f"#!{sys.executable}\n{LOADING}")
     binary.chmod(0o755)
 
-    server = EmbeddedServer.start(binary=binary)
+    server = EmbeddedServer.start(binary=binary, ready_s=0.5)
 
     assert server.is_owner
     server.stop()
 
 
-def test_a_folder_that_cannot_be_used_is_told(tmp_path: Path) -> None:
-    """A path below a file is refused with the system's word for it."""
+def test_a_folder_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
+    """A path below a file is refused, and the error carries that of the system."""
     (tmp_path / "file").touch()
 
     with pytest.raises(ConfigurationError, match="the folder cannot be used"):
@@ -198,14 +198,14 @@ def test_a_folder_that_cannot_be_used_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["missing", "."])
-def test_a_binary_that_cannot_run_is_told(tmp_path: Path, name: str) -> None:
-    """A server binary that is not there, or is a folder, is refused before anything starts."""
+def test_a_binary_that_cannot_run_is_refused(tmp_path: Path, name: str) -> None:
+    """A server binary that does not exist, or is a folder, is refused before anything starts."""
     with pytest.raises(ConfigurationError, match="name a program that can be run"):
         EmbeddedServer.start(binary=tmp_path / name)
 
 
-def test_a_server_that_fails_tells_why(tmp_path: Path) -> None:
-    """A server that ends at once is told with its code and last word, and its directory goes."""
+def test_a_server_that_fails_is_reported_with_its_log(tmp_path: Path) -> None:
+    """The error of a server that exits at once has its exit code and the last line of its log."""
     binary = tmp_path / "server"
     binary.write_text("#!/bin/sh\necho the disk is on fire\nexit 3\n")
     binary.chmod(0o755)
@@ -214,22 +214,21 @@ def test_a_server_that_fails_tells_why(tmp_path: Path) -> None:
         EmbeddedServer.start(binary=binary)
 
 
-def test_a_server_that_never_answers_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_never_answers_is_given_up(tmp_path: Path) -> None:
     """A server that runs and does not answer is ended after a bounded time."""
-    monkeypatch.setattr(module, "READY_S", 0.2)
     binary = tmp_path / "server"
     binary.write_text("#!/bin/sh\nexec sleep 60\n")
     binary.chmod(0o755)
 
-    with pytest.raises(ConfigurationError, match="did not answer within"):
-        EmbeddedServer.start(binary=binary)
+    with pytest.raises(ConfigurationError, match=r"within 0\.2 s"):
+        EmbeddedServer.start(binary=binary, ready_s=0.2)
 
     assert not children_of(os.getpid()) - _this_runs_own()
 
 
 @pytest.mark.parametrize("without", ["wheel", "binary"])
 def test_without_the_wheel_the_remedy_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, without: str) -> None:
-    """Where no Valkey came along, or one for another machine, the error says what to install or set."""
+    """If no Valkey is installed, or one for another machine, the error says what to install or set."""
     found = None if without == "wheel" else SimpleNamespace(submodule_search_locations=[str(tmp_path)])
     monkeypatch.setattr(module.importlib.util, "find_spec", lambda _: found)
 
@@ -255,7 +254,7 @@ async def test_a_server_that_died_is_not_restarted() -> None:
 async def test_a_worker_of_another_server_is_warned(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """An embedded server inside a worker process says that the workers share nothing."""
+    """An embedded server inside a worker process warns that the workers share nothing."""
     monkeypatch.setattr(multiprocessing, "parent_process", lambda: multiprocessing.current_process())
     stores = stores_at("embedded://")
 
@@ -267,5 +266,5 @@ async def test_a_worker_of_another_server_is_warned(
 
 
 def _this_runs_own() -> set[int]:
-    """The server of the test run and its guard, which outlive single tests."""
+    """The server of the test run and its supervisor process, which outlive single tests."""
     return {pid for pid in children_of(os.getpid()) if b"sleep" not in Path(f"/proc/{pid}/cmdline").read_bytes()}

@@ -1,4 +1,4 @@
-"""Which finder each URL gets, and what finders say before anything was started."""
+"""Which locator each URL gets, and what locators return before anything was started."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ IMPATIENT = ConnectionTiming(connect_s=0.03, wait_s=0.03)
 
 @pytest.fixture(scope="module")
 async def ready() -> AsyncIterator[Stores]:
-    """Stores on a topology of their own; one start for all tests here."""
+    """Stores on a cluster of their own; one start for all tests here."""
     stores = open_stores(urls_by_store("embedded-sentinel://", {}), SCRIPTS, Metrics())
     yield stores
     await stores.aclose()
 
 
 async def test_stores_of_one_service_share_one_resolver() -> None:
-    """Four stores of one Sentinel service open one line to each Sentinel, and one connection each to the primary."""
+    """Four stores of one Sentinel service open one connection to each Sentinel, and one each to the primary."""
     primary = await Primary().open()
     sentinel = await FakeSentinel(1).open()
     sentinel.watch(primary.host)
@@ -65,8 +65,8 @@ async def test_stores_of_one_service_share_one_resolver() -> None:
         await primary.close()
 
 
-async def test_a_server_that_nobody_watches_has_no_health(valkey_socket: Path) -> None:
-    """Stores on one server, and in this process, have no Sentinel to tell of; one on TCP neither."""
+async def test_a_single_server_has_no_service_health(valkey_socket: Path) -> None:
+    """Stores on one server, or in this process, have no Sentinels and so no health."""
     for url in (f"unix://{valkey_socket}", "fake://unwatched", "redis://127.0.0.1:1"):
         stores = open_stores(urls_by_store(url, {}), SCRIPTS, Metrics())
 
@@ -74,8 +74,8 @@ async def test_a_server_that_nobody_watches_has_no_health(valkey_socket: Path) -
         await stores.aclose()
 
 
-async def test_a_server_that_cannot_be_started_is_told_to_callers(tmp_path: Path) -> None:
-    """Where the embedded server, or the topology, has no program to run, calls say so and what to do."""
+async def test_callers_learn_why_a_server_cannot_be_started(tmp_path: Path) -> None:
+    """If the embedded server, or cluster, has no program to run, the error of calls names the remedy."""
     for url in ("embedded://", "embedded-sentinel://"):
         stores = open_stores(urls_by_store(url, {}), SCRIPTS, Metrics(), embedded_binary=tmp_path / "missing")
 
@@ -86,7 +86,7 @@ async def test_a_server_that_cannot_be_started_is_told_to_callers(tmp_path: Path
         await stores.aclose()
 
 
-async def test_an_embedded_server_that_nobody_asked_for_is_not_started() -> None:
+async def test_an_unused_embedded_server_is_not_started() -> None:
     """Stores on `embedded://` that are closed unused never started anything."""
     before = children_of(os.getpid())
     stores = open_stores(urls_by_store("embedded://", {}), SCRIPTS, Metrics())
@@ -96,20 +96,20 @@ async def test_an_embedded_server_that_nobody_asked_for_is_not_started() -> None
     assert children_of(os.getpid()) == before
 
 
-async def test_a_topology_that_was_not_started_knows_nothing() -> None:
-    """Before the first store asks there is no health, no login and nobody to suspect; closing starts nothing."""
-    finder = EmbeddedClusterLocator(Dialer(), None)
-    news: list[PrimaryEvent] = []
-    finder.subscribe(news.append)
+async def test_an_embedded_cluster_that_was_not_started_has_no_state() -> None:
+    """Before the first call there is no health, no login and no effect of hints; closing starts nothing."""
+    locator = EmbeddedClusterLocator(Dialer(), None)
+    events: list[PrimaryEvent] = []
+    locator.subscribe(events.append)
 
-    finder.suspect(TcpAddress(host="127.0.0.1", port=1), FailoverHint(why="eof"))
+    locator.suspect(TcpAddress(host="127.0.0.1", port=1), FailoverHint(why="eof"))
 
-    assert (finder.health(), finder.login(), news) == (None, Login(), [])
-    await finder.aclose()
+    assert (locator.health(), locator.login(), events) == (None, Login(), [])
+    await locator.aclose()
 
 
 async def test_a_slow_start_is_carried_on(tmp_path: Path) -> None:
-    """A server that needs longer to start than calls may wait is started once, and the calls after that have it."""
+    """A server that needs longer to start than calls may wait is started once, and later calls reach it."""
     started, slow = tmp_path / "started", tmp_path / "slow"
     slow.write_text(f'#!/bin/sh\necho once >> {started}\nsleep 0.3\nexec {bundled_binary()} "$@"\n')
     slow.chmod(0o755)
@@ -125,8 +125,8 @@ async def test_a_slow_start_is_carried_on(tmp_path: Path) -> None:
     assert children_of(os.getpid()) == before
 
 
-async def test_a_start_is_ended_though_nobody_waits_for_it() -> None:
-    """Stores that are closed while their server or topology starts leave no process behind."""
+async def test_a_start_is_ended_though_no_caller_waits_for_it() -> None:
+    """Stores that are closed while their server or cluster starts leave no process behind."""
     before = children_of(os.getpid())
     for url in ("embedded://", "embedded-sentinel://"):
         stores = open_stores(urls_by_store(url, {}), SCRIPTS, Metrics(), timing=IMPATIENT)
@@ -139,8 +139,8 @@ async def test_a_start_is_ended_though_nobody_waits_for_it() -> None:
 
 
 @pytest.mark.sentinel
-async def test_a_topology_comes_up_with_the_first_call(ready: Stores) -> None:
-    """`embedded-sentinel://` starts with the first call; all stores are then watched, and a take is durable (C-7)."""
+async def test_an_embedded_cluster_starts_with_the_first_call(ready: Stores) -> None:
+    """`embedded-sentinel://` starts with the first call; all stores then have health, and a take is durable (C-7)."""
     await answering(ready)
 
     async with asyncio.timeout(10):
@@ -152,15 +152,15 @@ async def test_a_topology_comes_up_with_the_first_call(ready: Stores) -> None:
 
 
 @pytest.mark.sentinel
-async def test_a_topology_hears_of_failovers(ready: Stores) -> None:
-    """A coordinated failover of `embedded-sentinel://` moves every store to the new primary, and data is there."""
+async def test_a_failover_of_an_embedded_cluster_moves_every_store(ready: Stores) -> None:
+    """A coordinated failover of `embedded-sentinel://` moves every store to the new primary, with its data."""
     await answering(ready)
     key = "tollhouse:rate:{moved}:x"
     await ready.limits.run("limits/take", [key], TAKE)
-    topology = ready._owned[0]
-    assert isinstance(topology, EmbeddedClusterLocator)
-    assert topology._starting is not None
-    inside = topology._starting.result()
+    cluster = ready._owned[0]
+    assert isinstance(cluster, EmbeddedClusterLocator)
+    assert cluster._starting is not None
+    inside = cluster._starting.result()
 
     command = ("SENTINEL", "FAILOVER", "main", "COORDINATED")
     assert await asyncio.to_thread(inside.call, inside.sentinels[0], *command) == "OK"
@@ -173,9 +173,9 @@ async def test_a_topology_hears_of_failovers(ready: Stores) -> None:
 
 @pytest.mark.sentinel
 async def test_a_forced_failover_loses_no_durable_write() -> None:
-    """Of the takes answered `durable: true` around a forced failover the new primary has every one."""
-    topology = await asyncio.to_thread(SentinelCluster.start)
-    stores = open_stores(urls_by_store(topology.url, {}), SCRIPTS, Metrics())
+    """Every take that was answered `durable: true` around a forced failover is on the new primary."""
+    cluster = await asyncio.to_thread(SentinelCluster.start)
+    stores = open_stores(urls_by_store(cluster.url, {}), SCRIPTS, Metrics())
     limits = stores.limits
     assert isinstance(limits, Store)
     kept: list[str] = []
@@ -199,7 +199,7 @@ async def test_a_forced_failover_loses_no_durable_write() -> None:
         await limits.ping()
         writers = [asyncio.ensure_future(write(worker)) for worker in range(8)]
         await until(lambda: len(kept) > 100)
-        await asyncio.to_thread(topology.call, topology.sentinels[0], "SENTINEL", "FAILOVER", "main")
+        await asyncio.to_thread(cluster.call, cluster.sentinels[0], "SENTINEL", "FAILOVER", "main")
         await until(lambda: _generation(stores) == 2)
         before = answered.total()
         await until(lambda: answered.total() > before + 50)
@@ -212,11 +212,11 @@ async def test_a_forced_failover_loses_no_durable_write() -> None:
         assert limits.in_flight == 0
     finally:
         await stores.aclose()
-        await asyncio.to_thread(topology.stop)
+        await asyncio.to_thread(cluster.stop)
 
 
 async def answering(stores: Stores) -> None:
-    """Call until there is an answer."""
+    """Call until a call succeeds."""
     async with asyncio.timeout(PATIENCE_S):
         while True:
             with contextlib.suppress(StoreUnavailable):

@@ -1,4 +1,4 @@
-"""The embedded topology: six processes that agree, that a drill can break, and that leave nothing behind."""
+"""The embedded Sentinel cluster: six processes that agree, that a drill can break, and that leave nothing behind."""
 
 from __future__ import annotations
 
@@ -26,32 +26,32 @@ from tollhouse.stores.urls import SentinelService, parse
 OWNER = """
 import sys
 from tollhouse.stores.embedded.sentinel_cluster import SentinelCluster
-topology = SentinelCluster.start()
-print(topology.pid, flush=True)
+cluster = SentinelCluster.start()
+print(cluster.pid, flush=True)
 sys.stdin.readline()
-topology.stop()
+cluster.stop()
 """
 
 
 @pytest.fixture(scope="module")
 def shared() -> Iterator[SentinelCluster]:
-    """A topology for tests that leave it whole."""
-    topology = SentinelCluster.start()
-    yield topology
-    topology.stop()
+    """A cluster for tests that leave it whole."""
+    cluster = SentinelCluster.start()
+    yield cluster
+    cluster.stop()
 
 
 @pytest.fixture
 def own() -> Iterator[SentinelCluster]:
-    """A topology for one test alone."""
-    topology = SentinelCluster.start()
-    yield topology
-    topology.stop()
+    """A cluster for one test alone."""
+    cluster = SentinelCluster.start()
+    yield cluster
+    cluster.stop()
 
 
 @contextmanager
 def owner() -> Iterator[subprocess.Popen[str]]:
-    """Another process that owns a topology until its standard input ends."""
+    """Another process that owns a cluster until its standard input ends."""
     process = subprocess.Popen([sys.executable, "-c", OWNER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdin is not None
     assert process.stdout is not None
@@ -64,13 +64,13 @@ def owner() -> Iterator[subprocess.Popen[str]]:
         process.stdout.close()
 
 
-def replicas_follow(topology: SentinelCluster, primary: Node) -> bool:
-    return replicas_in_sync([topology.call(primary, "INFO", "replication")])
+def replicas_follow(cluster: SentinelCluster, primary: Node) -> bool:
+    return replicas_in_sync([cluster.call(primary, "INFO", "replication")])
 
 
 @pytest.mark.sentinel
-def test_it_has_settled_when_it_has_started(shared: SentinelCluster) -> None:
-    """When start returns, the first server is primary, two follow it, and each Sentinel can replace it (C-7)."""
+def test_it_is_ready_when_it_has_started(shared: SentinelCluster) -> None:
+    """When start returns, the first server is primary, two replicate it, and each Sentinel can replace it (C-7)."""
     primary, *replicas = shared.nodes
 
     assert shared.primary() == primary
@@ -84,7 +84,7 @@ def test_it_has_settled_when_it_has_started(shared: SentinelCluster) -> None:
 
 @pytest.mark.sentinel
 def test_every_node_has_an_address_of_its_own(shared: SentinelCluster) -> None:
-    """Six nodes listen on six addresses, and connect from them too: a server sees who talks to it."""
+    """Six nodes listen on six addresses, and connect from them too: a server sees which node a connection is from."""
     nodes = shared.nodes + shared.sentinels
     clients = shared.call(shared.nodes[0], "CLIENT", "LIST")
 
@@ -109,8 +109,8 @@ def test_the_url_names_the_sentinels(shared: SentinelCluster) -> None:
 
 
 @pytest.mark.sentinel
-def test_nobody_enters_without_a_password(shared: SentinelCluster) -> None:
-    """Another user of the machine who finds an address is asked for a password, by servers and Sentinels."""
+def test_every_node_asks_for_a_password(shared: SentinelCluster) -> None:
+    """Another user of the machine who finds an address is refused without a password, by servers and Sentinels."""
     for node in shared.nodes + shared.sentinels:
         with socket.create_connection((node.address.host, node.address.port), timeout=1) as stranger:
             stranger.sendall(b"PING\r\n")
@@ -121,8 +121,8 @@ def test_nobody_enters_without_a_password(shared: SentinelCluster) -> None:
 
 
 @pytest.mark.sentinel
-def test_a_killed_owner_leaves_no_topology() -> None:
-    """After kill -9 of its owner neither the guard nor any of its six processes remains."""
+def test_a_killed_owner_leaves_no_cluster() -> None:
+    """After kill -9 of its owner neither the supervisor process nor any of its six processes remains."""
     with owner() as process:
         family = children_of(process.pid)
         assert len(family) == 7
@@ -133,15 +133,15 @@ def test_a_killed_owner_leaves_no_topology() -> None:
 
 
 @pytest.mark.sentinel
-def test_a_killed_guard_takes_all_six_along() -> None:
-    """After kill -9 of the guard its six processes die too: Linux tells them that their parent died."""
+def test_a_killed_supervisor_process_takes_all_six_along() -> None:
+    """After kill -9 of the supervisor process its six processes die too: Linux signals them that their parent died."""
     with owner() as process:
-        (guard_pid,) = (pid for pid in children_of(process.pid) if children_of(pid))
+        (supervisor_pid,) = (pid for pid in children_of(process.pid) if children_of(pid))
         family = children_of(process.pid)
 
-        os.kill(guard_pid, signal.SIGKILL)
+        os.kill(supervisor_pid, signal.SIGKILL)
 
-        assert gone_within(family - {guard_pid})
+        assert gone_within(family - {supervisor_pid})
 
 
 @pytest.mark.sentinel
@@ -158,13 +158,13 @@ def test_stopping_twice_is_stopping(own: SentinelCluster) -> None:
     assert not any(map(alive, processes))
     assert time.monotonic() - began_s < 2
     own.stop()
-    with pytest.raises(ServerExit, match="guard ended"):
+    with pytest.raises(ServerExit, match="supervisor ended"):
         own.restart(own.nodes[0])
 
 
 @pytest.mark.sentinel
 def test_a_dead_node_stays_dead_until_restarted(own: SentinelCluster) -> None:
-    """A replica that was killed is not started by itself; restart brings it back under a new process id."""
+    """A replica that was killed is not started again until `restart`, which gives it a new process id."""
     replica = own.nodes[1]
 
     os.kill(replica.pid, signal.SIGKILL)
@@ -180,7 +180,7 @@ def test_a_dead_node_stays_dead_until_restarted(own: SentinelCluster) -> None:
 
 @pytest.mark.sentinel
 def test_a_live_node_can_be_restarted(own: SentinelCluster) -> None:
-    """Restart kills a process that lives first, a Sentinel like a server; the Sentinel keeps what it knows."""
+    """Restart first kills a process that still runs, a Sentinel like a server; the Sentinel keeps its state."""
     sentinel = own.sentinels[2]
 
     restarted = own.restart(sentinel)
@@ -193,7 +193,7 @@ def test_a_live_node_can_be_restarted(own: SentinelCluster) -> None:
 
 @pytest.mark.sentinel
 def test_a_stopped_node_does_not_answer_and_goes_on_later(own: SentinelCluster) -> None:
-    """A node under SIGSTOP answers nothing within the second, and everything after SIGCONT."""
+    """A node under SIGSTOP does not answer within a second, and does after SIGCONT."""
     replica = own.nodes[2]
 
     os.kill(replica.pid, signal.SIGSTOP)
@@ -206,7 +206,7 @@ def test_a_stopped_node_does_not_answer_and_goes_on_later(own: SentinelCluster) 
 
 @pytest.mark.sentinel
 def test_the_sentinels_replace_a_killed_primary(own: SentinelCluster) -> None:
-    """After kill -9 of the primary the Sentinels name one of the replicas (C-10); nobody starts the dead one."""
+    """After kill -9 of the primary the Sentinels name one of the replicas (C-10); the dead one is not started again."""
     killed = own.nodes[0]
 
     os.kill(killed.pid, signal.SIGKILL)
@@ -221,7 +221,7 @@ def test_the_sentinels_replace_a_killed_primary(own: SentinelCluster) -> None:
 
 @pytest.mark.sentinel
 def test_without_a_majority_there_is_no_primary(own: SentinelCluster) -> None:
-    """Where two of three Sentinels are dead nobody can say who is primary."""
+    """When two of three Sentinels are dead, no server is the primary for certain."""
     for sentinel in own.sentinels[:2]:
         os.kill(sentinel.pid, signal.SIGKILL)
 

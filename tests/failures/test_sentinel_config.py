@@ -1,4 +1,4 @@
-"""What a topology consists of: free addresses, nodes that start, and the rule that says when it has settled."""
+"""What an embedded cluster needs: free addresses, nodes that start, and the rule that says when it is ready."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import pytest
 
 from tests.processes import children_of
 from tollhouse.errors import ConfigurationError
-from tollhouse.stores.embedded import sentinel_cluster as module
 from tollhouse.stores.embedded.blocking_client import call
 from tollhouse.stores.embedded.sentinel_cluster import SentinelCluster, free_addresses
 from tollhouse.stores.embedded.sentinel_config import replicas_in_sync, sentinel_is_ready
@@ -21,8 +20,8 @@ SENTINEL = {"flags": "sentinel"}
 REPLICA = {"flags": "slave", "master-link-status": "ok"}
 
 
-def test_a_taken_address_is_told() -> None:
-    """A node that cannot listen ends the start with its name and last word, and nothing remains."""
+def test_a_taken_address_is_reported() -> None:
+    """A node that cannot listen fails the start; the error has its name and last line of log, and nothing remains."""
     before = children_of(os.getpid())
     addresses = free_addresses()
     with socket.socket() as other:
@@ -35,36 +34,38 @@ def test_a_taken_address_is_told() -> None:
     assert children_of(os.getpid()) <= before
 
 
-def test_nodes_that_never_answer_are_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A program that runs and does not answer is ended after a bounded time, and the error says what was missing."""
-    monkeypatch.setattr(module, "READY_S", 0.2)
+def test_nodes_that_never_answer_are_given_up(tmp_path: Path) -> None:
+    """A program that runs and does not answer is ended after a bounded time; the error says what was waited for."""
     before = children_of(os.getpid())
     binary = tmp_path / "server"
     binary.write_text("#!/bin/sh\nexec sleep 60\n")
     binary.chmod(0o755)
 
-    with pytest.raises(ConfigurationError, match="in vain for the primary to answer"):
-        SentinelCluster.start(binary=binary)
+    with pytest.raises(ConfigurationError, match="the primary to answer"):
+        SentinelCluster.start(binary=binary, ready_s=0.2)
 
     assert children_of(os.getpid()) <= before
 
 
-def test_taken_blocks_are_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A block of addresses of which one is taken is not used; where none is free the error names the remedy."""
+def test_taken_blocks_are_skipped() -> None:
+    """A block of addresses of which one is taken is not used; if none is free the error names the remedy."""
     block = free_addresses()
     _, first, second, _ = block[0][0].split(".")
-    monkeypatch.setattr(module.secrets, "randbelow", lambda bound: int(first) - 1 if bound == 254 else int(second))
-    assert free_addresses() == block
+
+    def randbelow(bound: int) -> int:
+        return int(first) - 1 if bound == 254 else int(second)
+
+    assert free_addresses(randbelow) == block
 
     with socket.socket() as other:
         other.bind(block[4])
 
         with pytest.raises(ConfigurationError, match="elsewhere give `addresses`"):
-            free_addresses()
+            free_addresses(randbelow)
 
 
-def test_a_server_that_hangs_up_is_no_answer() -> None:
-    """A connection that ends without an answer is an OSError, like one that cannot be made."""
+def test_a_closed_connection_is_an_oserror() -> None:
+    """A connection that is closed without a reply is an OSError, like one that cannot be made."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def hang_up() -> None:
@@ -81,20 +82,20 @@ def test_a_server_that_hangs_up_is_no_answer() -> None:
 
 
 @pytest.mark.parametrize(
-    ("primary", "replicas", "settled"),
+    ("primary", "replicas", "ready"),
     [
         ("slave0:state=online slave1:state=online", ["master_link_status:up"] * 2, True),
         ("slave0:state=online slave1:state=wait_bgsave", ["master_link_status:up"] * 2, False),
         ("slave0:state=online slave1:state=online", ["master_link_status:up", "master_link_status:down"], False),
     ],
 )
-def test_replicas_follow_in_both_views(primary: str, replicas: list[str], settled: bool) -> None:
-    """Replicas follow when the primary and both of them say so."""
-    assert replicas_in_sync([primary, *replicas]) is settled
+def test_replicas_are_in_sync_in_both_views(primary: str, replicas: list[str], ready: bool) -> None:
+    """Replicas are in sync when the primary and both of them report so."""
+    assert replicas_in_sync([primary, *replicas]) is ready
 
 
 @pytest.mark.parametrize(
-    ("sentinels", "replicas", "settled"),
+    ("sentinels", "replicas", "ready"),
     [
         ([SENTINEL, SENTINEL], [REPLICA, REPLICA], True),
         ([SENTINEL], [REPLICA, REPLICA], False),
@@ -104,8 +105,8 @@ def test_replicas_follow_in_both_views(primary: str, replicas: list[str], settle
         ([SENTINEL, SENTINEL], [REPLICA, {**REPLICA, "master-link-status": "err"}], False),
     ],
 )
-def test_a_sentinel_agrees_when_it_can_work_with_all(
-    sentinels: list[dict[str, str]], replicas: list[dict[str, str]], settled: bool
+def test_a_sentinel_is_ready_when_it_reaches_all_nodes(
+    sentinels: list[dict[str, str]], replicas: list[dict[str, str]], ready: bool
 ) -> None:
-    """A Sentinel agrees when it reaches two others and two replicas that follow the primary."""
-    assert sentinel_is_ready(sentinels, replicas) is settled
+    """A Sentinel is ready when it reaches two others and two replicas that replicate the primary."""
+    assert sentinel_is_ready(sentinels, replicas) is ready

@@ -55,7 +55,7 @@ def test_it_tells_of_its_topology_and_a_killed_one_leaves_nothing(
 
         assert gone_within(family)
         assert served.port_is_free()
-    assert len(family) >= 7 + 2, "a guard, three servers and three Sentinels, and two workers"
+    assert len(family) >= 7 + 2, "a supervisor process, three servers and three Sentinels, and two workers"
     assert (watch["sentinels_known"], watch["sentinels_reachable"], watch["quorum"]) == (3, 3, 2)
     assert (watch["replicas_promotable"], watch["generation"], watch["why"]) == (2, 1, "first")
     assert [store["place"].rpartition("/")[2] for store in stores] == ["0", "1", "2", "3"]

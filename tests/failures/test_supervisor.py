@@ -1,4 +1,4 @@
-"""The guard and the pipe to it: servers start, ends are told, and nothing outlives the owner."""
+"""The supervisor and its process: servers start, exits are reported, and nothing outlives the owner."""
 
 from __future__ import annotations
 
@@ -15,125 +15,126 @@ from pathlib import Path
 import pytest
 
 from tests.processes import PATIENCE_S, alive, gone_within
-from tollhouse.stores.embedded import supervisor as module
-from tollhouse.stores.embedded import supervisor_process as guard
-from tollhouse.stores.embedded.supervisor import ServerExit, Supervisor
+from tollhouse.stores.embedded import supervisor_process
+from tollhouse.stores.embedded.supervisor import STOP_TIMEOUT_S, ServerExit, Supervisor
 
 WAIT = ("/bin/sh", "-c", "exec sleep 60")
 
 
 @pytest.fixture
-def guarded() -> Iterator[Supervisor]:
-    """A guard of this test."""
-    guarded = Supervisor.open()
-    yield guarded
-    guarded.stop()
+def supervisor() -> Iterator[Supervisor]:
+    """A supervisor of this test."""
+    supervisor = Supervisor.open()
+    yield supervisor
+    supervisor.stop()
 
 
-def end_of(guarded: Supervisor, *names: str) -> ServerExit:
-    """Wait for the news that one of the servers ended."""
+def exit_of(supervisor: Supervisor, *names: str) -> ServerExit:
+    """Wait until one of the servers, or the supervisor process, is reported to have exited."""
     give_up_s = time.monotonic() + PATIENCE_S
     while time.monotonic() < give_up_s:
         try:
-            guarded.check(*names)
-        except ServerExit as ended:
-            return ended
+            supervisor.check(*names)
+        except ServerExit as error:
+            return error
         time.sleep(0.01)
-    raise AssertionError(f"nothing was heard of {names}")
+    raise AssertionError(f"no exit of {names} was reported")
 
 
-def test_one_guard_owns_several_servers(guarded: Supervisor) -> None:
-    """Servers are started one by one; stop ends all of them, the guard and the directory, once and for good."""
-    pids = {guarded.start(name, WAIT) for name in ("one", "two", "three")}
+def test_one_supervisor_runs_several_servers(supervisor: Supervisor) -> None:
+    """Servers are started one by one; stop ends them, the supervisor process and the directory, once and for good."""
+    pids = {supervisor.start(name, WAIT) for name in ("one", "two", "three")}
     assert all(map(alive, pids))
     assert len(pids) == 3
 
-    guarded.stop()
+    supervisor.stop()
 
-    assert gone_within(pids | {guarded.pid})
-    assert not guarded.directory.exists()
-    guarded.stop()
-    with pytest.raises(ServerExit, match="guard ended"):
-        guarded.start("four", WAIT)
-
-
-def test_an_end_is_told_to_who_asks_for_it(guarded: Supervisor) -> None:
-    """The end of a server is told by name, code and last word, to who asks for that server, until it starts again."""
-    guarded.start("steady", WAIT)
-    guarded.start("hasty", ("/bin/sh", "-c", "echo first; echo the last word; exit 3"))
-
-    ended = end_of(guarded, "steady", "hasty")
-
-    assert (ended.name, ended.how) == ("hasty", "ended with code 3: the last word")
-    guarded.check("steady")
-    guarded.start("hasty", WAIT)
-    guarded.check("steady", "hasty")
+    assert gone_within(pids | {supervisor.pid})
+    assert not supervisor.directory.exists()
+    supervisor.stop()
+    with pytest.raises(ServerExit, match="supervisor ended"):
+        supervisor.start("four", WAIT)
 
 
-def test_a_name_has_one_process(guarded: Supervisor) -> None:
+def test_an_exit_is_reported_until_the_server_starts_again(supervisor: Supervisor) -> None:
+    """`check` raises the exits of the servers that it names, with code and last line of the log, until a new start."""
+    supervisor.start("steady", WAIT)
+    supervisor.start("hasty", ("/bin/sh", "-c", "echo first; echo the last word; exit 3"))
+
+    error = exit_of(supervisor, "steady", "hasty")
+
+    assert (error.name, error.reason) == ("hasty", "ended with code 3: the last word")
+    supervisor.check("steady")
+    supervisor.start("hasty", WAIT)
+    supervisor.check("steady", "hasty")
+
+
+def test_a_name_has_one_process(supervisor: Supervisor) -> None:
     """Starting a name again replaces its process, which is killed first, even under SIGSTOP."""
-    first = guarded.start("one", WAIT)
+    first = supervisor.start("one", WAIT)
     os.kill(first, signal.SIGSTOP)
 
-    second = guarded.start("one", WAIT)
+    second = supervisor.start("one", WAIT)
 
     assert not alive(first)
     assert alive(second)
-    guarded.check("one")
+    supervisor.check("one")
 
 
-def test_what_cannot_run_is_told(guarded: Supervisor, tmp_path: Path) -> None:
-    """A file that is no program of this machine is refused with the system's word for it."""
+def test_a_program_that_cannot_run_is_refused(supervisor: Supervisor, tmp_path: Path) -> None:
+    """A file that is no program for this machine is refused with the system's error."""
     (tmp_path / "server").write_bytes(b"\x7fELF for another machine")
     (tmp_path / "server").chmod(0o755)
 
     with pytest.raises(ServerExit, match=r"one could not be started: .*Exec format error"):
-        guarded.start("one", (str(tmp_path / "server"),))
+        supervisor.start("one", (str(tmp_path / "server"),))
 
 
-def test_a_dead_guard_is_told(guarded: Supervisor) -> None:
-    """A guard that was killed starts nothing more, and says so."""
-    os.kill(guarded.pid, signal.SIGKILL)
+def test_a_dead_supervisor_process_is_reported(supervisor: Supervisor) -> None:
+    """A supervisor whose process was killed starts nothing more, and says so."""
+    os.kill(supervisor.pid, signal.SIGKILL)
 
-    assert end_of(guarded).name == "guard"
-    with pytest.raises(ServerExit, match="guard ended"):
-        guarded.start("one", WAIT)
+    assert exit_of(supervisor).name == "supervisor"
+    with pytest.raises(ServerExit, match="supervisor ended"):
+        supervisor.start("one", WAIT)
 
 
-def test_a_guard_that_hangs_is_given_up(guarded: Supervisor, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A guard that does not answer is waited for a bounded time, when starting and when stopping."""
-    server = guarded.start("one", WAIT)
-    monkeypatch.setattr(module, "START_TIMEOUT_S", 0.1)
-    monkeypatch.setattr(module, "STOP_TIMEOUT_S", 0.1)
-    os.kill(guarded.pid, signal.SIGSTOP)
+def test_a_supervisor_process_that_hangs_is_given_up() -> None:
+    """A supervisor process that does not reply is waited for a bounded time, when starting and when stopping."""
+    supervisor = Supervisor.open(start_timeout_s=2.0, stop_timeout_s=0.1)
+    server = supervisor.start("one", WAIT)
+    os.kill(supervisor.pid, signal.SIGSTOP)
 
     with pytest.raises(ServerExit, match="did not answer within"):
-        guarded.start("two", WAIT)
-    guarded.stop()
+        supervisor.start("two", WAIT)
+    supervisor.stop()
 
-    assert gone_within({guarded.pid, server})
-    assert not guarded.directory.exists()
+    assert gone_within({supervisor.pid, server})
+    assert not supervisor.directory.exists()
 
 
-def test_a_server_that_ignores_its_end_is_killed(guarded: Supervisor) -> None:
-    """A server has a few seconds to leave when asked to; then it is killed."""
-    server = guarded.start("one", ("/bin/sh", "-c", "trap '' TERM; echo ready; while :; do sleep 1; done"))
+def test_a_server_that_ignores_sigterm_is_killed(supervisor: Supervisor) -> None:
+    """A server has a few seconds to exit after SIGTERM; then it is killed."""
+    server = supervisor.start("one", ("/bin/sh", "-c", "trap '' TERM; echo ready; while :; do sleep 1; done"))
     give_up_s = time.monotonic() + PATIENCE_S
-    while "ready" not in (guarded.directory / "one.log").read_text() and time.monotonic() < give_up_s:
+    while "ready" not in (supervisor.directory / "one.log").read_text() and time.monotonic() < give_up_s:
         time.sleep(0.01)
     began_s = time.monotonic()
 
-    guarded.stop()
+    supervisor.stop()
 
-    assert guard.STOP_S <= time.monotonic() - began_s < module.STOP_TIMEOUT_S
+    assert supervisor_process.STOP_S <= time.monotonic() - began_s < STOP_TIMEOUT_S
     assert not alive(server)
 
 
-def test_an_owner_that_does_not_listen_is_guarded_all_the_same() -> None:
-    """A guard whose words nobody reads any more goes on, and ends its servers when standard input ends."""
+def test_an_owner_that_does_not_read_is_supervised_all_the_same() -> None:
+    """A supervisor process whose output is not read goes on, and ends its servers when standard input ends."""
     directory = Path(tempfile.mkdtemp(prefix="th-"))
     process = subprocess.Popen(
-        [sys.executable, "-I", guard.__file__, str(directory)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
+        [sys.executable, "-I", supervisor_process.__file__, str(directory)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        bufsize=0,
     )
     assert process.stdin is not None
     assert process.stdout is not None

@@ -1,4 +1,4 @@
-"""One question to one server, over a connection of its own that blocks: for starting servers and for drills."""
+"""One blocking call to one server, over a connection of its own: for starting servers, and for drills."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from tollhouse.stores.transport.errors import ServerError
 from tollhouse.stores.urls import TcpAddress
 
 REPLY_TIMEOUT_S = 1.0
-"""How long the server may be silent."""
+"""How long the server may be silent, in seconds."""
 _NOTHING = object()
 
 
 def call(address: TcpAddress, login: tuple[str, ...], *command: str | int) -> Any:
-    """Send a command and give its reply as text, integers and lists of them; `login` is a password, or a name and one.
+    """Send a command and return its reply as text, integers and lists of them.
 
-    Raises OSError where there is no answer within a second, ServerError where the server refuses.
+    `login` is a password, or a user name and a password. Raises OSError if there is no reply within a second, and
+    ServerError if the server refuses.
     """
     reader = Reader(encoding="utf-8", errors="replace", replyError=ServerError, notEnoughData=_NOTHING)
     with socket.create_connection((address.host, address.port), timeout=REPLY_TIMEOUT_S) as connection:

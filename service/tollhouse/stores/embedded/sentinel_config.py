@@ -1,4 +1,4 @@
-"""What a topology consists of: addresses, settings files, and the rule that says when it has settled."""
+"""The settings files of an embedded Sentinel cluster, and the rule that says when it is ready. No I/O."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from msgspec import Struct
 from tollhouse.stores.urls import Host, TcpAddress
 
 SERVICE = "main"
-"""The name under which the Sentinels watch the servers."""
+"""The name under which the Sentinels monitor the servers."""
 QUORUM = 2
 FAILOVER_TIMEOUT_MS = 5000
-"""How long one step of a failover may take; a failed failover is tried again after twice as long."""
+"""Bound of one step of a failover; a failed failover is tried again after twice as long."""
 
-# Connecting from one's own address shows each peer who one is. A replica without data loads straight from the
-# connection, because Valkey 9.1 looks only once a second whether a download to disk has finished.
+# Nodes connect from their own address, so that each peer sees which node it is. A replica without data loads straight
+# from the connection, because Valkey 9.1 checks only once a second if a download to disk has finished.
 _SERVER = """\
 bind {host}
 bind-source-addr {host}
@@ -47,7 +47,7 @@ sentinel parallel-syncs {service} 1
 
 
 class ClusterConfig(Struct, frozen=True, kw_only=True):
-    """Where three servers, the first of them primary, and three Sentinels listen, and with which passwords."""
+    """The addresses of three servers, the first of them primary, and three Sentinels, and their passwords."""
 
     servers: tuple[Host, ...]
     sentinels: tuple[Host, ...]
@@ -57,7 +57,7 @@ class ClusterConfig(Struct, frozen=True, kw_only=True):
 
 
 class NodeConfig(Struct, frozen=True, kw_only=True):
-    """One process of a topology: what its settings file says, and how it is started with that file."""
+    """One process of the cluster: its settings file, and the flags that it is started with."""
 
     name: str
     address: TcpAddress
@@ -66,66 +66,66 @@ class NodeConfig(Struct, frozen=True, kw_only=True):
     flags: tuple[str, ...] = ()
 
 
-def cluster_url(layout: ClusterConfig) -> str:
-    """Say where clients find the primary."""
-    hosts = ",".join(f"{host}:{port}" for host, port in layout.sentinels)
-    return f"redis+sentinel://:{layout.password}@{hosts}/{SERVICE}/0?sentinel_password={layout.sentinel_password}"
+def cluster_url(config: ClusterConfig) -> str:
+    """Return the store URL of the cluster, with both passwords."""
+    hosts = ",".join(f"{host}:{port}" for host, port in config.sentinels)
+    return f"redis+sentinel://:{config.password}@{hosts}/{SERVICE}/0?sentinel_password={config.sentinel_password}"
 
 
-def server_configs(layout: ClusterConfig, directory: Path) -> tuple[NodeConfig, ...]:
-    """Describe the servers; each keeps its files in a folder of its name below `directory`."""
+def server_configs(config: ClusterConfig, directory: Path) -> tuple[NodeConfig, ...]:
+    """Return the configuration of the servers; each has a folder of its name below `directory`."""
     return tuple(
         NodeConfig(
             name=f"server-{number}",
             address=TcpAddress(host=host, port=port),
-            password=layout.password,
+            password=config.password,
             settings=_SERVER.format(
-                host=host, port=port, folder=directory / f"server-{number}", password=layout.password
+                host=host, port=port, folder=directory / f"server-{number}", password=config.password
             )
-            + ("" if number == 1 else f"replicaof {_spaced(layout.servers[0])}\n"),
+            + ("" if number == 1 else f"replicaof {_spaced(config.servers[0])}\n"),
         )
-        for number, (host, port) in enumerate(layout.servers, start=1)
+        for number, (host, port) in enumerate(config.servers, start=1)
     )
 
 
-def sentinel_configs(layout: ClusterConfig, directory: Path) -> tuple[NodeConfig, ...]:
-    """Describe the Sentinels, which know each other and the replicas from the beginning.
+def sentinel_configs(config: ClusterConfig, directory: Path) -> tuple[NodeConfig, ...]:
+    """Return the configuration of the Sentinels, which know each other and the replicas from the start.
 
-    Left to find each other, they would need the two seconds between their announcements.
+    To discover each other would take them the two seconds between their announcements.
     """
     return tuple(
         NodeConfig(
             name=f"sentinel-{number}",
             address=TcpAddress(host=host, port=port),
-            password=layout.sentinel_password,
+            password=config.sentinel_password,
             settings=_SENTINEL.format(
                 host=host,
                 port=port,
                 folder=directory / f"sentinel-{number}",
-                password=layout.password,
-                sentinel_password=layout.sentinel_password,
+                password=config.password,
+                sentinel_password=config.sentinel_password,
                 identity=_identity(number),
                 service=SERVICE,
-                primary=_spaced(layout.servers[0]),
+                primary=_spaced(config.servers[0]),
                 quorum=QUORUM,
-                down_after_ms=layout.down_after_ms,
+                down_after_ms=config.down_after_ms,
                 failover_timeout_ms=FAILOVER_TIMEOUT_MS,
             )
-            + _known_nodes(layout, number),
+            + _known_nodes(config, number),
             flags=("--sentinel",),
         )
-        for number, (host, port) in enumerate(layout.sentinels, start=1)
+        for number, (host, port) in enumerate(config.sentinels, start=1)
     )
 
 
 def replicas_in_sync(replication: Sequence[str]) -> bool:
-    """Tell from the INFO of the servers whether both replicas follow, in the primary's eyes and in their own."""
+    """Return True if, by the INFO of the primary and of both replicas, both are in sync."""
     primary, *replicas = replication
     return primary.count("state=online") == 2 and all("master_link_status:up" in replica for replica in replicas)
 
 
 def sentinel_is_ready(sentinels: Sequence[Mapping[str, str]], replicas: Sequence[Mapping[str, str]]) -> bool:
-    """Tell from what one Sentinel says of the others and of the replicas whether it can work with all of them."""
+    """Return True if one Sentinel reaches both others, and both replicas are up and connected to the primary."""
     return (
         [other["flags"] for other in sentinels] == ["sentinel"] * 2
         and [replica["flags"] for replica in replicas] == ["slave"] * 2
@@ -133,18 +133,18 @@ def sentinel_is_ready(sentinels: Sequence[Mapping[str, str]], replicas: Sequence
     )
 
 
-def _known_nodes(layout: ClusterConfig, number: int) -> str:
-    replicas = [f"sentinel known-replica {SERVICE} {_spaced(address)}\n" for address in layout.servers[1:]]
+def _known_nodes(config: ClusterConfig, number: int) -> str:
+    replicas = [f"sentinel known-replica {SERVICE} {_spaced(address)}\n" for address in config.servers[1:]]
     others = [
         f"sentinel known-sentinel {SERVICE} {_spaced(address)} {_identity(other)}\n"
-        for other, address in enumerate(layout.sentinels, start=1)
+        for other, address in enumerate(config.sentinels, start=1)
         if other != number
     ]
     return "".join(replicas + others)
 
 
 def _identity(number: int) -> str:
-    """Give a Sentinel an id that people recognise in logs."""
+    """Return an id for a Sentinel that is easy to recognise in logs."""
     return str(number) * 40
 
 

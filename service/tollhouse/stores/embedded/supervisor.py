@@ -1,4 +1,4 @@
-"""Servers that cannot outlive their owner: the owner's end of the guard's pipe."""
+"""Runs servers that cannot outlive this process: the owner's end of the pipe to the supervisor process."""
 
 from __future__ import annotations
 
@@ -15,131 +15,135 @@ from typing import Self
 import msgspec
 from msgspec import Struct
 
-from tollhouse.stores.embedded import supervisor_process as guard
+from tollhouse.stores.embedded import supervisor_process
 
-STOP_TIMEOUT_S = guard.STOP_S + 2.0
-"""How long the guard may take to end its servers and itself."""
+STOP_TIMEOUT_S = supervisor_process.STOP_S + 2.0
+"""How long the supervisor process may take to end its servers and exit."""
 START_TIMEOUT_S = 10.0
-"""How long the guard may take to start a server."""
-_GUARD = "guard"
+"""How long the supervisor process may take to start a server."""
+_SUPERVISOR = "supervisor"
 
 
 class ServerExit(Exception):
-    """A server did not start, or ended by itself, or the guard did; names which, and how."""
+    """A server, or the supervisor process, could not be started or exited by itself; has its name and the reason."""
 
-    def __init__(self, name: str, how: str) -> None:
+    def __init__(self, name: str, reason: str) -> None:
         self.name = name
-        self.how = how
-        super().__init__(f"{name} {how}")
+        self.reason = reason
+        super().__init__(f"{name} {reason}")
 
 
-class _StartedEvent(Struct, frozen=True, kw_only=True, tag="started"):
+class _Start(Struct, frozen=True, kw_only=True, tag="started"):
     name: str
     pid: int
 
 
-class _StartFailedEvent(Struct, frozen=True, kw_only=True, tag="refused"):
+class _StartRefusal(Struct, frozen=True, kw_only=True, tag="refused"):
     name: str
-    how: str
+    reason: str
 
 
-class _ExitedEvent(Struct, frozen=True, kw_only=True, tag="ended"):
+class _Exit(Struct, frozen=True, kw_only=True, tag="exited"):
     name: str
-    how: str
+    reason: str
 
 
-_DECODER = msgspec.json.Decoder(_StartedEvent | _StartFailedEvent | _ExitedEvent)
+_DECODER = msgspec.json.Decoder(_Start | _StartRefusal | _Exit)
 
 
 class Supervisor:
-    """A guard with its directory and its servers; `stop` ends them, and so does the end of this process."""
+    """A supervisor process with its directory and servers; `stop` ends them, and so does the end of this process."""
 
-    def __init__(self, directory: Path, process: subprocess.Popen[bytes]) -> None:
+    def __init__(
+        self, directory: Path, process: subprocess.Popen[bytes], start_timeout_s: float, stop_timeout_s: float
+    ) -> None:
         self.directory = directory
         self._process = process
+        self._start_timeout_s = start_timeout_s
+        self._stop_timeout_s = stop_timeout_s
         self._unread = b""
-        self._ended: dict[str, str] = {}
+        self._exits: dict[str, str] = {}
         self._lock = threading.Lock()
 
     @classmethod
-    def open(cls) -> Self:
-        """Start a guard without servers; its directory has a short path, and only its user can enter it."""
+    def open(cls, *, start_timeout_s: float = START_TIMEOUT_S, stop_timeout_s: float = STOP_TIMEOUT_S) -> Self:
+        """Start a supervisor process without servers; its directory has a short path and mode 0700."""
         directory = Path(tempfile.mkdtemp(prefix="th-"))
         process = subprocess.Popen(  # noqa: S603 - our own file, with our own interpreter
-            [sys.executable, "-I", guard.__file__, str(directory)],
+            [sys.executable, "-I", supervisor_process.__file__, str(directory)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             bufsize=0,
             start_new_session=True,
         )
-        return cls(directory, process)
+        return cls(directory, process, start_timeout_s, stop_timeout_s)
 
     @property
     def pid(self) -> int:
-        """The guard's process id."""
+        """The process id of the supervisor process."""
         return self._process.pid
 
     def start(self, name: str, command: Sequence[str]) -> int:
-        """Run a command as the server of that name, killing the one that runs, and give its process id.
+        """Run a command as the server `name`, killing the one that runs under it, and return its process id.
 
-        Raises ServerEnded where it cannot be run.
+        Raises ServerExit if it cannot be run.
         """
         assert self._process.stdin is not None
         with self._lock:
             try:
                 self._process.stdin.write(msgspec.json.encode([name, *command]) + b"\n")
             except (BrokenPipeError, ValueError):
-                # The guard died, or was stopped: to Python a pipe that is closed is a wrong value.
-                raise ServerExit(_GUARD, "ended") from None
-            answer = None
-            while answer is None:
-                answer = self._read_events(START_TIMEOUT_S)
-        if isinstance(answer, _StartFailedEvent):
-            raise ServerExit(answer.name, answer.how)
-        return answer.pid
+                # The supervisor process died, or was stopped: writing to a closed file is a ValueError.
+                raise ServerExit(_SUPERVISOR, "ended") from None
+            reply = None
+            while reply is None:
+                reply = self._read_events(self._start_timeout_s)
+        if isinstance(reply, _StartRefusal):
+            raise ServerExit(reply.name, reply.reason)
+        return reply.pid
 
     def check(self, *names: str) -> None:
-        """Raise ServerEnded if one of these servers, or the guard, ended since it was started."""
+        """Raise ServerExit if one of these servers, or the supervisor process, exited since it was started."""
         with self._lock:
             self._read_events(0)
             for name in names:
-                if name in self._ended:
-                    raise ServerExit(name, self._ended[name])
+                if name in self._exits:
+                    raise ServerExit(name, self._exits[name])
 
     def stop(self) -> None:
-        """End the servers and the guard, and remove the directory; a second time there is nothing to do."""
+        """End the servers and the supervisor process, and remove the directory; no effect the second time."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         with self._lock:
             self._process.stdin.close()
             try:
-                self._process.wait(STOP_TIMEOUT_S)
+                self._process.wait(self._stop_timeout_s)
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
             self._process.stdout.close()
-            # Only a guard that was killed left it behind.
+            # Still there only if the supervisor process was killed.
             shutil.rmtree(self.directory, ignore_errors=True)
 
-    def _read_events(self, wait_s: float) -> _StartedEvent | _StartFailedEvent | None:
-        """Read what the guard has written: keep who ended, and give the answer to a start if it is there."""
+    def _read_events(self, wait_s: float) -> _Start | _StartRefusal | None:
+        """Read what the supervisor process wrote: record the exits, and return the reply to a start, if any."""
         assert self._process.stdout is not None
         poller = select.poll()
         poller.register(self._process.stdout, select.POLLIN)
         if not poller.poll(wait_s * 1000):
             if wait_s:
-                raise ServerExit(_GUARD, f"did not answer within {wait_s:g} s")
+                raise ServerExit(_SUPERVISOR, f"did not answer within {wait_s:g} s")
             return None
         received = self._process.stdout.read(65536)
         if not received:
-            raise ServerExit(_GUARD, "ended")
+            raise ServerExit(_SUPERVISOR, "ended")
         *lines, self._unread = (self._unread + received).split(b"\n")
-        answer = None
+        reply = None
         for line in lines:
-            told = _DECODER.decode(line)
-            if isinstance(told, _ExitedEvent):
-                self._ended[told.name] = told.how
+            event = _DECODER.decode(line)
+            if isinstance(event, _Exit):
+                self._exits[event.name] = event.reason
             else:
-                self._ended.pop(told.name, None)
-                answer = told
-        return answer
+                self._exits.pop(event.name, None)
+                reply = event
+        return reply

@@ -1,11 +1,11 @@
-"""The guard process: owns servers, and ends them when its owner is gone, however the owner died.
+"""The supervisor process: runs servers as its children, and ends them when its owner is gone, however it died.
 
 Run as a file, with the standard library only: python -I supervisor_process.py DIRECTORY
-Standard input is the read end of a pipe whose write end only the owner holds. Each line is a JSON list, the
-name of a server and its command: the server is started, in place of the one of that name if there is one.
-Standard output carries one JSON object a line: `started` or `refused` for each line read, and `ended` for each
-server that ended by itself; nobody starts it again unasked. End of file means that the owner closed the pipe or died:
-every server ends, and DIRECTORY is removed. Stopping normally and crashing are so the same path.
+Standard input is the read end of a pipe; only the owner holds the write end. Each line is a JSON list of a server's
+name and its command: start that server, and kill the one of that name first if there is one. Standard output carries
+one JSON object a line: `started` or `refused` for each line read, and `exited` for each server that exits by itself; it
+is not started again. End of file means that the owner closed the pipe or died: every server is ended, and DIRECTORY is
+removed. So a normal stop and a crash of the owner take the same path.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from collections.abc import Collection
 from pathlib import Path
 
 STOP_S = 3.0
-"""How long servers may take to save and leave before they are killed."""
+"""How long servers may take to save and exit before they are killed."""
 LOG_TAIL_MAX = 500
-"""How many characters of a log the owner is told: so little never fills the pipe, for who died dies no more."""
+"""Characters of a log that are reported, so that one message per server always fits into the pipe's buffer."""
 _PR_SET_PDEATHSIG = 1
 
 
 def main(directory: str) -> int:
-    """Start what standard input names until it ends, then end every server."""
+    """Start the servers that standard input names until it ends, then end them all."""
     for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(ignored, signal.SIG_IGN)
     woken, wake = os.pipe()
@@ -59,7 +59,7 @@ def main(directory: str) -> int:
 
 
 def _wake(_signal: int, _frame: object) -> None:
-    """Do nothing: that a handler exists makes the wake-up pipe readable."""
+    """Do nothing: Python writes to the wake-up pipe only for signals with a handler."""
 
 
 def _start(servers: dict[str, subprocess.Popen[bytes]], folder: Path, name: str, *command: str) -> None:
@@ -77,24 +77,24 @@ def _start(servers: dict[str, subprocess.Popen[bytes]], folder: Path, name: str,
                 preexec_fn=_die_with_parent,  # noqa: PLW1509 - no threads run here
             )
     except OSError as error:
-        _report(type="refused", name=name, how=f"could not be started: {error}")
+        _report(type="refused", name=name, reason=f"could not be started: {error}")
     else:
         _report(type="started", name=name, pid=servers[name].pid)
 
 
 def _report_exits(servers: dict[str, subprocess.Popen[bytes]], folder: Path) -> None:
-    """Tell the owner of each server that ended by itself: its exit code and the last line of its log."""
+    """Report each server that exited by itself, with its exit code and the last line of its log."""
     for name in [name for name, server in servers.items() if server.poll() is not None]:
         code = servers.pop(name).returncode
         lines = _log(folder, name).read_text(errors="replace").splitlines()
-        said = lines[-1][:LOG_TAIL_MAX] if lines else "no output"
-        _report(type="ended", name=name, how=f"ended with code {code}: {said}")
+        tail = lines[-1][:LOG_TAIL_MAX] if lines else "no output"
+        _report(type="exited", name=name, reason=f"ended with code {code}: {tail}")
 
 
 def _stop(servers: Collection[subprocess.Popen[bytes]]) -> None:
     for server in servers:
         server.terminate()
-        # One that was stopped (SIGSTOP) would hear of its end only when continued.
+        # A server under SIGSTOP receives SIGTERM only when continued.
         server.send_signal(signal.SIGCONT)
     give_up_s = time.monotonic() + STOP_S
     for server in servers:
@@ -117,8 +117,8 @@ def _report(**facts: str | int) -> None:
         return
 
 
-def _die_with_parent() -> None:  # pragma: no cover - runs between fork and exec, where nothing is measured
-    """Ask Linux to kill the server should the guard itself be killed."""
+def _die_with_parent() -> None:  # pragma: no cover - runs between fork and exec, when nothing is measured
+    """Ask Linux to kill the server if the supervisor process is killed."""
     for signal_number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(signal_number, signal.SIG_DFL)
     if sys.platform == "linux":
