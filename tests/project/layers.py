@@ -50,7 +50,7 @@ FLOORS: Mapping[str, tuple[frozenset[str], ...]] = {
         frozenset({"status"}),
     ),
     "asgi": (
-        frozenset({"client_address", "per_loop", "response", "route_patterns", "types"}),
+        frozenset({"client_address", "credentials", "per_loop", "response", "route_patterns", "types"}),
         frozenset({"ratelimit"}),
     ),
     "drill": (

@@ -20,6 +20,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from msgspec import Struct
 
 from tollhouse.asgi.client_address import client_address
+from tollhouse.asgi.credentials import api_key, bearer_token, session_cookie
 from tollhouse.http.cookies import cookie_name
 from tollhouse.sessions.records import Session
 from tollhouse.settings import Settings, trusted_networks
@@ -87,13 +88,13 @@ class Authentication(ASGIMiddleware):
         await next_app(scope, receive, send)
 
     async def _authenticate(self, connection: Connection, address: str) -> Caller:
-        authorization = connection.headers.get("authorization", "")
-        bearer = authorization[7:].strip() if authorization[:7].lower() == "bearer " else ""
-        api_key = connection.headers.get("x-api-key", "") or bearer
-        cookie = connection.cookies.get(self._cookie, "")
-        roles = self._keys.roles(api_key) if api_key else frozenset[Role]()
+        authorization = connection.headers.get("authorization")
+        bearer = bearer_token(authorization)
+        key = api_key(connection.headers.get("x-api-key"), authorization)
+        cookie = session_cookie(cast("Any", connection.scope), self._cookie)
+        roles = self._keys.roles(key) if key else frozenset[Role]()
         if roles:
-            name = hashlib.sha256(api_key.encode()).hexdigest()[:16]
+            name = hashlib.sha256(key.encode()).hexdigest()[:16]
             return Caller(roles=roles, address=address, key_name=name)
         if bearer and cookie and bearer != cookie:
             raise HTTPException("the bearer token and the session cookie differ; send only one", status_code=400)

@@ -6,7 +6,7 @@ from typing import Final
 
 from litestar.datastructures import Cookie
 
-from tollhouse.asgi.ratelimit.key_rules import COOKIE, DEVELOPMENT_COOKIE
+from tollhouse.asgi.credentials import COOKIE, DEVELOPMENT_COOKIE
 
 NO_STORE: Final = {"Cache-Control": "no-store", "Vary": "Cookie"}
 """Headers of every response that depends on the cookie."""

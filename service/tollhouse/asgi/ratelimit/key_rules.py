@@ -3,7 +3,7 @@
 `address`          the client's address, as far as it can be believed
 `user`             who authentication in front put into the scope as `user`, else the user of our own session
 `session`          our own session, verified
-`api-key`          the key in `X-Api-Key`, or the credentials in `Authorization`, as a digest
+`api-key`          the key in `X-Api-Key`, or the bearer token, as a digest
 `header:NAME`      a request header, for those that a proxy sets or somebody checks: clients can write what they like
 `path:NAME`        a parameter of the path
 
@@ -20,6 +20,7 @@ from inspect import isawaitable
 from typing import Any, Final
 
 from tollhouse.asgi.client_address import client_address
+from tollhouse.asgi.credentials import COOKIE, DEVELOPMENT_COOKIE, api_key, bearer_token, session_cookie
 from tollhouse.asgi.ratelimit.limiter_source import LimiterSource
 from tollhouse.asgi.ratelimit.request_context import RequestContext
 from tollhouse.asgi.types import Scope, header_of
@@ -32,11 +33,6 @@ KeyFinder = Callable[[RequestContext], Key | Awaitable[Key]]
 """Gives the key of a request, or None where it finds nobody."""
 KeyRule = str | Callable[[Scope], Any]
 """A rule in words, or a function of the ASGI scope that gives a key, plain or async."""
-
-COOKIE: Final = "__Host-tollhouse"
-"""The session cookie: the prefix makes browsers insist on Secure, Path=/ and no Domain (RFC 6265bis)."""
-DEVELOPMENT_COOKIE: Final = "tollhouse-dev"
-"""The session cookie without Secure, on loopback only."""
 
 _FORMAT: Final = "v1."
 _USER_NAMES: Final = ("id", "pk", "username", "display_name")
@@ -100,7 +96,7 @@ def _path(rule: str, name: str, context: RequestContext) -> Key:
 
 def _api_key(context: RequestContext) -> Key:
     """Name an API key by its digest: a secret is no key of ours, and shows up nowhere."""
-    key = header_of(context.scope, b"x-api-key") or _credentials(context.scope)
+    key = api_key(header_of(context.scope, b"x-api-key"), header_of(context.scope, b"authorization"))
     return f"api-key:{blake2b(key.encode(), digest_size=_DIGEST_BYTES).hexdigest()}" if key else None
 
 
@@ -122,22 +118,14 @@ async def _session(context: RequestContext) -> Key:
 
 async def _verified_session(context: RequestContext) -> Session | None:
     """Give the session of the token that came along; nobody's, while that cannot be known."""
-    token = _credentials(context.scope) or _cookie(context.scope)
+    authorization = header_of(context.scope, b"authorization")
+    token = bearer_token(authorization) or session_cookie(context.scope, COOKIE, DEVELOPMENT_COOKIE)
     if not token.startswith(_FORMAT) or not context.source.has_sessions:
         return None
     try:
         return await (await context.source.sessions()).verify(token)
     except StoreUnavailable:
         return None
-
-
-def _credentials(scope: Scope) -> str:
-    return (header_of(scope, b"authorization") or "").partition(" ")[2].strip()
-
-
-def _cookie(scope: Scope) -> str:
-    pairs = (pair.strip().partition("=") for pair in (header_of(scope, b"cookie") or "").split(";"))
-    return next((value for name, _, value in pairs if name in (COOKIE, DEVELOPMENT_COOKIE)), "")
 
 
 def _remedy(word: str, *, named: bool) -> str:

@@ -15,6 +15,7 @@ from typing import Any, Final
 from msgspec import MsgspecError, Struct
 from msgspec.json import Decoder
 
+from tollhouse.asgi.credentials import api_key
 from tollhouse.asgi.response import HttpResponse, send_response
 from tollhouse.asgi.types import App, Message, Receive, Scope, Send
 from tollhouse.errors import TollhouseError
@@ -29,7 +30,6 @@ _APP_HEADERS: Final = frozenset({b"cookie", b"origin", b"sec-fetch-site", b"tran
 """A request with one of these is left to the application's rules for sessions, origins and streams."""
 _HOST: Final = re.compile(rb"[0-9A-Za-z.:\[\]-]*")
 _LENGTH_DIGITS_MAX: Final = 9
-_BEARER: Final = b"Bearer "
 
 
 class _Route(Struct, frozen=True, kw_only=True):
@@ -95,12 +95,11 @@ class FastPath:
         )
 
     def _is_authorized(self, headers: dict[bytes, bytes]) -> bool:
-        api_key, bearer = headers.get(b"x-api-key"), headers.get(b"authorization")
-        if api_key is not None and bearer is None:
-            return "service" in self._keys.roles(api_key.decode("latin-1"))
-        if api_key is not None or bearer is None or not bearer.startswith(_BEARER):
+        x_api_key, authorization = headers.get(b"x-api-key"), headers.get(b"authorization")
+        if x_api_key is not None and authorization is not None:
             return False
-        return "service" in self._keys.roles(bearer[len(_BEARER) :].decode("latin-1"))
+        key = api_key((x_api_key or b"").decode("latin-1"), (authorization or b"").decode("latin-1"))
+        return bool(key) and "service" in self._keys.roles(key)
 
     def _decode(self, decoder: Decoder[Any], message: Message) -> Any:
         """Return the decoded body; None if it is incomplete, too long, or not what the decoder expects."""
