@@ -60,7 +60,7 @@ def made(issued: object) -> Issued:
     return issued
 
 
-async def test_a_lost_connection_is_told_and_made_again(embedded: StoreWorld) -> None:
+async def test_a_lost_subscription_is_counted_and_made_again(embedded: StoreWorld) -> None:
     """A process whose subscription was cut counts the gap, subscribes again by itself, and receives what follows."""
     stores, log = embedded.open_stores(), RevocationLog()
     sessions = open_sessions(stores.sessions, embedded.keyring, embedded.metrics, revocation_log=log)
@@ -79,7 +79,7 @@ async def test_a_lost_connection_is_told_and_made_again(embedded: StoreWorld) ->
     await stores.aclose()
 
 
-async def test_a_connection_that_does_not_answer_is_given_up(embedded: StoreWorld) -> None:
+async def test_a_subscription_that_does_not_answer_is_replaced(embedded: StoreWorld) -> None:
     """A silent subscription is pinged at intervals, and replaced if there is no reply."""
     timing = ConnectionTiming(heartbeat_s=0.01, heartbeat_timeout_s=0.05)
     stores = open_stores(urls_by_store(embedded.url, {}), SCRIPTS, embedded.metrics, timing=timing)
@@ -122,7 +122,7 @@ async def become_another_primary(world: StoreWorld) -> None:
     await world.command("sessions", "REPLICAOF", "NO", "ONE")
 
 
-async def test_a_new_primary_is_told_before_anything_else(embedded: StoreWorld) -> None:
+async def test_revocations_are_replayed_on_a_new_primary_before_any_call(embedded: StoreWorld) -> None:
     """P4: the first call to a primary that lost a revocation already finds the session over, and so do later ones."""
     stores = embedded.open_stores()
     sessions = open_sessions(stores.sessions, embedded.keyring, embedded.metrics)
@@ -145,7 +145,7 @@ async def test_a_new_primary_is_told_before_anything_else(embedded: StoreWorld) 
     await stores.aclose()
 
 
-async def test_a_process_without_calls_tells_a_new_primary_too(embedded: StoreWorld) -> None:
+async def test_a_process_without_calls_replays_too(embedded: StoreWorld) -> None:
     """A process that makes no more calls still replays its log on a server that comes back as another primary."""
     stores = embedded.open_stores()
     sessions = open_sessions(stores.sessions, embedded.keyring, embedded.metrics)
@@ -230,7 +230,7 @@ async def verified(th: Tollhouse, issued: Issued) -> bool:
 
 
 @pytest.mark.sentinel
-async def test_what_died_with_the_primary_is_repeated_on_the_next(topology: SentinelCluster) -> None:
+async def test_revocations_that_died_with_the_primary_are_replayed_on_the_next(topology: SentinelCluster) -> None:
     """P4: revocations that only the dead primary had are on the new one before it accepts a session.
 
     The process that revoked and one that heard of it let none in. They go to the new primary without being called and

@@ -42,7 +42,7 @@ async def test_a_caller_can_pass_the_cache_by(service: Service) -> None:
     assert (by_query.headers["x-cache"], by_header.headers["x-cache"]) == ("BYPASS", "BYPASS")
 
 
-async def test_a_cache_that_is_switched_off_says_so(valkey_socket: Path) -> None:
+async def test_a_disabled_cache_is_reported(valkey_socket: Path) -> None:
     """S1-26, S1-39: with CACHE_ENABLED=false every answer is computed, and X-Cache is DISABLED."""
     off = CacheSettings(enabled=False)
     async with embedded_world(valkey_socket), service_at(f"unix://{valkey_socket}", cache=off) as service:
@@ -74,7 +74,7 @@ BAD_ASKS = [
 
 
 @pytest.mark.parametrize(("model", "body", "status", "words"), BAD_ASKS)
-async def test_a_bad_ask_says_what_is_wrong(
+async def test_a_bad_request_names_what_is_wrong(
     service: Service, model: str, body: dict[str, object], status: int, words: str
 ) -> None:
     """An unknown model or an input that the model does not accept is answered with a remedy."""

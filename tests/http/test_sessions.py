@@ -11,7 +11,7 @@ from tests.http.client import PASSWORD, Service, service_at
 from tests.worlds import embedded_world
 
 
-async def test_sign_up_log_in_and_who_am_i(service: Service) -> None:
+async def test_sign_up_log_in_and_get_the_session(service: Service) -> None:
     """C-8: an account is made once, a login gives a session, and the session answers who it is."""
     await service.sign_up()
     taken = await service.ask("POST", "/v1/accounts", json={"user": "ada", "password": PASSWORD})
@@ -112,7 +112,7 @@ async def test_devices_are_listed_and_ended(service: Service) -> None:
     assert (await service.ask("GET", "/v1/session", headers=mine)).status_code == 200
 
 
-async def test_nobody_ends_the_session_of_another(service: Service) -> None:
+async def test_a_user_cannot_end_the_session_of_another(service: Service) -> None:
     """The sid of another user's session is 404, and that session lives on."""
     await service.sign_up("ada")
     await service.sign_up("bob")

@@ -318,7 +318,7 @@ TROUBLES: dict[str, State] = {
 
 @pytest.mark.parametrize("by_tag", [False, True], ids=["key", "tag"])
 @pytest.mark.parametrize("name", TROUBLES)
-def test_no_order_of_steps_gives_an_invalidated_value(name: str, by_tag: bool):
+def test_no_order_of_steps_returns_an_invalidated_value(name: str, by_tag: bool):
     """P6: in every interleaving, a read that begins after the invalidation gets the new value."""
     found = explore(TROUBLES[name], Rules(by_tag=by_tag))
 

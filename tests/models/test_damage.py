@@ -31,7 +31,7 @@ def _fields() -> st.SearchStrategy[str]:
 
 
 @given(algorithm=st.sampled_from(COUNTING), text=_fields())
-async def test_whatever_a_value_says_is_no_error(world: StoreWorld, algorithm, text: str) -> None:
+async def test_damaged_values_cause_no_error(world: StoreWorld, algorithm, text: str) -> None:
     """Every script answers in bounds over any text that begins and ends as ours do, and takes can go on."""
     limits = (Limit(units=10, window_ms=60_000), Limit(units=5, window_ms=7_000, resolution=2))
     policy = Policy(name="api", algorithm=algorithm, limits=limits)

@@ -53,7 +53,7 @@ async def test_a_user_that_signed_up_logs_in(world, setup):
     assert setup.logins("ok") == 1
 
 
-async def test_a_name_is_given_once(world, setup):
+async def test_a_name_belongs_to_one_account(world, setup):
     """Signing up for a taken name says so, changes nothing and computes no hash."""
     await setup.sign_up("ada")
     before, computed = await account(world, "ada"), setup.hashes_computed
@@ -155,7 +155,7 @@ async def disable_sessions(world, user):
     await world.command("sessions", "HSET", keys.user_epoch(digest[:2], digest), "dis", 1)
 
 
-async def test_a_failed_login_does_not_tell_why(world, setup):
+async def test_a_failed_login_does_not_reveal_the_reason(world, setup):
     """P10: an unknown name, a disabled account and a wrong password get one answer, after one hash each."""
     for user in ("ada", "disabled", "halted"):
         await setup.sign_up(user)
@@ -181,7 +181,7 @@ async def test_a_failed_login_does_not_tell_why(world, setup):
     assert setup.logins("wrong") == 7
 
 
-async def test_a_session_that_the_cap_refuses_is_said(world, setup):
+async def test_a_login_at_the_cap_is_answered_as_such(world, setup):
     """With the right password the answer says that there are too many sessions."""
     await setup.sign_up("ada")
     await setup.login("ada", policy="single")
@@ -263,7 +263,7 @@ async def test_a_busy_moment_only_delays_a_renewal(world, setup):
     assert await account(world, "ada") == before
 
 
-async def test_a_full_queue_is_said_to_sign_ups_and_logins(world):
+async def test_sign_ups_and_logins_are_refused_while_the_queue_is_full(world):
     """With every thread and place taken callers get Overloaded; nothing is written, and the attempt is counted."""
     pool = WorkerPool("password hashing", 1, queued=0)
     setup, gate = Setup(world, pool=pool), threading.Event()
@@ -317,7 +317,7 @@ async def test_a_cancelled_login_frees_no_thread_early(world):
     assert await setup.login("ada") == WrongCredentials()
 
 
-async def test_the_event_loop_goes_on_while_a_password_is_hashed(world):
+async def test_hashing_does_not_block_the_event_loop(world):
     """Hashing happens in a thread: other work on the loop is served meanwhile."""
     pool, gate = WorkerPool("password hashing", 1, queued=8), threading.Event()
     setup = Setup(world, pool=pool)

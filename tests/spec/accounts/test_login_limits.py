@@ -45,7 +45,7 @@ async def test_guesses_are_limited_before_they_cost_a_hash(world, setup):
     assert isinstance(await setup.login("ada", RIGHT), LoginSucceeded)
 
 
-async def test_limits_do_not_tell_whether_an_account_exists(world, setup):
+async def test_limits_do_not_reveal_whether_an_account_exists(world, setup):
     """Known and unknown names are refused after as many attempts, and for as long."""
     await setup.sign_up("ada")
     refusals = []
@@ -70,7 +70,7 @@ async def test_guesses_side_by_side_are_counted_like_others(world, setup):
     assert setup.hashes_computed - computed == 5
 
 
-async def test_a_login_gives_the_accounts_attempts_back(world, setup):
+async def test_a_login_resets_the_limit_of_the_account(world, setup):
     """After the right password the account's limit begins anew."""
     await setup.sign_up("ada")
     for _ in range(3):
@@ -79,7 +79,7 @@ async def test_a_login_gives_the_accounts_attempts_back(world, setup):
         assert isinstance(await setup.login("ada"), LoginSucceeded)
 
 
-async def test_a_login_gives_its_attempt_back_to_the_address(world, setup):
+async def test_a_login_refunds_its_attempt_to_the_address(world, setup):
     """Right logins from one address, such as an office, use up nothing of what guesses from there share."""
     await setup.sign_up("ada")
     for number in range(29):
@@ -230,7 +230,7 @@ async def test_an_address_is_limited_over_all_accounts(world, setup):
     assert await setup.login("user-31", address=ELSEWHERE) == WrongCredentials()
 
 
-async def test_a_refused_address_uses_up_nobodys_attempts(world, setup):
+async def test_a_refused_address_charges_no_account(world, setup):
     """An address that is refused charges no account, so it cannot keep an owner out from then on."""
     await setup.sign_up("ada")
     for number in range(30):

@@ -47,7 +47,7 @@ async def test_a_password_verifies_against_its_own_hash_only():
 
 
 @pytest.mark.parametrize("name", ["default", "owasp"])
-async def test_a_profile_is_what_its_hashes_say(name):
+async def test_hashes_have_the_parameters_of_the_profile(name):
     """C-2: hashes are Argon2id with the parameters of the named profile."""
     ours = passwords(profile=PROFILES[name])
 
@@ -58,7 +58,7 @@ async def test_a_profile_is_what_its_hashes_say(name):
     assert await ours.verify(b"tandem walrus cartwheel", stored) == PasswordMatch(needs_rehash=False)
 
 
-async def test_what_is_hashed_is_the_password_under_a_pepper():
+async def test_the_password_is_hashed_with_a_pepper():
     """A stolen store alone does not verify a guess: the hash is not that of the password itself."""
     stored = await passwords().hash(b"tandem walrus cartwheel")
     other = Keyring(secrets=(b"another secret for tests, 32 bytes or more",))
@@ -148,7 +148,7 @@ async def test_without_a_hash_the_work_is_the_same():
     assert hashes_computed(metrics) == 1
 
 
-async def test_the_stand_in_for_a_missing_account_costs_what_a_hash_costs():
+async def test_the_dummy_hash_costs_as_much_as_a_real_one():
     """The hash that no password has is a hash of the present parameters, as the library itself reads it."""
     phc = hashing.dummy_hash(PROFILES["owasp"], bytes(16), bytes(32))
 

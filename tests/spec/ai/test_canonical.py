@@ -144,7 +144,7 @@ def test_any_doubled_name_is_found(value: dict[str, Any], data: st.DataObject):
     "raw",
     [b"", b"{", b"NaN", b"Infinity", b"1e999", b'"\\ud800"', b'"\xff"', b"\xff", b"[" * 5_000, b"9" * 5_000, b"1 2"],
 )
-def test_what_is_no_json_value_is_refused(raw: bytes):
+def test_text_that_is_no_json_is_refused(raw: bytes):
     """NaN, infinities, lone surrogates, broken text and endless nesting are input errors, not failures."""
     with pytest.raises(InvalidInput):
         parse(raw)
@@ -155,7 +155,7 @@ def test_what_is_no_json_value_is_refused(raw: bytes):
     [float("nan"), float("-inf"), b"bytes", {1: "a"}, {None: 1}, {1, 2}, object(), "\ud800", {"\ud800": 1}, [10**5000]],
     ids=itertools.count(),
 )
-def test_what_json_cannot_say_is_refused(value: Any):
+def test_a_value_without_a_json_form_is_refused(value: Any):
     """Python values without a JSON form are input errors."""
     with pytest.raises(InvalidInput):
         canonicalize(value)

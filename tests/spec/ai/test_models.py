@@ -83,7 +83,7 @@ async def test_a_model_may_refuse_its_input(opened: list[Models]):
     assert refused.value.remedy == "send something else"
 
 
-async def test_what_does_not_fit_the_queue_is_refused_at_once(opened: list[Models]):
+async def test_a_call_beyond_the_queue_is_refused_at_once(opened: list[Models]):
     """P10: at most threads + queued calls run or wait; the next is Overloaded, and later ones fit again."""
     gate, begun = threading.Event(), threading.Semaphore(0)
 

@@ -78,7 +78,7 @@ async def test_identical_requests_are_answered_from_the_cache(world: World, desk
 
 
 @pytest.mark.parametrize("changed", [{"model": "n"}, {"tenant": "other"}, {"value": "else"}])
-async def test_whatever_an_answer_depends_on_is_in_its_key(desk: Desk, changed: dict[str, Any]):
+async def test_everything_that_a_result_depends_on_is_in_its_key(desk: Desk, changed: dict[str, Any]):
     """S2-18, S4-22: another model, tenant or input is another key."""
     question: dict[str, Any] = {"value": "hello", "model": "m", "tenant": "public"}
     await desk.ask(**question)
@@ -86,7 +86,7 @@ async def test_whatever_an_answer_depends_on_is_in_its_key(desk: Desk, changed: 
     assert (await desk.ask(**question | changed)).status == "MISS"
 
 
-async def test_a_new_version_of_a_model_is_asked_again(desk: Desk):
+async def test_a_new_version_of_a_model_runs_again(desk: Desk):
     """Results of another version of the model are never returned."""
     await desk.ask("hello")
     desk.results = desk.with_version("2")

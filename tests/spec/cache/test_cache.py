@@ -175,7 +175,7 @@ async def test_invalidating_a_key_removes_its_value(cache: Cache):
     assert await cache.get_or_load("k", load, family="f") == "new"
 
 
-async def test_invalidating_tags_removes_what_carries_them(cache: Cache):
+async def test_invalidating_a_tag_removes_its_entries(cache: Cache):
     """S0-19, S4-06: each value with one of the tags is loaded again, and no other."""
     keys = {"a": ("model:1",), "b": ("model:2", "comparisons"), "c": ("model:3", "comparisons"), "d": ()}
     load = {key: Loader("old", "new") for key in keys}
@@ -235,7 +235,7 @@ async def test_deleting_by_pattern_stays_inside_the_cache(world: World, cache: C
     assert sorted(left) == sorted([*(name.encode() for name in others), b"tollhouse:clock:{0}"])
 
 
-async def test_deleting_by_pattern_walks_over_many_keys(cache: Cache):
+async def test_deleting_by_pattern_scans_in_several_steps(cache: Cache):
     """More values than one step of the walk are all found."""
     load = Loader("value")
     for number in range(1_100):
@@ -245,7 +245,7 @@ async def test_deleting_by_pattern_walks_over_many_keys(cache: Cache):
 
 
 @pytest.mark.parametrize("invalidate", ["key", "tag", "all", "pattern"])
-async def test_a_slow_fill_does_not_bring_back_what_was_invalidated(world: World, invalidate: str):
+async def test_a_slow_fill_does_not_store_an_invalidated_value(world: World, invalidate: str):
     """P6: a value loaded before the invalidation and stored after it is refused; the caller who loaded it has it."""
     seam = Seam(world.stores.cache)
     cache = open_cache(world, seam)
@@ -460,7 +460,7 @@ async def test_reads_are_counted_by_family_and_result(world: World, cache: Cache
     assert counted == {"miss": 1, "hit": 1, "error": 0}
 
 
-async def test_a_hit_tells_how_long_the_load_took(world: World):
+async def test_a_hit_reports_how_long_the_load_took(world: World):
     """The time that a hit saved is that of the load it made unnecessary; the age counts from its end."""
     cache = open_cache(world)
 
@@ -475,7 +475,7 @@ async def test_a_hit_tells_how_long_the_load_took(world: World):
     assert world.metrics.registry.get_sample_value("tollhouse_cache_saved_seconds_total", {"cache": "cache"}) == 0.25
 
 
-async def test_a_caller_who_leaves_during_the_lookup_leaves_no_lease(world: World):
+async def test_a_caller_cancelled_during_the_lookup_leaves_no_lease(world: World):
     """A caller that is cancelled before the reply releases the lease that it may have been granted."""
     seam = Seam(world.stores.cache)
     cache = open_cache(world, seam)

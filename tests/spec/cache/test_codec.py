@@ -120,7 +120,7 @@ def test_a_damaged_or_foreign_body_is_not_read(damaged: bytes):
     assert decode_body(damaged, DIGEST) is None
 
 
-def test_a_body_tells_how_much_work_it_is():
+def test_the_work_of_decoding_a_body_is_known_before():
     """The size that decides whether a thread does the work is bounded, whatever the header claims."""
     assert decoding_bytes(b"short") == 0
     assert decoding_bytes(_body()) == HEAD.size + 1

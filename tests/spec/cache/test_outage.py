@@ -65,7 +65,7 @@ async def test_the_loaders_own_store_error_is_not_taken_for_an_outage_of_the_cac
     assert raised.value is error
 
 
-async def test_a_store_that_goes_down_during_the_load_costs_only_the_storing(seam: Seam, cache: Cache):
+async def test_a_store_that_goes_down_during_the_load_only_prevents_the_fill(seam: Seam, cache: Cache):
     """The caller gets the value; it is not stored, and the lease expires."""
     seam.failing |= {FILL, RELEASE}
 
@@ -74,7 +74,7 @@ async def test_a_store_that_goes_down_during_the_load_costs_only_the_storing(sea
     assert (found.value, found.status, found.ttl_ms) == ("value", "MISS", 0)
 
 
-async def test_whoever_waits_for_another_process_steps_aside_when_the_store_goes_down(world: World):
+async def test_waiters_for_another_process_load_themselves_when_the_store_goes_down(world: World):
     """A waiter whose lookup fails loads without the store, once for all callers that waited with it."""
     timeline, seam = Timeline(world), Seam(world.stores.cache)
     holder, waiter = open_cache(world), open_cache(world, seam, sleep=timeline.sleep)
@@ -131,7 +131,7 @@ async def test_a_foreign_key_under_the_name_does_not_fail_the_read(world: World,
     assert (await cache.fetch("k", Loader("new"))).status == "BYPASS"
 
 
-async def test_a_failover_by_itself_hides_what_was_cached_before(world: World, seam: Seam, cache: Cache):
+async def test_a_failover_hides_every_earlier_entry(world: World, seam: Seam, cache: Cache):
     """An invalidation that the old primary lost cannot bring a value back: under a new one all is loaded again."""
     load = Loader("old", "new")
     await cache.get_or_load("k", load)

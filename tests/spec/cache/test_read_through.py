@@ -57,7 +57,7 @@ async def test_fifty_cold_requests_over_two_processes_load_once(processes: Proce
     assert sorted(each.status for each in found) == ["COALESCED"] * 49 + ["MISS"]
 
 
-async def test_callers_of_one_process_share_a_load_without_asking_the_store(world: World, processes: Processes):
+async def test_callers_of_one_process_share_a_load_without_a_call(world: World, processes: Processes):
     """A caller that arrives during a load of this process waits for it; only the first one called the store."""
     load = GatedLoader("value")
     first = start(processes.caches[0], load)
@@ -96,7 +96,7 @@ async def test_one_caller_of_a_process_polls_for_all(processes: Processes):
     assert processes.seams[1].calls[GET_OR_LEASE] < 10
 
 
-async def test_a_lease_is_renewed_while_the_load_goes_on(world: World, processes: Processes):
+async def test_a_lease_is_renewed_during_the_load(world: World, processes: Processes):
     """A load longer than a lease keeps the lease: no other caller loads meanwhile."""
     load = GatedLoader("slow")
     theirs = start(processes.caches[0], load)
@@ -207,7 +207,7 @@ async def test_a_renewal_that_fails_is_tried_again(processes: Processes):
     assert (await task).ttl_ms > 0
 
 
-async def test_a_waiter_gives_up_after_its_bound_and_loads_past_the_cache(world: World, processes: Processes):
+async def test_a_waiter_gives_up_after_its_bound_and_bypasses_the_cache(world: World, processes: Processes):
     """After wait_ms of waiting for another process a process loads itself, once for all its callers."""
     load = GatedLoader("theirs")
     theirs = start(processes.caches[0], load)
@@ -269,7 +269,7 @@ async def test_waiters_get_the_error_of_the_load(processes: Processes):
     assert (found.value, found.status) == ("own", "MISS")
 
 
-async def test_one_who_leaves_does_not_end_the_load(processes: Processes):
+async def test_a_caller_that_leaves_does_not_end_the_load(processes: Processes):
     """The first caller is cancelled; the load goes on for the second."""
     load = GatedLoader("value")
     (first,) = start(processes.caches[0], load)
@@ -285,7 +285,7 @@ async def test_one_who_leaves_does_not_end_the_load(processes: Processes):
     assert load.cancelled == 0
 
 
-async def test_the_last_who_leaves_ends_the_load_and_its_lease(processes: Processes):
+async def test_the_last_caller_to_leave_ends_the_load_and_its_lease(processes: Processes):
     """A load without any caller left is cancelled, and the next reader can load at once."""
     load = GatedLoader("never")
     (only,) = start(processes.caches[0], load)
@@ -300,9 +300,7 @@ async def test_the_last_who_leaves_ends_the_load_and_its_lease(processes: Proces
 
 
 @pytest.mark.parametrize("by_tag", [False, True])
-async def test_whoever_comes_after_an_invalidation_does_not_share_a_load_from_before(
-    processes: Processes, by_tag: bool
-):
+async def test_a_caller_after_an_invalidation_does_not_share_an_earlier_load(processes: Processes, by_tag: bool):
     """P6: a caller that joins a load after its key or tag was invalidated elsewhere gets a value loaded afterwards."""
     own, other = processes.caches
     load = GatedLoader("old")
@@ -317,7 +315,7 @@ async def test_whoever_comes_after_an_invalidation_does_not_share_a_load_from_be
     assert ((await before).value, (await after).value) == ("old", "new")
 
 
-async def test_nobody_joins_while_the_answer_is_on_its_way(processes: Processes):
+async def test_a_load_cannot_be_joined_after_its_fill_was_sent(processes: Processes):
     """P6: a caller that arrives after the fill was sent calls the store itself: the value may be invalid by then."""
     own, other = processes.caches
     seam = processes.seams[0]
@@ -335,7 +333,7 @@ async def test_nobody_joins_while_the_answer_is_on_its_way(processes: Processes)
     assert (await late[0]).value == "new"
 
 
-async def test_nobody_joins_a_poll_that_was_sent(processes: Processes):
+async def test_a_poll_cannot_be_joined_after_it_was_sent(processes: Processes):
     """P6: a caller that arrives during a waiter's lookup calls the store itself."""
     own, other = processes.caches
     seam = processes.seams[0]
@@ -373,7 +371,7 @@ async def test_a_large_value_is_shared_though_it_is_not_stored(world: World, pro
     assert sorted(each.status for each in found) == ["COALESCED"] * 4 + ["MISS"]
 
 
-async def test_closing_ends_the_loads_under_way(processes: Processes):
+async def test_closing_ends_the_loads_in_progress(processes: Processes):
     """After aclose no load runs, and its lease is free."""
     load = GatedLoader("never")
     (task,) = start(processes.caches[0], load)

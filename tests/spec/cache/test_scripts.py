@@ -86,14 +86,14 @@ async def test_a_lookup_while_another_loads_writes_nothing(world: World):
     assert await contents(world) == before
 
 
-async def test_asking_again_with_the_same_token_is_granted_again(world: World):
+async def test_a_repeated_call_with_the_same_token_gets_the_same_lease(world: World):
     """cache/get_or_lease: a repeated call whose first answer was lost gets the same lease."""
     first, again = await get_or_lease(world), await get_or_lease(world)
 
     assert again == first
 
 
-async def test_what_was_filled_is_found(world: World):
+async def test_a_filled_entry_is_found(world: World):
     """cache/fill, cache/get_or_lease: an accepted envelope is returned byte for byte, and its lease is gone."""
     written = await stored(world, TAG)
 
@@ -145,7 +145,7 @@ async def test_a_fill_is_refused_after_an_invalidation(world: World, invalidated
     assert await contents(world) == before
 
 
-async def test_a_fill_may_only_ask(world: World):
+async def test_a_fill_can_only_check(world: World):
     """cache/fill: with a lifetime of 0 it returns whether the value would be accepted, and ends the lease."""
     header = envelope(await get_or_lease(world), body=b"")
 
@@ -192,7 +192,7 @@ async def test_invalidating_removes_the_entry_and_the_lease_in_one_step(world: W
     assert (await get_or_lease(world, OTHER))[0] == LEASED
 
 
-async def test_a_tag_hides_what_was_loaded_before_and_nothing_else(world: World):
+async def test_a_tag_hides_earlier_loads_and_nothing_else(world: World):
     """cache/invalidate_tags: an entry with the tag is not returned again; one loaded afterwards is."""
     await stored(world, TAG)
 
@@ -299,7 +299,7 @@ async def test_marks_stay_while_they_matter(world: World):
     assert await world.command("cache", "HEXISTS", CLOCK, f"t:{TAG}") == 1
 
 
-async def test_lookups_are_counted_by_what_they_met(world: World):
+async def test_lookups_are_counted_by_their_outcome(world: World):
     """S4-56, cache/stats: hits, and misses by cause; a caller that only waits is not counted."""
     await stored(world, TAG)
     await get_or_lease(world, OTHER)

@@ -47,7 +47,7 @@ async def work() -> Work:
     return Work()
 
 
-async def test_all_who_wait_get_what_one_run_gives(flights: SingleFlight[str], work: Work):
+async def test_all_callers_get_the_result_of_one_run(flights: SingleFlight[str], work: Work):
     """The work runs once, and every caller that joined has its value."""
     flight = flights.start("a", work)
     waiters = [asyncio.create_task(flight.wait()) for _ in range(5)]
@@ -61,7 +61,7 @@ async def test_all_who_wait_get_what_one_run_gives(flights: SingleFlight[str], w
     assert flights.find("a") is None
 
 
-async def test_all_who_wait_get_the_error(flights: SingleFlight[str], work: Work):
+async def test_all_callers_get_the_error(flights: SingleFlight[str], work: Work):
     """An error of the work reaches every caller that joined, unchanged."""
     flight = flights.start("a", work)
     waiters = [asyncio.create_task(flight.wait()) for _ in range(2)]
@@ -73,7 +73,7 @@ async def test_all_who_wait_get_the_error(flights: SingleFlight[str], work: Work
     assert await asyncio.gather(*waiters, return_exceptions=True) == [error, error]
 
 
-async def test_a_caller_who_leaves_leaves_the_others_their_work(flights: SingleFlight[str], work: Work):
+async def test_a_cancelled_caller_leaves_the_work_to_the_others(flights: SingleFlight[str], work: Work):
     """Cancelling one waiter does not cancel the work."""
     flight = flights.start("a", work)
     leaves, stays = (asyncio.create_task(flight.wait()) for _ in range(2))
@@ -88,7 +88,7 @@ async def test_a_caller_who_leaves_leaves_the_others_their_work(flights: SingleF
     assert work.cancelled == 0
 
 
-async def test_the_last_who_leaves_ends_the_work(flights: SingleFlight[str], work: Work):
+async def test_the_last_caller_to_leave_ends_the_work(flights: SingleFlight[str], work: Work):
     """Work is cancelled when its last caller leaves, and cannot be joined while it ends."""
     flight = flights.start("a", work)
     waiters = [asyncio.create_task(flight.wait()) for _ in range(2)]
@@ -142,7 +142,7 @@ async def test_work_that_has_ended_is_not_joined(flights: SingleFlight[str]):
     assert await flight.wait() == "value"
 
 
-async def test_a_shut_flight_is_not_joined_until_it_is_opened_again(flights: SingleFlight[str], work: Work):
+async def test_a_closed_flight_cannot_be_joined_until_it_is_opened_again(flights: SingleFlight[str], work: Work):
     """A closed flight cannot be joined until it is opened again."""
     flight = flights.start("a", work)
 
@@ -172,7 +172,7 @@ async def test_a_later_flight_takes_the_name(flights: SingleFlight[str]):
     assert [*values, await late.wait()] == ["early", "late"]
 
 
-async def test_closing_ends_what_is_under_way(flights: SingleFlight[str]):
+async def test_closing_ends_the_flights_in_progress(flights: SingleFlight[str]):
     """After aclose nothing runs, whether or not there was a flight."""
     work = [Work(), Work()]
     for number, each in enumerate(work):
@@ -185,7 +185,7 @@ async def test_closing_ends_what_is_under_way(flights: SingleFlight[str]):
     assert [each.cancelled for each in work] == [1, 1]
 
 
-async def test_an_error_that_nobody_waited_for_is_not_reported(flights: SingleFlight[str]):
+async def test_an_error_without_callers_is_not_reported(flights: SingleFlight[str]):
     """A flight whose callers have all left fails silently: no warning about an exception that was never retrieved."""
     reports: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: reports.append(context))

@@ -100,7 +100,7 @@ async def test_sessions_that_are_over_take_no_place(world, sessions):
     assert [await sessions.verify(each.token) for each in (*idle, ended, lost)] == [None] * 4
 
 
-async def test_a_login_clears_the_index_of_what_ended_by_time(world, sessions):
+async def test_a_login_removes_expired_sessions_from_the_index(world, sessions):
     """The index of a user who keeps logging in does not grow: each login drops the entries that are over."""
     for _ in range(3):
         new = await sessions.create("ada", policy="evicting")

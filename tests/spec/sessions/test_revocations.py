@@ -84,7 +84,7 @@ async def test_the_owner_is_checked_where_tags_coincide(world, sessions):
 
 
 @pytest.mark.parametrize("sid", ["", "x", "A" * 26, "*", "a" * 26 + "}:user:", "a" * 10_000])
-async def test_what_is_no_sid_is_not_found_without_a_call(world, sessions, sid):
+async def test_an_invalid_sid_is_not_found_without_a_call(world, sessions, sid):
     """A text that cannot be a sid never gets into the name of a key."""
     await world.stores.sessions.aclose()
 
@@ -116,7 +116,7 @@ async def test_the_present_session_can_be_kept(world, sessions):
     await assert_sound(world)
 
 
-async def test_a_session_that_is_over_cannot_be_kept(world, sessions):
+async def test_a_revoked_session_cannot_be_kept(world, sessions):
     """When two devices end each other's sessions, the one that was ended first does not come back."""
     first, second = await sessions.create("ada"), await sessions.create("ada")
     await lose_index(world)
@@ -128,7 +128,7 @@ async def test_a_session_that_is_over_cannot_be_kept(world, sessions):
     assert await sessions.verify(second.token) is None
 
 
-async def test_nobody_keeps_a_session_of_somebody_else(world, sessions):
+async def test_a_session_of_another_user_cannot_be_kept(world, sessions):
     """Naming a stranger's session as the one to keep neither keeps it, nor harms it, nor brings it back."""
     other, gone = await sessions.create(neighbour_of(world, "ada")), await sessions.create("ada")
 

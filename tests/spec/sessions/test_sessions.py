@@ -157,7 +157,7 @@ async def test_a_planted_token_never_becomes_a_session(world, sessions):
 
 
 @pytest.mark.parametrize("text", ["", "v1.x", "null", "v1.00000000.00." + "a" * 26 + "." + "A" * 43])
-async def test_what_cannot_be_a_token_costs_no_call(world, sessions, text):
+async def test_a_malformed_token_costs_no_call(world, sessions, text):
     """A malformed token, or one under a secret that is not listed, is refused without asking the store."""
     await world.stores.sessions.aclose()
 
@@ -241,7 +241,7 @@ async def test_a_user_may_have_any_name_within_the_bounds(world, sessions):
         {"idle_ms": HOUR_MS, "absolute_ms": HOUR_MS, "cap": 1_001},
     ],
 )
-def test_a_policy_that_cannot_be_kept_is_refused(fields):
+def test_a_policy_out_of_bounds_is_refused(fields):
     """A policy out of bounds is a configuration error."""
     with pytest.raises(ConfigurationError):
         SessionPolicy(**fields)
@@ -360,7 +360,7 @@ async def test_a_repeated_create_answers_the_same(world, sessions):
     await assert_sound(world)
 
 
-async def test_a_sid_is_never_given_to_a_second_session(world):
+async def test_a_sid_never_belongs_to_a_second_session(world):
     """Only one session can begin under a sid; a generator that repeats itself is a loud failure."""
     calls = iter(range(100))
     sessions = Sessions(
@@ -406,7 +406,7 @@ async def test_every_session_script_works_by_the_clock_of_the_server(world):
     await stores.aclose()
 
 
-def test_the_built_in_policies_keep_to_what_standards_ask():
+def test_the_built_in_policies_follow_the_standards():
     """`default` has the times of NIST's AAL2 and `admin` those of AAL3; all end a user's oldest at 20."""
     assert {name: (rules.cap, rules.at_cap) for name, rules in POLICIES.items()} == {
         "default": (20, "evict-oldest"),
@@ -417,7 +417,7 @@ def test_the_built_in_policies_keep_to_what_standards_ask():
     assert POLICIES["admin"].absolute_ms <= 12 * HOUR_MS
 
 
-async def test_an_answer_says_what_was_decided(world, sessions):
+async def test_calls_are_counted_by_their_outcome(world, sessions):
     """Every call is counted by its outcome."""
     issued = await sessions.create("ada")
     assert isinstance(issued, Issued)

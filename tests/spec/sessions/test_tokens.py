@@ -72,7 +72,7 @@ def test_tokens_do_not_repeat():
 
 
 @pytest.mark.parametrize("text", [text for _, text in MALFORMED], ids=[what for what, _ in MALFORMED])
-def test_whatever_is_not_exactly_a_token_is_none(text):
+def test_any_text_that_is_not_exactly_a_token_is_none(text):
     """A text that differs from a token in any way is no token."""
     assert tokens.parse(text) is None
 
@@ -95,7 +95,7 @@ def test_one_changed_character_is_another_token_or_none(position, character):
     assert parsed is None or changed == TEXT or parsed != tokens.parse(TEXT)
 
 
-def test_a_token_shows_its_secret_only_when_asked():
+def test_only_reveal_shows_the_secret_of_a_token():
     """Neither repr, str nor a format shows the secret."""
     token = tokens.issue(KEYRING, "0e")
 
@@ -132,6 +132,6 @@ def test_a_token_under_an_older_secret_has_its_verifier_until_the_secret_is_drop
     ("text", "is_sid"),
     [("a" * 26, True), ("a" * 25 + "b", False), ("a" * 25, False), ("", False), ("a" * 26 + "\n", False)],
 )
-def test_a_sid_is_told_from_other_texts(text, is_sid):
+def test_a_sid_is_recognized(text, is_sid):
     """Only the one spelling of 128 bits is a sid."""
     assert tokens.is_sid(text) is is_sid
