@@ -1,7 +1,7 @@
 """Parses limits in the notations of other limiters; `Policy.text` prints the one canonical form.
 
-Accepted are `5/second`, `5/s`, `100/5m`, `100/5 minutes`, `10 per hour`, `100/300` (seconds) and `10-M`,
-and several of them separated by `;`, `,` or `|`. A month is 30 days and a year 365. For the algorithm gcra a burst
+Accepted are `5/second`, `5/s`, `100/5m`, `100/5 minutes`, `10 per hour`, `100/300` (seconds) and `10-M`, and several
+of them separated by `;`, `,` or `|`. A month is 30 days and a year 365. For the algorithm gcra a burst
 may follow: `1000/second burst 2000`.
 """
 
@@ -27,6 +27,7 @@ _UNITS: Final = {
 }
 _SECONDS: Final = {word: seconds for words, seconds in _UNITS.items() for word in words}
 _LIKENESS: Final = 0.5
+"""Lower than for other words, because units are short: `mn` is to suggest both `m` and `mo`."""
 
 _LIMIT: Final = re.compile(
     r"""(?P<units>[0-9]+) \s*
