@@ -72,7 +72,7 @@ class _Reader:
 
 
 def parse_list(text: str) -> list[Item]:
-    """Read a List of Items; ValueError where it is none."""
+    """Return a List of Items; raise ValueError if the text is none."""
     reader = _Reader(text)
     items = [reader.item()]
     while reader.comma():
@@ -81,7 +81,7 @@ def parse_list(text: str) -> list[Item]:
 
 
 def parse_dictionary(text: str) -> dict[str, Item]:
-    """Read a Dictionary of Items; ValueError where it is none."""
+    """Return a Dictionary of Items; raise ValueError if the text is none."""
     reader, members = _Reader(text), dict[str, Item]()
     more = True
     while more:

@@ -25,17 +25,7 @@ NAMES_OF_OTHERS = frozenset({"CacheManager"})
 LONG_NOT_YET = frozenset({"service/tollhouse/asgi/ratelimit/decorator.py", "service/tollhouse/metrics.py"})
 """Modules with a function that is still too long."""
 REPLACED_NOT_YET = frozenset(
-    {
-        "tests/spec/limits/calls/test_batcher.py",
-        "tests/spec/limits/outage/test_local_limiter.py",
-        *(
-            f"tests/failures/test_{name}.py"
-            for name in (
-                *("connection", "dialer", "embedded_server", "handover", "locator", "reconnecting"),
-                *("revocation_log", "sentinel_config", "store", "subscriber", "supervisor"),
-            )
-        ),
-    }
+    f"tests/failures/test_{name}.py" for name in ("embedded_server", "sentinel_config", "supervisor")
 )
 """Tests that still replace constants of ours."""
 
