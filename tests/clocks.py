@@ -27,7 +27,7 @@ class Clock:
         self.now_ms += round(seconds * 1000)
         await asyncio.sleep(0)
 
-    async def asleep(self) -> int:
+    async def until_asleep(self) -> int:
         """Wait until a task sleeps, and return how long the first sleeper still will."""
         while not self._sleepers:
             self._fell_asleep.clear()

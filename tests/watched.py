@@ -26,7 +26,7 @@ class Call(Struct, frozen=True, kw_only=True):
     args: tuple[Argument, ...]
 
 
-class Watched:
+class WatchedStore:
     """Runs scripts on another store, and records them; `failure` is raised instead, and `hold` keeps calls waiting.
 
     With `after`, a call that fails has run all the same, like one whose reply was lost.
@@ -36,8 +36,8 @@ class Watched:
         self.calls: list[Call] = []
         self.failure: Exception | None = None
         self.after = False
-        self.under_way = 0
-        self.most_under_way = 0
+        self.in_flight = 0
+        self.most_in_flight = 0
         self._store = store
         self._open = asyncio.Event()
         self._open.set()
@@ -70,10 +70,10 @@ class Watched:
         """Run the calls that wait, and all others."""
         self._open.set()
 
-    async def until_under_way(self, calls: int) -> None:
+    async def until_in_flight(self, calls: int) -> None:
         """Wait until exactly so many calls are in flight."""
         async with asyncio.timeout(PATIENCE_S):
-            while self.under_way != calls:
+            while self.in_flight != calls:
                 self._changed.clear()
                 await self._changed.wait()
 
@@ -92,8 +92,8 @@ class Watched:
         return reply
 
     def _count(self, change: int) -> None:
-        self.under_way += change
-        self.most_under_way = max(self.under_way, self.most_under_way)
+        self.in_flight += change
+        self.most_in_flight = max(self.in_flight, self.most_in_flight)
         self._changed.set()
 
 
@@ -103,7 +103,7 @@ class Setup:
     def __init__(self, world: World, *policies: Policy, store: ScriptRunner | None = None, **how: Any) -> None:
         self.world = world
         self.clock = Clock()
-        self.store = Watched(world.stores.limits if store is None else store)
+        self.store = WatchedStore(world.stores.limits if store is None else store)
         self.limits = Limiter(
             self.store,
             {policy.name: policy for policy in policies},

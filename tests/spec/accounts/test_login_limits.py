@@ -205,7 +205,7 @@ async def test_limits_that_go_down_during_a_login_refuse_no_login(world, setup):
 async def test_limits_that_are_down_refuse_no_login(world, setup):
     """P8: while the store of limits is down a right password logs in, and guesses are still counted."""
     await setup.sign_up("ada")
-    store = watched.Watched(world.stores.limits)
+    store = watched.WatchedStore(world.stores.limits)
     store.fail()
     keyring = world.keyring
     limiter = Limiter(store, BUILT_IN, keyring, world.metrics)

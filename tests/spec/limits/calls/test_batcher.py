@@ -8,7 +8,7 @@ import gc
 import pytest
 
 from tests.leases import under
-from tests.watched import Setup, Watched, ticks
+from tests.watched import Setup, WatchedStore, ticks
 from tests.worlds import StoreWorld
 from tollhouse.errors import InvalidInput, ScriptFailed
 from tollhouse.limits.calls.batcher import Batcher
@@ -26,7 +26,7 @@ def setup(world: StoreWorld) -> Setup:
 
 
 @pytest.fixture
-def store(setup: Setup) -> Watched:
+def store(setup: Setup) -> WatchedStore:
     return setup.store
 
 
@@ -51,21 +51,21 @@ async def test_each_policy_is_sent_once_in_a_call(setup: Setup) -> None:
     assert call.args == (1, "sliding-window", 1, 100, 60_000, 16, *(1, 1) * 5)
 
 
-async def test_a_solo_take_is_sent_at_once(setup: Setup, store: Watched) -> None:
+async def test_a_solo_take_is_sent_at_once(setup: Setup, store: WatchedStore) -> None:
     """A take that no other one joins in its tick is a call of its own, also while another call is in flight."""
     store.hold()
 
     first = asyncio.create_task(setup.limits.take("hundred", "ada"))
-    await store.until_under_way(1)
+    await store.until_in_flight(1)
     second = asyncio.create_task(setup.limits.take("hundred", "bob"))
-    await store.until_under_way(2)
+    await store.until_in_flight(2)
     store.release()
 
     assert [(await task).allowed for task in (first, second)] == [True, True]
     assert store.sizes == [1, 1]
 
 
-async def test_takes_one_after_another_are_calls_of_their_own(setup: Setup, store: Watched) -> None:
+async def test_takes_one_after_another_are_calls_of_their_own(setup: Setup, store: WatchedStore) -> None:
     """A caller that awaits each decision before its next take waits for nothing else."""
     for _ in range(5):
         await setup.limits.take("hundred", "ada")
@@ -73,7 +73,7 @@ async def test_takes_one_after_another_are_calls_of_their_own(setup: Setup, stor
     assert store.sizes == [1] * 5
 
 
-async def test_a_batch_of_a_caller_joins_single_takes(setup: Setup, store: Watched) -> None:
+async def test_a_batch_of_a_caller_joins_single_takes(setup: Setup, store: WatchedStore) -> None:
     """`take_batch` shares its call with takes of the same tick, and keeps its order."""
     batched, single = await asyncio.gather(
         setup.limits.take_batch([Take(policy="ten", key="ada", cost=cost) for cost in (6, 5, 4)]),
@@ -84,12 +84,12 @@ async def test_a_batch_of_a_caller_joins_single_takes(setup: Setup, store: Watch
     assert [one.allowed for one in (*batched, single)] == [True, False, True, False]
 
 
-async def test_calls_are_bounded(setup: Setup, store: Watched) -> None:
+async def test_calls_are_bounded(setup: Setup, store: WatchedStore) -> None:
     """A call has at most 256 takes, at most two calls are in flight, and there are no more calls than that needs."""
     store.hold()
     keys = [f"user-{i % 700}" for i in range(1_000)]
     takes = [asyncio.create_task(setup.limits.take("hundred", key)) for key in keys]
-    await store.until_under_way(2)
+    await store.until_in_flight(2)
     await ticks()
 
     store.release()
@@ -98,10 +98,10 @@ async def test_calls_are_bounded(setup: Setup, store: Watched) -> None:
     assert [one.key for one in decisions] == keys
     assert all(one.allowed for one in decisions)
     assert store.sizes == [256, 256, 256, 232]
-    assert store.most_under_way == 2
+    assert store.most_in_flight == 2
 
 
-async def test_takes_queued_while_two_calls_are_in_flight_share_the_next_one(setup: Setup, store: Watched) -> None:
+async def test_takes_queued_while_two_calls_are_in_flight_share_the_next_one(setup: Setup, store: WatchedStore) -> None:
     """Takes that arrive one by one while the store is busy are sent together once it replied."""
     store.hold()
     waiting: list[asyncio.Task[Decision]] = []
@@ -125,7 +125,7 @@ async def test_equal_keys_are_decided_in_order_of_arrival(setup: Setup) -> None:
     assert [one.allowed for one in decisions] == [True] * 100 + [False] * 50
 
 
-async def test_callers_that_take_in_a_loop_are_all_served(setup: Setup, store: Watched) -> None:
+async def test_callers_that_take_in_a_loop_are_all_served(setup: Setup, store: WatchedStore) -> None:
     """Fifty callers that take in a loop share calls all the time, and each gets all its decisions."""
 
     async def caller(name: str) -> list[int]:
@@ -135,11 +135,11 @@ async def test_callers_that_take_in_a_loop_are_all_served(setup: Setup, store: W
 
     assert remaining == [list(range(99, 79, -1))] * 50
     assert sum(store.sizes) == 1_000
-    assert store.most_under_way <= 2
+    assert store.most_in_flight <= 2
     assert len(store.calls) <= 50
 
 
-async def test_a_wrong_take_does_not_fail_its_neighbours(setup: Setup, store: Watched) -> None:
+async def test_a_wrong_take_does_not_fail_its_neighbours(setup: Setup, store: WatchedStore) -> None:
     """Bad input raises for its own caller, and is never sent."""
     given = [("hundred", "ada", 1), ("hundred", "", 1), ("no-such", "ada", 1), ("ten", "ada", -1), ("ten", "ada", 1)]
 
@@ -149,13 +149,13 @@ async def test_a_wrong_take_does_not_fail_its_neighbours(setup: Setup, store: Wa
     assert store.sizes == [2]
 
 
-async def test_a_take_that_is_cancelled_in_the_queue_is_not_charged(setup: Setup, store: Watched) -> None:
+async def test_a_take_that_is_cancelled_in_the_queue_is_not_charged(setup: Setup, store: WatchedStore) -> None:
     """A take whose caller is cancelled while it is queued is not sent; its neighbours are, and in order."""
     store.hold()
     tasks = [asyncio.create_task(setup.limits.take("ten", "ada")) for _ in range(2)]
-    await store.until_under_way(1)
+    await store.until_in_flight(1)
     tasks += [asyncio.create_task(setup.limits.take("ten", "ada")) for _ in range(2)]
-    await store.until_under_way(2)
+    await store.until_in_flight(2)
     tasks += [asyncio.create_task(setup.limits.take("ten", "ada")) for _ in range(4)]
     await ticks()
 
@@ -171,12 +171,12 @@ async def test_a_take_that_is_cancelled_in_the_queue_is_not_charged(setup: Setup
 
 @pytest.mark.parametrize("callers", [1, 2, 50])
 async def test_a_take_that_is_cancelled_in_flight_disturbs_no_other(
-    setup: Setup, store: Watched, callers: int, caplog: pytest.LogCaptureFixture
+    setup: Setup, store: WatchedStore, callers: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Its decision is dropped, all other callers get theirs, and the next take works."""
     store.hold()
     tasks = [asyncio.create_task(setup.limits.take("hundred", f"user-{i}")) for i in range(callers)]
-    await store.until_under_way(1)
+    await store.until_in_flight(1)
 
     tasks[0].cancel()
     await ticks()
@@ -190,7 +190,7 @@ async def test_a_take_that_is_cancelled_in_flight_disturbs_no_other(
     assert caplog.records == []
 
 
-async def test_a_solo_take_may_be_cancelled_before_it_is_sent(setup: Setup, store: Watched) -> None:
+async def test_a_solo_take_may_be_cancelled_before_it_is_sent(setup: Setup, store: WatchedStore) -> None:
     """It is not sent, and the next take is."""
     task = asyncio.create_task(setup.limits.take("ten", "ada"))
     await asyncio.sleep(0)
@@ -203,7 +203,7 @@ async def test_a_solo_take_may_be_cancelled_before_it_is_sent(setup: Setup, stor
 
 
 async def test_a_call_that_is_wrong_fails_only_those_in_it(
-    setup: Setup, store: Watched, caplog: pytest.LogCaptureFixture
+    setup: Setup, store: WatchedStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     """ScriptFailed is raised for all takes of the call, solo or not, and for no other; it is no outage."""
     store.failure = ScriptFailed("a defect")
@@ -221,11 +221,11 @@ async def test_a_call_that_is_wrong_fails_only_those_in_it(
     assert caplog.records == []
 
 
-async def test_a_cancelled_take_of_a_call_that_fails_leaves_no_trace(setup: Setup, store: Watched) -> None:
+async def test_a_cancelled_take_of_a_call_that_fails_leaves_no_trace(setup: Setup, store: WatchedStore) -> None:
     """The other takes of the call raise, and the cancelled one does not matter."""
     store.hold()
     tasks = [asyncio.create_task(setup.limits.take("ten", "ada")) for _ in range(3)]
-    await store.until_under_way(1)
+    await store.until_in_flight(1)
     tasks[1].cancel()
     store.failure = ScriptFailed("a defect")
     await ticks()
@@ -237,15 +237,15 @@ async def test_a_cancelled_take_of_a_call_that_fails_leaves_no_trace(setup: Setu
 
 
 async def test_a_defect_of_the_store_is_not_hidden(
-    setup: Setup, store: Watched, caplog: pytest.LogCaptureFixture
+    setup: Setup, store: WatchedStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Any other exception of a store is raised for all takes of the call, and queued takes are still sent."""
     store.failure = ZeroDivisionError("unexpected")
     store.hold()
     first = [asyncio.create_task(setup.limits.take("ten", "ada")) for _ in range(2)]
-    await store.until_under_way(1)
+    await store.until_in_flight(1)
     second = [asyncio.create_task(setup.limits.take("ten", "bob")) for _ in range(2)]
-    await store.until_under_way(2)
+    await store.until_in_flight(2)
     waiting = [asyncio.create_task(setup.limits.take("ten", "eve")) for _ in range(2)]
     await ticks()
 
@@ -262,11 +262,11 @@ async def test_a_defect_of_the_store_is_not_hidden(
     assert caplog.records == []
 
 
-async def test_cancelled_senders_cancel_their_takes(setup: Setup, store: Watched) -> None:
+async def test_cancelled_senders_cancel_their_takes(setup: Setup, store: WatchedStore) -> None:
     """When an event loop cancels its tasks, calls in flight among them, no caller is left without an outcome."""
     store.hold()
     callers = [asyncio.create_task(setup.limits.take("ten", "ada")) for _ in range(2)]
-    await store.until_under_way(1)
+    await store.until_in_flight(1)
 
     for task in asyncio.all_tasks() - {asyncio.current_task(), *callers}:
         if task.get_name() == "tollhouse-takes":
@@ -278,15 +278,15 @@ async def test_cancelled_senders_cancel_their_takes(setup: Setup, store: Watched
     assert (await setup.limits.take("ten", "ada")).limits[0].remaining == 9
 
 
-async def test_a_full_queue_is_as_a_store_that_does_not_answer(setup: Setup, store: Watched) -> None:
+async def test_a_full_queue_is_as_a_store_that_does_not_answer(setup: Setup, store: WatchedStore) -> None:
     """The outage rule decides takes beyond the bound of the queue at once."""
     calls = calls_on(store, setup.world.metrics, refusals_max=0, clock=setup.clock.monotonic_ms)
     batcher, ada = Batcher(calls, queue_max=3), under(setup.world, HUNDRED)
     store.hold()
     busy = [asyncio.create_task(batcher.take(ada))]
-    await store.until_under_way(1)
+    await store.until_in_flight(1)
     busy.append(asyncio.create_task(batcher.take(ada)))
-    await store.until_under_way(2)
+    await store.until_in_flight(2)
     busy += [asyncio.create_task(batcher.take(ada)) for _ in range(3)]
     await ticks()
 

@@ -51,7 +51,7 @@ async def test_a_released_permit_goes_to_a_waiting_caller(world: World, leases: 
     ada = subject(world, units=1)
     held = await leases.lease(ada)
     waiting = asyncio.create_task(leases.lease(ada, wait_ms=10_000))
-    assert await clock.asleep() == 30
+    assert await clock.until_asleep() == 30
 
     await leases.release(ada, held.id or "")
     clock.advance(30)
@@ -83,7 +83,7 @@ async def test_a_wait_is_no_longer_than_the_lease_in_the_way(world: World, lease
     await world.command("limits", "PEXPIRE", ada.state_key, 2 * WINDOW_MS)
     await world.advance(WINDOW_MS - 7)
     waiting = asyncio.create_task(leases.lease(ada, wait_ms=10_000))
-    assert await clock.asleep() == 7
+    assert await clock.until_asleep() == 7
 
     await world.advance(7)
     clock.advance(7)
@@ -97,10 +97,10 @@ async def test_a_hold_lasts_as_long_as_its_block(world: World, leases: Leases, c
 
     async with leases.hold(ada) as lease:
         for _ in range(7):
-            assert await clock.asleep() == HEARTBEAT_MS
+            assert await clock.until_asleep() == HEARTBEAT_MS
             await world.advance(HEARTBEAT_MS)
             clock.advance(HEARTBEAT_MS)
-        await clock.asleep()
+        await clock.until_asleep()
         assert (await leases.lease(ada)).decision.retry_after_ms == WINDOW_MS
 
     assert not lease.is_lost
@@ -152,7 +152,7 @@ async def test_a_lost_lease_is_reported(
     ada = subject(world, units=1)
 
     async with leases.hold(ada) as lease:
-        await clock.asleep()
+        await clock.until_asleep()
         await world.command("limits", "DEL", ada.state_key)
         other = await leases.lease(ada)
         clock.advance(HEARTBEAT_MS)

@@ -89,7 +89,7 @@ async def test_a_refusal_ends_when_the_wait_since_it_was_sent_is_over(setup: Set
     await setup.limits.take("ten", "ada", 10)
     setup.store.hold()
     task = asyncio.create_task(setup.limits.take("ten", "ada"))
-    await setup.store.until_under_way(1)
+    await setup.store.until_in_flight(1)
     setup.clock.advance(300)
     setup.store.release()
     assert (await task).retry_after_ms == 75_000
@@ -210,9 +210,9 @@ async def test_a_take_that_was_queued_before_a_reload_is_not_cached(setup: Setup
     await setup.limits.take("ten", "ada", 10)
     setup.store.hold()
     busy = [asyncio.create_task(setup.limits.take("both", "x"))]
-    await setup.store.until_under_way(1)
+    await setup.store.until_in_flight(1)
     busy.append(asyncio.create_task(setup.limits.take("both", "x")))
-    await setup.store.until_under_way(2)
+    await setup.store.until_in_flight(2)
     waiting = asyncio.create_task(setup.limits.take("ten", "ada"))
     await ticks()
 
@@ -230,7 +230,7 @@ async def test_a_refusal_in_flight_while_units_came_back_is_not_cached(setup: Se
     await setup.limits.take("ten", "ada", 10)
     setup.store.hold()
     task = asyncio.create_task(setup.limits.take("ten", "ada"))
-    await setup.store.until_under_way(1)
+    await setup.store.until_in_flight(1)
     (call,) = setup.store.calls[-1:]
 
     setup.limits.refusals.on_cleared(f"1800000000000 {call.keys[0]}".encode())
@@ -264,7 +264,7 @@ async def test_a_refusal_from_before_the_subscription_is_cached_for_a_second(wor
     await setup.limits.take("ten", "ada", 10)
     setup.store.hold()
     task = asyncio.create_task(setup.limits.take("ten", "ada"))
-    await setup.store.until_under_way(1)
+    await setup.store.until_in_flight(1)
     setup.clock.advance(1)
     setup.limits.refusals.on_subscribed()
     setup.store.release()
@@ -310,7 +310,7 @@ async def test_recent_clearings_are_bounded(setup: Setup) -> None:
     await setup.limits.take("ten", "ada", 10)
     setup.store.hold()
     task = asyncio.create_task(setup.limits.take("ten", "ada"))
-    await setup.store.until_under_way(1)
+    await setup.store.until_in_flight(1)
     setup.clock.advance(1)
     for i in range(5_000):
         setup.limits.refusals.on_cleared(f"1800000000000 tollhouse:rate:{{{i}}}:ten".encode())

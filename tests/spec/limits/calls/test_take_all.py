@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from tests.watched import Setup, Watched
+from tests.watched import Setup, WatchedStore
 from tests.worlds import StoreWorld
 from tollhouse.errors import InvalidInput
 from tollhouse.limits.calls.take_all import TAKE_ALL_MAX
@@ -29,7 +29,7 @@ def setup(world: StoreWorld) -> Setup:
 
 
 @pytest.fixture
-def store(setup: Setup) -> Watched:
+def store(setup: Setup) -> WatchedStore:
     return setup.store
 
 
@@ -41,7 +41,7 @@ async def left(setup: Setup, policy: str, key: str) -> int:
     return (await setup.limits.take(policy, key, 0)).limits[0].remaining
 
 
-async def test_all_are_charged_in_one_call(setup: Setup, store: Watched) -> None:
+async def test_all_are_charged_in_one_call(setup: Setup, store: WatchedStore) -> None:
     """One script call decides and charges every member, whatever the algorithms."""
     found = await together(setup, ("tenant", "acme", 2), ("user", "ada", 1), ("tokens", "ada", 7))
 
@@ -99,7 +99,7 @@ async def test_a_member_that_can_never_pass_refuses_the_whole(setup: Setup) -> N
     ]
 
 
-async def test_equal_pairs_are_summed(setup: Setup, store: Watched) -> None:
+async def test_equal_pairs_are_summed(setup: Setup, store: WatchedStore) -> None:
     """Takes of one policy and key count as one of their sum; each keeps its own cost in its decision."""
     fits = await together(setup, ("user", "ada", 2), ("tenant", "ada", 1), ("user", "ada", 3))
     above = await together(setup, ("user", "bob", 3), ("user", "bob", 3))
@@ -135,7 +135,7 @@ async def test_a_shadow_never_refuses_the_whole(setup: Setup) -> None:
     assert setup.counted("watching", "refused") == 1
 
 
-async def test_lists_decide_before_anything_is_sent(setup: Setup, store: Watched) -> None:
+async def test_lists_decide_before_anything_is_sent(setup: Setup, store: WatchedStore) -> None:
     """A key on an allow list is left out of the call, one on a deny list refuses the whole without a call."""
     friends = [await together(setup, ("listed", "friend", 9), ("user", "ada", 1)) for _ in range(2)]
     only = await together(setup, ("listed", "friend", 9))
@@ -150,7 +150,7 @@ async def test_lists_decide_before_anything_is_sent(setup: Setup, store: Watched
     assert await left(setup, "user", "ada") == 3
 
 
-async def test_shadows_of_a_member_are_not_taken_from(setup: Setup, store: Watched) -> None:
+async def test_shadows_of_a_member_are_not_taken_from(setup: Setup, store: WatchedStore) -> None:
     """The shadow of a policy is charged for single takes only."""
     await together(setup, ("user", "ada", 1))
 
@@ -167,7 +167,7 @@ async def test_each_member_is_counted_once(setup: Setup) -> None:
     assert (setup.counted("watching", "allowed"), setup.counted("tenant", "refused")) == (1, 1)
 
 
-async def test_wrong_input_is_named_with_its_position(setup: Setup, store: Watched) -> None:
+async def test_wrong_input_is_named_with_its_position(setup: Setup, store: WatchedStore) -> None:
     """Bad members, sums above the bound, and too few or too many members are refused before anything is sent."""
     most = 1_000_000_000
     cases = [

@@ -35,7 +35,7 @@ async def test_a_waiting_caller_takes_as_soon_as_there_is_room(setup: Setup) -> 
     """P3: the wait is that of the refusal, to the millisecond."""
     await setup.limits.take("api", "ada", 5)
     task = asyncio.create_task(setup.limits.acquire("api", "ada", 3, wait_ms=60_000))
-    assert await setup.clock.asleep() == 31_875
+    assert await setup.clock.until_asleep() == 31_875
 
     await setup.pass_ms(31_874)
     await ticks()
@@ -52,12 +52,12 @@ async def test_a_caller_that_was_overtaken_waits_on(setup: Setup) -> None:
     await setup.pass_ms(10_000)
     await setup.limits.take("api", "ada", 2)
     task = asyncio.create_task(setup.limits.acquire("api", "ada", 3, wait_ms=60_000))
-    assert await setup.clock.asleep() == 21_875
+    assert await setup.clock.until_asleep() == 21_875
 
     await setup.world.advance(21_875)
     await setup.limits.take("api", "ada", 2)
     setup.clock.advance(21_875)
-    assert await setup.clock.asleep() == 9_375
+    assert await setup.clock.until_asleep() == 9_375
     await setup.pass_ms(9_375)
 
     assert (await task).limits[0].remaining == 0
@@ -76,7 +76,7 @@ async def test_the_time_already_waited_counts(setup: Setup) -> None:
     """The bound is on the whole wait, however many refusals it takes."""
     await setup.limits.take("api", "ada", 5)
     task = asyncio.create_task(setup.limits.acquire("api", "ada", wait_ms=40_000))
-    await setup.clock.asleep()
+    await setup.clock.until_asleep()
     await setup.world.advance(31_875)
     await setup.limits.take("api", "ada", 5)
 
@@ -97,7 +97,7 @@ async def test_waiting_callers_are_decided_in_one_call(setup: Setup) -> None:
     """Callers that wait for one key wake together, and as many pass as there is room for."""
     await setup.limits.take("api", "ada", 5)
     tasks = [asyncio.create_task(setup.limits.acquire("api", "ada", wait_ms=40_000)) for _ in range(8)]
-    await setup.clock.asleep()
+    await setup.clock.until_asleep()
     await ticks()
 
     await setup.pass_ms(31_875)
@@ -111,7 +111,7 @@ async def test_a_cancelled_wait_takes_nothing(setup: Setup) -> None:
     """A caller that is cancelled while it waits is not charged."""
     await setup.limits.take("api", "ada", 5)
     task = asyncio.create_task(setup.limits.acquire("api", "ada", wait_ms=40_000))
-    await setup.clock.asleep()
+    await setup.clock.until_asleep()
 
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
@@ -124,7 +124,7 @@ async def test_an_outage_is_waited_for_as_its_refusal_says(setup: Setup) -> None
     """While the store is down and the policy is closed, the wait is a second at a time."""
     setup.store.fail()
     task = asyncio.create_task(setup.limits.acquire("closed", "ada", wait_ms=5_000))
-    assert await setup.clock.asleep() == 1_000
+    assert await setup.clock.until_asleep() == 1_000
 
     setup.store.heal()
     setup.clock.advance(1_000)

@@ -19,7 +19,7 @@ from tollhouse.scripts import Argument
 HEARTBEAT_MS = WINDOW_MS // 3
 
 
-class Silent:
+class FaultyStore:
     """A store that answers only while it is not `down`.
 
     Scripts in `fails` and `hangs` never run, and those in `mute` run without a reply. `stuck` is set once a call hangs.
@@ -54,12 +54,12 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def store(world: World) -> Silent:
-    return Silent(world.stores.limits)
+def store(world: World) -> FaultyStore:
+    return FaultyStore(world.stores.limits)
 
 
 @pytest.fixture
-def leases(world: World, store: Silent, clock: Clock) -> Leases:
+def leases(world: World, store: FaultyStore, clock: Clock) -> Leases:
     return leases_on(store, world, clock=clock.monotonic_ms, sleep=clock.sleep)
 
 
@@ -104,12 +104,12 @@ async def test_open_admits_and_holds_nothing(world: World, leases: Leases) -> No
             assert (lease.decision.reason, lease.decision.limits) == ("outage", ())
 
 
-async def test_closed_refuses(world: World, store: Silent, leases: Leases, clock: Clock) -> None:
+async def test_closed_refuses(world: World, store: FaultyStore, leases: Leases, clock: Clock) -> None:
     """P8: under `closed` every lease is refused; a wait goes on, and succeeds once the store is back."""
     ada = subject(world, units=1, on_outage="closed")
     refused = await leases.lease(ada)
     waiting = asyncio.create_task(leases.lease(ada, wait_ms=10_000))
-    await clock.asleep()
+    await clock.until_asleep()
 
     store.down = False
     clock.advance(250)
@@ -129,7 +129,7 @@ async def test_other_calls_raise_in_an_outage(world: World, leases: Leases) -> N
             await call
 
 
-async def test_a_cancelled_lease_holds_nothing(world: World, store: Silent, leases: Leases) -> None:
+async def test_a_cancelled_lease_holds_nothing(world: World, store: FaultyStore, leases: Leases) -> None:
     """A caller that is cancelled before the reply comes leaves no permit behind."""
     ada = subject(world, units=1)
     store.down, store.mute = False, frozenset({"limits/lease"})
@@ -145,7 +145,7 @@ async def test_a_cancelled_lease_holds_nothing(world: World, store: Silent, leas
     assert await stored(world, ada) == {}
 
 
-async def test_a_failed_repair_takes_no_permit_away(world: World, store: Silent, leases: Leases) -> None:
+async def test_a_failed_repair_takes_no_permit_away(world: World, store: FaultyStore, leases: Leases) -> None:
     """If leases too far ahead cannot be clamped now, a lease is granted all the same, and the next call clamps them."""
     ada = subject(world, units=3)
     store.down, store.fails = False, frozenset({"limits/clamp_leases"})
@@ -161,7 +161,9 @@ async def test_a_failed_repair_takes_no_permit_away(world: World, store: Silent,
     assert max((await stored(world, ada)).values()) == world.now_ms + 2 * WINDOW_MS
 
 
-async def test_a_lease_that_is_cancelled_in_a_repair_holds_nothing(world: World, store: Silent, leases: Leases) -> None:
+async def test_a_lease_that_is_cancelled_while_clamping_holds_nothing(
+    world: World, store: FaultyStore, leases: Leases
+) -> None:
     """A caller that is cancelled while leases are clamped leaves no permit behind."""
     ada = subject(world)
     store.down, store.hangs = False, frozenset({"limits/clamp_leases"})
@@ -184,9 +186,9 @@ async def test_a_hold_that_began_locally_is_renewed_locally(world: World, leases
 
     async with leases.hold(ada) as lease:
         for _ in range(6):
-            await clock.asleep()
+            await clock.until_asleep()
             clock.advance(HEARTBEAT_MS)
-        await clock.asleep()
+        await clock.until_asleep()
         assert not (await leases.lease(ada)).decision.allowed
 
     assert not lease.is_lost
@@ -195,7 +197,7 @@ async def test_a_hold_that_began_locally_is_renewed_locally(world: World, leases
 
 @pytest.mark.parametrize(("on_outage", "lost"), [("closed", True), ("local", False), ("open", False)])
 async def test_a_holder_in_an_outage(
-    world: World, store: Silent, leases: Leases, clock: Clock, on_outage: str, lost: bool
+    world: World, store: FaultyStore, leases: Leases, clock: Clock, on_outage: str, lost: bool
 ) -> None:
     """A lease that cannot be renewed for a whole window is lost under `closed`; else the block is left in peace."""
     ada = subject(world, on_outage=on_outage)
@@ -204,18 +206,18 @@ async def test_a_holder_in_an_outage(
     async with leases.hold(ada) as lease:
         store.down = True
         for _ in range(2):
-            await clock.asleep()
+            await clock.until_asleep()
             clock.advance(HEARTBEAT_MS)
-        await clock.asleep()
+        await clock.until_asleep()
         assert not lease.is_lost
         clock.advance(HEARTBEAT_MS)
-        await (lease.lost_event.wait() if lost else clock.asleep())
+        await (lease.lost_event.wait() if lost else clock.until_asleep())
 
     assert lease.is_lost is lost
     assert counted(world, "lost") == lost
 
 
-async def test_a_release_that_hangs_is_abandoned(world: World, store: Silent, clock: Clock) -> None:
+async def test_a_release_that_hangs_is_abandoned(world: World, store: FaultyStore, clock: Clock) -> None:
     """The end of a hold waits for the store for a bounded time; the permit returns when its lease expires."""
     leases = leases_on(store, world, clock=clock.monotonic_ms, sleep=clock.sleep, release_s=0.01)
     ada = subject(world, units=1)
