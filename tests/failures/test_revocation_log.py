@@ -116,6 +116,20 @@ async def test_only_sessions_listen(embedded: StoreWorld) -> None:
     await listeners_are(embedded, 0)
 
 
+async def test_a_server_that_was_never_replaced_replays_nothing(embedded: StoreWorld) -> None:
+    """A revocation that is the first call of its process runs once: the first primary is no new one."""
+    metrics = Metrics()
+    issued = made(await Sessions(embedded.stores.sessions, embedded.keyring, embedded.metrics).create("ada"))
+    stores = open_stores(urls_by_store(embedded.url, {}), SCRIPTS, metrics, clock=lambda: embedded.now_ms)
+    sessions = open_sessions(stores.sessions, embedded.keyring, metrics)
+
+    assert (await sessions.revoke("ada", issued.session.sid)).found
+
+    labels = {"store": "sessions", "script": "sessions/revoke"}
+    assert metrics.registry.get_sample_value("tollhouse_script_duration_seconds_count", labels) == 1
+    await stores.aclose()
+
+
 async def become_another_primary(world: StoreWorld) -> None:
     """Give the server another replication id, as if it were a replica that was promoted."""
     await world.command("sessions", "REPLICAOF", "127.0.0.1", 1)
