@@ -219,11 +219,16 @@ async def test_a_closed_store_says_so(tmp_path: Path) -> None:
     assert server.handshakes == 0
 
 
-async def test_a_wrong_password_is_reported_without_it(tmp_path: Path) -> None:
-    """A refused login names the place and the server's word, and never the password; later calls say so at once."""
+@pytest.mark.parametrize(
+    "word", ["WRONGPASS invalid username-password pair", "NOPERM no permissions", "ERR DB index is out of range"]
+)
+async def test_a_mistake_is_reported_at_once(tmp_path: Path, word: str) -> None:
+    """P8: what no waiting mends is tried once, and names the place and the server's word, never the password."""
+    handshakes: list[bytes] = []
 
-    def refuse(_: bytes) -> bytes:
-        return b"-WRONGPASS invalid username-password pair\r\n" * 4
+    def refuse(chunk: bytes) -> bytes:
+        handshakes.append(chunk)
+        return f"-{word}\r\n".encode() * 4
 
     async with scripted_server(tmp_path, refuse) as path:
 
@@ -232,13 +237,15 @@ async def test_a_wrong_password_is_reported_without_it(tmp_path: Path) -> None:
 
         url = StoreUrl(target=UnixAddress(path=str(path)), username="ada", password="sesame")
         locator = StaticLocator(locate, Login(username="ada", password="sesame"))
-        store = Store("sessions", url, locator, {}, Metrics(), timing=ConnectionTiming(wait_s=0.2))
+        store = Store("sessions", url, locator, {}, Metrics(), timing=ConnectionTiming(wait_s=5, probe_s=60))
         for _ in range(2):
             with pytest.raises(StoreUnavailable) as raised:
                 await store.command("PING")
-            assert "refused the handshake: WRONGPASS" in str(raised.value)
+            assert f"{path}?db=0 refused the handshake: {word}" in str(raised.value)
             assert "sesame" not in str(raised.value)
         await store.aclose()
+
+    assert len(handshakes) <= 2  # the call's, and that of the breaker's first probe
 
 
 async def test_plain_commands_fail_as_scripts_do(embedded: StoreWorld) -> None:

@@ -26,7 +26,14 @@ from tollhouse.stores.discovery.locator import Address, Locator
 from tollhouse.stores.discovery.primary_history import FailoverPause, PrimaryEvent
 from tollhouse.stores.transport.connection import Connection, encode
 from tollhouse.stores.transport.dialer import Dialer
-from tollhouse.stores.transport.errors import CALL_FAILED, ConnectionLost, DeadlinePassed, ServerError, verdict
+from tollhouse.stores.transport.errors import (
+    CALL_FAILED,
+    ConnectionLost,
+    DeadlinePassed,
+    ServerError,
+    is_mistake,
+    verdict,
+)
 from tollhouse.stores.transport.handshake import ServerInfo, shake_hands
 from tollhouse.stores.transport.redial import DIAL_FAILED, TIMING, Backoff, ConnectionTiming, redial, set_up
 from tollhouse.stores.urls import StoreUrl
@@ -164,7 +171,7 @@ class ReconnectingConnection:
         return asyncio.get_running_loop().create_task(self._connect(), name=f"tollhouse-connect-{self._name}")
 
     async def _connect(self) -> None:
-        """Connect; give up when the next attempt would begin later than callers wait."""
+        """Connect; give up after a mistake, and when the next attempt would begin later than callers wait."""
         give_up_s = asyncio.get_running_loop().time() + self._timing.wait_s
         try:
             await redial(
@@ -172,6 +179,7 @@ class ReconnectingConnection:
                 self._backoff,
                 on_failure=self._on_connect_failure,
                 failures=CONNECT_FAILED,
+                permanent=is_mistake,
                 give_up_s=give_up_s,
             )
         finally:

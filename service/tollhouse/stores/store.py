@@ -72,10 +72,10 @@ class Store:
             timing=timing,
         )
         on_change = self._on_breaker_change
-        self._main = ReconnectingConnection(config, name=f"{name}-fast", on_breaker_change=on_change)
+        self._fast = ReconnectingConnection(config, name=f"{name}-fast", on_breaker_change=on_change)
         self._bulk = ReconnectingConnection(config, name=f"{name}-bulk")
         self._durable = ReconnectingConnection(config, name=f"{name}-durable")
-        self._connections = (self._main, self._bulk, self._durable)
+        self._connections = (self._fast, self._bulk, self._durable)
         self._group_commit: GroupCommit | None = None
         self._up: bool | None = None
         self._subscriber: Subscriber | None = None
@@ -83,7 +83,7 @@ class Store:
     @property
     def server(self) -> ServerInfo | None:
         """Return what the last handshake learned; None before the first."""
-        return self._main.server
+        return self._fast.server
 
     @property
     def connections(self) -> int:
@@ -134,7 +134,7 @@ class Store:
         Raise StoreUnavailable when no reply can be relied on, ScriptFailed when the call itself is wrong.
         """
         began_s = time.perf_counter()
-        over = self._bulk if _is_bulky(args) else self._main
+        over = self._bulk if _is_bulky(args) else self._fast
         reply, _ = await self._run(over, self._scripts[script], keys, args, self._deadline())
         self._metrics.script(self.name, script, time.perf_counter() - began_s)
         return reply
@@ -146,7 +146,7 @@ class Store:
         When there is neither the answer is False: nothing can be promised.
         """
         deadline_s = self._deadline()
-        await self._ready(self._main, deadline_s)
+        await self._ready(self._fast, deadline_s)
         required = self._required_acks()
         if not required.possible:
             return await self.run(script, keys, args), False
@@ -174,11 +174,11 @@ class Store:
     async def command(self, *parts: str | bytes | int) -> Any:
         """Send one plain command that reads or that may be sent twice; for administration and health."""
         deadline_s = self._deadline()
-        connection = await self._ready(self._main, deadline_s)
+        connection = await self._ready(self._fast, deadline_s)
         try:
             return await connection.send(encode(*parts), deadline_s)
         except CALL_FAILED as error:
-            self._main.report_error(connection, error)
+            self._fast.report_error(connection, error)
             raise self._failure(error, str(parts[0])) from error
 
     async def aclose(self) -> None:
@@ -195,7 +195,7 @@ class Store:
         if health is not None:
             # Without a promotable replica WAIT cannot reach 1, and the answer is an honest False.
             return RequiredAcks(replicas=max(health.promotable, 1), file=False)
-        return RequiredAcks(replicas=0, file=self._main.server is not None and self._main.server.appends)
+        return RequiredAcks(replicas=0, file=self._fast.server is not None and self._fast.server.appends)
 
     async def _prepare(self, connection: Connection, server: ServerInfo) -> None:
         async def run(script: str, keys: Sequence[str], args: Sequence[Argument]) -> list[Any]:
@@ -266,8 +266,8 @@ class Store:
         return StoreUnavailable(self.name, outcome, reason)
 
     def _on_breaker_change(self) -> None:
-        """Report that the main connection's breaker opened or closed; with it, close those of the others."""
-        breaker = self._main.breaker
+        """Report that the fast connection's breaker opened or closed; with it, close those of the others."""
+        breaker = self._fast.breaker
         self._metrics.breaker(self.name, open=breaker.is_open)
         if breaker.is_open:
             fields = {"store": self.name, "reason": breaker.reason}

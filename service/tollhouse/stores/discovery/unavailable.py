@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from msgspec import Struct
 
-from tollhouse.stores.transport.errors import DeadlinePassed, ServerError
-
-_LOGIN_CODES: Final = frozenset({"NOAUTH", "WRONGPASS", "NOPERM"})
+from tollhouse.stores.transport.errors import LOGIN_CODES, DeadlinePassed, ServerError
 
 
 class Unavailable(Struct, frozen=True, kw_only=True):
@@ -20,7 +16,7 @@ class Unavailable(Struct, frozen=True, kw_only=True):
 
 def explain(place: str, error: Exception, *, timeout_s: float, login_remedy: str) -> Unavailable:
     """Return why `place` could not be asked. Only a refused login is permanent; its reason ends with the remedy."""
-    if isinstance(error, ServerError) and error.code in _LOGIN_CODES:
+    if isinstance(error, ServerError) and error.code in LOGIN_CODES:
         return Unavailable(reason=f"{place} refused the login: {error}; {login_remedy}", permanent=True)
     if isinstance(error, TimeoutError | DeadlinePassed):
         return Unavailable(reason=f"{place}: no answer within {timeout_s * 1000:g} ms")

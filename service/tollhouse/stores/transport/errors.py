@@ -29,6 +29,10 @@ _VERDICTS: Final[dict[str, Verdict]] = {
 }
 
 
+LOGIN_CODES: Final = frozenset({"NOAUTH", "WRONGPASS", "NOPERM"})
+"""Error codes of a refused login: only other credentials or rights help."""
+
+
 class ServerError(Exception):
     """An error reply: the server answered, and did not run the call."""
 
@@ -60,6 +64,11 @@ def verdict(error: ServerError) -> Verdict:
     if text.startswith("ERR max number of clients"):
         return "refuse"
     return _VERDICTS.get(error.code, "defect")
+
+
+def is_mistake(error: Exception) -> bool:
+    """Return True for an error reply that waiting cannot mend: a refused login, or a defect (no such database)."""
+    return isinstance(error, ServerError) and (error.code in LOGIN_CODES or verdict(error) == "defect")
 
 
 def may_retry(error: Exception, *, idempotent: bool) -> bool:

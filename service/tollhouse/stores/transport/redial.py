@@ -81,17 +81,21 @@ async def redial(
     *,
     on_failure: Callable[[Exception], None],
     failures: tuple[type[Exception], ...] = DIAL_FAILED,
+    permanent: Callable[[Exception], bool] = lambda _: False,
     give_up_s: float = math.inf,
 ) -> T | None:
     """Return what `dial` returns, with a pause after each of its failures.
 
-    Return None when the next attempt would begin at `give_up_s` on the loop's clock, or later.
+    Return None after a `permanent` failure, or when the next attempt would begin at `give_up_s` on the loop's clock or
+    later.
     """
     while True:
         try:
             return await dial()
         except failures as error:
             on_failure(error)
+            if permanent(error):
+                return None
         pause_s = backoff.next_s()
         if asyncio.get_running_loop().time() + pause_s >= give_up_s:
             return None
