@@ -1,7 +1,7 @@
 """Scripted servers that speak RESP on loopback: Sentinels, and the servers that they watch.
 
-They are doubles of the other side of the wire, never of our own code. A test sets what they say, makes
-them silent, ends their connections or moves them, and waits for what they were asked.
+They stand for the other side of the wire, never for our own code. A test sets their replies, makes them silent, closes
+their connections or moves them, and waits for the commands that they receive.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from tollhouse.stores.urls import Host
 PATIENCE_S = 10.0
 
 
-class Refused(str):
+class ErrorReply(str):
     """An error reply."""
 
 
-class Simple(str):
+class SimpleString(str):
     """A simple string."""
 
 
 def resp(value: Any) -> bytes:
-    """Give a value as RESP3."""
+    """Return a value as RESP3."""
     match value:
-        case Refused():
+        case ErrorReply():
             return f"-{value}\r\n".encode()
-        case Simple():
+        case SimpleString():
             return f"+{value}\r\n".encode()
         case None:
             return b"_\r\n"
@@ -71,7 +71,7 @@ class Connection(asyncio.Protocol):
 
 
 class Listener:
-    """Accepts connections, checks logins and counts commands; what else it says, `answer` knows."""
+    """Accepts connections, checks logins and counts commands; `answer` returns the other replies."""
 
     def __init__(self, answer: Callable[[list[str]], Any], login: tuple[str, str] | None = None) -> None:
         self.login = login
@@ -80,7 +80,7 @@ class Listener:
         self._unanswered: list[tuple[Connection, list[str]]] = []
         self.host: Host = ("127.0.0.1", 0)
         self.connections: set[Connection] = set()
-        self.counted: Counter[str] = Counter()
+        self.counts: Counter[str] = Counter()
         self._answer = answer
         self._server: asyncio.Server | None = None
         self._changed = asyncio.Event()
@@ -92,7 +92,7 @@ class Listener:
         self.host = self._server.sockets[0].getsockname()[:2]
 
     async def close(self) -> None:
-        """Stop listening, and end every connection."""
+        """Stop listening, and close every connection."""
         if self._server is not None:
             self._server.close()
             self._server = None
@@ -101,21 +101,21 @@ class Listener:
             await asyncio.sleep(0)
 
     def drop(self) -> None:
-        """End every connection."""
+        """Close every connection."""
         for connection in list(self.connections):
             connection.transport.abort()
 
     def publish(self, channel: str, text: str) -> None:
-        """Send a message to those who subscribed to the channel."""
+        """Send a message to the subscribers of the channel."""
         message = b">3\r\n" + b"".join(resp(part) for part in ("message", channel, text))
         for connection in self.connections:
             if channel in connection.channels:
                 connection.transport.write(message)
 
     def reply(self, connection: Connection, command: list[str]) -> bytes:
-        """Answer one command, and count it under its first word, or two where the first is SENTINEL."""
+        """Answer one command, and count it under its first word, or its first two if the first is SENTINEL."""
         name = " ".join(command[:2] if command[0] == "SENTINEL" else command[:1])
-        self.counted[name] += 1
+        self.counts[name] += 1
         self._changed.set()
         self._changed = asyncio.Event()
         if self.silent:
@@ -124,35 +124,35 @@ class Listener:
         if name == "HELLO":
             return self._hello(connection, command)
         if not connection.logged_in:
-            return resp(Refused("NOAUTH Authentication required."))
+            return resp(ErrorReply("NOAUTH Authentication required."))
         if name == "SUBSCRIBE":
             return self._subscribe(connection, command[1:])
         if name == "REPLCONF" and self.allows_getack:
-            return b""  # as a server does: the acknowledgement goes to the primary, and nobody else hears of it
-        return resp(Simple("PONG") if name == "PING" else self._answer(command))
+            return b""  # as a server does: it acknowledges to its primary, and sends the caller nothing
+        return resp(SimpleString("PONG") if name == "PING" else self._answer(command))
 
-    def speak(self) -> None:
-        """Answer what came in the silence, and be silent no more."""
+    def answer_late(self) -> None:
+        """Answer the commands that came during the silence, and end it."""
         self.silent = False
         late, self._unanswered = self._unanswered, []
         for connection, command in late:
             connection.transport.write(self.reply(connection, command))
 
-    async def asked(self, name: str, times: int = 1) -> None:
-        """Wait until a command came so many times more."""
-        wanted = self.counted[name] + times
+    async def received(self, name: str, times: int = 1) -> None:
+        """Wait until a command was received `times` times more."""
+        wanted = self.counts[name] + times
         async with asyncio.timeout(PATIENCE_S):
-            while self.counted[name] < wanted:
+            while self.counts[name] < wanted:
                 await self._changed.wait()
 
     def _hello(self, connection: Connection, command: list[str]) -> bytes:
         if "AUTH" in command:
             place = command.index("AUTH")
             if self.login is not None and tuple(command[place + 1 : place + 3]) != self.login:
-                return resp(Refused("WRONGPASS invalid username-password pair or user is disabled."))
+                return resp(ErrorReply("WRONGPASS invalid username-password pair or user is disabled."))
             connection.logged_in = True
         if not connection.logged_in:
-            return resp(Refused("NOAUTH HELLO must be called with the client already authenticated"))
+            return resp(ErrorReply("NOAUTH HELLO must be called with the client already authenticated"))
         return resp(self._answer(command))
 
     def _subscribe(self, connection: Connection, channels: Sequence[str]) -> bytes:
@@ -164,7 +164,7 @@ class Listener:
 
 
 class FakeServer:
-    """A server with a role; `follows` names its primary, and None means that it is one."""
+    """A server with a role; `follows` is its primary, and None means that it is the primary."""
 
     def __init__(self, *, login: tuple[str, str] | None = None) -> None:
         self.follows: Host | None = None
@@ -184,18 +184,18 @@ class FakeServer:
             case ["HELLO", *_]:
                 return {"server": "valkey", "role": "master" if self.follows is None else "replica"}
             case ["ROLE"] if self.refuses_role is not None:
-                return Refused(self.refuses_role)
+                return ErrorReply(self.refuses_role)
             case ["ROLE"] if self.follows is None:
                 return ["master", 100, []]
             case ["ROLE"]:
                 assert self.follows is not None
                 return ["slave", self.follows[0], self.follows[1], "connected", 100]
             case _:
-                return Refused(f"ERR unknown command '{command[0]}', with args beginning with: ")
+                return ErrorReply(f"ERR unknown command '{command[0]}', with args beginning with: ")
 
 
 class FakeSentinel:
-    """A Sentinel that says what a test tells it to, of one service named `main`."""
+    """A Sentinel whose replies a test sets, for one service named `main`."""
 
     def __init__(self, number: int, *, login: tuple[str, str] | None = None) -> None:
         self.id = f"{number:040x}"
@@ -203,7 +203,7 @@ class FakeSentinel:
         self.epoch = 0
         self.replicas: list[dict[str, str]] = []
         self.peers: list[FakeSentinel] = []
-        self.says: dict[str, Any] = {}
+        self.overrides: dict[str, Any] = {}
         self.listener = Listener(self._answer, login)
 
     @property
@@ -226,10 +226,10 @@ class FakeSentinel:
 
     def _answer(self, command: list[str]) -> Any:
         name = " ".join(command[:2]) if command[0] == "SENTINEL" else command[0]
-        known = self._known() | self.says
+        known = self._known() | self.overrides
         if command[0] == "SENTINEL" and command[2:] not in ([], ["main"]):
-            return None if name.endswith("BY-NAME") else Refused("ERR No such master with that name")
-        return known.get(name, Refused(f"ERR unknown command '{command[0]}', with args beginning with: "))
+            return None if name.endswith("BY-NAME") else ErrorReply("ERR No such master with that name")
+        return known.get(name, ErrorReply(f"ERR unknown command '{command[0]}', with args beginning with: "))
 
     def _known(self) -> dict[str, Any]:
         return {
@@ -242,14 +242,14 @@ class FakeSentinel:
                 "num-other-sentinels": str(len(self.peers)),
             },
             "SENTINEL REPLICAS": self.replicas,
-            "SENTINEL SENTINELS": [peer.described() for peer in self.peers],
+            "SENTINEL SENTINELS": [peer.as_peer() for peer in self.peers],
         }
 
-    def described(self, flags: str = "sentinel") -> dict[str, str]:
-        """Give the entry under which other Sentinels tell of this one."""
+    def as_peer(self, flags: str = "sentinel") -> dict[str, str]:
+        """Return the entry under which other Sentinels list this one."""
         return {"name": self.id, "ip": self.host[0], "port": str(self.host[1]), "runid": self.id, "flags": flags}
 
 
 def replica(host: Host, *, flags: str = "slave", priority: int = 100) -> dict[str, str]:
-    """Give the entry under which Sentinels tell of a replica."""
+    """Return the entry under which Sentinels list a replica."""
     return {"ip": host[0], "port": str(host[1]), "flags": flags, "slave-priority": str(priority)}

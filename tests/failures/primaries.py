@@ -14,7 +14,7 @@ from typing import Any, Self, cast
 
 from hiredis import Reader
 
-from tests.failures.fake_sentinel import PATIENCE_S, Refused, Simple, resp
+from tests.failures.fake_sentinel import PATIENCE_S, ErrorReply, SimpleString, resp
 from tollhouse.errors import StoreUnavailable
 from tollhouse.metrics import Metrics
 from tollhouse.scripts import Script
@@ -147,7 +147,7 @@ class Primary:
             case ["INFO", *_]:
                 return f"master_replid:{self.name}\r\naof_enabled:{int(self.appends)}\r\n"
             case ["SELECT" | "CLIENT", *_]:
-                return Simple("OK")
+                return SimpleString("OK")
             case ["SCRIPT", "LOAD", *_]:
                 return "sha"
             case _:
@@ -218,7 +218,7 @@ def at(primary: Primary) -> TcpAddress:
 
 
 def refused(text: str) -> Answer:
-    return lambda _: Refused(text)
+    return lambda _: ErrorReply(text)
 
 
 class Scene:

@@ -84,9 +84,9 @@ class Scene:
             if generation is not None:
                 self.resolver.suspect(generation.address, FailoverHint(why="connect"))
             if self.sentinels:
-                await self.sentinels[-1].listener.asked(ROUND)
+                await self.sentinels[-1].listener.received(ROUND)
             else:
-                await self.servers[-1].listener.asked("ROLE")
+                await self.servers[-1].listener.received("ROLE")
         await self.located()
 
     async def until(self, happened: Callable[[], bool]) -> None:

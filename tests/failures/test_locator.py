@@ -157,7 +157,7 @@ async def test_a_failover_of_an_embedded_cluster_moves_every_store(ready: Stores
     await answering(ready)
     key = "tollhouse:rate:{moved}:x"
     await ready.limits.run("limits/take", [key], TAKE)
-    cluster = ready._owned[0]
+    cluster = ready._shared[0]
     assert isinstance(cluster, EmbeddedClusterLocator)
     assert cluster._starting is not None
     inside = cluster._starting.result()

@@ -20,7 +20,7 @@ async def test_a_promotion_is_followed(channel: str) -> None:
         await s.started()
 
         s.sentinels[0].announce_promotion(s.hosts[1], s.hosts[0], channel)
-        await s.servers[1].listener.asked("ROLE", 2)
+        await s.servers[1].listener.received("ROLE", 2)
         assert s.generations.empty()
         s.promote(1)
 
@@ -37,7 +37,7 @@ async def test_the_replication_of_the_selected_replica_is_sped_up() -> None:
         await s.started()
 
         s.sentinels[0].announce_promotion(s.hosts[1], s.hosts[0], "+selected-slave")
-        await s.servers[1].listener.asked("REPLCONF", 3)
+        await s.servers[1].listener.received("REPLCONF", 3)
         s.promote(1)
 
         assert (await s.next_generation()).why == "promoted"
@@ -50,11 +50,11 @@ async def test_an_account_without_the_right_to_getack_follows_promotions_all_the
         s.servers[1].listener.allows_getack = False
 
         s.sentinels[0].announce_promotion(s.hosts[1], s.hosts[0], "+selected-slave")
-        await s.servers[1].listener.asked("ROLE", 5)
+        await s.servers[1].listener.received("ROLE", 5)
         s.promote(1)
 
         assert (await s.next_generation()).why == "promoted"
-        assert s.servers[1].listener.counted["REPLCONF"] == 1
+        assert s.servers[1].listener.counts["REPLCONF"] == 1
 
 
 async def test_calls_are_paused_when_sentinel_notices_the_new_primary() -> None:
@@ -78,7 +78,7 @@ async def test_polling_survives_that_sentinel_closes_connections() -> None:
     async with scene() as s:
         await s.started()
         s.sentinels[0].announce_promotion(s.hosts[1], s.hosts[0])
-        await s.servers[1].listener.asked("ROLE")
+        await s.servers[1].listener.received("ROLE")
 
         s.promote(1)
         s.servers[1].listener.drop()
@@ -91,10 +91,10 @@ async def test_the_latest_announcement_counts() -> None:
     async with scene() as s:
         await s.started()
         s.sentinels[0].announce_promotion(s.hosts[1], s.hosts[0])
-        await s.servers[1].listener.asked("ROLE")
+        await s.servers[1].listener.received("ROLE")
 
         s.sentinels[0].announce_promotion(s.hosts[2], s.hosts[0])
-        await s.servers[2].listener.asked("ROLE")
+        await s.servers[2].listener.received("ROLE")
         s.promote(1)
         s.promote(2)
 
@@ -107,12 +107,12 @@ async def test_a_round_that_began_before_a_change_says_nothing_about_it() -> Non
         await s.started()
         s.servers[0].listener.silent = True
         s.resolver.suspect(tcp(s.hosts[0]), FailoverHint(why="stall"))
-        await s.servers[0].listener.asked("HELLO")
+        await s.servers[0].listener.received("HELLO")
         s.promote(1)
         s.sentinels[0].announce_promotion(s.hosts[1], s.hosts[0])
         await s.next_generation()
 
-        s.servers[0].listener.speak()
+        s.servers[0].listener.answer_late()
 
         assert await s.located() == s.hosts[1]
         await s.rounds()
@@ -126,7 +126,7 @@ async def test_polling_ends() -> None:
     async with scene(clock=clock) as s:
         await s.started()
         s.sentinels[0].announce_promotion(s.hosts[1], s.hosts[0])
-        await s.servers[1].listener.asked("ROLE")
+        await s.servers[1].listener.received("ROLE")
 
         clock.now_s += QUIET.promotion_timeout_s
         await s.until(lambda: not s.servers[1].listener.connections)
@@ -169,7 +169,7 @@ async def test_an_abort_before_the_promotion_ends_the_polling() -> None:
     async with scene() as s:
         await s.started()
         s.sentinels[0].announce_promotion(s.hosts[1], s.hosts[0])
-        await s.servers[1].listener.asked("ROLE")
+        await s.servers[1].listener.received("ROLE")
 
         s.sentinels[0].announce("-failover-abort-slave-timeout", of_the_primary(s.hosts[0]))
         await s.until(lambda: not s.servers[1].listener.connections)

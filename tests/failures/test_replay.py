@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.failures.fake_sentinel import Refused, Simple
+from tests.failures.fake_sentinel import ErrorReply, SimpleString
 from tests.failures.primaries import Primary, Scene, ScriptedLocator, at, refused, scene, store_with
 from tollhouse.errors import StoreUnavailable
 from tollhouse.stores.store import BULK_BYTES, Run
@@ -19,7 +19,7 @@ ENTRIES = 21
 
 def answer(command: list[str]) -> Any:
     """Answer as a server with one replica does."""
-    return Simple("PONG") if command[0] == "PING" else 1
+    return SimpleString("PONG") if command[0] == "PING" else 1
 
 
 def scripts(primary: Primary) -> list[str]:
@@ -136,7 +136,7 @@ async def test_a_forgotten_script_is_loaded_by_the_replay() -> None:
     async with scene() as s:
         s.store.on_new_primary(replaying(replies))
         await s.store.run("test/once", [], [])
-        s.new.answer = lambda command: Refused("NOSCRIPT No matching") if command[0] == "EVALSHA" else 7
+        s.new.answer = lambda command: ErrorReply("NOSCRIPT No matching") if command[0] == "EVALSHA" else 7
 
         s.locator.move(s.new)
 

@@ -26,7 +26,7 @@ async def test_the_primary_is_found_and_confirmed(opened) -> None:
         generation = await s.next_generation()
         assert (generation.number, generation.why, generation.epoch) == (1, "first", 0)
         assert generation.address == tcp(s.hosts[0])
-        assert s.servers[0].listener.counted["ROLE"] >= 1
+        assert s.servers[0].listener.counts["ROLE"] >= 1
         health = s.resolver.health()
         assert (health.promotable, health.generation, health.reason) == (2, generation, "")
 
@@ -45,13 +45,13 @@ async def test_a_failed_call_starts_a_round(opened, why: HintReason) -> None:
     async with opened() as s:
         await s.located()
         await s.next_generation()
-        probes = s.servers[0].listener.counted["ROLE"]
+        probes = s.servers[0].listener.counts["ROLE"]
 
         s.resolver.suspect(tcp(s.hosts[0]), FailoverHint(why=why))
         assert why in s.reason
 
         assert await s.located() == s.hosts[0]
-        assert s.servers[0].listener.counted["ROLE"] > probes
+        assert s.servers[0].listener.counts["ROLE"] > probes
         assert s.generations.empty()
         assert s.reason == ""
 
@@ -75,13 +75,13 @@ async def test_hints_about_another_server_are_ignored(opened) -> None:
     async with opened() as s:
         s.resolver.suspect(tcp(s.hosts[0]), EOF_HINT)
         await s.located()
-        probes = s.servers[0].listener.counted["ROLE"]
+        probes = s.servers[0].listener.counts["ROLE"]
 
         s.resolver.suspect(tcp(s.hosts[1]), FailoverHint(why="readonly"))
 
         assert s.reason == ""
         assert await s.located() == s.hosts[0]
-        assert s.servers[0].listener.counted["ROLE"] == probes
+        assert s.servers[0].listener.counts["ROLE"] == probes
 
 
 async def test_a_failover_without_a_failed_call_is_noticed(opened) -> None:
@@ -133,8 +133,8 @@ async def test_a_lost_primary_is_logged_once(opened, caplog: pytest.LogCaptureFi
         await s.located()
         s.leave_no_primary()
         with caplog.at_level(logging.WARNING, logger="tollhouse.stores"):
-            probes = s.servers[0].listener.counted["ROLE"]
-            await s.until(lambda: s.servers[0].listener.counted["ROLE"] > probes + 5)
+            probes = s.servers[0].listener.counts["ROLE"]
+            await s.until(lambda: s.servers[0].listener.counts["ROLE"] > probes + 5)
 
     warnings = [record for record in caplog.records if record.message == "no primary confirmed"]
     assert len(warnings) == 1
@@ -172,7 +172,7 @@ async def test_closing_releases_waiting_callers(opened) -> None:
     async with opened() as s:
         s.servers[0].listener.silent = True
         waiting = asyncio.ensure_future(s.located())
-        await s.servers[0].listener.asked("HELLO")
+        await s.servers[0].listener.received("HELLO")
 
         await s.resolver.aclose()
 
@@ -190,7 +190,7 @@ async def test_closing_an_unused_resolver_connects_to_nothing(opened) -> None:
         with pytest.raises(NoPrimary, match="closed"):
             await s.resolver.locate()
 
-        assert not any(fake.listener.counted for fake in (*s.sentinels, *s.servers))
+        assert not any(fake.listener.counts for fake in (*s.sentinels, *s.servers))
 
 
 async def test_a_defect_is_not_hidden(opened) -> None:

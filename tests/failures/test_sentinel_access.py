@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import trustme
 
-from tests.failures.fake_sentinel import PATIENCE_S, Refused, replica
+from tests.failures.fake_sentinel import PATIENCE_S, ErrorReply, replica
 from tests.failures.scenes import RESTLESS, scene
 from tollhouse.stores.discovery.locator import NoPrimary
 from tollhouse.stores.transport.connection import encode
@@ -58,7 +58,7 @@ async def test_an_unknown_service_is_named_with_the_remedy() -> None:
 async def test_a_nil_address_is_an_unknown_service() -> None:
     """A Sentinel that returns no address does not know the service either."""
     async with scene(configured=1) as s:
-        s.sentinels[0].says["SENTINEL GET-MASTER-ADDR-BY-NAME"] = None
+        s.sentinels[0].overrides["SENTINEL GET-MASTER-ADDR-BY-NAME"] = None
 
         with pytest.raises(NoPrimary, match="no service 'main'"):
             await s.located()
@@ -68,7 +68,7 @@ async def test_a_server_in_the_place_of_a_sentinel_is_named() -> None:
     """If the URL names servers instead of Sentinels, the error says so."""
     async with scene(configured=1) as s:
         for name in ("MYID", "MASTER"):
-            s.sentinels[0].says[f"SENTINEL {name}"] = Refused("ERR unknown command 'SENTINEL', with args")
+            s.sentinels[0].overrides[f"SENTINEL {name}"] = ErrorReply("ERR unknown command 'SENTINEL', with args")
 
         with pytest.raises(NoPrimary, match="name the Sentinels in the URL"):
             await s.located()
@@ -87,7 +87,7 @@ async def test_a_server_in_the_place_of_a_sentinel_is_named() -> None:
 async def test_malformed_replies_are_named(name: str, reply: Any, words: str) -> None:
     """A reply that no Sentinel would send is a reason, and ends no connection."""
     async with scene(configured=1) as s:
-        s.sentinels[0].says[name] = reply
+        s.sentinels[0].overrides[name] = reply
 
         with pytest.raises(NoPrimary, match=words):
             await s.located()
@@ -97,7 +97,7 @@ async def test_flat_replies_of_older_sentinels_are_read() -> None:
     """A Sentinel that sends its maps as flat arrays is read as well."""
     async with scene(configured=1) as s:
         flat = ["config-epoch", "4", "quorum", "2", "num-other-sentinels", "0"]
-        s.sentinels[0].says["SENTINEL MASTER"] = flat
+        s.sentinels[0].overrides["SENTINEL MASTER"] = flat
 
         await s.located()
 
@@ -109,7 +109,7 @@ async def test_peers_and_replicas_without_an_address_are_skipped() -> None:
     async with scene(configured=1) as s:
         for entry in (s.sentinels[0].replicas, unreachable := []):
             entry.append(replica(("a b", 6379)))
-        s.sentinels[0].says["SENTINEL SENTINELS"] = [{**unreachable[0], "runid": "x"}]
+        s.sentinels[0].overrides["SENTINEL SENTINELS"] = [{**unreachable[0], "runid": "x"}]
         await s.located()
 
         assert s.resolver.promotable() == 2

@@ -191,4 +191,4 @@ async def test_callers_share_one_round() -> None:
     async with scene() as s:
         assert set(await asyncio.gather(*(s.located() for _ in range(50)))) == {s.hosts[0]}
 
-        assert all(sentinel.listener.counted[ROUND] <= 3 for sentinel in s.sentinels)
+        assert all(sentinel.listener.counts[ROUND] <= 3 for sentinel in s.sentinels)

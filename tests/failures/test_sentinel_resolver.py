@@ -17,7 +17,7 @@ async def test_no_address_is_used_unconfirmed() -> None:
     async with scene(timing=RESTLESS) as s:
         s.leave_no_primary()
         waiting = asyncio.ensure_future(s.located())
-        await s.sentinels[0].listener.asked(ROUND, 3)
+        await s.sentinels[0].listener.received(ROUND, 3)
         assert not waiting.done()
         assert "names none" in s.resolver.reason
 
@@ -58,7 +58,7 @@ async def test_callers_are_not_sent_to_a_primary_that_became_a_replica() -> None
         s.leave_no_primary()
         await s.until(lambda: "names none" in s.resolver.reason)
         waiting = asyncio.ensure_future(s.located())
-        await s.sentinels[0].listener.asked(ROUND, 3)
+        await s.sentinels[0].listener.received(ROUND, 3)
         assert not waiting.done()
         s.promote(1)
         s.sentinels[0].watch(s.hosts[1], epoch=1)
@@ -149,7 +149,7 @@ async def test_a_closed_resolver_leaves_nothing_behind() -> None:
         waiting = asyncio.ensure_future(s.located())
         s.resolver.suspect(tcp(s.hosts[0]), FailoverHint(why="eof"))
         s.sentinels[0].announce_promotion(s.hosts[1], s.hosts[0])
-        await s.servers[1].listener.asked("ROLE")
+        await s.servers[1].listener.received("ROLE")
         await waiting
 
         for sentinel in s.sentinels:

@@ -62,7 +62,7 @@ async def test_the_primary_may_be_anywhere_in_the_list() -> None:
 
         assert await s.located() == s.hosts[2]
 
-        assert all(server.listener.counted["ROLE"] == 1 for server in s.servers)
+        assert all(server.listener.counts["ROLE"] == 1 for server in s.servers)
 
 
 async def test_an_unlisted_primary_is_never_used() -> None:
@@ -76,7 +76,7 @@ async def test_an_unlisted_primary_is_never_used() -> None:
             await s.located()
 
         assert all(f"{host}:{port}" in str(raised.value) for host, port in (*s.hosts, stranger.host))
-        assert stranger.listener.counted["ROLE"] == 0
+        assert stranger.listener.counts["ROLE"] == 0
         await stranger.listener.close()
 
 

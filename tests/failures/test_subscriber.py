@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from tests.failures.fake_sentinel import PATIENCE_S, Refused, Simple, resp
+from tests.failures.fake_sentinel import PATIENCE_S, ErrorReply, SimpleString, resp
 from tests.failures.primaries import Primary, ScriptedLocator, at
 from tollhouse.stores.discovery.primary_history import FailoverPause
 from tollhouse.stores.reconnecting import ConnectionConfig
@@ -93,7 +93,7 @@ async def listening(**timing: float) -> AsyncIterator[tuple[Recorder, ScriptedLo
 
 
 def subscribing(command: list[str]) -> object:
-    return Simple("PONG")
+    return SimpleString("PONG")
 
 
 async def test_it_starts_once_and_ends_for_good() -> None:
@@ -193,7 +193,7 @@ async def test_only_messages_are_passed_on() -> None:
 
 async def test_an_outage_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     """An outage is one warning, however many attempts fail."""
-    primary = await Primary(lambda _: Refused("NOPERM no channel for you")).open()
+    primary = await Primary(lambda _: ErrorReply("NOPERM no channel for you")).open()
     recorder = Recorder(ScriptedLocator(at(primary)))
 
     with caplog.at_level(logging.WARNING, logger="tollhouse.stores"):

@@ -48,13 +48,13 @@ class Stores:
         limits: AnyStore,
         cache: AnyStore,
         accounts: AnyStore,
-        owned: Iterable[SharedResource],
+        shared: Iterable[SharedResource],
     ) -> None:
         self.sessions = sessions
         self.limits = limits
         self.cache = cache
         self.accounts = accounts
-        self._owned = tuple(owned)
+        self._shared = tuple(shared)
 
     def all(self) -> tuple[AnyStore, ...]:
         """Return the stores in the order of their databases."""
@@ -64,7 +64,7 @@ class Stores:
         """Close the connections, then the resolvers and servers."""
         for store in self.all():
             await store.aclose()
-        for owned in self._owned:
+        for owned in self._shared:
             await owned.aclose()
 
 
@@ -106,7 +106,7 @@ def open_stores(
         limits=open_store("limits"),
         cache=open_store("cache"),
         accounts=open_store("accounts"),
-        owned=locators.shared.values(),
+        shared=locators.shared.values(),
     )
 
 
