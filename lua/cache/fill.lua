@@ -3,34 +3,34 @@
 -- It would if the lease is lost, if a tag, the key or everything was invalidated since it was granted, if the clock was
 -- lost, or if another primary serves. So a reader that waited for an accepted value may use it, however late it came.
 --
--- KEYS[1]  entry       string; the cached frame
+-- KEYS[1]  entry       string; the cached envelope
 -- KEYS[2]  lease       string; the token of the load of the entry
 -- KEYS[3]  clock_key   hash; e epoch, s sequence, t:*, t:? and t:<tag> marks
 -- ARGV[1]  now_ms      integer; 0 means the server's clock
 -- ARGV[2]  primary     text; the replication id of the primary
 -- ARGV[3]  token       text, 24 hex digits; the one that the lease was granted to
--- ARGV[4]  keep_ms     integer >= 0; 0 checks the frame and ends the lease, but stores nothing
--- ARGV[5]  frame       text; as cache/envelope.py writes it, with the epoch and sequence of the lease
+-- ARGV[4]  keep_ms     integer >= 0; 0 checks the envelope and ends the lease, but stores nothing
+-- ARGV[5]  envelope       text; as cache/envelope.py writes it, with the epoch and sequence of the lease
 -- returns  {1 accepted | 0 refused}
 -- expires  entry after keep_ms
 -- cost     O(tags), 1..5 commands
 -- idempotent no
 -- flags    none
 --#include lib/now.lua
---#include lib/frame_status.lua
+--#include lib/envelope_status.lua
 
 local entry, lease, clock_key = KEYS[1], KEYS[2], KEYS[3]
 local now_ms = clock(tonumber(ARGV[1]))
 local primary, token = string.format('%-16.16s', ARGV[2]), ARGV[3]
-local keep_ms, frame = tonumber(ARGV[4]), ARGV[5]
+local keep_ms, envelope = tonumber(ARGV[4]), ARGV[5]
 
 local holder = redis.call('GET', lease)
-local cause = frame_status(frame, clock_key, primary, now_ms)
+local cause = envelope_status(envelope, clock_key, primary, now_ms)
 local swept = redis.call('HGET', clock_key, 't:?')
 
 if holder ~= token or cause ~= 'hit' then return {0} end
-if swept and tonumber(string.sub(swept, 1, 12)) > tonumber(string.sub(frame, 69, 80)) then return {0} end
+if swept and tonumber(string.sub(swept, 1, 12)) > tonumber(string.sub(envelope, 69, 80)) then return {0} end
 
-if keep_ms > 0 then redis.call('SET', entry, frame, 'PX', keep_ms) end
+if keep_ms > 0 then redis.call('SET', entry, envelope, 'PX', keep_ms) end
 redis.call('DEL', lease)
 return {1}

@@ -1,29 +1,29 @@
--- cache/get_or_lease.lua: return a cached frame, or grant the lease to load it; if another holds it, write nothing.
+-- cache/get_or_lease.lua: return a cached envelope, or grant the lease to load it; if another holds it, write nothing.
 --
 -- A lost clock begins again with a new epoch, so that everything cached before is ignored.
 -- A second run with the same token grants the lease to the same holder again.
 --
--- KEYS[1]  entry       string; the cached frame
+-- KEYS[1]  entry       string; the cached envelope
 -- KEYS[2]  lease       string; the token of the load of the entry
 -- KEYS[3]  clock_key   hash; e epoch, s sequence, t:* and t:<tag> marks, n:<cause> counts
 -- ARGV[1]  now_ms      integer; 0 means the server's clock
 -- ARGV[2]  primary     text; the replication id of the primary
 -- ARGV[3]  token       text, 24 hex digits, never used before; a lost clock takes 16 of them as its epoch
 -- ARGV[4]  lease_ms    integer >= 1; how long the lease lives unless renewed
--- returns  {1 hit | 2 leased | 3 busy, now_ms, sequence, lease_left_ms, epoch, frame}
+-- returns  {1 hit | 2 leased | 3 busy, now_ms, sequence, lease_left_ms, epoch, envelope}
 -- expires  lease after lease_ms; the clock never
 -- cost     O(tags), 2..5 commands
 -- idempotent yes
 -- flags    allow-oom
 --#include lib/now.lua
---#include lib/frame_status.lua
+--#include lib/envelope_status.lua
 
 local entry, lease, clock_key = KEYS[1], KEYS[2], KEYS[3]
 local now_ms = clock(tonumber(ARGV[1]))
 local primary, token, lease_ms = string.format('%-16.16s', ARGV[2]), ARGV[3], tonumber(ARGV[4])
 
-local frame = redis.call('GET', entry) or ''
-local cause, epoch, sequence = frame_status(frame, clock_key, primary, now_ms)
+local envelope = redis.call('GET', entry) or ''
+local cause, epoch, sequence = envelope_status(envelope, clock_key, primary, now_ms)
 local holder = cause ~= 'hit' and redis.call('GET', lease)
 
 if holder and holder ~= token then
@@ -32,7 +32,7 @@ end
 
 redis.call('HINCRBY', clock_key, 'n:' .. cause, 1)
 if cause == 'hit' then
-  return {1, now_ms, sequence, 0, epoch .. primary, frame}
+  return {1, now_ms, sequence, 0, epoch .. primary, envelope}
 end
 if not epoch then
   epoch = string.sub(token, 1, 16)

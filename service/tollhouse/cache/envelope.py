@@ -2,7 +2,7 @@
 
     R1 | stored_ms 13 | fresh_until_ms 13 | load_ms 8 | epoch 32 | sequence 12 | tags 2 | 16 for each tag | body
 
-`R1` names this layout; any other is a miss. `lua/lib/frame_status.lua` is the other reader.
+`R1` names this layout; any other is a miss. `lua/lib/envelope_status.lua` is the other reader.
 """
 
 from __future__ import annotations

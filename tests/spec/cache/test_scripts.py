@@ -263,7 +263,7 @@ async def test_a_value_from_a_clock_too_far_ahead_is_a_miss(world: World):
     assert (near, far) == (HIT, LEASED)
 
 
-async def test_a_frame_past_its_freshness_is_a_miss(world: World):
+async def test_an_envelope_past_its_freshness_is_a_miss(world: World):
     """The time in the envelope decides, even if the server has not removed the key yet."""
     await stored(world)
     await world.command("cache", "PERSIST", ENTRY)
