@@ -36,11 +36,11 @@ _VARIABLE = re.compile(r"\$(?:(\$)|\{(\w+):([-?])([^}]+)\}|)")
 
 
 class MissingVariable(Exception):
-    """What `docker compose` refuses: a variable that has to be set."""
+    """A required variable is not set; `docker compose` refuses that too."""
 
 
 def interpolated(value: Any, environ: Mapping[str, str]) -> Any:
-    """Fill in variables as `docker compose` does; of its forms only those with a default or a message are known."""
+    """Fill in variables as `docker compose` does; only the forms with a default or a message are supported."""
     if isinstance(value, dict):
         return {key: interpolated(inner, environ) for key, inner in value.items()}
     if isinstance(value, list):
@@ -63,12 +63,12 @@ def interpolated(value: Any, environ: Mapping[str, str]) -> Any:
 
 
 def variables() -> frozenset[str]:
-    """Give the variables that have to be set."""
+    """Return the required variables."""
     return frozenset(re.findall(r"\$\{(\w+):\?", FILE.read_text(encoding="utf-8")))
 
 
 class Composed:
-    """The servers and Sentinels of the file, running; `stop` ends them."""
+    """The running servers and Sentinels of the file; `stop` stops them."""
 
     def __init__(self) -> None:
         self.passwords = {name: secrets.token_hex(32) for name in variables()}
@@ -81,7 +81,7 @@ class Composed:
         self._pids: dict[str, int] = {}
 
     def start(self) -> None:
-        """Start the services in the order that `depends_on` asks for, each when those before it are healthy."""
+        """Start the services in the order of `depends_on`, each when its dependencies are healthy."""
         services = self.file["services"]
         order = TopologicalSorter({name: services[name].get("depends_on", {}) for name in (*SERVERS, *SENTINELS)})
         for name in order.static_order():
@@ -92,7 +92,7 @@ class Composed:
         await_true(lambda: all(map(self._agrees, SENTINELS)))
 
     def run(self, name: str) -> int:
-        """Run the command of a service, as `docker compose up` would, and give its process id."""
+        """Run the command of a service, as `docker compose up` would; return its process id."""
         service = self.file["services"][name]
         for mount in service["configs"]:
             target = Path(self._here(name, mount["target"]))
@@ -110,7 +110,7 @@ class Composed:
         return {key: self._here(name, value) for key, value in self.file["services"][name]["environment"].items()}
 
     def healthy(self, name: str) -> bool:
-        """Do what the health check of a service does, with our own client in the place of `valkey-cli`."""
+        """Run the health check of a service, with our own client instead of `valkey-cli`."""
         kind, line = self.file["services"][name]["healthcheck"]["test"]
         assert kind == "CMD-SHELL"
         words = shlex.split(Template(line).substitute(self.environment(name)))
@@ -126,11 +126,11 @@ class Composed:
         return False
 
     def pid(self, name: str) -> int:
-        """Give the process of a service."""
+        """Return the process of a service."""
         return self._pids[name]
 
     def address(self, name: str) -> TcpAddress:
-        """Say where a service listens."""
+        """Return the address of a service."""
         return TcpAddress(host=self.environment(name)["ADDRESS"], port=6379 if name in SERVERS else 26379)
 
     def ask(self, name: str, user: str, *command: str | int) -> Any:
@@ -139,14 +139,14 @@ class Composed:
         return call(self.address(name), (user, self.passwords[f"VALKEY_{variable}_PASSWORD"]), *command)
 
     def primary(self) -> str | None:
-        """Give the server that all Sentinels name as primary; None while they do not agree."""
+        """Return the primary that all Sentinels agree on; None while they do not agree."""
         named = {
             tuple(self.ask(name, "tollhouse", "SENTINEL", "GET-MASTER-ADDR-BY-NAME", "main")) for name in SENTINELS
         }
         return next((name for name in SERVERS if named == {(self.address(name).host, "6379")}), None)
 
     def stop(self) -> None:
-        """End all of them."""
+        """Stop all processes."""
         self._guarded.stop()
 
     def _agrees(self, name: str) -> bool:
@@ -161,12 +161,12 @@ class Composed:
 
 
 def facts(reply: list[str]) -> dict[str, str]:
-    """Read what a Sentinel says of one server or Sentinel."""
+    """Parse what a Sentinel reports of one server or Sentinel."""
     return dict(zip(reply[::2], reply[1::2], strict=True))
 
 
 def await_true(condition: Callable[[], bool]) -> None:
-    """Ask until the condition holds, for a bounded time; an error is no answer yet."""
+    """Poll until the condition holds, for a bounded time; an error counts as not yet."""
     give_up_s = time.monotonic() + PATIENCE_S
     while time.monotonic() < give_up_s:
         with contextlib.suppress(OSError, ServerError):

@@ -1,4 +1,4 @@
-"""`tollhouse limits` as a command: what it prints, how it ends, and that it joins the running service."""
+"""`tollhouse limits` as a command: output, exit codes, and the running service."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ HUNDRED = '[limits.policies.hundred]\nlimit = "5/hour; 100/day"\n'
 
 
 def limits(folder: Path, *args: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run `tollhouse limits` in a folder, as the user whose services keep their run-time file there."""
+    """Run `tollhouse limits` in a folder, with the service file of that folder."""
     return subprocess.run(
         [*COMMAND, "limits", *args],
         check=False,
@@ -27,13 +27,13 @@ def limits(folder: Path, *args: str, **variables: str) -> subprocess.CompletedPr
     )
 
 
-def told(done: subprocess.CompletedProcess[str]) -> Any:
+def json_output(done: subprocess.CompletedProcess[str]) -> Any:
     """Read what a command printed with --json."""
     return msgspec.json.decode(done.stdout)
 
 
 def test_a_limit_is_linted(tmp_path: Path) -> None:
-    """Lint prints the canonical form of a limit and ends with 0; one that cannot be read with 1 and its remedy."""
+    """Lint prints the canonical form of a limit and exits with 0; an invalid limit exits with 1 and its remedy."""
     right = limits(tmp_path, "lint", "--limit", "5/s, 100 per min")
     wrong = limits(tmp_path, "lint", "--limit", "5/mn")
 
@@ -45,7 +45,7 @@ def test_a_limit_is_linted(tmp_path: Path) -> None:
 
 
 def test_a_file_is_linted_whole(tmp_path: Path) -> None:
-    """Lint names every policy of a file that is wrong, and warns of what is hardly meant."""
+    """Lint lists every invalid policy of a file, and warns of likely mistakes."""
     file = tmp_path / "mine.toml"
     file.write_text(
         '[limits.policies.api]\nlimit = "5/mn"\n'
@@ -57,8 +57,11 @@ def test_a_file_is_linted_whole(tmp_path: Path) -> None:
     shown = limits(tmp_path, "lint", str(file))
 
     assert done.returncode == shown.returncode == 1
-    assert [problem["field"] for problem in told(done)["problems"]] == ["policies.api", "policies.mail.algorithm"]
-    assert [finding["level"] for finding in told(done)["findings"]] == ["warning", "warning"]
+    assert [problem["field"] for problem in json_output(done)["problems"]] == [
+        "policies.api",
+        "policies.mail.algorithm",
+    ]
+    assert [finding["level"] for finding in json_output(done)["findings"]] == ["warning", "warning"]
     assert "warning: next: shadow = true: it decides and counts, and never refuses" in shown.stdout
 
 
@@ -71,7 +74,7 @@ def test_a_file_is_linted_whole(tmp_path: Path) -> None:
     ],
 )
 def test_what_else_is_wrong_in_a_file_is_linted_too(tmp_path: Path, text: str, words: str) -> None:
-    """The whole file is checked, not its policies alone; what is wrong is one line, and exit code 1."""
+    """The whole file is checked, not only its policies; a mistake is one line and exit code 1."""
     (tmp_path / "mine.toml").write_text(text)
 
     done = limits(tmp_path, "lint", "mine.toml")
@@ -82,7 +85,7 @@ def test_what_else_is_wrong_in_a_file_is_linted_too(tmp_path: Path, text: str, w
 
 
 def test_policies_are_listed(tmp_path: Path) -> None:
-    """List tells every policy that holds, with the lengths of its lists and not what is on them."""
+    """List prints every policy in force, with the lengths of its lists but not their entries."""
     (tmp_path / "tollhouse.toml").write_text(
         f'{HUNDRED}on_outage = "closed"\ncost = 2\nkey = "user"\ndeny = ["user:mallory"]\n'
         '[limits.policies.next]\nlimit = "3/h"\nshadow_of = "hundred"\n'
@@ -93,7 +96,7 @@ def test_policies_are_listed(tmp_path: Path) -> None:
     done = limits(tmp_path, "list", "--json")
 
     assert shown.returncode == done.returncode == 0
-    listed = {policy["policy"]: policy for policy in told(done)["policies"]}
+    listed = {policy["policy"]: policy for policy in json_output(done)["policies"]}
     assert {"default", "login", "hundred", "next"} <= set(listed)
     assert listed["hundred"]["limit"] == "5/hour; 100/day"
     assert (listed["hundred"]["on_outage"], listed["hundred"]["deny_entries"]) == ("closed", 1)
@@ -104,7 +107,7 @@ def test_policies_are_listed(tmp_path: Path) -> None:
 
 
 def test_the_commands_join_the_running_service(tmp_path: Path) -> None:
-    """From any folder they look at the counters and the policies of the service that runs for this user."""
+    """From any folder the commands use the counters and the policies of the service that runs for this user."""
     (tmp_path / "served").mkdir()
     file = tmp_path / "served" / "policies.toml"
     file.write_text(HUNDRED)
@@ -123,19 +126,19 @@ def test_the_commands_join_the_running_service(tmp_path: Path) -> None:
     assert refused.returncode == 1
     assert refused.stdout.startswith("'ada' under hundred would be refused: limit-reached; it passes in 3,")
     assert fits.returncode == 0
-    assert [limit["remaining"] for limit in told(fits)["limits"]] == [5, 100]
+    assert [limit["remaining"] for limit in json_output(fits)["limits"]] == [5, 100]
     assert why.returncode == why_told.returncode == 0
     assert "'ada' under hundred is refused: the limit 5/hour is reached; the same take passes in 3," in why.stdout
     assert "Under 200/hour (sliding-window) it would be admitted." in why.stdout
-    assert told(why_told)["uncounted"] == ["5/hour", "100/day"]
+    assert json_output(why_told)["uncounted"] == ["5/hour", "100/day"]
     assert [done.stdout.rpartition(": ")[0] for done in resets] == ["'ada' under hundred"] * 2
     assert resets[0].stdout != resets[1].stdout
-    assert told(reset_told) == {"policy": "hundred", "key": "ada", "reset": False}
+    assert json_output(reset_told) == {"policy": "hundred", "key": "ada", "reset": False}
     assert taken == 200
 
 
 def test_what_cannot_be_asked_is_exit_code_2(tmp_path: Path) -> None:
-    """A policy that is not there, a cost or a limit that cannot be used, and both a FILE and --limit end with 2."""
+    """An unknown policy, an invalid cost or limit, and FILE together with --limit exit with 2."""
     (tmp_path / "tollhouse.toml").write_text(HUNDRED)
     wrong = [
         limits(tmp_path, "peek", "hundert", "ada"),
@@ -153,7 +156,7 @@ def test_what_cannot_be_asked_is_exit_code_2(tmp_path: Path) -> None:
 
 
 def test_a_store_that_is_down_is_exit_code_1(tmp_path: Path) -> None:
-    """Where the store does not answer, the command ends with 1 and one sentence; without a secret it warns too."""
+    """If the store does not answer, the command exits with 1 and one line; without a secret it also warns."""
     done = limits(tmp_path, "peek", "default", "ada", TOLLHOUSE_URL="redis://:sesame@127.0.0.1:1")
 
     assert done.returncode == 1

@@ -1,4 +1,4 @@
-"""The compose file: what it promises to operators, tried on its own commands as local processes."""
+"""The compose file, tested with its own commands as local processes."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def composed() -> Iterator[Composed]:
 
 @pytest.fixture
 def primary(composed: Composed) -> str:
-    """The present primary, with a replica, so that it takes writes, and no failover under way."""
+    """The current primary, once it has a replica, so that it accepts writes, and no failover is running."""
     await_true(lambda: all(flags(composed, name) == "master" for name in SENTINELS))
     return the_primary(composed)
 
@@ -69,18 +69,18 @@ def has_replica(composed: Composed, name: str) -> bool:
 
 
 def denied(composed: Composed, name: str) -> int:
-    """Count what the server refused for want of permission."""
+    """Count the commands that the server denied."""
     text = composed.ask(name, "replica", "INFO", "stats")
     return sum(map(int, re.findall(r"acl_access_denied_(?:cmd|key|channel|db):(\d+)", text)))
 
 
 def service_settings(composed: Composed) -> Settings:
-    """The settings of the file's service: each store through the Sentinels, at the addresses where they run here."""
+    """The settings of the file's service: each store through the Sentinels, at their local addresses."""
     return load(composed.environment("tollhouse"))
 
 
 def at(composed: Composed, name: str) -> Tollhouse:
-    """A Tollhouse with the settings of the file's service, but with one server in the place of the Sentinels."""
+    """A Tollhouse with the settings of the file's service, but with one server instead of the Sentinels."""
     settings = service_settings(composed)
     host = composed.address(name).host
     urls = {store: parse(store, str(url)) for store, url in settings.store_urls().items()}
@@ -160,7 +160,7 @@ async def test_the_service_carries_on(composed: Composed, primary: str) -> None:
 
 
 async def _durably_issued(tollhouse: Tollhouse) -> Issued:
-    """Begin sessions until one is confirmed by every replica: after a failover the old primary takes its time."""
+    """Create sessions until every replica confirms one: after a failover the old primary needs some time."""
     async with asyncio.timeout(30):
         while True:
             issued = await tollhouse.sessions.create(user="alan")
@@ -178,7 +178,7 @@ async def _verified(tollhouse: Tollhouse, token: Token) -> Session | None:
 
 @pytest.mark.sentinel
 def test_a_primary_is_handed_over(composed: Composed, primary: str) -> None:
-    """The Sentinels' user may do all that handing a primary over takes: nobody is denied anything."""
+    """The Sentinels' user has every permission that a failover needs: no command is denied."""
     before = {name: denied(composed, name) for name in SERVERS}
 
     composed.ask("sentinel-1", "operator", "SENTINEL", "FAILOVER", "main", "COORDINATED")
@@ -225,7 +225,7 @@ async def test_a_user_cannot_harm_the_server(composed: Composed, primary: str, n
 @pytest.mark.sentinel
 @pytest.mark.parametrize("name", [SERVERS[0], SENTINELS[0]])
 def test_nobody_enters_without_a_name(composed: Composed, name: str) -> None:
-    """The user without a name is switched off, on servers and Sentinels."""
+    """The default user is disabled on servers and Sentinels."""
     with pytest.raises(ServerError, match="WRONGPASS"):
         call(composed.address(name), ("default", ""), "PING")
 
@@ -235,7 +235,7 @@ def test_nobody_enters_without_a_name(composed: Composed, name: str) -> None:
     "refused", ["SENTINEL FAILOVER main", "SENTINEL RESET *", "SENTINEL SET main quorum 1", "SHUTDOWN"]
 )
 def test_tollhouse_only_looks_at_sentinels(composed: Composed, refused: str) -> None:
-    """On Sentinels, Tollhouse's user may ask and listen, and neither start a failover nor change anything."""
+    """On Sentinels, Tollhouse's user may query and subscribe, but neither start a failover nor change anything."""
     assert composed.ask("sentinel-1", "tollhouse", "SUBSCRIBE", "+switch-master")[0] == "subscribe"
 
     with pytest.raises(ServerError, match="NOPERM"):

@@ -1,4 +1,4 @@
-"""The compose file: what its text promises to operators."""
+"""The compose file: permissions, passwords and settings in its text."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ USERS = {line.split()[1]: line.split()[2:] for line in FILLED["configs"]["users.
 SENTINEL_SETTINGS = FILLED["configs"]["sentinel.conf"]["content"]
 
 HANDSHAKE = {"ping", "select", "info", "role", "client|capa", "script|load", "evalsha", "eval"}
-"""What a connection sends by itself; HELLO and AUTH need no permission."""
+"""The commands of every connection; HELLO and AUTH need no permission."""
 BESIDE_SCRIPTS: dict[StoreName, set[str]] = {
     "sessions": {"set", "wait", "waitaof", "subscribe", "replconf"},
     "limits": {"subscribe"},
@@ -36,7 +36,7 @@ The first store's account also asks for the role of servers, and has a replica t
 
 @pytest.mark.parametrize("name", STORES)
 def test_a_user_may_do_what_its_scripts_do(name: StoreName) -> None:
-    """The commands of a store's user are those of its scripts and its connection: none is missing, none is spare."""
+    """A store's user may use exactly the commands of its scripts and its connection."""
     own = [script.plain for key, script in SCRIPTS.items() if key.startswith(f"{name}/")]
     calls = [call for text in own for call in re.findall(r"redis\.p?call\((?:'([A-Z]+)')?", text)]
 
@@ -94,7 +94,7 @@ def test_the_settings_are_those_that_survive() -> None:
 
 
 def test_services_wait_for_each_other_and_keep_to_themselves() -> None:
-    """Every service has a health check and waits for healthy ones; no port leaves the machine; nobody is root."""
+    """Every service has a health check and waits for healthy ones; ports are on loopback; none runs as root."""
     for name, service in SERVICES.items():
         needs = service.get("depends_on", {})
 

@@ -31,7 +31,7 @@ WITHOUT_EXPIRY = ("tollhouse:account:", "tollhouse:clock:")
 
 
 def test_the_demo_passes(tmp_path: Path) -> None:
-    """The demo ends with exit code 0, having seen every step as expected, and tells it as JSON."""
+    """The demo exits with 0 if every step passed, and prints the steps as JSON."""
     done = subprocess.run(
         [*COMMAND, "demo", "--json"],
         check=False,
@@ -49,7 +49,7 @@ def test_the_demo_passes(tmp_path: Path) -> None:
 
 
 def test_a_demo_that_sees_something_else_fails(tmp_path: Path) -> None:
-    """A step that sees what it did not expect is not ok, and the tour goes on: here the key is wrong."""
+    """A step that fails is not ok, and the tour continues: here the key is wrong."""
     (tmp_path / "tollhouse.toml").write_text('[limits.policies.demo]\nlimit = "5/second"\n')
     with serve(tmp_path) as served:
         steps = {step.name: step for step in take_tour(served.address, "not-the-admin-key")}
@@ -79,7 +79,7 @@ def test_nothing_leaks_into_the_stores(tmp_path: Path) -> None:
 
 
 def _a_login_in_use(address: str) -> list[str]:
-    """Leave an account and a live session behind; give the secret parts of its token."""
+    """Create an account and a live session; return the secret parts of its token."""
     client = TourClient(address)
     client.ask("POST", "/v1/accounts", {"user": USER, "password": PASSWORD})
     reply = client.ask("POST", "/v1/login", {"user": USER, "password": PASSWORD, "transport": "bearer"})

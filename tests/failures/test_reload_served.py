@@ -10,24 +10,24 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from tests.failures.test_serve import Served, serve
+from tests.failures.test_serve import ServiceProcess, serve
 
 PATIENCE_S = 15.0
 
 
 def write(folder: Path, limit: str) -> None:
-    """Put another settings file in place, whole."""
+    """Replace the settings file atomically."""
     fresh = folder / "fresh"
     fresh.write_text(f'[limits.policies.hundred]\nlimit = "{limit}"\n')
     fresh.replace(folder / "tollhouse.toml")
 
 
-def limits_of(served: Served, times: int) -> set[str]:
-    """Ask over new connections, so that every worker is asked: what is the limit of the policy?"""
+def limits_of(served: ServiceProcess, times: int) -> set[str]:
+    """Return the limits of the policy, over new connections, so that every worker is asked."""
     return {_limit(served) for _ in range(times)}
 
 
-def _limit(served: Served) -> str:
+def _limit(served: ServiceProcess) -> str:
     policies = msgspec.json.decode(served.get("/v1/limits")[1])["policies"]
     named = {policy["name"]: policy["limits"][0] for policy in policies}
     return f"{named['hundred']['units']}/{named['hundred']['window_ms']}" if "hundred" in named else "none"
@@ -42,7 +42,7 @@ def await_true(condition: Callable[[], bool]) -> None:
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_changed_file_holds_in_every_worker(tmp_path: Path, workers: str) -> None:
-    """Policies that change in the file hold in all workers soon after, and what was counted stays counted."""
+    """Changed policies are soon in force in all workers, and counters are kept."""
     write(tmp_path, "2/hour")
     with serve(tmp_path, "--workers", workers) as served:
         before = [served.take("ada") for _ in range(3)]
@@ -58,7 +58,7 @@ def test_a_changed_file_holds_in_every_worker(tmp_path: Path, workers: str) -> N
 
 
 def test_a_bad_file_changes_nothing(tmp_path: Path) -> None:
-    """A file that cannot be used is logged once with the reason, counted, and what held before holds on."""
+    """A file that cannot be used is logged once with the reason, counted, and the previous policies stay in force."""
     write(tmp_path, "2/hour")
     with serve(tmp_path) as served:
         write(tmp_path, "2/huor")
@@ -74,7 +74,7 @@ def test_a_bad_file_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_a_hangup_looks_at_the_file(tmp_path: Path) -> None:
-    """SIGHUP does not end a service that follows a file: it looks at the file at once and serves on."""
+    """SIGHUP does not end a service that follows a file: it checks the file at once and keeps serving."""
     write(tmp_path, "2/hour")
     with serve(tmp_path) as served:
         write(tmp_path, "3/hour")

@@ -1,4 +1,4 @@
-"""`tollhouse serve` as a process: what it refuses, how it ends, and that nothing of it remains."""
+"""`tollhouse serve` as a process: what it refuses, how it stops, and that no process or file remains."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def environment(folder: Path, **variables: str) -> dict[str, str]:
     return {**kept, "XDG_RUNTIME_DIR": str(folder), **variables}
 
 
-class Served:
+class ServiceProcess:
     """A running `tollhouse serve`."""
 
     def __init__(self, process: subprocess.Popen[bytes], started: dict[str, Any]) -> None:
@@ -85,7 +85,7 @@ class Served:
 
 
 @contextmanager
-def serve(folder: Path, *args: str, **variables: str) -> Generator[Served]:
+def serve(folder: Path, *args: str, **variables: str) -> Generator[ServiceProcess]:
     command = [*COMMAND, "serve", "--json", "--plain-http", "--port", "0", *args]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
@@ -95,7 +95,7 @@ def serve(folder: Path, *args: str, **variables: str) -> Generator[Served]:
     try:
         line = process.stdout.readline()
         assert line, (folder / "log").read_text()
-        served = Served(process, msgspec.json.decode(line))
+        served = ServiceProcess(process, msgspec.json.decode(line))
         served.await_ready()
         yield served
     finally:
@@ -132,7 +132,7 @@ def test_a_worker_that_begins_after_its_parent_has_ended_ends() -> None:
 
 
 def test_stores_in_memory_get_an_admin_key_too(tmp_path: Path) -> None:
-    """`serve` makes a key for every service whose data end with it, those on `fake://` included."""
+    """`serve` generates a key for every service whose data end with it, also on `fake://`."""
     with serve(tmp_path, TOLLHOUSE_URL="fake://") as served:
         assert served.kept["admin_key"]
 
@@ -176,7 +176,7 @@ def test_two_workers_share_limits_and_metrics(tmp_path: Path) -> None:
 
 
 def test_the_key_is_made_and_kept_from_others(tmp_path: Path) -> None:
-    """Without keys `serve` makes one, names the 0600 file that holds it, and does not log it."""
+    """Without keys `serve` generates one, prints the path of the 0600 file with it, and does not log it."""
     with serve(tmp_path) as served:
         key = served.kept["admin_key"][0]
 
@@ -186,7 +186,7 @@ def test_the_key_is_made_and_kept_from_others(tmp_path: Path) -> None:
 
 
 def test_other_commands_find_the_running_service(tmp_path: Path) -> None:
-    """`tollhouse check` without a URL asks the stores of the running service."""
+    """`tollhouse check` without a URL checks the stores of the running service."""
     with serve(tmp_path) as served:
         done = subprocess.run(
             [*COMMAND, "check", "--json"], check=False, env=environment(tmp_path), cwd=tmp_path, capture_output=True
@@ -275,7 +275,7 @@ def test_what_is_wrong_is_one_sentence_and_exit_code_2(
 
 
 def test_a_taken_port_is_told(tmp_path: Path) -> None:
-    """A port that another program holds ends `serve` with exit code 2 and a sentence that says so."""
+    """If another program listens on the port, `serve` exits with 2 and one line that names the port."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -295,7 +295,7 @@ def test_a_taken_port_is_told(tmp_path: Path) -> None:
 
 
 def test_a_store_that_is_down_fails_the_check(tmp_path: Path) -> None:
-    """`tollhouse check` ends with 1 where a store does not answer, and says which and why, without the password."""
+    """`tollhouse check` exits with 1 if a store does not answer, and prints which and why, without the password."""
     url = "redis://ada:sesame@127.0.0.1:1"
     done = subprocess.run(
         [*COMMAND, "check"],

@@ -1,4 +1,4 @@
-"""`tollhouse serve --ha`: a primary, two replicas and three Sentinels of the service's own."""
+"""`tollhouse serve --ha`: the service with its own primary, two replicas and three Sentinels."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.failures.test_serve import COMMAND, Served, environment, serve
+from tests.failures.test_serve import COMMAND, ServiceProcess, environment, serve
 from tests.processes import children_of, gone_within
 from tollhouse.stores.embedded.blocking_client import call
 from tollhouse.stores.urls import SentinelService, TcpAddress, parse
@@ -21,14 +21,14 @@ PATIENCE_S = 15.0
 pytestmark = pytest.mark.sentinel
 
 
-def report_of(served: Served) -> list[dict[str, Any]]:
+def report_of(served: ServiceProcess) -> list[dict[str, Any]]:
     status, body = served.get("/readyz?verbose")
     assert status == 200, body
     return msgspec.json.decode(body)["stores"]
 
 
-def told_by(served: Served) -> dict[str, Any]:
-    """What the service knows of its Sentinels, once it has met all of them."""
+def told_by(served: ServiceProcess) -> dict[str, Any]:
+    """Return the Sentinel counts of the service, once it knows all Sentinels."""
     give_up_s = time.monotonic() + PATIENCE_S
     while (watch := report_of(served)[1]["watch"])["sentinels_reachable"] < 3 and time.monotonic() < give_up_s:
         time.sleep(0.02)
@@ -71,7 +71,7 @@ def test_it_tells_of_its_topology_and_a_killed_one_leaves_nothing(
 
 
 def test_takes_go_on_after_a_failover(tmp_path: Path) -> None:
-    """SENTINEL FAILOVER, asked through the URL of the run-time file: takes are answered, by another server."""
+    """SENTINEL FAILOVER, asked through the URL of the run-time file: takes succeed, on another server."""
     (tmp_path / "tollhouse.toml").write_text('[limits.policies.hundred]\nlimit = "100000/hour"\n')
     with serve(tmp_path, "--ha") as served:
         before = told_by(served)
@@ -121,7 +121,7 @@ def test_a_stopped_one_ends_well(tmp_path: Path) -> None:
     ],
 )
 def test_ha_is_refused_beside_servers_that_exist(tmp_path: Path, variables: dict[str, str]) -> None:
-    """`--ha` with a store that is elsewhere, or that keeps its data, is exit code 2 and one sentence that names it."""
+    """`--ha` with a store on another server, or with persistent data, is exit code 2 and one line that names it."""
     done = subprocess.run(
         [*COMMAND, "serve", "--port", "0", "--ha"],
         check=False,

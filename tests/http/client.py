@@ -23,7 +23,7 @@ SERVICE_KEY = "a-service-key-for-tests"
 PASSWORD = "nine apples fell on Tuesday"
 ADMIN = {"X-Api-Key": ADMIN_KEY}
 LANGID = langid()
-"""One for all tests: it loads its data once."""
+"""Shared by all tests, because it loads its data once."""
 SERVICE = {"Authorization": f"Bearer {SERVICE_KEY}"}
 
 
@@ -55,7 +55,7 @@ class Service:
         assert response.status_code == 201, response.text
 
     async def log_in(self, user: str = "ada") -> dict[str, str]:
-        """Log in with a bearer token; give the headers that carry it."""
+        """Log in with a bearer token; return the headers that carry it."""
         body = {"user": user, "password": PASSWORD, "transport": "bearer"}
         response = await self.ask("POST", "/v1/login", json=body)
         assert response.status_code == 200, response.text

@@ -1,4 +1,4 @@
-"""The service over the real server of the run, on databases that begin empty."""
+"""The service on the real server of the run, with empty databases."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A service with policies of every kind, and short ways to ask it."""
+"""A service with policies of every kind, and shorthands for its verbs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ POLICIES = {
 
 
 class Limited:
-    """The verbs, asked over HTTP with a service key."""
+    """The verbs over HTTP, with a service key."""
 
     def __init__(self, service: Service) -> None:
         self.service = service
@@ -39,7 +39,7 @@ class Limited:
         return await self.ask(verb, {"policy": policy, "key": key, **members})
 
     async def left(self, policy: str = "api", key: str = "ada") -> list[int]:
-        """Tell what remains of each limit."""
+        """Return what remains of each limit."""
         response = await self.on("peek", policy, key)
         return [limit["remaining"] for limit in response.json()["limits"]]
 
@@ -52,6 +52,6 @@ async def limited_at(url: str, **changes: Any) -> AsyncIterator[Limited]:
 
 @asynccontextmanager
 async def limited_on(valkey_socket: Path, **changes: Any) -> AsyncIterator[Limited]:
-    """Serve on the real server of the run, on databases that begin empty."""
+    """Serve on the real server of the run, with empty databases."""
     async with embedded_world(valkey_socket), limited_at(f"unix://{valkey_socket}", **changes) as limited:
         yield limited

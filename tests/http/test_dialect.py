@@ -22,7 +22,7 @@ FIELDS = {
 TIGHT = {name: PolicySettings(limit="1/minute") for name in ("login", "session", "ai", "api")}
 
 
-def told(response: httpx2.Response) -> set[str]:
+def rate_limit_fields(response: httpx2.Response) -> set[str]:
     return {name for name in response.headers if "ratelimit" in name}
 
 
@@ -57,5 +57,5 @@ async def test_every_route_tells_of_limits_in_the_dialect_of_the_settings(valkey
         [name for name in found if "too often" in name], 429
     )
     for name, response in found.items():
-        assert told(response) == FIELDS[dialect], name
+        assert rate_limit_fields(response) == FIELDS[dialect], name
         assert ("retry-after" in response.headers) == ("too often" in name)

@@ -72,7 +72,7 @@ async def test_an_unknown_query_parameter_is_refused(service: Service, path: str
 
 @pytest.mark.parametrize("body", [b"{", b"[]", b"\xff\xfe", b'{"policy": "default", "key": "x", "cost": 1.5}', b""])
 async def test_a_body_that_cannot_be_read_is_400(service: Service, body: bytes) -> None:
-    """What is no JSON, or JSON of another shape, is 400 problem details that say where."""
+    """A body that is not JSON, or JSON of another shape, is 400 problem details with the field."""
     response = await service.ask(
         "POST", "/v1/limits/take", content=body, headers={**SERVICE, "Content-Type": "application/json"}
     )
@@ -83,7 +83,7 @@ async def test_a_body_that_cannot_be_read_is_400(service: Service, body: bytes) 
 
 
 async def test_a_body_above_its_bound_is_413(service: Service) -> None:
-    """A body above body_bytes is 413 problem details, whether or not it says its length."""
+    """A body above body_bytes is 413 problem details, with or without Content-Length."""
     body = json.dumps({"policy": "default", "key": "x" * 1_100_000}).encode()
 
     async def chunks() -> AsyncGenerator[bytes]:
@@ -100,7 +100,7 @@ async def test_a_body_above_its_bound_is_413(service: Service) -> None:
 
 
 async def test_health_says_connected(service: Service) -> None:
-    """S1-27, S1-49: readiness and health are 200 with `"cache": "connected"`, liveness asks no store."""
+    """S1-27, S1-49: readiness and health are 200 with `"cache": "connected"`, liveness calls no store."""
     for path in ("/readyz", "/healthz"):
         response = await service.ask("GET", path)
         assert response.status_code == 200
@@ -139,7 +139,7 @@ async def test_the_schema_names_every_route_and_loads_nothing(service: Service) 
 
 
 async def test_without_stores_nothing_is_500_and_nobody_is_401(caplog: pytest.LogCaptureFixture) -> None:
-    """P8, S1-48: sessions and logins are 503 with Retry-After; takes follow their policy, here in the process."""
+    """P8, S1-48: sessions and logins are 503 with Retry-After; takes follow their outage policy, here `local`."""
     async with service_without_stores() as (service, session):
         take = await service.ask("POST", "/v1/limits/take", json=TAKE, headers=SERVICE)
         who = await service.ask("GET", "/v1/session", headers=session)

@@ -1,4 +1,4 @@
-"""The two hot routes give the same bytes, whether they are answered in front of routing or by their handlers."""
+"""The fast path and the documented handlers send the same bytes for the two hot routes."""
 
 from __future__ import annotations
 
@@ -68,10 +68,10 @@ IN_FRONT = {
     "an empty batch": batch(),
 }
 
-#   handed on, whole
+#   passed on to the application
 PASSED_ON = {
     "no key": with_headers(without=b"authorization"),
-    "a key that is not known": with_key(b"x-api-key", b"a-guess-at-a-key-of-somebody"),
+    "a key that is not known": with_key(b"x-api-key", b"a-guess-at-a-key-of-another"),
     "a key that is no ASCII": with_key(b"x-api-key", b"\xe9" * 20),
     "another scheme": with_key(b"authorization", b"Basic " + KEY),
     "an API key and a bearer": with_headers((b"x-api-key", KEY)),
@@ -151,14 +151,14 @@ ODD_HEADERS = st.tuples(
 
 @st.composite
 def plain_requests(draw: st.DrawFn) -> AsgiRequest:
-    """Draw a request that has nothing odd but its body, and seldom that."""
+    """Draw a plain request; only its body may be unusual."""
     path, bodies = draw(st.sampled_from([("/v1/limits/take", TAKES), (BATCH, st.lists(TAKES, max_size=5))]))
     return body(draw(bodies), path=path)
 
 
 @st.composite
 def odd_requests(draw: st.DrawFn) -> AsgiRequest:
-    """Draw a request in which anything may be odd."""
+    """Draw a request of which every part may be unusual."""
     given_headers = draw(st.lists(st.sampled_from(HEADERS), unique=True)) + draw(st.lists(ODD_HEADERS, max_size=2))
     return AsgiRequest(
         path=draw(st.sampled_from(["/v1/limits/take", BATCH, "/v1/limits/take/", "/v1/limits"])),
@@ -178,7 +178,7 @@ async def both() -> AsyncIterator[Twins]:
 
 @pytest.mark.parametrize("name", IN_FRONT)
 async def test_a_plain_request_is_answered_in_front_of_routing(both: Twins, name: str) -> None:
-    """Three times in a row, so that a limit is reached: the same messages, and the handlers saw none of them."""
+    """Three times in a row, so that a limit is reached: the messages are equal, and the handlers got no request."""
     pairs = [await both.answers(IN_FRONT[name]) for _ in range(3)]
 
     assert [served for served, _ in pairs] == [documented for _, documented in pairs]
@@ -187,8 +187,8 @@ async def test_a_plain_request_is_answered_in_front_of_routing(both: Twins, name
 
 
 @pytest.mark.parametrize("name", PASSED_ON)
-async def test_any_other_request_is_handed_on_whole(both: Twins, name: str) -> None:
-    """What a rule of the application may judge is judged by the application: once, and with all of its body."""
+async def test_any_other_request_is_passed_on_whole(both: Twins, name: str) -> None:
+    """A request that a rule of the application may refuse reaches the application, once and with its whole body."""
     served, documented = await both.answers(PASSED_ON[name])
 
     assert served == documented
@@ -197,18 +197,18 @@ async def test_any_other_request_is_handed_on_whole(both: Twins, name: str) -> N
 
 
 @given(asked=st.lists(plain_requests() | odd_requests(), min_size=1, max_size=5))
-async def test_nobody_can_tell_which_of_the_two_answered(both: Twins, asked: list[AsgiRequest]) -> None:
-    """Whatever is sent in whatever order: status, fields in their order, and body are the same bytes."""
+async def test_a_client_cannot_tell_which_of_the_two_answered(both: Twins, asked: list[AsgiRequest]) -> None:
+    """For any requests in any order, the status, the headers in their order and the body are the same bytes."""
     pairs = [await both.answers(one) for one in asked]
 
     assert [served for served, _ in pairs] == [documented for _, documented in pairs]
     assert both.served.counts == both.documented.counts
 
 
-# The dialect of the epoch tells the time on the wall, which is another one for the second to be asked.
+# x-ratelimit-epoch contains the wall-clock time, which differs between the two requests.
 @pytest.mark.parametrize("dialect", [dialect for dialect in DIALECTS if dialect != "x-ratelimit-epoch"])
 async def test_both_speak_the_dialect_that_the_settings_chose(dialect: Dialect) -> None:
-    """Answers and refusals carry the fields of each dialect, in the same order."""
+    """Responses and refusals have the fields of the dialect in the same order."""
     async with twins(headers=dialect) as both:
         pairs = [await both.answers(asked) for asked in (PLAIN, take(cost=5), take(policy="bucket", cost=3))]
 
@@ -220,8 +220,8 @@ BOTH_ROUTES = pytest.mark.parametrize("asked", [PLAIN, batch(ONE, {**ONE, "cost"
 
 
 @BOTH_ROUTES
-async def test_a_store_that_does_not_answer_is_told_of_alike(both: Twins, asked: AsgiRequest) -> None:
-    """P8: in an outage both answer by the policy's rule, 200 `degraded` here."""
+async def test_an_outage_is_answered_alike(both: Twins, asked: AsgiRequest) -> None:
+    """P8: in an outage both follow the outage policy, 200 `degraded` here."""
     for twin in (both.served, both.documented):
         twin.store.failure = StoreUnavailable("limits", "ambiguous", "no reply")
 
@@ -235,7 +235,7 @@ async def test_a_store_that_does_not_answer_is_told_of_alike(both: Twins, asked:
 
 @BOTH_ROUTES
 async def test_a_failure_is_answered_by_the_application_and_tried_once(both: Twins, asked: AsgiRequest) -> None:
-    """What a take raises is a problem in the application's words; the take itself is not sent again."""
+    """An error of a take becomes the application's problem details; the take is not sent again."""
     for twin in (both.served, both.documented):
         twin.store.failure = ScriptFailed("the server refused the script")
 

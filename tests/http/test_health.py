@@ -1,4 +1,4 @@
-"""What an operator is told: readiness in detail, and the counts of stores that Sentinels watch."""
+"""Readiness in detail, and the metrics of stores behind Sentinels."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ sys.stdin.readline()
 
 @asynccontextmanager
 async def service_without_a_primary() -> AsyncIterator[Service]:
-    """Three scripted Sentinels that name a server which is none, with passwords in every place of the URL."""
+    """Three scripted Sentinels that report a server which does not exist; the URL has a password in every part."""
     server = await FakeServer(login=("ada", "sesame")).open()
     server.follows = ("127.0.0.1", 1)
     sentinels = [await FakeSentinel(number, login=("watcher", "open-it")).open() for number in (1, 2, 3)]
@@ -69,7 +69,7 @@ async def service_without_a_primary() -> AsyncIterator[Service]:
 @pytest.mark.parametrize("query", ["verbose", "verbose=", "verbose=true"])
 @pytest.mark.parametrize("path", ["/readyz", "/healthz"])
 async def test_verbose_health_tells_of_each_store(service: Service, path: str, query: str) -> None:
-    """`?verbose` gives the status, and of each store its place, server, role and replication id."""
+    """`?verbose` returns the status, and for each store its place, server, role and replication id."""
     response = await service.ask("GET", f"{path}?{query}")
 
     assert response.status_code == 200
@@ -88,14 +88,14 @@ async def test_verbose_health_tells_of_each_store(service: Service, path: str, q
 
 
 async def test_another_word_for_verbose_is_refused(service: Service) -> None:
-    """`?verbose=no` is 400 and names the parameter, as any misspelt one is."""
+    """`?verbose=no` is 400 and names the parameter."""
     response = await service.ask("GET", "/readyz?verbose=no")
 
     assert (response.status_code, response.json()["field"]) == (400, "verbose")
 
 
 async def test_verbose_health_of_a_lost_cache(valkey_socket: Path) -> None:
-    """A store that does not answer is told of with its problem, and judged as without `?verbose`."""
+    """A store that does not answer is listed with its problem; the status is the same as without `?verbose`."""
     async with service_at(f"unix://{valkey_socket}", cache_url="redis://ada:sesame@127.0.0.1:1") as service:
         response = await service.ask("GET", "/readyz?verbose")
 
@@ -107,7 +107,7 @@ async def test_verbose_health_of_a_lost_cache(valkey_socket: Path) -> None:
 
 
 async def test_verbose_health_without_any_store() -> None:
-    """Where no store answers the report is 503, and holds no password of server or Sentinel."""
+    """If no store answers, the report is 503 and contains no password of a server or a Sentinel."""
     async with service_without_a_primary() as service:
         response = await service.ask("GET", "/readyz?verbose")
         text = (await service.ask("GET", "/metrics")).text
@@ -143,7 +143,7 @@ async def test_several_servers_are_reported_without_sentinels() -> None:
 
 
 async def test_connections_are_counted_and_unwatched_stores_have_no_sentinels(service: Service) -> None:
-    """/metrics counts the connections to each store; what only Sentinels know is absent where there are none."""
+    """/metrics counts the connections to each store; the metrics of Sentinels are absent if there are none."""
     await service.ask("GET", "/readyz")
 
     text = (await service.ask("GET", "/metrics")).text
@@ -175,7 +175,7 @@ def test_facts_are_dated_and_named() -> None:
 
 
 async def test_facts_are_bounded() -> None:
-    """However much Sentinels say, and however many are silent, a report stays small."""
+    """The report has a bounded size, however long the texts of Sentinels are and however many are silent."""
     resolver = SentinelResolver(SentinelService(hosts=(("h", 1),), service="s" * 10_000), Login(), Dialer())
     known = resolver.health()
     long = ServiceHealth(
@@ -210,7 +210,7 @@ def worker(folder: Path, *values: int) -> subprocess.Popen[str]:
 
 
 def test_several_workers_show_the_latest_view(tmp_path: Path) -> None:
-    """Of several workers the latest view of the Sentinels counts, the highest generation, and all connections."""
+    """With several workers, /metrics has the latest Sentinel counts, the highest generation and all connections."""
     workers = [worker(tmp_path, 3, 3, 1, 0, 5), worker(tmp_path, 1, 3, 3, 2, 2)]
 
     together = Metrics({"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}).render()[0].decode().splitlines()
@@ -265,7 +265,7 @@ WARNED: list[tuple[FailoverStatus | None, list[list[str]]]] = [
 
 @pytest.mark.parametrize(("watch", "wanted"), WARNED)
 def test_check_warns_of_what_a_failover_would_meet(watch: FailoverStatus | None, wanted: list[list[str]]) -> None:
-    """`tollhouse check` warns of missing Sentinels and of replicas that nobody could promote, once per service."""
+    """`tollhouse check` warns of missing Sentinels and of having no replica to promote, once per service."""
     found = list(warnings([store("sessions", watch), store("limits", watch)], keyed=True))
 
     assert len(found) == len(wanted)

@@ -11,7 +11,7 @@ from tollhouse.settings import LimitSettings, PolicySettings
 
 
 async def test_a_take_is_answered_with_a_decision_and_its_fields(service: Service) -> None:
-    """C-4: a take that is allowed is 200 with the Decision, and tells the limit in draft-11 fields."""
+    """C-4: a take that is allowed is 200 with the Decision, with the draft-11 fields of its limits."""
     response = await service.ask(
         "POST", "/v1/limits/take", json={"policy": "default", "key": "ada", "cost": 2}, headers=SERVICE
     )
@@ -76,7 +76,7 @@ async def test_a_batch_is_decided_one_by_one(service: Service) -> None:
 
 
 async def test_peek_changes_nothing_and_reset_forgets(service: Service) -> None:
-    """Peek tells what a take would find; reset gives the units back and says whether there were any."""
+    """Peek returns the decision of a take without taking; reset deletes the counters and says if there were any."""
     subject = {"policy": "login", "key": "ada"}
     await service.ask("POST", "/v1/limits/take", json={**subject, "cost": 5}, headers=SERVICE)
 
@@ -99,7 +99,7 @@ async def test_policies_are_listed(service: Service) -> None:
 
 
 async def test_an_unknown_policy_names_the_nearest(service: Service) -> None:
-    """A policy that does not exist is 422 `unknown-policy`, with field, value and what was meant."""
+    """A policy that does not exist is 422 `unknown-policy`, with field, value and a suggestion."""
     response = await service.ask("POST", "/v1/limits/take", json={"policy": "logn", "key": "ada"}, headers=SERVICE)
 
     body = response.json()

@@ -1,4 +1,4 @@
-"""What the verbs of the limiter do not take over HTTP, who may ask, and what they answer without a store."""
+"""Limits over HTTP: invalid input, authorization, and outages."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ async def limits(valkey_socket: Path) -> AsyncIterator[Limited]:
 
 @pytest.mark.parametrize("verb", VERBS)
 async def test_every_verb_needs_a_service_key(limits: Limited, verb: str) -> None:
-    """401 for nobody, 403 for a user's session; a service and an administrator may."""
+    """401 for an anonymous client, 403 for a user's session; a service and an administrator are allowed."""
     await limits.service.sign_up()
     session = await limits.service.log_in()
     headers = [{}, session, SERVICE, ADMIN]
@@ -60,7 +60,7 @@ async def test_every_verb_needs_a_service_key(limits: Limited, verb: str) -> Non
 
 @pytest.mark.parametrize("verb", VERBS)
 async def test_a_member_too_many_or_too_few_is_400(limits: Limited, verb: str) -> None:
-    """A body of another shape is 400 problem details that say what is wrong where."""
+    """A body of another shape is 400 problem details that name the field and the mistake."""
     body = VERBS[verb]
     wrapped = {"take-batch": lambda one: [one], "take-all": lambda one: {"takes": [one]}}.get(verb, lambda one: one)
     inner = ONE if verb in ("take-batch", "take-all") else body
@@ -140,14 +140,14 @@ async def test_a_value_out_of_bounds_is_422(limits: Limited, verb: str, members:
 
 @pytest.mark.parametrize(("verb", "policy"), [("acquire", "api"), ("lease", "jobs")])
 async def test_a_wait_may_be_as_long_as_in_the_library(limits: Limited, verb: str, policy: str) -> None:
-    """A call over HTTP may wait for as long as one in the library: there is one bound."""
+    """`wait_ms` has the same bound over HTTP as in the library."""
     response = await limits.on(verb, policy, wait_ms=WAIT_MS_MAX)
 
     assert response.status_code == 200
 
 
 async def test_a_batch_is_bounded_and_checked_before_anything_is_taken(limits: Limited) -> None:
-    """257 takes are 422; so is one bad take among good ones, which then take nothing."""
+    """257 takes are 422; one invalid take makes the whole batch 422, and nothing is taken."""
     long = await limits.ask("take-batch", [ONE] * 257)
     bad = await limits.ask("take-batch", [ONE, {"policy": "apu", "key": "ada"}])
     full = await limits.ask("take-batch", [{**ONE, "cost": 0}] * 256)
@@ -161,7 +161,7 @@ async def test_a_batch_is_bounded_and_checked_before_anything_is_taken(limits: L
 
 @pytest.mark.parametrize("verb", [verb for verb in VERBS if verb not in ("take-batch", "take-all")])
 async def test_an_unknown_policy_is_422_with_what_was_meant(limits: Limited, verb: str) -> None:
-    """Every verb says which policy was probably meant, and which there are."""
+    """Every verb suggests the policy that was probably meant, and lists the policies."""
     near = {"lease": "jobz", "renew": "jobz", "release": "jobz"}.get(verb, "appi")
 
     response = await limits.ask(verb, {**VERBS[verb], "policy": near})
@@ -206,7 +206,7 @@ async def test_problems_are_as_the_schema_documents_them(limits: Limited) -> Non
 
 
 async def test_the_schema_tells_of_every_verb(limits: Limited) -> None:
-    """Every verb is documented with its body, an example, its answer, and the problems that it answers."""
+    """Every verb is documented with its body, an example, its response and its problems."""
     schema = (await limits.service.ask("GET", "/schema")).json()
 
     for verb in VERBS:
@@ -222,7 +222,7 @@ async def test_the_schema_tells_of_every_verb(limits: Limited) -> None:
 
 @pytest.fixture
 async def orphaned() -> AsyncIterator[Limited]:
-    """A service that was asked once, and whose server was then killed."""
+    """A service whose server was killed after one request."""
     server = EmbeddedServer.start()
     async with limited_at(server.url) as limited:
         await limited.on("take")
@@ -261,7 +261,7 @@ async def test_without_a_store_a_policy_may_admit_or_refuse(orphaned: Limited) -
 
 
 async def test_without_a_store_everything_that_takes_is_decided_in_the_process(orphaned: Limited) -> None:
-    """P8: takes as one, up to a number, and holds are 200 `degraded`; what is held so is settled and released so."""
+    """P8: take-all, take-up-to, reservations and leases are 200 `degraded`; settle and release then work too."""
     together = await orphaned.ask("take-all", {"takes": [ONE, {"policy": "tenant", "key": "acme"}]})
     up_to = await orphaned.on("take-up-to", "tenant", most=50)
     reserved = await orphaned.on("reserve", "tokens", estimate=60)

@@ -1,4 +1,4 @@
-"""The verbs of the limiter over HTTP, end to end: what each takes, gives back, holds and answers."""
+"""The verbs of the limiter over HTTP, end to end."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ async def limits(valkey_socket: Path) -> AsyncIterator[Limited]:
 
 
 async def test_a_take_without_a_cost_costs_what_the_policy_says(limits: Limited) -> None:
-    """A cost that is left out, or null, is the policy's own; 0 takes nothing."""
+    """Without a cost, or with null, the policy's own cost is taken; 0 takes nothing."""
     answers = [await limits.on("take", **members) for members in ({}, {"cost": None}, {"cost": 0}, {"cost": 3})]
 
     assert [answer.json()["cost"] for answer in answers] == [1, 1, 0, 3]
@@ -26,7 +26,7 @@ async def test_a_take_without_a_cost_costs_what_the_policy_says(limits: Limited)
 
 
 async def test_take_all_charges_all_or_nothing(limits: Limited) -> None:
-    """Takes of several policies and subjects are charged together, and the fields tell of every limit."""
+    """Takes from several policies and subjects are charged together; the fields list every limit."""
     takes = [{"policy": "tenant", "key": "acme", "cost": 2}, {"policy": "api", "key": "ada"}]
 
     response = await limits.ask("take-all", {"takes": takes})
@@ -41,7 +41,7 @@ async def test_take_all_charges_all_or_nothing(limits: Limited) -> None:
 
 
 async def test_a_refused_take_all_charges_nobody(limits: Limited) -> None:
-    """Where one take does not fit the answer is 429 with all decisions and the wait of the whole."""
+    """If one take is refused, the response is 429 with all decisions and the longest wait."""
     takes = [{"policy": "tenant", "key": "acme", "cost": 2}, {"policy": "api", "key": "ada"}]
     await limits.on("take", cost=5)
 
@@ -59,7 +59,7 @@ async def test_a_refused_take_all_charges_nobody(limits: Limited) -> None:
 
 
 async def test_equal_subjects_of_a_take_all_are_summed(limits: Limited) -> None:
-    """Two takes of one subject count as one of their sum: 3 and 3 do not fit into 5."""
+    """Two takes of one subject are decided as their sum: 3 and 3 do not fit into 5."""
     take = {"policy": "api", "key": "ada", "cost": 3}
 
     response = await limits.ask("take-all", {"takes": [take, take]})
@@ -70,7 +70,7 @@ async def test_equal_subjects_of_a_take_all_are_summed(limits: Limited) -> None:
 
 
 async def test_take_up_to_takes_what_there_is(limits: Limited) -> None:
-    """`cost` tells how many units were had; 429 where there is not one."""
+    """`cost` is the number of units that were taken; 429 if there is none."""
     answers = [await limits.on("take-up-to", most=3) for _ in range(3)]
 
     assert [answer.status_code for answer in answers] == [200, 200, 429]
@@ -80,7 +80,7 @@ async def test_take_up_to_takes_what_there_is(limits: Limited) -> None:
 
 
 async def test_a_refund_gives_back_what_was_taken_and_no_more(limits: Limited) -> None:
-    """`cost` tells how many units came back; a subject that took nothing gets nothing."""
+    """`cost` is the number of units that were refunded; a subject that took nothing gets none."""
     await limits.on("take", cost=2)
 
     answers = [await limits.on("refund", cost=5) for _ in range(2)]
@@ -91,7 +91,7 @@ async def test_a_refund_gives_back_what_was_taken_and_no_more(limits: Limited) -
 
 
 async def test_reset_forgets_one_subject_under_one_policy(limits: Limited) -> None:
-    """Other subjects and policies keep what they counted; `reset` is false where there was nothing to forget."""
+    """Other subjects and policies keep their counters; `reset` is false if nothing was counted."""
     for policy, key in (("api", "ada"), ("api", "bob"), ("tenant", "ada")):
         await limits.on("take", policy, key, cost=2)
 
@@ -103,7 +103,7 @@ async def test_reset_forgets_one_subject_under_one_policy(limits: Limited) -> No
 
 
 async def test_what_was_reserved_is_settled_once(limits: Limited) -> None:
-    """A reservation holds its estimate; settling charges what was needed in its place, the second time nothing."""
+    """A reservation holds its estimate; the first settle charges the actual units instead, the second nothing."""
     reserved = (await limits.on("reserve", "tokens", estimate=60)).json()
     held = await limits.left("tokens")
 
@@ -116,7 +116,7 @@ async def test_what_was_reserved_is_settled_once(limits: Limited) -> None:
 
 
 async def test_an_overrun_is_charged(limits: Limited) -> None:
-    """What was needed beyond the estimate is charged too, beyond the limit if need be."""
+    """Units above the estimate are charged too, even above the limit."""
     reserved = (await limits.on("reserve", "tokens", estimate=60)).json()
 
     settled = (await limits.on("settle", "tokens", id=reserved["id"], actual=130)).json()
@@ -126,7 +126,7 @@ async def test_an_overrun_is_charged(limits: Limited) -> None:
 
 
 async def test_a_reservation_that_does_not_fit_is_refused_as_a_take_is(limits: Limited) -> None:
-    """429 with the decision's members and the fields; nothing is held."""
+    """429 with the members of the decision and the fields; nothing is held."""
     await limits.on("take", "tokens", cost=50)
 
     response = await limits.on("reserve", "tokens", estimate=60)
@@ -138,7 +138,7 @@ async def test_a_reservation_that_does_not_fit_is_refused_as_a_take_is(limits: L
 
 
 async def test_acquire_waits_for_its_turn(limits: Limited) -> None:
-    """A bucket that refills 10 a second has a unit again after 100 ms: the answer comes when it does."""
+    """A bucket that refills 10 units a second has a unit after 100 ms; the response arrives then."""
     await limits.on("take", "bucket", cost=20)
 
     response = await limits.on("acquire", "bucket", wait_ms=5_000)
@@ -148,7 +148,7 @@ async def test_acquire_waits_for_its_turn(limits: Limited) -> None:
 
 
 async def test_acquire_waits_no_longer_than_it_may(limits: Limited) -> None:
-    """Where no turn comes within `wait_ms` the answer is 429, and nothing was taken."""
+    """If there is no room within `wait_ms`, the response is 429 and nothing is taken."""
     await limits.on("take", cost=5)
 
     response = await limits.on("acquire", wait_ms=50)
@@ -174,7 +174,7 @@ async def test_a_lease_is_held_until_it_is_released(limits: Limited) -> None:
 
 
 async def test_a_lease_may_wait_for_a_permit(limits: Limited) -> None:
-    """Who waits gets the permit that is released meanwhile."""
+    """A waiting client gets a permit that is released meanwhile."""
     held = [(await limits.on("lease", "jobs")).json()["id"] for _ in range(2)]
 
     waiting = asyncio.create_task(limits.on("lease", "jobs", wait_ms=10_000))
@@ -198,7 +198,7 @@ async def test_a_lease_is_renewed_while_it_is_held(limits: Limited) -> None:
 
 
 async def test_a_denied_key_is_forbidden_and_an_allowed_one_not_counted(limits: Limited) -> None:
-    """403 for a key on the deny list, whatever is left; a key on the allow list is let through without a limit."""
+    """403 for a key on the deny list, however much is left; a key on the allow list is admitted without a limit."""
     denied = await limits.on("take", "banned", "mallory")
     allowed = [await limits.on("take", "banned", "root", cost=5) for _ in range(2)]
 
@@ -209,7 +209,7 @@ async def test_a_denied_key_is_forbidden_and_an_allowed_one_not_counted(limits: 
 
 
 async def test_a_shadow_refuses_nobody(limits: Limited) -> None:
-    """A policy that only watches answers 200 and says that it would have refused."""
+    """A shadow policy responds with 200 and says that it would have refused."""
     answers = [await limits.on("take", "watched") for _ in range(2)]
 
     assert [answer.status_code for answer in answers] == [200, 200]
@@ -217,7 +217,7 @@ async def test_a_shadow_refuses_nobody(limits: Limited) -> None:
 
 
 async def test_a_batch_holds_refusals_of_every_kind(limits: Limited) -> None:
-    """A batch is 200 whatever was decided: each take has its own decision, in order."""
+    """A batch is always 200: each take has its own decision, in order."""
     takes = [
         {"policy": "api", "key": "ada", "cost": 5},
         {"policy": "api", "key": "ada"},
@@ -234,7 +234,7 @@ async def test_a_batch_holds_refusals_of_every_kind(limits: Limited) -> None:
 
 
 async def test_policies_are_listed_as_they_are_written(limits: Limited) -> None:
-    """GET /v1/limits lists every policy with its canonical text, but not who is on its lists."""
+    """GET /v1/limits lists every policy with its canonical text, but without its allow and deny lists."""
     response = await limits.service.ask("GET", "/v1/limits", headers={"X-Api-Key": "a-service-key-for-tests"})
 
     policies = {policy["name"]: policy for policy in response.json()["policies"]}
@@ -256,7 +256,7 @@ async def test_policies_are_listed_as_they_are_written(limits: Limited) -> None:
     ],
 )
 async def test_the_fields_are_those_of_the_chosen_dialect(valkey_socket: Path, dialect: str, names: set[str]) -> None:
-    """The setting `limits.headers` chooses the fields of answers and refusals; Retry-After is sent under each."""
+    """The setting `limits.headers` chooses the fields of responses and refusals; Retry-After is always sent."""
     async with limited_on(valkey_socket, headers=dialect) as limits:
         answers = [await limits.on("take", "tenant", cost=6) for _ in range(2)]
 

@@ -14,7 +14,7 @@ QUESTION = {"input": "Der schnelle braune Fuchs springt über den faulen Hund."}
 
 
 async def test_the_second_answer_is_a_hit(service: Service) -> None:
-    """S0-03, S1-45, S1-46, S2-18: the same input is a MISS, then a HIT with an Age, and both answers are equal."""
+    """S0-03, S1-45, S1-46, S2-18: the same input is a MISS, then a HIT with an Age, and both outputs are equal."""
     first = await service.ask("POST", "/v1/ai/langid", json=QUESTION, headers=SERVICE)
     second = await service.ask("POST", "/v1/ai/langid", json=QUESTION, headers=SERVICE)
 
@@ -31,7 +31,7 @@ async def test_the_second_answer_is_a_hit(service: Service) -> None:
 
 
 async def test_a_caller_can_pass_the_cache_by(service: Service) -> None:
-    """S4-19, S4-49: `?use_cache=false` and `Cache-Control: no-cache` ask the model, and say BYPASS."""
+    """S4-19, S4-49: `?use_cache=false` and `Cache-Control: no-cache` run the model, and X-Cache is BYPASS."""
     await service.ask("POST", "/v1/ai/langid", json=QUESTION, headers=SERVICE)
 
     by_query = await service.ask("POST", "/v1/ai/langid?use_cache=false", json=QUESTION, headers=SERVICE)
@@ -77,7 +77,7 @@ BAD_ASKS = [
 async def test_a_bad_request_names_what_is_wrong(
     service: Service, model: str, body: dict[str, object], status: int, words: str
 ) -> None:
-    """An unknown model or an input that the model does not accept is answered with a remedy."""
+    """An unknown model, or an input that the model does not accept, is a problem with a remedy."""
     response = await service.ask("POST", f"/v1/ai/{model}", json=body, headers=SERVICE)
 
     assert response.status_code == status
@@ -115,7 +115,7 @@ async def test_stats_have_the_fields_that_dashboards_read(service: Service) -> N
 
 @pytest.mark.parametrize("query", ["tag=model:langid", "pattern=ai:langid:*", "all=true"])
 async def test_an_administrator_invalidates(service: Service, query: str) -> None:
-    """S0-34, S4-40, S4-41: by tag, by pattern or all at once; the next answer is a MISS."""
+    """S0-34, S4-40, S4-41: by tag, by pattern or all at once; the next request is a MISS."""
     await service.ask("POST", "/v1/ai/langid", json=QUESTION, headers=SERVICE)
 
     done = await service.ask("DELETE", f"/v1/cache?{query}", headers=ADMIN)

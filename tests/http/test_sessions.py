@@ -30,7 +30,7 @@ async def test_sign_up_log_in_and_get_the_session(service: Service) -> None:
 
 
 async def test_a_cookie_login_never_shows_the_token(service: Service) -> None:
-    """ASVS 3.3.4: for browsers the token travels in Set-Cookie alone, HttpOnly, Lax, for the whole path."""
+    """ASVS 3.3.4: for browsers the token is only in Set-Cookie, HttpOnly, Lax, for the whole path."""
     await service.sign_up()
 
     response = await service.ask("POST", "/v1/login", json={"user": "ada", "password": PASSWORD})
@@ -84,7 +84,7 @@ async def test_unknown_and_wrong_look_alike(service: Service) -> None:
 
 
 async def test_guessing_is_stopped_before_hashing(service: Service) -> None:
-    """After five attempts on one account the sixth is 429, known account or not, and the answer names no account."""
+    """After five attempts on one account the sixth is 429, known account or not, and the response names no account."""
     answers = [
         await service.ask("POST", "/v1/login", json={"user": "nobody", "password": "guess number one"})
         for _ in range(6)
@@ -96,7 +96,7 @@ async def test_guessing_is_stopped_before_hashing(service: Service) -> None:
 
 
 async def test_devices_are_listed_and_ended(service: Service) -> None:
-    """A user lists their sessions, ends one by its sid, and that one is refused from then on."""
+    """A user lists their sessions and revokes one by its sid; that one is refused from then on."""
     await service.sign_up()
     mine, other = await service.log_in(), await service.log_in()
 
@@ -126,7 +126,7 @@ async def test_a_user_cannot_end_the_session_of_another(service: Service) -> Non
 
 
 async def test_the_others_can_be_ended_at_once(service: Service) -> None:
-    """?except=current ends every session but this one; without it the request is 400."""
+    """?except=current revokes every session but this one; without it the request is 400."""
     await service.sign_up()
     mine, *others = [await service.log_in() for _ in range(3)]
 
@@ -140,7 +140,7 @@ async def test_the_others_can_be_ended_at_once(service: Service) -> None:
 
 
 async def test_logout_is_final_and_clears_the_cookie(service: Service) -> None:
-    """P4: after the logout is answered its token is refused, and the cookie is cleared."""
+    """P4: after the response to a logout its token is refused, and the cookie is cleared."""
     await service.sign_up()
     headers = await service.log_in()
 
@@ -153,7 +153,7 @@ async def test_logout_is_final_and_clears_the_cookie(service: Service) -> None:
 
 
 async def test_two_credentials_that_differ_are_refused(service: Service) -> None:
-    """A bearer token and a cookie that differ are 400: which of them is meant is not guessed."""
+    """A bearer token and a cookie that differ are 400: the service does not guess which one is meant."""
     await service.sign_up()
     headers = await service.log_in()
 

@@ -1,4 +1,4 @@
-"""The same service twice, on data of its own each: as it is served, and by its documented handlers alone."""
+"""The same service twice, each with its own data: as it is served, and with its documented handlers only."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ Messages = list[dict[str, Any]]
 
 
 class AsgiRequest(Struct, frozen=True, kw_only=True):
-    """A request as a server hands it over; a length of None leaves `content-length` out."""
+    """A request as a server passes it to an application; without `content-length` if the length is None."""
 
     path: str = "/v1/limits/take"
     method: str = "POST"
@@ -77,7 +77,7 @@ class AsgiRequest(Struct, frozen=True, kw_only=True):
 
 
 class FailingStore:
-    """A store that fails when it is told to, and counts how often it was asked."""
+    """A store that raises `failure` if it is set, and counts its calls."""
 
     def __init__(self, store: ScriptRunner) -> None:
         self._store = store
@@ -112,7 +112,7 @@ class Twin:
         self._app = FastPath(self._counted, self.tollhouse) if fast else self._counted
 
     async def answer(self, asked: AsgiRequest) -> Messages:
-        """Give the messages that the application sends."""
+        """Return the messages that the application sends."""
         waiting, sent = asked.messages, Messages()
 
         async def receive() -> Any:
@@ -126,7 +126,7 @@ class Twin:
 
     @property
     def counts(self) -> list[str]:
-        """Give what was counted, apart from times."""
+        """Return the metrics of decisions."""
         text = self.tollhouse.metrics.render()[0].decode()
         return sorted(line for line in text.splitlines() if line.startswith("tollhouse_ratelimit_decisions_total"))
 
@@ -136,19 +136,19 @@ class Twin:
 
 
 class Twins(Struct, frozen=True, kw_only=True):
-    """Both of them."""
+    """Both services."""
 
     served: Twin
     documented: Twin
 
     async def answers(self, asked: AsgiRequest) -> tuple[Messages, Messages]:
-        """Ask both."""
+        """Send the request to both."""
         return await self.served.answer(asked), await self.documented.answer(asked)
 
 
 @asynccontextmanager
 async def twins(**changes: Any) -> AsyncIterator[Twins]:
-    """Make both, in worlds whose clocks stand still."""
+    """Make both, in worlds whose clocks do not move."""
     async with AsyncExitStack() as stack:
         served, documented = [await stack.enter_async_context(fake_world()) for _ in range(2)]
         yield Twins(
@@ -158,7 +158,7 @@ async def twins(**changes: Any) -> AsyncIterator[Twins]:
 
 
 def _ordered(message: dict[str, Any]) -> dict[str, Any]:
-    """Sort what Litestar gives in the order of a set, which is another one in every application: the methods."""
+    """Sort the methods in `allow`: Litestar lists them in the order of a set, which differs between applications."""
     headers = [
         (name, b", ".join(sorted(value.split(b", "))) if name == b"allow" else value)
         for name, value in message.get("headers", ())

@@ -1,4 +1,4 @@
-"""What errors say: the thing, the value as far as it fits, and the remedy."""
+"""Error messages: the field, the value as far as it fits, and the remedy."""
 
 from __future__ import annotations
 
@@ -20,6 +20,6 @@ SHOWN: list[tuple[object, str]] = [
 
 @pytest.mark.parametrize(("value", "shown"), SHOWN, ids=[shown[:8] for _, shown in SHOWN])
 def test_a_value_is_shown_as_far_as_it_fits(value: object, shown: str) -> None:
-    """A value of any size costs a bounded sentence, whatever its type."""
+    """The message is bounded for values of every size and type."""
     assert str(InvalidInput("field", value, "do better")) == f"field: {shown}: do better"
     assert str(ConfigurationError("SETTING", value, "do better")) == f"SETTING: {shown}: do better"

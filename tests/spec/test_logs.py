@@ -38,7 +38,7 @@ def logged(stream: io.StringIO) -> list[dict[str, object]]:
 
 
 def test_a_line_is_json_where_nobody_watches() -> None:
-    """Away from a terminal each event is one JSON object with a UTC time, and its fields beside the message."""
+    """Away from a terminal each event is one JSON object with a UTC time, the message and the fields."""
     stream = io.StringIO()
     logs.configure("info", "auto", stream)
 
@@ -75,7 +75,7 @@ def test_a_line_is_text_on_a_terminal() -> None:
 
 
 def test_configuring_twice_logs_once() -> None:
-    """However often logging is configured, an event is one line, on the newest stream."""
+    """If logging is configured several times, an event is one line, on the last stream."""
     old, new = io.StringIO(), io.StringIO()
     logs.configure("info", "json", old)
     logs.configure("info", "json", new)
@@ -87,7 +87,7 @@ def test_configuring_twice_logs_once() -> None:
 
 
 def test_the_level_holds_except_for_verbose_loggers() -> None:
-    """Events below the level are not logged, except those of loggers that were asked to tell all (S1-28)."""
+    """Events below the level are not logged, except those of verbose loggers (S1-28)."""
     stream = io.StringIO()
     logs.configure("warning", "json", stream, verbose=["tollhouse.cache"])
 
@@ -153,7 +153,7 @@ def test_no_part_of_a_line_holds_a_secret(layout: logs.LogFormat) -> None:
 
 
 def test_text_that_cannot_be_encoded_is_still_logged() -> None:
-    """A lone surrogate, as in a file name that is not UTF-8, costs no line."""
+    """A lone surrogate, as in a file name that is not UTF-8, does not lose the line."""
     stream = io.StringIO()
     logs.configure("info", "json", stream)
 

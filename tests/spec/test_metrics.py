@@ -1,4 +1,4 @@
-"""Metrics: what is counted, and that several workers answer as one."""
+"""Metrics: names and labels, and scrapes of several workers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scripts as values: where they are found, how they are expanded, and which headers are refused."""
+"""Scripts as values: finding them, expanding them, and refusing wrong headers."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_a_script_is_its_expanded_text_with_two_hashes(tmp_path: Path) -> None:
 
 
 def test_a_script_without_flags_has_a_bare_shebang(tmp_path: Path) -> None:
-    """`flags none` is no flag: the server then refuses the script where writes are refused."""
+    """`flags none` means no flag: a server that refuses writes then refuses the script."""
     source = "-- test/one.lua: do something.\n--\n-- idempotent no\n-- flags    none\n\nreturn 1\n"
 
     script = scripts.load(folder(tmp_path, source))["test/one"]
@@ -61,21 +61,25 @@ REFUSED = [
 
 @pytest.mark.parametrize(("wrong", "source"), REFUSED)
 def test_a_script_that_breaks_the_rules_is_refused(tmp_path: Path, wrong: str, source: str) -> None:
-    """Each include stands once and one level deep, and the header has known words: anything else does not load."""
+    """An include that is repeated or nested, or an unknown word in the header, is an error."""
     root = folder(tmp_path, source, deep="--#include lib/now.lua\nlocal function deep() end\n")
 
-    with pytest.raises(ConfigurationError, match="lua"):
+    with pytest.raises(ConfigurationError) as refused:
         scripts.load(root)
+
+    assert refused.value.setting.startswith("lua")
 
 
 def test_scripts_that_were_not_installed_are_missed(tmp_path: Path) -> None:
-    """Without the folder of scripts, beside the package or at the root of the checkout, the remedy is named."""
-    with pytest.raises(ConfigurationError, match="reinstall tollhouse"):
+    """Without a folder of scripts, in the package or at the root of the checkout, the error names the package."""
+    with pytest.raises(ConfigurationError) as refused:
         scripts.find_lua(tmp_path / "service" / "tollhouse")
+
+    assert (refused.value.setting, refused.value.value) == ("lua", str(tmp_path / "service" / "tollhouse"))
 
 
 def test_the_installed_folder_is_taken_first(tmp_path: Path) -> None:
-    """Where `lua` lies beside the package it is used, whatever else is around."""
+    """The folder `lua` in the package is preferred to any other."""
     package = tmp_path / "service" / "tollhouse"
     for root in (package, tmp_path):
         (root / "lua" / "lib").mkdir(parents=True)

@@ -62,7 +62,7 @@ VARIABLES = [
 
 @pytest.mark.parametrize(("variable", "text", "name", "value"), VARIABLES, ids=[row[0] for row in VARIABLES])
 def test_every_setting_is_reachable_from_the_environment(variable: str, text: str, name: str, value: object) -> None:
-    """TOLLHOUSE_ and the setting's path set it; lists are split at commas and spaces; empty means not set."""
+    """TOLLHOUSE_ and the setting's path set it; lists are split at commas and spaces; an empty variable is unset."""
     assert getattr(load({variable: text}), name) == value
 
 
@@ -142,7 +142,7 @@ def test_policies_come_from_the_file_and_the_environment_alike(tmp_path: Path) -
 
 
 def test_every_field_of_a_policy_is_reachable_from_file_and_environment(tmp_path: Path) -> None:
-    """What can be said of a policy in the file can be said in variables, lists with commas or spaces between."""
+    """Every setting of a policy has a variable; lists are separated by commas or spaces."""
     file = write(
         tmp_path / "t.toml",
         """
@@ -196,7 +196,7 @@ def test_a_file_variable_holds_the_path_of_the_value(tmp_path: Path) -> None:
 
 
 def test_what_kubernetes_sets_for_a_service_of_our_name_is_ignored() -> None:
-    """Addresses that Kubernetes sets for services named tollhouse or tollhouse-redis are no settings."""
+    """Variables that Kubernetes sets for services named tollhouse or tollhouse-redis are ignored."""
     environ = {
         "TOLLHOUSE_PORT": "tcp://10.0.0.1:8000",
         "TOLLHOUSE_SERVICE_HOST": "10.0.0.1",
@@ -242,7 +242,7 @@ WRONG = [
 def test_an_error_names_the_variable_the_value_and_the_remedy(
     tmp_path: Path, environ: dict[str, str], setting: str, value: str, remedy: str
 ) -> None:
-    """A setting that cannot be used is refused by its variable, its value and what to do (S1-32)."""
+    """A setting that cannot be used raises an error with its variable, its value and the remedy (S1-32)."""
     write(tmp_path / "empty", "\n")
     (tmp_path / "binary").write_bytes(b"\xff\xfe" * 20)
 
@@ -274,7 +274,7 @@ WRONG_FILES = [
 
 @pytest.mark.parametrize(("text", "setting", "remedy"), WRONG_FILES)
 def test_an_error_in_the_file_names_the_line(tmp_path: Path, text: str, setting: str, remedy: str) -> None:
-    """What is wrong in the file is named by the file and the setting's path in it."""
+    """An error in the file names the file and the path of the setting."""
     file = write(tmp_path / "t.toml", text)
 
     with pytest.raises(ConfigurationError) as refused:
@@ -285,7 +285,7 @@ def test_an_error_in_the_file_names_the_line(tmp_path: Path, text: str, setting:
 
 
 def test_settings_built_by_hand_are_checked_too() -> None:
-    """Settings built in code take text where the environment would, and are held to the same rules."""
+    """Settings constructed in code accept the same text as the environment, and are checked by the same rules."""
     assert Settings(secret=SECRET).secret == (SECRET.encode(),)  # pyright: ignore[reportArgumentType] - as a file or variable gives it
     for wrong in ({"secret": (b"short",)}, {"trusted_proxies": ("nowhere",)}, {"host": "0.0.0.0", "plain_http": True}):
         with pytest.raises(ConfigurationError):
@@ -304,7 +304,7 @@ def test_settings_can_be_handed_to_another_process() -> None:
 
 
 def test_a_flag_out_of_range_is_named_as_it_was_typed() -> None:
-    """A value from the command line that cannot be used is refused by the name of its flag."""
+    """A value from the command line that cannot be used raises an error with the name of its flag."""
     with pytest.raises(ConfigurationError) as refused:
         load({}, flags={"head_bytes": 1})
 
@@ -332,7 +332,7 @@ def test_secrets_are_in_no_text() -> None:
 
 
 def test_trusted_networks_know_two_words() -> None:
-    """`loopback` and `private` stand for their networks, an address for itself."""
+    """`loopback` and `private` mean their networks, an address means itself."""
     texts = [str(network) for network in trusted_networks(("loopback", "192.0.2.7", "private"))]
 
     assert texts[:3] == ["127.0.0.0/8", "::1/128", "192.0.2.7/32"]
@@ -364,7 +364,7 @@ def test_what_differs_between_settings_is_named() -> None:
 
 
 def test_the_dialects_are_those_that_there_are() -> None:
-    """The fields that can be set are those in which limits can be told."""
+    """The setting accepts every dialect of the RateLimit fields."""
     for dialect in get_args(Dialect):
         assert load({"TOLLHOUSE_LIMITS_HEADERS": dialect}).limits.headers == dialect
         assert dialect in next(row.meaning for row in reference() if row.name == "limits.headers")

@@ -1,4 +1,4 @@
-"""Reload: a settings file that changes is read whole, and holds, or changes nothing."""
+"""Reload: a settings file that changes is applied completely, or not at all."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ THIRTY = '[limits.policies.api]\nlimit = "30/minute"\n'
 WRONG = '[limits.policies.api]\nlimit = "5/mn"\n'
 
 
-class Followed:
-    """A file, a watch that follows it, and what came of it."""
+class SettingsFile:
+    """A settings file, its watcher, and the settings that it applied."""
 
     def __init__(self, path: Path, **options: Any) -> None:
         self.path = path
@@ -36,7 +36,7 @@ class Followed:
         self.watch = SettingsWatcher(path, self._read, self._apply, self.counted.append, sleep=self._settle, **options)
 
     def write(self, text: str) -> None:
-        """Put another file in place, as editors and deployments do: whole or not at all."""
+        """Replace the file atomically, as editors and deployments do."""
         fresh = self.path.with_suffix(".fresh")
         fresh.write_text(text, encoding="utf-8")
         fresh.replace(self.path)
@@ -57,8 +57,8 @@ class Followed:
 
 
 @pytest.fixture
-def followed(tmp_path: Path) -> Followed:
-    followed = Followed(tmp_path / "tollhouse.toml")
+def followed(tmp_path: Path) -> SettingsFile:
+    followed = SettingsFile(tmp_path / "tollhouse.toml")
     followed.write(TWENTY)
     return followed
 
@@ -72,8 +72,8 @@ def heard(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
     return [(record.levelname, record.message) for record in caplog.records if record.name == "tollhouse.settings"]
 
 
-async def test_a_file_that_changes_holds(followed: Followed) -> None:
-    """New content is read and put into effect once; a look at what has not changed does nothing."""
+async def test_a_file_that_changes_holds(followed: SettingsFile) -> None:
+    """New content is read and applied once; a check of unchanged content does nothing."""
     outcomes = [await followed.watch.check(), await followed.watch.check()]
     followed.write(THIRTY)
     outcomes += [await followed.watch.check(), await followed.watch.check()]
@@ -84,7 +84,7 @@ async def test_a_file_that_changes_holds(followed: Followed) -> None:
 
 
 @pytest.mark.parametrize("bad", [WRONG, "prot = 1\n", "port = ", "port = 99999\n"])
-async def test_a_bad_file_changes_nothing(followed: Followed, caplog: pytest.LogCaptureFixture, bad: str) -> None:
+async def test_a_bad_file_changes_nothing(followed: SettingsFile, caplog: pytest.LogCaptureFixture, bad: str) -> None:
     """A file that cannot be used changes nothing, and is logged and counted once, with the reason."""
     await followed.watch.check()
     followed.write(bad)
@@ -100,8 +100,8 @@ async def test_a_bad_file_changes_nothing(followed: Followed, caplog: pytest.Log
     assert "policies" in vars(caplog.records[-1])["reason"]
 
 
-async def test_a_file_that_is_mended_holds_again(followed: Followed, caplog: pytest.LogCaptureFixture) -> None:
-    """After a bad file a good one holds, and is logged, even where it is the one from before."""
+async def test_a_file_that_is_mended_holds_again(followed: SettingsFile, caplog: pytest.LogCaptureFixture) -> None:
+    """After an invalid file a valid one is applied and logged, even if it is the previous one."""
     await followed.watch.check()
     followed.write(WRONG)
     await followed.watch.check()
@@ -111,8 +111,8 @@ async def test_a_file_that_is_mended_holds_again(followed: Followed, caplog: pyt
     assert heard(caplog)[-1] == ("INFO", "settings file applied")
 
 
-async def test_a_file_that_is_gone_changes_nothing(followed: Followed) -> None:
-    """A file that is not there is refused once; what held before holds on until it is back."""
+async def test_a_file_that_is_gone_changes_nothing(followed: SettingsFile) -> None:
+    """A missing file is refused once; the previous policies stay in force until it is back."""
     await followed.watch.check()
     followed.path.unlink()
 
@@ -125,20 +125,20 @@ async def test_a_file_that_is_gone_changes_nothing(followed: Followed) -> None:
 
 
 async def test_a_file_that_never_was_is_refused(tmp_path: Path) -> None:
-    """The first look at a file that is not there says so."""
-    followed = Followed(tmp_path / "tollhouse.toml")
+    """The first check of a missing file is refused."""
+    followed = SettingsFile(tmp_path / "tollhouse.toml")
 
     assert await followed.watch.check() == "refused"
 
 
 async def test_a_link_that_is_turned_holds(tmp_path: Path) -> None:
-    """Links are followed, as Kubernetes turns one to the folder of a new version."""
+    """Links are followed, because Kubernetes points one at the folder of a new version."""
     for version, text in (("1", TWENTY), ("2", THIRTY)):
         (tmp_path / version).mkdir()
         (tmp_path / version / "tollhouse.toml").write_text(text)
     (tmp_path / "data").symlink_to(tmp_path / "1")
     (tmp_path / "tollhouse.toml").symlink_to(Path("data") / "tollhouse.toml")
-    followed = Followed(tmp_path / "tollhouse.toml")
+    followed = SettingsFile(tmp_path / "tollhouse.toml")
     await followed.watch.check()
 
     (tmp_path / "turned").symlink_to(tmp_path / "2")
@@ -148,8 +148,8 @@ async def test_a_link_that_is_turned_holds(tmp_path: Path) -> None:
     assert followed.limits == ["30/minute"]
 
 
-async def test_a_file_that_is_being_written_is_left_to_the_next_look(followed: Followed) -> None:
-    """Half of a file is never read: where it still grows it is left alone, and the next look finds it whole."""
+async def test_a_file_that_is_being_written_is_left_to_the_next_look(followed: SettingsFile) -> None:
+    """A file that still grows is not read; the next check reads it complete."""
     await followed.watch.check()
     followed.path.write_text(THIRTY[:10], encoding="utf-8")
     followed.while_settling = lambda: followed.path.write_text(THIRTY, encoding="utf-8")
@@ -163,8 +163,8 @@ async def test_a_file_that_is_being_written_is_left_to_the_next_look(followed: F
     assert followed.counted == ["applied", "applied"]
 
 
-async def test_content_counts_and_not_the_time_of_writing(followed: Followed) -> None:
-    """A file that is written anew with the same content is not put into effect again."""
+async def test_content_counts_and_not_the_time_of_writing(followed: SettingsFile) -> None:
+    """A file that is rewritten with the same content is not applied again."""
     await followed.watch.check()
     followed.write(TWENTY)
 
@@ -173,14 +173,14 @@ async def test_content_counts_and_not_the_time_of_writing(followed: Followed) ->
 
 
 async def test_the_first_look_is_quiet_where_nothing_changed(
-    followed: Followed, caplog: pytest.LogCaptureFixture
+    followed: SettingsFile, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A process that begins with what the file says logs nothing; one that finds another file says so."""
+    """If the first check finds the policies in force, nothing is logged; if it finds others, it logs them."""
     followed.write("port = 1")
     await followed.watch.check()
     quiet = heard(caplog)
 
-    other = Followed(followed.path)
+    other = SettingsFile(followed.path)
     other.write(TWENTY)
     await other.watch.check()
 
@@ -188,8 +188,8 @@ async def test_the_first_look_is_quiet_where_nothing_changed(
     assert heard(caplog) == [("INFO", "settings file applied")]
 
 
-async def test_other_settings_wait_for_a_restart(followed: Followed, caplog: pytest.LogCaptureFixture) -> None:
-    """Settings other than policies are named in a warning, without their values, until the file is as it was."""
+async def test_other_settings_wait_for_a_restart(followed: SettingsFile, caplog: pytest.LogCaptureFixture) -> None:
+    """Settings other than policies are named in a warning, without their values, until the file has them again."""
     await followed.watch.check()
 
     followed.write(f'admin_key = "sesame-and-lilies"\nport = 9\n[limits]\nheaders = "off"\n{THIRTY}')
@@ -204,9 +204,9 @@ async def test_other_settings_wait_for_a_restart(followed: Followed, caplog: pyt
     assert heard(caplog)[-1] == ("INFO", "settings file applied")
 
 
-async def test_the_file_is_followed_until_cancelled(followed: Followed) -> None:
-    """A running watch looks every so often, and at once when it is asked to."""
-    soon, later = Followed(followed.path, poll_s=3_600), Followed(followed.path, poll_s=0.001)
+async def test_the_file_is_followed_until_cancelled(followed: SettingsFile) -> None:
+    """A running watcher checks periodically, and at once after `check_soon`."""
+    soon, later = SettingsFile(followed.path, poll_s=3_600), SettingsFile(followed.path, poll_s=0.001)
     running = [asyncio.create_task(one.watch.run()) for one in (soon, later)]
 
     soon.watch.check_soon()
@@ -230,8 +230,8 @@ async def opened(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Tollhouse]:
 
 
 async def test_a_limit_that_changes_keeps_what_was_counted(opened: Tollhouse, tmp_path: Path) -> None:
-    """The units that were taken under the old limit are taken under the new one."""
-    file = Followed(tmp_path / "tollhouse.toml")
+    """Units that were taken under the old limit count under the new one."""
+    file = SettingsFile(tmp_path / "tollhouse.toml")
     file.write(TWENTY)
     watch = await opened.watch(file.path)
     before = await opened.limits.take("api", "ada", 15)
@@ -246,8 +246,8 @@ async def test_a_limit_that_changes_keeps_what_was_counted(opened: Tollhouse, tm
 async def test_what_came_differs_and_went_is_logged(
     opened: Tollhouse, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """One line names the policies that came, differ and went; where none is left, the built-in ones hold."""
-    file = Followed(tmp_path / "tollhouse.toml")
+    """One event lists the policies that were added, changed and removed; if none is left, the built-in ones apply."""
+    file = SettingsFile(tmp_path / "tollhouse.toml")
     file.write(TWENTY)
     watch = await opened.watch(file.path)
     came = vars(caplog.records[-1])
@@ -269,8 +269,8 @@ async def test_what_came_differs_and_went_is_logged(
 
 
 async def test_policies_that_code_gave_hold_over_those_of_the_file(opened: Tollhouse, tmp_path: Path) -> None:
-    """What `open` was given is not taken away, nor changed, by a file."""
-    file = Followed(tmp_path / "tollhouse.toml")
+    """A file neither removes nor changes the policies given to `open`."""
+    file = SettingsFile(tmp_path / "tollhouse.toml")
     file.write(f'{TWENTY}[limits.policies.mine]\nlimit = "1/minute"\n')
 
     await opened.watch(file.path)
@@ -280,8 +280,8 @@ async def test_policies_that_code_gave_hold_over_those_of_the_file(opened: Tollh
 
 
 async def test_policies_that_do_not_fit_together_are_refused_whole(opened: Tollhouse, tmp_path: Path) -> None:
-    """Of a file with one policy that cannot be used none is; it is counted."""
-    file = Followed(tmp_path / "tollhouse.toml")
+    """A file with one invalid policy changes none of the policies; it is counted."""
+    file = SettingsFile(tmp_path / "tollhouse.toml")
     file.write(TWENTY)
     watch = await opened.watch(file.path)
     before = opened.limits.policies
@@ -295,7 +295,7 @@ async def test_policies_that_do_not_fit_together_are_refused_whole(opened: Tollh
 
 
 async def test_one_file_is_followed_at_a_time_and_until_closed(opened: Tollhouse, tmp_path: Path) -> None:
-    """A second file takes the place of the first; what is closed follows none."""
+    """A second file replaces the first; after `aclose` no file is watched."""
     for limit in ("20", "30"):
         (tmp_path / f"{limit}.toml").write_text(f'[limits.policies.api]\nlimit = "{limit}/minute"\n')
     before = set(asyncio.all_tasks())
