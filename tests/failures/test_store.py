@@ -220,9 +220,14 @@ async def test_a_closed_store_says_so(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "word", ["WRONGPASS invalid username-password pair", "NOPERM no permissions", "ERR DB index is out of range"]
+    ("word", "remedy"),
+    [
+        ("WRONGPASS invalid username-password pair", "user and password"),
+        ("NOPERM no permissions", "user and password"),
+        ("ERR DB index is out of range", ""),
+    ],
 )
-async def test_a_mistake_is_reported_at_once(tmp_path: Path, word: str) -> None:
+async def test_a_mistake_is_reported_at_once(tmp_path: Path, word: str, remedy: str) -> None:
     """P8: what no waiting mends is tried once, and names the place and the server's word, never the password."""
     handshakes: list[bytes] = []
 
@@ -242,6 +247,7 @@ async def test_a_mistake_is_reported_at_once(tmp_path: Path, word: str) -> None:
             with pytest.raises(StoreUnavailable) as raised:
                 await store.command("PING")
             assert f"{path}?db=0 refused the handshake: {word}" in str(raised.value)
+            assert remedy in raised.value.reason
             assert "sesame" not in str(raised.value)
         await store.aclose()
 

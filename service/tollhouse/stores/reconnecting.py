@@ -28,6 +28,7 @@ from tollhouse.stores.transport.connection import Connection, encode
 from tollhouse.stores.transport.dialer import Dialer
 from tollhouse.stores.transport.errors import (
     CALL_FAILED,
+    LOGIN_CODES,
     ConnectionLost,
     DeadlinePassed,
     ServerError,
@@ -228,7 +229,8 @@ class ReconnectingConnection:
             case ConfigurationError():
                 self._reason = str(error)
             case ServerError():
-                self._reason = f"{place} refused the handshake: {error}"
+                remedy = "; set the server's user and password in the URL" if error.code in LOGIN_CODES else ""
+                self._reason = f"{place} refused the handshake: {error}{remedy}"
             case TimeoutError():
                 self._reason = f"cannot connect to {place}: no answer within {self._timing.connect_s:g} s"
             case _:
