@@ -1,9 +1,9 @@
 """Limits as FastAPI dependencies: `dependencies=[Depends(RateLimit("5/minute; 100/hour"))]` on a route or a router.
 
-Nothing has to be set up. The limiter is the one given as `limiter`; else that of the `RateLimitMiddleware` that serves
-the request, which may limit nothing itself (`policy=None`); else one that the application opens as `tollhouse.open()`
-does, once per event loop. A refusal is 429 `application/problem+json`; an application with a handler of its own for
-`tollhouse.RateLimited` answers by that one.
+No setup is needed. The limiter is the one given as `limiter`; else that of the `RateLimitMiddleware` that serves the
+request, which may limit nothing itself (`policy=None`); else one that the application opens as `tollhouse.open()` does,
+once per event loop. A refusal is 429 `application/problem+json`, unless the application has a handler of its own for
+`tollhouse.RateLimited`.
 """
 
 # Annotations are evaluated here, not kept as text: FastAPI reads those of `__call__`, and not every version of it
@@ -19,7 +19,7 @@ from starlette.requests import HTTPConnection
 from starlette.websockets import WebSocketState
 
 from tollhouse.asgi.ratelimit.inline import InlineLimit, admission
-from tollhouse.asgi.ratelimit.key_rules import KeyFinder, address, check_rule, key_finder, resolve_key
+from tollhouse.asgi.ratelimit.key_rules import check_rule, key_finder, policy_key_finder, resolve_key
 from tollhouse.asgi.ratelimit.limiter_source import LimiterSource, limiter_source
 from tollhouse.asgi.ratelimit.refusal_response import undecided_detail
 from tollhouse.asgi.ratelimit.request_context import RequestContext, current_request
@@ -43,13 +43,13 @@ _POLICY_VIOLATION: Final = 1008
 class RateLimit:
     """A dependency that counts each request, or each websocket that connects, before the route sees it.
 
-    `policy` is the name of one, or a limit such as `5/minute` that every route counts for itself; with a `name` it is
-    one counter for all that give the same name. `key` is a rule in words (`address`, `user`, `api-key`,
-    `header:x-tenant`, `path:tenant`, ...) or a function of the request, plain or async; so is `cost`, or a number.
-    Without a key the policy's own holds, else the client's address.
+    `policy` is the name of a policy, or a limit such as `5/minute` that every route counts for itself; routes that give
+    it the same `name` share one counter. `key` is a rule in words (`address`, `user`, `api-key`, `header:x-tenant`,
+    `path:tenant`, ...) or a function of the request, plain or async; `cost` is a number or such a function. Without a
+    key the policy's own rule applies, else the client's address.
 
-    The response tells where the limit stands; a route that returns a Response of its own only does behind the
-    middleware. A policy of the algorithm `concurrency` has its permit held until the response was sent.
+    The response has the RateLimit fields; that of a route that returns its own Response has them only behind the
+    middleware. The lease of a `concurrency` policy is held until the response was sent.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class RateLimit:
             check_rule(key, self._source)
 
     async def __call__(self, connection: HTTPConnection, response: Response) -> AsyncGenerator[None, None]:
-        """Let the request through, or refuse it in place of the route."""
+        """Admit the request, or raise RateLimited before the route runs."""
         context = await self._context(connection)
         limiter = context.limiter if self._source is None else await self._source.limiter()
         _add_handler(connection)
@@ -91,7 +91,7 @@ class RateLimit:
             context.detach()
 
     async def _context(self, connection: HTTPConnection) -> RequestContext:
-        """Give the context that the middleware began, else one that all limits of this request share."""
+        """Return the context of the middleware, else one that all limits of this request share."""
         context = current_request() or connection.scope.get(_CONTEXT)
         if context is None:
             source = self._source or _own_source(connection)
@@ -102,8 +102,8 @@ class RateLimit:
     async def _key_of(self, connection: HTTPConnection, context: RequestContext, policy: Policy | None) -> str:
         if self._key is not None:
             return await resolve_key(self._key(connection), context)
-        rule: KeyFinder = address if policy is None or policy.key is None else key_finder(policy.key)
-        return await resolve_key((self._rule or rule)(context), context)
+        finder = self._rule or policy_key_finder(policy)
+        return await resolve_key(finder(context), context)
 
 
 async def _given(value: Any, connection: HTTPConnection) -> Any:
@@ -112,7 +112,7 @@ async def _given(value: Any, connection: HTTPConnection) -> Any:
 
 
 def _own_source(connection: HTTPConnection) -> LimiterSource:
-    """Give the limits that the application opens itself; they are its own, and all its routes share them."""
+    """Return the source that the application opens itself and all its routes share."""
     state = connection.app.state
     if not hasattr(state, _SOURCE):
         setattr(state, _SOURCE, limiter_source(Settings()))
@@ -120,7 +120,7 @@ def _own_source(connection: HTTPConnection) -> LimiterSource:
 
 
 def _place(scope: Scope) -> str:
-    """Name a route by its methods and template, the same in every process; and by its function, should both repeat.
+    """Return a route's methods and template, the same in every process, and its function in case both repeat.
 
     A router that was included knows its own part of the path only; FastAPI keeps the whole beside it.
     """
@@ -136,7 +136,7 @@ def _place(scope: Scope) -> str:
 
 
 def _invalid(error: InvalidInput, connection: HTTPConnection) -> Exception:
-    """Make of a key that no limiter takes what FastAPI makes of other wrong input; other mistakes are our own."""
+    """Return the 422 that FastAPI uses for other invalid input; raises the error if it is the application's mistake."""
     detail = undecided_detail(error)
     if isinstance(connection, WebSocket):
         return WebSocketException(_POLICY_VIOLATION, detail)
@@ -144,7 +144,7 @@ def _invalid(error: InvalidInput, connection: HTTPConnection) -> Exception:
 
 
 def _add_handler(connection: HTTPConnection) -> None:
-    """Let the application answer RateLimited, unless it has an answer of its own: that is all the setup there is."""
+    """Add a handler for RateLimited unless the application has one; this is all the setup there is."""
     handlers: tuple[dict[Any, Any], Any] | None = connection.scope.get(_HANDLERS)
     if handlers is not None:
         handlers[0].setdefault(RateLimited, _rate_limited)

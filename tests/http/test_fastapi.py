@@ -254,7 +254,7 @@ def kinds(sent: list[Message]) -> list[str]:
 
 
 async def test_a_websocket_is_limited_when_it_connects(world: StoreWorld) -> None:
-    """Above the limit a websocket is answered like a request, where the server can, else closed with 1013."""
+    """Above the limit a websocket gets the response of a request if the server can send one, else close code 1013."""
     app = sockets(limiter_with(world, {}))
 
     served = await connect(app, ["a"])
@@ -295,7 +295,7 @@ async def test_a_limited_function_may_end_a_websocket(world: StoreWorld) -> None
 
 
 async def test_without_starlettes_handlers_the_refusal_is_raised(world: StoreWorld) -> None:
-    """Where nothing tells how exceptions are answered, RateLimited reaches whoever serves the application."""
+    """Without handlers for exceptions RateLimited reaches the server of the application."""
     limited = RateLimit("1/minute", limiter=limiter_with(world, {}))
     connection = HTTPConnection({"type": "http", "client": ("192.0.2.1", 1), "headers": []})
 

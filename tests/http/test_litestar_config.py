@@ -170,7 +170,7 @@ async def test_a_defect_of_the_store_is_no_defect_of_the_application(world: Stor
 
 
 async def test_the_servers_of_a_redis_store_keep_the_counters(embedded: StoreWorld) -> None:
-    """Without the plugin the limit is kept where the configured store is, and the store itself stays empty."""
+    """Without the plugin the limit is kept on the server of the configured store; the store itself stays empty."""
     stores = {"limits": RedisStore.with_client(f"{embedded.url}?db=1")}
 
     async with client_of(application(embedded, config(store="limits"), plugins=[], stores=stores)) as client:

@@ -1,10 +1,10 @@
-"""Who a request comes from, as far as it can be believed.
+"""The client's address, read from forwarding headers only as far as trusted proxies vouch for them.
 
-Only the peer of the connection is certain. What it says about others counts if it is trusted, and then hop
-by hop from the right: each trusted proxy vouches for the address to the left of its own, the first address
-that is not trusted is the client, and whatever stands further left was written by that client. A proxy
-appends to one header and lets a client's copy of the other one through; so where both `X-Forwarded-For`
-and `Forwarded` are there, they are believed only if they agree.
+Only the peer of the connection is certain. If it is trusted, its forwarding header is read hop by hop from the
+right: each trusted proxy vouches for the address to the left of its own. The first address that is not trusted
+is the client; everything further left was written by that client. A proxy appends to one header and passes a
+client's copy of the other one through, so if both `X-Forwarded-For` and `Forwarded` are present they are believed
+only if they agree.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tollhouse.settings import Network
 Address = IPv4Address | IPv6Address
 
 NO_ADDRESS: Final = "local"
-"""The client where the connection has no address, such as a unix socket."""
+"""The client of a connection without an address, such as a unix socket."""
 
 _LOOPBACK = IPv4Address("127.0.0.1")
 _HOPS_MAX = 64
@@ -32,10 +32,10 @@ _PAIR = re.compile(r"""[ \t]*([\w!#$%&'*+.^`|~-]+)=("(?:[^"\\]|\\.)*"|[^",; \t]*
 
 
 def client_address(scope: Mapping[str, Any], trusted: Sequence[Network] = ()) -> str:
-    """Name the client of an ASGI scope, for use as a rate-limit key; never raises.
+    """Return the client of an ASGI scope as a rate-limit key; never raises.
 
-    IPv4 addresses stand for themselves, IPv6 addresses for their /64 (`2001:db8::/64`), of which every
-    customer has at least one. A peer without an address is as trusted as 127.0.0.1 is.
+    An IPv4 address is its own key; an IPv6 address is counted by its /64 (`2001:db8::/64`), the smallest network that
+    a provider assigns. A peer without an address is trusted if 127.0.0.1 is.
     """
     client = scope.get("client")
     host = client[0] if client else ""
@@ -48,7 +48,7 @@ def client_address(scope: Mapping[str, Any], trusted: Sequence[Network] = ()) ->
 
 
 def _vouched_for(headers: Iterable[tuple[bytes, bytes]], trusted: Sequence[Network]) -> Address | None:
-    """Give the client that trusted proxies name; None where they name none, or not clearly."""
+    """Return the client that trusted proxies name; None if they name none, or contradict each other."""
     listed: list[str] = []
     forwarded: list[str] = []
     for name, value in headers:
@@ -65,7 +65,7 @@ def _vouched_for(headers: Iterable[tuple[bytes, bytes]], trusted: Sequence[Netwo
 
 
 def _first_untrusted(hops: Sequence[str], trusted: Sequence[Network]) -> Address | None:
-    """Walk from the right; where all are trusted, the client is the leftmost."""
+    """Walk from the right; if all hops are trusted, the client is the leftmost."""
     address = None
     for hop in reversed(hops):
         address = _parsed(hop)
@@ -75,7 +75,7 @@ def _first_untrusted(hops: Sequence[str], trusted: Sequence[Network]) -> Address
 
 
 def _forwarded_for(text: str) -> list[str]:
-    """Read the `for` of every element (RFC 7239); what cannot be read is one hop without an address."""
+    """Return the `for` of every element (RFC 7239); a header that cannot be read is one hop without an address."""
     hops = [""]
     position = 0
     while position < len(text):
@@ -101,7 +101,7 @@ def _parsed(text: str) -> Address | None:
 
 @lru_cache(maxsize=_REMEMBERED)
 def _parse(text: str) -> Address | None:
-    """Read an address with or without a port; drop the zone, unwrap IPv4 inside IPv6."""
+    """Parse an address with or without a port; drop the zone, unwrap IPv4 inside IPv6."""
     match = _WITH_PORT.fullmatch(text)
     bare = text if match is None else match[1] or match[2]
     try:
@@ -113,7 +113,7 @@ def _parse(text: str) -> Address | None:
 
 @lru_cache(maxsize=_REMEMBERED)
 def _named(host: object) -> str:
-    """Name a peer in one step: most applications trust nobody, and see few peers."""
+    """Return the key of a peer from one cache: most applications trust no proxy, and see few peers."""
     return _subject(_parsed(str(host)))
 
 

@@ -1,4 +1,4 @@
-"""One Tollhouse for each event loop that asks, because a connection belongs to the loop that made it."""
+"""One Tollhouse for each event loop, because a connection belongs to the loop that made it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from tollhouse.wiring import Tollhouse
 
 
 class PerLoop:
-    """Opens on first use, in an application that may have no lifespan and more than one event loop.
+    """Opens a Tollhouse on first use, in an application that may have no lifespan and more than one event loop.
 
-    What was opened is closed by `aclose`, or else when its loop ends in the orderly way of `asyncio.run`.
+    It is closed by `aclose`, or when its loop ends as `asyncio.run` ends it.
     """
 
     def __init__(self, make: Callable[[], Tollhouse]) -> None:
@@ -19,12 +19,12 @@ class PerLoop:
         self._by_loop: dict[asyncio.AbstractEventLoop, tuple[Tollhouse, AsyncGenerator[None, None]]] = {}
 
     def opened(self) -> Tollhouse | None:
-        """Give the running loop's own, if it is open already."""
+        """Return the Tollhouse of the running loop, or None if it has not been opened yet."""
         life = self._by_loop.get(asyncio.get_running_loop())
         return None if life is None else life[0]
 
     async def open(self) -> Tollhouse:
-        """Give the running loop's own."""
+        """Return the Tollhouse of the running loop; open it on first use."""
         loop = asyncio.get_running_loop()
         if loop not in self._by_loop:
             self._by_loop = {other: life for other, life in self._by_loop.items() if not other.is_closed()}
@@ -34,7 +34,7 @@ class PerLoop:
         return self._by_loop[loop][0]
 
     async def aclose(self) -> None:
-        """Close what the running loop opened; a later use opens anew."""
+        """Close the Tollhouse of the running loop; a later use opens another."""
         life = self._by_loop.get(asyncio.get_running_loop())
         if life is not None:
             await life[1].aclose()
@@ -42,7 +42,7 @@ class PerLoop:
     async def _close_with_loop(
         self, loop: asyncio.AbstractEventLoop, tollhouse: Tollhouse
     ) -> AsyncGenerator[None, None]:
-        """Last until closed: a loop that ends closes the asynchronous generators that it has begun."""
+        """Wait until closed: `asyncio.run` closes the asynchronous generators that its loop has started."""
         try:
             yield
         finally:

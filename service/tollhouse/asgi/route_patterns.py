@@ -1,4 +1,4 @@
-"""Finds what holds for a request by its method and path, before any framework has routed it.
+"""Route patterns: match a request by method and path, before any framework has routed it.
 
 A pattern is a path, with the methods in front that it is for: `/health`, `POST /login`, `GET|PUT /users/{id}`,
 `/api/*`. `{name}` stands for one part of a path, `*` at the end for all the rest. Without methods a pattern holds for
@@ -23,7 +23,7 @@ _REMEDY: Final = "write it like `POST /login`, `/users/{id}` or `/api/*`"
 
 
 class RoutePatterns(Generic[T]):
-    """Patterns with what each of them stands for; compiled once, and asked in one step however many there are."""
+    """Patterns with a value each, compiled to one expression: a match takes one step however many there are."""
 
     def __init__(self, patterns: Mapping[str, T]) -> None:
         self._values = tuple(patterns.values())
@@ -32,7 +32,7 @@ class RoutePatterns(Generic[T]):
         self._expression = re.compile("|".join(compiled), re.DOTALL)
 
     def find(self, scope: Scope) -> tuple[T, Mapping[str, str]] | None:
-        """Give the first match for a request or a websocket, and the parameters of its path."""
+        """Return the value of the first pattern that matches, and its path parameters; None if none matches."""
         method = scope["method"] if scope["type"] == "http" else "WS"
         match = self._expression.fullmatch(f"{method} {_path(scope)}")
         if match is None or match.lastgroup is None:
@@ -72,7 +72,7 @@ def _rest(number: int, pattern: str, path: str) -> str:
 
 
 def _path(scope: Scope) -> str:
-    """Give the path below the place where the application is mounted."""
+    """Return the path below the mount point of the application."""
     path, mounted = scope["path"], scope.get("root_path", "")
     if mounted and path.startswith(mounted) and path[len(mounted) : len(mounted) + 1] in ("", "/"):
         return path[len(mounted) :]

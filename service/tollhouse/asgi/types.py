@@ -15,17 +15,17 @@ Headers = list[tuple[bytes, bytes]]
 
 T = TypeVar("T")
 PerRequest = T | Callable[[Scope], T | Awaitable[T]]
-"""A value, or a function of the ASGI scope that gives it, plain or async."""
+"""A value, or a function of the ASGI scope that returns it, plain or async."""
 
 
 async def resolve(given: PerRequest[T], scope: Scope) -> T:
-    """Give the value, asking the function with this request's scope where it is one."""
+    """Return the value; if it is a function, call it with the scope of this request."""
     value = given(scope) if callable(given) else given
     return await cast("Awaitable[T]", value) if isawaitable(value) else cast("T", value)
 
 
 def header_of(scope: Scope, name: bytes) -> str | None:
-    """Give the first value of a request header, by its name in lower case."""
+    """Return the first value of a request header, by its name in lower case; None if it was not sent."""
     for given, value in scope.get("headers", ()):
         if given.lower() == name:
             return value.decode("latin-1").strip()

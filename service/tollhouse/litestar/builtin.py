@@ -1,7 +1,7 @@
-"""Litestar's own rate limit, decided by Tollhouse: the same configuration, the same answers, and a limit that holds.
+"""Litestar's own rate limit, decided by Tollhouse: the same configuration and responses, and an exact limit.
 
 Litestar reads a counter, compares and writes it back, under a lock of its process: with several workers each of them
-admits the limit, all requests of a process wait for each other, and a refusal does not say for how long it lasts.
+admits the limit, all requests of a process wait for each other, and a refusal has no Retry-After.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from litestar.middleware.rate_limit import RateLimitConfig
 from litestar.middleware.rate_limit import RateLimitMiddleware as LitestarRateLimit
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
-from tollhouse.asgi.ratelimit.derived import policy_for_place, register
 from tollhouse.asgi.ratelimit.headers import retry_after
+from tollhouse.asgi.ratelimit.inline import policy_for_place, register
 from tollhouse.asgi.ratelimit.limiter_source import LimiterSource, limiter_source
 from tollhouse.asgi.ratelimit.refusal_response import undecided_detail
 from tollhouse.asgi.response import RETRY_AFTER_S
@@ -31,13 +31,13 @@ _RETRY_LATER: Final = {"Retry-After": str(RETRY_AFTER_S)}
 class AtomicRateLimitMiddleware(LitestarRateLimit):
     """`RateLimitConfig(rate_limit=("minute", 10), middleware_class=AtomicRateLimitMiddleware)`.
 
-    Everything that RateLimitConfig says holds: who is counted, what is excluded, and the names of the fields. A
-    refusal is Litestar's TooManyRequestsException, with `Retry-After`. Limits of one rate and one `store` share their
-    counters, others do not.
+    RateLimitConfig applies unchanged: the key, the exclusions, and the names of the fields. A refusal is Litestar's
+    TooManyRequestsException, with `Retry-After`. Limits of one rate and one `store` share their counters, others do
+    not.
 
-    Counters are kept where the application's TollhousePlugin keeps its own; without one, on the server of the
-    RedisStore that `store` names; without that, on an embedded server of this process. What is opened here closes
-    with its event loop. While the server does not answer, each process counts for itself.
+    Counters are kept on the server of the application's TollhousePlugin; without one, on the server of the RedisStore
+    that `store` names; without that, on an embedded server of this process. Connections opened here close with their
+    event loop. While the server does not answer, each process counts for itself.
     """
 
     def __init__(self, app: ASGIApp, config: RateLimitConfig) -> None:
@@ -46,7 +46,7 @@ class AtomicRateLimitMiddleware(LitestarRateLimit):
         self._policy = policy_for_place(f"litestar {config.store}", f"{units}/{unit}", "sliding-window")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Count the request, then go on; or raise TooManyRequestsException."""
+        """Count the request and serve it; raises TooManyRequestsException if the limit is reached."""
         app: Any = scope["litestar_app"]
         request = app.request_class(scope)
         if await self.should_check_request(request):
@@ -93,7 +93,7 @@ class AtomicRateLimitMiddleware(LitestarRateLimit):
 
 
 def _source_of(app: Litestar, config: RateLimitConfig) -> LimiterSource:
-    """Give the limits that all routes of the application share, however many middlewares it has."""
+    """Return the source that all routes of the application share, however many middlewares it has."""
     for plugin in app.plugins.init:
         if isinstance(plugin, TollhousePlugin):
             return plugin.source

@@ -1,4 +1,4 @@
-"""The plugin: limits on routes, and the features of Tollhouse for handlers that ask for them."""
+"""The Litestar plugin: limits on routes, and the features of Tollhouse as dependencies."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ from tollhouse.settings import Settings
 
 
 class TollhousePlugin(InitPlugin, ReceiveRoutePlugin):
-    """Limits routes, and gives handlers `limits`, `sessions` and `cache`.
+    """Limits routes, and provides `limits`, `sessions` and `cache` to handlers.
 
-    Connects on first use and closes with the application. What limits a route and cannot be used, such as a policy
-    that does not exist, is a ConfigurationError when the application is made. RateLimited, which functions with a
-    `@limit` raise, becomes the answer 429.
+    Connects on first use and closes with the application. A limit that cannot be used, such as a policy that does not
+    exist, raises ConfigurationError when the application is made. RateLimited, which functions with `@limit` raise,
+    becomes the response 429.
 
-    The middleware stands in front of the application's own; with `innermost` it stands behind them, so that who was
-    authenticated by one of them is known as `user`. The other arguments are those of RateLimitMiddleware.
+    The middleware runs before the application's own. With `innermost` it runs after them, so that `key="user"` sees
+    the user that one of them authenticated. The other arguments are those of RateLimitMiddleware.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class TollhousePlugin(InitPlugin, ReceiveRoutePlugin):
         )
 
     def on_app_init(self, app_config: AppConfig) -> AppConfig:
-        """Add the middleware, the dependencies and the end of both."""
+        """Add the middleware, the dependencies and the lifespan that closes them."""
         place = len(app_config.middleware) if self._innermost else 0
         app_config.middleware.insert(place, self._middleware)
         app_config.lifespan.append(self._lifespan)  # pyright: ignore[reportUnknownMemberType] - Litestar leaves it open
@@ -88,7 +88,7 @@ class TollhousePlugin(InitPlugin, ReceiveRoutePlugin):
         return app_config
 
     def receive_route(self, route: BaseRoute) -> None:
-        """Check what limits the route."""
+        """Check the limit of the route."""
         checked = cast("HTTPRoute | WebSocketRoute | ASGIRoute", route)
         for handler in checked.route_handlers if isinstance(checked, HTTPRoute) else [checked.route_handler]:
             self._middleware.rule_of(handler)

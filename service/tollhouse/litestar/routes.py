@@ -1,4 +1,4 @@
-"""The middleware that limits each route of a Litestar application by what its `opt` says."""
+"""Litestar middleware that limits each route by its `opt`."""
 
 from __future__ import annotations
 
@@ -26,10 +26,11 @@ RouteRule = PolicyChoice | RateLimitRule | Literal[False]
 
 
 class RateLimitRoutes:
-    """Takes from the policy that a route names, else from `policy`; None leaves other routes alone.
+    """Takes from the policy that a route names, else from `policy`; if that is None, other routes have no limit.
 
-    Litestar matches the route first, so a path that does not exist takes nothing. `limits` is an open limiter or a
-    Source; the other arguments are those of RateLimitMiddleware. Requests whose path matches `exclude` pass uncounted.
+    Litestar matches the route first, so a path that does not exist takes nothing. `limits` is an open limiter or
+    Tollhouse, or a LimiterSource; the other arguments are those of RateLimitMiddleware. Requests whose path matches
+    `exclude` pass uncounted.
     """
 
     def __init__(
@@ -61,7 +62,7 @@ class RateLimitRoutes:
         self._rules: dict[BaseRouteHandler, CompiledRule] = {}
 
     def __call__(self, app: ASGIApp) -> ASGIApp:
-        """Stand in front of the rest of a route's middleware."""
+        """Wrap the rest of a route's middleware."""
         inner = cast("App", app)
 
         async def limited(scope: Scope, receive: Receive, send: Send) -> None:
@@ -74,7 +75,7 @@ class RateLimitRoutes:
         return limited
 
     def rule_of(self, handler: BaseRouteHandler) -> CompiledRule:
-        """Give what limits a route; raises ConfigurationError for a policy that does not exist."""
+        """Return the rule of a route; raises ConfigurationError for a policy that does not exist."""
         rule = self._rules.get(handler)
         if rule is None:
             rule = self._rules[handler] = self._compile(handler.opt.get(OPT, self._default_rule))

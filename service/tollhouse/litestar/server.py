@@ -1,4 +1,4 @@
-"""Where one of Litestar's stores keeps its data, as settings for limits that shall be kept there too."""
+"""The server of a Litestar store, as settings for limits that are kept on the same server."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from tollhouse.settings import Settings
 
 
 def settings_for_store(store: Store) -> Settings:
-    """Give the server and the database of a RedisStore; of any other store, an embedded server of this process.
+    """Return the server and the database of a RedisStore; for any other store, an embedded server of this process.
 
-    Raises ConfigurationError where the store's client does not say where its server is, as one behind Sentinel.
+    Raises ConfigurationError if the store's client does not know the address of its server, as behind Sentinel.
     """
     if not isinstance(store, RedisStore):
         return Settings()

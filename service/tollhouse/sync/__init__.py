@@ -1,1 +1,1 @@
-"""For callers that are no coroutines."""
+"""Synchronous callers: threads without an event loop."""

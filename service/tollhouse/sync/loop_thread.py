@@ -1,4 +1,4 @@
-"""An event loop in a thread of its own, for callers whose thread has none."""
+"""An event loop in a background thread, for callers whose thread has none."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ T = TypeVar("T")
 _Live = tuple[asyncio.AbstractEventLoop, asyncio.Event]
 
 _GRACE_S: Final = 2.0
-"""How long the end of the process waits for connections to be closed in order."""
+"""How long the end of the process waits until connections are closed."""
 
 
 class LoopThread:
     """Runs coroutines for threads without an event loop, which wait for the result.
 
-    The thread begins with the first call, in each process anew. It ends with `close`, or else with the process, and
-    what its loop has opened is closed then.
+    The thread starts with the first call, and again after a fork. It ends with `close` or with the process, and closes
+    what its loop has opened.
     """
 
     def __init__(self) -> None:
@@ -31,7 +31,7 @@ class LoopThread:
         self._process = 0
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Wait until the work is done, and give its result."""
+        """Return the result of the coroutine; block until it is done."""
         with self._lock:
             if self._live is None or self._process != os.getpid():
                 self._live = self._begin()
@@ -39,7 +39,7 @@ class LoopThread:
         return asyncio.run_coroutine_threadsafe(work, loop).result()
 
     def close(self) -> None:
-        """End the thread, after what its loop has opened; a later call begins another."""
+        """Close what the loop has opened, then end the thread; a later call starts another."""
         with self._lock:
             live, self._live = self._live, None
         if live is not None and self._thread is not None and self._process == os.getpid():

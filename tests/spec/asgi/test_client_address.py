@@ -1,4 +1,4 @@
-"""Client addresses: nobody is believed unless told, and no client can choose its own key."""
+"""Client addresses: only trusted proxies are believed, and no client can choose its own key."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_trusted_proxies_are_believed_hop_by_hop(peer: str | None, headers: list
 
 
 def test_a_unix_socket_is_not_trusted_by_default() -> None:
-    """A peer without an address is believed only where loopback is."""
+    """A peer without an address is trusted only if loopback is."""
     assert client_address(scope(None, listed("192.0.2.1")), trusted_networks(("10.0.0.0/8",))) == NO_ADDRESS
 
 

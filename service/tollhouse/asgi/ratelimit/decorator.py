@@ -1,4 +1,4 @@
-"""`@limit`: a limit for any function, inside a request or outside."""
+"""`@limit`: a limit for any function, inside a request or outside of one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, Final, ParamSpec, TypeVar, cast
 from msgspec import Struct
 
 from tollhouse.asgi.ratelimit.inline import InlineLimit, admission
-from tollhouse.asgi.ratelimit.key_rules import KeyFinder, address, key_finder, resembles_rule, resolve_key
+from tollhouse.asgi.ratelimit.key_rules import KeyFinder, key_finder, policy_key_finder, resembles_rule, resolve_key
 from tollhouse.asgi.ratelimit.limiter_source import LimiterSource, limiter_source
 from tollhouse.asgi.ratelimit.request_context import current_request
 from tollhouse.errors import ConfigurationError
@@ -43,17 +43,17 @@ def limit(
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Limit a function: a call above the limit raises RateLimited, after waiting up to `wait_ms` for its turn.
 
-    `policy` is the name of one, or a limit such as `5/minute; 100/hour` that is the function's own; with a `name` it
-    is shared by all that give the same. `key` and `cost` are values or functions of the arguments, plain or async; a
-    key may also be a rule in words (`address`, `user`, `header:x-tenant`, ...) about the request that is being served.
+    `policy` is the name of a policy, or a limit such as `5/minute; 100/hour` for this function alone; functions that
+    give it the same `name` share it. `key` and `cost` are values or functions of the arguments, plain or async; a key
+    may also be a rule in words (`address`, `user`, `header:x-tenant`, ...) about the request that is being served.
 
-    Inside a request that our middleware or plugin serves, its limiter is used and the client's address is the key,
-    unless said otherwise; the client is told of the limit, and RateLimited becomes the answer 429. Outside, `key`
-    and `limiter` are needed.
+    Inside a request that our middleware or plugin serves, `limiter` defaults to its limiter and `key` to the client's
+    address; the response describes the limit, and RateLimited becomes the response 429. Outside, `key` and `limiter`
+    are required.
 
     A function that is not async is limited in threads: frameworks run it in one, and it waits there for the event
     loop of its request. Outside a request it needs `limiter` as a URL or Settings. In a thread whose event loop runs
-    it is refused with ConfigurationError, because it would stop the loop.
+    it raises ConfigurationError, because it would block the loop.
     """
     written = InlineLimit(text=policy, algorithm=algorithm, name=name)
     written.check()
@@ -81,7 +81,7 @@ def limit(
 
 
 class _FunctionLimit(Struct, frozen=True, kw_only=True):
-    """What a limited function asks for with each call."""
+    """The limit of one function, applied to each call."""
 
     limit: InlineLimit
     place: str
@@ -93,7 +93,7 @@ class _FunctionLimit(Struct, frozen=True, kw_only=True):
     is_async: bool
 
     async def admission(self, *args: Any, **kwargs: Any) -> AbstractAsyncContextManager[None]:
-        """Give what lets a call with these arguments through."""
+        """Return the context manager that admits a call with these arguments."""
         limiter = await self.limiter()
         name = self.limit.register(self.place, limiter)
         policy = limiter.policies.get(name)
@@ -104,7 +104,7 @@ class _FunctionLimit(Struct, frozen=True, kw_only=True):
         return admission(limiter, name, key, cost, context=current_request(), wait_ms=self.wait_ms)
 
     async def limiter(self) -> Limiter:
-        """Give the limiter of the running event loop."""
+        """Return the limiter of the running event loop."""
         context = current_request()
         source = self.source or (None if context is None else context.source)
         if source is None:
@@ -112,17 +112,15 @@ class _FunctionLimit(Struct, frozen=True, kw_only=True):
         return await source.limiter()
 
     async def key_of(self, policy: Policy | None, arguments: _Arguments) -> str:
-        """Give whom to count: as the function says, else as its policy says, else by the address."""
+        """Return the key: of the decorator, else by the policy's rule, else the client's address."""
         context = current_request()
         found = await _given(self.key, arguments)
         if found is not None:
             return str(found)
         if context is None:
             raise ConfigurationError("key", self.place, _NO_KEY)
-        rule = self.rule
-        if rule is None:
-            rule = address if policy is None or policy.key is None else key_finder(policy.key)
-        return await resolve_key(rule(context), context)
+        finder = self.rule or policy_key_finder(policy)
+        return await resolve_key(finder(context), context)
 
 
 async def _given(value: Any, arguments: _Arguments) -> Any:

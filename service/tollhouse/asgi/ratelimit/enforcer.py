@@ -1,4 +1,4 @@
-"""Lets requests through, or answers them: what every way to limit a whole application has in common."""
+"""Enforces a rule on each request: shared by the ASGI middleware and the Litestar plugin."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _log = logging.getLogger("tollhouse.asgi")
 
 
 class Enforcer:
-    """Stands in front of an application, and limits each request by the rule that it is given.
+    """Limits each request by a rule before the application sees it.
 
-    A store that does not answer is 503, and a key that no limiter takes is 422, never 500: keys often hold what a
+    A store that does not answer is 503, and a key that no limiter accepts is 422, never 500: keys often hold what a
     client sent. In both cases the application does not see the request.
     """
 
@@ -41,7 +41,7 @@ class Enforcer:
         send: Send,
         path_parameters: Mapping[str, Any] = _NO_PARAMETERS,
     ) -> None:
-        """Serve a request or a websocket; functions with a limit of their own find it while it is served."""
+        """Serve a request or a websocket; functions with `@limit` find its context while it is served."""
         limiter = self._source.opened_limiter() or await self._source.limiter()
         context = RequestContext(self._source, limiter, scope, send)
         if path_parameters:
@@ -68,42 +68,46 @@ class Enforcer:
 
 
 async def _enforce(rule: CompiledRule, context: RequestContext, limiter: Limiter) -> HttpResponse | None:
-    """Take what the rule says; None where the request may pass."""
-    name = rule.only_policy
-    if name is None or (policy := context.policies.get(name)) is None or policy.is_concurrency:
-        return await _enforce_in_full(rule, context, limiter)
-    key = rule.key_finder(name, policy)(context)
-    if type(key) is not str:
-        key = await resolve_key(key, context)
+    """Take what the rule says; return None if the request may pass, or the response that refuses it."""
+    names: Sequence[str] = rule.policies
+    cost = rule.cost
+    if rule.choose_policies is not None:
+        names = policies_in(await resolve(rule.choose_policies, context.scope))
+    if rule.choose_cost is not None:
+        cost = await resolve(rule.choose_cost, context.scope)
+    if len(names) == 0:
+        return None
     try:
-        decision = await limiter.take(name, key, rule.cost)
-    except (StoreError, InvalidInput) as error:
-        return _undecided(error, (name,))
-    if not decision.allowed:
-        return context.refusal_response(decision)
-    context.decisions = (decision,)
-    if rule.is_charged is not None:
-        context.is_charged, context.refundable = rule.is_charged, context.decisions
-    return None
-
-
-async def _enforce_in_full(rule: CompiledRule, context: RequestContext, limiter: Limiter) -> HttpResponse | None:
-    names = (
-        rule.policies
-        if rule.choose_policies is None
-        else policies_in(await resolve(rule.choose_policies, context.scope))
-    )
-    cost = rule.cost if rule.choose_cost is None else await resolve(rule.choose_cost, context.scope)
-    try:
-        return await _take(rule, context, limiter, names, cost)
+        policy = context.policies.get(names[0])
+        if len(names) > 1 or policy is None or policy.is_concurrency:
+            outcome = await _take(rule, context, limiter, names, cost)
+        else:  # one policy without leases: by far the most requests
+            key = rule.key_finder(names[0], policy)(context)
+            if type(key) is not str:
+                key = await resolve_key(key, context)
+            outcome = await limiter.take(names[0], key, cost)
     except (StoreError, InvalidInput) as error:
         return _undecided(error, names)
+    return None if outcome is None else _response(outcome, rule, context)
+
+
+def _response(outcome: Decision | TakeAllResult, rule: CompiledRule, context: RequestContext) -> HttpResponse | None:
+    if not outcome.allowed:
+        return context.refusal_response(outcome)
+    decisions = outcome.decisions if isinstance(outcome, TakeAllResult) else (outcome,)
+    context.decisions = (*context.decisions, *decisions) if context.decisions else decisions
+    if rule.is_charged is not None:
+        context.charge = rule.is_charged, decisions
+    return None
 
 
 async def _take(
     rule: CompiledRule, context: RequestContext, limiter: Limiter, names: Sequence[str], cost: int | None
-) -> HttpResponse | None:
-    """Hold the permits first: if the rest refuses, they are given back, and nothing was charged."""
+) -> Decision | TakeAllResult | None:
+    """Return the outcome of all policies, or the first lease that was refused; None if there were only leases.
+
+    Leases come first: if the rest refuses, they are released, and nothing was charged.
+    """
     takes: list[Take] = []
     for name in names:
         policy = context.policies.get(name)
@@ -111,26 +115,14 @@ async def _take(
         if policy is None or not policy.is_concurrency:
             takes.append(Take(policy=name, key=key, cost=cost))
             continue
-        held = await context.hold(limiter, name, key)
-        if not held.allowed:
-            return context.refusal_response(held)
+        lease = await context.hold(limiter, name, key)
+        if not lease.allowed:
+            return lease
     if not takes:
         return None
     if len(takes) == 1:
-        decision = await limiter.take(takes[0].policy, takes[0].key, cost)
-        return _apply(rule, context, decision, (decision,))
-    together = await limiter.take_all(takes)
-    return _apply(rule, context, together, together.decisions)
-
-
-def _apply(
-    rule: CompiledRule, context: RequestContext, outcome: Decision | TakeAllResult, decisions: tuple[Decision, ...]
-) -> HttpResponse | None:
-    if not outcome.allowed:
-        return context.refusal_response(outcome)
-    context.decisions = (*context.decisions, *decisions)
-    context.refundable, context.is_charged = decisions, rule.is_charged
-    return None
+        return await limiter.take(takes[0].policy, takes[0].key, cost)
+    return await limiter.take_all(takes)
 
 
 def _undecided(error: StoreError | InvalidInput, policies: Sequence[str]) -> HttpResponse:

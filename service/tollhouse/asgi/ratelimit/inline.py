@@ -1,36 +1,82 @@
-"""Lets one call through by one policy, or raises RateLimited: for functions, and for parts of a request."""
+"""Inline limits: limits of a function or a route, written in its code.
+
+Each is a policy of its own, whose name follows from its place: the name is the same in every process, and two places
+with the same limit do not share a counter. Places that are to share one give the policy a name.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from functools import lru_cache
+from hashlib import blake2b
+from typing import Final
 
 from msgspec import Struct
 
-from tollhouse.asgi.ratelimit.derived import is_notation, policy_for_place, register
 from tollhouse.asgi.ratelimit.request_context import RequestContext
+from tollhouse.errors import ConfigurationError
 from tollhouse.limits.decision import Decision, RateLimited
 from tollhouse.limits.limiter import Limiter
+from tollhouse.limits.policy.notation import parse_policy
 from tollhouse.limits.policy.policy import Policy
+
+_PLACE_CHARACTERS_MAX: Final = 48
+_DIGEST_BYTES: Final = 5
+_PLACES: Final = 4_096
+_OTHERS: Final = re.compile(r"[^a-z0-9]+")
 
 
 class InlineLimit(Struct, frozen=True, kw_only=True):
-    """A limit as it was written: the name of a policy, or a notation, with the name under which it is shared."""
+    """The name of a policy, or a limit such as `5/minute` with the name under which places share it, if any."""
 
     text: str
     algorithm: str = "sliding-window"
     name: str | None = None
 
+    @property
+    def is_notation(self) -> bool:
+        """Whether the text is a limit, and not the name of a policy."""
+        return self.text.strip()[:1].isdigit()
+
     def check(self) -> None:
-        """Raise InvalidInput at once for a notation that cannot be read."""
-        if is_notation(self.text):
+        """Raise InvalidInput at once for a limit that cannot be read."""
+        if self.is_notation:
             policy_for_place("", self.text, self.algorithm, self.name)
 
     def register(self, place: str, limiter: Limiter) -> str:
-        """Give the name of the policy that the limiter has for it at a place."""
-        if not is_notation(self.text):
+        """Return the name of the policy; a limit is added to the limiter's policies under its name for the place."""
+        if not self.is_notation:
             return self.text
         return register(limiter, policy_for_place(place, self.text, self.algorithm, self.name))
+
+
+@lru_cache(maxsize=_PLACES)
+def policy_for_place(place: str, text: str, algorithm: str, name: str | None = None) -> Policy:
+    """Return the policy of a limit at a place; raises InvalidInput if the text is no limit.
+
+    Only the first line of the place is seen in the name, such as a route's; a digest covers the rest.
+    """
+    policy = parse_policy(name or "written", text, algorithm)
+    if name is not None:
+        return policy
+    digest = blake2b(f"{place}\n{algorithm}\n{policy.text}".encode(), digest_size=_DIGEST_BYTES).hexdigest()
+    return parse_policy(f"{_words(place) or 'limit'}.{digest}", text, algorithm)
+
+
+def register(limiter: Limiter, policy: Policy) -> str:
+    """Add the policy to the limiter unless it is there, and return its name; a change of settings removes it again.
+
+    Raises ConfigurationError if the name stands for other limits already.
+    """
+    registered = limiter.policies.get(policy.name)
+    if registered is None:
+        limiter.replace_policies({**limiter.policies, policy.name: policy})
+    elif registered is not policy and registered != policy:
+        remedy = f"it stands for {registered.text} already, not for {policy.text}; give another name"
+        raise ConfigurationError("name", policy.name, remedy)
+    return policy.name
 
 
 @asynccontextmanager
@@ -43,10 +89,10 @@ async def admission(
     context: RequestContext | None,
     wait_ms: int = 0,
 ) -> AsyncGenerator[None, None]:
-    """Hold a permit while the body runs, where the policy has permits; else take before it begins.
+    """Take before the body runs, or hold a lease of a concurrency policy while it runs.
 
-    Waits up to `wait_ms` for a refusal to end, and raises RateLimited, before the body, where it does not. The
-    response of the request that `context` serves will tell of the decision.
+    Waits up to `wait_ms` for a refusal to end, and raises RateLimited before the body if it does not. The response to
+    the request of `context` will describe the decision.
     """
     known = limiter.policies.get(policy)
     if known is not None and known.is_concurrency:
@@ -70,3 +116,8 @@ def _record(context: RequestContext | None, policy: Policy | None, decision: Dec
         context.pending_refusal = decision
     if not decision.allowed:
         raise RateLimited(decision)
+
+
+def _words(place: str) -> str:
+    words = _OTHERS.sub("-", place.partition("\n")[0].lower())
+    return words.lstrip("-0123456789")[:_PLACE_CHARACTERS_MAX].rstrip("-")

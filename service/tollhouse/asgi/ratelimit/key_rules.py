@@ -1,14 +1,14 @@
-"""Whom a request is counted for: rules in words, or functions of the application's own.
+"""Key rules: how the key of a request is found, by a rule in words or by a function of the application.
 
 `address`          the client's address, as far as it can be believed
-`user`             who authentication in front put into the scope as `user`, else the user of our own session
+`user`             the `user` that authentication in front put into the scope, else the user of our own session
 `session`          our own session, verified
 `api-key`          the key in `X-Api-Key`, or the bearer token, as a digest
-`header:NAME`      a request header, for those that a proxy sets or somebody checks: clients can write what they like
+`header:NAME`      a request header; use one that a proxy sets or the application checks, since clients can write any
 `path:NAME`        a parameter of the path
 
-A rule that finds nobody gives way to the address: to leave something out is no way around a limit. Keys say by which
-rule they were found, such as `user:ada`, so that no user is mistaken for an address.
+If a rule finds no key, the client's address is used, so omitting a header does not bypass the limit. Keys begin with
+their rule, such as `user:ada`, so that no user is mistaken for an address.
 """
 
 from __future__ import annotations
@@ -25,14 +25,15 @@ from tollhouse.asgi.ratelimit.limiter_source import LimiterSource
 from tollhouse.asgi.ratelimit.request_context import RequestContext
 from tollhouse.asgi.types import Scope, header_of
 from tollhouse.errors import ConfigurationError, StoreUnavailable
+from tollhouse.limits.policy.policy import Policy
 from tollhouse.sessions.records import Session
 from tollhouse.suggest import did_you_mean, similar
 
 Key = str | None
 KeyFinder = Callable[[RequestContext], Key | Awaitable[Key]]
-"""Gives the key of a request, or None where it finds nobody."""
+"""Returns the key of a request, or None if it finds none."""
 KeyRule = str | Callable[[Scope], Any]
-"""A rule in words, or a function of the ASGI scope that gives a key, plain or async."""
+"""A rule in words, or a function of the ASGI scope that returns a key, plain or async."""
 
 _FORMAT: Final = "v1."
 _USER_NAMES: Final = ("id", "pk", "username", "display_name")
@@ -43,7 +44,7 @@ _DIGEST_BYTES: Final = 16
 
 
 def key_finder(rule: KeyRule) -> KeyFinder:
-    """Give the function that finds the key; raises ConfigurationError for words that are no rule."""
+    """Return the function that finds the key; raises ConfigurationError for words that are no rule."""
     if callable(rule):
         return lambda context: rule(context.scope)
     return _rule_in_words(rule)
@@ -60,23 +61,28 @@ def _rule_in_words(rule: str) -> KeyFinder:
 
 
 def resembles_rule(text: str) -> bool:
-    """Tell whether a text is a rule, or so near one that it was meant to be."""
+    """Return True if a text is a rule, or so similar to one that it was meant to be."""
     return bool(similar(text.partition(":")[0], (*_WORDS, *_NAMED), likeness=_ALIKE))
 
 
 def address(context: RequestContext) -> str:
-    """Give the client's address."""
+    """Return the client's address."""
     return client_address(context.scope, context.source.trusted)
 
 
+def policy_key_finder(policy: Policy | None) -> KeyFinder:
+    """Return the function that finds the key by the policy's own rule; without one it is the client's address."""
+    return address if policy is None or policy.key is None else key_finder(policy.key)
+
+
 async def resolve_key(found: Any, context: RequestContext) -> str:
-    """Give the key as text, once it is there; the address where nobody was found."""
+    """Return the key as text, awaiting it if necessary; the client's address if none was found."""
     key = await found if isawaitable(found) else found
     return address(context) if key is None else str(key)
 
 
 def check_rule(rule: object, source: LimiterSource) -> None:
-    """Raise ConfigurationError for a rule that can never find anybody."""
+    """Raise ConfigurationError for a rule that can never find a key."""
     if rule == "session" and not source.has_sessions:
         remedy = "set TOLLHOUSE_SECRET, and give the Tollhouse or its URL instead of its limiter alone"
         raise ConfigurationError("key", rule, remedy)
@@ -95,7 +101,7 @@ def _path(rule: str, name: str, context: RequestContext) -> Key:
 
 
 def _api_key(context: RequestContext) -> Key:
-    """Name an API key by its digest: a secret is no key of ours, and shows up nowhere."""
+    """Return the digest of the API key: the secret itself must not appear in keys, logs or decisions."""
     key = api_key(header_of(context.scope, b"x-api-key"), header_of(context.scope, b"authorization"))
     return f"api-key:{blake2b(key.encode(), digest_size=_DIGEST_BYTES).hexdigest()}" if key else None
 
@@ -117,7 +123,7 @@ async def _session(context: RequestContext) -> Key:
 
 
 async def _verified_session(context: RequestContext) -> Session | None:
-    """Give the session of the token that came along; nobody's, while that cannot be known."""
+    """Return the session for the request's token, or None (also while the store is down)."""
     authorization = header_of(context.scope, b"authorization")
     token = bearer_token(authorization) or session_cookie(context.scope, COOKIE, DEVELOPMENT_COOKIE)
     if not token.startswith(_FORMAT) or not context.source.has_sessions:

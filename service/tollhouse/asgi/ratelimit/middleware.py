@@ -26,16 +26,16 @@ _NO_PARAMETERS: Final[Mapping[str, str]] = {}
 class RateLimitMiddleware:
     """Takes from a policy for every request and every websocket, before the application sees it.
 
-    Give the server as `url` or `settings`, or a `limiter` that is open already and stays its owner's to close.
-    `routes` says by method and path what holds for which requests, such as `{"POST /login": "login", "/api/*": "api",
-    "/health": None}`; the first pattern that matches wins, and for the rest there is `policy`. What stands for a
-    pattern is a policy, several that are decided as one, a RateLimitRule, or None. `policy`, `key`, `cost`, `charge`
-    and `messages` are explained there; `key` is the client's address unless the policy or somebody else says
-    otherwise. A true `exempt` lets a request through uncounted. Forwarding headers are believed only from
-    `trusted_proxies`. `headers` is the dialect in which clients are told of their limits.
+    Pass the server as `url` or `settings`, or an open `limiter` (a Limiter or a Tollhouse), which its owner closes.
+    `routes` maps methods and paths to limits, such as `{"POST /login": "login", "/api/*": "api", "/health": None}`;
+    the first pattern that matches wins, and other requests use `policy`. The value of a pattern is a policy, several
+    that are decided as one, a RateLimitRule, or None for no limit. RateLimitRule explains `policy`, `key`, `cost`,
+    `charge` and `messages`; without a `key`, here or in the policy, the client's address is used. A true `exempt` lets
+    a request through uncounted. Forwarding headers are believed only from `trusted_proxies`. `headers` is the dialect
+    of the RateLimit fields. Both default to the settings.
 
-    The middleware connects on the first request, once per event loop, and closes when it sees the lifespan
-    end. Scopes that it does not know pass through untouched.
+    The middleware connects on the first request, once per event loop, and closes at the end of the lifespan. Other
+    kinds of scope pass through untouched.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class RateLimitMiddleware:
         self._routes = RoutePatterns(compiled) if compiled else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection."""
+        """Serve one ASGI connection."""
         kind = scope["type"]
         if kind not in _LIMITED:
             await self.app(scope, receive, self._closing(send) if kind == "lifespan" else send)
@@ -91,7 +91,7 @@ class RateLimitMiddleware:
         await self._source.aclose()
 
     def _closing(self, send: Send) -> Send:
-        """Close before the server hears that the shutdown is complete, because it may end the loop then."""
+        """Close before the server receives that the shutdown is complete, because it may end the loop then."""
 
         async def closing(message: Message) -> None:
             if message["type"].startswith("lifespan.shutdown."):

@@ -1,7 +1,7 @@
-"""Which responses are charged, and how the others' units come back.
+"""Refunds: which responses are charged, and how the units of the others are given back.
 
-Units are taken before the application sees the request: whoever asks afterwards lets everything through at once. So
-what is not charged is given back once the response has begun.
+Units are taken before the application sees the request: checking after the response would admit a concurrent burst. So
+a response that is not charged is refunded once it has started.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from tollhouse.limits.decision import Decision
 from tollhouse.limits.limiter import Limiter
 
 IsCharged = Callable[[int, Sequence[tuple[bytes, bytes]]], bool]
-"""Tells by status and headers whether a response is charged."""
+"""Returns True if a response with this status and these headers is charged."""
 Charge = int | str | Sequence[int | str] | IsCharged
 """A status (`401`), a class of them (`"4xx"`), several of either, or a function of status and headers."""
 
@@ -27,7 +27,7 @@ _log = logging.getLogger("tollhouse.asgi")
 
 
 def charge_predicate(given: Charge) -> IsCharged:
-    """Read what is charged; raises ConfigurationError where it is neither a status nor a class of them."""
+    """Return the function for a `charge`; raises ConfigurationError if it is neither a status nor a class of them."""
     if callable(given):
         return given
     listed = (given,) if isinstance(given, int | str) else given
@@ -36,9 +36,9 @@ def charge_predicate(given: Charge) -> IsCharged:
 
 
 async def refund(limiter: Limiter, taken: Sequence[Decision]) -> None:
-    """Refund what really was taken; what a store that is down cannot give back is logged, and stays charged.
+    """Refund the units that the store counted; if the store is down the loss is logged, and they stay charged.
 
-    A take that no store counted has nothing there to give back.
+    Takes that no store counted (access list, outage) are skipped.
     """
     for decision in taken:
         if decision.reason != "within-limits" or decision.degraded or not decision.cost:

@@ -1,4 +1,4 @@
-"""A request or a connection while it is served: what was decided about it, and what its response shall tell."""
+"""The context of one request or websocket: the decisions about it, and what its response says of them."""
 
 from __future__ import annotations
 
@@ -21,17 +21,20 @@ _NO_PARAMETERS: Final[Mapping[str, Any]] = {}
 
 
 class RequestContext:
-    """One request, from when a limit is asked until its response is sent.
+    """One request, from its first limit until its response is sent.
 
-    `decisions` are those that the response shall tell of. `refused` is a refusal that the application was told of by
-    an exception: where the framework answers that with 500, the refusal is sent instead. `taken` and `charged` belong
-    together: what was taken is given back where the response is none that is charged.
+    It passes through three states. *Open*: decisions are added. *Started*: the response has begun, its status has
+    settled the charge, and later decisions are not shown. *Detached*: the request is over, and a task that outlives it
+    is outside of it.
+
+    `decisions` are those that the response describes. `pending_refusal` is a refusal that the application got as an
+    exception: if its framework answers that with 500, the refusal is sent instead. `charge` has the decisions that the
+    response settles, and the function that says whether it is charged; if it is not, their units are refunded.
     """
 
     path_parameters: Mapping[str, Any] = _NO_PARAMETERS
     decisions: Sequence[Decision] = ()
-    refundable: Sequence[Decision] = ()
-    is_charged: IsCharged | None = None
+    charge: tuple[IsCharged, Sequence[Decision]] | None = None
     pending_refusal: Decision | None = None
     leases: AsyncExitStack | None = None
     refund: asyncio.Task[None] | None = None
@@ -48,7 +51,7 @@ class RequestContext:
         self._send: Send = send
 
     def send(self, message: Message) -> Awaitable[None]:
-        """Send on what the application sends, with the fields behind those of its response."""
+        """Send a message of the application; the fields are added behind the headers of its response."""
         if message["type"] == "http.response.start":
             return self._send(self._start(message))
         if self._replacement is not None:
@@ -56,34 +59,34 @@ class RequestContext:
         return self._send(message)
 
     def add_policy(self, policy: Policy) -> None:
-        """Have a policy at hand that was not there when the context began, for its fields."""
+        """Add a policy that was registered after the request began, for its fields."""
         if self.policies.get(policy.name) is not policy:
             self.policies = {**self.policies, policy.name: policy}
 
     def add_decision(self, decision: Decision) -> None:
-        """Let the response tell of a decision, in place of an earlier one by its policy, unless it has begun."""
+        """Show a decision in the response, in place of an earlier one by its policy; no effect once it has started."""
         if not self.started:
             self.decisions = [*(one for one in self.decisions if one.policy != decision.policy), decision]
 
     def fields(self) -> Headers:
-        """Encode the fields that tell of the decisions so far."""
+        """Return the fields of the decisions so far."""
         if not self.decisions:
             return []
         return self.source.fields.status(self.decisions, self.policies)
 
     def refusal_response(self, outcome: Decision | TakeAllResult) -> HttpResponse:
-        """Answer this request with a refusal, and tell of the other decisions too."""
+        """Return the response for a refusal; its fields describe the earlier decisions too."""
         fields = self.source.fields.of(outcome, self.policies, self.decisions)
         return refusal_response(outcome, fields, reveal_key=False)
 
     def take_response(self, refused: RateLimited) -> HttpResponse:
-        """Give the answer to a refusal that the application was told of, for its framework to send."""
-        answer = self.refusal_response(refused.decision)
+        """Return the response to a refusal that the application got as an exception, for its framework to send."""
+        response = self.refusal_response(refused.decision)
         self.pending_refusal, self.decisions = None, ()
-        return answer
+        return response
 
     async def hold(self, limiter: Limiter, policy: str, key: str) -> Decision:
-        """Hold a permit from now until the context is finished, if there is one."""
+        """Hold a lease until the request is over; return the decision, which may be a refusal."""
         if self.leases is None:
             self.leases = AsyncExitStack()
         lease = await self.leases.enter_async_context(limiter.hold(policy, key))
@@ -92,7 +95,10 @@ class RequestContext:
         return lease.decision
 
     async def respond(self, refused: RateLimited) -> None:
-        """Answer with a refusal that the application raised, unless its framework has answered already."""
+        """Send the response to a refusal that the application raised, unless it replaced the framework's 500 already.
+
+        Raises the refusal if the response has started: then it can no longer be replaced.
+        """
         if self._replacement is None:
             if self.started:
                 raise refused
@@ -100,27 +106,27 @@ class RequestContext:
             self.refund_unless_charged(429, ())
 
     def refund_unless_charged(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> None:
-        """Begin to give back what was taken, if such a response is not charged; the response does not wait for it."""
-        if self.is_charged is not None and self.refundable and not self.is_charged(status, headers):
-            self.refund = self.loop.create_task(refund(self.limiter, self.refundable))
-        self.is_charged = None
+        """Settle the charge once: start a refund if the response is not charged; nothing waits for it."""
+        charge, self.charge = self.charge, None
+        if charge is not None and not charge[0](status, headers):
+            self.refund = self.loop.create_task(refund(self.limiter, charge[1]))
 
     def on_error(self) -> None:
-        """Take note that there will be no response but the server's own, which is 500."""
+        """Settle the charge for an application that raised: the server's own response will be 500."""
         if not self.started:
             self.refund_unless_charged(500, ())
 
     def detach(self) -> None:
-        """Let go of the request: tasks that it leaves behind are served no more, and keep nothing of it alive.
+        """Drop the references to the request, so that background tasks that it leaves behind do not keep it alive.
 
-        Each handle of the event loop has a copy of the context, and so the context. To free whole requests so late,
-        many at once, costs more than all that is done here for them.
+        Each handle of the event loop copies the context variables, and so refers to this object. Freeing whole
+        requests late, and many at once, costs more than everything else that is done here for them.
         """
         self.is_detached = True
         self.scope, self._send = {}, _discard
 
     async def release(self) -> None:
-        """Give permits back, and wait for what is being refunded."""
+        """Release the leases, and wait for the refund."""
         if self.leases is not None:
             await self.leases.aclose()
         if self.refund is not None:
@@ -134,26 +140,26 @@ class RequestContext:
             self.refund_unless_charged(instead.status, ())
             return start_message(instead)
         headers = message.get("headers", ())
-        if self.is_charged is not None:
+        if self.charge is not None:
             self.refund_unless_charged(message["status"], headers)
         return {**message, "headers": [*headers, *self.fields()]}
 
     async def _send_replacement(self) -> None:
-        """Send the refusal's body in place of the first part of the application's, and nothing for the rest."""
+        """Send the refusal's body in place of the first body message of the application, and drop the rest."""
         body, self._replacement = self._replacement, b""
         if body:
             await self._send({"type": "http.response.body", "body": body})
 
 
 CURRENT_REQUEST: Final[ContextVar[RequestContext | None]] = ContextVar("tollhouse_request", default=None)
-"""The request that is being served, for `current`."""
+"""The request that the running task serves; read it with `current_request`."""
 
 
 def current_request() -> RequestContext | None:
-    """Give the request that is being served here; None outside of one, and in a task that has outlived its own."""
+    """Return the request that is being served here; None outside of one, and in a task that has outlived its own."""
     context = CURRENT_REQUEST.get()
     return None if context is None or context.is_detached else context
 
 
 async def _discard(_: Message) -> None:
-    """Take the place of the server's own for a context that is over."""
+    """Replace the server's `send` once the request is over."""

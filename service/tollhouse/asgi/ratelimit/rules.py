@@ -1,4 +1,4 @@
-"""What limits a request: the rule that users write, and the rule that it is compiled to once."""
+"""Rate-limit rules: the rule that users write, and the form that it is compiled to once."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, Literal, cast
 
 from msgspec import Struct
 
-from tollhouse.asgi.ratelimit.key_rules import KeyFinder, KeyRule, address, check_rule, key_finder
+from tollhouse.asgi.ratelimit.key_rules import KeyFinder, KeyRule, check_rule, key_finder, policy_key_finder
 from tollhouse.asgi.ratelimit.limiter_source import LimiterSource
 from tollhouse.asgi.ratelimit.refunds import Charge, IsCharged, charge_predicate
 from tollhouse.asgi.types import PerRequest, Scope
@@ -19,13 +19,13 @@ PolicyChoice = str | Sequence[str] | None
 
 
 class RateLimitRule(Struct, frozen=True, kw_only=True):
-    """What limits a request, in full: for a route that needs more said than the name of a policy.
+    """A rule for a route that needs more than the name of a policy.
 
-    `policy`, `key` and `cost` are values or functions of the ASGI scope, plain or async; several policies are decided
-    as one, each by its own key, where `key` says one for each policy. What is None is as the middleware says
-    otherwise, and at last as the policy says. `charge` names the responses that count; whatever is answered otherwise
-    is given back. Each message that a websocket receives is taken from `messages`; above that limit the connection is
-    closed, or the message dropped.
+    `policy`, `key` and `cost` are values or functions of the ASGI scope, plain or async. Several policies are decided
+    as one, each by its own key if `key` maps policies to keys. A field that is None has the value of the middleware,
+    and then of the policy. `charge` names the responses that are charged; the units of others are refunded. Each
+    message that a websocket receives takes from `messages`; above that limit the connection is closed, or the message
+    dropped.
     """
 
     policy: PerRequest[PolicyChoice] = None
@@ -37,13 +37,9 @@ class RateLimitRule(Struct, frozen=True, kw_only=True):
 
 
 class CompiledRule(Struct, frozen=True, kw_only=True):
-    """A rule that was checked, in the form in which it is quickest to follow.
-
-    `only` is the policy of the most common rule by far: one policy, at a cost that does not depend on the request.
-    """
+    """A rule that was checked, in the form in which it is quickest to follow."""
 
     policies: tuple[str, ...]
-    only_policy: str | None
     choose_policies: Callable[[Scope], Any] | None
     finder: KeyFinder | None
     finders: Mapping[str, KeyFinder]
@@ -54,17 +50,14 @@ class CompiledRule(Struct, frozen=True, kw_only=True):
     drops_messages: bool
 
     def key_finder(self, name: str, policy: Policy | None) -> KeyFinder:
-        """Give the function that finds whom to count under a policy."""
+        """Return the function that finds the key under a policy: the rule's own, else the policy's."""
         if self.finder is not None:
             return self.finder
-        given = self.finders.get(name)
-        if given is not None:
-            return given
-        return address if policy is None or policy.key is None else key_finder(policy.key)
+        return self.finders.get(name) or policy_key_finder(policy)
 
 
 def compile_rule(rule: RateLimitRule, source: LimiterSource, otherwise: RateLimitRule) -> CompiledRule:
-    """Compile a rule; what it leaves open is as `otherwise` says. Raises ConfigurationError for what cannot be used."""
+    """Return the rule compiled, with missing fields from `otherwise`; raises ConfigurationError for a wrong one."""
     key = otherwise.key if rule.key is None else rule.key
     cost = otherwise.cost if rule.cost is None else rule.cost
     charge = otherwise.charge if rule.charge is None else rule.charge
@@ -78,7 +71,6 @@ def compile_rule(rule: RateLimitRule, source: LimiterSource, otherwise: RateLimi
         raise ConfigurationError("messages", rule.messages, "its permits are held by connections; name it as `policy`")
     return CompiledRule(
         policies=names,
-        only_policy=names[0] if len(names) == 1 and not callable(cost) else None,
         choose_policies=rule.policy if callable(rule.policy) else None,
         finder=None if single is None else key_finder(single),
         finders={name: key_finder(one) for name, one in several.items()},
@@ -91,21 +83,21 @@ def compile_rule(rule: RateLimitRule, source: LimiterSource, otherwise: RateLimi
 
 
 def policies_in(choice: PolicyChoice) -> tuple[str, ...]:
-    """Give the policies that are named."""
+    """Return the names of the chosen policies."""
     if choice is None:
         return ()
     return (choice,) if isinstance(choice, str) else tuple(choice)
 
 
 def require_policies(named: Iterable[object], known: Container[object]) -> None:
-    """Raise ConfigurationError where a policy is named that does not exist."""
+    """Raise ConfigurationError for the first policy that does not exist."""
     for policy in named:
         if policy not in known:
             raise ConfigurationError("policy", policy, "name a policy that exists, or add it to `policies`")
 
 
 def _split(key: KeyRule | Mapping[str, KeyRule] | None) -> tuple[KeyRule | None, Mapping[str, KeyRule]]:
-    """Tell one rule for every policy from rules by policy."""
+    """Return the one key rule of all policies, if there is one, and the rules by policy."""
     if isinstance(key, Mapping):
         return None, cast("Mapping[str, KeyRule]", key)
     return key, {}

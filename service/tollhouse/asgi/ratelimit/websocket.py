@@ -1,4 +1,4 @@
-"""Websockets behind limits: refused before they are accepted, and each message counted where the rule says so."""
+"""Websockets behind limits: refused before they are accepted, and each message counted if the rule says so."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TRY_AGAIN_LATER: Final = 1013
 
 _DENIAL: Final = "websocket.http.response"
 _FAILURES: Final = frozenset({1011, 4500})
-"""The codes by which servers and frameworks say that the application failed."""
+"""The close codes by which servers and frameworks report that the application failed."""
 _ACCEPTED: Final = 101
 _DENIED: Final = 403
 _REASON_BYTES_MAX: Final = 123
@@ -27,9 +27,9 @@ _REASON_BYTES_MAX: Final = 123
 class LimitedWebSocket:
     """A websocket while it is served.
 
-    Refused before it was accepted, the client sees the same answer as for a request, where the server can send one,
-    else 403. Above the limit of messages the connection is closed with code 1013 and the application sees it end; or
-    the message is dropped, and the application never sees it.
+    If it is refused before it was accepted, the client gets the same response as for a request if the server can send
+    one, else 403. Above the limit of messages the connection is closed with code 1013 and the application sees it end;
+    or the message is dropped, and the application never sees it.
     """
 
     def __init__(self, rule: CompiledRule, context: RequestContext, receive: Receive, send: Send) -> None:
@@ -53,7 +53,7 @@ class LimitedWebSocket:
             await self._refuse(self._visit.refusal_response(error.decision), str(error))
 
     async def receive(self) -> Message:
-        """Give the next message that the limit admits."""
+        """Return the next message that the limit admits."""
         while self._ended is None:
             message = await self._receive()
             if message["type"] != "websocket.receive":
@@ -66,7 +66,7 @@ class LimitedWebSocket:
         return self._ended
 
     async def send(self, message: Message) -> None:
-        """Send on what the application sends, until a limit has ended the connection."""
+        """Send a message of the application, until a limit has ended the connection."""
         kind = message["type"]
         if self._ended is not None:
             return
@@ -79,7 +79,7 @@ class LimitedWebSocket:
         await self._send(message)
 
     def _beginning(self, message: Message) -> Message:
-        """Put the fields into what the handshake is answered; they say how it went for what is charged."""
+        """Add the fields to the response to the handshake, whose status also settles the charge."""
         kind, headers = message["type"], message.get("headers", ())
         if kind == "websocket.close":
             self._visit.refund_unless_charged(_DENIED, ())
@@ -90,7 +90,7 @@ class LimitedWebSocket:
         return {**message, "headers": [*headers, *self._visit.fields()]}
 
     async def _refused(self) -> str | None:
-        """Take for one message; where it is refused, give the reason."""
+        """Take for one message; return the reason if it is refused."""
         context, policy = self._visit, self._rule.messages
         assert policy is not None
         try:

@@ -109,7 +109,7 @@ def test_nothing_is_told_where_no_limit_was_asked(dialect: Dialect) -> None:
     ("retry_after_ms", "value"), [(1, "1"), (999, "1"), (1_000, "1"), (1_001, "2"), (63_750, "64"), (0, "1")]
 )
 def test_retry_after_is_whole_seconds_and_never_too_early(dialect: Dialect, retry_after_ms: int, value: str) -> None:
-    """In every dialect Retry-After is rounded up and at least 1, so that whoever waits for it is admitted."""
+    """In every dialect Retry-After is rounded up and at least 1, so that a client that waits for it is admitted."""
     found = fields(decision((1, 60_000, 0, 63_750), retry_after_ms=retry_after_ms, allowed=False), dialect)
 
     assert ("retry-after", value) in found

@@ -1,4 +1,4 @@
-"""Whom a request is counted for, by each rule; nobody is mistaken for somebody else, or gets away by leaving out."""
+"""Key rules: no client is counted under the key of another one, or escapes a limit by leaving a header out."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ PLAIN = limiter_source("redis://elsewhere")
 
 
 class NoStore:
-    """A store for a limiter that nobody asks."""
+    """A store for a limiter that is never called."""
 
     async def run(self, script: str, keys: Any, args: Any) -> list[Any]:
         raise NotImplementedError
@@ -170,7 +170,7 @@ async def test_a_session_that_cannot_be_looked_up_counts_for_the_address(tmp_pat
 
 
 async def test_sessions_need_a_secret(world: StoreWorld) -> None:
-    """`session` is refused where sessions cannot be verified; `user` then knows those in the scope only."""
+    """`session` is refused if sessions cannot be verified; `user` then finds only the user in the scope."""
     without = limiter_source("redis://elsewhere")
     handed_in = limiter_source(limiter_with(world, {}))
 
@@ -211,7 +211,7 @@ def test_every_rule_of_a_policy_is_known_here(rule: str) -> None:
 
 
 def test_a_text_that_is_far_from_a_rule_is_none() -> None:
-    """A text is taken for a rule where it is one or nearly so, and for a key of its own otherwise."""
+    """A text that is a rule, or similar to one, is read as a rule; any other text is a key."""
     assert [text for text in ("address", "adress", "header:x", "users") if not resembles_rule(text)] == []
     assert [text for text in ("mail", "tenant:acme", "everyone", "") if resembles_rule(text)] == []
 

@@ -160,7 +160,7 @@ async def test_a_policy_that_closes_in_an_outage_is_answered_with_503(tmp_path: 
 
 
 async def test_a_policy_that_opens_in_an_outage_tells_nothing(tmp_path: Path) -> None:
-    """While nobody knows where the limit stands the request is served, without fields."""
+    """While the count is unknown the request is served, without fields."""
     app = RateLimitMiddleware(hello, settings=outage(tmp_path, "open"), policy="api")
 
     responses = [await get(app) for _ in range(3)]

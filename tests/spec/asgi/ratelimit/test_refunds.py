@@ -135,7 +135,7 @@ async def test_what_was_not_counted_is_not_given_back(world: StoreWorld) -> None
 
 
 class Forgetful:
-    """A store that stops to answer where units shall come back."""
+    """A store that fails when units are refunded."""
 
     def __init__(self, world: StoreWorld) -> None:
         self._store = world.stores.limits
@@ -147,7 +147,7 @@ class Forgetful:
 
 
 async def test_a_refund_that_fails_is_logged_and_no_error(world: StoreWorld, caplog: pytest.LogCaptureFixture) -> None:
-    """Where units cannot come back the client does not notice; the log says by which policy, and not whose."""
+    """If a refund fails the client does not notice; the log has the policy, and not the key."""
     policies = {"api": parse_policy("api", "3/minute")}
     limits = Limiter(Forgetful(world), policies, world.keyring, world.metrics)
     app = RateLimitMiddleware(status_of_path, limiter=limits, policy="api", charge="4xx")
@@ -192,7 +192,7 @@ async def test_a_permit_is_held_until_the_response_was_sent(world: StoreWorld) -
 
 
 async def test_a_permit_comes_back_where_the_rest_refuses(world: StoreWorld) -> None:
-    """With permits among several policies nothing is charged or held where one of them refuses."""
+    """With leases among several policies nothing is charged or held if one of them refuses."""
     limits = limiter_with(world, PERMITS)
     app = RateLimitMiddleware(status_of_path, limiter=limits, policy=["jobs", "api"])
 

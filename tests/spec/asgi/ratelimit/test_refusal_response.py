@@ -52,7 +52,7 @@ ANSWERS = [
 
 @pytest.mark.parametrize(("refused", "status", "kind", "retry_after"), ANSWERS)
 def test_what_refuses_decides_the_answer(refused: Decision, status: int, kind: str, retry_after: str | None) -> None:
-    """A limit is 429, a cost above it 422, a denied key 403, and an outage 503; Retry-After where a wait helps."""
+    """A limit is 429, a cost above it 422, a denied key 403, and an outage 503; Retry-After if a wait helps."""
     answer = response_to(refused)
 
     body = json.loads(answer.body)

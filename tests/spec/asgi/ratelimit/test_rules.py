@@ -95,7 +95,7 @@ def test_a_pattern_that_cannot_be_meant_is_refused(pattern: str) -> None:
 
 
 async def test_routes_have_their_own_policies(world: StoreWorld) -> None:
-    """A request is counted by the first route that matches, by `policy` where none does, or not at all by None."""
+    """A request is counted by the first route that matches, by `policy` if none does, or not at all if it is None."""
     app = RateLimitMiddleware(
         hello,
         limiter=limiter_with(world, POLICIES),

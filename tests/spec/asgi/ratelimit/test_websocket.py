@@ -56,7 +56,7 @@ async def test_a_websocket_counts_as_one_request_when_it_connects(world: StoreWo
 
 
 async def test_a_websocket_above_the_limit_is_refused_before_it_is_accepted(world: StoreWorld) -> None:
-    """The application does not see it; the client gets the answer of a request where the server can send one."""
+    """The application does not see it; the client gets the response of a request if the server can send one."""
     app = RateLimitMiddleware(echo, limiter=limiter_with(world, POLICIES), policy="connections")
     for _ in range(2):
         await connect(app)
@@ -133,7 +133,7 @@ async def test_messages_are_not_counted_by_permits(world: StoreWorld) -> None:
 
 
 async def test_a_message_that_cannot_be_counted_ends_the_connection(world: StoreWorld) -> None:
-    """Where the store fails, or the key is one that no limiter takes, the connection is closed with a reason."""
+    """If the store fails, or no limiter accepts the key, the connection is closed with a reason."""
     failing = Limiter(FailingStore(), POLICIES, world.keyring, world.metrics)
     down = RateLimitMiddleware(echo, limiter=failing, policy=None, messages="messages")
     long = RateLimitMiddleware(
