@@ -36,7 +36,7 @@ async def pages(year: int) -> int:
 
 @app.post("/login/{account}")
 async def login(account: str, request: Request) -> str:
-    """Let in who says please; the others are counted, by the rule below."""
+    """Admit clients that say please; the others are counted, by the rule below."""
     if request.headers.get("x-word") != "please":
         raise HTTPException(401)
     return f"welcome, {account}"

@@ -67,7 +67,7 @@ def histories(draw: st.DrawFn, *algorithms: Algorithm, farthest_back_ms: int = 1
 
 
 def cost_of(step: Step, policy: Policy) -> int:
-    """Give the units that a step takes."""
+    """Return the units that a step takes."""
     smallest = min(limit.capacity for limit in policy.limits)
     return min(-(-smallest * step.cost_percent // 100), UNITS_MAX)
 

@@ -1,4 +1,4 @@
-"""What tests need to know of processes: which of them live, zombies apart."""
+"""The living processes below one process, zombies apart."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ PATIENCE_S = 5.0
 
 
 def children_of(pid: int) -> set[int]:
-    """All descendants of a process that are not zombies."""
+    """Return all descendants of a process that are not zombies."""
     parents = {int(path.name): _parent(path) for path in Path("/proc").iterdir() if path.name.isdigit()}
     found: set[int] = set()
     added = {pid}
@@ -20,7 +20,7 @@ def children_of(pid: int) -> set[int]:
 
 
 def alive(pid: int) -> bool:
-    """Tell whether a process exists and is no zombie."""
+    """Return True if a process exists and is no zombie."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):
@@ -28,7 +28,7 @@ def alive(pid: int) -> bool:
 
 
 def gone_within(pids: set[int], seconds: float = PATIENCE_S) -> bool:
-    """Wait until none of the processes lives, or give up."""
+    """Return True as soon as none of the processes lives, False if one does after `seconds`."""
     give_up_s = time.monotonic() + seconds
     while time.monotonic() < give_up_s:
         if not any(alive(pid) for pid in pids):

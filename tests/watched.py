@@ -126,6 +126,6 @@ class Setup:
 
 
 async def ticks(many: int = 20) -> None:
-    """Let the event loop turn, so that every task that can run has run."""
+    """Run the event loop until every task that can run has run."""
     for _ in range(many):
         await asyncio.sleep(0)

@@ -28,7 +28,7 @@ START_MS = 1_800_000_000_000
 
 
 class World(Protocol):
-    """What a specification may rely on, whatever the store."""
+    """The stores, keys and clock of a specification, the same for every kind of store."""
 
     name: str
     stores: Stores
@@ -62,7 +62,7 @@ class StoreWorld:
 
     @property
     def real_elapsed_ms(self) -> float:
-        """Milliseconds of real time since the world began: what real TTLs have lost on their own."""
+        """Milliseconds of real time since the world began, by which real TTLs have become shorter."""
         return (time.monotonic() - self._began_s) * 1000
 
     def open_stores(self) -> Stores:
@@ -87,7 +87,7 @@ class StoreWorld:
 
     async def clear(self) -> None:
         for store in self.stores.all():
-            await _reached(store)
+            await _connect(store)
             await store.command("FLUSHDB")
 
 
@@ -110,7 +110,7 @@ async def embedded_world(socket_path: Path) -> AsyncIterator[StoreWorld]:
         await world.stores.aclose()
 
 
-async def _reached(store: AnyStore) -> None:
+async def _connect(store: AnyStore) -> None:
     """Connect, also on a machine that stands still for longer than a call would wait."""
     for _ in range(_ATTEMPTS):
         try:

@@ -131,7 +131,7 @@ async def test_a_server_that_was_never_replaced_replays_nothing(embedded: StoreW
 
 
 async def become_another_primary(world: StoreWorld) -> None:
-    """Give the server another replication id, as if it were a replica that was promoted."""
+    """Set another replication id, as a replica has that was promoted."""
     await world.command("sessions", "REPLICAOF", "127.0.0.1", 1)
     await world.command("sessions", "REPLICAOF", "NO", "ONE")
 

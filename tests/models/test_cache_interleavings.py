@@ -119,7 +119,7 @@ def _writer(state: State, rules: Rules) -> Iterator[State]:
 
 
 def _trouble(state: State, rules: Rules) -> Iterator[State]:
-    """Let leases expire, the clock be evicted, the replica fall behind and be promoted."""
+    """Expire leases, evict the clock, hold the replica back, or promote it."""
     server = state.server
     if state.expiries and server.lease:
         yield state._replace(server=server._replace(lease=0), expiries=state.expiries - 1)

@@ -105,7 +105,7 @@ async def test_the_scripts_decide_as_their_twins(
 
 
 async def _run(world: StoreWorld, call: Call, by_key: Mapping[str, Policy]) -> Any:
-    """Give what the script says, read into the values of its twin."""
+    """Return the reply of the script as the values of its twin."""
     match call:
         case Takes(takes=takes):
             key, cost = takes[0]
@@ -129,7 +129,7 @@ async def _run(world: StoreWorld, call: Call, by_key: Mapping[str, Policy]) -> A
 
 
 def _decide(call: Call, by_key: Mapping[str, Policy], states: dict[str, SubjectState], now_ms: int) -> Any:
-    """Give what the twin says, and put what it leaves into the states."""
+    """Return the reply of the twin, and store the state that it leaves."""
     match call:
         case Takes(takes=takes):
             key, cost = takes[0]

@@ -35,12 +35,12 @@ class Ran(Struct, frozen=True, kw_only=True):
 
 
 def blocks(page: str, language: str) -> list[str]:
-    """Give the text of each fenced block of a language, in order."""
+    """Return the text of each fenced block of a language, in order."""
     return [match[2] for match in _FENCE.finditer(page) if match[1] == language]
 
 
 def languages(page: str) -> set[str]:
-    """Give the language of every fenced block."""
+    """Return the language of every fenced block."""
     return {match[1] for match in _FENCE.finditer(page)}
 
 
@@ -77,7 +77,7 @@ def run(lines: Sequence[str], folder: Path, environment: Mapping[str, str]) -> l
 
 
 def differences(shown: str, output: str) -> Iterator[str]:
-    """Say where an output is not what is shown; what is shown with `…` may be anything."""
+    """Return the lines in which an output differs from the one shown; `…` stands for anything."""
     plain = output.replace("\r\n", "\n").strip()
     if shown.startswith("HTTP/"):
         yield from _response_differences(shown, plain)
@@ -156,7 +156,7 @@ def _line_differences(shown: str, output: str) -> Iterator[str]:
 
 
 def _alike(shown: str, came: str) -> bool:
-    """Tell whether two lines agree but for numbers, spaces, and what is shown as anything."""
+    """Return True if two lines agree but for numbers, spaces, and what is shown as anything."""
     return _spelled(_levelled(shown), _levelled(came))
 
 

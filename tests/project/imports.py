@@ -38,7 +38,7 @@ def _module(path: Path) -> str:
 
 
 def _imported(module: str, is_package: bool, source: str) -> Iterator[str]:
-    """Give `a.b` for `import a.b`, and `a.b.c` for `from a.b import c`, which may be a module or a name in one."""
+    """Yield `a.b` for `import a.b`, and `a.b.c` for `from a.b import c`, which may be a module or a name in one."""
     for node in ast.walk(ast.parse(source)):
         match node:
             case ast.Import(names=names):

@@ -18,7 +18,7 @@ that holds the value. Aliases, where the variable is not set: `REDIS_URL`, `REDI
 
 
 def page() -> str:
-    """Give the whole page."""
+    """Return the whole page."""
     rows = (f"| `{row.variable}` | `{row.name}` | {row.default or ''} | {row.meaning} |\n" for row in reference())
     return HEAD + "".join(rows)
 

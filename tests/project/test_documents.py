@@ -161,7 +161,7 @@ def test_links_within_the_tree_lead_somewhere(page: str) -> None:
 
 
 def _serve_line(shown: list[Command]) -> tuple[dict[str, str], list[str]]:
-    """Give the settings and the options of the service that the page starts; there is one such line at most."""
+    """Return the settings and the options of the service that the page starts; there is one such line at most."""
     lines = [match for command in shown if (match := SERVE.fullmatch(command.line))]
     assert len(lines) <= 1
     if not lines:
@@ -171,7 +171,7 @@ def _serve_line(shown: list[Command]) -> tuple[dict[str, str], list[str]]:
 
 
 def _wait_for_address(service: subprocess.Popen[bytes], log: Path) -> str:
-    """Give host:port of the service, which it prints once its port is taken, when it is ready."""
+    """Return host:port of the service, which it prints when it is ready."""
     while (match := re.search(r"http://([\w.:\[\]]+:\d+)", log.read_text(encoding="utf-8"))) is None:
         assert service.poll() is None, log.read_text(encoding="utf-8")
         time.sleep(0.02)

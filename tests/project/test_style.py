@@ -67,6 +67,7 @@ RIGHT = [
 UNCLEAR = [
     ("service/x.py", 'def f():\n    """Give the key."""\n', "opens with 'Give'"),
     ("service/x.py", 'async def f():\n    """Whether it is on."""\n', "opens with 'Whether'"),
+    ("tests/x.py", 'def f():\n    """Tell the time."""\n', "opens with 'Tell'"),
     ("service/x.py", '"""Where no store answers, refuse."""\n', "'where' is for places"),
     ("service/x.py", "# The call is refused where the store is down.\n", "line 1: 'where' is for places"),
     ("tests/x.py", 'def f():\n    """Somebody else waits."""\n', "line 2: 'Somebody'"),

@@ -43,14 +43,14 @@ async def keys_of(world: World, store: str, pattern: str = "*") -> list[str]:
 
 
 async def everything(world: World, store: str) -> AsyncIterator[tuple[str, bytes]]:
-    """Give every key of a store with all that is in it, as one run of bytes."""
+    """Return every key of a store with all that is in it, as one run of bytes."""
     for key in await keys_of(world, store):
         before, after = READS[await world.command(store, "TYPE", key)]
         yield key, b"\n".join(flat(await world.command(store, *before, key, *after)))
 
 
 async def records(world: World) -> list[Record]:
-    """Give every session's record."""
+    """Return every session's record."""
     found = []
     for key in await keys_of(world, "sessions", "*:sid:*"):
         fields = dict(pairs(await world.command("sessions", "HGETALL", key)))
@@ -60,7 +60,7 @@ async def records(world: World) -> list[Record]:
 
 
 async def index(world: World) -> dict[tuple[str, str], int]:
-    """Give (tag, sid) -> score over the indexes of all users."""
+    """Return (tag, sid) -> score over the indexes of all users."""
     scores: dict[tuple[str, str], int] = {}
     for key in await keys_of(world, "sessions", "*:user:*"):
         members = await world.command("sessions", "ZRANGE", key, 0, -1, "WITHSCORES")
@@ -93,18 +93,18 @@ def assert_close(world: World, left_ms: int, expected_ms: int) -> None:
 
 
 def disabled_field(key: str) -> tuple[str, str]:
-    """Give a key that can be asked for the field `dis`: the epoch itself, else one that does not exist."""
+    """Return a key that can be asked for the field `dis`: the epoch itself, else one that does not exist."""
     return (key if ":epoch:" in key else "none", "dis")
 
 
 def pairs(reply: Any) -> Iterable[tuple[str, str]]:
-    """Give the pairs of a map or a list of pairs, however the protocol in use nests them."""
+    """Return the pairs of a map or a list of pairs, however the protocol in use nests them."""
     texts = [part.decode() for part in flat(reply)]
     return zip(texts[::2], texts[1::2], strict=True)
 
 
 def flat(reply: Any) -> Iterable[bytes]:
-    """Give every text and number in a reply, in order."""
+    """Return every text and number in a reply, in order."""
     match reply:
         case bytes():
             yield reply
