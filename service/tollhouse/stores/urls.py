@@ -147,8 +147,8 @@ class StoreUrl(Struct, frozen=True, kw_only=True):
                 return f"fake://{name}?db={self.db}"
             case SentinelService(hosts=hosts, service=service, tls=tls):
                 return f"{'rediss' if tls else 'redis'}+sentinel://{_joined(hosts)}/{service}/{self.db}"
-            case ClusterTarget(hosts=hosts, tls=tls):
-                return f"{'rediss' if tls else 'redis'}+cluster://{_joined(hosts)}"
+            case _ as cluster:
+                return f"{'rediss' if cluster.tls else 'redis'}+cluster://{_joined(cluster.hosts)}"
 
 
 def parse(setting: str, url: str) -> StoreUrl:

@@ -82,15 +82,14 @@ class RoleProbe:
         host = start
         for _ in range(HOPS_MAX):
             reply = await self.ask(host)
-            match reply.role:
-                case Primary():
-                    return VerifiedPrimary(host=host, peer=reply.peer, start=start)
-                case Unavailable() as unavailable:
-                    return unavailable
-                case Replica(primary=primary):
-                    if primary is None:
-                        return Unavailable(reason=f"{format_host(host)} is not a primary, and names none")
-                    host = primary
+            role = reply.role
+            if isinstance(role, Primary):
+                return VerifiedPrimary(host=host, peer=reply.peer, start=start)
+            if isinstance(role, Unavailable):
+                return role
+            if role.primary is None:
+                return Unavailable(reason=f"{format_host(host)} is not a primary, and names none")
+            host = role.primary
         return Unavailable(reason=f"{format_host(start)} leads to no primary in {HOPS_MAX} steps")
 
     async def await_promotion(self, host: Host, wanted: Callable[[], bool]) -> VerifiedPrimary | None:

@@ -38,7 +38,7 @@ from tollhouse.stores.discovery.locator import OnPrimaryEvent, ServiceHealth
 from tollhouse.stores.discovery.primary_history import FailoverPause, Generation, PrimaryHistory, adoption_reason
 from tollhouse.stores.discovery.role_probe import RoleProbe, VerifiedPrimary
 from tollhouse.stores.discovery.rounds import Rounds
-from tollhouse.stores.discovery.sentinel_events import FailoverAborted, Promotion, SentinelEvent, TopologyChange
+from tollhouse.stores.discovery.sentinel_events import FailoverAborted, Promotion, SentinelEvent
 from tollhouse.stores.discovery.sentinel_pool import Poll, SentinelPool
 from tollhouse.stores.discovery.timing import ResolverTiming
 from tollhouse.stores.discovery.unavailable import Unavailable
@@ -172,8 +172,8 @@ class SentinelResolver:
                 self._history.clear_quarantine()
                 self._rounds.publish(FailoverPause(wait_s=0))
                 self._rounds.doubt("aborted")
-            case TopologyChange(channel=channel):
-                self._rounds.doubt(channel)
+            case _:
+                self._rounds.doubt(event.channel)
 
     def _follow_promotion(self, host: Host) -> None:
         """Pause calls and poll the replica that is to be the primary; the latest announcement counts."""
