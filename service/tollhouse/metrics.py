@@ -229,9 +229,9 @@ class Metrics:
         return generate_latest(workers), CONTENT_TYPE_LATEST
 
 
-def _flush(untold: defaultdict[tuple[str, str], int], child: Callable[..., Counter]) -> None:
-    for labels in tuple(untold):
-        child(*labels).inc(untold.pop(labels, 0))
+def _flush(pending: defaultdict[tuple[str, str], int], child: Callable[..., Counter]) -> None:
+    for labels in tuple(pending):
+        child(*labels).inc(pending.pop(labels, 0))
 
 
 def _remove_dead_workers(folder: Path) -> None:

@@ -117,8 +117,10 @@ def _script(root: Path, path: Path) -> Script:
 
 def _without_comments(source: str) -> str:
     """Remove whole-line comments, which servers would only store; keep includes."""
-    kept = [line for line in source.splitlines() if not line.lstrip().startswith("--") or line.startswith("--#include")]
-    return "\n".join(kept).strip() + "\n"
+    lines = [
+        line for line in source.splitlines() if not line.lstrip().startswith("--") or line.startswith("--#include")
+    ]
+    return "\n".join(lines).strip() + "\n"
 
 
 def _sha1(text: str) -> str:

@@ -84,10 +84,12 @@ def run(slo_file: Path | None, out: Path, as_json: bool, **options: Any) -> None
     It starts and stops its own servers; your data are not touched.
     """
     logs.configure("error", "auto")
-    asked = DrillOptions(command=shlex.join(["tollhouse", *sys.argv[1:]]), deadline_ms=DEADLINE_MS, **options)
-    asked_for = slo.built_in(asked.down_after_ms, asked.via) if slo_file is None else slo.read(slo_file, FAULTS)
-    with _progress(quiet=as_json) as told:
-        report = asyncio.run(Drill(asked, out, asked_for, told).run())
+    drill_options = DrillOptions(command=shlex.join(["tollhouse", *sys.argv[1:]]), deadline_ms=DEADLINE_MS, **options)
+    bounds = (
+        slo.built_in(drill_options.down_after_ms, drill_options.via) if slo_file is None else slo.read(slo_file, FAULTS)
+    )
+    with _progress(quiet=as_json) as on_progress:
+        report = asyncio.run(Drill(drill_options, out, bounds, on_progress).run())
     (out / "report.json").write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2))
     (out / "report.md").write_text(markdown.render(report), encoding="utf-8")
     if as_json:
@@ -102,20 +104,20 @@ def run(slo_file: Path | None, out: Path, as_json: bool, **options: Any) -> None
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def explain(down_after_ms: int, as_json: bool) -> None:  # noqa: FBT001 - click gives it
     """List the faults, with their effect and their bounds."""
-    asked_for = slo.built_in(down_after_ms, "library")
-    told = [
-        {"fault": fault.name, "does": fault.does, "shows": fault.shows, "at_most": slo.bounds(asked_for, fault.name)}
+    bounds = slo.built_in(down_after_ms, "library")
+    faults = [
+        {"fault": fault.name, "does": fault.does, "shows": fault.shows, "at_most": slo.bounds(bounds, fault.name)}
         for fault in FAULTS.values()
     ]
     if as_json:
-        click.echo(msgspec.json.encode({"faults": told}))
+        click.echo(msgspec.json.encode({"faults": faults}))
         return
     console = Console()
     for fault in FAULTS.values():
         console.print(f"[bold]{fault.name}[/bold]")
         console.print(f"  {fault.does}", highlight=False)
         console.print(f"  Must show: {fault.shows}.", highlight=False)
-        for measure, at_most in slo.bounds(asked_for, fault.name).items():
+        for measure, at_most in slo.bounds(bounds, fault.name).items():
             console.print(f"    {MEASURES[measure]}: at most {at_most:g}  ({measure})", highlight=False)
         console.print()
 
@@ -134,7 +136,7 @@ def _progress(*, quiet: bool) -> Generator[OnDrillProgress]:
     with Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as progress:
         bar = progress.add_task("starting", seen="")
 
-        def told(step: DrillProgress) -> None:
+        def show(step: DrillProgress) -> None:
             part = min(step.progress.at_ms / step.span_ms, 1.0)
             progress.update(
                 bar,
@@ -144,15 +146,15 @@ def _progress(*, quiet: bool) -> Generator[OnDrillProgress]:
                 seen=f"{step.progress.calls} calls, {step.progress.errors} errors",
             )
 
-        yield told
+        yield show
 
 
 def _show(report: Report, out: Path) -> None:
     table = Table("fault", "measure", "at most", "worst", "kept")
     for verdict in report.verdicts:
         worst = markdown.format_figure(verdict.measure, verdict.worst)
-        kept = "yes" if verdict.kept else "[red]NO[/red]"
-        table.add_row(verdict.fault, MEASURES[verdict.measure], f"{verdict.at_most:,g}", worst, kept)
+        outcome = "yes" if verdict.kept else "[red]NO[/red]"
+        table.add_row(verdict.fault, MEASURES[verdict.measure], f"{verdict.at_most:,g}", worst, outcome)
     console = Console()
     console.print(table)
     for one in report.rounds:

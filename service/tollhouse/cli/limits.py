@@ -145,9 +145,9 @@ def explain_key(
 
 def _lint_file(file: Path | None) -> LintReport:
     """Check all settings of a file, its policies included."""
-    found = settings_file(os.environ, file)
+    path = settings_file(os.environ, file)
     try:
-        settings = load(os.environ, found)
+        settings = load(os.environ, path)
     except ConfigurationError as error:
         return LintReport(ok=False, problems=(problem(error),))
     return lint(settings.limits.policies)
@@ -156,13 +156,13 @@ def _lint_file(file: Path | None) -> LintReport:
 def _query(config: Path | None, ask: Callable[[Tollhouse], Awaitable[T]]) -> T:
     """Run `ask` on the stores of the settings, or of the running service."""
 
-    async def asked() -> T:
+    async def query() -> T:
         async with wiring.open(load_for_running_service(os.environ, config)) as tollhouse:
             if not tollhouse.keyring.keyed:
                 click.echo("warning: no secret is set; a service with a secret uses other key names", err=True)
             return await ask(tollhouse)
 
-    return asyncio.run(asked())
+    return asyncio.run(query())
 
 
 def _local_time() -> datetime:

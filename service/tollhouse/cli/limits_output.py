@@ -56,12 +56,12 @@ def policy_rows(policies: Iterable[Policy]) -> PolicyRows:
     )
 
 
-def show_list(found: PolicyRows) -> None:
+def show_list(rows: PolicyRows) -> None:
     """Print policies, each limit on its own line, and the options of a policy that are not the defaults."""
     whole = (Column(name, no_wrap=True) for name in ("policy", "limit", "algorithm", "outage"))
     table = Table(*whole, Column("and", overflow="fold"))
-    for one in found.policies:
-        table.add_row(one.policy, _in_lines(one.limit), one.algorithm, one.on_outage, ", ".join(_traits(one)))
+    for row in rows.policies:
+        table.add_row(row.policy, _in_lines(row.limit), row.algorithm, row.on_outage, ", ".join(_traits(row)))
     Console().print(table)
 
 

@@ -154,8 +154,8 @@ def _sessions(client: TourClient, user: str, password: str) -> Iterator[TourStep
     mine, other = (f"Bearer {token}" for token in tokens)
     current = client.ask("GET", "/v1/session", Authorization=other)
     yield _status("device 2 reads its session", current, 200)
-    listed = client.ask("GET", "/v1/sessions", Authorization=mine)
-    devices = listed.json.get("sessions", [])
+    response = client.ask("GET", "/v1/sessions", Authorization=mine)
+    devices = response.json.get("sessions", [])
     yield _step("list my devices", "2 sessions", f"{len(devices)} sessions", ok=len(devices) == 2)
     others = [device["sid"] for device in devices if not device["current"]]
     for sid in others:

@@ -12,9 +12,8 @@ from msgspec import Struct
 
 from tollhouse.errors import StoreError
 from tollhouse.metrics import Metrics
-from tollhouse.stores import status as facts
 from tollhouse.stores.opening import AnyStore, Stores
-from tollhouse.stores.status import ConnectionState, StoreStatus
+from tollhouse.stores.status import ConnectionState, StoreStatus, check_store
 
 _NO_STORE = {"Cache-Control": "no-store"}
 Status = Literal["ok", "degraded", "unavailable"]
@@ -70,8 +69,8 @@ async def readiness_of(stores: Stores) -> Readiness:
 
 
 async def _report_on(stores: Stores) -> ReadinessReport:
-    asked = await asyncio.gather(*(facts.check_store(store) for store in stores.all()))
-    return ReadinessReport(status=_status([one.connection for one in asked]), stores=asked)
+    statuses = await asyncio.gather(*(check_store(store) for store in stores.all()))
+    return ReadinessReport(status=_status([status.connection for status in statuses]), stores=statuses)
 
 
 def _status(answers: list[ConnectionState]) -> Status:

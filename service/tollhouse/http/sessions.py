@@ -73,8 +73,8 @@ async def revoke_session(
     request: Request[Any, Any, Any], sid: FromPath[str], sessions: NamedDependency[Sessions]
 ) -> Response[None]:
     """Revoke one of the caller's sessions; 404 if the caller has no such session."""
-    ended = await sessions.revoke(current_session(request).user, sid)
-    if not ended.found:
+    result = await sessions.revoke(current_session(request).user, sid)
+    if not result.found:
         raise NotFoundException
     return Response(None, status_code=204, headers=NO_STORE)
 

@@ -72,16 +72,16 @@ def load(
     """
     environ = without_service_links(environ)
     file = settings_file(environ, path)
-    found = {} if file is None else _keyed_by_path(from_file(file, _LEAVES))
-    found |= _keyed_by_path(from_aliases(environ))
-    policies = {path[2] for path in found if path[:2] == ("limits", "policies")}
-    found |= _keyed_by_path(from_variables(environ, _LEAVES, policies))
-    found |= _keyed_by_path(_from_flags(flags or {}))
-    _require(found)
+    raw_settings = {} if file is None else _keyed_by_path(from_file(file, _LEAVES))
+    raw_settings |= _keyed_by_path(from_aliases(environ))
+    policies = {path[2] for path in raw_settings if path[:2] == ("limits", "policies")}
+    raw_settings |= _keyed_by_path(from_variables(environ, _LEAVES, policies))
+    raw_settings |= _keyed_by_path(_from_flags(flags or {}))
+    _require(raw_settings)
     tree: dict[str, Any] = {}
-    for one in found.values():
-        leaf = next(leaf for leaf in _LEAVES if leaf.matches(one.path))
-        _place(tree, one.path, parse(leaf, one.raw, one.origin))
+    for setting in raw_settings.values():
+        leaf = next(leaf for leaf in _LEAVES if leaf.matches(setting.path))
+        _place(tree, setting.path, parse(leaf, setting.value, setting.origin))
     return convert(tree, Settings)
 
 
@@ -107,23 +107,23 @@ def reference() -> tuple[Reference, ...]:
     )
 
 
-def _keyed_by_path(found: Iterable[RawSetting]) -> dict[tuple[str, ...], RawSetting]:
-    return {one.path: one for one in found}
+def _keyed_by_path(settings: Iterable[RawSetting]) -> dict[tuple[str, ...], RawSetting]:
+    return {setting.path: setting for setting in settings}
 
 
 def _from_flags(flags: Mapping[str, object]) -> Iterator[RawSetting]:
     for name, value in flags.items():
         if value is not None:
-            yield RawSetting(path=(name,), raw=value, origin=f"--{name.replace('_', '-')}")
+            yield RawSetting(path=(name,), value=value, origin=f"--{name.replace('_', '-')}")
 
 
-def _require(found: Mapping[tuple[str, ...], RawSetting]) -> None:
+def _require(raw_settings: Mapping[tuple[str, ...], RawSetting]) -> None:
     """Raise ConfigurationError if a table lacks a setting that it must have."""
     for leaf in filter(is_required, _LEAVES):
-        for path, one in found.items():
-            wanted = (*path[:-1], leaf.path[-1])
-            if leaf.matches(wanted) and wanted not in found:
-                raise ConfigurationError(".".join(wanted), None, f"{one.origin} needs it; {leaf.meaning}")
+        for path, setting in raw_settings.items():
+            required = (*path[:-1], leaf.path[-1])
+            if leaf.matches(required) and required not in raw_settings:
+                raise ConfigurationError(".".join(required), None, f"{setting.origin} needs it; {leaf.meaning}")
 
 
 def _place(tree: dict[str, Any], path: tuple[str, ...], value: object) -> None:

@@ -38,7 +38,7 @@ class RawSetting(Struct, frozen=True, kw_only=True):
     """A value before it is parsed, and the variable or the line that sets it."""
 
     path: tuple[str, ...]
-    raw: object
+    value: object
     origin: str
 
 
@@ -61,7 +61,7 @@ def from_aliases(environ: Mapping[str, str]) -> Iterator[RawSetting]:
     for alias, path in _ALIASES.items():
         text = read_text(environ, alias)
         if text is not None:
-            yield RawSetting(path=path, raw=text, origin=alias)
+            yield RawSetting(path=path, value=text, origin=alias)
 
 
 def from_variables(environ: Mapping[str, str], leaves: Iterable[Leaf], names: Iterable[str]) -> Iterator[RawSetting]:
@@ -81,7 +81,7 @@ def from_variables(environ: Mapping[str, str], leaves: Iterable[Leaf], names: It
         if text is not None:
             chosen = [spelled.get(part, part.lower()) for part in match.groups()]
             path = tuple(chosen.pop() if part == ANY_NAME else part for part in leaf.path)
-            yield RawSetting(path=path, raw=text, origin=variable)
+            yield RawSetting(path=path, value=text, origin=variable)
 
 
 def read_text(environ: Mapping[str, str], variable: str) -> str | None:
@@ -119,7 +119,7 @@ def _from_table(
         path = (*above, key)
         origin = f"{file}: {'.'.join(path)}"
         if any(leaf.matches(path) for leaf in leaves):
-            yield RawSetting(path=path, raw=value, origin=origin)
+            yield RawSetting(path=path, value=value, origin=origin)
         elif not any(leaf.within(path) for leaf in leaves):
             siblings = {leaf.path[len(above)] for leaf in leaves if len(leaf.path) > len(above) and leaf.within(above)}
             raise ConfigurationError(
@@ -142,7 +142,7 @@ def _from_redis_parts(environ: Mapping[str, str]) -> RawSetting | None:
     password = f":{quote(parts['PASSWORD'], safe='')}@" if parts["PASSWORD"] else ""
     bracketed = f"[{host}]" if ":" in host else host
     url = f"redis://{password}{bracketed}:{parts['PORT'] or 6379}/{parts['DB'] or 0}"
-    return RawSetting(path=("url",), raw=url, origin="REDIS_HOST")
+    return RawSetting(path=("url",), value=url, origin="REDIS_HOST")
 
 
 def _pattern(leaf: Leaf) -> re.Pattern[str]:
