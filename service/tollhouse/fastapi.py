@@ -11,7 +11,6 @@ once per event loop. A refusal is 429 `application/problem+json`, unless the app
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack
-from inspect import isawaitable
 from typing import Any, Final
 
 from fastapi import HTTPException, Response, WebSocket, WebSocketException
@@ -24,7 +23,7 @@ from tollhouse.asgi.ratelimit.limiter_source import LimiterSource, limiter_sourc
 from tollhouse.asgi.ratelimit.refusal_response import undecided_detail
 from tollhouse.asgi.ratelimit.request_context import RequestContext, current_request
 from tollhouse.asgi.ratelimit.websocket import TRY_AGAIN_LATER
-from tollhouse.asgi.types import Message, Scope
+from tollhouse.asgi.types import Message, Scope, resolve
 from tollhouse.errors import InvalidInput
 from tollhouse.limits.decision import RateLimited
 from tollhouse.limits.limiter import Limiter
@@ -79,7 +78,7 @@ class RateLimit:
         name = self._written.register(_place(connection.scope), limiter)
         async with AsyncExitStack() as stack:
             key = await self._key_of(connection, context, limiter.policies.get(name))
-            cost = await _given(self._cost, connection)
+            cost = await resolve(self._cost, connection)
             try:
                 await stack.enter_async_context(admission(limiter, name, key, cost, context=context))
             except InvalidInput as error:
@@ -104,11 +103,6 @@ class RateLimit:
             return await resolve_key(self._key(connection), context)
         finder = self._rule or policy_key_finder(policy)
         return await resolve_key(finder(context), context)
-
-
-async def _given(value: Any, connection: HTTPConnection) -> Any:
-    found = value(connection) if callable(value) else value
-    return await found if isawaitable(found) else found
 
 
 def _own_source(connection: HTTPConnection) -> LimiterSource:

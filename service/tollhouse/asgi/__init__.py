@@ -1,1 +1,12 @@
-"""Framework-free ASGI middleware: shared pieces here, and a folder for each kind of middleware."""
+"""Framework-free ASGI middleware: shared pieces here, and a folder for each kind of middleware.
+
+ratelimit       limits around an application, its routes and its functions
+response        responses made without a framework, and problem details
+credentials     API keys, bearer tokens and the session cookie
+client_address  the client behind trusted proxies
+route_patterns  matches of method and path
+per_loop        one Tollhouse for each event loop
+types           the types of ASGI
+
+`ratelimit` imports from the others, and never the other way round.
+"""

@@ -18,9 +18,9 @@ PerRequest = T | Callable[[Scope], T | Awaitable[T]]
 """A value, or a function of the ASGI scope that returns it, plain or async."""
 
 
-async def resolve(given: PerRequest[T], scope: Scope) -> T:
-    """Return the value; if it is a function, call it with the scope of this request."""
-    value = given(scope) if callable(given) else given
+async def resolve(given: T | Callable[..., T | Awaitable[T]], *args: Any, **kwargs: Any) -> T:
+    """Return the value; if it is a function, plain or async, call it with the arguments."""
+    value = given(*args, **kwargs) if callable(given) else given
     return await cast("Awaitable[T]", value) if isawaitable(value) else cast("T", value)
 
 

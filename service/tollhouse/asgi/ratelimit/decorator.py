@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import wraps
-from inspect import isasyncgenfunction, isawaitable, iscoroutinefunction
+from inspect import isasyncgenfunction, iscoroutinefunction
 from typing import Any, Final, ParamSpec, TypeVar, cast
 
 from msgspec import Struct
@@ -15,6 +15,7 @@ from tollhouse.asgi.ratelimit.inline import InlineLimit, admission
 from tollhouse.asgi.ratelimit.key_rules import KeyFinder, key_finder, policy_key_finder, resembles_rule, resolve_key
 from tollhouse.asgi.ratelimit.limiter_source import LimiterSource, limiter_source
 from tollhouse.asgi.ratelimit.request_context import current_request
+from tollhouse.asgi.types import resolve
 from tollhouse.errors import ConfigurationError
 from tollhouse.limits.limiter import Limiter
 from tollhouse.limits.policy.policy import Policy
@@ -100,7 +101,7 @@ class _FunctionLimit(Struct, frozen=True, kw_only=True):
         if policy is not None and policy.is_concurrency and not self.is_async:
             raise ConfigurationError("limit", self.place, "only async functions hold permits; make it async")
         key = await self.key_of(policy, (args, kwargs))
-        cost = await _given(self.cost, (args, kwargs))
+        cost: int | None = await resolve(self.cost, *args, **kwargs)
         return admission(limiter, name, key, cost, context=current_request(), wait_ms=self.wait_ms)
 
     async def limiter(self) -> Limiter:
@@ -114,18 +115,13 @@ class _FunctionLimit(Struct, frozen=True, kw_only=True):
     async def key_of(self, policy: Policy | None, arguments: _Arguments) -> str:
         """Return the key: of the decorator, else by the policy's rule, else the client's address."""
         context = current_request()
-        found = await _given(self.key, arguments)
+        found: Any = await resolve(self.key, *arguments[0], **arguments[1])
         if found is not None:
             return str(found)
         if context is None:
             raise ConfigurationError("key", self.place, _NO_KEY)
         finder = self.rule or policy_key_finder(policy)
         return await resolve_key(finder(context), context)
-
-
-async def _given(value: Any, arguments: _Arguments) -> Any:
-    found = value(*arguments[0], **arguments[1]) if callable(value) else value
-    return await found if isawaitable(found) else found
 
 
 def _asynchronous(function: Callable[..., Any], asks: _FunctionLimit) -> Callable[..., Any]:

@@ -75,17 +75,17 @@ async def _enforce(rule: CompiledRule, context: RequestContext, limiter: Limiter
         names = policies_in(await resolve(rule.choose_policies, context.scope))
     if rule.choose_cost is not None:
         cost = await resolve(rule.choose_cost, context.scope)
-    if len(names) == 0:
-        return None
     try:
-        policy = context.policies.get(names[0])
-        if len(names) > 1 or policy is None or policy.is_concurrency:
+        if len(names) != 1 or (policy := context.policies.get(names[0])) is None or policy.is_concurrency:
             outcome = await _take(rule, context, limiter, names, cost)
         else:  # one policy without leases: by far the most requests
             key = rule.key_finder(names[0], policy)(context)
             if type(key) is not str:
                 key = await resolve_key(key, context)
             outcome = await limiter.take(names[0], key, cost)
+            if outcome.allowed and rule.is_charged is None:
+                context.decisions = (outcome,)
+                return None
     except (StoreError, InvalidInput) as error:
         return _undecided(error, names)
     return None if outcome is None else _response(outcome, rule, context)

@@ -73,6 +73,9 @@ class RateLimitFields:
     def _draft_11(self, decision: Decision, policies: Mapping[str, Policy]) -> tuple[bytes, bytes]:
         """Return one policy's part of RateLimit-Policy and of RateLimit."""
         quota, template = self._template(decision, policies.get(decision.policy))
+        if len(decision.limits) == 1:
+            state = decision.limits[0]
+            return quota, template % (state.remaining, -(-state.reset_after_ms // 1_000))
         numbers: list[int] = []
         for state in decision.limits:
             numbers += (state.remaining, -(-state.reset_after_ms // 1_000))

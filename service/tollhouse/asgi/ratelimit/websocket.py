@@ -75,10 +75,10 @@ class LimitedWebSocket:
             await self._refuse(self._visit.refusal_response(refused), str(RateLimited(refused)))
             return
         if not self._is_accepted:
-            message = self._beginning(message)
+            message = self._with_fields(message)
         await self._send(message)
 
-    def _beginning(self, message: Message) -> Message:
+    def _with_fields(self, message: Message) -> Message:
         """Add the fields to the response to the handshake, whose status also settles the charge."""
         kind, headers = message["type"], message.get("headers", ())
         if kind == "websocket.close":
