@@ -15,7 +15,7 @@ from tollhouse.limits.calls.decider import decide_by_access_list
 from tollhouse.limits.decision import Decision, TakeAllResult
 from tollhouse.limits.policy.policy import UNITS_MAX
 from tollhouse.limits.wire.reply import FIRST_DECISION, NEVER, decision_length, decision_without_limits
-from tollhouse.limits.wire.request import TakeRequest
+from tollhouse.limits.wire.request import TakeRequest, with_cost
 
 TAKE_ALL_MAX: Final = 64
 """Takes in one `take_all`."""
@@ -25,9 +25,13 @@ class AllOrNothing:
     """Decides several takes as one.
 
     A key on an allow list is left out, and one on a deny list refuses all. A member whose policy is a shadow is taken
-    last, by itself, and only if the others were admitted; it refuses nothing. Policies that are shadows of a member's
-    policy are not taken from. During an outage each policy's own rule decides, so that the strictest one wins: `closed`
-    refuses all, and so does `local` if a share is used up.
+    last, by itself, and only if the others were admitted; it refuses nothing.
+
+    The shadows of a member's policy are taken from in a call of their own, which is in flight beside the joint one. As
+    with `take` they are charged also if the take is refused, but not if an access list decides.
+
+    During an outage each policy's own rule decides, so that the strictest one wins: `closed` refuses all, and so does
+    `local` if a share is used up.
     """
 
     def __init__(self, calls: Calls, batcher: Batcher) -> None:
@@ -59,8 +63,16 @@ class AllOrNothing:
         live = [one for key, one in members.items() if key not in decisions and not one.compiled.policy.shadow]
         if not live:
             return decisions, 0
-        decided, wait_ms = await self._call(live)
+        decided, wait_ms = await self._call_beside_shadows(live)
         return decisions | {one.state_key: decision for one, decision in zip(live, decided, strict=True)}, wait_ms
+
+    async def _call_beside_shadows(self, live: Sequence[TakeRequest]) -> tuple[list[Decision], int]:
+        """Call, and take from the shadows of the members' policies at the same time, each on its own."""
+        shadows = [shadow for one in live for shadow in one.shadows]
+        if not shadows:
+            return await self._call(live)
+        result, _ = await asyncio.gather(self._call(live), asyncio.gather(*map(self._batcher.submit, shadows)))
+        return result
 
     async def _call(self, live: Sequence[TakeRequest]) -> tuple[list[Decision], int]:
         calls = self._calls
@@ -79,14 +91,17 @@ class AllOrNothing:
 
 
 def _sum_equal(requests: Sequence[TakeRequest]) -> dict[str, TakeRequest]:
-    """Return each policy and key once, by its state key, with the sum of its costs and without its shadows."""
+    """Return each policy and key once, by its state key, with the sum of its costs."""
     members: dict[str, TakeRequest] = {}
     for position, one in enumerate(requests):
         known = members.get(one.state_key)
-        cost = one.cost if known is None else known.cost + one.cost
+        if known is None:
+            members[one.state_key] = one
+            continue
+        cost = known.cost + one.cost
         if cost > UNITS_MAX:
             raise InvalidInput(f"takes[{position}].cost", cost, f"take at most {UNITS_MAX:,} of one policy and key")
-        members[one.state_key] = replace(one, cost=cost, shadows=())
+        members[one.state_key] = with_cost(one, cost)
     return members
 
 

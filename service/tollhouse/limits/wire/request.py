@@ -58,7 +58,7 @@ class RequestReader:
             raise InvalidInput("policy", policy, "it grants leases of permits: use `hold` or `lease`")
         if cost is None:
             return request
-        return request if checked_units("cost", cost) == request.cost else _with_cost(request, cost)
+        return request if checked_units("cost", cost) == request.cost else with_cost(request, cost)
 
     def read_subject(self, policy: str, key: str) -> TakeRequest:
         """Return the request for a call that has no cost; the policy may be one of concurrency."""
@@ -105,8 +105,9 @@ def checked_units(field: str, number: object, *, least: int = 0) -> int:
     return number
 
 
-def _with_cost(request: TakeRequest, cost: int) -> TakeRequest:
-    shadows = tuple(_with_cost(shadow, cost) for shadow in request.shadows) if request.shadows else ()
+def with_cost(request: TakeRequest, cost: int) -> TakeRequest:
+    """Return the request for `cost` units, from its shadows too."""
+    shadows = tuple(with_cost(shadow, cost) for shadow in request.shadows) if request.shadows else ()
     return TakeRequest(
         compiled=request.compiled, key=request.key, state_key=request.state_key, cost=cost, shadows=shadows
     )

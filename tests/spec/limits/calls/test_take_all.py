@@ -18,9 +18,10 @@ USER = parse_policy("user", "5/minute; 8/hour")
 TOKENS = parse_policy("tokens", "10/minute burst 30", "gcra")
 WATCHING = parse_policy("watching", "2/minute", shadow=True)
 LISTED = parse_policy("listed", "1/minute", allow=("friend",), deny=("foe",))
-CANDIDATE = parse_policy("candidate", "3/minute", shadow=True, shadow_of="user")
+TRIED = parse_policy("tried", "5/minute", allow=("friend",))
+CANDIDATE = parse_policy("candidate", "3/minute", shadow_of="tried", on_outage="closed")
 JOBS = parse_policy("jobs", "3/minute", "concurrency")
-POLICIES = (TENANT, USER, TOKENS, WATCHING, LISTED, CANDIDATE, JOBS)
+POLICIES = (TENANT, USER, TOKENS, WATCHING, LISTED, TRIED, CANDIDATE, JOBS)
 
 
 @pytest.fixture
@@ -150,12 +151,58 @@ async def test_lists_decide_before_anything_is_sent(setup: Setup, store: Watched
     assert await left(setup, "user", "ada") == 3
 
 
-async def test_shadows_of_a_member_are_not_taken_from(setup: Setup, store: WatchedStore) -> None:
-    """The shadow of a policy is charged for single takes only."""
-    await together(setup, ("user", "ada", 1))
+async def test_shadows_of_a_member_are_taken_from_beside_it(setup: Setup, store: WatchedStore) -> None:
+    """The shadow of a member's policy is charged its sum, in a call that is in flight beside the joint one."""
+    store.hold()
+    task = asyncio.create_task(together(setup, ("tried", "ada", 1), ("tenant", "acme", 1), ("tried", "ada", 1)))
+    await store.until_in_flight(2)
+    store.release()
 
-    assert store.sizes == [1]
-    assert setup.counted("candidate", "allowed") == 0
+    found = await task
+
+    assert [one.policy for one in found.decisions] == ["tried", "tenant", "tried"]
+    assert sorted(store.scripts) == ["limits/take", "limits/take_all"]
+    assert await left(setup, "candidate", "ada") == 1
+    assert setup.counted("candidate", "allowed") == 2
+
+
+async def test_a_refused_whole_is_taken_from_shadows(setup: Setup) -> None:
+    """As with `take`, a shadow counts what it would admit, whether its member is refused or another one."""
+    await setup.limits.take("tenant", "acme", 20)
+
+    refused = [await together(setup, ("tenant", "acme", 1), ("tried", "ada", 1)) for _ in range(4)]
+
+    assert {one.retry_after_ms for one in refused} == {3_600_000}
+    assert [[one.reason for one in found.decisions] for found in refused] == [["limit-reached", "all-or-nothing"]] * 4
+    assert (setup.counted("candidate", "allowed"), setup.counted("candidate", "shadow-refused")) == (3, 1)
+
+
+async def test_a_refund_of_a_member_matches_what_its_shadows_were_charged(setup: Setup) -> None:
+    """A refund gives the shadow what the `take_all` took from it, and nothing that another take did."""
+    await setup.limits.take("tried", "ada", 2)
+    await together(setup, ("tried", "ada", 1), ("user", "ada", 1))
+
+    await setup.limits.refund("tried", "ada", 1)
+
+    assert [await left(setup, policy, "ada") for policy in ("tried", "candidate")] == [3, 1]
+
+
+async def test_a_member_that_a_list_decides_is_not_taken_from_shadows(setup: Setup, store: WatchedStore) -> None:
+    """A member on an allow list is taken from no shadow, and no member is if another is on a deny list."""
+    await together(setup, ("tried", "friend", 1))
+    await together(setup, ("tried", "ada", 1), ("listed", "foe", 1))
+
+    assert store.calls == []
+
+
+async def test_no_shadow_refuses_the_whole_in_an_outage(setup: Setup, store: WatchedStore) -> None:
+    """The outage rules of the members decide: a shadow refuses nothing, even if it is `closed`."""
+    store.fail()
+
+    found = [await together(setup, ("tried", "ada", 4)), await together(setup, ("tried", "ada", 1))]
+
+    assert [one.allowed for one in found] == [True, True]
+    assert setup.counted("tried", "degraded-allowed") == 2
 
 
 async def test_each_member_is_counted_once(setup: Setup) -> None:
