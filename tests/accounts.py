@@ -29,12 +29,12 @@ ROTATED_SECRET = b"the next secret, also 32 bytes or more"
 class Setup:
     """Accounts over the stores of a world, and the objects that a specification inspects."""
 
-    def __init__(self, world, *, keyring=None, profile=FAST, pool=None, stores=None):
+    def __init__(self, world, *, keyring=None, profile=FAST, pool=None, stores=None, limiter=None):
         stores = stores or world.stores
         keyring = keyring or world.keyring
         self.metrics = world.metrics
         self.sessions = Sessions(stores.sessions, keyring, world.metrics, POLICIES)
-        self.limiter = Limiter(stores.limits, BUILT_IN, keyring, world.metrics)
+        self.limiter = limiter or Limiter(stores.limits, BUILT_IN, keyring, world.metrics)
         self.passwords = Passwords(keyring, world.metrics, profile=profile, pool=pool)
         self.accounts = Accounts(stores.accounts, self.sessions, self.limiter, self.passwords, keyring, world.metrics)
 

@@ -12,7 +12,6 @@ The key of an account is derived from the secret that was the newest at sign-up,
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Final, Protocol
@@ -25,7 +24,7 @@ from tollhouse.accounts.passwords import Passwords, StoredHash
 from tollhouse.accounts.rules import PasswordRules, password_bytes
 from tollhouse.errors import Overloaded, StoreUnavailable
 from tollhouse.keyring import Keyring
-from tollhouse.limits.decision import Decision, Take
+from tollhouse.limits.decision import Decision, Take, longest_refusal
 from tollhouse.limits.limiter import Limiter
 from tollhouse.metrics import Metrics
 from tollhouse.scripts import Argument
@@ -149,17 +148,20 @@ class Accounts:
     async def _charge_attempt(self, name: str, address: str) -> Decision | None:
         """Take one attempt from the address and the account together; return the refusal that lasts longest, if any.
 
-        A refusal charges neither: a refused address cannot use up the attempts of an account.
+        A refusal charges neither: a refused address cannot use up the attempts of an account. While the refusal of
+        either is cached, nothing is sent, so that a flood of refused logins costs the store nothing.
         """
         takes = (
             Take(policy=LOGIN_ADDRESS_POLICY, key=f"address:{address}"),
             Take(policy=LOGIN_POLICY, key=f"account:{name}"),
         )
+        cached = self._limiter.cached_refusal(takes)
+        if cached is not None:
+            return cached
         result = await self._limiter.take_all(takes)
         if result.allowed:
             return None
-        refusals = [one for one in result.decisions if not one.allowed and one.reason != "all-or-nothing"]
-        return max(refusals, key=lambda one: math.inf if one.retry_after_ms is None else one.retry_after_ms)
+        return longest_refusal(one for one in result.decisions if not one.allowed and one.reason != "all-or-nothing")
 
     async def _verify(self, name: str, password: bytes) -> bool:
         """Return whether the password is right, after exactly one hash; then renew a hash that is out of date."""

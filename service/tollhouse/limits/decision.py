@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+from collections.abc import Iterable
 from typing import Literal
 
 from msgspec import Struct, field
@@ -64,6 +66,11 @@ class Decision(Struct, frozen=True, kw_only=True, gc=False):
     refused_by: str | None
     degraded: bool = False
     reason: Reason = "within-limits"
+
+
+def longest_refusal(refusals: Iterable[Decision]) -> Decision:
+    """Return the refusal with the longest wait; one that no wait will help is longer than any."""
+    return max(refusals, key=lambda one: math.inf if one.retry_after_ms is None else one.retry_after_ms)
 
 
 class TakeAllResult(Struct, frozen=True, kw_only=True):

@@ -104,9 +104,15 @@ class Limiter:
 
     async def take_all(self, takes: Sequence[Take]) -> TakeAllResult:
         """Take from up to 64 policies and keys, or from none; equal pairs are summed. `AllOrNothing` has the rules."""
-        if not 1 <= len(takes) <= TAKE_ALL_MAX:
-            raise InvalidInput("takes", len(takes), f"send 1 to {TAKE_ALL_MAX} takes at a time")
-        return await self._all_or_nothing.take(self._read_each(takes))
+        return await self._all_or_nothing.take(self._read_together(takes))
+
+    def cached_refusal(self, takes: Sequence[Take]) -> Decision | None:
+        """Return a refusal that this process knows `take_all` would meet, or None if the store has to decide.
+
+        It is the one that lasts longest among the cached refusals of the takes, with its own wait, and is counted as
+        a decision. `take_all` itself does not use the cache, because the whole may wait longer than one of its takes.
+        """
+        return self._all_or_nothing.cached_refusal(self._read_together(takes))
 
     async def take_up_to(self, policy: str, key: str, most: int) -> Decision:
         """Take as many units as there are, `most` at most; the decision's cost is how many. Refuse if there is none."""
@@ -189,6 +195,11 @@ class Limiter:
     async def aclose(self) -> None:
         """Wait, for a bounded time, until the permits of holders that are gone are released."""
         await self._leases.aclose()
+
+    def _read_together(self, takes: Sequence[Take]) -> list[TakeRequest]:
+        if not 1 <= len(takes) <= TAKE_ALL_MAX:
+            raise InvalidInput("takes", len(takes), f"send 1 to {TAKE_ALL_MAX} takes at a time")
+        return self._read_each(takes)
 
     def _read_each(self, takes: Sequence[Take]) -> list[TakeRequest]:
         requests: list[TakeRequest] = []

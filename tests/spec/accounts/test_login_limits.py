@@ -11,7 +11,6 @@ from tests import watched
 from tests.accounts import ELSEWHERE, HERE, RIGHT, ROTATED_SECRET, WRONG, Setup
 from tollhouse.accounts.accounts import (
     AccountCreated,
-    Accounts,
     LoginSucceeded,
     TooManyAttempts,
     WrongCredentials,
@@ -20,6 +19,7 @@ from tollhouse.errors import StoreUnavailable
 from tollhouse.keyring import Keyring
 from tollhouse.limits.limiter import Limiter
 from tollhouse.limits.policy.catalog import BUILT_IN
+from tollhouse.limits.policy.notation import parse_policy
 
 
 @pytest.fixture
@@ -207,16 +207,98 @@ async def test_limits_that_are_down_refuse_no_login(world, setup):
     await setup.sign_up("ada")
     store = watched.WatchedStore(world.stores.limits)
     store.fail()
-    keyring = world.keyring
-    limiter = Limiter(store, BUILT_IN, keyring, world.metrics)
-    accounts = Accounts(world.stores.accounts, setup.sessions, limiter, setup.passwords, keyring, world.metrics)
+    ours = Setup(world, limiter=Limiter(store, BUILT_IN, world.keyring, world.metrics))
 
-    right = await accounts.login("ada", RIGHT, address=HERE)
-    wrong = [await accounts.login("eve", WRONG, address=HERE) for _ in range(6)]
+    right = await ours.login("ada")
+    wrong = [await ours.login("eve", WRONG) for _ in range(6)]
 
     assert isinstance(right, LoginSucceeded)
     assert wrong[:5] == [WrongCredentials()] * 5
     assert isinstance(wrong[5], TooManyAttempts)
+
+
+@pytest.fixture
+def caching(world):
+    """A limiter that caches refusals and believes to be subscribed to the announcements, as in the service."""
+    caching = watched.Setup(world, *BUILT_IN.values(), refusals_max=100)
+    caching.limits.refusals.on_subscribed()
+    caching.clock.advance(1)
+    return caching
+
+
+async def refused_logins(setup, many=3):
+    """Return the policy and the wait of as many logins for one account from one address, all of which are refused."""
+    answers = [await setup.login("ada", WRONG) for _ in range(many)]
+    return [(one.decision.policy, one.decision.retry_after_ms) for one in answers]
+
+
+async def test_a_flood_on_a_refused_account_costs_the_store_nothing(world, caching):
+    """After its first refusal an account is refused without a call, with its own wait; after the wait it is not."""
+    setup = Setup(world, limiter=caching.limits)
+    for _ in range(5):
+        await setup.login("ada", WRONG)
+    ((policy, wait_ms),) = await refused_logins(setup, 1)
+    caching.store.calls.clear()
+
+    await caching.pass_ms(1_000)
+
+    assert await refused_logins(setup) == [(policy, wait_ms - 1_000)] * 3
+    assert caching.store.calls == []
+    assert (setup.logins("throttled"), caching.counted("login", "refused")) == (4, 4)
+    await caching.pass_ms(wait_ms - 1_000)
+    assert await setup.login("ada", WRONG) == WrongCredentials()
+
+
+async def test_a_flood_from_a_refused_address_costs_the_store_nothing(world, caching):
+    """After its first refusal an address is refused without a call, whichever accounts it tries."""
+    setup = Setup(world, limiter=caching.limits)
+    for number in range(31):
+        await setup.login(f"user-{number}")
+    caching.store.calls.clear()
+
+    answers = [await setup.login(f"user-{number}") for number in range(25, 35)]
+
+    assert {one.decision.policy for one in answers} == {"login-address"}
+    assert caching.store.calls == []
+    assert await setup.login("user-31", address=ELSEWHERE) == WrongCredentials()
+
+
+async def test_a_reset_ends_the_cached_refusal_of_an_account(world, caching):
+    """After the limit of an account is reset, the store decides its next login."""
+    setup = Setup(world, limiter=caching.limits)
+    for _ in range(6):
+        await setup.login("ada", WRONG)
+
+    await caching.limits.reset("login", "account:ada")
+
+    assert await setup.login("ada", WRONG) == WrongCredentials()
+
+
+async def test_another_process_asks_the_store_once(world, caching):
+    """Each process caches the refusals that the store gave to it."""
+    for _ in range(6):
+        await Setup(world).login("ada", WRONG)
+
+    refused = await refused_logins(Setup(world, limiter=caching.limits))
+
+    assert len(set(refused)) == 1
+    assert caching.store.scripts == ["limits/take_all"]
+
+
+async def test_shadows_of_the_login_limits_count_every_attempt(world):
+    """A shadow of `login` counts attempts beside the joint call, and those that `login` refuses as well."""
+    shadow = parse_policy("login-next", "8/minute", shadow_of="login")
+    rounds = Rounds(world.stores)
+    policies = {**BUILT_IN, shadow.name: shadow}
+    setup = Setup(world, limiter=Limiter(rounds.limits, policies, world.keyring, world.metrics))
+
+    for _ in range(10):
+        await setup.login("ada", WRONG)
+
+    counted = "tollhouse_ratelimit_decisions_total"
+    assert setup.sample(counted, policy="login-next", outcome="allowed") == 8
+    assert setup.sample(counted, policy="login-next", outcome="shadow-refused") == 2
+    assert list(rounds.scripts.values()) == [{"limits/take_all", "limits/take"}] * 10
 
 
 async def test_an_address_is_limited_over_all_accounts(world, setup):

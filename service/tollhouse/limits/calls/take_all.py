@@ -12,7 +12,7 @@ from tollhouse.errors import InvalidInput, StoreUnavailable
 from tollhouse.limits.calls.batcher import Batcher, encode_takes
 from tollhouse.limits.calls.calls import Calls
 from tollhouse.limits.calls.decider import decide_by_access_list
-from tollhouse.limits.decision import Decision, TakeAllResult
+from tollhouse.limits.decision import Decision, TakeAllResult, longest_refusal
 from tollhouse.limits.policy.policy import UNITS_MAX
 from tollhouse.limits.wire.reply import FIRST_DECISION, NEVER, decision_length, decision_without_limits
 from tollhouse.limits.wire.request import TakeRequest, with_cost
@@ -37,6 +37,17 @@ class AllOrNothing:
     def __init__(self, calls: Calls, batcher: Batcher) -> None:
         self._calls = calls
         self._batcher = batcher
+
+    def cached_refusal(self, requests: Sequence[TakeRequest]) -> Decision | None:
+        """Return the cached refusal that lasts longest, and count it; return None if the store has to decide.
+
+        The store has to decide if a member has a shadow: the counts of the shadow would be wrong otherwise.
+        """
+        members = _sum_equal(requests).values()
+        if any(one.shadows for one in members):
+            return None
+        refusals = [found for one in members if (found := self._calls.refusals.lookup(one)) is not None]
+        return self._calls.decider.record(longest_refusal(refusals)) if refusals else None
 
     async def take(self, requests: Sequence[TakeRequest]) -> TakeAllResult:
         """Decide takes as one; the costs of equal policies and keys are summed, and they share a decision."""

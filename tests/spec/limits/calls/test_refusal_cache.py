@@ -346,6 +346,58 @@ async def test_of_takes_decided_together_only_those_that_refuse_are_cached(setup
     assert setup.store.sizes == [1]
 
 
+async def test_a_take_all_is_always_sent(setup: Setup) -> None:
+    """P3: a cached refusal of one member does not say how long the whole waits, so the store decides."""
+    await setup.limits.take("both", "ada", 5)
+    await full(setup)
+
+    together = await setup.limits.take_all([Take(policy="ten", key="ada"), Take(policy="both", key="ada", cost=5)])
+
+    assert together.retry_after_ms == 75_000
+    assert setup.store.scripts == ["limits/take_all"]
+
+
+async def test_the_refusal_of_takes_together_is_cached_for_their_caller(setup: Setup) -> None:
+    """Of the members that the cache refuses, the one that waits longest answers; nothing is sent, and it is counted."""
+    takes = [Take(policy=policy, key="ada", cost=cost) for policy, cost in (("hundred", 1), ("ten", 1), ("both", 3))]
+    await setup.limits.take("ten", "ada", 10)
+    await setup.limits.take("both", "ada", 5)
+    assert setup.limits.cached_refusal(takes) is None
+    await setup.limits.take_all(takes)
+    setup.store.calls.clear()
+
+    await setup.pass_ms(1_000)
+    refusal = setup.limits.cached_refusal(takes)
+
+    assert refusal is not None
+    assert (refusal.policy, refusal.reason, refusal.retry_after_ms) == ("ten", "limit-reached", 74_000)
+    assert (setup.store.calls, setup.counted("ten", "refused")) == ([], 2)
+    await setup.pass_ms(74_000)
+    assert setup.limits.cached_refusal(takes) is None
+    assert (await setup.limits.take_all(takes)).allowed
+
+
+async def test_the_cached_refusal_of_equal_takes_is_that_of_their_sum(setup: Setup) -> None:
+    """P3: equal takes wait as long as one of their sum, and a single one may pass."""
+    one = Take(policy="ten", key="ada", cost=3)
+    await setup.limits.take("ten", "ada", 5)
+    await setup.limits.take_all([one, one])
+
+    refusal = setup.limits.cached_refusal([one, one])
+
+    assert refusal is not None
+    assert refusal.cost == 6
+    assert setup.limits.cached_refusal([one]) is None
+
+
+async def test_takes_that_a_shadow_has_to_count_have_no_cached_refusal(setup: Setup) -> None:
+    """If any member has a shadow, each `take_all` is sent: the counts of the shadow would be wrong otherwise."""
+    await full(setup)
+
+    assert setup.limits.cached_refusal([Take(policy="ten", key="ada")]) is not None
+    assert setup.limits.cached_refusal([Take(policy="ten", key="ada"), Take(policy="tried", key="ada")]) is None
+
+
 async def test_other_verbs_use_the_cache(setup: Setup) -> None:
     """The cache refuses `take_up_to` like a take of one unit, and `reserve` like a take of the estimate."""
     await full(setup)
@@ -400,11 +452,13 @@ async def here_and_there(world: StoreWorld) -> AsyncIterator[tuple[Process, Proc
 async def test_other_processes_learn_that_units_came_back(here_and_there: tuple[Process, Process], how: str) -> None:
     """Units that another process gives back evict the refusal here as soon as they are announced."""
     here, there = here_and_there
+    takes = [Take(policy="ten", key="ada")]
     reservation = await there.limits.reserve("ten", "ada", 5)
     assert reservation.id is not None
     await full(here.setup, cost=5)
     here.setup.clock.advance(2_000)
     assert not (await here.limits.take("ten", "ada")).allowed
+    assert here.limits.cached_refusal(takes) is not None
     assert here.setup.store.calls == []
 
     match how:
@@ -417,4 +471,5 @@ async def test_other_processes_learn_that_units_came_back(here_and_there: tuple[
     async with asyncio.timeout(PATIENCE_S):
         await here.cleared.wait()
 
+    assert here.limits.cached_refusal(takes) is None
     assert (await here.limits.take("ten", "ada")).allowed
