@@ -5,20 +5,24 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from tests.failures.fake_sentinel import PATIENCE_S, FakeSentinel, FakeServer, replica
+from tollhouse.errors import StoreUnavailable
 from tollhouse.stores.discovery.failover_hints import FailoverHint
 from tollhouse.stores.discovery.primary_history import Generation, PrimaryEvent
 from tollhouse.stores.discovery.sentinel_resolver import SentinelResolver
 from tollhouse.stores.discovery.static_resolver import StaticResolver
 from tollhouse.stores.discovery.timing import ResolverTiming
+from tollhouse.stores.opening import Stores
 from tollhouse.stores.transport.dialer import Dialer, Login
 from tollhouse.stores.urls import Host, SentinelService, ServerList, TcpAddress
 
 ROUND = "SENTINEL MASTER"
+START_S = 30.0
+"""How long embedded servers may take to start on a busy machine."""
 QUIET = ResolverTiming(timeout_s=2.0, pause_min_s=0.002, pause_max_s=0.01, interval_s=60.0, promotion_poll_s=0.002)
 """Rounds run when there is a reason, and otherwise not within a test."""
 RESTLESS = ResolverTiming(timeout_s=2.0, pause_min_s=0.002, pause_max_s=0.01, interval_s=0.01, promotion_poll_s=0.002)
@@ -186,6 +190,16 @@ async def _servers(login: tuple[str, str] | None, context: ssl.SSLContext | None
 
 def _credentials(login: tuple[str, str] | None) -> dict[str, str]:
     return {} if login is None else {"username": login[0], "password": login[1]}
+
+
+async def answering(stores: Stores) -> None:
+    """Call until a call succeeds: a server may need longer to start than one call may wait."""
+    async with asyncio.timeout(START_S):
+        while True:
+            with suppress(StoreUnavailable):
+                await stores.limits.ping()
+                return
+            await asyncio.sleep(0.01)
 
 
 def tcp(host: Host) -> TcpAddress:

@@ -18,6 +18,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from tests.failures.scenes import answering
 from tests.processes import children_of, gone_within
 from tests.worlds import SCRIPTS
 from tollhouse.errors import ConfigurationError, StoreUnavailable
@@ -46,7 +47,7 @@ began_s = time.monotonic()
 while True:
     connection, _ = listener.accept()
     connection.recv(64)
-    ready = time.monotonic() - began_s > 0.6
+    ready = time.monotonic() - began_s > 2.2
     connection.sendall(b"+PONG\\r\\n" if ready else b"-LOADING the dataset\\r\\n")
     connection.close()
 """
@@ -127,12 +128,14 @@ async def test_what_is_kept_survives_and_is_durable(tmp_path: Path) -> None:
     """`embedded:///path` keeps its data over a restart, and a write is durable once the file is on disk."""
     url = f"embedded://{tmp_path / 'data'}"
     first = stores_at(url)
+    await answering(first)
     await first.limits.command("CONFIG", "SET", "appendfsync", "always")
     await first.limits.command("SET", "kept", "yes", "PX", 60_000)
     await first.limits.command("SET", "forgotten", "yes", "PX", 60_000)
     _, durable = await first.limits.run_durably("limits/reset", ["forgotten"], [])
     await first.aclose()
     second = stores_at(url)
+    await answering(second)
 
     assert await second.limits.command("GET", "kept") == b"yes"
     assert await second.limits.command("GET", "forgotten") is None
@@ -183,7 +186,7 @@ def test_a_server_that_loads_is_waited_for(tmp_path: Path) -> None:
     binary.write_text(f"#!{sys.executable}\n{LOADING}")
     binary.chmod(0o755)
 
-    server = EmbeddedServer.start(binary=binary, ready_s=0.5)
+    server = EmbeddedServer.start(binary=binary, ready_s=2.0)
 
     assert server.is_owner
     server.stop()
@@ -239,7 +242,7 @@ def test_without_the_wheel_the_remedy_is_named(tmp_path: Path, monkeypatch: pyte
 async def test_a_server_that_died_is_not_restarted() -> None:
     """When the embedded server dies its stores are unavailable, and stay so."""
     stores = stores_at("embedded://")
-    await stores.limits.ping()
+    await answering(stores)
     server_pid = int((await stores.limits.info("server"))["process_id"])
 
     os.kill(server_pid, signal.SIGKILL)
@@ -259,7 +262,7 @@ async def test_a_worker_of_another_server_is_warned(
     stores = stores_at("embedded://")
 
     with caplog.at_level(logging.WARNING, logger="tollhouse.stores"):
-        await stores.limits.ping()
+        await answering(stores)
 
     assert "each worker has an embedded server of its own" in caplog.text
     await stores.aclose()

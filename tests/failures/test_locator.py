@@ -13,6 +13,7 @@ import pytest
 
 from tests.failures.fake_sentinel import FakeSentinel
 from tests.failures.primaries import Primary
+from tests.failures.scenes import answering
 from tests.processes import children_of
 from tests.worlds import SCRIPTS
 from tollhouse.errors import StoreUnavailable
@@ -213,16 +214,6 @@ async def test_a_forced_failover_loses_no_durable_write() -> None:
     finally:
         await stores.aclose()
         await asyncio.to_thread(cluster.stop)
-
-
-async def answering(stores: Stores) -> None:
-    """Call until a call succeeds."""
-    async with asyncio.timeout(PATIENCE_S):
-        while True:
-            with contextlib.suppress(StoreUnavailable):
-                await stores.limits.ping()
-                return
-            await asyncio.sleep(0.01)
 
 
 def _generation(stores: Stores) -> int:
