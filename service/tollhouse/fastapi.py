@@ -61,8 +61,7 @@ class RateLimit:
         algorithm: str = "sliding-window",
         limiter: Limiter | Tollhouse | Settings | str | None = None,
     ) -> None:
-        self._written = InlineLimit(text=policy, algorithm=algorithm, name=name)
-        self._written.check()
+        self._limit = InlineLimit(text=policy, algorithm=algorithm, name=name)
         self._source = None if limiter is None else limiter_source(limiter)
         self._rule = key_finder(key) if isinstance(key, str) else None
         self._key = None if isinstance(key, str) else key
@@ -75,7 +74,7 @@ class RateLimit:
         context = await self._context(connection)
         limiter = context.limiter if self._source is None else await self._source.limiter()
         _add_handler(connection)
-        name = self._written.register(_place(connection.scope), limiter)
+        name = self._limit.register(_place(connection.scope), limiter)
         async with AsyncExitStack() as stack:
             key = await self._key_of(connection, context, limiter.policies.get(name))
             cost = await resolve(self._cost, connection)

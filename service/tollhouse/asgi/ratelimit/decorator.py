@@ -28,8 +28,8 @@ R = TypeVar("R")
 
 _Arguments = tuple[Sequence[Any], Mapping[str, Any]]
 
-_NO_LIMITER: Final = "give the limiter, the Tollhouse or its URL as `limiter`: no request of ours is being served"
-_NO_KEY: Final = "give a key, as text or as a function of the arguments: no request of ours is being served"
+_NO_LIMITER: Final = "give the limiter, the Tollhouse or its URL as `limiter`: our middleware serves no request here"
+_NO_KEY: Final = "give a key, as text or as a function of the arguments: our middleware serves no request here"
 
 
 def limit(
@@ -49,34 +49,26 @@ def limit(
     may also be a rule in words (`address`, `user`, `header:x-tenant`, ...) about the request that is being served.
 
     Inside a request that our middleware or plugin serves, `limiter` defaults to its limiter and `key` to the client's
-    address; the response describes the limit, and RateLimited becomes the response 429. Outside, `key` and `limiter`
-    are required.
+    address; the response describes the limit, and RateLimited becomes the response 429. Outside, both are required.
 
     A function that is not async is limited in threads: frameworks run it in one, and it waits there for the event
     loop of its request. Outside a request it needs `limiter` as a URL or Settings. In a thread whose event loop runs
     it raises ConfigurationError, because it would block the loop.
     """
-    written = InlineLimit(text=policy, algorithm=algorithm, name=name)
-    written.check()
-    source = None if limiter is None else limiter_source(limiter)
+    inline = InlineLimit(text=policy, algorithm=algorithm, name=name)
+    used = None if limiter is None else limiter_source(limiter)
     rule = key_finder(key) if isinstance(key, str) and resembles_rule(key) else None
+    value = key if rule is None else None
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
-        place = f"{function.__module__}.{function.__qualname__}"
+        place, is_async = f"{function.__module__}.{function.__qualname__}", iscoroutinefunction(function)
         if isasyncgenfunction(function):
             raise ConfigurationError("limit", place, "limit a function that the generator calls, or its caller")
-        asks = _FunctionLimit(
-            limit=written,
-            place=place,
-            rule=rule,
-            key=key if rule is None else None,
-            cost=cost,
-            wait_ms=wait_ms,
-            source=source,
-            is_async=iscoroutinefunction(function),
+        limited = _FunctionLimit(
+            limit=inline, place=place, is_async=is_async, rule=rule, key=value, cost=cost, wait_ms=wait_ms, source=used
         )
-        limited = _asynchronous if asks.is_async else _synchronous
-        return cast("Callable[P, R]", wraps(function)(limited(function, asks)))
+        wrapper = _asynchronous if is_async else _synchronous
+        return cast("Callable[P, R]", wraps(function)(wrapper(function, limited)))
 
     return decorate
 
@@ -99,7 +91,7 @@ class _FunctionLimit(Struct, frozen=True, kw_only=True):
         name = self.limit.register(self.place, limiter)
         policy = limiter.policies.get(name)
         if policy is not None and policy.is_concurrency and not self.is_async:
-            raise ConfigurationError("limit", self.place, "only async functions hold permits; make it async")
+            raise ConfigurationError("limit", self.place, "only async functions hold leases; make it async")
         key = await self.key_of(policy, (args, kwargs))
         cost: int | None = await resolve(self.cost, *args, **kwargs)
         return admission(limiter, name, key, cost, context=current_request(), wait_ms=self.wait_ms)
@@ -124,30 +116,30 @@ class _FunctionLimit(Struct, frozen=True, kw_only=True):
         return await resolve_key(finder(context), context)
 
 
-def _asynchronous(function: Callable[..., Any], asks: _FunctionLimit) -> Callable[..., Any]:
+def _asynchronous(function: Callable[..., Any], limit: _FunctionLimit) -> Callable[..., Any]:
     async def limited(*args: Any, **kwargs: Any) -> Any:
-        async with await asks.admission(*args, **kwargs):
+        async with await limit.admission(*args, **kwargs):
             return await function(*args, **kwargs)
 
     return limited
 
 
-def _synchronous(function: Callable[..., Any], asks: _FunctionLimit) -> Callable[..., Any]:
+def _synchronous(function: Callable[..., Any], limit: _FunctionLimit) -> Callable[..., Any]:
     thread = LoopThread()
 
     async def admit(*args: Any, **kwargs: Any) -> None:
-        async with await asks.admission(*args, **kwargs):
+        async with await limit.admission(*args, **kwargs):
             return
 
     def limited(*args: Any, **kwargs: Any) -> Any:
         if _loop_runs_here():
-            raise ConfigurationError("limit", asks.place, "it would stop the event loop; make it async or use a thread")
+            raise ConfigurationError("limit", limit.place, "it would block the event loop; make it async")
         context = current_request()
         if context is not None:
             asyncio.run_coroutine_threadsafe(admit(*args, **kwargs), context.loop).result()
-        elif asks.source is not None and asks.source.per_loop is None:
+        elif limit.source is not None and limit.source.per_loop is None:
             remedy = "give its URL: a limiter that is open belongs to its event loop, and this function has none"
-            raise ConfigurationError("limiter", asks.place, remedy)
+            raise ConfigurationError("limiter", limit.place, remedy)
         else:
             thread.run(admit(*args, **kwargs))
         return function(*args, **kwargs)

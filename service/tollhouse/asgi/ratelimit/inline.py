@@ -29,7 +29,10 @@ _OTHERS: Final = re.compile(r"[^a-z0-9]+")
 
 
 class InlineLimit(Struct, frozen=True, kw_only=True):
-    """The name of a policy, or a limit such as `5/minute` with the name under which places share it, if any."""
+    """The name of a policy, or a limit such as `5/minute` with the name under which places share it, if any.
+
+    Raises InvalidInput at once for a limit that cannot be read.
+    """
 
     text: str
     algorithm: str = "sliding-window"
@@ -40,8 +43,7 @@ class InlineLimit(Struct, frozen=True, kw_only=True):
         """Whether the text is a limit, and not the name of a policy."""
         return self.text.strip()[:1].isdigit()
 
-    def check(self) -> None:
-        """Raise InvalidInput at once for a limit that cannot be read."""
+    def __post_init__(self) -> None:
         if self.is_notation:
             policy_for_place("", self.text, self.algorithm, self.name)
 
