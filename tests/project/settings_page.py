@@ -8,7 +8,7 @@ HEAD = """\
 # Settings
 
 Every setting, as a variable and as a line of `tollhouse.toml`. A variable wins over the file; `*_FILE` names a file
-that holds the value. Aliases, where the variable is not set: `REDIS_URL`, `REDIS_HOST` with `REDIS_PORT`,
+that holds the value. Aliases, if the variable is not set: `REDIS_URL`, `REDIS_HOST` with `REDIS_PORT`,
 `REDIS_PASSWORD` and `REDIS_DB`, `CACHE_ENABLED`, `CACHE_TTL_SECONDS`, `CACHE_KEY_PREFIX`, `CACHE_DEBUG`.
 `TOLLHOUSE_CONFIG` names another file, `TOLLHOUSE_EMBEDDED_BINARY` another `valkey-server`.
 

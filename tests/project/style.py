@@ -24,10 +24,6 @@ NAMES_OF_OTHERS = frozenset({"CacheManager"})
 
 LONG_NOT_YET = frozenset({"service/tollhouse/asgi/ratelimit/decorator.py", "service/tollhouse/metrics.py"})
 """Modules with a function that is still too long."""
-REPLACED_NOT_YET = frozenset(
-    f"tests/failures/test_{name}.py" for name in ("embedded_server", "sentinel_config", "supervisor")
-)
-"""Tests that still replace constants of ours."""
 
 WORDS = re.compile(
     r"\b(TODO|FIXME|XXX|HACK)\b|\b(robust|comprehensive|production-ready)\b|(DESIGN|STYLE|CONTRACT)\.md|/work/|/tmp/th\b"
@@ -107,7 +103,7 @@ def _struct_complaints(node: ast.ClassDef) -> Iterator[str]:
 
 
 def _test_complaints(path: str, source: str, tree: ast.Module) -> Iterator[str]:
-    yield from _pretence_complaints(path, source)
+    yield from _pretence_complaints(source)
     if path.startswith(("tests/http/", "tests/lua/", "tests/models/", "tests/spec/")):
         for match in UNSTEADY.finditer(source):
             yield f"line {_line(source, match)}: {match[0]!r} has no place in a specification"
@@ -123,13 +119,12 @@ def _is_sentence(text: str) -> bool:
     return text.endswith((".", "!", "?")) and (text[0].isupper() or not text.split(maxsplit=1)[0].isalpha())
 
 
-def _pretence_complaints(path: str, source: str) -> Iterator[str]:
+def _pretence_complaints(source: str) -> Iterator[str]:
     for match in MOCK.finditer(source):
         yield f"line {_line(source, match)}: {match[0]!r}; inject the failure at a seam that we own"
     for match in REPLACED.finditer(source):
         owner, name = match[1] or match[2].rpartition(".")[0], match[2].rpartition(".")[2]
-        late = path in REPLACED_NOT_YET and name.isupper()
-        if not late and not sys.stdlib_module_names.intersection(owner.split(".")):
+        if not sys.stdlib_module_names.intersection(owner.split(".")):
             yield f"line {_line(source, match)}: replaces {owner}.{name}; pass a parameter instead"
 
 

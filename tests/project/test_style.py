@@ -18,7 +18,6 @@ FILES = sorted(
     for path in [*ROOT.glob("*"), *(path for folder in FOLDERS for path in (ROOT / folder).rglob("*"))]
     if path.is_file() and (path.suffix in KINDS or path.name == "Makefile")
 )
-LATE = frozenset(name for name in FILES if name.startswith(words.NOT_YET))
 SERVICE = {name: (ROOT / name).read_text(encoding="utf-8") for name in FILES if name.startswith("service/")}
 
 WRONG = [
@@ -92,9 +91,7 @@ def test_a_file_keeps_the_house_style(name: str) -> None:
     assert complaints(name, (ROOT / name).read_text(encoding="utf-8")) == []
 
 
-@pytest.mark.parametrize(
-    "name", [name for name in FILES if name not in SPEAKS_OF_STYLE and not name.startswith(words.NOT_YET)]
-)
+@pytest.mark.parametrize("name", sorted({*FILES} - SPEAKS_OF_STYLE))
 def test_a_file_is_in_plain_words(name: str) -> None:
     """Docstrings open with the outcome or the effect; conditions, places and people are called what they are."""
     assert words.complaints(name, (ROOT / name).read_text(encoding="utf-8")) == []

@@ -36,18 +36,6 @@ NO_NOUN = re.compile(
 PUBLIC = frozenset({"Issued"})
 """Names that users have known for long."""
 
-NOT_YET = (
-    "docs/",
-    "service/tollhouse/asgi/",
-    "service/tollhouse/fastapi.py",
-    "service/tollhouse/litestar/",
-    "service/tollhouse/stores/",
-    "tests/failures/",
-    "tests/http/",
-    "tests/spec/",
-)
-"""Files, and folders of files, whose words are still to be made plain."""
-
 
 def complaints(path: str, source: str) -> list[str]:
     """Return what is wrong with the words of the file `path`, a path in the tree with slashes."""
