@@ -15,7 +15,7 @@ from tollhouse.limits.decision import Decision, Take
 from tollhouse.limits.limiter import TAKES_MAX, Limiter
 from tollhouse.limits.policy.policy import Policy
 from tollhouse.metrics import Metrics
-from tollhouse.settings import LimitSettings, PolicySettings, Settings
+from tollhouse.settings.model import LimitSettings, PolicySettings, Settings
 from tollhouse.stores.opening import open_stores
 from tollhouse.stores.urls import urls_by_store
 from tollhouse.wiring import Tollhouse

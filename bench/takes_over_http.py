@@ -28,7 +28,7 @@ from bench.machine import write_result
 from bench.rounds import Round, Spread, in_turns, spread
 from tollhouse.app import export_worker_config
 from tollhouse.serving import ServingConfig, bind, run
-from tollhouse.settings import LimitSettings, PolicySettings, Settings
+from tollhouse.settings.model import LimitSettings, PolicySettings, Settings
 from tollhouse.stores.embedded.server import EmbeddedServer
 
 CONNECTIONS = 64

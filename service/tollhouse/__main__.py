@@ -21,23 +21,17 @@ def cli() -> None:
     """Sessions, rate limits and cached results, on Redis and Valkey."""
 
 
-cli.add_command(serve)
-cli.add_command(check)
-cli.add_command(demo)
-cli.add_command(limits)
-cli.add_command(drill)
+for command in (serve, check, demo, limits, drill):
+    cli.add_command(command)
 
 
 def main() -> None:
     """Run a command. A wrong setting or value is one line and exit code 2; a store that fails, exit code 1."""
     try:
         cli.main(prog_name="tollhouse")
-    except (ConfigurationError, InvalidInput) as error:
+    except (ConfigurationError, InvalidInput, StoreError) as error:
         click.echo(f"tollhouse: {error}", err=True)
-        sys.exit(2)
-    except StoreError as error:
-        click.echo(f"tollhouse: {error}", err=True)
-        sys.exit(1)
+        sys.exit(1 if isinstance(error, StoreError) else 2)
 
 
 if __name__ == "__main__":

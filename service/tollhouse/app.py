@@ -83,19 +83,18 @@ def create_app(tollhouse: Tollhouse, file: Path | None = None) -> Litestar:
     )
 
 
-def create_service(tollhouse: Tollhouse, file: Path | None = None) -> FastPath:
-    """Make what `serve` serves: the application of `create_app` behind the fast path."""
-    return FastPath(cast("App", create_app(tollhouse, file)), tollhouse)
-
-
 def create_worker() -> FastPath:
-    """Make the service of one worker from the configuration that `serve` left in the environment."""
+    """Make the service of one worker from the configuration that `serve` left in the environment.
+
+    It is the application of `create_app` behind the fast path.
+    """
     config = msgspec.msgpack.decode(base64.b64decode(os.environ.pop(WORKER)), type=WorkerConfig)
     settings, file = config.settings, None if config.file is None else Path(config.file)
     logs.configure(settings.log_level, settings.log_format, verbose=wiring.verbose_loggers(settings))
     if (parent := multiprocessing.parent_process()) is not None and parent.pid is not None:
         exit_with_parent(parent.pid)
-    return create_service(wiring.open(settings, models=wiring.installed_models()), file)
+    tollhouse = wiring.open(settings, models=wiring.installed_models())
+    return FastPath(cast("App", create_app(tollhouse, file)), tollhouse)
 
 
 def export_worker_config(settings: Settings, file: Path | None) -> None:

@@ -156,9 +156,9 @@ def run(config: ServingConfig, listening: socket.socket) -> None:
     if config.workers > 1:
         Multiprocess(config, sockets=[listening]).run()
         return
-    # Uvicorn raises the signal again when it has stopped; our handler ignores it, so that the caller can clean up.
+    # Uvicorn raises the signal again when it has stopped; ours ignores it, so that the caller can clean up.
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _ignore)
+        signal.signal(number, lambda _number, _frame: None)
     uvicorn.Server(config).run(sockets=[listening])
 
 
@@ -173,7 +173,3 @@ def exit_with_parent(parent: int) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, name="tollhouse-parent", daemon=True).start()
-
-
-def _ignore(_signal: int, _frame: object) -> None:
-    pass

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final, Self
 
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
 from tollhouse import keys, scripts
 from tollhouse.accounts.accounts import Accounts
@@ -31,7 +31,8 @@ from tollhouse.limits.policy.policy import Policy
 from tollhouse.metrics import Metrics
 from tollhouse.sessions.revocation_log import RevocationLog
 from tollhouse.sessions.sessions import Sessions
-from tollhouse.settings import PolicySettings, Settings, load
+from tollhouse.settings import Settings, load
+from tollhouse.settings.model import PolicySettings
 from tollhouse.settings.watch import SettingsWatcher
 from tollhouse.stores.opening import AnyStore, Stores, open_stores
 from tollhouse.stores.urls import EmbeddedClusterTarget, EmbeddedTarget, FakeTarget, StoreName, StoreUrl, urls_by_store
@@ -60,7 +61,6 @@ class Tollhouse:
         self.policies = policies_from_settings(self.settings)
         self._watch_task: asyncio.Task[None] | None = None
         self._urls = store_urls(settings)
-        self._keyring: Keyring | None = None
         self.stores: Stores = open_stores(
             self._urls,
             scripts.load(),
@@ -69,12 +69,10 @@ class Tollhouse:
             embedded_binary=embedded_binary(),
         )
 
-    @property
+    @cached_property
     def keyring(self) -> Keyring:
         """The keys of this deployment; secrets are read or generated at first use."""
-        if self._keyring is None:
-            self._keyring = Keyring(secrets=resolve_secrets(self.settings, self._urls))
-        return self._keyring
+        return Keyring(secrets=resolve_secrets(self.settings, self._urls))
 
     @cached_property
     def limits(self) -> Limiter:
@@ -151,15 +149,11 @@ class Tollhouse:
     def _apply_policies(self, settings: Settings) -> dict[str, str]:
         """Put the policies of `settings` into force; return the names of those that were added, changed and removed."""
         policies = policies_from_settings(with_policies(settings, self._own_policies))
-        difference = policy_changes(self.policies, policies)
+        changes = policy_changes(self.policies, policies)
         if "limits" in vars(self):
             self.limits.replace_policies(policies)
         self.policies = policies
-        return {
-            "added": ", ".join(difference.added),
-            "changed": ", ".join(difference.changed),
-            "removed": ", ".join(difference.removed),
-        }
+        return {kind: ", ".join(names) for kind, names in asdict(changes).items()}
 
     async def _stop_watching(self) -> None:
         task, self._watch_task = self._watch_task, None

@@ -11,7 +11,7 @@ import httpx2
 
 from tests.http.client import SERVICE, Service, service_at
 from tests.worlds import embedded_world
-from tollhouse.settings import LimitSettings, PolicySettings
+from tollhouse.settings.model import LimitSettings, PolicySettings
 
 POLICIES = {
     "api": PolicySettings(limit="5/minute; 8/hour"),

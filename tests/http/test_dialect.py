@@ -10,7 +10,7 @@ import pytest
 
 from tests.http.client import SERVICE, Service, service_at
 from tests.worlds import embedded_world
-from tollhouse.settings import LimitSettings, PolicySettings
+from tollhouse.settings.model import LimitSettings, PolicySettings
 
 #   fields of an admitted take by dialect
 FIELDS = {

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.http.client import ADMIN, SERVICE, Service, service_at
 from tests.worlds import embedded_world
-from tollhouse.settings import LimitSettings, PolicySettings
+from tollhouse.settings.model import LimitSettings, PolicySettings
 
 
 async def test_a_take_is_answered_with_a_decision_and_its_fields(service: Service) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from tests.http.client import ADMIN, SERVICE, Service, service_at
 from tests.worlds import embedded_world
-from tollhouse.settings import CacheSettings
+from tollhouse.settings.model import CacheSettings
 
 QUESTION = {"input": "Der schnelle braune Fuchs springt über den faulen Hund."}
 

@@ -16,7 +16,7 @@ from tollhouse.errors import StoreError
 from tollhouse.http.limits.fast_path import FastPath
 from tollhouse.limits.limiter import Limiter
 from tollhouse.scripts import Argument, ScriptRunner
-from tollhouse.settings import LimitSettings, PolicySettings
+from tollhouse.settings.model import LimitSettings, PolicySettings
 
 BODY_BYTES = 8_192
 POLICIES = {

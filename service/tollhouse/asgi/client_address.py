@@ -16,7 +16,7 @@ from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import Any, Final
 
 from tollhouse.limits.policy.access_list import CLIENT_PREFIX_BITS
-from tollhouse.settings import Network
+from tollhouse.settings.networks import Network
 
 Address = IPv4Address | IPv6Address
 

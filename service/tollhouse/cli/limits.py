@@ -26,7 +26,8 @@ from tollhouse.limits.inspect.lint import LintReport, lint, problem
 from tollhouse.limits.limiter import Limiter
 from tollhouse.limits.policy.catalog import policies_from_settings
 from tollhouse.limits.policy.policy import Policy
-from tollhouse.settings import PolicySettings, load, settings_file
+from tollhouse.settings import load, settings_file
+from tollhouse.settings.model import PolicySettings
 from tollhouse.wiring import Tollhouse
 
 T = TypeVar("T")

@@ -26,7 +26,8 @@ from tollhouse.cli.service_file import ServiceInfo
 from tollhouse.errors import ConfigurationError
 from tollhouse.keyring import Keyring
 from tollhouse.serving import ServingConfig, bind, run
-from tollhouse.settings import Settings, is_loopback, load, settings_file
+from tollhouse.settings import Settings, load, settings_file
+from tollhouse.settings.networks import is_loopback
 from tollhouse.stores.urls import EmbeddedClusterTarget, EmbeddedTarget, StoreName, StoreUrl
 
 

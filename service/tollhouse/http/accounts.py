@@ -19,7 +19,7 @@ from tollhouse.accounts.accounts import (
     WrongCredentials,
 )
 from tollhouse.http.authentication import current_caller, current_session, require_role
-from tollhouse.http.cookies import NO_STORE, cleared_cookie, session_cookie
+from tollhouse.http.cookies import NO_STORE, session_cookie
 from tollhouse.http.limits.responses import TakeResponses
 from tollhouse.http.problems import litestar_response, problem
 from tollhouse.http.sessions import SessionBody, session_body
@@ -86,16 +86,11 @@ async def login(
     result = await accounts.login(data.user, data.password, address=current_caller(request).address, device=device)
     match result:
         case LoginSucceeded():
-            issued = result.issued
-            token = issued.token.reveal()
-            by_cookie = data.transport == "cookie"
-            return Response(
-                LoginAnswer(
-                    session=session_body(issued.session), durable=issued.durable, token=None if by_cookie else token
-                ),
-                headers=NO_STORE,
-                cookies=[session_cookie(token, plain_http=settings.plain_http)] if by_cookie else [],
-            )
+            issued, by_cookie = result.issued, data.transport == "cookie"
+            session, token = session_body(issued.session), issued.token.reveal()
+            answer = LoginAnswer(session=session, durable=issued.durable, token=None if by_cookie else token)
+            cookies = [session_cookie(token, plain_http=settings.plain_http)] if by_cookie else []
+            return Response(answer, headers=NO_STORE, cookies=cookies)
         case WrongCredentials():
             raise NotAuthorizedException("user name and password do not match")
         case TooManyAttempts():
@@ -113,8 +108,8 @@ async def logout(
     """Revoke the caller's session: no request that starts after the response succeeds with its token."""
     session = current_session(request)
     await sessions.revoke(session.user, session.sid)
-    cookies = [cleared_cookie(plain_http=settings.plain_http)]
-    return Response(None, status_code=204, headers=NO_STORE, cookies=cookies)
+    cookie = session_cookie(None, plain_http=settings.plain_http)
+    return Response(None, status_code=204, headers=NO_STORE, cookies=[cookie])
 
 
 def _device(user_agent: str) -> str | None:

@@ -23,7 +23,8 @@ from tollhouse.asgi.client_address import client_address
 from tollhouse.asgi.credentials import api_key, bearer_token, session_cookie
 from tollhouse.http.cookies import cookie_name
 from tollhouse.sessions.records import Session
-from tollhouse.settings import Settings, trusted_networks
+from tollhouse.settings import Settings
+from tollhouse.settings.networks import trusted_networks
 from tollhouse.wiring import Tollhouse
 
 Role = Literal["session", "service", "admin"]

@@ -17,26 +17,17 @@ def cookie_name(*, plain_http: bool) -> str:
     return DEVELOPMENT_COOKIE if plain_http else COOKIE
 
 
-def session_cookie(token: str, *, plain_http: bool) -> Cookie:
-    """Return the cookie of a new session; the browser deletes it when it closes, so that no bearer secret persists."""
+def session_cookie(token: str | None, *, plain_http: bool) -> Cookie:
+    """Return the cookie of a new session, or with None the one that makes the browser delete it.
+
+    It has no lifetime, so the browser also deletes it when it closes: no bearer secret persists.
+    """
     return Cookie(
         key=cookie_name(plain_http=plain_http),
-        value=token,
+        value=token or "",
         path="/",
         secure=not plain_http,
         httponly=True,
         samesite="lax",
-    )
-
-
-def cleared_cookie(*, plain_http: bool) -> Cookie:
-    """Return the cookie that makes the browser delete the session cookie."""
-    return Cookie(
-        key=cookie_name(plain_http=plain_http),
-        value="",
-        path="/",
-        secure=not plain_http,
-        httponly=True,
-        samesite="lax",
-        max_age=0,
+        max_age=0 if token is None else None,
     )

@@ -104,15 +104,17 @@ def _of_validation(error: HTTPException) -> Response[Any]:
     named = str(first.get("key") or (match[1] if match else "") or _BODY)
     field = "body" if named == _BODY else named
     remedy = "send a JSON object with the members of this route" if message == repr(_BODY) else _PATH.sub("", message)
-    return problem(
-        400, "invalid-request", "Invalid Request", f"{field}: {remedy}", members={"field": field, "remedy": remedy}
-    )
+    return _invalid_request(field, remedy)
 
 
 def _of_undecodable(_: Request[Any, Any, Any], __: UnicodeDecodeError) -> Response[Any]:
     """Return 400 for a body that is not UTF-8: Litestar does not catch the error of its decoder."""
-    members = {"field": "body", "remedy": "send UTF-8"}
-    return problem(400, "invalid-request", "Invalid Request", "body: send UTF-8", members=members)
+    return _invalid_request("body", "send UTF-8")
+
+
+def _invalid_request(field: str, remedy: str) -> Response[Any]:
+    members = {"field": field, "remedy": remedy}
+    return problem(400, "invalid-request", "Invalid Request", f"{field}: {remedy}", members=members)
 
 
 def _of_anything_else(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:

@@ -46,14 +46,6 @@ def session_body(session: Session) -> SessionBody:
     return convert(session, SessionBody, from_attributes=True)
 
 
-def _last_seen(device: DeviceBody) -> int:
-    return device.last_seen_at
-
-
-def _device_body(session: Session, own: Session) -> DeviceBody:
-    return convert({**asdict(session), "current": session.sid == own.sid}, DeviceBody)
-
-
 @get("/session")
 async def get_session(request: Request[Any, Any, Any]) -> Response[SessionBody]:
     """Return the caller's session, or 401."""
@@ -64,8 +56,9 @@ async def get_session(request: Request[Any, Any, Any]) -> Response[SessionBody]:
 async def list_sessions(request: Request[Any, Any, Any], sessions: NamedDependency[Sessions]) -> Response[Any]:
     """List the caller's sessions, the most recently used first."""
     own = current_session(request)
-    devices = [_device_body(session, own) for session in await sessions.list(own.user)]
-    return Response({"sessions": sorted(devices, key=_last_seen, reverse=True)}, headers=NO_STORE)
+    recent = sorted(await sessions.list(own.user), key=lambda session: session.last_seen_at, reverse=True)
+    devices = [convert({**asdict(session), "current": session.sid == own.sid}, DeviceBody) for session in recent]
+    return Response({"sessions": devices}, headers=NO_STORE)
 
 
 @delete("/sessions/{sid:str}", status_code=204)

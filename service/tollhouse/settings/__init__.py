@@ -7,7 +7,7 @@ value.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,15 +15,7 @@ from msgspec import Struct, convert
 
 from tollhouse.errors import ConfigurationError
 from tollhouse.settings.leaf import is_required, leaves, parse
-from tollhouse.settings.model import (
-    CacheSettings,
-    LimitSettings,
-    PolicySettings,
-    Settings,
-    describe,
-    differences,
-)
-from tollhouse.settings.networks import Network, is_loopback, trusted_networks
+from tollhouse.settings.model import Settings
 from tollhouse.settings.sources import (
     CONFIG,
     RawSetting,
@@ -33,21 +25,7 @@ from tollhouse.settings.sources import (
     without_service_links,
 )
 
-__all__ = [
-    "CacheSettings",
-    "LimitSettings",
-    "Network",
-    "PolicySettings",
-    "Reference",
-    "Settings",
-    "describe",
-    "differences",
-    "is_loopback",
-    "load",
-    "reference",
-    "settings_file",
-    "trusted_networks",
-]
+__all__ = ["Reference", "Settings", "load", "reference", "settings_file"]
 
 _DEFAULT_FILE = Path("tollhouse.toml")
 _LEAVES: Final = tuple(leaves(Settings))
@@ -72,14 +50,13 @@ def load(
     """
     environ = without_service_links(environ)
     file = settings_file(environ, path)
-    raw_settings = {} if file is None else _keyed_by_path(from_file(file, _LEAVES))
-    raw_settings |= _keyed_by_path(from_aliases(environ))
-    policies = {path[2] for path in raw_settings if path[:2] == ("limits", "policies")}
-    raw_settings |= _keyed_by_path(from_variables(environ, _LEAVES, policies))
-    raw_settings |= _keyed_by_path(_from_flags(flags or {}))
-    _require(raw_settings)
+    raw = [] if file is None else list(from_file(file, _LEAVES))
+    policies = {setting.path[2] for setting in raw if setting.path[:2] == ("limits", "policies")}
+    raw += [*from_aliases(environ), *from_variables(environ, _LEAVES, policies), *_from_flags(flags or {})]
+    by_path = {setting.path: setting for setting in raw}
+    _require(by_path)
     tree: dict[str, Any] = {}
-    for setting in raw_settings.values():
+    for setting in by_path.values():
         leaf = next(leaf for leaf in _LEAVES if leaf.matches(setting.path))
         _place(tree, setting.path, parse(leaf, setting.value, setting.origin))
     return convert(tree, Settings)
@@ -105,10 +82,6 @@ def reference() -> tuple[Reference, ...]:
         )
         for leaf in _LEAVES
     )
-
-
-def _keyed_by_path(settings: Iterable[RawSetting]) -> dict[tuple[str, ...], RawSetting]:
-    return {setting.path: setting for setting in settings}
 
 
 def _from_flags(flags: Mapping[str, object]) -> Iterator[RawSetting]:

@@ -67,7 +67,7 @@ def from_aliases(environ: Mapping[str, str]) -> Iterator[RawSetting]:
 def from_variables(environ: Mapping[str, str], leaves: Iterable[Leaf], names: Iterable[str]) -> Iterator[RawSetting]:
     """Read every TOLLHOUSE_ variable; raise ConfigurationError for an unknown one. `names` are known policies."""
     patterns = [(leaf, _pattern(leaf)) for leaf in leaves]
-    spelled = {_spelling(name): name for name in names}
+    spelled = {re.sub(r"\W", "_", name).upper(): name for name in names}
     bases = {name.removesuffix("_FILE") for name in environ if name.startswith(PREFIX)} - _NOT_SETTINGS
     for variable in sorted(bases):
         matched = ((leaf, pattern.fullmatch(variable)) for leaf, pattern in patterns)
@@ -148,10 +148,6 @@ def _from_redis_parts(environ: Mapping[str, str]) -> RawSetting | None:
 def _pattern(leaf: Leaf) -> re.Pattern[str]:
     words = ("(.+)" if part == ANY_NAME else part.upper() for part in leaf.path)
     return re.compile(PREFIX + "_".join(words))
-
-
-def _spelling(name: str) -> str:
-    return re.sub(r"\W", "_", name).upper()
 
 
 def _renamed(name: str) -> str:

@@ -10,8 +10,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final, Literal
 
-from msgspec import Struct
-
 from tollhouse.errors import ConfigurationError, InvalidInput
 from tollhouse.settings.model import Settings, differences
 
@@ -24,14 +22,6 @@ SETTLE_S: Final = 0.05
 _APPLIED_LIVE: Final = "limits.policies."
 
 _log = logging.getLogger("tollhouse.settings")
-
-
-class _Stamp(Struct, frozen=True, kw_only=True):
-    """What changes with the content: an atomic replace or another link target changes the inode."""
-
-    modified_ns: int
-    inode: int
-    size: int
 
 
 class SettingsWatcher:
@@ -60,7 +50,7 @@ class SettingsWatcher:
         self._poll_s = poll_s
         self._sleep = sleep
         self._check_requested = asyncio.Event()
-        self._stamp: _Stamp | None = None
+        self._stamp: tuple[int, int, int] | None = None
         self._digest: bytes | None = None
         self._initial: Settings | None = None
 
@@ -116,13 +106,16 @@ class SettingsWatcher:
             _log.warning("settings change takes effect after a restart", extra=extra)
 
 
-def _stamp_of(path: Path) -> _Stamp | None:
-    """Return the stamp of the file, or of its link target; None if it cannot be read."""
+def _stamp_of(path: Path) -> tuple[int, int, int] | None:
+    """Return what changes with the content of a file or its link target; None if it cannot be read.
+
+    An atomic replace and another link target change the inode.
+    """
     try:
         status = path.stat()
     except OSError:
         return None
-    return _Stamp(modified_ns=status.st_mtime_ns, inode=status.st_ino, size=status.st_size)
+    return status.st_mtime_ns, status.st_ino, status.st_size
 
 
 def _digest_of(path: Path) -> bytes:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tollhouse.asgi.client_address import NO_ADDRESS, client_address
-from tollhouse.settings import trusted_networks
+from tollhouse.settings.networks import trusted_networks
 
 TRUSTED = trusted_networks(("loopback", "private", "2001:db8:ffff::/48"))
 

@@ -11,18 +11,9 @@ from msgspec.structs import replace
 
 from tollhouse.asgi.ratelimit.headers import Dialect
 from tollhouse.errors import ConfigurationError
-from tollhouse.settings import (
-    CacheSettings,
-    LimitSettings,
-    PolicySettings,
-    Settings,
-    describe,
-    differences,
-    is_loopback,
-    load,
-    reference,
-    trusted_networks,
-)
+from tollhouse.settings import Settings, load, reference
+from tollhouse.settings.model import CacheSettings, LimitSettings, PolicySettings, describe, differences
+from tollhouse.settings.networks import is_loopback, trusted_networks
 
 SECRET = "s" * 32
 KEY = "k" * 16

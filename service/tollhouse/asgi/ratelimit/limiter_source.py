@@ -13,7 +13,8 @@ from tollhouse.limits.policy.catalog import policies_from_settings
 from tollhouse.limits.policy.policy import Policy
 from tollhouse.metrics import Metrics
 from tollhouse.sessions.sessions import Sessions
-from tollhouse.settings import Network, Settings, trusted_networks
+from tollhouse.settings import Settings
+from tollhouse.settings.networks import Network, trusted_networks
 from tollhouse.wiring import Tollhouse
 
 

@@ -10,7 +10,7 @@ from msgspec import Struct
 from tollhouse.drill.results.admission import SharedLimit
 from tollhouse.drill.results.history import Failure, Operation
 from tollhouse.limits.decision import Take
-from tollhouse.settings import LimitSettings, PolicySettings, Settings
+from tollhouse.settings.model import LimitSettings, PolicySettings, Settings
 from tollhouse.wiring import Tollhouse
 
 ClientName = Literal["tollhouse", "redis-py"]

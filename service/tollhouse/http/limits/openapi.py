@@ -68,7 +68,11 @@ class RefusedTakeAll(Struct, frozen=True, kw_only=True):
     violated_policies: list[str] = field(name="violated-policies")
 
 
-_DECISION: Final = {
+_LIMIT_REACHED: Final = {
+    "type": QUOTA_EXCEEDED,
+    "title": "Quota Exceeded",
+    "status": 429,
+    "detail": "the limit 100/minute of policy api is reached; see Retry-After",
     "allowed": False,
     "policy": "api",
     "key": "customer-7",
@@ -78,13 +82,6 @@ _DECISION: Final = {
     "refused_by": "100/minute",
     "degraded": False,
     "reason": "limit-reached",
-}
-_LIMIT_REACHED: Final = {
-    "type": QUOTA_EXCEEDED,
-    "title": "Quota Exceeded",
-    "status": 429,
-    "detail": "the limit 100/minute of policy api is reached; see Retry-After",
-    **_DECISION,
     "violated-policies": ["api"],
 }
 _UNKNOWN_POLICY: Final = {

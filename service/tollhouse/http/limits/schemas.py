@@ -18,11 +18,7 @@ from tollhouse.limits.policy.policy import Algorithm, Limit, OnOutage
 _Policy = Annotated[str, Meta(description="A policy by its name; GET /v1/limits lists them.", examples=["api"])]
 _Key = Annotated[str, Meta(description="The subject: any text of 1 to 512 characters.", examples=["customer-7"])]
 _Id = Annotated[
-    str,
-    Meta(
-        description="The id of the reservation or the lease.",
-        examples=["b3f1c2d4e5a6978877665544332211ff"],
-    ),
+    str, Meta(description="The id of the reservation or the lease.", examples=["b3f1c2d4e5a6978877665544332211ff"])
 ]
 _WaitMs = Annotated[int, Meta(description="How long to wait for room, 0 to 60000.", examples=[2000])]
 

@@ -15,7 +15,7 @@ from tollhouse.errors import ConfigurationError, InvalidInput
 from tollhouse.limits.policy.access_list import CLIENT_PREFIX_BITS, networks
 from tollhouse.limits.policy.catalog import BUILT_IN, by_name, policy_from_settings
 from tollhouse.limits.policy.policy import Limit, Policy
-from tollhouse.settings import PolicySettings
+from tollhouse.settings.model import PolicySettings
 
 Level = Literal["warning", "note"]
 

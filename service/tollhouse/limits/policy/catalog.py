@@ -13,7 +13,7 @@ from tollhouse.errors import InvalidInput
 from tollhouse.limits.policy.access_list import compile_access_lists
 from tollhouse.limits.policy.notation import parse_policy
 from tollhouse.limits.policy.policy import Policy
-from tollhouse.settings import PolicySettings, Settings
+from tollhouse.settings.model import PolicySettings, Settings
 from tollhouse.suggest import did_you_mean
 
 SHADOWS_MAX: Final = 8

@@ -15,7 +15,7 @@ from tollhouse.asgi.ratelimit.limiter_source import limiter_source
 from tollhouse.asgi.ratelimit.middleware import RateLimitMiddleware
 from tollhouse.litestar import RateLimitRoutes
 from tollhouse.sessions.sessions import Issued
-from tollhouse.settings import LimitSettings, PolicySettings, Settings
+from tollhouse.settings.model import LimitSettings, PolicySettings, Settings
 
 Middleware = Callable[..., Any]
 

@@ -21,7 +21,7 @@ from tollhouse.asgi.ratelimit.middleware import RateLimitMiddleware
 from tollhouse.errors import ConfigurationError, InvalidInput
 from tollhouse.limits.limiter import Limiter
 from tollhouse.limits.policy.notation import parse_policy
-from tollhouse.settings import LimitSettings, PolicySettings, Settings
+from tollhouse.settings.model import LimitSettings, PolicySettings, Settings
 
 POLICIES = {"api": "2/minute", "login": "1/minute"}
 

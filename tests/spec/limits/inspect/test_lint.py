@@ -11,7 +11,7 @@ from tollhouse.limits.inspect.lint import LintReport, findings, lint, stored_byt
 from tollhouse.limits.limiter import Limiter
 from tollhouse.limits.policy.catalog import BUILT_IN
 from tollhouse.limits.policy.notation import parse_policy
-from tollhouse.settings import PolicySettings
+from tollhouse.settings.model import PolicySettings
 
 
 def lint_report(**policies: dict[str, Any]) -> LintReport:

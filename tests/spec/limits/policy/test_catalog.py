@@ -17,7 +17,7 @@ from tollhouse.limits.policy.catalog import (
     policy_changes,
 )
 from tollhouse.limits.policy.policy import Limit, Policy
-from tollhouse.settings import LimitSettings, PolicySettings, Settings
+from tollhouse.settings.model import LimitSettings, PolicySettings, Settings
 
 
 def policy(name: str, units: int = 5, **fields: Any) -> Policy:
