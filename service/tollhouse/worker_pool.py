@@ -10,7 +10,7 @@ import asyncio
 import inspect
 import threading
 from collections.abc import Callable, Coroutine
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, TypeVar, TypeVarTuple, cast
 
 from tollhouse.errors import Overloaded
@@ -53,7 +53,7 @@ class WorkerPool:
             finally:
                 self._places.release()
         job = self._threads.submit(cast("Callable[[*_Arguments], _Result]", function), *arguments)
-        job.add_done_callback(self._release_place)
+        job.add_done_callback(lambda _: self._places.release())
         result = asyncio.wrap_future(job)
         try:
             await asyncio.wait((result,), timeout=self._wait_s)
@@ -70,7 +70,3 @@ class WorkerPool:
 
     def _overloaded(self) -> Overloaded:
         return Overloaded(self._work, self._retry_after_ms)
-
-    def _release_place(self, job: Future[Any]) -> None:
-        del job
-        self._places.release()

@@ -25,14 +25,12 @@ def password_bytes(password: str) -> bytes:
 
     Raises InvalidInput above 1,024 bytes, at a login too, so that no client can make hashing expensive.
     """
-    if len(password) > PASSWORD_BYTES_MAX:
-        raise _too_long()
     try:
-        encoded = unicodedata.normalize("NFC", password).encode()
+        encoded = unicodedata.normalize("NFC", password).encode() if len(password) <= PASSWORD_BYTES_MAX else None
     except UnicodeEncodeError:
         raise InvalidInput("password", _HIDDEN, "send whole Unicode characters") from None
-    if len(encoded) > PASSWORD_BYTES_MAX:
-        raise _too_long()
+    if encoded is None or len(encoded) > PASSWORD_BYTES_MAX:
+        raise InvalidInput("password", _HIDDEN, f"use at most {PASSWORD_BYTES_MAX:,} bytes of UTF-8")
     return encoded
 
 
@@ -56,7 +54,3 @@ class PasswordRules:
             remedy = "it is little more than well-known words, your name or a pattern; choose words of your own"
             raise InvalidInput("password", _HIDDEN, remedy, kind="weak-password")
         return encoded
-
-
-def _too_long() -> InvalidInput:
-    return InvalidInput("password", _HIDDEN, f"use at most {PASSWORD_BYTES_MAX:,} bytes of UTF-8")

@@ -18,11 +18,6 @@ _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 _VERSION_CHARACTERS_MAX: Final = 128
 
 
-def _anything(value: Any) -> None:
-    """Accept every input."""
-    del value
-
-
 class Model(Struct, frozen=True, kw_only=True):
     """A function from a JSON value to a value that can be cached.
 
@@ -34,7 +29,7 @@ class Model(Struct, frozen=True, kw_only=True):
     name: str
     version: str
     call: Callable[[Any], Any]
-    check: Callable[[Any], None] = _anything
+    check: Callable[[Any], None] = lambda _: None
     ttl_s: int = CacheTTL.LONG.value
 
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from tollhouse import keys
 from tollhouse.cache.codec import CodecName
-from tollhouse.cache.commands import CacheStore, Commands, Counts
+from tollhouse.cache.commands import CacheStore, Commands
 from tollhouse.cache.key_names import ALL, IN_PROGRESS, KeyNames
 from tollhouse.cache.loader import DEFAULT_BOUNDS, Bounds, Load, Loader, Query, Sleep
 from tollhouse.cache.read_through import CacheResult, Reader
@@ -136,12 +136,16 @@ class Cache:
 
     async def stats(self) -> CacheStats:
         """Return the statistics of the cache; a store that is down is reported in them, not raised."""
-        if not self._enabled:
-            return self._describe("Cache is disabled")
-        try:
-            return self._describe("Cache is healthy", await self._commands.counts(), await self._store.info("memory"))
-        except StoreError:
-            return self._describe("Cache is unavailable")
+        message, counts, memory = "Cache is disabled", None, NO_INFO
+        if self._enabled:
+            try:
+                counts, memory = await self._commands.counts(), await self._store.info("memory")
+                message = "Cache is healthy"
+            except StoreError:
+                message = "Cache is unavailable"
+        return describe(
+            message, counts, memory, default_ttl_s=self._ttl_ms // 1000, entry_bytes_max=self._bounds.entry_bytes
+        )
 
     async def aclose(self) -> None:
         """Cancel the loads in progress, and their callers with them."""
@@ -153,8 +157,3 @@ class Cache:
         if not use_cache:
             return await self._reader.load_unleased(query, "BYPASS")
         return await self._reader.read(query)
-
-    def _describe(self, message: str, counts: Counts | None = None, memory: Mapping[str, str] = NO_INFO) -> CacheStats:
-        return describe(
-            message, counts, memory, default_ttl_s=self._ttl_ms // 1000, entry_bytes_max=self._bounds.entry_bytes
-        )

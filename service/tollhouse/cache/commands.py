@@ -56,13 +56,13 @@ class Busy(Struct, frozen=True, kw_only=True):
 class Counts(Struct, frozen=True, kw_only=True):
     """The counts of all processes since the clock was created, and the number of keys in the database."""
 
-    keys: int
-    sequence: int
-    hits: int
-    absent: int
-    invalidated: int
-    epoch: int
-    unusable: int
+    keys: int = 0
+    sequence: int = 0
+    hits: int = 0
+    absent: int = 0
+    invalidated: int = 0
+    epoch: int = 0
+    unusable: int = 0
 
 
 class Commands:

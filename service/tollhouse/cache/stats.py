@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from msgspec import Struct
+from msgspec import Struct, convert
 
 from tollhouse.cache.commands import Counts
 from tollhouse.cache.ttl import CacheTTL
@@ -45,10 +45,10 @@ class Causes(Struct, frozen=True, kw_only=True):
     the clock was lost or another primary took over. `unusable`: not in our format, or from a clock too far ahead.
     """
 
-    absent: int = 0
-    invalidated: int = 0
-    epoch: int = 0
-    unusable: int = 0
+    absent: int
+    invalidated: int
+    epoch: int
+    unusable: int
 
 
 class Detail(Struct, frozen=True, kw_only=True):
@@ -74,8 +74,6 @@ class CacheStats(Struct, frozen=True, kw_only=True):
 NO_INFO: Final[Mapping[str, str]] = MappingProxyType({})
 """INFO of a server that cannot be asked."""
 
-_NO_COUNTS: Final = Counts(keys=0, sequence=0, hits=0, absent=0, invalidated=0, epoch=0, unusable=0)
-
 
 def hit_rate(hits: int, misses: int) -> float:
     """Return the share of hits in percent, to two places; 0 before the first lookup."""
@@ -92,7 +90,7 @@ def describe(
     entry_bytes_max: int,
 ) -> CacheStats:
     """Return the statistics from the counts (None if the cache cannot be asked), the server's INFO and the settings."""
-    counted = counts or _NO_COUNTS
+    counted = counts or Counts()
     misses = counted.absent + counted.invalidated + counted.epoch + counted.unusable
     return CacheStats(
         available=counts is not None,
@@ -106,12 +104,7 @@ def describe(
         config=Lifetimes(),
         message=message,
         detail=Detail(
-            misses_by_cause=Causes(
-                absent=counted.absent,
-                invalidated=counted.invalidated,
-                epoch=counted.epoch,
-                unusable=counted.unusable,
-            ),
+            misses_by_cause=convert(counted, Causes, from_attributes=True),
             invalidations=counted.sequence,
             used_memory_bytes=int(memory.get("used_memory", 0)),
             default_ttl_s=default_ttl_s,

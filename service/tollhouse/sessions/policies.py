@@ -8,7 +8,7 @@ from typing import Final, Literal
 
 from msgspec import Struct
 
-from tollhouse.errors import ConfigurationError, InvalidInput
+from tollhouse.errors import ConfigurationError
 
 _MINUTE_MS: Final = 60_000
 _HOUR_MS: Final = 60 * _MINUTE_MS
@@ -52,11 +52,3 @@ POLICIES: Final[Policies] = MappingProxyType(
     }
 )
 """The default policies: NIST's AAL2, a remembered browser, NIST's AAL3."""
-
-
-def find_policy(policies: Policies, name: str) -> SessionPolicy:
-    """Return the policy of that name; raises InvalidInput if there is none."""
-    policy = policies.get(name)
-    if policy is None:
-        raise InvalidInput("policy", name, f"name one of {', '.join(sorted(policies))}")
-    return policy

@@ -13,7 +13,7 @@ from msgspec import Meta, Struct
 
 from tollhouse import keys
 from tollhouse.scripts import Argument
-from tollhouse.sessions.policies import LIFETIME_MS_MAX
+from tollhouse.sessions.policies import CAP_MAX, LIFETIME_MS_MAX
 from tollhouse.sessions.user_keys import UserKeys
 from tollhouse.sessions.validation import USER_CHARACTERS_MAX
 
@@ -69,8 +69,11 @@ class AllSessionsRevoked(Struct, frozen=True, kw_only=True, forbid_unknown_field
     keep: _KeptSid
     epoch_ms: int = 0
 
-    def call(self, *, skip: int, part: int) -> Call:
-        """Return the call that ends them and removes the records of `part` members of the index, from `skip` on."""
+    def call(self, *, skip: int = 0, part: int = CAP_MAX) -> Call:
+        """Return the call that ends them and removes the records of `part` members of the index, from `skip` on.
+
+        Without arguments it removes all: a user has at most `CAP_MAX` sessions.
+        """
         own = UserKeys(tag=self.digest[:2], digest=self.digest)
         subject = (self.user, self.name, self.keep, own.record(), LIFETIME_MS_MAX)
         names = (own.index, own.epoch, own.events)

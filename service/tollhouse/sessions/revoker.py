@@ -17,16 +17,9 @@ from tollhouse.keyring import Keyring
 from tollhouse.metrics import Metrics
 from tollhouse.scripts import Argument
 from tollhouse.sessions import tokens
-from tollhouse.sessions.policies import CAP_MAX
 from tollhouse.sessions.records import Session
 from tollhouse.sessions.revocation_log import RevocationLog
-from tollhouse.sessions.revocations import (
-    AllSessionsRevoked,
-    Call,
-    Revocation,
-    SessionRevoked,
-    read_announcement,
-)
+from tollhouse.sessions.revocations import AllSessionsRevoked, Revocation, SessionRevoked, read_announcement
 from tollhouse.sessions.tokens import RandomBytes
 from tollhouse.sessions.user_keys import user_keys
 from tollhouse.sessions.validation import valid_user
@@ -107,7 +100,7 @@ class Revoker:
     async def replay(self, run: Run) -> None:
         """Run every revocation of the log again, on a new primary, before any other call there."""
         self._replays += 1
-        calls = [_replay_call(revocation) for revocation in self._log.entries()]
+        calls = [revocation.call() for revocation in self._log.entries()]
         for first in range(0, len(calls), _CONCURRENT_REPLAYS):
             await asyncio.gather(*(run(*call) for call in calls[first : first + _CONCURRENT_REPLAYS]))
 
@@ -141,15 +134,8 @@ class Revoker:
         """
         self._add(revocation)
         if self._replays != replays:
-            await self._store.run(*_replay_call(revocation))
+            await self._store.run(*revocation.call())
 
     def _add(self, revocation: Revocation) -> None:
         if not self._log.add(revocation):
             self._metrics.discarded_state("revocation")
-
-
-def _replay_call(revocation: Revocation) -> Call:
-    """Return the call that repeats a revocation, over as many sessions as a user can have."""
-    if isinstance(revocation, AllSessionsRevoked):
-        return revocation.call(skip=0, part=CAP_MAX)
-    return revocation.call()

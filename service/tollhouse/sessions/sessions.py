@@ -19,10 +19,11 @@ from typing import Any, Final, Literal
 
 from msgspec import Struct
 
+from tollhouse.errors import InvalidInput
 from tollhouse.keyring import Keyring
 from tollhouse.metrics import Metrics
 from tollhouse.sessions import tokens
-from tollhouse.sessions.policies import CAP_MAX, POLICIES, Policies, SessionPolicy, find_policy
+from tollhouse.sessions.policies import CAP_MAX, POLICIES, Policies, SessionPolicy
 from tollhouse.sessions.records import Session, session_created, session_verified, sessions_listed
 from tollhouse.sessions.revocation_log import RevocationLog
 from tollhouse.sessions.revoker import RevokeAllResult, Revoker, RevokeResult, Run, SessionStore
@@ -74,7 +75,10 @@ class Sessions:
 
     def check(self, user: str, *, policy: str = "default", device: str | None = None) -> tuple[str, SessionPolicy, str]:
         """Return user, policy and device label as `create` uses them; raises InvalidInput as `create` does."""
-        return valid_user(user), find_policy(self._policies, policy), valid_device(device or "")
+        user = valid_user(user)
+        if policy not in self._policies:
+            raise InvalidInput("policy", policy, f"name one of {', '.join(sorted(self._policies))}")
+        return user, self._policies[policy], valid_device(device or "")
 
     async def create(self, user: str, *, policy: str = "default", device: str | None = None) -> Issued | SessionRefused:
         """Begin a session under a new token; at the policy's cap, end the user's oldest session or refuse."""

@@ -30,6 +30,11 @@ class Counter(Struct, frozen=True, kw_only=True):
     previous: tuple[tuple[int, int], ...] = ()
     fraction: int = 0
 
+    @property
+    def units(self) -> int:
+        """All units that are counted; a fraction counts as a whole unit."""
+        return self.current + sum(units for _, units in self.previous) + (self.fraction > 0)
+
 
 class Hold(Struct, frozen=True, kw_only=True):
     """Units that are set aside from `made_ms` on, until they are settled or `held_ms` have passed."""

@@ -85,7 +85,7 @@ def refund(policy: Policy, state: SubjectState, units: int, now_ms: int) -> tupl
     """
     rules, before = RULES[policy.algorithm], _current_counters(policy, state, now_ms)
     after = {limit: rules.refund(limit, counter, units) for limit, counter in before.items()}
-    refunded = max(_units(before[limit]) - _units(after[limit]) for limit in policy.limits)
+    refunded = max(before[limit].units - after[limit].units for limit in policy.limits)
     if refunded == 0:
         return 0, state
     return refunded, _state(policy, after, live_holds(state, now_ms))
@@ -228,9 +228,5 @@ def _counter(policy: Policy, limit: Limit, state: SubjectState, moment_ms: int) 
 
 
 def _state(policy: Policy, counters: dict[Limit, Counter], holds: Sequence[Hold]) -> SubjectState:
-    counted = {limit.counter_id(policy.algorithm): one for limit, one in counters.items() if _units(one)}
+    counted = {limit.counter_id(policy.algorithm): one for limit, one in counters.items() if one.units}
     return SubjectState(counters=counted, holds=tuple(holds))
-
-
-def _units(counter: Counter) -> int:
-    return counter.current + sum(units for _, units in counter.previous) + (counter.fraction > 0)

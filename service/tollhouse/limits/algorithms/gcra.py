@@ -26,7 +26,7 @@ def advance(limit: Limit, counter: Counter, index: int) -> Counter:
 
 def usage(_limit: Limit, counter: Counter, _now_ms: int) -> int:
     """Return the units that count now, of a counter that was advanced to now; a fraction counts as a whole unit."""
-    return counter.current + (counter.fraction > 0)
+    return counter.units
 
 
 def admits_at_ms(limit: Limit, counter: Counter, cost: int) -> int:

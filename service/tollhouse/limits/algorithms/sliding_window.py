@@ -30,11 +30,11 @@ class Buckets(Struct, frozen=True, kw_only=True):
 
     def usage(self, _limit: Limit, counter: Counter, _now_ms: int) -> int:
         """Return the units that count now, of a counter that was advanced to now."""
-        return _total(counter)
+        return counter.units
 
     def admits_at_ms(self, limit: Limit, counter: Counter, cost: int) -> int:
         """Return the moment from which `cost` more units fit if nothing else is taken; 0 if they fit already."""
-        excess = _total(counter) + cost - limit.units
+        excess = counter.units + cost - limit.units
         if excess <= 0:
             return 0
         slots = _oldest_first(counter)
@@ -73,10 +73,6 @@ FIXED_WINDOW: Final = Buckets(slots_per_window=lambda _: 1, span=lambda _: 0)
 Over-admission: a trailing window may admit twice the limit, one half before a boundary and one half after it.
 Under-admission: none, because all that counts was taken in the trailing window.
 """
-
-
-def _total(counter: Counter) -> int:
-    return counter.current + sum(units for _, units in counter.previous)
 
 
 def _oldest_first(counter: Counter) -> tuple[tuple[int, int], ...]:

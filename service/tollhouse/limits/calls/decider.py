@@ -34,7 +34,7 @@ class Decider:
     def on_reply(self, reply: Sequence[int]) -> None:
         """Count the stored values that a script could not use, and end the outage if there was one."""
         count_discarded(self._metrics, reply)
-        self._fallback.end()
+        self._fallback.local.clear()
 
     def decode(self, request: TakeRequest, reply: Sequence[int], at: int, sent_ms: int) -> Decision:
         """Return the store's decision on a call that was sent at `sent_ms`, and cache a refusal."""

@@ -74,7 +74,7 @@ class Leases:
         if not is_id(lease_id):
             return False
         if lease_id.startswith(LOCAL):
-            return self._calls.fallback.renew(request, lease_id)
+            return self._calls.fallback.local.renew(request, lease_id)
         reply = await self._calls.store.run("limits/renew", [request.state_key], [lease_id, limit.window_ms])
         return reply[0] == 1
 
@@ -87,7 +87,7 @@ class Leases:
         if not is_id(lease_id):
             return False
         if lease_id.startswith(LOCAL):
-            return self._calls.fallback.release(request, lease_id)
+            return self._calls.fallback.local.release(request, lease_id)
         reply = await self._calls.store.run("limits/release", [request.state_key], [lease_id])
         return reply[0] == 1
 

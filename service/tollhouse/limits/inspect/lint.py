@@ -79,7 +79,12 @@ def lint(chosen: Mapping[str, PolicySettings]) -> LintReport:
     return LintReport(
         ok=not problems,
         problems=tuple(problems),
-        policies=tuple(_summary(policy) for policy in policies),
+        policies=tuple(
+            PolicySummary(
+                policy=one.name, limit=one.text, algorithm=one.algorithm, stored_bytes_max=stored_bytes_max(one)
+            )
+            for one in policies
+        ),
         findings=tuple(findings(policies)),
     )
 
@@ -105,15 +110,6 @@ def stored_bytes_max(policy: Policy) -> int:
     if policy.is_concurrency:
         return policy.limits[0].units * _LEASE_BYTES
     return _HEAD_BYTES + sum(_window_bytes(policy, limit) for limit in policy.limits)
-
-
-def _summary(policy: Policy) -> PolicySummary:
-    return PolicySummary(
-        policy=policy.name,
-        limit=policy.text,
-        algorithm=policy.algorithm,
-        stored_bytes_max=stored_bytes_max(policy),
-    )
 
 
 def _policy_findings(policy: Policy) -> Iterator[tuple[Level, str]]:

@@ -19,18 +19,14 @@ RETRY_AFTER_MS: Final = 1_000
 
 
 class Fallback:
-    """Decides in place of the store: `open` admits, `closed` refuses, `local` counts this process's share.
+    """Decides in place of the store: `open` admits, `closed` refuses, `local` counts this process's share in `local`.
 
     A cost above a limit is refused under every rule, and a shadow refuses nothing. The limits of a decision under
     `local` are the share of this process.
     """
 
     def __init__(self, local: LocalLimiter) -> None:
-        self._local = local
-
-    def end(self) -> None:
-        """Drop what this process counted: the store replied."""
-        self._local.clear()
+        self.local = local
 
     def take(self, request: TakeRequest) -> Decision:
         """Decide one take."""
@@ -43,7 +39,7 @@ class Fallback:
         if request.compiled.policy.on_outage != "local":
             decision = self._by_policy(request)
             return granted_units(request, request.cost if decision.allowed else 0, decision)
-        units, verdict = self._local.take_up_to(request)
+        units, verdict = self.local.take_up_to(request)
         return granted_units(request, units, _decision(request, verdict))
 
     def take_all(self, members: Sequence[TakeRequest]) -> list[Decision]:
@@ -60,12 +56,12 @@ class Fallback:
         """Decide a reservation; return also whether units are held for it, which `open` never does."""
         if request.compiled.policy.on_outage != "local" or request.cost > request.compiled.capacity:
             return self.take(request), False
-        verdict = self._local.reserve(request, reservation_id, hold_ms)
+        verdict = self.local.reserve(request, reservation_id, hold_ms)
         return _decision(request, verdict), verdict.allowed
 
     def settle(self, request: TakeRequest, reservation_id: str) -> Settlement:
         """Settle a reservation that this process holds; all of them end with the outage."""
-        settled, statuses = self._local.settle(request, reservation_id)
+        settled, statuses = self.local.settle(request, reservation_id)
         decision = decision_from_verdict(request, 0, 0, _limit_states(request, statuses), degraded=True)
         return Settlement(settled=settled, decision=decision)
 
@@ -73,23 +69,15 @@ class Fallback:
         """Decide a lease; return also whether a permit is held for it, which `open` never does."""
         if request.compiled.policy.on_outage != "local":
             return self.take(request), False
-        verdict = self._local.lease(request, lease_id)
+        verdict = self.local.lease(request, lease_id)
         refused_by, retry_after_ms = (0, 0) if verdict.retry_after_ms is None else (1, verdict.retry_after_ms)
         states = _limit_states(request, (verdict,))
         return decision_from_verdict(request, refused_by, retry_after_ms, states, degraded=True), verdict.allowed
 
-    def renew(self, request: TakeRequest, lease_id: str) -> bool:
-        """Extend a lease of this process; return False if it expired or is unknown."""
-        return self._local.renew(request, lease_id)
-
-    def release(self, request: TakeRequest, lease_id: str) -> bool:
-        """End a lease of this process; return False if it expired or is unknown."""
-        return self._local.release(request, lease_id)
-
     def _by_policy(self, request: TakeRequest) -> Decision:
         match request.compiled.policy.on_outage:
             case "local":
-                return _decision(request, self._local.take(request))
+                return _decision(request, self.local.take(request))
             case "open":
                 return decision_without_limits(request, "outage", allowed=True, degraded=True)
             case _:
@@ -98,7 +86,7 @@ class Fallback:
     def _preview(self, request: TakeRequest) -> Decision:
         """Return what `take` would decide, and charge nothing."""
         if request.cost <= request.compiled.capacity and request.compiled.policy.on_outage == "local":
-            return _decision(request, self._local.peek(request))
+            return _decision(request, self.local.peek(request))
         return self.take(request)
 
 

@@ -26,11 +26,10 @@ LOG_UNITS_MAX: Final = 10_000
 PERMITS_MAX: Final = 1_000
 RESOLUTION_MAX: Final = 120
 LIMITS_MAX: Final = 8
-NAME_CHARACTERS_MAX: Final = 64
 LIST_ENTRIES_MAX: Final = 1_000
 ENTRY_CHARACTERS_MAX: Final = 512
 
-_NAME: Final = re.compile(r"[a-z][a-z0-9_.-]*")
+_NAME: Final = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
 _KEY: Final = re.compile(
     r"address|user|session|api-key|header:[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}|path:[A-Za-z_][A-Za-z0-9_]{0,63}"
 )
@@ -103,7 +102,7 @@ class Policy(Struct, frozen=True, kw_only=True):
     deny: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if not _is_name(self.name):
+        if not _NAME.fullmatch(self.name):
             remedy = "begin with one of a-z, then up to 63 of a-z, 0-9, `_`, `.` and `-`"
             raise InvalidInput("policy", self.name, remedy)
         for name, value, remedy in _field_remedies(self):
@@ -123,10 +122,6 @@ class Policy(Struct, frozen=True, kw_only=True):
         return "; ".join(limit.text for limit in self.limits)
 
 
-def _is_name(name: str) -> bool:
-    return len(name) <= NAME_CHARACTERS_MAX and _NAME.fullmatch(name) is not None
-
-
 def _field_remedies(policy: Policy) -> Iterator[tuple[str, object, str]]:
     """Yield the name and the value of each field that cannot be used, and what to write instead."""
     yield from _word_remedies("algorithm", policy.algorithm, ALGORITHMS)
@@ -135,7 +130,7 @@ def _field_remedies(policy: Policy) -> Iterator[tuple[str, object, str]]:
         yield "cost", policy.cost, f"give a whole number from 0 to {UNITS_MAX:,}"
     if policy.key is not None and not _KEY.fullmatch(policy.key):
         yield from _word_remedies("key", policy.key, _KEYS)
-    if policy.shadow_of is not None and (policy.shadow_of == policy.name or not _is_name(policy.shadow_of)):
+    if policy.shadow_of is not None and (policy.shadow_of == policy.name or not _NAME.fullmatch(policy.shadow_of)):
         yield "shadow_of", policy.shadow_of, "name another policy"
     yield from _list_remedies("allow", policy.allow)
     yield from _list_remedies("deny", policy.deny)
