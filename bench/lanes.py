@@ -80,8 +80,7 @@ class Round(Struct, frozen=True, kw_only=True):
 
 def script(name: str, text: str) -> Script:
     """Return a script that is no file of ours."""
-    found = scripts._sha1(text)
-    return Script(name=name, text=text, plain=text, sha=found, plain_sha=found, idempotent=True, flags=(), twin=None)
+    return Script(name=name, text=text, plain=text, sha=scripts._sha1(text), idempotent=True, flags=(), twin=None)
 
 
 @contextlib.asynccontextmanager

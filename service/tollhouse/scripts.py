@@ -42,7 +42,6 @@ class Script(Struct, frozen=True, kw_only=True):
     text: str
     plain: str
     sha: str
-    plain_sha: str
     idempotent: bool
     flags: tuple[str, ...]
     twin: str | None
@@ -108,7 +107,6 @@ def _script(root: Path, path: Path) -> Script:
         text=text,
         plain=plain,
         sha=_sha1(text),
-        plain_sha=_sha1(plain),
         idempotent=fields["idempotent"] == "yes",
         flags=flags,
         twin=fields.get("twin"),

@@ -54,7 +54,6 @@ async def test_no_cancelled_call_of_a_store_gives_its_reply_to_another(valkey_so
         text=ECHO,
         plain=ECHO,
         sha=hashlib.sha1(ECHO.encode()).hexdigest(),
-        plain_sha="",
         idempotent=True,
         flags=(),
         twin=None,

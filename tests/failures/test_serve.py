@@ -237,7 +237,7 @@ def _raw(port: int, *pieces: bytes) -> bytes:
 WRONG: list[tuple[list[str], dict[str, str], list[str]]] = [
     ([], {"TOLLHOUSE_URL": "http://h"}, ["TOLLHOUSE_URL", "'http'", "redis"]),
     ([], {"TOLLHOUSE_CACHE_URL": "redis://h/x"}, ["TOLLHOUSE_CACHE_URL", "'x'"]),
-    ([], {"TOLLHOUSE_URL": "redis+cluster://h"}, ["_URL", "redis+cluster://h"]),
+    ([], {"TOLLHOUSE_URL": "redis+cluster://h"}, ["TOLLHOUSE_URL", "redis+cluster://"]),
     ([], {"TOLLHOUSE_URL": "redis://127.0.0.1:1"}, ["TOLLHOUSE_SECRET:", "32"]),
     ([], {"TOLLHOUSE_SECRET": "short"}, ["TOLLHOUSE_SECRET:", "32"]),
     ([], {"TOLLHOUSE_SECRET_FILE": "/nowhere/secret"}, ["TOLLHOUSE_SECRET_FILE", "/nowhere/secret"]),

@@ -11,24 +11,21 @@ import pytest
 
 from tests.failures.primaries import answered
 from tests.failures.test_connection import scripted_server
-from tests.worlds import SCRIPTS, StoreWorld
-from tollhouse.errors import ConfigurationError, ScriptFailed, StoreUnavailable
+from tests.worlds import StoreWorld
+from tollhouse.errors import ScriptFailed, StoreUnavailable
 from tollhouse.metrics import Metrics
 from tollhouse.scripts import PRIMARY, Script, Scripts
 from tollhouse.stores.discovery.locator import StaticLocator
-from tollhouse.stores.opening import open_stores
 from tollhouse.stores.store import Store
 from tollhouse.stores.transport.dialer import Login
 from tollhouse.stores.transport.redial import ConnectionTiming
-from tollhouse.stores.urls import StoreUrl, UnixAddress, urls_by_store
+from tollhouse.stores.urls import StoreUrl, UnixAddress
 
 HELLO = b"%3\r\n+server\r\n+valkey\r\n+version\r\n+9.1\r\n+role\r\n+master\r\n"
 
 
 def script(name: str, text: str, *, idempotent: bool) -> Script:
-    return Script(
-        name=name, text=text, plain=text, sha="0" * 40, plain_sha="", idempotent=idempotent, flags=(), twin=None
-    )
+    return Script(name=name, text=text, plain=text, sha="0" * 40, idempotent=idempotent, flags=(), twin=None)
 
 
 ONCE = script("test/once", "return 1", idempotent=False)
@@ -265,16 +262,6 @@ async def test_without_file_or_replicas_nothing_is_durable(embedded: StoreWorld)
     reply, durable = await embedded.stores.limits.run_durably("limits/reset", ["tollhouse:rate:{t}:x"], [])
 
     assert (reply, durable) == ([0], False)
-
-
-@pytest.mark.parametrize("url", ["redis+cluster://h"])
-def test_what_comes_later_is_refused_clearly(url: str) -> None:
-    """Cluster URLs are read, and refused by the name of their setting, with what to use instead."""
-    with pytest.raises(ConfigurationError) as raised:
-        open_stores(urls_by_store(url, {}), SCRIPTS, Metrics())
-
-    assert raised.value.setting == "TOLLHOUSE_SESSIONS_URL"
-    assert "redis://" in raised.value.remedy
 
 
 async def test_a_walk_over_keys_meets_every_one(embedded: StoreWorld) -> None:

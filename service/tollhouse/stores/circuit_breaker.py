@@ -14,18 +14,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from tollhouse.stores.transport.errors import CALL_FAILED, Unreachable
+
 
 class CircuitBreaker:
     """The breaker of one connection.
 
-    `probe` returns when the server answered, and raises one of `failures` when it did not; two probes start at least
+    `probe` raises Unreachable or one of CALL_FAILED when the server did not answer; two probes start at least
     `interval_s` apart. `on_change` is called each time that the breaker opens or closes, and must return at once.
     """
 
     def __init__(
         self,
         probe: Callable[[], Awaitable[None]],
-        failures: tuple[type[Exception], ...],
         *,
         interval_s: float,
         on_change: Callable[[], None],
@@ -34,7 +35,6 @@ class CircuitBreaker:
         self.is_open = False
         self.reason = ""
         self._probe = probe
-        self._failures = failures
         self._on_change = on_change
         self._name = name
         self._interval_s = interval_s
@@ -75,7 +75,7 @@ class CircuitBreaker:
     async def _run_probe(self) -> None:
         try:
             await self._probe()
-        except self._failures as error:
+        except (Unreachable, *CALL_FAILED) as error:
             self.reason = str(error)
         else:
             self.reset()

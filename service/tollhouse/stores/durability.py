@@ -11,26 +11,12 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from msgspec import Struct
-
 from tollhouse.stores.transport.connection import Connection, encode
 from tollhouse.stores.transport.errors import CALL_FAILED
 
 WAIT_MS: Final = 50
 """Time for the replicas, or the file, to confirm."""
 _MARKER_MS: Final = 60_000
-
-
-class RequiredAcks(Struct, frozen=True, kw_only=True):
-    """What has to confirm a write: a number of replicas, or else the server's append-only file, or nothing can."""
-
-    replicas: int
-    file: bool
-
-    @property
-    def possible(self) -> bool:
-        """Return whether a confirmation is possible at all."""
-        return self.replicas > 0 or self.file
 
 
 class GroupCommit:
@@ -42,14 +28,15 @@ class GroupCommit:
         self._gathering: asyncio.Task[bool] | None = None
         self._under_way: asyncio.Task[bool] | None = None
 
-    async def confirm(self, required: RequiredAcks, deadline_s: float) -> bool:
+    async def confirm(self, replicas: int, deadline_s: float) -> bool:
         """Return whether all that the connection has answered until now is confirmed; False when that is unknown.
 
-        A cancelled caller leaves the confirmation to the others.
+        So many replicas have to confirm it; with 0, the server's append-only file has to. A cancelled caller leaves the
+        confirmation to the others.
         """
         if self._gathering is None:
             self._gathering = asyncio.get_running_loop().create_task(
-                self._confirm(self._under_way, required, deadline_s), name="tollhouse-confirm"
+                self._confirm(self._under_way, replicas, deadline_s), name="tollhouse-confirm"
             )
         shared = self._gathering
         await asyncio.wait({shared})
@@ -63,22 +50,17 @@ class GroupCommit:
                 task.cancel()
                 await asyncio.wait({task})
 
-    async def _confirm(self, previous: asyncio.Task[bool] | None, required: RequiredAcks, deadline_s: float) -> bool:
+    async def _confirm(self, previous: asyncio.Task[bool] | None, replicas: int, deadline_s: float) -> bool:
         if previous is not None:
             await asyncio.wait({previous})
         # A call that comes from here on may have written after the marker, and joins the next confirmation.
         self._under_way, self._gathering = self._gathering, None
+        wait = encode("WAIT", replicas, WAIT_MS) if replicas else encode("WAITAOF", 1, 0, WAIT_MS)
         try:
             marker = self.connection.send(encode("SET", self._marker, "1", "PX", _MARKER_MS), deadline_s)
-            acknowledged = self.connection.send(_wait(required), deadline_s)
+            acknowledged = self.connection.send(wait, deadline_s)
             await asyncio.gather(marker, acknowledged)
         except CALL_FAILED:
             return False
         confirmed = acknowledged.result()
-        return confirmed >= required.replicas if required.replicas else confirmed[0] >= 1
-
-
-def _wait(required: RequiredAcks) -> bytes:
-    if required.replicas:
-        return encode("WAIT", required.replicas, WAIT_MS)
-    return encode("WAITAOF", 1, 0, WAIT_MS)
+        return confirmed >= replicas if replicas else confirmed[0] >= 1

@@ -11,11 +11,10 @@ from importlib.metadata import version as metadata_version
 from typing import Any, cast
 
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError, ResponseError
+from redis.exceptions import ResponseError
 
 from tollhouse.clock import ServerClock, server_time
 from tollhouse.errors import ConfigurationError, ScriptFailed, StoreUnavailable
-from tollhouse.metrics import Metrics
 from tollhouse.scripts import PRIMARY, Argument, Scripts
 from tollhouse.stores.discovery.locator import ServiceHealth
 from tollhouse.stores.transport.handshake import ServerInfo
@@ -34,7 +33,6 @@ class FakeStore:
         name: str,
         url: StoreUrl,
         scripts: Scripts,
-        metrics: Metrics,
         *,
         clock: ServerClock = server_time,
     ) -> None:
@@ -55,7 +53,6 @@ class FakeStore:
             appends=False,
         )
         self._scripts = scripts
-        self._metrics = metrics
         self._clock = clock
         server = fakeredis.FakeServer.get_server(f"tollhouse-{url.target.name}", (8,), "redis")
         self._client: Any = fakeredis.FakeAsyncRedis(server=server, db=url.db, max_connections=_CALLS_MAX)
@@ -79,21 +76,11 @@ class FakeStore:
 
     async def run(self, script: str, keys: Sequence[str], args: Sequence[Argument]) -> list[Any]:
         """Run a script as `Store.run` does."""
-        await _suspend()
         if self._channel is not None and self._listening is None:
             self._listening = asyncio.create_task(self._listen(*self._channel), name=f"tollhouse-listen-{self.name}")
         found = self._scripts[script]
         given = [_PRIMARY if argument is PRIMARY else argument for argument in args]
-        rest = (len(keys), *keys, self._clock(), *given)
-        try:
-            try:
-                reply = await self._client.evalsha(found.plain_sha, *rest)
-            except NoScriptError:
-                reply = await self._client.eval(found.plain, *rest)
-        except ResponseError as error:
-            raise ScriptFailed(f"store {self.name!r}: {script}: {error}") from error
-        except RedisConnectionError as error:
-            raise StoreUnavailable(self.name, "not-sent", str(error)) from error
+        reply = await self._send(script, "EVAL", found.plain, len(keys), *keys, self._clock(), *given)
         return cast("list[Any]", reply) if isinstance(reply, list) else [reply]
 
     async def run_durably(self, script: str, keys: Sequence[str], args: Sequence[Argument]) -> tuple[list[Any], bool]:
@@ -107,8 +94,7 @@ class FakeStore:
 
     async def scan(self, cursor: int, match: str, count: int) -> tuple[int, list[str]]:
         """Return the next cursor and the keys of one bounded step that match."""
-        await _suspend()
-        following, found = await self._client.scan(cursor, match=match, count=count)
+        following, found = await self.command("SCAN", cursor, "MATCH", match, "COUNT", count)
         return int(following), [key.decode() for key in found]
 
     def health(self) -> ServiceHealth | None:
@@ -121,11 +107,7 @@ class FakeStore:
 
     async def command(self, *parts: str | bytes | int) -> Any:
         """Run one plain command."""
-        await _suspend()
-        try:
-            return await self._client.execute_command(*parts)
-        except ResponseError as error:
-            raise ScriptFailed(f"store {self.name!r}: {error}") from error
+        return await self._send(str(parts[0]), *parts)
 
     async def aclose(self) -> None:
         """Close the client; the data stays with its name."""
@@ -134,6 +116,17 @@ class FakeStore:
             self._listening.cancel()
             await asyncio.wait({self._listening})
         await self._client.aclose()
+
+    async def _send(self, what: str, *parts: Argument) -> Any:
+        # From Python 3.12 on, fakeredis answers without suspending, so an application that calls in a loop would starve
+        # its event loop: no deadline would fire and no cancellation would arrive.
+        await asyncio.sleep(0)
+        try:
+            return await self._client.execute_command(*parts)
+        except ResponseError as error:
+            raise ScriptFailed(f"store {self.name!r}: {what}: {error}") from error
+        except RedisConnectionError as error:
+            raise StoreUnavailable(self.name, "not-sent", str(error)) from error
 
     async def _listen(
         self, channel: str, on_message: Callable[[bytes], None], on_subscribed: Callable[[], None]
@@ -148,12 +141,3 @@ class FakeStore:
                         on_subscribed()
             finally:
                 await pubsub.unsubscribe(channel)  # fakeredis keeps subscribers whose connection was closed
-
-
-async def _suspend() -> None:
-    """Yield to other tasks, as a call over a network does.
-
-    From Python 3.12 on, fakeredis answers without suspending, so an application that calls in a loop would starve its
-    event loop: no deadline would fire and no cancellation would arrive.
-    """
-    await asyncio.sleep(0)

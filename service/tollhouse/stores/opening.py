@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 
 from tollhouse.clock import ServerClock, server_time
-from tollhouse.errors import ConfigurationError
 from tollhouse.metrics import Metrics
 from tollhouse.scripts import Scripts
 from tollhouse.stores.discovery.locator import Address, Locator, StaticLocator
@@ -18,7 +17,7 @@ from tollhouse.stores.store import DEADLINE_S, Store
 from tollhouse.stores.transport.dialer import Dialer, Login
 from tollhouse.stores.transport.redial import TIMING, ConnectionTiming
 from tollhouse.stores.urls import (
-    ClusterTarget,
+    STORES,
     EmbeddedClusterTarget,
     EmbeddedTarget,
     FakeTarget,
@@ -41,19 +40,11 @@ SharedResource = SentinelResolver | StaticResolver | EmbeddedLocator | EmbeddedC
 class Stores:
     """One store per kind of state, and what they share: resolvers, and servers that this process started."""
 
-    def __init__(
-        self,
-        *,
-        sessions: AnyStore,
-        limits: AnyStore,
-        cache: AnyStore,
-        accounts: AnyStore,
-        shared: Iterable[SharedResource],
-    ) -> None:
-        self.sessions = sessions
-        self.limits = limits
-        self.cache = cache
-        self.accounts = accounts
+    def __init__(self, stores: Mapping[StoreName, AnyStore], shared: Iterable[SharedResource]) -> None:
+        self.sessions = stores["sessions"]
+        self.limits = stores["limits"]
+        self.cache = stores["cache"]
+        self.accounts = stores["accounts"]
         self._shared = tuple(shared)
 
     def all(self) -> tuple[AnyStore, ...]:
@@ -78,21 +69,18 @@ def open_stores(
     embedded_binary: Path | None = None,
     timing: ConnectionTiming = TIMING,
 ) -> Stores:
-    """Return the four stores; nothing connects before it is used.
-
-    Raises ConfigurationError for a URL that this version cannot use.
-    """
+    """Return the four stores; nothing connects before it is used."""
     locators = _Locators(embedded_binary)
 
     def open_store(name: StoreName) -> AnyStore:
         url = urls[name]
         own = {key: script for key, script in scripts.items() if key.startswith(f"{name}/")}
         if isinstance(url.target, FakeTarget):
-            return FakeStore(name, url, own, metrics, clock=clock)
+            return FakeStore(name, url, own, clock=clock)
         return Store(
             name,
             url,
-            locators.locator(name, url),
+            locators.locator(url),
             own,
             metrics,
             dialer=locators.dialer,
@@ -101,13 +89,7 @@ def open_stores(
             timing=timing,
         )
 
-    return Stores(
-        sessions=open_store("sessions"),
-        limits=open_store("limits"),
-        cache=open_store("cache"),
-        accounts=open_store("accounts"),
-        shared=locators.shared.values(),
-    )
+    return Stores({name: open_store(name) for name in STORES}, locators.shared.values())
 
 
 class _Locators:
@@ -118,15 +100,12 @@ class _Locators:
         self.shared: dict[tuple[Target, Login | None], SharedResource] = {}
         self._binary = binary
 
-    def locator(self, name: StoreName, url: StoreUrl) -> Locator:
-        """Return the locator of a store; raises ConfigurationError for a URL that this version cannot use."""
+    def locator(self, url: StoreUrl) -> Locator:
+        """Return the locator for the server that a URL names."""
         login = Login(username=url.username, password=url.password)
         match url.target:
             case TcpAddress() | UnixAddress() as address:
                 return StaticLocator(_always(address), login)
-            case ClusterTarget():
-                remedy = "Cluster comes with a later version; name one server with redis:// until then"
-                raise ConfigurationError(f"TOLLHOUSE_{name.upper()}_URL", url.redacted(), remedy)
             case target:
                 key = (target, login if isinstance(target, Replicated) else None)
                 shared = self.shared[key] = self.shared.get(key) or self._share(target, login)

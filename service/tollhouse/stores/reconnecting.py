@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from typing import Final
 
 from msgspec import Struct
 
@@ -32,22 +31,16 @@ from tollhouse.stores.transport.errors import (
     ConnectionLost,
     DeadlinePassed,
     ServerError,
+    Unreachable,
     is_mistake,
     verdict,
 )
 from tollhouse.stores.transport.handshake import ServerInfo, shake_hands
-from tollhouse.stores.transport.redial import DIAL_FAILED, TIMING, Backoff, ConnectionTiming, redial, set_up
+from tollhouse.stores.transport.redial import TIMING, Backoff, ConnectionTiming, redial, set_up
 from tollhouse.stores.urls import StoreUrl
-
-CONNECT_FAILED: Final = (*DIAL_FAILED, ConfigurationError)
-"""All that an attempt to connect can raise; the embedded server raises ConfigurationError."""
 
 Prepare = Callable[[Connection, ServerInfo], Awaitable[None]]
 """Prepares a new connection before its first call; the connection is not used when it raises."""
-
-
-class Unreachable(Exception):
-    """There is no connection, and the call was not sent."""
 
 
 class ConnectionConfig(Struct, frozen=True, kw_only=True):
@@ -70,9 +63,7 @@ class ReconnectingConnection:
         timing = config.timing
         self.server: ServerInfo | None = None
         self.connections = 0
-        self.breaker = CircuitBreaker(
-            self._probe, (Unreachable, *CALL_FAILED), interval_s=timing.probe_s, on_change=on_breaker_change, name=name
-        )
+        self.breaker = CircuitBreaker(self._probe, interval_s=timing.probe_s, on_change=on_breaker_change, name=name)
         self._config = config
         self._timing = timing
         self._name = name
@@ -179,7 +170,6 @@ class ReconnectingConnection:
                 self._connect_once,
                 self._backoff,
                 on_failure=self._on_connect_failure,
-                failures=CONNECT_FAILED,
                 permanent=is_mistake,
                 give_up_s=give_up_s,
             )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import Final, Literal
 
 from msgspec import Struct
@@ -11,7 +10,6 @@ from msgspec import Struct
 from tollhouse.errors import StoreError
 from tollhouse.stores.discovery.locator import ServiceHealth
 from tollhouse.stores.opening import AnyStore
-from tollhouse.stores.transport.handshake import ServerInfo
 from tollhouse.stores.urls import format_host
 
 TEXT_MAX: Final = 300
@@ -43,7 +41,10 @@ class FailoverStatus(Struct, frozen=True, kw_only=True):
 
 
 class StoreStatus(Struct, frozen=True, kw_only=True):
-    """The state of one store; `problem` is null when it is well, `watch` when it has one fixed server."""
+    """The state of one store; `problem` is null when it is well, `watch` when it has one fixed server.
+
+    `replication_id` is null also when the account may not run INFO.
+    """
 
     store: str
     place: str
@@ -56,8 +57,8 @@ class StoreStatus(Struct, frozen=True, kw_only=True):
     problem: str | None
 
 
-async def check_store(store: AnyStore, clock: Callable[[], float] = time.monotonic) -> StoreStatus:
-    """Ping a store and return its status; `clock` is the clock that dates generations."""
+async def check_store(store: AnyStore) -> StoreStatus:
+    """Ping a store and return its status."""
     round_trip_ms, server, problem = None, None, None
     try:
         round_trip_ms = round(await store.ping(), 3)
@@ -71,9 +72,9 @@ async def check_store(store: AnyStore, clock: Callable[[], float] = time.monoton
         connection="connected" if problem is None else "disconnected",
         server=None if server is None else _bounded(f"{server.software} {server.version}"),
         role=None if server is None else _bounded(server.role),
-        replication_id=_replication_id(server),
+        replication_id=None if server is None else _bounded(server.primary) or None,
         round_trip_ms=round_trip_ms,
-        watch=None if health is None else failover_status(health, clock()),
+        watch=None if health is None else failover_status(health, time.monotonic()),
         problem=problem,
     )
 
@@ -94,11 +95,6 @@ def failover_status(health: ServiceHealth, now_s: float) -> FailoverStatus:
         reason=_bounded(health.reason) or None,
         silent=tuple(map(_bounded, health.silent[:SILENT_MAX])),
     )
-
-
-def _replication_id(server: ServerInfo | None) -> str | None:
-    """Return the id; None also when the account may not run INFO."""
-    return (_bounded(server.primary) or None) if server is not None else None
 
 
 def _bounded(text: str) -> str:

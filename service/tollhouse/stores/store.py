@@ -18,13 +18,13 @@ from tollhouse.errors import Outcome, ScriptFailed, StoreError, StoreUnavailable
 from tollhouse.metrics import Metrics
 from tollhouse.scripts import PRIMARY, Argument, Placeholder, Script, Scripts
 from tollhouse.stores.discovery.locator import Locator, ServiceHealth
-from tollhouse.stores.durability import GroupCommit, RequiredAcks
-from tollhouse.stores.reconnecting import ConnectionConfig, ReconnectingConnection, Unreachable
+from tollhouse.stores.durability import GroupCommit
+from tollhouse.stores.reconnecting import ConnectionConfig, ReconnectingConnection
 from tollhouse.stores.replay import Replay, Run
 from tollhouse.stores.subscriber import Subscriber
 from tollhouse.stores.transport.connection import Connection, encode
 from tollhouse.stores.transport.dialer import Dialer
-from tollhouse.stores.transport.errors import CALL_FAILED, ConnectionFull, ServerError, may_retry, verdict
+from tollhouse.stores.transport.errors import CALL_FAILED, ConnectionFull, ServerError, Unreachable, may_retry, verdict
 from tollhouse.stores.transport.handshake import ServerInfo, read_info
 from tollhouse.stores.transport.redial import TIMING, ConnectionTiming
 from tollhouse.stores.urls import StoreUrl
@@ -119,14 +119,7 @@ class Store:
         arrive from then on, `on_gap` each time that it was lost.
         """
         assert self._subscriber is None, "a store listens to one channel"
-        self._subscriber = Subscriber(
-            self._config,
-            name=self.name,
-            channel=channel,
-            on_message=on_message,
-            on_gap=on_gap,
-            on_subscribed=on_subscribed,
-        )
+        self._subscriber = Subscriber(self._config, self.name, channel, on_message, on_gap, on_subscribed)
 
     async def run(self, script: str, keys: Sequence[str], args: Sequence[Argument]) -> list[Any]:
         """Run a script and return its reply; `now_ms` goes before `args`.
@@ -147,13 +140,13 @@ class Store:
         """
         deadline_s = self._deadline()
         await self._ready(self._fast, deadline_s)
-        required = self._required_acks()
-        if not required.possible:
+        replicas = self._required_replicas()
+        if replicas is None:
             return await self.run(script, keys, args), False
         reply, connection = await self._run(self._durable, self._scripts[script], keys, args, deadline_s)
         if self._group_commit is None or self._group_commit.connection is not connection:
             self._group_commit = GroupCommit(connection, key_names.marker(self.name))
-        return reply, await self._group_commit.confirm(required, deadline_s)
+        return reply, await self._group_commit.confirm(replicas, deadline_s)
 
     async def info(self, section: str) -> dict[str, str]:
         """Return a section of INFO."""
@@ -190,12 +183,13 @@ class Store:
         for each in self._connections:
             await each.aclose()
 
-    def _required_acks(self) -> RequiredAcks:
+    def _required_replicas(self) -> int | None:
+        """Return how many replicas have to confirm a write; 0 for the server's append-only file, None for neither."""
         health = self._locator.health()
         if health is not None:
             # Without a promotable replica WAIT cannot reach 1, and the answer is an honest False.
-            return RequiredAcks(replicas=max(health.promotable, 1), file=False)
-        return RequiredAcks(replicas=0, file=self._fast.server is not None and self._fast.server.appends)
+            return max(health.promotable, 1)
+        return 0 if self._fast.server is not None and self._fast.server.appends else None
 
     async def _prepare(self, connection: Connection, server: ServerInfo) -> None:
         async def run(script: str, keys: Sequence[str], args: Sequence[Argument]) -> list[Any]:

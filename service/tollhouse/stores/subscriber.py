@@ -15,7 +15,7 @@ from typing import Any
 
 from tollhouse.stores.discovery.locator import Address
 from tollhouse.stores.discovery.primary_history import FailoverPause, PrimaryEvent
-from tollhouse.stores.reconnecting import CONNECT_FAILED, ConnectionConfig
+from tollhouse.stores.reconnecting import ConnectionConfig
 from tollhouse.stores.transport.connection import Connection, encode
 from tollhouse.stores.transport.errors import CALL_FAILED
 from tollhouse.stores.transport.handshake import shake_hands
@@ -37,12 +37,11 @@ class Subscriber:
     def __init__(
         self,
         config: ConnectionConfig,
-        *,
         name: str,
         channel: str,
         on_message: Callable[[bytes], None],
         on_gap: Callable[[], None],
-        on_subscribed: Callable[[], None] = lambda: None,
+        on_subscribed: Callable[[], None],
     ) -> None:
         self._config = config
         self._timing = config.timing
@@ -63,7 +62,10 @@ class Subscriber:
     def start(self) -> None:
         """Begin to listen; do nothing when that was done, or after the end."""
         if self._task is None and not self._ended:
-            self._task = asyncio.get_running_loop().create_task(self._run(), name=f"tollhouse-listen-{self._name}")
+            listening = keep_connected(
+                self._subscribe, self._listen, self._backoff, on_failure=self._on_connect_failure
+            )
+            self._task = asyncio.get_running_loop().create_task(listening, name=f"tollhouse-listen-{self._name}")
 
     async def aclose(self) -> None:
         """Close the connection, or cancel the attempt to connect."""
@@ -71,11 +73,6 @@ class Subscriber:
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait({self._task})
-
-    async def _run(self) -> None:
-        await keep_connected(
-            self._subscribe, self._listen, self._backoff, on_failure=self._on_connect_failure, failures=CONNECT_FAILED
-        )
 
     async def _subscribe(self) -> Subscription:
         config = self._config
@@ -123,11 +120,8 @@ class Subscriber:
         self._failure_logged = True
 
     def _on_push(self, push: list[Any]) -> None:
-        match push:
-            case [b"message", bytes(), bytes(payload)]:
-                self._on_message(payload)
-            case _:
-                return
+        if len(push) == 3 and push[0] == b"message":
+            self._on_message(push[2])
 
     def _on_primary_event(self, event: PrimaryEvent) -> None:
         """Leave a primary that was replaced: what it announces may be about to be lost."""

@@ -7,7 +7,7 @@ redis://user:password@host:6379/0                also rediss:// (TLS; ?ca=FILE n
 redis://user:password@h1,h2:6380,h3/0            several servers, the one that is a primary is used; also rediss://, …
 unix:///run/valkey.sock?db=0                     also unix://user:password@/run/valkey.sock
 redis+sentinel://user:password@h1,h2:26379/SERVICE/0?sentinel_user=…&sentinel_password=…
-redis+cluster://…                                parsed, refused until a later version
+redis+cluster://…                                refused until a later version
 fake://name                                      fakeredis inside this process, for tests of apps
 """
 
@@ -34,7 +34,7 @@ _REDIS_PORT = 6379
 _SENTINEL_PORT = 26379
 _TCP = {"redis": False, "valkey": False, "rediss": True, "valkeys": True}
 _SENTINEL = {f"{scheme}+sentinel": tls for scheme, tls in _TCP.items()}
-_CLUSTER = {f"{scheme}+cluster": tls for scheme, tls in _TCP.items()}
+_CLUSTER = tuple(f"{scheme}+cluster" for scheme in _TCP)
 _SCHEMES = ("embedded", "embedded-sentinel", "fake", "unix", *_TCP, *_SENTINEL, *_CLUSTER)
 _HOST_MAX: Final = 253
 _HOST: Final = re.compile(r"(?:[\w%:-]{1,63}\.){0,126}[\w%:-]{1,63}\.?", re.ASCII)
@@ -47,11 +47,6 @@ class TcpAddress(Struct, frozen=True, kw_only=True):
     port: int
     tls: bool = False
     ca: str | None = None
-
-    @property
-    def hosts(self) -> tuple[Host, ...]:
-        """The address as a list of one."""
-        return ((self.host, self.port),)
 
 
 class ServerList(Struct, frozen=True, kw_only=True):
@@ -94,20 +89,12 @@ class SentinelService(Struct, frozen=True, kw_only=True):
         return f"SentinelService(hosts={self.hosts!r}, service={self.service!r}, tls={self.tls})"
 
 
-class ClusterTarget(Struct, frozen=True, kw_only=True):
-    """A cluster; it has database 0 only."""
-
-    hosts: tuple[Host, ...]
-    tls: bool = False
-    ca: str | None = None
-
-
 class EmbeddedClusterTarget(Struct, frozen=True, kw_only=True):
     """Six processes that Tollhouse starts: a primary, two replicas and three Sentinels."""
 
 
 Replicated = ServerList | SentinelService
-Target = TcpAddress | UnixAddress | Replicated | EmbeddedTarget | EmbeddedClusterTarget | FakeTarget | ClusterTarget
+Target = TcpAddress | UnixAddress | Replicated | EmbeddedTarget | EmbeddedClusterTarget | FakeTarget
 
 _OPTIONS: dict[type[Struct], frozenset[str]] = {
     TcpAddress: frozenset({"db", "ca"}),
@@ -117,7 +104,6 @@ _OPTIONS: dict[type[Struct], frozenset[str]] = {
     EmbeddedClusterTarget: frozenset(),
     FakeTarget: frozenset({"db"}),
     SentinelService: frozenset({"db", "ca", "sentinel_user", "sentinel_password"}),
-    ClusterTarget: frozenset({"ca"}),
 }
 
 
@@ -135,7 +121,9 @@ class StoreUrl(Struct, frozen=True, kw_only=True):
     def redacted(self) -> str:
         """Return the URL for operators and logs, without credentials."""
         match self.target:
-            case TcpAddress(hosts=hosts, tls=tls) | ServerList(hosts=hosts, tls=tls):
+            case TcpAddress(host=host, port=port, tls=tls):
+                return f"{'rediss' if tls else 'redis'}://{format_host((host, port))}/{self.db}"
+            case ServerList(hosts=hosts, tls=tls):
                 return f"{'rediss' if tls else 'redis'}://{_joined(hosts)}/{self.db}"
             case UnixAddress(path=path):
                 return f"unix://{path}?db={self.db}"
@@ -147,8 +135,6 @@ class StoreUrl(Struct, frozen=True, kw_only=True):
                 return f"fake://{name}?db={self.db}"
             case SentinelService(hosts=hosts, service=service, tls=tls):
                 return f"{'rediss' if tls else 'redis'}+sentinel://{_joined(hosts)}/{service}/{self.db}"
-            case _ as cluster:
-                return f"{'rediss' if cluster.tls else 'redis'}+cluster://{_joined(cluster.hosts)}"
 
 
 def parse(setting: str, url: str) -> StoreUrl:
@@ -156,6 +142,9 @@ def parse(setting: str, url: str) -> StoreUrl:
     scheme, separator, _ = url.partition("://")
     if not separator or scheme not in _SCHEMES:
         raise ConfigurationError(setting, scheme or url[:20], f"begin with one of {', '.join(_SCHEMES)} and ://")
+    if scheme in _CLUSTER:
+        remedy = "Cluster comes with a later version; name one server with redis:// until then"
+        raise ConfigurationError(setting, f"{scheme}://…", remedy)
     try:
         parts = urlsplit(url)
         options = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
@@ -223,9 +212,6 @@ def _target(setting: str, scheme: str, hosts: str, path: str, options: Mapping[s
         return UnixAddress(path=unquote(path)), None
     if scheme in _TCP:
         return _tcp(setting, scheme, hosts, options.get("ca")), path.strip("/") or None
-    if scheme in _CLUSTER:
-        nodes = _hosts(setting, hosts, _REDIS_PORT)
-        return ClusterTarget(hosts=nodes, tls=_CLUSTER[scheme], ca=options.get("ca")), None
     service, _, database = path.strip("/").partition("/")
     return _sentinel(setting, scheme, hosts, unquote(service), options), database or None
 

@@ -176,8 +176,8 @@ class Connection(asyncio.Protocol):
         self._sweeper = None
         now = self._loop.time()
         for future, deadline_s, _ in self._slots:
-            if deadline_s <= now and not future.done():
-                future.set_exception(DeadlinePassed("no reply in time"))
+            if deadline_s <= now:
+                _answer(future, DeadlinePassed("no reply in time"))
         if self._slots and now - self._slots[0][2] > self._stall_s:
             self.close()
         elif self._slots:
@@ -189,9 +189,7 @@ class Connection(asyncio.Protocol):
             self._sweeper = None
         self._unsent.clear()
         while self._slots:
-            future = self._slots.popleft()[0]
-            if not future.done():
-                future.set_exception(ConnectionLost("the connection ended"))
+            _answer(self._slots.popleft()[0], ConnectionLost("the connection ended"))
 
 
 def encode(*parts: str | bytes | int) -> bytes:
@@ -202,7 +200,7 @@ def encode(*parts: str | bytes | int) -> bytes:
 def _answer(future: asyncio.Future[Any], reply: object) -> None:
     if future.done():
         return
-    if isinstance(reply, ServerError | ConnectionLost):
+    if isinstance(reply, Exception):
         future.set_exception(reply)
     else:
         future.set_result(reply)

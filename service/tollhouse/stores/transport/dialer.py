@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Callable
+from functools import partial
 from typing import Any, cast
 
 from msgspec import Struct
@@ -47,10 +48,7 @@ class Dialer:
         The caller bounds the time and closes the connection.
         """
         loop = asyncio.get_running_loop()
-
-        def make() -> Connection:
-            return Connection(on_lost=on_lost, on_push=on_push, stall_s=stall_s)
-
+        make = partial(Connection, on_lost=on_lost, on_push=on_push, stall_s=stall_s)
         if isinstance(address, UnixAddress):
             _, connection = await loop.create_unix_connection(make, address.path)
             return connection, None
@@ -61,13 +59,10 @@ class Dialer:
     async def _context(self, ca: str | None) -> ssl.SSLContext:
         """Return the shared context; a caller that is cancelled does not undo the work for the others."""
         if ca not in self._contexts:
-            self._contexts[ca] = asyncio.get_running_loop().run_in_executor(None, _make_context, ca)
+            make = partial(ssl.create_default_context, cafile=ca)
+            self._contexts[ca] = asyncio.get_running_loop().run_in_executor(None, make)
         try:
             return await asyncio.shield(self._contexts[ca])
         except OSError as error:
             self._contexts.pop(ca, None)  # the file is read again, it may have been repaired
             raise OSError(f"the authorities in {ca} cannot be used: {error}") from error
-
-
-def _make_context(ca: str | None) -> ssl.SSLContext:
-    return ssl.create_default_context(cafile=ca)

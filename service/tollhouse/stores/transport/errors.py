@@ -7,30 +7,14 @@ from typing import Final, Literal
 Verdict = Literal["load-script", "reconnect", "refuse", "defect"]
 """Load the script and send again · find the primary and send again · an outage · a defect of the call."""
 
-_VERDICTS: Final[dict[str, Verdict]] = {
-    "NOSCRIPT": "load-script",
-    "READONLY": "reconnect",
-    "REDIRECT": "reconnect",
-    "MASTERDOWN": "reconnect",
-    "NOREPLICAS": "reconnect",
-    "LOADING": "reconnect",
-    "UNBLOCKED": "reconnect",
-    "BUSY": "refuse",
-    "OOM": "refuse",
-    "MISCONF": "refuse",
-    "NOPERM": "refuse",
-    "NOAUTH": "refuse",
-    "WRONGPASS": "refuse",
-    "MAXCLIENTS": "refuse",
-    "MOVED": "refuse",
-    "ASK": "refuse",
-    "TRYAGAIN": "refuse",
-    "CLUSTERDOWN": "refuse",
-}
-
-
-LOGIN_CODES: Final = frozenset({"NOAUTH", "WRONGPASS", "NOPERM"})
+LOGIN_CODES: Final = ("NOAUTH", "WRONGPASS", "NOPERM")
 """Error codes of a refused login: only other credentials or rights help."""
+_CODES: Final[dict[Verdict, tuple[str, ...]]] = {
+    "load-script": ("NOSCRIPT",),
+    "reconnect": ("READONLY", "REDIRECT", "MASTERDOWN", "NOREPLICAS", "LOADING", "UNBLOCKED"),
+    "refuse": ("BUSY", "OOM", "MISCONF", *LOGIN_CODES, "MAXCLIENTS", "MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN"),
+}
+_VERDICTS: Final[dict[str, Verdict]] = {code: verdict for verdict, codes in _CODES.items() for code in codes}
 
 
 class ServerError(Exception):
@@ -54,14 +38,17 @@ class DeadlinePassed(Exception):
     """No reply arrived in time: the call was sent and may run still."""
 
 
+class Unreachable(Exception):
+    """There is no connection, and the call was not sent."""
+
+
 CALL_FAILED: Final = (ServerError, ConnectionLost, ConnectionFull, DeadlinePassed)
 """All that a call on a connection can raise."""
 
 
 def verdict(error: ServerError) -> Verdict:
     """Return what to do after an error reply; an unknown one is a defect of the call."""
-    text = str(error)
-    if text.startswith("ERR max number of clients"):
+    if str(error).startswith("ERR max number of clients"):
         return "refuse"
     return _VERDICTS.get(error.code, "defect")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, cast
 
 from msgspec import Struct
@@ -61,7 +61,7 @@ def read_info(text: bytes) -> dict[str, str]:
 def _server(greeting: Any, info: Any) -> ServerInfo:
     fields = {_text(name): _text(value) for name, value in cast("dict[Any, Any]", greeting).items()}
     # An account that may not run INFO still works, but without replay and cache fence at a failover.
-    state: Mapping[str, str] = read_info(info) if isinstance(info, bytes) else {}
+    state = read_info(info if isinstance(info, bytes) else b"")
     return ServerInfo(
         software=fields.get("server", "unknown"),
         version=fields.get("version", "unknown"),

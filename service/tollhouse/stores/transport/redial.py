@@ -13,6 +13,7 @@ from typing import Final, TypeVar
 
 from msgspec import Struct
 
+from tollhouse.errors import ConfigurationError
 from tollhouse.stores.transport.connection import Connection
 from tollhouse.stores.transport.errors import CALL_FAILED
 
@@ -20,11 +21,8 @@ T = TypeVar("T")
 
 PAUSE_MIN_S: Final = 0.02
 PAUSE_MAX_S: Final = 1.0
-DIAL_FAILED: Final = (OSError, TimeoutError, *CALL_FAILED)
-"""All that dialing and setting up a connection can raise."""
-
-Jitter = Callable[[float, float], float]
-"""Returns a random number between two bounds."""
+DIAL_FAILED: Final = (OSError, TimeoutError, ConfigurationError, *CALL_FAILED)
+"""All that dialing and setting up a connection can raise; the embedded server raises ConfigurationError."""
 
 
 class ConnectionTiming(Struct, frozen=True, kw_only=True):
@@ -56,9 +54,7 @@ TIMING: Final = ConnectionTiming()
 class Backoff:
     """The pauses of one reconnect loop: each is twice as long as the one before, and up to half of it is left out."""
 
-    def __init__(
-        self, min_s: float = PAUSE_MIN_S, max_s: float = PAUSE_MAX_S, *, jitter: Jitter = random.uniform
-    ) -> None:
+    def __init__(self, min_s: float, max_s: float, *, jitter: Callable[[float, float], float] = random.uniform) -> None:
         self._min_s = min_s
         self._max_s = max_s
         self._jitter = jitter
@@ -80,7 +76,6 @@ async def redial(
     backoff: Backoff,
     *,
     on_failure: Callable[[Exception], None],
-    failures: tuple[type[Exception], ...] = DIAL_FAILED,
     permanent: Callable[[Exception], bool] = lambda _: False,
     give_up_s: float = math.inf,
 ) -> T | None:
@@ -92,7 +87,7 @@ async def redial(
     while True:
         try:
             return await dial()
-        except failures as error:
+        except DIAL_FAILED as error:
             on_failure(error)
             if permanent(error):
                 return None
@@ -108,11 +103,10 @@ async def keep_connected(
     backoff: Backoff,
     *,
     on_failure: Callable[[Exception], None],
-    failures: tuple[type[Exception], ...] = DIAL_FAILED,
 ) -> None:
     """Dial, `hold` the connection until it ends, and start again after a pause; run until cancelled."""
     while True:
-        connection = await redial(dial, backoff, on_failure=on_failure, failures=failures)
+        connection = await redial(dial, backoff, on_failure=on_failure)
         assert connection is not None
         await hold(connection)
         await asyncio.sleep(backoff.next_s())
