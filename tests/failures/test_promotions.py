@@ -116,7 +116,7 @@ async def test_a_round_that_began_before_a_change_says_nothing_about_it() -> Non
 
         assert await s.located() == s.hosts[1]
         await s.rounds()
-        assert s.resolver.reason == ""
+        assert s.reason == ""
         assert s.generations.empty()
 
 

@@ -112,7 +112,7 @@ async def test_peers_and_replicas_without_an_address_are_skipped() -> None:
         s.sentinels[0].overrides["SENTINEL SENTINELS"] = [{**unreachable[0], "runid": "x"}]
         await s.located()
 
-        assert s.resolver.promotable() == 2
+        assert s.resolver.health().promotable == 2
 
 
 async def test_host_names_are_used_as_announced() -> None:
@@ -157,7 +157,7 @@ async def test_a_file_of_authorities_is_read_again_after_it_failed(tmp_path: Pat
 
         authority.cert_pem.write_to_path(tmp_path / "ca.pem")
 
-        await s.until(lambda: s.resolver.generation is not None)
+        await s.until(lambda: s.resolver.health().generation is not None)
 
 
 async def test_a_dialer_also_opens_sockets(valkey_socket: Path) -> None:

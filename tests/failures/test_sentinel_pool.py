@@ -122,7 +122,7 @@ async def test_messages_that_are_no_announcements_are_ignored() -> None:
             )
         await s.rounds(1)
 
-        assert s.resolver.reason == ""
+        assert s.reason == ""
 
 
 async def test_without_sentinels_the_primary_is_still_served(caplog: pytest.LogCaptureFixture) -> None:

@@ -24,13 +24,13 @@ class ServiceHealth(Struct, frozen=True, kw_only=True):
     """The state of a replicated service; `reason` is empty while its primary is certain.
 
     `promotable` counts the replicas that could replace the primary, `silent` says of each Sentinel or server that gave
-    no answer why. Without Sentinels their counts and the quorum are 0.
+    no answer why.
     """
 
     service: str
-    sentinels_known: int
-    sentinels_reachable: int
-    quorum: int
+    sentinels_known: int = 0
+    sentinels_reachable: int = 0
+    quorum: int = 0
     promotable: int
     generation: Generation | None
     reason: str

@@ -112,7 +112,7 @@ class RoleProbe:
     async def _connect(self, host: Host) -> AsyncGenerator[tuple[Connection, Host]]:
         address = TcpAddress(host=host[0], port=host[1], tls=self._target.tls, ca=self._target.ca)
         async with asyncio.timeout(self._timing.timeout_s):
-            connection, peer = await self._dialer.dial(address, on_lost=_ignore, stall_s=self._timing.timeout_s)
+            connection, peer = await self._dialer.dial(address, on_lost=lambda: None, stall_s=self._timing.timeout_s)
         try:
             yield connection, cast("Host", peer)
         finally:
@@ -166,7 +166,3 @@ def read_greeting(greeting: Any) -> Primary | Replica:
     """Read the role from the reply of HELLO 3, which does not name the primary of a replica."""
     role = cast("dict[bytes, Any]", greeting).get(b"role") if isinstance(greeting, dict) else None
     return Primary() if role in (b"master", b"primary") else Replica(primary=None)
-
-
-def _ignore() -> None:
-    pass

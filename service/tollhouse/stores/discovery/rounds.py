@@ -75,7 +75,8 @@ class Rounds:
         Waits while a failover is under way; the caller bounds the time. Raises NoPrimary at once if the last round
         failed and waiting is of no use, and after `aclose`.
         """
-        self._start()
+        if self._running is None and not self.closed:
+            self._running = asyncio.create_task(self._run(), name=f"tollhouse-resolver-{self._service}")
         doubts = self.doubts
         while self._cleared < doubts or self._history.current is None:
             if self.closed:
@@ -144,11 +145,6 @@ class Rounds:
         if self._running is not None:
             self._running.cancel()
             await asyncio.wait({self._running})
-
-    def _start(self) -> None:
-        if self._running is None and not self.closed:
-            name = f"tollhouse-resolver-{self._service}"
-            self._running = asyncio.get_running_loop().create_task(self._run(), name=name)
 
     async def _run(self) -> None:
         """Run rounds until cancelled; own every task of the resolver."""

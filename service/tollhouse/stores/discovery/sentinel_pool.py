@@ -5,18 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Final, Literal
 
 from msgspec import Struct
 
 from tollhouse.stores.discovery.quorum import Vote, majority, members
 from tollhouse.stores.discovery.sentinel_client import SentinelClient
-from tollhouse.stores.discovery.sentinel_events import SentinelEvent
 from tollhouse.stores.discovery.sentinel_replies import SentinelReply
-from tollhouse.stores.discovery.timing import ResolverTiming
 from tollhouse.stores.discovery.unavailable import Unavailable
-from tollhouse.stores.transport.dialer import Dialer
 from tollhouse.stores.urls import Host, SentinelService
 
 _log = logging.getLogger("tollhouse.stores")
@@ -52,28 +48,11 @@ class Poll(Struct, frozen=True, kw_only=True):
 class SentinelPool:
     """Clients for every Sentinel. Their tasks belong to the group that `poll_all` is given, and end with it."""
 
-    def __init__(
-        self,
-        target: SentinelService,
-        dialer: Dialer,
-        timing: ResolverTiming,
-        *,
-        on_event: Callable[[SentinelEvent], None],
-        on_connection_change: Callable[[], None],
-        jitter: Callable[[float, float], float],
-    ) -> None:
+    def __init__(self, target: SentinelService, make_client: Callable[[Host], SentinelClient]) -> None:
         self.last_poll = Poll(known=len(target.hosts))
         self._service = target.service
         self._configured = target.hosts
-        self._connect_to = partial(
-            SentinelClient,
-            target=target,
-            dialer=dialer,
-            timing=timing,
-            on_event=on_event,
-            on_connection_change=on_connection_change,
-            jitter=jitter,
-        )
+        self._make_client = make_client
         self._clients: dict[Host, SentinelClient] = {}
         self._client_tasks: dict[Host, asyncio.Task[None]] = {}
         self._reach: Reach = "majority"
@@ -136,7 +115,7 @@ class SentinelPool:
         """Run a client for each of the hosts, and no other."""
         for host in set(self._clients).difference(hosts):
             self._client_tasks.pop(host).cancel()
-        self._clients = {host: self._clients.get(host) or self._connect_to(host) for host in dict.fromkeys(hosts)}
+        self._clients = {host: self._clients.get(host) or self._make_client(host) for host in dict.fromkeys(hosts)}
         for host, client in self._clients.items():
             if host not in self._client_tasks:
                 self._client_tasks[host] = tasks.create_task(client.run())

@@ -31,13 +31,15 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final
 
 from tollhouse.stores.discovery.failover_hints import FailoverHint
-from tollhouse.stores.discovery.locator import OnPrimaryEvent, ServiceHealth
+from tollhouse.stores.discovery.locator import ServiceHealth
 from tollhouse.stores.discovery.primary_history import FailoverPause, Generation, PrimaryHistory, adoption_reason
 from tollhouse.stores.discovery.role_probe import RoleProbe, VerifiedPrimary
 from tollhouse.stores.discovery.rounds import Rounds
+from tollhouse.stores.discovery.sentinel_client import SentinelClient
 from tollhouse.stores.discovery.sentinel_events import FailoverAborted, Promotion, SentinelEvent
 from tollhouse.stores.discovery.sentinel_pool import Poll, SentinelPool
 from tollhouse.stores.discovery.timing import ResolverTiming
@@ -49,7 +51,10 @@ _REASONS_MAX: Final = 4
 
 
 class SentinelResolver:
-    """A locator for one Sentinel service; one per service, login and process. Starts with the first `locate`."""
+    """A locator for one Sentinel service; one per service, login and process. Starts with the first `locate`.
+
+    `locate`, `subscribe` and `aclose` are those of its `Rounds`.
+    """
 
     def __init__(
         self,
@@ -68,67 +73,44 @@ class SentinelResolver:
         self._clock = clock
         self._probe = RoleProbe(target, login, dialer, timing)
         self._history = PrimaryHistory(target, timing.quarantine_s)
-        self._rounds = Rounds(target.service, self._round, self._history, timing, clock, jitter)
-        self._sentinels = SentinelPool(
-            target,
-            dialer,
-            timing,
+        self._rounds = rounds = Rounds(target.service, self._round, self._history, timing, clock, jitter)
+        self.locate, self.subscribe, self.aclose = rounds.locate, rounds.subscribe, rounds.aclose
+        make_client = partial(
+            SentinelClient,
+            target=target,
+            dialer=dialer,
+            timing=timing,
             on_event=self._on_event,
-            on_connection_change=lambda: self._rounds.request("connections"),
+            on_connection_change=lambda: rounds.request("connections"),
             jitter=jitter,
         )
+        self._sentinels = SentinelPool(target, make_client)
         self._hint: Host | None = None
         self._polling: asyncio.Task[None] | None = None
         self._paused_for: Generation | None = None
 
-    @property
-    def generation(self) -> Generation | None:
-        """The present generation; None until a primary was found."""
-        return self._history.current
-
-    @property
-    def reason(self) -> str:
-        """Why `locate` does not return at once; empty while it does."""
-        return self._rounds.reason
-
-    async def locate(self) -> TcpAddress:
-        """Return the address of the primary, as `Rounds.locate` does."""
-        return await self._rounds.locate()
-
     def login(self) -> Login:
         """Return the login of the URL."""
         return self._login
-
-    def subscribe(self, on_event: OnPrimaryEvent) -> None:
-        """Call `on_event` with every new generation and every failover pause."""
-        self._rounds.subscribe(on_event)
 
     def suspect(self, address: TcpAddress | UnixAddress, hint: FailoverHint) -> None:
         """Take a hint that `address` is not the primary any more; no effect unless it is the present one."""
         if self._rounds.suspect(address, hint.why):
             self._hint = hint.candidate or self._hint
 
-    def promotable(self) -> int:
-        """Return the number of replicas that Sentinel could promote: not down, and with a priority above 0."""
-        return len(self._sentinels.last_poll.promotable - self._history.aliases)
-
     def health(self) -> ServiceHealth:
-        """Return the state of the service and its Sentinels."""
+        """Return the state of the service; replicas count that are not down and have a priority above 0."""
         poll = self._sentinels.last_poll
         return ServiceHealth(
             service=self._service,
             sentinels_known=poll.known,
             sentinels_reachable=self._sentinels.reachable,
             quorum=poll.quorum,
-            promotable=self.promotable(),
+            promotable=len(poll.promotable - self._history.aliases),
             generation=self._history.current,
-            reason=self.reason,
+            reason=self._rounds.reason,
             silent=tuple(one.reason for one in poll.unavailable),
         )
-
-    async def aclose(self) -> None:
-        """End all connections and tasks; later calls of `locate` raise NoPrimary."""
-        await self._rounds.aclose()
 
     async def _round(self, doubts: int) -> bool:
         """Poll the Sentinels, then ask the servers that they name; return True if all agree."""

@@ -22,7 +22,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from tollhouse.stores.discovery.failover_hints import FailoverHint
-from tollhouse.stores.discovery.locator import OnPrimaryEvent, ServiceHealth
+from tollhouse.stores.discovery.locator import ServiceHealth
 from tollhouse.stores.discovery.primary_history import PrimaryHistory
 from tollhouse.stores.discovery.role_probe import Primary, Replica, RoleProbe, RoleReply, VerifiedPrimary
 from tollhouse.stores.discovery.rounds import Rounds
@@ -35,7 +35,10 @@ _REASONS_MAX: Final = 4
 
 
 class StaticResolver:
-    """A locator for a list of servers; one per list, login and process. Starts with the first `locate`."""
+    """A locator for a list of servers; one per list, login and process. Starts with the first `locate`.
+
+    `locate`, `subscribe` and `aclose` are those of its `Rounds`.
+    """
 
     def __init__(
         self,
@@ -53,23 +56,13 @@ class StaticResolver:
         self._login = login
         self._probe = RoleProbe(target, login, dialer, timing)
         self._history = PrimaryHistory(target, timing.quarantine_s)
-        self._rounds = Rounds(self._service, self._round, self._history, timing, clock, jitter)
+        self._rounds = rounds = Rounds(self._service, self._round, self._history, timing, clock, jitter)
+        self.locate, self.subscribe, self.aclose = rounds.locate, rounds.subscribe, rounds.aclose
         self._replies: tuple[RoleReply, ...] = ()
-
-    async def locate(self) -> TcpAddress:
-        """Return the address of the primary, as `Rounds.locate` does.
-
-        Raises NoPrimary if in the last round no listed server, or more than one, was a primary.
-        """
-        return await self._rounds.locate()
 
     def login(self) -> Login:
         """Return the login of the URL."""
         return self._login
-
-    def subscribe(self, on_event: OnPrimaryEvent) -> None:
-        """Call `on_event` at every new generation."""
-        self._rounds.subscribe(on_event)
 
     def suspect(self, address: TcpAddress | UnixAddress, hint: FailoverHint) -> None:
         """Take a hint that `address` is not the primary any more; no effect unless it is the present one."""
@@ -80,18 +73,11 @@ class StaticResolver:
         roles = [reply.role for reply in self._replies]
         return ServiceHealth(
             service=self._service,
-            sentinels_known=0,
-            sentinels_reachable=0,
-            quorum=0,
             promotable=sum(isinstance(role, Replica) for role in roles),
             generation=self._history.current,
             reason=self._rounds.reason,
             silent=tuple(role.reason for role in roles if isinstance(role, Unavailable)),
         )
-
-    async def aclose(self) -> None:
-        """End the rounds; later calls of `locate` raise NoPrimary."""
-        await self._rounds.aclose()
 
     async def _round(self, doubts: int) -> bool:
         """Ask all servers at once; return True if exactly one of them is a primary."""
