@@ -103,3 +103,19 @@ async def test_what_is_announced_is_heard_by_every_store_of_the_name() -> None:
     assert len(heard) == before
     assert len(begun) == 1
     await there.aclose()
+
+
+@pytest.mark.parametrize("turns", range(30))
+async def test_a_fake_store_that_is_closed_while_it_subscribes_ends(turns: int) -> None:
+    """Closing ends the subscription however far it has come; no cancellation is lost in it."""
+    store = open_stores(urls_by_store(f"fake://{secrets.token_hex(8)}", {}), SCRIPTS, Metrics()).limits
+    store.listen("changes", lambda _message: None, lambda: None)
+    call = asyncio.create_task(store.run("limits/reset", ["tollhouse:rate:{t}:x"], []))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+
+    async with asyncio.timeout(5):
+        await store.aclose()
+
+    call.cancel()
+    await asyncio.wait({call})

@@ -134,6 +134,8 @@ class FakeStore:
         async with self._client.pubsub() as pubsub:
             await pubsub.subscribe(channel)
             try:
+                if self._channel is None:  # closed meanwhile: redis-py swallows a cancellation while it connects
+                    return
                 async for message in pubsub.listen():
                     if message["type"] == "message":
                         on_message(message["data"])
