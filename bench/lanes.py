@@ -80,7 +80,7 @@ class Round(Struct, frozen=True, kw_only=True):
 
 def script(name: str, text: str) -> Script:
     """Return a script that is no file of ours."""
-    return Script(name=name, text=text, plain=text, sha=scripts._sha1(text), idempotent=True, flags=(), twin=None)
+    return Script(name=name, text=text, plain=text, sha=scripts._sha1(text), idempotent=True)
 
 
 @contextlib.asynccontextmanager

@@ -61,19 +61,19 @@ def account(user_digest: str) -> str:
     return f"{PREFIX}:account:{{{user_digest[:2]}}}:{user_digest}"
 
 
-def cache_entry(family: str, digest: str, *, shard: str = "0", prefix: str = PREFIX) -> str:
+def cache_entry(family: str, digest: str, *, prefix: str) -> str:
     """Return the key of a cached entry; `family` is a readable word such as `ai:langid`."""
-    return f"{prefix}:{family}:{{{shard}}}:{digest}"
+    return f"{prefix}:{family}:{{0}}:{digest}"
 
 
-def cache_lease(digest: str, *, shard: str = "0", prefix: str = PREFIX) -> str:
+def cache_lease(digest: str, *, prefix: str) -> str:
     """Return the key of the lease that allows one process to fill an entry."""
-    return f"{prefix}:lease:{{{shard}}}:{digest}"
+    return f"{prefix}:lease:{{0}}:{digest}"
 
 
-def cache_clock(*, shard: str = "0", prefix: str = PREFIX) -> str:
+def cache_clock(*, prefix: str) -> str:
     """Return the key of the logical clock that orders fills, tags and clears."""
-    return f"{prefix}:clock:{{{shard}}}"
+    return f"{prefix}:clock:{{0}}"
 
 
 def marker(store: str) -> str:

@@ -27,7 +27,7 @@ Argument = str | bytes | int | Placeholder
 """An argument of a script; integers are sent as decimal text."""
 
 _INCLUDE = re.compile(r"^--#include (lib/[a-z_]+\.lua)$", re.MULTILINE)
-_FIELD = re.compile(r"^-- (idempotent|flags|twin)\s+(.+)$", re.MULTILINE)
+_FIELD = re.compile(r"^-- (idempotent|flags)\s+(.+)$", re.MULTILINE)
 _FLAGS = frozenset({"no-writes", "allow-oom", "allow-stale"})
 
 
@@ -43,8 +43,6 @@ class Script(Struct, frozen=True, kw_only=True):
     plain: str
     sha: str
     idempotent: bool
-    flags: tuple[str, ...]
-    twin: str | None
 
 
 Scripts = Mapping[str, Script]
@@ -69,11 +67,8 @@ def find_lua(package: Path = Path(__file__).parent) -> Path:
 def load(root: Path | None = None) -> Scripts:
     """Load every script below `root`, by its name `feature/verb`."""
     folder = find_lua() if root is None else root
-    return {
-        f"{path.parent.name}/{path.stem}": _script(folder, path)
-        for path in sorted(folder.glob("*/*.lua"))
-        if path.parent.name != "lib"
-    }
+    paths = (path for path in sorted(folder.glob("*/*.lua")) if path.parent.name != "lib")
+    return {script.name: script for script in (_script(folder, path) for path in paths)}
 
 
 def expand(root: Path, source: str) -> str:
@@ -108,8 +103,6 @@ def _script(root: Path, path: Path) -> Script:
         plain=plain,
         sha=_sha1(text),
         idempotent=fields["idempotent"] == "yes",
-        flags=flags,
-        twin=fields.get("twin"),
     )
 
 

@@ -31,7 +31,7 @@ Answer = Callable[[list[str]], Any]
 
 def script(name: str, *, idempotent: bool) -> Script:
     text = f"return '{name}'"
-    return Script(name=name, text=text, plain=text, sha=name, idempotent=idempotent, flags=(), twin=None)
+    return Script(name=name, text=text, plain=text, sha=name, idempotent=idempotent)
 
 
 SCRIPTS = {name: script(name, idempotent=name == "test/again") for name in ("test/once", "test/again")}

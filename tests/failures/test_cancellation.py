@@ -55,8 +55,6 @@ async def test_no_cancelled_call_of_a_store_gives_its_reply_to_another(valkey_so
         plain=ECHO,
         sha=hashlib.sha1(ECHO.encode()).hexdigest(),
         idempotent=True,
-        flags=(),
-        twin=None,
     )
     store = store_at(valkey_socket, deadline_s=30, scripts={"test/echo": echo})
     cancelled = wrong = 0

@@ -25,7 +25,7 @@ HELLO = b"%3\r\n+server\r\n+valkey\r\n+version\r\n+9.1\r\n+role\r\n+master\r\n"
 
 
 def script(name: str, text: str, *, idempotent: bool) -> Script:
-    return Script(name=name, text=text, plain=text, sha="0" * 40, idempotent=idempotent, flags=(), twin=None)
+    return Script(name=name, text=text, plain=text, sha="0" * 40, idempotent=idempotent)
 
 
 ONCE = script("test/once", "return 1", idempotent=False)

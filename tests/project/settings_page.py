@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tollhouse.settings import reference
+from tollhouse.settings import Settings
+from tollhouse.settings.leaf import Leaf, leaves
 
 HEAD = """\
 # Settings
@@ -19,8 +20,13 @@ that holds the value. Aliases, if the variable is not set: `REDIS_URL`, `REDIS_H
 
 def page() -> str:
     """Return the whole page."""
-    rows = (f"| `{row.variable}` | `{row.name}` | {row.default or ''} | {row.meaning} |\n" for row in reference())
-    return HEAD + "".join(rows)
+    return HEAD + "".join(row(leaf) for leaf in leaves(Settings))
+
+
+def row(leaf: Leaf) -> str:
+    """Return the row of one setting."""
+    default = "required" if leaf.is_required else leaf.shown(leaf.default)
+    return f"| `{leaf.variable}` | `{leaf.name}` | {default} | {leaf.meaning} |\n"
 
 
 if __name__ == "__main__":

@@ -40,13 +40,6 @@ class Caller(Struct, frozen=True, kw_only=True):
     address: str = ""
     key_name: str = ""
 
-    @property
-    def rate_key(self) -> str:
-        """The key under which our own limits count the caller: the user, the API key, or the address."""
-        if self.session is not None:
-            return f"user:{self.session.user}"
-        return f"key:{self.key_name}" if self.key_name else f"address:{self.address}"
-
 
 class ApiKeys:
     """The keys of services and administrators, kept only as digests."""
@@ -134,8 +127,11 @@ def current_session(connection: Connection) -> Session:
 
 
 def rate_key(scope: Any) -> str:
-    """Return the key under which the rate-limit middleware counts the caller."""
-    return cast("Caller", scope["state"]["caller"]).rate_key
+    """Return the key under which our own limits count the caller: the user, the API key, or the address."""
+    caller = cast("Caller", scope["state"]["caller"])
+    if caller.session is not None:
+        return f"user:{caller.session.user}"
+    return f"key:{caller.key_name}" if caller.key_name else f"address:{caller.address}"
 
 
 def _digest(key: str) -> bytes:

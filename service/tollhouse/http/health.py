@@ -10,7 +10,6 @@ from litestar.di import NamedDependency
 from litestar.params import FromQuery
 from msgspec import Struct
 
-from tollhouse.errors import StoreError
 from tollhouse.metrics import Metrics
 from tollhouse.stores.opening import AnyStore, Stores
 from tollhouse.stores.status import ConnectionState, StoreStatus, check_store
@@ -63,30 +62,16 @@ async def metrics(metrics: NamedDependency[Metrics], stores: NamedDependency[Sto
 
 async def readiness_of(stores: Stores) -> Readiness:
     """Ping the four stores concurrently."""
-    answers = await asyncio.gather(*(_connection(store) for store in stores.all()))
-    sessions, limits, cache, accounts = answers
-    return Readiness(status=_status(answers), sessions=sessions, limits=limits, cache=cache, accounts=accounts)
+    report = await _report_on(stores)
+    connections: dict[str, ConnectionState] = {store.store: store.connection for store in report.stores}
+    return Readiness(status=report.status, **connections)
 
 
 async def _report_on(stores: Stores) -> ReadinessReport:
     statuses = await asyncio.gather(*(check_store(store) for store in stores.all()))
-    return ReadinessReport(status=_status([status.connection for status in statuses]), stores=statuses)
-
-
-def _status(answers: list[ConnectionState]) -> Status:
-    """Return the status of the service; `answers` are those of sessions, limits, cache and accounts."""
-    sessions, limits, cache, accounts = answers
-    if "disconnected" in (sessions, limits, accounts):
-        return "unavailable"
-    return "ok" if cache == "connected" else "degraded"
-
-
-async def _connection(store: AnyStore) -> ConnectionState:
-    try:
-        await store.ping()
-    except StoreError:
-        return "disconnected"
-    return "connected"
+    lost = {status.store for status in statuses if status.connection == "disconnected"}
+    status: Status = "unavailable" if lost - {"cache"} else "degraded" if lost else "ok"
+    return ReadinessReport(status=status, stores=statuses)
 
 
 def _refresh_gauges(store: AnyStore, metrics: Metrics) -> None:

@@ -22,6 +22,7 @@ from litestar.exceptions import (
     ValidationException,
 )
 
+from tollhouse.asgi.ratelimit.headers import retry_after
 from tollhouse.asgi.response import HttpResponse, encode_headers, problem_response, unavailable_response
 from tollhouse.errors import InvalidInput, LoadFailed, Overloaded, StoreError
 
@@ -66,8 +67,8 @@ def _of_invalid_input(_: Request[Any, Any, Any], error: InvalidInput) -> Respons
 
 
 def _of_overload(_: Request[Any, Any, Any], error: Overloaded) -> Response[Any]:
-    seconds = str(max(1, -(-error.retry_after_ms // 1000)))
-    return problem(503, "overloaded", "Overloaded", str(error), headers={"Retry-After": seconds})
+    headers = retry_after(error.retry_after_ms)
+    return litestar_response(problem_response(503, "overloaded", "Overloaded", str(error), headers=headers))
 
 
 def _of_load_failure(_: Request[Any, Any, Any], error: LoadFailed) -> Response[Any]:

@@ -11,10 +11,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from msgspec import Struct, convert
+from msgspec import convert
 
 from tollhouse.errors import ConfigurationError
-from tollhouse.settings.leaf import is_required, leaves, parse
+from tollhouse.settings.leaf import leaves, parse
 from tollhouse.settings.model import Settings
 from tollhouse.settings.sources import (
     CONFIG,
@@ -25,19 +25,10 @@ from tollhouse.settings.sources import (
     without_service_links,
 )
 
-__all__ = ["Reference", "Settings", "load", "reference", "settings_file"]
+__all__ = ["Settings", "load", "settings_file"]
 
 _DEFAULT_FILE = Path("tollhouse.toml")
 _LEAVES: Final = tuple(leaves(Settings))
-
-
-class Reference(Struct, frozen=True, kw_only=True):
-    """One row of the settings table."""
-
-    variable: str
-    name: str
-    default: str
-    meaning: str
 
 
 def load(
@@ -71,19 +62,6 @@ def settings_file(environ: Mapping[str, str], path: Path | None = None) -> Path 
     return _DEFAULT_FILE if _DEFAULT_FILE.is_file() else None
 
 
-def reference() -> tuple[Reference, ...]:
-    """Return the rows of the settings table in the documentation."""
-    return tuple(
-        Reference(
-            variable=leaf.variable,
-            name=leaf.name,
-            default="required" if is_required(leaf) else leaf.shown(leaf.default),
-            meaning=leaf.meaning,
-        )
-        for leaf in _LEAVES
-    )
-
-
 def _from_flags(flags: Mapping[str, object]) -> Iterator[RawSetting]:
     for name, value in flags.items():
         if value is not None:
@@ -92,7 +70,7 @@ def _from_flags(flags: Mapping[str, object]) -> Iterator[RawSetting]:
 
 def _require(raw_settings: Mapping[tuple[str, ...], RawSetting]) -> None:
     """Raise ConfigurationError if a table lacks a setting that it must have."""
-    for leaf in filter(is_required, _LEAVES):
+    for leaf in (leaf for leaf in _LEAVES if leaf.is_required):
         for path, setting in raw_settings.items():
             required = (*path[:-1], leaf.path[-1])
             if leaf.matches(required) and required not in raw_settings:

@@ -45,6 +45,11 @@ class Leaf(Struct, frozen=True, kw_only=True):
         """The environment variable that sets it; NAME stands for a name chosen by the operator."""
         return "TOLLHOUSE_" + "_".join(self.path).replace(ANY_NAME, "NAME").upper()
 
+    @property
+    def is_required(self) -> bool:
+        """Whether a table must have this setting."""
+        return self.default is NODEFAULT
+
     def matches(self, path: tuple[str, ...]) -> bool:
         """Return True if `path` is the path of this setting; any name matches ANY_NAME."""
         return len(path) == len(self.path) and self.within(path)
@@ -101,11 +106,6 @@ def conform(value: Struct) -> None:
     for leaf in leaves(type(value)):
         if len(leaf.path) == 1:
             structs.force_setattr(value, leaf.name, parse(leaf, getattr(value, leaf.name), leaf.name))
-
-
-def is_required(leaf: Leaf) -> bool:
-    """Return True if a table must have this setting."""
-    return leaf.default is NODEFAULT
 
 
 def _unwrapped(annotation: Any) -> tuple[Any, tuple[Meta, ...]]:

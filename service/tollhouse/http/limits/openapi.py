@@ -8,11 +8,12 @@ from typing import Any, Final
 from litestar.datastructures import ResponseHeader
 from litestar.openapi import ResponseSpec
 from litestar.openapi.spec import Example
-from msgspec import Struct, field
+from msgspec import Struct, defstruct, field
+from msgspec.structs import fields
 
 from tollhouse.asgi.ratelimit.refusal_response import QUOTA_EXCEEDED
 from tollhouse.asgi.response import PROBLEM_JSON, TEMPORARY_REDUCED_CAPACITY, URN
-from tollhouse.limits.decision import Decision, LimitState, Reason
+from tollhouse.limits.decision import Decision, TakeAllResult
 
 
 class ProblemDetails(Struct, frozen=True, kw_only=True):
@@ -24,49 +25,31 @@ class ProblemDetails(Struct, frozen=True, kw_only=True):
     detail: str
 
 
-class FieldProblem(Struct, frozen=True, kw_only=True):
-    """A problem with one field of the request; `value` repeats it if it could be read."""
-
-    type: str
-    title: str
-    status: int
-    detail: str
-    field: str
-    remedy: str
-    value: Any = None
+def _members_of(struct: type[Struct]) -> list[tuple[str, Any]]:
+    return [(member.name, member.type) for member in fields(struct)]
 
 
-class RefusedTake(Struct, frozen=True, kw_only=True):
-    """A problem that also has the members of the decision."""
-
-    type: str
-    title: str
-    status: int
-    detail: str
-    allowed: bool
-    policy: str
-    key: str
-    cost: int
-    limits: tuple[LimitState, ...]
-    retry_after_ms: int | None
-    refused_by: str | None
-    degraded: bool
-    reason: Reason
-    violated_policies: list[str] = field(name="violated-policies")
+def _problem(name: str, meaning: str, *members: tuple[str, Any] | tuple[str, Any, Any]) -> type[Struct]:
+    """Return the type of a problem that has more members."""
+    every = [*_members_of(ProblemDetails), *members]
+    return defstruct(name, every, namespace={"__doc__": meaning}, module=__name__, frozen=True, kw_only=True)
 
 
-class RefusedTakeAll(Struct, frozen=True, kw_only=True):
-    """A problem with the decisions of an all-or-nothing take that was refused; nothing was charged."""
-
-    type: str
-    title: str
-    status: int
-    detail: str
-    allowed: bool
-    decisions: tuple[Decision, ...]
-    retry_after_ms: int | None
-    violated_policies: list[str] = field(name="violated-policies")
-
+_VIOLATED: Final = ("violated_policies", list[str], field(name="violated-policies"))
+FieldProblem: Final = _problem(
+    "FieldProblem",
+    "A problem with one field of the request; `value` repeats it if it could be read.",
+    *(("field", str), ("remedy", str), ("value", Any, None)),
+)
+RefusedTake: Final = _problem(
+    "RefusedTake", "A problem that also has the members of the decision.", *_members_of(Decision), _VIOLATED
+)
+RefusedTakeAll: Final = _problem(
+    "RefusedTakeAll",
+    "A problem with the decisions of an all-or-nothing take that was refused; nothing was charged.",
+    *_members_of(TakeAllResult),
+    _VIOLATED,
+)
 
 _LIMIT_REACHED: Final = {
     "type": QUOTA_EXCEEDED,
