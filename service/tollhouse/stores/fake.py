@@ -17,25 +17,17 @@ from tollhouse.clock import ServerClock, server_time
 from tollhouse.errors import ConfigurationError, ScriptFailed, StoreUnavailable
 from tollhouse.scripts import PRIMARY, Argument, Scripts
 from tollhouse.stores.discovery.locator import ServiceHealth
+from tollhouse.stores.transport.connection import IN_FLIGHT_MAX
 from tollhouse.stores.transport.handshake import ServerInfo
 from tollhouse.stores.urls import FakeTarget, StoreUrl
 
 _PRIMARY = "fakeredis"
-_CALLS_MAX = 4096
-"""Bound of the calls in flight, as on a real connection; redis-py's default is 100."""
 
 
 class FakeStore:
     """One logical database of a fakeredis; the same name in the URL means the same data."""
 
-    def __init__(
-        self,
-        name: str,
-        url: StoreUrl,
-        scripts: Scripts,
-        *,
-        clock: ServerClock = server_time,
-    ) -> None:
+    def __init__(self, name: str, url: StoreUrl, scripts: Scripts, *, clock: ServerClock = server_time) -> None:
         try:
             import fakeredis
         except ImportError:
@@ -46,16 +38,12 @@ class FakeStore:
         self.connections = 0
         self.in_flight = 0
         self.server: ServerInfo | None = ServerInfo(
-            software="fakeredis",
-            version=metadata_version("fakeredis"),
-            role="master",
-            primary=_PRIMARY,
-            appends=False,
+            software="fakeredis", version=metadata_version("fakeredis"), role="master", primary=_PRIMARY, appends=False
         )
         self._scripts = scripts
         self._clock = clock
         server = fakeredis.FakeServer.get_server(f"tollhouse-{url.target.name}", (8,), "redis")
-        self._client: Any = fakeredis.FakeAsyncRedis(server=server, db=url.db, max_connections=_CALLS_MAX)
+        self._client: Any = fakeredis.FakeAsyncRedis(server=server, db=url.db, max_connections=IN_FLIGHT_MAX)
         self._client.response_callbacks.clear()  # replies as the server sends them, as from a real store
         self._channel: tuple[str, Callable[[bytes], None], Callable[[], None]] | None = None
         self._listening: asyncio.Task[None] | None = None

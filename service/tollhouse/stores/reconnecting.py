@@ -1,8 +1,7 @@
 """A connection that reconnects, and that fails calls at once while it cannot.
 
 It connects when a call arrives. Calls wait for the connection for a bounded time, never past their deadline. A wait in
-vain opens its circuit breaker: from then on calls fail without being sent, until the server answers a probe or another
-primary is named.
+vain opens its circuit breaker.
 
 When the locator names another primary, the connection to the old one is drained: the calls that the old primary still
 refuses are sent to the new one, and its other replies are discarded. While Sentinel replaces the primary, calls wait:
@@ -39,9 +38,6 @@ from tollhouse.stores.transport.handshake import ServerInfo, shake_hands
 from tollhouse.stores.transport.redial import TIMING, Backoff, ConnectionTiming, redial, set_up
 from tollhouse.stores.urls import StoreUrl
 
-Prepare = Callable[[Connection, ServerInfo], Awaitable[None]]
-"""Prepares a new connection before its first call; the connection is not used when it raises."""
-
 
 class ConnectionConfig(Struct, frozen=True, kw_only=True):
     """What all connections of one store have in common."""
@@ -50,7 +46,8 @@ class ConnectionConfig(Struct, frozen=True, kw_only=True):
     locator: Locator
     dialer: Dialer
     scripts: Sequence[Script]
-    prepare: Prepare
+    prepare: Callable[[Connection, ServerInfo], Awaitable[None]]
+    """Prepares a new connection before its first call; the connection is not used when it raises."""
     timing: ConnectionTiming = TIMING
 
 
@@ -164,14 +161,13 @@ class ReconnectingConnection:
 
     async def _connect(self) -> None:
         """Connect; give up after a mistake, and when the next attempt would begin later than callers wait."""
-        give_up_s = asyncio.get_running_loop().time() + self._timing.wait_s
         try:
             await redial(
                 self._connect_once,
                 self._backoff,
                 on_failure=self._on_connect_failure,
                 permanent=is_mistake,
-                give_up_s=give_up_s,
+                give_up_s=asyncio.get_running_loop().time() + self._timing.wait_s,
             )
         finally:
             self._connecting = None

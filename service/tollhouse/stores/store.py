@@ -268,8 +268,8 @@ class Store:
             _log.warning("store does not answer, calls fail at once", extra=fields)
         else:
             _log.info("store answers again", extra={"store": self.name})
-            self._bulk.breaker.reset()
-            self._durable.breaker.reset()
+            for each in self._connections:
+                each.breaker.reset()
 
     def _report_up(self, *, up: bool) -> None:
         """Report changes only: every call passes here."""

@@ -28,10 +28,9 @@ Subscription = tuple[Connection, "asyncio.Future[None]"]
 
 
 class Subscriber:
-    """Passes on the messages of a channel, from `start` until `aclose`.
+    """Passes on the messages of a channel as `Store.listen` says, from `start` until `aclose`.
 
-    `on_message` gets each message. `on_subscribed` is called each time that messages arrive from then on, `on_gap` each
-    time that the connection was lost. All three must return at once.
+    The three callbacks must return at once.
     """
 
     def __init__(

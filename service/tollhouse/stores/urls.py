@@ -131,10 +131,10 @@ class StoreUrl(Struct, frozen=True, kw_only=True):
                 return f"embedded://{path or ''} (database {self.db})"
             case EmbeddedClusterTarget():
                 return f"embedded-sentinel:// (database {self.db})"
-            case FakeTarget(name=name):
-                return f"fake://{name}?db={self.db}"
             case SentinelService(hosts=hosts, service=service, tls=tls):
                 return f"{'rediss' if tls else 'redis'}+sentinel://{_joined(hosts)}/{service}/{self.db}"
+            case _ as fake:
+                return f"fake://{fake.name}?db={self.db}"
 
 
 def parse(setting: str, url: str) -> StoreUrl:
@@ -159,7 +159,7 @@ def parse(setting: str, url: str) -> StoreUrl:
         raise ConfigurationError(setting, unknown[0], f"not an option of {scheme}://; known: {known}")
     return StoreUrl(
         target=target,
-        db=_database(setting, options.get("db") or path_db),
+        db=_database(setting, options.get("db") or path_db or "0"),
         username=username or None,
         password=password or None,
     )
@@ -198,22 +198,22 @@ def format_host(host: Host) -> str:
     return f"[{name}]:{port}" if ":" in name else f"{name}:{port}"
 
 
-def _target(setting: str, scheme: str, hosts: str, path: str, options: Mapping[str, str]) -> tuple[Target, str | None]:
-    """Return the target, and the text of the database that its path names."""
+def _target(setting: str, scheme: str, hosts: str, path: str, options: Mapping[str, str]) -> tuple[Target, str]:
+    """Return the target, and the text of the database that its path names; empty when it names none."""
     if scheme == "embedded":
-        return EmbeddedTarget(path=path or None), None
+        return EmbeddedTarget(path=path or None), ""
     if scheme == "embedded-sentinel":
-        return EmbeddedClusterTarget(), None
+        return EmbeddedClusterTarget(), ""
     if scheme == "fake":
-        return FakeTarget(name=hosts), path.strip("/") or None
+        return FakeTarget(name=hosts), path.strip("/")
     if scheme == "unix":
         if not path:
             raise ConfigurationError(setting, "unix://", "name the socket: unix:///run/valkey.sock")
-        return UnixAddress(path=unquote(path)), None
+        return UnixAddress(path=unquote(path)), ""
     if scheme in _TCP:
-        return _tcp(setting, scheme, hosts, options.get("ca")), path.strip("/") or None
+        return _tcp(setting, scheme, hosts, options.get("ca")), path.strip("/")
     service, _, database = path.strip("/").partition("/")
-    return _sentinel(setting, scheme, hosts, unquote(service), options), database or None
+    return _sentinel(setting, scheme, hosts, unquote(service), options), database
 
 
 def _tcp(setting: str, scheme: str, hosts: str, ca: str | None) -> TcpAddress | ServerList:
@@ -260,9 +260,7 @@ def _is_port(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) <= 5 and 0 < int(text) < 65536
 
 
-def _database(setting: str, text: str | None) -> int:
-    if text is None:
-        return 0
+def _database(setting: str, text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 5):
         raise ConfigurationError(setting, text, "a database is a number such as 0")
     return int(text)

@@ -176,8 +176,8 @@ class Connection(asyncio.Protocol):
         self._sweeper = None
         now = self._loop.time()
         for future, deadline_s, _ in self._slots:
-            if deadline_s <= now:
-                _answer(future, DeadlinePassed("no reply in time"))
+            if deadline_s <= now and not future.done():
+                future.set_exception(DeadlinePassed("no reply in time"))
         if self._slots and now - self._slots[0][2] > self._stall_s:
             self.close()
         elif self._slots:

@@ -19,8 +19,6 @@ from tollhouse.stores.transport.errors import CALL_FAILED
 
 T = TypeVar("T")
 
-PAUSE_MIN_S: Final = 0.02
-PAUSE_MAX_S: Final = 1.0
 DIAL_FAILED: Final = (OSError, TimeoutError, ConfigurationError, *CALL_FAILED)
 """All that dialing and setting up a connection can raise; the embedded server raises ConfigurationError."""
 
@@ -36,9 +34,9 @@ class ConnectionTiming(Struct, frozen=True, kw_only=True):
     """Longest wait of a call while Sentinel replaces the primary: only waiting helps it."""
     drain_s: float = 0.3
     """Time for a primary that steps down to refuse the calls that it has not run."""
-    pause_min_s: float = PAUSE_MIN_S
+    pause_min_s: float = 0.02
     """First pause between two attempts to connect."""
-    pause_max_s: float = PAUSE_MAX_S
+    pause_max_s: float = 1.0
     """Longest pause between two attempts to connect."""
     probe_s: float = 0.25
     """Least time between the starts of two probes of an open circuit breaker."""
