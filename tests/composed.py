@@ -74,7 +74,7 @@ class Composed:
         self.passwords = {name: secrets.token_hex(32) for name in variables()}
         self.file: dict[str, Any] = interpolated(yaml.safe_load(FILE.read_text(encoding="utf-8")), self.passwords)
         self._block = free_addresses()[0][0].rpartition(".")[0] + "."
-        self._guarded = Supervisor.open()
+        self._guarded = Supervisor()
         programs = self._guarded.directory / "bin"
         programs.mkdir()
         (programs / "valkey-server").symlink_to(bundled_binary())

@@ -159,7 +159,7 @@ class Pair:
 
 @contextmanager
 def pair() -> Iterator[Pair]:
-    supervisor = Supervisor.open()
+    supervisor = Supervisor()
     addresses = [TcpAddress(host="127.0.0.1", port=free_port()) for _ in range(2)]
     try:
         for address in addresses:

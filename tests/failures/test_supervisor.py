@@ -24,7 +24,7 @@ WAIT = ("/bin/sh", "-c", "exec sleep 60")
 @pytest.fixture
 def supervisor() -> Iterator[Supervisor]:
     """A supervisor of this test."""
-    supervisor = Supervisor.open()
+    supervisor = Supervisor()
     yield supervisor
     supervisor.stop()
 
@@ -101,7 +101,7 @@ def test_a_dead_supervisor_process_is_reported(supervisor: Supervisor) -> None:
 
 def test_a_start_is_given_up_if_the_supervisor_process_hangs() -> None:
     """A supervisor process that does not reply fails a start after a bounded time."""
-    supervisor = Supervisor.open(start_timeout_s=0.1, stop_timeout_s=0.1)
+    supervisor = Supervisor(start_timeout_s=0.1, stop_timeout_s=0.1)
     os.kill(supervisor.pid, signal.SIGSTOP)
 
     with pytest.raises(ServerExit) as raised:
@@ -113,7 +113,7 @@ def test_a_start_is_given_up_if_the_supervisor_process_hangs() -> None:
 
 def test_a_supervisor_process_that_hangs_is_killed() -> None:
     """A supervisor process that does not end its servers in time is killed, and they die with it."""
-    supervisor = Supervisor.open(stop_timeout_s=0.1)
+    supervisor = Supervisor(stop_timeout_s=0.1)
     server = supervisor.start("one", WAIT)
     os.kill(supervisor.pid, signal.SIGSTOP)
 

@@ -44,9 +44,6 @@ _URL = "embedded-sentinel://"
 _PORTS = (6379, 6379, 6379, 26379, 26379, 26379)
 _PAUSE_S = 0.01
 
-Addresses = tuple[Host, Host, Host, Host, Host, Host]
-"""Three servers, the primary first, then three Sentinels."""
-
 
 class Node(Struct, frozen=True, kw_only=True):
     """A server or a Sentinel; `pid` is the process of its last start."""
@@ -75,13 +72,13 @@ class SentinelCluster:
         *,
         down_after_ms: int = 2000,
         binary: Path | None = None,
-        addresses: Addresses | None = None,
+        addresses: tuple[Host, ...] | None = None,
         ready_s: float = READY_S,
     ) -> Self:
         """Start all six; return when both replicas follow the primary and each Sentinel knows all the others.
 
-        `down_after_ms` is how long a server must be silent before a Sentinel considers it down. Raises
-        ConfigurationError if the cluster cannot be started.
+        `down_after_ms` is how long a server must be silent before a Sentinel considers it down. `addresses` are those
+        of the primary, two replicas and three Sentinels. Raises ConfigurationError if the cluster cannot be started.
         """
         program = server_binary(binary)
         chosen = free_addresses() if addresses is None else addresses
@@ -92,7 +89,7 @@ class SentinelCluster:
             sentinel_password=secrets.token_urlsafe(24),
             down_after_ms=down_after_ms,
         )
-        cluster = cls(config, program, Supervisor.open(), ready_s)
+        cluster = cls(config, program, Supervisor(), ready_s)
         try:
             cluster._start_all()
         except ServerExit as error:
@@ -153,8 +150,8 @@ class SentinelCluster:
     def _start_all(self) -> None:
         """Start the primary, then the replicas, then the Sentinels, so that these find all of them at once."""
         for config in self._configs.values():
-            (self._supervisor.directory / config.name).mkdir()
-            self._config_file(config).write_text(config.settings)
+            config.file.parent.mkdir()
+            config.file.write_text(config.settings)
         primary, *replicas = self._servers
         self._launch(primary)
         self._wait_for(lambda: _call(primary, "PING") == "PONG", "the primary to answer", primary)
@@ -170,7 +167,7 @@ class SentinelCluster:
         self._wait_for(lambda: all(map(_is_ready, self._sentinels)), "the Sentinels to agree", *self._configs.values())
 
     def _launch(self, config: NodeConfig) -> None:
-        command = [self._binary, str(self._config_file(config)), *config.flags]
+        command = [self._binary, str(config.file), *config.flags]
         self._pids[config.name] = self._supervisor.start(config.name, command)
 
     def _wait_for(self, condition: Callable[[], bool], what: str, *concerned: NodeConfig) -> None:
@@ -184,32 +181,27 @@ class SentinelCluster:
             time.sleep(_PAUSE_S)
         raise ConfigurationError("TOLLHOUSE_URL", _URL, f"waited {self._ready_s:g} s in vain for {what}")
 
-    def _config_file(self, config: NodeConfig) -> Path:
-        return self._supervisor.directory / f"{config.name}.conf"
-
     def _node(self, config: NodeConfig) -> Node:
         return Node(name=config.name, address=config.address, pid=self._pids[config.name])
 
 
-def free_addresses(randbelow: Callable[[int], int] = secrets.randbelow) -> Addresses:
+def free_addresses(randbelow: Callable[[int], int] = secrets.randbelow) -> tuple[Host, ...]:
     """Return six neighbouring loopback addresses that are free; raise ConfigurationError if none are found."""
     for _ in range(BLOCKS_MAX):
         block = f"127.{randbelow(254) + 1}.{randbelow(256)}"
-        one, two, three, four, five, six = ((f"{block}.{number}", port) for number, port in enumerate(_PORTS, start=1))
-        if all(map(_is_free, (one, two, three, four, five, six))):
-            return one, two, three, four, five, six
+        addresses = tuple((f"{block}.{number}", port) for number, port in enumerate(_PORTS, start=1))
+        if all(map(_is_free, addresses)):
+            return addresses
     raise ConfigurationError(
         "TOLLHOUSE_URL", _URL, "no block 127.x.y.1 to .6 is free here; Linux has them, elsewhere give `addresses`"
     )
 
 
 def _is_free(address: Host) -> bool:
-    with socket.socket() as listener:
-        try:
-            listener.bind(address)
-        except OSError:
-            return False
-    return True
+    with socket.socket() as listener, contextlib.suppress(OSError):
+        listener.bind(address)
+        return True
+    return False
 
 
 def _is_ready(sentinel: NodeConfig) -> bool:

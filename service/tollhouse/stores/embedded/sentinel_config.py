@@ -15,14 +15,17 @@ QUORUM = 2
 FAILOVER_TIMEOUT_MS = 5000
 """Bound of one step of a failover; a failed failover is tried again after twice as long."""
 
-# Nodes connect from their own address, so that each peer sees which node it is. A replica without data loads straight
-# from the connection, because Valkey 9.1 checks only once a second if a download to disk has finished.
-_SERVER = """\
+# Nodes connect from their own address, so that each peer sees which node it is.
+_NODE = """\
 bind {host}
 bind-source-addr {host}
 port {port}
 dir {folder}
 requirepass {password}
+"""
+# A replica without data loads straight from the connection, because Valkey 9.1 checks only once a second if a download
+# to disk has finished.
+_SERVER = """\
 primaryauth {password}
 save ""
 appendonly no
@@ -30,19 +33,6 @@ repl-diskless-sync yes
 repl-diskless-sync-delay 0
 repl-diskless-load on-empty-db
 shutdown-timeout 0
-"""
-_SENTINEL = """\
-bind {host}
-bind-source-addr {host}
-port {port}
-dir {folder}
-requirepass {sentinel_password}
-sentinel myid {identity}
-sentinel monitor {service} {primary} {quorum}
-sentinel auth-pass {service} {password}
-sentinel down-after-milliseconds {service} {down_after_ms}
-sentinel failover-timeout {service} {failover_timeout_ms}
-sentinel parallel-syncs {service} 1
 """
 
 
@@ -57,13 +47,14 @@ class ClusterConfig(Struct, frozen=True, kw_only=True):
 
 
 class NodeConfig(Struct, frozen=True, kw_only=True):
-    """One process of the cluster: its settings file, and the flags that it is started with."""
+    """One process of the cluster: its settings file in a folder of its own, and the flags that it is started with."""
 
     name: str
     address: TcpAddress
     password: str
+    file: Path
     settings: str
-    flags: tuple[str, ...] = ()
+    flags: tuple[str, ...]
 
 
 def cluster_url(config: ClusterConfig) -> str:
@@ -73,18 +64,12 @@ def cluster_url(config: ClusterConfig) -> str:
 
 
 def server_configs(config: ClusterConfig, directory: Path) -> tuple[NodeConfig, ...]:
-    """Return the configuration of the servers; each has a folder of its name below `directory`."""
+    """Return the configuration of the servers; their files and folders are in `directory`."""
+    primary = _SERVER.format(password=config.password)
+    replica = f"{primary}replicaof {_spaced(config.servers[0])}\n"
     return tuple(
-        NodeConfig(
-            name=f"server-{number}",
-            address=TcpAddress(host=host, port=port),
-            password=config.password,
-            settings=_SERVER.format(
-                host=host, port=port, folder=directory / f"server-{number}", password=config.password
-            )
-            + ("" if number == 1 else f"replicaof {_spaced(config.servers[0])}\n"),
-        )
-        for number, (host, port) in enumerate(config.servers, start=1)
+        _node(f"server-{number}", address, config.password, primary if number == 1 else replica, directory)
+        for number, address in enumerate(config.servers, start=1)
     )
 
 
@@ -94,27 +79,15 @@ def sentinel_configs(config: ClusterConfig, directory: Path) -> tuple[NodeConfig
     To discover each other would take them the two seconds between their announcements.
     """
     return tuple(
-        NodeConfig(
-            name=f"sentinel-{number}",
-            address=TcpAddress(host=host, port=port),
-            password=config.sentinel_password,
-            settings=_SENTINEL.format(
-                host=host,
-                port=port,
-                folder=directory / f"sentinel-{number}",
-                password=config.password,
-                sentinel_password=config.sentinel_password,
-                identity=_identity(number),
-                service=SERVICE,
-                primary=_spaced(config.servers[0]),
-                quorum=QUORUM,
-                down_after_ms=config.down_after_ms,
-                failover_timeout_ms=FAILOVER_TIMEOUT_MS,
-            )
-            + _known_nodes(config, number),
-            flags=("--sentinel",),
+        _node(
+            f"sentinel-{number}",
+            address,
+            config.sentinel_password,
+            _sentinel_settings(config, number),
+            directory,
+            "--sentinel",
         )
-        for number, (host, port) in enumerate(config.sentinels, start=1)
+        for number, address in enumerate(config.sentinels, start=1)
     )
 
 
@@ -133,14 +106,32 @@ def sentinel_is_ready(sentinels: Sequence[Mapping[str, str]], replicas: Sequence
     )
 
 
-def _known_nodes(config: ClusterConfig, number: int) -> str:
-    replicas = [f"sentinel known-replica {SERVICE} {_spaced(address)}\n" for address in config.servers[1:]]
-    others = [
-        f"sentinel known-sentinel {SERVICE} {_spaced(address)} {_identity(other)}\n"
-        for other, address in enumerate(config.sentinels, start=1)
-        if other != number
+def _node(name: str, address: Host, password: str, settings: str, directory: Path, *flags: str) -> NodeConfig:
+    host, port = address
+    folder = directory / name
+    return NodeConfig(
+        name=name,
+        address=TcpAddress(host=host, port=port),
+        password=password,
+        file=folder / "valkey.conf",
+        settings=_NODE.format(host=host, port=port, folder=folder, password=password) + settings,
+        flags=flags,
+    )
+
+
+def _sentinel_settings(config: ClusterConfig, number: int) -> str:
+    others = [(address, _identity(other)) for other, address in enumerate(config.sentinels, start=1) if other != number]
+    lines = [
+        f"myid {_identity(number)}",
+        f"monitor {SERVICE} {_spaced(config.servers[0])} {QUORUM}",
+        f"auth-pass {SERVICE} {config.password}",
+        f"down-after-milliseconds {SERVICE} {config.down_after_ms}",
+        f"failover-timeout {SERVICE} {FAILOVER_TIMEOUT_MS}",
+        f"parallel-syncs {SERVICE} 1",
+        *(f"known-replica {SERVICE} {_spaced(address)}" for address in config.servers[1:]),
+        *(f"known-sentinel {SERVICE} {_spaced(address)} {identity}" for address, identity in others),
     ]
-    return "".join(replicas + others)
+    return "".join(f"sentinel {line}\n" for line in lines)
 
 
 def _identity(number: int) -> str:

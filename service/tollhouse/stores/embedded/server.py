@@ -76,11 +76,6 @@ class EmbeddedServer:
         return f"unix://{self.socket_path}"
 
     @property
-    def is_owner(self) -> bool:
-        """True if this process started the server."""
-        return self._supervisor is not None
-
-    @property
     def pid(self) -> int | None:
         """The process id of the supervisor process; None if the server was joined."""
         return None if self._supervisor is None else self._supervisor.pid
@@ -96,7 +91,7 @@ class EmbeddedServer:
 
     @classmethod
     def _launch(cls, binary: str, data: Path | None, lock: IO[bytes] | None, ready_s: float) -> Self:
-        supervisor = Supervisor.open()
+        supervisor = Supervisor()
         directory = supervisor.directory
         settings = directory / "valkey.conf"
         server = cls(directory, supervisor, lock)

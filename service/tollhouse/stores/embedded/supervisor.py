@@ -10,7 +10,7 @@ import tempfile
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Self
+from typing import Literal
 
 import msgspec
 from msgspec import Struct
@@ -33,50 +33,38 @@ class ServerExit(Exception):
         super().__init__(f"{name} {reason}")
 
 
-class _Start(Struct, frozen=True, kw_only=True, tag="started"):
+class _Event(Struct, frozen=True, kw_only=True):
+    """What happened to the server `name`: a start has a pid, a refusal or an exit its reason."""
+
+    type: Literal["started", "refused", "exited"]
     name: str
-    pid: int
+    pid: int = 0
+    reason: str = ""
 
 
-class _StartRefusal(Struct, frozen=True, kw_only=True, tag="refused"):
-    name: str
-    reason: str
-
-
-class _Exit(Struct, frozen=True, kw_only=True, tag="exited"):
-    name: str
-    reason: str
-
-
-_DECODER = msgspec.json.Decoder(_Start | _StartRefusal | _Exit)
+_DECODER = msgspec.json.Decoder(_Event)
 
 
 class Supervisor:
-    """A supervisor process with its directory and servers; `stop` ends them, and so does the end of this process."""
+    """A new supervisor process without servers; `stop` ends it and its servers, and so does the end of this process.
 
-    def __init__(
-        self, directory: Path, process: subprocess.Popen[bytes], start_timeout_s: float, stop_timeout_s: float
-    ) -> None:
-        self.directory = directory
-        self._process = process
-        self._start_timeout_s = start_timeout_s
-        self._stop_timeout_s = stop_timeout_s
-        self._unread = b""
-        self._exits: dict[str, str] = {}
-        self._lock = threading.Lock()
+    Its directory has a short path and mode 0700.
+    """
 
-    @classmethod
-    def open(cls, *, start_timeout_s: float = START_TIMEOUT_S, stop_timeout_s: float = STOP_TIMEOUT_S) -> Self:
-        """Start a supervisor process without servers; its directory has a short path and mode 0700."""
-        directory = Path(tempfile.mkdtemp(prefix="th-"))
-        process = subprocess.Popen(  # noqa: S603 - our own file, with our own interpreter
-            [sys.executable, "-I", supervisor_process.__file__, str(directory)],
+    def __init__(self, *, start_timeout_s: float = START_TIMEOUT_S, stop_timeout_s: float = STOP_TIMEOUT_S) -> None:
+        self.directory = Path(tempfile.mkdtemp(prefix="th-"))
+        self._process = subprocess.Popen(  # noqa: S603 - our own file, with our own interpreter
+            [sys.executable, "-I", supervisor_process.__file__, str(self.directory)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             bufsize=0,
             start_new_session=True,
         )
-        return cls(directory, process, start_timeout_s, stop_timeout_s)
+        self._start_timeout_s = start_timeout_s
+        self._stop_timeout_s = stop_timeout_s
+        self._unread = b""
+        self._exits: dict[str, str] = {}
+        self._lock = threading.Lock()
 
     @property
     def pid(self) -> int:
@@ -98,7 +86,7 @@ class Supervisor:
             reply = None
             while reply is None:
                 reply = self._read_events(self._start_timeout_s)
-        if isinstance(reply, _StartRefusal):
+        if reply.type == "refused":
             raise ServerExit(reply.name, reply.reason)
         return reply.pid
 
@@ -125,7 +113,7 @@ class Supervisor:
             # Still there only if the supervisor process was killed.
             shutil.rmtree(self.directory, ignore_errors=True)
 
-    def _read_events(self, wait_s: float) -> _Start | _StartRefusal | None:
+    def _read_events(self, wait_s: float) -> _Event | None:
         """Read what the supervisor process wrote: record the exits, and return the reply to a start, if any."""
         assert self._process.stdout is not None
         poller = select.poll()
@@ -141,7 +129,7 @@ class Supervisor:
         reply = None
         for line in lines:
             event = _DECODER.decode(line)
-            if isinstance(event, _Exit):
+            if event.type == "exited":
                 self._exits[event.name] = event.reason
             else:
                 self._exits.pop(event.name, None)

@@ -10,6 +10,7 @@ removed. So a normal stop and a crash of the owner take the same path.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
@@ -35,7 +36,8 @@ def main(directory: str) -> int:
         signal.signal(ignored, signal.SIG_IGN)
     woken, wake = os.pipe()
     os.set_blocking(wake, False)
-    signal.signal(signal.SIGCHLD, _wake)
+    # Python writes to the wake-up pipe only for signals with a handler.
+    signal.signal(signal.SIGCHLD, lambda _signal, _frame: None)
     signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
     servers: dict[str, subprocess.Popen[bytes]] = {}
     folder = Path(directory)
@@ -56,10 +58,6 @@ def main(directory: str) -> int:
     finally:
         _stop(servers.values())
         shutil.rmtree(directory, ignore_errors=True)
-
-
-def _wake(_signal: int, _frame: object) -> None:
-    """Do nothing: Python writes to the wake-up pipe only for signals with a handler."""
 
 
 def _start(servers: dict[str, subprocess.Popen[bytes]], folder: Path, name: str, *command: str) -> None:
@@ -110,11 +108,8 @@ def _log(folder: Path, name: str) -> Path:
 
 
 def _report(**facts: str | int) -> None:
-    try:
+    with contextlib.suppress(BrokenPipeError):  # the owner is gone; standard input ends next
         os.write(1, json.dumps(facts).encode() + b"\n")
-    except BrokenPipeError:
-        # The owner is gone; standard input ends next.
-        return
 
 
 def _die_with_parent() -> None:  # pragma: no cover - runs between fork and exec, when nothing is measured
