@@ -207,8 +207,8 @@ def open_sessions(
 ) -> Sessions:
     """Open sessions that learn of revocations by other processes, and replay recent ones on a new primary."""
     sessions = Sessions(store, keyring, metrics, revocation_log=revocation_log)
-    store.on_new_primary(sessions.replay_revocations)
-    store.listen(keys.session_revocations(), sessions.on_revocation, sessions.on_gap)
+    store.on_new_primary(sessions.revoker.replay)
+    store.listen(keys.session_revocations(), sessions.revoker.on_announcement, sessions.revoker.on_gap)
     return sessions
 
 

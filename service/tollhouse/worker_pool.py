@@ -25,8 +25,7 @@ _Result = TypeVar("_Result")
 class WorkerPool:
     """Runs at most `threads` calls at once and queues at most `queued` more.
 
-    `work` names the calls in the error of a caller that is refused. A call waits for a thread for at most `wait_ms`,
-    without a limit when that is None.
+    `work` names the calls in errors. A call waits for a thread for at most `wait_ms`; without a limit if it is None.
     """
 
     def __init__(self, work: str, threads: int, *, queued: int, wait_ms: int | None = None) -> None:

@@ -1,9 +1,8 @@
 """Common passwords: well-known words, runs of neighbouring keys, repetition, and combinations of these.
 
-It works offline and is no list of leaked passwords: a password that it accepts may still be in a leak. A list of the
-most common passwords would hardly help, since nearly all of them are shorter than the 15 characters that are required
-anyway. What people do is stretch a short one to that length. So fewer than two hundred words and phrases are known,
-and a password is common if it can be cut into such pieces with at most two characters to spare.
+A password that is accepted may still be in a leak. A list of the most common passwords would hardly help: nearly all
+are shorter than the 15 characters that are required anyway, and people stretch a short one to that length. So fewer
+than two hundred words are known, and a password is common if such pieces make it up but for at most two characters.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Argon2id: named parameter profiles, hashing and verification.
 
-A stored hash is a PHC string with its own parameters. An attacker who can write to the store could put huge ones
-there, so parameters are parsed and bounded before anything is computed.
+A stored hash is a PHC string with its own parameters. They are bounded before anything is computed, because an
+attacker who can write to the store could put huge ones there.
 """
 
 from __future__ import annotations

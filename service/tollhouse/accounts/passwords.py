@@ -1,8 +1,7 @@
 """Password hashing and verification: Argon2id with a pepper, in a bounded thread pool.
 
 The hash is of an HMAC of the password under a key derived from the deployment's secret, so a stolen store alone does
-not allow guessing. The key's id is stored with the hash. Hashes under older secrets still verify, and then
-`needs_rehash` is set.
+not allow guessing. The key's id is stored with the hash, so hashes under older secrets still verify.
 """
 
 from __future__ import annotations

@@ -76,9 +76,8 @@ class Models:
         if _NAME.fullmatch(model.name) is None:
             raise ConfigurationError("model", model.name, "name it with a-z, 0-9, '_', '.' and '-', 64 at most")
         if not 1 <= len(model.version) <= _VERSION_CHARACTERS_MAX:
-            raise ConfigurationError(
-                f"version of model {model.name!r}", model.version, f"give 1 to {_VERSION_CHARACTERS_MAX} characters"
-            )
+            remedy = f"give 1 to {_VERSION_CHARACTERS_MAX} characters"
+            raise ConfigurationError(f"version of model {model.name!r}", model.version, remedy)
         if model.name in self._models:
             raise ConfigurationError("model", model.name, "give each model a name of its own")
         self._models[model.name] = model

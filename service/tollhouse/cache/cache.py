@@ -1,8 +1,7 @@
 """The cache: read-through values with a lifetime, loaded once per key, never served again after an invalidation.
 
-The scripts count hits and misses in the hash of the logical clock. That is one more command on a hash that the script
-reads anyway, and every process and worker adds to the same counters without a thread, a timer or a last batch that
-can be lost. The cost is that a hit writes: a few bytes that are replicated.
+The scripts count hits and misses in the hash of the logical clock, which they read anyway: one more command, and no
+thread, timer or last batch that can be lost. The cost is that a hit writes a few bytes, which are replicated.
 """
 
 from __future__ import annotations
@@ -84,7 +83,7 @@ class Cache:
     ) -> CacheResult:
         """Return the value as `get_or_load` does, with its source; without `use_cache`, load and store nothing."""
         query = Query(
-            entry=self._key_names.entry(family, key),
+            entry=self._key_names.entries(family, key)[0],
             tags=self._key_names.entry_tags(tags),
             ttl_ms=self._ttl_ms if ttl_s is None else lifetime_ms(ttl_s),
             load=load,

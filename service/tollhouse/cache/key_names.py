@@ -51,12 +51,8 @@ class KeyNames:
         self._entry_name = re.compile(rf"{re.escape(prefix)}:({_FAMILY}):\{{0\}}:([0-9a-f]{{32}})")
         self.clock = keys.cache_clock(prefix=prefix)
 
-    def entry(self, family: str, key: str) -> EntryKeys:
-        """Return the names of the entry that is read and filled."""
-        return self.entries(family, key)[0]
-
     def entries(self, family: str, key: str) -> tuple[EntryKeys, ...]:
-        """Return the names of the entry under every secret, the newest first."""
+        """Return the names of the entry under every secret; the first, under the newest, are read and filled."""
         if re.fullmatch(_FAMILY, family) is None or _reserved(family):
             raise InvalidInput("family", family, "use a lower-case word such as 'ai:langid' that is not reserved")
         if not 1 <= len(key) <= _KEY_CHARACTERS_MAX:

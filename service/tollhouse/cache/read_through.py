@@ -92,7 +92,7 @@ class Reader:
         """Return the value; None if the stored or shared value cannot be used, and the caller must try again."""
         flight = self._flights.find(query.entry.digest)
         if flight is not None:
-            return await self._join(flight, query)
+            return await self._result(flight, query, joined=True)
         reply = await self._get_or_lease(query.entry)
         match reply:
             case None:
@@ -100,24 +100,19 @@ class Reader:
             case Hit():
                 return await self._decode_stored(query, _body_of(reply, "HIT"), "HIT")
             case Busy() if (flight := self._flights.find(query.entry.digest)) is not None:
-                return await self._join(flight, query)
+                return await self._result(flight, query, joined=True)
             case _:
-                return await self._start_flight(query, reply)
+                flight = self._flights.start(query.entry.digest, lambda flight: self._lead(flight, query, reply))
+                return await self._result(flight, query, joined=False)
 
-    async def _start_flight(self, query: Query, reply: Busy | LoadLease) -> CacheResult | None:
-        flight = self._flights.start(query.entry.digest, lambda flight: self._lead(flight, query, reply))
+    async def _result(self, flight: _ReadFlight, query: Query, *, joined: bool) -> CacheResult | None:
         loaded = await flight.wait()
         if loaded is None:
             return await self._bypass(query)
-        return await self._decode_stored(query, loaded, loaded.status)
-
-    async def _join(self, flight: _ReadFlight, query: Query) -> CacheResult | None:
-        loaded = await flight.wait()
-        if loaded is None:
-            return await self._bypass(query)
-        if not loaded.shared:
+        if joined and not loaded.shared:
             return None
-        return await self._decode_stored(query, loaded, "BYPASS" if loaded.status == "BYPASS" else "COALESCED")
+        status = "COALESCED" if joined and loaded.status != "BYPASS" else loaded.status
+        return await self._decode_stored(query, loaded, status)
 
     async def _lead(self, flight: _ReadFlight, query: Query, reply: Busy | LoadLease) -> LoadedBody | None:
         """Wait while another process loads, then return its value or load; None if the store is down."""

@@ -4,12 +4,11 @@ It has two uses. Each process replays it on a primary that is new to it, before 
 promoted replica may lack what the old primary had acknowledged. And this process accepts no session in it, whatever
 a demoted server that does not know of the revocation replies.
 
-Its limit: announcements travel by pub/sub, which keeps nothing. A process that was not connected during an
-announcement does not have it, and no other process sends it again. So if a revocation was not confirmed
-(`durable: false`) and the failover lost it, that process accepts the session again until another one, which has the
-revocation, reaches the new primary; its connections go there by themselves as soon as the primary is found. The
-revocation is lost only if no process that has it survives. A revocation answered `durable: true` needs no log.
-Reading the events again would not close the gap: they are 256 streams, and they lack what was lost.
+Its limit: a process that was not connected during an announcement does not have it, because pub/sub keeps nothing. So
+if a revocation was not confirmed (`durable: false`) and the failover lost it, that process accepts the session again
+until another one, which has the revocation, reaches the new primary; its connections go there by themselves as soon
+as the primary is found. The revocation is lost only if no process that has it survives. A revocation answered
+`durable: true` needs no log. The events do not close the gap: they are 256 streams, and they lack what was lost.
 
 It leaves out sessions that the cap ended, because the script that ended one began another, and a primary that lost
 one lost both; and rotated sessions, because their successor is lost with the rotation.

@@ -55,12 +55,9 @@ class AllSessionsRevoked(Struct, frozen=True, kw_only=True, forbid_unknown_field
       meantime, by a process that did not know of the call, have the lower epoch; they live only if their creation
       time is after `epoch_ms`.
 
-    Example: the call ran at 12:00:00 and was lost; a login followed on the new primary at 12:00:03. The replay raises
-    the epoch to 12:00:00 and keeps the login. If the clock of the new primary is ten seconds behind, the login has the
-    time 11:59:53 and is ended; the user logs in again.
-
-    That is the only comparison of two servers' clocks, and it errs towards ending a session. A session that existed
-    at the time of the call survives only if the old primary's clock stepped back between its login and the call.
+    That is the only comparison of two servers' clocks, and it errs towards ending a session: if the clock of the new
+    primary is behind, a login there may be ended, and the user logs in again. A session that existed at the time of
+    the call survives only if the old primary's clock stepped back between its login and the call.
     """
 
     user: _User

@@ -1,7 +1,7 @@
 """Revocation: ends one session or all sessions of a user, and ends them again on a primary that may have lost it.
 
 A revocation is one script call, which also announces it to the other processes. Every process adds what it revoked
-and what it heard of to its `RevocationLog`, and replays the log on each new primary before any other call there.
+and what it heard of to its `RevocationLog`.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Revoker:
         self._replays = 0
 
     async def revoke(self, user: str, sid: str) -> RevokeResult:
-        """End one session of a user; another user's session is left alone and reported as not found."""
+        """End one session of a user, as `Sessions.revoke` does."""
         user = valid_user(user)
         found, durable = False, True
         # An invalid sid can be any text, and such a text must not become part of a key name.
@@ -86,7 +86,7 @@ class Revoker:
         return RevokeResult(found=found, durable=durable)
 
     async def revoke_all(self, user: str, keep: Session | None) -> RevokeAllResult:
-        """End every session of a user that began before this call, except `keep`."""
+        """End the sessions of a user, as `Sessions.revoke_all` does."""
         user = valid_user(user)
         name, kept_sid = tokens.new_sid(self._random_bytes), "" if keep is None else keep.sid
         removed, durable = 0, True
@@ -111,6 +111,10 @@ class Revoker:
             self._metrics.discarded_state("announcement")
         else:
             self._add(revocation)
+
+    def on_gap(self) -> None:
+        """Count a gap in which announcements may have been missed; they cannot be fetched later."""
+        self._metrics.session("hear", "missed")
 
     async def _revoke_all_under(self, revocation: AllSessionsRevoked) -> tuple[int, bool]:
         """End a user's sessions under one secret; return how many were removed, and whether that is durable.

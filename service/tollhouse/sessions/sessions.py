@@ -5,7 +5,8 @@ by reading it. Each verb is one script call. An outage of the store raises Store
 unknown session.
 
 Revocations are also kept in the revocation log of the process (see revocation_log.py): they are replayed on a new
-primary, and refused here whatever a server replies. The store calls `replay_revocations`, `on_revocation` and `on_gap`.
+primary, and refused here whatever a server replies. The store calls `replay`, `on_announcement` and `on_gap` of
+`revoker` for this.
 
 After a rotation of the deployment's secret, sessions made under an older one live on until that secret is dropped:
 `revoke_all`, `revoke` and `list` cover every secret. The cap counts the sessions under the newest only.
@@ -26,7 +27,7 @@ from tollhouse.sessions import tokens
 from tollhouse.sessions.policies import CAP_MAX, POLICIES, Policies, SessionPolicy
 from tollhouse.sessions.records import Session, session_created, session_verified, sessions_listed
 from tollhouse.sessions.revocation_log import RevocationLog
-from tollhouse.sessions.revoker import RevokeAllResult, Revoker, RevokeResult, Run, SessionStore
+from tollhouse.sessions.revoker import RevokeAllResult, Revoker, RevokeResult, SessionStore
 from tollhouse.sessions.tokens import RandomBytes, Token
 from tollhouse.sessions.user_keys import UserKeys, user_keys
 from tollhouse.sessions.validation import valid_device, valid_user
@@ -70,7 +71,7 @@ class Sessions:
         self._metrics = metrics
         self._policies = policies
         self._log = RevocationLog() if revocation_log is None else revocation_log
-        self._revoker = Revoker(store, keyring, metrics, self._log, random_bytes)
+        self.revoker = Revoker(store, keyring, metrics, self._log, random_bytes)
         self._random_bytes = random_bytes
 
     def check(self, user: str, *, policy: str = "default", device: str | None = None) -> tuple[str, SessionPolicy, str]:
@@ -138,23 +139,11 @@ class Sessions:
 
     async def revoke(self, user: str, sid: str) -> RevokeResult:
         """End one session of a user; another user's session is left alone and reported as not found."""
-        return await self._revoker.revoke(user, sid)
+        return await self.revoker.revoke(user, sid)
 
     async def revoke_all(self, user: str, *, keep: Session | None = None) -> RevokeAllResult:
         """End every session of a user that began before this call, except `keep`; later logins live."""
-        return await self._revoker.revoke_all(user, keep)
-
-    async def replay_revocations(self, run: Run) -> None:
-        """Replay recent revocations on a new primary; to be called before any other call there."""
-        await self._revoker.replay(run)
-
-    def on_revocation(self, payload: bytes) -> None:
-        """Handle an announced revocation, by this process or another."""
-        self._revoker.on_announcement(payload)
-
-    def on_gap(self) -> None:
-        """Count a gap in which announcements may have been missed; they cannot be fetched later."""
-        self._metrics.session("hear", "missed")
+        return await self.revoker.revoke_all(user, keep)
 
     def _unless_revoked(self, sid: str, reply: Sequence[Any]) -> Session | None:
         """Return the session that the store accepted, or None if this process knows that it was revoked."""

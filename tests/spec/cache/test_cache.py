@@ -126,7 +126,7 @@ def test_no_two_keys_share_a_lease():
     """The names of the lease and of the entry both depend on the family and the key."""
     names = KeyNames(Keyring(), "tollhouse")
 
-    entries = [names.entry("a", "b:k"), names.entry("a:b", "k"), names.entry("a", "k")]
+    entries = [names.entries(family, key)[0] for family, key in (("a", "b:k"), ("a:b", "k"), ("a", "k"))]
 
     assert len({entry.lease for entry in entries}) == len({entry.entry for entry in entries}) == 3
 

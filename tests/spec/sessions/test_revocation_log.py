@@ -275,10 +275,10 @@ async def test_gaps_and_unreadable_announcements_are_counted(world):
     sessions = Sessions(
         world.stores.sessions, world.keyring, world.metrics, revocation_log=RevocationLog(entries_max=1)
     )
-    sessions.on_revocation(b"nonsense")
-    sessions.on_revocation(b"1 " + announcement(one(1)).encode())
-    sessions.on_revocation(b"1 " + announcement(one(2)).encode())
-    sessions.on_gap()
+    sessions.revoker.on_announcement(b"nonsense")
+    sessions.revoker.on_announcement(b"1 " + announcement(one(1)).encode())
+    sessions.revoker.on_announcement(b"1 " + announcement(one(2)).encode())
+    sessions.revoker.on_gap()
 
     value = world.metrics.registry.get_sample_value
     assert value("tollhouse_state_discarded_total", {"kind": "announcement"}) == 1
@@ -309,8 +309,8 @@ async def test_a_lost_revocation_is_replayed(world):
     await sessions.revoke("ada", gone.session.sid)
     await take_over(world, copy)
 
-    await sessions.replay_revocations(world.stores.sessions.run)
-    await sessions.replay_revocations(world.stores.sessions.run)
+    await sessions.revoker.replay(world.stores.sessions.run)
+    await sessions.revoker.replay(world.stores.sessions.run)
 
     assert await forgetful(world).verify(gone.token) is None
     assert await forgetful(world).verify(other.token) == other.session
@@ -329,9 +329,9 @@ async def test_a_lost_revoke_all_is_replayed(world):
     await world.advance(1)
     unaware = await forgetful(world).create("ada")
 
-    await sessions.replay_revocations(world.stores.sessions.run)
+    await sessions.revoker.replay(world.stores.sessions.run)
     later = await sessions.create("ada")
-    await sessions.replay_revocations(world.stores.sessions.run)
+    await sessions.revoker.replay(world.stores.sessions.run)
 
     for process in (sessions, forgetful(world)):
         assert await process.verify(gone.token) is None
@@ -354,7 +354,7 @@ async def test_clocks_of_two_servers_do_not_matter(world):
     world.step_back(60_000)
     unaware = await forgetful(world).create("ada")
 
-    await sessions.replay_revocations(world.stores.sessions.run)
+    await sessions.revoker.replay(world.stores.sessions.run)
     later = await sessions.create("ada")
 
     for process in (sessions, forgetful(world)):
@@ -374,7 +374,7 @@ async def test_a_revocation_that_was_not_lost_is_not_repeated(world):
     later = await second.create("ada")
     before = await copied(world)
 
-    await first.replay_revocations(world.stores.sessions.run)
+    await first.revoker.replay(world.stores.sessions.run)
 
     assert {key: value for key, (_, value) in (await copied(world)).items()} == {
         key: value for key, (_, value) in before.items()
@@ -392,7 +392,7 @@ async def test_a_replay_covers_every_secret(world):
     await sessions.revoke_all("ada")
     await take_over(world, copy)
 
-    await sessions.replay_revocations(world.stores.sessions.run)
+    await sessions.revoker.replay(world.stores.sessions.run)
 
     unaware = Sessions(world.stores.sessions, keyring, world.metrics)
     assert [await unaware.verify(issued.token) for issued in (old, new)] == [None, None]
@@ -411,7 +411,7 @@ class FailingOver:
         reply = await self.run(script, keys, args)
         await take_over(self.world, copy)
         assert self.sessions is not None
-        await self.sessions.replay_revocations(self.run)
+        await self.sessions.revoker.replay(self.run)
         return reply, False
 
 

@@ -183,8 +183,7 @@ def _admits_at_ms(policy: Policy, limit: Limit, state: SubjectState, cost: int, 
     Holds end one after the other, and the counter releases its units independently. The cost fits once enough holds
     have ended that the rest of them and the counter leave room, so the answer is the best of one candidate for each
     number of ended holds. For example, of a limit of 10, 4 units are counted until 50 s, and holds of 3 and 2 units end
-    at 20 s and 30 s. A cost of 5 would fit at 50 s with both holds (5 + 5), at 50 s with one of them (4 + 2 + 5 is too
-    much before), and at 30 s without any (4 + 5): it fits at 30 s.
+    at 20 s and 30 s. A cost of 5 fits at 50 s beside both holds or one of them, and at 30 s without any.
     """
     counter = _counter(policy, limit, state, moment_ms) or Counter(index=0)
     live = sorted(live_holds(state, moment_ms), key=lambda hold: hold.ends_ms)

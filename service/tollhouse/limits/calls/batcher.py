@@ -10,9 +10,8 @@ make the next call larger. What happens to a take depends on the state in which 
     2           any         is queued; when a call ends, its sender sends the queue, or a new one starts
 
 A sender is a task that is either idle or calling. It is idle for one tick before it reads the queue, and takes that
-arrive in that tick are part of its call. It is calling from when it pops a batch until the last future of the batch is
-resolved; if it leaves takes in the queue, it starts the other sender. Then it is idle again, so that it sends what its
-callers take next, and it ends when it finds the queue empty.
+arrive in that tick are part of its call. It is calling until the last future of its batch is resolved; if it leaves
+takes in the queue, it starts the other sender. It ends when it finds the queue empty after an idle tick.
 """
 
 from __future__ import annotations

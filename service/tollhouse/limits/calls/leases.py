@@ -7,6 +7,7 @@ import logging
 import random
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Final
 
 from tollhouse.errors import InvalidInput, StoreError, StoreUnavailable
@@ -57,10 +58,7 @@ class Leases:
         A release is not announced, so a waiting caller polls every 20 to 250 ms, and once more when its time is over.
         """
         _limit(request)
-
-        async def attempt() -> Lease:
-            return await self._attempt(request)
-
+        attempt = partial(self._attempt, request)
         lease = await attempt_within(wait_ms, attempt, self._delay_ms, clock=self._calls.clock, sleep=self._sleep)
         self._calls.decider.record(lease.decision)
         return lease
@@ -70,13 +68,8 @@ class Leases:
 
         Raise StoreUnavailable if the store did not answer: the lease may have been renewed.
         """
-        limit = _limit(request)
-        if not is_id(lease_id):
-            return False
-        if lease_id.startswith(LOCAL):
-            return self._calls.fallback.local.renew(request, lease_id)
-        reply = await self._calls.store.run("limits/renew", [request.state_key], [lease_id, limit.window_ms])
-        return reply[0] == 1
+        local = self._calls.fallback.local.renew
+        return await self._change("limits/renew", local, request, lease_id, _limit(request).window_ms)
 
     async def release(self, request: TakeRequest, lease_id: str) -> bool:
         """Release a permit; return False if its lease expired or is unknown.
@@ -84,12 +77,7 @@ class Leases:
         Raise StoreUnavailable if the store did not answer: the permit returns when the lease expires.
         """
         _limit(request)
-        if not is_id(lease_id):
-            return False
-        if lease_id.startswith(LOCAL):
-            return self._calls.fallback.local.release(request, lease_id)
-        reply = await self._calls.store.run("limits/release", [request.state_key], [lease_id])
-        return reply[0] == 1
+        return await self._change("limits/release", self._calls.fallback.local.release, request, lease_id)
 
     async def peek(self, request: TakeRequest) -> Decision:
         """Return what `lease` would decide, and change nothing; raise StoreUnavailable if the store did not answer."""
@@ -119,6 +107,16 @@ class Leases:
         """Wait for the releases in progress, at most `release_s`."""
         if self._releases:
             await asyncio.wait(self._releases)
+
+    async def _change(
+        self, script: str, local: Callable[[TakeRequest, str], bool], request: TakeRequest, lease_id: str, *args: int
+    ) -> bool:
+        if not is_id(lease_id):
+            return False
+        if lease_id.startswith(LOCAL):
+            return local(request, lease_id)
+        reply = await self._calls.store.run(script, [request.state_key], [lease_id, *args])
+        return reply[0] == 1
 
     def _delay_ms(self, lease: Lease, attempts: int, left_ms: int) -> float | None:
         retry_after_ms = lease.decision.retry_after_ms

@@ -42,7 +42,7 @@ class _Refusal:
 
 
 class RefusalCache:
-    """The refusals of at most `most` keys in one process; with 0 nothing is cached."""
+    """The refusals of at most `keys_max` keys in one process; with 0 nothing is cached."""
 
     def __init__(self, *, keys_max: int = KEYS_MAX, clock: MonotonicClock = monotonic_ms) -> None:
         self._keys_max = keys_max

@@ -1,8 +1,7 @@
 """Explains why a key is refused or admitted, and what another limit would decide; changes nothing.
 
-A shadow or a list would hide the limits, so `examine` peeks at the policy `in_force`: without both. It peeks at each
-shadow of the policy as well, and at the policy with other limits. The names stay the same, so all peeks read the
-counters that exist. `explain` turns what they found into values and sentences; it is pure.
+A shadow or a list would hide the limits, so `examine` peeks at the policy `in_force`, and likewise at each of its
+shadows and at the policy with other limits. The names stay the same, so all peeks read the counters that exist.
 """
 
 from __future__ import annotations

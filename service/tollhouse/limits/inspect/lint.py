@@ -1,7 +1,4 @@
-"""Validates policies before they are in force, and warns of what is probably a mistake.
-
-Warnings flag likely mistakes; notes flag choices that should be deliberate.
-"""
+"""Validates policies before they are in force: warnings flag likely mistakes, notes choices to make deliberately."""
 
 from __future__ import annotations
 

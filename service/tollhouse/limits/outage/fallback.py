@@ -21,8 +21,7 @@ RETRY_AFTER_MS: Final = 1_000
 class Fallback:
     """Decides in place of the store: `open` admits, `closed` refuses, `local` counts this process's share in `local`.
 
-    A cost above a limit is refused under every rule, and a shadow refuses nothing. The limits of a decision under
-    `local` are the share of this process.
+    A cost above a limit is refused under every rule, and a shadow refuses nothing.
     """
 
     def __init__(self, local: LocalLimiter) -> None:

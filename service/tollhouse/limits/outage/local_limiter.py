@@ -74,9 +74,8 @@ class LocalLimiter:
         """Grant a permit to a lease, or refuse."""
         limit, now_ms = request.compiled.local_share.limits[0], self._clock()
         self._evict_expired(now_ms)
-        leases = self._leases.get(request.state_key)
+        leases, window_ms = self._leases.get(request.state_key), limit.window_ms
         if leases is None and len(self._leases) >= self._subjects_max:
-            window_ms = limit.window_ms
             return LeaseVerdict(retry_after_ms=window_ms, remaining=0, reset_after_ms=window_ms, too_far_ahead=0)
         verdict, leases = concurrency.lease(limit, leases or {}, lease_id, now_ms)
         if verdict.allowed:

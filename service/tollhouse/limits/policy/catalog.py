@@ -19,17 +19,15 @@ from tollhouse.suggest import did_you_mean
 SHADOWS_MAX: Final = 8
 """How many shadows one policy may have: each take of the policy is taken from all of them."""
 
-_BUILT_IN_TEXTS: Final = {
-    "default": "60/minute; 1000/hour; 10000/day",
-    "session": "120/minute",
-    "ai": "60/minute; 1000/hour",
-    "login": "5/minute; 30/hour",
-    "login-address": "30/5m",
-    "signup": "20/hour",
-}
-
 BUILT_IN: Final[Mapping[str, Policy]] = MappingProxyType(
-    {name: parse_policy(name, text) for name, text in _BUILT_IN_TEXTS.items()}
+    {
+        "default": parse_policy("default", "60/minute; 1000/hour; 10000/day"),
+        "session": parse_policy("session", "120/minute"),
+        "ai": parse_policy("ai", "60/minute; 1000/hour"),
+        "login": parse_policy("login", "5/minute; 30/hour"),
+        "login-address": parse_policy("login-address", "30/5m"),
+        "signup": parse_policy("signup", "20/hour"),
+    }
 )
 """Policies that the settings can replace by name.
 

@@ -35,11 +35,7 @@ class TakeRequest(Struct, frozen=True, kw_only=True, eq=False, gc=False):
 
 
 class RequestReader:
-    """Validates what callers pass; raises InvalidInput that names the field and never repeats a key.
-
-    A key is any text of 1 to 512 characters; the store sees only its digest. The first part of a key in braces decides
-    in which hash slot of a Cluster its counters are.
-    """
+    """Validates what callers pass; raises InvalidInput that names the field and never repeats a key."""
 
     def __init__(self, policies: Mapping[str, CompiledPolicy], keyring: Keyring) -> None:
         self._policies = policies
