@@ -13,8 +13,9 @@ from msgspec.structs import replace
 
 from tests.http.client import ADMIN_KEY, SERVICE_KEY
 from tests.http.twins import BODY_BYTES, HEADERS, AsgiRequest, Twins, twins
-from tollhouse.asgi.ratelimit.headers import DIALECTS, Dialect
+from tollhouse.asgi.ratelimit.headers import DIALECTS
 from tollhouse.errors import ScriptFailed, StoreUnavailable
+from tollhouse.settings.model import Dialect
 
 BATCH = "/v1/limits/take-batch"
 PLAIN = AsgiRequest()

@@ -15,7 +15,6 @@ import msgspec
 from litestar import Request, Response
 from litestar.exceptions import (
     HTTPException,
-    MethodNotAllowedException,
     NotAuthorizedException,
     NotFoundException,
     SerializationException,
@@ -88,8 +87,6 @@ def _of_http_exception(request: Request[Any, Any, Any], error: HTTPException) ->
         return _of_validation(error)
     if isinstance(error, NotFoundException):
         return problem(404, "not-found", "Not Found", f"there is no resource at {request.url.path}")
-    if isinstance(error, MethodNotAllowedException):
-        return problem(405, "method-not-allowed", "Method Not Allowed", error.detail, headers=headers)
     if isinstance(error, NotAuthorizedException):
         headers.setdefault("WWW-Authenticate", "Bearer")
     kind, title = _BY_STATUS.get(error.status_code, ("failed", "Failed"))

@@ -12,8 +12,6 @@ from litestar.di import Provide
 from litestar.plugins import InitPlugin, ReceiveRoutePlugin
 from litestar.routes import ASGIRoute, BaseRoute, HTTPRoute, WebSocketRoute
 
-from tollhouse.asgi.per_loop import PerLoop
-from tollhouse.asgi.ratelimit.headers import Dialect
 from tollhouse.asgi.ratelimit.key_rules import KeyRule
 from tollhouse.asgi.ratelimit.limiter_source import LimiterSource, limiter_source
 from tollhouse.asgi.ratelimit.refunds import Charge
@@ -23,11 +21,10 @@ from tollhouse.asgi.types import PerRequest
 from tollhouse.cache.cache import Cache
 from tollhouse.http.problems import litestar_response
 from tollhouse.limits.decision import RateLimited
-from tollhouse.limits.limiter import Limiter
 from tollhouse.litestar.routes import RateLimitRoutes
 from tollhouse.metrics import Metrics
-from tollhouse.sessions.sessions import Sessions
 from tollhouse.settings import Settings
+from tollhouse.settings.model import Dialect
 
 
 class TollhousePlugin(InitPlugin, ReceiveRoutePlugin):
@@ -80,8 +77,8 @@ class TollhousePlugin(InitPlugin, ReceiveRoutePlugin):
         app_config.lifespan.append(self._lifespan)  # pyright: ignore[reportUnknownMemberType] - Litestar leaves it open
         cast("Any", app_config).exception_handlers.setdefault(RateLimited, _rate_limited)
         app_config.dependencies = {
-            "limits": Provide(self._limits),
-            "sessions": Provide(self._sessions),
+            "limits": Provide(self.source.limiter),
+            "sessions": Provide(self.source.sessions),
             "cache": Provide(self._cache),
             **app_config.dependencies,
         }
@@ -100,19 +97,9 @@ class TollhousePlugin(InitPlugin, ReceiveRoutePlugin):
         finally:
             await self.source.aclose()
 
-    @property
-    def _opened(self) -> PerLoop:
-        assert self.source.per_loop is not None
-        return self.source.per_loop
-
-    async def _limits(self) -> Limiter:
-        return (await self._opened.open()).limits
-
-    async def _sessions(self) -> Sessions:
-        return (await self._opened.open()).sessions
-
     async def _cache(self) -> Cache:
-        return (await self._opened.open()).cache
+        assert self.source.per_loop is not None
+        return (await self.source.per_loop.open()).cache
 
 
 def _rate_limited(_: Request[Any, Any, Any], refused: RateLimited) -> Response[bytes]:

@@ -10,13 +10,13 @@ from litestar.handlers.base import BaseRouteHandler
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from tollhouse.asgi.ratelimit.enforcer import Enforcer
-from tollhouse.asgi.ratelimit.headers import Dialect
 from tollhouse.asgi.ratelimit.key_rules import KeyRule
 from tollhouse.asgi.ratelimit.limiter_source import LimiterSource, limiter_source
 from tollhouse.asgi.ratelimit.refunds import Charge
 from tollhouse.asgi.ratelimit.rules import CompiledRule, PolicyChoice, RateLimitRule, compile_rule
 from tollhouse.asgi.types import App, PerRequest, resolve
 from tollhouse.limits.limiter import Limiter
+from tollhouse.settings.model import Dialect
 from tollhouse.wiring import Tollhouse
 
 OPT: Final = "rate_limit"
@@ -55,7 +55,7 @@ class RateLimitRoutes:
         self._enforcer = Enforcer(self._source)
         self._defaults = RateLimitRule(policy=policy, key=key, cost=cost, charge=charge, messages=messages)
         self._default_rule = compile_rule(self._defaults, self._source, self._defaults)
-        self._no_rule = compile_rule(RateLimitRule(), self._source, RateLimitRule())
+        self._no_rule = compile_rule(None, self._source, RateLimitRule())
         self._exempt = exempt
         self._excluded: Callable[[str], Any] | None = None if exclude is None else re.compile(exclude).search
         self._passes = None if exempt is False and exclude is None else self._is_exempt
@@ -86,8 +86,7 @@ class RateLimitRoutes:
             return given
         if given is None or given is False:
             return self._no_rule
-        rule = given if isinstance(given, RateLimitRule) else RateLimitRule(policy=given)
-        return compile_rule(rule, self._source, self._defaults)
+        return compile_rule(given, self._source, self._defaults)
 
     async def _is_exempt(self, scope: Scope) -> bool:
         if self._excluded is not None and self._excluded(scope["path"]) is not None:

@@ -19,7 +19,9 @@ _Key = Annotated[str, Meta(pattern="^[!-~]{16,}$")]
 _Positive = Annotated[int, Meta(ge=1)]
 _StoreUrl = Annotated[str | None, Meta(description="Another server or database for this store only.")]
 _ListEntry = Annotated[str, Meta(min_length=1)]
-_Dialect = Literal["draft-11", "draft-07", "draft-06", "x-ratelimit", "x-ratelimit-epoch", "off"]
+
+Dialect = Literal["draft-11", "draft-07", "draft-06", "x-ratelimit", "x-ratelimit-epoch", "off"]
+"""How the RateLimit fields are written; `tollhouse.asgi.ratelimit.headers` explains each."""
 
 
 class PolicySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -73,7 +75,7 @@ class LimitSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         ),
     ] = None
     headers: Annotated[
-        _Dialect,
+        Dialect,
         Meta(
             description="Dialect of the RateLimit fields: draft-11, draft-07, draft-06, x-ratelimit, "
             "x-ratelimit-epoch, or off."

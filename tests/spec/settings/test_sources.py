@@ -10,11 +10,10 @@ import pytest
 from msgspec.structs import replace
 
 from tests.project.settings_page import row
-from tollhouse.asgi.ratelimit.headers import Dialect
 from tollhouse.errors import ConfigurationError
 from tollhouse.settings import Settings, load
 from tollhouse.settings.leaf import leaves
-from tollhouse.settings.model import CacheSettings, LimitSettings, PolicySettings, describe, differences
+from tollhouse.settings.model import CacheSettings, Dialect, LimitSettings, PolicySettings, describe, differences
 from tollhouse.settings.networks import is_loopback, trusted_networks
 
 SECRET = "s" * 32

@@ -26,8 +26,6 @@ from tollhouse.wiring import Tollhouse
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_Arguments = tuple[Sequence[Any], Mapping[str, Any]]
-
 _NO_LIMITER: Final = "give the limiter, the Tollhouse or its URL as `limiter`: our middleware serves no request here"
 _NO_KEY: Final = "give a key, as text or as a function of the arguments: our middleware serves no request here"
 
@@ -92,7 +90,7 @@ class _FunctionLimit(Struct, frozen=True, kw_only=True):
         policy = limiter.policies.get(name)
         if policy is not None and policy.is_concurrency and not self.is_async:
             raise ConfigurationError("limit", self.place, "only async functions hold leases; make it async")
-        key = await self.key_of(policy, (args, kwargs))
+        key = await self.key_of(policy, args, kwargs)
         cost: int | None = await resolve(self.cost, *args, **kwargs)
         return admission(limiter, name, key, cost, context=current_request(), wait_ms=self.wait_ms)
 
@@ -104,10 +102,10 @@ class _FunctionLimit(Struct, frozen=True, kw_only=True):
             raise ConfigurationError("limiter", self.place, _NO_LIMITER)
         return await source.limiter()
 
-    async def key_of(self, policy: Policy | None, arguments: _Arguments) -> str:
+    async def key_of(self, policy: Policy | None, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
         """Return the key: of the decorator, else by the policy's rule, else the client's address."""
         context = current_request()
-        found: Any = await resolve(self.key, *arguments[0], **arguments[1])
+        found: Any = await resolve(self.key, *args, **kwargs)
         if found is not None:
             return str(found)
         if context is None:

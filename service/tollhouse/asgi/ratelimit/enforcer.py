@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 from tollhouse.asgi.ratelimit.key_rules import resolve_key
 from tollhouse.asgi.ratelimit.limiter_source import LimiterSource
@@ -18,7 +18,6 @@ from tollhouse.errors import InvalidInput, StoreError
 from tollhouse.limits.decision import Decision, RateLimited, Take, TakeAllResult
 from tollhouse.limits.limiter import Limiter
 
-_NO_PARAMETERS: Final[Mapping[str, Any]] = {}
 _log = logging.getLogger("tollhouse.asgi")
 
 
@@ -39,7 +38,7 @@ class Enforcer:
         scope: Scope,
         receive: Receive,
         send: Send,
-        path_parameters: Mapping[str, Any] = _NO_PARAMETERS,
+        path_parameters: Mapping[str, Any] | None = None,
     ) -> None:
         """Serve a request or a websocket; functions with `@limit` find its context while it is served."""
         limiter = self._source.opened_limiter() or await self._source.limiter()

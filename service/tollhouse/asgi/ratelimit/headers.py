@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Final, Literal, get_args
+from typing import Final, get_args
 
 from tollhouse.asgi.types import Headers
 from tollhouse.limits.decision import Decision, LimitState, TakeAllResult
 from tollhouse.limits.policy.policy import Policy
+from tollhouse.settings.model import Dialect
 
-Dialect = Literal["draft-11", "draft-07", "draft-06", "x-ratelimit", "x-ratelimit-epoch", "off"]
 DIALECTS: Final[tuple[Dialect, ...]] = get_args(Dialect)
 """`draft-07` is one field of three members, `draft-06` a field for each; `x-ratelimit` counts down to the reset,
 `x-ratelimit-epoch` has its time. All but `draft-11` describe only the limit nearest to exhaustion. `off` leaves only

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from tollhouse import wiring
 from tollhouse.asgi.per_loop import PerLoop
-from tollhouse.asgi.ratelimit.headers import Dialect, RateLimitFields
+from tollhouse.asgi.ratelimit.headers import RateLimitFields
 from tollhouse.errors import ConfigurationError
 from tollhouse.limits.limiter import Limiter
 from tollhouse.limits.policy.catalog import policies_from_settings
@@ -14,6 +14,7 @@ from tollhouse.limits.policy.policy import Policy
 from tollhouse.metrics import Metrics
 from tollhouse.sessions.sessions import Sessions
 from tollhouse.settings import Settings
+from tollhouse.settings.model import Dialect
 from tollhouse.settings.networks import Network, trusted_networks
 from tollhouse.wiring import Tollhouse
 
@@ -93,7 +94,8 @@ def limiter_source(
         settings, limiter, known = target.settings, target, target.limits.policies
     else:
         settings = wiring.with_policies(Settings(url=target) if isinstance(target, str) else target, policies)
-        limiter, known = _opened_later(settings, metrics), policies_from_settings(settings)
+        shared = Metrics() if metrics is None else metrics  # one for all event loops
+        limiter, known = PerLoop(lambda: wiring.open(settings, metrics=shared)), policies_from_settings(settings)
     return LimiterSource(
         limiter,
         policies=known,
@@ -101,10 +103,3 @@ def limiter_source(
         trusted=trusted or trusted_networks(settings.trusted_proxies),
         has_sessions=wiring.has_secret(settings, wiring.store_urls(settings)),
     )
-
-
-def _opened_later(settings: Settings, metrics: Metrics | None) -> PerLoop:
-    """Check the URLs now, so that a mistake shows before the first request; all event loops share the metrics."""
-    wiring.store_urls(settings)
-    shared = Metrics() if metrics is None else metrics
-    return PerLoop(lambda: wiring.open(settings, metrics=shared))

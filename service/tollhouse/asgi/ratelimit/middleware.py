@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from tollhouse.asgi.ratelimit.enforcer import Enforcer
-from tollhouse.asgi.ratelimit.headers import Dialect
 from tollhouse.asgi.ratelimit.key_rules import KeyRule
 from tollhouse.asgi.ratelimit.limiter_source import limiter_source
 from tollhouse.asgi.ratelimit.refunds import Charge
@@ -17,10 +16,10 @@ from tollhouse.errors import ConfigurationError
 from tollhouse.limits.limiter import Limiter
 from tollhouse.metrics import Metrics
 from tollhouse.settings import Settings
+from tollhouse.settings.model import Dialect
 from tollhouse.wiring import Tollhouse
 
 _LIMITED: Final = frozenset({"http", "websocket"})
-_NO_PARAMETERS: Final[Mapping[str, str]] = {}
 
 
 class RateLimitMiddleware:
@@ -69,8 +68,8 @@ class RateLimitMiddleware:
         self._enforcer = Enforcer(source)
         rule = RateLimitRule(policy=policy, key=key, cost=cost, charge=charge, messages=messages)
         self._default_rule = compile_rule(rule, source, rule)
-        self._no_rule = compile_rule(RateLimitRule(), source, RateLimitRule())
-        compiled = {pattern: compile_rule(_rule(given), source, rule) for pattern, given in (routes or {}).items()}
+        self._no_rule = compile_rule(None, source, RateLimitRule())
+        compiled = {pattern: compile_rule(given, source, rule) for pattern, given in (routes or {}).items()}
         self._routes = RoutePatterns(compiled) if compiled else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -79,7 +78,7 @@ class RateLimitMiddleware:
         if kind not in _LIMITED:
             await self.app(scope, receive, self._closing(send) if kind == "lifespan" else send)
             return
-        rule, parameters = self._default_rule, _NO_PARAMETERS
+        rule, parameters = self._default_rule, None
         if self._exempt is not False and await resolve(self._exempt, scope):
             rule = self._no_rule
         elif self._routes is not None:
@@ -99,10 +98,6 @@ class RateLimitMiddleware:
             await send(message)
 
         return closing
-
-
-def _rule(given: PolicyChoice | RateLimitRule) -> RateLimitRule:
-    return given if isinstance(given, RateLimitRule) else RateLimitRule(policy=given)
 
 
 def _target(

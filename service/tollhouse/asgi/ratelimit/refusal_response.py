@@ -53,7 +53,8 @@ def refusal_response(
     leaves out keys, which may be secrets of the application.
     """
     decisions = outcome.decisions if isinstance(outcome, TakeAllResult) else (outcome,)
-    refusal = _deciding_refusal(decisions)
+    refusals = [decision for decision in decisions if not decision.allowed and decision.reason != "all-or-nothing"]
+    refusal = min(refusals, key=_severity)
     problem = _PROBLEMS.get(refusal.reason, _QUOTA)
     members = _members(outcome, reveal_key=reveal_key)
     members["violated-policies"] = [name for decision in decisions for name in _violated(decision)]
@@ -86,14 +87,8 @@ def undecided_detail(error: StoreError | InvalidInput) -> str:
     return f"{error.field}: {error.remedy}"
 
 
-def _deciding_refusal(decisions: Sequence[Decision]) -> Decision:
-    """Return the refusal that decides the response."""
-    refusals = [decision for decision in decisions if not decision.allowed and decision.reason != "all-or-nothing"]
-    return min(refusals, key=_severity)
-
-
 def _severity(decision: Decision) -> tuple[int, int]:
-    """Order refusals by their reason, then the longest wait first."""
+    """Order refusals: the first decides the response, by its reason and then the longest wait."""
     return _SEVERITY.get(decision.reason, len(_SEVERITY)), -(decision.retry_after_ms or 0)
 
 

@@ -56,8 +56,9 @@ class CompiledRule(Struct, frozen=True, kw_only=True):
         return self.finders.get(name) or policy_key_finder(policy)
 
 
-def compile_rule(rule: RateLimitRule, source: LimiterSource, otherwise: RateLimitRule) -> CompiledRule:
+def compile_rule(given: RateLimitRule | PolicyChoice, source: LimiterSource, otherwise: RateLimitRule) -> CompiledRule:
     """Return the rule compiled, with missing fields from `otherwise`; raises ConfigurationError for a wrong one."""
+    rule = given if isinstance(given, RateLimitRule) else RateLimitRule(policy=given)
     key = otherwise.key if rule.key is None else rule.key
     cost = otherwise.cost if rule.cost is None else rule.cost
     charge = otherwise.charge if rule.charge is None else rule.charge

@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.structured_fields import Item, parse_dictionary, parse_list
-from tollhouse.asgi.ratelimit.headers import DIALECTS, Dialect, RateLimitFields
+from tollhouse.asgi.ratelimit.headers import DIALECTS, RateLimitFields
 from tollhouse.limits.decision import Decision, LimitState, TakeAllResult
 from tollhouse.limits.policy.notation import parse_policy
 from tollhouse.limits.policy.policy import Policy
+from tollhouse.settings.model import Dialect
 
 Limits = list[tuple[int, int, int, int]]
 
