@@ -120,10 +120,10 @@ class SentinelClient:
         match push:
             case [b"message", bytes(channel), bytes(text)]:
                 event = read_event(channel.decode(errors="replace"), text.decode(errors="replace"), self._service)
+                if event is not None:
+                    self._on_event(event)
             case _:
                 return
-        if event is not None:
-            self._on_event(event)
 
     def _explain(self, error: Exception) -> Unavailable:
         return explain_silence(self.host, self._service, error, self._timing.timeout_s)

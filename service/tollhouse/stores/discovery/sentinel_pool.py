@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Final, Literal
 
+import msgspec
 from msgspec import Struct
 
 from tollhouse.stores.discovery.quorum import Vote, majority, members
@@ -97,8 +98,7 @@ class SentinelPool:
     def _count(self, replies: Sequence[SentinelReply], unavailable: tuple[Unavailable, ...]) -> Poll:
         """Sum the replies up. Every replica counts that at least one Sentinel could promote in the next failover."""
         if not replies:
-            before = self.last_poll
-            return Poll(known=before.known, quorum=before.quorum, promotable=before.promotable, unavailable=unavailable)
+            return msgspec.structs.replace(self.last_poll, votes=(), unavailable=unavailable)
         return Poll(
             votes=tuple(reply.vote for reply in replies),
             known=self._known(replies),

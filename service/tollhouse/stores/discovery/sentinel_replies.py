@@ -50,12 +50,8 @@ class _PeerEntry(Struct, frozen=True, kw_only=True):
 
 def poll_commands(service: str) -> tuple[bytes, ...]:
     """Return the commands whose replies `read_replies` takes, in its order."""
-    return (
-        encode("SENTINEL", "GET-MASTER-ADDR-BY-NAME", service),
-        encode("SENTINEL", "MASTER", service),
-        encode("SENTINEL", "REPLICAS", service),
-        encode("SENTINEL", "SENTINELS", service),
-    )
+    kinds = ("GET-MASTER-ADDR-BY-NAME", "MASTER", "REPLICAS", "SENTINELS")
+    return tuple(encode("SENTINEL", kind, service) for kind in kinds)
 
 
 def read_replies(host: Host, sentinel: str, service: str, replies: list[Any]) -> SentinelReply | Unavailable:

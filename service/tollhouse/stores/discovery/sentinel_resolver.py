@@ -2,8 +2,7 @@
 
 The resolver is connected to every Sentinel and receives what they announce. In rounds it polls all of them at once,
 ranks the addresses that they name (`quorum`), and adopts the first whose server reports the primary role
-(`role_probe`). Announcements and failed calls only suggest that the primary is another one; a server's own report
-decides.
+(`role_probe`). Announcements and failed calls only start a search.
 
 When Sentinel selects a replica, the resolver does not wait until Sentinel has noticed the promotion, which takes about
 a second: it polls that replica itself and adopts it as soon as it is a primary, even if the old one still answers. A
@@ -20,9 +19,6 @@ failover that is aborted after that is one more change, back.
 | the polled replica reports the primary role       | adopt it                                                       |
 | a round finds a primary                           | adopt it, unless another was adopted while the round ran       |
 | a round finds none                                | fail: permanent if no Sentinel voted, or the setup is wrong    |
-
-Every change is a new generation, and numbers only grow. Subscribers receive it and drop what still arrives over
-connections of an older generation.
 """
 
 from __future__ import annotations

@@ -11,8 +11,6 @@ from tollhouse.stores.transport.connection import encode
 from tollhouse.stores.transport.errors import ServerError
 from tollhouse.stores.urls import TcpAddress
 
-REPLY_TIMEOUT_S = 1.0
-"""How long the server may be silent, in seconds."""
 _NOTHING = object()
 
 
@@ -23,7 +21,7 @@ def call(address: TcpAddress, login: tuple[str, ...], *command: str | int) -> An
     ServerError if the server refuses.
     """
     reader = Reader(encoding="utf-8", errors="replace", replyError=ServerError, notEnoughData=_NOTHING)
-    with socket.create_connection((address.host, address.port), timeout=REPLY_TIMEOUT_S) as connection:
+    with socket.create_connection((address.host, address.port), timeout=1.0) as connection:
         connection.sendall(encode("AUTH", *login) + encode(*command))
         _read(connection, reader)
         return _read(connection, reader)

@@ -32,7 +32,7 @@ from tollhouse.stores.embedded.sentinel_config import (
     server_configs,
 )
 from tollhouse.stores.embedded.server import server_binary
-from tollhouse.stores.embedded.supervisor import ServerExit, Supervisor
+from tollhouse.stores.embedded.supervisor import Supervisor, stop_on_failure
 from tollhouse.stores.transport.errors import ServerError
 from tollhouse.stores.urls import Host, TcpAddress
 
@@ -42,7 +42,6 @@ BLOCKS_MAX = 20
 """How many blocks of six addresses are tried."""
 _URL = "embedded-sentinel://"
 _PORTS = (6379, 6379, 6379, 26379, 26379, 26379)
-_PAUSE_S = 0.01
 
 
 class Node(Struct, frozen=True, kw_only=True):
@@ -90,14 +89,8 @@ class SentinelCluster:
             down_after_ms=down_after_ms,
         )
         cluster = cls(config, program, Supervisor(), ready_s)
-        try:
+        with stop_on_failure(cluster.stop, _URL):
             cluster._start_all()
-        except ServerExit as error:
-            cluster.stop()
-            raise ConfigurationError("TOLLHOUSE_URL", _URL, f"the embedded {error}") from error
-        except BaseException:
-            cluster.stop()
-            raise
         return cluster
 
     @property
@@ -178,7 +171,7 @@ class SentinelCluster:
                 if condition():
                     return
             self._supervisor.check(*(config.name for config in concerned))
-            time.sleep(_PAUSE_S)
+            time.sleep(0.01)
         raise ConfigurationError("TOLLHOUSE_URL", _URL, f"waited {self._ready_s:g} s in vain for {what}")
 
     def _node(self, config: NodeConfig) -> Node:

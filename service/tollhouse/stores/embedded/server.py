@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, Self
 
 from tollhouse.errors import ConfigurationError
-from tollhouse.stores.embedded.supervisor import ServerExit, Supervisor
+from tollhouse.stores.embedded.supervisor import Supervisor, stop_on_failure
 
 READY_S = 10.0
 """How long a server may take to answer; one that loads data from disk may take `LOADING_S`."""
@@ -95,18 +95,12 @@ class EmbeddedServer:
         directory = supervisor.directory
         settings = directory / "valkey.conf"
         server = cls(directory, supervisor, lock)
-        try:
+        with stop_on_failure(server.stop, "embedded://"):
             settings.write_text(
                 _SETTINGS.format(directory=directory, data=data or directory, appends="no" if data is None else "yes")
             )
             supervisor.start(_NAME, [binary, str(settings)])
             _wait_until_ready(server.socket_path, supervisor, ready_s)
-        except ServerExit as error:
-            server.stop()
-            raise ConfigurationError("TOLLHOUSE_URL", "embedded://", f"the embedded server {error.reason}") from error
-        except BaseException:
-            server.stop()
-            raise
         if data is not None:
             (data / _ENDPOINT).write_text(str(directory))
         return server
@@ -168,11 +162,9 @@ def _wait_until_ready(path: Path, supervisor: Supervisor, ready_s: float) -> Non
 
 def _ping(path: Path) -> bytes:
     """Return the reply to PING; nothing if there is none within half a second."""
-    try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-            connection.settimeout(0.5)
-            connection.connect(str(path))
-            connection.sendall(b"PING\r\n")
-            return connection.recv(64)
-    except OSError:
-        return b""
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(0.5)
+        connection.connect(str(path))
+        connection.sendall(b"PING\r\n")
+        return connection.recv(64)
+    return b""

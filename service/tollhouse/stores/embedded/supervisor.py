@@ -8,13 +8,15 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 from msgspec import Struct
 
+from tollhouse.errors import ConfigurationError
 from tollhouse.stores.embedded import supervisor_process
 
 STOP_TIMEOUT_S = supervisor_process.STOP_S + 2.0
@@ -31,6 +33,18 @@ class ServerExit(Exception):
         self.name = name
         self.reason = reason
         super().__init__(f"{name} {reason}")
+
+
+@contextmanager
+def stop_on_failure(stop: Callable[[], None], url: str) -> Generator[None]:
+    """Call `stop` if the block fails; raise ConfigurationError if it fails because a server exited."""
+    try:
+        yield
+    except BaseException as error:
+        stop()
+        if isinstance(error, ServerExit):
+            raise ConfigurationError("TOLLHOUSE_URL", url, f"the embedded {error}") from error
+        raise
 
 
 class _Event(Struct, frozen=True, kw_only=True):
