@@ -1,4 +1,4 @@
-"""Failovers in a row on a topology of our own: what a process keeps of each, and which durable writes it lost.
+"""Failovers in a row on a cluster of our own: what a process keeps of each, and which durable writes it lost.
 
     python -m bench.failovers 20
 
@@ -106,9 +106,9 @@ class Workload:
             self.answered += 1
 
 
-async def measured(topology: SentinelCluster, count: int) -> list[Footprint]:
+async def measured(cluster: SentinelCluster, count: int) -> list[Footprint]:
     """Cause `count` failovers, and measure after each."""
-    stores = open_stores(urls_by_store(topology.url, {}), scripts.load(), Metrics())
+    stores = open_stores(urls_by_store(cluster.url, {}), scripts.load(), Metrics())
     limits = stores.limits
     assert isinstance(limits, Store)
     for store in stores.all():
@@ -118,9 +118,9 @@ async def measured(topology: SentinelCluster, count: int) -> list[Footprint]:
         workload = Workload(limits)
         async with workload.running():
             await asyncio.sleep(0.3)
-            switched_s = await _failed_over(topology, limits, kind)
+            switched_s = await _failed_over(cluster, limits, kind)
             await asyncio.sleep(0.5)
-        await _settled(topology)
+        await _settled(cluster)
         for store in stores.all():
             await store.ping()
         durable, lost = await workload.verified()
@@ -144,13 +144,13 @@ async def measured(topology: SentinelCluster, count: int) -> list[Footprint]:
     return found
 
 
-async def _failed_over(topology: SentinelCluster, store: Store, kind: str) -> float:
+async def _failed_over(cluster: SentinelCluster, store: Store, kind: str) -> float:
     """Start a failover; return the time from the consent of the Sentinel to our new generation."""
     before = _generation(store)
     command = ("SENTINEL", "FAILOVER", "main", *(("COORDINATED",) if kind == "coordinated" else ()))
 
     def consented() -> bool:
-        return topology.call(topology.sentinels[0], *command) == "OK"
+        return cluster.call(cluster.sentinels[0], *command) == "OK"
 
     await _until(consented)
     began_s = time.monotonic()
@@ -161,19 +161,19 @@ async def _failed_over(topology: SentinelCluster, store: Store, kind: str) -> fl
     return time.monotonic() - began_s
 
 
-async def _settled(topology: SentinelCluster) -> None:
+async def _settled(cluster: SentinelCluster) -> None:
     """Wait until both replicas follow the primary, and every Sentinel knows of it."""
 
     def settled() -> bool:
-        primary = topology.primary()
+        primary = cluster.primary()
         if primary is None:
             return False
-        nodes = [primary, *(node for node in topology.nodes if node.name != primary.name)]
-        return replicas_in_sync([topology.call(node, "INFO", "replication") for node in nodes]) and all(
+        nodes = [primary, *(node for node in cluster.nodes if node.name != primary.name)]
+        return replicas_in_sync([cluster.call(node, "INFO", "replication") for node in nodes]) and all(
             sentinel_is_ready(
-                *(_entries(topology.call(one, "SENTINEL", kind, "main")) for kind in ("SENTINELS", "REPLICAS"))
+                *(_entries(cluster.call(one, "SENTINEL", kind, "main")) for kind in ("SENTINELS", "REPLICAS"))
             )
-            for one in topology.sentinels
+            for one in cluster.sentinels
         )
 
     await _until(settled)
@@ -232,11 +232,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Failovers in a row: memory, descriptors, lost durable writes.")
     parser.add_argument("count", type=int, nargs="?", default=20)
     count = parser.parse_args().count
-    topology = SentinelCluster.start()
+    cluster = SentinelCluster.start()
     try:
-        found = asyncio.run(measured(topology, count))
+        found = asyncio.run(measured(cluster, count))
     finally:
-        topology.stop()
+        cluster.stop()
     write_result("failovers", "Failovers in a row", f"python -m bench.failovers {count}", table(found), found)
 
 

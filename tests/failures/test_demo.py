@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import subprocess
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import aclosing, closing
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,8 @@ import hiredis
 import msgspec
 
 from tests.failures.test_serve import COMMAND, environment, serve
-from tollhouse.cli.tour import TourClient, take_tour
+from tollhouse.cli.tour import take_tour
+from tollhouse.drill.clients.http_connection import HttpConnections
 
 USER = "grace.hopper@example.org"
 PASSWORD = "nanoseconds are 30 cm long"
@@ -48,23 +49,23 @@ def test_the_demo_passes(tmp_path: Path) -> None:
     assert all(step["ok"] for step in told["steps"])
 
 
-def test_a_demo_that_sees_something_else_fails(tmp_path: Path) -> None:
+async def test_a_demo_that_sees_something_else_fails(tmp_path: Path) -> None:
     """A step that fails is not ok, and the tour continues: here the key is wrong."""
     (tmp_path / "tollhouse.toml").write_text('[limits.policies.demo]\nlimit = "5/second"\n')
     with serve(tmp_path) as served:
-        steps = {step.name: step for step in take_tour(served.address, "not-the-admin-key")}
+        steps = {step.name: step async for step in take_tour(served.address, "not-a-key-of-this-service")}
 
     assert not steps["take until refused"].ok
     assert not steps["ask the AI model (MISS)"].ok
     assert steps["device 1 is refused"].ok
 
 
-def test_nothing_leaks_into_the_stores(tmp_path: Path) -> None:
+async def test_nothing_leaks_into_the_stores(tmp_path: Path) -> None:
     """P5, P10, S4-59, S4-60: no key names a user or an address, no value holds a token or a password, all expire."""
     (tmp_path / "tollhouse.toml").write_text('[limits.policies.demo]\nlimit = "5/second"\n')
     with serve(tmp_path) as served:
-        list(take_tour(served.address, served.kept["admin_key"][0]))
-        secrets = _a_login_in_use(served.address)
+        assert [step async for step in take_tour(served.address, served.kept["admin_key"][0])]
+        secrets = await _a_login_in_use(served.address)
         stored = {url: list(_everything(url)) for url in served.kept["urls"].values()}
 
     assert all(stored.values())
@@ -78,14 +79,13 @@ def test_nothing_leaks_into_the_stores(tmp_path: Path) -> None:
             assert secret.encode() not in value
 
 
-def _a_login_in_use(address: str) -> list[str]:
+async def _a_login_in_use(address: str) -> list[str]:
     """Create an account and a live session; return the secret parts of its token."""
-    client = TourClient(address)
-    client.ask("POST", "/v1/accounts", {"user": USER, "password": PASSWORD})
-    reply = client.ask("POST", "/v1/login", {"user": USER, "password": PASSWORD, "transport": "bearer"})
-    token = reply.json["token"]
-    assert client.ask("GET", "/v1/session", Authorization=f"Bearer {token}").status == 200
-    client.close()
+    async with aclosing(HttpConnections(address, timeout_s=10)) as client:
+        await client.request("POST", "/v1/accounts", {"user": USER, "password": PASSWORD})
+        reply = await client.request("POST", "/v1/login", {"user": USER, "password": PASSWORD, "transport": "bearer"})
+        token = reply.members["token"]
+        assert (await client.request("GET", "/v1/session", Authorization=f"Bearer {token}")).status == 200
     return [token, token.rpartition(".")[2]]
 
 

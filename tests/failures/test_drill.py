@@ -83,7 +83,7 @@ async def test_a_service_that_does_not_start_says_why() -> None:
         async with run_service(client_settings("redis+cluster://h", SECRET)):
             pass
 
-    assert refused.value.setting == "--via"
+    assert refused.value.setting == "tollhouse serve"
     assert "redis+cluster" in str(refused.value)
 
 
@@ -102,9 +102,9 @@ async def test_an_answer_that_breaks_off_is_no_answer() -> None:
         await writer.wait_closed()
 
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    http = HttpConnections("127.0.0.1", port)
-    client = HttpClient(ServiceProcess(host="127.0.0.1", port=port, key=""), LibraryClient(wiring.open("fake://")))
+    address = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    http = HttpConnections(address)
+    client = HttpClient(ServiceProcess(address=address, key=""), LibraryClient(wiring.open("fake://")))
 
     for _ in range(2):
         with pytest.raises(InvalidReply) as broken:
@@ -121,16 +121,16 @@ async def test_an_answer_that_breaks_off_is_no_answer() -> None:
 
 
 @pytest.fixture
-def topology() -> Iterator[SentinelCluster]:
+def cluster() -> Iterator[SentinelCluster]:
     started = SentinelCluster.start()
     yield started
     started.stop()
 
 
 @pytest.mark.sentinel
-async def test_the_peer_is_used_as_its_documentation_shows(topology: SentinelCluster) -> None:
+async def test_the_peer_is_used_as_its_documentation_shows(cluster: SentinelCluster) -> None:
     """redis-py writes, reads and removes keys on the primary, and what fails is classed as far as it tells."""
-    peer = RedisPyClient(topology.url)
+    peer = RedisPyClient(cluster.url)
 
     await peer.set("key", "value")
     assert await peer.get("key") == "value"
@@ -138,7 +138,7 @@ async def test_the_peer_is_used_as_its_documentation_shows(topology: SentinelClu
     assert await peer.get("key") is None
     assert (peer.connections, peer.in_use) == (1, 0)
 
-    for node in topology.nodes:
+    for node in cluster.nodes:
         os.kill(node.pid, signal.SIGKILL)
     with pytest.raises(ConnectionFailed) as lost:
         await peer.get("key")
@@ -233,7 +233,7 @@ async def test_a_round_that_cannot_be_judged_says_so(tmp_path: Path) -> None:
 
 
 @pytest.mark.sentinel
-async def test_a_topology_that_a_fault_left_whole_is_used_again(tmp_path: Path) -> None:
+async def test_a_cluster_that_a_fault_left_whole_is_used_again(tmp_path: Path) -> None:
     """Faults without a failover share servers, which are emptied in between; Tollhouse shows no error in any."""
     extent = Extent(before_s=0.3, after_s=0.8, kill_every_s=0.3, cancellations=500)
     both = structs.replace(options("script-flush", "tollhouse"), faults=("script-flush", "cancel-storm", "client-kill"))

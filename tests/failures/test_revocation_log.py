@@ -210,19 +210,19 @@ async def test_without_the_right_to_announce_revoking_works(
 
 
 @pytest.fixture
-def topology() -> Iterator[SentinelCluster]:
-    topology = SentinelCluster.start(down_after_ms=500)
-    yield topology
-    topology.stop()
+def cluster() -> Iterator[SentinelCluster]:
+    cluster = SentinelCluster.start(down_after_ms=500)
+    yield cluster
+    cluster.stop()
 
 
-def lose(topology: SentinelCluster) -> tuple[Node, list[Node]]:
+def lose(cluster: SentinelCluster) -> tuple[Node, list[Node]]:
     """Cut the replicas off: nothing that the primary acknowledges from now on reaches them."""
-    primary, *replicas = topology.nodes
+    primary, *replicas = cluster.nodes
     for replica in replicas:
         os.kill(replica.pid, signal.SIGSTOP)
     # What the primary has sent waits in the replicas' sockets, and would be read; what it sends from now on is not.
-    assert topology.call(primary, "CLIENT", "KILL", "TYPE", "replica") == 2
+    assert cluster.call(primary, "CLIENT", "KILL", "TYPE", "replica") == 2
     return primary, replicas
 
 
@@ -244,21 +244,21 @@ async def verified(th: Tollhouse, issued: Issued) -> bool:
 
 
 @pytest.mark.sentinel
-async def test_revocations_that_died_with_the_primary_are_replayed_on_the_next(topology: SentinelCluster) -> None:
+async def test_revocations_that_died_with_the_primary_are_replayed_on_the_next(cluster: SentinelCluster) -> None:
     """P4: revocations that only the dead primary had are on the new one before it accepts a session.
 
     The process that revoked and one that heard of it let none in. They go to the new primary without being called and
     repeat it there, with its event: so a process which knows nothing finds the sessions over soon, too.
     """
-    settings = Settings(url=topology.url, secret=(secrets.token_bytes(32),))
+    settings = Settings(url=cluster.url, secret=(secrets.token_bytes(32),))
     async with tollhouse.open(settings) as first, tollhouse.open(settings) as second, tollhouse.open(settings) as late:
         one, other, stranger = [made(await first.sessions.create(user)) for user in ("ada", "ada", "bob")]
         many, kept = made(await first.sessions.create("eve")), made(await first.sessions.create("eve"))
         assert kept.durable
         assert await verified(second, one)
-        await until(lambda: listening(topology, 2))
+        await until(lambda: listening(cluster, 2))
 
-        primary, replicas = lose(topology)
+        primary, replicas = lose(cluster)
         answers = [
             (await first.sessions.revoke("ada", one.session.sid)).durable,
             (await first.sessions.revoke_all("eve", keep=kept.session)).durable,
@@ -279,8 +279,8 @@ async def refused(th: Tollhouse, *issued: Issued) -> bool:
     return not any([await verified(th, each) for each in issued])
 
 
-async def listening(topology: SentinelCluster, number: int) -> bool:
-    return topology.call(topology.nodes[0], "PUBSUB", "NUMSUB", CHANNEL)[1] == number
+async def listening(cluster: SentinelCluster, number: int) -> bool:
+    return cluster.call(cluster.nodes[0], "PUBSUB", "NUMSUB", CHANNEL)[1] == number
 
 
 async def repeated(th: Tollhouse, issued: Issued) -> int:

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
+import asyncio
+import secrets
 import sys
-import tempfile
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
 import click
 import msgspec
@@ -16,19 +12,11 @@ from rich.console import Console
 from rich.table import Table
 from rich_click import RichCommand
 
-from tollhouse.cli.serve import StartupInfo
 from tollhouse.cli.tour import TourStep, take_tour
-from tollhouse.errors import ConfigurationError
+from tollhouse.drill.clients.service_process import run_service
+from tollhouse.settings.model import LimitSettings, PolicySettings, Settings
 
-_STOP_S = 10
-_SETTINGS = """\
-[limits.policies.demo]
-limit = "5/second; 100/minute"
-"""
-
-
-class _Key(msgspec.Struct, frozen=True, kw_only=True):
-    admin_key: tuple[str, ...]
+_POLICIES = {"demo": PolicySettings(limit="5/second; 100/minute")}
 
 
 @click.command(cls=RichCommand)
@@ -38,9 +26,8 @@ def demo(as_json: bool) -> None:  # noqa: FBT001 - click gives it
 
     It takes some seconds. It starts its own service on a free port and stops it; your data are not touched.
     """
-    with _service() as (address, admin_key):
-        steps = list(_reported(take_tour(address, admin_key), quiet=as_json))
-    ok = bool(steps) and all(step.ok for step in steps)
+    steps = asyncio.run(_run(quiet=as_json))
+    ok = all(step.ok for step in steps)
     if as_json:
         click.echo(msgspec.json.encode({"ok": ok, "steps": steps}))
     else:
@@ -48,46 +35,16 @@ def demo(as_json: bool) -> None:  # noqa: FBT001 - click gives it
     sys.exit(0 if ok else 1)
 
 
-@contextmanager
-def _service() -> Generator[tuple[str, str]]:
-    """Run `tollhouse serve` with its own settings only; yield its address and its admin key."""
-    with tempfile.TemporaryDirectory(prefix="th-") as folder:
-        settings = Path(folder) / "tollhouse.toml"
-        settings.write_text(_SETTINGS)
-        environment = {name: value for name, value in os.environ.items() if not _is_setting(name)}
-        process = subprocess.Popen(  # noqa: S603 - our own command
-            [sys.executable, "-m", "tollhouse", "serve", "--json", "--plain-http", "--port", "0", "--config", settings],
-            env={**environment, "XDG_RUNTIME_DIR": folder},
-            stdout=subprocess.PIPE,
-            stderr=(Path(folder) / "log").open("wb"),
-        )
-        try:
-            assert process.stdout is not None
-            line = process.stdout.readline()
-            if not line:
-                output = (Path(folder) / "log").read_text(errors="replace").strip()
-                raise ConfigurationError("demo", None, f"the service did not start: {output[-500:]}")
-            startup = msgspec.json.decode(line, type=StartupInfo)
-            assert startup.admin_key_file is not None
-            key = msgspec.json.decode(Path(startup.admin_key_file).read_bytes(), type=_Key)
-            yield startup.address, key.admin_key[0]
-        finally:
-            process.terminate()
-            process.wait(_STOP_S)
-            if process.stdout is not None:
-                process.stdout.close()
-
-
-def _is_setting(name: str) -> bool:
-    return name.startswith(("TOLLHOUSE_", "REDIS_", "CACHE_"))
-
-
-def _reported(steps: Iterator[TourStep], *, quiet: bool) -> Iterator[TourStep]:
-    """Print each step to stderr as it happens, and yield it."""
+async def _run(*, quiet: bool) -> list[TourStep]:
+    """Take the tour of a service with its own settings only; print each step to stderr as it happens."""
     console = Console(stderr=True, quiet=quiet)
-    for step in steps:
-        console.print(f"{'ok  ' if step.ok else 'FAIL'}  {step.name}: {step.saw}", markup=False)
-        yield step
+    steps: list[TourStep] = []
+    settings = Settings(secret=(secrets.token_hex(32).encode(),), limits=LimitSettings(policies=_POLICIES))
+    async with run_service(settings) as service:
+        async for step in take_tour(service.address, service.key):
+            console.print(f"{'ok  ' if step.ok else 'FAIL'}  {step.name}: {step.saw}", markup=False)
+            steps.append(step)
+    return steps
 
 
 def _show(steps: list[TourStep], *, ok: bool) -> None:

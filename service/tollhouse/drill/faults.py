@@ -54,7 +54,7 @@ DEFAULT: Final = Extent()
 class FaultContext(Struct, frozen=True, kw_only=True):
     """What a fault works on; a fault that repeats itself does so until `over` is set."""
 
-    topology: SentinelCluster
+    cluster: SentinelCluster
     primary: Node
     client: DrillClient
     record: OnMark
@@ -103,7 +103,7 @@ async def _coordinate(context: FaultContext) -> None:
 
 async def _fail_over(context: FaultContext, *options: str) -> None:
     context.record("fault", context.primary.name, " ".join(("SENTINEL FAILOVER", *options)))
-    await _call(context, context.topology.sentinels[0], "SENTINEL", "FAILOVER", SERVICE, *options)
+    await _call(context, context.cluster.sentinels[0], "SENTINEL", "FAILOVER", SERVICE, *options)
 
 
 async def _flush_scripts(context: FaultContext) -> None:
@@ -128,7 +128,7 @@ async def _storm(context: FaultContext) -> StormResult:
 
 
 async def _call(context: FaultContext, node: Node, *command: str) -> Any:
-    return await asyncio.to_thread(context.topology.call, node, *command)
+    return await asyncio.to_thread(context.cluster.call, node, *command)
 
 
 async def _is_over(context: FaultContext, pause_s: float) -> bool:

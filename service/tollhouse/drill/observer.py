@@ -1,4 +1,4 @@
-"""Observes a topology over its own connections: announcements of the Sentinels, roles of the servers, and survivors.
+"""Observes a cluster over its own connections: announcements of the Sentinels, roles of the servers, and survivors.
 
 While a round runs it marks what the Sentinels announce and which server says that it is primary. After the round it
 waits until the servers agree on a primary, and reads from that one which writes survived.
@@ -43,14 +43,14 @@ class NoAgreement(TollhouseError):
 
 
 @asynccontextmanager
-async def observe(topology: SentinelCluster, record: OnMark) -> AsyncGenerator[None]:
+async def observe(cluster: SentinelCluster, record: OnMark) -> AsyncGenerator[None]:
     """Record announcements and changes of role while the block runs."""
-    place = parse("url", topology.url)
-    assert isinstance(place.target, SentinelService), "a topology is reached through its Sentinels"
+    place = parse("url", cluster.url)
+    assert isinstance(place.target, SentinelService), "a cluster is reached through its Sentinels"
     server, sentinel = Login(password=place.password), Login(password=place.target.password)
     watches = [
-        *((node, server, _watch_role(node, record)) for node in topology.nodes),
-        *((node, sentinel, _subscribe) for node in topology.sentinels),
+        *((node, server, _watch_role(node, record)) for node in cluster.nodes),
+        *((node, sentinel, _subscribe) for node in cluster.sentinels),
     ]
     dialer, loop = Dialer(), asyncio.get_running_loop()
     running = [loop.create_task(_stay_connected(node, login, dialer, watch, record)) for node, login, watch in watches]
@@ -62,7 +62,7 @@ async def observe(topology: SentinelCluster, record: OnMark) -> AsyncGenerator[N
         await asyncio.wait(running)
 
 
-async def wait_for_agreement(topology: SentinelCluster, within_s: float) -> Node:
+async def wait_for_agreement(cluster: SentinelCluster, within_s: float) -> Node:
     """Return the primary of the Sentinels, as soon as every other living server follows it.
 
     Raises NoAgreement if that takes longer than `within_s`.
@@ -70,7 +70,7 @@ async def wait_for_agreement(topology: SentinelCluster, within_s: float) -> Node
     loop = asyncio.get_running_loop()
     give_up_s = loop.time() + within_s
     while loop.time() < give_up_s:
-        primary = await asyncio.to_thread(_agreed_primary, topology)
+        primary = await asyncio.to_thread(_agreed_primary, cluster)
         if primary is not None:
             return primary
         await asyncio.sleep(_AGREEMENT_PAUSE_S)
@@ -78,10 +78,10 @@ async def wait_for_agreement(topology: SentinelCluster, within_s: float) -> Node
 
 
 async def read_survivors(
-    topology: SentinelCluster, last: Node, client: DrillClient, calls: Sequence[Call], secret: bytes
+    cluster: SentinelCluster, last: Node, client: DrillClient, calls: Sequence[Call], secret: bytes
 ) -> set[str]:
     """Return the subjects of the calls that the last primary holds, read from it over a connection of its own."""
-    password = quote(parse("url", topology.url).password or "", safe="")
+    password = quote(parse("url", cluster.url).password or "", safe="")
     url = f"redis://:{password}@{last.address.host}:{last.address.port}/0"
     subjects = sorted({call.id for call in calls if call.id.startswith(_TRACED)})
     async with wiring.open(client_settings(url, secret)) as server:
@@ -143,19 +143,19 @@ def _deadline() -> float:
     return asyncio.get_running_loop().time() + _WITHIN_S
 
 
-def _agreed_primary(topology: SentinelCluster) -> Node | None:
-    primary = topology.primary()
+def _agreed_primary(cluster: SentinelCluster) -> Node | None:
+    primary = cluster.primary()
     if primary is None:
         return None
-    roles = {node.name: _role(topology, node) for node in topology.nodes}
+    roles = {node.name: _role(cluster, node) for node in cluster.nodes}
     others = [role for name, role in roles.items() if name != primary.name and role]
     follows = [str(primary.address.host), primary.address.port, "connected"]
     return primary if roles[primary.name][:1] == ["master"] and all(role[1:4] == follows for role in others) else None
 
 
-def _role(topology: SentinelCluster, node: Node) -> list[str | int]:
+def _role(cluster: SentinelCluster, node: Node) -> list[str | int]:
     """Return the reply of a server to ROLE, or [] if it does not answer."""
     try:
-        return topology.call(node, "ROLE")
+        return cluster.call(node, "ROLE")
     except (OSError, ServerError):
         return []

@@ -1,4 +1,4 @@
-"""One round: a client at work on a topology, a fault in the middle of it, and the data afterwards."""
+"""One round: a client at work on a cluster, a fault in the middle of it, and the data afterwards."""
 
 from __future__ import annotations
 
@@ -38,6 +38,8 @@ READY_S: Final = 10.0
 IDLE_S: Final = 2.0
 """How long calls may stay in flight after the round before their slots count as leaked."""
 _TICK_S: Final = 0.02
+_WORKERS: Final = 2
+"""Worker processes of the service that a drill calls over HTTP."""
 _READY: Final[dict[Operation, str]] = {
     operation: f"{'create' if operation in ('verify', 'revoke') else operation}-ready-0" for operation in OPERATIONS
 }
@@ -74,30 +76,30 @@ OnProgress = Callable[[RoundProgress], None]
 
 
 class ClientNotReady(TollhouseError):
-    """A client did not get to work on a healthy topology."""
+    """A client did not get to work on a healthy cluster."""
 
 
 class Round:
-    """Runs one round on a healthy topology."""
+    """Runs one round on a healthy cluster."""
 
-    def __init__(self, plan: RoundPlan, topology: SentinelCluster, on_progress: OnProgress) -> None:
+    def __init__(self, plan: RoundPlan, cluster: SentinelCluster, on_progress: OnProgress) -> None:
         self._plan = plan
-        self._topology = topology
+        self._cluster = cluster
         self._on_progress = on_progress
         self._began_s = 0.0
         self._marks: list[Mark] = []
 
     async def run(self) -> RoundData:
         """Run the round to its end and return its data."""
-        plan, topology = self._plan, self._topology
-        async with open_client(plan.client, plan.via, topology.url, plan.secret) as client:
-            async with observe(topology, self._record):
+        plan, cluster = self._plan, self._cluster
+        async with open_client(plan.client, plan.via, cluster.url, plan.secret) as client:
+            async with observe(cluster, self._record):
                 await _ready(client)
                 before = client.state()
                 calls, storm = await self._work(client)
                 after = await _idle(client)
-                last = await wait_for_agreement(topology, plan.extent.settle_s)
-            surviving = await read_survivors(topology, last, client, calls, plan.secret)
+                last = await wait_for_agreement(cluster, plan.extent.settle_s)
+            surviving = await read_survivors(cluster, last, client, calls, plan.secret)
         return self._data(calls, surviving, before, after, storm)
 
     async def _work(self, client: DrillClient) -> tuple[list[Call], StormResult | None]:
@@ -116,12 +118,12 @@ class Round:
         return workload.calls, fault.result()
 
     async def _inject(self, client: DrillClient, over: asyncio.Event) -> StormResult | None:
-        plan, topology = self._plan, self._topology
+        plan, cluster = self._plan, self._cluster
         await asyncio.sleep(plan.extent.before_s)
-        primary = await asyncio.to_thread(topology.primary)
-        assert primary is not None, "the topology was healthy when the round began"
+        primary = await asyncio.to_thread(cluster.primary)
+        assert primary is not None, "the cluster was healthy when the round began"
         context = FaultContext(
-            topology=topology,
+            cluster=cluster,
             primary=primary,
             client=client,
             record=self._record,
@@ -186,7 +188,7 @@ async def open_client(name: ClientName, via: Via, url: str, secret: bytes) -> As
         if via == "library":
             yield library
             return
-        async with run_service(settings) as service, aclosing(HttpClient(service, library)) as client:
+        async with run_service(settings, workers=_WORKERS) as service, aclosing(HttpClient(service, library)) as client:
             await client.warm_up()
             yield client
 

@@ -51,7 +51,7 @@ class Drill:
         self._on_progress = on_progress
         self._extent = extent
         self._secret = secrets.token_hex(32).encode()
-        self._topology: SentinelCluster | None = None
+        self._cluster: SentinelCluster | None = None
         self._server = "unknown"
 
     async def run(self) -> Report:
@@ -99,9 +99,9 @@ class Drill:
             )
 
         on_progress(RoundProgress(at_ms=0.0, calls=0, errors=0))
-        topology = await self._healthy_topology()
+        cluster = await self._healthy_cluster()
         try:
-            data = await Round(plan, topology, on_progress).run()
+            data = await Round(plan, cluster, on_progress).run()
         except ConfigurationError:
             raise
         except TollhouseError as error:
@@ -111,27 +111,27 @@ class Drill:
             await self._stop()
         return self._write_round(plan, data)
 
-    async def _healthy_topology(self) -> SentinelCluster:
-        """Return a healthy, empty topology; one that no fault has failed over is used again."""
-        if self._topology is None:
-            self._topology = await asyncio.to_thread(SentinelCluster.start, down_after_ms=self._options.down_after_ms)
-        await asyncio.to_thread(self._empty, self._topology)
-        return self._topology
+    async def _healthy_cluster(self) -> SentinelCluster:
+        """Return a healthy, empty cluster; one that no fault has failed over is used again."""
+        if self._cluster is None:
+            self._cluster = await asyncio.to_thread(SentinelCluster.start, down_after_ms=self._options.down_after_ms)
+        await asyncio.to_thread(self._empty, self._cluster)
+        return self._cluster
 
-    def _empty(self, topology: SentinelCluster) -> None:
-        primary = topology.primary()
-        assert primary is not None, "no fault has happened to this topology"
-        topology.call(primary, "FLUSHALL")
+    def _empty(self, cluster: SentinelCluster) -> None:
+        primary = cluster.primary()
+        assert primary is not None, "no fault has happened to this cluster"
+        cluster.call(primary, "FLUSHALL")
         facts = dict(
-            line.partition(":")[::2] for line in topology.call(primary, "INFO", "server").splitlines() if ":" in line
+            line.partition(":")[::2] for line in cluster.call(primary, "INFO", "server").splitlines() if ":" in line
         )
         name = facts.get("server_name", "redis")
         self._server = f"{name} {facts.get(f'{name}_version', 'unknown')}"
 
     async def _stop(self) -> None:
-        if self._topology is not None:
-            topology, self._topology = self._topology, None
-            await asyncio.to_thread(topology.stop)
+        if self._cluster is not None:
+            cluster, self._cluster = self._cluster, None
+            await asyncio.to_thread(cluster.stop)
 
     def _write_round(self, plan: RoundPlan, data: RoundData) -> RoundReport:
         name = f"{plan.fault.name}-{plan.client}-{plan.number}"

@@ -37,7 +37,7 @@ class HttpClient:
     """Calls a service; `library` creates the sessions."""
 
     def __init__(self, service: ServiceProcess, library: LibraryClient) -> None:
-        self._http = HttpConnections(service.host, service.port)
+        self._http = HttpConnections(service.address)
         self._key = service.key
         self._library = library
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Struct
 
 ANSWER_S: Final = 2.0
-"""Timeout of a request: longer than the service's own deadline, so that its reply at the deadline is seen."""
+"""Default timeout of a request: longer than the service's own deadline, so that its reply at the deadline is seen."""
 IDLE_MAX: Final = 64
 
 _Json = dict[str, Any] | list[dict[str, Any]]
@@ -34,9 +35,9 @@ class InvalidReply(ConnectionError):
 class HttpConnections:
     """A pool of connections to one service; a request that is cancelled closes its own connection alone."""
 
-    def __init__(self, host: str, port: int) -> None:
-        self._host = host
-        self._port = port
+    def __init__(self, address: str, *, timeout_s: float = ANSWER_S) -> None:
+        self._place = urlsplit(address)
+        self._timeout_s = timeout_s
         self._idle: list[_Connection] = []
 
     async def request(self, method: str, path: str, body: object = None, **headers: str) -> HttpReply:
@@ -44,10 +45,10 @@ class HttpConnections:
 
         Raises OSError if no connection was made, InvalidReply or TimeoutError if no reply came.
         """
-        async with asyncio.timeout(ANSWER_S):
+        async with asyncio.timeout(self._timeout_s):
             connection = await self._take()
             try:
-                reply = await _exchange(connection, _request(self._host, method, path, body, headers))
+                reply = await _exchange(connection, _request(self._place.netloc, method, path, body, headers))
             except BaseException:
                 connection[1].transport.abort()
                 raise
@@ -66,7 +67,7 @@ class HttpConnections:
             if not reader.at_eof() and not writer.is_closing():
                 return reader, writer
             writer.close()
-        return await asyncio.open_connection(self._host, self._port)
+        return await asyncio.open_connection(self._place.hostname, self._place.port)
 
     def _put_back(self, connection: _Connection, reply: HttpReply) -> None:
         if reply.headers.get("connection", "").lower() == "close" or len(self._idle) >= IDLE_MAX:

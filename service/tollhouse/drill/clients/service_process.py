@@ -1,4 +1,4 @@
-"""Runs `tollhouse serve` against the servers of a drill, with its own port and keys."""
+"""Runs `tollhouse serve` as a process of its own, with its own port, key and settings only."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from msgspec import Struct
 from tollhouse.errors import ConfigurationError
 from tollhouse.settings import Settings
 
-WORKERS: Final = 2
 _READY_S: Final = 20.0
 _STOP_S: Final = 10.0
 _FOREIGN: Final = ("TOLLHOUSE_", "REDIS_", "CACHE_")
@@ -27,8 +26,7 @@ _FOREIGN: Final = ("TOLLHOUSE_", "REDIS_", "CACHE_")
 class ServiceProcess(Struct, frozen=True, kw_only=True):
     """The address of a running service, and its service key."""
 
-    host: str
-    port: int
+    address: str
     key: str
 
 
@@ -37,35 +35,33 @@ class _StartMessage(Struct, frozen=True, kw_only=True):
 
 
 @asynccontextmanager
-async def run_service(settings: Settings) -> AsyncGenerator[ServiceProcess]:
-    """Start the service and its workers, and stop them at the end of the block.
+async def run_service(settings: Settings, *, workers: int = 1) -> AsyncGenerator[ServiceProcess]:
+    """Start a service with the URL, secret, deadline and policies of `settings`; stop it at the end of the block.
 
     Raises ConfigurationError with the end of its log if it does not start.
     """
     key = secrets.token_urlsafe(24)
     with tempfile.TemporaryDirectory(prefix="th-") as folder:
         log = Path(folder) / "log"
-        process = await _start(settings, key, folder, log)
+        process = await _start(settings, workers, key, folder, log)
         try:
             assert process.stdout is not None
             try:
                 async with asyncio.timeout(_READY_S):
-                    line = await process.stdout.readline()
-                message = msgspec.json.decode(line, type=_StartMessage)
+                    message = msgspec.json.decode(await process.stdout.readline(), type=_StartMessage)
             except (TimeoutError, msgspec.DecodeError) as error:
                 tail = log.read_text(errors="replace").strip()[-500:]
-                raise ConfigurationError("--via", "http", f"the service did not start: {tail}") from error
-            host, _, port = message.address.removeprefix("http://").rpartition(":")
-            yield ServiceProcess(host=host, port=int(port), key=key)
+                raise ConfigurationError("tollhouse serve", None, f"the service did not start: {tail}") from error
+            yield ServiceProcess(address=message.address, key=key)
         finally:
             await _stop(process)
 
 
-async def _start(settings: Settings, key: str, folder: str, log: Path) -> asyncio.subprocess.Process:
+async def _start(settings: Settings, workers: int, key: str, folder: str, log: Path) -> asyncio.subprocess.Process:
     """Start the process; the secret is passed by environment, which no other user can read."""
-    chosen = settings.limits.policies
+    policies = settings.limits.policies.items()
     (Path(folder) / "tollhouse.toml").write_text(
-        "".join(f'[limits.policies.{name}]\nlimit = "{policy.limit}"\n' for name, policy in chosen.items())
+        "".join(f'[limits.policies.{name}]\nlimit = "{policy.limit}"\n' for name, policy in policies)
     )
     kept = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
     own = {
@@ -75,7 +71,7 @@ async def _start(settings: Settings, key: str, folder: str, log: Path) -> asynci
         "TOLLHOUSE_SERVICE_KEY": key,
         "XDG_RUNTIME_DIR": folder,
     }
-    options = ("--json", "--plain-http", "--port", "0", "--workers", str(WORKERS))
+    options = ("--json", "--plain-http", "--port", "0", "--workers", str(workers))
     with log.open("wb") as output:
         return await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "tollhouse", "serve", *options),
