@@ -84,7 +84,7 @@ async def _a_login_in_use(address: str) -> list[str]:
     async with aclosing(HttpConnections(address, timeout_s=10)) as client:
         await client.request("POST", "/v1/accounts", {"user": USER, "password": PASSWORD})
         reply = await client.request("POST", "/v1/login", {"user": USER, "password": PASSWORD, "transport": "bearer"})
-        token = reply.members["token"]
+        token = reply.json["token"]
         assert (await client.request("GET", "/v1/session", Authorization=f"Bearer {token}")).status == 200
     return [token, token.rpartition(".")[2]]
 

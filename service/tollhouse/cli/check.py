@@ -17,8 +17,8 @@ from rich.table import Column, Table
 from rich_click import RichCommand
 
 from tollhouse import wiring
-from tollhouse.cli.service_file import point_at_running_service
-from tollhouse.settings import Settings, load
+from tollhouse.cli.service_file import load_for_running_service
+from tollhouse.settings import Settings
 from tollhouse.stores import status
 from tollhouse.stores.opening import Stores
 from tollhouse.stores.status import FailoverStatus, StoreStatus
@@ -46,7 +46,7 @@ def check(config: Path | None, as_json: bool) -> None:  # noqa: FBT001 - click g
     Without a URL it checks the stores of the service that `tollhouse serve` runs for this user;
     if none runs, those of an embedded server that it starts and stops.
     """
-    result = asyncio.run(_check(point_at_running_service(load(os.environ, config))))
+    result = asyncio.run(_check(load_for_running_service(os.environ, config)))
     if as_json:
         click.echo(msgspec.json.encode(result))
     else:

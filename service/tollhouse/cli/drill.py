@@ -137,10 +137,10 @@ def _progress(*, quiet: bool) -> Generator[OnDrillProgress]:
         bar = progress.add_task("starting", seen="")
 
         def show(step: DrillProgress) -> None:
-            part = min(step.progress.at_ms / step.span_ms, 1.0)
+            part = min(step.progress.at_ms / step.plan.span_ms, 1.0)
             progress.update(
                 bar,
-                description=f"{step.fault} · {step.client} · round {step.number}",
+                description=f"{step.plan.fault.name} · {step.plan.client} · round {step.plan.number}",
                 completed=step.done + part,
                 total=step.steps,
                 seen=f"{step.progress.calls} calls, {step.progress.errors} errors",

@@ -20,7 +20,6 @@ from tollhouse import wiring
 from tollhouse.cli import limits_output as tables
 from tollhouse.cli.service_file import load_for_running_service
 from tollhouse.errors import ConfigurationError
-from tollhouse.limits.decision import Decision
 from tollhouse.limits.inspect.explain import Explanation, examine
 from tollhouse.limits.inspect.lint import LintReport, lint, problem
 from tollhouse.limits.limiter import Limiter
@@ -92,11 +91,7 @@ def list_policies(*, config: Path | None, as_json: bool) -> None:
 @_json
 def peek(*, policy: str, key: str, cost: int | None, config: Path | None, as_json: bool) -> None:
     """Show the decision that a take of KEY would get, and change nothing: exit code 0 if allowed, else 1."""
-
-    async def ask(tollhouse: Tollhouse) -> Decision:
-        return await tollhouse.limits.peek(policy, key, cost)
-
-    decision = _query(config, ask)
+    decision = _query(config, lambda tollhouse: tollhouse.limits.peek(policy, key, cost))
     _print(decision, tables.show_decision, as_json=as_json)
     sys.exit(0 if decision.allowed else 1)
 
@@ -109,14 +104,12 @@ def peek(*, policy: str, key: str, cost: int | None, config: Path | None, as_jso
 def reset(*, policy: str, key: str, config: Path | None, as_json: bool) -> None:
     """Delete what is counted for KEY under POLICY, without confirmation."""
 
-    async def ask(tollhouse: Tollhouse) -> ResetResult:
-        return ResetResult(policy=policy, key=key, reset=await tollhouse.limits.reset(policy, key))
-
     def show(done: ResetResult) -> None:
         outcome = "its counters are reset" if done.reset else "nothing was counted"
         click.echo(f"{key!r} under {policy}: {outcome}")
 
-    _print(_query(config, ask), show, as_json=as_json)
+    done = _query(config, lambda tollhouse: tollhouse.limits.reset(policy, key))
+    _print(ResetResult(policy=policy, key=key, reset=done), show, as_json=as_json)
 
 
 @limits.command("explain", cls=RichCommand)

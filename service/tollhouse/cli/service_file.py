@@ -65,28 +65,17 @@ def read() -> ServiceInfo | None:
     return info
 
 
-def point_at_running_service(settings: Settings) -> Settings:
-    """Return the settings, with the stores of the running service if they name no server and a service runs."""
-    info = _service_for(settings)
-    return settings if info is None else _with_stores_of(info, settings)
-
-
 def load_for_running_service(environ: Mapping[str, str], path: Path | None) -> Settings:
-    """Load settings as `point_at_running_service` changes them; without a file here, the service's own file is read."""
+    """Load settings; if they name no server and a service runs, use its stores, secret and keys.
+
+    Without a settings file here, the service's own file is read.
+    """
     settings = load(environ, path)
-    info = _service_for(settings)
+    info = read() if settings.url == "embedded://" else None
     if info is None:
         return settings
     if info.file is not None and settings_file(environ, path) is None:
         settings = load(environ, Path(info.file))
-    return _with_stores_of(info, settings)
-
-
-def _service_for(settings: Settings) -> ServiceInfo | None:
-    return read() if settings.url == "embedded://" else None
-
-
-def _with_stores_of(info: ServiceInfo, settings: Settings) -> Settings:
     urls = {f"{name}_url": url for name, url in info.urls.items()}
     return replace(settings, secret=info.secret, admin_key=info.admin_key, **urls)
 

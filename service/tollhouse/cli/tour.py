@@ -17,7 +17,7 @@ _READY_S: Final = 15.0
 _REPLY_S: Final = 10.0
 
 
-class TourStep(Struct, frozen=True):
+class TourStep(Struct, frozen=True, kw_only=True):
     """One step: what was expected, and what happened."""
 
     name: str
@@ -48,13 +48,11 @@ async def _ready(client: HttpConnections) -> TourStep:
             reply = await client.request("GET", "/readyz")
         except OSError as error:
             if time.monotonic() > deadline_s:
-                return TourStep("service is ready", "200", f"no answer: {error}", ok=False)
+                return TourStep(name="service is ready", expected="200", saw=f"no answer: {error}", ok=False)
             await asyncio.sleep(0.05)
         else:
-            cache = reply.members["cache"]
-            return TourStep(
-                "service is ready", "200, cache connected", f"{reply.status}, cache {cache}", ok=reply.status == 200
-            )
+            saw = f"{reply.status}, cache {reply.json['cache']}"
+            return TourStep(name="service is ready", expected="200, cache connected", saw=saw, ok=reply.status == 200)
 
 
 async def _accounts(client: HttpConnections, user: str, password: str) -> AsyncGenerator[TourStep]:
@@ -75,17 +73,17 @@ async def _limits(client: HttpConnections, key: str) -> AsyncGenerator[TourStep]
     refused = replies[-1]
     admitted = sum(reply.status == 200 for reply in replies)
     yield TourStep(
-        "take until refused",
-        "5 admitted, then 429",
-        f"{admitted} admitted, then {refused.status}",
+        name="take until refused",
+        expected="5 admitted, then 429",
+        saw=f"{admitted} admitted, then {refused.status}",
         ok=(admitted, refused.status) == (5, 429),
     )
-    wait_ms = refused.members.get("retry_after_ms") or 0
+    wait_ms = refused.json.get("retry_after_ms") or 0
     fields = refused.headers.get("ratelimit", "none")
     yield TourStep(
-        "the refusal says when to retry",
-        "Retry-After and RateLimit",
-        f"{wait_ms} ms; RateLimit: {fields}",
+        name="the refusal says when to retry",
+        expected="Retry-After and RateLimit",
+        saw=f"{wait_ms} ms; RateLimit: {fields}",
         ok=wait_ms > 0 and "retry-after" in refused.headers,
     )
     await asyncio.sleep(wait_ms / 1000)
@@ -100,11 +98,11 @@ async def _results(client: HttpConnections, key: str) -> AsyncGenerator[TourStep
         reply = await client.request("POST", "/v1/ai/langid", question, X_Api_Key=key)
         took_ms = (time.perf_counter() - began_s) * 1000
         seen = reply.headers.get("x-cache", "none")
-        output = reply.members.get("output", reply.members.get("detail"))
+        output = reply.json.get("output", reply.json.get("detail"))
         yield TourStep(
-            f"ask the AI model ({expected})",
-            f"200, X-Cache {expected}",
-            f"{reply.status}, X-Cache {seen}, {output} in {took_ms:.1f} ms",
+            name=f"ask the AI model ({expected})",
+            expected=f"200, X-Cache {expected}",
+            saw=f"{reply.status}, X-Cache {seen}, {output} in {took_ms:.1f} ms",
             ok=reply.status == 200 and seen == expected,
         )
 
@@ -114,13 +112,13 @@ async def _sessions(client: HttpConnections, user: str, password: str) -> AsyncG
     for number in (1, 2):
         reply = await client.request("POST", "/v1/login", {"user": user, "password": password, "transport": "bearer"})
         yield _status(f"log in on device {number}", reply, 200)
-        tokens.append(str(reply.members.get("token", "")))
+        tokens.append(str(reply.json.get("token", "")))
     mine, other = (f"Bearer {token}" for token in tokens)
     current = await client.request("GET", "/v1/session", Authorization=other)
     yield _status("device 2 reads its session", current, 200)
     response = await client.request("GET", "/v1/sessions", Authorization=mine)
-    devices = response.members.get("sessions", [])
-    yield TourStep("list my devices", "2 sessions", f"{len(devices)} sessions", ok=len(devices) == 2)
+    devices = response.json.get("sessions", [])
+    yield TourStep(name="list my devices", expected="2 sessions", saw=f"{len(devices)} sessions", ok=len(devices) == 2)
     others = [device["sid"] for device in devices if not device["current"]]
     for sid in others:
         yield _status(
@@ -133,5 +131,5 @@ async def _sessions(client: HttpConnections, user: str, password: str) -> AsyncG
 
 
 def _status(name: str, reply: HttpReply, expected: int) -> TourStep:
-    detail = "" if reply.status == expected else f" {reply.members.get('detail', '')}"
-    return TourStep(name, str(expected), f"{reply.status}{detail}", ok=reply.status == expected)
+    detail = "" if reply.status == expected else f" {reply.json.get('detail', '')}"
+    return TourStep(name=name, expected=str(expected), saw=f"{reply.status}{detail}", ok=reply.status == expected)

@@ -14,7 +14,7 @@ import signal
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Final
 
 from msgspec import Struct
 
@@ -93,30 +93,20 @@ async def _stop(context: FaultContext) -> None:
         context.record("healed", context.primary.name, "SIGCONT")
 
 
-async def _force(context: FaultContext) -> None:
-    await _fail_over(context)
-
-
-async def _coordinate(context: FaultContext) -> None:
-    await _fail_over(context, "COORDINATED")
-
-
 async def _fail_over(context: FaultContext, *options: str) -> None:
     context.record("fault", context.primary.name, " ".join(("SENTINEL FAILOVER", *options)))
-    await _call(context, context.cluster.sentinels[0], "SENTINEL", "FAILOVER", SERVICE, *options)
+    sentinel = context.cluster.sentinels[0]
+    await asyncio.to_thread(context.cluster.call, sentinel, "SENTINEL", "FAILOVER", SERVICE, *options)
 
 
-async def _flush_scripts(context: FaultContext) -> None:
-    context.record("fault", context.primary.name, f"SCRIPT FLUSH every {FLUSH_S * 1000:g} ms")
-    while not await _is_over(context, FLUSH_S):
-        await _call(context, context.primary, "SCRIPT", "FLUSH")
-
-
-async def _kill_clients(context: FaultContext) -> None:
-    pause_s = context.extent.kill_every_s
-    context.record("fault", context.primary.name, f"CLIENT KILL TYPE normal every {pause_s:g} s")
-    while not await _is_over(context, pause_s):
-        await _call(context, context.primary, "CLIENT", "KILL", "TYPE", "normal")
+async def _repeat(context: FaultContext, pause_s: float, *command: str) -> None:
+    """Send a command to the primary every `pause_s`, until the fault is over."""
+    context.record("fault", context.primary.name, f"{' '.join(command)} every {pause_s:g} s")
+    while True:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(context.over.wait(), pause_s)
+            return
+        await asyncio.to_thread(context.cluster.call, context.primary, *command)
 
 
 async def _storm(context: FaultContext) -> StormResult:
@@ -125,18 +115,6 @@ async def _storm(context: FaultContext) -> StormResult:
     result = await storm.run(within_s=context.extent.storm_s)
     context.record("healed", "client", f"{result.cancelled} cancelled")
     return result
-
-
-async def _call(context: FaultContext, node: Node, *command: str) -> Any:
-    return await asyncio.to_thread(context.cluster.call, node, *command)
-
-
-async def _is_over(context: FaultContext, pause_s: float) -> bool:
-    """Wait for `pause_s`, or until the fault is over; return True if it is."""
-    with suppress(TimeoutError):
-        async with asyncio.timeout(pause_s):
-            await context.over.wait()
-    return context.over.is_set()
 
 
 class Storm:
@@ -213,7 +191,7 @@ _ALL: Final = (
         "writes are lost, durable ones are not, and no user sees an error",
         after_s=14.0,
         failovers=1,
-        apply=_force,
+        apply=_fail_over,
     ),
     Fault(
         name="coordinated",
@@ -221,7 +199,7 @@ _ALL: Final = (
         shows="nothing is lost and no user sees an error: calls wait during the hand-over",
         after_s=5.0,
         failovers=1,
-        apply=_coordinate,
+        apply=lambda context: _fail_over(context, "COORDINATED"),
     ),
     Fault(
         name="script-flush",
@@ -229,7 +207,7 @@ _ALL: Final = (
         shows="no user sees an error: the client sends the missing script again",
         after_s=5.0,
         failovers=0,
-        apply=_flush_scripts,
+        apply=lambda context: _repeat(context, FLUSH_S, "SCRIPT", "FLUSH"),
         steady=True,
     ),
     Fault(
@@ -249,7 +227,7 @@ _ALL: Final = (
         "and must not be repeated",
         after_s=5.0,
         failovers=0,
-        apply=_kill_clients,
+        apply=lambda context: _repeat(context, context.extent.kill_every_s, "CLIENT", "KILL", "TYPE", "normal"),
     ),
 )
 FAULTS: Final[Mapping[str, Fault]] = MappingProxyType({fault.name: fault for fault in _ALL})

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, asynccontextmanager
 from itertools import takewhile
 from typing import Final
@@ -100,7 +99,18 @@ class Round:
                 after = await _idle(client)
                 last = await wait_for_agreement(cluster, plan.extent.settle_s)
             surviving = await read_survivors(cluster, last, client, calls, plan.secret)
-        return self._data(calls, surviving, before, after, storm)
+        return RoundData(
+            calls=calls,
+            marks=self._marks,
+            surviving=surviving,
+            span_ms=max(plan.span_ms, *(call.due_ms for call in calls)),
+            deadline_ms=DEADLINE_MS,
+            hot=HOT_LIMIT if plan.client == "tollhouse" else None,
+            failovers_expected=plan.fault.failovers,
+            storm=storm,
+            reconnects=_new_connections(before, after) if plan.fault.steady else None,
+            leaked_slots=after.in_flight,
+        )
 
     async def _work(self, client: DrillClient) -> tuple[list[Call], StormResult | None]:
         """Run the workload, and inject the fault when its time has come."""
@@ -151,28 +161,6 @@ class Round:
 
     def _record(self, kind: Kind, who: str, what: str) -> None:
         self._marks.append(Mark(at_ms=self._now_ms(), kind=kind, who=who, what=what))
-
-    def _data(
-        self,
-        calls: Sequence[Call],
-        surviving: AbstractSet[str],
-        before: ClientState,
-        after: ClientState,
-        storm: StormResult | None,
-    ) -> RoundData:
-        plan = self._plan
-        return RoundData(
-            calls=calls,
-            marks=self._marks,
-            surviving=surviving,
-            span_ms=max(plan.span_ms, *(call.due_ms for call in calls)),
-            deadline_ms=DEADLINE_MS,
-            hot=HOT_LIMIT if plan.client == "tollhouse" else None,
-            failovers_expected=plan.fault.failovers,
-            storm=storm,
-            reconnects=_new_connections(before, after) if plan.fault.steady else None,
-            leaked_slots=after.in_flight,
-        )
 
 
 @asynccontextmanager

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from tollhouse.drill.clients.client import ClientName
 from tollhouse.drill.faults import DEFAULT, FAULTS, Extent
 from tollhouse.drill.report import chart
 from tollhouse.drill.report.report import DrillOptions, Report, RoundReport, assemble, describe_machine
@@ -21,17 +20,15 @@ from tollhouse.drill.results.metrics import RoundData, measure, no_figures, per_
 from tollhouse.drill.round import Round, RoundPlan, RoundProgress
 from tollhouse.errors import ConfigurationError, TollhouseError
 from tollhouse.stores.embedded.sentinel_cluster import SentinelCluster
+from tollhouse.stores.transport.handshake import read_info
 
 
 class DrillProgress(Struct, frozen=True, kw_only=True):
     """How far a drill is: `done` of `steps` rounds, and the progress of this one."""
 
-    fault: str
-    client: ClientName
-    number: int
+    plan: RoundPlan
     done: int
     steps: int
-    span_ms: float
     progress: RoundProgress
 
 
@@ -86,17 +83,7 @@ class Drill:
         """Run one round; a round that could not be finished reports the problem, and keeps no bound."""
 
         def on_progress(progress: RoundProgress) -> None:
-            self._on_progress(
-                DrillProgress(
-                    fault=plan.fault.name,
-                    client=plan.client,
-                    number=plan.number,
-                    done=done,
-                    steps=steps,
-                    span_ms=plan.span_ms,
-                    progress=progress,
-                )
-            )
+            self._on_progress(DrillProgress(plan=plan, done=done, steps=steps, progress=progress))
 
         on_progress(RoundProgress(at_ms=0.0, calls=0, errors=0))
         cluster = await self._healthy_cluster()
@@ -106,7 +93,13 @@ class Drill:
             raise
         except TollhouseError as error:
             await self._stop()
-            return _failed_round(plan, str(error))
+            return RoundReport(
+                fault=plan.fault.name,
+                client=plan.client,
+                number=plan.number,
+                figures=no_figures(),
+                problem=str(error),
+            )
         if plan.fault.failovers:
             await self._stop()
         return self._write_round(plan, data)
@@ -122,9 +115,7 @@ class Drill:
         primary = cluster.primary()
         assert primary is not None, "no fault has happened to this cluster"
         cluster.call(primary, "FLUSHALL")
-        facts = dict(
-            line.partition(":")[::2] for line in cluster.call(primary, "INFO", "server").splitlines() if ":" in line
-        )
+        facts = read_info(cluster.call(primary, "INFO", "server").encode())
         name = facts.get("server_name", "redis")
         self._server = f"{name} {facts.get(f'{name}_version', 'unknown')}"
 
@@ -150,17 +141,3 @@ class Drill:
             history=f"{name}.jsonl",
             timeline=f"{name}.svg",
         )
-
-
-def _failed_round(plan: RoundPlan, problem: str) -> RoundReport:
-    return RoundReport(
-        fault=plan.fault.name,
-        client=plan.client,
-        number=plan.number,
-        figures=no_figures(),
-        operations=(),
-        marks=(),
-        history="",
-        timeline="",
-        problem=problem,
-    )

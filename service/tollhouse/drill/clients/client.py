@@ -84,19 +84,6 @@ def client_settings(url: str, secret: bytes) -> Settings:
     return Settings(url=url, secret=(secret,), deadline_ms=DEADLINE_MS, limits=LimitSettings(policies=policies))
 
 
-def store_state(tollhouse: Tollhouse) -> ClientState:
-    """Return the state of the stores of this process."""
-    stores = tollhouse.stores.all()
-    health = stores[0].health()
-    generation = None if health is None else health.generation
-    return ClientState(
-        in_flight=sum(store.in_flight for store in stores),
-        connections=sum(store.connections for store in stores),
-        generation=None if generation is None else generation.number,
-        generation_s=0.0 if generation is None else generation.at_s,
-    )
-
-
 def shared_take(subject: str) -> list[Take]:
     """Return a take on the shared key and its trace; they are sent in one call of one script, and lost together."""
     return [Take(policy=HOT, key=HOT_KEY, cost=1), Take(policy=OWN, key=subject, cost=1)]

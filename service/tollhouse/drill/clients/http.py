@@ -30,7 +30,7 @@ class UnexpectedStatus(Exception):
 
     def __init__(self, reply: HttpReply) -> None:
         self.status = reply.status
-        super().__init__(f"{reply.status}: {reply.members.get('detail', '')}")
+        super().__init__(f"{reply.status}: {reply.json.get('detail', '')}")
 
 
 class HttpClient:
@@ -59,7 +59,7 @@ class HttpClient:
             case "verify":
                 reply = await self._http.request("GET", "/v1/session", Authorization=self._bearer(subject))
                 accepted = _expect(reply, 200, 401) == 200
-                return CallResult(accepted=accepted, foreign=accepted and reply.members.get("user") != subject)
+                return CallResult(accepted=accepted, foreign=accepted and reply.json.get("user") != subject)
             case "revoke":
                 reply = await self._http.request("POST", "/v1/logout", Authorization=self._bearer(subject))
                 return CallResult(accepted=_expect(reply, 204, 401) == 204)
@@ -92,7 +92,7 @@ class HttpClient:
         take = {"policy": OWN, "key": subject, "cost": fingerprint(subject)}
         reply = await self._http.request("POST", "/v1/limits/take", take, X_Api_Key=self._key)
         allowed = _expect(reply, 200, 429) == 200
-        decision = convert(reply.members, Decision)
+        decision = convert(reply.json, Decision)
         left = None if decision.degraded else OWN_UNITS - decision.limits[0].remaining
         foreign = decision.key != subject or left not in (None, decision.cost)
         return CallResult(accepted=allowed, degraded=decision.degraded, foreign=foreign)
@@ -101,7 +101,7 @@ class HttpClient:
         takes = shared_take(subject)
         reply = await self._http.request("POST", "/v1/limits/take-batch", takes, X_Api_Key=self._key)
         _expect(reply, 200)
-        shared, trace = convert(reply.items, list[Decision])
+        shared, trace = convert(reply.json, list[Decision])
         foreign = [shared.key, trace.key] != [take.key for take in takes]
         return CallResult(accepted=shared.allowed, degraded=shared.degraded or trace.degraded, foreign=foreign)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -14,18 +14,15 @@ ANSWER_S: Final = 2.0
 """Default timeout of a request: longer than the service's own deadline, so that its reply at the deadline is seen."""
 IDLE_MAX: Final = 64
 
-_Json = dict[str, Any] | list[dict[str, Any]]
-_JSON: Final = msgspec.json.Decoder(_Json)
 _Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class HttpReply(Struct, frozen=True, kw_only=True):
-    """A status, the headers by their names in lower case, and the JSON object or array, if the body was one."""
+    """A status, the headers by their names in lower case, and the JSON value of the body; {} if it is no JSON."""
 
     status: int
     headers: Mapping[str, str]
-    members: Mapping[str, Any]
-    items: Sequence[Mapping[str, Any]] = ()
+    json: Any
 
 
 class InvalidReply(ConnectionError):
@@ -98,7 +95,5 @@ async def _exchange(connection: _Connection, request: bytes) -> HttpReply:
         code = int(status.split()[1])
     except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError, IndexError) as error:
         raise InvalidReply(f"no reply: {error}") from error
-    found: _Json = _JSON.decode(content) if "json" in headers.get("content-type", "") else {}
-    if isinstance(found, list):
-        return HttpReply(status=code, headers=headers, members={}, items=found)
-    return HttpReply(status=code, headers=headers, members=found)
+    found: Any = msgspec.json.decode(content) if "json" in headers.get("content-type", "") else {}
+    return HttpReply(status=code, headers=headers, json=found)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from msgspec import Struct
-
 from tollhouse.drill.clients.client import (
     OWN,
     OWN_UNITS,
@@ -13,7 +11,6 @@ from tollhouse.drill.clients.client import (
     ClientState,
     fingerprint,
     shared_take,
-    store_state,
 )
 from tollhouse.drill.results.history import Failure, Operation
 from tollhouse.errors import StoreUnavailable
@@ -21,12 +18,6 @@ from tollhouse.limits.calls.batcher import TAKES_MAX
 from tollhouse.limits.decision import Take
 from tollhouse.sessions.sessions import Issued
 from tollhouse.wiring import Tollhouse
-
-
-class CachedValue(Struct, frozen=True):
-    """A cached value: it carries its own key, so that a reader sees whether it is the right one."""
-
-    key: str
 
 
 class LibraryClient:
@@ -68,7 +59,15 @@ class LibraryClient:
 
     def state(self) -> ClientState:
         """Return the state of the stores."""
-        return store_state(self._tollhouse)
+        stores = self._tollhouse.stores.all()
+        health = stores[0].health()
+        generation = None if health is None else health.generation
+        return ClientState(
+            in_flight=sum(store.in_flight for store in stores),
+            connections=sum(store.connections for store in stores),
+            generation=None if generation is None else generation.number,
+            generation_s=0.0 if generation is None else generation.at_s,
+        )
 
     def token(self, subject: str) -> str:
         """Return the token of a session that was created here."""
@@ -90,11 +89,13 @@ class LibraryClient:
         return CallResult(durable=issued.durable, foreign=issued.session.user != user)
 
     async def _cached(self, key: str) -> CallResult:
-        async def load() -> CachedValue:
-            return CachedValue(key=key)
+        """Load or read a value that is its own key, so that a reader sees whether it is the right one."""
+
+        async def load() -> str:
+            return key
 
         found = await self._tollhouse.cache.fetch(key, load, ttl_s=3600, family="drill")
-        return CallResult(degraded=found.status == "BYPASS", foreign=found.value != {"key": key})
+        return CallResult(degraded=found.status == "BYPASS", foreign=found.value != key)
 
     async def _accepted(self, server: Tollhouse, user: str) -> bool:
         issued = self._issued.get(user)

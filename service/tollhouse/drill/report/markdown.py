@@ -44,12 +44,9 @@ def _head(report: Report) -> Iterator[str]:
     options, machine = report.options, report.machine
     versions = ", ".join(f"{name} {number}" for name, number in machine.versions.items())
     kept = sum(verdict.kept for verdict in report.verdicts)
-    yield "# Failover drill"
-    yield ""
-    yield f"{kept} of {len(report.verdicts)} bounds were kept in the worst round."
-    yield ""
-    yield f"    {options.command}"
-    yield ""
+    yield "# Failover drill\n"
+    yield f"{kept} of {len(report.verdicts)} bounds were kept in the worst round.\n"
+    yield f"    {options.command}\n"
     yield (
         f"{options.rate} operations/s through the {options.via}, rounds: {options.rounds}, "
         f"down-after-milliseconds {options.down_after_ms}, deadline {options.deadline_ms} ms, seed {options.seed}."
@@ -58,18 +55,15 @@ def _head(report: Report) -> Iterator[str]:
     yield f"{versions}."
     if options.via == "http":
         yield "Over HTTP sessions are created through the library, and a revocation does not say whether it is durable."
-    yield f"Load average {machine.load_before:.2f} before and {machine.load_after:.2f} after."
-    yield ""
+    yield f"Load average {machine.load_before:.2f} before and {machine.load_after:.2f} after.\n"
 
 
 def _fault(report: Report, name: str) -> Iterator[str]:
     fault = FAULTS[name]
     summaries = [summary for summary in report.summaries if summary.fault == name]
     verdicts = {verdict.measure: verdict for verdict in report.verdicts if verdict.fault == name}
-    yield f"## {name}"
-    yield ""
-    yield f"{fault.does} It must show: {fault.shows}."
-    yield ""
+    yield f"## {name}\n"
+    yield f"{fault.does} It must show: {fault.shows}.\n"
     several = report.options.rounds > 1
     kinds = (" median", " worst") if several else ("",)
     heads = [summary.client + kind for summary in summaries for kind in kinds]
@@ -80,8 +74,7 @@ def _fault(report: Report, name: str) -> Iterator[str]:
             yield _row(measure, summaries, verdicts.get(measure), several=several)
     yield ""
     for problem in (one for one in report.rounds if one.fault == name and one.problem is not None):
-        yield f"Round {problem.number} of {problem.client} could not be finished: {problem.problem}."
-        yield ""
+        yield f"Round {problem.number} of {problem.client} could not be finished: {problem.problem}.\n"
     for summary in summaries:
         yield from _picture([one for one in report.rounds if (one.fault, one.client) == (name, summary.client)])
 
@@ -99,8 +92,7 @@ def _picture(rounds: Sequence[RoundReport]) -> Iterator[str]:
     charted = [one for one in rounds if one.timeline]
     if charted:
         chosen = max(charted, key=lambda one: _gap(one.figures))
-        yield f"![{chosen.fault}, {chosen.client}, round {chosen.number}]({chosen.timeline})"
-        yield ""
+        yield f"![{chosen.fault}, {chosen.client}, round {chosen.number}]({chosen.timeline})\n"
 
 
 def _gap(figures: Figures) -> float:
@@ -108,8 +100,7 @@ def _gap(figures: Figures) -> float:
 
 
 def _end() -> Iterator[str]:
-    yield "## How it is measured"
-    yield ""
+    yield "## How it is measured\n"
     yield (
         "Calls are made when they are due, whether earlier ones were answered or not, and the latency of an answered "
         "call counts from then. "

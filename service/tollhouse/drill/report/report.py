@@ -53,10 +53,10 @@ class RoundReport(Struct, frozen=True, kw_only=True):
     client: ClientName
     number: int
     figures: Figures
-    operations: tuple[PerOperation, ...]
-    marks: tuple[Mark, ...]
-    history: str
-    timeline: str
+    operations: tuple[PerOperation, ...] = ()
+    marks: tuple[Mark, ...] = ()
+    history: str = ""
+    timeline: str = ""
     problem: str | None = None
 
 

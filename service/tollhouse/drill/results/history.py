@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Final, Literal, get_args
 
 import msgspec
@@ -89,22 +90,11 @@ def encode(client: str, calls: Sequence[Call], marks: Sequence[Mark]) -> bytes:
 
 def _events(client: str, calls: Sequence[Call]) -> Iterator[HistoryEvent]:
     for number, call in enumerate(calls):
-        yield HistoryEvent(
-            type="invoke",
-            at_ms=_rounded(call.began_ms),
-            client=client,
-            call=number,
-            operation=call.operation,
-            id=call.id,
-            due_ms=_rounded(call.due_ms),
-        )
-        yield HistoryEvent(
+        event = partial(HistoryEvent, client=client, call=number, operation=call.operation, id=call.id)
+        yield event(type="invoke", at_ms=round(call.began_ms, 3), due_ms=round(call.due_ms, 3))
+        yield event(
             type=_type(call),
-            at_ms=_rounded(call.ended_ms),
-            client=client,
-            call=number,
-            operation=call.operation,
-            id=call.id,
+            at_ms=round(call.ended_ms, 3),
             failure=call.failure,
             error=call.error,
             accepted=call.accepted if call.failure is None else None,
@@ -122,9 +112,5 @@ def _type(call: Call) -> Literal["ok", "fail", "unknown"]:
 
 def _mark_event(client: str, mark: Mark) -> HistoryEvent:
     return HistoryEvent(
-        type="mark", at_ms=_rounded(mark.at_ms), client=client, kind=mark.kind, who=mark.who, what=mark.what
+        type="mark", at_ms=round(mark.at_ms, 3), client=client, kind=mark.kind, who=mark.who, what=mark.what
     )
-
-
-def _rounded(at_ms: float) -> float:
-    return round(at_ms, 3)

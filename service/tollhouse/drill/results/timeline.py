@@ -15,15 +15,16 @@ def measure(marks: Sequence[Mark], failovers_expected: int) -> dict[str, float |
     """Return the steps of the first failover, in milliseconds after the fault, and the number of failovers."""
     fault = first(marks, "fault")
     after = [mark for mark in marks if fault is not None and mark.at_ms >= fault]
-    announced = [mark.at_ms for mark in _first_of_each(mark for mark in after if mark.kind == "switch")]
-    failovers = max(Counter(mark.who for mark in after if mark.kind == "switch").values(), default=0)
+    switches = sorted((mark for mark in after if mark.kind == "switch"), key=lambda mark: mark.at_ms)
+    failovers = max(Counter(mark.who for mark in switches).values(), default=0)
+    announced = {mark.who: mark.at_ms for mark in reversed(switches)}.values()  # the first of each Sentinel
     return {
         "failovers": failovers,
         "second_failovers": max(failovers - failovers_expected, 0),
         "detected_ms": _since(fault, (mark.at_ms for mark in after if mark.kind in _DETECTED)),
         "promoted_ms": _since(fault, (mark.at_ms for mark in after if mark.kind == "promoted")),
         "announced_ms": _since(fault, announced),
-        "announced_by_all_ms": _since(fault, announced[-1:]),
+        "announced_by_all_ms": _since(fault, sorted(announced)[-1:]),
         "switched_ms": _since(fault, (mark.at_ms for mark in after if mark.kind == "generation")),
     }
 
@@ -40,14 +41,6 @@ def not_durable_ms(marks: Sequence[Mark], calls: Iterable[Call]) -> float | None
 def first(marks: Iterable[Mark], *kinds: Kind) -> float | None:
     """Return the time of the first mark of these kinds, or None if there is none."""
     return min((mark.at_ms for mark in marks if mark.kind in kinds), default=None)
-
-
-def _first_of_each(marks: Iterable[Mark]) -> list[Mark]:
-    """Return the first mark of each source, in the order of time."""
-    found: dict[str, Mark] = {}
-    for mark in sorted(marks, key=lambda mark: mark.at_ms):
-        found.setdefault(mark.who, mark)
-    return list(found.values())
 
 
 def _since(fault: float | None, moments: Iterable[float]) -> float | None:
