@@ -125,6 +125,7 @@ class Scene:
 async def scene(
     *,
     configured: int = 3,
+    name: str | None = None,
     timing: ResolverTiming = QUIET,
     sentinel_login: tuple[str, str] | None = None,
     server_login: tuple[str, str] | None = None,
@@ -134,7 +135,8 @@ async def scene(
 ) -> AsyncIterator[Scene]:
     """Three Sentinels that agree on the first of three servers, and a resolver that knows `configured` of them.
 
-    `known` are the logins that the resolver has, at the Sentinels and at the servers.
+    `name` is the host name by which it knows them, None their address. `known` are the logins that the resolver has, at
+    the Sentinels and at the servers.
     """
     context, ca = (None, None) if tls is None else tls
     sentinels = [await FakeSentinel(number, login=sentinel_login).open(context) for number in (1, 2, 3)]
@@ -144,7 +146,7 @@ async def scene(
         sentinel.peers = [peer for peer in sentinels if peer is not sentinel]
         sentinel.replicas = [replica(server.host) for server in servers[1:]]
     target = SentinelService(
-        hosts=tuple(sentinel.host for sentinel in sentinels[:configured]),
+        hosts=tuple((name or sentinel.host[0], sentinel.host[1]) for sentinel in sentinels[:configured]),
         service=options.pop("service", "main"),
         tls=tls is not None,
         ca=None if ca is None else str(ca),

@@ -36,6 +36,15 @@ async def test_sentinels_are_discovered_from_each_other() -> None:
         assert (await s.next_generation()).address.port == s.hosts[1][1]
 
 
+async def test_a_sentinel_with_a_host_name_is_connected_to_once() -> None:
+    """A Sentinel that the URL names by a host name, and others by its address, is not discovered a second time."""
+    async with scene(name="localhost") as s:
+        await s.started()
+        await s.rounds(5)
+
+        assert [sentinel.listener.counts["HELLO"] for sentinel in s.sentinels] == [1, 1, 1]
+
+
 async def test_a_configured_sentinel_is_never_dropped() -> None:
     """A Sentinel of the URL that was gone, and that no other lists, is used again when it is back."""
     async with scene() as s:

@@ -12,7 +12,13 @@ from typing import Any
 
 from tollhouse.stores.discovery.role_probe import CLIENT_NAME
 from tollhouse.stores.discovery.sentinel_events import CHANNELS, SentinelEvent, read_event
-from tollhouse.stores.discovery.sentinel_replies import SentinelReply, explain_silence, poll_commands, read_replies
+from tollhouse.stores.discovery.sentinel_replies import (
+    SentinelReply,
+    decode,
+    explain_silence,
+    poll_commands,
+    read_replies,
+)
 from tollhouse.stores.discovery.timing import ResolverTiming
 from tollhouse.stores.discovery.unavailable import Unavailable
 from tollhouse.stores.transport.connection import Connection, encode
@@ -98,7 +104,7 @@ class SentinelClient:
             # The replies of SUBSCRIBE are pushes in RESP3; the reply that is awaited is that of PING.
             connection.send(encode("SUBSCRIBE", *CHANNELS) + encode("PING"), deadline_s),
         )
-        self.id = str(identity)
+        self.id = str(decode(identity))
 
     async def _hold(self, connected: tuple[Connection, asyncio.Event]) -> None:
         self._connection, lost = connected

@@ -56,7 +56,7 @@ def poll_commands(service: str) -> tuple[bytes, ...]:
 
 def read_replies(host: Host, sentinel: str, service: str, replies: list[Any]) -> SentinelReply | Unavailable:
     """Read the replies of the Sentinel at `host`, whose id is `sentinel`."""
-    named, primary, replicas, peers = (_decode(reply) for reply in replies)
+    named, primary, replicas, peers = (decode(reply) for reply in replies)
     if named is None:
         return unknown_service(host, service)
     try:
@@ -96,6 +96,17 @@ def unknown_service(host: Host, service: str) -> Unavailable:
     return Unavailable(reason=f"Sentinel {format_host(host)} knows no service {service!r}; {remedy}", permanent=True)
 
 
+def decode(reply: Any) -> Any:
+    """Replace bytes by text, at every depth."""
+    if isinstance(reply, bytes):
+        return reply.decode(errors="replace")
+    if isinstance(reply, list):
+        return [decode(item) for item in cast("list[Any]", reply)]
+    if isinstance(reply, dict):
+        return {decode(name): decode(value) for name, value in cast("dict[Any, Any]", reply).items()}
+    return reply
+
+
 def _promotable(entry: _ReplicaEntry) -> Host | None:
     """Return the address of a replica that Sentinel could promote, by Sentinel's own rules."""
     if entry.slave_priority <= 0 or _DOWN & set(entry.flags.split(",")):
@@ -115,15 +126,4 @@ def _as_map(reply: Any) -> dict[Any, Any]:
     if isinstance(reply, list):
         flat = cast("list[Any]", reply)
         return dict(zip(flat[::2], flat[1::2], strict=False))
-    return reply
-
-
-def _decode(reply: Any) -> Any:
-    """Replace bytes by text, at every depth."""
-    if isinstance(reply, bytes):
-        return reply.decode(errors="replace")
-    if isinstance(reply, list):
-        return [_decode(item) for item in cast("list[Any]", reply)]
-    if isinstance(reply, dict):
-        return {_decode(name): _decode(value) for name, value in cast("dict[Any, Any]", reply).items()}
     return reply
