@@ -114,9 +114,7 @@ def explain(down_after_ms: int, as_json: bool) -> None:  # noqa: FBT001 - click 
         return
     console = Console()
     for fault in FAULTS.values():
-        console.print(f"[bold]{fault.name}[/bold]")
-        console.print(f"  {fault.does}", highlight=False)
-        console.print(f"  Must show: {fault.shows}.", highlight=False)
+        console.print(f"[bold]{fault.name}[/bold]\n  {fault.does}\n  Must show: {fault.shows}.", highlight=False)
         for measure, at_most in slo.bounds(bounds, fault.name).items():
             console.print(f"    {MEASURES[measure]}: at most {at_most:g}  ({measure})", highlight=False)
         console.print()

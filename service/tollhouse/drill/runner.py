@@ -94,11 +94,7 @@ class Drill:
         except TollhouseError as error:
             await self._stop()
             return RoundReport(
-                fault=plan.fault.name,
-                client=plan.client,
-                number=plan.number,
-                figures=no_figures(),
-                problem=str(error),
+                fault=plan.fault.name, client=plan.client, number=plan.number, figures=no_figures(), problem=str(error)
             )
         if plan.fault.failovers:
             await self._stop()

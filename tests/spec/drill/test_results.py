@@ -231,8 +231,8 @@ def test_only_what_surely_fell_into_a_window_exceeds_it(begins: list[float], too
 
     found = count_admissions([*others, *calls], {one.id for one in [*others, *calls]}, TEN_A_SECOND)
 
-    assert (found.over, found.unexplained) == (expected, expected)
-    assert (found.admitted, found.lost, found.degraded) == (len(begins), 0, 0)
+    assert (found.over_admission, found.over_admission_unexplained) == (expected, expected)
+    assert (found.hot_admitted, found.hot_lost, found.hot_degraded) == (len(begins), 0, 0)
 
 
 #   kept, lost and degraded takes in one window, over-admission, the part of it that has no excuse
@@ -258,7 +258,11 @@ def test_what_was_lost_or_admitted_by_the_rule_for_outages_is_no_excess_of_the_s
     found = count_admissions([*calls, *by_rule], held | {"hot-90"}, TEN_A_SECOND)
 
     assert found == Admission(
-        admitted=kept + lost + degraded, lost=lost, degraded=degraded, over=over, unexplained=unexplained
+        hot_admitted=kept + lost + degraded,
+        hot_lost=lost,
+        hot_degraded=degraded,
+        over_admission=over,
+        over_admission_unexplained=unexplained,
     )
 
 
@@ -269,7 +273,7 @@ def test_excuses_count_in_the_window_that_they_are_in() -> None:
 
     found = count_admissions([*calls, *later], {one.id for one in later}, TEN_A_SECOND)
 
-    assert (found.lost, found.over, found.unexplained) == (5, 2, 2)
+    assert (found.hot_lost, found.over_admission, found.over_admission_unexplained) == (5, 2, 2)
 
 
 def test_a_reply_of_another_is_counted() -> None:

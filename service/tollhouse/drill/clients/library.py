@@ -4,14 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from tollhouse.drill.clients.client import (
-    OWN,
-    OWN_UNITS,
-    CallResult,
-    ClientState,
-    fingerprint,
-    shared_take,
-)
+from tollhouse.drill.clients.client import OWN, OWN_UNITS, CallResult, ClientState, fingerprint, shared_take
 from tollhouse.drill.results.history import Failure, Operation
 from tollhouse.errors import StoreUnavailable
 from tollhouse.limits.calls.batcher import TAKES_MAX

@@ -50,12 +50,7 @@ def draw(title: str, buckets: Sequence[Bucket], marks: Sequence[Mark], span_ms: 
     labels = _place_labels([(x(mark.at_ms), mark) for mark in _first_of_each(marks) if mark.at_ms <= span_ms])
     top = 44 + _ROW * (1 + max((row for _, _, row in labels), default=-1))
     height = top + _PLOT + 40
-    parts = [
-        *_legend(),
-        *_bars(buckets, x, top),
-        *_axes(buckets, x, top, span_ms),
-        *_draw_labels(labels, top),
-    ]
+    parts = [*_legend(), *_bars(buckets, x, top), *_axes(buckets, x, top, span_ms), *_draw_labels(labels, top)]
     return document(title, parts, style=_STYLE, left=_LEFT, height=height)
 
 

@@ -22,18 +22,18 @@ class SharedLimit(Struct, frozen=True, kw_only=True):
 
 
 class Admission(Struct, frozen=True, kw_only=True):
-    """The takes that were admitted on the shared key.
+    """The takes that were admitted on the shared key, by the name of their measure.
 
-    `lost` were acknowledged by a store and are gone; `degraded` were admitted by the outage rule, which does not know
-    what other processes and the store admitted. `over` is how far the worst window exceeded the limit for certain,
-    and `unexplained` how far it did without those two.
+    `hot_lost` were acknowledged by a store and are gone; `hot_degraded` were admitted by the outage rule, which does
+    not know what other processes and the store admitted. `over_admission` is how far the worst window exceeded the
+    limit for certain, and `over_admission_unexplained` how far it did without those two.
     """
 
-    admitted: int
-    lost: int
-    degraded: int
-    over: int
-    unexplained: int
+    hot_admitted: int
+    hot_lost: int
+    hot_degraded: int
+    over_admission: int
+    over_admission_unexplained: int
 
 
 def count_admissions(calls: Iterable[Call], surviving: AbstractSet[str], limit: SharedLimit) -> Admission:
@@ -42,11 +42,11 @@ def count_admissions(calls: Iterable[Call], surviving: AbstractSet[str], limit: 
     by_store = [call for call in admitted if not call.degraded]
     kept = [call for call in by_store if call.id in surviving]
     return Admission(
-        admitted=len(admitted),
-        lost=len(by_store) - len(kept),
-        degraded=len(admitted) - len(by_store),
-        over=_excess(admitted, limit),
-        unexplained=_excess(kept, limit),
+        hot_admitted=len(admitted),
+        hot_lost=len(by_store) - len(kept),
+        hot_degraded=len(admitted) - len(by_store),
+        over_admission=_excess(admitted, limit),
+        over_admission_unexplained=_excess(kept, limit),
     )
 
 

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Final
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from tollhouse.drill.results import availability, losses, timeline
-from tollhouse.drill.results.admission import SharedLimit, count_admissions
+from tollhouse.drill.results.admission import Admission, SharedLimit, count_admissions
 from tollhouse.drill.results.history import FAILURES, OPERATIONS, Call, Failure, Mark, Operation
 
 Figures = dict[str, float | None]
@@ -19,7 +19,6 @@ Figures = dict[str, float | None]
 MORE_IS_BETTER: Final = frozenset(
     {"calls", "answered", "plain_acknowledged", "durable_acknowledged", "revoked_durably", "hot_admitted", "cancelled"}
 )
-_ADMISSION: Final = ("hot_admitted", "hot_lost", "hot_degraded", "over_admission", "over_admission_unexplained")
 
 
 class StormResult(Struct, frozen=True, kw_only=True):
@@ -225,12 +224,5 @@ def _losses(data: RoundData) -> Figures:
 
 def _admission(data: RoundData) -> Figures:
     if data.hot is None:
-        return dict.fromkeys(_ADMISSION)
-    found = count_admissions(data.calls, data.surviving, data.hot)
-    return {
-        "hot_admitted": found.admitted,
-        "hot_lost": found.lost,
-        "hot_degraded": found.degraded,
-        "over_admission": found.over,
-        "over_admission_unexplained": found.unexplained,
-    }
+        return dict.fromkeys(Admission.__struct_fields__)
+    return structs.asdict(count_admissions(data.calls, data.surviving, data.hot))
