@@ -14,7 +14,6 @@ from tollhouse.stores.discovery.primary_history import FailoverPause, Generation
 from tollhouse.stores.discovery.sentinel_resolver import SentinelResolver
 from tollhouse.stores.store import Store
 from tollhouse.stores.transport.dialer import Dialer, Login
-from tollhouse.stores.transport.redial import TIMING
 from tollhouse.stores.urls import SentinelService, StoreUrl
 
 GONE = "REDIRECT 127.0.0.1:1"
@@ -231,7 +230,7 @@ async def test_a_call_is_not_paused_longer_than_the_bound() -> None:
 
 async def test_a_call_is_not_paused_past_its_deadline() -> None:
     """A call whose deadline comes before the bound of the pause ends with its deadline, not sent."""
-    async with scene(deadline_s=0.05) as s:
+    async with scene(deadline_s=0.05, failover_wait_s=20) as s:
         s.locator.announce(FailoverPause(wait_s=60))
         began_s = asyncio.get_running_loop().time()
 
@@ -239,7 +238,7 @@ async def test_a_call_is_not_paused_past_its_deadline() -> None:
             await s.store.run("test/once", [], [])
 
         assert raised.value.outcome == "not-sent"
-        assert asyncio.get_running_loop().time() - began_s < TIMING.failover_wait_s / 2
+        assert asyncio.get_running_loop().time() - began_s < 10
 
 
 async def test_sentinels_move_a_store() -> None:

@@ -177,7 +177,7 @@ async def test_the_epoch_of_the_primary_is_filled_in(tmp_path: Path) -> None:
 
 async def test_an_absent_server_is_not_sent_and_cheap(tmp_path: Path) -> None:
     """Without a server calls are `not-sent`; after the first, they fail without waiting again."""
-    store = store_at(tmp_path / "nobody", wait_s=0.2)
+    store = store_at(tmp_path / "nobody", wait_s=0.5)
     loop = asyncio.get_running_loop()
 
     with pytest.raises(StoreUnavailable) as raised:
@@ -188,7 +188,7 @@ async def test_an_absent_server_is_not_sent_and_cheap(tmp_path: Path) -> None:
 
     assert raised.value.outcome == "not-sent"
     assert "cannot connect to unix://" in str(raised.value)
-    assert loop.time() - began_s < 0.04
+    assert loop.time() - began_s < 0.25
     await store.aclose()
 
 

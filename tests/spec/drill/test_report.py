@@ -215,9 +215,12 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("text", "words"), WRONG)
-def test_a_file_that_cannot_be_used_is_told(tmp_path: Path, text: str | None, words: list[str]) -> None:
+def test_a_file_that_cannot_be_used_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str | None, words: list[str]
+) -> None:
     """A name that does not exist and a value that is no number are one sentence with the remedy."""
-    path = tmp_path / "slo.toml"
+    monkeypatch.chdir(tmp_path)  # a long path would be cut short in the message
+    path = Path("slo.toml")
     if text is not None:
         path.write_text(text)
 
