@@ -15,7 +15,7 @@ import os
 import weakref
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
@@ -35,6 +35,8 @@ _Workers = Literal["livemin", "livemax", "livemostrecent"]
 """Which worker's value is exported. The most recent one is that of the worker that answers the scrape, if it sets the
 value just before."""
 _SCRIPT_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
+_HASH_MEANING = "Time to hash or verify one password, its wait in the queue left out."
+_SCRIPT_MEANING = "Time from sending a script call to reading its reply."
 _HASH_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
 FLUSH_S = 0.25
@@ -94,14 +96,7 @@ class Metrics:
     def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
         self._shared = environ.get("PROMETHEUS_MULTIPROC_DIR")
         self.registry = registry = CollectorRegistry()
-
-        def counter(name: str, meaning: str, *labels: str) -> Callable[..., Counter]:
-            return cache(Counter(f"tollhouse_{name}", meaning, labels, registry=registry).labels)
-
-        def gauge(name: str, meaning: str, label: str, workers: _Workers) -> Callable[..., Gauge]:
-            metric = Gauge(f"tollhouse_{name}", meaning, [label], registry=registry, multiprocess_mode=workers)
-            return cache(metric.labels)
-
+        counter, gauge = partial(_counter, registry), partial(_gauge, registry)
         takes = Counter("tollhouse_ratelimit_decisions_total", "Decided takes.", ["policy", "outcome"], registry=None)
         self._decisions = _PendingCounter(takes)
         registry.register(self._decisions)
@@ -123,21 +118,9 @@ class Metrics:
             "sentinels_reachable", "Sentinels with a connection.", "store", "livemostrecent"
         )
         self._replicas_promotable = gauge("replicas_promotable", "Replicas to fail over to.", "store", "livemostrecent")
-        self._hashes = Histogram(
-            "tollhouse_password_hash_duration_seconds",
-            "Time to hash or verify one password, its wait in the queue left out.",
-            registry=registry,
-            buckets=_HASH_SECONDS,
-        )
-        self._scripts = cache(
-            Histogram(
-                "tollhouse_script_duration_seconds",
-                "Time from sending a script call to reading its reply.",
-                ("store", "script"),
-                registry=registry,
-                buckets=_SCRIPT_SECONDS,
-            ).labels
-        )
+        self._hashes = _histogram(registry, "password_hash_duration_seconds", _HASH_MEANING, _HASH_SECONDS)
+        scripts = _histogram(registry, "script_duration_seconds", _SCRIPT_MEANING, _SCRIPT_SECONDS, "store", "script")
+        self._scripts = cache(scripts.labels)
         gauge("build_info", "Always 1.", "version", "livemax")(version("tollhouse")).set(1)
 
     def decision(self, policy: str, outcome: str) -> None:
@@ -249,3 +232,17 @@ def _alive(process: int) -> bool:
     except OSError as error:
         return error.errno != errno.ESRCH
     return True
+
+
+def _counter(registry: CollectorRegistry, name: str, meaning: str, *labels: str) -> Callable[..., Counter]:
+    return cache(Counter(f"tollhouse_{name}", meaning, labels, registry=registry).labels)
+
+
+def _gauge(registry: CollectorRegistry, name: str, meaning: str, label: str, workers: _Workers) -> Callable[..., Gauge]:
+    return cache(Gauge(f"tollhouse_{name}", meaning, [label], registry=registry, multiprocess_mode=workers).labels)
+
+
+def _histogram(
+    registry: CollectorRegistry, name: str, meaning: str, buckets: tuple[float, ...], *labels: str
+) -> Histogram:
+    return Histogram(f"tollhouse_{name}", meaning, labels, registry=registry, buckets=buckets)
