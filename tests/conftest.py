@@ -19,22 +19,12 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 
 SERVERS = frozenset({"embedded", "valkey_socket", "world"})
-PROCESSES = frozenset(
-    {
-        "test_cli_limits",
-        "test_compose",
-        "test_demo",
-        "test_documents",
-        "test_drill",
-        "test_locator",
-        "test_packaging",
-        "test_reload_served",
-        "test_sentinel_cluster",
-        "test_serve",
-        "test_serve_ha",
-    }
+CLUSTERS = frozenset({"test_compose", "test_drill", "test_locator", "test_sentinel_cluster", "test_serve_ha"})
+"""Modules whose tests start Sentinels or a drill, which watch the clock: one worker runs them, one after the other."""
+SERVICES = frozenset(
+    {"test_cli_limits", "test_demo", "test_documents", "test_packaging", "test_reload_served", "test_serve"}
 )
-"""Modules whose tests start Sentinels, the service or a drill: they share ports and cores, so one worker runs them."""
+"""Modules whose tests start the service; another worker runs them, so that both finish at about the same time."""
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
@@ -45,9 +35,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("server")
         if (calls := getattr(item, "callspec", None)) is not None and "fake" in calls.params.values():
             item.add_marker("fake")
-        if item.path.stem in PROCESSES or item.get_closest_marker("sentinel"):
+        clusters = item.path.stem in CLUSTERS or item.get_closest_marker("sentinel") is not None
+        if clusters or item.path.stem in SERVICES:
             item.add_marker("processes")
-            item.add_marker(pytest.mark.xdist_group("processes"))
+            item.add_marker(pytest.mark.xdist_group("clusters" if clusters else "services"))
 
 
 @pytest.hookimpl(wrapper=True)
