@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 ServerClock = Callable[[], int]
 """Returns the `now_ms` argument of every script; 0 means the time of the server."""
 
 MonotonicClock = Callable[[], int]
 """Returns milliseconds that never decrease; only differences have a meaning."""
+
+Sleep = Callable[[float], Awaitable[None]]
+"""Sleeps for some seconds, as `asyncio.sleep` does."""
 
 
 def server_time() -> int:

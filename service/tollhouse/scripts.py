@@ -56,6 +56,18 @@ class ScriptRunner(Protocol):
         ...
 
 
+class DurableScriptRunner(Protocol):
+    """What runs scripts whose writes may have to survive a failover."""
+
+    async def run(self, script: str, keys: Sequence[str], args: Sequence[Argument]) -> list[Any]:
+        """Run a script and return its reply; raise StoreUnavailable when no reply can be relied on."""
+        ...
+
+    async def run_durably(self, script: str, keys: Sequence[str], args: Sequence[Argument]) -> tuple[list[Any], bool]:
+        """Run a script; return its reply, and whether its writes survive a failover."""
+        ...
+
+
 def find_lua(package: Path = Path(__file__).parent) -> Path:
     """Return the folder of the scripts: inside the installed package, or at the root of a checkout."""
     for candidate in (package / "lua", package.parents[1] / "lua"):

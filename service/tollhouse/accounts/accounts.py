@@ -12,9 +12,8 @@ The key of an account is derived from the secret that was the newest at sign-up,
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any, Final, Protocol
+from typing import Final
 
 from msgspec import Struct
 
@@ -27,7 +26,7 @@ from tollhouse.keyring import Keyring
 from tollhouse.limits.decision import Decision, Take, longest_refusal
 from tollhouse.limits.limiter import Limiter
 from tollhouse.metrics import Metrics
-from tollhouse.scripts import Argument
+from tollhouse.scripts import DurableScriptRunner
 from tollhouse.sessions.sessions import Issued, SessionRefused, Sessions
 
 SIGN_UP_POLICY: Final = "signup"
@@ -36,18 +35,6 @@ LOGIN_ADDRESS_POLICY: Final = "login-address"
 """The policies that the limiter must have; their keys are `address:…` and `account:…`."""
 
 _ACCOUNT_LABEL: Final = "account"
-
-
-class AccountStore(Protocol):
-    """The methods of a store that accounts use."""
-
-    async def run(self, script: str, keys: Sequence[str], args: Sequence[Argument]) -> list[Any]:
-        """Run a script and return its reply."""
-        ...
-
-    async def run_durably(self, script: str, keys: Sequence[str], args: Sequence[Argument]) -> tuple[list[Any], bool]:
-        """Run a script; return its reply, and whether its writes survive a failover."""
-        ...
 
 
 class AccountCreated(Struct, frozen=True, kw_only=True):
@@ -90,7 +77,7 @@ class Accounts:
 
     def __init__(
         self,
-        store: AccountStore,
+        store: DurableScriptRunner,
         sessions: Sessions,
         limiter: Limiter,
         passwords: Passwords,

@@ -16,11 +16,11 @@ from tollhouse import keys
 from tollhouse.cache.codec import CodecName
 from tollhouse.cache.commands import CacheStore, Commands
 from tollhouse.cache.key_names import ALL, IN_PROGRESS, KeyNames
-from tollhouse.cache.loader import DEFAULT_BOUNDS, Bounds, Load, Loader, Query, Sleep
+from tollhouse.cache.loader import DEFAULT_BOUNDS, Bounds, Load, Loader, Query
 from tollhouse.cache.read_through import CacheResult, Reader
 from tollhouse.cache.stats import NO_INFO, CacheStats, describe
 from tollhouse.cache.ttl import TTL_S_MAX, default_lifetime_ms, lifetime_ms
-from tollhouse.clock import MonotonicClock, monotonic_ms
+from tollhouse.clock import MonotonicClock, Sleep, monotonic_ms
 from tollhouse.errors import StoreError
 from tollhouse.keyring import Keyring
 from tollhouse.metrics import Metrics

@@ -16,7 +16,7 @@ from tollhouse.cache.envelope import Envelope, encode
 from tollhouse.cache.key_names import EntryKeys
 from tollhouse.cache.single_flight import Flight
 from tollhouse.cache.ttl import spread
-from tollhouse.clock import MonotonicClock
+from tollhouse.clock import MonotonicClock, Sleep
 from tollhouse.errors import LoadFailed, StoreError
 
 P = ParamSpec("P")
@@ -25,8 +25,6 @@ T = TypeVar("T")
 Load = Callable[[], Awaitable[Any]]
 """The caller's function that computes the value of a key; called when there is no valid stored value."""
 
-Sleep = Callable[[float], Awaitable[None]]
-"""A function that waits for some seconds."""
 
 CacheStatus = Literal["HIT", "MISS", "COALESCED", "BYPASS", "DISABLED", "STALE"]
 """Stored before · loaded now · loaded meanwhile by another caller · loaded without the store · the cache is disabled ·

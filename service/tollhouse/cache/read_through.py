@@ -22,9 +22,9 @@ from tollhouse.cache.codec import decode_body, decoding_bytes
 from tollhouse.cache.commands import Busy, Commands, Hit, LoadLease
 from tollhouse.cache.envelope import decode
 from tollhouse.cache.key_names import EntryKeys
-from tollhouse.cache.loader import Bounds, CacheStatus, LoadedBody, Loader, Query, Sleep, run_off_loop_if_large
+from tollhouse.cache.loader import Bounds, CacheStatus, LoadedBody, Loader, Query, run_off_loop_if_large
 from tollhouse.cache.single_flight import Flight, SingleFlight
-from tollhouse.clock import MonotonicClock
+from tollhouse.clock import MonotonicClock, Sleep
 from tollhouse.errors import LoadFailed, StoreError
 from tollhouse.metrics import Metrics
 

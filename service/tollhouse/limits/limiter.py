@@ -10,7 +10,7 @@ from types import MappingProxyType
 from msgspec.structs import replace
 
 from tollhouse import keys
-from tollhouse.clock import MonotonicClock, monotonic_ms
+from tollhouse.clock import MonotonicClock, Sleep, monotonic_ms
 from tollhouse.errors import InvalidInput, StoreUnavailable
 from tollhouse.keyring import Keyring
 from tollhouse.limits.calls.batcher import TAKES_MAX, Batcher, resolved_future
@@ -20,7 +20,7 @@ from tollhouse.limits.calls.leases import Leases
 from tollhouse.limits.calls.refusal_cache import RefusalCache
 from tollhouse.limits.calls.reservations import HOLD_MS, Reservations
 from tollhouse.limits.calls.take_all import TAKE_ALL_MAX, AllOrNothing
-from tollhouse.limits.calls.waiting import Sleep, attempt_within
+from tollhouse.limits.calls.waiting import attempt_within
 from tollhouse.limits.decision import Decision, Lease, Reservation, Settlement, Take, TakeAllResult
 from tollhouse.limits.policy.policy import Policy
 from tollhouse.limits.wire.compiled_policy import compile_policies

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from tollhouse.keyring import Keyring
 from tollhouse.metrics import Metrics
-from tollhouse.scripts import Argument
+from tollhouse.scripts import Argument, DurableScriptRunner
 from tollhouse.sessions import tokens
 from tollhouse.sessions.records import Session
 from tollhouse.sessions.revocation_log import RevocationLog
@@ -30,18 +30,6 @@ _CONCURRENT_REPLAYS: Final = 500
 
 Run = Callable[[str, Sequence[str], Sequence[Argument]], Awaitable[list[Any]]]
 """Runs a script on one particular connection."""
-
-
-class SessionStore(Protocol):
-    """The methods of a store that sessions use."""
-
-    async def run(self, script: str, keys: Sequence[str], args: Sequence[Argument]) -> list[Any]:
-        """Run a script and return its reply."""
-        ...
-
-    async def run_durably(self, script: str, keys: Sequence[str], args: Sequence[Argument]) -> tuple[list[Any], bool]:
-        """Run a script; return its reply, and whether its writes survive a failover."""
-        ...
 
 
 class RevokeResult(Struct, frozen=True, kw_only=True):
@@ -62,7 +50,12 @@ class Revoker:
     """Revokes sessions, and replays revocations on new primaries."""
 
     def __init__(
-        self, store: SessionStore, keyring: Keyring, metrics: Metrics, log: RevocationLog, random_bytes: RandomBytes
+        self,
+        store: DurableScriptRunner,
+        keyring: Keyring,
+        metrics: Metrics,
+        log: RevocationLog,
+        random_bytes: RandomBytes,
     ) -> None:
         self._store = store
         self._keyring = keyring

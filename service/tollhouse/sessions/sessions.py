@@ -23,11 +23,12 @@ from msgspec import Struct
 from tollhouse.errors import InvalidInput
 from tollhouse.keyring import Keyring
 from tollhouse.metrics import Metrics
+from tollhouse.scripts import DurableScriptRunner
 from tollhouse.sessions import tokens
 from tollhouse.sessions.policies import CAP_MAX, POLICIES, Policies, SessionPolicy
 from tollhouse.sessions.records import Session, session_created, session_verified, sessions_listed
 from tollhouse.sessions.revocation_log import RevocationLog
-from tollhouse.sessions.revoker import RevokeAllResult, Revoker, RevokeResult, SessionStore
+from tollhouse.sessions.revoker import RevokeAllResult, Revoker, RevokeResult
 from tollhouse.sessions.tokens import RandomBytes, Token
 from tollhouse.sessions.user_keys import UserKeys, user_keys
 from tollhouse.sessions.validation import valid_device, valid_user
@@ -57,7 +58,7 @@ class Sessions:
 
     def __init__(
         self,
-        store: SessionStore,
+        store: DurableScriptRunner,
         keyring: Keyring,
         metrics: Metrics,
         policies: Policies = POLICIES,

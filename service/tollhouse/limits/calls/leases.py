@@ -10,10 +10,11 @@ from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Final
 
+from tollhouse.clock import Sleep
 from tollhouse.errors import InvalidInput, StoreError, StoreUnavailable
 from tollhouse.limits.calls.calls import Calls, is_id, new_id
 from tollhouse.limits.calls.decider import decide_by_access_list
-from tollhouse.limits.calls.waiting import Sleep, attempt_within
+from tollhouse.limits.calls.waiting import attempt_within
 from tollhouse.limits.decision import Decision, Lease
 from tollhouse.limits.outage.fallback import LOCAL
 from tollhouse.limits.policy.policy import Limit

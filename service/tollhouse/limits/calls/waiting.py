@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
-from tollhouse.clock import MonotonicClock
+from tollhouse.clock import MonotonicClock, Sleep
 from tollhouse.errors import InvalidInput
 
 WAIT_MS_MAX: Final = 60_000
 """The longest wait of one call, in the library and over HTTP. Proxies commonly end a silent request after a minute."""
 
-Sleep = Callable[[float], Awaitable[None]]
-"""Sleeps for some seconds, as `asyncio.sleep` does."""
 
 _Answer = TypeVar("_Answer")
 
