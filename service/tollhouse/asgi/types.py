@@ -28,5 +28,5 @@ def header_of(scope: Scope, name: bytes) -> str | None:
     """Return the first value of a request header, by its name in lower case; None if it was not sent."""
     for given, value in scope.get("headers", ()):
         if given.lower() == name:
-            return value.decode("latin-1").strip()
+            return value.strip(b" \t").decode("latin-1")
     return None

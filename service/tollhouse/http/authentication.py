@@ -8,20 +8,19 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final, Literal, cast
 
 from litestar.connection import ASGIConnection
 from litestar.enums import ScopeType
-from litestar.exceptions import HTTPException, NotAuthorizedException, PermissionDeniedException
+from litestar.exceptions import NotAuthorizedException, PermissionDeniedException
 from litestar.handlers.base import BaseRouteHandler
 from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Receive, Scope, Send
 from msgspec import Struct
 
 from tollhouse.asgi.client_address import client_address
-from tollhouse.asgi.credentials import api_key, bearer_token, session_cookie
-from tollhouse.http.cookies import cookie_name
+from tollhouse.asgi.credentials import api_key_of, cookie_name, session_token
 from tollhouse.sessions.records import Session
 from tollhouse.settings import Settings
 from tollhouse.settings.networks import trusted_networks
@@ -73,26 +72,20 @@ class Authentication(ASGIMiddleware):
         self._proxies = trusted_networks(settings.trusted_proxies)
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
-        """Identify the caller and continue; 400 if a bearer token and a session cookie contradict each other."""
-        connection: Connection = ASGIConnection(scope)
+        """Identify the caller and continue."""
         address = client_address(cast("Any", scope), self._proxies)
         wants_auth = bool(scope["route_handler"].opt.get("auth"))
-        caller = await self._authenticate(connection, address) if wants_auth else Caller(address=address)
+        caller = await self._authenticate(cast("Any", scope), address) if wants_auth else Caller(address=address)
         cast("dict[str, Any]", scope)["state"]["caller"] = caller
         await next_app(scope, receive, send)
 
-    async def _authenticate(self, connection: Connection, address: str) -> Caller:
-        authorization = connection.headers.get("authorization")
-        bearer = bearer_token(authorization)
-        key = api_key(connection.headers.get("x-api-key"), authorization)
-        cookie = session_cookie(cast("Any", connection.scope), self._cookie)
+    async def _authenticate(self, scope: Mapping[str, Any], address: str) -> Caller:
+        key = api_key_of(scope)
         roles = self._keys.roles(key) if key else frozenset[Role]()
         if roles:
             name = hashlib.sha256(key.encode()).hexdigest()[:16]
             return Caller(roles=roles, address=address, key_name=name)
-        if bearer and cookie and bearer != cookie:
-            raise HTTPException("the bearer token and the session cookie differ; send only one", status_code=400)
-        token = bearer or cookie
+        token = session_token(scope, self._cookie)
         session = await self._tollhouse.sessions.verify(token) if token else None
         if session is None:
             return Caller(address=address)

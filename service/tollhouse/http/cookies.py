@@ -6,15 +6,10 @@ from typing import Final
 
 from litestar.datastructures import Cookie
 
-from tollhouse.asgi.credentials import COOKIE, DEVELOPMENT_COOKIE
+from tollhouse.asgi.credentials import cookie_name
 
 NO_STORE: Final = {"Cache-Control": "no-store", "Vary": "Cookie"}
 """Headers of every response that depends on the cookie."""
-
-
-def cookie_name(*, plain_http: bool) -> str:
-    """Return the name of the cookie; the prefix `__Host-` requires Secure, which plain HTTP cannot have."""
-    return DEVELOPMENT_COOKIE if plain_http else COOKIE
 
 
 def session_cookie(token: str | None, *, plain_http: bool) -> Cookie:

@@ -20,7 +20,7 @@ from inspect import isawaitable
 from typing import Any, Final
 
 from tollhouse.asgi.client_address import client_address
-from tollhouse.asgi.credentials import COOKIE, DEVELOPMENT_COOKIE, api_key, bearer_token, session_cookie
+from tollhouse.asgi.credentials import api_key_of, session_token
 from tollhouse.asgi.ratelimit.limiter_source import LimiterSource
 from tollhouse.asgi.ratelimit.request_context import RequestContext
 from tollhouse.asgi.types import Scope, header_of
@@ -102,7 +102,7 @@ def _path(rule: str, name: str, context: RequestContext) -> Key:
 
 def _api_key(context: RequestContext) -> Key:
     """Return the digest of the API key: the secret itself must not appear in keys, logs or decisions."""
-    key = api_key(header_of(context.scope, b"x-api-key"), header_of(context.scope, b"authorization"))
+    key = api_key_of(context.scope)
     return f"api-key:{blake2b(key.encode(), digest_size=_DIGEST_BYTES).hexdigest()}" if key else None
 
 
@@ -124,8 +124,7 @@ async def _session(context: RequestContext) -> Key:
 
 async def _verified_session(context: RequestContext) -> Session | None:
     """Return the session for the request's token, or None (also while the store is down)."""
-    authorization = header_of(context.scope, b"authorization")
-    token = bearer_token(authorization) or session_cookie(context.scope, COOKIE, DEVELOPMENT_COOKIE)
+    token = session_token(context.scope, context.source.cookie)
     if not token.startswith(_FORMAT) or not context.source.has_sessions:
         return None
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from tollhouse import wiring
+from tollhouse.asgi.credentials import cookie_name
 from tollhouse.asgi.per_loop import PerLoop
 from tollhouse.asgi.ratelimit.headers import RateLimitFields
 from tollhouse.errors import ConfigurationError
@@ -23,7 +24,7 @@ class LimiterSource:
     """A limiter that is open already and stays its owner's to close, or one that opens on first use in each event loop.
 
     `policies` are those known when the source was made; the limiter may get others later. `per_loop` is None if the
-    limiter was given open. `has_sessions` is true if sessions can be verified.
+    limiter was given open. `has_sessions` is true if sessions can be verified; `cookie` is the name of their cookie.
     """
 
     def __init__(
@@ -34,11 +35,13 @@ class LimiterSource:
         dialect: Dialect = "draft-11",
         trusted: Sequence[Network] = (),
         has_sessions: bool = False,
+        plain_http: bool = False,
     ) -> None:
         self.policies = policies
         self.fields = RateLimitFields(dialect)
         self.trusted = trusted
         self.has_sessions = has_sessions
+        self.cookie = cookie_name(plain_http=plain_http)
         self.per_loop = limiter if isinstance(limiter, PerLoop) else None
         self._tollhouse = limiter if isinstance(limiter, Tollhouse) else None
         opened = limiter.limits if isinstance(limiter, Tollhouse) else limiter
@@ -102,4 +105,5 @@ def limiter_source(
         dialect=dialect or settings.limits.headers,
         trusted=trusted or trusted_networks(settings.trusted_proxies),
         has_sessions=wiring.has_secret(settings, wiring.store_urls(settings)),
+        plain_http=settings.plain_http,
     )
