@@ -215,7 +215,8 @@ TOKEN_CHARACTERS = "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHI
 COOKIE_OCTETS = "".join(chr(octet) for octet in range(0x21, 0x7F) if chr(octet) not in '",;\\')
 VALUES = st.text(COOKIE_OCTETS, max_size=12)
 PAIRS = st.tuples(st.just(OURS) | st.text(TOKEN_CHARACTERS, min_size=1, max_size=8), VALUES)
-OCTETS = st.binary(max_size=3).filter(lambda octets: not set(octets) & set(b";="))
+SPACES = st.sampled_from([b"", b" ", b"\t", b"\x0b", b"\x1f", b"\x85", b"\xa0", b"\xc2\xa0", b"\xe2\x80\xa8", b'"'])
+OCTETS = SPACES | st.binary(max_size=3).filter(lambda octets: not set(octets) & set(b";="))
 
 
 def cookie_headers(*values: bytes) -> dict[str, Any]:
