@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from tests.worlds import World
-from tollhouse import keys
 from tollhouse.clock import MonotonicClock, monotonic_ms
+from tollhouse.keys import UNNAMED
 from tollhouse.limits.calls.calls import calls_on
 from tollhouse.limits.calls.leases import Leases
 from tollhouse.limits.policy.policy import Limit, Policy
@@ -28,13 +28,13 @@ def subject(
 def under(world: World, policy: Policy, key: str = "ada", instances: int = 1) -> TakeRequest:
     """Return a subject of any policy."""
     prepared = compile_policies({policy.name: policy}, instances)[policy.name]
-    state = keys.rate(world.keyring.digest("rate", key), policy.name)
+    state = UNNAMED.rate(world.keyring.digest("rate", key), policy.name)
     return TakeRequest(compiled=prepared, key=key, state_key=state, cost=1)
 
 
 def leases_on(store: ScriptRunner, world: World, *, clock: MonotonicClock = monotonic_ms, **how: Any) -> Leases:
     """Return leases as a limiter makes them."""
-    return Leases(calls_on(store, world.metrics, refusals_max=0, clock=clock), **how)
+    return Leases(calls_on(store, world.metrics, refusals_max=0, clock=clock, clearings=UNNAMED.rate_clearings), **how)
 
 
 async def stored(world: World, of: TakeRequest) -> dict[str, int]:

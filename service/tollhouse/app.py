@@ -23,6 +23,8 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from msgspec import Struct
 
 from tollhouse import logs, wiring
+from tollhouse.ai.langid import langid
+from tollhouse.ai.models import Models
 from tollhouse.asgi.types import App
 from tollhouse.http import accounts, ai, cache, health, sessions
 from tollhouse.http.authentication import Authentication, rate_key
@@ -93,8 +95,14 @@ def create_worker() -> FastPath:
     logs.configure(settings.log_level, settings.log_format, verbose=wiring.verbose_loggers(settings))
     if (parent := multiprocessing.parent_process()) is not None and parent.pid is not None:
         exit_with_parent(parent.pid)
-    tollhouse = wiring.open(settings, models=wiring.installed_models())
+    tollhouse = wiring.open(settings, models=installed_models())
     return FastPath(cast("App", create_app(tollhouse, file)), tollhouse)
+
+
+def installed_models() -> Models:
+    """Return the models that this installation can run: `langid` with the extra `demo`, else none."""
+    model = langid()
+    return Models(() if model is None else (model,))
 
 
 def export_worker_config(settings: Settings, file: Path | None) -> None:

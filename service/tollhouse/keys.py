@@ -1,7 +1,8 @@
 """Key names: one function for each kind of key; no other module builds a key name.
 
-Names contain digests, tags and words chosen by the operator, never a user name, an address or a secret. The part in
-braces is the Cluster hash tag: all keys of one script call share it.
+Names contain digests, tags and words chosen by the operator, never a user name, an address or a secret. They begin with
+the word of the store, and with the namespace if there is one. The part in braces is the Cluster hash tag: all keys of
+one script call share it.
 
 Keys without an expiry, each for a reason:
 - `account`, because an account lives until it is deleted;
@@ -12,73 +13,106 @@ Keys without an expiry, each for a reason:
 
 from __future__ import annotations
 
-PREFIX = "tollhouse"
+import re
+from typing import Final
+
+from tollhouse.errors import ConfigurationError
+
+PREFIX: Final = "tollhouse"
+NAMESPACE_CHARACTERS: Final = "A-Za-z0-9_.-"
+NAMESPACE_CHARACTERS_MAX: Final = 64
+
+_NAMESPACE: Final = re.compile(rf"[{NAMESPACE_CHARACTERS}]{{0,{NAMESPACE_CHARACTERS_MAX}}}")
+_WORDS: Final = {"sessions": "session", "limits": "rate", "cache": "cache", "accounts": "account"}
 
 
-def rate(tag_digest: str, policy: str, key_digest: str | None = None) -> str:
-    """Return the key of one subject's counters under one policy: all windows in one value."""
-    suffix = policy if key_digest is None else f"{key_digest}:{policy}"
-    return f"{PREFIX}:rate:{{{tag_digest}}}:{suffix}"
+class Namespace:
+    """The names of one application's keys and channels: those of two namespaces never meet.
+
+    The name comes behind the word of the store. It has no colon and no brace, so it cannot be mistaken for another
+    part of a key. Without a name the keys have no such part.
+    """
+
+    def __init__(self, name: str = "") -> None:
+        check_namespace(name)
+        self.name = name
+        self._scope = scope = f"{name}:" if name else ""
+        self._rate = f"{PREFIX}:rate:{scope}"
+        self._session = f"{PREFIX}:session:{scope}"
+        self._account = f"{PREFIX}:account:{scope}"
+        self.rate_clearings = f"{self._rate}cleared"
+        """The channel (not a key) that announces subjects that may have units again."""
+        self.session_revocations = f"{self._session}revocations"
+        """The channel (not a key) that announces revocations to all processes."""
+
+    def rate(self, tag_digest: str, policy: str, key_digest: str | None = None) -> str:
+        """Return the key of one subject's counters under one policy: all windows in one value."""
+        suffix = policy if key_digest is None else f"{key_digest}:{policy}"
+        return f"{self._rate}{{{tag_digest}}}:{suffix}"
+
+    def session(self, tag: str, sid: str) -> str:
+        """Return the key of one session; `tag` is the first two hex digits of its user's digest."""
+        return f"{self._session}{{{tag}}}:sid:{sid}"
+
+    def user_sessions(self, tag: str, user_digest: str) -> str:
+        """Return the key of the index of a user's live sessions, scored by expiry."""
+        return f"{self._session}{{{tag}}}:user:{user_digest}"
+
+    def user_epoch(self, tag: str, user_digest: str) -> str:
+        """Return the key of a user's revocation epoch: sessions that began before it are revoked."""
+        return f"{self._session}{{{tag}}}:epoch:{user_digest}"
+
+    def global_epoch(self, tag: str) -> str:
+        """Return the key of one shard of the global revocation epoch, which revokes sessions of all users."""
+        return f"{self._session}{{{tag}}}:everyone"
+
+    def session_events(self, tag: str) -> str:
+        """Return the key of one shard of the stream of session events."""
+        return f"{self._session}{{{tag}}}:events"
+
+    def account(self, user_digest: str) -> str:
+        """Return the key of one account."""
+        return f"{self._account}{{{user_digest[:2]}}}:{user_digest}"
+
+    def cache(self, prefix: str = PREFIX) -> CacheNames:
+        """Return the names of a cache whose keys begin with `prefix`."""
+        return CacheNames(prefix, self.name)
+
+    def marker(self, store: str) -> str:
+        """Return the key that is written so that replicas confirm the writes before it; its prefix is the store's."""
+        return f"{PREFIX}:{_WORDS[store]}:{self._scope}{{marker}}"
 
 
-def rate_clearings() -> str:
-    """Return the channel (not a key) that announces subjects that may have units again."""
-    return f"{PREFIX}:rate:cleared"
+class CacheNames:
+    """The names of one cache.
+
+    Without a namespace the family of an entry stands before the hash tag. In a namespace it stands behind the tag: a
+    family may have colons, and `shop:results` must not look like the family `results` in the namespace `shop`.
+    """
+
+    def __init__(self, prefix: str, namespace: str) -> None:
+        self.scope = f"{prefix}:cache:{namespace}:{{0}}:" if namespace else f"{prefix}:"
+        """What stands before the family of an entry."""
+        self.tag = "" if namespace else ":{0}"
+        """What stands behind it, before the colon and the digest."""
+        self.clock = f"{self.scope}clock{self.tag}"
+        """The key of the logical clock that orders fills, tags and clears."""
+
+    def entry(self, family: str, digest: str) -> str:
+        """Return the key of a cached entry; `family` is a readable word such as `ai:langid`."""
+        return f"{self.scope}{family}{self.tag}:{digest}"
+
+    def lease(self, digest: str) -> str:
+        """Return the key of the lease that allows one process to fill an entry."""
+        return f"{self.scope}lease{self.tag}:{digest}"
 
 
-def session(tag: str, sid: str) -> str:
-    """Return the key of one session; `tag` is the first two hex digits of its user's digest."""
-    return f"{PREFIX}:session:{{{tag}}}:sid:{sid}"
+def check_namespace(name: str, setting: str = "namespace") -> None:
+    """Raise ConfigurationError, which blames `setting`, for a name that could be mistaken for other parts of a key."""
+    if _NAMESPACE.fullmatch(name) is None:
+        remedy = f"use at most {NAMESPACE_CHARACTERS_MAX} of a-z, A-Z, 0-9, '_', '.' and '-'"
+        raise ConfigurationError(setting, name, remedy)
 
 
-def user_sessions(tag: str, user_digest: str) -> str:
-    """Return the key of the index of a user's live sessions, scored by expiry."""
-    return f"{PREFIX}:session:{{{tag}}}:user:{user_digest}"
-
-
-def user_epoch(tag: str, user_digest: str) -> str:
-    """Return the key of a user's revocation epoch: sessions that began before it are revoked."""
-    return f"{PREFIX}:session:{{{tag}}}:epoch:{user_digest}"
-
-
-def global_epoch(tag: str) -> str:
-    """Return the key of one shard of the global revocation epoch, which revokes sessions of all users."""
-    return f"{PREFIX}:session:{{{tag}}}:everyone"
-
-
-def session_events(tag: str) -> str:
-    """Return the key of one shard of the stream of session events."""
-    return f"{PREFIX}:session:{{{tag}}}:events"
-
-
-def session_revocations() -> str:
-    """Return the channel (not a key) that announces revocations to all processes."""
-    return f"{PREFIX}:session:revocations"
-
-
-def account(user_digest: str) -> str:
-    """Return the key of one account."""
-    return f"{PREFIX}:account:{{{user_digest[:2]}}}:{user_digest}"
-
-
-def cache_entry(family: str, digest: str, *, prefix: str) -> str:
-    """Return the key of a cached entry; `family` is a readable word such as `ai:langid`."""
-    return f"{prefix}:{family}:{{0}}:{digest}"
-
-
-def cache_lease(digest: str, *, prefix: str) -> str:
-    """Return the key of the lease that allows one process to fill an entry."""
-    return f"{prefix}:lease:{{0}}:{digest}"
-
-
-def cache_clock(*, prefix: str) -> str:
-    """Return the key of the logical clock that orders fills, tags and clears."""
-    return f"{prefix}:clock:{{0}}"
-
-
-def marker(store: str) -> str:
-    """Return the key that is written so that replicas confirm the writes before it; its prefix is the store's."""
-    return f"{PREFIX}:{_WORDS[store]}:{{marker}}"
-
-
-_WORDS = {"sessions": "session", "limits": "rate", "cache": "cache", "accounts": "account"}
+UNNAMED: Final = Namespace()
+"""The namespace of an application that shares its server with no other."""

@@ -11,19 +11,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final, Self
 
-from msgspec.structs import asdict, replace
+from msgspec.structs import asdict
 
-from tollhouse import keys, scripts
+from tollhouse import scripts
 from tollhouse.accounts.accounts import Accounts
 from tollhouse.accounts.hashing import PROFILES
 from tollhouse.accounts.passwords import Passwords
 from tollhouse.accounts.rules import PasswordRules
-from tollhouse.ai.langid import langid
 from tollhouse.ai.models import Models
 from tollhouse.ai.results import Results
 from tollhouse.cache.cache import Cache
 from tollhouse.errors import ConfigurationError
 from tollhouse.keyring import Keyring
+from tollhouse.keys import UNNAMED, Namespace
 from tollhouse.limits.calls.refusal_cache import KEYS_MAX
 from tollhouse.limits.limiter import Limiter
 from tollhouse.limits.policy.catalog import instances_from_settings, policies_from_settings, policy_changes
@@ -31,8 +31,7 @@ from tollhouse.limits.policy.policy import Policy
 from tollhouse.metrics import Metrics
 from tollhouse.sessions.revocation_log import RevocationLog
 from tollhouse.sessions.sessions import Sessions
-from tollhouse.settings import Settings, load
-from tollhouse.settings.model import PolicySettings
+from tollhouse.settings import Settings, load, settings_for, with_policies
 from tollhouse.settings.watch import SettingsWatcher
 from tollhouse.stores.opening import AnyStore, Stores, open_stores
 from tollhouse.stores.urls import EmbeddedClusterTarget, EmbeddedTarget, FakeTarget, StoreName, StoreUrl, urls_by_store
@@ -60,11 +59,13 @@ class Tollhouse:
         self.models = Models() if models is None else models
         self.policies = policies_from_settings(self.settings)
         self._watch_task: asyncio.Task[None] | None = None
+        self.namespace = Namespace(settings.namespace)
         self._urls = store_urls(settings)
         self.stores: Stores = open_stores(
             self._urls,
             scripts.load(),
             self.metrics,
+            namespace=self.namespace,
             deadline_s=settings.deadline_ms / 1000,
             embedded_binary=embedded_binary(),
         )
@@ -77,13 +78,19 @@ class Tollhouse:
     @cached_property
     def limits(self) -> Limiter:
         """Rate limits."""
-        instances = instances_from_settings(self.settings)
-        return open_limiter(self.stores.limits, self.policies, self.keyring, self.metrics, instances=instances)
+        return open_limiter(
+            self.stores.limits,
+            self.policies,
+            self.keyring,
+            self.metrics,
+            namespace=self.namespace,
+            instances=instances_from_settings(self.settings),
+        )
 
     @cached_property
     def sessions(self) -> Sessions:
         """Sessions; raises ConfigurationError if there is no secret."""
-        return open_sessions(self.stores.sessions, self.keyring, self.metrics)
+        return open_sessions(self.stores.sessions, self.keyring, self.metrics, namespace=self.namespace)
 
     @cached_property
     def cache(self) -> Cache:
@@ -95,6 +102,7 @@ class Tollhouse:
             self.metrics,
             enabled=chosen.enabled,
             prefix=chosen.key_prefix,
+            namespace=self.namespace,
             ttl_ms=chosen.ttl_s * 1000,
         )
 
@@ -113,6 +121,7 @@ class Tollhouse:
             self._passwords,
             self.keyring,
             self.metrics,
+            namespace=self.namespace,
             rules=PasswordRules(self.settings.password_length_min),
         )
 
@@ -171,44 +180,50 @@ class Tollhouse:
 def open(  # noqa: A001 - the verb that users know: `async with tollhouse.open(url)`
     target: str | Settings = Settings(),  # noqa: B008 - frozen
     *,
+    namespace: str | None = None,
     policies: Mapping[str, str] | None = None,
     models: Models | None = None,
     metrics: Metrics | None = None,
 ) -> Tollhouse:
     """Open Tollhouse on a store URL or on settings; `policies` adds limits such as {"api": "100/minute"}.
 
-    Raises ConfigurationError for a URL or a setting that cannot be used. Connects at first use.
+    Applications on one server need a `namespace` each, else they share sessions, accounts, results, and the counters of
+    policies of one name. Raises ConfigurationError for a URL or a setting that cannot be used. Connects at first use.
     """
-    settings = Settings(url=target) if isinstance(target, str) else target
+    settings = settings_for(target, namespace)
     return Tollhouse(settings, policies=policies, models=models, metrics=metrics)
 
 
-def with_policies(settings: Settings, policies: Mapping[str, str] | None) -> Settings:
-    """Return the settings with policies that the code adds; these replace policies of the same name."""
-    if not policies:
-        return settings
-    added = {name: PolicySettings(limit=limit) for name, limit in policies.items()}
-    limits = replace(settings.limits, policies={**settings.limits.policies, **added})
-    return replace(settings, limits=limits)
-
-
 def open_limiter(
-    store: AnyStore, policies: Mapping[str, Policy], keyring: Keyring, metrics: Metrics, *, instances: int = 1
+    store: AnyStore,
+    policies: Mapping[str, Policy],
+    keyring: Keyring,
+    metrics: Metrics,
+    *,
+    namespace: Namespace = UNNAMED,
+    instances: int = 1,
 ) -> Limiter:
     """Open a limiter that caches refusals, and evicts them when another process gives units back."""
-    limiter = Limiter(store, policies, keyring, metrics, instances=instances, refusals_max=KEYS_MAX)
+    limiter = Limiter(
+        store, policies, keyring, metrics, namespace=namespace, instances=instances, refusals_max=KEYS_MAX
+    )
     refusals = limiter.refusals
-    store.listen(keys.rate_clearings(), refusals.on_cleared, refusals.on_gap, refusals.on_subscribed)
+    store.listen(namespace.rate_clearings, refusals.on_cleared, refusals.on_gap, refusals.on_subscribed)
     return limiter
 
 
 def open_sessions(
-    store: AnyStore, keyring: Keyring, metrics: Metrics, *, revocation_log: RevocationLog | None = None
+    store: AnyStore,
+    keyring: Keyring,
+    metrics: Metrics,
+    *,
+    namespace: Namespace = UNNAMED,
+    revocation_log: RevocationLog | None = None,
 ) -> Sessions:
     """Open sessions that learn of revocations by other processes, and replay recent ones on a new primary."""
-    sessions = Sessions(store, keyring, metrics, revocation_log=revocation_log)
+    sessions = Sessions(store, keyring, metrics, namespace=namespace, revocation_log=revocation_log)
     store.on_new_primary(sessions.revoker.replay)
-    store.listen(keys.session_revocations(), sessions.revoker.on_announcement, sessions.revoker.on_gap)
+    store.listen(namespace.session_revocations, sessions.revoker.on_announcement, sessions.revoker.on_gap)
     return sessions
 
 
@@ -245,12 +260,6 @@ def embedded_binary() -> Path | None:
     """Return the server that TOLLHOUSE_EMBEDDED_BINARY names; None means the one that the package brings along."""
     path = os.environ.get("TOLLHOUSE_EMBEDDED_BINARY")
     return Path(path) if path else None
-
-
-def installed_models() -> Models:
-    """Return the models that this installation can run: `langid` with the extra `demo`, else none."""
-    model = langid()
-    return Models(() if model is None else (model,))
 
 
 def verbose_loggers(settings: Settings) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from hiredis import Reader
 
 from tests.failures.fake_sentinel import PATIENCE_S, ErrorReply, SimpleString, resp
 from tollhouse.errors import StoreUnavailable
+from tollhouse.keys import UNNAMED, Namespace
 from tollhouse.metrics import Metrics
 from tollhouse.scripts import Script
 from tollhouse.stores.discovery.failover_hints import FailoverHint
@@ -236,6 +237,7 @@ async def scene(
     deadline_s: float = 5.0,
     old: Primary | None = None,
     metrics: Metrics | None = None,
+    namespace: Namespace = UNNAMED,
     **timing: float,
 ) -> AsyncIterator[Scene]:
     """Open two primaries, and a store that is connected to neither yet."""
@@ -245,7 +247,7 @@ async def scene(
             await primary.open()
             stack.push_async_callback(primary.close)
         locator = ScriptedLocator(at(primaries[0]))
-        store = store_with(locator, deadline_s=deadline_s, metrics=metrics, **timing)
+        store = store_with(locator, deadline_s=deadline_s, metrics=metrics, namespace=namespace, **timing)
         stack.push_async_callback(store.aclose)
         yield Scene(store, locator, primaries)
 
@@ -256,10 +258,12 @@ def store_with(
     deadline_s: float = 5.0,
     dialer: Dialer | None = None,
     metrics: Metrics | None = None,
+    namespace: Namespace = UNNAMED,
     **timing: float,
 ) -> Store:
     assert isinstance(locator.address, TcpAddress)
     url = StoreUrl(target=locator.address)
     metrics = Metrics() if metrics is None else metrics
     times = ConnectionTiming(**timing)
-    return Store("sessions", url, locator, SCRIPTS, metrics, deadline_s=deadline_s, dialer=dialer, timing=times)
+    how = {"deadline_s": deadline_s, "dialer": dialer, "timing": times, "namespace": namespace}
+    return Store("sessions", url, locator, SCRIPTS, metrics, **how)

@@ -107,11 +107,11 @@ def test_policies_are_listed(tmp_path: Path) -> None:
 
 
 def test_the_commands_join_the_running_service(tmp_path: Path) -> None:
-    """From any folder the commands use the counters and the policies of the service that runs for this user."""
+    """From any folder the commands use the counters, namespace and policies of the service that runs for this user."""
     (tmp_path / "served").mkdir()
     file = tmp_path / "served" / "policies.toml"
     file.write_text(HUNDRED)
-    with serve(tmp_path, "--config", str(file)) as served:
+    with serve(tmp_path, "--config", str(file), TOLLHOUSE_NAMESPACE="shop") as served:
         for _ in range(5):
             assert served.take("ada") == 200
 

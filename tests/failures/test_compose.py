@@ -79,7 +79,7 @@ def service_settings(composed: Composed) -> Settings:
     return load(composed.environment("tollhouse"))
 
 
-def at(composed: Composed, name: str) -> Tollhouse:
+def at(composed: Composed, name: str, namespace: str | None = None) -> Tollhouse:
     """A Tollhouse with the settings of the file's service, but with one server instead of the Sentinels."""
     settings = service_settings(composed)
     host = composed.address(name).host
@@ -87,7 +87,7 @@ def at(composed: Composed, name: str) -> Tollhouse:
     direct = {
         f"{store}_url": f"redis://{url.username}:{url.password}@{host}:6379/{url.db}" for store, url in urls.items()
     }
-    return wiring.open(replace(settings, host="127.0.0.1", **direct))
+    return wiring.open(replace(settings, host="127.0.0.1", **direct), namespace=namespace)
 
 
 async def use_every_store(tollhouse: Tollhouse) -> None:
@@ -102,6 +102,7 @@ async def use_every_store(tollhouse: Tollhouse) -> None:
     assert len(await tollhouse.sessions.list("ada")) >= 1
     assert (await tollhouse.sessions.revoke_all("ada")).removed >= 1
     assert (await tollhouse.limits.take("default", "ada")).allowed
+    assert await tollhouse.limits.reset("default", "ada")
     assert await tollhouse.cache.get_or_load("answer", load, ttl_s=60, tags=["a"]) == "fresh"
     assert await tollhouse.cache.get_or_load("answer", load, ttl_s=60, tags=["a"]) == "fresh"
     await tollhouse.cache.invalidate_tags("a")
@@ -139,6 +140,18 @@ async def test_a_killed_primary_is_replaced(composed: Composed, primary: str) ->
         composed.ask(primary, "sessions", "HSET", OWN_KEY["sessions"], "u", "x")
     async with at(composed, promoted) as tollhouse:
         await use_every_store(tollhouse)
+
+
+@pytest.mark.sentinel
+@pytest.mark.parametrize("namespace", ["", "shop"])
+async def test_a_namespace_needs_no_other_permission(composed: Composed, primary: str, namespace: str) -> None:
+    """Keys, channels and markers of a namespace match the patterns of every store's user: nothing is denied."""
+    before = denied(composed, primary)
+
+    async with at(composed, primary, namespace) as tollhouse:
+        await use_every_store(tollhouse)
+
+    assert denied(composed, primary) == before
 
 
 @pytest.mark.sentinel

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from fnmatch import fnmatchcase
 from ipaddress import ip_address, ip_network
 from typing import Any
 
@@ -11,6 +12,7 @@ import yaml
 
 from tests.composed import FILE, SENTINELS, SERVERS, MissingVariable, interpolated, variables
 from tests.worlds import SCRIPTS
+from tollhouse.keys import Namespace
 from tollhouse.stores.urls import STORES, SentinelService, StoreName, parse
 
 PLAIN: dict[str, Any] = yaml.safe_load(FILE.read_text(encoding="utf-8"))
@@ -48,6 +50,16 @@ def test_a_user_may_do_what_its_scripts_do(name: StoreName) -> None:
     }
     assert f"db={STORES.index(name)}" in rules
     assert rules.index("-@all") < min(rules.index(rule) for rule in rules if rule.startswith("+"))
+
+
+@pytest.mark.parametrize("namespace", ["", "shop"])
+def test_patterns_of_channels_cover_every_namespace(namespace: str) -> None:
+    """The users of sessions and of limits may publish and hear on their own channel in any namespace."""
+    names = Namespace(namespace)
+
+    for store, channel in (("sessions", names.session_revocations), ("limits", names.rate_clearings)):
+        (pattern,) = [rule[1:] for rule in USERS[store] if rule.startswith("&")]
+        assert fnmatchcase(channel, pattern)
 
 
 def test_what_is_missing_is_named() -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from tests.failures.primaries import Primary, Scene, refused, scene
 from tollhouse.errors import StoreUnavailable
+from tollhouse.keys import Namespace
 
 
 def confirming(replicas: int) -> Any:
@@ -39,6 +40,14 @@ async def test_a_marker_is_written_before_the_wait() -> None:
         assert s.old.verbs(number) == ["EVALSHA", "SET", "WAIT"]
         assert s.old.seen[1][1][1] == "tollhouse:session:{marker}"
         assert s.old.seen[2][1] == ["WAIT", "2", "50"]
+
+
+async def test_a_marker_is_in_the_namespace() -> None:
+    """The marker of an application stands in its namespace, as its other keys do."""
+    async with watched(promotable=1, confirmed=1, namespace=Namespace("shop")) as s:
+        assert await s.store.run_durably("test/once", [], []) == ([1], True)
+
+        assert s.old.seen[1][1][1] == "tollhouse:session:shop:{marker}"
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,8 @@ import pytest
 
 import tollhouse
 from tests.worlds import SCRIPTS, StoreWorld
-from tollhouse import keys
 from tollhouse.errors import StoreUnavailable
+from tollhouse.keys import UNNAMED
 from tollhouse.metrics import Metrics
 from tollhouse.sessions.revocation_log import RevocationLog
 from tollhouse.sessions.sessions import Issued, Sessions
@@ -27,7 +27,7 @@ from tollhouse.stores.urls import urls_by_store
 from tollhouse.wiring import Tollhouse, open_sessions
 
 PATIENCE_S = 10.0
-CHANNEL = keys.session_revocations()
+CHANNEL = UNNAMED.session_revocations
 
 
 async def until(happened: Callable[[], Awaitable[bool]]) -> None:
@@ -141,7 +141,7 @@ async def test_revocations_are_replayed_on_a_new_primary_before_any_call(embedde
     stores = embedded.open_stores()
     sessions = open_sessions(stores.sessions, embedded.keyring, embedded.metrics)
     gone, other = made(await sessions.create("ada")), made(await sessions.create("ada"))
-    record = keys.session(gone.token.tag, gone.session.sid)
+    record = UNNAMED.session(gone.token.tag, gone.session.sid)
     kept = await embedded.command("sessions", "DUMP", record)
     await sessions.revoke("ada", gone.session.sid)
 
@@ -164,7 +164,7 @@ async def test_a_process_without_calls_replays_too(embedded: StoreWorld) -> None
     stores = embedded.open_stores()
     sessions = open_sessions(stores.sessions, embedded.keyring, embedded.metrics)
     gone = made(await sessions.create("ada"))
-    record = keys.session(gone.token.tag, gone.session.sid)
+    record = UNNAMED.session(gone.token.tag, gone.session.sid)
     kept = await embedded.command("sessions", "DUMP", record)
     await sessions.revoke("ada", gone.session.sid)
     await listeners_are(embedded, 1)
@@ -285,6 +285,6 @@ async def listening(cluster: SentinelCluster, number: int) -> bool:
 
 async def repeated(th: Tollhouse, issued: Issued) -> int:
     """Count the events that end a session, on the present primary."""
-    found = await th.stores.sessions.command("XRANGE", keys.session_events(issued.token.tag), "-", "+")
+    found = await th.stores.sessions.command("XRANGE", UNNAMED.session_events(issued.token.tag), "-", "+")
     wanted = {b"kind": b"revoked", b"sid": issued.session.sid.encode()}
     return sum(wanted.items() <= dict(zip(fields[::2], fields[1::2], strict=True)).items() for _, fields in found)

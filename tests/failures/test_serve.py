@@ -186,8 +186,8 @@ def test_the_key_is_made_and_kept_from_others(tmp_path: Path) -> None:
 
 
 def test_other_commands_find_the_running_service(tmp_path: Path) -> None:
-    """`tollhouse check` without a URL checks the stores of the running service."""
-    with serve(tmp_path) as served:
+    """`tollhouse check` without a URL checks the stores of the running service, and tells its namespace."""
+    with serve(tmp_path, TOLLHOUSE_NAMESPACE="shop") as served:
         done = subprocess.run(
             [*COMMAND, "check", "--json"], check=False, env=environment(tmp_path), cwd=tmp_path, capture_output=True
         )
@@ -195,6 +195,7 @@ def test_other_commands_find_the_running_service(tmp_path: Path) -> None:
     checked = msgspec.json.decode(done.stdout)
     assert done.returncode == 0
     assert checked["ok"] is True
+    assert checked["namespace"] == "shop"
     assert [store["place"] for store in checked["stores"]] == list(served.kept["urls"].values())
     assert all(store["server"].startswith("valkey 9") for store in checked["stores"])
 

@@ -203,6 +203,22 @@ def test_the_server_of_a_redis_store_is_found(url: str, found: str) -> None:
     assert (settings.url, settings.limits_url) == (found, found)
 
 
+NAMESPACES = [
+    ({}, ""),
+    ({"namespace": None}, ""),
+    ({"namespace": "LITESTAR_rate_limit"}, ""),
+    ({"namespace": "shop"}, "shop"),
+    ({"namespace": "LITESTARS"}, "LITESTARS"),
+    ({"namespace": "shop:{1}" + "x" * 80}, "shop--1-" + "x" * 56),
+]
+
+
+@pytest.mark.parametrize(("given", "found"), NAMESPACES)
+def test_the_namespace_of_a_redis_store_is_kept(given: dict[str, Any], found: str) -> None:
+    """Stores in two namespaces share no counter, as with Litestar's own limit; its default namespace is none here."""
+    assert settings_for_store(RedisStore.with_client("redis://h", **given)).namespace == found
+
+
 def test_a_store_in_the_process_has_an_embedded_server() -> None:
     """A store without a server is replaced by a server of this process."""
     assert settings_for_store(MemoryStore()).url == "embedded://"

@@ -13,6 +13,11 @@ that holds the value. Aliases, if the variable is not set: `REDIS_URL`, `REDIS_H
 `REDIS_PASSWORD` and `REDIS_DB`, `CACHE_ENABLED`, `CACHE_TTL_SECONDS`, `CACHE_KEY_PREFIX`, `CACHE_DEBUG`.
 `TOLLHOUSE_CONFIG` names another file, `TOLLHOUSE_EMBEDDED_BINARY` another `valkey-server`.
 
+Two applications on one server need a `namespace` each: without it they share accounts, sessions and cached results, and
+policies of one name share their counters. It is a part of every key, behind the word of the store, as in
+`tollhouse:rate:shop:…`. `cache.key_prefix` only replaces the first word of the cache's keys, before the namespace; no
+other store uses it. An application that gets a namespace begins with empty stores: set it before there are users.
+
 | variable | in the file | default | meaning |
 |---|---|---|---|
 """

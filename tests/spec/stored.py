@@ -8,7 +8,7 @@ from typing import Any
 from msgspec import Struct
 
 from tests.worlds import World
-from tollhouse import keys
+from tollhouse.keys import UNNAMED
 
 READS: dict[bytes, tuple[tuple[str, ...], tuple[str, ...]]] = {
     b"string": (("GET",), ()),
@@ -80,7 +80,7 @@ async def assert_sound(world: World) -> None:
     assert {name: score for name, score in scores.items() if score > world.now_ms} == live
     for record in found:
         assert_close(world, record.left_ms, record.end_ms - world.now_ms)
-        index_left_ms = await world.command("sessions", "PTTL", keys.user_sessions(record.tag, record.fields["d"]))
+        index_left_ms = await world.command("sessions", "PTTL", UNNAMED.user_sessions(record.tag, record.fields["d"]))
         assert index_left_ms >= record.end_ms - world.now_ms - world.real_elapsed_ms - 5
     for key in await keys_of(world, "sessions"):
         if not key.endswith(":everyone") and await world.command("sessions", "HGET", *disabled_field(key)) != b"1":

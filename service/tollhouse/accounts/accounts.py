@@ -13,16 +13,16 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import Final, Literal
+from typing import Final
 
 from msgspec import Struct
 
-from tollhouse import keys
 from tollhouse.accounts.names import canonical
 from tollhouse.accounts.passwords import Passwords, StoredHash
 from tollhouse.accounts.rules import PasswordRules, password_bytes
 from tollhouse.errors import Overloaded, StoreUnavailable
 from tollhouse.keyring import Keyring
+from tollhouse.keys import UNNAMED, Namespace
 from tollhouse.limits.decision import Decision, Take, longest_refusal
 from tollhouse.limits.limiter import Limiter
 from tollhouse.metrics import Metrics
@@ -49,19 +49,11 @@ class NameTaken(Struct, frozen=True, kw_only=True):
 
     user: str
 
-    def __bool__(self) -> Literal[False]:
-        """Return False: no account was created."""
-        return False
-
 
 class TooManyAttempts(Struct, frozen=True, kw_only=True):
     """A limit refused the attempt; nothing was charged, looked up or hashed."""
 
     decision: Decision
-
-    def __bool__(self) -> Literal[False]:
-        """Return False: no account was created, or no session began."""
-        return False
 
 
 class LoginSucceeded(Struct, frozen=True, kw_only=True):
@@ -72,10 +64,6 @@ class LoginSucceeded(Struct, frozen=True, kw_only=True):
 
 class WrongCredentials(Struct, frozen=True, kw_only=True):
     """No such account, a disabled account, or a wrong password; the answer does not show which."""
-
-    def __bool__(self) -> Literal[False]:
-        """Return False: no session began."""
-        return False
 
 
 class _Account(Struct, frozen=True, kw_only=True):
@@ -96,6 +84,7 @@ class Accounts:
         keyring: Keyring,
         metrics: Metrics,
         *,
+        namespace: Namespace = UNNAMED,
         rules: PasswordRules | None = None,
     ) -> None:
         self._store = store
@@ -104,6 +93,7 @@ class Accounts:
         self._passwords = passwords
         self._keyring = keyring
         self._metrics = metrics
+        self._namespace = namespace
         self._rules = PasswordRules() if rules is None else rules
 
     async def sign_up(self, user: str, password: str, *, address: str) -> AccountCreated | NameTaken | TooManyAttempts:
@@ -227,4 +217,4 @@ class Accounts:
         return _Account(key=key, disabled=disabled == 1, stored=StoredHash(phc=phc.decode(), key_id=key_id.decode()))
 
     def _account_keys(self, name: str) -> tuple[str, ...]:
-        return tuple(keys.account(digest) for digest in self._keyring.digests(_ACCOUNT_LABEL, name))
+        return tuple(self._namespace.account(digest) for digest in self._keyring.digests(_ACCOUNT_LABEL, name))

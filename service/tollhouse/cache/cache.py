@@ -12,7 +12,6 @@ import random
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-from tollhouse import keys
 from tollhouse.cache.codec import CodecName
 from tollhouse.cache.commands import CacheStore, Commands
 from tollhouse.cache.key_names import ALL, IN_PROGRESS, KeyNames
@@ -23,6 +22,7 @@ from tollhouse.cache.ttl import TTL_S_MAX, default_lifetime_ms, lifetime_ms
 from tollhouse.clock import MonotonicClock, Sleep, monotonic_ms
 from tollhouse.errors import StoreError
 from tollhouse.keyring import Keyring
+from tollhouse.keys import PREFIX, UNNAMED, Namespace
 from tollhouse.metrics import Metrics
 
 _SCAN_STEP: Final = 500
@@ -30,7 +30,7 @@ _log = logging.getLogger("tollhouse.cache")
 
 
 class Cache:
-    """Values by family and key, shared by every process that opens the same store with the same secret.
+    """Values by family and key, shared by every process that opens the same store with the same secret and namespace.
 
     A value can be anything that msgspec encodes. Every caller gets its own copy, decoded from the stored form even
     right after loading, so that the first result and later ones are equal.
@@ -43,7 +43,8 @@ class Cache:
         metrics: Metrics,
         *,
         enabled: bool = True,
-        prefix: str = keys.PREFIX,
+        prefix: str = PREFIX,
+        namespace: Namespace = UNNAMED,
         ttl_ms: int = 3_600_000,
         codec: CodecName = "msgpack",
         bounds: Bounds = DEFAULT_BOUNDS,
@@ -56,7 +57,7 @@ class Cache:
         self._enabled = enabled
         self._ttl_ms = default_lifetime_ms(ttl_ms)
         self._bounds = bounds
-        self._key_names = KeyNames(keyring, prefix)
+        self._key_names = KeyNames(keyring, prefix, namespace)
         # An invalidation outlives every entry that it applies to: the longest lifetime with its jitter, and a load.
         invalidations_ms = TTL_S_MAX * 1100 + bounds.load_ms + 2 * bounds.lease_ms
         self._commands = Commands(

@@ -12,10 +12,10 @@ from typing import Final
 
 from msgspec import Struct
 
-from tollhouse import keys
 from tollhouse.cache.envelope import TAGS_MAX
 from tollhouse.errors import ConfigurationError, InvalidInput
 from tollhouse.keyring import Keyring
+from tollhouse.keys import UNNAMED, Namespace
 
 ALL: Final = "*"
 """The pseudo-tag of every entry."""
@@ -38,24 +38,26 @@ class EntryKeys(Struct, frozen=True, kw_only=True):
 
 
 class KeyNames:
-    """The names of entries, tags and the clock of one cache, under one prefix and keyring.
+    """The names of entries, tags and the clock of one cache, under one prefix, namespace and keyring.
 
     Reads and fills use the newest secret; invalidations cover entries under every secret.
     """
 
-    def __init__(self, keyring: Keyring, prefix: str) -> None:
+    def __init__(self, keyring: Keyring, prefix: str, namespace: Namespace = UNNAMED) -> None:
         if re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", prefix) is None:
             raise ConfigurationError("cache prefix", prefix, "use 1 to 64 of a-z, A-Z, 0-9, '_', '.' and '-'")
         self._keyring = keyring
-        self._prefix = prefix
-        self._entry_name = re.compile(rf"{re.escape(prefix)}:({_FAMILY}):\{{0\}}:([0-9a-f]{{32}})")
-        self.clock = keys.cache_clock(prefix=prefix)
+        self._names = names = namespace.cache(prefix)
+        before, tag = re.escape(names.scope), re.escape(names.tag)
+        self._entry_name = re.compile(rf"{before}({_FAMILY}){tag}:([0-9a-f]{{32}})")
+        self.clock = names.clock
 
     def entries(self, family: str, key: str) -> tuple[EntryKeys, ...]:
         """Return the names of the entry under every secret; the first, under the newest, are read and filled."""
         if re.fullmatch(_FAMILY, family) is None or _reserved(family):
             raise InvalidInput("family", family, "use a lower-case word such as 'ai:langid' that is not reserved")
-        _check_text("key", key, _KEY_CHARACTERS_MAX)
+        if not 1 <= len(key) <= _KEY_CHARACTERS_MAX:
+            raise InvalidInput("key", key, f"give 1 to {_KEY_CHARACTERS_MAX} characters")
         return tuple(self._entry_keys(family, digest) for digest in self._digests("key", f"{family}\0{key}"))
 
     def entry_tags(self, tags: Iterable[str]) -> tuple[str, ...]:
@@ -67,13 +69,15 @@ class KeyNames:
 
     def tag_digests(self, tag: str) -> tuple[str, ...]:
         """Return the digest of a tag under every secret, the newest first."""
-        _check_text("tag", tag, _TAG_CHARACTERS_MAX)
+        if not 1 <= len(tag) <= _TAG_CHARACTERS_MAX:
+            raise InvalidInput("tag", tag, f"give 1 to {_TAG_CHARACTERS_MAX} characters")
         return tuple(digest[:16] for digest in self._digests("tag", tag))
 
     def scan_pattern(self, pattern: str) -> str:
-        """Return the pattern for SCAN; it matches nothing outside this cache's prefix."""
-        _check_text("pattern", pattern, _PATTERN_CHARACTERS_MAX)
-        return f"{self._prefix}:{pattern}"
+        """Return the pattern for SCAN; it matches nothing outside this cache's prefix and namespace."""
+        if not 1 <= len(pattern) <= _PATTERN_CHARACTERS_MAX:
+            raise InvalidInput("pattern", pattern, f"give 1 to {_PATTERN_CHARACTERS_MAX} characters")
+        return f"{self._names.scope}{pattern}"
 
     def entries_among(self, names: Iterable[str]) -> list[EntryKeys]:
         """Return the entries of this cache among key names that SCAN returned."""
@@ -82,8 +86,8 @@ class KeyNames:
 
     def _entry_keys(self, family: str, digest: str) -> EntryKeys:
         return EntryKeys(
-            entry=keys.cache_entry(family, digest, prefix=self._prefix),
-            lease=keys.cache_lease(digest, prefix=self._prefix),
+            entry=self._names.entry(family, digest),
+            lease=self._names.lease(digest),
             digest=digest,
         )
 
@@ -92,13 +96,6 @@ class KeyNames:
             return self._keyring.digests("cache", f"{kind}\0{words}")
         except UnicodeEncodeError as error:
             raise InvalidInput(kind, words, "give text without lone surrogates") from error
-
-
-def _check_text(field: str, given: object, characters_max: int) -> None:
-    if not isinstance(given, str):
-        raise InvalidInput(field, type(given).__name__, "give text, such as str(key)")
-    if not 1 <= len(given) <= characters_max:
-        raise InvalidInput(field, given, f"give 1 to {characters_max} characters")
 
 
 def _reserved(family: str) -> bool:

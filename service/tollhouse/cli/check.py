@@ -32,6 +32,7 @@ class CheckResult(Struct, frozen=True, kw_only=True):
     """The output of `check --json`."""
 
     ok: bool
+    namespace: str
     stores: list[StoreStatus]
     warnings: list[str]
 
@@ -60,7 +61,10 @@ async def _check(settings: Settings) -> CheckResult:
         stores = [await status.check_store(store) for store in tollhouse.stores.all()]
         keyed = tollhouse.keyring.keyed
     return CheckResult(
-        ok=all(store.problem is None for store in stores), stores=stores, warnings=list(warnings(stores, keyed=keyed))
+        ok=all(store.problem is None for store in stores),
+        namespace=settings.namespace,
+        stores=stores,
+        warnings=list(warnings(stores, keyed=keyed)),
     )
 
 
@@ -99,6 +103,8 @@ def _failover_warnings(store: str, watch: FailoverStatus) -> Iterator[str]:
 def _show(result: CheckResult) -> None:
     console = Console()
     console.print(_stores_table(result.stores))
+    if result.namespace:
+        console.print(f"namespace: {result.namespace}", markup=False)
     watches = {store.watch.service: store.watch for store in result.stores if store.watch is not None}
     if watches:
         console.print(_watches_table(watches.values()))

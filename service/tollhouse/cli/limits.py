@@ -130,7 +130,8 @@ def explain_key(
 
     async def ask(tollhouse: Tollhouse) -> Explanation:
         def limiter(policies: Mapping[str, Policy]) -> Limiter:
-            return Limiter(tollhouse.stores.limits, policies, tollhouse.keyring, tollhouse.metrics)
+            store, keyring, metrics = tollhouse.stores.limits, tollhouse.keyring, tollhouse.metrics
+            return Limiter(store, policies, keyring, metrics, namespace=tollhouse.namespace)
 
         return await examine(limiter, tollhouse.policies, policy, key, cost, clock=_local_time, **other)
 

@@ -155,6 +155,7 @@ def _service_info(settings: Settings, address: str, file: Path | None) -> Servic
         urls={name: url for name, url in settings.store_urls().items() if url is not None},
         secret=settings.secret,
         admin_key=settings.admin_key,
+        namespace=settings.namespace,
         file=None if file is None else str(file.absolute()),
     )
 

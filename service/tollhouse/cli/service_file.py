@@ -24,13 +24,14 @@ _FILE: Final = "serve.json"
 
 
 class ServiceInfo(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A service that runs: its address, the URLs of its stores, its secret and keys, and its settings file."""
+    """A service that runs: its address, its stores with their namespace, its secret and keys, and its file."""
 
     pid: int
     address: str
     urls: dict[str, str]
     secret: tuple[bytes, ...]
     admin_key: tuple[str, ...]
+    namespace: str = ""
     file: str | None = None
 
     def __repr__(self) -> str:
@@ -66,7 +67,7 @@ def read() -> ServiceInfo | None:
 
 
 def load_for_running_service(environ: Mapping[str, str], path: Path | None) -> Settings:
-    """Load settings; if they name no server and a service runs, use its stores, secret and keys.
+    """Load settings; if they name no server and a service runs, use its stores, namespace, secret and keys.
 
     Without a settings file here, the service's own file is read.
     """
@@ -77,7 +78,7 @@ def load_for_running_service(environ: Mapping[str, str], path: Path | None) -> S
     if info.file is not None and settings_file(environ, path) is None:
         settings = load(environ, Path(info.file))
     urls = {f"{name}_url": url for name, url in info.urls.items()}
-    return replace(settings, secret=info.secret, admin_key=info.admin_key, **urls)
+    return replace(settings, namespace=info.namespace, secret=info.secret, admin_key=info.admin_key, **urls)
 
 
 def _folder() -> Path:

@@ -9,10 +9,10 @@ from types import MappingProxyType
 
 from msgspec.structs import replace
 
-from tollhouse import keys
 from tollhouse.clock import MonotonicClock, Sleep, monotonic_ms
 from tollhouse.errors import InvalidInput, StoreUnavailable
 from tollhouse.keyring import Keyring
+from tollhouse.keys import UNNAMED, Namespace
 from tollhouse.limits.calls.batcher import TAKES_MAX, Batcher, resolved_future
 from tollhouse.limits.calls.calls import calls_on
 from tollhouse.limits.calls.decider import decide_by_access_list
@@ -45,7 +45,8 @@ class Limiter:
     policy's outage rule, and all others raise StoreUnavailable.
 
     `instances` is the number of processes that share the limits. `refusals_max` bounds the keys whose refusals are
-    cached; the cache needs the announcements of the store, which the caller subscribes for `refusals`.
+    cached; the cache needs the announcements of the store, which the caller subscribes for `refusals`. Limiters of two
+    namespaces share no counter.
     """
 
     def __init__(
@@ -55,18 +56,21 @@ class Limiter:
         keyring: Keyring,
         metrics: Metrics,
         *,
+        namespace: Namespace = UNNAMED,
         instances: int = 1,
         refusals_max: int = 0,
         clock: MonotonicClock = monotonic_ms,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
-        self._calls = calls_on(store, metrics, refusals_max=refusals_max, clock=clock)
+        self._calls = calls_on(
+            store, metrics, refusals_max=refusals_max, clock=clock, clearings=namespace.rate_clearings
+        )
         self._decider = self._calls.decider
         self._batcher = Batcher(self._calls)
         self._all_or_nothing = AllOrNothing(self._calls, self._batcher)
         self._leases = Leases(self._calls, sleep=sleep)
         self._reservations = Reservations(self._calls)
-        self._requests = RequestReader(compile_policies(policies, instances), keyring)
+        self._requests = RequestReader(compile_policies(policies, instances), keyring, namespace)
         self._policies = MappingProxyType(dict(policies))
         self._instances = instances
         self._sleep = sleep
@@ -164,7 +168,7 @@ class Limiter:
     async def reset(self, policy: str, key: str) -> bool:
         """Delete what is stored of the subject under the policy, leases included; return False if there was nothing."""
         subject = self._requests.read_subject(policy, key)
-        reply = await self._calls.run_clearing("limits/reset", subject, [keys.rate_clearings()])
+        reply = await self._calls.run_clearing("limits/reset", subject, [self._calls.clearings])
         return reply[0] == 1
 
     async def reserve(self, policy: str, key: str, estimate: int, hold_ms: int = HOLD_MS) -> Reservation:
@@ -216,7 +220,7 @@ class Limiter:
         return self._batcher.submit(request) if known is None else resolved_future(known)
 
     async def _refund(self, request: TakeRequest) -> Decision:
-        args = [request.cost, keys.rate_clearings(), *request.compiled.arguments]
+        args = [request.cost, self._calls.clearings, *request.compiled.arguments]
         reply = await self._calls.run_clearing("limits/refund", request, args)
         self._decider.on_reply(reply)
         refunded = replace(request, cost=reply[FIRST_DECISION])

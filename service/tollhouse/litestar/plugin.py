@@ -42,6 +42,7 @@ class TollhousePlugin(InitPlugin, ReceiveRoutePlugin):
         self,
         target: str | Settings = Settings(),  # noqa: B008 - frozen
         *,
+        namespace: str | None = None,
         policies: Mapping[str, str] | None = None,
         policy: PerRequest[PolicyChoice] = "default",
         key: KeyRule | Mapping[str, KeyRule] | None = None,
@@ -56,7 +57,12 @@ class TollhousePlugin(InitPlugin, ReceiveRoutePlugin):
         metrics: Metrics | None = None,
     ) -> None:
         self.source: LimiterSource = limiter_source(
-            target, policies=policies, dialect=headers, trusted_proxies=trusted_proxies, metrics=metrics
+            target,
+            namespace=namespace,
+            policies=policies,
+            dialect=headers,
+            trusted_proxies=trusted_proxies,
+            metrics=metrics,
         )
         self._innermost = innermost
         self._middleware = RateLimitRoutes(

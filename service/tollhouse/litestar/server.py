@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from typing import Any, Final
 from urllib.parse import quote, urlencode
 
 from litestar.stores.base import Store
 from litestar.stores.redis import RedisStore
 
 from tollhouse.errors import ConfigurationError
+from tollhouse.keys import NAMESPACE_CHARACTERS, NAMESPACE_CHARACTERS_MAX
 from tollhouse.settings import Settings
+
+_UNNAMED: Final = re.compile(r"LITESTAR(_.*)?", re.DOTALL)
+"""The namespaces that Litestar gives to a store without one, and to those that it derives from it."""
+_OTHERS: Final = re.compile(f"[^{NAMESPACE_CHARACTERS}]")
 
 
 def settings_for_store(store: Store) -> Settings:
-    """Return the server and the database of a RedisStore; for any other store, an embedded server of this process.
+    """Return server, database and namespace of a RedisStore; for any other store, an embedded server of this process.
 
+    Litestar's default namespace is none here; in another one, characters that ours cannot have become `-`.
     Raises ConfigurationError if the store's client does not know the address of its server, as behind Sentinel.
     """
     if not isinstance(store, RedisStore):
@@ -23,7 +30,13 @@ def settings_for_store(store: Store) -> Settings:
     url = _url(pool.connection_kwargs, tls=pool.connection_class.__name__.startswith("SSL"))
     if url is None:
         raise ConfigurationError("store", type(pool).__name__, "its server is not known; add TollhousePlugin(url)")
-    return Settings(url=url, limits_url=url)
+    return Settings(url=url, limits_url=url, namespace=_namespace(store.namespace))
+
+
+def _namespace(given: str | None) -> str:
+    if given is None or _UNNAMED.fullmatch(given):
+        return ""
+    return _OTHERS.sub("-", given)[:NAMESPACE_CHARACTERS_MAX]
 
 
 def _url(given: dict[str, Any], *, tls: bool) -> str | None:

@@ -11,7 +11,7 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta, Struct
 
-from tollhouse import keys
+from tollhouse.keys import Namespace
 from tollhouse.scripts import Argument
 from tollhouse.sessions.policies import CAP_MAX, LIFETIME_MS_MAX
 from tollhouse.sessions.user_keys import UserKeys
@@ -37,11 +37,11 @@ class SessionRevoked(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     digest: _Digest
     sid: _Sid
 
-    def call(self) -> Call:
+    def call(self, namespace: Namespace) -> Call:
         """Return the call that ends it; if it is over already, the call writes nothing."""
-        own = UserKeys(tag=self.digest[:2], digest=self.digest)
+        own = UserKeys(namespace=namespace, tag=self.digest[:2], digest=self.digest)
         names = (own.record(self.sid), own.index, own.events)
-        return "sessions/revoke", names, (self.sid, self.user, keys.session_revocations(), announcement(self))
+        return "sessions/revoke", names, (self.sid, self.user, namespace.session_revocations, announcement(self))
 
 
 class AllSessionsRevoked(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="all", omit_defaults=True):
@@ -66,15 +66,15 @@ class AllSessionsRevoked(Struct, frozen=True, kw_only=True, forbid_unknown_field
     keep: _KeptSid
     epoch_ms: int = 0
 
-    def call(self, *, skip: int = 0, part: int = CAP_MAX) -> Call:
+    def call(self, namespace: Namespace, *, skip: int = 0, part: int = CAP_MAX) -> Call:
         """Return the call that ends them and removes the records of `part` members of the index, from `skip` on.
 
-        Without arguments it removes all: a user has at most `CAP_MAX` sessions.
+        Without `skip` and `part` it removes all: a user has at most `CAP_MAX` sessions.
         """
-        own = UserKeys(tag=self.digest[:2], digest=self.digest)
+        own = UserKeys(namespace=namespace, tag=self.digest[:2], digest=self.digest)
         subject = (self.user, self.name, self.keep, own.record(), LIFETIME_MS_MAX)
         names = (own.index, own.epoch, own.events)
-        channel = (keys.session_revocations(), announcement(self))
+        channel = (namespace.session_revocations, announcement(self))
         return "sessions/revoke_all", names, (*subject, skip, part, self.epoch_ms, *channel)
 
     def covers(self, sid: str, began_ms: int, created_at: int) -> bool:

@@ -14,6 +14,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from tollhouse.keyring import Keyring
+from tollhouse.keys import Namespace
 from tollhouse.metrics import Metrics
 from tollhouse.scripts import Argument, DurableScriptRunner
 from tollhouse.sessions import tokens
@@ -55,12 +56,14 @@ class Revoker:
         keyring: Keyring,
         metrics: Metrics,
         log: RevocationLog,
+        namespace: Namespace,
         random_bytes: RandomBytes,
     ) -> None:
         self._store = store
         self._keyring = keyring
         self._metrics = metrics
         self._log = log
+        self._namespace = namespace
         self._random_bytes = random_bytes
         self._replays = 0
 
@@ -69,9 +72,9 @@ class Revoker:
         user = valid_user(user)
         found, durable = False, True
         # An invalid sid can be any text, and such a text must not become part of a key name.
-        for own in user_keys(self._keyring, user) if tokens.is_sid(sid) else ():
+        for own in user_keys(self._namespace, self._keyring, user) if tokens.is_sid(sid) else ():
             revocation, replays = SessionRevoked(user=user, digest=own.digest, sid=sid), self._replays
-            reply, confirmed = await self._store.run_durably(*revocation.call())
+            reply, confirmed = await self._store.run_durably(*revocation.call(self._namespace))
             found, durable = found or reply[0] == 1, durable and confirmed
             if reply[0] == 1:
                 await self._record(revocation, replays)
@@ -83,7 +86,7 @@ class Revoker:
         user = valid_user(user)
         name, kept_sid = tokens.new_sid(self._random_bytes), "" if keep is None else keep.sid
         removed, durable = 0, True
-        for own in user_keys(self._keyring, user):
+        for own in user_keys(self._namespace, self._keyring, user):
             revocation = AllSessionsRevoked(user=user, digest=own.digest, name=name, keep=kept_sid)
             count, confirmed = await self._revoke_all_under(revocation)
             removed, durable = removed + count, durable and confirmed
@@ -93,7 +96,7 @@ class Revoker:
     async def replay(self, run: Run) -> None:
         """Run every revocation of the log again, on a new primary, before any other call there."""
         self._replays += 1
-        calls = [revocation.call() for revocation in self._log.entries()]
+        calls = [revocation.call(self._namespace) for revocation in self._log.entries()]
         for first in range(0, len(calls), _CONCURRENT_REPLAYS):
             await asyncio.gather(*(run(*call) for call in calls[first : first + _CONCURRENT_REPLAYS]))
 
@@ -118,7 +121,8 @@ class Revoker:
         looked_at = _MEMBERS_PER_RUN
         while looked_at == _MEMBERS_PER_RUN:
             replays = self._replays
-            reply, confirmed = await self._store.run_durably(*revocation.call(skip=alive, part=_MEMBERS_PER_RUN))
+            call = revocation.call(self._namespace, skip=alive, part=_MEMBERS_PER_RUN)
+            reply, confirmed = await self._store.run_durably(*call)
             looked_at, count, epoch_ms = reply
             removed, alive, durable = removed + count, alive + looked_at - count, durable and confirmed
             await self._record(replace(revocation, epoch_ms=epoch_ms), replays)
@@ -131,7 +135,7 @@ class Revoker:
         """
         self._add(revocation)
         if self._replays != replays:
-            await self._store.run(*revocation.call())
+            await self._store.run(*revocation.call(self._namespace))
 
     def _add(self, revocation: Revocation) -> None:
         if not self._log.add(revocation):

@@ -22,6 +22,7 @@ from msgspec import Struct
 
 from tollhouse.errors import InvalidInput
 from tollhouse.keyring import Keyring
+from tollhouse.keys import UNNAMED, Namespace
 from tollhouse.metrics import Metrics
 from tollhouse.scripts import DurableScriptRunner
 from tollhouse.sessions import tokens
@@ -49,16 +50,15 @@ class SessionRefused(Struct, frozen=True, kw_only=True):
 
     reason: Literal["disabled", "at-cap"]
 
-    def __bool__(self) -> Literal[False]:
-        """Return False, so that a type checker knows a true result as `Issued`."""
-        return False
-
 
 _REFUSALS: Final = {2: SessionRefused(reason="disabled"), 3: SessionRefused(reason="at-cap")}
 
 
 class Sessions:
-    """Creates, verifies, lists and revokes sessions; needs a keyring with a secret."""
+    """Creates, verifies, lists and revokes sessions; needs a keyring with a secret.
+
+    A token of one namespace opens no session in another.
+    """
 
     def __init__(
         self,
@@ -67,6 +67,7 @@ class Sessions:
         metrics: Metrics,
         policies: Policies = POLICIES,
         *,
+        namespace: Namespace = UNNAMED,
         revocation_log: RevocationLog | None = None,
         random_bytes: RandomBytes = secrets.token_bytes,
     ) -> None:
@@ -75,8 +76,9 @@ class Sessions:
         self._keyring = keyring
         self._metrics = metrics
         self._policies = policies
+        self._namespace = namespace
         self._log = RevocationLog() if revocation_log is None else revocation_log
-        self.revoker = Revoker(store, keyring, metrics, self._log, random_bytes)
+        self.revoker = Revoker(store, keyring, metrics, self._log, namespace, random_bytes)
         self._random_bytes = random_bytes
 
     def check(self, user: str, *, policy: str = "default", device: str | None = None) -> tuple[str, SessionPolicy, str]:
@@ -89,7 +91,7 @@ class Sessions:
     async def create(self, user: str, *, policy: str = "default", device: str | None = None) -> Issued | SessionRefused:
         """Begin a session under a new token; at the policy's cap, end the user's oldest session or refuse."""
         user, rules, label = self.check(user, policy=policy, device=device)
-        own = user_keys(self._keyring, user)[0]
+        own = user_keys(self._namespace, self._keyring, user)[0]
         token = tokens.issue(self._keyring, own.tag, self._random_bytes)
         verifier = tokens.verifier(self._keyring, token)
         assert verifier is not None, "the token was made under a secret that the keyring lacks"
@@ -115,7 +117,7 @@ class Sessions:
         if parsed is None or verifier is None:
             self._metrics.session("verify", "malformed")
             return None
-        own, sid = UserKeys(tag=parsed.tag), parsed.sid
+        own, sid = UserKeys(namespace=self._namespace, tag=parsed.tag), parsed.sid
         if self._log.contains(sid):
             self._metrics.session("verify", "revoked")
             return None
@@ -135,7 +137,7 @@ class Sessions:
         """Return the live sessions of a user, the newest first."""
         user = valid_user(user)
         sessions: list[Session] = []
-        for own in user_keys(self._keyring, user):
+        for own in user_keys(self._namespace, self._keyring, user):
             names = (own.index, own.epoch, own.global_epoch)
             reply = await self._store.run("sessions/list", names, (own.record(), CAP_MAX))
             sessions.extend(sessions_listed(user, reply))
@@ -155,5 +157,5 @@ class Sessions:
         session, began_ms = session_verified(sid, reply)
         if self._log.empty:
             return session
-        digests = (own.digest for own in user_keys(self._keyring, session.user))
+        digests = (own.digest for own in user_keys(self._namespace, self._keyring, session.user))
         return None if self._log.covers(digests, sid, began_ms, session.created_at) else session

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from msgspec import convert
+from msgspec.structs import replace
 
 from tollhouse.errors import ConfigurationError
 from tollhouse.settings.leaf import leaves, parse
-from tollhouse.settings.model import Settings
+from tollhouse.settings.model import PolicySettings, Settings
 from tollhouse.settings.sources import (
     CONFIG,
     RawSetting,
@@ -25,7 +26,7 @@ from tollhouse.settings.sources import (
     without_service_links,
 )
 
-__all__ = ["Settings", "load", "settings_file"]
+__all__ = ["Settings", "load", "settings_file", "settings_for", "with_policies"]
 
 _DEFAULT_FILE = Path("tollhouse.toml")
 _LEAVES: Final = tuple(leaves(Settings))
@@ -60,6 +61,21 @@ def settings_file(environ: Mapping[str, str], path: Path | None = None) -> Path 
     if environ.get(CONFIG):
         return Path(environ[CONFIG])
     return _DEFAULT_FILE if _DEFAULT_FILE.is_file() else None
+
+
+def settings_for(target: str | Settings, namespace: str | None = None) -> Settings:
+    """Return the settings for a URL, or those given; a `namespace` replaces theirs."""
+    settings = Settings(url=target) if isinstance(target, str) else target
+    return settings if namespace is None else replace(settings, namespace=namespace)
+
+
+def with_policies(settings: Settings, policies: Mapping[str, str] | None) -> Settings:
+    """Return the settings with policies that the code adds; these replace policies of the same name."""
+    if not policies:
+        return settings
+    added = {name: PolicySettings(limit=limit) for name, limit in policies.items()}
+    limits = replace(settings.limits, policies={**settings.limits.policies, **added})
+    return replace(settings, limits=limits)
 
 
 def _from_flags(flags: Mapping[str, object]) -> Iterator[RawSetting]:

@@ -9,6 +9,7 @@ from msgspec import Meta, Struct, field
 
 from tollhouse.errors import ConfigurationError
 from tollhouse.keyring import SECRET_BYTES_MIN
+from tollhouse.keys import PREFIX, check_namespace
 from tollhouse.logs import LogFormat, LogLevel
 from tollhouse.settings.leaf import Leaf, conform, leaves
 from tollhouse.settings.networks import is_loopback, trusted_networks
@@ -95,8 +96,12 @@ class CacheSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         3600
     )
     key_prefix: Annotated[
-        str, Meta(pattern="^[A-Za-z0-9_.-]{1,64}$", description="First word of every cache key: ASCII letters, `_.-`.")
-    ] = "tollhouse"
+        str,
+        Meta(
+            pattern=r"^[A-Za-z0-9_.-]{1,64}\Z",
+            description="First word of every cache key, before the namespace: ASCII letters, digits, `_.-`.",
+        ),
+    ] = PREFIX
     debug: Annotated[bool, Meta(description="Whether the cache logs each operation.")] = False
 
     def __post_init__(self) -> None:
@@ -113,6 +118,13 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     limits_url: _StoreUrl = None
     cache_url: _StoreUrl = None
     accounts_url: _StoreUrl = None
+    namespace: Annotated[
+        str,
+        Meta(
+            description="Part of every key, one for each application on a server: 64 ASCII letters, digits, `_.-`.",
+            extra={"check": check_namespace},
+        ),
+    ] = ""
     secret: Annotated[
         tuple[_Secret, ...],
         Meta(description="Secrets of 32 bytes or more that derive every key, newest first.", extra=_SECRET),

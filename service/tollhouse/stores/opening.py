@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 
 from tollhouse.clock import ServerClock, server_time
+from tollhouse.keys import UNNAMED, Namespace
 from tollhouse.metrics import Metrics
 from tollhouse.scripts import Scripts
 from tollhouse.stores.discovery.locator import Address, Locator, StaticLocator
@@ -64,6 +65,7 @@ def open_stores(
     scripts: Scripts,
     metrics: Metrics,
     *,
+    namespace: Namespace = UNNAMED,
     clock: ServerClock = server_time,
     deadline_s: float = DEADLINE_S,
     embedded_binary: Path | None = None,
@@ -83,6 +85,7 @@ def open_stores(
             locators.locator(url),
             own,
             metrics,
+            namespace=namespace,
             dialer=locators.dialer,
             clock=clock,
             deadline_s=deadline_s,

@@ -12,9 +12,9 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, cast
 
-from tollhouse import keys as key_names
 from tollhouse.clock import ServerClock, server_time
 from tollhouse.errors import Outcome, ScriptFailed, StoreError, StoreUnavailable
+from tollhouse.keys import UNNAMED, Namespace
 from tollhouse.metrics import Metrics
 from tollhouse.scripts import PRIMARY, Argument, Placeholder, Script, Scripts
 from tollhouse.stores.discovery.locator import Locator, ServiceHealth
@@ -50,6 +50,7 @@ class Store:
         scripts: Scripts,
         metrics: Metrics,
         *,
+        namespace: Namespace = UNNAMED,
         dialer: Dialer | None = None,
         clock: ServerClock = server_time,
         deadline_s: float = DEADLINE_S,
@@ -60,6 +61,7 @@ class Store:
         self._locator = locator
         self._scripts = scripts
         self._metrics = metrics
+        self._marker = namespace.marker(name)
         self._clock = clock
         self._deadline_s = max(deadline_s - _MARGIN_S, _MARGIN_S)
         self._replay = Replay()
@@ -145,7 +147,7 @@ class Store:
             return await self.run(script, keys, args), False
         reply, connection = await self._run(self._durable, self._scripts[script], keys, args, deadline_s)
         if self._group_commit is None or self._group_commit.connection is not connection:
-            self._group_commit = GroupCommit(connection, key_names.marker(self.name))
+            self._group_commit = GroupCommit(connection, self._marker)
         return reply, await self._group_commit.confirm(replicas, deadline_s)
 
     async def info(self, section: str) -> dict[str, str]:

@@ -7,8 +7,8 @@ import secrets
 import pytest
 
 from tests.worlds import SCRIPTS, StoreWorld
-from tollhouse import keys
 from tollhouse.errors import ScriptFailed
+from tollhouse.keys import UNNAMED
 from tollhouse.limits.decision import Take
 from tollhouse.limits.limiter import Limiter
 from tollhouse.limits.policy.notation import parse_policy
@@ -26,7 +26,7 @@ def limiter(world: StoreWorld, text: str, resolution: int = 16) -> Limiter:
 
 
 def state_key(world: StoreWorld, subject: str = "ada") -> str:
-    return keys.rate(world.keyring.digest("rate", subject), "api")
+    return UNNAMED.rate(world.keyring.digest("rate", subject), "api")
 
 
 def discarded(world: StoreWorld, kind: str) -> float:

@@ -13,8 +13,8 @@ from msgspec.structs import replace
 from tests.spec.sessions.test_sessions import counted
 from tests.spec.stored import assert_sound, keys_of
 from tests.worlds import START_MS, StoreWorld
-from tollhouse import keys
 from tollhouse.keyring import Keyring
+from tollhouse.keys import UNNAMED
 from tollhouse.sessions.policies import SessionPolicy
 from tollhouse.sessions.revocation_log import ENTRIES_MAX, RETENTION_S, RevocationLog
 from tollhouse.sessions.revocations import (
@@ -184,7 +184,7 @@ async def until(happened: Callable[[], Awaitable[bool]]) -> None:
 
 async def listeners_are(world: StoreWorld, number: int) -> None:
     async def asked() -> bool:
-        return (await world.command("sessions", "PUBSUB", "NUMSUB", keys.session_revocations()))[1] == number
+        return (await world.command("sessions", "PUBSUB", "NUMSUB", UNNAMED.session_revocations))[1] == number
 
     await until(asked)
 
@@ -214,7 +214,7 @@ async def take_over(world: StoreWorld, copy: dict[str, tuple[int, bytes]]) -> No
 
 async def kinds(world: StoreWorld, issued: Issued) -> list[bytes]:
     """Return the kinds of the events of a shard, in order."""
-    reply = await world.command("sessions", "XRANGE", keys.session_events(issued.token.tag), "-", "+")
+    reply = await world.command("sessions", "XRANGE", UNNAMED.session_events(issued.token.tag), "-", "+")
     return [fields[3] for _, fields in reply]
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from tests.spec.stored import assert_sound, index, keys_of, records
 from tests.worlds import SCRIPTS, START_MS
-from tollhouse import keys
 from tollhouse.keyring import Keyring
+from tollhouse.keys import UNNAMED
 from tollhouse.sessions.policies import LIFETIME_MS_MAX, SessionPolicy
 from tollhouse.sessions.revocations import AllSessionsRevoked
 from tollhouse.sessions.revoker import RevokeAllResult, RevokeResult
@@ -192,12 +192,12 @@ async def test_a_repeated_revoke_all_ends_no_later_login(world, sessions):
     await Sessions(Recorded(), world.keyring, world.metrics).revoke_all("ada")
     await world.advance(MINUTE_MS)
     later = await sessions.create("ada")
-    events = await world.command("sessions", "XLEN", keys.session_events(later.token.tag))
+    events = await world.command("sessions", "XLEN", UNNAMED.session_events(later.token.tag))
 
     assert (await world.stores.sessions.run(*asked[0]))[:2] == [1, 0]
 
     assert await sessions.verify(later.token) == later.session
-    assert await world.command("sessions", "XLEN", keys.session_events(later.token.tag)) == events
+    assert await world.command("sessions", "XLEN", UNNAMED.session_events(later.token.tag)) == events
 
 
 async def test_more_sessions_than_one_run_removes_are_all_removed(world):
@@ -219,11 +219,11 @@ async def test_the_first_run_ends_all_and_later_runs_tidy_up(world, sessions):
     kept = await sessions.create("ada")
     await world.advance(MINUTE_MS)
     gone = [await sessions.create("ada") for _ in range(2)]
-    (own,) = user_keys(world.keyring, "ada")
+    (own,) = user_keys(UNNAMED, world.keyring, "ada")
 
     async def run(skip):
         ending = AllSessionsRevoked(user="ada", digest=own.digest, name="a" * 26, keep=kept.session.sid)
-        return (await world.stores.sessions.run(*ending.call(skip=skip, part=1)))[:2]
+        return (await world.stores.sessions.run(*ending.call(UNNAMED, skip=skip, part=1)))[:2]
 
     assert await run(skip=0) == [1, 0]
     assert await sessions.list("ada") == (kept.session,)
@@ -286,7 +286,7 @@ async def test_an_epoch_lives_as_long_as_any_session_it_may_end(world, sessions)
 async def test_a_disabled_user_has_no_sessions_and_gets_none(world, sessions):
     """The flag `dis` ends live sessions, refuses new ones, hides all from lists, and never expires."""
     issued = await sessions.create("ada")
-    key = keys.user_epoch(issued.token.tag, world.keyring.digest("session-user", "ada"))
+    key = UNNAMED.user_epoch(issued.token.tag, world.keyring.digest("session-user", "ada"))
     await world.command("sessions", "HSET", key, "dis", 1)
 
     assert await sessions.list("ada") == ()
@@ -301,7 +301,7 @@ async def test_a_disabled_user_has_no_sessions_and_gets_none(world, sessions):
 async def test_a_refused_create_writes_nothing(world, sessions):
     """A refusal leaves the store as it was."""
     digest = world.keyring.digest("session-user", "ada")
-    await world.command("sessions", "HSET", keys.user_epoch(digest[:2], digest), "dis", 1)
+    await world.command("sessions", "HSET", UNNAMED.user_epoch(digest[:2], digest), "dis", 1)
     before = await keys_of(world, "sessions")
 
     await sessions.create("ada")
@@ -312,7 +312,7 @@ async def test_a_refused_create_writes_nothing(world, sessions):
 async def test_the_epoch_of_everyone_ends_all_sessions_of_a_shard(world, sessions):
     """Raising the shard's epoch ends what began before, hides it from lists, and lets new logins live."""
     old = await sessions.create("ada")
-    await world.command("sessions", "HSET", keys.global_epoch(old.token.tag), "ep", world.now_ms + 1)
+    await world.command("sessions", "HSET", UNNAMED.global_epoch(old.token.tag), "ep", world.now_ms + 1)
 
     assert await sessions.list("ada") == ()
     new = await sessions.create("ada")
@@ -324,7 +324,7 @@ async def test_the_epoch_of_everyone_ends_all_sessions_of_a_shard(world, session
 async def test_a_session_found_over_is_removed_and_noted(world, sessions):
     """The verify that finds an epoch passed removes the record, so that the index keeps no ghosts."""
     issued = await sessions.create("ada")
-    await world.command("sessions", "HSET", keys.global_epoch(issued.token.tag), "ep", world.now_ms + 1)
+    await world.command("sessions", "HSET", UNNAMED.global_epoch(issued.token.tag), "ep", world.now_ms + 1)
 
     await sessions.verify(issued.token)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.spec.stored import assert_sound, everything, flat
-from tollhouse import keys
+from tollhouse.keys import UNNAMED
 from tollhouse.sessions.policies import SessionPolicy
 from tollhouse.sessions.sessions import Sessions
 
@@ -23,7 +23,7 @@ def sessions(world):
 async def events(world, tag):
     """Return (kind, user, sid) of a shard's events."""
     found = []
-    for _, *fields in await world.command("sessions", "XRANGE", keys.session_events(tag), "-", "+"):
+    for _, *fields in await world.command("sessions", "XRANGE", UNNAMED.session_events(tag), "-", "+"):
         texts = [text.decode() for text in flat(fields)]
         event = dict(zip(texts[::2], texts[1::2], strict=True))
         assert set(event) == {"at", "kind", "user", "sid"}
@@ -59,7 +59,7 @@ async def test_every_change_writes_its_event(world, sessions):
 async def test_events_are_bounded_in_number_and_time(world, sessions):
     """A shard keeps about its newest 10,000 events, and all go 30 days after the last."""
     issued = await sessions.create("ada")
-    key = keys.session_events(issued.token.tag)
+    key = UNNAMED.session_events(issued.token.tag)
     for _ in range(12_000):
         await world.command("sessions", "XADD", key, "*", "kind", "older")
 

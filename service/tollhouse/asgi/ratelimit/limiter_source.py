@@ -14,7 +14,7 @@ from tollhouse.limits.policy.catalog import policies_from_settings
 from tollhouse.limits.policy.policy import Policy
 from tollhouse.metrics import Metrics
 from tollhouse.sessions.sessions import Sessions
-from tollhouse.settings import Settings
+from tollhouse.settings import Settings, settings_for, with_policies
 from tollhouse.settings.model import Dialect
 from tollhouse.settings.networks import Network, trusted_networks
 from tollhouse.wiring import Tollhouse
@@ -77,6 +77,7 @@ class LimiterSource:
 def limiter_source(
     target: Limiter | Tollhouse | Settings | str,
     *,
+    namespace: str | None = None,
     policies: Mapping[str, str] | None = None,
     dialect: Dialect | None = None,
     trusted_proxies: Sequence[str] = (),
@@ -89,14 +90,14 @@ def limiter_source(
     what cannot be used, before anything connects.
     """
     trusted = trusted_networks(trusted_proxies)
-    if policies and not isinstance(target, Settings | str):
-        raise ConfigurationError("policies", sorted(policies), "a limiter that is open has its own; drop them")
+    if not isinstance(target, Settings | str):
+        _refuse_for_open(namespace=namespace, policies=sorted(policies or ()))
     if not isinstance(target, Tollhouse | Settings | str):
         return LimiterSource(target, policies=target.policies, dialect=dialect or "draft-11", trusted=trusted)
     if isinstance(target, Tollhouse):
         settings, limiter, known = target.settings, target, target.limits.policies
     else:
-        settings = wiring.with_policies(Settings(url=target) if isinstance(target, str) else target, policies)
+        settings = with_policies(settings_for(target, namespace), policies)
         shared = Metrics() if metrics is None else metrics  # one for all event loops
         limiter, known = PerLoop(lambda: wiring.open(settings, metrics=shared)), policies_from_settings(settings)
     return LimiterSource(
@@ -107,3 +108,21 @@ def limiter_source(
         has_sessions=wiring.has_secret(settings, wiring.store_urls(settings)),
         plain_http=settings.plain_http,
     )
+
+
+def source_if_given(
+    target: Limiter | Tollhouse | Settings | str | None, namespace: str | None = None
+) -> LimiterSource | None:
+    """Return the source for what is given, as `limiter_source` does, or None; raise for a namespace alone."""
+    if target is not None:
+        return limiter_source(target, namespace=namespace)
+    if namespace is not None:
+        raise ConfigurationError("namespace", namespace, "it is that of a limiter to open; give its URL as `limiter`")
+    return None
+
+
+def _refuse_for_open(**given: object) -> None:
+    """Raise ConfigurationError for an argument that only a limiter to open could follow."""
+    for name, value in given.items():
+        if value:
+            raise ConfigurationError(name, value, "a limiter that is open has its own; drop it")

@@ -26,6 +26,7 @@ class RateLimitMiddleware:
     """Takes from a policy for every request and every websocket, before the application sees it.
 
     Pass the server as `url` or `settings`, or an open `limiter` (a Limiter or a Tollhouse), which its owner closes.
+    Applications on one server need a `namespace` each, here or in the settings, else they share counters.
     `routes` maps methods and paths to limits, such as `{"POST /login": "login", "/api/*": "api", "/health": None}`;
     the first pattern that matches wins, and other requests use `policy`. The value of a pattern is a policy, several
     that are decided as one, a RateLimitRule, or None for no limit. RateLimitRule explains `policy`, `key`, `cost`,
@@ -43,6 +44,7 @@ class RateLimitMiddleware:
         *,
         url: str | None = None,
         settings: Settings | None = None,
+        namespace: str | None = None,
         limiter: Limiter | Tollhouse | None = None,
         policies: Mapping[str, str] | None = None,
         policy: PerRequest[PolicyChoice] = "default",
@@ -60,6 +62,7 @@ class RateLimitMiddleware:
         self._exempt = exempt
         self._source = source = limiter_source(
             _target(url, settings, limiter),
+            namespace=namespace,
             policies=policies,
             dialect=headers,
             trusted_proxies=trusted_proxies,

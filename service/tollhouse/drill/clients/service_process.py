@@ -36,7 +36,7 @@ class _StartMessage(Struct, frozen=True, kw_only=True):
 
 @asynccontextmanager
 async def run_service(settings: Settings, *, workers: int = 1) -> AsyncGenerator[ServiceProcess]:
-    """Start a service with the URL, secret, deadline and policies of `settings`; stop it at the end of the block.
+    """Start a service with URL, namespace, secret, deadline and policies of `settings`; stop it after the block.
 
     Raises ConfigurationError with the end of its log if it does not start.
     """
@@ -66,6 +66,7 @@ async def _start(settings: Settings, workers: int, key: str, folder: str, log: P
     kept = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
     own = {
         "TOLLHOUSE_URL": settings.url,
+        "TOLLHOUSE_NAMESPACE": settings.namespace,
         "TOLLHOUSE_SECRET": settings.secret[0].decode("ascii"),
         "TOLLHOUSE_DEADLINE_MS": str(settings.deadline_ms),
         "TOLLHOUSE_SERVICE_KEY": key,

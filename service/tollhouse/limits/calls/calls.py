@@ -22,7 +22,10 @@ _ID: Final = re.compile(rf"(?:{LOCAL})?[0-9a-f]{{32}}")
 
 
 class Calls(Struct, frozen=True, kw_only=True, eq=False):
-    """The collaborators of one limiter, and the two ways in which a verb runs a script on one subject."""
+    """The collaborators of one limiter, and the two ways in which a verb runs a script on one subject.
+
+    `clearings` is the channel on which scripts announce that a subject may have units again.
+    """
 
     store: ScriptRunner
     metrics: Metrics
@@ -30,6 +33,7 @@ class Calls(Struct, frozen=True, kw_only=True, eq=False):
     fallback: Fallback
     refusals: RefusalCache
     clock: MonotonicClock
+    clearings: str
 
     async def run(self, script: str, request: TakeRequest, args: Sequence[Argument]) -> list[Any]:
         """Run a script that replies with a decision on the subject; raise StoreUnavailable if it did not reply."""
@@ -53,14 +57,24 @@ def new_id() -> str:
     return secrets.token_hex(16)
 
 
-def is_id(given: object) -> bool:
-    """Return True if `given` is text in the form of an id, of this process or of the store."""
-    return isinstance(given, str) and _ID.fullmatch(given) is not None
+def is_id(text: str) -> bool:
+    """Return True if `text` has the form of an id, of this process or of the store."""
+    return _ID.fullmatch(text) is not None
 
 
-def calls_on(store: ScriptRunner, metrics: Metrics, *, refusals_max: int, clock: MonotonicClock) -> Calls:
+def calls_on(
+    store: ScriptRunner, metrics: Metrics, *, refusals_max: int, clock: MonotonicClock, clearings: str
+) -> Calls:
     """Return the collaborators of a limiter on `store` that caches the refusals of at most `refusals_max` keys."""
     refusals = RefusalCache(keys_max=refusals_max, clock=clock)
     fallback = Fallback(LocalLimiter(clock=clock))
     decider = Decider(metrics, refusals, fallback)
-    return Calls(store=store, metrics=metrics, decider=decider, fallback=fallback, refusals=refusals, clock=clock)
+    return Calls(
+        store=store,
+        metrics=metrics,
+        decider=decider,
+        fallback=fallback,
+        refusals=refusals,
+        clock=clock,
+        clearings=clearings,
+    )

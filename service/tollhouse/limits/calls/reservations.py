@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from tollhouse import keys
 from tollhouse.errors import InvalidInput, StoreUnavailable
 from tollhouse.limits.calls.calls import Calls, is_id, new_id
 from tollhouse.limits.decision import Reservation, Settlement
@@ -48,7 +47,7 @@ class Reservations:
             raise InvalidInput("id", reservation_id, "give the id of the reservation")
         if reservation_id.startswith(LOCAL):
             return self._calls.fallback.settle(request, reservation_id)
-        args = [reservation_id, request.cost, keys.rate_clearings(), *request.compiled.arguments]
+        args = [reservation_id, request.cost, self._calls.clearings, *request.compiled.arguments]
         reply = await self._calls.run_clearing("limits/settle", request, args)
         self._calls.decider.on_reply(reply)
         decision = decision_from_verdict(request, 0, 0, limit_states_at(request, reply, FIRST_DECISION + 1))

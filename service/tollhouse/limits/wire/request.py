@@ -9,9 +9,9 @@ from typing import Final
 
 from msgspec import Struct
 
-from tollhouse import keys
 from tollhouse.errors import InvalidInput
 from tollhouse.keyring import Keyring
+from tollhouse.keys import Namespace
 from tollhouse.limits.policy.policy import UNITS_MAX
 from tollhouse.limits.wire.compiled_policy import CompiledPolicy
 from tollhouse.suggest import did_you_mean
@@ -37,9 +37,10 @@ class TakeRequest(Struct, frozen=True, kw_only=True, eq=False, gc=False):
 class RequestReader:
     """Validates what callers pass; raises InvalidInput that names the field and never repeats a key."""
 
-    def __init__(self, policies: Mapping[str, CompiledPolicy], keyring: Keyring) -> None:
+    def __init__(self, policies: Mapping[str, CompiledPolicy], keyring: Keyring, namespace: Namespace) -> None:
         self._policies = policies
         self._keyring = keyring
+        self._namespace = namespace
         self._cached = lru_cache(maxsize=CACHED_REQUESTS_MAX)(self._request)
 
     def replace(self, policies: Mapping[str, CompiledPolicy]) -> None:
@@ -49,10 +50,7 @@ class RequestReader:
 
     def read(self, policy: str, key: str, cost: int | None = None) -> TakeRequest:
         """Return the request for a take; a cost of None is the policy's default."""
-        try:
-            request = self._cached(policy, key)
-        except TypeError as error:  # it has no hash
-            raise _not_text(policy, key) from error
+        request = self._cached(policy, key)
         if request.compiled.is_concurrency:
             raise InvalidInput("policy", policy, "it grants leases of permits: use `hold` or `lease`")
         if cost is None:
@@ -61,14 +59,9 @@ class RequestReader:
 
     def read_subject(self, policy: str, key: str) -> TakeRequest:
         """Return the request for a call that has no cost; the policy may be one of concurrency."""
-        try:
-            return self._cached(policy, key)
-        except TypeError as error:
-            raise _not_text(policy, key) from error
+        return self._cached(policy, key)
 
-    def _request(self, policy: object, key: object) -> TakeRequest:
-        if not isinstance(policy, str) or not isinstance(key, str):
-            raise _not_text(policy, key)
+    def _request(self, policy: str, key: str) -> TakeRequest:
         compiled = self._policies.get(policy)
         if compiled is None:
             raise self._unknown_policy(policy)
@@ -99,14 +92,7 @@ class RequestReader:
             tag = digest if hash_tag is None else self._keyring.digest(_LABEL, hash_tag[1])
         except UnicodeEncodeError as error:
             raise InvalidInput("key", length, "send text that UTF-8 can encode") from error
-        return keys.rate(tag, policy, None if hash_tag is None else digest)
-
-
-def _not_text(policy: object, key: object) -> InvalidInput:
-    """Return the error for a policy or a key that is no text."""
-    if not isinstance(policy, str):
-        return InvalidInput("policy", type(policy).__name__, "name the policy as text")
-    return InvalidInput("key", type(key).__name__, "give text, such as str(key)")
+        return self._namespace.rate(tag, policy, None if hash_tag is None else digest)
 
 
 def checked_units(field: str, number: object, *, least: int = 0) -> int:

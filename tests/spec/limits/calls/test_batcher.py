@@ -11,6 +11,7 @@ from tests.leases import under
 from tests.watched import Setup, WatchedStore, ticks
 from tests.worlds import StoreWorld
 from tollhouse.errors import InvalidInput, ScriptFailed
+from tollhouse.keys import UNNAMED
 from tollhouse.limits.calls.batcher import Batcher
 from tollhouse.limits.calls.calls import calls_on
 from tollhouse.limits.decision import Decision, Take
@@ -280,7 +281,8 @@ async def test_cancelled_senders_cancel_their_takes(setup: Setup, store: Watched
 
 async def test_a_full_queue_is_as_a_store_that_does_not_answer(setup: Setup, store: WatchedStore) -> None:
     """The outage rule decides takes beyond the bound of the queue at once."""
-    calls = calls_on(store, setup.world.metrics, refusals_max=0, clock=setup.clock.monotonic_ms)
+    clock, clearings = setup.clock.monotonic_ms, UNNAMED.rate_clearings
+    calls = calls_on(store, setup.world.metrics, refusals_max=0, clock=clock, clearings=clearings)
     batcher, ada = Batcher(calls, queue_max=3), under(setup.world, HUNDRED)
     store.hold()
     busy = [asyncio.create_task(batcher.take(ada))]

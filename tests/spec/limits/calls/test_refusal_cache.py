@@ -9,8 +9,8 @@ import pytest
 
 from tests.watched import PATIENCE_S, Setup, ticks
 from tests.worlds import StoreWorld
-from tollhouse import keys
 from tollhouse.errors import StoreUnavailable
+from tollhouse.keys import UNNAMED
 from tollhouse.limits.calls.refusal_cache import COSTS_MAX
 from tollhouse.limits.decision import Take
 from tollhouse.limits.policy.notation import parse_policy
@@ -419,7 +419,7 @@ class Process:
         self.subscribed = asyncio.Event()
         self.cleared = asyncio.Event()
         self.stores.limits.listen(
-            keys.rate_clearings(), self._on_message, self.limits.refusals.on_gap, self._on_subscribed
+            UNNAMED.rate_clearings, self._on_message, self.limits.refusals.on_gap, self._on_subscribed
         )
 
     async def open(self) -> None:
