@@ -25,7 +25,7 @@ PATIENCE_S = 10
 
 def open_cache(world: World, store: CacheStore | None = None, **options: Any) -> Cache:
     """Open a cache on the world's clock, without jitter of lifetimes."""
-    settings = {"monotonic": lambda: world.now_ms, "uniform": lambda: 0.5} | options
+    settings = {"monotonic": lambda: world.now_ms, "uniform": lambda: 0.0} | options
     return Cache(store or world.stores.cache, world.keyring, world.metrics, **settings)
 
 

@@ -58,8 +58,8 @@ class Cache:
         self._ttl_ms = default_lifetime_ms(ttl_ms)
         self._bounds = bounds
         self._key_names = KeyNames(keyring, prefix, namespace)
-        # An invalidation outlives every entry that it applies to: the longest lifetime with its jitter, and a load.
-        invalidations_ms = TTL_S_MAX * 1100 + bounds.load_ms + 2 * bounds.lease_ms
+        # An invalidation outlives every entry that it applies to: the longest lifetime, and a load.
+        invalidations_ms = TTL_S_MAX * 1000 + bounds.load_ms + 2 * bounds.lease_ms
         self._commands = Commands(
             store, self._key_names.clock, lease_ms=bounds.lease_ms, invalidations_ms=invalidations_ms
         )

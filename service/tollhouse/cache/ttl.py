@@ -1,4 +1,7 @@
-"""Lifetimes of cache entries: named values, bounds, and jitter, so that entries do not expire together."""
+"""Lifetimes of cache entries: named values, bounds, and jitter, so that entries do not expire together.
+
+A lifetime is an upper bound: jitter makes it shorter, never longer.
+"""
 
 from __future__ import annotations
 
@@ -38,6 +41,5 @@ def default_lifetime_ms(ttl_ms: int) -> int:
 
 
 def spread(ttl_ms: int, share: float) -> int:
-    """Return a lifetime with jitter, from a tenth below to a tenth above `ttl_ms`; `share` is uniform in [0, 1)."""
-    tenth_ms = ttl_ms // 10
-    return ttl_ms - tenth_ms + int(share * (2 * tenth_ms + 1))
+    """Return a lifetime with jitter: `ttl_ms` or up to a tenth less; `share` is uniform in [0, 1), 0 for all of it."""
+    return ttl_ms - int(share * (ttl_ms // 10 + 1))
