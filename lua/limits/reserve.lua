@@ -11,8 +11,9 @@
 -- ARGV[6..]            per window, up to 8, three numbers as in limits/take
 -- returns  {foreign values, counters and holds ignored, the window that refuses, 0 for none, -1 if there are 128 holds,
 --          retry_after_ms or -1 for never, then for each window remaining, reset_after_ms}
--- expires  state: a second after the last window is wholly restored and no hold is left
--- cost     O(windows * resolution + holds), 2 commands
+-- expires  state: a second after the last window is wholly restored and no hold is left; gcra keeps one that refuses
+--          as long
+-- cost     O(windows * resolution + holds), 2..3 commands
 -- idempotent yes
 -- flags    allow-oom
 -- twin     limits/algorithms/evaluate.py: reserve
@@ -33,6 +34,7 @@
 --#include lib/limit_discard.lua
 --#include lib/limit_charge.lua
 --#include lib/limit_statuses.lua
+--#include lib/limit_retain.lua
 
 local state, id, algorithm = KEYS[1], ARGV[2], ARGV[5]
 local now_ms = clock(tonumber(ARGV[1]))
@@ -60,4 +62,5 @@ local reply = {foreign, discarded, refused_by, retry_after_ms}
 local lifetime_ms = limit_statuses(windows, holds, now_ms, reply, 4)
 
 if charged then redis.call('SET', state, charged, 'PX', lifetime_ms) end
+limit_retain(state, windows, retry_after_ms, lifetime_ms)
 return reply

@@ -9,8 +9,8 @@
 --                      then per take: the number of its policy, and its cost 0..10^9; 0 only looks
 -- returns  {foreign values, counters and holds ignored, then per take: the window that refused or 0, retry_after_ms or
 --          -1 for never, and for each of its windows remaining, reset_after_ms}
--- expires  state: a second after the last window is wholly restored
--- cost     per take O(windows), O(windows * resolution) if a slot ends or it is refused; 2 commands
+-- expires  state: a second after the last window is wholly restored; gcra keeps one that refuses as long
+-- cost     per take O(windows), O(windows * resolution) if a slot ends or it is refused; 2..3 commands
 -- idempotent no
 -- flags    allow-oom
 -- twin     limits/algorithms/evaluate.py: take
@@ -40,6 +40,7 @@ local function uncommon()
 --#include lib/limit_discard.lua
 --#include lib/limit_charge.lua
 --#include lib/limit_statuses.lua
+--#include lib/limit_retain.lua
 --#include lib/limit_take.lua
   return limit_take
 end
@@ -57,7 +58,7 @@ for i = 1, #KEYS do
   local state, lifetime_ms = limit_add(plan, states[key], cost, reply, size), plan.lifetime_ms
   if not state then
     take = take or uncommon()
-    state, lifetime_ms = take(plan, states[key], cost, now_ms, reply, size)
+    state, lifetime_ms = take(key, plan, states[key], cost, now_ms, reply, size)
   end
   if state then states[key], lifetimes[key] = state, lifetime_ms end
   at, size = at + 2, size + 2 + 2 * plan.windows

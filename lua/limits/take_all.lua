@@ -7,8 +7,8 @@
 -- returns  {foreign values, counters and holds ignored, the wait of all: 0 if they are charged, -1 for never; then per
 --          take, as if it were alone: the window that refuses or 0, retry_after_ms or -1 for never, and for each of its
 --          windows remaining, reset_after_ms}
--- expires  state: a second after the last window is wholly restored
--- cost     per take O(windows * resolution), 2 commands
+-- expires  state: a second after the last window is wholly restored; gcra keeps one that refuses as long
+-- cost     per take O(windows * resolution), 2..3 commands
 -- idempotent no
 -- flags    allow-oom
 -- twin     limits/algorithms/take_all.py: take_all
@@ -29,9 +29,9 @@
 --#include lib/limit_discard.lua
 --#include lib/limit_charge.lua
 --#include lib/limit_statuses.lua
+--#include lib/limit_retain.lua
 
-local now_ms = clock(tonumber(ARGV[1]))
-local policies = tonumber(ARGV[2])
+local now_ms, policies = clock(tonumber(ARGV[1])), tonumber(ARGV[2])
 
 local places, at = {}, 3
 for policy = 1, policies do places[policy], at = at, at + 2 + 3 * ARGV[at + 1] end
@@ -66,4 +66,5 @@ for i = 1, #KEYS do
 end
 
 for i, state in pairs(states) do redis.call('SET', KEYS[i], state, 'PX', lifetimes[i]) end
+for i = 1, #KEYS do limit_retain(KEYS[i], windows[i], waits[i], lifetimes[i]) end
 return reply

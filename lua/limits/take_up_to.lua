@@ -7,8 +7,8 @@
 -- ARGV[4..]            per window, up to 8, three numbers as in limits/take
 -- returns  {foreign values, counters and holds ignored, units taken, the window that refuses even one or 0,
 --          retry_after_ms of one unit, then for each window remaining, reset_after_ms}
--- expires  state: a second after the last window is wholly restored
--- cost     O(windows * resolution), 2 commands
+-- expires  state: a second after the last window is wholly restored; gcra keeps one that refuses as long
+-- cost     O(windows * resolution), 2..3 commands
 -- idempotent no
 -- flags    allow-oom
 -- twin     limits/algorithms/evaluate.py: take_up_to
@@ -29,6 +29,7 @@
 --#include lib/limit_discard.lua
 --#include lib/limit_charge.lua
 --#include lib/limit_statuses.lua
+--#include lib/limit_retain.lua
 
 local state = KEYS[1]
 local now_ms = clock(tonumber(ARGV[1]))
@@ -48,4 +49,5 @@ local reply = {foreign, discarded, granted, refused_by, retry_after_ms}
 local lifetime_ms = limit_statuses(windows, holds, now_ms, reply, 5)
 
 if charged then redis.call('SET', state, charged, 'PX', lifetime_ms) end
+limit_retain(state, windows, retry_after_ms, lifetime_ms)
 return reply

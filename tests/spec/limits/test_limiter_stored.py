@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Awaitable, Callable
 
 import pytest
 
 from tests.worlds import SCRIPTS, StoreWorld
 from tollhouse.errors import ScriptFailed
 from tollhouse.keys import UNNAMED
-from tollhouse.limits.decision import Take
+from tollhouse.limits.decision import Decision, Reservation, Take, TakeAllResult
 from tollhouse.limits.limiter import Limiter
 from tollhouse.limits.policy.notation import parse_policy
 from tollhouse.limits.policy.policy import Limit, Policy
@@ -235,3 +236,40 @@ async def test_a_server_that_forbids_reading_is_no_empty_limit(embedded: StoreWo
 
     await stores.aclose()
     await embedded.command("limits", "ACL", "DELUSER", "halved")
+
+
+REFUSALS: dict[str, Callable[[Limiter], Awaitable[Decision]]] = {
+    "take": lambda limits: limits.take("api", "ada"),
+    "take_all": lambda limits: _first(limits.take_all([Take(policy="api", key="ada")])),
+    "take_up_to": lambda limits: limits.take_up_to("api", "ada", 5),
+    "reserve": lambda limits: _of_reservation(limits.reserve("api", "ada", 1)),
+}
+
+
+@pytest.mark.parametrize("verb", REFUSALS)
+async def test_a_lowered_gcra_limit_remembers_what_it_counts(world: StoreWorld, verb: str) -> None:
+    """What is counted when a limit is lowered stays counted until the moment that a refusal names (P3)."""
+    before, after = (parse_policy("api", text, "gcra") for text in ("600/minute", "60/minute"))
+    limits = Limiter(world.stores.limits, {"api": before}, world.keyring, world.metrics)
+    await limits.take("api", "ada", 600)
+    bytes_before, _ = await stored(world)
+
+    limits.replace_policies({"api": after})
+    refused = await REFUSALS[verb](limits)
+    bytes_after, _ = await stored(world)
+    await world.advance(540_999)
+    a_millisecond_early = await limits.take("api", "ada")
+    await world.advance(1)
+    in_time = await limits.take("api", "ada")
+
+    assert (refused.allowed, refused.retry_after_ms) == (False, 541_000)
+    assert bytes_after == bytes_before
+    assert (a_millisecond_early.retry_after_ms, in_time.allowed) == (1, True)
+
+
+async def _first(taking: Awaitable[TakeAllResult]) -> Decision:
+    return (await taking).decisions[0]
+
+
+async def _of_reservation(reserving: Awaitable[Reservation]) -> Decision:
+    return (await reserving).decision

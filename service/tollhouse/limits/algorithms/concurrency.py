@@ -9,8 +9,9 @@ Over-admission: none, at no moment are more than `units` leases live. Under-admi
 crashed comes back after one window.
 
 When the clock steps back, no holder loses its permit. Leases then end that much later than they should, but not later
-than a window and a minute after the first refusal that notices it (`clamp`). Holders renew far more often, so `clamp`
-ends only the leases of crashed holders, and their permits do not stay away until the clock has caught up.
+than a window and a minute after the first refusal that notices it (`clamp`). Holders renew once a minute or more often,
+so `clamp` ends only the leases of crashed holders, and their permits do not stay away until the clock has caught up. It
+does the same to leases that were granted for a longer window than the policy has now.
 """
 
 from __future__ import annotations

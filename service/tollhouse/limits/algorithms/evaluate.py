@@ -122,7 +122,11 @@ def limit_statuses(policy: Policy, state: SubjectState, now_ms: int) -> tuple[Li
 
 
 def lifetime_ms(policy: Policy, state: SubjectState, now_ms: int) -> int:
-    """Return how long to keep a state that was changed at `now_ms`."""
+    """Return how long to keep a state that was changed at `now_ms`; for gcra also one that refuses.
+
+    Only gcra restores units by the limit, so only there a limit that was lowered needs the state for longer than when
+    it was stored. The bytes of a state that refuses stay as they are.
+    """
     return max(status.reset_after_ms for status in limit_statuses(policy, state, now_ms)) + SPARE_MS
 
 

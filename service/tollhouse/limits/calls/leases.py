@@ -12,6 +12,7 @@ from typing import Final
 
 from tollhouse.clock import Sleep
 from tollhouse.errors import InvalidInput, StoreError, StoreUnavailable
+from tollhouse.limits.algorithms.counters import AHEAD_MS_MAX
 from tollhouse.limits.calls.calls import Calls, is_id, new_id
 from tollhouse.limits.calls.decider import decide_by_access_list
 from tollhouse.limits.calls.waiting import attempt_within
@@ -154,12 +155,13 @@ class Leases:
     async def _keep_renewed(self, request: TakeRequest, lease: Lease, lease_id: str) -> None:
         """Renew a lease until it is lost.
 
-        The store reports the loss. Under `closed` a lease is also lost after a whole window without a reply.
+        The store reports the loss. Under `closed` a lease is also lost after a whole window without a reply. It is
+        renewed at least once a minute, because `clamp` leaves it a minute if the policy's window was lowered.
         """
         clock, window_ms = self._calls.clock, _limit(request).window_ms
         renewed_ms = clock()
         while not lease.is_lost:
-            await self._sleep(window_ms / 1000 / _RENEWALS)
+            await self._sleep(min(window_ms / _RENEWALS, AHEAD_MS_MAX) / 1000)
             sent_ms = clock()
             try:
                 is_held = await self.renew(request, lease_id)

@@ -107,6 +107,21 @@ async def test_a_hold_lasts_as_long_as_its_block(world: World, leases: Leases, c
     assert await stored(world, ada) == {}
 
 
+async def test_a_hold_outlives_a_lowered_window(world: World, leases: Leases, clock: Clock) -> None:
+    """A holder renews at least once a minute: leases of a window that was lowered end a minute after the new one."""
+    hour, minute = subject(world, units=1, window_ms=3_600_000), subject(world, units=1)
+
+    async with leases.hold(hour) as lease:
+        for _ in range(5):
+            refused = await leases.lease(minute)
+            assert (await clock.until_asleep(), refused.decision.allowed) == (60_000, False)
+            await world.advance(60_000)
+            clock.advance(60_000)
+        await clock.until_asleep()
+
+    assert not lease.is_lost
+
+
 async def test_a_block_that_raises_releases_its_permit(world: World, leases: Leases) -> None:
     """An exception of the block propagates, and its permit is free."""
     ada = subject(world, units=1)
