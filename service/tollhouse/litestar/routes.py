@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Literal, cast
+from urllib.parse import unquote
 
 from litestar.handlers.base import BaseRouteHandler
 from litestar.types import ASGIApp, Receive, Scope, Send
@@ -14,6 +15,7 @@ from tollhouse.asgi.ratelimit.key_rules import KeyRule
 from tollhouse.asgi.ratelimit.limiter_source import LimiterSource, limiter_source
 from tollhouse.asgi.ratelimit.refunds import Charge
 from tollhouse.asgi.ratelimit.rules import CompiledRule, PolicyChoice, RateLimitRule, compile_rule
+from tollhouse.asgi.route_patterns import path_below, plain_spelling
 from tollhouse.asgi.types import App, PerRequest, resolve
 from tollhouse.limits.limiter import Limiter
 from tollhouse.settings.model import Dialect
@@ -29,8 +31,9 @@ class RateLimitRoutes:
     """Takes from the policy that a route names, else from `policy`; if that is None, other routes have no limit.
 
     Litestar matches the route first, so a path that does not exist takes nothing. `limits` is an open limiter or
-    Tollhouse, or a LimiterSource; the other arguments are those of RateLimitMiddleware. Requests whose path matches
-    `exclude` pass uncounted.
+    Tollhouse, or a LimiterSource; the other arguments are those of RateLimitMiddleware. Requests pass uncounted if the
+    regular expression `exclude` is found in their path, which begins below the root path of the application and has the
+    prefix of a mount.
     """
 
     def __init__(
@@ -89,6 +92,18 @@ class RateLimitRoutes:
         return compile_rule(given, self._source, self._defaults)
 
     async def _is_exempt(self, scope: Scope) -> bool:
-        if self._excluded is not None and self._excluded(scope["path"]) is not None:
-            return True
-        return await resolve(self._exempt, cast("Any", scope))
+        return self._is_excluded(scope) or await resolve(self._exempt, cast("Any", scope))
+
+    def _is_excluded(self, scope: Scope) -> bool:
+        """Return True if the path matches as it was sent and in its plain spelling, which an application may serve."""
+        if self._excluded is None:
+            return False
+        path = _path_of(scope)
+        return all(self._excluded(spelling) is not None for spelling in (path, plain_spelling(path)))
+
+
+def _path_of(scope: Scope) -> str:
+    """Return the path in the whole application: for a handler that is mounted, Litestar has cut its prefix off."""
+    if not getattr(scope["route_handler"], "is_mount", False):
+        return scope["path"]
+    return path_below(unquote(scope["raw_path"].decode()), scope.get("root_path", ""))

@@ -28,8 +28,9 @@ class RateLimitMiddleware:
     Pass the server as `url` or `settings`, or an open `limiter` (a Limiter or a Tollhouse), which its owner closes.
     Applications on one server need a `namespace` each, here or in the settings, else they share counters.
     `routes` maps methods and paths to limits, such as `{"POST /login": "login", "/api/*": "api", "/health": None}`;
-    the first pattern that matches wins, and other requests use `policy`. The value of a pattern is a policy, several
-    that are decided as one, a RateLimitRule, or None for no limit. RateLimitRule explains `policy`, `key`, `cost`,
+    the first pattern that matches wins, and other requests use `policy`. A path that a framework may route like another
+    is matched like that one too; RoutePatterns explains it. The value of a pattern is a policy, several that are
+    decided as one, a RateLimitRule, or None for no limit. RateLimitRule explains `policy`, `key`, `cost`,
     `charge` and `messages`; without a `key`, here or in the policy, the client's address is used. A true `exempt` lets
     a request through uncounted. Forwarding headers are believed only from `trusted_proxies`. `headers` is the dialect
     of the RateLimit fields. Both default to the settings.
@@ -73,7 +74,8 @@ class RateLimitMiddleware:
         self._default_rule = compile_rule(rule, source, rule)
         self._no_rule = compile_rule(None, source, RateLimitRule())
         compiled = {pattern: compile_rule(given, source, rule) for pattern, given in (routes or {}).items()}
-        self._routes = RoutePatterns(compiled) if compiled else None
+        root_path = getattr(app, "root_path", "")  # of a FastAPI application, which puts it into the scope itself
+        self._routes = RoutePatterns(compiled, lambda rule: rule.is_exempt, root_path) if compiled else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection."""

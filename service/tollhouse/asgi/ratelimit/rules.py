@@ -49,6 +49,11 @@ class CompiledRule(Struct, frozen=True, kw_only=True):
     messages: str | None
     drops_messages: bool
 
+    @property
+    def is_exempt(self) -> bool:
+        """Whether the rule limits nothing."""
+        return not self.policies and self.choose_policies is None and self.messages is None
+
     def key_finder(self, name: str, policy: Policy | None) -> KeyFinder:
         """Return the function that finds the key under a policy: the rule's own, else the policy's."""
         if self.finder is not None:

@@ -30,7 +30,7 @@ def scope(request: str, root_path: str = "") -> dict[str, Any]:
 
 #   pattern                   matches                                            does not match
 MATCHES = [
-    ("/login", ["GET /login", "POST /login", "WS /login", "GET /login/"], ["GET /", "GET /login/x", "GET /Login"]),
+    ("/login", ["GET /login", "POST /login", "WS /login", "GET /login/", "GET /Login"], ["GET /", "GET /login/x"]),
     ("POST /login", ["POST /login"], ["GET /login", "WS /login", "HEAD /login"]),
     ("GET /login", ["GET /login", "HEAD /login"], ["POST /login"]),
     ("GET|PUT /x", ["GET /x", "PUT /x", "HEAD /x"], ["POST /x"]),

@@ -1,0 +1,119 @@
+"""Paths that are spelled otherwise than a pattern, and which pattern they meet."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tollhouse.asgi.route_patterns import RoutePatterns, path_below, plain_spelling
+
+
+def find(
+    patterns: dict[str, str | None], path: str, root_path: str = "", *, method: str = "POST", own: str = ""
+) -> Any:
+    """Return the value of the pattern that a request meets, or `default`, and the path parameters."""
+    routes = RoutePatterns(patterns, lambda value: value is None, own)
+    return routes.find({"type": "http", "method": method, "path": path, "root_path": root_path}) or ("default", {})
+
+
+#   path              plain spelling
+SPELLINGS = [
+    ("/", "/"),
+    ("", "/"),
+    ("/login", "/login"),
+    ("/login/", "/login/"),
+    ("//login", "/login"),
+    ("///a//b//", "/a/b/"),
+    ("/./login", "/login"),
+    ("/a/../login", "/login"),
+    ("/../login", "/login"),
+    ("/a/..", "/"),
+    ("/login\n", "/login"),
+    ("/login \t\x00", "/login"),
+    ("/login.", "/login"),
+    ("/login...", "/login"),
+    ("/login;a=1", "/login"),
+    ("/login;a=1/x;b", "/login/x"),
+    ("/log%69n", "/login"),
+    ("/a%2Flogin", "/a/login"),
+    ("/a%zz", "/a%zz"),
+    ("\\login", "/login"),
+    ("http://app/login", "/login"),
+    ("http:/login", "/login"),
+    ("http://[/login", "/login"),
+    ("/http://app/login", "/http:/app/login"),
+    ("/LOGIN", "/LOGIN"),
+    ("/a.b/.c", "/a.b/.c"),
+]
+
+
+@pytest.mark.parametrize(("path", "plain"), SPELLINGS)
+def test_a_path_has_one_plain_spelling(path: str, plain: str) -> None:
+    """Empty and dotted parts, matrix parameters, escapes, backslashes, trailing white space and dots are left out."""
+    assert plain_spelling(path) == plain
+
+
+@pytest.mark.parametrize("path", [path for path, plain in SPELLINGS if plain.strip("/").lower() == "login"])
+def test_a_pattern_holds_for_every_spelling_of_its_path(path: str) -> None:
+    """A request that some framework routes to `/login` meets the limit of `/login`, whatever stands behind it."""
+    assert find({"POST /login": "login", "/*": "api"}, path) == ("login", {})
+    assert find({"POST /login": "login"}, path, method="post") == ("login", {})
+
+
+#   path below or beside the mount   root path   the application's own
+MOUNTED = [
+    ("/api//login", "/api", ""),
+    ("/x/api/login", "/api", ""),
+    ("/apilogin", "/api", ""),
+    ("/api/login", "/api/", ""),
+    ("/api/login", "", "/api"),
+    ("/api/api/login", "/api", ""),
+]
+
+
+@pytest.mark.parametrize(("path", "root_path", "own"), MOUNTED)
+def test_a_pattern_holds_wherever_a_framework_cuts_the_root_path(path: str, root_path: str, own: str) -> None:
+    """Litestar and Quart cut the path at the root path wherever it stands; FastAPI may know it by itself."""
+    found = find({"POST /login": "login", "/*": "api"}, path, root_path, own=own)
+
+    assert found == (("api", {}) if path == "/api/api/login" else ("login", {}))
+
+
+EXEMPT = {"/health": None, "/public/*": None, "/users/{id}": "user"}
+
+#   path                 what it meets
+STRICTEST = [
+    ("/health", None),
+    ("/health/", None),
+    ("/public/A", None),
+    ("/public/a//b;c", None),
+    ("//health", "default"),
+    ("/HEALTH", "default"),
+    ("/health\n", "default"),
+    ("/public/../login", "default"),
+    ("/public/../users/7", "user"),
+    ("/other//path", "default"),
+]
+
+
+@pytest.mark.parametrize(("path", "expected"), STRICTEST)
+def test_a_pattern_without_a_limit_holds_for_all_spellings_or_none(path: str, expected: str | None) -> None:
+    """In doubt the stricter rule applies: a path passes uncounted only if its plain spelling passes too."""
+    assert find(EXEMPT, path)[0] == expected
+
+
+@pytest.mark.parametrize("path", ["/users/7", "/users/7\n", "//users/7", "/users/7;x", "/USERS/7"])
+def test_a_path_parameter_has_one_spelling(path: str) -> None:
+    """A client gets no second counter for itself by another spelling of the parameter that its key is made of."""
+    assert find(EXEMPT, path) == ("user", {"id": "7"})
+
+
+def test_a_parameter_keeps_its_letter_case() -> None:
+    """Values of parameters differ by letter case, as in most applications."""
+    assert find(EXEMPT, "/users/Ada") == ("user", {"id": "Ada"})
+
+
+def test_a_path_beside_the_mount_stays_whole() -> None:
+    """A path that only begins alike is not cut."""
+    assert [path_below(path, "/app") for path in ("/app/x", "/app", "/apple")] == ["/x", "", "/apple"]
