@@ -91,7 +91,7 @@ def django_app() -> Made:
 
     def login(request: HttpRequest) -> HttpResponse:
         log.append("login")
-        return HttpResponse("in")
+        return HttpResponse(b"in")
 
     if not settings.configured:
         settings.configure(ALLOWED_HOSTS=["*"], SECRET_KEY="x", MIDDLEWARE=[])

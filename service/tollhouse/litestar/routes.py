@@ -17,6 +17,7 @@ from tollhouse.asgi.ratelimit.refunds import Charge
 from tollhouse.asgi.ratelimit.rules import CompiledRule, PolicyChoice, RateLimitRule, compile_rule
 from tollhouse.asgi.route_patterns import path_below, plain_spelling
 from tollhouse.asgi.types import App, PerRequest, resolve
+from tollhouse.asgi.types import Scope as AsgiScope
 from tollhouse.limits.limiter import Limiter
 from tollhouse.settings.model import Dialect
 from tollhouse.wiring import Tollhouse
@@ -98,11 +99,11 @@ class RateLimitRoutes:
         """Return True if the path matches as it was sent and in its plain spelling, which an application may serve."""
         if self._excluded is None:
             return False
-        path = _path_of(scope)
+        path = _path_of(cast("Any", scope))
         return all(self._excluded(spelling) is not None for spelling in (path, plain_spelling(path)))
 
 
-def _path_of(scope: Scope) -> str:
+def _path_of(scope: AsgiScope) -> str:
     """Return the path in the whole application: for a handler that is mounted, Litestar has cut its prefix off."""
     if not getattr(scope["route_handler"], "is_mount", False):
         return scope["path"]

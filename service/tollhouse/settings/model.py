@@ -92,9 +92,7 @@ class CacheSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """How results are cached."""
 
     enabled: Annotated[bool, Meta(description="Whether results are cached at all.")] = True
-    ttl_s: Annotated[
-        int, Meta(ge=1, le=30 * 86_400, description="Seconds for which a result is kept at most, by default.")
-    ] = 3600
+    ttl_s: Annotated[int, Meta(ge=1, le=30 * 86_400, description="Seconds for which a result is kept at most.")] = 3600
     key_prefix: Annotated[
         str,
         Meta(

@@ -9,9 +9,7 @@ import pytest
 from tollhouse.asgi.route_patterns import RoutePatterns, path_below, plain_spelling
 
 
-def find(
-    patterns: dict[str, str | None], path: str, root_path: str = "", *, method: str = "POST", own: str = ""
-) -> Any:
+def find(patterns: dict[str, str | None], path: str, root_path: str = "", own: str = "", method: str = "POST") -> Any:
     """Return the value of the pattern that a request meets, or `default`, and the path parameters."""
     routes = RoutePatterns(patterns, lambda value: value is None, own)
     return routes.find({"type": "http", "method": method, "path": path, "root_path": root_path}) or ("default", {})
@@ -75,7 +73,7 @@ MOUNTED = [
 @pytest.mark.parametrize(("path", "root_path", "own"), MOUNTED)
 def test_a_pattern_holds_wherever_a_framework_cuts_the_root_path(path: str, root_path: str, own: str) -> None:
     """Litestar and Quart cut the path at the root path wherever it stands; FastAPI may know it by itself."""
-    found = find({"POST /login": "login", "/*": "api"}, path, root_path, own=own)
+    found = find({"POST /login": "login", "/*": "api"}, path, root_path, own)
 
     assert found == (("api", {}) if path == "/api/api/login" else ("login", {}))
 
