@@ -82,6 +82,19 @@ async def connect(
     return sent
 
 
+def django_application(urls: Iterable[Any]) -> Any:
+    """Make a Django application of these routes; a process has one at a time, the latest."""
+    import django
+    from django.conf import settings
+    from django.core.asgi import get_asgi_application
+
+    if not settings.configured:
+        settings.configure(ALLOWED_HOSTS=["*"], SECRET_KEY="x", MIDDLEWARE=[])
+        django.setup()
+    settings.ROOT_URLCONF = tuple(urls)
+    return get_asgi_application()
+
+
 async def connections(world: StoreWorld) -> int:
     """Count the connections that the world's server has."""
     return len((await world.command("limits", "CLIENT", "LIST")).splitlines())

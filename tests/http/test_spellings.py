@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 from urllib.parse import unquote
 
@@ -18,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
 
-from tests.asgi import limiter_with
+from tests.asgi import django_application, limiter_with
 from tests.worlds import StoreWorld, fake_world
 from tollhouse.asgi.ratelimit.middleware import RateLimitMiddleware
 
@@ -41,8 +40,8 @@ SPELLINGS = [
 ]
 """As a client writes them; a server decodes one level of escapes."""
 
-Made = tuple[Any, list[str], AbstractContextManager[Any]]
-"""An application, the log of its login handler, and what must be in force while it serves."""
+Made = tuple[Any, list[str]]
+"""An application, and the log of its login handler."""
 
 
 @pytest.fixture
@@ -59,14 +58,14 @@ def starlette_app() -> Made:
         log.append("login")
         return PlainTextResponse("in")
 
-    return Starlette(routes=[Route("/login", login, methods=["POST"])]), log, nullcontext()
+    return Starlette(routes=[Route("/login", login, methods=["POST"])]), log
 
 
 def fastapi_app() -> Made:
     log: list[str] = []
     app = FastAPI()
     app.add_api_route("/login", lambda: log.append("login"), methods=["POST"])
-    return app, log, nullcontext()
+    return app, log
 
 
 def litestar_app() -> Made:
@@ -76,15 +75,11 @@ def litestar_app() -> Made:
     async def login() -> None:
         log.append("login")
 
-    return Litestar([login], openapi_config=None), log, nullcontext()
+    return Litestar([login], openapi_config=None), log
 
 
 def django_app() -> Made:
-    import django
-    from django.conf import settings
-    from django.core.asgi import get_asgi_application
     from django.http import HttpRequest, HttpResponse
-    from django.test.utils import override_settings
     from django.urls import path, re_path
 
     log: list[str] = []
@@ -93,11 +88,7 @@ def django_app() -> Made:
         log.append("login")
         return HttpResponse(b"in")
 
-    if not settings.configured:
-        settings.configure(ALLOWED_HOSTS=["*"], SECRET_KEY="x", MIDDLEWARE=[])
-        django.setup()
-    urls = (path("login", login), re_path(r"^login/$", login))
-    return get_asgi_application(), log, override_settings(ROOT_URLCONF=urls)
+    return django_application([path("login", login), re_path(r"^login/$", login)]), log
 
 
 #   framework, spellings that reach its login handler when nothing limits it
@@ -144,15 +135,14 @@ async def post(app: Any, spelling: str, *, root_path: str = "") -> int:
 @pytest.mark.parametrize(("make", "routed"), FRAMEWORKS)
 async def test_frameworks_route_paths_that_are_spelled_otherwise(make: Callable[[], Made], routed: set[str]) -> None:
     """The danger is real: these are the spellings that a framework itself routes to `POST /login`."""
-    app, log, in_force = make()
+    app, log = make()
     reached: set[str] = set()
 
-    with in_force:
-        for spelling in SPELLINGS:
-            await post(app, spelling)
-            if log:
-                reached.add(spelling)
-            log.clear()
+    for spelling in SPELLINGS:
+        await post(app, spelling)
+        if log:
+            reached.add(spelling)
+        log.clear()
 
     assert reached == routed
 
@@ -160,14 +150,13 @@ async def test_frameworks_route_paths_that_are_spelled_otherwise(make: Callable[
 @pytest.mark.parametrize("make", [make for make, _ in FRAMEWORKS])
 async def test_a_spelling_passes_no_limit(fake: StoreWorld, make: Callable[[], Made]) -> None:
     """Once the limit of a route is reached, no spelling of its path reaches the handler, and plain others do."""
-    app, log, in_force = make()
+    app, log = make()
     limits = limiter_with(fake, {"login": "1/minute"})
     limited = RateLimitMiddleware(app, limiter=limits, policy=None, routes={"POST /login": "login", "/login/x": None})
 
-    with in_force:
-        first = await post(limited, "/login")
-        statuses = {spelling: await post(limited, spelling) for spelling in SPELLINGS}
-        elsewhere = await post(limited, "/elsewhere")
+    first = await post(limited, "/login")
+    statuses = {spelling: await post(limited, spelling) for spelling in SPELLINGS}
+    elsewhere = await post(limited, "/elsewhere")
 
     assert first < 300
     assert log == ["login"]
@@ -177,7 +166,7 @@ async def test_a_spelling_passes_no_limit(fake: StoreWorld, make: Callable[[], M
 
 async def test_a_spelling_passes_no_limit_inside_a_mount(fake: StoreWorld) -> None:
     """The same holds below a mount point, for the part of the path that the mounted application sees."""
-    app, log, _ = starlette_app()
+    app, log = starlette_app()
     limits = limiter_with(fake, {"login": "1/minute"})
     limited = RateLimitMiddleware(app, limiter=limits, policy=None, routes={"POST /login": "login"})
     outer = Starlette(routes=[Mount("/api", app=limited)])
@@ -190,7 +179,7 @@ async def test_a_spelling_passes_no_limit_inside_a_mount(fake: StoreWorld) -> No
 
 async def test_a_spelling_passes_no_limit_beside_the_root_path(fake: StoreWorld) -> None:
     """Litestar cuts a path at the root path wherever it stands: what it routes so is limited."""
-    app, log, _ = litestar_app()
+    app, log = litestar_app()
     limits = limiter_with(fake, {"login": "1/minute"})
     limited = RateLimitMiddleware(app, limiter=limits, policy=None, routes={"POST /login": "login"})
 

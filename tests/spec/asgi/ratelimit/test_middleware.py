@@ -15,7 +15,16 @@ from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from tests.asgi import FailingStore, blamed, connections, get, hello, limiter_with, until_connections
+from tests.asgi import (
+    FailingStore,
+    blamed,
+    connections,
+    django_application,
+    get,
+    hello,
+    limiter_with,
+    until_connections,
+)
 from tests.worlds import StoreWorld
 from tollhouse.asgi.ratelimit.middleware import RateLimitMiddleware
 from tollhouse.errors import ConfigurationError, InvalidInput
@@ -358,17 +367,10 @@ async def test_a_loop_that_ended_without_order_is_forgotten() -> None:
 
 
 def django_app() -> Any:
-    import django
-    from django.conf import settings as django_settings
-    from django.core.asgi import get_asgi_application
     from django.http import HttpResponse
     from django.urls import path
 
-    urls = [path("", lambda _: HttpResponse("ok"))]
-    if not django_settings.configured:
-        django_settings.configure(ROOT_URLCONF=tuple(urls), ALLOWED_HOSTS=["*"], SECRET_KEY="x", MIDDLEWARE=[])
-        django.setup()
-    return get_asgi_application()
+    return django_application([path("", lambda _: HttpResponse(b"ok"))])
 
 
 def starlette_app() -> Any:
