@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import httpx2
@@ -53,7 +53,13 @@ async def get(
 
 
 async def connect(
-    app: Any, texts: Iterable[str] = (), path: str = "/", *, can_deny: bool = True, peer: str = "192.0.2.1"
+    app: Any,
+    texts: Iterable[str] = (),
+    path: str = "/",
+    *,
+    can_deny: bool = True,
+    peer: str = "192.0.2.1",
+    headers: Sequence[tuple[bytes, bytes]] = (),
 ) -> list[Message]:
     """Open a websocket, send it texts, and go; give what the application sent."""
     coming: list[Message] = [
@@ -72,7 +78,7 @@ async def connect(
     scope = {
         "type": "websocket",
         "path": path,
-        "headers": [],
+        "headers": list(headers),
         "query_string": b"",
         "client": (peer, 4711),
         "subprotocols": [],

@@ -3,7 +3,8 @@
 No setup is needed. The limiter is the one given as `limiter`; else that of the `RateLimitMiddleware` that serves the
 request, which may limit nothing itself (`policy=None`); else one that the application opens as `tollhouse.open()` does,
 once per event loop. A refusal is 429 `application/problem+json`, unless the application has a handler of its own for
-`tollhouse.RateLimited`.
+`tollhouse.RateLimited`. A key or a cost of the request that no limiter accepts is 422, and a store that does not answer
+503, unless it has one for `tollhouse.errors.InvalidInput` or `StoreError`.
 """
 
 # Annotations are evaluated here, not kept as text: FastAPI reads those of `__call__`, and not every version of it
@@ -13,18 +14,18 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack
 from typing import Any, Final
 
-from fastapi import HTTPException, Response, WebSocket, WebSocketException
+from fastapi import Response, WebSocket
 from starlette.requests import HTTPConnection
 from starlette.websockets import WebSocketState
 
-from tollhouse.asgi.ratelimit.inline import InlineLimit, admission
-from tollhouse.asgi.ratelimit.key_rules import check_rule, key_finder, policy_key_finder, resolve_key
+from tollhouse.asgi.ratelimit.inline import InlineLimit, admission, record_error
+from tollhouse.asgi.ratelimit.key_rules import address, check_rule, key_finder, policy_key_finder, resolve_key
 from tollhouse.asgi.ratelimit.limiter_source import LimiterSource, limiter_source, source_if_given
-from tollhouse.asgi.ratelimit.refusal_response import undecided_detail
-from tollhouse.asgi.ratelimit.request_context import RequestContext, current_request
-from tollhouse.asgi.ratelimit.websocket import TRY_AGAIN_LATER
+from tollhouse.asgi.ratelimit.refusal_response import fields_of_client
+from tollhouse.asgi.ratelimit.request_context import LimitError, RequestContext, current_request
+from tollhouse.asgi.ratelimit.websocket import close_reason
 from tollhouse.asgi.types import Message, Scope, resolve
-from tollhouse.errors import InvalidInput
+from tollhouse.errors import InvalidInput, StoreError
 from tollhouse.limits.decision import RateLimited
 from tollhouse.limits.limiter import Limiter
 from tollhouse.limits.policy.policy import Policy
@@ -36,7 +37,6 @@ __all__ = ["RateLimit"]
 _CONTEXT: Final = "tollhouse.context"
 _SOURCE: Final = "tollhouse_source"
 _HANDLERS: Final = "starlette.exception_handlers"
-_POLICY_VIOLATION: Final = 1008
 
 
 class RateLimit:
@@ -68,6 +68,7 @@ class RateLimit:
         self._rule = key_finder(key) if isinstance(key, str) else None
         self._key = None if isinstance(key, str) else key
         self._cost = cost
+        self._of_client = fields_of_client(key=address, cost=cost)
         if self._source is not None:
             check_rule(key, self._source)
 
@@ -80,10 +81,8 @@ class RateLimit:
         async with AsyncExitStack() as stack:
             key = await self._key_of(connection, context, limiter.policies.get(name))
             cost = await resolve(self._cost, connection)
-            try:
-                await stack.enter_async_context(admission(limiter, name, key, cost, context=context))
-            except InvalidInput as error:
-                raise _invalid(error, connection) from error
+            admitted = admission(limiter, name, key, cost, context=context, of_client=self._of_client)
+            await stack.enter_async_context(admitted)
             for field, value in [] if context is current_request() else context.fields():
                 response.headers[field.decode()] = value.decode()
             yield
@@ -100,10 +99,12 @@ class RateLimit:
         return context
 
     async def _key_of(self, connection: HTTPConnection, context: RequestContext, policy: Policy | None) -> str:
-        if self._key is not None:
-            return await resolve_key(self._key(connection), context)
         finder = self._rule or policy_key_finder(policy)
-        return await resolve_key(finder(context), context)
+        try:
+            return await resolve_key(finder(context) if self._key is None else self._key(connection), context)
+        except InvalidInput as error:
+            record_error(context, error, self._of_client)
+            raise
 
 
 def _own_source(connection: HTTPConnection) -> LimiterSource:
@@ -130,26 +131,21 @@ def _place(scope: Scope) -> str:
     return f"{methods} {mounted}{template}\n{function}"
 
 
-def _invalid(error: InvalidInput, connection: HTTPConnection) -> Exception:
-    """Return the 422 that FastAPI uses for other invalid input; raises the error if it is the application's mistake."""
-    detail = undecided_detail(error)
-    if isinstance(connection, WebSocket):
-        return WebSocketException(_POLICY_VIOLATION, detail)
-    return HTTPException(422, detail)
-
-
 def _add_handler(connection: HTTPConnection) -> None:
-    """Add a handler for RateLimited unless the application has one; this is all the setup there is."""
-    handlers: tuple[dict[Any, Any], Any] | None = connection.scope.get(_HANDLERS)
-    if handlers is not None:
-        handlers[0].setdefault(RateLimited, _rate_limited)
+    """Add handlers for what limits raise unless the application has some; this is all the setup there is."""
+    handlers: dict[Any, Any] = connection.scope.get(_HANDLERS, ({},))[0]
+    for error in (RateLimited, InvalidInput, StoreError):
+        if handlers.keys().isdisjoint(error.__mro__):
+            handlers[error] = _answer
 
 
-async def _rate_limited(connection: HTTPConnection, refused: RateLimited) -> Response | None:
+async def _answer(connection: HTTPConnection, error: LimitError) -> Response | None:
     context: RequestContext = connection.scope[_CONTEXT]
-    answer = context.take_response(refused)
+    if not context.is_answered(error):
+        raise error
+    answer = context.take_response(error)
     if isinstance(connection, WebSocket) and not _takes_response(connection):
-        await connection.close(TRY_AGAIN_LATER, str(refused))
+        await connection.close(*close_reason(error))
         return None
     return Response(answer.body, answer.status, headers=answer.text_headers(), media_type=answer.media_type)
 

@@ -172,6 +172,25 @@ async def test_a_body_that_is_no_text_is_400(service: Service) -> None:
     assert (response.status_code, response.json()["remedy"]) == (400, "send UTF-8")
 
 
+BODIES = [("/v1/login", {}), ("/v1/accounts", {}), ("/v1/ai/langid", SERVICE)]
+VERBS = ["take", "take-batch", "take-all", "take-up-to", "acquire", "peek", "refund", "reset"]
+HOLDS = ["reserve", "settle", "lease", "renew", "release"]
+
+
+@pytest.mark.parametrize(("path", "headers"), [*BODIES, *((f"/v1/limits/{verb}", SERVICE) for verb in VERBS + HOLDS)])
+async def test_a_body_that_is_nested_deeply_is_the_clients_mistake(
+    service: Service, path: str, headers: dict[str, str]
+) -> None:
+    """However deep a body nests, on every route, it is named as wrong and never a failure of the service."""
+    bodies = [opening * depth for opening in (b"[", b'{"a":', b'{"policy":[') for depth in (65, 990, 20_000)]
+    given = {**headers, "Content-Type": "application/json"}
+
+    answers = [await service.ask("POST", path, content=body, headers=given) for body in bodies]
+
+    assert {answer.status_code for answer in answers} <= {400, 422}
+    assert all(answer.json()["field"] in ("body", "input", "policy") for answer in answers)
+
+
 async def test_a_model_answers_while_only_the_cache_is_gone(valkey_socket: object) -> None:
     """S0-05, S0-18, S1-48: a lost cache is BYPASS for results and 200 `degraded` for readiness."""
     async with service_at(f"unix://{valkey_socket}", cache_url="unix:///nowhere/at/all.sock") as service:

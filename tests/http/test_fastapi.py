@@ -14,7 +14,7 @@ from tests.asgi import Message, blamed, connect, get, limiter_with
 from tests.structured_fields import parse_list
 from tests.worlds import StoreWorld
 from tollhouse import RateLimited, RateLimitMiddleware, limit
-from tollhouse.errors import ConfigurationError, InvalidInput
+from tollhouse.errors import ConfigurationError, InvalidInput, TollhouseError
 from tollhouse.fastapi import RateLimit
 from tollhouse.limits.limiter import Limiter
 from tollhouse.limits.policy.notation import parse_policy
@@ -191,18 +191,29 @@ async def test_a_permit_is_held_until_the_response_was_sent(world: StoreWorld) -
 
 
 async def test_a_key_that_cannot_be_counted_is_the_clients_fault(world: StoreWorld) -> None:
-    """A key out of bounds is 422 in FastAPI's own form; a cost or a policy out of nowhere is our own fault."""
+    """A key out of bounds is 422 problem details; a policy out of nowhere is our own fault."""
     limits = limiter_with(world, POLICIES)
     long = application(RateLimit("1/minute", key="header:x-user", limiter=limits))
-    wrong = application(RateLimit("1/minute", cost=-1, limiter=limits))
+    wrong = application(RateLimit("missing", limiter=limits))
 
     response = await get(long, **{"x-user": "k" * 600})
 
-    assert response.status_code == 422
-    assert response.json()["detail"].startswith("key: give 1 to")
+    assert (response.status_code, response.headers["content-type"]) == (422, "application/problem+json")
+    assert response.json()["field"] == "key"
     with pytest.raises(InvalidInput) as refused:
         await get(wrong)
-    assert refused.value.field == "cost"
+    assert refused.value.field == "policy"
+
+
+async def test_a_handler_of_the_application_answers_invalid_input_too(world: StoreWorld) -> None:
+    """An application that handles our errors, by whichever of their classes, answers them as it likes."""
+    app = application(RateLimit("1/minute", key=lambda _: "", limiter=limiter_with(world, {})))
+
+    @app.exception_handler(TollhouseError)
+    async def answer(_: Request, __: TollhouseError) -> Response:
+        return PlainTextResponse("ours", status_code=400)
+
+    assert (await get(app)).text == "ours"
 
 
 async def test_an_answer_of_the_application_wins(world: StoreWorld) -> None:
@@ -267,10 +278,14 @@ async def test_a_websocket_is_limited_when_it_connects(world: StoreWorld) -> Non
 
 
 async def test_a_websocket_with_a_key_out_of_bounds_is_closed(world: StoreWorld) -> None:
-    """A key that no limiter takes closes the websocket as a violation of policy."""
-    sent = await connect(sockets(limiter_with(world, {}), key=lambda _: "k" * 600))
+    """A key that no limiter takes is 422 if the server can send it, else it violates a policy."""
+    app = sockets(limiter_with(world, {}), key=lambda _: "k" * 600)
 
-    assert [(message["type"], message["code"]) for message in sent] == [("websocket.close", 1008)]
+    told = await connect(app)
+    closed = await connect(app, can_deny=False)
+
+    assert (kinds(told), told[0]["status"]) == (["http.response.start", "http.response.body"], 422)
+    assert [(message["type"], message["code"]) for message in closed] == [("websocket.close", 1008)]
 
 
 async def test_a_limited_function_may_end_a_websocket(world: StoreWorld) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
-from tests.project import words
+from tests.project import truth, words
 from tests.project.imports import ROOT
 from tests.project.style import broad_excepts, complaints, crowded, own_bases
 
@@ -63,6 +65,47 @@ RIGHT = [
     ("tests/failures/test_x.py", "await anyio.sleep(0.1)\n"),
 ]
 
+SPECIFIES_TRUTH = "tests/spec/limits/test_decision.py"
+OF_OTHERS = {
+    "service/tollhouse/worker_pool.py tests the truth of self._places.acquire(blocking=False)",
+    "tests/structured_fields.py tests the truth of (match := self.take(_INTEGER))",
+    "tests/structured_fields.py tests the truth of (match := self.take(_STRING))",
+    "tests/structured_fields.py tests the truth of (match := self.take(_TOKEN))",
+}
+"""Calls that have the name of a verb, and return no outcome."""
+JUDGED = {
+    "service/tollhouse/x.py": """
+class Verdict:
+    def __bool__(self) -> bool: ...
+class Source:
+    last: Verdict | None
+    def find(self) -> "Verdict | None": ...
+    def find_all(self) -> list[Verdict]: ...
+""",
+}
+TRUTH_TESTS = [
+    "verdict = await source.find()\nif verdict: ...\n",
+    "if not (verdict := await source.find()): ...\n",
+    "async def f(verdict: Verdict | None):\n    return verdict or await other()\n",
+    "def f(verdict: Optional[Verdict]):\n    return 1 if verdict else 2\n",
+    "while source.last and going: ...\n",
+    "allowed = bool(Verdict())\n",
+    "verdict = replace(Verdict(), x=1)\nassert verdict\n",
+    "verdicts = [one for one in source.find_all() if one]\n",
+    "async with source.find() as verdict:\n    print(not verdict)\n",
+    "verdicts: dict[str, Verdict] = {}\nif verdicts.get('a'): ...\n",
+    "if (await source.find_all())[0]: ...\n",
+    "print(any(one for one in source.find_all()))\n",
+    "match 1:\n    case 1 if source.last: ...\n",
+]
+COMPARISONS = [
+    "verdict = await source.find()\nif verdict is None or verdict.allowed: ...\n",
+    "if source.find_all(): ...\n",
+    "verdicts = source.find_all()\nif not verdicts or verdicts[:1]: ...\n",
+    "return_value = going and source.find()\n",
+    "def f(verdict: Verdict):\n    def g(verdict: bool):\n        return not verdict\n",
+]
+
 UNCLEAR = [
     ("service/x.py", 'def f():\n    """Give the key."""\n', "opens with 'Give'"),
     ("service/x.py", 'async def f():\n    """Whether it is on."""\n', "opens with 'Whether'"),
@@ -95,6 +138,32 @@ def test_a_file_keeps_the_house_style(name: str) -> None:
 def test_a_file_is_in_plain_words(name: str) -> None:
     """Docstrings open with the outcome or the effect; conditions, places and people are called what they are."""
     assert words.complaints(name, (ROOT / name).read_text(encoding="utf-8")) == []
+
+
+def test_no_outcome_is_tested_for_its_truth() -> None:
+    """A refusal is false and so is None: our own code says which of them it means."""
+    known = truth.outcomes(SERVICE)
+    names = [name for name in FILES if name.endswith(".py") and name != SPECIFIES_TRUTH]
+    sources = {name: (ROOT / name).read_text(encoding="utf-8") for name in names}
+
+    found = {one for name, source in sources.items() for one in truth.truth_tests(name, source, known)}
+
+    assert "Decision" in known.classes
+    assert {re.sub(r":\d+ ", " ", one) for one in found} == OF_OTHERS
+
+
+@pytest.mark.parametrize("source", TRUTH_TESTS)
+def test_a_truth_test_of_an_outcome_is_noticed(source: str) -> None:
+    """Each way to test the truth of an outcome is found, once."""
+    found = truth.truth_tests("service/x.py", source, truth.outcomes(JUDGED))
+
+    assert len(found) == 1, found
+
+
+@pytest.mark.parametrize("source", COMPARISONS)
+def test_a_comparison_of_an_outcome_passes(source: str) -> None:
+    """What compares an outcome, or tests something else, passes."""
+    assert truth.truth_tests("service/x.py", source, truth.outcomes(JUDGED)) == []
 
 
 def test_names_of_classes_are_nouns_of_their_own() -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import Final
+from typing import Final, Literal
 
 from msgspec import Struct
 
@@ -49,11 +49,19 @@ class NameTaken(Struct, frozen=True, kw_only=True):
 
     user: str
 
+    def __bool__(self) -> Literal[False]:
+        """Return False: no account was created."""
+        return False
+
 
 class TooManyAttempts(Struct, frozen=True, kw_only=True):
     """A limit refused the attempt; nothing was charged, looked up or hashed."""
 
     decision: Decision
+
+    def __bool__(self) -> Literal[False]:
+        """Return False: no account was created, or no session began."""
+        return False
 
 
 class LoginSucceeded(Struct, frozen=True, kw_only=True):
@@ -64,6 +72,10 @@ class LoginSucceeded(Struct, frozen=True, kw_only=True):
 
 class WrongCredentials(Struct, frozen=True, kw_only=True):
     """No such account, a disabled account, or a wrong password; the answer does not show which."""
+
+    def __bool__(self) -> Literal[False]:
+        """Return False: no session began."""
+        return False
 
 
 class _Account(Struct, frozen=True, kw_only=True):

@@ -56,8 +56,7 @@ class KeyNames:
         """Return the names of the entry under every secret; the first, under the newest, are read and filled."""
         if re.fullmatch(_FAMILY, family) is None or _reserved(family):
             raise InvalidInput("family", family, "use a lower-case word such as 'ai:langid' that is not reserved")
-        if not 1 <= len(key) <= _KEY_CHARACTERS_MAX:
-            raise InvalidInput("key", key, f"give 1 to {_KEY_CHARACTERS_MAX} characters")
+        _check_text("key", key, _KEY_CHARACTERS_MAX)
         return tuple(self._entry_keys(family, digest) for digest in self._digests("key", f"{family}\0{key}"))
 
     def entry_tags(self, tags: Iterable[str]) -> tuple[str, ...]:
@@ -69,14 +68,12 @@ class KeyNames:
 
     def tag_digests(self, tag: str) -> tuple[str, ...]:
         """Return the digest of a tag under every secret, the newest first."""
-        if not 1 <= len(tag) <= _TAG_CHARACTERS_MAX:
-            raise InvalidInput("tag", tag, f"give 1 to {_TAG_CHARACTERS_MAX} characters")
+        _check_text("tag", tag, _TAG_CHARACTERS_MAX)
         return tuple(digest[:16] for digest in self._digests("tag", tag))
 
     def scan_pattern(self, pattern: str) -> str:
         """Return the pattern for SCAN; it matches nothing outside this cache's prefix and namespace."""
-        if not 1 <= len(pattern) <= _PATTERN_CHARACTERS_MAX:
-            raise InvalidInput("pattern", pattern, f"give 1 to {_PATTERN_CHARACTERS_MAX} characters")
+        _check_text("pattern", pattern, _PATTERN_CHARACTERS_MAX)
         return f"{self._names.scope}{pattern}"
 
     def entries_among(self, names: Iterable[str]) -> list[EntryKeys]:
@@ -96,6 +93,13 @@ class KeyNames:
             return self._keyring.digests("cache", f"{kind}\0{words}")
         except UnicodeEncodeError as error:
             raise InvalidInput(kind, words, "give text without lone surrogates") from error
+
+
+def _check_text(field: str, given: object, characters_max: int) -> None:
+    if not isinstance(given, str):
+        raise InvalidInput(field, type(given).__name__, "give text, such as str(key)")
+    if not 1 <= len(given) <= characters_max:
+        raise InvalidInput(field, given, f"give 1 to {characters_max} characters")
 
 
 def _reserved(family: str) -> bool:

@@ -7,7 +7,6 @@ is not a browser. Because bodies must also be `application/json`, no form on ano
 from __future__ import annotations
 
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from litestar import Request
 from litestar.exceptions import HTTPException, PermissionDeniedException
@@ -27,7 +26,7 @@ def refuse_cross_site(request: Request[Any, Any, Any]) -> None:
     if site is not None and site not in ("same-origin", "none"):
         raise PermissionDeniedException("the browser reports that another site sent this request")
     origin = request.headers.get("origin")
-    if site is None and origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
+    if site is None and origin is not None and origin.partition("://")[2] != request.headers.get("host"):
         raise PermissionDeniedException(f"Origin {origin[:100]} is not this host")
     if request.method in _WITH_BODY and not _is_json_or_empty(request):
         raise HTTPException(f"send the body as {JSON}", status_code=415)

@@ -105,9 +105,9 @@ def _of_validation(error: HTTPException) -> Response[Any]:
     return _invalid_request(field, remedy)
 
 
-def _of_undecodable(_: Request[Any, Any, Any], __: UnicodeDecodeError) -> Response[Any]:
-    """Return 400 for a body that is not UTF-8: Litestar does not catch the error of its decoder."""
-    return _invalid_request("body", "send UTF-8")
+def _of_undecodable(_: Request[Any, Any, Any], error: UnicodeDecodeError | RecursionError) -> Response[Any]:
+    """Return 400 for a body that is not UTF-8, or nested too deeply: Litestar does not catch these errors."""
+    return _invalid_request("body", "nest fewer levels" if isinstance(error, RecursionError) else "send UTF-8")
 
 
 def _invalid_request(field: str, remedy: str) -> Response[Any]:
@@ -136,6 +136,7 @@ HANDLERS: Final[Mapping[int | type[Exception], Callable[[Request[Any, Any, Any],
     Overloaded: _of_overload,
     LoadFailed: _of_load_failure,
     UnicodeDecodeError: _of_undecodable,
+    RecursionError: _of_undecodable,
     StoreError: _of_store_error,
     HTTPException: _of_http_exception,
     Exception: _of_anything_else,

@@ -1,4 +1,8 @@
-"""The values that the verbs of the limiter accept and return, the same in the library and over HTTP."""
+"""The values that the verbs of the limiter accept and return, the same in the library and over HTTP.
+
+A refusal is false, so `if await limits.take(...)` admits what the limit admits. An outcome that may also be None is
+compared with `is None` first: both are false.
+"""
 
 from __future__ import annotations
 
@@ -67,6 +71,10 @@ class Decision(Struct, frozen=True, kw_only=True, gc=False):
     degraded: bool = False
     reason: Reason = "within-limits"
 
+    def __bool__(self) -> bool:
+        """Return True if the take was allowed."""
+        return self.allowed
+
 
 def longest_refusal(refusals: Iterable[Decision]) -> Decision:
     """Return the refusal with the longest wait; one that no wait will help is longer than any."""
@@ -83,12 +91,23 @@ class TakeAllResult(Struct, frozen=True, kw_only=True):
     decisions: tuple[Decision, ...]
     retry_after_ms: int | None
 
+    def __bool__(self) -> bool:
+        """Return True if all takes were charged."""
+        return self.allowed
+
 
 class Reservation(Struct, frozen=True, kw_only=True):
-    """Units that are set aside until `settle` says how many were needed; `id` is None if none are."""
+    """Units that are set aside until `settle` says how many were needed; `id` is None if none are.
+
+    It is true if the caller may go on: a list, a shadow or `open` in an outage allows that without setting units aside.
+    """
 
     decision: Decision
     id: str | None
+
+    def __bool__(self) -> bool:
+        """Return True if the request was allowed, with or without units set aside."""
+        return self.decision.allowed
 
 
 class Settlement(Struct, frozen=True, kw_only=True):
@@ -100,17 +119,26 @@ class Settlement(Struct, frozen=True, kw_only=True):
     settled: bool
     decision: Decision
 
+    def __bool__(self) -> bool:
+        """Return True if this call settled the reservation."""
+        return self.settled
+
 
 class Lease(Struct, frozen=True, kw_only=True):
     """A permit of a concurrency policy, held under the name `id` until it is released or expires.
 
     `id` is None if no permit is held: the request was refused, or it was allowed without one, because of a list, a
-    shadow, or `open` in an outage. `lost_event` is set when `hold` finds that another caller may have the permit.
+    shadow, or `open` in an outage. So it is the truth of the lease that says whether to go on, not its `id`.
+    `lost_event` is set when `hold` finds that another caller may have the permit.
     """
 
     decision: Decision
     id: str | None = None
     lost_event: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __bool__(self) -> bool:
+        """Return True if the request was allowed, with or without a permit, also after the permit was lost."""
+        return self.decision.allowed
 
     @property
     def is_lost(self) -> bool:

@@ -18,7 +18,7 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from tollhouse.asgi.ratelimit.headers import retry_after
 from tollhouse.asgi.ratelimit.inline import policy_for_place, register
 from tollhouse.asgi.ratelimit.limiter_source import LimiterSource, limiter_source
-from tollhouse.asgi.ratelimit.refusal_response import undecided_detail
+from tollhouse.asgi.ratelimit.refusal_response import is_answered, undecided_detail
 from tollhouse.asgi.response import RETRY_AFTER_S
 from tollhouse.errors import InvalidInput, StoreError
 from tollhouse.limits.decision import Decision
@@ -63,6 +63,8 @@ class AtomicRateLimitMiddleware(LitestarRateLimit):
         except StoreError as error:
             raise ServiceUnavailableException(undecided_detail(error), headers=_RETRY_LATER) from error
         except InvalidInput as error:
+            if not is_answered(error, {"key"}):
+                raise
             raise HTTPException(undecided_detail(error), status_code=422) from error
 
     def _fields(self, decision: Decision) -> dict[str, str]:

@@ -50,6 +50,10 @@ class SessionRefused(Struct, frozen=True, kw_only=True):
 
     reason: Literal["disabled", "at-cap"]
 
+    def __bool__(self) -> Literal[False]:
+        """Return False, so that a type checker knows a true result as `Issued`."""
+        return False
+
 
 _REFUSALS: Final = {2: SessionRefused(reason="disabled"), 3: SessionRefused(reason="at-cap")}
 

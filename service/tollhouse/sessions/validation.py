@@ -24,8 +24,10 @@ def valid_device(text: str) -> str:
     return valid_text("device", text, shortest=0, longest=DEVICE_CHARACTERS_MAX)
 
 
-def valid_text(field: str, text: str, *, shortest: int, longest: int) -> str:
-    """Return the text in NFC; raises InvalidInput if it is too short, too long or not plain text."""
+def valid_text(field: str, text: object, *, shortest: int, longest: int) -> str:
+    """Return the text in NFC; raises InvalidInput if it is no text, too short, too long or not plain."""
+    if not isinstance(text, str):
+        raise InvalidInput(field, type(text).__name__, f"give text, such as str({field})")
     # NFC makes a text at most four times shorter, so one that is far too long is refused before it is composed.
     composed = unicodedata.normalize("NFC", text) if len(text) <= 4 * longest else text
     if not shortest <= len(composed) <= longest:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from typing import Literal, get_type_hints
 
 import pytest
 
@@ -17,6 +18,7 @@ from tollhouse.accounts.accounts import (
     Accounts,
     LoginSucceeded,
     NameTaken,
+    TooManyAttempts,
     WrongCredentials,
 )
 from tollhouse.accounts.names import folded_case
@@ -24,6 +26,7 @@ from tollhouse.accounts.rules import PasswordRules
 from tollhouse.errors import InvalidInput, Overloaded
 from tollhouse.keyring import Keyring
 from tollhouse.keys import UNNAMED
+from tollhouse.limits.decision import Decision
 from tollhouse.sessions.sessions import SessionRefused
 from tollhouse.stores.opening import open_stores
 from tollhouse.stores.urls import urls_by_store
@@ -153,6 +156,33 @@ async def disable(world, user):
 async def disable_sessions(world, user):
     digest = world.keyring.digest("session-user", user)
     await world.command("sessions", "HSET", UNNAMED.user_epoch(digest[:2], digest), "dis", 1)
+
+
+REFUSED = Decision(
+    allowed=False, policy="login", key="account:ada", cost=1, limits=(), retry_after_ms=1, refused_by="5/minute"
+)
+REFUSALS = [
+    NameTaken(user="ada"),
+    TooManyAttempts(decision=REFUSED),
+    WrongCredentials(),
+    SessionRefused(reason="at-cap"),
+]
+
+
+@pytest.mark.parametrize("outcome", REFUSALS, ids=lambda outcome: type(outcome).__name__)
+def test_an_outcome_that_refuses_is_false(outcome):
+    """`if answer:` means that the account or the session began, and a type checker knows which class it is then."""
+    assert not outcome
+    assert get_type_hints(type(outcome).__bool__)["return"] == Literal[False]
+
+
+async def test_an_outcome_that_succeeded_is_true(setup):
+    """What has no refusal in it is true, also the end of a session that was not there."""
+    created = await setup.sign_up("ada")
+    begun = await setup.login("ada")
+
+    assert all((created, begun, begun.issued, await setup.sessions.revoke("ada", "A" * 22)))
+    assert await setup.sessions.revoke_all("eve")
 
 
 async def test_a_failed_login_does_not_reveal_the_reason(world, setup):

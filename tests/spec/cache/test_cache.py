@@ -404,6 +404,10 @@ async def test_without_a_secret_the_cache_works_with_plain_digests(world: World)
         ({"key": ""}, "key"),
         ({"key": "k" * 1025}, "key"),
         ({"key": "\ud800"}, "key"),
+        ({"key": 7}, "key"),
+        ({"key": b"k"}, "key"),
+        ({"key": None}, "key"),
+        ({"tags": [7]}, "tag"),
         ({"family": "Upper"}, "family"),
         ({"family": "f" * 81}, "family"),
         ({"family": "session"}, "family"),
@@ -426,8 +430,8 @@ async def test_wrong_words_are_refused_by_name(cache: Cache, options: dict[str, 
     assert load.calls == 0
 
 
-@pytest.mark.parametrize("pattern", ["", "p" * 257])
-async def test_a_wrong_pattern_is_refused(cache: Cache, pattern: str):
+@pytest.mark.parametrize("pattern", ["", "p" * 257, b"p*"])
+async def test_a_wrong_pattern_is_refused(cache: Cache, pattern: Any):
     """A pattern has 1 to 256 characters."""
     with pytest.raises(InvalidInput) as refused:
         await cache.delete_pattern(pattern)

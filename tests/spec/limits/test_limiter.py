@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import uuid
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -17,6 +19,7 @@ from tollhouse.limits.policy.policy import Limit, Policy
 
 POLICIES = {
     "api": parse_policy("api", "5/minute; 8/hour"),
+    "jobs": parse_policy("jobs", "2/minute", "concurrency"),
     "hundred": parse_policy("hundred", "100/minute"),
     "ten": Policy(name="ten", limits=(Limit(units=10, window_ms=60_000, resolution=4),)),
     **{name: BUILT_IN[name] for name in ("default", "login")},
@@ -107,9 +110,9 @@ async def test_a_reset_forgets(limits: Limiter) -> None:
 @pytest.mark.parametrize(
     ("policy", "key", "cost", "field", "remedy"),
     [
-        ("ap", "ada", 1, "policy", "did you mean 'api'? Known are api, default, hundred, login, ten"),
-        ("zzz", "ada", 1, "policy", "known are api, default, hundred, login, ten"),
-        ("x" * 1_000_000, "ada", 1, "policy", "known are api, default, hundred, login, ten"),
+        ("ap", "ada", 1, "policy", "did you mean 'api'? Known are api, default, hundred, jobs, login, ten"),
+        ("zzz", "ada", 1, "policy", "known are api, default, hundred, jobs, login, ten"),
+        ("x" * 1_000_000, "ada", 1, "policy", "known are api, default, hundred, jobs, login, ten"),
         ("api", "", 1, "key", "give 1 to 512 characters"),
         ("api", "x" * 513, 1, "key", "give 1 to 512 characters"),
         ("api", "\ud800", 1, "key", "send text that UTF-8 can encode"),
@@ -143,6 +146,43 @@ async def test_a_wrong_key_is_not_repeated(limits: Limiter) -> None:
         await limits.take("api", "ada@example.com" * 100)
 
     assert str(caught.value) == "key: '1500 characters': give 1 to 512 characters"
+
+
+NO_TEXT = [7, 1.5, True, b"ada", None, uuid.UUID(int=7), ["ada"], {"key": "ada"}]
+
+
+@pytest.mark.parametrize("key", NO_TEXT)
+async def test_a_key_that_is_no_text_is_named_with_its_type(limits: Limiter, key: Any) -> None:
+    """A key is text: any other value is InvalidInput that names the field and the type, in every verb."""
+    calls: dict[str, Callable[[], Any]] = {
+        "key": lambda: limits.take("api", key),
+        "takes[0].key": lambda: limits.take_all([Take(policy="api", key=key)]),
+        "takes[1].key": lambda: limits.take_batch([Take(policy="api", key="ada"), Take(policy="api", key=key)]),
+    }
+    verbs = [*calls.items(), ("key", lambda: limits.reset("api", key)), ("key", lambda: limits.lease("jobs", key))]
+
+    for field, call in verbs:
+        with pytest.raises(InvalidInput) as refused:
+            await call()
+        assert (refused.value.field, refused.value.value) == (field, type(key).__name__)
+
+
+@pytest.mark.parametrize("policy", [7, None, ["api"]])
+async def test_a_policy_that_is_no_text_is_named_with_its_type(limits: Limiter, policy: Any) -> None:
+    """A policy goes by its name, which is text."""
+    with pytest.raises(InvalidInput) as refused:
+        await limits.take(policy, "ada")
+
+    assert (refused.value.field, refused.value.value) == ("policy", type(policy).__name__)
+
+
+@pytest.mark.parametrize("given", [7, None, b"0" * 32])
+async def test_an_id_that_is_no_text_is_unknown(limits: Limiter, given: Any) -> None:
+    """An id that is no text is that of no permit and of no reservation."""
+    assert await limits.release("jobs", "ada", given) is False
+    with pytest.raises(InvalidInput) as refused:
+        await limits.settle("api", "ada", given, 1)
+    assert refused.value.field == "id"
 
 
 async def test_any_printable_or_other_key_will_do(limits: Limiter) -> None:

@@ -5,18 +5,27 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from functools import wraps
+from functools import partial, wraps
 from inspect import isasyncgenfunction, iscoroutinefunction
 from typing import Any, Final, ParamSpec, TypeVar, cast
 
 from msgspec import Struct
 
-from tollhouse.asgi.ratelimit.inline import InlineLimit, admission
-from tollhouse.asgi.ratelimit.key_rules import KeyFinder, key_finder, policy_key_finder, resembles_rule, resolve_key
+from tollhouse.asgi.ratelimit.inline import InlineLimit, admission, record_error
+from tollhouse.asgi.ratelimit.key_rules import (
+    KeyFinder,
+    address,
+    key_finder,
+    key_text,
+    policy_key_finder,
+    resembles_rule,
+    resolve_key,
+)
 from tollhouse.asgi.ratelimit.limiter_source import LimiterSource, source_if_given
+from tollhouse.asgi.ratelimit.refusal_response import fields_of_client
 from tollhouse.asgi.ratelimit.request_context import current_request
 from tollhouse.asgi.types import resolve
-from tollhouse.errors import ConfigurationError
+from tollhouse.errors import ConfigurationError, InvalidInput
 from tollhouse.limits.limiter import Limiter
 from tollhouse.limits.policy.policy import Policy
 from tollhouse.settings import Settings
@@ -48,27 +57,34 @@ def limit(
     may also be a rule in words (`address`, `user`, `header:x-tenant`, ...) about the request that is being served.
 
     Inside a request that our middleware or plugin serves, `limiter` defaults to its limiter and `key` to the client's
-    address; the response describes the limit, and RateLimited becomes the response 429. Outside, both are required.
+    address; the response describes the limit, and RateLimited becomes the response 429. A key or a cost that a function
+    found and no limiter accepts raises InvalidInput, which becomes 422 there. Outside, limiter and key are required.
     `namespace` is that of the application, if others use the server of `limiter`. A function that is not async waits in
     its thread for the event loop of its request; outside a request it needs `limiter` as a URL or Settings. In a thread
     whose event loop runs it raises ConfigurationError, because it would block the loop.
     """
     inline = InlineLimit(text=policy, algorithm=algorithm, name=name)
-    used = source_if_given(limiter, namespace)
     rule = key_finder(key) if isinstance(key, str) and resembles_rule(key) else None
     value = key if rule is None else None
+    made = partial(
+        _FunctionLimit,
+        limit=inline,
+        rule=rule,
+        key=value,
+        cost=cost,
+        of_client=fields_of_client(key=address if value is None else value, cost=cost),
+        wait_ms=wait_ms,
+        source=source_if_given(limiter, namespace),
+    )
+    return lambda function: _decorated(function, made)
 
-    def decorate(function: Callable[P, R]) -> Callable[P, R]:
-        place, is_async = f"{function.__module__}.{function.__qualname__}", iscoroutinefunction(function)
-        if isasyncgenfunction(function):
-            raise ConfigurationError("limit", place, "limit a function that the generator calls, or its caller")
-        limited = _FunctionLimit(
-            limit=inline, place=place, is_async=is_async, rule=rule, key=value, cost=cost, wait_ms=wait_ms, source=used
-        )
-        wrapper = _asynchronous if is_async else _synchronous
-        return cast("Callable[P, R]", wraps(function)(wrapper(function, limited)))
 
-    return decorate
+def _decorated(function: Callable[P, R], made: Callable[..., _FunctionLimit]) -> Callable[P, R]:
+    place, is_async = f"{function.__module__}.{function.__qualname__}", iscoroutinefunction(function)
+    if isasyncgenfunction(function):
+        raise ConfigurationError("limit", place, "limit a function that the generator calls, or its caller")
+    wrapper = _asynchronous if is_async else _synchronous
+    return cast("Callable[P, R]", wraps(function)(wrapper(function, made(place=place, is_async=is_async))))
 
 
 class _FunctionLimit(Struct, frozen=True, kw_only=True):
@@ -76,12 +92,13 @@ class _FunctionLimit(Struct, frozen=True, kw_only=True):
 
     limit: InlineLimit
     place: str
+    is_async: bool
     rule: KeyFinder | None
     key: str | Callable[..., Any] | None
     cost: int | Callable[..., Any] | None
+    of_client: frozenset[str]
     wait_ms: int
     source: LimiterSource | None
-    is_async: bool
 
     async def admission(self, *args: Any, **kwargs: Any) -> AbstractAsyncContextManager[None]:
         """Return the context manager that admits a call with these arguments."""
@@ -90,9 +107,14 @@ class _FunctionLimit(Struct, frozen=True, kw_only=True):
         policy = limiter.policies.get(name)
         if policy is not None and policy.is_concurrency and not self.is_async:
             raise ConfigurationError("limit", self.place, "only async functions hold leases; make it async")
-        key = await self.key_of(policy, args, kwargs)
+        context = current_request()
+        try:
+            key = await self.key_of(policy, args, kwargs)
+        except InvalidInput as error:
+            record_error(context, error, self.of_client)
+            raise
         cost: int | None = await resolve(self.cost, *args, **kwargs)
-        return admission(limiter, name, key, cost, context=current_request(), wait_ms=self.wait_ms)
+        return admission(limiter, name, key, cost, context=context, of_client=self.of_client, wait_ms=self.wait_ms)
 
     async def limiter(self) -> Limiter:
         """Return the limiter of the running event loop."""
@@ -107,7 +129,7 @@ class _FunctionLimit(Struct, frozen=True, kw_only=True):
         context = current_request()
         found: Any = await resolve(self.key, *args, **kwargs)
         if found is not None:
-            return str(found)
+            return key_text(found)
         if context is None:
             raise ConfigurationError("key", self.place, _NO_KEY)
         finder = self.rule or policy_key_finder(policy)

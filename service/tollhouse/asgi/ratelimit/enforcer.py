@@ -8,7 +8,7 @@ from typing import Any
 
 from tollhouse.asgi.ratelimit.key_rules import resolve_key
 from tollhouse.asgi.ratelimit.limiter_source import LimiterSource
-from tollhouse.asgi.ratelimit.refusal_response import undecided_response
+from tollhouse.asgi.ratelimit.refusal_response import is_answered, undecided_response
 from tollhouse.asgi.ratelimit.request_context import CURRENT_REQUEST, RequestContext
 from tollhouse.asgi.ratelimit.rules import CompiledRule, policies_in
 from tollhouse.asgi.ratelimit.websocket import LimitedWebSocket
@@ -24,8 +24,8 @@ _log = logging.getLogger("tollhouse.asgi")
 class Enforcer:
     """Limits each request by a rule before the application sees it.
 
-    A store that does not answer is 503, and a key that no limiter accepts is 422, never 500: keys often hold what a
-    client sent. In both cases the application does not see the request.
+    A store that does not answer is 503, and a key or a cost of the request that no limiter accepts is 422, never 500:
+    they often hold what a client sent. In both cases the application does not see the request.
     """
 
     def __init__(self, source: LimiterSource) -> None:
@@ -54,7 +54,7 @@ class Enforcer:
                 await app(scope, receive, context.send)
             else:
                 await send_response(refused, send)
-        except RateLimited as error:
+        except (RateLimited, InvalidInput, StoreError) as error:
             await context.respond(error)
         except Exception:
             context.on_error()
@@ -86,7 +86,10 @@ async def _enforce(rule: CompiledRule, context: RequestContext, limiter: Limiter
                 context.decisions = (outcome,)
                 return None
     except (StoreError, InvalidInput) as error:
-        return _undecided(error, names)
+        if not is_answered(error, rule.of_client):
+            raise
+        _log.debug("limit not decided", extra={"policies": list(names), "reason": str(error)})
+        return undecided_response(error, names)
     return None if outcome is None else _response(outcome, rule, context)
 
 
@@ -122,9 +125,3 @@ async def _take(
     if len(takes) == 1:
         return await limiter.take(takes[0].policy, takes[0].key, cost)
     return await limiter.take_all(takes)
-
-
-def _undecided(error: StoreError | InvalidInput, policies: Sequence[str]) -> HttpResponse:
-    if isinstance(error, StoreError):
-        _log.debug("limit not decided", extra={"policy": policies[0], "reason": str(error)})
-    return undecided_response(error, policies)

@@ -7,16 +7,17 @@ with the same limit do not share a counter. Places that are to share one give th
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Container
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Final
 
 from msgspec import Struct
 
+from tollhouse.asgi.ratelimit.refusal_response import is_answered
 from tollhouse.asgi.ratelimit.request_context import RequestContext
-from tollhouse.errors import ConfigurationError
+from tollhouse.errors import ConfigurationError, InvalidInput, StoreError
 from tollhouse.limits.decision import Decision, RateLimited
 from tollhouse.limits.limiter import Limiter
 from tollhouse.limits.policy.notation import parse_policy
@@ -89,24 +90,34 @@ async def admission(
     cost: int | None = None,
     *,
     context: RequestContext | None,
+    of_client: Container[str],
     wait_ms: int = 0,
 ) -> AsyncGenerator[None, None]:
     """Take before the body runs, or hold a lease of a concurrency policy while it runs.
 
     Waits up to `wait_ms` for a refusal to end, and raises RateLimited before the body if it does not. The response to
-    the request of `context` will describe the decision.
+    the request of `context` will describe the decision, or the error if a value of a field in `of_client` is wrong.
     """
-    known = limiter.policies.get(policy)
-    if known is not None and known.is_concurrency:
-        async with limiter.hold(policy, key, wait_ms=wait_ms) as lease:
-            _record(context, known, lease.decision)
-            yield
-        return
-    if wait_ms:
-        _record(context, known, await limiter.acquire(policy, key, cost, wait_ms=wait_ms))
-    else:
-        _record(context, known, await limiter.take(policy, key, cost))
-    yield
+    known, held = limiter.policies.get(policy), AsyncExitStack()
+    try:
+        if known is not None and known.is_concurrency:
+            decision = (await held.enter_async_context(limiter.hold(policy, key, wait_ms=wait_ms))).decision
+        elif wait_ms:
+            decision = await limiter.acquire(policy, key, cost, wait_ms=wait_ms)
+        else:
+            decision = await limiter.take(policy, key, cost)
+    except (InvalidInput, StoreError) as error:
+        record_error(context, error, of_client)
+        raise
+    async with held:
+        _record(context, known, decision)
+        yield
+
+
+def record_error(context: RequestContext | None, error: InvalidInput | StoreError, of_client: Container[str]) -> None:
+    """Answer the request with the error, if there is a request and it is no mistake of the application."""
+    if context is not None and is_answered(error, of_client):
+        context.pending = error
 
 
 def _record(context: RequestContext | None, policy: Policy | None, decision: Decision) -> None:
@@ -115,7 +126,7 @@ def _record(context: RequestContext | None, policy: Policy | None, decision: Dec
     if context is not None and decision.allowed:
         context.add_decision(decision)
     elif context is not None:
-        context.pending_refusal = decision
+        context.pending = RateLimited(decision)  # not the one below, which refers to all that is on the stack
     if not decision.allowed:
         raise RateLimited(decision)
 

@@ -18,13 +18,14 @@ from functools import lru_cache, partial
 from hashlib import blake2b
 from inspect import isawaitable
 from typing import Any, Final
+from uuid import UUID
 
 from tollhouse.asgi.client_address import client_address
 from tollhouse.asgi.credentials import api_key_of, session_token
 from tollhouse.asgi.ratelimit.limiter_source import LimiterSource
 from tollhouse.asgi.ratelimit.request_context import RequestContext
 from tollhouse.asgi.types import Scope, header_of
-from tollhouse.errors import ConfigurationError, StoreUnavailable
+from tollhouse.errors import ConfigurationError, InvalidInput, StoreUnavailable
 from tollhouse.limits.policy.policy import Policy
 from tollhouse.sessions.records import Session
 from tollhouse.suggest import did_you_mean, similar
@@ -78,7 +79,18 @@ def policy_key_finder(policy: Policy | None) -> KeyFinder:
 async def resolve_key(found: Any, context: RequestContext) -> str:
     """Return the key as text, awaiting it if necessary; the client's address if none was found."""
     key = await found if isawaitable(found) else found
-    return address(context) if key is None else str(key)
+    return address(context) if key is None else key_text(key)
+
+
+def key_text(key: object) -> str:
+    """Return a key of the application as text; raises InvalidInput unless it is text, an integer or a UUID.
+
+    The text of other objects may differ from request to request, such as one with an address in memory, and a limit
+    by it would count nothing.
+    """
+    if isinstance(key, str | int | UUID) and not isinstance(key, bool):
+        return str(key)
+    raise InvalidInput("key", type(key).__name__, "give text, an integer or a UUID; None is the client's address")
 
 
 def check_rule(rule: object, source: LimiterSource) -> None:

@@ -5,7 +5,7 @@ Pure functions from the outcome to status, fields and body, for every edge that 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -21,6 +21,7 @@ from tollhouse.asgi.response import (
 )
 from tollhouse.errors import InvalidInput, StoreError
 from tollhouse.limits.decision import Decision, TakeAllResult
+from tollhouse.limits.wire.request import checked_units
 
 QUOTA_EXCEEDED: Final = "https://iana.org/assignments/http-problem-types#quota-exceeded"
 STORE_DOWN: Final = "the store of the limits does not answer; nothing was counted"
@@ -64,11 +65,26 @@ def refusal_response(
     )
 
 
-def undecided_response(error: StoreError | InvalidInput, policies: Sequence[str]) -> HttpResponse:
-    """Return 503 if the store gave no decision, or 422 if the key cannot be used.
+def fields_of_client(*, key: object, cost: object) -> frozenset[str]:
+    """Return which of the fields may hold what a client sent: those that functions of the request return.
 
-    Raises the error if it is a mistake of the application.
+    A constant in the code of the application cannot: raises InvalidInput if such a cost is no number of units.
     """
+    if cost is not None and not callable(cost):
+        checked_units("cost", cost)
+    return frozenset(field for field, value in (("key", key), ("cost", cost)) if callable(value))
+
+
+def is_answered(error: StoreError | InvalidInput, of_client: Container[str]) -> bool:
+    """Return True if the client gets an answer: the store is silent, or a field of the client has the wrong value.
+
+    Any other error is a mistake of the application, and is raised. This is the only place that decides it.
+    """
+    return isinstance(error, StoreError) or error.field.rpartition(".")[2] in of_client
+
+
+def undecided_response(error: StoreError | InvalidInput, policies: Sequence[str] = ()) -> HttpResponse:
+    """Return 503 if the store gave no decision, or 422 if the key or the cost cannot be used."""
     detail = undecided_detail(error)
     if isinstance(error, StoreError):
         return unavailable_response(detail, {"violated-policies": list(policies)})
@@ -76,15 +92,8 @@ def undecided_response(error: StoreError | InvalidInput, policies: Sequence[str]
 
 
 def undecided_detail(error: StoreError | InvalidInput) -> str:
-    """Return why there is no decision, in words for the client; the key is not repeated.
-
-    Raises any other error, because it is a mistake of the application: only keys come from clients.
-    """
-    if isinstance(error, StoreError):
-        return STORE_DOWN
-    if error.field.rpartition(".")[2] != "key":
-        raise error
-    return f"{error.field}: {error.remedy}"
+    """Return why there is no decision, in words for the client; the value is not repeated."""
+    return STORE_DOWN if isinstance(error, StoreError) else f"{error.field}: {error.remedy}"
 
 
 def _severity(decision: Decision) -> tuple[int, int]:

@@ -10,12 +10,16 @@ from typing import Any, Final
 
 from tollhouse.asgi.ratelimit.limiter_source import LimiterSource
 from tollhouse.asgi.ratelimit.refunds import IsCharged, refund
-from tollhouse.asgi.ratelimit.refusal_response import refusal_response
+from tollhouse.asgi.ratelimit.refusal_response import refusal_response, undecided_response
 from tollhouse.asgi.response import HttpResponse, send_response, start_message
 from tollhouse.asgi.types import Headers, Message, Scope, Send
+from tollhouse.errors import InvalidInput, StoreError
 from tollhouse.limits.decision import Decision, RateLimited, TakeAllResult
 from tollhouse.limits.limiter import Limiter
 from tollhouse.limits.policy.policy import Policy
+
+LimitError = RateLimited | InvalidInput | StoreError
+"""What a limit raises that the client gets an answer to: a refusal, or that there is no decision."""
 
 _NO_PARAMETERS: Final[Mapping[str, Any]] = {}
 
@@ -27,15 +31,15 @@ class RequestContext:
     settled the charge, and later decisions are not shown. *Detached*: the request is over, and a task that outlives it
     is outside of it.
 
-    `decisions` are those that the response describes. `pending_refusal` is a refusal that the application got as an
-    exception: if its framework answers that with 500, the refusal is sent instead. `charge` has the decisions that the
-    response settles, and the function that says whether it is charged; if it is not, their units are refunded.
+    `decisions` are those that the response describes. `pending` is what the application got as an exception from a
+    limit: if its framework answers that with 500, the response to it is sent instead. `charge` has the decisions that
+    the response settles, and the function that says whether it is charged; if it is not, their units are refunded.
     """
 
     path_parameters: Mapping[str, Any] = _NO_PARAMETERS
     decisions: Sequence[Decision] = ()
     charge: tuple[IsCharged, Sequence[Decision]] | None = None
-    pending_refusal: Decision | None = None
+    pending: LimitError | None = None
     leases: AsyncExitStack | None = None
     refund: asyncio.Task[None] | None = None
     started = False
@@ -79,10 +83,18 @@ class RequestContext:
         fields = self.source.fields.of(outcome, self.policies, self.decisions)
         return refusal_response(outcome, fields, reveal_key=False)
 
-    def take_response(self, refused: RateLimited) -> HttpResponse:
-        """Return the response to a refusal that the application got as an exception, for its framework to send."""
-        response = self.refusal_response(refused.decision)
-        self.pending_refusal, self.decisions = None, ()
+    def is_answered(self, error: LimitError) -> bool:
+        """Return True if a limit of this request raised the error, and not the application for a reason of its own."""
+        return isinstance(error, RateLimited) or error is self.pending
+
+    def response_to(self, error: LimitError) -> HttpResponse:
+        """Return the response to what a limit raised."""
+        return self.refusal_response(error.decision) if isinstance(error, RateLimited) else undecided_response(error)
+
+    def take_response(self, error: LimitError) -> HttpResponse:
+        """Return the response to what the application got as an exception, for its framework to send."""
+        response = self.response_to(error)
+        self.pending, self.decisions = None, ()
         return response
 
     async def hold(self, limiter: Limiter, policy: str, key: str) -> Decision:
@@ -94,16 +106,19 @@ class RequestContext:
             self.decisions = [*self.decisions, lease.decision]
         return lease.decision
 
-    async def respond(self, refused: RateLimited) -> None:
-        """Send the response to a refusal that the application raised, unless it replaced the framework's 500 already.
+    async def respond(self, error: LimitError) -> None:
+        """Send the response to what a limit raised, unless it replaced the framework's 500 already.
 
-        Raises the refusal if the response has started: then it can no longer be replaced.
+        Raises the error if the response has started, because it can no longer be replaced; and if no limit of this
+        request raised it.
         """
         if self._replacement is None:
-            if self.started:
-                raise refused
-            await send_response(self.refusal_response(refused.decision), self._send)
-            self.refund_unless_charged(429, ())
+            if self.started or not self.is_answered(error):
+                self.on_error()
+                raise error
+            response = self.response_to(error)
+            await send_response(response, self._send)
+            self.refund_unless_charged(response.status, ())
 
     def refund_unless_charged(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> None:
         """Settle the charge once: start a refund if the response is not charged; nothing waits for it."""
@@ -123,7 +138,7 @@ class RequestContext:
         requests late, and many at once, costs more than everything else that is done here for them.
         """
         self.is_detached = True
-        self.scope, self._send = {}, _discard
+        self.scope, self._send, self.pending = {}, _discard, None
 
     async def release(self) -> None:
         """Release the leases, and wait for the refund."""
@@ -134,8 +149,8 @@ class RequestContext:
 
     def _start(self, message: Message) -> Message:
         self.started = True
-        if message["status"] == 500 and self.pending_refusal is not None:
-            instead = self.refusal_response(self.pending_refusal)
+        if message["status"] == 500 and self.pending is not None:
+            instead = self.response_to(self.pending)
             self._replacement = instead.body
             self.refund_unless_charged(instead.status, ())
             return start_message(instead)

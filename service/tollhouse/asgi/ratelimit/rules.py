@@ -10,6 +10,7 @@ from msgspec import Struct
 from tollhouse.asgi.ratelimit.key_rules import KeyFinder, KeyRule, check_rule, key_finder, policy_key_finder
 from tollhouse.asgi.ratelimit.limiter_source import LimiterSource
 from tollhouse.asgi.ratelimit.refunds import Charge, IsCharged, charge_predicate
+from tollhouse.asgi.ratelimit.refusal_response import fields_of_client
 from tollhouse.asgi.types import PerRequest, Scope
 from tollhouse.errors import ConfigurationError
 from tollhouse.limits.policy.policy import Policy
@@ -37,7 +38,10 @@ class RateLimitRule(Struct, frozen=True, kw_only=True):
 
 
 class CompiledRule(Struct, frozen=True, kw_only=True):
-    """A rule that was checked, in the form in which it is quickest to follow."""
+    """A rule that was checked, in the form in which it is quickest to follow.
+
+    `of_client` are the fields that may hold what a client sent; every rule finds its key in the request.
+    """
 
     policies: tuple[str, ...]
     choose_policies: Callable[[Scope], Any] | None
@@ -45,6 +49,7 @@ class CompiledRule(Struct, frozen=True, kw_only=True):
     finders: Mapping[str, KeyFinder]
     cost: int | None
     choose_cost: Callable[[Scope], Any] | None
+    of_client: frozenset[str]
     is_charged: IsCharged | None
     messages: str | None
     drops_messages: bool
@@ -62,7 +67,10 @@ class CompiledRule(Struct, frozen=True, kw_only=True):
 
 
 def compile_rule(given: RateLimitRule | PolicyChoice, source: LimiterSource, otherwise: RateLimitRule) -> CompiledRule:
-    """Return the rule compiled, with missing fields from `otherwise`; raises ConfigurationError for a wrong one."""
+    """Return the rule compiled, with missing fields from `otherwise`.
+
+    Raises ConfigurationError for a wrong one, or InvalidInput for a cost that is no number of units.
+    """
     rule = given if isinstance(given, RateLimitRule) else RateLimitRule(policy=given)
     key = otherwise.key if rule.key is None else rule.key
     cost = otherwise.cost if rule.cost is None else rule.cost
@@ -82,6 +90,7 @@ def compile_rule(given: RateLimitRule | PolicyChoice, source: LimiterSource, oth
         finders={name: key_finder(one) for name, one in several.items()},
         cost=None if callable(cost) else cost,
         choose_cost=cost if callable(cost) else None,
+        of_client=fields_of_client(key=key_finder, cost=cost),
         is_charged=None if charge is None else charge_predicate(charge),
         messages=rule.messages,
         drops_messages=rule.over_messages == "drop",

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from tollhouse.asgi.ratelimit.key_rules import resolve_key
-from tollhouse.asgi.ratelimit.refusal_response import undecided_detail
-from tollhouse.asgi.ratelimit.request_context import RequestContext
+from tollhouse.asgi.ratelimit.refusal_response import is_answered, undecided_detail
+from tollhouse.asgi.ratelimit.request_context import LimitError, RequestContext
 from tollhouse.asgi.ratelimit.rules import CompiledRule
 from tollhouse.asgi.response import HttpResponse, send_response
 from tollhouse.asgi.types import App, Message, Receive, Send
@@ -14,7 +14,9 @@ from tollhouse.errors import InvalidInput, StoreError
 from tollhouse.limits.decision import RateLimited
 
 TRY_AGAIN_LATER: Final = 1013
-"""The close code of a connection that a limit ends."""
+"""The close code of a connection that a limit ends, or a store that does not answer."""
+POLICY_VIOLATION: Final = 1008
+"""The close code if no limiter accepts the key or the cost: a later try would fare no better."""
 
 _DENIAL: Final = "websocket.http.response"
 _FAILURES: Final = frozenset({1011, 4500})
@@ -29,7 +31,7 @@ class LimitedWebSocket:
 
     If it is refused before it was accepted, the client gets the same response as for a request if the server can send
     one, else 403. Above the limit of messages the connection is closed with code 1013 and the application sees it end;
-    or the message is dropped, and the application never sees it.
+    or the message is dropped, and the application never sees it. A key that no limiter accepts ends it with 1008.
     """
 
     def __init__(self, rule: CompiledRule, context: RequestContext, receive: Receive, send: Send) -> None:
@@ -49,8 +51,10 @@ class LimitedWebSocket:
         receive = self._receive if self._rule.messages is None else self.receive
         try:
             await app(self._visit.scope, receive, self.send)
-        except RateLimited as error:
-            await self._refuse(self._visit.refusal_response(error.decision), str(error))
+        except (RateLimited, InvalidInput, StoreError) as error:
+            if not self._visit.is_answered(error):
+                raise
+            await self._refuse(error)
 
     async def receive(self) -> Message:
         """Return the next message that the limit admits."""
@@ -62,7 +66,7 @@ class LimitedWebSocket:
             if refused is None:
                 return message
             if not self._rule.drops_messages:
-                await self._close(refused)
+                await self._close(*close_reason(refused))
         return self._ended
 
     async def send(self, message: Message) -> None:
@@ -70,9 +74,9 @@ class LimitedWebSocket:
         kind = message["type"]
         if self._ended is not None:
             return
-        refused = self._visit.pending_refusal
-        if kind == "websocket.close" and refused is not None and message.get("code", 1000) in _FAILURES:
-            await self._refuse(self._visit.refusal_response(refused), str(RateLimited(refused)))
+        pending = self._visit.pending
+        if kind == "websocket.close" and pending is not None and message.get("code", 1000) in _FAILURES:
+            await self._refuse(pending)
             return
         if not self._is_accepted:
             message = self._with_fields(message)
@@ -89,33 +93,51 @@ class LimitedWebSocket:
         self._visit.refund_unless_charged(message.get("status", _ACCEPTED), headers)
         return {**message, "headers": [*headers, *self._visit.fields()]}
 
-    async def _refused(self) -> str | None:
-        """Take for one message; return the reason if it is refused."""
+    async def _refused(self) -> LimitError | None:
+        """Take for one message; return what refuses it, or None."""
         context, policy = self._visit, self._rule.messages
         assert policy is not None
         try:
             key = await resolve_key(self._rule.key_finder(policy, context.policies.get(policy))(context), context)
             decision = await context.limiter.take(policy, key)
         except (StoreError, InvalidInput) as error:
-            return undecided_detail(error)
-        return None if decision.allowed else str(RateLimited(decision))
+            if not is_answered(error, self._rule.of_client):
+                raise
+            return error
+        return None if decision.allowed else RateLimited(decision)
 
-    async def _refuse(self, refused: HttpResponse, reason: str) -> None:
+    async def _refuse(self, error: LimitError) -> None:
         if self._ended is not None:
             return
         if self._is_accepted:
-            await self._close(reason)
+            await self._close(*close_reason(error))
         else:
-            await self._deny(refused)
+            await self._deny(self._visit.response_to(error))
 
     async def _deny(self, refused: HttpResponse) -> None:
         if _DENIAL in (self._visit.scope.get("extensions") or {}):
             self._ended = {"type": "websocket.disconnect", "code": TRY_AGAIN_LATER}
             await send_response(refused, self._send, "websocket.http")
         else:
-            await self._close("a limit is reached; try again later")
+            await self._close(*_WITHOUT_RESPONSE.get(refused.status, _TRY_AGAIN))
 
-    async def _close(self, reason: str) -> None:
-        short = reason.encode()[:_REASON_BYTES_MAX].decode(errors="ignore")
-        self._ended = {"type": "websocket.disconnect", "code": TRY_AGAIN_LATER, "reason": short}
-        await self._send({"type": "websocket.close", "code": TRY_AGAIN_LATER, "reason": short})
+    async def _close(self, code: int, reason: str) -> None:
+        self._ended = {"type": "websocket.disconnect", "code": code, "reason": reason}
+        await self._send({"type": "websocket.close", "code": code, "reason": reason})
+
+
+def close_reason(error: LimitError) -> tuple[int, str]:
+    """Return the close code and the reason of a websocket that a limit ends."""
+    if isinstance(error, RateLimited):
+        return TRY_AGAIN_LATER, _short(str(error))
+    code = POLICY_VIOLATION if isinstance(error, InvalidInput) else TRY_AGAIN_LATER
+    return code, _short(undecided_detail(error))
+
+
+def _short(reason: str) -> str:
+    return reason.encode()[:_REASON_BYTES_MAX].decode(errors="ignore")
+
+
+_TRY_AGAIN: Final = (TRY_AGAIN_LATER, "a limit is reached; try again later")
+_WITHOUT_RESPONSE: Final = {422: (POLICY_VIOLATION, "a limit does not accept this key or cost")}
+"""What ends a websocket whose server cannot send the response, by the response's status."""

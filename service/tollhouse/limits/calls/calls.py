@@ -57,9 +57,9 @@ def new_id() -> str:
     return secrets.token_hex(16)
 
 
-def is_id(text: str) -> bool:
-    """Return True if `text` has the form of an id, of this process or of the store."""
-    return _ID.fullmatch(text) is not None
+def is_id(given: object) -> bool:
+    """Return True if `given` is text in the form of an id, of this process or of the store."""
+    return isinstance(given, str) and _ID.fullmatch(given) is not None
 
 
 def calls_on(

@@ -50,7 +50,10 @@ class RequestReader:
 
     def read(self, policy: str, key: str, cost: int | None = None) -> TakeRequest:
         """Return the request for a take; a cost of None is the policy's default."""
-        request = self._cached(policy, key)
+        try:
+            request = self._cached(policy, key)
+        except TypeError as error:  # it has no hash
+            raise _not_text(policy, key) from error
         if request.compiled.is_concurrency:
             raise InvalidInput("policy", policy, "it grants leases of permits: use `hold` or `lease`")
         if cost is None:
@@ -59,9 +62,14 @@ class RequestReader:
 
     def read_subject(self, policy: str, key: str) -> TakeRequest:
         """Return the request for a call that has no cost; the policy may be one of concurrency."""
-        return self._cached(policy, key)
+        try:
+            return self._cached(policy, key)
+        except TypeError as error:
+            raise _not_text(policy, key) from error
 
-    def _request(self, policy: str, key: str) -> TakeRequest:
+    def _request(self, policy: object, key: object) -> TakeRequest:
+        if not isinstance(policy, str) or not isinstance(key, str):
+            raise _not_text(policy, key)
         compiled = self._policies.get(policy)
         if compiled is None:
             raise self._unknown_policy(policy)
@@ -93,6 +101,13 @@ class RequestReader:
         except UnicodeEncodeError as error:
             raise InvalidInput("key", length, "send text that UTF-8 can encode") from error
         return self._namespace.rate(tag, policy, None if hash_tag is None else digest)
+
+
+def _not_text(policy: object, key: object) -> InvalidInput:
+    """Return the error for a policy or a key that is no text."""
+    if not isinstance(policy, str):
+        return InvalidInput("policy", type(policy).__name__, "name the policy as text")
+    return InvalidInput("key", type(key).__name__, "give text, such as str(key)")
 
 
 def checked_units(field: str, number: object, *, least: int = 0) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +17,7 @@ from tollhouse import wiring
 from tollhouse.asgi.ratelimit.key_rules import KeyRule, check_rule, key_finder, resembles_rule, resolve_key
 from tollhouse.asgi.ratelimit.limiter_source import LimiterSource, limiter_source
 from tollhouse.asgi.ratelimit.request_context import RequestContext
-from tollhouse.errors import ConfigurationError
+from tollhouse.errors import ConfigurationError, InvalidInput
 from tollhouse.keyring import Keyring
 from tollhouse.limits.limiter import Limiter
 from tollhouse.limits.policy.notation import parse_policy
@@ -131,6 +132,24 @@ async def test_a_function_may_find_whom_to_count() -> None:
     assert await key_of(later, path="/a") == "/a"
     assert await key_of(lambda _: None) == ADDRESS
     assert await key_of(lambda _: 7) == "7"
+
+
+WRITTEN = [("ada", "ada"), (7, "7"), (uuid.UUID(int=7), "00000000-0000-0000-0000-000000000007"), (None, ADDRESS)]
+
+
+@pytest.mark.parametrize(("found", "key"), WRITTEN)
+async def test_a_function_may_return_text_a_number_or_a_uuid(found: Any, key: str) -> None:
+    """What a function finds is written as text if that is the same for every request; None is the address."""
+    assert await key_of(lambda _: found) == key
+
+
+@pytest.mark.parametrize("found", [True, 1.5, b"ada", ["ada"], object()])
+async def test_what_has_no_lasting_text_is_no_key(found: Any) -> None:
+    """The text of any other object may change from request to request, and the limit would count nothing."""
+    with pytest.raises(InvalidInput) as refused:
+        await key_of(lambda _: found)
+
+    assert (refused.value.field, refused.value.value) == ("key", type(found).__name__)
 
 
 async def test_our_own_sessions_are_verified(world: StoreWorld) -> None:

@@ -142,7 +142,7 @@ async def test_a_message_that_cannot_be_counted_ends_the_connection(world: Store
 
     closed = [(await connect(app, ["a"]))[-1] for app in (down, long)]
 
-    assert [message["code"] for message in closed] == [1013, 1013]
+    assert [message["code"] for message in closed] == [1013, 1008]
     assert "does not answer" in closed[0]["reason"]
     assert closed[1]["reason"].startswith("key: give 1 to")
 
