@@ -26,7 +26,12 @@ from tollhouse.keyring import Keyring
 from tollhouse.keys import UNNAMED, Namespace
 from tollhouse.limits.calls.refusal_cache import KEYS_MAX
 from tollhouse.limits.limiter import Limiter
-from tollhouse.limits.policy.catalog import instances_from_settings, policies_from_settings, policy_changes
+from tollhouse.limits.policy.catalog import (
+    instances_from_settings,
+    policies_after_reload,
+    policies_from_settings,
+    policy_changes,
+)
 from tollhouse.limits.policy.policy import Policy
 from tollhouse.metrics import Metrics
 from tollhouse.sessions.revocation_log import RevocationLog
@@ -133,7 +138,8 @@ class Tollhouse:
         """Apply the policies of a settings file whenever it changes; a file that was watched before is not any more.
 
         The file is checked once before this returns. Counters survive a change of policies. Policies given to `open`
-        replace those of the file. A file that cannot be used is logged and changes nothing.
+        replace those of the file, and those that are gone from it stay in force until a restart: code and clients name
+        them. A file that cannot be used is logged and changes nothing.
         """
         await self._stop_watching()
         watch = SettingsWatcher(
@@ -157,11 +163,14 @@ class Tollhouse:
 
     def _apply_policies(self, settings: Settings) -> dict[str, str]:
         """Put the policies of `settings` into force; return the names of those that were added, changed and removed."""
-        policies = policies_from_settings(with_policies(settings, self._own_policies))
-        changes = policy_changes(self.policies, policies)
+        loaded = policies_from_settings(with_policies(settings, self._own_policies))
+        in_force = self.limits.policies if "limits" in vars(self) else self.policies
+        in_code = in_force.keys() - self.policies.keys()
+        policies = policies_after_reload(in_force, loaded, in_code)
+        changes = policy_changes(self.policies, loaded)
         if "limits" in vars(self):
             self.limits.replace_policies(policies)
-        self.policies = policies
+        self.policies = {name: policy for name, policy in policies.items() if name in loaded or name not in in_code}
         return {kind: ", ".join(names) for kind, names in asdict(changes).items()}
 
     async def _stop_watching(self) -> None:

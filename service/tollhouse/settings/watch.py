@@ -28,9 +28,10 @@ class SettingsWatcher:
     """Calls `apply` with the settings whenever the content of the file changes and is valid.
 
     `read` returns the settings of the file or raises ConfigurationError. `apply` puts them into effect and returns the
-    changes, as fields of the log event; if it raises ConfigurationError or InvalidInput, it has changed nothing.
-    Invalid content is logged and counted once, not at every check. The first valid content counts as the settings that
-    this process started with: if a later one differs in settings other than policies, a warning is logged.
+    changes, as fields of the log event; `removed` names policies that stay in force all the same. If it raises
+    ConfigurationError or InvalidInput, it has changed nothing. Invalid content is logged and counted once, not at every
+    check. The first valid content counts as the settings that this process started with: if a later one differs in
+    settings other than policies, a warning is logged.
     """
 
     def __init__(
@@ -94,6 +95,9 @@ class SettingsWatcher:
             return "refused"
         if any(changed.values()) or self._initial is not None:
             _log.info("settings file applied", extra={"file": str(self._path), **changed})
+        if changed.get("removed"):
+            extra = {"file": str(self._path), "policies": changed["removed"]}
+            _log.warning("removed policies stay in force until a restart", extra=extra)
         self._warn_of_pending_changes(settings)
         return "applied"
 

@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 
 from tollhouse import wiring
+from tollhouse.asgi.ratelimit.inline import register
 from tollhouse.errors import InvalidInput
 from tollhouse.limits.policy.catalog import BUILT_IN
+from tollhouse.limits.policy.notation import parse_policy
 from tollhouse.settings import Settings, load
 from tollhouse.settings.watch import Outcome, SettingsWatcher
 from tollhouse.wiring import Tollhouse
@@ -246,7 +248,7 @@ async def test_a_limit_that_changes_keeps_what_was_counted(opened: Tollhouse, tm
 async def test_what_came_differs_and_went_is_logged(
     opened: Tollhouse, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """One event lists the policies that were added, changed and removed; if none is left, the built-in ones apply."""
+    """One event lists the policies that were added, changed and removed; built-in ones apply again."""
     file = SettingsFile(tmp_path / "tollhouse.toml")
     file.write(TWENTY)
     watch = await opened.watch(file.path)
@@ -257,15 +259,77 @@ async def test_what_came_differs_and_went_is_logged(
     differ = vars(caplog.records[-1])
     file.write("")
     await watch.check()
-    went = vars(caplog.records[-1])
+    went, warning = vars(caplog.records[-2]), vars(caplog.records[-1])
 
     assert [(one["added"], one["changed"], one["removed"]) for one in (came, differ, went)] == [
         ("api", "", ""),
         ("", "api, login", ""),
         ("", "login", "api"),
     ]
+    assert (warning["levelname"], warning["policies"]) == ("WARNING", "api")
     assert opened.policies == opened.limits.policies
     assert opened.policies["login"] == BUILT_IN["login"]
+
+
+async def test_a_policy_that_is_gone_from_the_file_stays_in_force(opened: Tollhouse, tmp_path: Path) -> None:
+    """Code and clients name policies: one that is removed goes on to decide and count, and may come back changed."""
+    file = SettingsFile(tmp_path / "tollhouse.toml")
+    file.write(TWENTY)
+    watch = await opened.watch(file.path)
+    await opened.limits.take("api", "ada", 15)
+
+    file.write("")
+    outcomes = [await watch.check()]
+    without = await opened.limits.take("api", "ada", 2)
+    file.write(THIRTY)
+    outcomes.append(await watch.check())
+    changed = await opened.limits.take("api", "ada")
+
+    assert outcomes == ["applied", "applied"]
+    assert (without.limits[0].limit, without.limits[0].remaining) == (20, 3)
+    assert (changed.limits[0].limit, changed.limits[0].remaining) == (30, 12)
+
+
+async def test_a_shadow_that_is_gone_from_the_file_counts_no_more(opened: Tollhouse, tmp_path: Path) -> None:
+    """A shadow that is removed no longer counts the takes of its policy; who names it is never refused."""
+    file = SettingsFile(tmp_path / "tollhouse.toml")
+    file.write(f'{TWENTY}[limits.policies.next]\nlimit = "1/minute"\nshadow_of = "api"\n')
+    watch = await opened.watch(file.path)
+
+    file.write(TWENTY)
+    await watch.check()
+    await opened.limits.take("api", "ada")
+    named = [await opened.limits.take("next", "ada") for _ in range(2)]
+
+    assert [(one.allowed, one.reason) for one in named] == [(True, "within-limits"), (True, "shadow")]
+
+
+async def test_a_policy_of_the_code_is_not_replaced_by_the_file(opened: Tollhouse, tmp_path: Path) -> None:
+    """A file that gives the name of a limit in the code to another limit is refused; the same limit is applied."""
+    file = SettingsFile(tmp_path / "tollhouse.toml")
+    file.write("")
+    watch = await opened.watch(file.path)
+    register(opened.limits, parse_policy("mail", "5/minute"))
+
+    outcomes: list[Outcome] = []
+    for limit in ("6/minute", "5/minute"):
+        file.write(f'[limits.policies.mail]\nlimit = "{limit}"\n')
+        outcomes.append(await watch.check())
+
+    assert outcomes == ["refused", "applied"]
+    assert opened.limits.policies["mail"].text == "5/minute"
+
+
+async def test_a_policy_keeps_its_kind(opened: Tollhouse, tmp_path: Path) -> None:
+    """A file that makes leases of a policy that counts, or the reverse, is refused: their callers call differently."""
+    file = SettingsFile(tmp_path / "tollhouse.toml")
+    file.write(TWENTY)
+    watch = await opened.watch(file.path)
+
+    file.write(f'{TWENTY}algorithm = "concurrency"\n')
+
+    assert await watch.check() == "refused"
+    assert (await opened.limits.take("api", "ada")).allowed
 
 
 async def test_policies_that_code_gave_hold_over_those_of_the_file(opened: Tollhouse, tmp_path: Path) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from types import MappingProxyType
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from tollhouse.errors import InvalidInput
 from tollhouse.limits.policy.access_list import compile_access_lists
@@ -33,6 +34,7 @@ BUILT_IN: Final[Mapping[str, Policy]] = MappingProxyType(
 
 `login` counts per account, `login-address` and `signup` per address, `session` and `ai` per caller.
 """
+_COUNTING: Final = ("login", "login-address", "signup")
 
 
 class PolicyChanges(Struct, frozen=True, kw_only=True):
@@ -63,7 +65,12 @@ def by_name(policies: Iterable[Policy]) -> dict[str, Policy]:
 def policies_from_settings(settings: Settings) -> dict[str, Policy]:
     """Return the policies in force under the settings; raises InvalidInput for the first that cannot be used."""
     chosen = settings.limits.policies
-    return by_name([*BUILT_IN.values(), *(policy_from_settings(name, fields) for name, fields in chosen.items())])
+    named = by_name([*BUILT_IN.values(), *(policy_from_settings(name, fields) for name, fields in chosen.items())])
+    for name in _COUNTING:
+        if named[name].is_concurrency:
+            remedy = "attempts are counted, and hold no permit: choose another algorithm"
+            raise InvalidInput(f"policies.{name}.algorithm", named[name].algorithm, remedy)
+    return named
 
 
 def policy_from_settings(name: str, chosen: PolicySettings) -> Policy:
@@ -90,6 +97,25 @@ def instances_from_settings(settings: Settings) -> int:
     return settings.workers if chosen is None else chosen
 
 
+def policies_after_reload(
+    in_force: Mapping[str, Policy], loaded: Mapping[str, Policy], in_code: Container[str] = ()
+) -> dict[str, Policy]:
+    """Return the policies in force after the settings were loaded again; `in_code` names those that functions brought.
+
+    Policies that are gone from the settings stay, because code and clients go on to name them; only a shadow no longer
+    counts the takes of another policy. Raises InvalidInput if a policy would no longer do for those who name it.
+    """
+    for name in in_force.keys() & loaded.keys():
+        before, after = in_force[name], loaded[name]
+        if before.is_concurrency != after.is_concurrency:
+            remedy = f"{before.algorithm} is in use, which is called in another way: give the new policy another name"
+            raise InvalidInput(f"policies.{name}.algorithm", after.algorithm, remedy)
+        if name in in_code and before != after:
+            raise InvalidInput(f"policies.{name}", after.text, f"a limit in the code has this name: {before.text}")
+    gone = {name: policy for name, policy in in_force.items() if name not in loaded}
+    return {**loaded, **{name: _detached(policy) for name, policy in gone.items()}}
+
+
 def policy_changes(before: Mapping[str, Policy], after: Mapping[str, Policy]) -> PolicyChanges:
     """Return the names of the policies that differ, sorted."""
     return PolicyChanges(
@@ -97,6 +123,11 @@ def policy_changes(before: Mapping[str, Policy], after: Mapping[str, Policy]) ->
         changed=tuple(sorted(name for name in after.keys() & before.keys() if after[name] != before[name])),
         removed=tuple(sorted(before.keys() - after.keys())),
     )
+
+
+def _detached(policy: Policy) -> Policy:
+    """Return a policy that is no shadow of another; it refuses nothing if it was one."""
+    return policy if policy.shadow_of is None else replace(policy, shadow_of=None)
 
 
 def _check_shadow(policy: Policy, name: str, policies: Mapping[str, Policy]) -> None:

@@ -13,6 +13,7 @@ from tollhouse.limits.policy.catalog import (
     PolicyChanges,
     by_name,
     instances_from_settings,
+    policies_after_reload,
     policies_from_settings,
     policy_changes,
 )
@@ -87,6 +88,43 @@ def test_changes_between_two_sets_are_named() -> None:
 
     assert policy_changes(before, after) == PolicyChanges(added=("new",), changed=("a", "b"), removed=("gone",))
     assert policy_changes(after, after) == PolicyChanges(added=(), changed=(), removed=())
+
+
+@pytest.mark.parametrize("name", ["login", "login-address", "signup"])
+def test_attempts_are_counted_and_never_leased(name: str) -> None:
+    """The policies of logins and sign-ups count, so `concurrency` is refused for them."""
+    with pytest.raises(InvalidInput) as refused:
+        policies_from_settings(configured(**{name: PolicySettings(limit="5/minute", algorithm="concurrency")}))
+
+    assert refused.value.field == f"policies.{name}.algorithm"
+
+
+def test_a_reload_keeps_what_it_removes() -> None:
+    """Policies that are gone stay in force, a shadow by itself; those that are loaded are as loaded."""
+    before = by_name([policy("api", 1), policy("gone"), policy("next", shadow_of="api")])
+
+    after = policies_after_reload(before, by_name([policy("api", 2), policy("new")]))
+
+    assert after["api"] == policy("api", 2)
+    assert after["gone"] is before["gone"]
+    assert (after["next"].shadow_of, after["next"].shadow) == (None, True)
+    assert set(after) == {"api", "gone", "next", "new"}
+
+
+def test_a_reload_that_would_break_callers_is_refused() -> None:
+    """A policy does not change between counting and leasing, and none replaces another limit in the code."""
+    before = by_name([policy("api"), policy("jobs", algorithm="concurrency")])
+
+    with pytest.raises(InvalidInput) as leased:
+        policies_after_reload(before, by_name([policy("api", algorithm="concurrency")]))
+    with pytest.raises(InvalidInput) as counted:
+        policies_after_reload(before, by_name([policy("jobs")]))
+    with pytest.raises(InvalidInput) as in_code:
+        policies_after_reload(before, by_name([policy("api", 99)]), {"api"})
+
+    fields = [leased.value.field, counted.value.field, in_code.value.field]
+    assert fields == ["policies.api.algorithm", "policies.jobs.algorithm", "policies.api"]
+    assert policies_after_reload(before, before, {"api"}) == before
 
 
 def test_the_settings_replace_built_in_policies() -> None:
