@@ -16,6 +16,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -26,7 +27,7 @@ from msgspec import Struct
 from bench.load import HOST, connected, loaded
 from bench.machine import write_result
 from bench.rounds import Round, Spread, in_turns, spread
-from tollhouse.app import export_worker_config
+from tollhouse.app import WorkerConfig, create_worker
 from tollhouse.serving import ServingConfig, bind, run
 from tollhouse.settings.model import LimitSettings, PolicySettings, Settings
 from tollhouse.stores.embedded.server import EmbeddedServer
@@ -40,7 +41,6 @@ BAR = 0.30
 SUBJECTS = 10_000
 KEY = "a-service-key-for-the-benchmark"
 PATHS = {"echo": "/echo", "take": "/v1/limits/take"}
-APPS = {"echo": "bench.takes_over_http:create_echo", "take": "tollhouse.app:create_worker"}
 
 
 class Figure(Struct, frozen=True, kw_only=True):
@@ -85,8 +85,8 @@ def serve(application: str, url: str, descriptor: int) -> None:
         log_level="warning",
         limits=LimitSettings(policies={"api": PolicySettings(limit="1000000/hour")}),
     )
-    export_worker_config(settings, None)
-    run(ServingConfig(APPS[application], settings), socket.socket(fileno=descriptor))
+    worker = partial(create_worker, WorkerConfig(settings=settings, file=None))
+    run(ServingConfig(create_echo if application == "echo" else worker, settings), socket.socket(fileno=descriptor))
 
 
 @contextlib.contextmanager
@@ -155,7 +155,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Takes over HTTP per second, beside an echo of the same body.")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--seconds", type=float, default=ROUND_S)
-    parser.add_argument("--serve", choices=APPS, help=argparse.SUPPRESS)
+    parser.add_argument("--serve", choices=PATHS, help=argparse.SUPPRESS)
     parser.add_argument("--url", help=argparse.SUPPRESS)
     parser.add_argument("--descriptor", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import logging
-import multiprocessing
 import os
 import signal
 import threading
@@ -13,9 +11,8 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, cast
 
-import msgspec
 from litestar import Litestar
 from litestar.di import Provide
 from litestar.openapi import OpenAPIConfig
@@ -34,19 +31,16 @@ from tollhouse.http.limits.fast_path import FastPath
 from tollhouse.http.limits.responses import TakeResponses
 from tollhouse.http.problems import HANDLERS
 from tollhouse.litestar import RateLimitRoutes
-from tollhouse.serving import exit_with_parent
+from tollhouse.serving.workers import exit_with_parent
 from tollhouse.settings import Settings
 from tollhouse.settings.watch import SettingsWatcher
 from tollhouse.wiring import Tollhouse
-
-WORKER: Final = "_TOLLHOUSE_WORKER"
-"""The environment variable that carries the WorkerConfig from `serve` to its workers."""
 
 _log = logging.getLogger("tollhouse")
 
 
 class WorkerConfig(Struct, frozen=True, kw_only=True):
-    """What a worker needs to start: validated settings, and the settings file to watch."""
+    """What a worker needs to start: validated settings with their secrets, and the settings file to watch."""
 
     settings: Settings
     file: str | None
@@ -85,16 +79,14 @@ def create_app(tollhouse: Tollhouse, file: Path | None = None) -> Litestar:
     )
 
 
-def create_worker() -> FastPath:
-    """Make the service of one worker from the configuration that `serve` left in the environment.
+def create_worker(config: WorkerConfig) -> FastPath:
+    """Make the service of one worker: the application of `create_app` behind the fast path.
 
-    It is the application of `create_app` behind the fast path.
+    A worker that is a process of its own ends with the process that started it.
     """
-    config = msgspec.msgpack.decode(base64.b64decode(os.environ.pop(WORKER)), type=WorkerConfig)
+    exit_with_parent()
     settings, file = config.settings, None if config.file is None else Path(config.file)
     logs.configure(settings.log_level, settings.log_format, verbose=wiring.verbose_loggers(settings))
-    if (parent := multiprocessing.parent_process()) is not None and parent.pid is not None:
-        exit_with_parent(parent.pid)
     tollhouse = wiring.open(settings, models=installed_models())
     return FastPath(cast("App", create_app(tollhouse, file)), tollhouse)
 
@@ -103,12 +95,6 @@ def installed_models() -> Models:
     """Return the models that this installation can run: `langid` with the extra `demo`, else none."""
     model = langid()
     return Models(() if model is None else (model,))
-
-
-def export_worker_config(settings: Settings, file: Path | None) -> None:
-    """Put the configuration for `create_worker` into the environment, which spawned processes inherit."""
-    config = WorkerConfig(settings=settings, file=None if file is None else str(file.absolute()))
-    os.environ[WORKER] = base64.b64encode(msgspec.msgpack.encode(config)).decode()
 
 
 def _dependencies(tollhouse: Tollhouse) -> dict[str, Provide]:

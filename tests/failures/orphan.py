@@ -7,7 +7,7 @@ import os
 import threading
 import time
 
-from tollhouse.app import create_worker, export_worker_config
+from tollhouse.app import WorkerConfig, create_worker
 from tollhouse.settings import Settings
 
 
@@ -17,12 +17,11 @@ def work() -> None:
     assert parent is not None
     while os.getppid() == parent.pid:
         time.sleep(0.01)
-    create_worker()
+    create_worker(WorkerConfig(settings=Settings(url="fake://"), file=None))
     threading.Event().wait()
 
 
 if __name__ == "__main__":
-    export_worker_config(Settings(url="fake://"), None)
     worker = multiprocessing.get_context("spawn").Process(target=work)
     worker.start()
     print(worker.pid, flush=True)  # noqa: T201 - the specification reads it

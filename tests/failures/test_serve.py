@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import http.client
 import os
+import re
 import signal
 import socket
 import stat
 import subprocess
 import sys
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +21,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.processes import children_of, gone_within
+from tests.processes import alive, children_of, gone_within
 
 ROOT = Path(__file__).parents[2]
 STARTED_S = 20.0
@@ -115,6 +117,77 @@ def test_a_killed_service_leaves_nothing(tmp_path: Path, workers: str) -> None:
 
         assert gone_within(family)
         assert served.port_is_free()
+
+
+def _a_child_exists(family: set[int], log: str) -> bool:
+    return bool(family)
+
+
+def _both_workers_exist(family: set[int], log: str) -> bool:
+    return len(family) >= 3  # with the process that multiprocessing keeps for them
+
+
+def _a_worker_starts(family: set[int], log: str) -> bool:
+    return "Started server process" in log
+
+
+def test_a_service_that_is_killed_while_it_starts_leaves_nothing(tmp_path: Path) -> None:
+    """After kill -9 at any stage of its start, nothing of `serve --workers 2` remains, and its port is free."""
+    with ThreadPoolExecutor(3) as pool:
+        stages = (_a_child_exists, _both_workers_exist, _a_worker_starts)
+        left = list(pool.map(lambda stage: _left_by_a_kill(tmp_path / stage.__name__, stage), stages))
+
+    assert left == [(set(), True)] * 3
+
+
+def _left_by_a_kill(folder: Path, reached: Callable[[set[int], str], bool]) -> tuple[set[int], bool]:
+    """Kill a service as soon as a stage is reached; return its processes that live on, and whether its port is free."""
+    folder.mkdir()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [*COMMAND, "serve", "--json", "--plain-http", "--port", str(port), "--workers", "2"]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(command, env=environment(folder), cwd=folder, stdout=log, stderr=log)
+    give_up_s = time.monotonic() + STARTED_S
+    family: set[int] = set()
+    while not reached(family, (folder / "log").read_text()):
+        assert time.monotonic() < give_up_s
+        assert process.poll() is None, (folder / "log").read_text()
+        time.sleep(0.005)
+        family = children_of(process.pid)
+    process.kill()
+    process.wait()
+    gone_within(family, STARTED_S)
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        return {pid for pid in family if alive(pid)}, probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+SECRET = "a-secret-of-thirty-two-characters"
+
+
+def test_no_secret_is_in_an_environment_or_a_command_line(tmp_path: Path) -> None:
+    """No process that `serve` starts has a secret in its environment or command line, not even one that it restarts."""
+    with serve(tmp_path, "--workers", "2", TOLLHOUSE_SECRET=SECRET) as served:
+        first = children_of(served.process.pid)
+        worker = next(pid for pid in first if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes())
+        os.kill(worker, signal.SIGKILL)
+        give_up_s = time.monotonic() + STARTED_S
+        while not (later := children_of(served.process.pid) - first) and time.monotonic() < give_up_s:
+            time.sleep(0.05)
+        secrets = [SECRET, *served.kept["admin_key"]]
+        shown = {pid: _shown_by(pid) for pid in first - {worker} | later}
+
+    assert later
+    assert [pid for pid, content in shown.items() for secret in secrets if secret.encode() in content] == []
+
+
+def _shown_by(pid: int) -> bytes:
+    """Return the command line and the environment of a process, and what values there are in base64."""
+    content = Path(f"/proc/{pid}/cmdline").read_bytes() + Path(f"/proc/{pid}/environ").read_bytes()
+    coded = re.findall(rb"=([0-9A-Za-z+/]+={0,2})\0", content)
+    return content + b"".join(base64.b64decode(value) for value in coded if len(value) % 4 == 0)
 
 
 def test_a_worker_that_begins_after_its_parent_has_ended_ends() -> None:

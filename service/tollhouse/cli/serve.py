@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,13 @@ from msgspec.structs import replace
 from rich_click import RichCommand
 
 from tollhouse import logs, wiring
-from tollhouse.app import export_worker_config
+from tollhouse.app import WorkerConfig, create_worker
 from tollhouse.cli import service_file
 from tollhouse.cli.service_file import ServiceInfo
 from tollhouse.errors import ConfigurationError
 from tollhouse.keyring import Keyring
 from tollhouse.serving import ServingConfig, bind, run
-from tollhouse.settings import Settings, load, settings_file
+from tollhouse.settings import Settings, load, remove_secrets, settings_file
 from tollhouse.settings.networks import is_loopback
 from tollhouse.stores.urls import EmbeddedClusterTarget, EmbeddedTarget, StoreName, StoreUrl
 
@@ -54,6 +55,7 @@ def serve(config: Path | None, ha: bool, as_json: bool, **options: Any) -> None:
     Without any setting it starts its own Valkey, generates an admin key and listens on 127.0.0.1:8000.
     """
     settings = load(os.environ, config, flags=options)
+    remove_secrets(os.environ)  # children get what they need by other ways
     logs.configure(settings.log_level, settings.log_format, verbose=wiring.verbose_loggers(settings))
     with ExitStack() as owned:
         listening = owned.enter_context(contextlib.closing(bind(settings.host, settings.port)))
@@ -66,8 +68,8 @@ def serve(config: Path | None, ha: bool, as_json: bool, **options: Any) -> None:
         path = service_file.write(info)
         owned.callback(service_file.remove, info)
         _announce(info, generated_key, path, prepared.workers, as_json=as_json)
-        export_worker_config(prepared, file)
-        run(ServingConfig("tollhouse.app:create_worker", prepared), listening)
+        worker = WorkerConfig(settings=prepared, file=None if file is None else str(file.absolute()))
+        run(ServingConfig(partial(create_worker, worker), prepared), listening)
 
 
 def _prepare(settings: Settings, owned: ExitStack, *, ha: bool) -> tuple[Settings, str | None]:

@@ -7,7 +7,7 @@ value.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,10 +15,13 @@ from msgspec import convert
 from msgspec.structs import replace
 
 from tollhouse.errors import ConfigurationError
+from tollhouse.logs import redact
 from tollhouse.settings.leaf import leaves, parse
 from tollhouse.settings.model import PolicySettings, Settings
 from tollhouse.settings.sources import (
     CONFIG,
+    REDIS_PASSWORD,
+    REDIS_URL,
     RawSetting,
     from_aliases,
     from_file,
@@ -26,7 +29,7 @@ from tollhouse.settings.sources import (
     without_service_links,
 )
 
-__all__ = ["Settings", "load", "settings_file", "settings_for", "with_policies"]
+__all__ = ["Settings", "load", "remove_secrets", "settings_file", "settings_for", "with_policies"]
 
 _DEFAULT_FILE = Path("tollhouse.toml")
 _LEAVES: Final = tuple(leaves(Settings))
@@ -76,6 +79,15 @@ def with_policies(settings: Settings, policies: Mapping[str, str] | None) -> Set
     added = {name: PolicySettings(limit=limit) for name, limit in policies.items()}
     limits = replace(settings.limits, policies={**settings.limits.policies, **added})
     return replace(settings, limits=limits)
+
+
+def remove_secrets(environ: MutableMapping[str, str]) -> None:
+    """Remove the variables that hold a secret, or a URL with a password: a child process would show them to others."""
+    secret = {leaf.variable for leaf in _LEAVES if leaf.secret} | {REDIS_PASSWORD}
+    urls = {leaf.variable for leaf in _LEAVES if leaf.name.endswith("url")} | {REDIS_URL}
+    for name in (secret | urls) & environ.keys():
+        if name in secret or redact(environ[name]) != environ[name]:
+            del environ[name]
 
 
 def _from_flags(flags: Mapping[str, object]) -> Iterator[RawSetting]:

@@ -18,12 +18,14 @@ from tollhouse.suggest import did_you_mean
 
 PREFIX: Final = "TOLLHOUSE_"
 CONFIG: Final = "TOLLHOUSE_CONFIG"
+REDIS_URL: Final = "REDIS_URL"
+REDIS_PASSWORD: Final = "REDIS_PASSWORD"  # noqa: S105 - the name of a variable
 
 _RENAMED = {"beside": "shadow_of", "BESIDE": "SHADOW_OF"}
 """The last words of names that were replaced: the error suggests the new name."""
 _NOT_SETTINGS = frozenset({CONFIG, "TOLLHOUSE_EMBEDDED_BINARY"})
 _ALIASES = {
-    "REDIS_URL": ("url",),
+    REDIS_URL: ("url",),
     "CACHE_ENABLED": ("cache", "enabled"),
     "CACHE_TTL_SECONDS": ("cache", "ttl_s"),
     "CACHE_KEY_PREFIX": ("cache", "key_prefix"),

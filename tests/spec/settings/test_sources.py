@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from tests.project.settings_page import row
 from tollhouse.errors import ConfigurationError
-from tollhouse.settings import Settings, load
+from tollhouse.settings import Settings, load, remove_secrets
 from tollhouse.settings.leaf import leaves
 from tollhouse.settings.model import CacheSettings, Dialect, LimitSettings, PolicySettings, describe, differences
 from tollhouse.settings.networks import is_loopback, trusted_networks
@@ -370,3 +370,27 @@ def test_the_reference_names_every_variable_once() -> None:
     assert "| 3600 |" in row(rows["TOLLHOUSE_CACHE_TTL_S"])
     assert "| required |" in row(rows["TOLLHOUSE_LIMITS_POLICIES_NAME_LIMIT"])
     assert all(leaf.meaning.endswith(".") for leaf in rows.values())
+
+
+def test_secrets_are_removed_from_an_environment() -> None:
+    """`remove_secrets` takes away secrets and URLs with passwords, and leaves what other processes may read."""
+    kept = {
+        "TOLLHOUSE_SECRET_FILE": "/run/secret",
+        "TOLLHOUSE_CACHE_URL": "redis://h/1",
+        "TOLLHOUSE_PORT": "8001",
+        "REDIS_HOST": "h",
+        "PATH": "/bin",
+    }
+    environ = {
+        **kept,
+        "TOLLHOUSE_SECRET": "s" * 32,
+        "TOLLHOUSE_ADMIN_KEY": "an-admin-key-for-tests",
+        "TOLLHOUSE_SERVICE_KEY": "a-service-key-for-tests",
+        "TOLLHOUSE_LIMITS_URL": "redis://ada:sesame@h/2",
+        "REDIS_URL": "redis+sentinel://h/m?sentinel_password=sesame",
+        "REDIS_PASSWORD": "sesame",
+    }
+
+    remove_secrets(environ)
+
+    assert environ == kept

@@ -1,0 +1,12 @@
+"""Serving: from a bound socket to requests, in one process or in workers.
+
+`binding` binds the port, `config` gathers what uvicorn is told, `workers` runs it here or in processes that end with
+this one. In a worker, `protocol` reads requests with the rules of `framing`, and `sweep` ends the connections whose
+time is over.
+"""
+
+from tollhouse.serving.binding import bind
+from tollhouse.serving.config import ServingConfig
+from tollhouse.serving.workers import run
+
+__all__ = ["ServingConfig", "bind", "run"]

@@ -1,0 +1,98 @@
+"""Framing: the request heads that are served, so that every server on the way finds the end of each body at one place.
+
+The parser refuses what is malformed, a second Content-Length, and Content-Length beside Transfer-Encoding. What it is
+lenient about, and RFC 9112 is not, is refused here: two servers that read a head differently can be made to take a part
+of one client's body for the next client's request.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import Final
+
+from msgspec import Struct
+
+_READ: Final = frozenset({b"host", b"transfer-encoding"})
+_HOST: Final = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[\w.~!$&'()*+,;=%-]*)(?::[0-9]*)?", re.ASCII)
+"""`uri-host [ ":" port ]` of RFC 9110; empty if the target has no authority."""
+_HOSTS_KEPT: Final = 64
+_VERSIONS: Final = ("1.1", "1.0")
+
+
+class Refusal(Struct, frozen=True, kw_only=True):
+    """The problem details that answer a request before any application sees it; the connection ends with them."""
+
+    status: int
+    kind: str
+    title: str
+    detail: str
+
+
+def is_plain(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    """Return True if `head_refusal` has nothing to say of these headers in a request of HTTP/1.1, as of nearly all.
+
+    Names of headers are in lower case here and below.
+    """
+    read = [header for header in headers if header[0] in _READ]
+    return len(read) == 1 and read[0][0] == b"host" and _is_host(read[0][1])
+
+
+def head_refusal(method: bytes, version: str, headers: Iterable[tuple[bytes, bytes]]) -> Refusal | None:
+    """Return why a request with this head is not served; None if it is."""
+    if version not in _VERSIONS:
+        return Refusal(
+            status=505,
+            kind="version-not-supported",
+            title="HTTP Version Not Supported",
+            detail=f"HTTP/{version} is not served; send HTTP/1.1",
+        )
+    if method == b"CONNECT":
+        return _not_implemented("CONNECT is not served; this is no proxy")
+    read = [header for header in headers if header[0] in _READ]
+    hosts = [value for name, value in read if name == b"host"]
+    codings = [value for name, value in read if name == b"transfer-encoding"]
+    return _host_refusal(hosts, version) or _coding_refusal(codings, version)
+
+
+def malformed(detail: str) -> Refusal:
+    """Return the refusal of a request that cannot be understood."""
+    return Refusal(status=400, kind="invalid-request", title="Invalid Request", detail=detail)
+
+
+def without_offer(method: bytes, target: bytes, headers: Iterable[tuple[bytes, bytes]], version: str) -> bytes:
+    """Return the head of a request as its client would send it without the offer to upgrade the protocol.
+
+    Everything that frames the body, and that keeps or closes the connection, stays as it was.
+    """
+    lines = [b"%s: %s\r\n" % (name, value) for name, value in headers if name != b"upgrade"]
+    return b"%s %s HTTP/%s\r\n%s\r\n" % (method, target, version.encode(), b"".join(lines))
+
+
+def _host_refusal(hosts: Sequence[bytes], version: str) -> Refusal | None:
+    if len(hosts) > 1 or (not hosts and version == "1.1"):
+        return malformed(f"a request has one Host header, not {len(hosts)}")
+    if hosts and not _is_host(hosts[0]):
+        return malformed("the Host header is no host with an optional port")
+    return None
+
+
+def _coding_refusal(codings: Sequence[bytes], version: str) -> Refusal | None:
+    if not codings:
+        return None
+    if version == "1.0":
+        return malformed("HTTP/1.0 has no Transfer-Encoding; send Content-Length or HTTP/1.1")
+    if len(codings) == 1 and codings[0].lower() == b"chunked":
+        return None
+    return _not_implemented("the only Transfer-Encoding that is read is chunked, alone")
+
+
+@lru_cache(maxsize=_HOSTS_KEPT)
+def _is_host(value: bytes) -> bool:
+    """Return True if it is one; a service has few names, so most answers are remembered."""
+    return _HOST.fullmatch(value) is not None
+
+
+def _not_implemented(detail: str) -> Refusal:
+    return Refusal(status=501, kind="not-implemented", title="Not Implemented", detail=detail)

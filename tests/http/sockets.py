@@ -1,0 +1,93 @@
+"""The protocol of `tollhouse serve` on a real socket in this process, and clients that write bytes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from msgspec import Struct
+from uvicorn.server import ServerState
+
+from tollhouse.serving import ServingConfig
+from tollhouse.settings import Settings
+
+PATIENCE_S = 10.0
+
+
+class Answer(Struct, frozen=True):
+    """One response."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+@asynccontextmanager
+async def listening(app: Any, settings: Settings) -> AsyncGenerator[int]:
+    """Serve an application as a worker does; give the port."""
+    config = ServingConfig(lambda: app, settings)
+    config.load()
+    state = ServerState()
+    server = await asyncio.get_running_loop().create_server(
+        lambda: config.http_protocol_class(config=config, server_state=state, app_state={}),  # type: ignore[call-arg] - uvicorn types it so
+        "127.0.0.1",
+        0,
+    )
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        for connection in list(state.connections):
+            connection.transport.abort()
+        await server.wait_closed()
+
+
+class _Client(asyncio.Protocol):
+    """Keeps what arrives, and knows when the server has ended the connection."""
+
+    def __init__(self) -> None:
+        self.received = bytearray()
+        self.ended = asyncio.Event()
+
+    def data_received(self, data: bytes) -> None:
+        self.received += data
+
+    def eof_received(self) -> None:
+        self.ended.set()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.ended.set()
+
+
+async def exchange(port: int, segments: Sequence[bytes]) -> list[Answer]:
+    """Send each segment when the server has read those before it; give all responses until it ends the connection."""
+    transport, client = await asyncio.get_running_loop().create_connection(_Client, "127.0.0.1", port)
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            for segment in segments:
+                if client.ended.is_set():
+                    break
+                transport.write(segment)
+                for _ in range(4):  # the turns in which both ends of a loopback socket poll it
+                    await asyncio.sleep(0)
+            await client.ended.wait()
+            return answers(bytes(client.received))
+    finally:
+        transport.abort()
+
+
+def answers(received: bytes) -> list[Answer]:
+    """Split what a server sent into responses; each has a Content-Length."""
+    found: list[Answer] = []
+    while received:
+        head, separator, rest = received.partition(b"\r\n\r\n")
+        assert separator, received
+        line, *lines = head.decode("latin-1").split("\r\n")
+        headers = {name.lower(): value.strip() for name, _, value in (each.partition(":") for each in lines)}
+        length = int(headers["content-length"])
+        assert len(rest) >= length, received
+        found.append(Answer(int(line.split()[1]), headers, rest[:length]))
+        received = rest[length:]
+    return found
