@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 from msgspec import convert
 
-from tests.http.client import ADMIN, SERVICE
+from tests.http.client import ADMIN, SERVICE, service_at
 from tests.http.limited import Limited, limited_at, limited_on
 from tests.processes import gone_within
 from tollhouse.http.limits.openapi import FieldProblem, ProblemDetails, RefusedTake, RefusedTakeAll
 from tollhouse.limits.calls.waiting import WAIT_MS_MAX
+from tollhouse.settings.model import LimitSettings, PolicySettings
 from tollhouse.stores.embedded.server import EmbeddedServer
 
 ONE = {"policy": "api", "key": "ada"}
@@ -284,3 +285,18 @@ async def test_without_a_store_what_only_the_store_knows_is_503(orphaned: Limite
         assert answer.headers["retry-after"] == "1"
         kind = "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity"
         assert answer.json()["type"] == kind
+
+
+async def test_the_head_of_a_response_is_short_however_many_policies_it_tells_of() -> None:
+    """64 policies of 8 windows, the most that one call takes, leave a head that every proxy passes on."""
+    windows = "; ".join(f"{1_000_000 + seconds}/{seconds}s" for seconds in range(60, 68))
+    policies = {f"a-policy-with-quite-a-long-name-{number:02}": PolicySettings(limit=windows) for number in range(64)}
+
+    async with service_at("fake://short-heads", limits=LimitSettings(policies=policies)) as service:
+        response = await Limited(service).ask(
+            "take-all", {"takes": [{"policy": name, "key": "ada"} for name in policies]}
+        )
+
+    assert response.status_code == 200
+    assert len(response.json()["decisions"]) == 64
+    assert sum(len(name) + len(value) + 4 for name, value in response.headers.raw) < 3_000

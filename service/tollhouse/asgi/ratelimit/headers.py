@@ -5,6 +5,11 @@ A policy with one limit goes by its name (`"api"`), one with several by its name
 up: over the next `t` seconds at least `r` units can be taken. A gcra policy has its burst as its quota, and as
 its window the time in which a whole burst is restored; a concurrency policy has no window.
 
+Each policy is named once, and `RateLimit-Policy` and `RateLimit` have at most 2,048 bytes together: clients refuse a
+response whose head is longer than they expect (Node 16 kB, proxies 4 or 8 kB). One policy always fits. Of several,
+those that refuse come first, then those of which least remains: what is left out is never the tightest. Of two
+decisions by one policy the same order chooses.
+
 `Retry-After` is the first whole second at which the same take succeeds, absent other takes. That may be
 sooner than `t`, which the draft advises against: an exact wait serves a client better than a safe one.
 """
@@ -25,11 +30,15 @@ DIALECTS: Final[tuple[Dialect, ...]] = get_args(Dialect)
 `x-ratelimit-epoch` has its time. All but `draft-11` describe only the limit nearest to exhaustion. `off` leaves only
 `Retry-After`."""
 
+FIELDS_BYTES_MAX: Final = 2_048
+"""The most bytes of RateLimit-Policy and RateLimit together, without their names, in every dialect."""
+
 WallClock = Callable[[], float]
 """Returns the seconds since 1970; only `x-ratelimit-epoch` reads it."""
 Quota = tuple[int, int | None]
 """The units of a limit and the seconds of its window; the window is None if the limit counts what is held at once."""
 
+_SEPARATOR: Final = b", "
 _NONE: Final[Mapping[str, Policy]] = {}
 
 
@@ -64,11 +73,29 @@ class RateLimitFields:
         limited = [decision for decision in decisions if decision.limits]
         if not limited or self.dialect == "off":
             return []
+        if len(limited) > 1:
+            limited = self._bounded(limited, policies)
         if self.dialect == "draft-11":
             each = [self._draft_11(decision, policies) for decision in limited]
-            quotas, states = (b", ".join(values) for values in zip(*each, strict=True))
+            quotas, states = (_SEPARATOR.join(values) for values in zip(*each, strict=True))
             return [(b"ratelimit-policy", quotas), (b"ratelimit", states)]
         return self._older(limited, policies)
+
+    def _bounded(self, decisions: Sequence[Decision], policies: Mapping[str, Policy]) -> list[Decision]:
+        """Return one decision for each policy, as many as fit, in the order in which they were made.
+
+        The size is that of draft-11, which writes the most bytes.
+        """
+        room, kept = FIELDS_BYTES_MAX, dict[str, int]()
+        for _, position in sorted((_tightness(one, policies), at) for at, one in enumerate(decisions)):
+            decision = decisions[position]
+            if decision.policy in kept:
+                continue
+            room -= sum(len(_SEPARATOR) + len(field) for field in self._draft_11(decision, policies))
+            if room < 0:
+                break
+            kept[decision.policy] = position
+        return [decisions[position] for position in sorted(kept.values())]
 
     def _draft_11(self, decision: Decision, policies: Mapping[str, Policy]) -> tuple[bytes, bytes]:
         """Return one policy's part of RateLimit-Policy and of RateLimit."""
@@ -141,6 +168,14 @@ def _nearness(limit: tuple[LimitState, Quota]) -> tuple[int, int]:
     """Order limits by the millionths that remain of them; of two alike, the one that takes longer comes first."""
     state, (units, _) = limit
     return state.remaining * 1_000_000 // units, -state.reset_after_ms
+
+
+def _tightness(decision: Decision, policies: Mapping[str, Policy]) -> tuple[bool, int, int]:
+    """Order decisions: one that refuses by itself comes first, then the one whose nearest limit is nearest."""
+    decides = not decision.allowed and decision.reason != "all-or-nothing"
+    quotas = _quotas(decision, policies.get(decision.policy))
+    limits = ((state, quota) for state, (_, quota) in zip(decision.limits, quotas, strict=True))
+    return not decides, *min(map(_nearness, limits))
 
 
 def _three(prefix: bytes, units: int, remaining: int, reset: int) -> Headers:

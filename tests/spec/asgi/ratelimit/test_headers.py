@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.structured_fields import Item, parse_dictionary, parse_list
-from tollhouse.asgi.ratelimit.headers import DIALECTS, RateLimitFields
+from tollhouse.asgi.ratelimit.headers import DIALECTS, FIELDS_BYTES_MAX, RateLimitFields
 from tollhouse.limits.decision import Decision, LimitState, TakeAllResult
 from tollhouse.limits.policy.notation import parse_policy
 from tollhouse.limits.policy.policy import Policy
@@ -96,6 +96,74 @@ def test_other_decisions_about_the_request_are_told_too() -> None:
     found = dict(fields(decision((1, 60_000, 1, 0), policy="inner"), also=[MINUTE]))
 
     assert [name for name, _ in parse_list(found["ratelimit"])] == ["api", "inner"]
+
+
+WINDOWS = tuple((10**9, seconds * 1_000, 10**9, 2**36) for seconds in range(31_622_400, 31_622_392, -1))
+
+
+def size_of(found: Sequence[tuple[str, str]]) -> int:
+    return sum(len(value) for name, value in found if name.startswith("ratelimit"))
+
+
+def test_a_policy_is_named_once() -> None:
+    """Of decisions by one policy about two keys, the refusal is shown, else the one of which least remains."""
+    full, less = (decision((100, 60_000, remaining, 60_000)) for remaining in (90, 20))
+    refused = decision((100, 60_000, 30, 60_000), allowed=False)
+    other = decision((5, 60_000, 5, 0), policy="other")
+
+    allowed = dict(fields(TakeAllResult(allowed=True, decisions=(full, other, less), retry_after_ms=None)))
+    denied = dict(fields(refused, also=[full, other, less]))
+
+    assert parse_list(allowed["ratelimit"]) == [("other", {"r": 5, "t": 0}), ("api", {"r": 20, "t": 60})]
+    assert parse_list(denied["ratelimit"]) == [("other", {"r": 5, "t": 0}), ("api", {"r": 30, "t": 60})]
+    assert [name for name, _ in parse_list(denied["ratelimit-policy"])] == ["other", "api"]
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_fields_are_bounded(dialect: Dialect) -> None:
+    """64 policies of 8 windows with the longest names stay below 2,048 bytes, in every dialect."""
+    decisions = tuple(decision(*WINDOWS, policy=f"{'p' * 61}-{number:02}") for number in range(64))
+
+    found = fields(TakeAllResult(allowed=True, decisions=decisions, retry_after_ms=None), dialect)
+
+    assert size_of(found) <= FIELDS_BYTES_MAX == 2_048
+    assert len(found) == len(fields(decisions[0], dialect))
+
+
+def test_one_policy_always_fits() -> None:
+    """A policy of 8 windows with the longest name and the largest numbers is shown whole."""
+    largest = decision(*WINDOWS, policy="p" * 64)
+
+    found = fields(largest, also=[decision(*WINDOWS, policy="q" * 64)])
+
+    assert len(parse_list(dict(found)["ratelimit"])) == 8
+    assert size_of(fields(largest)) <= FIELDS_BYTES_MAX
+
+
+def test_what_is_left_out_is_never_the_tightest() -> None:
+    """The policies that refuse are kept, then those of which least remains; the order of the decisions stays."""
+    decisions = [decision((1_000, 60_000, 999 - 3 * at, 60_000), policy=f"policy-{at:03}") for at in range(300)]
+    decisions[7] = decision((1_000, 60_000, 980, 60_000), policy="policy-007", allowed=False)
+
+    shown = [name for name, _ in parse_list(dict(fields(decisions[0], also=decisions[1:]))["ratelimit"])]
+
+    assert shown[0] == "policy-007"
+    assert shown[1:] == [f"policy-{at:03}" for at in range(301 - len(shown), 300)]
+    assert len(shown) > 20
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcdefgh"), LIMITS, st.booleans()), min_size=1, max_size=40))
+def test_any_decisions_read_back_within_the_bound(given: list[tuple[str, Limits, bool]]) -> None:
+    """Whatever was decided about one request, both fields name the same limits, each once, within the bound."""
+    decisions = [decision(*limits, policy=name * 9, allowed=allowed) for name, limits, allowed in given]
+
+    found = fields(decisions[-1], also=decisions[:-1])
+
+    quotas, states = (parse_list(dict(found)[name]) for name in ("ratelimit-policy", "ratelimit"))
+    assert [name for name, _ in quotas] == [name for name, _ in states]
+    assert {str(name).partition("/")[0] for name, _ in states} <= {one.policy for one in decisions}
+    assert len({str(name).partition("/")[0] for name, _ in states}) >= min(3, len({one.policy for one in decisions}))
+    assert size_of(found) <= FIELDS_BYTES_MAX
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
