@@ -154,6 +154,8 @@ class Tollhouse:
         await self._stop_watching()
         if "_passwords" in vars(self):
             self._passwords.close()
+        if "accounts" in vars(self):
+            await self.accounts.aclose()
         if "cache" in vars(self):
             await self.cache.aclose()
         if "limits" in vars(self):

@@ -26,12 +26,16 @@ class WorkerPool:
     """Runs at most `threads` calls at once and queues at most `queued` more.
 
     `work` names the calls in errors. A call waits for a thread for at most `wait_ms`; without a limit if it is None.
+    With `finish`, a caller that is cancelled waits until its call has ended, if a thread has begun it.
     """
 
-    def __init__(self, work: str, threads: int, *, queued: int, wait_ms: int | None = None) -> None:
+    def __init__(
+        self, work: str, threads: int, *, queued: int, wait_ms: int | None = None, finish: bool = False
+    ) -> None:
         self._work = work
         self._wait_s = None if wait_ms is None else wait_ms / 1000
         self._retry_after_ms = _RETRY_AFTER_MS if wait_ms is None else wait_ms
+        self._finish = finish
         self._places = threading.BoundedSemaphore(threads + queued)
         self._threads = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="tollhouse-worker")
 
@@ -44,8 +48,7 @@ class WorkerPool:
 
         Raises Overloaded at once when every place is taken, and when no thread was free in time; then nothing ran.
         """
-        if not self._places.acquire(blocking=False):
-            raise self._overloaded()
+        self._occupy()
         if inspect.iscoroutinefunction(function):
             try:
                 return await function(*arguments)
@@ -58,14 +61,29 @@ class WorkerPool:
             await asyncio.wait((result,), timeout=self._wait_s)
             if job.cancel():
                 raise self._overloaded()
-            return await result
+            await asyncio.wait((result,))
+            return result.result()
+        except asyncio.CancelledError:
+            if self._finish and not job.cancel():
+                await asyncio.wait((result,))
+                result.exception()  # no caller is left to raise it
+            raise
         finally:
             # A job that has not begun leaves the queue; a running one keeps its thread and its place until it ends.
             result.cancel()
 
+    def require_place(self) -> None:
+        """Raise Overloaded if every place is taken, as `run` would now."""
+        self._occupy()
+        self._places.release()
+
     def close(self) -> None:
         """Refuse the calls that are queued; those that run end by themselves."""
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _occupy(self) -> None:
+        if not self._places.acquire(blocking=False):
+            raise self._overloaded()
 
     def _overloaded(self) -> Overloaded:
         return Overloaded(self._work, self._retry_after_ms)

@@ -100,6 +100,65 @@ async def test_a_caller_that_leaves_frees_no_thread_early(gate):
     pool.close()
 
 
+async def test_a_caller_that_leaves_waits_for_a_call_that_has_begun_if_calls_finish(gate):
+    """With `finish` a cancelled caller returns when its call has ended; one whose call never began returns at once."""
+    pool = WorkerPool("hashing", 1, queued=1, finish=True)
+    running = asyncio.create_task(pool.run(gate.work))
+    await gate.wait_for(1)
+    waiting = asyncio.create_task(pool.run(gate.work))
+    await asyncio.sleep(0)
+
+    waiting.cancel()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert not running.done()
+    gate.opened.set()
+
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert gate.running == 1
+    pool.close()
+
+
+async def test_an_error_of_a_call_whose_caller_left_disturbs_no_one_else(gate):
+    """With `finish` the error of a call whose caller was cancelled ends with it."""
+    pool = WorkerPool("hashing", 1, queued=0, finish=True)
+
+    def fail():
+        gate.work()
+        raise ZeroDivisionError
+
+    running = asyncio.create_task(pool.run(fail))
+    await gate.wait_for(1)
+    running.cancel()
+    await asyncio.sleep(0)
+    gate.opened.set()
+
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    pool.close()
+
+
+async def test_a_full_pool_says_so_before_it_is_called(gate):
+    """`require_place` raises exactly if `run` would now, and takes no place itself."""
+    pool = WorkerPool("hashing", 1, queued=0)
+    for _ in range(3):
+        pool.require_place()
+
+    running = asyncio.create_task(pool.run(gate.work))
+    await gate.wait_for(1)
+    with pytest.raises(Overloaded):
+        pool.require_place()
+
+    gate.opened.set()
+    await running
+    pool.require_place()
+    pool.close()
+
+
 async def test_a_coroutine_function_runs_on_the_loop_and_needs_a_place_but_no_thread(gate):
     """A coroutine function starts although the only thread is busy; it counts against the bound until it ends."""
     pool, release = WorkerPool("models", 1, queued=1), asyncio.Event()

@@ -1,8 +1,8 @@
 """Accounts: sign-up and login, whose answers do not show whether an account exists.
 
-The order is always the same: checks of the text alone, then the limits, then the queue for a thread, then the hash.
-An attempt is charged before its outcome is known, so parallel guesses are counted like guesses in a row; a right
-password gets its charge back.
+The order is always the same: checks of the text alone, refusals that are cached, the queue for a thread if it is full,
+the account, the limits, the hash. So a flood, an overload and an outage of the accounts charge nothing; `attempts.py`
+says what else is not charged. A sign-up is hashed before its caller can learn whether the name is taken.
 A login takes as long for an unknown name, a disabled account and a wrong password, and returns the same answer for
 all three. Only a sign-up for a taken name shows that the account exists, and sign-ups are limited.
 
@@ -12,27 +12,24 @@ The key of an account is derived from the secret that was the newest at sign-up,
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final, Literal
 
 from msgspec import Struct
 
+from tollhouse.accounts.attempts import Attempt, Attempts, login_takes, sign_up_takes
 from tollhouse.accounts.names import canonical
 from tollhouse.accounts.passwords import Passwords, StoredHash
 from tollhouse.accounts.rules import PasswordRules, password_bytes
-from tollhouse.errors import Overloaded, StoreUnavailable
+from tollhouse.errors import Overloaded
 from tollhouse.keyring import Keyring
 from tollhouse.keys import UNNAMED, Namespace
-from tollhouse.limits.decision import Decision, Take, longest_refusal
+from tollhouse.limits.decision import Decision, Take
 from tollhouse.limits.limiter import Limiter
 from tollhouse.metrics import Metrics
 from tollhouse.scripts import DurableScriptRunner
 from tollhouse.sessions.sessions import Issued, SessionRefused, Sessions
-
-SIGN_UP_POLICY: Final = "signup"
-LOGIN_POLICY: Final = "login"
-LOGIN_ADDRESS_POLICY: Final = "login-address"
-"""The policies that the limiter must have; their keys are `address:…` and `account:…`."""
 
 _ACCOUNT_LABEL: Final = "account"
 
@@ -55,7 +52,7 @@ class NameTaken(Struct, frozen=True, kw_only=True):
 
 
 class TooManyAttempts(Struct, frozen=True, kw_only=True):
-    """A limit refused the attempt; nothing was charged, looked up or hashed."""
+    """A limit refused the attempt; nothing was charged or hashed."""
 
     decision: Decision
 
@@ -101,7 +98,7 @@ class Accounts:
     ) -> None:
         self._store = store
         self._sessions = sessions
-        self._limiter = limiter
+        self._attempts = Attempts(limiter)
         self._passwords = passwords
         self._keyring = keyring
         self._metrics = metrics
@@ -115,16 +112,14 @@ class Accounts:
         """
         name = canonical(user)
         encoded = self._rules.check(password, name)
-        decision = await self._limiter.take(SIGN_UP_POLICY, f"address:{address}")
-        if not decision.allowed:
-            return TooManyAttempts(decision=decision)
-        if await self._load(name) is not None:
-            return NameTaken(user=name)
-        stored = await self._passwords.hash(encoded)
-        reply, durable = await self._store.run_durably(
-            "accounts/create", (self._account_keys(name)[0],), (name, stored.phc, stored.key_id)
-        )
-        return AccountCreated(user=name, durable=durable) if reply[0] == 1 else NameTaken(user=name)
+        attempt, account = await self._admit(name, sign_up_takes(address))
+        if isinstance(attempt, Decision):
+            return TooManyAttempts(decision=attempt)
+        try:
+            stored = await self._passwords.hash(encoded, attempt.on_begin)
+            return await self._create(name, stored) if account is None else NameTaken(user=name)
+        finally:
+            await self._attempts.settle(attempt)
 
     async def login(
         self, user: str, password: str, *, address: str, device: str | None = None, policy: str = "default"
@@ -132,43 +127,50 @@ class Accounts:
         """Begin a session if the password is right; raises InvalidInput and Overloaded as `sign_up` does."""
         name, encoded = canonical(user), password_bytes(password)
         self._sessions.check(name, policy=policy, device=device)
-        refusal = await self._charge_attempt(name, address)
-        if refusal is not None:
-            self._metrics.login("throttled")
-            return TooManyAttempts(decision=refusal)
         try:
-            right = await self._verify(name, encoded)
+            attempt, account = await self._admit(name, login_takes(name, address))
+            if isinstance(attempt, Decision):
+                self._metrics.login("throttled")
+                return TooManyAttempts(decision=attempt)
+            return await self._log_in(attempt, account, name, encoded, policy, device)
         except Overloaded:
             self._metrics.login("overloaded")
             raise
-        if not right:
+
+    async def aclose(self) -> None:
+        """Wait, for a bounded time, until the attempts of callers that have left are settled."""
+        await self._attempts.aclose()
+
+    async def _admit(self, name: str, takes: Sequence[Take]) -> tuple[Attempt | Decision, _Account | None]:
+        """Charge an attempt, and return the account of the name; a refusal of the limits comes without it."""
+        refusal = self._attempts.cached_refusal(takes)
+        if refusal is not None:
+            return refusal, None
+        self._passwords.require_place()
+        account = await self._load(name)
+        return await self._attempts.charge(takes), account
+
+    async def _create(self, name: str, stored: StoredHash) -> AccountCreated | NameTaken:
+        reply, durable = await self._store.run_durably(
+            "accounts/create", (self._account_keys(name)[0],), (name, stored.phc, stored.key_id)
+        )
+        return AccountCreated(user=name, durable=durable) if reply[0] == 1 else NameTaken(user=name)
+
+    async def _log_in(
+        self, attempt: Attempt, account: _Account | None, name: str, encoded: bytes, policy: str, device: str | None
+    ) -> LoginSucceeded | WrongCredentials | SessionRefused:
+        try:
+            if await self._verify(attempt, account, encoded):
+                return await self._begin_session(attempt, name, policy, device)
             self._metrics.login("wrong")
             return WrongCredentials()
-        return await self._begin_session(name, address, device, policy)
+        finally:
+            await self._attempts.settle(attempt)
 
-    async def _charge_attempt(self, name: str, address: str) -> Decision | None:
-        """Take one attempt from the address and the account together; return the refusal that lasts longest, if any.
-
-        A refusal charges neither: a refused address cannot use up the attempts of an account. While the refusal of
-        either is cached, nothing is sent, so that a flood of refused logins costs the store nothing.
-        """
-        takes = (
-            Take(policy=LOGIN_ADDRESS_POLICY, key=f"address:{address}"),
-            Take(policy=LOGIN_POLICY, key=f"account:{name}"),
-        )
-        cached = self._limiter.cached_refusal(takes)
-        if cached is not None:
-            return cached
-        result = await self._limiter.take_all(takes)
-        if result.allowed:
-            return None
-        return longest_refusal(one for one in result.decisions if not one.allowed and one.reason != "all-or-nothing")
-
-    async def _verify(self, name: str, password: bytes) -> bool:
+    async def _verify(self, attempt: Attempt, account: _Account | None, password: bytes) -> bool:
         """Return whether the password is right, after exactly one hash; then renew a hash that is out of date."""
-        account = await self._load(name)
         stored = None if account is None or account.disabled else account.stored
-        match = await self._passwords.verify(password, stored)
+        match = await self._passwords.verify(password, stored, attempt.on_begin, attempt.on_match)
         if match is None or account is None:
             return False
         if match.needs_rehash:
@@ -184,16 +186,12 @@ class Accounts:
         )
 
     async def _begin_session(
-        self, name: str, address: str, device: str | None, policy: str
+        self, attempt: Attempt, name: str, policy: str, device: str | None
     ) -> LoginSucceeded | WrongCredentials | SessionRefused:
         # The right password is what restores the limits. They stay restored if no session can be created, for a
-        # guesser gains nothing by it: it takes the password to get here. `finally` waits for the restoring calls, so
-        # that they never outlive the login, and the error of `create` is raised after they have ended.
-        restoring = asyncio.gather(self._reset_account_limit(name), self._refund_address(address))
-        try:
-            issued = await self._sessions.create(name, policy=policy, device=device)
-        finally:
-            await restoring
+        # guesser gains nothing by it: it takes the password to get here.
+        self._attempts.begin_to_settle(attempt)
+        issued = await self._sessions.create(name, policy=policy, device=device)
         match issued:
             case Issued():
                 self._metrics.login("ok")
@@ -204,16 +202,6 @@ class Accounts:
             case refused:
                 self._metrics.login("refused")
                 return refused
-
-    # While the store of limits is down it counts nothing, so there is nothing to restore and no reason to refuse.
-
-    async def _reset_account_limit(self, name: str) -> None:
-        with suppress(StoreUnavailable):
-            await self._limiter.reset(LOGIN_POLICY, f"account:{name}")
-
-    async def _refund_address(self, address: str) -> None:
-        with suppress(StoreUnavailable):
-            await self._limiter.refund(LOGIN_ADDRESS_POLICY, f"address:{address}")
 
     async def _load(self, name: str) -> _Account | None:
         """Return the account of a name under the newest secret that has one."""

@@ -29,6 +29,10 @@ _Arguments = TypeVarTuple("_Arguments")
 _Result = TypeVar("_Result")
 
 
+def _ignore() -> None:
+    """Do nothing: the caller needs no word of how far it is."""
+
+
 class StoredHash(Struct, frozen=True, kw_only=True):
     """The stored hash of a password: a PHC string, and the id of the secret that its pepper was derived from."""
 
@@ -45,17 +49,20 @@ class PasswordMatch(Struct, frozen=True, kw_only=True):
 def hash_pool(profile: Profile) -> WorkerPool:
     """Return a pool whose threads run as many hashes of the profile as the machine can take at once.
 
-    Eight calls may wait for each thread, none of them for more than two seconds.
+    Eight calls may wait for each thread, none of them for more than two seconds. A caller that is cancelled waits for
+    a hash that has begun, so that its outcome counts.
     """
     threads = hashing.parallel_hashes(profile.memory_kib)
-    return WorkerPool("password hashing", threads, queued=_QUEUED_PER_THREAD * threads, wait_ms=_WAIT_MS)
+    queued = _QUEUED_PER_THREAD * threads
+    return WorkerPool("password hashing", threads, queued=queued, wait_ms=_WAIT_MS, finish=True)
 
 
 class Passwords:
     """Hashes and verifies passwords, given as `password_bytes`; needs a keyring with a secret.
 
-    Both methods raise Overloaded when too many hashes are queued. `memory_kib_max` bounds the memory that verifying a
-    stored hash may take; hashes of the profile in use are always within it.
+    Both methods raise Overloaded when too many hashes are queued; then nothing was computed. They call `on_begin` in
+    the thread when the hash begins. `memory_kib_max` bounds the memory that verifying a stored hash may take; hashes of
+    the profile in use are always within it.
     """
 
     def __init__(
@@ -79,19 +86,32 @@ class Passwords:
         salt, tag = random_bytes(hashing.SALT_BYTES), random_bytes(hashing.TAG_BYTES)
         self._dummy = StoredHash(phc=hashing.dummy_hash(profile, salt, tag), key_id=self._newest)
 
-    async def hash(self, password: bytes) -> StoredHash:
+    def require_place(self) -> None:
+        """Raise Overloaded if too many hashes are queued for another one."""
+        self._pool.require_place()
+
+    async def hash(self, password: bytes, on_begin: Callable[[], None] = _ignore) -> StoredHash:
         """Return the hash of a new password: the current parameters, the newest secret."""
         salt = self._random_bytes(hashing.SALT_BYTES)
         peppered = self._peppered(password, self._newest)
-        phc = await self._pool.run(self._timed, hashing.argon2id, peppered, salt, self._profile)
+        phc = await self._pool.run(self._argon2id, peppered, salt, on_begin)
         return StoredHash(phc=phc, key_id=self._newest)
 
-    async def verify(self, password: bytes, stored: StoredHash | None) -> PasswordMatch | None:
-        """Return a match, or None for a wrong password; without a usable hash, do the same work and return None."""
+    async def verify(
+        self,
+        password: bytes,
+        stored: StoredHash | None,
+        on_begin: Callable[[], None] = _ignore,
+        on_match: Callable[[], None] = _ignore,
+    ) -> PasswordMatch | None:
+        """Return a match, or None for a wrong password; without a usable hash, do the same work and return None.
+
+        `on_match` is called in the thread if the password is right, also if the caller was cancelled meanwhile.
+        """
         profile = None if stored is None else self._usable_profile(stored)
         candidate = self._dummy if stored is None or profile is None else stored
         peppered = self._peppered(password, candidate.key_id)
-        if not await self._pool.run(self._timed, hashing.matches, candidate.phc, peppered):
+        if not await self._pool.run(self._matches, candidate.phc, peppered, on_begin, on_match):
             return None
         return PasswordMatch(needs_rehash=candidate.key_id != self._newest or profile != self._profile)
 
@@ -112,6 +132,17 @@ class Passwords:
         key = self._keyring.key(_PEPPER_LABEL, key_id)
         assert key is not None, "a key id is checked before its pepper is derived"
         return base64.b64encode(hmac.digest(key, password, "sha256"))
+
+    def _argon2id(self, peppered: bytes, salt: bytes, on_begin: Callable[[], None]) -> str:
+        on_begin()
+        return self._timed(hashing.argon2id, peppered, salt, self._profile)
+
+    def _matches(self, phc: str, peppered: bytes, on_begin: Callable[[], None], on_match: Callable[[], None]) -> bool:
+        on_begin()
+        if not self._timed(hashing.matches, phc, peppered):
+            return False
+        on_match()
+        return True
 
     def _timed(self, function: Callable[[*_Arguments], _Result], *arguments: *_Arguments) -> _Result:
         began_s = time.perf_counter()

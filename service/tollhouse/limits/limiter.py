@@ -165,6 +165,20 @@ class Limiter:
             await self._refund(shadow)
         return decision
 
+    async def undo(self, decision: Decision) -> None:
+        """Refund what a take was charged: by the store, or by this process if it decided during an outage.
+
+        A decision that charged nothing is left alone. Raise StoreUnavailable if the store charged it and is down now.
+        """
+        if not decision.allowed or decision.reason != "within-limits" or decision.cost == 0:
+            return
+        request = self._requests.read(decision.policy, decision.key, decision.cost)
+        for one in (request, *request.shadows):
+            if decision.degraded:
+                self._calls.fallback.local.refund(one)
+            else:
+                await self._refund(one)
+
     async def reset(self, policy: str, key: str) -> bool:
         """Delete what is stored of the subject under the policy, leases included; return False if there was nothing."""
         subject = self._requests.read_subject(policy, key)

@@ -45,6 +45,18 @@ async def test_guesses_are_limited_before_they_cost_a_hash(world, setup):
     assert isinstance(await setup.login("ada", RIGHT), LoginSucceeded)
 
 
+async def test_guesses_from_anywhere_refuse_the_owner(world, setup):
+    """Limits per device are not built: five wrong guesses by others refuse the owner, for a minute and a sub-bucket."""
+    await setup.sign_up("ada")
+    for number in range(5):
+        await setup.login("ada", WRONG, address=f"198.51.100.{number}")
+
+    refused = await setup.login("ada", RIGHT, address=HERE)
+
+    assert isinstance(refused, TooManyAttempts)
+    assert 60_000 <= refused.decision.retry_after_ms <= 63_750
+
+
 async def test_limits_do_not_reveal_whether_an_account_exists(world, setup):
     """Known and unknown names are refused after as many attempts, and for as long."""
     await setup.sign_up("ada")
@@ -134,14 +146,14 @@ class RoundsOfStore:
 
 
 LOGIN_ROUNDS = {
-    1: {"limits/take_all"},
-    2: {"accounts/load"},
+    1: {"accounts/load"},
+    2: {"limits/take_all"},
     3: {"limits/reset", "limits/refund", "sessions/create"},
 }
 
 
 async def test_a_login_waits_for_three_round_trips(world, setup):
-    """Both limits are taken together, the account is loaded, and the session begins while the limits are restored."""
+    """The account is loaded, both limits are taken together, and the session begins while the limits are restored."""
     await setup.sign_up("ada")
     rounds = Rounds(world.stores)
 

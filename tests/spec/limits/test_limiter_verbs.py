@@ -204,6 +204,45 @@ async def test_permits_and_units_are_not_mixed_up(setup: Setup) -> None:
         assert caught.value.field == "policy"
 
 
+async def test_a_take_is_undone_once_it_is_known_to_be_in_vain(setup: Setup) -> None:
+    """`undo` gives back what a decision charged, and no more than that."""
+    taken = [await setup.limits.take("api", "ada", cost) for cost in (2, 1)]
+
+    await setup.limits.undo(taken[0])
+
+    assert await left(setup, "api") == [4, 7]
+
+
+async def test_what_charged_nothing_is_not_undone(setup: Setup) -> None:
+    """A refusal, a look and a key on a list charged nothing, so undoing them sends nothing and gives nothing away."""
+    await setup.limits.take("api", "ada", 5)
+    decisions = [await setup.limits.take("api", "ada", cost) for cost in (1, 0)]
+    decisions += [await setup.limits.take("listed", key) for key in ("friend", "foe")]
+    setup.store.calls.clear()
+
+    for decision in decisions:
+        await setup.limits.undo(decision)
+
+    assert setup.store.calls == []
+    assert await left(setup, "api") == [0, 3]
+
+
+async def test_a_take_of_an_outage_is_undone_in_the_process(setup: Setup) -> None:
+    """What this process counted itself is given back here; the store, which counted nothing, is not called."""
+    setup.store.fail()
+    for _ in range(12):
+        decision = await setup.limits.take("api", "ada")
+        assert decision.allowed
+        setup.store.calls.clear()
+        await setup.limits.undo(decision)
+        assert setup.store.calls == []
+    setup.store.heal()
+
+    assert await left(setup, "api") == [5, 8]
+    await setup.limits.undo(decision)
+    assert await left(setup, "api") == [5, 8]
+
+
 @pytest.mark.parametrize(
     ("verb", "given", "field"),
     [

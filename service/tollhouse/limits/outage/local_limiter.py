@@ -66,6 +66,11 @@ class LocalLimiter:
         self._store(request, state)
         return settled, evaluate.limit_statuses(share, state, now_ms)
 
+    def refund(self, request: TakeRequest) -> None:
+        """Uncount up to the cost, as far as it was counted here."""
+        _, state = evaluate.refund(request.compiled.local_share, self._state(request), request.cost, self._clock())
+        self._store(request, state)
+
     def clear(self) -> None:
         """Drop all counters; leases stay, because their holders go on."""
         self._states.clear()

@@ -1,0 +1,136 @@
+"""Attempts at a sign-up or a login: charged before their outcome is known, and refunded if they end without one.
+
+Parallel guesses are so counted like guesses in a row, and an overload, an outage or a client that leaves charges no
+one. What has been hashed is never refunded for ending early: its outcome decides, so that no caller learns anything, or
+makes this process hash, free of charge. A right password restores the limits, whatever becomes of the session.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine, Sequence
+from typing import Any, Final, Literal, TypeVar
+
+from tollhouse.errors import StoreError
+from tollhouse.limits.decision import Decision, Take, TakeAllResult, longest_refusal
+from tollhouse.limits.limiter import Limiter
+
+SIGN_UP_POLICY: Final = "signup"
+LOGIN_POLICY: Final = "login"
+LOGIN_ADDRESS_POLICY: Final = "login-address"
+"""The policies that the limiter must have; their keys are `address:…` and `account:…`."""
+
+SETTLE_S: Final = 2.0
+"""How long settling an attempt may take, before what it would have refunded stays charged."""
+
+_Result = TypeVar("_Result")
+_log = logging.getLogger("tollhouse.accounts")
+
+
+def sign_up_takes(address: str) -> tuple[Take, ...]:
+    """Return what a sign-up takes: one unit of its address."""
+    return (Take(policy=SIGN_UP_POLICY, key=f"address:{address}"),)
+
+
+def login_takes(name: str, address: str) -> tuple[Take, ...]:
+    """Return what a login takes: one unit of its address and of its account, together."""
+    return (
+        Take(policy=LOGIN_ADDRESS_POLICY, key=f"address:{address}"),
+        Take(policy=LOGIN_POLICY, key=f"account:{name}"),
+    )
+
+
+class Attempt:
+    """One attempt that was charged; `outcome` is None until its hash begins."""
+
+    def __init__(self, taken: Sequence[Decision]) -> None:
+        self.taken = taken
+        self.outcome: Literal["hashed", "right"] | None = None
+        self.settling: asyncio.Task[None] | None = None
+
+    def on_begin(self) -> None:
+        """Note that the hash begins: from here on the attempt stays charged, unless the password is right."""
+        self.outcome = "hashed"
+
+    def on_match(self) -> None:
+        """Note that the password is right."""
+        self.outcome = "right"
+
+
+class Attempts:
+    """Charges attempts, and settles each of them in a task that a cancelled caller does not end."""
+
+    def __init__(self, limiter: Limiter, *, settle_s: float = SETTLE_S) -> None:
+        self._limiter = limiter
+        self._settle_s = settle_s
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def cached_refusal(self, takes: Sequence[Take]) -> Decision | None:
+        """Return a cached refusal, or None; while there is one, a flood of attempts costs no store anything."""
+        return self._limiter.cached_refusal(takes)
+
+    async def charge(self, takes: Sequence[Take]) -> Attempt | Decision:
+        """Charge an attempt to all its limits, or return the refusal that lasts longest.
+
+        A refusal charges none of them: a refused address cannot use up the attempts of an account.
+        """
+        charging = self._start(self._limiter.take_all(takes), "tollhouse-charge")
+        try:
+            result = await asyncio.shield(charging)
+        except asyncio.CancelledError:
+            self._start(self._undo_when_charged(charging), "tollhouse-attempt")
+            raise
+        if result.allowed:
+            return Attempt(result.decisions)
+        return longest_refusal(one for one in result.decisions if not one.allowed and one.reason != "all-or-nothing")
+
+    def begin_to_settle(self, attempt: Attempt) -> None:
+        """Start to refund what the attempt need not cost, by its outcome so far; do nothing the second time."""
+        if attempt.settling is None:
+            attempt.settling = self._start(self._settle(attempt), "tollhouse-attempt")
+
+    async def settle(self, attempt: Attempt) -> None:
+        """Refund what the attempt need not cost, and wait until that is done; a refund that fails is logged."""
+        self.begin_to_settle(attempt)
+        assert attempt.settling is not None
+        await asyncio.shield(attempt.settling)
+
+    async def aclose(self) -> None:
+        """Wait for the attempts that are being settled, each of which is bounded."""
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def _start(self, work: Coroutine[Any, Any, _Result], name: str) -> asyncio.Task[_Result]:
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _undo_when_charged(self, charging: asyncio.Task[TakeAllResult]) -> None:
+        result = await charging
+        await self._settle(Attempt(result.decisions))
+
+    async def _settle(self, attempt: Attempt) -> None:
+        if attempt.outcome == "hashed":
+            return
+        give_back = self._undo if attempt.outcome is None else self._restore
+        await asyncio.gather(*map(give_back, attempt.taken))
+
+    async def _restore(self, decision: Decision) -> None:
+        """Begin the limit of the account anew, and give its attempt back to the address, which others share."""
+        if decision.policy != LOGIN_POLICY or decision.degraded:
+            await self._undo(decision)
+            return
+        await self._bounded(decision, self._limiter.reset(decision.policy, decision.key))
+
+    async def _undo(self, decision: Decision) -> None:
+        await self._bounded(decision, self._limiter.undo(decision))
+
+    async def _bounded(self, decision: Decision, call: Coroutine[Any, Any, object]) -> None:
+        # While the store of limits is down it counts nothing, so there is nothing to restore and no reason to refuse.
+        try:
+            async with asyncio.timeout(self._settle_s):
+                await call
+        except (StoreError, TimeoutError) as error:
+            _log.warning("refund lost", extra={"policy": decision.policy, "reason": str(error) or "it took too long"})
