@@ -4,7 +4,7 @@ A refusal is repeated until its wait has passed since the call was sent: the sto
 still refuse. It is evicted earlier when units may have come back: by a refund, a reset or a settlement in this process,
 or in another one that announces it on the channel of clearings. A refusal whose call was sent before a clearing is not
 cached, because it may be older than the units. While the channel is not subscribed, a refusal is repeated for at most
-one second.
+one second. No refusal is repeated for more than a minute: an operator who empties the store announces nothing.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ KEYS_MAX: Final = 65_536
 """Keys with cached refusals; beyond it those that were refused first are evicted."""
 COSTS_MAX: Final = 8
 """Costs of one key, each with its own wait."""
+REPEATED_MS_MAX: Final = 60_000
+"""How long a refusal is repeated; the store is asked again after that, once a minute in a flood."""
 UNSUBSCRIBED_MS: Final = 1_000
 _CLEARINGS_MAX: Final = 4_096
 _PAYLOAD_BYTES_MAX: Final = 256
@@ -80,8 +82,8 @@ class RefusalCache:
         wait_ms = decision.retry_after_ms
         if wait_ms is None or not request.compiled.caches_refusals or self._is_stale(request.state_key, sent_ms):
             return
-        if self._subscribed_ms is None or sent_ms < self._subscribed_ms:
-            wait_ms = min(wait_ms, UNSUBSCRIBED_MS)
+        trusted = self._subscribed_ms is not None and sent_ms >= self._subscribed_ms
+        wait_ms = min(wait_ms, REPEATED_MS_MAX if trusted else UNSUBSCRIBED_MS)
         costs = self._keys.get(request.state_key)
         if costs is None or (len(costs) >= COSTS_MAX and request.cost not in costs):
             costs = self._keys[request.state_key] = {}

@@ -11,7 +11,7 @@ from tests.watched import PATIENCE_S, Setup, ticks
 from tests.worlds import StoreWorld
 from tollhouse.errors import StoreUnavailable
 from tollhouse.keys import UNNAMED
-from tollhouse.limits.calls.refusal_cache import COSTS_MAX
+from tollhouse.limits.calls.refusal_cache import COSTS_MAX, REPEATED_MS_MAX
 from tollhouse.limits.decision import Take
 from tollhouse.limits.policy.notation import parse_policy
 from tollhouse.limits.policy.policy import Limit, Policy
@@ -22,7 +22,8 @@ WATCHING = parse_policy("watching", "5/minute", shadow=True)
 TRIED = parse_policy("tried", "5/minute")
 CANDIDATE = parse_policy("candidate", "3/minute", shadow=True, shadow_of="tried")
 HUNDRED = parse_policy("hundred", "100/minute")
-POLICIES = (TEN, BOTH, WATCHING, TRIED, CANDIDATE, HUNDRED)
+DAY = parse_policy("day", "10/day")
+POLICIES = (TEN, BOTH, WATCHING, TRIED, CANDIDATE, HUNDRED, DAY)
 
 
 @pytest.fixture
@@ -87,20 +88,46 @@ async def test_a_limit_that_is_restored_meanwhile_stays_restored(setup: Setup) -
 async def test_a_refusal_ends_when_the_wait_since_it_was_sent_is_over(setup: Setup) -> None:
     """A refusal whose reply was slow is not repeated for longer than the store itself would refuse."""
     await setup.limits.take("ten", "ada", 10)
+    await setup.pass_ms(20_000)
     setup.store.hold()
     task = asyncio.create_task(setup.limits.take("ten", "ada"))
     await setup.store.until_in_flight(1)
     setup.clock.advance(300)
     setup.store.release()
-    assert (await task).retry_after_ms == 75_000
+    assert (await task).retry_after_ms == 55_000
 
-    setup.clock.advance(74_699)
+    setup.clock.advance(54_699)
     assert (await setup.limits.take("ten", "ada")).retry_after_ms == 301
     assert setup.store.sizes == [1, 1]
     setup.clock.advance(1)
     await setup.limits.take("ten", "ada")
 
     assert setup.store.sizes == [1, 1, 1]
+
+
+async def test_a_store_that_was_emptied_frees_a_key_within_a_minute(setup: Setup) -> None:
+    """After FLUSHDB, which announces nothing, a refusal of any length is repeated for a minute at most."""
+    await setup.limits.take("day", "ada", 10)
+    assert (await setup.limits.take("day", "ada")).retry_after_ms == 90_000_000
+    await setup.world.command("limits", "FLUSHDB")
+
+    setup.clock.advance(REPEATED_MS_MAX - 1)
+    assert not (await setup.limits.take("day", "ada")).allowed
+    setup.clock.advance(1)
+
+    assert (await setup.limits.take("day", "ada")).allowed
+
+
+async def test_a_flood_of_a_long_refusal_is_one_call_a_minute(setup: Setup) -> None:
+    """A refusal that outlasts a minute asks the store once in each, and its waits go on from there."""
+    await full(setup, "day")
+
+    for second in range(1, 301):
+        await setup.pass_ms(1_000)
+        refused = [await setup.limits.take("day", "ada") for _ in range(3)]
+        assert {one.retry_after_ms for one in refused} == {90_000_000 - second * 1_000}
+
+    assert len(setup.store.calls) == 5
 
 
 async def test_a_smaller_cost_is_sent(setup: Setup) -> None:
