@@ -7,9 +7,9 @@ import os
 import secrets
 from collections.abc import Mapping
 from contextlib import suppress
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
-from typing import Final, Self
+from typing import Self
 
 from msgspec.structs import asdict
 
@@ -38,10 +38,9 @@ from tollhouse.sessions.revocation_log import RevocationLog
 from tollhouse.sessions.sessions import Sessions
 from tollhouse.settings import Settings, load, settings_for, with_policies
 from tollhouse.settings.watch import SettingsWatcher
+from tollhouse.stores.embedded.folder import FILE_BESIDE_DATA, private_folder
 from tollhouse.stores.opening import AnyStore, Stores, open_stores
 from tollhouse.stores.urls import EmbeddedClusterTarget, EmbeddedTarget, FakeTarget, StoreName, StoreUrl, urls_by_store
-
-_FILE_BESIDE_DATA: Final = "secret"
 
 
 class Tollhouse:
@@ -255,7 +254,7 @@ def has_secret(settings: Settings, urls: Mapping[StoreName, StoreUrl]) -> bool:
 
 
 def resolve_secrets(settings: Settings, urls: Mapping[StoreName, StoreUrl]) -> tuple[bytes, ...]:
-    """Return the configured secrets; for our own servers, the secret stored beside their data, or a new one.
+    """Return the configured secrets; for our own servers, the secret stored beside their data, or that of this process.
 
     Without `has_secret` there are none: limits and cache then use plain digests, and sessions refuse to open.
     """
@@ -263,8 +262,8 @@ def resolve_secrets(settings: Settings, urls: Mapping[StoreName, StoreUrl]) -> t
         return settings.secret
     target = urls["sessions"].target
     if isinstance(target, EmbeddedTarget) and target.path is not None:
-        return (persistent_secret(Path(target.path) / _FILE_BESIDE_DATA),)
-    return (secrets.token_bytes(32),)
+        return (persistent_secret(Path(target.path) / FILE_BESIDE_DATA),)
+    return (process_secret(),)
 
 
 def embedded_binary() -> Path | None:
@@ -278,14 +277,20 @@ def verbose_loggers(settings: Settings) -> tuple[str, ...]:
     return ("tollhouse.cache",) if settings.cache.debug else ()
 
 
-def persistent_secret(path: Path) -> bytes:
-    """Return the secret in the file `path`; create it, readable only by its owner, if there is none.
+@cache
+def process_secret() -> bytes:
+    """Return the secret for data that end with this process: one for all who open them, in any event loop."""
+    return secrets.token_bytes(32)
 
-    Raises ConfigurationError if the file cannot be read, written or decoded.
+
+def persistent_secret(path: Path) -> bytes:
+    """Return the secret in the file `path`; create it if there is none, and make it readable only by its owner.
+
+    Raises ConfigurationError if its folder is open to other users, or the file cannot be read, written or decoded.
     """
     fresh = path.with_suffix(f".{os.getpid()}")
+    private_folder(path.parent)
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not path.exists():
             descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             with os.fdopen(descriptor, "w") as file:
@@ -293,8 +298,9 @@ def persistent_secret(path: Path) -> bytes:
             with suppress(FileExistsError):
                 os.link(fresh, path)  # atomic: another process never reads half a secret
             fresh.unlink()
+        path.chmod(0o600)
         return bytes.fromhex(path.read_text())
     except (OSError, ValueError) as error:
         raise ConfigurationError(
-            "TOLLHOUSE_SECRET_FILE", str(path), f"the stored secret cannot be used: {error}"
+            "TOLLHOUSE_FILE_BESIDE_DATA", str(path), f"the stored secret cannot be used: {error}"
         ) from error

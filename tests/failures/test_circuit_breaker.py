@@ -18,7 +18,7 @@ from tests.failures.primaries import Primary, Scene, answered, refused, scene
 from tollhouse.errors import ScriptFailed, StoreUnavailable
 from tollhouse.metrics import Metrics
 from tollhouse.settings import Settings
-from tollhouse.stores.store import BULK_BYTES
+from tollhouse.stores.arguments import BULK_BYTES
 from tollhouse.wiring import Tollhouse
 
 DEADLINE_S = 0.2

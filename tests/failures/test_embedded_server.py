@@ -19,7 +19,8 @@ from types import SimpleNamespace
 import pytest
 
 from tests.failures.scenes import answering
-from tests.processes import children_of, gone_within
+from tests.processes import alive, children_of, gone_within
+from tests.project.imports import ROOT
 from tests.worlds import SCRIPTS
 from tollhouse.errors import ConfigurationError, StoreUnavailable
 from tollhouse.metrics import Metrics
@@ -83,6 +84,31 @@ def test_a_killed_owner_leaves_nothing() -> None:
 
         assert gone_within(family)
         assert not socket_path.parent.exists()
+
+
+@pytest.mark.parametrize("how", ["fork", "multiprocessing", "exec"])
+def test_a_child_does_not_keep_its_parents_server_alive(how: str) -> None:
+    """A forked child, or a program that is run, neither stops the server of its parent nor keeps it alive."""
+    command = [sys.executable, "-m", "tests.failures.forked", how]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    socket_path, child = process.stdout.readline().split()
+    servers = children_of(process.pid) - {int(child)}
+    try:
+        assert not gone_within(servers, seconds=0.3)
+        assert Path(socket_path).exists()
+
+        process.kill()
+
+        assert gone_within(servers)
+        assert not Path(socket_path).parent.exists()
+        assert alive(int(child))
+    finally:
+        os.kill(int(child), signal.SIGKILL)
+        process.wait(10)
+        process.stdin.close()
+        process.stdout.close()
 
 
 def test_a_killed_supervisor_process_takes_its_server_along() -> None:

@@ -32,7 +32,7 @@ from tollhouse.stores.urls import TcpAddress, UnixAddress, urls_by_store
 TAKE = (1, "sliding-window", 1, 1000, 3_600_000, 60, 1, 1)
 PATIENCE_S = 30.0
 
-IMPATIENT = ConnectionTiming(connect_s=0.03, wait_s=0.03)
+IMPATIENT = ConnectionTiming(connect_s=0.03, wait_s=0.03, start_s=0.03)
 
 
 @pytest.fixture(scope="module")
@@ -160,8 +160,7 @@ async def test_a_failover_of_an_embedded_cluster_moves_every_store(ready: Stores
     await ready.limits.run("limits/take", [key], TAKE)
     cluster = ready._shared[0]
     assert isinstance(cluster, EmbeddedClusterLocator)
-    assert cluster._starting is not None
-    inside = cluster._starting.result()
+    inside = await cluster.server.started(cluster)
 
     command = ("SENTINEL", "FAILOVER", "main", "COORDINATED")
     assert await asyncio.to_thread(inside.call, inside.sentinels[0], *command) == "OK"

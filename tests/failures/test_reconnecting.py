@@ -9,7 +9,7 @@ import pytest
 from tests.failures.fake_sentinel import PATIENCE_S
 from tests.failures.primaries import Primary, refused, scene
 from tollhouse.errors import StoreUnavailable
-from tollhouse.stores.store import BULK_BYTES
+from tollhouse.stores.arguments import BULK_BYTES
 from tollhouse.stores.transport.connection import IN_FLIGHT_MAX
 
 

@@ -11,7 +11,8 @@ import pytest
 from tests.failures.fake_sentinel import ErrorReply, SimpleString
 from tests.failures.primaries import Primary, Scene, ScriptedLocator, at, refused, scene, store_with
 from tollhouse.errors import StoreUnavailable
-from tollhouse.stores.store import BULK_BYTES, Run
+from tollhouse.stores.arguments import BULK_BYTES
+from tollhouse.stores.store import Run
 from tollhouse.stores.urls import TcpAddress
 
 ENTRIES = 21

@@ -13,7 +13,20 @@ FACADE = PACKAGE
 
 LINES: Mapping[str, int] = {
     **dict.fromkeys(
-        ("clock", "errors", "keyring", "keys", "logs", "metrics", "scripts", "settings", "suggest", "worker_pool"), 0
+        (
+            "clock",
+            "errors",
+            "forks",
+            "keyring",
+            "keys",
+            "logs",
+            "metrics",
+            "scripts",
+            "settings",
+            "suggest",
+            "worker_pool",
+        ),
+        0,
     ),
     **dict.fromkeys(("accounts", "ai", "cache", "limits", "sessions", "stores"), 1),
     **dict.fromkeys(("asgi", "sync", "wiring"), 2),
@@ -44,7 +57,18 @@ FLOORS: Mapping[str, tuple[frozenset[str], ...]] = {
         frozenset({"urls"}),
         frozenset({"transport"}),
         frozenset({"discovery"}),
-        frozenset({"circuit_breaker", "durability", "embedded", "reconnecting", "redis_py", "replay", "subscriber"}),
+        frozenset(
+            {
+                "arguments",
+                "circuit_breaker",
+                "durability",
+                "embedded",
+                "reconnecting",
+                "redis_py",
+                "replay",
+                "subscriber",
+            }
+        ),
         frozenset({"fake", "store"}),
         frozenset({"opening"}),
         frozenset({"status"}),

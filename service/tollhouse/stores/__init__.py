@@ -5,6 +5,7 @@ opening       the four stores from their URLs
 store, fake   one store: runs scripts, on a server or in this process
 embedded      the server that this process starts
 reconnecting, circuit_breaker, replay, subscriber, durability   connections that last, and what they promise
+arguments     what a script is given, and what it returns
 discovery     finds the primary
 transport     one connection: bytes, handshake, errors, reconnecting
 urls          the addresses of servers, as users write them

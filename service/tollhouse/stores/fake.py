@@ -8,14 +8,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from importlib.metadata import version as metadata_version
-from typing import Any, cast
+from typing import Any
 
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
 from tollhouse.clock import ServerClock, server_time
 from tollhouse.errors import ConfigurationError, ScriptFailed, StoreUnavailable
-from tollhouse.scripts import PRIMARY, Argument, Scripts
+from tollhouse.scripts import Argument, Scripts
+from tollhouse.stores.arguments import as_list, with_primary
 from tollhouse.stores.discovery.locator import ServiceHealth
 from tollhouse.stores.transport.connection import IN_FLIGHT_MAX
 from tollhouse.stores.transport.handshake import ServerInfo
@@ -67,9 +68,8 @@ class FakeStore:
         if self._channel is not None and self._listening is None:
             self._listening = asyncio.create_task(self._listen(*self._channel), name=f"tollhouse-listen-{self.name}")
         found = self._scripts[script]
-        given = [_PRIMARY if argument is PRIMARY else argument for argument in args]
-        reply = await self._send(script, "EVAL", found.plain, len(keys), *keys, self._clock(), *given)
-        return cast("list[Any]", reply) if isinstance(reply, list) else [reply]
+        rest = (len(keys), *keys, self._clock(), *with_primary(args, _PRIMARY))
+        return as_list(await self._send(script, "EVAL", found.plain, *rest))
 
     async def run_durably(self, script: str, keys: Sequence[str], args: Sequence[Argument]) -> tuple[list[Any], bool]:
         """Run a script; nothing here is durable."""

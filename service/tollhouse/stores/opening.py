@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from tollhouse.clock import ServerClock, server_time
 from tollhouse.keys import UNNAMED, Namespace
@@ -13,6 +15,7 @@ from tollhouse.stores.discovery.locator import Address, Locator, StaticLocator
 from tollhouse.stores.discovery.sentinel_resolver import SentinelResolver
 from tollhouse.stores.discovery.static_resolver import StaticResolver
 from tollhouse.stores.embedded.locators import EmbeddedClusterLocator, EmbeddedLocator
+from tollhouse.stores.embedded.shared_servers import SharedServer
 from tollhouse.stores.fake import FakeStore
 from tollhouse.stores.store import DEADLINE_S, Store
 from tollhouse.stores.transport.dialer import Dialer, Login
@@ -34,6 +37,7 @@ from tollhouse.stores.urls import (
 
 AnyStore = Store | FakeStore
 
+_Embedded = EmbeddedLocator | EmbeddedClusterLocator
 SharedResource = SentinelResolver | StaticResolver | EmbeddedLocator | EmbeddedClusterLocator
 """What stores share; it is closed after them."""
 
@@ -52,8 +56,12 @@ class Stores:
         """Return the stores in the order of their databases."""
         return (self.sessions, self.limits, self.cache, self.accounts)
 
+    def own_servers(self) -> tuple[SharedServer[Any], ...]:
+        """Return the servers of this process that the stores use; more than these stores may use them."""
+        return tuple(each.server for each in self._shared if isinstance(each, _Embedded))
+
     async def aclose(self) -> None:
-        """Close the connections, then the resolvers and servers."""
+        """Close the connections, then the resolvers, and the servers that nothing else in this process uses."""
         for store in self.all():
             await store.aclose()
         for owned in self._shared:
@@ -86,6 +94,7 @@ def open_stores(
             own,
             metrics,
             namespace=namespace,
+            first_start=locators.first_start(url, timing.start_s),
             dialer=locators.dialer,
             clock=clock,
             deadline_s=deadline_s,
@@ -113,6 +122,11 @@ class _Locators:
                 key = (target, login if isinstance(target, Replicated) else None)
                 shared = self.shared[key] = self.shared.get(key) or self._share(target, login)
                 return StaticLocator(shared.locate, login) if isinstance(shared, EmbeddedLocator) else shared
+
+    def first_start(self, url: StoreUrl, wait_s: float) -> Callable[[], Awaitable[None]] | None:
+        """Return what waits for the start of the server that a URL names; None if this process does not start it."""
+        shared = self.shared.get((url.target, None))
+        return partial(shared.first_start, wait_s) if isinstance(shared, _Embedded) else None
 
     def _share(self, target: Target, login: Login) -> SharedResource:
         match target:

@@ -10,13 +10,14 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from tollhouse.clock import ServerClock, server_time
-from tollhouse.errors import Outcome, ScriptFailed, StoreError, StoreUnavailable
+from tollhouse.errors import ConfigurationError, Outcome, ScriptFailed, StoreError, StoreUnavailable
 from tollhouse.keys import UNNAMED, Namespace
 from tollhouse.metrics import Metrics
-from tollhouse.scripts import PRIMARY, Argument, Placeholder, Script, Scripts
+from tollhouse.scripts import Argument, Script, Scripts
+from tollhouse.stores.arguments import as_list, is_bulky, with_primary
 from tollhouse.stores.discovery.locator import Locator, ServiceHealth
 from tollhouse.stores.durability import GroupCommit
 from tollhouse.stores.reconnecting import ConnectionConfig, ReconnectingConnection
@@ -31,8 +32,6 @@ from tollhouse.stores.urls import StoreUrl
 
 DEADLINE_S: Final = 1.0
 """Bound of a call, its wait for a connection included."""
-BULK_BYTES: Final = 16 * 1024
-"""A call with a larger value goes over a connection of its own: small calls behind it would wait for the socket."""
 _MARGIN_S: Final = 0.02
 """Taken off the deadline, so that callers have their answer before it and not with it."""
 
@@ -40,7 +39,11 @@ _log = logging.getLogger("tollhouse.stores")
 
 
 class Store:
-    """One logical database on one server, or on whichever server is the primary."""
+    """One logical database on one server, or on whichever server is the primary.
+
+    `first_start` waits for the start of a server of this process. The first calls await it, and only then their
+    deadlines begin: such a start is no outage.
+    """
 
     def __init__(
         self,
@@ -51,6 +54,7 @@ class Store:
         metrics: Metrics,
         *,
         namespace: Namespace = UNNAMED,
+        first_start: Callable[[], Awaitable[None]] | None = None,
         dialer: Dialer | None = None,
         clock: ServerClock = server_time,
         deadline_s: float = DEADLINE_S,
@@ -62,6 +66,7 @@ class Store:
         self._scripts = scripts
         self._metrics = metrics
         self._marker = namespace.marker(name)
+        self._first_start = first_start
         self._clock = clock
         self._deadline_s = max(deadline_s - _MARGIN_S, _MARGIN_S)
         self._replay = Replay()
@@ -128,8 +133,10 @@ class Store:
 
         Raise StoreUnavailable when no reply can be relied on, ScriptFailed when the call itself is wrong.
         """
+        if self._first_start is not None:
+            await self._await_start(self._first_start)
         began_s = time.perf_counter()
-        over = self._bulk if _is_bulky(args) else self._fast
+        over = self._bulk if is_bulky(args) else self._fast
         reply, _ = await self._run(over, self._scripts[script], keys, args, self._deadline())
         self._metrics.script(self.name, script, time.perf_counter() - began_s)
         return reply
@@ -140,6 +147,8 @@ class Store:
         Every replica that Sentinel could promote has to confirm it; without Sentinel, the server's append-only file.
         When there is neither the answer is False: nothing can be promised.
         """
+        if self._first_start is not None:
+            await self._await_start(self._first_start)
         deadline_s = self._deadline()
         await self._ready(self._fast, deadline_s)
         replicas = self._required_replicas()
@@ -168,6 +177,8 @@ class Store:
 
     async def command(self, *parts: str | bytes | int) -> Any:
         """Send one plain command that reads or that may be sent twice; for administration and health."""
+        if self._first_start is not None:
+            await self._await_start(self._first_start)
         deadline_s = self._deadline()
         connection = await self._ready(self._fast, deadline_s)
         try:
@@ -185,6 +196,15 @@ class Store:
         for each in self._connections:
             await each.aclose()
 
+    async def _await_start(self, first_start: Callable[[], Awaitable[None]]) -> None:
+        """Wait until the server was started; after the first start, or its failure, no call waits here again."""
+        try:
+            await first_start()
+        except (OSError, ConfigurationError) as error:
+            self._first_start = None
+            raise self._unavailable("not-sent", str(error)) from error
+        self._first_start = None
+
     def _required_replicas(self) -> int | None:
         """Return how many replicas have to confirm a write; 0 for the server's append-only file, None for neither."""
         health = self._locator.health()
@@ -195,7 +215,7 @@ class Store:
 
     async def _prepare(self, connection: Connection, server: ServerInfo) -> None:
         async def run(script: str, keys: Sequence[str], args: Sequence[Argument]) -> list[Any]:
-            return _as_list(await self._call(connection, server, self._scripts[script], keys, args, self._deadline()))
+            return as_list(await self._call(connection, server, self._scripts[script], keys, args, self._deadline()))
 
         await self._replay.on_connected(server.primary, run)
 
@@ -214,7 +234,7 @@ class Store:
             connection = (over.ready if self._up else None) or await self._ready(over, deadline_s)
             assert over.server is not None
             try:
-                return _as_list(await self._call(connection, over.server, script, keys, args, deadline_s)), connection
+                return as_list(await self._call(connection, over.server, script, keys, args, deadline_s)), connection
             except CALL_FAILED as error:
                 over.report_error(connection, error)
                 if last_attempt or not may_retry(error, idempotent=script.idempotent):
@@ -230,7 +250,7 @@ class Store:
         args: Sequence[Argument],
         deadline_s: float,
     ) -> Any:
-        rest = (len(keys), *keys, self._clock(), *_with_primary(args, server))
+        rest = (len(keys), *keys, self._clock(), *with_primary(args, server.primary))
         try:
             return await connection.send(encode("EVALSHA", script.sha, *rest), deadline_s)
         except ServerError as error:
@@ -278,17 +298,3 @@ class Store:
         if up is not self._up:
             self._up = up
             self._metrics.store_up(self.name, up)
-
-
-def _with_primary(args: Sequence[Argument], server: ServerInfo) -> Sequence[str | bytes | int]:
-    if PRIMARY in args:
-        return [server.primary if isinstance(argument, Placeholder) else argument for argument in args]
-    return cast("Sequence[str | bytes | int]", args)  # most calls have no placeholder and are not copied
-
-
-def _is_bulky(args: Sequence[Argument]) -> bool:
-    return bytes in map(type, args) and any(isinstance(one, bytes) and len(one) > BULK_BYTES for one in args)
-
-
-def _as_list(reply: Any) -> list[Any]:
-    return cast("list[Any]", reply) if isinstance(reply, list) else [reply]

@@ -1,21 +1,18 @@
-"""Locators of servers that this process starts when the first store asks for their address.
-
-A caller that gives up waiting does not cancel the start for the callers after it. A start that failed is tried again.
-"""
+"""Locators of servers that this process starts when the first store asks for their address."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import multiprocessing
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from tollhouse.stores.discovery.failover_hints import FailoverHint
 from tollhouse.stores.discovery.locator import Address, OnPrimaryEvent, ServiceHealth
 from tollhouse.stores.discovery.primary_history import PrimaryEvent
 from tollhouse.stores.discovery.sentinel_resolver import SentinelResolver
+from tollhouse.stores.embedded.shared_servers import PROCESS, SharedServer
 from tollhouse.stores.transport.dialer import Dialer, Login
 from tollhouse.stores.urls import EmbeddedTarget, SentinelService, UnixAddress, parse
 
@@ -25,52 +22,51 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("tollhouse.stores")
 
-_Servers = TypeVar("_Servers")
-
 
 class EmbeddedLocator:
-    """One embedded server, started by the first `locate`."""
+    """A user of one embedded server, which the first `locate` in the process starts."""
 
     def __init__(self, target: EmbeddedTarget, binary: Path | None) -> None:
-        self._path = None if target.path is None else Path(target.path)
-        self._binary = binary
-        self._starting: asyncio.Task[EmbeddedServer] | None = None
+        path = None if target.path is None else Path(target.path)
+        self.server: SharedServer[EmbeddedServer] = PROCESS.server(
+            (EmbeddedTarget, path, binary), partial(_start_server, path, binary)
+        )
 
     async def locate(self) -> Address:
         """Return the server's socket. A server that died is not started again."""
-        self._starting = _start_once(self._starting, self._start)
-        server = await asyncio.shield(self._starting)
+        server = await self.server.started(self)
         return UnixAddress(path=str(server.socket_path))
 
+    async def first_start(self, wait_s: float) -> None:
+        """Start the server and wait for it; `SharedServer.first_start` has the rules."""
+        await self.server.first_start(self, wait_s)
+
     async def aclose(self) -> None:
-        """Stop the server if this process started it; wait for one that is starting."""
-        await _stop(self._starting)
-
-    def _start(self) -> EmbeddedServer:
-        from tollhouse.stores.embedded.server import EmbeddedServer
-
-        if self._path is None and multiprocessing.parent_process() is not None:
-            _log.warning("each worker has an embedded server of its own: set TOLLHOUSE_URL to share one")
-        return EmbeddedServer.start(self._path, self._binary)
+        """Stop the server if this process started it and this was its last user; wait for one that is starting."""
+        await self.server.release(self)
 
 
 class EmbeddedClusterLocator:
-    """An embedded primary with two replicas and three Sentinels, started by the first `locate`."""
+    """A user of an embedded primary with two replicas and three Sentinels, which the first `locate` starts."""
 
     def __init__(self, dialer: Dialer, binary: Path | None) -> None:
         self._dialer = dialer
-        self._binary = binary
-        self._starting: asyncio.Task[SentinelCluster] | None = None
+        self.server: SharedServer[SentinelCluster] = PROCESS.server(
+            (SentinelService, binary), partial(_start_cluster, binary)
+        )
         self._resolver: SentinelResolver | None = None
         self._subscribers: list[OnPrimaryEvent] = []
 
     async def locate(self) -> Address:
         """Return the address of the primary."""
-        self._starting = _start_once(self._starting, self._start)
-        cluster = await asyncio.shield(self._starting)
+        cluster = await self.server.started(self)
         if self._resolver is None:
             self._resolver = self._make_resolver(cluster)
         return await self._resolver.locate()
+
+    async def first_start(self, wait_s: float) -> None:
+        """Start the cluster and wait for it; `SharedServer.first_start` has the rules."""
+        await self.server.first_start(self, wait_s)
 
     def login(self) -> Login:
         """Return the login that the cluster was made with; an empty one before it was started."""
@@ -90,15 +86,10 @@ class EmbeddedClusterLocator:
         return None if self._resolver is None else self._resolver.health()
 
     async def aclose(self) -> None:
-        """End the resolver, then the six processes; wait for those that are starting."""
+        """End the resolver, then the six processes if this was their last user; wait for those that are starting."""
         if self._resolver is not None:
             await self._resolver.aclose()
-        await _stop(self._starting)
-
-    def _start(self) -> SentinelCluster:
-        from tollhouse.stores.embedded.sentinel_cluster import SentinelCluster
-
-        return SentinelCluster.start(binary=self._binary)
+        await self.server.release(self)
 
     def _make_resolver(self, cluster: SentinelCluster) -> SentinelResolver:
         url = parse("embedded-sentinel://", cluster.url)
@@ -112,17 +103,15 @@ class EmbeddedClusterLocator:
             on_event(event)
 
 
-def _start_once(starting: asyncio.Task[_Servers] | None, start: Callable[[], _Servers]) -> asyncio.Task[_Servers]:
-    """Return the start that is under way or done; begin one in a thread if there is none or it failed."""
-    if starting is None or (starting.done() and (starting.cancelled() or starting.exception() is not None)):
-        return asyncio.create_task(asyncio.to_thread(start), name="tollhouse-embedded")
-    return starting
+def _start_server(path: Path | None, binary: Path | None) -> EmbeddedServer:
+    from tollhouse.stores.embedded.server import EmbeddedServer
+
+    if path is None and multiprocessing.parent_process() is not None:
+        _log.warning("each worker has an embedded server of its own: set TOLLHOUSE_URL to share one")
+    return EmbeddedServer.start(path, binary)
 
 
-async def _stop(starting: asyncio.Task[EmbeddedServer] | asyncio.Task[SentinelCluster] | None) -> None:
-    """Stop what was started, in a thread; a start that failed left nothing behind."""
-    if starting is None:
-        return
-    await asyncio.wait({starting})
-    if not starting.cancelled() and starting.exception() is None:
-        await asyncio.to_thread(starting.result().stop)
+def _start_cluster(binary: Path | None) -> SentinelCluster:
+    from tollhouse.stores.embedded.sentinel_cluster import SentinelCluster
+
+    return SentinelCluster.start(binary=binary)

@@ -7,7 +7,6 @@ are unavailable and the outage policies decide.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import importlib.util
 import os
 import socket
@@ -16,6 +15,8 @@ from pathlib import Path
 from typing import IO, Self
 
 from tollhouse.errors import ConfigurationError
+from tollhouse.forks import forget_in_children
+from tollhouse.stores.embedded.folder import ENDPOINT, lock_folder, open_private
 from tollhouse.stores.embedded.supervisor import Supervisor, stop_on_failure
 
 READY_S = 10.0
@@ -23,8 +24,6 @@ READY_S = 10.0
 LOADING_S = 60.0
 SOCKET = "s.sock"
 _NAME = "server"
-_ENDPOINT = "endpoint"
-_LOCK = "lock"
 
 _SETTINGS = """\
 port 0
@@ -47,6 +46,7 @@ class EmbeddedServer:
         self.socket_path = directory / SOCKET
         self._supervisor = supervisor
         self._lock = lock
+        forget_in_children(self)
 
     @classmethod
     def start(cls, path: Path | None = None, binary: Path | None = None, *, ready_s: float = READY_S) -> Self:
@@ -56,19 +56,14 @@ class EmbeddedServer:
         """
         if path is None:
             return cls._launch(server_binary(binary), None, None, ready_s)
-        try:
-            path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            lock = (path / _LOCK).open("ab")
-        except OSError as error:
-            raise ConfigurationError(
-                "TOLLHOUSE_URL", f"embedded://{path}", f"the folder cannot be used: {error}"
-            ) from error
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.close()
+        lock = lock_folder(path)
+        if lock is None:
             return cls._join(path, ready_s)
-        return cls._launch(server_binary(binary), path.resolve(), lock, ready_s)
+        try:
+            return cls._launch(server_binary(binary), path.resolve(), lock, ready_s)
+        except BaseException:
+            lock.close()
+            raise
 
     @property
     def url(self) -> str:
@@ -89,6 +84,12 @@ class EmbeddedServer:
         if self._lock is not None:
             self._lock.close()
 
+    def forget(self) -> None:  # pragma: no cover - runs in forked children, where nothing is measured
+        """Leave the server, and the lock of its folder, to the parent."""
+        self._supervisor = None
+        if self._lock is not None:
+            self._lock.close()
+
     @classmethod
     def _launch(cls, binary: str, data: Path | None, lock: IO[bytes] | None, ready_s: float) -> Self:
         supervisor = Supervisor()
@@ -101,8 +102,9 @@ class EmbeddedServer:
             )
             supervisor.start(_NAME, [binary, str(settings)])
             _wait_until_ready(server.socket_path, supervisor, ready_s)
-        if data is not None:
-            (data / _ENDPOINT).write_text(str(directory))
+            if data is not None:
+                with open_private(data / ENDPOINT) as endpoint:
+                    endpoint.write(os.fsencode(directory))
         return server
 
     @classmethod
@@ -112,7 +114,7 @@ class EmbeddedServer:
         while time.monotonic() < give_up_s:
             with contextlib.suppress(OSError):
                 # Read anew each time: the owner may have died, and another process be about to take its place.
-                directory = Path((path / _ENDPOINT).read_text())
+                directory = Path((path / ENDPOINT).read_text())
                 if _ping(directory / SOCKET).startswith(b"+PONG"):
                     return cls(directory, None, None)
             time.sleep(0.05)

@@ -17,6 +17,7 @@ import msgspec
 from msgspec import Struct
 
 from tollhouse.errors import ConfigurationError
+from tollhouse.forks import forget_in_children
 from tollhouse.stores.embedded import supervisor_process
 
 STOP_TIMEOUT_S = supervisor_process.STOP_S + 2.0
@@ -79,6 +80,7 @@ class Supervisor:
         self._unread = b""
         self._exits: dict[str, str] = {}
         self._lock = threading.Lock()
+        forget_in_children(self)
 
     @property
     def pid(self) -> int:
@@ -117,6 +119,8 @@ class Supervisor:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         with self._lock:
+            if self._process.stdin.closed:
+                return
             self._process.stdin.close()
             try:
                 self._process.wait(self._stop_timeout_s)
@@ -126,6 +130,13 @@ class Supervisor:
             self._process.stdout.close()
             # Still there only if the supervisor process was killed.
             shutil.rmtree(self.directory, ignore_errors=True)
+
+    def forget(self) -> None:  # pragma: no cover - runs in forked children, where nothing is measured
+        """Close the inherited ends of the pipes: a child must not keep the servers of its parent alive."""
+        self._lock = threading.Lock()
+        for pipe in (self._process.stdin, self._process.stdout):
+            assert pipe is not None
+            pipe.close()
 
     def _read_events(self, wait_s: float) -> _Event | None:
         """Read what the supervisor process wrote: record the exits, and return the reply to a start, if any."""

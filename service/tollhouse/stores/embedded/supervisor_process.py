@@ -32,6 +32,7 @@ _PR_SET_PDEATHSIG = 1
 
 def main(directory: str) -> int:
     """Start the servers that standard input names until it ends, then end them all."""
+    os.umask(0o077)  # data, logs and sockets are for this user only
     for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(ignored, signal.SIG_IGN)
     woken, wake = os.pipe()

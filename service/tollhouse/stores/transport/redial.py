@@ -30,6 +30,8 @@ class ConnectionTiming(Struct, frozen=True, kw_only=True):
     """Bound of one attempt to connect, TLS and handshake included."""
     wait_s: float = 0.5
     """Longest wait of a call for a connection."""
+    start_s: float = 10.0
+    """Longest wait of a call for the first start of a server of this process, beside its deadline."""
     failover_wait_s: float = 0.8
     """Longest wait of a call while Sentinel replaces the primary: only waiting helps it."""
     drain_s: float = 0.3

@@ -1,0 +1,28 @@
+"""The arguments and the reply of one script call."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final, cast
+
+from tollhouse.scripts import PRIMARY, Argument, Placeholder
+
+BULK_BYTES: Final = 16 * 1024
+"""A call with a larger value goes over a connection of its own: small calls behind it would wait for the socket."""
+
+
+def with_primary(args: Sequence[Argument], primary: str) -> Sequence[str | bytes | int]:
+    """Return the arguments with the name of the primary in its place."""
+    if PRIMARY in args:
+        return [primary if isinstance(argument, Placeholder) else argument for argument in args]
+    return cast("Sequence[str | bytes | int]", args)  # most calls have no placeholder and are not copied
+
+
+def is_bulky(args: Sequence[Argument]) -> bool:
+    """Return True if one of the arguments is a large value."""
+    return bytes in map(type, args) and any(isinstance(one, bytes) and len(one) > BULK_BYTES for one in args)
+
+
+def as_list(reply: Any) -> list[Any]:
+    """Return the reply of a script, which is a list or one value."""
+    return cast("list[Any]", reply) if isinstance(reply, list) else [reply]
