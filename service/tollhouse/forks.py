@@ -30,6 +30,6 @@ def _watch_forks() -> None:
     os.register_at_fork(after_in_child=_forget)
 
 
-def _forget() -> None:  # pragma: no cover - runs in forked children, where nothing is measured
+def _forget() -> None:  # pragma: no cover - runs in forked children, which are not measured
     for owner in tuple(_inherited):
         owner.forget()

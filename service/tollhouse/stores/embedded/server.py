@@ -84,7 +84,7 @@ class EmbeddedServer:
         if self._lock is not None:
             self._lock.close()
 
-    def forget(self) -> None:  # pragma: no cover - runs in forked children, where nothing is measured
+    def forget(self) -> None:  # pragma: no cover - runs in forked children, which are not measured
         """Leave the server, and the lock of its folder, to the parent."""
         self._supervisor = None
         if self._lock is not None:

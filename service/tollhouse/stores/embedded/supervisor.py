@@ -131,7 +131,7 @@ class Supervisor:
             # Still there only if the supervisor process was killed.
             shutil.rmtree(self.directory, ignore_errors=True)
 
-    def forget(self) -> None:  # pragma: no cover - runs in forked children, where nothing is measured
+    def forget(self) -> None:  # pragma: no cover - runs in forked children, which are not measured
         """Close the inherited ends of the pipes: a child must not keep the servers of its parent alive."""
         self._lock = threading.Lock()
         for pipe in (self._process.stdin, self._process.stdout):
