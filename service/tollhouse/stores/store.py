@@ -78,8 +78,7 @@ class Store:
             prepare=self._prepare,
             timing=timing,
         )
-        on_change = self._on_breaker_change
-        self._fast = ReconnectingConnection(config, name=f"{name}-fast", on_breaker_change=on_change)
+        self._fast = ReconnectingConnection(config, name=f"{name}-fast", on_breaker_change=self._on_breaker_change)
         self._bulk = ReconnectingConnection(config, name=f"{name}-bulk")
         self._durable = ReconnectingConnection(config, name=f"{name}-durable")
         self._connections = (self._fast, self._bulk, self._durable)
