@@ -16,11 +16,11 @@ LINES: Mapping[str, int] = {
         (
             "clock",
             "errors",
-            "forks",
             "keyring",
             "keys",
             "logs",
             "metrics",
+            "runtime",
             "scripts",
             "settings",
             "suggest",

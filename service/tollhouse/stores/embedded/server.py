@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Self
 
 from tollhouse.errors import ConfigurationError
-from tollhouse.forks import forget_in_children
+from tollhouse.runtime.forks import forget_in_children
 from tollhouse.stores.embedded.folder import ENDPOINT, lock_folder, open_private
 from tollhouse.stores.embedded.supervisor import Supervisor, stop_on_failure
 

@@ -18,7 +18,7 @@ from contextlib import suppress
 from typing import Any, Final, Generic, Protocol, TypeVar
 from weakref import WeakValueDictionary, finalize
 
-from tollhouse.forks import forget_in_children
+from tollhouse.runtime.forks import forget_in_children
 
 
 class Running(Protocol):

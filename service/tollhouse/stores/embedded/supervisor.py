@@ -17,7 +17,7 @@ import msgspec
 from msgspec import Struct
 
 from tollhouse.errors import ConfigurationError
-from tollhouse.forks import forget_in_children
+from tollhouse.runtime.forks import forget_in_children
 from tollhouse.stores.embedded import supervisor_process
 
 STOP_TIMEOUT_S = supervisor_process.STOP_S + 2.0

@@ -1,0 +1,4 @@
+"""What processes and event loops demand of long-lived objects.
+
+forks   what a forked child must forget
+"""
