@@ -6,7 +6,6 @@ import asyncio
 import os
 import secrets
 from collections.abc import Mapping
-from contextlib import suppress
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Self
@@ -21,7 +20,6 @@ from tollhouse.accounts.rules import PasswordRules
 from tollhouse.ai.models import Models
 from tollhouse.ai.results import Results
 from tollhouse.cache.cache import Cache
-from tollhouse.errors import ConfigurationError
 from tollhouse.keyring import Keyring
 from tollhouse.keys import UNNAMED, Namespace
 from tollhouse.limits.calls.refusal_cache import KEYS_MAX
@@ -38,7 +36,7 @@ from tollhouse.sessions.revocation_log import RevocationLog
 from tollhouse.sessions.sessions import Sessions
 from tollhouse.settings import Settings, load, settings_for, with_policies
 from tollhouse.settings.watch import SettingsWatcher
-from tollhouse.stores.embedded.folder import FILE_BESIDE_DATA, private_folder
+from tollhouse.stores.embedded.folder import persistent_secret
 from tollhouse.stores.opening import AnyStore, Stores, open_stores
 from tollhouse.stores.urls import EmbeddedClusterTarget, EmbeddedTarget, FakeTarget, StoreName, StoreUrl, urls_by_store
 
@@ -262,7 +260,7 @@ def resolve_secrets(settings: Settings, urls: Mapping[StoreName, StoreUrl]) -> t
         return settings.secret
     target = urls["sessions"].target
     if isinstance(target, EmbeddedTarget) and target.path is not None:
-        return (persistent_secret(Path(target.path) / FILE_BESIDE_DATA),)
+        return (persistent_secret(Path(target.path)),)
     return (process_secret(),)
 
 
@@ -281,26 +279,3 @@ def verbose_loggers(settings: Settings) -> tuple[str, ...]:
 def process_secret() -> bytes:
     """Return the secret for data that end with this process: one for all who open them, in any event loop."""
     return secrets.token_bytes(32)
-
-
-def persistent_secret(path: Path) -> bytes:
-    """Return the secret in the file `path`; create it if there is none, and make it readable only by its owner.
-
-    Raises ConfigurationError if its folder is open to other users, or the file cannot be read, written or decoded.
-    """
-    fresh = path.with_suffix(f".{os.getpid()}")
-    private_folder(path.parent)
-    try:
-        if not path.exists():
-            descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with os.fdopen(descriptor, "w") as file:
-                file.write(secrets.token_hex(32))
-            with suppress(FileExistsError):
-                os.link(fresh, path)  # atomic: another process never reads half a secret
-            fresh.unlink()
-        path.chmod(0o600)
-        return bytes.fromhex(path.read_text())
-    except (OSError, ValueError) as error:
-        raise ConfigurationError(
-            "TOLLHOUSE_FILE_BESIDE_DATA", str(path), f"the stored secret cannot be used: {error}"
-        ) from error

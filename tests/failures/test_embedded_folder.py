@@ -11,10 +11,9 @@ import pytest
 
 from tests.failures.scenes import answering
 from tests.worlds import SCRIPTS
-from tollhouse import wiring
 from tollhouse.errors import ConfigurationError
 from tollhouse.metrics import Metrics
-from tollhouse.stores.embedded.folder import lock_folder, private_folder
+from tollhouse.stores.embedded.folder import lock_folder, persistent_secret, private_folder
 from tollhouse.stores.embedded.server import EmbeddedServer
 from tollhouse.stores.opening import open_stores
 from tollhouse.stores.urls import urls_by_store
@@ -46,7 +45,7 @@ async def test_other_users_read_nothing_of_a_folder(folder: Path) -> None:
     (folder / "lock").touch()
     stores = open_stores(urls_by_store(f"embedded://{folder}", {}), SCRIPTS, Metrics())
 
-    wiring.persistent_secret(folder / "secret")
+    persistent_secret(folder)
     await answering(stores)
     await stores.limits.command("SET", "kept", "yes", "PX", 60_000)
 
@@ -57,7 +56,7 @@ async def test_other_users_read_nothing_of_a_folder(folder: Path) -> None:
 
 def test_a_new_folder_with_a_secret_alone_is_ours(folder: Path) -> None:
     """A secret is written before the first start; its folder is closed too."""
-    wiring.persistent_secret(folder / "secret")
+    persistent_secret(folder)
 
     assert open_to_others(folder) == []
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import os
+import secrets
 from collections.abc import Generator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Final
 
@@ -13,9 +14,9 @@ from tollhouse.errors import ConfigurationError
 
 ENDPOINT: Final = "endpoint"
 """Names the directory of the server's socket. A server wrote it, so a folder that has it is ours."""
-FILE_BESIDE_DATA: Final = "secret"
+_BESIDE_DATA: Final = "secret"
 _LOCK: Final = "lock"
-_OWN: Final = frozenset({ENDPOINT, FILE_BESIDE_DATA, _LOCK, "appendonlydir"})
+_OWN: Final = frozenset({ENDPOINT, _BESIDE_DATA, _LOCK, "appendonlydir"})
 _OTHERS: Final = 0o077
 """Every right of the group and of other users."""
 
@@ -46,6 +47,28 @@ def lock_folder(path: Path) -> IO[bytes] | None:
             return None
         opened.pop_all()
         return lock
+
+
+def persistent_secret(folder: Path) -> bytes:
+    """Return the secret that is stored beside the data; create it if there is none.
+
+    Raises ConfigurationError if the folder is open to other users, or the file cannot be read, written or decoded.
+    """
+    private_folder(folder)
+    path, fresh = folder / _BESIDE_DATA, folder / f"{_BESIDE_DATA}.{os.getpid()}"
+    try:
+        if not path.exists():
+            with open_private(fresh) as file:
+                file.write(secrets.token_hex(32).encode())
+            with suppress(FileExistsError):
+                os.link(fresh, path)  # atomic: another process never reads half a secret
+            fresh.unlink()
+        path.chmod(0o600)
+        return bytes.fromhex(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(
+            "TOLLHOUSE_SECRET_FILE", str(path), f"the stored secret cannot be used: {error}"
+        ) from error
 
 
 def open_private(path: Path) -> IO[bytes]:
