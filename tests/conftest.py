@@ -18,7 +18,7 @@ settings.register_profile("long", max_examples=2_000, deadline=None, suppress_he
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 
-SERVERS = frozenset({"embedded", "valkey_socket", "world"})
+SERVERS = frozenset({"embedded", "fake", "valkey_socket", "world"})
 CLUSTERS = frozenset({"test_compose", "test_drill", "test_locator", "test_sentinel_cluster", "test_serve_ha"})
 """Modules whose tests start Sentinels or a drill, which watch the clock: one worker runs them, one after the other."""
 SERVICES = frozenset(
@@ -33,8 +33,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if SERVERS.intersection(getattr(item, "fixturenames", ())) or "failures" in item.path.parts:
             item.add_marker("server")
-        if (calls := getattr(item, "callspec", None)) is not None and "fake" in calls.params.values():
+        calls = getattr(item, "callspec", None)
+        if "fake" in getattr(item, "fixturenames", ()) or (calls is not None and "fake" in calls.params.values()):
             item.add_marker("fake")
+        if item.get_closest_marker("fake") is not None or "models" in item.path.parts:
+            item.add_marker("no_cover")  # they repeat lines that are counted already, and counting doubles their time
         clusters = item.path.stem in CLUSTERS or item.get_closest_marker("sentinel") is not None
         if clusters or item.path.stem in SERVICES:
             item.add_marker("processes")
@@ -74,6 +77,13 @@ def valkey_socket() -> Iterator[Path]:
 async def embedded(valkey_socket: Path) -> AsyncIterator[StoreWorld]:
     """The world on the real server."""
     async with embedded_world(valkey_socket) as world:
+        yield world
+
+
+@pytest.fixture
+async def fake() -> AsyncIterator[StoreWorld]:
+    """The world on fakeredis."""
+    async with fake_world() as world:
         yield world
 
 

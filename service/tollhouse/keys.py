@@ -1,4 +1,4 @@
-"""Key names: one function for each kind of key; no other module builds a key name.
+"""Key names: one method for each kind of key; no other module builds a key name.
 
 Names contain digests, tags and words chosen by the operator, never a user name, an address or a secret. They begin with
 the word of the store, and with the namespace if there is one. The part in braces is the Cluster hash tag: all keys of

@@ -8,8 +8,6 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import pytest
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -17,11 +15,11 @@ from hypothesis.stateful import (
     invariant,
     precondition,
     rule,
-    run_state_machine_as_test,
 )
 
 from tests.caches import GatedLoader, Loader, Seam, open_cache
-from tests.worlds import StoreWorld, embedded_world, fake_world
+from tests.models.machines import on_each_world, run_machine
+from tests.worlds import StoreWorld
 from tollhouse.cache.cache import Cache
 
 KEYS = ("a", "b", "c")
@@ -217,14 +215,7 @@ class CacheAgainstDictionary(RuleBasedStateMachine):
         self.runner.close()
 
 
-@pytest.mark.parametrize("kind", ["fake", "embedded"])
+@on_each_world
 def test_the_cache_agrees_with_a_dictionary(kind: str, valkey_socket: Path):
     """P6: an invalidated key, tag, family or cache never gives an older value; a lost clock only misses."""
-
-    def make_world() -> AbstractAsyncContextManager[StoreWorld]:
-        return fake_world() if kind == "fake" else embedded_world(valkey_socket)
-
-    examples = settings.default.max_examples // 4 if settings.default else 50
-    run_state_machine_as_test(
-        lambda: CacheAgainstDictionary(make_world), settings=settings(max_examples=examples, stateful_step_count=30)
-    )
+    run_machine(CacheAgainstDictionary, kind, valkey_socket)

@@ -10,13 +10,11 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack
 
-import pytest
-from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from tests.leases import leases_on, stored, subject
-from tests.worlds import embedded_world, fake_world
+from tests.models.machines import on_each_world, run_machine
 from tollhouse.limits.algorithms import concurrency
 from tollhouse.limits.algorithms.counters import AHEAD_MS_MAX
 
@@ -175,14 +173,7 @@ class LeasesAgainstModel(RuleBasedStateMachine):
         self.runner.close()
 
 
-@pytest.mark.parametrize("world_name", ["fake", "embedded"])
-def test_leases_agree_with_their_model(valkey_socket, world_name):
+@on_each_world
+def test_leases_agree_with_their_model(valkey_socket, kind):
     """P1: in any order of calls, crashes and steps of the clock no more permits are held than there are, none stuck."""
-
-    def open_world():
-        return fake_world() if world_name == "fake" else embedded_world(valkey_socket)
-
-    examples = settings.default.max_examples // 4
-    run_state_machine_as_test(
-        lambda: LeasesAgainstModel(open_world), settings=settings(max_examples=examples, stateful_step_count=30)
-    )
+    run_machine(LeasesAgainstModel, kind, valkey_socket)

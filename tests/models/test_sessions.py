@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack
 
-import pytest
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     Bundle,
@@ -15,11 +13,10 @@ from hypothesis.stateful import (
     invariant,
     multiple,
     rule,
-    run_state_machine_as_test,
 )
 
+from tests.models.machines import on_each_world, run_machine
 from tests.spec.stored import assert_sound, index, records
-from tests.worlds import embedded_world, fake_world
 from tollhouse.sessions.policies import SessionPolicy
 from tollhouse.sessions.sessions import SessionRefused, Sessions
 
@@ -167,14 +164,7 @@ class SessionsAgainstModel(RuleBasedStateMachine):
         self.runner.close()
 
 
-@pytest.mark.parametrize("world_name", ["fake", "embedded"])
-def test_sessions_agree_with_their_model(valkey_socket, world_name):
+@on_each_world
+def test_sessions_agree_with_their_model(valkey_socket, kind):
     """P4: in any order of calls a dead session never loads, and an absolute end never moves."""
-
-    def open_world():
-        return fake_world() if world_name == "fake" else embedded_world(valkey_socket)
-
-    examples = settings.default.max_examples // 4
-    run_state_machine_as_test(
-        lambda: SessionsAgainstModel(open_world), settings=settings(max_examples=examples, stateful_step_count=30)
-    )
+    run_machine(SessionsAgainstModel, kind, valkey_socket)
