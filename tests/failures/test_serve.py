@@ -6,6 +6,7 @@ import base64
 import http.client
 import os
 import re
+import resource
 import signal
 import socket
 import stat
@@ -14,7 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -292,6 +293,33 @@ def test_a_head_above_its_bound_is_431(tmp_path: Path) -> None:
     assert broken.startswith(b"HTTP/1.1 400 ")
     assert b"application/problem+json" in broken
     assert fine.startswith(b"HTTP/1.1 200 ")
+
+
+def test_it_says_that_it_lives_when_descriptors_run_out(tmp_path: Path) -> None:
+    """With more silent connections than a process may open, `/livez` answers 200 and everything else 503."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with ExitStack() as opened:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+        try:
+            served = opened.enter_context(serve(tmp_path, TOLLHOUSE_URL="fake://"))
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        for _ in range(400):
+            opened.enter_context(socket.create_connection(("127.0.0.1", served.port), timeout=10))
+
+        assert _status_within(served, "/livez", 200)
+        assert _status_within(served, "/readyz", 503)
+
+
+def _status_within(served: ServiceProcess, path: str, status: int, seconds: float = 5) -> bool:
+    """Return True as soon as a path answers with a status; the reserve for such questions may be taken for a second."""
+    give_up_s = time.monotonic() + seconds
+    while time.monotonic() < give_up_s:
+        with suppress(OSError, http.client.HTTPException):
+            if served.get(path)[0] == status:
+                return True
+        time.sleep(0.1)
+    return False
 
 
 def _raw(port: int, *pieces: bytes) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -44,15 +44,22 @@ async def listening(app: Any, settings: Settings) -> AsyncGenerator[int]:
         await server.wait_closed()
 
 
-class _Client(asyncio.Protocol):
+class Client(asyncio.Protocol):
     """Keeps what arrives, and knows when the server has ended the connection."""
 
     def __init__(self) -> None:
         self.received = bytearray()
+        self.arrived = asyncio.Event()
         self.ended = asyncio.Event()
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
 
     def data_received(self, data: bytes) -> None:
         self.received += data
+        self.arrived.set()
 
     def eof_received(self) -> None:
         self.ended.set()
@@ -60,22 +67,44 @@ class _Client(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.ended.set()
 
+    def write(self, data: bytes) -> None:
+        assert self._transport is not None
+        self._transport.write(data)
 
-async def exchange(port: int, segments: Sequence[bytes]) -> list[Answer]:
-    """Send each segment when the server has read those before it; give all responses until it ends the connection."""
-    transport, client = await asyncio.get_running_loop().create_connection(_Client, "127.0.0.1", port)
+    def pause(self) -> None:
+        """Read nothing any more."""
+        assert self._transport is not None
+        self._transport.pause_reading()
+
+    def answers(self) -> list[Answer]:
+        """All responses until now."""
+        return answers(bytes(self.received))
+
+
+@asynccontextmanager
+async def connection_to(port: int) -> AsyncGenerator[Client]:
+    transport, client = await asyncio.get_running_loop().create_connection(Client, "127.0.0.1", port)
     try:
-        async with asyncio.timeout(PATIENCE_S):
-            for segment in segments:
-                if client.ended.is_set():
-                    break
-                transport.write(segment)
-                for _ in range(4):  # the turns in which both ends of a loopback socket poll it
-                    await asyncio.sleep(0)
-            await client.ended.wait()
-            return answers(bytes(client.received))
+        yield client
     finally:
         transport.abort()
+
+
+async def _turns() -> None:
+    for _ in range(4):  # in which both ends of a loopback socket poll it
+        await asyncio.sleep(0)
+
+
+async def exchange(port: int, segments: Sequence[bytes], read: Callable[[], Awaitable[None]] = _turns) -> list[Answer]:
+    """Send each segment when the server has `read` those before it; give all responses until it ends the connection."""
+    async with connection_to(port) as client, asyncio.timeout(PATIENCE_S):
+        for segment in segments:
+            if client.ended.is_set():
+                break
+            client.write(segment)
+            await read()
+        await client.ended.wait()
+        return client.answers()
 
 
 def answers(received: bytes) -> list[Answer]:

@@ -8,7 +8,10 @@ from typing import Any, Final, cast
 
 import uvicorn
 
+from tollhouse.serving.deadlines import Timeouts
+from tollhouse.serving.overload import connections_bound, descriptors
 from tollhouse.serving.protocol import BoundedHttp, HttpBounds
+from tollhouse.serving.sweep import Sweep
 from tollhouse.settings import Settings
 
 GRACE_S: Final = 3
@@ -25,14 +28,20 @@ class ServingConfig(uvicorn.Config):
     """
 
     def __init__(self, create_app: Callable[[], Any], settings: Settings) -> None:
+        timeouts = Timeouts(
+            head_ms=settings.head_timeout_ms, body_ms=settings.body_timeout_ms, idle_ms=settings.idle_timeout_ms
+        )
         bounds = HttpBounds(
             head_bytes=settings.head_bytes,
             message_bytes=settings.head_bytes + _CHUNKING * settings.body_bytes,
+            connections_max=connections_bound(settings.connections_max, descriptors()),
+            timeouts=timeouts,
         )
+        sweep = Sweep(min(timeouts.head_ms, timeouts.body_ms, timeouts.idle_ms))
         super().__init__(
             create_app,
             factory=True,
-            http=cast("Any", partial(BoundedHttp, bounds)),  # uvicorn only calls it, and types it as a class
+            http=cast("Any", partial(BoundedHttp, bounds, sweep)),  # uvicorn only calls it, and types it as a class
             ws="none",
             lifespan="on",
             workers=settings.workers,

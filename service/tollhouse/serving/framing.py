@@ -14,6 +14,8 @@ from typing import Final
 
 from msgspec import Struct
 
+from tollhouse.asgi.response import HttpResponse, problem_response
+
 _READ: Final = frozenset({b"host", b"transfer-encoding"})
 _HOST: Final = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[\w.~!$&'()*+,;=%-]*)(?::[0-9]*)?", re.ASCII)
 """`uri-host [ ":" port ]` of RFC 9110; empty if the target has no authority."""
@@ -28,6 +30,10 @@ class Refusal(Struct, frozen=True, kw_only=True):
     kind: str
     title: str
     detail: str
+
+    def response(self) -> HttpResponse:
+        """Return the problem details."""
+        return problem_response(self.status, self.kind, self.title, self.detail)
 
 
 def is_plain(headers: Iterable[tuple[bytes, bytes]]) -> bool:

@@ -9,6 +9,9 @@ and no byte of a body can begin a request.
 **Trailers** are counted and dropped: merged into the headers they would pass for what a proxy has checked (RFC 9110
 6.5.1).
 
+**Time** is measured by the sweep of all connections, not by a timer for each: uvicorn's would be one per response, and
+would forget a connection whose body arrives after its response.
+
 **A refusal** is written only if it is the next response that is due. An earlier request keeps its place: its response
 is sent, and the connection ends with it.
 """
@@ -25,19 +28,27 @@ from msgspec import Struct
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from tollhouse.asgi.response import problem_response, start_message
+from tollhouse.asgi.response import HttpResponse, start_message
+from tollhouse.serving.deadlines import Activity, Doing, Stopwatch, Timeouts
 from tollhouse.serving.framing import Refusal, head_refusal, is_plain, malformed, without_offer
+from tollhouse.serving.overload import ONE_REQUEST_EACH, ONE_REQUEST_MS, OVERLOADED, liveness_only
+from tollhouse.serving.sweep import Sweep
 
 
 class HttpBounds(Struct, frozen=True, kw_only=True):
-    """What one message may take of a connection."""
+    """What a worker gives to its connections, and what each may take."""
 
     head_bytes: int
     message_bytes: int
+    connections_max: int
+    timeouts: Timeouts
 
 
 class BoundedHttp(HttpToolsProtocol):
-    """HTTP/1.1 by httptools; a request head above its bound is answered with 431 (RFC 6585) and not buffered."""
+    """HTTP/1.1 by httptools, with bounds on the size of a message, on its time, and on the number of connections.
+
+    A request head above its bound is answered with 431 (RFC 6585) and not buffered.
+    """
 
     _idle = True
     _head_open = False
@@ -46,10 +57,12 @@ class BoundedHttp(HttpToolsProtocol):
     _head_fed_bytes = 0
     _message_bytes = 0
     _refusal: Refusal | None = None
+    _one_request = False
 
     def __init__(
         self,
         bounds: HttpBounds,
+        sweep: Sweep,
         config: uvicorn.Config,
         server_state: ServerState,
         app_state: dict[str, Any],
@@ -57,11 +70,20 @@ class BoundedHttp(HttpToolsProtocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self._bounds = bounds
+        self._sweep = sweep
+        self._stopwatch = Stopwatch(bounds.timeouts)
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] - as uvicorn types it
+        """Begin with the first request, unless the worker has too many connections."""
+        super().connection_made(transport)
+        self._sweep.start(self.loop, self.connections, BoundedHttp.check)
+        above = len(self.connections) - self._bounds.connections_max
+        if above > 0:
+            self._refuse_connection(above)
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser, then count the bytes of a message that is not complete."""
         was_idle, was_head, messages = self._idle, self._head_open, self._messages
-        self._unset_keepalive_if_required()
         try:
             try:
                 self.parser.feed_data(data)
@@ -71,10 +93,10 @@ class BoundedHttp(HttpToolsProtocol):
             self._refuse(self._refusal or malformed("this is no HTTP/1.1 request"))
             return
         self._message_bytes += len(data)
-        all_of_it_is_head = was_head or (was_idle and self._messages == messages + 1)
-        if self._head_open and all_of_it_is_head:
-            self._head_fed_bytes += len(data)
-            if self._head_fed_bytes > self._bounds.head_bytes:
+        if self._head_open:
+            all_of_it_is_head = was_head or (was_idle and self._messages == messages + 1)
+            self._head_fed_bytes += len(data) if all_of_it_is_head else 0
+            if max(self._head_fed_bytes, len(self.url)) > self._bounds.head_bytes:
                 self._refuse(self._head_too_large())
         elif self._message_bytes > self._bounds.message_bytes:
             self.transport.abort()
@@ -111,6 +133,8 @@ class BoundedHttp(HttpToolsProtocol):
                 return
         self._head_open = False
         super().on_headers_complete()
+        if self._one_request:
+            self.cycle.keep_alive = False
 
     def on_message_complete(self) -> None:
         """Mark the connection idle until the next message begins."""
@@ -118,6 +142,49 @@ class BoundedHttp(HttpToolsProtocol):
             return
         self._idle = True
         super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """Begin the next request if it is there; the sweep sees when none comes."""
+        super().on_response_complete()
+        self._unset_keepalive_if_required()
+
+    def check(self, now_ms: int) -> None:
+        """End the connection if its client takes longer than it may; the sweep calls this."""
+        doing = self._doing()
+        if not self._stopwatch.overdue(doing, now_ms):
+            return
+        activity = doing[0]
+        if activity == "unread":
+            self.transport.abort()
+        elif activity == "idle" or not self._messages:
+            self.transport.close()
+        else:
+            self._refuse(_too_slow(activity, self._stopwatch.timeouts))
+
+    def _doing(self) -> Doing:
+        unread_bytes = self.transport.get_write_buffer_size()
+        if unread_bytes:
+            return "unread", unread_bytes
+        if not (self._idle or self._head_open or self.flow.read_paused):
+            return "body", self._messages
+        if self._due() is not None:
+            return "response", self._messages
+        return "idle" if self._idle and self._messages else "head", self._messages
+
+    def _due(self) -> RequestResponseCycle | None:
+        """Return the newest request if its response is not complete."""
+        cycle = cast("RequestResponseCycle | None", self.cycle)
+        return None if cycle is None or cycle.response_complete else cycle
+
+    def _refuse_connection(self, above: int) -> None:
+        self._sweep.count_refused()
+        if above > ONE_REQUEST_EACH:
+            self._write(OVERLOADED)
+            self.transport.close()
+            return
+        self.app = liveness_only(self.app)
+        self._one_request = True
+        self._stopwatch = Stopwatch(Timeouts(head_ms=ONE_REQUEST_MS, body_ms=ONE_REQUEST_MS, idle_ms=ONE_REQUEST_MS))
 
     def _ignore_offer(self, unread: memoryview | None) -> None:
         """Read the head again without its offer to upgrade, and then what follows it, which may have offers too."""
@@ -143,26 +210,30 @@ class BoundedHttp(HttpToolsProtocol):
 
     def _refuse(self, refusal: Refusal) -> None:
         """End the connection with the response that is due: this refusal, or that of an earlier request."""
-        cycle = cast("RequestResponseCycle | None", self.cycle)
-        if cycle is None or cycle.response_complete:
+        due = self._due()
+        if due is None:
             if self._head_open:
-                self._write(refusal)
+                self._write(refusal.response())
             self.transport.close()
         elif self._head_open and not self.pipeline:
-            cycle.keep_alive = False
+            due.keep_alive = False
             self.transport.pause_reading()
         else:
-            if not (self._head_open or self.pipeline or cycle.response_started):
-                cycle.disconnected = True
-                self._write(refusal)
+            if not (self._head_open or self.pipeline or due.response_started):
+                due.disconnected = True
+                self._write(refusal.response())
             self.transport.close()
 
-    def _write(self, refusal: Refusal) -> None:
-        response = problem_response(refusal.status, refusal.kind, refusal.title, refusal.detail)
+    def _write(self, response: HttpResponse) -> None:
         headers = [*start_message(response)["headers"], (b"connection", b"close")]
         lines = b"".join(b"%s: %s\r\n" % header for header in headers)
-        reason = HTTPStatus(refusal.status).phrase.encode()
-        self.transport.write(b"HTTP/1.1 %d %s\r\n%s\r\n%s" % (refusal.status, reason, lines, response.body))
+        reason = HTTPStatus(response.status).phrase.encode()
+        self.transport.write(b"HTTP/1.1 %d %s\r\n%s\r\n%s" % (response.status, reason, lines, response.body))
+
+
+def _too_slow(activity: Activity, timeouts: Timeouts) -> Refusal:
+    detail = f"the {activity} of the request did not arrive within {timeouts.of(activity)} ms"
+    return Refusal(status=408, kind="request-timeout", title="Request Timeout", detail=detail)
 
 
 class _Refused(Exception):

@@ -18,6 +18,7 @@ _SECRET = {"secret": True}
 _Secret = Annotated[bytes, Meta(min_length=SECRET_BYTES_MIN)]
 _Key = Annotated[str, Meta(pattern="^[!-~]{16,}$")]
 _Positive = Annotated[int, Meta(ge=1)]
+_Timeout = Annotated[int, Meta(ge=100, le=3_600_000)]
 _StoreUrl = Annotated[str | None, Meta(description="Another server or database for this store only.")]
 _ListEntry = Annotated[str, Meta(min_length=1)]
 
@@ -146,6 +147,22 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = ()
     body_bytes: Annotated[_Positive, Meta(description="Longest request body, in bytes.")] = 1024 * 1024
     head_bytes: Annotated[int, Meta(ge=1024, description="Longest request head, in bytes.")] = 16 * 1024
+    head_timeout_ms: Annotated[
+        _Timeout,
+        Meta(description="Longest time in which a request head arrives, from the connection or its first byte."),
+    ] = 10_000
+    body_timeout_ms: Annotated[_Timeout, Meta(description="Longest time in which a request body arrives.")] = 60_000
+    idle_timeout_ms: Annotated[
+        _Timeout,
+        Meta(description="Longest time between two requests of a connection, or until a client reads its response."),
+    ] = 75_000
+    connections_max: Annotated[
+        _Positive,
+        Meta(
+            description="Most connections of each worker, or 128 less than the descriptors that it may open; "
+            "those above get 503."
+        ),
+    ] = 10_000
     deadline_ms: Annotated[_Positive, Meta(description="Deadline of a store call.")] = 1000
     password_profile: Annotated[str, Meta(description="Cost profile of password hashing, by name.")] = "default"  # noqa: S105 - a name, not a password
     password_length_min: Annotated[int, Meta(ge=8, le=64, description="Shortest password, in characters.")] = 15
