@@ -28,7 +28,9 @@ PYRIGHT    := $(BIN)/pyright --pythonpath $(BIN)/python
 ALSO_stores := tests/failures
 STRUCTURE  := $(addprefix tests/project/test_,layers.py public_names.py style.py)
 
-.PHONY: help install serve demo drill bench check test lint
+SEED       := $(or $(SEED),$(shell date +%s))
+
+.PHONY: help install serve demo drill bench check test fuzz lint
 
 help: ## list the targets
 	@sed -n 's/^\([a-z%-]*\):.*## \(.*\)/make \1	\2/p' Makefile | sed 's/%/FOLDER/' | expand -t 18
@@ -64,6 +66,10 @@ test: $(VENV)/.develop ## run every test, on two workers, and hold the coverage 
 	$(PYTEST) -n 2 --dist loadgroup --cov --cov-report=
 	$(BIN)/coverage report
 	$(BIN)/coverage report --fail-under=100 --include='$(CORE_FILES)'
+
+fuzz: $(VENV)/.develop ## send 20,000 generated requests to every route and edge; SEED=7 repeats a run, REQUESTS=500 is a short one
+	@echo 'make fuzz SEED=$(SEED)'
+	FUZZ_REQUESTS=$(or $(REQUESTS),20000) $(PYTEST) -q -n 2 --dist loadfile -p no:randomly --hypothesis-seed=$(SEED) tests/fuzz
 
 lint: $(VENV)/.develop ## run ruff and pyright
 	$(BIN)/ruff check

@@ -22,7 +22,15 @@ SERVERS = frozenset({"embedded", "fake", "valkey_socket", "world"})
 CLUSTERS = frozenset({"test_compose", "test_drill", "test_locator", "test_sentinel_cluster", "test_serve_ha"})
 """Modules whose tests start Sentinels or a drill, which watch the clock: one worker runs them, one after the other."""
 SERVICES = frozenset(
-    {"test_cli_limits", "test_demo", "test_documents", "test_packaging", "test_reload_served", "test_serve"}
+    {
+        "test_cli_limits",
+        "test_demo",
+        "test_documents",
+        "test_packaging",
+        "test_reload_served",
+        "test_serve",
+        "test_socket",
+    }
 )
 """Modules whose tests start the service; another worker runs them, so that both finish at about the same time."""
 

@@ -103,7 +103,7 @@ def _parsed(text: str) -> Address | None:
 def _parse(text: str) -> Address | None:
     """Parse an address with or without a port; drop the zone, unwrap IPv4 inside IPv6."""
     match = _WITH_PORT.fullmatch(text)
-    bare = text if match is None else match[1] or match[2]
+    bare = text if match is None else match[match.lastindex or 0]
     try:
         address = ip_address(bare.partition("%")[0])
     except ValueError:

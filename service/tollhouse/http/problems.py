@@ -86,7 +86,7 @@ def _of_http_exception(request: Request[Any, Any, Any], error: HTTPException) ->
     if isinstance(error, ValidationException) or isinstance(error.__cause__, SerializationException):
         return _of_validation(error)
     if isinstance(error, NotFoundException):
-        return problem(404, "not-found", "Not Found", f"there is no resource at {request.url.path}")
+        return problem(404, "not-found", "Not Found", f"there is no resource at {request.scope['path']}")
     if isinstance(error, NotAuthorizedException):
         headers.setdefault("WWW-Authenticate", "Bearer")
     kind, title = _BY_STATUS.get(error.status_code, ("failed", "Failed"))
@@ -116,7 +116,7 @@ def _invalid_request(field: str, remedy: str) -> Response[Any]:
 
 
 def _of_anything_else(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
-    _log.error("unexpected failure", extra={"path": request.url.path}, exc_info=error)
+    _log.error("unexpected failure", extra={"path": request.scope["path"]}, exc_info=error)
     return problem(500, "internal-error", "Internal Error", "an unexpected failure; see the log of the service")
 
 
