@@ -19,7 +19,7 @@ from typing import Final, Literal
 from msgspec import Struct
 
 from tollhouse.accounts.attempts import Attempt, Attempts, login_takes, sign_up_takes
-from tollhouse.accounts.names import canonical
+from tollhouse.accounts.names import canonical, canonical_new
 from tollhouse.accounts.passwords import Passwords, StoredHash
 from tollhouse.accounts.rules import PasswordRules, password_bytes
 from tollhouse.errors import Overloaded
@@ -110,7 +110,7 @@ class Accounts:
 
         Raises InvalidInput for a name or password that is not allowed, and Overloaded when too many hashes are queued.
         """
-        name = canonical(user)
+        name = canonical_new(user)
         encoded = self._rules.check(password, name)
         attempt, account = await self._admit(name, sign_up_takes(address))
         if isinstance(attempt, Decision):
