@@ -2,6 +2,10 @@
 
 The hash is of an HMAC of the password under a key derived from the deployment's secret, so a stolen store alone does
 not allow guessing. The key's id is stored with the hash, so hashes under older secrets still verify.
+
+After a change of the profile some accounts have hashes of another cost than the rest. A wrong password then costs one
+hash of each profile for every name, in whatever order, so that its time tells neither whether there is an account nor
+how old its hash is. A right one costs its own hash alone: who has the password need not be told less.
 """
 
 from __future__ import annotations
@@ -10,7 +14,7 @@ import base64
 import hmac
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from typing import Final, TypeVar, TypeVarTuple
 
 from msgspec import Struct
@@ -73,6 +77,7 @@ class Passwords:
         profile: Profile = PROFILES["default"],
         pool: WorkerPool | None = None,
         memory_kib_max: int = MEMORY_KIB_MAX,
+        named: Collection[Profile] = tuple(PROFILES.values()),
         random_bytes: Callable[[int], bytes] = secrets.token_bytes,
     ) -> None:
         keyring.require_secret("passwords are hashed under it")
@@ -83,8 +88,8 @@ class Passwords:
         self._memory_kib_max = max(memory_kib_max, profile.memory_kib)
         self._random_bytes = random_bytes
         self._newest = keyring.key_ids()[0]
-        salt, tag = random_bytes(hashing.SALT_BYTES), random_bytes(hashing.TAG_BYTES)
-        self._dummy = StoredHash(phc=hashing.dummy_hash(profile, salt, tag), key_id=self._newest)
+        self._named = frozenset(named)
+        self._dummies = {profile: self._dummy(profile)}
 
     def require_place(self) -> None:
         """Raise Overloaded if too many hashes are queued for another one."""
@@ -109,11 +114,12 @@ class Passwords:
         `on_match` is called in the thread if the password is right, also if the caller was cancelled meanwhile.
         """
         profile = None if stored is None else self._usable_profile(stored)
-        candidate = self._dummy if stored is None or profile is None else stored
-        peppered = self._peppered(password, candidate.key_id)
-        if not await self._pool.run(self._matches, candidate.phc, peppered, on_begin, on_match):
+        if stored is None or profile is None:
+            stored, profile = StoredHash(phc=self._dummies[self._profile], key_id=self._newest), self._profile
+        peppered, dummies = self._peppered(password, stored.key_id), self._dummies_beside(profile)
+        if not await self._pool.run(self._matches, stored.phc, peppered, dummies, on_begin, on_match):
             return None
-        return PasswordMatch(needs_rehash=candidate.key_id != self._newest or profile != self._profile)
+        return PasswordMatch(needs_rehash=stored.key_id != self._newest or profile != self._profile)
 
     def close(self) -> None:
         """Drop the hashes that are queued."""
@@ -128,6 +134,21 @@ class Passwords:
         self._metrics.discarded_state("password-hash")
         return None
 
+    def _dummies_beside(self, profile: Profile) -> Sequence[str]:
+        """Return a hash of every profile that stored hashes were seen to have, except this one.
+
+        A wrong password is compared with them too, so that it takes as long for every account, whatever its profile,
+        and for names without one. Only named profiles count: hashes of other parameters could be made to pile up.
+        """
+        if profile in self._named and profile not in self._dummies:
+            self._dummies[profile] = self._dummy(profile)
+        own = profile if profile in self._dummies else self._profile
+        return [phc for other, phc in self._dummies.items() if other != own]
+
+    def _dummy(self, profile: Profile) -> str:
+        salt, tag = self._random_bytes(hashing.SALT_BYTES), self._random_bytes(hashing.TAG_BYTES)
+        return hashing.dummy_hash(profile, salt, tag)
+
     def _peppered(self, password: bytes, key_id: str) -> bytes:
         key = self._keyring.key(_PEPPER_LABEL, key_id)
         assert key is not None, "a key id is checked before its pepper is derived"
@@ -137,12 +158,21 @@ class Passwords:
         on_begin()
         return self._timed(hashing.argon2id, peppered, salt, self._profile)
 
-    def _matches(self, phc: str, peppered: bytes, on_begin: Callable[[], None], on_match: Callable[[], None]) -> bool:
+    def _matches(
+        self,
+        phc: str,
+        peppered: bytes,
+        dummies: Sequence[str],
+        on_begin: Callable[[], None],
+        on_match: Callable[[], None],
+    ) -> bool:
         on_begin()
-        if not self._timed(hashing.matches, phc, peppered):
-            return False
-        on_match()
-        return True
+        if self._timed(hashing.matches, phc, peppered):
+            on_match()
+            return True
+        for dummy in dummies:
+            self._timed(hashing.matches, dummy, peppered)
+        return False
 
     def _timed(self, function: Callable[[*_Arguments], _Result], *arguments: *_Arguments) -> _Result:
         began_s = time.perf_counter()

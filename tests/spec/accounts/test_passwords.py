@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 import unicodedata
 
@@ -155,6 +156,59 @@ async def test_the_dummy_hash_costs_as_much_as_a_real_one():
     assert hashing.profile_of(phc) == PROFILES["owasp"]
     assert not PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1).check_needs_rehash(phc)
     assert not hashing.matches(hashing.dummy_hash(FAST, bytes(16), bytes(32)), b"anything")
+
+
+STRONGER = Profile(memory_kib=16, time_cost=2)
+NAMED = (FAST, STRONGER, Profile(memory_kib=24, time_cost=1))
+
+
+class CountingPool:
+    """A pool that notes the cost of every hash with which it is told to compare."""
+
+    def __init__(self):
+        self.pool = WorkerPool("password hashing", 1, queued=8)
+        self.costs = []
+
+    async def run(self, function, *arguments):
+        self.costs = sorted(re.findall(r"m=\d+,t=\d+,p=\d+", str(arguments)))
+        return await self.pool.run(function, *arguments)
+
+
+async def test_a_wrong_password_costs_the_same_for_every_account_and_for_none():
+    """After a change of the profile each guess costs a hash of both, so time tells neither age nor existence."""
+    metrics, pool = Metrics(), CountingPool()
+    old = await passwords().hash(b"tandem walrus cartwheel")
+    foreign = await passwords(profile=Profile(memory_kib=8, time_cost=2)).hash(b"tandem walrus cartwheel")
+    ours = passwords(metrics=metrics, profile=STRONGER, named=NAMED, pool=pool)
+    new = await ours.hash(b"tandem walrus cartwheel")
+    assert not await ours.verify(b"a guess", None)
+    assert pool.costs == ["m=16,t=2,p=1"]  # no account of the old profile was seen yet
+    costs, computed = [], []
+
+    for stored in (old, new, None, StoredHash(phc="", key_id=old.key_id), old):
+        before = hashes_computed(metrics)
+        assert not await ours.verify(b"a guess", stored)
+        costs.append(pool.costs)
+        computed.append(hashes_computed(metrics) - before)
+
+    assert costs == [["m=16,t=2,p=1", "m=8,t=1,p=1"]] * 5
+    assert computed == [2] * 5
+    assert not await ours.verify(b"a guess", foreign)
+    assert not await ours.verify(b"a guess", None)
+    assert pool.costs == costs[0]  # parameters without a name are not learned: they could pile up
+
+
+async def test_a_right_password_costs_its_own_hash_alone():
+    """A change of the profile makes no login dearer than its hash; a renewal comes on top, as before."""
+    metrics = Metrics()
+    old = await passwords().hash(b"tandem walrus cartwheel")
+    ours = passwords(metrics=metrics, profile=STRONGER, named=NAMED)
+    new = await ours.hash(b"tandem walrus cartwheel")
+
+    for stored in (old, new):
+        before = hashes_computed(metrics)
+        assert await ours.verify(b"tandem walrus cartwheel", stored)
+        assert hashes_computed(metrics) - before == 1
 
 
 async def test_a_password_counts_in_one_unicode_form_and_otherwise_as_typed():
