@@ -41,8 +41,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if SERVERS.intersection(getattr(item, "fixturenames", ())) or "failures" in item.path.parts:
             item.add_marker("server")
-        calls = getattr(item, "callspec", None)
-        if "fake" in getattr(item, "fixturenames", ()) or (calls is not None and "fake" in calls.params.values()):
+        if (calls := getattr(item, "callspec", None)) is not None and "fake" in calls.params.values():
             item.add_marker("fake")
         if item.get_closest_marker("fake") is not None or "models" in item.path.parts:
             item.add_marker("no_cover")  # they repeat lines that are counted already, and counting doubles their time

@@ -47,6 +47,13 @@ class Service:
         self.tollhouse = tollhouse
         self.client = client
 
+    async def renew(self) -> None:
+        """Empty the stores, and forget the cookies and the refusals that are remembered in this process."""
+        for store in self.tollhouse.stores.all():
+            await store.command("FLUSHDB")
+        self.tollhouse.limits.refusals.clear()
+        self.client.cookies.clear()
+
     async def ask(self, method: str, path: str, **options: Any) -> httpx2.Response:
         return await self.client.request(method, path, **options)
 

@@ -114,14 +114,14 @@ async def test_health_says_connected(service: Service) -> None:
     assert (await service.ask("GET", "/livez")).json() == {"status": "ok"}
 
 
-async def test_metrics_tell_what_was_decided(service: Service) -> None:
+async def test_metrics_tell_what_was_decided(own_service: Service) -> None:
     """S3-21: decisions, sessions, cache results and the state of the stores are Prometheus metrics."""
-    await service.sign_up()
-    await service.log_in()
-    await service.ask("POST", "/v1/limits/take", json=TAKE, headers=SERVICE)
-    await service.ask("POST", "/v1/ai/langid", json={"input": "hello there"}, headers=SERVICE)
+    await own_service.sign_up()
+    await own_service.log_in()
+    await own_service.ask("POST", "/v1/limits/take", json=TAKE, headers=SERVICE)
+    await own_service.ask("POST", "/v1/ai/langid", json={"input": "hello there"}, headers=SERVICE)
 
-    text = (await service.ask("GET", "/metrics")).text
+    text = (await own_service.ask("GET", "/metrics")).text
 
     assert 'tollhouse_ratelimit_decisions_total{outcome="allowed",policy="default"} 1.0' in text
     assert 'tollhouse_logins_total{outcome="ok"} 1.0' in text

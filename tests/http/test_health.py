@@ -145,12 +145,12 @@ async def test_several_servers_are_reported_without_sentinels() -> None:
     assert [reason.partition(": ")[0] for reason in watch["silent"]] == ["127.0.0.1:1"]
 
 
-async def test_connections_are_counted_and_unwatched_stores_have_no_sentinels(service: Service) -> None:
+async def test_connections_are_counted_and_unwatched_stores_have_no_sentinels(own_service: Service) -> None:
     """/metrics counts the connections to each store; the metrics of Sentinels are absent if there are none."""
-    await service.ask("GET", "/readyz")
+    await own_service.ask("GET", "/readyz")
 
-    text = (await service.ask("GET", "/metrics")).text
-    again = (await service.ask("GET", "/metrics")).text
+    text = (await own_service.ask("GET", "/metrics")).text
+    again = (await own_service.ask("GET", "/metrics")).text
 
     for one in (text, again):
         assert 'tollhouse_store_connections_total{store="limits"} 1.0' in one.splitlines()

@@ -6,14 +6,13 @@ import logging
 import os
 import signal
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from msgspec import convert
 
 from tests.http.client import ADMIN, SERVICE, service_at
-from tests.http.limited import Limited, limited_at, limited_on
+from tests.http.limited import Limited, limited_at
 from tests.processes import gone_within
 from tollhouse.http.limits.openapi import FieldProblem, ProblemDetails, RefusedTake, RefusedTakeAll
 from tollhouse.limits.calls.waiting import WAIT_MS_MAX
@@ -37,12 +36,6 @@ VERBS: dict[str, Any] = {
     "renew": {"policy": "jobs", "key": "ada", "id": "0" * 32},
     "release": {"policy": "jobs", "key": "ada", "id": "0" * 32},
 }
-
-
-@pytest.fixture
-async def limits(valkey_socket: Path) -> AsyncIterator[Limited]:
-    async with limited_on(valkey_socket) as limited:
-        yield limited
 
 
 @pytest.mark.parametrize("verb", VERBS)

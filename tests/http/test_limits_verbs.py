@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from tests.http.limited import Limited, limited_on
-
-
-@pytest.fixture
-async def limits(valkey_socket: Path) -> AsyncIterator[Limited]:
-    async with limited_on(valkey_socket) as limited:
-        yield limited
 
 
 async def test_a_take_without_a_cost_costs_what_the_policy_says(limits: Limited) -> None:

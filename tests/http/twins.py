@@ -111,6 +111,12 @@ class Twin:
         self._documented = create_app(self.tollhouse)
         self._app = FastPath(self._counted, self.tollhouse) if fast else self._counted
 
+    async def renew(self) -> None:
+        """Forget what was counted, in the store and in the process; metrics go on."""
+        await self.tollhouse.stores.limits.command("FLUSHDB")
+        self.tollhouse.limits.refusals.clear()
+        self.passed_on = 0
+
     async def answer(self, asked: AsgiRequest) -> Messages:
         """Return the messages that the application sends."""
         waiting, sent = asked.messages, Messages()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import Struct
@@ -92,6 +93,7 @@ async def test_the_scripts_decide_as_their_twins(embedded: StoreWorld, history: 
     await _agree(embedded, history)
 
 
+@pytest.mark.fake
 @settings(max_examples=settings.default.max_examples // 5)
 @given(history=histories())
 async def test_on_fakeredis_the_scripts_decide_alike(fake: StoreWorld, history: History) -> None:
