@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from itertools import pairwise
 from typing import Any, cast
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.http.client import SERVICE_KEY, settings_at
 from tests.http.sockets import exchange, listening
@@ -163,6 +166,35 @@ async def test_trailers_are_dropped(echo_port: int) -> None:
         assert second["headers"] == [["host", "x"], ["connection", "close"]]
 
 
+@st.composite
+def pipelines(draw: st.DrawFn) -> tuple[list[tuple[str, bytes]], list[bytes]]:
+    """Several requests, as path and body, and the segments in which their bytes come."""
+    wanted: list[tuple[str, bytes]] = []
+    sent = b""
+    for number in range(draw(st.integers(1, 4))):
+        body = draw(st.sampled_from([b"", b"hello", SMUGGLED, b"0\r\n\r\n", b"\r\n" + LAST]))
+        offer = draw(st.sampled_from([b"", *OFFERS.values()]))
+        trailers = draw(st.sampled_from([b"", KEY + b"Connection: upgrade\r\nUpgrade: h2c\r\n"]))
+        framed = chunked(body, trailers) if body and draw(st.booleans()) else with_length(body)
+        wanted.append((f"/{number}", body))
+        sent += b"POST /%d HTTP/1.1\r\nHost: x\r\n" % number + offer + framed
+    wanted.append(("/livez", b""))
+    sent += LAST
+    cuts = sorted(draw(st.sets(st.integers(1, len(sent) - 1), max_size=5)))
+    return wanted, [sent[start:end] for start, end in pairwise([0, *cuts, len(sent)])]
+
+
+@given(pipelines())
+async def test_segments_mean_nothing(echo_port: int, pipeline: tuple[list[tuple[str, bytes]], list[bytes]]) -> None:
+    """Requests with offers, trailers and bodies that look like requests are read alike in all segmentations."""
+    wanted, segments = pipeline
+
+    echoed = [msgspec.json.decode(answer.body) for answer in await exchange(echo_port, segments)]
+
+    assert [(one["path"], one["body"].encode("latin-1")) for one in echoed] == wanted
+    assert all({name for name, _ in one["headers"]}.isdisjoint({"x-api-key", "upgrade"}) for one in echoed)
+
+
 #   a request that RFC 9112 does not let through, and the status of its refusal
 REFUSED = {
     "no host": (b"GET / HTTP/1.1\r\n\r\n", 400),
@@ -171,6 +203,8 @@ REFUSED = {
     "a host with a path": (b"GET / HTTP/1.1\r\nHost: x/y\r\n\r\n", 400),
     "a host with user information": (b"GET / HTTP/1.1\r\nHost: a@x\r\n\r\n", 400),
     "a port that is none": (b"GET / HTTP/1.1\r\nHost: x:y\r\n\r\n", 400),
+    "a target of another host": (b"GET http://y/ HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+    "a target with user information": (b"GET http://a@x/ HTTP/1.1\r\nHost: x\r\n\r\n", 400),
     "two lengths": (POST + b"Content-Length: 5\r\nContent-Length: 5\r\n\r\nhello", 400),
     "a list of lengths": (POST + b"Content-Length: 5, 5\r\n\r\nhello", 400),
     "a signed length": (POST + b"Content-Length: +5\r\n\r\nhello", 400),
@@ -236,6 +270,7 @@ SERVED = {
     "an address as the host": b"GET /livez HTTP/1.1\r\nHost: [::1]:8000\r\n",
     "a host with whitespace around it": b"GET /livez HTTP/1.1\r\nHost: \t x:80 \t\r\n",
     "no host of HTTP/1.0": b"GET /livez HTTP/1.0\r\n",
+    "an absolute target": b"GET http://X:80/livez HTTP/1.1\r\nHost: x:80\r\n",
     "empty lines before it": b"\r\n\r\nGET /livez HTTP/1.1\r\nHost: x\r\n",
 }
 

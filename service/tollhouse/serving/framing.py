@@ -19,6 +19,7 @@ from tollhouse.asgi.response import HttpResponse, problem_response
 _READ: Final = frozenset({b"host", b"transfer-encoding"})
 _HOST: Final = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[\w.~!$&'()*+,;=%-]*)(?::[0-9]*)?", re.ASCII)
 """`uri-host [ ":" port ]` of RFC 9110; empty if the target has no authority."""
+_ABSOLUTE: Final = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://([^/?#]*)")
 _HOSTS_KEPT: Final = 64
 _VERSIONS: Final = ("1.1", "1.0")
 
@@ -36,16 +37,16 @@ class Refusal(Struct, frozen=True, kw_only=True):
         return problem_response(self.status, self.kind, self.title, self.detail)
 
 
-def is_plain(headers: Iterable[tuple[bytes, bytes]]) -> bool:
-    """Return True if `head_refusal` has nothing to say of these headers in a request of HTTP/1.1, as of nearly all.
+def is_plain(target: bytes, headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    """Return True if `head_refusal` has nothing to say of a request of HTTP/1.1 with these, as of nearly all.
 
     Names of headers are in lower case here and below.
     """
     read = [header for header in headers if header[0] in _READ]
-    return len(read) == 1 and read[0][0] == b"host" and _is_host(read[0][1])
+    return target[:1] == b"/" and len(read) == 1 and read[0][0] == b"host" and _is_host(read[0][1])
 
 
-def head_refusal(method: bytes, version: str, headers: Iterable[tuple[bytes, bytes]]) -> Refusal | None:
+def head_refusal(method: bytes, target: bytes, version: str, headers: Iterable[tuple[bytes, bytes]]) -> Refusal | None:
     """Return why a request with this head is not served; None if it is."""
     if version not in _VERSIONS:
         return Refusal(
@@ -59,7 +60,7 @@ def head_refusal(method: bytes, version: str, headers: Iterable[tuple[bytes, byt
     read = [header for header in headers if header[0] in _READ]
     hosts = [value for name, value in read if name == b"host"]
     codings = [value for name, value in read if name == b"transfer-encoding"]
-    return _host_refusal(hosts, version) or _coding_refusal(codings, version)
+    return _host_refusal(hosts, target, version) or _coding_refusal(codings, version)
 
 
 def malformed(detail: str) -> Refusal:
@@ -76,11 +77,14 @@ def without_offer(method: bytes, target: bytes, headers: Iterable[tuple[bytes, b
     return b"%s %s HTTP/%s\r\n%s\r\n" % (method, target, version.encode(), b"".join(lines))
 
 
-def _host_refusal(hosts: Sequence[bytes], version: str) -> Refusal | None:
+def _host_refusal(hosts: Sequence[bytes], target: bytes, version: str) -> Refusal | None:
     if len(hosts) > 1 or (not hosts and version == "1.1"):
         return malformed(f"a request has one Host header, not {len(hosts)}")
     if hosts and not _is_host(hosts[0]):
         return malformed("the Host header is no host with an optional port")
+    absolute = _ABSOLUTE.match(target)
+    if hosts and absolute is not None and absolute[1].lower() != hosts[0].lower():
+        return malformed("the request is for another host than its Host header")
     return None
 
 

@@ -125,8 +125,8 @@ class BoundedHttp(HttpToolsProtocol):
         if self._head_parsed_bytes + len(self.url) > self._bounds.head_bytes:
             self._stop(self._head_too_large())
         parser = self.parser
-        if parser.should_upgrade() or not parser.should_keep_alive() or not is_plain(self.headers):
-            refusal = head_refusal(parser.get_method(), parser.get_http_version(), self.headers)
+        if parser.should_upgrade() or not parser.should_keep_alive() or not is_plain(self.url, self.headers):
+            refusal = head_refusal(parser.get_method(), self.url, parser.get_http_version(), self.headers)
             if refusal is not None:
                 self._stop(refusal)
             if parser.should_upgrade():
@@ -177,7 +177,7 @@ class BoundedHttp(HttpToolsProtocol):
         return None if cycle is None or cycle.response_complete else cycle
 
     def _refuse_connection(self, above: int) -> None:
-        self._sweep.count_refused()
+        self._sweep.count_above()
         if above > ONE_REQUEST_EACH:
             self._write(OVERLOADED)
             self.transport.close()

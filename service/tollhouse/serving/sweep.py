@@ -20,7 +20,7 @@ class Sweep:
     def __init__(self, shortest_ms: int) -> None:
         self._every_s = min(shortest_ms // 4, _EVERY_MS_MAX) / 1000
         self._next: asyncio.Handle | None = None
-        self._refused = 0
+        self._above = 0
 
     def start(
         self, loop: asyncio.AbstractEventLoop, connections: Collection[Any], check: Callable[[Any, int], None]
@@ -29,16 +29,16 @@ class Sweep:
         if self._next is None:
             self._next = loop.call_later(self._every_s, self._run, loop, connections, check)
 
-    def count_refused(self) -> None:
+    def count_above(self) -> None:
         """Count a connection above the bound: the next sweep logs how many there were."""
-        self._refused += 1
+        self._above += 1
 
     def _run(
         self, loop: asyncio.AbstractEventLoop, connections: Collection[Any], check: Callable[[Any, int], None]
     ) -> None:
-        if self._refused:
-            _log.warning("connections refused", extra={"refused": self._refused, "connections": len(connections)})
-            self._refused = 0
+        if self._above:
+            _log.warning("connections above the bound", extra={"above": self._above, "connections": len(connections)})
+            self._above = 0
         unchecked = list(connections)
 
         def check_slice() -> None:
