@@ -13,6 +13,7 @@ from fastapi import Depends, FastAPI, WebSocket
 from litestar import Litestar, Request, get
 from litestar import WebSocket as LitestarSocket
 from litestar import websocket as litestar_websocket
+from litestar.middleware.rate_limit import RateLimitConfig
 from starlette.applications import Starlette
 from starlette.requests import HTTPConnection
 from starlette.responses import PlainTextResponse, Response
@@ -25,7 +26,7 @@ from tollhouse.fastapi import RateLimit
 from tollhouse.limits.limiter import Limiter
 from tollhouse.limits.policy.notation import parse_policy
 from tollhouse.limits.policy.policy import Policy
-from tollhouse.litestar import RateLimitRoutes, TollhousePlugin
+from tollhouse.litestar import AtomicRateLimitMiddleware, RateLimitRoutes, TollhousePlugin
 
 App = Callable[[Any, Any, Any], Any]
 LIMIT: Final = "1000000000/minute"
@@ -133,6 +134,22 @@ def own_plugin(limits: Limiter) -> App:
     return Litestar([index], plugins=[given], logging_config=None)  # type: ignore[return-value] - Litestar types its scope
 
 
+def builtin(limits: Limiter) -> App:
+    """Litestar's own rate limit, decided by ours; it makes text of every key itself."""
+
+    @get(["/", "/{rest:path}"])
+    async def index() -> str:
+        return "served"
+
+    config = RateLimitConfig(
+        rate_limit=("minute", 10**9),
+        identifier_for_request=lambda request: f"{key_of(request.scope)}",
+        middleware_class=AtomicRateLimitMiddleware,
+    )
+    given = TollhousePlugin("fake://edges", policies={"api": LIMIT}, policy=None)
+    return Litestar([index], plugins=[given], middleware=[config.middleware], logging_config=None)  # type: ignore[return-value] - Litestar types its scope
+
+
 def dependency(limits: Limiter) -> App:
     limited = RateLimit("api", key=_key, cost=_cost, limiter=limits)
     permitted = RateLimit("jobs", key=_key, limiter=limits)
@@ -185,6 +202,7 @@ EDGES: Final[Mapping[str, Callable[[Limiter], App]]] = {
     "words": words,
     "plugin": plugin,
     "own plugin": own_plugin,
+    "builtin": builtin,
     "dependency": dependency,
     "function": function,
     "bare": bare,

@@ -185,15 +185,22 @@ def _with_session(request: Request, token: bytes) -> Request:
     return replace(request, headers=headers)
 
 
-def test_no_request_makes_the_service_fail(service: Service) -> None:
-    """Every request to every route is answered within its time and without a 500."""
+def _of_stranger(request: Request) -> Request:
+    headers = tuple(
+        header for header in request.headers if header[0] not in (b"authorization", b"x-api-key", b"cookie")
+    )
+    return replace(request, headers=headers)
 
-    @examples(0.6)
-    @given(st.data())
-    def answers(data: st.DataObject) -> None:
-        request = data.draw(requests(service.operations))
+
+def test_no_request_makes_the_service_fail(service: Service) -> None:
+    """Every request to every route is answered within its time and without a 500, to a caller and to a stranger."""
+
+    @examples(0.6 / 2)
+    @given(requests(service.operations))
+    def answers(request: Request) -> None:
         uses_session = any(SESSION in value for _, value in request.headers)
         service.send(_with_session(request, service.token()) if uses_session else request)
+        service.send(_of_stranger(request))
 
     answers()
     service.report("service")
@@ -217,7 +224,7 @@ FOUND: Final = {
 @pytest.mark.parametrize("name", FOUND)
 def test_what_was_found_stays_mended(service: Service, name: str) -> None:
     """A request that once was a 500 is answered as the client's mistake."""
-    assert service.send(FOUND[name]).status in (400, 401, 403, 404)
+    assert 400 <= service.send(FOUND[name]).status < 500
 
 
 def test_the_schema_names_the_routes(service: Service) -> None:
