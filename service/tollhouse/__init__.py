@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from tollhouse.asgi.ratelimit.decorator import limit
 from tollhouse.asgi.ratelimit.middleware import RateLimitMiddleware
+from tollhouse.asgi.ratelimit.request_context import rate_limited_response
 from tollhouse.asgi.ratelimit.rules import RateLimitRule
+from tollhouse.asgi.response import HttpResponse
 from tollhouse.errors import ConfigurationError, InvalidInput, StoreUnavailable, TollhouseError
 from tollhouse.limits.decision import Decision, RateLimited, Take
 from tollhouse.limits.policy.policy import Limit, Policy
@@ -19,6 +21,7 @@ from tollhouse.wiring import Tollhouse, open  # noqa: A004 - `tollhouse.open(url
 __all__ = [
     "ConfigurationError",
     "Decision",
+    "HttpResponse",
     "InvalidInput",
     "Issued",
     "Limit",
@@ -34,4 +37,5 @@ __all__ = [
     "TollhouseError",
     "limit",
     "open",
+    "rate_limited_response",
 ]

@@ -11,20 +11,28 @@ once per event loop. A refusal is 429 `application/problem+json`, unless the app
 # looks names up in the module of a class.
 
 from collections.abc import AsyncGenerator, Callable
-from contextlib import AsyncExitStack
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from fastapi import Response, WebSocket
 from starlette.requests import HTTPConnection
 from starlette.websockets import WebSocketState
 
-from tollhouse.asgi.ratelimit.inline import InlineLimit, admission, record_error
+from tollhouse.asgi.ratelimit.inline import InlineLimit, InlineTake, record_error
 from tollhouse.asgi.ratelimit.key_rules import address, check_rule, key_finder, policy_key_finder, resolve_key
 from tollhouse.asgi.ratelimit.limiter_source import LimiterSource, limiter_source, source_if_given
-from tollhouse.asgi.ratelimit.refusal_response import fields_of_client
-from tollhouse.asgi.ratelimit.request_context import LimitError, RequestContext, current_request
+from tollhouse.asgi.ratelimit.refusal_response import LimitError, fields_of_client
+from tollhouse.asgi.ratelimit.request_context import (
+    CURRENT_REQUEST,
+    IN_SCOPE,
+    RequestContext,
+    discard,
+    rate_limited_response,
+    request_in,
+)
 from tollhouse.asgi.ratelimit.websocket import close_reason
-from tollhouse.asgi.types import Message, Scope, resolve
+from tollhouse.asgi.response import HttpResponse
+from tollhouse.asgi.types import Scope, resolve
 from tollhouse.errors import InvalidInput, StoreError
 from tollhouse.limits.decision import RateLimited
 from tollhouse.limits.limiter import Limiter
@@ -32,9 +40,8 @@ from tollhouse.limits.policy.policy import Policy
 from tollhouse.settings import Settings
 from tollhouse.wiring import Tollhouse
 
-__all__ = ["RateLimit"]
+__all__ = ["RateLimit", "answer"]
 
-_CONTEXT: Final = "tollhouse.context"
 _SOURCE: Final = "tollhouse_source"
 _HANDLERS: Final = "starlette.exception_handlers"
 
@@ -49,7 +56,8 @@ class RateLimit:
     `namespace` each, else they share counters.
 
     The response has the RateLimit fields; that of a route that returns its own Response has them only behind the
-    middleware. The lease of a `concurrency` policy is held until the response was sent.
+    middleware. The lease of a `concurrency` policy is held until the response was sent; behind the middleware it is
+    released just before the last part of it, so that a client that has the whole response finds it free.
     """
 
     def __init__(
@@ -74,29 +82,43 @@ class RateLimit:
 
     async def __call__(self, connection: HTTPConnection, response: Response) -> AsyncGenerator[None, None]:
         """Admit the request, or raise RateLimited before the route runs."""
-        context = await self._context(connection)
-        limiter = context.limiter if self._source is None else await self._source.limiter()
-        _add_handler(connection)
-        name = self._limit.register(_place(connection.scope), limiter)
-        async with AsyncExitStack() as stack:
-            key = await self._key_of(connection, context, limiter.policies.get(name))
-            cost = await resolve(self._cost, connection)
-            admitted = admission(limiter, name, key, cost, context=context, of_client=self._of_client)
-            await stack.enter_async_context(admitted)
-            for field, value in [] if context is current_request() else context.fields():
-                response.headers[field.decode()] = value.decode()
+        context = request_in(connection.scope)
+        if context is not None:
+            async with self._admitted(connection, context):
+                yield
+            return
+        source = self._source or _own_source(connection)
+        context = RequestContext(source, await source.limiter(), connection.scope, discard)
+        context.on_fields = response.headers.update
+        async with _own_request(context), self._admitted(connection, context):
             yield
-        if context is not current_request():
-            context.detach()
 
-    async def _context(self, connection: HTTPConnection) -> RequestContext:
-        """Return the context of the middleware, else one that all limits of this request share."""
-        context = current_request() or connection.scope.get(_CONTEXT)
-        if context is None:
-            source = self._source or _own_source(connection)
-            context = RequestContext(source, await source.limiter(), connection.scope, _unsent)
-        connection.scope[_CONTEXT] = context
-        return context
+    @asynccontextmanager
+    async def _admitted(self, connection: HTTPConnection, context: RequestContext) -> AsyncGenerator[None, None]:
+        """Admit the request; a refusal that ends the route is the response, whichever limit it is by."""
+        _add_handler(connection)
+        try:
+            async with (await self._admission(connection, context)).admitted():
+                yield
+        except RateLimited as refused:
+            refused.origin = refused.origin or context
+            context.outermost.end_by(refused.decision)
+            raise
+
+    async def _admission(self, connection: HTTPConnection, context: RequestContext) -> InlineTake:
+        source = self._source or context.source
+        limiter = context.limiter if self._source is None else await source.limiter()
+        name = self._limit.register(_place(connection.scope), limiter)
+        return InlineTake(
+            source=source,
+            limiter=limiter,
+            policy=name,
+            key=await self._key_of(connection, context, limiter.policies.get(name)),
+            of_client=self._of_client,
+            cost=await resolve(self._cost, connection),
+            request=context,
+            holds=True,
+        )
 
     async def _key_of(self, connection: HTTPConnection, context: RequestContext, policy: Policy | None) -> str:
         finder = self._rule or policy_key_finder(policy)
@@ -105,6 +127,25 @@ class RateLimit:
         except InvalidInput as error:
             record_error(context, error, self._of_client)
             raise
+
+
+@asynccontextmanager
+async def _own_request(context: RequestContext) -> AsyncGenerator[None, None]:
+    """Share a context among all limits of a request whose response we do not see: no middleware of ours serves it."""
+    outside = CURRENT_REQUEST.get()
+    CURRENT_REQUEST.set(context)
+    try:
+        yield
+    except (RateLimited, InvalidInput, StoreError) as error:
+        if context.is_answered(error):
+            context.settle(429, is_refusal=True)
+        raise
+    finally:
+        CURRENT_REQUEST.set(outside)
+        refusal = context.refusal
+        context.detach()
+        context.refusal = refusal  # `answer` comes later
+        await context.release()
 
 
 def _own_source(connection: HTTPConnection) -> LimiterSource:
@@ -136,24 +177,32 @@ def _add_handler(connection: HTTPConnection) -> None:
     handlers: dict[Any, Any] = connection.scope.get(_HANDLERS, ({},))[0]
     for error in (RateLimited, InvalidInput, StoreError):
         if handlers.keys().isdisjoint(error.__mro__):
-            handlers[error] = _answer
+            handlers[error] = answer
 
 
-async def _answer(connection: HTTPConnection, error: LimitError) -> Response | None:
-    context: RequestContext = connection.scope[_CONTEXT]
-    if not context.is_answered(error):
-        raise error
-    answer = context.take_response(error)
+async def answer(connection: HTTPConnection, error: Exception) -> Any:
+    """Answer what a limit raised as routes with a RateLimit do; for applications in which only functions are limited.
+
+    `app.add_exception_handler(tollhouse.RateLimited, tollhouse.fastapi.answer)`
+    """
+    assert isinstance(error, RateLimited | InvalidInput | StoreError)
+    response = _response_to(connection, error)
     if isinstance(connection, WebSocket) and not _takes_response(connection):
         await connection.close(*close_reason(error))
         return None
-    return Response(answer.body, answer.status, headers=answer.text_headers(), media_type=answer.media_type)
+    return Response(response.body, response.status, headers=response.text_headers(), media_type=response.media_type)
+
+
+def _response_to(connection: HTTPConnection, error: LimitError) -> HttpResponse:
+    if isinstance(error, RateLimited):
+        return rate_limited_response(error)
+    context: RequestContext | None = connection.scope.get(IN_SCOPE)
+    if context is None or not context.is_answered(error):
+        raise error
+    response, context.refusal = context.refuse(error), None
+    return response
 
 
 def _takes_response(websocket: WebSocket) -> bool:
     is_new = websocket.application_state is WebSocketState.CONNECTING
     return is_new and "websocket.http.response" in (websocket.scope.get("extensions") or {})
-
-
-async def _unsent(_: Message) -> None:
-    raise NotImplementedError

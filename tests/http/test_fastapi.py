@@ -13,7 +13,7 @@ from starlette.requests import HTTPConnection
 from tests.asgi import Message, blamed, connect, get, limiter_with
 from tests.structured_fields import parse_list
 from tests.worlds import StoreWorld
-from tollhouse import RateLimited, RateLimitMiddleware, limit
+from tollhouse import RateLimited, RateLimitMiddleware, limit, rate_limited_response
 from tollhouse.errors import ConfigurationError, InvalidInput, TollhouseError
 from tollhouse.fastapi import RateLimit
 from tollhouse.limits.limiter import Limiter
@@ -246,6 +246,63 @@ async def test_a_limited_function_in_a_limited_route_is_answered_too(world: Stor
     assert (first.status_code, first.json()) == (200, "/")
     assert refused.status_code == 429
     assert len(names(refused)) == 2
+
+
+async def test_a_limited_function_of_another_route_is_answered_too(world: StoreWorld) -> None:
+    """Once a route with a RateLimit was requested, RateLimited from any other route becomes the 429 as well."""
+    limits = limiter_with(world, {})
+    app = application(RateLimit("9/minute", limiter=limits))
+
+    @app.get("/function")
+    @limit("1/minute", key="all", limiter=limits)
+    async def endpoint() -> str:
+        return "ok"
+
+    assert await statuses(app, "/", "/function", "/function") == [200, 200, 429]
+
+
+async def test_a_refusal_gives_back_what_other_dependencies_took(world: StoreWorld) -> None:
+    """Of two limits of a route the one that admits is not charged for a request that the other refuses."""
+    limits = limiter_with(world, POLICIES)
+    app = application(RateLimit("site", limiter=limits), RateLimit("login", limiter=limits))
+
+    assert await statuses(app, "/", "/", "/") == [200, 429, 429]
+
+    assert (await limits.peek("site", "192.0.2.1")).limits[0].remaining == 8
+
+
+async def test_an_answer_of_the_application_is_the_refusal(world: StoreWorld) -> None:
+    """Whatever status its handler for RateLimited gives, nothing else is charged; it can render our response."""
+    limits = limiter_with(world, POLICIES)
+    app = application(RateLimit("site", limiter=limits), RateLimit("login", limiter=limits))
+
+    @app.exception_handler(RateLimited)
+    async def answer(_: Request, refused: RateLimited) -> Response:
+        ours = rate_limited_response(refused)
+        return Response(ours.body, 420, headers=ours.text_headers())
+
+    first, refused = await get(app), await get(app)
+
+    assert (first.status_code, refused.status_code) == (200, 420)
+    assert names(refused) == ["site", "login"]
+    assert int(refused.headers["retry-after"]) >= 1
+    assert (await limits.peek("site", "192.0.2.1")).limits[0].remaining == 8
+
+
+async def test_a_request_inside_another_application_is_its_own(world: StoreWorld) -> None:
+    """A FastAPI application that is called inside a limited request shows its limits in its own response."""
+    limits = limiter_with(world, POLICIES)
+    app = application(RateLimit("login", limiter=limits))
+
+    async def endpoint() -> list[str]:
+        return names(await get(app))
+
+    outer = FastAPI()
+    outer.add_api_route("/", endpoint)
+    outer.add_middleware(RateLimitMiddleware, limiter=limits, policy="site")
+    response = await get(outer)
+
+    assert (response.json(), names(response)) == (["login"], ["site"])
 
 
 def sockets(limits: Limiter, **arguments: Any) -> FastAPI:

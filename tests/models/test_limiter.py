@@ -131,7 +131,7 @@ async def _run(world: StoreWorld, call: Call, by_key: Mapping[str, Policy]) -> A
         case TakeUpTo(key=key, most=most):
             return twins.counted(await twins.ask(world, "limits/take_up_to", key, by_key[key], most), by_key[key])
         case Refund(key=key, units=units):
-            return twins.counted(await twins.ask(world, "limits/refund", key, by_key[key], units, "c"), by_key[key])
+            return twins.counted(await twins.ask(world, "limits/refund", key, by_key[key], units, "c", 0), by_key[key])
         case Reserve(key=key, name=name, units=units, held_ms=held_ms):
             reply = await twins.ask(world, "limits/reserve", key, by_key[key], name, units, held_ms)
             return twins.answer(reply, [by_key[key]]).verdicts[0]

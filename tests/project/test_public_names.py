@@ -14,6 +14,7 @@ pytestmark = pytest.mark.project
 PUBLIC = (
     "ConfigurationError",
     "Decision",
+    "HttpResponse",
     "InvalidInput",
     "Issued",
     "Limit",
@@ -29,6 +30,7 @@ PUBLIC = (
     "TollhouseError",
     "limit",
     "open",
+    "rate_limited_response",
 )
 
 

@@ -150,11 +150,13 @@ class RateLimited(TollhouseError):
     """A call of a limited function was refused; nothing was charged, and `decision` says how long to wait.
 
     Inside a request that our middleware or plugin serves, the exception needs no handler: the client gets the response
-    that a refused request gets.
+    that a refused request gets. A handler of the application's own renders that response by
+    `tollhouse.rate_limited_response`, for which `origin` is the request that was refused.
     """
 
-    def __init__(self, decision: Decision) -> None:
+    def __init__(self, decision: Decision, origin: object = None) -> None:
         self.decision = decision
+        self.origin = origin
         wait_ms = decision.retry_after_ms
         until = "no wait will change that" if wait_ms is None else f"retry in {wait_ms} ms"
         super().__init__(f"policy {decision.policy} refuses ({decision.reason}); {until}")

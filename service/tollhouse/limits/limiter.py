@@ -17,6 +17,7 @@ from tollhouse.limits.calls.batcher import TAKES_MAX, Batcher, resolved_future
 from tollhouse.limits.calls.calls import calls_on
 from tollhouse.limits.calls.decider import decide_by_access_list
 from tollhouse.limits.calls.leases import Leases
+from tollhouse.limits.calls.refunds import Refunds
 from tollhouse.limits.calls.refusal_cache import RefusalCache
 from tollhouse.limits.calls.reservations import HOLD_MS, Reservations
 from tollhouse.limits.calls.take_all import TAKE_ALL_MAX, AllOrNothing
@@ -27,9 +28,7 @@ from tollhouse.limits.wire.compiled_policy import compile_policies
 from tollhouse.limits.wire.reply import (
     FIRST_DECISION,
     decision_at,
-    decision_from_verdict,
     granted_units,
-    limit_states_at,
 )
 from tollhouse.limits.wire.request import RequestReader, TakeRequest, checked_units
 from tollhouse.metrics import Metrics
@@ -70,6 +69,7 @@ class Limiter:
         self._all_or_nothing = AllOrNothing(self._calls, self._batcher)
         self._leases = Leases(self._calls, sleep=sleep)
         self._reservations = Reservations(self._calls)
+        self._refunds = Refunds(self._calls)
         self._requests = RequestReader(compile_policies(policies, instances), keyring, namespace)
         self._policies = MappingProxyType(dict(policies))
         self._instances = instances
@@ -159,25 +159,32 @@ class Limiter:
 
     async def refund(self, policy: str, key: str, cost: int | None = None) -> Decision:
         """Refund up to `cost` units, never more than were taken; the decision's cost is how many."""
-        request = self._requests.read(policy, key, cost)
-        decision = await self._refund(request)
-        for shadow in request.shadows:
-            await self._refund(shadow)
-        return decision
+        return await self._refunds.refund(self._requests.read(policy, key, cost))
+
+    def start_refund(self, taken: Decision) -> asyncio.Task[None] | None:
+        """Start what `undo` does, and go on if the caller is cancelled; a loss is logged.
+
+        Return None if there is nothing to wait for.
+        """
+        request = self._request_of(taken)
+        return None if request is None else self._refunds.start(request, taken)
+
+    def start_undo(self, taken: Decision) -> asyncio.Task[None] | None:
+        """Start what `start_refund` does, for a request that another limit refused; it may wait for 100 ms.
+
+        A flood of such requests announces few refunds; `Refunds` has the rules.
+        """
+        request = self._request_of(taken)
+        return None if request is None else self._refunds.start_undo(request, taken)
 
     async def undo(self, decision: Decision) -> None:
         """Refund what a take was charged: by the store, or by this process if it decided during an outage.
 
         A decision that charged nothing is left alone. Raise StoreUnavailable if the store charged it and is down now.
         """
-        if not decision.allowed or decision.reason != "within-limits" or decision.cost == 0:
-            return
-        request = self._requests.read(decision.policy, decision.key, decision.cost)
-        for one in (request, *request.shadows):
-            if decision.degraded:
-                self._calls.fallback.local.refund(one)
-            else:
-                await self._refund(one)
+        request = self._request_of(decision)
+        if request is not None and not self._refunds.refund_locally(request, decision):
+            await self._refunds.refund(request)
 
     async def reset(self, policy: str, key: str) -> bool:
         """Delete what is stored of the subject under the policy, leases included; return False if there was nothing."""
@@ -211,8 +218,9 @@ class Limiter:
         return await self._leases.release(self._requests.read_subject(policy, key), id)
 
     async def aclose(self) -> None:
-        """Wait, for a bounded time, until the permits of holders that are gone are released."""
+        """Wait, for a bounded time, until the permits of holders that are gone are released, and refunds are sent."""
         await self._leases.aclose()
+        await self._refunds.aclose()
 
     def _read_together(self, takes: Sequence[Take]) -> list[TakeRequest]:
         if not 1 <= len(takes) <= TAKE_ALL_MAX:
@@ -229,16 +237,17 @@ class Limiter:
                 raise InvalidInput(field, error.value, error.remedy, kind=error.kind) from error
         return requests
 
+    def _request_of(self, taken: Decision) -> TakeRequest | None:
+        """Return the request to refund what a take was charged; None if it charged nothing, or its policy is gone."""
+        policy = self._policies.get(taken.policy)
+        is_charged = taken.allowed and taken.reason == "within-limits" and taken.cost > 0
+        if policy is None or policy.is_concurrency or not is_charged:
+            return None
+        return self._requests.read(taken.policy, taken.key, taken.cost)
+
     def _submit(self, request: TakeRequest) -> asyncio.Future[Decision]:
         known = self._decider.without_store(request)
         return self._batcher.submit(request) if known is None else resolved_future(known)
-
-    async def _refund(self, request: TakeRequest) -> Decision:
-        args = [request.cost, self._calls.clearings, *request.compiled.arguments]
-        reply = await self._calls.run_clearing("limits/refund", request, args)
-        self._decider.on_reply(reply)
-        refunded = replace(request, cost=reply[FIRST_DECISION])
-        return decision_from_verdict(refunded, 0, 0, limit_states_at(request, reply, FIRST_DECISION + 1))
 
 
 def _delay_ms(decision: Decision, _attempts: int, left_ms: int) -> int | None:

@@ -15,7 +15,7 @@ from litestar.routes import ASGIRoute, BaseRoute, HTTPRoute, WebSocketRoute
 from tollhouse.asgi.ratelimit.key_rules import KeyRule
 from tollhouse.asgi.ratelimit.limiter_source import LimiterSource, limiter_source
 from tollhouse.asgi.ratelimit.refunds import Charge
-from tollhouse.asgi.ratelimit.request_context import current_request
+from tollhouse.asgi.ratelimit.request_context import rate_limited_response
 from tollhouse.asgi.ratelimit.rules import PolicyChoice
 from tollhouse.asgi.types import PerRequest
 from tollhouse.cache.cache import Cache
@@ -109,6 +109,4 @@ class TollhousePlugin(InitPlugin, ReceiveRoutePlugin):
 
 
 def _rate_limited(_: Request[Any, Any, Any], refused: RateLimited) -> Response[bytes]:
-    context = current_request()
-    assert context is not None
-    return litestar_response(context.take_response(refused))
+    return litestar_response(rate_limited_response(refused))

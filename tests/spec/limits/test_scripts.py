@@ -39,8 +39,8 @@ async def settle(world: StoreWorld, name: str, actual: int, policy: Policy = API
     return await twins.ask(world, "limits/settle", KEY, policy, name, actual, CHANNEL)
 
 
-async def refund(world: StoreWorld, units: int, policy: Policy = API) -> list[int]:
-    return await twins.ask(world, "limits/refund", KEY, policy, units, CHANNEL)
+async def refund(world: StoreWorld, units: int, policy: Policy = API, rarely: int = 0) -> list[int]:
+    return await twins.ask(world, "limits/refund", KEY, policy, units, CHANNEL, rarely)
 
 
 async def stored(world: StoreWorld, key: str = KEY) -> tuple[bytes | None, int]:
@@ -376,6 +376,18 @@ async def test_nothing_is_announced_if_nothing_came_back(world: StoreWorld, list
     assert await listener.hear() == f"{START_MS + 1} {KEY}".encode()
 
 
+async def test_units_that_were_not_the_last_may_come_back_unannounced(world: StoreWorld, listener: Listener) -> None:
+    """A refund that announces rarely is silent if a take of as many units would have been admitted just before."""
+    await take(world, 8)
+    await refund(world, 2, rarely=1)
+    await world.advance(1)
+    await take(world, 3)
+    await refund(world, 2, rarely=1)
+
+    assert await listener.hear() == f"{START_MS + 1} {KEY}".encode()
+    assert (await take(world, 3)).verdicts[0].allowed
+
+
 async def test_time_is_the_servers_own(world: StoreWorld) -> None:
     """Outside tests the server's clock decides, for every script."""
     stores = open_stores(urls_by_store(world.url, {}), SCRIPTS, Metrics())
@@ -387,7 +399,7 @@ async def test_time_is_the_servers_own(world: StoreWorld) -> None:
     together = await run("limits/take_all", [KEY], both)
     held = await run("limits/reserve", [KEY], ["a", 2, 50_000, *words])
     settled = await run("limits/settle", [KEY], ["a", 1, CHANNEL, *words])
-    back = await run("limits/refund", [KEY], [2, CHANNEL, *words])
+    back = await run("limits/refund", [KEY], [2, CHANNEL, 0, *words])
     up_to = await run("limits/take_up_to", [KEY], [99, *words])
     refused = await run("limits/peek", [KEY], [1, *words])
     await stores.aclose()

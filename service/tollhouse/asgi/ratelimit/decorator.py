@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial, wraps
 from inspect import isasyncgenfunction, iscoroutinefunction
 from typing import Any, Final, ParamSpec, TypeVar, cast
 
 from msgspec import Struct
 
-from tollhouse.asgi.ratelimit.inline import InlineLimit, admission, record_error
+from tollhouse.asgi.ratelimit.inline import InlineLimit, InlineTake, record_error
 from tollhouse.asgi.ratelimit.key_rules import (
     KeyFinder,
     address,
@@ -24,8 +23,9 @@ from tollhouse.asgi.ratelimit.key_rules import (
 from tollhouse.asgi.ratelimit.limiter_source import LimiterSource, source_if_given
 from tollhouse.asgi.ratelimit.refusal_response import fields_of_client
 from tollhouse.asgi.ratelimit.request_context import current_request
-from tollhouse.asgi.types import resolve
-from tollhouse.errors import ConfigurationError, InvalidInput
+from tollhouse.asgi.types import Scope, resolve
+from tollhouse.errors import ConfigurationError, InvalidInput, StoreError
+from tollhouse.limits.decision import Decision, RateLimited
 from tollhouse.limits.limiter import Limiter
 from tollhouse.limits.policy.policy import Policy
 from tollhouse.settings import Settings
@@ -100,29 +100,33 @@ class _FunctionLimit(Struct, frozen=True, kw_only=True):
     wait_ms: int
     source: LimiterSource | None
 
-    async def admission(self, *args: Any, **kwargs: Any) -> AbstractAsyncContextManager[None]:
-        """Return the context manager that admits a call with these arguments."""
-        limiter = await self.limiter()
+    async def admission(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> InlineTake:
+        """Return the admission of a call with these arguments."""
+        request = current_request()
+        source = self.source or (None if request is None else request.source)
+        if source is None:
+            raise ConfigurationError("limiter", self.place, _NO_LIMITER)
+        limiter = await source.limiter()
         name = self.limit.register(self.place, limiter)
         policy = limiter.policies.get(name)
         if policy is not None and policy.is_concurrency and not self.is_async:
             raise ConfigurationError("limit", self.place, "only async functions hold leases; make it async")
-        context = current_request()
         try:
             key = await self.key_of(policy, args, kwargs)
         except InvalidInput as error:
-            record_error(context, error, self.of_client)
+            record_error(request, error, self.of_client)
             raise
-        cost: int | None = await resolve(self.cost, *args, **kwargs)
-        return admission(limiter, name, key, cost, context=context, of_client=self.of_client, wait_ms=self.wait_ms)
-
-    async def limiter(self) -> Limiter:
-        """Return the limiter of the running event loop."""
-        context = current_request()
-        source = self.source or (None if context is None else context.source)
-        if source is None:
-            raise ConfigurationError("limiter", self.place, _NO_LIMITER)
-        return await source.limiter()
+        return InlineTake(
+            source=source,
+            limiter=limiter,
+            policy=name,
+            key=key,
+            of_client=self.of_client,
+            cost=await resolve(self.cost, *args, **kwargs),
+            wait_ms=self.wait_ms,
+            request=request,
+            holds=request is not None and _serves(function, request.scope),
+        )
 
     async def key_of(self, policy: Policy | None, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
         """Return the key: of the decorator, else by the policy's rule, else the client's address."""
@@ -138,7 +142,8 @@ class _FunctionLimit(Struct, frozen=True, kw_only=True):
 
 def _asynchronous(function: Callable[..., Any], limit: _FunctionLimit) -> Callable[..., Any]:
     async def limited(*args: Any, **kwargs: Any) -> Any:
-        async with await limit.admission(*args, **kwargs):
+        admission = await limit.admission(function, *args, **kwargs)
+        async with admission.admitted():
             return await function(*args, **kwargs)
 
     return limited
@@ -147,24 +152,38 @@ def _asynchronous(function: Callable[..., Any], limit: _FunctionLimit) -> Callab
 def _synchronous(function: Callable[..., Any], limit: _FunctionLimit) -> Callable[..., Any]:
     thread = LoopThread()
 
-    async def admit(*args: Any, **kwargs: Any) -> None:
-        async with await limit.admission(*args, **kwargs):
-            return
+    async def admit(*args: Any, **kwargs: Any) -> tuple[InlineTake, Decision]:
+        admission = await limit.admission(function, *args, **kwargs)
+        return admission, await admission.take()
+
+    def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
+        request = current_request()
+        if request is not None:
+            return asyncio.run_coroutine_threadsafe(coroutine, request.loop).result()
+        return thread.run(coroutine)
 
     def limited(*args: Any, **kwargs: Any) -> Any:
         if _loop_runs_here():
             raise ConfigurationError("limit", limit.place, "it would block the event loop; make it async")
-        context = current_request()
-        if context is not None:
-            asyncio.run_coroutine_threadsafe(admit(*args, **kwargs), context.loop).result()
-        elif limit.source is not None and limit.source.per_loop is None:
+        if current_request() is None and limit.source is not None and limit.source.per_loop is None:
             remedy = "give its URL: a limiter that is open belongs to its event loop, and this function has none"
             raise ConfigurationError("limiter", limit.place, remedy)
-        else:
-            thread.run(admit(*args, **kwargs))
-        return function(*args, **kwargs)
+        admission, taken = run(admit(*args, **kwargs))
+        try:
+            return function(*args, **kwargs)
+        except (RateLimited, InvalidInput, StoreError) as error:
+            run(admission.undo(taken, error))
+            raise
 
     return limited
+
+
+def _serves(function: Callable[..., Any], scope: Scope) -> bool:
+    """Return True if a function, decorated or not, is the one that the framework routed this request to."""
+    endpoint = scope.get("endpoint") or getattr(scope.get("route_handler"), "fn", None)
+    while endpoint is not None and endpoint is not function:
+        endpoint = getattr(endpoint, "__wrapped__", None)
+    return endpoint is function
 
 
 def _loop_runs_here() -> bool:

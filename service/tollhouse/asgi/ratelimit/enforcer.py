@@ -8,7 +8,7 @@ from typing import Any
 
 from tollhouse.asgi.ratelimit.key_rules import resolve_key
 from tollhouse.asgi.ratelimit.limiter_source import LimiterSource
-from tollhouse.asgi.ratelimit.refusal_response import is_answered, undecided_response
+from tollhouse.asgi.ratelimit.refusal_response import is_answered
 from tollhouse.asgi.ratelimit.request_context import CURRENT_REQUEST, RequestContext
 from tollhouse.asgi.ratelimit.rules import CompiledRule, policies_in
 from tollhouse.asgi.ratelimit.websocket import LimitedWebSocket
@@ -16,7 +16,6 @@ from tollhouse.asgi.response import HttpResponse, send_response
 from tollhouse.asgi.types import App, Receive, Scope, Send, resolve
 from tollhouse.errors import InvalidInput, StoreError
 from tollhouse.limits.decision import Decision, RateLimited, Take, TakeAllResult
-from tollhouse.limits.limiter import Limiter
 
 _log = logging.getLogger("tollhouse.asgi")
 
@@ -45,28 +44,30 @@ class Enforcer:
         context = RequestContext(self._source, limiter, scope, send)
         if path_parameters:
             context.path_parameters = path_parameters
+        if context.outer is None:
+            send = context.send
         token = CURRENT_REQUEST.set(context)
         try:
-            refused = await _enforce(rule, context, limiter)
+            refused = await _enforce(rule, context)
             if scope["type"] == "websocket":
                 await LimitedWebSocket(rule, context, receive, send).serve(app, refused)
             elif refused is None:
-                await app(scope, receive, context.send)
+                await app(scope, receive, send)
             else:
                 await send_response(refused, send)
         except (RateLimited, InvalidInput, StoreError) as error:
-            await context.respond(error)
-        except Exception:
-            context.on_error()
+            await context.outermost.respond(error, send)
+        except BaseException:
+            context.fail()
             raise
         finally:
             CURRENT_REQUEST.reset(token)
             context.detach()
-            if context.leases is not None or context.refund is not None:
+            if context.leases is not None or context.refunds:
                 await context.release()
 
 
-async def _enforce(rule: CompiledRule, context: RequestContext, limiter: Limiter) -> HttpResponse | None:
+async def _enforce(rule: CompiledRule, context: RequestContext) -> HttpResponse | None:
     """Take what the rule says; return None if the request may pass, or the response that refuses it."""
     names: Sequence[str] = rule.policies
     cost = rule.cost
@@ -76,50 +77,54 @@ async def _enforce(rule: CompiledRule, context: RequestContext, limiter: Limiter
         cost = await resolve(rule.choose_cost, context.scope)
     try:
         if len(names) != 1 or (policy := context.policies.get(names[0])) is None or policy.is_concurrency:
-            outcome = await _take(rule, context, limiter, names, cost)
+            outcome = await _take(rule, context, names, cost)
         else:  # one policy without leases: by far the most requests
-            key = rule.key_finder(names[0], policy)(context)
-            if type(key) is not str:
-                key = await resolve_key(key, context)
-            outcome = await limiter.take(names[0], key, cost)
-            if outcome.allowed and rule.is_charged is None:
-                context.decisions = (outcome,)
+            outcome = await rule.take(names[0], policy, context, cost)
+            if outcome.allowed and context.outer is None:
+                context.decisions = taken = (outcome,)
+                context.charges = ((context.limiter, taken, rule.is_charged),)
                 return None
     except (StoreError, InvalidInput) as error:
         if not is_answered(error, rule.of_client):
             raise
         _log.debug("limit not decided", extra={"policies": list(names), "reason": str(error)})
-        return undecided_response(error, names)
+        return context.outermost.refuse(error, names)
     return None if outcome is None else _response(outcome, rule, context)
 
 
 def _response(outcome: Decision | TakeAllResult, rule: CompiledRule, context: RequestContext) -> HttpResponse | None:
-    if not outcome.allowed:
-        return context.refusal_response(outcome)
+    request = context.outermost
     decisions = outcome.decisions if isinstance(outcome, TakeAllResult) else (outcome,)
-    context.decisions = (*context.decisions, *decisions) if context.decisions else decisions
-    if rule.is_charged is not None:
-        context.charge = rule.is_charged, decisions
+    for policy in (context.policies.get(decision.policy) for decision in decisions):
+        if policy is not None:
+            request.add_policy(policy)
+    if not outcome.allowed:
+        return request.refuse(outcome)
+    for decision in decisions:
+        request.add_decision(decision)
+    request.add_charge((context.limiter, decisions, rule.is_charged))
     return None
 
 
 async def _take(
-    rule: CompiledRule, context: RequestContext, limiter: Limiter, names: Sequence[str], cost: int | None
+    rule: CompiledRule, context: RequestContext, names: Sequence[str], cost: int | None
 ) -> Decision | TakeAllResult | None:
     """Return the outcome of all policies, or the first lease that was refused; None if there were only leases.
 
     Leases come first: if the rest refuses, they are released, and nothing was charged.
     """
     takes: list[Take] = []
+    limiter, request = context.limiter, context.outermost
     for name in names:
         policy = context.policies.get(name)
         key = await resolve_key(rule.key_finder(name, policy)(context), context)
         if policy is None or not policy.is_concurrency:
             takes.append(Take(policy=name, key=key, cost=cost))
             continue
-        lease = await context.hold(limiter, name, key)
+        lease = await request.hold(limiter, name, key)
         if not lease.allowed:
             return lease
+        request.add_decision(lease)
     if not takes:
         return None
     if len(takes) == 1:

@@ -6,8 +6,9 @@ with the same limit do not share a counter. Places that are to share one give th
 
 from __future__ import annotations
 
+import asyncio
 import re
-from collections.abc import AsyncGenerator, Container
+from collections.abc import AsyncGenerator, Awaitable, Container
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import lru_cache
 from hashlib import blake2b
@@ -15,8 +16,9 @@ from typing import Final
 
 from msgspec import Struct
 
-from tollhouse.asgi.ratelimit.refusal_response import is_answered
-from tollhouse.asgi.ratelimit.request_context import RequestContext
+from tollhouse.asgi.ratelimit.limiter_source import LimiterSource
+from tollhouse.asgi.ratelimit.refusal_response import LimitError, is_answered
+from tollhouse.asgi.ratelimit.request_context import RequestContext, discard
 from tollhouse.errors import ConfigurationError, InvalidInput, StoreError
 from tollhouse.limits.decision import Decision, RateLimited
 from tollhouse.limits.limiter import Limiter
@@ -82,53 +84,94 @@ def register(limiter: Limiter, policy: Policy) -> str:
     return policy.name
 
 
-@asynccontextmanager
-async def admission(
-    limiter: Limiter,
-    policy: str,
-    key: str,
-    cost: int | None = None,
-    *,
-    context: RequestContext | None,
-    of_client: Container[str],
-    wait_ms: int = 0,
-) -> AsyncGenerator[None, None]:
-    """Take before the body runs, or hold a lease of a concurrency policy while it runs.
+class InlineTake(Struct, frozen=True, kw_only=True):
+    """The limit of one call or one route, ready to be taken from.
 
-    Waits up to `wait_ms` for a refusal to end, and raises RateLimited before the body if it does not. The response to
-    the request of `context` will describe the decision, or the error if a value of a field in `of_client` is wrong.
+    `request` is the context of the request that is being served, whose response will describe the decision, or the
+    error if the value of a field in `of_client` is wrong; `source` is used if there is none. `holds` says that the
+    lease of a concurrency policy is held until the response was sent.
     """
-    known, held = limiter.policies.get(policy), AsyncExitStack()
-    try:
+
+    source: LimiterSource
+    limiter: Limiter
+    policy: str
+    key: str
+    of_client: Container[str]
+    cost: int | None = None
+    wait_ms: int = 0
+    request: RequestContext | None = None
+    holds: bool = False
+
+    @asynccontextmanager
+    async def admitted(self) -> AsyncGenerator[None, None]:
+        """Take before the body runs, or hold a lease of a concurrency policy while it runs.
+
+        Waits up to `wait_ms` for a refusal to end, and raises RateLimited before the body if it does not. If the body
+        raises RateLimited, its units are refunded as `undo` says.
+        """
+        known = self.limiter.policies.get(self.policy)
         if known is not None and known.is_concurrency:
-            decision = (await held.enter_async_context(limiter.hold(policy, key, wait_ms=wait_ms))).decision
-        elif wait_ms:
-            decision = await limiter.acquire(policy, key, cost, wait_ms=wait_ms)
-        else:
-            decision = await limiter.take(policy, key, cost)
-    except (InvalidInput, StoreError) as error:
-        record_error(context, error, of_client)
-        raise
-    async with held:
-        _record(context, known, decision)
-        yield
+            async with AsyncExitStack() as held:
+                await self._decided(self._hold(held))
+                yield
+            return
+        taken = await self.take()
+        try:
+            yield
+        except (RateLimited, InvalidInput, StoreError) as error:
+            await self.undo(taken, error)
+            raise
+
+    async def take(self) -> Decision:
+        """Take, and wait for it if need be; raise RateLimited if it is refused."""
+        if self.wait_ms:
+            return await self._decided(self.limiter.acquire(self.policy, self.key, self.cost, wait_ms=self.wait_ms))
+        return await self._decided(self.limiter.take(self.policy, self.key, self.cost))
+
+    async def undo(self, taken: Decision, error: LimitError) -> None:
+        """Refund what was taken for a call that another limit refused by the error.
+
+        Inside a request its response decides: an application that catches the refusal and answers otherwise is charged.
+        """
+        if self.request is not None:
+            if self.request.outermost.is_answered(error):
+                self.request.outermost.add_charge((self.limiter, (taken,), None))
+        elif isinstance(error, RateLimited) and (refund := self.limiter.start_undo(taken)) is not None:
+            await asyncio.wait([refund])
+
+    async def _hold(self, held: AsyncExitStack) -> Decision:
+        if self.request is not None and self.holds:
+            return await self.request.outermost.hold(self.limiter, self.policy, self.key, wait_ms=self.wait_ms)
+        return (await held.enter_async_context(self.limiter.hold(self.policy, self.key, wait_ms=self.wait_ms))).decision
+
+    async def _decided(self, decision: Awaitable[Decision]) -> Decision:
+        try:
+            decided = await decision
+        except (InvalidInput, StoreError) as error:
+            record_error(self.request, error, self.of_client)
+            raise
+        return self._record(decided)
+
+    def _record(self, decision: Decision) -> Decision:
+        """Show the decision in the response; raise RateLimited if it is a refusal."""
+        request, policy = self.request, self.limiter.policies.get(self.policy)
+        if request is not None and policy is not None:
+            request.outermost.add_policy(policy)
+        if decision.allowed:
+            if request is not None:
+                request.outermost.add_decision(decision)
+            return decision
+        if request is None:
+            request = RequestContext(self.source, self.limiter, {}, discard)
+            request.detach()
+        request.outermost.refusal = decision
+        raise RateLimited(decision, request)
 
 
-def record_error(context: RequestContext | None, error: InvalidInput | StoreError, of_client: Container[str]) -> None:
+def record_error(request: RequestContext | None, error: InvalidInput | StoreError, of_client: Container[str]) -> None:
     """Answer the request with the error, if there is a request and it is no mistake of the application."""
-    if context is not None and is_answered(error, of_client):
-        context.pending = error
-
-
-def _record(context: RequestContext | None, policy: Policy | None, decision: Decision) -> None:
-    if context is not None and policy is not None:
-        context.add_policy(policy)
-    if context is not None and decision.allowed:
-        context.add_decision(decision)
-    elif context is not None:
-        context.pending = RateLimited(decision)  # not the one below, which refers to all that is on the stack
-    if not decision.allowed:
-        raise RateLimited(decision)
+    if request is not None and is_answered(error, of_client):
+        request.outermost.refusal = error
 
 
 def _words(place: str) -> str:

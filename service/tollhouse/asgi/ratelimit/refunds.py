@@ -1,16 +1,19 @@
 """Refunds: which responses are charged, and how the units of the others are given back.
 
 Units are taken before the application sees the request: checking after the response would admit a concurrent burst. So
-a response that is not charged is refunded once it has started.
+a response that is not charged is refunded once it has started. `charge` says by status and headers which responses are
+charged; without it all are, but for one: if the response is a refusal by one limit, the units that others took for the
+same request are given back. That is a refund, not one script with the refusal: for a moment these units are missed, and
+another client may be refused. None is admitted too much.
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Mapping, Sequence
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
-from tollhouse.errors import ConfigurationError, StoreError
+from tollhouse.errors import ConfigurationError
 from tollhouse.limits.decision import Decision
 from tollhouse.limits.limiter import Limiter
 
@@ -18,12 +21,13 @@ IsCharged = Callable[[int, Sequence[tuple[bytes, bytes]]], bool]
 """Returns True if a response with this status and these headers is charged."""
 Charge = int | str | Sequence[int | str] | IsCharged
 """A status (`401`), a class of them (`"4xx"`), several of either, or a function of status and headers."""
+Charged = tuple[Limiter, Sequence[Decision], IsCharged | None]
+"""Takes that were charged for a request, their limiter, and the function of `charge` that settles them, if any."""
 
 _STATUSES: Final[Mapping[str, range]] = {
     **{str(status): range(status, status + 1) for status in range(100, 600)},
     **{f"{first}xx": range(first * 100, first * 100 + 100) for first in range(1, 6)},
 }
-_log = logging.getLogger("tollhouse.asgi")
 
 
 def charge_predicate(given: Charge) -> IsCharged:
@@ -35,18 +39,17 @@ def charge_predicate(given: Charge) -> IsCharged:
     return lambda status, _: status in statuses
 
 
-async def refund(limiter: Limiter, taken: Sequence[Decision]) -> None:
-    """Refund the units that the store counted; if the store is down the loss is logged, and they stay charged.
-
-    Takes that no store counted (access list, outage) are skipped.
-    """
-    for decision in taken:
-        if decision.reason != "within-limits" or decision.degraded or not decision.cost:
+def start_refunds(
+    charges: Iterable[Charged], status: int, headers: Sequence[tuple[bytes, bytes]], *, is_refusal: bool
+) -> list[asyncio.Task[None]]:
+    """Start to refund what the response is not charged for; each refund is bounded and goes on by itself."""
+    started: list[asyncio.Task[None] | None] = []
+    for limiter, decisions, is_charged in charges:
+        if not is_refusal if is_charged is None else is_charged(status, headers):
             continue
-        try:
-            await limiter.refund(decision.policy, decision.key, decision.cost)
-        except StoreError as error:
-            _log.warning("refund lost", extra={"policy": decision.policy, "reason": str(error)})
+        start = limiter.start_undo if is_refusal else limiter.start_refund
+        started += map(start, decisions)
+    return [task for task in started if task is not None]
 
 
 def _statuses(given: int | str) -> range:

@@ -20,8 +20,13 @@ from tollhouse.asgi.response import (
     unavailable_response,
 )
 from tollhouse.errors import InvalidInput, StoreError
-from tollhouse.limits.decision import Decision, TakeAllResult
+from tollhouse.limits.decision import Decision, RateLimited, TakeAllResult
 from tollhouse.limits.wire.request import checked_units
+
+LimitError = RateLimited | InvalidInput | StoreError
+"""What a limit raises that the client gets an answer to: a refusal, or that there is no decision."""
+Refusal = Decision | InvalidInput | StoreError
+"""Why a limit does not let a request pass: by its decision, or for want of one."""
 
 QUOTA_EXCEEDED: Final = "https://iana.org/assignments/http-problem-types#quota-exceeded"
 STORE_DOWN: Final = "the store of the limits does not answer; nothing was counted"
@@ -53,16 +58,33 @@ def refusal_response(
     `fields` are those of the outcome (see `RateLimitFields`). The body has the members of the outcome; `reveal_key`
     leaves out keys, which may be secrets of the application.
     """
+    refusal, problem = _refusal(outcome)
     decisions = outcome.decisions if isinstance(outcome, TakeAllResult) else (outcome,)
-    refusals = [decision for decision in decisions if not decision.allowed and decision.reason != "all-or-nothing"]
-    refusal = min(refusals, key=_severity)
-    problem = _PROBLEMS.get(refusal.reason, _QUOTA)
     members = _members(outcome, reveal_key=reveal_key)
     members["violated-policies"] = [name for decision in decisions for name in _violated(decision)]
     retry_soon = [RETRY_SOON] if problem.status == 503 and outcome.retry_after_ms is None else []
     return problem_response(
         problem.status, problem.kind, problem.title, _detail(refusal), members, [*fields, *retry_soon]
     )
+
+
+def refusal_status(refusal: Refusal | TakeAllResult) -> int:
+    """Return the status of the response to a refusal, or to the error in its place."""
+    if isinstance(refusal, StoreError | InvalidInput):
+        return 503 if isinstance(refusal, StoreError) else 422
+    return _refusal(refusal)[1].status
+
+
+def refusal_of(error: LimitError) -> Refusal:
+    """Return the refusal that an exception of a limit stands for."""
+    return error.decision if isinstance(error, RateLimited) else error
+
+
+def error_of(refusal: Refusal | TakeAllResult) -> LimitError:
+    """Return the exception that stands for a refusal; of takes that were refused as one, the first that refuses."""
+    if isinstance(refusal, TakeAllResult):
+        return RateLimited(next(one for one in refusal.decisions if not one.allowed))
+    return RateLimited(refusal) if isinstance(refusal, Decision) else refusal
 
 
 def fields_of_client(*, key: object, cost: object) -> frozenset[str]:
@@ -94,6 +116,14 @@ def undecided_response(error: StoreError | InvalidInput, policies: Sequence[str]
 def undecided_detail(error: StoreError | InvalidInput) -> str:
     """Return why there is no decision, in words for the client; the value is not repeated."""
     return STORE_DOWN if isinstance(error, StoreError) else f"{error.field}: {error.remedy}"
+
+
+def _refusal(outcome: Decision | TakeAllResult) -> tuple[Decision, _Problem]:
+    """Return the refusal that decides the response, and its problem."""
+    decisions = outcome.decisions if isinstance(outcome, TakeAllResult) else (outcome,)
+    refusals = [decision for decision in decisions if not decision.allowed and decision.reason != "all-or-nothing"]
+    refusal = min(refusals, key=_severity)
+    return refusal, _PROBLEMS.get(refusal.reason, _QUOTA)
 
 
 def _severity(decision: Decision) -> tuple[int, int]:

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Container, Iterable, Mapping, Sequence
 from typing import Any, Literal, cast
 
 from msgspec import Struct
 
-from tollhouse.asgi.ratelimit.key_rules import KeyFinder, KeyRule, check_rule, key_finder, policy_key_finder
+from tollhouse.asgi.ratelimit.key_rules import (
+    KeyFinder,
+    KeyRule,
+    check_rule,
+    key_finder,
+    policy_key_finder,
+    resolve_key,
+)
 from tollhouse.asgi.ratelimit.limiter_source import LimiterSource
 from tollhouse.asgi.ratelimit.refunds import Charge, IsCharged, charge_predicate
 from tollhouse.asgi.ratelimit.refusal_response import fields_of_client
+from tollhouse.asgi.ratelimit.request_context import RequestContext
 from tollhouse.asgi.types import PerRequest, Scope
 from tollhouse.errors import ConfigurationError
+from tollhouse.limits.decision import Decision
 from tollhouse.limits.policy.policy import Policy
 
 PolicyChoice = str | Sequence[str] | None
@@ -64,6 +73,17 @@ class CompiledRule(Struct, frozen=True, kw_only=True):
         if self.finder is not None:
             return self.finder
         return self.finders.get(name) or policy_key_finder(policy)
+
+    def take(
+        self, name: str, policy: Policy | None, context: RequestContext, cost: int | None = None
+    ) -> Awaitable[Decision]:
+        """Take from one policy, for a request or for one message of a websocket."""
+        key = self.key_finder(name, policy)(context)
+        return context.limiter.take(name, key, cost) if type(key) is str else _take_for(key, name, context, cost)
+
+
+async def _take_for(found: object, name: str, context: RequestContext, cost: int | None) -> Decision:
+    return await context.limiter.take(name, await resolve_key(found, context), cost)
 
 
 def compile_rule(given: RateLimitRule | PolicyChoice, source: LimiterSource, otherwise: RateLimitRule) -> CompiledRule:

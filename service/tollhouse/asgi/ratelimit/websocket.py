@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from tollhouse.asgi.ratelimit.key_rules import resolve_key
-from tollhouse.asgi.ratelimit.refusal_response import is_answered, undecided_detail
-from tollhouse.asgi.ratelimit.request_context import LimitError, RequestContext
+from tollhouse.asgi.ratelimit.refusal_response import LimitError, error_of, is_answered, refusal_of, undecided_detail
+from tollhouse.asgi.ratelimit.request_context import RequestContext
 from tollhouse.asgi.ratelimit.rules import CompiledRule
 from tollhouse.asgi.response import HttpResponse, send_response
 from tollhouse.asgi.types import App, Message, Receive, Send
@@ -21,8 +20,6 @@ POLICY_VIOLATION: Final = 1008
 _DENIAL: Final = "websocket.http.response"
 _FAILURES: Final = frozenset({1011, 4500})
 """The close codes by which servers and frameworks report that the application failed."""
-_ACCEPTED: Final = 101
-_DENIED: Final = 403
 _REASON_BYTES_MAX: Final = 123
 
 
@@ -36,9 +33,9 @@ class LimitedWebSocket:
 
     def __init__(self, rule: CompiledRule, context: RequestContext, receive: Receive, send: Send) -> None:
         self._rule = rule
-        self._visit = context
+        self._context = context
         self._receive = receive
-        self._send = send
+        self._send = context.send_websocket if context.outer is None else send
         self._is_accepted = False
         self._ended: Message | None = None
 
@@ -50,9 +47,9 @@ class LimitedWebSocket:
             return
         receive = self._receive if self._rule.messages is None else self.receive
         try:
-            await app(self._visit.scope, receive, self.send)
+            await app(self._context.scope, receive, self.send)
         except (RateLimited, InvalidInput, StoreError) as error:
-            if not self._visit.is_answered(error):
+            if not self._context.outermost.is_answered(error):
                 raise
             await self._refuse(error)
 
@@ -74,32 +71,19 @@ class LimitedWebSocket:
         kind = message["type"]
         if self._ended is not None:
             return
-        pending = self._visit.pending
-        if kind == "websocket.close" and pending is not None and message.get("code", 1000) in _FAILURES:
-            await self._refuse(pending)
+        refusal = self._context.outermost.refusal
+        if kind == "websocket.close" and message.get("code", 1000) in _FAILURES and refusal is not None:
+            await self._refuse(error_of(refusal))
             return
-        if not self._is_accepted:
-            message = self._with_fields(message)
+        self._is_accepted = self._is_accepted or kind == "websocket.accept"
         await self._send(message)
-
-    def _with_fields(self, message: Message) -> Message:
-        """Add the fields to the response to the handshake, whose status also settles the charge."""
-        kind, headers = message["type"], message.get("headers", ())
-        if kind == "websocket.close":
-            self._visit.refund_unless_charged(_DENIED, ())
-        if kind not in ("websocket.accept", "websocket.http.response.start"):
-            return message
-        self._is_accepted = self._visit.started = kind == "websocket.accept"
-        self._visit.refund_unless_charged(message.get("status", _ACCEPTED), headers)
-        return {**message, "headers": [*headers, *self._visit.fields()]}
 
     async def _refused(self) -> LimitError | None:
         """Take for one message; return what refuses it, or None."""
-        context, policy = self._visit, self._rule.messages
+        context, policy = self._context, self._rule.messages
         assert policy is not None
         try:
-            key = await resolve_key(self._rule.key_finder(policy, context.policies.get(policy))(context), context)
-            decision = await context.limiter.take(policy, key)
+            decision = await self._rule.take(policy, context.policies.get(policy), context)
         except (StoreError, InvalidInput) as error:
             if not is_answered(error, self._rule.of_client):
                 raise
@@ -107,15 +91,19 @@ class LimitedWebSocket:
         return None if decision.allowed else RateLimited(decision)
 
     async def _refuse(self, error: LimitError) -> None:
+        """End the connection by what a limit raised."""
         if self._ended is not None:
             return
+        request = self._context.outermost
         if self._is_accepted:
             await self._close(*close_reason(error))
+        elif request.started:
+            raise error
         else:
-            await self._deny(self._visit.response_to(error))
+            await self._deny(request.refuse(refusal_of(error)))
 
     async def _deny(self, refused: HttpResponse) -> None:
-        if _DENIAL in (self._visit.scope.get("extensions") or {}):
+        if _DENIAL in (self._context.scope.get("extensions") or {}):
             self._ended = {"type": "websocket.disconnect", "code": TRY_AGAIN_LATER}
             await send_response(refused, self._send, "websocket.http")
         else:

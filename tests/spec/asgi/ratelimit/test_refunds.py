@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from tests.asgi import get, limiter_with
+from tests.watched import WatchedStore
 from tests.worlds import StoreWorld
 from tollhouse.asgi.ratelimit.middleware import RateLimitMiddleware
 from tollhouse.asgi.ratelimit.refunds import Charge
 from tollhouse.asgi.ratelimit.rules import RateLimitRule
 from tollhouse.errors import StoreUnavailable
+from tollhouse.keys import UNNAMED
+from tollhouse.limits.calls.refunds import PAUSE_S
 from tollhouse.limits.limiter import Limiter
 from tollhouse.limits.policy.notation import parse_policy
 
@@ -152,10 +156,10 @@ async def test_a_refund_that_fails_is_logged_and_no_error(world: StoreWorld, cap
     limits = Limiter(Forgetful(world), policies, world.keyring, world.metrics)
     app = RateLimitMiddleware(status_of_path, limiter=limits, policy="api", charge="4xx")
 
-    with caplog.at_level(logging.WARNING, "tollhouse.asgi"):
+    with caplog.at_level(logging.WARNING, "tollhouse.limits"):
         response = await get(app, "/200")
 
-    (record,) = [record for record in caplog.records if record.name == "tollhouse.asgi"]
+    (record,) = [record for record in caplog.records if record.name == "tollhouse.limits"]
     assert response.status_code == 200
     assert record.getMessage() == "refund lost"
     assert vars(record)["policy"] == "api"
@@ -236,3 +240,56 @@ async def test_a_permit_comes_back_where_the_application_fails(world: StoreWorld
         await get(app, "/")
 
     assert await remaining(limits, "jobs") == 2
+
+
+class Flood:
+    """Requests under two limits of which the inner one refuses, and what they cost the store."""
+
+    def __init__(self, world: StoreWorld, outer: str) -> None:
+        policies = {"outer": parse_policy("outer", outer), "inner": parse_policy("inner", "1/minute")}
+        self.store = WatchedStore(world.stores.limits)
+        self.limits = Limiter(self.store, policies, world.keyring, world.metrics, refusals_max=100)
+        self.announced: list[bytes] = []
+        self._subscribed = asyncio.Event()
+        world.stores.limits.listen(UNNAMED.rate_clearings, self.announced.append, lambda: None, self._on_subscribed)
+        inner = RateLimitMiddleware(status_of_path, limiter=self.limits, policy="inner")
+        self._app = RateLimitMiddleware(inner, limiter=self.limits, policy="outer")
+
+    def _on_subscribed(self) -> None:
+        self.limits.refusals.on_subscribed()
+        self._subscribed.set()
+
+    async def run(self, requests: int) -> set[int]:
+        """Serve one request, then so many that are refused; return the statuses of these."""
+        await get(self._app, "/200")
+        async with asyncio.timeout(5):
+            await self._subscribed.wait()
+        self.store.calls.clear()
+        statuses = {(await get(self._app, "/200")).status_code for _ in range(requests)}
+        await self.limits.aclose()
+        return statuses
+
+
+async def test_a_flood_of_refused_requests_announces_nothing_while_there_is_room(embedded: StoreWorld) -> None:
+    """1,000 requests that one of two limits refuses cost the other a take and a refund each, and no announcement."""
+    flood = Flood(embedded, "5000/hour")
+
+    assert await flood.run(1_000) == {429}
+
+    takes, refunds = (flood.store.scripts.count(script) for script in ("limits/take", "limits/refund"))
+    assert (takes, refunds) == (1_001, 1_000)
+    assert flood.announced == []
+    assert await remaining(flood.limits, "outer") == 4_999
+
+
+async def test_a_flood_of_refused_requests_announces_few_clearings_of_a_limit_that_is_full(world: StoreWorld) -> None:
+    """When each of 1,000 such requests takes the last unit, most find it gone and cost the store nothing."""
+    flood = Flood(world, "2/hour")
+    began_s = time.monotonic()
+
+    assert await flood.run(1_000) == {429}
+
+    pauses = int((time.monotonic() - began_s) / PAUSE_S) + 2
+    assert len(flood.announced) <= pauses
+    assert len(flood.store.calls) <= 4 * pauses
+    assert await remaining(flood.limits, "outer") == 1

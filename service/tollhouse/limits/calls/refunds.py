@@ -1,0 +1,132 @@
+"""Refunds: what a caller gives back, and what a take charged for a request that was refused elsewhere.
+
+A refund announces that the key may have units again. A flood of requests that one limit refuses would announce as many
+clearings of the other limits of the same requests, so an undo is quieter. Only the last units are missed by anyone: if
+a take of as many would be admitted just before, the script announces nothing. If the take left no room for another like
+it, the first undo of a key is sent at once, and those of the next 100 ms are sent together when these are over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from contextvars import Context
+from typing import Any, Final
+
+from msgspec.structs import replace
+
+from tollhouse.errors import StoreError
+from tollhouse.limits.calls.calls import Calls
+from tollhouse.limits.decision import Decision
+from tollhouse.limits.policy.policy import UNITS_MAX
+from tollhouse.limits.wire.reply import FIRST_DECISION, decision_from_verdict, limit_states_at
+from tollhouse.limits.wire.request import TakeRequest, with_cost
+
+REFUND_S: Final = 2.0
+"""How long a refund that no caller waits for may take; after that its units stay charged."""
+PAUSE_S: Final = 0.1
+WAITING_MAX: Final = 4_096
+"""Keys whose next undo waits; those beyond are sent at once."""
+
+_log = logging.getLogger("tollhouse.limits")
+
+
+class Refunds:
+    """Refunds units of a subject, and of the shadows of its policy."""
+
+    def __init__(
+        self,
+        calls: Calls,
+        *,
+        refund_s: float = REFUND_S,
+        pause_s: float = PAUSE_S,
+        waiting_max: int = WAITING_MAX,
+    ) -> None:
+        self._calls = calls
+        self._refund_s = refund_s
+        self._pause_s = pause_s
+        self._waiting_max = waiting_max
+        self._waiting: dict[str, TakeRequest] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def refund(self, request: TakeRequest, *, rarely: bool = False) -> Decision:
+        """Refund up to the cost of the request, and announce it; the decision's cost is how many.
+
+        With `rarely` it is announced only if a take of as many units would have been refused just before.
+        """
+        decision = await self._refund(request, rarely=rarely)
+        for shadow in request.shadows:
+            await self._refund(shadow, rarely=rarely)
+        return decision
+
+    def refund_locally(self, request: TakeRequest, taken: Decision) -> bool:
+        """Refund what this process decided in an outage; return False if the store decided."""
+        if taken.degraded:
+            for one in (request, *request.shadows):
+                self._calls.fallback.local.refund(one)
+        return taken.degraded
+
+    def start(self, request: TakeRequest, taken: Decision) -> asyncio.Task[None] | None:
+        """Start a refund that goes on if its caller is cancelled; `aclose` waits for it.
+
+        Return None if this process decided, and has the units back already.
+        """
+        if self.refund_locally(request, taken):
+            return None
+        return self._start(self._refund_within(request, rarely=False))
+
+    def start_undo(self, request: TakeRequest, taken: Decision) -> asyncio.Task[None] | None:
+        """Start to give back what a take charged; return None if that waits for the end of the pause of its key."""
+        if self.refund_locally(request, taken):
+            return None
+        if all(state.remaining >= request.cost for state in taken.limits) or len(self._waiting) >= self._waiting_max:
+            return self._start(self._refund_within(request, rarely=True))
+        waiting = self._waiting.get(request.state_key)
+        if waiting is None:
+            self._pause(request)
+            return self._start(self._refund_within(request, rarely=True))
+        self._waiting[request.state_key] = with_cost(waiting, min(waiting.cost + request.cost, UNITS_MAX))
+        return None
+
+    async def aclose(self) -> None:
+        """Send what waits, and wait for all that was started, at most `refund_s`."""
+        for state_key in tuple(self._waiting):
+            self._end_pause(state_key)
+        self._waiting.clear()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def _pause(self, request: TakeRequest) -> None:
+        self._waiting[request.state_key] = with_cost(request, 0)
+        loop = asyncio.get_running_loop()
+        loop.call_later(self._pause_s, self._end_pause, request.state_key, context=Context())
+
+    def _end_pause(self, state_key: str) -> None:
+        """Send what has waited, and begin another pause; without any the key is forgotten."""
+        request = self._waiting.pop(state_key, None)
+        if request is not None and request.cost:
+            self._pause(request)
+            self._start(self._refund_within(request, rarely=True))
+
+    def _start(self, refund: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(refund, name="tollhouse-refund", context=Context())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _refund_within(self, request: TakeRequest, *, rarely: bool) -> None:
+        """Refund within a bounded time; if the store does not answer the loss is logged, and the units stay charged."""
+        try:
+            async with asyncio.timeout(self._refund_s):
+                await self.refund(request, rarely=rarely)
+        except (StoreError, TimeoutError) as error:
+            reason = str(error) or f"no answer within {self._refund_s} s"
+            _log.warning("refund lost", extra={"policy": request.compiled.name, "reason": reason})
+
+    async def _refund(self, request: TakeRequest, *, rarely: bool) -> Decision:
+        args = [request.cost, self._calls.clearings, int(rarely), *request.compiled.arguments]
+        reply = await self._calls.run_clearing("limits/refund", request, args)
+        self._calls.decider.on_reply(reply)
+        refunded = replace(request, cost=reply[FIRST_DECISION])
+        return decision_from_verdict(refunded, 0, 0, limit_states_at(request, reply, FIRST_DECISION + 1))

@@ -1,0 +1,154 @@
+"""Refunds that no caller waits for: what is given back, how often it is announced, and what is lost in an outage."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import pytest
+
+from tests.watched import Setup, ticks
+from tests.worlds import StoreWorld
+from tollhouse.keys import UNNAMED
+from tollhouse.limits.calls.calls import calls_on
+from tollhouse.limits.calls.refunds import Refunds
+from tollhouse.limits.policy.notation import parse_policy
+from tollhouse.limits.wire.compiled_policy import compile_policies
+from tollhouse.limits.wire.request import RequestReader, TakeRequest
+
+POLICIES = (
+    parse_policy("api", "10/minute"),
+    parse_policy("two", "2/minute"),
+    parse_policy("listed", "10/minute", allow=("ada",)),
+    parse_policy("tried", "10/minute"),
+    parse_policy("candidate", "10/minute", shadow=True, shadow_of="tried"),
+    parse_policy("jobs", "2/minute", "concurrency"),
+)
+
+
+@pytest.fixture
+def setup(world: StoreWorld) -> Setup:
+    return Setup(world, *POLICIES)
+
+
+async def ended(task: asyncio.Task[None] | None) -> None:
+    """Wait for a refund that was sent."""
+    assert task is not None
+    await task
+
+
+async def left(setup: Setup, policy: str) -> int:
+    return (await setup.limits.peek(policy, "ada")).limits[0].remaining
+
+
+@pytest.mark.parametrize("verb", ["start_refund", "start_undo"])
+async def test_what_a_take_charged_comes_back(setup: Setup, verb: str) -> None:
+    """The units of a decision come back, from the shadows of its policy too."""
+    taken = await setup.limits.take("tried", "ada", 3)
+
+    await ended(getattr(setup.limits, verb)(taken))
+
+    assert (await left(setup, "tried"), await left(setup, "candidate")) == (10, 10)
+
+
+@pytest.mark.parametrize("verb", ["start_refund", "start_undo"])
+async def test_what_this_process_counted_comes_back_at_once(setup: Setup, verb: str) -> None:
+    """During an outage the units come back to the share of this process, and no call is sent."""
+    setup.store.fail()
+    taken = await setup.limits.take("two", "ada", 2)
+    setup.store.calls.clear()
+
+    assert getattr(setup.limits, verb)(taken) is None
+
+    assert setup.store.calls == []
+    assert (await setup.limits.take("two", "ada", 2)).allowed
+
+
+@pytest.mark.parametrize("verb", ["start_refund", "start_undo"])
+async def test_what_no_store_counted_is_not_refunded(setup: Setup, verb: str) -> None:
+    """A listed key, a take of nothing, a lease and a policy that is gone have nothing to come back."""
+    limits = setup.limits
+    decisions = [
+        await limits.take("listed", "ada"),
+        await limits.take("api", "ada", 0),
+        await limits.take("two", "ada"),
+    ]
+    async with limits.hold("jobs", "ada") as lease:
+        decisions.append(lease.decision)
+    limits.replace_policies({name: policy for name, policy in limits.policies.items() if name != "two"})
+    setup.store.calls.clear()
+
+    assert [getattr(limits, verb)(decision) for decision in decisions] == [None] * 4
+    assert setup.store.calls == []
+
+
+async def test_of_many_undone_takes_the_first_goes_at_once_and_the_rest_together(setup: Setup) -> None:
+    """A limit that each take leaves without room is refunded at once, and then once for all that follow."""
+    first, second = [await setup.limits.take("two", "ada") for _ in range(2)]
+    setup.store.calls.clear()
+
+    started = [setup.limits.start_undo(taken) for taken in (second, first, second)]
+    assert started[0] is not None
+    assert started[2] is None
+    await setup.limits.aclose()
+
+    assert setup.store.scripts == ["limits/refund"] * 3
+    assert [call.args[0] for call in setup.store.calls] == [1, 1, 1]
+    assert await left(setup, "two") == 2
+
+
+class Subject:
+    """One key of the store, and refunds with a pause of their own."""
+
+    def __init__(self, setup: Setup, pause_s: float) -> None:
+        clock, clearings = setup.clock.monotonic_ms, UNNAMED.rate_clearings
+        self.calls = calls_on(setup.store, setup.world.metrics, refusals_max=0, clock=clock, clearings=clearings)
+        self.refunds = Refunds(self.calls, pause_s=pause_s, refund_s=0.05)
+        self.request: TakeRequest = RequestReader(
+            compile_policies({one.name: one for one in POLICIES}, 1), setup.world.keyring, UNNAMED
+        ).read("two", "ada")
+
+
+async def test_what_waits_is_sent_when_the_pause_is_over(setup: Setup) -> None:
+    """After the pause of a key what has waited comes back in one refund; then the key waits again, or is forgotten."""
+    subject = Subject(setup, pause_s=0)
+    used_up = [await setup.limits.take("two", "ada") for _ in range(2)][1]
+    setup.store.calls.clear()
+
+    assert subject.refunds.start_undo(subject.request, used_up) is not None
+    assert [subject.refunds.start_undo(subject.request, used_up) for _ in range(2)] == [None, None]
+    await ticks()
+    await subject.refunds.aclose()
+
+    assert [call.args[0] for call in setup.store.calls] == [1, 2]
+    assert subject.refunds.start_undo(subject.request, used_up) is not None
+    await subject.refunds.aclose()
+
+
+async def test_the_keys_that_wait_are_bounded(setup: Setup) -> None:
+    """Beyond the bound of keys an undo is sent at once."""
+    subject = Subject(setup, pause_s=60)
+    used_up = [await setup.limits.take("two", "ada") for _ in range(2)][1]
+    subject.refunds = Refunds(subject.calls, pause_s=60, waiting_max=0)
+
+    assert all(subject.refunds.start_undo(subject.request, used_up) is not None for _ in range(2))
+    await subject.refunds.aclose()
+
+    assert await left(setup, "two") == 2
+
+
+async def test_a_refund_that_gets_no_reply_is_lost_in_time(setup: Setup, caplog: pytest.LogCaptureFixture) -> None:
+    """A store that is down, or silent, loses the refund within its bound; the log says which policy, and no key."""
+    subject = Subject(setup, pause_s=0)
+    taken = await setup.limits.take("two", "ada")
+    setup.store.fail()
+    with caplog.at_level(logging.WARNING, "tollhouse.limits"):
+        await ended(subject.refunds.start(subject.request, taken))
+        setup.store.heal()
+        setup.store.hold()
+        await ended(subject.refunds.start(subject.request, taken))
+    setup.store.release()
+
+    assert [record.getMessage() for record in caplog.records] == ["refund lost"] * 2
+    assert {vars(record)["policy"] for record in caplog.records} == {"two"}
+    assert "ada" not in str([vars(record) for record in caplog.records])
