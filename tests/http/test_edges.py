@@ -7,10 +7,11 @@ import os
 import signal
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 
-from tests.http.client import ADMIN, SERVICE, Service, service_at
+from tests.http.client import ADMIN, PASSWORD, SERVICE, Service, service_at
 from tests.processes import gone_within
 from tollhouse.stores.embedded.server import EmbeddedServer
 
@@ -136,6 +137,18 @@ async def test_the_schema_names_every_route_and_loads_nothing(service: Service) 
     paths = response.json()["paths"]
     assert {"/v1/limits/take", "/v1/login", "/v1/session", "/v1/ai/{model}", "/v1/cache/stats"} <= set(paths)
     assert "<script" not in response.text
+
+
+async def test_an_outage_of_the_accounts_charges_no_login_and_no_sign_up(tmp_path: Path) -> None:
+    """However often a client tries, the answer is 503 and never 429, and the limits have counted nothing."""
+    body = {"user": "ada", "password": PASSWORD}
+    async with service_at("fake://", accounts_url=f"unix://{tmp_path}/none.sock") as service:
+        logins = [await service.ask("POST", "/v1/login", json=body) for _ in range(8)]
+        sign_ups = [await service.ask("POST", "/v1/accounts", json=body) for _ in range(25)]
+        counted = await service.tollhouse.stores.limits.command("DBSIZE")
+
+    assert {response.status_code for response in (*logins, *sign_ups)} == {503}
+    assert counted == 0
 
 
 async def test_without_stores_nothing_is_500_and_nobody_is_401(caplog: pytest.LogCaptureFixture) -> None:
