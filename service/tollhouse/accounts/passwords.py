@@ -20,7 +20,8 @@ from typing import Final, TypeVar, TypeVarTuple
 from msgspec import Struct
 
 from tollhouse.accounts import hashing
-from tollhouse.accounts.hashing import MEMORY_KIB_MAX, PROFILES, Profile
+from tollhouse.accounts.hashing import MEMORY_KIB_MAX, POOL_MEMORY_KIB, PROFILES, Profile
+from tollhouse.accounts.memory_budget import MemoryBudget
 from tollhouse.keyring import Keyring
 from tollhouse.metrics import Metrics
 from tollhouse.worker_pool import WorkerPool
@@ -78,6 +79,7 @@ class Passwords:
         pool: WorkerPool | None = None,
         memory_kib_max: int = MEMORY_KIB_MAX,
         named: Collection[Profile] = tuple(PROFILES.values()),
+        memory: MemoryBudget | None = None,
         random_bytes: Callable[[int], bytes] = secrets.token_bytes,
     ) -> None:
         keyring.require_secret("passwords are hashed under it")
@@ -85,6 +87,7 @@ class Passwords:
         self._metrics = metrics
         self._profile = profile
         self._pool = hash_pool(profile) if pool is None else pool
+        self._memory = MemoryBudget(POOL_MEMORY_KIB) if memory is None else memory
         self._memory_kib_max = max(memory_kib_max, profile.memory_kib)
         self._random_bytes = random_bytes
         self._newest = keyring.key_ids()[0]
@@ -117,7 +120,8 @@ class Passwords:
         if stored is None or profile is None:
             stored, profile = StoredHash(phc=self._dummies[self._profile], key_id=self._newest), self._profile
         peppered, dummies = self._peppered(password, stored.key_id), self._dummies_beside(profile)
-        if not await self._pool.run(self._matches, stored.phc, peppered, dummies, on_begin, on_match):
+        hashes = ((profile, stored.phc), *dummies)
+        if not await self._pool.run(self._matches, hashes, peppered, on_begin, on_match):
             return None
         return PasswordMatch(needs_rehash=stored.key_id != self._newest or profile != self._profile)
 
@@ -134,7 +138,7 @@ class Passwords:
         self._metrics.discarded_state("password-hash")
         return None
 
-    def _dummies_beside(self, profile: Profile) -> Sequence[str]:
+    def _dummies_beside(self, profile: Profile) -> Sequence[tuple[Profile, str]]:
         """Return a hash of every profile that stored hashes were seen to have, except this one.
 
         A wrong password is compared with them too, so that it takes as long for every account, whatever its profile,
@@ -143,7 +147,7 @@ class Passwords:
         if profile in self._named and profile not in self._dummies:
             self._dummies[profile] = self._dummy(profile)
         own = profile if profile in self._dummies else self._profile
-        return [phc for other, phc in self._dummies.items() if other != own]
+        return [(other, phc) for other, phc in self._dummies.items() if other != own]
 
     def _dummy(self, profile: Profile) -> str:
         salt, tag = self._random_bytes(hashing.SALT_BYTES), self._random_bytes(hashing.TAG_BYTES)
@@ -156,26 +160,28 @@ class Passwords:
 
     def _argon2id(self, peppered: bytes, salt: bytes, on_begin: Callable[[], None]) -> str:
         on_begin()
-        return self._timed(hashing.argon2id, peppered, salt, self._profile)
+        return self._timed(self._profile, hashing.argon2id, peppered, salt, self._profile)
 
     def _matches(
         self,
-        phc: str,
+        hashes: Sequence[tuple[Profile, str]],
         peppered: bytes,
-        dummies: Sequence[str],
         on_begin: Callable[[], None],
         on_match: Callable[[], None],
     ) -> bool:
+        """Return True if the password has the first hash; if it has not, compare it with the others in vain."""
         on_begin()
-        if self._timed(hashing.matches, phc, peppered):
+        (profile, phc), *dummies = hashes
+        if self._timed(profile, hashing.matches, phc, peppered):
             on_match()
             return True
-        for dummy in dummies:
-            self._timed(hashing.matches, dummy, peppered)
+        for profile, dummy in dummies:
+            self._timed(profile, hashing.matches, dummy, peppered)
         return False
 
-    def _timed(self, function: Callable[[*_Arguments], _Result], *arguments: *_Arguments) -> _Result:
-        began_s = time.perf_counter()
-        result = function(*arguments)
-        self._metrics.password_hash(time.perf_counter() - began_s)
+    def _timed(self, profile: Profile, function: Callable[[*_Arguments], _Result], *arguments: *_Arguments) -> _Result:
+        with self._memory.hold(profile.memory_kib):
+            began_s = time.perf_counter()
+            result = function(*arguments)
+            self._metrics.password_hash(time.perf_counter() - began_s)
         return result

@@ -12,8 +12,10 @@ from argon2 import PasswordHasher
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.watched import ticks
 from tollhouse.accounts import hashing
 from tollhouse.accounts.hashing import PROFILES, Profile, parallel_hashes
+from tollhouse.accounts.memory_budget import MemoryBudget
 from tollhouse.accounts.passwords import PasswordMatch, Passwords, StoredHash, hash_pool
 from tollhouse.accounts.rules import PASSWORD_BYTES_MAX, PasswordRules, password_bytes
 from tollhouse.errors import ConfigurationError, InvalidInput, Overloaded
@@ -209,6 +211,20 @@ async def test_a_right_password_costs_its_own_hash_alone():
         before = hashes_computed(metrics)
         assert await ours.verify(b"tandem walrus cartwheel", stored)
         assert hashes_computed(metrics) - before == 1
+
+
+async def test_a_hash_waits_for_memory():
+    """Hashes of any profile that run at the same time share one budget, whatever the number of threads allows."""
+    metrics, memory, begun = Metrics(), MemoryBudget(16), threading.Event()
+    ours = passwords(metrics=metrics, memory=memory)
+
+    with memory.hold(9):
+        hashing_one = asyncio.create_task(ours.hash(b"tandem walrus cartwheel", begun.set))
+        assert await asyncio.to_thread(begun.wait, 10)
+        await ticks(200)
+        assert hashes_computed(metrics) == 0
+
+    assert await ours.verify(b"tandem walrus cartwheel", await hashing_one)
 
 
 async def test_a_password_counts_in_one_unicode_form_and_otherwise_as_typed():
