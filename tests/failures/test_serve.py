@@ -177,6 +177,7 @@ def test_no_secret_is_in_an_environment_or_a_command_line(tmp_path: Path) -> Non
         give_up_s = time.monotonic() + STARTED_S
         while not (later := children_of(served.process.pid) - first) and time.monotonic() < give_up_s:
             time.sleep(0.05)
+        served.await_ready()
         secrets = [SECRET, *served.kept["admin_key"]]
         shown = {pid: _shown_by(pid) for pid in first - {worker} | later}
 

@@ -85,6 +85,12 @@ FLOORS: Mapping[str, tuple[frozenset[str], ...]] = {
         frozenset({"report", "round"}),
         frozenset({"runner"}),
     ),
+    "serving": (
+        frozenset({"binding", "deadlines", "framing", "overload", "sweep"}),
+        frozenset({"protocol"}),
+        frozenset({"config"}),
+        frozenset({"workers"}),
+    ),
     "http": (
         frozenset({"authentication", "cookies", "csrf", "problems"}),
         frozenset({"accounts", "ai", "cache", "health", "limits", "sessions"}),

@@ -35,5 +35,4 @@ def bind(host: str, port: int) -> socket.socket:
         raise ConfigurationError(
             "TOLLHOUSE_HOST", f"{host}:{port}", f"cannot listen there: {error.strerror}"
         ) from error
-    listening.set_inheritable(True)
     return listening
