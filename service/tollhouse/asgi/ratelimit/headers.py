@@ -22,7 +22,7 @@ from typing import Final, get_args
 
 from tollhouse.asgi.types import Headers
 from tollhouse.limits.decision import Decision, LimitState, TakeAllResult
-from tollhouse.limits.policy.policy import Policy
+from tollhouse.limits.policy.policy import LIMITS_MAX, Policy
 from tollhouse.settings.model import Dialect
 
 DIALECTS: Final[tuple[Dialect, ...]] = get_args(Dialect)
@@ -73,7 +73,7 @@ class RateLimitFields:
         limited = [decision for decision in decisions if decision.limits]
         if not limited or self.dialect == "off":
             return []
-        if len(limited) > 1:
+        if len(limited) > 1 and not _surely_fit(limited):
             limited = self._bounded(limited, policies)
         if self.dialect == "draft-11":
             each = [self._draft_11(decision, policies) for decision in limited]
@@ -168,6 +168,12 @@ def _nearness(limit: tuple[LimitState, Quota]) -> tuple[int, int]:
     """Order limits by the millionths that remain of them; of two alike, the one that takes longer comes first."""
     state, (units, _) = limit
     return state.remaining * 1_000_000 // units, -state.reset_after_ms
+
+
+def _surely_fit(decisions: Sequence[Decision]) -> bool:
+    """Return True if each policy is there once, and all have no more limits than one may have: one always fits."""
+    count = sum(len(decision.limits) for decision in decisions)
+    return count <= LIMITS_MAX and len({decision.policy for decision in decisions}) == len(decisions)
 
 
 def _tightness(decision: Decision, policies: Mapping[str, Policy]) -> tuple[bool, int, int]:
