@@ -24,11 +24,14 @@ from tollhouse.ai.langid import langid
 from tollhouse.ai.models import Models
 from tollhouse.asgi.types import App
 from tollhouse.http import accounts, ai, cache, health, sessions
+from tollhouse.http.api_keys import ApiKeys
 from tollhouse.http.authentication import Authentication, rate_key
 from tollhouse.http.csrf import refuse_cross_site, refuse_unknown_query
+from tollhouse.http.headers import complete_response
 from tollhouse.http.limits import routes as limits
 from tollhouse.http.limits.fast_path import FastPath
 from tollhouse.http.limits.responses import TakeResponses
+from tollhouse.http.openapi import security_schemes
 from tollhouse.http.problems import HANDLERS
 from tollhouse.litestar import RateLimitRoutes
 from tollhouse.serving.workers import exit_with_parent
@@ -46,12 +49,13 @@ class WorkerConfig(Struct, frozen=True, kw_only=True):
     file: str | None
 
 
-def create_app(tollhouse: Tollhouse, file: Path | None = None) -> Litestar:
+def create_app(tollhouse: Tollhouse, file: Path | None = None, *, keys: ApiKeys | None = None) -> Litestar:
     """Make the application over an open Tollhouse, which it closes when it shuts down.
 
-    While it runs it follows the policies of `file`.
+    While it runs it follows the policies of `file`. It accepts `keys`, those of the settings if they are not given.
     """
     settings = tollhouse.settings
+    accepted = ApiKeys(tollhouse) if keys is None else keys
     return Litestar(
         route_handlers=[
             limits.ROUTER,
@@ -61,8 +65,9 @@ def create_app(tollhouse: Tollhouse, file: Path | None = None) -> Litestar:
             cache.ROUTER,
             *health.HANDLERS,
         ],
-        middleware=[Authentication(tollhouse), RateLimitRoutes(tollhouse, key=rate_key)],
+        middleware=[Authentication(tollhouse, accepted), RateLimitRoutes(tollhouse, key=rate_key)],
         before_request=_refuse_unwanted,
+        before_send=[complete_response],
         exception_handlers=dict(HANDLERS),
         dependencies=_dependencies(tollhouse),
         lifespan=[_lifespan(tollhouse, file)],
@@ -71,6 +76,7 @@ def create_app(tollhouse: Tollhouse, file: Path | None = None) -> Litestar:
             title="Tollhouse",
             version=version("tollhouse"),
             path="/schema",
+            components=security_schemes(plain_http=settings.plain_http),
             render_plugins=[JsonRenderPlugin(path=["/", "/openapi.json"])],
             use_handler_docstrings=True,
         ),
@@ -88,7 +94,8 @@ def create_worker(config: WorkerConfig) -> FastPath:
     settings, file = config.settings, None if config.file is None else Path(config.file)
     logs.configure(settings.log_level, settings.log_format, verbose=wiring.verbose_loggers(settings))
     tollhouse = wiring.open(settings, models=installed_models())
-    return FastPath(cast("App", create_app(tollhouse, file)), tollhouse)
+    keys = ApiKeys(tollhouse)
+    return FastPath(cast("App", create_app(tollhouse, file, keys=keys)), tollhouse, keys)
 
 
 def installed_models() -> Models:

@@ -10,17 +10,15 @@ import time
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import pytest
 
-from tests.http.client import settings_at
+from tests.http.client import served_app, settings_at
 from tests.http.sockets import exchange, listening
 from tests.http.test_framing import KEY, LAST, OFFERS, POST, SMUGGLED, TAKE, chunked, with_length
 from tollhouse import wiring
-from tollhouse.app import create_app
 from tollhouse.asgi.types import App
-from tollhouse.http.limits.fast_path import FastPath
 from tollhouse.settings.model import LimitSettings, PolicySettings
 
 STARTED_S = 10.0
@@ -148,8 +146,8 @@ def _await_port(port: int) -> None:
 async def proxied(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Proxied]:
     limits = LimitSettings(policies={"api": PolicySettings(limit="1000000/hour")})
     tollhouse = wiring.open(settings_at("fake://", limits=limits))
-    app = create_app(tollhouse)
-    recorder = Recorder(FastPath(cast("App", app), tollhouse))
+    app, served = served_app(tollhouse)
+    recorder = Recorder(served)
     async with app.lifespan(), listening(recorder, tollhouse.settings) as port:
         with proxy(request.param, tmp_path_factory.mktemp("proxy"), port) as proxy_port:
             yield Proxied(proxy_port, recorder)

@@ -14,16 +14,14 @@ from msgspec.structs import replace
 
 from tests.fuzz import hostile
 from tests.fuzz.harness import App, Headers, Request, Target, examples
-from tests.http.client import ADMIN_KEY, SERVICE_KEY, settings_at
+from tests.http.client import ADMIN_KEY, SERVICE_KEY, served_app, settings_at
 from tests.http.limited import POLICIES
 from tollhouse import wiring
 from tollhouse.ai.models import Model, Models
-from tollhouse.app import create_app
-from tollhouse.http.limits.fast_path import FastPath
 from tollhouse.settings.model import LimitSettings, PolicySettings
 
 OPEN: Final = PolicySettings(limit="1000000/minute")
-ALL: Final = {**POLICIES, "ai": OPEN, "session": OPEN, "login-address": OPEN}
+ALL: Final = {**POLICIES, "ai": OPEN, "session": OPEN, "login-address": OPEN, "revocation": OPEN, "wrong-key": OPEN}
 METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE", "CONNECT", "PROPFIND", "get")
 SESSION: Final = b"@session"
 """Stands for the token of a live session."""
@@ -45,7 +43,7 @@ class Service(Target):
             Model(name="broken", version="1", call=len),
         ]
         self.tollhouse = wiring.open(settings, models=Models(models))
-        super().__init__(cast("App", FastPath(cast("Any", create_app(self.tollhouse)), self.tollhouse)), runner)
+        super().__init__(cast("App", served_app(self.tollhouse)[1]), runner)
         self._runner = runner
         self.operations = self._operations()
 

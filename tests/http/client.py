@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any, cast
 
 import httpx2
+from litestar import Litestar
 
 from tollhouse import wiring
 from tollhouse.ai.langid import langid
 from tollhouse.ai.models import Models
 from tollhouse.app import create_app
 from tollhouse.asgi.types import App
+from tollhouse.http.api_keys import ApiKeys
 from tollhouse.http.limits.fast_path import FastPath
 from tollhouse.settings import Settings, load
 from tollhouse.wiring import Tollhouse
@@ -38,6 +40,13 @@ def settings_at(url: str, **changes: Any) -> Settings:
         **changes,
     }
     return Settings(**chosen)
+
+
+def served_app(tollhouse: Tollhouse) -> tuple[Litestar, FastPath]:
+    """Return the documented application, and the same behind the fast path."""
+    keys = ApiKeys(tollhouse)
+    app = create_app(tollhouse, keys=keys)
+    return app, FastPath(cast("App", app), tollhouse, keys)
 
 
 class Service:
@@ -72,8 +81,7 @@ class Service:
 @asynccontextmanager
 async def service_at(url: str, *, peer: str = "127.0.0.1", **changes: Any) -> AsyncGenerator[Service]:
     tollhouse = wiring.open(settings_at(url, **changes), models=Models(filter(None, [LANGID])))
-    app = create_app(tollhouse)
-    served = FastPath(cast("App", app), tollhouse)
+    app, served = served_app(tollhouse)
     transport = httpx2.ASGITransport(app=served, client=(peer, 50_000))  # type: ignore[arg-type] - httpx types its scope
     async with app.lifespan(), httpx2.AsyncClient(transport=transport, base_url="http://testserver") as client:
         yield Service(tollhouse, client)

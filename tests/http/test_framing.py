@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from itertools import pairwise
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.http.client import SERVICE_KEY, settings_at
+from tests.http.client import SERVICE_KEY, served_app, settings_at
 from tests.http.sockets import exchange, listening
 from tollhouse import wiring
-from tollhouse.app import create_app
-from tollhouse.asgi.types import App
-from tollhouse.http.limits.fast_path import FastPath
 from tollhouse.settings.model import LimitSettings, PolicySettings
 
 KEY = f"X-Api-Key: {SERVICE_KEY}\r\n".encode()
@@ -61,8 +58,8 @@ async def port() -> AsyncGenerator[int]:
     """The port of the service, which has a policy `api`."""
     limits = LimitSettings(policies={"api": PolicySettings(limit="1000000/hour")})
     tollhouse = wiring.open(settings_at("fake://", limits=limits))
-    app = create_app(tollhouse)
-    async with app.lifespan(), listening(FastPath(cast("App", app), tollhouse), tollhouse.settings) as port:
+    app, served = served_app(tollhouse)
+    async with app.lifespan(), listening(served, tollhouse.settings) as port:
         yield port
 
 

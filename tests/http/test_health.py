@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.failures.fake_sentinel import FakeSentinel, FakeServer, replica
-from tests.http.client import Service, service_at
+from tests.http.client import ADMIN, SERVICE, Service, service_at
 from tollhouse.cli.check import warnings
 from tollhouse.metrics import Metrics
 from tollhouse.stores.discovery.locator import ServiceHealth
@@ -70,7 +70,7 @@ async def service_without_a_primary() -> AsyncIterator[Service]:
 @pytest.mark.parametrize("path", ["/readyz", "/healthz"])
 async def test_verbose_health_tells_of_each_store(service: Service, path: str, query: str) -> None:
     """`?verbose` returns the status, and for each store its place, server, role and replication id."""
-    response = await service.ask("GET", f"{path}?{query}")
+    response = await service.ask("GET", f"{path}?{query}", headers=ADMIN)
 
     assert response.status_code == 200
     assert response.headers["cache-control"] == "no-store"
@@ -87,6 +87,27 @@ async def test_verbose_health_tells_of_each_store(service: Service, path: str, q
         assert store["watch"] is None
 
 
+@pytest.mark.parametrize(("headers", "status"), [({}, 401), ({"X-Api-Key": "a-guess-at-a-key"}, 401), (SERVICE, 403)])
+async def test_verbose_health_is_for_administrators(service: Service, headers: dict[str, str], status: int) -> None:
+    """Versions and addresses are shown to an admin key alone: a client on the same machine may be anyone's proxy."""
+    for path in ("/readyz?verbose", "/healthz?verbose=true"):
+        response = await service.ask("GET", path, headers=headers)
+
+        assert response.status_code == status
+        assert "valkey" not in response.text
+        assert "unix:" not in response.text
+
+
+async def test_a_probe_is_never_taken_for_a_guess(service: Service) -> None:
+    """A readiness probe may carry any credentials, different ones each time; without a query they are not read."""
+    probes = [
+        await service.ask("GET", "/readyz", headers={"Authorization": f"Bearer mesh-token-{number}"})
+        for number in range(30)
+    ]
+
+    assert {probe.status_code for probe in probes} == {200}
+
+
 async def test_another_word_for_verbose_is_refused(service: Service) -> None:
     """`?verbose=no` is 400 and names the parameter."""
     response = await service.ask("GET", "/readyz?verbose=no")
@@ -97,7 +118,7 @@ async def test_another_word_for_verbose_is_refused(service: Service) -> None:
 async def test_verbose_health_of_a_lost_cache(valkey_socket: Path) -> None:
     """A store that does not answer is listed with its problem; the status is the same as without `?verbose`."""
     async with service_at(f"unix://{valkey_socket}", cache_url="redis://ada:sesame@127.0.0.1:1") as service:
-        response = await service.ask("GET", "/readyz?verbose")
+        response = await service.ask("GET", "/readyz?verbose", headers=ADMIN)
 
     assert (response.status_code, response.json()["status"]) == (200, "degraded")
     cache = response.json()["stores"][2]
@@ -109,7 +130,7 @@ async def test_verbose_health_of_a_lost_cache(valkey_socket: Path) -> None:
 async def test_verbose_health_without_any_store() -> None:
     """If no store answers, the report is 503 and contains no password of a server or a Sentinel."""
     async with service_without_a_primary() as service:
-        response = await service.ask("GET", "/readyz?verbose")
+        response = await service.ask("GET", "/readyz?verbose", headers=ADMIN)
         text = (await service.ask("GET", "/metrics")).text
 
     assert (response.status_code, response.json()["status"]) == (503, "unavailable")
@@ -133,7 +154,7 @@ async def test_several_servers_are_reported_without_sentinels() -> None:
     server = await FakeServer().open()
     async with service_at(f"redis://{server.host[0]}:{server.host[1]},127.0.0.1:1") as service:
         for _ in range(20):  # a busy machine may need more than one deadline to connect
-            watch = (await service.ask("GET", "/readyz?verbose")).json()["stores"][1]["watch"]
+            watch = (await service.ask("GET", "/readyz?verbose", headers=ADMIN)).json()["stores"][1]["watch"]
             if watch["primary"] is not None:
                 break
     await server.listener.close()

@@ -14,7 +14,8 @@ from msgspec import convert
 from tests.http.client import ADMIN, SERVICE, service_at
 from tests.http.limited import Limited, limited_at
 from tests.processes import gone_within
-from tollhouse.http.limits.openapi import FieldProblem, ProblemDetails, RefusedTake, RefusedTakeAll
+from tollhouse.http.limits.openapi import RefusedTake, RefusedTakeAll
+from tollhouse.http.openapi import FieldProblem, ProblemDetails
 from tollhouse.limits.calls.waiting import WAIT_MS_MAX
 from tollhouse.settings.model import LimitSettings, PolicySettings
 from tollhouse.stores.embedded.server import EmbeddedServer

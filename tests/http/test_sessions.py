@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from http.cookies import SimpleCookie
 from pathlib import Path
 
 import pytest
 
-from tests.http.client import PASSWORD, Service, service_at
+from tests.http.client import PASSWORD, SERVICE, Service, service_at
 from tests.worlds import embedded_world
+from tollhouse.settings.model import LimitSettings, PolicySettings
 
 
 async def test_sign_up_log_in_and_get_the_session(service: Service) -> None:
@@ -25,7 +28,7 @@ async def test_sign_up_log_in_and_get_the_session(service: Service) -> None:
     assert set(who.json()) == {"sid", "user", "created_at", "expires_at", "idle_expires_at"}
     assert who.json()["user"] == "ada"
     assert who.headers["cache-control"] == "no-store"
-    assert who.headers["vary"] == "Cookie"
+    assert who.headers["vary"] == "Authorization, Cookie, X-Api-Key"
     assert "set-cookie" not in who.headers
 
 
@@ -149,7 +152,71 @@ async def test_logout_is_final_and_clears_the_cookie(service: Service) -> None:
     assert left.status_code == 204
     assert "max-age=0" in left.headers["set-cookie"].lower()
     assert (await service.ask("GET", "/v1/session", headers=headers)).status_code == 401
-    assert (await service.ask("POST", "/v1/logout", headers=headers)).status_code == 401
+
+
+async def test_a_logout_of_a_session_that_is_over_clears_the_cookie_too(service: Service) -> None:
+    """RFC 7009, 2.2: what a second logout asks for is so: 204, and the browser drops the cookie; no token is 401."""
+    await service.sign_up()
+    token = (await service.log_in())["Authorization"][7:]
+    cookie, bearer = {"Cookie": f"tollhouse-dev={token}"}, {"Authorization": f"Bearer {token}"}
+
+    for headers in (cookie, cookie, bearer):
+        left = await service.ask("POST", "/v1/logout", headers=headers)
+        assert left.status_code == 204
+        assert left.headers["set-cookie"].startswith('tollhouse-dev=""; HttpOnly; Max-Age=0; Path=/')
+    for headers, status in (({}, 401), ({"Cookie": "tollhouse-dev=none"}, 401), (SERVICE, 403)):
+        refused = await service.ask("POST", "/v1/logout", headers=headers)
+        assert (refused.status_code, "set-cookie" in refused.headers) == (status, False)
+
+
+THIEF, OWNER = {"X-Forwarded-For": "203.0.113.66"}, {"X-Forwarded-For": "198.51.100.7"}
+ENDING = [("DELETE", "/v1/sessions?except=current"), ("DELETE", "/v1/sessions/{other}"), ("POST", "/v1/logout")]
+
+
+@asynccontextmanager
+async def service_behind_a_proxy(valkey_socket: Path) -> AsyncGenerator[Service]:
+    limits = LimitSettings(
+        policies={"session": PolicySettings(limit="3/minute"), "revocation": PolicySettings(limit="3/minute")}
+    )
+    async with (
+        embedded_world(valkey_socket),
+        service_at(f"unix://{valkey_socket}", limits=limits, trusted_proxies=("loopback",)) as service,
+    ):
+        yield service
+
+
+@pytest.mark.parametrize("with_stolen_token", [True, False], ids=["elsewhere", "another session"])
+@pytest.mark.parametrize(("method", "path"), ENDING)
+async def test_a_thief_who_uses_up_the_limits_keeps_no_owner_from_ending_sessions(
+    valkey_socket: Path, method: str, path: str, with_stolen_token: bool
+) -> None:
+    """A stolen token that used up all its limits stops neither its owner elsewhere nor another session beside it."""
+    async with service_behind_a_proxy(valkey_socket) as service:
+        await service.sign_up()
+        stolen, second = await service.log_in(), await service.log_in()
+        listed = (await service.ask("GET", "/v1/sessions", headers=second)).json()["sessions"]
+        sids = {session["current"]: session["sid"] for session in listed}
+        floods = [
+            [(await service.ask(*request, headers={**stolen, **THIEF})).status_code for _ in range(4)]
+            for request in (("GET", "/v1/session"), ("DELETE", "/v1/sessions/none"))
+        ]
+        headers = {**stolen, **OWNER} if with_stolen_token else {**second, **THIEF}
+        answer = await service.ask(method, path.format(other=sids[with_stolen_token]), headers=headers)
+
+    assert [flood[-1] for flood in floods] == [429, 429]
+    assert answer.status_code == 204
+
+
+async def test_ending_sessions_is_limited_for_one_session_at_one_address(valkey_socket: Path) -> None:
+    """A user cannot flood the store with revocations, which are durable writes: above the limit they are 429."""
+    async with service_behind_a_proxy(valkey_socket) as service:
+        await service.sign_up()
+        mine = await service.log_in()
+        statuses = [
+            (await service.ask("DELETE", "/v1/sessions?except=current", headers=mine)).status_code for _ in range(4)
+        ]
+
+    assert statuses == [204, 204, 204, 429]
 
 
 async def test_of_two_good_credentials_the_bearer_token_is_meant(service: Service) -> None:

@@ -13,6 +13,7 @@ from tests.worlds import StoreWorld, fake_world
 from tollhouse import wiring
 from tollhouse.app import create_app
 from tollhouse.errors import StoreError
+from tollhouse.http.api_keys import ApiKeys
 from tollhouse.http.limits.fast_path import FastPath
 from tollhouse.limits.limiter import Limiter
 from tollhouse.scripts import Argument, ScriptRunner
@@ -47,6 +48,7 @@ class AsgiRequest(Struct, frozen=True, kw_only=True):
     chunks: tuple[bytes, ...] = (b'{"policy":"api","key":"ada"}',)
     length: bytes | None = b"as it is"
     cut_off: bool = False
+    client: tuple[str, int] = ("127.0.0.1", 50_000)
 
     @property
     def scope(self) -> dict[str, Any]:
@@ -63,7 +65,7 @@ class AsgiRequest(Struct, frozen=True, kw_only=True):
             "query_string": self.query,
             "root_path": self.root_path,
             "headers": [*self.headers, *told],
-            "client": ("127.0.0.1", 50_000),
+            "client": self.client,
             "server": ("127.0.0.1", 8_000),
             "state": {},
         }
@@ -108,8 +110,9 @@ class Twin:
             clock=lambda: 0,
         )
         self.passed_on = 0
-        self._documented = create_app(self.tollhouse)
-        self._app = FastPath(self._counted, self.tollhouse) if fast else self._counted
+        keys = ApiKeys(self.tollhouse)
+        self._documented = create_app(self.tollhouse, keys=keys)
+        self._app = FastPath(self._counted, self.tollhouse, keys) if fast else self._counted
 
     async def renew(self) -> None:
         """Forget what was counted, in the store and in the process; metrics go on."""

@@ -92,7 +92,7 @@ FLOORS: Mapping[str, tuple[frozenset[str], ...]] = {
         frozenset({"workers"}),
     ),
     "http": (
-        frozenset({"authentication", "cookies", "csrf", "problems"}),
+        frozenset({"api_keys", "authentication", "cookies", "csrf", "headers", "openapi", "problems"}),
         frozenset({"accounts", "ai", "cache", "health", "limits", "sessions"}),
     ),
 }

@@ -22,7 +22,9 @@ RETRY_AFTER_S: Final = 1
 """Retry-After while a store is down: a failover is over within seconds."""
 RETRY_SOON: Final = (b"retry-after", b"%d" % RETRY_AFTER_S)
 
-_NO_STORE: Final = (b"cache-control", b"no-store")
+NO_STORE: Final = (b"cache-control", b"no-store")
+NO_SNIFFING: Final = (b"x-content-type-options", b"nosniff")
+"""Makes browsers believe the content type: a text that a client chose is never run as a script."""
 
 
 class HttpResponse(Struct, frozen=True, kw_only=True):
@@ -55,7 +57,7 @@ def problem_response(
         **(members or {}),
     }
     body = msgspec.json.encode(problem)
-    return HttpResponse(status=status, headers=(*headers, _NO_STORE), body=body, media_type=PROBLEM_JSON)
+    return HttpResponse(status=status, headers=(*headers, NO_STORE), body=body, media_type=PROBLEM_JSON)
 
 
 def unavailable_response(detail: str, members: Mapping[str, object] | None = None) -> HttpResponse:
@@ -67,7 +69,7 @@ def unavailable_response(detail: str, members: Mapping[str, object] | None = Non
 async def send_response(response: HttpResponse, send: Send, kind: str = "http") -> None:
     """Send the response to an HTTP request, or with the kind `websocket.http` to a handshake."""
     await send(start_message(response, kind))
-    await send({"type": f"{kind}.response.body", "body": response.body, "more_body": False})
+    await send(body_message(response, kind))
 
 
 def start_message(response: HttpResponse, kind: str = "http") -> Message:
@@ -76,8 +78,14 @@ def start_message(response: HttpResponse, kind: str = "http") -> Message:
         *response.headers,
         (b"content-type", response.media_type.encode("latin-1")),
         (b"content-length", b"%d" % len(response.body)),
+        NO_SNIFFING,
     ]
     return {"type": f"{kind}.response.start", "status": response.status, "headers": headers}
+
+
+def body_message(response: HttpResponse, kind: str = "http") -> Message:
+    """Return the message that ends the response."""
+    return {"type": f"{kind}.response.body", "body": response.body, "more_body": False}
 
 
 def encode_headers(headers: Mapping[str, str]) -> Headers:

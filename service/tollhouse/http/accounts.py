@@ -18,11 +18,12 @@ from tollhouse.accounts.accounts import (
     TooManyAttempts,
     WrongCredentials,
 )
-from tollhouse.http.authentication import current_caller, current_session, require_role
-from tollhouse.http.cookies import NO_STORE, session_cookie
+from tollhouse.http.authentication import check_role, current_caller
+from tollhouse.http.cookies import session_cookie
 from tollhouse.http.limits.responses import TakeResponses
+from tollhouse.http.openapi import SESSION, problems
 from tollhouse.http.problems import litestar_response, problem
-from tollhouse.http.sessions import SessionBody, session_body
+from tollhouse.http.sessions import REVOCATION, SessionBody, session_body
 from tollhouse.limits.decision import Decision
 from tollhouse.sessions.sessions import SessionRefused, Sessions
 from tollhouse.settings import Settings
@@ -53,7 +54,7 @@ class LoginAnswer(Struct, frozen=True, kw_only=True, omit_defaults=True):
     token: str | None = None
 
 
-@post("/v1/accounts")
+@post("/v1/accounts", responses=problems(400, 403, 409, 422, 429, 503))
 async def sign_up(
     request: Request[Any, Any, Any],
     data: JSONBody[Credentials],
@@ -64,7 +65,7 @@ async def sign_up(
     result = await accounts.sign_up(data.user, data.password, address=current_caller(request).address)
     match result:
         case AccountCreated():
-            return Response({"user": result.user}, status_code=201, headers=NO_STORE)
+            return Response({"user": result.user}, status_code=201)
         case NameTaken():
             return problem(409, "name-taken", "Name Taken", "this user name has an account already")
         case TooManyAttempts():
@@ -73,7 +74,7 @@ async def sign_up(
             assert_never(result)
 
 
-@post("/v1/login", status_code=200)
+@post("/v1/login", status_code=200, responses=problems(400, 401, 403, 409, 422, 429, 503))
 async def login(
     request: Request[Any, Any, Any],
     data: JSONBody[LoginBody],
@@ -90,7 +91,7 @@ async def login(
             session, token = session_body(issued.session), issued.token.reveal()
             answer = LoginAnswer(session=session, durable=issued.durable, token=None if by_cookie else token)
             cookies = [session_cookie(token, plain_http=settings.plain_http)] if by_cookie else []
-            return Response(answer, headers=NO_STORE, cookies=cookies)
+            return Response(answer, cookies=cookies)
         case WrongCredentials():
             raise NotAuthorizedException("user name and password do not match")
         case TooManyAttempts():
@@ -101,15 +102,28 @@ async def login(
             assert_never(result)
 
 
-@post("/v1/logout", status_code=204, guards=[require_role("session")], opt={"auth": True, "rate_limit": "session"})
+@post(
+    "/v1/logout",
+    status_code=204,
+    responses=problems(400, 401, 403, 429, 503),
+    opt={"auth": True, "rate_limit": REVOCATION},
+    security=SESSION,
+)
 async def logout(
     request: Request[Any, Any, Any], sessions: NamedDependency[Sessions], settings: NamedDependency[Settings]
 ) -> Response[None]:
-    """Revoke the caller's session: no request that starts after the response succeeds with its token."""
-    session = current_session(request)
-    await sessions.revoke(session.user, session.sid)
+    """Revoke the caller's session: no request that starts after the response succeeds with its token.
+
+    The token of a session that is over is 204 too, and its cookie is cleared: what was asked for is so (RFC 7009, 2.2).
+    Without a token it is 401, because a client that sends its token in the wrong place is not logged out.
+    """
+    caller = current_caller(request)
+    if not caller.session_is_over:
+        check_role(request, "session")
+    if caller.session is not None:
+        await sessions.revoke(caller.session.user, caller.session.sid)
     cookie = session_cookie(None, plain_http=settings.plain_http)
-    return Response(None, status_code=204, headers=NO_STORE, cookies=[cookie])
+    return Response(None, status_code=204, cookies=[cookie])
 
 
 def _device(user_agent: str) -> str | None:

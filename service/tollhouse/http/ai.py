@@ -14,6 +14,7 @@ from tollhouse.ai.canonical import CanonicalJson, parse
 from tollhouse.ai.results import Results
 from tollhouse.cache.read_through import CacheResult
 from tollhouse.http.authentication import require_role
+from tollhouse.http.openapi import SESSION, problems
 
 TENANT: Final = "public"
 """The output of models in this process depends only on the input, so all callers share cached results."""
@@ -37,6 +38,8 @@ class AnswerBody(Struct, frozen=True, kw_only=True):
     status_code=200,
     guards=[require_role("service", "session")],
     opt={"auth": True, "rate_limit": "ai", "query": ("use_cache",)},
+    responses=problems(400, 401, 403, 422, 429, 502, 503),
+    security=[*SESSION, {"key": []}],
 )
 async def ask(
     request: Request[Any, Any, Any],
@@ -65,7 +68,7 @@ def _input(body: bytes) -> CanonicalJson:
 
 def _headers(result: CacheResult) -> dict[str, str]:
     """Return the cache headers: X-Cache, Cache-Status (RFC 9211), and Age for a stored output."""
-    headers = {"X-Cache": result.status, "Cache-Status": _STATUS[result.status], "Cache-Control": "no-store"}
+    headers = {"X-Cache": result.status, "Cache-Status": _STATUS[result.status]}
     if result.status == "MISS" and result.ttl_ms > 0:
         headers["Cache-Status"] += "; stored"
     if result.status in ("HIT", "STALE"):

@@ -7,9 +7,8 @@ limit of its address.
 from __future__ import annotations
 
 import hashlib
-import hmac
 from collections.abc import Callable, Mapping
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, cast
 
 from litestar.connection import ASGIConnection
 from litestar.enums import ScopeType
@@ -21,74 +20,76 @@ from msgspec import Struct
 
 from tollhouse.asgi.client_address import client_address
 from tollhouse.asgi.credentials import api_key_of, cookie_name, session_token
+from tollhouse.asgi.ratelimit.headers import RateLimitFields
+from tollhouse.asgi.ratelimit.refusal_response import refusal_response
+from tollhouse.asgi.response import send_response
+from tollhouse.asgi.types import resolve
+from tollhouse.http.api_keys import NO_ROLES, ApiKeys, Role, Roles
+from tollhouse.limits.decision import Decision
+from tollhouse.sessions import tokens
 from tollhouse.sessions.records import Session
-from tollhouse.settings import Settings
 from tollhouse.settings.networks import trusted_networks
 from tollhouse.wiring import Tollhouse
 
-Role = Literal["session", "service", "admin"]
 Connection = ASGIConnection[Any, Any, Any, Any]
 Guard = Callable[[Connection, BaseRouteHandler], None]
 
 
 class Caller(Struct, frozen=True, kw_only=True):
-    """Who sent a request, and from which address; without roles the caller is anonymous."""
+    """Who sent a request, and from which address; without roles the caller is anonymous.
 
-    roles: frozenset[Role] = frozenset()
+    `session_is_over` is true if a session token was sent that opens no session (any more).
+    """
+
+    roles: Roles = NO_ROLES
     session: Session | None = None
+    session_is_over: bool = False
     address: str = ""
     key_name: str = ""
 
 
-class ApiKeys:
-    """The keys of services and administrators, kept only as digests."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._digests: tuple[tuple[bytes, frozenset[Role]], ...] = (
-            *((_digest(key), frozenset[Role]({"service"})) for key in settings.service_key),
-            *((_digest(key), frozenset[Role]({"service", "admin"})) for key in settings.admin_key),
-        )
-
-    def roles(self, key: str) -> frozenset[Role]:
-        """Return the roles of a key, none if it is unknown. Every known key is compared, each in constant time."""
-        given = _digest(key)
-        found: frozenset[Role] = frozenset()
-        for digest, roles in self._digests:
-            if hmac.compare_digest(digest, given):
-                found = roles
-        return found
-
-
 class Authentication(ASGIMiddleware):
-    """Puts the Caller into the request's state; routes with `auth` in their opt get roles and session too."""
+    """Puts the Caller into the request's state, with roles and session on a route that has `auth` in its opt.
+
+    `auth` is True, or a function of the scope for a route that reads credentials only sometimes.
+    """
 
     scopes = (ScopeType.HTTP,)
 
-    def __init__(self, tollhouse: Tollhouse) -> None:
+    def __init__(self, tollhouse: Tollhouse, keys: ApiKeys) -> None:
         settings = tollhouse.settings
         self._tollhouse = tollhouse
-        self._keys = ApiKeys(settings)
+        self._keys = keys
         self._cookie = cookie_name(plain_http=settings.plain_http)
         self._proxies = trusted_networks(settings.trusted_proxies)
+        self._fields = RateLimitFields(settings.limits.headers)
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
-        """Identify the caller and continue."""
-        address = client_address(cast("Any", scope), self._proxies)
-        wants_auth = bool(scope["route_handler"].opt.get("auth"))
-        caller = await self._authenticate(cast("Any", scope), address) if wants_auth else Caller(address=address)
-        cast("dict[str, Any]", scope)["state"]["caller"] = caller
+        """Identify the caller and continue; 429 for an address that sent too many wrong keys."""
+        request = cast("dict[str, Any]", scope)
+        address = client_address(request, self._proxies)
+        outcome: Caller | Decision = Caller(address=address)
+        if await resolve(scope["route_handler"].opt.get("auth", False), request):
+            outcome = await self._identify(request, address)
+        if isinstance(outcome, Decision):
+            fields = self._fields.of(outcome, self._tollhouse.limits.policies)
+            await send_response(refusal_response(outcome, fields, reveal_key=False), cast("Any", send))
+            return
+        request["state"]["caller"] = outcome
         await next_app(scope, receive, send)
 
-    async def _authenticate(self, scope: Mapping[str, Any], address: str) -> Caller:
+    async def _identify(self, scope: Mapping[str, Any], address: str) -> Caller | Decision:
         key = api_key_of(scope)
-        roles = self._keys.roles(key) if key else frozenset[Role]()
-        if roles:
+        roles = await self._keys.identify(key, address) if key else NO_ROLES
+        if isinstance(roles, Decision):
+            return roles
+        if roles != NO_ROLES:
             name = hashlib.sha256(key.encode()).hexdigest()[:16]
             return Caller(roles=roles, address=address, key_name=name)
         token = session_token(scope, self._cookie)
         session = await self._tollhouse.sessions.verify(token) if token else None
         if session is None:
-            return Caller(address=address)
+            return Caller(address=address, session_is_over=tokens.parse(token) is not None)
         return Caller(roles=frozenset({"session"}), session=session, address=address)
 
 
@@ -96,14 +97,19 @@ def require_role(*accepted: Role) -> Guard:
     """Make a guard that refuses callers without any of the accepted roles: 401 if anonymous, 403 otherwise."""
 
     def guard(connection: Connection, _: BaseRouteHandler) -> None:
-        caller = current_caller(connection)
-        if caller.roles.intersection(accepted):
-            return
-        if caller.roles:
-            raise PermissionDeniedException(f"this route needs {' or '.join(accepted)} credentials")
-        raise NotAuthorizedException(f"send {' or '.join(_CREDENTIALS[role] for role in accepted)}")
+        check_role(connection, *accepted)
 
     return guard
+
+
+def check_role(connection: Connection, *accepted: Role) -> None:
+    """Refuse a caller without any of the accepted roles, as a guard of `require_role` does."""
+    caller = current_caller(connection)
+    if caller.roles.intersection(accepted):
+        return
+    if caller.roles:
+        raise PermissionDeniedException(f"this route needs {' or '.join(accepted)} credentials")
+    raise NotAuthorizedException(f"send {' or '.join(_CREDENTIALS[role] for role in accepted)}")
 
 
 def current_caller(connection: Connection) -> Caller:
@@ -127,8 +133,14 @@ def rate_key(scope: Any) -> str:
     return f"key:{caller.key_name}" if caller.key_name else f"address:{caller.address}"
 
 
-def _digest(key: str) -> bytes:
-    return hashlib.sha256(key.encode()).digest()
+def revocation_key(scope: Any) -> str:
+    """Return the key under which requests that end sessions count: the session and the address together.
+
+    A thief who has the token of one session uses up neither what another session of its user may do, nor what the owner
+    may do from another address.
+    """
+    caller = cast("Caller", scope["state"]["caller"])
+    return rate_key(scope) if caller.session is None else f"session:{caller.session.sid} address:{caller.address}"
 
 
 _CREDENTIALS: Final[dict[Role, str]] = {

@@ -12,15 +12,16 @@ from litestar.params import FromQuery
 from tollhouse.cache.cache import Cache
 from tollhouse.cache.stats import CacheStats
 from tollhouse.http.authentication import require_role
+from tollhouse.http.openapi import KEY, problems
 
 
-@get("/stats")
+@get("/stats", responses=problems(400, 401, 403, 429))
 async def stats(cache: NamedDependency[Cache]) -> CacheStats:
     """Return hits, misses and sizes of the cache."""
     return await cache.stats()
 
 
-@delete("/", status_code=200, opt={"query": ("tag", "pattern", "all")})
+@delete("/", status_code=200, responses=problems(400, 401, 403, 429, 503), opt={"query": ("tag", "pattern", "all")})
 async def invalidate(
     cache: NamedDependency[Cache],
     tag: FromQuery[str | None] = None,
@@ -40,4 +41,6 @@ async def invalidate(
     return {"invalidated": "all"}
 
 
-ROUTER = Router("/v1/cache", route_handlers=[stats, invalidate], guards=[require_role("admin")], opt={"auth": True})
+ROUTER = Router(
+    "/v1/cache", route_handlers=[stats, invalidate], guards=[require_role("admin")], opt={"auth": True}, security=KEY
+)

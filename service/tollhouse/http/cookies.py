@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from litestar.datastructures import Cookie
 
 from tollhouse.asgi.credentials import cookie_name
-
-NO_STORE: Final = {"Cache-Control": "no-store", "Vary": "Cookie"}
-"""Headers of every response that depends on the cookie."""
 
 
 def session_cookie(token: str | None, *, plain_http: bool) -> Cookie:

@@ -6,6 +6,7 @@ is not a browser. Because bodies must also be `application/json`, no form on ano
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 from litestar import Request
@@ -15,6 +16,7 @@ JSON: Final = "application/json"
 """The only media type of a request body."""
 
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+_WORD = re.compile(r"[A-Za-z_-]{1,32}")
 _WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 
 
@@ -33,15 +35,19 @@ def refuse_cross_site(request: Request[Any, Any, Any]) -> None:
 
 
 def refuse_unknown_query(request: Request[Any, Any, Any]) -> None:
-    """Raise 400 for a query parameter that the route does not have: a misspelt option must not be ignored."""
+    """Raise 400 for a query parameter that the route does not have: a misspelt option must not be ignored.
+
+    A name that is no plain word is not repeated, because it may be a token in the wrong place.
+    """
     known = request.route_handler.opt.get("query", ())
     for name in request.query_params:
         if name not in known:
+            shown = name if _WORD.fullmatch(name) else "query"
             remedy = f"known: {', '.join(known)}" if known else "this route has none"
             raise HTTPException(
-                f"unknown query parameter {name[:64]!r}; {remedy}",
+                f"unknown query parameter {shown!r}; {remedy}",
                 status_code=400,
-                extra={"field": name[:64], "remedy": remedy},
+                extra={"field": shown, "remedy": remedy},
             )
 
 

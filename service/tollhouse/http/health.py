@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Literal
+from typing import Any, Literal
 
-from litestar import MediaType, Response, get
+from litestar import MediaType, Request, Response, get
 from litestar.di import NamedDependency
+from litestar.openapi import ResponseSpec
 from litestar.params import FromQuery
 from msgspec import Struct
 
+from tollhouse.http.authentication import check_role
+from tollhouse.http.openapi import KEY, problems
 from tollhouse.metrics import Metrics
 from tollhouse.stores.opening import AnyStore, Stores
 from tollhouse.stores.status import ConnectionState, StoreStatus, check_store
 
-_NO_STORE = {"Cache-Control": "no-store"}
 Status = Literal["ok", "degraded", "unavailable"]
 
 
@@ -38,17 +40,37 @@ class ReadinessReport(Struct, frozen=True, kw_only=True):
 @get("/livez")
 async def livez() -> Response[dict[str, str]]:
     """Return 200 if the process answers; no store is called."""
-    return Response({"status": "ok"}, headers=_NO_STORE)
+    return Response({"status": "ok"})
 
 
-@get(["/readyz", "/healthz"], opt={"query": ("verbose",)})
+def _has_query(scope: Any) -> bool:
+    return bool(scope["query_string"])
+
+
+@get(
+    ["/readyz", "/healthz"],
+    opt={"query": ("verbose",), "auth": _has_query},
+    responses={
+        **problems(400, 401, 403, 429),
+        503: ResponseSpec(Readiness | ReadinessReport, description="Not ready."),
+    },
+    security=[{}, *KEY],
+)
 async def readyz(
-    stores: NamedDependency[Stores], verbose: FromQuery[Literal["", "true"] | None] = None
+    request: Request[Any, Any, Any],
+    stores: NamedDependency[Stores],
+    verbose: FromQuery[Literal["", "true"] | None] = None,
 ) -> Response[Readiness | ReadinessReport]:
-    """Ping every store: 200 if requests can be served, 503 if not; `?verbose` adds the status of each store."""
+    """Ping every store: 200 if requests can be served, 503 if not.
+
+    `?verbose` adds the versions, addresses and Sentinels of each store, and needs an admin key: behind a proxy on the
+    same machine every client seems to be local.
+    """
+    if verbose is not None:
+        check_role(request, "admin")
     health: Readiness | ReadinessReport = await readiness_of(stores) if verbose is None else await _report_on(stores)
     status = 503 if health.status == "unavailable" else 200
-    return Response(health, status_code=status, headers=_NO_STORE)
+    return Response(health, status_code=status)
 
 
 @get("/metrics")
@@ -57,7 +79,7 @@ async def metrics(metrics: NamedDependency[Metrics], stores: NamedDependency[Sto
     for store in stores.all():
         _refresh_gauges(store, metrics)
     body, content_type = metrics.render()
-    return Response(body, media_type=content_type or MediaType.TEXT, headers=_NO_STORE)
+    return Response(body, media_type=content_type or MediaType.TEXT)
 
 
 async def readiness_of(stores: Stores) -> Readiness:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 from litestar import Request, Response
@@ -24,6 +24,7 @@ from litestar.exceptions import (
 from tollhouse.asgi.ratelimit.headers import retry_after
 from tollhouse.asgi.response import HttpResponse, encode_headers, problem_response, unavailable_response
 from tollhouse.errors import InvalidInput, LoadFailed, Overloaded, StoreError
+from tollhouse.logs import redact
 
 _log = logging.getLogger("tollhouse.http")
 _PATH = re.compile(r" - at `\$\.?([^`]*)`$")
@@ -61,8 +62,10 @@ def litestar_response(response: HttpResponse) -> Response[Any]:
 
 
 def _of_invalid_input(_: Request[Any, Any, Any], error: InvalidInput) -> Response[Any]:
-    members = {"field": error.field, "value": _bounded(error.value), "remedy": error.remedy}
-    return problem(422, error.kind, error.kind.replace("-", " ").title(), str(error), members=members)
+    """Return 422 with the value, but not with a session token that a client put in its place, as into the path."""
+    value = redact(error.value) if isinstance(error.value, str) else error.value
+    members = {"field": error.field, "value": _bounded(value), "remedy": error.remedy}
+    return problem(422, error.kind, error.kind.replace("-", " ").title(), redact(str(error)), members=members)
 
 
 def _of_overload(_: Request[Any, Any, Any], error: Overloaded) -> Response[Any]:
@@ -81,12 +84,12 @@ def _of_store_error(_: Request[Any, Any, Any], error: StoreError) -> Response[An
     return litestar_response(unavailable_response(detail))
 
 
-def _of_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
+def _of_http_exception(_: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
     headers = dict(error.headers or {})
     if isinstance(error, ValidationException) or isinstance(error.__cause__, SerializationException):
         return _of_validation(error)
     if isinstance(error, NotFoundException):
-        return problem(404, "not-found", "Not Found", f"there is no resource at {request.scope['path']}")
+        return problem(404, "not-found", "Not Found", "there is no such resource")
     if isinstance(error, NotAuthorizedException):
         headers.setdefault("WWW-Authenticate", "Bearer")
     kind, title = _BY_STATUS.get(error.status_code, ("failed", "Failed"))
@@ -116,7 +119,8 @@ def _invalid_request(field: str, remedy: str) -> Response[Any]:
 
 
 def _of_anything_else(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
-    _log.error("unexpected failure", extra={"path": request.scope["path"]}, exc_info=error)
+    route = cast("Any", request.scope).get("path_template", "")  # the path itself may have a secret in it
+    _log.error("unexpected failure", extra={"route": route}, exc_info=error)
     return problem(500, "internal-error", "Internal Error", "an unexpected failure; see the log of the service")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from litestar import Request, Response, Router, delete, get
 from litestar.di import NamedDependency
@@ -11,10 +11,17 @@ from litestar.params import FromPath, QueryParameter
 from msgspec import Struct, convert
 from msgspec.structs import asdict
 
-from tollhouse.http.authentication import current_session, require_role
-from tollhouse.http.cookies import NO_STORE
+from tollhouse.asgi.ratelimit.rules import RateLimitRule
+from tollhouse.http.authentication import current_session, require_role, revocation_key
+from tollhouse.http.openapi import SESSION, problems
 from tollhouse.sessions.records import Session
 from tollhouse.sessions.sessions import Sessions
+
+REVOCATION: Final = RateLimitRule(policy="revocation", key=revocation_key)
+"""Limits the routes that end sessions, apart from `session`: a stolen token that used that up must not keep its user
+from ending it."""
+
+_PROBLEMS: Final = problems(400, 401, 403, 429, 503)
 
 
 class SessionBody(Struct, frozen=True, kw_only=True):
@@ -46,22 +53,22 @@ def session_body(session: Session) -> SessionBody:
     return convert(session, SessionBody, from_attributes=True)
 
 
-@get("/session")
+@get("/session", responses=_PROBLEMS)
 async def get_session(request: Request[Any, Any, Any]) -> Response[SessionBody]:
     """Return the caller's session, or 401."""
-    return Response(session_body(current_session(request)), headers=NO_STORE)
+    return Response(session_body(current_session(request)))
 
 
-@get("/sessions")
+@get("/sessions", responses=_PROBLEMS)
 async def list_sessions(request: Request[Any, Any, Any], sessions: NamedDependency[Sessions]) -> Response[Any]:
     """List the caller's sessions, the most recently used first."""
     own = current_session(request)
     recent = sorted(await sessions.list(own.user), key=lambda session: session.last_seen_at, reverse=True)
     devices = [convert({**asdict(session), "current": session.sid == own.sid}, DeviceBody) for session in recent]
-    return Response({"sessions": devices}, headers=NO_STORE)
+    return Response({"sessions": devices})
 
 
-@delete("/sessions/{sid:str}", status_code=204)
+@delete("/sessions/{sid:str}", status_code=204, responses=problems(*_PROBLEMS, 404), opt={"rate_limit": REVOCATION})
 async def revoke_session(
     request: Request[Any, Any, Any], sid: FromPath[str], sessions: NamedDependency[Sessions]
 ) -> Response[None]:
@@ -69,10 +76,10 @@ async def revoke_session(
     result = await sessions.revoke(current_session(request).user, sid)
     if not result.found:
         raise NotFoundException
-    return Response(None, status_code=204, headers=NO_STORE)
+    return Response(None, status_code=204)
 
 
-@delete("/sessions", status_code=204, opt={"query": ("except",)})
+@delete("/sessions", status_code=204, responses=_PROBLEMS, opt={"query": ("except",), "rate_limit": REVOCATION})
 async def revoke_others(
     request: Request[Any, Any, Any],
     sessions: NamedDependency[Sessions],
@@ -83,7 +90,7 @@ async def revoke_others(
         raise HTTPException("send ?except=current; to revoke this session too, log out", status_code=400)
     own = current_session(request)
     await sessions.revoke_all(own.user, keep=own)
-    return Response(None, status_code=204, headers=NO_STORE)
+    return Response(None, status_code=204)
 
 
 ROUTER = Router(
@@ -91,4 +98,5 @@ ROUTER = Router(
     route_handlers=[get_session, list_sessions, revoke_session, revoke_others],
     guards=[require_role("session")],
     opt={"auth": True, "rate_limit": "session"},
+    security=SESSION,
 )

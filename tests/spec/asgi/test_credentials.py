@@ -18,6 +18,7 @@ from tollhouse.asgi.credentials import session_cookie
 from tollhouse.asgi.ratelimit.key_rules import key_finder, resolve_key
 from tollhouse.asgi.ratelimit.limiter_source import limiter_source
 from tollhouse.asgi.ratelimit.request_context import RequestContext
+from tollhouse.http.api_keys import ApiKeys
 from tollhouse.http.limits.fast_path import FastPath
 from tollhouse.sessions.sessions import Issued
 from tollhouse.settings import Settings
@@ -104,7 +105,7 @@ async def test_a_bearer_token_is_read_alike_everywhere(
     """The scheme is case-insensitive (RFC 9110, 11.1) and a token has visible characters only."""
     headers = [("Authorization", authorization)]
     async with wiring.open(settings_of(embedded)) as tollhouse:
-        fast = await ask(FastPath(refuse, tollhouse), headers) == 200
+        fast = await ask(FastPath(refuse, tollhouse, ApiKeys(tollhouse)), headers) == 200
         documented = await ask(create_app(tollhouse), headers) == 200
     counted = (await key_of(embedded, "api-key", headers)).startswith("api-key:")
 
@@ -203,7 +204,7 @@ async def test_a_key_that_is_sent_twice_is_none(embedded: StoreWorld, name: str)
     """Two values of one header leave it to the reader which one counts; here neither does, at any edge."""
     headers = [(name, f"Bearer {KEY}" if name == "Authorization" else KEY)] * 2
     async with wiring.open(settings_of(embedded)) as tollhouse:
-        fast = await ask(FastPath(refuse, tollhouse), headers) == 200
+        fast = await ask(FastPath(refuse, tollhouse, ApiKeys(tollhouse)), headers) == 200
         documented = await ask(create_app(tollhouse), headers) == 200
     counted = (await key_of(embedded, "api-key", headers)).startswith("api-key:")
 

@@ -15,14 +15,17 @@ from typing import Any, Final
 from msgspec import MsgspecError, Struct
 from msgspec.json import Decoder
 
+from tollhouse.asgi.client_address import client_address
 from tollhouse.asgi.credentials import api_key
-from tollhouse.asgi.response import HttpResponse, send_response
+from tollhouse.asgi.response import HttpResponse, body_message, start_message
 from tollhouse.asgi.types import App, Message, Receive, Scope, Send
 from tollhouse.errors import TollhouseError
-from tollhouse.http.authentication import ApiKeys
+from tollhouse.http.api_keys import ApiKeys
 from tollhouse.http.csrf import JSON
+from tollhouse.http.headers import complete_headers
 from tollhouse.http.limits.responses import TakeResponses, batch_response
 from tollhouse.limits.decision import Take
+from tollhouse.settings.networks import trusted_networks
 from tollhouse.wiring import Tollhouse
 
 _JSON: Final = frozenset({JSON.encode(), f"{JSON}; charset=utf-8".encode()})
@@ -40,12 +43,13 @@ class _Route(Struct, frozen=True, kw_only=True):
 
 
 class FastPath:
-    """Wraps the application that has the documented handlers."""
+    """Wraps the application that has the documented handlers; both have to accept the same `keys`."""
 
-    def __init__(self, app: App, tollhouse: Tollhouse) -> None:
+    def __init__(self, app: App, tollhouse: Tollhouse, keys: ApiKeys) -> None:
         self._app = app
         self._limits = tollhouse.limits
-        self._keys = ApiKeys(tollhouse.settings)
+        self._keys = keys
+        self._proxies = trusted_networks(tollhouse.settings.trusted_proxies)
         self._body_bytes = tollhouse.settings.body_bytes
         self._responses = TakeResponses(tollhouse)
         self._routes = {
@@ -73,7 +77,10 @@ class FastPath:
             answer = await route.answer(body)
         except TollhouseError as error:
             return _raising(error)
-        await send_response(answer, send)
+        start = start_message(answer)
+        complete_headers(start["headers"], reads_credentials=True)
+        await send(start)
+        await send(body_message(answer))
         return None
 
     def _is_plain(self, scope: Scope) -> bool:
@@ -91,15 +98,15 @@ class FastPath:
             and len(length) <= _LENGTH_DIGITS_MAX
             and int(length) <= self._body_bytes
             and _HOST.fullmatch(headers.get(b"host", b"")) is not None
-            and self._is_authorized(headers)
+            and self._is_authorized(headers, scope)
         )
 
-    def _is_authorized(self, headers: dict[bytes, bytes]) -> bool:
+    def _is_authorized(self, headers: dict[bytes, bytes], scope: Scope) -> bool:
         x_api_key, authorization = headers.get(b"x-api-key"), headers.get(b"authorization")
         if x_api_key is not None and authorization is not None:
             return False
         key = api_key((x_api_key or b"").decode("latin-1"), (authorization or b"").decode("latin-1"))
-        return bool(key) and "service" in self._keys.roles(key)
+        return bool(key) and "service" in self._keys.accepted_roles(key, client_address(scope, self._proxies))
 
     def _decode(self, decoder: Decoder[Any], message: Message) -> Any:
         """Return the decoded body; None if it is incomplete, too long, or not what the decoder expects."""

@@ -33,6 +33,7 @@ from tollhouse.http.limits.schemas import (
     TakeUpToBody,
     units_named,
 )
+from tollhouse.http.openapi import KEY, problems
 from tollhouse.http.problems import litestar_response
 from tollhouse.limits.decision import Decision, Settlement, Take, TakeAllResult
 from tollhouse.limits.limiter import Limiter
@@ -144,7 +145,7 @@ async def release(data: JSONBody[PermitBody], limits: NamedDependency[Limiter]) 
     return ReleasedAnswer(released=await limits.release(data.policy, data.key, data.id))
 
 
-@get("/", responses={status: COMMON_RESPONSES[status] for status in (401, 403)})
+@get("/", responses=problems(400, 401, 403, 429))
 async def list_policies(limits: NamedDependency[Limiter]) -> PoliciesAnswer:
     """List the policies in force, sorted by name."""
     policies = [policy for _, policy in sorted(limits.policies.items())]
@@ -171,4 +172,5 @@ ROUTER = Router(
     ],
     guards=[require_role("service")],
     opt={"auth": True},
+    security=KEY,
 )

@@ -282,5 +282,7 @@ def test_the_built_in_policies() -> None:
         "login": "5/minute; 30/hour",
         "login-address": "30/5 minutes",
         "signup": "20/hour",
+        "revocation": "60/minute",
+        "wrong-key": "10/minute; 60/hour",
     }
     assert all(policy.name == name for name, policy in BUILT_IN.items())

@@ -1,0 +1,34 @@
+"""The headers that every response of the service has, set in one place.
+
+No response is stored by a cache, and none is read as another type than it says. A response of a route that reads
+credentials also says that it depends on them.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, cast
+
+from litestar.types import Message, Scope
+
+from tollhouse.asgi.response import NO_SNIFFING, NO_STORE
+from tollhouse.asgi.types import Headers
+
+_VARY: Final = (b"vary", b"Authorization, Cookie, X-Api-Key")
+
+
+def complete_headers(headers: Headers, *, reads_credentials: bool) -> None:
+    """Add the headers that a response lacks."""
+    if NO_SNIFFING not in headers:
+        headers.append(NO_SNIFFING)
+    if NO_STORE not in headers:
+        headers.append(NO_STORE)
+    if reads_credentials:
+        headers.append(_VARY)
+
+
+async def complete_response(message: Message, scope: Scope) -> None:
+    """Complete the headers of a response of the application, also of one that no handler made."""
+    if message["type"] == "http.response.start":
+        handler = cast("Any", scope).get("route_handler")
+        headers = cast("Headers", message["headers"])
+        complete_headers(headers, reads_credentials=handler is not None and bool(handler.opt.get("auth")))
