@@ -34,6 +34,9 @@ SERVICES = frozenset(
 )
 """Modules whose tests start the service; another worker runs them, so that both finish at about the same time."""
 
+REPEATING = frozenset({"lua", "models", "project"})
+"""Folders whose tests run lines of the package that others run too, or none: counting lines would double their time."""
+
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -43,8 +46,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("server")
         if (calls := getattr(item, "callspec", None)) is not None and "fake" in calls.params.values():
             item.add_marker("fake")
-        if item.get_closest_marker("fake") is not None or "models" in item.path.parts:
-            item.add_marker("no_cover")  # they repeat lines that are counted already, and counting doubles their time
+        if item.get_closest_marker("fake") is not None or REPEATING.intersection(item.path.parts):
+            item.add_marker("no_cover")
         clusters = item.path.stem in CLUSTERS or item.get_closest_marker("sentinel") is not None
         if clusters or item.path.stem in SERVICES:
             item.add_marker("processes")

@@ -7,10 +7,15 @@ import hashlib
 import random
 from pathlib import Path
 
+import pytest
+
 from tests.failures.test_connection import connected_to, deadline
 from tests.failures.test_store import store_at
 from tollhouse.scripts import Script
 from tollhouse.stores.transport.connection import encode
+
+pytestmark = pytest.mark.no_cover
+"""Other specifications count the lines of a connection; here each of them runs 150,000 times."""
 
 ECHO = "return {KEYS[1]}"
 
