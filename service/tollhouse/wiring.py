@@ -6,6 +6,7 @@ import asyncio
 import os
 import secrets
 from collections.abc import Mapping
+from contextvars import Context
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Self
@@ -143,7 +144,7 @@ class Tollhouse:
             path, lambda path: load(os.environ, path), self._apply_policies, self.metrics.settings_read
         )
         await watch.check()
-        self._watch_task = asyncio.create_task(watch.run(), name="tollhouse-settings")
+        self._watch_task = asyncio.create_task(watch.run(), name="tollhouse-settings", context=Context())
         return watch
 
     async def aclose(self) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextvars import Context
 
 from tollhouse.stores.transport.errors import CALL_FAILED, Unreachable
 
@@ -57,7 +58,7 @@ class CircuitBreaker:
         if loop.time() < self._next_probe_s or not (self._task is None or self._task.done()):
             return
         self._next_probe_s = loop.time() + self._interval_s
-        self._task = loop.create_task(self._run_probe(), name=f"tollhouse-probe-{self._name}")
+        self._task = loop.create_task(self._run_probe(), name=f"tollhouse-probe-{self._name}", context=Context())
 
     def reset(self) -> None:
         """Close the breaker."""

@@ -9,6 +9,7 @@ another. While one confirmation is under way, the next one gathers.
 from __future__ import annotations
 
 import asyncio
+from contextvars import Context
 from typing import Final
 
 from tollhouse.stores.transport.connection import Connection, encode
@@ -36,7 +37,7 @@ class GroupCommit:
         """
         if self._gathering is None:
             self._gathering = asyncio.get_running_loop().create_task(
-                self._confirm(self._under_way, replicas, deadline_s), name="tollhouse-confirm"
+                self._confirm(self._under_way, replicas, deadline_s), name="tollhouse-confirm", context=Context()
             )
         shared = self._gathering
         await asyncio.wait({shared})

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextvars import Context
 from importlib.metadata import version as metadata_version
 from typing import Any
 
@@ -66,7 +67,9 @@ class FakeStore:
     async def run(self, script: str, keys: Sequence[str], args: Sequence[Argument]) -> list[Any]:
         """Run a script as `Store.run` does."""
         if self._channel is not None and self._listening is None:
-            self._listening = asyncio.create_task(self._listen(*self._channel), name=f"tollhouse-listen-{self.name}")
+            self._listening = asyncio.create_task(
+                self._listen(*self._channel), name=f"tollhouse-listen-{self.name}", context=Context()
+            )
         found = self._scripts[script]
         rest = (len(keys), *keys, self._clock(), *with_primary(args, _PRIMARY))
         return as_list(await self._send(script, "EVAL", found.plain, *rest))

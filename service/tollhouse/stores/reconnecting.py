@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from contextvars import Context
 
 from msgspec import Struct
 
@@ -157,7 +158,9 @@ class ReconnectingConnection:
         return ("" if health is None else health.reason) or self._reason or otherwise
 
     def _start_connecting(self) -> asyncio.Task[None]:
-        return asyncio.get_running_loop().create_task(self._connect(), name=f"tollhouse-connect-{self._name}")
+        return asyncio.get_running_loop().create_task(
+            self._connect(), name=f"tollhouse-connect-{self._name}", context=Context()
+        )
 
     async def _connect(self) -> None:
         """Connect; give up after a mistake, and when the next attempt would begin later than callers wait."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from contextvars import Context
 from functools import partial
 from typing import Any
 
@@ -64,7 +65,9 @@ class Subscriber:
             listening = keep_connected(
                 self._subscribe, self._listen, self._backoff, on_failure=self._on_connect_failure
             )
-            self._task = asyncio.get_running_loop().create_task(listening, name=f"tollhouse-listen-{self._name}")
+            self._task = asyncio.get_running_loop().create_task(
+                listening, name=f"tollhouse-listen-{self._name}", context=Context()
+            )
 
     async def aclose(self) -> None:
         """Close the connection, or cancel the attempt to connect."""

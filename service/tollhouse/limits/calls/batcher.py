@@ -19,6 +19,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Iterable, Sequence
+from contextvars import Context
 from typing import Final
 
 from tollhouse.errors import ScriptFailed, StoreUnavailable
@@ -86,7 +87,7 @@ class Batcher:
         """Start a sender for the queue, unless one is idle or all calls are in flight."""
         if self._idle_senders or len(self._senders) + self._solo_calls >= CALLS_MAX:
             return
-        task = asyncio.get_running_loop().create_task(self._send(), name="tollhouse-takes")
+        task = asyncio.get_running_loop().create_task(self._send(), name="tollhouse-takes", context=Context())
         self._senders.add(task)
         self._idle_senders.add(task)
         task.add_done_callback(self._on_sender_end)

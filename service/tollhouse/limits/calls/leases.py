@@ -183,13 +183,17 @@ class Leases:
         return task
 
     async def _release_after(self, request: TakeRequest, lease_id: str, renewals: asyncio.Task[None] | None) -> None:
-        """Stop the renewals, and then release the permit within a bounded time."""
+        """Release the permit within a bounded time, and stop the renewals.
+
+        The release is sent before anything is awaited, so a take that this process sends later finds the permit free.
+        """
         if renewals is not None:
             renewals.cancel()
-            await asyncio.wait([renewals])
         with suppress(StoreError, TimeoutError):
             async with asyncio.timeout(self._release_s):
                 await self.release(request, lease_id)
+        if renewals is not None:
+            await asyncio.wait([renewals])
 
 
 def pause_ms(attempt: int, chance: float) -> float:

@@ -2,8 +2,9 @@
 
 A refund announces that the key may have units again. A flood of requests that one limit refuses would announce as many
 clearings of the other limits of the same requests, so an undo is quieter. Only the last units are missed by anyone: if
-a take of as many would be admitted just before, the script announces nothing. If the take left no room for another like
-it, the first undo of a key is sent at once, and those of the next 100 ms are sent together when these are over.
+a take of as many would be admitted just before, the script announces nothing. Of one key there is one undo in flight;
+those that come meanwhile are sent together when it has ended, or 100 ms after it began if a take of theirs has left no
+room for another like it.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ class Refunds:
         self._refund_s = refund_s
         self._pause_s = pause_s
         self._waiting_max = waiting_max
-        self._waiting: dict[str, TakeRequest] = {}
+        self._waiting: dict[str, tuple[TakeRequest, bool]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def refund(self, request: TakeRequest, *, rarely: bool = False) -> Decision:
@@ -77,37 +78,43 @@ class Refunds:
         return self._start(self._refund_within(request, rarely=False))
 
     def start_undo(self, request: TakeRequest, taken: Decision) -> asyncio.Task[None] | None:
-        """Start to give back what a take charged; return None if that waits for the end of the pause of its key."""
+        """Start to give back what a take charged; return None if that waits for another undo of its key."""
         if self.refund_locally(request, taken):
             return None
-        if all(state.remaining >= request.cost for state in taken.limits) or len(self._waiting) >= self._waiting_max:
-            return self._start(self._refund_within(request, rarely=True))
+        is_full = any(state.remaining < request.cost for state in taken.limits)
         waiting = self._waiting.get(request.state_key)
-        if waiting is None:
-            self._pause(request)
+        if waiting is not None:
+            units = min(waiting[0].cost + request.cost, UNITS_MAX)
+            self._waiting[request.state_key] = with_cost(request, units), is_full or waiting[1]
+            return None
+        if len(self._waiting) >= self._waiting_max:
             return self._start(self._refund_within(request, rarely=True))
-        self._waiting[request.state_key] = with_cost(waiting, min(waiting.cost + request.cost, UNITS_MAX))
-        return None
+        return self._send_undo(request, is_full=is_full)
 
     async def aclose(self) -> None:
         """Send what waits, and wait for all that was started, at most `refund_s`."""
         for state_key in tuple(self._waiting):
-            self._end_pause(state_key)
+            self._send_waiting(state_key)
         self._waiting.clear()
         if self._tasks:
             await asyncio.wait(self._tasks)
 
-    def _pause(self, request: TakeRequest) -> None:
-        self._waiting[request.state_key] = with_cost(request, 0)
-        loop = asyncio.get_running_loop()
-        loop.call_later(self._pause_s, self._end_pause, request.state_key, context=Context())
+    def _send_undo(self, request: TakeRequest, *, is_full: bool) -> asyncio.Task[None]:
+        """Send an undo; those of the key that follow wait for its end, and for a pause if the limit is full."""
+        self._waiting[request.state_key] = with_cost(request, 0), False
+        task = self._start(self._refund_within(request, rarely=True))
+        if is_full:
+            loop = asyncio.get_running_loop()
+            loop.call_later(self._pause_s, self._send_waiting, request.state_key, context=Context())
+        else:
+            task.add_done_callback(lambda _: self._send_waiting(request.state_key), context=Context())
+        return task
 
-    def _end_pause(self, state_key: str) -> None:
-        """Send what has waited, and begin another pause; without any the key is forgotten."""
-        request = self._waiting.pop(state_key, None)
+    def _send_waiting(self, state_key: str) -> None:
+        """Send what has waited, in one undo; without any the key is forgotten."""
+        request, is_full = self._waiting.pop(state_key, (None, False))
         if request is not None and request.cost:
-            self._pause(request)
-            self._start(self._refund_within(request, rarely=True))
+            self._send_undo(request, is_full=is_full)
 
     def _start(self, refund: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(refund, name="tollhouse-refund", context=Context())

@@ -18,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from contextvars import Context
 
 from tollhouse.stores.discovery.locator import NoPrimary, OnPrimaryEvent
 from tollhouse.stores.discovery.primary_history import AdoptionReason, PrimaryEvent, PrimaryHistory
@@ -76,7 +77,9 @@ class Rounds:
         failed and waiting is of no use, and after `aclose`.
         """
         if self._running is None and not self.closed:
-            self._running = asyncio.create_task(self._run(), name=f"tollhouse-resolver-{self._service}")
+            self._running = asyncio.create_task(
+                self._run(), name=f"tollhouse-resolver-{self._service}", context=Context()
+            )
         doubts = self.doubts
         while self._cleared < doubts or self._history.current is None:
             if self.closed:

@@ -83,7 +83,7 @@ async def test_what_no_store_counted_is_not_refunded(setup: Setup, verb: str) ->
 
 
 async def test_of_many_undone_takes_the_first_goes_at_once_and_the_rest_together(setup: Setup) -> None:
-    """A limit that each take leaves without room is refunded at once, and then once for all that follow."""
+    """A limit that a take leaves without room is refunded at once, and then once for all that follow."""
     first, second = [await setup.limits.take("two", "ada") for _ in range(2)]
     setup.store.calls.clear()
 
@@ -92,9 +92,23 @@ async def test_of_many_undone_takes_the_first_goes_at_once_and_the_rest_together
     assert started[2] is None
     await setup.limits.aclose()
 
-    assert setup.store.scripts == ["limits/refund"] * 3
-    assert [call.args[0] for call in setup.store.calls] == [1, 1, 1]
+    assert [(call.script, call.args[0]) for call in setup.store.calls] == [("limits/refund", 1), ("limits/refund", 2)]
     assert await left(setup, "two") == 2
+
+
+async def test_takes_that_are_undone_at_once_come_back_together(setup: Setup) -> None:
+    """While an undo of a key is in flight the others wait, and one refund has the units of all of them."""
+    taken = [await setup.limits.take("api", "ada") for _ in range(4)]
+    setup.store.calls.clear()
+
+    started = [setup.limits.start_undo(decision) for decision in taken]
+    await ended(started[0])
+    await ticks()
+    await setup.limits.aclose()
+
+    assert started[1:] == [None] * 3
+    assert [call.args[0] for call in setup.store.calls] == [1, 3]
+    assert await left(setup, "api") == 10
 
 
 class Subject:
