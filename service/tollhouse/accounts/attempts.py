@@ -22,7 +22,7 @@ LOGIN_ADDRESS_POLICY: Final = "login-address"
 """The policies that the limiter must have; their keys are `address:…` and `account:…`."""
 
 SETTLE_S: Final = 2.0
-"""How long settling an attempt may take, before what it would have refunded stays charged."""
+"""How long the reset of an account's limit may take, before its attempts stay charged."""
 
 _Result = TypeVar("_Result")
 _log = logging.getLogger("tollhouse.accounts")
@@ -47,7 +47,7 @@ class Attempt:
     def __init__(self, taken: Sequence[Decision]) -> None:
         self.taken = taken
         self.outcome: Literal["hashed", "right"] | None = None
-        self.settling: asyncio.Task[None] | None = None
+        self.settling: Sequence[asyncio.Task[None]] | None = None
 
     def on_begin(self) -> None:
         """Note that the hash begins: from here on the attempt stays charged, unless the password is right."""
@@ -59,7 +59,7 @@ class Attempt:
 
 
 class Attempts:
-    """Charges attempts, and settles each of them in a task that a cancelled caller does not end."""
+    """Charges attempts, and settles them in tasks of their own, which a cancelled caller does not end."""
 
     def __init__(self, limiter: Limiter, *, settle_s: float = SETTLE_S) -> None:
         self._limiter = limiter
@@ -88,16 +88,19 @@ class Attempts:
     def begin_to_settle(self, attempt: Attempt) -> None:
         """Start to refund what the attempt need not cost, by its outcome so far; do nothing the second time."""
         if attempt.settling is None:
-            attempt.settling = self._start(self._settle(attempt), "tollhouse-attempt")
+            attempt.settling = [] if attempt.outcome == "hashed" else self._give_back(attempt)
 
     async def settle(self, attempt: Attempt) -> None:
-        """Refund what the attempt need not cost, and wait until that is done; a refund that fails is logged."""
+        """Refund what the attempt need not cost, and wait until that is done, or has failed and is logged.
+
+        A caller that is cancelled meanwhile ends none of it.
+        """
         self.begin_to_settle(attempt)
-        assert attempt.settling is not None
-        await asyncio.shield(attempt.settling)
+        if attempt.settling:
+            await asyncio.wait(attempt.settling)
 
     async def aclose(self) -> None:
-        """Wait for the attempts that are being settled, each of which is bounded."""
+        """Wait for what is still charged or reset for callers that have left; the limiter waits for the refunds."""
         if self._tasks:
             await asyncio.wait(self._tasks)
 
@@ -109,28 +112,23 @@ class Attempts:
 
     async def _undo_when_charged(self, charging: asyncio.Task[TakeAllResult]) -> None:
         result = await charging
-        await self._settle(Attempt(result.decisions))
+        await self.settle(Attempt(result.decisions))
 
-    async def _settle(self, attempt: Attempt) -> None:
-        if attempt.outcome == "hashed":
-            return
-        give_back = self._undo if attempt.outcome is None else self._restore
-        await asyncio.gather(*map(give_back, attempt.taken))
+    def _give_back(self, attempt: Attempt) -> Sequence[asyncio.Task[None]]:
+        """Start to refund all that was charged; a right password begins the limit of its account anew instead."""
+        tasks = [
+            self._start(self._reset(taken), "tollhouse-reset")
+            if attempt.outcome == "right" and taken.policy == LOGIN_POLICY and not taken.degraded
+            else self._limiter.start_refund(taken)
+            for taken in attempt.taken
+        ]
+        return [task for task in tasks if task is not None]
 
-    async def _restore(self, decision: Decision) -> None:
-        """Begin the limit of the account anew, and give its attempt back to the address, which others share."""
-        if decision.policy != LOGIN_POLICY or decision.degraded:
-            await self._undo(decision)
-            return
-        await self._bounded(decision, self._limiter.reset(decision.policy, decision.key))
-
-    async def _undo(self, decision: Decision) -> None:
-        await self._bounded(decision, self._limiter.undo(decision))
-
-    async def _bounded(self, decision: Decision, call: Coroutine[Any, Any, object]) -> None:
-        # While the store of limits is down it counts nothing, so there is nothing to restore and no reason to refuse.
+    async def _reset(self, taken: Decision) -> None:
+        # While the store of limits is down it counts nothing, so there is no reason to refuse the login.
         try:
             async with asyncio.timeout(self._settle_s):
-                await call
+                await self._limiter.reset(taken.policy, taken.key)
         except (StoreError, TimeoutError) as error:
-            _log.warning("refund lost", extra={"policy": decision.policy, "reason": str(error) or "it took too long"})
+            reason = str(error) or f"no answer within {self._settle_s} s"
+            _log.warning("reset lost", extra={"policy": taken.policy, "reason": reason})

@@ -11,7 +11,7 @@ import pytest
 from tests import watched
 from tests.accounts import HERE, RIGHT, WRONG, Setup
 from tollhouse.accounts.accounts import AccountCreated, LoginSucceeded, NameTaken, WrongCredentials
-from tollhouse.accounts.attempts import Attempts, sign_up_takes
+from tollhouse.accounts.attempts import Attempts, login_takes
 from tollhouse.errors import Overloaded, StoreUnavailable
 from tollhouse.limits.limiter import Limiter
 from tollhouse.limits.policy.catalog import BUILT_IN
@@ -259,7 +259,7 @@ async def test_a_client_that_leaves_during_the_refund_is_refunded(service):
 
     await left_by(login)
     service.limits.release()
-    await service.accounts.aclose()
+    await service.limiter.aclose()
 
     assert await service.left_of_login() == UNCHARGED
 
@@ -283,15 +283,20 @@ async def test_a_refund_that_fails_is_logged_and_hides_no_error(service, caplog)
     assert await service.left_of_login() == CHARGED
 
 
-async def test_a_refund_takes_a_bounded_time(service, caplog):
-    """A store that holds the refund back keeps a client waiting for a bounded time only."""
+async def test_a_reset_takes_a_bounded_time(service, caplog):
+    """A store that holds the reset of an account's limit back is not waited for, and the loss is logged."""
     attempts = Attempts(service.limiter, settle_s=0)
-    attempt = await attempts.charge(sign_up_takes(HERE))
+    attempt = await attempts.charge(login_takes("ada", HERE))
+    attempt.on_match()
     service.limits.hold()
+    settling = asyncio.create_task(attempts.settle(attempt))
+    await watched.ticks(50)
 
-    await attempts.settle(attempt)
+    service.limits.release()
+    await settling
 
-    assert [record.policy for record in caplog.records if record.message == "refund lost"] == ["signup"]
+    assert [record.policy for record in caplog.records if record.message == "reset lost"] == ["login"]
+    assert await service.left_of_login() == (4, 30)
 
 
 async def test_a_sign_up_that_an_outage_or_an_overload_ends_costs_nothing(service):
