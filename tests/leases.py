@@ -8,6 +8,7 @@ from tests.worlds import World
 from tollhouse.clock import MonotonicClock, monotonic_ms
 from tollhouse.keys import UNNAMED
 from tollhouse.limits.calls.calls import calls_on
+from tollhouse.limits.calls.cleanups import CLEANUP_S
 from tollhouse.limits.calls.leases import Leases
 from tollhouse.limits.policy.policy import Limit, Policy
 from tollhouse.limits.wire.compiled_policy import compile_policies
@@ -32,9 +33,18 @@ def under(world: World, policy: Policy, key: str = "ada", instances: int = 1) ->
     return TakeRequest(compiled=prepared, key=key, state_key=state, cost=1)
 
 
-def leases_on(store: ScriptRunner, world: World, *, clock: MonotonicClock = monotonic_ms, **how: Any) -> Leases:
+def leases_on(
+    store: ScriptRunner,
+    world: World,
+    *,
+    clock: MonotonicClock = monotonic_ms,
+    cleanup_s: float = CLEANUP_S,
+    **how: Any,
+) -> Leases:
     """Return leases as a limiter makes them."""
-    return Leases(calls_on(store, world.metrics, refusals_max=0, clock=clock, clearings=UNNAMED.rate_clearings), **how)
+    clearings = UNNAMED.rate_clearings
+    calls = calls_on(store, world.metrics, refusals_max=0, clock=clock, clearings=clearings, cleanup_s=cleanup_s)
+    return Leases(calls, **how)
 
 
 async def stored(world: World, of: TakeRequest) -> dict[str, int]:

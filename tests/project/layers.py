@@ -74,7 +74,17 @@ FLOORS: Mapping[str, tuple[frozenset[str], ...]] = {
         frozenset({"status"}),
     ),
     "asgi": (
-        frozenset({"client_address", "credentials", "per_loop", "response", "route_patterns", "types"}),
+        frozenset(
+            {
+                "client_address",
+                "credentials",
+                "disconnect",
+                "per_loop",
+                "response",
+                "route_patterns",
+                "types",
+            }
+        ),
         frozenset({"ratelimit"}),
     ),
     "drill": (

@@ -13,6 +13,7 @@ from tollhouse.clock import MonotonicClock, Sleep, monotonic_ms
 from tollhouse.errors import InvalidInput, StoreUnavailable
 from tollhouse.keyring import Keyring
 from tollhouse.keys import UNNAMED, Namespace
+from tollhouse.limits.calls.acquire import WaitingTakes
 from tollhouse.limits.calls.batcher import TAKES_MAX, Batcher, resolved_future
 from tollhouse.limits.calls.calls import calls_on
 from tollhouse.limits.calls.decider import decide_by_access_list
@@ -21,7 +22,6 @@ from tollhouse.limits.calls.refunds import Refunds
 from tollhouse.limits.calls.refusal_cache import RefusalCache
 from tollhouse.limits.calls.reservations import HOLD_MS, Reservations
 from tollhouse.limits.calls.take_all import TAKE_ALL_MAX, AllOrNothing
-from tollhouse.limits.calls.waiting import attempt_within
 from tollhouse.limits.decision import Decision, Lease, Reservation, Settlement, Take, TakeAllResult
 from tollhouse.limits.policy.policy import Policy
 from tollhouse.limits.wire.compiled_policy import compile_policies
@@ -73,7 +73,7 @@ class Limiter:
         self._requests = RequestReader(compile_policies(policies, instances), keyring, namespace)
         self._policies = MappingProxyType(dict(policies))
         self._instances = instances
-        self._sleep = sleep
+        self._waiting_takes = WaitingTakes(self._calls, self._batcher, self.undo, sleep)
 
     @property
     def policies(self) -> Mapping[str, Policy]:
@@ -136,14 +136,9 @@ class Limiter:
     async def acquire(self, policy: str, key: str, cost: int | None = None, *, wait_ms: int) -> Decision:
         """Take, and wait for up to `wait_ms` while there is no room.
 
-        A refusal that would last longer is returned at once. Callers that wait for one key wake up together and are
-        decided in one call, in the order in which they wake up.
+        A refusal that would last longer is returned at once. A caller that is cancelled is charged nothing.
         """
-
-        async def attempt() -> Decision:
-            return await self.take(policy, key, cost)
-
-        return await attempt_within(wait_ms, attempt, _delay_ms, clock=self._calls.clock, sleep=self._sleep)
+        return await self._waiting_takes.acquire(lambda: self._requests.read(policy, key, cost), wait_ms)
 
     async def peek(self, policy: str, key: str, cost: int | None = None) -> Decision:
         """Return what `take` would decide, or `lease`, and change nothing."""
@@ -218,8 +213,8 @@ class Limiter:
         return await self._leases.release(self._requests.read_subject(policy, key), id)
 
     async def aclose(self) -> None:
-        """Wait, for a bounded time, until the permits of holders that are gone are released, and refunds are sent."""
-        await self._leases.aclose()
+        """Wait, for a bounded time, until refunds and releases for callers that are gone are sent."""
+        await self._calls.cleanups.aclose()
         await self._refunds.aclose()
 
     def _read_together(self, takes: Sequence[Take]) -> list[TakeRequest]:
@@ -248,9 +243,3 @@ class Limiter:
     def _submit(self, request: TakeRequest) -> asyncio.Future[Decision]:
         known = self._decider.without_store(request)
         return self._batcher.submit(request) if known is None else resolved_future(known)
-
-
-def _delay_ms(decision: Decision, _attempts: int, left_ms: int) -> int | None:
-    """Return exactly the wait that the refusal states, or None if there is none or it is longer than `left_ms`."""
-    retry_after_ms = decision.retry_after_ms
-    return None if retry_after_ms is None or retry_after_ms > left_ms else retry_after_ms

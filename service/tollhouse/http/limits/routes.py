@@ -5,14 +5,17 @@ Plain requests to `take` and `take-batch` are answered by `http/limits/fast_path
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated, Any, Final, cast
 
-from litestar import Response, Router, get, post
+from litestar import Request, Response, Router, get, post
 from litestar.di import NamedDependency
 from litestar.openapi.spec import Example
 from litestar.params import Body, JSONBody
 from msgspec import convert
 
+from tollhouse.asgi.disconnect import while_connected
+from tollhouse.asgi.response import HttpResponse
+from tollhouse.asgi.types import Receive
 from tollhouse.http.authentication import require_role
 from tollhouse.http.limits.openapi import COMMON_RESPONSES, RATE_LIMIT_FIELDS, TAKE_ALL_RESPONSES, TAKE_RESPONSES
 from tollhouse.http.limits.responses import TakeResponses, batch_response
@@ -35,10 +38,12 @@ from tollhouse.http.limits.schemas import (
 )
 from tollhouse.http.openapi import KEY, problems
 from tollhouse.http.problems import litestar_response
-from tollhouse.limits.decision import Decision, Settlement, Take, TakeAllResult
+from tollhouse.limits.decision import Decision, Lease, Settlement, Take, TakeAllResult
 from tollhouse.limits.limiter import Limiter
 
 _EXAMPLE: Final = {"policy": "api", "key": "customer-7", "cost": 1}
+_GONE: Final = HttpResponse(status=499, body=b"")
+"""The response to a client that has disconnected: a word for logs, because it is not sent."""
 TakeBody = Annotated[Take, Body(examples=[Example(value=_EXAMPLE)])]
 BatchBody = Annotated[list[Take], Body(description="Up to 256 takes.", examples=[Example(value=[_EXAMPLE])])]
 
@@ -82,11 +87,18 @@ async def take_up_to(
 
 @post("/acquire", status_code=200, responses=TAKE_RESPONSES, response_headers=RATE_LIMIT_FIELDS)
 async def acquire(
-    data: JSONBody[AcquireBody], limits: NamedDependency[Limiter], responses: NamedDependency[TakeResponses]
+    data: JSONBody[AcquireBody],
+    request: Request[Any, Any, Any],
+    limits: NamedDependency[Limiter],
+    responses: NamedDependency[TakeResponses],
 ) -> Response[Decision]:
-    """Take, waiting up to `wait_ms` for room; the response is that of `take`."""
-    decision = await limits.acquire(data.policy, data.key, data.cost, wait_ms=data.wait_ms)
-    return litestar_response(responses.take(decision))
+    """Take, waiting up to `wait_ms` for room; the response is that of `take`.
+
+    A client that disconnects while it waits takes nothing.
+    """
+    work = limits.acquire(data.policy, data.key, data.cost, wait_ms=data.wait_ms)
+    decision = await while_connected(cast("Receive", request.receive), work, limits.undo)
+    return litestar_response(_GONE if decision is None else responses.take(decision))
 
 
 @post("/peek", status_code=200, responses=COMMON_RESPONSES)
@@ -126,11 +138,23 @@ async def settle(data: JSONBody[SettleBody], limits: NamedDependency[Limiter]) -
 
 @post("/lease", status_code=200, responses=TAKE_RESPONSES, response_headers=RATE_LIMIT_FIELDS)
 async def lease(
-    data: JSONBody[LeaseBody], limits: NamedDependency[Limiter], responses: NamedDependency[TakeResponses]
+    data: JSONBody[LeaseBody],
+    request: Request[Any, Any, Any],
+    limits: NamedDependency[Limiter],
+    responses: NamedDependency[TakeResponses],
 ) -> Response[HoldAnswer]:
-    """Lease a permit of a `concurrency` policy until it is released; renew it before the policy's window is over."""
-    lease = await limits.lease(data.policy, data.key, wait_ms=data.wait_ms)
-    return litestar_response(responses.hold(lease.decision, lease.id))
+    """Lease a permit of a `concurrency` policy until it is released; renew it before the policy's window is over.
+
+    A client that disconnects while it waits holds no permit.
+    """
+
+    async def release(unheard: Lease) -> None:
+        if unheard.id is not None:
+            await limits.release(data.policy, data.key, unheard.id)
+
+    work = limits.lease(data.policy, data.key, wait_ms=data.wait_ms)
+    lease = await while_connected(cast("Receive", request.receive), work, release)
+    return litestar_response(_GONE if lease is None else responses.hold(lease.decision, lease.id))
 
 
 @post("/renew", status_code=200, responses=COMMON_RESPONSES)

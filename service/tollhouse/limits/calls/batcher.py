@@ -83,6 +83,12 @@ class Batcher:
         self._ensure_sender()
         return future
 
+    def withdraw(self, future: asyncio.Future[Decision]) -> bool:
+        """Cancel a take that was not sent yet; return False if it is decided, in flight, or charged already."""
+        if not any(queued is future for _, queued in self._queue):
+            return False
+        return future.cancel()
+
     def _ensure_sender(self) -> None:
         """Start a sender for the queue, unless one is idle or all calls are in flight."""
         if self._idle_senders or len(self._senders) + self._solo_calls >= CALLS_MAX:

@@ -10,6 +10,7 @@ from typing import Any, Final
 from msgspec import Struct
 
 from tollhouse.clock import MonotonicClock
+from tollhouse.limits.calls.cleanups import CLEANUP_S, Cleanups
 from tollhouse.limits.calls.decider import Decider
 from tollhouse.limits.calls.refusal_cache import RefusalCache
 from tollhouse.limits.outage.fallback import LOCAL, Fallback
@@ -32,6 +33,7 @@ class Calls(Struct, frozen=True, kw_only=True, eq=False):
     decider: Decider
     fallback: Fallback
     refusals: RefusalCache
+    cleanups: Cleanups
     clock: MonotonicClock
     clearings: str
 
@@ -63,7 +65,13 @@ def is_id(given: object) -> bool:
 
 
 def calls_on(
-    store: ScriptRunner, metrics: Metrics, *, refusals_max: int, clock: MonotonicClock, clearings: str
+    store: ScriptRunner,
+    metrics: Metrics,
+    *,
+    refusals_max: int,
+    clock: MonotonicClock,
+    clearings: str,
+    cleanup_s: float = CLEANUP_S,
 ) -> Calls:
     """Return the collaborators of a limiter on `store` that caches the refusals of at most `refusals_max` keys."""
     refusals = RefusalCache(keys_max=refusals_max, clock=clock)
@@ -75,6 +83,7 @@ def calls_on(
         decider=decider,
         fallback=fallback,
         refusals=refusals,
+        cleanups=Cleanups(cleanup_s),
         clock=clock,
         clearings=clearings,
     )

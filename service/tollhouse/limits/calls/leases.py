@@ -22,9 +22,6 @@ from tollhouse.limits.policy.policy import Limit
 from tollhouse.limits.wire.reply import FIRST_DECISION, decision_at
 from tollhouse.limits.wire.request import TakeRequest
 
-RELEASE_S: Final = 2.0
-"""How long the end of a hold waits for the store; a permit that was not released returns when its lease expires."""
-
 _PAUSE_MS_MIN: Final = 20
 _PAUSE_MS_MAX: Final = 250
 _RENEWALS: Final = 3
@@ -46,13 +43,10 @@ class Leases:
         *,
         sleep: Sleep = asyncio.sleep,
         uniform: Callable[[], float] = random.random,
-        release_s: float = RELEASE_S,
     ) -> None:
         self._calls = calls
         self._sleep = sleep
         self._uniform = uniform
-        self._release_s = release_s
-        self._releases: set[asyncio.Task[None]] = set()
 
     async def lease(self, request: TakeRequest, *, wait_ms: int = 0) -> Lease:
         """Acquire a permit; if none is free, try again for up to `wait_ms`.
@@ -102,13 +96,11 @@ class Leases:
         try:
             yield lease
         finally:
-            # In a task of its own, so that a caller that is cancelled a second time still releases the permit.
-            await asyncio.shield(self._start_release(request, lease.id, renewals))
+            await asyncio.shield(self._calls.cleanups.start(self._release_after(request, lease.id, renewals)))
 
     async def aclose(self) -> None:
-        """Wait for the releases in progress, at most `release_s`."""
-        if self._releases:
-            await asyncio.wait(self._releases)
+        """Wait for the releases in progress."""
+        await self._calls.cleanups.aclose()
 
     async def _change(
         self, script: str, local: Callable[[TakeRequest, str], bool], request: TakeRequest, lease_id: str, *args: int
@@ -137,7 +129,8 @@ class Leases:
             lease_id = LOCAL + lease_id
             decision, is_held = self._calls.fallback.lease(request, lease_id)
         except asyncio.CancelledError:
-            self._start_release(request, lease_id)  # the call may have granted it, and no caller will hold it
+            # The call may have granted it, and no caller will hold it.
+            self._calls.cleanups.start(self.release(request, lease_id))
             raise
         else:
             is_held = decision.refused_by is None
@@ -174,25 +167,15 @@ class Leases:
         self._calls.metrics.decision(request.compiled.name, "lost")
         _log.warning("lease lost", extra={"policy": request.compiled.name})
 
-    def _start_release(
-        self, request: TakeRequest, lease_id: str, renewals: asyncio.Task[None] | None = None
-    ) -> asyncio.Task[None]:
-        task = asyncio.create_task(self._release_after(request, lease_id, renewals), name="tollhouse-release")
-        self._releases.add(task)
-        task.add_done_callback(self._releases.discard)
-        return task
-
-    async def _release_after(self, request: TakeRequest, lease_id: str, renewals: asyncio.Task[None] | None) -> None:
-        """Release the permit within a bounded time, and stop the renewals.
+    async def _release_after(self, request: TakeRequest, lease_id: str, renewals: asyncio.Task[None]) -> None:
+        """Release the permit, and stop the renewals; if that fails, the permit returns when its lease expires.
 
         The release is sent before anything is awaited, so a take that this process sends later finds the permit free.
         """
-        if renewals is not None:
-            renewals.cancel()
-        with suppress(StoreError, TimeoutError):
-            async with asyncio.timeout(self._release_s):
-                await self.release(request, lease_id)
-        if renewals is not None:
+        renewals.cancel()
+        try:
+            await self.release(request, lease_id)
+        finally:
             await asyncio.wait([renewals])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Final
 
 from tollhouse.errors import InvalidInput, StoreUnavailable
@@ -9,7 +10,7 @@ from tollhouse.limits.calls.calls import Calls, is_id, new_id
 from tollhouse.limits.decision import Reservation, Settlement
 from tollhouse.limits.outage.fallback import LOCAL
 from tollhouse.limits.wire.reply import FIRST_DECISION, decision_from_verdict, limit_states_at
-from tollhouse.limits.wire.request import TakeRequest
+from tollhouse.limits.wire.request import TakeRequest, with_cost
 
 HOLD_MS: Final = 60_000
 HOLD_MS_MAX: Final = 86_400_000
@@ -34,6 +35,10 @@ class Reservations:
         try:
             args = [reservation_id, request.cost, hold_ms, *request.compiled.arguments]
             reply = await calls.run("limits/reserve", request, args)
+        except asyncio.CancelledError:
+            # The call may have set units aside, and no caller will settle them.
+            calls.cleanups.start(self.settle(with_cost(request, 0), reservation_id))
+            raise
         except StoreUnavailable:
             reservation_id = LOCAL + reservation_id
             decision, is_held = calls.fallback.reserve(request, reservation_id, hold_ms)

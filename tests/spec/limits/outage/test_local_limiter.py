@@ -219,7 +219,7 @@ async def test_a_holder_in_an_outage(
 
 async def test_a_release_that_hangs_is_abandoned(world: World, store: FaultyStore, clock: Clock) -> None:
     """The end of a hold waits for the store for a bounded time; the permit returns when its lease expires."""
-    leases = leases_on(store, world, clock=clock.monotonic_ms, sleep=clock.sleep, release_s=0.01)
+    leases = leases_on(store, world, clock=clock.monotonic_ms, sleep=clock.sleep, cleanup_s=0.01)
     ada = subject(world, units=1)
     store.down, store.hangs = False, frozenset({"limits/release"})
 

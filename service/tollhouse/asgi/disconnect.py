@@ -1,0 +1,54 @@
+"""Work for a client that may go away before it has the answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from tollhouse.asgi.types import Receive
+from tollhouse.errors import StoreError
+
+T = TypeVar("T")
+
+
+async def while_connected(
+    receive: Receive, work: Coroutine[Any, Any, T], give_back: Callable[[T], Awaitable[object]]
+) -> T | None:
+    """Return the result of the work, or None if the client disconnects before: then the work is cancelled.
+
+    A result that no client receives, also because the caller is cancelled, is given back. `receive` must have returned
+    the whole body before.
+    """
+    working, leaving = asyncio.create_task(work), asyncio.create_task(_disconnect(receive))
+    is_received = False
+    try:
+        if await _is_done_first(working, leaving):
+            is_received = True
+            return working.result()
+        return leaving.result()
+    finally:
+        if not is_received and _has_result(working):
+            with suppress(StoreError):
+                await give_back(working.result())
+
+
+async def _is_done_first(task: asyncio.Task[Any], other: asyncio.Task[Any]) -> bool:
+    """Wait until one of two tasks is done, and end both; return True if the other one was not done then."""
+    try:
+        await asyncio.wait((task, other), return_when=asyncio.FIRST_COMPLETED)
+        return not other.done()
+    finally:
+        task.cancel()
+        other.cancel()
+        await asyncio.wait((task, other))
+
+
+def _has_result(task: asyncio.Task[Any]) -> bool:
+    return task.done() and not task.cancelled() and task.exception() is None
+
+
+async def _disconnect(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
