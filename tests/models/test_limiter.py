@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import Struct
+from msgspec.structs import replace
 
 from tests import twins
 from tests.histories import moves, policies
 from tests.worlds import START_MS, StoreWorld
+from tollhouse.errors import InvalidInput
 from tollhouse.limits.algorithms import evaluate
 from tollhouse.limits.algorithms import take_all as joint
 from tollhouse.limits.algorithms.counters import Hold, SubjectState
+from tollhouse.limits.algorithms.evaluate import Verdict
 from tollhouse.limits.policy.policy import UNITS_MAX, Policy
 
 KEYS = ("tollhouse:rate:{a}:api", "tollhouse:rate:{b}:api")
@@ -58,13 +61,20 @@ class Settle(Struct, frozen=True, kw_only=True):
     actual: int
 
 
+class ChangeLimits(Struct, frozen=True, kw_only=True):
+    """Change the units of every limit of a subject's policy, as new settings do; then take one unit."""
+
+    key: str
+    percent: int
+
+
 Call = Takes | TakeAll | TakeUpTo | Refund | Reserve | Settle
-History = tuple[dict[str, Policy], list[tuple[int, Call]]]
+History = tuple[dict[str, Policy], list[tuple[int, Call | ChangeLimits]]]
 
 
 @st.composite
 def histories(draw: st.DrawFn) -> History:
-    """A policy for each of two subjects, and calls with moves of the clock before them."""
+    """A policy for each of two subjects, and calls and changes with moves of the clock before them."""
     units_max = draw(st.sampled_from([40, UNITS_MAX]))
     by_key = {key: draw(policies(units_max=units_max)) for key in KEYS}
     capacities = [limit.capacity for policy in by_key.values() for limit in policy.limits]
@@ -72,7 +82,7 @@ def histories(draw: st.DrawFn) -> History:
     units = st.integers(0, 9) | st.integers(1, least) | st.integers(0, most)
     key, name = st.sampled_from(KEYS), st.sampled_from(HOLDS)
     held_ms = st.sampled_from([1, 1_000, 60_000, 86_400_000]) | st.integers(1, 1_000_000)
-    calls: st.SearchStrategy[Call] = st.one_of(
+    calls: st.SearchStrategy[Call | ChangeLimits] = st.one_of(
         st.builds(Takes, takes=st.lists(st.tuples(key, units), min_size=1, max_size=6)),
         st.builds(TakeAll, costs=st.tuples(units, units)),
         st.builds(TakeUpTo, key=key, most=units),
@@ -81,6 +91,7 @@ def histories(draw: st.DrawFn) -> History:
         st.builds(Reserve, key=key, name=name, units=st.integers(0, 3), held_ms=st.just(3_600_000)),
         st.builds(Settle, key=key, name=name, actual=units),
         st.builds(Settle, key=key, name=name, actual=st.integers(0, 3)),
+        st.builds(ChangeLimits, key=key, percent=st.sampled_from([1, 10, 50, 300])),
     )
     moved = st.one_of(*(moves(policy) for policy in by_key.values()))
     moved = st.just(0) | st.integers(-1_000, 1_000) | moved
@@ -89,7 +100,7 @@ def histories(draw: st.DrawFn) -> History:
 
 @given(history=histories())
 async def test_the_scripts_decide_as_their_twins(embedded: StoreWorld, history: History) -> None:
-    """C-6: over any history of calls and moves of the clock, scripts and twins agree in every number."""
+    """C-6: over any history of calls, changes and moves of the clock, scripts and twins agree in every number."""
     await _agree(embedded, history)
 
 
@@ -109,11 +120,16 @@ async def _agree(world: StoreWorld, history: History) -> None:
 
     for move_ms, call in calls:
         await _move(world, move_ms)
+        if isinstance(call, ChangeLimits):
+            by_key[call.key] = _changed(by_key[call.key], call.percent)
+        made = Takes(takes=[(call.key, 1)]) if isinstance(call, ChangeLimits) else call
         await _end_what_is_near_its_end(world, states)
         before = dict(states)
-        reply, expected = await _run(world, call, by_key), _decide(call, by_key, states, world.now_ms)
+        reply, expected = await _run(world, made, by_key), _decide(made, by_key, states, world.now_ms)
         assert reply == expected
         await _assert_stored(world, by_key, before, states)
+        if isinstance(made, Takes):
+            await _assert_refusals_last(world, by_key, made.takes, expected[1:])
 
 
 async def _run(world: StoreWorld, call: Call, by_key: Mapping[str, Policy]) -> Any:
@@ -171,6 +187,25 @@ def _decide(call: Call, by_key: Mapping[str, Policy], states: dict[str, SubjectS
         case Settle(key=key, name=name, actual=actual):
             settled, states[key] = evaluate.settle(by_key[key], states[key], name, actual, now_ms)
             return int(settled), evaluate.limit_statuses(by_key[key], states[key], now_ms)
+
+
+def _changed(policy: Policy, percent: int) -> Policy:
+    """Return a policy with other units of the same windows; the policy itself if no policy may have them."""
+    try:
+        limits = tuple(replace(one, units=max(one.units * percent // 100, 1)) for one in policy.limits)
+        return replace(policy, limits=limits)
+    except InvalidInput:
+        return policy
+
+
+async def _assert_refusals_last(
+    world: StoreWorld, by_key: Mapping[str, Policy], takes: Sequence[tuple[str, int]], verdicts: Sequence[Verdict]
+) -> None:
+    """What refuses under gcra is stored until then, also after a lower limit has made the wait longer."""
+    for (key, _), verdict in zip(takes, verdicts, strict=True):
+        if verdict.retry_after_ms and by_key[key].algorithm == "gcra":
+            left_ms = await world.command("limits", "PTTL", key)
+            assert left_ms >= verdict.retry_after_ms - world.real_elapsed_ms
 
 
 async def _move(world: StoreWorld, ms: int) -> None:
