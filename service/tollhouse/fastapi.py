@@ -18,6 +18,7 @@ from fastapi import Response, WebSocket
 from starlette.requests import HTTPConnection
 from starlette.websockets import WebSocketState
 
+from tollhouse.asgi.matched_route import route_name
 from tollhouse.asgi.ratelimit.inline import InlineLimit, InlineTake, record_error
 from tollhouse.asgi.ratelimit.key_rules import address, check_rule, key_finder, policy_key_finder, resolve_key
 from tollhouse.asgi.ratelimit.limiter_source import LimiterSource, limiter_source, source_if_given
@@ -43,6 +44,7 @@ from tollhouse.wiring import Tollhouse
 __all__ = ["RateLimit", "answer"]
 
 _SOURCE: Final = "tollhouse_source"
+_TAKEN: Final = "tollhouse.taken"
 _HANDLERS: Final = "starlette.exception_handlers"
 
 
@@ -50,10 +52,10 @@ class RateLimit:
     """A dependency that counts each request, or each websocket that connects, before the route sees it.
 
     `policy` is the name of a policy, or a limit such as `5/minute` that every route counts for itself; routes that give
-    it the same `name` share one counter. `key` is a rule in words (`address`, `user`, `api-key`, `header:x-tenant`,
-    `path:tenant`, ...) or a function of the request, plain or async; `cost` is a number or such a function. Without a
-    key the policy's own rule applies, else the client's address. Applications that share the server of `limiter` need a
-    `namespace` each, else they share counters.
+    it the same `name` share one counter. The same limit on a router and on its route counts once. `key` is a rule in
+    words (`address`, `user`, `api-key`, `header:x-tenant`, `path:tenant`, ...) or a function of the request, plain or
+    async; `cost` is a number or such a function. Without a key the policy's own rule applies, else the client's
+    address. Applications that share the server of `limiter` need a `namespace` each, else they share counters.
 
     The response has the RateLimit fields; that of a route that returns its own Response has them only behind the
     middleware. The lease of a `concurrency` policy is held until the response was sent; behind the middleware it is
@@ -98,7 +100,11 @@ class RateLimit:
         """Admit the request; a refusal that ends the route is the response, whichever limit it is by."""
         _add_handler(connection)
         try:
-            async with (await self._admission(connection, context)).admitted():
+            admission = await self._admission(connection, context)
+            if not _is_first(connection.scope, admission):
+                yield
+                return
+            async with admission.admitted():
                 yield
         except RateLimited as refused:
             refused.origin = refused.origin or context
@@ -157,19 +163,22 @@ def _own_source(connection: HTTPConnection) -> LimiterSource:
 
 
 def _place(scope: Scope) -> str:
-    """Return a route's methods and template, the same in every process, and its function in case both repeat.
-
-    A router that was included knows its own part of the path only; FastAPI keeps the whole beside it.
-    """
-    route = scope.get("route")
-    included = scope.get("fastapi", {}).get("effective_route_context")
-    candidates = (getattr(included, "starlette_route", None), included, route)
-    template = next((found for one in candidates if (found := getattr(one, "path_format", ""))), "")
-    methods = "|".join(sorted(getattr(route, "methods", None) or ["WS"]))
-    mounted = scope.get("root_path", "").removeprefix(scope.get("app_root_path", ""))
+    """Return a route's methods and template, the same in every process, and its function in case both repeat."""
     endpoint = scope.get("endpoint")
     function = f"{getattr(endpoint, '__module__', '')}.{getattr(endpoint, '__qualname__', '')}"
-    return f"{methods} {mounted}{template}\n{function}"
+    return f"{route_name(scope)}\n{function}"
+
+
+def _is_first(scope: Scope, take: InlineTake) -> bool:
+    """Return False if the request has met the same limit already: that of a router, which is that of its route too."""
+    policy = take.limiter.policies.get(take.policy)
+    cost = policy.cost if policy is not None and take.cost is None else take.cost
+    limit = f"{id(take.limiter)} {take.policy} {cost!r} {take.key}"
+    taken: set[str] = scope.setdefault(_TAKEN, set())
+    if limit in taken:
+        return False
+    taken.add(limit)
+    return True
 
 
 def _add_handler(connection: HTTPConnection) -> None:

@@ -369,9 +369,9 @@ async def test_a_limited_function_may_end_a_websocket(world: StoreWorld) -> None
 async def test_without_starlettes_handlers_the_refusal_is_raised(world: StoreWorld) -> None:
     """Without handlers for exceptions RateLimited reaches the server of the application."""
     limited = RateLimit("1/minute", limiter=limiter_with(world, {}))
-    connection = HTTPConnection({"type": "http", "client": ("192.0.2.1", 1), "headers": []})
 
     async def enter() -> AsyncIterator[None]:
+        connection = HTTPConnection({"type": "http", "client": ("192.0.2.1", 1), "headers": []})
         entered = limited(connection, Response())
         yield await anext(entered)
 

@@ -79,6 +79,7 @@ FLOORS: Mapping[str, tuple[frozenset[str], ...]] = {
                 "client_address",
                 "credentials",
                 "disconnect",
+                "matched_route",
                 "per_loop",
                 "response",
                 "route_patterns",

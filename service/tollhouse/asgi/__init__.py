@@ -5,6 +5,7 @@ response        responses made without a framework, and problem details
 credentials     API keys, bearer tokens and the session cookie
 client_address  the client behind trusted proxies
 route_patterns  matches of method and path
+matched_route   the route that a framework has matched
 disconnect      work for a client that may go away
 per_loop        one Tollhouse for each event loop
 types           the types of ASGI

@@ -10,6 +10,7 @@ from typing import Any, Final, ParamSpec, TypeVar, cast
 
 from msgspec import Struct
 
+from tollhouse.asgi.matched_route import is_handler, route_name
 from tollhouse.asgi.ratelimit.inline import InlineLimit, InlineTake, record_error
 from tollhouse.asgi.ratelimit.key_rules import (
     KeyFinder,
@@ -52,9 +53,11 @@ def limit(
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Limit a function: a call above the limit raises RateLimited, after waiting up to `wait_ms` for its turn.
 
-    `policy` is the name of a policy, or a limit such as `5/minute; 100/hour` for this function alone; functions that
-    give it the same `name` share it. `key` and `cost` are values or functions of the arguments, plain or async; a key
-    may also be a rule in words (`address`, `user`, `header:x-tenant`, ...) about the request that is being served.
+    `policy` is the name of a policy, or a limit such as `5/minute; 100/hour` for this function alone, and for each of
+    the routes that it is the handler of. Elsewhere functions of one module and qualified name share the limit, such as
+    those that a factory makes; `name` tells them apart, and lets others share it. `key` and `cost` are values or
+    functions of the arguments, plain or async; a key may also be a rule in words (`address`, `user`, `header:x-tenant`,
+    ...) about the request that is being served.
 
     Inside a request that our middleware or plugin serves, `limiter` defaults to its limiter and `key` to the client's
     address; the response describes the limit, and RateLimited becomes the response 429. A key or a cost that a function
@@ -107,7 +110,8 @@ class _FunctionLimit(Struct, frozen=True, kw_only=True):
         if source is None:
             raise ConfigurationError("limiter", self.place, _NO_LIMITER)
         limiter = await source.limiter()
-        name = self.limit.register(self.place, limiter)
+        served = request.scope if request is not None and is_handler(request.scope, function) else None
+        name = self.limit.register(self.place if served is None else self._place_behind(served), limiter)
         policy = limiter.policies.get(name)
         if policy is not None and policy.is_concurrency and not self.is_async:
             raise ConfigurationError("limit", self.place, "only async functions hold leases; make it async")
@@ -125,8 +129,13 @@ class _FunctionLimit(Struct, frozen=True, kw_only=True):
             cost=await resolve(self.cost, *args, **kwargs),
             wait_ms=self.wait_ms,
             request=request,
-            holds=request is not None and _serves(function, request.scope),
+            holds=served is not None,
         )
+
+    def _place_behind(self, scope: Scope) -> str:
+        """Return the function, behind the name of the route that it serves."""
+        route = route_name(scope)
+        return f"{route}\n{self.place}" if route else self.place
 
     async def key_of(self, policy: Policy | None, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
         """Return the key: of the decorator, else by the policy's rule, else the client's address."""
@@ -176,14 +185,6 @@ def _synchronous(function: Callable[..., Any], limit: _FunctionLimit) -> Callabl
             raise
 
     return limited
-
-
-def _serves(function: Callable[..., Any], scope: Scope) -> bool:
-    """Return True if a function, decorated or not, is the one that the framework routed this request to."""
-    endpoint = scope.get("endpoint") or getattr(scope.get("route_handler"), "fn", None)
-    while endpoint is not None and endpoint is not function:
-        endpoint = getattr(endpoint, "__wrapped__", None)
-    return endpoint is function
 
 
 def _loop_runs_here() -> bool:
