@@ -150,7 +150,7 @@ async def _own_request(context: RequestContext) -> AsyncGenerator[None, None]:
         CURRENT_REQUEST.set(outside)
         refusal = context.refusal
         context.detach()
-        context.refusal = refusal  # `answer` comes later
+        context.on_fields, context.refusal = None, refusal  # `answer` comes later
         await context.release()
 
 

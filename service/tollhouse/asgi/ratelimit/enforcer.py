@@ -80,9 +80,9 @@ async def _enforce(rule: CompiledRule, context: RequestContext) -> HttpResponse 
             outcome = await _take(rule, context, names, cost)
         else:  # one policy without leases: by far the most requests
             outcome = await rule.take(names[0], policy, context, cost)
-            if outcome.allowed and context.outer is None:
-                context.decisions = taken = (outcome,)
-                context.charges = ((context.limiter, taken, rule.is_charged),)
+            if outcome.allowed and rule.is_charged is None and context.outer is None:
+                context.decisions = (outcome,)
+                context.taken = outcome
                 return None
     except (StoreError, InvalidInput) as error:
         if not is_answered(error, rule.of_client):

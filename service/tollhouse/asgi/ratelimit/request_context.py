@@ -1,8 +1,7 @@
 """The context of one request or websocket: the decisions about it, and what its response says of them.
 
-All edges that limit one request share what its response needs. The outermost puts its context into the scope; the
-contexts of those inside have their own limiter and their own rules for keys, and hand on the rest to the outermost. So
-a response has one set of fields, and one place decides what it is charged.
+All edges that limit one request share what its response needs. The outermost puts its context into the scope; those
+inside have their own limiter and rules for keys, and hand on the rest. So one place decides fields and charges.
 """
 
 from __future__ import annotations
@@ -51,17 +50,19 @@ class RequestContext:
     is outside of it.
 
     `outer` is the outermost context of the request, or None if this is it; only there the attributes below have a
-    meaning. `decisions` are those that the response describes, `charges` those that it settles. `refusal` is the latest
-    that the application got as an exception. The response is that refusal if it `is_refused`, because we rendered the
-    response or the exception has ended the route; if it has the refusal's status; or if it is the framework's 500, in
-    whose place the refusal is sent. `on_fields` is called with the fields whenever a decision is added; it is for edges
-    that see no message of the response.
+    meaning. The response describes `decisions`. It settles `charges`, by `charge` if that `settles` any of them, and
+    `taken`, the one take of most requests. `refusal` is the latest that the application got as an exception. The
+    response is that refusal if it `is_refused`, because we rendered the response or the exception has ended the route;
+    if it has the refusal's status; or if it is the framework's 500, in whose place the refusal is sent. `on_fields` is
+    called with the fields whenever a decision is added, for edges that see no message of the response.
     """
 
     outer: RequestContext | None = None
     path_parameters: Mapping[str, Any] = _NO_PARAMETERS
     decisions: Sequence[Decision] = ()
+    taken: Decision | None = None
     charges: Sequence[Charged] = ()
+    settles = False
     refusal: Refusal | TakeAllResult | None = None
     leases: AsyncExitStack | None = None
     refunds: Sequence[asyncio.Task[None]] = ()
@@ -78,11 +79,9 @@ class RequestContext:
         self.scope: Scope = scope
         self.loop = asyncio.get_running_loop()
         self._send: Send = send
-        outer: RequestContext | None = scope.get(IN_SCOPE)
-        if outer is None or outer.is_detached:
-            scope[IN_SCOPE] = self
-        else:
-            self.outer = outer
+        outer: RequestContext = scope.setdefault(IN_SCOPE, self)
+        if outer is not self:
+            self._join(outer)
 
     @property
     def outermost(self) -> RequestContext:
@@ -122,10 +121,11 @@ class RequestContext:
         headers: Sequence[tuple[bytes, bytes]] = message.get("headers", ())
         if self.refusal is not None:
             return self._start_after_refusal(message, status or message["status"], headers)
-        if self.charges:
+        if self.settles:
             self.settle(status or message["status"], headers)
-        fields = self.fields()
-        return {**message, "headers": [*headers, *fields]} if fields else message
+        if not self.decisions:
+            return message
+        return {**message, "headers": [*headers, *self.source.fields.status(self.decisions, self.policies)]}
 
     def add_policy(self, policy: Policy) -> None:
         """Add a policy of another limiter, or one that was registered after the request began, for its fields."""
@@ -143,6 +143,7 @@ class RequestContext:
         """Add a charge that the response settles; no effect once it has started."""
         if not self.started:
             self.charges = (*self.charges, charged)
+            self.settles = self.settles or charged[2] is not None
 
     def fields(self) -> Headers:
         """Return the fields of the decisions so far."""
@@ -190,6 +191,8 @@ class RequestContext:
     def settle(self, status: int, headers: Sequence[tuple[bytes, bytes]] = (), *, is_refusal: bool = False) -> None:
         """Refund what a response is not charged for; later calls have no effect."""
         charges, self.charges = self.charges, ()
+        if self.taken is not None:
+            charges, self.taken = ((self.limiter, (self.taken,), None), *charges), None
         if charges:
             self.refunds = start_refunds(charges, status, headers, is_refusal=is_refusal)
 
@@ -205,7 +208,8 @@ class RequestContext:
         requests late, and many at once, costs more than everything else that is done here for them.
         """
         self.is_detached = True
-        self.scope, self._send, self.on_fields, self.refusal = {}, discard, None, None
+        self.scope, self._send = {}, discard
+        self.refusal = None
 
     async def release(self) -> None:
         """Release the leases, and wait for the refunds; if the caller is cancelled both go on."""
@@ -214,6 +218,13 @@ class RequestContext:
             await leases.aclose()
         if self.refunds:
             await asyncio.wait(self.refunds)
+
+    def _join(self, outer: RequestContext) -> None:
+        """Share the response with the outermost context, unless that is of a request that is over."""
+        if outer.is_detached:
+            self.scope[IN_SCOPE] = self
+        else:
+            self.outer = outer
 
     def _others(self, outcome: Decision | TakeAllResult) -> Sequence[Decision]:
         """Return the decisions by policies that an outcome does not name."""
@@ -274,9 +285,8 @@ def request_in(scope: Scope) -> RequestContext | None:
 def rate_limited_response(refused: RateLimited) -> HttpResponse:
     """Return the response to a refusal, for an exception handler of the application's own to send.
 
-    It is the one that a refused request gets without a handler: 429 with the RateLimit fields, `Retry-After` and
-    problem details. The handler may change it; with a status of 400 or above it stays the refusal, and what other
-    limits were charged for the request is given back.
+    It is what a refused request gets without a handler: 429, the RateLimit fields, `Retry-After` and problem details.
+    The handler may change it; with a status of 400 or above it stays the refusal, and other limits charge nothing.
     """
     origin = refused.origin if isinstance(refused.origin, RequestContext) else None
     context = current_request() if origin is None or origin.is_detached else origin
