@@ -97,11 +97,29 @@ async def test_what_is_announced_is_heard_by_every_store_of_the_name() -> None:
     await here.aclose()
     before = len(heard)
     await there.limits.command("PUBLISH", "news", "late")
-    await here.limits.run("limits/reset", ["tollhouse:rate:{t}:x"], [])
 
     assert set(heard) == {b"first"}
     assert len(heard) == before
     assert len(begun) == 1
+    await there.aclose()
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_a_fake_store_that_is_closed_as_a_message_comes_ends(turns: int) -> None:
+    """Closing ends the subscription also if a message arrives in the same moment."""
+    url = f"fake://{secrets.token_hex(8)}"
+    here, there = (open_stores(urls_by_store(url, {}), SCRIPTS, Metrics()) for _ in range(2))
+    subscribed = asyncio.Event()
+    here.limits.listen("news", lambda _message: None, lambda: None, subscribed.set)
+    await here.limits.run("limits/reset", ["tollhouse:rate:{t}:x"], [])
+    await subscribed.wait()
+    await there.limits.command("PUBLISH", "news", "last")
+    for _ in range(turns):
+        await asyncio.sleep(0)
+
+    async with asyncio.timeout(5):
+        await here.aclose()
+
     await there.aclose()
 
 

@@ -12,7 +12,7 @@ import pytest
 from tests.failures.primaries import answered
 from tests.failures.test_connection import scripted_server
 from tests.worlds import StoreWorld
-from tollhouse.errors import ScriptFailed, StoreUnavailable
+from tollhouse.errors import ConfigurationError, ScriptFailed, StoreUnavailable
 from tollhouse.metrics import Metrics
 from tollhouse.scripts import PRIMARY, Script, Scripts
 from tollhouse.stores.discovery.locator import StaticLocator
@@ -204,14 +204,14 @@ async def test_a_store_recovers_when_its_server_does(tmp_path: Path) -> None:
 
 
 async def test_a_closed_store_says_so(tmp_path: Path) -> None:
-    """After aclose every call is StoreUnavailable, and nothing connects."""
+    """After aclose every call is a ConfigurationError, which no outage rule hides, and nothing connects."""
     server = Server(lambda _: b":1\r\n")
     async with store_on(tmp_path, server) as store:
         await store.aclose()
 
-        with pytest.raises(StoreUnavailable) as raised:
+        with pytest.raises(ConfigurationError) as raised:
             await store.run("test/once", [], [])
-        assert raised.value.outcome == "not-sent"
+        assert raised.value.value == "closed"
 
     assert server.handshakes == 0
 

@@ -11,6 +11,8 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, Generic, TypeVar
 
+from tollhouse.runtime.home_loop import HomeLoop, running_loop
+
 T = TypeVar("T")
 
 
@@ -56,9 +58,12 @@ class SingleFlight(Generic[T]):
     def __init__(self) -> None:
         self._latest: dict[str, Flight[T]] = {}
         self._tasks: set[asyncio.Task[T]] = set()
+        self._home = HomeLoop("cache")
 
     def find(self, name: str) -> Flight[T] | None:
         """Return the flight of a name that can be joined now, or None."""
+        if running_loop() is not self._home.loop:
+            self._home.enter()
         flight = self._latest.get(name)
         return flight if flight is not None and flight.is_open else None
 

@@ -12,8 +12,10 @@ import asyncio
 from contextvars import Context
 from typing import Final
 
+from tollhouse.stores.discovery.locator import ServiceHealth
 from tollhouse.stores.transport.connection import Connection, encode
 from tollhouse.stores.transport.errors import CALL_FAILED
+from tollhouse.stores.transport.handshake import ServerInfo
 
 WAIT_MS: Final = 50
 """Time for the replicas, or the file, to confirm."""
@@ -65,3 +67,11 @@ class GroupCommit:
             return False
         confirmed = acknowledged.result()
         return confirmed >= replicas if replicas else confirmed[0] >= 1
+
+
+def required_replicas(health: ServiceHealth | None, server: ServerInfo | None) -> int | None:
+    """Return how many replicas have to confirm a write; 0 for the server's append-only file, None for neither."""
+    if health is not None:
+        # Without a promotable replica WAIT cannot reach 1, and the answer is an honest False.
+        return max(health.promotable, 1)
+    return 0 if server is not None and server.appends else None

@@ -1,6 +1,7 @@
 """The store behind `fake://`: fakeredis inside this process, for tests of apps.
 
-It runs the same scripts, without their shebang. Nothing is durable, and nothing is shared between processes.
+It runs the same scripts, without their shebang. Data live as long as the process: every event loop that uses a name
+finds what others left there. Nothing is durable, and nothing is shared between processes.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from redis.exceptions import ResponseError
 
 from tollhouse.clock import ServerClock, server_time
 from tollhouse.errors import ConfigurationError, ScriptFailed, StoreUnavailable
+from tollhouse.runtime.home_loop import HomeLoop, running_loop
 from tollhouse.scripts import Argument, Scripts
 from tollhouse.stores.arguments import as_list, with_primary
 from tollhouse.stores.discovery.locator import ServiceHealth
@@ -44,11 +46,13 @@ class FakeStore:
         )
         self._scripts = scripts
         self._clock = clock
+        self._home = HomeLoop(f"store {name!r}")
         server = fakeredis.FakeServer.get_server(f"tollhouse-{url.target.name}", (8,), "redis")
         self._client: Any = fakeredis.FakeAsyncRedis(server=server, db=url.db, max_connections=IN_FLIGHT_MAX)
         self._client.response_callbacks.clear()  # replies as the server sends them, as from a real store
         self._channel: tuple[str, Callable[[bytes], None], Callable[[], None]] | None = None
         self._listening: asyncio.Task[None] | None = None
+        self._ended = False
 
     def on_new_primary(self, action: Callable[[Any], Awaitable[None]]) -> None:
         """Do nothing: there is no other primary."""
@@ -66,6 +70,7 @@ class FakeStore:
 
     async def run(self, script: str, keys: Sequence[str], args: Sequence[Argument]) -> list[Any]:
         """Run a script as `Store.run` does."""
+        self._check_loop()
         if self._channel is not None and self._listening is None:
             self._listening = asyncio.create_task(
                 self._listen(*self._channel), name=f"tollhouse-listen-{self.name}", context=Context()
@@ -94,19 +99,26 @@ class FakeStore:
 
     async def ping(self) -> float:
         """Return 0: the data is in this process."""
+        self._check_loop()
         return 0.0
 
     async def command(self, *parts: str | bytes | int) -> Any:
         """Run one plain command."""
+        self._check_loop()
         return await self._send(str(parts[0]), *parts)
 
     async def aclose(self) -> None:
-        """Close the client; the data stays with its name."""
-        self._channel = None
+        """Close the client; the data stays with its name, for as long as the process."""
+        self._home.close()
+        self._ended = True
         if self._listening is not None:
             self._listening.cancel()
             await asyncio.wait({self._listening})
         await self._client.aclose()
+
+    def _check_loop(self) -> None:
+        if running_loop() is not self._home.loop:
+            self._home.enter()
 
     async def _send(self, what: str, *parts: Argument) -> Any:
         # From Python 3.12 on, fakeredis answers without suspending, so an application that calls in a loop would starve
@@ -125,9 +137,11 @@ class FakeStore:
         async with self._client.pubsub() as pubsub:
             await pubsub.subscribe(channel)
             try:
-                if self._channel is None:  # closed meanwhile: redis-py swallows a cancellation while it connects
+                if self._ended:  # closed meanwhile: redis-py swallows a cancellation while it connects
                     return
                 async for message in pubsub.listen():
+                    if self._ended:  # closed as a message came: `asyncio.wait_for` lost the cancellation
+                        return
                     if message["type"] == "message":
                         on_message(message["data"])
                     else:

@@ -6,7 +6,6 @@ not answered is tried again only if its script is idempotent: a second run would
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -16,10 +15,11 @@ from tollhouse.clock import ServerClock, server_time
 from tollhouse.errors import ConfigurationError, Outcome, ScriptFailed, StoreError, StoreUnavailable
 from tollhouse.keys import UNNAMED, Namespace
 from tollhouse.metrics import Metrics
+from tollhouse.runtime.home_loop import HomeLoop, running_loop
 from tollhouse.scripts import Argument, Script, Scripts
 from tollhouse.stores.arguments import as_list, is_bulky, with_primary
 from tollhouse.stores.discovery.locator import Locator, ServiceHealth
-from tollhouse.stores.durability import GroupCommit
+from tollhouse.stores.durability import GroupCommit, required_replicas
 from tollhouse.stores.reconnecting import ConnectionConfig, ReconnectingConnection
 from tollhouse.stores.replay import Replay, Run
 from tollhouse.stores.subscriber import Subscriber
@@ -67,6 +67,7 @@ class Store:
         self._metrics = metrics
         self._marker = namespace.marker(name)
         self._first_start = first_start
+        self._home = HomeLoop(f"store {name!r}")
         self._clock = clock
         self._deadline_s = max(deadline_s - _MARGIN_S, _MARGIN_S)
         self._replay = Replay()
@@ -81,7 +82,6 @@ class Store:
         self._fast = ReconnectingConnection(config, name=f"{name}-fast", on_breaker_change=self._on_breaker_change)
         self._bulk = ReconnectingConnection(config, name=f"{name}-bulk")
         self._durable = ReconnectingConnection(config, name=f"{name}-durable")
-        self._connections = (self._fast, self._bulk, self._durable)
         self._group_commit: GroupCommit | None = None
         self._up: bool | None = None
         self._subscriber: Subscriber | None = None
@@ -90,6 +90,10 @@ class Store:
     def server(self) -> ServerInfo | None:
         """Return what the last handshake learned; None before the first."""
         return self._fast.server
+
+    @property
+    def _connections(self) -> tuple[ReconnectingConnection, ...]:
+        return self._fast, self._bulk, self._durable
 
     @property
     def connections(self) -> int:
@@ -150,7 +154,7 @@ class Store:
             await self._await_start(self._first_start)
         deadline_s = self._deadline()
         await self._ready(self._fast, deadline_s)
-        replicas = self._required_replicas()
+        replicas = required_replicas(self._locator.health(), self._fast.server)
         if replicas is None:
             return await self.run(script, keys, args), False
         reply, connection = await self._run(self._durable, self._scripts[script], keys, args, deadline_s)
@@ -187,7 +191,8 @@ class Store:
             raise self._failure(error, str(parts[0])) from error
 
     async def aclose(self) -> None:
-        """Close the connections; later calls raise StoreUnavailable."""
+        """Close the connections; later calls raise ConfigurationError."""
+        self._home.close()
         if self._subscriber is not None:
             await self._subscriber.aclose()
         if self._group_commit is not None:
@@ -197,20 +202,13 @@ class Store:
 
     async def _await_start(self, first_start: Callable[[], Awaitable[None]]) -> None:
         """Wait until the server was started; after the first start, or its failure, no call waits here again."""
+        self._deadline()
         try:
             await first_start()
         except (OSError, ConfigurationError) as error:
             self._first_start = None
             raise self._unavailable("not-sent", str(error)) from error
         self._first_start = None
-
-    def _required_replicas(self) -> int | None:
-        """Return how many replicas have to confirm a write; 0 for the server's append-only file, None for neither."""
-        health = self._locator.health()
-        if health is not None:
-            # Without a promotable replica WAIT cannot reach 1, and the answer is an honest False.
-            return max(health.promotable, 1)
-        return 0 if self._fast.server is not None and self._fast.server.appends else None
 
     async def _prepare(self, connection: Connection, server: ServerInfo) -> None:
         async def run(script: str, keys: Sequence[str], args: Sequence[Argument]) -> list[Any]:
@@ -266,7 +264,9 @@ class Store:
         return connection
 
     def _deadline(self) -> float:
-        return asyncio.get_running_loop().time() + self._deadline_s
+        if (loop := running_loop()) is not self._home.loop:
+            loop = self._home.enter()
+        return loop.time() + self._deadline_s
 
     def _failure(self, error: Exception, what: str) -> StoreError:
         """Return the error for callers; the store counts as down unless the server itself refused the call."""

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import os
 import threading
 from collections.abc import Coroutine
 from concurrent.futures import Future
 from typing import Any, Final, TypeVar
 
+from tollhouse.runtime.forks import forget_in_children
+
 T = TypeVar("T")
-_Live = tuple[asyncio.AbstractEventLoop, asyncio.Event]
+_Live = tuple[asyncio.AbstractEventLoop, asyncio.Event, threading.Thread]
 
 _GRACE_S: Final = 2.0
 """How long the end of the process waits until connections are closed."""
@@ -20,43 +21,53 @@ _GRACE_S: Final = 2.0
 class LoopThread:
     """Runs coroutines for threads without an event loop, which wait for the result.
 
-    The thread starts with the first call, and again after a fork. It ends with `close` or with the process, and closes
-    what its loop has opened.
+    The thread starts with the first call, and again in a forked child. It ends with `close` or with the process, and
+    closes what its loop has opened.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._thread: threading.Thread | None = None
         self._live: _Live | None = None
-        self._process = 0
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Return the result of the coroutine; block until it is done."""
-        with self._lock:
-            if self._live is None or self._process != os.getpid():
-                self._live = self._begin()
-            loop, _ = self._live
-        return asyncio.run_coroutine_threadsafe(work, loop).result()
+        live = self._live or self._begin()
+        return asyncio.run_coroutine_threadsafe(work, live[0]).result()
 
     def close(self) -> None:
         """Close what the loop has opened, then end the thread; a later call starts another."""
         with self._lock:
             live, self._live = self._live, None
-        if live is not None and self._thread is not None and self._process == os.getpid():
-            loop, stop = live
+        if live is not None:
+            loop, stop, thread = live
             loop.call_soon_threadsafe(stop.set)
-            self._thread.join(_GRACE_S)
+            thread.join(_GRACE_S)
+
+    def forget(self) -> None:  # pragma: no cover - runs in forked children, which are not measured
+        """Begin anew: threads and connections are the parent's."""
+        self._lock = threading.Lock()
+        self._live = None
 
     def _begin(self) -> _Live:
-        self._process = os.getpid()
-        begun: Future[_Live] = Future()
-        self._thread = threading.Thread(target=lambda: asyncio.run(_live(begun)), name="tollhouse-limits", daemon=True)
-        self._thread.start()
-        atexit.register(self.close)
-        return begun.result()
+        forget_in_children(self)
+        with self._lock:
+            if self._live is None:
+                begun: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
+                thread = threading.Thread(
+                    target=lambda: asyncio.run(_live(begun)), name="tollhouse-limits", daemon=True
+                )
+                thread.start()
+                self._live = (*begun.result(), thread)
+                atexit.unregister(self.close)
+                atexit.register(self.close)
+            return self._live
 
 
-async def _live(begun: Future[_Live]) -> None:
+PROCESS: Final = LoopThread()
+"""The one of this process: thirty functions with a limit share its loop, and their connections."""
+
+
+async def _live(begun: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]]) -> None:
     stop = asyncio.Event()
     begun.set_result((asyncio.get_running_loop(), stop))
     await stop.wait()

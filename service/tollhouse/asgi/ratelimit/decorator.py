@@ -30,7 +30,7 @@ from tollhouse.limits.decision import Decision, RateLimited
 from tollhouse.limits.limiter import Limiter
 from tollhouse.limits.policy.policy import Policy
 from tollhouse.settings import Settings
-from tollhouse.sync.loop_thread import LoopThread
+from tollhouse.sync.loop_thread import PROCESS
 from tollhouse.wiring import Tollhouse
 
 P = ParamSpec("P")
@@ -159,8 +159,6 @@ def _asynchronous(function: Callable[..., Any], limit: _FunctionLimit) -> Callab
 
 
 def _synchronous(function: Callable[..., Any], limit: _FunctionLimit) -> Callable[..., Any]:
-    thread = LoopThread()
-
     async def admit(*args: Any, **kwargs: Any) -> tuple[InlineTake, Decision]:
         admission = await limit.admission(function, *args, **kwargs)
         return admission, await admission.take()
@@ -169,7 +167,7 @@ def _synchronous(function: Callable[..., Any], limit: _FunctionLimit) -> Callabl
         request = current_request()
         if request is not None:
             return asyncio.run_coroutine_threadsafe(coroutine, request.loop).result()
-        return thread.run(coroutine)
+        return PROCESS.run(coroutine)
 
     def limited(*args: Any, **kwargs: Any) -> Any:
         if _loop_runs_here():

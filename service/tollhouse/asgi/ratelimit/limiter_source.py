@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Final
+
+import msgspec
 
 from tollhouse import wiring
 from tollhouse.asgi.credentials import cookie_name
@@ -18,6 +22,8 @@ from tollhouse.settings import Settings, settings_for, with_policies
 from tollhouse.settings.model import Dialect
 from tollhouse.settings.networks import Network, trusted_networks
 from tollhouse.wiring import Tollhouse
+
+_SHARED_MAX: Final = 256
 
 
 class LimiterSource:
@@ -113,12 +119,22 @@ def limiter_source(
 def source_if_given(
     target: Limiter | Tollhouse | Settings | str | None, namespace: str | None = None
 ) -> LimiterSource | None:
-    """Return the source for what is given, as `limiter_source` does, or None; raise for a namespace alone."""
+    """Return the source for what is given, as `limiter_source` does, or None; raise for a namespace alone.
+
+    Functions and routes that give the same URL or settings share one source, and so the connections of each event loop.
+    """
+    if isinstance(target, Settings | str):
+        return _shared_source(msgspec.msgpack.encode(settings_for(target, namespace)))
     if target is not None:
         return limiter_source(target, namespace=namespace)
     if namespace is not None:
         raise ConfigurationError("namespace", namespace, "it is that of a limiter to open; give its URL as `limiter`")
     return None
+
+
+@lru_cache(maxsize=_SHARED_MAX)
+def _shared_source(settings: bytes) -> LimiterSource:
+    return limiter_source(msgspec.msgpack.decode(settings, type=Settings))
 
 
 def _refuse_for_open(**given: object) -> None:

@@ -28,6 +28,7 @@ from tollhouse.limits.decision import Decision
 from tollhouse.limits.wire.compiled_policy import CompiledPolicy
 from tollhouse.limits.wire.reply import FIRST_DECISION, decision_length
 from tollhouse.limits.wire.request import TakeRequest
+from tollhouse.runtime.home_loop import HomeLoop, running_loop
 from tollhouse.scripts import Argument
 
 TAKES_MAX: Final = 256
@@ -55,6 +56,7 @@ class Batcher:
         self._senders: set[asyncio.Task[None]] = set()
         self._idle_senders: set[asyncio.Task[None]] = set()
         self._solo_calls = 0
+        self._home = HomeLoop("limits")
 
     async def take(self, request: TakeRequest) -> Decision:
         """Decide one take. Raise ScriptFailed if the call was wrong, but never StoreUnavailable.
@@ -63,7 +65,9 @@ class Batcher:
         """
         if self._queue or self._senders or self._solo_calls:
             return await self.submit(request)
-        solo = (request, asyncio.get_running_loop().create_future())
+        if (loop := running_loop()) is not self._home.loop:
+            loop = self._home.enter()
+        solo = (request, loop.create_future())
         self._queue.append(solo)
         try:
             await asyncio.sleep(0)
@@ -76,9 +80,11 @@ class Batcher:
 
     def submit(self, request: TakeRequest) -> asyncio.Future[Decision]:
         """Queue one take among others, and return the future of its decision; `take` has the rules."""
+        if (loop := running_loop()) is not self._home.loop:
+            loop = self._home.enter()
         if len(self._queue) >= self._queue_max:
             return resolved_future(self._decider.on_outage(request))
-        future: asyncio.Future[Decision] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[Decision] = loop.create_future()
         self._queue.append((request, future))
         self._ensure_sender()
         return future
