@@ -61,6 +61,17 @@ def test_a_new_folder_with_a_secret_alone_is_ours(folder: Path) -> None:
     assert open_to_others(folder) == []
 
 
+def test_a_secret_that_cannot_be_read_is_refused(folder: Path) -> None:
+    """A damaged secret is an error that names its file, and is not replaced: sessions depend on it."""
+    (folder / "secret").write_text("no hex digits")
+
+    with pytest.raises(ConfigurationError) as refused:
+        persistent_secret(folder)
+
+    assert refused.value.value == str(folder / "secret")
+    assert (folder / "secret").read_text() == "no hex digits"
+
+
 def test_a_folder_with_other_files_is_refused(folder: Path) -> None:
     """The mode of a folder that holds more than our data is not changed; the error names the remedy."""
     (folder / "index.html").touch()

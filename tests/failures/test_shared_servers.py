@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -229,6 +229,18 @@ async def test_a_loop_that_ends_during_the_start_does_not_disturb_it(caplog: pyt
     assert caplog.records == []
     await server.release("second")
     await server.release("second")
+
+
+async def test_a_server_that_was_kept_and_never_used_is_not_started() -> None:
+    """To keep a server from being stopped starts nothing, and neither does letting go of it."""
+
+    def start() -> NoReturn:
+        raise AssertionError("it was started")
+
+    server = SharedServer[Any](start)
+
+    server.retain("application", None)
+    await server.release("application")
 
 
 def _kill_children() -> None:
