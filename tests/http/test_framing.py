@@ -229,6 +229,11 @@ REFUSED = {
     "HTTP/2 by prior knowledge": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400),
     "another version": (b"GET / HTTP/2.0\r\nHost: x\r\n\r\n", 505),
     "no version": (b"GET /\r\n\r\n", 505),
+    "another version that lives on": (b"GET / HTTP/2.0\r\nHost: x\r\nConnection: keep-alive\r\n\r\n", 505),
+    "HTTP/0.9 with headers": (b"GET / HTTP/0.9\r\nHost: x\r\nConnection: keep-alive\r\n\r\n", 505),
+    "a target with a fragment": (b"GET /livez#/metrics HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+    "a target without a path": (b"GET http://x HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+    "a port above all": (b"GET http://x:99999/ HTTP/1.1\r\nHost: x:99999\r\n\r\n", 400),
 }
 #   the rest of a request with chunks whose framing is damaged
 DAMAGED_CHUNKS = {

@@ -97,7 +97,7 @@ FLOORS: Mapping[str, tuple[frozenset[str], ...]] = {
         frozenset({"runner"}),
     ),
     "serving": (
-        frozenset({"binding", "deadlines", "framing", "overload", "sweep"}),
+        frozenset({"binding", "deadlines", "expectation", "framing", "overload", "sweep"}),
         frozenset({"protocol"}),
         frozenset({"config"}),
         frozenset({"workers"}),

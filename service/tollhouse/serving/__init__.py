@@ -1,8 +1,8 @@
 """Serving: from a bound socket to requests, in one process or in workers.
 
 `binding` binds the port, `config` gathers what uvicorn is told, `workers` runs it here or in processes that end with
-this one. In a worker, `protocol` reads requests with the rules of `framing`, `sweep` and `deadlines` end the
-connections whose time is over, and `overload` is for those above the bound.
+this one. In a worker, `protocol` reads requests with the rules of `framing` and `expectation`, `sweep` and `deadlines`
+end the connections whose time is over, and `overload` is for those above the bound.
 """
 
 from tollhouse.serving.binding import bind

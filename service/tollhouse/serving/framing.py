@@ -43,7 +43,8 @@ def is_plain(target: bytes, headers: Iterable[tuple[bytes, bytes]]) -> bool:
     Names of headers are in lower case here and below.
     """
     read = [header for header in headers if header[0] in _READ]
-    return target[:1] == b"/" and len(read) == 1 and read[0][0] == b"host" and _is_host(read[0][1])
+    has_path = target[:1] == b"/" and b"#" not in target
+    return has_path and len(read) == 1 and read[0][0] == b"host" and _is_host(read[0][1])
 
 
 def head_refusal(method: bytes, target: bytes, version: str, headers: Iterable[tuple[bytes, bytes]]) -> Refusal | None:
@@ -57,6 +58,8 @@ def head_refusal(method: bytes, target: bytes, version: str, headers: Iterable[t
         )
     if method == b"CONNECT":
         return _not_implemented("CONNECT is not served; this is no proxy")
+    if b"#" in target:
+        return malformed("the target has a fragment, which clients keep to themselves")
     read = [header for header in headers if header[0] in _READ]
     hosts = [value for name, value in read if name == b"host"]
     codings = [value for name, value in read if name == b"transfer-encoding"]

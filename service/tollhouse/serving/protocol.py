@@ -12,15 +12,18 @@ and no byte of a body can begin a request.
 **Time** is measured by the sweep of all connections, not by a timer for each: uvicorn's would be one per response, and
 would forget a connection whose body arrives after its response.
 
-**A refusal** is written only if it is the next response that is due. An earlier request keeps its place: its response
-is sent, and the connection ends with it.
+**A refusal** is written only if it is the next response that is due. Earlier requests keep their places: they are
+answered, and the connection ends with the last answer.
+
+**Requests that wait** behind one of the same connection cost far more memory than their bytes: a segment can hold ten
+thousand. So few may wait, and nothing is read while more than one does.
 """
 
 from __future__ import annotations
 
 import asyncio
 from http import HTTPStatus
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import uvicorn
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
@@ -29,10 +32,15 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.server import ServerState
 
 from tollhouse.asgi.response import HttpResponse, start_message
+from tollhouse.asgi.types import App
 from tollhouse.serving.deadlines import Activity, Doing, Stopwatch, Timeouts
+from tollhouse.serving.expectation import body_or_close
 from tollhouse.serving.framing import Refusal, head_refusal, is_plain, malformed, without_offer
 from tollhouse.serving.overload import ONE_REQUEST_EACH, ONE_REQUEST_MS, OVERLOADED, liveness_only
 from tollhouse.serving.sweep import Sweep
+
+WAITING_MAX: Final = 32
+"""How many requests of a connection may wait for the one before them."""
 
 
 class HttpBounds(Struct, frozen=True, kw_only=True):
@@ -94,7 +102,7 @@ class BoundedHttp(HttpToolsProtocol):
             return
         self._message_bytes += len(data)
         if self._head_open:
-            all_of_it_is_head = was_head or (was_idle and self._messages == messages + 1)
+            all_of_it_is_head = (was_head or was_idle) and self._messages == messages + (not was_head)
             self._head_fed_bytes += len(data) if all_of_it_is_head else 0
             if max(self._head_fed_bytes, len(self.url)) > self._bounds.head_bytes:
                 self._refuse(self._head_too_large())
@@ -102,10 +110,12 @@ class BoundedHttp(HttpToolsProtocol):
             self.transport.abort()
 
     def on_message_begin(self) -> None:
-        """Start counting the bytes of a message."""
+        """Start counting the bytes of a message; stop the parser if too many wait, which ends the connection."""
         super().on_message_begin()
         self._idle = False
         self._head_open = True
+        if len(self.pipeline) >= WAITING_MAX:
+            raise _Refused
         self._messages += 1
         self._head_parsed_bytes = self._head_fed_bytes = self._message_bytes = 0
 
@@ -125,14 +135,18 @@ class BoundedHttp(HttpToolsProtocol):
         if self._head_parsed_bytes + len(self.url) > self._bounds.head_bytes:
             self._stop(self._head_too_large())
         parser = self.parser
-        if parser.should_upgrade() or not parser.should_keep_alive() or not is_plain(self.url, self.headers):
-            refusal = head_refusal(parser.get_method(), self.url, parser.get_http_version(), self.headers)
+        version = parser.get_http_version()
+        if parser.should_upgrade() or version != "1.1" or not is_plain(self.url, self.headers):
+            refusal = head_refusal(parser.get_method(), self.url, version, self.headers)
             if refusal is not None:
                 self._stop(refusal)
             if parser.should_upgrade():
                 return
+        if self.expect_100_continue:
+            self._start_expecting(version)
+        else:
+            super().on_headers_complete()
         self._head_open = False
-        super().on_headers_complete()
         if self._one_request:
             self.cycle.keep_alive = False
 
@@ -147,6 +161,8 @@ class BoundedHttp(HttpToolsProtocol):
         """Begin the next request if it is there; the sweep sees when none comes."""
         super().on_response_complete()
         self._unset_keepalive_if_required()
+        if self.pipeline:
+            self.flow.pause_reading()
 
     def check(self, now_ms: int) -> None:
         """End the connection if its client takes longer than it may; the sweep calls this."""
@@ -200,6 +216,16 @@ class BoundedHttp(HttpToolsProtocol):
             except HttpParserUpgrade as offer:
                 unread = unread[offer.args[0] :]
 
+    def _start_expecting(self, version: str) -> None:
+        """Start a request whose client may wait for 100; HTTP/1.0 has no such response (RFC 9110 10.1.1)."""
+        app = cast("App", self.app)  # type: ignore[reportUnknownMemberType] - uvicorn types it loosely
+        if version == "1.0":
+            self.expect_100_continue = False
+        else:
+            self.app = body_or_close(app)
+        super().on_headers_complete()
+        self.app = app
+
     def _stop(self, refusal: Refusal) -> None:
         self._refusal = refusal
         raise _Refused
@@ -209,17 +235,17 @@ class BoundedHttp(HttpToolsProtocol):
         return Refusal(status=431, kind="head-too-large", title="Request Head Too Large", detail=detail)
 
     def _refuse(self, refusal: Refusal) -> None:
-        """End the connection with the response that is due: this refusal, or that of an earlier request."""
+        """End the connection with the responses that are due: this refusal, or those of earlier requests."""
         due = self._due()
         if due is None:
             if self._head_open:
                 self._write(refusal.response())
             self.transport.close()
-        elif self._head_open and not self.pipeline:
+        elif self._head_open:
             due.keep_alive = False
             self.transport.pause_reading()
         else:
-            if not (self._head_open or self.pipeline or due.response_started):
+            if not (self.pipeline or due.response_started):
                 due.disconnected = True
                 self._write(refusal.response())
             self.transport.close()
