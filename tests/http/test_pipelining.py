@@ -14,6 +14,7 @@ from tests.http.test_framing import GET, KEY, LAST, POST, SMUGGLED, TAKE, chunke
 from tollhouse import wiring
 from tollhouse.settings.model import LimitSettings, PolicySettings
 
+FIRST = b"GET /first HTTP/1.1\r\nHost: x\r\n\r\n"
 EXPECT = b"Expect: 100-Continue\r\n"
 WAITING_MAX = 32
 SMALLEST = b"GET / HTTP/1.1\r\nHost:\r\n\r\n"
@@ -68,6 +69,30 @@ async def test_as_many_as_may_wait_are_served() -> None:
         found = await exchange(port, [several + SMALLEST[:10], SMALLEST[10:] + LAST])
 
     assert [answer.status for answer in found] == [200] * (WAITING_MAX + 2)
+
+
+@pytest.mark.parametrize("before", [b"", SMALLEST], ids=["the first", "the second"])
+@pytest.mark.parametrize("waiting", [b"", SMALLEST, SMALLEST * 3], ids=["none", "one", "three"])
+async def test_a_request_learns_that_its_client_left(before: bytes, waiting: bytes) -> None:
+    """The request that is served gets `http.disconnect` when its client leaves, also if others wait behind it."""
+    entered, told = asyncio.Event(), asyncio.Event()
+    gate = Gate()
+    gate.may_answer.set()
+
+    async def listener(scope: Any, receive: Any, send: Any) -> None:
+        if scope["path"] != "/first":
+            await gate(scope, receive, send)
+            return
+        entered.set()
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        told.set()
+
+    async with listening(listener, settings_at("fake://")) as port, asyncio.timeout(10):
+        async with connection_to(port) as client:
+            client.write(before + FIRST + waiting)
+            await entered.wait()
+        await told.wait()
 
 
 async def test_a_segment_that_ends_several_heads_is_no_long_head() -> None:

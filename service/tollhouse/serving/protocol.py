@@ -66,6 +66,7 @@ class BoundedHttp(HttpToolsProtocol):
     _message_bytes = 0
     _refusal: Refusal | None = None
     _one_request = False
+    _served: RequestResponseCycle | None = None
 
     def __init__(
         self,
@@ -88,6 +89,14 @@ class BoundedHttp(HttpToolsProtocol):
         above = len(self.connections) - self._bounds.connections_max
         if above > 0:
             self._refuse_connection(above)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell the request that is served that its client left; uvicorn tells the newest, which may wait behind it."""
+        served = self._served
+        if served is not None and not served.response_complete:
+            served.disconnected = True
+            served.message_event.set()
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser, then count the bytes of a message that is not complete."""
@@ -147,6 +156,8 @@ class BoundedHttp(HttpToolsProtocol):
         else:
             super().on_headers_complete()
         self._head_open = False
+        if not self.pipeline:
+            self._served = self.cycle
         if self._one_request:
             self.cycle.keep_alive = False
 
@@ -159,6 +170,8 @@ class BoundedHttp(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """Begin the next request if it is there; the sweep sees when none comes."""
+        if self.pipeline:
+            self._served = self.pipeline[-1][0]
         super().on_response_complete()
         self._unset_keepalive_if_required()
         if self.pipeline:
