@@ -207,6 +207,18 @@ async def test_a_thief_who_uses_up_the_limits_keeps_no_owner_from_ending_session
     assert answer.status_code == 204
 
 
+async def test_a_thief_at_the_address_of_its_owner_keeps_no_logout_away(valkey_socket: Path) -> None:
+    """A stolen token that used up all its limits, from the very address of its owner, still logs out."""
+    async with service_behind_a_proxy(valkey_socket) as service:
+        await service.sign_up()
+        stolen = await service.log_in()
+        flood = [(await service.ask("DELETE", "/v1/sessions/none", headers=stolen)).status_code for _ in range(4)]
+        left = await service.ask("POST", "/v1/logout", headers=stolen)
+
+    assert flood == [404, 404, 404, 429]
+    assert left.status_code == 204
+
+
 async def test_ending_sessions_is_limited_for_one_session_at_one_address(valkey_socket: Path) -> None:
     """A user cannot flood the store with revocations, which are durable writes: above the limit they are 429."""
     async with service_behind_a_proxy(valkey_socket) as service:

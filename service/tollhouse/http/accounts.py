@@ -18,12 +18,13 @@ from tollhouse.accounts.accounts import (
     TooManyAttempts,
     WrongCredentials,
 )
-from tollhouse.http.authentication import check_role, current_caller
+from tollhouse.asgi.ratelimit.rules import RateLimitRule
+from tollhouse.http.authentication import check_role, current_caller, logout_key
 from tollhouse.http.cookies import session_cookie
 from tollhouse.http.limits.responses import TakeResponses
 from tollhouse.http.openapi import SESSION, problems
 from tollhouse.http.problems import litestar_response, problem
-from tollhouse.http.sessions import REVOCATION, SessionBody, session_body
+from tollhouse.http.sessions import SessionBody, session_body
 from tollhouse.limits.decision import Decision
 from tollhouse.sessions.sessions import SessionRefused, Sessions
 from tollhouse.settings import Settings
@@ -106,7 +107,7 @@ async def login(
     "/v1/logout",
     status_code=204,
     responses=problems(400, 401, 403, 429, 503),
-    opt={"auth": True, "rate_limit": REVOCATION},
+    opt={"auth": True, "rate_limit": RateLimitRule(policy="revocation", key=logout_key)},
     security=SESSION,
 )
 async def logout(

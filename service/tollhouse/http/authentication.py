@@ -143,6 +143,15 @@ def revocation_key(scope: Any) -> str:
     return rate_key(scope) if caller.session is None else f"session:{caller.session.sid} address:{caller.address}"
 
 
+def logout_key(scope: Any) -> str:
+    """Return the key under which logouts count: the session alone, so that only its own logouts use the limit up.
+
+    One of them ends it. Nothing else that is done with a stolen token, from any address, keeps its owner from that.
+    """
+    caller = cast("Caller", scope["state"]["caller"])
+    return rate_key(scope) if caller.session is None else f"logout:{caller.session.sid}"
+
+
 _CREDENTIALS: Final[dict[Role, str]] = {
     "session": "a session cookie, or its token as `Authorization: Bearer`",
     "service": "a service key as `Authorization: Bearer` or `X-Api-Key`",

@@ -91,7 +91,7 @@ class BoundedHttp(HttpToolsProtocol):
             self._refuse_connection(above)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell the request that is served that its client left; uvicorn tells the newest, which may wait behind it."""
+        """End the request that is served for its client, as uvicorn does with the newest, which may wait behind it."""
         served = self._served
         if served is not None and not served.response_complete:
             served.disconnected = True

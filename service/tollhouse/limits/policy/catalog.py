@@ -35,7 +35,7 @@ BUILT_IN: Final[Mapping[str, Policy]] = MappingProxyType(
 """Policies that the settings can replace by name.
 
 `login` counts per account, `login-address`, `signup` and `wrong-key` per address, `session` and `ai` per caller, and
-`revocation` per session and address.
+`revocation` per session and address, and for logouts per session.
 """
 _COUNTING: Final = ("login", "login-address", "signup")
 
