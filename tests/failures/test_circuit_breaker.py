@@ -15,7 +15,7 @@ import pytest
 import tollhouse
 from tests.failures.fake_sentinel import PATIENCE_S
 from tests.failures.primaries import Primary, Scene, answered, refused, scene
-from tollhouse.errors import ScriptFailed, StoreUnavailable
+from tollhouse.errors import ConfigurationError, ScriptFailed, StoreUnavailable
 from tollhouse.metrics import Metrics
 from tollhouse.settings import Settings
 from tollhouse.stores.arguments import BULK_BYTES
@@ -231,6 +231,7 @@ async def test_closing_a_store_ends_its_probe() -> None:
     """A store that is closed leaves no probe behind, and starts none."""
     async with opened() as s:
         await s.store.aclose()
-        await fails(s)
+        with pytest.raises(ConfigurationError):
+            await s.store.run("test/once", [], [])
 
         assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("tollhouse-probe")]

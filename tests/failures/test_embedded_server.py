@@ -70,8 +70,8 @@ def owner(*args: str) -> Iterator[tuple[subprocess.Popen[str], Path]]:
         process.stdout.close()
 
 
-def stores_at(url: str) -> Stores:
-    return open_stores(urls_by_store(url, {}), SCRIPTS, Metrics())
+def stores_at(url: str, binary: Path | None = None) -> Stores:
+    return open_stores(urls_by_store(url, {}), SCRIPTS, Metrics(), embedded_binary=binary)
 
 
 def test_a_killed_owner_leaves_nothing() -> None:
@@ -281,11 +281,13 @@ async def test_a_server_that_died_is_not_restarted() -> None:
 
 
 async def test_a_worker_of_another_server_is_warned(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     """An embedded server inside a worker process warns that the workers share nothing."""
     monkeypatch.setattr(multiprocessing, "parent_process", lambda: multiprocessing.current_process())
-    stores = stores_at("embedded://")
+    binary = tmp_path / "a-server-of-its-own"
+    binary.symlink_to(bundled_binary())
+    stores = stores_at("embedded://", binary)
 
     with caplog.at_level(logging.WARNING, logger="tollhouse.stores"):
         await answering(stores)

@@ -146,7 +146,7 @@ async def test_an_embedded_cluster_starts_with_the_first_call(ready: Stores) -> 
 
     async with asyncio.timeout(10):
         while (health := ready.limits.health()) is None or (health.sentinels_reachable, health.promotable) != (3, 2):
-            await ready.limits.ping()
+            await answering(ready)
     key = "tollhouse:rate:{first}:x"
     assert (await ready.limits.run_durably("limits/take", [key], TAKE))[1]
     assert await ready.limits.command("EXISTS", key) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -30,8 +31,9 @@ SERVICE = {"Authorization": f"Bearer {SERVICE_KEY}"}
 
 
 def settings_at(url: str, **changes: Any) -> Settings:
+    """Return settings on a server; `fake://` without a name is new data each time, which no other test has."""
     chosen: dict[str, Any] = {
-        "url": url,
+        "url": f"fake://{secrets.token_hex(8)}" if url == "fake://" else url,
         "secret": (b"a secret for tests, 32 bytes or more",),
         "admin_key": (ADMIN_KEY,),
         "service_key": (SERVICE_KEY,),
