@@ -49,13 +49,9 @@ def is_plain(target: bytes, headers: Iterable[tuple[bytes, bytes]]) -> bool:
 
 def head_refusal(method: bytes, target: bytes, version: str, headers: Iterable[tuple[bytes, bytes]]) -> Refusal | None:
     """Return why a request with this head is not served; None if it is."""
-    if version not in _VERSIONS:
-        return Refusal(
-            status=505,
-            kind="version-not-supported",
-            title="HTTP Version Not Supported",
-            detail=f"HTTP/{version} is not served; send HTTP/1.1",
-        )
+    refusal = version_refusal(version)
+    if refusal is not None:
+        return refusal
     if method == b"CONNECT":
         return _not_implemented("CONNECT is not served; this is no proxy")
     if b"#" in target:
@@ -64,6 +60,18 @@ def head_refusal(method: bytes, target: bytes, version: str, headers: Iterable[t
     hosts = [value for name, value in read if name == b"host"]
     codings = [value for name, value in read if name == b"transfer-encoding"]
     return _host_refusal(hosts, target, version) or _coding_refusal(codings, version)
+
+
+def version_refusal(version: str) -> Refusal | None:
+    """Return why a version of HTTP is not served; None if it is."""
+    if version in _VERSIONS:
+        return None
+    return Refusal(
+        status=505,
+        kind="version-not-supported",
+        title="HTTP Version Not Supported",
+        detail=f"HTTP/{version} is not served; send HTTP/1.1",
+    )
 
 
 def malformed(detail: str) -> Refusal:

@@ -35,10 +35,11 @@ from tollhouse.asgi.response import HttpResponse, start_message
 from tollhouse.asgi.types import App
 from tollhouse.serving.deadlines import Activity, Doing, Stopwatch, Timeouts
 from tollhouse.serving.expectation import body_or_close
-from tollhouse.serving.framing import Refusal, head_refusal, is_plain, malformed, without_offer
+from tollhouse.serving.framing import Refusal, head_refusal, is_plain, malformed, version_refusal, without_offer
 from tollhouse.serving.overload import ONE_REQUEST_EACH, ONE_REQUEST_MS, OVERLOADED, liveness_only
 from tollhouse.serving.sweep import Sweep
 
+_NOTED: Final = frozenset({b"connection", b"expect"})
 WAITING_MAX: Final = 32
 """How many requests of a connection may wait for the one before them."""
 
@@ -123,7 +124,7 @@ class BoundedHttp(HttpToolsProtocol):
         super().on_message_begin()
         self._idle = False
         self._head_open = True
-        if len(self.pipeline) >= WAITING_MAX:
+        if self.pipeline and len(self.pipeline) >= WAITING_MAX:
             raise _Refused
         self._messages += 1
         self._head_parsed_bytes = self._head_fed_bytes = self._message_bytes = 0
@@ -135,8 +136,8 @@ class BoundedHttp(HttpToolsProtocol):
             self._stop(self._head_too_large())
         if self._head_open:
             name, value = name.lower(), value.rstrip(b" \t")
-            if name == b"expect" and value.lower() == b"100-continue":
-                self.expect_100_continue = True
+            if name in _NOTED:
+                self._note(name, value)
             self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
@@ -144,15 +145,14 @@ class BoundedHttp(HttpToolsProtocol):
         if self._head_parsed_bytes + len(self.url) > self._bounds.head_bytes:
             self._stop(self._head_too_large())
         parser = self.parser
-        version = parser.get_http_version()
-        if parser.should_upgrade() or version != "1.1" or not is_plain(self.url, self.headers):
-            refusal = head_refusal(parser.get_method(), self.url, version, self.headers)
+        if parser.should_upgrade() or not parser.should_keep_alive() or not is_plain(self.url, self.headers):
+            refusal = head_refusal(parser.get_method(), self.url, parser.get_http_version(), self.headers)
             if refusal is not None:
                 self._stop(refusal)
             if parser.should_upgrade():
                 return
         if self.expect_100_continue:
-            self._start_expecting(version)
+            self._start_expecting(parser.get_http_version())
         else:
             super().on_headers_complete()
         self._head_open = False
@@ -170,11 +170,12 @@ class BoundedHttp(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """Begin the next request if it is there; the sweep sees when none comes."""
-        if self.pipeline:
-            self._served = self.pipeline[-1][0]
+        waiting = self.pipeline
+        if waiting:
+            self._served = waiting[-1][0]
         super().on_response_complete()
         self._unset_keepalive_if_required()
-        if self.pipeline:
+        if waiting:
             self.flow.pause_reading()
 
     def check(self, now_ms: int) -> None:
@@ -228,6 +229,15 @@ class BoundedHttp(HttpToolsProtocol):
                 unread = None
             except HttpParserUpgrade as offer:
                 unread = unread[offer.args[0] :]
+
+    def _note(self, name: bytes, value: bytes) -> None:
+        """Keep an expectation; refuse a version that no other check sees, as its connection is kept by this header."""
+        if name == b"expect":
+            self.expect_100_continue = self.expect_100_continue or value.lower() == b"100-continue"
+            return
+        refusal = version_refusal(self.parser.get_http_version())
+        if refusal is not None:
+            self._stop(refusal)
 
     def _start_expecting(self, version: str) -> None:
         """Start a request whose client may wait for 100; HTTP/1.0 has no such response (RFC 9110 10.1.1)."""
