@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from email.utils import formatdate
 from typing import Any
 
 from msgspec import Struct
@@ -30,6 +31,7 @@ async def listening(app: Any, settings: Settings) -> AsyncGenerator[int]:
     config = ServingConfig(lambda: app, settings)
     config.load()
     state = ServerState()
+    state.default_headers = [(b"date", formatdate(usegmt=True).encode())]
     server = await asyncio.get_running_loop().create_server(
         lambda: config.http_protocol_class(config=config, server_state=state, app_state={}),  # type: ignore[call-arg] - uvicorn types it so
         "127.0.0.1",

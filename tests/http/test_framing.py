@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 from itertools import pairwise
 from typing import Any
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.http.client import SERVICE_KEY, served_app, settings_at
-from tests.http.sockets import exchange, listening
+from tests.http.sockets import connection_to, exchange, listening
 from tollhouse import wiring
 from tollhouse.settings.model import LimitSettings, PolicySettings
 
@@ -257,7 +258,19 @@ async def test_an_ambiguous_head_is_refused(port: int, request_: bytes, status: 
     assert answer.status == status
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.headers["connection"] == "close"
+    assert "date" in answer.headers
     assert await statuses(port, *(request_[at : at + 1] for at in range(len(request_)))) == [status]
+
+
+@pytest.mark.parametrize("rest", [b"Host: y\r\n\r\n", b"X: " + b"a" * 20_000, b"Transfer-Encoding: chunked\r\n\r\nx"])
+async def test_a_refusal_of_head_has_no_content(port: int, rest: bytes) -> None:
+    """The answer to HEAD ends with its head, a refusal too: content would pass for the next answer (RFC 9110 9.3.2)."""
+    async with connection_to(port) as client, asyncio.timeout(10):
+        client.write(b"HEAD /livez HTTP/1.1\r\nHost: x\r\n" + rest)
+        await client.ended.wait()
+
+        assert bytes(client.received).startswith(b"HTTP/1.1 4")
+        assert bytes(client.received).endswith(b"\r\n\r\n")
 
 
 @pytest.mark.parametrize("chunks", DAMAGED_CHUNKS.values(), ids=list(DAMAGED_CHUNKS))

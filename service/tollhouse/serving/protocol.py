@@ -59,6 +59,7 @@ class BoundedHttp(HttpToolsProtocol):
     A request head above its bound is answered with 431 (RFC 6585) and not buffered.
     """
 
+    url = b""
     _idle = True
     _head_open = False
     _messages = 0
@@ -274,10 +275,11 @@ class BoundedHttp(HttpToolsProtocol):
             self.transport.close()
 
     def _write(self, response: HttpResponse) -> None:
-        headers = [*start_message(response)["headers"], (b"connection", b"close")]
+        headers = [*self.server_state.default_headers, *start_message(response)["headers"], (b"connection", b"close")]
         lines = b"".join(b"%s: %s\r\n" % header for header in headers)
         reason = HTTPStatus(response.status).phrase.encode()
-        self.transport.write(b"HTTP/1.1 %d %s\r\n%s\r\n%s" % (response.status, reason, lines, response.body))
+        content = b"" if self.url and self.parser.get_method() == b"HEAD" else response.body
+        self.transport.write(b"HTTP/1.1 %d %s\r\n%s\r\n%s" % (response.status, reason, lines, content))
 
 
 def _too_slow(activity: Activity, timeouts: Timeouts) -> Refusal:
