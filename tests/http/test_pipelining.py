@@ -71,6 +71,33 @@ async def test_as_many_as_may_wait_are_served() -> None:
     assert [answer.status for answer in found] == [200] * (WAITING_MAX + 2)
 
 
+async def test_a_segment_with_several_messages_is_no_long_message() -> None:
+    """The bound of a message counts its own bytes, not those of others in the same segment."""
+    gate = Gate()
+    gate.may_answer.set()
+    request = b"POST / HTTP/1.1\r\nHost: x\r\n" + with_length(b"a" * 1000)
+    async with listening(gate, settings_at("fake://", body_bytes=1000, head_bytes=1024)) as port:
+        found = await exchange(port, [request * 30 + LAST])
+
+    assert [answer.status for answer in found] == [200] * 31
+
+
+@pytest.mark.parametrize("before", [b"", SMALLEST], ids=["the first", "the second"])
+async def test_a_message_has_a_bound(before: bytes) -> None:
+    """A body whose chunks are all overhead ends the connection soon after its bound, wherever its head came."""
+    gate = Gate()
+    gate.may_answer.set()
+    settings = settings_at("fake://", body_bytes=1000, head_bytes=1024)
+    async with listening(gate, settings) as port, connection_to(port) as client, asyncio.timeout(10):
+        client.write(before + b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1;")
+        for _ in range(1000):
+            client.write(b"a" * 1000)
+            await asyncio.sleep(0)
+        await client.ended.wait()
+
+        assert [answer.status for answer in client.answers()] == [200] * bool(before)
+
+
 @pytest.mark.parametrize("before", [b"", SMALLEST], ids=["the first", "the second"])
 @pytest.mark.parametrize("waiting", [b"", SMALLEST, SMALLEST * 3], ids=["none", "one", "three"])
 async def test_a_request_learns_that_its_client_left(before: bytes, waiting: bytes) -> None:

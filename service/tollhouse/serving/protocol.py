@@ -111,7 +111,8 @@ class BoundedHttp(HttpToolsProtocol):
         except HttpParserError:
             self._refuse(self._refusal or malformed("this is no HTTP/1.1 request"))
             return
-        self._message_bytes += len(data)
+        if self._messages == messages:
+            self._message_bytes += len(data)
         if self._head_open:
             all_of_it_is_head = (was_head or was_idle) and self._messages == messages + (not was_head)
             self._head_fed_bytes += len(data) if all_of_it_is_head else 0
