@@ -149,6 +149,15 @@ async def test_verbose_health_without_any_store() -> None:
         assert line in text.splitlines()
 
 
+async def test_metrics_name_their_format_once(service: Service) -> None:
+    """The content type of /metrics names the version of the format and one charset."""
+    response = await service.ask("GET", "/metrics")
+
+    kind, *parameters = response.headers["content-type"].split("; ")
+    assert kind == "text/plain"
+    assert sorted(name for name, _, _ in (one.partition("=") for one in parameters)) == ["charset", "version"]
+
+
 async def test_several_servers_are_reported_without_sentinels() -> None:
     """For listed servers the counts of Sentinels are 0; those that do not answer are named."""
     server = await FakeServer().open()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
-from litestar import MediaType, Request, Response, get
+from litestar import Request, Response, get
 from litestar.di import NamedDependency
 from litestar.openapi import ResponseSpec
 from litestar.params import FromQuery
@@ -18,6 +18,9 @@ from tollhouse.stores.opening import AnyStore, Stores
 from tollhouse.stores.status import ConnectionState, StoreStatus, check_store
 
 Status = Literal["ok", "degraded", "unavailable"]
+
+_CHARSET: Final = "; charset=utf-8"
+"""What Litestar adds to the content type of a text, so that it would be there twice."""
 
 
 class Readiness(Struct, frozen=True, kw_only=True):
@@ -79,7 +82,7 @@ async def metrics(metrics: NamedDependency[Metrics], stores: NamedDependency[Sto
     for store in stores.all():
         _refresh_gauges(store, metrics)
     body, content_type = metrics.render()
-    return Response(body, media_type=content_type or MediaType.TEXT)
+    return Response(body, media_type=content_type.removesuffix(_CHARSET))
 
 
 async def readiness_of(stores: Stores) -> Readiness:

@@ -143,11 +143,17 @@ def _limit_remedies(policy: Policy) -> Iterator[tuple[object, str]]:
     for limit in policy.limits:
         remedy = _range_remedy(limit) or _algorithm_remedy(policy.algorithm, limit)
         if remedy is not None:
-            yield limit, remedy
+            yield _shown(limit), remedy
     if len({limit.window_ms for limit in policy.limits}) < len(policy.limits):
         yield policy.text, "give each window once, with the smaller number"
     if policy.is_concurrency and len(policy.limits) > 1:
         yield policy.text, "give one limit: the permits, and how long a lease lasts"
+
+
+def _shown(limit: Limit) -> str:
+    """Return the limit as a person writes it, also if its window has no notation."""
+    is_notation = limit.window_ms >= SECOND_MS and limit.window_ms % SECOND_MS == 0
+    return limit.text if is_notation else f"{limit.units}/{limit.window_ms} ms"
 
 
 def _word_remedies(name: str, word: str, known: Sequence[str]) -> Iterator[tuple[str, object, str]]:

@@ -89,6 +89,23 @@ def test_a_wrong_notation_has_a_remedy(text: str, remedy: str) -> None:
     assert caught.value.remedy == remedy
 
 
+@pytest.mark.parametrize(
+    ("limit", "shown"),
+    [
+        (Limit(units=0, window_ms=60_000), "0/minute"),
+        (Limit(units=9, window_ms=1_000, burst=20), "9/second burst 20"),
+        (Limit(units=5, window_ms=0), "5/0 ms"),
+        (Limit(units=5, window_ms=1_500), "5/1500 ms"),
+    ],
+)
+def test_a_refused_limit_is_shown_as_it_is_written(limit: Limit, shown: str) -> None:
+    """The error shows the limit in the notation of policies, or its window in milliseconds if it has none."""
+    with pytest.raises(InvalidInput) as caught:
+        Policy(name="api", limits=(limit,))
+
+    assert caught.value.value == shown
+
+
 def policies() -> st.SearchStrategy[Policy]:
     limit = st.builds(
         Limit,
