@@ -13,6 +13,9 @@ that holds the value. Aliases, if the variable is not set: `REDIS_URL`, `REDIS_H
 `REDIS_PASSWORD` and `REDIS_DB`, `CACHE_ENABLED`, `CACHE_TTL_SECONDS`, `CACHE_KEY_PREFIX`, `CACHE_DEBUG`.
 `TOLLHOUSE_CONFIG` names another file, `TOLLHOUSE_EMBEDDED_BINARY` another `valkey-server`.
 
+`NAME` in a variable, and `*` in the file, stand for the name of a policy: `TOLLHOUSE_LIMITS_POLICIES_API_NEXT_LIMIT` is
+the limit of `api-next` if the file has one, else of `api_next`.
+
 Two applications on one server need a `namespace` each: without it they share accounts, sessions and cached results, and
 policies of one name share their counters. It is a part of every key, behind the word of the store, as in
 `tollhouse:rate:shop:…`. `cache.key_prefix` only replaces the first word of the cache's keys, before the namespace; no

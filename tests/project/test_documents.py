@@ -160,6 +160,22 @@ def test_links_within_the_tree_lead_somewhere(page: str) -> None:
     assert broken == []
 
 
+def test_decision_records_are_numbered_in_a_row() -> None:
+    """Each record has a number of its own, none is left out, and its title begins with it."""
+    records = sorted((ROOT / "docs/adr").glob("*.md"))
+
+    assert [path.name[:5] for path in records] == [f"{number:04}-" for number in range(1, len(records) + 1)]
+    for number, path in enumerate(records, start=1):
+        assert path.read_text(encoding="utf-8").startswith(f"# {number}. ")
+
+
+def test_the_index_of_the_documents_names_every_page() -> None:
+    """Each page in docs stands in docs/README.md."""
+    index = (ROOT / "docs/README.md").read_text(encoding="utf-8")
+
+    assert [page.name for page in (ROOT / "docs").glob("*.md") if f"]({page.name})" not in index] == ["README.md"]
+
+
 def _serve_line(shown: list[Command]) -> tuple[dict[str, str], list[str]]:
     """Return the settings and the options of the service that the page starts; there is one such line at most."""
     lines = [match for command in shown if (match := SERVE.fullmatch(command.line))]

@@ -120,7 +120,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     namespace: Annotated[
         str,
         Meta(
-            description="Part of every key, one for each application on a server: 64 ASCII letters, digits, `_.-`.",
+            description="Part of every key, one for each application on a server: up to 64 of a-z, A-Z, 0-9, `_.-`.",
             extra={"check": check_namespace},
         ),
     ] = ""
