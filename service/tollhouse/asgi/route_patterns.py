@@ -20,12 +20,16 @@ from urllib.parse import unquote
 
 from tollhouse.asgi.types import Scope
 from tollhouse.errors import ConfigurationError
+from tollhouse.suggest import similar
 
 T = TypeVar("T")
 
 _PATTERN: Final = re.compile(r"(?:([A-Z]+(?:\|[A-Z]+)*) +)?(/\S*)")
 _PARAMETER: Final = re.compile(r"\{([A-Za-z_]\w*)\}", re.ASCII)
 _REMEDY: Final = "write it like `POST /login`, `/users/{id}` or `/api/*`"
+_METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "WS")
+_LIKENESS: Final = 0.65
+"""Of a misspelled method: GTE resembles GET, and the method REPORT does not resemble POST."""
 _ODD: Final = re.compile(r"[A-Z;%\\\s\x00-\x1f]")
 _ORIGIN: Final = re.compile(r"\A[A-Za-z][A-Za-z0-9+.-]*:(?://[^/]*)?")
 _TRAILING: Final = "".join(map(chr, range(0x21))) + "."
@@ -116,6 +120,10 @@ def _expression(number: int, pattern: str) -> str:
     if found is None:
         raise ConfigurationError("routes", pattern, _REMEDY)
     methods, path = found.groups()
+    for method in methods.split("|") if methods else ():
+        nearest = similar(method, _METHODS, likeness=_LIKENESS)
+        if nearest and method not in _METHODS:
+            raise ConfigurationError("routes", pattern, f"did you mean {nearest[0]!r}? {method!r} is no method")
     return f"{_methods(methods)} {_rest(number, pattern, path)}"
 
 

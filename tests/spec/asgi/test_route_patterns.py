@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tollhouse.asgi.route_patterns import RoutePatterns, path_below, plain_spelling
+from tollhouse.errors import ConfigurationError
 
 
 def find(patterns: dict[str, str | None], path: str, root_path: str = "", own: str = "", method: str = "POST") -> Any:
@@ -115,3 +116,21 @@ def test_a_parameter_keeps_its_letter_case() -> None:
 def test_a_path_beside_the_mount_stays_whole() -> None:
     """A path that only begins alike is not cut."""
     assert [path_below(path, "/app") for path in ("/app/x", "/app", "/apple")] == ["/x", "", "/apple"]
+
+
+@pytest.mark.parametrize(("method", "meant"), [("PSOT", "POST"), ("DELTE", "DELETE"), ("WSS", "WS"), ("GTE", "GET")])
+def test_a_misspelled_method_is_told(method: str, meant: str) -> None:
+    """A method that resembles a common one is refused: the pattern would match nothing, and leave its route open."""
+    with pytest.raises(ConfigurationError) as caught:
+        RoutePatterns({f"GET|{method} /login": 1})
+
+    assert caught.value.setting == "routes"
+    assert meant in caught.value.remedy
+
+
+@pytest.mark.parametrize("method", ["PURGE", "PROPFIND", "QUERY", "REPORT", "UPDATE", "SEARCH", "TRACE"])
+def test_methods_of_applications_are_matched(method: str) -> None:
+    """A method that resembles none is taken as written."""
+    patterns = RoutePatterns({f"{method} /page": 1})
+
+    assert patterns.find({"type": "http", "method": method, "path": "/page"}) == (1, {})

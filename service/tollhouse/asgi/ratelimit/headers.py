@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, get_args
 
 from tollhouse.asgi.types import Headers
+from tollhouse.errors import ConfigurationError
 from tollhouse.limits.decision import Decision, LimitState, TakeAllResult
 from tollhouse.limits.policy.policy import LIMITS_MAX, Policy
 from tollhouse.settings.model import Dialect
@@ -50,6 +51,8 @@ class RateLimitFields:
     """
 
     def __init__(self, dialect: Dialect = "draft-11", wall: WallClock = time.time) -> None:
+        if dialect not in DIALECTS:
+            raise ConfigurationError("headers", dialect, f"say one of {', '.join(DIALECTS)}")
         self.dialect: Dialect = dialect
         self._wall = wall
         self._templates: dict[str, tuple[Policy, tuple[bytes, bytes]]] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import cast
 
 import pytest
 from hypothesis import given
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from tests.structured_fields import Item, parse_dictionary, parse_list
 from tollhouse.asgi.ratelimit.headers import DIALECTS, FIELDS_BYTES_MAX, RateLimitFields
+from tollhouse.errors import ConfigurationError
 from tollhouse.limits.decision import Decision, LimitState, TakeAllResult
 from tollhouse.limits.policy.notation import parse_policy
 from tollhouse.limits.policy.policy import Policy
@@ -317,3 +319,12 @@ def _is_rounded_up(item: Item, reset_after_ms: int) -> bool:
     seconds = item[1]["t"]
     assert isinstance(seconds, int)
     return 0 <= seconds * 1_000 - reset_after_ms < 1_000
+
+
+@pytest.mark.parametrize("dialect", ["draft-12", "DRAFT-11", ""])
+def test_a_dialect_that_does_not_exist_is_refused(dialect: str) -> None:
+    """A word that is no dialect is refused when the limit is made, not at the first request."""
+    with pytest.raises(ConfigurationError) as caught:
+        RateLimitFields(cast("Dialect", dialect))
+
+    assert (caught.value.setting, caught.value.value) == ("headers", dialect)
