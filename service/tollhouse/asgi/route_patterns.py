@@ -121,7 +121,8 @@ def _expression(number: int, pattern: str) -> str:
         raise ConfigurationError("routes", pattern, _REMEDY)
     methods, path = found.groups()
     for method in methods.split("|") if methods else ():
-        nearest = similar(method, _METHODS, likeness=_LIKENESS)
+        as_long = [known for known in _METHODS if abs(len(known) - len(method)) <= 1]  # PROPPATCH is no PATCH
+        nearest = similar(method, as_long, likeness=_LIKENESS)
         if nearest and method not in _METHODS:
             raise ConfigurationError("routes", pattern, f"did you mean {nearest[0]!r}? {method!r} is no method")
     return f"{_methods(methods)} {_rest(number, pattern, path)}"

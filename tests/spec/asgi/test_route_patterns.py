@@ -128,7 +128,9 @@ def test_a_misspelled_method_is_told(method: str, meant: str) -> None:
     assert meant in caught.value.remedy
 
 
-@pytest.mark.parametrize("method", ["PURGE", "PROPFIND", "QUERY", "REPORT", "UPDATE", "SEARCH", "TRACE"])
+@pytest.mark.parametrize(
+    "method", ["PURGE", "PROPFIND", "PROPPATCH", "ORDERPATCH", "QUERY", "REPORT", "UPDATE", "SEARCH", "TRACE"]
+)
 def test_methods_of_applications_are_matched(method: str) -> None:
     """A method that resembles none is taken as written."""
     patterns = RoutePatterns({f"{method} /page": 1})
