@@ -38,7 +38,7 @@ async def test_damaged_values_cause_no_error(world: StoreWorld, algorithm, text:
     calls: list[tuple[str, list[str | int]]] = [
         ("limits/peek", [3]),
         ("limits/take_up_to", [3]),
-        ("limits/refund", [3, "c", 0]),
+        ("limits/refund", [3, "c", 0, 0]),
         ("limits/reserve", ["a", 3, 1_000]),
         ("limits/settle", ["b", 3, "c"]),
     ]

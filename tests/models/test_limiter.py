@@ -46,6 +46,7 @@ class TakeUpTo(Struct, frozen=True, kw_only=True):
 class Refund(Struct, frozen=True, kw_only=True):
     key: str
     units: int
+    age_ms: int
 
 
 class Reserve(Struct, frozen=True, kw_only=True):
@@ -86,7 +87,7 @@ def histories(draw: st.DrawFn) -> History:
         st.builds(Takes, takes=st.lists(st.tuples(key, units), min_size=1, max_size=6)),
         st.builds(TakeAll, costs=st.tuples(units, units)),
         st.builds(TakeUpTo, key=key, most=units),
-        st.builds(Refund, key=key, units=units),
+        st.builds(Refund, key=key, units=units, age_ms=st.just(0) | st.one_of(*map(moves, by_key.values())).map(abs)),
         st.builds(Reserve, key=key, name=name, units=units, held_ms=held_ms),
         st.builds(Reserve, key=key, name=name, units=st.integers(0, 3), held_ms=st.just(3_600_000)),
         st.builds(Settle, key=key, name=name, actual=units),
@@ -146,8 +147,9 @@ async def _run(world: StoreWorld, call: Call, by_key: Mapping[str, Policy]) -> A
             return twins.joint(await twins.take(world, takes, "limits/take_all"), [by_key[key] for key in KEYS])
         case TakeUpTo(key=key, most=most):
             return twins.counted(await twins.ask(world, "limits/take_up_to", key, by_key[key], most), by_key[key])
-        case Refund(key=key, units=units):
-            return twins.counted(await twins.ask(world, "limits/refund", key, by_key[key], units, "c", 0), by_key[key])
+        case Refund(key=key, units=units, age_ms=age_ms):
+            reply = await twins.ask(world, "limits/refund", key, by_key[key], units, "c", 0, age_ms)
+            return twins.counted(reply, by_key[key])
         case Reserve(key=key, name=name, units=units, held_ms=held_ms):
             reply = await twins.ask(world, "limits/reserve", key, by_key[key], name, units, held_ms)
             return twins.answer(reply, [by_key[key]]).verdicts[0]
@@ -177,8 +179,8 @@ def _decide(call: Call, by_key: Mapping[str, Policy], states: dict[str, SubjectS
         case TakeUpTo(key=key, most=most):
             granted, verdict, states[key] = evaluate.take_up_to(by_key[key], states[key], most, now_ms)
             return granted, verdict
-        case Refund(key=key, units=units):
-            refunded, states[key] = evaluate.refund(by_key[key], states[key], units, now_ms)
+        case Refund(key=key, units=units, age_ms=age_ms):
+            refunded, states[key] = evaluate.refund(by_key[key], states[key], units, now_ms, age_ms)
             return refunded, evaluate.limit_statuses(by_key[key], states[key], now_ms)
         case Reserve(key=key, name=name, units=units, held_ms=held_ms):
             hold = Hold(name=name, units=units, made_ms=now_ms, held_ms=held_ms)

@@ -42,10 +42,11 @@ def login_takes(name: str, address: str) -> tuple[Take, ...]:
 
 
 class Attempt:
-    """One attempt that was charged; `outcome` is None until its hash begins."""
+    """One attempt that was charged, at `began_ms` or later; `outcome` is None until its hash begins."""
 
-    def __init__(self, taken: Sequence[Decision]) -> None:
+    def __init__(self, taken: Sequence[Decision], began_ms: int) -> None:
         self.taken = taken
+        self.began_ms = began_ms
         self.outcome: Literal["hashed", "right"] | None = None
         self.settling: Sequence[asyncio.Task[None]] | None = None
 
@@ -75,14 +76,15 @@ class Attempts:
 
         A refusal charges none of them: a refused address cannot use up the attempts of an account.
         """
+        began_ms = self._limiter.now_ms()
         charging = self._start(self._limiter.take_all(takes), "tollhouse-charge")
         try:
             result = await asyncio.shield(charging)
         except asyncio.CancelledError:
-            self._start(self._undo_when_charged(charging), "tollhouse-attempt")
+            self._start(self._undo_when_charged(charging, began_ms), "tollhouse-attempt")
             raise
         if result.allowed:
-            return Attempt(result.decisions)
+            return Attempt(result.decisions, began_ms)
         return longest_refusal(one for one in result.decisions if not one.allowed and one.reason != "all-or-nothing")
 
     def begin_to_settle(self, attempt: Attempt) -> None:
@@ -110,16 +112,17 @@ class Attempts:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def _undo_when_charged(self, charging: asyncio.Task[TakeAllResult]) -> None:
+    async def _undo_when_charged(self, charging: asyncio.Task[TakeAllResult], began_ms: int) -> None:
         result = await charging
-        await self.settle(Attempt(result.decisions))
+        await self.settle(Attempt(result.decisions, began_ms))
 
     def _give_back(self, attempt: Attempt) -> Sequence[asyncio.Task[None]]:
         """Start to refund all that was charged; a right password begins the limit of its account anew instead."""
+        age_ms = self._limiter.now_ms() - attempt.began_ms
         tasks = [
             self._start(self._reset(taken), "tollhouse-reset")
             if attempt.outcome == "right" and taken.policy == LOGIN_POLICY and not taken.degraded
-            else self._limiter.start_refund(taken)
+            else self._limiter.start_refund(taken, age_ms=age_ms)
             for taken in attempt.taken
         ]
         return [task for task in tasks if task is not None]

@@ -88,6 +88,10 @@ def body_message(response: HttpResponse, kind: str = "http") -> Message:
     return {"type": f"{kind}.response.body", "body": response.body, "more_body": False}
 
 
+async def discard(_: Message) -> None:
+    """Replace `send` for a request that is over, and for one whose response we do not see."""
+
+
 def encode_headers(headers: Mapping[str, str]) -> Headers:
     """Return headers as ASGI has them: names in lower case, all in bytes."""
     return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]

@@ -80,6 +80,10 @@ class Limiter:
         """The policies in force, by name."""
         return self._policies
 
+    def now_ms(self) -> int:
+        """Return the time by which the age of a take is measured; only differences have a meaning."""
+        return self._calls.clock()
+
     @property
     def refusals(self) -> RefusalCache:
         """The cache of refusals, which has to hear the announcements of the store."""
@@ -156,30 +160,32 @@ class Limiter:
         """Refund up to `cost` units, never more than were taken; the decision's cost is how many."""
         return await self._refunds.refund(self._requests.read(policy, key, cost))
 
-    def start_refund(self, taken: Decision) -> asyncio.Task[None] | None:
+    def start_refund(self, taken: Decision, *, age_ms: int = 0) -> asyncio.Task[None] | None:
         """Start what `undo` does, and go on if the caller is cancelled; a loss is logged.
 
         Return None if there is nothing to wait for.
         """
         request = self._request_of(taken)
-        return None if request is None else self._refunds.start(request, taken)
+        return None if request is None else self._refunds.start(request, taken, age_ms)
 
-    def start_undo(self, taken: Decision) -> asyncio.Task[None] | None:
+    def start_undo(self, taken: Decision, *, age_ms: int = 0) -> asyncio.Task[None] | None:
         """Start what `start_refund` does, for a request that another limit refused; it may wait for 100 ms.
 
         A flood of such requests announces few refunds; `Refunds` has the rules.
         """
         request = self._request_of(taken)
-        return None if request is None else self._refunds.start_undo(request, taken)
+        return None if request is None else self._refunds.start_undo(request, taken, age_ms)
 
-    async def undo(self, decision: Decision) -> None:
+    async def undo(self, decision: Decision, *, age_ms: int = 0) -> None:
         """Refund what a take was charged: by the store, or by this process if it decided during an outage.
 
-        A decision that charged nothing is left alone. Raise StoreUnavailable if the store charged it and is down now.
+        `age_ms` is how long ago the take was sent: a window that has released its units by itself gets none back, else
+        they would be those of later takes. A decision that charged nothing is left alone. Raise StoreUnavailable if the
+        store charged it and is down now.
         """
         request = self._request_of(decision)
-        if request is not None and not self._refunds.refund_locally(request, decision):
-            await self._refunds.refund(request)
+        if request is not None and not self._refunds.refund_locally(request, decision, age_ms):
+            await self._refunds.refund(request, age_ms=age_ms)
 
     async def reset(self, policy: str, key: str) -> bool:
         """Delete what is stored of the subject under the policy, leases included; return False if there was nothing."""

@@ -40,7 +40,7 @@ async def settle(world: StoreWorld, name: str, actual: int, policy: Policy = API
 
 
 async def refund(world: StoreWorld, units: int, policy: Policy = API, rarely: int = 0) -> list[int]:
-    return await twins.ask(world, "limits/refund", KEY, policy, units, CHANNEL, rarely)
+    return await twins.ask(world, "limits/refund", KEY, policy, units, CHANNEL, rarely, 0)
 
 
 async def stored(world: StoreWorld, key: str = KEY) -> tuple[bytes | None, int]:
@@ -399,7 +399,7 @@ async def test_time_is_the_servers_own(world: StoreWorld) -> None:
     together = await run("limits/take_all", [KEY], both)
     held = await run("limits/reserve", [KEY], ["a", 2, 50_000, *words])
     settled = await run("limits/settle", [KEY], ["a", 1, CHANNEL, *words])
-    back = await run("limits/refund", [KEY], [2, CHANNEL, 0, *words])
+    back = await run("limits/refund", [KEY], [2, CHANNEL, 0, 0, *words])
     up_to = await run("limits/take_up_to", [KEY], [99, *words])
     refused = await run("limits/peek", [KEY], [1, *words])
     await stores.aclose()

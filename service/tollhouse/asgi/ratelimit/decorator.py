@@ -159,9 +159,9 @@ def _asynchronous(function: Callable[..., Any], limit: _FunctionLimit) -> Callab
 
 
 def _synchronous(function: Callable[..., Any], limit: _FunctionLimit) -> Callable[..., Any]:
-    async def admit(*args: Any, **kwargs: Any) -> tuple[InlineTake, Decision]:
+    async def admit(*args: Any, **kwargs: Any) -> tuple[InlineTake, int, Decision]:
         admission = await limit.admission(function, *args, **kwargs)
-        return admission, await admission.take()
+        return admission, admission.limiter.now_ms(), await admission.take()
 
     def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
         request = current_request()
@@ -175,11 +175,11 @@ def _synchronous(function: Callable[..., Any], limit: _FunctionLimit) -> Callabl
         if current_request() is None and limit.source is not None and limit.source.per_loop is None:
             remedy = "give its URL: a limiter that is open belongs to its event loop, and this function has none"
             raise ConfigurationError("limiter", limit.place, remedy)
-        admission, taken = run(admit(*args, **kwargs))
+        admission, began_ms, taken = run(admit(*args, **kwargs))
         try:
             return function(*args, **kwargs)
         except (RateLimited, InvalidInput, StoreError) as error:
-            run(admission.undo(taken, error))
+            run(admission.undo(taken, error, began_ms))
             raise
 
     return limited

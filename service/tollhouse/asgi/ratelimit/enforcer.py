@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
 from typing import Any
 
 from tollhouse.asgi.ratelimit.key_rules import resolve_key
@@ -121,10 +122,12 @@ async def _take(
         if policy is None or not policy.is_concurrency:
             takes.append(Take(policy=name, key=key, cost=cost))
             continue
-        lease = await request.hold(limiter, name, key)
-        if not lease.allowed:
-            return lease
-        request.add_decision(lease)
+        async with AsyncExitStack() as held:
+            lease = await held.enter_async_context(limiter.hold(name, key))
+            context.keep(held)
+        if not lease.decision.allowed:
+            return lease.decision
+        request.add_decision(lease.decision)
     if not takes:
         return None
     if len(takes) == 1:

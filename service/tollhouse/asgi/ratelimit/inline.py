@@ -18,7 +18,8 @@ from msgspec import Struct
 
 from tollhouse.asgi.ratelimit.limiter_source import LimiterSource
 from tollhouse.asgi.ratelimit.refusal_response import LimitError, is_answered
-from tollhouse.asgi.ratelimit.request_context import RequestContext, discard
+from tollhouse.asgi.ratelimit.request_context import RequestContext
+from tollhouse.asgi.response import discard
 from tollhouse.errors import ConfigurationError, InvalidInput, StoreError
 from tollhouse.limits.decision import Decision, RateLimited
 from tollhouse.limits.limiter import Limiter
@@ -115,11 +116,11 @@ class InlineTake(Struct, frozen=True, kw_only=True):
                 await self._decided(self._hold(held))
                 yield
             return
-        taken = await self.take()
+        began_ms, taken = self.limiter.now_ms(), await self.take()
         try:
             yield
         except (RateLimited, InvalidInput, StoreError) as error:
-            await self.undo(taken, error)
+            await self.undo(taken, error, began_ms)
             raise
 
     async def take(self) -> Decision:
@@ -128,21 +129,24 @@ class InlineTake(Struct, frozen=True, kw_only=True):
             return await self._decided(self.limiter.acquire(self.policy, self.key, self.cost, wait_ms=self.wait_ms))
         return await self._decided(self.limiter.take(self.policy, self.key, self.cost))
 
-    async def undo(self, taken: Decision, error: LimitError) -> None:
-        """Refund what was taken for a call that another limit refused by the error.
+    async def undo(self, taken: Decision, error: LimitError, began_ms: int) -> None:
+        """Refund what was taken, at `began_ms` or later, for a call that another limit refused by the error.
 
         Inside a request its response decides: an application that catches the refusal and answers otherwise is charged.
         """
         if self.request is not None:
             if self.request.outermost.is_answered(error):
                 self.request.outermost.add_charge((self.limiter, (taken,), None))
-        elif isinstance(error, RateLimited) and (refund := self.limiter.start_undo(taken)) is not None:
-            await asyncio.wait([refund])
+        elif isinstance(error, RateLimited):
+            refund = self.limiter.start_undo(taken, age_ms=self.limiter.now_ms() - began_ms)
+            if refund is not None:
+                await asyncio.wait([refund])
 
     async def _hold(self, held: AsyncExitStack) -> Decision:
+        lease = await held.enter_async_context(self.limiter.hold(self.policy, self.key, wait_ms=self.wait_ms))
         if self.request is not None and self.holds:
-            return await self.request.outermost.hold(self.limiter, self.policy, self.key, wait_ms=self.wait_ms)
-        return (await held.enter_async_context(self.limiter.hold(self.policy, self.key, wait_ms=self.wait_ms))).decision
+            self.request.keep(held)
+        return lease.decision
 
     async def _decided(self, decision: Awaitable[Decision]) -> Decision:
         try:

@@ -40,15 +40,23 @@ def charge_predicate(given: Charge) -> IsCharged:
 
 
 def start_refunds(
-    charges: Iterable[Charged], status: int, headers: Sequence[tuple[bytes, bytes]], *, is_refusal: bool
+    charges: Iterable[Charged],
+    status: int,
+    headers: Sequence[tuple[bytes, bytes]],
+    *,
+    is_refusal: bool,
+    age_ms: int,
 ) -> list[asyncio.Task[None]]:
-    """Start to refund what the response is not charged for; each refund is bounded and goes on by itself."""
+    """Start to refund what the response is not charged for; each refund is bounded and goes on by itself.
+
+    `age_ms` is how long ago the request began. A slow request gets nothing back from a window that has passed since.
+    """
     started: list[asyncio.Task[None] | None] = []
     for limiter, decisions, is_charged in charges:
         if not is_refusal if is_charged is None else is_charged(status, headers):
             continue
         start = limiter.start_undo if is_refusal else limiter.start_refund
-        started += map(start, decisions)
+        started += [start(decision, age_ms=age_ms) for decision in decisions]
     return [task for task in started if task is not None]
 
 

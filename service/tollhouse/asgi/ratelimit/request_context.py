@@ -23,7 +23,7 @@ from tollhouse.asgi.ratelimit.refusal_response import (
     refusal_status,
     undecided_response,
 )
-from tollhouse.asgi.response import HttpResponse, send_response, start_message
+from tollhouse.asgi.response import HttpResponse, discard, send_response, start_message
 from tollhouse.asgi.types import Headers, Message, Scope, Send
 from tollhouse.errors import InvalidInput, StoreError
 from tollhouse.limits.decision import Decision, RateLimited, TakeAllResult
@@ -75,6 +75,7 @@ class RequestContext:
     def __init__(self, source: LimiterSource, limiter: Limiter, scope: Scope, send: Send) -> None:
         self.source = source
         self.limiter = limiter
+        self.began_ms = limiter.now_ms()
         self.policies = limiter.policies
         self.scope: Scope = scope
         self.loop = asyncio.get_running_loop()
@@ -169,12 +170,14 @@ class RequestContext:
         """Treat the response as this refusal, if its status is 400 or above."""
         self.refusal, self.is_refused = refusal, True
 
-    async def hold(self, limiter: Limiter, policy: str, key: str, *, wait_ms: int = 0) -> Decision:
-        """Hold a lease until the response is sent; return the decision, which may be a refusal."""
-        if self.leases is None:
-            self.leases = AsyncExitStack()
-        lease = await self.leases.enter_async_context(limiter.hold(policy, key, wait_ms=wait_ms))
-        return lease.decision
+    def keep(self, held: AsyncExitStack) -> None:
+        """Hold leases until the response is sent; if it was sent meanwhile, until this edge ends, or else `held`."""
+        holder = self if self.outermost.is_detached else self.outermost
+        if holder.is_detached:
+            return
+        if holder.leases is None:
+            holder.leases = AsyncExitStack()
+        holder.leases.push_async_exit(held.pop_all())
 
     async def respond(self, error: LimitError, send: Send) -> None:
         """Send the response to what a limit raised, unless it replaced the framework's 500 already.
@@ -194,7 +197,8 @@ class RequestContext:
         if self.taken is not None:
             charges, self.taken = ((self.limiter, (self.taken,), None), *charges), None
         if charges:
-            self.refunds = start_refunds(charges, status, headers, is_refusal=is_refusal)
+            age_ms = self.limiter.now_ms() - self.began_ms
+            self.refunds = start_refunds(charges, status, headers, is_refusal=is_refusal, age_ms=age_ms)
 
     def fail(self) -> None:
         """Settle the charges of an application that raised or was cancelled: the server's response will be 500."""
@@ -294,7 +298,3 @@ def rate_limited_response(refused: RateLimited) -> HttpResponse:
     if context is None:
         return refusal_response(refused.decision, RateLimitFields().of(refused.decision), reveal_key=False)
     return context.outermost.refuse(refused.decision)
-
-
-async def discard(_: Message) -> None:
-    """Replace `send` for a request that is over, and for one whose response we do not see."""

@@ -78,13 +78,17 @@ def peek(policy: Policy, state: SubjectState, cost: int, now_ms: int) -> Verdict
     return Verdict(refused_by=refused_by, retry_after_ms=retry_after_ms, statuses=limit_statuses(policy, state, now_ms))
 
 
-def refund(policy: Policy, state: SubjectState, units: int, now_ms: int) -> tuple[int, SubjectState]:
-    """Return up to `units` to every limit, the oldest first; return the most units that a limit got back.
+def refund(policy: Policy, state: SubjectState, units: int, now_ms: int, age_ms: int = 0) -> tuple[int, SubjectState]:
+    """Return up to `units`, taken `age_ms` ago, to every limit; return the most units that a limit got back.
 
-    No bound is weakened: the units that stay counted are newer than those that were really taken.
+    The oldest go first: the units that stay counted are newer than those that were really taken. A limit that has
+    released the units by itself gets none back, for what it counts now are the units of others.
     """
     rules, before = RULES[policy.algorithm], _current_counters(policy, state, now_ms)
-    after = {limit: rules.refund(limit, counter, units) for limit, counter in before.items()}
+    after = {
+        limit: rules.refund(limit, counter, units) if _counts(policy, limit, now_ms - age_ms, now_ms) else counter
+        for limit, counter in before.items()
+    }
     refunded = max(before[limit].units - after[limit].units for limit in policy.limits)
     if refunded == 0:
         return 0, state
@@ -205,6 +209,13 @@ def _limit_status(policy: Policy, limit: Limit, state: SubjectState, now_ms: int
     usage = rules.usage(limit, counter, now_ms) + sum(hold.units for hold in live)
     restored_ms = max([now_ms, rules.admits_at_ms(limit, counter, limit.capacity), *(hold.ends_ms for hold in live)])
     return LimitStatus(remaining=max(limit.capacity - usage, 0), reset_after_ms=restored_ms - now_ms)
+
+
+def _counts(policy: Policy, limit: Limit, taken_ms: int, now_ms: int) -> bool:
+    """Return whether units that were counted at `taken_ms` may count still."""
+    rules = RULES[policy.algorithm]
+    slots = rules.slots_per_window(limit)
+    return now_ms * slots // limit.window_ms - taken_ms * slots // limit.window_ms <= rules.lasts(limit)
 
 
 def _current_counters(policy: Policy, state: SubjectState, now_ms: int) -> dict[Limit, Counter]:

@@ -5,7 +5,9 @@ seen from the other side. The level is kept as whole units and a fraction in 1/w
 
 Over-admission: none against its own bound, which is burst + units * T / window_ms in any interval T. If the burst is
 left at units, a trailing window may thus admit twice the units; to admit at most L in every window_ms, choose burst and
-units so that their sum is L. Under-admission: none. After the clock stepped back, the level is the same, not lower.
+units so that their sum is L. A refund lowers the level by what was taken, also if the level had drained to zero without
+it; with refunds a burst may so be admitted twice. Under-admission: none. After the clock stepped back,
+the level is the same, not lower.
 """
 
 from __future__ import annotations
@@ -33,6 +35,11 @@ def admits_at_ms(limit: Limit, counter: Counter, cost: int) -> int:
     """Return the moment from which `cost` more units fit if nothing else is taken; 0 if they fit already."""
     excess = _level(limit, counter) + (cost - limit.capacity) * limit.window_ms
     return counter.index - -excess // limit.units if excess > 0 else 0
+
+
+def lasts(limit: Limit) -> int:
+    """Return for how many milliseconds a unit may count: until a level as high as the burst would have drained."""
+    return limit.window_ms * limit.capacity // limit.units - 1
 
 
 def refund(limit: Limit, counter: Counter, units: int) -> Counter:

@@ -31,6 +31,10 @@ class Rules(Protocol):
         """Return the moment from which `cost` more units fit if nothing else is taken; 0 if they fit already."""
         ...
 
+    def lasts(self, limit: Limit, /) -> int:
+        """Return for how many slots after its own a unit may count."""
+        ...
+
     def refund(self, limit: Limit, counter: Counter, units: int, /) -> Counter:
         """Return the counter with up to `units` less, those first that would be released first."""
         ...

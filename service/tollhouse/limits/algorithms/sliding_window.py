@@ -42,6 +42,10 @@ class Buckets(Struct, frozen=True, kw_only=True):
         index = next(slot for (slot, _), units in zip(slots, released, strict=True) if units >= excess)
         return -(-(index + self.span(limit) + 1) * limit.window_ms // self.slots_per_window(limit))
 
+    def lasts(self, limit: Limit) -> int:
+        """Return for how many slots after its own a unit counts."""
+        return self.span(limit)
+
     def refund(self, _: Limit, counter: Counter, units: int) -> Counter:
         """Return the counter with up to `units` less, the oldest first: the rest counts as if it were newer."""
         previous: list[tuple[int, int]] = []

@@ -44,6 +44,11 @@ def admits_at_ms(limit: Limit, counter: Counter, cost: int) -> int:
     return 0
 
 
+def lasts(_: Limit) -> int:
+    """Return for how many slots after its own a unit counts, at least in part."""
+    return 1
+
+
 def refund(_: Limit, counter: Counter, units: int) -> Counter:
     """Return the counter with up to `units` less, the previous ones first: the rest counts as if it were newer."""
     previous = max(_previous_units(counter) - units, 0)

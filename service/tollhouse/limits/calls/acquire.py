@@ -20,9 +20,7 @@ class WaitingTakes:
     caller that is cancelled leaves the queue; if its take is in flight, its units are refunded once the reply is there.
     """
 
-    def __init__(
-        self, calls: Calls, batcher: Batcher, undo: Callable[[Decision], Awaitable[None]], sleep: Sleep
-    ) -> None:
+    def __init__(self, calls: Calls, batcher: Batcher, undo: Callable[..., Awaitable[None]], sleep: Sleep) -> None:
         self._calls = calls
         self._batcher = batcher
         self._undo = undo
@@ -40,16 +38,17 @@ class WaitingTakes:
         known = self._calls.decider.without_store(request)
         if known is not None:
             return known
-        future = self._batcher.submit(request)
+        sent_ms, future = self._calls.clock(), self._batcher.submit(request)
         try:
             return await asyncio.shield(future)
         except asyncio.CancelledError:
             if not self._batcher.withdraw(future):
-                self._calls.cleanups.start(self._undo_unclaimed(future))
+                self._calls.cleanups.start(self._undo_unclaimed(future, sent_ms))
             raise
 
-    async def _undo_unclaimed(self, future: asyncio.Future[Decision]) -> None:
-        await self._undo(await future)
+    async def _undo_unclaimed(self, future: asyncio.Future[Decision], sent_ms: int) -> None:
+        decision = await future
+        await self._undo(decision, age_ms=self._calls.clock() - sent_ms)
 
 
 def _delay_ms(decision: Decision, _attempts: int, left_ms: int) -> int | None:

@@ -66,9 +66,10 @@ class LocalLimiter:
         self._store(request, state)
         return settled, evaluate.limit_statuses(share, state, now_ms)
 
-    def refund(self, request: TakeRequest) -> None:
-        """Uncount up to the cost, as far as it was counted here."""
-        _, state = evaluate.refund(request.compiled.local_share, self._state(request), request.cost, self._clock())
+    def refund(self, request: TakeRequest, age_ms: int) -> None:
+        """Uncount up to the cost, which was taken `age_ms` ago, as far as it was counted here."""
+        share, state = request.compiled.local_share, self._state(request)
+        _, state = evaluate.refund(share, state, request.cost, self._clock(), age_ms)
         self._store(request, state)
 
     def clear(self) -> None:

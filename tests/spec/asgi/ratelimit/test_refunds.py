@@ -293,3 +293,34 @@ async def test_a_flood_of_refused_requests_announces_few_clearings_of_a_limit_th
     assert len(flood.announced) <= pauses
     assert len(flood.store.calls) <= 4 * pauses
     assert await remaining(flood.limits, "outer") == 1
+
+
+async def test_a_slow_request_frees_no_units_of_those_that_were_served_meanwhile(world: StoreWorld) -> None:
+    """P1: a client that lets requests hang until their window is over gets none of them back in the next window."""
+    limits = Limiter(
+        world.stores.limits,
+        {"api": parse_policy("api", "3/minute")},
+        world.keyring,
+        world.metrics,
+        clock=lambda: world.now_ms,
+    )
+    hanging, begun = asyncio.Event(), asyncio.Semaphore(0)
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["path"] == "/404":
+            begun.release()
+            await hanging.wait()
+        await status_of_path(scope, receive, send)
+
+    limited = RateLimitMiddleware(app, limiter=limits, policy="api", charge="2xx")
+    slow = [asyncio.create_task(get(limited, "/404")) for _ in range(3)]
+    for _ in slow:
+        await begun.acquire()
+    await world.advance(90_000)
+    served = [(await get(limited, "/200")).status_code for _ in range(4)]
+    hanging.set()
+    await asyncio.gather(*slow)
+    await limits.aclose()
+
+    assert served == [200, 200, 200, 429]
+    assert (await get(limited, "/200")).status_code == 429

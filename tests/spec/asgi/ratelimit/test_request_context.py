@@ -14,11 +14,13 @@ from starlette.routing import Route
 
 from tests.asgi import Message, connect, get, hello, limiter_with
 from tests.structured_fields import parse_list
+from tests.watched import Setup, ticks
 from tests.worlds import StoreWorld
 from tollhouse.asgi.ratelimit.decorator import limit
 from tollhouse.asgi.ratelimit.middleware import RateLimitMiddleware
 from tollhouse.asgi.ratelimit.refunds import Charge
 from tollhouse.asgi.ratelimit.request_context import rate_limited_response
+from tollhouse.asgi.response import discard
 from tollhouse.limits.decision import RateLimited
 from tollhouse.limits.limiter import Limiter
 from tollhouse.limits.policy.notation import parse_policy
@@ -397,3 +399,55 @@ async def test_a_request_that_a_limit_cannot_decide_charges_nothing(world: Store
 
     assert statuses == [422, 422]
     assert (await left(limits, "site"), await left(limits, "steps")) == (9, 2)
+
+
+async def test_a_permit_that_comes_after_its_request_ends_with_its_function(world: StoreWorld) -> None:
+    """A handler that runs on although its request was answered, and gets its permit only then, holds it to its end."""
+    setup = Setup(world, parse_policy("site", "9/minute"), parse_policy("jobs", "1/minute", "concurrency"))
+    handlers: list[asyncio.Task[None]] = []
+
+    @limit("jobs")
+    async def endpoint(_: Request) -> Response:
+        await ticks()
+        assert await left(setup.limits, "jobs") == 0
+        return PlainTextResponse("done")
+
+    async def answers_early(scope: Any, receive: Any, send: Any) -> None:
+        setup.store.hold()
+        handlers.append(asyncio.create_task(Starlette(routes=[Route("/", endpoint)])(scope, receive, discard)))
+        await setup.store.until_in_flight(1)
+        await PlainTextResponse("too late", 504)(scope, receive, send)
+
+    response = await get(RateLimitMiddleware(answers_early, limiter=setup.limits, policy="site"))
+    setup.store.release()
+    await asyncio.gather(*handlers)
+    await setup.limits.aclose()
+
+    assert response.status_code == 504
+    assert await left(setup.limits, "jobs") == 1
+
+
+async def test_a_permit_of_an_edge_inside_ends_with_that_edge(world: StoreWorld) -> None:
+    """So does an inner middleware that runs on: its permit is held while it serves, and no longer."""
+    setup = Setup(world, parse_policy("site", "9/minute"), parse_policy("jobs", "1/minute", "concurrency"))
+    running: list[asyncio.Task[None]] = []
+
+    async def served(scope: Any, receive: Any, send: Any) -> None:
+        await ticks()
+        assert await left(setup.limits, "jobs") == 0
+        await hello(scope, receive, send)
+
+    inner = RateLimitMiddleware(served, limiter=setup.limits, policy="jobs")
+
+    async def answers_early(scope: Any, receive: Any, send: Any) -> None:
+        setup.store.hold()
+        running.append(asyncio.create_task(inner(scope, receive, discard)))
+        await setup.store.until_in_flight(1)
+        await PlainTextResponse("too late", 504)(scope, receive, send)
+
+    await get(RateLimitMiddleware(answers_early, limiter=setup.limits, policy="site"))
+    setup.store.release()
+    await asyncio.gather(*running)
+    await setup.limits.aclose()
+
+    assert await left(setup.limits, "jobs") == 1

@@ -166,3 +166,63 @@ async def test_a_refund_that_gets_no_reply_is_lost_in_time(setup: Setup, caplog:
     assert [record.getMessage() for record in caplog.records] == ["refund lost"] * 2
     assert {vars(record)["policy"] for record in caplog.records} == {"two"}
     assert "ada" not in str([vars(record) for record in caplog.records])
+
+
+SLOW = (
+    parse_policy("slow", "2/minute; 9/hour"),
+    parse_policy("wide", "9/minute; 9/hour"),
+    parse_policy("fixed", "2/minute", "fixed-window"),
+)
+
+
+@pytest.mark.parametrize("verb", ["start_refund", "start_undo", "undo"])
+async def test_a_window_that_has_released_the_units_gets_none_back(world: StoreWorld, verb: str) -> None:
+    """P1: a refund that comes late frees no units of the requests that were served meanwhile."""
+    setup = Setup(world, *SLOW)
+    taken = await setup.limits.take("slow", "ada", 2)
+    await setup.pass_ms(90_000)
+    await setup.limits.take("slow", "ada", 2)
+
+    await getattr(setup.limits, verb)(taken, age_ms=90_000)
+
+    short, long = (await setup.limits.peek("slow", "ada")).limits
+    assert (short.remaining, long.remaining) == (0, 7)
+
+
+async def test_a_fixed_window_gets_nothing_of_the_one_before_back(world: StoreWorld) -> None:
+    """P1: of a take just before a boundary nothing comes back behind it."""
+    setup = Setup(world, *SLOW)
+    await setup.pass_ms(59_999)
+    taken = await setup.limits.take("fixed", "ada", 2)
+    await setup.pass_ms(1)
+    await setup.limits.take("fixed", "ada", 2)
+
+    await setup.limits.undo(taken, age_ms=1)
+
+    assert await left(setup, "fixed") == 0
+
+
+async def test_a_late_undo_makes_no_others_late(world: StoreWorld) -> None:
+    """What waits for another undo of its key is given back, also if one comes beside it that is too old."""
+    setup = Setup(world, *SLOW)
+    taken = [await setup.limits.take("wide", "ada") for _ in range(3)]
+
+    for decision, age_ms in zip(taken, (0, 90_000, 0), strict=True):
+        setup.limits.start_undo(decision, age_ms=age_ms)
+    await setup.limits.aclose()
+
+    short, long = (await setup.limits.peek("wide", "ada")).limits
+    assert (short.remaining, long.remaining) == (8, 9)
+
+
+async def test_a_late_refund_of_this_process_frees_nothing_of_others(world: StoreWorld) -> None:
+    """P1: during an outage too a window that has released the units gets none back."""
+    setup = Setup(world, parse_policy("api", "2/minute"))
+    setup.store.fail()
+    taken = await setup.limits.take("api", "ada", 2)
+    await setup.pass_ms(90_000)
+    await setup.limits.take("api", "ada", 2)
+
+    await setup.limits.undo(taken, age_ms=90_000)
+
+    assert not await setup.limits.take("api", "ada", 1)
