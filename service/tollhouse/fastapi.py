@@ -12,6 +12,7 @@ once per event loop. A refusal is 429 `application/problem+json`, unless the app
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, Final
 
 from fastapi import Response, WebSocket
@@ -27,12 +28,11 @@ from tollhouse.asgi.ratelimit.request_context import (
     CURRENT_REQUEST,
     IN_SCOPE,
     RequestContext,
-    discard,
     rate_limited_response,
     request_in,
 )
 from tollhouse.asgi.ratelimit.websocket import close_reason
-from tollhouse.asgi.response import HttpResponse
+from tollhouse.asgi.response import HttpResponse, discard
 from tollhouse.asgi.types import Scope, resolve
 from tollhouse.errors import InvalidInput, StoreError
 from tollhouse.limits.decision import RateLimited
@@ -46,6 +46,8 @@ __all__ = ["RateLimit", "answer"]
 _SOURCE: Final = "tollhouse_source"
 _TAKEN: Final = "tollhouse.taken"
 _HANDLERS: Final = "starlette.exception_handlers"
+_UNTIL_RETURN: Final = "fastapi_function_astack"
+"""What FastAPI ends between the return of the route and the start of its response, if it ends dependencies later."""
 
 
 class RateLimit:
@@ -92,7 +94,9 @@ class RateLimit:
         source = self._source or _own_source(connection)
         context = RequestContext(source, await source.limiter(), connection.scope, discard)
         context.on_fields = response.headers.update
-        async with _own_request(context), self._admitted(connection, context):
+        if (until_return := connection.scope.get(_UNTIL_RETURN)) is not None:
+            until_return.push(partial(_start_if_returned, context))
+        async with _own_request(context, connection), self._admitted(connection, context):
             yield
 
     @asynccontextmanager
@@ -135,15 +139,20 @@ class RateLimit:
             raise
 
 
+def _start_if_returned(context: RequestContext, _: object, error: BaseException | None, __: object) -> None:
+    """Treat the response as started if the route has returned: what its body or a background task raises comes late."""
+    context.started = error is None
+
+
 @asynccontextmanager
-async def _own_request(context: RequestContext) -> AsyncGenerator[None, None]:
+async def _own_request(context: RequestContext, connection: HTTPConnection) -> AsyncGenerator[None, None]:
     """Share a context among all limits of a request whose response we do not see: no middleware of ours serves it."""
     outside = CURRENT_REQUEST.get()
     CURRENT_REQUEST.set(context)
     try:
         yield
     except (RateLimited, InvalidInput, StoreError) as error:
-        if context.is_answered(error):
+        if context.is_answered(error) and not context.started and not _is_accepted(connection):
             context.settle(429, is_refusal=True)
         raise
     finally:
@@ -213,5 +222,8 @@ def _response_to(connection: HTTPConnection, error: LimitError) -> HttpResponse:
 
 
 def _takes_response(websocket: WebSocket) -> bool:
-    is_new = websocket.application_state is WebSocketState.CONNECTING
-    return is_new and "websocket.http.response" in (websocket.scope.get("extensions") or {})
+    return not _is_accepted(websocket) and "websocket.http.response" in (websocket.scope.get("extensions") or {})
+
+
+def _is_accepted(connection: HTTPConnection) -> bool:
+    return isinstance(connection, WebSocket) and connection.application_state is not WebSocketState.CONNECTING

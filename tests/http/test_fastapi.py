@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
-from fastapi import APIRouter, Depends, FastAPI, Request, Response, WebSocket
-from fastapi.responses import JSONResponse, PlainTextResponse
+from fastapi import APIRouter, BackgroundTasks, Depends, FastAPI, Request, Response, WebSocket
+from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
 from starlette.requests import HTTPConnection
 
 from tests.asgi import Message, blamed, connect, get, limiter_with
@@ -364,6 +365,39 @@ async def test_a_limited_function_may_end_a_websocket(world: StoreWorld) -> None
 
     assert kinds(sent) == ["accept", "send", "close"]
     assert sent[-1]["code"] == 1013
+
+
+@pytest.mark.parametrize("place", ["background task", "stream", "websocket"])
+async def test_a_refusal_after_the_response_has_begun_gives_nothing_back(world: StoreWorld, place: str) -> None:
+    """P1: who uses an inner limit up is still charged for what is served: before a task, a stream, or messages fail."""
+    limits = limiter_with(world, POLICIES)
+    app = FastAPI()
+    site = [Depends(RateLimit("site", limiter=limits))]
+
+    @limit("login", key="all")
+    async def work() -> bytes:
+        return b"done"
+
+    @app.get("/", dependencies=site)
+    async def route(tasks: BackgroundTasks) -> Any:
+        async def body() -> AsyncIterator[bytes]:
+            yield b"served"
+            yield await work()
+
+        tasks.add_task(work)
+        return StreamingResponse(body()) if place == "stream" else "served"
+
+    @app.websocket("/", dependencies=site)
+    async def accepting(websocket: WebSocket) -> None:
+        await websocket.accept()
+        await work()
+
+    for _ in range(3):
+        with suppress(RuntimeError):  # "Caught handled exception, but response already started."
+            await (connect(app) if place == "websocket" else get(app))
+    await limits.aclose()
+
+    assert (await limits.peek("site", "192.0.2.1")).limits[0].remaining == 6
 
 
 async def test_without_starlettes_handlers_the_refusal_is_raised(world: StoreWorld) -> None:
