@@ -239,12 +239,17 @@ class Limiter:
         return requests
 
     def _request_of(self, taken: Decision) -> TakeRequest | None:
-        """Return the request to refund what a take was charged; None if it charged nothing, or its policy is gone."""
+        """Return the request to refund what a take was charged.
+
+        Return None if it charged nothing, or if its policy is gone or has other windows now: those count later takes.
+        """
         policy = self._policies.get(taken.policy)
         is_charged = taken.allowed and taken.reason == "within-limits" and taken.cost > 0
         if policy is None or policy.is_concurrency or not is_charged:
             return None
-        return self._requests.read(taken.policy, taken.key, taken.cost)
+        request = self._requests.read(taken.policy, taken.key, taken.cost)
+        windows_ms = [window_ms for _, window_ms in request.compiled.windows]
+        return request if windows_ms == [state.window_ms for state in taken.limits] else None
 
     def _submit(self, request: TakeRequest) -> asyncio.Future[Decision]:
         known = self._decider.without_store(request)

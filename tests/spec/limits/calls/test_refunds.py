@@ -226,3 +226,15 @@ async def test_a_late_refund_of_this_process_frees_nothing_of_others(world: Stor
     await setup.limits.undo(taken, age_ms=90_000)
 
     assert not (await setup.limits.take("api", "ada", 1)).allowed
+
+
+async def test_a_refund_after_a_reload_frees_nothing_of_other_windows(world: StoreWorld) -> None:
+    """P1: what was taken before a reload gave the policy another window does not come back to that window."""
+    setup = Setup(world, parse_policy("api", "2/minute"))
+    taken = await setup.limits.take("api", "ada", 2)
+    setup.limits.replace_policies({"api": parse_policy("api", "2/hour")})
+    await setup.limits.take("api", "ada", 2)
+
+    await setup.limits.undo(taken)
+
+    assert await left(setup, "api") == 0
