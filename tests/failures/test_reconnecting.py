@@ -7,9 +7,10 @@ import asyncio
 import pytest
 
 from tests.failures.fake_sentinel import PATIENCE_S
-from tests.failures.primaries import Primary, refused, scene
-from tollhouse.errors import StoreUnavailable
+from tests.failures.primaries import Primary, at, refused, scene
+from tollhouse.errors import ConfigurationError, StoreUnavailable
 from tollhouse.stores.arguments import BULK_BYTES
+from tollhouse.stores.discovery.locator import Address
 from tollhouse.stores.transport.connection import IN_FLIGHT_MAX
 
 
@@ -142,3 +143,46 @@ async def test_an_event_during_an_attempt_does_not_start_another() -> None:
 
         assert await call == [1]
         assert s.new.accepted == 1
+
+
+async def test_a_primary_that_was_replaced_meanwhile_gets_no_call() -> None:
+    """If another primary is named while a connection is set up, the connection is dropped, and the call goes there."""
+    async with scene() as s:
+        named = iter([s.locator.address])
+
+        async def locate() -> Address:
+            return next(named, at(s.new))
+
+        s.locator.locate = locate
+
+        assert await s.store.run("test/once", [], []) == [1]
+        assert (s.old.accepted, s.old.seen, len(s.new.seen)) == (1, [], 1)
+
+
+async def test_a_call_that_outlives_its_store_is_not_sent_again() -> None:
+    """A call that may be sent twice, and waits for its reply when the store is closed, fails with that reason."""
+    async with scene() as s:
+        s.old.holding = True
+        call = asyncio.ensure_future(s.store.run("test/again", [], []))
+        await s.old.until(lambda: len(s.old.seen) == 1)
+
+        await s.store.aclose()
+
+        with pytest.raises(StoreUnavailable) as raised:
+            await call
+        assert "closed" in raised.value.reason
+        assert len(s.old.seen) == 1
+
+
+async def test_a_server_that_cannot_be_found_for_a_mistake_says_so() -> None:
+    """A mistake in the configuration that the locator finds is the reason of the calls that fail for it."""
+    async with scene() as s:
+
+        async def locate() -> Address:
+            raise ConfigurationError("TOLLHOUSE_URL", "embedded://", "the program is missing")
+
+        s.locator.locate = locate
+
+        with pytest.raises(StoreUnavailable) as raised:
+            await s.store.run("test/once", [], [])
+        assert "the program is missing" in raised.value.reason

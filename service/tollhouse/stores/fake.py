@@ -137,10 +137,8 @@ class FakeStore:
         async with self._client.pubsub() as pubsub:
             await pubsub.subscribe(channel)
             try:
-                if self._ended:  # closed meanwhile: redis-py swallows a cancellation while it connects
-                    return
                 async for message in pubsub.listen():
-                    if self._ended:  # closed as a message came: `asyncio.wait_for` lost the cancellation
+                    if self._ended:  # redis-py loses a cancellation while it connects, `asyncio.wait_for` as one comes
                         return
                     if message["type"] == "message":
                         on_message(message["data"])
