@@ -86,9 +86,11 @@ async def _refuse(_: Request, error: Exception) -> Response:
 
 
 if __name__ == "__main__":
-    found = {
-        f"{name}{'-with-lifespan' if lifespan else ''}": statuses(make(sys.argv[1]), lifespan=lifespan)
+    # Made first, and kept: the server ends with the last app that uses it, also if garbage collection ends that one.
+    apps = {
+        f"{name}{'-with-lifespan' if lifespan else ''}": (make(sys.argv[1]), lifespan)
         for lifespan in (False, True)
         for name, make in APPS.items()
     }
+    found = {name: statuses(app, lifespan=lifespan) for name, (app, lifespan) in apps.items()}
     print(json.dumps(found))  # noqa: T201 - the specification reads it
