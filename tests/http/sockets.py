@@ -11,8 +11,11 @@ from typing import Any
 from msgspec import Struct
 from uvicorn.server import ServerState
 
+from tests.http.client import served_app, settings_at
+from tollhouse import wiring
 from tollhouse.serving import ServingConfig
 from tollhouse.settings import Settings
+from tollhouse.settings.model import LimitSettings, PolicySettings
 
 PATIENCE_S = 10.0
 
@@ -44,6 +47,16 @@ async def listening(app: Any, settings: Settings) -> AsyncGenerator[int]:
         for connection in list(state.connections):
             connection.transport.abort()
         await server.wait_closed()
+
+
+@asynccontextmanager
+async def service_with_a_policy() -> AsyncGenerator[int]:
+    """Serve the service with a policy `api`, on data of its own; give the port."""
+    limits = LimitSettings(policies={"api": PolicySettings(limit="1000000/hour")})
+    tollhouse = wiring.open(settings_at("fake://", limits=limits))
+    app, served = served_app(tollhouse)
+    async with app.lifespan(), listening(served, tollhouse.settings) as port:
+        yield port
 
 
 class Client(asyncio.Protocol):

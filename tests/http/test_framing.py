@@ -12,10 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.http.client import SERVICE_KEY, served_app, settings_at
-from tests.http.sockets import connection_to, exchange, listening
-from tollhouse import wiring
-from tollhouse.settings.model import LimitSettings, PolicySettings
+from tests.http.client import SERVICE_KEY, settings_at
+from tests.http.sockets import connection_to, exchange, listening, service_with_a_policy
 
 KEY = f"X-Api-Key: {SERVICE_KEY}\r\n".encode()
 TAKE = b'{"policy": "api", "key": "ada"}'
@@ -57,10 +55,7 @@ BODIES = {
 @pytest.fixture(scope="module")
 async def port() -> AsyncGenerator[int]:
     """The port of the service, which has a policy `api`."""
-    limits = LimitSettings(policies={"api": PolicySettings(limit="1000000/hour")})
-    tollhouse = wiring.open(settings_at("fake://", limits=limits))
-    app, served = served_app(tollhouse)
-    async with app.lifespan(), listening(served, tollhouse.settings) as port:
+    async with service_with_a_policy() as port:
         yield port
 
 

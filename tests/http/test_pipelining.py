@@ -8,11 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.http.client import served_app, settings_at
-from tests.http.sockets import connection_to, exchange, listening
+from tests.http.client import settings_at
+from tests.http.sockets import connection_to, exchange, listening, service_with_a_policy
 from tests.http.test_framing import GET, KEY, LAST, POST, SMUGGLED, TAKE, chunked, with_length
-from tollhouse import wiring
-from tollhouse.settings.model import LimitSettings, PolicySettings
 
 FIRST = b"GET /first HTTP/1.1\r\nHost: x\r\n\r\n"
 EXPECT = b"Expect: 100-Continue\r\n"
@@ -23,10 +21,7 @@ SMALLEST = b"GET / HTTP/1.1\r\nHost:\r\n\r\n"
 @pytest.fixture(scope="module")
 async def port() -> AsyncGenerator[int]:
     """The port of the service, which has a policy `api`."""
-    limits = LimitSettings(policies={"api": PolicySettings(limit="1000000/hour")})
-    tollhouse = wiring.open(settings_at("fake://", limits=limits))
-    app, served = served_app(tollhouse)
-    async with app.lifespan(), listening(served, tollhouse.settings) as port:
+    async with service_with_a_policy() as port:
         yield port
 
 
