@@ -10,7 +10,7 @@ import pytest
 from tests.lua import contract
 from tests.lua.checks import library_complaints, script_complaints
 from tollhouse.limits.algorithms.counters import AHEAD_MS_MAX
-from tollhouse.limits.algorithms.evaluate import HOLDS_MAX
+from tollhouse.limits.algorithms.evaluate import HOLDS_MAX, LIFETIME_MS_MAX
 
 pytestmark = pytest.mark.project
 
@@ -136,7 +136,7 @@ def test_a_specification_names_the_script(name: str) -> None:
 
 
 def test_the_scripts_of_limits_and_their_twins_have_the_same_bounds() -> None:
-    """How far ahead a stored time may be, and how many holds a key may have, are the same in Lua and Python."""
+    """The bounds of stored times, of lifetimes and of the holds of a key are the same in Lua and Python."""
     files = [
         *contract.LUA.glob("limits/*.lua"),
         *contract.LUA.glob("lib/limit_*.lua"),
@@ -144,7 +144,7 @@ def test_the_scripts_of_limits_and_their_twins_have_the_same_bounds() -> None:
     ]
     code = "\n".join(re.sub("--.*", "", file.read_text(encoding="utf-8")) for file in files)
 
-    assert {int(number) for number in re.findall(r"\b[0-9]{5,}\b", code)} == {AHEAD_MS_MAX}
+    assert {int(number) for number in re.findall(r"\b[0-9]{5,}\b", code)} == {AHEAD_MS_MAX, LIFETIME_MS_MAX}
     assert re.findall(r"holds\.number >= ([0-9]+)", code) == [str(HOLDS_MAX)]
 
 

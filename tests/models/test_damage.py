@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests import twins
@@ -31,6 +31,7 @@ def _fields() -> st.SearchStrategy[str]:
 
 
 @given(algorithm=st.sampled_from(COUNTING), text=_fields())
+@example(algorithm="sliding-window", text="hold/b=0,0,100001799999998985;")
 async def test_damaged_values_cause_no_error(world: StoreWorld, algorithm, text: str) -> None:
     """Every script answers in bounds over any text that begins and ends as ours do, and takes can go on."""
     limits = (Limit(units=10, window_ms=60_000), Limit(units=5, window_ms=7_000, resolution=2))

@@ -25,6 +25,8 @@ from tollhouse.limits.policy.policy import Limit, Policy
 
 SPARE_MS: Final = 1_000
 """How much longer a state is kept than it can refuse, so that an expiry never changes a decision."""
+LIFETIME_MS_MAX: Final = 10**14 - 1
+"""Lua writes 14 digits of a number; only a damaged state asks for more."""
 HOLDS_MAX: Final = 128
 """How many live holds one key may have under one policy."""
 FULL: Final = -1
@@ -131,7 +133,8 @@ def lifetime_ms(policy: Policy, state: SubjectState, now_ms: int) -> int:
     Only gcra restores units by the limit, so only there a limit that was lowered needs the state for longer than when
     it was stored. The bytes of a state that refuses stay as they are.
     """
-    return max(status.reset_after_ms for status in limit_statuses(policy, state, now_ms)) + SPARE_MS
+    needed_ms = max(status.reset_after_ms for status in limit_statuses(policy, state, now_ms)) + SPARE_MS
+    return min(needed_ms, LIFETIME_MS_MAX)
 
 
 def wait(policy: Policy, state: SubjectState, cost: int, now_ms: int, least_ms: int = 0) -> tuple[int | None, int]:
