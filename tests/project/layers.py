@@ -69,6 +69,7 @@ FLOORS: Mapping[str, tuple[frozenset[str], ...]] = {
                 "subscriber",
             }
         ),
+        frozenset({"calls"}),
         frozenset({"fake", "store"}),
         frozenset({"opening"}),
         frozenset({"status"}),

@@ -4,6 +4,7 @@ status        the state of one store, for health checks
 opening       the four stores from their URLs
 store, fake   one store: runs scripts, on a server or in this process
 embedded      the server that this process starts
+calls         sends them, decides what may be sent again, and says what a failed call may have done
 reconnecting, circuit_breaker, replay, subscriber, durability   connections that last, and what they promise
 arguments     what a script is given, and what it returns
 discovery     finds the primary

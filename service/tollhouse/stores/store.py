@@ -1,8 +1,4 @@
-"""A store: runs scripts on one logical database, and says what a failed call may have done.
-
-A call that was not sent, or that the server refused, is tried once more inside its deadline. A call that was sent and
-not answered is tried again only if its script is idempotent: a second run would otherwise charge or count twice.
-"""
+"""A store: runs scripts on one logical database, plainly or durably."""
 
 from __future__ import annotations
 
@@ -12,12 +8,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 from tollhouse.clock import ServerClock, server_time
-from tollhouse.errors import ConfigurationError, Outcome, ScriptFailed, StoreError, StoreUnavailable
+from tollhouse.errors import ConfigurationError
 from tollhouse.keys import UNNAMED, Namespace
 from tollhouse.metrics import Metrics
 from tollhouse.runtime.home_loop import HomeLoop, running_loop
-from tollhouse.scripts import Argument, Script, Scripts
-from tollhouse.stores.arguments import as_list, is_bulky, with_primary
+from tollhouse.scripts import Argument, Scripts
+from tollhouse.stores.arguments import as_list, is_bulky
+from tollhouse.stores.calls import ScriptCalls
 from tollhouse.stores.discovery.locator import Locator, ServiceHealth
 from tollhouse.stores.durability import GroupCommit, required_replicas
 from tollhouse.stores.reconnecting import ConnectionConfig, ReconnectingConnection
@@ -25,7 +22,7 @@ from tollhouse.stores.replay import Replay, Run
 from tollhouse.stores.subscriber import Subscriber
 from tollhouse.stores.transport.connection import Connection, encode
 from tollhouse.stores.transport.dialer import Dialer
-from tollhouse.stores.transport.errors import CALL_FAILED, ConnectionFull, ServerError, Unreachable, may_retry, verdict
+from tollhouse.stores.transport.errors import CALL_FAILED
 from tollhouse.stores.transport.handshake import ServerInfo, read_info
 from tollhouse.stores.transport.redial import TIMING, ConnectionTiming
 from tollhouse.stores.urls import StoreUrl
@@ -63,12 +60,11 @@ class Store:
         self.name = name
         self.url = url
         self._locator = locator
-        self._scripts = scripts
+        self._calls = ScriptCalls(name, scripts, metrics, clock)
         self._metrics = metrics
         self._marker = namespace.marker(name)
         self._first_start = first_start
         self._home = HomeLoop(f"store {name!r}")
-        self._clock = clock
         self._deadline_s = max(deadline_s - _MARGIN_S, _MARGIN_S)
         self._replay = Replay()
         self._config = config = ConnectionConfig(
@@ -83,7 +79,6 @@ class Store:
         self._bulk = ReconnectingConnection(config, name=f"{name}-bulk")
         self._durable = ReconnectingConnection(config, name=f"{name}-durable")
         self._group_commit: GroupCommit | None = None
-        self._up: bool | None = None
         self._subscriber: Subscriber | None = None
 
     @property
@@ -140,7 +135,8 @@ class Store:
             await self._await_start(self._first_start)
         began_s = time.perf_counter()
         over = self._bulk if is_bulky(args) else self._fast
-        reply, _ = await self._run(over, self._scripts[script], keys, args, self._deadline())
+        self._start_listening()
+        reply, _ = await self._calls.run(over, script, keys, args, self._deadline())
         self._metrics.script(self.name, script, time.perf_counter() - began_s)
         return reply
 
@@ -153,11 +149,12 @@ class Store:
         if self._first_start is not None:
             await self._await_start(self._first_start)
         deadline_s = self._deadline()
-        await self._ready(self._fast, deadline_s)
+        await self._calls.ready(self._fast, deadline_s)
         replicas = required_replicas(self._locator.health(), self._fast.server)
         if replicas is None:
             return await self.run(script, keys, args), False
-        reply, connection = await self._run(self._durable, self._scripts[script], keys, args, deadline_s)
+        self._start_listening()
+        reply, connection = await self._calls.run(self._durable, script, keys, args, deadline_s)
         if self._group_commit is None or self._group_commit.connection is not connection:
             self._group_commit = GroupCommit(connection, self._marker)
         return reply, await self._group_commit.confirm(replicas, deadline_s)
@@ -183,12 +180,12 @@ class Store:
         if self._first_start is not None:
             await self._await_start(self._first_start)
         deadline_s = self._deadline()
-        connection = await self._ready(self._fast, deadline_s)
+        connection = await self._calls.ready(self._fast, deadline_s)
         try:
             return await connection.send(encode(*parts), deadline_s)
         except CALL_FAILED as error:
             self._fast.report_error(connection, error)
-            raise self._failure(error, str(parts[0])) from error
+            raise self._calls.failure(error, str(parts[0])) from error
 
     async def aclose(self) -> None:
         """Close the connections; later calls raise ConfigurationError."""
@@ -207,78 +204,25 @@ class Store:
             await first_start()
         except (OSError, ConfigurationError) as error:
             self._first_start = None
-            raise self._unavailable("not-sent", str(error)) from error
+            raise self._calls.unavailable("not-sent", str(error)) from error
         self._first_start = None
 
     async def _prepare(self, connection: Connection, server: ServerInfo) -> None:
+        scripts = self._calls.scripts
+
         async def run(script: str, keys: Sequence[str], args: Sequence[Argument]) -> list[Any]:
-            return as_list(await self._call(connection, server, self._scripts[script], keys, args, self._deadline()))
+            return as_list(await self._calls.call(connection, server, scripts[script], keys, args, self._deadline()))
 
         await self._replay.on_connected(server.primary, run)
-
-    async def _run(
-        self,
-        over: ReconnectingConnection,
-        script: Script,
-        keys: Sequence[str],
-        args: Sequence[Argument],
-        deadline_s: float,
-    ) -> tuple[list[Any], Connection]:
-        if self._subscriber is not None:
-            self._subscriber.start()
-        last_attempt = False
-        while True:
-            connection = (over.ready if self._up else None) or await self._ready(over, deadline_s)
-            assert over.server is not None
-            try:
-                return as_list(await self._call(connection, over.server, script, keys, args, deadline_s)), connection
-            except CALL_FAILED as error:
-                over.report_error(connection, error)
-                if last_attempt or not may_retry(error, idempotent=script.idempotent):
-                    raise self._failure(error, script.name) from error
-                last_attempt = True
-
-    async def _call(
-        self,
-        connection: Connection,
-        server: ServerInfo,
-        script: Script,
-        keys: Sequence[str],
-        args: Sequence[Argument],
-        deadline_s: float,
-    ) -> Any:
-        rest = (len(keys), *keys, self._clock(), *with_primary(args, server.primary))
-        try:
-            return await connection.send(encode("EVALSHA", script.sha, *rest), deadline_s)
-        except ServerError as error:
-            if verdict(error) != "load-script":
-                raise
-        return await connection.send(encode("EVAL", script.text, *rest), deadline_s)
-
-    async def _ready(self, over: ReconnectingConnection, deadline_s: float) -> Connection:
-        try:
-            connection = over.ready or await over.connected(deadline_s)
-        except Unreachable as error:
-            raise self._unavailable("not-sent", str(error)) from error
-        self._report_up(up=True)
-        return connection
 
     def _deadline(self) -> float:
         if (loop := running_loop()) is not self._home.loop:
             loop = self._home.enter()
         return loop.time() + self._deadline_s
 
-    def _failure(self, error: Exception, what: str) -> StoreError:
-        """Return the error for callers; the store counts as down unless the server itself refused the call."""
-        if isinstance(error, ServerError):
-            if verdict(error) == "defect":
-                return ScriptFailed(f"store {self.name!r}: {what}: {error}")
-            return StoreUnavailable(self.name, "rejected", str(error))
-        return self._unavailable("not-sent" if isinstance(error, ConnectionFull) else "ambiguous", str(error))
-
-    def _unavailable(self, outcome: Outcome, reason: str) -> StoreUnavailable:
-        self._report_up(up=False)
-        return StoreUnavailable(self.name, outcome, reason)
+    def _start_listening(self) -> None:
+        if self._subscriber is not None:
+            self._subscriber.start()
 
     def _on_breaker_change(self) -> None:
         """Report that the fast connection's breaker opened or closed; with it, close those of the others."""
@@ -291,9 +235,3 @@ class Store:
             _log.info("store answers again", extra={"store": self.name})
             for each in self._connections:
                 each.breaker.reset()
-
-    def _report_up(self, *, up: bool) -> None:
-        """Report changes only: every call passes here."""
-        if up is not self._up:
-            self._up = up
-            self._metrics.store_up(self.name, up)

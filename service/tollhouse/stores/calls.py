@@ -1,0 +1,99 @@
+"""Calls of one store: sends scripts, decides what may be sent again, and says what a failed call may have done.
+
+A call that was not sent, or that the server refused, is tried once more inside its deadline. A call that was sent and
+not answered is tried again only if its script is idempotent: a second run would otherwise charge or count twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tollhouse.clock import ServerClock
+from tollhouse.errors import Outcome, ScriptFailed, StoreError, StoreUnavailable
+from tollhouse.metrics import Metrics
+from tollhouse.scripts import Argument, Script, Scripts
+from tollhouse.stores.arguments import as_list, with_primary
+from tollhouse.stores.reconnecting import ReconnectingConnection
+from tollhouse.stores.transport.connection import Connection, encode
+from tollhouse.stores.transport.errors import CALL_FAILED, ConnectionFull, ServerError, Unreachable, may_retry, verdict
+from tollhouse.stores.transport.handshake import ServerInfo
+
+
+class ScriptCalls:
+    """Sends the calls of the store `name` over its connections."""
+
+    def __init__(self, name: str, scripts: Scripts, metrics: Metrics, clock: ServerClock) -> None:
+        self.scripts = scripts
+        self._name = name
+        self._metrics = metrics
+        self._clock = clock
+        self._up: bool | None = None
+
+    async def run(
+        self,
+        over: ReconnectingConnection,
+        script: str,
+        keys: Sequence[str],
+        args: Sequence[Argument],
+        deadline_s: float,
+    ) -> tuple[list[Any], Connection]:
+        """Run a script; return its reply, and the connection that it came from."""
+        wanted = self.scripts[script]
+        last_attempt = False
+        while True:
+            connection = (over.ready if self._up else None) or await self.ready(over, deadline_s)
+            assert over.server is not None
+            try:
+                return as_list(await self.call(connection, over.server, wanted, keys, args, deadline_s)), connection
+            except CALL_FAILED as error:
+                over.report_error(connection, error)
+                if last_attempt or not may_retry(error, idempotent=wanted.idempotent):
+                    raise self.failure(error, script) from error
+                last_attempt = True
+
+    async def call(
+        self,
+        connection: Connection,
+        server: ServerInfo,
+        script: Script,
+        keys: Sequence[str],
+        args: Sequence[Argument],
+        deadline_s: float,
+    ) -> Any:
+        """Send a script once, over one certain connection; load it if the server does not have it."""
+        rest = (len(keys), *keys, self._clock(), *with_primary(args, server.primary))
+        try:
+            return await connection.send(encode("EVALSHA", script.sha, *rest), deadline_s)
+        except ServerError as error:
+            if verdict(error) != "load-script":
+                raise
+        return await connection.send(encode("EVAL", script.text, *rest), deadline_s)
+
+    async def ready(self, over: ReconnectingConnection, deadline_s: float) -> Connection:
+        """Return a connection that can send, or raise StoreUnavailable."""
+        try:
+            connection = over.ready or await over.connected(deadline_s)
+        except Unreachable as error:
+            raise self.unavailable("not-sent", str(error)) from error
+        self._report_up(up=True)
+        return connection
+
+    def failure(self, error: Exception, what: str) -> StoreError:
+        """Return the error for callers; the store counts as down unless the server itself refused the call."""
+        if isinstance(error, ServerError):
+            if verdict(error) == "defect":
+                return ScriptFailed(f"store {self._name!r}: {what}: {error}")
+            return StoreUnavailable(self._name, "rejected", str(error))
+        return self.unavailable("not-sent" if isinstance(error, ConnectionFull) else "ambiguous", str(error))
+
+    def unavailable(self, outcome: Outcome, reason: str) -> StoreUnavailable:
+        """Return the error of a call that found no server; the store counts as down."""
+        self._report_up(up=False)
+        return StoreUnavailable(self._name, outcome, reason)
+
+    def _report_up(self, *, up: bool) -> None:
+        """Report changes only: every call passes here."""
+        if up is not self._up:
+            self._up = up
+            self._metrics.store_up(self._name, up)
