@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Sequence
-from typing import Any, Final, Literal, TypeVar
+from collections.abc import Sequence
+from typing import Final, Literal
 
 from tollhouse.errors import StoreError
 from tollhouse.limits.decision import Decision, Take, TakeAllResult, longest_refusal
 from tollhouse.limits.limiter import Limiter
+from tollhouse.runtime.background import BackgroundTasks
 
 SIGN_UP_POLICY: Final = "signup"
 LOGIN_POLICY: Final = "login"
@@ -24,7 +25,6 @@ LOGIN_ADDRESS_POLICY: Final = "login-address"
 SETTLE_S: Final = 2.0
 """How long the reset of an account's limit may take, before its attempts stay charged."""
 
-_Result = TypeVar("_Result")
 _log = logging.getLogger("tollhouse.accounts")
 
 
@@ -65,7 +65,7 @@ class Attempts:
     def __init__(self, limiter: Limiter, *, settle_s: float = SETTLE_S) -> None:
         self._limiter = limiter
         self._settle_s = settle_s
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks = BackgroundTasks()
 
     def cached_refusal(self, takes: Sequence[Take]) -> Decision | None:
         """Return a cached refusal, or None; while there is one, a flood of attempts costs no store anything."""
@@ -77,11 +77,11 @@ class Attempts:
         A refusal charges none of them: a refused address cannot use up the attempts of an account.
         """
         began_ms = self._limiter.now_ms()
-        charging = self._start(self._limiter.take_all(takes), "tollhouse-charge")
+        charging = self._tasks.start(self._limiter.take_all(takes), "tollhouse-charge")
         try:
             result = await asyncio.shield(charging)
         except asyncio.CancelledError:
-            self._start(self._undo_when_charged(charging, began_ms), "tollhouse-attempt")
+            self._tasks.start(self._undo_when_charged(charging, began_ms), "tollhouse-attempt")
             raise
         if result.allowed:
             return Attempt(result.decisions, began_ms)
@@ -103,14 +103,7 @@ class Attempts:
 
     async def aclose(self) -> None:
         """Wait for what is still charged or reset for callers that have left; the limiter waits for the refunds."""
-        if self._tasks:
-            await asyncio.wait(self._tasks)
-
-    def _start(self, work: Coroutine[Any, Any, _Result], name: str) -> asyncio.Task[_Result]:
-        task = asyncio.create_task(work, name=name)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
+        await self._tasks.aclose()
 
     async def _undo_when_charged(self, charging: asyncio.Task[TakeAllResult], began_ms: int) -> None:
         result = await charging
@@ -120,7 +113,7 @@ class Attempts:
         """Start to refund all that was charged; a right password begins the limit of its account anew instead."""
         age_ms = self._limiter.now_ms() - attempt.began_ms
         tasks = [
-            self._start(self._reset(taken), "tollhouse-reset")
+            self._tasks.start(self._reset(taken), "tollhouse-reset")
             if attempt.outcome == "right" and taken.policy == LOGIN_POLICY and not taken.degraded
             else self._limiter.start_refund(taken, age_ms=age_ms)
             for taken in attempt.taken

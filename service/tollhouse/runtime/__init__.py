@@ -1,5 +1,6 @@
 """What processes and event loops demand of long-lived objects.
 
+background  work that its caller does not wait for
 forks       what a forked child must forget
 home_loop   the event loop that an object belongs to
 """

@@ -8,34 +8,29 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine
 from contextlib import suppress
-from contextvars import Context
 from typing import Any, Final
 
 from tollhouse.errors import StoreError
+from tollhouse.runtime.background import BackgroundTasks
 
 CLEANUP_S: Final = 2.0
 """How long a cleanup waits for the store. After that leases and holds end by themselves, and units stay charged."""
 
 
 class Cleanups:
-    """Owns the tasks; each ends within `within_s`, and `aclose` waits for them."""
+    """Runs cleanups; each ends within `within_s`, and `aclose` waits for them."""
 
     def __init__(self, within_s: float = CLEANUP_S) -> None:
         self._within_s = within_s
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = BackgroundTasks()
 
     def start(self, work: Coroutine[Any, Any, object]) -> asyncio.Task[None]:
         """Start a cleanup; an error of the store ends it."""
-        loop = asyncio.get_running_loop()
-        task = loop.create_task(self._run(work), name="tollhouse-cleanup", context=Context())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
+        return self._tasks.start(self._run(work), "tollhouse-cleanup")
 
     async def aclose(self) -> None:
         """Wait for the cleanups in progress."""
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        await self._tasks.aclose()
 
     async def _run(self, work: Coroutine[Any, Any, object]) -> None:
         with suppress(StoreError, TimeoutError):

@@ -27,6 +27,7 @@ from tollhouse.limits.decision import Decision
 from tollhouse.limits.policy.policy import UNITS_MAX
 from tollhouse.limits.wire.reply import FIRST_DECISION, decision_from_verdict, limit_states_at
 from tollhouse.limits.wire.request import TakeRequest, with_cost
+from tollhouse.runtime.background import BackgroundTasks
 
 REFUND_S: Final = 2.0
 """How long a refund that no caller waits for may take; after that its units stay charged."""
@@ -61,7 +62,7 @@ class Refunds:
         self._pause_s = pause_s
         self._waiting_max = waiting_max
         self._waiting: dict[str, _Waiting] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = BackgroundTasks()
 
     async def refund(self, request: TakeRequest, *, age_ms: int = 0, rarely: bool = False) -> Decision:
         """Refund up to the cost of the request, taken `age_ms` ago, and announce it; the decision's cost is how many.
@@ -114,8 +115,7 @@ class Refunds:
         for state_key in tuple(self._waiting):
             self._send_waiting(state_key)
         self._waiting.clear()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        await self._tasks.aclose()
 
     def _send_undo(self, undo: _Waiting) -> asyncio.Task[None]:
         """Send an undo; those of the key that follow wait for its end, and for a pause if the limit is full."""
@@ -136,10 +136,7 @@ class Refunds:
             self._send_undo(undo)
 
     def _start(self, refund: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.get_running_loop().create_task(refund, name="tollhouse-refund", context=Context())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
+        return self._tasks.start(refund, "tollhouse-refund")
 
     async def _refund_within(self, request: TakeRequest, since_ms: int, *, rarely: bool) -> None:
         """Refund within a bounded time; if the store does not answer the loss is logged, and the units stay charged."""
