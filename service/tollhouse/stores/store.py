@@ -135,8 +135,9 @@ class Store:
             await self._await_start(self._first_start)
         began_s = time.perf_counter()
         over = self._bulk if is_bulky(args) else self._fast
+        deadline_s = self._deadline()
         self._start_listening()
-        reply, _ = await self._calls.run(over, script, keys, args, self._deadline())
+        reply, _ = await self._calls.run(over, script, keys, args, deadline_s)
         self._metrics.script(self.name, script, time.perf_counter() - began_s)
         return reply
 
