@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from tollhouse.stores.transport.connection import Connection, encode
-from tollhouse.stores.transport.errors import ConnectionFull, ConnectionLost, DeadlinePassed, ServerError
+from tollhouse.stores.transport.errors import ConnectionFull, ConnectionLost, DeadlinePassed, ServerError, Unreachable
+from tollhouse.stores.transport.waiting_calls import WaitingCalls
 
 SOON_S = 5.0
 
@@ -183,13 +184,79 @@ async def test_an_error_reply_is_an_exception_with_its_code(valkey_socket: Path)
     assert raised.value.code == "NOSCRIPT"
 
 
-async def test_bounds_refuse_before_sending(valkey_socket: Path) -> None:
-    """A connection at its bound on calls in flight, or closed, raises ConnectionFull and sends nothing."""
+async def test_calls_above_the_bound_wait_for_their_turn(valkey_socket: Path) -> None:
+    """Calls above the bound on calls in flight are sent in their order as replies free slots."""
     async with connected_to(valkey_socket, in_flight_max=2) as (connection, _):
+        calls = [connection.send(encode("ECHO", number), deadline()) for number in range(50)]
+
+        assert connection.in_flight == 2
+        assert await asyncio.gather(*calls) == [b"%d" % number for number in range(50)]
+
+
+async def test_a_cancelled_call_leaves_the_queue(tmp_path: Path) -> None:
+    """A call that is cancelled while it waits is never sent, and makes room for another."""
+    chunks: list[bytes] = []
+
+    def answer(chunk: bytes) -> bytes:
+        chunks.append(chunk)
+        return b"+OK\r\n" * chunk.count(b"ECHO")
+
+    bounds = {"in_flight_max": 1, "waiting": WaitingCalls(calls_max=2)}
+    async with scripted_server(tmp_path, answer) as path, connected_to(path, **bounds) as (connection, _):
+        first, second, third = (connection.send(encode("ECHO", word), deadline()) for word in ("a", "b", "c"))
+        with pytest.raises(ConnectionFull):
+            connection.send(encode("ECHO", "d"), deadline())
+        second.cancel()
+        await asyncio.sleep(0)
+        fourth = connection.send(encode("ECHO", "e"), deadline())
+        fourth.cancel()
+
+        await asyncio.gather(first, third)
+
+    assert [chunk.split(b"\r\n")[-2] for chunk in chunks] == [b"a", b"c"]
+
+
+async def test_a_call_that_waits_in_vain_was_not_sent(tmp_path: Path) -> None:
+    """Without room a call raises ConnectionFull at its deadline, and the connection stays."""
+    async with scripted_server(tmp_path, lambda _: b"") as path, connected_to(path, in_flight_max=1) as (connection, _):
+        first, second = connection.send(encode("PING"), deadline()), connection.send(encode("PING"), deadline(0.02))
+
+        with pytest.raises(ConnectionFull):
+            await second
+
+        assert connection.alive
+        assert not first.done()
+        first.cancel()
+
+
+@pytest.mark.parametrize("end", [lambda connection: connection.close(), lambda connection: connection.drain(60)])
+async def test_calls_that_wait_when_the_connection_ends_were_not_sent(
+    tmp_path: Path, end: Callable[[Connection], None]
+) -> None:
+    """When the connection is closed or drained, calls that wait raise Unreachable: another connection may send them."""
+    async with scripted_server(tmp_path, lambda _: b"") as path, connected_to(path, in_flight_max=1) as (connection, _):
         first, second = connection.send(encode("PING"), deadline()), connection.send(encode("PING"), deadline())
+
+        end(connection)
+
+        with pytest.raises(Unreachable):
+            await second
+        connection.close()
+        with pytest.raises(ConnectionLost):
+            await first
+
+
+async def test_bounds_refuse_before_sending(valkey_socket: Path) -> None:
+    """When too many calls or bytes wait, or the connection is closed, it raises ConnectionFull and sends nothing."""
+    waiting = WaitingCalls(calls_max=2, bytes_max=100)
+    async with connected_to(valkey_socket, in_flight_max=1, waiting=waiting) as (connection, _):
+        calls = [connection.send(encode("PING"), deadline()) for _ in range(2)]
+        with pytest.raises(ConnectionFull):
+            connection.send(encode("ECHO", "x" * 100), deadline())
+        calls.append(connection.send(encode("PING"), deadline()))
         with pytest.raises(ConnectionFull):
             connection.send(encode("PING"), deadline())
-        await asyncio.gather(first, second)
+        await asyncio.gather(*calls)
         connection.close()
 
         with pytest.raises(ConnectionFull):

@@ -139,3 +139,13 @@ async def test_a_fake_store_that_is_closed_while_it_subscribes_ends(turns: int) 
 
     call.cancel()
     await asyncio.wait({call})
+
+
+async def test_a_burst_is_answered_by_a_fake_store_too() -> None:
+    """5,000 calls at once, more than a real connection has slots for, are answered."""
+    store = open_stores(urls_by_store(f"fake://{secrets.token_hex(8)}", {}), SCRIPTS, Metrics()).limits
+
+    replies = await asyncio.gather(*(store.command("ECHO", "x") for _ in range(5_000)))
+    await store.aclose()
+
+    assert replies == [b"x"] * 5_000

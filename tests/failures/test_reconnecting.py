@@ -113,21 +113,50 @@ async def test_a_refused_plain_command_is_a_hint_too() -> None:
         assert [signal.why for _, signal in s.locator.suspected] == ["readonly"]
 
 
-async def test_a_full_connection_sends_nothing_more() -> None:
-    """A call beyond the bound on calls in flight is `not-sent`; the connection stays."""
+async def test_a_burst_waits_for_room_inside_its_deadline() -> None:
+    """Calls beyond the bound on calls in flight wait, in order, and are sent as replies come; the connection stays."""
+    burst = IN_FLIGHT_MAX + 900
     async with scene() as s:
         await s.store.run("test/once", [], [])
         s.old.holding = True
-        calls = [asyncio.ensure_future(s.store.run("test/once", [], [])) for _ in range(IN_FLIGHT_MAX)]
+        calls = [asyncio.ensure_future(s.store.run("test/once", [], [number])) for number in range(burst)]
         await s.old.until(lambda: len(s.old.seen) == IN_FLIGHT_MAX + 1)
 
-        with pytest.raises(StoreUnavailable) as raised:
-            await s.store.run("test/once", [], [])
-
-        assert raised.value.outcome == "not-sent"
+        s.old.holding = False
         s.old.release()
-        assert await asyncio.gather(*calls) == [[1]] * IN_FLIGHT_MAX
+
+        assert await asyncio.gather(*calls) == [[1]] * burst
+        assert [int(command[-1]) for _, command in s.old.seen[1:]] == list(range(burst))
         assert s.store.connections == 1
+
+
+async def test_a_call_without_room_in_time_was_not_sent() -> None:
+    """A call that waits in vain for room on the connection is `not-sent` at its deadline."""
+    async with scene(deadline_s=0.2) as s:
+        await s.store.run("test/once", [], [])
+        s.old.holding = True
+        calls = [asyncio.ensure_future(s.store.run("test/once", [], [])) for _ in range(IN_FLIGHT_MAX + 1)]
+
+        failures = await asyncio.gather(*calls, return_exceptions=True)
+
+        outcomes = [failure.outcome for failure in failures if isinstance(failure, StoreUnavailable)]
+        assert outcomes == ["ambiguous"] * IN_FLIGHT_MAX + ["not-sent"]
+        assert len(s.old.seen) == IN_FLIGHT_MAX + 1
+
+
+async def test_calls_that_wait_for_room_go_to_the_next_primary() -> None:
+    """When the primary is replaced, calls that wait for room on its connection are sent to the new one."""
+    async with scene() as s:
+        await s.store.run("test/once", [], [])
+        s.old.holding = True
+        calls = [asyncio.ensure_future(s.store.run("test/once", [], [])) for _ in range(IN_FLIGHT_MAX + 3)]
+        await s.old.until(lambda: len(s.old.seen) == IN_FLIGHT_MAX + 1)
+
+        s.locator.move(s.new)
+
+        assert await asyncio.gather(*calls[IN_FLIGHT_MAX:]) == [[1]] * 3
+        assert len(s.new.seen) == 3
+        await asyncio.gather(*calls, return_exceptions=True)
 
 
 async def test_an_event_during_an_attempt_does_not_start_another() -> None:

@@ -85,7 +85,8 @@ class ScriptCalls:
             if verdict(error) == "defect":
                 return ScriptFailed(f"store {self._name!r}: {what}: {error}")
             return StoreUnavailable(self._name, "rejected", str(error))
-        return self.unavailable("not-sent" if isinstance(error, ConnectionFull) else "ambiguous", str(error))
+        not_sent = isinstance(error, ConnectionFull | Unreachable)
+        return self.unavailable("not-sent" if not_sent else "ambiguous", str(error))
 
     def unavailable(self, outcome: Outcome, reason: str) -> StoreUnavailable:
         """Return the error of a call that found no server; the store counts as down."""

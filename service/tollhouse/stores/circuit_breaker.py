@@ -15,13 +15,13 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextvars import Context
 
-from tollhouse.stores.transport.errors import CALL_FAILED, Unreachable
+from tollhouse.stores.transport.errors import CALL_FAILED
 
 
 class CircuitBreaker:
     """The breaker of one connection.
 
-    `probe` raises Unreachable or one of CALL_FAILED when the server did not answer; two probes start at least
+    `probe` raises one of CALL_FAILED when the server did not answer; two probes start at least
     `interval_s` apart. `on_change` is called each time that the breaker opens or closes, and must return at once.
     """
 
@@ -76,7 +76,7 @@ class CircuitBreaker:
     async def _run_probe(self) -> None:
         try:
             await self._probe()
-        except (Unreachable, *CALL_FAILED) as error:
+        except CALL_FAILED as error:
             self.reason = str(error)
         else:
             self.reset()

@@ -23,9 +23,11 @@ from tollhouse.stores.arguments import as_list, with_primary
 from tollhouse.stores.discovery.locator import ServiceHealth
 from tollhouse.stores.transport.connection import IN_FLIGHT_MAX
 from tollhouse.stores.transport.handshake import ServerInfo
+from tollhouse.stores.transport.waiting_calls import CALLS_MAX
 from tollhouse.stores.urls import FakeTarget, StoreUrl
 
 _PRIMARY = "fakeredis"
+_CALLS_MAX = IN_FLIGHT_MAX + CALLS_MAX
 
 
 class FakeStore:
@@ -48,7 +50,7 @@ class FakeStore:
         self._clock = clock
         self._home = HomeLoop(f"store {name!r}")
         server = fakeredis.FakeServer.get_server(f"tollhouse-{url.target.name}", (8,), "redis")
-        self._client: Any = fakeredis.FakeAsyncRedis(server=server, db=url.db, max_connections=IN_FLIGHT_MAX)
+        self._client: Any = fakeredis.FakeAsyncRedis(server=server, db=url.db, max_connections=_CALLS_MAX)
         self._client.response_callbacks.clear()  # replies as the server sends them, as from a real store
         self._channel: tuple[str, Callable[[bytes], None], Callable[[], None]] | None = None
         self._listening: asyncio.Task[None] | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 import pytest
@@ -439,3 +440,13 @@ async def test_calls_are_counted_by_their_outcome(world, sessions):
         ("revoke_all", "ok"),
     ]:
         assert counted(world, operation, outcome) == 1
+
+
+async def test_a_burst_of_verifies_is_answered(embedded):
+    """5,000 verifies at once, more than a connection has slots for, are answered inside their deadline."""
+    sessions = Sessions(embedded.stores.sessions, embedded.keyring, embedded.metrics)
+    issued = await sessions.create("ada")
+
+    verified = await asyncio.gather(*(sessions.verify(issued.token) for _ in range(5_000)))
+
+    assert verified == [issued.session] * 5_000

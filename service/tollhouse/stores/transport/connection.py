@@ -3,6 +3,9 @@
 Calls of one event-loop tick leave in few writes, and replies arrive in the order of the calls. Each call owns a slot in
 a first-in first-out queue. When its caller is cancelled or runs out of time, the slot stays: the reply that arrives
 later is matched with it and dropped. So no reply can reach the wrong caller, and no cancellation costs a connection.
+
+Calls above the bound on slots wait in a queue. When replies free slots, calls that wait take them before any other call
+can: while some wait, every slot is in use.
 """
 
 from __future__ import annotations
@@ -20,9 +23,10 @@ from hiredis import (
 )
 
 from tollhouse.stores.transport.errors import ConnectionFull, ConnectionLost, DeadlinePassed, ServerError
+from tollhouse.stores.transport.waiting_calls import WaitingCalls
 
 IN_FLIGHT_MAX = 4096
-"""Bound of the calls without a reply."""
+"""Bound of the calls without a reply; those above it wait."""
 UNSENT_BYTES_MAX = 8 * 1024 * 1024
 """Bound of the bytes that wait for the socket."""
 UNREAD_BYTES_MAX = 64 * 1024 * 1024
@@ -45,15 +49,17 @@ class Connection(asyncio.Protocol):
         self,
         *,
         on_lost: Callable[[], None] | None = None,
-        on_push: Callable[[list[Any]], None] | None = None,
+        on_push: Callable[[list[Any]], None] = lambda _: None,
         stall_s: float = STALL_S,
         in_flight_max: int = IN_FLIGHT_MAX,
+        waiting: WaitingCalls | None = None,
         unread_bytes_max: int = UNREAD_BYTES_MAX,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._reader = Reader(notEnoughData=_NOTHING, replyError=ServerError)
         self._slots: deque[Slot] = deque()
         self._unsent: list[bytes] = []
+        self._waiting = WaitingCalls() if waiting is None else waiting
         self._transport: asyncio.Transport | None = None
         self._sweeper: asyncio.TimerHandle | None = None
         self._ended: asyncio.Future[None] = self._loop.create_future()
@@ -82,18 +88,21 @@ class Connection(asyncio.Protocol):
     def send(self, frame: bytes, deadline_s: float) -> asyncio.Future[Any]:
         """Send one call; its future returns the reply, or raises ServerError, ConnectionLost or DeadlinePassed.
 
-        `deadline_s` is on the loop's clock. At the bounds of the connection, raise ConnectionFull and send nothing.
+        `deadline_s` is on the loop's clock. A call above the bound on calls in flight waits for its turn; its future
+        raises ConnectionFull when there is none in time, Unreachable when the connection ends first. If too many wait,
+        or the connection is closed, raise ConnectionFull. In all these cases nothing was sent.
         """
         if not self.alive:
             raise ConnectionFull("the connection is closed")
+        future: asyncio.Future[Any] = self._loop.create_future()
         if len(self._slots) >= self._in_flight_max:
-            raise ConnectionFull(f"{len(self._slots)} calls are in flight")
+            self._waiting.add(frame, future, deadline_s)
+            return future
         if not self._unsent:
             if self._transport is not None and self._transport.get_write_buffer_size() > UNSENT_BYTES_MAX:
                 raise ConnectionFull("the server does not read what it is sent")
             self._loop.call_soon(self._flush)
         self._unsent.append(frame)
-        future: asyncio.Future[Any] = self._loop.create_future()
         self._slots.append((future, deadline_s, self._loop.time()))
         if len(self._unsent) >= WRITE_MAX:
             self._flush()
@@ -108,6 +117,7 @@ class Connection(asyncio.Protocol):
         one. What it still runs is about to be lost: such a call raises ConnectionLost.
         """
         self._draining = True
+        self._waiting.fail()
         if self._slots:
             self._loop.call_later(grace_s, self.close)
         else:
@@ -141,10 +151,11 @@ class Connection(asyncio.Protocol):
             if reply is _NOTHING:
                 if self._reader.len() > self._unread_bytes_max:
                     self.close()  # no reply of ours is so long
+                if self._waiting:
+                    self._send_waiting()
                 return
             if isinstance(reply, PushNotification):
-                if self._on_push is not None:
-                    self._on_push(cast("list[Any]", reply))
+                self._on_push(cast("list[Any]", reply))
             elif self._slots:
                 _answer(self._slots.popleft()[0], self._filter_reply(reply))
             else:
@@ -166,6 +177,16 @@ class Connection(asyncio.Protocol):
             self._loop.call_soon(self.close)
         return reply if isinstance(reply, ServerError) else ConnectionLost("the server was replaced before it answered")
 
+    def _send_waiting(self) -> None:
+        """Send calls that waited, as far as replies have freed slots."""
+        while len(self._slots) < self._in_flight_max and (call := self._waiting.next()) is not None:
+            frame, future, deadline_s = call
+            self._unsent.append(frame)
+            self._slots.append((future, deadline_s, self._loop.time()))
+            if len(self._unsent) >= WRITE_MAX:
+                self._flush()
+        self._flush()
+
     def _flush(self) -> None:
         if self._transport is not None and self._unsent:
             self._transport.write(b"".join(self._unsent))
@@ -178,6 +199,7 @@ class Connection(asyncio.Protocol):
         for future, deadline_s, _ in self._slots:
             if deadline_s <= now and not future.done():
                 future.set_exception(DeadlinePassed("no reply in time"))
+        self._waiting.expire(now)
         if self._slots and now - self._slots[0][2] > self._stall_s:
             self.close()
         elif self._slots:
@@ -188,6 +210,7 @@ class Connection(asyncio.Protocol):
             self._sweeper.cancel()
             self._sweeper = None
         self._unsent.clear()
+        self._waiting.fail()
         while self._slots:
             _answer(self._slots.popleft()[0], ConnectionLost("the connection ended"))
 

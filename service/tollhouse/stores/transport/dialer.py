@@ -40,7 +40,7 @@ class Dialer:
         address: TcpAddress | UnixAddress,
         *,
         on_lost: Callable[[], None],
-        on_push: Callable[[list[Any]], None] | None = None,
+        on_push: Callable[[list[Any]], None] = lambda _: None,
         stall_s: float = STALL_S,
     ) -> tuple[Connection, Host | None]:
         """Connect; return the connection and the peer's address (None for a unix socket). Raise OSError.

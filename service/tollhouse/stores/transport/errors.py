@@ -31,7 +31,7 @@ class ConnectionLost(Exception):
 
 
 class ConnectionFull(Exception):
-    """The connection's bound on calls or bytes in flight is reached: the call was not sent."""
+    """The connection has no room, or got none in time: the call was not sent."""
 
 
 class DeadlinePassed(Exception):
@@ -39,10 +39,10 @@ class DeadlinePassed(Exception):
 
 
 class Unreachable(Exception):
-    """There is no connection, and the call was not sent."""
+    """There is no connection, or it ended before the call was sent."""
 
 
-CALL_FAILED: Final = (ServerError, ConnectionLost, ConnectionFull, DeadlinePassed)
+CALL_FAILED: Final = (ServerError, ConnectionLost, ConnectionFull, DeadlinePassed, Unreachable)
 """All that a call on a connection can raise."""
 
 
@@ -62,4 +62,4 @@ def may_retry(error: Exception, *, idempotent: bool) -> bool:
     """Return True when the server did not run the call, or when it may have and running it twice does no harm."""
     if isinstance(error, ServerError):
         return verdict(error) == "reconnect"
-    return isinstance(error, ConnectionLost) and idempotent
+    return isinstance(error, Unreachable) or (isinstance(error, ConnectionLost) and idempotent)
