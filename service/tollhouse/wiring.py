@@ -35,6 +35,7 @@ from tollhouse.limits.policy.policy import Policy
 from tollhouse.metrics import Metrics
 from tollhouse.sessions.revocation_log import RevocationLog
 from tollhouse.sessions.sessions import Sessions
+from tollhouse.sessions.tokens import RandomBytes
 from tollhouse.settings import Settings, load, settings_for, with_policies
 from tollhouse.settings.watch import SettingsWatcher
 from tollhouse.stores.embedded.folder import persistent_secret
@@ -228,9 +229,12 @@ def open_sessions(
     *,
     namespace: Namespace = UNNAMED,
     revocation_log: RevocationLog | None = None,
+    random_bytes: RandomBytes = secrets.token_bytes,
 ) -> Sessions:
     """Open sessions that learn of revocations by other processes, and replay recent ones on a new primary."""
-    sessions = Sessions(store, keyring, metrics, namespace=namespace, revocation_log=revocation_log)
+    sessions = Sessions(
+        store, keyring, metrics, namespace=namespace, revocation_log=revocation_log, random_bytes=random_bytes
+    )
     store.on_new_primary(sessions.revoker.replay)
     store.listen(namespace.session_revocations, sessions.revoker.on_announcement, sessions.revoker.on_gap)
     return sessions

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
@@ -19,7 +21,7 @@ from tollhouse.stores.embedded.shared_servers import SharedServer
 from tollhouse.stores.fake import FakeStore
 from tollhouse.stores.store import DEADLINE_S, Store
 from tollhouse.stores.transport.dialer import Dialer, Login
-from tollhouse.stores.transport.redial import TIMING, ConnectionTiming
+from tollhouse.stores.transport.redial import TIMING, ConnectionTiming, Jitter
 from tollhouse.stores.urls import (
     STORES,
     EmbeddedClusterTarget,
@@ -78,9 +80,12 @@ def open_stores(
     deadline_s: float = DEADLINE_S,
     embedded_binary: Path | None = None,
     timing: ConnectionTiming = TIMING,
+    dialer: Dialer | None = None,
+    monotonic_s: Callable[[], float] = time.monotonic,
+    jitter: Jitter = random.uniform,
 ) -> Stores:
-    """Return the four stores; nothing connects before it is used."""
-    locators = _Locators(embedded_binary)
+    """Return the four stores; nothing connects before it is used. `monotonic_s` is the clock of the resolvers."""
+    locators = _Locators(embedded_binary, Dialer() if dialer is None else dialer, monotonic_s, jitter)
 
     def open_store(name: StoreName) -> AnyStore:
         url = urls[name]
@@ -99,6 +104,7 @@ def open_stores(
             clock=clock,
             deadline_s=deadline_s,
             timing=timing,
+            jitter=jitter,
         )
 
     return Stores({name: open_store(name) for name in STORES}, locators.shared.values())
@@ -107,10 +113,12 @@ def open_stores(
 class _Locators:
     """Makes the locator of each store. Stores share an embedded server, and one resolver for each target and login."""
 
-    def __init__(self, binary: Path | None) -> None:
-        self.dialer = Dialer()
+    def __init__(self, binary: Path | None, dialer: Dialer, monotonic_s: Callable[[], float], jitter: Jitter) -> None:
+        self.dialer = dialer
         self.shared: dict[tuple[Target, Login | None], SharedResource] = {}
         self._binary = binary
+        self._monotonic_s = monotonic_s
+        self._jitter = jitter
 
     def locator(self, url: StoreUrl) -> Locator:
         """Return the locator for the server that a URL names."""
@@ -131,9 +139,9 @@ class _Locators:
     def _share(self, target: Target, login: Login) -> SharedResource:
         match target:
             case SentinelService():
-                return SentinelResolver(target, login, self.dialer)
+                return SentinelResolver(target, login, self.dialer, clock=self._monotonic_s, jitter=self._jitter)
             case ServerList():
-                return StaticResolver(target, login, self.dialer)
+                return StaticResolver(target, login, self.dialer, clock=self._monotonic_s, jitter=self._jitter)
             case EmbeddedClusterTarget():
                 return EmbeddedClusterLocator(self.dialer, self._binary)
             case _:

@@ -11,6 +11,7 @@ sent to the old one, they would run there and be lost, or be cut off.
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from contextvars import Context
@@ -36,7 +37,7 @@ from tollhouse.stores.transport.errors import (
     verdict,
 )
 from tollhouse.stores.transport.handshake import ServerInfo, shake_hands
-from tollhouse.stores.transport.redial import TIMING, Backoff, ConnectionTiming, redial, set_up
+from tollhouse.stores.transport.redial import TIMING, Backoff, ConnectionTiming, Jitter, redial, set_up
 from tollhouse.stores.urls import StoreUrl
 
 
@@ -50,6 +51,7 @@ class ConnectionConfig(Struct, frozen=True, kw_only=True):
     prepare: Callable[[Connection, ServerInfo], Awaitable[None]]
     """Prepares a new connection before its first call; the connection is not used when it raises."""
     timing: ConnectionTiming = TIMING
+    jitter: Jitter = random.uniform
 
 
 class ReconnectingConnection:
@@ -71,7 +73,7 @@ class ReconnectingConnection:
         self._connecting: asyncio.Task[None] | None = None
         self._attempt: asyncio.Timeout | None = None
         self._dialing: Address | None = None
-        self._backoff = Backoff(timing.pause_min_s, timing.pause_max_s)
+        self._backoff = Backoff(timing.pause_min_s, timing.pause_max_s, jitter=config.jitter)
         self._reason = ""
         self._paused: asyncio.Event | None = None
         self._ended = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
@@ -24,7 +25,7 @@ from tollhouse.stores.transport.connection import Connection, encode
 from tollhouse.stores.transport.dialer import Dialer
 from tollhouse.stores.transport.errors import CALL_FAILED
 from tollhouse.stores.transport.handshake import ServerInfo, read_info
-from tollhouse.stores.transport.redial import TIMING, ConnectionTiming
+from tollhouse.stores.transport.redial import TIMING, ConnectionTiming, Jitter
 from tollhouse.stores.urls import StoreUrl
 
 DEADLINE_S: Final = 1.0
@@ -56,6 +57,7 @@ class Store:
         clock: ServerClock = server_time,
         deadline_s: float = DEADLINE_S,
         timing: ConnectionTiming = TIMING,
+        jitter: Jitter = random.uniform,
     ) -> None:
         self.name = name
         self.url = url
@@ -74,6 +76,7 @@ class Store:
             scripts=tuple(scripts.values()),
             prepare=self._prepare,
             timing=timing,
+            jitter=jitter,
         )
         self._fast = ReconnectingConnection(config, name=f"{name}-fast", on_breaker_change=self._on_breaker_change)
         self._bulk = ReconnectingConnection(config, name=f"{name}-bulk")

@@ -50,7 +50,7 @@ class Subscriber:
         self._on_message = on_message
         self._on_gap = on_gap
         self._on_subscribed = on_subscribed
-        self._backoff = Backoff(config.timing.pause_min_s, config.timing.pause_max_s)
+        self._backoff = Backoff(config.timing.pause_min_s, config.timing.pause_max_s, jitter=config.jitter)
         self._connection: Connection | None = None
         self._address: Address | None = None
         self._primary: Address | None = None

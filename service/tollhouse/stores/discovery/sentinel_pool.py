@@ -78,13 +78,17 @@ class SentinelPool:
 
     async def _collect(self, tasks: asyncio.TaskGroup) -> list[SentinelReply | Unavailable]:
         outcomes: list[SentinelReply | Unavailable] = []
-        late = {tasks.create_task(client.poll()) for client in self._clients.values()}
+        late: list[asyncio.Task[SentinelReply | Unavailable]] = [
+            tasks.create_task(client.poll()) for client in self._clients.values()
+        ]
         while late:
             decided = self._has_majority(outcomes)
-            done, late = await asyncio.wait(
+            done, _ = await asyncio.wait(
                 late, timeout=_GRACE_S if decided else None, return_when=asyncio.FIRST_COMPLETED
             )
-            outcomes.extend(task.result() for task in done)
+            # In the order of the clients: sets have none that another run repeats.
+            outcomes.extend(task.result() for task in late if task in done)
+            late = [task for task in late if task not in done]
             if decided and not done:
                 break
         for task in late:
@@ -113,7 +117,7 @@ class SentinelPool:
 
     def _set_members(self, tasks: asyncio.TaskGroup, hosts: tuple[Host, ...]) -> None:
         """Run a client for each of the hosts, and no other."""
-        for host in set(self._clients).difference(hosts):
+        for host in [host for host in self._clients if host not in hosts]:
             self._client_tasks.pop(host).cancel()
         self._clients = {host: self._clients.get(host) or self._make_client(host) for host in dict.fromkeys(hosts)}
         for host, client in self._clients.items():

@@ -18,6 +18,8 @@ from tollhouse.stores.transport.connection import Connection
 from tollhouse.stores.transport.errors import CALL_FAILED
 
 T = TypeVar("T")
+Jitter = Callable[[float, float], float]
+"""Returns a number between two bounds, at random."""
 
 DIAL_FAILED: Final = (OSError, TimeoutError, ConfigurationError, *CALL_FAILED)
 """All that dialing and setting up a connection can raise; the embedded server raises ConfigurationError."""
@@ -54,7 +56,7 @@ TIMING: Final = ConnectionTiming()
 class Backoff:
     """The pauses of one reconnect loop: each is twice as long as the one before, and up to half of it is left out."""
 
-    def __init__(self, min_s: float, max_s: float, *, jitter: Callable[[float, float], float] = random.uniform) -> None:
+    def __init__(self, min_s: float, max_s: float, *, jitter: Jitter = random.uniform) -> None:
         self._min_s = min_s
         self._max_s = max_s
         self._jitter = jitter
