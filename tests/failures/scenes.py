@@ -131,12 +131,13 @@ async def scene(
     server_login: tuple[str, str] | None = None,
     known: tuple[tuple[str, str] | None, tuple[str, str] | None] = (None, None),
     tls: tuple[ssl.SSLContext, Path] | None = None,
+    more: tuple[Host, ...] = (),
     **options: Any,
 ) -> AsyncIterator[Scene]:
     """Three Sentinels that agree on the first of three servers, and a resolver that knows `configured` of them.
 
     `name` is the host name by which it knows them, None their address. `known` are the logins that the resolver has, at
-    the Sentinels and at the servers.
+    the Sentinels and at the servers; `more` are further Sentinels that the URL names.
     """
     context, ca = (None, None) if tls is None else tls
     sentinels = [await FakeSentinel(number, login=sentinel_login).open(context) for number in (1, 2, 3)]
@@ -146,7 +147,7 @@ async def scene(
         sentinel.peers = [peer for peer in sentinels if peer is not sentinel]
         sentinel.replicas = [replica(server.host) for server in servers[1:]]
     target = SentinelService(
-        hosts=tuple((name or sentinel.host[0], sentinel.host[1]) for sentinel in sentinels[:configured]),
+        hosts=tuple((name or sentinel.host[0], sentinel.host[1]) for sentinel in sentinels[:configured]) + more,
         service=options.pop("service", "main"),
         tls=tls is not None,
         ca=None if ca is None else str(ca),

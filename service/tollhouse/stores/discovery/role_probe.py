@@ -111,8 +111,11 @@ class RoleProbe:
     @asynccontextmanager
     async def _connect(self, host: Host) -> AsyncGenerator[tuple[Connection, Host]]:
         address = TcpAddress(host=host[0], port=host[1], tls=self._target.tls, ca=self._target.ca)
-        async with asyncio.timeout(self._timing.timeout_s):
-            connection, peer = await self._dialer.dial(address, on_lost=lambda: None, stall_s=self._timing.timeout_s)
+        timing = self._timing
+        async with asyncio.timeout(timing.timeout_s):
+            connection, peer = await self._dialer.dial(
+                address, on_lost=lambda: None, stall_s=timing.timeout_s, next_address_s=timing.next_address_s
+            )
         try:
             yield connection, cast("Host", peer)
         finally:

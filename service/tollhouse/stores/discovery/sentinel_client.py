@@ -87,10 +87,14 @@ class SentinelClient:
         """Connect, and return the connection with the event of its loss."""
         self._attempted.clear()
         lost = asyncio.Event()
-        timeout_s = self._timing.timeout_s
-        async with asyncio.timeout(timeout_s):
+        timing = self._timing
+        async with asyncio.timeout(timing.timeout_s):
             connection, _ = await self._dialer.dial(
-                self._address, on_lost=lost.set, on_push=self._on_push, stall_s=timeout_s
+                self._address,
+                on_lost=lost.set,
+                on_push=self._on_push,
+                stall_s=timing.timeout_s,
+                next_address_s=timing.next_address_s,
             )
         await set_up(connection, self._subscribe(connection))
         return connection, lost

@@ -15,6 +15,8 @@ class ResolverTiming(Struct, frozen=True, kw_only=True):
 
     timeout_s: float = 0.3
     """How long connecting, and any one reply, may take. A silent server delays a round by no more."""
+    next_address_s: float = 0.1
+    """How long one address of a name has to connect before the next one is tried as well."""
     pause_min_s: float = 0.02
     """The first pause between two rounds; each next one is twice as long."""
     pause_max_s: float = 1.0
