@@ -1,0 +1,125 @@
+"""An event loop on virtual time: instead of waiting, it moves its clock.
+
+Nothing here depends on the machine: there are no sockets, no threads and no real time, callbacks run in the order in
+which they were scheduled, and tasks have hashes of their own making, so that sets of tasks, which asyncio itself keeps
+too, have the same order in every process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Coroutine
+from itertools import count
+from typing import Any, Final
+
+SPINS_MAX: Final = 20_000
+"""Rounds of the loop without any time passing, after which a program counts as spinning."""
+
+
+class Stuck(Exception):
+    """The program cannot go on: nothing is scheduled, or it runs and no time passes."""
+
+
+class VirtualLoop(asyncio.BaseEventLoop):
+    """An event loop whose clock starts at 0; `lost` has what no caller received: exceptions of tasks and callbacks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lost: list[str] = []
+        self._now_s = 0.0
+        self._selector = _Leap(self._leap)
+        self._clock_resolution = 1e-9
+        self._spins = 0
+        numbers = count(1)
+
+        def make_task(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, Any], **options: Any) -> NumberedTask:
+            return NumberedTask(work, next(numbers), loop=loop, **options)
+
+        self.set_task_factory(make_task)  # type: ignore[arg-type] - its type has no options
+        self.set_exception_handler(self._keep_lost)
+
+    def time(self) -> float:
+        """Return the virtual time in seconds."""
+        return self._now_s
+
+    def run_in_executor(self, *_: Any) -> Any:
+        """Raise: the order of threads is not ours."""
+        raise AssertionError("a simulation has no threads")
+
+    def unschedule(self) -> None:
+        """Drop all callbacks and timers: tasks can still be cancelled."""
+        self._ready.clear()
+        self._scheduled.clear()
+        self._spins = 0
+
+    def _leap(self, wait_s: float | None) -> None:
+        """Move the clock by the time that a selector would wait."""
+        if wait_s is None:
+            raise Stuck("every task waits, and nothing is scheduled that could wake one")
+        if wait_s > 0:
+            self._now_s += wait_s
+            self._spins = 0
+            return
+        self._spins += 1
+        if self._spins > SPINS_MAX:
+            raise Stuck(f"the loop turned {SPINS_MAX} times at {self._now_s:.3f} s")
+
+    def _keep_lost(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        self.lost.append(f"{context['message']}: {context.get('exception')!r}")
+
+    def _process_events(self, event_list: object) -> None:
+        """Do nothing: there are no sockets."""
+
+    def _write_to_self(self) -> None:
+        """Do nothing: no other thread has to wake the loop."""
+
+
+class NumberedTask(asyncio.Task[Any]):
+    """A task that is hashed by its number in the order of creation; asyncio's own hash is an address in memory."""
+
+    def __init__(self, work: Coroutine[Any, Any, Any], number: int, **options: Any) -> None:
+        self._number = number
+        super().__init__(work, **options)
+
+    def __hash__(self) -> int:
+        return self._number
+
+
+class _Leap:
+    """What the loop takes for its selector."""
+
+    def __init__(self, leap: Callable[[float | None], None]) -> None:
+        self._leap = leap
+
+    def select(self, wait_s: float | None) -> tuple[()]:
+        self._leap(wait_s)
+        return ()
+
+
+def run(main: Callable[[VirtualLoop], Coroutine[Any, Any, Any]]) -> tuple[Any, VirtualLoop]:
+    """Run a program on a new loop until it ends; return what it returned, and the loop, which is closed."""
+    loop = VirtualLoop()
+    try:
+        return loop.run_until_complete(main(loop)), loop
+    except Stuck:
+        loop.unschedule()
+        raise
+    finally:
+        with contextlib.suppress(Stuck):
+            loop.run_until_complete(_end_tasks())
+        loop.close()
+
+
+def unfinished(loop: asyncio.AbstractEventLoop, *, but: asyncio.Task[Any] | None = None) -> list[str]:
+    """Return the names of the tasks of the loop that have not ended."""
+    tasks = [task for task in asyncio.all_tasks(loop) if task is not but]
+    return sorted(getattr(task.get_coro(), "__qualname__", "a task") for task in tasks)
+
+
+async def _end_tasks() -> None:
+    """Cancel every task but this one, and wait for their ends."""
+    tasks = sorted(asyncio.all_tasks() - {asyncio.current_task()}, key=hash)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
