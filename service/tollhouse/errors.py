@@ -17,11 +17,14 @@ exception to this rule, because a limited function can refuse only by raising.
 from __future__ import annotations
 
 import reprlib
-from typing import Literal
+from types import TracebackType
+from typing import Final, Literal, Self
 
 Outcome = Literal["not-sent", "rejected", "ambiguous"]
+"""The server never got the call, or refused it: nothing was changed · it may have run, or a part of it did."""
 
 _SHOWN_MAX = 80
+_OUTCOMES: Final[tuple[Outcome, ...]] = ("not-sent", "rejected", "ambiguous")
 
 
 class TollhouseError(Exception):
@@ -63,24 +66,54 @@ class LoadFailed(TollhouseError):
 
 
 class StoreError(TollhouseError):
-    """A call to a store failed."""
+    """A call to a store failed.
+
+    `outcome` is what may have happened: `not-sent` and `rejected` changed nothing, `ambiguous` may have run. Of a call
+    that was sent twice, or that has several steps, it is the worst.
+    """
+
+    outcome: Outcome = "rejected"
 
 
 class StoreUnavailable(StoreError):
-    """The store gave no reliable reply.
-
-    `outcome` is what may have happened: `not-sent` and `rejected` changed nothing, `ambiguous` may have run.
-    """
+    """The store gave no reliable reply."""
 
     def __init__(self, store: str, outcome: Outcome, reason: str) -> None:
         self.store = store
-        self.outcome: Outcome = outcome
+        self.outcome = outcome
         self.reason = reason
         super().__init__(f"store {store!r}: {reason} ({outcome})")
 
 
 class ScriptFailed(StoreError):
     """The server answered a script with an error that does not mean an outage."""
+
+    def __init__(self, message: str, outcome: Outcome = "rejected") -> None:
+        self.outcome = outcome
+        super().__init__(message)
+
+
+def worst(*outcomes: Outcome) -> Outcome:
+    """Return the outcome of a whole whose parts had these: what is not known of one is not known of all."""
+    return max(outcomes, key=_OUTCOMES.index)
+
+
+class Steps:
+    """A call of several steps: if one fails and an earlier one ran, the call raises StoreUnavailable, ambiguous.
+
+    The caller sets `begun` after the first step that may have changed something.
+    """
+
+    def __init__(self) -> None:
+        self.begun = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        if self.begun and isinstance(error, StoreUnavailable) and error.outcome != "ambiguous":
+            reason = f"{error.reason}; earlier steps of the call ran"
+            raise StoreUnavailable(error.store, "ambiguous", reason) from error
 
 
 def _shown(value: object) -> str:

@@ -107,6 +107,7 @@ class Metrics:
         self._settings = counter("settings_reads_total", "Settings files that were read again.", "outcome")
         self._discarded = counter("state_discarded_total", "Stored values that could not be used.", "kind")
         self._up = gauge("store_up", "1 while every worker reaches the store.", "store", "livemin")
+        self._failures = counter("store_failures_total", "Calls without a reliable reply.", "store", "outcome")
         self._breakers = gauge("breaker_open", "1 while a worker does without the store.", "store", "livemax")
         self._connections = counter("store_connections_total", "Connections that were made.", "store")
         self._connections_reported: dict[str, int] = {}
@@ -156,6 +157,10 @@ class Metrics:
     def store_up(self, store: str, up: bool) -> None:  # noqa: FBT001 - `up` is the value, not a mode
         """Record whether this process reaches the store."""
         self._up(store).set(int(up))
+
+    def store_failure(self, store: str, outcome: str) -> None:
+        """Count a call that got no reliable reply: not-sent, rejected, or ambiguous if it may have run."""
+        self._failures(store, outcome).inc()
 
     def breaker(self, store: str, *, open: bool) -> None:  # noqa: A002 - the word for the state of a breaker
         """Record whether this process has stopped calling the store for now."""

@@ -62,15 +62,19 @@ async def test_every_call_lets_other_tasks_run() -> None:
 
 
 async def test_a_fake_store_that_is_away_is_an_outage() -> None:
-    """A disconnected fakeredis is StoreUnavailable, not sent."""
+    """A disconnected fakeredis is StoreUnavailable, not sent; what was called meanwhile did not run."""
     name = secrets.token_hex(8)
     stores = open_stores(urls_by_store(f"fake://{name}", {}), SCRIPTS, Metrics())
-    fakeredis.FakeServer.get_server(f"tollhouse-{name}", (8,), "redis").connected = False
+    server = fakeredis.FakeServer.get_server(f"tollhouse-{name}", (8,), "redis")
+    await stores.limits.command("SET", "a", "1")
 
+    server.connected = False
     with pytest.raises(StoreUnavailable) as raised:
-        await stores.limits.run("limits/reset", ["tollhouse:rate:{t}:x"], [])
+        await stores.limits.command("INCR", "a")
+    server.connected = True
 
     assert raised.value.outcome == "not-sent"
+    assert await stores.limits.command("GET", "a") == b"1"
     await stores.aclose()
 
 

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from tests.http.client import ADMIN_KEY, SERVICE_KEY
 from tests.http.twins import BODY_BYTES, HEADERS, AsgiRequest, Twins, twins
 from tollhouse.asgi.ratelimit.headers import DIALECTS
-from tollhouse.errors import ScriptFailed, StoreUnavailable
+from tollhouse.errors import Outcome, ScriptFailed, StoreUnavailable
 from tollhouse.settings.model import Dialect
 
 BATCH = "/v1/limits/take-batch"
@@ -259,3 +259,19 @@ async def test_a_failure_is_answered_by_the_application_and_tried_once(both: Twi
     assert served == documented
     assert served[0]["status"] == 503
     assert both.served.store.calls == both.documented.store.calls == 1
+
+
+@pytest.mark.parametrize("outcome", ["not-sent", "rejected", "ambiguous"])
+async def test_a_store_without_a_reply_is_503_with_what_became_of_the_request(
+    both: Twins, caplog: pytest.LogCaptureFixture, outcome: Outcome
+) -> None:
+    """Only what may have been done is called so, in body and log: a client decides by it whether to repeat."""
+    both.documented.store.failure = StoreUnavailable("limits", outcome, "no reply")
+
+    start, content = await both.documented.answer(replace(PLAIN, path="/v1/limits/refund"))
+
+    problem = json.loads(content["body"])
+    assert (start["status"], problem["outcome"]) == (503, outcome)
+    assert ("may have been done" in problem["detail"]) == (outcome == "ambiguous")
+    logged = [vars(record) for record in caplog.records if record.message == "store unavailable"]
+    assert [each["outcome"] for each in logged] == [outcome]

@@ -44,6 +44,7 @@ def test_every_count_has_its_name_and_labels() -> None:
     metrics.cache_saved("ai:langid", 1.5)
     metrics.cache_saved("ai:langid", -1.0)
     metrics.store_up("limits", True)
+    metrics.store_failure("limits", "ambiguous")
     metrics.breaker("limits", open=True)
     metrics.script("limits", "limits/take", 0.0003)
     metrics.discarded_state("foreign")
@@ -57,6 +58,7 @@ def test_every_count_has_its_name_and_labels() -> None:
         'tollhouse_cache_requests_total{cache="ai:langid",result="hit"} 1.0',
         'tollhouse_cache_saved_seconds_total{cache="ai:langid"} 1.5',
         'tollhouse_store_up{store="limits"} 1.0',
+        'tollhouse_store_failures_total{outcome="ambiguous",store="limits"} 1.0',
         'tollhouse_breaker_open{store="limits"} 1.0',
         'tollhouse_script_duration_seconds_bucket{le="0.0005",script="limits/take",store="limits"} 1.0',
         'tollhouse_script_duration_seconds_bucket{le="0.00025",script="limits/take",store="limits"} 0.0',

@@ -20,7 +20,7 @@ from tollhouse.cache.read_through import CacheResult, Reader
 from tollhouse.cache.stats import NO_INFO, CacheStats, describe
 from tollhouse.cache.ttl import TTL_S_MAX, default_lifetime_ms, lifetime_ms
 from tollhouse.clock import MonotonicClock, Sleep, monotonic_ms
-from tollhouse.errors import StoreError
+from tollhouse.errors import Steps, StoreError
 from tollhouse.keyring import Keyring
 from tollhouse.keys import PREFIX, UNNAMED, Namespace
 from tollhouse.metrics import Metrics
@@ -124,15 +124,16 @@ class Cache:
         as digests; in code use tags. Loads in progress at its start are not stored.
         """
         match = self._key_names.scan_pattern(pattern)
-        await self._commands.invalidate_tags((IN_PROGRESS,))
-        deleted, cursor = 0, 0
-        while True:
-            cursor, names = await self._store.scan(cursor, match, _SCAN_STEP)
-            entries = self._key_names.entries_among(names)
-            if entries:
-                deleted += await self._commands.invalidate(entries)
-            if cursor == 0:
-                return deleted
+        deleted, cursor = 0, -1
+        with Steps() as steps:
+            await self._commands.invalidate_tags((IN_PROGRESS,))
+            steps.begun = True
+            while cursor:
+                cursor, names = await self._store.scan(max(cursor, 0), match, _SCAN_STEP)
+                entries = self._key_names.entries_among(names)
+                if entries:
+                    deleted += await self._commands.invalidate(entries)
+        return deleted
 
     async def stats(self) -> CacheStats:
         """Return the statistics of the cache; a store that is down is reported in them, not raised."""

@@ -7,11 +7,12 @@ from typing import Any, Final
 
 from litestar.openapi import ResponseSpec
 from litestar.openapi.spec import Components, Example, SecurityRequirement, SecurityScheme
-from msgspec import Struct, defstruct, field
+from msgspec import UNSET, Struct, UnsetType, defstruct, field
 from msgspec.structs import fields
 
 from tollhouse.asgi.credentials import cookie_name
 from tollhouse.asgi.response import PROBLEM_JSON, TEMPORARY_REDUCED_CAPACITY, URN
+from tollhouse.errors import Outcome
 from tollhouse.limits.decision import Decision
 
 
@@ -52,6 +53,12 @@ FieldProblem: Final = problem_type(
     "A problem with one field of the request; `value` repeats it if it could be read.",
     *(("field", str), ("remedy", str), ("value", Any, None)),
 )
+UnavailableProblem: Final = problem_type(
+    "UnavailableProblem",
+    "A problem of the service. `outcome` is what became of the request: not-sent and rejected changed nothing, "
+    "ambiguous may have been done, or a part of it. A request that was not begun for lack of room has none.",
+    ("outcome", Outcome | UnsetType, UNSET),
+)
 RefusedRequest: Final = problem_type(
     "RefusedRequest",
     "A problem with the decision that refused the request itself; it does not name the key.",
@@ -77,7 +84,8 @@ STORE_DOWN: Final = {
     "type": TEMPORARY_REDUCED_CAPACITY,
     "title": "Temporary Reduced Capacity",
     "status": 503,
-    "detail": "a store does not answer; nothing was decided, and the request may be sent again",
+    "detail": "a store does not answer; nothing was changed, and the request may be sent again",
+    "outcome": "not-sent",
 }
 _PROBLEMS: Final[Mapping[int, ResponseSpec]] = {
     400: problem_spec(
@@ -92,7 +100,9 @@ _PROBLEMS: Final[Mapping[int, ResponseSpec]] = {
         RefusedRequest, "The caller is limited, or its address sent too many wrong keys; see Retry-After."
     ),
     502: problem_spec(ProblemDetails, "The model failed; nothing was cached."),
-    503: problem_spec(ProblemDetails, "A store does not answer, or too much is waiting; see Retry-After.", STORE_DOWN),
+    503: problem_spec(
+        UnavailableProblem, "A store does not answer, or too much is waiting; see Retry-After.", STORE_DOWN
+    ),
 }
 
 

@@ -28,6 +28,8 @@ from tollhouse.logs import redact
 
 _log = logging.getLogger("tollhouse.http")
 _PATH = re.compile(r" - at `\$\.?([^`]*)`$")
+_NOTHING_CHANGED: Final = "a store does not answer; nothing was changed, and the request may be sent again"
+_MAY_HAVE_RUN: Final = "a store did not answer in time; what was requested may have been done, or a part of it"
 _BODY: Final = "data"
 """The name that Litestar gives to the parameter for the body."""
 _BY_STATUS: Final[Mapping[int, tuple[str, str]]] = {
@@ -79,9 +81,9 @@ def _of_load_failure(_: Request[Any, Any, Any], error: LoadFailed) -> Response[A
 
 
 def _of_store_error(_: Request[Any, Any, Any], error: StoreError) -> Response[Any]:
-    _log.warning("store unavailable", extra={"reason": str(error)})
-    detail = "a store does not answer; nothing was decided, and the request may be retried"
-    return litestar_response(unavailable_response(detail))
+    _log.warning("store unavailable", extra={"reason": str(error), "outcome": error.outcome})
+    detail = _MAY_HAVE_RUN if error.outcome == "ambiguous" else _NOTHING_CHANGED
+    return litestar_response(unavailable_response(detail, {"outcome": error.outcome}))
 
 
 def _of_http_exception(_: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:

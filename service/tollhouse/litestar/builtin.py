@@ -61,7 +61,8 @@ class AtomicRateLimitMiddleware(LitestarRateLimit):
         try:
             return await limiter.take(register(limiter, self._policy), key)
         except StoreError as error:
-            raise ServiceUnavailableException(undecided_detail(error), headers=_RETRY_LATER) from error
+            known = {"outcome": error.outcome}
+            raise ServiceUnavailableException(undecided_detail(error), headers=_RETRY_LATER, extra=known) from error
         except InvalidInput as error:
             if not is_answered(error, {"key"}):
                 raise

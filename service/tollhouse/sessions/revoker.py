@@ -13,6 +13,7 @@ from typing import Any, Final
 from msgspec import Struct
 from msgspec.structs import replace
 
+from tollhouse.errors import Steps
 from tollhouse.keyring import Keyring
 from tollhouse.keys import Namespace
 from tollhouse.metrics import Metrics
@@ -72,12 +73,15 @@ class Revoker:
         user = valid_user(user)
         found, durable = False, True
         # An invalid sid can be any text, and such a text must not become part of a key name.
-        for own in user_keys(self._namespace, self._keyring, user) if tokens.is_sid(sid) else ():
-            revocation, replays = SessionRevoked(user=user, digest=own.digest, sid=sid), self._replays
-            reply, confirmed = await self._store.run_durably(*revocation.call(self._namespace))
-            found, durable = found or reply[0] == 1, durable and confirmed
-            if reply[0] == 1:
-                await self._record(revocation, replays)
+        keys = user_keys(self._namespace, self._keyring, user) if tokens.is_sid(sid) else ()
+        with Steps() as steps:
+            for own in keys:
+                revocation, replays = SessionRevoked(user=user, digest=own.digest, sid=sid), self._replays
+                reply, confirmed = await self._store.run_durably(*revocation.call(self._namespace))
+                found, durable = found or reply[0] == 1, durable and confirmed
+                if reply[0] == 1:
+                    steps.begun = True
+                    await self._record(revocation, replays)
         self._metrics.session("revoke", "ok" if found else "unknown")
         return RevokeResult(found=found, durable=durable)
 
@@ -86,10 +90,11 @@ class Revoker:
         user = valid_user(user)
         name, kept_sid = tokens.new_sid(self._random_bytes), "" if keep is None else keep.sid
         removed, durable = 0, True
-        for own in user_keys(self._namespace, self._keyring, user):
-            revocation = AllSessionsRevoked(user=user, digest=own.digest, name=name, keep=kept_sid)
-            count, confirmed = await self._revoke_all_under(revocation)
-            removed, durable = removed + count, durable and confirmed
+        with Steps() as steps:
+            for own in user_keys(self._namespace, self._keyring, user):
+                revocation = AllSessionsRevoked(user=user, digest=own.digest, name=name, keep=kept_sid)
+                count, confirmed = await self._revoke_all_under(revocation, steps)
+                removed, durable = removed + count, durable and confirmed
         self._metrics.session("revoke_all", "ok")
         return RevokeAllResult(removed=removed, durable=durable)
 
@@ -112,7 +117,7 @@ class Revoker:
         """Count a gap in which announcements may have been missed; they cannot be fetched later."""
         self._metrics.session("hear", "missed")
 
-    async def _revoke_all_under(self, revocation: AllSessionsRevoked) -> tuple[int, bool]:
+    async def _revoke_all_under(self, revocation: AllSessionsRevoked, steps: Steps) -> tuple[int, bool]:
         """End a user's sessions under one secret; return how many were removed, and whether that is durable.
 
         The first run already ends all of them, by the epoch; further runs remove the records in bounded parts.
@@ -123,6 +128,7 @@ class Revoker:
             replays = self._replays
             call = revocation.call(self._namespace, skip=alive, part=_MEMBERS_PER_RUN)
             reply, confirmed = await self._store.run_durably(*call)
+            steps.begun = True
             looked_at, count, epoch_ms = reply
             removed, alive, durable = removed + count, alive + looked_at - count, durable and confirmed
             await self._record(replace(revocation, epoch_ms=epoch_ms), replays)

@@ -1,7 +1,8 @@
 """Calls of one store: sends scripts, decides what may be sent again, and says what a failed call may have done.
 
 A call that was not sent, or that the server refused, is tried once more inside its deadline. A call that was sent and
-not answered is tried again only if its script is idempotent: a second run would otherwise charge or count twice.
+not answered is tried again only if its script is idempotent: a second run would otherwise charge or count twice. What
+fails in the end has the outcome of its worst attempt: a call may have run though its second attempt found no server.
 """
 
 from __future__ import annotations
@@ -10,13 +11,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from tollhouse.clock import ServerClock
-from tollhouse.errors import Outcome, ScriptFailed, StoreError, StoreUnavailable
+from tollhouse.errors import Outcome, ScriptFailed, StoreError, StoreUnavailable, worst
 from tollhouse.metrics import Metrics
 from tollhouse.scripts import Argument, Script, Scripts
 from tollhouse.stores.arguments import as_list, with_primary
 from tollhouse.stores.reconnecting import ReconnectingConnection
 from tollhouse.stores.transport.connection import Connection, encode
-from tollhouse.stores.transport.errors import CALL_FAILED, ConnectionFull, ServerError, Unreachable, may_retry, verdict
+from tollhouse.stores.transport.errors import CALL_FAILED, ServerError, Unreachable, may_retry, outcome, verdict
 from tollhouse.stores.transport.handshake import ServerInfo
 
 
@@ -40,17 +41,17 @@ class ScriptCalls:
     ) -> tuple[list[Any], Connection]:
         """Run a script; return its reply, and the connection that it came from."""
         wanted = self.scripts[script]
-        last_attempt = False
+        earlier: Outcome | None = None
         while True:
-            connection = (over.ready if self._up else None) or await self.ready(over, deadline_s)
+            connection = (over.ready if self._up else None) or await self.ready(over, deadline_s, earlier)
             assert over.server is not None
             try:
                 return as_list(await self.call(connection, over.server, wanted, keys, args, deadline_s)), connection
             except CALL_FAILED as error:
                 over.report_error(connection, error)
-                if last_attempt or not may_retry(error, idempotent=wanted.idempotent):
-                    raise self.failure(error, script) from error
-                last_attempt = True
+                if earlier is not None or not may_retry(error, idempotent=wanted.idempotent):
+                    raise self.failure(error, script, earlier) from error
+                earlier = outcome(error)
 
     async def call(
         self,
@@ -70,28 +71,32 @@ class ScriptCalls:
                 raise
         return await connection.send(encode("EVAL", script.text, *rest), deadline_s)
 
-    async def ready(self, over: ReconnectingConnection, deadline_s: float) -> Connection:
-        """Return a connection that can send, or raise StoreUnavailable."""
+    async def ready(
+        self, over: ReconnectingConnection, deadline_s: float, earlier: Outcome | None = None
+    ) -> Connection:
+        """Return a connection that can send, or raise StoreUnavailable with the outcome of `earlier` attempts."""
         try:
             connection = over.ready or await over.connected(deadline_s)
         except Unreachable as error:
-            raise self.unavailable("not-sent", str(error)) from error
+            raise self.unavailable(earlier or "not-sent", str(error)) from error
         self._report_up(up=True)
         return connection
 
-    def failure(self, error: Exception, what: str) -> StoreError:
+    def failure(self, error: Exception, what: str, earlier: Outcome | None = None) -> StoreError:
         """Return the error for callers; the store counts as down unless the server itself refused the call."""
-        if isinstance(error, ServerError):
-            if verdict(error) == "defect":
-                return ScriptFailed(f"store {self._name!r}: {what}: {error}")
-            return StoreUnavailable(self._name, "rejected", str(error))
-        not_sent = isinstance(error, ConnectionFull | Unreachable)
-        return self.unavailable("not-sent" if not_sent else "ambiguous", str(error))
+        happened = worst(outcome(error), earlier or "not-sent")
+        if not isinstance(error, ServerError):
+            return self.unavailable(happened, str(error))
+        if verdict(error) == "defect":
+            return ScriptFailed(f"store {self._name!r}: {what}: {error}", happened)
+        self._metrics.store_failure(self._name, happened)
+        return StoreUnavailable(self._name, happened, str(error))
 
-    def unavailable(self, outcome: Outcome, reason: str) -> StoreUnavailable:
+    def unavailable(self, happened: Outcome, reason: str) -> StoreUnavailable:
         """Return the error of a call that found no server; the store counts as down."""
         self._report_up(up=False)
-        return StoreUnavailable(self._name, outcome, reason)
+        self._metrics.store_failure(self._name, happened)
+        return StoreUnavailable(self._name, happened, reason)
 
     def _report_up(self, *, up: bool) -> None:
         """Report changes only: every call passes here."""

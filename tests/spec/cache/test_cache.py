@@ -16,7 +16,7 @@ from tollhouse.cache.key_names import KeyNames
 from tollhouse.cache.loader import Bounds
 from tollhouse.cache.ttl import TTL_S_MAX, CacheTTL
 from tollhouse.clock import monotonic_ms
-from tollhouse.errors import ConfigurationError, InvalidInput, LoadFailed
+from tollhouse.errors import ConfigurationError, InvalidInput, LoadFailed, StoreUnavailable
 from tollhouse.keyring import Keyring
 
 
@@ -246,6 +246,18 @@ async def test_deleting_by_pattern_scans_in_several_steps(cache: Cache):
         await cache.get_or_load(str(number), load, family="f")
 
     assert await cache.delete_pattern("f:*") == 1_100
+
+
+@pytest.mark.parametrize(("failing", "outcome"), [("cache/invalidate_tags", "not-sent"), ("scan", "ambiguous")])
+async def test_deleting_by_pattern_that_breaks_off_is_ambiguous(world: World, failing: str, outcome: str):
+    """Once the first step ran, the whole is not undone by a later one that finds no server."""
+    seam = Seam(world.stores.cache)
+    seam.failing.add(failing)
+
+    with pytest.raises(StoreUnavailable) as raised:
+        await open_cache(world, seam).delete_pattern("f:*")
+
+    assert raised.value.outcome == outcome
 
 
 @pytest.mark.parametrize("invalidate", ["key", "tag", "all", "pattern"])

@@ -9,6 +9,7 @@ import pytest
 
 from tests.spec.stored import assert_sound, index, keys_of, records
 from tests.worlds import SCRIPTS, START_MS
+from tollhouse.errors import StoreUnavailable
 from tollhouse.keyring import Keyring
 from tollhouse.keys import UNNAMED
 from tollhouse.sessions.policies import LIFETIME_MS_MAX, SessionPolicy
@@ -387,3 +388,69 @@ async def lose_index(world):
     """Lose the index, as an eviction would."""
     for key in await keys_of(world, "sessions", "*:user:*"):
         await world.command("sessions", "DEL", key)
+
+
+class Failing:
+    """A store of sessions whose durable calls fail from a certain one on, without having been sent."""
+
+    def __init__(self, store, runs):
+        self.store, self.runs = store, runs
+
+    async def run(self, script, keys, args):
+        return await self.store.run(script, keys, args)
+
+    async def run_durably(self, script, keys, args):
+        if self.runs == 0:
+            raise StoreUnavailable("sessions", "not-sent", "it is down")
+        self.runs -= 1
+        return await self.store.run_durably(script, keys, args)
+
+
+#   what ran before the failure, whether the session was made under the newest secret, the outcome
+PARTS = [(0, True, "not-sent"), (1, True, "ambiguous"), (1, False, "not-sent")]
+
+
+@pytest.mark.parametrize(("runs", "newest", "outcome"), PARTS)
+async def test_a_revocation_that_ended_under_one_secret_only_is_ambiguous(world, runs, newest, outcome):
+    """With two secrets a revocation has two calls: if the first ended the session, it is not `not-sent` as a whole."""
+    old, new = world.keyring, Keyring(secrets=(b"a newer secret for tests, 32 bytes", *world.keyring.secrets))
+    made = Sessions(world.stores.sessions, new if newest else old, world.metrics)
+    issued = await made.create("ada")
+
+    with pytest.raises(StoreUnavailable) as raised:
+        await Sessions(Failing(world.stores.sessions, runs), new, world.metrics).revoke("ada", issued.session.sid)
+
+    assert raised.value.outcome == outcome
+    assert (await made.verify(issued.token) is None) == (outcome == "ambiguous")
+
+
+@pytest.mark.parametrize(("runs", "outcome"), [(0, "not-sent"), (1, "ambiguous")])
+async def test_revoking_all_under_one_secret_only_is_ambiguous(world, runs, outcome):
+    """A revoke-all that ran under the newest secret and not under the older one may have ended sessions."""
+    both = Keyring(secrets=(b"a newer secret for tests, 32 bytes", *world.keyring.secrets))
+
+    with pytest.raises(StoreUnavailable) as raised:
+        await Sessions(Failing(world.stores.sessions, runs), both, world.metrics).revoke_all("ada")
+
+    assert raised.value.outcome == outcome
+
+
+async def test_a_revocation_that_cannot_be_repeated_on_a_new_primary_is_ambiguous(world):
+    """It ran on a primary that was replaced meanwhile: whether it is in force is not known."""
+
+    class Replaced(Failing):
+        async def run(self, script, keys, args):
+            raise StoreUnavailable("sessions", "not-sent", "it is down")
+
+        async def run_durably(self, script, keys, args):
+            reply = await super().run_durably(script, keys, args)
+            await sessions.revoker.replay(world.stores.sessions.run)
+            return reply
+
+    sessions = Sessions(Replaced(world.stores.sessions, 9), world.keyring, world.metrics)
+    issued = await Sessions(world.stores.sessions, world.keyring, world.metrics).create("ada")
+
+    for revoke in (lambda: sessions.revoke("ada", issued.session.sid), lambda: sessions.revoke_all("ada")):
+        with pytest.raises(StoreUnavailable) as raised:
+            await revoke()
+        assert raised.value.outcome == "ambiguous"

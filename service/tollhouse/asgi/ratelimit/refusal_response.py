@@ -29,7 +29,7 @@ Refusal = Decision | InvalidInput | StoreError
 """Why a limit does not let a request pass: by its decision, or for want of one."""
 
 QUOTA_EXCEEDED: Final = "https://iana.org/assignments/http-problem-types#quota-exceeded"
-STORE_DOWN: Final = "the store of the limits does not answer; nothing was counted"
+STORE_DOWN: Final = "the store of the limits does not answer"
 
 
 class _Problem(Struct, frozen=True, kw_only=True):
@@ -109,7 +109,7 @@ def undecided_response(error: StoreError | InvalidInput, policies: Sequence[str]
     """Return 503 if the store gave no decision, or 422 if the key or the cost cannot be used."""
     detail = undecided_detail(error)
     if isinstance(error, StoreError):
-        return unavailable_response(detail, {"violated-policies": list(policies)})
+        return unavailable_response(detail, {"violated-policies": list(policies), "outcome": error.outcome})
     return problem_response(422, error.kind, "Invalid Input", detail, {"field": error.field, "remedy": error.remedy})
 
 

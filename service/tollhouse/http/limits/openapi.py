@@ -16,6 +16,7 @@ from tollhouse.http.openapi import (
     FieldProblem,
     ProblemDetails,
     RefusedRequest,
+    UnavailableProblem,
     members_of,
     problem_spec,
     problem_type,
@@ -77,16 +78,14 @@ TAKE_RESPONSES: Final[Mapping[int, ResponseSpec]] = {
         RefusedTake | RefusedRequest, "Refused; the decision names the limit and the time to wait.", _LIMIT_REACHED
     ),
     503: problem_spec(
-        ProblemDetails | RefusedTake, "The store does not answer, and the policy says to refuse then.", STORE_DOWN
+        UnavailableProblem | RefusedTake, "The store does not answer, and the policy says to refuse then.", STORE_DOWN
     ),
 }
 """Responses of verbs that take."""
 TAKE_ALL_RESPONSES: Final[Mapping[int, ResponseSpec]] = {
     **COMMON_RESPONSES,
-    **{
-        status: problem_spec(ProblemDetails | RefusedTakeAll, TAKE_RESPONSES[status].description)
-        for status in (403, 503)
-    },
+    403: problem_spec(ProblemDetails | RefusedTakeAll, TAKE_RESPONSES[403].description),
+    503: problem_spec(UnavailableProblem | RefusedTakeAll, TAKE_RESPONSES[503].description),
     422: problem_spec(FieldProblem | RefusedTakeAll, TAKE_RESPONSES[422].description, _UNKNOWN_POLICY),
     429: problem_spec(
         RefusedTakeAll | RefusedRequest, "Refused, all or nothing: after `retry_after_ms` every take would be allowed."

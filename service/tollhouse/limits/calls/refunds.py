@@ -21,7 +21,7 @@ from typing import Any, Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from tollhouse.errors import StoreError
+from tollhouse.errors import Steps, StoreError
 from tollhouse.limits.calls.calls import Calls
 from tollhouse.limits.decision import Decision
 from tollhouse.limits.policy.policy import UNITS_MAX
@@ -69,9 +69,11 @@ class Refunds:
 
         With `rarely` it is announced only if a take of as many units would have been refused just before.
         """
-        decision = await self._refund(request, age_ms, rarely=rarely)
-        for shadow in request.shadows:
-            await self._refund(shadow, age_ms, rarely=rarely)
+        with Steps() as steps:
+            decision = await self._refund(request, age_ms, rarely=rarely)
+            steps.begun = True
+            for shadow in request.shadows:
+                await self._refund(shadow, age_ms, rarely=rarely)
         return decision
 
     def refund_locally(self, request: TakeRequest, taken: Decision, age_ms: int) -> bool:

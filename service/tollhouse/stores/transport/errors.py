@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
+from tollhouse.errors import Outcome
+
 Verdict = Literal["load-script", "reconnect", "refuse", "defect"]
 """Load the script and send again · find the primary and send again · an outage · a defect of the call."""
 
@@ -44,6 +46,13 @@ class Unreachable(Exception):
 
 CALL_FAILED: Final = (ServerError, ConnectionLost, ConnectionFull, DeadlinePassed, Unreachable)
 """All that a call on a connection can raise."""
+
+
+def outcome(error: Exception) -> Outcome:
+    """Return what a call that failed with one of CALL_FAILED may have done."""
+    if isinstance(error, ServerError):
+        return "rejected"
+    return "not-sent" if isinstance(error, ConnectionFull | Unreachable) else "ambiguous"
 
 
 def verdict(error: ServerError) -> Verdict:

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
-from tests.watched import Setup, ticks
+from tests.watched import Setup, WatchedStore, ticks
 from tests.worlds import StoreWorld
+from tollhouse.errors import StoreUnavailable
 from tollhouse.keys import UNNAMED
 from tollhouse.limits.calls.calls import calls_on
 from tollhouse.limits.calls.refunds import Refunds
+from tollhouse.limits.limiter import Limiter
 from tollhouse.limits.policy.notation import parse_policy
 from tollhouse.limits.wire.compiled_policy import compile_policies
 from tollhouse.limits.wire.request import RequestReader, TakeRequest
+from tollhouse.scripts import Argument
 
 POLICIES = (
     parse_policy("api", "10/minute"),
@@ -238,3 +243,26 @@ async def test_a_refund_after_a_reload_frees_nothing_of_other_windows(world: Sto
     await setup.limits.undo(taken)
 
     assert await left(setup, "api") == 0
+
+
+class SecondFails(WatchedStore):
+    """A store whose second refund finds no server."""
+
+    async def run(self, script: str, keys: Sequence[str], args: Sequence[Argument]) -> list[Any]:
+        if self.scripts.count("limits/refund") == 1:
+            self.fail()
+        return await super().run(script, keys, args)
+
+
+async def test_a_refund_that_reached_the_policy_but_not_its_shadow_is_ambiguous(world: StoreWorld) -> None:
+    """A caller that repeated it because nothing was sent would give the policy's units back twice."""
+    setup = Setup(world, *POLICIES)
+    setup.limits = Limiter(
+        SecondFails(world.stores.limits), {p.name: p for p in POLICIES}, world.keyring, world.metrics
+    )
+    await setup.limits.take("tried", "ada", 3)
+
+    with pytest.raises(StoreUnavailable) as raised:
+        await setup.limits.refund("tried", "ada", 3)
+
+    assert raised.value.outcome == "ambiguous"
