@@ -242,7 +242,7 @@ def open_sessions(
 
 def store_urls(settings: Settings) -> dict[StoreName, StoreUrl]:
     """Return the URL of each of the four stores."""
-    return urls_by_store(settings.url, settings.store_urls())
+    return urls_by_store(settings.url, settings.store_urls(), address_map=settings.address_map)
 
 
 def owns_servers(urls: Mapping[StoreName, StoreUrl]) -> bool:

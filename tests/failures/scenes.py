@@ -18,7 +18,7 @@ from tollhouse.stores.discovery.static_resolver import StaticResolver
 from tollhouse.stores.discovery.timing import ResolverTiming
 from tollhouse.stores.opening import Stores
 from tollhouse.stores.transport.dialer import Dialer, Login
-from tollhouse.stores.urls import Host, SentinelService, ServerList, TcpAddress
+from tollhouse.stores.urls import Host, SentinelService, ServerList, TcpAddress, Tls
 
 ROUND = "SENTINEL MASTER"
 START_S = 30.0
@@ -149,8 +149,7 @@ async def scene(
     target = SentinelService(
         hosts=tuple((name or sentinel.host[0], sentinel.host[1]) for sentinel in sentinels[:configured]) + more,
         service=options.pop("service", "main"),
-        tls=tls is not None,
-        ca=None if ca is None else str(ca),
+        tls=None if ca is None else Tls(ca=str(ca)),
         **_credentials(known[0]),
     )
     options.setdefault("jitter", lambda low, _: low)

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import ssl
 from pathlib import Path
 
 import pytest
 import trustme
+from cryptography.hazmat.primitives import serialization
 
-from tests.failures.primaries import SCRIPTS, Primary
+from tests.failures.primaries import SCRIPTS, Primary, answered
 from tollhouse.errors import StoreUnavailable
 from tollhouse.metrics import Metrics
 from tollhouse.stores.discovery.locator import StaticLocator
 from tollhouse.stores.store import Store
-from tollhouse.stores.transport import dialer as dial
+from tollhouse.stores.transport import tls_contexts
 from tollhouse.stores.transport.dialer import Dialer, Login
 from tollhouse.stores.transport.redial import TIMING, ConnectionTiming
+from tollhouse.stores.transport.tls_contexts import TlsContexts
 from tollhouse.stores.urls import TcpAddress, parse
 
 
@@ -26,8 +29,8 @@ def served(authority: trustme.CA, name: str) -> ssl.SSLContext:
     return context
 
 
-def store_at(server: Primary, ca: Path, dialer: Dialer, wait_s: float = TIMING.wait_s) -> Store:
-    url = parse("TOLLHOUSE_URL", f"rediss://127.0.0.1:{server.host[1]}/0?ca={ca}")
+def store_at(server: Primary, ca: Path, dialer: Dialer, wait_s: float = TIMING.wait_s, *, options: str = "") -> Store:
+    url = parse("TOLLHOUSE_URL", f"rediss://127.0.0.1:{server.host[1]}/0?ca={ca}{options}")
     assert isinstance(url.target, TcpAddress)
     target = url.target
 
@@ -71,7 +74,7 @@ async def test_connections_share_one_context(authority: trustme.CA, ca: Path, mo
         return made[-1]
 
     server = await Primary().open(served(authority, "127.0.0.1"))
-    monkeypatch.setattr(dial.ssl, "create_default_context", counted)
+    monkeypatch.setattr(tls_contexts.ssl, "create_default_context", counted)
     dialer = Dialer()
     stores = [store_at(server, ca, dialer) for _ in range(3)]
     try:
@@ -129,6 +132,117 @@ async def test_authorities_that_cannot_be_read_are_named(authority: trustme.CA, 
     finally:
         for store in (first, second):
             await store.aclose()
+        await server.close()
+
+
+def own_files(authority: trustme.CA, folder: Path, password: bytes | None = None) -> tuple[Path, Path]:
+    """Write a client certificate and its key, encrypted if there is a password; return their paths."""
+    issued = authority.issue_cert("client@tollhouse.example")
+    certificate, key = folder / "client.pem", folder / "client.key"
+    issued.cert_chain_pems[0].write_to_path(str(certificate))
+    private = serialization.load_pem_private_key(issued.private_key_pem.bytes(), None)
+    how = serialization.NoEncryption() if password is None else serialization.BestAvailableEncryption(password)
+    kind = serialization.PrivateFormat.TraditionalOpenSSL
+    key.write_bytes(private.private_bytes(serialization.Encoding.PEM, kind, how))
+    return certificate, key
+
+
+def mutual(authority: trustme.CA, clients: trustme.CA) -> ssl.SSLContext:
+    """Return the context of a server that asks its clients for a certificate that `clients` signed."""
+    context = served(authority, "127.0.0.1")
+    context.verify_mode = ssl.CERT_REQUIRED
+    clients.configure_trust(context)
+    return context
+
+
+@pytest.mark.parametrize("password", [None, "sesame"])
+async def test_a_client_certificate_is_shown(
+    authority: trustme.CA, ca: Path, tmp_path: Path, password: str | None
+) -> None:
+    """A server that wants a certificate gets that of `ssl_certfile`; its key may have a password."""
+    certificate, key = own_files(authority, tmp_path, None if password is None else password.encode())
+    options = f"&ssl_certfile={certificate}&ssl_keyfile={key}" + (f"&ssl_password={password}" if password else "")
+    server = await Primary().open(mutual(authority, authority))
+    store = store_at(server, ca, Dialer(), options=options)
+    try:
+        assert await store.run("test/once", [], []) == [1]
+    finally:
+        await store.aclose()
+        await server.close()
+
+
+async def test_why_a_server_ended_the_connection_is_told(authority: trustme.CA, ca: Path) -> None:
+    """A server that wants a certificate ends the connection after the handshake: the reason is what the socket said."""
+    server = await Primary().open(mutual(authority, authority))
+    store = store_at(server, ca, Dialer(), wait_s=0.3)
+    try:
+        with pytest.raises(StoreUnavailable, match=r"the connection ended: ."):
+            await store.run("test/once", [], [])
+    finally:
+        await store.aclose()
+        await server.close()
+
+
+@pytest.mark.parametrize(
+    ("password", "keyfile"), [("", "client.key"), ("wrong", "client.key"), ("sesame", "client.pem")]
+)
+async def test_a_key_that_does_not_open_is_named(
+    authority: trustme.CA, ca: Path, tmp_path: Path, password: str, keyfile: str
+) -> None:
+    """A key without its password, or that is none, is an error with the file and the remedy; no terminal is asked."""
+    certificate, _ = own_files(authority, tmp_path, b"sesame")
+    options = f"&ssl_certfile={certificate}&ssl_keyfile={tmp_path / keyfile}&ssl_password={password}"
+    server = await Primary().open(mutual(authority, authority))
+    store = store_at(server, ca, Dialer(), wait_s=0.3, options=options)
+    try:
+        with pytest.raises(StoreUnavailable, match=r"client\.pem cannot be used: .*ssl_password") as raised:
+            await store.run("test/once", [], [])
+        assert "sesame" not in str(raised.value)
+        assert server.accepted == 0
+    finally:
+        await store.aclose()
+        await server.close()
+
+
+async def test_renewed_certificates_are_read_anew(authority: trustme.CA, ca: Path, tmp_path: Path) -> None:
+    """Certificates that are renewed on disk are used by the next connection; until then one context serves all."""
+    other = trustme.CA()
+    certificate, key = own_files(other, tmp_path)
+    server = await Primary().open(mutual(authority, authority))
+    dialer = Dialer()
+    store = store_at(server, ca, dialer, wait_s=2, options=f"&ssl_certfile={certificate}&ssl_keyfile={key}")
+    try:
+        with pytest.raises(StoreUnavailable):
+            await store.run("test/once", [], [])
+
+        await asyncio.to_thread(own_files, authority, tmp_path)
+
+        assert await answered(store) == [1]
+        tls = store.url.target.tls  # type: ignore[union-attr] - a server over TLS
+        contexts = TlsContexts()
+        assert await contexts.context(tls) is await contexts.context(tls)
+    finally:
+        await store.aclose()
+        await server.close()
+
+
+async def test_without_verification_any_server_is_believed_and_it_is_said(
+    authority: trustme.CA, caplog: pytest.LogCaptureFixture
+) -> None:
+    """`ssl_cert_reqs=none` reaches a server of an unknown authority and another name, and warns of it once."""
+    server = await Primary().open(served(authority, "elsewhere.example"))
+    url = parse("TOLLHOUSE_URL", f"rediss://127.0.0.1:{server.host[1]}/0?ssl_cert_reqs=none")
+    assert isinstance(url.target, TcpAddress)
+    dialer = Dialer()
+    try:
+        with caplog.at_level(logging.WARNING, logger="tollhouse.stores"):
+            for _ in range(2):
+                connection, _ = await dialer.dial(url.target, on_lost=lambda: None)
+                await connection.aclose()
+        assert [record.message for record in caplog.records] == [
+            "certificates of store servers are not verified: any server is believed"
+        ]
+    finally:
         await server.close()
 
 

@@ -15,7 +15,7 @@ from tests.failures.scenes import RESTLESS, scene
 from tollhouse.stores.discovery.locator import NoPrimary
 from tollhouse.stores.transport.connection import encode
 from tollhouse.stores.transport.dialer import Dialer, Login
-from tollhouse.stores.urls import UnixAddress
+from tollhouse.stores.urls import Tls, UnixAddress
 
 
 async def test_sentinels_and_servers_have_logins_of_their_own() -> None:
@@ -133,7 +133,7 @@ async def test_over_tls_sentinels_and_servers_prove_who_they_are(tmp_path: Path)
         assert await s.located() == s.hosts[0]
 
         generation = await s.next_generation()
-        assert (generation.address.tls, generation.address.ca) == (True, str(tmp_path / "ca.pem"))
+        assert generation.address.tls == Tls(ca=str(tmp_path / "ca.pem"))
 
 
 async def test_a_certificate_of_a_stranger_is_refused(tmp_path: Path) -> None:
@@ -152,7 +152,7 @@ async def test_a_file_of_authorities_is_read_again_after_it_failed(tmp_path: Pat
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(context)
     async with scene(tls=(context, tmp_path / "ca.pem"), timing=RESTLESS) as s:
-        with pytest.raises(NoPrimary, match=r"the authorities in .*ca\.pem cannot be used"):
+        with pytest.raises(NoPrimary, match=r"a file for TLS cannot be read: .*ca\.pem"):
             await s.located()
 
         authority.cert_pem.write_to_path(tmp_path / "ca.pem")

@@ -17,7 +17,7 @@ from tollhouse.errors import StoreUnavailable
 from tollhouse.stores.discovery.static_resolver import StaticResolver
 from tollhouse.stores.transport.dialer import Dialer, Login
 from tollhouse.stores.transport.sockets import AddressInfo, Resolve, interleave, open_socket, resolve_name
-from tollhouse.stores.urls import ServerList, TcpAddress, UnixAddress, parse
+from tollhouse.stores.urls import ServerList, TcpAddress, Tls, UnixAddress, parse
 
 SOON_S = 5.0
 V4, V6 = int(socket.AF_INET), int(socket.AF_INET6)
@@ -178,7 +178,7 @@ async def test_a_name_that_tls_cannot_check_is_an_os_error(primary: Primary) -> 
     """A name that no certificate could have raises OSError, and leaves no socket open."""
     dialer = Dialer(names((V4, primary.host)))
     with pytest.raises(OSError, match="cannot be connected to"):
-        await dialer.dial(TcpAddress(host=".example", port=1, tls=True), on_lost=lambda: None)
+        await dialer.dial(TcpAddress(host=".example", port=1, tls=Tls()), on_lost=lambda: None)
 
     await primary.until(lambda: not primary.connections)
 

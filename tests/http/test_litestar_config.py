@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -24,6 +25,7 @@ from tollhouse.limits.limiter import Limiter
 from tollhouse.litestar import AtomicRateLimitMiddleware, TollhousePlugin
 from tollhouse.litestar.server import settings_for_store
 from tollhouse.settings import Settings
+from tollhouse.stores import urls
 
 
 @get("/")
@@ -190,7 +192,11 @@ ADDRESSES = [
     ("redis://h:6380/3", "redis://h:6380?db=3"),
     ("redis://ada:p%40ss@h", "redis://ada:p%40ss@h:6379?db=0"),
     ("redis://:secret@[::1]:7000/1", "redis://:secret@[::1]:7000?db=1"),
-    ("rediss://h/1?ssl_ca_certs=/etc/ca.pem", "rediss://h:6379?db=1&ca=%2Fetc%2Fca.pem"),
+    ("rediss://h/1?ssl_ca_certs=/etc/ca.pem", "rediss://h:6379?db=1&ssl_ca_certs=%2Fetc%2Fca.pem"),
+    (
+        "rediss://h?ssl_certfile=/c&ssl_keyfile=/k&ssl_password=p&ssl_cert_reqs=none",
+        "rediss://h:6379?db=0&ssl_cert_reqs=none&ssl_certfile=%2Fc&ssl_keyfile=%2Fk&ssl_password=p",
+    ),
     ("unix:///run/valkey.sock?db=2", "unix:///run/valkey.sock?db=2"),
 ]
 
@@ -201,6 +207,17 @@ def test_the_server_of_a_redis_store_is_found(url: str, found: str) -> None:
     settings = settings_for_store(RedisStore.with_client(url))
 
     assert (settings.url, settings.limits_url) == (found, found)
+
+
+def test_a_store_that_verifies_nothing_is_found_as_such() -> None:
+    """A client that was given `ssl.CERT_NONE` has a URL that says so, and that can be opened."""
+    store = RedisStore.with_client("rediss://h")
+    store._redis.connection_pool.connection_kwargs["ssl_cert_reqs"] = ssl.CERT_NONE  # pyright: ignore[reportPrivateUsage] - as redis-py would
+
+    target = urls.parse("store", settings_for_store(store).url).target
+
+    assert isinstance(target, urls.TcpAddress)
+    assert target.tls == urls.Tls(verified=False)
 
 
 NAMESPACES = [

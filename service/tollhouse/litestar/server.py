@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from ssl import VerifyMode
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
@@ -12,6 +13,7 @@ from litestar.stores.redis import RedisStore
 from tollhouse.errors import ConfigurationError
 from tollhouse.keys import NAMESPACE_CHARACTERS, NAMESPACE_CHARACTERS_MAX
 from tollhouse.settings import Settings
+from tollhouse.stores.urls import TLS_OPTIONS
 
 _UNNAMED: Final = re.compile(r"LITESTAR(_.*)?", re.DOTALL)
 """The namespaces that Litestar gives to a store without one, and to those that it derives from it."""
@@ -40,16 +42,21 @@ def _namespace(given: str | None) -> str:
 
 
 def _url(given: dict[str, Any], *, tls: bool) -> str | None:
-    options = {"db": given.get("db") or 0}
+    options: dict[str, Any] = {"db": given.get("db") or 0}
     login = _login(given.get("username"), given.get("password"))
     if given.get("path"):
         return f"unix://{login}{quote(given['path'])}?{urlencode(options)}"
     if not given.get("host"):
         return None
-    if given.get("ssl_ca_certs"):
-        options["ca"] = given["ssl_ca_certs"]
+    if tls:
+        options |= {name: _text(given[name]) for name in sorted(TLS_OPTIONS) if given.get(name) is not None}
     host = f"[{given['host']}]" if ":" in given["host"] else given["host"]
     return f"{'rediss' if tls else 'redis'}://{login}{host}:{given.get('port') or 6379}?{urlencode(options)}"
+
+
+def _text(option: object) -> str:
+    """Return an option as a URL has it; redis-py also takes a member of `ssl.VerifyMode`."""
+    return option.name if isinstance(option, VerifyMode) else str(option)
 
 
 def _login(username: str | None, password: str | None) -> str:

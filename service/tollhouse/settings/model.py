@@ -117,6 +117,13 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     limits_url: _StoreUrl = None
     cache_url: _StoreUrl = None
     accounts_url: _StoreUrl = None
+    address_map: Annotated[
+        tuple[_ListEntry, ...],
+        Meta(
+            description="Addresses that Sentinels announce, each with the one that is reached from here, as "
+            "`172.18.0.3:6379=127.0.0.1:16379`.",
+        ),
+    ] = ()
     namespace: Annotated[
         str,
         Meta(

@@ -15,7 +15,9 @@ from tollhouse.stores.urls import (
     StoreUrl,
     Target,
     TcpAddress,
+    Tls,
     UnixAddress,
+    address_of,
     format_host,
     parse,
     parse_host_port,
@@ -32,8 +34,8 @@ ACCEPTED: list[tuple[str, Target, int, str | None, str | None]] = [
     ("redis://h?db=7", TcpAddress(host="h", port=6379), 7, None, None),
     ("valkey://[::1]:7000", TcpAddress(host="::1", port=7000), 0, None, None),
     ("valkey://[::1]", TcpAddress(host="::1", port=6379), 0, None, None),
-    ("rediss://ada:p%40ss@h/1?ca=/ca.pem", TcpAddress(host="h", port=6379, tls=True, ca="/ca.pem"), 1, "ada", "p@ss"),
-    ("valkeys://:only@h", TcpAddress(host="h", port=6379, tls=True), 0, None, "only"),
+    ("rediss://ada:p%40ss@h/1?ca=/ca.pem", TcpAddress(host="h", port=6379, tls=Tls(ca="/ca.pem")), 1, "ada", "p@ss"),
+    ("valkeys://:only@h", TcpAddress(host="h", port=6379, tls=Tls()), 0, None, "only"),
     ("unix:///run/v.sock?db=2", UnixAddress(path="/run/v.sock"), 2, None, None),
     ("unix://ada:pw@/run/v.sock", UnixAddress(path="/run/v.sock"), 0, "ada", "pw"),
     ("fake://tests/3", FakeTarget(name="tests"), 3, None, None),
@@ -47,11 +49,38 @@ ACCEPTED: list[tuple[str, Target, int, str | None, str | None]] = [
         "u",
         "p",
     ),
-    ("rediss+sentinel://h/main", SentinelService(hosts=(("h", 26379),), service="main", tls=True), 0, None, None),
+    ("rediss+sentinel://h/main", SentinelService(hosts=(("h", 26379),), service="main", tls=Tls()), 0, None, None),
     ("redis://a,b:1,[::1]/3", ServerList(hosts=(("a", 6379), ("b", 1), ("::1", 6379))), 3, None, None),
-    ("valkeys://u:p@a,b?ca=/c", ServerList(hosts=(("a", 6379), ("b", 6379)), tls=True, ca="/c"), 0, "u", "p"),
+    ("valkeys://u:p@a,b?ca=/c", ServerList(hosts=(("a", 6379), ("b", 6379)), tls=Tls(ca="/c")), 0, "u", "p"),
     ("redis://a,a:6379", TcpAddress(host="a", port=6379), 0, None, None),
     ("embedded-sentinel://", EmbeddedClusterTarget(), 0, None, None),
+    (
+        "rediss://h?ssl_ca_certs=/ca&ssl_certfile=/c&ssl_keyfile=/k&ssl_password=p",
+        TcpAddress(host="h", port=6379, tls=Tls(ca="/ca", certificate="/c", key="/k", key_password="p")),
+        0,
+        None,
+        None,
+    ),
+    ("rediss://h?ssl_cert_reqs=none", TcpAddress(host="h", port=6379, tls=Tls(verified=False)), 0, None, None),
+    ("rediss://h?ssl_cert_reqs=CERT_REQUIRED", TcpAddress(host="h", port=6379, tls=Tls()), 0, None, None),
+    (
+        "rediss+sentinel://h/main?ssl_certfile=/c",
+        SentinelService(hosts=(("h", 26379),), service="main", tls=Tls(certificate="/c")),
+        0,
+        None,
+        None,
+    ),
+    (
+        "redis+sentinel://h/main?address_map=172.18.0.3:6379=127.0.0.1:16379,[::1]:6379=db.example:1",
+        SentinelService(
+            hosts=(("h", 26379),),
+            service="main",
+            address_map=((("172.18.0.3", 6379), ("127.0.0.1", 16379)), (("::1", 6379), ("db.example", 1))),
+        ),
+        0,
+        None,
+        None,
+    ),
 ]
 
 #   url, part of the remedy
@@ -67,6 +96,13 @@ REFUSED = [
     ("redis://h?dB=1", "not an option of redis://; known: ca, db"),
     ("embedded://?db=1", "not an option of embedded://; known: none"),
     ("redis://h?db", "cannot be read"),
+    ("redis://h?ca=/ca", "redis:// has no TLS; begin with rediss://"),
+    ("valkey+sentinel://h/main?ssl_certfile=/c", "begin with valkeys+sentinel://"),
+    ("rediss://h?ca=/a&ssl_ca_certs=/b", "means the same"),
+    ("rediss://h?ssl_keyfile=/k", "ssl_certfile=FILE"),
+    ("rediss://h?ssl_cert_reqs=maybe", "set it to required or none"),
+    ("redis+sentinel://h/main?address_map=10.0.0.1=h:1", "172.18.0.3:6379=127.0.0.1:16379"),
+    ("redis+sentinel://h/main?address_map=10.0.0.1:1", "172.18.0.3:6379=127.0.0.1:16379"),
     ("redis://[::1", "cannot be read"),
     ("unix://", "name the socket"),
     ("redis+sentinel://h", "name the service"),
@@ -104,6 +140,7 @@ def test_a_bad_url_is_refused_with_its_remedy(url: str, remedy: str) -> None:
         ("unix://ada:sesame@/s?db=1", "unix:///s?db=1"),
         ("embedded:///data", "embedded:///data (database 0)"),
         ("fake://x", "fake://x?db=0"),
+        ("rediss://h?ssl_certfile=/c&ssl_password=sesame", "rediss://h:6379/0"),
         ("rediss+sentinel://ada:sesame@a,b/main?sentinel_password=sesame", "rediss+sentinel://a:26379,b:26379/main/0"),
     ],
 )
@@ -145,6 +182,28 @@ def test_one_store_can_have_a_server_of_its_own() -> None:
 
     assert places["cache"] == StoreUrl(target=TcpAddress(host="elsewhere", port=6379), db=9)
     assert places["limits"] == StoreUrl(target=EmbeddedTarget(), db=1)
+
+
+def test_a_map_of_addresses_applies_to_sentinels_without_one() -> None:
+    """The common map of addresses is that of each Sentinel URL, unless the URL has its own; other URLs have none."""
+    own = "redis+sentinel://h/main?address_map=a:1=b:2"
+    overrides = {"cache": own, "accounts": "redis://elsewhere"}
+    places = urls_by_store("redis+sentinel://h/main", overrides, address_map=("c:3=d:4",))
+
+    assert [address_of(places[name].target, ("c", 3)).dialed for name in ("sessions", "limits")] == [("d", 4)] * 2  # type: ignore[arg-type] - a Sentinel service
+    assert places["cache"] == parse("TOLLHOUSE_CACHE_URL", own)
+    assert places["accounts"] == parse("TOLLHOUSE_ACCOUNTS_URL", "redis://elsewhere")
+    with pytest.raises(ConfigurationError, match="TOLLHOUSE_ADDRESS_MAP"):
+        urls_by_store("embedded://", {}, address_map=("here",))
+
+
+def test_an_address_that_is_not_mapped_is_used_as_it_is() -> None:
+    """The map changes the destination of a connection, and not the name by which a server is known."""
+    target = SentinelService(hosts=(("h", 1),), service="main", address_map=((A, ("127.0.0.1", 2)),))
+
+    assert (address_of(target, A).host, address_of(target, A).dialed) == (A[0], ("127.0.0.1", 2))
+    assert address_of(target, ("other", 3)).dialed == ("other", 3)
+    assert address_of(ServerList(hosts=(A,), tls=Tls()), A) == TcpAddress(host=A[0], port=A[1], tls=Tls())
 
 
 def test_a_bad_override_names_its_own_variable() -> None:

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from tollhouse.stores.discovery.quorum import FormerPrimary, Vote, candidates
 from tollhouse.stores.discovery.role_probe import VerifiedPrimary
-from tollhouse.stores.urls import Host, Replicated, TcpAddress
+from tollhouse.stores.urls import Host, Replicated, TcpAddress, address_of
 
 AdoptionReason = Literal["first", "named", "followed", "promoted", "redirected"]
 """The first one · named by Sentinels · followed by another server · seen being promoted · named by a redirection."""
@@ -82,10 +82,9 @@ class PrimaryHistory:
         former = [old for old in (*self.former, replaced) if old.until_s > now_s and not old.aliases & aliases]
         self.former = tuple(former[-_FORMER_MAX:])
         self.aliases, self._peer = aliases, found.peer
-        host, port = found.host
         self.current = Generation(
             number=1 if self.current is None else self.current.number + 1,
-            address=TcpAddress(host=host, port=port, tls=self._target.tls, ca=self._target.ca),
+            address=address_of(self._target, found.host),
             why="first" if self.current is None else why,
             at_s=now_s,
             epoch=self.epoch,

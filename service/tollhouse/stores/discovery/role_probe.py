@@ -21,7 +21,7 @@ from tollhouse.stores.transport.connection import Connection, encode
 from tollhouse.stores.transport.dialer import Dialer, Login
 from tollhouse.stores.transport.errors import ServerError
 from tollhouse.stores.transport.redial import DIAL_FAILED
-from tollhouse.stores.urls import Host, Replicated, TcpAddress, format_host, read_host
+from tollhouse.stores.urls import Host, Replicated, address_of, format_host, read_host
 
 HOPS_MAX: Final = 3
 """How many servers are asked in a row, each one the primary that the one before it names."""
@@ -110,7 +110,7 @@ class RoleProbe:
 
     @asynccontextmanager
     async def _connect(self, host: Host) -> AsyncGenerator[tuple[Connection, Host]]:
-        address = TcpAddress(host=host[0], port=host[1], tls=self._target.tls, ca=self._target.ca)
+        address = address_of(self._target, host)
         timing = self._timing
         async with asyncio.timeout(timing.timeout_s):
             connection, peer = await self._dialer.dial(

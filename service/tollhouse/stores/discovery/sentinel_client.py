@@ -25,7 +25,7 @@ from tollhouse.stores.transport.connection import Connection, encode
 from tollhouse.stores.transport.dialer import Dialer, Login
 from tollhouse.stores.transport.errors import CALL_FAILED
 from tollhouse.stores.transport.redial import Backoff, keep_connected, set_up
-from tollhouse.stores.urls import Host, SentinelService, TcpAddress, format_host
+from tollhouse.stores.urls import Host, SentinelService, address_of, format_host
 
 
 class SentinelClient:
@@ -46,7 +46,7 @@ class SentinelClient:
         self.id = format_host(host)
         self._timing = timing
         self._service = target.service
-        self._address = TcpAddress(host=host[0], port=host[1], tls=target.tls, ca=target.ca)
+        self._address = address_of(target, host)
         self._login = Login(username=target.username, password=target.password)
         self._dialer = dialer
         self._on_event = on_event

@@ -163,9 +163,8 @@ class Connection(asyncio.Protocol):
                 return
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Fail all calls in flight; asyncio calls this."""
-        del exc
-        self._lose()
+        """Fail all calls in flight, and say why the socket failed, such as the alert of TLS; asyncio calls this."""
+        self._lose("the connection ended" if exc is None else f"the connection ended: {exc}")
         self._ended.set_result(None)
         if self._on_lost is not None:
             self._on_lost()
@@ -205,14 +204,14 @@ class Connection(asyncio.Protocol):
         elif self._slots:
             self._sweeper = self._loop.call_later(_SWEEP_S, self._sweep)
 
-    def _lose(self) -> None:
+    def _lose(self, reason: str = "the connection ended") -> None:
         if self._sweeper is not None:
             self._sweeper.cancel()
             self._sweeper = None
         self._unsent.clear()
         self._waiting.fail()
         while self._slots:
-            _answer(self._slots.popleft()[0], ConnectionLost("the connection ended"))
+            _answer(self._slots.popleft()[0], ConnectionLost(reason))
 
 
 def encode(*parts: str | bytes | int) -> bytes:

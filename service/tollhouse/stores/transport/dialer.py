@@ -1,9 +1,8 @@
-"""Opens connections: plain, over TLS or through a unix socket, with one TLS context for all of them."""
+"""Opens connections: plain, over TLS or through a unix socket."""
 
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -12,6 +11,7 @@ from msgspec import Struct
 
 from tollhouse.stores.transport.connection import STALL_S, Connection, encode
 from tollhouse.stores.transport.sockets import NEXT_ADDRESS_S, Resolve, open_socket, resolve_name
+from tollhouse.stores.transport.tls_contexts import TlsContexts
 from tollhouse.stores.urls import Host, TcpAddress, UnixAddress
 
 
@@ -31,11 +31,11 @@ class Login(Struct, frozen=True, kw_only=True):
 
 
 class Dialer:
-    """Opens connections. A TLS context takes tens of milliseconds: it is made once, in a thread."""
+    """Opens connections, which share TLS contexts. `resolve` finds the addresses of a name."""
 
     def __init__(self, resolve: Resolve = resolve_name) -> None:
         self._resolve = resolve
-        self._contexts: dict[str | None, asyncio.Future[ssl.SSLContext]] = {}
+        self._contexts = TlsContexts()
 
     async def dial(
         self,
@@ -65,27 +65,14 @@ class Dialer:
     async def _dial_tcp(
         self, address: TcpAddress, make: Callable[[], Connection], next_address_s: float
     ) -> tuple[Connection, Host]:
-        context = await self._context(address.ca) if address.tls else None
-        opened, peer = await open_socket(
-            address.host, address.port, next_address_s=next_address_s, resolve=self._resolve
-        )
-        name = None if context is None else address.host
+        context = None if address.tls is None else await self._contexts.context(address.tls)
+        host, port = address.dialed
+        opened, peer = await open_socket(host, port, next_address_s=next_address_s, resolve=self._resolve)
         try:
             _, connection = await asyncio.get_running_loop().create_connection(
-                make, sock=opened, ssl=context, server_hostname=name
+                make, sock=opened, ssl=context, server_hostname=None if context is None else host
             )
         except BaseException:
             opened.close()
             raise
         return connection, peer
-
-    async def _context(self, ca: str | None) -> ssl.SSLContext:
-        """Return the shared context; a caller that is cancelled does not undo the work for the others."""
-        if ca not in self._contexts:
-            make = partial(ssl.create_default_context, cafile=ca)
-            self._contexts[ca] = asyncio.get_running_loop().run_in_executor(None, make)
-        try:
-            return await asyncio.shield(self._contexts[ca])
-        except OSError as error:
-            self._contexts.pop(ca, None)  # the file is read again, it may have been repaired
-            raise OSError(f"the authorities in {ca} cannot be used: {error}") from error
