@@ -291,10 +291,12 @@ class SimulatedDialer:
         address: TcpAddress | UnixAddress,
         *,
         on_lost: Callable[[], None],
-        on_push: Callable[[list[Any]], None] | None = None,
+        on_push: Callable[[list[Any]], None] = lambda _: None,
         stall_s: float = STALL_S,
+        next_address_s: float = 0.0,
     ) -> tuple[Connection, Host | None]:
-        """Connect; return the connection and the peer's address. Raise OSError."""
+        """Connect; return the connection and the peer's address. Raise OSError. Every name has one address."""
+        del next_address_s
         assert isinstance(address, TcpAddress), "a simulation has no unix sockets"
         host = (address.host, address.port)
         link = self._network.connect(self._ip, host)

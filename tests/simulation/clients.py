@@ -1,0 +1,162 @@
+"""Simulated processes: each has stores, sessions and a revocation log of its own, and performs calls."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import Any, Final, Literal
+
+from msgspec import Struct
+
+from tests.simulation.network import Network
+from tests.simulation.schedules import Call
+from tollhouse import scripts
+from tollhouse.errors import StoreUnavailable
+from tollhouse.keyring import Keyring
+from tollhouse.metrics import Metrics
+from tollhouse.sessions.revocation_log import RevocationLog
+from tollhouse.sessions.sessions import Issued
+from tollhouse.stores.discovery.primary_history import Generation
+from tollhouse.stores.opening import open_stores
+from tollhouse.stores.urls import urls_by_store
+from tollhouse.wiring import open_sessions
+
+KEYRING: Final = Keyring(secrets=(b"a secret for simulations, of 32 bytes or more",))
+SCRIPTS: Final = {name: script for name, script in scripts.load().items() if name.startswith("sessions/")}
+DEADLINE_S: Final = 1.0
+METRICS: Final = Metrics()
+"""Of all simulated processes: what they count is written and never read."""
+
+Outcome = Literal["ok", "unavailable", "cancelled", "defect"]
+
+
+class Done(Struct, frozen=True, kw_only=True):
+    """A call that has ended: its times on the virtual clock, and its result, or the error's text."""
+
+    call: Call
+    began_s: float
+    ended_s: float
+    outcome: Outcome
+    value: Any
+
+
+class History:
+    """The calls of all processes in the order of their ends, and the sessions that were issued, by call."""
+
+    def __init__(self) -> None:
+        self.done: list[Done] = []
+        self.issued: dict[int, Issued] = {}
+        self.generations: list[tuple[int, int, str]] = []
+        """Process, number and address of each generation that a process reported after a call."""
+
+
+class Client:
+    """One process, on a machine of its own."""
+
+    def __init__(self, number: int, url: str, network: Network, rng: random.Random) -> None:
+        self.number = number
+        self.ip = client_ip(number)
+        self.stores = open_stores(
+            urls_by_store(url, {}),
+            SCRIPTS,
+            METRICS,
+            dialer=network.dialer(self.ip),  # type: ignore[arg-type] - it is one by its method
+            monotonic_s=network.loop.time,
+            jitter=rng.uniform,
+            deadline_s=DEADLINE_S,
+        )
+        log = RevocationLog(clock=network.loop.time)
+        self.sessions = open_sessions(
+            self.stores.sessions, KEYRING, METRICS, revocation_log=log, random_bytes=rng.randbytes
+        )
+        self._generation = 0
+        self._network = network
+        self._loop = network.loop
+
+    async def perform(self, call: Call, history: History) -> None:
+        """Perform a call and record how it ended; nothing if its session was never issued."""
+        if call.session and call.session not in history.issued:
+            return
+        began_s = self._loop.time()
+        outcome, value = await self._outcome(call, history)
+        if isinstance(value, Issued):
+            history.issued[call.number] = value
+        done = Done(call=call, began_s=began_s, ended_s=self._loop.time(), outcome=outcome, value=value)
+        history.done.append(done)
+        self._note(done)
+        health = self.stores.sessions.health()
+        if health is not None and (generation := health.generation) is not None:
+            self._note_generation(generation, history)
+
+    async def aclose(self) -> None:
+        """Close what the process opened."""
+        await self.stores.aclose()
+
+    async def _outcome(self, call: Call, history: History) -> tuple[Outcome, Any]:
+        work = asyncio.ensure_future(self._perform(call, history))
+        if call.cancel_ms is not None:
+            self._loop.call_later(call.cancel_ms / 1000, work.cancel)
+        try:
+            return "ok", await work
+        except StoreUnavailable as error:
+            return "unavailable", f"{error.outcome}: {error.reason}"
+        except asyncio.CancelledError:
+            return "cancelled", None
+        except Exception as error:  # noqa: BLE001 - whatever it is, the run reports it
+            return "defect", f"{type(error).__name__}: {error}"
+
+    async def _perform(self, call: Call, history: History) -> Any:
+        user = user_name(call.user)
+        match call.verb:
+            case "create":
+                return await self.sessions.create(user, device=device_of(call.number))
+            case "verify":
+                return await self.sessions.verify(history.issued[call.session].token)
+            case "revoke":
+                return await self.sessions.revoke(user, history.issued[call.session].session.sid)
+            case "revoke_all":
+                return await self.sessions.revoke_all(user)
+            case "list":
+                return await self.sessions.list(user)
+
+    def _note_generation(self, generation: Generation, history: History) -> None:
+        place = f"{generation.address.host}:{generation.address.port}"
+        history.generations.append((self.number, generation.number, place))
+        if generation.number != self._generation:
+            self._generation = generation.number
+            text = f"process {self.number}: generation {generation.number} is {place}, {generation.why}"
+            self._network.note(f"{text} since {generation.at_s * 1000:.1f} ms")
+
+    def _note(self, done: Done) -> None:
+        call = done.call
+        about = f" of #{call.session}" if call.session else ""
+        took_ms = (done.ended_s - done.began_s) * 1000
+        self._network.note(
+            f"process {self.number}: #{call.number} {call.verb}{about} for user {call.user}: {done.outcome}"
+            f" {_shown(done.value)} after {took_ms:.1f} ms"
+        )
+
+
+def client_ip(number: int) -> str:
+    """Return the machine of a process."""
+    return f"10.0.9.{number + 1}"
+
+
+def user_name(number: int) -> str:
+    """Return a user's id."""
+    return f"user-{number}"
+
+
+def device_of(number: int) -> str:
+    """Return the device label of the session that a call creates: no other session has it."""
+    return f"device of {number}"
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, Issued):
+        return "durable" if value.durable else "not durable"
+    if hasattr(value, "durable"):
+        return repr(value)
+    if hasattr(value, "device"):
+        return f"alive, {value.device}"
+    return f"{len(value)} sessions" if isinstance(value, tuple) else str(value)

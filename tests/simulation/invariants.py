@@ -1,0 +1,168 @@
+"""The invariants: what no schedule inside the fault model may break. Each takes the history of calls and the end state.
+
+A durable answer is judged strictly, and what was never answered is judged for nothing: a call that failed or was
+cancelled may have run, may run later, or never.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final, Literal
+
+from msgspec import Struct
+
+from tests.simulation.clients import DEADLINE_S, Done, History, device_of, user_name
+from tollhouse.sessions.records import Session
+
+Rule = Literal[
+    "durable-session-lost",
+    "durably-revoked-accepted",
+    "own-revocation-accepted",
+    "wrong-reply",
+    "deadline",
+    "generation",
+    "defect",
+    "left-over",
+    "no-recovery",
+    "stuck",
+]
+EXCUSABLE: Final[frozenset[Rule]] = frozenset({"durable-session-lost", "durably-revoked-accepted"})
+"""The rules whose violation a schedule outside the fault model explains."""
+_SLACK_S: Final = 0.001
+_RUNS: Final = {"create": 1, "verify": 1, "list": 1, "revoke": 2, "revoke_all": 2}
+"""Each run of a script has its own deadline; a revocation that met a replay is repeated once."""
+
+
+class Violation(Struct, frozen=True, kw_only=True):
+    """A rule, and how it was broken."""
+
+    rule: Rule
+    text: str
+
+
+class End(Struct, frozen=True, kw_only=True):
+    """What was found when everything was well again: the verified sessions by process and call, None if it failed."""
+
+    verified: Mapping[tuple[int, int], Session | None]
+    failures: tuple[str, ...]
+    left_over: tuple[str, ...]
+    lost: tuple[str, ...]
+
+
+def violations(history: History, end: End) -> list[Violation]:
+    """Return every violation, the most serious first."""
+    return [
+        *_lost_sessions(history, end),
+        *_accepted_sessions(history, end),
+        *_wrong_replies(history, end),
+        *_late_calls(history),
+        *_generations(history),
+        *(Violation(rule="defect", text=_told(done)) for done in history.done if done.outcome == "defect"),
+        *(Violation(rule="defect", text=text) for text in end.lost),
+        *(Violation(rule="left-over", text=text) for text in end.left_over),
+        *(Violation(rule="no-recovery", text=text) for text in end.failures),
+    ]
+
+
+def _lost_sessions(history: History, end: End) -> Iterator[Violation]:
+    """Yield each session that was answered durable, that nothing may have ended, and that does not exist."""
+    creations = {done.call.number: done for done in history.done if done.call.verb == "create"}
+    for (process, number), found in end.verified.items():
+        created = creations[number]
+        if found is None and created.value.durable and not _may_have_ended(created, history.done):
+            yield Violation(
+                rule="durable-session-lost", text=f"process {process}: unknown at the end: {_told(created)}"
+            )
+
+
+def _may_have_ended(created: Done, calls: Iterable[Done]) -> bool:
+    return any(
+        call.call.session == created.call.number
+        if call.call.verb == "revoke"
+        else call.call.verb == "revoke_all"
+        and call.call.user == created.call.user
+        and (call.outcome != "ok" or created.began_s <= call.ended_s)
+        for call in calls
+    )
+
+
+def _accepted_sessions(history: History, end: End) -> Iterator[Violation]:
+    """Yield each session that was accepted after its revocation was answered."""
+    accepted = [
+        (done.call.process, done.call.session, done.began_s)
+        for done in history.done
+        if done.call.verb == "verify" and done.outcome == "ok" and done.value is not None
+    ]
+    late = [(process, number, float("inf")) for (process, number), found in end.verified.items() if found is not None]
+    for process, number, began_s in [*accepted, *late]:
+        for revoked in _revocations(number, history):
+            if revoked.ended_s > began_s:
+                continue
+            text = f"process {process} accepted #{number} at {began_s:.4f} s after: {_told(revoked)}"
+            if revoked.value.durable:
+                yield Violation(rule="durably-revoked-accepted", text=text)
+            elif process == revoked.call.process:
+                yield Violation(rule="own-revocation-accepted", text=text)
+
+
+def _revocations(number: int, history: History) -> Iterator[Done]:
+    """Yield the calls that were answered and that ended the session."""
+    created = next(done for done in history.done if done.call.number == number)
+    for done in history.done:
+        if done.outcome != "ok":
+            continue
+        if done.call.verb == "revoke" and done.call.session == number and done.value.found:
+            yield done
+        if done.call.verb == "revoke_all" and done.call.user == created.call.user and created.ended_s < done.began_s:
+            yield done
+
+
+def _wrong_replies(history: History, end: End) -> Iterator[Violation]:
+    """Yield each reply that belongs to another call: sessions carry their user and a label of their own."""
+    found = [
+        (done.call.session, done.call.user, done.value)
+        for done in history.done
+        if done.call.verb == "verify" and done.outcome == "ok" and done.value is not None
+    ]
+    users = {done.call.number: done.call.user for done in history.done}
+    found += [(number, users[number], value) for (_, number), value in end.verified.items() if value is not None]
+    for number, user, session in found:
+        if (session.device, session.user) != (device_of(number), user_name(user)):
+            yield Violation(rule="wrong-reply", text=f"#{number} of user {user} was answered with {session}")
+    for done in history.done:
+        if done.call.verb == "list" and done.outcome == "ok":
+            mine = {device_of(number) for number, user in users.items() if user == done.call.user}
+            yield from (
+                Violation(rule="wrong-reply", text=f"{session.device} is listed by {_told(done)}")
+                for session in done.value
+                if session.device not in mine and session.device in {device_of(number) for number in users}
+            )
+
+
+def _late_calls(history: History) -> Iterator[Violation]:
+    for done in history.done:
+        bound_s = DEADLINE_S * _RUNS[done.call.verb]
+        if done.call.cancel_ms is not None:
+            bound_s = min(bound_s, done.call.cancel_ms / 1000)
+        if done.ended_s - done.began_s > bound_s + _SLACK_S:
+            yield Violation(rule="deadline", text=_told(done))
+
+
+def _generations(history: History) -> Iterator[Violation]:
+    """Yield each generation that is older than the one before, or that has two primaries."""
+    latest: dict[int, tuple[int, str]] = {}
+    for process, number, address in history.generations:
+        before, place = latest.get(process, (0, ""))
+        if number < before or (number == before and address != place):
+            text = f"process {process} went from generation {before} at {place} to {number} at {address}"
+            yield Violation(rule="generation", text=text)
+        latest[process] = (number, address)
+
+
+def _told(done: Done) -> str:
+    call = done.call
+    about = f" of #{call.session}" if call.session else ""
+    return (
+        f"#{call.number} {call.verb}{about} by process {call.process}, {done.began_s:.4f} to {done.ended_s:.4f} s:"
+        f" {done.outcome} {done.value}"
+    )
