@@ -33,6 +33,7 @@ Outcome = Literal["ok", "unavailable", "cancelled", "defect"]
 class Done(Struct, frozen=True, kw_only=True):
     """A call that has ended: its times on the virtual clock, and its result, or the error's text."""
 
+    process: int
     call: Call
     began_s: float
     ended_s: float
@@ -51,16 +52,16 @@ class History:
 
 
 class Client:
-    """One process, on a machine of its own."""
+    """One process, on a machine of its own; its number is never used again, its machine is."""
 
-    def __init__(self, number: int, url: str, network: Network, rng: random.Random) -> None:
+    def __init__(self, number: int, place: int, url: str, network: Network, rng: random.Random) -> None:
         self.number = number
-        self.ip = client_ip(number)
+        self._dialer = network.dialer(client_ip(place))
         self.stores = open_stores(
             urls_by_store(url, {}),
             SCRIPTS,
             METRICS,
-            dialer=network.dialer(self.ip),  # type: ignore[arg-type] - it is one by its method
+            dialer=self._dialer,  # type: ignore[arg-type] - it is one by its method
             monotonic_s=network.loop.time,
             jitter=rng.uniform,
             deadline_s=DEADLINE_S,
@@ -81,12 +82,18 @@ class Client:
         outcome, value = await self._outcome(call, history)
         if isinstance(value, Issued):
             history.issued[call.number] = value
-        done = Done(call=call, began_s=began_s, ended_s=self._loop.time(), outcome=outcome, value=value)
+        done = Done(
+            process=self.number, call=call, began_s=began_s, ended_s=self._loop.time(), outcome=outcome, value=value
+        )
         history.done.append(done)
         self._note(done)
         health = self.stores.sessions.health()
         if health is not None and (generation := health.generation) is not None:
             self._note_generation(generation, history)
+
+    def end(self) -> None:
+        """Reset every connection without notice, and dial no other: the process is gone."""
+        self._dialer.end()
 
     async def aclose(self) -> None:
         """Close what the process opened."""

@@ -9,24 +9,30 @@ from typing import Any
 from tests.simulation.clients import client_ip
 from tests.simulation.network import Network
 from tests.simulation.schedules import PRIMARY, Fault
+from tests.simulation.world import World
 
 Repair = Callable[[], None]
 
 
-def strike(fault: Fault, cluster: Any, network: Network, processes: int) -> None:
+def strike(fault: Fault, world: World) -> None:
     """Break something now, and repair it after the fault's time."""
-    server = _server(fault, cluster)
-    network.note(f"fault: {_described(fault, server)}")
-    repair = _break(fault, server, cluster, network, processes)
+    if fault.kind == "restart":
+        world.note(f"fault: restart {fault.way} {fault.other}")
+        world.restart(range(len(world.clients)) if fault.way == "all" else [fault.other])
+        return
+    server = _server(fault, world.cluster)
+    world.note(f"fault: {_described(fault, server)}")
+    repair = _break(fault, server, world)
 
     def repaired() -> None:
-        network.note(f"repaired: {_described(fault, server)}")
+        world.note(f"repaired: {_described(fault, server)}")
         repair()
 
-    network.loop.call_later(fault.for_ms / 1000, repaired)
+    world.loop.call_later(fault.for_ms / 1000, repaired)
 
 
-def _break(fault: Fault, server: Any, cluster: Any, network: Network, processes: int) -> Repair:
+def _break(fault: Fault, server: Any, world: World) -> Repair:
+    network, cluster, processes = world.network, world.cluster, len(world.clients)
     match fault.kind:
         case "isolate" | "isolate-with-client":
             return _cut(network, _border(fault, server, cluster, processes))

@@ -89,7 +89,7 @@ def _may_have_ended(created: Done, calls: Iterable[Done]) -> bool:
 def _accepted_sessions(history: History, end: End) -> Iterator[Violation]:
     """Yield each session that was accepted after its revocation was answered."""
     accepted = [
-        (done.call.process, done.call.session, done.began_s)
+        (done.process, done.call.session, done.began_s)
         for done in history.done
         if done.call.verb == "verify" and done.outcome == "ok" and done.value is not None
     ]
@@ -101,7 +101,7 @@ def _accepted_sessions(history: History, end: End) -> Iterator[Violation]:
             text = f"process {process} accepted #{number} at {began_s:.4f} s after: {_told(revoked)}"
             if revoked.value.durable:
                 yield Violation(rule="durably-revoked-accepted", text=text)
-            elif process == revoked.call.process:
+            elif process == revoked.process:
                 yield Violation(rule="own-revocation-accepted", text=text)
 
 
@@ -163,6 +163,6 @@ def _told(done: Done) -> str:
     call = done.call
     about = f" of #{call.session}" if call.session else ""
     return (
-        f"#{call.number} {call.verb}{about} by process {call.process}, {done.began_s:.4f} to {done.ended_s:.4f} s:"
+        f"#{call.number} {call.verb}{about} by process {done.process}, {done.began_s:.4f} to {done.ended_s:.4f} s:"
         f" {done.outcome} {done.value}"
     )

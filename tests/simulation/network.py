@@ -285,6 +285,14 @@ class SimulatedDialer:
     def __init__(self, network: Network, ip: str) -> None:
         self._network = network
         self._ip = ip
+        self._links: dict[int, ServerLink] = {}
+        self._ended = False
+
+    def end(self) -> None:
+        """Reset all connections of the process, and refuse to make others."""
+        self._ended = True
+        for link in [link for link in self._links.values() if link.client_open]:
+            link.abort()
 
     async def dial(
         self,
@@ -298,8 +306,12 @@ class SimulatedDialer:
         """Connect; return the connection and the peer's address. Raise OSError. Every name has one address."""
         del next_address_s
         assert isinstance(address, TcpAddress), "a simulation has no unix sockets"
+        if self._ended:
+            raise OSError("the process has ended")
         host = (address.host, address.port)
+        self._links = {number: link for number, link in self._links.items() if link.client_open}
         link = self._network.connect(self._ip, host)
+        self._links[link.number] = link
         try:
             await link.opened
         except BaseException:

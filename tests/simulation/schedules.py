@@ -14,8 +14,19 @@ from msgspec import Struct
 
 Verb = Literal["create", "verify", "revoke", "revoke_all", "list"]
 FaultKind = Literal[
-    "kill", "kill-empty", "hang", "isolate", "isolate-with-client", "cut", "slow", "lag", "failover", "sentinel"
+    "kill",
+    "kill-empty",
+    "hang",
+    "isolate",
+    "isolate-with-client",
+    "cut",
+    "slow",
+    "lag",
+    "failover",
+    "sentinel",
+    "restart",
 ]
+"""`restart` ends processes without notice; others, which remember nothing, take their place."""
 
 PRIMARY: Final = -1
 """Stands for the server that is the primary when the fault comes."""
@@ -26,6 +37,8 @@ SETTLE_MS: Final = 16_000
 """Time for everything to be well again: Sentinel makes a replica of a former primary after 8 to 12 s."""
 _CATCH_UP_MS: Final = 4_000
 _EXCUSED_EVERY: Final = 20
+_RESTARTED: Final = 0.4
+"""The part of the changes of primary during which processes restart."""
 
 Excuse = Literal["", "restarted empty before Sentinel noticed", "all holders lost at once"]
 """What no client can prevent; its losses are counted apart."""
@@ -127,7 +140,9 @@ def _faults(rng: random.Random, seed: int, servers: int, processes: int) -> list
     free_ms = rng.randint(1_200, 2_500)
     if seed % 2 == 0:
         faults.append(_change_of_primary(rng, free_ms, processes))
-        free_ms += faults[-1].for_ms + _CATCH_UP_MS + rng.randint(0, 2_000)
+        if rng.random() < _RESTARTED:
+            faults.append(_restart(rng, free_ms + rng.randint(-50, 1_500), processes))
+        free_ms += faults[0].for_ms + _CATCH_UP_MS + rng.randint(0, 2_000)
     for _ in range(rng.randint(0 if faults else 1, 2)):
         if rng.random() < 0.35:
             faults.append(_outage(rng, free_ms))
@@ -150,6 +165,11 @@ def _change_of_primary(rng: random.Random, at_ms: int, processes: int) -> Fault:
         case _:
             kind: FaultKind = rng.choice(("isolate", "isolate-with-client"))
             return Fault(kind=kind, at_ms=at_ms, for_ms=rng.randint(2_500, 6_000), other=rng.randrange(processes))
+
+
+def _restart(rng: random.Random, at_ms: int, processes: int) -> Fault:
+    """Return the restart of one process, or of all at once: then nothing but the servers remembers."""
+    return Fault(kind="restart", at_ms=at_ms, other=rng.randrange(processes), way=rng.choice(("all", "all", "one")))
 
 
 def _outage(rng: random.Random, at_ms: int) -> Fault:

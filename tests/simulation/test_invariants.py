@@ -1,0 +1,118 @@
+"""The invariants can fail: each has a history that breaks it, and one beside it that does not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.simulation.clients import Done, History, device_of, user_name
+from tests.simulation.invariants import End, Rule, violations
+from tests.simulation.schedules import Call, Verb
+from tollhouse.sessions.records import Session
+from tollhouse.sessions.revoker import RevokeAllResult, RevokeResult
+from tollhouse.sessions.sessions import Issued
+from tollhouse.sessions.tokens import Token
+
+
+def _session(number: int, user: int = 0) -> Session:
+    return Session(
+        sid="a" * 26,
+        user=user_name(user),
+        policy="default",
+        device=device_of(number),
+        created_at=1,
+        last_seen_at=1,
+        expires_at=2,
+        idle_expires_at=2,
+    )
+
+
+def _issued(number: int, *, durable: bool = True) -> Issued:
+    token = Token(key_id="0" * 8, tag="aa", sid="a" * 26, secret="A" * 43)
+    return Issued(session=_session(number), token=token, durable=durable)
+
+
+def _done(number: int, verb: Verb, value: Any, *, session: int = 0, process: int = 0, **more: Any) -> Done:
+    """Return a call that began in second `number` and ended a tenth later."""
+    call = Call(
+        number=number,
+        at_ms=0,
+        process=process,
+        verb=verb,
+        user=0,
+        session=session,
+        cancel_ms=more.pop("cancel_ms", None),
+    )
+    times = {"began_s": float(number), "ended_s": number + 0.1, "outcome": "ok", **more}
+    return Done(process=process, call=call, value=value, **times)
+
+
+CREATED = _done(1, "create", _issued(1))
+REVOKED = _done(2, "revoke", RevokeResult(found=True, durable=True), session=1)
+UNSURE = _done(2, "revoke", RevokeResult(found=True, durable=False), session=1)
+ALL_REVOKED = _done(2, "revoke_all", RevokeAllResult(removed=1, durable=True))
+
+ROWS: list[tuple[str, Rule | None, list[Done], dict[tuple[int, int], Session | None]]] = [
+    ("a durable session that is unknown", "durable-session-lost", [CREATED], {(0, 1): None}),
+    ("one that is found", None, [CREATED], {(0, 1): _session(1)}),
+    ("one that was not durable", None, [_done(1, "create", _issued(1, durable=False))], {(0, 1): None}),
+    ("one that was revoked", None, [CREATED, REVOKED], {(0, 1): None}),
+    (
+        "one whose revocation was cancelled",
+        None,
+        [CREATED, _done(2, "revoke", None, session=1, outcome="cancelled")],
+        {(0, 1): None},
+    ),
+    (
+        "one that began after a revoke-all",
+        "durable-session-lost",
+        [_done(0, "revoke_all", RevokeAllResult(removed=1, durable=True)), CREATED],
+        {(0, 1): None},
+    ),
+    (
+        "one that began after a revoke-all without an answer",
+        None,
+        [_done(0, "revoke_all", None, outcome="unavailable"), CREATED],
+        {(0, 1): None},
+    ),
+    ("a durably revoked session at the end", "durably-revoked-accepted", [CREATED, REVOKED], {(9, 1): _session(1)}),
+    ("the same after a durable revoke-all", "durably-revoked-accepted", [CREATED, ALL_REVOKED], {(9, 1): _session(1)}),
+    (
+        "a revoked session, verified later",
+        "durably-revoked-accepted",
+        [CREATED, REVOKED, _done(3, "verify", _session(1), session=1, process=1)],
+        {},
+    ),
+    ("a verify that began before", None, [CREATED, REVOKED, _done(2, "verify", _session(1), session=1, process=1)], {}),
+    ("an unconfirmed revocation, elsewhere", None, [CREATED, UNSURE], {(1, 1): _session(1)}),
+    ("an unconfirmed revocation, in its process", "own-revocation-accepted", [CREATED, UNSURE], {(0, 1): _session(1)}),
+    ("a reply of another call", "wrong-reply", [CREATED, _done(3, "verify", _session(2), session=1)], {}),
+    ("a reply of another user", "wrong-reply", [CREATED, _done(3, "verify", _session(1, user=2), session=1)], {}),
+    ("a call after its deadline", "deadline", [_done(1, "create", None, ended_s=2.5, outcome="unavailable")], {}),
+    ("a cancelled call that goes on", "deadline", [_done(1, "create", None, cancel_ms=10, outcome="cancelled")], {}),
+    ("an error that is no outage", "defect", [_done(1, "create", "KeyError", outcome="defect")], {}),
+]
+
+
+@pytest.mark.parametrize(("rule", "calls", "verified"), [row[1:] for row in ROWS], ids=[row[0] for row in ROWS])
+def test_a_history_breaks_the_rule_that_it_is_made_for(
+    rule: Rule | None, calls: list[Done], verified: dict[tuple[int, int], Session | None]
+) -> None:
+    """Each history breaks its one rule, or none."""
+    history = History()
+    history.done.extend(calls)
+
+    found = violations(history, End(verified=verified, failures=(), left_over=(), lost=()))
+
+    assert {one.rule for one in found} == ({rule} if rule else set())
+
+
+def test_what_is_left_over_and_what_does_not_recover_are_violations() -> None:
+    """Tasks, connections, lost exceptions, processes without a store and generations that go back are reported."""
+    history = History()
+    history.generations.extend([(0, 2, "a:1"), (1, 1, "b:1"), (0, 1, "b:1")])
+
+    found = violations(history, End(verified={}, failures=("f",), left_over=("t",), lost=("e",)))
+
+    assert [one.rule for one in found] == ["generation", "defect", "left-over", "no-recovery"]
