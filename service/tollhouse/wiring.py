@@ -38,8 +38,10 @@ from tollhouse.sessions.sessions import Sessions
 from tollhouse.sessions.tokens import RandomBytes
 from tollhouse.settings import Settings, load, settings_for, with_policies
 from tollhouse.settings.watch import SettingsWatcher
+from tollhouse.stores.discovery.timing import resolver_timing
 from tollhouse.stores.embedded.folder import persistent_secret
 from tollhouse.stores.opening import AnyStore, Stores, open_stores
+from tollhouse.stores.transport.redial import connection_timing
 from tollhouse.stores.urls import EmbeddedClusterTarget, EmbeddedTarget, FakeTarget, StoreName, StoreUrl, urls_by_store
 
 
@@ -72,6 +74,8 @@ class Tollhouse:
             namespace=self.namespace,
             deadline_s=settings.deadline_ms / 1000,
             embedded_binary=embedded_binary(),
+            timing=connection_timing(settings.round_trip_ms / 1000),
+            resolver_timing=resolver_timing(settings.round_trip_ms / 1000),
         )
 
     @cached_property

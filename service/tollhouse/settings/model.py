@@ -171,6 +171,14 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         ),
     ] = 10_000
     deadline_ms: Annotated[_Positive, Meta(description="Deadline of a store call.")] = 1000
+    round_trip_ms: Annotated[
+        int,
+        Meta(
+            ge=100,
+            le=5_000,
+            description="Longest usual round trip to the stores; times of connecting and of discovery grow with it.",
+        ),
+    ] = 100
     password_profile: Annotated[str, Meta(description="Cost profile of password hashing, by name.")] = "default"  # noqa: S105 - a name, not a password
     password_length_min: Annotated[int, Meta(ge=8, le=64, description="Shortest password, in characters.")] = 15
     log_level: Annotated[LogLevel, Meta(description="Lowest level that is logged: debug, info, warning or error.")] = (

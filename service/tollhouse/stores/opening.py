@@ -16,6 +16,7 @@ from tollhouse.scripts import Scripts
 from tollhouse.stores.discovery.locator import Address, Locator, StaticLocator
 from tollhouse.stores.discovery.sentinel_resolver import SentinelResolver
 from tollhouse.stores.discovery.static_resolver import StaticResolver
+from tollhouse.stores.discovery.timing import ResolverTiming
 from tollhouse.stores.embedded.locators import EmbeddedClusterLocator, EmbeddedLocator
 from tollhouse.stores.embedded.shared_servers import SharedServer
 from tollhouse.stores.fake import FakeStore
@@ -80,32 +81,32 @@ def open_stores(
     deadline_s: float = DEADLINE_S,
     embedded_binary: Path | None = None,
     timing: ConnectionTiming = TIMING,
+    resolver_timing: ResolverTiming | None = None,
     dialer: Dialer | None = None,
     monotonic_s: Callable[[], float] = time.monotonic,
     jitter: Jitter = random.uniform,
 ) -> Stores:
     """Return the four stores; nothing connects before it is used. `monotonic_s` is the clock of the resolvers."""
-    locators = _Locators(embedded_binary, Dialer() if dialer is None else dialer, monotonic_s, jitter)
+    dialer = Dialer() if dialer is None else dialer
+    locators = _Locators(embedded_binary, dialer, timing=resolver_timing, clock=monotonic_s, jitter=jitter)
+    make_store = partial(
+        Store,
+        metrics=metrics,
+        namespace=namespace,
+        dialer=dialer,
+        clock=clock,
+        deadline_s=deadline_s,
+        timing=timing,
+        jitter=jitter,
+    )
 
     def open_store(name: StoreName) -> AnyStore:
         url = urls[name]
         own = {key: script for key, script in scripts.items() if key.startswith(f"{name}/")}
         if isinstance(url.target, FakeTarget):
             return FakeStore(name, url, own, clock=clock)
-        return Store(
-            name,
-            url,
-            locators.locator(url),
-            own,
-            metrics,
-            namespace=namespace,
-            first_start=locators.first_start(url, timing.start_s),
-            dialer=locators.dialer,
-            clock=clock,
-            deadline_s=deadline_s,
-            timing=timing,
-            jitter=jitter,
-        )
+        locator = locators.locator(url)
+        return make_store(name, url, locator, own, first_start=locators.first_start(url, timing.start_s))
 
     return Stores({name: open_store(name) for name in STORES}, locators.shared.values())
 
@@ -113,12 +114,12 @@ def open_stores(
 class _Locators:
     """Makes the locator of each store. Stores share an embedded server, and one resolver for each target and login."""
 
-    def __init__(self, binary: Path | None, dialer: Dialer, monotonic_s: Callable[[], float], jitter: Jitter) -> None:
-        self.dialer = dialer
+    def __init__(self, binary: Path | None, dialer: Dialer, **resolver: Any) -> None:
+        self._dialer = dialer
         self.shared: dict[tuple[Target, Login | None], SharedResource] = {}
         self._binary = binary
-        self._monotonic_s = monotonic_s
-        self._jitter = jitter
+        self._sentinel_resolver = partial(SentinelResolver, dialer=dialer, **resolver)
+        self._static_resolver = partial(StaticResolver, dialer=dialer, **resolver)
 
     def locator(self, url: StoreUrl) -> Locator:
         """Return the locator for the server that a URL names."""
@@ -139,11 +140,11 @@ class _Locators:
     def _share(self, target: Target, login: Login) -> SharedResource:
         match target:
             case SentinelService():
-                return SentinelResolver(target, login, self.dialer, clock=self._monotonic_s, jitter=self._jitter)
+                return self._sentinel_resolver(target, login)
             case ServerList():
-                return StaticResolver(target, login, self.dialer, clock=self._monotonic_s, jitter=self._jitter)
+                return self._static_resolver(target, login)
             case EmbeddedClusterTarget():
-                return EmbeddedClusterLocator(self.dialer, self._binary)
+                return EmbeddedClusterLocator(self._dialer, self._binary)
             case _:
                 assert isinstance(target, EmbeddedTarget)  # fake stores have no address
                 return EmbeddedLocator(target, self._binary)

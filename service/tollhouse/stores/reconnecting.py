@@ -190,7 +190,9 @@ class ReconnectingConnection:
             self._dialing = None
 
     async def _open(self, address: Address) -> Connection:
-        connection, _ = await self._config.dialer.dial(address, on_lost=lambda: self._on_lost(address))
+        connection, _ = await self._config.dialer.dial(
+            address, on_lost=lambda: self._on_lost(address), stall_s=self._timing.stall_s
+        )
         server = await set_up(connection, self._shake_hands(connection, address))
         self._draining = self._open_connections()
         self.server, self._connection, self._address = server, connection, address
@@ -223,7 +225,8 @@ class ReconnectingConnection:
                 remedy = "; set the server's user and password in the URL" if error.code in LOGIN_CODES else ""
                 self._reason = f"{place} refused the handshake: {error}{remedy}"
             case TimeoutError():
-                self._reason = f"cannot connect to {place}: no answer within {self._timing.connect_s:g} s"
+                bound = f"no answer within {self._timing.connect_s:g} s"
+                self._reason = f"cannot connect to {place}: {bound}; if it is far, set round_trip_ms"
             case _:
                 self._reason = f"cannot connect to {place}: {str(error) or type(error).__name__}"
 

@@ -82,7 +82,9 @@ class Subscriber:
         async with asyncio.timeout(self._timing.connect_s):
             self._address = await config.locator.locate()
             on_lost = partial(lost.set_result, None)
-            connection, _ = await config.dialer.dial(self._address, on_lost=on_lost, on_push=self._on_push)
+            connection, _ = await config.dialer.dial(
+                self._address, on_lost=on_lost, on_push=self._on_push, stall_s=self._timing.stall_s
+            )
             await set_up(connection, self._shake_hands(connection))
         return connection, lost
 

@@ -9,6 +9,9 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
+from tollhouse.stores.transport.redial import slowness
+from tollhouse.stores.transport.sockets import NEXT_ADDRESS_S
+
 
 class ResolverTiming(Struct, frozen=True, kw_only=True):
     """Times of a resolver, in seconds. The defaults are right outside tests."""
@@ -36,6 +39,17 @@ class ResolverTiming(Struct, frozen=True, kw_only=True):
     configuration of that server and closes all its connections."""
     quarantine_s: float = 15.0
     """How long a former primary is not used: Sentinel makes a replica of it after 8 to 12 s."""
+
+
+def resolver_timing(round_trip_s: float) -> ResolverTiming:
+    """Return the times for a network whose usual round trip takes so long; they are never shorter than the defaults."""
+    usual, slower = ResolverTiming(), slowness(round_trip_s)
+    return ResolverTiming(
+        timeout_s=usual.timeout_s * slower,
+        next_address_s=min(usual.next_address_s * slower, NEXT_ADDRESS_S),
+        promotion_timeout_s=usual.promotion_timeout_s * slower,
+        failover_pause_s=usual.failover_pause_s * slower,
+    )
 
 
 class RoundSchedule:

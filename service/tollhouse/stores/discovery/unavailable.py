@@ -19,5 +19,5 @@ def explain(place: str, error: Exception, *, timeout_s: float, login_remedy: str
     if isinstance(error, ServerError) and error.code in LOGIN_CODES:
         return Unavailable(reason=f"{place} refused the login: {error}; {login_remedy}", permanent=True)
     if isinstance(error, TimeoutError | DeadlinePassed):
-        return Unavailable(reason=f"{place}: no answer within {timeout_s * 1000:g} ms")
+        return Unavailable(reason=f"{place}: no answer within {timeout_s * 1000:g} ms; if it is far, set round_trip_ms")
     return Unavailable(reason=f"{place}: {str(error) or type(error).__name__}")

@@ -14,10 +14,12 @@ from typing import Final, TypeVar
 from msgspec import Struct
 
 from tollhouse.errors import ConfigurationError
-from tollhouse.stores.transport.connection import Connection
+from tollhouse.stores.transport.connection import STALL_S, Connection
 from tollhouse.stores.transport.errors import CALL_FAILED
 
 T = TypeVar("T")
+
+_ROUND_TRIP_S: Final = 0.1
 Jitter = Callable[[float, float], float]
 """Returns a number between two bounds, at random."""
 
@@ -36,6 +38,8 @@ class ConnectionTiming(Struct, frozen=True, kw_only=True):
     """Longest wait of a call for the first start of a server of this process, beside its deadline."""
     failover_wait_s: float = 0.8
     """Longest wait of a call while Sentinel replaces the primary: only waiting helps it."""
+    stall_s: float = STALL_S
+    """A connection is closed when its oldest call has had no reply for so long."""
     drain_s: float = 0.3
     """Time for a primary that steps down to refuse the calls that it has not run."""
     pause_min_s: float = 0.02
@@ -51,6 +55,24 @@ class ConnectionTiming(Struct, frozen=True, kw_only=True):
 
 
 TIMING: Final = ConnectionTiming()
+
+
+def connection_timing(round_trip_s: float) -> ConnectionTiming:
+    """Return the times for a network whose usual round trip takes so long; they are never shorter than the defaults."""
+    slower = slowness(round_trip_s)
+    return ConnectionTiming(
+        connect_s=TIMING.connect_s * slower,
+        wait_s=TIMING.wait_s * slower,
+        failover_wait_s=TIMING.failover_wait_s * slower,
+        stall_s=TIMING.stall_s * slower,
+        drain_s=TIMING.drain_s * slower,
+        heartbeat_timeout_s=TIMING.heartbeat_timeout_s * slower,
+    )
+
+
+def slowness(round_trip_s: float) -> float:
+    """Return by what the default times are multiplied; they are made for round trips of up to 100 ms."""
+    return max(round_trip_s / _ROUND_TRIP_S, 1.0)
 
 
 class Backoff:
