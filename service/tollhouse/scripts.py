@@ -35,7 +35,7 @@ class Script(Struct, frozen=True, kw_only=True):
     """One script, as it is sent.
 
     `text` begins with a shebang for real servers; `plain` has none, for fakeredis. If it is `idempotent`, running it
-    twice leaves the same state and gives the same reply.
+    twice leaves the same state and gives the same reply. If it `reads` only, it also runs if the server may not write.
     """
 
     name: str
@@ -43,6 +43,7 @@ class Script(Struct, frozen=True, kw_only=True):
     plain: str
     sha: str
     idempotent: bool
+    reads: bool = False
 
 
 Scripts = Mapping[str, Script]
@@ -115,6 +116,7 @@ def _script(root: Path, path: Path) -> Script:
         plain=plain,
         sha=_sha1(text),
         idempotent=fields["idempotent"] == "yes",
+        reads="no-writes" in flags,
     )
 
 

@@ -159,6 +159,8 @@ class Tollhouse:
             self._passwords.close()
         if "accounts" in vars(self):
             await self.accounts.aclose()
+        if "sessions" in vars(self):
+            await self.sessions.aclose()
         if "cache" in vars(self):
             await self.cache.aclose()
         if "limits" in vars(self):

@@ -13,7 +13,8 @@ _LISTED_FIELDS: Final = 7
 class Session(Struct, frozen=True, kw_only=True):
     """A session that was alive when it was read; times are milliseconds of the server's clock.
 
-    `idle_expires_at` moves with use, `expires_at` never does. `last_seen_at` may lag by a minute.
+    `idle_expires_at` moves with use, `expires_at` never does. `last_seen_at` may lag by a minute. Both count a verify;
+    it is recorded soon after, and if it cannot be, the session may end before `idle_expires_at`.
     """
 
     sid: str
@@ -34,8 +35,13 @@ def session_created(sid: str, user: str, policy: str, device: str, reply: Sequen
 
 def session_verified(sid: str, reply: Sequence[Any]) -> tuple[Session, int]:
     """Return the live session of a sessions/verify reply, and the epoch in which it began."""
-    user, policy, device = (text.decode() for text in reply[6:])
+    user, policy, device = (text.decode() for text in reply[7:])
     return _session(sid, user, policy, device, reply[1:5]), reply[5]
+
+
+def is_touch_due(reply: Sequence[Any]) -> bool:
+    """Return whether the use of the live session of a sessions/verify reply is to be recorded."""
+    return reply[6] == 1
 
 
 def sessions_listed(user: str, reply: Sequence[Any]) -> Iterator[Session]:

@@ -1,7 +1,8 @@
 """Sessions: authenticate a caller from login until the session ends by time, by its user or by the operator.
 
 A session that ended stays ended: only the script of `create` brings a record into being, and every other script begins
-by reading it. Each verb is one script call. An outage of the store raises StoreUnavailable and never looks like an
+by reading it. Each verb is one script call; what `verify` leaves to be written follows its answer, at most once a
+minute for each session (see touches.py). An outage of the store raises StoreUnavailable and never looks like an
 unknown session.
 
 Revocations are also kept in the revocation log of the process (see revocation_log.py): they are replayed on a new
@@ -27,13 +28,15 @@ from tollhouse.metrics import Metrics
 from tollhouse.scripts import DurableScriptRunner
 from tollhouse.sessions import tokens
 from tollhouse.sessions.policies import CAP_MAX, POLICIES, Policies, SessionPolicy
-from tollhouse.sessions.records import Session, session_created, session_verified, sessions_listed
+from tollhouse.sessions.records import Session, is_touch_due, session_created, session_verified, sessions_listed
 from tollhouse.sessions.revocation_log import RevocationLog
 from tollhouse.sessions.revoker import RevokeAllResult, Revoker, RevokeResult
 from tollhouse.sessions.tokens import RandomBytes, Token
+from tollhouse.sessions.touches import Touches
 from tollhouse.sessions.user_keys import UserKeys, user_keys
 from tollhouse.sessions.validation import valid_device, valid_user
 
+_OVER: Final = ("expired", "revoked")
 _VERIFY_OUTCOMES: Final = {0: "unknown", 1: "ok", 2: "wrong-secret", 3: "expired", 4: "revoked"}
 
 
@@ -84,6 +87,7 @@ class Sessions:
         self._log = RevocationLog() if revocation_log is None else revocation_log
         self.revoker = Revoker(store, keyring, metrics, self._log, namespace, random_bytes)
         self._random_bytes = random_bytes
+        self._touches = Touches(store, metrics)
 
     def check(self, user: str, *, policy: str = "default", device: str | None = None) -> tuple[str, SessionPolicy, str]:
         """Return user, policy and device label as `create` uses them; raises InvalidInput as `create` does."""
@@ -115,7 +119,7 @@ class Sessions:
         return Issued(session=session_created(token.sid, user, policy, label, reply), token=token, durable=durable)
 
     async def verify(self, token: Token | str) -> Session | None:
-        """Return the session of a token and record that it was used; None if the token opens no live session."""
+        """Return the session of a token, and record its use soon after; None if the token opens no live session."""
         parsed = token if isinstance(token, Token) else tokens.parse(token)
         verifier = None if parsed is None else tokens.verifier(self._keyring, parsed)
         if parsed is None or verifier is None:
@@ -128,12 +132,14 @@ class Sessions:
 
         reply = await self._store.run(
             "sessions/verify",
-            (own.record(sid), own.global_epoch, own.events),
-            (sid, verifier, own.index, own.epoch),
+            (own.record(sid), own.global_epoch),
+            (verifier, own.epoch),
         )
 
         outcome = _VERIFY_OUTCOMES[reply[0]]
         session = self._unless_revoked(sid, reply) if outcome == "ok" else None
+        if outcome in _OVER or (session is not None and is_touch_due(reply)):
+            self._touches.start(own, sid)
         self._metrics.session("verify", "revoked" if outcome == "ok" and session is None else outcome)
         return session
 
@@ -155,6 +161,10 @@ class Sessions:
     async def revoke_all(self, user: str, *, keep: Session | None = None) -> RevokeAllResult:
         """End every session of a user that began before this call, except `keep`; later logins live."""
         return await self.revoker.revoke_all(user, keep)
+
+    async def aclose(self) -> None:
+        """Wait until the use of sessions that were verified is recorded, or cannot be."""
+        await self._touches.aclose()
 
     def _unless_revoked(self, sid: str, reply: Sequence[Any]) -> Session | None:
         """Return the session that the store accepted, or None if this process knows that it was revoked."""

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from tests.sessions import verified
 from tests.spec.stored import assert_sound, index, keys_of, records
 from tollhouse.sessions.policies import SessionPolicy
 from tollhouse.sessions.sessions import Issued, SessionRefused, Sessions
@@ -27,7 +28,7 @@ async def test_a_hundred_logins_at_once_leave_exactly_the_cap(world, sessions):
     """The cap is exact: of 100 parallel logins with a cap of 5, 5 sessions live."""
     issued = await asyncio.gather(*(sessions.create("ada", policy="evicting") for _ in range(100)))
 
-    alive = [await sessions.verify(each.token) for each in issued]
+    alive = [await verified(sessions, each.token) for each in issued]
 
     assert sum(session is not None for session in alive) == 5
     assert len(await records(world)) == len(await sessions.list("ada")) == 5
@@ -41,7 +42,7 @@ async def test_a_hundred_logins_at_once_are_refused_beyond_the_cap(world, sessio
     issued = [answer for answer in answers if isinstance(answer, Issued)]
     assert len(issued) == 5
     assert answers.count(SessionRefused(reason="at-cap")) == 95
-    assert all([await sessions.verify(each.token) for each in issued])
+    assert all([await verified(sessions, each.token) for each in issued])
     await assert_sound(world)
 
 
@@ -51,13 +52,13 @@ async def test_the_session_that_would_end_first_makes_room(world, sessions):
     await world.advance(60_000)
     idle = await sessions.create("ada", policy="narrow")
     await world.advance(60_000)
-    assert await sessions.verify(used.token) is not None
+    assert await verified(sessions, used.token) is not None
 
     new = await sessions.create("ada", policy="narrow")
 
-    assert await sessions.verify(idle.token) is None
-    assert await sessions.verify(used.token) is not None
-    assert await sessions.verify(new.token) == new.session
+    assert await verified(sessions, idle.token) is None
+    assert await verified(sessions, used.token) is not None
+    assert await verified(sessions, new.token) == new.session
     await assert_sound(world)
 
 
@@ -69,7 +70,7 @@ async def test_a_lower_cap_ends_as_many_as_it_takes(world, sessions):
     new = await sessions.create("ada", policy="narrow")
 
     assert len(await sessions.list("ada")) == 2
-    assert await sessions.verify(new.token) == new.session
+    assert await verified(sessions, new.token) == new.session
     await assert_sound(world)
 
 
@@ -97,7 +98,7 @@ async def test_sessions_that_are_over_take_no_place(world, sessions):
     new = [await sessions.create("ada", policy="refusing") for _ in range(5)]
 
     assert all(isinstance(each, Issued) for each in new)
-    assert [await sessions.verify(each.token) for each in (*idle, ended, lost)] == [None] * 4
+    assert [await verified(sessions, each.token) for each in (*idle, ended, lost)] == [None] * 4
 
 
 async def test_a_login_removes_expired_sessions_from_the_index(world, sessions):
@@ -105,7 +106,7 @@ async def test_a_login_removes_expired_sessions_from_the_index(world, sessions):
     for _ in range(3):
         new = await sessions.create("ada", policy="evicting")
         await world.advance(HOUR_MS // 2)
-        await sessions.verify(new.token)
+        await verified(sessions, new.token)
         await world.advance(HOUR_MS // 2)
 
     new = await sessions.create("ada", policy="evicting")

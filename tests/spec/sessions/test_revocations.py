@@ -7,6 +7,7 @@ from itertools import count
 
 import pytest
 
+from tests.sessions import verified
 from tests.spec.stored import assert_sound, index, keys_of, records
 from tests.worlds import SCRIPTS, START_MS
 from tollhouse.errors import StoreUnavailable
@@ -49,9 +50,9 @@ async def test_a_revoked_session_is_over(world, sessions):
 
     assert (await sessions.revoke("ada", gone.session.sid)).found
 
-    assert await sessions.verify(gone.token) is None
+    assert await verified(sessions, gone.token) is None
     assert await sessions.list("ada") == (other.session,)
-    assert await sessions.verify(other.token) == other.session
+    assert await verified(sessions, other.token) == other.session
     await assert_sound(world)
 
 
@@ -71,7 +72,7 @@ async def test_only_its_owner_ends_a_session(world, sessions):
 
     assert not (await sessions.revoke("eve", issued.session.sid)).found
 
-    assert await sessions.verify(issued.token) == issued.session
+    assert await verified(sessions, issued.token) == issued.session
     await assert_sound(world)
 
 
@@ -81,7 +82,7 @@ async def test_the_owner_is_checked_where_tags_coincide(world, sessions):
 
     assert not (await sessions.revoke(neighbour_of(world, "ada"), issued.session.sid)).found
 
-    assert await sessions.verify(issued.token) == issued.session
+    assert await verified(sessions, issued.token) == issued.session
 
 
 @pytest.mark.parametrize("sid", ["", "x", "A" * 26, "*", "a" * 26 + "}:user:", "a" * 10_000])
@@ -99,9 +100,9 @@ async def test_revoking_all_ends_every_session_of_one_user(world, sessions):
 
     assert (await sessions.revoke_all("ada")).removed == 5
 
-    assert [await sessions.verify(issued.token) for issued in gone] == [None] * 5
+    assert [await verified(sessions, issued.token) for issued in gone] == [None] * 5
     assert await sessions.list("ada") == ()
-    assert await sessions.verify(other.token) == other.session
+    assert await verified(sessions, other.token) == other.session
     await assert_sound(world)
 
 
@@ -111,9 +112,9 @@ async def test_the_present_session_can_be_kept(world, sessions):
 
     assert (await sessions.revoke_all("ada", keep=kept.session)).removed == 1
 
-    assert await sessions.verify(gone.token) is None
+    assert await verified(sessions, gone.token) is None
     assert await sessions.list("ada") == (kept.session,)
-    assert await sessions.verify(kept.token) == kept.session
+    assert await verified(sessions, kept.token) == kept.session
     await assert_sound(world)
 
 
@@ -125,8 +126,8 @@ async def test_a_revoked_session_cannot_be_kept(world, sessions):
 
     await sessions.revoke_all("ada", keep=first.session)
 
-    assert await sessions.verify(first.token) is None
-    assert await sessions.verify(second.token) is None
+    assert await verified(sessions, first.token) is None
+    assert await verified(sessions, second.token) is None
 
 
 async def test_a_session_of_another_user_cannot_be_kept(world, sessions):
@@ -135,13 +136,13 @@ async def test_a_session_of_another_user_cannot_be_kept(world, sessions):
 
     await sessions.revoke_all("ada", keep=other.session)
 
-    assert await sessions.verify(gone.token) is None
-    assert await sessions.verify(other.token) == other.session
+    assert await verified(sessions, gone.token) is None
+    assert await verified(sessions, other.token) == other.session
     await lose_index(world)
     await sessions.revoke_all(other.session.user)
     await world.advance(1)
     await sessions.revoke_all("ada", keep=other.session)
-    assert await sessions.verify(other.token) is None
+    assert await verified(sessions, other.token) is None
 
 
 async def test_revoking_all_is_right_without_the_index(world, sessions):
@@ -151,7 +152,7 @@ async def test_revoking_all_is_right_without_the_index(world, sessions):
 
     await sessions.revoke_all("ada")
 
-    assert [await sessions.verify(each.token) for each in issued] == [None] * 3
+    assert [await verified(sessions, each.token) for each in issued] == [None] * 3
     assert await records(world) == []
     await assert_sound(world)
 
@@ -163,9 +164,9 @@ async def test_a_login_after_revoking_all_lives(world, sessions):
 
     issued = await sessions.create("ada")
 
-    assert await sessions.verify(issued.token) == issued.session
+    assert await verified(sessions, issued.token) == issued.session
     await sessions.revoke_all("ada")
-    assert await sessions.verify(issued.token) is None
+    assert await verified(sessions, issued.token) is None
 
 
 async def test_an_epoch_that_was_lost_does_not_weaken_the_next(world, sessions):
@@ -178,7 +179,7 @@ async def test_an_epoch_that_was_lost_does_not_weaken_the_next(world, sessions):
 
     await sessions.revoke_all("ada")
 
-    assert await sessions.verify(issued.token) is None
+    assert await verified(sessions, issued.token) is None
 
 
 async def test_a_repeated_revoke_all_ends_no_later_login(world, sessions):
@@ -197,7 +198,7 @@ async def test_a_repeated_revoke_all_ends_no_later_login(world, sessions):
 
     assert (await world.stores.sessions.run(*asked[0]))[:2] == [1, 0]
 
-    assert await sessions.verify(later.token) == later.session
+    assert await verified(sessions, later.token) == later.session
     assert await world.command("sessions", "XLEN", UNNAMED.session_events(later.token.tag)) == events
 
 
@@ -230,7 +231,7 @@ async def test_the_first_run_ends_all_and_later_runs_tidy_up(world, sessions):
     assert await sessions.list("ada") == (kept.session,)
     assert len(await records(world)) == 3
     assert [await run(skip=1) for _ in range(3)] == [[1, 1], [1, 1], [0, 0]]
-    assert [await sessions.verify(each.token) for each in gone] == [None, None]
+    assert [await verified(sessions, each.token) for each in gone] == [None, None]
     assert len(await records(world)) == 1
 
 
@@ -243,9 +244,9 @@ async def test_revoking_all_reaches_sessions_under_every_secret(world, sessions)
 
     assert (await rotated.revoke_all("ada", keep=kept.session)).removed == 2
 
-    assert await rotated.verify(old.token) is None
-    assert await rotated.verify(new.token) is None
-    assert await rotated.verify(kept.token) == kept.session
+    assert await verified(rotated, old.token) is None
+    assert await verified(rotated, new.token) is None
+    assert await verified(rotated, kept.token) == kept.session
     await assert_sound(world)
 
 
@@ -291,7 +292,7 @@ async def test_a_disabled_user_has_no_sessions_and_gets_none(world, sessions):
     await world.command("sessions", "HSET", key, "dis", 1)
 
     assert await sessions.list("ada") == ()
-    assert await sessions.verify(issued.token) is None
+    assert await verified(sessions, issued.token) is None
     assert await sessions.create("ada") == SessionRefused(reason="disabled")
     await sessions.revoke_all("ada")
     assert await world.command("sessions", "PTTL", key) == -1
@@ -317,8 +318,8 @@ async def test_the_epoch_of_everyone_ends_all_sessions_of_a_shard(world, session
 
     assert await sessions.list("ada") == ()
     new = await sessions.create("ada")
-    assert await sessions.verify(old.token) is None
-    assert await sessions.verify(new.token) == new.session
+    assert await verified(sessions, old.token) is None
+    assert await verified(sessions, new.token) == new.session
     await assert_sound(world)
 
 
@@ -327,7 +328,7 @@ async def test_a_session_found_over_is_removed_and_noted(world, sessions):
     issued = await sessions.create("ada")
     await world.command("sessions", "HSET", UNNAMED.global_epoch(issued.token.tag), "ep", world.now_ms + 1)
 
-    await sessions.verify(issued.token)
+    await verified(sessions, issued.token)
 
     assert await records(world) == []
     assert await index(world) == {}
@@ -421,7 +422,7 @@ async def test_a_revocation_that_ended_under_one_secret_only_is_ambiguous(world,
         await Sessions(Failing(world.stores.sessions, runs), new, world.metrics).revoke("ada", issued.session.sid)
 
     assert raised.value.outcome == outcome
-    assert (await made.verify(issued.token) is None) == (outcome == "ambiguous")
+    assert (await verified(made, issued.token) is None) == (outcome == "ambiguous")
 
 
 @pytest.mark.parametrize(("runs", "outcome"), [(0, "not-sent"), (1, "ambiguous")])

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from tests.sessions import verified
 from tests.spec.stored import assert_close, assert_sound, index, keys_of, records
 from tests.worlds import SCRIPTS
 from tollhouse.errors import ConfigurationError, InvalidInput, ScriptFailed
@@ -36,8 +37,8 @@ async def test_a_new_session_is_opened_by_its_token(world, sessions):
     """C-8: create gives a token, and verifying it gives the session as it was created."""
     issued = await sessions.create("ada", device="a laptop")
 
-    assert await sessions.verify(issued.token) == issued.session
-    assert await sessions.verify(issued.token.reveal()) == issued.session
+    assert await verified(sessions, issued.token) == issued.session
+    assert await verified(sessions, issued.token.reveal()) == issued.session
     assert issued.session.user == "ada"
     assert issued.session.device == "a laptop"
     assert issued.session.policy == "default"
@@ -51,8 +52,8 @@ async def test_each_login_is_a_session_of_its_own(world, sessions):
 
     assert first.token.sid != second.token.sid
     assert first.token.secret != second.token.secret
-    assert await sessions.verify(first.token) == first.session
-    assert await sessions.verify(second.token) == second.session
+    assert await verified(sessions, first.token) == first.session
+    assert await verified(sessions, second.token) == second.session
     await assert_sound(world)
 
 
@@ -78,11 +79,11 @@ async def test_an_idle_session_ends(world, sessions):
     """A session that was not used for its idle time is over, and nothing of it is left."""
     issued = await sessions.create("ada")
     await world.advance(HOUR_MS - 1_000)
-    assert await sessions.verify(issued.token) is not None
+    assert await verified(sessions, issued.token) is not None
 
     await world.advance(HOUR_MS)
 
-    assert await sessions.verify(issued.token) is None
+    assert await verified(sessions, issued.token) is None
     assert await records(world) == []
     await assert_sound(world)
 
@@ -94,13 +95,13 @@ async def test_use_keeps_a_session_alive_until_its_absolute_end(world, sessions)
 
     while world.now_ms + 50 * MINUTE_MS < end_ms:
         await world.advance(50 * MINUTE_MS)
-        session = await sessions.verify(issued.token)
+        session = await verified(sessions, issued.token)
         assert session.expires_at == end_ms
         assert session.idle_expires_at == min(world.now_ms + HOUR_MS, end_ms)
         await assert_sound(world)
     await world.advance(end_ms - world.now_ms)
 
-    assert await sessions.verify(issued.token) is None
+    assert await verified(sessions, issued.token) is None
 
 
 #     idle_ms  quiet_ms  the longest pause after which nothing is written
@@ -120,10 +121,10 @@ async def test_verify_writes_at_most_once_in_its_interval(world, idle_ms, quiet_
     before = [record.fields for record in await records(world)], await index(world)
 
     await world.advance(quiet_ms)
-    quiet = await sessions.verify(issued.token)
+    quiet = await verified(sessions, issued.token)
     after = [record.fields for record in await records(world)], await index(world)
     await world.advance(1)
-    touched = await sessions.verify(issued.token)
+    touched = await verified(sessions, issued.token)
 
     assert quiet == issued.session
     assert after == before
@@ -138,9 +139,9 @@ async def test_a_wrong_secret_opens_nothing_and_ends_nothing(world, sessions):
     other = await sessions.create("ada")
     guess = issued.token.reveal().replace(issued.token.secret, other.token.secret)
 
-    assert await sessions.verify(guess) is None
+    assert await verified(sessions, guess) is None
 
-    assert await sessions.verify(issued.token) == issued.session
+    assert await verified(sessions, issued.token) == issued.session
     assert counted(world, "verify", "wrong-secret") == 1
     await assert_sound(world)
 
@@ -151,7 +152,7 @@ async def test_a_planted_token_never_becomes_a_session(world, sessions):
     sid = issued.token.sid
     planted = issued.token.reveal().replace(sid, sid[::-1][:25] + "a")
 
-    assert await sessions.verify(planted) is None
+    assert await verified(sessions, planted) is None
 
     assert [record.sid for record in await records(world)] == [sid]
     assert counted(world, "verify", "unknown") == 1
@@ -162,7 +163,7 @@ async def test_a_malformed_token_costs_no_call(world, sessions, text):
     """A malformed token, or one under a secret that is not listed, is refused without asking the store."""
     await world.stores.sessions.aclose()
 
-    assert await sessions.verify(text) is None
+    assert await verified(sessions, text) is None
 
     assert counted(world, "verify", "malformed") == 1
 
@@ -232,7 +233,7 @@ async def test_a_user_may_have_any_name_within_the_bounds(world, sessions):
 
     issued = await sessions.create(user)
 
-    assert (await sessions.verify(issued.token)).user == user
+    assert (await verified(sessions, issued.token)).user == user
 
 
 @pytest.mark.parametrize(
@@ -267,13 +268,13 @@ async def test_sessions_outlive_a_rotation_of_the_secret(world, sessions):
     await world.advance(5 * MINUTE_MS)
     new = await rotated.create("ada")
 
-    seen = await rotated.verify(old.token)
+    seen = await verified(rotated, old.token)
     assert seen.last_seen_at == world.now_ms
     assert await rotated.list("ada") == (new.session, seen)
     await assert_sound(world)
     assert (await rotated.revoke("ada", old.session.sid)).found
-    assert await rotated.verify(old.token) is None
-    assert await rotated.verify(new.token) == new.session
+    assert await verified(rotated, old.token) is None
+    assert await verified(rotated, new.token) == new.session
 
 
 async def test_sessions_end_when_their_secret_is_dropped(world, sessions):
@@ -289,18 +290,18 @@ async def test_a_clock_that_steps_back_lengthens_no_life(world, sessions, step_m
     """For a session, time stands still at the last moment it was seen: no end moves, no time to live grows."""
     issued = await sessions.create("ada")
     await world.advance(30 * MINUTE_MS)
-    seen = await sessions.verify(issued.token)
+    seen = await verified(sessions, issued.token)
     (before,) = await records(world)
 
     world.step_back(step_ms)
-    again = await sessions.verify(issued.token)
+    again = await verified(sessions, issued.token)
 
     (after,) = await records(world)
     assert again == seen
     assert after.fields == before.fields
     assert after.left_ms <= before.left_ms
     await world.advance(HOUR_MS)
-    assert await sessions.verify(issued.token) is None
+    assert await verified(sessions, issued.token) is None
 
 
 async def test_a_clock_that_steps_back_revives_nothing(world, sessions):
@@ -311,8 +312,8 @@ async def test_a_clock_that_steps_back_revives_nothing(world, sessions):
 
     world.step_back(DAY_MS)
 
-    assert await sessions.verify(idle.token) is None
-    assert await sessions.verify(revoked.token) is None
+    assert await verified(sessions, idle.token) is None
+    assert await verified(sessions, revoked.token) is None
     assert await records(world) == []
 
 
@@ -322,10 +323,10 @@ async def test_a_clock_that_jumps_ahead_ends_sessions_for_good(world, sessions):
     world.step_back(-HOUR_MS)
 
     assert await sessions.list("ada") == ()
-    assert await sessions.verify(issued.token) is None
+    assert await verified(sessions, issued.token) is None
 
     world.step_back(HOUR_MS)
-    assert await sessions.verify(issued.token) is None
+    assert await verified(sessions, issued.token) is None
     assert counted(world, "verify", "expired") == 1
     await assert_sound(world)
 
@@ -335,7 +336,7 @@ async def test_the_absolute_end_stays_where_it_is_on_a_clock_that_steps_back(wor
     issued = await sessions.create("ada")
     ends = set()
 
-    while (session := await sessions.verify(issued.token)) is not None:
+    while (session := await verified(sessions, issued.token)) is not None:
         ends.add(session.expires_at)
         assert world.now_ms < session.expires_at
         await world.advance(30 * MINUTE_MS)
@@ -378,7 +379,7 @@ async def test_a_sid_never_belongs_to_a_second_session(world):
     with pytest.raises(ScriptFailed, match="sid"):
         await sessions.create("ada")
 
-    assert await sessions.verify(first.token) == first.session
+    assert await verified(sessions, first.token) == first.session
 
 
 async def test_every_session_script_works_by_the_clock_of_the_server(world):
@@ -399,14 +400,19 @@ async def test_every_session_script_works_by_the_clock_of_the_server(world):
     issued = await sessions.create("ada")
 
     assert abs(issued.session.created_at - time.time() * 1000) < MINUTE_MS
-    assert await sessions.verify(issued.token) == issued.session
+    assert await verified(sessions, issued.token) == issued.session
     assert await sessions.list("ada") == (issued.session,)
     (record,) = await records(world)
     assert_close(world, record.left_ms, HOUR_MS)
+    await world.command("sessions", "HINCRBY", record.key, "l", -2 * MINUTE_MS)
+    seen = await verified(sessions, issued.token)
+    assert abs(seen.last_seen_at - time.time() * 1000) < MINUTE_MS
     assert (await sessions.revoke("ada", issued.session.sid)).found
     assert (await sessions.revoke_all("ada")).removed == 0
-    scripts = ("sessions/create", "sessions/verify", "sessions/list", "sessions/revoke", "sessions/revoke_all")
-    assert called == set(scripts) == {name for name in SCRIPTS if name.startswith("sessions/")}
+    scripts = ("create", "verify", "touch", "list", "revoke", "revoke_all")
+    assert (
+        called == {f"sessions/{verb}" for verb in scripts} == {name for name in SCRIPTS if name.startswith("sessions/")}
+    )
     await stores.aclose()
 
 
@@ -425,7 +431,7 @@ async def test_calls_are_counted_by_their_outcome(world, sessions):
     """Every call is counted by its outcome."""
     issued = await sessions.create("ada")
     assert isinstance(issued, Issued)
-    await sessions.verify(issued.token)
+    await verified(sessions, issued.token)
     await sessions.revoke("ada", issued.session.sid)
     await sessions.revoke("ada", issued.session.sid)
     await sessions.list("ada")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.sessions import verified
 from tests.spec.stored import assert_sound, everything, flat
 from tollhouse.keys import UNNAMED
 from tollhouse.sessions.policies import SessionPolicy
@@ -36,13 +37,13 @@ async def test_every_change_writes_its_event(world, sessions):
     first = await sessions.create("ada", policy="single")
     second = await sessions.create("ada", policy="single")
     await world.advance(120_000)
-    await sessions.verify(second.token)
+    await verified(sessions, second.token)
     await sessions.revoke("eve", second.session.sid)
     await sessions.revoke("ada", second.session.sid)
     third, fourth = await sessions.create("ada"), await sessions.create("ada")
     await sessions.revoke_all("ada", keep=fourth.session)
     world.step_back(-2 * 3_600_000)
-    await sessions.verify(fourth.token)
+    await verified(sessions, fourth.token)
 
     assert await events(world, first.token.tag) == [
         ("created", "ada", first.session.sid),
@@ -76,7 +77,7 @@ async def test_no_secret_is_in_the_store_and_no_name_in_a_key(world, sessions):
     issued = [await sessions.create(user, device="laptop-of-ada") for _ in range(3)]
     await world.advance(120_000)
     for each in issued:
-        await sessions.verify(each.token)
+        await verified(sessions, each.token)
     await sessions.revoke(user, issued[0].session.sid)
     await sessions.revoke_all(user, keep=issued[1].session)
 

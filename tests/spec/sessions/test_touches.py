@@ -1,0 +1,195 @@
+"""What a verify leaves to be written: it follows the answer, which never depends on it."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tests.sessions import verified
+from tests.spec.stored import assert_sound, records
+from tollhouse.errors import ConfigurationError, StoreUnavailable
+from tollhouse.keys import UNNAMED
+from tollhouse.sessions.policies import SessionPolicy
+from tollhouse.sessions.sessions import Sessions
+from tollhouse.sessions.touches import Touches
+from tollhouse.sessions.user_keys import UserKeys
+
+MINUTE_MS = 60_000
+POLICIES = {"default": SessionPolicy(idle_ms=20 * MINUTE_MS, absolute_ms=60 * MINUTE_MS)}
+TOUCH = "sessions/touch"
+
+
+class Seam:
+    """A store of sessions whose touches a test counts, holds back, or makes fail."""
+
+    def __init__(self, store):
+        self.store = store
+        self.failure = None
+        self.touches = 0
+        self.open = asyncio.Event()
+        self.open.set()
+
+    async def run(self, script, keys, args):
+        if script == TOUCH:
+            self.touches += 1
+            await self.open.wait()
+            if self.failure is not None:
+                raise self.failure
+        return await self.store.run(script, keys, args)
+
+    async def run_durably(self, script, keys, args):
+        return await self.store.run_durably(script, keys, args)
+
+
+@pytest.fixture
+def seam(world):
+    return Seam(world.stores.sessions)
+
+
+@pytest.fixture
+def sessions(world, seam):
+    return Sessions(seam, world.keyring, world.metrics, POLICIES)
+
+
+def counted(world, outcome):
+    labels = {"operation": "touch", "outcome": outcome}
+    return world.metrics.registry.get_sample_value("tollhouse_session_operations_total", labels) or 0
+
+
+async def last_seen(world):
+    (record,) = await records(world)
+    return int(record.fields["l"])
+
+
+async def test_an_answer_does_not_wait_for_its_touch(world, seam, sessions):
+    """The session is answered while its touch is under way; the touch is written later, and counted."""
+    issued = await sessions.create("ada")
+    await world.advance(2 * MINUTE_MS)
+    seam.open.clear()
+
+    session = await sessions.verify(issued.token)
+
+    assert (session.last_seen_at, session.idle_expires_at) == (world.now_ms, world.now_ms + 20 * MINUTE_MS)
+    assert await last_seen(world) == issued.session.created_at
+    seam.open.set()
+    await sessions.aclose()
+    assert await last_seen(world) == world.now_ms
+    assert counted(world, "ok") == 1
+    await assert_sound(world)
+
+
+async def test_most_verifies_touch_nothing(world, seam, sessions):
+    """Until a touch is due a verify is one call, whether it finds a session or none."""
+    issued = await sessions.create("ada")
+    await world.advance(MINUTE_MS - 1)
+
+    for token in (issued.token, issued.token.reveal() + "x", issued.token.reveal()[:-4] + "aaaa"):
+        await verified(sessions, token)
+
+    assert seam.touches == 0
+
+
+@pytest.mark.parametrize(
+    "failure", [StoreUnavailable("sessions", "rejected", "NOREPLICAS"), ConfigurationError("a", 1, "b")]
+)
+async def test_a_touch_that_fails_is_counted_and_sent_again(world, seam, sessions, failure):
+    """No caller sees that the use could not be recorded; the next verify records that one."""
+    issued = await sessions.create("ada")
+    await world.advance(2 * MINUTE_MS)
+    seam.failure = failure
+
+    assert await verified(sessions, issued.token) is not None
+    seam.failure = None
+    assert await verified(sessions, issued.token) is not None
+
+    assert (counted(world, "failed"), counted(world, "ok")) == (1, 1)
+    assert await last_seen(world) == world.now_ms
+
+
+async def test_while_touches_fail_a_session_lives_to_its_last_recorded_idle_end(world, seam, sessions):
+    """The cost of an outage of writes: a session in use ends as if its last recorded use had been the last."""
+    issued = await sessions.create("ada")
+    seam.failure = StoreUnavailable("sessions", "rejected", "NOREPLICAS")
+    for _ in range(19):
+        await world.advance(MINUTE_MS)
+        assert await verified(sessions, issued.token) is not None
+    await world.advance(MINUTE_MS)
+
+    assert await verified(sessions, issued.token) is None
+
+
+async def test_a_session_has_one_touch_under_way_at_a_time(world, seam, sessions):
+    """However many verifies find it due, one touch is sent."""
+    issued = await sessions.create("ada")
+    await world.advance(2 * MINUTE_MS)
+    seam.open.clear()
+
+    answers = await asyncio.gather(*(sessions.verify(issued.token) for _ in range(50)))
+    await asyncio.sleep(0)
+    seam.open.set()
+    await sessions.aclose()
+
+    assert None not in answers
+    assert seam.touches == 1
+
+
+async def test_touches_under_way_are_bounded(world, seam):
+    """Those above the bound are counted and left to a later verify."""
+    touches = Touches(seam, world.metrics, under_way_max=2)
+    own = UserKeys(namespace=UNNAMED, tag="00")
+    seam.open.clear()
+
+    for sid in ("a" * 26, "b" * 26, "c" * 26, "a" * 26):
+        touches.start(own, sid)
+    seam.open.set()
+    await touches.aclose()
+
+    assert (counted(world, "ok"), counted(world, "skipped")) == (2, 1)
+
+
+async def test_a_session_that_was_revoked_since_is_not_touched_to_life(world, seam, sessions):
+    """P4: a touch that comes after a revocation finds no record, and makes none."""
+    issued = await sessions.create("ada")
+    await world.advance(2 * MINUTE_MS)
+    seam.open.clear()
+    await sessions.verify(issued.token)
+    await asyncio.sleep(0)
+
+    await sessions.revoke("ada", issued.session.sid)
+    seam.open.set()
+    await sessions.aclose()
+
+    assert seam.touches == 1
+    assert await records(world) == []
+    await assert_sound(world)
+
+
+async def test_a_session_that_this_process_revoked_is_not_touched(world, seam, sessions):
+    """What the revocation log refuses although a server accepted it leaves nothing to be written."""
+    issued = await sessions.create("ada")
+    await world.advance(2 * MINUTE_MS)
+    record = (await records(world))[0].key
+    kept = await world.command("sessions", "DUMP", record)
+    await sessions.revoke_all("ada")
+    await world.command("sessions", "RESTORE", record, 60_000, kept)
+    for key in await world.command("sessions", "KEYS", "*:epoch:*"):
+        await world.command("sessions", "DEL", key)
+
+    assert await verified(sessions, issued.token) is None
+
+    assert seam.touches == 0
+
+
+async def test_a_store_that_may_not_write_verifies(embedded):
+    """With too few replicas a server runs no script that could write: it runs this one."""
+    sessions = Sessions(embedded.stores.sessions, embedded.keyring, embedded.metrics, POLICIES)
+    issued, gone = await sessions.create("ada"), await sessions.create("eve")
+    await sessions.revoke("eve", gone.session.sid)
+    await embedded.command("sessions", "CONFIG", "SET", "min-replicas-to-write", 1)
+    try:
+        assert await sessions.verify(issued.token) == issued.session
+        assert await sessions.verify(gone.token) is None
+        assert await sessions.list("ada") == (issued.session,)
+    finally:
+        await embedded.command("sessions", "CONFIG", "SET", "min-replicas-to-write", 0)
