@@ -181,6 +181,7 @@ def options(fault: str, *clients: ClientName, rate: int = 200) -> DrillOptions:
         rounds=1,
         rate=rate,
         down_after_ms=2_000,
+        min_replicas=0,
         via="library",
         seed=1,
         deadline_ms=1_000,
@@ -204,7 +205,7 @@ async def test_a_forced_failover_breaks_no_durable_promise(tmp_path: Path) -> No
     assert (one.figures["durable_lost"], one.figures["resurrected"], one.figures["foreign"]) == (0, 0, 0)
     assert {mark.kind for mark in one.marks} >= {"fault", "promoted", "switch", "generation", "demoted"}
     assert {verdict.measure for verdict in report.verdicts} == {
-        *("resurrected", "over_admission_unexplained"),
+        *("resurrected", "over_admission_unexplained", "ghosts"),
         *("plain_lost_ms", "durable_lost", "errors", "takes_degraded"),
     }
     assert one.figures["hot_admitted"]
@@ -262,6 +263,7 @@ def test_every_fault_is_explained(tmp_path: Path) -> None:
     assert faults[0]["at_most"] == {
         "resurrected": 0,
         "over_admission_unexplained": 0,
+        "ghosts": 0,
         "gap_ms": 3800,
         "durable_lost": 0,
         "over_deadline": 0,

@@ -220,6 +220,29 @@ def test_the_sentinels_replace_a_killed_primary(own: SentinelCluster) -> None:
 
 
 @pytest.mark.sentinel
+def test_a_primary_that_no_replica_follows_refuses_writes_if_it_has_to() -> None:
+    """With `min_replicas` a primary takes writes while that many replicas follow it, and refuses them when none does.
+
+    The others do too, when they are primaries: the setting is that of every server.
+    """
+    cluster = SentinelCluster.start(min_replicas=1)
+    try:
+        primary, *replicas = cluster.nodes
+        assert cluster.call(primary, "SET", "key", "value") == "OK"
+        for replica in replicas:
+            assert cluster.call(replica, "CONFIG", "GET", "min-replicas-to-write")[1] == "1"
+            os.kill(replica.pid, signal.SIGKILL)
+        await_true(lambda: "connected_slaves:0" in cluster.call(primary, "INFO", "replication"))
+
+        with pytest.raises(ServerError) as refused:
+            cluster.call(primary, "SET", "key", "value")
+
+        assert refused.value.code == "NOREPLICAS"
+    finally:
+        cluster.stop()
+
+
+@pytest.mark.sentinel
 def test_without_a_majority_there_is_no_primary(own: SentinelCluster) -> None:
     """When two of three Sentinels are dead, no server is the primary for certain."""
     for sentinel in own.sentinels[:2]:

@@ -61,6 +61,13 @@ def drill() -> None:
     show_default=True,
     help="How long a server must be silent before a Sentinel considers it down.",
 )
+@click.option(
+    "--min-replicas",
+    type=click.IntRange(0, 2),
+    default=0,
+    show_default=True,
+    help="min-replicas-to-write: how many replicas must follow a primary, or it refuses writes.",
+)
 @click.option("--via", type=click.Choice(VIAS), default="library", show_default=True, help="How Tollhouse is called.")
 @click.option(
     "--out",

@@ -102,10 +102,11 @@ def _generate_admin_key(settings: Settings, urls: dict[StoreName, StoreUrl]) -> 
 def _with_sentinels(urls: dict[StoreName, StoreUrl]) -> dict[StoreName, StoreUrl]:
     """Move every store to the embedded cluster; raise ConfigurationError for a store on a server that exists."""
     for url in urls.values():
-        if url.target not in (EmbeddedTarget(), EmbeddedClusterTarget()):
+        if url.target != EmbeddedTarget() and not isinstance(url.target, EmbeddedClusterTarget):
             remedy = "--ha starts its own servers, which keep no data: leave out --ha or this URL"
             raise ConfigurationError("--ha", url.redacted(), remedy)
-    return {name: replace(url, target=EmbeddedClusterTarget()) for name, url in urls.items()}
+    chosen = next((url.target for url in urls.values() if url.target != EmbeddedTarget()), EmbeddedClusterTarget())
+    return {name: replace(url, target=chosen) for name, url in urls.items()}
 
 
 def _start_embedded(urls: dict[StoreName, StoreUrl], owned: ExitStack) -> dict[StoreName, str]:
@@ -127,7 +128,7 @@ def _start(target: EmbeddedTarget | EmbeddedClusterTarget, owned: ExitStack) -> 
     from tollhouse.stores.embedded.server import EmbeddedServer
 
     if isinstance(target, EmbeddedClusterTarget):
-        cluster = SentinelCluster.start(binary=wiring.embedded_binary())
+        cluster = SentinelCluster.start(min_replicas=target.min_replicas, binary=wiring.embedded_binary())
         owned.callback(cluster.stop)
         return f"{cluster.url}&"
     path = None if target.path is None else Path(target.path)

@@ -103,7 +103,11 @@ class Drill:
     async def _healthy_cluster(self) -> SentinelCluster:
         """Return a healthy, empty cluster; one that no fault has failed over is used again."""
         if self._cluster is None:
-            self._cluster = await asyncio.to_thread(SentinelCluster.start, down_after_ms=self._options.down_after_ms)
+            self._cluster = await asyncio.to_thread(
+                SentinelCluster.start,
+                down_after_ms=self._options.down_after_ms,
+                min_replicas=self._options.min_replicas,
+            )
         await asyncio.to_thread(self._empty, self._cluster)
         return self._cluster
 

@@ -144,7 +144,7 @@ class _Locators:
             case ServerList():
                 return self._static_resolver(target, login)
             case EmbeddedClusterTarget():
-                return EmbeddedClusterLocator(self._dialer, self._binary)
+                return EmbeddedClusterLocator(target, self._dialer, self._binary)
             case _:
                 assert isinstance(target, EmbeddedTarget)  # fake stores have no address
                 return EmbeddedLocator(target, self._binary)

@@ -157,6 +157,7 @@ BOUNDS = [
     ("cancel-storm", "cancellations_missing", 0),
     *((fault, "resurrected", 0) for fault in FAULTS),
     *((fault, "over_admission_unexplained", 0) for fault in FAULTS),
+    *((fault, "ghosts", 0) for fault in FAULTS),
 ]
 
 
@@ -239,6 +240,7 @@ def report(*rounds: RoundReport) -> Report:
         rounds=len(rounds) // 2,
         rate=200,
         down_after_ms=2_000,
+        min_replicas=0,
         via="library",
         seed=1,
         deadline_ms=1_000,

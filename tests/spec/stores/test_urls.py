@@ -54,6 +54,7 @@ ACCEPTED: list[tuple[str, Target, int, str | None, str | None]] = [
     ("valkeys://u:p@a,b?ca=/c", ServerList(hosts=(("a", 6379), ("b", 6379)), tls=Tls(ca="/c")), 0, "u", "p"),
     ("redis://a,a:6379", TcpAddress(host="a", port=6379), 0, None, None),
     ("embedded-sentinel://", EmbeddedClusterTarget(), 0, None, None),
+    ("embedded-sentinel://?min_replicas=1", EmbeddedClusterTarget(min_replicas=1), 0, None, None),
     (
         "rediss://h?ssl_ca_certs=/ca&ssl_certfile=/c&ssl_keyfile=/k&ssl_password=p",
         TcpAddress(host="h", port=6379, tls=Tls(ca="/ca", certificate="/c", key="/k", key_password="p")),
@@ -94,6 +95,7 @@ REFUSED = [
     ("redis://[::1]x", "a port is a number"),
     ("redis://h/one", "a database is a number"),
     ("redis://h?dB=1", "not an option of redis://; known: ca, db"),
+    ("embedded-sentinel://?min_replicas=3", "it is 0, 1 or 2"),
     ("embedded://?db=1", "not an option of embedded://; known: none"),
     ("redis://h?db", "cannot be read"),
     ("redis://h?ca=/ca", "redis:// has no TLS; begin with rediss://"),
@@ -137,6 +139,7 @@ def test_a_bad_url_is_refused_with_its_remedy(url: str, remedy: str) -> None:
         ("rediss://:sesame@[::1]", "rediss://[::1]:6379/0"),
         ("rediss://:sesame@a,[::1]/1", "rediss://a:6379,[::1]:6379/1"),
         ("embedded-sentinel://", "embedded-sentinel:// (database 0)"),
+        ("embedded-sentinel://?min_replicas=1", "embedded-sentinel://?min_replicas=1 (database 0)"),
         ("unix://ada:sesame@/s?db=1", "unix:///s?db=1"),
         ("embedded:///data", "embedded:///data (database 0)"),
         ("fake://x", "fake://x?db=0"),

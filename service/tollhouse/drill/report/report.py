@@ -41,6 +41,7 @@ class DrillOptions(Struct, frozen=True, kw_only=True):
     rounds: int
     rate: int
     down_after_ms: int
+    min_replicas: int
     via: Via
     seed: int
     deadline_ms: int

@@ -41,7 +41,7 @@ def built_in(down_after_ms: int, via: Via) -> Slo:
     connections: Bounds = {"leaked_slots": 0, "reconnects": 0} if via == "library" else {}
     return MappingProxyType(
         {
-            ALL: {"resurrected": 0, "over_admission_unexplained": 0},
+            ALL: {"resurrected": 0, "over_admission_unexplained": 0, "ghosts": 0},
             "forced": {"plain_lost_ms": 50, "durable_lost": 0, "errors": 0, "takes_degraded": 0},
             "coordinated": {"plain_lost": 0, "durable_lost": 0, "errors": 0, "takes_degraded": 0, "gap_ms": 500},
             "kill9": {"gap_ms": down_after_ms + 800, "durable_lost": 0, "over_deadline": 0},

@@ -14,7 +14,7 @@ from tollhouse.stores.discovery.primary_history import PrimaryEvent
 from tollhouse.stores.discovery.sentinel_resolver import SentinelResolver
 from tollhouse.stores.embedded.shared_servers import PROCESS, SharedServer
 from tollhouse.stores.transport.dialer import Dialer, Login
-from tollhouse.stores.urls import EmbeddedTarget, SentinelService, UnixAddress, parse
+from tollhouse.stores.urls import EmbeddedClusterTarget, EmbeddedTarget, SentinelService, UnixAddress, parse
 
 if TYPE_CHECKING:
     from tollhouse.stores.embedded.sentinel_cluster import SentinelCluster
@@ -49,10 +49,10 @@ class EmbeddedLocator:
 class EmbeddedClusterLocator:
     """A user of an embedded primary with two replicas and three Sentinels, which the first `locate` starts."""
 
-    def __init__(self, dialer: Dialer, binary: Path | None) -> None:
+    def __init__(self, target: EmbeddedClusterTarget, dialer: Dialer, binary: Path | None) -> None:
         self._dialer = dialer
         self.server: SharedServer[SentinelCluster] = PROCESS.server(
-            (SentinelService, binary), partial(_start_cluster, binary)
+            (target, binary), partial(_start_cluster, target.min_replicas, binary)
         )
         self._resolver: SentinelResolver | None = None
         self._subscribers: list[OnPrimaryEvent] = []
@@ -111,7 +111,7 @@ def _start_server(path: Path | None, binary: Path | None) -> EmbeddedServer:
     return EmbeddedServer.start(path, binary)
 
 
-def _start_cluster(binary: Path | None) -> SentinelCluster:
+def _start_cluster(min_replicas: int, binary: Path | None) -> SentinelCluster:
     from tollhouse.stores.embedded.sentinel_cluster import SentinelCluster
 
-    return SentinelCluster.start(binary=binary)
+    return SentinelCluster.start(min_replicas=min_replicas, binary=binary)

@@ -70,14 +70,17 @@ class SentinelCluster:
         cls,
         *,
         down_after_ms: int = 2000,
+        min_replicas: int = 0,
         binary: Path | None = None,
         addresses: tuple[Host, ...] | None = None,
         ready_s: float = READY_S,
     ) -> Self:
         """Start all six; return when both replicas follow the primary and each Sentinel knows all the others.
 
-        `down_after_ms` is how long a server must be silent before a Sentinel considers it down. `addresses` are those
-        of the primary, two replicas and three Sentinels. Raises ConfigurationError if the cluster cannot be started.
+        `down_after_ms` is how long a server must be silent before a Sentinel considers it down. A primary that fewer
+        than `min_replicas` replicas follow refuses writes; so does one after a failover, until one follows it.
+        `addresses` are those of the primary, two replicas and three Sentinels. Raises ConfigurationError if the
+        cluster cannot be started.
         """
         program = server_binary(binary)
         chosen = free_addresses() if addresses is None else addresses
@@ -87,6 +90,7 @@ class SentinelCluster:
             password=secrets.token_urlsafe(24),
             sentinel_password=secrets.token_urlsafe(24),
             down_after_ms=down_after_ms,
+            min_replicas=min_replicas,
         )
         cluster = cls(config, program, Supervisor(), ready_s)
         with stop_on_failure(cluster.stop, _URL):

@@ -33,6 +33,8 @@ repl-diskless-sync yes
 repl-diskless-sync-delay 0
 repl-diskless-load on-empty-db
 shutdown-timeout 0
+min-replicas-to-write {min_replicas}
+min-replicas-max-lag 10
 """
 
 
@@ -44,6 +46,7 @@ class ClusterConfig(Struct, frozen=True, kw_only=True):
     password: str
     sentinel_password: str
     down_after_ms: int
+    min_replicas: int
 
 
 class NodeConfig(Struct, frozen=True, kw_only=True):
@@ -65,7 +68,7 @@ def cluster_url(config: ClusterConfig) -> str:
 
 def server_configs(config: ClusterConfig, directory: Path) -> tuple[NodeConfig, ...]:
     """Return the configuration of the servers; their files and folders are in `directory`."""
-    primary = _SERVER.format(password=config.password)
+    primary = _SERVER.format(password=config.password, min_replicas=config.min_replicas)
     replica = f"{primary}replicaof {_spaced(config.servers[0])}\n"
     return tuple(
         _node(f"server-{number}", address, config.password, primary if number == 1 else replica, directory)

@@ -1,7 +1,8 @@
 """Store URLs: the grammar, and which store gets which logical database.
 
 embedded://                                      a Valkey of this process, gone with it
-embedded-sentinel://                             a primary, two replicas and three Sentinels, for drills and tests
+embedded-sentinel://                             a primary, two replicas and three Sentinels, for drills and tests;
+                                                 with ?min_replicas=1 it refuses writes that no replica follows
 embedded:///path                                 a Valkey that keeps its data in /path, shared under a file lock
 redis://user:password@host:6379/0                also rediss:// (TLS), valkey://, valkeys://
 redis://user:password@h1,h2:6380,h3/0            several servers, the one that is a primary is used; also rediss://, …
@@ -51,7 +52,7 @@ _OPTIONS: dict[type[Struct], frozenset[str]] = {
     ServerList: frozenset({"db", *TLS_OPTIONS}),
     UnixAddress: frozenset({"db"}),
     EmbeddedTarget: frozenset(),
-    EmbeddedClusterTarget: frozenset(),
+    EmbeddedClusterTarget: frozenset({"min_replicas"}),
     FakeTarget: frozenset({"db"}),
     SentinelService: frozenset({"db", "address_map", "sentinel_user", "sentinel_password", *TLS_OPTIONS}),
 }
@@ -111,7 +112,7 @@ def _target(setting: str, scheme: str, hosts: str, path: str, options: Mapping[s
     if scheme == "embedded":
         return EmbeddedTarget(path=path or None), ""
     if scheme == "embedded-sentinel":
-        return EmbeddedClusterTarget(), ""
+        return EmbeddedClusterTarget(min_replicas=_min_replicas(setting, options)), ""
     if scheme == "fake":
         return FakeTarget(name=hosts), path.strip("/")
     if scheme == "unix":
@@ -122,6 +123,13 @@ def _target(setting: str, scheme: str, hosts: str, path: str, options: Mapping[s
         return _tcp(setting, scheme, hosts, options), path.strip("/")
     service, _, database = path.strip("/").partition("/")
     return _sentinel(setting, scheme, hosts, unquote(service), options), database
+
+
+def _min_replicas(setting: str, options: Mapping[str, str]) -> int:
+    text = options.get("min_replicas", "0")
+    if text not in ("0", "1", "2"):
+        raise ConfigurationError(setting, f"min_replicas={text}", "it is 0, 1 or 2: there are two replicas")
+    return int(text)
 
 
 def _tcp(setting: str, scheme: str, hosts: str, options: Mapping[str, str]) -> TcpAddress | ServerList:

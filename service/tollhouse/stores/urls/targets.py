@@ -71,7 +71,12 @@ class SentinelService(Struct, frozen=True, kw_only=True):
 
 
 class EmbeddedClusterTarget(Struct, frozen=True, kw_only=True):
-    """Six processes that Tollhouse starts: a primary, two replicas and three Sentinels."""
+    """Six processes that Tollhouse starts: a primary, two replicas and three Sentinels.
+
+    A primary refuses writes while fewer than `min_replicas` replicas follow it.
+    """
+
+    min_replicas: int = 0
 
 
 Replicated = ServerList | SentinelService
@@ -100,8 +105,8 @@ class StoreUrl(Struct, frozen=True, kw_only=True):
                 return f"unix://{path}?db={self.db}"
             case EmbeddedTarget(path=path):
                 return f"embedded://{path or ''} (database {self.db})"
-            case EmbeddedClusterTarget():
-                return f"embedded-sentinel:// (database {self.db})"
+            case EmbeddedClusterTarget(min_replicas=least):
+                return f"embedded-sentinel://{f'?min_replicas={least}' if least else ''} (database {self.db})"
             case SentinelService(hosts=hosts, service=service, tls=tls):
                 return f"{'rediss' if tls else 'redis'}+sentinel://{_joined(hosts)}/{service}/{self.db}"
             case _ as fake:
