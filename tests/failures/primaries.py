@@ -68,6 +68,10 @@ class Primary:
         self.answer = answer
         self.name = name
         self.role = role
+        self.software = "valkey"
+        self.version = "9.1"
+        self.denied: frozenset[str] = frozenset()
+        self.unknown: frozenset[str] = frozenset()
         self.appends = False
         self.holding = False
         self.mute = False
@@ -140,9 +144,13 @@ class Primary:
         connection.transport.write(resp(self.answer(command)))
 
     def _greeting(self, command: list[str]) -> Any:
+        if command[0] in self.denied:
+            return ErrorReply(f"NOPERM User x has no permissions to run the '{command[0].lower()}' command")
+        if command[0] in self.unknown:
+            return ErrorReply(f"ERR unknown command '{command[0]}', with args beginning with: '3'")
         match command:
             case ["HELLO", *_]:
-                return {"server": "valkey", "version": "9.1", "role": self.role}
+                return {"server": self.software, "version": self.version, "role": self.role}
             case ["ROLE"]:
                 return ["master", 100, []]
             case ["INFO", *_]:

@@ -193,7 +193,7 @@ async def test_only_messages_are_passed_on() -> None:
 
 async def test_an_outage_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     """An outage is one warning, however many attempts fail."""
-    primary = await Primary(lambda _: ErrorReply("NOPERM no channel for you")).open()
+    primary = await Primary(lambda _: ErrorReply("BUSY not now")).open()
     recorder = Recorder(ScriptedLocator(at(primary)))
 
     with caplog.at_level(logging.WARNING, logger="tollhouse.stores"):
@@ -201,5 +201,21 @@ async def test_an_outage_is_logged_once(caplog: pytest.LogCaptureFixture) -> Non
         await primary.until(lambda: primary.accepted >= 3)
 
     assert caplog.text.count("cannot listen to announcements") == 1
+    await recorder.subscriber.aclose()
+    await primary.close()
+
+
+async def test_an_account_that_may_not_subscribe_is_not_tried_over_and_over(caplog: pytest.LogCaptureFixture) -> None:
+    """A refused subscription is logged, and the next attempt waits until an operator had time to mend the account."""
+    primary = await Primary(lambda _: ErrorReply("NOPERM no channel for you")).open()
+    recorder = Recorder(ScriptedLocator(at(primary)))
+
+    with caplog.at_level(logging.WARNING, logger="tollhouse.stores"):
+        recorder.subscriber.start()
+        await primary.until(lambda: primary.accepted == 1 and not primary.connections)
+        await asyncio.sleep(0.2)
+
+    assert primary.accepted == 1
+    assert "NOPERM" in vars(caplog.records[0])["reason"]
     await recorder.subscriber.aclose()
     await primary.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +21,7 @@ from tollhouse.cli.service_file import load_for_running_service
 from tollhouse.settings import Settings
 from tollhouse.stores import status
 from tollhouse.stores.opening import Stores
+from tollhouse.stores.rights import MissingCommand
 from tollhouse.stores.status import FailoverStatus, StoreStatus
 
 _SETTLE_S: Final = 1.0
@@ -58,7 +59,7 @@ def check(config: Path | None, as_json: bool) -> None:  # noqa: FBT001 - click g
 async def _check(settings: Settings) -> CheckResult:
     async with wiring.open(settings) as tollhouse:
         await _settle(tollhouse.stores)
-        stores = [await status.check_store(store) for store in tollhouse.stores.all()]
+        stores = [await status.examine(store) for store in tollhouse.stores.all()]
         keyed = tollhouse.keyring.keyed
     return CheckResult(
         ok=all(store.problem is None for store in stores),
@@ -80,10 +81,16 @@ async def _settle(stores: Stores) -> None:
         await asyncio.sleep(_POLL_S)
 
 
-def warnings(stores: Iterable[StoreStatus], *, keyed: bool) -> Iterator[str]:
+def warnings(stores: Sequence[StoreStatus], *, keyed: bool) -> Iterator[str]:
     """Return what works now but may fail later; a warning that several stores share comes once."""
     if not keyed:
         yield "no secret is set: sessions do not open, and key digests can be guessed; set TOLLHOUSE_SECRET"
+    lacking: dict[MissingCommand, list[str]] = {}
+    for store in stores:
+        for missing in store.missing_commands:
+            lacking.setdefault(missing, []).append(store.store)
+    for missing, names in lacking.items():
+        yield f"{', '.join(names)}: the account may not run {missing.command}: {missing.cost}"
     watched = [(store.store, store.watch) for store in stores if store.watch is not None]
     yield from dict.fromkeys(warning for store, watch in watched for warning in _failover_warnings(store, watch))
 

@@ -5,6 +5,7 @@ opening       the four stores from their URLs
 store, fake   one store: runs scripts, on a server or in this process
 embedded      the server that this process starts
 calls         sends them, decides what may be sent again, and says what a failed call may have done
+rights        the commands that a store can do without, and what that costs
 reconnecting, circuit_breaker, replay, subscriber, durability   connections that last, and what they promise
 arguments     what a script is given, and what it returns
 discovery     finds the primary

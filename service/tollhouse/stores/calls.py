@@ -7,7 +7,8 @@ fails in the end has the outcome of its worst attempt: a call may have run thoug
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import secrets
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from tollhouse.clock import ServerClock
@@ -22,13 +23,20 @@ from tollhouse.stores.transport.handshake import ServerInfo
 
 
 class ScriptCalls:
-    """Sends the calls of the store `name` over its connections."""
+    """Sends the calls of the store `name` over its connections.
 
-    def __init__(self, name: str, scripts: Scripts, metrics: Metrics, clock: ServerClock) -> None:
+    `connections` counts those over which small calls went.
+    """
+
+    def __init__(
+        self, name: str, scripts: Scripts, metrics: Metrics, clock: ServerClock, connections: Callable[[], int]
+    ) -> None:
         self.scripts = scripts
         self._name = name
         self._metrics = metrics
         self._clock = clock
+        self._connections = connections
+        self._id = secrets.token_hex(5)
         self._up: bool | None = None
 
     async def run(
@@ -63,7 +71,7 @@ class ScriptCalls:
         deadline_s: float,
     ) -> Any:
         """Send a script once, over one certain connection; load it if the server does not have it."""
-        rest = (len(keys), *keys, self._clock(), *with_primary(args, server.primary))
+        rest = (len(keys), *keys, self._clock(), *with_primary(args, server.primary or self._connection_name()))
         try:
             return await connection.send(encode("EVALSHA", script.sha, *rest), deadline_s)
         except ServerError as error:
@@ -97,6 +105,13 @@ class ScriptCalls:
         self._report_up(up=False)
         self._metrics.store_failure(self._name, happened)
         return StoreUnavailable(self._name, happened, reason)
+
+    def _connection_name(self) -> str:
+        """Return a name for a primary that may not be asked for its replication id: that of the present connection.
+
+        What is read and written over one connection is what one server says without a break.
+        """
+        return f"{self._id}{self._connections():06d}"
 
     def _report_up(self, *, up: bool) -> None:
         """Report changes only: every call passes here."""

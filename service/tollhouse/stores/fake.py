@@ -21,6 +21,7 @@ from tollhouse.runtime.home_loop import HomeLoop, running_loop
 from tollhouse.scripts import Argument, Scripts
 from tollhouse.stores.arguments import as_list, with_primary
 from tollhouse.stores.discovery.locator import ServiceHealth
+from tollhouse.stores.rights import MissingCommand
 from tollhouse.stores.transport.connection import IN_FLIGHT_MAX
 from tollhouse.stores.transport.handshake import ServerInfo
 from tollhouse.stores.transport.waiting_calls import CALLS_MAX
@@ -108,6 +109,10 @@ class FakeStore:
         """Run one plain command."""
         self._check_loop()
         return await self._send(str(parts[0]), *parts)
+
+    async def missing_commands(self) -> tuple[MissingCommand, ...]:
+        """Return nothing: there are no accounts."""
+        return ()
 
     async def aclose(self) -> None:
         """Close the client; the data stays with its name, for as long as the process."""

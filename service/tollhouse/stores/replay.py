@@ -3,6 +3,8 @@
 A primary that took over may lack writes that the old one acknowledged. Each of a store's connections asks here before
 its first call. The first one to reach the new primary replays over its own connection, the others wait for it; when it
 fails, the next one tries. The first primary of a process has seen all that this process did: nothing is replayed there.
+
+Without the right to run INFO a primary has no name, and every connection but the first replays: it may lead to another.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ class Replay:
     async def on_connected(self, primary: str, run: Run) -> None:
         """Return when a connection to `primary` may be used; raise what the action raises."""
         async with self._lock:
-            if self.action is not None and self._primary not in (None, primary):
+            is_known = self._primary is None or (primary and primary == self._primary)
+            if self.action is not None and not is_known:
                 await self.action(run)
             self._primary = primary

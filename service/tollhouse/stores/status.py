@@ -6,10 +6,12 @@ import time
 from typing import Final, Literal
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from tollhouse.errors import StoreError
 from tollhouse.stores.discovery.locator import ServiceHealth
 from tollhouse.stores.opening import AnyStore
+from tollhouse.stores.rights import MissingCommand
 from tollhouse.stores.urls import format_host
 
 TEXT_MAX: Final = 300
@@ -43,7 +45,8 @@ class FailoverStatus(Struct, frozen=True, kw_only=True):
 class StoreStatus(Struct, frozen=True, kw_only=True):
     """The state of one store; `problem` is null when it is well, `watch` when it has one fixed server.
 
-    `replication_id` is null also when the account may not run INFO.
+    `replication_id` is null also when the account may not run INFO. Only `examine`
+    fills `missing_commands`.
     """
 
     store: str
@@ -55,6 +58,7 @@ class StoreStatus(Struct, frozen=True, kw_only=True):
     round_trip_ms: float | None
     watch: FailoverStatus | None
     problem: str | None
+    missing_commands: tuple[MissingCommand, ...] = ()
 
 
 async def check_store(store: AnyStore) -> StoreStatus:
@@ -77,6 +81,19 @@ async def check_store(store: AnyStore) -> StoreStatus:
         watch=None if health is None else failover_status(health, time.monotonic()),
         problem=problem,
     )
+
+
+async def examine(store: AnyStore) -> StoreStatus:
+    """Return the status of a store, with the commands that its account lacks."""
+    return replace(await check_store(store), missing_commands=await missing_commands(store))
+
+
+async def missing_commands(store: AnyStore) -> tuple[MissingCommand, ...]:
+    """Return the commands that the account of a store lacks; none if the store does not answer."""
+    try:
+        return await store.missing_commands()
+    except StoreError:
+        return ()
 
 
 def failover_status(health: ServiceHealth, now_s: float) -> FailoverStatus:

@@ -20,12 +20,13 @@ from tollhouse.stores.discovery.locator import Locator, ServiceHealth
 from tollhouse.stores.durability import GroupCommit, required_replicas
 from tollhouse.stores.reconnecting import ConnectionConfig, ReconnectingConnection
 from tollhouse.stores.replay import Replay, Run
+from tollhouse.stores.rights import MissingCommand, RightsLog, missing_commands
 from tollhouse.stores.subscriber import Subscriber
 from tollhouse.stores.transport.connection import Connection, encode
 from tollhouse.stores.transport.dialer import Dialer
 from tollhouse.stores.transport.errors import CALL_FAILED
 from tollhouse.stores.transport.handshake import ServerInfo, read_info
-from tollhouse.stores.transport.redial import TIMING, ConnectionTiming, Jitter
+from tollhouse.stores.transport.redial import DIAL_FAILED, TIMING, ConnectionTiming, Jitter
 from tollhouse.stores.urls import StoreUrl
 
 DEADLINE_S: Final = 1.0
@@ -59,12 +60,12 @@ class Store:
         timing: ConnectionTiming = TIMING,
         jitter: Jitter = random.uniform,
     ) -> None:
-        self.name = name
-        self.url = url
+        self.name, self.url = name, url
         self._locator = locator
-        self._calls = ScriptCalls(name, scripts, metrics, clock)
+        self._calls = ScriptCalls(name, scripts, metrics, clock, lambda: self._fast.connections)
+        self._rights = RightsLog(name)
         self._metrics = metrics
-        self._marker = namespace.marker(name)
+        self._namespace = namespace
         self._first_start = first_start
         self._home = HomeLoop(f"store {name!r}")
         self._deadline_s = max(deadline_s - _MARGIN_S, _MARGIN_S)
@@ -160,8 +161,16 @@ class Store:
         self._start_listening()
         reply, connection = await self._calls.run(self._durable, script, keys, args, deadline_s)
         if self._group_commit is None or self._group_commit.connection is not connection:
-            self._group_commit = GroupCommit(connection, self._marker)
+            self._group_commit = GroupCommit(connection, self._namespace.marker(self.name))
         return reply, await self._group_commit.confirm(replicas, deadline_s)
+
+    async def missing_commands(self) -> tuple[MissingCommand, ...]:
+        """Return the commands that the account lacks, found over a connection of its own; raise as `command` does."""
+        await self.command("PING")
+        try:
+            return await missing_commands(self._config, self.name, self._namespace)
+        except DIAL_FAILED as error:
+            raise self._calls.unavailable("not-sent", str(error) or "no answer in time") from error
 
     async def info(self, section: str) -> dict[str, str]:
         """Return a section of INFO."""
@@ -212,6 +221,8 @@ class Store:
         self._first_start = None
 
     async def _prepare(self, connection: Connection, server: ServerInfo) -> None:
+        self._rights.log(server.lacks)
+
         scripts = self._calls.scripts
 
         async def run(script: str, keys: Sequence[str], args: Sequence[Argument]) -> list[Any]:

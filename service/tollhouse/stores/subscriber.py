@@ -18,7 +18,7 @@ from tollhouse.stores.discovery.locator import Address
 from tollhouse.stores.discovery.primary_history import FailoverPause, PrimaryEvent
 from tollhouse.stores.reconnecting import ConnectionConfig
 from tollhouse.stores.transport.connection import Connection, encode
-from tollhouse.stores.transport.errors import CALL_FAILED
+from tollhouse.stores.transport.errors import CALL_FAILED, is_lacking
 from tollhouse.stores.transport.handshake import shake_hands
 from tollhouse.stores.transport.redial import Backoff, keep_connected, set_up
 
@@ -63,7 +63,12 @@ class Subscriber:
         """Begin to listen; do nothing when that was done, or after the end."""
         if self._task is None and not self._ended:
             listening = keep_connected(
-                self._subscribe, self._listen, self._backoff, on_failure=self._on_connect_failure
+                self._subscribe,
+                self._listen,
+                self._backoff,
+                on_failure=self._on_connect_failure,
+                permanent=is_lacking,
+                permanent_pause_s=self._timing.refused_pause_s,
             )
             self._task = asyncio.get_running_loop().create_task(
                 listening, name=f"tollhouse-listen-{self._name}", context=Context()

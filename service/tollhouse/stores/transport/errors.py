@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-from tollhouse.errors import Outcome
+from tollhouse.errors import ConfigurationError, Outcome
 
 Verdict = Literal["load-script", "reconnect", "refuse", "defect"]
 """Load the script and send again · find the primary and send again · an outage · a defect of the call."""
@@ -62,8 +62,15 @@ def verdict(error: ServerError) -> Verdict:
     return _VERDICTS.get(error.code, "defect")
 
 
+def is_lacking(error: object) -> bool:
+    """Return True if the account may not run the command, or the server does not have it under this name."""
+    return isinstance(error, ServerError) and (error.code == "NOPERM" or str(error).startswith("ERR unknown command"))
+
+
 def is_mistake(error: Exception) -> bool:
-    """Return True for an error reply that waiting cannot mend: a refused login, or a defect (no such database)."""
+    """Return True for what waiting cannot mend: a refused login, a defect (no such database), a server too old."""
+    if isinstance(error, ConfigurationError):
+        return True
     return isinstance(error, ServerError) and (error.code in LOGIN_CODES or verdict(error) == "defect")
 
 

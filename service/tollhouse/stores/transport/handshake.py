@@ -1,24 +1,36 @@
-"""The handshake: log in, select the database, identify the server, and load the scripts, in one write."""
+"""The handshake: log in, select the database, identify the server, and load the scripts, in one write.
+
+Only the login and the database are required. A server that may not load scripts gets the text of each with its first
+call; what is lost without the other commands is in `rights`.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from typing import Any, cast
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, cast
 
 from msgspec import Struct
 
+from tollhouse.errors import ConfigurationError
 from tollhouse.scripts import Script
 from tollhouse.stores.transport.connection import Connection, encode
 from tollhouse.stores.transport.dialer import Login
-from tollhouse.stores.transport.errors import ServerError
+from tollhouse.stores.transport.errors import ServerError, is_lacking
+
+_REDIS_MAJOR_MIN: Final = 7
+_OPTIONAL: Final = {
+    "INFO": encode("INFO", "replication", "persistence"),
+    # With it, a primary that steps down names the next one instead of closing.
+    "CLIENT CAPA": encode("CLIENT", "CAPA", "redirect"),
+}
 
 
 class ServerInfo(Struct, frozen=True, kw_only=True):
     """The server at the other end, as the handshake found it.
 
     `primary` is its replication id, which changes when another server takes over; it is empty when the account may not
-    run INFO. `appends` is whether it writes an append-only file.
+    run INFO. `appends` is whether it writes an append-only file, `lacks` names the commands that it refused.
     """
 
     software: str
@@ -26,26 +38,28 @@ class ServerInfo(Struct, frozen=True, kw_only=True):
     role: str
     primary: str
     appends: bool
+    lacks: tuple[str, ...] = ()
 
 
 async def shake_hands(
     connection: Connection, name: str, login: Login, db: int, scripts: Sequence[Script], deadline_s: float
 ) -> ServerInfo:
-    """Prepare a new connection; raise ServerError when the server refuses a required part, or is a replica."""
-    frames = [
-        login.hello(f"tollhouse-{name}"),
-        encode("SELECT", db),
-        encode("INFO", "replication", "persistence"),
-        # With it, a primary that steps down names the next one instead of closing. A server may refuse it.
-        encode("CLIENT", "CAPA", "redirect"),
-        *(encode("SCRIPT", "LOAD", script.text) for script in scripts),
-    ]
+    """Prepare a new connection.
+
+    Raise ServerError when the server refuses the login or the database, or is a replica, and ConfigurationError when it
+    is too old.
+    """
+    loads = [encode("SCRIPT", "LOAD", script.text) for script in scripts]
+    frames = [login.hello(f"tollhouse-{name}"), encode("SELECT", db), *_OPTIONAL.values(), *loads]
     replies = [connection.send(frame, deadline_s) for frame in frames]
-    greeting, selected, info, _, *loaded = await asyncio.gather(*replies, return_exceptions=True)
-    for result in (greeting, selected, *loaded):
-        if isinstance(result, BaseException):
-            raise result
-    server = _server(greeting, info)
+    greeting, selected, info, redirect, *loaded = await asyncio.gather(*replies, return_exceptions=True)
+    optional = {"INFO": info, "CLIENT CAPA": redirect, "SCRIPT LOAD": next(filter(is_lacking, loaded), None)}
+    # A connection begins in database 0, so that one needs no right to select.
+    required = [greeting] if db == 0 and is_lacking(selected) else [greeting, selected]
+    if is_lacking(greeting) and "unknown command" in str(greeting):
+        raise _too_old("older than Redis 6.0")
+    _raise_first([*required, *(reply for reply in loaded if not is_lacking(reply))])
+    server = _server(greeting, info, [command for command, reply in optional.items() if is_lacking(reply)])
     if server.role != "master":
         raise ServerError(f"READONLY the server is a {server.role}")
     return server
@@ -58,17 +72,31 @@ def read_info(text: bytes) -> dict[str, str]:
     return {name: value for name, _, value in pairs}
 
 
-def _server(greeting: Any, info: Any) -> ServerInfo:
+def _raise_first(replies: Iterable[object]) -> None:
+    for reply in replies:
+        if isinstance(reply, BaseException):
+            raise reply
+
+
+def _server(greeting: Any, info: object, lacks: Sequence[str]) -> ServerInfo:
     fields = {_text(name): _text(value) for name, value in cast("dict[Any, Any]", greeting).items()}
-    # An account that may not run INFO still works, but without replay and cache fence at a failover.
     state = read_info(info if isinstance(info, bytes) else b"")
-    return ServerInfo(
+    server = ServerInfo(
         software=fields.get("server", "unknown"),
         version=fields.get("version", "unknown"),
         role=fields.get("role", "unknown"),
         primary=state.get("master_replid", ""),
         appends=state.get("aof_enabled") == "1",
+        lacks=tuple(lacks),
     )
+    major = server.version.partition(".")[0]
+    if server.software == "redis" and major.isdecimal() and int(major) < _REDIS_MAJOR_MIN:
+        raise _too_old(f"Redis {server.version}")
+    return server
+
+
+def _too_old(found: str) -> ConfigurationError:
+    return ConfigurationError("server", found, "Tollhouse needs Redis 7.0 or Valkey 7.2")
 
 
 def _text(value: Any) -> str:

@@ -50,6 +50,8 @@ class ConnectionTiming(Struct, frozen=True, kw_only=True):
     """Least time between the starts of two probes of an open circuit breaker."""
     heartbeat_s: float = 5.0
     """A subscription that is silent for so long gets a PING."""
+    refused_pause_s: float = 30.0
+    """Pause after a subscription that the account may not have."""
     heartbeat_timeout_s: float = 1.0
     """A subscription that does not answer the PING for so long is given up."""
 
@@ -127,13 +129,20 @@ async def keep_connected(
     backoff: Backoff,
     *,
     on_failure: Callable[[Exception], None],
+    permanent: Callable[[Exception], bool] = lambda _: False,
+    permanent_pause_s: float = 30.0,
 ) -> None:
-    """Dial, `hold` the connection until it ends, and start again after a pause; run until cancelled."""
+    """Dial, `hold` the connection until it ends, and start again after a pause; run until cancelled.
+
+    After a `permanent` failure, which only an operator can mend, the pause is `permanent_pause_s`.
+    """
     while True:
-        connection = await redial(dial, backoff, on_failure=on_failure)
-        assert connection is not None
-        await hold(connection)
-        await asyncio.sleep(backoff.next_s())
+        connection = await redial(dial, backoff, on_failure=on_failure, permanent=permanent)
+        if connection is None:
+            await asyncio.sleep(permanent_pause_s)
+        else:
+            await hold(connection)
+            await asyncio.sleep(backoff.next_s())
 
 
 async def set_up(connection: Connection, steps: Awaitable[T]) -> T:

@@ -1,0 +1,119 @@
+"""The commands that a store can do without, and what is lost without each.
+
+An account may lack them, and a provider may have renamed or removed them. A store works all the same; the log says once
+what is lost, and `tollhouse check` says it too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from typing import Final
+
+from msgspec import Struct
+
+from tollhouse.keys import Namespace
+from tollhouse.stores.reconnecting import ConnectionConfig
+from tollhouse.stores.transport.connection import Connection, encode
+from tollhouse.stores.transport.errors import ServerError, is_lacking
+
+COSTS: Final = {
+    "INFO": "cached values are served only by the process that stored them, until it reconnects; revocations are "
+    "replayed on every new connection; without Sentinel no write is durable",
+    "ROLE": "replicas are not followed to their primary, and writes report durable=false behind Sentinel",
+    "SCRIPT LOAD": "a script that the server has forgotten is sent with its next call",
+    "CLIENT CAPA": "a primary that steps down closes its connections instead of naming the next one",
+    "WAIT": "writes report durable=false behind Sentinel",
+    "WAITAOF": "writes report durable=false without Sentinel",
+    "SUBSCRIBE": "what other processes announce is not heard: revocations before a failover, units that are free again",
+    "PUBLISH": "other processes do not hear of revocations before a failover, nor of units that are free again",
+}
+"""What is lost without a command."""
+
+_DURABLE: Final = frozenset({"sessions", "accounts"})
+_ANNOUNCING: Final = frozenset({"sessions", "limits"})
+_USERS: Final = {
+    "WAIT": _DURABLE,
+    "WAITAOF": _DURABLE,
+    "SUBSCRIBE": _ANNOUNCING,
+    "PUBLISH": _ANNOUNCING,
+}
+"""The stores that use a command; all of them use those that are missing here."""
+
+_REPLICATED: Final = frozenset({"ROLE", "WAIT"})
+_ALONE: Final = frozenset({"WAITAOF"})
+
+_log = logging.getLogger("tollhouse.stores")
+
+
+class MissingCommand(Struct, frozen=True, kw_only=True):
+    """A command that a store may not run, and what is lost without it."""
+
+    command: str
+    cost: str
+
+
+class RightsLog:
+    """Logs each command that a store lacks once in the life of the store."""
+
+    def __init__(self, store: str) -> None:
+        self._store = store
+        self._logged: set[str] = set()
+
+    def log(self, commands: Iterable[str]) -> None:
+        """Log those of the commands that were not logged yet."""
+        for command in commands:
+            if command not in self._logged:
+                self._logged.add(command)
+                fields = {"store": self._store, "command": command, "cost": COSTS[command]}
+                _log.warning("the account may not run a command", extra=fields)
+
+
+async def missing_commands(config: ConnectionConfig, store: str, namespace: Namespace) -> tuple[MissingCommand, ...]:
+    """Return what the account of a store lacks: each command runs once, over a connection of its own.
+
+    It changes no data. Raise one of DIAL_FAILED.
+    """
+    channel = namespace.session_revocations if store == "sessions" else namespace.rate_clearings
+    deadline_s = asyncio.get_running_loop().time() + config.timing.connect_s
+    async with asyncio.timeout_at(deadline_s):
+        connection, _ = await config.dialer.dial(await config.locator.locate(), on_lost=lambda: None)
+        try:
+            await connection.send(config.locator.login().hello(f"tollhouse-{store}-check"), deadline_s)
+            missing = [
+                MissingCommand(command=command, cost=COSTS[command])
+                for command, frame in _frames(channel).items()
+                if _uses(store, command, replicated=config.locator.health() is not None)
+                and not await _may_run(connection, frame, deadline_s)
+            ]
+        finally:
+            await connection.aclose()
+    return tuple(missing)
+
+
+def _uses(store: str, command: str, *, replicated: bool) -> bool:
+    """Return True if a store uses the command: some serve only those with replicas, some only those without."""
+    return store in _USERS.get(command, (store,)) and command not in (_ALONE if replicated else _REPLICATED)
+
+
+def _frames(channel: str) -> dict[str, bytes]:
+    return {
+        "INFO": encode("INFO", "replication", "persistence"),
+        "ROLE": encode("ROLE"),
+        "SCRIPT LOAD": encode("SCRIPT", "LOAD", "return 1"),
+        "CLIENT CAPA": encode("CLIENT", "CAPA", "redirect"),
+        "WAIT": encode("WAIT", 0, 1),
+        "WAITAOF": encode("WAITAOF", 0, 0, 1),
+        "PUBLISH": encode("PUBLISH", f"{channel}:check", ""),
+        # The last one, because in RESP3 its reply is a push: if it is refused, that of PING has no call.
+        "SUBSCRIBE": encode("SUBSCRIBE", channel) + encode("PING"),
+    }
+
+
+async def _may_run(connection: Connection, frame: bytes, deadline_s: float) -> bool:
+    try:
+        await connection.send(frame, deadline_s)
+    except ServerError as error:
+        return not is_lacking(error)
+    return True
