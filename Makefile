@@ -30,7 +30,7 @@ STRUCTURE  := $(addprefix tests/project/test_,layers.py public_names.py style.py
 
 SEED       := $(or $(SEED),$(shell date +%s))
 
-.PHONY: help install serve demo drill bench check test fuzz lint
+.PHONY: help install serve demo drill bench check test fuzz simulate simulate-mutants lint
 
 help: ## list the targets
 	@sed -n 's/^\([a-z%-]*\):.*## \(.*\)/make \1	\2/p' Makefile | sed 's/%/FOLDER/' | expand -t 18
@@ -70,6 +70,9 @@ test: $(VENV)/.develop ## run every test, on two workers, and hold the coverage 
 fuzz: $(VENV)/.develop ## send 20,000 generated requests to every route and edge; SEED=7 repeats a run, REQUESTS=500 is a short one
 	@echo 'make fuzz SEED=$(SEED)'
 	FUZZ_REQUESTS=$(or $(REQUESTS),20000) $(PYTEST) -q -n 2 --dist loadfile -p no:randomly --hypothesis-seed=$(SEED) tests/fuzz
+
+simulate: $(VENV)/.develop ## run 2,000 simulated failures of the stores; SEEDS=0:100000 runs more, SEEDS=17 ARGS=--trace shows one
+	@$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),0:2000) $(ARGS)
 
 lint: $(VENV)/.develop ## run ruff and pyright
 	$(BIN)/ruff check

@@ -1,6 +1,14 @@
 """Deterministic simulation: clients, servers and Sentinels on one virtual clock and one virtual network.
 
-loop         the event loop whose time only the scheduler moves
-trace        what a run delivered: its digest, and lines for people
+__main__     many schedules, from the command line
+shrink       makes a schedule that breaks a rule small
+run          one schedule: what breaks, what is called, and the verdict
+invariants   what no schedule may break
+faults       how things break and are repaired
+world        the network, the cluster and the processes of one run
+clients      simulated processes, and the calls that they perform
+schedules    a seed -> servers, faults and calls
 network      machines, links and connections; the dialer of a simulated process
+trace        what a run delivered: its digest, and lines for people
+loop         the event loop whose time only the scheduler moves
 """

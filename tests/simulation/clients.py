@@ -140,7 +140,7 @@ class Client:
         took_ms = (done.ended_s - done.began_s) * 1000
         self._network.note(
             f"process {self.number}: #{call.number} {call.verb}{about} for user {call.user}: {done.outcome}"
-            f" {_shown(done.value)} after {took_ms:.1f} ms"
+            f" {shown(done.value)} after {took_ms:.1f} ms"
         )
 
 
@@ -159,7 +159,8 @@ def device_of(number: int) -> str:
     return f"device of {number}"
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """Return a result in a few words."""
     if isinstance(value, Issued):
         return "durable" if value.durable else "not durable"
     if hasattr(value, "durable"):

@@ -11,8 +11,9 @@ from typing import Final, Literal
 
 from msgspec import Struct
 
-from tests.simulation.clients import DEADLINE_S, Done, History, device_of, user_name
+from tests.simulation.clients import DEADLINE_S, Done, History, device_of, shown, user_name
 from tollhouse.sessions.records import Session
+from tollhouse.sessions.sessions import Issued
 
 Rule = Literal[
     "durable-session-lost",
@@ -66,13 +67,15 @@ def violations(history: History, end: End) -> list[Violation]:
 
 def _lost_sessions(history: History, end: End) -> Iterator[Violation]:
     """Yield each session that was answered durable, that nothing may have ended, and that does not exist."""
-    creations = {done.call.number: done for done in history.done if done.call.verb == "create"}
-    for (process, number), found in end.verified.items():
-        created = creations[number]
-        if found is None and created.value.durable and not _may_have_ended(created, history.done):
-            yield Violation(
-                rule="durable-session-lost", text=f"process {process}: unknown at the end: {_told(created)}"
-            )
+    for created in (done for done in history.done if done.call.verb == "create" and isinstance(done.value, Issued)):
+        unknown = [
+            str(process)
+            for (process, number), found in end.verified.items()
+            if number == created.call.number and found is None
+        ]
+        if unknown and created.value.durable and not _may_have_ended(created, history.done):
+            text = f"unknown to processes {', '.join(unknown)}: {_told(created)}"
+            yield Violation(rule="durable-session-lost", text=text)
 
 
 def _may_have_ended(created: Done, calls: Iterable[Done]) -> bool:
@@ -164,5 +167,5 @@ def _told(done: Done) -> str:
     about = f" of #{call.session}" if call.session else ""
     return (
         f"#{call.number} {call.verb}{about} by process {done.process}, {done.began_s:.4f} to {done.ended_s:.4f} s:"
-        f" {done.outcome} {done.value}"
+        f" {done.outcome} {shown(done.value)}"
     )

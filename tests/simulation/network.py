@@ -170,6 +170,7 @@ class ServerLink:
         self.client_open = True
         self._network = network
         self._node: Node | None = None
+        self._written: list[bytes] | None = None
         self._to_server = _Stream(network, ip, host[0])
         self._to_client = _Stream(network, host[0], ip)
         network.connections[number] = self
@@ -182,12 +183,17 @@ class ServerLink:
 
     def write(self, data: bytes) -> None:
         """Send bytes to the client; no effect once either end was closed."""
-        if self.server_open:
+        if not self.server_open:
+            return
+        if self._written is None:
             self._to_client.push(partial(self._deliver_to_client, data))
+        else:
+            self._written.append(data)
 
     def close(self) -> None:
         """Reset the connection from the server's end: the client learns it behind all that was sent before."""
         if self.server_open:
+            self._flush()
             self.server_open = False
             self._forget()
             self._to_client.push(self._lose_client)
@@ -236,7 +242,15 @@ class ServerLink:
     def _deliver_to_server(self, data: bytes) -> None:
         if self.server_open and self._node is not None:
             self._network.trace.delivered(self.peer_ip, self.host[0], data)
+            self._written = []
             self._node.received(self, data)
+            self._flush()
+
+    def _flush(self) -> None:
+        """Send in one piece what the server wrote while it took one piece."""
+        written, self._written = self._written, None
+        if written and self.server_open:
+            self._to_client.push(partial(self._deliver_to_client, b"".join(written)))
 
     def _lose_client(self) -> None:
         if not self.client_open:

@@ -2,30 +2,42 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, Final
 
 from tests.simulation.valkey.keyspace import CommandError, Status
 
 
 def encode_reply(value: Any) -> bytes:
     """Return the bytes of a reply."""
-    match value:
-        case None:
-            return b"_\r\n"
-        case Status():
-            return b"+%b\r\n" % value
-        case bytes() | str():
-            text = value if isinstance(value, bytes) else value.encode()
-            return b"$%d\r\n%b\r\n" % (len(text), text)
-        case int():
-            return b":%d\r\n" % value
-        case list():
-            return b"*%d\r\n" % len(value) + b"".join(map(encode_reply, value))
-        case dict():
-            return b"%%%d\r\n" % len(value) + b"".join(encode_reply(part) for pair in value.items() for part in pair)
-        case _:
-            assert isinstance(value, CommandError), value
-            return b"-%b\r\n" % str(value).encode()
+    return _ENCODERS[type(value)](value)
+
+
+@lru_cache(maxsize=4096)
+def _text(value: str) -> bytes:
+    return _bulk(value.encode())
+
+
+def _bulk(value: bytes) -> bytes:
+    return b"$%d\r\n%b\r\n" % (len(value), value)
+
+
+def _map(value: dict[Any, Any]) -> bytes:
+    parts = [encode_reply(part) for pair in value.items() for part in pair]
+    return b"%%%d\r\n%b" % (len(value), b"".join(parts))
+
+
+_ENCODERS: Final[dict[type, Callable[[Any], bytes]]] = {
+    type(None): lambda _: b"_\r\n",
+    Status: lambda value: b"+%b\r\n" % value,
+    bytes: _bulk,
+    str: _text,
+    int: lambda value: b":%d\r\n" % value,
+    list: lambda value: b"*%d\r\n%b" % (len(value), b"".join(map(encode_reply, value))),
+    dict: _map,
+    CommandError: lambda value: b"-%b\r\n" % str(value).encode(),
+}
 
 
 def encode_push(*parts: Any) -> bytes:

@@ -1,0 +1,141 @@
+"""One run: a schedule in, a report out. The same schedule gives the same digest in every process."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+from msgspec import Struct
+
+from tests.simulation import loop as virtual
+from tests.simulation.clients import Client, History
+from tests.simulation.cluster import Cluster
+from tests.simulation.faults import strike
+from tests.simulation.invariants import EXCUSABLE, End, Violation, violations
+from tests.simulation.loop import Stuck, VirtualLoop
+from tests.simulation.network import Network
+from tests.simulation.schedules import Schedule
+from tests.simulation.trace import Trace
+from tests.simulation.world import MakeCluster, World
+from tollhouse.errors import StoreUnavailable
+from tollhouse.sessions.records import Session
+
+_ATTEMPTS: Final = 10
+_PAUSE_S: Final = 0.2
+
+
+class Report(Struct, frozen=True, kw_only=True):
+    """How a run ended. `violations` are those inside the fault model, `excused` those that its excuse explains."""
+
+    seed: int
+    digest: str
+    violations: tuple[Violation, ...]
+    excused: tuple[Violation, ...]
+    calls: int
+    durable: int
+    changes: int
+    lines: tuple[str, ...]
+
+
+def make_cluster(loop: VirtualLoop, network: Network, rng: random.Random, schedule: Schedule) -> Any:
+    """Return the servers and Sentinels of a schedule."""
+    return Cluster(
+        loop,
+        network,
+        rng,
+        replicas=len(schedule.priorities) - 1,
+        priorities=schedule.priorities,
+        lag_ms=schedule.lag_ms,
+    )
+
+
+def simulate(schedule: Schedule, make: MakeCluster = make_cluster) -> Report:
+    """Run a schedule."""
+    run = _Run(schedule, make)
+    try:
+        with _collected():
+            end, loop = virtual.run(run.main)
+        end = End(verified=end.verified, failures=end.failures, left_over=end.left_over, lost=tuple(loop.lost))
+        found = violations(run.history, end)
+    except Stuck as error:
+        found = [Violation(rule="stuck", text=str(error))]
+    excused = [one for one in found if schedule.excuse and one.rule in EXCUSABLE]
+    durable = sum(done.outcome == "ok" and getattr(done.value, "durable", False) for done in run.history.done)
+    return Report(
+        seed=schedule.seed,
+        digest=run.trace.digest,
+        violations=tuple(one for one in found if one not in excused),
+        excused=tuple(excused),
+        calls=len(run.history.done),
+        durable=durable,
+        changes=max((number for _, number, _ in run.history.generations), default=1) - 1,
+        lines=tuple(run.trace.lines),
+    )
+
+
+@contextmanager
+def _collected() -> Iterator[None]:
+    """Collect no garbage before the end: when it is collected depends on what the process did before.
+
+    At the end what is young is collected: futures report then what no caller received.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.collect(0)
+        gc.enable()
+
+
+class _Run:
+    def __init__(self, schedule: Schedule, make: MakeCluster) -> None:
+        self.history = History()
+        self._schedule = schedule
+        self._make = make
+
+    async def main(self, loop: VirtualLoop) -> End:
+        """Run all faults and calls at their times, wait until all is well again, and look at what is there."""
+        self.trace = Trace(loop)
+        world = World(loop, self.trace, self._schedule, self._make, self.history)
+        for fault in self._schedule.faults:
+            loop.call_at(fault.at_ms / 1000, strike, fault, world)
+        for call in self._schedule.calls:
+            loop.call_at(call.at_ms / 1000, world.perform, call)
+        await asyncio.sleep(self._schedule.end_ms / 1000)
+        await world.settled()
+        self.trace.note("all is repaired: a new process verifies every session, as those that are left do")
+        world.clients.append(world.start(len(world.clients)))
+        verified, failures = await self._look(world.clients)
+        for client in world.clients:
+            await client.aclose()
+        left = [f"task {name}" for name in virtual.unfinished(loop, but=asyncio.current_task())]
+        left += [f"connection {link.number}" for link in world.network.connections.values() if link.client_open]
+        return End(verified=verified, failures=failures, left_over=tuple(left), lost=())
+
+    async def _look(self, clients: list[Client]) -> tuple[dict[tuple[int, int], Session | None], tuple[str, ...]]:
+        verified: dict[tuple[int, int], Session | None] = {}
+        failures: list[str] = []
+        for client in clients:
+            try:
+                await _recovered(client)
+                for number, issued in self.history.issued.items():
+                    verified[client.number, number] = await client.sessions.verify(issued.token)
+            except StoreUnavailable as error:
+                failures.append(f"process {client.number} cannot verify sessions at the end: {error}")
+        return verified, tuple(failures)
+
+
+async def _recovered(client: Client) -> None:
+    """Return when the process reaches its store: calls fail at once until a probe, which they start, has an answer."""
+    for _ in range(_ATTEMPTS):
+        try:
+            await client.sessions.list("a user without sessions")
+        except StoreUnavailable:
+            await asyncio.sleep(_PAUSE_S)
+        else:
+            return
+    await client.sessions.list("a user without sessions")
