@@ -191,6 +191,15 @@ def _unsubscribe(server: Server, client: Client, args: Command) -> Any:
     return NO_REPLY
 
 
+def _config(server: Server, client: Client, args: Command) -> Any:
+    match [args[0].upper(), *args[1:]]:
+        case [b"SET", b"min-replicas-to-write", number]:
+            server.min_replicas = int(number)
+            return OK
+        case _:
+            raise CommandError("ERR Unknown option or number of arguments for CONFIG")
+
+
 def _replconf(server: Server, client: Client, args: Command) -> Any:
     if [arg.upper() for arg in args] == [b"GETACK", b"*"]:
         server.replicator.acknowledge()
@@ -214,5 +223,6 @@ _HANDLERS: Final[dict[bytes, Callable[[Any, Client, Command], Any]]] = {
     b"SUBSCRIBE": _subscribe,
     b"UNSUBSCRIBE": _unsubscribe,
     b"PUBLISH": lambda server, _, args: server.publish(*args),
+    b"CONFIG": _config,
     b"REPLCONF": _replconf,
 }

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
+from itertools import chain
 from typing import Any, Final
 
+from hiredis import pack_command
+
 from tests.simulation.valkey.keyspace import CommandError, Status
+
+
+class Fields(dict[str, str]):
+    """A map of text."""
 
 
 def encode_reply(value: Any) -> bytes:
@@ -28,6 +35,11 @@ def _map(value: dict[Any, Any]) -> bytes:
     return b"%%%d\r\n%b" % (len(value), b"".join(parts))
 
 
+def _fields(value: Fields) -> bytes:
+    packed = pack_command(tuple(chain.from_iterable(value.items())))  # an array: only its first line is another one
+    return b"%%%d\r\n%b" % (len(value), packed[packed.index(b"\n") + 1 :])
+
+
 _ENCODERS: Final[dict[type, Callable[[Any], bytes]]] = {
     type(None): lambda _: b"_\r\n",
     Status: lambda value: b"+%b\r\n" % value,
@@ -36,6 +48,7 @@ _ENCODERS: Final[dict[type, Callable[[Any], bytes]]] = {
     int: lambda value: b":%d\r\n" % value,
     list: lambda value: b"*%d\r\n%b" % (len(value), b"".join(map(encode_reply, value))),
     dict: _map,
+    Fields: _fields,
     CommandError: lambda value: b"-%b\r\n" % str(value).encode(),
 }
 

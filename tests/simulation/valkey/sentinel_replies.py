@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tests.simulation.valkey.clients import Client, Command
 from tests.simulation.valkey.keyspace import CommandError, Status
+from tests.simulation.valkey.replies import Fields
 from tests.simulation.valkey.views import Peer, View
 
 if TYPE_CHECKING:
@@ -50,17 +51,25 @@ def _answer_sentinel(sentinel: Sentinel, verb: bytes, args: Command) -> Any:
             return _primary(sentinel)
         case b"REPLICAS":
             return [_replica(sentinel, view) for view in sentinel.replicas.values()]
+        case b"FAILOVER":
+            return _fail_over(sentinel, coordinated=args[1:] == [b"COORDINATED"])
         case b"SENTINELS":
             return [_peer(sentinel, peer) for peer in sentinel.peers.values()]
         case _:
             raise CommandError(f"ERR unknown subcommand '{verb.decode()}'. Try SENTINEL HELP.")
 
 
-def _primary(sentinel: Sentinel) -> dict[str, str]:
+def _fail_over(sentinel: Sentinel, *, coordinated: bool) -> Status:
+    if not sentinel.force_failover(coordinated=coordinated):
+        raise CommandError("NOGOODSLAVE No suitable replica to promote")
+    return Status(b"OK")
+
+
+def _primary(sentinel: Sentinel) -> Fields:
     view = sentinel.primary
     flags = _down(view) + (",o_down" if sentinel.o_down else "") + ",master"
     flags += ",failover_in_progress" if sentinel.failover.under_way else ""
-    return {
+    fields = {
         "name": _NAME.decode(),
         **_address(view),
         "flags": flags.lstrip(","),
@@ -71,12 +80,13 @@ def _primary(sentinel: Sentinel) -> dict[str, str]:
         "failover-timeout": str(int(sentinel.failover_timeout_s * 1000)),
         "parallel-syncs": "1",
     }
+    return Fields(fields)
 
 
-def _replica(sentinel: Sentinel, view: View) -> dict[str, str]:
+def _replica(sentinel: Sentinel, view: View) -> Fields:
     told = view.report
     host = ("?", 0) if told is None or told.primary is None else told.primary
-    return {
+    fields = {
         "name": f"{view.host[0]}:{view.host[1]}",
         **_address(view),
         "flags": f"{_down(view)}{'' if view.answers else ',disconnected'},slave".lstrip(","),
@@ -84,14 +94,15 @@ def _replica(sentinel: Sentinel, view: View) -> dict[str, str]:
         "master-link-status": "ok" if told is not None and told.link_up else "err",
         "master-host": host[0],
         "master-port": str(host[1]),
-        "slave-priority": str(told.priority if told else 100),
-        "slave-repl-offset": str(told.offset if told else 0),
+        "slave-priority": str(view.priority),
+        "slave-repl-offset": str(view.offset),
         "replica-announced": "1",
     }
+    return Fields(fields)
 
 
-def _peer(sentinel: Sentinel, peer: Peer) -> dict[str, str]:
-    return {
+def _peer(sentinel: Sentinel, peer: Peer) -> Fields:
+    fields = {
         "name": peer.identity,
         **_address(peer),
         "runid": peer.identity,
@@ -99,6 +110,7 @@ def _peer(sentinel: Sentinel, peer: Peer) -> dict[str, str]:
         "voted-leader": peer.leader or "?",
         "voted-leader-epoch": str(peer.leader_epoch),
     }
+    return Fields(fields)
 
 
 def _address(view: View) -> dict[str, str]:

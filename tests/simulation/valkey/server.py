@@ -188,7 +188,10 @@ class Server:
         self._perform(self.run_id, partial(self._receive, link.number, data))
 
     def lost(self, link: ServerLink) -> None:
-        """Forget a connection."""
+        """Forget a connection, behind all that it sent: a process that hangs reads that first when it runs again."""
+        self._perform(self.run_id, partial(self._forget, link))
+
+    def _forget(self, link: ServerLink) -> None:
         client = self._clients.pop(link.number, None)
         if client is not None and client.wait is not None and client.wait.timer is not None:
             client.wait.timer.cancel()
@@ -199,7 +202,7 @@ class Server:
             self._close(client)
 
     def _close(self, client: Client) -> None:
-        self.lost(client.link)
+        self._forget(client.link)
         client.link.close()
 
     def _receive(self, number: int, data: bytes) -> None:

@@ -55,6 +55,8 @@ class View:
         self.s_down = False
         self.down_s = -math.inf
         self.report: Report | None = None
+        self.priority = 100
+        self.offset = 0
         self.role_s = now_s
         self.moved_s = now_s
         self.promoted = False
@@ -67,8 +69,10 @@ class View:
         return self.silent_s is None
 
     def take(self, new: Report) -> Report | None:
-        """Take a report; return the one before."""
+        """Take a report; return the one before. A primary says nothing of a replica's priority and offset."""
         old, self.report = self.report, new
+        if not new.is_primary:
+            self.priority, self.offset = new.priority, new.offset
         if old is None or old.is_primary != new.is_primary:
             self.role_s = self.moved_s = new.at_s
         elif old.primary != new.primary:
@@ -95,15 +99,19 @@ class Peer(View):
 
 
 def best(replicas: list[View], primary: View, down_after_s: float, now_s: float) -> View | None:
-    """Return the replica to promote: by priority, then by offset, then by run id; None if none may be."""
+    """Return the replica to promote: by priority, then by offset, then by run id; None if none may be.
+
+    A former primary that is back and was not converted yet is as good as any, with the priority and the offset that it
+    had when it was last seen as a replica.
+    """
     longest_s = (now_s - primary.down_s if primary.s_down else 0.0) + down_after_s * 10
     valid_s = 5.0 if primary.s_down else 30.0
     usable: list[tuple[tuple[int, int, str], View]] = []
     for view in replicas:
         told = view.report
-        if told is None or view.s_down or not view.answers or told.priority == 0:
+        if told is None or view.s_down or not view.answers or view.priority == 0:
             continue
         if now_s - told.at_s > valid_s or told.link_down_s > longest_s:
             continue
-        usable.append(((told.priority, -told.offset, told.run_id), view))
+        usable.append(((view.priority, -view.offset, told.run_id), view))
     return min(usable, key=lambda pair: pair[0])[1] if usable else None

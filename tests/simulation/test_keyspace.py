@@ -1,0 +1,173 @@
+"""The simulated keyspace, under the real Lua, agrees with a real server, and with its replicas."""
+
+from __future__ import annotations
+
+import random
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import hiredis
+import pytest
+
+from tests.simulation.valkey.keyspace import CommandError, Keyspace, SortedSet
+from tests.simulation.valkey.scripting import run_script
+from tollhouse import scripts
+from tollhouse.stores.transport.connection import encode
+
+SCRIPTS = scripts.load()
+HISTORIES = 25
+STEPS = 30
+CHANNEL = "revocations"
+
+Call = tuple[str, list[str], list[str | int]]
+
+
+class Names:
+    """The keys of one history: a user's sessions, all of one hash tag."""
+
+    def __init__(self, prefix: str) -> None:
+        self.index, self.epoch, self.everyone = f"{prefix}index:d", f"{prefix}epoch:d", f"{prefix}everyone"
+        self.events, self.records = f"{prefix}events", f"{prefix}sid:"
+        self.indexes, self.epochs = f"{prefix}index:", f"{prefix}epoch:"
+
+    def record(self, sid: str) -> str:
+        return self.records + sid
+
+
+def _random_call(rng: random.Random, names: Names, now_ms: int) -> Call:
+    sid, user = f"s{rng.randrange(6)}", "ada"
+    secret = f"secret of {sid}" if rng.random() < 0.95 else "another"
+    record = names.record(sid)
+    match rng.choice(("create", "create", "create", "verify", "verify", "touch", "list", "revoke", "revoke_all")):
+        case "create":
+            limits = (rng.choice((1_000, 60_000)), 90_000, rng.randint(1, 4), rng.randrange(2))
+            keys = [record, names.index, names.epoch, names.everyone, names.events]
+            return "create", keys, [now_ms, sid, secret, user, "d", *limits, "default", "", names.records]
+        case "verify":
+            keys = [record, names.everyone, names.events]
+            return "verify", keys, [now_ms, sid, secret, names.indexes, names.epochs]
+        case "touch":
+            return "touch", [record, names.everyone, names.events], [now_ms, sid, names.indexes, names.epochs]
+        case "list":
+            return "list", [names.index, names.epoch, names.everyone], [now_ms, names.records, 10]
+        case "revoke":
+            owner = user if rng.random() < 0.8 else "eve"
+            return "revoke", [record, names.index, names.events], [now_ms, sid, owner, CHANNEL, "{}"]
+        case _:
+            kept, given = rng.choice(("", sid)), rng.choice((0, 0, now_ms - 500))
+            options = [f"call {now_ms}", kept, names.records, 200_000, 0, rng.randint(1, 6), given, CHANNEL, "{}"]
+            return "revoke_all", [names.index, names.epoch, names.events], [now_ms, user, *options]
+
+
+class Real:
+    """A connection to a real server."""
+
+    def __init__(self, link: socket.socket) -> None:
+        self._link = link
+        self._reader: Any = hiredis.Reader()
+
+    def run(self, *command: str | bytes | int) -> Any:
+        self._link.sendall(encode(*command))
+        while (reply := self._reader.gets()) is False:
+            self._reader.feed(self._link.recv(65_536))
+        return reply
+
+
+@contextmanager
+def _real(path: Path) -> Iterator[Real]:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as link:
+        link.connect(str(path))
+        yield Real(link)
+
+
+def _simulated(space: Keyspace, call: Call) -> Any:
+    def run(name: bytes, *args: bytes) -> Any:
+        return 0 if name == b"PUBLISH" else space.run(name, *args)
+
+    name, keys, args = call
+    space.now_ms = int(args[0])
+    as_bytes = [[str(part).encode() for part in parts] for parts in (keys, args)]
+    try:
+        return run_script(SCRIPTS[f"sessions/{name}"].text.encode(), *as_bytes, run)
+    except CommandError as error:
+        return error
+
+
+def _content(space: Keyspace, prefix: str) -> dict[bytes, Any]:
+    """Return what is stored, as `_stored` reads it; event ids are of each server's own clock."""
+    found: dict[bytes, Any] = {}
+    for key in [key for key in space.values if key.startswith(prefix.encode())]:
+        value = space.find(key)
+        if isinstance(value, SortedSet):
+            found[key] = [(member, value[member]) for member in value.ordered()]
+        elif value is not None:
+            found[key] = [fields for _, fields in value] if isinstance(value, list) else dict(value)
+    return found
+
+
+def _stored(server: Real, prefix: str) -> dict[bytes, Any]:
+    found: dict[bytes, Any] = {}
+    for key in server.run("KEYS", f"{prefix}*"):
+        kind = server.run("TYPE", key)
+        if kind == b"zset":
+            flat = server.run("ZRANGE", key, 0, -1, "WITHSCORES")
+            found[key] = list(zip(flat[::2], map(float, flat[1::2]), strict=True))
+        elif kind == b"stream":
+            found[key] = [tuple(fields) for _, fields in server.run("XRANGE", key, "-", "+")]
+        else:
+            flat = server.run("HGETALL", key)
+            found[key] = dict(zip(flat[::2], flat[1::2], strict=True))
+    return found
+
+
+@pytest.mark.parametrize("seed", range(HISTORIES))
+def test_scripts_do_what_they_do_on_a_real_server(valkey_socket: Path, seed: int) -> None:
+    """Random calls of the scripts of sessions have the same replies and leave the same data and ends of keys.
+
+    The clock moves by a second at most, and no key ends by then, so the real server's own clock decides nothing.
+    """
+    rng, prefix = random.Random(seed), f"simulated:{{{seed}}}:"
+    names, space = Names(prefix), Keyspace()
+    now_ms = int(time.time() * 1000) + 5_000
+    with _real(valkey_socket) as server:
+        for _ in range(STEPS):
+            now_ms += rng.randrange(30)
+            call = _random_call(rng, names, now_ms)
+            name, keys, args = call
+
+            expected = server.run("EVAL", SCRIPTS[f"sessions/{name}"].text, len(keys), *keys, *args)
+
+            assert _plain(_simulated(space, call)) == _plain(expected), call
+        assert _content(space, prefix) == _stored(server, prefix)
+        for key in _content(space, prefix):
+            left_ms = server.run("PTTL", key)
+            assert abs(left_ms - space.run(b"PTTL", key)) < 5_000 or left_ms == space.run(b"PTTL", key)
+
+
+def _plain(reply: Any) -> Any:
+    return str(reply) if isinstance(reply, Exception) else reply
+
+
+@pytest.mark.parametrize("seed", range(HISTORIES))
+def test_effects_repeat_what_was_written(seed: int) -> None:
+    """A replica that applies the effects has the data and the ends of keys of its primary; so has a snapshot."""
+    rng, prefix = random.Random(seed), "simulated:"
+    names, primary, replica = Names(prefix), Keyspace(), Keyspace()
+    replica.is_primary = False
+    now_ms = 1_800_000_000_000
+    for _ in range(STEPS * 3):
+        now_ms += rng.randrange(5_000)
+        _simulated(primary, _random_call(rng, names, now_ms))
+        effects, primary.effects = primary.effects, []
+        for effect in effects:
+            replica.apply(effect)
+
+    snapshot = primary.copy()
+    for other in (replica, snapshot):
+        assert other.values == primary.values
+        assert other.ends_ms == primary.ends_ms
+        assert not other.effects
