@@ -221,6 +221,25 @@ async def test_a_forced_failover_breaks_no_durable_promise(tmp_path: Path) -> No
 
 
 @pytest.mark.sentinel
+async def test_what_only_an_isolated_primary_took_is_counted_as_lost(tmp_path: Path) -> None:
+    """Cut off with its clients, a primary takes writes that are lost when the majority's primary counts, none durable.
+
+    The same holds for what a primary had not sent to its replicas when it was killed.
+    """
+    extent = Extent(before_s=1, after_s=3, partition_s=3.5, lag_s=0.6)
+    both = structs.replace(options("partition", "tollhouse"), faults=("partition", "lag"), down_after_ms=1_000)
+
+    report = await Drill(both, tmp_path, BOUNDS, lambda _: None, extent=extent).run()
+
+    for one in report.rounds:
+        assert one.problem is None
+        assert {mark.kind for mark in one.marks} >= {"fault", "promoted", "switch"}
+        assert one.figures["takes_lost"]
+        assert one.figures["revoked_durably"]
+        assert (one.figures["durable_lost"], one.figures["resurrected"], one.figures["ghosts"]) == (0, 0, 0)
+
+
+@pytest.mark.sentinel
 async def test_a_round_that_cannot_be_judged_says_so(tmp_path: Path) -> None:
     """If the servers do not agree again, the round has a problem and no figures, and keeps no bound."""
     extent = Extent(before_s=0.2, after_s=0.2, settle_s=0)

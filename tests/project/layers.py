@@ -91,9 +91,9 @@ FLOORS: Mapping[str, tuple[frozenset[str], ...]] = {
         frozenset({"ratelimit"}),
     ),
     "drill": (
-        frozenset({"results"}),
+        frozenset({"links", "results"}),
         frozenset({"clients"}),
-        frozenset({"observer", "workload"}),
+        frozenset({"observer", "storm", "workload"}),
         frozenset({"faults"}),
         frozenset({"report", "round"}),
         frozenset({"runner"}),

@@ -1,16 +1,14 @@
 """The faults: how each is injected, what it corresponds to in real life, and what a client must show.
 
-The cancel storm stands for users who close their browsers: calls are started, left alone for a random number of
-iterations of the event loop, and cancelled. Only real cancellations count; a call that was answered first is checked
-like any other.
+A partition and a lag need links between the nodes that can be cut (`links`); the others break processes.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-import random
 import signal
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from types import MappingProxyType
@@ -18,26 +16,28 @@ from typing import Final
 
 from msgspec import Struct
 
-from tollhouse.drill.clients.client import CallResult, DrillClient
-from tollhouse.drill.results.history import OnMark, Operation
+from tollhouse.drill.clients.client import DrillClient
+from tollhouse.drill.links import CLIENTS, Links
+from tollhouse.drill.results.history import OnMark
 from tollhouse.drill.results.metrics import StormResult
+from tollhouse.drill.storm import Storm
 from tollhouse.stores.embedded.sentinel_cluster import Node, SentinelCluster
 from tollhouse.stores.embedded.sentinel_config import SERVICE
 
 STOPPED_S: Final = 10.0
 """How long `sigstop` stops the primary."""
 FLUSH_S: Final = 0.1
-_AT_A_TIME: Final = 50
-"""Calls of the storm at a time: fewer than the default pool of redis-py, which would refuse the rest."""
-_TURNS_MAX: Final = 12
-_SESSION: Final = "create-storm-0"
-_MIX: Final[tuple[Operation, ...]] = ("take", "take", "take", "take", "hot", "create", "verify", "put")
+PAIR_S: Final = 0.9
+"""How long after a failover was ordered `twice` kills the new primary: Sentinel has not noticed its promotion yet."""
+_LOOK_S: Final = 0.02
 
 
 class Extent(Struct, frozen=True, kw_only=True):
     """How long and how much a round does: `after_s` replaces how long each fault is observed, if it is not None.
 
     A storm ends after `storm_s` even if it falls short; `settle_s` is how long the servers may take to agree again.
+    `partition_s` is how long the primary and its clients are cut off, `lag_s` how long replicas get nothing until their
+    primary is killed.
     """
 
     before_s: float = 2.0
@@ -46,15 +46,18 @@ class Extent(Struct, frozen=True, kw_only=True):
     kill_every_s: float = 1.0
     cancellations: int = 100_000
     storm_s: float = 60.0
+    partition_s: float = 5.0
+    lag_s: float = 2.0
 
 
 DEFAULT: Final = Extent()
 
 
 class FaultContext(Struct, frozen=True, kw_only=True):
-    """What a fault works on; a fault that repeats itself does so until `over` is set."""
+    """What a fault works on; a fault that repeats itself does so until `over` is set. `links` is what it may cut."""
 
     cluster: SentinelCluster
+    links: Links | None
     primary: Node
     client: DrillClient
     record: OnMark
@@ -66,7 +69,8 @@ class FaultContext(Struct, frozen=True, kw_only=True):
 class Fault(Struct, frozen=True, kw_only=True):
     """One fault: `does` and `shows` explain it; the workload goes on for `after_s`.
 
-    `failovers` is how many it must cause; `steady` says that every connection should stay.
+    `failovers` is how many it must cause; `steady` says that every connection should stay, `links` that it needs nodes
+    that are connected by links of the drill.
     """
 
     name: str
@@ -76,6 +80,7 @@ class Fault(Struct, frozen=True, kw_only=True):
     failovers: int
     apply: Callable[[FaultContext], Awaitable[StormResult | None]]
     steady: bool = False
+    links: bool = False
 
 
 async def _kill(context: FaultContext) -> None:
@@ -99,6 +104,53 @@ async def _fail_over(context: FaultContext, *options: str) -> None:
     await asyncio.to_thread(context.cluster.call, sentinel, "SENTINEL", "FAILOVER", SERVICE, *options)
 
 
+async def _partition(context: FaultContext) -> None:
+    assert context.links is not None
+    context.links.separate((context.primary.address.host, context.cluster.sentinels[0].address.host, CLIENTS))
+    context.record("fault", context.primary.name, "cut off with one Sentinel and all clients")
+    try:
+        await asyncio.sleep(context.extent.partition_s)
+    finally:
+        context.links.heal()
+        context.record("healed", context.primary.name, "reaches the others again")
+
+
+async def _lag(context: FaultContext) -> None:
+    assert context.links is not None
+    primary = context.primary.address.host
+    replicas = [node.address.host for node in context.cluster.nodes if node != context.primary]
+    context.links.rest(replicas, primary)
+    context.record("fault", context.primary.name, "sends its replicas nothing")
+    try:
+        await asyncio.sleep(context.extent.lag_s)
+    finally:
+        os.kill(context.primary.pid, signal.SIGKILL)
+        context.record("fault", context.primary.name, "kill -9")
+        context.links.reset(replicas, primary)
+        context.links.heal()
+
+
+async def _fail_twice(context: FaultContext) -> None:
+    await _fail_over(context)
+    ordered_s = asyncio.get_running_loop().time()
+    promoted = await asyncio.to_thread(_await_promotion, context.cluster, context.primary)
+    await asyncio.sleep(ordered_s + PAIR_S - asyncio.get_running_loop().time())
+    if promoted is not None:
+        os.kill(promoted.pid, signal.SIGKILL)
+        context.record("fault", promoted.name, "kill -9")
+
+
+def _await_promotion(cluster: SentinelCluster, former: Node) -> Node | None:
+    """Return the server that has become a primary beside the former one; None if none has in time."""
+    give_up_s = time.monotonic() + PAIR_S
+    while time.monotonic() < give_up_s:
+        for node in cluster.nodes:
+            if node != former and cluster.call(node, "ROLE")[0] == "master":
+                return node
+        time.sleep(_LOOK_S)
+    return None
+
+
 async def _repeat(context: FaultContext, pause_s: float, *command: str) -> None:
     """Send a command to the primary every `pause_s`, until the fault is over."""
     context.record("fault", context.primary.name, f"{' '.join(command)} every {pause_s:g} s")
@@ -115,52 +167,6 @@ async def _storm(context: FaultContext) -> StormResult:
     result = await storm.run(within_s=context.extent.storm_s)
     context.record("healed", "client", f"{result.cancelled} cancelled")
     return result
-
-
-class Storm:
-    """Starts calls of a client and cancels them."""
-
-    def __init__(self, client: DrillClient, cancellations: int, *, seed: int) -> None:
-        self._client = client
-        self._random = random.Random(seed)  # noqa: S311 - a storm that can be repeated, no secret
-        self._wanted = cancellations
-        self._started = 0
-        self._cancelled = self._failed = self._foreign = 0
-
-    async def run(self, *, within_s: float) -> StormResult:
-        """Start and cancel calls until enough were cancelled, or the time is over."""
-        await self._client.call("create", _SESSION)
-        loop = asyncio.get_running_loop()
-        give_up_s = loop.time() + within_s
-        while self._cancelled < self._wanted and loop.time() < give_up_s:
-            await self._wave(min(_AT_A_TIME, self._wanted - self._cancelled))
-        missing = self._wanted - self._cancelled
-        return StormResult(cancelled=self._cancelled, missing=missing, failed=self._failed, foreign=self._foreign)
-
-    async def _wave(self, size: int) -> None:
-        tasks = [asyncio.get_running_loop().create_task(self._client.call(*self._next())) for _ in range(size)]
-        turns = [self._random.randint(1, _TURNS_MAX) for _ in tasks]
-        for turn in range(1, _TURNS_MAX + 1):
-            await asyncio.sleep(0)
-            for task, cancel_at in zip(tasks, turns, strict=True):
-                if cancel_at == turn:
-                    task.cancel()
-        await asyncio.wait(tasks)
-        for task in tasks:
-            self._count(task)
-
-    def _next(self) -> tuple[Operation, str]:
-        self._started += 1
-        operation = self._random.choice(_MIX)
-        return operation, _SESSION if operation == "verify" else f"{operation}-storm-{self._started}"
-
-    def _count(self, task: asyncio.Task[CallResult]) -> None:
-        if task.cancelled():
-            self._cancelled += 1
-        elif task.exception() is not None:
-            self._failed += 1
-        else:
-            self._foreign += task.result().foreign
 
 
 _ALL: Final = (
@@ -200,6 +206,37 @@ _ALL: Final = (
         after_s=5.0,
         failovers=1,
         apply=lambda context: _fail_over(context, "COORDINATED"),
+    ),
+    Fault(
+        name="twice",
+        does=f"SENTINEL FAILOVER of a healthy primary, and kill -9 of the new one {PAIR_S:g} s after the order: no "
+        "replica follows it yet, Sentinel has not noticed its promotion, and gives the failover up.",
+        shows="what the second server took is lost with it, since no other has it; none of that was answered durable",
+        after_s=8.0,
+        failovers=2,
+        apply=_fail_twice,
+    ),
+    Fault(
+        name="partition",
+        does=f"The primary, one Sentinel and all clients are cut off from both replicas and two Sentinels for "
+        f"{DEFAULT.partition_s:g} s; the majority promotes a replica meanwhile.",
+        shows="plain writes of that time are lost, since nothing on the clients' side knows of the new primary, and no "
+        "durable ones; with max_unreplicated_ms only the writes of that bound are",
+        after_s=DEFAULT.partition_s + 5.0,
+        failovers=1,
+        apply=_partition,
+        links=True,
+    ),
+    Fault(
+        name="lag",
+        does=f"For {DEFAULT.lag_s:g} s the primary sends its replicas nothing; then it is killed, with what it had not "
+        "sent.",
+        shows="plain writes of that time are lost, and none that was answered durable; with max_unreplicated_ms only "
+        "the writes of that bound are",
+        after_s=DEFAULT.lag_s + 7.0,
+        failovers=1,
+        apply=_lag,
+        links=True,
     ),
     Fault(
         name="script-flush",

@@ -82,7 +82,7 @@ async def read_survivors(
 ) -> set[str]:
     """Return the subjects of the calls that the last primary holds, read from it over a connection of its own."""
     password = quote(parse("url", cluster.url).password or "", safe="")
-    url = f"redis://:{password}@{last.address.host}:{last.address.port}/0"
+    url = f"redis://:{password}@{last.listens.host}:{last.listens.port}/0"
     subjects = sorted({call.id for call in calls if call.id.startswith(_TRACED)})
     async with wiring.open(client_settings(url, secret)) as server:
         return await client.surviving(server, subjects)
@@ -101,7 +101,7 @@ async def _stay_connected(node: Node, login: Login, dialer: Dialer, watch: _Watc
     async def dial() -> tuple[Connection, asyncio.Event]:
         lost = asyncio.Event()
         async with asyncio.timeout(_WITHIN_S):
-            connection, _ = await dialer.dial(node.address, on_lost=lost.set, on_push=on_push, stall_s=_WITHIN_S)
+            connection, _ = await dialer.dial(node.listens, on_lost=lost.set, on_push=on_push, stall_s=_WITHIN_S)
         await set_up(connection, connection.send(login.hello("tollhouse-drill"), _deadline()))
         return connection, lost
 

@@ -25,6 +25,7 @@ from tollhouse.drill.clients.library import LibraryClient
 from tollhouse.drill.clients.redis_py import PlainClient
 from tollhouse.drill.clients.service_process import run_service
 from tollhouse.drill.faults import Extent, Fault, FaultContext
+from tollhouse.drill.links import Links
 from tollhouse.drill.observer import observe, read_survivors, wait_for_agreement
 from tollhouse.drill.results.history import OPERATIONS, Call, Kind, Mark, Operation
 from tollhouse.drill.results.metrics import RoundData, StormResult
@@ -81,9 +82,12 @@ class ClientNotReady(TollhouseError):
 class Round:
     """Runs one round on a healthy cluster."""
 
-    def __init__(self, plan: RoundPlan, cluster: SentinelCluster, on_progress: OnProgress) -> None:
+    def __init__(
+        self, plan: RoundPlan, cluster: SentinelCluster, on_progress: OnProgress, links: Links | None = None
+    ) -> None:
         self._plan = plan
         self._cluster = cluster
+        self._links = links
         self._on_progress = on_progress
         self._began_s = 0.0
         self._marks: list[Mark] = []
@@ -134,6 +138,7 @@ class Round:
         assert primary is not None, "the cluster was healthy when the round began"
         context = FaultContext(
             cluster=cluster,
+            links=self._links,
             primary=primary,
             client=client,
             record=self._record,

@@ -7,10 +7,12 @@ import os
 import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Final
 
 from msgspec import Struct
 
 from tollhouse.drill.faults import DEFAULT, FAULTS, Extent
+from tollhouse.drill.links import Links
 from tollhouse.drill.report import chart
 from tollhouse.drill.report.report import DrillOptions, Report, RoundReport, assemble, describe_machine
 from tollhouse.drill.report.slo import Slo
@@ -19,8 +21,10 @@ from tollhouse.drill.results.availability import buckets
 from tollhouse.drill.results.metrics import RoundData, measure, no_figures, per_operation
 from tollhouse.drill.round import Round, RoundPlan, RoundProgress
 from tollhouse.errors import ConfigurationError, TollhouseError
-from tollhouse.stores.embedded.sentinel_cluster import SentinelCluster
+from tollhouse.stores.embedded.sentinel_cluster import SentinelCluster, free_addresses
 from tollhouse.stores.transport.handshake import read_info
+
+_PORT_OFFSET: Final = 10_000
 
 
 class DrillProgress(Struct, frozen=True, kw_only=True):
@@ -49,6 +53,7 @@ class Drill:
         self._extent = extent
         self._secret = secrets.token_hex(32).encode()
         self._cluster: SentinelCluster | None = None
+        self._links: Links | None = None
         self._server = "unknown"
 
     async def run(self) -> Report:
@@ -86,9 +91,9 @@ class Drill:
             self._on_progress(DrillProgress(plan=plan, done=done, steps=steps, progress=progress))
 
         on_progress(RoundProgress(at_ms=0.0, calls=0, errors=0))
-        cluster = await self._healthy_cluster()
+        cluster = await self._healthy_cluster(links=plan.fault.links)
         try:
-            data = await Round(plan, cluster, on_progress).run()
+            data = await Round(plan, cluster, on_progress, self._links).run()
         except ConfigurationError:
             raise
         except TollhouseError as error:
@@ -100,16 +105,27 @@ class Drill:
             await self._stop()
         return self._write_round(plan, data)
 
-    async def _healthy_cluster(self) -> SentinelCluster:
-        """Return a healthy, empty cluster; one that no fault has failed over is used again."""
+    async def _healthy_cluster(self, *, links: bool) -> SentinelCluster:
+        """Return a healthy, empty cluster; one of that kind that no fault has failed over is used again."""
+        if links is not (self._links is not None):
+            await self._stop()
         if self._cluster is None:
-            self._cluster = await asyncio.to_thread(
-                SentinelCluster.start,
-                down_after_ms=self._options.down_after_ms,
-                min_replicas=self._options.min_replicas,
-            )
+            self._cluster = await self._start(links=links)
         await asyncio.to_thread(self._empty, self._cluster)
         return self._cluster
+
+    async def _start(self, *, links: bool) -> SentinelCluster:
+        """Start a cluster, with `links` between its nodes that a fault can cut."""
+        addresses = free_addresses()
+        if links:
+            self._links = await Links.open({(host, port): (host, port + _PORT_OFFSET) for host, port in addresses})
+        return await asyncio.to_thread(
+            SentinelCluster.start,
+            down_after_ms=self._options.down_after_ms,
+            min_replicas=self._options.min_replicas,
+            port_offset=_PORT_OFFSET if links else 0,
+            addresses=addresses,
+        )
 
     def _empty(self, cluster: SentinelCluster) -> None:
         primary = cluster.primary()
@@ -123,6 +139,9 @@ class Drill:
         if self._cluster is not None:
             cluster, self._cluster = self._cluster, None
             await asyncio.to_thread(cluster.stop)
+        if self._links is not None:
+            links, self._links = self._links, None
+            await links.aclose()
 
     def _write_round(self, plan: RoundPlan, data: RoundData) -> RoundReport:
         name = f"{plan.fault.name}-{plan.client}-{plan.number}"

@@ -82,7 +82,8 @@ def test_every_measure_is_taken() -> None:
     }  # fmt: skip
     assert figures["takes_degraded"] == 1
     assert {name: value for name, value in figures.items() if name.endswith(("lost", "applied", "durable"))} == {
-        "plain_lost": 3, "durable_lost": 1, "unknown_applied": 1, "not_durable": 1, "hot_lost": 1,
+        "plain_lost": 3, "takes_lost": 2, "creates_lost": 1, "durable_lost": 1, "unknown_applied": 1, "not_durable": 1,
+        "hot_lost": 1,
     }  # fmt: skip
     assert (figures["resurrected"], figures["deposed"]) == (1, 3)
     assert (figures["hot_admitted"], figures["hot_degraded"]) == (4, 1)

@@ -12,8 +12,8 @@ from typing import Any
 from tests.clocks import Clock
 from tests.drills import call
 from tollhouse.drill.clients.client import CallResult, ClientState, fingerprint
-from tollhouse.drill.faults import Storm
 from tollhouse.drill.results.history import OPERATIONS, Failure, Operation
+from tollhouse.drill.storm import Storm
 from tollhouse.drill.workload import PATTERN, ScheduledCall, Subjects, Workload, schedule
 
 

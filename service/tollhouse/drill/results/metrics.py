@@ -67,6 +67,8 @@ MEASURES: Final[dict[str, str]] = {
     "lag_ms": "latest start of a call (load of the machine)",
     "plain_acknowledged": "plain writes acknowledged",
     "plain_lost": "plain writes acknowledged and lost",
+    "takes_lost": "of these: takes",
+    "creates_lost": "of these: sessions",
     "plain_lost_ms": "plain writes lost: time from the first to the last",
     "durable_acknowledged": "writes answered durable",
     "durable_lost": "writes answered durable and lost",
@@ -209,6 +211,8 @@ def _losses(data: RoundData) -> Figures:
     return {
         "plain_acknowledged": len(losses.acknowledged(calls, durable=False)),
         "plain_lost": len(plain_lost),
+        "takes_lost": sum(call.operation == "take" for call in plain_lost),
+        "creates_lost": sum(call.operation == "create" for call in plain_lost),
         "plain_lost_ms": losses.span_ms(plain_lost),
         "durable_acknowledged": len(losses.acknowledged(calls, durable=True)),
         "durable_lost": len(losses.lost(calls, surviving, durable=True)),

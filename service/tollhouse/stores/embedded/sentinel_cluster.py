@@ -45,10 +45,11 @@ _PORTS = (6379, 6379, 6379, 26379, 26379, 26379)
 
 
 class Node(Struct, frozen=True, kw_only=True):
-    """A server or a Sentinel; `pid` is the process of its last start."""
+    """A server or a Sentinel: the address that it announces, the one that it listens on, and its process."""
 
     name: str
     address: TcpAddress
+    listens: TcpAddress
     pid: int
 
 
@@ -71,6 +72,7 @@ class SentinelCluster:
         *,
         down_after_ms: int = 2000,
         min_replicas: int = 0,
+        port_offset: int = 0,
         binary: Path | None = None,
         addresses: tuple[Host, ...] | None = None,
         ready_s: float = READY_S,
@@ -79,8 +81,9 @@ class SentinelCluster:
 
         `down_after_ms` is how long a server must be silent before a Sentinel considers it down. A primary that fewer
         than `min_replicas` replicas follow refuses writes; so does one after a failover, until one follows it.
-        `addresses` are those of the primary, two replicas and three Sentinels. Raises ConfigurationError if the
-        cluster cannot be started.
+        `addresses` are those of the primary, two replicas and three Sentinels. With a `port_offset` the nodes announce
+        these and listen that much higher: what passes their connections on has to run by then. Raises
+        ConfigurationError if the cluster cannot be started.
         """
         program = server_binary(binary)
         chosen = free_addresses() if addresses is None else addresses
@@ -91,6 +94,7 @@ class SentinelCluster:
             sentinel_password=secrets.token_urlsafe(24),
             down_after_ms=down_after_ms,
             min_replicas=min_replicas,
+            port_offset=port_offset,
         )
         cluster = cls(config, program, Supervisor(), ready_s)
         with stop_on_failure(cluster.stop, _URL):
@@ -179,7 +183,7 @@ class SentinelCluster:
         raise ConfigurationError("TOLLHOUSE_URL", _URL, f"waited {self._ready_s:g} s in vain for {what}")
 
     def _node(self, config: NodeConfig) -> Node:
-        return Node(name=config.name, address=config.address, pid=self._pids[config.name])
+        return Node(name=config.name, address=config.address, listens=config.listens, pid=self._pids[config.name])
 
 
 def free_addresses(randbelow: Callable[[int], int] = secrets.randbelow) -> tuple[Host, ...]:
@@ -212,4 +216,4 @@ def _as_map(reply: list[str]) -> dict[str, str]:
 
 
 def _call(config: NodeConfig, *command: str | int) -> Any:
-    return call(config.address, (config.password,), *command)
+    return call(config.listens, (config.password,), *command)

@@ -19,27 +19,32 @@ FAILOVER_TIMEOUT_MS = 5000
 _NODE = """\
 bind {host}
 bind-source-addr {host}
-port {port}
+port {listens}
 dir {folder}
 requirepass {password}
 """
 # A replica without data loads straight from the connection, because Valkey 9.1 checks only once a second if a download
 # to disk has finished.
 _SERVER = """\
-primaryauth {password}
+primaryauth {config.password}
 save ""
 appendonly no
 repl-diskless-sync yes
 repl-diskless-sync-delay 0
 repl-diskless-load on-empty-db
 shutdown-timeout 0
-min-replicas-to-write {min_replicas}
+min-replicas-to-write {config.min_replicas}
 min-replicas-max-lag 10
+replica-announce-ip {host}
+replica-announce-port {port}
 """
 
 
 class ClusterConfig(Struct, frozen=True, kw_only=True):
-    """The addresses of three servers, the first of them primary, and three Sentinels, and their passwords."""
+    """The addresses of three servers, the first of them primary, and three Sentinels, and their passwords.
+
+    Each node announces its address, and listens there on a port that is higher by `port_offset`.
+    """
 
     servers: tuple[Host, ...]
     sentinels: tuple[Host, ...]
@@ -47,6 +52,7 @@ class ClusterConfig(Struct, frozen=True, kw_only=True):
     sentinel_password: str
     down_after_ms: int
     min_replicas: int
+    port_offset: int
 
 
 class NodeConfig(Struct, frozen=True, kw_only=True):
@@ -54,6 +60,7 @@ class NodeConfig(Struct, frozen=True, kw_only=True):
 
     name: str
     address: TcpAddress
+    listens: TcpAddress
     password: str
     file: Path
     settings: str
@@ -68,12 +75,12 @@ def cluster_url(config: ClusterConfig) -> str:
 
 def server_configs(config: ClusterConfig, directory: Path) -> tuple[NodeConfig, ...]:
     """Return the configuration of the servers; their files and folders are in `directory`."""
-    primary = _SERVER.format(password=config.password, min_replicas=config.min_replicas)
-    replica = f"{primary}replicaof {_spaced(config.servers[0])}\n"
-    return tuple(
-        _node(f"server-{number}", address, config.password, primary if number == 1 else replica, directory)
-        for number, address in enumerate(config.servers, start=1)
-    )
+    nodes: list[NodeConfig] = []
+    for number, (host, port) in enumerate(config.servers, start=1):
+        settings = _SERVER.format(config=config, host=host, port=port)
+        follows = "" if number == 1 else f"replicaof {_spaced(config.servers[0])}\n"
+        nodes.append(_node(config, f"server-{number}", (host, port), config.password, settings + follows, directory))
+    return tuple(nodes)
 
 
 def sentinel_configs(config: ClusterConfig, directory: Path) -> tuple[NodeConfig, ...]:
@@ -83,6 +90,7 @@ def sentinel_configs(config: ClusterConfig, directory: Path) -> tuple[NodeConfig
     """
     return tuple(
         _node(
+            config,
             f"sentinel-{number}",
             address,
             config.sentinel_password,
@@ -109,15 +117,19 @@ def sentinel_is_ready(sentinels: Sequence[Mapping[str, str]], replicas: Sequence
     )
 
 
-def _node(name: str, address: Host, password: str, settings: str, directory: Path, *flags: str) -> NodeConfig:
+def _node(
+    config: ClusterConfig, name: str, address: Host, password: str, settings: str, directory: Path, *flags: str
+) -> NodeConfig:
     host, port = address
     folder = directory / name
+    listens = port + config.port_offset
     return NodeConfig(
         name=name,
         address=TcpAddress(host=host, port=port),
+        listens=TcpAddress(host=host, port=listens),
         password=password,
         file=folder / "valkey.conf",
-        settings=_NODE.format(host=host, port=port, folder=folder, password=password) + settings,
+        settings=_NODE.format(host=host, listens=listens, folder=folder, password=password) + settings,
         flags=flags,
     )
 
@@ -126,6 +138,8 @@ def _sentinel_settings(config: ClusterConfig, number: int) -> str:
     others = [(address, _identity(other)) for other, address in enumerate(config.sentinels, start=1) if other != number]
     lines = [
         f"myid {_identity(number)}",
+        f"announce-ip {config.sentinels[number - 1][0]}",
+        f"announce-port {config.sentinels[number - 1][1]}",
         f"monitor {SERVICE} {_spaced(config.servers[0])} {QUORUM}",
         f"auth-pass {SERVICE} {config.password}",
         f"down-after-milliseconds {SERVICE} {config.down_after_ms}",
