@@ -70,30 +70,23 @@ def _primary(sentinel: Sentinel) -> Fields:
     flags = _down(view) + (",o_down" if sentinel.o_down else "") + ",master"
     flags += ",failover_in_progress" if sentinel.failover.under_way else ""
     fields = {
-        "name": _NAME.decode(),
         **_address(view),
         "flags": flags.lstrip(","),
         "config-epoch": str(sentinel.config_epoch),
-        "num-slaves": str(len(sentinel.replicas)),
         "num-other-sentinels": str(len(sentinel.peers)),
         "quorum": str(sentinel.quorum),
-        "failover-timeout": str(int(sentinel.failover_timeout_s * 1000)),
-        "parallel-syncs": "1",
     }
     return Fields(fields)
 
 
 def _replica(sentinel: Sentinel, view: View) -> Fields:
     told = view.report
-    host = ("?", 0) if told is None or told.primary is None else told.primary
     fields = {
-        "name": f"{view.host[0]}:{view.host[1]}",
         **_address(view),
         "flags": f"{_down(view)}{'' if view.answers else ',disconnected'},slave".lstrip(","),
+        "role-reported": "master" if told is not None and told.is_primary else "slave",
         "master-link-down-time": str(int(told.link_down_s * 1000) if told else 0),
         "master-link-status": "ok" if told is not None and told.link_up else "err",
-        "master-host": host[0],
-        "master-port": str(host[1]),
         "slave-priority": str(view.priority),
         "slave-repl-offset": str(view.offset),
         "replica-announced": "1",
@@ -103,12 +96,9 @@ def _replica(sentinel: Sentinel, view: View) -> Fields:
 
 def _peer(sentinel: Sentinel, peer: Peer) -> Fields:
     fields = {
-        "name": peer.identity,
         **_address(peer),
         "runid": peer.identity,
         "flags": f"{_down(peer)},sentinel".lstrip(","),
-        "voted-leader": peer.leader or "?",
-        "voted-leader-epoch": str(peer.leader_epoch),
     }
     return Fields(fields)
 

@@ -51,7 +51,7 @@ class View:
     def __init__(self, host: Host, now_s: float) -> None:
         self.host = host
         self.seen_s = now_s
-        self.silent_s: float | None = None
+        self.silent_s: float | None = now_s
         self.s_down = False
         self.down_s = -math.inf
         self.report: Report | None = None
