@@ -7,6 +7,7 @@ decides, and may hold back. Commands are kept as they came, each with the number
 from __future__ import annotations
 
 import asyncio
+import random
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -22,20 +23,25 @@ from tollhouse.scripts import Script
 from tollhouse.stores.discovery.failover_hints import FailoverHint
 from tollhouse.stores.discovery.locator import Address, OnPrimaryEvent, ServiceHealth
 from tollhouse.stores.discovery.primary_history import Generation, PrimaryEvent
+from tollhouse.stores.replica_shortage import ReplicaShortage
 from tollhouse.stores.store import Store
 from tollhouse.stores.transport.dialer import Dialer, Login
-from tollhouse.stores.transport.redial import ConnectionTiming
+from tollhouse.stores.transport.redial import ConnectionTiming, Jitter
 from tollhouse.stores.urls import Host, StoreUrl, TcpAddress
 
 Answer = Callable[[list[str]], Any]
 
 
-def script(name: str, *, idempotent: bool) -> Script:
+def script(name: str, *, idempotent: bool, reads: bool = False) -> Script:
     text = f"return '{name}'"
-    return Script(name=name, text=text, plain=text, sha=name, idempotent=idempotent)
+    return Script(name=name, text=text, plain=text, sha=name, idempotent=idempotent, reads=reads)
 
 
-SCRIPTS = {name: script(name, idempotent=name == "test/again") for name in ("test/once", "test/again")}
+SCRIPTS = {
+    "test/once": script("test/once", idempotent=False),
+    "test/again": script("test/again", idempotent=True),
+    "test/read": script("test/read", idempotent=True, reads=True),
+}
 
 
 class Connection(asyncio.Protocol):
@@ -246,6 +252,8 @@ async def scene(
     old: Primary | None = None,
     metrics: Metrics | None = None,
     namespace: Namespace = UNNAMED,
+    jitter: Jitter = random.uniform,
+    shortage: ReplicaShortage | None = None,
     **timing: float,
 ) -> AsyncIterator[Scene]:
     """Open two primaries, and a store that is connected to neither yet."""
@@ -255,7 +263,8 @@ async def scene(
             await primary.open()
             stack.push_async_callback(primary.close)
         locator = ScriptedLocator(at(primaries[0]))
-        store = store_with(locator, deadline_s=deadline_s, metrics=metrics, namespace=namespace, **timing)
+        how = {"metrics": metrics, "namespace": namespace, "jitter": jitter, "shortage": shortage}
+        store = store_with(locator, deadline_s=deadline_s, **how, **timing)
         stack.push_async_callback(store.aclose)
         yield Scene(store, locator, primaries)
 
@@ -267,6 +276,8 @@ def store_with(
     dialer: Dialer | None = None,
     metrics: Metrics | None = None,
     namespace: Namespace = UNNAMED,
+    jitter: Jitter = random.uniform,
+    shortage: ReplicaShortage | None = None,
     **timing: float,
 ) -> Store:
     assert isinstance(locator.address, TcpAddress)
@@ -274,4 +285,4 @@ def store_with(
     metrics = Metrics() if metrics is None else metrics
     times = ConnectionTiming(**timing)
     how = {"deadline_s": deadline_s, "dialer": dialer, "timing": times, "namespace": namespace}
-    return Store("sessions", url, locator, SCRIPTS, metrics, **how)
+    return Store("sessions", url, locator, SCRIPTS, metrics, jitter=jitter, shortage=shortage, **how)

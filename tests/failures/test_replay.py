@@ -190,3 +190,139 @@ async def test_a_primary_that_was_replaced_during_the_replay_is_not_used() -> No
 
         assert (scripts(s.new), scripts(third)) == (["test/again"], ["test/again", "test/once"])
     await third.close()
+
+
+SHORT = "NOREPLICAS Not enough good replicas to write."
+
+
+def short(command: list[str]) -> Any:
+    """Refuse what writes, as a primary without a replica does, and answer what reads."""
+    return command[1] if command[:2] == ["EVALSHA", "test/read"] else ErrorReply(SHORT)
+
+
+async def moved_to_a_primary_without_replicas(s: Scene, replies: list[str], entries: int = 1) -> None:
+    """Use the old primary, then the new one for a read, while the replay there is refused."""
+    s.store.on_new_primary(replaying(replies, entries))
+    await s.store.run("test/once", [], [])
+    s.new.answer = short
+    s.locator.move(s.new)
+    assert await s.store.run("test/read", [], []) == [b"test/read"]
+
+
+async def test_reads_go_on_while_a_replay_is_due() -> None:
+    """A primary without a replica refuses the replay: it is used for reads meanwhile, over one connection."""
+    async with scene() as s:
+        await moved_to_a_primary_without_replicas(s, [])
+
+        for _ in range(5):
+            assert await s.store.run("test/read", [], []) == [b"test/read"]
+
+        assert scripts(s.new)[0] == "test/again"
+        assert (s.store.connections, s.new.accepted) == (2, 1)
+
+
+async def test_a_replay_that_is_due_is_repeated_without_any_call() -> None:
+    """The process replays as soon as the primary has a replica, whether or not it is called."""
+    replies: list[str] = []
+    async with scene() as s:
+        await moved_to_a_primary_without_replicas(s, replies)
+        await s.new.until(lambda: scripts(s.new).count("test/again") == 3)
+        assert replies == []
+
+        s.new.answer = lambda _: 1
+        await s.new.until(lambda: scripts(s.new).count("test/again") == 4)
+        await s.store.run("test/once", [], [])
+
+        assert replies == ["1"]
+        assert scripts(s.new).count("test/again") == 4
+
+
+async def test_writes_wait_for_a_replay_that_is_due() -> None:
+    """A write does not overtake the replay: it is not even sent before, and then runs inside its deadline."""
+    replies: list[str] = []
+    async with scene() as s:
+        await moved_to_a_primary_without_replicas(s, replies, entries=2)
+        calls = [asyncio.ensure_future(s.store.run("test/once", [], [])) for _ in range(3)]
+        await s.new.until(lambda: scripts(s.new).count("test/again") == 3)
+        assert "test/once" not in scripts(s.new)
+
+        s.new.answer = lambda _: 1
+
+        assert await asyncio.gather(*calls) == [[1]] * 3
+        assert replies == ["1", "1"]
+        assert scripts(s.new)[-5:] == ["test/again"] * 2 + ["test/once"] * 3
+
+
+async def test_writes_wait_for_a_replay_no_longer_than_their_deadline() -> None:
+    """Without a replica a write is rejected at its deadline, and was not sent; reads still go on."""
+    async with scene(deadline_s=0.15) as s:
+        await moved_to_a_primary_without_replicas(s, [])
+
+        with pytest.raises(StoreUnavailable) as raised:
+            await s.store.run("test/once", [], [])
+
+        assert raised.value.outcome == "rejected"
+        assert "test/once" not in scripts(s.new)
+        assert await s.store.run("test/read", [], []) == [b"test/read"]
+
+
+async def test_a_replay_that_is_due_goes_to_the_next_primary() -> None:
+    """When the primary without a replica is replaced in its turn, the next one gets the replay."""
+    third = await Primary(name="third").open()
+    async with scene() as s:
+        await moved_to_a_primary_without_replicas(s, [])
+
+        s.locator.move(third)
+        await s.store.run("test/once", [], [])
+
+        assert scripts(third) == ["test/again", "test/once"]
+    await third.close()
+
+
+async def test_a_replay_that_was_begun_is_done_on_a_former_primary_too() -> None:
+    """What was to be replayed is kept until it was, so it is replayed also if the first primary comes back."""
+    async with scene() as s:
+        await moved_to_a_primary_without_replicas(s, [])
+        s.old.seen.clear()
+
+        s.locator.move(s.old)
+        await s.store.run("test/once", [], [])
+
+        assert scripts(s.old) == ["test/again", "test/once"]
+
+
+async def test_a_replay_that_is_due_survives_the_loss_of_its_connection() -> None:
+    """It is repeated over the next connection, which the repetition makes by itself."""
+    replies: list[str] = []
+    async with scene() as s:
+        await moved_to_a_primary_without_replicas(s, replies)
+
+        s.new.drop()
+        await s.new.until(lambda: s.new.accepted == 2)
+        s.new.answer = lambda _: 1
+        await s.store.run("test/once", [], [])
+
+        assert replies == ["1"]
+
+
+async def test_a_primary_that_comes_to_refuse_a_replay_for_good_is_left() -> None:
+    """A repetition that is refused for another reason ends the connection: no session is verified there."""
+    async with scene(wait_s=0.2) as s:
+        await moved_to_a_primary_without_replicas(s, [])
+
+        s.new.answer = refused("OOM command not allowed")
+        await s.new.until(lambda: s.new.accepted > 1)
+
+        with pytest.raises(StoreUnavailable):
+            await s.store.run("test/read", [], [])
+        assert scripts(s.new).count("test/read") == 1
+
+
+async def test_closing_a_store_ends_the_repetition_of_its_replay() -> None:
+    """No task outlives the store."""
+    async with scene() as s:
+        await moved_to_a_primary_without_replicas(s, [])
+
+        await s.store.aclose()
+
+        assert not [task for task in asyncio.all_tasks() if task.get_name() == "tollhouse-replay"]

@@ -66,6 +66,7 @@ FLOORS: Mapping[str, tuple[frozenset[str], ...]] = {
                 "reconnecting",
                 "redis_py",
                 "replay",
+                "replica_shortage",
                 "rights",
                 "subscriber",
             }

@@ -1,14 +1,15 @@
 """The revocation log: the revocations of the last 120 s that this process made or heard of.
 
-It has two uses. Each process replays it on a primary that is new to it, before any other call there, because a
+It has two uses. Each process replays it on a primary that is new to it, before any other write there, because a
 promoted replica may lack what the old primary had acknowledged. And this process accepts no session in it, whatever
-a demoted server that does not know of the revocation replies.
+a server that does not know of the revocation replies: a demoted one, or a new one that may not write as yet.
 
 Its limit: a process that was not connected during an announcement does not have it, because pub/sub keeps nothing. So
 if a revocation was not confirmed (`durable: false`) and the failover lost it, that process accepts the session again
-until another one, which has the revocation, reaches the new primary; its connections go there by themselves as soon
-as the primary is found. The revocation is lost only if no process that has it survives. A revocation answered
-`durable: true` needs no log. The events do not close the gap: they are 256 streams, and they lack what was lost.
+until another one, which has the revocation, has replayed it; its connections go to the new primary by themselves as
+soon as it is found, and the replay is done as soon as it may write. The revocation is lost only if no process that has
+it survives. A revocation answered `durable: true` needs no log. The events do not close the gap: they are 256 streams,
+and they lack what was lost.
 
 It leaves out sessions that the cap ended, because the script that ended one began another, and a primary that lost
 one lost both; and rotated sessions, because their successor is lost with the rotation.
@@ -35,6 +36,8 @@ class RevocationLog:
         self._clock = clock
         self._entries_max = entries_max
         self._entries: dict[str, tuple[float, Revocation]] = {}
+        self._held_since_s: float | None = None
+        self._held_s = 0.0
 
     @property
     def empty(self) -> bool:
@@ -52,8 +55,19 @@ class RevocationLog:
         full = len(self._entries) >= self._entries_max
         if full:
             del self._entries[next(iter(self._entries))]
-        self._entries[key] = (self._clock(), revocation)
+        self._entries[key] = (self._now_s(), revocation)
         return not full
+
+    def hold(self) -> None:
+        """Stop the time of the entries until `release`: they are to be replayed, however long that takes."""
+        if self._held_since_s is None:
+            self._held_since_s = self._clock()
+
+    def release(self) -> None:
+        """Resume the time of the entries: each is kept for as long as was left to it at `hold`."""
+        if self._held_since_s is not None:
+            self._held_s += self._clock() - self._held_since_s
+            self._held_since_s = None
 
     def entries(self) -> tuple[Revocation, ...]:
         """Return all entries, the oldest first."""
@@ -73,13 +87,17 @@ class RevocationLog:
 
     def _find(self, key: str) -> Revocation | None:
         entry = self._entries.get(key)
-        if entry is None or self._clock() - entry[0] > RETENTION_S:
+        if entry is None or self._now_s() - entry[0] > RETENTION_S:
             return None
         return entry[1]
 
+    def _now_s(self) -> float:
+        """Return the time, which stands still while the log is held."""
+        return (self._clock() if self._held_since_s is None else self._held_since_s) - self._held_s
+
     def _expire(self) -> None:
         """Remove expired entries; they are ordered by time."""
-        due_s = self._clock() - RETENTION_S
+        due_s = self._now_s() - RETENTION_S
         while self._entries:
             key = next(iter(self._entries))
             if self._entries[key][0] >= due_s:

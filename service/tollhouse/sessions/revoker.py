@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from itertools import pairwise
 from typing import Any, Final
 
 from msgspec import Struct
@@ -99,11 +100,17 @@ class Revoker:
         return RevokeAllResult(removed=removed, durable=durable)
 
     async def replay(self, run: Run) -> None:
-        """Run every revocation of the log again, on a new primary, before any other call there."""
+        """Run every revocation of the log again, on a new primary, before any other call there that writes.
+
+        If one fails, all are to be run again, and the log forgets nothing until then. The first goes alone: a primary
+        that may not write is spared the others.
+        """
         self._replays += 1
+        self._log.hold()
         calls = [revocation.call(self._namespace) for revocation in self._log.entries()]
-        for first in range(0, len(calls), _CONCURRENT_REPLAYS):
-            await asyncio.gather(*(run(*call) for call in calls[first : first + _CONCURRENT_REPLAYS]))
+        for first, last in pairwise((0, *range(1, len(calls), _CONCURRENT_REPLAYS), len(calls))):
+            await asyncio.gather(*(run(*call) for call in calls[first:last]))
+        self._log.release()
 
     def on_announcement(self, payload: bytes) -> None:
         """Add an announced revocation, by this process or another, to the log; count one that cannot be read."""

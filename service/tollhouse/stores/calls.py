@@ -1,7 +1,9 @@
 """Calls of one store: sends scripts, decides what may be sent again, and says what a failed call may have done.
 
 A call that was not sent, or that the server refused, is tried once more inside its deadline. A call that was sent and
-not answered is tried again only if its script is idempotent: a second run would otherwise charge or count twice. What
+not answered is tried again only if its script is idempotent: a second run would otherwise charge or count twice. While
+the primary has no replica to write to, calls wait (see replica_shortage.py), and so do those that would overtake a
+replay that is due. What
 fails in the end has the outcome of its worst attempt: a call may have run though its second attempt found no server.
 """
 
@@ -9,7 +11,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
 from tollhouse.clock import ServerClock
 from tollhouse.errors import Outcome, ScriptFailed, StoreError, StoreUnavailable, worst
@@ -17,9 +19,33 @@ from tollhouse.metrics import Metrics
 from tollhouse.scripts import Argument, Script, Scripts
 from tollhouse.stores.arguments import as_list, with_primary
 from tollhouse.stores.reconnecting import ReconnectingConnection
+from tollhouse.stores.replay import Replay
+from tollhouse.stores.replica_shortage import ReplicaShortage
 from tollhouse.stores.transport.connection import Connection, encode
-from tollhouse.stores.transport.errors import CALL_FAILED, ServerError, Unreachable, may_retry, outcome, verdict
+from tollhouse.stores.transport.errors import (
+    CALL_FAILED,
+    ServerError,
+    Unreachable,
+    awaits_replica,
+    may_retry,
+    outcome,
+    verdict,
+)
 from tollhouse.stores.transport.handshake import ServerInfo
+from tollhouse.stores.transport.redial import Backoff
+
+_REPLAY_DUE: Final = "NOREPLICAS revocations have to be repeated on this primary before anything else is written there"
+
+
+class _Past:
+    """The failed attempts of a call: the worst outcome of them, and its pauses if it waits for a replica."""
+
+    __slots__ = ("is_repeated", "outcome", "pauses")
+
+    def __init__(self) -> None:
+        self.outcome: Outcome = "not-sent"
+        self.is_repeated = False
+        self.pauses: Backoff | None = None
 
 
 class ScriptCalls:
@@ -29,9 +55,18 @@ class ScriptCalls:
     """
 
     def __init__(
-        self, name: str, scripts: Scripts, metrics: Metrics, clock: ServerClock, connections: Callable[[], int]
+        self,
+        name: str,
+        scripts: Scripts,
+        metrics: Metrics,
+        clock: ServerClock,
+        connections: Callable[[], int],
+        replay: Replay,
+        shortage: ReplicaShortage,
     ) -> None:
         self.scripts = scripts
+        self._replay = replay
+        self._shortage = shortage
         self._name = name
         self._metrics = metrics
         self._clock = clock
@@ -49,17 +84,21 @@ class ScriptCalls:
     ) -> tuple[list[Any], Connection]:
         """Run a script; return its reply, and the connection that it came from."""
         wanted = self.scripts[script]
-        earlier: Outcome | None = None
+        past: _Past | None = None
         while True:
-            connection = (over.ready if self._up else None) or await self.ready(over, deadline_s, earlier)
+            connection = (over.ready if self._up else None) or await self.ready(over, deadline_s, past)
             assert over.server is not None
             try:
-                return as_list(await self.call(connection, over.server, wanted, keys, args, deadline_s)), connection
+                if self._replay.due and not wanted.reads:
+                    raise ServerError(_REPLAY_DUE)
+                reply = as_list(await self.call(connection, over.server, wanted, keys, args, deadline_s))
             except CALL_FAILED as error:
-                over.report_error(connection, error)
-                if earlier is not None or not may_retry(error, idempotent=wanted.idempotent):
-                    raise self.failure(error, script, earlier) from error
-                earlier = outcome(error)
+                past = past or _Past()
+                await self._before_next_attempt(error, over, connection, wanted, past, deadline_s)
+            else:
+                if self._shortage.since_s is not None and not wanted.reads:
+                    self._shortage.end()
+                return reply, connection
 
     async def call(
         self,
@@ -79,20 +118,19 @@ class ScriptCalls:
                 raise
         return await connection.send(encode("EVAL", script.text, *rest), deadline_s)
 
-    async def ready(
-        self, over: ReconnectingConnection, deadline_s: float, earlier: Outcome | None = None
-    ) -> Connection:
-        """Return a connection that can send, or raise StoreUnavailable with the outcome of `earlier` attempts."""
+    async def ready(self, over: ReconnectingConnection, deadline_s: float, past: _Past | None = None) -> Connection:
+        """Return a connection that can send, or raise StoreUnavailable with the outcome of `past` attempts."""
+        late = past is not None and past.pauses is not None
         try:
-            connection = over.ready or await over.connected(deadline_s)
+            connection = over.ready or await over.connected(deadline_s, late=late)
         except Unreachable as error:
-            raise self.unavailable(earlier or "not-sent", str(error)) from error
+            raise self.unavailable("not-sent" if past is None else past.outcome, str(error)) from error
         self._report_up(up=True)
         return connection
 
-    def failure(self, error: Exception, what: str, earlier: Outcome | None = None) -> StoreError:
+    def failure(self, error: Exception, what: str, earlier: Outcome = "not-sent") -> StoreError:
         """Return the error for callers; the store counts as down unless the server itself refused the call."""
-        happened = worst(outcome(error), earlier or "not-sent")
+        happened = worst(outcome(error), earlier)
         if not isinstance(error, ServerError):
             return self.unavailable(happened, str(error))
         if verdict(error) == "defect":
@@ -105,6 +143,30 @@ class ScriptCalls:
         self._report_up(up=False)
         self._metrics.store_failure(self._name, happened)
         return StoreUnavailable(self._name, happened, reason)
+
+    async def _before_next_attempt(
+        self,
+        error: Exception,
+        over: ReconnectingConnection,
+        connection: Connection,
+        script: Script,
+        past: _Past,
+        deadline_s: float,
+    ) -> None:
+        """Return when the call may be sent again; raise its error when it may not."""
+        short = awaits_replica(error)
+        if past.pauses is None or not short:  # one hint a call: its repetitions say nothing new
+            over.report_error(connection, error)
+        if short:
+            past.outcome = worst(past.outcome, "rejected")
+            past.pauses = past.pauses or self._shortage.pauses()
+            # A server that was replaced meanwhile is not worth waiting for: its successor may have a replica.
+            if not connection.alive or await self._shortage.wait(script.name, past.pauses, deadline_s):
+                return
+        if past.is_repeated or not may_retry(error, idempotent=script.idempotent):
+            raise self.failure(error, script.name, past.outcome) from error
+        past.is_repeated = True
+        past.outcome = worst(past.outcome, outcome(error))
 
     def _connection_name(self) -> str:
         """Return a name for a primary that may not be asked for its replication id: that of the present connection.

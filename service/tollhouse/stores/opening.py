@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from tollhouse.clock import ServerClock, server_time
 from tollhouse.keys import UNNAMED, Namespace
@@ -20,6 +20,7 @@ from tollhouse.stores.discovery.timing import ResolverTiming
 from tollhouse.stores.embedded.locators import EmbeddedClusterLocator, EmbeddedLocator
 from tollhouse.stores.embedded.shared_servers import SharedServer
 from tollhouse.stores.fake import FakeStore
+from tollhouse.stores.replica_shortage import WAIT_S, ReplicaShortage
 from tollhouse.stores.store import DEADLINE_S, Store
 from tollhouse.stores.transport.dialer import Dialer, Login
 from tollhouse.stores.transport.redial import TIMING, ConnectionTiming, Jitter
@@ -39,6 +40,9 @@ from tollhouse.stores.urls import (
 )
 
 AnyStore = Store | FakeStore
+
+IMPATIENT: Final = frozenset({"cache/get_or_lease", "cache/fill", "cache/renew", "cache/release"})
+"""Scripts whose callers would rather do without a reply than wait for a replica: the value is loaded all the same."""
 
 _Embedded = EmbeddedLocator | EmbeddedClusterLocator
 SharedResource = SentinelResolver | StaticResolver | EmbeddedLocator | EmbeddedClusterLocator
@@ -105,10 +109,20 @@ def open_stores(
         own = {key: script for key, script in scripts.items() if key.startswith(f"{name}/")}
         if isinstance(url.target, FakeTarget):
             return FakeStore(name, url, own, clock=clock)
-        locator = locators.locator(url)
-        return make_store(name, url, locator, own, first_start=locators.first_start(url, timing.start_s))
+        locator, first_start = locators.locator(url), locators.first_start(url, timing.start_s)
+        shortage = _shortage(name, deadline_s, jitter)
+        return make_store(name, url, locator, own, first_start=first_start, shortage=shortage)
 
     return Stores({name: open_store(name) for name in STORES}, locators.shared.values())
+
+
+def _shortage(name: StoreName, deadline_s: float, jitter: Jitter) -> ReplicaShortage:
+    """Return how long a store waits for a replica: long without an alternative, else inside the deadline of a call.
+
+    Takes queue behind takes that wait, and all of them have a deadline; they follow their outage rule instead.
+    """
+    wait_s = WAIT_S if name in ("sessions", "accounts") else 0.9 * deadline_s
+    return ReplicaShortage(wait_s=wait_s, impatient=IMPATIENT, jitter=jitter)
 
 
 class _Locators:

@@ -96,8 +96,11 @@ class ReconnectingConnection:
             return self._connection
         return None
 
-    async def connected(self, deadline_s: float) -> Connection:
-        """Return a connection that can send, or raise Unreachable: at once while the breaker is open."""
+    async def connected(self, deadline_s: float, *, late: bool = False) -> Connection:
+        """Return a connection that can send, or raise Unreachable: at once while the breaker is open.
+
+        A `late` call has spent its time elsewhere: that it waits in vain says nothing about the server.
+        """
         if self._ended:
             raise Unreachable("the store was closed")
         if self.breaker.is_open:
@@ -106,7 +109,8 @@ class ReconnectingConnection:
         try:
             return await self._wait_connected(deadline_s)
         except Unreachable as error:
-            self.breaker.trip(str(error))
+            if not late:
+                self.breaker.trip(str(error))
             raise
 
     def report_error(self, connection: Connection, error: Exception) -> None:

@@ -20,6 +20,7 @@ from tollhouse.stores.discovery.locator import Locator, ServiceHealth
 from tollhouse.stores.durability import GroupCommit, required_replicas
 from tollhouse.stores.reconnecting import ConnectionConfig, ReconnectingConnection
 from tollhouse.stores.replay import Replay, Run
+from tollhouse.stores.replica_shortage import ReplicaShortage
 from tollhouse.stores.rights import MissingCommand, RightsLog, missing_commands
 from tollhouse.stores.subscriber import Subscriber
 from tollhouse.stores.transport.connection import Connection, encode
@@ -41,7 +42,7 @@ class Store:
     """One logical database on one server, or on whichever server is the primary.
 
     `first_start` waits for the start of a server of this process. The first calls await it, and only then their
-    deadlines begin: such a start is no outage.
+    deadlines begin: such a start is no outage. `shortage` says how long calls wait while the primary has no replica.
     """
 
     def __init__(
@@ -59,17 +60,17 @@ class Store:
         deadline_s: float = DEADLINE_S,
         timing: ConnectionTiming = TIMING,
         jitter: Jitter = random.uniform,
+        shortage: ReplicaShortage | None = None,
     ) -> None:
-        self.name, self.url = name, url
-        self._locator = locator
-        self._calls = ScriptCalls(name, scripts, metrics, clock, lambda: self._fast.connections)
+        self.name, self.url, self._locator = name, url, locator
+        self._metrics, self._namespace, self._first_start = metrics, namespace, first_start
+        self._replay = replay = Replay(self._replay_over_fast, jitter)
+        shortage = ReplicaShortage(jitter=jitter) if shortage is None else shortage
+        self._calls = ScriptCalls(name, scripts, metrics, clock, lambda: self._fast.connections, replay, shortage)
         self._rights = RightsLog(name)
-        self._metrics = metrics
-        self._namespace = namespace
-        self._first_start = first_start
         self._home = HomeLoop(f"store {name!r}")
         self._deadline_s = max(deadline_s - _MARGIN_S, _MARGIN_S)
-        self._replay = Replay()
+        locator.subscribe(shortage.on_primary_event)
         self._config = config = ConnectionConfig(
             url=url,
             locator=locator,
@@ -80,8 +81,8 @@ class Store:
             jitter=jitter,
         )
         self._fast = ReconnectingConnection(config, name=f"{name}-fast", on_breaker_change=self._on_breaker_change)
-        self._bulk = ReconnectingConnection(config, name=f"{name}-bulk")
-        self._durable = ReconnectingConnection(config, name=f"{name}-durable")
+        kinds = ("bulk", "durable")
+        self._bulk, self._durable = (ReconnectingConnection(config, name=f"{name}-{kind}") for kind in kinds)
         self._group_commit: GroupCommit | None = None
         self._subscriber: Subscriber | None = None
 
@@ -111,7 +112,8 @@ class Store:
     def on_new_primary(self, action: Callable[[Run], Awaitable[None]]) -> None:
         """Await `action` once on each new primary but the first, before any other call of this store there.
 
-        It gets a function that runs scripts on that primary. When it raises, the connection is not used.
+        It gets a function that runs scripts on that primary. When it raises, the connection is not used. While the
+        primary refuses it for want of a replica, it is repeated; until it succeeds this store only reads there.
         """
         self._replay.action = action
 
@@ -203,6 +205,7 @@ class Store:
     async def aclose(self) -> None:
         """Close the connections; later calls raise ConfigurationError."""
         self._home.close()
+        await self._replay.aclose()
         if self._subscriber is not None:
             await self._subscriber.aclose()
         if self._group_commit is not None:
@@ -229,6 +232,16 @@ class Store:
             return as_list(await self._calls.call(connection, server, scripts[script], keys, args, self._deadline()))
 
         await self._replay.on_connected(server.primary, run)
+
+    async def _replay_over_fast(self) -> None:
+        """Try a replay that is due; leave a server that refuses it for another reason than a missing replica."""
+        connection = await self._fast.connected(self._deadline())
+        assert self._fast.server is not None
+        try:
+            await self._prepare(connection, self._fast.server)
+        except CALL_FAILED:
+            connection.close()
+            raise
 
     def _deadline(self) -> float:
         if (loop := running_loop()) is not self._home.loop:

@@ -15,6 +15,7 @@ from tests.spec.stored import assert_sound, keys_of
 from tests.worlds import START_MS, StoreWorld
 from tollhouse.keyring import Keyring
 from tollhouse.keys import UNNAMED
+from tollhouse.metrics import Metrics
 from tollhouse.sessions.policies import SessionPolicy
 from tollhouse.sessions.revocation_log import ENTRIES_MAX, RETENTION_S, RevocationLog
 from tollhouse.sessions.revocations import (
@@ -427,3 +428,57 @@ async def test_a_revocation_during_a_failover_reaches_the_new_primary(world, who
 
     assert await forgetful(world).verify(issued.token) is None
     await assert_sound(world)
+
+
+def test_a_log_that_is_held_forgets_nothing() -> None:
+    """While a replay is due entries do not expire, however long it takes; then each has the time left that it had."""
+    clock = Clock()
+    log = RevocationLog(clock=clock)
+    log.add(one(1))
+    clock.now_s += RETENTION_S - 10
+    log.hold()
+    log.hold()
+    clock.now_s += 10 * RETENTION_S
+    log.add(one(2))
+
+    assert log.contains(one(1).sid)
+    assert log.entries() == (one(1), one(2))
+    log.release()
+    log.release()
+    clock.now_s += 9
+    assert log.contains(one(1).sid)
+    clock.now_s += 2
+    assert log.entries() == (one(2),)
+    clock.now_s += RETENTION_S
+    assert log.empty
+
+
+async def test_a_replay_that_is_refused_sends_one_call_and_keeps_the_log() -> None:
+    """A primary that may not write refuses the first revocation and is spared the others; all stay to be replayed."""
+    clock = Clock()
+    log = RevocationLog(clock=clock)
+    keyring = Keyring(secrets=(b"a secret for tests, 32 bytes or more",))
+    sessions = Sessions(None, keyring, Metrics(), revocation_log=log)  # type: ignore[arg-type] - only the replay calls
+    sent: list[Any] = []
+
+    async def refuse(*call: Any) -> list[Any]:
+        sent.append(call)
+        raise ConnectionError("NOREPLICAS")
+
+    async def run(*call: Any) -> list[Any]:
+        sent.append(call)
+        return [1]
+
+    for number in range(1_200):
+        log.add(one(number))
+    with pytest.raises(ConnectionError):
+        await sessions.revoker.replay(refuse)
+    assert len(sent) == 1
+    clock.now_s += 2 * RETENTION_S
+
+    sent.clear()
+    await sessions.revoker.replay(run)
+
+    assert sent == [one(number).call(UNNAMED) for number in range(1_200)]
+    clock.now_s += 2 * RETENTION_S
+    assert log.empty

@@ -6,14 +6,16 @@ from typing import Final, Literal
 
 from tollhouse.errors import ConfigurationError, Outcome
 
-Verdict = Literal["load-script", "reconnect", "refuse", "defect"]
-"""Load the script and send again · find the primary and send again · an outage · a defect of the call."""
+Verdict = Literal["load-script", "reconnect", "await-replica", "refuse", "defect"]
+"""Load the script and send again · find the primary and send again · wait until the primary has a replica and send
+again · an outage · a defect of the call."""
 
 LOGIN_CODES: Final = ("NOAUTH", "WRONGPASS", "NOPERM")
 """Error codes of a refused login: only other credentials or rights help."""
 _CODES: Final[dict[Verdict, tuple[str, ...]]] = {
     "load-script": ("NOSCRIPT",),
-    "reconnect": ("READONLY", "REDIRECT", "MASTERDOWN", "NOREPLICAS", "LOADING", "UNBLOCKED"),
+    "reconnect": ("READONLY", "REDIRECT", "MASTERDOWN", "LOADING", "UNBLOCKED"),
+    "await-replica": ("NOREPLICAS",),
     "refuse": ("BUSY", "OOM", "MISCONF", *LOGIN_CODES, "MAXCLIENTS", "MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN"),
 }
 _VERDICTS: Final[dict[str, Verdict]] = {code: verdict for verdict, codes in _CODES.items() for code in codes}
@@ -60,6 +62,11 @@ def verdict(error: ServerError) -> Verdict:
     if str(error).startswith("ERR max number of clients"):
         return "refuse"
     return _VERDICTS.get(error.code, "defect")
+
+
+def awaits_replica(error: Exception) -> bool:
+    """Return True if the server refused to write for want of a replica: it is the primary, and may soon have one."""
+    return isinstance(error, ServerError) and verdict(error) == "await-replica"
 
 
 def is_lacking(error: object) -> bool:
