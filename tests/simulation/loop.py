@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Coroutine
+from contextvars import Context
+from heapq import heappop, heappush
 from itertools import count
 from typing import Any, Final
 
@@ -22,14 +24,17 @@ class Stuck(Exception):
 
 
 class VirtualLoop(asyncio.BaseEventLoop):
-    """An event loop whose clock starts at 0; `lost` has what no caller received: exceptions of tasks and callbacks."""
+    """An event loop whose clock starts at 0; `lost` has what no caller received: exceptions of tasks and callbacks.
+
+    Timers of the same time run in the order in which they were made.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.lost: list[str] = []
         self._now_s = 0.0
-        self._selector = _Leap(self._leap)
-        self._clock_resolution = 1e-9
+        self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
+        self._made = count()
         self._spins = 0
         numbers = count(1)
 
@@ -43,6 +48,14 @@ class VirtualLoop(asyncio.BaseEventLoop):
         """Return the virtual time in seconds."""
         return self._now_s
 
+    def call_at(
+        self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        """Call at a virtual time, or at once when it has passed."""
+        handle = asyncio.TimerHandle(when, callback, args, self, context)
+        heappush(self._timers, (when, next(self._made), handle))
+        return handle
+
     def run_in_executor(self, *_: Any) -> Any:
         """Raise: the order of threads is not ours."""
         raise AssertionError("a simulation has no threads")
@@ -50,26 +63,38 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def unschedule(self) -> None:
         """Drop all callbacks and timers: tasks can still be cancelled."""
         self._ready.clear()
-        self._scheduled.clear()
+        self._timers.clear()
         self._spins = 0
 
-    def _leap(self, wait_s: float | None) -> None:
-        """Move the clock by the time that a selector would wait."""
-        if wait_s is None:
-            raise Stuck("every task waits, and nothing is scheduled that could wake one")
-        if wait_s > 0:
-            self._now_s += wait_s
-            self._spins = 0
-            return
+    def _run_once(self) -> None:
+        """Run what is ready; when nothing is, move the clock to the next timer first."""
+        timers = self._timers
+        while timers and timers[0][2].cancelled():
+            heappop(timers)
+        if not self._ready and not self._stopping:
+            self._leap()
+        while timers and timers[0][0] <= self._now_s:
+            self._ready.append(heappop(timers)[2])
         self._spins += 1
         if self._spins > SPINS_MAX:
             raise Stuck(f"the loop turned {SPINS_MAX} times at {self._now_s:.3f} s")
+        for _ in range(len(self._ready)):
+            handle = self._ready.popleft()
+            if not handle.cancelled():
+                handle._run()
+
+    def _leap(self) -> None:
+        """Move the clock to the next timer."""
+        if not self._timers:
+            raise Stuck("every task waits, and nothing is scheduled that could wake one")
+        if self._timers[0][0] > self._now_s:
+            self._now_s, self._spins = self._timers[0][0], 0
+
+    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
+        """Do nothing: a cancelled timer leaves when it is due."""
 
     def _keep_lost(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         self.lost.append(f"{context['message']}: {context.get('exception')!r}")
-
-    def _process_events(self, event_list: object) -> None:
-        """Do nothing: there are no sockets."""
 
     def _write_to_self(self) -> None:
         """Do nothing: no other thread has to wake the loop."""
@@ -84,17 +109,6 @@ class NumberedTask(asyncio.Task[Any]):
 
     def __hash__(self) -> int:
         return self._number
-
-
-class _Leap:
-    """What the loop takes for its selector."""
-
-    def __init__(self, leap: Callable[[float | None], None]) -> None:
-        self._leap = leap
-
-    def select(self, wait_s: float | None) -> tuple[()]:
-        self._leap(wait_s)
-        return ()
 
 
 def run(main: Callable[[VirtualLoop], Coroutine[Any, Any, Any]]) -> tuple[Any, VirtualLoop]:

@@ -33,7 +33,7 @@ PRIMARY: Final = -1
 REPLICA: Final = -2
 """Stands for a server that is none then."""
 USERS: Final = 3
-SETTLE_MS: Final = (6_500, 6_500, 6_500, 16_000)
+SETTLE_MS: Final = (5_000, 5_000, 5_000, 16_000)
 """Time for everything to be well again. Sentinel names a primary within a few seconds, and makes a replica of a former
 one after 8 to 12 s: one seed in four waits for that."""
 _CATCH_UP_MS: Final = 4_000
@@ -92,7 +92,7 @@ def schedule(seed: int) -> Schedule:
     """Return the schedule of a seed."""
     rng = random.Random(f"{seed}/schedule")
     servers = rng.choice((2, 3, 3, 3, 4))
-    processes = rng.choice((2, 2, 3))
+    processes = rng.choice((2, 2, 2, 3))
     excuse = _excuse(seed, servers)
     faults = _excused_faults(rng, excuse) if excuse else _faults(rng, seed, servers, processes)
     return Schedule(
@@ -144,7 +144,7 @@ def _faults(rng: random.Random, seed: int, servers: int, processes: int) -> list
         if rng.random() < _RESTARTED:
             faults.append(_restart(rng, free_ms + rng.randint(-50, 1_500), processes))
         free_ms += faults[0].for_ms + _CATCH_UP_MS + rng.randint(0, 2_000)
-    for _ in range(rng.randint(0 if faults else 1, 2)):
+    for _ in range(rng.choice((0, 0, 1, 2)) if faults else rng.choice((1, 1, 2))):
         if rng.random() < 0.35:
             faults.append(_outage(rng, free_ms))
             free_ms += faults[-1].for_ms + _CATCH_UP_MS
@@ -204,7 +204,7 @@ def _calls(rng: random.Random, faults: list[Fault], processes: int) -> tuple[Cal
     """Return calls before, during and after the faults; most of them close to the beginning of one."""
     times = [rng.randint(100, 1_000) for _ in range(5)]
     for fault in faults:
-        times += [fault.at_ms + round(rng.triangular(-400, 3_500, 0)) for _ in range(rng.randint(8, 14))]
+        times += [fault.at_ms + round(rng.triangular(-400, 3_500, 0)) for _ in range(rng.randint(7, 12))]
     times += [rng.randint(1_000, 9_000) for _ in range(4)]
     calls: list[Call] = []
     created: list[Call] = []
