@@ -74,6 +74,13 @@ class Client:
         self._network = network
         self._loop = network.loop
 
+    @property
+    def primary(self) -> str:
+        """Return the address of the primary that the process uses; empty before the first."""
+        health = self.stores.sessions.health()
+        generation = None if health is None else health.generation
+        return "" if generation is None else f"{generation.address.host}:{generation.address.port}"
+
     async def perform(self, call: Call, history: History) -> None:
         """Perform a call and record how it ended; nothing if its session was never issued."""
         if call.session and call.session not in history.issued:

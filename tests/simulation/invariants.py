@@ -19,6 +19,7 @@ Rule = Literal[
     "durable-session-lost",
     "durably-revoked-accepted",
     "own-revocation-accepted",
+    "not-replayed",
     "wrong-reply",
     "deadline",
     "generation",
@@ -42,12 +43,16 @@ class Violation(Struct, frozen=True, kw_only=True):
 
 
 class End(Struct, frozen=True, kw_only=True):
-    """What was found when everything was well again: the verified sessions by process and call, None if it failed."""
+    """What was found when everything was well again: the verified sessions by process and call, None if it failed.
+
+    `places` are the primaries that the processes use: for a while after a failover these may be two.
+    """
 
     verified: Mapping[tuple[int, int], Session | None]
     failures: tuple[str, ...]
     left_over: tuple[str, ...]
     lost: tuple[str, ...]
+    places: Mapping[int, str] = {}
 
 
 def violations(history: History, end: End) -> list[Violation]:
@@ -90,7 +95,13 @@ def _may_have_ended(created: Done, calls: Iterable[Done]) -> bool:
 
 
 def _accepted_sessions(history: History, end: End) -> Iterator[Violation]:
-    """Yield each session that was accepted after its revocation was answered."""
+    """Yield each session that was accepted after its revocation was answered.
+
+    What is not durable may be lost with its server, until its process reaches the next primary and replays it there:
+    those that live and use the primary of the last process, which is new, have done so when that one verifies.
+    """
+    newest = max((process for process, _ in end.verified), default=-1)
+    there = {process for process, _ in end.verified if end.places.get(process) == end.places.get(newest)}
     accepted = [
         (done.process, done.call.session, done.began_s)
         for done in history.done
@@ -106,6 +117,8 @@ def _accepted_sessions(history: History, end: End) -> Iterator[Violation]:
                 yield Violation(rule="durably-revoked-accepted", text=text)
             elif process == revoked.process:
                 yield Violation(rule="own-revocation-accepted", text=text)
+            elif began_s == float("inf") and process == newest and revoked.process in there:
+                yield Violation(rule="not-replayed", text=text)
 
 
 def _revocations(number: int, history: History) -> Iterator[Done]:

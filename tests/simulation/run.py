@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
+import msgspec
 from msgspec import Struct
 
 from tests.simulation import loop as virtual
@@ -59,7 +60,7 @@ def simulate(schedule: Schedule, make: MakeCluster = make_cluster) -> Report:
     try:
         with _collected():
             end, loop = virtual.run(run.main)
-        end = End(verified=end.verified, failures=end.failures, left_over=end.left_over, lost=tuple(loop.lost))
+        end = msgspec.structs.replace(end, lost=tuple(loop.lost))
         found = violations(run.history, end)
     except Stuck as error:
         found = [Violation(rule="stuck", text=str(error))]
@@ -110,11 +111,12 @@ class _Run:
         self.trace.note("all is repaired: a new process verifies every session, as those that are left do")
         world.clients.append(world.start(len(world.clients)))
         verified, failures = await self._look(world.clients)
+        places = {client.number: client.primary for client in world.clients}
         for client in world.clients:
             await client.aclose()
         left = [f"task {name}" for name in virtual.unfinished(loop, but=asyncio.current_task())]
         left += [f"connection {link.number}" for link in world.network.connections.values() if link.client_open]
-        return End(verified=verified, failures=failures, left_over=tuple(left), lost=())
+        return End(verified=verified, failures=failures, left_over=tuple(left), lost=(), places=places)
 
     async def _look(self, clients: list[Client]) -> tuple[dict[tuple[int, int], Session | None], tuple[str, ...]]:
         verified: dict[tuple[int, int], Session | None] = {}

@@ -77,6 +77,13 @@ ROWS: list[tuple[str, Rule | None, list[Done], dict[tuple[int, int], Session | N
         {(0, 1): None},
     ),
     ("a durably revoked session at the end", "durably-revoked-accepted", [CREATED, REVOKED], {(9, 1): _session(1)}),
+    (
+        "a session that a living process has revoked",
+        "not-replayed",
+        [CREATED, UNSURE],
+        {(0, 1): None, (9, 1): _session(1)},
+    ),
+    ("one that a process has revoked which has ended", None, [CREATED, UNSURE], {(8, 1): None, (9, 1): _session(1)}),
     ("the same after a durable revoke-all", "durably-revoked-accepted", [CREATED, ALL_REVOKED], {(9, 1): _session(1)}),
     (
         "a revoked session, verified later",
