@@ -28,6 +28,7 @@ PYRIGHT    := $(BIN)/pyright --pythonpath $(BIN)/python
 ALSO_stores := tests/failures
 STRUCTURE  := $(addprefix tests/project/test_,layers.py public_names.py style.py)
 
+FAILOVERS  := kill9,sigstop,forced,coordinated,partition,lag
 SEED       := $(or $(SEED),$(shell date +%s))
 
 .PHONY: help install serve demo drill bench check test fuzz simulate simulate-mutants lint
@@ -43,8 +44,14 @@ serve: $(VENV)/.run ## run the service on 127.0.0.1:8000, on a Valkey that it br
 demo: $(VENV)/.run ## watch a login, a limit, a cached AI result and a revocation, then exit
 	@exec $(BIN)/tollhouse demo $(ARGS)
 
-drill: $(VENV)/.run ## break servers on purpose and measure what callers notice; ROUNDS=5 for steadier figures
-	@exec $(BIN)/tollhouse drill run --rounds $(or $(ROUNDS),1) --out out/drill $(ARGS)
+drill: $(VENV)/.run ## break servers and measure what callers notice, in each set-up; ROUNDS=5 for steadier figures
+	@kept=0; run() { $(BIN)/tollhouse drill run --rounds $(or $(ROUNDS),1) "$$@" $(ARGS) || kept=$$?; }; \
+	run --out out/drill/both --fault $(FAILOVERS); \
+	run --out out/drill/others --fault twice,script-flush,cancel-storm,client-kill --client tollhouse; \
+	run --out out/drill/min-replicas --fault $(FAILOVERS),twice --client tollhouse --min-replicas 1; \
+	run --out out/drill/max-unreplicated --fault $(FAILOVERS),twice --client tollhouse --max-unreplicated-ms 2000; \
+	$(BIN)/tollhouse drill table out/drill/*/report.json > out/drill/table.md; \
+	echo "The tables are in out/drill/table.md"; exit $$kept
 
 bench: $(VENV)/.bench ## measure beside the peers, into bench/results; ARGS='--rounds 1' for a quick look
 	$(BIN)/python -m bench.lanes $(ARGS)

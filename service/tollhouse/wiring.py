@@ -74,7 +74,7 @@ class Tollhouse:
             namespace=self.namespace,
             deadline_s=settings.deadline_ms / 1000,
             embedded_binary=embedded_binary(),
-            timing=connection_timing(settings.round_trip_ms / 1000),
+            timing=connection_timing(settings.round_trip_ms / 1000, max_unreplicated_s(settings)),
             resolver_timing=resolver_timing(settings.round_trip_ms / 1000),
         )
 
@@ -249,6 +249,11 @@ def open_sessions(
 def store_urls(settings: Settings) -> dict[StoreName, StoreUrl]:
     """Return the URL of each of the four stores."""
     return urls_by_store(settings.url, settings.store_urls(), address_map=settings.address_map)
+
+
+def max_unreplicated_s(settings: Settings) -> float | None:
+    """Return how long a primary may be without a replica that acknowledges, in seconds; None if that is not watched."""
+    return None if settings.max_unreplicated_ms is None else settings.max_unreplicated_ms / 1000
 
 
 def owns_servers(urls: Mapping[StoreName, StoreUrl]) -> bool:

@@ -27,7 +27,7 @@ from tollhouse.stores.replica_shortage import ReplicaShortage
 from tollhouse.stores.store import Store
 from tollhouse.stores.transport.dialer import Dialer, Login
 from tollhouse.stores.transport.redial import ConnectionTiming, Jitter
-from tollhouse.stores.urls import Host, StoreUrl, TcpAddress
+from tollhouse.stores.urls import Host, ServerList, StoreUrl, TcpAddress
 
 Answer = Callable[[list[str]], Any]
 
@@ -254,6 +254,7 @@ async def scene(
     namespace: Namespace = UNNAMED,
     jitter: Jitter = random.uniform,
     shortage: ReplicaShortage | None = None,
+    listed: bool = False,
     **timing: float,
 ) -> AsyncIterator[Scene]:
     """Open two primaries, and a store that is connected to neither yet."""
@@ -263,7 +264,7 @@ async def scene(
             await primary.open()
             stack.push_async_callback(primary.close)
         locator = ScriptedLocator(at(primaries[0]))
-        how = {"metrics": metrics, "namespace": namespace, "jitter": jitter, "shortage": shortage}
+        how = {"metrics": metrics, "namespace": namespace, "jitter": jitter, "shortage": shortage, "listed": listed}
         store = store_with(locator, deadline_s=deadline_s, **how, **timing)
         stack.push_async_callback(store.aclose)
         yield Scene(store, locator, primaries)
@@ -278,10 +279,13 @@ def store_with(
     namespace: Namespace = UNNAMED,
     jitter: Jitter = random.uniform,
     shortage: ReplicaShortage | None = None,
+    listed: bool = False,
     **timing: float,
 ) -> Store:
+    """Return a store on the server of the locator; with `listed` its URL names a second one, as one with replicas."""
     assert isinstance(locator.address, TcpAddress)
-    url = StoreUrl(target=locator.address)
+    host = locator.address.host, locator.address.port
+    url = StoreUrl(target=ServerList(hosts=(host, ("replica", 6379))) if listed else locator.address)
     metrics = Metrics() if metrics is None else metrics
     times = ConnectionTiming(**timing)
     how = {"deadline_s": deadline_s, "dialer": dialer, "timing": times, "namespace": namespace}

@@ -45,7 +45,7 @@ SECRET = b"not-much-of-a-secret-but-long-enough-for-tests"
 async def test_operations_do_what_the_history_says(embedded: StoreWorld, via: Via) -> None:
     """Each operation is a real one: what it leaves is found on the server, and what it ends is not accepted."""
     async with (
-        open_client("tollhouse", via, embedded.url, SECRET) as client,
+        open_client("tollhouse", via, client_settings(embedded.url, SECRET)) as client,
         wiring.open(client_settings(embedded.url, SECRET)) as server,
     ):
         assert (await client.call("take", "take-7")).accepted
@@ -182,6 +182,7 @@ def options(fault: str, *clients: ClientName, rate: int = 200) -> DrillOptions:
         rate=rate,
         down_after_ms=2_000,
         min_replicas=0,
+        max_unreplicated_ms=None,
         via="library",
         seed=1,
         deadline_ms=1_000,
@@ -335,4 +336,8 @@ def test_a_broken_bound_is_exit_code_1(tmp_path: Path) -> None:
     written = tmp_path / "out" / "drill"
     assert msgspec.json.decode((written / "report.json").read_bytes(), type=Report) == report
     assert "# Failover drill" in (written / "report.md").read_text()
+    table = drill(tmp_path, "table", str(written / "report.json")).stdout.decode()
+    assert "| `script-flush` | errors that a user sees | 0 | 0 |" in table
+    (tmp_path / "other.json").write_text("{}")
+    assert drill(tmp_path, "table", "other.json").returncode == 2
     assert "--fault script-flush" in report.options.command

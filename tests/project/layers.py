@@ -71,6 +71,7 @@ FLOORS: Mapping[str, tuple[frozenset[str], ...]] = {
                 "subscriber",
             }
         ),
+        frozenset({"replication"}),
         frozenset({"calls"}),
         frozenset({"fake", "store"}),
         frozenset({"opening"}),

@@ -20,10 +20,11 @@ from rich_click import RichCommand, RichGroup
 from tollhouse import logs
 from tollhouse.drill.clients.client import CLIENTS, DEADLINE_MS, VIAS
 from tollhouse.drill.faults import FAULTS
-from tollhouse.drill.report import markdown, slo
+from tollhouse.drill.report import markdown, slo, table
 from tollhouse.drill.report.report import DrillOptions, Report
 from tollhouse.drill.results.metrics import MEASURES
 from tollhouse.drill.runner import Drill, DrillProgress, OnDrillProgress
+from tollhouse.errors import ConfigurationError
 
 RATE = 200
 DOWN_AFTER_MS = 2000
@@ -68,6 +69,11 @@ def drill() -> None:
     show_default=True,
     help="min-replicas-to-write: how many replicas must follow a primary, or it refuses writes.",
 )
+@click.option(
+    "--max-unreplicated-ms",
+    type=click.IntRange(200, 60_000),
+    help="How long Tollhouse uses a primary that no replica acknowledges (for ever).",
+)
 @click.option("--via", type=click.Choice(VIAS), default="library", show_default=True, help="How Tollhouse is called.")
 @click.option(
     "--out",
@@ -93,7 +99,14 @@ def run(slo_file: Path | None, out: Path, as_json: bool, **options: Any) -> None
     logs.configure("error", "auto")
     drill_options = DrillOptions(command=shlex.join(["tollhouse", *sys.argv[1:]]), deadline_ms=DEADLINE_MS, **options)
     bounds = (
-        slo.built_in(drill_options.down_after_ms, drill_options.via) if slo_file is None else slo.read(slo_file, FAULTS)
+        slo.built_in(
+            drill_options.down_after_ms,
+            drill_options.via,
+            min_replicas=drill_options.min_replicas,
+            max_unreplicated_ms=drill_options.max_unreplicated_ms,
+        )
+        if slo_file is None
+        else slo.read(slo_file, FAULTS)
     )
     with _progress(quiet=as_json) as on_progress:
         report = asyncio.run(Drill(drill_options, out, bounds, on_progress).run())
@@ -125,6 +138,22 @@ def explain(down_after_ms: int, as_json: bool) -> None:  # noqa: FBT001 - click 
         for measure, at_most in slo.bounds(bounds, fault.name).items():
             console.print(f"    {MEASURES[measure]}: at most {at_most:g}  ({measure})", highlight=False)
         console.print()
+
+
+@drill.command("table", cls=RichCommand)
+@click.argument("reports", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+def show_table(reports: tuple[Path, ...]) -> None:
+    """Print what drills measured, from the report.json of each, as the tables of docs/failover.md."""
+    click.echo(table.render([_read_report(path) for path in reports]))
+
+
+def _read_report(path: Path) -> Report:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Report)
+    except msgspec.DecodeError as error:
+        raise ConfigurationError(
+            "REPORT", str(path), f"not the report.json of a drill of this version: {error}"
+        ) from error
 
 
 @contextmanager

@@ -47,7 +47,7 @@ class Extent(Struct, frozen=True, kw_only=True):
     cancellations: int = 100_000
     storm_s: float = 60.0
     partition_s: float = 5.0
-    lag_s: float = 2.0
+    lag_s: float = 3.0
 
 
 DEFAULT: Final = Extent()

@@ -31,6 +31,7 @@ from tollhouse.drill.results.history import OPERATIONS, Call, Kind, Mark, Operat
 from tollhouse.drill.results.metrics import RoundData, StormResult
 from tollhouse.drill.workload import Workload, schedule
 from tollhouse.errors import TollhouseError
+from tollhouse.settings import Settings
 from tollhouse.stores.embedded.sentinel_cluster import SentinelCluster
 
 READY_S: Final = 10.0
@@ -53,6 +54,7 @@ class RoundPlan(Struct, frozen=True, kw_only=True):
     via: Via
     number: int
     rate: float
+    max_unreplicated_ms: int | None
     extent: Extent
     seed: int
     secret: bytes
@@ -95,7 +97,8 @@ class Round:
     async def run(self) -> RoundData:
         """Run the round to its end and return its data."""
         plan, cluster = self._plan, self._cluster
-        async with open_client(plan.client, plan.via, cluster.url, plan.secret) as client:
+        settings = client_settings(cluster.url, plan.secret, plan.max_unreplicated_ms)
+        async with open_client(plan.client, plan.via, settings) as client:
             async with observe(cluster, self._record):
                 await _ready(client)
                 before = client.state()
@@ -169,13 +172,12 @@ class Round:
 
 
 @asynccontextmanager
-async def open_client(name: ClientName, via: Via, url: str, secret: bytes) -> AsyncGenerator[DrillClient]:
-    """Open a client on the service that the Sentinels of `url` watch; what it started ends with the block."""
+async def open_client(name: ClientName, via: Via, settings: Settings) -> AsyncGenerator[DrillClient]:
+    """Open a client on the service that the Sentinels of the URL watch; what it started ends with the block."""
     if name == "redis-py":
-        async with aclosing(PlainClient(url)) as plain:
+        async with aclosing(PlainClient(settings.url)) as plain:
             yield plain
         return
-    settings = client_settings(url, secret)
     async with wiring.open(settings) as tollhouse:
         library = LibraryClient(tollhouse)
         if via == "library":

@@ -79,6 +79,7 @@ class Drill:
                         via=options.via,
                         number=number,
                         rate=options.rate,
+                        max_unreplicated_ms=options.max_unreplicated_ms,
                         extent=self._extent,
                         seed=options.seed + number,
                         secret=self._secret,

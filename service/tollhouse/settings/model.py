@@ -179,6 +179,13 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             description="Longest usual round trip to the stores; times of connecting and of discovery grow with it.",
         ),
     ] = 100
+    max_unreplicated_ms: Annotated[
+        Annotated[int, Meta(ge=200, le=3_600_000)] | None,
+        Meta(
+            description="How long a primary is used that no replica acknowledges; then calls fail until one does. "
+            "By default, for ever."
+        ),
+    ] = None
     password_profile: Annotated[str, Meta(description="Cost profile of password hashing, by name.")] = "default"  # noqa: S105 - a name, not a password
     password_length_min: Annotated[int, Meta(ge=8, le=64, description="Shortest password, in characters.")] = 15
     log_level: Annotated[LogLevel, Meta(description="Lowest level that is logged: debug, info, warning or error.")] = (

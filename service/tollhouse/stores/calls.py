@@ -21,6 +21,7 @@ from tollhouse.stores.arguments import as_list, with_primary
 from tollhouse.stores.reconnecting import ReconnectingConnection
 from tollhouse.stores.replay import Replay
 from tollhouse.stores.replica_shortage import ReplicaShortage
+from tollhouse.stores.replication.watch import ReplicationWatch
 from tollhouse.stores.transport.connection import Connection, encode
 from tollhouse.stores.transport.errors import (
     CALL_FAILED,
@@ -71,6 +72,7 @@ class ScriptCalls:
         self._metrics = metrics
         self._clock = clock
         self._connections = connections
+        self.watch: ReplicationWatch | None = None
         self._id = secrets.token_hex(5)
         self._up: bool | None = None
 
@@ -96,6 +98,8 @@ class ScriptCalls:
                 past = past or _Past()
                 await self._before_next_attempt(error, over, connection, wanted, past, deadline_s)
             else:
+                if self.watch is not None and not self.watch.trusted:
+                    raise self.unavailable("ambiguous", self.watch.reason)
                 if self._shortage.since_s is not None and not wanted.reads:
                     self._shortage.end()
                 return reply, connection
@@ -120,12 +124,15 @@ class ScriptCalls:
 
     async def ready(self, over: ReconnectingConnection, deadline_s: float, past: _Past | None = None) -> Connection:
         """Return a connection that can send, or raise StoreUnavailable with the outcome of `past` attempts."""
+        earlier = "not-sent" if past is None else past.outcome
+        if self.watch is not None and not self.watch.trusted:
+            raise self.unavailable(earlier, self.watch.reason)
         late = past is not None and past.pauses is not None
         try:
             connection = over.ready or await over.connected(deadline_s, late=late)
         except Unreachable as error:
-            raise self.unavailable("not-sent" if past is None else past.outcome, str(error)) from error
-        self._report_up(up=True)
+            raise self.unavailable(earlier, str(error)) from error
+        self.report_up(up=True)
         return connection
 
     def failure(self, error: Exception, what: str, earlier: Outcome = "not-sent") -> StoreError:
@@ -140,7 +147,7 @@ class ScriptCalls:
 
     def unavailable(self, happened: Outcome, reason: str) -> StoreUnavailable:
         """Return the error of a call that found no server; the store counts as down."""
-        self._report_up(up=False)
+        self.report_up(up=False)
         self._metrics.store_failure(self._name, happened)
         return StoreUnavailable(self._name, happened, reason)
 
@@ -175,8 +182,8 @@ class ScriptCalls:
         """
         return f"{self._id}{self._connections():06d}"
 
-    def _report_up(self, *, up: bool) -> None:
-        """Report changes only: every call passes here."""
+    def report_up(self, *, up: bool) -> None:
+        """Report whether the store is up, changes only: every call passes here. Once it is down, calls ask `ready`."""
         if up is not self._up:
             self._up = up
             self._metrics.store_up(self._name, up)

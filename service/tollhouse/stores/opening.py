@@ -21,6 +21,7 @@ from tollhouse.stores.embedded.locators import EmbeddedClusterLocator, EmbeddedL
 from tollhouse.stores.embedded.shared_servers import SharedServer
 from tollhouse.stores.fake import FakeStore
 from tollhouse.stores.replica_shortage import WAIT_S, ReplicaShortage
+from tollhouse.stores.replication.watch import require_replicas
 from tollhouse.stores.store import DEADLINE_S, Store
 from tollhouse.stores.transport.dialer import Dialer, Login
 from tollhouse.stores.transport.redial import TIMING, ConnectionTiming, Jitter
@@ -90,7 +91,8 @@ def open_stores(
     monotonic_s: Callable[[], float] = time.monotonic,
     jitter: Jitter = random.uniform,
 ) -> Stores:
-    """Return the four stores; nothing connects before it is used. `monotonic_s` is the clock of the resolvers."""
+    """Return the four stores, which connect at first use. Raise ConfigurationError as `require_replicas` does."""
+    require_replicas(timing.max_unreplicated_s, urls.values())
     dialer = Dialer() if dialer is None else dialer
     locators = _Locators(embedded_binary, dialer, timing=resolver_timing, clock=monotonic_s, jitter=jitter)
     make_store = partial(

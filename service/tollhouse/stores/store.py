@@ -21,6 +21,7 @@ from tollhouse.stores.durability import GroupCommit, required_replicas
 from tollhouse.stores.reconnecting import ConnectionConfig, ReconnectingConnection
 from tollhouse.stores.replay import Replay, Run
 from tollhouse.stores.replica_shortage import ReplicaShortage
+from tollhouse.stores.replication.watch import watch_replication
 from tollhouse.stores.rights import MissingCommand, RightsLog, missing_commands
 from tollhouse.stores.subscriber import Subscriber
 from tollhouse.stores.transport.connection import Connection, encode
@@ -67,8 +68,7 @@ class Store:
         self._replay = replay = Replay(self._replay_over_fast, jitter)
         shortage = ReplicaShortage(jitter=jitter) if shortage is None else shortage
         self._calls = ScriptCalls(name, scripts, metrics, clock, lambda: self._fast.connections, replay, shortage)
-        self._rights = RightsLog(name)
-        self._home = HomeLoop(f"store {name!r}")
+        self._rights, self._home = RightsLog(name), HomeLoop(f"store {name!r}")
         self._deadline_s = max(deadline_s - _MARGIN_S, _MARGIN_S)
         locator.subscribe(shortage.on_primary_event)
         self._config = config = ConnectionConfig(
@@ -85,6 +85,7 @@ class Store:
         self._bulk, self._durable = (ReconnectingConnection(config, name=f"{name}-{kind}") for kind in kinds)
         self._group_commit: GroupCommit | None = None
         self._subscriber: Subscriber | None = None
+        self._watch = self._calls.watch = watch_replication(config, name, namespace.marker(name), self._on_trust_change)
 
     @property
     def server(self) -> ServerInfo | None:
@@ -93,7 +94,8 @@ class Store:
 
     @property
     def _connections(self) -> tuple[ReconnectingConnection, ...]:
-        return self._fast, self._bulk, self._durable
+        watching = () if self._watch is None else (self._watch.over,)
+        return self._fast, self._bulk, self._durable, *watching
 
     @property
     def connections(self) -> int:
@@ -210,6 +212,8 @@ class Store:
             await self._subscriber.aclose()
         if self._group_commit is not None:
             await self._group_commit.aclose()
+        if self._watch is not None:
+            await self._watch.aclose()
         for each in self._connections:
             await each.aclose()
 
@@ -225,7 +229,8 @@ class Store:
 
     async def _prepare(self, connection: Connection, server: ServerInfo) -> None:
         self._rights.log(server.lacks)
-
+        if self._watch is not None:
+            self._watch.start()
         scripts = self._calls.scripts
 
         async def run(script: str, keys: Sequence[str], args: Sequence[Argument]) -> list[Any]:
@@ -252,10 +257,15 @@ class Store:
         if self._subscriber is not None:
             self._subscriber.start()
 
+    def _on_trust_change(self) -> None:
+        """Report that the primary is not trusted, or that it is again; calls then ask before they are sent."""
+        self._calls.report_up(up=False)
+        self._report_breaker()
+
     def _on_breaker_change(self) -> None:
         """Report that the fast connection's breaker opened or closed; with it, close those of the others."""
         breaker = self._fast.breaker
-        self._metrics.breaker(self.name, open=breaker.is_open)
+        self._report_breaker()
         if breaker.is_open:
             fields = {"store": self.name, "reason": breaker.reason}
             _log.warning("store does not answer, calls fail at once", extra=fields)
@@ -263,3 +273,7 @@ class Store:
             _log.info("store answers again", extra={"store": self.name})
             for each in self._connections:
                 each.breaker.reset()
+
+    def _report_breaker(self) -> None:
+        distrusted = self._watch is not None and not self._watch.trusted
+        self._metrics.breaker(self.name, open=self._fast.breaker.is_open or distrusted)

@@ -13,7 +13,7 @@ from msgspec import structs
 from tests.drills import call, take
 from tollhouse.drill.clients.client import VIAS
 from tollhouse.drill.faults import FAULTS
-from tollhouse.drill.report import chart, markdown, slo
+from tollhouse.drill.report import chart, markdown, slo, table
 from tollhouse.drill.report.report import DrillOptions, Machine, Report, RoundReport, assemble
 from tollhouse.drill.results.admission import SharedLimit
 from tollhouse.drill.results.availability import buckets
@@ -150,6 +150,7 @@ BOUNDS = [
     ("kill9", "over_deadline", 0),
     ("sigstop", "gap_ms", 3_800),
     ("sigstop", "deposed", 0),
+    *((fault, "durable_lost", 0) for fault in ("twice", "partition", "lag")),
     ("script-flush", "errors", 0),
     ("script-flush", "takes_degraded", 0),
     ("cancel-storm", "foreign", 0),
@@ -182,6 +183,19 @@ def test_every_fault_has_bounds_of_measures_that_exist() -> None:
     assert set(bounds) == {*FAULTS, slo.ALL}
     assert all(name in MEASURES for bounds in bounds.values() for name in bounds)
     assert slo.bounds(bounds, "kill9")["gap_ms"] == 3_800
+
+
+def test_a_set_up_has_its_own_bounds() -> None:
+    """Servers that refuse writes until a replica follows have longer gaps; a bound on trust is a bound on losses."""
+    plain = slo.built_in(2_000, "library")
+    followed = slo.built_in(2_000, "library", min_replicas=1)
+    watched = slo.built_in(2_000, "library", max_unreplicated_ms=1_000)
+
+    assert (plain["kill9"]["gap_ms"], followed["kill9"]["gap_ms"]) == (2_800, 4_300)
+    assert "errors" in plain["forced"]
+    assert "errors" not in followed["forced"]
+    assert "plain_lost_ms" not in plain["partition"]
+    assert [watched[fault]["plain_lost_ms"] for fault in ("twice", "partition", "lag")] == [1_050] * 3
 
 
 def test_over_http_only_what_can_be_seen_is_asked() -> None:
@@ -242,6 +256,7 @@ def report(*rounds: RoundReport) -> Report:
         rate=200,
         down_after_ms=2_000,
         min_replicas=0,
+        max_unreplicated_ms=None,
         via="library",
         seed=1,
         deadline_ms=1_000,
@@ -321,6 +336,44 @@ def test_the_page_shows_both_clients_and_what_was_asked() -> None:
     assert "2 cores of x86_64, valkey 9.1.2, Python 3.11:\nredis 8.1.0." in page
     assert "![forced, tollhouse, round 1](forced-tollhouse-1.svg)" in page
     assert "calls cancelled" not in page
+
+
+def test_drills_of_one_set_up_share_a_table() -> None:
+    """A table has a row for each figure that is not 0 everywhere, what was lost of how much, and the worst of all."""
+    both = report(
+        one_round("tollhouse", 1, plain_acknowledged=1_200, gap_ms=205.5),
+        one_round("redis-py", 1, plain_lost=881, plain_acknowledged=1_281, takes_lost=881),
+    )
+    other = structs.replace(both, options=structs.replace(both.options, min_replicas=1, command="the second"))
+
+    lines = table.render([both, other, both]).splitlines()
+
+    heads = [line for line in lines if line.startswith("min-replicas")]
+    assert heads == [f"min-replicas-to-write {number}, max_unreplicated_ms off:" for number in (0, 1)]
+    first = lines[: lines.index(heads[1])]
+    assert "| fault | | tollhouse, median | worst | redis-py, median | worst |" in first
+    assert "| `forced` | errors that a user sees | 0 | 0 | 0 | 0 |" in first
+    assert "|  | longest gap of any operation, ms | 205.5 | 205.5 | 0 | 0 |" in first
+    lost = "plain writes acknowledged and lost"
+    assert f"|  | {lost} | 0 of 1,200 | 0 of 1,200 | 881 of 1,281 | 881 of 1,281 |" in first
+    assert "|  | of these: takes | 0 | 0 | 881 | 881 |" in first
+    assert not any("not sent" in line for line in first)
+    assert "| all | writes answered durable and lost |  | 0 |  | 0 |" in first
+    assert first.count("    tollhouse drill run --fault forced") == 2
+    assert "    the second" in lines
+
+
+def test_what_was_not_drilled_has_empty_cells() -> None:
+    """A client that one of the drills left out has no figures there, and a round without figures has none to sum up."""
+    both = report(one_round("tollhouse", 1, "no primary"), one_round("redis-py", 1))
+    alone = structs.replace(
+        both, options=structs.replace(both.options, clients=("tollhouse",), faults=("kill9",)), summaries=()
+    )
+
+    lines = table.render([alone, both]).splitlines()
+
+    assert "| `forced` | errors that a user sees | ? | ? | 0 | 0 |" in lines
+    assert "| all | writes answered durable and lost |  |  |  | 0 |" in lines
 
 
 def test_the_page_says_what_http_does_not_show() -> None:

@@ -78,10 +78,16 @@ class DrillClient(Protocol):
         ...
 
 
-def client_settings(url: str, secret: bytes) -> Settings:
+def client_settings(url: str, secret: bytes, max_unreplicated_ms: int | None = None) -> Settings:
     """Return the settings of every client of a drill."""
     policies = {name: PolicySettings(limit=limit) for name, limit in _POLICIES.items()}
-    return Settings(url=url, secret=(secret,), deadline_ms=DEADLINE_MS, limits=LimitSettings(policies=policies))
+    return Settings(
+        url=url,
+        secret=(secret,),
+        deadline_ms=DEADLINE_MS,
+        max_unreplicated_ms=max_unreplicated_ms,
+        limits=LimitSettings(policies=policies),
+    )
 
 
 def shared_take(subject: str) -> list[Take]:

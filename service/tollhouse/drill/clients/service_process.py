@@ -69,6 +69,7 @@ async def _start(settings: Settings, workers: int, key: str, folder: str, log: P
         "TOLLHOUSE_NAMESPACE": settings.namespace,
         "TOLLHOUSE_SECRET": settings.secret[0].decode("ascii"),
         "TOLLHOUSE_DEADLINE_MS": str(settings.deadline_ms),
+        "TOLLHOUSE_MAX_UNREPLICATED_MS": str(settings.max_unreplicated_ms or ""),
         "TOLLHOUSE_SERVICE_KEY": key,
         "XDG_RUNTIME_DIR": folder,
     }

@@ -50,6 +50,7 @@ def _head(report: Report) -> Iterator[str]:
     yield (
         f"{options.rate} operations/s through the {options.via}, rounds: {options.rounds}, "
         f"down-after-milliseconds {options.down_after_ms}, min-replicas-to-write {options.min_replicas}, "
+        f"max_unreplicated_ms {options.max_unreplicated_ms or 'off'}, "
         f"deadline {options.deadline_ms} ms, seed {options.seed}."
     )
     yield f"{machine.system}, {machine.cores} cores of {machine.processor}, {machine.server}, Python {machine.python}:"

@@ -42,6 +42,7 @@ class DrillOptions(Struct, frozen=True, kw_only=True):
     rate: int
     down_after_ms: int
     min_replicas: int
+    max_unreplicated_ms: int | None
     via: Via
     seed: int
     deadline_ms: int

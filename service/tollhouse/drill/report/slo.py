@@ -19,6 +19,11 @@ from tollhouse.suggest import did_you_mean
 ALL: Final = "all"
 """The name of the bounds that hold for every fault."""
 
+_FOLLOW_MS: Final = 1500
+"""How long it may take until a replica follows a new primary: Sentinel notices the promotion first."""
+_LATE_MS: Final = 50
+"""How long after a reply was taken as done its call may end: a few iterations of a busy event loop."""
+
 Bounds = Mapping[str, float]
 Slo = Mapping[str, Bounds]
 """Bounds by measure, by fault or `all`; if both have a measure, the one of the fault counts."""
@@ -36,19 +41,26 @@ class SloVerdict(Struct, frozen=True, kw_only=True):
     kept: bool
 
 
-def built_in(down_after_ms: int, via: Via) -> Slo:
-    """Return the default bounds; those of connections and slots are left out over HTTP, which does not show them."""
+def built_in(down_after_ms: int, via: Via, *, min_replicas: int = 0, max_unreplicated_ms: int | None = None) -> Slo:
+    """Return the default bounds; those of connections and slots are left out over HTTP, which does not show them.
+
+    With `min_replicas` a new primary refuses writes until a replica follows it, so errors and gaps are the server's.
+    With `max_unreplicated_ms` losses have a bound that they do not have without it.
+    """
     connections: Bounds = {"leaked_slots": 0, "reconnects": 0} if via == "library" else {}
+    window: Bounds = {} if max_unreplicated_ms is None else {"plain_lost_ms": max_unreplicated_ms + _LATE_MS}
+    follow_ms = _FOLLOW_MS if min_replicas else 0
+    unseen: Bounds = {"gap_ms": 500 + follow_ms} if min_replicas else {"errors": 0, "takes_degraded": 0}
     return MappingProxyType(
         {
             ALL: {"resurrected": 0, "over_admission_unexplained": 0, "ghosts": 0},
-            "forced": {"plain_lost_ms": 50, "durable_lost": 0, "errors": 0, "takes_degraded": 0},
-            "coordinated": {"plain_lost": 0, "durable_lost": 0, "errors": 0, "takes_degraded": 0, "gap_ms": 500},
-            "kill9": {"gap_ms": down_after_ms + 800, "durable_lost": 0, "over_deadline": 0},
-            "sigstop": {"gap_ms": down_after_ms + 1800, "deposed": 0},
-            "twice": {"durable_lost": 0, "over_deadline": 0},
-            "partition": {"durable_lost": 0, "over_deadline": 0},
-            "lag": {"durable_lost": 0, "over_deadline": 0},
+            "forced": {"plain_lost_ms": 50, "durable_lost": 0, **unseen},
+            "coordinated": {"plain_lost": 0, "durable_lost": 0, **unseen, "gap_ms": 500 + follow_ms},
+            "kill9": {"gap_ms": down_after_ms + 800 + follow_ms, "durable_lost": 0, "over_deadline": 0},
+            "sigstop": {"gap_ms": down_after_ms + 1800 + follow_ms, "deposed": 0},
+            "twice": {"durable_lost": 0, "over_deadline": 0, **window},
+            "partition": {"durable_lost": 0, "over_deadline": 0, **window},
+            "lag": {"durable_lost": 0, "over_deadline": 0, **window},
             "script-flush": {"errors": 0, "takes_degraded": 0},
             "cancel-storm": {"foreign": 0, **connections, "cancellations_missing": 0},
             "client-kill": {"plain_lost": 0, "durable_lost": 0, "over_deadline": 0},

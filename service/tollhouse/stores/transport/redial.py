@@ -55,11 +55,14 @@ class ConnectionTiming(Struct, frozen=True, kw_only=True):
     heartbeat_timeout_s: float = 1.0
     """A subscription that does not answer the PING for so long is given up."""
 
+    max_unreplicated_s: float | None = None
+    """How long a primary is trusted that no replica acknowledges; None for ever."""
+
 
 TIMING: Final = ConnectionTiming()
 
 
-def connection_timing(round_trip_s: float) -> ConnectionTiming:
+def connection_timing(round_trip_s: float, max_unreplicated_s: float | None = None) -> ConnectionTiming:
     """Return the times for a network whose usual round trip takes so long; they are never shorter than the defaults."""
     slower = slowness(round_trip_s)
     return ConnectionTiming(
@@ -69,6 +72,7 @@ def connection_timing(round_trip_s: float) -> ConnectionTiming:
         stall_s=TIMING.stall_s * slower,
         drain_s=TIMING.drain_s * slower,
         heartbeat_timeout_s=TIMING.heartbeat_timeout_s * slower,
+        max_unreplicated_s=max_unreplicated_s,
     )
 
 
