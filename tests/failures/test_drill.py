@@ -33,7 +33,7 @@ from tollhouse.drill.report.report import DrillOptions, Report
 from tollhouse.drill.results.history import HistoryEvent
 from tollhouse.drill.round import open_client
 from tollhouse.drill.runner import Drill, DrillProgress
-from tollhouse.errors import ConfigurationError, StoreUnavailable
+from tollhouse.errors import ConfigurationError, Overloaded, StoreUnavailable
 from tollhouse.stores.embedded.sentinel_cluster import SentinelCluster
 from tollhouse.stores.redis_py import RedisPyClient
 
@@ -75,6 +75,11 @@ def test_failures_are_classed_by_what_they_may_have_done() -> None:
     library = LibraryClient(wiring.open("fake://"))
 
     assert library.failure(StoreUnavailable("limits", "rejected", "x")) == "rejected"
+    assert (
+        library.failure(StoreUnavailable("limits", "ambiguous", "ran, and its repetition found no server"))
+        == "ambiguous"
+    )
+    assert library.failure(Overloaded("a queue", 10)) == "not-sent"
     assert library.failure(KeyError("x")) == "defect"
 
 

@@ -15,6 +15,7 @@ from tests.failures.primaries import Primary, Scene, answered, scene
 from tollhouse.errors import ConfigurationError, StoreUnavailable
 from tollhouse.keys import Namespace
 from tollhouse.metrics import Metrics
+from tollhouse.stores.discovery.primary_history import FailoverPause
 from tollhouse.stores.opening import open_stores
 from tollhouse.stores.status import check_store
 from tollhouse.stores.transport.redial import ConnectionTiming
@@ -114,6 +115,23 @@ async def test_a_new_primary_is_trusted_until_its_replicas_had_time_to_follow() 
         assert await answered(s.store) == [1]
         assert "EVALSHA" in s.new.verbs()
         assert "no replica has acknowledged" in (await refusal(s)).reason
+
+
+async def test_news_of_a_failover_is_no_acknowledgement() -> None:
+    """A failover that is announced extends nothing; before the first call, a new primary starts no watch."""
+    async with scene(listed=True, max_unreplicated_s=BOUND_S) as s:
+        s.locator.move(s.new)
+        assert [task for task in asyncio.all_tasks() if "replication" in task.get_name()] == []
+        Replicas(s.new).follow = False
+        await s.store.run("test/once", [], [])
+        began_s = asyncio.get_running_loop().time()
+
+        while asyncio.get_running_loop().time() - began_s < 1.5 * BOUND_S:
+            s.locator.announce(FailoverPause(wait_s=0))
+            await asyncio.sleep(0.01)
+
+        with pytest.raises(StoreUnavailable, match="no replica has acknowledged"):
+            await s.store.run("test/once", [], [])
 
 
 async def test_operators_are_told(caplog: pytest.LogCaptureFixture) -> None:

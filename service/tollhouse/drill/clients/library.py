@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 
 from tollhouse.drill.clients.client import OWN, OWN_UNITS, CallResult, ClientState, fingerprint, shared_take
 from tollhouse.drill.results.history import Failure, Operation
-from tollhouse.errors import StoreUnavailable
+from tollhouse.errors import Overloaded, StoreUnavailable
 from tollhouse.limits.calls.batcher import TAKES_MAX
 from tollhouse.limits.decision import Take
 from tollhouse.sessions.sessions import Issued
@@ -41,6 +41,8 @@ class LibraryClient:
 
     def failure(self, error: BaseException) -> Failure:
         """Return what a call that raised `error` may have done: the error itself says so."""
+        if isinstance(error, Overloaded):
+            return "not-sent"
         return error.outcome if isinstance(error, StoreUnavailable) else "defect"
 
     async def surviving(self, server: Tollhouse, subjects: Collection[str]) -> set[str]:

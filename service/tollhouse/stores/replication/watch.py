@@ -121,11 +121,10 @@ class ReplicationWatch:
             self._on_change()
 
     def _lapse(self) -> None:
-        if not self._lapsed:
-            self._lapsed = True
-            fields = {"store": self._name, "reason": self.reason}
-            _log.warning("primary is not trusted, calls fail at once", extra=fields)
-            self._on_change()
+        self._lapsed = True
+        fields = {"store": self._name, "reason": self.reason}
+        _log.warning("primary is not trusted, calls fail at once", extra=fields)
+        self._on_change()
 
 
 def watch_replication(
