@@ -78,6 +78,8 @@ class Primary:
         self.version = "9.1"
         self.denied: frozenset[str] = frozenset()
         self.unknown: frozenset[str] = frozenset()
+        self.may_ask_role = True
+        self.roles = 0
         self.appends = False
         self.holding = False
         self.mute = False
@@ -158,7 +160,8 @@ class Primary:
             case ["HELLO", *_]:
                 return {"server": self.software, "version": self.version, "role": self.role}
             case ["ROLE"]:
-                return ["master", 100, []]
+                self.roles += 1
+                return [self.role, 100, []] if self.may_ask_role else ErrorReply("NOPERM no permissions")
             case ["INFO", *_]:
                 return f"master_replid:{self.name}\r\naof_enabled:{int(self.appends)}\r\n"
             case ["SELECT" | "CLIENT", *_]:

@@ -291,3 +291,36 @@ async def test_a_move_ends_an_attempt_at_a_server_that_hangs() -> None:
 
         assert await call == [1]
         assert s.new.verbs() == ["EVALSHA"]
+
+
+async def test_a_server_that_was_demoted_answers_no_reads_for_long() -> None:
+    """A replica runs what only reads, from data that may be old: its role soon shows that it is one."""
+    async with scene(role_check_s=0.0) as s:
+        await s.store.run("test/read", [], [])
+        s.old.role = "slave"
+        s.locator.address = at(s.new)
+
+        await s.store.run("test/read", [], [])
+        await s.old.until(lambda: not s.old.connections)
+
+        assert await s.store.run("test/read", [], []) == [1]
+        assert s.new.verbs() == ["EVALSHA"]
+        assert [hint.why for _, hint in s.locator.suspected] == ["readonly", "eof"]
+
+
+async def test_an_account_that_may_not_ask_for_the_role_reads_all_the_same() -> None:
+    """Without the right to run ROLE the server is believed."""
+    async with scene(role_check_s=0.0) as s:
+        s.old.may_ask_role = False
+
+        for _ in range(3):
+            assert await s.store.run("test/read", [], []) == [1]
+
+        assert (s.old.accepted, s.locator.suspected) == (1, [])
+
+
+async def test_the_role_is_not_asked_for_with_each_read() -> None:
+    """Reads cost one call; the role is asked for once in a while, after the handshake has told it."""
+    async with scene(role_check_s=60.0) as s:
+        await asyncio.gather(*(s.store.run("test/read", [], []) for _ in range(20)))
+        assert s.old.roles == 0

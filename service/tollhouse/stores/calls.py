@@ -90,6 +90,8 @@ class ScriptCalls:
         while True:
             connection = (over.ready if self._up else None) or await self.ready(over, deadline_s, past)
             assert over.server is not None
+            if wanted.reads:
+                over.role_check.run(connection)
             try:
                 if self._replay.due and not wanted.reads:
                     raise ServerError(_REPLAY_DUE)

@@ -38,6 +38,7 @@ from tollhouse.stores.transport.errors import (
 )
 from tollhouse.stores.transport.handshake import ServerInfo, shake_hands
 from tollhouse.stores.transport.redial import TIMING, Backoff, ConnectionTiming, Jitter, redial, set_up
+from tollhouse.stores.transport.role_check import RoleCheck
 from tollhouse.stores.urls import StoreUrl
 
 
@@ -75,6 +76,7 @@ class ReconnectingConnection:
         self._dialing: Address | None = None
         self._backoff = Backoff(timing.pause_min_s, timing.pause_max_s, jitter=config.jitter)
         self._reason = ""
+        self.role_check = RoleCheck(self.report_error, timing)
         self._paused: asyncio.Event | None = None
         self._ended = False
         config.locator.subscribe(self._on_primary_event)
@@ -201,6 +203,7 @@ class ReconnectingConnection:
         self._draining = self._open_connections()
         self.server, self._connection, self._address = server, connection, address
         self.connections += 1
+        self.role_check.restart()
         self._backoff.reset()
         self._reason = ""
         return connection

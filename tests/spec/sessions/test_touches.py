@@ -8,12 +8,16 @@ import pytest
 
 from tests.sessions import verified
 from tests.spec.stored import assert_sound, records
+from tests.worlds import SCRIPTS
 from tollhouse.errors import ConfigurationError, StoreUnavailable
 from tollhouse.keys import UNNAMED
 from tollhouse.sessions.policies import SessionPolicy
 from tollhouse.sessions.sessions import Sessions
 from tollhouse.sessions.touches import Touches
 from tollhouse.sessions.user_keys import UserKeys
+from tollhouse.stores.opening import open_stores
+from tollhouse.stores.transport.redial import ConnectionTiming
+from tollhouse.stores.urls import urls_by_store
 
 MINUTE_MS = 60_000
 POLICIES = {"default": SessionPolicy(idle_ms=20 * MINUTE_MS, absolute_ms=60 * MINUTE_MS)}
@@ -193,3 +197,22 @@ async def test_a_store_that_may_not_write_verifies(embedded):
         assert await sessions.list("ada") == (issued.session,)
     finally:
         await embedded.command("sessions", "CONFIG", "SET", "min-replicas-to-write", 0)
+
+
+async def test_a_demoted_server_verifies_for_a_bounded_time(embedded):
+    """A server that an operator made a replica runs what only reads: its role shows it, and no session is accepted."""
+    timing = ConnectionTiming(role_check_s=0.0)
+    stores = open_stores(urls_by_store(embedded.url, {}), SCRIPTS, embedded.metrics, timing=timing)
+    sessions = Sessions(stores.sessions, embedded.keyring, embedded.metrics, POLICIES)
+    issued = await sessions.create("ada")
+    await sessions.verify(issued.token)
+    try:
+        await embedded.command("sessions", "REPLICAOF", "127.0.0.1", 1)
+        await sessions.verify(issued.token)
+
+        with pytest.raises(StoreUnavailable) as raised:
+            await sessions.verify(issued.token)
+        assert "replica" in raised.value.reason
+    finally:
+        await embedded.command("sessions", "REPLICAOF", "NO", "ONE")
+        await stores.aclose()

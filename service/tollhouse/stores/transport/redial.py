@@ -48,6 +48,8 @@ class ConnectionTiming(Struct, frozen=True, kw_only=True):
     """Longest pause between two attempts to connect."""
     probe_s: float = 0.25
     """Least time between the starts of two probes of an open circuit breaker."""
+    role_check_s: float = 1.0
+    """While calls only read, the server is asked so often whether it is the primary still."""
     heartbeat_s: float = 5.0
     """A subscription that is silent for so long gets a PING."""
     refused_pause_s: float = 30.0
