@@ -27,7 +27,7 @@ from tollhouse.stores.opening import Stores, open_stores
 from tollhouse.stores.store import Store
 from tollhouse.stores.transport.dialer import Dialer, Login
 from tollhouse.stores.transport.redial import ConnectionTiming
-from tollhouse.stores.urls import TcpAddress, UnixAddress, urls_by_store
+from tollhouse.stores.urls import EmbeddedClusterTarget, TcpAddress, UnixAddress, urls_by_store
 
 TAKE = (1, "sliding-window", 1, 1000, 3_600_000, 60, 1, 1)
 PATIENCE_S = 30.0
@@ -99,7 +99,7 @@ async def test_an_unused_embedded_server_is_not_started() -> None:
 
 async def test_an_embedded_cluster_that_was_not_started_has_no_state() -> None:
     """Before the first call there is no health, no login and no effect of hints; closing starts nothing."""
-    locator = EmbeddedClusterLocator(Dialer(), None)
+    locator = EmbeddedClusterLocator(EmbeddedClusterTarget(), Dialer(), None)
     events: list[PrimaryEvent] = []
     locator.subscribe(events.append)
 
