@@ -49,6 +49,8 @@ class History:
         self.issued: dict[int, Issued] = {}
         self.generations: list[tuple[int, int, str]] = []
         """Process, number and address of each generation that a process reported after a call."""
+        self.adopted: list[tuple[int, str, float]] = []
+        """Process, address and time of each generation, as far as a call was made in it."""
 
 
 class Client:
@@ -138,6 +140,7 @@ class Client:
         history.generations.append((self.number, generation.number, place))
         if generation.number != self._generation:
             self._generation = generation.number
+            history.adopted.append((self.number, place, generation.at_s))
             text = f"process {self.number}: generation {generation.number} is {place}, {generation.why}"
             self._network.note(f"{text} since {generation.at_s * 1000:.1f} ms")
 

@@ -6,7 +6,8 @@ cancelled may have run, may run later, or never.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Final, Literal
 
 from msgspec import Struct
@@ -23,6 +24,7 @@ Rule = Literal[
     "wrong-reply",
     "deadline",
     "generation",
+    "not-a-primary",
     "defect",
     "left-over",
     "no-recovery",
@@ -30,6 +32,8 @@ Rule = Literal[
 ]
 EXCUSABLE: Final[frozenset[Rule]] = frozenset({"durable-session-lost", "durably-revoked-accepted"})
 """The rules whose violation a schedule outside the fault model explains."""
+_ADOPTION_S: Final = 1.0
+"""What a server has reported may be so old when it is adopted."""
 _SLACK_S: Final = 0.001
 _RUNS: Final = {"create": 1, "verify": 1, "list": 1, "revoke": 2, "revoke_all": 2}
 """Each run of a script has its own deadline; a revocation that met a replay is repeated once."""
@@ -53,6 +57,8 @@ class End(Struct, frozen=True, kw_only=True):
     left_over: tuple[str, ...]
     lost: tuple[str, ...]
     places: Mapping[int, str] = {}
+    roles: Mapping[str, Sequence[tuple[float, bool]]] = {}
+    """Since when each server was a primary, or was none."""
 
 
 def violations(history: History, end: End) -> list[Violation]:
@@ -63,6 +69,7 @@ def violations(history: History, end: End) -> list[Violation]:
         *_wrong_replies(history, end),
         *_late_calls(history),
         *_generations(history),
+        *_adoptions(history, end),
         *(Violation(rule="defect", text=_told(done)) for done in history.done if done.outcome == "defect"),
         *(Violation(rule="defect", text=text) for text in end.lost),
         *(Violation(rule="left-over", text=text) for text in end.left_over),
@@ -173,6 +180,16 @@ def _generations(history: History) -> Iterator[Violation]:
             text = f"process {process} went from generation {before} at {place} to {number} at {address}"
             yield Violation(rule="generation", text=text)
         latest[process] = (number, address)
+
+
+def _adoptions(history: History, end: End) -> Iterator[Violation]:
+    """Yield each adoption of a server that was no primary in the second before."""
+    for process, place, at_s in history.adopted:
+        roles = [*end.roles[place], (float("inf"), False)]
+        periods = [(since_s, until_s) for (since_s, leads), (until_s, _) in pairwise(roles) if leads]
+        if not any(since_s <= at_s and until_s >= at_s - _ADOPTION_S for since_s, until_s in periods):
+            text = f"process {process} adopted {place} at {at_s:.4f} s, a server that was no primary"
+            yield Violation(rule="not-a-primary", text=text)
 
 
 def _told(done: Done) -> str:

@@ -114,9 +114,10 @@ class _Run:
         places = {client.number: client.primary for client in world.clients}
         for client in world.clients:
             await client.aclose()
+        roles = {f"{server.host[0]}:{server.host[1]}": server.roles for server in world.cluster.servers}
         left = [f"task {name}" for name in virtual.unfinished(loop, but=asyncio.current_task())]
         left += [f"connection {link.number}" for link in world.network.connections.values() if link.client_open]
-        return End(verified=verified, failures=failures, left_over=tuple(left), lost=(), places=places)
+        return End(verified=verified, failures=failures, left_over=tuple(left), lost=(), places=places, roles=roles)
 
     async def _look(self, clients: list[Client]) -> tuple[dict[tuple[int, int], Session | None], tuple[str, ...]]:
         verified: dict[tuple[int, int], Session | None] = {}

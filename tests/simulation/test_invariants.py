@@ -123,3 +123,14 @@ def test_what_is_left_over_and_what_does_not_recover_are_violations() -> None:
     found = violations(history, End(verified={}, failures=("f",), left_over=("t",), lost=("e",)))
 
     assert [one.rule for one in found] == ["generation", "defect", "left-over", "no-recovery"]
+
+
+@pytest.mark.parametrize(("at_s", "rule"), [(4.9, None), (5.5, None), (6.5, "not-a-primary"), (0.5, "not-a-primary")])
+def test_only_a_primary_is_adopted(at_s: float, rule: Rule | None) -> None:
+    """A server is adopted while it is a primary, or at most a second later: its report takes a moment."""
+    history = History()
+    history.adopted.append((0, "10.0.0.1:6379", at_s))
+    roles = {"10.0.0.1:6379": [(0.0, False), (1.0, True), (5.0, False)]}
+    end = End(verified={}, failures=(), left_over=(), lost=(), roles=roles)
+
+    assert [one.rule for one in violations(history, end)] == ([] if rule is None else [rule])

@@ -55,6 +55,8 @@ class Server:
         self.scripts: dict[bytes, bytes] = {}
         self.spaces: dict[int, Keyspace] = {}
         self.applied: list[tuple[int, Effect]] = []
+        self.roles: list[tuple[float, bool]] = []
+        """Since when it was a primary, or was none, in order."""
         self.replicator = Replicator(self)
         self.handover = Handover(self)
         self._clients: dict[int, Client] = {}
@@ -94,6 +96,7 @@ class Server:
         self.alive, self._hung = True, False
         self.run_id = f"{self.rng.getrandbits(160):040x}"
         self.replicator.start()
+        self._note_role()
         self.network.listen(self.host, self)
 
     def kill(self) -> None:
@@ -263,6 +266,7 @@ class Server:
         """Become a primary."""
         if not self.replicator.is_primary:
             self.replicator.lead()
+            self._note_role()
             self.note("is a primary")
 
     def demote(self, primary: Host) -> None:
@@ -273,7 +277,11 @@ class Server:
             client.end_wait(CommandError(_UNBLOCKED))
             self._close(client)
         self.replicator.follow(primary)
+        self._note_role()
         self.note(f"is a replica of {primary[0]}")
+
+    def _note_role(self) -> None:
+        self.roles.append((self.loop.time(), self.replicator.is_primary))
 
     def on_link_up(self) -> None:
         """Continue after the connection to the primary was made."""
