@@ -81,6 +81,7 @@ class Primary:
         self.may_ask_role = True
         self.roles = 0
         self.appends = False
+        self.attached: Any = []
         self.holding = False
         self.mute = False
         self.accepted = 0
@@ -161,7 +162,7 @@ class Primary:
                 return {"server": self.software, "version": self.version, "role": self.role}
             case ["ROLE"]:
                 self.roles += 1
-                return [self.role, 100, []] if self.may_ask_role else ErrorReply("NOPERM no permissions")
+                return [self.role, 100, self.attached] if self.may_ask_role else ErrorReply("NOPERM no permissions")
             case ["INFO", *_]:
                 return f"master_replid:{self.name}\r\naof_enabled:{int(self.appends)}\r\n"
             case ["SELECT" | "CLIENT", *_]:

@@ -117,9 +117,52 @@ async def test_a_new_primary_is_trusted_until_its_replicas_had_time_to_follow() 
         assert "no replica has acknowledged" in (await refusal(s)).reason
 
 
+@pytest.mark.parametrize(
+    ("attached", "promotable", "wanted"), [(1, 1, "1"), (3, 2, "2"), (2, 0, "3"), (1, 2, "1"), (None, 2, "1")]
+)
+async def test_a_replica_that_cannot_be_promoted_does_not_count(
+    attached: int | None, promotable: int, wanted: str
+) -> None:
+    """As many have to acknowledge as cannot be promoted, and one more: `WAIT` counts any replica.
+
+    If the server does not say how many there are, those are all that could be promoted.
+    """
+    async with scene(listed=True, max_unreplicated_s=BOUND_S) as s:
+        s.locator.promise(promotable)
+        hosts = [["127.0.0.1", str(6380 + number), "100"] for number in range(attached or 0)]
+        s.old.attached = 6379 if attached is None else hosts
+        await s.store.run("test/once", [], [])
+
+        await s.old.until(lambda: "WAIT" in s.old.verbs())
+
+        assert ["WAIT", wanted, "50"] in [command for _, command in s.old.seen]
+
+
+async def test_an_account_without_role_relies_on_the_sentinels() -> None:
+    """If it may not ask which replicas there are, those are all that the Sentinels could promote."""
+    async with scene(listed=True, max_unreplicated_s=BOUND_S) as s:
+        s.old.denied = frozenset({"ROLE"})
+        s.locator.promise(2)
+        await s.store.run("test/once", [], [])
+
+        await s.old.until(lambda: "WAIT" in s.old.verbs())
+
+        assert ["WAIT", "1", "50"] in [command for _, command in s.old.seen]
+
+
+@pytest.mark.parametrize("denied", ["WAIT", "SET"])
+async def test_an_account_that_may_not_ask_is_told_so(denied: str) -> None:
+    """An account that may not write the marker, or not wait, is refused with the words of the server."""
+    async with watched() as (s, _):
+        s.old.denied = frozenset({denied})
+
+        assert f"run the '{denied.lower()}' command" in (await refusal(s)).reason
+
+
 async def test_news_of_a_failover_is_no_acknowledgement() -> None:
     """A failover that is announced extends nothing; before the first call, a new primary starts no watch."""
     async with scene(listed=True, max_unreplicated_s=BOUND_S) as s:
+        s.locator.promise(1)
         s.locator.move(s.new)
         assert [task for task in asyncio.all_tasks() if "replication" in task.get_name()] == []
         Replicas(s.new).follow = False

@@ -26,14 +26,12 @@ from tollhouse.errors import ConfigurationError
 from tollhouse.stores.discovery.primary_history import Generation, PrimaryEvent
 from tollhouse.stores.reconnecting import ConnectionConfig, ReconnectingConnection
 from tollhouse.stores.transport.connection import Connection, encode
-from tollhouse.stores.transport.errors import CALL_FAILED
+from tollhouse.stores.transport.errors import CALL_FAILED, ServerError
 from tollhouse.stores.urls import EmbeddedClusterTarget, Replicated, StoreUrl
 
 LOOKS: Final = 4
 """How often it looks within the bound, so that one slow answer is no reason for distrust."""
 
-WAIT_MS: Final = 50
-"""Time for a replica to acknowledge."""
 MARKER_MS: Final = 60_000
 _log = logging.getLogger("tollhouse.stores")
 
@@ -45,10 +43,8 @@ class ReplicationWatch:
         self, config: ConnectionConfig, name: str, marker: str, bound_s: float, on_change: Callable[[], None]
     ) -> None:
         self.over = ReconnectingConnection(config, name=f"{name}-replication")
-        self.reason = (
-            f"no replica has acknowledged what the primary took for {bound_s:g} s, so it may be lost; "
-            "calls are refused until one does, or another primary is found (max_unreplicated_ms)"
-        )
+        self._locator = config.locator
+        self._problem = ""
         self._marker = encode("SET", marker, "1", "PX", MARKER_MS)
         self._bound_s = bound_s
         self._name = name
@@ -63,6 +59,14 @@ class ReplicationWatch:
     def trusted(self) -> bool:
         """Return whether the primary may be used, and its replies relied on."""
         return asyncio.get_running_loop().time() <= self._until_s
+
+    @property
+    def reason(self) -> str:
+        """Return why the primary is not trusted."""
+        return (
+            f"no replica has acknowledged what the primary took for {self._bound_s:g} s, so it may be lost; calls are "
+            f"refused until one does, or another primary is found (max_unreplicated_ms){self._problem}"
+        )
 
     def start(self) -> None:
         """Begin to watch; no effect the second time."""
@@ -90,19 +94,43 @@ class ReplicationWatch:
     async def _is_confirmed(self, deadline_s: float) -> bool:
         try:
             connection = await self.over.connected(deadline_s)
-        except CALL_FAILED:
+        except CALL_FAILED as error:
+            self._problem = f": {error}"
             return False
         try:
-            return await self._confirm(connection, deadline_s)
+            confirmed = await self._confirm(connection, deadline_s)
         except CALL_FAILED as error:
+            self._problem = f": {error}"
             self.over.report_error(connection, error)
             return False
+        self._problem = ""
+        return confirmed
 
     async def _confirm(self, connection: Connection, deadline_s: float) -> bool:
+        """Return whether a replica that could be promoted has all that the server took before this call.
+
+        `WAIT` counts any replica. So it waits for one more than those that could not be promoted.
+        """
+        health = self._locator.health()
+        promotable = 0 if health is None else health.promotable
+        others = max(await self._attached(connection, promotable, deadline_s) - promotable, 0)
         marker = connection.send(self._marker, deadline_s)
-        count = connection.send(encode("WAIT", 1, WAIT_MS), deadline_s)
+        wait_ms = round(self._bound_s * 1000 / LOOKS)
+        count = connection.send(encode("WAIT", others + 1, wait_ms), deadline_s)
         await asyncio.gather(marker, count)
-        return bool(count.result())
+        return count.result() > others
+
+    async def _attached(self, connection: Connection, otherwise: int, deadline_s: float) -> int:
+        """Return how many replicas the server has; `otherwise` if it does not say so, or the account may not ask."""
+        try:
+            role = await connection.send(encode("ROLE"), deadline_s)
+        except ServerError:
+            return otherwise
+        match role:
+            case [_, _, [*replicas]]:
+                return len(replicas)
+            case _:
+                return otherwise
 
     def _on_primary_event(self, event: PrimaryEvent) -> None:
         if isinstance(event, Generation) and self._task is not None:
