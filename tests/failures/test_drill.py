@@ -24,7 +24,7 @@ from tests.worlds import StoreWorld
 from tollhouse import wiring
 from tollhouse.drill.clients.client import HOT_LIMIT, VIAS, ClientName, Via, client_settings
 from tollhouse.drill.clients.http import HttpClient, UnexpectedStatus
-from tollhouse.drill.clients.http_connection import HttpConnections, InvalidReply
+from tollhouse.drill.clients.http_connection import HttpConnections, HttpReply, InvalidReply
 from tollhouse.drill.clients.library import LibraryClient
 from tollhouse.drill.clients.service_process import ServiceProcess, run_service
 from tollhouse.drill.faults import FAULTS, Extent
@@ -124,6 +124,15 @@ async def test_an_answer_that_breaks_off_is_no_answer() -> None:
         await http.request("GET", "/")
     assert client.failure(refused.value) == "not-sent"
     await http.aclose()
+
+
+@pytest.mark.parametrize("outcome", ["not-sent", "rejected", "ambiguous"])
+def test_a_503_says_what_became_of_the_request(outcome: str) -> None:
+    """The service names the outcome, and the drill counts it as such; another unexpected status is a defect."""
+    client = HttpClient(ServiceProcess(address="http://127.0.0.1:1", key=""), LibraryClient(wiring.open("fake://")))
+    replies = [HttpReply(status=status, headers={}, json={"outcome": outcome}) for status in (503, 500)]
+
+    assert [client.failure(UnexpectedStatus(reply)) for reply in replies] == [outcome, "defect"]
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from tollhouse.drill.clients.http_connection import HttpConnections, HttpReply
 from tollhouse.drill.clients.library import LibraryClient
 from tollhouse.drill.clients.service_process import ServiceProcess
 from tollhouse.drill.results.history import Failure, Operation
+from tollhouse.errors import Outcome
 from tollhouse.limits.decision import Decision
 from tollhouse.wiring import Tollhouse
 
@@ -30,6 +31,7 @@ class UnexpectedStatus(Exception):
 
     def __init__(self, reply: HttpReply) -> None:
         self.status = reply.status
+        self.outcome: Outcome = reply.json.get("outcome", "ambiguous")
         super().__init__(f"{reply.status}: {reply.json.get('detail', '')}")
 
 
@@ -69,9 +71,9 @@ class HttpClient:
                 return CallResult(degraded=reply.headers.get("x-cache") == "BYPASS")
 
     def failure(self, error: BaseException) -> Failure:
-        """Return what a request that raised `error` may have done: after 503 it is unknown."""
+        """Return what a request that raised `error` may have done: a 503 says so, or else it is unknown."""
         if isinstance(error, UnexpectedStatus):
-            return "ambiguous" if error.status == 503 else "defect"
+            return error.outcome if error.status == 503 else "defect"
         if isinstance(error, OSError | TimeoutError):
             return "not-sent" if isinstance(error, ConnectionRefusedError) else "ambiguous"
         return self._library.failure(error)
