@@ -81,6 +81,9 @@ fuzz: $(VENV)/.develop ## send 20,000 generated requests to every route and edge
 simulate: $(VENV)/.develop ## run 2,000 simulated failures of the stores; SEEDS=0:100000 runs more, SEEDS=17 ARGS=--trace shows one
 	@$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),0:2000) $(ARGS)
 
+simulate-mutants: $(VENV)/.develop ## search, for each broken copy of the package, the simulation that notices it; MUTANT=replay tries some
+	@$(BIN)/python -m tests.simulation.mutants --only '$(MUTANT)' $(ARGS)
+
 lint: $(VENV)/.develop ## run ruff and pyright
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
