@@ -75,6 +75,11 @@ class Cluster:
         host = max(named, key=lambda each: named[each])
         return next(server for server in self.servers if server.host == host)
 
+    @property
+    def forgotten_s(self) -> float:
+        """Return until when writes may be lost because a server that had not followed since was promoted; or -1."""
+        return max(sentinel.forgotten_s for sentinel in self.sentinels)
+
     def failover(self, kind: Literal["forced", "coordinated"]) -> None:
         """Order the first Sentinel that runs to replace the primary; no effect if that is not possible now."""
         for sentinel in self.sentinels:

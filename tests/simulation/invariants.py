@@ -44,6 +44,8 @@ class Violation(Struct, frozen=True, kw_only=True):
 
     rule: Rule
     text: str
+    excused: bool = False
+    """No client could prevent it."""
 
 
 class End(Struct, frozen=True, kw_only=True):
@@ -59,6 +61,8 @@ class End(Struct, frozen=True, kw_only=True):
     places: Mapping[int, str] = {}
     roles: Mapping[str, Sequence[tuple[float, bool]]] = {}
     """Since when each server was a primary, or was none."""
+    forgotten_s: float = -1
+    """What was confirmed until then may be lost: a server that did not follow since then was promoted."""
 
 
 def violations(history: History, end: End) -> list[Violation]:
@@ -87,7 +91,8 @@ def _lost_sessions(history: History, end: End) -> Iterator[Violation]:
         ]
         if unknown and created.value.durable and not _may_have_ended(created, history.done):
             text = f"unknown to processes {', '.join(unknown)}: {_told(created)}"
-            yield Violation(rule="durable-session-lost", text=text)
+            excused = created.ended_s <= end.forgotten_s
+            yield Violation(rule="durable-session-lost", text=text, excused=excused)
 
 
 def _may_have_ended(created: Done, calls: Iterable[Done]) -> bool:
@@ -121,7 +126,8 @@ def _accepted_sessions(history: History, end: End) -> Iterator[Violation]:
                 continue
             text = f"process {process} accepted #{number} at {began_s:.4f} s after: {_told(revoked)}"
             if revoked.value.durable:
-                yield Violation(rule="durably-revoked-accepted", text=text)
+                excused = revoked.ended_s <= end.forgotten_s
+                yield Violation(rule="durably-revoked-accepted", text=text, excused=excused)
             elif process == revoked.process:
                 yield Violation(rule="own-revocation-accepted", text=text)
             elif began_s == float("inf") and process == newest and revoked.process in there:

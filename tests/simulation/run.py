@@ -64,7 +64,7 @@ def simulate(schedule: Schedule, make: MakeCluster = make_cluster) -> Report:
         found = violations(run.history, end)
     except Stuck as error:
         found = [Violation(rule="stuck", text=str(error))]
-    excused = [one for one in found if schedule.excuse and one.rule in EXCUSABLE]
+    excused = [one for one in found if one.excused or (schedule.excuse and one.rule in EXCUSABLE)]
     durable = sum(done.outcome == "ok" and getattr(done.value, "durable", False) for done in run.history.done)
     return Report(
         seed=schedule.seed,
@@ -115,9 +115,18 @@ class _Run:
         for client in world.clients:
             await client.aclose()
         roles = {f"{server.host[0]}:{server.host[1]}": server.roles for server in world.cluster.servers}
+        forgotten_s = world.cluster.forgotten_s
         left = [f"task {name}" for name in virtual.unfinished(loop, but=asyncio.current_task())]
         left += [f"connection {link.number}" for link in world.network.connections.values() if link.client_open]
-        return End(verified=verified, failures=failures, left_over=tuple(left), lost=(), places=places, roles=roles)
+        return End(
+            verified=verified,
+            failures=failures,
+            left_over=tuple(left),
+            lost=(),
+            places=places,
+            roles=roles,
+            forgotten_s=forgotten_s,
+        )
 
     async def _look(self, clients: list[Client]) -> tuple[dict[tuple[int, int], Session | None], tuple[str, ...]]:
         verified: dict[tuple[int, int], Session | None] = {}

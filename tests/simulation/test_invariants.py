@@ -134,3 +134,15 @@ def test_only_a_primary_is_adopted(at_s: float, rule: Rule | None) -> None:
     end = End(verified={}, failures=(), left_over=(), lost=(), roles=roles)
 
     assert [one.rule for one in violations(history, end)] == ([] if rule is None else [rule])
+
+
+@pytest.mark.parametrize(("forgotten_s", "excused"), [(-1.0, False), (1.05, False), (1.2, True)])
+def test_what_was_confirmed_before_a_server_stopped_to_follow_is_counted_apart(
+    forgotten_s: float, excused: bool
+) -> None:
+    """A session that was created before that moment is excused, one that was created after it is not."""
+    history = History()
+    history.done.append(CREATED)
+    end = End(verified={(0, 1): None}, failures=(), left_over=(), lost=(), forgotten_s=forgotten_s)
+
+    assert [one.excused for one in violations(history, end)] == [excused]

@@ -158,6 +158,7 @@ class Failover:
             self._give_up("-failover-abort-no-good-slave")
             return
         chosen.promoted, self.promoted = True, chosen
+        sentinel.note_selection(chosen)
         sentinel.publish("+selected-slave", sentinel.describe(chosen))
         self._set("send")
 

@@ -67,6 +67,7 @@ class Sentinel:
         self.peers: dict[Host, Peer] = {}
         self.o_down = False
         self.failover = Failover(self)
+        self.forgotten_s = -1.0
         self._clients: dict[int, Client] = {}
         self._starts = 0
         self._hello_s = 0.0
@@ -144,6 +145,16 @@ class Sentinel:
         for client in self._clients.values():
             if name in client.channels:
                 client.push(b"message", name, text)
+
+    def note_selection(self, view: View) -> None:
+        """Record since when a server that is selected has followed no primary, if it was replaced and came back.
+
+        All that was confirmed before that may be lost with it, and nothing that a client does prevents it.
+        """
+        since_s, leads = self.servers[self.primary.host].roles[-1]
+        if view.report is not None and view.report.is_primary and leads:
+            self.forgotten_s = since_s
+            self.network.note(f"server {view.host[0]} follows no primary since {since_s * 1000:.1f} ms")
 
     def describe(self, view: View) -> str:
         """Return how announcements name a server or a Sentinel."""
