@@ -78,6 +78,7 @@ class Primary:
         self.version = "9.1"
         self.denied: frozenset[str] = frozenset()
         self.unknown: frozenset[str] = frozenset()
+        self.loads: str | None = None
         self.may_ask_role = True
         self.roles = 0
         self.appends = False
@@ -168,7 +169,7 @@ class Primary:
             case ["SELECT" | "CLIENT", *_]:
                 return SimpleString("OK")
             case ["SCRIPT", "LOAD", *_]:
-                return "sha"
+                return "sha" if self.loads is None else ErrorReply(self.loads)
             case _:
                 return None
 

@@ -117,6 +117,43 @@ async def test_scripts_that_may_not_be_loaded_are_sent(embedded: StoreWorld) -> 
         assert made(await sessions.create("ada")).session.user == "ada"
 
 
+async def test_without_scripts_no_store_opens(embedded: StoreWorld) -> None:
+    """An account that may run no script at all is told so by the connection, once and with the remedy."""
+    async with account(embedded, "-@scripting") as stores:
+        for call in (stores.limits.ping, lambda: stores.limits.run("limits/peek", ["k"], [1])):
+            with pytest.raises(StoreUnavailable, match="SCRIPT LOAD, or EVAL") as raised:
+                await call()
+            assert raised.value.outcome == "not-sent"
+        assert stores.limits.connections == 0
+
+
+async def test_a_script_that_is_not_known_by_its_digest_is_sent_as_text(embedded: StoreWorld) -> None:
+    """Without EVALSHA the text goes with every call."""
+    async with account(embedded, "-evalsha") as stores:
+        sessions = open_sessions(stores.sessions, embedded.keyring, embedded.metrics)
+        issued = made(await sessions.create("ada"))
+        assert await sessions.verify(issued.token) == issued.session
+
+
+async def test_an_account_that_lacks_keys_is_told_the_remedy(embedded: StoreWorld) -> None:
+    """A call on keys that the account may not touch is refused, and the reason says what to allow."""
+    async with account(embedded, "resetkeys", "~other:*") as stores:
+        sessions = open_sessions(stores.sessions, embedded.keyring, embedded.metrics)
+        with pytest.raises(StoreUnavailable, match=r"tollhouse:\*") as raised:
+            await sessions.create("ada")
+        assert raised.value.outcome == "rejected"
+
+
+async def test_without_info_the_statistics_of_the_cache_lack_the_memory(embedded: StoreWorld) -> None:
+    """A cache that is well says so, whatever its account may ask the server."""
+    async with account(embedded, "-info") as stores:
+        cache = open_cache(embedded, stores.cache)
+        await cache.get_or_load("key", Loader("value"))
+        stats = await cache.stats()
+        assert (stats.available, stats.stats.misses) == (True, 1)
+        assert (stats.stats.used_memory, stats.detail.used_memory_bytes) == ("unknown", 0)
+
+
 async def test_check_says_what_each_missing_command_costs(embedded: StoreWorld) -> None:
     """`tollhouse check` names the commands that an account lacks, the stores that miss them, and what is lost."""
     async with account(embedded, "-info", "-waitaof", "-subscribe", "-publish") as stores:
@@ -191,6 +228,16 @@ async def test_servers_before_redis_7_are_refused(software: str, version: str, *
             await s.store.run("test/once", [], [])
         assert raised.value.outcome == "not-sent"
         assert s.old.accepted == 1
+
+
+async def test_a_server_that_cannot_read_the_scripts_is_told_to_be_too_old() -> None:
+    """Redis 6.2 does not compile a script that begins with its flags; what is told is the version, not that."""
+    old = Primary()
+    old.software, old.version = "redis", "6.2.14"
+    old.loads = "ERR Error compiling script (new function): user_script:1: unexpected symbol near '#'"
+    async with scene(old=old) as s:
+        with pytest.raises(StoreUnavailable, match=r"needs Redis 7\.0 or Valkey 7\.2"):
+            await s.store.run("test/once", [], [])
 
 
 async def test_a_server_without_hello_is_too_old() -> None:

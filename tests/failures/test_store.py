@@ -129,7 +129,14 @@ async def test_a_primary_that_stays_read_only_is_an_outage(tmp_path: Path) -> No
     assert len(server.calls) == 2
 
 
-@pytest.mark.parametrize("error", [b"OOM command not allowed", b"ERR max number of clients reached"])
+REFUSALS = [
+    b"OOM command not allowed",
+    b"ERR max number of clients reached",
+    b"ERR The user executing the script can't run this command or subcommand",
+]
+
+
+@pytest.mark.parametrize("error", REFUSALS)
 async def test_a_full_server_is_an_outage_at_once(tmp_path: Path, error: bytes) -> None:
     """Errors that another try cannot mend are StoreUnavailable, after one try."""
     server = Server(lambda _: b"-" + error + b"\r\n")

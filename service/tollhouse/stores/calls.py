@@ -28,6 +28,7 @@ from tollhouse.stores.transport.errors import (
     ServerError,
     Unreachable,
     awaits_replica,
+    is_lacking,
     may_retry,
     outcome,
     verdict,
@@ -36,6 +37,8 @@ from tollhouse.stores.transport.handshake import ServerInfo
 from tollhouse.stores.transport.redial import Backoff
 
 _REPLAY_DUE: Final = "NOREPLICAS revocations have to be repeated on this primary before anything else is written there"
+
+_REMEDY: Final = "; allow the account that command, and the keys of its stores, by default tollhouse:*"
 
 
 class _Past:
@@ -120,7 +123,7 @@ class ScriptCalls:
         try:
             return await connection.send(encode("EVALSHA", script.sha, *rest), deadline_s)
         except ServerError as error:
-            if verdict(error) != "load-script":
+            if verdict(error) != "load-script" and not is_lacking(error):
                 raise
         return await connection.send(encode("EVAL", script.text, *rest), deadline_s)
 
@@ -145,7 +148,7 @@ class ScriptCalls:
         if verdict(error) == "defect":
             return ScriptFailed(f"store {self._name!r}: {what}: {error}", happened)
         self._metrics.store_failure(self._name, happened)
-        return StoreUnavailable(self._name, happened, str(error))
+        return StoreUnavailable(self._name, happened, f"{error}{_REMEDY if is_lacking(error) else ''}")
 
     def unavailable(self, happened: Outcome, reason: str) -> StoreUnavailable:
         """Return the error of a call that found no server; the store counts as down."""

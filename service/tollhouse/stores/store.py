@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 from tollhouse.clock import ServerClock, server_time
-from tollhouse.errors import ConfigurationError
+from tollhouse.errors import ConfigurationError, StoreUnavailable
 from tollhouse.keys import UNNAMED, Namespace
 from tollhouse.metrics import Metrics
 from tollhouse.runtime.home_loop import HomeLoop, running_loop
@@ -177,8 +177,13 @@ class Store:
             raise self._calls.unavailable("not-sent", str(error) or "no answer in time") from error
 
     async def info(self, section: str) -> dict[str, str]:
-        """Return a section of INFO."""
-        return read_info(await self.command("INFO", section))
+        """Return a section of INFO; an empty one if the account may not ask."""
+        try:
+            return read_info(await self.command("INFO", section))
+        except StoreUnavailable:
+            if self.server is None or "INFO" not in self.server.lacks:
+                raise
+            return {}
 
     async def scan(self, cursor: int, match: str, count: int) -> tuple[int, list[str]]:
         """Return the next cursor and the keys of one bounded step that match; a cursor of 0 ends the walk."""

@@ -18,6 +18,8 @@ _CODES: Final[dict[Verdict, tuple[str, ...]]] = {
     "await-replica": ("NOREPLICAS",),
     "refuse": ("BUSY", "OOM", "MISCONF", *LOGIN_CODES, "MAXCLIENTS", "MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN"),
 }
+_REFUSING: Final = ("ERR max number of clients", "ERR The user executing the script can't")
+"""Outages and missing rights without a code of their own; the second one is Redis 7.0 inside a script."""
 _VERDICTS: Final[dict[str, Verdict]] = {code: verdict for verdict, codes in _CODES.items() for code in codes}
 
 
@@ -59,7 +61,7 @@ def outcome(error: Exception) -> Outcome:
 
 def verdict(error: ServerError) -> Verdict:
     """Return what to do after an error reply; an unknown one is a defect of the call."""
-    if str(error).startswith("ERR max number of clients"):
+    if str(error).startswith(_REFUSING):
         return "refuse"
     return _VERDICTS.get(error.code, "defect")
 

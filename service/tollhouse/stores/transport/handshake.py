@@ -54,14 +54,14 @@ async def shake_hands(
     replies = [connection.send(frame, deadline_s) for frame in frames]
     greeting, selected, info, redirect, *loaded = await asyncio.gather(*replies, return_exceptions=True)
     optional = {"INFO": info, "CLIENT CAPA": redirect, "SCRIPT LOAD": next(filter(is_lacking, loaded), None)}
-    # A connection begins in database 0, so that one needs no right to select.
-    required = [greeting] if db == 0 and is_lacking(selected) else [greeting, selected]
-    if is_lacking(greeting) and "unknown command" in str(greeting):
-        raise _too_old("older than Redis 6.0")
-    _raise_first([*required, *(reply for reply in loaded if not is_lacking(reply))])
     server = _server(greeting, info, [command for command, reply in optional.items() if is_lacking(reply)])
+    # A connection begins in database 0, so that one needs no right to select.
+    database = [] if db == 0 and is_lacking(selected) else [selected]
+    _raise_first([*database, *(reply for reply in loaded if not is_lacking(reply))])
     if server.role != "master":
         raise ServerError(f"READONLY the server is a {server.role}")
+    if "SCRIPT LOAD" in server.lacks:
+        await _require_eval(connection, deadline_s)
     return server
 
 
@@ -78,7 +78,21 @@ def _raise_first(replies: Iterable[object]) -> None:
             raise reply
 
 
+async def _require_eval(connection: Connection, deadline_s: float) -> None:
+    """Raise ConfigurationError if scripts can be neither loaded nor sent."""
+    try:
+        await connection.send(encode("EVAL", "return 1", 0), deadline_s)
+    except ServerError as error:
+        if is_lacking(error):
+            remedy = "scripts can be neither loaded nor sent; allow the account EVALSHA and SCRIPT LOAD, or EVAL"
+            raise ConfigurationError("server", str(error), remedy) from error
+
+
 def _server(greeting: Any, info: object, lacks: Sequence[str]) -> ServerInfo:
+    """Return what the server is; raise ServerError if it refused the login, ConfigurationError if it is too old."""
+    if is_lacking(greeting) and "unknown command" in str(greeting):
+        raise _too_old("older than Redis 6.0")
+    _raise_first([greeting])
     fields = {_text(name): _text(value) for name, value in cast("dict[Any, Any]", greeting).items()}
     state = read_info(info if isinstance(info, bytes) else b"")
     server = ServerInfo(
