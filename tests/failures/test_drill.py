@@ -255,6 +255,20 @@ async def test_what_only_an_isolated_primary_took_is_counted_as_lost(tmp_path: P
 
 
 @pytest.mark.sentinel
+async def test_what_a_server_took_right_after_its_promotion_dies_with_it(tmp_path: Path) -> None:
+    """A second failure before Sentinel has noticed the promotion kills the promoted server, and what only it had."""
+    extent = Extent(before_s=0.5, after_s=2.5)
+
+    report = await Drill(options("twice", "tollhouse"), tmp_path, BOUNDS, lambda _: None, extent=extent).run()
+
+    [one] = report.rounds
+    [promoted] = {mark.who for mark in one.marks if mark.kind == "promoted"}
+    assert [mark.what for mark in one.marks if mark.kind == "fault" and mark.who == promoted] == ["kill -9"]
+    assert one.figures["plain_lost"]
+    assert (one.figures["durable_lost"], one.figures["resurrected"], one.figures["ghosts"]) == (0, 0, 0)
+
+
+@pytest.mark.sentinel
 async def test_a_round_that_cannot_be_judged_says_so(tmp_path: Path) -> None:
     """If the servers do not agree again, the round has a problem and no figures, and keeps no bound."""
     extent = Extent(before_s=0.2, after_s=0.2, settle_s=0)
