@@ -201,6 +201,8 @@ class FakeSentinel:
         self.id = f"{number:040x}"
         self.primary: Host = ("127.0.0.1", 1)
         self.epoch = 0
+        self.run_id = ""
+        self.info_refresh_ms = 0
         self.replicas: list[dict[str, str]] = []
         self.peers: list[FakeSentinel] = []
         self.overrides: dict[str, Any] = {}
@@ -238,6 +240,8 @@ class FakeSentinel:
             "SENTINEL GET-MASTER-ADDR-BY-NAME": [self.primary[0], str(self.primary[1])],
             "SENTINEL MASTER": {
                 "config-epoch": str(self.epoch),
+                "runid": self.run_id,
+                "info-refresh": str(self.info_refresh_ms),
                 "quorum": "2",
                 "num-other-sentinels": str(len(self.peers)),
             },

@@ -5,24 +5,31 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
+from urllib.parse import urlsplit
 
 import pytest
 
+import tollhouse
 from tests.caches import Loader, open_cache
-from tests.failures.primaries import Primary, ScriptedLocator, answered, at, scene, store_with
+from tests.failures.primaries import Primary, Scene, ScriptedLocator, answered, at, scene, store_with
 from tests.worlds import SCRIPTS, StoreWorld
 from tollhouse.cli.check import warnings
 from tollhouse.errors import StoreUnavailable
 from tollhouse.limits.limiter import Limiter
 from tollhouse.metrics import Metrics
+from tollhouse.scripts import PRIMARY
 from tollhouse.sessions.sessions import Issued
+from tollhouse.settings import Settings
 from tollhouse.stores import status
+from tollhouse.stores.discovery.locator import ServiceHealth
+from tollhouse.stores.discovery.quorum import PrimaryName
+from tollhouse.stores.embedded.sentinel_cluster import SentinelCluster
 from tollhouse.stores.opening import Stores, open_stores
 from tollhouse.stores.rights import COSTS
 from tollhouse.stores.urls import urls_by_store
-from tollhouse.wiring import open_limiter, open_sessions
+from tollhouse.wiring import Tollhouse, open_limiter, open_sessions
 
 
 def made(issued: object) -> Issued:
@@ -273,3 +280,108 @@ async def test_without_info_every_connection_but_the_first_replays() -> None:
         s.old.drop()
         await answered(s.store)
         assert replays == [1]
+
+
+def named(text: str, seen_s: float) -> ServiceHealth:
+    return ServiceHealth(
+        service="main",
+        promotable=0,
+        generation=None,
+        reason="",
+        silent=(),
+        primary_name=PrimaryName(text=text, seen_s=seen_s),
+    )
+
+
+async def name_sent(s: Scene) -> str:
+    """Return the name of the primary that a call gives to its script."""
+    async with asyncio.timeout(5):
+        while True:
+            try:
+                await s.store.run("test/once", [], [PRIMARY])
+                return s.old.seen[-1][1][-1]
+            except StoreUnavailable:
+                await asyncio.sleep(0.005)
+
+
+async def test_without_info_a_primary_has_the_name_that_sentinel_gives_it() -> None:
+    """That name counts once its server has confirmed it after the connection was made, and as long as that lasts."""
+    old = Primary()
+    old.denied = frozenset({"INFO"})
+    async with scene(old=old) as s:
+        now_s = asyncio.get_running_loop().time
+        s.locator.state = named("before", now_s())
+        own = await name_sent(s)
+        assert own != "before"
+        assert len(own) == 16
+
+        s.locator.state = named("since", now_s() + 0.001)
+        assert await name_sent(s) == "since"
+        s.locator.state = None
+        assert await name_sent(s) == "since"
+
+        s.old.drop()
+        again = await name_sent(s)
+        assert again not in ("since", own)
+        s.locator.state = named("since", now_s() + 0.001)
+        assert await name_sent(s) == "since"
+
+
+async def test_with_info_a_primary_has_its_replication_id() -> None:
+    """What Sentinel calls it is of no concern then: all processes with that right say the same."""
+    async with scene() as s:
+        s.locator.state = named("other", asyncio.get_running_loop().time() + 10)
+        assert await name_sent(s) == "old"
+
+
+@pytest.fixture
+def cluster() -> Iterator[SentinelCluster]:
+    cluster = SentinelCluster.start()
+    yield cluster
+    cluster.stop()
+
+
+@pytest.mark.sentinel
+async def test_without_info_processes_share_a_cache_behind_sentinel(cluster: SentinelCluster) -> None:
+    """P6: they serve what others stored, and after a failover nothing of before, whatever the new primary holds."""
+    for node in cluster.nodes:
+        cluster.call(node, "ACL", "SETUSER", "limited", "on", ">pw", "~*", "&*", "+@all", "-info")
+    for sentinel in cluster.sentinels:
+        cluster.call(sentinel, "SENTINEL", "DEBUG", "INFO-PERIOD", 100)
+    own = urlsplit(cluster.url)
+    url = own._replace(netloc=f"limited:pw@{own.netloc.rpartition('@')[2]}").geturl()
+    settings = Settings(url=url, secret=(b"s" * 32,))
+    async with tollhouse.open(settings) as first, tollhouse.open(settings) as second:
+        before = Loader("before")
+        await shared(before, first, second, "a")
+
+        cluster.call(cluster.sentinels[0], "SENTINEL", "FAILOVER", "main")
+        await replaced(first, second)
+
+        after = Loader("after")
+        assert await first.cache.get_or_load("a", after) == "after"
+        await shared(after, first, second, "a")
+
+
+async def shared(load: Loader, first: Tollhouse, second: Tollhouse, key: str) -> None:
+    """Return when one process is served what the other one loads."""
+    async with asyncio.timeout(20):
+        while True:
+            loads = load.calls
+            for process in (first, second):
+                await process.cache.invalidate(key)
+                await first.cache.get_or_load(key, load)
+                await second.cache.get_or_load(key, load)
+            if load.calls == loads + 2:
+                return
+            await asyncio.sleep(0.05)
+
+
+async def replaced(*processes: Tollhouse) -> None:
+    """Return when the processes are connected to another primary."""
+    async with asyncio.timeout(20):
+        while any(one.stores.cache.connections < 2 for one in processes):
+            for process in processes:
+                with suppress(StoreUnavailable):
+                    await process.stores.cache.ping()
+            await asyncio.sleep(0.05)

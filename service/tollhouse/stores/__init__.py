@@ -6,7 +6,7 @@ store, fake   one store: runs scripts, on a server or in this process
 embedded      the server that this process starts
 calls         sends them, decides what may be sent again, and says what a failed call may have done
 rights        the commands that a store can do without, and what that costs
-replication   whether replicas acknowledge what the primary takes
+replication   whether replicas acknowledge what the primary takes, and what the primary is called
 replica_shortage   how calls wait while the primary has no replica to write to
 reconnecting, circuit_breaker, replay, subscriber, durability   connections that last, and what they promise
 arguments     what a script is given, and what it returns

@@ -9,8 +9,7 @@ fails in the end has the outcome of its worst attempt: a call may have run thoug
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 from tollhouse.clock import ServerClock
@@ -21,6 +20,7 @@ from tollhouse.stores.arguments import as_list, with_primary
 from tollhouse.stores.reconnecting import ReconnectingConnection
 from tollhouse.stores.replay import Replay
 from tollhouse.stores.replica_shortage import ReplicaShortage
+from tollhouse.stores.replication.primary_names import PrimaryNames
 from tollhouse.stores.replication.watch import ReplicationWatch
 from tollhouse.stores.transport.connection import Connection, encode
 from tollhouse.stores.transport.errors import (
@@ -53,10 +53,7 @@ class _Past:
 
 
 class ScriptCalls:
-    """Sends the calls of the store `name` over its connections.
-
-    `connections` counts those over which small calls went.
-    """
+    """Sends the calls of the store `name` over its connections."""
 
     def __init__(
         self,
@@ -64,7 +61,7 @@ class ScriptCalls:
         scripts: Scripts,
         metrics: Metrics,
         clock: ServerClock,
-        connections: Callable[[], int],
+        names: PrimaryNames,
         replay: Replay,
         shortage: ReplicaShortage,
     ) -> None:
@@ -74,9 +71,8 @@ class ScriptCalls:
         self._name = name
         self._metrics = metrics
         self._clock = clock
-        self._connections = connections
+        self._names = names
         self.watch: ReplicationWatch | None = None
-        self._id = secrets.token_hex(5)
         self._up: bool | None = None
 
     async def run(
@@ -119,7 +115,7 @@ class ScriptCalls:
         deadline_s: float,
     ) -> Any:
         """Send a script once, over one certain connection; load it if the server does not have it."""
-        rest = (len(keys), *keys, self._clock(), *with_primary(args, server.primary or self._connection_name()))
+        rest = (len(keys), *keys, self._clock(), *with_primary(args, server.primary or self._names.substitute()))
         try:
             return await connection.send(encode("EVALSHA", script.sha, *rest), deadline_s)
         except ServerError as error:
@@ -179,13 +175,6 @@ class ScriptCalls:
             raise self.failure(error, script.name, past.outcome) from error
         past.is_repeated = True
         past.outcome = worst(past.outcome, outcome(error))
-
-    def _connection_name(self) -> str:
-        """Return a name for a primary that may not be asked for its replication id: that of the present connection.
-
-        What is read and written over one connection is what one server says without a break.
-        """
-        return f"{self._id}{self._connections():06d}"
 
     def report_up(self, *, up: bool) -> None:
         """Report whether the store is up, changes only: every call passes here. Once it is down, calls ask `ready`."""

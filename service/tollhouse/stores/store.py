@@ -21,6 +21,7 @@ from tollhouse.stores.durability import GroupCommit, required_replicas
 from tollhouse.stores.reconnecting import ConnectionConfig, ReconnectingConnection
 from tollhouse.stores.replay import Replay, Run
 from tollhouse.stores.replica_shortage import ReplicaShortage
+from tollhouse.stores.replication.primary_names import PrimaryNames
 from tollhouse.stores.replication.watch import watch_replication
 from tollhouse.stores.rights import MissingCommand, RightsLog, missing_commands
 from tollhouse.stores.subscriber import Subscriber
@@ -67,7 +68,6 @@ class Store:
         self._metrics, self._namespace, self._first_start = metrics, namespace, first_start
         self._replay = replay = Replay(self._replay_over_fast, jitter)
         shortage = ReplicaShortage(jitter=jitter) if shortage is None else shortage
-        self._calls = ScriptCalls(name, scripts, metrics, clock, lambda: self._fast.connections, replay, shortage)
         self._rights, self._home = RightsLog(name), HomeLoop(f"store {name!r}")
         self._deadline_s = max(deadline_s - _MARGIN_S, _MARGIN_S)
         locator.subscribe(shortage.on_primary_event)
@@ -81,6 +81,7 @@ class Store:
             jitter=jitter,
         )
         self._fast = ReconnectingConnection(config, name=f"{name}-fast", on_breaker_change=self._on_breaker_change)
+        self._calls = ScriptCalls(name, scripts, metrics, clock, PrimaryNames(self._fast, locator), replay, shortage)
         kinds = ("bulk", "durable")
         self._bulk, self._durable = (ReconnectingConnection(config, name=f"{name}-{kind}") for kind in kinds)
         self._group_commit: GroupCommit | None = None

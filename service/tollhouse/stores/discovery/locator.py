@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from tollhouse.stores.discovery.failover_hints import FailoverHint
 from tollhouse.stores.discovery.primary_history import Generation, PrimaryEvent
+from tollhouse.stores.discovery.quorum import PrimaryName
 from tollhouse.stores.transport.dialer import Login
 from tollhouse.stores.urls import TcpAddress, UnixAddress
 
@@ -23,8 +24,8 @@ class NoPrimary(ConnectionError):
 class ServiceHealth(Struct, frozen=True, kw_only=True):
     """The state of a replicated service; `reason` is empty while its primary is certain.
 
-    `promotable` counts the replicas that could replace the primary, `silent` says of each Sentinel or server that gave
-    no answer why.
+    `primary_name` is what all processes that ask the same Sentinels call the primary. `promotable` counts the replicas
+    that could replace it, `silent` says of each Sentinel or server that gave no answer why.
     """
 
     service: str
@@ -35,6 +36,7 @@ class ServiceHealth(Struct, frozen=True, kw_only=True):
     generation: Generation | None
     reason: str
     silent: tuple[str, ...]
+    primary_name: PrimaryName | None = None
 
 
 class Locator(Protocol):

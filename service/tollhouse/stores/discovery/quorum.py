@@ -20,12 +20,23 @@ DISCOVERED_MAX: Final = 32
 """How many Sentinels beyond those of the URL are polled."""
 
 
+class PrimaryName(Struct, frozen=True, kw_only=True):
+    """A name of a primary that no other one has, nor the same server after a restart or another failover.
+
+    Its server confirmed it at `seen_s` on the loop's clock, or later.
+    """
+
+    text: str
+    seen_s: float
+
+
 class Vote(Struct, frozen=True, kw_only=True):
     """The primary that one Sentinel names, and the configuration epoch in which it became one."""
 
     sentinel: str
     address: Host
     epoch: int
+    name: PrimaryName | None = None
 
 
 class FormerPrimary(Struct, frozen=True, kw_only=True):
@@ -101,6 +112,16 @@ def candidates(
     present = [] if current is None or replaced else [current]
     redirected = [] if hint is None else [hint]
     return tuple(dict.fromkeys([*redirected, *free, *present, *quarantined]))
+
+
+def latest_name(votes: Sequence[Vote], aliases: frozenset[Host]) -> PrimaryName | None:
+    """Return the name of a primary in the last epoch that a Sentinel knows, the last one seen; None if it has none yet.
+
+    A name of an earlier epoch may be that of an earlier time as primary.
+    """
+    epoch = max((vote.epoch for vote in votes), default=0)
+    names = [vote.name for vote in votes if vote.name and vote.epoch == epoch and vote.address in aliases]
+    return max(names, key=lambda name: name.seen_s, default=None)
 
 
 def members(

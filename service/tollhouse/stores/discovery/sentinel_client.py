@@ -76,12 +76,13 @@ class SentinelClient:
         connection = self._connection
         if connection is None:
             return self._unavailable
+        polled_s = asyncio.get_running_loop().time()
         try:
             replies = await asyncio.gather(*(connection.send(command, deadline_s) for command in self._commands))
         except CALL_FAILED as error:
             return self._explain(error)
         self._backoff.reset()
-        return read_replies(self.host, self.id, self._service, replies)
+        return read_replies(self.host, self.id, self._service, replies, polled_s)
 
     async def _connect(self) -> tuple[Connection, asyncio.Event]:
         """Connect, and return the connection with the event of its loss."""

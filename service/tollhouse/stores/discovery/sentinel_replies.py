@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any, Final, cast
 
 import msgspec
 from msgspec import Struct
 
-from tollhouse.stores.discovery.quorum import SentinelPeer, Vote
+from tollhouse.stores.discovery.quorum import PrimaryName, SentinelPeer, Vote
 from tollhouse.stores.discovery.unavailable import Unavailable, explain
 from tollhouse.stores.transport.connection import encode
 from tollhouse.stores.transport.errors import ServerError
@@ -32,6 +33,8 @@ class _PrimaryEntry(Struct, rename="kebab", frozen=True, kw_only=True):
     config_epoch: int
     quorum: int
     num_other_sentinels: int
+    runid: str = ""
+    info_refresh: int = 0
 
 
 class _ReplicaEntry(Struct, rename="kebab", frozen=True, kw_only=True):
@@ -54,8 +57,10 @@ def poll_commands(service: str) -> tuple[bytes, ...]:
     return tuple(encode("SENTINEL", kind, service) for kind in kinds)
 
 
-def read_replies(host: Host, sentinel: str, service: str, replies: list[Any]) -> SentinelReply | Unavailable:
-    """Read the replies of the Sentinel at `host`, whose id is `sentinel`."""
+def read_replies(
+    host: Host, sentinel: str, service: str, replies: list[Any], polled_s: float
+) -> SentinelReply | Unavailable:
+    """Read the replies of the Sentinel at `host`, whose id is `sentinel`, to a poll that began at `polled_s`."""
     named, primary, replicas, peers = (decode(reply) for reply in replies)
     if named is None:
         return unknown_service(host, service)
@@ -69,7 +74,7 @@ def read_replies(host: Host, sentinel: str, service: str, replies: list[Any]) ->
     if address is None:
         return Unavailable(reason=f"Sentinel {format_host(host)} names a primary without a usable address: {named}")
     return SentinelReply(
-        vote=Vote(sentinel=sentinel, address=address, epoch=entry.config_epoch),
+        vote=Vote(sentinel=sentinel, address=address, epoch=entry.config_epoch, name=_name(entry, polled_s)),
         quorum=entry.quorum,
         sentinels=entry.num_other_sentinels + 1,
         promotable=tuple(place for one in replica_entries if (place := _promotable(one)) is not None),
@@ -105,6 +110,14 @@ def decode(reply: Any) -> Any:
     if isinstance(reply, dict):
         return {decode(name): decode(value) for name, value in cast("dict[Any, Any]", reply).items()}
     return reply
+
+
+def _name(entry: _PrimaryEntry, polled_s: float) -> PrimaryName | None:
+    """Return the name of the primary; None before it has told the Sentinel who it is."""
+    if not entry.runid:
+        return None
+    text = hashlib.blake2b(f"{entry.runid} {entry.config_epoch}".encode(), digest_size=8).hexdigest()
+    return PrimaryName(text=text, seen_s=polled_s - max(entry.info_refresh, 0) / 1000)
 
 
 def _promotable(entry: _ReplicaEntry) -> Host | None:

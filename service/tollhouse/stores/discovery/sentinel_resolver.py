@@ -33,6 +33,7 @@ from typing import Final
 from tollhouse.stores.discovery.failover_hints import FailoverHint
 from tollhouse.stores.discovery.locator import ServiceHealth
 from tollhouse.stores.discovery.primary_history import FailoverPause, Generation, PrimaryHistory, adoption_reason
+from tollhouse.stores.discovery.quorum import latest_name
 from tollhouse.stores.discovery.role_probe import RoleProbe, VerifiedPrimary
 from tollhouse.stores.discovery.rounds import Rounds
 from tollhouse.stores.discovery.sentinel_client import SentinelClient
@@ -106,6 +107,7 @@ class SentinelResolver:
             generation=self._history.current,
             reason=self._rounds.reason,
             silent=tuple(one.reason for one in poll.unavailable),
+            primary_name=latest_name(poll.votes, self._history.aliases),
         )
 
     async def _round(self, doubts: int) -> bool:

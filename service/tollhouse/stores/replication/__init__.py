@@ -1,4 +1,5 @@
-"""What a store does about the replicas of its primary.
+"""What a store does about the primary and its replicas.
 
-watch   stops trusting a primary that none of them acknowledges
+watch          stops trusting a primary that no replica acknowledges
+primary_names  what the primary is called, so that no cached value outlives it
 """

@@ -30,7 +30,8 @@ class ServerInfo(Struct, frozen=True, kw_only=True):
     """The server at the other end, as the handshake found it.
 
     `primary` is its replication id, which changes when another server takes over; it is empty when the account may not
-    run INFO. `appends` is whether it writes an append-only file, `lacks` names the commands that it refused.
+    run INFO. `appends` is whether it writes an append-only file, `lacks` names the commands that it refused. The
+    connection was there at `connected_s` on the loop's clock.
     """
 
     software: str
@@ -39,6 +40,7 @@ class ServerInfo(Struct, frozen=True, kw_only=True):
     primary: str
     appends: bool
     lacks: tuple[str, ...] = ()
+    connected_s: float = 0.0
 
 
 async def shake_hands(
@@ -102,6 +104,7 @@ def _server(greeting: Any, info: object, lacks: Sequence[str]) -> ServerInfo:
         primary=state.get("master_replid", ""),
         appends=state.get("aof_enabled") == "1",
         lacks=tuple(lacks),
+        connected_s=asyncio.get_running_loop().time(),
     )
     major = server.version.partition(".")[0]
     if server.software == "redis" and major.isdecimal() and int(major) < _REDIS_MAJOR_MIN:

@@ -9,10 +9,12 @@ from hypothesis import strategies as st
 from tollhouse.stores.discovery.quorum import (
     DISCOVERED_MAX,
     FormerPrimary,
+    PrimaryName,
     SentinelPeer,
     Vote,
     candidates,
     is_quarantined,
+    latest_name,
     majority,
     members,
     rank,
@@ -141,3 +143,28 @@ def test_discovered_sentinels_are_bounded() -> None:
     crowd = peers(*((f"10.0.1.{number}", 26379) for number in range(100)))
 
     assert len(members((S1,), (S1,), {}, [crowd])) == 1 + DISCOVERED_MAX
+
+
+def seen(address: Host, epoch: int, text: str, at_s: float) -> Vote:
+    name = PrimaryName(text=text, seen_s=at_s) if text else None
+    return Vote(sentinel=f"{address} {epoch} {text}", address=address, epoch=epoch, name=name)
+
+
+#    votes, the name of the primary, which has the addresses A and B
+NAMED: list[tuple[list[Vote], str | None]] = [
+    ([], None),
+    ([seen(A, 1, "", 0)], None),  # the Sentinel has not asked it yet
+    ([seen(A, 1, "x", 5), seen(A, 1, "x", 4)], "x"),
+    ([seen(A, 1, "old", 5), seen(A, 1, "new", 9)], "new"),  # it was restarted, and one Sentinel knows
+    ([seen(A, 1, "old", 9), seen(B, 2, "new", 5)], "new"),  # a later epoch, whatever was seen later
+    ([seen(A, 1, "old", 9), seen(B, 2, "", 10)], None),  # it has no name yet since it came back
+    ([seen(C, 1, "other", 9), seen(A, 1, "x", 5)], "x"),  # another server has another name
+    ([seen(C, 2, "next", 9), seen(A, 1, "x", 5)], None),  # it is being replaced
+]
+
+
+@pytest.mark.parametrize(("cast", "name"), NAMED)
+def test_the_name_of_a_primary_is_the_latest_one(cast: list[Vote], name: str | None) -> None:
+    """Of what Sentinels call one primary, the last epoch counts, and in it what its server said last."""
+    found = latest_name(cast, frozenset({A, B}))
+    assert (None if found is None else found.text) == name

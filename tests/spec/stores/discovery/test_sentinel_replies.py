@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tollhouse.stores.discovery.sentinel_replies import explain_silence
+from tollhouse.stores.discovery.quorum import PrimaryName
+from tollhouse.stores.discovery.sentinel_replies import SentinelReply, explain_silence, read_replies
 from tollhouse.stores.transport.errors import DeadlinePassed, ServerError
 
 SENTINEL = ("s1", 26379)
@@ -32,3 +33,33 @@ def test_the_reason_names_the_sentinel_and_the_remedy(error: Exception, words: s
     assert "s1:26379" in unavailable.reason
     assert words in unavailable.reason
     assert unavailable.permanent is permanent
+
+
+def primary_name(**fields: str) -> PrimaryName | None:
+    """Return the name that a Sentinel's reply at 100 s gives the primary."""
+    primary = {"config-epoch": "4", "quorum": "2", "num-other-sentinels": "2"} | fields
+    read = read_replies(SENTINEL, "id", "main", [["h", "6379"], primary, [], []], 100.0)
+    assert isinstance(read, SentinelReply)
+    return read.vote.name
+
+
+def test_the_name_of_a_primary_is_that_of_its_run_and_epoch() -> None:
+    """Two Sentinels give one primary one name; a restart and a failover give it another."""
+    name = primary_name(runid="a" * 40)
+    assert name is not None
+    assert len(name.text) == 16
+    others = [primary_name(runid="b" * 40), primary_name(**{"runid": "a" * 40, "config-epoch": "5"})]
+    assert primary_name(runid="a" * 40, quorum="1") == name
+    assert all(other is not None and other.text != name.text for other in others)
+
+
+def test_a_primary_that_a_sentinel_has_not_asked_has_no_name() -> None:
+    """After a failover the run id is unknown until the new primary has replied."""
+    assert primary_name(runid="") is None
+    assert primary_name() is None
+
+
+def test_a_name_is_as_old_as_the_reply_of_the_server() -> None:
+    """The Sentinel says how long ago the server replied; a clock that stepped back makes no name newer."""
+    ages = [primary_name(**{"runid": "a", "info-refresh": age}) for age in ("0", "7500", "-9000")]
+    assert [name and name.seen_s for name in ages] == [100.0, 92.5, 100.0]
