@@ -25,6 +25,7 @@ from tollhouse.stores.discovery.locator import Address, OnPrimaryEvent, ServiceH
 from tollhouse.stores.discovery.primary_history import Generation, PrimaryEvent
 from tollhouse.stores.replica_shortage import ReplicaShortage
 from tollhouse.stores.store import Store
+from tollhouse.stores.succession import ListedReplica, successors
 from tollhouse.stores.transport.dialer import Dialer, Login
 from tollhouse.stores.transport.redial import ConnectionTiming, Jitter
 from tollhouse.stores.urls import Host, ServerList, StoreUrl, TcpAddress
@@ -83,6 +84,7 @@ class Primary:
         self.roles = 0
         self.appends = False
         self.attached: Any = []
+        self.reply_to_role: Any = None
         self.holding = False
         self.mute = False
         self.accepted = 0
@@ -138,6 +140,8 @@ class Primary:
         greeting = self._greeting(command)
         if self.mute or command[0] == "REPLCONF":  # which servers never answer
             pass
+        elif command[0] == "ROLE" and any(held is connection for held, _ in self._held):
+            self._held.append((connection, command))  # replies keep the order of the commands
         elif greeting is not None:
             connection.transport.write(resp(greeting))
         elif command[0] == "SUBSCRIBE":
@@ -151,7 +155,8 @@ class Primary:
         self.stir()
 
     def _reply(self, connection: Connection, command: list[str]) -> None:
-        connection.transport.write(resp(self.answer(command)))
+        greeting = self._greeting(command)
+        connection.transport.write(resp(self.answer(command) if greeting is None else greeting))
 
     def _greeting(self, command: list[str]) -> Any:
         if command[0] in self.denied:
@@ -162,8 +167,7 @@ class Primary:
             case ["HELLO", *_]:
                 return {"server": self.software, "version": self.version, "role": self.role}
             case ["ROLE"]:
-                self.roles += 1
-                return [self.role, 100, self.attached] if self.may_ask_role else ErrorReply("NOPERM no permissions")
+                return self._role()
             case ["INFO", *_]:
                 return f"master_replid:{self.name}\r\naof_enabled:{int(self.appends)}\r\n"
             case ["SELECT" | "CLIENT", *_]:
@@ -172,6 +176,12 @@ class Primary:
                 return "sha" if self.loads is None else ErrorReply(self.loads)
             case _:
                 return None
+
+    def _role(self) -> Any:
+        self.roles += 1
+        if self.reply_to_role is not None:
+            return self.reply_to_role
+        return [self.role, 100, self.attached] if self.may_ask_role else ErrorReply("NOPERM no permissions")
 
 
 class ScriptedLocator:
@@ -209,18 +219,31 @@ class ScriptedLocator:
         address = self.address = at(to)
         self.announce(Generation(number=self._generations, address=address, why="named", at_s=0.0, epoch=0))
 
-    def promise(self, replicas: int) -> None:
-        """Report from now on that Sentinels watch, with a number of promotable replicas."""
+    def promise(self, replicas: int, *, spare: int = 0) -> None:
+        """Report from now on that Sentinels watch, with a number of promotable replicas and of others, by number."""
+        listed = [listed_replica(number) for number in range(replicas)]
+        listed += [listed_replica(replicas + number, priority=0) for number in range(spare)]
         self.state = ServiceHealth(
             service="main",
             sentinels_known=3,
             sentinels_reachable=3,
             quorum=2,
             promotable=replicas,
+            successors=successors((tuple(listed),), frozenset(), believed=True),
             generation=None,
             reason="",
             silent=(),
         )
+
+
+def listed_replica(number: int, priority: int = 100) -> ListedReplica:
+    """Return a replica as a Sentinel lists it; `attached_replica` is the same one."""
+    return ListedReplica(aliases=frozenset({("10.0.0.1", 6379 + number)}), priority=priority, state="up")
+
+
+def attached_replica(number: int, offset: int = 100) -> list[str]:
+    """Return a replica as ROLE lists it; what the primary has written ends at 100."""
+    return ["10.0.0.1", str(6379 + number), str(offset)]
 
 
 async def answered(store: Store) -> list[Any]:

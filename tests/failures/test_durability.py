@@ -8,8 +8,10 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
-from tests.failures.primaries import Primary, Scene, refused, scene
+from tests.failures.fake_sentinel import ErrorReply
+from tests.failures.primaries import Primary, Scene, attached_replica, refused, scene
 from tollhouse.errors import StoreUnavailable
 from tollhouse.keys import Namespace
 
@@ -24,22 +26,27 @@ def confirming(replicas: int) -> Any:
 
 
 @asynccontextmanager
-async def watched(*, promotable: int, confirmed: int, **options: Any) -> AsyncIterator[Scene]:
+async def watched(*, promotable: int, confirmed: int, spare: int = 0, **options: Any) -> AsyncIterator[Scene]:
+    """Open a scene in which so many replicas could be promoted, and the first of them have acknowledged."""
     async with scene(**options) as s:
-        s.locator.promise(promotable)
+        s.locator.promise(promotable, spare=spare)
+        s.old.attached = [attached_replica(number) for number in range(confirmed)]
         s.old.answer = confirming(confirmed)
         yield s
 
 
 async def test_a_marker_is_written_before_the_wait() -> None:
-    """Script, marker and WAIT go over one connection in this order: WAIT counts only what its connection wrote."""
+    """Script, marker and WAIT go over one connection in this order, with ROLE before and after WAIT."""
     async with watched(promotable=2, confirmed=2) as s:
+        asked = s.old.roles
+
         assert await s.store.run_durably("test/once", [], []) == ([1], True)
 
         (number,) = {number for number, _ in s.old.seen}
         assert s.old.verbs(number) == ["EVALSHA", "SET", "WAIT"]
         assert s.old.seen[1][1][1] == "tollhouse:session:{marker}"
         assert s.old.seen[2][1] == ["WAIT", "2", "50"]
+        assert s.old.roles - asked >= 2
 
 
 async def test_a_marker_is_in_the_namespace() -> None:
@@ -58,7 +65,7 @@ async def test_a_marker_is_in_the_namespace() -> None:
         (2, 0, "2", False),
         (1, 1, "1", True),
         (0, 0, "1", False),
-        (0, 1, "1", True),
+        (0, 1, "1", False),  # nothing that acknowledged could become the primary
     ],
 )
 async def test_every_replica_that_could_be_promoted_confirms(
@@ -69,6 +76,95 @@ async def test_every_replica_that_could_be_promoted_confirms(
         assert await s.store.run_durably("test/once", [], []) == ([1], durable)
 
         assert s.old.seen[-1][1] == ["WAIT", wanted, "50"]
+
+
+async def test_a_replica_that_cannot_be_promoted_is_not_what_was_counted() -> None:
+    """When WAIT was met by a replica of priority 0, it waits for one more; the one that matters has to acknowledge."""
+    async with watched(promotable=2, confirmed=0, spare=1) as s:
+        s.old.attached = [attached_replica(0, offset=99), attached_replica(1), attached_replica(2)]
+        s.old.answer = lambda command: 2 if command[0] == "WAIT" else 1
+
+        assert await s.store.run_durably("test/once", [], []) == ([1], False)
+
+        waits = [command for _, command in s.old.seen if command[0] == "WAIT"]
+        assert [number for _, number, _ in waits] == ["2", "3"]
+        assert int(waits[1][2]) <= 50
+
+    async with watched(promotable=2, confirmed=0, spare=1) as s:
+        late = [attached_replica(0, offset=99), attached_replica(1), attached_replica(2)]
+        s.old.attached = late
+
+        def acknowledging(command: list[str]) -> Any:
+            if command[:2] == ["WAIT", "3"]:
+                s.old.attached = [attached_replica(number) for number in range(3)]
+            return int(command[1]) if command[0] == "WAIT" else 1
+
+        s.old.answer = acknowledging
+
+        assert await s.store.run_durably("test/once", [], []) == ([1], True)
+
+
+async def test_an_absent_server_is_waited_for_once() -> None:
+    """A server that was not attached when a write was confirmed costs the next one no wait: ROLE says if it is back."""
+    async with watched(promotable=2, confirmed=1) as s:
+        assert await s.store.run_durably("test/once", [], []) == ([1], False)
+        assert await s.store.run_durably("test/once", [], []) == ([1], False)
+
+        assert s.old.seen[-1][1] == ["WAIT", "1", "50"]
+        s.old.attached = [attached_replica(0), attached_replica(1)]
+        s.old.answer = lambda command: int(command[1]) if command[0] == "WAIT" else 1
+        assert await s.store.run_durably("test/once", [], []) == ([1], True)
+
+
+async def test_nothing_is_durable_while_it_is_unknown_what_could_be_promoted() -> None:
+    """Before Sentinels have named the present primary, and when they stop to, durable is False; the script ran."""
+    async with watched(promotable=1, confirmed=1) as s:
+        promised = s.locator.state
+        assert promised is not None
+        s.locator.state = replace(promised, successors=None)
+        assert await s.store.run_durably("test/once", [], []) == ([1], False)
+        s.locator.state = promised
+
+        def forgetting(command: list[str]) -> int:
+            if command[0] == "WAIT":
+                s.locator.state = replace(promised, successors=None)
+            return 1
+
+        s.old.answer = forgetting
+        assert await s.store.run_durably("test/once", [], []) == ([1], False)
+
+
+async def test_without_role_every_replica_confirms() -> None:
+    """An account that may not run ROLE counts: every replica that the Sentinels know has to acknowledge."""
+    async with watched(promotable=2, confirmed=2, spare=1) as s:
+        s.old.may_ask_role = False
+        assert await s.store.run_durably("test/once", [], []) == ([1], False)
+        assert s.old.seen[-1][1] == ["WAIT", "3", "50"]
+        asked = s.old.roles
+
+        s.old.answer = confirming(3)
+        assert await s.store.run_durably("test/once", [], []) == ([1], True)
+
+        assert s.old.roles == asked
+
+
+@pytest.mark.parametrize("attached", [6379, [6379], [["10.0.0.1", "6379"]], [["", "6379", "100"]], [["x", "1", "-2"]]])
+async def test_replicas_that_cannot_be_read_confirm_nothing(attached: Any) -> None:
+    """What ROLE lists without a usable address and offset has acknowledged nothing."""
+    async with watched(promotable=1, confirmed=1) as s:
+        s.old.attached = attached
+
+        assert await s.store.run_durably("test/once", [], []) == ([1], False)
+
+
+async def test_a_server_that_is_no_primary_confirms_nothing() -> None:
+    """A server that steps down behind the script replies to ROLE as a replica does: durable is False."""
+    async with watched(promotable=1, confirmed=1) as s:
+        await s.store.run_durably("test/once", [], [])
+        s.old.role = "slave"
+        assert await s.store.run_durably("test/once", [], []) == ([1], False)
+        s.old.role, s.old.reply_to_role = "master", ["sentinel"]
+        assert await s.store.run_durably("test/once", [], []) == ([1], False)
 
 
 async def test_calls_that_meet_share_a_confirmation() -> None:
@@ -122,6 +218,7 @@ async def test_after_a_loss_the_new_connection_confirms() -> None:
         await s.store.run_durably("test/once", [], [])
         s.locator.move(s.new)
         s.new.answer = confirming(1)
+        s.new.attached = [attached_replica(0)]
 
         assert await s.store.run_durably("test/once", [], []) == ([1], True)
 
@@ -136,22 +233,61 @@ async def test_a_refused_marker_confirms_nothing() -> None:
         assert await s.store.run_durably("test/once", [], []) == ([1], False)
 
 
-async def test_the_file_confirms_without_sentinels() -> None:
-    """On a server that appends to a file and has no Sentinels, WAITAOF asks for the file."""
-    server = Primary(lambda command: [1, 0] if command[0] == "WAITAOF" else 1)
-    server.appends = True
-    async with scene(old=server) as s:
-        assert await s.store.run_durably("test/once", [], []) == ([1], True)
+def appending(policy: str | None, synced: int) -> Primary:
+    """Return a server with an append-only file; an account may not read a policy of None."""
 
+    def answer(command: list[str]) -> Any:
+        if command[0] == "CONFIG":
+            return ErrorReply("NOPERM no permissions") if policy is None else {"appendfsync": policy}
+        return [synced, 0] if command[0] == "WAITAOF" else 1
+
+    server = Primary(answer)
+    server.appends = True
+    return server
+
+
+@pytest.mark.parametrize(("synced", "durable"), [(1, True), (0, False)])
+async def test_the_file_confirms_without_sentinels(synced: int, *, durable: bool) -> None:
+    """On a server that syncs its file before it replies, WAITAOF asks for the file, each time."""
+    server = appending("always", synced)
+    async with scene(old=server) as s:
+        assert await s.store.run_durably("test/once", [], []) == ([1], durable)
+        assert await s.store.run_durably("test/once", [], []) == ([1], durable)
+
+        assert server.verbs() == ["EVALSHA", "CONFIG", "SET", "WAITAOF", "EVALSHA", "SET", "WAITAOF"]
         assert server.seen[-1][1] == ["WAITAOF", "1", "0", "50"]
 
 
-async def test_a_file_that_lags_confirms_nothing() -> None:
-    """When the file was not written in time, durable is False."""
-    server = Primary(lambda command: [0, 0] if command[0] == "WAITAOF" else 1)
+async def test_no_call_waits_for_a_file_that_is_synced_later() -> None:
+    """With `appendfsync everysec` the answer is False at once: no marker is written, and no WAITAOF sent."""
+    server = appending("everysec", 0)
+    async with scene(old=server) as s:
+        for _ in range(3):
+            assert await s.store.run_durably("test/once", [], []) == ([1], False)
+
+        assert server.verbs() == ["EVALSHA", "CONFIG", "EVALSHA", "EVALSHA"]
+
+
+async def test_a_policy_that_may_not_be_read_is_found_out() -> None:
+    """Without CONFIG the file is asked; when it was not synced in time, the next minute's answers are False at once."""
+    server = appending(None, 1)
+    async with scene(old=server) as s:
+        assert await s.store.run_durably("test/once", [], []) == ([1], True)
+        server.answer = appending(None, 0).answer
+        assert await s.store.run_durably("test/once", [], []) == ([1], False)
+        asked = server.verbs().count("WAITAOF")
+
+        assert await s.store.run_durably("test/once", [], []) == ([1], False)
+
+        assert server.verbs().count("WAITAOF") == asked == 2
+
+
+async def test_a_policy_that_cannot_be_read_is_unknown() -> None:
+    """A server that replies to CONFIG GET with nothing is asked for its file."""
+    server = Primary(lambda command: {} if command[0] == "CONFIG" else [1, 0] if command[0] == "WAITAOF" else 1)
     server.appends = True
     async with scene(old=server) as s:
-        assert await s.store.run_durably("test/once", [], []) == ([1], False)
+        assert await s.store.run_durably("test/once", [], []) == ([1], True)
 
 
 async def test_without_anything_to_confirm_no_wait_is_sent() -> None:

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from tests.failures.fake_sentinel import replica
-from tests.failures.scenes import IMPATIENT, RESTLESS, ROUND, scene, tcp
+from tests.failures.scenes import IMPATIENT, QUIET, RESTLESS, ROUND, Clock, scene, tcp
 from tollhouse.stores.discovery.failover_hints import FailoverHint
 from tollhouse.stores.discovery.locator import NoPrimary
 
@@ -111,6 +111,77 @@ async def test_replicas_that_could_be_promoted_are_counted() -> None:
 
         assert s.resolver.health().promotable == 1
         assert s.resolver.health().quorum == 2
+
+
+async def test_a_replica_that_comes_back_matters_at_once() -> None:
+    """States are believed while nothing is in doubt: the return of a replica is announced, and a doubt."""
+    async with scene(timing=QUIET) as s:
+        for sentinel in s.sentinels:
+            sentinel.replicas[1] = replica(s.hosts[2], flags="s_down,slave,disconnected")
+        await s.started()
+        await s.until(lambda: s.resolver.health().successors.wanted == 1)
+
+        for sentinel in s.sentinels:
+            sentinel.listener.silent = True
+        s.resolver.suspect(tcp(s.hosts[0]), FailoverHint(why="eof"))
+
+        assert s.resolver.health().successors.wanted == 2
+
+
+async def test_states_are_believed_for_as_long_as_they_are_news() -> None:
+    """What a poll said is not believed when no other poll followed it in time."""
+    clock = Clock()
+    async with scene(timing=QUIET, clock=clock) as s:
+        for sentinel in s.sentinels:
+            sentinel.replicas[1] = replica(s.hosts[2], flags="s_down,slave,disconnected")
+        await s.started()
+        assert s.resolver.health().successors.wanted == 1
+
+        clock.now_s += QUIET.news_s + 1
+
+        assert s.resolver.health().successors.wanted == 2
+
+
+async def test_nothing_succeeds_a_primary_that_sentinels_have_not_named() -> None:
+    """From the promotion on it is unknown what could be promoted next, until the Sentinels name the new primary."""
+    async with scene(timing=RESTLESS) as s:
+        await s.started()
+        assert s.resolver.health().successors is not None
+        s.promote(1)
+        s.sentinels[0].announce_promotion(s.hosts[1], s.hosts[0])
+        await s.next_generation()
+
+        assert s.resolver.health().successors is None
+        s.all_name(s.hosts[1], epoch=1)
+        await s.until(lambda: s.resolver.health().successors is not None)
+
+
+async def test_when_no_sentinel_replies_every_known_replica_matters() -> None:
+    """When the Sentinels fall silent, the replicas that they knew matter, up or down."""
+    async with scene(timing=RESTLESS) as s:
+        for sentinel in s.sentinels:
+            sentinel.replicas[1] = replica(s.hosts[2], flags="s_down,slave,disconnected")
+        await s.started()
+        await s.until(lambda: s.resolver.health().successors.wanted == 1)
+
+        for sentinel in s.sentinels:
+            await sentinel.listener.close()
+
+        await s.until(lambda: s.resolver.health().successors.wanted == 2)
+
+
+async def test_replicas_that_are_neither_up_nor_down_are_looked_at_often() -> None:
+    """While a Sentinel is disconnected from a replica and has not called it down, rounds go on as in doubt."""
+    async with scene(timing=QUIET) as s:
+        for sentinel in s.sentinels:
+            sentinel.replicas[1] = replica(s.hosts[2], flags="slave,disconnected")
+        await s.started()
+        await s.sentinels[0].listener.received("SENTINEL REPLICAS", 3)
+
+        for sentinel in s.sentinels:
+            sentinel.replicas[1] = replica(s.hosts[2])
+
+        await s.until(lambda: s.resolver.health().promotable == 2)
 
 
 async def test_another_name_of_the_primary_is_no_change() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.failures.fake_sentinel import PATIENCE_S, FakeServer
-from tests.failures.scenes import IMPATIENT, RESTLESS, listed, tcp
+from tests.failures.scenes import IMPATIENT, QUIET, RESTLESS, listed, tcp
 from tollhouse import wiring
 from tollhouse.settings import Settings
 from tollhouse.stores.discovery.locator import NoPrimary
@@ -21,6 +21,7 @@ from tollhouse.stores.discovery.static_resolver import choose_primary
 from tollhouse.stores.embedded.blocking_client import call
 from tollhouse.stores.embedded.server import server_binary
 from tollhouse.stores.embedded.supervisor import Supervisor
+from tollhouse.stores.succession import AttachedReplica, is_durable
 from tollhouse.stores.transport.errors import ServerError
 from tollhouse.stores.urls import Host, TcpAddress
 
@@ -108,6 +109,34 @@ async def test_a_silent_server_delays_a_round_by_one_timeout() -> None:
         health = s.resolver.health()
         assert health.promotable == 1
         assert [reason for reason in health.silent if "50 ms" in reason and str(s.hosts[2][1]) in reason]
+
+
+async def test_listed_replicas_are_what_could_be_promoted() -> None:
+    """A listed replica has to have a write; one that is silent only while it is attached, or in doubt; no other."""
+    async with listed(timing=IMPATIENT) as s:
+        s.servers[2].listener.silent = True
+        await s.located()
+        view = s.resolver.health().successors
+
+        has = AttachedReplica(host=s.hosts[1], offset=100)
+        assert is_durable(view, [has, AttachedReplica(host=("10.9.9.9", 1), offset=0)], 100)
+        assert not is_durable(view, [has, AttachedReplica(host=s.hosts[2], offset=0)], 100)
+        for server in s.servers:
+            server.listener.silent = True
+        await s.until(lambda: bool(s.reason))
+        assert not is_durable(s.resolver.health().successors, [has], 100)
+
+
+async def test_a_listed_server_that_is_silent_is_asked_often() -> None:
+    """While a listed server does not reply, rounds go on as in doubt, so that its return is noticed."""
+    async with listed(timing=QUIET) as s:
+        await s.servers[2].listener.close()
+        await s.located()
+        await s.servers[1].listener.received("ROLE", 3)
+
+        await s.servers[2].open()
+
+        await s.until(lambda: s.resolver.health().promotable == 2)
 
 
 async def test_servers_that_come_back_are_found() -> None:

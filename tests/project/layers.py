@@ -56,6 +56,7 @@ FLOORS: Mapping[str, tuple[frozenset[str], ...]] = {
     "stores": (
         frozenset({"urls"}),
         frozenset({"transport"}),
+        frozenset({"succession"}),
         frozenset({"discovery"}),
         frozenset(
             {

@@ -11,6 +11,7 @@ replica_shortage   how calls wait while the primary has no replica to write to
 reconnecting, circuit_breaker, replay, subscriber, durability   connections that last, and what they promise
 arguments     what a script is given, and what it returns
 discovery     finds the primary
+succession    what could replace it, and whether a write has reached all of that
 transport     one connection: bytes, handshake, errors, reconnecting
 urls          the addresses of servers, as users write them
 

@@ -21,7 +21,8 @@ from tollhouse.stores.transport.errors import ServerError, is_lacking
 COSTS: Final = {
     "INFO": "cached values are served only by the process that stored them, until it reconnects, or for 15 s behind "
     "Sentinel; revocations are replayed on every new connection; without Sentinel no write is durable",
-    "ROLE": "replicas are not followed to their primary, and writes report durable=false behind Sentinel",
+    "ROLE": "replicas are not followed to their primary, and behind Sentinel a write is durable only while every "
+    "replica that exists acknowledges it",
     "SCRIPT LOAD": "a script that the server has forgotten is sent with its next call",
     "CLIENT CAPA": "a primary that steps down closes its connections instead of naming the next one",
     "WAIT": "writes report durable=false behind Sentinel",

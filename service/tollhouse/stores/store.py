@@ -17,7 +17,9 @@ from tollhouse.scripts import Argument, Scripts
 from tollhouse.stores.arguments import as_list, is_bulky
 from tollhouse.stores.calls import ScriptCalls
 from tollhouse.stores.discovery.locator import Locator, ServiceHealth
-from tollhouse.stores.durability import GroupCommit, required_replicas
+from tollhouse.stores.durability.append_file import FileConfirmation
+from tollhouse.stores.durability.group_commit import GroupCommit
+from tollhouse.stores.durability.replicas import ReplicaConfirmation
 from tollhouse.stores.reconnecting import ConnectionConfig, ReconnectingConnection
 from tollhouse.stores.replay import Replay, Run
 from tollhouse.stores.replica_shortage import ReplicaShortage
@@ -25,6 +27,7 @@ from tollhouse.stores.replication.primary_names import PrimaryNames
 from tollhouse.stores.replication.watch import watch_replication
 from tollhouse.stores.rights import MissingCommand, RightsLog, missing_commands
 from tollhouse.stores.subscriber import Subscriber
+from tollhouse.stores.succession import Successors
 from tollhouse.stores.transport.connection import Connection, encode
 from tollhouse.stores.transport.dialer import Dialer
 from tollhouse.stores.transport.errors import CALL_FAILED
@@ -160,14 +163,17 @@ class Store:
             await self._await_start(self._first_start)
         deadline_s = self._deadline()
         await self._calls.ready(self._fast, deadline_s)
-        replicas = required_replicas(self._locator.health(), self._fast.server)
-        if replicas is None:
+        replicated = self._locator.health() is not None
+        if not replicated and not (self._fast.server is not None and self._fast.server.appends):
             return await self.run(script, keys, args), False
         self._start_listening()
         reply, connection = await self._calls.run(self._durable, script, keys, args, deadline_s)
         if self._group_commit is None or self._group_commit.connection is not connection:
-            self._group_commit = GroupCommit(connection, self._namespace.marker(self.name))
-        return reply, await self._group_commit.confirm(replicas, deadline_s)
+            confirmation = (
+                ReplicaConfirmation(connection, self._successors) if replicated else FileConfirmation(connection)
+            )
+            self._group_commit = GroupCommit(confirmation, self._namespace.marker(self.name))
+        return reply, await self._group_commit.confirm(deadline_s)
 
     async def missing_commands(self) -> tuple[MissingCommand, ...]:
         """Return the commands that the account lacks, found over a connection of its own; raise as `command` does."""
@@ -222,6 +228,10 @@ class Store:
             await self._watch.aclose()
         for each in self._connections:
             await each.aclose()
+
+    def _successors(self) -> Successors | None:
+        health = self._locator.health()
+        return None if health is None else health.successors
 
     async def _await_start(self, first_start: Callable[[], Awaitable[None]]) -> None:
         """Wait until the server was started; after the first start, or its failure, no call waits here again."""

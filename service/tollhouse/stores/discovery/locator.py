@@ -10,6 +10,7 @@ from msgspec import Struct
 from tollhouse.stores.discovery.failover_hints import FailoverHint
 from tollhouse.stores.discovery.primary_history import Generation, PrimaryEvent
 from tollhouse.stores.discovery.quorum import PrimaryName
+from tollhouse.stores.succession import Successors
 from tollhouse.stores.transport.dialer import Login
 from tollhouse.stores.urls import TcpAddress, UnixAddress
 
@@ -25,7 +26,8 @@ class ServiceHealth(Struct, frozen=True, kw_only=True):
     """The state of a replicated service; `reason` is empty while its primary is certain.
 
     `primary_name` is what all processes that ask the same Sentinels call the primary. `promotable` counts the replicas
-    that could replace it, `silent` says of each Sentinel or server that gave no answer why.
+    that could replace it; `successors` says which those are, None if that is unknown. `silent` says of each Sentinel or
+    server that gave no answer why.
     """
 
     service: str
@@ -33,6 +35,7 @@ class ServiceHealth(Struct, frozen=True, kw_only=True):
     sentinels_reachable: int = 0
     quorum: int = 0
     promotable: int
+    successors: Successors | None = None
     generation: Generation | None
     reason: str
     silent: tuple[str, ...]

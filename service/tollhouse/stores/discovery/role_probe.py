@@ -17,6 +17,7 @@ from msgspec import Struct
 
 from tollhouse.stores.discovery.timing import ResolverTiming
 from tollhouse.stores.discovery.unavailable import Unavailable, explain
+from tollhouse.stores.succession import AttachedReplica
 from tollhouse.stores.transport.connection import Connection, encode
 from tollhouse.stores.transport.dialer import Dialer, Login
 from tollhouse.stores.transport.errors import ServerError
@@ -32,7 +33,10 @@ _GETACK: Final = encode("REPLCONF", "GETACK", "*") + encode("PING")
 
 
 class Primary(Struct, frozen=True, kw_only=True):
-    """The server takes writes."""
+    """The server takes writes; `offset` is the end of what it wrote, `replicas` are those that it sends it to."""
+
+    offset: int = 0
+    replicas: tuple[AttachedReplica, ...] = ()
 
 
 class Replica(Struct, frozen=True, kw_only=True):
@@ -157,6 +161,8 @@ class ReplicationNudge:
 def read_role(reply: Any) -> Primary | Replica:
     """Read the reply of ROLE. Anything unexpected is a replica of no known primary, and so never used."""
     match reply:
+        case [b"master" | b"primary", int(offset), [*replicas]]:
+            return Primary(offset=offset, replicas=_attached(replicas))
         case [b"master" | b"primary", *_]:
             return Primary()
         case [b"slave" | b"replica", bytes(host), int(port), *_]:
@@ -169,3 +175,16 @@ def read_greeting(greeting: Any) -> Primary | Replica:
     """Read the role from the reply of HELLO 3, which does not name the primary of a replica."""
     role = cast("dict[bytes, Any]", greeting).get(b"role") if isinstance(greeting, dict) else None
     return Primary() if role in (b"master", b"primary") else Replica(primary=None)
+
+
+def _attached(replicas: list[Any]) -> tuple[AttachedReplica, ...]:
+    """Read the replicas of a primary; one without a usable address or offset has acknowledged nothing."""
+    read: list[AttachedReplica] = []
+    for replica in replicas:
+        match replica:
+            case [bytes(host), bytes(port), bytes(offset)] if offset.isdigit():
+                address = read_host(host.decode(errors="replace"), port.decode(errors="replace"))
+                read.append(AttachedReplica(host=address or ("", 0), offset=int(offset) if address else -1))
+            case _:
+                read.append(AttachedReplica(host=("", 0), offset=-1))
+    return tuple(read)

@@ -14,6 +14,7 @@ from tollhouse.stores.discovery.quorum import Vote, majority, members
 from tollhouse.stores.discovery.sentinel_client import SentinelClient
 from tollhouse.stores.discovery.sentinel_replies import SentinelReply
 from tollhouse.stores.discovery.unavailable import Unavailable
+from tollhouse.stores.succession import Lists
 from tollhouse.stores.urls import Host, SentinelService
 
 _log = logging.getLogger("tollhouse.stores")
@@ -36,7 +37,7 @@ class Poll(Struct, frozen=True, kw_only=True):
     votes: tuple[Vote, ...] = ()
     known: int
     quorum: int = 0
-    promotable: frozenset[Host] = frozenset()
+    replicas: Lists = ()
     unavailable: tuple[Unavailable, ...] = ()
 
     @property
@@ -44,6 +45,16 @@ class Poll(Struct, frozen=True, kw_only=True):
         """The address that all name; None if they differ, or none replied."""
         addresses = {vote.address for vote in self.votes}
         return addresses.pop() if len(addresses) == 1 else None
+
+    @property
+    def latest(self) -> Host | None:
+        """The address that is named with the latest epoch; None if no Sentinel replied."""
+        return max(self.votes, key=lambda vote: vote.epoch).address if self.votes else None
+
+    @property
+    def settled(self) -> bool:
+        """Whether every replica is up or down; one that is neither may change without an announcement."""
+        return all(one.state != "unsettled" for each in self.replicas for one in each)
 
 
 class SentinelPool:
@@ -100,14 +111,14 @@ class SentinelPool:
         return majority([reply.vote for reply in replies], self._known(replies)) is not None
 
     def _count(self, replies: Sequence[SentinelReply], unavailable: tuple[Unavailable, ...]) -> Poll:
-        """Sum the replies up. Every replica counts that at least one Sentinel could promote in the next failover."""
+        """Sum the replies up; without any, the replicas stay as they were."""
         if not replies:
             return msgspec.structs.replace(self.last_poll, votes=(), unavailable=unavailable)
         return Poll(
             votes=tuple(reply.vote for reply in replies),
             known=self._known(replies),
             quorum=max(reply.quorum for reply in replies),
-            promotable=frozenset(host for reply in replies for host in reply.promotable),
+            replicas=tuple(reply.replicas for reply in replies),
             unavailable=unavailable,
         )
 

@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from tollhouse.stores.discovery.quorum import PrimaryName, SentinelPeer, Vote
 from tollhouse.stores.discovery.unavailable import Unavailable, explain
+from tollhouse.stores.succession import ListedReplica, State
 from tollhouse.stores.transport.connection import encode
 from tollhouse.stores.transport.errors import ServerError
 from tollhouse.stores.urls import Host, format_host, read_host
@@ -20,12 +21,12 @@ _DOWN: Final = frozenset({"s_down", "o_down"})
 
 
 class SentinelReply(Struct, frozen=True, kw_only=True):
-    """What one Sentinel says of the service: its primary, the replicas that could replace it, and its peers."""
+    """What one Sentinel says of the service: its primary, the replicas that it lists, and its peers."""
 
     vote: Vote
     quorum: int
     sentinels: int
-    promotable: tuple[Host, ...]
+    replicas: tuple[ListedReplica, ...]
     peers: tuple[SentinelPeer, ...]
 
 
@@ -41,7 +42,10 @@ class _ReplicaEntry(Struct, rename="kebab", frozen=True, kw_only=True):
     ip: str
     port: str
     flags: str
+    runid: str = "unknown"
+    role_reported: str = "slave"
     slave_priority: int = 100
+    slave_repl_offset: int = 1
 
 
 class _PeerEntry(Struct, frozen=True, kw_only=True):
@@ -77,7 +81,7 @@ def read_replies(
         vote=Vote(sentinel=sentinel, address=address, epoch=entry.config_epoch, name=_name(entry, polled_s)),
         quorum=entry.quorum,
         sentinels=entry.num_other_sentinels + 1,
-        promotable=tuple(place for one in replica_entries if (place := _promotable(one)) is not None),
+        replicas=tuple(map(_listed, replica_entries)),
         peers=tuple(peer for one in peer_entries if (peer := _peer(one)) is not None),
     )
 
@@ -120,11 +124,23 @@ def _name(entry: _PrimaryEntry, polled_s: float) -> PrimaryName | None:
     return PrimaryName(text=text, seen_s=polled_s - max(entry.info_refresh, 0) / 1000)
 
 
-def _promotable(entry: _ReplicaEntry) -> Host | None:
-    """Return the address of a replica that Sentinel could promote, by Sentinel's own rules."""
-    if entry.slave_priority <= 0 or _DOWN & set(entry.flags.split(",")):
-        return None
-    return read_host(entry.ip, entry.port)
+def _listed(entry: _ReplicaEntry) -> ListedReplica:
+    host = read_host(entry.ip, entry.port)
+    return ListedReplica(
+        aliases=frozenset() if host is None else frozenset({host}),  # without an address it is never a holder
+        priority=entry.slave_priority,
+        state=_state(entry),
+        # It was replaced and does not follow yet. Sentinel knows no offset of it, and takes others before it.
+        deposed=entry.role_reported == "master" and entry.slave_repl_offset == 0,
+    )
+
+
+def _state(entry: _ReplicaEntry) -> State:
+    """Return what Sentinel's own rules say: one that it never examined has no run id, and is not promoted."""
+    flags = set(entry.flags.split(","))
+    if flags & _DOWN:
+        return "down"
+    return "unsettled" if "disconnected" in flags or not entry.runid else "up"
 
 
 def _peer(entry: _PeerEntry) -> SentinelPeer | None:

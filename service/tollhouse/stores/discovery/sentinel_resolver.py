@@ -24,6 +24,7 @@ failover that is aborted after that is one more change, back.
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -33,7 +34,7 @@ from typing import Final
 from tollhouse.stores.discovery.failover_hints import FailoverHint
 from tollhouse.stores.discovery.locator import ServiceHealth
 from tollhouse.stores.discovery.primary_history import FailoverPause, Generation, PrimaryHistory, adoption_reason
-from tollhouse.stores.discovery.quorum import latest_name
+from tollhouse.stores.discovery.quorum import latest_name, majority
 from tollhouse.stores.discovery.role_probe import RoleProbe, VerifiedPrimary
 from tollhouse.stores.discovery.rounds import Rounds
 from tollhouse.stores.discovery.sentinel_client import SentinelClient
@@ -41,6 +42,7 @@ from tollhouse.stores.discovery.sentinel_events import FailoverAborted, Promotio
 from tollhouse.stores.discovery.sentinel_pool import Poll, SentinelPool
 from tollhouse.stores.discovery.timing import ResolverTiming
 from tollhouse.stores.discovery.unavailable import Unavailable
+from tollhouse.stores.succession import Succession, Successors
 from tollhouse.stores.transport.dialer import Dialer, Login
 from tollhouse.stores.urls import Host, SentinelService, TcpAddress, UnixAddress
 
@@ -85,6 +87,9 @@ class SentinelResolver:
         self._hint: Host | None = None
         self._polling: asyncio.Task[None] | None = None
         self._paused_for: Generation | None = None
+        self._named: Generation | None = None
+        self._polled_s = -math.inf
+        self._succession = Succession(strangers_matter=True)
 
     def login(self) -> Login:
         """Return the login of the URL."""
@@ -96,24 +101,39 @@ class SentinelResolver:
             self._hint = hint.candidate or self._hint
 
     def health(self) -> ServiceHealth:
-        """Return the state of the service; replicas count that are not down and have a priority above 0."""
+        """Return the state of the service; a replica is promotable by the rules of `succession`."""
         poll = self._sentinels.last_poll
         return ServiceHealth(
             service=self._service,
             sentinels_known=poll.known,
             sentinels_reachable=self._sentinels.reachable,
             quorum=poll.quorum,
-            promotable=len(poll.promotable - self._history.aliases),
+            promotable=self._succession.view(poll.replicas, self._history.aliases, believed=True).promotable,
+            successors=self._successors(poll),
             generation=self._history.current,
             reason=self._rounds.reason,
             silent=tuple(one.reason for one in poll.unavailable),
             primary_name=latest_name(poll.votes, self._history.aliases),
         )
 
+    def _successors(self, poll: Poll) -> Successors | None:
+        """Return what could replace the primary; None while the Sentinels name another one, or have named none yet.
+
+        States are believed that a majority reported not long ago, with no doubt since: each return of a replica that
+        was down is announced, and a doubt. Sentinels that fell silent may have seen anything.
+        """
+        aliases = self._history.aliases
+        if poll.latest not in aliases if poll.votes else self._named is not self._history.current:
+            return None
+        fresh = self._clock() - self._polled_s <= self._timing.news_s
+        certain = not self._rounds.reason and majority(poll.votes, poll.known) in aliases
+        return self._succession.view(poll.replicas, aliases, believed=fresh and certain)
+
     async def _round(self, doubts: int) -> bool:
         """Poll the Sentinels, then ask the servers that they name; return True if all agree."""
         began = self._history.current
         hint, self._hint = self._hint, None
+        began_s = self._clock()
         poll = await self._sentinels.poll_all(self._rounds.tasks)
         self._history.confirm(poll.votes)
         ranking = self._history.candidates(poll.votes, poll.known, hint, self._clock())
@@ -126,7 +146,9 @@ class SentinelResolver:
             return False
         if self._rounds.adopt(found, adoption_reason(found, hint), poll.votes, doubts):
             self._hint = None
-        return poll.agreed in self._history.aliases
+        if poll.latest in self._history.aliases:
+            self._named, self._polled_s = self._history.current, began_s
+        return poll.agreed in self._history.aliases and poll.settled
 
     async def _first_primary(self, ranking: Sequence[Host]) -> tuple[VerifiedPrimary | None, list[Unavailable]]:
         refusals: list[Unavailable] = []

@@ -16,6 +16,7 @@ its data. If that matters, use Sentinels.
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -28,6 +29,7 @@ from tollhouse.stores.discovery.role_probe import Primary, Replica, RoleProbe, R
 from tollhouse.stores.discovery.rounds import Rounds
 from tollhouse.stores.discovery.timing import ResolverTiming
 from tollhouse.stores.discovery.unavailable import Unavailable
+from tollhouse.stores.succession import ListedReplica, Lists, Succession
 from tollhouse.stores.transport.dialer import Dialer, Login
 from tollhouse.stores.urls import Host, ServerList, TcpAddress, UnixAddress, format_host
 
@@ -58,7 +60,12 @@ class StaticResolver:
         self._history = PrimaryHistory(target, timing.quarantine_s)
         self._rounds = rounds = Rounds(self._service, self._round, self._history, timing, clock, jitter)
         self.locate, self.subscribe, self.aclose = rounds.locate, rounds.subscribe, rounds.aclose
+        self._clock = clock
+        self._news_s = timing.news_s
         self._replies: tuple[RoleReply, ...] = ()
+        self._asked_s = -math.inf
+        self._listed: Lists = ()
+        self._succession = Succession(strangers_matter=False)
 
     def login(self) -> Login:
         """Return the login of the URL."""
@@ -71,26 +78,32 @@ class StaticResolver:
     def health(self) -> ServiceHealth:
         """Return the state of the servers; those that were replicas in the last round could be promoted."""
         roles = [reply.role for reply in self._replies]
+        believed = not self._rounds.reason and self._clock() - self._asked_s <= self._news_s
+        view = self._succession.view(self._listed, self._history.aliases, believed=believed)
         return ServiceHealth(
             service=self._service,
-            promotable=sum(isinstance(role, Replica) for role in roles),
+            promotable=view.promotable,
+            successors=view,
             generation=self._history.current,
             reason=self._rounds.reason,
             silent=tuple(role.reason for role in roles if isinstance(role, Unavailable)),
         )
 
     async def _round(self, doubts: int) -> bool:
-        """Ask all servers at once; return True if exactly one of them is a primary."""
+        """Ask all servers at once; return True if one of them is a primary, and each has replied."""
+        began_s = self._clock()
         async with asyncio.TaskGroup() as tasks:
             asking = [tasks.create_task(self._probe.ask(host)) for host in self._hosts]
         self._replies = tuple(task.result() for task in asking)
+        self._listed = (tuple(map(_listed, self._replies)),)
         chosen = choose_primary(self._replies)
         if isinstance(chosen, str):
             self._rounds.fail(chosen, permanent=True)
             return False
         found = VerifiedPrimary(host=chosen.host, peer=chosen.peer, start=chosen.host)
         self._rounds.adopt(found, "promoted", (), doubts)
-        return True
+        self._asked_s = began_s
+        return not any(isinstance(reply.role, Unavailable) for reply in self._replies)
 
 
 def choose_primary(replies: Sequence[RoleReply]) -> RoleReply | str:
@@ -115,3 +128,8 @@ def _describe(reply: RoleReply) -> str:
             return f"{format_host(reply.host)} is a replica of {format_host(primary)}"
         case _:
             return f"{format_host(reply.host)} is a replica"
+
+
+def _listed(reply: RoleReply) -> ListedReplica:
+    state = "up" if isinstance(reply.role, Replica) else "unsettled"
+    return ListedReplica(aliases=frozenset({reply.host, reply.peer}), priority=1, state=state)

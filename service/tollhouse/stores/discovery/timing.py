@@ -40,6 +40,11 @@ class ResolverTiming(Struct, frozen=True, kw_only=True):
     quarantine_s: float = 15.0
     """How long a former primary is not used: Sentinel makes a replica of it after 8 to 12 s."""
 
+    @property
+    def news_s(self) -> float:
+        """How long it is believed that a replica is down: until the next round is overdue."""
+        return 2 * (self.interval_s + self.timeout_s)
+
 
 def resolver_timing(round_trip_s: float) -> ResolverTiming:
     """Return the times for a network whose usual round trip takes so long; they are never shorter than the defaults."""

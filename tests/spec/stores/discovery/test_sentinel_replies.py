@@ -63,3 +63,41 @@ def test_a_name_is_as_old_as_the_reply_of_the_server() -> None:
     """The Sentinel says how long ago the server replied; a clock that stepped back makes no name newer."""
     ages = [primary_name(**{"runid": "a", "info-refresh": age}) for age in ("0", "7500", "-9000")]
     assert [name and name.seen_s for name in ages] == [100.0, 92.5, 100.0]
+
+
+#    what the entry of a replica says, its state, whether it is deposed
+ENTRIES: list[tuple[dict[str, str], str, bool]] = [
+    ({}, "up", False),
+    ({"flags": "s_down,slave,disconnected"}, "down", False),
+    ({"flags": "slave,o_down"}, "down", False),
+    ({"flags": "slave,disconnected"}, "unsettled", False),
+    ({"runid": ""}, "unsettled", False),
+    ({"role-reported": "master", "slave-repl-offset": "0"}, "up", True),
+    ({"role-reported": "master", "slave-repl-offset": "7"}, "up", False),
+    ({"slave-repl-offset": "0"}, "up", False),
+]
+
+
+@pytest.mark.parametrize(("entry", "state", "deposed"), ENTRIES)
+def test_a_replica_has_the_state_in_which_sentinel_sees_it(entry: dict[str, str], state: str, *, deposed: bool) -> None:
+    """It is down, not examined yet, or up; one that still is a primary and has no known offset is deposed."""
+    whole = {"ip": "10.0.0.2", "port": "6379", "flags": "slave", "runid": "x", "slave-priority": "10", **entry}
+
+    (read,) = replies_with([whole]).replicas
+
+    assert (read.aliases, read.priority, read.state, read.deposed) == ({("10.0.0.2", 6379)}, 10, state, deposed)
+
+
+def test_a_replica_without_a_usable_address_is_listed() -> None:
+    """Sentinel could promote it, so it is listed, and has no address under which it could acknowledge."""
+    (read,) = replies_with([{"ip": "", "port": "x", "flags": "slave"}]).replicas
+
+    assert (read.aliases, read.priority, read.state) == (frozenset(), 100, "up")
+
+
+def replies_with(replicas: list[dict[str, str]]) -> SentinelReply:
+    """Return what is read from the replies of a Sentinel that lists these replicas."""
+    primary = {"config-epoch": "1", "quorum": "2", "num-other-sentinels": "0"}
+    reply = read_replies(SENTINEL, "id", "main", [["10.0.0.1", "6379"], primary, replicas, []], 100.0)
+    assert isinstance(reply, SentinelReply)
+    return reply

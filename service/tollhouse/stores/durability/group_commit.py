@@ -1,0 +1,76 @@
+"""Group commit: calls that meet share one confirmation of what they wrote.
+
+When all of their scripts were answered, one marker is written and confirmed, on the same connection. Without the marker
+a script that found nothing left to do would be confirmed falsely: `WAIT` counts only what its own connection wrote, and
+what such a script relies on was written over another. While one confirmation is under way, the next one gathers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextvars import Context
+from typing import Final, Protocol
+
+from tollhouse.stores.transport.connection import Connection, encode
+from tollhouse.stores.transport.errors import CALL_FAILED
+
+MARKER_MS: Final = 60_000
+
+
+class Confirmation(Protocol):
+    """Confirms what one connection has written until now."""
+
+    connection: Connection
+
+    @property
+    def hopeless(self) -> bool:
+        """Return whether asking is of no use at present."""
+        ...
+
+    async def ask(self, marker: bytes, deadline_s: float) -> bool:
+        """Write the marker; return whether all is confirmed up to it. Raise one of CALL_FAILED when that is unknown."""
+        ...
+
+
+class GroupCommit:
+    """Shares the confirmations of one connection."""
+
+    def __init__(self, confirmation: Confirmation, marker: str) -> None:
+        self.connection = confirmation.connection
+        self._marker = encode("SET", marker, "1", "PX", MARKER_MS)
+        self._confirmation = confirmation
+        self._gathering: asyncio.Task[bool] | None = None
+        self._under_way: asyncio.Task[bool] | None = None
+
+    async def confirm(self, deadline_s: float) -> bool:
+        """Return whether all that the connection has answered until now is confirmed; False when that is unknown.
+
+        A cancelled caller leaves the confirmation to the others.
+        """
+        if self._confirmation.hopeless:
+            return False
+        if self._gathering is None:
+            self._gathering = asyncio.get_running_loop().create_task(
+                self._confirm(self._under_way, deadline_s), name="tollhouse-confirm", context=Context()
+            )
+        shared = self._gathering
+        await asyncio.wait({shared})
+        # Only `aclose` cancels the shared task; its waiters were not cancelled themselves, and learn: not confirmed.
+        return not shared.cancelled() and shared.result()
+
+    async def aclose(self) -> None:
+        """Cancel what is under way."""
+        for task in (self._gathering, self._under_way):
+            if task is not None:
+                task.cancel()
+                await asyncio.wait({task})
+
+    async def _confirm(self, previous: asyncio.Task[bool] | None, deadline_s: float) -> bool:
+        if previous is not None:
+            await asyncio.wait({previous})
+        # A call that comes from here on may have written after the marker, and joins the next confirmation.
+        self._under_way, self._gathering = self._gathering, None
+        try:
+            return await self._confirmation.ask(self._marker, deadline_s)
+        except CALL_FAILED:
+            return False
