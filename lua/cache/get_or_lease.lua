@@ -1,7 +1,8 @@
 -- cache/get_or_lease.lua: return a cached envelope, or grant the lease to load it; if another holds it, write nothing.
 --
 -- A lost clock begins again with a new epoch, so that everything cached before is ignored.
--- A second run with the same token grants the lease to the same holder again.
+-- A second run with the same token grants the lease to the same holder again. A process takes over the lease of a
+-- caller of its own that gave up, under another token: a fill that was sent with the first is then refused.
 --
 -- KEYS[1]  entry       string; the cached envelope
 -- KEYS[2]  lease       string; the token of the load of the entry
@@ -10,7 +11,8 @@
 -- ARGV[2]  primary     text; the replication id of the primary
 -- ARGV[3]  token       text, 24 hex digits, never used before; a lost clock takes 16 of them as its epoch
 -- ARGV[4]  lease_ms    integer >= 1; how long the lease lives unless renewed
--- returns  {1 hit | 2 leased | 3 busy, now_ms, sequence, lease_left_ms, epoch, envelope}
+-- ARGV[5]  abandoned   text; the token of a lease that its holder does not use any more, or empty
+-- returns  {1 hit | 2 leased | 3 busy, now_ms, sequence, lease_left_ms, epoch, envelope, or token of the holder if busy}
 -- expires  lease after lease_ms; the clock never
 -- cost     O(tags), 2..5 commands
 -- idempotent yes
@@ -21,13 +23,14 @@
 local entry, lease, clock_key = KEYS[1], KEYS[2], KEYS[3]
 local now_ms = clock(tonumber(ARGV[1]))
 local primary, token, lease_ms = string.format('%-16.16s', ARGV[2]), ARGV[3], tonumber(ARGV[4])
+local abandoned = ARGV[5]
 
 local envelope = redis.call('GET', entry) or ''
 local cause, epoch, sequence = envelope_status(envelope, clock_key, primary, now_ms)
 local holder = cause ~= 'hit' and redis.call('GET', lease)
 
-if holder and holder ~= token then
-  return {3, now_ms, sequence, redis.call('PTTL', lease), '', ''}
+if holder and holder ~= token and holder ~= abandoned then
+  return {3, now_ms, sequence, redis.call('PTTL', lease), '', holder}
 end
 
 redis.call('HINCRBY', clock_key, 'n:' .. cause, 1)

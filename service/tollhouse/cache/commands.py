@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-import secrets
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from typing import Any, Protocol
 
 from msgspec import Struct
 
 from tollhouse.cache.key_names import EntryKeys
-from tollhouse.errors import StoreError
+from tollhouse.cache.own_leases import OwnLeases
 from tollhouse.scripts import PRIMARY, Argument
 
 
@@ -48,9 +45,10 @@ class LoadLease(Struct, frozen=True, kw_only=True):
 
 
 class Busy(Struct, frozen=True, kw_only=True):
-    """No valid entry, and another caller is loading it."""
+    """No valid entry, and another caller is loading it; `holder` is the token of its lease."""
 
     lease_left_ms: int
+    holder: str
 
 
 class Counts(Struct, frozen=True, kw_only=True):
@@ -68,7 +66,7 @@ class Counts(Struct, frozen=True, kw_only=True):
 class Commands:
     """The commands on entries that share one logical clock. Every method raises StoreError as the store does.
 
-    `invalidations_ms` is how long the clock remembers the invalidation of a tag.
+    `invalidations_ms` is how long the clock remembers the invalidation of a tag. `leases` are those of this process.
     """
 
     def __init__(self, store: CacheStore, clock: str, *, lease_ms: int, invalidations_ms: int) -> None:
@@ -76,25 +74,36 @@ class Commands:
         self._clock = clock
         self._lease_ms = lease_ms
         self._invalidations_ms = invalidations_ms
+        self.leases = OwnLeases(self.release)
 
     async def get_or_lease(self, entry: EntryKeys) -> Hit | LoadLease | Busy:
-        """Return the entry, a lease to load it, or how long another's lease lasts; a cancelled call keeps no lease."""
-        token = secrets.token_hex(12)
+        """Return the entry, a lease to load it, or how long another's lease lasts.
+
+        A lease that a caller of this process left behind is taken over; a call that fails or is cancelled keeps none.
+        """
+        token = self.leases.new_token()
         try:
-            state, now_ms, sequence, left_ms, epoch, envelope = await self._store.run(
-                "cache/get_or_lease", (entry.entry, entry.lease, self._clock), (PRIMARY, token, self._lease_ms)
-            )
-        except asyncio.CancelledError:
-            with suppress(StoreError):
-                await self.release(entry, token)
+            reply = await self._get_or_lease(entry, token, "")
+            if isinstance(reply, Busy) and self.leases.is_abandoned(reply.holder):
+                reply = await self._get_or_lease(entry, token, reply.holder)
+        except BaseException as error:
+            self.leases.abandon(entry, token, error)
             raise
+        if not isinstance(reply, LoadLease):
+            self.leases.end(token)
+        return reply
+
+    async def _get_or_lease(self, entry: EntryKeys, token: str, abandoned: str) -> Hit | LoadLease | Busy:
+        state, now_ms, sequence, left_ms, epoch, envelope = await self._store.run(
+            "cache/get_or_lease", (entry.entry, entry.lease, self._clock), (PRIMARY, token, self._lease_ms, abandoned)
+        )
         match state:
             case 1:
                 return Hit(envelope=envelope, now_ms=now_ms)
             case 2:
                 return LoadLease(token=token, epoch=epoch.decode(), sequence=sequence, now_ms=now_ms)
             case _:
-                return Busy(lease_left_ms=left_ms)
+                return Busy(lease_left_ms=left_ms, holder=envelope.decode("ascii", "replace"))
 
     async def fill(self, entry: EntryKeys, lease: LoadLease, envelope: bytes, keep_ms: int) -> bool:
         """Store an envelope and end its lease; return False, storing nothing, if a read would refuse it by now.

@@ -18,6 +18,7 @@ from tollhouse.cache.single_flight import Flight
 from tollhouse.cache.ttl import spread
 from tollhouse.clock import MonotonicClock, Sleep
 from tollhouse.errors import LoadFailed, StoreError
+from tollhouse.runtime.background import BackgroundTasks
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -30,6 +31,8 @@ CacheStatus = Literal["HIT", "MISS", "COALESCED", "BYPASS", "DISABLED", "STALE"]
 """Stored before · loaded now · loaded meanwhile by another caller · loaded without the store · the cache is disabled ·
 stored before, and served after its lifetime; that is reserved, because no entry is served stale yet."""
 
+Validity = Literal["valid", "refused", "unconfirmed"]
+
 OFF_LOOP_BYTES: Final = 256 * 1024
 """Larger bodies are encoded and decoded in a thread, so that they do not block the event loop."""
 
@@ -38,16 +41,19 @@ class Bounds(Struct, frozen=True, kw_only=True):
     """The bounds of entry size and waiting times.
 
     A process that dies during a load costs its waiters `lease_ms`. A load longer than `load_ms` loses its lease, and
-    a caller that waited longer than `wait_ms` for another process loads for itself.
+    a caller that waited longer than `wait_ms` for another process loads for itself. A caller that has its value waits
+    at most `fill_ms` until it is stored.
     """
 
     entry_bytes: int = 1024 * 1024
     lease_ms: int = 5_000
     load_ms: int = 600_000
     wait_ms: int = 60_000
+    fill_ms: int = 250
 
 
 DEFAULT_BOUNDS: Final = Bounds()
+_UNCONFIRMED: Final[tuple[Validity, int]] = ("unconfirmed", 0)
 
 
 class Query(Struct, frozen=True, kw_only=True):
@@ -67,13 +73,14 @@ class Query(Struct, frozen=True, kw_only=True):
 class LoadedBody(Struct, frozen=True, kw_only=True):
     """An encoded value, of which each caller decodes its own copy.
 
-    `shared` is True if callers that joined during the load may have it: the store confirmed that nothing that it
-    depends on was invalidated meanwhile.
+    Callers that joined during the load may have it if it is `valid`: the store confirmed that nothing that it depends
+    on was invalidated meanwhile. If it was `refused`, they ask the store again; if the store said nothing
+    (`unconfirmed`), they load without it.
     """
 
     body: bytes
     status: CacheStatus
-    shared: bool
+    validity: Validity
     age_ms: int = 0
     ttl_ms: int = 0
     load_ms: int = 0
@@ -98,34 +105,39 @@ class Loader:
         self._monotonic = monotonic
         self._uniform = uniform
         self._sleep = sleep
+        self._fills = BackgroundTasks()
 
     async def load_unleased(self, query: Query) -> LoadedBody:
         """Load without a lease, and store nothing."""
         began_ms = self._monotonic()
         body = await self._load_body(query)
-        return LoadedBody(body=body, status="BYPASS", shared=True, load_ms=self._monotonic() - began_ms)
+        return LoadedBody(body=body, status="BYPASS", validity="valid", load_ms=self._monotonic() - began_ms)
 
     async def load_leased(self, lease: LoadLease, query: Query, flight: Flight[Any]) -> LoadedBody:
-        """Load under a lease and store the value; the lease ends in any case.
+        """Load under a lease and store the value; the lease ends with the flight, or with a fill that takes longer.
 
         An error of the load passes through. The flight is closed before the fill is sent, so that every caller that
         shares the value joined before.
         """
         began_ms = self._monotonic()
-        accepted = False
         renewing = asyncio.create_task(self._renew(query.entry, lease.token))
         try:
             body = await self._load_body(query)
-            load_ms = self._monotonic() - began_ms
-            flight.close()
-            accepted, ttl_ms = await self._fill(lease, query, body, load_ms)
         finally:
             renewing.cancel()
             await asyncio.wait([renewing])
-            if not accepted:
-                with suppress(StoreError):
-                    await self._commands.release(query.entry, lease.token)
-        return LoadedBody(body=body, status="MISS", shared=accepted, ttl_ms=ttl_ms, load_ms=load_ms)
+        load_ms = self._monotonic() - began_ms
+        flight.close()
+        filling = self._fills.start(self._fill(lease, query, body, load_ms), "tollhouse-cache-fill")
+        self._commands.leases.hold(query.entry, lease.token, filling)
+        await asyncio.wait({filling}, timeout=self._bounds.fill_ms / 1000)
+        validity, ttl_ms = filling.result() if filling.done() else _UNCONFIRMED
+        return LoadedBody(body=body, status="MISS", validity=validity, ttl_ms=ttl_ms, load_ms=load_ms)
+
+    async def aclose(self) -> None:
+        """Wait for the fills in progress, and for the releases of leases; the store bounds each."""
+        await self._fills.aclose()
+        await self._commands.leases.aclose()
 
     async def _load_body(self, query: Query) -> bytes:
         value = await query.load()
@@ -136,8 +148,8 @@ class Loader:
             raise LoadFailed(message) from error
         return await run_off_loop_if_large(len(encoded), codec.encode_body, encoded, self._codec, query.digest)
 
-    async def _fill(self, lease: LoadLease, query: Query, body: bytes, load_ms: int) -> tuple[bool, int]:
-        """Send a body to the store; return whether it was accepted, and its lifetime.
+    async def _fill(self, lease: LoadLease, query: Query, body: bytes, load_ms: int) -> tuple[Validity, int]:
+        """Send a body to the store; return whether it is valid, and its lifetime.
 
         A body above the bound is not stored, but the store still says whether it would have accepted it.
         """
@@ -157,8 +169,11 @@ class Loader:
         try:
             accepted = await self._commands.fill(query.entry, lease, envelope, keep_ms)
         except StoreError:
-            return False, 0
-        return accepted, keep_ms if accepted else 0
+            return _UNCONFIRMED
+        if not accepted:
+            return "refused", 0
+        self._commands.leases.end(lease.token)
+        return "valid", keep_ms
 
     async def _renew(self, entry: EntryKeys, token: str) -> None:
         """Renew a lease three times as often as needed, until it is lost or `load_ms` has passed."""

@@ -7,13 +7,14 @@ No read returns a value that was invalidated before the read began:
   only if the fill was accepted, and all of them joined before the fill was sent.
 - A value that another process stored goes to callers that joined before the lookup that found it was sent.
 
-While the store is down there is only one guarantee: one process loads a key once at a time.
+While the store is down there is only one guarantee: one process loads a key once at a time. A read waits for one call
+that the store does not answer, before the load or, for `fill_ms`, after it; all that is left to do then happens in the
+background.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
 from typing import Any, Final
 
 from msgspec import Struct
@@ -84,9 +85,10 @@ class Reader:
         return await self._decode_own(query, await self._loader.load_unleased(query), status)
 
     async def aclose(self) -> None:
-        """Cancel the loads in progress."""
+        """Cancel the loads in progress, and wait for the fills and releases of leases."""
         await self._flights.aclose()
         await self._bypasses.aclose()
+        await self._loader.aclose()
 
     async def _attempt(self, query: Query) -> CacheResult | None:
         """Return the value; None if the stored or shared value cannot be used, and the caller must try again."""
@@ -103,13 +105,14 @@ class Reader:
                 return await self._result(flight, query, joined=True)
             case _:
                 flight = self._flights.start(query.entry.digest, lambda flight: self._lead(flight, query, reply))
+                self._hold(flight, query, reply)
                 return await self._result(flight, query, joined=False)
 
     async def _result(self, flight: _ReadFlight, query: Query, *, joined: bool) -> CacheResult | None:
         loaded = await flight.wait()
-        if loaded is None:
+        if loaded is None or (joined and loaded.validity == "unconfirmed"):
             return await self._bypass(query)
-        if joined and not loaded.shared:
+        if joined and loaded.validity == "refused":
             return None
         status = "COALESCED" if joined and loaded.status != "BYPASS" else loaded.status
         return await self._decode_stored(query, loaded, status)
@@ -129,8 +132,14 @@ class Reader:
             if isinstance(latest, Hit):
                 return _body_of(latest, "COALESCED")
             reply = latest
+            self._hold(flight, query, reply)
             flight.reopen()
         return await self._loader.load_leased(reply, query, flight)
+
+    def _hold(self, flight: _ReadFlight, query: Query, reply: Busy | LoadLease) -> None:
+        """Keep a lease that was granted until the flight is done, whether or not its load begins."""
+        if isinstance(reply, LoadLease):
+            self._commands.leases.hold(query.entry, reply.token, flight.task)
 
     async def _bypass(self, query: Query) -> CacheResult:
         """Load while the store is down, once in this process for all concurrent callers."""
@@ -153,8 +162,10 @@ class Reader:
         result = await _decode(query, loaded, status)
         if result is None:
             self._metrics.discarded_state("cache-entry")
-            with suppress(StoreError):
+            try:
                 await self._commands.invalidate((query.entry,))
+            except StoreError:
+                return await self._bypass(query)
         return result
 
     async def _decode_own(self, query: Query, loaded: LoadedBody, status: CacheStatus) -> CacheResult:
@@ -183,7 +194,7 @@ def _body_of(hit: Hit, status: CacheStatus) -> LoadedBody:
     return LoadedBody(
         body=body,
         status=status,
-        shared=True,
+        validity="valid",
         age_ms=max(hit.now_ms - header.stored_ms, 0),
         ttl_ms=header.fresh_until_ms - hit.now_ms,
         load_ms=header.load_ms,

@@ -510,7 +510,7 @@ async def test_a_caller_cancelled_during_the_lookup_leaves_no_lease(world: World
     await asyncio.wait([reader])
 
     assert reader.cancelled()
-    assert seam.calls[RELEASE] == 1
+    await seam.until(RELEASE, 1)
     assert (await cache.fetch("k", Loader("value"))).status == "MISS"
 
 

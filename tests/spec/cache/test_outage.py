@@ -93,6 +93,22 @@ async def test_waiters_for_another_process_load_themselves_when_the_store_goes_d
     assert (await held, own.calls) == ("theirs", 1)
 
 
+async def test_callers_that_wait_for_a_fill_that_fails_load_once_more_for_all(seam: Seam, cache: Cache):
+    """P7: a store that refuses every fill, for want of memory, costs the callers that joined one load, not one each."""
+    seam.failing |= {FILL, RELEASE}
+    first, load = GatedLoader("first"), Loader("own")
+    leader = asyncio.create_task(cache.fetch("k", first))
+    await first.began.wait()
+    tasks = [asyncio.create_task(cache.fetch("k", load)) for _ in range(10)]
+    await asyncio.sleep(0)
+
+    first.gate.set()
+    found = await asyncio.gather(*tasks)
+
+    assert {(each.value, each.status) for each in found} == {("own", "BYPASS")}
+    assert ((await leader).value, load.calls) == ("first", 1)
+
+
 @pytest.mark.parametrize("call", ["invalidate", "invalidate_tags", "clear", "delete_pattern"])
 async def test_an_invalidation_that_could_not_be_sent_is_an_error(seam: Seam, cache: Cache, call: str):
     """P6: the caller gets an error, because the old value may still be served."""
@@ -113,12 +129,8 @@ async def test_a_body_that_cannot_be_used_is_stepped_over_while_it_cannot_be_rem
     await world.command("cache", "SETRANGE", name, len(stored) - len(b"\xa3old") - 1, b"?")
     seam.failing.add("cache/invalidate")
 
-    async def down() -> None:
-        seam.failing.add(GET_OR_LEASE)
-
-    seam.after[GET_OR_LEASE] = down
-
     assert (await cache.fetch("k", Loader("new"))).status == "BYPASS"
+    assert seam.calls[GET_OR_LEASE] == 2
 
 
 async def test_a_foreign_key_under_the_name_does_not_fail_the_read(world: World, cache: Cache):

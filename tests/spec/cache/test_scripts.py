@@ -22,8 +22,8 @@ HOUR_MS, LEASE_MS, TAGS_KEPT_MS = 3_600_000, 5_000, 7_200_000
 OUTDATED = 60_001
 
 
-async def get_or_lease(world: World, token: str = TOKEN, primary: Any = PRIMARY) -> list[Any]:
-    return await world.stores.cache.run("cache/get_or_lease", KEYS, (primary, token, LEASE_MS))
+async def get_or_lease(world: World, token: str = TOKEN, primary: Any = PRIMARY, abandoned: str = "") -> list[Any]:
+    return await world.stores.cache.run("cache/get_or_lease", KEYS, (primary, token, LEASE_MS, abandoned))
 
 
 async def fill(world: World, sent: bytes, token: str = TOKEN, keep_ms: int = HOUR_MS, primary: Any = PRIMARY) -> bool:
@@ -79,11 +79,30 @@ async def test_a_lookup_while_another_loads_writes_nothing(world: World):
     await get_or_lease(world)
     before = await contents(world)
 
-    state, _, _, left_ms, _, _ = await get_or_lease(world, OTHER)
+    state, _, _, left_ms, _, holder = await get_or_lease(world, OTHER)
 
-    assert state == BUSY
+    assert (state, holder) == (BUSY, TOKEN.encode())
     assert 0 < left_ms <= LEASE_MS
     assert await contents(world) == before
+
+
+async def test_an_abandoned_lease_is_taken_over_under_another_token(world: World):
+    """cache/get_or_lease: the lease of a dead caller is granted anew; what was sent with the first token is refused."""
+    late = envelope(await get_or_lease(world))
+
+    taken_over = await get_or_lease(world, OTHER, abandoned=TOKEN)
+
+    assert taken_over[0] == LEASED
+    assert not await fill(world, late)
+    assert (await get_or_lease(world))[0] == BUSY
+    assert await fill(world, envelope(taken_over), OTHER)
+
+
+async def test_only_the_abandoned_lease_is_taken_over(world: World):
+    """cache/get_or_lease: if the lease is another's by now, the caller waits for that one."""
+    await get_or_lease(world)
+
+    assert (await get_or_lease(world, OTHER, abandoned="c" * 24))[0] == BUSY
 
 
 async def test_a_repeated_call_with_the_same_token_gets_the_same_lease(world: World):

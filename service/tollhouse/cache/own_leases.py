@@ -1,0 +1,71 @@
+"""Leases of this process: those that its callers and loads use, and the release of those that none uses any more.
+
+A caller that runs out of time or is cancelled may be granted a lease that it never learns of. Its token says which
+process sent it, and the process knows the tokens that are in use: every other lease of its own was left behind. The
+next reader takes that over, under a token of its own, so that nothing that was sent with the first can be stored.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any, Final
+
+from tollhouse.cache.key_names import EntryKeys
+from tollhouse.errors import StoreError
+from tollhouse.runtime.background import BackgroundTasks
+
+_CALL_BYTES: Final = 8
+"""The part of a token that differs from call to call; it comes first, because a lost clock takes it as its epoch."""
+_PROCESS_BYTES: Final = 4
+
+
+class OwnLeases:
+    """The tokens that this process uses. `release` ends a lease on the server, within the deadline of the store."""
+
+    def __init__(self, release: Callable[[EntryKeys, str], Awaitable[None]]) -> None:
+        self._release = release
+        self._process = ""
+        self._used_by: dict[str, asyncio.Task[Any] | None] = {}
+        self._background = BackgroundTasks()
+
+    def new_token(self) -> str:
+        """Return a token for a call that is about to be sent; it is in use until `end` or `abandon`."""
+        # Made at the first use, because forked children share what was made before.
+        self._process = self._process or secrets.token_hex(_PROCESS_BYTES)
+        token = secrets.token_hex(_CALL_BYTES) + self._process
+        self._used_by[token] = None
+        return token
+
+    def is_abandoned(self, holder: str) -> bool:
+        """Return whether a lease belongs to this process, and no caller or load of it uses the lease any more."""
+        return holder not in self._used_by and holder.endswith(self._process)
+
+    def end(self, token: str) -> None:
+        """Forget a token whose lease was not granted, or has ended."""
+        self._used_by.pop(token, None)
+
+    def abandon(self, entry: EntryKeys, token: str, error: BaseException | None = None) -> None:
+        """Forget a token and release its lease in the background, unless `error` says that none was granted."""
+        self.end(token)
+        if not isinstance(error, StoreError) or error.outcome == "ambiguous":
+            self._background.start(self._release_quietly(entry, token), "tollhouse-cache-release")
+
+    def hold(self, entry: EntryKeys, token: str, task: asyncio.Task[Any]) -> None:
+        """Keep a lease until a task is done, in place of an earlier one; then abandon it if it has not ended."""
+        self._used_by[token] = task
+        task.add_done_callback(lambda _: self._on_done(entry, token, task))
+
+    async def aclose(self) -> None:
+        """Wait for the releases in progress; the store bounds each."""
+        await self._background.aclose()
+
+    def _on_done(self, entry: EntryKeys, token: str, task: asyncio.Task[Any]) -> None:
+        if self._used_by.get(token) is task:
+            self.abandon(entry, token)
+
+    async def _release_quietly(self, entry: EntryKeys, token: str) -> None:
+        with suppress(StoreError):
+            await self._release(entry, token)
