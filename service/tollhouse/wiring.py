@@ -248,7 +248,9 @@ def open_sessions(
 
 def store_urls(settings: Settings) -> dict[StoreName, StoreUrl]:
     """Return the URL of each of the four stores."""
-    return urls_by_store(settings.url, settings.store_urls(), address_map=settings.address_map)
+    return urls_by_store(
+        settings.url, settings.store_urls(), address_map=settings.address_map, databases=settings.databases
+    )
 
 
 def max_unreplicated_s(settings: Settings) -> float | None:

@@ -28,7 +28,7 @@ from tollhouse.stores.store import Store
 from tollhouse.stores.succession import ListedReplica, successors
 from tollhouse.stores.transport.dialer import Dialer, Login
 from tollhouse.stores.transport.redial import ConnectionTiming, Jitter
-from tollhouse.stores.urls import Host, ServerList, StoreUrl, TcpAddress
+from tollhouse.stores.urls import Host, ServerList, Sharing, StoreUrl, TcpAddress
 
 Answer = Callable[[list[str]], Any]
 
@@ -80,6 +80,7 @@ class Primary:
         self.denied: frozenset[str] = frozenset()
         self.unknown: frozenset[str] = frozenset()
         self.loads: str | None = None
+        self.select: Callable[[int], Any] = lambda _: SimpleString("OK")
         self.may_ask_role = True
         self.roles = 0
         self.appends = False
@@ -158,19 +159,27 @@ class Primary:
         greeting = self._greeting(command)
         connection.transport.write(resp(self.answer(command) if greeting is None else greeting))
 
+    def _refusal(self, verb: str) -> ErrorReply | None:
+        if verb in self.denied:
+            return ErrorReply(f"NOPERM User x has no permissions to run the '{verb.lower()}' command")
+        if verb in self.unknown:
+            return ErrorReply(f"ERR unknown command '{verb}', with args beginning with: '3'")
+        return None
+
     def _greeting(self, command: list[str]) -> Any:
-        if command[0] in self.denied:
-            return ErrorReply(f"NOPERM User x has no permissions to run the '{command[0].lower()}' command")
-        if command[0] in self.unknown:
-            return ErrorReply(f"ERR unknown command '{command[0]}', with args beginning with: '3'")
+        refusal = self._refusal(command[0])
+        if refusal is not None:
+            return refusal
         match command:
+            case ["SELECT", number]:
+                return self.select(int(number))
             case ["HELLO", *_]:
                 return {"server": self.software, "version": self.version, "role": self.role}
             case ["ROLE"]:
                 return self._role()
             case ["INFO", *_]:
                 return f"master_replid:{self.name}\r\naof_enabled:{int(self.appends)}\r\n"
-            case ["SELECT" | "CLIENT", *_]:
+            case ["CLIENT", *_]:
                 return SimpleString("OK")
             case ["SCRIPT", "LOAD", *_]:
                 return "sha" if self.loads is None else ErrorReply(self.loads)
@@ -283,6 +292,8 @@ async def scene(
     jitter: Jitter = random.uniform,
     shortage: ReplicaShortage | None = None,
     listed: bool = False,
+    db: int = 0,
+    sharing: Sharing | None = None,
     **timing: float,
 ) -> AsyncIterator[Scene]:
     """Open two primaries, and a store that is connected to neither yet."""
@@ -293,7 +304,8 @@ async def scene(
             stack.push_async_callback(primary.close)
         locator = ScriptedLocator(at(primaries[0]))
         how = {"metrics": metrics, "namespace": namespace, "jitter": jitter, "shortage": shortage, "listed": listed}
-        store = store_with(locator, deadline_s=deadline_s, **how, **timing)
+        where = {"db": db, "sharing": sharing}
+        store = store_with(locator, deadline_s=deadline_s, **how, **where, **timing)
         stack.push_async_callback(store.aclose)
         yield Scene(store, locator, primaries)
 
@@ -308,12 +320,15 @@ def store_with(
     jitter: Jitter = random.uniform,
     shortage: ReplicaShortage | None = None,
     listed: bool = False,
+    db: int = 0,
+    sharing: Sharing | None = None,
     **timing: float,
 ) -> Store:
     """Return a store on the server of the locator; with `listed` its URL names a second one, as one with replicas."""
     assert isinstance(locator.address, TcpAddress)
     host = locator.address.host, locator.address.port
-    url = StoreUrl(target=ServerList(hosts=(host, ("replica", 6379))) if listed else locator.address)
+    target = ServerList(hosts=(host, ("replica", 6379))) if listed else locator.address
+    url = StoreUrl(target=target, db=db, sharing=sharing)
     metrics = Metrics() if metrics is None else metrics
     times = ConnectionTiming(**timing)
     how = {"deadline_s": deadline_s, "dialer": dialer, "timing": times, "namespace": namespace}

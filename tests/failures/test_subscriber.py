@@ -15,6 +15,7 @@ from tollhouse.stores.discovery.primary_history import FailoverPause
 from tollhouse.stores.reconnecting import ConnectionConfig
 from tollhouse.stores.subscriber import Subscriber
 from tollhouse.stores.transport.connection import Connection
+from tollhouse.stores.transport.databases import Database, DatabaseChoice
 from tollhouse.stores.transport.dialer import Dialer
 from tollhouse.stores.transport.handshake import ServerInfo
 from tollhouse.stores.transport.redial import ConnectionTiming
@@ -33,6 +34,7 @@ class Recorder:
         self.changed = asyncio.Event()
         common = ConnectionConfig(
             url=StoreUrl(target=locator.address),
+            database=Database(StoreUrl(target=locator.address), DatabaseChoice()),
             locator=locator,
             dialer=Dialer(),
             scripts=(),

@@ -21,6 +21,12 @@ policies of one name share their counters. It is a part of every key, behind the
 `tollhouse:rate:shop:…`. `cache.key_prefix` only replaces the first word of the cache's keys, before the namespace; no
 other store uses it. An application that gets a namespace begins with empty stores: set it before there are users.
 
+Stores that follow from `url` have four databases, from the one that it names on. If the server has too few, or the
+account may not SELECT, they share the one that it names, and `tollhouse check` says so. The first connection decides
+for as long as the stores are open; a primary that refuses its database later is an error, because a store that is
+moved no longer finds its data. So if your servers may differ, set `databases` to `separate` or `shared`. In a shared
+database the `total_keys` of the cache are its own entries, an estimate above 20,000 keys.
+
 | variable | in the file | default | meaning |
 |---|---|---|---|
 """

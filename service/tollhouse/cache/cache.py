@@ -12,8 +12,11 @@ import random
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
+from msgspec.structs import replace
+
 from tollhouse.cache.codec import CodecName
-from tollhouse.cache.commands import CacheStore, Commands
+from tollhouse.cache.commands import CacheStore, Commands, Counts
+from tollhouse.cache.key_count import count_entries
 from tollhouse.cache.key_names import ALL, IN_PROGRESS, KeyNames
 from tollhouse.cache.loader import DEFAULT_BOUNDS, Bounds, Load, Loader, Query
 from tollhouse.cache.read_through import CacheResult, Reader
@@ -140,7 +143,7 @@ class Cache:
         message, counts, memory = "Cache is disabled", None, NO_INFO
         if self._enabled:
             try:
-                counts, memory = await self._commands.counts(), await self._store.info("memory")
+                counts, memory = await self._counts(), await self._store.info("memory")
                 message = "Cache is healthy"
             except StoreError:
                 message = "Cache is unavailable"
@@ -151,6 +154,13 @@ class Cache:
     async def aclose(self) -> None:
         """Cancel the loads in progress, and their callers with them."""
         await self._reader.aclose()
+
+    async def _counts(self) -> Counts:
+        """Return the counts; the number of keys is that of this cache if others share its database."""
+        counts = await self._commands.counts()
+        if not self._store.shares_database:
+            return counts
+        return replace(counts, keys=await count_entries(self._store, self._key_names, counts.keys))
 
     async def _read(self, query: Query, *, use_cache: bool) -> CacheResult:
         if not self._enabled:

@@ -15,6 +15,11 @@ from tollhouse.scripts import PRIMARY, Argument
 class CacheStore(Protocol):
     """The methods of a store that the cache uses."""
 
+    @property
+    def shares_database(self) -> bool:
+        """Return True if other stores have keys in the same database."""
+        ...
+
     async def run(self, script: str, keys: Sequence[str], args: Sequence[Argument]) -> list[Any]:
         """Run a script and return its reply; raises StoreError."""
         ...

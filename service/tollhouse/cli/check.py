@@ -21,8 +21,8 @@ from tollhouse.cli.service_file import load_for_running_service
 from tollhouse.settings import Settings
 from tollhouse.stores import status
 from tollhouse.stores.opening import Stores
-from tollhouse.stores.rights import MissingCommand
 from tollhouse.stores.status import FailoverStatus, StoreStatus
+from tollhouse.stores.transport.databases import SEPARATION
 
 _SETTLE_S: Final = 1.0
 """How long to wait for Sentinels that have not answered yet; a Sentinel that takes longer gets a warning."""
@@ -85,14 +85,22 @@ def warnings(stores: Sequence[StoreStatus], *, keyed: bool) -> Iterator[str]:
     """Return what works now but may fail later; a warning that several stores share comes once."""
     if not keyed:
         yield "no secret is set: sessions do not open, and key digests can be guessed; set TOLLHOUSE_SECRET"
-    lacking: dict[MissingCommand, list[str]] = {}
+    said: dict[str, list[str]] = {}
     for store in stores:
-        for missing in store.missing_commands:
-            lacking.setdefault(missing, []).append(store.store)
-    for missing, names in lacking.items():
-        yield f"{', '.join(names)}: the account may not run {missing.command}: {missing.cost}"
+        for warning in _store_warnings(store):
+            said.setdefault(warning, []).append(store.store)
+    for warning, names in said.items():
+        yield f"{', '.join(names)}: {warning}"
     watched = [(store.store, store.watch) for store in stores if store.watch is not None]
     yield from dict.fromkeys(warning for store, watch in watched for warning in _failover_warnings(store, watch))
+
+
+def _store_warnings(store: StoreStatus) -> Iterator[str]:
+    for missing in store.missing_commands:
+        yield f"the account may not run {missing.command}: {missing.cost}"
+    if store.shared_database is not None:
+        cost = "FLUSHDB there empties all of them, and no account can be kept to one"
+        yield f"share database {store.shared_database}: {cost}; to separate them, {SEPARATION}"
 
 
 def _failover_warnings(store: str, watch: FailoverStatus) -> Iterator[str]:

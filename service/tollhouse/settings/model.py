@@ -22,6 +22,8 @@ _Timeout = Annotated[int, Meta(ge=100, le=3_600_000)]
 _StoreUrl = Annotated[str | None, Meta(description="Another server or database for this store only.")]
 _ListEntry = Annotated[str, Meta(min_length=1)]
 
+DatabaseMode = Literal["auto", "separate", "shared"]
+"""Shared if the server has too few databases · one for each store · the same one for all."""
 Dialect = Literal["draft-11", "draft-07", "draft-06", "x-ratelimit", "x-ratelimit-epoch", "off"]
 """How the RateLimit fields are written; `tollhouse.asgi.ratelimit.headers` explains each."""
 
@@ -117,6 +119,13 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     limits_url: _StoreUrl = None
     cache_url: _StoreUrl = None
     accounts_url: _StoreUrl = None
+    databases: Annotated[
+        DatabaseMode,
+        Meta(
+            description="Databases of the stores that follow from `url`: `separate`, `shared`, or `auto`, which shares "
+            "if the server has too few or refuses SELECT; embedded servers have enough."
+        ),
+    ] = "auto"
     address_map: Annotated[
         tuple[_ListEntry, ...],
         Meta(

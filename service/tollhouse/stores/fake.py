@@ -45,8 +45,14 @@ class FakeStore:
         self.connections = 0
         self.in_flight = 0
         self.server: ServerInfo | None = ServerInfo(
-            software="fakeredis", version=metadata_version("fakeredis"), role="master", primary=_PRIMARY, appends=False
+            software="fakeredis",
+            version=metadata_version("fakeredis"),
+            role="master",
+            primary=_PRIMARY,
+            appends=False,
+            database=url.db,
         )
+        self.shares_database = False
         self._scripts = scripts
         self._clock = clock
         self._home = HomeLoop(f"store {name!r}")

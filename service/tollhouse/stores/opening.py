@@ -23,6 +23,7 @@ from tollhouse.stores.fake import FakeStore
 from tollhouse.stores.replica_shortage import WAIT_S, ReplicaShortage
 from tollhouse.stores.replication.watch import require_replicas
 from tollhouse.stores.store import DEADLINE_S, Store
+from tollhouse.stores.transport.databases import DatabaseChoice
 from tollhouse.stores.transport.dialer import Dialer, Login
 from tollhouse.stores.transport.redial import TIMING, ConnectionTiming, Jitter
 from tollhouse.stores.urls import (
@@ -104,6 +105,7 @@ def open_stores(
         deadline_s=deadline_s,
         timing=timing,
         jitter=jitter,
+        database_choice=DatabaseChoice(),
     )
 
     def open_store(name: StoreName) -> AnyStore:
@@ -111,9 +113,8 @@ def open_stores(
         own = {key: script for key, script in scripts.items() if key.startswith(f"{name}/")}
         if isinstance(url.target, FakeTarget):
             return FakeStore(name, url, own, clock=clock)
-        locator, first_start = locators.locator(url), locators.first_start(url, timing.start_s)
-        shortage = _shortage(name, deadline_s, jitter)
-        return make_store(name, url, locator, own, first_start=first_start, shortage=shortage)
+        locator, start = locators.locator(url), locators.first_start(url, timing.start_s)
+        return make_store(name, url, locator, own, first_start=start, shortage=_shortage(name, deadline_s, jitter))
 
     return Stores({name: open_store(name) for name in STORES}, locators.shared.values())
 

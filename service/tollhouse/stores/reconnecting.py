@@ -25,6 +25,7 @@ from tollhouse.stores.discovery.failover_hints import FailoverHint, failover_hin
 from tollhouse.stores.discovery.locator import Address, Locator
 from tollhouse.stores.discovery.primary_history import FailoverPause, PrimaryEvent
 from tollhouse.stores.transport.connection import Connection, encode
+from tollhouse.stores.transport.databases import Database
 from tollhouse.stores.transport.dialer import Dialer
 from tollhouse.stores.transport.errors import (
     CALL_FAILED,
@@ -46,6 +47,7 @@ class ConnectionConfig(Struct, frozen=True, kw_only=True):
     """What all connections of one store have in common."""
 
     url: StoreUrl
+    database: Database
     locator: Locator
     dialer: Dialer
     scripts: Sequence[Script]
@@ -212,7 +214,7 @@ class ReconnectingConnection:
         config = self._config
         deadline_s = asyncio.get_running_loop().time() + self._timing.connect_s
         login = config.locator.login()
-        server = await shake_hands(connection, self._name, login, config.url.db, config.scripts, deadline_s)
+        server = await shake_hands(connection, self._name, login, config.database, config.scripts, deadline_s)
         await self._check_primary(address)
         await config.prepare(connection, server)
         await self._check_primary(address)

@@ -21,9 +21,14 @@ from tollhouse.stores.transport.errors import ServerError, is_lacking
 COSTS: Final = {
     "INFO": "cached values are served only by the process that stored them, until it reconnects, or for 15 s behind "
     "Sentinel; revocations are replayed on every new connection; without Sentinel no write is durable",
-    "ROLE": "replicas are not followed to their primary, and behind Sentinel a write is durable only while every "
-    "replica that exists acknowledges it",
+    "ROLE": "replicas are not followed to their primary, a demoted server is read until it is written to, and behind "
+    "Sentinel a write is durable only while every replica that exists acknowledges it",
+    "SELECT": "stores cannot have a database each",
     "SCRIPT LOAD": "a script that the server has forgotten is sent with its next call",
+    "EVALSHA": "the text of a script is sent with each call",
+    "EVAL": "after SCRIPT FLUSH calls fail until the store connects again",
+    "SCAN": "delete_pattern is refused, and what a cache has in a shared database is not counted",
+    "REPLCONF": "a handover to another primary takes half a second longer",
     "CLIENT CAPA": "a primary that steps down closes its connections instead of naming the next one",
     "WAIT": "writes report durable=false behind Sentinel",
     "WAITAOF": "writes report durable=false without Sentinel",
@@ -39,10 +44,11 @@ _USERS: Final = {
     "WAITAOF": _DURABLE,
     "SUBSCRIBE": _ANNOUNCING,
     "PUBLISH": _ANNOUNCING,
+    "SCAN": frozenset({"cache"}),
 }
 """The stores that use a command; all of them use those that are missing here."""
 
-_REPLICATED: Final = frozenset({"ROLE", "WAIT"})
+_REPLICATED: Final = frozenset({"REPLCONF", "WAIT"})
 _ALONE: Final = frozenset({"WAITAOF"})
 
 _log = logging.getLogger("tollhouse.stores")
@@ -102,7 +108,12 @@ def _frames(channel: str) -> dict[str, bytes]:
     return {
         "INFO": encode("INFO", "replication", "persistence"),
         "ROLE": encode("ROLE"),
+        "SELECT": encode("SELECT", 0),
         "SCRIPT LOAD": encode("SCRIPT", "LOAD", "return 1"),
+        "EVALSHA": encode("EVALSHA", "0" * 40, 0),
+        "EVAL": encode("EVAL", "return 1", 0),
+        "SCAN": encode("SCAN", 0, "COUNT", 1),
+        "REPLCONF": encode("REPLCONF"),
         "CLIENT CAPA": encode("CLIENT", "CAPA", "redirect"),
         "WAIT": encode("WAIT", 0, 1),
         "WAITAOF": encode("WAITAOF", 0, 0, 1),

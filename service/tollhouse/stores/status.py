@@ -45,8 +45,8 @@ class FailoverStatus(Struct, frozen=True, kw_only=True):
 class StoreStatus(Struct, frozen=True, kw_only=True):
     """The state of one store; `problem` is null when it is well, `watch` when it has one fixed server.
 
-    `replication_id` is null also when the account may not run INFO. Only `examine`
-    fills `missing_commands`.
+    `shared_database` is the number of the logical database if other stores have keys there too. `replication_id` is
+    null also when the account may not run INFO. Only `examine` fills `missing_commands`.
     """
 
     store: str
@@ -58,6 +58,7 @@ class StoreStatus(Struct, frozen=True, kw_only=True):
     round_trip_ms: float | None
     watch: FailoverStatus | None
     problem: str | None
+    shared_database: int | None = None
     missing_commands: tuple[MissingCommand, ...] = ()
 
 
@@ -70,9 +71,10 @@ async def check_store(store: AnyStore) -> StoreStatus:
     except StoreError as error:
         problem = _bounded(str(error))
     health = store.health()
+    url = store.url if server is None else replace(store.url, db=server.database)
     return StoreStatus(
         store=store.name,
-        place=_bounded(store.url.redacted()),
+        place=_bounded(url.redacted()),
         connection="connected" if problem is None else "disconnected",
         server=None if server is None else _bounded(f"{server.software} {server.version}"),
         role=None if server is None else _bounded(server.role),
@@ -80,6 +82,7 @@ async def check_store(store: AnyStore) -> StoreStatus:
         round_trip_ms=round_trip_ms,
         watch=None if health is None else failover_status(health, time.monotonic()),
         problem=problem,
+        shared_database=server.database if server is not None and server.shares_database else None,
     )
 
 

@@ -29,6 +29,7 @@ from tollhouse.stores.rights import MissingCommand, RightsLog, missing_commands
 from tollhouse.stores.subscriber import Subscriber
 from tollhouse.stores.succession import Successors
 from tollhouse.stores.transport.connection import Connection, encode
+from tollhouse.stores.transport.databases import Database, DatabaseChoice
 from tollhouse.stores.transport.dialer import Dialer
 from tollhouse.stores.transport.errors import CALL_FAILED
 from tollhouse.stores.transport.handshake import ServerInfo, read_info
@@ -39,7 +40,6 @@ DEADLINE_S: Final = 1.0
 """Bound of a call, its wait for a connection included."""
 _MARGIN_S: Final = 0.02
 """Taken off the deadline, so that callers have their answer before it and not with it."""
-
 _log = logging.getLogger("tollhouse.stores")
 
 
@@ -66,6 +66,7 @@ class Store:
         timing: ConnectionTiming = TIMING,
         jitter: Jitter = random.uniform,
         shortage: ReplicaShortage | None = None,
+        database_choice: DatabaseChoice | None = None,
     ) -> None:
         self.name, self.url, self._locator = name, url, locator
         self._metrics, self._namespace, self._first_start = metrics, namespace, first_start
@@ -76,6 +77,7 @@ class Store:
         locator.subscribe(shortage.on_primary_event)
         self._config = config = ConnectionConfig(
             url=url,
+            database=Database(url, database_choice or DatabaseChoice()),
             locator=locator,
             dialer=Dialer() if dialer is None else dialer,
             scripts=tuple(scripts.values()),
@@ -85,10 +87,8 @@ class Store:
         )
         self._fast = ReconnectingConnection(config, name=f"{name}-fast", on_breaker_change=self._on_breaker_change)
         self._calls = ScriptCalls(name, scripts, metrics, clock, PrimaryNames(self._fast, locator), replay, shortage)
-        kinds = ("bulk", "durable")
-        self._bulk, self._durable = (ReconnectingConnection(config, name=f"{name}-{kind}") for kind in kinds)
-        self._group_commit: GroupCommit | None = None
-        self._subscriber: Subscriber | None = None
+        self._bulk, self._durable = (ReconnectingConnection(config, name=f"{name}-{to}") for to in ("bulk", "durable"))
+        self._group_commit, self._subscriber = None, None
         self._watch = self._calls.watch = watch_replication(config, name, namespace.marker(name), self._on_trust_change)
 
     @property
@@ -110,6 +110,11 @@ class Store:
     def in_flight(self) -> int:
         """Return the number of calls without a reply, those of cancelled callers included."""
         return sum(each.in_flight for each in self._connections)
+
+    @property
+    def shares_database(self) -> bool:
+        """Return True if other stores have keys in the same database, as far as a handshake has shown."""
+        return self.server is not None and self.server.shares_database
 
     def health(self) -> ServiceHealth | None:
         """Return what is known of the servers behind this store; None when it has one fixed server."""

@@ -97,7 +97,7 @@ class Subscriber:
         config = self._config
         deadline_s = asyncio.get_running_loop().time() + self._timing.connect_s
         login, name = config.locator.login(), f"{self._name}-push"
-        server = await shake_hands(connection, name, login, config.url.db, config.scripts, deadline_s)
+        server = await shake_hands(connection, name, login, config.database, config.scripts, deadline_s)
         # In RESP3 the replies of SUBSCRIBE are pushes; the reply that is awaited is that of PING.
         await connection.send(encode("SUBSCRIBE", self._channel) + encode("PING"), deadline_s)
         await config.prepare(connection, server)

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import random
+from fnmatch import fnmatch
+
 import msgspec
 import pytest
 
 from tests.caches import Loader, Seam, open_cache
 from tests.worlds import World
+from tollhouse.cache.key_count import count_entries
+from tollhouse.cache.key_names import KeyNames
 from tollhouse.cache.stats import describe, hit_rate
+from tollhouse.keyring import Keyring
 
 
 @pytest.mark.parametrize(
@@ -92,3 +98,45 @@ async def test_stats_of_a_cache_that_is_switched_off(world: World):
     told = await open_cache(world, enabled=False).stats()
 
     assert (told.available, told.message) == (False, "Cache is disabled")
+
+
+class Keys:
+    """A database with entries of one cache among other keys, in an order of its own."""
+
+    shares_database = True
+
+    def __init__(self, names: KeyNames, entries: int, others: int) -> None:
+        of_cache = [names.entries("cache", str(number))[0] for number in range(entries)]
+        known = [one.entry for one in of_cache] + [one.lease for one in of_cache[: entries // 2]]
+        self.names = known + [f"tollhouse:session:{{aa}}:{number}" for number in range(others)]
+        random.Random(1).shuffle(self.names)
+        self.steps = 0
+
+    async def scan(self, cursor: int, match: str, count: int) -> tuple[int, list[str]]:
+        self.steps += 1
+        following = cursor + count
+        found = [name for name in self.names[cursor:following] if fnmatch(name, match)]
+        return following if following < len(self.names) else 0, found
+
+
+#    entries, other keys, how many are looked at, the count, its tolerance, steps
+COUNTED = [
+    (0, 0, 20_000, 0, 0, 1),
+    (700, 1_700, 20_000, 700, 0, 3),
+    (3_000, 3_000, 2_000, 3_000, 300, 2),
+    (0, 30_000, 5_000, 0, 0, 5),
+]
+
+
+@pytest.mark.parametrize(("entries", "others", "walked", "count", "tolerance", "steps"), COUNTED)
+async def test_entries_among_other_keys_are_counted(
+    entries: int, others: int, walked: int, count: int, tolerance: int, steps: int
+) -> None:
+    """In a shared database the count is exact as far as the walk goes, and an estimate beyond; leases are none."""
+    names = KeyNames(Keyring(secrets=(b"a secret for tests, 32 bytes or more",)), "tollhouse")
+    keys = Keys(names, entries, others)
+
+    found = await count_entries(keys, names, len(keys.names), walked_max=walked)  # type: ignore[arg-type] - scan is all
+
+    assert abs(found - count) <= tolerance
+    assert keys.steps == steps

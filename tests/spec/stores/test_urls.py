@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tollhouse.errors import ConfigurationError
+from tollhouse.settings.model import DatabaseMode
 from tollhouse.stores.urls import (
     EmbeddedClusterTarget,
     EmbeddedTarget,
@@ -12,6 +13,7 @@ from tollhouse.stores.urls import (
     Host,
     SentinelService,
     ServerList,
+    Sharing,
     StoreUrl,
     Target,
     TcpAddress,
@@ -177,6 +179,33 @@ def test_four_stores_get_four_databases() -> None:
         "cache": 6,
         "accounts": 7,
     }
+
+
+#    the setting, overrides, and of each store: its database, and which one it may share, up to which it needs its own
+DATABASES: list[tuple[DatabaseMode, dict[str, str | None], list[tuple[int, Sharing | None]]]] = [
+    ("separate", {}, [(4, None), (5, None), (6, None), (7, None)]),
+    ("auto", {}, [(db, Sharing(db=4, last=7)) for db in (4, 5, 6, 7)]),
+    ("shared", {}, [(4, Sharing(db=4, last=7, always=True))] * 4),
+    ("auto", {"accounts": "redis://h/0"}, [*[(db, Sharing(db=4, last=6)) for db in (4, 5, 6)], (0, None)]),
+    ("shared", {"sessions": "redis://h/9"}, [(9, None), *[(4, Sharing(db=4, last=7, always=True))] * 3]),
+    ("auto", dict.fromkeys(("limits", "cache", "accounts"), "redis://h/9"), [(4, None), *[(9, None)] * 3]),
+]
+
+
+@pytest.mark.parametrize(("mode", "overrides", "expected"), DATABASES)
+def test_stores_of_the_common_url_may_share_its_database(
+    mode: DatabaseMode, overrides: dict[str, str | None], expected: list[tuple[int, Sharing | None]]
+) -> None:
+    """Those that follow from the common URL may, if there are several; one with a URL of its own never does."""
+    urls = urls_by_store("redis://h/4", overrides, databases=mode)
+    assert [(url.db, url.sharing) for url in urls.values()] == expected
+
+
+@pytest.mark.parametrize("url", ["embedded://", "embedded:///here", "embedded-sentinel://", "fake://x"])
+@pytest.mark.parametrize("mode", ["auto", "shared"])
+def test_servers_of_our_own_have_enough_databases(url: str, mode: DatabaseMode) -> None:
+    """There each store has its own."""
+    assert {one.sharing for one in urls_by_store(url, {}, databases=mode).values()} == {None}
 
 
 def test_one_store_can_have_a_server_of_its_own() -> None:

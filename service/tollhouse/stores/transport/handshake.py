@@ -1,6 +1,6 @@
 """The handshake: log in, select the database, identify the server, and load the scripts, in one write.
 
-Only the login and the database are required. A server that may not load scripts gets the text of each with its first
+Only the login is required, and a database. A server that may not load scripts gets the text of each with its first
 call; what is lost without the other commands is in `rights`.
 """
 
@@ -11,10 +11,12 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final, cast
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from tollhouse.errors import ConfigurationError
 from tollhouse.scripts import Script
 from tollhouse.stores.transport.connection import Connection, encode
+from tollhouse.stores.transport.databases import Database
 from tollhouse.stores.transport.dialer import Login
 from tollhouse.stores.transport.errors import ServerError, is_lacking
 
@@ -31,7 +33,8 @@ class ServerInfo(Struct, frozen=True, kw_only=True):
 
     `primary` is its replication id, which changes when another server takes over; it is empty when the account may not
     run INFO. `appends` is whether it writes an append-only file, `lacks` names the commands that it refused. The
-    connection was there at `connected_s` on the loop's clock.
+    connection was there at `connected_s` on the loop's clock. It uses the logical `database`, which its store may share
+    with others.
     """
 
     software: str
@@ -41,30 +44,33 @@ class ServerInfo(Struct, frozen=True, kw_only=True):
     appends: bool
     lacks: tuple[str, ...] = ()
     connected_s: float = 0.0
+    database: int = 0
+    shares_database: bool = False
 
 
 async def shake_hands(
-    connection: Connection, name: str, login: Login, db: int, scripts: Sequence[Script], deadline_s: float
+    connection: Connection, name: str, login: Login, database: Database, scripts: Sequence[Script], deadline_s: float
 ) -> ServerInfo:
     """Prepare a new connection.
 
-    Raise ServerError when the server refuses the login or the database, or is a replica, and ConfigurationError when it
-    is too old.
+    Raise ServerError when the server refuses the login or is a replica, and ConfigurationError when it is too old or
+    refuses the database.
     """
     loads = [encode("SCRIPT", "LOAD", script.text) for script in scripts]
-    frames = [login.hello(f"tollhouse-{name}"), encode("SELECT", db), *_OPTIONAL.values(), *loads]
-    replies = [connection.send(frame, deadline_s) for frame in frames]
-    greeting, selected, info, redirect, *loaded = await asyncio.gather(*replies, return_exceptions=True)
+    selects = [encode("SELECT", number) for number in database.selection()]
+    frames = [login.hello(f"tollhouse-{name}"), *selects, *_OPTIONAL.values(), *loads]
+    sent = [connection.send(frame, deadline_s) for frame in frames]
+    greeting, *rest = await asyncio.gather(*sent, return_exceptions=True)
+    selected, (info, redirect, *loaded) = rest[: len(selects)], rest[len(selects) :]
     optional = {"INFO": info, "CLIENT CAPA": redirect, "SCRIPT LOAD": next(filter(is_lacking, loaded), None)}
     server = _server(greeting, info, [command for command, reply in optional.items() if is_lacking(reply)])
-    # A connection begins in database 0, so that one needs no right to select.
-    database = [] if db == 0 and is_lacking(selected) else [selected]
-    _raise_first([*database, *(reply for reply in loaded if not is_lacking(reply))])
+    _raise_first(reply for reply in loaded if not is_lacking(reply))
     if server.role != "master":
         raise ServerError(f"READONLY the server is a {server.role}")
     if "SCRIPT LOAD" in server.lacks:
         await _require_eval(connection, deadline_s)
-    return server
+    await database.settle(connection, selected, deadline_s)
+    return replace(server, database=database.number, shares_database=bool(database.shared))
 
 
 def read_info(text: bytes) -> dict[str, str]:

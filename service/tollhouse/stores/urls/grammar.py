@@ -23,6 +23,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from tollhouse.errors import ConfigurationError
+from tollhouse.settings.model import DatabaseMode
 from tollhouse.stores.urls.hosts import Host, is_port, parse_host_port
 from tollhouse.stores.urls.targets import (
     STORES,
@@ -31,6 +32,7 @@ from tollhouse.stores.urls.targets import (
     FakeTarget,
     SentinelService,
     ServerList,
+    Sharing,
     StoreName,
     StoreUrl,
     Target,
@@ -44,6 +46,8 @@ _SENTINEL_PORT = 26379
 _TCP = {"redis": False, "valkey": False, "rediss": True, "valkeys": True}
 _SENTINEL = {f"{scheme}+sentinel": tls for scheme, tls in _TCP.items()}
 _CLUSTER = tuple(f"{scheme}+cluster" for scheme in _TCP)
+_ENOUGH = (EmbeddedTarget, EmbeddedClusterTarget, FakeTarget)
+"""Servers of our own, which have databases for all stores."""
 _SCHEMES = ("embedded", "embedded-sentinel", "fake", "unix", *_TCP, *_SENTINEL, *_CLUSTER)
 
 
@@ -87,24 +91,38 @@ def parse(setting: str, url: str) -> StoreUrl:
 
 
 def urls_by_store(
-    url: str, overrides: Mapping[str, str | None], *, address_map: Sequence[str] = ()
+    url: str,
+    overrides: Mapping[str, str | None],
+    *,
+    address_map: Sequence[str] = (),
+    databases: DatabaseMode = "auto",
 ) -> dict[StoreName, StoreUrl]:
     """Return the URL of each store: its override, or the common one with the next database.
 
-    The database in the common URL, 0 by default, is that of the first store. The map of addresses applies to URLs of
-    Sentinels that have none.
+    The database in the common URL, 0 by default, is that of the first store; stores that share one have it too. The map
+    of addresses applies to URLs of Sentinels that have none.
     """
     common = parse("TOLLHOUSE_URL", url)
     pairs = _address_map("TOLLHOUSE_ADDRESS_MAP", address_map)
+    last = max((offset for offset, name in enumerate(STORES) if overrides.get(name) is None), default=0)
     urls: dict[StoreName, StoreUrl] = {}
     for offset, name in enumerate(STORES):
         own = overrides.get(name)
         setting = f"TOLLHOUSE_{name.upper()}_URL"
-        chosen = replace(common, db=common.db + offset) if own is None else parse(setting, own)
+        chosen = _following(common, offset, last, databases) if own is None else parse(setting, own)
         if isinstance(chosen.target, SentinelService) and not chosen.target.address_map:
             chosen = replace(chosen, target=replace(chosen.target, address_map=pairs))
         urls[name] = chosen
     return urls
+
+
+def _following(common: StoreUrl, offset: int, last: int, databases: DatabaseMode) -> StoreUrl:
+    """Return the URL of a store that follows from the common one; those up to `last` do."""
+    own = replace(common, db=common.db + offset)
+    if databases == "separate" or not last or isinstance(common.target, _ENOUGH):
+        return own
+    sharing = Sharing(db=common.db, last=common.db + last, always=databases == "shared")
+    return replace(common if sharing.always else own, sharing=sharing)
 
 
 def _target(setting: str, scheme: str, hosts: str, path: str, options: Mapping[str, str]) -> tuple[Target, str]:

@@ -83,11 +83,23 @@ Replicated = ServerList | SentinelService
 Target = TcpAddress | UnixAddress | Replicated | EmbeddedTarget | EmbeddedClusterTarget | FakeTarget
 
 
+class Sharing(Struct, frozen=True, kw_only=True):
+    """The database `db` that stores of one URL share: `always`, or if the server has none with the number `last`."""
+
+    db: int
+    last: int
+    always: bool = False
+
+
 class StoreUrl(Struct, frozen=True, kw_only=True):
-    """The target and database of one store, and the login there. Its repr hides passwords."""
+    """The target and database of one store, and the login there. Its repr hides passwords.
+
+    A store that follows from the common URL may be `sharing` a database with others.
+    """
 
     target: Target
     db: int = 0
+    sharing: Sharing | None = None
     username: str | None = None
     password: str | None = None
 
