@@ -31,6 +31,8 @@ from tollhouse.stores.rights import COSTS
 from tollhouse.stores.urls import urls_by_store
 from tollhouse.wiring import Tollhouse, open_limiter, open_sessions
 
+MISSING = "a command is not available to the account"
+
 
 def made(issued: object) -> Issued:
     assert isinstance(issued, Issued)
@@ -108,12 +110,31 @@ async def test_every_optional_command_can_be_denied(embedded: StoreWorld, caplog
             await limiter.aclose()
             await stores.sessions.command("PING")
 
-    logged = [vars(record) for record in caplog.records if record.message == "the account may not run a command"]
+    logged = [vars(record) for record in caplog.records if record.message == MISSING]
     assert sorted(one["command"] for one in logged if one["store"] == "sessions") == [
         "CLIENT CAPA",
         "INFO",
         "SCRIPT LOAD",
     ]
+
+
+@pytest.mark.parametrize(("command", "words"), [("WAITAOF", "denied"), ("WAITAOF", "unknown"), ("WAIT", "denied")])
+async def test_what_keeps_a_write_from_being_durable_is_logged(
+    command: str, words: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A command that is missed later than in the handshake is logged once as well, when it is missed."""
+    old = Primary()
+    old.appends = command == "WAITAOF"
+    setattr(old, words, frozenset({command}))
+    async with scene(old=old) as s:
+        if command == "WAIT":
+            s.locator.promise(1)
+        with caplog.at_level(logging.WARNING, "tollhouse.stores"):
+            for _ in range(2):
+                assert await s.store.run_durably("test/once", [], []) == ([1], False)
+
+    logged = [vars(record) for record in caplog.records if record.message == MISSING]
+    assert [(one["command"], one["cost"]) for one in logged] == [(command, COSTS[command])]
 
 
 async def test_scripts_that_may_not_be_loaded_are_sent(embedded: StoreWorld) -> None:
@@ -176,7 +197,7 @@ async def test_check_says_what_each_missing_command_costs(embedded: StoreWorld) 
         }
         statuses = [await status.examine(store) for store in stores.all()]
 
-    said = [line for line in warnings(statuses, keyed=True) if "may not run" in line]
+    said = [line for line in warnings(statuses, keyed=True) if "is not available" in line]
     assert [line.partition(":")[0] for line in said] == [
         "sessions, limits, cache, accounts",
         "sessions, accounts",

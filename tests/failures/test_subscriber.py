@@ -13,6 +13,7 @@ from tests.failures.fake_sentinel import PATIENCE_S, ErrorReply, SimpleString, r
 from tests.failures.primaries import Primary, ScriptedLocator, at
 from tollhouse.stores.discovery.primary_history import FailoverPause
 from tollhouse.stores.reconnecting import ConnectionConfig
+from tollhouse.stores.rights import COSTS
 from tollhouse.stores.subscriber import Subscriber
 from tollhouse.stores.transport.connection import Connection
 from tollhouse.stores.transport.databases import Database, DatabaseChoice
@@ -219,5 +220,6 @@ async def test_an_account_that_may_not_subscribe_is_not_tried_over_and_over(capl
 
     assert primary.accepted == 1
     assert "NOPERM" in vars(caplog.records[0])["reason"]
+    assert vars(caplog.records[0])["cost"] == COSTS["SUBSCRIBE"]
     await recorder.subscriber.aclose()
     await primary.close()

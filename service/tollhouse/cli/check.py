@@ -97,7 +97,7 @@ def warnings(stores: Sequence[StoreStatus], *, keyed: bool) -> Iterator[str]:
 
 def _store_warnings(store: StoreStatus) -> Iterator[str]:
     for missing in store.missing_commands:
-        yield f"the account may not run {missing.command}: {missing.cost}"
+        yield f"{missing.command} is not available to the account: {missing.cost}"
     if store.shared_database is not None:
         cost = "FLUSHDB there empties all of them, and no account can be kept to one"
         yield f"share database {store.shared_database}: {cost}; to separate them, {SEPARATION}"

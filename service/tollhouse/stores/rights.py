@@ -30,6 +30,7 @@ COSTS: Final = {
     "SCAN": "delete_pattern is refused, and what a cache has in a shared database is not counted",
     "REPLCONF": "a handover to another primary takes half a second longer",
     "CLIENT CAPA": "a primary that steps down closes its connections instead of naming the next one",
+    "CONFIG GET": "how the append-only file is synced is found out by a wait of 50 ms, once a minute",
     "WAIT": "writes report durable=false behind Sentinel",
     "WAITAOF": "writes report durable=false without Sentinel",
     "SUBSCRIBE": "what other processes announce is not heard: revocations before a failover, units that are free again",
@@ -40,6 +41,7 @@ COSTS: Final = {
 _DURABLE: Final = frozenset({"sessions", "accounts"})
 _ANNOUNCING: Final = frozenset({"sessions", "limits"})
 _USERS: Final = {
+    "CONFIG GET": _DURABLE,
     "WAIT": _DURABLE,
     "WAITAOF": _DURABLE,
     "SUBSCRIBE": _ANNOUNCING,
@@ -49,13 +51,13 @@ _USERS: Final = {
 """The stores that use a command; all of them use those that are missing here."""
 
 _REPLICATED: Final = frozenset({"REPLCONF", "WAIT"})
-_ALONE: Final = frozenset({"WAITAOF"})
+_ALONE: Final = frozenset({"CONFIG GET", "WAITAOF"})
 
 _log = logging.getLogger("tollhouse.stores")
 
 
 class MissingCommand(Struct, frozen=True, kw_only=True):
-    """A command that a store may not run, and what is lost without it."""
+    """A command that the account may not run, or that the server does not have, and what is lost without it."""
 
     command: str
     cost: str
@@ -74,7 +76,13 @@ class RightsLog:
             if command not in self._logged:
                 self._logged.add(command)
                 fields = {"store": self._store, "command": command, "cost": COSTS[command]}
-                _log.warning("the account may not run a command", extra=fields)
+                _log.warning("a command is not available to the account", extra=fields)
+
+    def log_refusal(self, error: Exception) -> None:
+        """Log the command that a server refused with this error, if it is for want of a right."""
+        if is_lacking(error):
+            words = str(error).lower()
+            self.log(command for command in COSTS if f"'{command.lower()}'" in words)
 
 
 async def missing_commands(config: ConnectionConfig, store: str, namespace: Namespace) -> tuple[MissingCommand, ...]:
@@ -115,6 +123,7 @@ def _frames(channel: str) -> dict[str, bytes]:
         "SCAN": encode("SCAN", 0, "COUNT", 1),
         "REPLCONF": encode("REPLCONF"),
         "CLIENT CAPA": encode("CLIENT", "CAPA", "redirect"),
+        "CONFIG GET": encode("CONFIG", "GET", "appendfsync"),
         "WAIT": encode("WAIT", 0, 1),
         "WAITAOF": encode("WAITAOF", 0, 0, 1),
         "PUBLISH": encode("PUBLISH", f"{channel}:check", ""),

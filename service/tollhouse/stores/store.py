@@ -177,7 +177,7 @@ class Store:
             confirmation = (
                 ReplicaConfirmation(connection, self._successors) if replicated else FileConfirmation(connection)
             )
-            self._group_commit = GroupCommit(confirmation, self._namespace.marker(self.name))
+            self._group_commit = GroupCommit(confirmation, self._namespace.marker(self.name), self._rights.log_refusal)
         return reply, await self._group_commit.confirm(deadline_s)
 
     async def missing_commands(self) -> tuple[MissingCommand, ...]:

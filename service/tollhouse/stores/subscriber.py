@@ -17,6 +17,7 @@ from typing import Any
 from tollhouse.stores.discovery.locator import Address
 from tollhouse.stores.discovery.primary_history import FailoverPause, PrimaryEvent
 from tollhouse.stores.reconnecting import ConnectionConfig
+from tollhouse.stores.rights import COSTS
 from tollhouse.stores.transport.connection import Connection, encode
 from tollhouse.stores.transport.errors import CALL_FAILED, is_lacking
 from tollhouse.stores.transport.handshake import shake_hands
@@ -125,7 +126,9 @@ class Subscriber:
 
     def _on_connect_failure(self, error: Exception) -> None:
         if not self._failure_logged:
-            _log.warning("cannot listen to announcements", extra={"store": self._name, "reason": str(error)})
+            fields = {"store": self._name, "reason": str(error)}
+            cost = {"cost": COSTS["SUBSCRIBE"]} if is_lacking(error) else {}
+            _log.warning("cannot listen to announcements", extra={**fields, **cost})
         self._failure_logged = True
 
     def _on_push(self, push: list[Any]) -> None:

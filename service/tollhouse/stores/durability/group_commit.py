@@ -8,6 +8,7 @@ what such a script relies on was written over another. While one confirmation is
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextvars import Context
 from typing import Final, Protocol
 
@@ -33,9 +34,12 @@ class Confirmation(Protocol):
 
 
 class GroupCommit:
-    """Shares the confirmations of one connection."""
+    """Shares the confirmations of one connection; `on_failure` gets the error of each one that failed."""
 
-    def __init__(self, confirmation: Confirmation, marker: str) -> None:
+    def __init__(
+        self, confirmation: Confirmation, marker: str, on_failure: Callable[[Exception], None] = lambda _: None
+    ) -> None:
+        self._on_failure = on_failure
         self.connection = confirmation.connection
         self._marker = encode("SET", marker, "1", "PX", MARKER_MS)
         self._confirmation = confirmation
@@ -72,5 +76,6 @@ class GroupCommit:
         self._under_way, self._gathering = self._gathering, None
         try:
             return await self._confirmation.ask(self._marker, deadline_s)
-        except CALL_FAILED:
+        except CALL_FAILED as error:
+            self._on_failure(error)
             return False
