@@ -79,7 +79,7 @@ def service_settings(composed: Composed) -> Settings:
     return load(composed.environment("tollhouse"))
 
 
-def at(composed: Composed, name: str, namespace: str | None = None) -> Tollhouse:
+def at(composed: Composed, name: str) -> Tollhouse:
     """A Tollhouse with the settings of the file's service, but with one server instead of the Sentinels."""
     settings = service_settings(composed)
     host = composed.address(name).host
@@ -87,7 +87,7 @@ def at(composed: Composed, name: str, namespace: str | None = None) -> Tollhouse
     direct = {
         f"{store}_url": f"redis://{url.username}:{url.password}@{host}:6379/{url.db}" for store, url in urls.items()
     }
-    return wiring.open(replace(settings, host="127.0.0.1", **direct), namespace=namespace)
+    return wiring.open(replace(settings, host="127.0.0.1", **direct))
 
 
 async def use_every_store(tollhouse: Tollhouse) -> None:
@@ -148,10 +148,19 @@ async def test_a_namespace_needs_no_other_permission(composed: Composed, primary
     """Keys, channels and markers of a namespace match the patterns of every store's user: nothing is denied."""
     before = denied(composed, primary)
 
-    async with at(composed, primary, namespace) as tollhouse:
+    settings = replace(service_settings(composed), host="127.0.0.1")
+    async with wiring.open(settings, namespace=namespace) as tollhouse:
         await use_every_store(tollhouse)
 
     assert denied(composed, primary) == before
+
+
+@pytest.mark.sentinel
+@pytest.mark.usefixtures("primary")
+async def test_no_user_lacks_a_command(composed: Composed) -> None:
+    """`tollhouse check` has nothing to say about the accounts of the file, which have no right too many either."""
+    async with wiring.open(service_settings(composed)) as tollhouse:
+        assert [await store.missing_commands() for store in tollhouse.stores.all()] == [()] * 4
 
 
 @pytest.mark.sentinel

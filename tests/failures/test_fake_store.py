@@ -13,6 +13,7 @@ from tests.watched import ticks
 from tests.worlds import SCRIPTS
 from tollhouse.errors import ConfigurationError, ScriptFailed, StoreUnavailable
 from tollhouse.metrics import Metrics
+from tollhouse.stores import status
 from tollhouse.stores.opening import open_stores
 from tollhouse.stores.urls import urls_by_store
 
@@ -153,3 +154,13 @@ async def test_a_burst_is_answered_by_a_fake_store_too() -> None:
     await store.aclose()
 
     assert replies == [b"x"] * 5_000
+
+
+async def test_a_fake_store_lacks_no_command() -> None:
+    """There are no rights inside the process, and each store has a database of its own."""
+    stores = open_stores(urls_by_store(f"fake://{secrets.token_hex(8)}", {}, databases="shared"), SCRIPTS, Metrics())
+    found = [await status.examine(store) for store in stores.all()]
+    await stores.aclose()
+
+    assert [(one.missing_commands, one.shared_database) for one in found] == [((), None)] * 4
+    assert [one.place.partition("=")[2] for one in found] == ["0", "1", "2", "3"]

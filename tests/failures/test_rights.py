@@ -13,6 +13,7 @@ import pytest
 
 import tollhouse
 from tests.caches import Loader, open_cache
+from tests.failures.fake_sentinel import ErrorReply
 from tests.failures.primaries import Primary, Scene, ScriptedLocator, answered, at, scene, store_with
 from tests.worlds import SCRIPTS, StoreWorld
 from tollhouse.cli.check import warnings
@@ -153,6 +154,14 @@ async def test_without_scripts_no_store_opens(embedded: StoreWorld) -> None:
                 await call()
             assert raised.value.outcome == "not-sent"
         assert stores.limits.connections == 0
+
+
+async def test_a_server_that_is_busy_may_have_the_right_to_scripts() -> None:
+    """Only a right that is missing is a mistake; a server that refuses for another reason is connected to."""
+    old = Primary(lambda command: ErrorReply("BUSY a script runs") if command[0] == "EVAL" else 1)
+    old.denied = frozenset({"SCRIPT"})
+    async with scene(old=old) as s:
+        assert await s.store.run("test/once", [], []) == [1]
 
 
 async def test_a_script_that_is_not_known_by_its_digest_is_sent_as_text(embedded: StoreWorld) -> None:

@@ -47,8 +47,9 @@ _USERS: Final = {
     "SUBSCRIBE": _ANNOUNCING,
     "PUBLISH": _ANNOUNCING,
     "SCAN": frozenset({"cache"}),
+    "REPLCONF": frozenset({"sessions"}),
 }
-"""The stores that use a command; all of them use those that are missing here."""
+"""The stores that use a command; all of them use those that are missing here. One REPLCONF serves all of a process."""
 
 _REPLICATED: Final = frozenset({"REPLCONF", "WAIT"})
 _ALONE: Final = frozenset({"CONFIG GET", "WAITAOF"})
@@ -98,7 +99,7 @@ async def missing_commands(config: ConnectionConfig, store: str, namespace: Name
             await connection.send(config.locator.login().hello(f"tollhouse-{store}-check"), deadline_s)
             missing = [
                 MissingCommand(command=command, cost=COSTS[command])
-                for command, frame in _frames(channel).items()
+                for command, frame in _frames(channel, config.database.number).items()
                 if _uses(store, command, replicated=config.locator.health() is not None)
                 and not await _may_run(connection, frame, deadline_s)
             ]
@@ -112,11 +113,12 @@ def _uses(store: str, command: str, *, replicated: bool) -> bool:
     return store in _USERS.get(command, (store,)) and command not in (_ALONE if replicated else _REPLICATED)
 
 
-def _frames(channel: str) -> dict[str, bytes]:
+def _frames(channel: str, database: int) -> dict[str, bytes]:
     return {
+        # The first one, because an account may have its rights in one database only.
+        "SELECT": encode("SELECT", database),
         "INFO": encode("INFO", "replication", "persistence"),
         "ROLE": encode("ROLE"),
-        "SELECT": encode("SELECT", 0),
         "SCRIPT LOAD": encode("SCRIPT", "LOAD", "return 1"),
         "EVALSHA": encode("EVALSHA", "0" * 40, 0),
         "EVAL": encode("EVAL", "return 1", 0),
