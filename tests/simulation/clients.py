@@ -6,6 +6,7 @@ import asyncio
 import random
 from typing import Any, Final, Literal
 
+import msgspec
 from msgspec import Struct
 
 from tests.simulation.network import Network
@@ -18,6 +19,7 @@ from tollhouse.sessions.revocation_log import RevocationLog
 from tollhouse.sessions.sessions import Issued
 from tollhouse.stores.discovery.primary_history import Generation
 from tollhouse.stores.opening import open_stores
+from tollhouse.stores.transport.redial import TIMING
 from tollhouse.stores.urls import urls_by_store
 from tollhouse.wiring import open_sessions
 
@@ -34,6 +36,8 @@ class Done(Struct, frozen=True, kw_only=True):
     """A call that has ended: its times on the virtual clock, and its result, or the error's text."""
 
     process: int
+    place: str = ""
+    """The primary that the process used when the call ended."""
     call: Call
     began_s: float
     ended_s: float
@@ -56,7 +60,16 @@ class History:
 class Client:
     """One process, on a machine of its own; its number is never used again, its machine is."""
 
-    def __init__(self, number: int, place: int, url: str, network: Network, rng: random.Random) -> None:
+    def __init__(
+        self,
+        number: int,
+        place: int,
+        url: str,
+        network: Network,
+        rng: random.Random,
+        max_unreplicated_ms: int | None = None,
+    ) -> None:
+        bound_s = None if max_unreplicated_ms is None else max_unreplicated_ms / 1000
         self.number = number
         self._dialer = network.dialer(client_ip(place))
         self.stores = open_stores(
@@ -67,6 +80,7 @@ class Client:
             monotonic_s=network.loop.time,
             jitter=rng.uniform,
             deadline_s=DEADLINE_S,
+            timing=msgspec.structs.replace(TIMING, max_unreplicated_s=bound_s),
         )
         log = RevocationLog(clock=network.loop.time)
         self.sessions = open_sessions(
@@ -92,7 +106,13 @@ class Client:
         if isinstance(value, Issued):
             history.issued[call.number] = value
         done = Done(
-            process=self.number, call=call, began_s=began_s, ended_s=self._loop.time(), outcome=outcome, value=value
+            process=self.number,
+            place=self.primary,
+            call=call,
+            began_s=began_s,
+            ended_s=self._loop.time(),
+            outcome=outcome,
+            value=value,
         )
         history.done.append(done)
         self._note(done)

@@ -25,6 +25,7 @@ Rule = Literal[
     "deadline",
     "generation",
     "not-a-primary",
+    "unreplicated",
     "defect",
     "left-over",
     "no-recovery",
@@ -63,6 +64,9 @@ class End(Struct, frozen=True, kw_only=True):
     """Since when each server was a primary, or was none."""
     forgotten_s: float = -1
     """What was confirmed until then may be lost: a server that did not follow since then was promoted."""
+    acks_s: Mapping[str, Sequence[float]] = {}
+    """When replicas of each server acknowledged."""
+    max_unreplicated_ms: int | None = None
 
 
 def violations(history: History, end: End) -> list[Violation]:
@@ -74,6 +78,7 @@ def violations(history: History, end: End) -> list[Violation]:
         *_late_calls(history),
         *_generations(history),
         *_adoptions(history, end),
+        *_unreplicated(history, end),
         *(Violation(rule="defect", text=_told(done)) for done in history.done if done.outcome == "defect"),
         *(Violation(rule="defect", text=text) for text in end.lost),
         *(Violation(rule="left-over", text=text) for text in end.left_over),
@@ -196,6 +201,26 @@ def _adoptions(history: History, end: End) -> Iterator[Violation]:
         if not any(since_s <= at_s and until_s >= at_s - _ADOPTION_S for since_s, until_s in periods):
             text = f"process {process} adopted {place} at {at_s:.4f} s, a server that was no primary"
             yield Violation(rule="not-a-primary", text=text)
+
+
+def _unreplicated(history: History, end: End) -> Iterator[Violation]:
+    """Yield each write that was taken as done from a server that no replica had acknowledged for longer than the bound.
+
+    The bound begins with the first call of a process, and with each primary that it adopts.
+    """
+    if end.max_unreplicated_ms is None:
+        return
+    first_s: dict[int, float] = {}
+    for done in history.done:
+        first_s[done.process] = min(done.began_s, first_s.get(done.process, done.began_s))
+    for done in history.done:
+        if done.outcome != "ok" or done.call.verb not in ("create", "revoke", "revoke_all"):
+            continue
+        adopted = [at_s for process, place, at_s in history.adopted if (process, place) == (done.process, done.place)]
+        trusted_s = [*end.acks_s[done.place], *adopted, first_s[done.process]]
+        since_s = done.began_s - end.max_unreplicated_ms / 1000 - _SLACK_S
+        if not any(since_s <= at_s <= done.ended_s for at_s in trusted_s):
+            yield Violation(rule="unreplicated", text=f"at {done.place}: {_told(done)}")
 
 
 def _told(done: Done) -> str:

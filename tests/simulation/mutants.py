@@ -46,6 +46,12 @@ def _mutant(name: str, file: str, old: str, new: str) -> Mutant:
 
 MUTANTS: Final = (
     _mutant(
+        "a primary that no replica acknowledges is trusted",
+        f"{_STORES}/replication/watch.py",
+        "return asyncio.get_running_loop().time() <= self._until_s",
+        "return True",
+    ),
+    _mutant(
         "a selected replica is used before it reports the role of a primary",
         f"{_STORES}/discovery/role_probe.py",
         "if isinstance(await self._role(connection), Primary):",

@@ -114,8 +114,7 @@ class _Run:
         places = {client.number: client.primary for client in world.clients}
         for client in world.clients:
             await client.aclose()
-        roles = {f"{server.host[0]}:{server.host[1]}": server.roles for server in world.cluster.servers}
-        forgotten_s = world.cluster.forgotten_s
+        servers = {f"{server.host[0]}:{server.host[1]}": server for server in world.cluster.servers}
         left = [f"task {name}" for name in virtual.unfinished(loop, but=asyncio.current_task())]
         left += [f"connection {link.number}" for link in world.network.connections.values() if link.client_open]
         return End(
@@ -124,8 +123,10 @@ class _Run:
             left_over=tuple(left),
             lost=(),
             places=places,
-            roles=roles,
-            forgotten_s=forgotten_s,
+            roles={place: server.roles for place, server in servers.items()},
+            forgotten_s=world.cluster.forgotten_s,
+            acks_s={place: server.acks_s for place, server in servers.items()},
+            max_unreplicated_ms=self._schedule.max_unreplicated_ms,
         )
 
     async def _look(self, clients: list[Client]) -> tuple[dict[tuple[int, int], Session | None], tuple[str, ...]]:

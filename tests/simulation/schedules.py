@@ -38,6 +38,9 @@ SETTLE_MS: Final = (5_000, 5_000, 5_000, 16_000)
 one after 8 to 12 s: one seed in four waits for that."""
 _CATCH_UP_MS: Final = 4_000
 _EXCUSED_EVERY: Final = 20
+_BOUNDED_EVERY: Final = 16
+_BOUNDED: Final = (8, 13)
+"""Which of sixteen seeds have processes with `max_unreplicated_ms`."""
 _RESTARTED: Final = 0.4
 """The part of the changes of primary during which processes restart."""
 
@@ -80,17 +83,23 @@ class Schedule(Struct, frozen=True, kw_only=True):
     faults: tuple[Fault, ...]
     calls: tuple[Call, ...]
     excuse: Excuse = ""
+    max_unreplicated_ms: int | None = None
+    """The setting of the processes."""
 
     @property
     def end_ms(self) -> int:
         """When all is repaired and has settled."""
         last = max([0, *(fault.at_ms + fault.for_ms for fault in self.faults), *(call.at_ms for call in self.calls)])
-        return last + SETTLE_MS[self.seed // 2 % len(SETTLE_MS)]
+        return last + (
+            SETTLE_MS[self.seed // 2 % len(SETTLE_MS)] if self.max_unreplicated_ms is None else SETTLE_MS[-1]
+        )
 
 
 def schedule(seed: int) -> Schedule:
     """Return the schedule of a seed."""
     rng = random.Random(f"{seed}/schedule")
+    if seed % _BOUNDED_EVERY in _BOUNDED:
+        return _bounded_schedule(seed, rng)
     servers = rng.choice((2, 3, 3, 3, 4))
     processes = rng.choice((2, 2, 2, 3))
     excuse = _excuse(seed, servers)
@@ -106,14 +115,37 @@ def schedule(seed: int) -> Schedule:
     )
 
 
+def _bounded_schedule(seed: int, rng: random.Random) -> Schedule:
+    """Return a schedule of processes with `max_unreplicated_ms`, one of which is cut off together with the primary."""
+    processes, at_ms = rng.choice((2, 3)), rng.randint(1_200, 2_500)
+    cut_off = Fault(
+        kind="isolate-with-client", at_ms=at_ms, for_ms=rng.randint(1_000, 6_000), other=rng.randrange(processes)
+    )
+    faults = [cut_off, _disturbance(rng, rng.randint(800, 6_000), 3, processes)]
+    return Schedule(
+        seed=seed,
+        processes=processes,
+        priorities=(100, 100, 100),
+        lag_ms=rng.choice((0, 2, 10)),
+        faults=tuple(sorted(faults, key=lambda fault: (fault.at_ms, fault.kind))),
+        calls=_calls(rng, faults, processes),
+        max_unreplicated_ms=rng.choice((400, 1_000)),
+    )
+
+
 def _excuse(seed: int, servers: int) -> Excuse:
-    if seed % _EXCUSED_EVERY != _EXCUSED_EVERY - 1:
+    if not excused(seed):
         return ""
     return (
         "all holders lost at once"
         if seed // _EXCUSED_EVERY % 2 and servers > 2
         else ("restarted empty before Sentinel noticed")
     )
+
+
+def excused(seed: int) -> bool:
+    """Return whether the schedule of a seed is outside the fault model."""
+    return seed % _EXCUSED_EVERY == _EXCUSED_EVERY - 1 and seed % _BOUNDED_EVERY not in _BOUNDED
 
 
 def _excused_faults(rng: random.Random, excuse: Excuse) -> list[Fault]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from tests.simulation.clients import Done, History, device_of, user_name
@@ -146,3 +147,13 @@ def test_what_was_confirmed_before_a_server_stopped_to_follow_is_counted_apart(
     end = End(verified={(0, 1): None}, failures=(), left_over=(), lost=(), forgotten_s=forgotten_s)
 
     assert [one.excused for one in violations(history, end)] == [excused]
+
+
+@pytest.mark.parametrize(("acks_s", "rules"), [((), ["unreplicated"]), ((7.0,), ["unreplicated"]), ((8.7,), [])])
+def test_a_write_needs_an_acknowledgement_within_the_bound(acks_s: tuple[float, ...], rules: list[Rule]) -> None:
+    """With `max_unreplicated_ms`, a reply is not taken from a server that no replica acknowledged for longer."""
+    history = History()
+    history.done.extend([_done(1, "list", ()), msgspec.structs.replace(_done(9, "revoke", REVOKED.value), place="a:1")])
+    end = End(verified={}, failures=(), left_over=(), lost=(), acks_s={"a:1": acks_s}, max_unreplicated_ms=400)
+
+    assert [one.rule for one in violations(history, end)] == rules

@@ -29,6 +29,7 @@ class World:
         self.history = history
         self.note = trace.note
         self._seed = seed
+        self._max_unreplicated_ms = schedule.max_unreplicated_ms
         self._started = 0
         self._performing: list[tuple[Client, asyncio.Task[None]]] = []
         self._closing: list[asyncio.Task[None]] = []
@@ -37,7 +38,8 @@ class World:
     def start(self, place: int) -> Client:
         """Return a new process on the machine of a place."""
         number, self._started = self._started, self._started + 1
-        return Client(number, place, self.cluster.url(), self.network, random.Random(f"{self._seed}/client/{number}"))
+        rng = random.Random(f"{self._seed}/client/{number}")
+        return Client(number, place, self.cluster.url(), self.network, rng, self._max_unreplicated_ms)
 
     def perform(self, call: Call) -> None:
         """Begin a call in its process."""

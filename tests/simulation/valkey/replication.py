@@ -116,9 +116,12 @@ class Replicator:
         if follower is None or follower.link != link:
             self._server.tell(host, lambda peer: peer.replicator.closed(link))
             return
+        if offset > follower.acked or offset == self.history.offset:
+            follower.moved_s = self.now_s
+            self._server.acks_s.append(self.now_s)
         follower.acked, follower.acked_s = offset, self.now_s
-        if offset < follower.sent and self.now_s - follower.sent_s > 1.0:
-            follower.sent = offset
+        if offset < follower.sent and self.now_s - follower.moved_s > 1.0:
+            follower.sent, follower.moved_s = offset, self.now_s
             self._send_to(follower)
         self._server.on_ack()
 
@@ -163,7 +166,7 @@ class Replicator:
         if self.followers.get(follower.host) is not follower or follower.sent >= self.history.offset:
             return
         link, sent, entries = follower.link, follower.sent, self.history.since(follower.sent)
-        follower.sent, follower.sent_s = self.history.offset, self.now_s
+        follower.sent = self.history.offset
         self._server.tell(follower.host, lambda peer: peer.replicator.streamed(link, sent, entries))
 
     # What a replica does.

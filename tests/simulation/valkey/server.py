@@ -56,6 +56,8 @@ class Server:
         self.spaces: dict[int, Keyspace] = {}
         self.applied: list[tuple[int, Effect]] = []
         self.roles: list[tuple[float, bool]] = []
+        self.acks_s: list[float] = []
+        """When a replica acknowledged something new, or everything."""
         """Since when it was a primary, or was none, in order."""
         self.replicator = Replicator(self)
         self.handover = Handover(self)

@@ -74,7 +74,8 @@ class Follower:
         self.link = link
         self.state = "online"
         self.sent = sent
-        self.sent_s = now_s
+        self.moved_s = now_s
+        """When it acknowledged something new, or had everything, or was sent again what it lacks."""
         self.acked = 0
         self.acked_s = now_s
         self.pumping = False
