@@ -27,21 +27,22 @@ PART: Final = 40
 """Seeds that are run before the outcome is looked at."""
 TABLE: Final = Path(__file__).with_name("mutants.json")
 _STORES: Final = "service/tollhouse/stores"
-_REPLICAS: Final = f"{_STORES}/durability/replicas.py"
-_GROUP_COMMIT: Final = (f"{_STORES}/durability.py", f"{_STORES}/durability/group_commit.py")
+_GROUP_COMMIT: Final = f"{_STORES}/durability/group_commit.py"
 _SESSIONS: Final = "service/tollhouse/sessions"
 _FOUND: Final = re.compile(r"^  seed (\d+): ([a-z-]+): ", re.MULTILINE)
 
 
 class Mutant(Struct, frozen=True, kw_only=True):
-    """A promise that is broken by replacing `old` by `new` in a file: by the only one of `edits` that applies."""
+    """A promise that is broken by replacing `old` by `new` in a file."""
 
     name: str
-    edits: tuple[tuple[str, str, str], ...]
+    file: str
+    old: str
+    new: str
 
 
 def _mutant(name: str, file: str, old: str, new: str) -> Mutant:
-    return Mutant(name=name, edits=((file, old, new),))
+    return Mutant(name=name, file=file, old=old, new=new)
 
 
 MUTANTS: Final = (
@@ -57,26 +58,23 @@ MUTANTS: Final = (
         "if isinstance(await self._role(connection), Primary):",
         "if await self._role(connection):",
     ),
-    Mutant(
-        name="one replica confirms for all",
-        edits=(
-            (f"{_STORES}/durability.py", "return max(health.promotable, 1)", "return 1"),
-            (_REPLICAS, "if self._is_durable(attached, _end(before)):", "if count >= 1:"),
-        ),
+    _mutant(
+        "one replica confirms for all",
+        f"{_STORES}/durability/replicas.py",
+        "if self._is_durable(attached, _end(before)):",
+        "if count >= 1:",
     ),
-    Mutant(
-        name="a confirmation without an answer counts",
-        edits=tuple(
-            (file, "except CALL_FAILED:\n            return False", "except CALL_FAILED:\n            return True")
-            for file in _GROUP_COMMIT
-        ),
+    _mutant(
+        "a confirmation without an answer counts",
+        _GROUP_COMMIT,
+        "self._on_failure(error)\n            return False",
+        "self._on_failure(error)\n            return True",
     ),
-    Mutant(
-        name="calls join a confirmation that was sent before they ran",
-        edits=tuple(
-            (file, "self._under_way, self._gathering = self._gathering, None", "self._under_way = self._gathering")
-            for file in _GROUP_COMMIT
-        ),
+    _mutant(
+        "calls join a confirmation that was sent before they ran",
+        _GROUP_COMMIT,
+        "self._under_way, self._gathering = self._gathering, None",
+        "self._under_way = self._gathering",
     ),
     _mutant(
         "every session counts as durable",
@@ -128,12 +126,10 @@ def mutated(mutant: Mutant) -> Iterator[Path]:
         folder = Path(name)
         for part in ("service/tollhouse", "lua"):
             shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
-        places = [(folder / file, old, new) for file, old, new in mutant.edits if (folder / file).exists()]
-        texts = [(path, path.read_text(encoding="utf-8"), old, new) for path, old, new in places]
-        applying = [(path, text.replace(old, new)) for path, text, old, new in texts if text.count(old) == 1]
-        assert len(applying) == 1, f"{mutant.name}: one edit has to apply, {len(applying)} do"
-        for path, text in applying:
-            path.write_text(text, encoding="utf-8")
+        path = folder / mutant.file
+        text = path.read_text(encoding="utf-8")
+        assert text.count(mutant.old) == 1, f"{mutant.name}: {mutant.file} has the line to replace once"
+        path.write_text(text.replace(mutant.old, mutant.new), encoding="utf-8")
         yield folder
 
 

@@ -86,12 +86,14 @@ class Sentinel:
     # Starts and ends.
 
     def start(self) -> None:
-        """Start with what the settings file says."""
+        """Start with what the settings file says: the primary that it named last, also if a failover was not over."""
         self.alive = True
         self._starts += 1
-        now_s = self.now_s
-        self.primary = View(self.primary.host, now_s)
-        self.replicas = {host: View(host, now_s) for host in self.replicas}
+        now_s, old, primary = self.now_s, self.primary.host, self.named
+        self.primary = View(primary, now_s)
+        self.replicas = {
+            host: View(host, now_s) for host in (old if each == primary else each for each in self.replicas)
+        }
         self.peers = {
             host: Peer(host, other.identity, now_s) for host, other in self.sentinels.items() if other is not self
         }
