@@ -31,7 +31,7 @@ STRUCTURE  := $(addprefix tests/project/test_,layers.py public_names.py style.py
 FAILOVERS  := kill9,sigstop,forced,coordinated,partition,lag
 SEED       := $(or $(SEED),$(shell date +%s))
 
-.PHONY: help install serve demo drill bench check test fuzz simulate simulate-mutants lint
+.PHONY: help install serve demo drill bench check test test-servers fuzz simulate simulate-mutants lint
 
 help: ## list the targets
 	@sed -n 's/^\([a-z%-]*\):.*## \(.*\)/make \1	\2/p' Makefile | sed 's/%/FOLDER/' | expand -t 18
@@ -64,6 +64,10 @@ check: $(VENV)/.develop ## what to run while you work, in under a minute: lint, 
 	$(BIN)/ruff format --check
 	$(PYRIGHT) & types=$$!; $(PYTEST) -q -m 'not server' tests/spec tests/lua $(STRUCTURE); \
 	  rules=$$?; wait $$types && exit $$rules
+
+test-servers: $(VENV)/.develop ## test every server and account of docs/servers.md; SERVERS=redis-7.0 for one
+	$(BIN)/python -m tests.servers.install $(SERVERS)
+	TOLLHOUSE_TEST_SERVERS='$(or $(SERVERS),all)' $(PYTEST) -q -rs tests/servers
 
 test-%: $(VENV)/.develop ## run what specifies one folder: make test-limits, test-stores, test-http, ...
 	$(PYTEST) -q -m 'not fake and not processes' \

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, settings
 
 from tests.worlds import StoreWorld, embedded_world, fake_world
 from tollhouse.stores.embedded.server import EmbeddedServer
+from tollhouse.wiring import embedded_binary
 
 _QUIET = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 settings.register_profile("ci", max_examples=200, deadline=None, suppress_health_check=_QUIET, print_blob=True)
@@ -77,8 +78,8 @@ def anyio_backend() -> str:
 
 @pytest.fixture(scope="session")
 def valkey_socket() -> Iterator[Path]:
-    """The socket of the one embedded server of this run."""
-    server = EmbeddedServer.start()
+    """The socket of the one embedded server of this run; TOLLHOUSE_EMBEDDED_BINARY names another program for it."""
+    server = EmbeddedServer.start(binary=embedded_binary())
     yield server.socket_path
     server.stop()
 

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from tests.worlds import SCRIPTS, StoreWorld
-from tollhouse.errors import ScriptFailed
+from tollhouse.errors import StoreError
 from tollhouse.keys import UNNAMED
 from tollhouse.limits.decision import Decision, Reservation, Take, TakeAllResult
 from tollhouse.limits.limiter import Limiter
@@ -231,7 +231,7 @@ async def test_a_server_that_forbids_reading_is_no_empty_limit(embedded: StoreWo
     )
     limits = Limiter(stores.limits, {"api": parse_policy("api", "5/minute")}, embedded.keyring, embedded.metrics)
 
-    with pytest.raises(ScriptFailed):
+    with pytest.raises(StoreError):  # Redis 7.0 says that a right is missing, later servers that the script failed
         await limits.peek("api", "ada")
 
     await stores.aclose()

@@ -26,7 +26,7 @@ requirepass {password}
 # A replica without data loads straight from the connection, because Valkey 9.1 checks only once a second if a download
 # to disk has finished.
 _SERVER = """\
-primaryauth {config.password}
+masterauth {config.password}
 save ""
 appendonly no
 repl-diskless-sync yes
