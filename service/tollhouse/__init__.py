@@ -16,6 +16,7 @@ from tollhouse.limits.policy.policy import Limit, Policy
 from tollhouse.sessions.records import Session
 from tollhouse.sessions.sessions import Issued
 from tollhouse.settings import Settings
+from tollhouse.settings.credentials import StoreCredentials
 from tollhouse.wiring import Tollhouse, open  # noqa: A004 - `tollhouse.open(url)` is the public name
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "RateLimited",
     "Session",
     "Settings",
+    "StoreCredentials",
     "StoreUnavailable",
     "Take",
     "Tollhouse",

@@ -37,6 +37,7 @@ from tollhouse.sessions.revocation_log import RevocationLog
 from tollhouse.sessions.sessions import Sessions
 from tollhouse.sessions.tokens import RandomBytes
 from tollhouse.settings import Settings, load, settings_for, with_policies
+from tollhouse.settings.credentials import CredentialsFunction
 from tollhouse.settings.watch import SettingsWatcher
 from tollhouse.stores.discovery.timing import resolver_timing
 from tollhouse.stores.embedded.folder import persistent_secret
@@ -58,6 +59,7 @@ class Tollhouse:
         policies: Mapping[str, str] | None = None,
         models: Models | None = None,
         metrics: Metrics | None = None,
+        credentials: CredentialsFunction | None = None,
     ) -> None:
         self._own_policies = policies
         self.settings = with_policies(settings, policies)
@@ -74,8 +76,9 @@ class Tollhouse:
             namespace=self.namespace,
             deadline_s=settings.deadline_ms / 1000,
             embedded_binary=embedded_binary(),
-            timing=connection_timing(settings.round_trip_ms / 1000, max_unreplicated_s(settings)),
-            resolver_timing=resolver_timing(settings.round_trip_ms / 1000),
+            credentials=credentials,
+            timing=connection_timing(settings.round_trip_ms, settings.max_unreplicated_ms),
+            resolver_timing=resolver_timing(settings.round_trip_ms),
         )
 
     @cached_property
@@ -200,14 +203,16 @@ def open(  # noqa: A001 - the verb that users know: `async with tollhouse.open(u
     policies: Mapping[str, str] | None = None,
     models: Models | None = None,
     metrics: Metrics | None = None,
+    credentials: CredentialsFunction | None = None,
 ) -> Tollhouse:
     """Open Tollhouse on a store URL or on settings; `policies` adds limits such as {"api": "100/minute"}.
 
     Applications on one server need a `namespace` each, else they share sessions, accounts, results, and the counters of
-    policies of one name. Raises ConfigurationError for a URL or a setting that cannot be used. Connects at first use.
+    policies of one name. `credentials`, sync or async, is called with "server" or "sentinel" at each login that has no
+    password in the URL. Raises ConfigurationError for a URL or setting that cannot be used. Connects at first use.
     """
     settings = settings_for(target, namespace)
-    return Tollhouse(settings, policies=policies, models=models, metrics=metrics)
+    return Tollhouse(settings, policies=policies, models=models, metrics=metrics, credentials=credentials)
 
 
 def open_limiter(
@@ -251,11 +256,6 @@ def store_urls(settings: Settings) -> dict[StoreName, StoreUrl]:
     return urls_by_store(
         settings.url, settings.store_urls(), address_map=settings.address_map, databases=settings.databases
     )
-
-
-def max_unreplicated_s(settings: Settings) -> float | None:
-    """Return how long a primary may be without a replica that acknowledges, in seconds; None if that is not watched."""
-    return None if settings.max_unreplicated_ms is None else settings.max_unreplicated_ms / 1000
 
 
 def owns_servers(urls: Mapping[StoreName, StoreUrl]) -> bool:

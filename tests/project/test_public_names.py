@@ -24,6 +24,7 @@ PUBLIC = (
     "RateLimited",
     "Session",
     "Settings",
+    "StoreCredentials",
     "StoreUnavailable",
     "Take",
     "Tollhouse",

@@ -7,12 +7,13 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from tollhouse.clock import ServerClock, server_time
 from tollhouse.keys import UNNAMED, Namespace
 from tollhouse.metrics import Metrics
 from tollhouse.scripts import Scripts
+from tollhouse.settings.credentials import CredentialsFunction, Place
 from tollhouse.stores.discovery.locator import Address, Locator, StaticLocator
 from tollhouse.stores.discovery.sentinel_resolver import SentinelResolver
 from tollhouse.stores.discovery.static_resolver import StaticResolver
@@ -23,8 +24,9 @@ from tollhouse.stores.fake import FakeStore
 from tollhouse.stores.replica_shortage import WAIT_S, ReplicaShortage
 from tollhouse.stores.replication.watch import require_replicas
 from tollhouse.stores.store import DEADLINE_S, Store
+from tollhouse.stores.transport.credentials import CredentialsSource
 from tollhouse.stores.transport.databases import DatabaseChoice
-from tollhouse.stores.transport.dialer import Dialer, Login
+from tollhouse.stores.transport.dialer import Dialer, Login, login_of
 from tollhouse.stores.transport.redial import TIMING, ConnectionTiming, Jitter
 from tollhouse.stores.urls import (
     STORES,
@@ -88,6 +90,7 @@ def open_stores(
     embedded_binary: Path | None = None,
     timing: ConnectionTiming = TIMING,
     resolver_timing: ResolverTiming | None = None,
+    credentials: CredentialsFunction | None = None,
     dialer: Dialer | None = None,
     monotonic_s: Callable[[], float] = time.monotonic,
     jitter: Jitter = random.uniform,
@@ -95,7 +98,7 @@ def open_stores(
     """Return the four stores, which connect at first use. Raise ConfigurationError as `require_replicas` does."""
     require_replicas(timing.max_unreplicated_s, urls.values())
     dialer = Dialer() if dialer is None else dialer
-    locators = _Locators(embedded_binary, dialer, timing=resolver_timing, clock=monotonic_s, jitter=jitter)
+    locators = _Locators(embedded_binary, dialer, credentials, timing=resolver_timing, clock=monotonic_s, jitter=jitter)
     make_store = partial(
         Store,
         metrics=metrics,
@@ -109,8 +112,7 @@ def open_stores(
     )
 
     def open_store(name: StoreName) -> AnyStore:
-        url = urls[name]
-        own = {key: script for key, script in scripts.items() if key.startswith(f"{name}/")}
+        url, own = urls[name], {key: each for key, each in scripts.items() if key.startswith(f"{name}/")}
         if isinstance(url.target, FakeTarget):
             return FakeStore(name, url, own, clock=clock)
         locator, start = locators.locator(url), locators.first_start(url, timing.start_s)
@@ -131,23 +133,27 @@ def _shortage(name: StoreName, deadline_s: float, jitter: Jitter) -> ReplicaShor
 class _Locators:
     """Makes the locator of each store. Stores share an embedded server, and one resolver for each target and login."""
 
-    def __init__(self, binary: Path | None, dialer: Dialer, **resolver: Any) -> None:
+    def __init__(
+        self, binary: Path | None, dialer: Dialer, credentials: CredentialsFunction | None, **resolver: Any
+    ) -> None:
         self._dialer = dialer
         self.shared: dict[tuple[Target, Login | None], SharedResource] = {}
         self._binary = binary
+        places: tuple[Place, ...] = get_args(Place)
+        self._sources = {} if credentials is None else {each: CredentialsSource(credentials, each) for each in places}
         self._sentinel_resolver = partial(SentinelResolver, dialer=dialer, **resolver)
         self._static_resolver = partial(StaticResolver, dialer=dialer, **resolver)
 
     def locator(self, url: StoreUrl) -> Locator:
         """Return the locator for the server that a URL names."""
-        login = Login(username=url.username, password=url.password)
+        login = login_of(url, self._sources.get("server"))
         match url.target:
             case TcpAddress() | UnixAddress() as address:
                 return StaticLocator(_always(address), login)
             case target:
                 key = (target, login if isinstance(target, Replicated) else None)
                 shared = self.shared[key] = self.shared.get(key) or self._share(target, login)
-                return StaticLocator(shared.locate, login) if isinstance(shared, EmbeddedLocator) else shared
+                return StaticLocator(shared.locate, login_of(url)) if isinstance(shared, EmbeddedLocator) else shared
 
     def first_start(self, url: StoreUrl, wait_s: float) -> Callable[[], Awaitable[None]] | None:
         """Return what waits for the start of the server that a URL names; None if this process does not start it."""
@@ -157,7 +163,8 @@ class _Locators:
     def _share(self, target: Target, login: Login) -> SharedResource:
         match target:
             case SentinelService():
-                return self._sentinel_resolver(target, login)
+                sentinel_login = login_of(target, self._sources.get("sentinel"))
+                return self._sentinel_resolver(target, login, sentinel_login=sentinel_login)
             case ServerList():
                 return self._static_resolver(target, login)
             case EmbeddedClusterTarget():

@@ -121,13 +121,14 @@ class ReconnectingConnection:
         """Draw the conclusions from a failed call.
 
         The locator may look for another primary. A server that says itself that it is not the primary is drained
-        rather than cut off: what else it refuses can then be sent to the right one. Silence opens the breaker.
+        rather than cut off: what else it refuses can then be sent to the right one. So is one that does not know our
+        login any more. Silence opens the breaker.
         """
         if connection is self._connection and self._address is not None:
             self._report_hint(self._address, error)
             if isinstance(error, DeadlinePassed):
                 self.breaker.trip(str(error))
-        if isinstance(error, ServerError) and verdict(error) == "reconnect":
+        if isinstance(error, ServerError) and (verdict(error) == "reconnect" or error.code == "NOAUTH"):
             connection.drain(self._timing.drain_s)
 
     async def aclose(self) -> None:

@@ -96,7 +96,8 @@ async def missing_commands(config: ConnectionConfig, store: str, namespace: Name
     async with asyncio.timeout_at(deadline_s):
         connection, _ = await config.dialer.dial(await config.locator.locate(), on_lost=lambda: None)
         try:
-            await connection.send(config.locator.login().hello(f"tollhouse-{store}-check"), deadline_s)
+            login = await config.locator.login().current()
+            await connection.send(login.hello(f"tollhouse-{store}-check"), deadline_s)
             missing = [
                 MissingCommand(command=command, cost=COSTS[command])
                 for command, frame in _frames(channel, config.database.number).items()

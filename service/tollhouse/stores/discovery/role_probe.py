@@ -127,7 +127,8 @@ class RoleProbe:
 
     async def _role(self, connection: Connection) -> Primary | Replica:
         """Log in and ask for the role in one write; an account that may not run ROLE reads it from the greeting."""
-        frames = (self._login.hello(CLIENT_NAME), encode("ROLE"))
+        login = await self._login.current()
+        frames = (login.hello(CLIENT_NAME), encode("ROLE"))
         replies = [connection.send(frame, self._deadline_s()) for frame in frames]
         greeting, role = await asyncio.gather(*replies, return_exceptions=True)
         if isinstance(greeting, BaseException):

@@ -25,6 +25,7 @@ from tollhouse.stores.transport.connection import Connection, encode
 from tollhouse.stores.transport.dialer import Dialer, Login
 from tollhouse.stores.transport.errors import CALL_FAILED
 from tollhouse.stores.transport.redial import Backoff, keep_connected, set_up
+from tollhouse.stores.transport.renewal import renew_login
 from tollhouse.stores.urls import Host, SentinelService, address_of, format_host
 
 
@@ -35,6 +36,7 @@ class SentinelClient:
         self,
         host: Host,
         target: SentinelService,
+        login: Login,
         dialer: Dialer,
         timing: ResolverTiming,
         *,
@@ -47,7 +49,7 @@ class SentinelClient:
         self._timing = timing
         self._service = target.service
         self._address = address_of(target, host)
-        self._login = Login(username=target.username, password=target.password)
+        self._login = login
         self._dialer = dialer
         self._on_event = on_event
         self._on_connection_change = on_connection_change
@@ -102,14 +104,16 @@ class SentinelClient:
 
     async def _subscribe(self, connection: Connection) -> None:
         """Log in, read the Sentinel's id and subscribe: one write, one wait."""
+        login = await self._login.current()
         deadline_s = self._deadline_s()
         _, identity, _ = await asyncio.gather(
-            connection.send(self._login.hello(CLIENT_NAME), deadline_s),
+            connection.send(login.hello(CLIENT_NAME), deadline_s),
             connection.send(encode("SENTINEL", "MYID"), deadline_s),
             # The replies of SUBSCRIBE are pushes in RESP3; the reply that is awaited is that of PING.
             connection.send(encode("SUBSCRIBE", *CHANNELS) + encode("PING"), deadline_s),
         )
         self.id = str(decode(identity))
+        renew_login(connection, self._login, login)
 
     async def _hold(self, connected: tuple[Connection, asyncio.Event]) -> None:
         self._connection, lost = connected

@@ -43,7 +43,7 @@ from tollhouse.stores.discovery.sentinel_pool import Poll, SentinelPool
 from tollhouse.stores.discovery.timing import ResolverTiming
 from tollhouse.stores.discovery.unavailable import Unavailable
 from tollhouse.stores.succession import Succession, Successors
-from tollhouse.stores.transport.dialer import Dialer, Login
+from tollhouse.stores.transport.dialer import Dialer, Login, login_of
 from tollhouse.stores.urls import Host, SentinelService, TcpAddress, UnixAddress
 
 _REASONS_MAX: Final = 4
@@ -61,6 +61,7 @@ class SentinelResolver:
         login: Login,
         dialer: Dialer,
         *,
+        sentinel_login: Login | None = None,
         timing: ResolverTiming | None = None,
         clock: Callable[[], float] = time.monotonic,
         jitter: Callable[[float, float], float] = random.uniform,
@@ -77,6 +78,7 @@ class SentinelResolver:
         make_client = partial(
             SentinelClient,
             target=target,
+            login=login_of(target) if sentinel_login is None else sentinel_login,
             dialer=dialer,
             timing=timing,
             on_event=self._on_event,

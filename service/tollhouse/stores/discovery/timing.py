@@ -46,9 +46,9 @@ class ResolverTiming(Struct, frozen=True, kw_only=True):
         return 2 * (self.interval_s + self.timeout_s)
 
 
-def resolver_timing(round_trip_s: float) -> ResolverTiming:
+def resolver_timing(round_trip_ms: int) -> ResolverTiming:
     """Return the times for a network whose usual round trip takes so long; they are never shorter than the defaults."""
-    usual, slower = ResolverTiming(), slowness(round_trip_s)
+    usual, slower = ResolverTiming(), slowness(round_trip_ms)
     return ResolverTiming(
         timeout_s=usual.timeout_s * slower,
         next_address_s=min(usual.next_address_s * slower, NEXT_ADDRESS_S),

@@ -13,7 +13,7 @@ from tollhouse.stores.discovery.locator import Address, OnPrimaryEvent, ServiceH
 from tollhouse.stores.discovery.primary_history import PrimaryEvent
 from tollhouse.stores.discovery.sentinel_resolver import SentinelResolver
 from tollhouse.stores.embedded.shared_servers import PROCESS, SharedServer
-from tollhouse.stores.transport.dialer import Dialer, Login
+from tollhouse.stores.transport.dialer import Dialer, Login, login_of
 from tollhouse.stores.urls import EmbeddedClusterTarget, EmbeddedTarget, SentinelService, UnixAddress, parse
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ class EmbeddedClusterLocator:
     def _make_resolver(self, cluster: SentinelCluster) -> SentinelResolver:
         url = parse("embedded-sentinel://", cluster.url)
         assert isinstance(url.target, SentinelService)
-        resolver = SentinelResolver(url.target, Login(username=url.username, password=url.password), self._dialer)
+        resolver = SentinelResolver(url.target, login_of(url), self._dialer)
         resolver.subscribe(self._publish)
         return resolver
 

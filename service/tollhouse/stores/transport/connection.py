@@ -69,6 +69,7 @@ class Connection(asyncio.Protocol):
         self._in_flight_max = in_flight_max
         self._unread_bytes_max = unread_bytes_max
         self._draining = False
+        self._owned: tuple[asyncio.Task[None], ...] = ()
 
     @property
     def alive(self) -> bool:
@@ -109,6 +110,12 @@ class Connection(asyncio.Protocol):
         if self._sweeper is None:
             self._sweeper = self._loop.call_later(_SWEEP_S, self._sweep)
         return future
+
+    def own(self, task: asyncio.Task[None]) -> None:
+        """Cancel a task when the connection ends."""
+        self._owned += (task,)
+        if not self.alive:
+            task.cancel()
 
     def drain(self, grace_s: float) -> None:
         """Send nothing more, and close when every call was answered, after `grace_s` at the latest.
@@ -210,6 +217,8 @@ class Connection(asyncio.Protocol):
             self._sweeper = None
         self._unsent.clear()
         self._waiting.fail()
+        for task in self._owned:
+            task.cancel()
         while self._slots:
             _answer(self._slots.popleft()[0], ConnectionLost(reason))
 

@@ -10,24 +10,64 @@ from typing import Any
 from msgspec import Struct
 
 from tollhouse.stores.transport.connection import STALL_S, Connection, encode
+from tollhouse.stores.transport.credentials import CredentialsSource, read_file
 from tollhouse.stores.transport.sockets import NEXT_ADDRESS_S, Resolve, open_socket, resolve_name
 from tollhouse.stores.transport.tls_contexts import TlsContexts
-from tollhouse.stores.urls import Host, TcpAddress, UnixAddress
+from tollhouse.stores.urls import Host, SentinelService, StoreUrl, TcpAddress, UnixAddress
 
 
 class Login(Struct, frozen=True, kw_only=True):
-    """The credentials for a server; its repr hides the password."""
+    """The credentials for a server: fixed ones, files that are read at each login, or what a function returns then.
+
+    The repr hides the password.
+    """
 
     username: str | None = None
     password: str | None = None
+    username_file: str | None = None
+    password_file: str | None = None
+    source: CredentialsSource | None = None
+    lifetime_s: float | None = None
 
     def __repr__(self) -> str:
         return f"Login({self.username!r})"
+
+    async def current(self) -> Login:
+        """Return the login with the credentials of now, which `hello` sends; raise OSError if there are none."""
+        if self.source is not None:
+            given = await self.source.get()
+            if given is None:
+                return Login()
+            username = given.username or self.username
+            return Login(username=username, password=given.password, lifetime_s=given.lifetime_s)
+        if self.username_file is None and self.password_file is None:
+            return self
+        return Login(
+            username=self.username if self.username_file is None else await read_file(self.username_file, "user name"),
+            password=self.password if self.password_file is None else await read_file(self.password_file, "password"),
+        )
 
     def hello(self, name: str) -> bytes:
         """Return the first command of a connection: RESP3, the credentials if any, and our name."""
         login = () if self.password is None else ("AUTH", self.username or "default", self.password)
         return encode("HELLO", "3", *login, "SETNAME", name)
+
+    def auth(self) -> bytes:
+        """Return the command that logs a connection in anew."""
+        assert self.password is not None
+        return encode("AUTH", self.username or "default", self.password)
+
+
+def login_of(url: StoreUrl | SentinelService, source: CredentialsSource | None = None) -> Login:
+    """Return the login that a URL gives for its servers, or for its Sentinels; without a password the source has it."""
+    own = url.password is not None or url.password_file is not None
+    return Login(
+        username=url.username,
+        password=url.password,
+        username_file=url.username_file,
+        password_file=url.password_file,
+        source=None if own else source,
+    )
 
 
 class Dialer:

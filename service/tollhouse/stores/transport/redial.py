@@ -19,7 +19,7 @@ from tollhouse.stores.transport.errors import CALL_FAILED
 
 T = TypeVar("T")
 
-_ROUND_TRIP_S: Final = 0.1
+_ROUND_TRIP_MS: Final = 100
 Jitter = Callable[[float, float], float]
 """Returns a number between two bounds, at random."""
 
@@ -64,9 +64,9 @@ class ConnectionTiming(Struct, frozen=True, kw_only=True):
 TIMING: Final = ConnectionTiming()
 
 
-def connection_timing(round_trip_s: float, max_unreplicated_s: float | None = None) -> ConnectionTiming:
+def connection_timing(round_trip_ms: int, max_unreplicated_ms: int | None = None) -> ConnectionTiming:
     """Return the times for a network whose usual round trip takes so long; they are never shorter than the defaults."""
-    slower = slowness(round_trip_s)
+    slower = slowness(round_trip_ms)
     return ConnectionTiming(
         connect_s=TIMING.connect_s * slower,
         wait_s=TIMING.wait_s * slower,
@@ -74,13 +74,13 @@ def connection_timing(round_trip_s: float, max_unreplicated_s: float | None = No
         stall_s=TIMING.stall_s * slower,
         drain_s=TIMING.drain_s * slower,
         heartbeat_timeout_s=TIMING.heartbeat_timeout_s * slower,
-        max_unreplicated_s=max_unreplicated_s,
+        max_unreplicated_s=None if max_unreplicated_ms is None else max_unreplicated_ms / 1000,
     )
 
 
-def slowness(round_trip_s: float) -> float:
+def slowness(round_trip_ms: int) -> float:
     """Return by what the default times are multiplied; they are made for round trips of up to 100 ms."""
-    return max(round_trip_s / _ROUND_TRIP_S, 1.0)
+    return max(round_trip_ms / _ROUND_TRIP_MS, 1.0)
 
 
 class Backoff:

@@ -49,16 +49,17 @@ _CLUSTER = tuple(f"{scheme}+cluster" for scheme in _TCP)
 _ENOUGH = (EmbeddedTarget, EmbeddedClusterTarget, FakeTarget)
 """Servers of our own, which have databases for all stores."""
 _SCHEMES = ("embedded", "embedded-sentinel", "fake", "unix", *_TCP, *_SENTINEL, *_CLUSTER)
-
+_FILES = ("username_file", "password_file")
+_SENTINEL_LOGIN = ("sentinel_user", "sentinel_password", "sentinel_user_file", "sentinel_password_file")
 
 _OPTIONS: dict[type[Struct], frozenset[str]] = {
-    TcpAddress: frozenset({"db", *TLS_OPTIONS}),
-    ServerList: frozenset({"db", *TLS_OPTIONS}),
-    UnixAddress: frozenset({"db"}),
+    TcpAddress: frozenset({"db", *_FILES, *TLS_OPTIONS}),
+    ServerList: frozenset({"db", *_FILES, *TLS_OPTIONS}),
+    UnixAddress: frozenset({"db", *_FILES}),
     EmbeddedTarget: frozenset(),
     EmbeddedClusterTarget: frozenset({"min_replicas"}),
     FakeTarget: frozenset({"db"}),
-    SentinelService: frozenset({"db", "address_map", "sentinel_user", "sentinel_password", *TLS_OPTIONS}),
+    SentinelService: frozenset({"db", "address_map", *_FILES, *_SENTINEL_LOGIN, *TLS_OPTIONS}),
 }
 
 
@@ -82,11 +83,15 @@ def parse(setting: str, url: str) -> StoreUrl:
     if unknown:
         known = ", ".join(sorted(_OPTIONS[type(target)])) or "none"
         raise ConfigurationError(setting, unknown[0], f"not an option of {scheme}://; known: {known}")
+    _refuse_both(setting, "a user name before the @", username, "username_file", options)
+    _refuse_both(setting, "a password before the @", password, "password_file", options)
     return StoreUrl(
         target=target,
         db=_database(setting, options.get("db") or path_db or "0"),
         username=username or None,
         password=password or None,
+        username_file=options.get("username_file"),
+        password_file=options.get("password_file"),
     )
 
 
@@ -161,6 +166,8 @@ def _tcp(setting: str, scheme: str, hosts: str, options: Mapping[str, str]) -> T
 def _sentinel(setting: str, scheme: str, hosts: str, service: str, options: Mapping[str, str]) -> SentinelService:
     if not service:
         raise ConfigurationError(setting, f"{scheme}://…", "name the service: redis+sentinel://h1,h2/SERVICE/0")
+    for each in ("sentinel_user", "sentinel_password"):
+        _refuse_both(setting, each, options.get(each), f"{each}_file", options)
     return SentinelService(
         hosts=_hosts(setting, hosts, _SENTINEL_PORT),
         service=service,
@@ -168,7 +175,15 @@ def _sentinel(setting: str, scheme: str, hosts: str, service: str, options: Mapp
         address_map=_address_map(setting, options.get("address_map", "").split(",")),
         username=options.get("sentinel_user"),
         password=options.get("sentinel_password"),
+        username_file=options.get("sentinel_user_file"),
+        password_file=options.get("sentinel_password_file"),
     )
+
+
+def _refuse_both(setting: str, what: str, value: str | None, file: str, options: Mapping[str, str]) -> None:
+    """Raise if a URL has both a value and a file for it."""
+    if value and options.get(file):
+        raise ConfigurationError(setting, file, f"{what} is set too; set one of them")
 
 
 def _address_map(setting: str, entries: Sequence[str]) -> tuple[tuple[Host, Host], ...]:

@@ -65,6 +65,8 @@ class SentinelService(Struct, frozen=True, kw_only=True):
     address_map: tuple[tuple[Host, Host], ...] = ()
     username: str | None = None
     password: str | None = None
+    username_file: str | None = None
+    password_file: str | None = None
 
     def __repr__(self) -> str:
         return f"SentinelService(hosts={self.hosts!r}, service={self.service!r}, tls={self.tls})"
@@ -102,6 +104,8 @@ class StoreUrl(Struct, frozen=True, kw_only=True):
     sharing: Sharing | None = None
     username: str | None = None
     password: str | None = None
+    username_file: str | None = None
+    password_file: str | None = None
 
     def __repr__(self) -> str:
         return f"StoreUrl({self.redacted()!r})"
