@@ -216,6 +216,21 @@ async def test_a_cancelled_call_leaves_the_queue(tmp_path: Path) -> None:
     assert [chunk.split(b"\r\n")[-2] for chunk in chunks] == [b"a", b"c"]
 
 
+async def test_a_call_that_is_cancelled_as_room_comes_is_passed_over() -> None:
+    """A cancelled call is not taken out of the queue to be sent, however short ago it was cancelled."""
+    waiting, loop = WaitingCalls(), asyncio.get_running_loop()
+    first, second = loop.create_future(), loop.create_future()
+    waiting.add(b"a", first, deadline())
+    waiting.add(b"b", second, deadline())
+    first.cancel()
+
+    call = waiting.next()
+
+    assert call is not None
+    assert call[1] is second
+    assert waiting.next() is None
+
+
 async def test_a_call_that_waits_in_vain_was_not_sent(tmp_path: Path) -> None:
     """Without room a call raises ConnectionFull at its deadline, and the connection stays."""
     async with scripted_server(tmp_path, lambda _: b"") as path, connected_to(path, in_flight_max=1) as (connection, _):

@@ -246,6 +246,19 @@ async def test_without_verification_any_server_is_believed_and_it_is_said(
         await server.close()
 
 
+async def test_authorities_that_are_none_are_named(authority: trustme.CA, ca: Path) -> None:
+    """A file of authorities that holds none is named in the reason."""
+    server = await Primary().open(served(authority, "127.0.0.1"))
+    await asyncio.to_thread(ca.write_text, "no certificate")
+    store = store_at(server, ca, Dialer(), wait_s=0.3)
+    try:
+        with pytest.raises(StoreUnavailable, match=f"the authorities in {ca} cannot be used"):
+            await store.run("test/once", [], [])
+    finally:
+        await store.aclose()
+        await server.close()
+
+
 def test_a_login_does_not_show_its_password() -> None:
     """The repr of a login names the user and hides the password, which HELLO carries."""
     login = Login(username="ada", password="sesame")

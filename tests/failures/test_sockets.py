@@ -121,6 +121,23 @@ async def test_a_cancelled_caller_leaves_nothing_open() -> None:
     assert asyncio.all_tasks() == tasks
 
 
+async def test_a_caller_that_is_cancelled_as_it_connects_leaves_no_socket(primary: Primary) -> None:
+    """Cancelled between the end of an attempt and its use, the socket of the attempt is closed."""
+    tasks = asyncio.all_tasks()
+    with silent() as second:
+        opening = asyncio.create_task(open_socket("h", 1, resolve=names((V4, primary.host), second)))
+        while not (attempts := asyncio.all_tasks() - tasks - {opening}):  # noqa: ASYNC110 - a task has no event of its start
+            await asyncio.sleep(0)
+        (attempt,) = attempts
+        while not attempt.done():  # noqa: ASYNC110 - one turn of the loop too many would be after its use
+            await asyncio.sleep(0)
+        opening.cancel()
+        await asyncio.wait({opening})
+
+    assert opening.cancelled()
+    await primary.until(lambda: primary.accepted == 1 and not primary.connections)
+
+
 def test_families_take_turns() -> None:
     """Addresses are tried with the families in turn, beginning with that of the first one."""
     a, b, c, d = ((V6, ("a",)), (V6, ("b",)), (V6, ("c",)), (V4, ("d",)))
@@ -187,6 +204,14 @@ async def test_numbers_are_not_looked_up() -> None:
     """Numeric addresses are read as they are, IPv6 with its zone included."""
     assert await resolve_name("127.0.0.1", 1) == [(V4, ("127.0.0.1", 1))]
     assert await resolve_name("::1", 1) == [(V6, ("::1", 1, 0, 0))]
+
+
+async def test_names_are_looked_up() -> None:
+    """A name has the addresses that the system gives it, each once."""
+    addresses = await resolve_name("localhost", 1)
+
+    assert {place[0] for _, place in addresses} <= {"127.0.0.1", "::1"}
+    assert len(set(addresses)) == len(addresses) > 0
 
 
 async def test_a_connect_loop_survives_a_malformed_name() -> None:

@@ -40,8 +40,7 @@ class TlsContexts:
         try:
             return await asyncio.shield(made[1])
         except OSError:
-            if self._made.get(tls) is made:
-                del self._made[tls]  # the files are read again, they may have been repaired
+            self._made.pop(tls, None)  # the files are read again, they may have been repaired
             raise
 
 
