@@ -27,14 +27,14 @@ FEWEST: Final = Account(
         *OWN_KEYS,
         *("-config", "-client", "-info", "-role", "-script", "-subscribe", "-publish", "-wait", "-waitaof"),
     ),
-    lacks=("CLIENT CAPA", "INFO", "PUBLISH", "ROLE", "SCRIPT LOAD", "SUBSCRIBE", "WAITAOF"),
+    lacks=("CLIENT CAPA", "CONFIG GET", "INFO", "PUBLISH", "ROLE", "SCRIPT LOAD", "SUBSCRIBE", "WAITAOF"),
     durable="no",
     shares_cache="no",
     hears="no",
 )
 ACCOUNTS: Final = (
     ALL_RIGHTS,
-    Account(name="without CONFIG", rules=("-config",)),
+    Account(name="without CONFIG", rules=("-config",), lacks=("CONFIG GET",)),
     Account(name="without CLIENT", rules=("-client",), lacks=("CLIENT CAPA",)),
     Account(name="without INFO", rules=("-info",), lacks=("INFO",), durable="no", shares_cache="no"),
     Account(name="without SCRIPT", rules=("-script",), lacks=("SCRIPT LOAD",)),
