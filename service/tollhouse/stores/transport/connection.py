@@ -60,6 +60,7 @@ class Connection(asyncio.Protocol):
         self._slots: deque[Slot] = deque()
         self._unsent: list[bytes] = []
         self._waiting = WaitingCalls() if waiting is None else waiting
+        self._some_wait = False
         self._transport: asyncio.Transport | None = None
         self._sweeper: asyncio.TimerHandle | None = None
         self._ended: asyncio.Future[None] = self._loop.create_future()
@@ -98,6 +99,7 @@ class Connection(asyncio.Protocol):
         future: asyncio.Future[Any] = self._loop.create_future()
         if len(self._slots) >= self._in_flight_max:
             self._waiting.add(frame, future, deadline_s)
+            self._some_wait = True
             return future
         if not self._unsent:
             if self._transport is not None and self._transport.get_write_buffer_size() > UNSENT_BYTES_MAX:
@@ -158,7 +160,7 @@ class Connection(asyncio.Protocol):
             if reply is _NOTHING:
                 if self._reader.len() > self._unread_bytes_max:
                     self.close()  # no reply of ours is so long
-                if self._waiting:
+                if self._some_wait:
                     self._send_waiting()
                 return
             if isinstance(reply, PushNotification):
@@ -192,6 +194,7 @@ class Connection(asyncio.Protocol):
             if len(self._unsent) >= WRITE_MAX:
                 self._flush()
         self._flush()
+        self._some_wait = bool(self._waiting)
 
     def _flush(self) -> None:
         if self._transport is not None and self._unsent:
