@@ -41,7 +41,7 @@ class Server(NamedTuple):
 
 
 class Flight(NamedTuple):
-    """One flight: waiting for another process, looking up, loading, filling, or done."""
+    """One flight: waiting for another process, looking up, loading, filling, or done; dead if its caller gave up."""
 
     process: int
     starter: int
@@ -74,6 +74,8 @@ class State(NamedTuple):
     losses: int = 0
     failovers: int = 0
     syncs: int = 0
+    give_ups: int = 0
+    late: tuple[Flight, ...] = ()
     loads: int = 0
     stale: bool = False
 
@@ -89,6 +91,7 @@ class Rules(NamedTuple):
     lost_clocks_get_new_epochs: bool = True
     refused_values_are_not_shared: bool = True
     flights_shut_before_they_ask: bool = True
+    leases_are_taken_over_under_a_new_token: bool = True
     by_tag: bool = False
 
 
@@ -96,8 +99,9 @@ def successors(state: State, rules: Rules) -> Iterator[State]:
     """Return every state that one step can lead to."""
     yield from _writer(state, rules)
     yield from _trouble(state, rules)
+    yield from _given_up(state)
     for number in range(len(state.readers)):
-        yield from _reader(state, number)
+        yield from _reader(state, number, rules)
     for number in range(len(state.flights)):
         yield from _flight(state, number, rules)
 
@@ -134,7 +138,24 @@ def _trouble(state: State, rules: Rules) -> Iterator[State]:
         yield state._replace(server=promoted, failovers=state.failovers - 1)
 
 
-def _reader(state: State, number: int) -> Iterator[State]:
+def _given_up(state: State) -> Iterator[State]:
+    """End a caller that waits for the reply of its lookup; a second copy of that call may arrive at any later time."""
+    for number, reader in enumerate(state.readers):
+        if state.give_ups and reader.phase == "leased":
+            flight = state.flights[reader.flight]
+            left = state._replace(give_ups=state.give_ups - 1, late=(*state.late, flight))
+            yield _with_reader(
+                _with_flight(left, reader.flight, flight._replace(phase="dead")), number, reader._replace(phase="done")
+            )
+    for flight in state.late:
+        server = state.server
+        rest = tuple(other for other in state.late if other is not flight)
+        if not server.serves() and server.lease in (0, flight.token):
+            server = server._replace(lease=flight.token, epoch=server.epoch or flight.token)
+        yield state._replace(server=server, late=rest)
+
+
+def _reader(state: State, number: int, rules: Rules) -> Iterator[State]:
     reader = state.readers[number]
     joinable = _joinable(state, reader.process)
     match reader.phase:
@@ -143,7 +164,7 @@ def _reader(state: State, number: int) -> Iterator[State]:
         case "ready" if joinable >= 0:
             yield _with_reader(state, number, reader._replace(phase="waits", flight=joinable))
         case "ready":
-            yield from _first_look(state, number)
+            yield from _first_look(state, number, rules)
         case "busy" if joinable >= 0:
             yield _with_reader(state, number, reader._replace(phase="waits", flight=joinable))
         case "busy":
@@ -154,17 +175,17 @@ def _reader(state: State, number: int) -> Iterator[State]:
             yield from _landing(state, number)
 
 
-def _first_look(state: State, number: int) -> Iterator[State]:
+def _first_look(state: State, number: int, rules: Rules) -> Iterator[State]:
     """Run get_or_lease for a caller; the reply is read in a later step."""
     reader = state.readers[number]
     if state.server.serves():
         assert state.server.entry is not None
         yield _with_result(state, number, state.server.entry[0])
-    elif state.server.lease:
+    elif _is_in_use(state, reader.process):
         yield _with_reader(state, number, reader._replace(phase="busy"))
     else:
         flight = Flight(process=reader.process, starter=number, phase="reply", open=False)
-        server, flight = _grant(state.server, flight)
+        server, flight = _grant(state.server, flight, rules)
         granted = state._replace(server=server, flights=(*state.flights, flight))
         yield _with_reader(granted, number, reader._replace(phase="leased", flight=len(state.flights)))
 
@@ -200,7 +221,7 @@ def _flight(state: State, number: int, rules: Rules) -> Iterator[State]:
         case "pause":
             yield _with_flight(state, number, flight._replace(phase="ask", open=keeps_open))
         case "ask":
-            yield from _asked(state, number, flight)
+            yield from _asked(state, number, flight, rules)
         case "found":
             yield _with_flight(state, number, flight._replace(phase="done", open=False, shared=True))
         case "load":
@@ -221,15 +242,15 @@ def _loaded(state: State, number: int, flight: Flight, rules: Rules) -> State:
     return _with_flight(state._replace(loads=state.loads + 1), number, loaded)
 
 
-def _asked(state: State, number: int, flight: Flight) -> Iterator[State]:
+def _asked(state: State, number: int, flight: Flight, rules: Rules) -> Iterator[State]:
     """Run get_or_lease for all callers of a flight."""
     if state.server.serves():
         assert state.server.entry is not None
         yield _with_flight(state, number, flight._replace(phase="found", value=state.server.entry[0]))
-    elif state.server.lease:
+    elif _is_in_use(state, flight.process):
         yield _with_flight(state, number, flight._replace(phase="pause", open=True))
     else:
-        server, granted = _grant(state.server, flight)
+        server, granted = _grant(state.server, flight, rules)
         granted = granted._replace(phase="load", open=True)
         yield _with_flight(state._replace(server=server), number, granted)
 
@@ -245,10 +266,18 @@ def _filled(state: State, number: int, flight: Flight, rules: Rules) -> State:
     return _with_flight(state, number, flight._replace(phase="filled", shared=accepted))
 
 
-def _grant(server: Server, flight: Flight) -> tuple[Server, Flight]:
+def _is_in_use(state: State, process: int) -> bool:
+    """Return whether there is a lease that this process does not know to be that of a dead caller of its own."""
+    dead = {flight.token for flight in state.flights if flight.process == process and flight.phase == "dead"}
+    return state.server.lease != 0 and state.server.lease not in dead
+
+
+def _grant(server: Server, flight: Flight, rules: Rules) -> tuple[Server, Flight]:
     """Grant the lease with the state of the clock; a lost clock gets a new epoch."""
     token = server.tokens + 1
-    server = server._replace(lease=token, tokens=token, epoch=server.epoch or token)
+    if server.lease and not rules.leases_are_taken_over_under_a_new_token:
+        token = server.lease
+    server = server._replace(lease=token, tokens=max(server.tokens, token), epoch=server.epoch or token)
     epoch = (server.epoch, server.primary)
     return server, flight._replace(token=token, epoch=epoch, sequence=server.sequence)
 
@@ -262,7 +291,7 @@ def _with_result(state: State, number: int, value: int) -> State:
 def _joinable(state: State, process: int) -> int:
     """Return the flight that a caller of this process may join: the latest, while that is open."""
     own = [number for number, flight in enumerate(state.flights) if flight.process == process]
-    begun = [number for number in own if state.flights[number].phase != "reply"]
+    begun = [number for number in own if state.flights[number].phase not in ("reply", "dead")]
     return begun[-1] if begun and state.flights[begun[-1]].open else -1
 
 
@@ -313,6 +342,8 @@ TROUBLES: dict[str, State] = {
     "two processes, a lease expires": beginning((0, 1), expiries=2),
     "two processes, the clock is lost": beginning((0, 1), losses=1, expiries=1),
     "a lagging replica is promoted": beginning((0, 1), failovers=1, syncs=1),
+    "a caller gives up": beginning((0, 0), give_ups=1),
+    "a caller gives up, a lease expires": beginning((0, 0), give_ups=1, expiries=2),
 }
 
 
@@ -344,6 +375,7 @@ def test_every_order_of_steps_loads_once(processes: tuple[int, ...]):
         ("two in one process", Rules(by_tag=True, fills_check_the_clock=False)),
         ("two in one process", Rules(refused_values_are_not_shared=False)),
         ("three over two processes", Rules(flights_shut_before_they_ask=False)),
+        ("a caller gives up", Rules(leases_are_taken_over_under_a_new_token=False)),
         ("two processes, the clock is lost", Rules(by_tag=True, lost_clocks_get_new_epochs=False)),
         ("a lagging replica is promoted", Rules(epoch_names_the_primary=False)),
         ("a lagging replica is promoted", Rules(by_tag=True, epoch_names_the_primary=False)),
