@@ -111,6 +111,9 @@ REFUSED = [
     ("rediss://h?ssl_cert_reqs=maybe", "set it to required or none"),
     ("redis+sentinel://h/main?address_map=10.0.0.1=h:1", "172.18.0.3:6379=127.0.0.1:16379"),
     ("redis+sentinel://h/main?address_map=10.0.0.1:1", "172.18.0.3:6379=127.0.0.1:16379"),
+    ("rediss://h?ca=", "the option is empty"),
+    ("redis://h?db=1&db=2", "give it once"),
+    ("redis://h/0#part", "%23"),
     ("redis://[::1", "cannot be read"),
     ("unix://", "name the socket"),
     ("redis+sentinel://h", "name the service"),
@@ -126,6 +129,34 @@ def test_a_url_names_place_database_and_login(
 ) -> None:
     """Every scheme of the grammar is read into its target, database and credentials."""
     assert parse("TOLLHOUSE_URL", url) == StoreUrl(target=target, db=db, username=username, password=password)
+
+
+SECRET = "S3cr3tW0rd"
+UNREADABLE = [
+    "ada:{}@host:6379",
+    "redis:/ada:{}@host/0",
+    "redis://ada:{}/x@host/0",
+    "redis://ada:x/{}@host/0",
+    "redis://ada:x#{}@host/0",
+    "redis://ada:{}#x@host/0",
+    "redis://ada:x?{}@host/0",
+    "redis://ada:1?{}=x@host/0",
+    "redis://ada:1/{}@host/0",
+    "redis://1/{}@host",
+    "redis+sentinel://ada:{}/x@h1,h2/main/0",
+    "redis+sentinel://ada:1/{}@h1,h2/main/0",
+    "redis://ada:{}:6379/0",
+    "ada@{}://host",
+]
+
+
+@pytest.mark.parametrize("url", UNREADABLE)
+def test_a_password_that_is_not_escaped_is_not_quoted(url: str) -> None:
+    """Whatever a password does to the reading of its URL, no error repeats a part of it."""
+    with pytest.raises(ConfigurationError) as raised:
+        parse("TOLLHOUSE_URL", url.format(SECRET))
+
+    assert SECRET not in str(raised.value)
 
 
 @pytest.mark.parametrize(("url", "remedy"), REFUSED)

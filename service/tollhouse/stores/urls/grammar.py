@@ -16,6 +16,7 @@ docs/connecting.md has the options.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -48,6 +49,9 @@ _SENTINEL = {f"{scheme}+sentinel": tls for scheme, tls in _TCP.items()}
 _CLUSTER = tuple(f"{scheme}+cluster" for scheme in _TCP)
 _ENOUGH = (EmbeddedTarget, EmbeddedClusterTarget, FakeTarget)
 """Servers of our own, which have databases for all stores."""
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,30}")
+_ADDRESS_END = re.compile(r"[/?#]")
+_ESCAPE = "a password is written with %2F, %3F, %23 and %40 for / ? # and @, or stands in a file: ?password_file="
 _SCHEMES = ("embedded", "embedded-sentinel", "fake", "unix", *_TCP, *_SENTINEL, *_CLUSTER)
 _FILES = ("username_file", "password_file")
 _SENTINEL_LOGIN = ("sentinel_user", "sentinel_password", "sentinel_user_file", "sentinel_password_file")
@@ -65,17 +69,31 @@ _OPTIONS: dict[type[Struct], frozenset[str]] = {
 
 def parse(setting: str, url: str) -> StoreUrl:
     """Read one URL, or raise ConfigurationError naming `setting` and the remedy; passwords are never quoted."""
-    scheme, separator, _ = url.partition("://")
+    scheme, separator, rest = url.partition("://")
     if not separator or scheme not in _SCHEMES:
-        raise ConfigurationError(setting, scheme or url[:20], f"begin with one of {', '.join(_SCHEMES)} and ://")
+        shown = scheme if separator and _SCHEME.fullmatch(scheme) else "…"  # without one it may begin with a password
+        raise ConfigurationError(setting, shown, f"begin with one of {', '.join(_SCHEMES)} and ://")
+    try:
+        return _parse(setting, scheme, url)
+    except ConfigurationError:
+        # A password with one of these ends the address early: what the error would quote is a part of the password.
+        if "@" in rest and "@" not in _ADDRESS_END.split(rest, maxsplit=1)[0]:
+            raise ConfigurationError(setting, f"{scheme}://…", _ESCAPE) from None
+        raise
+
+
+def _parse(setting: str, scheme: str, url: str) -> StoreUrl:
     if scheme in _CLUSTER:
         remedy = "Cluster comes with a later version; name one server with redis:// until then"
         raise ConfigurationError(setting, f"{scheme}://…", remedy)
     try:
         parts = urlsplit(url)
-        options = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
+        pairs = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
     except ValueError:
         raise ConfigurationError(setting, f"{scheme}://…", "the address or the options cannot be read") from None
+    options = _options(setting, pairs)
+    if parts.fragment:
+        raise ConfigurationError(setting, f"{scheme}://…", _ESCAPE)
     login, _, hosts = parts.netloc.rpartition("@")
     username, _, password = (unquote(part) for part in login.partition(":"))
     target, path_db = _target(setting, scheme, hosts, parts.path, options)
@@ -93,6 +111,18 @@ def parse(setting: str, url: str) -> StoreUrl:
         username_file=options.get("username_file"),
         password_file=options.get("password_file"),
     )
+
+
+def _options(setting: str, pairs: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """Return the options; one that is empty, as of a variable that is not set, or that is given twice is an error."""
+    options: dict[str, str] = {}
+    for name, value in pairs:
+        if not value:
+            raise ConfigurationError(setting, f"{name}=", "the option is empty; give it a value or leave it out")
+        if name in options:
+            raise ConfigurationError(setting, name, "the option is given twice; give it once")
+        options[name] = value
+    return options
 
 
 def urls_by_store(
@@ -213,7 +243,8 @@ def _host(setting: str, text: str, default_port: int) -> Host:
     if not port_text:
         return unquote(host), default_port
     if not is_port(port_text):
-        raise ConfigurationError(setting, text, "a port is a number from 1 to 65535")
+        shown = text if port_text.isdigit() else f"{host}:…"  # a login without its host looks the same
+        raise ConfigurationError(setting, shown, "a port is a number from 1 to 65535")
     return unquote(host), int(port_text)
 
 

@@ -48,7 +48,7 @@ def read_tls(setting: str, scheme: str, options: Mapping[str, str], *, tls: bool
         raise ConfigurationError(setting, "ssl_keyfile", "name the certificate too: ssl_certfile=FILE")
     verified = _VERIFIED.get(options.get("ssl_cert_reqs", "required").lower().removeprefix("cert_"))
     if verified is None:
-        raise ConfigurationError(setting, "ssl_cert_reqs", "set it to required or none")
+        raise ConfigurationError(setting, f"ssl_cert_reqs={options['ssl_cert_reqs']}", "set it to required or none")
     return Tls(
         ca=options.get("ca") or options.get("ssl_ca_certs"),
         certificate=options.get("ssl_certfile"),
