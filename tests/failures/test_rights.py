@@ -415,3 +415,13 @@ async def replaced(*processes: Tollhouse) -> None:
                 with suppress(StoreUnavailable):
                     await process.stores.cache.ping()
             await asyncio.sleep(0.05)
+
+
+async def test_information_about_a_store_that_is_down_is_an_error() -> None:
+    """Only an account that may not run INFO gets none; a store that does not answer is unavailable."""
+    primary = await Primary().open()
+    store = store_with(ScriptedLocator(at(primary)), deadline_s=0.2)
+    await primary.close()
+    with pytest.raises(StoreUnavailable):
+        await store.info("memory")
+    await store.aclose()

@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 from tollhouse.cache.key_names import EntryKeys
-from tollhouse.errors import StoreError
+from tollhouse.errors import ConfigurationError, StoreError, TollhouseError
 from tollhouse.runtime.background import BackgroundTasks
 
 _CALL_BYTES: Final = 8
@@ -50,7 +50,11 @@ class OwnLeases:
     def abandon(self, entry: EntryKeys, token: str, error: BaseException | None = None) -> None:
         """Forget a token and release its lease in the background, unless `error` says that none was granted."""
         self.end(token)
-        if not isinstance(error, StoreError) or error.outcome == "ambiguous":
+        # A store that was closed has sent nothing.
+        was_sent = not isinstance(error, TollhouseError) or (
+            isinstance(error, StoreError) and error.outcome == "ambiguous"
+        )
+        if was_sent:
             self._background.start(self._release_quietly(entry, token), "tollhouse-cache-release")
 
     def hold(self, entry: EntryKeys, token: str, task: asyncio.Task[Any]) -> None:
@@ -67,5 +71,5 @@ class OwnLeases:
             self.abandon(entry, token)
 
     async def _release_quietly(self, entry: EntryKeys, token: str) -> None:
-        with suppress(StoreError):
+        with suppress(StoreError, ConfigurationError):  # of a store that was closed in the meantime
             await self._release(entry, token)
