@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 from tollhouse.cache.key_names import EntryKeys
-from tollhouse.errors import ConfigurationError, StoreError, TollhouseError
+from tollhouse.errors import ConfigurationError, StoreError
 from tollhouse.runtime.background import BackgroundTasks
 
 _CALL_BYTES: Final = 8
@@ -50,11 +50,8 @@ class OwnLeases:
     def abandon(self, entry: EntryKeys, token: str, error: BaseException | None = None) -> None:
         """Forget a token and release its lease in the background, unless `error` says that none was granted."""
         self.end(token)
-        # A store that was closed has sent nothing.
-        was_sent = not isinstance(error, TollhouseError) or (
-            isinstance(error, StoreError) and error.outcome == "ambiguous"
-        )
-        if was_sent:
+        happened = error.outcome if isinstance(error, StoreError) else "ambiguous"
+        if happened == "ambiguous" and not isinstance(error, ConfigurationError):  # a closed store has sent nothing
             self._background.start(self._release_quietly(entry, token), "tollhouse-cache-release")
 
     def hold(self, entry: EntryKeys, token: str, task: asyncio.Task[Any]) -> None:
