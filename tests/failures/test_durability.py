@@ -146,6 +146,9 @@ async def test_without_role_every_replica_confirms() -> None:
         assert await s.store.run_durably("test/once", [], []) == ([1], True)
 
         assert s.old.roles == asked
+        assert s.locator.state is not None
+        s.locator.state = replace(s.locator.state, successors=None)
+        assert await s.store.run_durably("test/once", [], []) == ([1], False)
 
 
 @pytest.mark.parametrize("attached", [6379, [6379], [["10.0.0.1", "6379"]], [["", "6379", "100"]], [["x", "1", "-2"]]])

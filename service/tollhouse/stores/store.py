@@ -27,7 +27,6 @@ from tollhouse.stores.replication.primary_names import PrimaryNames
 from tollhouse.stores.replication.watch import watch_replication
 from tollhouse.stores.rights import MissingCommand, RightsLog, missing_commands
 from tollhouse.stores.subscriber import Subscriber
-from tollhouse.stores.succession import Successors
 from tollhouse.stores.transport.connection import Connection, encode
 from tollhouse.stores.transport.databases import Database, DatabaseChoice
 from tollhouse.stores.transport.dialer import Dialer
@@ -168,14 +167,14 @@ class Store:
             await self._await_start(self._first_start)
         deadline_s = self._deadline()
         await self._calls.ready(self._fast, deadline_s)
-        replicated = self._locator.health() is not None
-        if not replicated and not (self._fast.server is not None and self._fast.server.appends):
+        if self._group_commit is None and not self._outlives():
             return await self.run(script, keys, args), False
         self._start_listening()
         reply, connection = await self._calls.run(self._durable, script, keys, args, deadline_s)
         if self._group_commit is None or self._group_commit.connection is not connection:
+            replicated = self._locator.health() is not None
             confirmation = (
-                ReplicaConfirmation(connection, self._successors) if replicated else FileConfirmation(connection)
+                ReplicaConfirmation(connection, self._locator) if replicated else FileConfirmation(connection)
             )
             self._group_commit = GroupCommit(confirmation, self._namespace.marker(self.name), self._rights.log_refusal)
         return reply, await self._group_commit.confirm(deadline_s)
@@ -234,9 +233,10 @@ class Store:
         for each in self._connections:
             await each.aclose()
 
-    def _successors(self) -> Successors | None:
-        health = self._locator.health()
-        return None if health is None else health.successors
+    def _outlives(self) -> bool:
+        """Return whether anything outlives the server: its replicas, or its file."""
+        appends = self._fast.server is not None and self._fast.server.appends
+        return appends or self._locator.health() is not None
 
     async def _await_start(self, first_start: Callable[[], Awaitable[None]]) -> None:
         """Wait until the server was started; after the first start, or its failure, no call waits here again."""

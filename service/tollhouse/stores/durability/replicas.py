@@ -11,9 +11,10 @@ An account that may not run ROLE can only count: it waits for every replica that
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
+from tollhouse.stores.discovery.locator import Locator
 from tollhouse.stores.discovery.role_probe import Primary, read_role
 from tollhouse.stores.succession import AttachedReplica, Successors, is_durable
 from tollhouse.stores.transport.connection import Connection, encode
@@ -25,12 +26,12 @@ _ROLE: Final = encode("ROLE")
 
 
 class ReplicaConfirmation:
-    """Confirms what one connection wrote; `successors` returns which servers could become the primary at present."""
+    """Confirms what one connection wrote; the locator knows which servers could become the primary at present."""
 
-    def __init__(self, connection: Connection, successors: Callable[[], Successors | None]) -> None:
+    def __init__(self, connection: Connection, locator: Locator) -> None:
         self.connection = connection
-        self._successors = successors
-        self._attached: int | None = None
+        self._locator = locator
+        self._number: int | None = None
         self._may_ask_roles = True
 
     @property
@@ -40,46 +41,55 @@ class ReplicaConfirmation:
 
     async def ask(self, marker: bytes, deadline_s: float) -> bool:
         """Return whether each server that could become the primary has all that the connection wrote."""
-        view = self._successors()
-        if view is None:
-            return False
         if self._may_ask_roles:
-            confirmed = await self._compare(view, marker, deadline_s)
+            confirmed = await self._compare(marker, deadline_s)
             if confirmed is not None:
                 return confirmed
             self._may_ask_roles = False
-        return await self._count(view, marker, deadline_s)
+        return await self._count(marker, deadline_s)
 
-    async def _compare(self, view: Successors, marker: bytes, deadline_s: float) -> bool | None:
+    async def _compare(self, marker: bytes, deadline_s: float) -> bool | None:
         """Compare offsets; None if the account may not run ROLE."""
+        view = self._successors() if self._number is None else None
+        number = self._number if view is None else view.wanted
+        if number is None:
+            return False
         give_up_s = asyncio.get_running_loop().time() + WAIT_MS / 1000
-        # A server that was not attached the last time is not worth a wait: what is attached now, ROLE says.
-        number = view.wanted if self._attached is None else min(view.wanted, self._attached)
         _, before, count, after = await self._send(deadline_s, marker, _ROLE, _wait(number, WAIT_MS), _ROLE)
         while True:
             if isinstance(before, ServerError) or isinstance(after, ServerError):
                 return None
             role = read_role(after)
             attached = role.replicas if isinstance(role, Primary) else ()
-            self._attached = len(attached)
             if self._is_durable(attached, _end(before)):
                 return True
             left_ms = round((give_up_s - asyncio.get_running_loop().time()) * 1000)
-            if count < number or count >= self._attached or left_ms < 1:
+            if count < number or count >= len(attached) or left_ms < 1:
                 return False
             number = count + 1
             count, after = await self._send(deadline_s, _wait(number, left_ms), _ROLE)
 
     def _is_durable(self, attached: Sequence[AttachedReplica], offset: int | None) -> bool:
-        """Judge by what is known now, since a replica may have come back while the others acknowledged."""
+        """Judge by what is known now, since a replica may have come back while the others acknowledged.
+
+        Keep for how many the next confirmation waits: not for one that is not attached, since ROLE says if it is again.
+        """
         view = self._successors()
+        self._number = None if view is None else min(view.wanted, len(attached))
         return view is not None and offset is not None and is_durable(view, attached, offset)
 
-    async def _count(self, view: Successors, marker: bytes, deadline_s: float) -> bool:
+    async def _count(self, marker: bytes, deadline_s: float) -> bool:
         """Wait for every replica that exists: a number does not say which ones acknowledged."""
+        view = self._successors()
+        if view is None:
+            return False
         number = max(view.known, 1)
         _, count = await self._send(deadline_s, marker, _wait(number, WAIT_MS))
         return count >= number
+
+    def _successors(self) -> Successors | None:
+        health = self._locator.health()
+        return None if health is None else health.successors
 
     async def _send(self, deadline_s: float, *frames: bytes) -> list[Any]:
         """Send all in one write; return the replies, with the error when ROLE was refused."""
