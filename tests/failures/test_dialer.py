@@ -191,7 +191,8 @@ async def test_a_key_that_does_not_open_is_named(
 ) -> None:
     """A key without its password, or that is none, is an error with the file and the remedy; no terminal is asked."""
     certificate, _ = own_files(authority, tmp_path, b"sesame")
-    options = f"&ssl_certfile={certificate}&ssl_keyfile={tmp_path / keyfile}&ssl_password={password}"
+    given = f"&ssl_password={password}" if password else ""
+    options = f"&ssl_certfile={certificate}&ssl_keyfile={tmp_path / keyfile}{given}"
     server = await Primary().open(mutual(authority, authority))
     store = store_at(server, ca, Dialer(), wait_s=0.3, options=options)
     try:
