@@ -1,4 +1,4 @@
-"""The arguments and the reply of one script call."""
+"""The arguments and the reply of one script call, and the write that is confirmed after it."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ from collections.abc import Sequence
 from typing import Any, Final, cast
 
 from tollhouse.scripts import PRIMARY, Argument, Placeholder
+from tollhouse.stores.transport.connection import encode
 
 BULK_BYTES: Final = 16 * 1024
 """A call with a larger value goes over a connection of its own: small calls behind it would wait for the socket."""
+
+_MARKER_MS: Final = 60_000
 
 
 def with_primary(args: Sequence[Argument], primary: str) -> Sequence[str | bytes | int]:
@@ -21,6 +24,11 @@ def with_primary(args: Sequence[Argument], primary: str) -> Sequence[str | bytes
 def is_bulky(args: Sequence[Argument]) -> bool:
     """Return True if one of the arguments is a large value."""
     return bytes in map(type, args) and any(isinstance(one, bytes) and len(one) > BULK_BYTES for one in args)
+
+
+def marker_write(marker: str) -> bytes:
+    """Return the command that writes a marker, which replicas or a file then confirm together with what came before."""
+    return encode("SET", marker, "1", "PX", _MARKER_MS)
 
 
 def as_list(reply: Any) -> list[Any]:

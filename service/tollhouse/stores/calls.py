@@ -3,8 +3,8 @@
 A call that was not sent, or that the server refused, is tried once more inside its deadline. A call that was sent and
 not answered is tried again only if its script is idempotent: a second run would otherwise charge or count twice. While
 the primary has no replica to write to, calls wait (see replica_shortage.py), and so do those that would overtake a
-replay that is due. What
-fails in the end has the outcome of its worst attempt: a call may have run though its second attempt found no server.
+replay that is due. What fails in the end has the outcome of its worst attempt: a call may have run though its second
+attempt found no server.
 """
 
 from __future__ import annotations
@@ -37,7 +37,6 @@ from tollhouse.stores.transport.handshake import ServerInfo
 from tollhouse.stores.transport.redial import Backoff
 
 _REPLAY_DUE: Final = "NOREPLICAS revocations have to be repeated on this primary before anything else is written there"
-
 _REMEDY: Final = "; allow the account that command, and the keys of its stores, by default tollhouse:*"
 
 

@@ -18,14 +18,12 @@ import random
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from contextvars import Context
-from typing import Any, Final
+from typing import Any
 
 from tollhouse.scripts import Argument
+from tollhouse.stores.replica_shortage import shortage_pauses
 from tollhouse.stores.transport.errors import CALL_FAILED, ServerError, awaits_replica
-from tollhouse.stores.transport.redial import Backoff, Jitter
-
-_PAUSE_MIN_S: Final = 0.02
-_PAUSE_MAX_S: Final = 0.1
+from tollhouse.stores.transport.redial import Jitter
 
 Run = Callable[[str, Sequence[str], Sequence[Argument]], Awaitable[list[Any]]]
 """Runs a script on one certain connection."""
@@ -76,7 +74,7 @@ class Replay:
 
     async def _repeat(self) -> None:
         """Try again until the replay succeeds, on this primary or another."""
-        pauses = Backoff(_PAUSE_MIN_S, _PAUSE_MAX_S, jitter=self._jitter)
+        pauses = shortage_pauses(self._jitter)
         while self.due:
             await asyncio.sleep(pauses.next_s())
             with suppress(*CALL_FAILED):

@@ -47,7 +47,7 @@ class ReplicaShortage:
 
     def pauses(self) -> Backoff:
         """Return the pauses of one call."""
-        return Backoff(_PAUSE_MIN_S, _PAUSE_MAX_S, jitter=self._jitter)
+        return shortage_pauses(self._jitter)
 
     async def wait(self, script: str, pauses: Backoff, deadline_s: float) -> bool:
         """Return True when a refused call is to be sent again, after a pause; False when waiting is of no use."""
@@ -78,3 +78,8 @@ class ReplicaShortage:
         """Wake the calls that wait when there is another primary."""
         if isinstance(event, Generation):
             self.end()
+
+
+def shortage_pauses(jitter: Jitter) -> Backoff:
+    """Return the pauses of what is sent again and again until a replica is there."""
+    return Backoff(_PAUSE_MIN_S, _PAUSE_MAX_S, jitter=jitter)

@@ -10,12 +10,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextvars import Context
-from typing import Final, Protocol
+from typing import Protocol
 
-from tollhouse.stores.transport.connection import Connection, encode
+from tollhouse.stores.arguments import marker_write
+from tollhouse.stores.transport.connection import Connection
 from tollhouse.stores.transport.errors import CALL_FAILED
-
-MARKER_MS: Final = 60_000
 
 
 class Confirmation(Protocol):
@@ -41,7 +40,7 @@ class GroupCommit:
     ) -> None:
         self._on_failure = on_failure
         self.connection = confirmation.connection
-        self._marker = encode("SET", marker, "1", "PX", MARKER_MS)
+        self._marker = marker_write(marker)
         self._confirmation = confirmation
         self._gathering: asyncio.Task[bool] | None = None
         self._under_way: asyncio.Task[bool] | None = None

@@ -23,6 +23,7 @@ from contextvars import Context
 from typing import Final
 
 from tollhouse.errors import ConfigurationError
+from tollhouse.stores.arguments import marker_write
 from tollhouse.stores.discovery.primary_history import Generation, PrimaryEvent
 from tollhouse.stores.reconnecting import ConnectionConfig, ReconnectingConnection
 from tollhouse.stores.transport.connection import Connection, encode
@@ -32,7 +33,6 @@ from tollhouse.stores.urls import EmbeddedClusterTarget, Replicated, StoreUrl
 LOOKS: Final = 4
 """How often it looks within the bound, so that one slow answer is no reason for distrust."""
 
-MARKER_MS: Final = 60_000
 _log = logging.getLogger("tollhouse.stores")
 
 
@@ -45,7 +45,7 @@ class ReplicationWatch:
         self.over = ReconnectingConnection(config, name=f"{name}-replication")
         self._locator = config.locator
         self._problem = ""
-        self._marker = encode("SET", marker, "1", "PX", MARKER_MS)
+        self._marker = marker_write(marker)
         self._bound_s = bound_s
         self._name = name
         self._on_change = on_change
