@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import os
-import signal
-import threading
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -34,19 +30,23 @@ from tollhouse.http.limits.responses import TakeResponses
 from tollhouse.http.openapi import security_schemes
 from tollhouse.http.problems import HANDLERS
 from tollhouse.litestar import RateLimitRoutes
+from tollhouse.serving.signals import answer_hangups
 from tollhouse.serving.workers import exit_with_parent
 from tollhouse.settings import Settings
-from tollhouse.settings.watch import SettingsWatcher
 from tollhouse.wiring import Tollhouse
 
 _log = logging.getLogger("tollhouse")
 
 
 class WorkerConfig(Struct, frozen=True, kw_only=True):
-    """What a worker needs to start: validated settings with their secrets, and the settings file to watch."""
+    """What a worker needs to start: validated settings with their secrets, and the settings file to watch.
+
+    `folder` is that of the metrics that several workers share.
+    """
 
     settings: Settings
     file: str | None
+    folder: str | None = None
 
 
 def create_app(tollhouse: Tollhouse, file: Path | None = None, *, keys: ApiKeys | None = None) -> Litestar:
@@ -90,7 +90,7 @@ def create_worker(config: WorkerConfig) -> FastPath:
 
     A worker that is a process of its own ends with the process that started it.
     """
-    exit_with_parent()
+    exit_with_parent(config.folder)
     settings, file = config.settings, None if config.file is None else Path(config.file)
     logs.configure(settings.log_level, settings.log_format, verbose=wiring.verbose_loggers(settings))
     tollhouse = wiring.open(settings, models=installed_models())
@@ -129,8 +129,7 @@ def _lifespan(tollhouse: Tollhouse, file: Path | None) -> Callable[[Litestar], A
         else:
             _log.warning("Redis cache disconnected", extra={"url": tollhouse.stores.cache.url.redacted()})
         try:
-            if file is not None:
-                _reload_on_hangup(await tollhouse.watch(file))
+            answer_hangups(_ignore_hangup if file is None else (await tollhouse.watch(file)).check_soon)
             yield
         finally:
             await tollhouse.aclose()
@@ -138,10 +137,9 @@ def _lifespan(tollhouse: Tollhouse, file: Path | None) -> Callable[[Litestar], A
     return lifespan
 
 
-def _reload_on_hangup(watcher: SettingsWatcher) -> None:
-    """Make SIGHUP check the file at once, unless stdin is a terminal, which sends SIGHUP when it closes."""
-    if not os.isatty(0) and threading.current_thread() is threading.main_thread():
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, watcher.check_soon)
+def _ignore_hangup() -> None:
+    remedy = "start the service with --config, or with a tollhouse.toml in its folder"
+    _log.warning("SIGHUP ignored: there is no settings file", extra={"remedy": remedy})
 
 
 async def _refuse_unwanted(request: Any) -> None:

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from tests.failures.test_serve import ServiceProcess, serve
+from tests.processes import children_of
 
 PATIENCE_S = 15.0
 
@@ -75,12 +76,15 @@ def test_a_bad_file_changes_nothing(tmp_path: Path) -> None:
     assert 'tollhouse_settings_reads_total{outcome="refused"} 1.0' in metrics
 
 
-def test_a_hangup_looks_at_the_file(tmp_path: Path) -> None:
-    """SIGHUP does not end a service that follows a file: it checks the file at once and keeps serving."""
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_hangup_looks_at_the_file(tmp_path: Path, workers: str) -> None:
+    """SIGHUP ends and restarts no process of a service that follows a file: every worker checks the file at once."""
     write(tmp_path, "2/hour")
-    with serve(tmp_path) as served:
+    with serve(tmp_path, "--workers", workers) as served:
+        family = children_of(served.process.pid)
         write(tmp_path, "3/hour")
         served.process.send_signal(signal.SIGHUP)
-        await_true(lambda: limits_of(served, 2) == {"3/3600000"})
+        await_true(lambda: limits_of(served, 8) == {"3/3600000"})
 
         assert served.process.poll() is None
+        assert children_of(served.process.pid) == family

@@ -12,6 +12,7 @@ import socket
 import stat
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
@@ -88,11 +89,11 @@ class ServiceProcess:
 
 
 @contextmanager
-def serve(folder: Path, *args: str, **variables: str) -> Generator[ServiceProcess]:
+def serve(folder: Path, *args: str, stdin: int | None = None, **variables: str) -> Generator[ServiceProcess]:
     command = [*COMMAND, "serve", "--json", "--plain-http", "--port", "0", *args]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
-            command, env=environment(folder, **variables), cwd=folder, stdout=subprocess.PIPE, stderr=log
+            command, env=environment(folder, **variables), cwd=folder, stdin=stdin, stdout=subprocess.PIPE, stderr=log
         )
     assert process.stdout is not None
     try:
@@ -109,8 +110,10 @@ def serve(folder: Path, *args: str, **variables: str) -> Generator[ServiceProces
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_killed_service_leaves_nothing(tmp_path: Path, workers: str) -> None:
-    """After kill -9 of `serve` none of its processes remains within 5 s, and its port is free."""
-    with serve(tmp_path, "--workers", workers) as served:
+    """After kill -9 of `serve` none of its processes and folders remains within 5 s, and its port is free."""
+    scratch = Path(tempfile.mkdtemp(prefix="th-"))
+    with serve(tmp_path, "--workers", workers, TMPDIR=str(scratch)) as served:
+        assert list(scratch.iterdir())
         family = children_of(served.process.pid)
         assert len(family) >= 2 + (2 if workers == "2" else 0)
 
@@ -118,6 +121,8 @@ def test_a_killed_service_leaves_nothing(tmp_path: Path, workers: str) -> None:
 
         assert gone_within(family)
         assert served.port_is_free()
+    assert list(scratch.iterdir()) == []
+    scratch.rmdir()
 
 
 def _a_child_exists(family: set[int], log: str) -> bool:
@@ -210,21 +215,6 @@ def test_stores_in_memory_get_an_admin_key_too(tmp_path: Path) -> None:
     """`serve` generates a key for every service whose data end with it, also on `fake://`."""
     with serve(tmp_path, TOLLHOUSE_URL="fake://") as served:
         assert served.kept["admin_key"]
-
-
-@pytest.mark.parametrize("workers", ["1", "2"])
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_stopped_service_ends_well(tmp_path: Path, workers: str, number: signal.Signals) -> None:
-    """SIGTERM and SIGINT end `serve` with exit code 0, without an orphan and without its run-time file."""
-    with serve(tmp_path, "--workers", workers) as served:
-        family = children_of(served.process.pid)
-
-        served.process.send_signal(number)
-
-        assert served.process.wait(10) == 0
-        assert gone_within(family)
-        assert served.port_is_free()
-        assert not served.key_file.exists()
 
 
 DECIDED = [

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.processes import PATIENCE_S, alive, gone_within
+from tollhouse.errors import ConfigurationError
 from tollhouse.stores.embedded import supervisor_process
 from tollhouse.stores.embedded.supervisor import STOP_TIMEOUT_S, ServerExit, Supervisor
 
@@ -67,6 +68,14 @@ def test_an_exit_is_reported_until_the_server_starts_again(supervisor: Superviso
     supervisor.check("steady")
     supervisor.start("hasty", WAIT)
     supervisor.check("steady", "hasty")
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    """A supervisor that can make no directory raises ConfigurationError, which says what to set."""
+    with pytest.raises(ConfigurationError) as raised:
+        Supervisor(below=tmp_path / "missing")
+
+    assert (raised.value.setting, "TOLLHOUSE_URL" in raised.value.remedy) == ("TMPDIR", True)
 
 
 def test_a_name_has_one_process(supervisor: Supervisor) -> None:

@@ -102,7 +102,7 @@ FLOORS: Mapping[str, tuple[frozenset[str], ...]] = {
         frozenset({"runner"}),
     ),
     "serving": (
-        frozenset({"binding", "deadlines", "expectation", "framing", "overload", "sweep"}),
+        frozenset({"binding", "deadlines", "expectation", "framing", "overload", "signals", "sweep"}),
         frozenset({"protocol"}),
         frozenset({"config"}),
         frozenset({"workers"}),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import secrets
 import shutil
@@ -12,7 +13,7 @@ from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 import msgspec
@@ -26,10 +27,14 @@ from tollhouse.cli import service_file
 from tollhouse.cli.service_file import ServiceInfo
 from tollhouse.errors import ConfigurationError
 from tollhouse.keyring import Keyring
-from tollhouse.serving import ServingConfig, bind, run
+from tollhouse.serving import ServingConfig, bind, exit_on_signals, run
 from tollhouse.settings import Settings, load, remove_secrets, settings_file
 from tollhouse.settings.networks import is_loopback
 from tollhouse.stores.urls import EmbeddedClusterTarget, EmbeddedTarget, StoreName, StoreUrl
+
+_TMPDIR: Final = "unless TMPDIR names a folder that can be written"
+
+_log = logging.getLogger("tollhouse")
 
 
 class StartupInfo(Struct, frozen=True, kw_only=True):
@@ -54,21 +59,21 @@ def serve(config: Path | None, ha: bool, as_json: bool, **options: Any) -> None:
 
     Without any setting it starts its own Valkey, generates an admin key and listens on 127.0.0.1:8000.
     """
+    exit_on_signals()
     settings = load(os.environ, config, flags=options)
     remove_secrets(os.environ)  # children get what they need by other ways
     logs.configure(settings.log_level, settings.log_format, verbose=wiring.verbose_loggers(settings))
     with ExitStack() as owned:
         listening = owned.enter_context(contextlib.closing(bind(settings.host, settings.port)))
         prepared, generated_key = _prepare(settings, owned, ha=ha)
-        owned.enter_context(_shared_metrics(prepared))
+        folder = owned.enter_context(_shared_metrics(prepared))
         port = listening.getsockname()[1]
         host = f"[{prepared.host}]" if ":" in prepared.host else prepared.host
         file = settings_file(os.environ, config)
         info = _service_info(prepared, f"http://{host}:{port}", file)
-        path = service_file.write(info)
-        owned.callback(service_file.remove, info)
+        path = _publish(info, owned)
         _announce(info, generated_key, path, prepared.workers, as_json=as_json)
-        worker = WorkerConfig(settings=prepared, file=None if file is None else str(file.absolute()))
+        worker = WorkerConfig(settings=prepared, file=info.file, folder=folder)
         run(ServingConfig(partial(create_worker, worker), prepared), listening)
 
 
@@ -138,17 +143,40 @@ def _start(target: EmbeddedTarget | EmbeddedClusterTarget, owned: ExitStack) -> 
 
 
 @contextmanager
-def _shared_metrics(settings: Settings) -> Generator[None]:
-    """Create the folder in which several workers share their metrics; its variable must be set before they start."""
+def _shared_metrics(settings: Settings) -> Generator[str | None]:
+    """Create the folder in which several workers share their metrics; its variable must be set before they start.
+
+    If no folder can be written they share none: each answers a scrape for itself, and a warning says so.
+    """
     if settings.workers == 1:
-        yield
+        yield None
         return
-    folder = tempfile.mkdtemp(prefix="th-")
+    try:
+        folder = tempfile.mkdtemp(prefix="th-")
+    except OSError as error:
+        _log.warning("workers do not share their metrics", extra={"reason": str(error), "remedy": _TMPDIR})
+        yield None
+        return
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
     try:
-        yield
+        yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _publish(info: ServiceInfo, owned: ExitStack) -> Path | None:
+    """Write the service file, which `owned` removes, and return its path.
+
+    It is a convenience: if it cannot be written, a warning says what is lost, and None is returned.
+    """
+    try:
+        path = service_file.write(info)
+    except (OSError, ConfigurationError) as error:
+        lost = "other commands do not find this service: give them its settings"
+        _log.warning("service file not written", extra={"reason": str(error), "lost": lost})
+        return None
+    owned.callback(service_file.remove, info)
+    return path
 
 
 def _service_info(settings: Settings, address: str, file: Path | None) -> ServiceInfo:
@@ -163,9 +191,14 @@ def _service_info(settings: Settings, address: str, file: Path | None) -> Servic
     )
 
 
-def _announce(info: ServiceInfo, generated_key: str | None, path: Path, workers: int, *, as_json: bool) -> None:
-    """Print the address and how to call it; the key is printed on a terminal only, because logs keep what they get."""
+def _announce(info: ServiceInfo, generated_key: str | None, path: Path | None, workers: int, *, as_json: bool) -> None:
+    """Print the address and how to call it; the key is printed on a terminal only, because logs keep what they get.
+
+    Raises ConfigurationError for a generated key that would be in no place at all.
+    """
     on_terminal = sys.stdout.isatty()
+    if generated_key is not None and path is None and not on_terminal:
+        raise ConfigurationError("TOLLHOUSE_ADMIN_KEY", None, f"set a key: none can be kept, {_TMPDIR}")
     printed_key = generated_key if on_terminal else None
     if as_json:
         key_file = str(path) if generated_key is not None and printed_key is None else None

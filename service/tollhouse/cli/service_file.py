@@ -40,7 +40,7 @@ class ServiceInfo(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 def write(info: ServiceInfo) -> Path:
     """Write the file and return its path; of several services of one user, the last one that starts is found."""
-    path = _folder() / _FILE
+    path = _private_folder() / _FILE
     fresh = path.with_suffix(f".{info.pid}")
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "wb") as file:
@@ -59,9 +59,11 @@ def remove(info: ServiceInfo) -> None:
 def read() -> ServiceInfo | None:
     """Return the service that runs for this user; None if there is none, or its process is gone."""
     try:
-        info = msgspec.json.decode((_folder() / _FILE).read_bytes(), type=ServiceInfo)
+        folder = _folder()
+        _refuse_shared(folder)
+        info = msgspec.json.decode((folder / _FILE).read_bytes(), type=ServiceInfo)
         os.kill(info.pid, 0)
-    except (FileNotFoundError, ProcessLookupError, msgspec.DecodeError):
+    except (FileNotFoundError, ProcessLookupError, PermissionError, msgspec.DecodeError):
         return None
     return info
 
@@ -82,14 +84,21 @@ def load_for_running_service(environ: Mapping[str, str], path: Path | None) -> S
 
 
 def _folder() -> Path:
-    """Return this user's folder for run-time files, created if necessary.
-
-    Raises ConfigurationError if another user owns it or can write to it.
-    """
+    """Return the path of this user's folder for run-time files."""
     runtime_dir = os.environ.get("XDG_RUNTIME_DIR")
-    folder = Path(runtime_dir or tempfile.gettempdir()) / ("tollhouse" if runtime_dir else f"tollhouse-{os.getuid()}")
+    return Path(runtime_dir or tempfile.gettempdir()) / ("tollhouse" if runtime_dir else f"tollhouse-{os.getuid()}")
+
+
+def _private_folder() -> Path:
+    """Return the folder, created if necessary; raise ConfigurationError if it is not private."""
+    folder = _folder()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _refuse_shared(folder)
+    return folder
+
+
+def _refuse_shared(folder: Path) -> None:
+    """Raise ConfigurationError if another user owns the folder or can write to it."""
     status = folder.lstat()
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o077:
         raise ConfigurationError("run-time folder", str(folder), "other users can read or write it; remove it")
-    return folder

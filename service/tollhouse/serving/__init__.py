@@ -1,12 +1,14 @@
 """Serving: from a bound socket to requests, in one process or in workers.
 
 `binding` binds the port, `config` gathers what uvicorn is told, `workers` runs it here or in processes that end with
-this one. In a worker, `protocol` reads requests with the rules of `framing` and `expectation`, `sweep` and `deadlines`
-end the connections whose time is over, and `overload` is for those above the bound.
+this one, and `signals` says what stops it. In a worker,
+`protocol` reads requests with the rules of `framing` and `expectation`, `sweep` and `deadlines` end the connections
+whose time is over, and `overload` is for those above the bound.
 """
 
 from tollhouse.serving.binding import bind
 from tollhouse.serving.config import ServingConfig
+from tollhouse.serving.signals import exit_on_signals
 from tollhouse.serving.workers import run
 
-__all__ = ["ServingConfig", "bind", "run"]
+__all__ = ["ServingConfig", "bind", "exit_on_signals", "run"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import shutil
 import signal
 import socket
 import threading
@@ -13,6 +14,7 @@ import uvicorn
 from uvicorn.supervisors import Multiprocess
 
 from tollhouse.serving.config import ServingConfig
+from tollhouse.serving.signals import stop_on_signals, stop_workers_on_signals
 
 _ORPHAN_GRACE_S: Final = 1.0
 """How long open requests may take if the parent is gone: embedded stores are gone too, and nothing else stops this."""
@@ -21,17 +23,19 @@ _ORPHAN_GRACE_S: Final = 1.0
 def run(config: ServingConfig, listening: socket.socket) -> None:
     """Serve until SIGTERM or SIGINT, in this process or in workers; return when all of them have stopped."""
     if config.workers > 1:
-        Multiprocess(config, sockets=[listening]).run()
+        supervisor = Multiprocess(config, sockets=[listening])
+        stop_workers_on_signals(supervisor)
+        supervisor.run()
         return
-    # Uvicorn raises the signal again when it has stopped; ours ignores it, so that the caller can clean up.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda _number, _frame: None)
-    uvicorn.Server(config).run(sockets=[listening])
+    server = uvicorn.Server(config)
+    stop_on_signals(server)
+    server.run(sockets=[listening])
 
 
-def exit_with_parent() -> None:
+def exit_with_parent(folder: str | None = None) -> None:
     """Stop this worker when the process that started it is gone, even if the event loop hangs; do nothing in others.
 
+    Remove the `folder` of the workers then: its owner could not.
     The parent holds the other end of a pipe, which ends with it: unlike its process id it says so also to a worker that
     asks only afterwards, because it was still starting.
     """
@@ -41,6 +45,8 @@ def exit_with_parent() -> None:
 
     def watch() -> None:
         parent.join()
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
         os.kill(os.getpid(), signal.SIGTERM)
         threading.Event().wait(_ORPHAN_GRACE_S)
         os._exit(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import select
 import shutil
 import subprocess
@@ -57,17 +58,32 @@ class _Event(Struct, frozen=True, kw_only=True):
     reason: str = ""
 
 
+def _new_directory(below: Path | None) -> Path:
+    try:
+        return Path(tempfile.mkdtemp(prefix="th-", dir=below))
+    except OSError as error:
+        remedy = f"the embedded server needs a folder to write ({error}): name one here, or a server in TOLLHOUSE_URL"
+        raise ConfigurationError("TMPDIR", os.environ.get("TMPDIR"), remedy) from error
+
+
 _DECODER = msgspec.json.Decoder(_Event)
 
 
 class Supervisor:
     """A new supervisor process without servers; `stop` ends it and its servers, and so does the end of this process.
 
-    Its directory has a short path and mode 0700.
+    Its directory has a short path and mode 0700. It is made `below` a folder, by default that for temporary files;
+    raises ConfigurationError if that is impossible.
     """
 
-    def __init__(self, *, start_timeout_s: float = START_TIMEOUT_S, stop_timeout_s: float = STOP_TIMEOUT_S) -> None:
-        self.directory = Path(tempfile.mkdtemp(prefix="th-"))
+    def __init__(
+        self,
+        *,
+        start_timeout_s: float = START_TIMEOUT_S,
+        stop_timeout_s: float = STOP_TIMEOUT_S,
+        below: Path | None = None,
+    ) -> None:
+        self.directory = _new_directory(below)
         self._process = subprocess.Popen(  # noqa: S603 - our own file, with our own interpreter
             [sys.executable, "-I", supervisor_process.__file__, str(self.directory)],
             stdin=subprocess.PIPE,
