@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import logging
 import os
 import sys
@@ -62,7 +63,9 @@ def _reports(seeds: range, workers: int) -> Iterator[Report]:
 
 def _run(seeds: range) -> list[Report]:
     """Return the reports of some seeds, without their lines."""
-    return [_without_lines(simulate(schedule(seed))) for seed in seeds]
+    reports = [_without_lines(simulate(schedule(seed))) for seed in seeds]
+    gc.collect()  # the runs are over, so when this happens changes nothing
+    return reports
 
 
 def _without_lines(report: Report) -> Report:

@@ -36,8 +36,15 @@ def _map(value: dict[Any, Any]) -> bytes:
 
 
 def _fields(value: Fields) -> bytes:
-    packed = pack_command(tuple(chain.from_iterable(value.items())))  # an array: only its first line is another one
-    return b"%%%d\r\n%b" % (len(value), packed[packed.index(b"\n") + 1 :])
+    return _packed(tuple(value), tuple(value.values()))
+
+
+@lru_cache(maxsize=4096)
+def _packed(names: tuple[str, ...], values: tuple[str, ...]) -> bytes:
+    """Return a map; Sentinels repeat most of theirs at every poll."""
+    pairs = tuple(chain.from_iterable(zip(names, values, strict=True)))
+    packed = pack_command(pairs)  # an array: only its first line is another one
+    return b"%%%d\r\n%b" % (len(names), packed[packed.index(b"\n") + 1 :])
 
 
 _ENCODERS: Final[dict[type, Callable[[Any], bytes]]] = {

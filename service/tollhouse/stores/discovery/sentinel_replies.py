@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any, Final, cast
+from typing import Any, Final, TypeVar, cast
 
 import msgspec
 from msgspec import Struct
@@ -55,6 +55,13 @@ class _PeerEntry(Struct, frozen=True, kw_only=True):
     runid: str
 
 
+_Entry = TypeVar("_Entry", _PrimaryEntry, _ReplicaEntry, _PeerEntry)
+_WIRE_NAMES: Final = {
+    kind: tuple((name, name.encode()) for name in kind.__struct_encode_fields__)
+    for kind in (_PrimaryEntry, _ReplicaEntry, _PeerEntry)
+}
+
+
 def poll_commands(service: str) -> tuple[bytes, ...]:
     """Return the commands whose replies `read_replies` takes, in its order."""
     kinds = ("GET-MASTER-ADDR-BY-NAME", "MASTER", "REPLICAS", "SENTINELS")
@@ -65,14 +72,15 @@ def read_replies(
     host: Host, sentinel: str, service: str, replies: list[Any], polled_s: float
 ) -> SentinelReply | Unavailable:
     """Read the replies of the Sentinel at `host`, whose id is `sentinel`, to a poll that began at `polled_s`."""
-    named, primary, replicas, peers = (decode(reply) for reply in replies)
+    named, primary, replicas, peers = replies
     if named is None:
         return unknown_service(host, service)
     try:
+        named = decode(named)
         address = read_host(*msgspec.convert(named, tuple[str, str]))
-        entry = msgspec.convert(_as_map(primary), _PrimaryEntry, strict=False)
-        peer_entries = [msgspec.convert(_as_map(one), _PeerEntry, strict=False) for one in peers[:ENTRIES_MAX]]
-        replica_entries = [msgspec.convert(_as_map(one), _ReplicaEntry, strict=False) for one in replicas[:ENTRIES_MAX]]
+        entry = _read(primary, _PrimaryEntry)
+        peer_entries = [_read(one, _PeerEntry) for one in peers[:ENTRIES_MAX]]
+        replica_entries = [_read(one, _ReplicaEntry) for one in replicas[:ENTRIES_MAX]]
     except (msgspec.ValidationError, TypeError) as error:
         return Unavailable(reason=f"{format_host(host)} does not reply as a Sentinel does: {error}")
     if address is None:
@@ -150,9 +158,13 @@ def _peer(entry: _PeerEntry) -> SentinelPeer | None:
     return SentinelPeer(id=entry.runid, host=host, down=bool(_DOWN & set(entry.flags.split(","))))
 
 
-def _as_map(reply: Any) -> dict[Any, Any]:
-    """Read a map, which older servers send as a flat array."""
+def _read(reply: Any, kind: type[_Entry]) -> _Entry:
+    """Read what `kind` has of a map, which older servers send as a flat array; a map has some 40 fields."""
     if isinstance(reply, list):
         flat = cast("list[Any]", reply)
-        return dict(zip(flat[::2], flat[1::2], strict=False))
-    return reply
+        reply = dict(zip(flat[::2], flat[1::2], strict=False))
+    if not isinstance(reply, dict):
+        raise TypeError(f"expected a map, got {type(reply).__name__}")
+    fields = cast("dict[Any, Any]", reply)
+    told = {name: decode(fields[wire]) for name, wire in _WIRE_NAMES[kind] if wire in fields}
+    return msgspec.convert(told, kind, strict=False)

@@ -35,12 +35,23 @@ def test_the_reason_names_the_sentinel_and_the_remedy(error: Exception, words: s
     assert unavailable.permanent is permanent
 
 
+def read(primary: dict[str, str], replicas: list[dict[str, str]]) -> SentinelReply:
+    """Return what is read at 100 s from the replies of a Sentinel, which are bytes."""
+    replies = [[b"10.0.0.1", b"6379"], wire(primary), [wire(one) for one in replicas], []]
+    reply = read_replies(SENTINEL, "id", "main", replies, 100.0)
+    assert isinstance(reply, SentinelReply)
+    return reply
+
+
+def wire(fields: dict[str, str]) -> dict[bytes, bytes]:
+    """Return a map as a connection reads it."""
+    return {name.encode(): value.encode() for name, value in fields.items()}
+
+
 def primary_name(**fields: str) -> PrimaryName | None:
     """Return the name that a Sentinel's reply at 100 s gives the primary."""
     primary = {"config-epoch": "4", "quorum": "2", "num-other-sentinels": "2"} | fields
-    read = read_replies(SENTINEL, "id", "main", [["h", "6379"], primary, [], []], 100.0)
-    assert isinstance(read, SentinelReply)
-    return read.vote.name
+    return read(primary, []).vote.name
 
 
 def test_the_name_of_a_primary_is_that_of_its_run_and_epoch() -> None:
@@ -98,6 +109,4 @@ def test_a_replica_without_a_usable_address_is_listed() -> None:
 def replies_with(replicas: list[dict[str, str]]) -> SentinelReply:
     """Return what is read from the replies of a Sentinel that lists these replicas."""
     primary = {"config-epoch": "1", "quorum": "2", "num-other-sentinels": "0"}
-    reply = read_replies(SENTINEL, "id", "main", [["10.0.0.1", "6379"], primary, replicas, []], 100.0)
-    assert isinstance(reply, SentinelReply)
-    return reply
+    return read(primary, replicas)
