@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -30,12 +29,13 @@ from tollhouse.http.limits.responses import TakeResponses
 from tollhouse.http.openapi import security_schemes
 from tollhouse.http.problems import HANDLERS
 from tollhouse.litestar import RateLimitRoutes
+from tollhouse.logs import Log
 from tollhouse.serving.signals import answer_hangups
 from tollhouse.serving.workers import exit_with_parent
 from tollhouse.settings import Settings
 from tollhouse.wiring import Tollhouse
 
-_log = logging.getLogger("tollhouse")
+_log = Log("tollhouse")
 
 
 class WorkerConfig(Struct, frozen=True, kw_only=True):

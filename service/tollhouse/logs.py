@@ -1,7 +1,8 @@
 """Logging: JSON for machines, text on a terminal, with secrets redacted.
 
-Events are constant strings with fields (`extra=`), and no caller logs a secret. Redacting every line is the second line
-of defence, against what other libraries put into messages and tracebacks.
+An event is a constant string with fields. `Log` puts the fields into the text of the message too, for an application
+that formats logs by itself. No caller logs a secret; redacting every line is the second line of defence, against what
+other libraries put into messages and tracebacks.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ HIDDEN: Final = "***"
 
 _OWN_LOGGERS = ("tollhouse", "uvicorn")
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
+_NO_FIELDS = frozenset({"timestamp", "level", "logger", "message", "event", "exception"})
 _SENSITIVE = re.compile(r"authorization|cookie|password|secret|token|api[_-]?key", re.IGNORECASE)
 _SECRETS = (
     (re.compile(r"\bv1\.[0-9a-f]{8}\.[0-9a-f]{2}\.[\w.-]+"), f"v1.{HIDDEN}"),
@@ -33,6 +35,46 @@ _SECRETS = (
 )
 
 Event = Mapping[str, Any]
+
+
+class Log:
+    """Logs the events of one logger of the standard library; each method is that of `logging.Logger`.
+
+    The message is the event and its fields, and both are attributes of the record as well: the event as `event`.
+    Secrets in fields are replaced before any handler of the application gets them.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._logger = logging.getLogger(name)
+
+    def debug(self, event: str, *, extra: Event | None = None) -> None:
+        """Log an event for who looks for a defect."""
+        self._write(logging.DEBUG, event, extra or {})
+
+    def info(self, event: str, *, extra: Event | None = None) -> None:
+        """Log an event that needs no action."""
+        self._write(logging.INFO, event, extra or {})
+
+    def warning(self, event: str, *, extra: Event | None = None) -> None:
+        """Log an event that costs something."""
+        self._write(logging.WARNING, event, extra or {})
+
+    def error(self, event: str, *, extra: Event | None = None, exc_info: BaseException | None = None) -> None:
+        """Log an event that needs an action."""
+        self._write(logging.ERROR, event, extra or {}, exc_info)
+
+    def log(self, level: int, event: str, *, extra: Event | None = None) -> None:
+        """Log an event at a level."""
+        self._write(level, event, extra or {})
+
+    def _write(self, level: int, event: str, extra: Event, exc_info: BaseException | None = None) -> None:
+        if not self._logger.isEnabledFor(level):
+            return
+        fields = {name: _field(name, value) for name, value in extra.items()}
+        # The template is constant: services that collect errors group by it.
+        template = event.replace("%", "%%") + "".join(f" {name}=%({name})s" for name in fields)
+        facts = {"event": event, **{name: _shown(value) for name, value in fields.items()}}
+        self._logger.log(level, template, facts, exc_info=exc_info, extra={**fields, "event": event}, stacklevel=3)
 
 
 def configure(
@@ -97,15 +139,16 @@ def _as_json(event: Event) -> str:
 
 
 def _as_text(event: Event) -> str:
+    """Render the fields once: behind the event if the message has them too."""
     exception = event.get("exception")
-    fields = [
-        f"{name}={msgspec.json.encode(value).decode()}"
-        for name, value in event.items()
-        if name not in ("timestamp", "level", "logger", "message", "exception")
-    ]
-    clock = event["timestamp"][11:23]
-    line = " ".join([clock, event["level"].upper().ljust(7), event["logger"], event["message"], *fields])
+    fields = [f"{name}={_shown(value)}" for name, value in event.items() if name not in _NO_FIELDS]
+    clock, what = event["timestamp"][11:23], event.get("event", event["message"])
+    line = " ".join([clock, event["level"].upper().ljust(7), event["logger"], what, *fields])
     return line if exception is None else f"{line}\n{exception}"
+
+
+def _shown(value: object) -> str:
+    return msgspec.json.encode(value).decode()
 
 
 def _rfc3339(seconds: float) -> str:

@@ -221,7 +221,7 @@ async def test_each_change_of_state_is_reported_once(caplog: pytest.LogCaptureFi
 
     assert opened_to == 1
     assert metrics.registry.get_sample_value("tollhouse_breaker_open", {"store": "sessions"}) == 0
-    assert [(record.levelname, record.message) for record in caplog.records] == [
+    assert [(record.levelname, vars(record)["event"]) for record in caplog.records] == [
         ("WARNING", "store does not answer, calls fail at once"),
         ("INFO", "store answers again"),
     ]

@@ -83,7 +83,7 @@ async def test_with_too_few_databases_the_stores_share_one(
                 await store.command("SET", f"test:{number}", "x")
             assert await stores.sessions.command("DBSIZE") == 4
 
-    logged = [vars(record) for record in caplog.records if record.message == "stores share one database"]
+    logged = [vars(record) for record in caplog.records if vars(record)["event"] == "stores share one database"]
     assert [(one["database"], "TOLLHOUSE_CACHE_URL" in one["remedy"]) for one in logged] == [(TOO_FEW, True)]
 
 

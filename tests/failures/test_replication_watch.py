@@ -198,9 +198,8 @@ async def test_operators_are_told(caplog: pytest.LogCaptureFixture) -> None:
             replicas.follow = True
             await answered(s.store)
             assert (gauge("breaker_open"), gauge("store_up")) == (0, 1)
-    changes = [
-        one.getMessage() for one in caplog.records if "trusted" in one.getMessage() or "again" in one.getMessage()
-    ]
+    events = [vars(one)["event"] for one in caplog.records if one.name == "tollhouse.stores"]
+    changes = [event for event in events if "trusted" in event or "again" in event]
     assert changes == ["primary is not trusted, calls fail at once", "replicas acknowledge again"]
 
 

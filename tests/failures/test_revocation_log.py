@@ -202,7 +202,7 @@ async def test_without_the_right_to_announce_revoking_works(
 
     unaware = Sessions(embedded.stores.sessions, embedded.keyring, embedded.metrics)
     assert [await unaware.verify(issued.token) for issued in (gone, others)] == [None, None]
-    assert [record.message for record in caplog.records] == ["cannot listen to announcements"]
+    assert [vars(record)["event"] for record in caplog.records] == ["cannot listen to announcements"]
     assert "NOPERM" in vars(caplog.records[0])["reason"]
     await stores.aclose()
     await embedded.command("sessions", "ACL", "DELUSER", "quiet")

@@ -136,7 +136,7 @@ async def test_a_lost_primary_is_logged_once(opened, caplog: pytest.LogCaptureFi
             probes = s.servers[0].listener.counts["ROLE"]
             await s.until(lambda: s.servers[0].listener.counts["ROLE"] > probes + 5)
 
-    warnings = [record for record in caplog.records if record.message == "no primary confirmed"]
+    warnings = [record for record in caplog.records if vars(record)["event"] == "no primary confirmed"]
     assert len(warnings) == 1
     assert "names none" in str(vars(warnings[0])["reason"]) or "is a replica" in str(vars(warnings[0])["reason"])
 

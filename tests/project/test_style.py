@@ -182,6 +182,13 @@ def test_classes_do_not_derive_from_our_own() -> None:
     assert own_bases(SERVICE) == []
 
 
+def test_every_event_has_its_facts_in_its_text() -> None:
+    """Only `logs` asks for a logger: everything else logs through `Log`, which writes the fields into the text."""
+    found = [name for name, source in SERVICE.items() if "getLogger(" in source]
+
+    assert found == ["service/tollhouse/logs.py"]
+
+
 def test_one_place_catches_everything() -> None:
     """Every exception is caught in one place at most, the HTTP edge."""
     places = broad_excepts(SERVICE)

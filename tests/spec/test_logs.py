@@ -152,6 +152,68 @@ def test_no_part_of_a_line_holds_a_secret(layout: logs.LogFormat) -> None:
     assert "15" in text
 
 
+#   fields, the text of the message
+FACTS = [
+    ({}, "store lost"),
+    ({"store": "limits", "tries": 3}, 'store lost store="limits" tries=3'),
+    ({"reason": "50% of\n%s"}, 'store lost reason="50% of\\n%s"'),
+    ({"url": "redis://:hunter2@h", "token": TOKEN}, 'store lost url="redis://:***@h" token="***"'),
+    ({"names": ["a", "b"]}, 'store lost names=["a","b"]'),
+]
+
+
+@pytest.mark.parametrize(("fields", "text"), FACTS)
+def test_the_facts_of_an_event_are_in_its_text(
+    fields: dict[str, object], text: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A formatter that prints the message alone prints the facts, without secrets; they are fields as well."""
+    logs.Log("tollhouse.stores").warning("store lost", extra=fields)
+
+    (record,) = caplog.records
+    assert record.getMessage() == text
+    assert "hunter2" not in repr(vars(record))
+    assert vars(record)["event"] == "store lost"
+    assert fields.keys() <= vars(record).keys()
+    assert record.filename == "test_logs.py"
+
+
+def test_the_levels_of_events(caplog: pytest.LogCaptureFixture) -> None:
+    """Each method logs at the level of its name; what the level of the logger excludes is not logged."""
+    caplog.set_level(logging.INFO, "tollhouse.stores")
+    log, error = logs.Log("tollhouse.stores"), ValueError("x")
+
+    log.debug("one")
+    log.info("two")
+    log.warning("three at 100%")
+    log.error("four", exc_info=error)
+    log.log(logging.CRITICAL, "five")
+
+    assert [(record.levelno, record.getMessage()) for record in caplog.records] == [
+        (20, "two"),
+        (30, "three at 100%"),
+        (40, "four"),
+        (50, "five"),
+    ]
+    assert [record.exc_info for record in caplog.records if record.exc_info] == [(ValueError, error, None)]
+
+
+def test_our_own_lines_have_each_fact_as_they_need_it() -> None:
+    """For machines an event has its name, its text and its fields; on a terminal each fact is printed once."""
+    lines: list[str] = []
+    for stream in (io.StringIO(), Terminal()):
+        logs.configure("info", "auto", stream)
+        logs.Log("tollhouse.stores").info("store lost", extra={"store": "limits"})
+        lines += stream.getvalue().splitlines()
+
+    machine, person = json.loads(lines[0]), lines[1]
+    assert (machine["event"], machine["message"], machine["store"]) == (
+        "store lost",
+        'store lost store="limits"',
+        "limits",
+    )
+    assert person.endswith('INFO    tollhouse.stores store lost store="limits"')
+
+
 def test_text_that_cannot_be_encoded_is_still_logged() -> None:
     """A lone surrogate, as in a file name that is not UTF-8, does not lose the line."""
     stream = io.StringIO()

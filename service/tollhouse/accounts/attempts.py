@@ -8,13 +8,13 @@ makes this process hash, free of charge. A right password restores the limits, w
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Sequence
 from typing import Final, Literal
 
 from tollhouse.errors import StoreError
 from tollhouse.limits.decision import Decision, Take, TakeAllResult, longest_refusal
 from tollhouse.limits.limiter import Limiter
+from tollhouse.logs import Log
 from tollhouse.runtime.background import BackgroundTasks
 
 SIGN_UP_POLICY: Final = "signup"
@@ -25,7 +25,7 @@ LOGIN_ADDRESS_POLICY: Final = "login-address"
 SETTLE_S: Final = 2.0
 """How long the reset of an account's limit may take, before its attempts stay charged."""
 
-_log = logging.getLogger("tollhouse.accounts")
+_log = Log("tollhouse.accounts")
 
 
 def sign_up_takes(address: str) -> tuple[Take, ...]:

@@ -7,7 +7,6 @@ thread, timer or last batch that can be lost. The cost is that a hit writes a fe
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
 from collections.abc import Callable, Iterable
 from typing import Any, Final
@@ -26,10 +25,11 @@ from tollhouse.clock import MonotonicClock, Sleep, monotonic_ms
 from tollhouse.errors import Steps, StoreError
 from tollhouse.keyring import Keyring
 from tollhouse.keys import PREFIX, UNNAMED, Namespace
+from tollhouse.logs import Log
 from tollhouse.metrics import Metrics
 
 _SCAN_STEP: Final = 500
-_log = logging.getLogger("tollhouse.cache")
+_log = Log("tollhouse.cache")
 
 
 class Cache:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import secrets
 import shutil
@@ -27,6 +26,7 @@ from tollhouse.cli import service_file
 from tollhouse.cli.service_file import ServiceInfo
 from tollhouse.errors import ConfigurationError
 from tollhouse.keyring import Keyring
+from tollhouse.logs import Log
 from tollhouse.serving import ServingConfig, bind, exit_on_signals, run
 from tollhouse.settings import Settings, load, remove_secrets, settings_file
 from tollhouse.settings.networks import is_loopback
@@ -34,7 +34,7 @@ from tollhouse.stores.urls import EmbeddedClusterTarget, EmbeddedTarget, StoreNa
 
 _TMPDIR: Final = "unless TMPDIR names a folder that can be written"
 
-_log = logging.getLogger("tollhouse")
+_log = Log("tollhouse")
 
 
 class StartupInfo(Struct, frozen=True, kw_only=True):

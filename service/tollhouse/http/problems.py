@@ -6,7 +6,6 @@ and the members named here; `title` and `detail` are for people.
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final, cast
@@ -24,9 +23,9 @@ from litestar.exceptions import (
 from tollhouse.asgi.ratelimit.headers import retry_after
 from tollhouse.asgi.response import HttpResponse, encode_headers, problem_response, unavailable_response
 from tollhouse.errors import InvalidInput, LoadFailed, Overloaded, StoreError
-from tollhouse.logs import redact
+from tollhouse.logs import Log, redact
 
-_log = logging.getLogger("tollhouse.http")
+_log = Log("tollhouse.http")
 _PATH = re.compile(r" - at `\$\.?([^`]*)`$")
 _NOTHING_CHANGED: Final = "a store does not answer; nothing was changed, and the request may be sent again"
 _MAY_HAVE_RUN: Final = "a store did not answer in time; what was requested may have been done, or a part of it"

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Collection
 from typing import Any, Final
+
+from tollhouse.logs import Log
 
 _EVERY_MS_MAX: Final = 1000
 _SLICE: Final = 500
 """How many connections are checked in one turn of the event loop, about a millisecond."""
 
-_log = logging.getLogger("tollhouse.serving")
+_log = Log("tollhouse.serving")
 
 
 class Sweep:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import logging
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, Literal
 
 from tollhouse.errors import ConfigurationError, InvalidInput
+from tollhouse.logs import Log
 from tollhouse.settings.model import Settings, differences
 
 Outcome = Literal["unchanged", "applied", "refused"]
@@ -21,7 +21,7 @@ SETTLE_S: Final = 0.05
 """How long a changed file must be stable before it is read: another process may still be writing it."""
 _APPLIED_LIVE: Final = "limits.policies."
 
-_log = logging.getLogger("tollhouse.settings")
+_log = Log("tollhouse.settings")
 
 
 class SettingsWatcher:

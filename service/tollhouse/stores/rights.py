@@ -7,13 +7,13 @@ what is lost, and `tollhouse check` says it too.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Iterable
 from typing import Final
 
 from msgspec import Struct
 
 from tollhouse.keys import Namespace
+from tollhouse.logs import Log
 from tollhouse.stores.reconnecting import ConnectionConfig
 from tollhouse.stores.transport.connection import Connection, encode
 from tollhouse.stores.transport.errors import ServerError, is_lacking
@@ -54,7 +54,7 @@ _USERS: Final = {
 _REPLICATED: Final = frozenset({"REPLCONF", "WAIT"})
 _ALONE: Final = frozenset({"CONFIG GET", "WAITAOF"})
 
-_log = logging.getLogger("tollhouse.stores")
+_log = Log("tollhouse.stores")
 
 
 class MissingCommand(Struct, frozen=True, kw_only=True):

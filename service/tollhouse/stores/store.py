@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -11,6 +10,7 @@ from typing import Any, Final
 from tollhouse.clock import ServerClock, server_time
 from tollhouse.errors import ConfigurationError, StoreUnavailable
 from tollhouse.keys import UNNAMED, Namespace
+from tollhouse.logs import Log
 from tollhouse.metrics import Metrics
 from tollhouse.runtime.home_loop import HomeLoop, running_loop
 from tollhouse.scripts import Argument, Scripts
@@ -39,7 +39,7 @@ DEADLINE_S: Final = 1.0
 """Bound of a call, its wait for a connection included."""
 _MARGIN_S: Final = 0.02
 """Taken off the deadline, so that callers have their answer before it and not with it."""
-_log = logging.getLogger("tollhouse.stores")
+_log = Log("tollhouse.stores")
 
 
 class Store:

@@ -8,12 +8,12 @@ that nothing is missed in between.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from contextvars import Context
 from functools import partial
 from typing import Any
 
+from tollhouse.logs import Log
 from tollhouse.stores.discovery.locator import Address
 from tollhouse.stores.discovery.primary_history import FailoverPause, PrimaryEvent
 from tollhouse.stores.reconnecting import ConnectionConfig
@@ -23,7 +23,7 @@ from tollhouse.stores.transport.errors import CALL_FAILED, is_lacking
 from tollhouse.stores.transport.handshake import shake_hands
 from tollhouse.stores.transport.redial import Backoff, keep_connected, set_up
 
-_log = logging.getLogger("tollhouse.stores")
+_log = Log("tollhouse.stores")
 
 Subscription = tuple[Connection, "asyncio.Future[None]"]
 """A connection that is subscribed, and what is done when it was lost."""

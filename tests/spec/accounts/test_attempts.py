@@ -276,7 +276,7 @@ async def test_a_refund_that_fails_is_logged_and_hides_no_error(service, caplog)
     with pytest.raises(Overloaded):
         await login
 
-    lost = [record for record in caplog.records if record.message == "refund lost"]
+    lost = [record for record in caplog.records if vars(record)["event"] == "refund lost"]
     assert {record.policy for record in lost} == {"login", "login-address"}
     assert all("ada" not in record.reason for record in lost)
     service.limits.heal()
@@ -295,7 +295,7 @@ async def test_a_reset_takes_a_bounded_time(service, caplog):
     service.limits.release()
     await settling
 
-    assert [record.policy for record in caplog.records if record.message == "reset lost"] == ["login"]
+    assert [record.policy for record in caplog.records if vars(record)["event"] == "reset lost"] == ["login"]
     assert await service.left_of_login() == (4, 30)
 
 

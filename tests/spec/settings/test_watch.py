@@ -71,7 +71,9 @@ def _heard(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def heard(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
-    return [(record.levelname, record.message) for record in caplog.records if record.name == "tollhouse.settings"]
+    return [
+        (record.levelname, vars(record)["event"]) for record in caplog.records if record.name == "tollhouse.settings"
+    ]
 
 
 async def test_a_file_that_changes_holds(followed: SettingsFile) -> None:
@@ -200,7 +202,7 @@ async def test_other_settings_wait_for_a_restart(followed: SettingsFile, caplog:
     followed.write(TWENTY)
     await followed.watch.check()
 
-    assert (warned.levelname, warned.message) == ("WARNING", "settings change takes effect after a restart")
+    assert (warned.levelname, vars(warned)["event"]) == ("WARNING", "settings change takes effect after a restart")
     assert vars(warned)["settings"] == "admin_key, port, limits.headers"
     assert "sesame" not in caplog.text
     assert heard(caplog)[-1] == ("INFO", "settings file applied")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Any
@@ -17,8 +16,9 @@ from tollhouse.asgi.response import HttpResponse, send_response
 from tollhouse.asgi.types import App, Receive, Scope, Send, resolve
 from tollhouse.errors import InvalidInput, StoreError
 from tollhouse.limits.decision import Decision, RateLimited, Take, TakeAllResult
+from tollhouse.logs import Log
 
-_log = logging.getLogger("tollhouse.asgi")
+_log = Log("tollhouse.asgi")
 
 
 class Enforcer:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -21,12 +20,13 @@ from tollhouse.limits.outage.fallback import LOCAL
 from tollhouse.limits.policy.policy import Limit
 from tollhouse.limits.wire.reply import FIRST_DECISION, decision_at
 from tollhouse.limits.wire.request import TakeRequest
+from tollhouse.logs import Log
 
 _PAUSE_MS_MIN: Final = 20
 _PAUSE_MS_MAX: Final = 250
 _RENEWALS: Final = 3
 """Renewals in one window, so that a lease outlives two renewals that get lost."""
-_log = logging.getLogger("tollhouse.limits")
+_log = Log("tollhouse.limits")
 
 
 class Leases:

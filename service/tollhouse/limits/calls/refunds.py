@@ -13,7 +13,6 @@ undo that is older than a window of its policy is sent alone: with others it wou
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Coroutine
 from contextvars import Context
 from typing import Any, Final
@@ -27,6 +26,7 @@ from tollhouse.limits.decision import Decision
 from tollhouse.limits.policy.policy import UNITS_MAX
 from tollhouse.limits.wire.reply import FIRST_DECISION, decision_from_verdict, limit_states_at
 from tollhouse.limits.wire.request import TakeRequest, with_cost
+from tollhouse.logs import Log
 from tollhouse.runtime.background import BackgroundTasks
 
 REFUND_S: Final = 2.0
@@ -35,7 +35,7 @@ PAUSE_S: Final = 0.1
 WAITING_MAX: Final = 4_096
 """Keys whose next undo waits; those beyond are sent at once."""
 
-_log = logging.getLogger("tollhouse.limits")
+_log = Log("tollhouse.limits")
 
 
 class _Waiting(Struct, frozen=True, kw_only=True):

@@ -20,6 +20,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context
 
+from tollhouse.logs import Log
 from tollhouse.stores.discovery.locator import NoPrimary, OnPrimaryEvent
 from tollhouse.stores.discovery.primary_history import AdoptionReason, PrimaryEvent, PrimaryHistory
 from tollhouse.stores.discovery.quorum import Vote
@@ -27,7 +28,7 @@ from tollhouse.stores.discovery.role_probe import VerifiedPrimary
 from tollhouse.stores.discovery.timing import ResolverTiming, RoundSchedule
 from tollhouse.stores.urls import TcpAddress, UnixAddress, format_host
 
-_log = logging.getLogger("tollhouse.stores")
+_log = Log("tollhouse.stores")
 
 Round = Callable[[int], Awaitable[bool]]
 """Asks the servers, and calls `adopt` or `fail`; takes the doubts that it can clear, returns True if all agree."""

@@ -10,6 +10,7 @@ from typing import Final, Literal
 import msgspec
 from msgspec import Struct
 
+from tollhouse.logs import Log
 from tollhouse.stores.discovery.quorum import Vote, majority, members
 from tollhouse.stores.discovery.sentinel_client import SentinelClient
 from tollhouse.stores.discovery.sentinel_replies import SentinelReply
@@ -17,7 +18,7 @@ from tollhouse.stores.discovery.unavailable import Unavailable
 from tollhouse.stores.succession import Lists
 from tollhouse.stores.urls import Host, SentinelService
 
-_log = logging.getLogger("tollhouse.stores")
+_log = Log("tollhouse.stores")
 
 _GRACE_S: Final = 0.01
 """How long late replies are awaited once a majority is clear: they also name replicas and other Sentinels."""

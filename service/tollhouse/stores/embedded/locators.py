@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import multiprocessing
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tollhouse.logs import Log
 from tollhouse.stores.discovery.failover_hints import FailoverHint
 from tollhouse.stores.discovery.locator import Address, OnPrimaryEvent, ServiceHealth
 from tollhouse.stores.discovery.primary_history import PrimaryEvent
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tollhouse.stores.embedded.sentinel_cluster import SentinelCluster
     from tollhouse.stores.embedded.server import EmbeddedServer
 
-_log = logging.getLogger("tollhouse.stores")
+_log = Log("tollhouse.stores")
 
 
 class EmbeddedLocator:

@@ -16,13 +16,13 @@ process adopts it, since its replicas need about a second to follow it.
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 from collections.abc import Callable, Iterable
 from contextvars import Context
 from typing import Final
 
 from tollhouse.errors import ConfigurationError
+from tollhouse.logs import Log
 from tollhouse.stores.arguments import marker_write
 from tollhouse.stores.discovery.primary_history import Generation, PrimaryEvent
 from tollhouse.stores.reconnecting import ConnectionConfig, ReconnectingConnection
@@ -33,7 +33,7 @@ from tollhouse.stores.urls import EmbeddedClusterTarget, Replicated, StoreUrl
 LOOKS: Final = 4
 """How often it looks within the bound, so that one slow answer is no reason for distrust."""
 
-_log = logging.getLogger("tollhouse.stores")
+_log = Log("tollhouse.stores")
 
 
 class ReplicationWatch:

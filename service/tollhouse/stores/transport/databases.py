@@ -9,11 +9,11 @@ a primary that refuses its database is an error.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Sequence
 from typing import Final
 
 from tollhouse.errors import ConfigurationError
+from tollhouse.logs import Log
 from tollhouse.stores.transport.connection import Connection, encode
 from tollhouse.stores.transport.errors import ServerError, is_lacking, verdict
 from tollhouse.stores.urls import StoreUrl
@@ -24,7 +24,7 @@ SEPARATION: Final = (
 )
 """How stores get databases of their own."""
 
-_log = logging.getLogger("tollhouse.stores")
+_log = Log("tollhouse.stores")
 
 
 class DatabaseChoice:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from contextvars import Context
 from typing import Final
 
+from tollhouse.logs import Log
 from tollhouse.stores.transport.connection import Connection
 from tollhouse.stores.transport.dialer import Login
 from tollhouse.stores.transport.errors import CALL_FAILED
 
-_log = logging.getLogger("tollhouse.stores")
+_log = Log("tollhouse.stores")
 
 _DUE: Final = 0.8
 """After this part of its lifetime a login is renewed."""

@@ -7,13 +7,13 @@ connection looks whether the files are still the same. Connections that are open
 from __future__ import annotations
 
 import asyncio
-import logging
 import ssl
 from pathlib import Path
 
+from tollhouse.logs import Log
 from tollhouse.stores.urls import Tls
 
-_log = logging.getLogger("tollhouse.stores")
+_log = Log("tollhouse.stores")
 
 Stamp = tuple[tuple[int, int, int], ...]
 """Of each file its inode, its size and the time of its last change."""

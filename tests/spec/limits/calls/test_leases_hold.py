@@ -176,7 +176,7 @@ async def test_a_lost_lease_is_reported(
     assert lease.is_lost
     assert list(await stored(world, ada)) == [other.id]
     assert counted(world, "lost") == 1
-    lost = [record for record in caplog.records if record.message == "lease lost"]
+    lost = [record for record in caplog.records if vars(record)["event"] == "lease lost"]
     assert [(record.levelno, vars(record)["policy"]) for record in lost] == [(logging.WARNING, "jobs")]
     assert "ada" not in caplog.text
 

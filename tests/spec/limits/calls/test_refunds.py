@@ -168,7 +168,7 @@ async def test_a_refund_that_gets_no_reply_is_lost_in_time(setup: Setup, caplog:
         await ended(subject.refunds.start(subject.request, taken))
     setup.store.release()
 
-    assert [record.getMessage() for record in caplog.records] == ["refund lost"] * 2
+    assert [vars(record)["event"] for record in caplog.records] == ["refund lost"] * 2
     assert {vars(record)["policy"] for record in caplog.records} == {"two"}
     assert "ada" not in str([vars(record) for record in caplog.records])
 
