@@ -17,8 +17,9 @@ from msgspec import Struct
 from tollhouse import logs, wiring
 from tollhouse.ai.langid import langid
 from tollhouse.ai.models import Models
+from tollhouse.asgi.head import answer_head
 from tollhouse.asgi.types import App
-from tollhouse.http import accounts, ai, cache, health, sessions
+from tollhouse.http import accounts, ai, cache, health, root, sessions
 from tollhouse.http.api_keys import ApiKeys
 from tollhouse.http.authentication import Authentication, rate_key
 from tollhouse.http.csrf import refuse_cross_site, refuse_unknown_query
@@ -64,6 +65,7 @@ def create_app(tollhouse: Tollhouse, file: Path | None = None, *, keys: ApiKeys 
             *ai.HANDLERS,
             cache.ROUTER,
             *health.HANDLERS,
+            *root.HANDLERS,
         ],
         middleware=[Authentication(tollhouse, accepted), RateLimitRoutes(tollhouse, key=rate_key)],
         before_request=_refuse_unwanted,
@@ -95,7 +97,12 @@ def create_worker(config: WorkerConfig) -> FastPath:
     logs.configure(settings.log_level, settings.log_format, verbose=wiring.verbose_loggers(settings))
     tollhouse = wiring.open(settings, models=installed_models())
     keys = ApiKeys(tollhouse)
-    return FastPath(cast("App", create_app(tollhouse, file, keys=keys)), tollhouse, keys)
+    return serve_quickly(create_app(tollhouse, file, keys=keys), tollhouse, keys)
+
+
+def serve_quickly(app: Litestar, tollhouse: Tollhouse, keys: ApiKeys) -> FastPath:
+    """Wrap the application of `create_app`: HEAD is answered as GET, and plain takes by the fast path."""
+    return FastPath(answer_head(cast("App", app)), tollhouse, keys)
 
 
 def installed_models() -> Models:

@@ -31,6 +31,7 @@ from tollhouse.asgi.ratelimit.request_context import (
     rate_limited_response,
     request_in,
 )
+from tollhouse.asgi.ratelimit.rules import is_preflight
 from tollhouse.asgi.ratelimit.websocket import close_reason
 from tollhouse.asgi.response import HttpResponse, discard
 from tollhouse.asgi.types import Scope, resolve
@@ -57,7 +58,8 @@ class RateLimit:
     it the same `name` share one counter. The same limit on a router and on its route counts once. `key` is a rule in
     words (`address`, `user`, `api-key`, `header:x-tenant`, `path:tenant`, ...) or a function of the request, plain or
     async; `cost` is a number or such a function. Without a key the policy's own rule applies, else the client's
-    address. Applications that share the server of `limiter` need a `namespace` each, else they share counters.
+    address. Applications that share the server of `limiter` need a `namespace` each, else they share counters. CORS
+    preflights of a route that answers OPTIONS itself pass uncounted, unless `preflights` is true.
 
     The response has the RateLimit fields; that of a route that returns its own Response has them only behind the
     middleware. The lease of a `concurrency` policy is held until the response was sent; behind the middleware it is
@@ -74,18 +76,23 @@ class RateLimit:
         algorithm: str = "sliding-window",
         limiter: Limiter | Tollhouse | Settings | str | None = None,
         namespace: str | None = None,
+        preflights: bool = False,
     ) -> None:
         self._limit = InlineLimit(text=policy, algorithm=algorithm, name=name)
         self._source = source_if_given(limiter, namespace)
         self._rule = key_finder(key) if isinstance(key, str) else None
         self._key = None if isinstance(key, str) else key
         self._cost = cost
+        self._exempts_preflights = not preflights
         self._of_client = fields_of_client(key=address, cost=cost)
         if self._source is not None:
             check_rule(key, self._source)
 
     async def __call__(self, connection: HTTPConnection, response: Response) -> AsyncGenerator[None, None]:
         """Admit the request, or raise RateLimited before the route runs."""
+        if self._exempts_preflights and is_preflight(connection.scope):
+            yield
+            return
         context = request_in(connection.scope)
         if context is not None:
             async with self._admitted(connection, context):

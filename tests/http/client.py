@@ -6,7 +6,7 @@ import secrets
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import httpx2
 from litestar import Litestar
@@ -14,8 +14,7 @@ from litestar import Litestar
 from tollhouse import wiring
 from tollhouse.ai.langid import langid
 from tollhouse.ai.models import Models
-from tollhouse.app import create_app
-from tollhouse.asgi.types import App
+from tollhouse.app import create_app, serve_quickly
 from tollhouse.http.api_keys import ApiKeys
 from tollhouse.http.limits.fast_path import FastPath
 from tollhouse.settings import Settings, load
@@ -48,7 +47,7 @@ def served_app(tollhouse: Tollhouse) -> tuple[Litestar, FastPath]:
     """Return the documented application, and the same behind the fast path."""
     keys = ApiKeys(tollhouse)
     app = create_app(tollhouse, keys=keys)
-    return app, FastPath(cast("App", app), tollhouse, keys)
+    return app, serve_quickly(app, tollhouse, keys)
 
 
 class Service:

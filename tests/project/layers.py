@@ -84,6 +84,7 @@ FLOORS: Mapping[str, tuple[frozenset[str], ...]] = {
                 "client_address",
                 "credentials",
                 "disconnect",
+                "head",
                 "matched_route",
                 "per_loop",
                 "response",
@@ -109,7 +110,7 @@ FLOORS: Mapping[str, tuple[frozenset[str], ...]] = {
     ),
     "http": (
         frozenset({"api_keys", "authentication", "cookies", "csrf", "headers", "openapi", "problems"}),
-        frozenset({"accounts", "ai", "cache", "health", "limits", "sessions"}),
+        frozenset({"accounts", "ai", "cache", "health", "limits", "root", "sessions"}),
     ),
 }
 """Inside a part, from the ground up: a module imports from its own floor and those below."""

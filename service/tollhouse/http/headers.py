@@ -10,6 +10,7 @@ from typing import Any, Final, cast
 
 from litestar.types import Message, Scope
 
+from tollhouse.asgi.head import allow_head
 from tollhouse.asgi.response import NO_SNIFFING, NO_STORE
 from tollhouse.asgi.types import Headers
 
@@ -31,4 +32,5 @@ async def complete_response(message: Message, scope: Scope) -> None:
     if message["type"] == "http.response.start":
         handler = cast("Any", scope).get("route_handler")
         headers = cast("Headers", message["headers"])
+        allow_head(headers)
         complete_headers(headers, reads_credentials=handler is not None and bool(handler.opt.get("auth")))

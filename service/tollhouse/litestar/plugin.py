@@ -50,6 +50,7 @@ class TollhousePlugin(InitPlugin, ReceiveRoutePlugin):
         charge: Charge | None = None,
         messages: str | None = None,
         exempt: PerRequest[bool] = False,
+        preflights: bool = False,
         exclude: str | None = None,
         headers: Dialect | None = None,
         trusted_proxies: Sequence[str] = (),
@@ -73,6 +74,7 @@ class TollhousePlugin(InitPlugin, ReceiveRoutePlugin):
             charge=charge,
             messages=messages,
             exempt=exempt,
+            preflights=preflights,
             exclude=exclude,
         )
 

@@ -47,6 +47,7 @@ class RateLimitRoutes:
         charge: Charge | None = None,
         messages: str | None = None,
         exempt: PerRequest[bool] = False,
+        preflights: bool = False,
         headers: Dialect | None = None,
         trusted_proxies: Sequence[str] = (),
         exclude: str | None = None,
@@ -56,10 +57,9 @@ class RateLimitRoutes:
             if isinstance(limits, LimiterSource)
             else limiter_source(limits, dialect=headers, trusted_proxies=trusted_proxies)
         )
-        self._enforcer = Enforcer(self._source)
+        self._enforcer = Enforcer(self._source, preflights=preflights)
         self._defaults = RateLimitRule(policy=policy, key=key, cost=cost, charge=charge, messages=messages)
         self._default_rule = compile_rule(self._defaults, self._source, self._defaults)
-        self._no_rule = compile_rule(None, self._source, RateLimitRule())
         self._exempt = exempt
         self._excluded: Callable[[str], Any] | None = None if exclude is None else re.compile(exclude).search
         self._passes = None if exempt is False and exclude is None else self._is_exempt
@@ -73,7 +73,7 @@ class RateLimitRoutes:
             if self._passes is None or not await self._passes(scope):
                 rule = self.rule_of(cast("BaseRouteHandler", scope["route_handler"]))
             else:
-                rule = self._no_rule
+                rule = self._enforcer.no_rule
             await self._enforcer.serve(rule, inner, cast("Any", scope), cast("Any", receive), cast("Any", send))
 
         return limited
@@ -89,7 +89,7 @@ class RateLimitRoutes:
         if isinstance(given, CompiledRule):
             return given
         if given is None or given is False:
-            return self._no_rule
+            return self._enforcer.no_rule
         return compile_rule(given, self._source, self._defaults)
 
     async def _is_exempt(self, scope: Scope) -> bool:

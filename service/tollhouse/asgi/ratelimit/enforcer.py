@@ -10,7 +10,7 @@ from tollhouse.asgi.ratelimit.key_rules import resolve_key
 from tollhouse.asgi.ratelimit.limiter_source import LimiterSource
 from tollhouse.asgi.ratelimit.refusal_response import is_answered
 from tollhouse.asgi.ratelimit.request_context import CURRENT_REQUEST, RequestContext
-from tollhouse.asgi.ratelimit.rules import CompiledRule, policies_in
+from tollhouse.asgi.ratelimit.rules import CompiledRule, RateLimitRule, compile_rule, is_preflight, policies_in
 from tollhouse.asgi.ratelimit.websocket import LimitedWebSocket
 from tollhouse.asgi.response import HttpResponse, send_response
 from tollhouse.asgi.types import App, Receive, Scope, Send, resolve
@@ -25,11 +25,14 @@ class Enforcer:
     """Limits each request by a rule before the application sees it.
 
     A store that does not answer is 503, and a key or a cost of the request that no limiter accepts is 422, never 500:
-    they often hold what a client sent. In both cases the application does not see the request.
+    they often hold what a client sent. In both cases the application does not see the request. CORS preflights follow
+    `no_rule`, which limits nothing, unless `preflights` is true.
     """
 
-    def __init__(self, source: LimiterSource) -> None:
+    def __init__(self, source: LimiterSource, *, preflights: bool = False) -> None:
+        self.no_rule = compile_rule(None, source, RateLimitRule())
         self._source = source
+        self._exempts_preflights = not preflights
 
     async def serve(
         self,
@@ -41,6 +44,7 @@ class Enforcer:
         path_parameters: Mapping[str, Any] | None = None,
     ) -> None:
         """Serve a request or a websocket; functions with `@limit` find its context while it is served."""
+        rule = self.no_rule if self._exempts_preflights and is_preflight(scope) else rule
         limiter = self._source.opened_limiter() or await self._source.limiter()
         context = RequestContext(self._source, limiter, scope, send)
         if path_parameters:

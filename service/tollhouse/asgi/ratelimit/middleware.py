@@ -32,8 +32,8 @@ class RateLimitMiddleware:
     is matched like that one too; RoutePatterns explains it. The value of a pattern is a policy, several that are
     decided as one, a RateLimitRule, or None for no limit. RateLimitRule explains `policy`, `key`, `cost`,
     `charge` and `messages`; without a `key`, here or in the policy, the client's address is used. A true `exempt` lets
-    a request through uncounted. Forwarding headers are believed only from `trusted_proxies`. `headers` is the dialect
-    of the RateLimit fields. Both default to the settings.
+    a request through uncounted, and CORS preflights pass unless `preflights` is true. Forwarding headers are believed
+    only from `trusted_proxies`. `headers` is the dialect of the RateLimit fields. Both default to the settings.
 
     The middleware connects on the first request, once per event loop, and closes at the end of the lifespan. Other
     kinds of scope pass through untouched.
@@ -55,6 +55,7 @@ class RateLimitMiddleware:
         charge: Charge | None = None,
         messages: str | None = None,
         exempt: PerRequest[bool] = False,
+        preflights: bool = False,
         headers: Dialect | None = None,
         trusted_proxies: Sequence[str] = (),
         metrics: Metrics | None = None,
@@ -69,10 +70,9 @@ class RateLimitMiddleware:
             trusted_proxies=trusted_proxies,
             metrics=metrics,
         )
-        self._enforcer = Enforcer(source)
+        self._enforcer = Enforcer(source, preflights=preflights)
         rule = RateLimitRule(policy=policy, key=key, cost=cost, charge=charge, messages=messages)
         self._default_rule = compile_rule(rule, source, rule)
-        self._no_rule = compile_rule(None, source, RateLimitRule())
         compiled = {pattern: compile_rule(given, source, rule) for pattern, given in (routes or {}).items()}
         root_path = getattr(app, "root_path", "")  # of a FastAPI application, which puts it into the scope itself
         self._routes = RoutePatterns(compiled, lambda rule: rule.is_exempt, root_path) if compiled else None
@@ -85,7 +85,7 @@ class RateLimitMiddleware:
             return
         rule, parameters = self._default_rule, None
         if self._exempt is not False and await resolve(self._exempt, scope):
-            rule = self._no_rule
+            rule = self._enforcer.no_rule
         elif self._routes is not None:
             rule, parameters = self._routes.find(scope) or (rule, parameters)
         await self._enforcer.serve(rule, self.app, scope, receive, send, parameters)

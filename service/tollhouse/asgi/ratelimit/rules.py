@@ -19,7 +19,7 @@ from tollhouse.asgi.ratelimit.limiter_source import LimiterSource
 from tollhouse.asgi.ratelimit.refunds import Charge, IsCharged, charge_predicate
 from tollhouse.asgi.ratelimit.refusal_response import fields_of_client
 from tollhouse.asgi.ratelimit.request_context import RequestContext
-from tollhouse.asgi.types import PerRequest, Scope
+from tollhouse.asgi.types import PerRequest, Scope, header_of
 from tollhouse.errors import ConfigurationError
 from tollhouse.limits.decision import Decision
 from tollhouse.limits.policy.policy import Policy
@@ -115,6 +115,11 @@ def compile_rule(given: RateLimitRule | PolicyChoice, source: LimiterSource, oth
         messages=rule.messages,
         drops_messages=rule.over_messages == "drop",
     )
+
+
+def is_preflight(scope: Scope) -> bool:
+    """Return True for a CORS preflight: a browser sends it by itself, and shows no script a refusal of it."""
+    return scope.get("method") == "OPTIONS" and header_of(scope, b"access-control-request-method") is not None
 
 
 def policies_in(choice: PolicyChoice) -> tuple[str, ...]:
