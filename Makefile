@@ -18,7 +18,7 @@ INSTALL = $(BIN)/python -m pip install --quiet --constraint constraints.txt
 endif
 
 # Lines 0 and 1 of the layer table: what the features are and stand on, where every branch is tested.
-CORE    := accounts ai cache clock errors keyring keys limits logs metrics runtime scripts sessions settings stores suggest worker_pool
+CORE    := accounts ai cache clock errors extras keyring keys limits logs metrics runtime scripts sessions settings stores suggest worker_pool
 empty   :=
 comma   := ,
 CORE_FILES := $(subst $(empty) $(empty),$(comma),$(CORE:%=service/tollhouse/%.py) $(CORE:%=service/tollhouse/%/**/*))
@@ -108,7 +108,7 @@ $(VENV)/.run: pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.develop: $(VENV)/.run
-	@$(INSTALL) --editable '.[demo,dev]'
+	@$(INSTALL) --editable '.[dev]'
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.run

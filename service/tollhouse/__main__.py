@@ -1,37 +1,20 @@
-"""The `tollhouse` command."""
+"""The `tollhouse` command, which needs the extra `service`."""
 
 from __future__ import annotations
 
 import sys
 
-import click
-from rich_click import RichGroup
-
-from tollhouse.cli.check import check
-from tollhouse.cli.demo import demo
-from tollhouse.cli.drill import drill
-from tollhouse.cli.limits import limits
-from tollhouse.cli.serve import serve
-from tollhouse.errors import ConfigurationError, InvalidInput, StoreError
-
-
-@click.group(cls=RichGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="tollhouse")
-def cli() -> None:
-    """Sessions, rate limits and cached results, on Redis and Valkey."""
-
-
-for command in (serve, check, demo, limits, drill):
-    cli.add_command(command)
+from tollhouse.extras import not_installed
 
 
 def main() -> None:
-    """Run a command. A wrong setting or value is one line and exit code 2; a store that fails, exit code 1."""
+    """Run a command. Without the packages of the extra, say in one line how to install them: exit code 2."""
     try:
-        cli.main(prog_name="tollhouse")
-    except (ConfigurationError, InvalidInput, StoreError) as error:
-        click.echo(f"tollhouse: {error}", err=True)
-        sys.exit(1 if isinstance(error, StoreError) else 2)
+        from tollhouse.cli.commands import run
+    except ModuleNotFoundError as error:
+        sys.stderr.write(f"tollhouse: {not_installed('the command', 'tollhouse[service]', error)}\n")
+        sys.exit(2)
+    run()
 
 
 if __name__ == "__main__":

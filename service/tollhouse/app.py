@@ -8,11 +8,20 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
 
-from litestar import Litestar
-from litestar.di import Provide
-from litestar.openapi import OpenAPIConfig
-from litestar.openapi.plugins import JsonRenderPlugin
 from msgspec import Struct
+
+from tollhouse.extras import not_installed
+
+try:
+    from litestar import Litestar
+    from litestar.di import Provide
+    from litestar.openapi import OpenAPIConfig
+    from litestar.openapi.plugins import JsonRenderPlugin
+
+    from tollhouse.serving.signals import answer_hangups
+    from tollhouse.serving.workers import exit_with_parent
+except ModuleNotFoundError as error:
+    raise not_installed("tollhouse.app", "tollhouse[service]", error) from error
 
 from tollhouse import logs, wiring
 from tollhouse.ai.langid import langid
@@ -31,8 +40,6 @@ from tollhouse.http.openapi import security_schemes
 from tollhouse.http.problems import HANDLERS
 from tollhouse.litestar import RateLimitRoutes
 from tollhouse.logs import Log
-from tollhouse.serving.signals import answer_hangups
-from tollhouse.serving.workers import exit_with_parent
 from tollhouse.settings import Settings
 from tollhouse.wiring import Tollhouse
 

@@ -15,10 +15,6 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Final
 
-from fastapi import Response, WebSocket
-from starlette.requests import HTTPConnection
-from starlette.websockets import WebSocketState
-
 from tollhouse.asgi.matched_route import route_name
 from tollhouse.asgi.ratelimit.inline import InlineLimit, InlineTake, record_error
 from tollhouse.asgi.ratelimit.key_rules import address, check_rule, key_finder, policy_key_finder, resolve_key
@@ -36,11 +32,19 @@ from tollhouse.asgi.ratelimit.websocket import close_reason
 from tollhouse.asgi.response import HttpResponse, discard
 from tollhouse.asgi.types import Scope, resolve
 from tollhouse.errors import InvalidInput, StoreError
+from tollhouse.extras import not_installed
 from tollhouse.limits.decision import RateLimited
 from tollhouse.limits.limiter import Limiter
 from tollhouse.limits.policy.policy import Policy
 from tollhouse.settings import Settings
 from tollhouse.wiring import Tollhouse
+
+try:
+    from fastapi import Response, WebSocket
+    from starlette.requests import HTTPConnection
+    from starlette.websockets import WebSocketState
+except ModuleNotFoundError as error:
+    raise not_installed("tollhouse.fastapi", "fastapi", error) from error
 
 __all__ = ["RateLimit", "answer"]
 

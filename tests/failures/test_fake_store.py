@@ -79,12 +79,16 @@ async def test_a_fake_store_that_is_away_is_an_outage() -> None:
     await stores.aclose()
 
 
-def test_a_fake_store_without_fakeredis_names_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """When fakeredis is not installed, the error says what to install."""
-    monkeypatch.setitem(sys.modules, "fakeredis", None)
+@pytest.mark.parametrize("package", ["fakeredis", "lupa"])
+def test_a_fake_store_without_its_packages_has_the_pip_line(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If fakeredis is not installed, or lupa, without which it runs no script, the error says how to install it."""
+    monkeypatch.setitem(sys.modules, package, None)
 
-    with pytest.raises(ConfigurationError, match=r"install `fakeredis\[lua\]`"):
+    with pytest.raises(ConfigurationError) as raised:
         open_stores(urls_by_store("fake://", {}), SCRIPTS, Metrics())
+
+    assert raised.value.setting == "fake://"
+    assert raised.value.remedy == f"it needs {package}: pip install 'tollhouse[test]'"
 
 
 async def test_what_is_announced_is_heard_by_every_store_of_the_name() -> None:

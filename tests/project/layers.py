@@ -16,6 +16,7 @@ LINES: Mapping[str, int] = {
         (
             "clock",
             "errors",
+            "extras",
             "keyring",
             "keys",
             "logs",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -10,38 +11,75 @@ import tarfile
 import tomllib
 import zipfile
 from collections.abc import Iterator
+from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hatchling.builders.sdist import SdistBuilder
-from hatchling.builders.wheel import WheelBuilder
 from packaging.markers import Marker
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from tests.project.environments import Environments
 from tests.project.imports import ROOT, SERVICE, package_imports
+from tests.project.layers import room
 
 pytestmark = pytest.mark.project
 
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
-ASKED_FOR = frozenset({"fakeredis", "fastapi", "starlette"})
-"""What only those need who name it: `fake://`, which says so when it is missing, and `tollhouse.fastapi`."""
+PARTS_OF_EXTRAS = {
+    "service": frozenset({"__main__", "app", "cli", "http", "litestar", "serving"}),
+    "demo": frozenset({"ai"}),
+    "test": frozenset({"stores"}),
+}
+"""The parts of the package that may name what an extra brings; each says its pip line if that is missing."""
+OF_APPLICATIONS = frozenset({"fastapi", "starlette"})
+"""What `tollhouse.fastapi` needs, and every application has that imports it."""
+BARE_MAX = 11
+"""Packages that the library may bring along beside itself."""
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 SKIPPED_FOLDERS = frozenset({".git", "__pycache__", ".hypothesis", ".ruff_cache", ".pytest_cache", "build", "dist"})
 REGISTRIES = tuple(
     ".".join(parts) for parts in [("pypi", "org"), ("pythonhosted", "org"), ("npmjs", "org"), ("npmjs", "com")]
 )
+LIBRARY = """\
+import asyncio
+
+import tollhouse
+
+
+async def main():
+    async with tollhouse.open("embedded://", policies={"api": "1/minute"}) as th:
+        assert await th.limits.take("api", "ada")
+        assert not await th.limits.take("api", "ada")
+        issued = await th.sessions.create(user="ada")
+        assert (await th.sessions.verify(issued.token)).user == "ada"
+        assert await th.cache.get_or_load("key", load, ttl_s=60) == 7
+        text, _ = th.metrics.render()
+        assert b'tollhouse_ratelimit_decisions_total{outcome="refused",policy="api"} 1.0' in text
+
+
+async def load():
+    return 7
+
+
+asyncio.run(main())
+"""
 PIN = re.compile(r"([A-Za-z0-9._-]+)==([0-9][A-Za-z0-9.]*)(?:; (.+))?")
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
-    """The wheel of this tree, built in this process and so without the network."""
-    path = next(WheelBuilder(str(ROOT)).build(directory=str(tmp_path_factory.mktemp("wheel")), versions=["standard"]))
-    return zipfile.ZipFile(path)
+def wheel(wheel_file: Path) -> zipfile.ZipFile:
+    return zipfile.ZipFile(wheel_file)
+
+
+@pytest.fixture
+def bare(environments: Environments) -> Path:
+    """The commands of an environment that has the package alone."""
+    return environments.commands("pip install ./tollhouse")
 
 
 @pytest.fixture(scope="module")
@@ -75,17 +113,64 @@ def test_the_wheel_installs_the_command(wheel: zipfile.ZipFile) -> None:
     ]
 
 
-def test_the_demo_runs_from_the_wheel(wheel: zipfile.ZipFile, tmp_path: Path) -> None:
-    """What the wheel holds, and not the checkout, is enough for the demo: it ends with exit code 0."""
-    wheel.extractall(tmp_path / "site")
-    env = {**os.environ, "PYTHONPATH": str(tmp_path / "site"), "PYTHONSAFEPATH": "1"}
-    where = [sys.executable, "-c", "import tollhouse.scripts as s; print(s.__file__); print(s.find_lua())"]
+def test_the_package_alone_is_small(bare: Path) -> None:
+    """The package brings the embedded server and what the library calls: nothing of the service, nor a framework."""
+    source = "import importlib.metadata as m, json; print(json.dumps([d.name for d in m.distributions()]))"
 
-    found = subprocess.run(where, env=env, cwd=tmp_path, check=True, capture_output=True, text=True).stdout.split()
-    done = subprocess.run([sys.executable, "-m", "tollhouse", "demo"], env=env, cwd=tmp_path, check=False, timeout=60)
+    names = {canonicalize_name(name) for name in json.loads(_run(bare / "python", "-c", source).stdout)}
 
-    assert found == [str(tmp_path / "site/tollhouse/scripts.py"), str(tmp_path / "site/tollhouse/lua")]
-    assert done.returncode == 0
+    assert "tollhouse" in names
+    assert len(names) <= BARE_MAX + 1
+    assert not names & {canonicalize_name(Requirement(text).name) for text in EXTRAS["service"]}
+
+
+def test_the_package_alone_is_the_library(bare: Path, tmp_path: Path) -> None:
+    """With the package alone, limits, sessions, cache and metrics work on the embedded server."""
+    program = tmp_path / "program.py"
+    program.write_text(LIBRARY, encoding="utf-8")
+
+    done = _run(bare / "python", "-W", "error", str(program))
+
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("source", "line"),
+    [
+        ("import tollhouse.litestar", "pip install 'tollhouse[service]'"),
+        ("import tollhouse.app", "pip install 'tollhouse[service]'"),
+        ("import tollhouse.fastapi", "pip install 'fastapi'"),
+        ("import tollhouse; tollhouse.open('fake://')", "pip install 'tollhouse[test]'"),
+    ],
+)
+def test_what_needs_an_extra_has_its_pip_line(source: str, line: str, bare: Path) -> None:
+    """A part whose packages are missing raises an error that ends with the command that installs them."""
+    done = _run(bare / "python", "-c", source)
+
+    assert done.returncode == 1
+    assert done.stderr.rstrip().endswith(line)
+
+
+@pytest.mark.parametrize("command", [["tollhouse"], ["tollhouse", "serve"], ["python", "-m", "tollhouse", "--help"]])
+def test_the_command_without_its_packages_has_the_pip_line(command: list[str], bare: Path) -> None:
+    """With the package alone, `tollhouse` is one line with the command that installs the rest: exit code 2."""
+    done = _run(bare / command[0], *command[1:])
+
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert re.fullmatch(r"tollhouse: .*: pip install 'tollhouse\[service\]'\n", done.stderr)
+
+
+def test_the_demo_does_without_the_model(environments: Environments, tmp_path: Path) -> None:
+    """With the extra `service` alone the demo passes; it says what it left out, and how to install that."""
+    commands = environments.commands("pip install './tollhouse[service]'")
+
+    done = _run(commands / "tollhouse", "demo", "--json", cwd=tmp_path)
+
+    told = json.loads(done.stdout)
+    assert (done.returncode, told["ok"]) == (0, True)
+    assert not [step for step in told["steps"] if "model" in step["name"]]
+    assert [text.endswith("pip install 'tollhouse[demo]'") for text in told["left_out"]] == [True]
 
 
 def test_the_source_distribution_can_be_built_and_tested(sdist: frozenset[str]) -> None:
@@ -111,6 +196,7 @@ def test_the_constraints_pin_what_is_declared(python: str) -> None:
     declared = [
         Requirement(text) for text in [*PROJECT["dependencies"], *(dep for deps in EXTRAS.values() for dep in deps)]
     ]
+    declared = [requirement for requirement in declared if requirement.name != PROJECT["name"]]
 
     for requirement in declared:
         if _applies(str(requirement.marker or ""), python):
@@ -127,18 +213,23 @@ def test_the_constraints_name_each_package_once() -> None:
 
 
 def test_what_is_imported_is_declared() -> None:
-    """Whatever the package imports comes with Python, or is declared as a dependency or in the extra demo."""
-    declared = {canonicalize_name(Requirement(text).name) for text in [*PROJECT["dependencies"], *EXTRAS["demo"]]}
-    outside = {name.partition(".")[0] for names in package_imports().values() for name in names}
-    owners = packages_distributions()
+    """Whatever a module imports comes with Python, is a dependency, or is in an extra that the module is a part of."""
+    undeclared = [
+        f"{module} imports {name}"
+        for module, names in package_imports().items()
+        for name in {name.partition(".")[0] for name in names}
+        if not _is_declared(name, room(module))
+    ]
 
-    undeclared = {
-        name
-        for name in outside - sys.stdlib_module_names - {"tollhouse", "compression"} - ASKED_FOR
-        if not declared & {canonicalize_name(owner) for owner in owners.get(name, [])}
-    }
+    assert undeclared == []
 
-    assert undeclared == set()
+
+def test_every_extra_that_holds_another_names_it() -> None:
+    """The demo runs the service; who works on Tollhouse has all that users may have."""
+    held = {name: [text for text in deps if text.startswith("tollhouse[")] for name, deps in EXTRAS.items()}
+
+    assert held["demo"] == ["tollhouse[service]"]
+    assert held["dev"] == ["tollhouse[demo,test]"]
 
 
 def test_no_text_holds_the_address_of_a_registry() -> None:
@@ -159,6 +250,29 @@ def test_the_versions_of_python_agree() -> None:
     )
 
 
+def _run(program: Path, *arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a program without any variable of Tollhouse or of this Python."""
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(("TOLLHOUSE_", "PYTHON"))}
+    return subprocess.run(
+        [str(program), *arguments], env=environ, cwd=cwd, check=False, capture_output=True, text=True, timeout=60
+    )
+
+
+def _is_declared(name: str, part: str) -> bool:
+    if name in sys.stdlib_module_names | {"tollhouse", "compression"}:
+        return True
+    if name in OF_APPLICATIONS:
+        return part == "fastapi"
+    extras = [extra for extra, parts in PARTS_OF_EXTRAS.items() if part in parts]
+    texts = [*PROJECT["dependencies"], *(text for extra in extras for text in EXTRAS[extra])]
+    declared = {canonicalize_name(Requirement(text).name) for text in texts}
+    owners = {canonicalize_name(owner) for owner in _distributions().get(name, [])}
+    return bool(declared & owners)
+
+
+_distributions = cache(packages_distributions)
+
+
 def _pins() -> list[tuple[str, str, str]]:
     text = (ROOT / "constraints.txt").read_text(encoding="utf-8")
     matches = [match for line in text.splitlines() if (match := PIN.fullmatch(line))]
@@ -170,14 +284,12 @@ def _applies(marker: str, python: str) -> bool:
     return not marker or Marker(marker).evaluate(environment)
 
 
-def _files(folder: Path) -> list[Path]:
-    return [
-        path
-        for path in folder.rglob("*")
-        if path.is_file()
-        and not path.relative_to(ROOT).parts[0].startswith(".venv")
-        and not SKIPPED_FOLDERS.intersection(path.relative_to(ROOT).parts)
-    ]
+def _files(folder: Path) -> Iterator[Path]:
+    for path in folder.iterdir():
+        if path.is_file():
+            yield path
+        elif path.name not in SKIPPED_FOLDERS and not path.name.startswith(".venv"):
+            yield from _files(path)
 
 
 def _texts() -> Iterator[tuple[str, str]]:

@@ -47,7 +47,21 @@ def test_every_public_name_is_documented() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["litestar", "fastapi", "starlette", "uvicorn", "fakeredis", "py3langid", "numpy", "rich"]
+    "module",
+    [
+        "click",
+        "fakeredis",
+        "fastapi",
+        "httptools",
+        "litestar",
+        "numpy",
+        "py3langid",
+        "redis",
+        "rich",
+        "starlette",
+        "uvicorn",
+        "uvloop",
+    ],
 )
 def test_importing_the_package_loads_no_framework(module: str) -> None:
     """`import tollhouse` in an app of any framework loads neither Litestar nor what only the service needs."""

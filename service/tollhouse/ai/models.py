@@ -11,11 +11,13 @@ from msgspec import Struct
 
 from tollhouse.cache.ttl import CacheTTL
 from tollhouse.errors import ConfigurationError, InvalidInput, LoadFailed, TollhouseError
+from tollhouse.extras import pip_line
 from tollhouse.suggest import did_you_mean
 from tollhouse.worker_pool import WorkerPool
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 _VERSION_CHARACTERS_MAX: Final = 128
+_NO_MODELS: Final = f"there are no models; {pip_line('tollhouse[demo]')} brings one, langid"
 
 
 class Model(Struct, frozen=True, kw_only=True):
@@ -51,7 +53,7 @@ class Models:
         model = self._models.get(name)
         if model is not None:
             return model
-        every = f"the models are {', '.join(self.names()) or 'none'}"
+        every = f"the models are {', '.join(self.names())}" if self._models else _NO_MODELS
         raise InvalidInput("model", name, did_you_mean(name, self._models, otherwise=every), kind="unknown-model")
 
     async def run(self, model: Model, value: Any) -> Any:

@@ -9,11 +9,16 @@ exact, and changes nothing else about it.
 """
 
 from tollhouse.cache.cache import Cache
+from tollhouse.extras import not_installed
 from tollhouse.limits.limiter import Limiter
-from tollhouse.litestar.builtin import AtomicRateLimitMiddleware
-from tollhouse.litestar.plugin import TollhousePlugin
-from tollhouse.litestar.routes import OPT, RateLimitRoutes
 from tollhouse.sessions.sessions import Sessions
+
+try:
+    from tollhouse.litestar.builtin import AtomicRateLimitMiddleware
+    from tollhouse.litestar.plugin import TollhousePlugin
+    from tollhouse.litestar.routes import OPT, RateLimitRoutes
+except ModuleNotFoundError as error:
+    raise not_installed("tollhouse.litestar", "tollhouse[service]", error) from error
 
 __all__ = [
     "OPT",

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context
 from importlib.metadata import version as metadata_version
+from importlib.util import find_spec
 from typing import Any
 
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -17,6 +18,7 @@ from redis.exceptions import ResponseError
 
 from tollhouse.clock import ServerClock, server_time
 from tollhouse.errors import ConfigurationError, ScriptFailed, StoreUnavailable
+from tollhouse.extras import pip_line
 from tollhouse.runtime.home_loop import HomeLoop, running_loop
 from tollhouse.scripts import Argument, Scripts
 from tollhouse.stores.arguments import as_list, with_primary
@@ -35,10 +37,12 @@ class FakeStore:
     """One logical database of a fakeredis; the same name in the URL means the same data."""
 
     def __init__(self, name: str, url: StoreUrl, scripts: Scripts, *, clock: ServerClock = server_time) -> None:
-        try:
-            import fakeredis
-        except ImportError:
-            raise ConfigurationError("fake://", url.redacted(), "install `fakeredis[lua]` to use it") from None
+        for package in ("fakeredis", "lupa"):  # without lupa it runs no script
+            if find_spec(package) is None:
+                remedy = f"it needs {package}: {pip_line('tollhouse[test]')}"
+                raise ConfigurationError("fake://", url.redacted(), remedy)
+        import fakeredis
+
         assert isinstance(url.target, FakeTarget)
         self.name = name
         self.url = url

@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, get_args
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, get_args
 
 from tollhouse.clock import ServerClock, server_time
 from tollhouse.keys import UNNAMED, Namespace
@@ -20,7 +20,6 @@ from tollhouse.stores.discovery.static_resolver import StaticResolver
 from tollhouse.stores.discovery.timing import ResolverTiming
 from tollhouse.stores.embedded.locators import EmbeddedClusterLocator, EmbeddedLocator
 from tollhouse.stores.embedded.shared_servers import SharedServer
-from tollhouse.stores.fake import FakeStore
 from tollhouse.stores.replica_shortage import WAIT_S, ReplicaShortage
 from tollhouse.stores.replication.watch import require_replicas
 from tollhouse.stores.store import DEADLINE_S, Store
@@ -43,7 +42,10 @@ from tollhouse.stores.urls import (
     UnixAddress,
 )
 
-AnyStore = Store | FakeStore
+if TYPE_CHECKING:
+    from tollhouse.stores.fake import FakeStore
+
+AnyStore: TypeAlias = "Store | FakeStore"
 
 IMPATIENT: Final = frozenset({"cache/get_or_lease", "cache/fill", "cache/renew", "cache/release"})
 """Scripts whose callers would rather do without a reply than wait for a replica: the value is loaded all the same."""
@@ -114,11 +116,17 @@ def open_stores(
     def open_store(name: StoreName) -> AnyStore:
         url, own = urls[name], {key: each for key, each in scripts.items() if key.startswith(f"{name}/")}
         if isinstance(url.target, FakeTarget):
-            return FakeStore(name, url, own, clock=clock)
+            return _open_fake(name, url, own, clock)
         locator, start = locators.locator(url), locators.first_start(url, timing.start_s)
         return make_store(name, url, locator, own, first_start=start, shortage=_shortage(name, deadline_s, jitter))
 
     return Stores({name: open_store(name) for name in STORES}, locators.shared.values())
+
+
+def _open_fake(name: StoreName, url: StoreUrl, scripts: Scripts, clock: ServerClock) -> AnyStore:
+    from tollhouse.stores.fake import FakeStore  # it loads redis-py, which takes as long as most of this package
+
+    return FakeStore(name, url, scripts, clock=clock)
 
 
 def _shortage(name: StoreName, deadline_s: float, jitter: Jitter) -> ReplicaShortage:

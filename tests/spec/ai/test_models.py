@@ -135,7 +135,7 @@ async def test_a_caller_that_leaves_frees_its_place_in_the_queue(opened: list[Mo
 
 
 def test_an_unknown_model_is_named_with_the_nearest(opened: list[Models]):
-    """The error's kind is unknown-model, and its remedy is the nearest name or all names."""
+    """The error's kind is unknown-model, and its remedy is the nearest name, or all names, or how to get a model."""
     opened.append(models := Models([model(len, "langid"), model(len, "summary")]))
     opened.append(none := Models())
 
@@ -148,7 +148,7 @@ def test_an_unknown_model_is_named_with_the_nearest(opened: list[Models]):
 
     assert "'langid'" in remedies[0]
     assert "langid, summary" in remedies[1]
-    assert "none" in remedies[2]
+    assert "pip install" in remedies[2]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,34 @@
+"""Every command of `tollhouse`, and what its errors come to: one line, and an exit code."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+from rich_click import RichGroup
+
+from tollhouse.cli.check import check
+from tollhouse.cli.demo import demo
+from tollhouse.cli.drill import drill
+from tollhouse.cli.limits import limits
+from tollhouse.cli.serve import serve
+from tollhouse.errors import ConfigurationError, InvalidInput, StoreError
+
+
+@click.group(cls=RichGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="tollhouse")
+def cli() -> None:
+    """Sessions, rate limits and cached results, on Redis and Valkey."""
+
+
+for command in (serve, check, demo, limits, drill):
+    cli.add_command(command)
+
+
+def run() -> None:
+    """Run a command. A wrong setting or value is one line and exit code 2; a store that fails, exit code 1."""
+    try:
+        cli.main(prog_name="tollhouse")
+    except (ConfigurationError, InvalidInput, StoreError) as error:
+        click.echo(f"tollhouse: {error}", err=True)
+        sys.exit(1 if isinstance(error, StoreError) else 2)

@@ -1,0 +1,24 @@
+"""The wheel of this tree, and the environments that readers make of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hatchling.builders.wheel import WheelBuilder
+
+from tests.project.environments import Environments
+from tests.project.imports import ROOT
+
+
+@pytest.fixture(scope="session")
+def wheel_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel of this tree, built in this process and so without the network."""
+    folder = tmp_path_factory.mktemp("wheel")
+    return Path(next(WheelBuilder(str(ROOT)).build(directory=str(folder), versions=["standard"])))
+
+
+@pytest.fixture(scope="session")
+def environments(tmp_path_factory: pytest.TempPathFactory, wheel_file: Path) -> Environments:
+    """Environments by the lines that make them."""
+    return Environments(tmp_path_factory.mktemp("environments"), wheel_file)
