@@ -1,13 +1,12 @@
-"""The composition root: the only module that connects features to stores, as the settings say."""
+"""Tollhouse: every feature over the stores of one configuration, and how it is opened."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-import secrets
 from collections.abc import Mapping
 from contextvars import Context
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from typing import Self
 
@@ -22,8 +21,7 @@ from tollhouse.ai.models import Models
 from tollhouse.ai.results import Results
 from tollhouse.cache.cache import Cache
 from tollhouse.keyring import Keyring
-from tollhouse.keys import UNNAMED, Namespace
-from tollhouse.limits.calls.refusal_cache import KEYS_MAX
+from tollhouse.keys import Namespace
 from tollhouse.limits.limiter import Limiter
 from tollhouse.limits.policy.catalog import (
     instances_from_settings,
@@ -31,19 +29,16 @@ from tollhouse.limits.policy.catalog import (
     policies_from_settings,
     policy_changes,
 )
-from tollhouse.limits.policy.policy import Policy
 from tollhouse.metrics import Metrics
-from tollhouse.sessions.revocation_log import RevocationLog
 from tollhouse.sessions.sessions import Sessions
-from tollhouse.sessions.tokens import RandomBytes
 from tollhouse.settings import Settings, load, settings_for, with_policies
 from tollhouse.settings.credentials import CredentialsFunction
 from tollhouse.settings.watch import SettingsWatcher
 from tollhouse.stores.discovery.timing import resolver_timing
-from tollhouse.stores.embedded.folder import persistent_secret
-from tollhouse.stores.opening import AnyStore, Stores, open_stores
+from tollhouse.stores.opening import Stores, open_stores
 from tollhouse.stores.transport.redial import connection_timing
-from tollhouse.stores.urls import EmbeddedClusterTarget, EmbeddedTarget, FakeTarget, StoreName, StoreUrl, urls_by_store
+from tollhouse.wiring.features import open_limiter, open_sessions
+from tollhouse.wiring.servers import embedded_binary, resolve_secrets, store_urls
 
 
 class Tollhouse:
@@ -215,85 +210,6 @@ def open(  # noqa: A001 - the verb that users know: `async with tollhouse.open(u
     return Tollhouse(settings, policies=policies, models=models, metrics=metrics, credentials=credentials)
 
 
-def open_limiter(
-    store: AnyStore,
-    policies: Mapping[str, Policy],
-    keyring: Keyring,
-    metrics: Metrics,
-    *,
-    namespace: Namespace = UNNAMED,
-    instances: int = 1,
-) -> Limiter:
-    """Open a limiter that caches refusals, and evicts them when another process gives units back."""
-    limiter = Limiter(
-        store, policies, keyring, metrics, namespace=namespace, instances=instances, refusals_max=KEYS_MAX
-    )
-    refusals = limiter.refusals
-    store.listen(namespace.rate_clearings, refusals.on_cleared, refusals.on_gap, refusals.on_subscribed)
-    return limiter
-
-
-def open_sessions(
-    store: AnyStore,
-    keyring: Keyring,
-    metrics: Metrics,
-    *,
-    namespace: Namespace = UNNAMED,
-    revocation_log: RevocationLog | None = None,
-    random_bytes: RandomBytes = secrets.token_bytes,
-) -> Sessions:
-    """Open sessions that learn of revocations by other processes, and replay recent ones on a new primary."""
-    sessions = Sessions(
-        store, keyring, metrics, namespace=namespace, revocation_log=revocation_log, random_bytes=random_bytes
-    )
-    store.on_new_primary(sessions.revoker.replay)
-    store.listen(namespace.session_revocations, sessions.revoker.on_announcement, sessions.revoker.on_gap)
-    return sessions
-
-
-def store_urls(settings: Settings) -> dict[StoreName, StoreUrl]:
-    """Return the URL of each of the four stores."""
-    return urls_by_store(
-        settings.url, settings.store_urls(), address_map=settings.address_map, databases=settings.databases
-    )
-
-
-def owns_servers(urls: Mapping[StoreName, StoreUrl]) -> bool:
-    """Return True if every store is on a server that this process starts, or in its memory."""
-    own = EmbeddedTarget | EmbeddedClusterTarget | FakeTarget
-    return all(isinstance(url.target, own) for url in urls.values())
-
-
-def has_secret(settings: Settings, urls: Mapping[StoreName, StoreUrl]) -> bool:
-    """Return True if a secret is set, or may be generated: the data of other servers would outlive a generated one."""
-    return bool(settings.secret) or owns_servers(urls)
-
-
-def resolve_secrets(settings: Settings, urls: Mapping[StoreName, StoreUrl]) -> tuple[bytes, ...]:
-    """Return the configured secrets; for our own servers, the secret stored beside their data, or that of this process.
-
-    Without `has_secret` there are none: limits and cache then use plain digests, and sessions refuse to open.
-    """
-    if settings.secret or not has_secret(settings, urls):
-        return settings.secret
-    target = urls["sessions"].target
-    if isinstance(target, EmbeddedTarget) and target.path is not None:
-        return (persistent_secret(Path(target.path)),)
-    return (process_secret(),)
-
-
-def embedded_binary() -> Path | None:
-    """Return the server that TOLLHOUSE_EMBEDDED_BINARY names; None means the one that the package brings along."""
-    path = os.environ.get("TOLLHOUSE_EMBEDDED_BINARY")
-    return Path(path) if path else None
-
-
 def verbose_loggers(settings: Settings) -> tuple[str, ...]:
     """Return the loggers that log everything, regardless of the level."""
     return ("tollhouse.cache",) if settings.cache.debug else ()
-
-
-@cache
-def process_secret() -> bytes:
-    """Return the secret for data that end with this process: one for all who open them, in any event loop."""
-    return secrets.token_bytes(32)

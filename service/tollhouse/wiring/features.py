@@ -1,0 +1,53 @@
+"""Features that learn what other processes announce: limits and sessions, connected to their stores."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+
+from tollhouse.keyring import Keyring
+from tollhouse.keys import UNNAMED, Namespace
+from tollhouse.limits.calls.refusal_cache import KEYS_MAX
+from tollhouse.limits.limiter import Limiter
+from tollhouse.limits.policy.policy import Policy
+from tollhouse.metrics import Metrics
+from tollhouse.sessions.revocation_log import RevocationLog
+from tollhouse.sessions.sessions import Sessions
+from tollhouse.sessions.tokens import RandomBytes
+from tollhouse.stores.opening import AnyStore
+
+
+def open_limiter(
+    store: AnyStore,
+    policies: Mapping[str, Policy],
+    keyring: Keyring,
+    metrics: Metrics,
+    *,
+    namespace: Namespace = UNNAMED,
+    instances: int = 1,
+) -> Limiter:
+    """Open a limiter that caches refusals, and evicts them when another process gives units back."""
+    limiter = Limiter(
+        store, policies, keyring, metrics, namespace=namespace, instances=instances, refusals_max=KEYS_MAX
+    )
+    refusals = limiter.refusals
+    store.listen(namespace.rate_clearings, refusals.on_cleared, refusals.on_gap, refusals.on_subscribed)
+    return limiter
+
+
+def open_sessions(
+    store: AnyStore,
+    keyring: Keyring,
+    metrics: Metrics,
+    *,
+    namespace: Namespace = UNNAMED,
+    revocation_log: RevocationLog | None = None,
+    random_bytes: RandomBytes = secrets.token_bytes,
+) -> Sessions:
+    """Open sessions that learn of revocations by other processes, and replay recent ones on a new primary."""
+    sessions = Sessions(
+        store, keyring, metrics, namespace=namespace, revocation_log=revocation_log, random_bytes=random_bytes
+    )
+    store.on_new_primary(sessions.revoker.replay)
+    store.listen(namespace.session_revocations, sessions.revoker.on_announcement, sessions.revoker.on_gap)
+    return sessions
