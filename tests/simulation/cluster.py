@@ -30,6 +30,8 @@ class Cluster:
         min_replicas: int = 0,
         down_after_ms: int = 1000,
     ) -> None:
+        self._loop = loop
+        self._emptied_s = -1.0
         chosen = (100,) * (replicas + 1) if priorities is None else tuple(priorities)
         peers: dict[Host, Server] = {}
         self.servers = [
@@ -77,8 +79,17 @@ class Cluster:
 
     @property
     def forgotten_s(self) -> float:
-        """Return until when writes may be lost because a server that had not followed since was promoted; or -1."""
-        return max(sentinel.forgotten_s for sentinel in self.sentinels)
+        """Return until when writes may be lost because of what Sentinel does with a server that lacks them; or -1.
+
+        That server had not followed since and was promoted, or it was the primary still and started with nothing.
+        """
+        return max(self._emptied_s, *(sentinel.forgotten_s for sentinel in self.sentinels))
+
+    def restart_empty(self, server: Server) -> None:
+        """Start a server with nothing. If no Sentinel that runs has replaced it, its replicas will have nothing too."""
+        if all(sentinel.named == server.host for sentinel in self.sentinels if sentinel.alive):
+            self._emptied_s = self._loop.time()
+        server.restart(empty=True)
 
     def failover(self, kind: Literal["forced", "coordinated"]) -> None:
         """Order the first Sentinel that runs to replace the primary; no effect if that is not possible now."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -58,7 +59,7 @@ def _break_node(fault: Fault, server: Any, cluster: Any) -> Repair:
             cluster.failover(fault.way)
         case _:
             server.kill()
-            return lambda: server.restart(empty=fault.kind == "kill-empty")
+            return partial(cluster.restart_empty, server) if fault.kind == "kill-empty" else server.restart
     return lambda: None
 
 

@@ -205,6 +205,22 @@ def test_a_restart_forgets_scripts_and_connections_and_keeps_data() -> None:
     _play(scene)
 
 
+def test_what_a_primary_had_is_forgotten_if_it_starts_empty_before_a_sentinel_replaced_it() -> None:
+    """Its replicas copy that it has nothing. Once a Sentinel that runs names another one, nothing excuses a loss."""
+
+    async def scene(stage: Stage) -> None:
+        first = stage.cluster.servers[0]
+        for dead_s, excused in ((0.1, True), (6.0, False)):
+            stage.cluster.primary().kill()
+            await asyncio.sleep(dead_s)
+            before_s = stage.cluster.forgotten_s
+            stage.cluster.restart_empty(first)
+            assert (stage.cluster.forgotten_s > before_s) is excused
+            await asyncio.sleep(2)
+
+    _play(scene)
+
+
 def test_a_process_that_hangs_runs_later_what_it_was_sent() -> None:
     """A hung primary answers nothing; when it goes on it runs what its kernel kept, and is still deposed."""
 
