@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Self, cast
 
@@ -263,6 +263,17 @@ async def answered(store: Store) -> list[Any]:
                 return await store.run("test/once", [], [])
             except StoreUnavailable:
                 await asyncio.sleep(0.005)
+
+
+async def ended_because_closed(calls: Sequence[asyncio.Future[Any]], outcome: str = "not-sent") -> None:
+    """Check that the calls of a store that was closed end at once, for that reason, and that no task is left."""
+    async with asyncio.timeout(0.5):
+        ends = await asyncio.gather(*calls, return_exceptions=True)
+    assert all(isinstance(end, StoreUnavailable) for end in ends), ends
+    told = [(end.outcome, end.reason) for end in cast("list[StoreUnavailable]", ends)]
+    assert told == [(outcome, "the store was closed")] * len(calls)
+    await asyncio.sleep(0)
+    assert not [task.get_name() for task in asyncio.all_tasks() if task.get_name().startswith("tollhouse-")]
 
 
 def at(primary: Primary) -> TcpAddress:

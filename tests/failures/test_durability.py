@@ -14,6 +14,7 @@ from tests.failures.fake_sentinel import ErrorReply
 from tests.failures.primaries import Primary, Scene, attached_replica, refused, scene
 from tollhouse.errors import StoreUnavailable
 from tollhouse.keys import Namespace
+from tollhouse.stores.durability.group_commit import GroupCommit
 
 
 def confirming(replicas: int) -> Any:
@@ -349,3 +350,33 @@ async def test_a_durable_call_that_fails_is_as_any_other() -> None:
             await call
         assert raised.value.outcome == "ambiguous"
         assert s.old.verbs() == ["EVALSHA"]
+
+
+class SlowConfirmation:
+    """A confirmation that takes nearly all the time that it is given; it keeps until when that was."""
+
+    def __init__(self) -> None:
+        self.connection: Any = None
+        self.hopeless = False
+        self.deadlines: list[float] = []
+
+    async def ask(self, marker: bytes, deadline_s: float) -> bool:
+        self.deadlines.append(deadline_s)
+        await asyncio.sleep(deadline_s - 0.05 - asyncio.get_running_loop().time())
+        return True
+
+
+async def test_calls_that_share_a_confirmation_have_deadlines_of_their_own() -> None:
+    """One with little time left learns by then that it is not confirmed; the others have the time left to them."""
+    slow = SlowConfirmation()
+    commit = GroupCommit(slow, "marker")
+    loop = asyncio.get_running_loop()
+    began_s = loop.time()
+    early, late, over = (asyncio.ensure_future(commit.confirm(began_s + left_s)) for left_s in (0.05, 0.3, 0.0))
+
+    assert (await over, await early) == (False, False)
+
+    assert loop.time() - began_s < 0.2
+    assert slow.deadlines == [began_s + 0.3]
+    assert await late is True
+    await commit.aclose()

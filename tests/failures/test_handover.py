@@ -7,12 +7,13 @@ import asyncio
 import pytest
 
 from tests.failures.fake_sentinel import FakeSentinel
-from tests.failures.primaries import SCRIPTS, Primary, Scene, at, refused, scene
+from tests.failures.primaries import SCRIPTS, Primary, Scene, at, ended_because_closed, refused, scene
 from tollhouse.errors import StoreUnavailable
 from tollhouse.metrics import Metrics
 from tollhouse.stores.discovery.primary_history import FailoverPause, Generation
 from tollhouse.stores.discovery.sentinel_resolver import SentinelResolver
 from tollhouse.stores.store import Store
+from tollhouse.stores.transport.connection import IN_FLIGHT_MAX
 from tollhouse.stores.transport.dialer import Dialer, Login
 from tollhouse.stores.urls import SentinelService, StoreUrl
 
@@ -324,3 +325,46 @@ async def test_the_role_is_not_asked_for_with_each_read() -> None:
     async with scene(role_check_s=60.0) as s:
         await asyncio.gather(*(s.store.run("test/read", [], []) for _ in range(20)))
         assert s.old.roles == 0
+
+
+async def test_closing_a_store_ends_the_calls_that_wait_for_a_primary() -> None:
+    """They end at once, say why, and connect to nothing any more."""
+    async with scene() as s:
+        await s.store.run("test/once", [], [])
+        s.locator.announce(FailoverPause(wait_s=5.0))
+        s.old.drop()
+        calls = [asyncio.ensure_future(s.store.run("test/once", [], [])) for _ in range(3)]
+        await asyncio.sleep(0.01)
+
+        await s.store.aclose()
+
+        await ended_because_closed(calls)
+        assert s.old.accepted == 1
+
+
+async def test_closing_a_store_ends_the_calls_that_wait_for_a_connection() -> None:
+    """They end at once, and say why."""
+    async with scene() as s:
+        s.old.mute = True
+        calls = [asyncio.ensure_future(s.store.run("test/once", [], [])) for _ in range(3)]
+        await s.old.until(lambda: s.old.accepted == 1)
+
+        await s.store.aclose()
+
+        await ended_because_closed(calls)
+
+
+async def test_closing_a_store_ends_the_calls_that_wait_for_room() -> None:
+    """They were not sent, and end at once with those that were."""
+    async with scene() as s:
+        s.old.holding = True
+        sent = [asyncio.ensure_future(s.store.run("test/once", [], [])) for _ in range(IN_FLIGHT_MAX)]
+        await asyncio.sleep(0.05)
+        waiting = [asyncio.ensure_future(s.store.run("test/once", [], [])) for _ in range(10)]
+        await asyncio.sleep(0.05)
+
+        await s.store.aclose()
+
+        await ended_because_closed(waiting)
+        ends = await asyncio.gather(*sent, return_exceptions=True)
+        assert {end.outcome for end in ends if isinstance(end, StoreUnavailable)} == {"ambiguous"}

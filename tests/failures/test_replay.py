@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from tests.failures.fake_sentinel import ErrorReply, SimpleString
-from tests.failures.primaries import Primary, Scene, ScriptedLocator, at, refused, scene, store_with
+from tests.failures.primaries import (
+    Primary,
+    Scene,
+    ScriptedLocator,
+    at,
+    ended_because_closed,
+    refused,
+    scene,
+    store_with,
+)
 from tollhouse.errors import StoreUnavailable
 from tollhouse.stores.arguments import BULK_BYTES
-from tollhouse.stores.store import Run
+from tollhouse.stores.replay import Replay, Run
+from tollhouse.stores.replica_shortage import ReplicaShortage
+from tollhouse.stores.transport.errors import ServerError
 from tollhouse.stores.urls import TcpAddress
 
 ENTRIES = 21
@@ -254,14 +265,16 @@ async def test_writes_wait_for_a_replay_that_is_due() -> None:
 
 
 async def test_writes_wait_for_a_replay_no_longer_than_their_deadline() -> None:
-    """Without a replica a write is rejected at its deadline, and was not sent; reads still go on."""
+    """Without a replica a write ends at its deadline, was not sent, and says for what; reads still go on."""
     async with scene(deadline_s=0.15) as s:
         await moved_to_a_primary_without_replicas(s, [])
 
         with pytest.raises(StoreUnavailable) as raised:
             await s.store.run("test/once", [], [])
 
-        assert raised.value.outcome == "rejected"
+        assert raised.value.outcome == "not-sent"
+        assert "revocations have to be repeated" in raised.value.reason
+        assert raised.value.reason.endswith(SHORT)
         assert "test/once" not in scripts(s.new)
         assert await s.store.run("test/read", [], []) == [b"test/read"]
 
@@ -326,3 +339,88 @@ async def test_closing_a_store_ends_the_repetition_of_its_replay() -> None:
         await s.store.aclose()
 
         assert not [task for task in asyncio.all_tasks() if task.get_name() == "tollhouse-replay"]
+
+
+async def test_closing_a_store_ends_the_calls_that_wait_for_a_replay() -> None:
+    """They end at once, and say why; no replay begins after that."""
+    async with scene() as s:
+        await moved_to_a_primary_without_replicas(s, [])
+        calls = [asyncio.ensure_future(s.store.run("test/once", [], [])) for _ in range(3)]
+        await asyncio.sleep(0)
+
+        await s.store.aclose()
+
+        await ended_because_closed(calls)
+
+
+async def test_closing_a_store_during_a_replay_begins_no_repetition() -> None:
+    """A replay that is refused while the store closes is not repeated by a task that nothing would end."""
+    async with scene() as s:
+        begun = asyncio.Event()
+
+        async def replay(_: Run) -> None:
+            begun.set()
+            try:
+                await asyncio.sleep(10)
+            finally:
+                raise ServerError(SHORT)
+
+        await s.store.run("test/once", [], [])
+        s.store.on_new_primary(replay)
+        s.locator.move(s.new)
+        await begun.wait()
+
+        await s.store.aclose()
+
+        await ended_because_closed([])
+
+
+async def test_a_replay_that_is_due_is_a_wait_of_its_own() -> None:
+    """The time that it took is none of a shortage after it: a write that is refused then waits inside its deadline."""
+    async with scene(shortage=ReplicaShortage(wait_s=0.1)) as s:
+        await moved_to_a_primary_without_replicas(s, [])
+        call = asyncio.ensure_future(s.store.run("test/once", [], []))
+        await asyncio.sleep(0.2)
+        refusals: Iterator[Any] = iter([ErrorReply(SHORT)] * 2)
+
+        s.new.answer = lambda command: 1 if command[1] == "test/again" else next(refusals, 7)
+
+        assert await call == [7]
+        assert scripts(s.new).count("test/once") == 3
+
+
+async def test_the_calls_that_wait_for_a_replay_are_bounded() -> None:
+    """Above a number, and once it has been due for long, they end at once; a replay that failed is repeated."""
+    refusals = iter([ServerError("OOM command not allowed"), ServerError(SHORT)])
+    attempts: list[str] = []
+
+    async def refuse(_: Run) -> None:
+        attempts.append("")
+        for refusal in refusals:
+            raise refusal
+
+    async def run(*_: Any) -> list[Any]:
+        return []
+
+    async def attempt() -> None:
+        await replay.on_connected("new", run)
+
+    replay = Replay(attempt, lambda _, high: high, wait_s=0.4, waiting_max=1)
+    loop = asyncio.get_running_loop()
+    replay.action = refuse
+    await replay.on_connected("old", run)
+    with pytest.raises(ServerError, match="OOM"):
+        await replay.on_connected("new", run)
+    waiting = asyncio.ensure_future(replay.wait(loop.time() + 5))
+    await asyncio.sleep(0)
+
+    assert await replay.wait(loop.time() + 5) is False
+    assert await waiting is True
+    assert (len(attempts), replay.due) == (3, False)
+    refusals = iter([ServerError(SHORT)] * 20)
+    await replay.on_connected("third", run)
+    began_s = loop.time()
+    assert await replay.wait(loop.time() + 5) is False
+    assert 0.3 < loop.time() - began_s < 2
+    assert await replay.wait(loop.time() + 5) is False
+    await replay.aclose()

@@ -10,7 +10,7 @@ import pytest
 
 from tests.asgi import limiter_with
 from tests.failures.fake_sentinel import ErrorReply
-from tests.failures.primaries import Scene, refused, scene
+from tests.failures.primaries import Scene, ended_because_closed, refused, scene
 from tests.worlds import SCRIPTS, StoreWorld
 from tollhouse.cache.cache import Cache
 from tollhouse.errors import StoreUnavailable
@@ -157,6 +157,45 @@ async def test_a_shortage_that_lasts_is_an_outage() -> None:
         await s.store.run("test/once", [], [])
         s.old.answer = short_for(2)
         assert await s.store.run("test/once", [], []) == [1]
+
+
+async def test_a_shortage_of_which_nothing_was_heard_for_long_is_over() -> None:
+    """It ended without a write, so nothing said so: the first write of a later one waits inside its deadline."""
+    async with scene(shortage=ReplicaShortage(wait_s=0.05)) as s:
+        s.old.answer = refused(SHORT)
+        with pytest.raises(StoreUnavailable):
+            await s.store.run("test/once", [], [])
+        await asyncio.sleep(0.1)
+        s.old.answer = short_for(2)
+
+        assert await s.store.run("test/once", [], []) == [1]
+
+
+async def test_a_call_above_the_bound_is_sent_once() -> None:
+    """There is no place for it to wait, so it is refused; it is not sent a second time without a pause."""
+    async with scene(shortage=ReplicaShortage(wait_s=60.0, waiting_max=1, jitter=long_pauses)) as s:
+        s.old.answer = refused(SHORT)
+        waiting = asyncio.ensure_future(s.store.run("test/again", [], []))
+        await s.old.until(lambda: len(s.old.seen) == 1)
+
+        with pytest.raises(StoreUnavailable) as raised:
+            await s.store.run("test/again", [], [])
+
+        assert (raised.value.outcome, len(s.old.seen)) == ("rejected", 2)
+        waiting.cancel()
+
+
+async def test_closing_a_store_ends_the_calls_that_wait_for_a_replica() -> None:
+    """They end at once, and say why."""
+    async with scene(jitter=long_pauses) as s:
+        s.old.answer = refused(SHORT)
+        calls = [asyncio.ensure_future(s.store.run("test/once", [], [])) for _ in range(3)]
+        await s.old.until(lambda: len(s.old.seen) == 3)
+        await asyncio.sleep(0.05)
+
+        await s.store.aclose()
+
+        await ended_because_closed(calls, "rejected")
 
 
 async def test_an_impatient_script_does_not_wait() -> None:

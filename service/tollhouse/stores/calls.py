@@ -36,19 +36,24 @@ from tollhouse.stores.transport.errors import (
 from tollhouse.stores.transport.handshake import ServerInfo
 from tollhouse.stores.transport.redial import Backoff
 
-_REPLAY_DUE: Final = "NOREPLICAS revocations have to be repeated on this primary before anything else is written there"
 _REMEDY: Final = "; allow the account that command, and the keys of its stores, by default tollhouse:*"
 
 
 class _Past:
-    """The failed attempts of a call: the worst outcome of them, and its pauses if it waits for a replica."""
+    """What a call has behind it: the worst outcome of its attempts, its pauses for want of a replica, and a replay."""
 
-    __slots__ = ("is_repeated", "outcome", "pauses")
+    __slots__ = ("is_repeated", "met_replay", "outcome", "pauses")
 
     def __init__(self) -> None:
         self.outcome: Outcome = "not-sent"
         self.is_repeated = False
+        self.met_replay = False
         self.pauses: Backoff | None = None
+
+    @property
+    def has_waited(self) -> bool:
+        """Return whether time was spent in which the server was there."""
+        return self.met_replay or self.pauses is not None
 
 
 class ScriptCalls:
@@ -90,9 +95,11 @@ class ScriptCalls:
             assert over.server is not None
             if wanted.reads:
                 over.role_check.run(connection)
+            if self._replay.due and not wanted.reads:
+                past = past or _Past()
+                await self._await_replay(over, connection, past, deadline_s)
+                continue
             try:
-                if self._replay.due and not wanted.reads:
-                    raise ServerError(_REPLAY_DUE)
                 reply = as_list(await self.call(connection, over.server, wanted, keys, args, deadline_s))
             except CALL_FAILED as error:
                 past = past or _Past()
@@ -103,6 +110,11 @@ class ScriptCalls:
                 if self._shortage.since_s is not None and not wanted.reads:
                     self._shortage.end()
                 return reply, connection
+
+    async def aclose(self) -> None:
+        """Wake the calls that wait, after their connections were closed: they end with that for a reason."""
+        await self._replay.aclose()
+        self._shortage.end()
 
     async def call(
         self,
@@ -127,7 +139,7 @@ class ScriptCalls:
         earlier = "not-sent" if past is None else past.outcome
         if self.watch is not None and not self.watch.trusted:
             raise self.unavailable(earlier, self.watch.reason)
-        late = past is not None and past.pauses is not None
+        late = past is not None and past.has_waited
         try:
             connection = over.ready or await over.connected(deadline_s, late=late)
         except Unreachable as error:
@@ -150,6 +162,18 @@ class ScriptCalls:
         self.report_up(up=False)
         self._metrics.store_failure(self._name, happened)
         return StoreUnavailable(self._name, happened, reason)
+
+    async def _await_replay(
+        self, over: ReconnectingConnection, connection: Connection, past: _Past, deadline_s: float
+    ) -> None:
+        """Return when the replay that was due is done; raise StoreUnavailable when the call cannot wait for that."""
+        refusal = self._replay.refusal
+        if refusal is not None and not past.met_replay:  # one hint a call, as of a refusal of its own
+            over.report_error(connection, refusal)
+        past.met_replay = True
+        if not await self._replay.wait(deadline_s):
+            self._metrics.store_failure(self._name, past.outcome)
+            raise StoreUnavailable(self._name, past.outcome, self._replay.reason)
 
     async def _before_next_attempt(
         self,

@@ -55,7 +55,7 @@ class CircuitBreaker:
     def request_probe(self) -> None:
         """Start a probe, unless one is under way or the last one started too recently."""
         loop = asyncio.get_running_loop()
-        if loop.time() < self._next_probe_s or not (self._task is None or self._task.done()):
+        if self._closed or loop.time() < self._next_probe_s or not (self._task is None or self._task.done()):
             return
         self._next_probe_s = loop.time() + self._interval_s
         self._task = loop.create_task(self._run_probe(), name=f"tollhouse-probe-{self._name}", context=Context())

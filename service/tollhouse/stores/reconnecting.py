@@ -15,6 +15,7 @@ import random
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from contextvars import Context
+from typing import Final
 
 from msgspec import Struct
 
@@ -24,6 +25,7 @@ from tollhouse.stores.circuit_breaker import CircuitBreaker
 from tollhouse.stores.discovery.failover_hints import FailoverHint, failover_hint
 from tollhouse.stores.discovery.locator import Address, Locator
 from tollhouse.stores.discovery.primary_history import FailoverPause, PrimaryEvent
+from tollhouse.stores.transport.call_pause import CallPause
 from tollhouse.stores.transport.connection import Connection, encode
 from tollhouse.stores.transport.databases import Database
 from tollhouse.stores.transport.dialer import Dialer
@@ -41,6 +43,8 @@ from tollhouse.stores.transport.handshake import ServerInfo, shake_hands
 from tollhouse.stores.transport.redial import TIMING, Backoff, ConnectionTiming, Jitter, redial, set_up
 from tollhouse.stores.transport.role_check import RoleCheck
 from tollhouse.stores.urls import StoreUrl
+
+_CLOSED: Final = "the store was closed"
 
 
 class ConnectionConfig(Struct, frozen=True, kw_only=True):
@@ -79,7 +83,7 @@ class ReconnectingConnection:
         self._backoff = Backoff(timing.pause_min_s, timing.pause_max_s, jitter=config.jitter)
         self._reason = ""
         self.role_check = RoleCheck(self.report_error, timing)
-        self._paused: asyncio.Event | None = None
+        self._pause = CallPause(timing.failover_wait_s)
         self._ended = False
         config.locator.subscribe(self._on_primary_event)
 
@@ -92,7 +96,7 @@ class ReconnectingConnection:
     def ready(self) -> Connection | None:
         """Return the connection when a call can be sent on it at once; None when it has to wait, or cannot be sent."""
         if (
-            self._paused is None
+            not self._pause.is_on
             and self._connection is not None
             and self._connection.alive
             and not self.breaker.is_open
@@ -105,8 +109,6 @@ class ReconnectingConnection:
 
         A `late` call has spent its time elsewhere: that it waits in vain says nothing about the server.
         """
-        if self._ended:
-            raise Unreachable("the store was closed")
         if self.breaker.is_open:
             self.breaker.request_probe()
             raise Unreachable(self._reason_or(self.breaker.reason))
@@ -132,8 +134,9 @@ class ReconnectingConnection:
             connection.drain(self._timing.drain_s)
 
     async def aclose(self) -> None:
-        """Close the connection, and cancel the probe and the attempt to connect."""
+        """Close the connection, cancel the probe and the attempt to connect, and end the calls that wait for it."""
         self._ended = True
+        self._pause.end()
         await self.breaker.aclose()
         if self._connecting is not None:
             self._connecting.cancel()
@@ -144,8 +147,9 @@ class ReconnectingConnection:
 
     async def _wait_connected(self, deadline_s: float) -> Connection:
         loop = asyncio.get_running_loop()
-        if self._paused is not None:
-            await self._await_resume(self._paused, deadline_s)
+        await self._pause.wait(deadline_s)
+        if self._ended:
+            raise Unreachable(_CLOSED)
         if self._connection is not None and self._connection.alive:
             return self._connection
         if self._connecting is None:
@@ -165,6 +169,8 @@ class ReconnectingConnection:
 
     def _reason_or(self, otherwise: str) -> str:
         """Return why there is no connection, as far as the locator or the last attempt knows."""
+        if self._ended:
+            return _CLOSED
         health = self._config.locator.health()
         return ("" if health is None else health.reason) or self._reason or otherwise
 
@@ -257,9 +263,9 @@ class ReconnectingConnection:
     def _on_primary_event(self, event: PrimaryEvent) -> None:
         """Pause calls while the primary is replaced; drain the old one when the new one is named."""
         if isinstance(event, FailoverPause):
-            self._pause(event.wait_s)
+            self._pause.begin(event.wait_s)
             return
-        self._resume()
+        self._pause.end()
         self.breaker.reset()
         self._backoff.reset()
         self._abandon_attempt(unless=event.address)
@@ -273,28 +279,3 @@ class ReconnectingConnection:
         """End an attempt at another address: one that hangs would keep callers from the new primary."""
         if self._attempt is not None and not self._attempt.expired() and self._dialing not in (None, unless):
             self._attempt.reschedule(0)
-
-    def _pause(self, wait_s: float) -> None:
-        """Pause calls for `wait_s`; 0 ends the pause, and one under way is not extended."""
-        if not wait_s:
-            self._resume()
-        elif self._paused is None:
-            self._paused = paused = asyncio.Event()
-            asyncio.get_running_loop().call_later(wait_s, self._end_pause, paused)
-
-    def _resume(self) -> None:
-        if self._paused is not None:
-            self._end_pause(self._paused)
-
-    def _end_pause(self, paused: asyncio.Event) -> None:
-        paused.set()
-        if self._paused is paused:
-            self._paused = None
-
-    async def _await_resume(self, paused: asyncio.Event, deadline_s: float) -> None:
-        give_up_s = asyncio.get_running_loop().time() + self._timing.failover_wait_s
-        try:
-            async with asyncio.timeout_at(min(deadline_s, give_up_s)):
-                await paused.wait()
-        except TimeoutError:
-            raise Unreachable("the primary is being replaced") from None

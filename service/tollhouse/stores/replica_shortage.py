@@ -5,12 +5,14 @@ the right server, and its connection stays. A refused call waits and is sent aga
 is reached. The first one that is answered wakes the others, and so does a new primary.
 
 A shortage that lasts is an outage: after `wait_s` the calls are refused at once, so that nothing queues behind them.
-Scripts that only read run all the time.
+One of which nothing was heard for so long is over: the next refusal begins another. Scripts that only read run all the
+time.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections.abc import Collection
 from typing import Final
@@ -43,6 +45,7 @@ class ReplicaShortage:
         self._jitter = jitter
         self._waiting_max = waiting_max
         self._waiting = 0
+        self._refused_s = -math.inf
         self._over = asyncio.Event()
 
     def pauses(self) -> Backoff:
@@ -53,8 +56,9 @@ class ReplicaShortage:
         """Return True when a refused call is to be sent again, after a pause; False when waiting is of no use."""
         loop = asyncio.get_running_loop()
         now_s = loop.time()
-        if self.since_s is None:
+        if self.since_s is None or now_s - self._refused_s > self._wait_s:
             self.since_s = now_s
+        self._refused_s = now_s
         late = now_s >= min(self.since_s + self._wait_s, deadline_s)
         if late or script in self._impatient or self._waiting >= self._waiting_max:
             return False
@@ -69,7 +73,7 @@ class ReplicaShortage:
         return loop.time() < deadline_s
 
     def end(self) -> None:
-        """Wake the calls that wait: a write was answered."""
+        """Wake the calls that wait: a write was answered, or the store was closed."""
         self.since_s = None
         self._over.set()
         self._over = asyncio.Event()

@@ -221,17 +221,17 @@ class Store:
             raise self._calls.failure(error, str(parts[0])) from error
 
     async def aclose(self) -> None:
-        """Close the connections; later calls raise ConfigurationError."""
+        """Close the connections; calls that wait end with StoreUnavailable, later ones raise ConfigurationError."""
         self._home.close()
-        await self._replay.aclose()
         if self._subscriber is not None:
             await self._subscriber.aclose()
-        if self._group_commit is not None:
-            await self._group_commit.aclose()
         if self._watch is not None:
             await self._watch.aclose()
         for each in self._connections:
             await each.aclose()
+        if self._group_commit is not None:
+            await self._group_commit.aclose()
+        await self._calls.aclose()
 
     def _outlives(self) -> bool:
         """Return whether anything outlives the server: its replicas, or its file."""

@@ -44,22 +44,27 @@ class GroupCommit:
         self._confirmation = confirmation
         self._gathering: asyncio.Task[bool] | None = None
         self._under_way: asyncio.Task[bool] | None = None
+        self._until_s = 0.0
 
     async def confirm(self, deadline_s: float) -> bool:
         """Return whether all that the connection has answered until now is confirmed; False when that is unknown.
 
-        A cancelled caller leaves the confirmation to the others.
+        A cancelled caller leaves the confirmation to the others, and so does one whose deadline passes: calls that meet
+        have different ones, and the confirmation has the latest of them.
         """
         if self._confirmation.hopeless:
             return False
+        loop = asyncio.get_running_loop()
         if self._gathering is None:
-            self._gathering = asyncio.get_running_loop().create_task(
-                self._confirm(self._under_way, deadline_s), name="tollhouse-confirm", context=Context()
+            self._until_s = 0.0
+            self._gathering = loop.create_task(
+                self._confirm(self._under_way), name="tollhouse-confirm", context=Context()
             )
+        self._until_s = max(self._until_s, deadline_s)
         shared = self._gathering
-        await asyncio.wait({shared})
+        await asyncio.wait({shared}, timeout=max(deadline_s - loop.time(), 0))
         # Only `aclose` cancels the shared task; its waiters were not cancelled themselves, and learn: not confirmed.
-        return not shared.cancelled() and shared.result()
+        return shared.done() and not shared.cancelled() and shared.result()
 
     async def aclose(self) -> None:
         """Cancel what is under way."""
@@ -68,13 +73,13 @@ class GroupCommit:
                 task.cancel()
                 await asyncio.wait({task})
 
-    async def _confirm(self, previous: asyncio.Task[bool] | None, deadline_s: float) -> bool:
+    async def _confirm(self, previous: asyncio.Task[bool] | None) -> bool:
         if previous is not None:
             await asyncio.wait({previous})
         # A call that comes from here on may have written after the marker, and joins the next confirmation.
         self._under_way, self._gathering = self._gathering, None
         try:
-            return await self._confirmation.ask(self._marker, deadline_s)
+            return await self._confirmation.ask(self._marker, self._until_s)
         except CALL_FAILED as error:
             self._on_failure(error)
             return False
