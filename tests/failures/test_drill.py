@@ -241,7 +241,7 @@ async def test_what_only_an_isolated_primary_took_is_counted_as_lost(tmp_path: P
 
     The same holds for what a primary had not sent to its replicas when it was killed.
     """
-    extent = Extent(before_s=1, after_s=3, partition_s=3.5, lag_s=0.6)
+    extent = Extent(before_s=1, after_s=3, partition_s=2.5, lag_s=0.6)
     both = structs.replace(options("partition", "tollhouse"), faults=("partition", "lag"), down_after_ms=1_000)
 
     report = await Drill(both, tmp_path, BOUNDS, lambda _: None, extent=extent).run()

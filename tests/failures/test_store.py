@@ -133,6 +133,7 @@ REFUSALS = [
     b"OOM command not allowed",
     b"ERR max number of clients reached",
     b"ERR The user executing the script can't run this command or subcommand",
+    b"ERR ACL failure in script: User x has no permissions to run the 'zadd' command script: test/once",
 ]
 
 

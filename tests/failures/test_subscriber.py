@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from itertools import pairwise
 
 import pytest
 
@@ -19,14 +21,14 @@ from tollhouse.stores.transport.connection import Connection
 from tollhouse.stores.transport.databases import Database, DatabaseChoice
 from tollhouse.stores.transport.dialer import Dialer
 from tollhouse.stores.transport.handshake import ServerInfo
-from tollhouse.stores.transport.redial import ConnectionTiming
+from tollhouse.stores.transport.redial import ConnectionTiming, Jitter
 from tollhouse.stores.urls import StoreUrl
 
 
 class Recorder:
     """A subscriber, and what it passed on."""
 
-    def __init__(self, locator: ScriptedLocator, heartbeat_timeout_s: float = 1.0) -> None:
+    def __init__(self, locator: ScriptedLocator, jitter: Jitter = random.uniform, **timing: float) -> None:
         assert not isinstance(locator.address, str)
         self.messages: list[bytes] = []
         self.gaps = 0
@@ -40,7 +42,8 @@ class Recorder:
             dialer=Dialer(),
             scripts=(),
             prepare=self._prepare,
-            timing=ConnectionTiming(heartbeat_s=0.02, heartbeat_timeout_s=heartbeat_timeout_s),
+            timing=ConnectionTiming(heartbeat_s=0.02, **timing),
+            jitter=jitter,
         )
         self.subscriber = Subscriber(
             common,
@@ -204,6 +207,33 @@ async def test_an_outage_is_logged_once(caplog: pytest.LogCaptureFixture) -> Non
         await primary.until(lambda: primary.accepted >= 3)
 
     assert caplog.text.count("cannot listen to announcements") == 1
+    await recorder.subscriber.aclose()
+    await primary.close()
+
+
+@pytest.mark.parametrize("error", ["WRONGPASS invalid username-password pair", "NOPERM no channel for you"])
+async def test_what_only_an_operator_can_mend_is_tried_ever_more_rarely(
+    error: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each pause is twice as long as the last one, up to a bound, and the log has one line. Once it may, it listens."""
+    answer: list[object] = [ErrorReply(error)]
+    primary = await Primary(lambda _: answer[0]).open()
+    pauses: list[float] = []
+
+    def jitter(_: float, high: float) -> float:
+        pauses.append(asyncio.get_running_loop().time())
+        return high
+
+    recorder = Recorder(ScriptedLocator(at(primary)), jitter=jitter, refused_pause_min_s=0.02, refused_pause_max_s=0.08)
+    with caplog.at_level(logging.WARNING, logger="tollhouse.stores"):
+        recorder.subscriber.start()
+        await primary.until(lambda: primary.accepted >= 6 and not primary.connections)
+
+    lengths = [after - before for before, after in pairwise(pauses)]
+    assert [length >= least for length, least in zip(lengths, (0.02, 0.04, 0.08, 0.08), strict=False)] == [True] * 4
+    assert caplog.text.count("cannot listen to announcements") == 1
+    answer[0] = SimpleString("PONG")
+    await recorder.until(lambda: recorder.subscriptions == 1)
     await recorder.subscriber.aclose()
     await primary.close()
 

@@ -28,6 +28,7 @@ from tollhouse.stores.transport.errors import (
     ServerError,
     Unreachable,
     awaits_replica,
+    is_denied,
     is_lacking,
     may_retry,
     outcome,
@@ -155,7 +156,7 @@ class ScriptCalls:
         if verdict(error) == "defect":
             return ScriptFailed(f"store {self._name!r}: {what}: {error}", happened)
         self._metrics.store_failure(self._name, happened)
-        return StoreUnavailable(self._name, happened, f"{error}{_REMEDY if is_lacking(error) else ''}")
+        return StoreUnavailable(self._name, happened, f"{error}{_REMEDY if is_denied(error) else ''}")
 
     def unavailable(self, happened: Outcome, reason: str) -> StoreUnavailable:
         """Return the error of a call that found no server; the store counts as down."""

@@ -2,7 +2,8 @@
 
 Messages published while it is down are lost, and the subscriber reports the gap. It follows the primary by itself, also
 in a process that makes no calls, and replays there as other connections do: it subscribes first and replays then, so
-that nothing is missed in between.
+that nothing is missed in between. After a failure that only an operator can mend, such as a wrong password, it tries
+again ever more rarely, but at least every 30 s.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from tollhouse.stores.discovery.primary_history import FailoverPause, PrimaryEve
 from tollhouse.stores.reconnecting import ConnectionConfig
 from tollhouse.stores.rights import COSTS
 from tollhouse.stores.transport.connection import Connection, encode
-from tollhouse.stores.transport.errors import CALL_FAILED, is_lacking
+from tollhouse.stores.transport.errors import CALL_FAILED, is_lacking, is_mistake
 from tollhouse.stores.transport.handshake import shake_hands
 from tollhouse.stores.transport.redial import Backoff, keep_connected, set_up
 
@@ -68,8 +69,10 @@ class Subscriber:
                 self._listen,
                 self._backoff,
                 on_failure=self._on_connect_failure,
-                permanent=is_lacking,
-                permanent_pause_s=self._timing.refused_pause_s,
+                permanent=is_mistake,
+                permanent_backoff=Backoff(
+                    self._timing.refused_pause_min_s, self._timing.refused_pause_max_s, jitter=self._config.jitter
+                ),
             )
             self._task = asyncio.get_running_loop().create_task(
                 listening, name=f"tollhouse-listen-{self._name}", context=Context()

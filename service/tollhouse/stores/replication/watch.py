@@ -25,6 +25,7 @@ from tollhouse.errors import ConfigurationError
 from tollhouse.logs import Log
 from tollhouse.stores.arguments import marker_write
 from tollhouse.stores.discovery.primary_history import Generation, PrimaryEvent
+from tollhouse.stores.discovery.role_probe import Primary, read_role
 from tollhouse.stores.reconnecting import ConnectionConfig, ReconnectingConnection
 from tollhouse.stores.transport.connection import Connection, encode
 from tollhouse.stores.transport.errors import CALL_FAILED, ServerError
@@ -126,11 +127,8 @@ class ReplicationWatch:
             role = await connection.send(encode("ROLE"), deadline_s)
         except ServerError:
             return otherwise
-        match role:
-            case [_, _, [*replicas]]:
-                return len(replicas)
-            case _:
-                return otherwise
+        read = read_role(role)
+        return len(read.replicas) if isinstance(read, Primary) else otherwise
 
     def _on_primary_event(self, event: PrimaryEvent) -> None:
         if isinstance(event, Generation) and self._task is not None:

@@ -18,8 +18,10 @@ _CODES: Final[dict[Verdict, tuple[str, ...]]] = {
     "await-replica": ("NOREPLICAS",),
     "refuse": ("BUSY", "OOM", "MISCONF", *LOGIN_CODES, "MAXCLIENTS", "MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN"),
 }
-_REFUSING: Final = ("ERR max number of clients", "ERR The user executing the script can't")
-"""Outages and missing rights without a code of their own; the second one is Redis 7.0 inside a script."""
+_DENIED_INSIDE: Final = ("ERR The user executing the script can't", "ERR ACL failure in script")
+"""A right that a script lacks for one of its commands or keys: Redis 7.0, and later servers."""
+_REFUSING: Final = ("ERR max number of clients", *_DENIED_INSIDE)
+"""Outages and missing rights without a code of their own."""
 _VERDICTS: Final[dict[str, Verdict]] = {code: verdict for verdict, codes in _CODES.items() for code in codes}
 
 
@@ -74,6 +76,11 @@ def awaits_replica(error: Exception) -> bool:
 def is_lacking(error: object) -> bool:
     """Return True if the account may not run the command, or the server does not have it under this name."""
     return isinstance(error, ServerError) and (error.code == "NOPERM" or str(error).startswith("ERR unknown command"))
+
+
+def is_denied(error: object) -> bool:
+    """Return True if the account lacks a right: to the command itself, or inside of a script."""
+    return is_lacking(error) or (isinstance(error, ServerError) and str(error).startswith(_DENIED_INSIDE))
 
 
 def is_mistake(error: Exception) -> bool:

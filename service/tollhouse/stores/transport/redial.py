@@ -52,8 +52,10 @@ class ConnectionTiming(Struct, frozen=True, kw_only=True):
     """While calls only read, the server is asked so often whether it is the primary still."""
     heartbeat_s: float = 5.0
     """A subscription that is silent for so long gets a PING."""
-    refused_pause_s: float = 30.0
-    """Pause after a subscription that the account may not have."""
+    refused_pause_min_s: float = 1.0
+    """First pause after a subscription that waiting cannot mend, such as one with a wrong password."""
+    refused_pause_max_s: float = 30.0
+    """Longest pause after a subscription that waiting cannot mend."""
     heartbeat_timeout_s: float = 1.0
     """A subscription that does not answer the PING for so long is given up."""
 
@@ -136,17 +138,19 @@ async def keep_connected(
     *,
     on_failure: Callable[[Exception], None],
     permanent: Callable[[Exception], bool] = lambda _: False,
-    permanent_pause_s: float = 30.0,
+    permanent_backoff: Backoff | None = None,
 ) -> None:
     """Dial, `hold` the connection until it ends, and start again after a pause; run until cancelled.
 
-    After a `permanent` failure, which only an operator can mend, the pause is `permanent_pause_s`.
+    After a `permanent` failure, which only an operator can mend, the pauses are those of `permanent_backoff`.
     """
     while True:
         connection = await redial(dial, backoff, on_failure=on_failure, permanent=permanent)
         if connection is None:
-            await asyncio.sleep(permanent_pause_s)
+            await asyncio.sleep((permanent_backoff or backoff).next_s())
         else:
+            if permanent_backoff is not None:
+                permanent_backoff.reset()
             await hold(connection)
             await asyncio.sleep(backoff.next_s())
 
