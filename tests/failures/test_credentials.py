@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import threading
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,11 @@ from tollhouse.errors import ConfigurationError, StoreUnavailable
 from tollhouse.metrics import Metrics
 from tollhouse.settings.credentials import CredentialsFunction, StoreCredentials
 from tollhouse.stores.discovery.sentinel_resolver import SentinelResolver
-from tollhouse.stores.opening import open_stores
+from tollhouse.stores.opening import Stores, open_stores
 from tollhouse.stores.store import Store
 from tollhouse.stores.transport.credentials import CredentialsSource, read_file
 from tollhouse.stores.transport.dialer import Dialer, Login
+from tollhouse.stores.transport.redial import ConnectionTiming
 from tollhouse.stores.transport.renewal import renew_login
 from tollhouse.stores.urls import SentinelService, TcpAddress, UnixAddress, urls_by_store
 
@@ -54,12 +56,12 @@ async def account(embedded: StoreWorld, valkey_socket: Path) -> AsyncIterator[Ac
     await made.remove()
 
 
-async def pinged(th: tollhouse.Tollhouse) -> float:
+async def pinged(stores: Stores) -> float:
     """Ping until there is an answer, for a bounded time."""
     async with asyncio.timeout(PATIENCE_S):
         while True:
             try:
-                return await th.stores.limits.ping()
+                return await stores.limits.ping()
             except StoreUnavailable:
                 await asyncio.sleep(0.01)
 
@@ -76,7 +78,7 @@ async def test_files_are_read_anew_at_each_login(account: Account, tmp_path: Pat
         password.write_text("second")
         await account.rotate("second")
 
-        assert await pinged(th) >= 0
+        assert await pinged(th.stores) >= 0
 
 
 async def test_a_name_in_the_url_goes_with_a_password_in_a_file(account: Account, tmp_path: Path) -> None:
@@ -119,7 +121,7 @@ async def test_a_file_that_comes_later_is_used(account: Account, tmp_path: Path)
 
         password.write_text("first")
 
-        assert await pinged(th) >= 0
+        assert await pinged(th.stores) >= 0
 
 
 @pytest.mark.parametrize("is_async", [False, True])
@@ -143,8 +145,35 @@ async def test_a_function_is_called_at_each_login(account: Account, *, is_async:
         passwords.append("second")
         await account.rotate("second")
 
-        assert await pinged(th) >= 0
+        assert await pinged(th.stores) >= 0
         assert set(places) == {"server"}
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_a_function_may_take_longer_than_an_attempt_to_connect(account: Account, *, is_async: bool) -> None:
+    """Calls do not wait for it, and say what is missing; it is called once, and then they are answered."""
+    places: list[str] = []
+
+    def slow(place: str) -> StoreCredentials:
+        places.append(place)
+        time.sleep(0.4)
+        return StoreCredentials(username=account.name, password="first")
+
+    async def slow_later(place: str) -> StoreCredentials:
+        places.append(place)
+        await asyncio.sleep(0.4)
+        return StoreCredentials(username=account.name, password="first")
+
+    urls = urls_by_store(f"unix://{account.socket}", {})
+    timing = ConnectionTiming(connect_s=0.15, wait_s=0.05)
+    stores = open_stores(urls, SCRIPTS, Metrics(), timing=timing, credentials=slow_later if is_async else slow)
+    with pytest.raises(StoreUnavailable) as raised:
+        await stores.limits.ping()
+    assert (raised.value.outcome, "credentials" in raised.value.reason) == ("not-sent", True)
+
+    assert await pinged(stores) >= 0
+    assert places == ["server"]
+    await stores.aclose()
 
 
 async def test_a_password_in_the_url_is_used_without_the_function(account: Account) -> None:

@@ -28,7 +28,7 @@ from tollhouse.stores.discovery.primary_history import FailoverPause, PrimaryEve
 from tollhouse.stores.transport.call_pause import CallPause
 from tollhouse.stores.transport.connection import Connection, encode
 from tollhouse.stores.transport.databases import Database
-from tollhouse.stores.transport.dialer import Dialer
+from tollhouse.stores.transport.dialer import Dialer, LoginNow, login_now
 from tollhouse.stores.transport.errors import (
     CALL_FAILED,
     LOGIN_CODES,
@@ -45,6 +45,7 @@ from tollhouse.stores.transport.role_check import RoleCheck
 from tollhouse.stores.urls import StoreUrl
 
 _CLOSED: Final = "the store was closed"
+_NO_CREDENTIALS: Final = "the function or file for credentials has not given them yet"
 
 
 class ConnectionConfig(Struct, frozen=True, kw_only=True):
@@ -193,22 +194,30 @@ class ReconnectingConnection:
             self._connecting = None
 
     async def _connect_once(self) -> Connection:
+        login = await self._login()
         try:
             async with asyncio.timeout(self._timing.connect_s) as self._attempt:
                 address = self._dialing = await self._config.locator.locate()
                 try:
-                    return await self._open(address)
+                    return await self._open(address, login)
                 except (OSError, *CALL_FAILED) as error:
                     self._report_hint(address, error)
                     raise
         finally:
             self._dialing = None
 
-    async def _open(self, address: Address) -> Connection:
+    async def _login(self) -> LoginNow:
+        """Return the login with its credentials of now; calls that give up meanwhile learn that those are missing."""
+        reason, self._reason = self._reason, self._reason or _NO_CREDENTIALS
+        login = await login_now(self._config.locator.login())
+        self._reason = reason
+        return login
+
+    async def _open(self, address: Address, login: LoginNow) -> Connection:
         connection, _ = await self._config.dialer.dial(
             address, on_lost=lambda: self._on_lost(address), stall_s=self._timing.stall_s
         )
-        server = await set_up(connection, self._shake_hands(connection, address))
+        server = await set_up(connection, self._shake_hands(connection, address, login))
         self._draining = self._open_connections()
         self.server, self._connection, self._address = server, connection, address
         self.connections += 1
@@ -217,10 +226,9 @@ class ReconnectingConnection:
         self._reason = ""
         return connection
 
-    async def _shake_hands(self, connection: Connection, address: Address) -> ServerInfo:
+    async def _shake_hands(self, connection: Connection, address: Address, login: LoginNow) -> ServerInfo:
         config = self._config
         deadline_s = asyncio.get_running_loop().time() + self._timing.connect_s
-        login = config.locator.login()
         server = await shake_hands(connection, self._name, login, config.database, config.scripts, deadline_s)
         await self._check_primary(address)
         await config.prepare(connection, server)

@@ -92,11 +92,11 @@ async def missing_commands(config: ConnectionConfig, store: str, namespace: Name
     It changes no data. Raise one of DIAL_FAILED.
     """
     channel = namespace.session_revocations if store == "sessions" else namespace.rate_clearings
+    login = await config.locator.login().current()
     deadline_s = asyncio.get_running_loop().time() + config.timing.connect_s
     async with asyncio.timeout_at(deadline_s):
         connection, _ = await config.dialer.dial(await config.locator.locate(), on_lost=lambda: None)
         try:
-            login = await config.locator.login().current()
             await connection.send(login.hello(f"tollhouse-{store}-check"), deadline_s)
             missing = [
                 MissingCommand(command=command, cost=COSTS[command])

@@ -20,6 +20,7 @@ from tollhouse.stores.discovery.primary_history import FailoverPause, PrimaryEve
 from tollhouse.stores.reconnecting import ConnectionConfig
 from tollhouse.stores.rights import COSTS
 from tollhouse.stores.transport.connection import Connection, encode
+from tollhouse.stores.transport.dialer import LoginNow, login_now
 from tollhouse.stores.transport.errors import CALL_FAILED, is_lacking, is_mistake
 from tollhouse.stores.transport.handshake import shake_hands
 from tollhouse.stores.transport.redial import Backoff, keep_connected, set_up
@@ -88,19 +89,20 @@ class Subscriber:
     async def _subscribe(self) -> Subscription:
         config = self._config
         lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        login = await login_now(config.locator.login())
         async with asyncio.timeout(self._timing.connect_s):
             self._address = await config.locator.locate()
             on_lost = partial(lost.set_result, None)
             connection, _ = await config.dialer.dial(
                 self._address, on_lost=on_lost, on_push=self._on_push, stall_s=self._timing.stall_s
             )
-            await set_up(connection, self._shake_hands(connection))
+            await set_up(connection, self._shake_hands(connection, login))
         return connection, lost
 
-    async def _shake_hands(self, connection: Connection) -> None:
+    async def _shake_hands(self, connection: Connection, login: LoginNow) -> None:
         config = self._config
         deadline_s = asyncio.get_running_loop().time() + self._timing.connect_s
-        login, name = config.locator.login(), f"{self._name}-push"
+        name = f"{self._name}-push"
         server = await shake_hands(connection, name, login, config.database, config.scripts, deadline_s)
         # In RESP3 the replies of SUBSCRIBE are pushes; the reply that is awaited is that of PING.
         await connection.send(encode("SUBSCRIBE", self._channel) + encode("PING"), deadline_s)

@@ -58,6 +58,22 @@ class Login(Struct, frozen=True, kw_only=True):
         return encode("AUTH", self.username or "default", self.password)
 
 
+class LoginNow(Struct, frozen=True, kw_only=True):
+    """A login, and the credentials that it has now."""
+
+    login: Login
+    current: Login
+
+
+async def login_now(login: Login) -> LoginNow:
+    """Return a login with its credentials of now; raise OSError if there are none.
+
+    Call it before the time of an attempt to connect begins: a function for credentials has a bound of its own, and
+    one that is slower than an attempt would never log in.
+    """
+    return LoginNow(login=login, current=await login.current())
+
+
 def login_of(url: StoreUrl | SentinelService, source: CredentialsSource | None = None) -> Login:
     """Return the login that a URL gives for its servers, or for its Sentinels; without a password the source has it."""
     own = url.password is not None or url.password_file is not None

@@ -17,7 +17,7 @@ from tollhouse.errors import ConfigurationError
 from tollhouse.scripts import Script
 from tollhouse.stores.transport.connection import Connection, encode
 from tollhouse.stores.transport.databases import Database
-from tollhouse.stores.transport.dialer import Login
+from tollhouse.stores.transport.dialer import LoginNow
 from tollhouse.stores.transport.errors import ServerError, is_lacking
 from tollhouse.stores.transport.renewal import renew_login
 
@@ -50,17 +50,16 @@ class ServerInfo(Struct, frozen=True, kw_only=True):
 
 
 async def shake_hands(
-    connection: Connection, name: str, login: Login, database: Database, scripts: Sequence[Script], deadline_s: float
+    connection: Connection, name: str, login: LoginNow, database: Database, scripts: Sequence[Script], deadline_s: float
 ) -> ServerInfo:
     """Prepare a new connection.
 
     Raise ServerError when the server refuses the login or is a replica, and ConfigurationError when it is too old or
     refuses the database.
     """
-    current = await login.current()
     loads = [encode("SCRIPT", "LOAD", script.text) for script in scripts]
     selects = [encode("SELECT", number) for number in database.selection()]
-    frames = [current.hello(f"tollhouse-{name}"), *selects, *_OPTIONAL.values(), *loads]
+    frames = [login.current.hello(f"tollhouse-{name}"), *selects, *_OPTIONAL.values(), *loads]
     sent = [connection.send(frame, deadline_s) for frame in frames]
     greeting, *rest = await asyncio.gather(*sent, return_exceptions=True)
     selected, (info, redirect, *loaded) = rest[: len(selects)], rest[len(selects) :]
@@ -72,7 +71,7 @@ async def shake_hands(
     if "SCRIPT LOAD" in server.lacks:
         await _require_eval(connection, deadline_s)
     await database.settle(connection, selected, deadline_s)
-    renew_login(connection, login, current)
+    renew_login(connection, login.login, login.current)
     return replace(server, database=database.number, shares_database=bool(database.shared))
 
 
