@@ -6,6 +6,7 @@ import contextlib
 import os
 import secrets
 import shutil
+import socket
 import sys
 import tempfile
 from collections.abc import Generator
@@ -27,7 +28,7 @@ from tollhouse.cli.service_file import ServiceInfo
 from tollhouse.errors import ConfigurationError
 from tollhouse.keyring import Keyring
 from tollhouse.logs import Log
-from tollhouse.serving import ServingConfig, bind, exit_on_signals, run
+from tollhouse.serving import ServingConfig, address_of, bind, exit_on_signals, passed_socket, run
 from tollhouse.settings import Settings, load, remove_secrets, settings_file
 from tollhouse.settings.networks import is_loopback
 from tollhouse.stores.urls import EmbeddedClusterTarget, EmbeddedTarget, StoreName, StoreUrl
@@ -64,17 +65,26 @@ def serve(config: Path | None, ha: bool, as_json: bool, **options: Any) -> None:
     remove_secrets(os.environ)  # children get what they need by other ways
     logs.configure(settings.log_level, settings.log_format, verbose=wiring.verbose_loggers(settings))
     with ExitStack() as owned:
-        listening = owned.enter_context(contextlib.closing(bind(settings.host, settings.port)))
+        settings, listening = _listen(settings)
+        owned.enter_context(contextlib.closing(listening))
         prepared, generated_key = _prepare(settings, owned, ha=ha)
         folder = owned.enter_context(_shared_metrics(prepared))
-        port = listening.getsockname()[1]
-        host = f"[{prepared.host}]" if ":" in prepared.host else prepared.host
         file = settings_file(os.environ, config)
-        info = _service_info(prepared, f"http://{host}:{port}", file)
+        info = _service_info(prepared, address_of(listening, prepared.host), file)
         path = _publish(info, owned)
         _announce(info, generated_key, path, prepared.workers, as_json=as_json)
         worker = WorkerConfig(settings=prepared, file=info.file, folder=folder)
         run(ServingConfig(partial(create_worker, worker), prepared), listening)
+
+
+def _listen(settings: Settings) -> tuple[Settings, socket.socket]:
+    """Take over the socket that systemd passes, or bind one; return the settings with the host that it has."""
+    passed = passed_socket(os.environ)
+    if passed is None:
+        return settings, bind(settings.host, settings.port)
+    if passed.family == socket.AF_UNIX:
+        return settings, passed
+    return replace(settings, host=passed.getsockname()[0]), passed
 
 
 def _prepare(settings: Settings, owned: ExitStack, *, ha: bool) -> tuple[Settings, str | None]:
@@ -208,5 +218,7 @@ def _announce(info: ServiceInfo, generated_key: str | None, path: Path | None, w
     click.echo(f"Tollhouse answers on {info.address}")
     if generated_key is not None:
         click.echo(f"Admin key: {printed_key}" if on_terminal else f"Admin key: in {path} (only you can read it)")
-    click.echo(f"Try: curl -i {info.address}/readyz")
+    socket_path = info.address.removeprefix("unix:")
+    place = info.address if socket_path == info.address else f"--unix-socket {socket_path} http://localhost"
+    click.echo(f"Try: curl -i {place}/readyz")
     sys.stdout.flush()

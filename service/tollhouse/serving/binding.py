@@ -1,14 +1,18 @@
-"""Binding: the listening socket, before anything else starts."""
+"""Binding: the listening socket, before anything else starts; or the one that systemd has opened."""
 
 from __future__ import annotations
 
 import errno
+import os
 import socket
+from collections.abc import MutableMapping
 from typing import Final
 
 from tollhouse.errors import ConfigurationError
 
 _BACKLOG: Final = 2048
+_FIRST_PASSED: Final = 3
+"""The descriptor of the first socket that systemd passes, as sd_listen_fds(3) says."""
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -36,3 +40,32 @@ def bind(host: str, port: int) -> socket.socket:
             "TOLLHOUSE_HOST", f"{host}:{port}", f"cannot listen there: {error.strerror}"
         ) from error
     return listening
+
+
+def passed_socket(environ: MutableMapping[str, str]) -> socket.socket | None:
+    """Return the socket that systemd has opened for this process, None if there is none; remove its variables.
+
+    Raises ConfigurationError unless it is one stream socket.
+    """
+    process, number, _ = (environ.pop(f"LISTEN_{name}", "") for name in ("PID", "FDS", "FDNAMES"))
+    if process != str(os.getpid()):
+        return None
+    if number != "1":
+        raise ConfigurationError("LISTEN_FDS", number, "one socket is served: give the socket unit one ListenStream=")
+    passed = socket.socket(fileno=_FIRST_PASSED)
+    if passed.type != socket.SOCK_STREAM:
+        passed.close()
+        raise ConfigurationError("LISTEN_FDS", passed.type.name, "HTTP needs a stream: ListenStream=, with Accept=no")
+    passed.set_inheritable(False)
+    return passed
+
+
+def address_of(listening: socket.socket, host: str) -> str:
+    """Return the URL of a socket that listens on `host`, or `unix:` and the path of one that has no host."""
+    if listening.family == socket.AF_UNIX:
+        return f"unix:{listening.getsockname()}"
+    return (
+        f"http://[{host}]:{listening.getsockname()[1]}"
+        if ":" in host
+        else f"http://{host}:{listening.getsockname()[1]}"
+    )
