@@ -22,6 +22,8 @@ from tollhouse.asgi.types import App
 from tollhouse.settings.model import LimitSettings, PolicySettings
 
 STARTED_S = 10.0
+PATH = "/usr/local/sbin:/usr/sbin:/usr/local/bin:/usr/bin"
+"""Of servers, which is not always that of users."""
 STEP = 11
 """Every so many bytes a request is cut: a proxy reads it anew, so that not every cut is another case here."""
 
@@ -115,7 +117,7 @@ class Proxied(NamedTuple):
 @contextmanager
 def proxy(name: str, folder: Path, service: int) -> Generator[int]:
     """Run a proxy in front of a port; give its port."""
-    program = shutil.which(name, path="/usr/local/sbin:/usr/sbin:/usr/local/bin:/usr/bin")
+    program = shutil.which(name, path=PATH)
     if program is None:
         pytest.skip(f"{name} is not installed; .ci/run installs it on Debian")
     configuration, arguments = PROXIES[name]
@@ -126,13 +128,13 @@ def proxy(name: str, folder: Path, service: int) -> Generator[int]:
     file.write_text(configuration.format(folder=folder, port=port, service=service))
     with subprocess.Popen([program, *arguments, str(file)], cwd=folder) as process:
         try:
-            _await_port(port)
+            await_port(port)
             yield port
         finally:
             process.terminate()
 
 
-def _await_port(port: int) -> None:
+def await_port(port: int) -> None:
     give_up_s = time.monotonic() + STARTED_S
     while True:
         with socket.socket() as probe:

@@ -75,6 +75,21 @@ def test_a_stop_is_quiet_whenever_it_comes(tmp_path: Path) -> None:
     assert found == [(0, [], True, [])] * len(STOPS)
 
 
+def test_ctrl_c_before_the_command_has_begun_is_quiet(tmp_path: Path) -> None:
+    """SIGINT while the commands are imported ends without a traceback, with 130."""
+    (tmp_path / "click.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    done = subprocess.run(
+        [*COMMAND, "serve"],
+        check=False,
+        env=environment(tmp_path, PYTHONPATH=str(tmp_path)),
+        cwd=tmp_path,
+        capture_output=True,
+        timeout=30,
+    )
+
+    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")
+
+
 def _stopped(
     folder: Path,
     workers: int,
