@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -355,8 +356,8 @@ async def test_a_durable_call_that_fails_is_as_any_other() -> None:
 class SlowConfirmation:
     """A confirmation that takes nearly all the time that it is given; it keeps until when that was."""
 
-    def __init__(self) -> None:
-        self.connection: Any = None
+    def __init__(self, *, alive: bool = True) -> None:
+        self.connection: Any = SimpleNamespace(alive=alive)
         self.hopeless = False
         self.deadlines: list[float] = []
 
@@ -380,3 +381,10 @@ async def test_calls_that_share_a_confirmation_have_deadlines_of_their_own() -> 
     assert slow.deadlines == [began_s + 0.3]
     assert await late is True
     await commit.aclose()
+
+
+async def test_a_confirmation_by_a_former_primary_is_none() -> None:
+    """Another primary was named after the old one answered: what that one lacks is not judged by what follows it."""
+    commit = GroupCommit(SlowConfirmation(alive=False), "marker")
+
+    assert await commit.confirm(asyncio.get_running_loop().time() + 0.1) is False

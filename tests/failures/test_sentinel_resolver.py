@@ -156,6 +156,28 @@ async def test_nothing_succeeds_a_primary_that_sentinels_have_not_named() -> Non
         await s.until(lambda: s.resolver.health().successors is not None)
 
 
+async def test_nothing_succeeds_a_primary_that_only_a_minority_has_named() -> None:
+    """If the Sentinel that led the failover is lost, the others may go on with the former primary: a majority decides.
+
+    Once it has, a minority is enough.
+    """
+    async with scene(timing=RESTLESS) as s:
+        await s.started()
+        s.promote(1)
+        s.sentinels[0].watch(s.hosts[1], 1)
+        s.sentinels[0].announce_promotion(s.hosts[1], s.hosts[0])
+        await s.next_generation()
+        await s.rounds(2)
+
+        assert s.resolver.health().successors is None
+        s.all_name(s.hosts[1], epoch=1)
+        await s.until(lambda: s.resolver.health().successors is not None)
+        for sentinel in s.sentinels[1:]:
+            await sentinel.listener.close()
+        await s.until(lambda: len(s.resolver.health().silent) == 2)
+        assert s.resolver.health().successors is not None
+
+
 async def test_when_no_sentinel_replies_every_known_replica_matters() -> None:
     """When the Sentinels fall silent, the replicas that they knew matter, up or down."""
     async with scene(timing=RESTLESS) as s:

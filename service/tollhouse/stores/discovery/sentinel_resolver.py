@@ -119,13 +119,16 @@ class SentinelResolver:
         )
 
     def _successors(self, poll: Poll) -> Successors | None:
-        """Return what could replace the primary; None while the Sentinels name another one, or have named none yet.
+        """Return what could replace the primary; None while Sentinels name another, or no majority has named it yet.
+
+        Until then the Sentinel that leads the failover may be the only one that knows of the new primary. If it is
+        lost, the others go on with the former one, and make it the primary of all that follow the new one.
 
         States are believed that a majority reported not long ago, with no doubt since: each return of a replica that
         was down is announced, and a doubt. Sentinels that fell silent may have seen anything.
         """
         aliases = self._history.aliases
-        if poll.latest not in aliases if poll.votes else self._named is not self._history.current:
+        if self._named is not self._history.current or (poll.votes and poll.latest not in aliases):
             return None
         fresh = self._clock() - self._polled_s <= self._timing.news_s
         certain = not self._rounds.reason and majority(poll.votes, poll.known) in aliases
@@ -149,7 +152,9 @@ class SentinelResolver:
         if self._rounds.adopt(found, adoption_reason(found, hint), poll.votes, doubts):
             self._hint = None
         if poll.latest in self._history.aliases:
-            self._named, self._polled_s = self._history.current, began_s
+            self._polled_s = began_s
+            if majority(poll.votes, poll.known) in self._history.aliases:
+                self._named = self._history.current
         return poll.agreed in self._history.aliases and poll.settled
 
     async def _first_primary(self, ranking: Sequence[Host]) -> tuple[VerifiedPrimary | None, list[Unavailable]]:

@@ -79,7 +79,9 @@ class GroupCommit:
         # A call that comes from here on may have written after the marker, and joins the next confirmation.
         self._under_way, self._gathering = self._gathering, None
         try:
-            return await self._confirmation.ask(self._marker, self._until_s)
+            confirmed = await self._confirmation.ask(self._marker, self._until_s)
         except CALL_FAILED as error:
             self._on_failure(error)
             return False
+        # Another primary may have been named since the server answered: what counts now is whether that one has it.
+        return confirmed and self.connection.alive
