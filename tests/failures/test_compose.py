@@ -164,6 +164,21 @@ async def test_no_user_lacks_a_command(composed: Composed) -> None:
 
 
 @pytest.mark.sentinel
+async def test_every_user_may_watch_replication(composed: Composed, primary: str) -> None:
+    """With `max_unreplicated_ms` every store is confirmed by a replica again and again: nothing is denied or fails."""
+    before = denied(composed, primary)
+
+    async with wiring.open(replace(service_settings(composed), max_unreplicated_ms=1000)) as tollhouse:
+        await use_every_store(tollhouse)
+        await asyncio.sleep(1.5)  # longer than a primary is trusted without a confirmation
+        await use_every_store(tollhouse)
+        decision = await tollhouse.limits.take("default", "alan")
+
+    assert not decision.degraded
+    assert denied(composed, primary) == before
+
+
+@pytest.mark.sentinel
 async def test_the_service_carries_on(composed: Composed, primary: str) -> None:
     """With the settings of the file's service every store works before and after the primary is killed (C-7, P9)."""
     async with wiring.open(service_settings(composed)) as tollhouse:

@@ -13,6 +13,7 @@ import yaml
 from tests.composed import FILE, SENTINELS, SERVERS, MissingVariable, interpolated, variables
 from tests.worlds import SCRIPTS
 from tollhouse.keys import Namespace
+from tollhouse.settings import load
 from tollhouse.stores.urls import STORES, SentinelService, StoreName, parse
 
 PLAIN: dict[str, Any] = yaml.safe_load(FILE.read_text(encoding="utf-8"))
@@ -25,12 +26,12 @@ HANDSHAKE = {"ping", "select", "info", "role", "client|capa", "script|load", "ev
 """The commands of every connection; HELLO and AUTH need no permission."""
 BESIDE_SCRIPTS: dict[StoreName, set[str]] = {
     "sessions": {"set", "wait", "waitaof", "subscribe", "replconf"},
-    "limits": {"subscribe"},
-    "cache": {"scan"},
+    "limits": {"subscribe", "wait"},
+    "cache": {"scan", "wait"},
     "accounts": {"set", "wait", "waitaof"},
 }
-"""What a store sends besides its scripts: to have a write confirmed, to hear of revocations and of units that came
-back, to walk over keys.
+"""What a store sends besides its scripts: to have a write confirmed, also for `max_unreplicated_ms`, to hear of
+revocations and of units that came back, to walk over keys.
 
 The first store's account also asks for the role of servers, and has a replica that is promoted acknowledge at once.
 """
@@ -103,6 +104,13 @@ def test_the_settings_are_those_that_survive() -> None:
     assert int(down_after) >= 3000
     for line in ("appendonly yes", "maxmemory-policy noeviction", "min-replicas-to-write 1", "min-replicas-max-lag 10"):
         assert line in settings
+
+
+def test_calls_wait_until_a_new_primary_has_a_replica() -> None:
+    """Servers that refuse lonely writes need calls of 2 s: a replica follows 1.1 s after a forced failover."""
+    settings = load(SERVICES["tollhouse"]["environment"])
+
+    assert settings.deadline_ms == 2000
 
 
 def test_services_wait_for_each_other_and_keep_to_themselves() -> None:
