@@ -18,7 +18,7 @@ INSTALL = $(BIN)/python -m pip install --quiet --constraint constraints.txt
 endif
 
 # Lines 0 and 1 of the layer table: what the features are and stand on, where every branch is tested.
-CORE    := accounts ai cache clock errors extras keyring keys limits logs metrics runtime scripts sessions settings stores suggest worker_pool
+CORE    := accounts ai cache clock errors extras keyring keys limits logs metrics pages runtime scripts sessions settings stores suggest worker_pool
 empty   :=
 comma   := ,
 CORE_FILES := $(subst $(empty) $(empty),$(comma),$(CORE:%=service/tollhouse/%.py) $(CORE:%=service/tollhouse/%/**/*))

@@ -1,4 +1,6 @@
-"""A small Django application behind limits. Run it with `uvicorn examples.django_app:application`.
+"""A small Django application behind limits. Run it in a clone with `uvicorn examples.django_app:application`.
+
+Install what it needs with `pip install . django uvicorn`.
 
 It needs no server: without TOLLHOUSE_URL an embedded Valkey starts with the first request, and ends with the
 application. Several workers need one server for all of them, such as TOLLHOUSE_URL=redis://localhost.

@@ -1,4 +1,6 @@
-"""A small FastAPI application behind limits. Run it with `uvicorn examples.fastapi_app:app`.
+"""A small FastAPI application behind limits. Run it in a clone with `uvicorn examples.fastapi_app:app`.
+
+Install what it needs with `pip install . fastapi 'uvicorn[standard]'`.
 
 It needs no server: without TOLLHOUSE_URL an embedded Valkey starts with the first request, and ends with the
 application. Several workers need one server for all of them, such as TOLLHOUSE_URL=redis://localhost.

@@ -1,4 +1,6 @@
-"""A small Litestar application behind limits. Run it with `uvicorn examples.litestar_app:app`.
+"""A small Litestar application behind limits. Run it in a clone with `uvicorn examples.litestar_app:app`.
+
+Install what it needs with `pip install '.[service]'`.
 
 It needs no server: an embedded Valkey starts with the first request and ends with the application.
 """

@@ -36,7 +36,12 @@ class Ran(Struct, frozen=True, kw_only=True):
 
 def blocks(page: str, language: str) -> list[str]:
     """Return the text of each fenced block of a language, in order."""
-    return [match[2] for match in _FENCE.finditer(page) if match[1] == language]
+    return [text for _, text in steps(page, language)]
+
+
+def steps(page: str, *languages: str) -> list[tuple[str, str]]:
+    """Return the language and the text of each fenced block of some languages, in order."""
+    return [(match[1], match[2]) for match in _FENCE.finditer(page) if match[1] in languages]
 
 
 def languages(page: str) -> set[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import shlex
@@ -17,47 +18,61 @@ import pytest
 
 from tests.project.imports import ROOT
 
-_OURS = re.compile(r"(?:\./)?tollhouse(\[[a-z,]+\])?")
+_OURS = re.compile(r"(?:\.|(?:\./)?tollhouse)(\[[a-z,]+\])?")
 _CONTROL = "msgspec"
 """A package that a registry certainly has: if it cannot be installed either, there is no registry."""
 
 
-class Environments:
-    """Virtual environments by the lines that made them, each made once in a run.
+class Environment:
+    """One virtual environment, in which lines such as `pip install './tollhouse[service]' starlette` are run.
 
-    A line such as `pip install './tollhouse[service]' starlette` installs the wheel of this tree. The test is skipped
-    if packages cannot be had: neither uv nor pip is there, or no registry answers.
+    They install the wheel of this tree. The test is skipped if packages cannot be had: neither uv nor pip is there, or
+    no registry answers.
     """
 
     def __init__(self, folder: Path, wheel: Path) -> None:
+        self.commands = folder / "bin"
         self._folder = folder
         self._wheel = wheel
-        self._made: dict[tuple[str, ...], Path | str] = {}
 
-    def commands(self, *lines: str) -> Path:
-        """Return the folder of the commands in an environment in which these lines were run, one after the other."""
-        made = self._made.get(lines) or self._make(lines)
-        self._made[lines] = made
-        if isinstance(made, str):
-            pytest.skip(made)
-        return made
-
-    def _make(self, lines: Sequence[str]) -> Path | str:
-        target = self._folder / str(len(self._made))
-        venv.create(target, symlinks=True)
-        for line in lines:
-            failed = _install(target, self._arguments(line))
-            if failed is None:
-                continue
-            if (reason := _install(self._folder / "control", [_CONTROL])) is not None:
-                return f"no packages can be installed here: {reason}"
-            pytest.fail(f"{line}: {failed}")
-        return target / "bin"
+    def run(self, line: str) -> None:
+        """Run an install line; skip the test if there is no registry."""
+        failed = _install(self._folder, self._arguments(line))
+        if failed is None:
+            return
+        if (reason := _install(self._folder.with_name("control"), [_CONTROL])) is not None:
+            pytest.skip(f"no packages can be installed here: {reason}")
+        pytest.fail(f"{line}: {failed}")
 
     def _arguments(self, line: str) -> list[str]:
         pip, install, *requirements = shlex.split(line)
         assert (pip, install) == ("pip", "install"), line
-        return [f"{self._wheel}{match[1] or ''}" if (match := _OURS.fullmatch(each)) else each for each in requirements]
+        matches = [(each, _OURS.fullmatch(each)) for each in requirements]
+        return [each if match is None else f"{self._wheel}{match[1] or ''}" for each, match in matches]
+
+
+class Environments:
+    """Virtual environments: new ones, and one for each line that several tests need."""
+
+    def __init__(self, folder: Path, wheel: Path) -> None:
+        self._folder = folder
+        self._wheel = wheel
+        self._shared: dict[str, Environment] = {}
+        self._names = itertools.count()
+
+    def new(self) -> Environment:
+        """Return an empty environment."""
+        folder = self._folder / str(next(self._names))
+        venv.create(folder, symlinks=True)
+        return Environment(folder, self._wheel)
+
+    def after(self, line: str) -> Environment:
+        """Return the environment in which one line was run; it is made once, and nothing may be added to it."""
+        if line not in self._shared:
+            made = self.new()
+            made.run(line)
+            self._shared[line] = made
+        return self._shared[line]
 
 
 def _install(target: Path, arguments: Sequence[str]) -> str | None:
@@ -79,7 +94,7 @@ def _install(target: Path, arguments: Sequence[str]) -> str | None:
 
 
 def _installer(python: Path) -> list[str] | None:
-    if uv := shutil.which("uv"):
+    if uv := shutil.which("uv", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"):
         return [uv, "pip", "install", "--python", str(python)]
     if find_spec("pip") is not None:
         return [sys.executable, "-m", "pip", "--python", str(python), "install", "--no-compile"]

@@ -21,6 +21,7 @@ LINES: Mapping[str, int] = {
             "keys",
             "logs",
             "metrics",
+            "pages",
             "runtime",
             "scripts",
             "settings",

@@ -2,10 +2,12 @@
 
 How to write a page so that this test can read it:
 
+All of it is run as a newcomer would, in environments that have what the text installs and nothing else.
+
 - A ```console block is run. A line that starts with `$ ` is a command (a backslash at its end continues it); the lines
   below it, up to the next command, are what it prints. All blocks of a page run in order in one bash, in an empty
-  folder, so that `KEY=...` in one command is there in the next. `tollhouse`, `curl` and whatever else the machine has
-  can be used. Every command has to end with status 0.
+  folder, so that `KEY=...` in one command is there in the next. `tollhouse`, as `make serve` installs it, `curl` and
+  whatever else the machine has can be used. Every command has to end with status 0.
 - `$ make serve` (or `$ tollhouse serve ...`) stands for the service that this test starts before the first command, on
   a free port; write addresses with 127.0.0.1:8000, they are replaced in commands and put back in output. Settings in
   front, as in `$ TOLLHOUSE_SERVICE_KEY=a-key make serve`, are given to that service alone. `$ make demo` runs the demo.
@@ -14,9 +16,9 @@ How to write a page so that this test can read it:
   JSON value. In text, numbers and the width of spaces may differ, and lines may be left out. Of an HTTP response
   (`curl -i`) the status and the headers that are shown have to come, `X-Cache` exactly; the body may be left out. In
   JSON the members that are shown have to come, with their values, except numbers under names in `_ms`, `_s` or `_at`.
-- A ```python block is run as a program of its own, `await` at its top level included; addresses of servers in it are
-  replaced by embedded://.
-- A ```sh block is for what needs the network or another machine and is not run: git, cd, pip, pipx, uv, docker.
+- A ```python block is run as a file of its own; addresses of servers in it are replaced by embedded://.
+- A ```sh block is for what needs the network or another machine and is not run: git, cd, pipx, uv, docker. Its lines
+  `pip install ...` are run: the programs below find what README's first one and those above them on the page brought.
 - Blocks of other languages (text, toml, json, yaml, ini, nginx) are shown as they are.
 """
 
@@ -37,20 +39,22 @@ from urllib.request import urlopen
 import pytest
 
 from tests.project import settings_page
-from tests.project.console import Command, blocks, commands, differences, languages, run
+from tests.project.console import Command, blocks, commands, differences, languages, run, steps
+from tests.project.environments import Environments
 from tests.project.imports import ROOT
 
 pytestmark = pytest.mark.project
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = [
     path.relative_to(ROOT).as_posix()
     for path in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "lua").glob("*.md")]
 ]
+TEXTS = {page: (ROOT / page).read_text(encoding="utf-8") for page in PAGES}
+FIRST_LINE = next(line for block in blocks(TEXTS["README.md"], "sh") for line in block.splitlines())
 SESSIONS = {
     page: [command for block in found for command in commands(block)]
-    for page in PAGES
-    if (found := blocks((ROOT / page).read_text(encoding="utf-8"), "console"))
+    for page, text in TEXTS.items()
+    if (found := blocks(text, "console"))
 }
 """The pages that show commands, and what they show."""
 NOT_RUN = frozenset({"text", "toml", "json", "yaml", "ini", "nginx"})
@@ -59,14 +63,6 @@ WRITTEN_ADDRESS = re.compile(r"\b(?:127\.0\.0\.1|localhost):8000\b")
 STORE_ADDRESS = re.compile(r"\"(?:rediss?|valkeys?|unix)(?:\+\w+)?://[^\"]*\"")
 SERVE = re.compile(r"((?:[A-Z_]+=\S+ )*)(?:make serve|tollhouse serve\b ?(.*))")
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)|\b(?:src|href)=\"([^\"]+)\"")
-RUN_PYTHON = """\
-import ast, asyncio, inspect, pathlib, sys
-source = pathlib.Path(sys.argv[1]).read_text(encoding="utf-8")
-code = compile(source, sys.argv[1], "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-result = eval(code, {"__name__": "__main__"})
-if inspect.iscoroutine(result):
-    asyncio.run(result)
-"""
 
 
 @pytest.fixture
@@ -77,19 +73,10 @@ def folder() -> Iterator[Path]:
     shutil.rmtree(path)
 
 
-@pytest.fixture
-def environment(folder: Path) -> dict[str, str]:
-    """What a reader of the page has set: nothing of Tollhouse, and the commands of .venv."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("TOLLHOUSE_")}
-    path = os.pathsep.join([str(Path(sys.executable).parent), kept.get("PATH", os.defpath)])
-    own = {"PATH": path, "HOME": str(folder), "XDG_RUNTIME_DIR": str(folder), "COLUMNS": "120", "NO_COLOR": "1"}
-    return {**kept, **own}
-
-
 def test_the_readme_shows_commands() -> None:
     """The page has a first session to follow, and a program to start from."""
     assert SESSIONS["README.md"]
-    assert blocks(README, "python")
+    assert blocks(TEXTS["README.md"], "python")
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -104,14 +91,16 @@ def test_a_page_shows_nothing_that_is_not_run(page: str) -> None:
 
 @pytest.mark.skipif(shutil.which("curl") is None and "CI" not in os.environ, reason="the pages call curl: install it")
 @pytest.mark.parametrize("page", SESSIONS)
-def test_a_page_does_what_it_shows(page: str, folder: Path, environment: dict[str, str]) -> None:
+def test_a_page_does_what_it_shows(page: str, folder: Path, environments: Environments) -> None:
     """Every command of the page succeeds, against a service started as the page says, and prints what is shown."""
     shown = SESSIONS[page]
     settings, options = _serve_line(shown)
+    installed = environments.after(_line_of_make()).commands
+    environment = _newcomer(installed, folder)
     log = folder / "serve.log"
     with log.open("wb") as output:
         service = subprocess.Popen(
-            [sys.executable, "-m", "tollhouse", "serve", *options, "--port", "0"],
+            [installed / "tollhouse", "serve", *options, "--port", "0"],
             env={**environment, **settings, "PYTHONUNBUFFERED": "1"},
             cwd=folder,
             stdout=output,
@@ -128,26 +117,39 @@ def test_a_page_does_what_it_shows(page: str, folder: Path, environment: dict[st
     assert status == 0
 
 
-@pytest.mark.parametrize(
-    "source", [block for page in PAGES for block in blocks((ROOT / page).read_text("utf-8"), "python")]
-)
-def test_a_program_in_a_document_runs(source: str, folder: Path, environment: dict[str, str]) -> None:
-    """Each program that a document shows runs to its end on a server of its own, without a warning."""
-    program = folder / "program.py"
-    program.write_text(STORE_ADDRESS.sub('"embedded://"', source), encoding="utf-8")
+@pytest.mark.parametrize("page", [page for page, text in TEXTS.items() if blocks(text, "python")])
+def test_the_programs_of_a_page_run(page: str, folder: Path, environments: Environments) -> None:
+    """Each program that a page shows runs as a file with what the text has installed so far, without a warning."""
+    lines = [line for language, block in steps(TEXTS[page], "sh") for line in _install_lines(language, block)]
+    environment = environments.new() if lines else environments.after(FIRST_LINE)
+    if lines and lines[0] != FIRST_LINE:
+        environment.run(FIRST_LINE)
 
-    finished = subprocess.run(
-        [sys.executable, "-W", "error", "-c", RUN_PYTHON, str(program)],
-        env=environment,
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
+    for language, block in steps(TEXTS[page], "sh", "python"):
+        for line in _install_lines(language, block):
+            environment.run(line)
+        if language == "python":
+            _run_program(block, environment.commands, folder)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.py")), ids=lambda path: path.stem)
+def test_an_example_has_what_its_text_installs(path: Path, folder: Path, environments: Environments) -> None:
+    """The install line of an example brings what it imports, and the server that it is run with."""
+    (line,) = re.findall(r"`(pip install .*)`", path.read_text(encoding="utf-8"))
+    installed = environments.after(line).commands
+
+    command = [installed / "python", "-W", "error", "-c", f"import examples.{path.stem}"]
+    imported = subprocess.run(
+        command, env=_newcomer(installed, folder), cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
     )
 
-    assert finished.stderr == ""
-    assert finished.returncode == 0
+    assert (imported.returncode, imported.stderr) == (0, "")
+    assert (installed / "uvicorn").exists()
+
+
+def test_the_first_install_line_is_that_of_the_library() -> None:
+    """README installs the package alone before anything else: the pages of docs build on it."""
+    assert FIRST_LINE == "pip install ./tollhouse"
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -174,6 +176,40 @@ def test_the_index_of_the_documents_names_every_page() -> None:
     index = (ROOT / "docs/README.md").read_text(encoding="utf-8")
 
     assert [page.name for page in (ROOT / "docs").glob("*.md") if f"]({page.name})" not in index] == ["README.md"]
+
+
+def _install_lines(language: str, block: str) -> list[str]:
+    return [line for line in block.splitlines() if language == "sh" and line.startswith("pip install ")]
+
+
+def _run_program(source: str, installed: Path, folder: Path) -> None:
+    program = folder / "program.py"
+    program.write_text(STORE_ADDRESS.sub('"embedded://"', source), encoding="utf-8")
+    finished = subprocess.run(
+        [installed / "python", "-W", "error", program],
+        env=_newcomer(installed, folder),
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (finished.returncode, finished.stderr) == (0, ""), source
+
+
+def _line_of_make() -> str:
+    """Return the install line behind `make serve`."""
+    rule = re.search(r"/\.run:.*?--editable '\.(\[\w+\])'", (ROOT / "Makefile").read_text("utf-8"), re.DOTALL)
+    assert rule is not None
+    return f"pip install './tollhouse{rule[1]}'"
+
+
+def _newcomer(installed: Path, folder: Path) -> dict[str, str]:
+    """Return what a reader of a page has set: nothing of Tollhouse, of this Python, or of the environment of tests."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("TOLLHOUSE_", "PYTHON"))}
+    path = [each for each in kept.pop("PATH", os.defpath).split(os.pathsep) if not each.startswith(sys.prefix)]
+    own = {"HOME": str(folder), "XDG_RUNTIME_DIR": str(folder), "COLUMNS": "120", "NO_COLOR": "1"}
+    return {**kept, **own, "PATH": os.pathsep.join([str(installed), *path])}
 
 
 def _serve_line(shown: list[Command]) -> tuple[dict[str, str], list[str]]:

@@ -79,7 +79,7 @@ def wheel(wheel_file: Path) -> zipfile.ZipFile:
 @pytest.fixture
 def bare(environments: Environments) -> Path:
     """The commands of an environment that has the package alone."""
-    return environments.commands("pip install ./tollhouse")
+    return environments.after("pip install ./tollhouse").commands
 
 
 @pytest.fixture(scope="module")
@@ -90,15 +90,16 @@ def sdist(tmp_path_factory: pytest.TempPathFactory) -> frozenset[str]:
         return frozenset(name.partition("/")[2] for name in archive.getnames())
 
 
-def test_the_wheel_holds_the_package_and_the_scripts(wheel: zipfile.ZipFile) -> None:
-    """A wheel holds every module, py.typed and, as tollhouse/lua, every script; nothing else of the tree (C-3)."""
+def test_the_wheel_holds_the_package_the_scripts_and_the_pages(wheel: zipfile.ZipFile) -> None:
+    """A wheel holds every module, py.typed, every script and every page for users; nothing else of the tree (C-3)."""
     code = {f"tollhouse/{path.relative_to(SERVICE / 'tollhouse').as_posix()}" for path in _files(SERVICE / "tollhouse")}
     scripts = {f"tollhouse/lua/{path.relative_to(ROOT / 'lua').as_posix()}" for path in _files(ROOT / "lua")}
+    pages = {f"tollhouse/docs/{path.name}" for path in (ROOT / "docs").glob("*.*")}
 
     names = {name for name in wheel.namelist() if ".dist-info/" not in name}
 
-    assert names == code | scripts
-    assert {"tollhouse/py.typed", "tollhouse/lua/lib/now.lua"} <= names
+    assert names == code | scripts | pages
+    assert {"tollhouse/py.typed", "tollhouse/lua/lib/now.lua", "tollhouse/docs/settings.md"} <= names
 
 
 def test_the_wheel_installs_the_command(wheel: zipfile.ZipFile) -> None:
@@ -151,6 +152,17 @@ def test_what_needs_an_extra_has_its_pip_line(source: str, line: str, bare: Path
     assert done.stderr.rstrip().endswith(line)
 
 
+def test_an_error_names_a_page_that_its_reader_has(bare: Path) -> None:
+    """With the package alone, an error that sends its reader to a page names a file that is there."""
+    source = "import sys, tollhouse.settings as s; s.load({'TOLLHOUSE_QQQQQQ': '1'}, None)"
+
+    done = _run(bare / "python", "-c", source)
+
+    (named,) = re.findall(r"(/\S+\.md)", done.stderr.splitlines()[-1])
+    assert Path(named).is_relative_to(bare.parent)
+    assert Path(named).exists()
+
+
 @pytest.mark.parametrize("command", [["tollhouse"], ["tollhouse", "serve"], ["python", "-m", "tollhouse", "--help"]])
 def test_the_command_without_its_packages_has_the_pip_line(command: list[str], bare: Path) -> None:
     """With the package alone, `tollhouse` is one line with the command that installs the rest: exit code 2."""
@@ -163,7 +175,7 @@ def test_the_command_without_its_packages_has_the_pip_line(command: list[str], b
 
 def test_the_demo_does_without_the_model(environments: Environments, tmp_path: Path) -> None:
     """With the extra `service` alone the demo passes; it says what it left out, and how to install that."""
-    commands = environments.commands("pip install './tollhouse[service]'")
+    commands = environments.after("pip install './tollhouse[service]'").commands
 
     done = _run(commands / "tollhouse", "demo", "--json", cwd=tmp_path)
 

@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from tollhouse.errors import ConfigurationError
 from tollhouse.logs import HIDDEN
+from tollhouse.pages import page_path
 from tollhouse.settings.leaf import ANY_NAME, Leaf
 from tollhouse.suggest import did_you_mean
 
@@ -31,7 +32,6 @@ _ALIASES = {
     "CACHE_KEY_PREFIX": ("cache", "key_prefix"),
     "CACHE_DEBUG": ("cache", "debug"),
 }
-_SEE_TABLE: Final = "see the table of settings in docs/settings.md"
 _SERVICE_LINK = re.compile(r"_SERVICE_(HOST|PORT(_\w+)?)$|_PORT_\d+_(TCP|UDP|SCTP)(_\w+)?$")
 _LINKED_PORT = re.compile("(tcp|udp|sctp)://")
 
@@ -76,7 +76,7 @@ def from_variables(environ: Mapping[str, str], leaves: Iterable[Leaf], names: It
         leaf, match = next(((leaf, match) for leaf, match in matched if match), (None, None))
         if leaf is None or match is None:
             nearest = did_you_mean(
-                _renamed(variable), (leaf.variable for leaf in leaves), prefix=PREFIX, otherwise=_SEE_TABLE
+                _renamed(variable), (leaf.variable for leaf in leaves), prefix=PREFIX, otherwise=_see_table()
             )
             raise ConfigurationError(variable, HIDDEN, f"is no setting; {nearest}")
         text = read_text(environ, variable)
@@ -125,7 +125,7 @@ def _from_table(
         elif not any(leaf.within(path) for leaf in leaves):
             siblings = {leaf.path[len(above)] for leaf in leaves if len(leaf.path) > len(above) and leaf.within(above)}
             raise ConfigurationError(
-                origin, HIDDEN, f"is no setting; {did_you_mean(_renamed(key), siblings, otherwise=_SEE_TABLE)}"
+                origin, HIDDEN, f"is no setting; {did_you_mean(_renamed(key), siblings, otherwise=_see_table())}"
             )
         elif isinstance(value, dict):
             yield from _from_table(cast("dict[str, Any]", value), path, file, leaves)
@@ -158,3 +158,7 @@ def _renamed(name: str) -> str:
         if name == old or name.endswith(f"_{old}"):
             return name.removesuffix(old) + new
     return name
+
+
+def _see_table() -> str:
+    return f"see the table of settings in {page_path('settings')}"
