@@ -117,6 +117,18 @@ async def test_a_new_primary_is_trusted_until_its_replicas_had_time_to_follow() 
         assert "no replica has acknowledged" in (await refusal(s)).reason
 
 
+async def test_nothing_is_watched_after_the_end(caplog: pytest.LogCaptureFixture) -> None:
+    """A primary that is named after the store was closed is not distrusted later."""
+    async with watched() as (s, _):
+        await s.store.aclose()
+        with caplog.at_level(logging.WARNING, logger="tollhouse.stores"):
+            s.locator.move(s.new)
+
+            await asyncio.sleep(2 * BOUND_S)
+
+        assert not caplog.records
+
+
 @pytest.mark.parametrize(
     ("attached", "promotable", "wanted"), [(1, 1, "1"), (3, 2, "2"), (2, 0, "3"), (1, 2, "1"), (None, 2, "1")]
 )

@@ -238,6 +238,21 @@ async def test_what_only_an_operator_can_mend_is_tried_ever_more_rarely(
     await primary.close()
 
 
+async def test_a_server_that_does_not_answer_is_a_reason(caplog: pytest.LogCaptureFixture) -> None:
+    """The log says for how long there was no answer."""
+    primary = await Primary(subscribing).open()
+    primary.mute = True
+    recorder = Recorder(ScriptedLocator(at(primary)), connect_s=0.05)
+
+    with caplog.at_level(logging.WARNING, logger="tollhouse.stores"):
+        recorder.subscriber.start()
+        await primary.until(lambda: primary.accepted >= 2)
+
+    assert vars(caplog.records[0])["reason"]
+    await recorder.subscriber.aclose()
+    await primary.close()
+
+
 async def test_an_account_that_may_not_subscribe_is_not_tried_over_and_over(caplog: pytest.LogCaptureFixture) -> None:
     """A refused subscription is logged, and the next attempt waits until an operator had time to mend the account."""
     primary = await Primary(lambda _: ErrorReply("NOPERM no channel for you")).open()

@@ -131,7 +131,8 @@ class Subscriber:
 
     def _on_connect_failure(self, error: Exception) -> None:
         if not self._failure_logged:
-            fields = {"store": self._name, "reason": str(error)}
+            reason = str(error) or f"no answer within {self._timing.connect_s:g} s"
+            fields = {"store": self._name, "reason": reason}
             cost = {"cost": COSTS["SUBSCRIBE"]} if is_lacking(error) else {}
             _log.warning("cannot listen to announcements", extra={**fields, **cost})
         self._failure_logged = True

@@ -131,7 +131,7 @@ class ReplicationWatch:
         return len(read.replicas) if isinstance(read, Primary) else otherwise
 
     def _on_primary_event(self, event: PrimaryEvent) -> None:
-        if isinstance(event, Generation) and self._task is not None:
+        if isinstance(event, Generation) and self._task is not None and not self._task.done():
             self._trust_since(asyncio.get_running_loop().time())
 
     def _trust_since(self, since_s: float) -> None:
