@@ -424,3 +424,22 @@ async def test_the_calls_that_wait_for_a_replay_are_bounded() -> None:
     assert 0.3 < loop.time() - began_s < 2
     assert await replay.wait(loop.time() + 5) is False
     await replay.aclose()
+
+
+async def test_a_replay_that_was_cut_off_is_repeated() -> None:
+    """Without INFO each connection replays: when that fails on one, calls of another do not wait for it for ever."""
+    async with scene(old=Primary(name=""), wait_s=0.02) as s:
+        await s.store.run("test/once", [], [])
+        s.locator.promise(1)
+        s.store.on_new_primary(replaying([]))
+        s.old.holding = True
+        with pytest.raises(StoreUnavailable):
+            await s.store.run_durably("test/once", [], [])
+        await s.old.until(lambda: scripts(s.old)[-1] == "test/again")
+        s.old.connections[-1].transport.abort()
+        await s.old.until(lambda: len(s.old.connections) == 1)
+        s.old.holding = False
+
+        assert await s.store.run("test/once", [], []) == [1]
+
+        assert scripts(s.old) == ["test/once", "test/again", "test/again", "test/once"]
