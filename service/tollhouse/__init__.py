@@ -17,7 +17,7 @@ from tollhouse.sessions.records import Session
 from tollhouse.sessions.sessions import Issued
 from tollhouse.settings import Settings
 from tollhouse.settings.credentials import StoreCredentials
-from tollhouse.wiring import Tollhouse, open  # noqa: A004 - `tollhouse.open(url)` is the public name
+from tollhouse.wiring import Tollhouse, load_settings, open  # noqa: A004 - `tollhouse.open(url)` is the public name
 
 __all__ = [
     "ConfigurationError",
@@ -38,6 +38,7 @@ __all__ = [
     "Tollhouse",
     "TollhouseError",
     "limit",
+    "load_settings",
     "open",
     "rate_limited_response",
 ]

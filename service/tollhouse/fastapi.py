@@ -1,8 +1,8 @@
 """Limits as FastAPI dependencies: `dependencies=[Depends(RateLimit("5/minute; 100/hour"))]` on a route or a router.
 
 No setup is needed. The limiter is the one given as `limiter`; else that of the `RateLimitMiddleware` that serves the
-request, which may limit nothing itself (`policy=None`); else one that the application opens as `tollhouse.open()` does,
-once per event loop. A refusal is 429 `application/problem+json`, unless the application has a handler of its own for
+request, which may limit nothing itself (`policy=None`); else one that is opened as `tollhouse.open()` does, once per
+event loop. A refusal is 429 `application/problem+json`, unless the application has a handler of its own for
 `tollhouse.RateLimited`. A key or a cost of the request that no limiter accepts is 422, and a store that does not answer
 503, unless it has one for `tollhouse.errors.InvalidInput` or `StoreError`.
 """
@@ -15,10 +15,11 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Final
 
+from tollhouse import wiring
 from tollhouse.asgi.matched_route import route_name
 from tollhouse.asgi.ratelimit.inline import InlineLimit, InlineTake, record_error
 from tollhouse.asgi.ratelimit.key_rules import address, check_rule, key_finder, policy_key_finder, resolve_key
-from tollhouse.asgi.ratelimit.limiter_source import LimiterSource, limiter_source, source_if_given
+from tollhouse.asgi.ratelimit.limiter_source import LimiterSource, default_source, source_if_given
 from tollhouse.asgi.ratelimit.refusal_response import LimitError, fields_of_client
 from tollhouse.asgi.ratelimit.request_context import (
     CURRENT_REQUEST,
@@ -48,7 +49,6 @@ except ModuleNotFoundError as error:
 
 __all__ = ["RateLimit", "answer"]
 
-_SOURCE: Final = "tollhouse_source"
 _TAKEN: Final = "tollhouse.taken"
 _HANDLERS: Final = "starlette.exception_handlers"
 _UNTIL_RETURN: Final = "fastapi_function_astack"
@@ -102,7 +102,7 @@ class RateLimit:
             async with self._admitted(connection, context):
                 yield
             return
-        source = self._source or _own_source(connection)
+        source = self._source or _own_source()
         context = RequestContext(source, await source.limiter(), connection.scope, discard)
         context.on_fields = response.headers.update
         if (until_return := connection.scope.get(_UNTIL_RETURN)) is not None:
@@ -174,12 +174,11 @@ async def _own_request(context: RequestContext, connection: HTTPConnection) -> A
         await context.release()
 
 
-def _own_source(connection: HTTPConnection) -> LimiterSource:
-    """Return the source that the application opens itself and all its routes share."""
-    state = connection.app.state
-    if not hasattr(state, _SOURCE):
-        setattr(state, _SOURCE, limiter_source(Settings()))
-    return getattr(state, _SOURCE)
+def _own_source() -> LimiterSource:
+    """Return the source of the settings that `tollhouse.open()` reads, which all routes of an event loop share."""
+    source = default_source(wiring.default_settings)
+    assert source is not None
+    return source
 
 
 def _place(scope: Scope) -> str:

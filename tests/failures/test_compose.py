@@ -19,11 +19,11 @@ from tollhouse.errors import ScriptFailed, StoreUnavailable
 from tollhouse.sessions.records import Session
 from tollhouse.sessions.sessions import Issued
 from tollhouse.sessions.tokens import Token
-from tollhouse.settings import Settings, load
+from tollhouse.settings import Settings
 from tollhouse.stores.embedded.blocking_client import call
 from tollhouse.stores.transport.errors import ServerError
 from tollhouse.stores.urls import STORES, StoreName, parse
-from tollhouse.wiring import Tollhouse
+from tollhouse.wiring import Tollhouse, load_settings
 
 OWN_KEY: dict[StoreName, str] = {
     "sessions": "tollhouse:session:{0}:x",
@@ -76,7 +76,7 @@ def denied(composed: Composed, name: str) -> int:
 
 def service_settings(composed: Composed) -> Settings:
     """The settings of the file's service: each store through the Sentinels, at their local addresses."""
-    return load(composed.environment("tollhouse"))
+    return load_settings(environ=composed.environment("tollhouse"))
 
 
 def at(composed: Composed, name: str) -> Tollhouse:

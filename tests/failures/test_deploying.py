@@ -26,7 +26,8 @@ from tests.http.sockets import listening
 from tests.project.console import blocks
 from tollhouse import wiring
 from tollhouse.app import create_app
-from tollhouse.settings import Settings, load
+from tollhouse.settings import Settings
+from tollhouse.wiring import load_settings
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/deploying.md").read_text(encoding="utf-8")
@@ -43,7 +44,7 @@ def shown(section: str, language: str, number: int = 0) -> str:
 
 def settings_of_the_page(folder: Path) -> Settings:
     (folder / "tollhouse.toml").write_text(shown("What it needs", "toml"))
-    return load({}, folder / "tollhouse.toml")
+    return load_settings(folder / "tollhouse.toml", environ={})
 
 
 def test_the_settings_are_read(tmp_path: Path) -> None:

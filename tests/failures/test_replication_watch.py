@@ -264,6 +264,6 @@ def test_a_bound_that_nothing_could_keep_is_refused() -> None:
     with pytest.raises(ConfigurationError) as refused:
         open_stores(urls_by_store("redis://h", {}), {}, Metrics(), timing=ConnectionTiming(max_unreplicated_s=1.0))
 
-    assert refused.value.setting == "TOLLHOUSE_MAX_UNREPLICATED_MS"
+    assert refused.value.setting == "max_unreplicated_ms"
     mixed = urls_by_store("redis://h", {"sessions": "redis://h,i"})
     open_stores(mixed, {}, Metrics(), timing=ConnectionTiming(max_unreplicated_s=1.0))

@@ -24,9 +24,9 @@ from tollhouse.limits.policy.access_list import compile_access_lists
 from tollhouse.limits.policy.notation import parse_policy
 from tollhouse.limits.policy.policy import ALGORITHMS, Limit, Policy
 from tollhouse.sessions.tokens import parse as parse_token
-from tollhouse.settings import load
 from tollhouse.settings.networks import trusted_networks
 from tollhouse.stores.urls import urls_by_store
+from tollhouse.wiring import load_settings
 
 TRUSTED: Final = trusted_networks(("127.0.0.0/8", "10.0.0.0/8", "2001:db8::/32"))
 LONG: Final = st.builds(lambda text, times: text * times, st.text(max_size=4), st.integers(0, 3_000))
@@ -79,7 +79,7 @@ def _lists(entry: str) -> object:
 
 
 def _settings(variable: str, value: str) -> object:
-    return load({variable: value}, None)
+    return load_settings(environ={variable: value})
 
 
 _NUMBERS: Final = ("PORT", "WORKERS", "BODY_BYTES")

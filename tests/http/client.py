@@ -17,8 +17,8 @@ from tollhouse.ai.models import Models
 from tollhouse.app import create_app, serve_quickly
 from tollhouse.http.api_keys import ApiKeys
 from tollhouse.http.limits.fast_path import FastPath
-from tollhouse.settings import Settings, load
-from tollhouse.wiring import Tollhouse
+from tollhouse.settings import Settings
+from tollhouse.wiring import Tollhouse, load_settings
 
 ADMIN_KEY = "an-admin-key-for-tests"
 SERVICE_KEY = "a-service-key-for-tests"
@@ -89,4 +89,4 @@ async def service_at(url: str, *, peer: str = "127.0.0.1", **changes: Any) -> As
 
 
 def settings_from(path: Path, **environ: str) -> Settings:
-    return load(environ, path)
+    return load_settings(path, environ=environ)

@@ -14,7 +14,8 @@ from starlette.requests import HTTPConnection
 from tests.asgi import Message, blamed, connect, get, limiter_with
 from tests.structured_fields import parse_list
 from tests.worlds import StoreWorld
-from tollhouse import RateLimited, RateLimitMiddleware, limit, rate_limited_response
+from tollhouse import RateLimited, RateLimitMiddleware, limit, rate_limited_response, wiring
+from tollhouse.asgi.ratelimit.limiter_source import default_source
 from tollhouse.errors import ConfigurationError, InvalidInput, TollhouseError
 from tollhouse.fastapi import RateLimit
 from tollhouse.limits.limiter import Limiter
@@ -109,7 +110,9 @@ async def test_nothing_but_the_dependency_is_needed() -> None:
 
     assert await statuses(app, "/a", "/b") == [200, 429]
 
-    await app.state.tollhouse_source.aclose()
+    source = default_source(wiring.default_settings)
+    assert source is not None
+    await source.aclose()
 
 
 async def test_the_limiter_may_be_given_by_its_place(world: StoreWorld) -> None:
@@ -419,7 +422,7 @@ MISTAKES = [
     (("5/mn",), {}, "policies.written", "5/mn"),
     (("5/minute",), {"key": "adress"}, "key", "adress"),
     (("5/minute",), {"key": "session", "limiter": "redis://elsewhere"}, "key", "session"),
-    (("5/minute",), {"limiter": "nonsense://h"}, "TOLLHOUSE_URL", "nonsense"),
+    (("5/minute",), {"limiter": "nonsense://h"}, "limiter", "nonsense"),
 ]
 
 

@@ -236,9 +236,9 @@ def test_the_namespace_of_a_redis_store_is_kept(given: dict[str, Any], found: st
     assert settings_for_store(RedisStore.with_client("redis://h", **given)).namespace == found
 
 
-def test_a_store_in_the_process_has_an_embedded_server() -> None:
-    """A store without a server is replaced by a server of this process."""
-    assert settings_for_store(MemoryStore()).url == "embedded://"
+def test_a_store_in_the_process_leaves_the_settings_in_force() -> None:
+    """A store without a server says nothing about ours."""
+    assert settings_for_store(MemoryStore()) is None
 
 
 def test_a_client_that_hides_its_server_is_refused() -> None:

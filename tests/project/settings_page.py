@@ -13,6 +13,24 @@ that holds the value. Aliases, if the variable is not set: `REDIS_URL`, `REDIS_H
 `REDIS_PASSWORD` and `REDIS_DB`, `CACHE_ENABLED`, `CACHE_TTL_SECONDS`, `CACHE_KEY_PREFIX`, `CACHE_DEBUG`.
 `TOLLHOUSE_CONFIG` names another file, `TOLLHOUSE_EMBEDDED_BINARY` another `valkey-server`.
 
+Who reads them:
+
+- `tollhouse serve` and the other commands; a flag wins over the variable.
+- `tollhouse.open()`, `RateLimitMiddleware`, `TollhousePlugin`, and `RateLimit` of FastAPI, if they are given neither a
+  URL nor settings; `@tollhouse.limit` outside of requests too, if the settings set a server.
+  `tollhouse.load_settings()` returns what they read. An error names the variable, or the file and its line, of a value
+  that cannot be used.
+- If nothing sets a server, each process counts for itself on an embedded one, and says so in one warning.
+- Each open reads them once, and later changes hold for the next one: for a middleware or a plugin when it is made, for
+  FastAPI and `@limit` at the first use in an event loop. No request reads them, and neither does an import.
+
+Arguments replace what is read: `namespace`, `headers` and `trusted_proxies` that setting, `policies` those of the same
+name. A URL as an argument sets the server and nothing else: no file and no variable is read, the secret included. To
+have another URL with all the rest, give `msgspec.structs.replace(tollhouse.load_settings(), url="redis://…")`.
+
+An application ignores what only the service uses: `service_key`, `admin_key`, `host`, `port`, `workers`, the bounds and
+times of requests and connections, `log_level` and `log_format`. They have to be valid all the same.
+
 `NAME` in a variable, and `*` in the file, stand for the name of a policy: `TOLLHOUSE_LIMITS_POLICIES_API_NEXT_LIMIT` is
 the limit of `api-next` if the file has one, else of `api_next`.
 

@@ -30,6 +30,7 @@ PUBLIC = (
     "Tollhouse",
     "TollhouseError",
     "limit",
+    "load_settings",
     "open",
     "rate_limited_response",
 )

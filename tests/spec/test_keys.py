@@ -24,10 +24,10 @@ from tollhouse.keyring import Keyring
 from tollhouse.keys import UNNAMED, Namespace
 from tollhouse.limits.decision import Take
 from tollhouse.sessions.sessions import Issued
-from tollhouse.settings import Settings, load
+from tollhouse.settings import Settings
 from tollhouse.settings.model import CacheSettings
 from tollhouse.stores.urls import STORES
-from tollhouse.wiring import Tollhouse
+from tollhouse.wiring import Tollhouse, load_settings
 
 WORDS = {"sessions": "session", "limits": "rate", "cache": "cache", "accounts": "account"}
 PASSWORD = "otters juggle nine plums"
@@ -102,8 +102,8 @@ def test_a_name_that_could_be_mistaken_is_refused(name: str, tmp_path: Path) -> 
         (lambda: Namespace(name), "namespace"),
         (lambda: Settings(namespace=name), "namespace"),
         (lambda: wiring.open("fake://x", namespace=name), "namespace"),
-        (lambda: load({"TOLLHOUSE_NAMESPACE": name}), "TOLLHOUSE_NAMESPACE"),
-        (lambda: load({"TOLLHOUSE_NAMESPACE_FILE": str(file)}), "TOLLHOUSE_NAMESPACE"),
+        (lambda: load_settings(environ={"TOLLHOUSE_NAMESPACE": name}), "TOLLHOUSE_NAMESPACE"),
+        (lambda: load_settings(environ={"TOLLHOUSE_NAMESPACE_FILE": str(file)}), "TOLLHOUSE_NAMESPACE_FILE"),
     ]
     for make, setting in ways:
         with pytest.raises(ConfigurationError) as refused:
@@ -115,7 +115,7 @@ def test_a_name_that_could_be_mistaken_is_refused(name: str, tmp_path: Path) -> 
 
 def test_the_argument_replaces_the_setting() -> None:
     """A namespace comes from the variable, the settings, or the argument of `open`, which wins."""
-    settings = load({"TOLLHOUSE_NAMESPACE": "shop", "TOLLHOUSE_URL": "fake://x"})
+    settings = load_settings(environ={"TOLLHOUSE_NAMESPACE": "shop", "TOLLHOUSE_URL": "fake://x"})
 
     assert settings.namespace == "shop"
     assert wiring.open(settings).namespace.name == "shop"

@@ -25,7 +25,7 @@ from tollhouse.limits.inspect.lint import LintReport, lint, problem
 from tollhouse.limits.limiter import Limiter
 from tollhouse.limits.policy.catalog import policies_from_settings
 from tollhouse.limits.policy.policy import Policy
-from tollhouse.settings import load, settings_file
+from tollhouse.settings import naming, read, settings_file
 from tollhouse.settings.model import PolicySettings
 from tollhouse.wiring import Tollhouse
 
@@ -142,10 +142,12 @@ def _lint_file(file: Path | None) -> LintReport:
     """Check all settings of a file, its policies included."""
     path = settings_file(os.environ, file)
     try:
-        settings = load(os.environ, path)
+        found = read(os.environ, path)
+        with naming(found.origins):
+            wiring.store_urls(found.settings)
     except ConfigurationError as error:
         return LintReport(ok=False, problems=(problem(error),))
-    return lint(settings.limits.policies)
+    return lint(found.settings.limits.policies)
 
 
 def _query(config: Path | None, ask: Callable[[Tollhouse], Awaitable[T]]) -> T:

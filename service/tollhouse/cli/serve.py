@@ -29,7 +29,7 @@ from tollhouse.errors import ConfigurationError
 from tollhouse.keyring import Keyring
 from tollhouse.logs import Log
 from tollhouse.serving import ServingConfig, address_of, bind, exit_on_signals, passed_socket, run
-from tollhouse.settings import Settings, load, remove_secrets, settings_file
+from tollhouse.settings import Settings, remove_secrets, settings_file, with_instances
 from tollhouse.settings.networks import is_loopback
 from tollhouse.stores.urls import EmbeddedClusterTarget, EmbeddedTarget, StoreName, StoreUrl
 
@@ -61,7 +61,7 @@ def serve(config: Path | None, ha: bool, as_json: bool, **options: Any) -> None:
     Without any setting it starts its own Valkey, generates an admin key and listens on 127.0.0.1:8000.
     """
     exit_on_signals()
-    settings = load(os.environ, config, flags=options)
+    settings = wiring.load_settings(config, flags=options)
     remove_secrets(os.environ)  # children get what they need by other ways
     logs.configure(settings.log_level, settings.log_format, verbose=wiring.verbose_loggers(settings))
     with ExitStack() as owned:
@@ -101,7 +101,7 @@ def _prepare(settings: Settings, owned: ExitStack, *, ha: bool) -> tuple[Setting
     generated_key = _generate_admin_key(settings, urls)
     keys = settings.admin_key if generated_key is None else (generated_key,)
     embedded_urls = {f"{name}_url": url for name, url in _start_embedded(urls, owned).items()}
-    return replace(settings, secret=secret, admin_key=keys, **embedded_urls), generated_key
+    return replace(with_instances(settings), secret=secret, admin_key=keys, **embedded_urls), generated_key
 
 
 def _generate_admin_key(settings: Settings, urls: dict[StoreName, StoreUrl]) -> str | None:

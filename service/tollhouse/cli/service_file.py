@@ -18,7 +18,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from tollhouse.errors import ConfigurationError
-from tollhouse.settings import Settings, load, settings_file
+from tollhouse.settings import Settings, settings_file
+from tollhouse.wiring import load_settings
 
 _FILE: Final = "serve.json"
 
@@ -73,12 +74,12 @@ def load_for_running_service(environ: Mapping[str, str], path: Path | None) -> S
 
     Without a settings file here, the service's own file is read.
     """
-    settings = load(environ, path)
+    settings = load_settings(path, environ=environ)
     info = read() if settings.url == "embedded://" else None
     if info is None:
         return settings
     if info.file is not None and settings_file(environ, path) is None:
-        settings = load(environ, Path(info.file))
+        settings = load_settings(info.file, environ=environ)
     urls = {f"{name}_url": url for name, url in info.urls.items()}
     return replace(settings, namespace=info.namespace, secret=info.secret, admin_key=info.admin_key, **urls)
 

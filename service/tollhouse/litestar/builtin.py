@@ -36,8 +36,8 @@ class AtomicRateLimitMiddleware(LitestarRateLimit):
     not.
 
     Counters are kept on the server of the application's TollhousePlugin; without one, on the server of the RedisStore
-    that `store` names; without that, on an embedded server of this process. Connections opened here close with their
-    event loop. While the server does not answer, each process counts for itself.
+    that `store` names; without that, on the server of `tollhouse.load_settings()`. Connections opened here close with
+    their event loop. While the server does not answer, each process counts for itself.
     """
 
     def __init__(self, app: ASGIApp, config: RateLimitConfig) -> None:

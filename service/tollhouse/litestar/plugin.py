@@ -40,7 +40,7 @@ class TollhousePlugin(InitPlugin, ReceiveRoutePlugin):
 
     def __init__(
         self,
-        target: str | Settings = Settings(),  # noqa: B008 - frozen
+        target: str | Settings | None = None,
         *,
         namespace: str | None = None,
         policies: Mapping[str, str] | None = None,

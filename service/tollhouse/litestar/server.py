@@ -20,14 +20,14 @@ _UNNAMED: Final = re.compile(r"LITESTAR(_.*)?", re.DOTALL)
 _OTHERS: Final = re.compile(f"[^{NAMESPACE_CHARACTERS}]")
 
 
-def settings_for_store(store: Store) -> Settings:
-    """Return server, database and namespace of a RedisStore; for any other store, an embedded server of this process.
+def settings_for_store(store: Store) -> Settings | None:
+    """Return server, database and namespace of a RedisStore; None for any other store.
 
     Litestar's default namespace is none here; in another one, characters that ours cannot have become `-`.
     Raises ConfigurationError if the store's client does not know the address of its server, as behind Sentinel.
     """
     if not isinstance(store, RedisStore):
-        return Settings()
+        return None
     pool: Any = store._redis.connection_pool  # pyright: ignore[reportPrivateUsage] - nothing else knows
     url = _url(pool.connection_kwargs, tls=pool.connection_class.__name__.startswith("SSL"))
     if url is None:

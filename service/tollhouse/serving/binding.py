@@ -22,9 +22,7 @@ def bind(host: str, port: int) -> socket.socket:
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
     except OSError as error:
-        raise ConfigurationError(
-            "TOLLHOUSE_HOST", host, f"not an address of this machine ({error.strerror})"
-        ) from error
+        raise ConfigurationError("host", host, f"not an address of this machine ({error.strerror})") from error
     listening = socket.socket(family, kind, protocol)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -34,11 +32,9 @@ def bind(host: str, port: int) -> socket.socket:
         listening.close()
         if error.errno == errno.EADDRINUSE:
             raise ConfigurationError(
-                "TOLLHOUSE_PORT", port, f"another program listens on {host}:{port}; stop it or choose another port"
+                "port", port, f"another program listens on {host}:{port}; stop it or choose another port"
             ) from error
-        raise ConfigurationError(
-            "TOLLHOUSE_HOST", f"{host}:{port}", f"cannot listen there: {error.strerror}"
-        ) from error
+        raise ConfigurationError("host", f"{host}:{port}", f"cannot listen there: {error.strerror}") from error
     return listening
 
 

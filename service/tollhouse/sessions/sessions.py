@@ -78,7 +78,7 @@ class Sessions:
         revocation_log: RevocationLog | None = None,
         random_bytes: RandomBytes = secrets.token_bytes,
     ) -> None:
-        keyring.require_secret("sessions do not open without a secret")
+        keyring.require_secret("sessions need it; a URL in the code reads no variable: give `load_settings()` instead")
         self._store = store
         self._keyring = keyring
         self._metrics = metrics

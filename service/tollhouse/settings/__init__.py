@@ -7,14 +7,15 @@ value.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Generator, Iterable, Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from msgspec import convert
+from msgspec import Struct, convert
 from msgspec.structs import replace
 
-from tollhouse.errors import ConfigurationError
+from tollhouse.errors import ConfigurationError, InvalidInput
 from tollhouse.logs import redact
 from tollhouse.settings.leaf import leaves, parse
 from tollhouse.settings.model import PolicySettings, Settings
@@ -29,19 +30,39 @@ from tollhouse.settings.sources import (
     without_service_links,
 )
 
-__all__ = ["Settings", "load", "remove_secrets", "settings_file", "settings_for", "with_policies"]
+__all__ = [
+    "ReadSettings",
+    "Settings",
+    "naming",
+    "read",
+    "remove_secrets",
+    "settings_file",
+    "with_instances",
+    "with_policies",
+]
 
 _DEFAULT_FILE = Path("tollhouse.toml")
 _LEAVES: Final = tuple(leaves(Settings))
 
 
-def load(
+class ReadSettings(Struct, frozen=True, kw_only=True):
+    """Settings, and the variable, the line of the file or the flag that set each of them, by its name in the file."""
+
+    settings: Settings
+    origins: Mapping[str, str]
+
+    def names_server(self, stores: Iterable[str]) -> bool:
+        """Return True if a server is set for all of `stores`, be it the embedded one."""
+        return "url" in self.origins or all(f"{name}_url" in self.origins for name in stores)
+
+
+def read(
     environ: Mapping[str, str], path: Path | None = None, *, flags: Mapping[str, object] | None = None
-) -> Settings:
+) -> ReadSettings:
     """Read the settings; raise ConfigurationError with the origin of a value that is wrong, and the remedy.
 
     The file is that of `settings_file`. `flags` are the values of command-line flags by setting; None means that the
-    flag is absent.
+    flag is absent. What a URL or a limit says is checked by those who use it.
     """
     environ = without_service_links(environ)
     file = settings_file(environ, path)
@@ -54,7 +75,27 @@ def load(
     for setting in by_path.values():
         leaf = next(leaf for leaf in _LEAVES if leaf.matches(setting.path))
         _place(tree, setting.path, parse(leaf, setting.value, setting.origin))
-    return convert(tree, Settings)
+    origins = {".".join(path): setting.origin for path, setting in by_path.items()}
+    with naming(origins):
+        return ReadSettings(settings=convert(tree, Settings), origins=origins)
+
+
+@contextmanager
+def naming(origins: Mapping[str, str]) -> Generator[None]:
+    """Make errors about a setting name its origin instead, if it has one."""
+    try:
+        yield
+    except ConfigurationError as error:
+        origin = origins.get(error.setting)
+        if origin is None:
+            raise
+        raise ConfigurationError(origin, error.value, error.remedy) from error
+    except InvalidInput as error:
+        names = (f"limits.{error.field}", f"limits.{error.field}.limit")
+        origin = next((origins[name] for name in names if name in origins), None)
+        if origin is None:
+            raise
+        raise InvalidInput(origin, error.value, error.remedy, kind=error.kind) from error
 
 
 def settings_file(environ: Mapping[str, str], path: Path | None = None) -> Path | None:
@@ -66,12 +107,6 @@ def settings_file(environ: Mapping[str, str], path: Path | None = None) -> Path 
     return _DEFAULT_FILE if _DEFAULT_FILE.is_file() else None
 
 
-def settings_for(target: str | Settings, namespace: str | None = None) -> Settings:
-    """Return the settings for a URL, or those given; a `namespace` replaces theirs."""
-    settings = Settings(url=target) if isinstance(target, str) else target
-    return settings if namespace is None else replace(settings, namespace=namespace)
-
-
 def with_policies(settings: Settings, policies: Mapping[str, str] | None) -> Settings:
     """Return the settings with policies that the code adds; these replace policies of the same name."""
     if not policies:
@@ -79,6 +114,12 @@ def with_policies(settings: Settings, policies: Mapping[str, str] | None) -> Set
     added = {name: PolicySettings(limit=limit) for name, limit in policies.items()}
     limits = replace(settings.limits, policies={**settings.limits.policies, **added})
     return replace(settings, limits=limits)
+
+
+def with_instances(settings: Settings) -> Settings:
+    """Return the settings of a service: as many processes share the limits as it has workers, unless they say so."""
+    instances = settings.limits.instances or settings.workers
+    return replace(settings, limits=replace(settings.limits, instances=instances))
 
 
 def remove_secrets(environ: MutableMapping[str, str]) -> None:

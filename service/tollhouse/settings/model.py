@@ -75,7 +75,7 @@ class LimitSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         _Positive | None,
         Meta(
             description="Number of processes that share the limits, workers included; `local` divides by it. "
-            "By default, `workers`.",
+            "By default, `workers` in the service, and 1 in an app.",
         ),
     ] = None
     headers: Annotated[
@@ -210,7 +210,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         conform(self)
         if self.plain_http and not is_loopback(self.host):
             remedy = "cookies without Secure stay on this machine; listen on 127.0.0.1 or drop plain_http"
-            raise ConfigurationError("TOLLHOUSE_PLAIN_HTTP", f"with host {self.host}", remedy)
+            raise ConfigurationError("plain_http", f"with host {self.host}", remedy)
 
     def __repr__(self) -> str:
         shown = ", ".join(f"{name}={text}" for name, text in describe(self).items())

@@ -63,7 +63,7 @@ def from_aliases(environ: Mapping[str, str]) -> Iterator[RawSetting]:
     for alias, path in _ALIASES.items():
         text = read_text(environ, alias)
         if text is not None:
-            yield RawSetting(path=path, value=text, origin=alias)
+            yield RawSetting(path=path, value=text, origin=_origin(environ, alias))
 
 
 def from_variables(environ: Mapping[str, str], leaves: Iterable[Leaf], names: Iterable[str]) -> Iterator[RawSetting]:
@@ -83,7 +83,7 @@ def from_variables(environ: Mapping[str, str], leaves: Iterable[Leaf], names: It
         if text is not None:
             chosen = [spelled.get(part, part.lower()) for part in match.groups()]
             path = tuple(chosen.pop() if part == ANY_NAME else part for part in leaf.path)
-            yield RawSetting(path=path, value=text, origin=variable)
+            yield RawSetting(path=path, value=text, origin=_origin(environ, variable))
 
 
 def read_text(environ: Mapping[str, str], variable: str) -> str | None:
@@ -144,7 +144,13 @@ def _from_redis_parts(environ: Mapping[str, str]) -> RawSetting | None:
     password = f":{quote(parts['PASSWORD'], safe='')}@" if parts["PASSWORD"] else ""
     bracketed = f"[{host}]" if ":" in host else host
     url = f"redis://{password}{bracketed}:{parts['PORT'] or 6379}/{parts['DB'] or 0}"
-    return RawSetting(path=("url",), value=url, origin="REDIS_HOST")
+    first = next(name for name, text in parts.items() if text is not None)
+    return RawSetting(path=("url",), value=url, origin=_origin(environ, f"REDIS_{first}"))
+
+
+def _origin(environ: Mapping[str, str], variable: str) -> str:
+    """Return the variable that gives the text, which may be the one that names a file."""
+    return variable if environ.get(variable) else f"{variable}_FILE"
 
 
 def _pattern(leaf: Leaf) -> re.Pattern[str]:

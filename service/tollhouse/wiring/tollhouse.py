@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Mapping
 from contextvars import Context
 from functools import cached_property
@@ -24,19 +23,19 @@ from tollhouse.keyring import Keyring
 from tollhouse.keys import Namespace
 from tollhouse.limits.limiter import Limiter
 from tollhouse.limits.policy.catalog import (
-    instances_from_settings,
     policies_after_reload,
     policies_from_settings,
     policy_changes,
 )
 from tollhouse.metrics import Metrics
 from tollhouse.sessions.sessions import Sessions
-from tollhouse.settings import Settings, load, settings_for, with_policies
+from tollhouse.settings import Settings, with_policies
 from tollhouse.settings.credentials import CredentialsFunction
 from tollhouse.settings.watch import SettingsWatcher
 from tollhouse.stores.discovery.timing import resolver_timing
 from tollhouse.stores.opening import Stores, open_stores
 from tollhouse.stores.transport.redial import connection_timing
+from tollhouse.wiring.configuration import load_settings, settings_for
 from tollhouse.wiring.features import open_limiter, open_sessions
 from tollhouse.wiring.servers import embedded_binary, resolve_secrets, store_urls
 
@@ -90,7 +89,7 @@ class Tollhouse:
             self.keyring,
             self.metrics,
             namespace=self.namespace,
-            instances=instances_from_settings(self.settings),
+            instances=self.settings.limits.instances or 1,
         )
 
     @cached_property
@@ -143,9 +142,7 @@ class Tollhouse:
         them. A file that cannot be used is logged and changes nothing.
         """
         await self._stop_watching()
-        watch = SettingsWatcher(
-            path, lambda path: load(os.environ, path), self._apply_policies, self.metrics.settings_read
-        )
+        watch = SettingsWatcher(path, load_settings, self._apply_policies, self.metrics.settings_read)
         await watch.check()
         self._watch_task = asyncio.create_task(watch.run(), name="tollhouse-settings", context=Context())
         return watch
@@ -192,7 +189,7 @@ class Tollhouse:
 
 
 def open(  # noqa: A001 - the verb that users know: `async with tollhouse.open(url)`
-    target: str | Settings = Settings(),  # noqa: B008 - frozen
+    target: str | Settings | None = None,
     *,
     namespace: str | None = None,
     policies: Mapping[str, str] | None = None,
@@ -200,7 +197,10 @@ def open(  # noqa: A001 - the verb that users know: `async with tollhouse.open(u
     metrics: Metrics | None = None,
     credentials: CredentialsFunction | None = None,
 ) -> Tollhouse:
-    """Open Tollhouse on a store URL or on settings; `policies` adds limits such as {"api": "100/minute"}.
+    """Open Tollhouse on a store URL, on settings, or on those of `load_settings`.
+
+    A URL alone sets the server and nothing else: no file and no variable is read. `policies` adds limits such as
+    {"api": "100/minute"}, which replace those of the settings of the same name, as `namespace` replaces theirs.
 
     Applications on one server need a `namespace` each, else they share sessions, accounts, results, and the counters of
     policies of one name. `credentials`, sync or async, is called with "server" or "sentinel" at each login that has no

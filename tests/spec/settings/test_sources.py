@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import get_args
 
@@ -11,7 +12,7 @@ from msgspec.structs import replace
 
 from tests.project.settings_page import row
 from tollhouse.errors import ConfigurationError
-from tollhouse.settings import Settings, load, remove_secrets
+from tollhouse.settings import Settings, read, remove_secrets, with_instances
 from tollhouse.settings.leaf import leaves
 from tollhouse.settings.model import CacheSettings, Dialect, LimitSettings, PolicySettings, describe, differences
 from tollhouse.settings.networks import is_loopback, trusted_networks
@@ -25,9 +26,22 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
+def load(
+    environ: Mapping[str, str], path: Path | None = None, *, flags: Mapping[str, object] | None = None
+) -> Settings:
+    return read(environ, path, flags=flags).settings
+
+
 def write(path: Path, text: str) -> Path:
     path.write_text(text, encoding="utf-8")
     return path
+
+
+def test_as_many_instances_as_workers_share_the_limits_of_a_service() -> None:
+    """Every worker is an instance, unless the settings say how many there are in all."""
+    assert with_instances(Settings()).limits.instances == 1
+    assert with_instances(Settings(workers=4)).limits.instances == 4
+    assert with_instances(Settings(workers=4, limits=LimitSettings(instances=12))).limits.instances == 12
 
 
 def test_everything_has_a_working_default() -> None:

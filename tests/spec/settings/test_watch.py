@@ -17,7 +17,7 @@ from tollhouse.asgi.ratelimit.inline import register
 from tollhouse.errors import InvalidInput
 from tollhouse.limits.policy.catalog import BUILT_IN
 from tollhouse.limits.policy.notation import parse_policy
-from tollhouse.settings import Settings, load
+from tollhouse.settings import Settings, read
 from tollhouse.settings.watch import Outcome, SettingsWatcher
 from tollhouse.wiring import Tollhouse
 
@@ -47,7 +47,7 @@ class SettingsFile:
         self.while_settling()
 
     def _read(self, path: Path) -> Settings:
-        return load({}, path)
+        return read({}, path).settings
 
     def _apply(self, settings: Settings) -> dict[str, str]:
         limits = [policy.limit for policy in settings.limits.policies.values()]

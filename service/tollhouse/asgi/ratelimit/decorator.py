@@ -10,6 +10,7 @@ from typing import Any, Final, ParamSpec, TypeVar, cast
 
 from msgspec import Struct
 
+from tollhouse import wiring
 from tollhouse.asgi.matched_route import is_handler, route_name
 from tollhouse.asgi.ratelimit.inline import InlineLimit, InlineTake, record_error
 from tollhouse.asgi.ratelimit.key_rules import (
@@ -21,7 +22,7 @@ from tollhouse.asgi.ratelimit.key_rules import (
     resembles_rule,
     resolve_key,
 )
-from tollhouse.asgi.ratelimit.limiter_source import LimiterSource, source_if_given
+from tollhouse.asgi.ratelimit.limiter_source import LimiterSource, default_source, source_if_given
 from tollhouse.asgi.ratelimit.refusal_response import fields_of_client
 from tollhouse.asgi.ratelimit.request_context import current_request
 from tollhouse.asgi.types import Scope, resolve
@@ -36,7 +37,10 @@ from tollhouse.wiring import Tollhouse
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_NO_LIMITER: Final = "give the limiter, the Tollhouse or its URL as `limiter`: our middleware serves no request here"
+_NO_LIMITER: Final = (
+    "our middleware serves no request here, and the settings set no server: "
+    "give the limiter, the Tollhouse or its URL as `limiter`, or set TOLLHOUSE_URL"
+)
 _NO_KEY: Final = "give a key, as text or as a function of the arguments: our middleware serves no request here"
 
 
@@ -61,10 +65,10 @@ def limit(
 
     Inside a request that our middleware or plugin serves, `limiter` defaults to its limiter and `key` to the client's
     address; the response describes the limit, and RateLimited becomes the response 429. A key or a cost that a function
-    found and no limiter accepts raises InvalidInput, which becomes 422 there. Outside, limiter and key are required.
-    `namespace` is that of the application, if others use the server of `limiter`. A function that is not async waits in
-    its thread for the event loop of its request; outside a request it needs `limiter` as a URL or Settings. In a thread
-    whose event loop runs it raises ConfigurationError, because it would block the loop.
+    found and no limiter accepts raises InvalidInput, which becomes 422 there. Outside, a key is required, and `limiter`
+    unless the settings set a server (`tollhouse.load_settings()`). `namespace` is the application's, if others use the
+    server of `limiter`. A function that is not async waits for the event loop of its request; outside a request
+    `limiter` is a URL or settings. If an event loop runs in its thread it raises ConfigurationError: it would block.
     """
     inline = InlineLimit(text=policy, algorithm=algorithm, name=name)
     rule = key_finder(key) if isinstance(key, str) and resembles_rule(key) else None
@@ -106,7 +110,7 @@ class _FunctionLimit(Struct, frozen=True, kw_only=True):
     async def admission(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> InlineTake:
         """Return the admission of a call with these arguments."""
         request = current_request()
-        source = self.source or (None if request is None else request.source)
+        source = self.source or (_default_source() if request is None else request.source)
         if source is None:
             raise ConfigurationError("limiter", self.place, _NO_LIMITER)
         limiter = await source.limiter()
@@ -147,6 +151,10 @@ class _FunctionLimit(Struct, frozen=True, kw_only=True):
             raise ConfigurationError("key", self.place, _NO_KEY)
         finder = self.rule or policy_key_finder(policy)
         return await resolve_key(finder(context), context)
+
+
+def _default_source() -> LimiterSource | None:
+    return default_source(wiring.settings_with_server)
 
 
 def _asynchronous(function: Callable[..., Any], limit: _FunctionLimit) -> Callable[..., Any]:

@@ -96,7 +96,7 @@ def key_text(key: object) -> str:
 def check_rule(rule: object, source: LimiterSource) -> None:
     """Raise ConfigurationError for a rule that can never find a key."""
     if rule == "session" and not source.has_sessions:
-        remedy = "set TOLLHOUSE_SECRET, and give the Tollhouse or its URL instead of its limiter alone"
+        remedy = "sessions need a secret, and a URL or a limiter has none: give settings with one, or the Tollhouse"
         raise ConfigurationError("key", rule, remedy)
 
 

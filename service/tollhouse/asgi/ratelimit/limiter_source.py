@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from asyncio import AbstractEventLoop
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Final
+from weakref import WeakKeyDictionary
 
 import msgspec
 
@@ -17,13 +19,17 @@ from tollhouse.limits.limiter import Limiter
 from tollhouse.limits.policy.catalog import policies_from_settings
 from tollhouse.limits.policy.policy import Policy
 from tollhouse.metrics import Metrics
+from tollhouse.runtime.home_loop import asyncio_loop
 from tollhouse.sessions.sessions import Sessions
-from tollhouse.settings import Settings, settings_for, with_policies
+from tollhouse.settings import Settings, naming, with_policies
 from tollhouse.settings.model import Dialect
 from tollhouse.settings.networks import Network, trusted_networks
 from tollhouse.wiring import Tollhouse
 
 _SHARED_MAX: Final = 256
+_DEFAULTS: Final[WeakKeyDictionary[AbstractEventLoop, dict[Callable[[], Settings | None], LimiterSource]]] = (
+    WeakKeyDictionary()
+)
 
 
 class LimiterSource:
@@ -81,7 +87,7 @@ class LimiterSource:
 
 
 def limiter_source(
-    target: Limiter | Tollhouse | Settings | str,
+    target: Limiter | Tollhouse | Settings | str | None,
     *,
     namespace: str | None = None,
     policies: Mapping[str, str] | None = None,
@@ -91,19 +97,20 @@ def limiter_source(
 ) -> LimiterSource:
     """Return the source for an open limiter or Tollhouse, or for the URL or the settings of one to open later.
 
-    Proxies, dialect and sessions are those of the settings, whether the Tollhouse is open already or not; arguments
-    given here replace the settings. A limiter alone has no settings. Raises ConfigurationError or InvalidInput for
-    what cannot be used, before anything connects.
+    None stands for the settings of `tollhouse.load_settings()`, which are read here, once. Proxies, dialect and
+    sessions are those of the settings, whether the Tollhouse is open already or not; arguments given here replace the
+    settings. A limiter alone has no settings. Raises ConfigurationError or InvalidInput for what cannot be used, before
+    anything connects.
     """
     trusted = trusted_networks(trusted_proxies)
-    if not isinstance(target, Settings | str):
+    if not isinstance(target, Settings | str | None):
         _refuse_for_open(namespace=namespace, policies=sorted(policies or ()))
-    if not isinstance(target, Tollhouse | Settings | str):
+    if not isinstance(target, Tollhouse | Settings | str | None):
         return LimiterSource(target, policies=target.policies, dialect=dialect or "draft-11", trusted=trusted)
     if isinstance(target, Tollhouse):
         settings, limiter, known = target.settings, target, target.limits.policies
     else:
-        settings = with_policies(settings_for(target, namespace), policies)
+        settings = with_policies(wiring.settings_for(target, namespace), policies)
         shared = Metrics() if metrics is None else metrics  # one for all event loops
         limiter, known = PerLoop(lambda: wiring.open(settings, metrics=shared)), policies_from_settings(settings)
     return LimiterSource(
@@ -124,12 +131,28 @@ def source_if_given(
     Functions and routes that give the same URL or settings share one source, and so the connections of each event loop.
     """
     if isinstance(target, Settings | str):
-        return _shared_source(msgspec.msgpack.encode(settings_for(target, namespace)))
+        with naming({"url": "limiter"} if isinstance(target, str) else {}):
+            return _source_for(wiring.settings_for(target, namespace))
     if target is not None:
         return limiter_source(target, namespace=namespace)
     if namespace is not None:
         raise ConfigurationError("namespace", namespace, "it is that of a limiter to open; give its URL as `limiter`")
     return None
+
+
+def default_source(read: Callable[[], Settings | None]) -> LimiterSource | None:
+    """Return the source for the settings that `read` returns, or None if it returns none.
+
+    They are read once in each event loop. Equal settings share one source.
+    """
+    sources = _DEFAULTS.setdefault(asyncio_loop(), {})
+    if read not in sources and (settings := read()) is not None:
+        sources[read] = _source_for(settings)
+    return sources.get(read)
+
+
+def _source_for(settings: Settings) -> LimiterSource:
+    return _shared_source(msgspec.msgpack.encode(settings))
 
 
 @lru_cache(maxsize=_SHARED_MAX)

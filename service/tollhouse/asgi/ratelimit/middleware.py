@@ -26,6 +26,7 @@ class RateLimitMiddleware:
     """Takes from a policy for every request and every websocket, before the application sees it.
 
     Pass the server as `url` or `settings`, or an open `limiter` (a Limiter or a Tollhouse), which its owner closes.
+    Without any of them the settings are those of `tollhouse.load_settings()`, read when the middleware is made.
     Applications on one server need a `namespace` each, here or in the settings, else they share counters.
     `routes` maps methods and paths to limits, such as `{"POST /login": "login", "/api/*": "api", "/health": None}`;
     the first pattern that matches wins, and other requests use `policy`. A path that a framework may route like another
@@ -107,13 +108,11 @@ class RateLimitMiddleware:
 
 def _target(
     url: str | None, settings: Settings | None, limiter: Limiter | Tollhouse | None
-) -> Limiter | Tollhouse | Settings:
+) -> Limiter | Tollhouse | Settings | str | None:
     if limiter is not None and (url, settings) != (None, None):
         raise ConfigurationError("limiter", "given", "it knows its server and policies; drop url and settings")
     if url is not None and settings is not None:
         raise ConfigurationError("url", url, "settings name the server too; give one of them")
     if limiter is not None:
         return limiter
-    if settings is not None:
-        return settings
-    return Settings() if url is None else Settings(url=url)
+    return url if settings is None else settings

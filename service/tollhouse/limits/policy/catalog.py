@@ -94,12 +94,6 @@ def policy_from_settings(name: str, chosen: PolicySettings) -> Policy:
     )
 
 
-def instances_from_settings(settings: Settings) -> int:
-    """Return how many processes share the limits: `limits.instances` if it is set, else the workers of this service."""
-    chosen = settings.limits.instances
-    return settings.workers if chosen is None else chosen
-
-
 def policies_after_reload(
     in_force: Mapping[str, Policy], loaded: Mapping[str, Policy], in_code: Container[str] = ()
 ) -> dict[str, Policy]:

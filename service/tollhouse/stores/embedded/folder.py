@@ -66,9 +66,7 @@ def persistent_secret(folder: Path) -> bytes:
         path.chmod(0o600)
         return bytes.fromhex(path.read_text())
     except (OSError, ValueError) as error:
-        raise ConfigurationError(
-            "TOLLHOUSE_SECRET_FILE", str(path), f"the stored secret cannot be used: {error}"
-        ) from error
+        raise ConfigurationError("secret", str(path), f"the stored secret cannot be used: {error}") from error
 
 
 def open_private(path: Path) -> IO[bytes]:
@@ -83,6 +81,4 @@ def _reported(path: Path) -> Generator[None]:
     try:
         yield
     except OSError as error:
-        raise ConfigurationError(
-            "TOLLHOUSE_URL", f"embedded://{path}", f"the folder cannot be used: {error}"
-        ) from error
+        raise ConfigurationError("url", f"embedded://{path}", f"the folder cannot be used: {error}") from error

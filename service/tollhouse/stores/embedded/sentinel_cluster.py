@@ -180,7 +180,7 @@ class SentinelCluster:
                     return
             self._supervisor.check(*(config.name for config in concerned))
             time.sleep(0.01)
-        raise ConfigurationError("TOLLHOUSE_URL", _URL, f"waited {self._ready_s:g} s in vain for {what}")
+        raise ConfigurationError("url", _URL, f"waited {self._ready_s:g} s in vain for {what}")
 
     def _node(self, config: NodeConfig) -> Node:
         return Node(name=config.name, address=config.address, listens=config.listens, pid=self._pids[config.name])
@@ -194,7 +194,7 @@ def free_addresses(randbelow: Callable[[int], int] = secrets.randbelow) -> tuple
         if all(map(_is_free, addresses)):
             return addresses
     raise ConfigurationError(
-        "TOLLHOUSE_URL", _URL, "no block 127.x.y.1 to .6 is free here; Linux has them, elsewhere give `addresses`"
+        "url", _URL, "no block 127.x.y.1 to .6 is free here; Linux has them, elsewhere give `addresses`"
     )
 
 

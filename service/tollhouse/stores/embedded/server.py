@@ -119,7 +119,7 @@ class EmbeddedServer:
                     return cls(directory, None, None)
             time.sleep(0.05)
         raise ConfigurationError(
-            "TOLLHOUSE_URL",
+            "url",
             f"embedded://{path}",
             "another process holds the folder, and its server does not answer",
         )
@@ -156,9 +156,7 @@ def _wait_until_ready(path: Path, supervisor: Supervisor, ready_s: float) -> Non
             give_up_s = max(give_up_s, time.monotonic() + LOADING_S)
         supervisor.check(_NAME)
         if time.monotonic() > give_up_s:
-            raise ConfigurationError(
-                "TOLLHOUSE_URL", "embedded://", f"the embedded server did not answer within {ready_s:g} s"
-            )
+            raise ConfigurationError("url", "embedded://", f"the embedded server did not answer within {ready_s:g} s")
         time.sleep(0.01)
 
 

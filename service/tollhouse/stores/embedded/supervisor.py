@@ -45,7 +45,7 @@ def stop_on_failure(stop: Callable[[], None], url: str) -> Generator[None]:
     except BaseException as error:
         stop()
         if isinstance(error, ServerExit):
-            raise ConfigurationError("TOLLHOUSE_URL", url, f"the embedded {error}") from error
+            raise ConfigurationError("url", url, f"the embedded {error}") from error
         raise
 
 

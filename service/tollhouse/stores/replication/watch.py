@@ -167,7 +167,7 @@ def require_replicas(bound_s: float | None, urls: Iterable[StoreUrl]) -> None:
     """Raise ConfigurationError if there is a bound, and no server whose replicas could keep it."""
     if bound_s is not None and not any(map(has_replicas, urls)):
         remedy = "name Sentinels or every server in the URL, or leave it out"
-        raise ConfigurationError("TOLLHOUSE_MAX_UNREPLICATED_MS", round(bound_s * 1000), remedy)
+        raise ConfigurationError("max_unreplicated_ms", round(bound_s * 1000), remedy)
 
 
 def has_replicas(url: StoreUrl) -> bool:

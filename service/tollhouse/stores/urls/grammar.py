@@ -135,16 +135,15 @@ def urls_by_store(
     """Return the URL of each store: its override, or the common one with the next database.
 
     The database in the common URL, 0 by default, is that of the first store; stores that share one have it too. The map
-    of addresses applies to URLs of Sentinels that have none.
+    of addresses applies to URLs of Sentinels that have none. Errors name settings, such as `cache_url`.
     """
-    common = parse("TOLLHOUSE_URL", url)
-    pairs = _address_map("TOLLHOUSE_ADDRESS_MAP", address_map)
+    common = parse("url", url)
+    pairs = _address_map("address_map", address_map)
     last = max((offset for offset, name in enumerate(STORES) if overrides.get(name) is None), default=0)
     urls: dict[StoreName, StoreUrl] = {}
     for offset, name in enumerate(STORES):
         own = overrides.get(name)
-        setting = f"TOLLHOUSE_{name.upper()}_URL"
-        chosen = _following(common, offset, last, databases) if own is None else parse(setting, own)
+        chosen = _following(common, offset, last, databases) if own is None else parse(f"{name}_url", own)
         if isinstance(chosen.target, SentinelService) and not chosen.target.address_map:
             chosen = replace(chosen, target=replace(chosen.target, address_map=pairs))
         urls[name] = chosen

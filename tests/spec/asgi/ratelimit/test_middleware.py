@@ -205,7 +205,7 @@ async def test_a_defect_of_the_store_is_no_defect_of_the_application(world: Stor
 WRONG = [
     ({"policy": "missing"}, "policy", "missing"),
     ({"policies": {"api": "5/mn"}}, "policies.api", "5/mn"),
-    ({"url": "nonsense://h"}, "TOLLHOUSE_URL", "nonsense"),
+    ({"url": "nonsense://h"}, "url", "nonsense"),
     ({"url": "fake://", "settings": Settings()}, "url", "fake://"),
     ({"trusted_proxies": ["everyone"]}, "trusted_proxies", "everyone"),
     ({"limiter": object(), "url": "fake://"}, "limiter", "given"),

@@ -12,7 +12,6 @@ from tollhouse.limits.policy.catalog import (
     SHADOWS_MAX,
     PolicyChanges,
     by_name,
-    instances_from_settings,
     policies_after_reload,
     policies_from_settings,
     policy_changes,
@@ -195,10 +194,3 @@ def test_a_policy_of_the_settings_that_cannot_be_used_is_refused(
 
     assert refused.value.field == field
     assert remedy in refused.value.remedy
-
-
-def test_as_many_instances_as_workers_share_the_limits() -> None:
-    """Every worker is an instance, unless the settings say how many there are in all."""
-    assert instances_from_settings(Settings()) == 1
-    assert instances_from_settings(Settings(workers=4)) == 4
-    assert instances_from_settings(Settings(workers=4, limits=LimitSettings(instances=12))) == 12
