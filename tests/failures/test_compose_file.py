@@ -13,7 +13,7 @@ import yaml
 from tests.composed import FILE, SENTINELS, SERVERS, MissingVariable, interpolated, variables
 from tests.worlds import SCRIPTS
 from tollhouse.keys import Namespace
-from tollhouse.settings import load
+from tollhouse.settings import read
 from tollhouse.stores.urls import STORES, SentinelService, StoreName, parse
 
 PLAIN: dict[str, Any] = yaml.safe_load(FILE.read_text(encoding="utf-8"))
@@ -108,7 +108,7 @@ def test_the_settings_are_those_that_survive() -> None:
 
 def test_calls_wait_until_a_new_primary_has_a_replica() -> None:
     """Servers that refuse lonely writes need calls of 2 s: a replica follows 1.1 s after a forced failover."""
-    settings = load(SERVICES["tollhouse"]["environment"])
+    settings = read(SERVICES["tollhouse"]["environment"]).settings
 
     assert settings.deadline_ms == 2000
 

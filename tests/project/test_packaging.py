@@ -154,7 +154,7 @@ def test_what_needs_an_extra_has_its_pip_line(source: str, line: str, bare: Path
 
 def test_an_error_names_a_page_that_its_reader_has(bare: Path) -> None:
     """With the package alone, an error that sends its reader to a page names a file that is there."""
-    source = "import sys, tollhouse.settings as s; s.load({'TOLLHOUSE_QQQQQQ': '1'}, None)"
+    source = "import sys, tollhouse.settings as s; s.read({'TOLLHOUSE_QQQQQQ': '1'}, None)"
 
     done = _run(bare / "python", "-c", source)
 

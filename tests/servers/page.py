@@ -70,8 +70,7 @@ def _meanings(checks: Mapping[str, str]) -> str:
 
 
 def _costs() -> str:
-    lacking = sorted({command for account in ACCOUNTS for command in account.lacks})
-    rows = [("without", "lost"), *((f"`{command}`", COSTS[command]) for command in lacking)]
+    rows = [("without", "lost"), *((f"`{command}`", cost) for command, cost in sorted(COSTS.items()))]
     return "\n" + _table(rows)
 
 

@@ -19,6 +19,7 @@ from argon2.low_level import Type, hash_secret, verify_secret
 from msgspec import Struct
 
 from tollhouse.errors import ConfigurationError
+from tollhouse.settings.model import PasswordProfile
 
 SALT_BYTES: Final = 16
 TAG_BYTES: Final = 32
@@ -54,7 +55,7 @@ class Profile(Struct, frozen=True, kw_only=True):
             raise ConfigurationError("memory_kib", self.memory_kib, f"use at least {least_kib}")
 
 
-PROFILES: Final[Mapping[str, Profile]] = MappingProxyType(
+PROFILES: Final[Mapping[PasswordProfile, Profile]] = MappingProxyType(
     {
         "default": Profile(memory_kib=65_536, time_cost=3),
         "owasp": Profile(memory_kib=19_456, time_cost=2),

@@ -10,6 +10,7 @@ from msgspec import NODEFAULT, Meta, Struct, ValidationError, convert, structs
 
 from tollhouse.errors import ConfigurationError
 from tollhouse.logs import HIDDEN, redact
+from tollhouse.suggest import did_you_mean
 
 ANY_NAME = "*"
 """The part of a path that stands for a name chosen by the operator."""
@@ -95,7 +96,7 @@ def parse(leaf: Leaf, raw: object, origin: str) -> Any:
     try:
         value = convert(_from_text(leaf.type, raw), leaf.type, strict=False)
     except ValidationError as error:
-        raise ConfigurationError(origin, leaf.shown(raw), f"{_explained(str(error))}; {leaf.meaning}") from error
+        raise ConfigurationError(origin, leaf.shown(raw), _remedy(leaf, raw, str(error))) from error
     if leaf.check is not None:
         leaf.check(value, origin)
     return value
@@ -127,9 +128,14 @@ def _from_text(annotation: Any, raw: object) -> object:
     return [part.encode() for part in parts] if item is bytes else parts
 
 
-def _explained(problem: str) -> str:
-    """Return the message of msgspec in plain words."""
-    problem = re.sub(r"(, got| matching regex| - at) .*$", "", problem)
+def _remedy(leaf: Leaf, raw: object, problem: str) -> str:
+    """Return what is expected: the word that may be meant, or msgspec's message in plain words, and the meaning."""
+    kind, _ = _unwrapped(leaf.type)
+    if get_origin(kind) is Literal:
+        return did_you_mean(str(raw), get_args(kind), also=leaf.meaning, otherwise=leaf.meaning)
+    if "matching regex" in problem:
+        return leaf.meaning
+    problem = re.sub(r"(, got| - at) .*$", "", problem)
     for code, word in _WORDS.items():
         problem = problem.replace(code, word)
-    return problem[0].lower() + problem[1:]
+    return f"{problem[0].lower()}{problem[1:]}; {leaf.meaning}"

@@ -20,10 +20,13 @@ _Key = Annotated[str, Meta(pattern="^[!-~]{16,}$")]
 _Positive = Annotated[int, Meta(ge=1)]
 _Timeout = Annotated[int, Meta(ge=100, le=3_600_000)]
 _StoreUrl = Annotated[str | None, Meta(description="Another server or database for this store only.")]
+_NEARBY_MS = 100
 _ListEntry = Annotated[str, Meta(min_length=1)]
 
 DatabaseMode = Literal["auto", "separate", "shared"]
 """Shared if the server has too few databases · one for each store · the same one for all."""
+PasswordProfile = Literal["default", "owasp", "rfc9106-low", "rfc9106-high"]
+"""How much a hash of a password costs; `tollhouse.accounts.hashing` has the parameters of each."""
 Dialect = Literal["draft-11", "draft-07", "draft-06", "x-ratelimit", "x-ratelimit-epoch", "off"]
 """How the RateLimit fields are written; `tollhouse.asgi.ratelimit.headers` explains each."""
 
@@ -187,7 +190,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             le=5_000,
             description="Longest usual round trip to the stores; times of connecting and of discovery grow with it.",
         ),
-    ] = 100
+    ] = _NEARBY_MS
     max_unreplicated_ms: Annotated[
         Annotated[int, Meta(ge=200, le=3_600_000)] | None,
         Meta(
@@ -195,7 +198,13 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             "By default, for ever."
         ),
     ] = None
-    password_profile: Annotated[str, Meta(description="Cost profile of password hashing, by name.")] = "default"  # noqa: S105 - a name, not a password
+    password_profile: Annotated[
+        PasswordProfile,
+        Meta(
+            description="Cost of hashing a password: `default` (64 MiB), `owasp` (19 MiB, for small machines), "
+            "`rfc9106-low` or `rfc9106-high` (2 GiB)."
+        ),
+    ] = "default"  # noqa: S105 - a name, not a password
     password_length_min: Annotated[int, Meta(ge=8, le=64, description="Shortest password, in characters.")] = 15
     log_level: Annotated[LogLevel, Meta(description="Lowest level that is logged: debug, info, warning or error.")] = (
         "info"
@@ -211,6 +220,9 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         if self.plain_http and not is_loopback(self.host):
             remedy = "cookies without Secure stay on this machine; listen on 127.0.0.1 or drop plain_http"
             raise ConfigurationError("plain_http", f"with host {self.host}", remedy)
+        if self.deadline_ms < self.round_trip_ms > _NEARBY_MS:
+            remedy = f"no answer comes in less than round_trip_ms ({self.round_trip_ms}); set it to three times that"
+            raise ConfigurationError("deadline_ms", self.deadline_ms, remedy)
 
     def __repr__(self) -> str:
         shown = ", ".join(f"{name}={text}" for name, text in describe(self).items())

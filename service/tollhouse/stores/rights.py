@@ -31,7 +31,7 @@ COSTS: Final = {
     "REPLCONF": "a handover to another primary takes half a second longer",
     "CLIENT CAPA": "a primary that steps down closes its connections instead of naming the next one",
     "CONFIG GET": "how the append-only file is synced is found out by a wait of 50 ms, once a minute",
-    "WAIT": "writes report durable=false behind Sentinel",
+    "WAIT": "writes report durable=false behind Sentinel; with max_unreplicated_ms no call is sent",
     "WAITAOF": "writes report durable=false without Sentinel",
     "SUBSCRIBE": "what other processes announce is not heard: revocations before a failover, units that are free again",
     "PUBLISH": "other processes do not hear of revocations before a failover, nor of units that are free again",

@@ -11,10 +11,19 @@ import pytest
 from msgspec.structs import replace
 
 from tests.project.settings_page import row
+from tollhouse.accounts.hashing import PROFILES
 from tollhouse.errors import ConfigurationError
 from tollhouse.settings import Settings, read, remove_secrets, with_instances
 from tollhouse.settings.leaf import leaves
-from tollhouse.settings.model import CacheSettings, Dialect, LimitSettings, PolicySettings, describe, differences
+from tollhouse.settings.model import (
+    CacheSettings,
+    Dialect,
+    LimitSettings,
+    PasswordProfile,
+    PolicySettings,
+    describe,
+    differences,
+)
 from tollhouse.settings.networks import is_loopback, trusted_networks
 
 SECRET = "s" * 32
@@ -239,6 +248,8 @@ WRONG = [
     ({"TOLLHOUSE_SECRET": SECRET, "TOLLHOUSE_SECRET_FILE": "f"}, "TOLLHOUSE_SECRET_FILE", "'f'", "unset one"),
     ({"TOLLHOUSE_CONFIG": "missing.toml"}, "missing.toml", "No such file", "can be read"),
     ({"TOLLHOUSE_LIMITS_INSTANCES": "0"}, "TOLLHOUSE_LIMITS_INSTANCES", "'0'", ">= 1"),
+    ({"TOLLHOUSE_DATABASES": "share"}, "TOLLHOUSE_DATABASES", "'share'", "did you mean 'shared'?"),
+    ({"TOLLHOUSE_PASSWORD_PROFILE": "strong"}, "TOLLHOUSE_PASSWORD_PROFILE", "'strong'", "rfc9106-high"),
     ({"TOLLHOUSE_LIMITS_HEADERS": "draft-7"}, "TOLLHOUSE_LIMITS_HEADERS", "'draft-7'", "x-ratelimit-epoch, or off"),
     ({"TOLLHOUSE_LIMITS_POLICIES_API_ALGORITHM": "x"}, "limits.policies.api.limit", "None", "_ALGORITHM needs it"),
 ]
@@ -374,6 +385,28 @@ def test_the_dialects_are_those_that_there_are() -> None:
     for dialect in get_args(Dialect):
         assert load({"TOLLHOUSE_LIMITS_HEADERS": dialect}).limits.headers == dialect
         assert dialect in next(leaf.meaning for leaf in leaves(Settings) if leaf.name == "limits.headers")
+
+
+def test_the_password_profiles_are_those_that_there_are() -> None:
+    """The setting takes every profile that hashing knows, and no other."""
+    assert set(get_args(PasswordProfile)) == set(PROFILES)
+
+
+def test_a_value_that_breaks_a_pattern_is_not_told_to_be_text() -> None:
+    """The remedy for a text of the wrong form says which form is right, and nothing else."""
+    with pytest.raises(ConfigurationError) as refused:
+        load({"TOLLHOUSE_CACHE_KEY_PREFIX": "a:b"})
+
+    assert refused.value.remedy.startswith("First word of every cache key")
+
+
+def test_a_deadline_below_the_usual_round_trip_is_refused() -> None:
+    """A call that could never be answered in time is a mistake of the settings; a short deadline nearby is none."""
+    with pytest.raises(ConfigurationError) as refused:
+        load({"TOLLHOUSE_ROUND_TRIP_MS": "1500"})
+
+    assert (refused.value.setting, refused.value.value) == ("deadline_ms", 1000)
+    assert load({"TOLLHOUSE_DEADLINE_MS": "50"}).deadline_ms == 50
 
 
 def test_the_reference_names_every_variable_once() -> None:

@@ -264,6 +264,15 @@ def test_a_map_of_addresses_applies_to_sentinels_without_one() -> None:
         urls_by_store("embedded://", {}, address_map=("here",))
 
 
+def test_addresses_are_mapped_for_sentinels_only() -> None:
+    """A map of addresses without Sentinels, which alone announce some, is refused: it would have no effect."""
+    with pytest.raises(ConfigurationError) as refused:
+        urls_by_store("redis://h", {"cache": "unix:///s"}, address_map=("a:1=b:2",))
+
+    assert (refused.value.setting, refused.value.value) == ("address_map", "a:1=b:2")
+    assert "Sentinels" in refused.value.remedy
+
+
 def test_an_address_that_is_not_mapped_is_used_as_it_is() -> None:
     """The map changes the destination of a connection, and not the name by which a server is known."""
     target = SentinelService(hosts=(("h", 1),), service="main", address_map=((A, ("127.0.0.1", 2)),))

@@ -147,6 +147,9 @@ def urls_by_store(
         if isinstance(chosen.target, SentinelService) and not chosen.target.address_map:
             chosen = replace(chosen, target=replace(chosen.target, address_map=pairs))
         urls[name] = chosen
+    if pairs and not any(isinstance(url.target, SentinelService) for url in urls.values()):
+        remedy = "only Sentinels announce addresses: name them in a URL, or leave it out"
+        raise ConfigurationError("address_map", ", ".join(address_map), remedy)
     return urls
 
 
