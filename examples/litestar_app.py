@@ -41,5 +41,5 @@ async def health() -> str:
 
 app = Litestar(
     [index, forecast, health],
-    plugins=[TollhousePlugin(policies={"site": "100/minute", "forecast": "2/minute"}, policy="site")],
+    plugins=[TollhousePlugin("embedded://", policies={"site": "100/minute", "forecast": "2/minute"}, policy="site")],
 )

@@ -334,7 +334,7 @@ WRONG: list[tuple[list[str], dict[str, str], list[str]]] = [
     ([], {"TOLLHOUSE_URL": "redis://127.0.0.1:1"}, ["TOLLHOUSE_SECRET:", "32"]),
     ([], {"TOLLHOUSE_SECRET": "short"}, ["TOLLHOUSE_SECRET:", "32"]),
     ([], {"TOLLHOUSE_SECRET_FILE": "/nowhere/secret"}, ["TOLLHOUSE_SECRET_FILE", "/nowhere/secret"]),
-    ([], {"TOLLHOUSE_LIMITS_POLICIES_API_LIMIT": "5/mn"}, ["policies.api", "5/mn", "5/m"]),
+    ([], {"TOLLHOUSE_LIMITS_POLICIES_API_LIMIT": "5/mn"}, ["TOLLHOUSE_LIMITS_POLICIES_API_LIMIT", "5/mn", "5/m"]),
     ([], {"TOLLHOUSE_PROT": "1"}, ["TOLLHOUSE_PROT:", "TOLLHOUSE_PORT"]),
     (["--host", "0.0.0.0"], {}, ["TOLLHOUSE_ADMIN_KEY", "0.0.0.0"]),
     (["--host", "0.0.0.0", "--plain-http"], {}, ["plain_http", "0.0.0.0"]),
