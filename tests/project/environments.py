@@ -35,9 +35,10 @@ class Environment:
         self._folder = folder
         self._wheel = wheel
 
-    def run(self, line: str) -> None:
+    def run(self, line: str, constraints: Path | None = ROOT / "constraints.txt") -> None:
         """Run an install line; skip the test if there is no registry."""
-        failed = _install(self._folder, self._arguments(line))
+        pinned = [] if constraints is None else ["--constraint", str(constraints)]
+        failed = _install(self._folder, [*pinned, *self._arguments(line)])
         if failed is None:
             return
         if (reason := _install(self._folder.with_name("control"), [_CONTROL])) is not None:
@@ -83,7 +84,7 @@ def _install(target: Path, arguments: Sequence[str]) -> str | None:
     if program is None:
         return "neither uv nor pip is installed"
     done = subprocess.run(
-        [*program, "--quiet", "--constraint", str(ROOT / "constraints.txt"), *arguments],
+        [*program, "--quiet", *arguments],
         env={**os.environ, "PIP_RETRIES": "0", "PIP_TIMEOUT": "20", "PIP_DISABLE_PIP_VERSION_CHECK": "1"},
         check=False,
         capture_output=True,

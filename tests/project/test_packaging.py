@@ -135,6 +135,23 @@ def test_the_package_alone_is_the_library(bare: Path, tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.skipif(
+    sys.version_info[:2] != (3, int(PYTHONS[0][2:])), reason="old versions have wheels for the oldest Python only"
+)
+def test_the_oldest_versions_that_are_declared_work(environments: Environments, tmp_path: Path) -> None:
+    """The library, `fake://` and the service run on the oldest version of each package that is declared."""
+    environment = environments.new()
+    oldest = " ".join(f"'{text}'" for text in _oldest("demo", "service", "test"))
+    environment.run(f"pip install './tollhouse[demo,test]' {oldest}", constraints=None)
+
+    for url in ("embedded://", "fake://"):
+        program = tmp_path / "program.py"
+        program.write_text(LIBRARY.replace("embedded://", url), encoding="utf-8")
+        done = _run(environment.commands / "python", str(program))
+        assert (done.returncode, done.stderr) == (0, "")
+    assert _run(environment.commands / "tollhouse", "demo", cwd=tmp_path).returncode == 0
+
+
 @pytest.mark.parametrize(
     ("source", "line"),
     [
@@ -280,6 +297,17 @@ def _is_declared(name: str, part: str) -> bool:
     declared = {canonicalize_name(Requirement(text).name) for text in texts}
     owners = {canonicalize_name(owner) for owner in _distributions().get(name, [])}
     return bool(declared & owners)
+
+
+def _oldest(*extras: str) -> list[str]:
+    """Return what pins each package that the library and some extras need to the oldest version that is declared."""
+    texts = [*PROJECT["dependencies"], *(text for extra in extras for text in EXTRAS[extra])]
+    declared = [Requirement(text) for text in texts]
+    return [
+        f"{each.name}=={next(one.version for one in each.specifier if one.operator == '>=')}"
+        for each in declared
+        if each.name != PROJECT["name"] and _applies(str(each.marker or ""), f"3.{sys.version_info[1]}")
+    ]
 
 
 _distributions = cache(packages_distributions)
