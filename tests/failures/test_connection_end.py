@@ -67,6 +67,36 @@ async def test_what_was_not_written_when_the_connection_closed_stays_unsent(tmp_
     assert chunks == []
 
 
+@pytest.mark.parametrize(("answers", "end"), [(True, b""), (False, ConnectionResetError)])
+async def test_a_server_hears_nothing_more_of_calls_that_were_given_up(
+    *, answers: bool, end: bytes | type[Exception]
+) -> None:
+    """With calls in flight a connection ends with a reset, after which the kernel repeats nothing; else it closes."""
+    ends: asyncio.Future[bytes | type[Exception]] = asyncio.get_running_loop().create_future()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(len(encode("PING")))
+        if answers:
+            writer.write(b"+PONG\r\n")
+        read.set()
+        try:
+            ends.set_result(await reader.read(1))
+        except ConnectionError as error:
+            ends.set_result(type(error))
+        writer.close()
+
+    read = asyncio.Event()
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        _, connection = await asyncio.get_running_loop().create_connection(Connection, "127.0.0.1", port)
+        call = connection.send(encode("PING"), deadline())
+        await asyncio.wait([call] if answers else [asyncio.ensure_future(read.wait())])
+        await connection.aclose()
+
+        assert await ends == end
+        assert isinstance(call.exception(), ConnectionLost) is not answers
+
+
 async def test_a_connection_that_was_never_made_can_be_closed() -> None:
     """Closing before there is a socket does nothing."""
     connection = Connection()

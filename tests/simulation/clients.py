@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Sequence
 from typing import Any, Final, Literal
 
 import msgspec
@@ -26,6 +27,8 @@ from tollhouse.wiring import open_sessions
 KEYRING: Final = Keyring(secrets=(b"a secret for simulations, of 32 bytes or more",))
 SCRIPTS: Final = {name: script for name, script in scripts.load().items() if name.startswith("sessions/")}
 DEADLINE_S: Final = 1.0
+REJOIN_S: Final = 2.0
+"""A process that was cut off uses the primary of before for no longer than this after the links are healed."""
 METRICS: Final = Metrics()
 """Of all simulated processes: what they count is written and never read."""
 
@@ -43,6 +46,8 @@ class Done(Struct, frozen=True, kw_only=True):
     ended_s: float
     outcome: Outcome
     value: Any
+    cut_off: bool = False
+    """When it began, the process had been cut off from a majority of the Sentinels a moment ago, or still was."""
 
 
 class History:
@@ -68,10 +73,13 @@ class Client:
         network: Network,
         rng: random.Random,
         max_unreplicated_ms: int | None = None,
+        sentinels: Sequence[str] = (),
     ) -> None:
         bound_s = None if max_unreplicated_ms is None else max_unreplicated_ms / 1000
         self.number = number
-        self._dialer = network.dialer(client_ip(place))
+        self._ip = client_ip(place)
+        self._sentinels = sentinels
+        self._dialer = network.dialer(self._ip)
         self.stores = open_stores(
             urls_by_store(url, {}),
             SCRIPTS,
@@ -101,7 +109,7 @@ class Client:
         """Perform a call and record how it ended; nothing if its session was never issued."""
         if call.session and call.session not in history.issued:
             return
-        began_s = self._loop.time()
+        began_s, cut_off = self._loop.time(), self._is_cut_off()
         outcome, value = await self._outcome(call, history)
         if isinstance(value, Issued):
             history.issued[call.number] = value
@@ -113,6 +121,7 @@ class Client:
             ended_s=self._loop.time(),
             outcome=outcome,
             value=value,
+            cut_off=cut_off,
         )
         history.done.append(done)
         self._note(done)
@@ -154,6 +163,10 @@ class Client:
                 return await self.sessions.revoke_all(user)
             case "list":
                 return await self.sessions.list(user)
+
+    def _is_cut_off(self) -> bool:
+        apart = [ip for ip in self._sentinels if self._network.were_apart(self._ip, ip, REJOIN_S)]
+        return len(apart) * 2 > len(self._sentinels)
 
     def _note_generation(self, generation: Generation, history: History) -> None:
         place = f"{generation.address.host}:{generation.address.port}"

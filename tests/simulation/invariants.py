@@ -114,24 +114,33 @@ def _may_have_ended(created: Done, calls: Iterable[Done]) -> bool:
 def _accepted_sessions(history: History, end: End) -> Iterator[Violation]:
     """Yield each session that was accepted after its revocation was answered.
 
+    A process that is cut off together with a former primary cannot learn of a revocation on the next one: what it
+    accepts from there is counted apart, with `max_unreplicated_ms` for no longer than that.
     What is not durable may be lost with its server, until its process reaches the next primary and replays it there:
     those that live and use the primary of the last process, which is new, have done so when that one verifies.
     """
     newest = max((process for process, _ in end.verified), default=-1)
     there = {process for process, _ in end.verified if end.places.get(process) == end.places.get(newest)}
     accepted = [
-        (done.process, done.call.session, done.began_s)
+        (done.process, done.call.session, done.began_s, done)
         for done in history.done
         if done.call.verb == "verify" and done.outcome == "ok" and done.value is not None
     ]
-    late = [(process, number, float("inf")) for (process, number), found in end.verified.items() if found is not None]
-    for process, number, began_s in [*accepted, *late]:
+    late = [
+        (process, number, float("inf"), None) for (process, number), found in end.verified.items() if found is not None
+    ]
+    for process, number, began_s, done in [*accepted, *late]:
         for revoked in _revocations(number, history):
             if revoked.ended_s > began_s:
                 continue
             text = f"process {process} accepted #{number} at {began_s:.4f} s after: {_told(revoked)}"
             if revoked.value.durable:
-                excused = revoked.ended_s <= end.forgotten_s
+                excused = revoked.ended_s <= end.forgotten_s or (
+                    done is not None
+                    and done.cut_off
+                    and done.place != revoked.place
+                    and _is_trusted(done, history, end)
+                )
                 yield Violation(rule="durably-revoked-accepted", text=text, excused=excused)
             elif process == revoked.process:
                 yield Violation(rule="own-revocation-accepted", text=text)
@@ -208,19 +217,20 @@ def _unreplicated(history: History, end: End) -> Iterator[Violation]:
 
     The bound begins with the first call of a process, and with each primary that it adopts.
     """
-    if end.max_unreplicated_ms is None:
-        return
-    first_s: dict[int, float] = {}
     for done in history.done:
-        first_s[done.process] = min(done.began_s, first_s.get(done.process, done.began_s))
-    for done in history.done:
-        if done.outcome != "ok" or done.call.verb not in ("create", "revoke", "revoke_all"):
-            continue
-        adopted = [at_s for process, place, at_s in history.adopted if (process, place) == (done.process, done.place)]
-        trusted_s = [*end.acks_s[done.place], *adopted, first_s[done.process]]
-        since_s = done.began_s - end.max_unreplicated_ms / 1000 - _SLACK_S
-        if not any(since_s <= at_s <= done.ended_s for at_s in trusted_s):
+        writes = done.outcome == "ok" and done.call.verb in ("create", "revoke", "revoke_all")
+        if writes and not _is_trusted(done, history, end):
             yield Violation(rule="unreplicated", text=f"at {done.place}: {_told(done)}")
+
+
+def _is_trusted(done: Done, history: History, end: End) -> bool:
+    """Return whether the process may use the server of a call: one of its replicas acknowledged within the bound."""
+    if end.max_unreplicated_ms is None:
+        return True
+    first_s = min(one.began_s for one in history.done if one.process == done.process)
+    adopted = [at_s for process, place, at_s in history.adopted if (process, place) == (done.process, done.place)]
+    since_s = done.began_s - end.max_unreplicated_ms / 1000 - _SLACK_S
+    return any(since_s <= at_s <= done.ended_s for at_s in (*end.acks_s[done.place], *adopted, first_s))
 
 
 def _told(done: Done) -> str:

@@ -54,6 +54,7 @@ class Network:
         self._made = 0
         self._nodes: dict[Host, Node] = {}
         self._cuts: dict[tuple[str, str], None] = {}
+        self._healed_s: dict[tuple[str, str], float] = {}
         self._delays: dict[tuple[str, str], float] = {}
         self._stalled: dict[tuple[str, str], list[_Stream]] = {}
         self._messages: dict[tuple[str, str], _Stream] = {}
@@ -75,12 +76,18 @@ class Network:
     def heal(self, src: str, dst: str) -> None:
         """Deliver again, after a pause also what the connections held."""
         self._cuts.pop((src, dst), None)
+        self._healed_s[src, dst] = self.loop.time()
         for stream in self._stalled.pop((src, dst), []):
             stream.resume(self.loop.time() + self.rng.uniform(*RESUME_MS) / 1000)
 
     def is_cut(self, src: str, dst: str) -> bool:
         """Return whether nothing is delivered in this direction."""
         return (src, dst) in self._cuts
+
+    def were_apart(self, one: str, other: str, within_s: float) -> bool:
+        """Return whether a link between two machines is cut in either direction, or was within so many seconds."""
+        links, since_s = ((one, other), (other, one)), self.loop.time() - within_s
+        return any(link in self._cuts or self._healed_s.get(link, -1.0) >= since_s for link in links)
 
     def delay(self, src: str, dst: str, ms: float) -> None:
         """Deliver everything later by up to so many milliseconds, in this direction."""
@@ -124,6 +131,7 @@ class _Stream:
         self._stalls = stalls
         self._queue: deque[tuple[float, Callable[[], None]]] = deque()
         self._last_s = 0.0
+        self._resumes_s = 0.0
         self._armed = False
 
     def push(self, action: Callable[[], None]) -> None:
@@ -134,9 +142,15 @@ class _Stream:
 
     def resume(self, at_s: float) -> None:
         """Deliver what was held, in order, from a time on."""
+        self._resumes_s = at_s
         self._last_s = max(at_s, self._last_s)
         self._queue = deque((max(at_s, due_s), action) for due_s, action in self._queue)
         self._arm()
+
+    def discard(self) -> None:
+        """Drop what the sender has to send again, because the link is cut or was a moment ago."""
+        if self._network.is_cut(self._src, self._dst) or self._network.loop.time() < self._resumes_s:
+            self._queue.clear()
 
     def _arm(self) -> None:
         self._armed = True
@@ -207,11 +221,16 @@ class ServerLink:
         if self.client_open:
             self._to_server.push(partial(self._deliver_to_server, data))
 
-    def abort(self) -> None:
-        """Reset the connection from the client's end: the server learns it behind all that was sent before."""
+    def abort(self, *, discards: bool = False) -> None:
+        """Reset the connection from the client's end: the server learns it behind all that was sent before.
+
+        With `discards` the client's kernel repeats nothing that a link which is cut has not let through.
+        """
         if self.client_open:
             self.client_open = False
             self._forget()
+            if discards:
+                self._to_server.discard()
             self._to_server.push(self._lose_server)
             if self.protocol is not None:
                 self._network.loop.call_soon(self.protocol.connection_lost, None)
@@ -279,12 +298,21 @@ class SimulatedTransport:
 
     def __init__(self, link: ServerLink) -> None:
         self._link = link
+        self._lingers = True
+
+    def get_extra_info(self, _: str) -> SimulatedTransport:
+        """Return the socket, as far as `Connection` uses one."""
+        return self
+
+    def setsockopt(self, *_: object) -> None:
+        """Take the one option that is set: discard at the end what is unsent."""
+        self._lingers = False
 
     def write(self, data: bytes) -> None:
         self._link.send(data)
 
     def abort(self) -> None:
-        self._link.abort()
+        self._link.abort(discards=not self._lingers)
 
     def is_closing(self) -> bool:
         return not self._link.client_open

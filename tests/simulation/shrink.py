@@ -14,15 +14,22 @@ from tests.simulation.schedules import Schedule
 T = TypeVar("T")
 
 
-def shrink(schedule: Schedule, rule: Rule, simulate: Callable[[Schedule], Report], *, runs_max: int = 300) -> Schedule:
-    """Return a schedule as small as `runs_max` runs find that still breaks `rule`."""
+def shrink(
+    schedule: Schedule,
+    rule: Rule,
+    simulate: Callable[[Schedule], Report],
+    *,
+    runs_max: int = 300,
+    excused: bool = False,
+) -> Schedule:
+    """Return a schedule as small as `runs_max` runs find that still breaks `rule`, or breaks it and is `excused`."""
     runs = 0
 
     def breaks(candidate: Schedule) -> bool:
         nonlocal runs
         runs += 1
         found = simulate(candidate)
-        return runs <= runs_max and any(one.rule == rule for one in (*found.violations, *found.excused))
+        return runs <= runs_max and any(one.rule == rule for one in (found.excused if excused else found.violations))
 
     before = None
     while schedule != before and runs < runs_max:

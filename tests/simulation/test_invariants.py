@@ -149,6 +149,35 @@ def test_what_was_confirmed_before_a_server_stopped_to_follow_is_counted_apart(
     assert [one.excused for one in violations(history, end)] == [excused]
 
 
+@pytest.mark.parametrize(
+    ("cut_off", "place", "acks_s", "excused"),
+    [
+        (True, "a:1", (8.7,), True),
+        (True, "a:1", (7.0,), False),
+        (True, "b:1", (8.7,), False),
+        (False, "a:1", (8.7,), False),
+    ],
+)
+def test_a_process_that_is_cut_off_with_a_former_primary_may_accept_what_another_revoked(
+    cut_off: bool, place: str, acks_s: tuple[float, ...], excused: bool
+) -> None:
+    """It is counted apart if it was accepted from another server than that of the revocation, within the bound."""
+    accepted = _done(9, "verify", _session(1), session=1, process=1)
+    history = History()
+    history.done.extend(
+        [
+            _done(1, "list", (), process=1),
+            CREATED,
+            msgspec.structs.replace(REVOKED, place="b:1"),
+            msgspec.structs.replace(accepted, cut_off=cut_off, place=place),
+        ]
+    )
+    acks = {"": (1.0,), "a:1": acks_s, "b:1": (2.0, 8.9)}
+    end = End(verified={}, failures=(), left_over=(), lost=(), acks_s=acks, max_unreplicated_ms=400)
+
+    assert [one.excused for one in violations(history, end) if one.rule == "durably-revoked-accepted"] == [excused]
+
+
 @pytest.mark.parametrize(("acks_s", "rules"), [((), ["unreplicated"]), ((7.0,), ["unreplicated"]), ((8.7,), [])])
 def test_a_write_needs_an_acknowledgement_within_the_bound(acks_s: tuple[float, ...], rules: list[Rule]) -> None:
     """With `max_unreplicated_ms`, a reply is not taken from a server that no replica acknowledged for longer."""

@@ -48,6 +48,28 @@ def _network(loop: VirtualLoop) -> tuple[Network, Echo]:
     return network, echo
 
 
+@pytest.mark.parametrize(("cut", "arrived"), [(True, 0), (False, 1)])
+def test_what_a_cut_link_held_is_gone_with_a_connection_that_was_reset(cut: bool, arrived: int) -> None:
+    """A connection that is closed with a call in flight repeats nothing after the link is healed."""
+
+    async def main(loop: VirtualLoop) -> None:
+        network, echo = _network(loop)
+        connection = await _connect(network)
+        if cut:
+            network.cut(HERE, THERE)
+        call = connection.send(encode("PING"), loop.time() + 0.05)
+        await asyncio.sleep(0.1 if cut else 0)
+        connection.close()
+        assert isinstance(call.exception(), DeadlinePassed if cut else ConnectionLost)
+        network.heal(HERE, THERE)
+        await asyncio.sleep(2)
+
+        assert echo.chunks == arrived
+        assert len(echo.lost_links) == 1
+
+    run(main)
+
+
 def test_time_passes_without_waiting() -> None:
     """An hour of sleep costs no time, and a program that waits for nothing is stuck, as is one that spins."""
 

@@ -39,7 +39,8 @@ class World:
         """Return a new process on the machine of a place."""
         number, self._started = self._started, self._started + 1
         rng = random.Random(f"{self._seed}/client/{number}")
-        return Client(number, place, self.cluster.url(), self.network, rng, self._max_unreplicated_ms)
+        sentinels = [sentinel.host[0] for sentinel in self.cluster.sentinels]
+        return Client(number, place, self.cluster.url(), self.network, rng, self._max_unreplicated_ms, sentinels)
 
     def perform(self, call: Call) -> None:
         """Begin a call in its process."""

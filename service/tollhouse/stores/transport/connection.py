@@ -11,6 +11,8 @@ can: while some wait, every slot is in use.
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from collections import deque
 from collections.abc import Callable
 from typing import Any, cast
@@ -37,6 +39,8 @@ callers while it answers. Measured with 50 callers: 1.2 to 1.6 times the through
 STALL_S = 2.0
 """A connection is closed when its oldest call has had no reply for so long."""
 _SWEEP_S = 0.01
+_RESET = struct.pack("ii", 1, 0)
+"""SO_LINGER for no time: close() discards what is unsent, and resets the connection (tcp(7), socket(7))."""
 
 Slot = tuple["asyncio.Future[Any]", float, float]
 """The caller's future, its deadline, and when it was sent, on the loop's clock."""
@@ -133,8 +137,13 @@ class Connection(asyncio.Protocol):
             self.close()
 
     def close(self) -> None:
-        """Close the connection at once; calls in flight raise ConnectionLost."""
+        """Close the connection at once; calls in flight raise ConnectionLost.
+
+        What the server has not received of them by now it never receives.
+        """
         if self._transport is not None:
+            if self._slots:
+                _discard_unsent(self._transport)
             self._transport.abort()
         self._lose()
 
@@ -229,6 +238,17 @@ class Connection(asyncio.Protocol):
 def encode(*parts: str | bytes | int) -> bytes:
     """Return the bytes of one command."""
     return cast("bytes", pack_command(cast("Any", parts)))
+
+
+def _discard_unsent(transport: asyncio.Transport) -> None:
+    """Make the end of the connection a reset.
+
+    After a plain close the kernel goes on to send what was not acknowledged: a server that was cut off would run it
+    when it is reached again, minutes after it was repeated on the next primary and perhaps undone there.
+    """
+    connected = transport.get_extra_info("socket")
+    if connected is not None and not transport.is_closing():
+        connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
 
 
 def _answer(future: asyncio.Future[Any], reply: object) -> None:
