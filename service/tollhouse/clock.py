@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from typing import Final
+
+from msgspec import Struct
 
 ServerClock = Callable[[], int]
 """Returns the `now_ms` argument of every script; 0 means the time of the server."""
@@ -23,3 +27,14 @@ def server_time() -> int:
 def monotonic_ms() -> int:
     """Return the milliseconds of the process's monotonic clock."""
     return time.monotonic_ns() // 1_000_000
+
+
+class ProcessTime(Struct, frozen=True, kw_only=True):
+    """How a process measures its own waits: by a clock, and by a sleep that goes with it."""
+
+    monotonic_ms: MonotonicClock = monotonic_ms
+    sleep: Sleep = asyncio.sleep
+
+
+PROCESS_TIME: Final = ProcessTime()
+"""The time outside tests."""

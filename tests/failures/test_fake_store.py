@@ -6,7 +6,6 @@ import asyncio
 import secrets
 import sys
 
-import fakeredis
 import pytest
 
 from tests.watched import ticks
@@ -14,6 +13,8 @@ from tests.worlds import SCRIPTS
 from tollhouse.errors import ConfigurationError, ScriptFailed, StoreUnavailable
 from tollhouse.metrics import Metrics
 from tollhouse.stores import status
+from tollhouse.stores.fake.clock import FakeClock
+from tollhouse.stores.fake.server import fake_server
 from tollhouse.stores.opening import open_stores
 from tollhouse.stores.urls import urls_by_store
 
@@ -66,7 +67,7 @@ async def test_a_fake_store_that_is_away_is_an_outage() -> None:
     """A disconnected fakeredis is StoreUnavailable, not sent; what was called meanwhile did not run."""
     name = secrets.token_hex(8)
     stores = open_stores(urls_by_store(f"fake://{name}", {}), SCRIPTS, Metrics())
-    server = fakeredis.FakeServer.get_server(f"tollhouse-{name}", (8,), "redis")
+    server = fake_server(name, "fake://").redis
     await stores.limits.command("SET", "a", "1")
 
     server.connected = False
@@ -168,3 +169,40 @@ async def test_a_fake_store_lacks_no_command() -> None:
 
     assert [(one.missing_commands, one.shared_database) for one in found] == [((), None)] * 4
     assert [one.place.partition("=")[2] for one in found] == ["0", "1", "2", "3"]
+
+
+async def test_a_sleeper_wakes_when_the_clock_was_advanced() -> None:
+    """A sleep by a stopped clock ends with the advance that reaches its end, and moves the clock no further."""
+    clock = FakeClock(start_ms=0)
+    clock.stop()
+    asleep = asyncio.create_task(clock.sleep(60))
+    await ticks()
+    clock.advance(61_000)
+
+    await asyncio.wait_for(asleep, 5)
+
+    assert clock.now_ms() == 224_999 + 61_000
+
+
+async def test_a_sleep_that_nothing_advances_takes_real_time() -> None:
+    """A sleep ends also without advance, after as long as it says, and the clock follows it."""
+    clock = FakeClock(start_ms=0)
+    clock.stop()
+
+    await clock.sleep(0.02)
+
+    assert clock.now_ms() == 224_999 + 20
+
+
+async def test_a_sleep_goes_on_when_the_clock_runs_again() -> None:
+    """A sleep by a clock that runs is a plain one; one that a world ended under ends in time."""
+    clock = FakeClock(start_ms=0)
+    await clock.sleep(0.001)
+    clock.stop()
+    asleep = asyncio.create_task(clock.sleep(0.02))
+    await ticks()
+    clock.start()
+
+    await asyncio.wait_for(asleep, 5)
+
+    assert clock.now_ms() >= 224_999 + 20

@@ -34,7 +34,7 @@ LINES: Mapping[str, int] = {
     **dict.fromkeys(("asgi", "sync", "wiring"), 2),
     **dict.fromkeys((FACADE, "drill", "fastapi", "http", "litestar"), 3),
     **dict.fromkeys(("app", "serving"), 4),
-    **dict.fromkeys(("__main__", "cli"), 5),
+    **dict.fromkeys(("__main__", "cli", "testing"), 5),
 }
 SIDEWAYS: Mapping[str, frozenset[str]] = {
     "accounts": frozenset({"limits", "sessions"}),

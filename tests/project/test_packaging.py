@@ -98,12 +98,12 @@ def test_the_wheel_holds_the_package_the_scripts_and_the_pages(wheel: zipfile.Zi
 
     names = {name for name in wheel.namelist() if ".dist-info/" not in name}
 
-    assert names == code | scripts | pages
+    assert names == code | scripts | pages | {"pytest_tollhouse.py"}
     assert {"tollhouse/py.typed", "tollhouse/lua/lib/now.lua", "tollhouse/docs/settings.md"} <= names
 
 
 def test_the_wheel_installs_the_command(wheel: zipfile.ZipFile) -> None:
-    """Installing gives the command `tollhouse`, which is the main function of the package."""
+    """Installing gives the command `tollhouse`, the main function of the package, and pytest finds the plugin."""
     entry_points = next(name for name in wheel.namelist() if name.endswith(".dist-info/entry_points.txt"))
 
     assert wheel.read(entry_points).decode().split() == [
@@ -111,6 +111,10 @@ def test_the_wheel_installs_the_command(wheel: zipfile.ZipFile) -> None:
         "tollhouse",
         "=",
         "tollhouse.__main__:main",
+        "[pytest11]",
+        "pytest_tollhouse",
+        "=",
+        "pytest_tollhouse",
     ]
 
 

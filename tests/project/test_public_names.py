@@ -7,7 +7,9 @@ import sys
 
 import pytest
 
+import pytest_tollhouse
 import tollhouse
+from tollhouse import testing
 
 pytestmark = pytest.mark.project
 
@@ -34,6 +36,10 @@ PUBLIC = (
     "open",
     "rate_limited_response",
 )
+FOR_TESTS = ("World", "cache_off", "cache_on", "limits_off")
+"""What `tollhouse.testing` has for the tests of apps."""
+FIXTURES = ("tollhouse_cache", "tollhouse_cache_off", "tollhouse_limits_off", "tollhouse_url", "tollhouse_world")
+"""The fixtures of the pytest plugin."""
 
 
 def test_the_public_names_are_these() -> None:
@@ -45,6 +51,23 @@ def test_the_public_names_are_these() -> None:
 def test_every_public_name_is_documented() -> None:
     """Each public name says in its docstring what a caller may rely on."""
     assert [name for name in PUBLIC if not getattr(tollhouse, name).__doc__] == []
+
+
+def test_the_names_for_tests_of_apps_are_these() -> None:
+    """`tollhouse.testing` and the fixtures of the plugin are public, pinned and documented like the rest."""
+    fixtures = {name: value for name, value in vars(pytest_tollhouse).items() if name.startswith("tollhouse_")}
+
+    assert tuple(testing.__all__) == FOR_TESTS
+    assert tuple(sorted(fixtures)) == FIXTURES
+    assert [name for name in FOR_TESTS if not getattr(testing, name).__doc__] == []
+    assert [name for name in FIXTURES if not fixtures[name].__doc__] == []
+
+
+def test_the_pytest_plugin_loads_nothing_of_the_package() -> None:
+    """Loading the plugin, which pytest does in every run of an environment, imports no module of the package."""
+    code = "import pytest_tollhouse, sys; sys.exit(any(name.startswith('tollhouse') for name in sys.modules))"
+
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ class Cache:
     ) -> None:
         self._store = store
         self._metrics = metrics
-        self._enabled = enabled
+        self._enabled = self._is_on = enabled
         self._ttl_ms = default_lifetime_ms(ttl_ms)
         self._bounds = bounds
         self._key_names = KeyNames(keyring, prefix, namespace)
@@ -68,6 +68,10 @@ class Cache:
         )
         loader = Loader(self._commands, codec, bounds, monotonic=monotonic, uniform=uniform, sleep=sleep)
         self._reader = Reader(self._commands, loader, metrics, bounds, monotonic=monotonic, sleep=sleep)
+
+    def switch(self, *, on: bool | None) -> None:
+        """Enable or disable the cache; None means as it was opened. A cache that is off loads every value."""
+        self._is_on = self._enabled if on is None else on
 
     async def get_or_load(
         self, key: str, load: Load, *, ttl_s: int | None = None, tags: Iterable[str] = (), family: str = "cache"
@@ -141,7 +145,7 @@ class Cache:
     async def stats(self) -> CacheStats:
         """Return the statistics of the cache; a store that is down is reported in them, not raised."""
         message, counts, memory = "Cache is disabled", None, NO_INFO
-        if self._enabled:
+        if self._is_on:
             try:
                 counts, memory = await self._counts(), await self._store.info("memory")
                 message = "Cache is healthy"
@@ -163,7 +167,7 @@ class Cache:
         return replace(counts, keys=await count_entries(self._store, self._key_names, counts.keys))
 
     async def _read(self, query: Query, *, use_cache: bool) -> CacheResult:
-        if not self._enabled:
+        if not self._is_on:
             return await self._reader.load_unleased(query, "DISABLED")
         if not use_cache:
             return await self._reader.load_unleased(query, "BYPASS")

@@ -19,6 +19,7 @@ from rich_click import RichCommand
 from tollhouse import wiring
 from tollhouse.cli.service_file import load_for_running_service
 from tollhouse.settings import Settings
+from tollhouse.settings.enabled import turned_off
 from tollhouse.stores import status
 from tollhouse.stores.opening import Stores
 from tollhouse.stores.status import FailoverStatus, StoreStatus
@@ -65,7 +66,7 @@ async def _check(settings: Settings) -> CheckResult:
         ok=all(store.problem is None for store in stores),
         namespace=settings.namespace,
         stores=stores,
-        warnings=list(warnings(stores, keyed=keyed)),
+        warnings=[*turned_off(settings), *warnings(stores, keyed=keyed)],
     )
 
 

@@ -24,12 +24,13 @@ Reason = Literal[
     "allow-listed",
     "deny-listed",
     "outage",
+    "disabled",
 ]
 """Why a take was allowed or refused.
 
 `all-or-nothing`: another take of the same `take_all` was refused. `shadow`: a limit or a list refuses, but the policy
 is a shadow. `outage`: the store did not answer, and the policy says open or closed; or it says local, and the cost is
-above the share of this process.
+above the share of this process. `disabled`: limits are off.
 """
 
 

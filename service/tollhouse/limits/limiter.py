@@ -24,7 +24,7 @@ from tollhouse.limits.calls.reservations import HOLD_MS, Reservations
 from tollhouse.limits.calls.take_all import TAKE_ALL_MAX, AllOrNothing
 from tollhouse.limits.decision import Decision, Lease, Reservation, Settlement, Take, TakeAllResult
 from tollhouse.limits.policy.policy import Policy
-from tollhouse.limits.wire.compiled_policy import compile_policies
+from tollhouse.limits.wire.compiled_policy import CompiledPolicy, compile_policies
 from tollhouse.limits.wire.reply import (
     FIRST_DECISION,
     decision_at,
@@ -45,7 +45,7 @@ class Limiter:
 
     `instances` is the number of processes that share the limits. `refusals_max` bounds the keys whose refusals are
     cached; the cache needs the announcements of the store, which the caller subscribes for `refusals`. Limiters of two
-    namespaces share no counter.
+    namespaces share no counter. Without `enabled` every take is allowed, and none is counted.
     """
 
     def __init__(
@@ -58,6 +58,7 @@ class Limiter:
         namespace: Namespace = UNNAMED,
         instances: int = 1,
         refusals_max: int = 0,
+        enabled: bool = True,
         clock: MonotonicClock = monotonic_ms,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
@@ -70,9 +71,10 @@ class Limiter:
         self._leases = Leases(self._calls, sleep=sleep)
         self._reservations = Reservations(self._calls)
         self._refunds = Refunds(self._calls)
-        self._requests = RequestReader(compile_policies(policies, instances), keyring, namespace)
-        self._policies = MappingProxyType(dict(policies))
+        self._enabled = self._is_on = enabled
         self._instances = instances
+        self._requests = RequestReader(self._compiled(policies), keyring, namespace)
+        self._policies = MappingProxyType(dict(policies))
         self._waiting_takes = WaitingTakes(self._calls, self._batcher, self.undo, sleep)
 
     @property
@@ -94,9 +96,19 @@ class Limiter:
 
         Raises InvalidInput, and changes nothing, if they do not fit together.
         """
-        self._requests.replace(compile_policies(policies, self._instances))
+        self._requests.replace(self._compiled(policies))
         self._policies = MappingProxyType(dict(policies))
         self.refusals.clear()
+
+    def switch(self, *, on: bool | None) -> None:
+        """Enable or disable all limits; None means as the limiter was opened."""
+        self._is_on = self._enabled if on is None else on
+        self.replace_policies(self._policies)
+
+    def forget(self) -> None:
+        """Drop what this process remembers of refusals, and what it counted and granted during an outage."""
+        self.refusals.clear()
+        self._calls.fallback.local.forget()
 
     async def take(self, policy: str, key: str, cost: int | None = None) -> Decision:
         """Take `cost` units from every limit of the policy, or none from any; a cost of 0 only looks."""
@@ -222,6 +234,9 @@ class Limiter:
         """Wait, for a bounded time, until refunds and releases for callers that are gone are sent."""
         await self._calls.cleanups.aclose()
         await self._refunds.aclose()
+
+    def _compiled(self, policies: Mapping[str, Policy]) -> dict[str, CompiledPolicy]:
+        return compile_policies(policies, self._instances, enabled=self._is_on)
 
     def _read_together(self, takes: Sequence[Take]) -> list[TakeRequest]:
         if not 1 <= len(takes) <= TAKE_ALL_MAX:

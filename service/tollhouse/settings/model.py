@@ -74,6 +74,9 @@ class PolicySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class LimitSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Rate limits; a policy here replaces the built-in policy of the same name."""
 
+    enabled: Annotated[
+        bool, Meta(description="Whether anything is limited. If not, every take is allowed and none is counted.")
+    ] = True
     instances: Annotated[
         _Positive | None,
         Meta(

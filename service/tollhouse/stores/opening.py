@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, get_args
 
-from tollhouse.clock import ServerClock, server_time
+from tollhouse.clock import PROCESS_TIME, ProcessTime, ServerClock, server_time
 from tollhouse.keys import UNNAMED, Namespace
 from tollhouse.metrics import Metrics
 from tollhouse.scripts import Scripts
@@ -43,7 +43,7 @@ from tollhouse.stores.urls import (
 )
 
 if TYPE_CHECKING:
-    from tollhouse.stores.fake import FakeStore
+    from tollhouse.stores.fake.store import FakeStore
 
 AnyStore: TypeAlias = "Store | FakeStore"
 
@@ -56,13 +56,22 @@ SharedResource = SentinelResolver | StaticResolver | EmbeddedLocator | EmbeddedC
 
 
 class Stores:
-    """One store per kind of state, and what they share: resolvers, and servers that this process started."""
+    """One store per kind of state, and what they share: resolvers, and servers that this process started.
 
-    def __init__(self, stores: Mapping[StoreName, AnyStore], shared: Iterable[SharedResource]) -> None:
+    `times` is how this process measures time beside each: that of a fake server moves as the test of an app says.
+    """
+
+    def __init__(
+        self,
+        stores: Mapping[StoreName, AnyStore],
+        shared: Iterable[SharedResource],
+        times: Mapping[StoreName, ProcessTime],
+    ) -> None:
         self.sessions = stores["sessions"]
         self.limits = stores["limits"]
         self.cache = stores["cache"]
         self.accounts = stores["accounts"]
+        self.times = times
         self._shared = tuple(shared)
 
     def all(self) -> tuple[AnyStore, ...]:
@@ -116,17 +125,30 @@ def open_stores(
     def open_store(name: StoreName) -> AnyStore:
         url, own = urls[name], {key: each for key, each in scripts.items() if key.startswith(f"{name}/")}
         if isinstance(url.target, FakeTarget):
-            return _open_fake(name, url, own, clock)
+            return _open_fake(name, url, own, clock, deadline_s)
         locator, start = locators.locator(url), locators.first_start(url, timing.start_s)
         return make_store(name, url, locator, own, first_start=start, shortage=_shortage(name, deadline_s, jitter))
 
-    return Stores({name: open_store(name) for name in STORES}, locators.shared.values())
+    return Stores({name: open_store(name) for name in STORES}, locators.shared.values(), times_beside(urls))
 
 
-def _open_fake(name: StoreName, url: StoreUrl, scripts: Scripts, clock: ServerClock) -> AnyStore:
-    from tollhouse.stores.fake import FakeStore  # it loads redis-py, which takes as long as most of this package
+def times_beside(urls: Mapping[StoreName, StoreUrl]) -> dict[StoreName, ProcessTime]:
+    """Return the time of this process as far as it is about each store."""
+    return {name: _time_beside(url) for name, url in urls.items()}
 
-    return FakeStore(name, url, scripts, clock=clock)
+
+def _time_beside(url: StoreUrl) -> ProcessTime:
+    if not isinstance(url.target, FakeTarget):
+        return PROCESS_TIME
+    from tollhouse.stores.fake.server import fake_server
+
+    return fake_server(url.target.name, url.redacted()).time
+
+
+def _open_fake(name: StoreName, url: StoreUrl, scripts: Scripts, clock: ServerClock, deadline_s: float) -> AnyStore:
+    from tollhouse.stores.fake.store import FakeStore  # it loads redis-py, which takes as long as most of this package
+
+    return FakeStore(name, url, scripts, clock=clock, deadline_s=deadline_s)
 
 
 def _shortage(name: StoreName, deadline_s: float, jitter: Jitter) -> ReplicaShortage:

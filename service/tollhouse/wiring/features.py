@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
+from typing import Final
 
+from tollhouse.cache.cache import Cache
+from tollhouse.clock import PROCESS_TIME, ProcessTime
 from tollhouse.keyring import Keyring
 from tollhouse.keys import UNNAMED, Namespace
 from tollhouse.limits.calls.refusal_cache import KEYS_MAX
 from tollhouse.limits.limiter import Limiter
 from tollhouse.limits.policy.policy import Policy
 from tollhouse.metrics import Metrics
+from tollhouse.runtime.switch import Switch
 from tollhouse.sessions.revocation_log import RevocationLog
 from tollhouse.sessions.sessions import Sessions
 from tollhouse.sessions.tokens import RandomBytes
 from tollhouse.stores.opening import AnyStore
+
+LIMITS: Final = Switch[Limiter]()
+CACHE: Final = Switch[Cache]()
+"""Switches of this process, which `tollhouse.testing` sets."""
 
 
 def open_limiter(
@@ -25,11 +33,23 @@ def open_limiter(
     *,
     namespace: Namespace = UNNAMED,
     instances: int = 1,
+    enabled: bool = True,
+    time: ProcessTime = PROCESS_TIME,
 ) -> Limiter:
     """Open a limiter that caches refusals, and evicts them when another process gives units back."""
     limiter = Limiter(
-        store, policies, keyring, metrics, namespace=namespace, instances=instances, refusals_max=KEYS_MAX
+        store,
+        policies,
+        keyring,
+        metrics,
+        namespace=namespace,
+        instances=instances,
+        refusals_max=KEYS_MAX,
+        enabled=enabled,
+        clock=time.monotonic_ms,
+        sleep=time.sleep,
     )
+    LIMITS.add(limiter)
     refusals = limiter.refusals
     store.listen(namespace.rate_clearings, refusals.on_cleared, refusals.on_gap, refusals.on_subscribed)
     return limiter
@@ -43,11 +63,11 @@ def open_sessions(
     namespace: Namespace = UNNAMED,
     revocation_log: RevocationLog | None = None,
     random_bytes: RandomBytes = secrets.token_bytes,
+    time: ProcessTime = PROCESS_TIME,
 ) -> Sessions:
     """Open sessions that learn of revocations by other processes, and replay recent ones on a new primary."""
-    sessions = Sessions(
-        store, keyring, metrics, namespace=namespace, revocation_log=revocation_log, random_bytes=random_bytes
-    )
+    log = RevocationLog(clock=lambda: time.monotonic_ms() / 1000) if revocation_log is None else revocation_log
+    sessions = Sessions(store, keyring, metrics, namespace=namespace, revocation_log=log, random_bytes=random_bytes)
     store.on_new_primary(sessions.revoker.replay)
     store.listen(namespace.session_revocations, sessions.revoker.on_announcement, sessions.revoker.on_gap)
     return sessions

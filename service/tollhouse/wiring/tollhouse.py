@@ -31,12 +31,13 @@ from tollhouse.metrics import Metrics
 from tollhouse.sessions.sessions import Sessions
 from tollhouse.settings import Settings, with_policies
 from tollhouse.settings.credentials import CredentialsFunction
+from tollhouse.settings.enabled import report_off, turned_off
 from tollhouse.settings.watch import SettingsWatcher
 from tollhouse.stores.discovery.timing import resolver_timing
 from tollhouse.stores.opening import Stores, open_stores
 from tollhouse.stores.transport.redial import connection_timing
 from tollhouse.wiring.configuration import load_settings, settings_for
-from tollhouse.wiring.features import open_limiter, open_sessions
+from tollhouse.wiring.features import CACHE, open_limiter, open_sessions
 from tollhouse.wiring.servers import embedded_binary, resolve_secrets, store_urls
 
 
@@ -55,6 +56,8 @@ class Tollhouse:
         metrics: Metrics | None = None,
         credentials: CredentialsFunction | None = None,
     ) -> None:
+        for sentence in turned_off(settings):
+            report_off(sentence)
         self._own_policies = policies
         self.settings = with_policies(settings, policies)
         self.metrics = Metrics() if metrics is None else metrics
@@ -90,18 +93,21 @@ class Tollhouse:
             self.metrics,
             namespace=self.namespace,
             instances=self.settings.limits.instances or 1,
+            enabled=self.settings.limits.enabled,
+            time=self.stores.times["limits"],
         )
 
     @cached_property
     def sessions(self) -> Sessions:
         """Sessions; raises ConfigurationError if there is no secret."""
-        return open_sessions(self.stores.sessions, self.keyring, self.metrics, namespace=self.namespace)
+        time = self.stores.times["sessions"]
+        return open_sessions(self.stores.sessions, self.keyring, self.metrics, namespace=self.namespace, time=time)
 
     @cached_property
     def cache(self) -> Cache:
         """Cached results."""
-        chosen = self.settings.cache
-        return Cache(
+        chosen, time = self.settings.cache, self.stores.times["cache"]
+        cache = Cache(
             self.stores.cache,
             self.keyring,
             self.metrics,
@@ -109,7 +115,11 @@ class Tollhouse:
             prefix=chosen.key_prefix,
             namespace=self.namespace,
             ttl_ms=chosen.ttl_s * 1000,
+            monotonic=time.monotonic_ms,
+            sleep=time.sleep,
         )
+        CACHE.add(cache)
+        return cache
 
     @cached_property
     def results(self) -> Results:

@@ -54,11 +54,16 @@ class Decider:
 
 
 def decide_by_access_list(request: TakeRequest) -> Decision | None:
-    """Decide by the policy's access lists alone; return None if the key is on neither. A shadow refuses nothing."""
+    """Decide by the policy's access lists alone; return None if the key is on neither. A shadow refuses nothing.
+
+    While limits are off, every key is allowed.
+    """
     lists = request.compiled.access_lists
     match = None if lists is None else lists.match(request.key)
     if match is None:
         return None
+    if match.rule == "off":
+        return decision_without_limits(request, "disabled", allowed=True)
     if match.rule == "deny" and request.compiled.policy.shadow:
         return decision_without_limits(request, "shadow", allowed=True)
     allowed = match.rule == "allow"

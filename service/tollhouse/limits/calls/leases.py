@@ -78,6 +78,9 @@ class Leases:
     async def peek(self, request: TakeRequest) -> Decision:
         """Return what `lease` would decide, and change nothing; raise StoreUnavailable if the store did not answer."""
         limit = _limit(request)
+        listed = decide_by_access_list(request)
+        if listed is not None:
+            return listed
         reply = await self._calls.run("limits/peek_leases", request, [limit.units, limit.window_ms])
         return decision_at(request, reply, FIRST_DECISION)
 

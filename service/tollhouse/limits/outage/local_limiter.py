@@ -76,6 +76,11 @@ class LocalLimiter:
         """Drop all counters; leases stay, because their holders go on."""
         self._states.clear()
 
+    def forget(self) -> None:
+        """Drop all counters and all leases."""
+        self._states.clear()
+        self._leases.clear()
+
     def lease(self, request: TakeRequest, lease_id: str) -> LeaseVerdict:
         """Grant a permit to a lease, or refuse."""
         limit, now_ms = request.compiled.local_share.limits[0], self._clock()

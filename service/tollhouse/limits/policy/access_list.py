@@ -18,7 +18,7 @@ from msgspec import Struct
 from tollhouse.errors import InvalidInput
 from tollhouse.limits.policy.policy import Policy
 
-AccessRule = Literal["allow", "deny"]
+AccessRule = Literal["allow", "deny", "off"]
 Network = IPv4Network | IPv6Network
 
 CLIENT_PREFIX_BITS: Final = {4: 32, 6: 64}
@@ -33,7 +33,7 @@ _LIKE_A_NETWORK: Final = re.compile(
 
 
 class AccessMatch(Struct, frozen=True, kw_only=True):
-    """The list that a key is on, and the entry that matched it, as it was written."""
+    """The list that a key is on, and the entry that matched it, as it was written; `off` if nothing is limited."""
 
     rule: AccessRule
     entry: str
@@ -43,12 +43,15 @@ class AccessLists(Struct, frozen=True, kw_only=True):
     """The lists of one policy, compiled for lookups."""
 
     lists: tuple[_List, ...]
+    is_off: bool = False
 
     def match(self, key: str) -> AccessMatch | None:
         """Return the entry that decides about the key, or None if it is on no list; deny wins over allow.
 
         A lookup costs one step for each prefix length in the lists, whatever their number of entries.
         """
+        if self.is_off:
+            return _OFF
         network = _network_of(key)
         for one in self.lists:
             entry = one.keys.get(key)
@@ -65,6 +68,11 @@ class _List(Struct, frozen=True, kw_only=True):
     rule: AccessRule
     networks: dict[tuple[int, int], dict[int, str]]
     keys: dict[str, str]
+
+
+EVERY_KEY: Final = AccessLists(lists=(), is_off=True)
+"""The lists while limits are off."""
+_OFF: Final = AccessMatch(rule="off", entry="")
 
 
 def compile_access_lists(policy: Policy) -> AccessLists | None:

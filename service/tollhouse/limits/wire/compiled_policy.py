@@ -8,7 +8,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from tollhouse.errors import InvalidInput
-from tollhouse.limits.policy.access_list import AccessLists, compile_access_lists
+from tollhouse.limits.policy.access_list import EVERY_KEY, AccessLists, compile_access_lists
 from tollhouse.limits.policy.catalog import by_name
 from tollhouse.limits.policy.policy import WINDOW_MS_MAX, Limit, Policy
 from tollhouse.scripts import Argument
@@ -39,10 +39,13 @@ class CompiledPolicy(Struct, frozen=True, kw_only=True, eq=False):
     local_share: Policy
 
 
-def compile_policies(policies: Mapping[str, Policy], instances: int) -> dict[str, CompiledPolicy]:
+def compile_policies(
+    policies: Mapping[str, Policy], instances: int, *, enabled: bool = True
+) -> dict[str, CompiledPolicy]:
     """Validate policies as a set, and compile each for one of `instances` processes that share the limits.
 
-    Raises InvalidInput if a policy is listed under another name, or if the policies contradict each other.
+    If they are not enabled, they allow every key. Raises InvalidInput if a policy is listed under another name, or if
+    the policies contradict each other.
     """
     for name, policy in policies.items():
         if name != policy.name:
@@ -51,7 +54,10 @@ def compile_policies(policies: Mapping[str, Policy], instances: int) -> dict[str
     for policy in by_name(policies.values()).values():
         if policy.shadow_of is not None:
             shadows.setdefault(policy.shadow_of, []).append(_compile(policy, (), instances))
-    return {name: _compile(policy, tuple(shadows.get(name, ())), instances) for name, policy in policies.items()}
+    compiled = {name: _compile(policy, tuple(shadows.get(name, ())), instances) for name, policy in policies.items()}
+    if enabled:
+        return compiled
+    return {name: replace(policy, access_lists=EVERY_KEY, shadows=()) for name, policy in compiled.items()}
 
 
 def _compile(policy: Policy, shadows: tuple[CompiledPolicy, ...], instances: int) -> CompiledPolicy:
