@@ -109,6 +109,8 @@ class Metrics:
         self._up = gauge("store_up", "1 while every worker reaches the store.", "store", "livemin")
         self._failures = counter("store_failures_total", "Calls without a reliable reply.", "store", "outcome")
         self._breakers = gauge("breaker_open", "1 while a worker does without the store.", "store", "livemax")
+        meaning = "1 while a server refuses a worker, and only a change of the setup helps."
+        self._refused = gauge("store_refused", meaning, "store", "livemax")
         self._connections = counter("store_connections_total", "Connections that were made.", "store")
         self._connections_reported: dict[str, int] = {}
         self._generation = gauge(
@@ -165,6 +167,10 @@ class Metrics:
     def breaker(self, store: str, *, open: bool) -> None:  # noqa: A002 - the word for the state of a breaker
         """Record whether this process has stopped calling the store for now."""
         self._breakers(store).set(int(open))
+
+    def store_refused(self, store: str, *, refused: bool) -> None:
+        """Record whether the server of a store refuses this process for a reason that waiting does not mend."""
+        self._refused(store).set(int(refused))
 
     def store_connections(self, store: str, made: int) -> None:
         """Record how many connections to a store this process has made so far, reconnects included.

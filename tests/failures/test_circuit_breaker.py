@@ -208,7 +208,7 @@ async def test_connections_have_breakers_of_their_own() -> None:
 
 
 async def test_each_change_of_state_is_reported_once(caplog: pytest.LogCaptureFixture) -> None:
-    """An outage is one warning and its end one line, however many calls it fails; the gauge follows."""
+    """A server that does not answer is one line and its return another, however many calls fail; the gauge follows."""
     metrics = Metrics()
     with caplog.at_level(logging.INFO, logger="tollhouse.stores"):
         async with opened(metrics=metrics) as s:
@@ -222,7 +222,7 @@ async def test_each_change_of_state_is_reported_once(caplog: pytest.LogCaptureFi
     assert opened_to == 1
     assert metrics.registry.get_sample_value("tollhouse_breaker_open", {"store": "sessions"}) == 0
     assert [(record.levelname, vars(record)["event"]) for record in caplog.records] == [
-        ("WARNING", "store does not answer, calls fail at once"),
+        ("ERROR", "store cannot be used"),
         ("INFO", "store answers again"),
     ]
 

@@ -67,7 +67,8 @@ async def test_a_shortage_that_outlasts_the_deadline_is_rejected() -> None:
             await s.store.run("test/once", [], [])
 
         assert 0.1 <= loop.time() - began_s < 0.5
-        assert (raised.value.outcome, raised.value.reason[:10]) == ("rejected", SHORT[:10])
+        assert raised.value.outcome == "rejected"
+        assert SHORT[:10] in raised.value.reason
         assert len(s.old.seen) > 2
         s.old.answer = lambda _: 7
         assert await s.store.run("test/once", [], []) == [7]

@@ -10,7 +10,7 @@ attempt found no server.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
 from tollhouse.clock import ServerClock
 from tollhouse.errors import Outcome, ScriptFailed, StoreError, StoreUnavailable, worst
@@ -28,7 +28,6 @@ from tollhouse.stores.transport.errors import (
     ServerError,
     Unreachable,
     awaits_replica,
-    is_denied,
     is_lacking,
     may_retry,
     outcome,
@@ -36,8 +35,7 @@ from tollhouse.stores.transport.errors import (
 )
 from tollhouse.stores.transport.handshake import ServerInfo
 from tollhouse.stores.transport.redial import Backoff
-
-_REMEDY: Final = "; allow the account that command, and the keys of its stores, by default tollhouse:*"
+from tollhouse.stores.transport.refusals import StoreRefusals
 
 
 class _Past:
@@ -69,11 +67,13 @@ class ScriptCalls:
         names: PrimaryNames,
         replay: Replay,
         shortage: ReplicaShortage,
+        refusals: StoreRefusals,
     ) -> None:
         self.scripts = scripts
         self._replay = replay
         self._shortage = shortage
         self._name = name
+        self._refusals = refusals
         self._metrics = metrics
         self._clock = clock
         self._names = names
@@ -108,8 +108,8 @@ class ScriptCalls:
             else:
                 if self.watch is not None and not self.watch.trusted:
                     raise self.unavailable("ambiguous", self.watch.reason)
-                if self._shortage.since_s is not None and not wanted.reads:
-                    self._shortage.end()
+                if self._shortage.since_s is not None or not self._refusals.disproved:
+                    self._on_success(wanted)
                 return reply, connection
 
     async def aclose(self) -> None:
@@ -156,7 +156,7 @@ class ScriptCalls:
         if verdict(error) == "defect":
             return ScriptFailed(f"store {self._name!r}: {what}: {error}", happened)
         self._metrics.store_failure(self._name, happened)
-        return StoreUnavailable(self._name, happened, f"{error}{_REMEDY if is_denied(error) else ''}")
+        return StoreUnavailable(self._name, happened, self._refusals.of_call(error).text)
 
     def unavailable(self, happened: Outcome, reason: str) -> StoreUnavailable:
         """Return the error of a call that found no server; the store counts as down."""
@@ -175,6 +175,12 @@ class ScriptCalls:
         if not await self._replay.wait(deadline_s):
             self._metrics.store_failure(self._name, past.outcome)
             raise StoreUnavailable(self._name, past.outcome, self._replay.reason)
+
+    def _on_success(self, script: Script) -> None:
+        """Draw the conclusions from a call that succeeded, if the last ones did not."""
+        if not script.reads:
+            self._shortage.end()
+        self._refusals.disprove()
 
     async def _before_next_attempt(
         self,

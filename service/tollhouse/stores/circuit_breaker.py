@@ -22,7 +22,8 @@ class CircuitBreaker:
     """The breaker of one connection.
 
     `probe` raises one of CALL_FAILED when the server did not answer; two probes start at least
-    `interval_s` apart. `on_change` is called each time that the breaker opens or closes, and must return at once.
+    `interval_s` apart. `on_change` is called each time that the breaker opens or closes, or is open for another reason,
+    and must return at once.
     """
 
     def __init__(
@@ -77,6 +78,8 @@ class CircuitBreaker:
         try:
             await self._probe()
         except CALL_FAILED as error:
-            self.reason = str(error)
+            if self.is_open and str(error) != self.reason:
+                self.reason = str(error)
+                self._on_change()
         else:
             self.reset()

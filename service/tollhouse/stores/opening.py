@@ -27,6 +27,7 @@ from tollhouse.stores.transport.credentials import CredentialsSource
 from tollhouse.stores.transport.databases import DatabaseChoice
 from tollhouse.stores.transport.dialer import Dialer, Login, login_of
 from tollhouse.stores.transport.redial import TIMING, ConnectionTiming, Jitter
+from tollhouse.stores.transport.refusals import RefusalLog
 from tollhouse.stores.urls import (
     STORES,
     EmbeddedClusterTarget,
@@ -110,17 +111,9 @@ def open_stores(
     require_replicas(timing.max_unreplicated_s, urls.values())
     dialer = Dialer() if dialer is None else dialer
     locators = _Locators(embedded_binary, dialer, credentials, timing=resolver_timing, clock=monotonic_s, jitter=jitter)
-    make_store = partial(
-        Store,
-        metrics=metrics,
-        namespace=namespace,
-        dialer=dialer,
-        clock=clock,
-        deadline_s=deadline_s,
-        timing=timing,
-        jitter=jitter,
-        database_choice=DatabaseChoice(),
-    )
+    common = partial(Store, metrics=metrics, namespace=namespace, dialer=dialer, clock=clock, deadline_s=deadline_s)
+    choice, refusals = DatabaseChoice(), RefusalLog(metrics)
+    make_store = partial(common, timing=timing, jitter=jitter, database_choice=choice, refusals=refusals)
 
     def open_store(name: StoreName) -> AnyStore:
         url, own = urls[name], {key: each for key, each in scripts.items() if key.startswith(f"{name}/")}

@@ -19,7 +19,6 @@ from typing import Final
 
 from msgspec import Struct
 
-from tollhouse.errors import ConfigurationError
 from tollhouse.scripts import Script
 from tollhouse.stores.circuit_breaker import CircuitBreaker
 from tollhouse.stores.discovery.failover_hints import FailoverHint, failover_hint
@@ -31,7 +30,6 @@ from tollhouse.stores.transport.databases import Database
 from tollhouse.stores.transport.dialer import Dialer, LoginNow, login_now
 from tollhouse.stores.transport.errors import (
     CALL_FAILED,
-    LOGIN_CODES,
     ConnectionLost,
     DeadlinePassed,
     ServerError,
@@ -41,6 +39,7 @@ from tollhouse.stores.transport.errors import (
 )
 from tollhouse.stores.transport.handshake import ServerInfo, shake_hands
 from tollhouse.stores.transport.redial import TIMING, Backoff, ConnectionTiming, Jitter, redial, set_up
+from tollhouse.stores.transport.refusals import CORRECT, START, ServerRefusal, refusal_to_connect, unanswered
 from tollhouse.stores.transport.role_check import RoleCheck
 from tollhouse.stores.urls import StoreUrl
 
@@ -82,7 +81,7 @@ class ReconnectingConnection:
         self._attempt: asyncio.Timeout | None = None
         self._dialing: Address | None = None
         self._backoff = Backoff(timing.pause_min_s, timing.pause_max_s, jitter=config.jitter)
-        self._reason = ""
+        self._refusal: ServerRefusal | None = None
         self.role_check = RoleCheck(self.report_error, timing)
         self._pause = CallPause(timing.failover_wait_s)
         self._ended = False
@@ -92,6 +91,17 @@ class ReconnectingConnection:
     def in_flight(self) -> int:
         """Return the number of calls without a reply, those of cancelled callers included."""
         return sum(connection.in_flight for connection in self._open_connections())
+
+    @property
+    def refusal(self) -> ServerRefusal | None:
+        """Return why there is no connection, as far as the locator or the last attempt knows."""
+        health = self._config.locator.health()
+        if health is None or not health.reason:
+            return self._refusal
+        remedy = CORRECT if health.refused else START
+        return ServerRefusal(
+            server=self._config.url.server, reason=health.reason, remedy=remedy, permanent=health.refused
+        )
 
     @property
     def ready(self) -> Connection | None:
@@ -112,7 +122,7 @@ class ReconnectingConnection:
         """
         if self.breaker.is_open:
             self.breaker.request_probe()
-            raise Unreachable(self._reason_or(self.breaker.reason))
+            raise self._unreachable(self.breaker.reason)
         try:
             return await self._wait_connected(deadline_s)
         except Unreachable as error:
@@ -159,7 +169,7 @@ class ReconnectingConnection:
         await asyncio.wait({self._connecting}, timeout=max(left_s, 0))
         if self._connection is not None and self._connection.alive:
             return self._connection
-        raise Unreachable(self._reason_or("no connection in time"))
+        raise self._unreachable("no connection in time")
 
     async def _probe(self) -> None:
         """Return when the server replies to a PING, be it with an error; connect first if need be."""
@@ -168,12 +178,11 @@ class ReconnectingConnection:
         with suppress(ServerError):
             await connection.send(encode("PING"), deadline_s)
 
-    def _reason_or(self, otherwise: str) -> str:
-        """Return why there is no connection, as far as the locator or the last attempt knows."""
+    def _unreachable(self, otherwise: str) -> Unreachable:
         if self._ended:
-            return _CLOSED
-        health = self._config.locator.health()
-        return ("" if health is None else health.reason) or self._reason or otherwise
+            return Unreachable(_CLOSED)
+        refusal = self.refusal
+        return Unreachable(otherwise if refusal is None else refusal.text)
 
     def _start_connecting(self) -> asyncio.Task[None]:
         return asyncio.get_running_loop().create_task(
@@ -208,9 +217,10 @@ class ReconnectingConnection:
 
     async def _login(self) -> LoginNow:
         """Return the login with its credentials of now; calls that give up meanwhile learn that those are missing."""
-        reason, self._reason = self._reason, self._reason or _NO_CREDENTIALS
+        refusal = self._refusal
+        self._refusal = refusal or unanswered(self._config.url.server, _NO_CREDENTIALS)
         login = await login_now(self._config.locator.login())
-        self._reason = reason
+        self._refusal = refusal
         return login
 
     async def _open(self, address: Address, login: LoginNow) -> Connection:
@@ -223,7 +233,7 @@ class ReconnectingConnection:
         self.connections += 1
         self.role_check.restart()
         self._backoff.reset()
-        self._reason = ""
+        self._refusal = None
         return connection
 
     async def _shake_hands(self, connection: Connection, address: Address, login: LoginNow) -> ServerInfo:
@@ -241,18 +251,9 @@ class ReconnectingConnection:
             raise ConnectionLost("the primary changed while connecting")
 
     def _on_connect_failure(self, error: Exception) -> None:
-        place = self._config.url.redacted()
-        match error:
-            case ConfigurationError():
-                self._reason = str(error)
-            case ServerError():
-                remedy = "; set the server's user and password in the URL" if error.code in LOGIN_CODES else ""
-                self._reason = f"{place} refused the handshake: {error}{remedy}"
-            case TimeoutError():
-                bound = f"no answer within {self._timing.connect_s:g} s"
-                self._reason = f"cannot connect to {place}: {bound}; if it is far, set round_trip_ms"
-            case _:
-                self._reason = f"cannot connect to {place}: {str(error) or type(error).__name__}"
+        single = self._config.locator.health() is None
+        server = self._config.url.server
+        self._refusal = refusal_to_connect(server, error, single=single, connect_s=self._timing.connect_s)
 
     def _open_connections(self) -> tuple[Connection, ...]:
         """Return the present connection and those that drain, as far as their sockets are open."""

@@ -65,25 +65,39 @@ class MissingCommand(Struct, frozen=True, kw_only=True):
 
 
 class RightsLog:
-    """Logs each command that a store lacks once in the life of the store."""
+    """Logs each command that a store lacks once in the life of the store, and none before `release`."""
 
     def __init__(self, store: str) -> None:
         self._store = store
         self._logged: set[str] = set()
+        self._held: list[str] | None = []
 
     def log(self, commands: Iterable[str]) -> None:
         """Log those of the commands that were not logged yet."""
         for command in commands:
-            if command not in self._logged:
-                self._logged.add(command)
-                fields = {"store": self._store, "command": command, "cost": COSTS[command]}
-                _log.warning("a command is not available to the account", extra=fields)
+            if command in self._logged:
+                continue
+            self._logged.add(command)
+            if self._held is None:
+                self._write(command)
+            else:
+                self._held.append(command)
 
     def log_refusal(self, error: Exception) -> None:
         """Log the command that a server refused with this error, if it is for want of a right."""
         if is_lacking(error):
             words = str(error).lower()
             self.log(command for command in COSTS if f"'{command.lower()}'" in words)
+
+    def release(self) -> None:
+        """Log what was held back, and from now on at once."""
+        held, self._held = self._held or (), None
+        for command in held:
+            self._write(command)
+
+    def _write(self, command: str) -> None:
+        fields = {"store": self._store, "command": command, "cost": COSTS[command]}
+        _log.warning("a command is not available to the account", extra=fields)
 
 
 async def missing_commands(config: ConnectionConfig, store: str, namespace: Namespace) -> tuple[MissingCommand, ...]:

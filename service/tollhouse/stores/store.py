@@ -5,21 +5,20 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any, Final
 
 from tollhouse.clock import ServerClock, server_time
 from tollhouse.errors import ConfigurationError, StoreUnavailable
 from tollhouse.keys import UNNAMED, Namespace
-from tollhouse.logs import Log
 from tollhouse.metrics import Metrics
 from tollhouse.runtime.home_loop import HomeLoop, running_loop
 from tollhouse.scripts import Argument, Scripts
 from tollhouse.stores.arguments import as_list, is_bulky
 from tollhouse.stores.calls import ScriptCalls
 from tollhouse.stores.discovery.locator import Locator, ServiceHealth
-from tollhouse.stores.durability.append_file import FileConfirmation
+from tollhouse.stores.durability.commits import commits_on
 from tollhouse.stores.durability.group_commit import GroupCommit
-from tollhouse.stores.durability.replicas import ReplicaConfirmation
 from tollhouse.stores.reconnecting import ConnectionConfig, ReconnectingConnection
 from tollhouse.stores.replay import Replay, Run
 from tollhouse.stores.replica_shortage import ReplicaShortage
@@ -33,13 +32,13 @@ from tollhouse.stores.transport.dialer import Dialer
 from tollhouse.stores.transport.errors import CALL_FAILED
 from tollhouse.stores.transport.handshake import ServerInfo, read_info
 from tollhouse.stores.transport.redial import DIAL_FAILED, TIMING, ConnectionTiming, Jitter
+from tollhouse.stores.transport.refusals import RefusalLog, StoreRefusals
 from tollhouse.stores.urls import StoreUrl
 
 DEADLINE_S: Final = 1.0
 """Bound of a call, its wait for a connection included."""
 _MARGIN_S: Final = 0.02
 """Taken off the deadline, so that callers have their answer before it and not with it."""
-_log = Log("tollhouse.stores")
 
 
 class Store:
@@ -48,6 +47,9 @@ class Store:
     `first_start` waits for the start of a server of this process. The first calls await it, and only then their
     deadlines begin: such a start is no outage. `shortage` says how long calls wait while the primary has no replica.
     """
+
+    _group_commit: GroupCommit | None = None
+    _subscriber: Subscriber | None = None
 
     def __init__(
         self,
@@ -66,28 +68,23 @@ class Store:
         jitter: Jitter = random.uniform,
         shortage: ReplicaShortage | None = None,
         database_choice: DatabaseChoice | None = None,
+        refusals: RefusalLog | None = None,
     ) -> None:
-        self.name, self.url, self._locator = name, url, locator
-        self._metrics, self._namespace, self._first_start = metrics, namespace, first_start
+        self.name, self.url, self._locator, self._metrics = name, url, locator, metrics
+        self._namespace, self._first_start, self._rights = namespace, first_start, RightsLog(name)
+        self._home, self._deadline_s = HomeLoop(f"store {name!r}"), max(deadline_s - _MARGIN_S, _MARGIN_S)
         self._replay = replay = Replay(self._replay_over_fast, jitter)
         shortage = ReplicaShortage(jitter=jitter) if shortage is None else shortage
-        self._rights, self._home = RightsLog(name), HomeLoop(f"store {name!r}")
-        self._deadline_s = max(deadline_s - _MARGIN_S, _MARGIN_S)
         locator.subscribe(shortage.on_primary_event)
-        self._config = config = ConnectionConfig(
-            url=url,
-            database=Database(url, database_choice or DatabaseChoice()),
-            locator=locator,
-            dialer=Dialer() if dialer is None else dialer,
-            scripts=tuple(scripts.values()),
-            prepare=self._prepare,
-            timing=timing,
-            jitter=jitter,
-        )
+        database, dialer = Database(url, database_choice or DatabaseChoice()), Dialer() if dialer is None else dialer
+        common = partial(ConnectionConfig, url=url, database=database, locator=locator, timing=timing, jitter=jitter)
+        self._config = config = common(dialer=dialer, scripts=tuple(scripts.values()), prepare=self._prepare)
         self._fast = ReconnectingConnection(config, name=f"{name}-fast", on_breaker_change=self._on_breaker_change)
-        self._calls = ScriptCalls(name, scripts, metrics, clock, PrimaryNames(self._fast, locator), replay, shortage)
+        self._refusals = log = StoreRefusals(refusals or RefusalLog(metrics), name, url.server, self._on_proof)
+        self._calls = ScriptCalls(
+            name, scripts, metrics, clock, PrimaryNames(self._fast, locator), replay, shortage, log
+        )
         self._bulk, self._durable = (ReconnectingConnection(config, name=f"{name}-{to}") for to in ("bulk", "durable"))
-        self._group_commit, self._subscriber = None, None
         self._watch = self._calls.watch = watch_replication(config, name, namespace.marker(name), self._on_trust_change)
 
     @property
@@ -134,7 +131,7 @@ class Store:
         on_gap: Callable[[], None],
         on_subscribed: Callable[[], None] = lambda: None,
     ) -> None:
-        """Pass on what is published on a channel, from the first script call on; one channel per store.
+        """Pass on what is published on a channel, from the first script call that succeeds; one channel per store.
 
         Messages are lost while the connection is: `on_subscribed` is called each time that it was made and messages
         arrive from then on, `on_gap` each time that it was lost.
@@ -152,7 +149,6 @@ class Store:
         began_s = time.perf_counter()
         over = self._bulk if is_bulky(args) else self._fast
         deadline_s = self._deadline()
-        self._start_listening()
         reply, _ = await self._calls.run(over, script, keys, args, deadline_s)
         self._metrics.script(self.name, script, time.perf_counter() - began_s)
         return reply
@@ -169,14 +165,10 @@ class Store:
         await self._calls.ready(self._fast, deadline_s)
         if self._group_commit is None and not self._outlives():
             return await self.run(script, keys, args), False
-        self._start_listening()
         reply, connection = await self._calls.run(self._durable, script, keys, args, deadline_s)
         if self._group_commit is None or self._group_commit.connection is not connection:
-            replicated = self._locator.health() is not None
-            confirmation = (
-                ReplicaConfirmation(connection, self._locator) if replicated else FileConfirmation(connection)
-            )
-            self._group_commit = GroupCommit(confirmation, self._namespace.marker(self.name), self._rights.log_refusal)
+            marker = self._namespace.marker(self.name)
+            self._group_commit = commits_on(connection, self._locator, marker, self._rights.log_refusal)
         return reply, await self._group_commit.confirm(deadline_s)
 
     async def missing_commands(self) -> tuple[MissingCommand, ...]:
@@ -274,10 +266,6 @@ class Store:
             loop = self._home.enter()
         return loop.time() + self._deadline_s
 
-    def _start_listening(self) -> None:
-        if self._subscriber is not None:
-            self._subscriber.start()
-
     def _on_trust_change(self) -> None:
         """Report that the primary is not trusted, or that it is again; calls then ask before they are sent."""
         self._calls.report_up(up=False)
@@ -288,12 +276,18 @@ class Store:
         breaker = self._fast.breaker
         self._report_breaker()
         if breaker.is_open:
-            fields = {"store": self.name, "reason": breaker.reason}
-            _log.warning("store does not answer, calls fail at once", extra=fields)
+            self._refusals.report(self._fast.refusal, breaker.reason)
         else:
-            _log.info("store answers again", extra={"store": self.name})
+            self._refusals.end()
             for each in self._connections:
                 each.breaker.reset()
+
+    def _on_proof(self) -> None:
+        """Start to listen, and log what handshakes found out: until now nothing but that the store cannot be used."""
+        if self._subscriber is not None:
+            self._subscriber.start()
+        self._rights.release()
+        self._config.database.log_sharing()
 
     def _report_breaker(self) -> None:
         distrusted = self._watch is not None and not self._watch.trusted

@@ -25,6 +25,7 @@ class NoPrimary(ConnectionError):
 class ServiceHealth(Struct, frozen=True, kw_only=True):
     """The state of a replicated service; `reason` is empty while its primary is certain.
 
+    It is `refused` if only a change of the setup helps, such as another password.
     `primary_name` is what all processes that ask the same Sentinels call the primary. `promotable` counts the replicas
     that could replace it; `successors` says which those are, None if that is unknown. `silent` says of each Sentinel or
     server that gave no answer why.
@@ -38,6 +39,7 @@ class ServiceHealth(Struct, frozen=True, kw_only=True):
     successors: Successors | None = None
     generation: Generation | None
     reason: str
+    refused: bool = False
     silent: tuple[str, ...]
     primary_name: PrimaryName | None = None
 

@@ -22,6 +22,7 @@ from tollhouse.stores.transport.connection import Connection, encode
 from tollhouse.stores.transport.dialer import Dialer, Login
 from tollhouse.stores.transport.errors import ServerError
 from tollhouse.stores.transport.redial import DIAL_FAILED
+from tollhouse.stores.transport.refusals import LOGIN_REMEDY
 from tollhouse.stores.urls import Host, Replicated, address_of, format_host, read_host
 
 HOPS_MAX: Final = 3
@@ -77,8 +78,7 @@ class RoleProbe:
             async with self._connect(host) as (connection, peer):
                 role = await self._role(connection)
         except DIAL_FAILED as error:
-            remedy = "set the server's user and password in the URL"
-            role = explain(format_host(host), error, timeout_s=self._timing.timeout_s, login_remedy=remedy)
+            role = explain(format_host(host), error, timeout_s=self._timing.timeout_s, login_remedy=LOGIN_REMEDY)
         return RoleReply(host=host, peer=peer, role=role)
 
     async def find_primary(self, start: Host) -> VerifiedPrimary | Unavailable:

@@ -51,6 +51,7 @@ class Rounds:
         self.doubts = 1
         self._cleared = 0
         self._failed = False
+        self._refused = False
         self._reason = "no server was asked yet"
         self._service = service
         self._run_round = run_round
@@ -66,6 +67,11 @@ class Rounds:
     def reason(self) -> str:
         """Why `locate` does not return at once; empty while it does."""
         return "" if self._certain else self._reason
+
+    @property
+    def refused(self) -> bool:
+        """Whether there is a reason that only a change of the setup mends."""
+        return self._refused and not self._certain
 
     @property
     def _certain(self) -> bool:
@@ -123,7 +129,7 @@ class Rounds:
 
     def adopt(self, found: VerifiedPrimary, why: AdoptionReason, votes: Sequence[Vote], doubts: int) -> bool:
         """Take a verified primary, which clears the first `doubts` doubts; return True if it is a new one."""
-        self._cleared, self._failed = doubts, False
+        self._cleared, self._failed, self._refused = doubts, False, False
         generation = self._history.adopt(found, why, votes, self._clock())
         if generation is not None:
             self._schedule.reset()
@@ -134,13 +140,16 @@ class Rounds:
         self._wake_callers()
         return generation is not None
 
-    def fail(self, reason: str, *, permanent: bool) -> None:
-        """End a round without a primary; `permanent` if callers are not to wait for the next one."""
+    def fail(self, reason: str, *, permanent: bool, refused: bool) -> None:
+        """End a round without a primary.
+
+        It is `permanent` if callers are not to wait for the next one, `refused` if the setup has to change first.
+        """
         if self._certain:
             self.doubt("unconfirmed")
         if reason != self._reason:
             _log.warning("no primary confirmed", extra={"service": self._service, "reason": reason})
-        self._reason, self._failed = reason, permanent
+        self._reason, self._failed, self._refused = reason, permanent, refused
         self._wake_callers()
 
     async def aclose(self) -> None:

@@ -114,6 +114,7 @@ class SentinelResolver:
             successors=self._successors(poll),
             generation=self._history.current,
             reason=self._rounds.reason,
+            refused=self._rounds.refused,
             silent=tuple(one.reason for one in poll.unavailable),
             primary_name=latest_name(poll.votes, self._history.aliases),
         )
@@ -146,8 +147,9 @@ class SentinelResolver:
         if self._history.current is not began:
             return False  # a promotion was seen meanwhile; what this round learned is older
         if found is None:
-            permanent = not poll.votes or any(one.permanent for one in refusals)
-            self._rounds.fail(_failure(self._service, refusals, poll), permanent=permanent)
+            refused = any(one.permanent for one in (refusals if poll.votes else poll.unavailable))
+            reason = _failure(self._service, refusals, poll)
+            self._rounds.fail(reason, permanent=refused or not poll.votes, refused=refused)
             return False
         if self._rounds.adopt(found, adoption_reason(found, hint), poll.votes, doubts):
             self._hint = None

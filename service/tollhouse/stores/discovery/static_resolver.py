@@ -86,6 +86,7 @@ class StaticResolver:
             successors=view,
             generation=self._history.current,
             reason=self._rounds.reason,
+            refused=self._rounds.refused,
             silent=tuple(role.reason for role in roles if isinstance(role, Unavailable)),
         )
 
@@ -98,7 +99,9 @@ class StaticResolver:
         self._listed = (tuple(map(_listed, self._replies)),)
         chosen = choose_primary(self._replies)
         if isinstance(chosen, str):
-            self._rounds.fail(chosen, permanent=True)
+            roles = (reply.role for reply in self._replies)
+            refused = any(isinstance(role, Unavailable) and role.permanent for role in roles)
+            self._rounds.fail(chosen, permanent=True, refused=refused)
             return False
         found = VerifiedPrimary(host=chosen.host, peer=chosen.peer, start=chosen.host)
         self._rounds.adopt(found, "promoted", (), doubts)

@@ -28,10 +28,12 @@ _log = Log("tollhouse.stores")
 
 
 class DatabaseChoice:
-    """Whether the stores of one URL share its database; None until a handshake decides."""
+    """Whether the stores of one URL share its database, None until a handshake decides; and for which reason."""
 
     def __init__(self) -> None:
         self.shared: bool | None = None
+        self.reason = ""
+        self.is_logged = False
 
 
 class Database:
@@ -75,16 +77,21 @@ class Database:
         if not _is_refused(selected):
             _raise(selected)
         elif self.number != 0 or not is_lacking(selected):  # a connection begins in database 0
-            remedy = f"the server refuses database {self.number}; {SEPARATION}; or set TOLLHOUSE_DATABASES=shared"
-            raise ConfigurationError("server", str(selected), remedy)
+            remedy = f"{SEPARATION}; or set TOLLHOUSE_DATABASES=shared"
+            raise ConfigurationError("server", f"refuses database {self.number}: {selected}", remedy)
 
     def _decide(self, reply: object) -> None:
         """Share the database if the server refuses the last one that separate stores need."""
         if not _is_refused(reply):
             _raise(reply)
         self._choice.shared = _is_refused(reply)
-        if self._choice.shared:
-            fields = {"database": self.number, "reason": str(reply), "remedy": SEPARATION}
+        self._choice.reason = str(reply)
+
+    def log_sharing(self) -> None:
+        """Log that a server has made the stores share a database, once for all of them."""
+        if self._sharing is not None and self._choice.shared and not self._choice.is_logged:
+            self._choice.is_logged = True
+            fields = {"database": self.number, "reason": self._choice.reason, "remedy": SEPARATION}
             _log.warning("stores share one database", extra=fields)
 
 

@@ -19,6 +19,7 @@ from tollhouse.stores.transport.connection import Connection, encode
 from tollhouse.stores.transport.databases import Database
 from tollhouse.stores.transport.dialer import LoginNow
 from tollhouse.stores.transport.errors import ServerError, is_lacking
+from tollhouse.stores.transport.refusals import RIGHTS_REMEDY
 from tollhouse.stores.transport.renewal import renew_login
 
 _REDIS_MAJOR_MIN: Final = 7
@@ -94,8 +95,7 @@ async def _require_eval(connection: Connection, deadline_s: float) -> None:
         await connection.send(encode("EVAL", "return 1", 0), deadline_s)
     except ServerError as error:
         if is_lacking(error):
-            remedy = "scripts can be neither loaded nor sent; allow the account EVALSHA and SCRIPT LOAD, or EVAL"
-            raise ConfigurationError("server", str(error), remedy) from error
+            raise ConfigurationError("server", str(error), RIGHTS_REMEDY) from error
 
 
 def _server(greeting: Any, info: object, lacks: Sequence[str]) -> ServerInfo:

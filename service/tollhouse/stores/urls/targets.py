@@ -113,20 +113,31 @@ class StoreUrl(Struct, frozen=True, kw_only=True):
     def redacted(self) -> str:
         """Return the URL for operators and logs, without credentials."""
         match self.target:
+            case UnixAddress() | FakeTarget():
+                return f"{self.server}?db={self.db}"
+            case EmbeddedTarget() | EmbeddedClusterTarget():
+                return f"{self.server} (database {self.db})"
+            case _:
+                return f"{self.server}/{self.db}"
+
+    @property
+    def server(self) -> str:
+        """The same without the database."""
+        match self.target:
             case TcpAddress(host=host, port=port, tls=tls):
-                return f"{'rediss' if tls else 'redis'}://{format_host((host, port))}/{self.db}"
+                return f"{'rediss' if tls else 'redis'}://{format_host((host, port))}"
             case ServerList(hosts=hosts, tls=tls):
-                return f"{'rediss' if tls else 'redis'}://{_joined(hosts)}/{self.db}"
+                return f"{'rediss' if tls else 'redis'}://{_joined(hosts)}"
             case UnixAddress(path=path):
-                return f"unix://{path}?db={self.db}"
+                return f"unix://{path}"
             case EmbeddedTarget(path=path):
-                return f"embedded://{path or ''} (database {self.db})"
+                return f"embedded://{path or ''}"
             case EmbeddedClusterTarget(min_replicas=least):
-                return f"embedded-sentinel://{f'?min_replicas={least}' if least else ''} (database {self.db})"
+                return f"embedded-sentinel://{f'?min_replicas={least}' if least else ''}"
             case SentinelService(hosts=hosts, service=service, tls=tls):
-                return f"{'rediss' if tls else 'redis'}+sentinel://{_joined(hosts)}/{service}/{self.db}"
-            case _ as fake:
-                return f"fake://{fake.name}?db={self.db}"
+                return f"{'rediss' if tls else 'redis'}+sentinel://{_joined(hosts)}/{service}"
+            case FakeTarget(name=name):
+                return f"fake://{name}"
 
 
 def address_of(target: Replicated, host: Host) -> TcpAddress:

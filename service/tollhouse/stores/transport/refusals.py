@@ -1,0 +1,169 @@
+"""Refusals: why a store cannot be used, what mends it, and whether waiting may. This is the one place that says it.
+
+| what a connection or a call meets                               | lasts            |
+|-----------------------------------------------------------------|------------------|
+| a login that is wrong or missing, protected mode                | until it is set  |
+| no right to run scripts, or to write the keys of the store      | until it is set  |
+| a server too old, a database that it does not have              | until it is set  |
+| a replica, if the URL names one server                          | until it is set  |
+| a replica, if other servers may be the primary                  | for a while      |
+| no server, no answer, a server that loads, is full or is busy   | for a while      |
+
+The stores of one Tollhouse share a `RefusalLog`: what several of them meet on one server is logged once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from msgspec import Struct
+
+from tollhouse.errors import ConfigurationError
+from tollhouse.logs import Log
+from tollhouse.metrics import Metrics
+from tollhouse.stores.transport.errors import LOGIN_CODES, DeadlinePassed, ServerError, is_denied
+
+LOGIN_REMEDY: Final = "set the server's user and password in the URL"
+RIGHTS: Final = (
+    "~tollhouse:* &tollhouse:* +@read +@write +@scripting +@pubsub +@connection +time +info +role +config|get"
+)
+"""The rights with which an account loses nothing that matters, as ACL SETUSER takes them."""
+RIGHTS_REMEDY: Final = f"allow the account to run scripts that write its keys: ACL SETUSER its-name {RIGHTS}"
+START: Final = "see that the server runs and can be reached, or correct the URL"
+CORRECT: Final = "correct the URL, or the setup of the servers that it names"
+_REMEDIES: Final = {
+    **dict.fromkeys(LOGIN_CODES, LOGIN_REMEDY),
+    "DENIED": "the server is in protected mode: set a password there and in the URL, or `protected-mode no`",
+    "READONLY": "use the URL of its primary, or name all its servers or Sentinels in the URL",
+    "OOM": "raise maxmemory of the server, or let the cache have a server of its own",
+    "MISCONF": "the server cannot save its data: look at its disk and its log",
+    "NOREPLICAS": "wait until the primary has a replica, or lower min-replicas-to-write",
+    "BUSY": "wait for the script that runs there, or end it with SCRIPT KILL",
+    "LOADING": "wait until it has loaded its data",
+    "MOVED": "use a server without Cluster mode",
+    "CLUSTERDOWN": "use a server without Cluster mode",
+    "ERR max number of clients reached": "raise maxclients of the server, or lower the number of processes",
+}
+_LOG: Final = "look at the log of the server"
+_LASTING: Final = ("DENIED", *LOGIN_CODES)
+
+_log = Log("tollhouse.stores")
+
+
+class ServerRefusal(Struct, frozen=True, kw_only=True):
+    """Why a server cannot be used, and the remedy; it is `permanent` if only a change of the setup helps."""
+
+    server: str
+    reason: str
+    remedy: str
+    permanent: bool = False
+
+    @property
+    def text(self) -> str:
+        """Return all of it as one sentence."""
+        return f"{self.server}: {self.reason}; {self.remedy}"
+
+    def has_cause_of(self, other: ServerRefusal | None) -> bool:
+        """Return whether both have one cause: outages of one server do, and what one remedy mends."""
+        if other is None or (self.server, self.permanent) != (other.server, other.permanent):
+            return False
+        return not self.permanent or self.remedy == other.remedy
+
+
+def refusal_to_connect(server: str, error: Exception, *, single: bool, connect_s: float) -> ServerRefusal:
+    """Return what keeps a store from connecting; `single` if its URL names one server."""
+    if isinstance(error, ConfigurationError):
+        return ServerRefusal(server=server, reason=str(error.value), remedy=error.remedy, permanent=True)
+    if isinstance(error, TimeoutError | DeadlinePassed):
+        reason, remedy = f"no answer within {connect_s:g} s", "check its address; if it is far, set round_trip_ms"
+        return ServerRefusal(server=server, reason=reason, remedy=remedy)
+    if not isinstance(error, ServerError):
+        reason = f"cannot connect: {str(error) or type(error).__name__}"
+        return ServerRefusal(server=server, reason=reason, remedy=START)
+    if error.code == "READONLY":
+        return ServerRefusal(server=server, reason="the server is a replica", remedy=_remedy(error), permanent=single)
+    reason = f"refused the {'login' if error.code in LOGIN_CODES else 'handshake'}: {error}"
+    return ServerRefusal(server=server, reason=reason, remedy=_remedy(error), permanent=error.code in _LASTING)
+
+
+def _remedy(error: ServerError) -> str:
+    return next((remedy for words, remedy in _REMEDIES.items() if str(error).startswith(words)), _LOG)
+
+
+def unanswered(server: str, reason: str) -> ServerRefusal:
+    """Return the refusal for a reason that is known only in words."""
+    return ServerRefusal(server=server, reason=reason, remedy=START)
+
+
+class RefusalLog:
+    """Reports what keeps the stores of one Tollhouse from their servers: each cause once, until it is another one.
+
+    It is an error if waiting does not mend it, or if the server was never there. If the store was well before, it may
+    be a failover, and is a warning.
+    """
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._present: dict[str, ServerRefusal] = {}
+        self._seen_well: set[str] = set()
+
+    def report(self, store: str, refusal: ServerRefusal) -> None:
+        """Log a refusal, unless this store or another one has met its cause already."""
+        if refusal.has_cause_of(self._present.get(store)):
+            return
+        is_new = not any(refusal.has_cause_of(other) for other in self._present.values())
+        self._present[store] = refusal
+        self._metrics.store_refused(store, refused=refusal.permanent)
+        if not is_new:
+            return
+        fields = {"store": store, "server": refusal.server, "reason": refusal.reason, "remedy": refusal.remedy}
+        if refusal.permanent or store not in self._seen_well:
+            _log.error("store cannot be used", extra=fields)
+        else:
+            _log.warning("store does not answer, calls fail at once", extra=fields)
+
+    def end(self, store: str) -> None:
+        """Log that a store is well again, if it was not."""
+        self._seen_well.add(store)
+        if self._present.pop(store, None) is not None:
+            self._metrics.store_refused(store, refused=False)
+            _log.info("store answers again", extra={"store": store})
+
+
+class StoreRefusals:
+    """The refusals of one store, which is on `server`.
+
+    They are `disproved` while the last thing known is that a call succeeded. `on_proof` is called each time that this
+    comes to be known.
+    """
+
+    def __init__(self, log: RefusalLog, store: str, server: str, on_proof: Callable[[], None]) -> None:
+        self.disproved = False
+        self._log = log
+        self._store = store
+        self._server = server
+        self._on_proof = on_proof
+
+    def report(self, refusal: ServerRefusal | None, reason: str) -> None:
+        """Report that the server does not answer, for a reason in words if no refusal is known."""
+        self.disproved = False
+        self._log.report(self._store, refusal or unanswered(self._server, reason))
+
+    def of_call(self, error: ServerError) -> ServerRefusal:
+        """Return what the error of a call says about the server, and report it if it is permanent."""
+        if not is_denied(error):
+            return ServerRefusal(server=self._server, reason=str(error), remedy=_remedy(error))
+        refusal = ServerRefusal(server=self._server, reason=str(error), remedy=RIGHTS_REMEDY, permanent=True)
+        self.report(refusal, "")
+        return refusal
+
+    def disprove(self) -> None:
+        """Take note that a call succeeded."""
+        self.disproved = True
+        self.end()
+        self._on_proof()
+
+    def end(self) -> None:
+        """Take note that the server answers."""
+        self._log.end(self._store)

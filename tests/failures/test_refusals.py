@@ -1,0 +1,188 @@
+"""A mistake is no outage: what only a change of the setup mends is one error, with server, reason and remedy."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+
+import tollhouse
+from tests.asgi import get
+from tests.failures.fake_sentinel import PATIENCE_S
+from tests.failures.own_server import own_server
+from tests.worlds import StoreWorld
+from tollhouse.errors import StoreUnavailable
+from tollhouse.stores.transport.refusals import RIGHTS
+from tollhouse.stores.urls import STORES
+
+READ_ONLY = [
+    ["+@read"],
+    ["+@read", "+@connection"],
+    ["+@all", "-@write"],
+    ["+@all", "-@write", "-select", "-subscribe", "-info"],
+    ["+@all", "-@write", "-eval"],
+]
+"""The rights of accounts that may only read, as providers and operators write them."""
+
+
+def twelve_lines(url: str) -> FastAPI:
+    """The application that a new user writes."""
+    app = FastAPI()
+    app.add_middleware(tollhouse.RateLimitMiddleware, url=url, policies={"api": "3/minute"}, policy="api")
+
+    @app.get("/")
+    async def hello() -> str:
+        return "hello"
+
+    return app
+
+
+async def lines_of(url: str, caplog: pytest.LogCaptureFixture, requests: int = 3) -> list[str]:
+    """Serve requests; return the lines that `logging.basicConfig()` prints meanwhile."""
+    app = twelve_lines(url)
+    with caplog.at_level(logging.WARNING):
+        statuses = [(await get(app)).status_code for _ in range(requests)]
+    assert statuses == [200] * requests
+    formatter = logging.Formatter(logging.BASIC_FORMAT)
+    await closed(app)
+    return [formatter.format(record) for record in caplog.records]
+
+
+async def closed(app: FastAPI) -> None:
+    """Run the lifespan of an application: its end closes what the middleware has opened."""
+    messages: list[dict[str, Any]] = [{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}]
+
+    async def receive() -> dict[str, Any]:
+        return messages.pop(0)
+
+    async def send(message: object) -> None:
+        del message
+
+    await app({"type": "lifespan"}, receive, send)
+
+
+@asynccontextmanager
+async def account(world: StoreWorld, *rules: str) -> AsyncIterator[str]:
+    """Yield the URL of an account with no rights but these."""
+    name, password = f"limited-{secrets.token_hex(4)}", secrets.token_hex(8)
+    await world.command("sessions", "ACL", "SETUSER", name, "on", f">{password}", "~*", *rules)
+    yield world.url.replace("unix://", f"unix://{name}:{password}@")
+    await world.command("sessions", "ACL", "DELUSER", name)
+
+
+def login_of(url: str) -> tuple[str, str]:
+    name, _, password = url.partition("://")[2].partition("@")[0].partition(":")
+    return name, password
+
+
+async def taken(th: tollhouse.Tollhouse, happened: Callable[[], bool]) -> None:
+    """Take, which starts probes, until it happened, for a bounded time."""
+    async with asyncio.timeout(PATIENCE_S):
+        while not happened():
+            await th.limits.take("api", "ada")
+            await asyncio.sleep(0.02)
+
+
+async def test_a_wrong_password_is_one_error(embedded: StoreWorld, caplog: pytest.LogCaptureFixture) -> None:
+    """The first line names the server, what it said, and what to set; there is no second one, and no password."""
+    lines = await lines_of(embedded.url.replace("unix://", "unix://ada:sesame@"), caplog)
+
+    assert len(lines) == 1
+    assert lines[0].startswith(f'ERROR:tollhouse.stores:store cannot be used store="limits" server="{embedded.url}"')
+    assert "WRONGPASS" in lines[0]
+    assert "set the server's user and password in the URL" in lines[0]
+    assert "sesame" not in lines[0]
+
+
+@pytest.mark.parametrize("rules", READ_ONLY)
+async def test_an_account_that_may_only_read_is_one_error(
+    embedded: StoreWorld, rules: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whichever rights it lacks besides, the first line says that scripts may not write, and which rights do."""
+    async with account(embedded, *rules) as url:
+        lines = await lines_of(url, caplog)
+
+    assert len(lines) == 1
+    assert lines[0].startswith('ERROR:tollhouse.stores:store cannot be used store="limits"')
+    assert "ACL SETUSER" in lines[0]
+    assert "+@write" in lines[0]
+
+
+async def test_a_server_with_one_database_says_what_is_shared(caplog: pytest.LogCaptureFixture) -> None:
+    """With `databases 1` all works; the first line is a warning with the remedy."""
+    async with own_server("--databases", "1") as url:
+        lines = await lines_of(url, caplog)
+
+    assert len(lines) == 1
+    assert lines[0].startswith("WARNING:tollhouse.stores:stores share one database database=0")
+    assert "remedy=" in lines[0]
+
+
+async def test_no_server_is_one_error(caplog: pytest.LogCaptureFixture) -> None:
+    """A server that was never there is an error too, not the warning of an outage."""
+    lines = await lines_of("redis://127.0.0.1:1", caplog)
+
+    assert len(lines) == 1
+    assert lines[0].startswith(
+        'ERROR:tollhouse.stores:store cannot be used store="limits" server="redis://127.0.0.1:1"'
+    )
+    assert "see that the server runs" in lines[0]
+
+
+async def test_a_replica_is_one_error(caplog: pytest.LogCaptureFixture) -> None:
+    """A single server that is a replica says so, and which URL to use instead."""
+    async with own_server("--replicaof", "127.0.0.1 1") as url:
+        lines = await lines_of(url, caplog)
+
+    assert len(lines) == 1
+    assert "the server is a replica" in lines[0]
+    assert "use the URL of its primary" in lines[0]
+
+
+async def test_a_change_of_the_cause_is_another_error(embedded: StoreWorld, caplog: pytest.LogCaptureFixture) -> None:
+    """A password that is mended may show that a right is missing; when all is mended the store is well by itself."""
+    async with account(embedded, "allchannels", "+@all", "-@write") as url:
+        name, password = login_of(url)
+        await embedded.command("sessions", "ACL", "SETUSER", name, f"<{password}", ">other")
+        with caplog.at_level(logging.INFO, "tollhouse.stores"):
+            async with tollhouse.open(url, policies={"api": "3/minute"}) as th:
+                assert (await th.limits.take("api", "ada")).degraded
+                await embedded.command("sessions", "ACL", "SETUSER", name, f">{password}")
+                await taken(th, lambda: len(caplog.records) == 3)
+                await embedded.command("sessions", "ACL", "SETUSER", name, "+@write")
+                await taken(th, lambda: len(caplog.records) == 4)
+                assert not (await th.limits.take("api", "ada")).degraded
+
+    levels = [record.levelname for record in caplog.records]
+    assert levels == ["ERROR", "INFO", "ERROR", "INFO"]
+    assert ["WRONGPASS" in caplog.messages[0], "ACL failure" in caplog.messages[2]] == [True, True]
+
+
+async def test_the_stores_of_a_server_report_a_cause_once(
+    embedded: StoreWorld, caplog: pytest.LogCaptureFixture
+) -> None:
+    """All four of them meet the wrong password; one line says so, and the gauge of each."""
+    async with tollhouse.open(embedded.url.replace("unix://", "unix://ada:sesame@")) as th:
+        for store in th.stores.all():
+            with pytest.raises(StoreUnavailable):
+                await store.command("PING")
+        gauges = [th.metrics.registry.get_sample_value("tollhouse_store_refused", {"store": name}) for name in STORES]
+
+    assert len(caplog.records) == 1
+    assert gauges == [1] * 4
+
+
+async def test_the_rights_of_the_remedy_are_enough(embedded: StoreWorld, caplog: pytest.LogCaptureFixture) -> None:
+    """An account with the rights that the error names lacks no command and logs nothing."""
+    async with account(embedded, "resetkeys", *RIGHTS.split()) as url, tollhouse.open(url) as th:
+        assert not (await th.limits.take("default", "ada")).degraded
+        missing = {one.command for store in th.stores.all() for one in await store.missing_commands()}
+
+    assert missing <= {"REPLCONF"}
+    assert caplog.records == []
