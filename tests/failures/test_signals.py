@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import pty
 import signal
@@ -15,7 +16,7 @@ from typing import Any, NamedTuple
 import msgspec
 import pytest
 
-from tests.failures.test_serve import COMMAND, STARTED_S, environment, serve
+from tests.failures.test_serve import COMMAND, STARTED_S, ServiceProcess, environment, serve
 from tests.processes import children_of, gone_within
 
 
@@ -141,6 +142,37 @@ def _is_plain_event(line: str) -> bool:
     except msgspec.DecodeError:
         return False
     return event["level"] in ("debug", "info")
+
+
+def test_a_request_that_outlives_the_grace_is_503(tmp_path: Path) -> None:
+    """SIGTERM lets requests end for 3 s; one that goes on is 503 and says that it may have run, without a traceback."""
+    limits = "".join(f'[limits.policies.{name}]\nlimit = "1/{name[1:]}s"\n' for name in ("p1", "p10"))
+    (tmp_path / "tollhouse.toml").write_text(limits)
+    with serve(tmp_path, TOLLHOUSE_URL="fake://") as served, ThreadPoolExecutor(2) as pool:
+        for policy in ("p1", "p10"):
+            assert _acquire(served, policy)[0] == 200
+        ending, lasting = (pool.submit(_acquire, served, policy) for policy in ("p1", "p10"))
+        time.sleep(0.3)
+        served.process.send_signal(signal.SIGTERM)
+        answers = [ending.result(), lasting.result()]
+        assert served.process.wait(10) == 0
+
+    assert [status for status, _ in answers] == [200, 503]
+    assert (answers[1][1]["status"], answers[1][1]["outcome"]) == (503, "ambiguous")
+    assert "Traceback" not in (tmp_path / "log").read_text()
+
+
+def _acquire(served: ServiceProcess, policy: str) -> tuple[int, dict[str, Any]]:
+    """Take one unit, waiting for it for up to 20 s; return the status and the body."""
+    connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=30)
+    try:
+        body = msgspec.json.encode({"policy": policy, "key": "ada", "wait_ms": 20_000})
+        headers = {"X-Api-Key": served.kept["admin_key"][0], "Content-Type": "application/json"}
+        connection.request("POST", "/v1/limits/acquire", body, headers)
+        response = connection.getresponse()
+        return response.status, msgspec.json.decode(response.read())
+    finally:
+        connection.close()
 
 
 IGNORED = "SIGHUP ignored: there is no settings file"

@@ -21,13 +21,21 @@ from litestar.exceptions import (
 )
 
 from tollhouse.asgi.ratelimit.headers import retry_after
-from tollhouse.asgi.response import HttpResponse, encode_headers, problem_response, unavailable_response
+from tollhouse.asgi.response import (
+    HttpResponse,
+    encode_headers,
+    problem_response,
+    send_response,
+    unavailable_response,
+)
+from tollhouse.asgi.types import Send
 from tollhouse.errors import InvalidInput, LoadFailed, Overloaded, StoreError
 from tollhouse.logs import Log, redact
 
 _log = Log("tollhouse.http")
 _PATH = re.compile(r" - at `\$\.?([^`]*)`$")
 _NOTHING_CHANGED: Final = "a store does not answer; nothing was changed, and the request may be sent again"
+_STOPPED: Final = "the service ends; what was requested may have been done, or a part of it"
 _MAY_HAVE_RUN: Final = "a store did not answer in time; what was requested may have been done, or a part of it"
 _BODY: Final = "data"
 """The name that Litestar gives to the parameter for the body."""
@@ -60,6 +68,15 @@ def litestar_response(response: HttpResponse) -> Response[Any]:
     """Return a response made without a framework as Litestar's own."""
     headers = response.text_headers()
     return Response(response.body, status_code=response.status, headers=headers, media_type=response.media_type)
+
+
+async def answer_stopped(send: Send) -> bool:
+    """Answer a request that ends before its work does with 503; return False if its response has begun already."""
+    try:
+        await send_response(unavailable_response(_STOPPED, {"outcome": "ambiguous"}), send)
+    except RuntimeError:  # of the server, which sends one response to a request
+        return False
+    return True
 
 
 def _of_invalid_input(_: Request[Any, Any, Any], error: InvalidInput) -> Response[Any]:

@@ -8,6 +8,7 @@ same limiter with its bounds, and the same functions from decisions to responses
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
@@ -24,6 +25,7 @@ from tollhouse.http.api_keys import ApiKeys
 from tollhouse.http.csrf import JSON
 from tollhouse.http.headers import complete_headers
 from tollhouse.http.limits.responses import TakeResponses, batch_response
+from tollhouse.http.problems import answer_stopped
 from tollhouse.limits.decision import Take
 from tollhouse.settings.networks import trusted_networks
 from tollhouse.wiring import Tollhouse
@@ -58,14 +60,21 @@ class FastPath:
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one ASGI connection, or the lifespan of the application."""
+        """Serve one ASGI connection, or the lifespan of the application.
+
+        A request that is cancelled, as those are that go on when the service has to end, is answered with 503.
+        """
         route = self._routes.get(scope.get("path", ""))
-        if route is not None and self._is_plain(scope):
-            app_receive = await self._answer(route, receive, send)
-            if app_receive is None:
-                return
-            receive = app_receive
-        await self._app(scope, receive, send)
+        try:
+            if route is not None and self._is_plain(scope):
+                app_receive = await self._answer(route, receive, send)
+                if app_receive is None:
+                    return
+                receive = app_receive
+            await self._app(scope, receive, send)
+        except asyncio.CancelledError:
+            if scope["type"] != "http" or not await answer_stopped(send):
+                raise
 
     async def _answer(self, route: _Route, receive: Receive, send: Send) -> Receive | None:
         """Answer the request and return None; or return the `receive` with which the application must answer it."""
