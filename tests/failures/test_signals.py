@@ -194,6 +194,21 @@ def test_a_hangup_without_a_file_is_ignored(tmp_path: Path, workers: str) -> Non
         assert children_of(served.process.pid) == family
 
 
+def test_ctrl_c_is_left_to_the_process_that_starts_workers(tmp_path: Path) -> None:
+    """SIGINT to a worker, which a terminal sends to all of its group, neither stops nor hurries it."""
+    with serve(tmp_path, "--workers", "2") as served:
+        family = children_of(served.process.pid)
+        workers = [pid for pid in family if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        for _ in range(2):
+            for pid in workers:
+                os.kill(pid, signal.SIGINT)
+
+        time.sleep(1)
+        assert len(workers) == 2
+        assert children_of(served.process.pid) == family
+        assert "Shutting down" not in (tmp_path / "log").read_text()
+
+
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_terminal_that_closes_ends_the_service(tmp_path: Path, workers: str) -> None:
     """SIGHUP from a terminal that is gone stops `serve` as SIGTERM does; from one that is there it is no end."""

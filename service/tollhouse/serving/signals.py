@@ -13,6 +13,7 @@ import signal
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from multiprocessing import resource_tracker
 from types import FrameType
 from typing import Final
 
@@ -49,6 +50,7 @@ def stop_workers_on_signals(supervisor: Multiprocess) -> None:
     SIGTERM is handled by the supervisor.
     """
     signals = {signal.SIGINT, signal.SIGHUP}
+    resource_tracker.ensure_running()  # unblocks SIGINT when it starts, which the first worker would do
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     is_hangup_of_terminal = _terminal()
 
