@@ -26,7 +26,8 @@ from tollhouse.fastapi import RateLimit
 from tollhouse.limits.limiter import Limiter
 from tollhouse.limits.policy.notation import parse_policy
 from tollhouse.limits.policy.policy import Policy
-from tollhouse.litestar import AtomicRateLimitMiddleware, RateLimitRoutes, TollhousePlugin
+from tollhouse.litestar import AtomicRateLimitMiddleware, TollhousePlugin
+from tollhouse.litestar.routes import RateLimitRoutes
 
 App = Callable[[Any, Any, Any], Any]
 LIMIT: Final = "1000000000/minute"

@@ -5,38 +5,120 @@ Every name here is public and documented; all others may change without notice.
 
 from __future__ import annotations
 
+from tollhouse.accounts.accounts import (
+    AccountCreated,
+    Accounts,
+    LoginSucceeded,
+    NameTaken,
+    TooManyAttempts,
+    WrongCredentials,
+)
+from tollhouse.ai.models import Model, Models
+from tollhouse.ai.results import Results
 from tollhouse.asgi.ratelimit.decorator import limit
+from tollhouse.asgi.ratelimit.key_rules import KeyRule
 from tollhouse.asgi.ratelimit.middleware import RateLimitMiddleware
+from tollhouse.asgi.ratelimit.refunds import Charge
 from tollhouse.asgi.ratelimit.request_context import rate_limited_response
-from tollhouse.asgi.ratelimit.rules import RateLimitRule
+from tollhouse.asgi.ratelimit.rules import PolicyChoice, RateLimitRule
 from tollhouse.asgi.response import HttpResponse
-from tollhouse.errors import ConfigurationError, InvalidInput, StoreUnavailable, TollhouseError
-from tollhouse.limits.decision import Decision, RateLimited, Take
+from tollhouse.cache.cache import Cache
+from tollhouse.cache.read_through import CacheResult
+from tollhouse.cache.stats import CacheDetail, CacheLifetimes, CacheStats, CacheUsage, MissCauses
+from tollhouse.errors import (
+    ConfigurationError,
+    InvalidInput,
+    LoadFailed,
+    Overloaded,
+    ScriptFailed,
+    StoreError,
+    StoreUnavailable,
+    TollhouseError,
+)
+from tollhouse.limits.decision import (
+    Decision,
+    Lease,
+    LimitState,
+    RateLimited,
+    Reservation,
+    Settlement,
+    Take,
+    TakeAllResult,
+)
+from tollhouse.limits.limiter import Limiter
 from tollhouse.limits.policy.policy import Limit, Policy
+from tollhouse.metrics import Metrics
+from tollhouse.sessions.policies import SessionPolicy
 from tollhouse.sessions.records import Session
-from tollhouse.sessions.sessions import Issued
+from tollhouse.sessions.revoker import RevokeAllResult, RevokeResult
+from tollhouse.sessions.sessions import Issued, SessionRefused, Sessions
+from tollhouse.sessions.tokens import Token
 from tollhouse.settings import Settings
-from tollhouse.settings.credentials import StoreCredentials
+from tollhouse.settings.credentials import CredentialsFunction, StoreCredentials
+from tollhouse.settings.model import CacheSettings, Dialect, LimitSettings, PolicySettings
+from tollhouse.settings.watch import SettingsWatcher
 from tollhouse.wiring import Tollhouse, load_settings, open  # noqa: A004 - `tollhouse.open(url)` is the public name
 
 __all__ = [
+    "AccountCreated",
+    "Accounts",
+    "Cache",
+    "CacheDetail",
+    "CacheLifetimes",
+    "CacheResult",
+    "CacheSettings",
+    "CacheStats",
+    "CacheUsage",
+    "Charge",
     "ConfigurationError",
+    "CredentialsFunction",
     "Decision",
+    "Dialect",
     "HttpResponse",
     "InvalidInput",
     "Issued",
+    "KeyRule",
+    "Lease",
     "Limit",
+    "LimitSettings",
+    "LimitState",
+    "Limiter",
+    "LoadFailed",
+    "LoginSucceeded",
+    "Metrics",
+    "MissCauses",
+    "Model",
+    "Models",
+    "NameTaken",
+    "Overloaded",
     "Policy",
+    "PolicyChoice",
+    "PolicySettings",
     "RateLimitMiddleware",
     "RateLimitRule",
     "RateLimited",
+    "Reservation",
+    "Results",
+    "RevokeAllResult",
+    "RevokeResult",
+    "ScriptFailed",
     "Session",
+    "SessionPolicy",
+    "SessionRefused",
+    "Sessions",
     "Settings",
+    "SettingsWatcher",
+    "Settlement",
     "StoreCredentials",
+    "StoreError",
     "StoreUnavailable",
     "Take",
+    "TakeAllResult",
+    "Token",
     "Tollhouse",
     "TollhouseError",
+    "TooManyAttempts",
+    "WrongCredentials",
     "limit",
     "load_settings",
     "open",

@@ -38,7 +38,7 @@ from tollhouse.http.limits.fast_path import FastPath
 from tollhouse.http.limits.responses import TakeResponses
 from tollhouse.http.openapi import security_schemes
 from tollhouse.http.problems import HANDLERS
-from tollhouse.litestar import RateLimitRoutes
+from tollhouse.litestar.routes import RateLimitRoutes
 from tollhouse.logs import Log
 from tollhouse.settings import Settings
 from tollhouse.wiring import Tollhouse

@@ -4,13 +4,13 @@ No setup is needed. The limiter is the one given as `limiter`; else that of the 
 request, which may limit nothing itself (`policy=None`); else one that is opened as `tollhouse.open()` does, once per
 event loop. A refusal is 429 `application/problem+json`, unless the application has a handler of its own for
 `tollhouse.RateLimited`. A key or a cost of the request that no limiter accepts is 422, and a store that does not answer
-503, unless it has one for `tollhouse.errors.InvalidInput` or `StoreError`.
+503, unless it has one for `tollhouse.InvalidInput` or `tollhouse.StoreError`.
 """
 
 # Annotations are evaluated here, not kept as text: FastAPI reads those of `__call__`, and not every version of it
 # looks names up in the module of a class.
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Final
@@ -18,7 +18,7 @@ from typing import Any, Final
 from tollhouse import wiring
 from tollhouse.asgi.matched_route import route_name
 from tollhouse.asgi.ratelimit.inline import InlineLimit, InlineTake, record_error
-from tollhouse.asgi.ratelimit.key_rules import address, check_rule, key_finder, policy_key_finder, resolve_key
+from tollhouse.asgi.ratelimit.key_rules import KeyValue, address, check_rule, key_finder, policy_key_finder, resolve_key
 from tollhouse.asgi.ratelimit.limiter_source import LimiterSource, default_source, source_if_given
 from tollhouse.asgi.ratelimit.refusal_response import LimitError, fields_of_client
 from tollhouse.asgi.ratelimit.request_context import (
@@ -74,8 +74,8 @@ class RateLimit:
         self,
         policy: str,
         *,
-        key: str | Callable[[Any], Any] | None = None,
-        cost: int | Callable[[Any], Any] | None = None,
+        key: str | Callable[[Any], KeyValue | Awaitable[KeyValue]] | None = None,
+        cost: int | Callable[[Any], int | Awaitable[int | None] | None] | None = None,
         name: str | None = None,
         algorithm: str = "sliding-window",
         limiter: Limiter | Tollhouse | Settings | str | None = None,

@@ -14,7 +14,7 @@ from tollhouse import RateLimitMiddleware, RateLimitRule, limit
 from tollhouse.errors import InvalidInput, StoreError
 from tollhouse.fastapi import RateLimit
 from tollhouse.limits.limiter import Limiter
-from tollhouse.litestar import RateLimitRoutes
+from tollhouse.litestar.routes import RateLimitRoutes
 
 KEYS = {
     "too long": '"' + "k" * 600 + '"',

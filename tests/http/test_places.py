@@ -23,7 +23,7 @@ from tollhouse.fastapi import RateLimit
 from tollhouse.limits.decision import RateLimited
 from tollhouse.limits.limiter import Limiter
 from tollhouse.limits.policy.notation import parse_policy
-from tollhouse.litestar import RateLimitRoutes
+from tollhouse.litestar.routes import RateLimitRoutes
 
 
 @pytest.fixture

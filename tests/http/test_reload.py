@@ -22,7 +22,7 @@ from tollhouse import wiring
 from tollhouse.asgi.ratelimit.decorator import limit
 from tollhouse.asgi.ratelimit.middleware import RateLimitMiddleware
 from tollhouse.fastapi import RateLimit
-from tollhouse.litestar import RateLimitRoutes
+from tollhouse.litestar.routes import RateLimitRoutes
 from tollhouse.wiring import Tollhouse
 
 FILE = '[limits.policies.api]\nlimit = "3/minute"\n'

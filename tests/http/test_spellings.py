@@ -208,7 +208,7 @@ async def test_exclude_sees_the_whole_path_inside_a_mount(fake: StoreWorld, excl
     """`exclude` is matched against the path in the application, with the prefix of a mount, in every spelling."""
     from litestar import asgi
 
-    from tollhouse.litestar import RateLimitRoutes
+    from tollhouse.litestar.routes import RateLimitRoutes
 
     @asgi("/api", is_mount=True, copy_scope=True)
     async def mounted(scope: Scope, receive: Receive, send: Send) -> None:

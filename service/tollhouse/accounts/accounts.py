@@ -40,6 +40,10 @@ class AccountCreated(Struct, frozen=True, kw_only=True):
     user: str
     durable: bool
 
+    def __bool__(self) -> Literal[True]:
+        """Return True, so that a type checker knows a false result as a refusal."""
+        return True
+
 
 class NameTaken(Struct, frozen=True, kw_only=True):
     """Another account has this name; nothing was changed."""
@@ -65,6 +69,10 @@ class LoginSucceeded(Struct, frozen=True, kw_only=True):
     """The password was right, and a new session began."""
 
     issued: Issued
+
+    def __bool__(self) -> Literal[True]:
+        """Return True, so that a type checker knows a false result as a refusal."""
+        return True
 
 
 class WrongCredentials(Struct, frozen=True, kw_only=True):

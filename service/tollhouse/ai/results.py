@@ -25,7 +25,7 @@ class Results:
         self._cache = cache
         self._models = models
 
-    async def answer(self, model: str, input: Any, *, tenant: str, use_cache: bool = True) -> CacheResult:  # noqa: A002 - the word of the API
+    async def answer(self, model: str, input: Any, *, tenant: str, use_cache: bool = True) -> CacheResult[Any]:  # noqa: A002 - the word of the API
         """Return a model's output for an input: a Python value, or the `CanonicalJson` of one.
 
         Tenants never share results, so not even the response time shows what another tenant asked. Raises InvalidInput

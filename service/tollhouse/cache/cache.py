@@ -8,25 +8,27 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Iterable
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, Final, TypeVar
 
 from msgspec.structs import replace
 
-from tollhouse.cache.codec import CodecName
+from tollhouse.cache.codec import CodecName, decoder
 from tollhouse.cache.commands import CacheStore, Commands, Counts
 from tollhouse.cache.key_count import count_entries
 from tollhouse.cache.key_names import ALL, IN_PROGRESS, KeyNames
-from tollhouse.cache.loader import DEFAULT_BOUNDS, Bounds, Load, Loader, Query
+from tollhouse.cache.loader import DEFAULT_BOUNDS, Bounds, Loader, Query
 from tollhouse.cache.read_through import CacheResult, Reader
 from tollhouse.cache.stats import NO_INFO, CacheStats, describe
 from tollhouse.cache.ttl import TTL_S_MAX, default_lifetime_ms, lifetime_ms
 from tollhouse.clock import MonotonicClock, Sleep, monotonic_ms
-from tollhouse.errors import Steps, StoreError
+from tollhouse.errors import InvalidInput, Steps, StoreError
 from tollhouse.keyring import Keyring
 from tollhouse.keys import PREFIX, UNNAMED, Namespace
 from tollhouse.logs import Log
 from tollhouse.metrics import Metrics
+
+T = TypeVar("T")
 
 _SCAN_STEP: Final = 500
 _log = Log("tollhouse.cache")
@@ -74,27 +76,41 @@ class Cache:
         self._is_on = self._enabled if on is None else on
 
     async def get_or_load(
-        self, key: str, load: Load, *, ttl_s: int | None = None, tags: Iterable[str] = (), family: str = "cache"
-    ) -> Any:
-        """Return the stored value of a key, or load it; an error of `load` passes through, and nothing is stored."""
-        return (await self.fetch(key, load, ttl_s=ttl_s, tags=tags, family=family)).value
+        self,
+        key: str,
+        load: Callable[[], Awaitable[T]],
+        *,
+        ttl_s: int | None = None,
+        tags: Iterable[str] = (),
+        family: str = "cache",
+        type: type[T] | None = None,  # noqa: A002 - as in msgspec
+    ) -> T:
+        """Return the stored value of a key, or load it; an error of `load` passes through, and nothing is stored.
+
+        The value is decoded as `type`, such as a dataclass, a Struct or `list[User]`. Without it values are of the
+        plain types that msgpack has: a dataclass is then returned as a dict, a tuple or a set as a list. A stored value
+        that is not of the type, because the type has changed since, is loaded again.
+        """
+        return (await self.fetch(key, load, ttl_s=ttl_s, tags=tags, family=family, type=type)).value
 
     async def fetch(
         self,
         key: str,
-        load: Load,
+        load: Callable[[], Awaitable[T]],
         *,
         ttl_s: int | None = None,
         tags: Iterable[str] = (),
         family: str = "cache",
         use_cache: bool = True,
-    ) -> CacheResult:
+        type: type[T] | None = None,  # noqa: A002 - as in msgspec
+    ) -> CacheResult[T]:
         """Return the value as `get_or_load` does, with its source; without `use_cache`, load and store nothing."""
         query = Query(
             entry=self._key_names.entries(family, key)[0],
             tags=self._key_names.entry_tags(tags),
             ttl_ms=self._ttl_ms if ttl_s is None else lifetime_ms(ttl_s),
             load=load,
+            type=_decodable(type),
         )
         status = "error"
         try:
@@ -166,9 +182,20 @@ class Cache:
             return counts
         return replace(counts, keys=await count_entries(self._store, self._key_names, counts.keys))
 
-    async def _read(self, query: Query, *, use_cache: bool) -> CacheResult:
+    async def _read(self, query: Query, *, use_cache: bool) -> CacheResult[Any]:
         if not self._is_on:
             return await self._reader.load_unleased(query, "DISABLED")
         if not use_cache:
             return await self._reader.load_unleased(query, "BYPASS")
         return await self._reader.read(query)
+
+
+def _decodable(type: Any) -> Any:  # noqa: A002 - as in msgspec
+    """Return the type that values are decoded as, Any for None; raise InvalidInput if no value can have it."""
+    if type is None:
+        return Any
+    try:
+        decoder(b"m", type)
+    except TypeError as error:
+        raise InvalidInput("type", type, f"give a type that msgspec can decode ({error})") from error
+    return type

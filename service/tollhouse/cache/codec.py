@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import struct
 import sys
+from functools import lru_cache
 from typing import Any, Final, Literal
 
 import msgspec
@@ -35,7 +36,7 @@ _LEVEL: Final = 3
 
 _IDS: Final[dict[CodecName, bytes]] = {"msgpack": b"m", "json": b"j"}
 _ENCODERS: Final = {"msgpack": msgspec.msgpack.Encoder(), "json": msgspec.json.Encoder()}
-_DECODERS: Final = {b"m": msgspec.msgpack.Decoder(), b"j": msgspec.json.Decoder()}
+_DECODERS_MAX: Final = 256
 
 UNSUPPORTED: Final = (TypeError, ValueError, OverflowError, RecursionError)
 """The exceptions of `encode_value` for a value that the codec cannot encode."""
@@ -70,20 +71,29 @@ def decoding_bytes(body: bytes) -> int:
     return max(len(body), min(claimed, UNPACKED_BYTES_MAX))
 
 
-def decode_body(body: bytes, digest: bytes) -> DecodedBody | None:
-    """Return the value of a body; None if it belongs to another key, is damaged, or is not in our format."""
+def decode_body(body: bytes, digest: bytes, type: Any = Any) -> DecodedBody | None:  # noqa: A002 - as in msgspec
+    """Return the value of a body as `type`.
+
+    Return None if it belongs to another key, is damaged, is not in our format, or has a value of another type.
+    """
     if len(body) < _HEAD.size:
         return None
     layout, codec, compression, unpacked_bytes, owner = _HEAD.unpack_from(body)
-    if layout != _LAYOUT or codec not in _DECODERS or owner != digest:
+    if layout != _LAYOUT or codec not in _IDS.values() or owner != digest:
         return None
     packed = _unpacked(body[_HEAD.size :], compression, unpacked_bytes)
     if packed is None:
         return None
     try:
-        return DecodedBody(value=_DECODERS[codec].decode(packed))
+        return DecodedBody(value=decoder(codec, type).decode(packed))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
+
+
+@lru_cache(maxsize=_DECODERS_MAX)
+def decoder(codec: bytes, type: Any) -> msgspec.msgpack.Decoder[Any] | msgspec.json.Decoder[Any]:  # noqa: A002 - as in msgspec
+    """Return the decoder of a codec for values of a type; raises TypeError for a type that no value can have."""
+    return msgspec.msgpack.Decoder(type) if codec == b"m" else msgspec.json.Decoder(type)
 
 
 def _unpacked(payload: bytes, compression: bytes, unpacked_bytes: int) -> bytes | None:

@@ -63,6 +63,7 @@ class Query(Struct, frozen=True, kw_only=True):
     tags: tuple[str, ...]
     ttl_ms: int
     load: Load
+    type: Any = Any
 
     @property
     def digest(self) -> bytes:

@@ -15,7 +15,7 @@ background.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
 
 from msgspec import Struct
 
@@ -29,6 +29,8 @@ from tollhouse.clock import MonotonicClock, Sleep
 from tollhouse.errors import LoadFailed, StoreError
 from tollhouse.metrics import Metrics
 
+T = TypeVar("T")
+
 _DELAY_MS: Final = 25
 _DELAY_MS_MAX: Final = 500
 
@@ -36,13 +38,13 @@ _ReadFlight = Flight[LoadedBody | None]
 """Its result is None if the store is down."""
 
 
-class CacheResult(Struct, frozen=True, kw_only=True):
+class CacheResult(Struct, Generic[T], frozen=True, kw_only=True):
     """A value and its source.
 
     It was stored `age_ms` ago, is valid for another `ttl_ms` (0 if it was not stored), and took `load_ms` to load.
     """
 
-    value: Any
+    value: T
     status: CacheStatus
     age_ms: int
     ttl_ms: int
@@ -71,7 +73,7 @@ class Reader:
         self._flights: SingleFlight[LoadedBody | None] = SingleFlight()
         self._bypasses: SingleFlight[LoadedBody] = SingleFlight()
 
-    async def read(self, query: Query) -> CacheResult:
+    async def read(self, query: Query) -> CacheResult[Any]:
         """Return the value through the store; load without it if it is down, or if others keep the caller waiting."""
         give_up_ms = self._monotonic() + self._bounds.wait_ms
         while self._monotonic() < give_up_ms:
@@ -80,7 +82,7 @@ class Reader:
                 return result
         return await self.load_unleased(query, "BYPASS")
 
-    async def load_unleased(self, query: Query, status: CacheStatus) -> CacheResult:
+    async def load_unleased(self, query: Query, status: CacheStatus) -> CacheResult[Any]:
         """Load for this caller alone, whatever is stored or in progress."""
         return await self._decode_own(query, await self._loader.load_unleased(query), status)
 
@@ -90,7 +92,7 @@ class Reader:
         await self._bypasses.aclose()
         await self._loader.aclose()
 
-    async def _attempt(self, query: Query) -> CacheResult | None:
+    async def _attempt(self, query: Query) -> CacheResult[Any] | None:
         """Return the value; None if the stored or shared value cannot be used, and the caller must try again."""
         flight = self._flights.find(query.entry.digest)
         if flight is not None:
@@ -108,7 +110,7 @@ class Reader:
                 self._hold(flight, query, reply)
                 return await self._result(flight, query, joined=False)
 
-    async def _result(self, flight: _ReadFlight, query: Query, *, joined: bool) -> CacheResult | None:
+    async def _result(self, flight: _ReadFlight, query: Query, *, joined: bool) -> CacheResult[Any] | None:
         loaded = await flight.wait()
         if loaded is None or (joined and loaded.validity == "unconfirmed"):
             return await self._bypass(query)
@@ -141,7 +143,7 @@ class Reader:
         if isinstance(reply, LoadLease):
             self._commands.leases.hold(query.entry, reply.token, flight.task)
 
-    async def _bypass(self, query: Query) -> CacheResult:
+    async def _bypass(self, query: Query) -> CacheResult[Any]:
         """Load while the store is down, once in this process for all concurrent callers."""
         digest = query.entry.digest
         flight = self._bypasses.find(digest)
@@ -155,7 +157,7 @@ class Reader:
         except StoreError:
             return None
 
-    async def _decode_stored(self, query: Query, loaded: LoadedBody, status: CacheStatus) -> CacheResult | None:
+    async def _decode_stored(self, query: Query, loaded: LoadedBody, status: CacheStatus) -> CacheResult[Any] | None:
         """Return the caller's own copy; None for a stored body that is unusable, which is removed and counted."""
         if loaded.status in ("MISS", "BYPASS"):
             return await self._decode_own(query, loaded, status)
@@ -168,16 +170,18 @@ class Reader:
                 return await self._bypass(query)
         return result
 
-    async def _decode_own(self, query: Query, loaded: LoadedBody, status: CacheStatus) -> CacheResult:
+    async def _decode_own(self, query: Query, loaded: LoadedBody, status: CacheStatus) -> CacheResult[Any]:
         """Return the caller's own copy of a value that this process has just loaded."""
         result = await _decode(query, loaded, status)
         if result is None:
-            raise LoadFailed("the loaded value was encoded, but cannot be decoded")
+            raise LoadFailed(f"the loaded value was encoded, but cannot be decoded as {query.type!r}")
         return result
 
 
-async def _decode(query: Query, loaded: LoadedBody, status: CacheStatus) -> CacheResult | None:
-    decoded = await run_off_loop_if_large(decoding_bytes(loaded.body), decode_body, loaded.body, query.digest)
+async def _decode(query: Query, loaded: LoadedBody, status: CacheStatus) -> CacheResult[Any] | None:
+    decoded = await run_off_loop_if_large(
+        decoding_bytes(loaded.body), decode_body, loaded.body, query.digest, query.type
+    )
     if decoded is None:
         return None
     return CacheResult(

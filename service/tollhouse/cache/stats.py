@@ -12,7 +12,7 @@ from tollhouse.cache.commands import Counts
 from tollhouse.cache.ttl import CacheTTL
 
 
-class Usage(Struct, frozen=True, kw_only=True):
+class CacheUsage(Struct, frozen=True, kw_only=True):
     """Counts of all processes together; `hit_rate` is in percent, `total_keys` are those of the database.
 
     A hit is a value from the store, a miss is a load under a lease. A caller that only waited for another's load
@@ -26,7 +26,7 @@ class Usage(Struct, frozen=True, kw_only=True):
     hit_rate: float
 
 
-class Lifetimes(Struct, frozen=True, kw_only=True):
+class CacheLifetimes(Struct, frozen=True, kw_only=True):
     """The named lifetimes, in seconds."""
 
     ttl_very_short: int = CacheTTL.VERY_SHORT.value
@@ -38,7 +38,7 @@ class Lifetimes(Struct, frozen=True, kw_only=True):
     ttl_week: int = CacheTTL.WEEK.value
 
 
-class Causes(Struct, frozen=True, kw_only=True):
+class MissCauses(Struct, frozen=True, kw_only=True):
     """Misses by cause.
 
     `absent`: never loaded, expired or evicted. `invalidated`: by a tag, or all at once. `epoch`: cached before
@@ -51,10 +51,10 @@ class Causes(Struct, frozen=True, kw_only=True):
     unusable: int
 
 
-class Detail(Struct, frozen=True, kw_only=True):
+class CacheDetail(Struct, frozen=True, kw_only=True):
     """Details beyond the shape of the predecessors."""
 
-    misses_by_cause: Causes
+    misses_by_cause: MissCauses
     invalidations: int
     used_memory_bytes: int
     default_ttl_s: int
@@ -65,10 +65,10 @@ class CacheStats(Struct, frozen=True, kw_only=True):
     """The state of a cache; `available` is False while its store is down, and if the cache is disabled."""
 
     available: bool
-    stats: Usage
-    config: Lifetimes
+    stats: CacheUsage
+    config: CacheLifetimes
     message: str
-    detail: Detail
+    detail: CacheDetail
 
 
 NO_INFO: Final[Mapping[str, str]] = MappingProxyType({})
@@ -94,17 +94,17 @@ def describe(
     misses = counted.absent + counted.invalidated + counted.epoch + counted.unusable
     return CacheStats(
         available=counts is not None,
-        stats=Usage(
+        stats=CacheUsage(
             used_memory=memory.get("used_memory_human", "unknown"),
             total_keys=counted.keys,
             hits=counted.hits,
             misses=misses,
             hit_rate=hit_rate(counted.hits, misses),
         ),
-        config=Lifetimes(),
+        config=CacheLifetimes(),
         message=message,
-        detail=Detail(
-            misses_by_cause=convert(counted, Causes, from_attributes=True),
+        detail=CacheDetail(
+            misses_by_cause=convert(counted, MissCauses, from_attributes=True),
             invalidations=counted.sequence,
             used_memory_bytes=int(memory.get("used_memory", 0)),
             default_ttl_s=default_ttl_s,

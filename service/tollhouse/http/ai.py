@@ -66,7 +66,7 @@ def _input(body: bytes) -> CanonicalJson:
     return canonical.only_member("input")
 
 
-def _headers(result: CacheResult) -> dict[str, str]:
+def _headers(result: CacheResult[Any]) -> dict[str, str]:
     """Return the cache headers: X-Cache, Cache-Status (RFC 9211), and Age for a stored output."""
     headers = {"X-Cache": result.status, "Cache-Status": _STATUS[result.status]}
     if result.status == "MISS" and result.ttl_ms > 0:

@@ -16,7 +16,7 @@ from tollhouse.sessions.sessions import Sessions
 try:
     from tollhouse.litestar.builtin import AtomicRateLimitMiddleware
     from tollhouse.litestar.plugin import TollhousePlugin
-    from tollhouse.litestar.routes import OPT, RateLimitRoutes
+    from tollhouse.litestar.routes import OPT
 except ModuleNotFoundError as error:
     raise not_installed("tollhouse.litestar", "tollhouse[service]", error) from error
 
@@ -25,7 +25,6 @@ __all__ = [
     "AtomicRateLimitMiddleware",
     "Cache",
     "Limiter",
-    "RateLimitRoutes",
     "Sessions",
     "TollhousePlugin",
 ]

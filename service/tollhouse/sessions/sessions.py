@@ -47,6 +47,10 @@ class Issued(Struct, frozen=True, kw_only=True):
     token: Token
     durable: bool
 
+    def __bool__(self) -> Literal[True]:
+        """Return True, so that a type checker knows a false result as `SessionRefused`."""
+        return True
+
 
 class SessionRefused(Struct, frozen=True, kw_only=True):
     """No session was created: the user is disabled, or has as many as the policy allows."""

@@ -34,5 +34,5 @@ class StoreCredentials(Struct, frozen=True, kw_only=True):
         return f"StoreCredentials({self.username!r}, lifetime_s={self.lifetime_s!r})"
 
 
-CredentialsFunction = Callable[[Place], "StoreCredentials | Awaitable[StoreCredentials | None] | None"]
+CredentialsFunction = Callable[[Place], StoreCredentials | Awaitable[StoreCredentials | None] | None]
 """Returns the credentials for a place, None to log in without any; async, or called in a thread."""

@@ -27,7 +27,7 @@ from tollhouse.errors import InvalidInput, Overloaded
 from tollhouse.keyring import Keyring
 from tollhouse.keys import UNNAMED
 from tollhouse.limits.decision import Decision
-from tollhouse.sessions.sessions import SessionRefused
+from tollhouse.sessions.sessions import Issued, SessionRefused
 from tollhouse.stores.opening import open_stores
 from tollhouse.stores.urls import urls_by_store
 from tollhouse.worker_pool import WorkerPool
@@ -174,6 +174,12 @@ def test_an_outcome_that_refuses_is_false(outcome):
     """`if answer:` means that the account or the session began, and a type checker knows which class it is then."""
     assert not outcome
     assert get_type_hints(type(outcome).__bool__)["return"] == Literal[False]
+
+
+@pytest.mark.parametrize("success", [AccountCreated, Issued, LoginSucceeded])
+def test_a_type_checker_knows_that_a_success_is_true(success):
+    """`if not answer:` leaves only the refusal, for type checkers too."""
+    assert get_type_hints(success.__bool__)["return"] == Literal[True]
 
 
 async def test_an_outcome_that_succeeded_is_true(setup):

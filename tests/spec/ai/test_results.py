@@ -55,7 +55,7 @@ class Desk:
         self.opened.append(models)
         return Results(self.cache, models)
 
-    async def ask(self, value: Any, model: str = "m", tenant: str = "public", **options: Any) -> CacheResult:
+    async def ask(self, value: Any, model: str = "m", tenant: str = "public", **options: Any) -> CacheResult[Any]:
         return await self.results.answer(model, value, tenant=tenant, **options)
 
 

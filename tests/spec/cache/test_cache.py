@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -18,6 +19,14 @@ from tollhouse.cache.ttl import TTL_S_MAX, CacheTTL
 from tollhouse.clock import monotonic_ms
 from tollhouse.errors import ConfigurationError, InvalidInput, LoadFailed, StoreUnavailable
 from tollhouse.keyring import Keyring
+
+
+@dataclass
+class Point:
+    """A value of a type of the application."""
+
+    x: int
+    rest: tuple[int, int]
 
 
 @pytest.fixture
@@ -52,6 +61,44 @@ async def test_first_and_later_answers_are_alike(cache: Cache):
     found = [await cache.get_or_load("k", load), await cache.get_or_load("k", load)]
 
     assert found == [{"pair": [1, 2]}, {"pair": [1, 2]}]
+
+
+async def test_a_value_has_the_type_that_the_caller_gives(cache: Cache):
+    """With `type` the first answer and later ones are of that type, `fetch` and `get_or_load` alike."""
+    load = Loader(Point(1, (2, 3)))
+
+    loaded = await cache.get_or_load("k", load, type=Point)
+    found = await cache.fetch("k", load, type=Point)
+
+    assert (loaded, found.value, found.status) == (Point(1, (2, 3)), Point(1, (2, 3)), "HIT")
+    assert load.calls == 1
+
+
+async def test_a_stored_value_of_another_type_is_loaded_again(cache: Cache):
+    """A value that an older release stored, with other fields, is a miss and is replaced."""
+    await cache.get_or_load("k", Loader({"x": "one"}))
+    load = Loader(Point(1, (2, 3)))
+
+    loaded = await cache.fetch("k", load, type=Point)
+
+    assert (loaded.value, loaded.status) == (Point(1, (2, 3)), "MISS")
+    assert (await cache.fetch("k", load, type=Point)).status == "HIT"
+
+
+async def test_a_loaded_value_of_another_type_is_an_error(cache: Cache):
+    """A loader that returns something else than the type fails; the wrong value is not returned."""
+    with pytest.raises(LoadFailed):
+        await cache.get_or_load("k", Loader({"x": "one"}), type=Point)
+
+
+async def test_a_type_that_cannot_be_decoded_is_refused_before_a_load(cache: Cache):
+    """The caller learns at once that no stored value can have the type."""
+    load = Loader(1)
+
+    with pytest.raises(InvalidInput) as refused:
+        await cache.get_or_load("k", load, type=[dict])
+
+    assert (refused.value.field, load.calls) == ("type", 0)
 
 
 async def test_callers_own_their_copies(cache: Cache):

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import random
 import struct
+from datetime import date
+from uuid import UUID
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import Struct
 
 from tollhouse.cache.codec import (
     COMPRESS_BYTES_MIN,
@@ -23,6 +26,17 @@ from tollhouse.cache.codec import (
 )
 
 DIGEST = bytes(range(16))
+
+
+class Found(Struct, frozen=True):
+    """A value with types that JSON does not have."""
+
+    pair: tuple[int, int]
+    day: date
+    key: UUID
+
+
+FOUND = Found((1, 2), date(2026, 11, 28), UUID(int=7))
 CODECS: tuple[CodecName, ...] = ("msgpack", "json")
 HEAD = struct.Struct(">cccQ16s")
 
@@ -52,6 +66,15 @@ def test_bytes_survive_in_msgpack():
     assert decode_body(encode_body(encode_value(b"\x00\xff", "msgpack"), "msgpack", DIGEST), DIGEST) == DecodedBody(
         value=b"\x00\xff"
     )
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_a_value_is_read_as_the_type_that_is_given(codec: CodecName):
+    """A Struct, a tuple and a date come back as such, in either codec; a value of another type is not there."""
+    stored = encode_body(encode_value(FOUND, codec), codec, DIGEST)
+
+    assert decode_body(stored, DIGEST, Found) == DecodedBody(value=FOUND)
+    assert decode_body(stored, DIGEST, dict[str, int]) is None
 
 
 @pytest.mark.parametrize("value", [object(), lambda: None, "\ud800", 2**64])

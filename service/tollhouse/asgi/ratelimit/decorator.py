@@ -15,6 +15,7 @@ from tollhouse.asgi.matched_route import is_handler, route_name
 from tollhouse.asgi.ratelimit.inline import InlineLimit, InlineTake, record_error
 from tollhouse.asgi.ratelimit.key_rules import (
     KeyFinder,
+    KeyValue,
     address,
     key_finder,
     key_text,
@@ -25,7 +26,7 @@ from tollhouse.asgi.ratelimit.key_rules import (
 from tollhouse.asgi.ratelimit.limiter_source import LimiterSource, default_source, source_if_given
 from tollhouse.asgi.ratelimit.refusal_response import fields_of_client
 from tollhouse.asgi.ratelimit.request_context import current_request
-from tollhouse.asgi.types import Scope, resolve
+from tollhouse.asgi.types import OfArguments, Scope, resolve
 from tollhouse.errors import ConfigurationError, InvalidInput, StoreError
 from tollhouse.limits.decision import Decision, RateLimited
 from tollhouse.limits.limiter import Limiter
@@ -47,8 +48,8 @@ _NO_KEY: Final = "give a key, as text or as a function of the arguments: our mid
 def limit(
     policy: str,
     *,
-    key: str | Callable[..., Any] | None = None,
-    cost: int | Callable[..., Any] | None = None,
+    key: str | OfArguments[KeyValue] | None = None,
+    cost: int | OfArguments[int | None] | None = None,
     wait_ms: int = 0,
     name: str | None = None,
     algorithm: str = "sliding-window",

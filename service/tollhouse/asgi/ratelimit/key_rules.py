@@ -30,10 +30,11 @@ from tollhouse.limits.policy.policy import Policy
 from tollhouse.sessions.records import Session
 from tollhouse.suggest import did_you_mean, similar
 
-Key = str | None
-KeyFinder = Callable[[RequestContext], Key | Awaitable[Key]]
+KeyValue = str | int | UUID | None
+"""A key of the application; None if there is none."""
+KeyFinder = Callable[[RequestContext], KeyValue | Awaitable[KeyValue]]
 """Returns the key of a request, or None if it finds none."""
-KeyRule = str | Callable[[Scope], Any]
+KeyRule = str | Callable[[Scope], KeyValue | Awaitable[KeyValue]]
 """A rule in words, or a function of the ASGI scope that returns a key, plain or async."""
 
 _FORMAT: Final = "v1."
@@ -100,25 +101,25 @@ def check_rule(rule: object, source: LimiterSource) -> None:
         raise ConfigurationError("key", rule, remedy)
 
 
-def _header(rule: str, name: bytes, context: RequestContext) -> Key:
+def _header(rule: str, name: bytes, context: RequestContext) -> str | None:
     value = header_of(context.scope, name)
     return f"{rule}:{value}" if value else None
 
 
-def _path(rule: str, name: str, context: RequestContext) -> Key:
+def _path(rule: str, name: str, context: RequestContext) -> str | None:
     value = context.path_parameters.get(name)
     if value is None:
         value = context.scope.get("path_params", {}).get(name)
     return None if value is None else f"{rule}:{value}"
 
 
-def _api_key(context: RequestContext) -> Key:
+def _api_key(context: RequestContext) -> str | None:
     """Return the digest of the API key: the secret itself must not appear in keys, logs or decisions."""
     key = api_key_of(context.scope)
     return f"api-key:{blake2b(key.encode(), digest_size=_DIGEST_BYTES).hexdigest()}" if key else None
 
 
-async def _user(context: RequestContext) -> Key:
+async def _user(context: RequestContext) -> str | None:
     user = context.scope.get("user")
     if user is None:
         session = await _verified_session(context)
@@ -129,7 +130,7 @@ async def _user(context: RequestContext) -> Key:
     return next((f"user:{name}" for name in names if name is not None and name != ""), None)
 
 
-async def _session(context: RequestContext) -> Key:
+async def _session(context: RequestContext) -> str | None:
     session = await _verified_session(context)
     return None if session is None else f"session:{session.sid}"
 

@@ -13,7 +13,7 @@ from tests.worlds import StoreWorld
 from tollhouse import wiring
 from tollhouse.asgi.ratelimit.limiter_source import limiter_source
 from tollhouse.asgi.ratelimit.middleware import RateLimitMiddleware
-from tollhouse.litestar import RateLimitRoutes
+from tollhouse.litestar.routes import RateLimitRoutes
 from tollhouse.sessions.sessions import Issued
 from tollhouse.settings.model import LimitSettings, PolicySettings, Settings
 

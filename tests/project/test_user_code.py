@@ -1,0 +1,101 @@
+"""What the documents and the examples show is typed as strictly as a user may type."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.project import user_code
+
+pytestmark = pytest.mark.project
+
+LAMBDAS = """\
+import tollhouse
+
+
+@tollhouse.limit("5/minute", key=lambda: "all")
+def none() -> int:
+    return 1
+
+
+@tollhouse.limit("5/minute", key=lambda user: user, cost=lambda user: 2)
+async def one(user: str) -> int:
+    return len(user)
+
+
+@tollhouse.limit("5/minute", key=lambda user, number, third=None: user)
+def some(user: str, number: int, third: str | None = None) -> int:
+    return number
+
+
+class Mail:
+    @tollhouse.limit("5/minute", key=lambda self, user: user)
+    async def send(self, user: str) -> bytes:
+        return user.encode()
+
+
+async def kept() -> tuple[int, int, int, bytes]:
+    return none(), await one("ada"), some("ada", 1), await Mail().send("ada")
+"""
+LOADED = """\
+from dataclasses import dataclass
+
+import tollhouse
+
+
+@dataclass
+class User:
+    name: str
+
+
+async def words() -> dict[str, int]:
+    return {"one": 1}
+
+
+async def user() -> User:
+    return User("ada")
+
+
+async def loaded(cache: tollhouse.Cache) -> tuple[dict[str, int], User, int]:
+    found = await cache.fetch("words", words)
+    return await cache.get_or_load("words", words), await cache.get_or_load("u", user, type=User), found.value["one"]
+"""
+POLICIES = """\
+import tollhouse
+
+policy = tollhouse.Policy(name="own", limits=(tollhouse.Limit(units=5, window_ms=60_000),))
+plain: dict[str, str] = {"api": "5/minute"}
+table = {"api": {"limit": "5/minute", "on_outage": "closed"}}
+mixed = {"a": "5/minute", "b": {"limit": "5/s", "cost": 2}, "c": tollhouse.PolicySettings(limit="1/s"), "own": policy}
+
+tollhouse.open("fake://", policies=plain)
+tollhouse.open("fake://", policies=table)
+tollhouse.open("fake://", policies={"api": {"limit": "5/minute", "cost": 2}, "own": policy, "c": "1/s"})
+tollhouse.open("fake://", policies=["5/minute"])  # type: ignore[arg-type]
+"""
+"""The last line is wrong: a checker that does not see it reports that the comment is unused."""
+CHECKERS = [user_code.pyright, user_code.mypy]
+
+needs_mypy = pytest.mark.skipif(
+    importlib.util.find_spec("mypy") is None and "CI" not in os.environ, reason="mypy is missing: run `make install`"
+)
+
+
+@pytest.fixture(scope="module")
+def checked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with every module that the documents show, and with those of this file."""
+    folder = tmp_path_factory.mktemp("user-code")
+    assert {"readme_1", "limits_1", "fastapi_app"} <= set(user_code.write_modules(folder))
+    for name, text in {"lambdas": LAMBDAS, "loaded": LOADED}.items():
+        (folder / f"{name}.py").write_text(text, encoding="utf-8")
+    return folder
+
+
+@needs_mypy
+@pytest.mark.parametrize("checker", CHECKERS, ids=["pyright", "mypy"])
+def test_what_is_shown_passes_strict_type_checkers(checker: user_code.Checker, checked: Path) -> None:
+    """README, docs and examples have no error as a user's code; nor have lambdas, loaded values and policies."""
+    assert checker(checked) == ""
