@@ -16,7 +16,7 @@ from tests.worlds import fake_world
 from tollhouse.asgi.ratelimit.middleware import RateLimitMiddleware
 from tollhouse.fastapi import RateLimit
 from tollhouse.limits.limiter import Limiter
-from tollhouse.litestar import RateLimitRoutes
+from tollhouse.litestar.routes import RateLimitRoutes
 from tollhouse.settings.model import LimitSettings, PolicySettings
 
 PREFLIGHT: Final[Mapping[str, str]] = {"Origin": "http://shop", "Access-Control-Request-Method": "PUT"}
