@@ -1,17 +1,15 @@
 """Checks what the documents and the examples show as a user's type checkers would: pyright and mypy, both strict.
 
 Every ```python block of README.md and docs/*.md, and every file of examples/, becomes a module of its own, outside of
-the source tree. A block with `await` at its top level becomes the body of a coroutine. Each checker runs once for all.
+the source tree. Each checker runs once for all of them.
 """
 
 from __future__ import annotations
 
-import ast
 import json
 import os
 import subprocess
 import sys
-import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -34,7 +32,7 @@ def modules(root: Path = ROOT) -> Iterator[tuple[str, str]]:
     for page in [root / "README.md", *sorted((root / "docs").glob("*.md"))]:
         stem = page.stem.lower().replace("-", "_")
         for number, block in enumerate(blocks(page.read_text(encoding="utf-8"), "python"), start=1):
-            yield f"{stem}_{number}", _module(block)
+            yield f"{stem}_{number}", block
     for example in sorted((root / "examples").glob("*.py")):
         yield example.stem, example.read_text(encoding="utf-8")
 
@@ -69,13 +67,3 @@ def _problems(folder: Path, checker: str, *arguments: str) -> str:
         check=False,
     )
     return "" if ran.returncode == 0 else ran.stdout + ran.stderr
-
-
-def _module(block: str) -> str:
-    """Return a block as a module; the interpreter accepts `await` at its top level only there."""
-    try:
-        compile(block, "block", "exec")
-    except SyntaxError:
-        compile(block, "block", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-        return f"async def program() -> None:\n{textwrap.indent(block, '    ')}"
-    return block
