@@ -74,9 +74,10 @@ mixed = {"a": "5/minute", "b": {"limit": "5/s", "cost": 2}, "c": tollhouse.Polic
 tollhouse.open("fake://", policies=plain)
 tollhouse.open("fake://", policies=table)
 tollhouse.open("fake://", policies={"api": {"limit": "5/minute", "cost": 2}, "own": policy, "c": "1/s"})
-tollhouse.open("fake://", policies=["5/minute"])  # type: ignore[arg-type]
 """
-"""The last line is wrong: a checker that does not see it reports that the comment is unused."""
+IGNORED = "# type: " + "ignore[arg-type]"
+WRONG = f'import tollhouse\n\ntollhouse.open("fake://", policies=["5/minute"])  {IGNORED}\n'
+"""A mistake: a checker that does not see it reports that the comment is unused."""
 CHECKERS = [user_code.pyright, user_code.mypy]
 
 needs_mypy = pytest.mark.skipif(
@@ -89,7 +90,7 @@ def checked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with every module that the documents show, and with those of this file."""
     folder = tmp_path_factory.mktemp("user-code")
     assert {"readme_1", "limits_1", "fastapi_app"} <= set(user_code.write_modules(folder))
-    for name, text in {"lambdas": LAMBDAS, "loaded": LOADED}.items():
+    for name, text in {"lambdas": LAMBDAS, "loaded": LOADED, "wrong": WRONG}.items():
         (folder / f"{name}.py").write_text(text, encoding="utf-8")
     return folder
 
