@@ -74,11 +74,10 @@ def get(port: int, path: str) -> tuple[int, bytes]:
         connection.close()
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
-def test_the_service_needs_no_file(tmp_path: Path, workers: str) -> None:
+def test_the_service_needs_no_file(tmp_path: Path) -> None:
     """With a server and a key `serve` runs and stops on read-only file systems; a warning says what it lacks."""
     given = {"TOLLHOUSE_URL": "fake://", "TOLLHOUSE_SECRET": SECRET, "TOLLHOUSE_ADMIN_KEY": KEY}
-    with serve(tmp_path, "--workers", workers, **given) as port:
+    with serve(tmp_path, "--workers", "2", **given) as port:
         assert get(port, "/readyz")[0] == 200
         status, metrics = get(port, "/metrics")
 
@@ -86,7 +85,8 @@ def test_the_service_needs_no_file(tmp_path: Path, workers: str) -> None:
     warnings = [event["message"] for event in log if event["level"] not in ("debug", "info")]
     assert status == 200
     assert b"tollhouse_build_info" in metrics
-    assert warnings == ["workers do not share their metrics", "service file not written"][workers == "1" :]
+    said = ["workers do not share their metrics", "service file not written"]
+    assert [given.startswith(words) for given, words in zip(warnings, said, strict=True)] == [True, True]
 
 
 #   variables, words of the one sentence
