@@ -86,6 +86,8 @@ FLOORS: Mapping[str, tuple[frozenset[str], ...]] = {
                 "client_address",
                 "credentials",
                 "disconnect",
+                "forwarding",
+                "forwarding_notices",
                 "head",
                 "matched_route",
                 "per_loop",

@@ -24,9 +24,10 @@ Who reads them:
 - Each open reads them once, and later changes hold for the next one: for a middleware or a plugin when it is made, for
   FastAPI and `@limit` at the first use in an event loop. No request reads them, and neither does an import.
 
-Arguments replace what is read: `namespace`, `headers` and `trusted_proxies` that setting, `policies` those of the same
-name. A URL as an argument sets the server and nothing else: no file and no variable is read, the secret included. To
-have another URL with all the rest, give `msgspec.structs.replace(tollhouse.load_settings(), url="redis://…")`.
+Arguments replace what is read: `namespace`, `headers`, `trusted_proxies` and `ipv6_prefix_bits` that setting,
+`policies` those of the same name. A URL as an argument sets the server and nothing else: no file and no variable is
+read, the secret included. To have another URL with all the rest, give
+`msgspec.structs.replace(tollhouse.load_settings(), url="redis://…")`.
 
 An application ignores what only the service uses: `service_key`, `admin_key`, `host`, `port`, `workers`, the bounds and
 times of requests and connections, `log_level` and `log_format`. They have to be valid all the same.

@@ -3,7 +3,8 @@
 ratelimit       limits around an application, its routes and its functions
 response        responses made without a framework, and problem details
 credentials     API keys, bearer tokens and the session cookie
-client_address  the client behind trusted proxies
+client_address  the client behind trusted proxies, whom `forwarding` fields name; what is not read is in
+                `forwarding_notices`
 route_patterns  matches of method and path
 matched_route   the route that a framework has matched
 disconnect      work for a client that may go away

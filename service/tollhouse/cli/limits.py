@@ -147,7 +147,7 @@ def _lint_file(file: Path | None) -> LintReport:
             wiring.store_urls(found.settings)
     except ConfigurationError as error:
         return LintReport(ok=False, problems=(problem(error),))
-    return lint(found.settings.limits.policies)
+    return lint(found.settings.limits.policies, ipv6_prefix_bits=found.settings.ipv6_prefix_bits)
 
 
 def _query(config: Path | None, ask: Callable[[Tollhouse], Awaitable[T]]) -> T:

@@ -18,7 +18,7 @@ from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Receive, Scope, Send
 from msgspec import Struct
 
-from tollhouse.asgi.client_address import client_address
+from tollhouse.asgi.client_address import clients_of
 from tollhouse.asgi.credentials import api_key_of, cookie_name, session_token
 from tollhouse.asgi.ratelimit.headers import RateLimitFields
 from tollhouse.asgi.ratelimit.refusal_response import refusal_response
@@ -28,7 +28,6 @@ from tollhouse.http.api_keys import NO_ROLES, ApiKeys, Role, Roles
 from tollhouse.limits.decision import Decision
 from tollhouse.sessions import tokens
 from tollhouse.sessions.records import Session
-from tollhouse.settings.networks import trusted_networks
 from tollhouse.wiring import Tollhouse
 
 Connection = ASGIConnection[Any, Any, Any, Any]
@@ -61,13 +60,13 @@ class Authentication(ASGIMiddleware):
         self._tollhouse = tollhouse
         self._keys = keys
         self._cookie = cookie_name(plain_http=settings.plain_http)
-        self._proxies = trusted_networks(settings.trusted_proxies)
+        self._clients = clients_of(settings)
         self._fields = RateLimitFields(settings.limits.headers)
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         """Identify the caller and continue; 429 for an address that sent too many wrong keys."""
         request = cast("dict[str, Any]", scope)
-        address = client_address(request, self._proxies)
+        address = self._clients.client_of(request)
         outcome: Caller | Decision = Caller(address=address)
         if await resolve(scope["route_handler"].opt.get("auth", False), request):
             outcome = await self._identify(request, address)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, cast
 
 from litestar import Litestar, Request, Response
@@ -53,7 +54,8 @@ class TollhousePlugin(InitPlugin, ReceiveRoutePlugin):
         preflights: bool = False,
         exclude: str | None = None,
         headers: Dialect | None = None,
-        trusted_proxies: Sequence[str] = (),
+        trusted_proxies: Sequence[str] | None = None,
+        ipv6_prefix_bits: int | None = None,
         innermost: bool = False,
         metrics: Metrics | None = None,
     ) -> None:
@@ -63,20 +65,12 @@ class TollhousePlugin(InitPlugin, ReceiveRoutePlugin):
             policies=policies,
             dialect=headers,
             trusted_proxies=trusted_proxies,
+            ipv6_prefix_bits=ipv6_prefix_bits,
             metrics=metrics,
         )
         self._innermost = innermost
-        self._middleware = RateLimitRoutes(
-            self.source,
-            policy=policy,
-            key=key,
-            cost=cost,
-            charge=charge,
-            messages=messages,
-            exempt=exempt,
-            preflights=preflights,
-            exclude=exclude,
-        )
+        routes = partial(RateLimitRoutes, policy=policy, key=key, cost=cost, charge=charge, messages=messages)
+        self._middleware = routes(self.source, exempt=exempt, preflights=preflights, exclude=exclude)
 
     def on_app_init(self, app_config: AppConfig) -> AppConfig:
         """Add the middleware, the dependencies and the lifespan that closes them."""

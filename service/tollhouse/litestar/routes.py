@@ -49,13 +49,16 @@ class RateLimitRoutes:
         exempt: PerRequest[bool] = False,
         preflights: bool = False,
         headers: Dialect | None = None,
-        trusted_proxies: Sequence[str] = (),
+        trusted_proxies: Sequence[str] | None = None,
+        ipv6_prefix_bits: int | None = None,
         exclude: str | None = None,
     ) -> None:
         self._source = (
             limits
             if isinstance(limits, LimiterSource)
-            else limiter_source(limits, dialect=headers, trusted_proxies=trusted_proxies)
+            else limiter_source(
+                limits, dialect=headers, trusted_proxies=trusted_proxies, ipv6_prefix_bits=ipv6_prefix_bits
+            )
         )
         self._enforcer = Enforcer(self._source, preflights=preflights)
         self._defaults = RateLimitRule(policy=policy, key=key, cost=cost, charge=charge, messages=messages)

@@ -12,7 +12,7 @@ from tollhouse.keyring import SECRET_BYTES_MIN
 from tollhouse.keys import PREFIX, check_namespace
 from tollhouse.logs import LogFormat, LogLevel
 from tollhouse.settings.leaf import Leaf, conform, leaves
-from tollhouse.settings.networks import is_loopback, trusted_networks
+from tollhouse.settings.networks import IPV6_PREFIX_BITS, check_ipv6_prefix, is_loopback, trusted_networks
 
 _SECRET = {"secret": True}
 _Secret = Annotated[bytes, Meta(min_length=SECRET_BYTES_MIN)]
@@ -163,10 +163,17 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     trusted_proxies: Annotated[
         tuple[str, ...],
         Meta(
-            description="Networks, or `loopback` and `private`, whose forwarding headers are believed.",
+            description="Proxies whose forwarding fields are believed: networks, or `loopback` and `private`.",
             extra={"check": trusted_networks},
         ),
     ] = ()
+    ipv6_prefix_bits: Annotated[
+        int,
+        Meta(
+            description="Network by which an IPv6 client is counted: 64, or 56 or 48 if providers assign more to each.",
+            extra={"check": check_ipv6_prefix},
+        ),
+    ] = IPV6_PREFIX_BITS
     body_bytes: Annotated[_Positive, Meta(description="Longest request body, in bytes.")] = 1024 * 1024
     head_bytes: Annotated[int, Meta(ge=1024, description="Longest request head, in bytes.")] = 16 * 1024
     head_timeout_ms: Annotated[

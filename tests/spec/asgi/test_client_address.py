@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Address, IPv6Address
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tollhouse.asgi.client_address import NO_ADDRESS, client_address
-from tollhouse.settings.networks import trusted_networks
+from tollhouse.asgi.client_address import NO_ADDRESS, ClientAddresses
+from tollhouse.asgi.forwarding_notices import ForwardingNotices
+from tollhouse.errors import ConfigurationError
+from tollhouse.settings.networks import Network, trusted_networks
 
 TRUSTED = trusted_networks(("loopback", "private", "2001:db8:ffff::/48"))
+
+
+def client_address(scope: Mapping[str, object], trusted: Sequence[Network] = (), bits: int = 64) -> str:
+    return ClientAddresses(trusted, ipv6_prefix_bits=bits, notices=ForwardingNotices()).client_of(scope)
 
 
 def scope(peer: str | None, *headers: tuple[str, str]) -> dict[str, object]:
@@ -44,6 +51,63 @@ PEERS = [
 def test_the_peer_is_the_client(peer: str | None, key: str) -> None:
     """Without trust the client is the peer: IPv4 as it is, IPv6 by its /64, IPv4 inside IPv6 unwrapped, no zone."""
     assert client_address(scope(peer, listed("203.0.113.9"), forwarded("for=203.0.113.9"))) == key
+
+
+PREFIXES = [
+    (64, "2001:db8:1:2::/64"),
+    (56, "2001:db8:1::/56"),
+    (48, "2001:db8:1::/48"),
+    (32, "2001:db8::/32"),
+]
+
+
+@pytest.mark.parametrize(("bits", "key"), PREFIXES)
+def test_an_ipv6_client_is_counted_by_the_prefix_that_is_set(bits: int, key: str) -> None:
+    """A provider that gives each customer a /56 or a /48 is counted by that; IPv4 is not touched."""
+    assert client_address(scope("2001:db8:1:2:3:4:5:6"), bits=bits) == key
+    assert client_address(scope("10.0.0.1", listed("2001:db8:1:2::7")), TRUSTED, bits=bits) == key
+    assert client_address(scope("192.0.2.1"), bits=bits) == "192.0.2.1"
+
+
+@pytest.mark.parametrize("bits", [0, 31, 65, 128])
+def test_a_prefix_that_is_no_network_of_one_client_is_refused(bits: int) -> None:
+    """Above 64 bits a client has as many keys as it likes; below 32 providers would share one."""
+    with pytest.raises(ConfigurationError) as refused:
+        ClientAddresses(ipv6_prefix_bits=bits)
+
+    assert (refused.value.setting, refused.value.value) == ("ipv6_prefix_bits", bits)
+
+
+#    peer, key
+TRANSLATED = [
+    ("64:ff9b::8.8.8.8", "8.8.8.8"),  # NAT64 and other translators, RFC 6052
+    ("64:ff9b::808:809", "8.8.8.9"),
+    ("2002:808:808::1", "8.8.8.8"),  # 6to4, RFC 3056
+    ("2002:808:808:7:1:2:3:4", "8.8.8.8"),
+    ("::ffff:10.0.0.9", "10.0.0.9"),  # IPv4 on a socket of both families
+    ("64:ff9b::10.0.0.9", "64:ff9b::/64"),  # made up: the well-known prefix never stands for a private address
+    ("2002:a00:9::1", "2002:a00:9::/64"),
+    ("2002:7f00:1::1", "2002:7f00:1::/64"),
+    ("64:ff9b:1::8.8.8.8", "64:ff9b:1::/64"),  # an operator's own prefix: its bits are not known
+    ("2001:0:4136:e378:8000:63bf:f7f7:f7f7", "2001:0:4136:e378::/64"),
+]
+
+
+@pytest.mark.parametrize(("peer", "key"), TRANSLATED)
+def test_an_address_that_contains_a_global_ipv4_address_is_counted_by_it(peer: str, key: str) -> None:
+    """All of IPv4 is in one /64 of a translator, and one site with 6to4 in 65,536: both count by IPv4."""
+    assert client_address(scope(peer)) == key
+
+
+@pytest.mark.parametrize("peer", ["2002:7f00:1::1", "64:ff9b::127.0.0.1", "64:ff9b::10.0.0.1", "2002:a00:1::1"])
+def test_no_translated_address_is_a_trusted_proxy(peer: str) -> None:
+    """An address inside another is never trusted for it: who can send from such an address chooses what is inside."""
+    assert client_address(scope(peer, listed("192.0.2.1")), TRUSTED) == client_address(scope(peer))
+
+
+def test_a_mapped_network_of_proxies_is_the_network_inside() -> None:
+    """A proxy may be written as sockets of both families show it."""
+    assert client_address(scope("10.0.0.7", listed("192.0.2.1")), trusted_networks(["::ffff:10.0.0.7"])) == "192.0.2.1"
 
 
 WALKS = [

@@ -68,6 +68,7 @@ VARIABLES = [
     ("TOLLHOUSE_SECRET", f"{SECRET},{SECRET}2 {SECRET}3", "secret", (b"s" * 32, b"s" * 32 + b"2", b"s" * 32 + b"3")),
     ("TOLLHOUSE_SERVICE_KEY", f"{KEY}, {KEY}2", "service_key", (KEY, KEY + "2")),
     ("TOLLHOUSE_TRUSTED_PROXIES", "loopback,10.0.0.0/8", "trusted_proxies", ("loopback", "10.0.0.0/8")),
+    ("TOLLHOUSE_IPV6_PREFIX_BITS", "56", "ipv6_prefix_bits", 56),
     ("TOLLHOUSE_CACHE_TTL_S", "60", "cache", CacheSettings(ttl_s=60)),
     ("TOLLHOUSE_LIMITS_INSTANCES", "12", "limits", LimitSettings(instances=12)),
     ("TOLLHOUSE_LIMITS_HEADERS", "Draft-07", "limits", LimitSettings(headers="draft-07")),
@@ -226,6 +227,7 @@ def test_what_kubernetes_sets_for_a_service_of_our_name_is_ignored() -> None:
 
 WRONG = [
     ({"TOLLHOUSE_PORT": "99999"}, "TOLLHOUSE_PORT", "'99999'", "a whole number <= 65535"),
+    ({"TOLLHOUSE_IPV6_PREFIX_BITS": "128"}, "TOLLHOUSE_IPV6_PREFIX_BITS", "128", "give 32 to 64"),
     ({"TOLLHOUSE_WORKERS": "many"}, "TOLLHOUSE_WORKERS", "'many'", "a whole number"),
     ({"TOLLHOUSE_PROT": "1"}, "TOLLHOUSE_PROT", "***", "did you mean 'TOLLHOUSE_PORT'?"),
     (

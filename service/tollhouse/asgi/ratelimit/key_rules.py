@@ -20,7 +20,6 @@ from inspect import isawaitable
 from typing import Any, Final
 from uuid import UUID
 
-from tollhouse.asgi.client_address import client_address
 from tollhouse.asgi.credentials import api_key_of, session_token
 from tollhouse.asgi.ratelimit.limiter_source import LimiterSource
 from tollhouse.asgi.ratelimit.request_context import RequestContext
@@ -69,7 +68,7 @@ def resembles_rule(text: str) -> bool:
 
 def address(context: RequestContext) -> str:
     """Return the client's address."""
-    return client_address(context.scope, context.source.trusted)
+    return context.source.clients.client_of(context.scope)
 
 
 def policy_key_finder(policy: Policy | None) -> KeyFinder:

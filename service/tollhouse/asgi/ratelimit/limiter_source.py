@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 import msgspec
 
 from tollhouse import wiring
+from tollhouse.asgi.client_address import ClientAddresses
 from tollhouse.asgi.credentials import cookie_name
 from tollhouse.asgi.per_loop import PerLoop
 from tollhouse.asgi.ratelimit.headers import RateLimitFields
@@ -23,7 +24,7 @@ from tollhouse.runtime.home_loop import asyncio_loop
 from tollhouse.sessions.sessions import Sessions
 from tollhouse.settings import Settings, naming, with_policies
 from tollhouse.settings.model import Dialect
-from tollhouse.settings.networks import Network, trusted_networks
+from tollhouse.settings.networks import trusted_networks
 from tollhouse.wiring import Tollhouse
 
 _SHARED_MAX: Final = 256
@@ -45,13 +46,13 @@ class LimiterSource:
         *,
         policies: Mapping[str, Policy],
         dialect: Dialect = "draft-11",
-        trusted: Sequence[Network] = (),
+        clients: ClientAddresses | None = None,
         has_sessions: bool = False,
         plain_http: bool = False,
     ) -> None:
         self.policies = policies
         self.fields = RateLimitFields(dialect)
-        self.trusted = trusted
+        self.clients = ClientAddresses() if clients is None else clients
         self.has_sessions = has_sessions
         self.cookie = cookie_name(plain_http=plain_http)
         self.per_loop = limiter if isinstance(limiter, PerLoop) else None
@@ -92,7 +93,8 @@ def limiter_source(
     namespace: str | None = None,
     policies: Mapping[str, str] | None = None,
     dialect: Dialect | None = None,
-    trusted_proxies: Sequence[str] = (),
+    trusted_proxies: Sequence[str] | None = None,
+    ipv6_prefix_bits: int | None = None,
     metrics: Metrics | None = None,
 ) -> LimiterSource:
     """Return the source for an open limiter or Tollhouse, or for the URL or the settings of one to open later.
@@ -102,11 +104,11 @@ def limiter_source(
     settings. A limiter alone has no settings. Raises ConfigurationError or InvalidInput for what cannot be used, before
     anything connects.
     """
-    trusted = trusted_networks(trusted_proxies)
     if not isinstance(target, Settings | str | None):
         _refuse_for_open(namespace=namespace, policies=sorted(policies or ()))
     if not isinstance(target, Tollhouse | Settings | str | None):
-        return LimiterSource(target, policies=target.policies, dialect=dialect or "draft-11", trusted=trusted)
+        clients = _clients(Settings(), trusted_proxies, ipv6_prefix_bits)
+        return LimiterSource(target, policies=target.policies, dialect=dialect or "draft-11", clients=clients)
     if isinstance(target, Tollhouse):
         settings, limiter, known = target.settings, target, target.limits.policies
     else:
@@ -117,7 +119,7 @@ def limiter_source(
         limiter,
         policies=known,
         dialect=dialect or settings.limits.headers,
-        trusted=trusted or trusted_networks(settings.trusted_proxies),
+        clients=_clients(settings, trusted_proxies, ipv6_prefix_bits),
         has_sessions=wiring.has_secret(settings, wiring.store_urls(settings)),
         plain_http=settings.plain_http,
     )
@@ -158,6 +160,14 @@ def _source_for(settings: Settings) -> LimiterSource:
 @lru_cache(maxsize=_SHARED_MAX)
 def _shared_source(settings: bytes) -> LimiterSource:
     return limiter_source(msgspec.msgpack.decode(settings, type=Settings))
+
+
+def _clients(settings: Settings, proxies: Sequence[str] | None, ipv6_prefix_bits: int | None) -> ClientAddresses:
+    """Return what finds the clients of requests; an argument that is given replaces the setting."""
+    return ClientAddresses(
+        trusted_networks(settings.trusted_proxies if proxies is None else proxies),
+        ipv6_prefix_bits=settings.ipv6_prefix_bits if ipv6_prefix_bits is None else ipv6_prefix_bits,
+    )
 
 
 def _refuse_for_open(**given: object) -> None:

@@ -33,8 +33,9 @@ class RateLimitMiddleware:
     is matched like that one too; RoutePatterns explains it. The value of a pattern is a policy, several that are
     decided as one, a RateLimitRule, or None for no limit. RateLimitRule explains `policy`, `key`, `cost`,
     `charge` and `messages`; without a `key`, here or in the policy, the client's address is used. A true `exempt` lets
-    a request through uncounted, and CORS preflights pass unless `preflights` is true. Forwarding headers are believed
-    only from `trusted_proxies`. `headers` is the dialect of the RateLimit fields. Both default to the settings.
+    a request through uncounted, and CORS preflights pass unless `preflights` is true. Forwarding fields are believed
+    only from `trusted_proxies`. IPv6 clients are counted by networks of `ipv6_prefix_bits`. `headers` is the dialect of
+    the RateLimit fields. All three default to the settings.
 
     The middleware connects on the first request, once per event loop, and closes at the end of the lifespan. Other
     kinds of scope pass through untouched.
@@ -58,7 +59,8 @@ class RateLimitMiddleware:
         exempt: PerRequest[bool] = False,
         preflights: bool = False,
         headers: Dialect | None = None,
-        trusted_proxies: Sequence[str] = (),
+        trusted_proxies: Sequence[str] | None = None,
+        ipv6_prefix_bits: int | None = None,
         metrics: Metrics | None = None,
     ) -> None:
         self.app = app
@@ -69,6 +71,7 @@ class RateLimitMiddleware:
             policies=policies,
             dialect=headers,
             trusted_proxies=trusted_proxies,
+            ipv6_prefix_bits=ipv6_prefix_bits,
             metrics=metrics,
         )
         self._enforcer = Enforcer(source, preflights=preflights)

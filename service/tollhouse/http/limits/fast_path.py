@@ -16,7 +16,7 @@ from typing import Any, Final
 from msgspec import MsgspecError, Struct
 from msgspec.json import Decoder
 
-from tollhouse.asgi.client_address import client_address
+from tollhouse.asgi.client_address import clients_of
 from tollhouse.asgi.credentials import api_key
 from tollhouse.asgi.response import HttpResponse, body_message, start_message
 from tollhouse.asgi.types import App, Message, Receive, Scope, Send
@@ -27,7 +27,6 @@ from tollhouse.http.headers import complete_headers
 from tollhouse.http.limits.responses import TakeResponses, batch_response
 from tollhouse.http.problems import answer_stopped
 from tollhouse.limits.decision import Take
-from tollhouse.settings.networks import trusted_networks
 from tollhouse.wiring import Tollhouse
 
 _JSON: Final = frozenset({JSON.encode(), f"{JSON}; charset=utf-8".encode()})
@@ -51,7 +50,7 @@ class FastPath:
         self._app = app
         self._limits = tollhouse.limits
         self._keys = keys
-        self._proxies = trusted_networks(tollhouse.settings.trusted_proxies)
+        self._clients = clients_of(tollhouse.settings)
         self._body_bytes = tollhouse.settings.body_bytes
         self._responses = TakeResponses(tollhouse)
         self._routes = {
@@ -115,7 +114,7 @@ class FastPath:
         if x_api_key is not None and authorization is not None:
             return False
         key = api_key((x_api_key or b"").decode("latin-1"), (authorization or b"").decode("latin-1"))
-        return bool(key) and "service" in self._keys.accepted_roles(key, client_address(scope, self._proxies))
+        return bool(key) and "service" in self._keys.accepted_roles(key, self._clients.client_of(scope))
 
     def _decode(self, decoder: Decoder[Any], message: Message) -> Any:
         """Return the decoded body; None if it is incomplete, too long, or not what the decoder expects."""

@@ -9,10 +9,11 @@ from typing import Final, Literal
 from msgspec import Struct
 
 from tollhouse.errors import ConfigurationError, InvalidInput
-from tollhouse.limits.policy.access_list import CLIENT_PREFIX_BITS, networks
+from tollhouse.limits.policy.access_list import networks
 from tollhouse.limits.policy.catalog import BUILT_IN, by_name, policy_from_settings
 from tollhouse.limits.policy.policy import Limit, Policy
 from tollhouse.settings.model import PolicySettings
+from tollhouse.settings.networks import IPV6_PREFIX_BITS
 
 Level = Literal["warning", "note"]
 
@@ -59,7 +60,7 @@ class LintReport(Struct, frozen=True, kw_only=True):
     findings: tuple[Finding, ...] = ()
 
 
-def lint(chosen: Mapping[str, PolicySettings]) -> LintReport:
+def lint(chosen: Mapping[str, PolicySettings], *, ipv6_prefix_bits: int = IPV6_PREFIX_BITS) -> LintReport:
     """Return the report on these policies: each validated alone, then all of them with the built-in ones."""
     problems: list[PolicyProblem] = []
     policies: list[Policy] = []
@@ -82,7 +83,7 @@ def lint(chosen: Mapping[str, PolicySettings]) -> LintReport:
             )
             for one in policies
         ),
-        findings=tuple(findings(policies)),
+        findings=tuple(findings(policies, ipv6_prefix_bits)),
     )
 
 
@@ -92,10 +93,10 @@ def problem(error: ConfigurationError | InvalidInput) -> PolicyProblem:
     return PolicyProblem(field=field, remedy=error.remedy, sentence=str(error))
 
 
-def findings(policies: Iterable[Policy]) -> Iterator[Finding]:
+def findings(policies: Iterable[Policy], ipv6_prefix_bits: int = IPV6_PREFIX_BITS) -> Iterator[Finding]:
     """Yield the warnings and notes, policy by policy."""
     for policy in policies:
-        for level, text in _policy_findings(policy):
+        for level, text in _policy_findings(policy, ipv6_prefix_bits):
             yield Finding(policy=policy.name, level=level, text=text)
 
 
@@ -109,7 +110,7 @@ def stored_bytes_max(policy: Policy) -> int:
     return _HEAD_BYTES + sum(_window_bytes(policy, limit) for limit in policy.limits)
 
 
-def _policy_findings(policy: Policy) -> Iterator[tuple[Level, str]]:
+def _policy_findings(policy: Policy, ipv6_prefix_bits: int) -> Iterator[tuple[Level, str]]:
     if policy.shadow and policy.shadow_of is None:
         yield "warning", "shadow = true: it decides and counts, and never refuses"
     if policy.on_outage == "closed":
@@ -117,7 +118,7 @@ def _policy_findings(policy: Policy) -> Iterator[tuple[Level, str]]:
     capacity = min(policy.limits, key=lambda limit: limit.capacity)
     if policy.cost > capacity.capacity:
         yield "warning", f"cost = {policy.cost:,} is above {capacity.text}: only takes that name a lower cost can pass"
-    for text in (*_bursts(policy), *_idle(policy), *_lists(policy)):
+    for text in (*_bursts(policy), *_idle(policy), *_lists(policy, ipv6_prefix_bits)):
         yield "warning", text
 
 
@@ -141,14 +142,15 @@ def _idle(policy: Policy) -> Iterator[str]:
             yield f"{long.text} never refuses: {short.text} allows no more in the same time"
 
 
-def _lists(policy: Policy) -> Iterator[str]:
+def _lists(policy: Policy, ipv6_prefix_bits: int) -> Iterator[str]:
     for name, entries in (("allow", policy.allow), ("deny", policy.deny)):
         does = "is never counted" if name == "allow" else "is always refused"
         for entry, network in networks(entries):
             if network.prefixlen == 0:
                 yield f"{name}: {entry} is every address of IPv{network.version}, which {does}"
-            elif network.prefixlen > CLIENT_PREFIX_BITS[network.version]:
-                yield f"{name}: {entry} matches no client, whose key is a whole /64; list the /64"
+            elif network.version == 6 and network.prefixlen > ipv6_prefix_bits:
+                key = f"/{ipv6_prefix_bits}"
+                yield f"{name}: {entry} matches no client, whose key is a whole {key}; list the {key}"
     for entry in sorted({*policy.allow} & {*policy.deny}):
         yield f"{entry} is on both lists, and deny wins"
 

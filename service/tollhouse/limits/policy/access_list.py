@@ -2,7 +2,7 @@
 
 An entry is a network (`10.0.0.0/8`, `2001:db8::/32`, one address) or a whole key (`user:ada`). A network matches every
 key that is an address or a network within it, with or without the prefix `address:` that our service writes. The key of
-an IPv6 client is its /64, so an entry with a longer prefix matches no client.
+an IPv6 client is its /64, or what `ipv6_prefix_bits` says, so an entry with a longer prefix matches no client.
 """
 
 from __future__ import annotations
@@ -10,20 +10,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from functools import lru_cache
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import ip_network
 from typing import Final, Literal
 
 from msgspec import Struct
 
 from tollhouse.errors import InvalidInput
 from tollhouse.limits.policy.policy import Policy
+from tollhouse.settings.networks import Network, as_ipv4
 
 AccessRule = Literal["allow", "deny", "off"]
-Network = IPv4Network | IPv6Network
-
-CLIENT_PREFIX_BITS: Final = {4: 32, 6: 64}
-"""How much of a client's address, by IP version, is its key: a client can have any address of its IPv6 /64."""
-
 _PREFIX: Final = "address:"
 _NETWORK_CHARACTERS_MAX: Final = 49
 _PARSED_KEYS_MAX: Final = 4096
@@ -122,7 +118,7 @@ def _remedy(text: str) -> str:
 
 @lru_cache(maxsize=_PARSED_KEYS_MAX)
 def _network_of(key: str) -> Network | None:
-    """Return the network that a key or an entry is, None if it is none; IPv4 inside IPv6 becomes IPv4."""
+    """Return the network that a key or an entry is, None if it is none; IPv4 inside IPv6 becomes IPv4, as in keys."""
     text = key.removeprefix(_PREFIX)
     if len(text) > _NETWORK_CHARACTERS_MAX or not (text[:1].isdigit() or ":" in text):
         return None
@@ -130,10 +126,7 @@ def _network_of(key: str) -> Network | None:
         network = ip_network(text)
     except ValueError:
         return None
-    inner = network.network_address.ipv4_mapped if isinstance(network, IPv6Network) else None
-    if inner is None or network.prefixlen < 96:
-        return network
-    return IPv4Network((int(inner), network.prefixlen - 96))
+    return as_ipv4(network) or network
 
 
 def _enclosing_entry(one: _List, network: Network) -> str | None:

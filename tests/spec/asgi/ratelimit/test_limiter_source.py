@@ -112,3 +112,28 @@ async def test_the_policies_that_hold_are_known_before_anything_opens(world: Sto
         assert source.policies == open_already.policies == (await source.limiter()).policies
         assert [source.policies[name].text for name in ("mail", "api")] == ["5/minute", "7/minute"]
     await source.aclose()
+
+
+@each_way
+async def test_the_prefix_of_ipv6_clients_may_be_given_by_an_argument(world: StoreWorld, way: Any) -> None:
+    """Two /64 of one /56 are two clients, unless the argument says that a provider gives its customers a /56."""
+    async with way(world) as make:
+        by_settings, by_argument = make(policy="api"), make(policy="api", ipv6_prefix_bits=56)
+
+        settled = [(await get(by_settings, peer=f"2001:db8:1:{one}::1")).status_code for one in (1, 2, 1)]
+        argued = [(await get(by_argument, peer=f"2001:db8:2:{one}::1")).status_code for one in (1, 2)]
+
+    assert (settled, argued) == ([200, 200, 429], [200, 429])
+
+
+@each_way
+async def test_no_proxy_may_be_trusted_by_an_argument(world: StoreWorld, way: Any) -> None:
+    """An argument replaces the setting, an empty one too."""
+    async with way(world) as make:
+        app = make(policy="api", trusted_proxies=[])
+
+        statuses = [
+            (await get(app, peer="10.0.0.1", **{"X-Forwarded-For": f"192.0.2.{one}"})).status_code for one in (1, 2)
+        ]
+
+    assert statuses == [200, 429]

@@ -208,6 +208,7 @@ WRONG = [
     ({"url": "nonsense://h"}, "url", "nonsense"),
     ({"url": "fake://", "settings": Settings()}, "url", "fake://"),
     ({"trusted_proxies": ["everyone"]}, "trusted_proxies", "everyone"),
+    ({"ipv6_prefix_bits": 128}, "ipv6_prefix_bits", 128),
     ({"limiter": object(), "url": "fake://"}, "limiter", "given"),
     ({"limiter": object(), "policies": POLICIES}, "policies", ["api", "login"]),
     ({"policy": ["default", "missing"]}, "policy", "missing"),

@@ -79,6 +79,15 @@ FINDINGS: list[tuple[dict[str, Any], str | None, str]] = [
 ]
 
 
+def test_an_entry_longer_than_the_prefix_of_clients_matches_none() -> None:
+    """With a longer or shorter prefix of IPv6 clients other entries are too long."""
+    policies = {"api": PolicySettings(limit="5/m", deny=("2001:db8::/64",))}
+
+    (finding,) = lint(policies, ipv6_prefix_bits=56).findings
+    assert "whole /56; list the /56" in finding.text
+    assert lint(policies).findings == ()
+
+
 @pytest.mark.parametrize(("fields", "level", "words"), FINDINGS, ids=[str(row[0]) for row in FINDINGS])
 def test_likely_mistakes_are_found(fields: dict[str, Any], level: str | None, words: str) -> None:
     """A valid policy that is probably a mistake has a warning; a choice that should be deliberate has a note."""

@@ -52,6 +52,12 @@ ENTRIES = [
     ("10.0.0.0/8", "::ffff:10.1.2.3", True),
     ("::ffff:10.0.0.0/104", "10.1.2.3", True),
     ("10.0.0.0/8", "::ffff:0:0/90", False),
+    ("64:ff9b::8.8.8.8", "8.8.8.8", True),  # entries are read as keys are made
+    ("64:ff9b::8.8.8.0/120", "8.8.8.8", True),
+    ("2002:808:808::/48", "8.8.8.8", True),
+    ("2002:808:808::/48", "8.8.8.9", False),
+    ("10.0.0.0/8", "2002:a00:1::1", False),
+    ("10.0.0.0/8", "64:ff9b::10.0.0.1", False),
     ("user:ada", "user:ada", True),
     ("user:ada", "user:adam", False),
     ("user:ada", "USER:ada", False),
