@@ -1,11 +1,11 @@
 -- sessions/revoke_all.lua: end every session that a user has, except one to keep; a session that is over is not kept.
 --
--- The epoch is raised first, and that alone ends all of them, even those that the index lost. Then members of the index
+-- The epoch, a time, is raised first: that alone ends all of them, even those that the index lost. Then members of the index
 -- are removed, a part per run. All runs of a call have its name, so the epoch is raised and the event is written once,
 -- however often a run is repeated: a session that begins in between lives. Each run counts what it removes itself.
--- The epoch is a time: if its key is lost, the next one is higher all the same.
 -- On a new primary the call is repeated with the epoch that it had raised: an epoch as high stays and nothing is
 -- written, a lower one is raised to it, and sessions that began later live, because the call did not include them.
+-- A server that hung may run the creation of one that the call included late: the reply names those that were young.
 --
 -- KEYS[1]  index       sorted set; the user's sessions
 -- KEYS[2]  epoch       hash; ep in ms, dis = 1 while the user is disabled, call = the last call
@@ -21,7 +21,8 @@
 -- ARGV[9]  given_ms    integer; the epoch that an earlier run raised, 0 to raise it now
 -- ARGV[10] channel     text; the channel of revocations
 -- ARGV[11] notice      text; is announced after the epoch in ms
--- returns  {members looked at, of these removed, the epoch in ms}
+-- ARGV[12] young_ms    integer; how long a session is young
+-- returns  {members looked at, of these removed, the epoch in ms, {sid of each that was removed and young, ...}}
 -- expires  epoch with the last session that it may end, never while the user is disabled; events 30 days
 -- touches  records of the members of index, and of keep
 -- cost     O(part), 6 + 3 * part commands
@@ -35,16 +36,16 @@
 
 local index, epoch, events = KEYS[1], KEYS[2], KEYS[3]
 local now_ms = clock(tonumber(ARGV[1]))
-local user, call, keep, records = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+local user, call, keep, records, channel, notice = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[10], ARGV[11]
 local life_ms, skip, part = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
-local given_ms, channel, notice = tonumber(ARGV[9]), ARGV[10], ARGV[11]
+local given_ms, young_ms = tonumber(ARGV[9]), tonumber(ARGV[12])
 
 local own = redis.call('HMGET', epoch, 'ep', 'dis', 'call')
 local user_epoch, disabled, last_call = tonumber(own[1] or 0), tonumber(own[2] or 0), own[3]
 local kept = redis.call('HMGET', records .. keep, 'u', 'e')
 local members = redis.call('ZRANGE', index, skip, skip + part - 1)
 
-local before, repeated = user_epoch, given_ms > 0
+local before, repeated, removed, young = user_epoch, given_ms > 0, 0, {}
 local first = repeated and user_epoch < given_ms or not repeated and last_call ~= call
 local keeps = kept[1] == user and tonumber(kept[2]) >= user_epoch
 if first then user_epoch = repeated and given_ms or math.max(user_epoch + 1, now_ms) end
@@ -56,7 +57,6 @@ if first then
 end
 if first and disabled == 0 then lengthen(epoch, life_ms) end
 if keeps then redis.call('HSET', records .. keep, 'e', user_epoch) end
-local removed = 0
 for _, sid in ipairs(members) do
   local found = redis.call('HMGET', records .. sid, 'e', 'c')
   local began, created_ms = tonumber(found[1] or 0), tonumber(found[2] or 0)
@@ -64,6 +64,7 @@ for _, sid in ipairs(members) do
     redis.call('HSET', records .. sid, 'e', user_epoch)
   elseif began < user_epoch then
     removed = removed + end_session(records .. sid, index, sid)
+    if created_ms > now_ms - young_ms then young[#young + 1] = sid end
   end
 end
-return {#members, removed, user_epoch}
+return {#members, removed, user_epoch, young}

@@ -28,6 +28,8 @@ _KeptSid = Annotated[str, Meta(pattern=r"^([a-z2-7]{26})?\Z")]
 _Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{32}\Z")]
 _User = Annotated[str, Meta(min_length=1, max_length=USER_CHARACTERS_MAX)]
 _AT_MS_DIGITS: Final = 15
+_YOUNG_MS: Final = 120_000
+"""A server that did not answer may run a call when it goes on: for so long a session may be created a second time."""
 
 
 class SessionRevoked(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="one"):
@@ -57,7 +59,8 @@ class AllSessionsRevoked(Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     That is the only comparison of two servers' clocks, and it errs towards ending a session: if the clock of the new
     primary is behind, a login there may be ended, and the user logs in again. A session that existed at the time of
-    the call survives only if the old primary's clock stepped back between its login and the call.
+    the call survives only if the old primary's clock stepped back between its login and the call, or if a server runs
+    the first attempt of that login after the call: the process that made the call knows those sessions by their sid.
     """
 
     user: _User
@@ -75,7 +78,7 @@ class AllSessionsRevoked(Struct, frozen=True, kw_only=True, forbid_unknown_field
         subject = (self.user, self.name, self.keep, own.record(), LIFETIME_MS_MAX)
         names = (own.index, own.epoch, own.events)
         channel = (namespace.session_revocations, announcement(self))
-        return "sessions/revoke_all", names, (*subject, skip, part, self.epoch_ms, *channel)
+        return "sessions/revoke_all", names, (*subject, skip, part, self.epoch_ms, *channel, _YOUNG_MS)
 
     def covers(self, sid: str, began_ms: int, created_at: int) -> bool:
         """Return True if a session of the user, created at `created_at` in the epoch `began_ms`, is among them."""

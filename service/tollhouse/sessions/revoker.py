@@ -136,8 +136,10 @@ class Revoker:
             call = revocation.call(self._namespace, skip=alive, part=_MEMBERS_PER_RUN)
             reply, confirmed = await self._store.run_durably(*call)
             steps.begun = True
-            looked_at, count, epoch_ms = reply
+            looked_at, count, epoch_ms, young = reply
             removed, alive, durable = removed + count, alive + looked_at - count, durable and confirmed
+            for sid in young:
+                self._add(SessionRevoked(user=revocation.user, digest=revocation.digest, sid=sid.decode()))
             await self._record(replace(revocation, epoch_ms=epoch_ms), replays)
         return removed, durable
 

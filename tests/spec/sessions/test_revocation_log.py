@@ -342,6 +342,32 @@ async def test_a_lost_revoke_all_is_replayed(world):
     await assert_sound(world)
 
 
+async def test_a_login_that_a_former_primary_ran_late_is_ended_by_a_replay(world):
+    """P4: its first attempt hung there and ran after a revoke-all had ended the second one; that server leads again."""
+    sent = []
+
+    class Remembering:
+        async def run_durably(self, script, keys, args):
+            sent.append((script, keys, args))
+            return await world.stores.sessions.run_durably(script, keys, args)
+
+    copy = await copied(world)
+    gone = await Sessions(Remembering(), world.keyring, world.metrics).create("ada")
+    await world.advance(1)
+    sessions, _ = joined(world)
+    await sessions.revoke_all("ada")
+    await take_over(world, copy)
+    await world.advance(1)
+    await world.stores.sessions.run(*sent[0])
+    assert await forgetful(world).verify(gone.token) is not None
+
+    await sessions.revoker.replay(world.stores.sessions.run)
+
+    for process in (sessions, forgetful(world)):
+        assert await process.verify(gone.token) is None
+    await assert_sound(world)
+
+
 async def test_clocks_of_two_servers_do_not_matter(world):
     """After a replay on a primary whose clock is a minute behind, new logins live, and the next call ends them.
 
