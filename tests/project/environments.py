@@ -11,6 +11,7 @@ import subprocess
 import sys
 import venv
 from collections.abc import Sequence
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from tests.project.imports import ROOT
 
 _OURS = re.compile(r"(?:\.|(?:\./)?tollhouse)(\[[a-z,]+\])?")
 _CONTROL = "msgspec"
-"""A package that a registry certainly has: if it cannot be installed either, there is no registry."""
+"""A package that a registry certainly has: if it cannot be installed, there is no registry."""
 
 
 class Environment:
@@ -37,13 +38,11 @@ class Environment:
 
     def run(self, line: str, constraints: Path | None = ROOT / "constraints.txt") -> None:
         """Run an install line; skip the test if there is no registry."""
+        if (reason := _install_control(self._folder.with_name("control"))) is not None:
+            pytest.skip(f"no packages can be installed here: {reason}")
         pinned = [] if constraints is None else ["--constraint", str(constraints)]
         failed = _install(self._folder, [*pinned, *self._arguments(line)])
-        if failed is None:
-            return
-        if (reason := _install(self._folder.with_name("control"), [_CONTROL])) is not None:
-            pytest.skip(f"no packages can be installed here: {reason}")
-        pytest.fail(f"{line}: {failed}")
+        assert failed is None, f"{line}: {failed}"
 
     def _arguments(self, line: str) -> list[str]:
         pip, install, *requirements = shlex.split(line)
@@ -76,16 +75,21 @@ class Environments:
         return self._shared[line]
 
 
+@cache
+def _install_control(folder: Path) -> str | None:
+    """Return why nothing can be installed, None if something can; it is tried once in a run."""
+    venv.create(folder, symlinks=True)
+    return _install(folder, [_CONTROL])
+
+
 def _install(target: Path, arguments: Sequence[str]) -> str | None:
-    """Install into an environment, which is made if it is missing; return what went wrong, None if nothing did."""
-    if not target.exists():
-        venv.create(target, symlinks=True)
+    """Install into an environment; return what went wrong, None if nothing did."""
     program = _installer(target / "bin/python")
     if program is None:
         return "neither uv nor pip is installed"
     done = subprocess.run(
         [*program, "--quiet", *arguments],
-        env={**os.environ, "PIP_RETRIES": "0", "PIP_TIMEOUT": "20", "PIP_DISABLE_PIP_VERSION_CHECK": "1"},
+        env={**os.environ, "PIP_RETRIES": "0", "PIP_TIMEOUT": "20", "UV_HTTP_RETRIES": "0"},
         check=False,
         capture_output=True,
         text=True,
