@@ -8,6 +8,7 @@ TollhouseError
 ├── RateLimited             a function with a limit was called too often (limits/decision.py); HTTP answers 429
 └── StoreError
     ├── StoreUnavailable    no reliable reply; HTTP answers 503
+    ├── StoreRefused        with `strict`: a refusal that only a change of the setup mends; HTTP answers 503
     └── ScriptFailed        the server rejected the call: a defect, or a key of another type
 
 A refusal (a reached limit, an unknown session, a wrong password) is a value, not an exception. RateLimited is the
@@ -83,6 +84,20 @@ class StoreUnavailable(StoreError):
         self.outcome = outcome
         self.reason = reason
         super().__init__(f"store {store!r}: {reason} ({outcome})")
+
+
+class StoreRefused(ConfigurationError, StoreError):
+    """The server of a store refuses it until the setup is changed, as with a wrong password.
+
+    It is raised in place of StoreUnavailable if `strict` is set, so that no outage rule hides the mistake.
+    """
+
+    def __init__(self, store: str, outcome: Outcome, reason: str, remedy: str) -> None:
+        self.store = store
+        self.outcome = outcome
+        self.reason = reason
+        super().__init__(f"store {store!r}", reason, remedy)
+        self.args = (f"store {store!r}: {reason}; {remedy} ({outcome})",)
 
 
 class ScriptFailed(StoreError):

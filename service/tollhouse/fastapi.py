@@ -80,10 +80,11 @@ class RateLimit:
         algorithm: str = "sliding-window",
         limiter: Limiter | Tollhouse | Settings | str | None = None,
         namespace: str | None = None,
+        strict: bool | None = None,
         preflights: bool = False,
     ) -> None:
         self._limit = InlineLimit(text=policy, algorithm=algorithm, name=name)
-        self._source = source_if_given(limiter, namespace)
+        self._source = source_if_given(limiter, namespace, strict=strict)
         self._rule = key_finder(key) if isinstance(key, str) else None
         self._key = None if isinstance(key, str) else key
         self._cost = cost

@@ -10,7 +10,8 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, TextIO, cast
 
@@ -102,6 +103,18 @@ def configure(
     for name in verbose:
         logging.getLogger(name).setLevel(logging.DEBUG)
     logging.getLogger("uvicorn.access").disabled = True
+
+
+@contextmanager
+def muted() -> Generator[None]:
+    """Log nothing of ours meanwhile, for a check whose result is reported by itself."""
+    logger = logging.getLogger(_OWN_LOGGERS[0])
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def redact(text: str) -> str:

@@ -10,14 +10,20 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
+from litestar import Litestar
+from litestar import get as litestar_get
 
 import tollhouse
 from tests.asgi import get
+from tests.caches import Loader
 from tests.failures.fake_sentinel import PATIENCE_S
 from tests.failures.own_server import own_server
 from tests.worlds import StoreWorld
-from tollhouse.errors import StoreUnavailable
+from tollhouse.errors import StoreRefused, StoreUnavailable
+from tollhouse.fastapi import RateLimit
+from tollhouse.litestar import TollhousePlugin
+from tollhouse.settings import Settings
 from tollhouse.stores.transport.refusals import RIGHTS
 from tollhouse.stores.urls import STORES
 
@@ -186,3 +192,116 @@ async def test_the_rights_of_the_remedy_are_enough(embedded: StoreWorld, caplog:
 
     assert missing <= {"REPLCONF"}
     assert caplog.records == []
+
+
+async def test_strict_calls_raise_the_mistake(embedded: StoreWorld) -> None:
+    """With `strict` every call that meets a refusal that lasts raises ConfigurationError, until it is mended."""
+    async with account(embedded, "allchannels", "+@all") as url:
+        name, password = login_of(url)
+        await embedded.command("sessions", "ACL", "SETUSER", name, f"<{password}", ">other")
+        settings = Settings(url=url, secret=(b"a secret of at least thirty-two bytes",))
+        async with tollhouse.open(settings, policies={"api": "3/minute"}, strict=True) as th:
+            for call in (
+                lambda: th.limits.take("api", "ada"),
+                lambda: th.limits.take_all([tollhouse.Take(policy="api", key="ada")]),
+                lambda: th.sessions.create("ada"),
+                lambda: th.cache.get_or_load("key", Loader("value"), ttl_s=60),
+                lambda: th.stores.accounts.command("PING"),
+            ):
+                with pytest.raises(tollhouse.ConfigurationError, match="WRONGPASS") as raised:
+                    await call()
+                assert isinstance(raised.value, StoreRefused)
+                assert (raised.value.outcome, "user and password" in raised.value.remedy) == ("not-sent", True)
+                assert password not in str(raised.value)
+            await embedded.command("sessions", "ACL", "SETUSER", name, f">{password}")
+            async with asyncio.timeout(PATIENCE_S):
+                while not await is_well(th):  # noqa: ASYNC110 - calls start the probes
+                    await asyncio.sleep(0.02)
+
+
+async def is_well(th: tollhouse.Tollhouse) -> bool:
+    try:
+        return not (await th.limits.take("api", "ada")).degraded
+    except StoreRefused:
+        return False
+
+
+async def test_strict_calls_raise_a_right_that_is_missing(embedded: StoreWorld) -> None:
+    """A right is missed by a call, several of which may have met in one tick: each of them raises."""
+    async with account(embedded, "+@all", "-@write") as url, tollhouse.open(url, strict=True) as th:
+        takes = [th.limits.take("default", f"user-{number}") for number in range(3)]
+        raised = await asyncio.gather(*takes, return_exceptions=True)
+
+    assert [type(one) for one in raised] == [StoreRefused] * 3
+    assert {str(one).count("ACL SETUSER") for one in raised} == {1}
+
+
+async def test_strict_calls_survive_an_outage() -> None:
+    """A server that is not there is no mistake: limits follow their outage rule."""
+    async with tollhouse.open("redis://127.0.0.1:1", strict=True) as th:
+        assert (await th.limits.take("default", "ada")).degraded
+
+
+def strict_middleware(url: str) -> Any:
+    app = FastAPI()
+    app.add_middleware(tollhouse.RateLimitMiddleware, url=url, strict=True)
+    return app
+
+
+def strict_dependency(url: str) -> Any:
+    app = FastAPI()
+    app.add_api_route("/", lambda: "ok", dependencies=[Depends(RateLimit("3/minute", limiter=url, strict=True))])
+    return app
+
+
+def strict_plugin(url: str) -> Any:
+    @litestar_get("/", sync_to_thread=False)
+    def handler() -> str:
+        return "ok"
+
+    return Litestar([handler], plugins=[TollhousePlugin(url, strict=True)])
+
+
+def strict_function(url: str) -> Any:
+    app = FastAPI()
+    app.add_middleware(tollhouse.RateLimitMiddleware, url="fake://edges", policy=None)
+
+    @app.get("/")
+    @tollhouse.limit("3/minute", key="ada", limiter=url, strict=True)
+    async def handler() -> str:
+        return "ok"
+
+    return app
+
+
+@pytest.mark.parametrize("make", [strict_middleware, strict_dependency, strict_plugin, strict_function])
+@pytest.mark.parametrize("rules", [None, ["+@all", "-@write"]], ids=["login", "rights"])
+async def test_strict_edges_answer_503(embedded: StoreWorld, make: Any, rules: list[str] | None) -> None:
+    """A request that nothing could decide is 503 with a problem, never 500, at every edge."""
+    async with account(embedded, *(rules or ["+@all"])) as url:
+        app = make(url if rules else url.replace("@", "-wrong@", 1))
+        responses = [await get(app) for _ in range(2)]
+        await closed(app)
+
+    assert [response.status_code for response in responses] == [503, 503]
+    assert "retry-after" in responses[0].headers
+    assert "WRONGPASS" not in responses[0].text
+
+
+@pytest.mark.parametrize("limiter", [None, "open"])
+async def test_strict_belongs_to_a_limiter_to_open(fake: StoreWorld, limiter: str | None) -> None:
+    """Beside a limiter that is open, or without one, it would have no effect: that is an error."""
+    async with tollhouse.open(fake.url) as th:
+        with pytest.raises(tollhouse.ConfigurationError) as raised:
+            RateLimit("3/minute", limiter=th if limiter else None, strict=True)
+
+    assert raised.value.setting == "strict"
+
+
+async def test_strict_is_a_setting(embedded: StoreWorld) -> None:
+    """What the settings say holds if the code says nothing, and the code wins."""
+    wrong = Settings(url=embedded.url.replace("unix://", "unix://ada:sesame@"), strict=True)
+    async with tollhouse.open(wrong) as strict, tollhouse.open(wrong, strict=False) as lenient:
+        with pytest.raises(StoreRefused):
+            await strict.limits.take("default", "ada")
+        assert (await lenient.limits.take("default", "ada")).degraded

@@ -367,6 +367,25 @@ def test_what_is_wrong_is_one_sentence_and_exit_code_2(
         assert word in done.stderr
 
 
+def test_a_server_that_refuses_ends_serve(valkey_socket: Path, tmp_path: Path) -> None:
+    """A wrong password ends `serve` before it listens, with the server, its word and the remedy, and exit code 2."""
+    done = subprocess.run(
+        [*COMMAND, "serve", "--port", "0"],
+        check=False,
+        env=environment(tmp_path, TOLLHOUSE_URL=f"unix://ada:sesame@{valkey_socket}", TOLLHOUSE_SECRET="s" * 32),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    for words in (f"unix://{valkey_socket}", "WRONGPASS", "set the server's user and password in the URL"):
+        assert words in line
+    assert "sesame" not in line
+
+
 def test_a_taken_port_is_told(tmp_path: Path) -> None:
     """If another program listens on the port, `serve` exits with 2 and one line that names the port."""
     with socket.socket() as taken:

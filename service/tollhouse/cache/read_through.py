@@ -26,7 +26,7 @@ from tollhouse.cache.key_names import EntryKeys
 from tollhouse.cache.loader import Bounds, CacheStatus, LoadedBody, Loader, Query, run_off_loop_if_large
 from tollhouse.cache.single_flight import Flight, SingleFlight
 from tollhouse.clock import MonotonicClock, Sleep
-from tollhouse.errors import LoadFailed, StoreError
+from tollhouse.errors import LoadFailed, StoreError, StoreRefused
 from tollhouse.metrics import Metrics
 
 T = TypeVar("T")
@@ -154,6 +154,8 @@ class Reader:
     async def _get_or_lease(self, entry: EntryKeys) -> Hit | LoadLease | Busy | None:
         try:
             return await self._commands.get_or_lease(entry)
+        except StoreRefused:
+            raise
         except StoreError:
             return None
 

@@ -31,4 +31,4 @@ def run() -> None:
         cli.main(prog_name="tollhouse")
     except (ConfigurationError, InvalidInput, StoreError) as error:
         click.echo(f"tollhouse: {error}", err=True)
-        sys.exit(1 if isinstance(error, StoreError) else 2)
+        sys.exit(2 if isinstance(error, ConfigurationError | InvalidInput) else 1)

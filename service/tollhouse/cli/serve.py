@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import secrets
@@ -25,13 +26,13 @@ from tollhouse import logs, wiring
 from tollhouse.app import WorkerConfig, create_worker
 from tollhouse.cli import service_file
 from tollhouse.cli.service_file import ServiceInfo
-from tollhouse.errors import ConfigurationError
+from tollhouse.errors import ConfigurationError, StoreRefused
 from tollhouse.keyring import Keyring
 from tollhouse.logs import Log
 from tollhouse.serving import ServingConfig, address_of, bind, exit_on_signals, passed_socket, run
 from tollhouse.settings import Settings, remove_secrets, settings_file, with_instances
 from tollhouse.settings.networks import is_loopback
-from tollhouse.stores.urls import EmbeddedClusterTarget, EmbeddedTarget, StoreName, StoreUrl
+from tollhouse.stores.urls import EmbeddedClusterTarget, EmbeddedTarget, FakeTarget, StoreName, StoreUrl
 
 _TMPDIR: Final = "unless TMPDIR names a folder that can be written"
 
@@ -45,6 +46,10 @@ class StartupInfo(Struct, frozen=True, kw_only=True):
     workers: int
     admin_key: str | None
     admin_key_file: str | None
+
+
+_OWN: Final = EmbeddedTarget | EmbeddedClusterTarget | FakeTarget
+"""Servers that the service starts itself: none of them refuses it."""
 
 
 @click.command(cls=RichCommand)
@@ -92,8 +97,8 @@ def _prepare(settings: Settings, owned: ExitStack, *, ha: bool) -> tuple[Setting
 
     Return the settings for the workers, and the admin key if one was generated.
     """
-    wiring.open(settings)
     urls = wiring.store_urls(settings)
+    asyncio.run(_require_stores(settings))
     if ha:
         urls = _with_sentinels(urls)
     secret = wiring.resolve_secrets(settings, urls)
@@ -102,6 +107,20 @@ def _prepare(settings: Settings, owned: ExitStack, *, ha: bool) -> tuple[Setting
     keys = settings.admin_key if generated_key is None else (generated_key,)
     embedded_urls = {f"{name}_url": url for name, url in _start_embedded(urls, owned).items()}
     return replace(with_instances(settings), secret=secret, admin_key=keys, **embedded_urls), generated_key
+
+
+async def _require_stores(settings: Settings) -> None:
+    """Raise StoreRefused if a server refuses a store until the setup is changed; one that is not there is an outage.
+
+    It is not logged here: each worker meets and logs it.
+    """
+    with logs.muted():
+        async with wiring.open(settings, strict=True) as tollhouse:
+            exist = [one for one in tollhouse.stores.all() if not isinstance(one.url.target, _OWN)]
+            found = await asyncio.gather(*(store.ping() for store in exist), return_exceptions=True)
+    for error in found:
+        if isinstance(error, StoreRefused):
+            raise error
 
 
 def _generate_admin_key(settings: Settings, urls: dict[StoreName, StoreUrl]) -> str | None:

@@ -58,6 +58,7 @@ class TollhousePlugin(InitPlugin, ReceiveRoutePlugin):
         ipv6_prefix_bits: int | None = None,
         innermost: bool = False,
         metrics: Metrics | None = None,
+        strict: bool | None = None,
     ) -> None:
         self.source: LimiterSource = limiter_source(
             target,
@@ -67,6 +68,7 @@ class TollhousePlugin(InitPlugin, ReceiveRoutePlugin):
             trusted_proxies=trusted_proxies,
             ipv6_prefix_bits=ipv6_prefix_bits,
             metrics=metrics,
+            strict=strict,
         )
         self._innermost = innermost
         routes = partial(RateLimitRoutes, policy=policy, key=key, cost=cost, charge=charge, messages=messages)

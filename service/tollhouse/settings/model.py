@@ -208,6 +208,13 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             "By default, for ever."
         ),
     ] = None
+    strict: Annotated[
+        bool,
+        Meta(
+            description="Whether calls fail while a server refuses what only a change of the setup mends, such as a "
+            "wrong password; else they do as in an outage, and limits count in each process."
+        ),
+    ] = False
     password_profile: Annotated[
         PasswordProfile,
         Meta(

@@ -35,7 +35,7 @@ from tollhouse.stores.transport.errors import (
 )
 from tollhouse.stores.transport.handshake import ServerInfo
 from tollhouse.stores.transport.redial import Backoff
-from tollhouse.stores.transport.refusals import StoreRefusals
+from tollhouse.stores.transport.refusals import ServerRefusal, StoreRefusals
 
 
 class _Past:
@@ -144,7 +144,7 @@ class ScriptCalls:
         try:
             connection = over.ready or await over.connected(deadline_s, late=late)
         except Unreachable as error:
-            raise self.unavailable(earlier, str(error)) from error
+            raise self.unavailable(earlier, str(error), over.refusal) from error
         self.report_up(up=True)
         return connection
 
@@ -156,13 +156,14 @@ class ScriptCalls:
         if verdict(error) == "defect":
             return ScriptFailed(f"store {self._name!r}: {what}: {error}", happened)
         self._metrics.store_failure(self._name, happened)
-        return StoreUnavailable(self._name, happened, self._refusals.of_call(error).text)
+        refusal = self._refusals.of_call(error)
+        return self._refusals.error(happened, refusal.text, refusal)
 
-    def unavailable(self, happened: Outcome, reason: str) -> StoreUnavailable:
-        """Return the error of a call that found no server; the store counts as down."""
+    def unavailable(self, happened: Outcome, reason: str, refusal: ServerRefusal | None = None) -> StoreError:
+        """Return the error of a call that found no server, for want of one or by a refusal; the store is down."""
         self.report_up(up=False)
         self._metrics.store_failure(self._name, happened)
-        return StoreUnavailable(self._name, happened, reason)
+        return self._refusals.error(happened, reason, refusal)
 
     async def _await_replay(
         self, over: ReconnectingConnection, connection: Connection, past: _Past, deadline_s: float

@@ -106,13 +106,14 @@ def open_stores(
     dialer: Dialer | None = None,
     monotonic_s: Callable[[], float] = time.monotonic,
     jitter: Jitter = random.uniform,
+    strict: bool = False,
 ) -> Stores:
     """Return the four stores, which connect at first use. Raise ConfigurationError as `require_replicas` does."""
     require_replicas(timing.max_unreplicated_s, urls.values())
     dialer = Dialer() if dialer is None else dialer
     locators = _Locators(embedded_binary, dialer, credentials, timing=resolver_timing, clock=monotonic_s, jitter=jitter)
     common = partial(Store, metrics=metrics, namespace=namespace, dialer=dialer, clock=clock, deadline_s=deadline_s)
-    choice, refusals = DatabaseChoice(), RefusalLog(metrics)
+    choice, refusals = DatabaseChoice(), RefusalLog(metrics, strict=strict)
     make_store = partial(common, timing=timing, jitter=jitter, database_choice=choice, refusals=refusals)
 
     def open_store(name: StoreName) -> AnyStore:

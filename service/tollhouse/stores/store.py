@@ -32,7 +32,7 @@ from tollhouse.stores.transport.dialer import Dialer
 from tollhouse.stores.transport.errors import CALL_FAILED
 from tollhouse.stores.transport.handshake import ServerInfo, read_info
 from tollhouse.stores.transport.redial import DIAL_FAILED, TIMING, ConnectionTiming, Jitter
-from tollhouse.stores.transport.refusals import RefusalLog, StoreRefusals
+from tollhouse.stores.transport.refusals import RefusalLog, StoreRefusals, refusal_to_connect
 from tollhouse.stores.urls import StoreUrl
 
 DEADLINE_S: Final = 1.0
@@ -237,7 +237,9 @@ class Store:
             await first_start()
         except (OSError, ConfigurationError) as error:
             self._first_start = None
-            raise self._calls.unavailable("not-sent", str(error)) from error
+            refusal = refusal_to_connect(self.url.server, error, single=True, connect_s=0)
+            self._refusals.report(refusal, "")
+            raise self._calls.unavailable("not-sent", refusal.text, refusal) from error
         self._first_start = None
 
     async def _prepare(self, connection: Connection, server: ServerInfo) -> None:

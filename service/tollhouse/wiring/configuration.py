@@ -34,12 +34,15 @@ def load_settings(
     return _read(environ, file, flags).settings
 
 
-def settings_for(target: str | Settings | None, namespace: str | None = None) -> Settings:
-    """Return the settings for a URL, those given, or those that are read if nothing is; a namespace replaces theirs."""
+def settings_for(
+    target: str | Settings | None, namespace: str | None = None, *, strict: bool | None = None
+) -> Settings:
+    """Return the settings for a URL, those given, or those that are read if nothing is; arguments replace theirs."""
     settings = default_settings() if target is None else target
     if isinstance(settings, str):
         settings = Settings(url=settings)
-    return settings if namespace is None else replace(settings, namespace=namespace)
+    given = {"namespace": namespace, "strict": strict}
+    return replace(settings, **{name: value for name, value in given.items() if value is not None})
 
 
 def default_settings() -> Settings:

@@ -76,6 +76,7 @@ class Tollhouse:
             credentials=credentials,
             timing=connection_timing(settings.round_trip_ms, settings.max_unreplicated_ms),
             resolver_timing=resolver_timing(settings.round_trip_ms),
+            strict=settings.strict,
         )
 
     @cached_property
@@ -206,6 +207,7 @@ def open(  # noqa: A001 - the verb that users know: `async with tollhouse.open(u
     models: Models | None = None,
     metrics: Metrics | None = None,
     credentials: CredentialsFunction | None = None,
+    strict: bool | None = None,
 ) -> Tollhouse:
     """Open Tollhouse on a store URL, on settings, or on those of `load_settings`.
 
@@ -214,9 +216,11 @@ def open(  # noqa: A001 - the verb that users know: `async with tollhouse.open(u
 
     Applications on one server need a `namespace` each, else they share sessions, accounts, results, and the counters of
     policies of one name. `credentials`, sync or async, is called with "server" or "sentinel" at each login that has no
-    password in the URL. Raises ConfigurationError for a URL or setting that cannot be used. Connects at first use.
+    password in the URL. Raises ConfigurationError for a URL or setting that cannot be used. Connects at first use: if
+    `strict` is true, calls raise ConfigurationError while a server refuses what only a change of the setup mends, such
+    as a wrong password; else they do as in an outage.
     """
-    settings = settings_for(target, namespace)
+    settings = settings_for(target, namespace, strict=strict)
     return Tollhouse(settings, policies=policies, models=models, metrics=metrics, credentials=credentials)
 
 

@@ -55,6 +55,7 @@ def limit(
     algorithm: str = "sliding-window",
     limiter: Limiter | Tollhouse | Settings | str | None = None,
     namespace: str | None = None,
+    strict: bool | None = None,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Limit a function: a call above the limit raises RateLimited, after waiting up to `wait_ms` for its turn.
 
@@ -71,18 +72,17 @@ def limit(
     server of `limiter`. A function that is not async waits for the event loop of its request; outside a request
     `limiter` is a URL or settings. If an event loop runs in its thread it raises ConfigurationError: it would block.
     """
-    inline = InlineLimit(text=policy, algorithm=algorithm, name=name)
     rule = key_finder(key) if isinstance(key, str) and resembles_rule(key) else None
     value = key if rule is None else None
     made = partial(
         _FunctionLimit,
-        limit=inline,
+        limit=InlineLimit(text=policy, algorithm=algorithm, name=name),
         rule=rule,
         key=value,
         cost=cost,
         of_client=fields_of_client(key=address if value is None else value, cost=cost),
         wait_ms=wait_ms,
-        source=source_if_given(limiter, namespace),
+        source=source_if_given(limiter, namespace, strict=strict),
     )
     return lambda function: _decorated(function, made)
 

@@ -96,6 +96,7 @@ def limiter_source(
     trusted_proxies: Sequence[str] | None = None,
     ipv6_prefix_bits: int | None = None,
     metrics: Metrics | None = None,
+    strict: bool | None = None,
 ) -> LimiterSource:
     """Return the source for an open limiter or Tollhouse, or for the URL or the settings of one to open later.
 
@@ -105,14 +106,14 @@ def limiter_source(
     anything connects.
     """
     if not isinstance(target, Settings | str | None):
-        _refuse_for_open(namespace=namespace, policies=sorted(policies or ()))
+        _refuse_for_open(namespace=namespace, policies=sorted(policies or ()), strict=strict)
     if not isinstance(target, Tollhouse | Settings | str | None):
         clients = _clients(Settings(), trusted_proxies, ipv6_prefix_bits)
         return LimiterSource(target, policies=target.policies, dialect=dialect or "draft-11", clients=clients)
     if isinstance(target, Tollhouse):
         settings, limiter, known = target.settings, target, target.limits.policies
     else:
-        settings = with_policies(wiring.settings_for(target, namespace), policies)
+        settings = with_policies(wiring.settings_for(target, namespace, strict=strict), policies)
         shared = Metrics() if metrics is None else metrics  # one for all event loops
         limiter, known = PerLoop(lambda: wiring.open(settings, metrics=shared)), policies_from_settings(settings)
     return LimiterSource(
@@ -126,19 +127,20 @@ def limiter_source(
 
 
 def source_if_given(
-    target: Limiter | Tollhouse | Settings | str | None, namespace: str | None = None
+    target: Limiter | Tollhouse | Settings | str | None, namespace: str | None = None, *, strict: bool | None = None
 ) -> LimiterSource | None:
-    """Return the source for what is given, as `limiter_source` does, or None; raise for a namespace alone.
+    """Return the source for what is given, as `limiter_source` does, or None; raise for the rest alone.
 
     Functions and routes that give the same URL or settings share one source, and so the connections of each event loop.
     """
     if isinstance(target, Settings | str):
         with naming({"url": "limiter"} if isinstance(target, str) else {}):
-            return _source_for(wiring.settings_for(target, namespace))
+            return _source_for(wiring.settings_for(target, namespace, strict=strict))
     if target is not None:
-        return limiter_source(target, namespace=namespace)
-    if namespace is not None:
-        raise ConfigurationError("namespace", namespace, "it is that of a limiter to open; give its URL as `limiter`")
+        return limiter_source(target, namespace=namespace, strict=strict)
+    for name, value in (("namespace", namespace), ("strict", strict)):
+        if value is not None:
+            raise ConfigurationError(name, value, "it is that of a limiter to open; give its URL as `limiter`")
     return None
 
 

@@ -37,6 +37,9 @@ class RateLimitMiddleware:
     only from `trusted_proxies`. IPv6 clients are counted by networks of `ipv6_prefix_bits`. `headers` is the dialect of
     the RateLimit fields. All three default to the settings.
 
+    While a server refuses what only a change of the setup mends, such as a wrong password, requests follow the outage
+    rule, as in an outage; if `strict` is true they get 503.
+
     The middleware connects on the first request, once per event loop, and closes at the end of the lifespan. Other
     kinds of scope pass through untouched.
     """
@@ -62,9 +65,9 @@ class RateLimitMiddleware:
         trusted_proxies: Sequence[str] | None = None,
         ipv6_prefix_bits: int | None = None,
         metrics: Metrics | None = None,
+        strict: bool | None = None,
     ) -> None:
-        self.app = app
-        self._exempt = exempt
+        self.app, self._exempt = app, exempt
         self._source = source = limiter_source(
             _target(url, settings, limiter),
             namespace=namespace,
@@ -73,6 +76,7 @@ class RateLimitMiddleware:
             trusted_proxies=trusted_proxies,
             ipv6_prefix_bits=ipv6_prefix_bits,
             metrics=metrics,
+            strict=strict,
         )
         self._enforcer = Enforcer(source, preflights=preflights)
         rule = RateLimitRule(policy=policy, key=key, cost=cost, charge=charge, messages=messages)

@@ -22,7 +22,7 @@ from collections.abc import Iterable, Sequence
 from contextvars import Context
 from typing import Final
 
-from tollhouse.errors import ScriptFailed, StoreUnavailable
+from tollhouse.errors import ScriptFailed, StoreRefused, StoreUnavailable
 from tollhouse.limits.calls.calls import Calls
 from tollhouse.limits.decision import Decision
 from tollhouse.limits.wire.compiled_policy import CompiledPolicy
@@ -59,7 +59,7 @@ class Batcher:
         self._home = HomeLoop("limits")
 
     async def take(self, request: TakeRequest) -> Decision:
-        """Decide one take. Raise ScriptFailed if the call was wrong, but never StoreUnavailable.
+        """Decide one take. Raise ScriptFailed or StoreRefused, but never StoreUnavailable.
 
         A take whose caller is cancelled before it was sent is not sent; after that it may be charged all the same.
         """
@@ -159,7 +159,7 @@ class Batcher:
         except StoreUnavailable:
             for request, future in batch:
                 _resolve(future, self._decider.on_outage(request))
-        except ScriptFailed as error:
+        except (ScriptFailed, StoreRefused) as error:
             _fail(batch, error)
         else:
             await self._resolve_all(batch, reply, sent_ms)

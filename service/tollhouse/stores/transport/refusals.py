@@ -9,7 +9,8 @@
 | a replica, if other servers may be the primary                  | for a while      |
 | no server, no answer, a server that loads, is full or is busy   | for a while      |
 
-The stores of one Tollhouse share a `RefusalLog`: what several of them meet on one server is logged once.
+With `strict`, a call that meets one that lasts raises StoreRefused, else StoreUnavailable, as in an outage. The stores
+of one Tollhouse share a `RefusalLog`: what several of them meet on one server is logged once.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from tollhouse.errors import ConfigurationError
+from tollhouse.errors import ConfigurationError, Outcome, StoreError, StoreRefused, StoreUnavailable
 from tollhouse.logs import Log
 from tollhouse.metrics import Metrics
 from tollhouse.stores.transport.errors import LOGIN_CODES, DeadlinePassed, ServerError, is_denied
@@ -103,7 +104,8 @@ class RefusalLog:
     be a failover, and is a warning.
     """
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, metrics: Metrics, *, strict: bool = False) -> None:
+        self.strict = strict
         self._metrics = metrics
         self._present: dict[str, ServerRefusal] = {}
         self._seen_well: set[str] = set()
@@ -157,6 +159,12 @@ class StoreRefusals:
         refusal = ServerRefusal(server=self._server, reason=str(error), remedy=RIGHTS_REMEDY, permanent=True)
         self.report(refusal, "")
         return refusal
+
+    def error(self, happened: Outcome, reason: str, refusal: ServerRefusal | None) -> StoreError:
+        """Return the error of a call: a refusal that is permanent is a mistake, if that is to be strict."""
+        if self._log.strict and refusal is not None and refusal.permanent:
+            return StoreRefused(self._store, happened, f"{refusal.server}: {refusal.reason}", refusal.remedy)
+        return StoreUnavailable(self._store, happened, reason)
 
     def disprove(self) -> None:
         """Take note that a call succeeded."""
