@@ -139,6 +139,20 @@ def _time_beside(url: StoreUrl) -> ProcessTime:
     return fake_server(url.target.name, url.redacted()).time
 
 
+def wall_clock_beside(url: StoreUrl) -> Callable[[], float]:
+    """Return the clock that tells the time of a store in seconds since 1970: outside of fake servers, the process's."""
+    if not isinstance(url.target, FakeTarget):
+        return time.time
+    name, place = url.target.name, url.redacted()
+
+    def now_s() -> float:
+        from tollhouse.stores.fake.server import fake_server
+
+        return fake_server(name, place).clock.now_ms() / 1000
+
+    return now_s
+
+
 def _open_fake(name: StoreName, url: StoreUrl, scripts: Scripts, clock: ServerClock, deadline_s: float) -> AnyStore:
     from tollhouse.stores.fake.store import FakeStore  # it loads redis-py, which takes as long as most of this package
 

@@ -6,7 +6,7 @@ servers    URLs, programs and secrets    configuration  the settings of an appli
 
 from tollhouse.wiring.configuration import default_settings, load_settings, settings_for, settings_with_server
 from tollhouse.wiring.features import open_limiter, open_sessions
-from tollhouse.wiring.servers import embedded_binary, has_secret, owns_servers, resolve_secrets, store_urls
+from tollhouse.wiring.servers import embedded_binary, has_secret, owns_servers, resolve_secrets, store_urls, wall_clock
 from tollhouse.wiring.tollhouse import Tollhouse, open, verbose_loggers  # noqa: A004 - the public name
 
 __all__ = [
@@ -24,4 +24,5 @@ __all__ = [
     "settings_with_server",
     "store_urls",
     "verbose_loggers",
+    "wall_clock",
 ]

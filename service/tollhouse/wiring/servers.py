@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 
 from tollhouse.settings import Settings
 from tollhouse.stores.embedded.folder import persistent_secret
+from tollhouse.stores.opening import wall_clock_beside
 from tollhouse.stores.urls import EmbeddedClusterTarget, EmbeddedTarget, FakeTarget, StoreName, StoreUrl, urls_by_store
 
 
@@ -18,6 +19,11 @@ def store_urls(settings: Settings) -> dict[StoreName, StoreUrl]:
     return urls_by_store(
         settings.url, settings.store_urls(), address_map=settings.address_map, databases=settings.databases
     )
+
+
+def wall_clock(settings: Settings) -> Callable[[], float]:
+    """Return the clock by which responses state times of limits: on a fake server it is that of the test."""
+    return wall_clock_beside(store_urls(settings)["limits"])
 
 
 def owns_servers(urls: Mapping[StoreName, StoreUrl]) -> bool:

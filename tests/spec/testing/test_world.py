@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import nullcontext
 from typing import Any
 
@@ -281,3 +281,33 @@ def test_two_worlds_have_nothing_in_common() -> None:
 
         assert found == [[200], [200]]
         assert other.now_ms == began_ms
+
+
+def test_responses_state_times_of_the_world(world: World) -> None:
+    """A field with the time of the reset has it by the clock of the world."""
+    app = tollhouse.RateLimitMiddleware(
+        FastAPI(), url=world.url, policies={"api": "1/minute"}, policy="api", headers="x-ratelimit-epoch"
+    )
+
+    first = TestClient(app).get("/")
+    world.advance(days=1)
+    later = TestClient(app).get("/")
+
+    resets = [int(each.headers["X-RateLimit-Reset"]) for each in (first, later)]
+    assert resets[0] == -(-(world.now_ms - 86_400_000 + 60_001) // 1000)
+    assert 0 < resets[1] - world.now_ms / 1000 <= 64
+
+
+MISTAKES: list[Callable[[World], object]] = [
+    lambda world: world.slow(seconds=0),
+    lambda world: world.__enter__(),
+    lambda _: World().advance(seconds=1),
+    lambda _: World().__exit__(None, None, None),
+]
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_in_a_test_is_an_error(world: World, mistake: Callable[[World], object]) -> None:
+    """No delay, a second world of the name, and a world that is not open are refused."""
+    with pytest.raises(ConfigurationError):
+        mistake(world)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from asyncio import AbstractEventLoop
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
@@ -14,7 +15,7 @@ from tollhouse import wiring
 from tollhouse.asgi.client_address import ClientAddresses
 from tollhouse.asgi.credentials import cookie_name
 from tollhouse.asgi.per_loop import PerLoop
-from tollhouse.asgi.ratelimit.headers import RateLimitFields
+from tollhouse.asgi.ratelimit.headers import RateLimitFields, WallClock
 from tollhouse.errors import ConfigurationError
 from tollhouse.limits.limiter import Limiter
 from tollhouse.limits.policy.catalog import policies_from_settings
@@ -49,9 +50,10 @@ class LimiterSource:
         clients: ClientAddresses | None = None,
         has_sessions: bool = False,
         plain_http: bool = False,
+        wall: WallClock = time.time,
     ) -> None:
         self.policies = policies
-        self.fields = RateLimitFields(dialect)
+        self.fields = RateLimitFields(dialect, wall)
         self.clients = ClientAddresses() if clients is None else clients
         self.has_sessions = has_sessions
         self.cookie = cookie_name(plain_http=plain_http)
@@ -123,6 +125,7 @@ def limiter_source(
         clients=_clients(settings, trusted_proxies, ipv6_prefix_bits),
         has_sessions=wiring.has_secret(settings, wiring.store_urls(settings)),
         plain_http=settings.plain_http,
+        wall=wiring.wall_clock(settings),
     )
 
 
