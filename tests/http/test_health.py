@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import secrets
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -10,10 +12,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from tests.failures.fake_sentinel import FakeSentinel, FakeServer, replica
 from tests.http.client import ADMIN, SERVICE, Service, service_at
-from tollhouse.cli.check import warnings
+from tollhouse.cli.check import check, warnings
 from tollhouse.metrics import Metrics
 from tollhouse.stores.discovery.locator import ServiceHealth
 from tollhouse.stores.discovery.primary_history import Generation
@@ -305,3 +308,15 @@ def test_check_warns_of_what_a_failover_would_meet(watch: FailoverStatus | None,
     for warning, words in zip(found, wanted, strict=True):
         for word in words:
             assert word in warning
+
+
+def test_check_warns_of_what_the_settings_turn_off() -> None:
+    """`tollhouse check` says that limits and cache are off, each with the variable that turns it on."""
+    off = {"TOLLHOUSE_LIMITS_ENABLED": "false", "TOLLHOUSE_CACHE_ENABLED": "false"}
+    environ = {"TOLLHOUSE_URL": f"fake://{secrets.token_hex(8)}", **off}
+
+    checked = CliRunner().invoke(check, ["--json"], env=environ)
+
+    assert checked.exit_code == 0
+    warned = json.loads(checked.stdout)["warnings"]
+    assert [sum(f"{name}=true" in warning for warning in warned) for name in off] == [1, 1]
