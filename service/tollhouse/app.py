@@ -119,7 +119,7 @@ def installed_models() -> Models:
 
 
 def _dependencies(tollhouse: Tollhouse) -> dict[str, Provide]:
-    responses = TakeResponses(tollhouse)
+    responses, found = TakeResponses(tollhouse), health.StoreHealth(tollhouse.stores)
     providers: dict[str, Callable[[], Any]] = {
         "limits": lambda: tollhouse.limits,
         "sessions": lambda: tollhouse.sessions,
@@ -130,6 +130,7 @@ def _dependencies(tollhouse: Tollhouse) -> dict[str, Provide]:
         "metrics": lambda: tollhouse.metrics,
         "settings": lambda: tollhouse.settings,
         "responses": lambda: responses,
+        "health": lambda: found,
     }
     return {name: Provide(provider, sync_to_thread=False) for name, provider in providers.items()}
 

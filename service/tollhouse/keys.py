@@ -82,6 +82,10 @@ class Namespace:
         """Return the key that is written so that replicas confirm the writes before it; its prefix is the store's."""
         return f"{PREFIX}:{_WORDS[store]}:{self._scope}{{marker}}"
 
+    def probe(self, store: str) -> str:
+        """Return the key that is written to prove that a store can be; its prefix is the store's."""
+        return f"{PREFIX}:{_WORDS[store]}:{self._scope}{{probe}}"
+
 
 class CacheNames:
     """The names of one cache.

@@ -39,6 +39,7 @@ def script(name: str, *, idempotent: bool, reads: bool = False) -> Script:
 
 
 SCRIPTS = {
+    "sessions/probe": script("sessions/probe", idempotent=True),
     "test/once": script("test/once", idempotent=False),
     "test/again": script("test/again", idempotent=True),
     "test/read": script("test/read", idempotent=True, reads=True),

@@ -1,4 +1,4 @@
-"""`tollhouse check`: whether each store answers, on which server, and whether a failover would work."""
+"""`tollhouse check`: whether each store can be written, on which server, and whether a failover would work."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class CheckResult(Struct, frozen=True, kw_only=True):
 @click.option("--config", type=click.Path(path_type=Path), help="Settings file (default: tollhouse.toml).")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def check(config: Path | None, as_json: bool) -> None:  # noqa: FBT001 - click gives it
-    """Check that every store answers: exit code 0 if all do, else 1.
+    """Check that every store answers and can be written: exit code 0 if all can, else 1.
 
     With Sentinels it also shows the state of the replicas, and warns if a failover would fail.
     Without a URL it checks the stores of the service that `tollhouse serve` runs for this user;
@@ -97,6 +97,7 @@ def warnings(stores: Sequence[StoreStatus], *, keyed: bool) -> Iterator[str]:
 
 
 def _store_warnings(store: StoreStatus) -> Iterator[str]:
+    yield from store.warnings
     for missing in store.missing_commands:
         yield f"{missing.command} is not available to the account: {missing.cost}"
     if store.shared_database is not None:
@@ -124,11 +125,19 @@ def _show(result: CheckResult) -> None:
     watches = {store.watch.service: store.watch for store in result.stores if store.watch is not None}
     if watches:
         console.print(_watches_table(watches.values()))
-    for store in result.stores:
-        if store.problem is not None:
-            console.print(f"{store.store}: {store.problem}", markup=False)
+    for problem, names in problems(result.stores).items():
+        console.print(f"{', '.join(names)}: {problem}", markup=False)
     for warning in result.warnings:
         console.print(f"warning: {warning}", markup=False)
+
+
+def problems(stores: Iterable[StoreStatus]) -> dict[str, list[str]]:
+    """Return each problem once, with the stores that have it."""
+    found: dict[str, list[str]] = {}
+    for store in stores:
+        if store.problem is not None:
+            found.setdefault(store.problem, []).append(store.store)
+    return found
 
 
 def _stores_table(stores: Iterable[StoreStatus]) -> Table:

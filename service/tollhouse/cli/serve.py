@@ -117,7 +117,7 @@ async def _require_stores(settings: Settings) -> None:
     with logs.muted():
         async with wiring.open(settings, strict=True) as tollhouse:
             exist = [one for one in tollhouse.stores.all() if not isinstance(one.url.target, _OWN)]
-            found = await asyncio.gather(*(store.ping() for store in exist), return_exceptions=True)
+            found = await asyncio.gather(*(store.probe() for store in exist), return_exceptions=True)
     for error in found:
         if isinstance(error, StoreRefused):
             raise error

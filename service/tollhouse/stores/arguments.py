@@ -11,6 +11,8 @@ from tollhouse.stores.transport.connection import encode
 BULK_BYTES: Final = 16 * 1024
 """A call with a larger value goes over a connection of its own: small calls behind it would wait for the socket."""
 
+PROBE_MS: Final = 2_000
+"""How long the key of a probe lives."""
 _MARKER_MS: Final = 60_000
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator, Mapping
 from typing import Final, Literal
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from tollhouse.errors import StoreError
+from tollhouse.errors import StoreError, StoreRefused, StoreUnavailable
 from tollhouse.stores.discovery.locator import ServiceHealth
 from tollhouse.stores.opening import AnyStore
 from tollhouse.stores.rights import MissingCommand
@@ -18,6 +19,10 @@ TEXT_MAX: Final = 300
 """Bound of a text from elsewhere, such as a reason or a list of hosts."""
 SILENT_MAX: Final = 8
 """Bound of the silent servers that are listed one by one."""
+
+_KEPT: Final = ("sessions", "accounts")
+_EVICTED: Final = "these among them; set noeviction, and give the cache a server of its own with TOLLHOUSE_CACHE_URL"
+_FULL: Final = 0.9
 
 ConnectionState = Literal["connected", "disconnected"]
 
@@ -45,8 +50,10 @@ class FailoverStatus(Struct, frozen=True, kw_only=True):
 class StoreStatus(Struct, frozen=True, kw_only=True):
     """The state of one store; `problem` is null when it is well, `watch` when it has one fixed server.
 
+    It is connected if it answers and a script has written to it. `warnings` says what may fail later.
+
     `shared_database` is the number of the logical database if other stores have keys there too. `replication_id` is
-    null also when the account may not run INFO. Only `examine` fills `missing_commands`.
+    null also when the account may not run INFO. Only `examine` fills `missing_commands` and `warnings`.
     """
 
     store: str
@@ -60,14 +67,18 @@ class StoreStatus(Struct, frozen=True, kw_only=True):
     problem: str | None
     shared_database: int | None = None
     missing_commands: tuple[MissingCommand, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 async def check_store(store: AnyStore) -> StoreStatus:
-    """Ping a store and return its status."""
+    """Ask a store, write to it by a script, and return its status."""
     round_trip_ms, server, problem = None, None, None
     try:
         round_trip_ms = round(await store.ping(), 3)
         server = store.server
+        await store.probe()
+    except (StoreUnavailable, StoreRefused) as error:
+        problem = _bounded(error.reason)  # without the name of the store: several may have the same one
     except StoreError as error:
         problem = _bounded(str(error))
     health = store.health()
@@ -87,8 +98,25 @@ async def check_store(store: AnyStore) -> StoreStatus:
 
 
 async def examine(store: AnyStore) -> StoreStatus:
-    """Return the status of a store, with the commands that its account lacks."""
-    return replace(await check_store(store), missing_commands=await missing_commands(store))
+    """Return the status of a store, with the commands that its account lacks and what may fail later."""
+    status = await check_store(store)
+    missing = await missing_commands(store)
+    try:
+        memory = await store.info("memory")
+    except StoreError:
+        memory = {}
+    return replace(status, missing_commands=missing, warnings=tuple(memory_warnings(store.name, memory)))
+
+
+def memory_warnings(store: str, memory: Mapping[str, str]) -> Iterator[str]:
+    """Return what the memory of a server means for one of its stores; `memory` is that section of INFO."""
+    bound, policy = int(memory.get("maxmemory", 0)), memory.get("maxmemory_policy", "noeviction")
+    if not bound:
+        return
+    if store in _KEPT and policy != "noeviction":
+        yield f"the server evicts keys if its memory is full (maxmemory-policy {policy}), {_EVICTED}"
+    if int(memory.get("used_memory", 0)) >= _FULL * bound:
+        yield "the server uses more than nine tenths of its maxmemory; raise it: a full server refuses writes or evicts"
 
 
 async def missing_commands(store: AnyStore) -> tuple[MissingCommand, ...]:

@@ -14,7 +14,7 @@ from tollhouse.keys import UNNAMED, Namespace
 from tollhouse.metrics import Metrics
 from tollhouse.runtime.home_loop import HomeLoop, running_loop
 from tollhouse.scripts import Argument, Scripts
-from tollhouse.stores.arguments import as_list, is_bulky
+from tollhouse.stores.arguments import PROBE_MS, as_list, is_bulky
 from tollhouse.stores.calls import ScriptCalls
 from tollhouse.stores.discovery.locator import Locator, ServiceHealth
 from tollhouse.stores.durability.commits import commits_on
@@ -199,6 +199,10 @@ class Store:
         began_s = time.perf_counter()
         await self.command("PING")
         return (time.perf_counter() - began_s) * 1000
+
+    async def probe(self) -> None:
+        """Write a key that expires soon by a script, as this store writes; raise as `run` does."""
+        await self.run(f"{self.name}/probe", [self._namespace.probe(self.name)], [PROBE_MS])
 
     async def command(self, *parts: str | bytes | int) -> Any:
         """Send one plain command that reads or that may be sent twice; for administration and health."""

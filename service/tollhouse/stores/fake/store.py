@@ -15,9 +15,10 @@ from redis.exceptions import ResponseError
 
 from tollhouse.clock import ServerClock, server_time
 from tollhouse.errors import ScriptFailed, StoreUnavailable
+from tollhouse.keys import UNNAMED
 from tollhouse.runtime.home_loop import HomeLoop, running_loop
 from tollhouse.scripts import Argument, Scripts
-from tollhouse.stores.arguments import as_list, with_primary
+from tollhouse.stores.arguments import PROBE_MS, as_list, with_primary
 from tollhouse.stores.discovery.locator import ServiceHealth
 from tollhouse.stores.fake.server import fake_server
 from tollhouse.stores.fake.subscription import Subscription
@@ -117,6 +118,10 @@ class FakeStore:
         """Return 0 once the server answers: the data is in this process."""
         await self.command("PING")
         return 0.0
+
+    async def probe(self) -> None:
+        """Write a key that expires soon, as `Store.probe` does."""
+        await self.run(f"{self.name}/probe", [UNNAMED.probe(self.name)], [PROBE_MS])
 
     async def command(self, *parts: str | bytes | int) -> Any:
         """Run one plain command."""

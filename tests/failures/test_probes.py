@@ -1,0 +1,133 @@
+"""Probes: a store is well if a script has written to it, whatever PING says; and what may fail later is a warning."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+import pytest
+
+import tollhouse
+from tests.failures.own_server import own_server
+from tests.http.client import ADMIN, service_at
+from tests.worlds import StoreWorld, World
+from tollhouse.cli.check import problems, warnings
+from tollhouse.http.health import StoreHealth
+from tollhouse.stores import status
+from tollhouse.stores.arguments import PROBE_MS
+from tollhouse.stores.status import memory_warnings
+
+PROBES = ("sessions/probe", "limits/probe", "cache/probe", "accounts/probe")
+
+
+@asynccontextmanager
+async def account(world: StoreWorld, *rules: str) -> AsyncIterator[str]:
+    """Yield the URL of an account with all rights but those that the rules take away."""
+    name, password = f"limited-{secrets.token_hex(4)}", secrets.token_hex(8)
+    all_rights = ("on", f">{password}", "allchannels", "~*", "+@all")
+    await world.command("sessions", "ACL", "SETUSER", name, *all_rights, *rules)
+    yield world.url.replace("unix://", f"unix://{name}:{password}@")
+    await world.command("sessions", "ACL", "DELUSER", name)
+
+
+async def test_a_probe_writes_a_key_that_expires(world: World) -> None:
+    """Each store has a script of its own, which leaves one key of the store's prefix for two seconds."""
+    for store, script in zip(world.stores.all(), PROBES, strict=True):
+        await store.probe()
+
+        (key,) = await store.command("KEYS", "tollhouse:*{probe}")
+        assert 0 < await store.command("PTTL", key) <= PROBE_MS
+        assert script == f"{store.name}/probe"
+
+
+async def test_a_store_that_cannot_be_written_is_no_store(embedded: StoreWorld) -> None:
+    """PING is answered all the same; the problem is the same text for all stores of the server."""
+    async with account(embedded, "-@write") as url, tollhouse.open(url) as th:
+        found = [await status.examine(store) for store in th.stores.all()]
+
+    assert {one.connection for one in found} == {"disconnected"}
+    assert all(one.round_trip_ms is not None for one in found)
+    (problem,) = problems(found)
+    assert "ACL SETUSER" in problem
+    assert problems(found)[problem] == ["sessions", "limits", "cache", "accounts"]
+
+
+@pytest.mark.parametrize(
+    ("keys", "code", "word"),
+    [("%R~tollhouse:cache:*", 200, "degraded"), ("%R~tollhouse:session:*", 503, "unavailable")],
+)
+async def test_readiness_needs_a_write(embedded: StoreWorld, keys: str, code: int, word: str) -> None:
+    """S0-18: without writes the cache only degrades the service; without those of another store it is not ready."""
+    others = [f"~tollhouse:{one}:*" for one in ("session", "rate", "cache", "account")]
+    rules = ["resetkeys", keys, *(one for one in others if one != keys.removeprefix("%R"))]
+    async with account(embedded, *rules) as url, service_at(url) as service:
+        response = await service.ask("GET", "/readyz")
+
+    assert (response.status_code, response.json()["status"]) == (code, word)
+
+
+async def test_an_answer_holds_for_a_second(embedded: StoreWorld) -> None:
+    """Frequent probes, also those that meet, write once a second; each of the two answers is remembered apart."""
+    now = [100.0]
+    async with tollhouse.open(embedded.url) as th:
+        health = StoreHealth(th.stores, clock=lambda: now[0])
+        first = await health.readiness()
+        assert await health.readiness() is first
+        report = await health.report()
+        assert await health.report() is report
+        now[0] += 0.999
+        assert await health.readiness() is first
+        now[0] += 0.001
+        assert await health.readiness() is not first
+
+
+async def test_a_full_server_says_so() -> None:
+    """Above maxmemory writes are refused, apart from those of limits; the report has the remedy and the warning."""
+    async with own_server("--maxmemory", "100kb") as url, service_at(url) as service:
+        report = (await service.ask("GET", "/readyz?verbose", headers=ADMIN)).json()
+
+    sessions, limits, *_ = report["stores"]
+    assert report["status"] == "unavailable"
+    assert "raise maxmemory of the server" in sessions["problem"]
+    assert limits["problem"] is None
+    assert "nine tenths of its maxmemory" in limits["warnings"][0]
+
+
+#   the memory of a server, words of the warnings for sessions, and for limits
+MEMORY: list[tuple[Mapping[str, str], list[str], list[str]]] = [
+    ({}, [], []),
+    ({"maxmemory": "0", "maxmemory_policy": "allkeys-lru", "used_memory": "9"}, [], []),
+    ({"maxmemory": "100", "maxmemory_policy": "noeviction", "used_memory": "89"}, [], []),
+    ({"maxmemory": "100", "maxmemory_policy": "noeviction", "used_memory": "90"}, ["nine tenths"], ["nine tenths"]),
+    ({"maxmemory": "100", "maxmemory_policy": "volatile-lru", "used_memory": "9"}, ["volatile-lru"], []),
+    ({"maxmemory": "100", "maxmemory_policy": "allkeys-lru", "used_memory": "99"}, ["allkeys", "nine"], ["nine"]),
+]
+
+
+@pytest.mark.parametrize(("memory", "of_sessions", "of_limits"), MEMORY)
+def test_what_memory_means(memory: Mapping[str, str], of_sessions: list[str], of_limits: list[str]) -> None:
+    """A server that evicts when it is full is no place for sessions; one that is nearly full is told beforehand."""
+    for store, words in (("sessions", of_sessions), ("limits", of_limits)):
+        found = list(memory_warnings(store, memory))
+        assert len(found) == len(words)
+        assert all(word in one for word, one in zip(words, found, strict=True))
+
+
+async def test_check_warns_of_eviction() -> None:
+    """`tollhouse check` names the stores that a server may evict, once."""
+    async with own_server("--maxmemory", "1gb", "--maxmemory-policy", "allkeys-lru") as url, tollhouse.open(url) as th:
+        found = [await status.examine(store) for store in th.stores.all()]
+
+    told = [warning for warning in warnings(found, keyed=True) if "evicts" in warning]
+    assert len(told) == 1
+    assert told[0].startswith("sessions, accounts: ")
+    assert "TOLLHOUSE_CACHE_URL" in told[0]
+
+
+async def test_without_info_nothing_is_known_of_the_memory(embedded: StoreWorld) -> None:
+    """An account that may not ask gets no warning of it, and a store that is down neither."""
+    async with account(embedded, "-info") as url, tollhouse.open(url) as th:
+        assert (await status.examine(th.stores.sessions)).warnings == ()
+    async with tollhouse.open("redis://127.0.0.1:1") as th:
+        assert (await status.examine(th.stores.sessions)).warnings == ()
