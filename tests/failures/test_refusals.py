@@ -19,6 +19,7 @@ from tests.asgi import get
 from tests.caches import Loader
 from tests.failures.fake_sentinel import PATIENCE_S
 from tests.failures.own_server import own_server
+from tests.failures.primaries import scene
 from tests.worlds import StoreWorld
 from tollhouse.errors import StoreRefused, StoreUnavailable
 from tollhouse.fastapi import RateLimit
@@ -168,6 +169,23 @@ async def test_a_change_of_the_cause_is_another_error(embedded: StoreWorld, capl
     levels = [record.levelname for record in caplog.records]
     assert levels == ["ERROR", "INFO", "ERROR", "INFO"]
     assert ["WRONGPASS" in caplog.messages[0], "ACL failure" in caplog.messages[2]] == [True, True]
+
+
+async def test_another_cause_is_told_while_the_store_is_down(caplog: pytest.LogCaptureFixture) -> None:
+    """A login that is mended may show a replica: probes find it out, and it is another error."""
+    async with scene(wait_s=0.05, probe_s=0.01) as s:
+        s.old.denied = frozenset({"HELLO"})
+        with pytest.raises(StoreUnavailable):
+            await s.store.run("test/once", [], [])
+        s.old.denied, s.old.role = frozenset(), "replica"
+        async with asyncio.timeout(PATIENCE_S):
+            while len(caplog.records) < 2:
+                with pytest.raises(StoreUnavailable):
+                    await s.store.run("test/once", [], [])
+                await asyncio.sleep(0.01)
+
+    assert [record.levelname for record in caplog.records] == ["ERROR", "ERROR"]
+    assert ["NOPERM" in caplog.messages[0], "the server is a replica" in caplog.messages[1]] == [True, True]
 
 
 async def test_the_stores_of_a_server_report_a_cause_once(

@@ -420,5 +420,7 @@ def test_a_store_that_is_down_fails_the_check(tmp_path: Path) -> None:
 
     assert done.returncode == 1
     assert "redis://127.0.0.1:1: cannot connect" in " ".join(done.stdout.split())
+    assert "sessions, limits, cache, accounts: " in done.stdout
+    assert (done.stdout.count("cannot connect"), done.stderr) == (1, "")
     assert "no secret is set" in done.stdout
-    assert "sesame" not in done.stdout + done.stderr
+    assert "sesame" not in done.stdout

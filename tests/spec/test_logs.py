@@ -214,6 +214,18 @@ def test_our_own_lines_have_each_fact_as_they_need_it() -> None:
     assert person.endswith('INFO    tollhouse.stores store lost store="limits"')
 
 
+def test_a_check_logs_nothing_of_ours(caplog: pytest.LogCaptureFixture) -> None:
+    """What is muted is silent in all our loggers, and afterwards the level is as before."""
+    log, before = logs.Log("tollhouse.stores"), logging.getLogger("tollhouse").level
+    with logs.muted():
+        log.error("store lost")
+        logging.getLogger("app").error("theirs")
+    log.error("store lost")
+
+    assert [record.name for record in caplog.records] == ["app", "tollhouse.stores"]
+    assert logging.getLogger("tollhouse").level == before
+
+
 def test_text_that_cannot_be_encoded_is_still_logged() -> None:
     """A lone surrogate, as in a file name that is not UTF-8, does not lose the line."""
     stream = io.StringIO()

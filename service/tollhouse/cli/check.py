@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich_click import RichCommand
 
-from tollhouse import wiring
+from tollhouse import logs, wiring
 from tollhouse.cli.service_file import load_for_running_service
 from tollhouse.settings import Settings
 from tollhouse.settings.enabled import turned_off
@@ -49,7 +49,9 @@ def check(config: Path | None, as_json: bool) -> None:  # noqa: FBT001 - click g
     Without a URL it checks the stores of the service that `tollhouse serve` runs for this user;
     if none runs, those of an embedded server that it starts and stops.
     """
-    result = asyncio.run(_check(load_for_running_service(os.environ, config)))
+    settings = load_for_running_service(os.environ, config)
+    with logs.muted():  # the result has all of it
+        result = asyncio.run(_check(settings))
     if as_json:
         click.echo(msgspec.json.encode(result))
     else:

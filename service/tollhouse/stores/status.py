@@ -17,6 +17,8 @@ from tollhouse.stores.urls import format_host
 
 TEXT_MAX: Final = 300
 """Bound of a text from elsewhere, such as a reason or a list of hosts."""
+PROBLEM_MAX: Final = 600
+"""Bound of a problem, which ends with its remedy."""
 SILENT_MAX: Final = 8
 """Bound of the silent servers that are listed one by one."""
 
@@ -78,7 +80,7 @@ async def check_store(store: AnyStore) -> StoreStatus:
         server = store.server
         await store.probe()
     except (StoreUnavailable, StoreRefused) as error:
-        problem = _bounded(error.reason)  # without the name of the store: several may have the same one
+        problem = _bounded(error.reason, PROBLEM_MAX)  # without the name of the store: several may have the same one
     except StoreError as error:
         problem = _bounded(str(error))
     health = store.health()
@@ -145,5 +147,5 @@ def failover_status(health: ServiceHealth, now_s: float) -> FailoverStatus:
     )
 
 
-def _bounded(text: str) -> str:
-    return text if len(text) <= TEXT_MAX else text[: TEXT_MAX - 1] + "…"
+def _bounded(text: str, bound: int = TEXT_MAX) -> str:
+    return text if len(text) <= bound else text[: bound - 1] + "…"

@@ -241,7 +241,7 @@ class Store:
             await first_start()
         except (OSError, ConfigurationError) as error:
             self._first_start = None
-            refusal = refusal_to_connect(self.url.server, error, single=True, connect_s=0)
+            refusal = refusal_to_connect(self.url.server, error, single=True, connect_s=self._config.timing.start_s)
             self._refusals.report(refusal, "")
             raise self._calls.unavailable("not-sent", refusal.text, refusal) from error
         self._first_start = None

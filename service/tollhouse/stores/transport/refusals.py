@@ -84,8 +84,13 @@ def refusal_to_connect(server: str, error: Exception, *, single: bool, connect_s
         return ServerRefusal(server=server, reason=reason, remedy=START)
     if error.code == "READONLY":
         return ServerRefusal(server=server, reason="the server is a replica", remedy=_remedy(error), permanent=single)
-    reason = f"refused the {'login' if error.code in LOGIN_CODES else 'handshake'}: {error}"
+    reason = f"refused the {'login' if error.code in LOGIN_CODES else 'handshake'}: {_words(error)}"
     return ServerRefusal(server=server, reason=reason, remedy=_remedy(error), permanent=error.code in _LASTING)
+
+
+def _words(error: ServerError) -> str:
+    """Return what a server said, without the full stop, because the remedy follows."""
+    return str(error).rstrip(".")
 
 
 def _remedy(error: ServerError) -> str:
@@ -155,8 +160,8 @@ class StoreRefusals:
     def of_call(self, error: ServerError) -> ServerRefusal:
         """Return what the error of a call says about the server, and report it if it is permanent."""
         if not is_denied(error):
-            return ServerRefusal(server=self._server, reason=str(error), remedy=_remedy(error))
-        refusal = ServerRefusal(server=self._server, reason=str(error), remedy=RIGHTS_REMEDY, permanent=True)
+            return ServerRefusal(server=self._server, reason=_words(error), remedy=_remedy(error))
+        refusal = ServerRefusal(server=self._server, reason=_words(error), remedy=RIGHTS_REMEDY, permanent=True)
         self.report(refusal, "")
         return refusal
 
