@@ -46,6 +46,7 @@ from tollhouse.limits.decision import (
     TakeAllResult,
 )
 from tollhouse.limits.limiter import Limiter
+from tollhouse.limits.policy.definition import PolicyDefinition
 from tollhouse.limits.policy.policy import Limit, Policy
 from tollhouse.metrics import Metrics
 from tollhouse.sessions.policies import SessionPolicy
@@ -93,6 +94,7 @@ __all__ = [
     "Overloaded",
     "Policy",
     "PolicyChoice",
+    "PolicyDefinition",
     "PolicySettings",
     "RateLimitMiddleware",
     "RateLimitRule",

@@ -22,7 +22,7 @@ from tollhouse import RateLimited, RateLimitMiddleware, RateLimitRule, limit
 from tollhouse.fastapi import RateLimit
 from tollhouse.fastapi import answer as answer_refusal
 from tollhouse.limits.limiter import Limiter
-from tollhouse.limits.policy.catalog import policy_from_settings
+from tollhouse.limits.policy.definition import policy_from_settings
 from tollhouse.litestar import TollhousePlugin
 from tollhouse.settings import Settings
 from tollhouse.settings.model import LimitSettings, PolicySettings

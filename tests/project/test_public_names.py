@@ -52,6 +52,7 @@ PUBLIC = (
     "Overloaded",
     "Policy",
     "PolicyChoice",
+    "PolicyDefinition",
     "PolicySettings",
     "RateLimitMiddleware",
     "RateLimitRule",
@@ -91,7 +92,7 @@ FIXTURES = ("tollhouse_cache", "tollhouse_cache_off", "tollhouse_limits_off", "t
 PUBLIC_MODULES = ("tollhouse", "tollhouse.fastapi", "tollhouse.litestar")
 MADE_BY_TOLLHOUSE = frozenset({"Accounts", "Cache", "Limiter", "Results", "Sessions", "SettingsWatcher"})
 """Classes whose objects an open Tollhouse has; their constructors are not public."""
-ALIASES = {"Charge", "CredentialsFunction", "Dialect", "KeyRule", "PolicyChoice"}
+ALIASES = {"Charge", "CredentialsFunction", "Dialect", "KeyRule", "PolicyChoice", "PolicyDefinition"}
 OF_THE_SERVICE = frozenset({"Tollhouse.keyring", "Limiter.refusals"})
 """What only our own service and edges use."""
 

@@ -90,7 +90,7 @@ def checked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with every module that the documents show, and with those of this file."""
     folder = tmp_path_factory.mktemp("user-code")
     assert {"readme_1", "limits_1", "fastapi_app"} <= set(user_code.write_modules(folder))
-    for name, text in {"lambdas": LAMBDAS, "loaded": LOADED, "wrong": WRONG}.items():
+    for name, text in {"lambdas": LAMBDAS, "loaded": LOADED, "policies": POLICIES, "wrong": WRONG}.items():
         (folder / f"{name}.py").write_text(text, encoding="utf-8")
     return folder
 

@@ -22,6 +22,7 @@ from tollhouse.asgi.types import PerRequest
 from tollhouse.cache.cache import Cache
 from tollhouse.http.problems import litestar_response
 from tollhouse.limits.decision import RateLimited
+from tollhouse.limits.policy.definition import PolicyDefinition
 from tollhouse.litestar.routes import RateLimitRoutes
 from tollhouse.metrics import Metrics
 from tollhouse.settings import Settings
@@ -44,7 +45,7 @@ class TollhousePlugin(InitPlugin, ReceiveRoutePlugin):
         target: str | Settings | None = None,
         *,
         namespace: str | None = None,
-        policies: Mapping[str, str] | None = None,
+        policies: Mapping[str, PolicyDefinition] | None = None,
         policy: PerRequest[PolicyChoice] = "default",
         key: KeyRule | Mapping[str, KeyRule] | None = None,
         cost: PerRequest[int | None] = None,

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from tollhouse.errors import ConfigurationError, InvalidInput
 from tollhouse.logs import redact
 from tollhouse.settings.leaf import leaves, parse
-from tollhouse.settings.model import PolicySettings, Settings
+from tollhouse.settings.model import Settings
 from tollhouse.settings.sources import (
     CONFIG,
     REDIS_PASSWORD,
@@ -38,7 +38,6 @@ __all__ = [
     "remove_secrets",
     "settings_file",
     "with_instances",
-    "with_policies",
 ]
 
 _DEFAULT_FILE = Path("tollhouse.toml")
@@ -105,15 +104,6 @@ def settings_file(environ: Mapping[str, str], path: Path | None = None) -> Path 
     if environ.get(CONFIG):
         return Path(environ[CONFIG])
     return _DEFAULT_FILE if _DEFAULT_FILE.is_file() else None
-
-
-def with_policies(settings: Settings, policies: Mapping[str, str] | None) -> Settings:
-    """Return the settings with policies that the code adds; these replace policies of the same name."""
-    if not policies:
-        return settings
-    added = {name: PolicySettings(limit=limit) for name, limit in policies.items()}
-    limits = replace(settings.limits, policies={**settings.limits.policies, **added})
-    return replace(settings, limits=limits)
 
 
 def with_instances(settings: Settings) -> Settings:

@@ -27,9 +27,10 @@ from tollhouse.limits.policy.catalog import (
     policies_from_settings,
     policy_changes,
 )
+from tollhouse.limits.policy.definition import PolicyDefinition, policies_in_code
 from tollhouse.metrics import Metrics
 from tollhouse.sessions.sessions import Sessions
-from tollhouse.settings import Settings, with_policies
+from tollhouse.settings import Settings
 from tollhouse.settings.credentials import CredentialsFunction
 from tollhouse.settings.enabled import report_off, turned_off
 from tollhouse.settings.watch import SettingsWatcher
@@ -51,18 +52,18 @@ class Tollhouse:
         self,
         settings: Settings,
         *,
-        policies: Mapping[str, str] | None = None,
+        policies: Mapping[str, PolicyDefinition] | None = None,
         models: Models | None = None,
         metrics: Metrics | None = None,
         credentials: CredentialsFunction | None = None,
     ) -> None:
         for sentence in turned_off(settings):
             report_off(sentence)
-        self._own_policies = policies
-        self.settings = with_policies(settings, policies)
+        self._own_policies = policies_in_code(policies)
+        self.settings = settings
         self.metrics = Metrics() if metrics is None else metrics
         self.models = Models() if models is None else models
-        self.policies = policies_from_settings(self.settings)
+        self.policies = policies_from_settings(settings, self._own_policies)
         self._watch_task: asyncio.Task[None] | None = None
         self.namespace = Namespace(settings.namespace)
         self._urls = store_urls(settings)
@@ -176,7 +177,7 @@ class Tollhouse:
 
     def _apply_policies(self, settings: Settings) -> dict[str, str]:
         """Put the policies of `settings` into force; return the names of those that were added, changed and removed."""
-        loaded = policies_from_settings(with_policies(settings, self._own_policies))
+        loaded = policies_from_settings(settings, self._own_policies)
         in_force = self.limits.policies if "limits" in vars(self) else self.policies
         in_code = in_force.keys() - self.policies.keys()
         policies = policies_after_reload(in_force, loaded, in_code)
@@ -203,7 +204,7 @@ def open(  # noqa: A001 - the verb that users know: `async with tollhouse.open(u
     target: str | Settings | None = None,
     *,
     namespace: str | None = None,
-    policies: Mapping[str, str] | None = None,
+    policies: Mapping[str, PolicyDefinition] | None = None,
     models: Models | None = None,
     metrics: Metrics | None = None,
     credentials: CredentialsFunction | None = None,

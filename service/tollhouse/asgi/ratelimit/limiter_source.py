@@ -19,11 +19,12 @@ from tollhouse.asgi.ratelimit.headers import RateLimitFields, WallClock
 from tollhouse.errors import ConfigurationError
 from tollhouse.limits.limiter import Limiter
 from tollhouse.limits.policy.catalog import policies_from_settings
+from tollhouse.limits.policy.definition import PolicyDefinition, policies_in_code
 from tollhouse.limits.policy.policy import Policy
 from tollhouse.metrics import Metrics
 from tollhouse.runtime.home_loop import asyncio_loop
 from tollhouse.sessions.sessions import Sessions
-from tollhouse.settings import Settings, naming, with_policies
+from tollhouse.settings import Settings, naming
 from tollhouse.settings.model import Dialect
 from tollhouse.settings.networks import trusted_networks
 from tollhouse.wiring import Tollhouse
@@ -93,7 +94,7 @@ def limiter_source(
     target: Limiter | Tollhouse | Settings | str | None,
     *,
     namespace: str | None = None,
-    policies: Mapping[str, str] | None = None,
+    policies: Mapping[str, PolicyDefinition] | None = None,
     dialect: Dialect | None = None,
     trusted_proxies: Sequence[str] | None = None,
     ipv6_prefix_bits: int | None = None,
@@ -115,9 +116,10 @@ def limiter_source(
     if isinstance(target, Tollhouse):
         settings, limiter, known = target.settings, target, target.limits.policies
     else:
-        settings = with_policies(wiring.settings_for(target, namespace, strict=strict), policies)
+        settings, own = wiring.settings_for(target, namespace, strict=strict), policies_in_code(policies)
         shared = Metrics() if metrics is None else metrics  # one for all event loops
-        limiter, known = PerLoop(lambda: wiring.open(settings, metrics=shared)), policies_from_settings(settings)
+        limiter = PerLoop(lambda: wiring.open(settings, policies=own, metrics=shared))
+        known = policies_from_settings(settings, own)
     return LimiterSource(
         limiter,
         policies=known,

@@ -14,6 +14,7 @@ from tollhouse.asgi.route_patterns import RoutePatterns
 from tollhouse.asgi.types import App, Message, PerRequest, Receive, Scope, Send, resolve
 from tollhouse.errors import ConfigurationError
 from tollhouse.limits.limiter import Limiter
+from tollhouse.limits.policy.definition import PolicyDefinition
 from tollhouse.metrics import Metrics
 from tollhouse.settings import Settings
 from tollhouse.settings.model import Dialect
@@ -52,7 +53,7 @@ class RateLimitMiddleware:
         settings: Settings | None = None,
         namespace: str | None = None,
         limiter: Limiter | Tollhouse | None = None,
-        policies: Mapping[str, str] | None = None,
+        policies: Mapping[str, PolicyDefinition] | None = None,
         policy: PerRequest[PolicyChoice] = "default",
         routes: Mapping[str, PolicyChoice | RateLimitRule] | None = None,
         key: KeyRule | Mapping[str, KeyRule] | None = None,

@@ -10,7 +10,8 @@ from msgspec import Struct
 
 from tollhouse.errors import ConfigurationError, InvalidInput
 from tollhouse.limits.policy.access_list import networks
-from tollhouse.limits.policy.catalog import BUILT_IN, by_name, policy_from_settings
+from tollhouse.limits.policy.catalog import BUILT_IN, by_name
+from tollhouse.limits.policy.definition import policy_from_settings
 from tollhouse.limits.policy.policy import Limit, Policy
 from tollhouse.settings.model import PolicySettings
 from tollhouse.settings.networks import IPV6_PREFIX_BITS

@@ -12,9 +12,10 @@ from msgspec.structs import replace
 
 from tollhouse.errors import InvalidInput
 from tollhouse.limits.policy.access_list import compile_access_lists
+from tollhouse.limits.policy.definition import policy_from_settings
 from tollhouse.limits.policy.notation import parse_policy
 from tollhouse.limits.policy.policy import Policy
-from tollhouse.settings.model import PolicySettings, Settings
+from tollhouse.settings.model import Settings
 from tollhouse.suggest import did_you_mean
 
 SHADOWS_MAX: Final = 8
@@ -37,6 +38,7 @@ BUILT_IN: Final[Mapping[str, Policy]] = MappingProxyType(
 `login` counts per account, `login-address`, `signup` and `wrong-key` per address, `session` and `ai` per caller, and
 `revocation` per session and address, and for logouts per session.
 """
+NO_POLICIES: Final[Mapping[str, Policy]] = MappingProxyType({})
 _COUNTING: Final = ("login", "login-address", "signup")
 
 
@@ -65,33 +67,18 @@ def by_name(policies: Iterable[Policy]) -> dict[str, Policy]:
     return named
 
 
-def policies_from_settings(settings: Settings) -> dict[str, Policy]:
-    """Return the policies in force under the settings; raises InvalidInput for the first that cannot be used."""
-    chosen = settings.limits.policies
-    named = by_name([*BUILT_IN.values(), *(policy_from_settings(name, fields) for name, fields in chosen.items())])
+def policies_from_settings(settings: Settings, in_code: Mapping[str, Policy] = NO_POLICIES) -> dict[str, Policy]:
+    """Return the policies in force under the settings; those `in_code` replace policies of the same name.
+
+    Raises InvalidInput for the first that cannot be used.
+    """
+    chosen = {name: policy_from_settings(name, fields) for name, fields in settings.limits.policies.items()}
+    named = by_name([*BUILT_IN.values(), *{**chosen, **in_code}.values()])
     for name in _COUNTING:
         if named[name].is_concurrency:
             remedy = "attempts are counted, and hold no permit: choose another algorithm"
             raise InvalidInput(f"policies.{name}.algorithm", named[name].algorithm, remedy)
     return named
-
-
-def policy_from_settings(name: str, chosen: PolicySettings) -> Policy:
-    """Return one policy of the settings, checked as far as it can be without the others."""
-    if chosen.shadow is False and chosen.shadow_of is not None:
-        raise InvalidInput(f"policies.{name}.shadow", "false", "leave it out: with shadow_of a policy is a shadow")
-    return parse_policy(
-        name,
-        chosen.limit,
-        chosen.algorithm,
-        on_outage=chosen.on_outage,
-        shadow=chosen.shadow or False,
-        shadow_of=chosen.shadow_of,
-        cost=chosen.cost,
-        key=chosen.key,
-        allow=chosen.allow,
-        deny=chosen.deny,
-    )
 
 
 def policies_after_reload(
