@@ -84,13 +84,17 @@ class Supervisor:
         below: Path | None = None,
     ) -> None:
         self.directory = _new_directory(below)
-        self._process = subprocess.Popen(  # noqa: S603 - our own file, with our own interpreter
-            [sys.executable, "-I", supervisor_process.__file__, str(self.directory)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            bufsize=0,
-            start_new_session=True,
-        )
+        try:
+            self._process = subprocess.Popen(  # noqa: S603 - our own file, with our own interpreter
+                [sys.executable, "-I", supervisor_process.__file__, str(self.directory)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                bufsize=0,
+                start_new_session=True,
+            )
+        except BaseException:  # pragma: no cover - a signal that ends the process comes while it starts
+            shutil.rmtree(self.directory, ignore_errors=True)
+            raise
         self._start_timeout_s = start_timeout_s
         self._stop_timeout_s = stop_timeout_s
         self._unread = b""
