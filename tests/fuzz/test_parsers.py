@@ -16,7 +16,7 @@ from tests.fuzz.harness import ANSWER_S, examples
 from tollhouse.accounts.names import canonical
 from tollhouse.accounts.rules import password_bytes
 from tollhouse.ai.canonical import parse
-from tollhouse.asgi.client_address import client_address
+from tollhouse.asgi.client_address import ClientAddresses
 from tollhouse.asgi.credentials import bearer_token
 from tollhouse.cache.codec import decode_body
 from tollhouse.errors import TollhouseError
@@ -69,7 +69,7 @@ HOPS: Final = st.binary(max_size=60) | st.sampled_from(
 
 def _address(forwarded: bytes, listed: bytes, peer: str) -> str:
     headers = [(b"forwarded", forwarded), (b"x-forwarded-for", listed)]
-    return client_address({"client": (peer, 1), "headers": headers}, TRUSTED)
+    return ClientAddresses(TRUSTED).client_of({"client": (peer, 1), "headers": headers})
 
 
 def _lists(entry: str) -> object:

@@ -130,6 +130,17 @@ def test_an_error_names_where_the_value_stands(tmp_path: Path, environ: dict[str
     assert blamed(raised.value) == named
 
 
+def test_an_error_about_no_single_value_names_the_policy() -> None:
+    """Nine policies are shadows of one that is built in: no variable of them is the wrong one."""
+    environ = {f"TOLLHOUSE_LIMITS_POLICIES_S{one}_SHADOW_OF": "default" for one in range(9)}
+    environ |= {f"TOLLHOUSE_LIMITS_POLICIES_S{one}_LIMIT": "5/minute" for one in range(9)}
+
+    with pytest.raises(InvalidInput) as raised:
+        tollhouse.load_settings(environ=environ)
+
+    assert raised.value.field == "policies.default"
+
+
 def test_an_error_about_a_value_in_the_code_names_no_variable() -> None:
     """What `open` was given is blamed as a setting: no variable and no file had a part in it."""
     with pytest.raises(ConfigurationError) as raised:
