@@ -15,11 +15,12 @@ from tollhouse.accounts.accounts import (
 )
 from tollhouse.ai.models import Model, Models
 from tollhouse.ai.results import Results
+from tollhouse.asgi.ratelimit.current import current_decision, current_decisions, rate_limited_response
 from tollhouse.asgi.ratelimit.decorator import limit
 from tollhouse.asgi.ratelimit.key_rules import KeyRule
 from tollhouse.asgi.ratelimit.middleware import RateLimitMiddleware
 from tollhouse.asgi.ratelimit.refunds import Charge
-from tollhouse.asgi.ratelimit.request_context import rate_limited_response
+from tollhouse.asgi.ratelimit.refusal_handlers import RefusalHandler
 from tollhouse.asgi.ratelimit.rules import PolicyChoice, RateLimitRule
 from tollhouse.asgi.response import HttpResponse
 from tollhouse.cache.cache import Cache
@@ -99,6 +100,7 @@ __all__ = [
     "RateLimitMiddleware",
     "RateLimitRule",
     "RateLimited",
+    "RefusalHandler",
     "Reservation",
     "Results",
     "RevokeAllResult",
@@ -121,6 +123,8 @@ __all__ = [
     "TollhouseError",
     "TooManyAttempts",
     "WrongCredentials",
+    "current_decision",
+    "current_decisions",
     "limit",
     "load_settings",
     "open",

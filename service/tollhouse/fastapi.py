@@ -16,22 +16,19 @@ from functools import partial
 from typing import Any, Final
 
 from tollhouse import wiring
+from tollhouse.asgi.functions import checked_function
 from tollhouse.asgi.matched_route import route_name
+from tollhouse.asgi.ratelimit.current import CURRENT_REQUEST, rate_limited_response, refused_request, request_in
 from tollhouse.asgi.ratelimit.inline import InlineLimit, InlineTake, record_error
 from tollhouse.asgi.ratelimit.key_rules import KeyValue, address, check_rule, key_finder, policy_key_finder, resolve_key
 from tollhouse.asgi.ratelimit.limiter_source import LimiterSource, default_source, source_if_given
+from tollhouse.asgi.ratelimit.refusal_handlers import response_app
 from tollhouse.asgi.ratelimit.refusal_response import LimitError, fields_of_client
-from tollhouse.asgi.ratelimit.request_context import (
-    CURRENT_REQUEST,
-    IN_SCOPE,
-    RequestContext,
-    rate_limited_response,
-    request_in,
-)
+from tollhouse.asgi.ratelimit.request_context import IN_SCOPE, RequestContext
 from tollhouse.asgi.ratelimit.rules import is_preflight
 from tollhouse.asgi.ratelimit.websocket import close_reason
 from tollhouse.asgi.response import HttpResponse, discard
-from tollhouse.asgi.types import Scope, resolve
+from tollhouse.asgi.types import App, Message, Receive, Scope, Send, resolve
 from tollhouse.errors import InvalidInput, StoreError
 from tollhouse.extras import not_installed
 from tollhouse.limits.decision import RateLimited
@@ -72,10 +69,11 @@ class RateLimit:
 
     def __init__(
         self,
-        policy: str,
+        policy: str | Callable[[Any], str | Awaitable[str]],
         *,
         key: str | Callable[[Any], KeyValue | Awaitable[KeyValue]] | None = None,
         cost: int | Callable[[Any], int | Awaitable[int | None] | None] | None = None,
+        on_refusal: Callable[[Any, RateLimited], Any] | None = None,
         name: str | None = None,
         algorithm: str = "sliding-window",
         limiter: Limiter | Tollhouse | Settings | str | None = None,
@@ -88,8 +86,9 @@ class RateLimit:
         self._rule = key_finder(key) if isinstance(key, str) else None
         self._key = None if isinstance(key, str) else key
         self._cost = cost
+        self._on_refusal = None if on_refusal is None else checked_function("on_refusal", on_refusal)
         self._exempts_preflights = not preflights
-        self._of_client = fields_of_client(key=address, cost=cost)
+        self._of_client = fields_of_client(key=self._key or address, cost=cost)
         if self._source is not None:
             check_rule(key, self._source)
 
@@ -115,22 +114,28 @@ class RateLimit:
     async def _admitted(self, connection: HTTPConnection, context: RequestContext) -> AsyncGenerator[None, None]:
         """Admit the request; a refusal that ends the route is the response, whichever limit it is by."""
         _add_handler(connection)
+        is_admitted = False
         try:
             admission = await self._admission(connection, context)
             if not _is_first(connection.scope, admission):
                 yield
                 return
             async with admission.admitted():
+                is_admitted = True
                 yield
         except RateLimited as refused:
             refused.origin = refused.origin or context
             context.outermost.end_by(refused.decision)
-            raise
+            if is_admitted or self._on_refusal is None:
+                raise
+            raise _RefusedWithResponse(refused, self._on_refusal) from None
 
     async def _admission(self, connection: HTTPConnection, context: RequestContext) -> InlineTake:
         source = self._source or context.source
         limiter = context.limiter if self._source is None else await source.limiter()
-        name = self._limit.register(_place(connection.scope), limiter)
+        limit = self._limit
+        text = limit.text if isinstance(limit.text, str) else await limit.choose(limiter, connection)
+        name = limit.register(_place(connection.scope), limiter, text)
         return InlineTake(
             source=source,
             limiter=limiter,
@@ -149,6 +154,14 @@ class RateLimit:
         except InvalidInput as error:
             record_error(context, error, self._of_client)
             raise
+
+
+class _RefusedWithResponse(RateLimited):
+    """A refusal by a limit that has a response of its own, which goes before the application's handlers."""
+
+    def __init__(self, refused: RateLimited, on_refusal: Callable[[Any, RateLimited], Any]) -> None:
+        self.on_refusal = on_refusal
+        super().__init__(refused.decision, refused.origin)
 
 
 def _start_if_returned(context: RequestContext, _: object, error: BaseException | None, __: object) -> None:
@@ -207,6 +220,7 @@ def _add_handler(connection: HTTPConnection) -> None:
     for error in (RateLimited, InvalidInput, StoreError):
         if handlers.keys().isdisjoint(error.__mro__):
             handlers[error] = answer
+    handlers.setdefault(_RefusedWithResponse, answer)
 
 
 async def answer(connection: HTTPConnection, error: Exception) -> Any:
@@ -219,7 +233,33 @@ async def answer(connection: HTTPConnection, error: Exception) -> Any:
     if isinstance(connection, WebSocket) and not _takes_response(connection):
         await connection.close(*close_reason(error))
         return None
+    if isinstance(error, RateLimited) and (own := await _own_response(connection, error)) is not None:
+        return own
     return Response(response.body, response.status, headers=response.text_headers(), media_type=response.media_type)
+
+
+async def _own_response(connection: HTTPConnection, refused: RateLimited) -> App | None:
+    """Return the application's own response: that of the limit, else of the middleware; None if it has none."""
+    request = refused_request(refused)
+    if request is not None and isinstance(refused, _RefusedWithResponse):
+        return partial(_with_fields, request, response_app(await resolve(refused.on_refusal, connection, refused)))
+    if request is None or request.own_response is None:
+        return None
+    return partial(_sent_by, await request.own_response(refused))
+
+
+async def _sent_by(respond: Callable[[Send], Awaitable[None]], _: Scope, __: Receive, send: Send) -> None:
+    await respond(send)
+
+
+async def _with_fields(request: RequestContext, app: App, scope: Scope, receive: Receive, send: Send) -> None:
+    """Send a response with the fields of the refusal, which our middleware would add."""
+
+    async def sent(message: Message) -> None:
+        is_start = message["type"].endswith("http.response.start")
+        await send(request.start(message) if is_start and request.is_detached else message)
+
+    await app(scope, receive, sent)
 
 
 def _response_to(connection: HTTPConnection, error: LimitError) -> HttpResponse:

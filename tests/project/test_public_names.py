@@ -57,6 +57,7 @@ PUBLIC = (
     "RateLimitMiddleware",
     "RateLimitRule",
     "RateLimited",
+    "RefusalHandler",
     "Reservation",
     "Results",
     "RevokeAllResult",
@@ -79,6 +80,8 @@ PUBLIC = (
     "TollhouseError",
     "TooManyAttempts",
     "WrongCredentials",
+    "current_decision",
+    "current_decisions",
     "limit",
     "load_settings",
     "open",
@@ -92,7 +95,15 @@ FIXTURES = ("tollhouse_cache", "tollhouse_cache_off", "tollhouse_limits_off", "t
 PUBLIC_MODULES = ("tollhouse", "tollhouse.fastapi", "tollhouse.litestar")
 MADE_BY_TOLLHOUSE = frozenset({"Accounts", "Cache", "Limiter", "Results", "Sessions", "SettingsWatcher"})
 """Classes whose objects an open Tollhouse has; their constructors are not public."""
-ALIASES = {"Charge", "CredentialsFunction", "Dialect", "KeyRule", "PolicyChoice", "PolicyDefinition"}
+ALIASES = {
+    "Charge",
+    "CredentialsFunction",
+    "Dialect",
+    "KeyRule",
+    "PolicyChoice",
+    "PolicyDefinition",
+    "RefusalHandler",
+}
 OF_THE_SERVICE = frozenset({"Tollhouse.keyring", "Limiter.refusals"})
 """What only our own service and edges use."""
 

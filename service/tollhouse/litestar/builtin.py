@@ -6,7 +6,7 @@ admits the limit, all requests of a process wait for each other, and a refusal h
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from litestar import Litestar
 from litestar.datastructures import MutableScopeHeaders
@@ -19,6 +19,7 @@ from tollhouse.asgi.ratelimit.headers import retry_after
 from tollhouse.asgi.ratelimit.inline import policy_for_place, register
 from tollhouse.asgi.ratelimit.limiter_source import LimiterSource, limiter_source
 from tollhouse.asgi.ratelimit.refusal_response import is_answered, undecided_detail
+from tollhouse.asgi.ratelimit.request_context import STATE
 from tollhouse.asgi.response import RETRY_AFTER_S
 from tollhouse.errors import InvalidInput, StoreError
 from tollhouse.limits.decision import Decision
@@ -53,6 +54,7 @@ class AtomicRateLimitMiddleware(LitestarRateLimit):
             decision = await self._decide(app, self.cache_key_from_request(request))
             if not decision.allowed:
                 raise TooManyRequestsException(headers=self._fields(decision))
+            cast("Any", scope).setdefault("state", {})[STATE] = decision
             send = self._adding(decision, send)
         await self.app(scope, receive, send)
 

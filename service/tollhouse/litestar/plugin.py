@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, cast
 
-from litestar import Litestar, Request, Response
+from litestar import Litestar
 from litestar.config.app import AppConfig
 from litestar.di import Provide
 from litestar.plugins import InitPlugin, ReceiveRoutePlugin
@@ -16,13 +16,13 @@ from litestar.routes import ASGIRoute, BaseRoute, HTTPRoute, WebSocketRoute
 from tollhouse.asgi.ratelimit.key_rules import KeyRule
 from tollhouse.asgi.ratelimit.limiter_source import LimiterSource, limiter_source
 from tollhouse.asgi.ratelimit.refunds import Charge
-from tollhouse.asgi.ratelimit.request_context import rate_limited_response
+from tollhouse.asgi.ratelimit.refusal_handlers import RefusalHandler
 from tollhouse.asgi.ratelimit.rules import PolicyChoice
 from tollhouse.asgi.types import PerRequest
 from tollhouse.cache.cache import Cache
-from tollhouse.http.problems import litestar_response
 from tollhouse.limits.decision import RateLimited
 from tollhouse.limits.policy.definition import PolicyDefinition
+from tollhouse.litestar.refusals import rate_limited
 from tollhouse.litestar.routes import RateLimitRoutes
 from tollhouse.metrics import Metrics
 from tollhouse.settings import Settings
@@ -34,7 +34,8 @@ class TollhousePlugin(InitPlugin, ReceiveRoutePlugin):
 
     Connects on first use and closes with the application. A limit that cannot be used, such as a policy that does not
     exist, raises ConfigurationError when the application is made. RateLimited, which functions with `@limit` raise,
-    becomes the response 429.
+    becomes the response 429. An exception handler of the application, a router or a route for RateLimited makes the
+    response to the refusals of the plugin too; `on_refusal` goes first, and may return a Litestar Response.
 
     The middleware runs before the application's own. With `innermost` it runs after them, so that `key="user"` sees
     the user that one of them authenticated. The other arguments are those of RateLimitMiddleware.
@@ -50,6 +51,7 @@ class TollhousePlugin(InitPlugin, ReceiveRoutePlugin):
         key: KeyRule | Mapping[str, KeyRule] | None = None,
         cost: PerRequest[int | None] = None,
         charge: Charge | None = None,
+        on_refusal: RefusalHandler | None = None,
         messages: str | None = None,
         exempt: PerRequest[bool] = False,
         preflights: bool = False,
@@ -72,15 +74,14 @@ class TollhousePlugin(InitPlugin, ReceiveRoutePlugin):
             strict=strict,
         )
         self._innermost = innermost
-        routes = partial(RateLimitRoutes, policy=policy, key=key, cost=cost, charge=charge, messages=messages)
-        self._middleware = routes(self.source, exempt=exempt, preflights=preflights, exclude=exclude)
+        routes = partial(RateLimitRoutes, policy=policy, key=key, cost=cost, charge=charge, on_refusal=on_refusal)
+        self._middleware = routes(self.source, messages=messages, exempt=exempt, preflights=preflights, exclude=exclude)
 
     def on_app_init(self, app_config: AppConfig) -> AppConfig:
         """Add the middleware, the dependencies and the lifespan that closes them."""
-        place = len(app_config.middleware) if self._innermost else 0
-        app_config.middleware.insert(place, self._middleware)
+        app_config.middleware.insert(len(app_config.middleware) if self._innermost else 0, self._middleware)
         app_config.lifespan.append(self._lifespan)  # pyright: ignore[reportUnknownMemberType] - Litestar leaves it open
-        cast("Any", app_config).exception_handlers.setdefault(RateLimited, _rate_limited)
+        cast("Any", app_config).exception_handlers.setdefault(RateLimited, rate_limited)
         app_config.dependencies = {
             "limits": Provide(self.source.limiter),
             "sessions": Provide(self.source.sessions),
@@ -105,7 +106,3 @@ class TollhousePlugin(InitPlugin, ReceiveRoutePlugin):
     async def _cache(self) -> Cache:
         assert self.source.per_loop is not None
         return (await self.source.per_loop.open()).cache
-
-
-def _rate_limited(_: Request[Any, Any, Any], refused: RateLimited) -> Response[bytes]:
-    return litestar_response(rate_limited_response(refused))

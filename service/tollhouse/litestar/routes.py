@@ -9,16 +9,19 @@ from urllib.parse import unquote
 
 from litestar.handlers.base import BaseRouteHandler
 from litestar.types import ASGIApp, Receive, Scope, Send
+from msgspec.structs import replace
 
 from tollhouse.asgi.ratelimit.enforcer import Enforcer
 from tollhouse.asgi.ratelimit.key_rules import KeyRule
 from tollhouse.asgi.ratelimit.limiter_source import LimiterSource, limiter_source
 from tollhouse.asgi.ratelimit.refunds import Charge
+from tollhouse.asgi.ratelimit.refusal_handlers import RefusalHandler
 from tollhouse.asgi.ratelimit.rules import CompiledRule, PolicyChoice, RateLimitRule, compile_rule
 from tollhouse.asgi.route_patterns import path_below, plain_spelling
 from tollhouse.asgi.types import App, PerRequest, resolve
 from tollhouse.asgi.types import Scope as AsgiScope
 from tollhouse.limits.limiter import Limiter
+from tollhouse.litestar.refusals import exception_handler, in_asgi
 from tollhouse.settings.model import Dialect
 from tollhouse.wiring import Tollhouse
 
@@ -45,6 +48,7 @@ class RateLimitRoutes:
         key: KeyRule | Mapping[str, KeyRule] | None = None,
         cost: PerRequest[int | None] = None,
         charge: Charge | None = None,
+        on_refusal: RefusalHandler | None = None,
         messages: str | None = None,
         exempt: PerRequest[bool] = False,
         preflights: bool = False,
@@ -60,9 +64,14 @@ class RateLimitRoutes:
                 limits, dialect=headers, trusted_proxies=trusted_proxies, ipv6_prefix_bits=ipv6_prefix_bits
             )
         )
-        self._enforcer = Enforcer(self._source, preflights=preflights)
-        self._defaults = RateLimitRule(policy=policy, key=key, cost=cost, charge=charge, messages=messages)
-        self._default_rule = compile_rule(self._defaults, self._source, self._defaults)
+        own = None if on_refusal is None else in_asgi(on_refusal)
+        self._enforcer = Enforcer(
+            self._source, preflights=preflights, on_refusal=own, framework_handler=exception_handler
+        )
+        self._defaults = RateLimitRule(
+            policy=policy, key=key, cost=cost, charge=charge, messages=messages, on_refusal=on_refusal
+        )
+        self._default_rule = self._compile(self._defaults)
         self._exempt = exempt
         self._excluded: Callable[[str], Any] | None = None if exclude is None else re.compile(exclude).search
         self._passes = None if exempt is False and exclude is None else self._is_exempt
@@ -93,7 +102,8 @@ class RateLimitRoutes:
             return given
         if given is None or given is False:
             return self._enforcer.no_rule
-        return compile_rule(given, self._source, self._defaults)
+        rule = compile_rule(given, self._source, self._defaults)
+        return rule if rule.on_refusal is None else replace(rule, on_refusal=in_asgi(rule.on_refusal))
 
     async def _is_exempt(self, scope: Scope) -> bool:
         return self._is_excluded(scope) or await resolve(self._exempt, cast("Any", scope))

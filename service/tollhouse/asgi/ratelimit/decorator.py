@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import AsyncExitStack
 from functools import partial, wraps
-from inspect import isasyncgenfunction, iscoroutinefunction
+from inspect import isawaitable
 from typing import Any, Final, ParamSpec, TypeVar, cast
 
 from msgspec import Struct
 
 from tollhouse import wiring
+from tollhouse.asgi.functions import checked_function, is_async, place_of
 from tollhouse.asgi.matched_route import is_handler, route_name
+from tollhouse.asgi.ratelimit.current import current_request
 from tollhouse.asgi.ratelimit.inline import InlineLimit, InlineTake, record_error
 from tollhouse.asgi.ratelimit.key_rules import (
     KeyFinder,
@@ -25,7 +28,6 @@ from tollhouse.asgi.ratelimit.key_rules import (
 )
 from tollhouse.asgi.ratelimit.limiter_source import LimiterSource, default_source, source_if_given
 from tollhouse.asgi.ratelimit.refusal_response import fields_of_client
-from tollhouse.asgi.ratelimit.request_context import current_request
 from tollhouse.asgi.types import OfArguments, Scope, resolve
 from tollhouse.errors import ConfigurationError, InvalidInput, StoreError
 from tollhouse.limits.decision import Decision, RateLimited
@@ -46,10 +48,11 @@ _NO_KEY: Final = "give a key, as text or as a function of the arguments: our mid
 
 
 def limit(
-    policy: str,
+    policy: str | OfArguments[str],
     *,
     key: str | OfArguments[KeyValue] | None = None,
     cost: int | OfArguments[int | None] | None = None,
+    on_refusal: Callable[..., Any] | None = None,
     wait_ms: int = 0,
     name: str | None = None,
     algorithm: str = "sliding-window",
@@ -61,16 +64,14 @@ def limit(
 
     `policy` is the name of a policy, or a limit such as `5/minute; 100/hour` for this function alone, and for each of
     the routes that it is the handler of. Elsewhere functions of one module and qualified name share the limit, such as
-    those that a factory makes; `name` tells them apart, and lets others share it. `key` and `cost` are values or
-    functions of the arguments, plain or async; a key may also be a rule in words (`address`, `user`, `header:x-tenant`,
-    ...) about the request that is being served.
+    those that a factory makes; `name` tells them apart, and lets others share it. `policy`, `key` and `cost` are values
+    or functions of the arguments, plain or async; a key may also be a rule in words (`address`, `header:x-tenant`, ...)
+    about the request. `on_refusal` is called, with the RateLimited and the arguments, in place of a refused function.
 
     Inside a request that our middleware or plugin serves, `limiter` defaults to its limiter and `key` to the client's
-    address; the response describes the limit, and RateLimited becomes the response 429. A key or a cost that a function
-    found and no limiter accepts raises InvalidInput, which becomes 422 there. Outside, a key is required, and `limiter`
-    unless the settings set a server (`tollhouse.load_settings()`). `namespace` is the application's, if others use the
-    server of `limiter`. A function that is not async waits for the event loop of its request; outside a request
-    `limiter` is a URL or settings. If an event loop runs in its thread it raises ConfigurationError: it would block.
+    address; the response describes the limit, RateLimited becomes 429, and InvalidInput for a key or a cost 422.
+    Outside, a key is required, and `limiter` unless the settings set a server. `namespace` is the application's. A
+    function that is not async waits for the event loop of its request; outside, `limiter` is a URL or settings.
     """
     rule = key_finder(key) if isinstance(key, str) and resembles_rule(key) else None
     value = key if rule is None else None
@@ -81,6 +82,7 @@ def limit(
         key=value,
         cost=cost,
         of_client=fields_of_client(key=address if value is None else value, cost=cost),
+        on_refusal=on_refusal,
         wait_ms=wait_ms,
         source=source_if_given(limiter, namespace, strict=strict),
     )
@@ -88,11 +90,13 @@ def limit(
 
 
 def _decorated(function: Callable[P, R], made: Callable[..., _FunctionLimit]) -> Callable[P, R]:
-    place, is_async = f"{function.__module__}.{function.__qualname__}", iscoroutinefunction(function)
-    if isasyncgenfunction(function):
-        raise ConfigurationError("limit", place, "limit a function that the generator calls, or its caller")
-    wrapper = _asynchronous if is_async else _synchronous
-    return cast("Callable[P, R]", wraps(function)(wrapper(function, made(place=place, is_async=is_async))))
+    """Return the function with its limit; raises ConfigurationError for a generator, which runs nothing when called."""
+    checked_function("limit", function)
+    limited = made(place=place_of(function), is_async=is_async(function))
+    if limited.on_refusal is not None:
+        checked_function("on_refusal", limited.on_refusal)
+    wrapper = _asynchronous if limited.is_async else _synchronous
+    return cast("Callable[P, R]", wraps(function)(wrapper(function, limited)))
 
 
 class _FunctionLimit(Struct, frozen=True, kw_only=True):
@@ -105,6 +109,7 @@ class _FunctionLimit(Struct, frozen=True, kw_only=True):
     key: str | Callable[..., Any] | None
     cost: int | Callable[..., Any] | None
     of_client: frozenset[str]
+    on_refusal: Callable[..., Any] | None
     wait_ms: int
     source: LimiterSource | None
 
@@ -116,7 +121,9 @@ class _FunctionLimit(Struct, frozen=True, kw_only=True):
             raise ConfigurationError("limiter", self.place, _NO_LIMITER)
         limiter = await source.limiter()
         served = request.scope if request is not None and is_handler(request.scope, function) else None
-        name = self.limit.register(self.place if served is None else self._place_behind(served), limiter)
+        limit = self.limit
+        text = limit.text if isinstance(limit.text, str) else await limit.choose(limiter, *args, **kwargs)
+        name = limit.register(self.place if served is None else self._place_behind(served), limiter, text)
         policy = limiter.policies.get(name)
         if policy is not None and policy.is_concurrency and not self.is_async:
             raise ConfigurationError("limit", self.place, "only async functions hold leases; make it async")
@@ -164,7 +171,16 @@ def _asynchronous(function: Callable[..., Any], limit: _FunctionLimit) -> Callab
         async with admission.admitted():
             return await function(*args, **kwargs)
 
-    return limited
+    async def answered(*args: Any, **kwargs: Any) -> Any:
+        async with AsyncExitStack() as admitted:
+            try:
+                admission = await limit.admission(function, *args, **kwargs)
+                await admitted.enter_async_context(admission.admitted())
+            except RateLimited as refused:
+                return await resolve(limit.on_refusal, refused, *args, **kwargs)
+            return await function(*args, **kwargs)
+
+    return limited if limit.on_refusal is None else answered
 
 
 def _synchronous(function: Callable[..., Any], limit: _FunctionLimit) -> Callable[..., Any]:
@@ -172,26 +188,43 @@ def _synchronous(function: Callable[..., Any], limit: _FunctionLimit) -> Callabl
         admission = await limit.admission(function, *args, **kwargs)
         return admission, admission.limiter.now_ms(), await admission.take()
 
-    def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
-        request = current_request()
-        if request is not None:
-            return asyncio.run_coroutine_threadsafe(coroutine, request.loop).result()
-        return PROCESS.run(coroutine)
-
     def limited(*args: Any, **kwargs: Any) -> Any:
-        if _loop_runs_here():
-            raise ConfigurationError("limit", limit.place, "it would block the event loop; make it async")
-        if current_request() is None and limit.source is not None and limit.source.per_loop is None:
-            remedy = "give its URL: a limiter that is open belongs to its event loop, and this function has none"
-            raise ConfigurationError("limiter", limit.place, remedy)
-        admission, began_ms, taken = run(admit(*args, **kwargs))
+        _require_thread(limit)
         try:
-            return function(*args, **kwargs)
+            admission, began_ms, taken = _run(admit(*args, **kwargs))
+        except RateLimited as refused:
+            if limit.on_refusal is None:
+                raise
+            made = limit.on_refusal(refused, *args, **kwargs)
+            return _run(_awaited(made)) if isawaitable(made) else made
+        try:
+            with admission.current(taken):
+                return function(*args, **kwargs)
         except (RateLimited, InvalidInput, StoreError) as error:
-            run(admission.undo(taken, error, began_ms))
+            _run(admission.undo(taken, error, began_ms))
             raise
 
     return limited
+
+
+def _run(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    request = current_request()
+    if request is not None:
+        return asyncio.run_coroutine_threadsafe(coroutine, request.loop).result()
+    return PROCESS.run(coroutine)
+
+
+async def _awaited(made: Awaitable[Any]) -> Any:
+    return await made
+
+
+def _require_thread(limit: _FunctionLimit) -> None:
+    """Raise ConfigurationError if a function that is not async cannot wait here for its decision."""
+    if _loop_runs_here():
+        raise ConfigurationError("limit", limit.place, "it would block the event loop; make it async")
+    if current_request() is None and limit.source is not None and limit.source.per_loop is None:
+        remedy = "give its URL: a limiter that is open belongs to its event loop, and this function has none"
+        raise ConfigurationError("limiter", limit.place, remedy)
 
 
 def _loop_runs_here() -> bool:

@@ -6,13 +6,15 @@ from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Any
 
+from tollhouse.asgi.ratelimit.current import CURRENT_REQUEST
 from tollhouse.asgi.ratelimit.key_rules import resolve_key
 from tollhouse.asgi.ratelimit.limiter_source import LimiterSource
+from tollhouse.asgi.ratelimit.refusal_handlers import HandlerLookup, RefusalHandler, own_response
 from tollhouse.asgi.ratelimit.refusal_response import is_answered
-from tollhouse.asgi.ratelimit.request_context import CURRENT_REQUEST, RequestContext
+from tollhouse.asgi.ratelimit.request_context import NO_PARAMETERS, STATE, RequestContext
 from tollhouse.asgi.ratelimit.rules import CompiledRule, RateLimitRule, compile_rule, is_preflight, policies_in
 from tollhouse.asgi.ratelimit.websocket import LimitedWebSocket
-from tollhouse.asgi.response import HttpResponse, send_response
+from tollhouse.asgi.response import HttpResponse
 from tollhouse.asgi.types import App, Receive, Scope, Send, resolve
 from tollhouse.errors import InvalidInput, StoreError
 from tollhouse.limits.decision import Decision, RateLimited, Take, TakeAllResult
@@ -26,11 +28,20 @@ class Enforcer:
 
     A store that does not answer is 503, and a key or a cost of the request that no limiter accepts is 422, never 500:
     they often hold what a client sent. In both cases the application does not see the request. CORS preflights follow
-    `no_rule`, which limits nothing, unless `preflights` is true.
+    `no_rule`, which limits nothing, unless `preflights` is true. The response to a refusal is made by `on_refusal` of
+    the rule, else by what the framework has for RateLimited, else it is ours.
     """
 
-    def __init__(self, source: LimiterSource, *, preflights: bool = False) -> None:
-        self.no_rule = compile_rule(None, source, RateLimitRule())
+    def __init__(
+        self,
+        source: LimiterSource,
+        *,
+        preflights: bool = False,
+        on_refusal: RefusalHandler | None = None,
+        framework_handler: HandlerLookup,
+    ) -> None:
+        self.no_rule = compile_rule(None, source, RateLimitRule(on_refusal=on_refusal))
+        self._framework_handler = framework_handler
         self._source = source
         self._exempts_preflights = not preflights
 
@@ -47,19 +58,22 @@ class Enforcer:
         rule = self.no_rule if self._exempts_preflights and is_preflight(scope) else rule
         limiter = self._source.opened_limiter() or await self._source.limiter()
         context = RequestContext(self._source, limiter, scope, send)
-        if path_parameters:
-            context.path_parameters = path_parameters
+        context.path_parameters = path_parameters or NO_PARAMETERS
+        if rule.on_refusal is not None:
+            context.outermost.own_response = own_response(rule.on_refusal, scope, receive)
         if context.outer is None:
             send = context.send
         token = CURRENT_REQUEST.set(context)
         try:
             refused = await _enforce(rule, context)
             if scope["type"] == "websocket":
+                self._bring_to_framework(refused, context, receive)
                 await LimitedWebSocket(rule, context, receive, send).serve(app, refused)
             elif refused is None:
                 await app(scope, receive, send)
             else:
-                await send_response(refused, send)
+                self._bring_to_framework(refused, context, receive)
+                await context.outermost.send_refusal(refused, send)
         except (RateLimited, InvalidInput, StoreError) as error:
             await context.outermost.respond(error, send)
         except BaseException:
@@ -70,6 +84,13 @@ class Enforcer:
             context.detach()
             if context.leases is not None or context.refunds:
                 await context.release()
+
+    def _bring_to_framework(self, refused: HttpResponse | None, context: RequestContext, receive: Receive) -> None:
+        """Set the exception handlers of the framework to make the response to a refusal, unless an edge does."""
+        request = context.outermost
+        if refused is not None and request.own_response is None:
+            handler = self._framework_handler(context.scope)
+            request.own_response = None if handler is None else own_response(handler, context.scope, receive)
 
 
 async def _enforce(rule: CompiledRule, context: RequestContext) -> HttpResponse | None:
@@ -87,6 +108,7 @@ async def _enforce(rule: CompiledRule, context: RequestContext) -> HttpResponse 
             outcome = await rule.take(names[0], policy, context, cost)
             if outcome.allowed and rule.is_charged is None and context.outer is None:
                 context.decisions = (outcome,)
+                context.scope.setdefault("state", {})[STATE] = outcome
                 context.taken = outcome
                 return None
     except (StoreError, InvalidInput) as error:

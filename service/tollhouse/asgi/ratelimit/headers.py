@@ -39,6 +39,8 @@ WallClock = Callable[[], float]
 Quota = tuple[int, int | None]
 """The units of a limit and the seconds of its window; the window is None if the limit counts what is held at once."""
 
+_UNLIMITED: Final = 1_000_001
+"""Comes after every nearness, which is in millionths."""
 _SEPARATOR: Final = b", "
 _NONE: Final[Mapping[str, Policy]] = {}
 
@@ -141,6 +143,16 @@ class RateLimitFields:
         if self.dialect == "x-ratelimit-epoch":
             reset = _seconds(int(self._wall() * 1_000) + state.reset_after_ms)
         return _three(b"x-ratelimit", units, state.remaining, reset)
+
+
+def tightest(decisions: Sequence[Decision], policies: Mapping[str, Policy] = _NONE) -> Decision:
+    """Return the decision nearest to a refusal: one that refuses, else that of which least remains.
+
+    A decision that no limit was consulted for comes last if it allows.
+    """
+    if len(decisions) == 1:
+        return decisions[0]
+    return min(decisions, key=lambda one: _tightness(one, policies) if one.limits else (one.allowed, _UNLIMITED, 0))
 
 
 def retry_after(milliseconds: int | None) -> Headers:

@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Awaitable, Container
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Container
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from functools import lru_cache
 from hashlib import blake2b
-from typing import Final
+from typing import Any, Final, cast
 
-from msgspec import Struct
+from msgspec import Struct, field
 
+from tollhouse.asgi.functions import checked_function, place_of
+from tollhouse.asgi.ratelimit.current import in_call
 from tollhouse.asgi.ratelimit.limiter_source import LimiterSource
 from tollhouse.asgi.ratelimit.refusal_response import LimitError, is_answered
 from tollhouse.asgi.ratelimit.request_context import RequestContext
 from tollhouse.asgi.response import discard
+from tollhouse.asgi.types import resolve
 from tollhouse.errors import ConfigurationError, InvalidInput, StoreError
 from tollhouse.limits.decision import Decision, RateLimited
 from tollhouse.limits.limiter import Limiter
@@ -30,32 +33,68 @@ _PLACE_CHARACTERS_MAX: Final = 48
 _DIGEST_BYTES: Final = 5
 _PLACES: Final = 4_096
 _OTHERS: Final = re.compile(r"[^a-z0-9]+")
+CHOSEN_MAX: Final = 256
+"""Different limits that one function may return in a process."""
+
+
+_NOTHING: Final = nullcontext()
 
 
 class InlineLimit(Struct, frozen=True, kw_only=True):
     """The name of a policy, or a limit such as `5/minute` with the name under which places share it, if any.
 
-    Raises InvalidInput at once for a limit that cannot be read.
+    It may be a function of the call, plain or async, that returns one of them. Each limit that it returns counts for
+    itself. Raises InvalidInput at once for a limit that cannot be read, ConfigurationError for a generator function.
     """
 
-    text: str
+    text: str | Callable[..., Any]
     algorithm: str = "sliding-window"
     name: str | None = None
-
-    @property
-    def is_notation(self) -> bool:
-        """Whether the text is a limit, and not the name of a policy."""
-        return self.text.strip()[:1].isdigit()
+    chosen: set[str] = field(default_factory=set[str])
 
     def __post_init__(self) -> None:
-        if self.is_notation:
+        if not isinstance(self.text, str):
+            checked_function("policy", self.text)
+        elif _is_notation(self.text):
             policy_for_place("", self.text, self.algorithm, self.name)
 
-    def register(self, place: str, limiter: Limiter) -> str:
+    def register(self, place: str, limiter: Limiter, text: str) -> str:
         """Return the name of the policy; a limit is added to the limiter's policies under its name for the place."""
-        if not self.is_notation:
-            return self.text
-        return register(limiter, policy_for_place(place, self.text, self.algorithm, self.name))
+        if not _is_notation(text):
+            return text
+        if isinstance(self.text, str):
+            return register(limiter, policy_for_place(place, text, self.algorithm, self.name))
+        shared = place if self.name is None else self.name
+        return register(limiter, policy_for_place(shared, text, self.algorithm))
+
+    async def choose(self, limiter: Limiter, *args: Any, **kwargs: Any) -> str:
+        """Return what the function says of a call; raises ConfigurationError, with its value, if that is no limit.
+
+        Limits are remembered with their counters, metrics and parsed policies, so there may be 256 different ones.
+        """
+        assert not isinstance(self.text, str)
+        text: object = await resolve(self.text, *args, **kwargs)
+        if isinstance(text, str) and (text in self.chosen or text in limiter.policies):
+            return text
+        try:
+            self.chosen.add(self._checked(text))
+        except InvalidInput as error:
+            raise self._no_limit(text, error.remedy) from error
+        return cast("str", text)
+
+    def _checked(self, text: object) -> str:
+        if not isinstance(text, str):
+            raise self._no_limit(text, "return a limit such as 5/minute, or the name of a policy")
+        if not _is_notation(text):
+            raise self._no_limit(text, "name a policy that exists, or return a limit such as 5/minute")
+        if len(self.chosen) >= CHOSEN_MAX:
+            raise self._no_limit(text, f"return one of at most {CHOSEN_MAX} limits; finer differences are a `cost`")
+        policy_for_place("", text, self.algorithm)
+        return text
+
+    def _no_limit(self, value: object, remedy: str) -> ConfigurationError:
+        assert not isinstance(self.text, str)
+        return ConfigurationError("policy", value, f"{place_of(self.text)} returned it; {remedy}")
 
 
 @lru_cache(maxsize=_PLACES)
@@ -113,12 +152,13 @@ class InlineTake(Struct, frozen=True, kw_only=True):
         known = self.limiter.policies.get(self.policy)
         if known is not None and known.is_concurrency:
             async with AsyncExitStack() as held:
-                await self._decided(self._hold(held))
-                yield
+                with self.current(await self._decided(self._hold(held))):
+                    yield
             return
         began_ms, taken = self.limiter.now_ms(), await self.take()
         try:
-            yield
+            with self.current(taken):
+                yield
         except (RateLimited, InvalidInput, StoreError) as error:
             await self.undo(taken, error, began_ms)
             raise
@@ -128,6 +168,10 @@ class InlineTake(Struct, frozen=True, kw_only=True):
         if self.wait_ms:
             return await self._decided(self.limiter.acquire(self.policy, self.key, self.cost, wait_ms=self.wait_ms))
         return await self._decided(self.limiter.take(self.policy, self.key, self.cost))
+
+    def current(self, decision: Decision) -> AbstractContextManager[None]:
+        """Return what makes a decision current while the function runs; that of a request is current already."""
+        return in_call(decision) if self.request is None else _NOTHING
 
     async def undo(self, taken: Decision, error: LimitError, began_ms: int) -> None:
         """Refund what was taken, at `began_ms` or later, for a call that another limit refused by the error.
@@ -168,14 +212,19 @@ class InlineTake(Struct, frozen=True, kw_only=True):
         if request is None:
             request = RequestContext(self.source, self.limiter, {}, discard)
             request.detach()
-        request.outermost.refusal = decision
+        request.outermost.record_refusal(decision)
         raise RateLimited(decision, request)
 
 
 def record_error(request: RequestContext | None, error: InvalidInput | StoreError, of_client: Container[str]) -> None:
     """Answer the request with the error, if there is a request and it is no mistake of the application."""
     if request is not None and is_answered(error, of_client):
-        request.outermost.refusal = error
+        request.outermost.record_refusal(error)
+
+
+def _is_notation(text: str) -> bool:
+    """Return True for a limit, False for the name of a policy."""
+    return text.strip()[:1].isdigit()
 
 
 def _words(place: str) -> str:

@@ -21,6 +21,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from tollhouse.asgi.credentials import api_key_of, session_token
+from tollhouse.asgi.functions import checked_function
 from tollhouse.asgi.ratelimit.limiter_source import LimiterSource
 from tollhouse.asgi.ratelimit.request_context import RequestContext
 from tollhouse.asgi.types import Scope, header_of
@@ -47,7 +48,8 @@ _DIGEST_BYTES: Final = 16
 def key_finder(rule: KeyRule) -> KeyFinder:
     """Return the function that finds the key; raises ConfigurationError for words that are no rule."""
     if callable(rule):
-        return lambda context: rule(context.scope)
+        function = checked_function("key", rule)
+        return lambda context: function(context.scope)
     return _rule_in_words(rule)
 
 

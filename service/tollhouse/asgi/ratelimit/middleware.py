@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Final
 
 from tollhouse.asgi.ratelimit.enforcer import Enforcer
 from tollhouse.asgi.ratelimit.key_rules import KeyRule
 from tollhouse.asgi.ratelimit.limiter_source import limiter_source
 from tollhouse.asgi.ratelimit.refunds import Charge
-from tollhouse.asgi.ratelimit.rules import PolicyChoice, RateLimitRule, compile_rule
+from tollhouse.asgi.ratelimit.refusal_handlers import RefusalHandler
+from tollhouse.asgi.ratelimit.rules import CompiledRule, PolicyChoice, RateLimitRule, compile_rule
 from tollhouse.asgi.route_patterns import RoutePatterns
+from tollhouse.asgi.starlette_handlers import exception_handler
 from tollhouse.asgi.types import App, Message, PerRequest, Receive, Scope, Send, resolve
 from tollhouse.errors import ConfigurationError
 from tollhouse.limits.limiter import Limiter
@@ -41,6 +44,10 @@ class RateLimitMiddleware:
     While a server refuses what only a change of the setup mends, such as a wrong password, requests follow the outage
     rule, as in an outage; if `strict` is true they get 503.
 
+    `on_refusal` makes the response to a refusal: a function of the scope and the RateLimited that returns an
+    HttpResponse or an ASGI response. Without it an exception handler that the application has for RateLimited is asked
+    (Starlette, FastAPI). Fields and refunds are the same; with a status below 400 the response is no refusal.
+
     The middleware connects on the first request, once per event loop, and closes at the end of the lifespan. Other
     kinds of scope pass through untouched.
     """
@@ -59,6 +66,7 @@ class RateLimitMiddleware:
         key: KeyRule | Mapping[str, KeyRule] | None = None,
         cost: PerRequest[int | None] = None,
         charge: Charge | None = None,
+        on_refusal: RefusalHandler | None = None,
         messages: str | None = None,
         exempt: PerRequest[bool] = False,
         preflights: bool = False,
@@ -69,22 +77,19 @@ class RateLimitMiddleware:
         strict: bool | None = None,
     ) -> None:
         self.app, self._exempt = app, exempt
-        self._source = source = limiter_source(
+        made = partial(limiter_source, namespace=namespace, policies=policies, dialect=headers, metrics=metrics)
+        self._source = source = made(
             _target(url, settings, limiter),
-            namespace=namespace,
-            policies=policies,
-            dialect=headers,
             trusted_proxies=trusted_proxies,
             ipv6_prefix_bits=ipv6_prefix_bits,
-            metrics=metrics,
             strict=strict,
         )
-        self._enforcer = Enforcer(source, preflights=preflights)
-        rule = RateLimitRule(policy=policy, key=key, cost=cost, charge=charge, messages=messages)
+        asked = partial(exception_handler, app)
+        self._enforcer = Enforcer(source, preflights=preflights, on_refusal=on_refusal, framework_handler=asked)
+        rule = RateLimitRule(policy=policy, key=key, cost=cost, charge=charge, messages=messages, on_refusal=on_refusal)
         self._default_rule = compile_rule(rule, source, rule)
         compiled = {pattern: compile_rule(given, source, rule) for pattern, given in (routes or {}).items()}
-        root_path = getattr(app, "root_path", "")  # of a FastAPI application, which puts it into the scope itself
-        self._routes = RoutePatterns(compiled, lambda rule: rule.is_exempt, root_path) if compiled else None
+        self._routes = _patterns(app, compiled) if compiled else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection."""
@@ -112,6 +117,11 @@ class RateLimitMiddleware:
             await send(message)
 
         return closing
+
+
+def _patterns(app: App, rules: Mapping[str, CompiledRule]) -> RoutePatterns[CompiledRule]:
+    root_path = getattr(app, "root_path", "")  # of a FastAPI application, which puts it into the scope itself
+    return RoutePatterns(rules, lambda rule: rule.is_exempt, root_path)
 
 
 def _target(

@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
+from tollhouse.asgi.functions import checked_function
 from tollhouse.asgi.ratelimit.headers import named_limits
 from tollhouse.asgi.response import (
     RETRY_SOON,
@@ -59,9 +60,8 @@ def refusal_response(
     leaves out keys, which may be secrets of the application.
     """
     refusal, problem = _refusal(outcome)
-    decisions = outcome.decisions if isinstance(outcome, TakeAllResult) else (outcome,)
     members = _members(outcome, reveal_key=reveal_key)
-    members["violated-policies"] = [name for decision in decisions for name in _violated(decision)]
+    members["violated-policies"] = [name for decision in decisions_of(outcome) for name in _violated(decision)]
     retry_soon = [RETRY_SOON] if problem.status == 503 and outcome.retry_after_ms is None else []
     return problem_response(
         problem.status, problem.kind, problem.title, _detail(refusal), members, [*fields, *retry_soon]
@@ -80,21 +80,28 @@ def refusal_of(error: LimitError) -> Refusal:
     return error.decision if isinstance(error, RateLimited) else error
 
 
-def error_of(refusal: Refusal | TakeAllResult) -> LimitError:
-    """Return the exception that stands for a refusal; of takes that were refused as one, the first that refuses."""
-    if isinstance(refusal, TakeAllResult):
-        return RateLimited(next(one for one in refusal.decisions if not one.allowed))
-    return RateLimited(refusal) if isinstance(refusal, Decision) else refusal
+def error_of(refusal: Refusal | TakeAllResult, origin: object = None) -> LimitError:
+    """Return the exception that stands for a refusal; of takes that were refused as one, the refusal that decides."""
+    return refusal if isinstance(refusal, InvalidInput | StoreError) else RateLimited(_refusal(refusal)[0], origin)
+
+
+def decisions_of(outcome: Decision | TakeAllResult) -> tuple[Decision, ...]:
+    """Return the decisions of an outcome."""
+    return outcome.decisions if isinstance(outcome, TakeAllResult) else (outcome,)
 
 
 def fields_of_client(*, key: object, cost: object) -> frozenset[str]:
     """Return which of the fields may hold what a client sent: those that functions of the request return.
 
-    A constant in the code of the application cannot: raises InvalidInput if such a cost is no number of units.
+    A constant in the code of the application cannot: raises InvalidInput if such a cost is no number of units, and
+    ConfigurationError for a generator function.
     """
     if cost is not None and not callable(cost):
         checked_units("cost", cost)
-    return frozenset(field for field, value in (("key", key), ("cost", cost)) if callable(value))
+    functions = {field: value for field, value in (("key", key), ("cost", cost)) if callable(value)}
+    for field, function in functions.items():
+        checked_function(field, function)
+    return frozenset(functions)
 
 
 def is_answered(error: StoreError | InvalidInput, of_client: Container[str]) -> bool:
@@ -120,8 +127,7 @@ def undecided_detail(error: StoreError | InvalidInput) -> str:
 
 def _refusal(outcome: Decision | TakeAllResult) -> tuple[Decision, _Problem]:
     """Return the refusal that decides the response, and its problem."""
-    decisions = outcome.decisions if isinstance(outcome, TakeAllResult) else (outcome,)
-    refusals = [decision for decision in decisions if not decision.allowed and decision.reason != "all-or-nothing"]
+    refusals = (one for one in decisions_of(outcome) if not one.allowed and one.reason != "all-or-nothing")
     refusal = min(refusals, key=_severity)
     return refusal, _PROBLEMS.get(refusal.reason, _QUOTA)
 

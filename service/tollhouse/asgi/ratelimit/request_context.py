@@ -9,21 +9,23 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from contextvars import ContextVar
 from typing import Any, Final
 
-from tollhouse.asgi.ratelimit.headers import RateLimitFields
+from tollhouse.asgi.ratelimit.headers import tightest
 from tollhouse.asgi.ratelimit.limiter_source import LimiterSource
 from tollhouse.asgi.ratelimit.refunds import Charged, start_refunds
+from tollhouse.asgi.ratelimit.refusal_handlers import OwnResponse
 from tollhouse.asgi.ratelimit.refusal_response import (
     LimitError,
     Refusal,
+    decisions_of,
+    error_of,
     refusal_of,
     refusal_response,
     refusal_status,
     undecided_response,
 )
-from tollhouse.asgi.response import HttpResponse, discard, send_response, start_message
+from tollhouse.asgi.response import HttpResponse, discard, send_response
 from tollhouse.asgi.types import Headers, Message, Scope, Send
 from tollhouse.errors import InvalidInput, StoreError
 from tollhouse.limits.decision import Decision, RateLimited, TakeAllResult
@@ -32,14 +34,12 @@ from tollhouse.limits.policy.policy import Policy
 
 IN_SCOPE: Final = "tollhouse.request"
 """The outermost context of a request in its ASGI scope."""
+STATE: Final = "rate_limit"
+"""The attribute of `request.state` that has the decision nearest to a refusal."""
 
-_NO_PARAMETERS: Final[Mapping[str, Any]] = {}
+NO_PARAMETERS: Final[Mapping[str, Any]] = {}
 _ERRORS: Final = 400
 _BODIES: Final = frozenset({"http.response.body", "http.response.pathsend", "http.response.zerocopysend"})
-_HANDSHAKES: Final = {"websocket.accept": 101, "websocket.http.response.start": 200}
-_ENDS: Final = frozenset({"websocket.close", "websocket.http.response.body"})
-_DENIED: Final = 403
-"""The status of a handshake that ends in `websocket.close`."""
 
 
 class RequestContext:
@@ -53,24 +53,26 @@ class RequestContext:
     meaning. The response describes `decisions`. It settles `charges`, by `charge` if that `settles` any of them, and
     `taken`, the one take of most requests. `refusal` is the latest that the application got as an exception. The
     response is that refusal if it `is_refused`, because we rendered the response or the exception has ended the route;
-    if it has the refusal's status; or if it is the framework's 500, in whose place the refusal is sent. `on_fields` is
-    called with the fields whenever a decision is added, for edges that see no message of the response.
+    if it has the refusal's status; or if it is the framework's 500, in whose place the refusal is sent. A refusal is
+    sent by `own_response` if an edge has one. `on_fields` is called with the fields whenever a decision is added, for
+    edges that see no message of the response.
     """
 
     outer: RequestContext | None = None
-    path_parameters: Mapping[str, Any] = _NO_PARAMETERS
+    path_parameters: Mapping[str, Any] = NO_PARAMETERS
     decisions: Sequence[Decision] = ()
     taken: Decision | None = None
     charges: Sequence[Charged] = ()
     settles = False
     refusal: Refusal | TakeAllResult | None = None
+    own_response: OwnResponse | None = None
     leases: AsyncExitStack | None = None
     refunds: Sequence[asyncio.Task[None]] = ()
     on_fields: Callable[[Mapping[str, str]], object] | None = None
     started = False
     is_detached = False
     is_refused = False
-    _replacement: bytes | None = None
+    _sends_refusal = False
 
     def __init__(self, source: LimiterSource, limiter: Limiter, scope: Scope, send: Send) -> None:
         self.source = source
@@ -79,7 +81,7 @@ class RequestContext:
         self.policies = limiter.policies
         self.scope: Scope = scope
         self.loop = asyncio.get_running_loop()
-        self._send: Send = send
+        self.pass_on: Send = send
         outer: RequestContext = scope.setdefault(IN_SCOPE, self)
         if outer is not self:
             self._join(outer)
@@ -97,24 +99,12 @@ class RequestContext:
         """
         kind = message["type"]
         if kind == "http.response.start":
-            return self._send(self.start(message))
-        if self.leases is not None and kind in _BODIES and (self._replacement or not message.get("more_body")):
-            return self._send_last(message)
-        if self._replacement is not None:
-            return self._send_replacement()
-        return self._send(message)
-
-    def send_websocket(self, message: Message) -> Awaitable[None]:
-        """Send a message of a websocket; the response to the handshake has the fields, and its end the leases."""
-        kind = message["type"]
-        if not self.started and kind in _HANDSHAKES:
-            message = self.start(message, status=message.get("status", _HANDSHAKES[kind]))
-        elif not self.started and kind == "websocket.close":
-            self.started = True
-            self.settle(_DENIED, is_refusal=self.is_refused)
-        if self.leases is not None and kind in _ENDS and not message.get("more_body"):
-            return self._send_last(message)
-        return self._send(message)
+            if self.refusal is not None and message["status"] == 500 and not self._sends_refusal:
+                return self._send_in_place_of(message)
+            return self.pass_on(self.start(message))
+        if self.leases is not None and kind in _BODIES and not message.get("more_body"):
+            return self.send_last(message)
+        return self.pass_on(message)
 
     def start(self, message: Message, *, status: int | None = None) -> Message:
         """Settle the charges by the first message of a response, and return it with the fields added."""
@@ -137,6 +127,7 @@ class RequestContext:
         """Show a decision in the response, in place of an earlier one by its policy; no effect once it has started."""
         if not self.started:
             self.decisions = [*self._others(decision), decision]
+            self._show()
         if self.on_fields is not None:
             self.on_fields({name.decode(): value.decode() for name, value in self.fields()})
 
@@ -158,6 +149,8 @@ class RequestContext:
         `policies` are those that an error left undecided.
         """
         self.end_by(refusal)
+        assert self.refusal is not None
+        refusal = self.refusal
         if isinstance(refusal, InvalidInput | StoreError):
             return undecided_response(refusal, policies)
         return refusal_response(refusal, self._refusal_fields(refusal), reveal_key=False)
@@ -168,7 +161,21 @@ class RequestContext:
 
     def end_by(self, refusal: Refusal | TakeAllResult) -> None:
         """Treat the response as this refusal, if its status is 400 or above."""
-        self.refusal, self.is_refused = refusal, True
+        self.record_refusal(refusal)
+        self.is_refused = True
+
+    def record_refusal(self, refusal: Refusal | TakeAllResult) -> None:
+        """Treat the response as this refusal, if it has its status or is the framework's 500."""
+        met = self.refusal
+        if not (isinstance(met, TakeAllResult) and isinstance(refusal, Decision) and refusal in met.decisions):
+            self.refusal = refusal
+        self._show()
+
+    def decisions_met(self) -> Sequence[Decision]:
+        """Return the decisions about the request so far, a refusal among them."""
+        if self.refusal is None or isinstance(self.refusal, InvalidInput | StoreError):
+            return self.decisions
+        return [*self._others(self.refusal), *decisions_of(self.refusal)]
 
     def keep(self, held: AsyncExitStack) -> None:
         """Hold leases until the response is sent; if it was sent meanwhile, until this edge ends, or else `held`."""
@@ -185,11 +192,22 @@ class RequestContext:
         Raises the error if the response has started, because it can no longer be replaced; and if no limit of this
         request raised it.
         """
-        if self._replacement is None:
-            if self.started or not self.is_answered(error):
-                self.fail()
-                raise error
-            await send_response(self.refuse(refusal_of(error)), send)
+        if self._sends_refusal and self.started:
+            return
+        if self._sends_refusal or self.started or not self.is_answered(error):
+            self.fail()
+            raise error
+        await self.send_refusal(self.refuse(refusal_of(error)), send)
+
+    async def send_refusal(self, ours: HttpResponse, send: Send, kind: str = "http") -> None:
+        """Send the response to `refusal`: that of the application if it has one of its own, else ours."""
+        assert self.refusal is not None
+        self._sends_refusal = True
+        error = error_of(self.refusal, self)
+        if self.own_response is None or not isinstance(error, RateLimited):
+            await send_response(ours, send, kind)
+        else:
+            await (await self.own_response(error))(send)
 
     def settle(self, status: int, headers: Sequence[tuple[bytes, bytes]] = (), *, is_refusal: bool = False) -> None:
         """Refund what a response is not charged for; later calls have no effect."""
@@ -212,8 +230,8 @@ class RequestContext:
         requests late, and many at once, costs more than everything else that is done here for them.
         """
         self.is_detached = True
-        self.scope, self._send = {}, discard
-        self.refusal = None
+        self.scope, self.pass_on = {}, discard
+        self.refusal = self.own_response = None
 
     async def release(self) -> None:
         """Release the leases, and wait for the refunds; if the caller is cancelled both go on."""
@@ -243,58 +261,27 @@ class RequestContext:
     def _start_after_refusal(self, message: Message, status: int, headers: Sequence[tuple[bytes, bytes]]) -> Message:
         """Start a response that may be the refusal; if it is, complete its fields and give back what others charged."""
         assert self.refusal is not None
-        if status == 500 and message["type"] == "http.response.start":
-            instead = self.refuse(self.refusal)
-            self._replacement = instead.body
-            self.settle(instead.status, instead.headers, is_refusal=True)
-            return start_message(instead)
         is_refusal = status == refusal_status(self.refusal) or (self.is_refused and status >= _ERRORS)
         self.settle(status, headers, is_refusal=is_refusal)
         given = {name.lower() for name, _ in headers} if is_refusal else ()
         fields = self._refusal_fields(self.refusal) if is_refusal else self.fields()
         return {**message, "headers": [*headers, *(field for field in fields if field[0] not in given)]}
 
-    async def _send_last(self, message: Message) -> None:
+    async def send_last(self, message: Message) -> None:
+        """Release the leases, and then send the message with which the response ends."""
         leases, self.leases = self.leases, None
         assert leases is not None
         await leases.aclose()
-        await self.send(message)
+        await self.pass_on(message)
 
-    async def _send_replacement(self) -> None:
-        """Send the refusal's body in place of the first body message of the application, and drop the rest."""
-        body, self._replacement = self._replacement, b""
-        if body:
-            await self._send({"type": "http.response.body", "body": body})
+    async def _send_in_place_of(self, _: Message) -> None:
+        """Send the refusal in place of the framework's 500, and drop the rest that the framework sends."""
+        assert self.refusal is not None
+        await self.send_refusal(self.refuse(self.refusal), self.send)
+        self.pass_on = discard
 
-
-CURRENT_REQUEST: Final[ContextVar[RequestContext | None]] = ContextVar("tollhouse_request", default=None)
-"""The request that the running task serves; read it with `current_request`."""
-
-
-def current_request() -> RequestContext | None:
-    """Return the request that is being served here; None outside of one, and in a task that has outlived its own."""
-    context = CURRENT_REQUEST.get()
-    return None if context is None or context.is_detached else context
-
-
-def request_in(scope: Scope) -> RequestContext | None:
-    """Return the innermost context of the request with this scope, or None if no edge of ours has limited it yet."""
-    found: RequestContext | None = scope.get(IN_SCOPE)
-    if found is None or found.is_detached:
-        return None
-    current = current_request()
-    return current if current is not None and current.outer is found else found
-
-
-def rate_limited_response(refused: RateLimited) -> HttpResponse:
-    """Return the response to a refusal, for an exception handler of the application's own to send.
-
-    It is what a refused request gets without a handler: 429, the RateLimit fields, `Retry-After` and problem details.
-    The handler may change it; with a status of 400 or above it stays the refusal, and other limits charge nothing.
-    """
-    origin = refused.origin if isinstance(refused.origin, RequestContext) else None
-    context = current_request() if origin is None or origin.is_detached else origin
-    context = context or origin
-    if context is None:
-        return refusal_response(refused.decision, RateLimitFields().of(refused.decision), reveal_key=False)
-    return context.outermost.refuse(refused.decision)
+    def _show(self) -> None:
+        """Put the decision that is nearest to a refusal into `request.state`."""
+        decisions = self.decisions_met()
+        if decisions:
+            self.scope.setdefault("state", {})[STATE] = tightest(decisions, self.policies)

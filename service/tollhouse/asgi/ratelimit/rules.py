@@ -7,6 +7,7 @@ from typing import Any, Literal, cast
 
 from msgspec import Struct
 
+from tollhouse.asgi.functions import checked_function
 from tollhouse.asgi.ratelimit.key_rules import (
     KeyFinder,
     KeyRule,
@@ -17,6 +18,7 @@ from tollhouse.asgi.ratelimit.key_rules import (
 )
 from tollhouse.asgi.ratelimit.limiter_source import LimiterSource
 from tollhouse.asgi.ratelimit.refunds import Charge, IsCharged, charge_predicate
+from tollhouse.asgi.ratelimit.refusal_handlers import RefusalHandler
 from tollhouse.asgi.ratelimit.refusal_response import fields_of_client
 from tollhouse.asgi.ratelimit.request_context import RequestContext
 from tollhouse.asgi.types import PerRequest, Scope, header_of
@@ -35,7 +37,7 @@ class RateLimitRule(Struct, frozen=True, kw_only=True):
     as one, each by its own key if `key` maps policies to keys. A field that is None has the value of the middleware,
     and then of the policy. `charge` names the responses that are charged; the units of others are refunded. Each
     message that a websocket receives takes from `messages`; above that limit the connection is closed, or the message
-    dropped.
+    dropped. `on_refusal` makes the response to a refusal; it gets the scope and the RateLimited.
     """
 
     policy: PerRequest[PolicyChoice] = None
@@ -44,6 +46,7 @@ class RateLimitRule(Struct, frozen=True, kw_only=True):
     charge: Charge | None = None
     messages: str | None = None
     over_messages: Literal["close", "drop"] = "close"
+    on_refusal: RefusalHandler | None = None
 
 
 class CompiledRule(Struct, frozen=True, kw_only=True):
@@ -62,6 +65,7 @@ class CompiledRule(Struct, frozen=True, kw_only=True):
     is_charged: IsCharged | None
     messages: str | None
     drops_messages: bool
+    on_refusal: RefusalHandler | None
 
     @property
     def is_exempt(self) -> bool:
@@ -95,6 +99,10 @@ def compile_rule(given: RateLimitRule | PolicyChoice, source: LimiterSource, oth
     key = otherwise.key if rule.key is None else rule.key
     cost = otherwise.cost if rule.cost is None else rule.cost
     charge = otherwise.charge if rule.charge is None else rule.charge
+    own = otherwise.on_refusal if rule.on_refusal is None else rule.on_refusal
+    for setting, function in (("policy", rule.policy), ("on_refusal", own)):
+        if callable(function):
+            checked_function(setting, function)
     names = () if callable(rule.policy) else policies_in(rule.policy)
     single, several = _split(key)
     named = [*names, *several, *([] if rule.messages is None else [rule.messages])]
@@ -114,6 +122,7 @@ def compile_rule(given: RateLimitRule | PolicyChoice, source: LimiterSource, oth
         is_charged=None if charge is None else charge_predicate(charge),
         messages=rule.messages,
         drops_messages=rule.over_messages == "drop",
+        on_refusal=own,
     )
 
 

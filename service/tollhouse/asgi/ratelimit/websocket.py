@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from typing import Final
 
 from tollhouse.asgi.ratelimit.refusal_response import LimitError, error_of, is_answered, refusal_of, undecided_detail
 from tollhouse.asgi.ratelimit.request_context import RequestContext
 from tollhouse.asgi.ratelimit.rules import CompiledRule
-from tollhouse.asgi.response import HttpResponse, send_response
+from tollhouse.asgi.response import HttpResponse
 from tollhouse.asgi.types import App, Message, Receive, Send
 from tollhouse.errors import InvalidInput, StoreError
 from tollhouse.limits.decision import RateLimited
@@ -18,6 +19,10 @@ POLICY_VIOLATION: Final = 1008
 """The close code if no limiter accepts the key or the cost: a later try would fare no better."""
 
 _DENIAL: Final = "websocket.http.response"
+_HANDSHAKES: Final = {"websocket.accept": 101, "websocket.http.response.start": 200}
+_ENDS: Final = frozenset({"websocket.close", "websocket.http.response.body"})
+_DENIED: Final = 403
+"""The status of a handshake that ends in `websocket.close`."""
 _FAILURES: Final = frozenset({1011, 4500})
 """The close codes by which servers and frameworks report that the application failed."""
 _REASON_BYTES_MAX: Final = 123
@@ -35,7 +40,7 @@ class LimitedWebSocket:
         self._rule = rule
         self._context = context
         self._receive = receive
-        self._send = context.send_websocket if context.outer is None else send
+        self._send = self._send_outermost if context.outer is None else send
         self._is_accepted = False
         self._ended: Message | None = None
 
@@ -78,6 +83,18 @@ class LimitedWebSocket:
         self._is_accepted = self._is_accepted or kind == "websocket.accept"
         await self._send(message)
 
+    def _send_outermost(self, message: Message) -> Awaitable[None]:
+        """Send a message; the response to the handshake has the fields, and the end of the connection the leases."""
+        context, kind = self._context, message["type"]
+        if not context.started and kind in _HANDSHAKES:
+            message = context.start(message, status=message.get("status", _HANDSHAKES[kind]))
+        elif not context.started and kind == "websocket.close":
+            context.started = True
+            context.settle(_DENIED, is_refusal=context.is_refused)
+        if context.leases is not None and kind in _ENDS and not message.get("more_body"):
+            return context.send_last(message)
+        return context.pass_on(message)
+
     async def _refused(self) -> LimitError | None:
         """Take for one message; return what refuses it, or None."""
         context, policy = self._context, self._rule.messages
@@ -105,7 +122,7 @@ class LimitedWebSocket:
     async def _deny(self, refused: HttpResponse) -> None:
         if _DENIAL in (self._context.scope.get("extensions") or {}):
             self._ended = {"type": "websocket.disconnect", "code": TRY_AGAIN_LATER}
-            await send_response(refused, self._send, "websocket.http")
+            await self._context.outermost.send_refusal(refused, self._send, "websocket.http")
         else:
             await self._close(*_WITHOUT_RESPONSE.get(refused.status, _TRY_AGAIN))
 

@@ -19,7 +19,7 @@ from tollhouse.settings.model import LimitSettings, PolicySettings, Settings
 
 Middleware = Callable[..., Any]
 
-ROUTES: dict[str, Any] = {"route_handler": type("Handler", (), {"opt": {}})()}
+ROUTES: dict[str, Any] = {"route_handler": type("Handler", (), {"opt": {}, "resolve_exception_handlers": dict})()}
 
 
 def settings_of(world: StoreWorld) -> Settings:

@@ -16,10 +16,10 @@ from tests.asgi import Message, connect, get, hello, limiter_with
 from tests.structured_fields import parse_list
 from tests.watched import Setup, ticks
 from tests.worlds import StoreWorld
+from tollhouse.asgi.ratelimit.current import rate_limited_response
 from tollhouse.asgi.ratelimit.decorator import limit
 from tollhouse.asgi.ratelimit.middleware import RateLimitMiddleware
 from tollhouse.asgi.ratelimit.refunds import Charge
-from tollhouse.asgi.ratelimit.request_context import rate_limited_response
 from tollhouse.asgi.response import discard
 from tollhouse.limits.decision import RateLimited
 from tollhouse.limits.limiter import Limiter

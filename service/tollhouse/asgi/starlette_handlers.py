@@ -1,0 +1,40 @@
+"""Exception handlers of a Starlette or FastAPI application, for refusals that it does not see as exceptions.
+
+Middleware runs outside of what handles exceptions there, so its refusals have to be brought to the handlers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, Final
+
+from tollhouse.asgi.types import App, Receive, Scope, Send
+from tollhouse.limits.decision import RateLimited
+
+_STARLETTE: Final = "starlette.applications"
+_KINDS: Final = frozenset(RateLimited.__mro__[: RateLimited.__mro__.index(Exception)])
+"""A handler for any exception reports failures, which a refusal is not."""
+
+
+def exception_handler(app: App, scope: Scope) -> Callable[[Scope, RateLimited], App] | None:
+    """Return the handler that the application behind the middleware, or around it, has for RateLimited; None if none.
+
+    The application is that of the scope, else `app`.
+    """
+    found: Any = scope.get("app", app)
+    if not any(one.__module__ == _STARLETTE for one in type(found).__mro__):
+        return None
+    handlers: dict[Any, Any] = {kind: one for kind, one in found.exception_handlers.items() if kind in _KINDS}
+    return partial(_response, found, handlers) if handlers else None
+
+
+def _response(app: Any, handlers: Mapping[Any, Any], _: Scope, refused: RateLimited) -> App:
+    """Return an application that raises the refusal inside of what calls the handlers."""
+    from starlette.middleware.exceptions import ExceptionMiddleware  # only applications of Starlette get here
+
+    async def refuse(_: Scope, __: Receive, ___: Send) -> None:
+        raise refused
+
+    handled = ExceptionMiddleware(refuse, handlers=handlers)
+    return lambda scope, receive, send: handled({**scope, "app": app}, receive, send)
