@@ -40,6 +40,8 @@ class Replicator:
         self.history = Replication(server.rng)
         self.followers: dict[Host, Follower] = {}
         self.upstream = Upstream()
+        self.has_followed = False
+        """Whether it has received what a primary had since it was a primary itself."""
         self._pinged_s = 0.0
 
     @property
@@ -63,6 +65,7 @@ class Replicator:
     def begin_in_sync(self, primary: Server) -> None:
         """Begin as a replica that has all of the primary's history: nothing was written yet."""
         self.upstream.host, self.upstream.state, self.upstream.link = primary.host, "connected", 1
+        self.has_followed = True
         self.history.replace(primary.replicator.history.id, 0)
         primary.replicator.followers[self._server.host] = Follower(self._server.host, 1, 0, self.now_s)
 
@@ -185,6 +188,7 @@ class Replicator:
         self.upstream.host = None
         self.upstream.break_off(self.now_s)
         self.upstream.state = "none"
+        self.has_followed = False
         self.history.fork()
         self.drop_followers()
 
@@ -193,6 +197,7 @@ class Replicator:
         if not self._is_current(link):
             return
         self.upstream.state = "connected"
+        self.has_followed = True
         self.upstream.heard_s = self.now_s
         if self.history.rename(history):
             self.drop_followers()

@@ -151,10 +151,11 @@ class Sentinel:
     def note_selection(self, view: View) -> None:
         """Record since when a server that is selected has followed no primary, if it was replaced and came back.
 
-        All that was confirmed before that may be lost with it, and nothing that a client does prevents it.
+        It is still a primary, or has just been told to follow and has nothing of its primary yet. All that was
+        confirmed before that may be lost with it, and nothing that a client does prevents it.
         """
         since_s, leads = self.servers[self.primary.host].roles[-1]
-        if view.report is not None and view.report.is_primary and leads:
+        if leads and not self.servers[view.host].replicator.has_followed:
             self.forgotten_s = since_s
             self.network.note(f"server {view.host[0]} follows no primary since {since_s * 1000:.1f} ms")
 
