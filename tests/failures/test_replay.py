@@ -266,7 +266,7 @@ async def test_writes_wait_for_a_replay_that_is_due() -> None:
 
 async def test_writes_wait_for_a_replay_no_longer_than_their_deadline() -> None:
     """Without a replica a write ends at its deadline, was not sent, and says for what; reads still go on."""
-    async with scene(deadline_s=0.15) as s:
+    async with scene(deadline_s=0.5) as s:
         await moved_to_a_primary_without_replicas(s, [])
 
         with pytest.raises(StoreUnavailable) as raised:

@@ -33,7 +33,7 @@ from tollhouse import (
     rate_limited_response,
 )
 from tollhouse.errors import ConfigurationError
-from tollhouse.fastapi import RateLimit
+from tollhouse.fastapi import RateLimit, answer
 from tollhouse.limits.limiter import Limiter
 from tollhouse.limits.policy.notation import parse_policy
 from tollhouse.litestar import AtomicRateLimitMiddleware, TollhousePlugin
@@ -206,6 +206,26 @@ async def test_the_handlers_of_an_application_are_asked(
     assert [response.status_code for response in responses] == [200, 429]
     assert responses[1].text.startswith("slow down")
     assert int(responses[1].headers["retry-after"]) > 0
+
+
+async def calls_answer(request: Request, refused: Exception) -> Any:
+    response = await answer(request, refused)
+    response.headers["x-seen"] = "yes"
+    return response
+
+
+@pytest.mark.parametrize(("handler", "seen"), [(answer, None), (calls_answer, "yes")])
+async def test_a_handler_may_answer_as_we_do(world: StoreWorld, handler: Any, seen: str | None) -> None:
+    """A refusal of the middleware that is brought to `answer`, or to a handler that calls it, is the usual response."""
+    app = FastAPI(exception_handlers={RateLimited: handler})
+    app.add_route("/", ok)
+    app.add_middleware(RateLimitMiddleware, limiter=limiter_with(world, POLICIES), policy="route")
+
+    responses = [await get(app) for _ in range(2)]
+
+    assert [response.status_code for response in responses] == [200, 429]
+    assert responses[1].json()["title"] == "Quota Exceeded"
+    assert responses[1].headers.get("x-seen") == seen
 
 
 async def test_a_handler_for_all_exceptions_is_not_asked(world: StoreWorld) -> None:

@@ -295,7 +295,7 @@ def _is_declared(name: str, part: str) -> bool:
     if name in sys.stdlib_module_names | {"tollhouse", "compression"}:
         return True
     if name in OF_APPLICATIONS:
-        return part == "fastapi"
+        return part in ("fastapi", "asgi")
     extras = [extra for extra, parts in PARTS_OF_EXTRAS.items() if part in parts]
     texts = [*PROJECT["dependencies"], *(text for extra in extras for text in EXTRAS[extra])]
     declared = {canonicalize_name(Requirement(text).name) for text in texts}

@@ -60,6 +60,7 @@ def _random_call(rng: random.Random, names: Names, now_ms: int) -> Call:
         case _:
             kept, given = rng.choice(("", sid)), rng.choice((0, 0, now_ms - 500))
             options = [f"call {now_ms}", kept, names.records, 200_000, 0, rng.randint(1, 6), given, CHANNEL, "{}"]
+            options.append(rng.choice((0, 120_000)))
             return "revoke_all", [names.index, names.epoch, names.events], [now_ms, user, *options]
 
 

@@ -408,7 +408,7 @@ async def test_every_account_script_works_by_the_clock_of_the_server(world):
     assert abs(int((await account(world, "ada"))["c"]) - time.time() * 1000) < 60_000
     answer = await Setup(world, stores=stores, profile=STRONGER).login("ada")
     assert isinstance(answer, LoginSucceeded)
-    scripts = {"accounts/create", "accounts/load", "accounts/replace_hash"}
+    scripts = {"accounts/create", "accounts/load", "accounts/replace_hash", "accounts/probe"}
     assert {name for name in SCRIPTS if name.startswith("accounts/")} == scripts
     await stores.aclose()
 

@@ -410,9 +410,8 @@ async def test_every_session_script_works_by_the_clock_of_the_server(world):
     assert (await sessions.revoke("ada", issued.session.sid)).found
     assert (await sessions.revoke_all("ada")).removed == 0
     scripts = ("create", "verify", "touch", "list", "revoke", "revoke_all")
-    assert (
-        called == {f"sessions/{verb}" for verb in scripts} == {name for name in SCRIPTS if name.startswith("sessions/")}
-    )
+    assert called == {f"sessions/{verb}" for verb in scripts}
+    assert {name for name in SCRIPTS if name.startswith("sessions/")} == called | {"sessions/probe"}
     await stores.aclose()
 
 
