@@ -53,11 +53,12 @@ def test_a_changed_file_holds_in_every_worker(tmp_path: Path, workers: str) -> N
     with serve(tmp_path, "--workers", workers) as served:
         before = [served.take("ada") for _ in range(3)]
 
+        log = tmp_path / "log"
         write(tmp_path, "3/hour")
-        await_true(lambda: limits_of(served, 8) == {"3/3600000"})
+        await_true(lambda: events(log, "settings file applied") == int(workers))
+        assert limits_of(served, 8) == {"3/3600000"}
         after = [served.take("ada") for _ in range(2)]
         (tmp_path / "tollhouse.toml").write_text("")
-        log = tmp_path / "log"
         await_true(lambda: events(log, "removed policies stay in force") == int(workers))
         assert limits_of(served, 8) == {"3/3600000"}
 
