@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from difflib import get_close_matches
 from typing import Final
 
@@ -17,6 +17,17 @@ def similar(word: str, known: Iterable[str], *, likeness: float = LIKENESS) -> l
     """Return the known words that `word` may be a misspelling of, the most likely first."""
     words = list(known)
     return get_close_matches(word[:_CHARACTERS_MAX], words, n=max(1, len(words)), cutoff=likeness)
+
+
+def one_of(word: object, known: Collection[str]) -> str:
+    """Return the remedy for a word that is not in a closed set: the one that may be meant, and all that there are.
+
+    Letter case makes no difference to what may be meant. Values other than text resemble no word.
+    """
+    listed = ", ".join(known)
+    spellings = {name.lower(): name for name in known}
+    nearest = similar(word.lower(), spellings)[:1] if isinstance(word, str) else []
+    return f"did you mean {spellings[nearest[0]]!r}? Known are {listed}" if nearest else f"known are {listed or 'none'}"
 
 
 def did_you_mean(word: str, known: Iterable[str], *, otherwise: str, also: str = "", prefix: str = "") -> str:

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from tollhouse.suggest import did_you_mean, similar
+from tollhouse.suggest import did_you_mean, one_of, similar
 
 KNOWN = ("address", "api-key", "session", "user")
 
@@ -45,3 +45,24 @@ def test_a_long_word_costs_no_more_than_a_short_one() -> None:
     assert similar("ab" * 5_000_000, ["ab" * 32]) == ["ab" * 32]
 
     assert time.process_time() - began < 1
+
+
+@pytest.mark.parametrize(
+    ("word", "remedy"),
+    [
+        ("adress", "did you mean 'address'? Known are address, api-key, session, user"),
+        ("USER", "did you mean 'user'? Known are address, api-key, session, user"),
+        ("zzz", "known are address, api-key, session, user"),
+        (None, "known are address, api-key, session, user"),
+        (7, "known are address, api-key, session, user"),
+    ],
+)
+def test_a_word_outside_a_closed_set_gets_its_neighbour_and_the_set(word: object, remedy: str) -> None:
+    """The remedy names the word that may be meant, in whatever letter case, and always the whole set."""
+    assert one_of(word, KNOWN) == remedy
+
+
+def test_a_closed_set_keeps_its_letter_case_and_may_be_empty() -> None:
+    """The suggestion is spelled as the set has it, and an empty set is told as such."""
+    assert one_of("gte", ("GET", "PUT")) == "did you mean 'GET'? Known are GET, PUT"
+    assert one_of("db", ()) == "known are none"

@@ -118,14 +118,26 @@ def _number(match: re.Match[str]) -> int:
 def _expression(number: int, pattern: str) -> str:
     found = _PATTERN.fullmatch(pattern)
     if found is None:
-        raise ConfigurationError("routes", pattern, _REMEDY)
+        raise ConfigurationError("routes", pattern, _remedy(pattern))
     methods, path = found.groups()
     for method in methods.split("|") if methods else ():
-        as_long = [known for known in _METHODS if abs(len(known) - len(method)) <= 1]  # PROPPATCH is no PATCH
-        nearest = similar(method, as_long, likeness=_LIKENESS)
-        if nearest and method not in _METHODS:
-            raise ConfigurationError("routes", pattern, f"did you mean {nearest[0]!r}? {method!r} is no method")
+        if (meant := _meant(method)) != method:
+            raise ConfigurationError("routes", pattern, f"did you mean {meant!r}? {method!r} is no method")
     return f"{_methods(methods)} {_rest(number, pattern, path)}"
+
+
+def _meant(method: str) -> str:
+    """Return the common method that a method is a misspelling of; the method itself if it resembles none."""
+    as_long = [known for known in _METHODS if abs(len(known) - len(method)) <= 1]  # PROPPATCH is no PATCH
+    return next(iter(similar(method, as_long, likeness=_LIKENESS)), method)
+
+
+def _remedy(pattern: str) -> str:
+    """Return the remedy for what is no pattern, with the right spelling if only that of its methods is wrong."""
+    methods, _, path = pattern.rpartition(" ")
+    named = re.findall(r"[A-Z]+", methods.upper())
+    meant = f"{'|'.join(map(_meant, named))} {path}"
+    return f"did you mean {meant!r}? {_REMEDY}" if _PATTERN.fullmatch(meant) else _REMEDY
 
 
 def _methods(methods: str | None) -> str:

@@ -35,6 +35,7 @@ from tollhouse.sessions.tokens import RandomBytes, Token
 from tollhouse.sessions.touches import Touches
 from tollhouse.sessions.user_keys import UserKeys, user_keys
 from tollhouse.sessions.validation import valid_device, valid_user
+from tollhouse.suggest import one_of
 
 _OVER: Final = ("expired", "revoked")
 _VERIFY_OUTCOMES: Final = {0: "unknown", 1: "ok", 2: "wrong-secret", 3: "expired", 4: "revoked"}
@@ -97,7 +98,7 @@ class Sessions:
         """Return user, policy and device label as `create` uses them; raises InvalidInput as `create` does."""
         user = valid_user(user)
         if policy not in self._policies:
-            raise InvalidInput("policy", policy, f"name one of {', '.join(sorted(self._policies))}")
+            raise InvalidInput("policy", policy, one_of(policy, self._policies))
         return user, self._policies[policy], valid_device(device or "")
 
     async def create(self, user: str, *, policy: str = "default", device: str | None = None) -> Issued | SessionRefused:

@@ -129,6 +129,34 @@ def test_a_misspelled_method_is_told(method: str, meant: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("pattern", "meant"),
+    [
+        ("post /login", "POST /login"),
+        ("Get|put /login", "GET|PUT /login"),
+        ("GET,PSOT /login", "GET|POST /login"),
+        ("GET POST /login", "GET|POST /login"),
+        ("purge /login", "PURGE /login"),
+    ],
+)
+def test_methods_in_another_spelling_are_told(pattern: str, meant: str) -> None:
+    """Methods in small letters, or with other marks between them, are refused with the pattern that was meant."""
+    with pytest.raises(ConfigurationError) as caught:
+        RoutePatterns({pattern: 1})
+
+    assert (caught.value.setting, caught.value.value) == ("routes", pattern)
+    assert repr(meant) in caught.value.remedy
+
+
+@pytest.mark.parametrize("pattern", ["login", "POST login", "", " "])
+def test_what_is_no_path_resembles_no_pattern(pattern: str) -> None:
+    """A pattern that is wrong otherwise than in its methods gets the general remedy."""
+    with pytest.raises(ConfigurationError) as caught:
+        RoutePatterns({pattern: 1})
+
+    assert "did you mean" not in caught.value.remedy
+
+
+@pytest.mark.parametrize(
     "method", ["PURGE", "PROPFIND", "PROPPATCH", "ORDERPATCH", "QUERY", "REPORT", "UPDATE", "SEARCH", "TRACE"]
 )
 def test_methods_of_applications_are_matched(method: str) -> None:

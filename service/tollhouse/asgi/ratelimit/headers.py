@@ -25,6 +25,7 @@ from tollhouse.errors import ConfigurationError
 from tollhouse.limits.decision import Decision, LimitState, TakeAllResult
 from tollhouse.limits.policy.policy import LIMITS_MAX, Policy
 from tollhouse.settings.model import Dialect
+from tollhouse.suggest import one_of
 
 DIALECTS: Final[tuple[Dialect, ...]] = get_args(Dialect)
 """`draft-07` is one field of three members, `draft-06` a field for each; `x-ratelimit` counts down to the reset,
@@ -54,7 +55,7 @@ class RateLimitFields:
 
     def __init__(self, dialect: Dialect = "draft-11", wall: WallClock = time.time) -> None:
         if dialect not in DIALECTS:
-            raise ConfigurationError("headers", dialect, f"say one of {', '.join(DIALECTS)}")
+            raise ConfigurationError("headers", dialect, one_of(dialect, DIALECTS))
         self.dialect: Dialect = dialect
         self._wall = wall
         self._templates: dict[str, tuple[Policy, tuple[bytes, bytes]]] = {}

@@ -16,6 +16,7 @@ from typing import Final
 from tollhouse.errors import ConfigurationError
 from tollhouse.limits.decision import Decision
 from tollhouse.limits.limiter import Limiter
+from tollhouse.suggest import did_you_mean
 
 IsCharged = Callable[[int, Sequence[tuple[bytes, bytes]]], bool]
 """Returns True if a response with this status and these headers is charged."""
@@ -28,13 +29,15 @@ _STATUSES: Final[Mapping[str, range]] = {
     **{str(status): range(status, status + 1) for status in range(100, 600)},
     **{f"{first}xx": range(first * 100, first * 100 + 100) for first in range(1, 6)},
 }
+_CLASSES: Final = tuple(word for word in _STATUSES if word.endswith("xx"))
+_REMEDY: Final = "give a status such as 401, or a class of them such as 4xx"
 
 
 def charge_predicate(given: Charge) -> IsCharged:
     """Return the function for a `charge`; raises ConfigurationError if it is neither a status nor a class of them."""
     if callable(given):
         return given
-    listed = (given,) if isinstance(given, int | str) else given
+    listed = given if isinstance(given, Iterable) and not isinstance(given, str) else (given,)
     statuses = frozenset(status for one in listed for status in _statuses(one))
     return lambda status, _: status in statuses
 
@@ -63,5 +66,5 @@ def start_refunds(
 def _statuses(given: int | str) -> range:
     statuses = _STATUSES.get(str(given).lower())
     if statuses is None:
-        raise ConfigurationError("charge", given, "give a status such as 401, or a class of them such as 4xx")
+        raise ConfigurationError("charge", given, did_you_mean(str(given).lower(), _CLASSES, otherwise=_REMEDY))
     return statuses

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Literal, cast
 
 from msgspec import Struct
@@ -25,6 +25,7 @@ from tollhouse.asgi.types import PerRequest, Scope, header_of
 from tollhouse.errors import ConfigurationError
 from tollhouse.limits.decision import Decision
 from tollhouse.limits.policy.policy import Policy
+from tollhouse.suggest import one_of
 
 PolicyChoice = str | Sequence[str] | None
 """The policy to take from; of several, all or none are charged. None lets the request through uncounted."""
@@ -138,11 +139,11 @@ def policies_in(choice: PolicyChoice) -> tuple[str, ...]:
     return (choice,) if isinstance(choice, str) else tuple(choice)
 
 
-def require_policies(named: Iterable[object], known: Container[object]) -> None:
+def require_policies(named: Iterable[object], known: Collection[str]) -> None:
     """Raise ConfigurationError for the first policy that does not exist."""
     for policy in named:
         if policy not in known:
-            raise ConfigurationError("policy", policy, "name a policy that exists, or add it to `policies`")
+            raise ConfigurationError("policy", policy, f"{one_of(policy, known)}; or add it to `policies`")
 
 
 def _split(key: KeyRule | Mapping[str, KeyRule] | None) -> tuple[KeyRule | None, Mapping[str, KeyRule]]:

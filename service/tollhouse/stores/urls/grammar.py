@@ -41,6 +41,7 @@ from tollhouse.stores.urls.targets import (
     UnixAddress,
 )
 from tollhouse.stores.urls.tls import TLS_OPTIONS, read_tls
+from tollhouse.suggest import one_of
 
 _REDIS_PORT = 6379
 _SENTINEL_PORT = 26379
@@ -72,7 +73,7 @@ def parse(setting: str, url: str) -> StoreUrl:
     scheme, separator, rest = url.partition("://")
     if not separator or scheme not in _SCHEMES:
         shown = scheme if separator and _SCHEME.fullmatch(scheme) else "…"  # without one it may begin with a password
-        raise ConfigurationError(setting, shown, f"begin with one of {', '.join(_SCHEMES)} and ://")
+        raise ConfigurationError(setting, shown, f"begin with a scheme and ://; {one_of(scheme, _SCHEMES)}")
     try:
         return _parse(setting, scheme, url)
     except ConfigurationError:
@@ -97,10 +98,9 @@ def _parse(setting: str, scheme: str, url: str) -> StoreUrl:
     login, _, hosts = parts.netloc.rpartition("@")
     username, _, password = (unquote(part) for part in login.partition(":"))
     target, path_db = _target(setting, scheme, hosts, parts.path, options)
-    unknown = sorted(set(options) - _OPTIONS[type(target)])
-    if unknown:
-        known = ", ".join(sorted(_OPTIONS[type(target)])) or "none"
-        raise ConfigurationError(setting, unknown[0], f"not an option of {scheme}://; known: {known}")
+    known = sorted(_OPTIONS[type(target)])
+    if unknown := sorted(set(options).difference(known)):
+        raise ConfigurationError(setting, unknown[0], f"it is no option of {scheme}://: {one_of(unknown[0], known)}")
     _refuse_both(setting, "a user name before the @", username, "username_file", options)
     _refuse_both(setting, "a password before the @", password, "password_file", options)
     return StoreUrl(

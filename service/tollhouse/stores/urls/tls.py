@@ -8,6 +8,7 @@ from typing import Final
 from msgspec import Struct
 
 from tollhouse.errors import ConfigurationError
+from tollhouse.suggest import one_of
 
 TLS_OPTIONS: Final = frozenset({"ca", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_password", "ssl_cert_reqs"})
 """The options of a URL that speak of TLS; `ca` is short for `ssl_ca_certs`."""
@@ -48,7 +49,8 @@ def read_tls(setting: str, scheme: str, options: Mapping[str, str], *, tls: bool
         raise ConfigurationError(setting, "ssl_keyfile", "name the certificate too: ssl_certfile=FILE")
     verified = _VERIFIED.get(options.get("ssl_cert_reqs", "required").lower().removeprefix("cert_"))
     if verified is None:
-        raise ConfigurationError(setting, f"ssl_cert_reqs={options['ssl_cert_reqs']}", "set it to required or none")
+        wrong = options["ssl_cert_reqs"]
+        raise ConfigurationError(setting, f"ssl_cert_reqs={wrong}", one_of(wrong, _VERIFIED))
     return Tls(
         ca=options.get("ca") or options.get("ssl_ca_certs"),
         certificate=options.get("ssl_certfile"),

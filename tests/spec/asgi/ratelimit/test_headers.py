@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import cast
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -328,3 +328,22 @@ def test_a_dialect_that_does_not_exist_is_refused(dialect: str) -> None:
         RateLimitFields(cast("Dialect", dialect))
 
     assert (caught.value.setting, caught.value.value) == ("headers", dialect)
+
+
+@pytest.mark.parametrize(
+    ("dialect", "meant"),
+    [
+        ("draft-7", "draft-07"),
+        ("draft6", "draft-06"),
+        ("DRAFT-11", "draft-11"),
+        ("x-rate-limit", "x-ratelimit"),
+        ("X-RateLimit", "x-ratelimit"),
+    ],
+)
+def test_a_misspelled_dialect_is_told(dialect: str, meant: str) -> None:
+    """A dialect of `headers` that does not exist is refused with the nearest one."""
+    with pytest.raises(ConfigurationError) as caught:
+        RateLimitFields(cast("Any", dialect))
+
+    assert (caught.value.setting, caught.value.value) == ("headers", dialect)
+    assert f"did you mean {meant!r}?" in caught.value.remedy

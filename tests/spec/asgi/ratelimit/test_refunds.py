@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -14,9 +14,9 @@ from tests.asgi import get, limiter_with
 from tests.watched import WatchedStore
 from tests.worlds import StoreWorld
 from tollhouse.asgi.ratelimit.middleware import RateLimitMiddleware
-from tollhouse.asgi.ratelimit.refunds import Charge
+from tollhouse.asgi.ratelimit.refunds import Charge, charge_predicate
 from tollhouse.asgi.ratelimit.rules import RateLimitRule
-from tollhouse.errors import StoreUnavailable
+from tollhouse.errors import ConfigurationError, StoreUnavailable
 from tollhouse.keys import UNNAMED
 from tollhouse.limits.calls.refunds import PAUSE_S
 from tollhouse.limits.limiter import Limiter
@@ -324,3 +324,30 @@ async def test_a_slow_request_frees_no_units_of_those_that_were_served_meanwhile
 
     assert served == [200, 200, 200, 429]
     assert (await get(limited, "/200")).status_code == 429
+
+
+@pytest.mark.parametrize("charge", ["4x", "40x", ["2xx", "4x"]])
+def test_a_misspelled_class_of_statuses_is_told(charge: Any) -> None:
+    """A class of statuses that does not exist is refused with the nearest one."""
+    with pytest.raises(ConfigurationError) as caught:
+        charge_predicate(charge)
+
+    assert caught.value.setting == "charge"
+    assert "did you mean '4xx'?" in caught.value.remedy
+
+
+@pytest.mark.parametrize("charge", [4.5, object(), True, None, 99, 600, "ok", [None]])
+def test_what_is_no_status_is_refused_by_its_value(charge: Any) -> None:
+    """A `charge` of another type is refused as other values are, and not by an error of Python."""
+    with pytest.raises(ConfigurationError) as caught:
+        charge_predicate(charge)
+
+    assert caught.value.setting == "charge"
+    assert caught.value.value in (charge, None)
+
+
+def test_a_set_of_statuses_is_as_good_as_a_list() -> None:
+    """Any collection of statuses and classes says which responses are charged."""
+    is_charged = charge_predicate(cast("Any", {401, "5xx"}))
+
+    assert [is_charged(status, ()) for status in (401, 404, 503)] == [True, False, True]

@@ -13,7 +13,7 @@ from tests.asgi import get, hello, limiter_with
 from tests.structured_fields import parse_list
 from tests.worlds import StoreWorld
 from tollhouse.asgi.ratelimit.middleware import RateLimitMiddleware
-from tollhouse.asgi.ratelimit.rules import RateLimitRule
+from tollhouse.asgi.ratelimit.rules import RateLimitRule, require_policies
 from tollhouse.asgi.route_patterns import RoutePatterns
 from tollhouse.errors import ConfigurationError
 from tollhouse.limits.policy.notation import parse_policy
@@ -236,3 +236,12 @@ async def test_clients_are_told_in_the_dialect_that_was_chosen(world: StoreWorld
     assert (served.headers["x-ratelimit-limit"], served.headers["x-ratelimit-remaining"]) == ("1", "0")
     assert (refused.status_code, refused.headers["x-ratelimit-remaining"]) == (429, "0")
     assert "ratelimit" not in refused.headers
+
+
+def test_a_misspelled_policy_is_told() -> None:
+    """A policy that does not exist is refused with the nearest one."""
+    with pytest.raises(ConfigurationError) as caught:
+        require_policies(["api", "lgoin"], {"api": 1, "login": 2})
+
+    assert (caught.value.setting, caught.value.value) == ("policy", "lgoin")
+    assert "did you mean 'login'?" in caught.value.remedy
