@@ -94,6 +94,28 @@ async def test_a_member_of_another_type_is_400(limits: Limited, verb: str, membe
     assert response.json()["field"] == field
 
 
+#   verb, members of the wrong type, remedy
+JSON_TYPES = [
+    ("take", {"cost": "one"}, "Expected `integer | null`, got `string`"),
+    ("take", {"cost": {}}, "Expected `integer | null`, got `object`"),
+    ("take", {"cost": 1.5}, "Expected `integer | null`, got `number`"),
+    ("take", {"policy": 7}, "Expected `string`, got `integer`"),
+    ("take", {"key": True}, "Expected `string`, got `boolean`"),
+    ("take", {"key": None}, "Expected `string`, got `null`"),
+    ("take-up-to", {"most": []}, "Expected `integer`, got `array`"),
+    ("take", {"int": 1}, "Object contains unknown field `int`"),
+]
+
+
+@pytest.mark.parametrize(("verb", "members", "remedy"), JSON_TYPES)
+async def test_types_have_the_names_of_json(limits: Limited, verb: str, members: dict[str, Any], remedy: str) -> None:
+    """The remedy for a member of another type speaks of JSON's types, not of Python's; names of members are kept."""
+    response = await limits.ask(verb, {**VERBS[verb], **members})
+
+    assert response.status_code == 400
+    assert response.json()["remedy"] == remedy
+
+
 #   verb, members out of bounds, field
 OUT_OF_BOUNDS = [
     ("take", {"key": ""}, "key"),

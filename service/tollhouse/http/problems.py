@@ -37,6 +37,15 @@ _PATH = re.compile(r" - at `\$\.?([^`]*)`$")
 _NOTHING_CHANGED: Final = "a store does not answer; nothing was changed, and the request may be sent again"
 _STOPPED: Final = "the service ends; what was requested may have been done, or a part of it"
 _MAY_HAVE_RUN: Final = "a store did not answer in time; what was requested may have been done, or a part of it"
+_TYPES = re.compile(r"(Expected|got) `([a-z |]+)`")
+_JSON_TYPES: Final[Mapping[str, str]] = {
+    "int": "integer",
+    "float": "number",
+    "bool": "boolean",
+    "str": "string",
+    "bytes": "string",
+}
+"""The names of JSON's types for those of Python; array, object and null have the same name in messages of msgspec."""
 _BODY: Final = "data"
 """The name that Litestar gives to the parameter for the body."""
 _BY_STATUS: Final[Mapping[int, tuple[str, str]]] = {
@@ -122,8 +131,15 @@ def _of_validation(error: HTTPException) -> Response[Any]:
     match = _PATH.search(message)
     named = str(first.get("key") or (match[1] if match else "") or _BODY)
     field = "body" if named == _BODY else named
-    remedy = "send a JSON object with the members of this route" if message == repr(_BODY) else _PATH.sub("", message)
-    return _invalid_request(field, remedy)
+    if message == repr(_BODY):
+        return _invalid_request(field, "send a JSON object with the members of this route")
+    return _invalid_request(field, _TYPES.sub(_in_json_types, _PATH.sub("", message)))
+
+
+def _in_json_types(found: re.Match[str]) -> str:
+    """Return an expected or given type in the words of JSON, which clients write in."""
+    kinds = " | ".join(_JSON_TYPES.get(kind, kind) for kind in found[2].split(" | "))
+    return f"{found[1]} `{kinds}`"
 
 
 def _of_undecodable(_: Request[Any, Any, Any], error: UnicodeDecodeError | RecursionError) -> Response[Any]:
