@@ -37,7 +37,7 @@ from tollhouse.http.limits import routes as limits
 from tollhouse.http.limits.fast_path import FastPath
 from tollhouse.http.limits.responses import TakeResponses
 from tollhouse.http.openapi import security_schemes
-from tollhouse.http.problems import HANDLERS
+from tollhouse.http.problems import HANDLERS, refuse_other_types
 from tollhouse.litestar.routes import RateLimitRoutes
 from tollhouse.logs import Log
 from tollhouse.settings import Settings
@@ -160,3 +160,4 @@ def _ignore_hangup() -> None:
 async def _refuse_unwanted(request: Any) -> None:
     refuse_cross_site(request)
     refuse_unknown_query(request)
+    await refuse_other_types(request)

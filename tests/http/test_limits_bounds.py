@@ -96,6 +96,9 @@ async def test_a_member_of_another_type_is_400(limits: Limited, verb: str, membe
 
 #   verb, members of the wrong type, remedy
 JSON_TYPES = [
+    ("take", {"cost": "1"}, "Expected `integer | null`, got `string`"),
+    ("take-up-to", {"most": "1"}, "Expected `integer`, got `string`"),
+    ("take-all", {"takes": [{**ONE, "cost": "1"}]}, "Expected `integer | null`, got `string`"),
     ("take", {"cost": "one"}, "Expected `integer | null`, got `string`"),
     ("take", {"cost": {}}, "Expected `integer | null`, got `object`"),
     ("take", {"cost": 1.5}, "Expected `integer | null`, got `number`"),
@@ -114,6 +117,16 @@ async def test_types_have_the_names_of_json(limits: Limited, verb: str, members:
 
     assert response.status_code == 400
     assert response.json()["remedy"] == remedy
+
+
+async def test_a_number_without_a_fraction_is_an_integer(limits: Limited) -> None:
+    """JSON has one type of numbers: 2.0 is as good as 2, and nothing else is read as a number."""
+    whole = await limits.ask("take", {**ONE, "cost": 2.0})
+    text = await limits.ask("take", {**ONE, "cost": "2"})
+
+    assert (whole.status_code, text.status_code) == (200, 400)
+    assert text.json()["field"] == "cost"
+    assert await limits.left() == [3, 6]
 
 
 #   verb, members out of bounds, field
