@@ -97,6 +97,34 @@ async def test_a_server_hears_nothing_more_of_calls_that_were_given_up(
         assert isinstance(call.exception(), ConnectionLost) is not answers
 
 
+class WithoutSocket(asyncio.Transport):
+    """A transport whose socket is gone, as that of TLS is once the stream below has ended."""
+
+    ended = False
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def is_closing(self) -> bool:
+        return self.ended
+
+    def abort(self) -> None:
+        self.ended = True
+
+
+async def test_a_connection_without_a_socket_is_closed_all_the_same() -> None:
+    """There is nothing to reset then; its call in flight is lost."""
+    transport = WithoutSocket()
+    connection = Connection()
+    connection.connection_made(transport)
+    call = connection.send(encode("PING"), deadline())
+
+    connection.close()
+
+    assert transport.ended
+    assert isinstance(call.exception(), ConnectionLost)
+
+
 async def test_a_connection_that_was_never_made_can_be_closed() -> None:
     """Closing before there is a socket does nothing."""
     connection = Connection()

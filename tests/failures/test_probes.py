@@ -9,14 +9,16 @@ from contextlib import asynccontextmanager
 import pytest
 
 import tollhouse
+from tests.failures.fake_sentinel import ErrorReply
 from tests.failures.own_server import own_server
+from tests.failures.primaries import scene
 from tests.http.client import ADMIN, service_at
 from tests.worlds import StoreWorld, World
 from tollhouse.cli.check import problems, warnings
 from tollhouse.http.health import StoreHealth
 from tollhouse.stores import status
 from tollhouse.stores.arguments import PROBE_MS
-from tollhouse.stores.status import memory_warnings
+from tollhouse.stores.status import check_store, memory_warnings
 
 PROBES = ("sessions/probe", "limits/probe", "cache/probe", "accounts/probe")
 
@@ -131,3 +133,14 @@ async def test_without_info_nothing_is_known_of_the_memory(embedded: StoreWorld)
         assert (await status.examine(th.stores.sessions)).warnings == ()
     async with tollhouse.open("redis://127.0.0.1:1") as th:
         assert (await status.examine(th.stores.sessions)).warnings == ()
+
+
+async def test_a_probe_that_is_broken_is_a_problem() -> None:
+    """An error that is neither an outage nor a refusal is told as well: the store has written nothing."""
+    async with scene() as s:
+        s.old.answer = lambda command: ErrorReply("ERR it is broken") if "EVALSHA" in command else "PONG"
+
+        found = await check_store(s.store)
+
+        assert found.connection == "disconnected"
+        assert "ERR it is broken" in (found.problem or "")

@@ -114,14 +114,10 @@ def unknown_service(host: Host, service: str) -> Unavailable:
 
 
 def decode(reply: Any) -> Any:
-    """Replace bytes by text, at every depth."""
-    if isinstance(reply, bytes):
-        return reply.decode(errors="replace")
+    """Replace bytes by text, in a list too."""
     if isinstance(reply, list):
         return [decode(item) for item in cast("list[Any]", reply)]
-    if isinstance(reply, dict):
-        return {decode(name): decode(value) for name, value in cast("dict[Any, Any]", reply).items()}
-    return reply
+    return reply.decode(errors="replace") if isinstance(reply, bytes) else reply
 
 
 def _name(entry: _PrimaryEntry, polled_s: float) -> PrimaryName | None:

@@ -136,8 +136,8 @@ class StoreUrl(Struct, frozen=True, kw_only=True):
                 return f"embedded-sentinel://{f'?min_replicas={least}' if least else ''}"
             case SentinelService(hosts=hosts, service=service, tls=tls):
                 return f"{'rediss' if tls else 'redis'}+sentinel://{_joined(hosts)}/{service}"
-            case FakeTarget(name=name):
-                return f"fake://{name}"
+            case _:
+                return f"fake://{self.target.name}"
 
 
 def address_of(target: Replicated, host: Host) -> TcpAddress:
