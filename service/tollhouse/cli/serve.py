@@ -138,7 +138,7 @@ def _with_sentinels(urls: dict[StoreName, StoreUrl]) -> dict[StoreName, StoreUrl
     for url in urls.values():
         if url.target != EmbeddedTarget() and not isinstance(url.target, EmbeddedClusterTarget):
             remedy = "--ha starts its own servers, which keep no data: leave out --ha or this URL"
-            raise ConfigurationError("--ha", url.redacted(), remedy)
+            raise ConfigurationError("--ha", url.server, remedy)
     chosen = next((url.target for url in urls.values() if url.target != EmbeddedTarget()), EmbeddedClusterTarget())
     return {name: replace(url, target=chosen) for name, url in urls.items()}
 

@@ -136,14 +136,14 @@ def _time_beside(url: StoreUrl) -> ProcessTime:
         return PROCESS_TIME
     from tollhouse.stores.fake.server import fake_server
 
-    return fake_server(url.target.name, url.redacted()).time
+    return fake_server(url.target.name, url.server).time
 
 
 def wall_clock_beside(url: StoreUrl) -> Callable[[], float]:
     """Return the clock that tells the time of a store in seconds since 1970: outside of fake servers, the process's."""
     if not isinstance(url.target, FakeTarget):
         return time.time
-    name, place = url.target.name, url.redacted()
+    name, place = url.target.name, url.server
 
     def now_s() -> float:
         from tollhouse.stores.fake.server import fake_server

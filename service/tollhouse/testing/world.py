@@ -31,7 +31,7 @@ class World:
         parsed = parse("url", self.url)
         target = parsed.target
         if not isinstance(target, FakeTarget):
-            raise ConfigurationError("url", parsed.redacted(), "give fake://NAME: no other clock can be moved")
+            raise ConfigurationError("url", parsed.server, "give fake://NAME: no other clock can be moved")
         self._name = target.name
         self._server: FakeServer = fake_server(target.name, self.url)
 

@@ -227,6 +227,14 @@ async def test_names_labels_and_policies_are_bounded(world, sessions, user, devi
     assert await keys_of(world, "sessions") == []
 
 
+async def test_a_misspelled_session_policy_is_told(sessions):
+    """A policy that does not exist is refused with the nearest one."""
+    with pytest.raises(InvalidInput) as caught:
+        await sessions.create("ada", policy="remembr")
+
+    assert "did you mean 'remember'?" in caught.value.remedy
+
+
 async def test_a_user_may_have_any_name_within_the_bounds(world, sessions):
     """A user id may have 256 characters of any script."""
     user = "\u4e16" * 256

@@ -258,8 +258,10 @@ def test_a_store_that_does_not_exist_is_an_error(world: World, store: str) -> No
 @pytest.mark.parametrize("url", ["redis://localhost", "embedded://", "fake//x"])
 def test_a_world_has_a_fake_server(url: str) -> None:
     """A world over a real server is refused: its clock cannot be moved."""
-    with pytest.raises(ConfigurationError):
+    with pytest.raises(ConfigurationError) as raised:
         World(url)
+
+    assert "0)" not in str(raised.value.value), "the error names a database that the URL does not"
 
 
 @pytest.mark.parametrize("arguments", [{}, {"seconds": 0}, {"seconds": -1}, {"minutes": 1, "seconds": -90}])

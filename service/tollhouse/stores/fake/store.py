@@ -46,7 +46,7 @@ class FakeStore:
         clock: ServerClock = server_time,
     ) -> None:
         assert isinstance(url.target, FakeTarget)
-        server = fake_server(url.target.name, url.redacted())
+        server = fake_server(url.target.name, url.server)
         import fakeredis
 
         self.name = name

@@ -38,6 +38,11 @@ WRONG: list[tuple[Any, str, object]] = [
     ({"api": {"limits": "5/minute"}},                 "policies.api",               "limits"),
     ({"api": {"algorithm": "gcra"}},                  "policies.api.limit",         None),
     ({"api": {"limit": "5/minute", "cost": "two"}},   "policies.api.cost",          "two"),
+    ({"api": {"limit": "5/minute", "cost": "1"}},     "policies.api.cost",          "1"),
+    ({"api": {"limit": "5/minute", "cost": 1.5}},     "policies.api.cost",          1.5),
+    ({"api": {"limit": "5/minute", "shadow": "yes"}}, "policies.api.shadow",        "yes"),
+    ({"api": {"limit": "5/minute", "shadow": "true"}}, "policies.api.shadow",       "true"),
+    ({"api": {"limit": 5}},                           "policies.api.limit",         5),
     ({"api": {"limit": "5/minute", "on_outage": "c"}}, "policies.api.on_outage",    "c"),
     ({"api": OWN},                                    "policies.api",               "own"),
 ]  # fmt: skip
