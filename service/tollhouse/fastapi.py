@@ -28,7 +28,6 @@ from tollhouse.asgi.ratelimit.request_context import IN_SCOPE, RequestContext
 from tollhouse.asgi.ratelimit.rules import is_preflight
 from tollhouse.asgi.ratelimit.websocket import close_reason
 from tollhouse.asgi.response import HttpResponse, discard
-from tollhouse.asgi.starlette_handlers import HANDLERS_ASKED
 from tollhouse.asgi.types import App, Message, Receive, Scope, Send, resolve
 from tollhouse.errors import InvalidInput, StoreError
 from tollhouse.extras import not_installed
@@ -243,10 +242,10 @@ async def _own_response(connection: HTTPConnection, refused: RateLimited) -> App
     """Return the application's own response: that of the limit, else of the middleware; None if it has none."""
     request = refused_request(refused)
     if request is not None and isinstance(refused, _RefusedWithResponse):
-        return partial(_with_fields, request, response_app(await resolve(refused.on_refusal, connection, refused)))
-    if request is None or request.own_response is None or HANDLERS_ASKED in connection.scope:
-        return None
-    return partial(_sent_by, await request.own_response(refused))
+        plain = RateLimited(refused.decision, refused.origin)  # for which `answer` does not call the handler again
+        return partial(_with_fields, request, response_app(await resolve(refused.on_refusal, connection, plain)))
+    own = None if request is None else request.claim_own_response()
+    return None if own is None else partial(_sent_by, await own(refused))
 
 
 async def _sent_by(respond: Callable[[Send], Awaitable[None]], _: Scope, __: Receive, send: Send) -> None:

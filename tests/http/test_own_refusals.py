@@ -228,6 +228,28 @@ async def test_a_handler_may_answer_as_we_do(world: StoreWorld, handler: Any, se
     assert responses[1].headers.get("x-seen") == seen
 
 
+@pytest.mark.parametrize("edge", ["middleware", "dependency"])
+async def test_on_refusal_may_answer_as_we_do(world: StoreWorld, edge: str) -> None:
+    """An `on_refusal` that calls `answer` gets the usual response."""
+    limits, is_middleware = limiter_with(world, POLICIES), edge == "middleware"
+
+    async def page(of: Any, refused: RateLimited) -> Any:
+        return await calls_answer(Request(of) if is_middleware else of, refused)
+
+    own: Any = [] if is_middleware else [Depends(RateLimit("route", on_refusal=page))]
+    app = FastAPI()
+    app.add_api_route("/", lambda: "ok", dependencies=own)
+    policy, given = ("route", page) if is_middleware else (None, None)
+    limited = RateLimitMiddleware(app, limiter=limits, policy=policy, on_refusal=given)
+
+    responses = [await get(limited) for _ in range(2)]
+
+    assert [response.status_code for response in responses] == [200, 429]
+    assert responses[1].json()["title"] == "Quota Exceeded"
+    assert responses[1].headers["x-seen"] == "yes"
+    assert responses[1].headers.get_list("retry-after") == [responses[1].headers["retry-after"]]
+
+
 async def test_a_handler_for_all_exceptions_is_not_asked(world: StoreWorld) -> None:
     """A handler for Exception or 500 reports failures, which a refusal of the middleware is not."""
     app = Starlette(routes=[Route("/", ok)], exception_handlers={Exception: refuse_to_answer, 500: refuse_to_answer})

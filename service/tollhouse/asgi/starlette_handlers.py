@@ -12,9 +12,6 @@ from typing import Any, Final
 from tollhouse.asgi.types import App, Receive, Scope, Send
 from tollhouse.limits.decision import RateLimited
 
-HANDLERS_ASKED: Final = "tollhouse.handlers_asked"
-"""In the scope of a refusal that is brought to the handlers. One of them may be, or call, `tollhouse.fastapi.answer`,
-which would ask them again."""
 _STARLETTE: Final = "starlette.applications"
 _KINDS: Final = frozenset(RateLimited.__mro__[: RateLimited.__mro__.index(Exception)])
 """A handler for any exception reports failures, which a refusal is not."""
@@ -40,4 +37,4 @@ def _response(app: Any, handlers: Mapping[Any, Any], _: Scope, refused: RateLimi
         raise refused
 
     handled = ExceptionMiddleware(refuse, handlers=handlers)
-    return lambda scope, receive, send: handled({**scope, "app": app, HANDLERS_ASKED: True}, receive, send)
+    return lambda scope, receive, send: handled({**scope, "app": app}, receive, send)

@@ -21,7 +21,7 @@ _KINDS: Final = RateLimited.__mro__[: RateLimited.__mro__.index(Exception)]
 def rate_limited(_: Request[Any, Any, Any], refused: RateLimited) -> Response[Any]:
     """Return the response to RateLimited from a function with `@limit`: by `on_refusal` of the plugin, else ours."""
     ours, request = rate_limited_response(refused), refused_request(refused)
-    own = None if request is None else request.own_response
+    own = None if request is None else request.claim_own_response()
     return litestar_response(ours) if own is None else cast("Response[Any]", _OwnAnswer(own, refused))
 
 

@@ -204,10 +204,15 @@ class RequestContext:
         assert self.refusal is not None
         self._sends_refusal = True
         error = error_of(self.refusal, self)
-        if self.own_response is None or not isinstance(error, RateLimited):
-            await send_response(ours, send, kind)
+        if isinstance(error, RateLimited) and (own := self.claim_own_response()) is not None:
+            await (await own(error))(send)
         else:
-            await (await self.own_response(error))(send)
+            await send_response(ours, send, kind)
+
+    def claim_own_response(self) -> OwnResponse | None:
+        """Return `own_response` once, so that a handler of the application may call one of ours for its response."""
+        own, self.own_response = self.own_response, None
+        return own
 
     def settle(self, status: int, headers: Sequence[tuple[bytes, bytes]] = (), *, is_refusal: bool = False) -> None:
         """Refund what a response is not charged for; later calls have no effect."""
