@@ -56,15 +56,20 @@ class RateLimit:
     """A dependency that counts each request, or each websocket that connects, before the route sees it.
 
     `policy` is the name of a policy, or a limit such as `5/minute` that every route counts for itself; routes that give
-    it the same `name` share one counter. The same limit on a router and on its route counts once. `key` is a rule in
-    words (`address`, `user`, `api-key`, `header:x-tenant`, `path:tenant`, ...) or a function of the request, plain or
-    async; `cost` is a number or such a function. Without a key the policy's own rule applies, else the client's
-    address. Applications that share the server of `limiter` need a `namespace` each, else they share counters. CORS
-    preflights of a route that answers OPTIONS itself pass uncounted, unless `preflights` is true.
+    it the same `name` share one counter; or a function of the request, plain or async, that returns one of up to 256
+    limits. The same limit on a router and on its route counts once. `key` is a rule in words (`address`, `user`,
+    `api-key`, `header:x-tenant`, `path:tenant`, ...) or a function of the request, plain or async; `cost` is a number
+    or such a function. Without a key the policy's own rule applies, else the client's address. Applications that share
+    the server of `limiter` need a `namespace` each, else they share counters. CORS preflights of a route that answers
+    OPTIONS itself pass uncounted, unless `preflights` is true.
 
     The response has the RateLimit fields; that of a route that returns its own Response has them only behind the
     middleware. The lease of a `concurrency` policy is held until the response was sent; behind the middleware it is
     released just before the last part of it, so that a client that has the whole response finds it free.
+
+    `on_refusal` makes the response to a refusal by this limit, in place of the application's handler for RateLimited: a
+    function of the request or the websocket and the RateLimited, plain or async, that returns an ASGI response. The
+    fields are added; with a status below 400 the response is no refusal, and is charged.
     """
 
     def __init__(
