@@ -106,7 +106,9 @@ JSON_TYPES = [
     ("take", {"key": True}, "Expected `string`, got `boolean`"),
     ("take", {"key": None}, "Expected `string`, got `null`"),
     ("take-up-to", {"most": []}, "Expected `integer`, got `array`"),
-    ("take", {"int": 1}, "Object contains unknown field `int`"),
+    ("take", {"int": 1}, "Object contains unknown field `int`; known are policy, key, cost"),
+    ("take", {"Cost": 1}, "Object contains unknown field `Cost`; did you mean 'cost'? Known are policy, key, cost"),
+    ("take-all", {"takes": [{**ONE, "cst": 1}]}, "Object contains unknown field `cst`"),
 ]
 
 
@@ -329,3 +331,11 @@ async def test_the_head_of_a_response_is_short_however_many_policies_it_tells_of
     assert response.status_code == 200
     assert len(response.json()["decisions"]) == 64
     assert sum(len(name) + len(value) + 4 for name, value in response.headers.raw) < 3_000
+
+
+async def test_an_unknown_member_of_a_batch_is_told(limits: Limited) -> None:
+    """A misspelled member of an item gets the member that was meant."""
+    response = await limits.ask("take-batch", [{**ONE, "cst": 1}])
+
+    assert response.status_code == 400
+    assert "did you mean 'cost'?" in response.json()["remedy"]

@@ -12,6 +12,8 @@ from typing import Any, Final
 from litestar import Request
 from litestar.exceptions import HTTPException, PermissionDeniedException
 
+from tollhouse.suggest import one_of
+
 JSON: Final = "application/json"
 """The only media type of a request body."""
 
@@ -43,7 +45,7 @@ def refuse_unknown_query(request: Request[Any, Any, Any]) -> None:
     for name in request.query_params:
         if name not in known:
             shown = name if _WORD.fullmatch(name) else "query"
-            remedy = f"known: {', '.join(known)}" if known else "this route has none"
+            remedy = one_of(name, known) if known else "this route has none"
             raise HTTPException(
                 f"unknown query parameter {shown!r}; {remedy}",
                 status_code=400,

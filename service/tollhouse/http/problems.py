@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final, cast
 
 import msgspec
@@ -19,6 +20,7 @@ from litestar.exceptions import (
     SerializationException,
     ValidationException,
 )
+from litestar.typing import FieldDefinition
 
 from tollhouse.asgi.ratelimit.headers import retry_after
 from tollhouse.asgi.response import (
@@ -31,12 +33,15 @@ from tollhouse.asgi.response import (
 from tollhouse.asgi.types import Send
 from tollhouse.errors import InvalidInput, LoadFailed, Overloaded, StoreError
 from tollhouse.logs import Log, redact
+from tollhouse.suggest import one_of
 
 _log = Log("tollhouse.http")
 _PATH = re.compile(r" - at `\$\.?([^`]*)`$")
 _NOTHING_CHANGED: Final = "a store does not answer; nothing was changed, and the request may be sent again"
 _STOPPED: Final = "the service ends; what was requested may have been done, or a part of it"
 _MAY_HAVE_RUN: Final = "a store did not answer in time; what was requested may have been done, or a part of it"
+_UNKNOWN = re.compile(r"(Object contains unknown field `([^`]*)`)(?! - at `\$\.)")
+"""Of the body itself, or of an item of a list; a member inside a member has a path that begins with a name."""
 _TYPES = re.compile(r"(Expected|got) `([a-z |]+)`")
 _JSON_TYPES: Final[Mapping[str, str]] = {
     "int": "integer",
@@ -147,7 +152,14 @@ async def refuse_other_types(request: Request[Any, Any, Any]) -> None:
     try:
         msgspec.convert(_BODIES.decode(body), data.raw)
     except msgspec.DecodeError as error:
-        raise ValidationException(str(error)) from error
+        message = _UNKNOWN.sub(partial(_with_members, data), str(error))
+        raise ValidationException(extra=[{"message": message}]) from error
+
+
+def _with_members(data: FieldDefinition, found: re.Match[str]) -> str:
+    """Return the message about an unknown member, with the members of the body, or of each of its items."""
+    model = data.inner_types[0].annotation if data.inner_types else data.annotation
+    return f"{found[1]}; {one_of(found[2], model.__struct_fields__)}"
 
 
 def _json_number(text: str) -> int | float:
