@@ -14,7 +14,7 @@ from msgspec import Meta, Struct
 from tollhouse.drill.clients.client import Via
 from tollhouse.drill.results.metrics import MEASURES, Figures
 from tollhouse.errors import ConfigurationError
-from tollhouse.suggest import did_you_mean
+from tollhouse.suggest import one_of
 
 ALL: Final = "all"
 """The name of the bounds that hold for every fault."""
@@ -101,5 +101,5 @@ def check(slo: Slo, fault: str, worst: Figures) -> Iterator[SloVerdict]:
 
 def _require(path: Path, name: str, known: tuple[str, ...], what: str) -> None:
     if name not in known:
-        remedy = did_you_mean(name, known, otherwise=f"known are {', '.join(known)}")
+        remedy = one_of(name, known)
         raise ConfigurationError(f"--slo {path}", name, f"no {what} has this name; {remedy}")

@@ -16,7 +16,7 @@ from tollhouse.limits.policy.definition import policy_from_settings
 from tollhouse.limits.policy.notation import parse_policy
 from tollhouse.limits.policy.policy import Policy
 from tollhouse.settings.model import Settings
-from tollhouse.suggest import did_you_mean
+from tollhouse.suggest import one_of
 
 SHADOWS_MAX: Final = 8
 """How many shadows one policy may have: each take of the policy is taken from all of them."""
@@ -119,7 +119,7 @@ def _check_shadow(policy: Policy, name: str, policies: Mapping[str, Policy]) -> 
     live = policies.get(name)
     if live is None:
         known = sorted(one.name for one in policies.values() if one.shadow_of is None)
-        raise InvalidInput(field, name, did_you_mean(name, known, otherwise=f"name one of {', '.join(known)}"))
+        raise InvalidInput(field, name, one_of(name, known))
     if live.shadow_of is not None:
         raise InvalidInput(field, name, f"it is a shadow of {live.shadow_of!r} itself; name that one")
     if policy.is_concurrency or live.is_concurrency:

@@ -13,7 +13,7 @@ from tollhouse.errors import ConfigurationError, InvalidInput
 from tollhouse.limits.policy.notation import parse_policy
 from tollhouse.limits.policy.policy import Policy
 from tollhouse.settings.model import PolicySettings
-from tollhouse.suggest import did_you_mean
+from tollhouse.suggest import one_of
 
 PolicyDefinition = str | Mapping[str, object] | PolicySettings | Policy
 """The limits as text, the words of the settings file, or a policy as it is in force."""
@@ -77,9 +77,7 @@ def _policy(name: str, definition: object) -> Policy:
 def _settings(name: str, fields: Mapping[str, Any]) -> PolicySettings:
     for word in fields:
         if word not in _WORDS:
-            words = ", ".join(_WORDS)
-            remedy = did_you_mean(str(word), _WORDS, also=f"The words are {words}", otherwise=f"the words are {words}")
-            raise InvalidInput(f"policies.{name}", word, remedy)
+            raise InvalidInput(f"policies.{name}", word, one_of(word, _WORDS))
     if "limit" not in fields:
         raise InvalidInput(f"policies.{name}.limit", None, 'give the limits, such as {"limit": "100/minute"}')
     for word in _NEVER_TEXT:

@@ -14,7 +14,7 @@ from tollhouse.keyring import Keyring
 from tollhouse.keys import Namespace
 from tollhouse.limits.policy.policy import UNITS_MAX
 from tollhouse.limits.wire.compiled_policy import CompiledPolicy
-from tollhouse.suggest import did_you_mean
+from tollhouse.suggest import one_of
 
 KEY_CHARACTERS_MAX: Final = 512
 CACHED_REQUESTS_MAX: Final = 16_384
@@ -86,9 +86,7 @@ class RequestReader:
         )
 
     def _unknown_policy(self, name: str) -> InvalidInput:
-        known = ", ".join(sorted(self._policies))
-        remedy = did_you_mean(name, self._policies, also=f"Known are {known}", otherwise=f"known are {known}")
-        return InvalidInput("policy", name, remedy, kind="unknown-policy")
+        return InvalidInput("policy", name, one_of(name, sorted(self._policies)), kind="unknown-policy")
 
     def _state_key(self, policy: str, key: str) -> str:
         length = f"{len(key)} characters"

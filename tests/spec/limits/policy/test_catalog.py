@@ -46,7 +46,7 @@ def test_a_policy_may_be_the_shadow_of_another() -> None:
 #    policies, the field that is refused, what the remedy says
 WRONG = [
     ([policy("next", shadow_of="ap"), policy("api")], "policies.next.shadow_of", "did you mean 'api'?"),
-    ([policy("next", shadow_of="nest"), policy("api")], "policies.next.shadow_of", "name one of api"),
+    ([policy("next", shadow_of="nest"), policy("api")], "policies.next.shadow_of", "known are api"),
     (
         [
             policy("api"),
