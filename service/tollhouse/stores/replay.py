@@ -94,15 +94,14 @@ class Replay:
         give_up_s = min(deadline_s, self._since_s + self._wait_s)
         if self._waiting >= self._waiting_max or asyncio.get_running_loop().time() >= give_up_s:
             return False
+        over = asyncio.ensure_future(self._over.wait())
         self._waiting += 1
         try:
-            async with asyncio.timeout_at(give_up_s):
-                await self._over.wait()
-        except TimeoutError:
-            return False
+            await asyncio.wait({over}, timeout=give_up_s - asyncio.get_running_loop().time())
         finally:
             self._waiting -= 1
-        return True
+            over.cancel()
+        return over.done() and not over.cancelled()
 
     async def aclose(self) -> None:
         """End the repetitions, and begin none from now on; wake the calls that wait."""

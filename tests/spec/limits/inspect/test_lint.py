@@ -46,7 +46,8 @@ def test_policies_that_contradict_each_other_are_a_problem() -> None:
 
     found = lint_report(next=candidate, api={"limit": "5/m"})
 
-    assert [problem.remedy for problem in found.problems] == ["did you mean 'default'?"]
+    assert [problem.field for problem in found.problems] == ["policies.next.shadow_of"]
+    assert "did you mean 'default'?" in found.problems[0].remedy
     assert [one.policy for one in found.policies] == ["api"]
     assert lint_report(next={**candidate, "shadow_of": "default"}).ok
 
