@@ -143,7 +143,7 @@ async def test_the_first_write_that_is_done_ends_the_wait_of_all() -> None:
 
 async def test_a_shortage_that_lasts_is_an_outage() -> None:
     """After a bounded time calls are refused at once, so that nothing queues behind them; a write begins it anew."""
-    async with scene(shortage=ReplicaShortage(wait_s=0.05)) as s:
+    async with scene(shortage=ReplicaShortage(wait_s=0.3)) as s:
         s.old.answer = refused(SHORT)
         with pytest.raises(StoreUnavailable):
             await s.store.run("test/once", [], [])
