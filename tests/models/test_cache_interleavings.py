@@ -2,7 +2,7 @@
 
 The protocol is written down once more, as pure steps over an immutable state, and all orders of all steps are
 tried. A step is either something that one process does without waiting, or one script on the server; so the time
-that a reply is on its way is between steps. Readers share loads as `cache/single_flight.py` lets them.
+that a reply is on its way is between steps. Readers share loads as `cache/reading/single_flight.py` lets them.
 
 What must hold in every order:
 

@@ -100,6 +100,13 @@ FLOORS: Mapping[str, tuple[frozenset[str], ...]] = {
         ),
         frozenset({"ratelimit"}),
     ),
+    "cache": (
+        frozenset({"codec", "envelope", "key_names", "ttl"}),
+        frozenset({"commands", "own_leases"}),
+        frozenset({"reading"}),
+        frozenset({"key_count", "stats"}),
+        frozenset({"cache"}),
+    ),
     "drill": (
         frozenset({"links", "results"}),
         frozenset({"clients"}),

@@ -17,8 +17,8 @@ from tollhouse.cache.codec import CodecName, decoder
 from tollhouse.cache.commands import CacheStore, Commands, Counts
 from tollhouse.cache.key_count import count_entries
 from tollhouse.cache.key_names import ALL, IN_PROGRESS, KeyNames
-from tollhouse.cache.loader import DEFAULT_BOUNDS, Bounds, Loader, Query
-from tollhouse.cache.read_through import CacheResult, Reader
+from tollhouse.cache.reading.loader import DEFAULT_BOUNDS, Bounds, Loader, Query
+from tollhouse.cache.reading.read_through import CacheResult, Reader
 from tollhouse.cache.stats import NO_INFO, CacheStats, describe
 from tollhouse.cache.ttl import TTL_S_MAX, default_lifetime_ms, lifetime_ms
 from tollhouse.clock import MonotonicClock, Sleep, monotonic_ms

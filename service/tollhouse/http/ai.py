@@ -12,7 +12,7 @@ from msgspec import Struct, ValidationError, convert
 
 from tollhouse.ai.canonical import CanonicalJson, parse
 from tollhouse.ai.results import Results
-from tollhouse.cache.read_through import CacheResult
+from tollhouse.cache.reading.read_through import CacheResult
 from tollhouse.http.authentication import require_role
 from tollhouse.http.openapi import SESSION, problems
 

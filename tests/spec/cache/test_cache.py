@@ -14,7 +14,7 @@ from tests.caches import FILL, GET_OR_LEASE, RELEASE, GatedLoader, Loader, Seam,
 from tests.worlds import World
 from tollhouse.cache.cache import Cache
 from tollhouse.cache.key_names import KeyNames
-from tollhouse.cache.loader import Bounds
+from tollhouse.cache.reading.loader import Bounds
 from tollhouse.cache.ttl import TTL_S_MAX, CacheTTL
 from tollhouse.clock import monotonic_ms
 from tollhouse.errors import ConfigurationError, InvalidInput, LoadFailed, StoreUnavailable

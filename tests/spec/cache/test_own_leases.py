@@ -11,8 +11,8 @@ import pytest
 from tests.caches import FILL, GET_OR_LEASE, RELEASE, GatedLoader, Loader, Seam, Timeline, open_cache
 from tests.worlds import World
 from tollhouse.cache.cache import Cache
-from tollhouse.cache.loader import Bounds
 from tollhouse.cache.own_leases import OwnLeases
+from tollhouse.cache.reading.loader import Bounds
 from tollhouse.errors import ConfigurationError, StoreUnavailable
 
 HASTY = Bounds(fill_ms=1)

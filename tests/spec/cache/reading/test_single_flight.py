@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tollhouse.cache.single_flight import Flight, SingleFlight
+from tollhouse.cache.reading.single_flight import Flight, SingleFlight
 
 
 class Work:

@@ -11,7 +11,7 @@ import pytest
 from tests.caches import FILL, GET_OR_LEASE, RENEW, GatedLoader, Loader, Seam, Timeline, open_cache, reads
 from tests.worlds import World
 from tollhouse.cache.cache import Cache
-from tollhouse.cache.loader import Bounds
+from tollhouse.cache.reading.loader import Bounds
 from tollhouse.errors import LoadFailed
 
 

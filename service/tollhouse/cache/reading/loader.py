@@ -14,7 +14,7 @@ from tollhouse.cache.codec import CodecName
 from tollhouse.cache.commands import Commands, LoadLease
 from tollhouse.cache.envelope import Envelope, encode
 from tollhouse.cache.key_names import EntryKeys
-from tollhouse.cache.single_flight import Flight
+from tollhouse.cache.reading.single_flight import Flight
 from tollhouse.cache.ttl import spread
 from tollhouse.clock import MonotonicClock, Sleep
 from tollhouse.errors import LoadFailed, StoreError

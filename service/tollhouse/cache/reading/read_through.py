@@ -23,8 +23,8 @@ from tollhouse.cache.codec import decode_body, decoding_bytes
 from tollhouse.cache.commands import Busy, Commands, Hit, LoadLease
 from tollhouse.cache.envelope import decode
 from tollhouse.cache.key_names import EntryKeys
-from tollhouse.cache.loader import Bounds, CacheStatus, LoadedBody, Loader, Query, run_off_loop_if_large
-from tollhouse.cache.single_flight import Flight, SingleFlight
+from tollhouse.cache.reading.loader import Bounds, CacheStatus, LoadedBody, Loader, Query, run_off_loop_if_large
+from tollhouse.cache.reading.single_flight import Flight, SingleFlight
 from tollhouse.clock import MonotonicClock, Sleep
 from tollhouse.errors import LoadFailed, StoreError, StoreRefused
 from tollhouse.metrics import Metrics
