@@ -41,7 +41,7 @@ def test_a_limit_is_linted(tmp_path: Path) -> None:
     assert "5/second" in right.stdout
     assert "100/minute" in right.stdout
     assert wrong.returncode == 1
-    assert wrong.stdout == "wrong: policies.limit: '5/mn': did you mean 5/m or 5/mo?\n"
+    assert wrong.stdout == "wrong: policies.limit: '5/mn': did you mean 5/min or 5/month?\n"
 
 
 def test_a_file_is_linted_whole(tmp_path: Path) -> None:
@@ -151,7 +151,7 @@ def test_what_cannot_be_asked_is_exit_code_2(tmp_path: Path) -> None:
     assert [done.returncode for done in wrong] == [2] * 5
     assert "did you mean 'hundred'?" in wrong[0].stderr
     assert "cost" in wrong[1].stderr
-    assert "did you mean 5/m or 5/mo?" in wrong[2].stderr
+    assert "did you mean 5/min or 5/month?" in wrong[2].stderr
     assert all(done.stdout == "" for done in wrong)
 
 

@@ -293,6 +293,7 @@ async def test_a_worker_of_another_server_is_warned(
         await answering(stores)
 
     assert "each worker has an embedded server of its own" in caplog.text
+    assert "in the code or as TOLLHOUSE_URL" in caplog.text
     await stores.aclose()
 
 

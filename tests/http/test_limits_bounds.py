@@ -108,7 +108,16 @@ JSON_TYPES = [
     ("take-up-to", {"most": []}, "Expected `integer`, got `array`"),
     ("take", {"int": 1}, "Object contains unknown field `int`; known are policy, key, cost"),
     ("take", {"Cost": 1}, "Object contains unknown field `Cost`; did you mean 'cost'? Known are policy, key, cost"),
-    ("take-all", {"takes": [{**ONE, "cst": 1}]}, "Object contains unknown field `cst`"),
+    (
+        "take-all",
+        {"takes": [{**ONE, "cst": 1}]},
+        "Object contains unknown field `cst`; did you mean 'cost'? Known are policy, key, cost",
+    ),
+    (
+        "take-all",
+        {"takes": [], "take": []},
+        "Object contains unknown field `take`; did you mean 'takes'? Known are takes",
+    ),
 ]
 
 

@@ -67,7 +67,10 @@ async def test_results_need_a_key_or_a_session(service: Service) -> None:
 BAD_ASKS = [
     ("langit", QUESTION, 422, "did you mean 'langid'"),
     ("langid", {"input": 7}, 422, "input"),
-    ("langid", {"inputs": "x"}, 400, "input"),
+    ("langid", {"inputs": "x"}, 400, "did you mean 'input'?"),
+    ("langid", {"input": None}, 422, "input: null: send a text"),
+    ("langid", {"input": True}, 422, "input: true: send a text"),
+    ("langid", {"input": [None]}, 422, "input: [null]: send a text"),
     ("langid", {}, 400, "input"),
     ("langid", [], 400, "input"),
 ]

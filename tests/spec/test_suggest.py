@@ -6,29 +6,9 @@ import time
 
 import pytest
 
-from tollhouse.suggest import did_you_mean, one_of, similar
+from tollhouse.suggest import one_of, similar
 
 KNOWN = ("address", "api-key", "session", "user")
-
-
-@pytest.mark.parametrize(
-    ("word", "message"),
-    [
-        ("adress", "did you mean 'address'?"),
-        ("sesion", "did you mean 'session'?"),
-        ("zzz", "use one of four"),
-        ("", "use one of four"),
-    ],
-)
-def test_the_most_similar_word_is_suggested(word: str, message: str) -> None:
-    """A misspelling gets the nearest known word in quotes; a word that is like none gets the other remedy."""
-    assert did_you_mean(word, KNOWN, otherwise="use one of four") == message
-
-
-def test_a_suggestion_can_be_followed_by_more() -> None:
-    """`also` follows the question, and is left out when there is no suggestion."""
-    assert did_you_mean("usr", KNOWN, also="Known are 4", otherwise="known are 4") == "did you mean 'user'? Known are 4"
-    assert did_you_mean("zzz", KNOWN, also="Known are 4", otherwise="known are 4") == "known are 4"
 
 
 def test_similar_words_come_in_the_order_of_their_likeness() -> None:
@@ -60,6 +40,14 @@ def test_a_long_word_costs_no_more_than_a_short_one() -> None:
 def test_a_word_outside_a_closed_set_gets_its_neighbour_and_the_set(word: object, remedy: str) -> None:
     """The remedy names the word that may be meant, in whatever letter case, and always the whole set."""
     assert one_of(word, KNOWN) == remedy
+
+
+def test_a_long_set_is_not_listed() -> None:
+    """`listed` says where the words are, in place of them; a prefix that all have makes no two words similar."""
+    known = ("TOLLHOUSE_PORT", "TOLLHOUSE_HOST")
+
+    assert one_of("TOLLHOUSE_PROT", known, listed="see the page") == "did you mean 'TOLLHOUSE_PORT'? See the page"
+    assert one_of("TOLLHOUSE_XYZZY", known, listed="see the page", prefix="TOLLHOUSE_") == "see the page"
 
 
 def test_a_closed_set_keeps_its_letter_case_and_may_be_empty() -> None:

@@ -12,7 +12,7 @@ from msgspec import Struct
 from tollhouse.cache.ttl import CacheTTL
 from tollhouse.errors import ConfigurationError, InvalidInput, LoadFailed, TollhouseError
 from tollhouse.extras import pip_line
-from tollhouse.suggest import did_you_mean
+from tollhouse.suggest import one_of
 from tollhouse.worker_pool import WorkerPool
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
@@ -53,8 +53,8 @@ class Models:
         model = self._models.get(name)
         if model is not None:
             return model
-        every = f"the models are {', '.join(self.names())}" if self._models else _NO_MODELS
-        raise InvalidInput("model", name, did_you_mean(name, self._models, otherwise=every), kind="unknown-model")
+        remedy = one_of(name, self.names()) if self._models else _NO_MODELS
+        raise InvalidInput("model", name, remedy, kind="unknown-model")
 
     async def run(self, model: Model, value: Any) -> Any:
         """Return a model's output; raises Overloaded if the pool is full, and LoadFailed from the error of a model."""

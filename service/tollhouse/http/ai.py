@@ -6,7 +6,6 @@ from typing import Any, Final
 
 from litestar import Request, Response, post
 from litestar.di import NamedDependency
-from litestar.exceptions import ValidationException
 from litestar.params import FromPath, FromQuery, RawBody
 from msgspec import Struct, ValidationError, convert
 
@@ -15,6 +14,7 @@ from tollhouse.ai.results import Results
 from tollhouse.cache.reading.read_through import CacheResult
 from tollhouse.http.authentication import require_role
 from tollhouse.http.openapi import SESSION, problems
+from tollhouse.http.problems import invalid_body
 
 TENANT: Final = "public"
 """The output of models in this process depends only on the input, so all callers share cached results."""
@@ -62,7 +62,7 @@ def _input(body: bytes) -> CanonicalJson:
     try:
         convert(canonical.value, AskBody)
     except ValidationError as error:
-        raise ValidationException(extra=[{"message": str(error), "key": "input"}]) from error
+        raise invalid_body(error, AskBody, key="input") from error
     return canonical.only_member("input")
 
 

@@ -7,8 +7,7 @@ and the members named here; `title` and `detail` are for people.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, cast
 
 import msgspec
@@ -20,7 +19,7 @@ from litestar.exceptions import (
     SerializationException,
     ValidationException,
 )
-from litestar.typing import FieldDefinition
+from msgspec import inspect
 
 from tollhouse.asgi.ratelimit.headers import retry_after
 from tollhouse.asgi.response import (
@@ -36,12 +35,15 @@ from tollhouse.logs import Log, redact
 from tollhouse.suggest import one_of
 
 _log = Log("tollhouse.http")
+_VALUE_MAX: Final = 200
+_SHOWN_MAX: Final = 80
 _PATH = re.compile(r" - at `\$\.?([^`]*)`$")
 _NOTHING_CHANGED: Final = "a store does not answer; nothing was changed, and the request may be sent again"
 _STOPPED: Final = "the service ends; what was requested may have been done, or a part of it"
 _MAY_HAVE_RUN: Final = "a store did not answer in time; what was requested may have been done, or a part of it"
-_UNKNOWN = re.compile(r"(Object contains unknown field `([^`]*)`)(?! - at `\$\.)")
-"""Of the body itself, or of an item of a list; a member inside a member has a path that begins with a name."""
+_UNKNOWN = re.compile(r"(Object contains unknown field `([^`]*)`)( - at `\$([^`]*)`)?")
+_STEP = re.compile(r"\.(\w+)|\[")
+"""A step of a path: a member of an object, or an item of an array."""
 _TYPES = re.compile(r"(Expected|got) `([a-z |]+)`")
 _JSON_TYPES: Final[Mapping[str, str]] = {
     "int": "integer",
@@ -97,7 +99,14 @@ def _of_invalid_input(_: Request[Any, Any, Any], error: InvalidInput) -> Respons
     """Return 422 with the value, but not with a session token that a client put in its place, as into the path."""
     value = redact(error.value) if isinstance(error.value, str) else error.value
     members = {"field": error.field, "value": _bounded(value), "remedy": error.remedy}
-    return problem(422, error.kind, error.kind.replace("-", " ").title(), redact(str(error)), members=members)
+    return problem(422, error.kind, error.kind.replace("-", " ").title(), redact(_detail(error)), members=members)
+
+
+def _detail(error: InvalidInput) -> str:
+    """Return the error with its value as clients write it: null, true, arrays and objects as in JSON."""
+    if isinstance(error.value, str | bytes | int | float) and not isinstance(error.value, bool):
+        return str(error)
+    return f"{error.field}: {_json_text(error.value, _SHOWN_MAX)}: {error.remedy}"
 
 
 def _of_overload(_: Request[Any, Any, Any], error: Overloaded) -> Response[Any]:
@@ -152,14 +161,35 @@ async def refuse_other_types(request: Request[Any, Any, Any]) -> None:
     try:
         msgspec.convert(_BODIES.decode(body), data.raw)
     except msgspec.DecodeError as error:
-        message = _UNKNOWN.sub(partial(_with_members, data), str(error))
-        raise ValidationException(extra=[{"message": message}]) from error
+        raise invalid_body(error, data.raw) from error
 
 
-def _with_members(data: FieldDefinition, found: re.Match[str]) -> str:
-    """Return the message about an unknown member, with the members of the body, or of each of its items."""
-    model = data.inner_types[0].annotation if data.inner_types else data.annotation
-    return f"{found[1]}; {one_of(found[2], model.__struct_fields__)}"
+def invalid_body(error: msgspec.DecodeError, kind: Any, **named: str) -> ValidationException:
+    """Return the exception for a body that is not of this type; an unknown member gets the one that may be meant.
+
+    `key` names the field at fault, if the error does not.
+    """
+    message = str(error)
+    if found := _UNKNOWN.fullmatch(message):
+        members = _members(inspect.type_info(kind), _STEP.findall(found[4] or ""))
+        message = f"{found[1]}; {one_of(found[2], members)}{found[3] or ''}"
+    return ValidationException(extra=[{"message": message, **named}])
+
+
+def _members(kind: inspect.Type, steps: Sequence[str]) -> tuple[str, ...]:
+    """Return the members of the object that the steps lead to, from a type; the name of a step into an array is ""."""
+    match kind:
+        case inspect.Metadata():
+            return _members(kind.type, steps)
+        case inspect.StructType() if steps:
+            below = next(field.type for field in kind.fields if field.encode_name == steps[0])
+            return _members(below, steps[1:])
+        case inspect.StructType():
+            return tuple(field.encode_name for field in kind.fields)
+        case inspect.CollectionType() if steps:
+            return _members(kind.item_type, steps[1:])
+        case _:
+            return ()
 
 
 def _json_number(text: str) -> int | float:
@@ -193,9 +223,13 @@ def _bounded(value: object) -> object:
     """Return a value that a client sent, cut to 200 characters."""
     if isinstance(value, str | int | float | bool | None):
         text = str(value)
-        return value if len(text) <= 200 else text[:200]
+        return value if len(text) <= _VALUE_MAX else text[:_VALUE_MAX]
+    return _json_text(value, _VALUE_MAX)
+
+
+def _json_text(value: object, characters_max: int) -> str:
     try:
-        return msgspec.json.encode(value)[:200].decode(errors="replace")
+        return msgspec.json.encode(value)[:characters_max].decode(errors="replace")
     except TypeError:
         return type(value).__name__
 

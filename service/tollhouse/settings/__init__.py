@@ -73,7 +73,7 @@ def read(
     tree: dict[str, Any] = {}
     for setting in by_path.values():
         leaf = next(leaf for leaf in _LEAVES if leaf.matches(setting.path))
-        _place(tree, setting.path, parse(leaf, setting.value, setting.origin))
+        _place(tree, setting.path, parse(leaf, setting.value, setting.origin, is_text=setting.is_text))
     origins = {".".join(path): setting.origin for path, setting in by_path.items()}
     with naming(origins):
         return ReadSettings(settings=convert(tree, Settings), origins=origins)

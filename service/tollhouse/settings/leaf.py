@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, cast, get_args, get_origin
 
 from msgspec import NODEFAULT, Meta, Struct, ValidationError, convert, structs
 
 from tollhouse.errors import ConfigurationError
 from tollhouse.logs import HIDDEN, redact
-from tollhouse.suggest import did_you_mean
+from tollhouse.suggest import one_of
 
 ANY_NAME = "*"
 """The part of a path that stands for a name chosen by the operator."""
 
 _WORDS = {
     "`int`": "a whole number",
+    "`int | null`": "a whole number",
     "`bool`": "true or false",
     "`bool | null`": "true or false",
     "`str`": "text",
+    "`str | null`": "text",
     "`bytes`": "text",
 }
 
@@ -91,12 +93,16 @@ def leaves(struct: type[Struct], path: tuple[str, ...] = ()) -> Iterator[Leaf]:
             )
 
 
-def parse(leaf: Leaf, raw: object, origin: str) -> Any:
-    """Return the checked value, or raise ConfigurationError that names `origin`."""
+def parse(leaf: Leaf, raw: object, origin: str, *, is_text: bool = False) -> Any:
+    """Return the checked value, or raise ConfigurationError that names `origin`.
+
+    A variable `is_text` by nature, and a number or a truth value is read from it. Elsewhere that would be a mistake.
+    """
     try:
-        value = convert(_from_text(leaf.type, raw), leaf.type, strict=False)
+        value = convert(_from_text(leaf.type, raw), leaf.type, strict=not is_text)
     except ValidationError as error:
-        raise ConfigurationError(origin, leaf.shown(raw), _remedy(leaf, raw, str(error))) from error
+        remedy = _remedy(leaf, raw, str(error), is_text=is_text)
+        raise ConfigurationError(origin, leaf.shown(raw), remedy) from error
     if leaf.check is not None:
         leaf.check(value, origin)
     return value
@@ -107,6 +113,21 @@ def conform(value: Struct) -> None:
     for leaf in leaves(type(value)):
         if len(leaf.path) == 1:
             structs.force_setattr(value, leaf.name, parse(leaf, getattr(value, leaf.name), leaf.name))
+    for field in structs.fields(type(value)):
+        kind, _ = _unwrapped(field.type)
+        table = getattr(value, field.name)
+        if get_origin(kind) is Mapping:
+            _require(Mapping, field.name, table)
+            for name, entry in table.items():
+                _require(get_args(kind)[1], f"{field.name}.{name}", entry)
+        elif isinstance(kind, type) and issubclass(kind, Struct):
+            _require(kind, field.name, table)
+
+
+def _require(kind: type, name: str, value: object) -> None:
+    """Raise ConfigurationError for what is no table of this kind: code gives tables as structs, only files as text."""
+    if not isinstance(value, kind):
+        raise ConfigurationError(name, value, f"give {kind.__name__}")
 
 
 def _unwrapped(annotation: Any) -> tuple[Any, tuple[Meta, ...]]:
@@ -115,27 +136,28 @@ def _unwrapped(annotation: Any) -> tuple[Any, tuple[Meta, ...]]:
 
 
 def _from_text(annotation: Any, raw: object) -> object:
-    """Convert the text of an environment variable to what msgspec can convert to the type."""
-    if not isinstance(raw, str):
-        return raw
+    """Convert text to what msgspec can convert to the type: one text to a list, and each to bytes, not from base64."""
     kind, _ = _unwrapped(annotation)
-    if get_origin(kind) is Literal:
+    if get_origin(kind) is Literal and isinstance(raw, str):
         return raw.lower()
     if get_origin(kind) is not tuple:
         return raw
-    parts = [part for part in re.split(r"[,\s]+", raw) if part]
+    parts: object = [part for part in re.split(r"[,\s]+", raw) if part] if isinstance(raw, str) else raw
     item, _ = _unwrapped(get_args(kind)[0])
-    return [part.encode() for part in parts] if item is bytes else parts
+    if item is not bytes or not isinstance(parts, list | tuple):
+        return parts
+    return [part.encode() if isinstance(part, str) else part for part in cast("Sequence[object]", parts)]
 
 
-def _remedy(leaf: Leaf, raw: object, problem: str) -> str:
+def _remedy(leaf: Leaf, raw: object, problem: str, *, is_text: bool) -> str:
     """Return what is expected: the word that may be meant, or msgspec's message in plain words, and the meaning."""
     kind, _ = _unwrapped(leaf.type)
     if get_origin(kind) is Literal:
-        return did_you_mean(str(raw), get_args(kind), also=leaf.meaning, otherwise=leaf.meaning)
+        return f"{one_of(raw, get_args(kind))}; {leaf.meaning}"
     if "matching regex" in problem:
         return leaf.meaning
+    without = ", without quotes" if "got `str`" in problem and not is_text else ""
     problem = re.sub(r"(, got| - at) .*$", "", problem)
     for code, word in _WORDS.items():
         problem = problem.replace(code, word)
-    return f"{problem[0].lower()}{problem[1:]}; {leaf.meaning}"
+    return f"{problem[0].lower()}{problem[1:]}{without}; {leaf.meaning}"

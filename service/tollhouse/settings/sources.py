@@ -15,7 +15,7 @@ from tollhouse.errors import ConfigurationError
 from tollhouse.logs import HIDDEN
 from tollhouse.pages import page_path
 from tollhouse.settings.leaf import ANY_NAME, Leaf
-from tollhouse.suggest import did_you_mean
+from tollhouse.suggest import one_of
 
 PREFIX: Final = "TOLLHOUSE_"
 CONFIG: Final = "TOLLHOUSE_CONFIG"
@@ -37,11 +37,15 @@ _LINKED_PORT = re.compile("(tcp|udp|sctp)://")
 
 
 class RawSetting(Struct, frozen=True, kw_only=True):
-    """A value before it is parsed, and the variable or the line that sets it."""
+    """A value before it is parsed, and the variable or the line that sets it.
+
+    `is_text` is true for a variable: whatever it says, it says by text.
+    """
 
     path: tuple[str, ...]
     value: object
     origin: str
+    is_text: bool = False
 
 
 def from_file(path: Path, leaves: Iterable[Leaf]) -> Iterator[RawSetting]:
@@ -63,7 +67,7 @@ def from_aliases(environ: Mapping[str, str]) -> Iterator[RawSetting]:
     for alias, path in _ALIASES.items():
         text = read_text(environ, alias)
         if text is not None:
-            yield RawSetting(path=path, value=text, origin=_origin(environ, alias))
+            yield RawSetting(path=path, value=text, origin=_origin(environ, alias), is_text=True)
 
 
 def from_variables(environ: Mapping[str, str], leaves: Iterable[Leaf], names: Iterable[str]) -> Iterator[RawSetting]:
@@ -75,15 +79,14 @@ def from_variables(environ: Mapping[str, str], leaves: Iterable[Leaf], names: It
         matched = ((leaf, pattern.fullmatch(variable)) for leaf, pattern in patterns)
         leaf, match = next(((leaf, match) for leaf, match in matched if match), (None, None))
         if leaf is None or match is None:
-            nearest = did_you_mean(
-                _renamed(variable), (leaf.variable for leaf in leaves), prefix=PREFIX, otherwise=_see_table()
-            )
-            raise ConfigurationError(variable, HIDDEN, f"is no setting; {nearest}")
+            known = [leaf.variable for leaf, _ in patterns]
+            remedy = one_of(_renamed(variable), known, listed=_see_table(), prefix=PREFIX)
+            raise ConfigurationError(variable, HIDDEN, f"is no setting; {remedy}")
         text = read_text(environ, variable)
         if text is not None:
             chosen = [spelled.get(part, part.lower()) for part in match.groups()]
             path = tuple(chosen.pop() if part == ANY_NAME else part for part in leaf.path)
-            yield RawSetting(path=path, value=text, origin=_origin(environ, variable))
+            yield RawSetting(path=path, value=text, origin=_origin(environ, variable), is_text=True)
 
 
 def read_text(environ: Mapping[str, str], variable: str) -> str | None:
@@ -124,9 +127,8 @@ def _from_table(
             yield RawSetting(path=path, value=value, origin=origin)
         elif not any(leaf.within(path) for leaf in leaves):
             siblings = {leaf.path[len(above)] for leaf in leaves if len(leaf.path) > len(above) and leaf.within(above)}
-            raise ConfigurationError(
-                origin, HIDDEN, f"is no setting; {did_you_mean(_renamed(key), siblings, otherwise=_see_table())}"
-            )
+            remedy = one_of(_renamed(key), siblings, listed=_see_table())
+            raise ConfigurationError(origin, HIDDEN, f"is no setting; {remedy}")
         elif isinstance(value, dict):
             yield from _from_table(cast("dict[str, Any]", value), path, file, leaves)
         else:
@@ -145,7 +147,7 @@ def _from_redis_parts(environ: Mapping[str, str]) -> RawSetting | None:
     bracketed = f"[{host}]" if ":" in host else host
     url = f"redis://{password}{bracketed}:{parts['PORT'] or 6379}/{parts['DB'] or 0}"
     first = next(name for name, text in parts.items() if text is not None)
-    return RawSetting(path=("url",), value=url, origin=_origin(environ, f"REDIS_{first}"))
+    return RawSetting(path=("url",), value=url, origin=_origin(environ, f"REDIS_{first}"), is_text=True)
 
 
 def _origin(environ: Mapping[str, str], variable: str) -> str:

@@ -10,7 +10,7 @@ from typing import Self
 from tollhouse.errors import ConfigurationError
 from tollhouse.stores.fake.server import FakeServer, StoreFault, fake_server, forget_server
 from tollhouse.stores.urls import STORES, FakeTarget, StoreName, parse
-from tollhouse.suggest import did_you_mean
+from tollhouse.suggest import one_of
 from tollhouse.wiring.features import LIMITS
 
 _MS = {"days": 86_400_000, "hours": 3_600_000, "minutes": 60_000, "seconds": 1_000, "milliseconds": 1}
@@ -100,6 +100,5 @@ def _names(store: StoreName | None) -> tuple[StoreName, ...]:
     if store is None:
         return STORES
     if store not in STORES:
-        known = ", ".join(STORES)
-        raise ConfigurationError("store", store, did_you_mean(store, STORES, otherwise=f"name one of {known}"))
+        raise ConfigurationError("store", store, one_of(store, STORES))
     return (store,)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import msgspec
 import pytest
@@ -14,7 +14,7 @@ from tests.project.settings_page import row
 from tollhouse.accounts.hashing import PROFILES
 from tollhouse.errors import ConfigurationError
 from tollhouse.settings import Settings, read, remove_secrets, with_instances
-from tollhouse.settings.leaf import leaves
+from tollhouse.settings.leaf import Leaf, leaves, parse
 from tollhouse.settings.model import (
     CacheSettings,
     Dialect,
@@ -287,6 +287,8 @@ WRONG_FILES = [
     ("cache = 3", "t.toml: cache", "[cache]"),
     ("port = 'http'", "t.toml: port", "a whole number"),
     ("[url]\nserver = 'h'", "t.toml: url", "expected text"),
+    ("[cache]\nttl_s = 'a'", "t.toml: cache.ttl_s", "expected a whole number, without quotes"),
+    ("limits_url = 5", "t.toml: limits_url", "expected text; Another server"),
     ("[limits.policies.api]\nlimit = 5", "t.toml: limits.policies.api.limit", "5/second; 100/minute"),
 ]
 
@@ -303,8 +305,85 @@ def test_an_error_in_the_file_names_the_line(tmp_path: Path, text: str, setting:
     assert remedy in str(refused.value)
 
 
+def test_a_list_of_secrets_is_no_base64(tmp_path: Path) -> None:
+    """The same text is the same secret in a variable, alone in the file, and in a list of the file or of code."""
+    text = "c2VjcmV0" * 8
+    files = [write(tmp_path / f"{i}.toml", f"secret = {given}") for i, given in enumerate((f"'{text}'", f"['{text}']"))]
+    in_code: Any = [text]
+
+    found = [load({"TOLLHOUSE_SECRET": text}), *(load({}, file) for file in files), Settings(secret=in_code)]
+
+    assert [one.secret for one in found] == [(text.encode(),)] * 4
+
+
+QUOTED_IN_FILE = [
+    ("port = '1'", "t.toml: port"),
+    ("plain_http = 'true'", "t.toml: plain_http"),
+    ("[limits]\ninstances = '2'", "t.toml: limits.instances"),
+    ("[cache]\nttl_s = '60'", "t.toml: cache.ttl_s"),
+    ("[limits.policies.api]\nlimit = '5/s'\ncost = '1'", "t.toml: limits.policies.api.cost"),
+    ("[limits.policies.api]\nlimit = '5/s'\nshadow = 'true'", "t.toml: limits.policies.api.shadow"),
+]
+
+
+@pytest.mark.parametrize(("text", "setting"), QUOTED_IN_FILE)
+def test_a_number_in_quotes_is_no_number_in_a_file(tmp_path: Path, text: str, setting: str) -> None:
+    """TOML has numbers and truth values: a text in the place of one is refused, and the remedy says why."""
+    with pytest.raises(ConfigurationError) as refused:
+        load({}, write(tmp_path / "t.toml", text))
+
+    assert refused.value.setting == setting
+    assert "without quotes" in refused.value.remedy
+
+
+def texts_of_numbers(leaf: Leaf) -> list[str]:
+    """Return the texts that a variable may have for a setting that is a number or a truth value."""
+
+    def is_read(text: str) -> bool:
+        try:
+            return isinstance(parse(leaf, text, leaf.name, is_text=True), int)
+        except ConfigurationError:
+            return False
+
+    return [text for text in ("true", "64", "1000") if is_read(text)]
+
+
+def test_a_text_is_a_number_only_in_a_variable() -> None:
+    """Each setting that is a number or a truth value is read from the text of a variable, and from no other text."""
+    texts = {leaf.name: (leaf, texts_of_numbers(leaf)) for leaf in leaves(Settings)}
+    numbers = {name: found for name, found in texts.items() if found[1]}
+
+    for leaf, given in numbers.values():
+        for text in given:
+            with pytest.raises(ConfigurationError):
+                parse(leaf, text, leaf.name)
+    assert {"port", "strict", "limits.enabled", "limits.policies.*.cost", "limits.policies.*.shadow"} <= set(numbers)
+
+
+IN_CODE = [
+    (PolicySettings, {"limit": "5/s", "cost": "1"}, "cost"),
+    (PolicySettings, {"limit": "5/s", "cost": True}, "cost"),
+    (PolicySettings, {"limit": "5/s", "shadow": 1}, "shadow"),
+    (Settings, {"port": "1"}, "port"),
+    (Settings, {"plain_http": "true"}, "plain_http"),
+    (Settings, {"limits": {"enabled": False}}, "limits"),
+    (Settings, {"cache": None}, "cache"),
+    (LimitSettings, {"policies": ["api"]}, "policies"),
+    (LimitSettings, {"policies": {"api": "5/minute"}}, "policies.api"),
+]
+
+
+@pytest.mark.parametrize(("kind", "fields", "setting"), IN_CODE)
+def test_a_value_of_another_type_in_code_is_told(kind: type[Any], fields: dict[str, Any], setting: str) -> None:
+    """A value of another type is a ConfigurationError that names the setting, be it a number or a whole table."""
+    with pytest.raises(ConfigurationError) as refused:
+        kind(**fields)
+
+    assert refused.value.setting == setting
+
+
 def test_settings_built_by_hand_are_checked_too() -> None:
-    """Settings constructed in code accept the same text as the environment, and are checked by the same rules."""
+    """Settings constructed in code are checked by the same rules; a list may be one text, as in the environment."""
     assert Settings(secret=SECRET).secret == (SECRET.encode(),)  # pyright: ignore[reportArgumentType] - as a file or variable gives it
     for wrong in ({"secret": (b"short",)}, {"trusted_proxies": ("nowhere",)}, {"host": "0.0.0.0", "plain_http": True}):
         with pytest.raises(ConfigurationError):

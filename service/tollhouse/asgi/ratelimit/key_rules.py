@@ -26,9 +26,9 @@ from tollhouse.asgi.ratelimit.limiter_source import LimiterSource
 from tollhouse.asgi.ratelimit.request_context import RequestContext
 from tollhouse.asgi.types import Scope, header_of
 from tollhouse.errors import ConfigurationError, InvalidInput, StoreUnavailable
-from tollhouse.limits.policy.policy import Policy
+from tollhouse.limits.policy.policy import KEY_RULES, Policy
 from tollhouse.sessions.records import Session
-from tollhouse.suggest import did_you_mean, similar
+from tollhouse.suggest import one_of, similar
 
 KeyValue = str | int | UUID | None
 """A key of the application; None if there is none."""
@@ -150,9 +150,7 @@ async def _verified_session(context: RequestContext) -> Session | None:
 def _remedy(word: str, *, named: bool) -> str:
     if named:
         return f"name it, as in {word}:{'x-tenant' if word == 'header' else 'tenant'}"
-    listed = ", ".join((*_WORDS, *(f"{word}:NAME" for word in _NAMED)))
-    otherwise = f"say one of {listed}, or give a function"
-    return did_you_mean(word, (*_WORDS, *_NAMED), otherwise=otherwise)
+    return f"{one_of(word, KEY_RULES)}; or give a function"
 
 
 _WORDS: Final[Mapping[str, KeyFinder]] = {"address": address, "user": _user, "session": _session, "api-key": _api_key}

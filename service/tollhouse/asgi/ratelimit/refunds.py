@@ -16,7 +16,7 @@ from typing import Final
 from tollhouse.errors import ConfigurationError
 from tollhouse.limits.decision import Decision
 from tollhouse.limits.limiter import Limiter
-from tollhouse.suggest import did_you_mean
+from tollhouse.suggest import one_of
 
 IsCharged = Callable[[int, Sequence[tuple[bytes, bytes]]], bool]
 """Returns True if a response with this status and these headers is charged."""
@@ -30,7 +30,6 @@ _STATUSES: Final[Mapping[str, range]] = {
     **{f"{first}xx": range(first * 100, first * 100 + 100) for first in range(1, 6)},
 }
 _CLASSES: Final = tuple(word for word in _STATUSES if word.endswith("xx"))
-_REMEDY: Final = "give a status such as 401, or a class of them such as 4xx"
 
 
 def charge_predicate(given: Charge) -> IsCharged:
@@ -66,5 +65,5 @@ def start_refunds(
 def _statuses(given: int | str) -> range:
     statuses = _STATUSES.get(str(given).lower())
     if statuses is None:
-        raise ConfigurationError("charge", given, did_you_mean(str(given).lower(), _CLASSES, otherwise=_REMEDY))
+        raise ConfigurationError("charge", given, f"{one_of(given, _CLASSES)}; or give a status such as 401")
     return statuses

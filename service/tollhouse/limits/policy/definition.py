@@ -19,8 +19,6 @@ PolicyDefinition = str | Mapping[str, object] | PolicySettings | Policy
 """The limits as text, the words of the settings file, or a policy as it is in force."""
 
 _WORDS: Final = PolicySettings.__struct_fields__
-_NEVER_TEXT: Final = ("cost", "shadow")
-"""Words whose values only environment variables have as text: in code a text there is a mistake, as in a take."""
 _FORMS: Final = 'give limits such as "100/minute", a dict such as {"limit": "100/minute"}, PolicySettings, or a Policy'
 
 
@@ -80,9 +78,6 @@ def _settings(name: str, fields: Mapping[str, Any]) -> PolicySettings:
             raise InvalidInput(f"policies.{name}", word, one_of(word, _WORDS))
     if "limit" not in fields:
         raise InvalidInput(f"policies.{name}.limit", None, 'give the limits, such as {"limit": "100/minute"}')
-    for word in _NEVER_TEXT:
-        if isinstance(fields.get(word), str):
-            raise InvalidInput(f"policies.{name}.{word}", fields[word], "give the value itself, without quotes")
     try:
         return PolicySettings(**fields)
     except ConfigurationError as error:

@@ -26,8 +26,9 @@ _UNITS: Final = {
     ("y", "year", "years"): 365 * 86_400,
 }
 _SECONDS: Final = {word: seconds for words, seconds in _UNITS.items() for word in words}
+_SHORT: Final = 3
 _LIKENESS: Final = 0.5
-"""Lower than for other words, because units are short: `mn` is to suggest both `m` and `mo`."""
+"""Of so short a word, for which it is lower than for others: `mn` is to suggest both `min` and `month`."""
 
 _LIMIT: Final = re.compile(
     r"""(?P<units>[0-9]+) \s*
@@ -73,9 +74,11 @@ def _limit(text: str, field: str) -> Limit:
 
 
 def _did_you_mean(text: str, word: str) -> str:
-    units = {spelling: spellings[0] for spellings in _UNITS for spelling in spellings}
-    alike = dict.fromkeys(units[spelling] for spelling in similar(word, units, likeness=_LIKENESS))
+    alike: dict[int, str] = {}
+    likely = similar(word, _SECONDS, likeness=_LIKENESS) if len(word) <= _SHORT else similar(word, _SECONDS)[:1]
+    for spelling in likely:
+        alike.setdefault(_SECONDS[spelling], spelling)
     before = text[: text.lower().rindex(word)]
     if alike:
-        return "did you mean " + " or ".join(f"{before}{unit}" for unit in alike) + "?"
+        return "did you mean " + " or ".join(f"{before}{unit}" for unit in alike.values()) + "?"
     return f"{word} is no unit of time: use second, minute, hour, day, week, month or year"

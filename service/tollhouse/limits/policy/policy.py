@@ -10,7 +10,7 @@ from msgspec import Struct
 from msgspec.structs import force_setattr
 
 from tollhouse.errors import InvalidInput
-from tollhouse.suggest import did_you_mean
+from tollhouse.suggest import one_of
 
 Algorithm = Literal["sliding-window", "sliding-window-counter", "sliding-log", "fixed-window", "gcra", "concurrency"]
 ALGORITHMS: Final[tuple[Algorithm, ...]] = get_args(Algorithm)
@@ -33,7 +33,8 @@ _NAME: Final = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
 _KEY: Final = re.compile(
     r"address|user|session|api-key|header:[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}|path:[A-Za-z_][A-Za-z0-9_]{0,63}"
 )
-_KEYS: Final = ("address", "user", "session", "api-key", "header:NAME", "path:NAME")
+KEY_RULES: Final = ("address", "user", "session", "api-key", "header:NAME", "path:NAME")
+"""The rules in words by which the key of a request is found."""
 _WINDOW_WORDS: Final = (("week", 604_800), ("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1))
 
 
@@ -129,7 +130,7 @@ def _field_remedies(policy: Policy) -> Iterator[tuple[str, object, str]]:
     if type(policy.cost) is not int or not 0 <= policy.cost <= UNITS_MAX:
         yield "cost", policy.cost, f"give a whole number from 0 to {UNITS_MAX:,}"
     if policy.key is not None and not _KEY.fullmatch(policy.key):
-        yield from _word_remedies("key", policy.key, _KEYS)
+        yield from _word_remedies("key", policy.key, KEY_RULES)
     if policy.shadow_of is not None and (policy.shadow_of == policy.name or not _NAME.fullmatch(policy.shadow_of)):
         yield "shadow_of", policy.shadow_of, "name another policy"
     yield from _list_remedies("allow", policy.allow)
@@ -157,10 +158,8 @@ def _shown(limit: Limit) -> str:
 
 
 def _word_remedies(name: str, word: str, known: Sequence[str]) -> Iterator[tuple[str, object, str]]:
-    if word in known:
-        return
-    words = f"{', '.join(known[:-1])} or {known[-1]}"
-    yield name, word, did_you_mean(word, known, also=f"It is {words}", otherwise=f"say {words}")
+    if word not in known:
+        yield name, word, one_of(word, known)
 
 
 def _list_remedies(name: str, entries: tuple[str, ...]) -> Iterator[tuple[str, object, str]]:

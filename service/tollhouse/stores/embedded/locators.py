@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from tollhouse.logs import Log
 from tollhouse.stores.discovery.failover_hints import FailoverHint
@@ -19,6 +19,10 @@ from tollhouse.stores.urls import EmbeddedClusterTarget, EmbeddedTarget, Sentine
 if TYPE_CHECKING:
     from tollhouse.stores.embedded.sentinel_cluster import SentinelCluster
     from tollhouse.stores.embedded.server import EmbeddedServer
+
+_SEVERAL: Final = (
+    "each worker has an embedded server of its own: to share one, give its URL, in the code or as TOLLHOUSE_URL"
+)
 
 _log = Log("tollhouse.stores")
 
@@ -107,7 +111,7 @@ def _start_server(path: Path | None, binary: Path | None) -> EmbeddedServer:
     from tollhouse.stores.embedded.server import EmbeddedServer
 
     if path is None and multiprocessing.parent_process() is not None:
-        _log.warning("each worker has an embedded server of its own: set TOLLHOUSE_URL to share one")
+        _log.warning(_SEVERAL)
     return EmbeddedServer.start(path, binary)
 
 

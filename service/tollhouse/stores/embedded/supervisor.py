@@ -25,6 +25,8 @@ STOP_TIMEOUT_S = supervisor_process.STOP_S + 2.0
 """How long the supervisor process may take to end its servers and exit."""
 START_TIMEOUT_S = 10.0
 """How long the supervisor process may take to start a server."""
+ANOTHER_SERVER = "give the URL of a server, in the code or as TOLLHOUSE_URL"
+"""The remedy if no embedded server can run: `embedded://` may stand in the code, in the settings, or be the default."""
 _SUPERVISOR = "supervisor"
 
 
@@ -62,7 +64,7 @@ def _new_directory(below: Path | None) -> Path:
     try:
         return Path(tempfile.mkdtemp(prefix="th-", dir=below))
     except OSError as error:
-        remedy = f"the embedded server needs a folder to write ({error}): name one here, or a server in TOLLHOUSE_URL"
+        remedy = f"the embedded server needs a folder to write ({error}): name one here, or {ANOTHER_SERVER}"
         raise ConfigurationError("TMPDIR", os.environ.get("TMPDIR"), remedy) from error
 
 

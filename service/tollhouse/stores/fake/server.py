@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from importlib.metadata import version as metadata_version
 from importlib.util import find_spec
@@ -102,10 +102,10 @@ class FakeServer:
         return [one for name in names for one in list(self._subscriptions.get(name, ()))]
 
 
-def fake_server(name: str, place: str) -> FakeServer:
+def fake_server(name: str, place: str, find: Callable[[str], object] = find_spec) -> FakeServer:
     """Return the server of a name, which lives as long as the process; `place` is what an error calls it."""
     for package in ("fakeredis", "lupa"):  # without lupa it runs no script
-        if find_spec(package) is None:
+        if find(package) is None:
             raise ConfigurationError("fake://", place, f"it needs {package}: {pip_line('tollhouse[test]')}")
     return _SERVERS.get(name) or _SERVERS.setdefault(name, FakeServer())
 

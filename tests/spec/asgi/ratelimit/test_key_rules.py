@@ -203,11 +203,11 @@ async def test_sessions_need_a_secret(world: StoreWorld) -> None:
 MISTAKES = [
     ("adress", "did you mean 'address'?"),
     ("users", "did you mean 'user'?"),
-    ("ip", "say one of address, user, session, api-key, header:NAME, path:NAME"),
+    ("ip", "known are address, user, session, api-key, header:NAME, path:NAME; or give a function"),
     ("header", "header:x-tenant"),
     ("path:", "path:tenant"),
     ("user:ada", "did you mean 'user'?"),
-    ("", "say one of"),
+    ("", "known are address"),
 ]
 
 

@@ -36,7 +36,7 @@ def test_every_invalid_policy_is_named() -> None:
 
     assert not found.ok
     assert [problem.field for problem in found.problems] == ["policies.api", "policies.mail.algorithm"]
-    assert found.problems[0].sentence == "policies.api: '5/mn': did you mean 5/m or 5/mo?"
+    assert found.problems[0].sentence == "policies.api: '5/mn': did you mean 5/min or 5/month?"
     assert [one.policy for one in found.policies] == ["login"]
 
 

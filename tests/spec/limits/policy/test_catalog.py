@@ -176,7 +176,7 @@ def test_a_policy_that_only_names_its_limit_has_the_defaults_of_a_policy() -> No
 @pytest.mark.parametrize(
     ("fields", "field", "remedy"),
     [
-        ({"limit": "5/mn"}, "policies.api", "did you mean 5/m or 5/mo?"),
+        ({"limit": "5/mn"}, "policies.api", "did you mean 5/min or 5/month?"),
         ({"limit": "5/m", "algorithm": "sliding-windw"}, "policies.api.algorithm", "did you mean 'sliding-window'?"),
         ({"limit": "5/m", "on_outage": "close"}, "policies.api.on_outage", "did you mean 'closed'?"),
         ({"limit": "5/m", "shadow_of": "login", "shadow": False}, "policies.api.shadow", "leave it out"),
