@@ -19,7 +19,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-BENCHMARKS = {"limits": "limits", "middleware": "middleware", "takes_over_http": "takes-over-http"}
+BENCHMARKS = {"lanes": "lanes", "limits": "limits", "middleware": "middleware", "takes_over_http": "takes-over-http"}
 """By module, the name of its result."""
 
 RUN = """
@@ -85,6 +85,11 @@ def _rates(name: str, figures: Any) -> Iterator[tuple[str, float]]:
     """Yield the name and the rate a second of each figure that is ours."""
     if name == "takes_over_http":
         yield from ((f"HTTP, {one['application']}", one["requests_per_s"]["median"]) for one in figures)
+        return
+    if name == "lanes":
+        for one in figures:
+            if one["client"] == "store":
+                yield f"store, `{one['workload']}`, {one['concurrency']} at a time", one["calls_per_s"]
         return
     for one in figures["figures"]:
         where = f"{one['clients']} clients" if name == "middleware" else f"{one['concurrency']} at a time"
