@@ -5,13 +5,16 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Sequence
-from typing import Literal
+from typing import Final, Literal
 
 from tests.simulation.loop import VirtualLoop
 from tests.simulation.network import Network
 from tests.simulation.valkey.sentinel import SERVICE, Sentinel
 from tests.simulation.valkey.server import Server
 from tollhouse.stores.urls import Host
+
+SKEW_MS_MAX: Final = 50
+"""How far a server's clock may be ahead or behind."""
 
 
 class Cluster:
@@ -44,7 +47,7 @@ class Cluster:
                 priority=chosen[number - 1],
                 min_replicas=min_replicas,
                 lag_ms=lag_ms,
-                skew_ms=rng.randint(-50, 50),
+                skew_ms=rng.randint(-SKEW_MS_MAX, SKEW_MS_MAX),
             )
             for number in range(1, replicas + 2)
         ]

@@ -13,6 +13,7 @@ from typing import Final, Literal
 from msgspec import Struct
 
 from tests.simulation.clients import DEADLINE_S, Done, History, device_of, shown, user_name
+from tests.simulation.cluster import SKEW_MS_MAX
 from tollhouse.sessions.records import Session
 from tollhouse.sessions.sessions import Issued
 
@@ -101,14 +102,23 @@ def _lost_sessions(history: History, end: End) -> Iterator[Violation]:
 
 
 def _may_have_ended(created: Done, calls: Iterable[Done]) -> bool:
+    """Return whether a revocation may have ended the session: one that began later, or that does not tell the order.
+
+    A revoke-all that its primary lost is repeated on the next one with its time by the lost primary's clock. It ends
+    sessions that began there until then, by the clock of the next primary.
+    """
     return any(
         call.call.session == created.call.number
         if call.call.verb == "revoke"
         else call.call.verb == "revoke_all"
         and call.call.user == created.call.user
-        and (call.outcome != "ok" or created.began_s <= call.ended_s)
+        and (call.outcome != "ok" or created.began_s <= call.ended_s + _clocks_differ_s(created, call))
         for call in calls
     )
+
+
+def _clocks_differ_s(created: Done, revoked: Done) -> float:
+    return 0 if revoked.value.durable or revoked.place == created.place else 2 * SKEW_MS_MAX / 1000
 
 
 def _accepted_sessions(history: History, end: End) -> Iterator[Violation]:
@@ -213,10 +223,7 @@ def _adoptions(history: History, end: End) -> Iterator[Violation]:
 
 
 def _unreplicated(history: History, end: End) -> Iterator[Violation]:
-    """Yield each write that was taken as done from a server that no replica had acknowledged for longer than the bound.
-
-    The bound begins with the first call of a process, and with each primary that it adopts.
-    """
+    """Yield each write taken as done from a server that no replica had acknowledged for longer than the bound."""
     for done in history.done:
         writes = done.outcome == "ok" and done.call.verb in ("create", "revoke", "revoke_all")
         if writes and not _is_trusted(done, history, end):
@@ -224,10 +231,13 @@ def _unreplicated(history: History, end: End) -> Iterator[Violation]:
 
 
 def _is_trusted(done: Done, history: History, end: End) -> bool:
-    """Return whether the process may use the server of a call: one of its replicas acknowledged within the bound."""
+    """Return whether the process may use the server of a call: one of its replicas acknowledged within the bound.
+
+    The bound begins with its first connection, so with its first call that had an answer, and with each adoption.
+    """
     if end.max_unreplicated_ms is None:
         return True
-    first_s = min(one.began_s for one in history.done if one.process == done.process)
+    first_s = min(one.began_s for one in history.done if one.process == done.process and one.outcome == "ok")
     adopted = [at_s for process, place, at_s in history.adopted if (process, place) == (done.process, done.place)]
     since_s = done.began_s - end.max_unreplicated_ms / 1000 - _SLACK_S
     return any(since_s <= at_s <= done.ended_s for at_s in (*end.acks_s[done.place], *adopted, first_s))

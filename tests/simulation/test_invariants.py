@@ -51,6 +51,7 @@ def _done(number: int, verb: Verb, value: Any, *, session: int = 0, process: int
 
 CREATED = _done(1, "create", _issued(1))
 REVOKED = _done(2, "revoke", RevokeResult(found=True, durable=True), session=1)
+JUST_AFTER = _done(1, "create", _issued(1), began_s=0.15, ended_s=0.2, place="b:1")
 UNSURE = _done(2, "revoke", RevokeResult(found=True, durable=False), session=1)
 ALL_REVOKED = _done(2, "revoke_all", RevokeAllResult(removed=1, durable=True))
 
@@ -75,6 +76,18 @@ ROWS: list[tuple[str, Rule | None, list[Done], dict[tuple[int, int], Session | N
         "one that began after a revoke-all without an answer",
         None,
         [_done(0, "revoke_all", None, outcome="unavailable"), CREATED],
+        {(0, 1): None},
+    ),
+    (
+        "one that began just after a revoke-all that another primary lost",
+        None,
+        [_done(0, "revoke_all", RevokeAllResult(removed=0, durable=False), place="a:1"), JUST_AFTER],
+        {(0, 1): None},
+    ),
+    (
+        "one that began just after a revoke-all of its own primary",
+        "durable-session-lost",
+        [_done(0, "revoke_all", RevokeAllResult(removed=0, durable=False), place="b:1"), JUST_AFTER],
         {(0, 1): None},
     ),
     ("a durably revoked session at the end", "durably-revoked-accepted", [CREATED, REVOKED], {(9, 1): _session(1)}),
@@ -176,6 +189,16 @@ def test_a_process_that_is_cut_off_with_a_former_primary_may_accept_what_another
     end = End(verified={}, failures=(), left_over=(), lost=(), acks_s=acks, max_unreplicated_ms=400)
 
     assert [one.excused for one in violations(history, end) if one.rule == "durably-revoked-accepted"] == [excused]
+
+
+def test_the_bound_begins_with_the_first_connection_of_a_process() -> None:
+    """A process that did not reach a primary before has nothing to watch; its first call is trusted."""
+    history = History()
+    written = msgspec.structs.replace(_done(9, "revoke", REVOKED.value), place="a:1")
+    history.done.extend([_done(1, "list", None, outcome="unavailable"), written])
+    end = End(verified={}, failures=(), left_over=(), lost=(), acks_s={"a:1": ()}, max_unreplicated_ms=400)
+
+    assert violations(history, end) == []
 
 
 @pytest.mark.parametrize(("acks_s", "rules"), [((), ["unreplicated"]), ((7.0,), ["unreplicated"]), ((8.7,), [])])

@@ -10,7 +10,7 @@ a marker is written and confirmed again and again, over a connection of its own.
 | distrusted | are not sent; a reply that still arrives is ambiguous | an acknowledgement, or another primary |
 
 One replica that could be promoted is enough. A new primary is trusted for the bound from the moment at which this
-process adopts it, since its replicas need about a second to follow it.
+process adopts it, since its replicas need about a second to follow it; the first one from the first connection.
 """
 
 from __future__ import annotations
