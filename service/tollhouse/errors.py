@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import reprlib
 from types import TracebackType
-from typing import Final, Literal, Self
+from typing import Any, Final, Literal, Self
 
 Outcome = Literal["not-sent", "rejected", "ambiguous"]
 """The server never got the call, or refused it: nothing was changed · it may have run, or a part of it did."""
@@ -129,6 +129,12 @@ class Steps:
         if self.begun and isinstance(error, StoreUnavailable) and error.outcome != "ambiguous":
             reason = f"{error.reason}; earlier steps of the call ran"
             raise StoreUnavailable(error.store, "ambiguous", reason) from error
+
+
+def require_type(field: str, value: object, kind: Any, remedy: str) -> None:
+    """Raise InvalidInput for a value of another type; it names that type alone, because the value may be a secret."""
+    if not isinstance(value, kind):
+        raise InvalidInput(field, type(value).__name__, remedy)
 
 
 def _shown(value: object) -> str:

@@ -9,7 +9,7 @@ import unicodedata
 from typing import Final
 
 from tollhouse.accounts.common_passwords import is_common
-from tollhouse.errors import ConfigurationError, InvalidInput
+from tollhouse.errors import ConfigurationError, InvalidInput, require_type
 
 PASSWORD_BYTES_MAX: Final = 1_024
 CHARACTERS_MIN: Final = 15
@@ -25,6 +25,7 @@ def password_bytes(password: str) -> bytes:
 
     Raises InvalidInput above 1,024 bytes, at a login too, so that no client can make hashing expensive.
     """
+    require_type("password", password, str, "give text")
     try:
         encoded = unicodedata.normalize("NFC", password).encode() if len(password) <= PASSWORD_BYTES_MAX else None
     except UnicodeEncodeError:

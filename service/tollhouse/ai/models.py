@@ -10,7 +10,7 @@ from typing import Any, Final
 from msgspec import Struct
 
 from tollhouse.cache.ttl import CacheTTL
-from tollhouse.errors import ConfigurationError, InvalidInput, LoadFailed, TollhouseError
+from tollhouse.errors import ConfigurationError, InvalidInput, LoadFailed, TollhouseError, require_type
 from tollhouse.extras import pip_line
 from tollhouse.suggest import one_of
 from tollhouse.worker_pool import WorkerPool
@@ -50,6 +50,7 @@ class Models:
 
     def find(self, name: str) -> Model:
         """Return the model of a name; raises InvalidInput of kind `unknown-model`, with the nearest name."""
+        require_type("model", name, str, "name the model as text")
         model = self._models.get(name)
         if model is not None:
             return model

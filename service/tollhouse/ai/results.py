@@ -11,7 +11,7 @@ from tollhouse.ai.canonical import CanonicalJson, canonicalize
 from tollhouse.ai.models import Model, Models
 from tollhouse.cache.cache import Cache
 from tollhouse.cache.reading.read_through import CacheResult
-from tollhouse.errors import InvalidInput
+from tollhouse.errors import InvalidInput, require_type
 
 _KEY_VERSION: Final = 1
 _TENANT_CHARACTERS_MAX: Final = 256
@@ -31,6 +31,7 @@ class Results:
         Tenants never share results, so not even the response time shows what another tenant asked. Raises InvalidInput
         (of kind `unknown-model` if there is no such model), Overloaded, or LoadFailed.
         """
+        require_type("tenant", tenant, str, "give text")
         if not 1 <= len(tenant) <= _TENANT_CHARACTERS_MAX:
             raise InvalidInput("tenant", tenant, f"give 1 to {_TENANT_CHARACTERS_MAX} characters")
         named = self._models.find(model)

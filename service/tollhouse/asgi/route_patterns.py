@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, TypeVar, cast
 from urllib.parse import unquote
 
 from tollhouse.asgi.types import Scope
@@ -47,9 +47,9 @@ class RoutePatterns(Generic[T]):
     ) -> None:
         self._values = tuple(patterns.values())
         self._exempt = tuple(map(is_exempt, self._values))
-        self._parameters = tuple(tuple(_PARAMETER.findall(pattern)) for pattern in patterns)
         self._root_path = root_path
         compiled = "|".join(f"(?P<_{i}>{_expression(i, pattern)})" for i, pattern in enumerate(patterns))
+        self._parameters = tuple(tuple(_PARAMETER.findall(pattern)) for pattern in patterns)
         self._expression = re.compile(compiled, re.DOTALL)
         self._any_case = re.compile(compiled, re.DOTALL | re.IGNORECASE)
 
@@ -116,6 +116,8 @@ def _number(match: re.Match[str]) -> int:
 
 
 def _expression(number: int, pattern: str) -> str:
+    if not isinstance(cast("object", pattern), str):
+        raise ConfigurationError("routes", pattern, _REMEDY)
     found = _PATTERN.fullmatch(pattern)
     if found is None:
         raise ConfigurationError("routes", pattern, _remedy(pattern))

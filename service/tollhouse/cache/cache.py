@@ -22,7 +22,7 @@ from tollhouse.cache.reading.read_through import CacheResult, Reader
 from tollhouse.cache.stats import NO_INFO, CacheStats, describe
 from tollhouse.cache.ttl import TTL_S_MAX, default_lifetime_ms, lifetime_ms
 from tollhouse.clock import MonotonicClock, Sleep, monotonic_ms
-from tollhouse.errors import InvalidInput, Steps, StoreError
+from tollhouse.errors import InvalidInput, Steps, StoreError, require_type
 from tollhouse.keyring import Keyring
 from tollhouse.keys import PREFIX, UNNAMED, Namespace
 from tollhouse.logs import Log
@@ -105,6 +105,7 @@ class Cache:
         type: type[T] | None = None,  # noqa: A002 - as in msgspec
     ) -> CacheResult[T]:
         """Return the value as `get_or_load` does, with its source; without `use_cache`, load and store nothing."""
+        require_type("load", load, Callable, "give an async function that returns the value")
         query = Query(
             entry=self._key_names.entries(family, key)[0],
             tags=self._key_names.entry_tags(tags),

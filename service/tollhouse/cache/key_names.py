@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, cast
 
 from msgspec import Struct
 
 from tollhouse.cache.envelope import TAGS_MAX
-from tollhouse.errors import ConfigurationError, InvalidInput
+from tollhouse.errors import ConfigurationError, InvalidInput, require_type
 from tollhouse.keyring import Keyring
 from tollhouse.keys import UNNAMED, Namespace
 
@@ -54,6 +54,7 @@ class KeyNames:
 
     def entries(self, family: str, key: str) -> tuple[EntryKeys, ...]:
         """Return the names of the entry under every secret; the first, under the newest, are read and filled."""
+        require_type("family", family, str, "give text")
         if re.fullmatch(_FAMILY, family) is None or _reserved(family):
             raise InvalidInput("family", family, "use a lower-case word such as 'ai:langid' that is not reserved")
         _check_text("key", key, _KEY_CHARACTERS_MAX)
@@ -61,6 +62,8 @@ class KeyNames:
 
     def entry_tags(self, tags: Iterable[str]) -> tuple[str, ...]:
         """Return the digests of an entry's tags under the newest secret, sorted and unique."""
+        if isinstance(tags, str | bytes) or not isinstance(cast("object", tags), Iterable):
+            raise InvalidInput("tags", tags, "give a list of tags: the characters of a text are none")
         digests = {self.tag_digests(tag)[0] for tag in tags}
         if len(digests) > TAGS_MAX:
             raise InvalidInput("tags", len(digests), f"give at most {TAGS_MAX}")

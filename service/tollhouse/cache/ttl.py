@@ -6,7 +6,7 @@ A lifetime is an upper bound: jitter makes it shorter, never longer.
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Final
+from typing import Final, cast
 
 from tollhouse.errors import ConfigurationError, InvalidInput
 
@@ -28,7 +28,7 @@ class CacheTTL(IntEnum):
 
 def lifetime_ms(ttl_s: int) -> int:
     """Return a caller's lifetime in milliseconds; raises InvalidInput if it is out of bounds."""
-    if not 1 <= ttl_s <= TTL_S_MAX:
+    if isinstance(ttl_s, bool) or not isinstance(cast("object", ttl_s), int) or not 1 <= ttl_s <= TTL_S_MAX:
         raise InvalidInput("ttl_s", ttl_s, f"give whole seconds from 1 to {TTL_S_MAX}")
     return ttl_s * 1000
 

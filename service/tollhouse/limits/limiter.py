@@ -6,11 +6,12 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from types import MappingProxyType
+from typing import Final
 
 from msgspec.structs import replace
 
 from tollhouse.clock import MonotonicClock, Sleep, monotonic_ms
-from tollhouse.errors import InvalidInput, StoreUnavailable
+from tollhouse.errors import InvalidInput, StoreUnavailable, require_type
 from tollhouse.keyring import Keyring
 from tollhouse.keys import UNNAMED, Namespace
 from tollhouse.limits.calls.acquire import WaitingTakes
@@ -33,6 +34,8 @@ from tollhouse.limits.wire.reply import (
 from tollhouse.limits.wire.request import RequestReader, TakeRequest, checked_units
 from tollhouse.metrics import Metrics
 from tollhouse.scripts import ScriptRunner
+
+_TAKES: Final = 'give a list of takes, such as [Take(policy="api", key="ada")]'
 
 
 class Limiter:
@@ -118,6 +121,7 @@ class Limiter:
 
     async def take_batch(self, takes: Sequence[Take]) -> list[Decision]:
         """Decide up to 256 takes, each on its own, in order: equal ones see each other."""
+        require_type("takes", takes, Sequence, _TAKES)
         if len(takes) > TAKES_MAX:
             raise InvalidInput("takes", len(takes), f"send at most {TAKES_MAX} takes at a time")
         return await asyncio.gather(*map(self._submit, self._read_each(takes)))
@@ -177,7 +181,7 @@ class Limiter:
 
         Return None if there is nothing to wait for.
         """
-        request = self._request_of(taken)
+        request = self._request_of(taken, age_ms)
         return None if request is None else self._refunds.start(request, taken, age_ms)
 
     def start_undo(self, taken: Decision, *, age_ms: int = 0) -> asyncio.Task[None] | None:
@@ -185,7 +189,7 @@ class Limiter:
 
         A flood of such requests announces few refunds; `Refunds` has the rules.
         """
-        request = self._request_of(taken)
+        request = self._request_of(taken, age_ms)
         return None if request is None else self._refunds.start_undo(request, taken, age_ms)
 
     async def undo(self, decision: Decision, *, age_ms: int = 0) -> None:
@@ -195,7 +199,7 @@ class Limiter:
         they would be those of later takes. A decision that charged nothing is left alone. Raise StoreUnavailable if the
         store charged it and is down now.
         """
-        request = self._request_of(decision)
+        request = self._request_of(decision, age_ms)
         if request is not None and not self._refunds.refund_locally(request, decision, age_ms):
             await self._refunds.refund(request, age_ms=age_ms)
 
@@ -239,6 +243,7 @@ class Limiter:
         return compile_policies(policies, self._instances, enabled=self._is_on)
 
     def _read_together(self, takes: Sequence[Take]) -> list[TakeRequest]:
+        require_type("takes", takes, Sequence, _TAKES)
         if not 1 <= len(takes) <= TAKE_ALL_MAX:
             raise InvalidInput("takes", len(takes), f"send 1 to {TAKE_ALL_MAX} takes at a time")
         return self._read_each(takes)
@@ -246,6 +251,8 @@ class Limiter:
     def _read_each(self, takes: Sequence[Take]) -> list[TakeRequest]:
         requests: list[TakeRequest] = []
         for position, take in enumerate(takes):
+            if type(take) is not Take:
+                require_type(f"takes[{position}]", take, Take, _TAKES)
             try:
                 requests.append(self._requests.read(take.policy, take.key, take.cost))
             except InvalidInput as error:
@@ -253,11 +260,13 @@ class Limiter:
                 raise InvalidInput(field, error.value, error.remedy, kind=error.kind) from error
         return requests
 
-    def _request_of(self, taken: Decision) -> TakeRequest | None:
+    def _request_of(self, taken: Decision, age_ms: int) -> TakeRequest | None:
         """Return the request to refund what a take was charged.
 
         Return None if it charged nothing, or if its policy is gone or has other windows now: those count later takes.
         """
+        require_type("age_ms", age_ms, int, "give whole milliseconds")
+        require_type("decision", taken, Decision, "give the decision that a take returned")
         policy = self._policies.get(taken.policy)
         is_charged = taken.allowed and taken.reason == "within-limits" and taken.cost > 0
         if policy is None or policy.is_concurrency or not is_charged:

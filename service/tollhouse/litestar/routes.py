@@ -20,6 +20,7 @@ from tollhouse.asgi.ratelimit.rules import CompiledRule, PolicyChoice, RateLimit
 from tollhouse.asgi.route_patterns import path_below, plain_spelling
 from tollhouse.asgi.types import App, PerRequest, resolve
 from tollhouse.asgi.types import Scope as AsgiScope
+from tollhouse.errors import ConfigurationError
 from tollhouse.limits.limiter import Limiter
 from tollhouse.litestar.refusals import exception_handler, in_asgi
 from tollhouse.settings.model import Dialect
@@ -73,7 +74,7 @@ class RateLimitRoutes:
         )
         self._default_rule = self._compile(self._defaults)
         self._exempt = exempt
-        self._excluded: Callable[[str], Any] | None = None if exclude is None else re.compile(exclude).search
+        self._excluded: Callable[[str], Any] | None = None if exclude is None else _expression(exclude).search
         self._passes = None if exempt is False and exclude is None else self._is_exempt
         self._rules: dict[BaseRouteHandler, CompiledRule] = {}
 
@@ -114,6 +115,13 @@ class RateLimitRoutes:
             return False
         path = _path_of(cast("Any", scope))
         return all(self._excluded(spelling) is not None for spelling in (path, plain_spelling(path)))
+
+
+def _expression(exclude: str) -> re.Pattern[str]:
+    try:
+        return re.compile(exclude)
+    except (re.error, TypeError) as error:
+        raise ConfigurationError("exclude", exclude, f"give a regular expression, such as ^/health: {error}") from error
 
 
 def _path_of(scope: AsgiScope) -> str:

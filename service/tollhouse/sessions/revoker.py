@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import pairwise
+from types import NoneType
 from typing import Any, Final
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from tollhouse.errors import Steps
+from tollhouse.errors import Steps, require_type
 from tollhouse.keyring import Keyring
 from tollhouse.keys import Namespace
 from tollhouse.metrics import Metrics
@@ -72,6 +73,7 @@ class Revoker:
     async def revoke(self, user: str, sid: str) -> RevokeResult:
         """End one session of a user, as `Sessions.revoke` does."""
         user = valid_user(user)
+        require_type("sid", sid, str, "give the `sid` of a session")
         found, durable = False, True
         # An invalid sid can be any text, and such a text must not become part of a key name.
         keys = user_keys(self._namespace, self._keyring, user) if tokens.is_sid(sid) else ()
@@ -89,6 +91,7 @@ class Revoker:
     async def revoke_all(self, user: str, keep: Session | None) -> RevokeAllResult:
         """End the sessions of a user, as `Sessions.revoke_all` does."""
         user = valid_user(user)
+        require_type("keep", keep, (Session, NoneType), "give a session, such as `verify` returns")
         name, kept_sid = tokens.new_sid(self._random_bytes), "" if keep is None else keep.sid
         removed, durable = 0, True
         with Steps() as steps:

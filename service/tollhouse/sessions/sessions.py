@@ -21,7 +21,7 @@ from typing import Any, Final, Literal
 
 from msgspec import Struct
 
-from tollhouse.errors import InvalidInput
+from tollhouse.errors import InvalidInput, require_type
 from tollhouse.keyring import Keyring
 from tollhouse.keys import UNNAMED, Namespace
 from tollhouse.metrics import Metrics
@@ -97,6 +97,7 @@ class Sessions:
     def check(self, user: str, *, policy: str = "default", device: str | None = None) -> tuple[str, SessionPolicy, str]:
         """Return user, policy and device label as `create` uses them; raises InvalidInput as `create` does."""
         user = valid_user(user)
+        require_type("policy", policy, str, "name the policy as text")
         if policy not in self._policies:
             raise InvalidInput("policy", policy, one_of(policy, self._policies))
         return user, self._policies[policy], valid_device(device or "")

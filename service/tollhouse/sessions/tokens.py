@@ -16,6 +16,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from tollhouse.errors import require_type
 from tollhouse.keyring import Keyring
 
 RandomBytes = Callable[[int], bytes]
@@ -65,7 +66,8 @@ def new_sid(random_bytes: RandomBytes = secrets.token_bytes) -> str:
 
 
 def parse(text: str) -> Token | None:
-    """Return the token in a text that a client sent; None if the text is not exactly a token."""
+    """Return the token in a text that a client sent; None if it is not exactly one, InvalidInput if it is no text."""
+    require_type("token", text, str, "give the token as text; without one there is no session to verify")
     match = _TOKEN.fullmatch(text)
     if match is None:
         return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
-from typing import Final
+from typing import Final, cast
 
 from tollhouse.errors import ConfigurationError
 
@@ -24,12 +24,14 @@ _WORDS: Final = {
 
 def trusted_networks(texts: Iterable[str], setting: str = "trusted_proxies") -> tuple[Network, ...]:
     """Parse addresses, networks in CIDR notation, and the words `loopback` and `private`."""
+    if isinstance(texts, str) or not isinstance(cast("object", texts), Iterable):
+        raise ConfigurationError(setting, texts, 'give a list of networks, such as ["loopback", "10.0.0.0/8"]')
     return tuple(_network(part, setting) for text in texts for part in _WORDS.get(text, (text,)))
 
 
 def check_ipv6_prefix(bits: int, setting: str = "ipv6_prefix_bits") -> None:
     """Raise ConfigurationError for a prefix that is no network of one client."""
-    if not _IPV6_PREFIX_BITS_MIN <= bits <= IPV6_PREFIX_BITS:
+    if type(bits) is not int or not _IPV6_PREFIX_BITS_MIN <= bits <= IPV6_PREFIX_BITS:
         remedy = f"give {_IPV6_PREFIX_BITS_MIN} to {IPV6_PREFIX_BITS}: a client can have any address of its /64"
         raise ConfigurationError(setting, bits, remedy)
 

@@ -6,9 +6,11 @@ import os
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from typing import cast
 
 from msgspec.structs import replace
 
+from tollhouse.errors import ConfigurationError
 from tollhouse.limits.policy.catalog import policies_from_settings
 from tollhouse.logs import Log
 from tollhouse.settings import ReadSettings, Settings, naming, read
@@ -41,6 +43,8 @@ def settings_for(
     settings = default_settings() if target is None else target
     if isinstance(settings, str):
         settings = Settings(url=settings)
+    if not isinstance(cast("object", settings), Settings):
+        raise ConfigurationError("url", settings, "give a URL as text, or Settings")
     given = {"namespace": namespace, "strict": strict}
     return replace(settings, **{name: value for name, value in given.items() if value is not None})
 
@@ -64,6 +68,8 @@ def _read(
     file: str | Path | None = None,
     flags: Mapping[str, object] | None = None,
 ) -> ReadSettings:
+    if not isinstance(cast("object", file), str | Path | None):
+        raise ConfigurationError("file", file, "give the path of a settings file")
     found = read(environ, None if file is None else Path(file), flags=flags)
     with naming(found.origins):
         store_urls(found.settings)

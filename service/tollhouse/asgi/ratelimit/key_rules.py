@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import lru_cache, partial
 from hashlib import blake2b
 from inspect import isawaitable
-from typing import Any, Final
+from typing import Any, Final, cast
 from uuid import UUID
 
 from tollhouse.asgi.credentials import api_key_of, session_token
@@ -50,6 +50,8 @@ def key_finder(rule: KeyRule) -> KeyFinder:
     if callable(rule):
         function = checked_function("key", rule)
         return lambda context: function(context.scope)
+    if not isinstance(cast("object", rule), str):
+        raise ConfigurationError("key", rule, _remedy(rule, named=False))
     return _rule_in_words(rule)
 
 
@@ -147,7 +149,7 @@ async def _verified_session(context: RequestContext) -> Session | None:
         return None
 
 
-def _remedy(word: str, *, named: bool) -> str:
+def _remedy(word: object, *, named: bool) -> str:
     if named:
         return f"name it, as in {word}:{'x-tenant' if word == 'header' else 'tenant'}"
     return f"{one_of(word, KEY_RULES)}; or give a function"

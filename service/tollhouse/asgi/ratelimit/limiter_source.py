@@ -110,6 +110,7 @@ def limiter_source(
     """
     if not isinstance(target, Settings | str | None):
         _refuse_for_open(namespace=namespace, policies=sorted(policies or ()), strict=strict)
+    _require_target(target)
     if not isinstance(target, Tollhouse | Settings | str | None):
         clients = _clients(Settings(), trusted_proxies, ipv6_prefix_bits)
         return LimiterSource(target, policies=target.policies, dialect=dialect or "draft-11", clients=clients)
@@ -175,6 +176,12 @@ def _clients(settings: Settings, proxies: Sequence[str] | None, ipv6_prefix_bits
         trusted_networks(settings.trusted_proxies if proxies is None else proxies),
         ipv6_prefix_bits=settings.ipv6_prefix_bits if ipv6_prefix_bits is None else ipv6_prefix_bits,
     )
+
+
+def _require_target(target: object) -> None:
+    if not isinstance(target, Limiter | Tollhouse | Settings | str | None):
+        remedy = "give a limiter, an open Tollhouse, its settings or its URL"
+        raise ConfigurationError("limiter", type(target).__name__, remedy)
 
 
 def _refuse_for_open(**given: object) -> None:

@@ -11,7 +11,7 @@ from tollhouse.asgi.ratelimit.key_rules import KeyRule
 from tollhouse.asgi.ratelimit.limiter_source import limiter_source
 from tollhouse.asgi.ratelimit.refunds import Charge
 from tollhouse.asgi.ratelimit.refusal_handlers import RefusalHandler
-from tollhouse.asgi.ratelimit.rules import CompiledRule, PolicyChoice, RateLimitRule, compile_rule
+from tollhouse.asgi.ratelimit.rules import CompiledRule, PolicyChoice, RateLimitRule, checked_routes, compile_rule
 from tollhouse.asgi.route_patterns import RoutePatterns
 from tollhouse.asgi.starlette_handlers import exception_handler
 from tollhouse.asgi.types import App, Message, PerRequest, Receive, Scope, Send, resolve
@@ -88,7 +88,7 @@ class RateLimitMiddleware:
         self._enforcer = Enforcer(source, preflights=preflights, on_refusal=on_refusal, framework_handler=asked)
         rule = RateLimitRule(policy=policy, key=key, cost=cost, charge=charge, messages=messages, on_refusal=on_refusal)
         self._default_rule = compile_rule(rule, source, rule)
-        compiled = {pattern: compile_rule(given, source, rule) for pattern, given in (routes or {}).items()}
+        compiled = {pattern: compile_rule(given, source, rule) for pattern, given in checked_routes(routes).items()}
         self._routes = _patterns(app, compiled) if compiled else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -136,13 +136,24 @@ def policies_in(choice: PolicyChoice) -> tuple[str, ...]:
     """Return the names of the chosen policies."""
     if choice is None:
         return ()
+    if not isinstance(cast("object", choice), Iterable):
+        raise ConfigurationError("policy", choice, "name a policy or several, or give None for no limit")
     return (choice,) if isinstance(choice, str) else tuple(choice)
+
+
+def checked_routes(
+    routes: Mapping[str, PolicyChoice | RateLimitRule] | None,
+) -> Mapping[str, PolicyChoice | RateLimitRule]:
+    """Return the routes; raise ConfigurationError if they are no patterns with limits."""
+    if not isinstance(cast("object", routes), Mapping | None):
+        raise ConfigurationError("routes", routes, 'map patterns to limits, such as {"POST /login": "login"}')
+    return routes or {}
 
 
 def require_policies(named: Iterable[object], known: Collection[str]) -> None:
     """Raise ConfigurationError for the first policy that does not exist."""
     for policy in named:
-        if policy not in known:
+        if not isinstance(policy, str) or policy not in known:
             raise ConfigurationError("policy", policy, f"{one_of(policy, known)}; or add it to `policies`")
 
 

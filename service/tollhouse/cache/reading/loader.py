@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from inspect import isawaitable
 from typing import Any, Final, Literal, ParamSpec, TypeVar
 
 from msgspec import Struct
@@ -17,7 +18,7 @@ from tollhouse.cache.key_names import EntryKeys
 from tollhouse.cache.reading.single_flight import Flight
 from tollhouse.cache.ttl import spread
 from tollhouse.clock import MonotonicClock, Sleep
-from tollhouse.errors import LoadFailed, StoreError
+from tollhouse.errors import InvalidInput, LoadFailed, StoreError
 from tollhouse.runtime.background import BackgroundTasks
 
 P = ParamSpec("P")
@@ -141,7 +142,10 @@ class Loader:
         await self._commands.leases.aclose()
 
     async def _load_body(self, query: Query) -> bytes:
-        value = await query.load()
+        loading: object = query.load()
+        if not isawaitable(loading):
+            raise InvalidInput("load", type(loading).__name__, "give an async function that returns the value")
+        value = await loading
         try:
             encoded = codec.encode_value(value, self._codec)
         except codec.UNSUPPORTED as error:

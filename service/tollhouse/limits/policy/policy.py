@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import Final, Literal, get_args
+from typing import Final, Literal, cast, get_args
 
 from msgspec import Struct
 from msgspec.structs import force_setattr
@@ -103,7 +103,7 @@ class Policy(Struct, frozen=True, kw_only=True):
     deny: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.name):
+        if not _matches(_NAME, self.name):
             remedy = "begin with one of a-z, then up to 63 of a-z, 0-9, `_`, `.` and `-`"
             raise InvalidInput("policy", self.name, remedy)
         for name, value, remedy in _field_remedies(self):
@@ -129,16 +129,21 @@ def _field_remedies(policy: Policy) -> Iterator[tuple[str, object, str]]:
     yield from _word_remedies("on_outage", policy.on_outage, ON_OUTAGE)
     if type(policy.cost) is not int or not 0 <= policy.cost <= UNITS_MAX:
         yield "cost", policy.cost, f"give a whole number from 0 to {UNITS_MAX:,}"
-    if policy.key is not None and not _KEY.fullmatch(policy.key):
+    if policy.key is not None and not _matches(_KEY, policy.key):
         yield from _word_remedies("key", policy.key, KEY_RULES)
-    if policy.shadow_of is not None and (policy.shadow_of == policy.name or not _NAME.fullmatch(policy.shadow_of)):
+    if policy.shadow_of is not None and (policy.shadow_of == policy.name or not _matches(_NAME, policy.shadow_of)):
         yield "shadow_of", policy.shadow_of, "name another policy"
+    if type(policy.shadow) is not bool:
+        yield "shadow", policy.shadow, "give True or False"
     yield from _list_remedies("allow", policy.allow)
     yield from _list_remedies("deny", policy.deny)
 
 
 def _limit_remedies(policy: Policy) -> Iterator[tuple[object, str]]:
     """Yield each limit, or the text of all limits, that cannot be used, and what to write instead."""
+    if not _are(Limit, policy.limits):
+        yield policy.limits, "give a tuple of Limit, or write the limits as text and use `policies`"
+        return
     if not 1 <= len(policy.limits) <= LIMITS_MAX:
         yield len(policy.limits), f"give 1 to {LIMITS_MAX} limits"
     for limit in policy.limits:
@@ -153,8 +158,17 @@ def _limit_remedies(policy: Policy) -> Iterator[tuple[object, str]]:
 
 def _shown(limit: Limit) -> str:
     """Return the limit as a person writes it, also if its window has no notation."""
-    is_notation = limit.window_ms >= SECOND_MS and limit.window_ms % SECOND_MS == 0
+    is_notation = type(limit.window_ms) is int and limit.window_ms >= SECOND_MS and limit.window_ms % SECOND_MS == 0
     return limit.text if is_notation else f"{limit.units}/{limit.window_ms} ms"
+
+
+def _matches(expression: re.Pattern[str], text: object) -> bool:
+    return isinstance(text, str) and expression.fullmatch(text) is not None
+
+
+def _are(kind: type, items: object) -> bool:
+    """Return True for a list or tuple of items of one type."""
+    return isinstance(items, list | tuple) and all(isinstance(item, kind) for item in cast("Sequence[object]", items))
 
 
 def _word_remedies(name: str, word: str, known: Sequence[str]) -> Iterator[tuple[str, object, str]]:
@@ -163,6 +177,9 @@ def _word_remedies(name: str, word: str, known: Sequence[str]) -> Iterator[tuple
 
 
 def _list_remedies(name: str, entries: tuple[str, ...]) -> Iterator[tuple[str, object, str]]:
+    if not _are(str, entries):
+        yield name, entries, "give a tuple of texts"
+        return
     if len(entries) > LIST_ENTRIES_MAX:
         yield name, f"{len(entries)} entries", f"give at most {LIST_ENTRIES_MAX:,}; a network stands for many addresses"
     for entry in entries:
@@ -171,6 +188,8 @@ def _list_remedies(name: str, entries: tuple[str, ...]) -> Iterator[tuple[str, o
 
 
 def _range_remedy(limit: Limit) -> str | None:
+    if not all(type(number) is int for number in (limit.units, limit.window_ms, limit.resolution, limit.capacity)):
+        return "give whole numbers"
     if not 1 <= limit.units <= UNITS_MAX:
         return f"allow 1 to {UNITS_MAX:,} units"
     if not SECOND_MS <= limit.window_ms <= WINDOW_MS_MAX:
