@@ -80,16 +80,25 @@ class Seam:
         self._progress = asyncio.Event()
 
     async def run(self, script: str, keys: Sequence[str], args: Sequence[Argument]) -> list[Any]:
+        reply, _ = await self._run(script, keys, args, durably=False)
+        return reply
+
+    async def run_durably(self, script: str, keys: Sequence[str], args: Sequence[Argument]) -> tuple[list[Any], bool]:
+        return await self._run(script, keys, args, durably=True)
+
+    async def _run(
+        self, script: str, keys: Sequence[str], args: Sequence[Argument], *, durably: bool
+    ) -> tuple[list[Any], bool]:
         await self._step(script)
         if script in self.before:
             await self.before.pop(script)()
         given = [self.primary if arg is PRIMARY and self.primary is not None else arg for arg in args]
-        reply = await self._store.run(script, keys, given)
+        reply = await (self._store.run_durably if durably else self._store.run)(script, keys, given)
         if script in self.after:
             await self.after.pop(script)()
         self.calls[script] += 1
         self._progress.set()
-        return reply
+        return reply if durably else (reply, False)
 
     async def scan(self, cursor: int, match: str, count: int) -> tuple[int, list[str]]:
         await self._step("scan")

@@ -2,22 +2,27 @@
 --
 -- It would if the lease is lost, if a tag, the key or everything was invalidated since it was granted, if the clock was
 -- lost, or if another primary serves. So a reader that waited for an accepted value may use it, however late it came.
+-- It is refused, too, if it took longer than such invalidations are kept. A hold is accepted, and stores nothing.
 --
 -- KEYS[1]  entry       string; the cached envelope
--- KEYS[2]  lease       string; the token of the load of the entry
--- KEYS[3]  clock_key   hash; e epoch, s sequence, t:*, t:? and t:<tag> marks
+-- KEYS[2]  lease       string; the token of the load of the entry, or a hold
+-- KEYS[3]  clock_key   hash; e epoch, s sequence, x latest expiry, t:*, t:? and t:<tag> marks
 -- ARGV[1]  now_ms      integer; 0 means the server's clock
 -- ARGV[2]  primary     text; the replication id of the primary
--- ARGV[3]  token       text, 24 hex digits; the one that the lease was granted to
+-- ARGV[3]  token       text, 24 hex digits, or a hold; the one that the lease was granted to
 -- ARGV[4]  keep_ms     integer >= 0; 0 checks the envelope and ends the lease, but stores nothing
 -- ARGV[5]  envelope       text; as cache/envelope.py writes it, with the epoch and sequence of the lease
 -- returns  {1 accepted | 0 refused}
 -- expires  entry after keep_ms
--- cost     O(tags), 1..5 commands
+-- cost     O(tags), 3..8 commands
 -- idempotent no
 -- flags    none
 --#include lib/now.lua
 --#include lib/envelope_status.lua
+--#include lib/is_ahead.lua
+--#include lib/keep_marks.lua
+--#include lib/storable.lua
+--#include lib/store_entry.lua
 
 local entry, lease, clock_key = KEYS[1], KEYS[2], KEYS[3]
 local now_ms = clock(tonumber(ARGV[1]))
@@ -25,12 +30,11 @@ local primary, token = string.format('%-16.16s', ARGV[2]), ARGV[3]
 local keep_ms, envelope = tonumber(ARGV[4]), ARGV[5]
 
 local holder = redis.call('GET', lease)
-local cause = envelope_status(envelope, clock_key, primary, now_ms)
-local swept = redis.call('HGET', clock_key, 't:?')
+local is_storable, sequence = storable(envelope, clock_key, primary, now_ms)
 
-if holder ~= token or cause ~= 'hit' then return {0} end
-if swept and tonumber(string.sub(swept, 1, 12)) > tonumber(string.sub(envelope, 69, 80)) then return {0} end
+if holder ~= token or not is_storable then return {0} end
+if string.sub(token, 1, 1) == 'H' then return {1} end
 
-if keep_ms > 0 then redis.call('SET', entry, envelope, 'PX', keep_ms) end
+if keep_ms > 0 then store_entry(entry, envelope, keep_ms, clock_key, sequence, now_ms) end
 redis.call('DEL', lease)
 return {1}

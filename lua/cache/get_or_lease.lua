@@ -3,37 +3,45 @@
 -- A lost clock begins again with a new epoch, so that everything cached before is ignored.
 -- A second run with the same token grants the lease to the same holder again. A process takes over the lease of a
 -- caller of its own that gave up, under another token: a fill that was sent with the first is then refused.
+-- While an invalidation keeps loads out of the cache, everyone may load: a hold is a lease for all, and stores nothing.
 --
 -- KEYS[1]  entry       string; the cached envelope
--- KEYS[2]  lease       string; the token of the load of the entry
--- KEYS[3]  clock_key   hash; e epoch, s sequence, t:* and t:<tag> marks, n:<cause> counts
+-- KEYS[2]  lease       string; the token of the load of the entry, or a hold: H and 12 digits
+-- KEYS[3]  clock_key   hash; e epoch, s sequence, x latest expiry, w, c the sweep, t:* and t:<tag> marks, n:<cause> counts
 -- ARGV[1]  now_ms      integer; 0 means the server's clock
 -- ARGV[2]  primary     text; the replication id of the primary
 -- ARGV[3]  token       text, 24 hex digits, never used before; a lost clock takes 16 of them as its epoch
 -- ARGV[4]  lease_ms    integer >= 1; how long the lease lives unless renewed
 -- ARGV[5]  abandoned   text; the token of a lease that its holder does not use any more, or empty
--- returns  {1 hit | 2 leased | 3 busy, now_ms, sequence, lease_left_ms, epoch, envelope, or token of the holder if busy}
+-- ARGV[6]  ttl_ms      integer >= 0; the lifetime of what is to be loaded: marks are kept for as long, or for a minute
+-- returns  {1 hit | 2 leased | 3 busy | 4 hold, now_ms, sequence, lease_left_ms, epoch, envelope, or token of the holder
+--          if busy or a hold}
 -- expires  lease after lease_ms; the clock never
--- cost     O(tags), 2..5 commands
+-- cost     O(tags), 2..6 commands, 3..4 more if a sweep is due
 -- idempotent yes
 -- flags    allow-oom
 --#include lib/now.lua
 --#include lib/envelope_status.lua
+--#include lib/is_ahead.lua
+--#include lib/keep_marks.lua
+--#include lib/sweep_marks.lua
 
 local entry, lease, clock_key = KEYS[1], KEYS[2], KEYS[3]
 local now_ms = clock(tonumber(ARGV[1]))
 local primary, token, lease_ms = string.format('%-16.16s', ARGV[2]), ARGV[3], tonumber(ARGV[4])
-local abandoned = ARGV[5]
+local abandoned, ttl_ms = ARGV[5], tonumber(ARGV[6])
 
 local envelope = redis.call('GET', entry) or ''
-local cause, epoch, sequence = envelope_status(envelope, clock_key, primary, now_ms)
+local cause, epoch, sequence, due_ms = envelope_status(envelope, clock_key, primary, now_ms)
 local holder = cause ~= 'hit' and redis.call('GET', lease)
+local is_hold = holder and string.sub(holder, 1, 1) == 'H'
 
-if holder and holder ~= token and holder ~= abandoned then
+if holder and not is_hold and holder ~= token and holder ~= abandoned then
   return {3, now_ms, sequence, redis.call('PTTL', lease), '', holder}
 end
 
 redis.call('HINCRBY', clock_key, 'n:' .. cause, 1)
+sweep_marks(clock_key, due_ms, now_ms)
 if cause == 'hit' then
   return {1, now_ms, sequence, 0, epoch .. primary, envelope}
 end
@@ -41,5 +49,7 @@ if not epoch then
   epoch = string.sub(token, 1, 16)
   redis.call('HSET', clock_key, 'e', epoch)
 end
+keep_marks(clock_key, now_ms + math.max(ttl_ms, 60000), now_ms)
+if is_hold then return {4, now_ms, sequence, redis.call('PTTL', lease), epoch .. primary, holder} end
 redis.call('SET', lease, token, 'PX', lease_ms)
 return {2, now_ms, sequence, lease_ms, epoch .. primary, ''}

@@ -20,7 +20,7 @@ from tollhouse.cache.key_names import ALL, IN_PROGRESS, KeyNames
 from tollhouse.cache.reading.loader import DEFAULT_BOUNDS, Bounds, Loader, Query
 from tollhouse.cache.reading.read_through import CacheResult, Reader
 from tollhouse.cache.stats import NO_INFO, CacheStats, describe
-from tollhouse.cache.ttl import TTL_S_MAX, default_lifetime_ms, lifetime_ms
+from tollhouse.cache.ttl import default_lifetime_ms, hold_lifetime_ms, lifetime_ms
 from tollhouse.clock import MonotonicClock, Sleep, monotonic_ms
 from tollhouse.errors import InvalidInput, Steps, StoreError, require_type
 from tollhouse.keyring import Keyring
@@ -63,11 +63,7 @@ class Cache:
         self._ttl_ms = default_lifetime_ms(ttl_ms)
         self._bounds = bounds
         self._key_names = KeyNames(keyring, prefix, namespace)
-        # An invalidation outlives every entry that it applies to: the longest lifetime, and a load.
-        invalidations_ms = TTL_S_MAX * 1000 + bounds.load_ms + 2 * bounds.lease_ms
-        self._commands = Commands(
-            store, self._key_names.clock, lease_ms=bounds.lease_ms, invalidations_ms=invalidations_ms
-        )
+        self._commands = Commands(store, self._key_names.clock, lease_ms=bounds.lease_ms)
         loader = Loader(self._commands, codec, bounds, monotonic=monotonic, uniform=uniform, sleep=sleep)
         self._reader = Reader(self._commands, loader, metrics, bounds, monotonic=monotonic, sleep=sleep)
 
@@ -124,18 +120,25 @@ class Cache:
             self._metrics.cache_saved(family, result.load_ms / 1000)
         return result
 
-    async def invalidate(self, key: str, *, family: str = "cache") -> bool:
+    async def invalidate(self, key: str, *, family: str = "cache", hold_ms: int = 0) -> bool:
         """Remove one value, and prevent a load in progress from storing one; return whether there was a value.
 
+        Loads that begin within `hold_ms` are not stored either: give it if they read a replica, as long as that may lag
+        behind. Until then every process loads for itself, once for all its concurrent callers.
         Raises StoreUnavailable if the store did not answer; then the old value may still be served.
         """
-        return await self._commands.invalidate(self._key_names.entries(family, key)) > 0
+        hold_ms = hold_lifetime_ms(hold_ms)
+        return await self._commands.invalidate(self._key_names.entries(family, key), hold_ms) > 0
 
-    async def invalidate_tags(self, *tags: str) -> None:
-        """Remove every value that has one of the tags, as `invalidate` does; the cost is the same for any number."""
+    async def invalidate_tags(self, *tags: str, durable: bool = False) -> bool:
+        """Remove every value that has one of the tags, as `invalidate` does; the cost is the same for any number.
+
+        An invalidation that a failover loses is not undone: the next primary ignores what was stored before. Only a
+        process that goes on with the former primary may serve the values. With `durable` the call also waits until
+        every replica that can be promoted has it; return whether that is so, False without `durable`.
+        """
         digests = [digest for tag in tags for digest in self._key_names.tag_digests(tag)]
-        if digests:
-            await self._commands.invalidate_tags(digests)
+        return await self._commands.invalidate_tags(digests, durable=durable)
 
     async def clear(self) -> None:
         """Remove every value, as `invalidate` does; the cost is the same for any number."""

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from msgspec import Struct
 
 from tollhouse.cache.key_names import EntryKeys
 from tollhouse.cache.own_leases import OwnLeases
 from tollhouse.scripts import PRIMARY, Argument
+
+_HOLD: Final = "H"
+"""The first character of a hold, which no token of a caller has."""
+_TAGS_MAX: Final = 10_000
+"""The most tags of one call: the server does nothing else for some milliseconds."""
 
 
 class CacheStore(Protocol):
@@ -22,6 +27,10 @@ class CacheStore(Protocol):
 
     async def run(self, script: str, keys: Sequence[str], args: Sequence[Argument]) -> list[Any]:
         """Run a script and return its reply; raises StoreError."""
+        ...
+
+    async def run_durably(self, script: str, keys: Sequence[str], args: Sequence[Argument]) -> tuple[list[Any], bool]:
+        """Run a script; return its reply, and whether its writes survive a failover; raises StoreError."""
         ...
 
     async def scan(self, cursor: int, match: str, count: int) -> tuple[int, list[str]]:
@@ -41,12 +50,20 @@ class Hit(Struct, frozen=True, kw_only=True):
 
 
 class LoadLease(Struct, frozen=True, kw_only=True):
-    """No valid entry, and only this caller may load it; `epoch` and `sequence` are the clock before the load."""
+    """No valid entry, and only this caller may load it; `epoch` and `sequence` are the clock before the load.
+
+    A hold is granted to every caller: the store confirms what was loaded under it, but stores nothing.
+    """
 
     token: str
     epoch: str
     sequence: int
     now_ms: int
+
+    @property
+    def is_hold(self) -> bool:
+        """Whether an invalidation keeps loads out of the cache for now."""
+        return self.token.startswith(_HOLD)
 
 
 class Busy(Struct, frozen=True, kw_only=True):
@@ -71,42 +88,46 @@ class Counts(Struct, frozen=True, kw_only=True):
 class Commands:
     """The commands on entries that share one logical clock. Every method raises StoreError as the store does.
 
-    `invalidations_ms` is how long the clock remembers the invalidation of a tag. `leases` are those of this process.
+    `leases` are those of this process.
     """
 
-    def __init__(self, store: CacheStore, clock: str, *, lease_ms: int, invalidations_ms: int) -> None:
+    def __init__(self, store: CacheStore, clock: str, *, lease_ms: int) -> None:
         self._store = store
         self._clock = clock
         self._lease_ms = lease_ms
-        self._invalidations_ms = invalidations_ms
         self.leases = OwnLeases(self.release)
 
-    async def get_or_lease(self, entry: EntryKeys) -> Hit | LoadLease | Busy:
+    async def get_or_lease(self, entry: EntryKeys, ttl_ms: int = 0) -> Hit | LoadLease | Busy:
         """Return the entry, a lease to load it, or how long another's lease lasts.
 
-        A lease that a caller of this process left behind is taken over; a call that fails or is cancelled keeps none.
+        What is loaded can be stored even if that takes as long as it is to live, `ttl_ms`, or a minute. A lease that a
+        caller of this process left behind is taken over; a call that fails or is cancelled keeps none.
         """
         token = self.leases.new_token()
         try:
-            reply = await self._get_or_lease(entry, token, "")
+            reply = await self._get_or_lease(entry, token, "", ttl_ms)
             if isinstance(reply, Busy) and self.leases.is_abandoned(reply.holder):
-                reply = await self._get_or_lease(entry, token, reply.holder)
+                reply = await self._get_or_lease(entry, token, reply.holder, ttl_ms)
         except BaseException as error:
             self.leases.abandon(entry, token, error)
             raise
-        if not isinstance(reply, LoadLease):
+        if not isinstance(reply, LoadLease) or reply.is_hold:
             self.leases.end(token)
         return reply
 
-    async def _get_or_lease(self, entry: EntryKeys, token: str, abandoned: str) -> Hit | LoadLease | Busy:
+    async def _get_or_lease(self, entry: EntryKeys, token: str, abandoned: str, ttl_ms: int) -> Hit | LoadLease | Busy:
         state, now_ms, sequence, left_ms, epoch, envelope = await self._store.run(
-            "cache/get_or_lease", (entry.entry, entry.lease, self._clock), (PRIMARY, token, self._lease_ms, abandoned)
+            "cache/get_or_lease",
+            (entry.entry, entry.lease, self._clock),
+            (PRIMARY, token, self._lease_ms, abandoned, ttl_ms),
         )
         match state:
             case 1:
                 return Hit(envelope=envelope, now_ms=now_ms)
             case 2:
                 return LoadLease(token=token, epoch=epoch.decode(), sequence=sequence, now_ms=now_ms)
+            case 4:
+                return LoadLease(token=envelope.decode(), epoch=epoch.decode(), sequence=sequence, now_ms=now_ms)
             case _:
                 return Busy(lease_left_ms=left_ms, holder=envelope.decode("ascii", "replace"))
 
@@ -121,23 +142,37 @@ class Commands:
         return accepted == 1
 
     async def renew(self, entry: EntryKeys, token: str) -> bool:
-        """Extend a lease; return False if it is lost."""
+        """Extend a lease; return False if it is lost, or a hold, which ends at its time."""
+        if token.startswith(_HOLD):
+            return False
         (renewed,) = await self._store.run("cache/renew", (entry.lease,), (token, self._lease_ms))
         return renewed == 1
 
     async def release(self, entry: EntryKeys, token: str) -> None:
-        """End a lease without storing anything."""
-        await self._store.run("cache/release", (entry.lease,), (token,))
+        """End a lease without storing anything; a hold stays."""
+        if not token.startswith(_HOLD):
+            await self._store.run("cache/release", (entry.lease,), (token,))
 
-    async def invalidate(self, entries: Iterable[EntryKeys]) -> int:
-        """Remove entries and the leases of their loads; return how many entries existed."""
+    async def invalidate(self, entries: Iterable[EntryKeys], hold_ms: int = 0) -> int:
+        """Remove entries and the leases of their loads, and store no load for `hold_ms`; return how many existed."""
         names = [name for entry in entries for name in (entry.entry, entry.lease)]
-        _, removed = await self._store.run("cache/invalidate", (self._clock, *names), ())
+        _, removed = await self._store.run("cache/invalidate", (self._clock, *names), (hold_ms,))
         return removed
 
-    async def invalidate_tags(self, digests: Iterable[str]) -> None:
-        """Invalidate every entry with one of the tags whose load began before now."""
-        await self._store.run("cache/invalidate_tags", (self._clock,), (self._invalidations_ms, *digests))
+    async def invalidate_tags(self, digests: Sequence[str], *, durable: bool = False) -> bool:
+        """Invalidate every entry with one of the tags whose load began before now, in one step for each 10,000 tags.
+
+        Return whether that survives a failover; False unless `durable` asks for it.
+        """
+        survives = durable
+        for first in range(0, len(digests), _TAGS_MAX):
+            call = "cache/invalidate_tags", (self._clock,), digests[first : first + _TAGS_MAX]
+            if durable:
+                _, confirmed = await self._store.run_durably(*call)
+                survives = survives and confirmed
+            else:
+                await self._store.run(*call)
+        return survives
 
     async def counts(self) -> Counts:
         """Return the counts so far."""

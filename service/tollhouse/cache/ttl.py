@@ -11,7 +11,9 @@ from typing import Final, cast
 from tollhouse.errors import ConfigurationError, InvalidInput
 
 TTL_S_MAX: Final = 30 * 86_400
-"""The longest lifetime of an entry; invalidations of tags are remembered a little longer than this."""
+"""The longest lifetime of an entry; `lua/lib/is_ahead.lua` takes a later expiry for a clock's mistake."""
+HOLD_MS_MAX: Final = 600_000
+"""The longest time for which an invalidation keeps loads out of the cache."""
 
 
 class CacheTTL(IntEnum):
@@ -31,6 +33,13 @@ def lifetime_ms(ttl_s: int) -> int:
     if isinstance(ttl_s, bool) or not isinstance(cast("object", ttl_s), int) or not 1 <= ttl_s <= TTL_S_MAX:
         raise InvalidInput("ttl_s", ttl_s, f"give whole seconds from 1 to {TTL_S_MAX}")
     return ttl_s * 1000
+
+
+def hold_lifetime_ms(hold_ms: int) -> int:
+    """Return how long no load is stored; raises InvalidInput if it is out of bounds."""
+    if type(hold_ms) is not int or not 0 <= hold_ms <= HOLD_MS_MAX:
+        raise InvalidInput("hold_ms", hold_ms, f"give whole milliseconds from 0 to {HOLD_MS_MAX}")
+    return hold_ms
 
 
 def default_lifetime_ms(ttl_ms: int) -> int:

@@ -18,12 +18,12 @@ KEYS = (ENTRY, LEASE, CLOCK)
 HIT, LEASED, BUSY = 1, 2, 3
 TOKEN, OTHER = "a" * 24, "b" * 24
 TAG, OTHER_TAG = "1" * 16, "2" * 16
-HOUR_MS, LEASE_MS, TAGS_KEPT_MS = 3_600_000, 5_000, 7_200_000
+HOUR_MS, LEASE_MS = 3_600_000, 5_000
 OUTDATED = 60_001
 
 
 async def get_or_lease(world: World, token: str = TOKEN, primary: Any = PRIMARY, abandoned: str = "") -> list[Any]:
-    return await world.stores.cache.run("cache/get_or_lease", KEYS, (primary, token, LEASE_MS, abandoned))
+    return await world.stores.cache.run("cache/get_or_lease", KEYS, (primary, token, LEASE_MS, abandoned, HOUR_MS))
 
 
 async def fill(world: World, sent: bytes, token: str = TOKEN, keep_ms: int = HOUR_MS, primary: Any = PRIMARY) -> bool:
@@ -31,12 +31,12 @@ async def fill(world: World, sent: bytes, token: str = TOKEN, keep_ms: int = HOU
 
 
 async def invalidate_tags(world: World, *tags: str) -> int:
-    (sequence,) = await world.stores.cache.run("cache/invalidate_tags", (CLOCK,), (TAGS_KEPT_MS, *tags))
+    (sequence,) = await world.stores.cache.run("cache/invalidate_tags", (CLOCK,), tags)
     return sequence
 
 
 async def invalidate(world: World) -> list[int]:
-    return await world.stores.cache.run("cache/invalidate", (CLOCK, ENTRY, LEASE), ())
+    return await world.stores.cache.run("cache/invalidate", (CLOCK, ENTRY, LEASE), (0,))
 
 
 def envelope(lease: list[Any], *tags: str, body: bytes = b"body") -> bytes:
@@ -291,31 +291,6 @@ async def test_an_envelope_past_its_freshness_is_a_miss(world: World):
     await world.advance(1)
 
     assert (fresh, (await get_or_lease(world))[0]) == (HIT, LEASED)
-
-
-async def test_marks_do_not_pile_up(world: World):
-    """cache/invalidate_tags: invalidations older than any entry that they could apply to are removed by later calls."""
-    for batch in range(40):
-        await invalidate_tags(world, *(f"{batch:08d}{number:08d}" for number in range(50)))
-    full = await world.command("cache", "HLEN", CLOCK)
-    await world.advance(TAGS_KEPT_MS + 1)
-
-    for _ in range(120):
-        await invalidate_tags(world, TAG)
-
-    assert full > 2_000
-    assert await world.command("cache", "HLEN", CLOCK) < 10
-
-
-async def test_marks_stay_while_they_matter(world: World):
-    """cache/invalidate_tags: the sweep keeps every invalidation that may still apply to an entry."""
-    await invalidate_tags(world, TAG)
-    await world.advance(TAGS_KEPT_MS)
-
-    for _ in range(10):
-        await invalidate_tags(world, OTHER_TAG)
-
-    assert await world.command("cache", "HEXISTS", CLOCK, f"t:{TAG}") == 1
 
 
 async def test_lookups_are_counted_by_their_outcome(world: World):

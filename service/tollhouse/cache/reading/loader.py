@@ -156,7 +156,7 @@ class Loader:
     async def _fill(self, lease: LoadLease, query: Query, body: bytes, load_ms: int) -> tuple[Validity, int]:
         """Send a body to the store; return whether it is valid, and its lifetime.
 
-        A body above the bound is not stored, but the store still says whether it would have accepted it.
+        A body above the bound, or under a hold, is not stored; the store still says whether it would have accepted it.
         """
         stored_ms = lease.now_ms + load_ms
         keep_ms = spread(query.ttl_ms, self._uniform())
@@ -169,7 +169,7 @@ class Loader:
             tags=query.tags,
         )
         envelope = encode(header, body)
-        if len(envelope) > self._bounds.entry_bytes:
+        if lease.is_hold or len(envelope) > self._bounds.entry_bytes:
             envelope, keep_ms = encode(header, b""), 0
         try:
             accepted = await self._commands.fill(query.entry, lease, envelope, keep_ms)

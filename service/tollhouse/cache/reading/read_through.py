@@ -22,7 +22,6 @@ from msgspec import Struct
 from tollhouse.cache.codec import decode_body, decoding_bytes
 from tollhouse.cache.commands import Busy, Commands, Hit, LoadLease
 from tollhouse.cache.envelope import decode
-from tollhouse.cache.key_names import EntryKeys
 from tollhouse.cache.reading.loader import Bounds, CacheStatus, LoadedBody, Loader, Query, run_off_loop_if_large
 from tollhouse.cache.reading.single_flight import Flight, SingleFlight
 from tollhouse.clock import MonotonicClock, Sleep
@@ -97,13 +96,13 @@ class Reader:
         flight = self._flights.find(query.entry.digest)
         if flight is not None:
             return await self._result(flight, query, joined=True)
-        reply = await self._get_or_lease(query.entry)
+        reply = await self._get_or_lease(query)
         match reply:
             case None:
                 return await self._bypass(query)
             case Hit():
                 return await self._decode_stored(query, _body_of(reply, "HIT"), "HIT")
-            case Busy() if (flight := self._flights.find(query.entry.digest)) is not None:
+            case Busy() | LoadLease(is_hold=True) if (flight := self._flights.find(query.entry.digest)) is not None:
                 return await self._result(flight, query, joined=True)
             case _:
                 flight = self._flights.start(query.entry.digest, lambda flight: self._lead(flight, query, reply))
@@ -128,7 +127,7 @@ class Reader:
             flight.close()
             if self._monotonic() >= give_up_ms:
                 return await self._loader.load_unleased(query)
-            latest = await self._get_or_lease(query.entry)
+            latest = await self._get_or_lease(query)
             if latest is None:
                 return None
             if isinstance(latest, Hit):
@@ -151,9 +150,9 @@ class Reader:
             flight = self._bypasses.start(digest, lambda _: self._loader.load_unleased(query))
         return await self._decode_own(query, await flight.wait(), "BYPASS")
 
-    async def _get_or_lease(self, entry: EntryKeys) -> Hit | LoadLease | Busy | None:
+    async def _get_or_lease(self, query: Query) -> Hit | LoadLease | Busy | None:
         try:
-            return await self._commands.get_or_lease(entry)
+            return await self._commands.get_or_lease(query.entry, query.ttl_ms)
         except StoreRefused:
             raise
         except StoreError:

@@ -116,7 +116,7 @@ async def test_a_lease_is_renewed_during_the_load(world: World, processes: Proce
 
 async def test_a_holder_that_died_costs_its_waiters_the_rest_of_its_lease(world: World, processes: Processes):
     """P7: when the lease is not renewed, the next reader gets it within five seconds."""
-    await world.stores.cache.run(GET_OR_LEASE, _names(world), ("", "d" * 24, 5_000))
+    await world.stores.cache.run(GET_OR_LEASE, _names(world), ("", "d" * 24, 5_000, "", 0))
     began_ms = world.now_ms
 
     (task,) = start(processes.caches[1], Loader("own"))
@@ -139,7 +139,7 @@ async def test_pauses_between_polls_grow(world: World, processes: Processes):
         pauses_ms.append(round(seconds * 1000))
         await world.advance(pauses_ms[-1])
 
-    await world.stores.cache.run(GET_OR_LEASE, _names(world), ("", "d" * 24, 5_000))
+    await world.stores.cache.run(GET_OR_LEASE, _names(world), ("", "d" * 24, 5_000, "", 0))
     cache = open_cache(world, processes.seams[1], sleep=sleep)
 
     await cache.fetch("k", Loader("own"))
