@@ -33,13 +33,13 @@ class TollhouseError(Exception):
 
 
 class ConfigurationError(TollhouseError):
-    """A setting that cannot be used; names the setting, the value and the remedy."""
+    """A setting that cannot be used; names the setting, the value (None if it is not set) and the remedy."""
 
     def __init__(self, setting: str, value: object, remedy: str) -> None:
         self.setting = setting
         self.value = value
         self.remedy = remedy
-        super().__init__(f"{setting}: {_shown(value)}: {remedy}")
+        super().__init__(f"{setting}: {'not set' if value is None else _shown(value)}: {remedy}")
 
 
 class InvalidInput(TollhouseError):

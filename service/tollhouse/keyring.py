@@ -31,7 +31,7 @@ class Keyring(Struct, frozen=True):
     def require_secret(self, reason: str) -> None:
         """Raise ConfigurationError, with `reason` in its remedy, if there is no secret."""
         if not self.secrets:
-            remedy = f"set it to at least {SECRET_BYTES_MIN} random bytes; {reason}"
+            remedy = f"give {SECRET_BYTES_MIN} random bytes or more, such as those of `openssl rand -hex 32`; {reason}"
             raise ConfigurationError("TOLLHOUSE_SECRET", None, remedy)
 
     def key_ids(self) -> tuple[str, ...]:

@@ -41,7 +41,7 @@ def test_a_limit_is_linted(tmp_path: Path) -> None:
     assert "5/second" in right.stdout
     assert "100/minute" in right.stdout
     assert wrong.returncode == 1
-    assert wrong.stdout == "wrong: policies.limit: '5/mn': did you mean 5/min or 5/month?\n"
+    assert wrong.stdout == "wrong: --limit: '5/mn': did you mean 5/min or 5/month?\n"
 
 
 def test_a_file_is_linted_whole(tmp_path: Path) -> None:
@@ -61,6 +61,7 @@ def test_a_file_is_linted_whole(tmp_path: Path) -> None:
         "policies.api",
         "policies.mail.algorithm",
     ]
+    assert "wrong: mine.toml: limits.policies.api.limit: '5/mn'" in shown.stdout
     assert [finding["level"] for finding in json_output(done)["findings"]] == ["warning", "warning"]
     assert "warning: next: shadow = true: it decides and counts, and never refuses" in shown.stdout
 

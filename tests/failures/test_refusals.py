@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -140,6 +141,18 @@ async def test_no_server_is_one_error(caplog: pytest.LogCaptureFixture) -> None:
         'ERROR:tollhouse.stores:store cannot be used store="limits" server="redis://127.0.0.1:1"'
     )
     assert "see that the server runs" in lines[0]
+
+
+async def test_a_server_that_speaks_no_tls_is_told_so() -> None:
+    """A call that waits in vain for the TLS of a server says what to look at, the first call as well."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"rediss://127.0.0.1:{silent.getsockname()[1]}"
+        async with tollhouse.open(url) as th:
+            with pytest.raises(StoreUnavailable) as raised:
+                await th.limits.peek("default", "ada")
+
+    assert f"{url}: " in raised.value.reason
+    assert "TLS" in raised.value.reason
 
 
 async def test_a_replica_is_one_error(caplog: pytest.LogCaptureFixture) -> None:

@@ -69,7 +69,7 @@ def check_policies(*, file: Path | None, limit: str | None, algorithm: str, as_j
     """
     if limit is not None and file is not None:
         raise click.UsageError("give a FILE or --limit, not both")
-    linted = _lint_file(file) if limit is None else lint({"limit": PolicySettings(limit=limit, algorithm=algorithm)})
+    linted = _lint_file(file) if limit is None else _lint_notation(limit, algorithm)
     _print(linted, tables.show_lint, as_json=as_json)
     sys.exit(0 if linted.ok else 1)
 
@@ -147,7 +147,14 @@ def _lint_file(file: Path | None) -> LintReport:
             wiring.store_urls(found.settings)
     except ConfigurationError as error:
         return LintReport(ok=False, problems=(problem(error),))
-    return lint(found.settings.limits.policies, ipv6_prefix_bits=found.settings.ipv6_prefix_bits)
+    limits, bits = found.settings.limits, found.settings.ipv6_prefix_bits
+    return lint(limits.policies, ipv6_prefix_bits=bits, origins=found.origins)
+
+
+def _lint_notation(limit: str, algorithm: str) -> LintReport:
+    """Check one limit, as the only one of a policy."""
+    origins = {"limits.policies.limit.limit": "--limit", "limits.policies.limit.algorithm": "--algorithm"}
+    return lint({"limit": PolicySettings(limit=limit, algorithm=algorithm)}, origins=origins)
 
 
 def _query(config: Path | None, ask: Callable[[Tollhouse], Awaitable[T]]) -> T:

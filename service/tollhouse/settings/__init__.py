@@ -33,6 +33,7 @@ from tollhouse.settings.sources import (
 __all__ = [
     "ReadSettings",
     "Settings",
+    "named",
     "naming",
     "read",
     "remove_secrets",
@@ -84,17 +85,21 @@ def naming(origins: Mapping[str, str]) -> Generator[None]:
     """Make errors about a setting name its origin instead, if it has one."""
     try:
         yield
-    except ConfigurationError as error:
+    except (ConfigurationError, InvalidInput) as error:
+        renamed = named(error, origins)
+        if renamed is error:
+            raise
+        raise renamed from error
+
+
+def named(error: ConfigurationError | InvalidInput, origins: Mapping[str, str]) -> ConfigurationError | InvalidInput:
+    """Return the error with the origin of its setting in place of the setting, if it has one."""
+    if isinstance(error, ConfigurationError):
         origin = origins.get(error.setting)
-        if origin is None:
-            raise
-        raise ConfigurationError(origin, error.value, error.remedy) from error
-    except InvalidInput as error:
-        names = (f"limits.{error.field}", f"limits.{error.field}.limit")
-        origin = next((origins[name] for name in names if name in origins), None)
-        if origin is None:
-            raise
-        raise InvalidInput(origin, error.value, error.remedy, kind=error.kind) from error
+        return error if origin is None else ConfigurationError(origin, error.value, error.remedy)
+    names = (f"limits.{error.field}", f"limits.{error.field}.limit")
+    origin = next((origins[name] for name in names if name in origins), None)
+    return error if origin is None else InvalidInput(origin, error.value, error.remedy, kind=error.kind)
 
 
 def settings_file(environ: Mapping[str, str], path: Path | None = None) -> Path | None:

@@ -22,6 +22,8 @@ CONFIG: Final = "TOLLHOUSE_CONFIG"
 REDIS_URL: Final = "REDIS_URL"
 REDIS_PASSWORD: Final = "REDIS_PASSWORD"  # noqa: S105 - the name of a variable
 
+_NAME: Final = "_NAME_"
+"""What stands in the variable of a setting for the name of a policy."""
 _RENAMED = {"beside": "shadow_of", "BESIDE": "SHADOW_OF"}
 """The last words of names that were replaced: the error suggests the new name."""
 _NOT_SETTINGS = frozenset({CONFIG, "TOLLHOUSE_EMBEDDED_BINARY"})
@@ -79,8 +81,9 @@ def from_variables(environ: Mapping[str, str], leaves: Iterable[Leaf], names: It
         matched = ((leaf, pattern.fullmatch(variable)) for leaf, pattern in patterns)
         leaf, match = next(((leaf, match) for leaf, match in matched if match), (None, None))
         if leaf is None or match is None:
-            known = [leaf.variable for leaf, _ in patterns]
-            remedy = one_of(_renamed(variable), known, listed=_see_table(), prefix=PREFIX)
+            meant = _renamed(variable)
+            known = [_for_policy_of(meant, leaf.variable) for leaf, _ in patterns]
+            remedy = one_of(meant, known, listed=_see_table(), prefix=PREFIX)
             raise ConfigurationError(variable, HIDDEN, f"is no setting; {remedy}")
         text = read_text(environ, variable)
         if text is not None:
@@ -166,6 +169,13 @@ def _renamed(name: str) -> str:
         if name == old or name.endswith(f"_{old}"):
             return name.removesuffix(old) + new
     return name
+
+
+def _for_policy_of(variable: str, pattern: str) -> str:
+    """Return a variable of a policy for the policy that another variable names; any other as it is."""
+    table, found, setting = pattern.partition(_NAME)
+    policy = variable.removeprefix(table).rsplit("_", setting.count("_") + 1)[0]
+    return f"{table}{policy}_{setting}" if found and policy and variable.startswith(table) else pattern
 
 
 def _see_table() -> str:

@@ -39,7 +39,7 @@ from tollhouse.stores.transport.errors import (
 )
 from tollhouse.stores.transport.handshake import ServerInfo, shake_hands
 from tollhouse.stores.transport.redial import TIMING, Backoff, ConnectionTiming, Jitter, redial, set_up
-from tollhouse.stores.transport.refusals import CORRECT, START, ServerRefusal, refusal_to_connect, unanswered
+from tollhouse.stores.transport.refusals import CORRECT, SILENT, START, ServerRefusal, refusal_to_connect, unanswered
 from tollhouse.stores.transport.role_check import RoleCheck
 from tollhouse.stores.urls import StoreUrl
 
@@ -169,7 +169,8 @@ class ReconnectingConnection:
         await asyncio.wait({self._connecting}, timeout=max(left_s, 0))
         if self._connection is not None and self._connection.alive:
             return self._connection
-        raise self._unreachable("no connection in time")
+        self._refusal = self._refusal or unanswered(self._config.url.server, "no connection in time", SILENT)
+        raise self._unreachable("")
 
     async def _probe(self) -> None:
         """Return when the server replies to a PING, be it with an error; connect first if need be."""

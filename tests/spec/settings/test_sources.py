@@ -234,7 +234,19 @@ WRONG = [
         {"TOLLHOUSE_LIMITS_POLICIES_API_BESIDE": "x"},
         "TOLLHOUSE_LIMITS_POLICIES_API_BESIDE",
         "***",
-        "did you mean 'TOLLHOUSE_LIMITS_POLICIES_NAME_SHADOW_OF'?",
+        "did you mean 'TOLLHOUSE_LIMITS_POLICIES_API_SHADOW_OF'?",
+    ),
+    (
+        {"TOLLHOUSE_LIMITS_POLICIES_MY_API_LIMT": "5/m"},
+        "TOLLHOUSE_LIMITS_POLICIES_MY_API_LIMT",
+        "***",
+        "did you mean 'TOLLHOUSE_LIMITS_POLICIES_MY_API_LIMIT'?",
+    ),
+    (
+        {"TOLLHOUSE_LIMITS_POLICIES_LIMT": "5/m"},
+        "TOLLHOUSE_LIMITS_POLICIES_LIMT",
+        "***",
+        "did you mean 'TOLLHOUSE_LIMITS_POLICIES_NAME_LIMIT'?",
     ),
     ({"TOLLHOUSE_XYZZY": "1"}, "TOLLHOUSE_XYZZY", "***", "the table of settings"),
     ({"TOLLHOUSE_SECRET": "short"}, "TOLLHOUSE_SECRET", "***", "length >= 32"),
@@ -253,7 +265,7 @@ WRONG = [
     ({"TOLLHOUSE_DATABASES": "share"}, "TOLLHOUSE_DATABASES", "'share'", "did you mean 'shared'?"),
     ({"TOLLHOUSE_PASSWORD_PROFILE": "strong"}, "TOLLHOUSE_PASSWORD_PROFILE", "'strong'", "rfc9106-high"),
     ({"TOLLHOUSE_LIMITS_HEADERS": "draft-7"}, "TOLLHOUSE_LIMITS_HEADERS", "'draft-7'", "x-ratelimit-epoch, or off"),
-    ({"TOLLHOUSE_LIMITS_POLICIES_API_ALGORITHM": "x"}, "limits.policies.api.limit", "None", "_ALGORITHM needs it"),
+    ({"TOLLHOUSE_LIMITS_POLICIES_API_ALGORITHM": "x"}, "limits.policies.api.limit", "not set", "_ALGORITHM needs it"),
 ]
 
 

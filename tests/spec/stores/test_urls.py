@@ -137,6 +137,15 @@ def test_a_url_names_place_database_and_login(
     assert parse("TOLLHOUSE_URL", url) == StoreUrl(target=target, db=db, username=username, password=password)
 
 
+def test_a_scheme_that_is_not_served_yet_is_not_offered() -> None:
+    """The schemes of Cluster have an error of their own, and no other error offers them."""
+    with pytest.raises(ConfigurationError) as raised:
+        parse("TOLLHOUSE_URL", "http://h")
+
+    assert "rediss+sentinel" in raised.value.remedy
+    assert "cluster" not in raised.value.remedy
+
+
 SECRET = "S3cr3tW0rd"
 UNREADABLE = [
     "ada:{}@host:6379",

@@ -51,7 +51,7 @@ async def run_service(settings: Settings, *, workers: int = 1) -> AsyncGenerator
                     message = msgspec.json.decode(await process.stdout.readline(), type=_StartMessage)
             except (TimeoutError, msgspec.DecodeError) as error:
                 tail = log.read_text(errors="replace").strip()[-500:]
-                raise ConfigurationError("tollhouse serve", None, f"the service did not start: {tail}") from error
+                raise ConfigurationError("drill", "tollhouse serve", f"the service did not start: {tail}") from error
             yield ServiceProcess(address=message.address, key=key)
         finally:
             await _stop(process)

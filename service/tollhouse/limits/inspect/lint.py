@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import combinations
+from types import MappingProxyType
 from typing import Final, Literal
 
 from msgspec import Struct
@@ -13,6 +14,7 @@ from tollhouse.limits.policy.access_list import networks
 from tollhouse.limits.policy.catalog import BUILT_IN, by_name
 from tollhouse.limits.policy.definition import policy_from_settings
 from tollhouse.limits.policy.policy import Limit, Policy
+from tollhouse.settings import named
 from tollhouse.settings.model import PolicySettings
 from tollhouse.settings.networks import IPV6_PREFIX_BITS
 
@@ -61,19 +63,27 @@ class LintReport(Struct, frozen=True, kw_only=True):
     findings: tuple[Finding, ...] = ()
 
 
-def lint(chosen: Mapping[str, PolicySettings], *, ipv6_prefix_bits: int = IPV6_PREFIX_BITS) -> LintReport:
-    """Return the report on these policies: each validated alone, then all of them with the built-in ones."""
+def lint(
+    chosen: Mapping[str, PolicySettings],
+    *,
+    ipv6_prefix_bits: int = IPV6_PREFIX_BITS,
+    origins: Mapping[str, str] = MappingProxyType({}),
+) -> LintReport:
+    """Return the report on these policies: each validated alone, then all of them with the built-in ones.
+
+    `origins` has the variable, or the line of the file, of each setting that has one: problems name it.
+    """
     problems: list[PolicyProblem] = []
     policies: list[Policy] = []
     for name, settings in chosen.items():
         try:
             policies.append(policy_from_settings(name, settings))
         except InvalidInput as error:
-            problems.append(problem(error))
+            problems.append(problem(error, origins))
     try:
         by_name([*BUILT_IN.values(), *policies])
     except InvalidInput as error:
-        problems.append(problem(error))
+        problems.append(problem(error, origins))
         policies = [policy for policy in policies if not error.field.startswith(f"policies.{policy.name}.")]
     return LintReport(
         ok=not problems,
@@ -88,10 +98,12 @@ def lint(chosen: Mapping[str, PolicySettings], *, ipv6_prefix_bits: int = IPV6_P
     )
 
 
-def problem(error: ConfigurationError | InvalidInput) -> PolicyProblem:
-    """Return the error as a value."""
+def problem(
+    error: ConfigurationError | InvalidInput, origins: Mapping[str, str] = MappingProxyType({})
+) -> PolicyProblem:
+    """Return the error as a value, whose sentence names the origin of the setting if there is one."""
     field = error.setting if isinstance(error, ConfigurationError) else error.field
-    return PolicyProblem(field=field, remedy=error.remedy, sentence=str(error))
+    return PolicyProblem(field=field, remedy=error.remedy, sentence=str(named(error, origins)))
 
 
 def findings(policies: Iterable[Policy], ipv6_prefix_bits: int = IPV6_PREFIX_BITS) -> Iterator[Finding]:

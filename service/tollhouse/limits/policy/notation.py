@@ -11,7 +11,7 @@ import re
 from typing import Final, TypedDict, Unpack, cast
 
 from tollhouse.errors import InvalidInput
-from tollhouse.limits.policy.policy import SECOND_MS, Algorithm, Limit, OnOutage, Policy
+from tollhouse.limits.policy.policy import SECOND_MS, WINDOW_REMEDY, Algorithm, Limit, OnOutage, Policy
 from tollhouse.suggest import similar
 
 TEXT_CHARACTERS_MAX: Final = 512
@@ -26,6 +26,7 @@ _UNITS: Final = {
     ("y", "year", "years"): 365 * 86_400,
 }
 _SECONDS: Final = {word: seconds for words, seconds in _UNITS.items() for word in words}
+_BELOW_A_SECOND: Final = frozenset({"ms", "msec", "millis", "millisecond", "milliseconds"})
 _SHORT: Final = 3
 _LIKENESS: Final = 0.5
 """Of so short a word, for which it is lower than for others: `mn` is to suggest both `min` and `month`."""
@@ -36,6 +37,10 @@ _LIMIT: Final = re.compile(
         (?: \s+ burst \s+ (?P<burst>[0-9]+) )?""",
     re.VERBOSE | re.IGNORECASE | re.ASCII,
 )
+
+
+_EXAMPLES: Final = "write units and a window, such as 5/second or 100/5 minutes"
+_MORE_THAN_ONE: Final = "write `;` between limits, as in 5/second; 100/minute"
 
 
 class PolicyFields(TypedDict, total=False):
@@ -56,7 +61,7 @@ def parse_policy(
     field = f"policies.{name}"
     if len(text) > TEXT_CHARACTERS_MAX:
         raise InvalidInput(field, text, f"write limits in at most {TEXT_CHARACTERS_MAX} characters")
-    limits = tuple(_limit(part.strip(), field) for part in re.split("[;,|]", text))
+    limits = tuple(_limit(part.strip() or text, field) for part in re.split("[;,|]", text))
     chosen, rule = cast("Algorithm", algorithm), cast("OnOutage", on_outage)  # Policy refuses any other word
     return Policy(name=name, limits=limits, algorithm=chosen, on_outage=rule, **fields)
 
@@ -64,7 +69,7 @@ def parse_policy(
 def _limit(text: str, field: str) -> Limit:
     match = _LIMIT.fullmatch(text)
     if match is None or not (match["count"] or match["word"] or match["letter"]):
-        raise InvalidInput(field, text, "write units and a window, such as 5/second or 100/5 minutes")
+        raise InvalidInput(field, text, _MORE_THAN_ONE if len(_LIMIT.findall(text)) > 1 else _EXAMPLES)
     word = (match["word"] or match["letter"] or "s").lower()
     if word not in _SECONDS:
         raise InvalidInput(field, text, _did_you_mean(text, word))
@@ -74,6 +79,8 @@ def _limit(text: str, field: str) -> Limit:
 
 
 def _did_you_mean(text: str, word: str) -> str:
+    if word in _BELOW_A_SECOND:
+        return WINDOW_REMEDY
     alike: dict[int, str] = {}
     likely = similar(word, _SECONDS, likeness=_LIKENESS) if len(word) <= _SHORT else similar(word, _SECONDS)[:1]
     for spelling in likely:

@@ -21,6 +21,7 @@ CounterId = tuple[Algorithm, int, int]
 
 SECOND_MS: Final = 1_000
 WINDOW_MS_MAX: Final = 366 * 86_400 * SECOND_MS
+WINDOW_REMEDY: Final = "give a window of 1 second to 366 days"
 UNITS_MAX: Final = 1_000_000_000
 LOG_UNITS_MAX: Final = 10_000
 PERMITS_MAX: Final = 1_000
@@ -193,7 +194,7 @@ def _range_remedy(limit: Limit) -> str | None:
     if not 1 <= limit.units <= UNITS_MAX:
         return f"allow 1 to {UNITS_MAX:,} units"
     if not SECOND_MS <= limit.window_ms <= WINDOW_MS_MAX:
-        return "give a window of 1 second to 366 days"
+        return WINDOW_REMEDY
     if limit.window_ms % SECOND_MS:
         return "give a window of whole seconds"
     if not 1 <= limit.resolution <= RESOLUTION_MAX:

@@ -32,6 +32,11 @@ RIGHTS: Final = (
 """The rights with which an account loses nothing that matters, as ACL SETUSER takes them."""
 RIGHTS_REMEDY: Final = f"allow the account to run scripts that write its keys: ACL SETUSER its-name {RIGHTS}"
 START: Final = "see that the server runs and can be reached, or correct the URL"
+SILENT: Final = (
+    "check its address, and that it speaks TLS if the URL begins with rediss:// or valkeys://; "
+    "if it is far, set round_trip_ms"
+)
+"""The remedy for a server that accepts a connection, or not even that, and says nothing."""
 CORRECT: Final = "correct the URL, or the setup of the servers that it names"
 _REMEDIES: Final = {
     **dict.fromkeys(LOGIN_CODES, LOGIN_REMEDY),
@@ -77,8 +82,7 @@ def refusal_to_connect(server: str, error: Exception, *, single: bool, connect_s
     if isinstance(error, ConfigurationError):
         return ServerRefusal(server=server, reason=str(error.value), remedy=error.remedy, permanent=True)
     if isinstance(error, TimeoutError | DeadlinePassed):
-        reason, remedy = f"no answer within {connect_s:g} s", "check its address; if it is far, set round_trip_ms"
-        return ServerRefusal(server=server, reason=reason, remedy=remedy)
+        return unanswered(server, f"no answer within {connect_s:g} s", SILENT)
     if not isinstance(error, ServerError):
         reason = f"cannot connect: {str(error) or type(error).__name__}"
         return ServerRefusal(server=server, reason=reason, remedy=START)
@@ -97,9 +101,9 @@ def _remedy(error: ServerError) -> str:
     return next((remedy for words, remedy in _REMEDIES.items() if str(error).startswith(words)), _LOG)
 
 
-def unanswered(server: str, reason: str) -> ServerRefusal:
+def unanswered(server: str, reason: str, remedy: str = START) -> ServerRefusal:
     """Return the refusal for a reason that is known only in words."""
-    return ServerRefusal(server=server, reason=reason, remedy=START)
+    return ServerRefusal(server=server, reason=reason, remedy=remedy)
 
 
 class RefusalLog:

@@ -53,7 +53,7 @@ _ENOUGH = (EmbeddedTarget, EmbeddedClusterTarget, FakeTarget)
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,30}")
 _ADDRESS_END = re.compile(r"[/?#]")
 _ESCAPE = "a password is written with %2F, %3F, %23 and %40 for / ? # and @, or stands in a file: ?password_file="
-_SCHEMES = ("embedded", "embedded-sentinel", "fake", "unix", *_TCP, *_SENTINEL, *_CLUSTER)
+_SERVED = ("embedded", "embedded-sentinel", "fake", "unix", *_TCP, *_SENTINEL)
 _FILES = ("username_file", "password_file")
 _SENTINEL_LOGIN = ("sentinel_user", "sentinel_password", "sentinel_user_file", "sentinel_password_file")
 
@@ -71,9 +71,9 @@ _OPTIONS: dict[type[Struct], frozenset[str]] = {
 def parse(setting: str, url: str) -> StoreUrl:
     """Read one URL, or raise ConfigurationError naming `setting` and the remedy; passwords are never quoted."""
     scheme, separator, rest = url.partition("://")
-    if not separator or scheme not in _SCHEMES:
+    if not separator or scheme not in (*_SERVED, *_CLUSTER):
         shown = scheme if separator and _SCHEME.fullmatch(scheme) else "…"  # without one it may begin with a password
-        raise ConfigurationError(setting, shown, f"begin with a scheme and ://; {one_of(scheme, _SCHEMES)}")
+        raise ConfigurationError(setting, shown, f"begin with a scheme and ://; {one_of(scheme, _SERVED)}")
     try:
         return _parse(setting, scheme, url)
     except ConfigurationError:

@@ -40,6 +40,17 @@ def test_every_invalid_policy_is_named() -> None:
     assert [one.policy for one in found.policies] == ["login"]
 
 
+def test_a_problem_names_the_place_of_its_value() -> None:
+    """The sentence names the variable or the line that has the value, if there is one; the field stays."""
+    policies = {"api": PolicySettings(limit="5/minuet"), "next": PolicySettings(limit="5/m", shadow_of="defaul")}
+    origins = {"limits.policies.api.limit": "API_LIMIT", "limits.policies.next.shadow_of": "NEXT_SHADOW_OF"}
+
+    found = lint(policies, origins=origins)
+
+    assert [problem.field for problem in found.problems] == ["policies.api", "policies.next.shadow_of"]
+    assert [problem.sentence.split(":")[0] for problem in found.problems] == ["API_LIMIT", "NEXT_SHADOW_OF"]
+
+
 def test_policies_that_contradict_each_other_are_a_problem() -> None:
     """Errors between policies are reported too, including those with built-in policies."""
     candidate = {"limit": "5/m", "shadow_of": "defaul"}

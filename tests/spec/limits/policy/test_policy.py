@@ -51,6 +51,12 @@ REFUSED = [
     ("5/minuts; 1/day", "did you mean 5/minutes?"),
     ("5/mniute", "did you mean 5/minute?"),
     ("100/5 huors", "did you mean 100/5 hours?"),
+    ("5 per 2 HUORS", "did you mean 5 per 2 hours?"),
+    ("5/mins", "did you mean 5/min?"),
+    ("5/500ms", "give a window of 1 second to 366 days"),
+    ("5/500 milliseconds", "give a window of 1 second to 366 days"),
+    ("5/second 100/minute", "write `;` between limits, as in 5/second; 100/minute"),
+    ("5/s 100/m 9 per hour", "write `;` between limits, as in 5/second; 100/minute"),
     ("5-Q", "q is no unit of time: use second, minute, hour, day, week, month or year"),
     ("5/fortnight", "fortnight is no unit of time: use second, minute, hour, day, week, month or year"),
     ("", "write units and a window, such as 5/second or 100/5 minutes"),
@@ -89,6 +95,15 @@ def test_a_wrong_notation_has_a_remedy(text: str, remedy: str) -> None:
 
     assert caught.value.field == "policies.api"
     assert caught.value.remedy == remedy
+
+
+@pytest.mark.parametrize("text", ["5/minute;", "5/minute; ; 9/hour", ";"])
+def test_a_limit_that_is_missing_shows_the_whole_text(text: str) -> None:
+    """A separator with nothing beside it is shown with what stands around it."""
+    with pytest.raises(InvalidInput) as caught:
+        parse_policy("api", text)
+
+    assert caught.value.value == text
 
 
 @pytest.mark.parametrize(
