@@ -27,12 +27,16 @@ def table(heading: str) -> list[list[str]]:
 
 
 def events(source: str) -> Iterator[str]:
-    """Yield the events that a module logs as a warning or an error."""
-    for node in ast.walk(ast.parse(source)):
+    """Yield the events that a module logs as a warning or an error: texts, or constants of the module."""
+    module = ast.parse(source)
+    constants = [node for node in module.body if isinstance(node, ast.AnnAssign)]
+    texts = {node.target.id: node.value for node in constants if isinstance(node.target, ast.Name)}
+    for node in ast.walk(module):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in LEVELS:
-            first = node.args[0] if node.args else None
-            if isinstance(first, ast.Constant) and isinstance(first.value, str):
-                yield first.value
+            first = next(iter(node.args), None)
+            text = texts.get(first.id) if isinstance(first, ast.Name) else first
+            if isinstance(text, ast.Constant) and isinstance(text.value, str):
+                yield text.value
 
 
 def test_the_page_has_every_metric() -> None:
