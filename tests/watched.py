@@ -24,6 +24,7 @@ class Call(Struct, frozen=True, kw_only=True):
     script: str
     keys: tuple[str, ...]
     args: tuple[Argument, ...]
+    waited_ms: int = 0
 
 
 class WatchedStore:
@@ -77,8 +78,8 @@ class WatchedStore:
                 self._changed.clear()
                 await self._changed.wait()
 
-    async def run(self, script: str, keys: Sequence[str], args: Sequence[Argument]) -> list[Any]:
-        self.calls.append(Call(script=script, keys=tuple(keys), args=tuple(args)))
+    async def run(self, script: str, keys: Sequence[str], args: Sequence[Argument], *, waited_ms: int = 0) -> list[Any]:
+        self.calls.append(Call(script=script, keys=tuple(keys), args=tuple(args), waited_ms=waited_ms))
         self._count(1)
         try:
             await self._open.wait()

@@ -52,16 +52,19 @@ Scripts = Mapping[str, Script]
 class ScriptRunner(Protocol):
     """What runs scripts: a store, as far as a feature needs no more of it."""
 
-    async def run(self, script: str, keys: Sequence[str], args: Sequence[Argument]) -> list[Any]:
-        """Run a script and return its reply; raise StoreUnavailable when no reply can be relied on."""
+    async def run(self, script: str, keys: Sequence[str], args: Sequence[Argument], *, waited_ms: int = 0) -> list[Any]:
+        """Run a script and return its reply; raise StoreUnavailable when no reply can be relied on.
+
+        The caller has spent `waited_ms` of its deadline before.
+        """
         ...
 
 
 class DurableScriptRunner(Protocol):
     """What runs scripts whose writes may have to survive a failover."""
 
-    async def run(self, script: str, keys: Sequence[str], args: Sequence[Argument]) -> list[Any]:
-        """Run a script and return its reply; raise StoreUnavailable when no reply can be relied on."""
+    async def run(self, script: str, keys: Sequence[str], args: Sequence[Argument], *, waited_ms: int = 0) -> list[Any]:
+        """Run a script as a `ScriptRunner` does."""
         ...
 
     async def run_durably(self, script: str, keys: Sequence[str], args: Sequence[Argument]) -> tuple[list[Any], bool]:

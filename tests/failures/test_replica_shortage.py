@@ -75,6 +75,18 @@ async def test_a_shortage_that_outlasts_the_deadline_is_rejected() -> None:
         assert s.store.connections == 1
 
 
+@pytest.mark.parametrize("waited_ms", [59_900, 61_000])
+async def test_what_a_caller_has_waited_before_is_part_of_the_deadline(waited_ms: int) -> None:
+    """A call waits only for what is left of it; one whose deadline has passed is tried once more at most."""
+    async with scene(deadline_s=60) as s, asyncio.timeout(5):
+        s.old.answer = refused(SHORT)
+
+        with pytest.raises(StoreUnavailable) as raised:
+            await s.store.run("test/once", [], [], waited_ms=waited_ms)
+
+        assert raised.value.outcome in ("rejected", "not-sent")
+
+
 async def test_a_call_that_may_have_run_stays_ambiguous_in_a_shortage() -> None:
     """The attempt before the shortage was cut off: the refusals that follow say nothing about it."""
     async with scene(deadline_s=0.3) as s:

@@ -139,8 +139,8 @@ class Store:
         assert self._subscriber is None, "a store listens to one channel"
         self._subscriber = Subscriber(self._config, self.name, channel, on_message, on_gap, on_subscribed)
 
-    async def run(self, script: str, keys: Sequence[str], args: Sequence[Argument]) -> list[Any]:
-        """Run a script and return its reply; `now_ms` goes before `args`.
+    async def run(self, script: str, keys: Sequence[str], args: Sequence[Argument], *, waited_ms: int = 0) -> list[Any]:
+        """Run a script and return its reply; `now_ms` goes before `args`. Its deadline began `waited_ms` ago.
 
         Raise StoreUnavailable when no reply can be relied on, ScriptFailed when the call itself is wrong.
         """
@@ -148,8 +148,7 @@ class Store:
             await self._await_start(self._first_start)
         began_s = time.perf_counter()
         over = self._bulk if is_bulky(args) else self._fast
-        deadline_s = self._deadline()
-        reply, _ = await self._calls.run(over, script, keys, args, deadline_s)
+        reply, _ = await self._calls.run(over, script, keys, args, self._deadline() - waited_ms / 1000)
         self._metrics.script(self.name, script, time.perf_counter() - began_s)
         return reply
 

@@ -9,6 +9,8 @@ make the next call larger. What happens to a take depends on the state in which 
     1           any         likewise
     2           any         is queued; when a call ends, its sender sends the queue, or a new one starts
 
+What a take waits for calls in flight is part of its deadline: the call of a batch has what is left to its oldest take.
+
 A sender is a task that is either idle or calling. It is idle for one tick before it reads the queue, and takes that
 arrive in that tick are part of its call. It is calling until the last future of its batch is resolved; if it leaves
 takes in the queue, it starts the other sender. It ends when it finds the queue empty after an idle tick.
@@ -41,7 +43,9 @@ _HALVED_MIN: Final = 32
 _TICKS: Final = 3
 """Ticks until the next takes of the callers are on the wire: they run, a sender calls, the connection writes."""
 
-_Queued = tuple[TakeRequest, "asyncio.Future[Decision]"]
+_AT_ONCE: Final = -1
+_Queued = tuple[TakeRequest, "asyncio.Future[Decision]", int]
+"""A take, its decision, and since when it waits for a call in flight; `_AT_ONCE` if it is sent in the next tick."""
 
 
 class Batcher:
@@ -67,7 +71,7 @@ class Batcher:
             return await self.submit(request)
         if (loop := running_loop()) is not self._home.loop:
             loop = self._home.enter()
-        solo = (request, loop.create_future())
+        solo = (request, loop.create_future(), _AT_ONCE)
         self._queue.append(solo)
         try:
             await asyncio.sleep(0)
@@ -85,24 +89,26 @@ class Batcher:
         if len(self._queue) >= self._queue_max:
             return resolved_future(self._decider.on_outage(request))
         future: asyncio.Future[Decision] = loop.create_future()
-        self._queue.append((request, future))
-        self._ensure_sender()
+        self._queue.append((request, future, _AT_ONCE if self._ensure_sender() else self._clock()))
         return future
 
     def withdraw(self, future: asyncio.Future[Decision]) -> bool:
         """Cancel a take that was not sent yet; return False if it is decided, in flight, or charged already."""
-        if not any(queued is future for _, queued in self._queue):
+        if not any(queued is future for _, queued, _ in self._queue):
             return False
         return future.cancel()
 
-    def _ensure_sender(self) -> None:
-        """Start a sender for the queue, unless one is idle or all calls are in flight."""
-        if self._idle_senders or len(self._senders) + self._solo_calls >= CALLS_MAX:
-            return
+    def _ensure_sender(self) -> bool:
+        """Start a sender for the queue, unless one is idle; return False if all calls are in flight."""
+        if self._idle_senders:
+            return True
+        if len(self._senders) + self._solo_calls >= CALLS_MAX:
+            return False
         task = asyncio.get_running_loop().create_task(self._send(), name="tollhouse-takes", context=Context())
         self._senders.add(task)
         self._idle_senders.add(task)
         task.add_done_callback(self._on_sender_end)
+        return True
 
     async def _call_solo(self, solo: _Queued) -> None:
         self._solo_calls += 1
@@ -152,12 +158,15 @@ class Batcher:
         return batch
 
     async def _call(self, batch: Sequence[_Queued]) -> None:
-        keys, args = encode_takes(one for request, _ in batch for one in (request, *request.shadows))
-        sent_ms = self._clock()
+        keys, args = encode_takes(one for request, _, _ in batch for one in (request, *request.shadows))
+        sent_ms, since_ms = self._clock(), batch[0][2]
         try:
-            reply = await self._store.run("limits/take", keys, args)
+            if since_ms == _AT_ONCE:
+                reply = await self._store.run("limits/take", keys, args)
+            else:
+                reply = await self._store.run("limits/take", keys, args, waited_ms=sent_ms - since_ms)
         except StoreUnavailable:
-            for request, future in batch:
+            for request, future, _ in batch:
                 _resolve(future, self._decider.on_outage(request))
         except (ScriptFailed, StoreRefused) as error:
             _fail(batch, error)
@@ -175,7 +184,7 @@ class Batcher:
         self._decider.on_reply(reply)
         half = len(batch) // 2 if len(batch) >= _HALVED_MIN and len(self._senders) == 1 else 0
         at = FIRST_DECISION
-        for position, (request, future) in enumerate(batch, 1):
+        for position, (request, future, _) in enumerate(batch, 1):
             _resolve(future, self._decider.record(self._decider.decode(request, reply, at, sent_ms)))
             at += decision_length(request)
             for shadow in request.shadows:
@@ -214,6 +223,6 @@ def _resolve(future: asyncio.Future[Decision], decision: Decision) -> None:
 
 
 def _fail(batch: Sequence[_Queued], error: BaseException) -> None:
-    for _, future in batch:
+    for _, future, _ in batch:
         if not future.done():
             future.set_exception(error)

@@ -300,3 +300,22 @@ async def test_a_full_queue_is_as_a_store_that_does_not_answer(setup: Setup, sto
     assert [one.degraded for one in decisions] == [False] * 5
     assert setup.counted("hundred", "degraded-allowed") == 1
     assert setup.counted("hundred", "allowed") == 5
+
+
+async def test_what_a_take_waits_for_calls_in_flight_is_part_of_its_deadline(setup: Setup, store: WatchedStore) -> None:
+    """A batch is sent with the time that its oldest take has waited; one sent at once has not waited."""
+    store.hold()
+    sent = [asyncio.create_task(setup.limits.take("hundred", key)) for key in ("ada", "bob")]
+    await store.until_in_flight(1)
+    sent.append(asyncio.create_task(setup.limits.take("hundred", "cy")))
+    await store.until_in_flight(2)
+
+    for key, ms in (("dee", 700), ("eve", 200)):
+        sent.append(asyncio.create_task(setup.limits.take("hundred", key)))
+        await ticks()
+        await setup.pass_ms(ms)
+    store.release()
+    await asyncio.gather(*sent)
+    await setup.limits.take("hundred", "fay")
+
+    assert [(len(call.keys), call.waited_ms) for call in store.calls] == [(2, 0), (1, 0), (2, 900), (1, 0)]
