@@ -21,7 +21,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 from tests.asgi import get
-from tests.failures.test_proxies import PATH, await_port
+from tests.failures.test_proxies import NGINX, PATH, await_port
 from tests.http.client import served_app, settings_at
 from tests.http.sockets import listening
 from tests.project.console import blocks
@@ -117,22 +117,6 @@ def test_the_service_takes_the_socket_of_systemd(units: Path) -> None:
 
 # Proxies
 
-NGINX = """
-daemon off;
-worker_processes 1;
-error_log stderr crit;
-pid {folder}/pid;
-events {{ worker_connections 256; }}
-http {{
-  access_log off;
-  client_body_temp_path {folder}/body;
-  proxy_temp_path {folder}/proxy;
-  fastcgi_temp_path {folder}/fastcgi;
-  uwsgi_temp_path {folder}/uwsgi;
-  scgi_temp_path {folder}/scgi;
-{shown}
-}}
-"""
 CADDY = "{{\n  admin off\n  auto_https off\n}}\n{shown}"
 TRAEFIK = ["--global.checknewversion=false", "--entrypoints.web.address=127.0.0.1:{port}", "--providers.file.filename"]
 """Its static configuration; what the page shows is the dynamic one."""

@@ -40,6 +40,11 @@ http {{
   fastcgi_temp_path {folder}/fastcgi;
   uwsgi_temp_path {folder}/uwsgi;
   scgi_temp_path {folder}/scgi;
+{shown}
+}}
+"""
+"""What nginx needs around a configuration; it needs no rights of root so."""
+SERVER = """\
   upstream service {{ server 127.0.0.1:{service}; keepalive 1; }}
   server {{
     listen 127.0.0.1:{port};
@@ -52,9 +57,7 @@ http {{
       proxy_set_header Upgrade $http_upgrade;
       proxy_set_header Connection $http_connection;
     }}
-  }}
-}}
-"""
+  }}"""
 HAPROXY = """
 global
   maxconn 256
@@ -72,7 +75,7 @@ backend service
   server service 127.0.0.1:{service}
 """
 #   the program, its configuration, and the arguments before the file
-PROXIES = {"nginx": (NGINX, ["-e", "stderr", "-c"]), "haproxy": (HAPROXY, ["-db", "-f"])}
+PROXIES = {"nginx": (NGINX.replace("{shown}", SERVER), ["-e", "stderr", "-c"]), "haproxy": (HAPROXY, ["-db", "-f"])}
 
 
 class Request(NamedTuple):

@@ -238,6 +238,27 @@ async def test_what_only_an_operator_can_mend_is_tried_ever_more_rarely(
     await primary.close()
 
 
+async def test_a_new_primary_ends_the_pause_after_a_refusal() -> None:
+    """Another server may know the login: it is asked at once, and pauses begin with the shortest one there."""
+    primary = await Primary(lambda _: ErrorReply("WRONGPASS invalid username-password pair")).open()
+    other = await Primary(lambda _: ErrorReply("WRONGPASS invalid username-password pair"), name="other").open()
+    third = await Primary(subscribing, name="third").open()
+    locator = ScriptedLocator(at(primary))
+    recorder = Recorder(locator, refused_pause_min_s=30.0, refused_pause_max_s=30.0)
+    recorder.subscriber.start()
+    await primary.until(lambda: primary.accepted == 1 and not primary.connections)
+
+    locator.move(other)
+    await other.until(lambda: other.accepted == 1 and not other.connections)
+    locator.move(third)
+    await recorder.until(lambda: recorder.subscriptions == 1)
+
+    assert (primary.accepted, other.accepted, third.accepted) == (1, 1, 1)
+    await recorder.subscriber.aclose()
+    for each in (primary, other, third):
+        await each.close()
+
+
 async def test_a_server_that_does_not_answer_is_a_reason(caplog: pytest.LogCaptureFixture) -> None:
     """The log says for how long there was no answer."""
     primary = await Primary(subscribing).open()

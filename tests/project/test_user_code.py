@@ -31,6 +31,25 @@ def some(user: str, number: int, third: str | None = None) -> int:
     return number
 
 
+@tollhouse.limit("5/minute", key=lambda: "all", on_refusal=lambda refused: refused.decision.cost)
+def answered() -> int:
+    return 1
+
+
+@tollhouse.limit("5/minute", key=lambda user: user, on_refusal=lambda refused, user: len(refused.decision.key))
+async def answered_with(user: str) -> int:
+    return len(user)
+
+
+def other(refused: tollhouse.RateLimited, user: str, number: int = 1) -> int:
+    return number
+
+
+@tollhouse.limit("5/minute", key=lambda user, number=1: user, on_refusal=other)
+async def answered_by(user: str, number: int = 1) -> int:
+    return number
+
+
 class Mail:
     @tollhouse.limit("5/minute", key=lambda self, user: user)
     async def send(self, user: str) -> bytes:

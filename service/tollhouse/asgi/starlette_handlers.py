@@ -10,11 +10,9 @@ from functools import partial
 from typing import Any, Final
 
 from tollhouse.asgi.types import App, Receive, Scope, Send
-from tollhouse.limits.decision import RateLimited
+from tollhouse.limits.decision import REFUSAL_TYPES, RateLimited
 
 _STARLETTE: Final = "starlette.applications"
-_KINDS: Final = frozenset(RateLimited.__mro__[: RateLimited.__mro__.index(Exception)])
-"""A handler for any exception reports failures, which a refusal is not."""
 
 
 def exception_handler(app: App, scope: Scope) -> Callable[[Scope, RateLimited], App] | None:
@@ -25,7 +23,7 @@ def exception_handler(app: App, scope: Scope) -> Callable[[Scope, RateLimited], 
     found: Any = scope.get("app", app)
     if not any(one.__module__ == _STARLETTE for one in type(found).__mro__):
         return None
-    handlers: dict[Any, Any] = {kind: one for kind, one in found.exception_handlers.items() if kind in _KINDS}
+    handlers: dict[Any, Any] = {kind: one for kind, one in found.exception_handlers.items() if kind in REFUSAL_TYPES}
     return partial(_response, found, handlers) if handlers else None
 
 

@@ -12,6 +12,8 @@ import hashlib
 import hmac
 from typing import Final, Literal, TypeVar
 
+from msgspec import Struct
+
 from tollhouse.limits.decision import Decision, Take
 from tollhouse.sessions import tokens
 from tollhouse.wiring import Tollhouse
@@ -22,9 +24,20 @@ Roles = frozenset[Role]
 
 WRONG_KEY_POLICY: Final = "wrong-key"
 NO_ROLES: Final[Roles] = frozenset()
+_NAME_CHARACTERS: Final = 16
 
 _REMEMBERED: Final = 4_096
 """Keys with the address that they were accepted from, and wrong keys: as many of each, the oldest forgotten first."""
+
+
+class ApiKey(Struct, frozen=True, kw_only=True):
+    """What a key allows, and the name under which its caller counts; without roles it is no key of the service."""
+
+    roles: Roles = NO_ROLES
+    name: str = ""
+
+
+NO_KEY: Final = ApiKey()
 
 
 class ApiKeys:
@@ -33,9 +46,9 @@ class ApiKeys:
     def __init__(self, tollhouse: Tollhouse) -> None:
         settings = tollhouse.settings
         self._limits = tollhouse.limits
-        self._known: tuple[tuple[bytes, Roles], ...] = (
-            *((_digest(key), Roles({"service"})) for key in settings.service_key),
-            *((_digest(key), Roles({"service", "admin"})) for key in settings.admin_key),
+        self._known: tuple[tuple[bytes, ApiKey], ...] = (
+            *(_known(key, "service") for key in settings.service_key),
+            *(_known(key, "service", "admin") for key in settings.admin_key),
         )
         self._accepted: dict[tuple[bytes, str], None] = {}
         self._wrong: dict[bytes, None] = {}
@@ -43,33 +56,33 @@ class ApiKeys:
     def accepted_roles(self, key: str, address: str) -> Roles:
         """Return the roles of a right key, if an address may use it now; none otherwise. No store is called."""
         given = _digest(key)
-        roles = self._roles(given)
+        roles = self._find(given).roles
         return roles if roles and self._refusal_of_right_key(given, address) is None else NO_ROLES
 
-    async def identify(self, key: str, address: str) -> Roles | Decision:
-        """Return the roles of a key, none if it is unknown; or the refusal of an address that sent too many wrong keys.
+    async def identify(self, key: str, address: str) -> ApiKey | Decision:
+        """Return a key, without roles if it is unknown; or the refusal of an address that sent too many wrong keys.
 
         A session token is no key, right or wrong.
         """
         given = _digest(key)
-        roles = self._roles(given)
-        if roles:
+        known = self._find(given)
+        if known.roles:
             refusal = self._refusal_of_right_key(given, address)
-            return roles if refusal is None else refusal
+            return known if refusal is None else refusal
         if given in self._wrong or tokens.parse(key) is not None:
-            return NO_ROLES
+            return NO_KEY
         decision = await self._limits.take(WRONG_KEY_POLICY, f"address:{address}")
         if not decision.allowed:
             return decision
         _remember(self._wrong, given)
-        return NO_ROLES
+        return NO_KEY
 
-    def _roles(self, given: bytes) -> Roles:
-        """Return the roles of a digest. Every known key is compared, each in constant time."""
-        found = NO_ROLES
-        for digest, roles in self._known:
+    def _find(self, given: bytes) -> ApiKey:
+        """Return the key of a digest. Every known key is compared, each in constant time."""
+        found = NO_KEY
+        for digest, known in self._known:
             if hmac.compare_digest(digest, given):
-                found = roles
+                found = known
         return found
 
     def _refusal_of_right_key(self, given: bytes, address: str) -> Decision | None:
@@ -80,6 +93,11 @@ class ApiKeys:
         if refusal is None:
             _remember(self._accepted, pair)
         return refusal
+
+
+def _known(key: str, *roles: Role) -> tuple[bytes, ApiKey]:
+    digest = _digest(key)
+    return digest, ApiKey(roles=frozenset(roles), name=digest.hex()[:_NAME_CHARACTERS])
 
 
 def _digest(key: str) -> bytes:

@@ -6,7 +6,6 @@ limit of its address.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
 from typing import Any, Final, cast
 
@@ -24,7 +23,7 @@ from tollhouse.asgi.ratelimit.headers import RateLimitFields
 from tollhouse.asgi.ratelimit.refusal_response import refusal_response
 from tollhouse.asgi.response import send_response
 from tollhouse.asgi.types import resolve
-from tollhouse.http.api_keys import NO_ROLES, ApiKeys, Role, Roles
+from tollhouse.http.api_keys import NO_KEY, NO_ROLES, ApiKeys, Role, Roles
 from tollhouse.limits.decision import Decision
 from tollhouse.sessions import tokens
 from tollhouse.sessions.records import Session
@@ -79,12 +78,11 @@ class Authentication(ASGIMiddleware):
 
     async def _identify(self, scope: Mapping[str, Any], address: str) -> Caller | Decision:
         key = api_key_of(scope)
-        roles = await self._keys.identify(key, address) if key else NO_ROLES
-        if isinstance(roles, Decision):
-            return roles
-        if roles != NO_ROLES:
-            name = hashlib.sha256(key.encode()).hexdigest()[:16]
-            return Caller(roles=roles, address=address, key_name=name)
+        known = await self._keys.identify(key, address) if key else NO_KEY
+        if isinstance(known, Decision):
+            return known
+        if known.roles:
+            return Caller(roles=known.roles, address=address, key_name=known.name)
         token = session_token(scope, self._cookie)
         session = await self._tollhouse.sessions.verify(token) if token else None
         if session is None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Iterable
-from typing import Literal
+from typing import Any, Final, Literal
 
 from msgspec import Struct, field
 
@@ -161,3 +161,10 @@ class RateLimited(TollhouseError):
         wait_ms = decision.retry_after_ms
         until = "no wait will change that" if wait_ms is None else f"retry in {wait_ms} ms"
         super().__init__(f"policy {decision.policy} refuses ({decision.reason}); {until}")
+
+
+REFUSAL_TYPES: Final[tuple[type[Any], ...]] = RateLimited.__mro__[: RateLimited.__mro__.index(Exception)]
+"""The types for which an application may have a handler of refusals, the nearest first.
+
+A handler for any exception reports failures, which a refusal is not.
+"""

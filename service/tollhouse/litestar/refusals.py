@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Final, cast
+from typing import Any, cast
 
 from litestar import Request, Response
 
@@ -12,10 +12,7 @@ from tollhouse.asgi.ratelimit.current import rate_limited_response, refused_requ
 from tollhouse.asgi.ratelimit.refusal_handlers import OwnResponse, RefusalHandler
 from tollhouse.asgi.types import App, Receive, Scope, Send, resolve
 from tollhouse.http.problems import litestar_response
-from tollhouse.limits.decision import RateLimited
-
-_KINDS: Final = RateLimited.__mro__[: RateLimited.__mro__.index(Exception)]
-"""A handler for any exception reports failures, which a refusal is not."""
+from tollhouse.limits.decision import REFUSAL_TYPES, RateLimited
 
 
 def rate_limited(_: Request[Any, Any, Any], refused: RateLimited) -> Response[Any]:
@@ -30,7 +27,7 @@ def exception_handler(scope: Scope) -> RefusalHandler | None:
     if scope["type"] != "http":  # Litestar asks no handlers for websockets
         return None
     handlers = scope["route_handler"].resolve_exception_handlers()
-    handler = next((handlers[kind] for kind in _KINDS if kind in handlers), rate_limited)
+    handler = next((handlers[kind] for kind in REFUSAL_TYPES if kind in handlers), rate_limited)
     return None if handler is rate_limited else in_asgi(partial(_handled, handler))
 
 

@@ -21,9 +21,9 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from tollhouse.sessions.revocations import AllSessionsRevoked, Revocation
+from tollhouse.sessions.revocations import UNSETTLED_MS, AllSessionsRevoked, Revocation
 
-RETENTION_S: Final = 120.0
+RETENTION_S: Final = UNSETTLED_MS / 1000
 """How long an entry is kept; a failover takes seconds."""
 ENTRIES_MAX: Final = 10_000
 """The most entries; beyond it the oldest is evicted."""

@@ -28,8 +28,11 @@ _KeptSid = Annotated[str, Meta(pattern=r"^([a-z2-7]{26})?\Z")]
 _Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{32}\Z")]
 _User = Annotated[str, Meta(min_length=1, max_length=USER_CHARACTERS_MAX)]
 _AT_MS_DIGITS: Final = 15
-_YOUNG_MS: Final = 120_000
-"""A server that did not answer may run a call when it goes on: for so long a session may be created a second time."""
+UNSETTLED_MS: Final = 120_000
+"""For so long a failover may lose a revocation, or a server that goes on run a call that it did not answer.
+
+The process remembers a revocation for as long, and one of all sessions ends those that are created a second time.
+"""
 
 
 class SessionRevoked(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="one"):
@@ -78,7 +81,7 @@ class AllSessionsRevoked(Struct, frozen=True, kw_only=True, forbid_unknown_field
         subject = (self.user, self.name, self.keep, own.record(), LIFETIME_MS_MAX)
         names = (own.index, own.epoch, own.events)
         channel = (namespace.session_revocations, announcement(self))
-        return "sessions/revoke_all", names, (*subject, skip, part, self.epoch_ms, *channel, _YOUNG_MS)
+        return "sessions/revoke_all", names, (*subject, skip, part, self.epoch_ms, *channel, UNSETTLED_MS)
 
     def covers(self, sid: str, began_ms: int, created_at: int) -> bool:
         """Return True if a session of the user, created at `created_at` in the epoch `began_ms`, is among them."""

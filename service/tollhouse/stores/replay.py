@@ -77,15 +77,12 @@ class Replay:
                 self._begin(primary)
                 try:
                     await self.action(run)
-                except ServerError as error:
+                except BaseException as error:
                     self._repeat_soon()
-                    if not awaits_replica(error):
+                    if not (isinstance(error, ServerError) and awaits_replica(error)):
                         raise
                     self.refusal = error
                     return
-                except BaseException:
-                    self._repeat_soon()
-                    raise
                 self._end()
             self._primary = primary
 

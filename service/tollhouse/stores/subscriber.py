@@ -3,13 +3,14 @@
 Messages published while it is down are lost, and the subscriber reports the gap. It follows the primary by itself, also
 in a process that makes no calls, and replays there as other connections do: it subscribes first and replays then, so
 that nothing is missed in between. After a failure that only an operator can mend, such as a wrong password, it tries
-again ever more rarely, but at least every 30 s.
+again ever more rarely, but at least every 30 s, and at once when there is a new primary.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from contextvars import Context
 from functools import partial
 from typing import Any
@@ -53,7 +54,10 @@ class Subscriber:
         self._on_message = on_message
         self._on_gap = on_gap
         self._on_subscribed = on_subscribed
-        self._backoff = Backoff(config.timing.pause_min_s, config.timing.pause_max_s, jitter=config.jitter)
+        times = config.timing
+        self._backoff = Backoff(times.pause_min_s, times.pause_max_s, jitter=config.jitter)
+        self._refused = Backoff(times.refused_pause_min_s, times.refused_pause_max_s, jitter=config.jitter)
+        self._moved = asyncio.Event()
         self._connection: Connection | None = None
         self._address: Address | None = None
         self._primary: Address | None = None
@@ -71,9 +75,8 @@ class Subscriber:
                 self._backoff,
                 on_failure=self._on_connect_failure,
                 permanent=is_mistake,
-                permanent_backoff=Backoff(
-                    self._timing.refused_pause_min_s, self._timing.refused_pause_max_s, jitter=self._config.jitter
-                ),
+                permanent_backoff=self._refused,
+                permanent_pause=self._pause,
             )
             self._task = asyncio.get_running_loop().create_task(
                 listening, name=f"tollhouse-listen-{self._name}", context=Context()
@@ -89,6 +92,7 @@ class Subscriber:
     async def _subscribe(self) -> Subscription:
         config = self._config
         lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._moved.clear()
         login = await login_now(config.locator.login())
         async with asyncio.timeout(self._timing.connect_s):
             self._address = await config.locator.locate()
@@ -107,6 +111,12 @@ class Subscriber:
         # In RESP3 the replies of SUBSCRIBE are pushes; the reply that is awaited is that of PING.
         await connection.send(encode("SUBSCRIBE", self._channel) + encode("PING"), deadline_s)
         await config.prepare(connection, server)
+
+    async def _pause(self, pause_s: float) -> None:
+        """Wait, but only until there is a new primary: another server may know the login."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(pause_s):
+                await self._moved.wait()
 
     async def _listen(self, subscription: Subscription) -> None:
         """Return when the connection was lost, does not answer, or leads to a former primary."""
@@ -146,6 +156,8 @@ class Subscriber:
         if isinstance(event, FailoverPause):
             return
         self._primary = event.address
+        self._refused.reset()
+        self._moved.set()
         if self._connection is not None and self._primary_changed:
             self._connection.close()
 

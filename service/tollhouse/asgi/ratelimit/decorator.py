@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import partial, wraps
 from inspect import isawaitable
-from typing import Any, Final, ParamSpec, TypeVar, cast
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar, cast
 
 from msgspec import Struct
 
@@ -39,6 +39,14 @@ from tollhouse.wiring import Tollhouse
 
 P = ParamSpec("P")
 R = TypeVar("R")
+OnRefusal = (
+    Callable[Concatenate[RateLimited, Any, Any, Any, Any, ...], Any]
+    | Callable[Concatenate[RateLimited, Any, Any, Any, ...], Any]
+    | Callable[Concatenate[RateLimited, Any, Any, ...], Any]
+    | Callable[Concatenate[RateLimited, Any, ...], Any]
+    | Callable[Concatenate[RateLimited, ...], Any]
+)
+"""A function of the refusal and of any arguments, plain or async. As in OfArguments, the last line says it all."""
 
 _NO_LIMITER: Final = (
     "our middleware serves no request here, and the settings set no server: "
@@ -52,7 +60,7 @@ def limit(
     *,
     key: str | OfArguments[KeyValue] | None = None,
     cost: int | OfArguments[int | None] | None = None,
-    on_refusal: Callable[..., Any] | None = None,
+    on_refusal: OnRefusal | None = None,
     wait_ms: int = 0,
     name: str | None = None,
     algorithm: str = "sliding-window",

@@ -139,15 +139,17 @@ async def keep_connected(
     on_failure: Callable[[Exception], None],
     permanent: Callable[[Exception], bool] = lambda _: False,
     permanent_backoff: Backoff | None = None,
+    permanent_pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> None:
     """Dial, `hold` the connection until it ends, and start again after a pause; run until cancelled.
 
-    After a `permanent` failure, which only an operator can mend, the pauses are those of `permanent_backoff`.
+    After a `permanent` failure, which only an operator can mend, the pauses are those of `permanent_backoff`, and may
+    end sooner by `permanent_pause`.
     """
     while True:
         connection = await redial(dial, backoff, on_failure=on_failure, permanent=permanent)
         if connection is None:
-            await asyncio.sleep((permanent_backoff or backoff).next_s())
+            await permanent_pause((permanent_backoff or backoff).next_s())
         else:
             if permanent_backoff is not None:
                 permanent_backoff.reset()
