@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 import pytest
+from click.testing import CliRunner
 
 import tollhouse
 from tests.failures.fake_sentinel import ErrorReply
@@ -14,11 +16,12 @@ from tests.failures.own_server import own_server
 from tests.failures.primaries import scene
 from tests.http.client import ADMIN, service_at
 from tests.worlds import StoreWorld, World
-from tollhouse.cli.check import problems, warnings
+from tollhouse.cli.check import check, problems, warnings
 from tollhouse.http.health import StoreHealth
 from tollhouse.stores import status
 from tollhouse.stores.arguments import PROBE_MS
 from tollhouse.stores.status import check_store, memory_warnings
+from tollhouse.stores.transport.refusals import LOGIN_REMEDY
 
 PROBES = ("sessions/probe", "limits/probe", "cache/probe", "accounts/probe")
 
@@ -53,6 +56,29 @@ async def test_a_store_that_cannot_be_written_is_no_store(embedded: StoreWorld) 
     (problem,) = problems(found)
     assert "ACL SETUSER" in problem
     assert problems(found)[problem] == ["sessions", "limits", "cache", "accounts"]
+
+
+@pytest.mark.parametrize("strict", [False, True])
+async def test_a_login_that_is_refused_is_told_from_a_server_that_is_down(embedded: StoreWorld, strict: bool) -> None:
+    """`refused` is true if only a change of the setup helps; the problem ends with the remedy, also with `strict`."""
+    refused_url = embedded.url.replace("unix://", "unix://ada:wrong@")
+    async with tollhouse.open(refused_url, strict=strict) as th, tollhouse.open("redis://127.0.0.1:1") as absent:
+        refused, down = await check_store(th.stores.limits), await check_store(absent.stores.limits)
+
+    assert (refused.connection, refused.refused) == ("disconnected", True)
+    assert (refused.problem or "").endswith(LOGIN_REMEDY)
+    assert (down.connection, down.refused) == ("disconnected", False)
+
+
+@pytest.mark.parametrize("url", ["unix://ada:wrong@", "redis://127.0.0.1:1"])
+async def test_check_shows_what_refuses_and_what_is_down(embedded: StoreWorld, url: str) -> None:
+    """`tollhouse check` prints `refused` in place of the server's version if it refused the login, else `down`."""
+    variables = {"TOLLHOUSE_URL": url if "redis" in url else embedded.url.replace("unix://", url)}
+
+    done = await asyncio.to_thread(CliRunner().invoke, check, env=variables)
+
+    shown = {line.split("│")[3].strip() for line in done.stdout.splitlines() if line.startswith("│ ")}
+    assert (done.exit_code, shown - {""}) == (1, {"down"} if "redis" in url else {"refused"})
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,7 @@ FLOORS: Mapping[str, tuple[frozenset[str], ...]] = {
             }
         ),
         frozenset({"replication"}),
-        frozenset({"calls"}),
+        frozenset({"calls", "connections"}),
         frozenset({"fake", "store"}),
         frozenset({"opening"}),
         frozenset({"status"}),

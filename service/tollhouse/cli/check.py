@@ -146,7 +146,8 @@ def _stores_table(stores: Iterable[StoreStatus]) -> Table:
     table = Table("store", Column("place", overflow="fold"), "server", "role", "round trip")
     for store in stores:
         far = "-" if store.round_trip_ms is None else f"{store.round_trip_ms:.2f} ms"
-        table.add_row(store.store, store.place, store.server or "down", store.role or "-", far)
+        absent = "refused" if store.refused else "down"
+        table.add_row(store.store, store.place, store.server or absent, store.role or "-", far)
     return table
 
 

@@ -4,7 +4,8 @@ status        the state of one store, for health checks
 opening       the four stores from their URLs
 store, fake   one store: runs scripts, on a server or in this process
 embedded      the server that this process starts
-calls         sends them, decides what may be sent again, and says what a failed call may have done
+connections   those of one store, and whether it answers
+calls         sends scripts, decides what may be sent again, and says what a failed call may have done
 rights        the commands that a store can do without, and what that costs
 replication   whether replicas acknowledge what the primary takes, and what the primary is called
 replica_shortage   how calls wait while the primary has no replica to write to

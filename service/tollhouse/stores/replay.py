@@ -77,13 +77,15 @@ class Replay:
                 self._begin(primary)
                 try:
                     await self.action(run)
-                except BaseException as error:
-                    self._repeat_soon()
-                    if not (isinstance(error, ServerError) and awaits_replica(error)):
+                    self._end()
+                except ServerError as error:
+                    if not awaits_replica(error):
                         raise
                     self.refusal = error
                     return
-                self._end()
+                finally:
+                    if self.due:
+                        self._repeat_soon()
             self._primary = primary
 
     async def wait(self, deadline_s: float) -> bool:

@@ -52,7 +52,8 @@ class FailoverStatus(Struct, frozen=True, kw_only=True):
 class StoreStatus(Struct, frozen=True, kw_only=True):
     """The state of one store; `problem` is null when it is well, `watch` when it has one fixed server.
 
-    It is connected if it answers and a script has written to it. `warnings` says what may fail later.
+    It is connected if it answers and a script has written to it; `refused` if it is not, and only a change of the setup
+    helps, such as another password. `warnings` says what may fail later.
 
     `shared_database` is the number of the logical database if other stores have keys there too. `replication_id` is
     null also when the account may not run INFO. Only `examine` fills `missing_commands` and `warnings`.
@@ -67,6 +68,7 @@ class StoreStatus(Struct, frozen=True, kw_only=True):
     round_trip_ms: float | None
     watch: FailoverStatus | None
     problem: str | None
+    refused: bool = False
     shared_database: int | None = None
     missing_commands: tuple[MissingCommand, ...] = ()
     warnings: tuple[str, ...] = ()
@@ -79,7 +81,9 @@ async def check_store(store: AnyStore) -> StoreStatus:
         round_trip_ms = round(await store.ping(), 3)
         server = store.server
         await store.probe()
-    except (StoreUnavailable, StoreRefused) as error:
+    except StoreRefused as error:
+        problem = _bounded(f"{error.reason}; {error.remedy}", PROBLEM_MAX)
+    except StoreUnavailable as error:
         problem = _bounded(error.reason, PROBLEM_MAX)  # without the name of the store: several may have the same one
     except StoreError as error:
         problem = _bounded(str(error))
@@ -95,6 +99,7 @@ async def check_store(store: AnyStore) -> StoreStatus:
         round_trip_ms=round_trip_ms,
         watch=None if health is None else failover_status(health, time.monotonic()),
         problem=problem,
+        refused=problem is not None and store.is_refused,
         shared_database=server.database if server is not None and server.shares_database else None,
     )
 

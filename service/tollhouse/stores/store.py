@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
 from typing import Any, Final
 
 from tollhouse.clock import ServerClock, server_time
@@ -16,18 +15,17 @@ from tollhouse.runtime.home_loop import HomeLoop, running_loop
 from tollhouse.scripts import Argument, Scripts
 from tollhouse.stores.arguments import PROBE_MS, as_list, is_bulky
 from tollhouse.stores.calls import ScriptCalls
+from tollhouse.stores.connections import StoreConnections, connection_config
 from tollhouse.stores.discovery.locator import Locator, ServiceHealth
 from tollhouse.stores.durability.commits import commits_on
 from tollhouse.stores.durability.group_commit import GroupCommit
-from tollhouse.stores.reconnecting import ConnectionConfig, ReconnectingConnection
 from tollhouse.stores.replay import Replay, Run
 from tollhouse.stores.replica_shortage import ReplicaShortage
 from tollhouse.stores.replication.primary_names import PrimaryNames
-from tollhouse.stores.replication.watch import watch_replication
 from tollhouse.stores.rights import MissingCommand, RightsLog, missing_commands
 from tollhouse.stores.subscriber import Subscriber
 from tollhouse.stores.transport.connection import Connection, encode
-from tollhouse.stores.transport.databases import Database, DatabaseChoice
+from tollhouse.stores.transport.databases import DatabaseChoice
 from tollhouse.stores.transport.dialer import Dialer
 from tollhouse.stores.transport.errors import CALL_FAILED
 from tollhouse.stores.transport.handshake import ServerInfo, read_info
@@ -70,22 +68,27 @@ class Store:
         database_choice: DatabaseChoice | None = None,
         refusals: RefusalLog | None = None,
     ) -> None:
-        self.name, self.url, self._locator, self._metrics = name, url, locator, metrics
-        self._namespace, self._first_start, self._rights = namespace, first_start, RightsLog(name)
-        self._home, self._deadline_s = HomeLoop(f"store {name!r}"), max(deadline_s - _MARGIN_S, _MARGIN_S)
-        self._replay = replay = Replay(self._replay_over_fast, jitter)
+        self.name = name
+        self.url = url
+        self._locator = locator
+        self._metrics = metrics
+        self._namespace = namespace
+        self._first_start = first_start
+        self._deadline_s = max(deadline_s - _MARGIN_S, _MARGIN_S)
+        self._home = HomeLoop(f"store {name!r}")
+        self._rights = RightsLog(name)
+        self._replay = Replay(self._replay_over_fast, jitter)
         shortage = ReplicaShortage(jitter=jitter) if shortage is None else shortage
         locator.subscribe(shortage.on_primary_event)
-        database, dialer = Database(url, database_choice or DatabaseChoice()), Dialer() if dialer is None else dialer
-        common = partial(ConnectionConfig, url=url, database=database, locator=locator, timing=timing, jitter=jitter)
-        self._config = config = common(dialer=dialer, scripts=tuple(scripts.values()), prepare=self._prepare)
-        self._fast = ReconnectingConnection(config, name=f"{name}-fast", on_breaker_change=self._on_breaker_change)
-        self._refusals = log = StoreRefusals(refusals or RefusalLog(metrics), name, url.server, self._on_proof)
-        self._calls = ScriptCalls(
-            name, scripts, metrics, clock, PrimaryNames(self._fast, locator), replay, shortage, log
+        self._config = connection_config(self._prepare, url, locator, scripts, dialer, database_choice, timing, jitter)
+        self._refusals = StoreRefusals(refusals or RefusalLog(metrics), name, url.server, self._on_proof)
+        self._connections = StoreConnections(
+            self._config, name, namespace.marker(name), self._refusals, metrics, self._on_trust_change
         )
-        self._bulk, self._durable = (ReconnectingConnection(config, name=f"{name}-{to}") for to in ("bulk", "durable"))
-        self._watch = self._calls.watch = watch_replication(config, name, namespace.marker(name), self._on_trust_change)
+        self._fast = self._connections.fast
+        names = PrimaryNames(self._fast, locator)
+        self._calls = ScriptCalls(name, scripts, metrics, clock, names, self._replay, shortage, self._refusals)
+        self._calls.watch = self._connections.watch
 
     @property
     def server(self) -> ServerInfo | None:
@@ -93,24 +96,24 @@ class Store:
         return self._fast.server
 
     @property
-    def _connections(self) -> tuple[ReconnectingConnection, ...]:
-        watching = () if self._watch is None else (self._watch.over,)
-        return self._fast, self._bulk, self._durable, *watching
-
-    @property
     def connections(self) -> int:
         """Return the number of connections made, reconnects included."""
-        return sum(each.connections for each in self._connections)
+        return self._connections.made
 
     @property
     def in_flight(self) -> int:
         """Return the number of calls without a reply, those of cancelled callers included."""
-        return sum(each.in_flight for each in self._connections)
+        return self._connections.in_flight
 
     @property
     def shares_database(self) -> bool:
         """Return True if other stores have keys in the same database, as far as a handshake has shown."""
         return self.server is not None and self.server.shares_database
+
+    @property
+    def is_refused(self) -> bool:
+        """Return True if only a change of the setup lets this store be used, as far as is known."""
+        return self._refusals.is_refused
 
     def health(self) -> ServiceHealth | None:
         """Return what is known of the servers behind this store; None when it has one fixed server."""
@@ -147,7 +150,7 @@ class Store:
         if self._first_start is not None:
             await self._await_start(self._first_start)
         began_s = time.perf_counter()
-        over = self._bulk if is_bulky(args) else self._fast
+        over = self._connections.bulk if is_bulky(args) else self._fast
         reply, _ = await self._calls.run(over, script, keys, args, self._deadline() - waited_ms / 1000)
         self._metrics.script(self.name, script, time.perf_counter() - began_s)
         return reply
@@ -164,7 +167,7 @@ class Store:
         await self._calls.ready(self._fast, deadline_s)
         if self._group_commit is None and not self._outlives():
             return await self.run(script, keys, args), False
-        reply, connection = await self._calls.run(self._durable, script, keys, args, deadline_s)
+        reply, connection = await self._calls.run(self._connections.durable, script, keys, args, deadline_s)
         if self._group_commit is None or self._group_commit.connection is not connection:
             marker = self._namespace.marker(self.name)
             self._group_commit = commits_on(connection, self._locator, marker, self._rights.log_refusal)
@@ -220,10 +223,7 @@ class Store:
         self._home.close()
         if self._subscriber is not None:
             await self._subscriber.aclose()
-        if self._watch is not None:
-            await self._watch.aclose()
-        for each in self._connections:
-            await each.aclose()
+        await self._connections.aclose()
         if self._group_commit is not None:
             await self._group_commit.aclose()
         await self._calls.aclose()
@@ -247,8 +247,7 @@ class Store:
 
     async def _prepare(self, connection: Connection, server: ServerInfo) -> None:
         self._rights.log(server.lacks)
-        if self._watch is not None:
-            self._watch.start()
+        self._connections.start_watch()
         scripts = self._calls.scripts
 
         async def run(script: str, keys: Sequence[str], args: Sequence[Argument]) -> list[Any]:
@@ -272,20 +271,8 @@ class Store:
         return loop.time() + self._deadline_s
 
     def _on_trust_change(self) -> None:
-        """Report that the primary is not trusted, or that it is again; calls then ask before they are sent."""
+        """Make calls ask before they are sent: the primary is not trusted, or it is again."""
         self._calls.report_up(up=False)
-        self._report_breaker()
-
-    def _on_breaker_change(self) -> None:
-        """Report that the fast connection's breaker opened or closed; with it, close those of the others."""
-        breaker = self._fast.breaker
-        self._report_breaker()
-        if breaker.is_open:
-            self._refusals.report(self._fast.refusal, breaker.reason)
-        else:
-            self._refusals.end()
-            for each in self._connections:
-                each.breaker.reset()
 
     def _on_proof(self) -> None:
         """Start to listen, and log what handshakes found out: until now nothing but that the store cannot be used."""
@@ -293,7 +280,3 @@ class Store:
             self._subscriber.start()
         self._rights.release()
         self._config.database.log_sharing()
-
-    def _report_breaker(self) -> None:
-        distrusted = self._watch is not None and not self._watch.trusted
-        self._metrics.breaker(self.name, open=self._fast.breaker.is_open or distrusted)

@@ -62,6 +62,7 @@ class FakeStore:
             database=url.db,
         )
         self.shares_database = False
+        self.is_refused = False
         self._scripts = scripts
         self._server = server
         self._deadline_s = deadline_s

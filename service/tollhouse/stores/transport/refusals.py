@@ -134,6 +134,11 @@ class RefusalLog:
         else:
             _log.warning("store does not answer, calls fail at once", extra=fields)
 
+    def is_refused(self, store: str) -> bool:
+        """Return True if only a change of the setup lets a store be used, as far as is known."""
+        present = self._present.get(store)
+        return present is not None and present.permanent
+
     def end(self, store: str) -> None:
         """Log that a store is well again, if it was not."""
         self._seen_well.add(store)
@@ -155,6 +160,11 @@ class StoreRefusals:
         self._store = store
         self._server = server
         self._on_proof = on_proof
+
+    @property
+    def is_refused(self) -> bool:
+        """Return True if only a change of the setup lets the store be used, as far as is known."""
+        return self._log.is_refused(self._store)
 
     def report(self, refusal: ServerRefusal | None, reason: str) -> None:
         """Report that the server does not answer, for a reason in words if no refusal is known."""
