@@ -5,6 +5,7 @@ TollhouseError
 ├── InvalidInput            a value given by a caller is wrong; HTTP answers 400 or 422
 ├── Overloaded              a bounded queue is full; nothing was done; HTTP answers 503
 ├── LoadFailed              a loader or model failed; HTTP answers 502
+│   └── LoadTimeout         a model took longer than it may; HTTP answers 504
 ├── RateLimited             a function with a limit was called too often (limits/decision.py); HTTP answers 429
 └── StoreError
     ├── StoreUnavailable    no reliable reply; HTTP answers 503
@@ -64,6 +65,10 @@ class Overloaded(TollhouseError):
 
 class LoadFailed(TollhouseError):
     """A loader or model raised; the cause is chained. Nothing was cached."""
+
+
+class LoadTimeout(LoadFailed):
+    """A model took longer than it may. Nothing was cached; it may go on in its thread for a while."""
 
 
 class StoreError(TollhouseError):

@@ -16,7 +16,6 @@ from functools import partial
 from typing import Any, Final
 
 from tollhouse import wiring
-from tollhouse.asgi.functions import checked_function
 from tollhouse.asgi.matched_route import route_name
 from tollhouse.asgi.ratelimit.current import CURRENT_REQUEST, rate_limited_response, refused_request, request_in
 from tollhouse.asgi.ratelimit.inline import InlineLimit, InlineTake, record_error
@@ -34,6 +33,7 @@ from tollhouse.extras import not_installed
 from tollhouse.limits.decision import RateLimited
 from tollhouse.limits.limiter import Limiter
 from tollhouse.limits.policy.policy import Policy
+from tollhouse.runtime.functions import checked_function
 from tollhouse.settings import Settings
 from tollhouse.wiring import Tollhouse
 

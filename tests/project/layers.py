@@ -88,7 +88,6 @@ FLOORS: Mapping[str, tuple[frozenset[str], ...]] = {
                 "disconnect",
                 "forwarding",
                 "forwarding_notices",
-                "functions",
                 "head",
                 "matched_route",
                 "per_loop",

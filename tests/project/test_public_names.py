@@ -43,6 +43,7 @@ PUBLIC = (
     "LimitState",
     "Limiter",
     "LoadFailed",
+    "LoadTimeout",
     "LoginSucceeded",
     "Metrics",
     "MissCauses",

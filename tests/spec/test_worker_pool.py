@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
+import gc
 import threading
 import time
+import weakref
 
 import pytest
 
@@ -170,14 +173,14 @@ async def test_a_coroutine_function_runs_on_the_loop_and_needs_a_place_but_no_th
         assert threading.current_thread() is threading.main_thread()
         return value
 
-    on_loop = asyncio.create_task(pool.run(call, 7))
+    on_loop = asyncio.create_task(pool.run_on_loop(call, 7))
     await asyncio.sleep(0)
     with pytest.raises(Overloaded):
-        await pool.run(call, 8)
+        await pool.run_on_loop(call, 8)
     release.set()
 
     assert await on_loop == 7
-    assert await pool.run(call, 9) == 9
+    assert await pool.run_on_loop(call, 9) == 9
     gate.opened.set()
     await running
     pool.close()
@@ -191,11 +194,161 @@ async def test_an_error_in_a_call_reaches_its_caller():
         raise ZeroDivisionError
 
     for _ in range(3):
-        for function in (fail, lambda: 1 // 0):
+        for run, function in ((pool.run_on_loop, fail), (pool.run, fail), (pool.run, lambda: 1 // 0)):
             with pytest.raises(ZeroDivisionError):
-                await pool.run(function)
+                await run(function)
 
     pool.close()
+
+
+#   what a call raises, what its caller gets
+ENDS = [
+    (StopIteration, RuntimeError),
+    (SystemExit, RuntimeError),
+    (KeyboardInterrupt, RuntimeError),
+    (asyncio.CancelledError, RuntimeError),
+    (GeneratorExit, RuntimeError),
+    (concurrent.futures.CancelledError, concurrent.futures.CancelledError),
+    (TimeoutError, TimeoutError),
+]
+
+
+@pytest.mark.parametrize(("raised", "caught"), ENDS, ids=[raised.__name__ for raised, _ in ENDS])
+async def test_what_would_end_more_than_the_call_ends_the_call(raised, caught):
+    """An exception that means something to futures, tasks, loops or the process is an error of one call."""
+    pool = WorkerPool("hashing", 1, queued=0)
+
+    def fail():
+        raise raised
+
+    async with asyncio.timeout(PATIENCE_S):
+        for _ in range(2):
+            with pytest.raises(caught) as error:
+                await pool.run(fail)
+
+    assert raised in (type(error.value), type(error.value.__cause__))
+    assert await pool.run(lambda: "alive") == "alive"
+    pool.close()
+
+
+async def test_an_async_call_cannot_end_the_loop():
+    """SystemExit out of an async function is an error of its call."""
+    pool = WorkerPool("models", 1, queued=0)
+
+    async def leave():
+        raise SystemExit(3)
+
+    for _ in range(3):
+        with pytest.raises(RuntimeError) as error:
+            await pool.run_on_loop(leave)
+        assert isinstance(error.value.__cause__, SystemExit)
+    pool.close()
+
+
+async def test_what_a_function_returns_is_awaited():
+    """An awaitable that a plain function returns is awaited on the loop, and its place is taken until it ends."""
+    pool, release, returned = WorkerPool("models", 1, queued=0), asyncio.Event(), threading.Semaphore(0)
+
+    async def wait(value):
+        await release.wait()
+        return value, threading.current_thread() is threading.main_thread()
+
+    def later(value):
+        returned.release()
+        return wait(value)
+
+    waiting = asyncio.create_task(pool.run(later, 7))
+    assert await asyncio.to_thread(returned.acquire, timeout=PATIENCE_S)
+    with pytest.raises(Overloaded):
+        pool.require_place()
+    release.set()
+
+    assert await waiting == (7, True)
+    assert await pool.run(lambda: "next") == "next"
+    pool.close()
+
+
+async def test_a_coroutine_whose_caller_left_is_closed(gate):
+    """What a function returns to a caller that has left is not awaited, and its place is free again."""
+    pool, begun = WorkerPool("models", 1, queued=1), []
+
+    async def never():
+        begun.append(1)
+
+    def slow():
+        gate.work()
+        return never()
+
+    call = asyncio.create_task(pool.run(slow))
+    await gate.wait_for(1)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    gate.opened.set()
+
+    assert await pool.run(lambda: "next") == "next"
+    assert begun == []
+    pool.close()
+
+
+async def test_a_call_that_left_the_queue_is_forgotten(gate):
+    """A caller that leaves takes its arguments along, also while every thread is busy."""
+    pool = WorkerPool("hashing", 1, queued=1)
+    running = asyncio.create_task(pool.run(gate.work))
+    await gate.wait_for(1)
+    argument = Argument()
+    alive = weakref.ref(argument)
+
+    waiting = asyncio.create_task(pool.run(print, argument))
+    await asyncio.sleep(0)
+    del argument
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    del waiting
+    gc.collect()
+
+    assert alive() is None
+    gate.opened.set()
+    await running
+    pool.close()
+
+
+async def test_a_closed_pool_refuses_calls():
+    """After `close` a call is Overloaded, and takes no place."""
+    pool = WorkerPool("hashing", 1, queued=1)
+    assert await pool.run(lambda: 1) == 1
+
+    pool.close()
+
+    for _ in range(3):
+        with pytest.raises(Overloaded):
+            await pool.run(lambda: 1)
+
+
+async def test_a_thread_waits_for_the_next_call():
+    """Calls one after the other run in one thread, so that what a thread has loaded is there for the next."""
+    pool = WorkerPool("models", 4, queued=4)
+
+    threads = {await pool.run(threading.get_ident) for _ in range(20)}
+
+    assert len(threads) == 1
+    pool.close()
+
+
+async def test_a_pool_that_is_dropped_ends_its_threads():
+    """A pool that its owner forgot to close leaves no thread behind."""
+    pool = WorkerPool("models", 1, queued=0)
+    thread = await pool.run(threading.current_thread)
+
+    del pool
+    gc.collect()
+    await asyncio.to_thread(thread.join, PATIENCE_S)
+
+    assert not thread.is_alive()
+
+
+class Argument:
+    pass
 
 
 async def test_closing_refuses_queued_calls_and_lets_running_ones_end(gate):

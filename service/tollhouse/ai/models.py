@@ -1,4 +1,4 @@
-"""Models: named functions that answer AI requests, run in a bounded pool so that they cannot block the service."""
+"""Models: named functions that answer AI requests, each in a bounded pool of its own, so that none can block others."""
 
 from __future__ import annotations
 
@@ -10,8 +10,16 @@ from typing import Any, Final
 from msgspec import Struct
 
 from tollhouse.cache.ttl import CacheTTL
-from tollhouse.errors import ConfigurationError, InvalidInput, LoadFailed, TollhouseError, require_type
+from tollhouse.errors import (
+    ConfigurationError,
+    InvalidInput,
+    LoadFailed,
+    LoadTimeout,
+    TollhouseError,
+    require_type,
+)
 from tollhouse.extras import pip_line
+from tollhouse.runtime.functions import is_async
 from tollhouse.suggest import one_of
 from tollhouse.worker_pool import WorkerPool
 
@@ -23,9 +31,12 @@ _NO_MODELS: Final = f"there are no models; {pip_line('tollhouse[demo]')} brings 
 class Model(Struct, frozen=True, kw_only=True):
     """A function from a JSON value to a value that can be cached.
 
-    `call` is a plain function, run in a thread, or a coroutine function. Change `version` whenever its outputs may
-    change: results of another version are never returned. `check` raises InvalidInput for an input that `call` does
-    not accept, before the cache is read.
+    `call` is a plain function, run in a thread, or an async one, or a function that returns an awaitable. Change
+    `version` whenever its outputs may change: results of another version are never returned. `check` raises
+    InvalidInput for an input that `call` does not accept, before the cache is read. An output is kept for `ttl_s`.
+
+    A call takes at most `timeout_ms`, its time in the queue included. At most `threads` calls run in threads at once,
+    and `queued` more wait; of an async model as many as both together run.
     """
 
     name: str
@@ -33,16 +44,20 @@ class Model(Struct, frozen=True, kw_only=True):
     call: Callable[[Any], Any]
     check: Callable[[Any], None] = lambda _: None
     ttl_s: int = CacheTTL.LONG.value
+    timeout_ms: int = 30_000
+    threads: int = 4
+    queued: int = 64
 
 
 class Models:
-    """The models by name, and the pool that they run in: at most `threads + queued` calls at a time."""
+    """The models by name, each with a pool and a queue of its own: one that blocks holds up no other."""
 
-    def __init__(self, models: Iterable[Model] = (), *, threads: int = 4, queued: int = 64) -> None:
+    def __init__(self, models: Iterable[Model] = ()) -> None:
         self._models: dict[str, Model] = {}
+        self._pools: dict[str, WorkerPool] = {}
+        self._calls: set[asyncio.Task[Any]] = set()
         for model in models:
             self._add(model)
-        self._pool = WorkerPool("the queue of the models", threads, queued=queued)
 
     def names(self) -> tuple[str, ...]:
         """Return the names of all models, sorted."""
@@ -58,13 +73,23 @@ class Models:
         raise InvalidInput("model", name, remedy, kind="unknown-model")
 
     async def run(self, model: Model, value: Any) -> Any:
-        """Return a model's output; raises Overloaded if the pool is full, and LoadFailed from the error of a model."""
-        answer = asyncio.ensure_future(self._pool.run(model.call, value))
+        """Return a model's output.
+
+        Raises Overloaded if the model's queue is full, or no thread was free in time; LoadTimeout if the model took
+        longer than its `timeout_ms`; LoadFailed from any other error of the model, but an error of ours as it is. A
+        call that has begun in a thread goes on without its caller, and keeps its place until it ends.
+        """
+        pool = self._pools[model.name]
+        call = _Call(model.call)
+        run = pool.run_on_loop if is_async(model.call) else pool.run
+        answer = self._own(asyncio.create_task(run(call, value)))
         try:
-            await asyncio.wait([answer])
+            await asyncio.wait([answer], timeout=model.timeout_ms / 1000)
         finally:
             answer.cancel()
-        error = answer.exception()
+        if not answer.done():
+            raise _too_late(model) if call.has_begun else pool.overloaded()
+        error = asyncio.CancelledError() if answer.cancelled() else answer.exception()
         if error is None:
             return answer.result()
         if isinstance(error, TollhouseError):
@@ -73,7 +98,8 @@ class Models:
 
     def close(self) -> None:
         """Refuse the calls that are queued; those that run end by themselves."""
-        self._pool.close()
+        for pool in self._pools.values():
+            pool.close()
 
     def _add(self, model: Model) -> None:
         if _NAME.fullmatch(model.name) is None:
@@ -84,3 +110,31 @@ class Models:
         if model.name in self._models:
             raise ConfigurationError("model", model.name, "give each model a name of its own")
         self._models[model.name] = model
+        self._pools[model.name] = WorkerPool(f"the queue of model {model.name!r}", model.threads, queued=model.queued)
+
+    def _own(self, call: asyncio.Task[Any]) -> asyncio.Task[Any]:
+        """Keep a call until it ends: a model may go on for a while after it was cancelled."""
+        self._calls.add(call)
+        call.add_done_callback(self._forget)
+        return call
+
+    def _forget(self, call: asyncio.Task[Any]) -> None:
+        self._calls.discard(call)
+        if not call.cancelled():
+            call.exception()  # its caller has it, or has left; the log needs no warning about it
+
+
+class _Call:
+    """A call of a model, which notes that it has begun: it has left the queue."""
+
+    def __init__(self, function: Callable[[Any], Any]) -> None:
+        self._function = function
+        self.has_begun = False
+
+    def __call__(self, value: Any) -> Any:
+        self.has_begun = True
+        return self._function(value)
+
+
+def _too_late(model: Model) -> LoadTimeout:
+    return LoadTimeout(f"model {model.name!r} gave no output within {model.timeout_ms} ms")

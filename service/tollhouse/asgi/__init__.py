@@ -7,7 +7,6 @@ client_address  the client behind trusted proxies, whom `forwarding` fields name
                 `forwarding_notices`
 route_patterns  matches of method and path
 matched_route   the route that a framework has matched
-functions       functions of the application, in every form
 disconnect      work for a client that may go away
 per_loop        one Tollhouse for each event loop
 starlette_handlers  exception handlers of a Starlette application

@@ -5,21 +5,25 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
+from tollhouse.asgi.response import HttpResponse
 from tollhouse.asgi.types import Receive
 from tollhouse.errors import StoreError
 
 T = TypeVar("T")
 
+GONE: Final = HttpResponse(status=499, body=b"")
+"""What a server logs of a request whose client did not wait; no client reads it."""
+
 
 async def while_connected(
-    receive: Receive, work: Coroutine[Any, Any, T], give_back: Callable[[T], Awaitable[object]]
+    receive: Receive, work: Coroutine[Any, Any, T], give_back: Callable[[T], Awaitable[object]] | None = None
 ) -> T | None:
     """Return the result of the work, or None if the client disconnects before: then the work is cancelled.
 
-    A result that no client receives, also because the caller is cancelled, is given back. `receive` must have returned
-    the whole body before.
+    A result that no client receives, also because the caller is cancelled, is given back if it can be. `receive` must
+    have returned the whole body before.
     """
     working, leaving = asyncio.create_task(work), asyncio.create_task(_disconnect(receive))
     is_received = False
@@ -29,7 +33,7 @@ async def while_connected(
             return working.result()
         return leaving.result()
     finally:
-        if not is_received and _has_result(working):
+        if give_back is not None and not is_received and _has_result(working):
             with suppress(StoreError):
                 await give_back(working.result())
 

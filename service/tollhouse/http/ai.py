@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from litestar import Request, Response, post
 from litestar.di import NamedDependency
@@ -11,10 +11,12 @@ from msgspec import Struct, ValidationError, convert
 
 from tollhouse.ai.canonical import CanonicalJson, parse
 from tollhouse.ai.results import Results
+from tollhouse.asgi.disconnect import GONE, while_connected
+from tollhouse.asgi.types import Receive
 from tollhouse.cache.reading.read_through import CacheResult
 from tollhouse.http.authentication import require_role
 from tollhouse.http.openapi import SESSION, problems
-from tollhouse.http.problems import invalid_body
+from tollhouse.http.problems import invalid_body, litestar_response
 
 TENANT: Final = "public"
 """The output of models in this process depends only on the input, so all callers share cached results."""
@@ -38,7 +40,7 @@ class AnswerBody(Struct, frozen=True, kw_only=True):
     status_code=200,
     guards=[require_role("service", "session")],
     opt={"auth": True, "rate_limit": "ai", "query": ("use_cache",)},
-    responses=problems(400, 401, 403, 422, 429, 502, 503),
+    responses=problems(400, 401, 403, 422, 429, 502, 503, 504),
     security=[*SESSION, {"key": []}],
 )
 async def ask(
@@ -50,10 +52,14 @@ async def ask(
 ) -> Response[AnswerBody]:
     """Answer `{"input": any JSON}` with the model's output; `X-Cache` names its source.
 
+    A client that disconnects leaves the queue of the model.
     An object that names a member twice is refused, because parsers disagree on which of the two counts.
     """
     cached = use_cache and "no-cache" not in request.headers.get("cache-control", "").lower()
-    result = await results.answer(model, _input(body), tenant=TENANT, use_cache=cached)
+    work = results.answer(model, _input(body), tenant=TENANT, use_cache=cached)
+    result = await while_connected(cast("Receive", request.receive), work)
+    if result is None:
+        return litestar_response(GONE)
     return Response(AnswerBody(model=model, output=result.value), headers=_headers(result))
 
 

@@ -100,6 +100,7 @@ _PROBLEMS: Final[Mapping[int, ResponseSpec]] = {
         RefusedRequest, "The caller is limited, or its address sent too many wrong keys; see Retry-After."
     ),
     502: problem_spec(ProblemDetails, "The model failed; nothing was cached."),
+    504: problem_spec(ProblemDetails, "The model took too long, or nothing is stored and only that was wanted."),
     503: problem_spec(
         UnavailableProblem, "A store does not answer, or too much is waiting; see Retry-After.", STORE_DOWN
     ),

@@ -30,7 +30,7 @@ from tollhouse.asgi.response import (
     unavailable_response,
 )
 from tollhouse.asgi.types import Send
-from tollhouse.errors import InvalidInput, LoadFailed, Overloaded, StoreError
+from tollhouse.errors import InvalidInput, LoadFailed, LoadTimeout, Overloaded, StoreError
 from tollhouse.logs import Log, redact
 from tollhouse.suggest import one_of
 
@@ -117,6 +117,11 @@ def _of_overload(_: Request[Any, Any, Any], error: Overloaded) -> Response[Any]:
 def _of_load_failure(_: Request[Any, Any, Any], error: LoadFailed) -> Response[Any]:
     _log.error("model failed", extra={"model": str(error)}, exc_info=error.__cause__)
     return problem(502, "model-failed", "Model Failed", "the model failed; nothing was cached")
+
+
+def _of_load_timeout(_: Request[Any, Any, Any], error: LoadTimeout) -> Response[Any]:
+    _log.error("model too slow", extra={"model": str(error)})
+    return problem(504, "model-timeout", "Model Timeout", "the model took too long; nothing was cached")
 
 
 def _of_store_error(_: Request[Any, Any, Any], error: StoreError) -> Response[Any]:
@@ -240,6 +245,7 @@ HANDLERS: Final[Mapping[int | type[Exception], Callable[[Request[Any, Any, Any],
     InvalidInput: _of_invalid_input,
     Overloaded: _of_overload,
     LoadFailed: _of_load_failure,
+    LoadTimeout: _of_load_timeout,
     UnicodeDecodeError: _of_undecodable,
     RecursionError: _of_undecodable,
     StoreError: _of_store_error,

@@ -5,14 +5,19 @@ from __future__ import annotations
 import asyncio
 import importlib.metadata
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from tollhouse.ai.langid import TEXT_CHARACTERS_MAX, langid
 from tollhouse.ai.models import Model, Models
-from tollhouse.errors import ConfigurationError, InvalidInput, LoadFailed, Overloaded
+from tollhouse.errors import ConfigurationError, InvalidInput, LoadFailed, LoadTimeout, Overloaded
+
+PATIENCE_S = 10
 
 
 def model(call: Any, name: str = "m", **options: Any) -> Model:
@@ -25,6 +30,18 @@ def opened() -> Iterator[list[Models]]:
     yield models
     for each in models:
         each.close()
+
+
+@pytest.fixture
+def later(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Moves the clock of event loops on."""
+    ahead_s = [0.0]
+    monkeypatch.setattr(asyncio.BaseEventLoop, "time", lambda _: time.monotonic() + ahead_s[0])
+
+    def move(seconds: float) -> None:
+        ahead_s[0] += seconds
+
+    return move
 
 
 async def test_a_function_runs_in_a_thread(opened: list[Models]):
@@ -92,14 +109,14 @@ async def test_a_call_beyond_the_queue_is_refused_at_once(opened: list[Models]):
         gate.wait()
         return value
 
-    opened.append(models := Models([model(call)], threads=1, queued=1))
+    opened.append(models := Models([model(call, threads=1, queued=1)]))
     m = models.find("m")
     tasks = [asyncio.create_task(models.run(m, number)) for number in range(2)]
     await asyncio.to_thread(begun.acquire)
 
     with pytest.raises(Overloaded) as refused:
         await models.run(m, 3)
-    assert refused.value.what == "the queue of the models"
+    assert refused.value.what == "the queue of model 'm'"
     gate.set()
 
     assert await asyncio.gather(*tasks) == [0, 1]
@@ -116,7 +133,7 @@ async def test_a_caller_that_leaves_frees_its_place_in_the_queue(opened: list[Mo
         gate.wait()
         return value
 
-    opened.append(models := Models([model(call)], threads=1, queued=1))
+    opened.append(models := Models([model(call, threads=1, queued=1)]))
     m = models.find("m")
     running, waiting = (asyncio.create_task(models.run(m, number)) for number in range(2))
     await asyncio.to_thread(begun.acquire)
@@ -132,6 +149,152 @@ async def test_a_caller_that_leaves_frees_its_place_in_the_queue(opened: list[Mo
 
     assert await third == 2
     assert seen == [0, 2]
+
+
+async def test_a_model_that_blocks_holds_up_no_other(opened: list[Models]):
+    """Each model has a pool and a queue of its own."""
+    gate = threading.Event()
+    blocked = model(lambda _: gate.wait(), "blocked", threads=1, queued=0)
+    opened.append(models := Models([blocked, model(lambda value: value, "quick", threads=1, queued=0)]))
+    waiting = [asyncio.create_task(models.run(blocked, number)) for number in range(70)]
+    await asyncio.sleep(0)
+
+    assert await models.run(models.find("quick"), 1) == 1
+
+    gate.set()
+    answers = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [type(answer) for answer in answers] == [bool] + [Overloaded] * 69
+
+
+async def test_a_call_that_takes_too_long_is_a_timeout(opened: list[Models], later: Callable[[float], None]):
+    """After `timeout_ms` the caller has LoadTimeout, a LoadFailed; the call keeps its place until it really ends."""
+    gate, begun = threading.Event(), threading.Event()
+
+    def call(_: int) -> None:
+        begun.set()
+        gate.wait()
+
+    opened.append(models := Models([model(call, threads=1, queued=0, timeout_ms=30_000)]))
+    m = models.find("m")
+    running = asyncio.create_task(models.run(m, 1))
+    await asyncio.to_thread(begun.wait)
+
+    later(31)
+    with pytest.raises(LoadTimeout) as late:
+        await running
+
+    assert "30000 ms" in str(late.value)
+    with pytest.raises(Overloaded):
+        await models.run(m, 2)
+    gate.set()
+
+
+async def test_a_call_that_no_thread_took_in_time_is_an_overload(opened: list[Models], later: Callable[[float], None]):
+    """Nothing was done for it: it has left the queue, and may come again."""
+    gate, begun, seen = threading.Event(), threading.Event(), list[int]()
+
+    def call(value: int) -> None:
+        seen.append(value)
+        begun.set()
+        gate.wait()
+
+    opened.append(models := Models([model(call, threads=1, queued=1, timeout_ms=30_000)]))
+    m = models.find("m")
+    running = asyncio.create_task(models.run(m, 1))
+    await asyncio.to_thread(begun.wait)
+    waiting = asyncio.create_task(models.run(m, 2))
+    await asyncio.sleep(0)
+
+    later(31)
+    answers = await asyncio.gather(running, waiting, return_exceptions=True)
+    gate.set()
+
+    assert [type(answer) for answer in answers] == [LoadTimeout, Overloaded]
+    assert seen == [1]
+
+
+async def test_an_async_model_that_takes_too_long_is_cancelled(opened: list[Models], later: Callable[[float], None]):
+    """It is LoadTimeout for its caller also if the model does not end then; its place is taken until it does."""
+    ended, release = list[str](), asyncio.Event()
+
+    async def call(value: str) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append(value)
+            if value == "stubborn":
+                await release.wait()
+
+    opened.append(models := Models([model(call, threads=1, queued=0)]))
+    m = models.find("m")
+    for value in ("obedient", "stubborn"):
+        running = asyncio.create_task(models.run(m, value))
+        await asyncio.sleep(0)
+        later(31)
+        with pytest.raises(LoadTimeout):
+            await running
+        await asyncio.sleep(0)
+
+    assert ended == ["obedient", "stubborn"]
+    with pytest.raises(Overloaded):
+        await models.run(m, "next")
+    release.set()
+
+
+class AsyncCallable:
+    async def __call__(self, value: int) -> tuple[int, bool]:
+        await asyncio.sleep(0)
+        return value, threading.current_thread() is threading.main_thread()
+
+
+def awaitable_of(value: int) -> Any:
+    return AsyncCallable()(value)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [AsyncCallable(), AsyncCallable().__call__, partial(AsyncCallable()), awaitable_of, partial(awaitable_of)],
+    ids=["object", "method", "partial", "function", "partial-function"],
+)
+async def test_a_model_that_gives_an_awaitable_is_awaited(opened: list[Models], call: Any):
+    """Async callables, and functions that return an awaitable, give their result, on the loop."""
+    opened.append(models := Models([model(call)]))
+
+    assert await models.run(models.find("m"), 7) == (7, True)
+
+
+async def no_arguments() -> None:
+    raise AssertionError
+
+
+@pytest.mark.parametrize("call", [no_arguments, partial(no_arguments, 1), lambda: None, AsyncCallable.__call__])
+async def test_a_call_that_raises_before_it_runs_keeps_no_place(opened: list[Models], call: Any):
+    """A model with another signature fails each time, however often it is called."""
+    opened.append(models := Models([model(call, threads=1, queued=0)]))
+
+    for _ in range(3):
+        with pytest.raises(LoadFailed) as failed:
+            await models.run(models.find("m"), 1)
+        assert isinstance(failed.value.__cause__, TypeError)
+
+
+@pytest.mark.parametrize("error", [StopIteration, asyncio.CancelledError, SystemExit])
+async def test_a_model_ends_nothing_but_its_call(opened: list[Models], error: type[BaseException]):
+    """What means more than an error to a loop is LoadFailed, from plain and from async models."""
+
+    def fail(_: int) -> None:
+        raise error
+
+    async def fail_later(_: int) -> None:
+        raise error
+
+    opened.append(models := Models([model(fail, "a"), model(fail_later, "b")]))
+
+    async with asyncio.timeout(PATIENCE_S):
+        for name in models.names():
+            with pytest.raises(LoadFailed) as failed:
+                await models.run(models.find(name), 1)
+            assert failed.value.__cause__ is not None
 
 
 def test_an_unknown_model_is_named_with_the_nearest(opened: list[Models]):
@@ -185,7 +348,7 @@ async def test_langid_is_loaded_once_by_many_threads(opened: list[Models]):
     """The first use is safe from several threads at a time; an empty text is no error."""
     found = langid()
     assert found is not None
-    opened.append(models := Models([found], threads=8))
+    opened.append(models := Models([structs.replace(found, threads=8)]))
 
     answers = await asyncio.gather(*(models.run(found, "") for _ in range(16)))
 

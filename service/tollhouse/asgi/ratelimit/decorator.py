@@ -12,7 +12,6 @@ from typing import Any, Concatenate, Final, ParamSpec, TypeVar, cast
 from msgspec import Struct
 
 from tollhouse import wiring
-from tollhouse.asgi.functions import checked_function, is_async, place_of
 from tollhouse.asgi.matched_route import is_handler, route_name
 from tollhouse.asgi.ratelimit.current import current_request
 from tollhouse.asgi.ratelimit.inline import InlineLimit, InlineTake, record_error
@@ -33,6 +32,7 @@ from tollhouse.errors import ConfigurationError, InvalidInput, StoreError
 from tollhouse.limits.decision import Decision, RateLimited
 from tollhouse.limits.limiter import Limiter
 from tollhouse.limits.policy.policy import Policy
+from tollhouse.runtime.functions import checked_function, is_async, place_of
 from tollhouse.settings import Settings
 from tollhouse.sync.loop_thread import PROCESS
 from tollhouse.wiring import Tollhouse

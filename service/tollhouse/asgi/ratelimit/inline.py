@@ -16,7 +16,6 @@ from typing import Any, Final, cast
 
 from msgspec import Struct, field
 
-from tollhouse.asgi.functions import checked_function, place_of
 from tollhouse.asgi.ratelimit.current import in_call
 from tollhouse.asgi.ratelimit.limiter_source import LimiterSource
 from tollhouse.asgi.ratelimit.refusal_response import LimitError, is_answered
@@ -28,6 +27,7 @@ from tollhouse.limits.decision import Decision, RateLimited
 from tollhouse.limits.limiter import Limiter
 from tollhouse.limits.policy.notation import parse_policy
 from tollhouse.limits.policy.policy import Policy
+from tollhouse.runtime.functions import checked_function, place_of
 
 _PLACE_CHARACTERS_MAX: Final = 48
 _DIGEST_BYTES: Final = 5

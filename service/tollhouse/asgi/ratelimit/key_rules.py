@@ -21,12 +21,12 @@ from typing import Any, Final, cast
 from uuid import UUID
 
 from tollhouse.asgi.credentials import api_key_of, session_token
-from tollhouse.asgi.functions import checked_function
 from tollhouse.asgi.ratelimit.limiter_source import LimiterSource
 from tollhouse.asgi.ratelimit.request_context import RequestContext
 from tollhouse.asgi.types import Scope, header_of
 from tollhouse.errors import ConfigurationError, InvalidInput, StoreUnavailable
 from tollhouse.limits.policy.policy import KEY_RULES, Policy
+from tollhouse.runtime.functions import checked_function
 from tollhouse.sessions.records import Session
 from tollhouse.suggest import one_of, similar
 

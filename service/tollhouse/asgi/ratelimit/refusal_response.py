@@ -11,7 +11,6 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from tollhouse.asgi.functions import checked_function
 from tollhouse.asgi.ratelimit.headers import named_limits
 from tollhouse.asgi.response import (
     RETRY_SOON,
@@ -23,6 +22,7 @@ from tollhouse.asgi.response import (
 from tollhouse.errors import InvalidInput, StoreError
 from tollhouse.limits.decision import Decision, RateLimited, TakeAllResult
 from tollhouse.limits.wire.request import checked_units
+from tollhouse.runtime.functions import checked_function
 
 LimitError = RateLimited | InvalidInput | StoreError
 """What a limit raises that the client gets an answer to: a refusal, or that there is no decision."""

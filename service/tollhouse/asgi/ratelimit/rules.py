@@ -7,7 +7,6 @@ from typing import Any, Literal, cast
 
 from msgspec import Struct
 
-from tollhouse.asgi.functions import checked_function
 from tollhouse.asgi.ratelimit.key_rules import (
     KeyFinder,
     KeyRule,
@@ -25,6 +24,7 @@ from tollhouse.asgi.types import PerRequest, Scope, header_of
 from tollhouse.errors import ConfigurationError
 from tollhouse.limits.decision import Decision
 from tollhouse.limits.policy.policy import Policy
+from tollhouse.runtime.functions import checked_function
 from tollhouse.suggest import one_of
 
 PolicyChoice = str | Sequence[str] | None

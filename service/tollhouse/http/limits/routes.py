@@ -13,8 +13,7 @@ from litestar.openapi.spec import Example
 from litestar.params import Body, JSONBody
 from msgspec import convert
 
-from tollhouse.asgi.disconnect import while_connected
-from tollhouse.asgi.response import HttpResponse
+from tollhouse.asgi.disconnect import GONE, while_connected
 from tollhouse.asgi.types import Receive
 from tollhouse.http.authentication import require_role
 from tollhouse.http.limits.openapi import COMMON_RESPONSES, RATE_LIMIT_FIELDS, TAKE_ALL_RESPONSES, TAKE_RESPONSES
@@ -42,7 +41,6 @@ from tollhouse.limits.decision import Decision, Lease, Settlement, Take, TakeAll
 from tollhouse.limits.limiter import Limiter
 
 _EXAMPLE: Final = {"policy": "api", "key": "customer-7", "cost": 1}
-_GONE: Final = HttpResponse(status=499, body=b"")
 """The response to a client that has disconnected: a word for logs, because it is not sent."""
 TakeBody = Annotated[Take, Body(examples=[Example(value=_EXAMPLE)])]
 BatchBody = Annotated[list[Take], Body(description="Up to 256 takes.", examples=[Example(value=[_EXAMPLE])])]
@@ -98,7 +96,7 @@ async def acquire(
     """
     work = limits.acquire(data.policy, data.key, data.cost, wait_ms=data.wait_ms)
     decision = await while_connected(cast("Receive", request.receive), work, limits.undo)
-    return litestar_response(_GONE if decision is None else responses.take(decision))
+    return litestar_response(GONE if decision is None else responses.take(decision))
 
 
 @post("/peek", status_code=200, responses=COMMON_RESPONSES)
@@ -154,7 +152,7 @@ async def lease(
 
     work = limits.lease(data.policy, data.key, wait_ms=data.wait_ms)
     lease = await while_connected(cast("Receive", request.receive), work, release)
-    return litestar_response(_GONE if lease is None else responses.hold(lease.decision, lease.id))
+    return litestar_response(GONE if lease is None else responses.hold(lease.decision, lease.id))
 
 
 @post("/renew", status_code=200, responses=COMMON_RESPONSES)

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tollhouse.asgi.functions import checked_function, is_async, place_of
 from tollhouse.errors import ConfigurationError
+from tollhouse.runtime.functions import checked_function, is_async, place_of
 
 
 def plain(one: int = 1) -> int:
