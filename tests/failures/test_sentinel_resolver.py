@@ -7,9 +7,10 @@ import asyncio
 import pytest
 
 from tests.failures.fake_sentinel import replica
-from tests.failures.scenes import IMPATIENT, QUIET, RESTLESS, ROUND, Clock, scene, tcp
+from tests.failures.scenes import IMPATIENT, QUIET, RESTLESS, ROUND, Clock, Scene, scene, tcp
 from tollhouse.stores.discovery.failover_hints import FailoverHint
 from tollhouse.stores.discovery.locator import NoPrimary
+from tollhouse.stores.urls import Host
 
 
 async def test_no_address_is_used_unconfirmed() -> None:
@@ -126,6 +127,37 @@ async def test_a_replica_that_comes_back_matters_at_once() -> None:
         s.resolver.suspect(tcp(s.hosts[0]), FailoverHint(why="eof"))
 
         assert s.resolver.health().successors.wanted == 2
+
+
+def former_primary(host: Host) -> dict[str, str]:
+    """Return the entry of a server that Sentinel lists as a replica, and that reports the primary role still."""
+    return replica(host) | {"role-reported": "master", "slave-repl-offset": "0"}
+
+
+def offsets_of(s: Scene) -> set[int | None]:
+    """Return the offsets that the resolver knows of former primaries, by each Sentinel's list."""
+    return {one.written for each in s.resolver.health().successors.candidates for one in each if one.deposed}
+
+
+async def test_a_former_primary_is_asked_for_its_offset() -> None:
+    """Its offset is asked for with every poll; while it does not answer, or follows by now, none is known."""
+    async with scene(timing=IMPATIENT) as s:
+        for sentinel in s.sentinels:
+            sentinel.replicas[1] = former_primary(s.hosts[2])
+        s.promote(2)
+        await s.started()
+        await s.until(lambda: offsets_of(s) == {100})
+
+        s.replicate(2, of=0)
+        await s.until(lambda: offsets_of(s) == {None})
+        s.promote(2)
+        await s.until(lambda: offsets_of(s) == {100})
+        s.servers[2].listener.silent = True
+        await s.until(lambda: offsets_of(s) == {None})
+        for sentinel in s.sentinels:
+            sentinel.replicas[1] = replica(s.hosts[2])
+
+        await s.until(lambda: offsets_of(s) == set())
 
 
 async def test_states_are_believed_for_as_long_as_they_are_news() -> None:

@@ -7,20 +7,22 @@ has acknowledged, once for each Sentinel: any of them may lead the next failover
 |------------------------------------------------------|------------------------------|-----------------------|
 | priority 0, or down                                  | no candidate                 | may be durable        |
 | `unsettled`: disconnected, or not examined yet       | no candidate yet             | the same, (1)         |
-| `deposed`: a primary still, and its offset unknown   | last of those of its priority| the same, (2)         |
+| `deposed`: a primary still, and no offset of it known| last of those of its priority| the same, (2)         |
 | any other                                            | a candidate                  | is not durable        |
 
-(1) Unless the server is attached to the primary. (2) If a candidate that goes before it has the write.
+(1) Unless the server is attached to the primary. (2) If a candidate that goes before it has the write, and the write
+ends behind everything that the former primary wrote: as soon as Sentinel has made a replica of it, and before it has
+followed, its own offset counts, although it counts something else. After a restart of the new primary it is larger.
 A server that is attached to the primary and on no list is about to be listed: a write that it lacks is not durable.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Literal
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from tollhouse.stores.urls import Host
 
@@ -36,6 +38,8 @@ class ListedReplica(Struct, frozen=True, kw_only=True):
     priority: int
     state: State
     deposed: bool = False
+    written: int | None = None
+    """The offset at which a deposed server ends, by its own count; None if it has not said so."""
 
 
 class AttachedReplica(Struct, frozen=True, kw_only=True):
@@ -47,6 +51,16 @@ class AttachedReplica(Struct, frozen=True, kw_only=True):
 
 Lists = tuple[tuple[ListedReplica, ...], ...]
 """The replicas as each Sentinel lists them."""
+
+
+def deposed_hosts(lists: Lists) -> list[Host]:
+    """Return the addresses of the former primaries that do not follow yet."""
+    return sorted({host for each in lists for one in each if one.deposed for host in one.aliases})
+
+
+def with_offsets(lists: Lists, written: Mapping[Host, int]) -> Lists:
+    """Return the lists with what former primaries said of their offsets."""
+    return tuple(tuple(_with_offset(one, written) if one.deposed else one for one in each) for each in lists)
 
 
 class Successors(Struct, frozen=True, kw_only=True):
@@ -115,7 +129,7 @@ def is_durable(view: Successors, attached: Sequence[AttachedReplica], offset: in
     holders = {one.host for one in attached} - lagging
     matter = lagging - view.optional if view.strangers_matter else (lagging & view.listed) - view.optional
     some = any(not one.aliases.isdisjoint(holders) for each in view.candidates for one in each)
-    return some and not matter and all(_is_held(each, holders) for each in view.candidates)
+    return some and not matter and all(_is_held(each, holders, offset) for each in view.candidates)
 
 
 def _candidates(listed: Sequence[ListedReplica], *, believed: bool) -> list[ListedReplica]:
@@ -129,12 +143,22 @@ def _follows(one: ListedReplica) -> bool:
     return one.priority > 0 and one.state == "up" and not one.deposed
 
 
-def _is_held(candidates: Sequence[ListedReplica], holders: Collection[Host]) -> bool:
+def _is_held(candidates: Sequence[ListedReplica], holders: Collection[Host], offset: int) -> bool:
     """Return whether one Sentinel would promote a holder, whichever of its candidates are left."""
     lacking = [one for one in candidates if one.aliases.isdisjoint(holders)]
     heirs = [one for one in candidates if one not in lacking and not one.deposed]
     first = min((one.priority for one in heirs), default=_NEVER)
-    return all(one.deposed and first <= one.priority for one in lacking)
+    return all(one.deposed and _goes_last(one, first, offset) for one in lacking)
+
+
+def _goes_last(former: ListedReplica, first: int, offset: int) -> bool:
+    """Return whether Sentinel promotes a replica of priority `first` that has everything up to `offset` instead."""
+    behind = former.written is not None and former.written < offset
+    return first < former.priority or (first == former.priority and behind)
+
+
+def _with_offset(one: ListedReplica, written: Mapping[Host, int]) -> ListedReplica:
+    return structs.replace(one, written=max((written[host] for host in one.aliases & written.keys()), default=None))
 
 
 def _addresses(replicas: Sequence[ListedReplica]) -> frozenset[Host]:

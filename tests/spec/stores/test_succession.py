@@ -4,15 +4,29 @@ from __future__ import annotations
 
 import pytest
 
-from tollhouse.stores.succession import AttachedReplica, ListedReplica, State, Succession, is_durable, successors
+from tollhouse.stores.succession import (
+    AttachedReplica,
+    ListedReplica,
+    State,
+    Succession,
+    deposed_hosts,
+    is_durable,
+    successors,
+    with_offsets,
+)
 
 END = 100
 NONE: frozenset[tuple[str, int]] = frozenset()
 Listing = tuple[tuple[ListedReplica, ...], ...]
 
 
-def listed(name: str, priority: int = 100, state: State = "up", *, deposed: bool = False) -> ListedReplica:
-    return ListedReplica(aliases=frozenset({(name, 1)}), priority=priority, state=state, deposed=deposed)
+def listed(name: str, priority: int = 100, state: State = "up") -> ListedReplica:
+    return ListedReplica(aliases=frozenset({(name, 1)}), priority=priority, state=state)
+
+
+def former(written: int | None) -> ListedReplica:
+    """Return a former primary that does not follow yet, and ends at an offset."""
+    return ListedReplica(aliases=frozenset({("o", 1)}), priority=100, state="up", deposed=True, written=written)
 
 
 def attached(**offsets: int) -> list[AttachedReplica]:
@@ -22,7 +36,7 @@ def attached(**offsets: int) -> list[AttachedReplica]:
 A, B, C = listed("a"), listed("b"), listed("c")
 SPARE, DOWN = listed("s", 0), listed("d", state="down")
 UNSETTLED = listed("u", state="unsettled")
-OLD = listed("o", deposed=True)
+OLD = former(END - 1)
 
 #    what each Sentinel lists, who has acknowledged how much, is it durable
 VERDICTS: list[tuple[Listing, dict[str, int], bool]] = [
@@ -59,6 +73,10 @@ VERDICTS: list[tuple[Listing, dict[str, int], bool]] = [
     (((A, OLD),), {"o": 100}, False),
     (((OLD,),), {}, False),
     (((A, OLD), (OLD,)), {"a": 100}, False),
+    # unless it ends behind the write, or nothing is known of it: then it may go before them once it is a replica
+    (((A, former(END)),), {"a": 250}, False),
+    (((A, former(None)),), {"a": 100}, False),
+    (((listed("a", 10), former(None)),), {"a": 100}, True),
     # a server without a usable address is never a holder
     (((A, ListedReplica(aliases=frozenset(), priority=100, state="up")),), {"a": 100}, False),
 ]
@@ -91,6 +109,15 @@ def test_in_doubt_every_server_may_be_up(lists: Listing, offsets: dict[str, int]
     view = successors(lists, NONE, believed=False)
 
     assert is_durable(view, attached(**offsets), END) is durable
+
+
+def test_former_primaries_are_completed_by_their_offsets() -> None:
+    """Only a deposed server has an offset of its own, and only if it said so."""
+    lists = ((A, former(7)), (former(7), B))
+
+    assert deposed_hosts(lists) == [("o", 1)]
+    assert with_offsets(lists, {("o", 1): 9, ("a", 1): 8}) == ((A, former(9)), (former(9), B))
+    assert with_offsets(lists, {}) == ((A, former(None)), (former(None), B))
 
 
 def test_two_replicas_behind_one_address_both_acknowledge() -> None:

@@ -32,6 +32,7 @@ from functools import partial
 from typing import Final
 
 from tollhouse.stores.discovery.failover_hints import FailoverHint
+from tollhouse.stores.discovery.former_primaries import FormerPrimaries
 from tollhouse.stores.discovery.locator import ServiceHealth
 from tollhouse.stores.discovery.primary_history import FailoverPause, Generation, PrimaryHistory, adoption_reason
 from tollhouse.stores.discovery.quorum import latest_name, majority
@@ -42,7 +43,7 @@ from tollhouse.stores.discovery.sentinel_events import FailoverAborted, Promotio
 from tollhouse.stores.discovery.sentinel_pool import Poll, SentinelPool
 from tollhouse.stores.discovery.timing import ResolverTiming
 from tollhouse.stores.discovery.unavailable import Unavailable
-from tollhouse.stores.succession import Succession, Successors
+from tollhouse.stores.succession import Lists, Succession, Successors
 from tollhouse.stores.transport.dialer import Dialer, Login, login_of
 from tollhouse.stores.urls import Host, SentinelService, TcpAddress, UnixAddress
 
@@ -92,6 +93,8 @@ class SentinelResolver:
         self._named: Generation | None = None
         self._polled_s = -math.inf
         self._succession = Succession(strangers_matter=True)
+        self._replicas: Lists = ()
+        self._former = FormerPrimaries(self._probe)
 
     def login(self) -> Login:
         """Return the login of the URL."""
@@ -110,7 +113,7 @@ class SentinelResolver:
             sentinels_known=poll.known,
             sentinels_reachable=self._sentinels.reachable,
             quorum=poll.quorum,
-            promotable=self._succession.view(poll.replicas, self._history.aliases, believed=True).promotable,
+            promotable=self._succession.view(self._replicas, self._history.aliases, believed=True).promotable,
             successors=self._successors(poll),
             generation=self._history.current,
             reason=self._rounds.reason,
@@ -133,7 +136,7 @@ class SentinelResolver:
             return None
         fresh = self._clock() - self._polled_s <= self._timing.news_s
         certain = not self._rounds.reason and majority(poll.votes, poll.known) in aliases
-        return self._succession.view(poll.replicas, aliases, believed=fresh and certain)
+        return self._succession.view(self._replicas, aliases, believed=fresh and certain)
 
     async def _round(self, doubts: int) -> bool:
         """Poll the Sentinels, then ask the servers that they name; return True if all agree."""
@@ -141,6 +144,7 @@ class SentinelResolver:
         hint, self._hint = self._hint, None
         began_s = self._clock()
         poll = await self._sentinels.poll_all(self._rounds.tasks)
+        self._take_replicas(poll.replicas)
         self._history.confirm(poll.votes)
         ranking = self._history.candidates(poll.votes, poll.known, hint, self._clock())
         found, refusals = await self._first_primary(ranking)
@@ -158,6 +162,17 @@ class SentinelResolver:
             if majority(poll.votes, poll.known) in self._history.aliases:
                 self._named = self._history.current
         return poll.agreed in self._history.aliases and poll.settled
+
+    def _take_replicas(self, lists: Lists) -> None:
+        """Take what the Sentinels list, and ask the former primaries among it for their offsets, in the background."""
+        self._replicas = self._former.completed(lists)
+        if asking := self._former.ask(lists):
+            task = self._rounds.tasks.create_task(asking)
+            task.add_done_callback(lambda _: self._on_offsets(lists))
+
+    def _on_offsets(self, lists: Lists) -> None:
+        if lists is self._sentinels.last_poll.replicas:
+            self._replicas = self._former.completed(lists)
 
     async def _first_primary(self, ranking: Sequence[Host]) -> tuple[VerifiedPrimary | None, list[Unavailable]]:
         refusals: list[Unavailable] = []
