@@ -25,6 +25,7 @@ from tests.simulation.world import MakeCluster, World
 from tollhouse.errors import StoreUnavailable
 from tollhouse.sessions.records import Session
 
+_LEADERLESS_S: Final = 60
 _ATTEMPTS: Final = 10
 _PAUSE_S: Final = 0.2
 
@@ -108,6 +109,7 @@ class _Run:
             loop.call_at(call.at_ms / 1000, world.perform, call)
         await asyncio.sleep(self._schedule.end_ms / 1000)
         await world.settled()
+        await _led(world.cluster)
         self.trace.note("all is repaired: a new process verifies every session, as those that are left do")
         world.clients.append(world.start(len(world.clients)))
         verified, failures = await self._look(world.clients)
@@ -140,6 +142,14 @@ class _Run:
             except StoreUnavailable as error:
                 failures.append(f"process {client.number} cannot verify sessions at the end: {error}")
         return verified, tuple(failures)
+
+
+async def _led(cluster: Any) -> None:
+    """Return when a server is a primary: servers that follow each other are replaced by Sentinel after 20 to 30 s."""
+    for _ in range(_LEADERLESS_S):
+        if any(server.roles[-1][1] for server in cluster.servers):
+            return
+        await asyncio.sleep(1)
 
 
 async def _recovered(client: Client) -> None:
