@@ -32,11 +32,10 @@ from functools import partial
 from typing import Final
 
 from tollhouse.stores.discovery.failover_hints import FailoverHint
-from tollhouse.stores.discovery.former_primaries import FormerPrimaries
 from tollhouse.stores.discovery.locator import ServiceHealth
 from tollhouse.stores.discovery.primary_history import FailoverPause, Generation, PrimaryHistory, adoption_reason
 from tollhouse.stores.discovery.quorum import latest_name, majority
-from tollhouse.stores.discovery.role_probe import RoleProbe, VerifiedPrimary
+from tollhouse.stores.discovery.role_probe import FormerPrimaries, RoleProbe, VerifiedPrimary
 from tollhouse.stores.discovery.rounds import Rounds
 from tollhouse.stores.discovery.sentinel_client import SentinelClient
 from tollhouse.stores.discovery.sentinel_events import FailoverAborted, Promotion, SentinelEvent
