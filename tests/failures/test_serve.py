@@ -137,6 +137,21 @@ def _a_worker_starts(family: set[int], log: str) -> bool:
     return "Started server process" in log
 
 
+@pytest.mark.parametrize("command", [(), ("serve",), ("check",)], ids=lambda command: " ".join(command) or "tollhouse")
+def test_the_help_says_how_to_name_a_server(tmp_path: Path, command: tuple[str, ...]) -> None:
+    """A first question of a new operator is answered by the command itself."""
+    done = subprocess.run(
+        [*COMMAND, *command, "--help"],
+        check=True,
+        env=environment(tmp_path),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    assert "TOLLHOUSE_URL" in done.stdout
+
+
 def test_a_service_that_is_killed_while_it_starts_leaves_nothing(tmp_path: Path) -> None:
     """After kill -9 at any stage of its start, nothing of `serve --workers 2` remains, and its port is free."""
     with ThreadPoolExecutor(3) as pool:

@@ -8,12 +8,31 @@ from tollhouse.settings.leaf import Leaf, leaves
 HEAD = """\
 # Settings
 
-Every setting, as a variable and as a line of `tollhouse.toml`. A variable wins over the file; `*_FILE` names a file
-that holds the value. Aliases, if the variable is not set: `REDIS_URL`, `REDIS_HOST` with `REDIS_PORT`,
-`REDIS_PASSWORD` and `REDIS_DB`, `CACHE_ENABLED`, `CACHE_TTL_SECONDS`, `CACHE_KEY_PREFIX`, `CACHE_DEBUG`.
-`TOLLHOUSE_CONFIG` names another file, `TOLLHOUSE_EMBEDDED_BINARY` another `valkey-server`.
+Each setting is a variable and a line of `tollhouse.toml`, which is looked for in the working folder; `TOLLHOUSE_CONFIG`
+or `--config` names another file. All of them are in [the table](#all-settings). These two say the same:
 
-Who reads them:
+```toml
+url = "redis://valkey.internal:6379/0"
+trusted_proxies = ["10.0.0.7", "10.0.0.8"]
+
+[limits.policies.api]
+limit = "100/minute"
+```
+
+```text
+TOLLHOUSE_URL=redis://valkey.internal:6379/0
+TOLLHOUSE_TRUSTED_PROXIES=10.0.0.7,10.0.0.8
+TOLLHOUSE_LIMITS_POLICIES_API_LIMIT=100/minute
+```
+
+A variable wins over the file. `TOLLHOUSE_SECRET_FILE`, and so on for each variable, names a file that holds the value.
+Aliases, if the variable is not set: `REDIS_URL`, `REDIS_HOST` with `REDIS_PORT`, `REDIS_PASSWORD` and `REDIS_DB`,
+`CACHE_ENABLED`, `CACHE_TTL_SECONDS`, `CACHE_KEY_PREFIX`, `CACHE_DEBUG`. `TOLLHOUSE_EMBEDDED_BINARY` names another
+`valkey-server` for `embedded://`.
+
+`tollhouse limits lint` checks all of it without a server, `tollhouse check` also the servers.
+
+## Who reads them
 
 - `tollhouse serve` and the other commands; a flag wins over the variable.
 - `tollhouse.open()`, `RateLimitMiddleware`, `TollhousePlugin`, and `RateLimit` of FastAPI, if they are given neither a
@@ -35,16 +54,22 @@ times of requests and connections, `log_level` and `log_format`. They have to be
 `NAME` in a variable, and `*` in the file, stand for the name of a policy: `TOLLHOUSE_LIMITS_POLICIES_API_NEXT_LIMIT` is
 the limit of `api-next` if the file has one, else of `api_next`.
 
+## Applications on one server
+
 Two applications on one server need a `namespace` each: without it they share accounts, sessions and cached results, and
 policies of one name share their counters. It is a part of every key, behind the word of the store, as in
 `tollhouse:rate:shop:…`. `cache.key_prefix` only replaces the first word of the cache's keys, before the namespace; no
 other store uses it. An application that gets a namespace begins with empty stores: set it before there are users.
+
+## Databases
 
 Stores that follow from `url` have four databases, from the one that it names on. If the server has too few, or the
 account may not SELECT, they share the one that it names, and `tollhouse check` says so. The first connection decides
 for as long as the stores are open; a primary that refuses its database later is an error, because a store that is
 moved no longer finds its data. So if your servers may differ, set `databases` to `separate` or `shared`. In a shared
 database the `total_keys` of the cache are its own entries, an estimate above 20,000 keys.
+
+## All settings
 
 | variable | in the file | default | meaning |
 |---|---|---|---|

@@ -45,6 +45,7 @@ class CheckResult(Struct, frozen=True, kw_only=True):
 def check(config: Path | None, as_json: bool) -> None:  # noqa: FBT001 - click gives it
     """Check that every store answers and can be written: exit code 0 if all can, else 1.
 
+    The server is that of TOLLHOUSE_URL, or of `url` in the settings file.
     With Sentinels it also shows the state of the replicas, and warns if a failover would fail.
     Without a URL it checks the stores of the service that `tollhouse serve` runs for this user;
     if none runs, those of an embedded server that it starts and stops.

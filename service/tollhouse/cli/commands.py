@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Final
 
 import click
 from rich_click import RichGroup
@@ -13,9 +14,15 @@ from tollhouse.cli.drill import drill
 from tollhouse.cli.limits import limits
 from tollhouse.cli.serve import serve
 from tollhouse.errors import ConfigurationError, InvalidInput, StoreError
+from tollhouse.pages import page_path
+
+_SETTINGS: Final = (
+    "Settings are read from tollhouse.toml in this folder and from variables, such as "
+    f"TOLLHOUSE_URL=redis://localhost:6379/0. All of them are in {page_path('settings')}"
+)
 
 
-@click.group(cls=RichGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=RichGroup, context_settings={"help_option_names": ["-h", "--help"]}, epilog=_SETTINGS)
 @click.version_option(package_name="tollhouse")
 def cli() -> None:
     """Sessions, rate limits and cached results, on Redis and Valkey."""

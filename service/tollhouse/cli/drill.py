@@ -53,7 +53,9 @@ def drill() -> None:
 @drill.command(cls=RichCommand)
 @click.option("--fault", "faults", callback=_some_of(FAULTS), default=",".join(FAULTS), help=_FAULTS_HELP)
 @click.option("--client", "clients", callback=_some_of(CLIENTS), default=",".join(CLIENTS), help=_CLIENTS_HELP)
-@click.option("--rounds", type=click.IntRange(1, 100), default=1, show_default=True, help="Rounds of each.")
+@click.option(
+    "--rounds", type=click.IntRange(1, 100), default=1, show_default=True, help="Rounds of each fault and client."
+)
 @click.option("--rate", type=click.IntRange(20, 5000), default=RATE, show_default=True, help="Operations a second.")
 @click.option(
     "--down-after-ms",
@@ -120,7 +122,13 @@ def run(slo_file: Path | None, out: Path, as_json: bool, **options: Any) -> None
 
 
 @drill.command("list", cls=RichCommand)
-@click.option("--down-after-ms", type=int, default=DOWN_AFTER_MS, help="For bounds that depend on it.")
+@click.option(
+    "--down-after-ms",
+    type=int,
+    default=DOWN_AFTER_MS,
+    show_default=True,
+    help="The bounds are those for this time, after which a Sentinel considers a silent server down.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def explain(down_after_ms: int, as_json: bool) -> None:  # noqa: FBT001 - click gives it
     """List the faults, with their effect and their bounds."""

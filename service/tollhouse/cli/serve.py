@@ -63,7 +63,8 @@ _OWN: Final = EmbeddedTarget | EmbeddedClusterTarget | FakeTarget
 def serve(config: Path | None, ha: bool, as_json: bool, **options: Any) -> None:  # noqa: FBT001 - click gives them
     """Serve sessions, limits and AI results over HTTP.
 
-    Without any setting it starts its own Valkey, generates an admin key and listens on 127.0.0.1:8000.
+    Without any setting it starts its own Valkey, generates an admin key and listens on 127.0.0.1:8000. To use your
+    server, set TOLLHOUSE_URL=redis://HOST:6379/0 and TOLLHOUSE_SECRET, or `url` and `secret` of the settings file.
     """
     exit_on_signals()
     settings = wiring.load_settings(config, flags=options)

@@ -10,7 +10,8 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from tests.project.settings_page import row
+from tests.project.console import blocks
+from tests.project.settings_page import HEAD, row
 from tollhouse.accounts.hashing import PROFILES
 from tollhouse.errors import ConfigurationError
 from tollhouse.settings import Settings, read, remove_secrets, with_instances
@@ -419,6 +420,14 @@ def test_a_flag_out_of_range_is_named_as_it_was_typed() -> None:
         load({}, flags={"head_bytes": 1})
 
     assert refused.value.setting == "--head-bytes"
+
+
+def test_the_file_and_the_variables_that_the_page_begins_with_say_the_same(tmp_path: Path) -> None:
+    """The first two examples of docs/settings.md, one for each way, are the same settings."""
+    (file,), (variables, *_) = blocks(HEAD, "toml"), blocks(HEAD, "text")
+    written = write(tmp_path / "mine.toml", file)
+
+    assert load(dict(line.split("=", 1) for line in variables.splitlines())) == load({}, written) != Settings()
 
 
 def test_secrets_are_in_no_text() -> None:
