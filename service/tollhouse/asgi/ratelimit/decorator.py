@@ -48,6 +48,9 @@ OnRefusal = (
 )
 """A function of the refusal and of any arguments, plain or async. As in OfArguments, the last line says it all."""
 
+_NO_LIMIT: Final = (
+    'it is no function: write the limit in parentheses, as in @limit("5/minute"), and a function below it'
+)
 _NO_LIMITER: Final = (
     "our middleware serves no request here, and the settings set no server: "
     "give the limiter, the Tollhouse or its URL as `limiter`, or set TOLLHOUSE_URL"
@@ -98,7 +101,9 @@ def limit(
 
 
 def _decorated(function: Callable[P, R], made: Callable[..., _FunctionLimit]) -> Callable[P, R]:
-    """Return the function with its limit; raises ConfigurationError for a generator, which runs nothing when called."""
+    """Return the function with its limit; raises ConfigurationError for what is none, or runs nothing when called."""
+    if not callable(function):
+        raise ConfigurationError("limit", function, _NO_LIMIT)
     checked_function("limit", function)
     limited = made(place=place_of(function), is_async=is_async(function))
     if limited.on_refusal is not None:

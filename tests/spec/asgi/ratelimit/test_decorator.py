@@ -438,7 +438,17 @@ async def a_mistyped_rule(world: StoreWorld) -> None:
     limit("mail", key="adress")
 
 
+async def no_parentheses(world: StoreWorld) -> None:
+    def work(user: str) -> str:
+        return user
+
+    limited: Any = limit(work)  # as `@limit` above it does
+
+    limited("ada")
+
+
 MISTAKES = [
+    (no_parentheses, "limit"),
     (no_key, "key"),
     (no_limiter, "limiter"),
     (a_rule_without_a_request, "key"),
