@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
-from tollhouse.ai.canonical import CanonicalJson, canonicalize
+from tollhouse.ai.canonical import CanonicalJson, canonicalize, json_text, off_loop
 from tollhouse.ai.models import Model, Models
 from tollhouse.cache.cache import Cache
 from tollhouse.cache.reading.read_through import CacheResult
@@ -35,7 +35,7 @@ class Results:
         if not 1 <= len(tenant) <= _TENANT_CHARACTERS_MAX:
             raise InvalidInput("tenant", tenant, f"give 1 to {_TENANT_CHARACTERS_MAX} characters")
         named = self._models.find(model)
-        canonical = input if isinstance(input, CanonicalJson) else canonicalize(input)
+        canonical = input if isinstance(input, CanonicalJson) else await _canonical(input)
         named.check(canonical.value)
         return await self._cache.fetch(
             _key(tenant, named, canonical),
@@ -45,6 +45,11 @@ class Results:
             family=f"ai:{model}",
             use_cache=use_cache,
         )
+
+
+async def _canonical(value: Any) -> CanonicalJson:
+    text = json_text(value)
+    return await off_loop(text, canonicalize, value, text)
 
 
 def _key(tenant: str, model: Model, canonical: CanonicalJson) -> str:

@@ -9,7 +9,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, RawBody
 from msgspec import Struct, ValidationError, convert
 
-from tollhouse.ai.canonical import CanonicalJson, parse
+from tollhouse.ai.canonical import CanonicalJson, off_loop, parse
 from tollhouse.ai.results import Results
 from tollhouse.asgi.disconnect import GONE, while_connected
 from tollhouse.asgi.types import Receive
@@ -56,7 +56,7 @@ async def ask(
     An object that names a member twice is refused, because parsers disagree on which of the two counts.
     """
     cached = use_cache and "no-cache" not in request.headers.get("cache-control", "").lower()
-    work = results.answer(model, _input(body), tenant=TENANT, use_cache=cached)
+    work = results.answer(model, await off_loop(body, _input, body), tenant=TENANT, use_cache=cached)
     result = await while_connected(cast("Receive", request.receive), work)
     if result is None:
         return litestar_response(GONE)

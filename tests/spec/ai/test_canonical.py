@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import json
+import sys
+import threading
 from typing import Any
 
 import msgspec
@@ -11,7 +14,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from tollhouse.ai.canonical import DEPTH_MAX, canonicalize, parse
+from tollhouse.ai.canonical import DEPTH_MAX, OFF_LOOP_BYTES, canonicalize, off_loop, parse
 from tollhouse.errors import InvalidInput
 
 NUMBERS = st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.integers(-3, 3).map(float)
@@ -159,6 +162,88 @@ def test_a_value_without_a_json_form_is_refused(value: Any):
     """Python values without a JSON form are input errors."""
     with pytest.raises(InvalidInput):
         canonicalize(value)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"[" + b"[],{}," * 40_000 + b"0]",
+        b"[" + b'"\\\\", "[[:\\"{", ' * 20_000 + b"0]",
+        b'{"a": "' + b"[:" * 100_000 + b'", "b": 1.5}',
+        b"[" + b"[" * 60 + b"]" * 60 + b"," + b"[[1.0, 2e0]], " * 20_000 + b"0]",
+    ],
+    ids=["brackets", "strings", "one string", "deep"],
+)
+def test_a_long_text_is_read_like_a_short_one(raw: bytes):
+    """Strings and brackets are told apart wherever a text is divided."""
+    assert same(parse(raw).value, json.loads(raw))
+    with pytest.raises(InvalidInput, match="once"):
+        parse(b'{"a": 1, "b": ' + raw + b', "a": 1}')
+    with pytest.raises(InvalidInput, match="levels"):
+        parse(b"[" * 64 + raw + b"]" * 64)
+
+
+@pytest.mark.parametrize(
+    ("raw", "calls"), [(b"[0, true, null, {}]", 0), (b'[{"a": "1.5"}, ""]', 0), (b"[1.5, 1e3]", 2)]
+)
+def test_no_python_code_runs_for_each_value(raw: bytes, calls: int):
+    """A thousand values take as many Python calls as four; only numbers with a fraction or an exponent have one."""
+    long = b"[" + b",".join([raw] * 1_000) + b"]"
+
+    assert (python_calls(long) - python_calls(b"[" + raw + b"]")) // 999 == calls
+
+
+def python_calls(raw: bytes) -> int:
+    """Return how many Python functions run while a text is parsed."""
+    counted = [0]
+
+    def count(_frame: object, event: str, _argument: object) -> None:
+        counted[0] += event == "call"
+
+    sys.setprofile(count)
+    try:
+        parse(raw)
+    finally:
+        sys.setprofile(None)
+    return counted[0]
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_the_garbage_collector_is_left_as_it_was(enabled: bool):
+    """Also if the text is no JSON; what an application chose stays."""
+    if not enabled:
+        gc.disable()
+    try:
+        parse(b"[]")
+        with pytest.raises(InvalidInput):
+            parse(b"[")
+
+        assert gc.isenabled() == enabled
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize("value", [("a", 1), {"a": (1, (2.0, {"b": ()}))}, [("a",), {"b": [1.0]}]])
+def test_a_tuple_is_an_array(value: Any):
+    """A tuple has the canonical form of the list of its items."""
+    assert canonicalize(value) == canonicalize(json.loads(json.dumps(value)))
+
+
+@pytest.mark.parametrize("value", [{1: "a"}, [{"b": {None: 1}}], ({"a": ({2.5: 1},)},), {True: ("x",)}])
+def test_a_name_that_is_no_text_is_refused_at_any_depth(value: Any):
+    """It would share the key of the text that it is written as."""
+    with pytest.raises(InvalidInput) as refused:
+        canonicalize(value)
+
+    assert (refused.value.field, refused.value.remedy[:4]) == ("input", "name")
+
+
+@pytest.mark.parametrize(("size", "on_loop"), [(OFF_LOOP_BYTES, True), (OFF_LOOP_BYTES + 1, False)])
+async def test_work_on_a_long_text_is_done_in_a_thread(size: int, on_loop: bool):
+    """Up to 64 KiB it is done at once."""
+    thread = await off_loop(b"x" * size, threading.current_thread)
+
+    assert (thread is threading.main_thread()) == on_loop
 
 
 def test_nesting_is_bounded():
