@@ -57,6 +57,7 @@ from tollhouse.sessions.revoker import RevokeAllResult, RevokeResult
 from tollhouse.sessions.sessions import Issued, SessionRefused, Sessions
 from tollhouse.sessions.tokens import Token
 from tollhouse.settings import Settings
+from tollhouse.settings.ai import AiSettings, ModelSettings
 from tollhouse.settings.credentials import CredentialsFunction, StoreCredentials
 from tollhouse.settings.model import CacheSettings, Dialect, LimitSettings, PolicySettings
 from tollhouse.settings.watch import SettingsWatcher
@@ -65,6 +66,7 @@ from tollhouse.wiring import Tollhouse, load_settings, open  # noqa: A004 - `tol
 __all__ = [
     "AccountCreated",
     "Accounts",
+    "AiSettings",
     "Cache",
     "CacheDetail",
     "CacheLifetimes",
@@ -92,6 +94,7 @@ __all__ = [
     "Metrics",
     "MissCauses",
     "Model",
+    "ModelSettings",
     "Models",
     "NameTaken",
     "Overloaded",

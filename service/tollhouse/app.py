@@ -102,7 +102,7 @@ def create_worker(config: WorkerConfig) -> FastPath:
     exit_with_parent(config.folder)
     settings, file = config.settings, None if config.file is None else Path(config.file)
     logs.configure(settings.log_level, settings.log_format, verbose=wiring.verbose_loggers(settings))
-    tollhouse = wiring.open(settings, models=installed_models())
+    tollhouse = wiring.open(settings, models=installed_models(settings))
     keys = ApiKeys(tollhouse)
     return serve_quickly(create_app(tollhouse, file, keys=keys), tollhouse, keys)
 
@@ -112,10 +112,10 @@ def serve_quickly(app: Litestar, tollhouse: Tollhouse, keys: ApiKeys) -> FastPat
     return FastPath(answer_head(cast("App", app)), tollhouse, keys)
 
 
-def installed_models() -> Models:
-    """Return the models that this installation can run: `langid` with the extra `demo`, else none."""
-    model = langid()
-    return Models(() if model is None else (model,))
+def installed_models(settings: Settings) -> Models:
+    """Return the models of the settings, and `langid` with the extra `demo`; raise ConfigurationError for a bad one."""
+    built_in = langid()
+    return wiring.models_from_settings(settings, () if built_in is None else (built_in,))
 
 
 def _dependencies(tollhouse: Tollhouse) -> dict[str, Provide]:

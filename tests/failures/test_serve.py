@@ -351,6 +351,12 @@ WRONG: list[tuple[list[str], dict[str, str], list[str]]] = [
     ([], {"TOLLHOUSE_SECRET_FILE": "/nowhere/secret"}, ["TOLLHOUSE_SECRET_FILE", "/nowhere/secret"]),
     ([], {"TOLLHOUSE_LIMITS_POLICIES_API_LIMIT": "5/mn"}, ["TOLLHOUSE_LIMITS_POLICIES_API_LIMIT", "5/mn", "5/m"]),
     ([], {"TOLLHOUSE_PROT": "1"}, ["TOLLHOUSE_PROT:", "TOLLHOUSE_PORT"]),
+    (
+        [],
+        {"TOLLHOUSE_AI_MODELS_M_CALL": "no_such_module:answer", "TOLLHOUSE_AI_MODELS_M_VERSION": "1"},
+        ["ai.models.m.call", "no_such_module", "install"],
+    ),
+    ([], {"TOLLHOUSE_AI_MODELS_M_CALL": "tests.answers:echo"}, ["ai.models.m.version", "TOLLHOUSE_AI_MODELS_M_CALL"]),
     (["--host", "0.0.0.0"], {}, ["TOLLHOUSE_ADMIN_KEY", "0.0.0.0"]),
     (["--host", "0.0.0.0", "--plain-http"], {}, ["plain_http", "0.0.0.0"]),
     (["--host", "no.such.host.invalid"], {}, ["no.such.host.invalid"]),

@@ -81,7 +81,8 @@ class Service:
 
 @asynccontextmanager
 async def service_at(url: str, *, peer: str = "127.0.0.1", **changes: Any) -> AsyncGenerator[Service]:
-    tollhouse = wiring.open(settings_at(url, **changes), models=Models(filter(None, [LANGID])))
+    models = None if "ai" in changes else Models(filter(None, [LANGID]))
+    tollhouse = wiring.open(settings_at(url, **changes), models=models)
     app, served = served_app(tollhouse)
     transport = httpx2.ASGITransport(app=served, client=(peer, 50_000))  # type: ignore[arg-type] - httpx types its scope
     async with app.lifespan(), httpx2.AsyncClient(transport=transport, base_url="http://testserver") as client:

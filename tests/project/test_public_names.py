@@ -21,6 +21,7 @@ pytestmark = pytest.mark.project
 PUBLIC = (
     "AccountCreated",
     "Accounts",
+    "AiSettings",
     "Cache",
     "CacheDetail",
     "CacheLifetimes",
@@ -48,6 +49,7 @@ PUBLIC = (
     "Metrics",
     "MissCauses",
     "Model",
+    "ModelSettings",
     "Models",
     "NameTaken",
     "Overloaded",

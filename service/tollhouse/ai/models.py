@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
@@ -20,11 +19,10 @@ from tollhouse.errors import (
 )
 from tollhouse.extras import pip_line
 from tollhouse.runtime.functions import is_async
+from tollhouse.settings.ai import MODEL_NAME, NAME_REMEDY, VERSION_CHARACTERS_MAX
 from tollhouse.suggest import one_of
 from tollhouse.worker_pool import WorkerPool
 
-_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
-_VERSION_CHARACTERS_MAX: Final = 128
 _NO_MODELS: Final = f"there are no models; {pip_line('tollhouse[demo]')} brings one, langid"
 
 
@@ -102,10 +100,10 @@ class Models:
             pool.close()
 
     def _add(self, model: Model) -> None:
-        if _NAME.fullmatch(model.name) is None:
-            raise ConfigurationError("model", model.name, "name it with a-z, 0-9, '_', '.' and '-', 64 at most")
-        if not 1 <= len(model.version) <= _VERSION_CHARACTERS_MAX:
-            remedy = f"give 1 to {_VERSION_CHARACTERS_MAX} characters"
+        if MODEL_NAME.fullmatch(model.name) is None:
+            raise ConfigurationError("model", model.name, NAME_REMEDY)
+        if not 1 <= len(model.version) <= VERSION_CHARACTERS_MAX:
+            remedy = f"give 1 to {VERSION_CHARACTERS_MAX} characters"
             raise ConfigurationError(f"version of model {model.name!r}", model.version, remedy)
         if model.name in self._models:
             raise ConfigurationError("model", model.name, "give each model a name of its own")

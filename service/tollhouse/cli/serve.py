@@ -25,6 +25,7 @@ from rich_click import RichCommand
 from tollhouse import logs, wiring
 from tollhouse.app import WorkerConfig, create_worker
 from tollhouse.cli import service_file
+from tollhouse.cli.models import import_models
 from tollhouse.cli.service_file import ServiceInfo
 from tollhouse.errors import ConfigurationError, StoreRefused
 from tollhouse.keyring import Keyring
@@ -70,6 +71,7 @@ def serve(config: Path | None, ha: bool, as_json: bool, **options: Any) -> None:
     settings = wiring.load_settings(config, flags=options)
     remove_secrets(os.environ)  # children get what they need by other ways
     logs.configure(settings.log_level, settings.log_format, verbose=wiring.verbose_loggers(settings))
+    import_models(settings)
     with ExitStack() as owned:
         settings, listening = _listen(settings)
         owned.enter_context(contextlib.closing(listening))

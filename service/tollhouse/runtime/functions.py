@@ -11,7 +11,7 @@ from tollhouse.errors import ConfigurationError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_GENERATOR: Final = "a generator runs nothing when it is called; give a function that returns, or limit its caller"
+_GENERATOR: Final = "a generator runs nothing when it is called: give a function that returns a value"
 _DESCRIPTOR: Final = "put it below @classmethod and @staticmethod, next to the function"
 
 

@@ -67,8 +67,8 @@ def read(
     environ = without_service_links(environ)
     file = settings_file(environ, path)
     raw = [] if file is None else list(from_file(file, _LEAVES))
-    policies = {setting.path[2] for setting in raw if setting.path[:2] == ("limits", "policies")}
-    raw += [*from_aliases(environ), *from_variables(environ, _LEAVES, policies), *_from_flags(flags or {})]
+    paths = [setting.path for setting in raw]
+    raw += [*from_aliases(environ), *from_variables(environ, _LEAVES, paths), *_from_flags(flags or {})]
     by_path = {setting.path: setting for setting in raw}
     _require(by_path)
     tree: dict[str, Any] = {}

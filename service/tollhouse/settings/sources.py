@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, cast
 from urllib.parse import quote
@@ -72,10 +72,14 @@ def from_aliases(environ: Mapping[str, str]) -> Iterator[RawSetting]:
             yield RawSetting(path=path, value=text, origin=_origin(environ, alias), is_text=True)
 
 
-def from_variables(environ: Mapping[str, str], leaves: Iterable[Leaf], names: Iterable[str]) -> Iterator[RawSetting]:
-    """Read every TOLLHOUSE_ variable; raise ConfigurationError for an unknown one. `names` are known policies."""
+def from_variables(
+    environ: Mapping[str, str], leaves: Iterable[Leaf], paths: Collection[tuple[str, ...]]
+) -> Iterator[RawSetting]:
+    """Read every TOLLHOUSE_ variable; raise ConfigurationError for an unknown one.
+
+    `paths` are those of other settings, whose names a variable can mean but not spell.
+    """
     patterns = [(leaf, _pattern(leaf)) for leaf in leaves]
-    spelled = {re.sub(r"\W", "_", name).upper(): name for name in names}
     bases = {name.removesuffix("_FILE") for name in environ if name.startswith(PREFIX)} - _NOT_SETTINGS
     for variable in sorted(bases):
         matched = ((leaf, pattern.fullmatch(variable)) for leaf, pattern in patterns)
@@ -87,8 +91,7 @@ def from_variables(environ: Mapping[str, str], leaves: Iterable[Leaf], names: It
             raise ConfigurationError(variable, HIDDEN, f"is no setting; {remedy}")
         text = read_text(environ, variable)
         if text is not None:
-            chosen = [spelled.get(part, part.lower()) for part in match.groups()]
-            path = tuple(chosen.pop() if part == ANY_NAME else part for part in leaf.path)
+            path = tuple(part if part != ANY_NAME else _name(leaf, match[1], paths) for part in leaf.path)
             yield RawSetting(path=path, value=text, origin=_origin(environ, variable), is_text=True)
 
 
@@ -156,6 +159,13 @@ def _from_redis_parts(environ: Mapping[str, str]) -> RawSetting | None:
 def _origin(environ: Mapping[str, str], variable: str) -> str:
     """Return the variable that gives the text, which may be the one that names a file."""
     return variable if environ.get(variable) else f"{variable}_FILE"
+
+
+def _name(leaf: Leaf, spelled: str, paths: Iterable[tuple[str, ...]]) -> str:
+    """Return the name in one of the paths that a variable spells so, else the spelling in lower case."""
+    place = leaf.path.index(ANY_NAME)
+    names = (path[place] for path in paths if len(path) > place and path[:place] == leaf.path[:place])
+    return next((name for name in names if re.sub(r"\W", "_", name).upper() == spelled), spelled.lower())
 
 
 def _pattern(leaf: Leaf) -> re.Pattern[str]:

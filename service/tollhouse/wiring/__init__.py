@@ -2,10 +2,12 @@
 
 tollhouse  Tollhouse and `open`        features  limits and sessions on their stores
 servers    URLs, programs and secrets    configuration  the settings of an application
+models     models that the settings name
 """
 
 from tollhouse.wiring.configuration import default_settings, load_settings, settings_for, settings_with_server
 from tollhouse.wiring.features import open_limiter, open_sessions
+from tollhouse.wiring.models import models_from_settings
 from tollhouse.wiring.servers import embedded_binary, has_secret, owns_servers, resolve_secrets, store_urls, wall_clock
 from tollhouse.wiring.tollhouse import Tollhouse, open, verbose_loggers  # noqa: A004 - the public name
 
@@ -15,6 +17,7 @@ __all__ = [
     "embedded_binary",
     "has_secret",
     "load_settings",
+    "models_from_settings",
     "open",
     "open_limiter",
     "open_sessions",

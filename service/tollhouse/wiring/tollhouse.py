@@ -39,6 +39,7 @@ from tollhouse.stores.opening import Stores, open_stores
 from tollhouse.stores.transport.redial import connection_timing
 from tollhouse.wiring.configuration import load_settings, settings_for
 from tollhouse.wiring.features import CACHE, open_limiter, open_sessions
+from tollhouse.wiring.models import models_from_settings
 from tollhouse.wiring.servers import embedded_binary, resolve_secrets, store_urls
 
 
@@ -62,7 +63,7 @@ class Tollhouse:
         self._own_policies = policies_in_code(policies)
         self.settings = settings
         self.metrics = Metrics() if metrics is None else metrics
-        self.models = Models() if models is None else models
+        self._own_models = models
         self.policies = policies_from_settings(settings, self._own_policies)
         self._watch_task: asyncio.Task[None] | None = None
         self.namespace = Namespace(settings.namespace)
@@ -124,6 +125,11 @@ class Tollhouse:
         return cache
 
     @cached_property
+    def models(self) -> Models:
+        """The models of `results`: those given, else those of the settings, whose functions are imported now."""
+        return models_from_settings(self.settings) if self._own_models is None else self._own_models
+
+    @cached_property
     def results(self) -> Results:
         """Results of AI models, cached."""
         return Results(self.cache, self.models)
@@ -172,7 +178,9 @@ class Tollhouse:
             await self.cache.aclose()
         if "limits" in vars(self):
             await self.limits.aclose()
-        self.models.close()
+        models = vars(self).get("models", self._own_models)
+        if models is not None:
+            models.close()
         await self.stores.aclose()
 
     def _apply_policies(self, settings: Settings) -> dict[str, str]:
@@ -214,6 +222,7 @@ def open(  # noqa: A001 - the verb that users know: `async with tollhouse.open(u
 
     A URL alone sets the server and nothing else: no file and no variable is read. `policies` adds limits such as
     {"api": "100/minute"}, which replace those of the settings of the same name, as `namespace` replaces theirs.
+    `models` are the only ones, in place of those of the settings.
 
     Applications on one server need a `namespace` each, else they share sessions, accounts, results, and the counters of
     policies of one name. `credentials`, sync or async, is called with "server" or "sentinel" at each login that has no

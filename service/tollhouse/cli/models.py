@@ -1,0 +1,20 @@
+"""Models of the settings, as commands find them: also in the working folder, before anything is served."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from tollhouse.app import installed_models
+from tollhouse.settings import Settings
+
+
+def import_models(settings: Settings) -> None:
+    """Import the functions of the models, for this process and its workers; raise ConfigurationError for a wrong one.
+
+    The working folder is searched last: for `python -m` it is searched anyway, for an installed command it is not.
+    """
+    folder = str(Path.cwd())
+    if settings.ai.models and folder not in sys.path:
+        sys.path.append(folder)
+    installed_models(settings).close()
