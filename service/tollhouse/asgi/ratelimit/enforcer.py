@@ -12,7 +12,7 @@ from tollhouse.asgi.ratelimit.limiter_source import LimiterSource
 from tollhouse.asgi.ratelimit.refusal_handlers import HandlerLookup, RefusalHandler, own_response
 from tollhouse.asgi.ratelimit.refusal_response import is_answered
 from tollhouse.asgi.ratelimit.request_context import NO_PARAMETERS, STATE, RequestContext
-from tollhouse.asgi.ratelimit.rules import CompiledRule, RateLimitRule, compile_rule, is_preflight, policies_in
+from tollhouse.asgi.ratelimit.rules import CompiledRule, RateLimitRule, compile_rule, is_preflight
 from tollhouse.asgi.ratelimit.websocket import LimitedWebSocket
 from tollhouse.asgi.response import HttpResponse
 from tollhouse.asgi.types import App, Receive, Scope, Send, resolve
@@ -97,8 +97,8 @@ async def _enforce(rule: CompiledRule, context: RequestContext) -> HttpResponse 
     """Take what the rule says; return None if the request may pass, or the response that refuses it."""
     names: Sequence[str] = rule.policies
     cost = rule.cost
-    if rule.choose_policies is not None:
-        names = policies_in(await resolve(rule.choose_policies, context.scope))
+    if rule.chosen is not None:
+        names = await rule.choose(context)
     if rule.choose_cost is not None:
         cost = await resolve(rule.choose_cost, context.scope)
     try:

@@ -68,12 +68,14 @@ class InlineLimit(Struct, frozen=True, kw_only=True):
         return register(limiter, policy_for_place(shared, text, self.algorithm))
 
     async def choose(self, limiter: Limiter, *args: Any, **kwargs: Any) -> str:
-        """Return what the function says of a call; raises ConfigurationError, with its value, if that is no limit.
+        """Return what the function says of a call; raises ConfigurationError, with its value, if that is no limit."""
+        return self.accept(limiter, await resolve(self.text, *args, **kwargs))
+
+    def accept(self, limiter: Limiter, text: object) -> str:
+        """Return what the function has returned; raises ConfigurationError, with its value, if that is no limit.
 
         Limits are remembered with their counters, metrics and parsed policies, so there may be 256 different ones.
         """
-        assert not isinstance(self.text, str)
-        text: object = await resolve(self.text, *args, **kwargs)
         if isinstance(text, str) and (text in self.chosen or text in limiter.policies):
             return text
         try:

@@ -7,6 +7,7 @@ from typing import Any, Literal, cast
 
 from msgspec import Struct
 
+from tollhouse.asgi.ratelimit.inline import InlineLimit
 from tollhouse.asgi.ratelimit.key_rules import (
     KeyFinder,
     KeyRule,
@@ -20,11 +21,11 @@ from tollhouse.asgi.ratelimit.refunds import Charge, IsCharged, charge_predicate
 from tollhouse.asgi.ratelimit.refusal_handlers import RefusalHandler
 from tollhouse.asgi.ratelimit.refusal_response import fields_of_client
 from tollhouse.asgi.ratelimit.request_context import RequestContext
-from tollhouse.asgi.types import PerRequest, Scope, header_of
+from tollhouse.asgi.types import PerRequest, Scope, header_of, resolve
 from tollhouse.errors import ConfigurationError
 from tollhouse.limits.decision import Decision
 from tollhouse.limits.policy.policy import Policy
-from tollhouse.runtime.functions import checked_function
+from tollhouse.runtime.functions import checked_function, place_of
 from tollhouse.suggest import one_of
 
 PolicyChoice = str | Sequence[str] | None
@@ -35,10 +36,12 @@ class RateLimitRule(Struct, frozen=True, kw_only=True):
     """A rule for a route that needs more than the name of a policy.
 
     `policy`, `key` and `cost` are values or functions of the ASGI scope, plain or async. Several policies are decided
-    as one, each by its own key if `key` maps policies to keys. A field that is None has the value of the middleware,
-    and then of the policy. `charge` names the responses that are charged; the units of others are refunded. Each
-    message that a websocket receives takes from `messages`; above that limit the connection is closed, or the message
-    dropped. `on_refusal` makes the response to a refusal; it gets the scope and the RateLimited.
+    as one, each by its own key if `key` maps policies to keys. A function may also return a limit such as `5/minute` in
+    place of a policy, as in `@limit`; functions of one module and qualified name share its counters. A field that is
+    None has the value of the middleware, and then of the policy. `charge` names the responses that are charged; the
+    units of others are refunded. Each message that a websocket receives takes from `messages`; above that limit the
+    connection is closed, or the message dropped. `on_refusal` makes the response to a refusal; it gets the scope and
+    the RateLimited.
     """
 
     policy: PerRequest[PolicyChoice] = None
@@ -57,7 +60,7 @@ class CompiledRule(Struct, frozen=True, kw_only=True):
     """
 
     policies: tuple[str, ...]
-    choose_policies: Callable[[Scope], Any] | None
+    chosen: InlineLimit | None
     finder: KeyFinder | None
     finders: Mapping[str, KeyFinder]
     cost: int | None
@@ -71,13 +74,23 @@ class CompiledRule(Struct, frozen=True, kw_only=True):
     @property
     def is_exempt(self) -> bool:
         """Whether the rule limits nothing."""
-        return not self.policies and self.choose_policies is None and self.messages is None
+        return not self.policies and self.chosen is None and self.messages is None
 
     def key_finder(self, name: str, policy: Policy | None) -> KeyFinder:
         """Return the function that finds the key under a policy: the rule's own, else the policy's."""
         if self.finder is not None:
             return self.finder
         return self.finders.get(name) or policy_key_finder(policy)
+
+    async def choose(self, context: RequestContext) -> Sequence[str]:
+        """Return the policies that the function of the rule chooses for a request; a limit becomes a policy here."""
+        limit, limiter = self.chosen, context.limiter
+        assert limit is not None, "the rule names its policies"
+        function = cast("Callable[[Scope], Any]", limit.text)
+        choice = policies_in(await resolve(function, context.scope))
+        names = [limit.register(place_of(function), limiter, limit.accept(limiter, one)) for one in choice]
+        context.policies = limiter.policies
+        return names
 
     def take(
         self, name: str, policy: Policy | None, context: RequestContext, cost: int | None = None
@@ -101,9 +114,8 @@ def compile_rule(given: RateLimitRule | PolicyChoice, source: LimiterSource, oth
     cost = otherwise.cost if rule.cost is None else rule.cost
     charge = otherwise.charge if rule.charge is None else rule.charge
     own = otherwise.on_refusal if rule.on_refusal is None else rule.on_refusal
-    for setting, function in (("policy", rule.policy), ("on_refusal", own)):
-        if callable(function):
-            checked_function(setting, function)
+    if own is not None:
+        checked_function("on_refusal", own)
     names = () if callable(rule.policy) else policies_in(rule.policy)
     single, several = _split(key)
     named = [*names, *several, *([] if rule.messages is None else [rule.messages])]
@@ -114,7 +126,7 @@ def compile_rule(given: RateLimitRule | PolicyChoice, source: LimiterSource, oth
         raise ConfigurationError("messages", rule.messages, "its permits are held by connections; name it as `policy`")
     return CompiledRule(
         policies=names,
-        choose_policies=rule.policy if callable(rule.policy) else None,
+        chosen=InlineLimit(text=rule.policy) if callable(rule.policy) else None,
         finder=None if single is None else key_finder(single),
         finders={name: key_finder(one) for name, one in several.items()},
         cost=None if callable(cost) else cost,

@@ -141,9 +141,9 @@ async def test_a_key_that_cannot_be_counted_is_the_clients_fault(world: StoreWor
     assert response.status_code == 422
     assert response.json()["field"] == "key"
     assert "kkkk" not in response.text
-    with pytest.raises(InvalidInput) as refused:
+    with pytest.raises(ConfigurationError) as refused:
         await get(wrong)
-    assert (refused.value.field, refused.value.value) == ("policy", "missing")
+    assert (refused.value.setting, refused.value.value) == ("policy", "missing")
 
 
 def outage(tmp_path: Path, on_outage: str) -> Settings:

@@ -227,6 +227,44 @@ async def test_the_policies_may_depend_on_the_request(world: StoreWorld) -> None
     assert one.headers["ratelimit"].startswith('"user";r=0;')
 
 
+async def test_the_limit_may_depend_on_the_request(world: StoreWorld) -> None:
+    """A function of the scope returns limits as well as names, alone or several; each limit counts for itself."""
+    plans: dict[str, Any] = {
+        "/free": "1/minute",
+        "/paid": "2/minute",
+        "/both": ["1/minute", "user"],
+        "/none": None,
+        "/named": "tenant",
+    }
+
+    async def plan(scope: Any) -> Any:
+        return plans[scope["path"]]
+
+    app = RateLimitMiddleware(
+        hello, limiter=limiter_with(world, POLICIES), policy=None, routes={"/*": RateLimitRule(policy=plan)}
+    )
+
+    statuses = {path: [(await get(app, path)).status_code for _ in range(3)] for path in ("/free", "/paid", "/none")}
+    both, named = await get(app, "/both"), await get(app, "/named")
+
+    assert statuses == {"/free": [200, 429, 429], "/paid": [200, 200, 429], "/none": [200, 200, 200]}
+    assert both.status_code == 429
+    assert both.headers["ratelimit-policy"].partition(";")[2] == 'q=1;w=60, "user";q=2;w=60'
+    assert named.headers["ratelimit-policy"] == '"tenant";q=3;w=60'
+
+
+@pytest.mark.parametrize("value", ["5/mn", "silver", 7, ["silver"], [7]])
+async def test_a_choice_that_is_no_limit_is_told(world: StoreWorld, value: Any) -> None:
+    """What the function returned is in the ConfigurationError; the client is not blamed for it."""
+    app = RateLimitMiddleware(hello, limiter=limiter_with(world, POLICIES), policy=lambda _: value)
+
+    with pytest.raises(ConfigurationError) as refused:
+        await get(app)
+
+    assert refused.value.setting == "policy"
+    assert refused.value.value in (value, *(value if isinstance(value, list) else ()))
+
+
 async def test_clients_are_told_in_the_dialect_that_was_chosen(world: StoreWorld) -> None:
     """`headers` chooses the fields of every response, served or refused."""
     app = RateLimitMiddleware(hello, limiter=limiter_with(world, POLICIES), policy="login", headers="x-ratelimit")
