@@ -104,8 +104,8 @@ FIELDS: list[tuple[str, dict[str, Any]]] = [
     ("policies.api.allow", {"allow": 7}),
     ("policies.api.deny", {"deny": "10.0.0.0/8"}),
     ("policies.api.deny", {"deny": (7,)}),
-    ("policies.api", {"limits": "5/minute"}),
-    ("policies.api", {"limits": ("5/minute",)}),
+    ("policies.api.limits", {"limits": "5/minute"}),
+    ("policies.api.limits", {"limits": ("5/minute",)}),
     ("policies.api", {"limits": (Limit(units="5", window_ms=60_000),)}),  # pyright: ignore[reportArgumentType] - the mistake
     ("policies.api", {"limits": (Limit(units=5, window_ms=None),)}),  # pyright: ignore[reportArgumentType] - the mistake
 ]

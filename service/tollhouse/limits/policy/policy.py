@@ -126,6 +126,7 @@ class Policy(Struct, frozen=True, kw_only=True):
 
 def _field_remedies(policy: Policy) -> Iterator[tuple[str, object, str]]:
     """Yield the name and the value of each field that cannot be used, and what to write instead."""
+    yield from _type_remedies(policy)
     yield from _word_remedies("algorithm", policy.algorithm, ALGORITHMS)
     yield from _word_remedies("on_outage", policy.on_outage, ON_OUTAGE)
     if type(policy.cost) is not int or not 0 <= policy.cost <= UNITS_MAX:
@@ -134,17 +135,23 @@ def _field_remedies(policy: Policy) -> Iterator[tuple[str, object, str]]:
         yield from _word_remedies("key", policy.key, KEY_RULES)
     if policy.shadow_of is not None and (policy.shadow_of == policy.name or not _matches(_NAME, policy.shadow_of)):
         yield "shadow_of", policy.shadow_of, "name another policy"
-    if type(policy.shadow) is not bool:
-        yield "shadow", policy.shadow, "give True or False"
     yield from _list_remedies("allow", policy.allow)
     yield from _list_remedies("deny", policy.deny)
 
 
+def _type_remedies(policy: Policy) -> Iterator[tuple[str, object, str]]:
+    """Yield the fields of other types; those who ask for what is wrong with the values stop here."""
+    if type(policy.shadow) is not bool:
+        yield "shadow", policy.shadow, "give True or False"
+    if not _are(Limit, policy.limits):
+        yield "limits", policy.limits, "give a tuple of Limit; limits as text go into `policies`"
+    for name, entries in (("allow", policy.allow), ("deny", policy.deny)):
+        if not _are(str, entries):
+            yield name, entries, "give a tuple of texts"
+
+
 def _limit_remedies(policy: Policy) -> Iterator[tuple[object, str]]:
     """Yield each limit, or the text of all limits, that cannot be used, and what to write instead."""
-    if not _are(Limit, policy.limits):
-        yield policy.limits, "give a tuple of Limit, or write the limits as text and use `policies`"
-        return
     if not 1 <= len(policy.limits) <= LIMITS_MAX:
         yield len(policy.limits), f"give 1 to {LIMITS_MAX} limits"
     for limit in policy.limits:
@@ -178,9 +185,6 @@ def _word_remedies(name: str, word: str, known: Sequence[str]) -> Iterator[tuple
 
 
 def _list_remedies(name: str, entries: tuple[str, ...]) -> Iterator[tuple[str, object, str]]:
-    if not _are(str, entries):
-        yield name, entries, "give a tuple of texts"
-        return
     if len(entries) > LIST_ENTRIES_MAX:
         yield name, f"{len(entries)} entries", f"give at most {LIST_ENTRIES_MAX:,}; a network stands for many addresses"
     for entry in entries:
