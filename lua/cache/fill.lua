@@ -5,11 +5,11 @@
 -- It is refused, too, if it took longer than such invalidations are kept. A hold is accepted, and stores nothing.
 --
 -- KEYS[1]  entry       string; the cached envelope
--- KEYS[2]  lease       string; the token of the load of the entry, or a hold
+-- KEYS[2]  lease       string; the token of the load of the entry and the sequence at its grant, or a hold
 -- KEYS[3]  clock_key   hash; e epoch, s sequence, x latest expiry, t:*, t:? and t:<tag> marks
 -- ARGV[1]  now_ms      integer; 0 means the server's clock
 -- ARGV[2]  primary     text; the replication id of the primary
--- ARGV[3]  token       text, 24 hex digits, or a hold; the one that the lease was granted to
+-- ARGV[3]  token       text; the content of the lease when it was granted, or of the hold
 -- ARGV[4]  keep_ms     integer >= 0; 0 checks the envelope and ends the lease, but stores nothing
 -- ARGV[5]  envelope       text; as cache/envelope.py writes it, with the epoch and sequence of the lease
 -- returns  {1 accepted | 0 refused}

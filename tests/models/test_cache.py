@@ -41,6 +41,7 @@ class Kept(NamedTuple):
     version: int
     tags: frozenset[str]
     until_ms: int
+    stored_ms: int
 
 
 class Slow:
@@ -82,6 +83,7 @@ class CacheAgainstDictionary(RuleBasedStateMachine):
         self.loading, self.reading = (open_cache(self.world, self.seam, sleep=never) for _ in range(2))
         self.kept: dict[Name, Kept] = {}
         self.slow: dict[Name, Slow] = {}
+        self.held_until_ms: dict[Name, int] = {}
         self.version = 0
         self.primaries = 0
 
@@ -104,18 +106,22 @@ class CacheAgainstDictionary(RuleBasedStateMachine):
             return
         assert found.status == "MISS"
         assert not self.is_certain(name)
-        self.kept[name] = Kept(name, self.version, tags, self.world.now_ms + ttl_s * 1000)
+        assert found.ttl_ms or self.is_held(name)
+        assert not found.ttl_ms or not self.is_certainly_held(name)
+        if found.ttl_ms:
+            self.keep(name, self.version, tags, found.ttl_ms)
 
     @precondition(lambda self: len(self.slow) < 2)
     @rule(name=NAMES, tags=TAG_SETS, ttl_s=st.integers(600, 7_200))
     def begin_slow_load(self, name: Name, tags: frozenset[str], ttl_s: int) -> None:
         """A load begins if there is no entry, and has read its value when this rule ends."""
-        if name in self.slow or name in self.kept:
+        if name in self.slow or name in self.kept or self.is_held(name) != self.is_certainly_held(name):
             return
         self.version += 1
         slow = self.slow[name] = Slow(name, tags, self.version, ttl_s)
         self.runner.run(slow.begin(self.loading))
-        slow.lease_until_ms = self.world.now_ms + LEASE_MS
+        slow.doomed = self.is_held(name)
+        slow.lease_until_ms = 0 if slow.doomed else self.world.now_ms + LEASE_MS
 
     @precondition(lambda self: self.slow)
     @rule(data=st.data())
@@ -130,13 +136,16 @@ class CacheAgainstDictionary(RuleBasedStateMachine):
             assert found.ttl_ms == 0
         elif found.ttl_ms or self.world.now_ms + self.world.real_elapsed_ms < slow.lease_until_ms:
             assert found.ttl_ms == slow.ttl_s * 1000
-            self.kept[slow.name] = Kept(slow.name, slow.version, slow.tags, self.world.now_ms + found.ttl_ms)
+            self.keep(slow.name, slow.version, slow.tags, found.ttl_ms)
 
-    @rule(name=NAMES)
-    def invalidate(self, name: Name) -> None:
+    @rule(name=NAMES, hold_ms=st.sampled_from([0, 0, 300_000]))
+    def invalidate(self, name: Name, hold_ms: int) -> None:
+        """No load is stored during a hold, which another invalidation does not shorten."""
         family, key = name
-        self.runner.run(self.reading.invalidate(key, family=family))
+        self.runner.run(self.reading.invalidate(key, family=family, hold_ms=hold_ms))
         self.forget(lambda each: each.name == name)
+        if hold_ms:
+            self.held_until_ms[name] = max(self.held_until_ms.get(name, 0), self.world.now_ms + hold_ms)
         if name in self.slow:
             self.slow[name].lease_until_ms = 0
 
@@ -144,6 +153,12 @@ class CacheAgainstDictionary(RuleBasedStateMachine):
     def invalidate_tags(self, tags: set[str]) -> None:
         self.runner.run(self.reading.invalidate_tags(*tags))
         self.forget(lambda each: bool(each.tags & tags))
+
+    @rule()
+    def invalidate_many_other_tags(self) -> None:
+        """Marks that apply to nothing, more than one step of a sweep takes."""
+        self.version += 1
+        self.runner.run(self.reading.invalidate_tags(*(f"{self.version}:{number}" for number in range(700))))
 
     @rule()
     def clear(self) -> None:
@@ -176,9 +191,24 @@ class CacheAgainstDictionary(RuleBasedStateMachine):
         self.kept = {name: kept for name, kept in self.kept.items() if kept.until_ms > self.world.now_ms}
 
     @rule(ms=st.integers(1, 59_999))
+    def step_back(self, ms: int) -> None:
+        """A clock that steps back shortens no lifetime; what it finds stored more than a minute ahead is discarded."""
+        self.world.step_back(ms)
+        ahead_ms = self.world.now_ms + 60_000
+        self.kept = {
+            name: kept._replace(until_ms=kept.until_ms - ms)
+            for name, kept in self.kept.items()
+            if kept.stored_ms <= ahead_ms
+        }
+        self.held_until_ms = {name: until_ms - ms for name, until_ms in self.held_until_ms.items()}
+        for slow in self.slow.values():
+            slow.lease_until_ms -= ms
+
+    @rule(ms=st.integers(1, 59_999))
     def look_from_the_past(self, ms: int) -> None:
         """A clock that steps back a little hides no entry."""
-        certain = [name for name in self.kept if self.is_certain(name)]
+        usable_ms = self.world.now_ms - ms + 60_000
+        certain = [name for name, kept in self.kept.items() if self.is_certain(name) and kept.stored_ms <= usable_ms]
         self.world.step_back(ms)
         for family, key in certain:
             found = self.runner.run(self.reading.fetch(key, Loader(-1), family=family))
@@ -191,6 +221,17 @@ class CacheAgainstDictionary(RuleBasedStateMachine):
         for name in self.runner.run(self.world.command("cache", "KEYS", "*")):
             if name != b"tollhouse:clock:{0}":
                 assert self.runner.run(self.world.command("cache", "PTTL", name)) > 0
+
+    def keep(self, name: Name, version: int, tags: frozenset[str], ttl_ms: int) -> None:
+        self.kept[name] = Kept(name, version, tags, self.world.now_ms + ttl_ms, self.world.now_ms)
+
+    def is_held(self, name: Name) -> bool:
+        """Return whether an invalidation may still keep loads of this key out of the cache."""
+        return self.world.now_ms < self.held_until_ms.get(name, 0)
+
+    def is_certainly_held(self, name: Name) -> bool:
+        """Return whether it must: real time may have taken a little of its expiry on the server."""
+        return self.world.now_ms + self.world.real_elapsed_ms + 10 < self.held_until_ms.get(name, 0)
 
     def is_leased(self, name: Name) -> bool:
         """Return whether a slow load may still hold its lease."""

@@ -23,13 +23,19 @@ OLD, NEW = 0, 1
 
 
 class Server(NamedTuple):
-    """The state of the primary. `tag` is the sequence of the tag's last invalidation; `epoch` 0 means a lost clock."""
+    """The state of the primary.
+
+    `tag` is the mark of the tag, `floor` that of everything; `epoch` 0 means a lost clock, a lease below 0 is a hold.
+    `granted` is the sequence at the grant of the lease, which is a part of its name.
+    """
 
     entry: tuple[int, tuple[int, int], int] | None = None
     lease: int = 0
+    granted: int = 0
     epoch: int = 1
     sequence: int = 0
     tag: int = 0
+    floor: int = 0
     primary: int = 0
     tokens: int = 1
 
@@ -37,7 +43,7 @@ class Server(NamedTuple):
         return self.entry is not None and self.would_serve(self.entry[1], self.entry[2])
 
     def would_serve(self, epoch: tuple[int, int], sequence: int) -> bool:
-        return epoch == (self.epoch, self.primary) and self.tag <= sequence
+        return epoch == (self.epoch, self.primary) and max(self.tag, self.floor) <= sequence
 
 
 class Flight(NamedTuple):
@@ -50,12 +56,13 @@ class Flight(NamedTuple):
     token: int = 0
     epoch: tuple[int, int] = (0, 0)
     sequence: int = 0
+    granted: int = 0
     value: int = -1
     shared: bool = False
 
 
 class Reader(NamedTuple):
-    """One caller: `late` if it began when the invalidation had been acknowledged."""
+    """One caller: `late` if it began when the invalidation had been acknowledged, and its hold was over."""
 
     process: int
     phase: str = "new"
@@ -70,12 +77,16 @@ class State(NamedTuple):
     readers: tuple[Reader, ...]
     flights: tuple[Flight, ...] = ()
     writer: int = 0
+    told: int = 0
+    lags: bool = False
     expiries: int = 0
     losses: int = 0
     failovers: int = 0
     syncs: int = 0
     give_ups: int = 0
-    late: tuple[Flight, ...] = ()
+    forgettings: int = 0
+    copies: int = 0
+    late: tuple[int, ...] = ()
     loads: int = 0
     stale: bool = False
 
@@ -92,7 +103,12 @@ class Rules(NamedTuple):
     refused_values_are_not_shared: bool = True
     flights_shut_before_they_ask: bool = True
     leases_are_taken_over_under_a_new_token: bool = True
+    leases_name_their_sequence: bool = True
+    forgotten_marks_raise_the_floor: bool = True
+    portions_have_sequences_of_their_own: bool = True
+    holds_keep_loads_out: bool = True
     by_tag: bool = False
+    in_portions: bool = False
 
 
 def successors(state: State, rules: Rules) -> Iterator[State]:
@@ -100,6 +116,7 @@ def successors(state: State, rules: Rules) -> Iterator[State]:
     yield from _writer(state, rules)
     yield from _trouble(state, rules)
     yield from _given_up(state)
+    yield from _copied(state)
     for number in range(len(state.readers)):
         yield from _reader(state, number, rules)
     for number in range(len(state.flights)):
@@ -111,11 +128,17 @@ def _writer(state: State, rules: Rules) -> Iterator[State]:
     server = state.server
     if state.writer == 0:
         yield state._replace(source=NEW, writer=1)
-    elif state.writer == 1 and rules.by_tag:
+    elif state.writer == 1 and rules.in_portions and not state.told:
         sequence = server.sequence + 1
-        yield state._replace(server=server._replace(sequence=sequence, tag=sequence), writer=2)
+        yield state._replace(server=server._replace(sequence=sequence), told=sequence)
+    elif state.writer == 1 and rules.by_tag:
+        sequence = server.sequence + 1 if rules.portions_have_sequences_of_their_own else state.told
+        after = server._replace(sequence=max(server.sequence, sequence), tag=sequence)
+        yield state._replace(server=after, writer=2)
     elif state.writer == 1:
         lease = 0 if rules.key_ends_the_lease else server.lease
+        if state.lags and rules.holds_keep_loads_out:
+            lease = -1 - server.sequence
         after = server._replace(sequence=server.sequence + 1, entry=None, lease=lease)
         yield state._replace(server=after, writer=2)
     elif state.writer == 2:
@@ -123,13 +146,20 @@ def _writer(state: State, rules: Rules) -> Iterator[State]:
 
 
 def _trouble(state: State, rules: Rules) -> Iterator[State]:
-    """Expire leases, evict the clock, hold the replica back, or promote it."""
+    """Expire leases, evict the clock, sync the replica or promote it; forget a mark; end a lag, and then a hold."""
     server = state.server
-    if state.expiries and server.lease:
+    if state.forgettings and server.tag:
+        floor = max(server.floor, server.tag) if rules.forgotten_marks_raise_the_floor else server.floor
+        yield state._replace(server=server._replace(tag=0, floor=floor), forgettings=state.forgettings - 1)
+    if state.lags and state.writer == 3:
+        yield state._replace(lags=False)
+    if server.lease < 0 and not state.lags:
+        yield state._replace(server=server._replace(lease=0))
+    if state.expiries and server.lease > 0:
         yield state._replace(server=server._replace(lease=0), expiries=state.expiries - 1)
     if state.losses:
         epoch = 0 if rules.lost_clocks_get_new_epochs else server.epoch
-        yield state._replace(server=server._replace(epoch=epoch, sequence=0, tag=0), losses=state.losses - 1)
+        yield state._replace(server=server._replace(epoch=epoch, sequence=0, tag=0, floor=0), losses=state.losses - 1)
     if state.syncs and state.replica != server:
         yield state._replace(replica=server, syncs=state.syncs - 1)
     if state.failovers:
@@ -143,16 +173,23 @@ def _given_up(state: State) -> Iterator[State]:
     for number, reader in enumerate(state.readers):
         if state.give_ups and reader.phase == "leased":
             flight = state.flights[reader.flight]
-            left = state._replace(give_ups=state.give_ups - 1, late=(*state.late, flight))
+            left = state._replace(give_ups=state.give_ups - 1, late=(*state.late, flight.token))
             yield _with_reader(
                 _with_flight(left, reader.flight, flight._replace(phase="dead")), number, reader._replace(phase="done")
             )
-    for flight in state.late:
+    for number, token in enumerate(state.late):
         server = state.server
-        rest = tuple(other for other in state.late if other is not flight)
-        if not server.serves() and server.lease in (0, flight.token):
-            server = server._replace(lease=flight.token, epoch=server.epoch or flight.token)
-        yield state._replace(server=server, late=rest)
+        if not server.serves() and server.lease in (0, token):
+            granted = server.granted if server.lease else server.sequence
+            server = server._replace(lease=token, granted=granted, epoch=server.epoch or token)
+        yield state._replace(server=server, late=state.late[:number] + state.late[number + 1 :])
+
+
+def _copied(state: State) -> Iterator[State]:
+    """Leave a second copy of the lookup of a load in progress on its way: its connection was slow, and is given up."""
+    for flight in state.flights:
+        if state.copies and flight.token > 0 and flight.phase in ("load", "loaded", "fill"):
+            yield state._replace(copies=state.copies - 1, late=(*state.late, flight.token))
 
 
 def _reader(state: State, number: int, rules: Rules) -> Iterator[State]:
@@ -160,7 +197,8 @@ def _reader(state: State, number: int, rules: Rules) -> Iterator[State]:
     joinable = _joinable(state, reader.process)
     match reader.phase:
         case "new":
-            yield _with_reader(state, number, reader._replace(phase="ready", late=state.writer == 3))
+            late = state.writer == 3 and not state.lags and state.server.lease >= 0
+            yield _with_reader(state, number, reader._replace(phase="ready", late=late))
         case "ready" if joinable >= 0:
             yield _with_reader(state, number, reader._replace(phase="waits", flight=joinable))
         case "ready":
@@ -236,9 +274,9 @@ def _flight(state: State, number: int, rules: Rules) -> Iterator[State]:
 
 
 def _loaded(state: State, number: int, flight: Flight, rules: Rules) -> State:
-    """Read the source."""
+    """Read the source, or a copy of it that lags behind."""
     sequence = flight.sequence if rules.sequence_before_load else -1
-    loaded = flight._replace(phase="loaded", value=state.source, sequence=sequence)
+    loaded = flight._replace(phase="loaded", value=OLD if state.lags else state.source, sequence=sequence)
     return _with_flight(state._replace(loads=state.loads + 1), number, loaded)
 
 
@@ -256,30 +294,38 @@ def _asked(state: State, number: int, flight: Flight, rules: Rules) -> Iterator[
 
 
 def _filled(state: State, number: int, flight: Flight, rules: Rules) -> State:
-    """Run fill."""
+    """Run fill; what is accepted is valid at the present sequence, and a hold stores nothing."""
     server = state.server
     sequence = server.sequence if flight.sequence < 0 else flight.sequence
-    holds = server.lease == flight.token or not rules.fills_need_the_lease
+    is_of_this_grant = server.granted == flight.granted or not rules.leases_name_their_sequence
+    holds = (server.lease == flight.token and is_of_this_grant) or not rules.fills_need_the_lease
     accepted = holds and (server.would_serve(flight.epoch, sequence) or not rules.fills_check_the_clock)
-    if accepted:
-        state = state._replace(server=server._replace(entry=(flight.value, flight.epoch, sequence), lease=0))
+    if accepted and flight.token > 0:
+        entry = (flight.value, flight.epoch, max(sequence, server.sequence))
+        state = state._replace(server=server._replace(entry=entry, lease=0))
     return _with_flight(state, number, flight._replace(phase="filled", shared=accepted))
 
 
 def _is_in_use(state: State, process: int) -> bool:
     """Return whether there is a lease that this process does not know to be that of a dead caller of its own."""
     dead = {flight.token for flight in state.flights if flight.process == process and flight.phase == "dead"}
-    return state.server.lease != 0 and state.server.lease not in dead
+    return state.server.lease > 0 and state.server.lease not in dead
 
 
 def _grant(server: Server, flight: Flight, rules: Rules) -> tuple[Server, Flight]:
-    """Grant the lease with the state of the clock; a lost clock gets a new epoch."""
+    """Grant the lease with the state of the clock, or the hold; a lost clock gets a new epoch."""
+    if server.lease < 0:
+        return server, flight._replace(
+            token=server.lease, epoch=(server.epoch, server.primary), sequence=server.sequence
+        )
     token = server.tokens + 1
     if server.lease and not rules.leases_are_taken_over_under_a_new_token:
         token = server.lease
-    server = server._replace(lease=token, tokens=max(server.tokens, token), epoch=server.epoch or token)
+    server = server._replace(
+        lease=token, granted=server.sequence, tokens=max(server.tokens, token), epoch=server.epoch or token
+    )
     epoch = (server.epoch, server.primary)
-    return server, flight._replace(token=token, epoch=epoch, sequence=server.sequence)
+    return server, flight._replace(token=token, epoch=epoch, sequence=server.sequence, granted=server.sequence)
 
 
 def _with_result(state: State, number: int, value: int) -> State:
@@ -326,7 +372,7 @@ def explore(start: State, rules: Rules) -> Found:
 
 
 def _wrong_when_quiet(state: State) -> bool:
-    quiet = all(reader.phase == "done" for reader in state.readers) and state.writer == 3
+    quiet = all(reader.phase == "done" for reader in state.readers) and state.writer == 3 and not state.lags
     return quiet and state.server.serves() and state.server.entry is not None and state.server.entry[0] != NEW
 
 
@@ -344,7 +390,15 @@ TROUBLES: dict[str, State] = {
     "a lagging replica is promoted": beginning((0, 1), failovers=1, syncs=1),
     "a caller gives up": beginning((0, 0), give_ups=1),
     "a caller gives up, a lease expires": beginning((0, 0), give_ups=1, expiries=2),
+    "a copy of a call arrives late": beginning((0, 1), copies=1),
+    "a copy of a call arrives late, a lease expires": beginning((0, 0), copies=1, expiries=1),
+    "a mark is forgotten, a lease expires": beginning((0, 1), forgettings=1, expiries=1),
+    "a mark is forgotten, the clock is lost": beginning((0, 1), forgettings=1, losses=1),
+    "a mark is forgotten, a lagging replica is promoted": beginning((0, 1), forgettings=1, failovers=1, syncs=1),
 }
+
+
+LAG = beginning((0, 1), lags=1, expiries=1)
 
 
 @pytest.mark.parametrize("by_tag", [False, True], ids=["key", "tag"])
@@ -352,6 +406,22 @@ TROUBLES: dict[str, State] = {
 def test_no_order_of_steps_returns_an_invalidated_value(name: str, by_tag: bool):
     """P6: in every interleaving, a read that begins after the invalidation gets the new value."""
     found = explore(TROUBLES[name], Rules(by_tag=by_tag))
+
+    assert not found.stale
+    assert found.states > 100
+
+
+def test_no_order_of_steps_stores_what_was_read_from_a_copy_that_lags():
+    """P6: with a hold as long as the lag, no value that a lagging copy had is given to a read that begins after it."""
+    found = explore(LAG, Rules())
+
+    assert not found.stale
+    assert found.states > 100
+
+
+def test_no_order_of_steps_returns_a_value_whose_tag_was_in_a_later_portion():
+    """P6: a call with more tags than one step takes is several invalidations, and each hides what was loaded before."""
+    found = explore(TROUBLES["a mark is forgotten, a lease expires"], Rules(by_tag=True, in_portions=True))
 
     assert not found.stale
     assert found.states > 100
@@ -375,8 +445,17 @@ def test_every_order_of_steps_loads_once(processes: tuple[int, ...]):
         ("two in one process", Rules(by_tag=True, fills_check_the_clock=False)),
         ("two in one process", Rules(refused_values_are_not_shared=False)),
         ("three over two processes", Rules(flights_shut_before_they_ask=False)),
-        ("a caller gives up", Rules(leases_are_taken_over_under_a_new_token=False)),
+        (
+            "a caller gives up",
+            Rules(leases_are_taken_over_under_a_new_token=False, leases_name_their_sequence=False),
+        ),
         ("two processes, the clock is lost", Rules(by_tag=True, lost_clocks_get_new_epochs=False)),
+        ("a copy of a call arrives late", Rules(leases_name_their_sequence=False)),
+        ("a mark is forgotten, a lease expires", Rules(by_tag=True, forgotten_marks_raise_the_floor=False)),
+        (
+            "two in one process",
+            Rules(by_tag=True, in_portions=True, portions_have_sequences_of_their_own=False),
+        ),
         ("a lagging replica is promoted", Rules(epoch_names_the_primary=False)),
         ("a lagging replica is promoted", Rules(by_tag=True, epoch_names_the_primary=False)),
     ],
@@ -384,3 +463,8 @@ def test_every_order_of_steps_loads_once(processes: tuple[int, ...]):
 def test_each_rule_is_needed(name: str, rules: Rules):
     """Leaving out one rule of the protocol lets some order of steps return an invalidated value."""
     assert explore(TROUBLES[name], rules).stale
+
+
+def test_a_hold_is_needed():
+    """Without it, some order stores what a copy that lags had."""
+    assert explore(LAG, Rules(holds_keep_loads_out=False)).stale

@@ -124,9 +124,7 @@ class Commands:
         match state:
             case 1:
                 return Hit(envelope=envelope, now_ms=now_ms)
-            case 2:
-                return LoadLease(token=token, epoch=epoch.decode(), sequence=sequence, now_ms=now_ms)
-            case 4:
+            case 2 | 4:
                 return LoadLease(token=envelope.decode(), epoch=epoch.decode(), sequence=sequence, now_ms=now_ms)
             case _:
                 return Busy(lease_left_ms=left_ms, holder=envelope.decode("ascii", "replace"))

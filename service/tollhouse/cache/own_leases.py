@@ -3,6 +3,8 @@
 A caller that runs out of time or is cancelled may be granted a lease that it never learns of. Its token says which
 process sent it, and the process knows the tokens that are in use: every other lease of its own was left behind. The
 next reader takes that over, under a token of its own, so that nothing that was sent with the first can be stored.
+
+A lease that was granted is named by the token of the call and what the server adds to it; here the token alone counts.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from tollhouse.runtime.background import BackgroundTasks
 _CALL_BYTES: Final = 8
 """The part of a token that differs from call to call; it comes first, because a lost clock takes it as its epoch."""
 _PROCESS_BYTES: Final = 4
+_TOKEN_DIGITS: Final = 2 * (_CALL_BYTES + _PROCESS_BYTES)
 
 
 class OwnLeases:
@@ -41,11 +44,12 @@ class OwnLeases:
 
     def is_abandoned(self, holder: str) -> bool:
         """Return whether a lease belongs to this process, and no caller or load of it uses the lease any more."""
-        return holder not in self._used_by and holder.endswith(self._process)
+        token = holder[:_TOKEN_DIGITS]
+        return token not in self._used_by and token.endswith(self._process)
 
     def end(self, token: str) -> None:
         """Forget a token whose lease was not granted, or has ended."""
-        self._used_by.pop(token, None)
+        self._used_by.pop(token[:_TOKEN_DIGITS], None)
 
     def abandon(self, entry: EntryKeys, token: str, error: BaseException | None = None) -> None:
         """Forget a token and release its lease in the background, unless `error` says that none was granted."""
@@ -56,7 +60,7 @@ class OwnLeases:
 
     def hold(self, entry: EntryKeys, token: str, task: asyncio.Task[Any]) -> None:
         """Keep a lease until a task is done, in place of an earlier one; then abandon it if it has not ended."""
-        self._used_by[token] = task
+        self._used_by[token[:_TOKEN_DIGITS]] = task
         task.add_done_callback(lambda _: self._on_done(entry, token, task))
 
     async def aclose(self) -> None:
@@ -64,7 +68,7 @@ class OwnLeases:
         await self._background.aclose()
 
     def _on_done(self, entry: EntryKeys, token: str, task: asyncio.Task[Any]) -> None:
-        if self._used_by.get(token) is task:
+        if self._used_by.get(token[:_TOKEN_DIGITS]) is task:
             self.abandon(entry, token)
 
     async def _release_quietly(self, entry: EntryKeys, token: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from typing import Any, Final
+from zlib import crc32
 
 Value = bytes | dict[bytes, Any] | list[Any]
 Effect = tuple[bytes, ...]
@@ -41,6 +42,7 @@ class Keyspace:
         self.effects: list[Effect] = []
         self.now_ms = 0
         self.is_primary = True
+        self.fields_per_scan = 10_000
 
     def run(self, name: bytes, *args: bytes) -> Any:
         """Run a command; raise CommandError."""
@@ -128,6 +130,13 @@ def _set(keys: Keyspace, key: bytes, value: bytes, *options: bytes) -> Status:
     return Status(b"OK")
 
 
+def _setrange(keys: Keyspace, key: bytes, offset: bytes, part: bytes) -> int:
+    value, at = keys.find(key, bytes) or b"", int(offset)
+    keys.values[key] = changed = value[:at].ljust(at, b"\0") + part + value[at + len(part) :]
+    keys.effects.append((b"SETRANGE", key, offset, part))
+    return len(changed)
+
+
 def _del(keys: Keyspace, *names: bytes) -> int:
     return sum(keys.find(name) is not None and keys.remove(name) for name in names)
 
@@ -197,6 +206,17 @@ def _hincrby(keys: Keyspace, key: bytes, field: bytes, by: bytes) -> int:
     return total
 
 
+def _hscan(keys: Keyspace, key: bytes, cursor: bytes, *options: bytes) -> list[Any]:
+    """Return the next fields in the order of their checksums, of which the cursor is one; MATCH is a prefix and `*`."""
+    wanted = min(int(options[options.index(b"COUNT") + 1]), keys.fields_per_scan)
+    prefix = options[options.index(b"MATCH") + 1].removesuffix(b"*")
+    found = keys.find(key, dict) or {}
+    rest = sorted((crc32(field) or 1, field) for field in found if crc32(field) >= int(cursor))
+    page = [field for _, field in rest[:wanted] if field.startswith(prefix)]
+    following = rest[wanted][0] if len(rest) > wanted else 0
+    return [b"%d" % following, [part for field in page for part in (field, found[field])]]
+
+
 def _zadd(keys: Keyspace, key: bytes, *pairs: bytes) -> int:
     found = keys.open(key, SortedSet)
     before = len(found)
@@ -264,6 +284,7 @@ def _xlen(keys: Keyspace, key: bytes) -> int:
 _COMMANDS: Final[dict[bytes, Callable[..., Any]]] = {
     b"GET": _get,
     b"SET": _set,
+    b"SETRANGE": _setrange,
     b"DEL": _del,
     b"UNLINK": _del,
     b"EXISTS": _exists,
@@ -277,6 +298,7 @@ _COMMANDS: Final[dict[bytes, Callable[..., Any]]] = {
     b"HSET": _hset,
     b"HDEL": _hdel,
     b"HINCRBY": _hincrby,
+    b"HSCAN": _hscan,
     b"ZADD": _zadd,
     b"ZREM": _zrem,
     b"ZSCORE": _zscore,
@@ -289,4 +311,6 @@ _COMMANDS: Final[dict[bytes, Callable[..., Any]]] = {
     b"XLEN": _xlen,
 }
 COMMANDS: Final = frozenset(_COMMANDS)
-WRITES: Final = frozenset(b"SET DEL UNLINK PEXPIRE PEXPIREAT HSET HDEL HINCRBY ZADD ZREM ZREMRANGEBYSCORE XADD".split())
+WRITES: Final = frozenset(
+    b"SET SETRANGE DEL UNLINK PEXPIRE PEXPIREAT HSET HDEL HINCRBY ZADD ZREM ZREMRANGEBYSCORE XADD".split()
+)

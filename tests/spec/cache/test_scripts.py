@@ -17,6 +17,8 @@ ENTRY, LEASE, CLOCK = "tollhouse:cache:{0}:e", "tollhouse:lease:{0}:e", "tollhou
 KEYS = (ENTRY, LEASE, CLOCK)
 HIT, LEASED, BUSY = 1, 2, 3
 TOKEN, OTHER = "a" * 24, "b" * 24
+CONTENT = TOKEN + "0" * 12
+"""The lease of TOKEN, granted at sequence 0."""
 TAG, OTHER_TAG = "1" * 16, "2" * 16
 HOUR_MS, LEASE_MS = 3_600_000, 5_000
 OUTDATED = 60_001
@@ -27,7 +29,8 @@ async def get_or_lease(world: World, token: str = TOKEN, primary: Any = PRIMARY,
 
 
 async def fill(world: World, sent: bytes, token: str = TOKEN, keep_ms: int = HOUR_MS, primary: Any = PRIMARY) -> bool:
-    return await world.stores.cache.run("cache/fill", KEYS, (primary, token, keep_ms, sent)) == [1]
+    lease = token + sent[68:80].decode()
+    return await world.stores.cache.run("cache/fill", KEYS, (primary, lease, keep_ms, sent)) == [1]
 
 
 async def invalidate_tags(world: World, *tags: str) -> int:
@@ -69,9 +72,9 @@ async def test_a_lookup_that_finds_nothing_gets_the_lease(world: World):
     """cache/get_or_lease: the first to miss gets the lease, with the state of the clock before the load."""
     state, now_ms, sequence, left_ms, epoch, found = await get_or_lease(world)
 
-    assert (state, now_ms, sequence, left_ms, found) == (LEASED, world.now_ms, 0, LEASE_MS, b"")
+    assert (state, now_ms, sequence, left_ms, found) == (LEASED, world.now_ms, 0, LEASE_MS, CONTENT.encode())
     assert len(epoch) == 32
-    assert await world.command("cache", "GET", LEASE) == TOKEN.encode()
+    assert await world.command("cache", "GET", LEASE) == CONTENT.encode()
 
 
 async def test_a_lookup_while_another_loads_writes_nothing(world: World):
@@ -81,7 +84,7 @@ async def test_a_lookup_while_another_loads_writes_nothing(world: World):
 
     state, _, _, left_ms, _, holder = await get_or_lease(world, OTHER)
 
-    assert (state, holder) == (BUSY, TOKEN.encode())
+    assert (state, holder) == (BUSY, CONTENT.encode())
     assert 0 < left_ms <= LEASE_MS
     assert await contents(world) == before
 
@@ -90,7 +93,7 @@ async def test_an_abandoned_lease_is_taken_over_under_another_token(world: World
     """cache/get_or_lease: the lease of a dead caller is granted anew; what was sent with the first token is refused."""
     late = envelope(await get_or_lease(world))
 
-    taken_over = await get_or_lease(world, OTHER, abandoned=TOKEN)
+    taken_over = await get_or_lease(world, OTHER, abandoned=CONTENT)
 
     assert taken_over[0] == LEASED
     assert not await fill(world, late)
@@ -110,6 +113,39 @@ async def test_a_repeated_call_with_the_same_token_gets_the_same_lease(world: Wo
     first, again = await get_or_lease(world), await get_or_lease(world)
 
     assert again == first
+
+
+async def test_a_late_copy_of_a_call_does_not_bring_its_lease_back(world: World):
+    """P6: a copy that arrives after the invalidation gets a lease of another name, so the first load is refused."""
+    written = envelope(await get_or_lease(world))
+    await invalidate(world)
+
+    again = await get_or_lease(world)
+
+    assert again[0] == LEASED
+    assert not await fill(world, written)
+    assert await fill(world, envelope(again))
+
+
+async def test_a_copy_of_a_call_keeps_the_sequence_of_its_lease(world: World):
+    """cache/get_or_lease: while the lease is there, both answers are the same, whatever else was invalidated."""
+    first = await get_or_lease(world)
+    await invalidate_tags(world, TAG)
+
+    again = await get_or_lease(world)
+
+    assert again == first
+    assert await fill(world, envelope(first))
+
+
+async def test_a_copy_of_a_call_never_has_a_sequence_ahead_of_the_clock(world: World):
+    """A lease that outlived the clock of its grant gets the sequence of the new clock."""
+    for _ in range(5):
+        await invalidate(world)
+    await get_or_lease(world)
+    await world.command("cache", "DEL", CLOCK)
+
+    assert (await get_or_lease(world))[2] == 0
 
 
 async def test_a_filled_entry_is_found(world: World):
@@ -180,20 +216,21 @@ async def test_a_lease_is_renewed_by_its_holder_only(world: World):
 
     other = await world.stores.cache.run("cache/renew", (LEASE,), (OTHER, LEASE_MS))
     left_ms = await world.command("cache", "PTTL", LEASE)
-    own = await world.stores.cache.run("cache/renew", (LEASE,), (TOKEN, LEASE_MS))
+    own = await world.stores.cache.run("cache/renew", (LEASE,), (CONTENT, LEASE_MS))
 
     assert (other, own) == ([0], [1])
     assert left_ms <= 1_000
     assert await world.command("cache", "PTTL", LEASE) > 1_000
 
 
-async def test_a_lease_is_released_by_its_holder_only(world: World):
-    """cache/release: after it the next reader may load at once."""
+@pytest.mark.parametrize("content", [CONTENT, TOKEN])
+async def test_a_lease_is_released_by_its_holder_only(world: World, content: str):
+    """cache/release: after it the next reader may load at once; one whose grant had no answer knows its token only."""
     await get_or_lease(world)
 
     other = await world.stores.cache.run("cache/release", (LEASE,), (OTHER,))
     busy = (await get_or_lease(world, OTHER))[0]
-    own = await world.stores.cache.run("cache/release", (LEASE,), (TOKEN,))
+    own = await world.stores.cache.run("cache/release", (LEASE,), (content,))
 
     assert (other, busy, own) == ([0], BUSY, [1])
     assert (await get_or_lease(world, OTHER))[0] == LEASED

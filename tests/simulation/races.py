@@ -1,0 +1,208 @@
+"""Random races: readers and a writer of one key, in several processes, over a server to which everything happens.
+
+The cache is the real one, and so are its scripts; the server is the keyspace of the simulation, and time is virtual. So
+a race of minutes takes a millisecond, and a seed repeats its history. What happens to the server: it restarts from an
+old snapshot, is flushed, loses its clock, or is replaced by a replica that lags; its time steps; calls and replies
+are late or lost, and copies of calls arrive late. Each race ends with a read after all is quiet.
+
+A read is stale if it returns less than the version whose invalidation was acknowledged before the read began. Reads
+that the store did not answer are counted apart: while it is down, a process loads once for all its callers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Final, Protocol
+
+from tests.simulation.loop import VirtualLoop, run
+from tests.simulation.race_server import TEXTS, Link, Server, Tally, delay_s
+from tollhouse.cache.cache import Cache
+from tollhouse.cache.reading.loader import Bounds
+from tollhouse.errors import StoreUnavailable
+from tollhouse.keyring import Keyring
+from tollhouse.metrics import Metrics
+
+RACES_PER_HISTORY: Final = 50
+_KEYRING: Final = Keyring(secrets=(b"a secret for races, 32 bytes or more",))
+_METRICS: Final = Metrics()
+_BOUNDS: Final = Bounds(lease_ms=20_000, wait_ms=5_000)
+"""Fewer renewals and polls than by default: each is an event, and decides nothing new."""
+_PROCESSES: Final = 3
+_KEYS: Final = ("a", "b", "c")
+_ATTEMPTS_MAX: Final = 50
+
+
+class RacingCache(Protocol):
+    """A cache in one process."""
+
+    async def read(self, key: str, load: Callable[[], Awaitable[int]], ttl_s: int) -> tuple[int, str]:
+        """Return a value and its source: HIT, BYPASS, or another word."""
+        ...
+
+    async def invalidate(self, key: str, rng: random.Random) -> None:
+        """Make later reads load the key; raise StoreUnavailable if that is not certain."""
+        ...
+
+    async def aclose(self) -> None:
+        """End what is in progress."""
+        ...
+
+
+class OwnCache:
+    """Tollhouse's cache; a key has a tag of its own, and invalidations take every form that there is."""
+
+    def __init__(self, link: Link, loop: VirtualLoop, rng: random.Random) -> None:
+        clock = {"monotonic": lambda: int(loop.time() * 1000), "sleep": asyncio.sleep}
+        self._cache = Cache(link, _KEYRING, _METRICS, bounds=_BOUNDS, uniform=rng.random, **clock)
+
+    async def read(self, key: str, load: Callable[[], Awaitable[int]], ttl_s: int) -> tuple[int, str]:
+        found = await self._cache.fetch(key, load, ttl_s=ttl_s, tags=[f"tag:{key}", "all of them"])
+        return found.value, found.status
+
+    async def invalidate(self, key: str, rng: random.Random) -> None:
+        others = [f"other:{rng.randrange(9)}" for _ in range(rng.randrange(3))]
+        match rng.choice(("key", "key", "tag", "tag", "tag", "shared tag", "hold", "clear", "pattern")):
+            case "key":
+                await self._cache.invalidate(key)
+            case "tag":
+                await self._cache.invalidate_tags(*others, f"tag:{key}")
+            case "shared tag":
+                await self._cache.invalidate_tags("all of them")
+            case "hold":
+                await self._cache.invalidate(key, hold_ms=rng.choice((1, 2_000)))
+            case "clear":
+                await self._cache.clear()
+            case _:
+                await self._cache.delete_pattern("cache:*")
+
+    async def aclose(self) -> None:
+        await self._cache.aclose()
+
+
+class CacheAside:
+    """What is written by hand everywhere: look, else load and store; delete after a write."""
+
+    def __init__(self, link: Link, server: Server) -> None:
+        self._link = link
+        self._server = server
+
+    async def read(self, key: str, load: Callable[[], Awaitable[int]], ttl_s: int) -> tuple[int, str]:
+        name = key.encode()
+        try:
+            found = await self._link.travel(lambda: self._server.command(b"GET", name))
+            if found is not None:
+                return int(found), "HIT"
+            value = await load()
+            words = name, b"%d" % value, b"PX", b"%d" % (ttl_s * 1000)
+            await self._link.travel(lambda: self._server.command(b"SET", *words))
+        except StoreUnavailable:
+            return await load(), "BYPASS"
+        return value, "MISS"
+
+    async def invalidate(self, key: str, rng: random.Random) -> None:
+        del rng
+        await self._link.travel(lambda: self._server.command(b"DEL", key.encode()))
+
+    async def aclose(self) -> None:
+        pass
+
+
+OpenCache = Callable[[Link, Server, VirtualLoop, random.Random], RacingCache]
+
+
+def own_cache(link: Link, server: Server, loop: VirtualLoop, rng: random.Random) -> RacingCache:
+    """Open Tollhouse's cache."""
+    del server
+    return OwnCache(link, loop, rng)
+
+
+def cache_aside(link: Link, server: Server, loop: VirtualLoop, rng: random.Random) -> RacingCache:
+    """Open the cache that is written by hand."""
+    del loop, rng
+    return CacheAside(link, server)
+
+
+class History:
+    """Races in a row over one server, of which each may find what earlier ones left."""
+
+    def __init__(
+        self, seed: int, open_cache: OpenCache, texts: Mapping[str, str], tally: Tally, loop: VirtualLoop
+    ) -> None:
+        self._seed = seed
+        self._rng = random.Random(seed)
+        self._tally = tally
+        self._server = Server(loop, self._rng, tally, texts)
+        links = [Link(self._server, loop, self._rng) for _ in range(_PROCESSES)]
+        self._caches = [open_cache(link, self._server, loop, self._rng) for link in links]
+        self._source = dict.fromkeys(_KEYS, 0)
+        self._acknowledged = dict.fromkeys(_KEYS, 0)
+
+    async def run(self) -> None:
+        """Run the races, each after a pause in which entries expire and marks become old."""
+        for _ in range(RACES_PER_HISTORY):
+            await self._race(self._rng.choice(_KEYS))
+            await asyncio.sleep(self._rng.choice((0, 0, 0.5, 5, 30, 70, 700)))
+        for cache in self._caches:
+            await cache.aclose()
+
+    async def _race(self, key: str) -> None:
+        rng = self._rng
+        span_s = rng.choice((0.01, 0.01, 0.1, 0.1, 1, 100))
+        readers = [self._read(key, rng.random() * span_s) for _ in range(rng.randint(2, 5))]
+        writers = [self._write(key, rng.random() * span_s) for _ in range(rng.choice((1, 1, 1, 2)))]
+        if span_s > 60:
+            readers += [self._read(rng.choice(_KEYS), rng.random() * 2 * span_s) for _ in range(6)]
+        faults = [self._happens(rng.random() * span_s) for _ in range(rng.choice((0, 0, 1, 1, 3)))]
+        await asyncio.gather(*readers, *writers, *faults)
+        await self._read(key, 0)
+        self._tally.races += 1
+
+    async def _read(self, key: str, after_s: float) -> None:
+        await asyncio.sleep(after_s)
+        least, rng = self._acknowledged[key], self._rng
+
+        async def load() -> int:
+            await asyncio.sleep(delay_s(rng))
+            value = self._source[key]
+            await asyncio.sleep(rng.choice((0, 0.002, 0.02, 0.3, 7, 200, 200) if rng.random() < 0.4 else (0.002,)))
+            return value
+
+        value, status = await rng.choice(self._caches).read(key, load, rng.choice((1, 30, 60, 600)))
+        self._tally.reads += 1
+        self._tally.hits += status == "HIT"
+        self._tally.bypassed += status == "BYPASS"
+        self._tally.stale_while_down += value < least and status == "BYPASS"
+        if value < least and status != "BYPASS":
+            self._tally.stale += 1
+            self._tally.traces.append(f"seed {self._seed}: {key!r} gave {value} ({status}), {least} was acknowledged")
+
+    async def _write(self, key: str, after_s: float) -> None:
+        await asyncio.sleep(after_s)
+        self._source[key] = version = self._source[key] + 1
+        for _ in range(_ATTEMPTS_MAX):
+            try:
+                await self._rng.choice(self._caches).invalidate(key, self._rng)
+            except StoreUnavailable:
+                continue
+            self._acknowledged[key] = max(self._acknowledged[key], version)
+            return
+        raise AssertionError(f"seed {self._seed}: an invalidation found no server {_ATTEMPTS_MAX} times")
+
+    async def _happens(self, after_s: float) -> None:
+        await asyncio.sleep(after_s)
+        self._server.happens()
+        self._tally.faults += 1
+
+
+def race(seeds: Sequence[int], open_cache: OpenCache, texts: Mapping[str, str] = TEXTS) -> Tally:
+    """Run one history for each seed; return what was counted."""
+    tally = Tally()
+    for seed in seeds:
+
+        async def main(loop: VirtualLoop, seed: int = seed) -> None:
+            await History(seed, open_cache, texts, tally, loop).run()
+
+        run(main)
+    return tally

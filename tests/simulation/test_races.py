@@ -1,0 +1,58 @@
+"""Random races over the cache: no stale read in 20,000, and the same races find what others, and mutants, do wrong."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.simulation.race_server import TEXTS
+from tests.simulation.races import RACES_PER_HISTORY, cache_aside, own_cache, race
+
+pytestmark = pytest.mark.no_cover
+
+HISTORIES = 400
+PARTS = 4
+SEARCHED = 300
+"""Histories in which a mutant has to be noticed; most are within the first twenty."""
+
+MUTANTS = {
+    "fills need no lease": ("if holder ~= token or not is_storable then", "if not is_storable then"),
+    "leases do not name their sequence": ("token .. string.format('%012d', sequence)", "token .. '000000000000'"),
+    "fills do not look at the clock": ("if holder ~= token or not is_storable then", "if holder ~= token then"),
+    "invalidating a key leaves the lease": (
+        "redis.call('DEL', KEYS[2 * i + 1])",
+        "redis.call('EXISTS', KEYS[2 * i + 1])",
+    ),
+    "a lost clock gets its epoch back": ("epoch = string.sub(token, 1, 16)", "epoch = 'eeeeeeeeeeeeeeee'"),
+    "every primary has one name": ("string.format('%-16.16s', ARGV[2])", "'ffffffffffffffff'"),
+    "loads in progress are not barred": ("and barred <= tonumber(string.sub(envelope, 69, 80))", ""),
+    "marks are forgotten without a floor": ("if youngest > covered then", "if false then"),
+}
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_no_random_race_returns_an_invalidated_value(part: int):
+    """P6: 20,000 races, with restarts from old snapshots, flushes, failovers that lose writes, and clocks that step."""
+    tally = race(range(part, HISTORIES, PARTS), own_cache)
+
+    assert tally.traces == []
+    assert tally.stale == 0
+    assert tally.races == HISTORIES // PARTS * RACES_PER_HISTORY == 5_000
+    assert min(tally.hits, tally.faults, tally.forgotten) > 1_000
+
+
+def test_the_races_find_stale_reads_of_a_cache_that_is_written_by_hand():
+    """Look, else load and store, and delete after a write: some reads return what was deleted before."""
+    tally = race(range(10), cache_aside)
+
+    assert tally.races == 500
+    assert tally.stale > 20
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_the_races_notice_each_missing_rule(name: str):
+    """A script without one of its rules lets some race return an invalidated value."""
+    rule, without = MUTANTS[name]
+    texts = {script: text.replace(rule, without) for script, text in TEXTS.items()}
+
+    assert texts != TEXTS
+    assert any(race([seed], own_cache, texts).stale for seed in range(SEARCHED))
