@@ -423,8 +423,9 @@ def test_a_taken_port_is_told(tmp_path: Path) -> None:
         )
 
     assert done.returncode == 2
-    remedy = f"another program listens on 127.0.0.1:{port}; stop it or choose another port"
-    assert done.stderr == f"tollhouse: port: {port}: {remedy}\n"
+    remedy = f"another program listens on 127.0.0.1:{port}; stop it, or choose another port"
+    assert done.stderr.startswith(f"tollhouse: port: {port}: {remedy}")
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_a_store_that_is_down_fails_the_check(tmp_path: Path) -> None:

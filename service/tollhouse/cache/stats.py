@@ -52,7 +52,7 @@ class MissCauses(Struct, frozen=True, kw_only=True):
 
 
 class CacheDetail(Struct, frozen=True, kw_only=True):
-    """Details beyond the shape of the predecessors."""
+    """What else is known: why reads missed, how often values were invalidated, memory, and the bounds of an entry."""
 
     misses_by_cause: MissCauses
     invalidations: int

@@ -11,6 +11,7 @@ from typing import Final
 from tollhouse.errors import ConfigurationError
 
 _BACKLOG: Final = 2048
+_CHOICE: Final = "--port, TOLLHOUSE_PORT, or `port` of the settings file"
 _FIRST_PASSED: Final = 3
 """The descriptor of the first socket that systemd passes, as sd_listen_fds(3) says."""
 
@@ -30,12 +31,20 @@ def bind(host: str, port: int) -> socket.socket:
         listening.listen(_BACKLOG)
     except OSError as error:
         listening.close()
-        if error.errno == errno.EADDRINUSE:
-            raise ConfigurationError(
-                "port", port, f"another program listens on {host}:{port}; stop it or choose another port"
-            ) from error
-        raise ConfigurationError("host", f"{host}:{port}", f"cannot listen there: {error.strerror}") from error
+        raise not_bound(host, port, error) from error
     return listening
+
+
+def not_bound(host: str, port: int, error: OSError) -> ConfigurationError:
+    """Return what an error of the system says about the port, or else about the address."""
+    if error.errno == errno.EADDRINUSE:
+        remedy = f"another program listens on {host}:{port}; stop it, or choose another port: {_CHOICE}"
+        return ConfigurationError("port", port, remedy)
+    if error.errno == errno.EACCES:
+        remedy = f"this user may not listen there; choose a port above 1023 ({_CHOICE}), or let systemd open the socket"
+        return ConfigurationError("port", port, remedy)
+    remedy = f"cannot listen there ({error.strerror}); give an address of this machine, such as 127.0.0.1 or 0.0.0.0"
+    return ConfigurationError("host", host, remedy)
 
 
 def passed_socket(environ: MutableMapping[str, str]) -> socket.socket | None:

@@ -33,7 +33,7 @@ Dialect = Literal["draft-11", "draft-07", "draft-06", "x-ratelimit", "x-ratelimi
 
 
 class PolicySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One named policy, as text; `limits/policy` parses it."""
+    """One policy in the words of the settings file; `Policy` is what they become."""
 
     limit: Annotated[str, Meta(description="The limits, such as `5/second; 100/minute`.")]
     algorithm: Annotated[

@@ -34,7 +34,7 @@ class RateLimitMiddleware:
     Applications on one server need a `namespace` each, here or in the settings, else they share counters.
     `routes` maps methods and paths to limits, such as `{"POST /login": "login", "/api/*": "api", "/health": None}`;
     the first pattern that matches wins, and other requests use `policy`. A path that a framework may route like another
-    is matched like that one too; RoutePatterns explains it. The value of a pattern is a policy, several that are
+    is matched like that one too (docs/limits-in-an-app.md). The value of a pattern is a policy, several that are
     decided as one, a RateLimitRule, or None for no limit. RateLimitRule explains `policy`, `key`, `cost`,
     `charge` and `messages`; without a `key`, here or in the policy, the client's address is used. A true `exempt` lets
     a request through uncounted, and CORS preflights pass unless `preflights` is true. Forwarding fields are believed
