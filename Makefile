@@ -61,6 +61,7 @@ bench: $(VENV)/.bench ## measure beside the peers, into bench/results; ARGS='--r
 	$(BIN)/python -m bench.limits $(ARGS)
 	$(BIN)/python -m bench.middleware $(ARGS)
 	$(BIN)/python -m bench.takes_over_http $(ARGS)
+	$(BIN)/python -m bench.large_bodies $(ARGS)
 
 check: $(VENV)/.develop ## what to run while you work, in under a minute: lint, types, rules without a server
 	$(BIN)/ruff check

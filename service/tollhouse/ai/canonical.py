@@ -11,11 +11,9 @@ interpreter is over in some hundredths of a second for a MiB, so that other thre
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 import math
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from itertools import accumulate
 from typing import Any, Final, ParamSpec, TypeVar, cast
 
@@ -23,14 +21,13 @@ import msgspec
 from msgspec import Struct
 
 from tollhouse.errors import InvalidInput
+from tollhouse.runtime.garbage import LARGE_BYTES, decode_undisturbed
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 DEPTH_MAX: Final = 64
 """The most levels of nested arrays and objects."""
-OFF_LOOP_BYTES: Final = 64 * 1024
-"""Longer texts are for a thread: `parse` takes a millisecond or more."""
 
 _WINDOW_BYTES: Final = 64 * 1024
 _STEPS: Final = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
@@ -57,8 +54,7 @@ def parse(raw: bytes | msgspec.Raw) -> CanonicalJson:
     if depth > DEPTH_MAX:
         raise InvalidInput("input", "...", f"nest at most {DEPTH_MAX} levels")
     try:
-        with _without_collections():
-            value = _DECODER.decode(text)
+        value = decode_undisturbed(_DECODER.decode, text)
         canonical = CanonicalJson(value=value, text=_ENCODER.encode(value))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
         raise InvalidInput("input", text[:80], f"send one JSON value: {error}") from error
@@ -89,7 +85,7 @@ def canonicalize(value: Any, text: bytes | None = None) -> CanonicalJson:
 
 async def off_loop(text: bytes, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Run work on a text at once if it is short, else in a thread."""
-    if len(text) > OFF_LOOP_BYTES:
+    if len(text) > LARGE_BYTES:
         return await asyncio.to_thread(work, *args, **kwargs)
     return work(*args, **kwargs)
 
@@ -111,18 +107,6 @@ def _shape(text: bytes) -> tuple[int, int]:
         levels = tuple(accumulate(steps, initial=level))
         depth, level = max(depth, *levels), levels[-1]
     return members, depth
-
-
-@contextmanager
-def _without_collections() -> Generator[None]:
-    """Stop the search for garbage after every 700 objects, which would take three quarters of a decoder's time."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 def _number(text: str) -> int | float:

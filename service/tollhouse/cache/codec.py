@@ -16,6 +16,8 @@ from typing import Any, Final, Literal
 import msgspec
 from msgspec import Struct
 
+from tollhouse.runtime.garbage import decode_undisturbed
+
 if sys.version_info >= (3, 14):  # pragma: no cover - the tests' coverage is measured on 3.11
     from compression import zstd
 else:
@@ -85,7 +87,7 @@ def decode_body(body: bytes, digest: bytes, type: Any = Any) -> DecodedBody | No
     if packed is None:
         return None
     try:
-        return DecodedBody(value=decoder(codec, type).decode(packed))
+        return DecodedBody(value=decode_undisturbed(decoder(codec, type).decode, packed))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
 

@@ -1,6 +1,7 @@
 """What processes and event loops demand of long-lived objects.
 
 background  work that its caller does not wait for
+garbage     decoders beside the search for cyclic garbage
 functions   functions of an application, in every form
 forks       what a forked child must forget
 home_loop   the event loop that an object belongs to
