@@ -10,7 +10,7 @@ from typing import Any
 from tests.worlds import World
 from tollhouse.cache.cache import Cache
 from tollhouse.cache.commands import CacheStore
-from tollhouse.errors import StoreUnavailable
+from tollhouse.errors import Outcome, StoreUnavailable
 from tollhouse.metrics import Metrics
 from tollhouse.scripts import PRIMARY, Argument
 
@@ -71,6 +71,7 @@ class Seam:
 
     def __init__(self, store: Any) -> None:
         self.failing: set[str] = set()
+        self.outcome: Outcome = "not-sent"
         self.before: dict[str, Callable[[], Awaitable[None]]] = {}
         self.after: dict[str, Callable[[], Awaitable[None]]] = {}
         self.primary: str | None = None
@@ -117,7 +118,7 @@ class Seam:
 
     async def _step(self, what: str) -> None:
         if what in self.failing or "everything" in self.failing:
-            raise StoreUnavailable("cache", "not-sent", "told to fail")
+            raise StoreUnavailable("cache", self.outcome, "told to fail")
 
 
 class Timeline:

@@ -26,6 +26,7 @@ from tollhouse.errors import StoreRefused, StoreUnavailable
 from tollhouse.fastapi import RateLimit
 from tollhouse.litestar import TollhousePlugin
 from tollhouse.settings import Settings
+from tollhouse.stores.status import examine
 from tollhouse.stores.transport.refusals import RIGHTS
 from tollhouse.stores.urls import STORES
 
@@ -37,6 +38,7 @@ READ_ONLY = [
     ["+@all", "-@write", "-eval"],
 ]
 """The rights of accounts that may only read, as providers and operators write them."""
+_NO_INFO_NO_SCAN = "ada on >sesame ~* &* +@all -info -scan"
 
 
 def twelve_lines(url: str) -> FastAPI:
@@ -213,6 +215,24 @@ async def test_the_stores_of_a_server_report_a_cause_once(
 
     assert len(caplog.records) == 1
     assert gauges == [1] * 4
+
+
+async def test_a_command_that_is_missing_is_one_warning(caplog: pytest.LogCaptureFixture) -> None:
+    """Statistics without INFO and SCAN say what they can, each time; no store is said to be out of use."""
+    rights = _NO_INFO_NO_SCAN.split()
+    async with (
+        own_server("--databases", "1", "--user", *rights) as url,
+        tollhouse.open(url.replace("unix://", "unix://ada:sesame@"), strict=True) as th,
+    ):
+        assert await th.stores.limits.info("memory") == {}
+        await th.cache.get_or_load("key", Loader("value"), ttl_s=60)
+        caplog.clear()
+        told = [await th.cache.stats() for _ in range(2)]
+        status = await examine(th.stores.cache)
+
+    assert [(each.available, each.stats.misses, each.stats.total_keys) for each in told] == [(True, 1, 0)] * 2
+    assert (status.problem, status.warnings) == (None, ())
+    assert [(record.levelname, vars(record).get("command")) for record in caplog.records] == [("WARNING", "SCAN")]
 
 
 async def test_the_rights_of_the_remedy_are_enough(embedded: StoreWorld, caplog: pytest.LogCaptureFixture) -> None:

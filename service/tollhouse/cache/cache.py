@@ -180,11 +180,20 @@ class Cache:
         await self._reader.aclose()
 
     async def _counts(self) -> Counts:
-        """Return the counts; the number of keys is that of this cache if others share its database."""
+        """Return the counts; the number of keys is that of this cache if others share its database.
+
+        It is 0 there if the server refuses to list them, as to an account without the right to.
+        """
         counts = await self._commands.counts()
         if not self._store.shares_database:
             return counts
-        return replace(counts, keys=await count_entries(self._store, self._key_names, counts.keys))
+        try:
+            entries = await count_entries(self._store, self._key_names, counts.keys)
+        except StoreError as error:
+            if error.outcome != "rejected":
+                raise
+            entries = 0
+        return replace(counts, keys=entries)
 
     async def _read(self, query: Query, *, use_cache: bool) -> CacheResult[Any]:
         if not self._is_on:

@@ -15,6 +15,8 @@ from tollhouse.cache.ttl import CacheTTL
 class CacheUsage(Struct, frozen=True, kw_only=True):
     """Counts of all processes together; `hit_rate` is in percent, `total_keys` are those of the database.
 
+    In a database that other stores share they are those of the cache, or 0 if the account may not list them.
+
     A hit is a value from the store, a miss is a load under a lease. A caller that only waited for another's load
     is neither, so the rate is the share of loads that the cache saved.
     """

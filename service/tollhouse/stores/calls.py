@@ -156,7 +156,7 @@ class ScriptCalls:
         if verdict(error) == "defect":
             return ScriptFailed(f"store {self._name!r}: {what}: {error}", happened)
         self._metrics.store_failure(self._name, happened)
-        refusal = self._refusals.of_call(error)
+        refusal = self._refusals.of_call(error, what if what in self.scripts else None)
         return self._refusals.error(happened, refusal.text, refusal)
 
     def unavailable(self, happened: Outcome, reason: str, refusal: ServerRefusal | None = None) -> StoreError:
@@ -181,7 +181,7 @@ class ScriptCalls:
         """Draw the conclusions from a call that succeeded, if the last ones did not."""
         if not script.reads:
             self._shortage.end()
-        self._refusals.disprove()
+        self._refusals.disprove(script.name)
 
     async def _before_next_attempt(
         self,

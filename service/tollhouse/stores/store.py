@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 from tollhouse.clock import ServerClock, server_time
-from tollhouse.errors import ConfigurationError, StoreUnavailable
+from tollhouse.errors import ConfigurationError
 from tollhouse.keys import UNNAMED, Namespace
 from tollhouse.metrics import Metrics
 from tollhouse.runtime.home_loop import HomeLoop, running_loop
@@ -183,12 +183,10 @@ class Store:
 
     async def info(self, section: str) -> dict[str, str]:
         """Return a section of INFO; an empty one if the account may not ask."""
-        try:
-            return read_info(await self.command("INFO", section))
-        except StoreUnavailable:
-            if self.server is None or "INFO" not in self.server.lacks:
-                raise
-            return {}
+        if self.server is None:
+            await self.command("PING")
+        assert self.server is not None
+        return {} if "INFO" in self.server.lacks else read_info(await self.command("INFO", section))
 
     async def scan(self, cursor: int, match: str, count: int) -> tuple[int, list[str]]:
         """Return the next cursor and the keys of one bounded step that match; a cursor of 0 ends the walk."""
@@ -216,6 +214,7 @@ class Store:
             return await connection.send(encode(*parts), deadline_s)
         except CALL_FAILED as error:
             self._fast.report_error(connection, error)
+            self._rights.log_refusal(error)
             raise self._calls.failure(error, str(parts[0])) from error
 
     async def aclose(self) -> None:

@@ -13,6 +13,7 @@ from tests.worlds import World
 from tollhouse.cache.key_count import count_entries
 from tollhouse.cache.key_names import KeyNames
 from tollhouse.cache.stats import describe, hit_rate
+from tollhouse.errors import Outcome
 from tollhouse.keyring import Keyring
 
 
@@ -98,6 +99,20 @@ async def test_stats_of_a_cache_that_is_switched_off(world: World):
     told = await open_cache(world, enabled=False).stats()
 
     assert (told.available, told.message) == (False, "Cache is disabled")
+
+
+@pytest.mark.parametrize(("outcome", "available"), [("rejected", True), ("not-sent", False)])
+async def test_stats_of_a_cache_whose_keys_are_not_listed(world: World, outcome: Outcome, *, available: bool):
+    """An account without the right to list keys learns all but their number; an outage is one."""
+    seam = Seam(world.stores.cache)
+    seam.shares_database, seam.outcome = True, outcome
+    seam.failing.add("scan")
+    cache = open_cache(world, seam)
+    await cache.get_or_load("k", Loader("value"))
+
+    told = await cache.stats()
+
+    assert (told.available, told.stats.misses, told.stats.total_keys) == (available, int(available), 0)
 
 
 class Keys:

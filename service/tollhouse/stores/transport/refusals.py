@@ -15,6 +15,8 @@ of one Tollhouse share a `RefusalLog`: what several of them meet on one server i
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable
 from typing import Final
 
@@ -53,6 +55,8 @@ _REMEDIES: Final = {
 }
 _LOG: Final = "look at the log of the server"
 _LASTING: Final = ("DENIED", *LOGIN_CODES)
+_DENIED_S: Final = 60.0
+"""How long a script that was denied is taken to be denied still, though others run."""
 
 _log = Log("tollhouse.stores")
 
@@ -150,12 +154,22 @@ class RefusalLog:
 class StoreRefusals:
     """The refusals of one store, which is on `server`.
 
-    They are `disproved` while the last thing known is that a call succeeded. `on_proof` is called each time that this
-    comes to be known.
+    They are `disproved` by a call that succeeds. If a script was denied, this has to be the same one, or a minute has
+    passed since: an account may run some scripts and not others. `on_proof` is called after successes, until then.
     """
 
-    def __init__(self, log: RefusalLog, store: str, server: str, on_proof: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        log: RefusalLog,
+        store: str,
+        server: str,
+        on_proof: Callable[[], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.disproved = False
+        self._denied: set[str] = set()
+        self._denied_s = -math.inf
+        self._clock = clock
         self._log = log
         self._store = store
         self._server = server
@@ -171,12 +185,18 @@ class StoreRefusals:
         self.disproved = False
         self._log.report(self._store, refusal or unanswered(self._server, reason))
 
-    def of_call(self, error: ServerError) -> ServerRefusal:
-        """Return what the error of a call says about the server, and report it if it is permanent."""
+    def of_call(self, error: ServerError, script: str | None) -> ServerRefusal:
+        """Return what the error of a call says about the server, and report it if a script is denied for good.
+
+        Without `script` it was a plain command, which a store can do without.
+        """
         if not is_denied(error):
             return ServerRefusal(server=self._server, reason=_words(error), remedy=_remedy(error))
         refusal = ServerRefusal(server=self._server, reason=_words(error), remedy=RIGHTS_REMEDY, permanent=True)
-        self.report(refusal, "")
+        if script is not None:
+            self._denied.add(script)
+            self._denied_s = self._clock()
+            self.report(refusal, "")
         return refusal
 
     def error(self, happened: Outcome, reason: str, refusal: ServerRefusal | None) -> StoreError:
@@ -185,12 +205,15 @@ class StoreRefusals:
             return StoreRefused(self._store, happened, f"{refusal.server}: {refusal.reason}", refusal.remedy)
         return StoreUnavailable(self._store, happened, reason)
 
-    def disprove(self) -> None:
-        """Take note that a call succeeded."""
-        self.disproved = True
-        self.end()
+    def disprove(self, script: str) -> None:
+        """Take note that a script ran."""
+        self._denied.discard(script)
+        if not self._denied or self._clock() - self._denied_s >= _DENIED_S:
+            self.disproved = True
+            self.end()
         self._on_proof()
 
     def end(self) -> None:
         """Take note that the server answers."""
+        self._denied.clear()
         self._log.end(self._store)

@@ -69,15 +69,46 @@ def test_what_a_call_meets(words: str, *, permanent: bool, caplog: pytest.LogCap
     """A right that is missing is reported when a call misses it, with all rights that are needed."""
     proofs: list[int] = []
     refusals = StoreRefusals(RefusalLog(Metrics()), "limits", "redis://a:1", lambda: proofs.append(1))
-    refusals.disprove()
+    refusals.disprove("limits/take")
 
-    refusal = refusals.of_call(ServerError(words))
+    refusal = refusals.of_call(ServerError(words), "limits/take")
 
     assert (refusal.permanent, refusal.remedy == RIGHTS_REMEDY) == (permanent, permanent)
     assert refusals.disproved is not permanent
     assert [record.levelname for record in caplog.records] == ["ERROR"] * permanent
-    refusals.disprove()
+    refusals.disprove("limits/take")
     assert proofs == [1, 1]
+
+
+DENIED = ServerError("NOPERM User x has no permissions to run the 'set' command")
+
+
+def test_a_script_that_runs_disproves_no_denial_of_another(caplog: pytest.LogCaptureFixture) -> None:
+    """An account that may only read verifies sessions and creates none: one line, not two for each pair of calls."""
+    now_s = [0.0]
+    refusals = StoreRefusals(RefusalLog(Metrics()), "sessions", "redis://a:1", lambda: None, lambda: now_s[0])
+    with caplog.at_level(logging.INFO, "tollhouse.stores"):
+        for _ in range(3):
+            refusals.of_call(DENIED, "sessions/create")
+            refusals.disprove("sessions/load")
+            assert (refusals.is_refused, refusals.disproved) == (True, False)
+        now_s[0] = 60.0
+        refusals.disprove("sessions/load")
+
+    assert (refusals.is_refused, refusals.disproved) == (False, True)
+    assert [record.levelname for record in caplog.records] == ["ERROR", "INFO"]
+
+
+def test_a_command_that_is_denied_does_not_keep_a_store_from_use(caplog: pytest.LogCaptureFixture) -> None:
+    """A store can do without plain commands, such as SCAN; what that costs is logged elsewhere."""
+    refusals = StoreRefusals(RefusalLog(Metrics()), "cache", "redis://a:1", lambda: None)
+    refusals.disprove("cache/get")
+
+    refusal = refusals.of_call(DENIED, None)
+
+    assert refusal.permanent
+    assert (refusals.is_refused, refusals.disproved) == (False, True)
+    assert caplog.records == []
 
 
 def reported(caplog: pytest.LogCaptureFixture, *steps: tuple[str, ServerRefusal | None]) -> list[tuple[str, str]]:
