@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 import pytest
@@ -31,7 +32,13 @@ WRONG_KEYS = 24
 """With two workers one gets twelve of them, which are two too many."""
 
 
-def command(passed: socket.socket, *args: str, number: str = "1") -> list[str]:
+class HasFileno(Protocol):
+    """A socket or a file."""
+
+    def fileno(self) -> int: ...
+
+
+def command(passed: HasFileno, *args: str, number: str = "1") -> list[str]:
     return [sys.executable, "-c", PASS, str(passed.fileno()), number, *COMMAND, "serve", *args]
 
 
@@ -121,16 +128,35 @@ def test_a_passed_socket_that_cannot_be_served_is_refused(
     """Several sockets, one that is no stream, and cookies without Secure on one that others reach, end it with 2."""
     with socket.socket(socket.AF_INET, kind) as passed:
         passed.bind(("0.0.0.0", 0))
-        done = subprocess.run(
-            command(passed, *args, number=number),
-            check=False,
-            env=environment(tmp_path, TOLLHOUSE_URL="fake://", **SECRETS),
-            cwd=tmp_path,
-            pass_fds=[passed.fileno()],
-            capture_output=True,
-            text=True,
-            timeout=30,
-        )
+
+        assert_refused(tmp_path, passed, *args, number=number, words=words)
+
+
+def test_a_connection_is_no_socket_to_serve(tmp_path: Path) -> None:
+    """A unit with Accept=yes starts one service for each connection: that ends it with 2 as well."""
+    ours, passed = socket.socketpair()
+    with ours, passed:
+        assert_refused(tmp_path, passed, words=["LISTEN_FDS", "Accept=no"])
+
+
+def test_a_file_is_no_socket_to_serve(tmp_path: Path) -> None:
+    """Variables of systemd in the environment of a process that got no socket end it with 2, not with a traceback."""
+    with (tmp_path / "file").open("w") as passed:
+        assert_refused(tmp_path, passed, words=["LISTEN_FDS", "no socket"])
+
+
+def assert_refused(folder: Path, passed: HasFileno, *args: str, words: list[str], number: str = "1") -> None:
+    """Serve what is passed, and see it end with exit code 2 and one line that has these words."""
+    done = subprocess.run(
+        command(passed, *args, number=number),
+        check=False,
+        env=environment(folder, TOLLHOUSE_URL="fake://", **SECRETS),
+        cwd=folder,
+        pass_fds=[passed.fileno()],
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
 
     assert done.returncode == 2
     assert len(done.stderr.strip().splitlines()) == 1

@@ -50,19 +50,35 @@ def not_bound(host: str, port: int, error: OSError) -> ConfigurationError:
 def passed_socket(environ: MutableMapping[str, str]) -> socket.socket | None:
     """Return the socket that systemd has opened for this process, None if there is none; remove its variables.
 
-    Raises ConfigurationError unless it is one stream socket.
+    Raises ConfigurationError unless it is one stream socket that can listen.
     """
     process, number, _ = (environ.pop(f"LISTEN_{name}", "") for name in ("PID", "FDS", "FDNAMES"))
     if process != str(os.getpid()):
         return None
     if number != "1":
         raise ConfigurationError("LISTEN_FDS", number, "one socket is served: give the socket unit one ListenStream=")
-    passed = socket.socket(fileno=_FIRST_PASSED)
-    if passed.type != socket.SOCK_STREAM:
+    try:
+        passed = socket.socket(fileno=_FIRST_PASSED)
+    except OSError as error:
+        remedy = (
+            f"descriptor {_FIRST_PASSED} is no socket ({error.strerror}): start the socket unit, or unset LISTEN_PID"
+        )
+        raise ConfigurationError("LISTEN_FDS", number, remedy) from error
+    if passed.type != socket.SOCK_STREAM or _is_connected(passed):
         passed.close()
-        raise ConfigurationError("LISTEN_FDS", passed.type.name, "HTTP needs a stream: ListenStream=, with Accept=no")
+        remedy = "HTTP needs a stream that listens: ListenStream=, with Accept=no"
+        raise ConfigurationError("LISTEN_FDS", passed.type.name, remedy)
     passed.set_inheritable(False)
     return passed
+
+
+def _is_connected(passed: socket.socket) -> bool:
+    """Return True for the connection of one client, which a socket unit with Accept=yes passes."""
+    try:
+        passed.getpeername()
+    except OSError:
+        return False
+    return True
 
 
 def address_of(listening: socket.socket, host: str) -> str:

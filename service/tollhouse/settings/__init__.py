@@ -7,7 +7,7 @@ value.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import Generator, Iterable, Mapping, MutableMapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -26,6 +26,7 @@ from tollhouse.settings.sources import (
     RawSetting,
     from_aliases,
     from_file,
+    from_flags,
     from_variables,
     without_service_links,
 )
@@ -68,7 +69,7 @@ def read(
     file = settings_file(environ, path)
     raw = [] if file is None else list(from_file(file, _LEAVES))
     paths = [setting.path for setting in raw]
-    raw += [*from_aliases(environ), *from_variables(environ, _LEAVES, paths), *_from_flags(flags or {})]
+    raw += [*from_aliases(environ), *from_variables(environ, _LEAVES, paths), *from_flags(flags or {}, _LEAVES)]
     by_path = {setting.path: setting for setting in raw}
     _require(by_path)
     tree: dict[str, Any] = {}
@@ -124,12 +125,6 @@ def remove_secrets(environ: MutableMapping[str, str]) -> None:
     for name in (secret | urls) & environ.keys():
         if name in secret or redact(environ[name]) != environ[name]:
             del environ[name]
-
-
-def _from_flags(flags: Mapping[str, object]) -> Iterator[RawSetting]:
-    for name, value in flags.items():
-        if value is not None:
-            yield RawSetting(path=(name,), value=value, origin=f"--{name.replace('_', '-')}")
 
 
 def _require(raw_settings: Mapping[tuple[str, ...], RawSetting]) -> None:

@@ -14,6 +14,8 @@ IPV6_PREFIX_BITS: Final = 64
 """The network by which an IPv6 client is counted, unless the settings say otherwise."""
 
 _IPV6_PREFIX_BITS_MIN: Final = 32
+_CHARACTERS_MAX: Final = 64
+"""More than any network has."""
 _MAPPED: Final = IPv6Network("::ffff:0:0/96")
 _TRANSLATED: Final = (IPv6Network("64:ff9b::/96"), IPv6Network("2002::/16"))
 _WORDS: Final = {
@@ -63,7 +65,8 @@ def _network(text: str, setting: str) -> Network:
     try:
         network = ip_network(text)
     except ValueError as error:
-        remedy = f"give a network such as 10.0.0.0/8, or the words loopback and private ({error})"
+        why = f" ({error})" if len(text) <= _CHARACTERS_MAX else ""  # the error repeats the text
+        remedy = f"give a network such as 10.0.0.0/8, or the words loopback and private{why}"
         raise ConfigurationError(setting, text, remedy) from error
     return _inner(network, _MAPPED) or network
 

@@ -56,7 +56,7 @@ def from_file(path: Path, leaves: Iterable[Leaf]) -> Iterator[RawSetting]:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigurationError(str(path), error.strerror, "give the path of a file that can be read") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigurationError(str(path), str(error), "write it in TOML, as UTF-8") from error
     yield from _from_table(table, (), path.name, tuple(leaves))
 
@@ -80,19 +80,32 @@ def from_variables(
     `paths` are those of other settings, whose names a variable can mean but not spell.
     """
     patterns = [(leaf, _pattern(leaf)) for leaf in leaves]
-    bases = {name.removesuffix("_FILE") for name in environ if name.startswith(PREFIX)} - _NOT_SETTINGS
+    bases = {name.removesuffix("_FILE") for name in environ if name.startswith(PREFIX) and name not in _NOT_SETTINGS}
     for variable in sorted(bases):
         matched = ((leaf, pattern.fullmatch(variable)) for leaf, pattern in patterns)
         leaf, match = next(((leaf, match) for leaf, match in matched if match), (None, None))
         if leaf is None or match is None:
             meant = _renamed(variable)
-            known = [_for_policy_of(meant, leaf.variable) for leaf, _ in patterns]
+            known = [*(_for_policy_of(meant, leaf.variable) for leaf, _ in patterns), *_NOT_SETTINGS]
             remedy = one_of(meant, known, listed=_see_table(), prefix=PREFIX)
-            raise ConfigurationError(variable, HIDDEN, f"is no setting; {remedy}")
+            named = f"{variable}_FILE" if variable in _NOT_SETTINGS else variable
+            raise ConfigurationError(named, HIDDEN, f"is no setting; {remedy}")
         text = read_text(environ, variable)
         if text is not None:
             path = tuple(part if part != ANY_NAME else _name(leaf, match[1], paths) for part in leaf.path)
             yield RawSetting(path=path, value=text, origin=_origin(environ, variable), is_text=True)
+
+
+def from_flags(flags: Mapping[str, object], leaves: Iterable[Leaf]) -> Iterator[RawSetting]:
+    """Read values by the name of a setting; raise ConfigurationError for an unknown one. None is an absent flag."""
+    known = tuple(leaves)
+    for name, value in flags.items():
+        path = tuple(name.split("."))
+        if not any(leaf.matches(path) for leaf in known):
+            remedy = one_of(name, [leaf.name for leaf in known], listed=_see_table())
+            raise ConfigurationError("flags", name, f"is no setting; {remedy}")
+        if value is not None:
+            yield RawSetting(path=path, value=value, origin=f"--{name.replace('_', '-')}")
 
 
 def read_text(environ: Mapping[str, str], variable: str) -> str | None:
@@ -100,18 +113,33 @@ def read_text(environ: Mapping[str, str], variable: str) -> str | None:
     file_variable = f"{variable}_FILE"
     text, path = environ.get(variable) or None, environ.get(file_variable) or None
     if path is None:
-        return text
+        return None if text is None else _decoded(variable, text)
+    shown = _shown_path(path)
     if text is not None:
-        raise ConfigurationError(file_variable, path, f"{variable} is set too; unset one of them")
+        raise ConfigurationError(file_variable, shown, f"{variable} is set too; unset one of them")
     try:
         content = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         remedy = f"cannot be read ({error.__class__.__name__}); name a readable text file, or unset {file_variable}"
-        raise ConfigurationError(file_variable, path, remedy) from error
+        raise ConfigurationError(file_variable, shown, remedy) from error
     content = content.removesuffix("\n").removesuffix("\r")
     if not content:
-        raise ConfigurationError(file_variable, path, f"is empty; write the value into it, or unset {file_variable}")
+        raise ConfigurationError(file_variable, shown, f"is empty; write the value into it, or unset {file_variable}")
     return content
+
+
+def _decoded(variable: str, text: str) -> str:
+    """Return the text of a variable; raise ConfigurationError if its bytes are not UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ConfigurationError(variable, HIDDEN, "write it in UTF-8; bytes of any other kind are no text") from error
+    return text
+
+
+def _shown_path(path: str) -> str:
+    """Return a path that begins as paths do; anything else may be the secret itself, in the place of its file."""
+    return path if path.startswith(("/", ".")) else HIDDEN
 
 
 def without_service_links(environ: Mapping[str, str]) -> dict[str, str]:

@@ -257,10 +257,16 @@ WRONG = [
     ({"TOLLHOUSE_PLAIN_HTTP": "1", "TOLLHOUSE_HOST": "0.0.0.0"}, "TOLLHOUSE_PLAIN_HTTP", "0.0.0.0", "127.0.0.1"),
     ({"CACHE_ENABLED": "nein"}, "CACHE_ENABLED", "'nein'", "true or false"),
     ({"REDIS_PORT": "default"}, "REDIS_PORT", "'default'", "a number"),
-    ({"TOLLHOUSE_SECRET_FILE": "missing"}, "TOLLHOUSE_SECRET_FILE", "'missing'", "readable"),
-    ({"TOLLHOUSE_SECRET_FILE": "empty"}, "TOLLHOUSE_SECRET_FILE", "'empty'", "is empty"),
-    ({"TOLLHOUSE_SECRET_FILE": "binary"}, "TOLLHOUSE_SECRET_FILE", "'binary'", "text file"),
-    ({"TOLLHOUSE_SECRET": SECRET, "TOLLHOUSE_SECRET_FILE": "f"}, "TOLLHOUSE_SECRET_FILE", "'f'", "unset one"),
+    ({"TOLLHOUSE_SECRET_FILE": "./missing"}, "TOLLHOUSE_SECRET_FILE", "'./missing'", "readable"),
+    ({"TOLLHOUSE_SECRET_FILE": "./empty"}, "TOLLHOUSE_SECRET_FILE", "'./empty'", "is empty"),
+    ({"TOLLHOUSE_SECRET_FILE": "./binary"}, "TOLLHOUSE_SECRET_FILE", "'./binary'", "text file"),
+    ({"TOLLHOUSE_SECRET": SECRET, "TOLLHOUSE_SECRET_FILE": "/f"}, "TOLLHOUSE_SECRET_FILE", "'/f'", "unset one"),
+    ({"TOLLHOUSE_SECRET_FILE": SECRET}, "TOLLHOUSE_SECRET_FILE", "'***'", "name a readable text file"),
+    ({"TOLLHOUSE_URL_FILE": "redis://:hunter2@h/0"}, "TOLLHOUSE_URL_FILE", "'***'", "name a readable text file"),
+    ({"TOLLHOUSE_URL_FILE": "/a\0b"}, "TOLLHOUSE_URL_FILE", r"'/a\x00b'", "name a readable text file"),
+    ({"TOLLHOUSE_CONFIG_FILE": "/etc/t.toml"}, "TOLLHOUSE_CONFIG_FILE", "***", "did you mean 'TOLLHOUSE_CONFIG'?"),
+    ({"TOLLHOUSE_SECRET": f"{SECRET}\udcff"}, "TOLLHOUSE_SECRET", "***", "UTF-8"),
+    ({"REDIS_HOST": "h", "REDIS_PASSWORD": "p\udcff"}, "REDIS_PASSWORD", "***", "UTF-8"),
     ({"TOLLHOUSE_CONFIG": "missing.toml"}, "missing.toml", "No such file", "can be read"),
     ({"TOLLHOUSE_LIMITS_INSTANCES": "0"}, "TOLLHOUSE_LIMITS_INSTANCES", "'0'", ">= 1"),
     ({"TOLLHOUSE_DATABASES": "share"}, "TOLLHOUSE_DATABASES", "'share'", "did you mean 'shared'?"),
@@ -288,6 +294,7 @@ def test_an_error_names_the_variable_the_value_and_the_remedy(
 
 WRONG_FILES = [
     ("port = ", "t.toml", "TOML"),
+    (f"port = {'[' * 5_000}", "t.toml", "TOML"),
     ("prot = 1", "t.toml: prot", "did you mean 'port'?"),
     ("[cache]\nttl = 1", "t.toml: cache.ttl", "did you mean 'ttl_s'?"),
     ("[limits.policies.api]\nlimits = '5/s'", "t.toml: limits.policies.api.limits", "did you mean 'limit'?"),
@@ -428,6 +435,23 @@ def test_the_file_and_the_variables_that_the_page_begins_with_say_the_same(tmp_p
     written = write(tmp_path / "mine.toml", file)
 
     assert load(dict(line.split("=", 1) for line in variables.splitlines())) == load({}, written) != Settings()
+
+
+def test_a_flag_that_is_no_setting_is_an_error() -> None:
+    """Code gives flags too: by the names of settings in the file, and a wrong one says which may be meant."""
+    with pytest.raises(ConfigurationError, match="did you mean 'port'") as refused:
+        load({}, flags={"prot": 1})
+
+    assert (refused.value.setting, refused.value.value) == ("flags", "prot")
+    assert load({}, flags={"cache.ttl_s": 60}).cache.ttl_s == 60
+
+
+def test_an_error_does_not_repeat_a_long_value() -> None:
+    """What is quoted of a value has a bound, in the remedy as well."""
+    with pytest.raises(ConfigurationError) as refused:
+        load({"TOLLHOUSE_TRUSTED_PROXIES": "1" * 10_000})
+
+    assert len(str(refused.value)) < 300
 
 
 def test_secrets_are_in_no_text() -> None:

@@ -87,7 +87,7 @@ async def test_a_file_that_changes_holds(followed: SettingsFile) -> None:
     assert followed.counted == ["applied", "applied"]
 
 
-@pytest.mark.parametrize("bad", [WRONG, "prot = 1\n", "port = ", "port = 99999\n"])
+@pytest.mark.parametrize("bad", [WRONG, "prot = 1\n", "port = ", "port = 99999\n", f"port = {'[' * 5_000}"])
 async def test_a_bad_file_changes_nothing(followed: SettingsFile, caplog: pytest.LogCaptureFixture, bad: str) -> None:
     """A file that cannot be used changes nothing, and is logged and counted once, with the reason."""
     await followed.watch.check()
