@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -423,6 +425,36 @@ def test_a_plain_function_may_too(handler: Any) -> None:
         return text
 
     assert [work("one"), work("two")] == ["one", "no two"]
+
+
+@pytest.mark.parametrize("is_async", [True, False])
+async def test_a_failure_after_a_fallback_is_a_failure(world: StoreWorld, *, is_async: bool) -> None:
+    """An application that goes on with what `on_refusal` returned, and fails then, has its own 500 and close code."""
+    limits = limiter_with(world, POLICIES)
+
+    async def cached(refused: RateLimited) -> str:
+        return f"cached, for {refused.decision.policy}"
+
+    async def loads() -> str:
+        return "fresh"
+
+    limited = limit("route", key="all", on_refusal=cached)
+    load = limited(loads) if is_async else partial(asyncio.to_thread, limited(lambda: "fresh"))
+
+    async def failing(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        failed = await load() != "fresh"
+        if scope["type"] == "http":
+            await send({"type": "http.response.start", "status": 500 if failed else 200, "headers": []})
+            await send({"type": "http.response.body", "body": b""})
+        else:
+            await send({"type": "websocket.close", "code": 1011 if failed else 1000})
+
+    app = RateLimitMiddleware(failing, limiter=limits, policy=None)
+    statuses = [(await get(app)).status_code for _ in range(2)]
+
+    assert statuses == [200, 500]
+    assert await connect(app) == [{"type": "websocket.close", "code": 1011}]
 
 
 async def echo(socket: WebSocket) -> None:

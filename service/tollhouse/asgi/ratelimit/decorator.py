@@ -190,7 +190,9 @@ def _asynchronous(function: Callable[..., Any], limit: _FunctionLimit) -> Callab
                 admission = await limit.admission(function, *args, **kwargs)
                 await admitted.enter_async_context(admission.admitted())
             except RateLimited as refused:
-                return await resolve(limit.on_refusal, refused, *args, **kwargs)
+                made = await resolve(limit.on_refusal, refused, *args, **kwargs)
+                _fall_back()
+                return made
             return await function(*args, **kwargs)
 
     return limited if limit.on_refusal is None else answered
@@ -209,7 +211,9 @@ def _synchronous(function: Callable[..., Any], limit: _FunctionLimit) -> Callabl
             if limit.on_refusal is None:
                 raise
             made = limit.on_refusal(refused, *args, **kwargs)
-            return _run(_awaited(made)) if isawaitable(made) else made
+            made = _run(_awaited(made)) if isawaitable(made) else made
+            _fall_back()
+            return made
         try:
             with admission.current(taken):
                 return function(*args, **kwargs)
@@ -218,6 +222,13 @@ def _synchronous(function: Callable[..., Any], limit: _FunctionLimit) -> Callabl
             raise
 
     return limited
+
+
+def _fall_back() -> None:
+    """Take note that the application goes on without what was refused: a failure after that is one of its own."""
+    request = current_request()
+    if request is not None:
+        request.outermost.falls_back = True
 
 
 def _run(coroutine: Coroutine[Any, Any, Any]) -> Any:

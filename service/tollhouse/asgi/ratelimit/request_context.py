@@ -53,9 +53,9 @@ class RequestContext:
     meaning. The response describes `decisions`. It settles `charges`, by `charge` if that `settles` any of them, and
     `taken`, the one take of most requests. `refusal` is the latest that the application got as an exception. The
     response is that refusal if it `is_refused`, because we rendered the response or the exception has ended the route;
-    if it has the refusal's status; or if it is the framework's 500, in whose place the refusal is sent. A refusal is
-    sent by `own_response` if an edge has one. `on_fields` is called with the fields whenever a decision is added, for
-    edges that see no message of the response.
+    if it has the refusal's status; or if it is the framework's 500, in whose place the refusal is sent, unless a
+    function `falls_back` in place of what was refused. A refusal is sent by `own_response` if an edge has one.
+    `on_fields` is called with the fields whenever a decision is added, for edges that see no message of the response.
     """
 
     outer: RequestContext | None = None
@@ -72,6 +72,7 @@ class RequestContext:
     started = False
     is_detached = False
     is_refused = False
+    falls_back = False
     _sends_refusal = False
 
     def __init__(self, source: LimiterSource, limiter: Limiter, scope: Scope, send: Send) -> None:
@@ -99,7 +100,7 @@ class RequestContext:
         """
         kind = message["type"]
         if kind == "http.response.start":
-            if self.refusal is not None and message["status"] == 500 and not self._sends_refusal:
+            if self.refusal is not None and message["status"] == 500 and not (self._sends_refusal or self.falls_back):
                 return self._send_in_place_of(message)
             return self.pass_on(self.start(message))
         if self.leases is not None and kind in _BODIES and not message.get("more_body"):
@@ -168,7 +169,7 @@ class RequestContext:
         """Treat the response as this refusal, if it has its status or is the framework's 500."""
         met = self.refusal
         if not (isinstance(met, TakeAllResult) and isinstance(refusal, Decision) and refusal in met.decisions):
-            self.refusal = refusal
+            self.refusal, self.falls_back = refusal, False
         self._show()
 
     def decisions_met(self) -> Sequence[Decision]:

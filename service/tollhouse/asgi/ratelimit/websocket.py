@@ -76,9 +76,10 @@ class LimitedWebSocket:
         kind = message["type"]
         if self._ended is not None:
             return
-        refusal = self._context.outermost.refusal
-        if kind == "websocket.close" and message.get("code", 1000) in _FAILURES and refusal is not None:
-            await self._refuse(error_of(refusal))
+        request = self._context.outermost
+        failed = kind == "websocket.close" and message.get("code", 1000) in _FAILURES
+        if failed and request.refusal is not None and not request.falls_back:
+            await self._refuse(error_of(request.refusal))
             return
         self._is_accepted = self._is_accepted or kind == "websocket.accept"
         await self._send(message)
