@@ -23,9 +23,6 @@
 -- flags    allow-oom
 --#include lib/now.lua
 --#include lib/envelope_status.lua
---#include lib/is_ahead.lua
---#include lib/keep_marks.lua
---#include lib/sweep_marks.lua
 
 local entry, lease, clock_key = KEYS[1], KEYS[2], KEYS[3]
 local now_ms = clock(tonumber(ARGV[1]))
@@ -43,6 +40,14 @@ if holder and not is_hold and not is_own and holder ~= abandoned then
 end
 
 redis.call('HINCRBY', clock_key, 'n:' .. cause, 1)
+if cause == 'hit' and not (due_ms and due_ms <= now_ms) then
+  return {1, now_ms, sequence, 0, epoch .. primary, envelope}
+end
+
+-- Most hits end before these functions, because to define them costs 1 us of their 9.
+--#include lib/is_ahead.lua
+--#include lib/keep_marks.lua
+--#include lib/sweep_marks.lua
 sweep_marks(clock_key, due_ms, now_ms)
 if cause == 'hit' then
   return {1, now_ms, sequence, 0, epoch .. primary, envelope}

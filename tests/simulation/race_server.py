@@ -13,11 +13,15 @@ from tests.simulation.loop import VirtualLoop
 from tests.simulation.valkey.keyspace import Keyspace
 from tests.simulation.valkey.scripting import run_script
 from tollhouse import scripts
+from tollhouse.cache.key_names import KeyNames
 from tollhouse.errors import StoreUnavailable
+from tollhouse.keyring import Keyring
+from tollhouse.keys import PREFIX
 from tollhouse.scripts import PRIMARY, Argument
 
 _START_MS: Final = 1_800_000_000_000
-_CLOCK: Final = b"tollhouse:clock:{0}"
+KEYRING: Final = Keyring(secrets=(b"a secret for races, 32 bytes or more",))
+_CLOCK: Final = KeyNames(KEYRING, PREFIX).clock.encode()
 _SCRIPTS: Final = {name: script for name, script in scripts.load().items() if name.startswith("cache/")}
 TEXTS: Final = {name: script.plain for name, script in _SCRIPTS.items()}
 """The scripts of the cache, as servers get them."""

@@ -17,15 +17,13 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, Protocol
 
 from tests.simulation.loop import VirtualLoop, run
-from tests.simulation.race_server import TEXTS, Link, Server, Tally, delay_s
+from tests.simulation.race_server import KEYRING, TEXTS, Link, Server, Tally, delay_s
 from tollhouse.cache.cache import Cache
 from tollhouse.cache.reading.loader import Bounds
 from tollhouse.errors import StoreUnavailable
-from tollhouse.keyring import Keyring
 from tollhouse.metrics import Metrics
 
 RACES_PER_HISTORY: Final = 50
-_KEYRING: Final = Keyring(secrets=(b"a secret for races, 32 bytes or more",))
 _METRICS: Final = Metrics()
 _BOUNDS: Final = Bounds(lease_ms=20_000, wait_ms=5_000)
 """Fewer renewals and polls than by default: each is an event, and decides nothing new."""
@@ -55,7 +53,7 @@ class OwnCache:
 
     def __init__(self, link: Link, loop: VirtualLoop, rng: random.Random) -> None:
         clock = {"monotonic": lambda: int(loop.time() * 1000), "sleep": asyncio.sleep}
-        self._cache = Cache(link, _KEYRING, _METRICS, bounds=_BOUNDS, uniform=rng.random, **clock)
+        self._cache = Cache(link, KEYRING, _METRICS, bounds=_BOUNDS, uniform=rng.random, **clock)
 
     async def read(self, key: str, load: Callable[[], Awaitable[int]], ttl_s: int) -> tuple[int, str]:
         found = await self._cache.fetch(key, load, ttl_s=ttl_s, tags=[f"tag:{key}", "all of them"])
