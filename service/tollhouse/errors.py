@@ -30,7 +30,11 @@ _OUTCOMES: Final[tuple[Outcome, ...]] = ("not-sent", "rejected", "ambiguous")
 
 
 class TollhouseError(Exception):
-    """The base class of all errors that Tollhouse raises on purpose."""
+    """The base class of all errors that Tollhouse raises on purpose. They can be pickled: pools of processes do so."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return what makes a copy: the message and the fields, and not the arguments that they came from."""
+        return _copy, (type(self), *self.args), vars(self)
 
 
 class ConfigurationError(TollhouseError):
@@ -119,7 +123,7 @@ def worst(*outcomes: Outcome) -> Outcome:
 
 
 class Steps:
-    """A call of several steps: if one fails and an earlier one ran, the call raises StoreUnavailable, ambiguous.
+    """A call of several steps: if one fails and an earlier one ran, the error of the call is ambiguous.
 
     The caller sets `begun` after the first step that may have changed something.
     """
@@ -131,15 +135,30 @@ class Steps:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        if self.begun and isinstance(error, StoreUnavailable) and error.outcome != "ambiguous":
-            reason = f"{error.reason}; earlier steps of the call ran"
-            raise StoreUnavailable(error.store, "ambiguous", reason) from error
+        if self.begun and isinstance(error, StoreError) and error.outcome != "ambiguous":
+            raise _after_others(error) from error
 
 
 def require_type(field: str, value: object, kind: Any, remedy: str) -> None:
     """Raise InvalidInput for a value of another type; it names that type alone, because the value may be a secret."""
     if not isinstance(value, kind):
         raise InvalidInput(field, type(value).__name__, remedy)
+
+
+def _copy(kind: type[TollhouseError], *args: object) -> TollhouseError:
+    return kind.__new__(kind, *args)
+
+
+def _after_others(error: StoreError) -> StoreError:
+    """Return the error of a step as that of a call of which earlier steps ran."""
+    ran = "; earlier steps of the call ran"
+    match error:
+        case StoreUnavailable():
+            return StoreUnavailable(error.store, "ambiguous", error.reason + ran)
+        case StoreRefused():
+            return StoreRefused(error.store, "ambiguous", error.reason + ran, error.remedy)
+        case _:
+            return ScriptFailed(f"{error}{ran}", "ambiguous")
 
 
 def _shown(value: object) -> str:

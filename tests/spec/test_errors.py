@@ -2,9 +2,25 @@
 
 from __future__ import annotations
 
+import pickle
+
 import pytest
 
-from tollhouse.errors import ConfigurationError, InvalidInput, Outcome, Steps, StoreUnavailable, worst
+from tollhouse.errors import (
+    ConfigurationError,
+    InvalidInput,
+    LoadFailed,
+    Outcome,
+    Overloaded,
+    ScriptFailed,
+    Steps,
+    StoreError,
+    StoreRefused,
+    StoreUnavailable,
+    TollhouseError,
+    worst,
+)
+from tollhouse.limits.decision import Decision, RateLimited
 
 #   value, how it is shown
 SHOWN: list[tuple[object, str]] = [
@@ -63,3 +79,62 @@ def test_a_step_that_fails_after_another_ran_leaves_the_whole_ambiguous(begun: b
 
     assert raised.value.outcome == ("ambiguous" if begun else outcome)
     assert (raised.value.store, raised.value.reason[:10]) == ("sessions", "it is down")
+
+
+#   what a step raised after another ran
+REJECTED: list[StoreError] = [
+    StoreUnavailable("cache", "rejected", "it is busy"),
+    StoreRefused("cache", "rejected", "NOPERM", "allow it"),
+    ScriptFailed("ERR unknown command", "rejected"),
+]
+
+
+@pytest.mark.parametrize("error", REJECTED, ids=lambda error: type(error).__name__)
+def test_every_error_of_a_store_after_another_step_is_ambiguous(error: StoreError) -> None:
+    """A mistake of the setup and a defect change nothing by themselves: the steps before them did."""
+
+    def call() -> None:
+        with Steps() as steps:
+            steps.begun = True
+            raise error
+
+    with pytest.raises(type(error), match="earlier steps of the call ran") as raised:
+        call()
+
+    assert raised.value.outcome == "ambiguous"
+
+
+DECISION = Decision(
+    allowed=False,
+    policy="api",
+    key="ada",
+    cost=1,
+    limits=(),
+    retry_after_ms=7,
+    refused_by="1/minute",
+    degraded=False,
+    reason="limit-reached",
+)
+ERRORS: list[TollhouseError] = [
+    ConfigurationError("port", 99_999, "give another"),
+    InvalidInput("cost", -1, "give more", kind="wrong"),
+    Overloaded("the queue", 5),
+    LoadFailed("model"),
+    *REJECTED,
+    RateLimited(DECISION),
+]
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+def test_errors_can_be_pickled(error: TollhouseError) -> None:
+    """A pool of processes passes on what its functions raise; an error that cannot be read there breaks the pool."""
+    copy = pickle.loads(pickle.dumps(error))
+
+    assert (type(copy), str(copy), vars(copy)) == (type(error), str(error), vars(error))
+
+
+def test_a_refusal_leaves_its_request_behind() -> None:
+    """The request that was refused is of this process, and cannot be pickled."""
+    copy = pickle.loads(pickle.dumps(RateLimited(DECISION, origin=lambda: None)))
+
+    assert (copy.decision, copy.origin) == (DECISION, None)

@@ -24,6 +24,8 @@ FORWARDED: Final = b"forwarded"
 _LOOPBACK = IPv4Address("127.0.0.1")
 _HOPS_MAX = 64
 _HOP_CHARACTERS_MAX = 64
+_FORWARDED_CHARACTERS_MAX = _HOPS_MAX * _HOP_CHARACTERS_MAX
+"""`Forwarded` is read from its beginning, because of its quotes: at 60 KB that took 20 ms for each request."""
 _REMEMBERED = 4096
 _WITH_PORT = re.compile(r"\[([^\]]*)\](?::\d+)?|([^:]*):\d+")
 _PAIR = re.compile(r"""[ \t]*([\w!#$%&'*+.^`|~-]+)=("(?:[^"\\]|\\.)*"|[^",; \t]*)[ \t]*([;,]|\Z)""")
@@ -78,7 +80,12 @@ def _listed_hops(fields: Iterable[str]) -> list[str]:
 
 
 def _forwarded_hops(text: str) -> list[str]:
-    """Return the `for` of every element (RFC 7239); a field that cannot be read is one hop without an address."""
+    """Return the `for` of every element (RFC 7239); a field that cannot be read is one hop without an address.
+
+    So is one that is too long.
+    """
+    if len(text) > _FORWARDED_CHARACTERS_MAX:
+        return [""]
     hops = [""]
     position = 0
     while position < len(text):

@@ -162,6 +162,11 @@ class RateLimited(TollhouseError):
         until = "no wait will change that" if wait_ms is None else f"retry in {wait_ms} ms"
         super().__init__(f"policy {decision.policy} refuses ({decision.reason}); {until}")
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return what makes a copy; the request stays behind, because another process does not serve it."""
+        make, args, fields = super().__reduce__()
+        return make, args, {**fields, "origin": None}
+
 
 REFUSAL_TYPES: Final[tuple[type[Any], ...]] = RateLimited.__mro__[: RateLimited.__mro__.index(Exception)]
 """The types for which an application may have a handler of refusals, the nearest first.

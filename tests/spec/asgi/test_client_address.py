@@ -139,6 +139,8 @@ WALKS = [
     ("10.0.0.1", [forwarded("proto=https")], "10.0.0.1"),
     ("10.0.0.1", [forwarded('for="192.0.2.1')], "10.0.0.1"),  # an open quote swallows what the proxy appended
     ("10.0.0.1", [forwarded('for=", for=192.0.2.1')], "10.0.0.1"),
+    ("10.0.0.1", [forwarded("a=b;" * 1_000 + "for=192.0.2.1")], "192.0.2.1"),
+    ("10.0.0.1", [forwarded("a=b;" * 1_100 + "for=192.0.2.1")], "10.0.0.1"),  # longer than every real chain
     ("10.0.0.1", [listed("192.0.2.1"), forwarded("for=192.0.2.1")], "192.0.2.1"),
     ("10.0.0.1", [listed("192.0.2.1"), forwarded("for=198.51.100.7")], "10.0.0.1"),  # one of the two was let through
     ("10.0.0.1", [listed("192.0.2.1"), forwarded("nonsense")], "10.0.0.1"),
