@@ -16,6 +16,7 @@ of one Tollhouse share a `RefusalLog`: what several of them meet on one server i
 from __future__ import annotations
 
 import math
+import ssl
 import time
 from collections.abc import Callable
 from typing import Final
@@ -25,7 +26,7 @@ from msgspec import Struct
 from tollhouse.errors import ConfigurationError, Outcome, StoreError, StoreRefused, StoreUnavailable
 from tollhouse.logs import Log
 from tollhouse.metrics import Metrics
-from tollhouse.stores.transport.errors import LOGIN_CODES, DeadlinePassed, ServerError, is_denied
+from tollhouse.stores.transport.errors import LOGIN_CODES, ConnectionLost, DeadlinePassed, ServerError, is_denied
 
 LOGIN_REMEDY: Final = "set the server's user and password in the URL"
 RIGHTS: Final = (
@@ -39,6 +40,12 @@ SILENT: Final = (
     "if it is far, set round_trip_ms"
 )
 """The remedy for a server that accepts a connection, or not even that, and says nothing."""
+_UNCONNECTED: Final[tuple[tuple[type[Exception], str], ...]] = (
+    (ssl.SSLCertVerificationError, "name the file of its authority (?ca=FILE), or the host as its certificate does"),
+    (ssl.SSLError, "see that the server speaks TLS there; without TLS the URL begins with redis://"),
+    (ConnectionLost, "see that it is a Redis or Valkey server; if it speaks TLS, the URL begins with rediss://"),
+)
+"""The remedies for errors of a connection that was made, and led to no handshake."""
 CORRECT: Final = "correct the URL, or the setup of the servers that it names"
 _REMEDIES: Final = {
     **dict.fromkeys(LOGIN_CODES, LOGIN_REMEDY),
@@ -89,7 +96,7 @@ def refusal_to_connect(server: str, error: Exception, *, single: bool, connect_s
         return unanswered(server, f"no answer within {connect_s:g} s", SILENT)
     if not isinstance(error, ServerError):
         reason = f"cannot connect: {str(error) or type(error).__name__}"
-        return ServerRefusal(server=server, reason=reason, remedy=START)
+        return unanswered(server, reason, next((text for kind, text in _UNCONNECTED if isinstance(error, kind)), START))
     if error.code == "READONLY":
         return ServerRefusal(server=server, reason="the server is a replica", remedy=_remedy(error), permanent=single)
     reason = f"refused the {'login' if error.code in LOGIN_CODES else 'handshake'}: {_words(error)}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import ssl
 
 import pytest
 
@@ -38,7 +39,9 @@ MET = [
     (ConfigurationError("server", "Redis 6.2", "take a newer one"), True, True, "Redis 6.2", "take a newer one"),
     (TimeoutError(), False, False, "no answer within 2 s", "round_trip_ms"),
     (ConnectionRefusedError(), False, False, "cannot connect: ConnectionRefusedError", "that the server runs"),
-    (ConnectionLost("it ended"), False, False, "cannot connect: it ended", "that the server runs"),
+    (ConnectionLost("it ended"), False, False, "cannot connect: it ended", "if it speaks TLS"),
+    (ssl.SSLError("wrong version number"), False, False, "cannot connect: ", "without TLS"),
+    (ssl.SSLCertVerificationError("self-signed"), False, False, "cannot connect: ", "?ca=FILE"),
 ]
 
 
