@@ -31,7 +31,7 @@ from tollhouse.asgi.types import App
 from tollhouse.http import accounts, ai, cache, health, root, sessions
 from tollhouse.http.api_keys import ApiKeys
 from tollhouse.http.authentication import Authentication, rate_key
-from tollhouse.http.csrf import refuse_cross_site, refuse_unknown_query
+from tollhouse.http.csrf import refuse_cross_site, refuse_unwanted_query
 from tollhouse.http.headers import complete_response
 from tollhouse.http.limits import routes as limits
 from tollhouse.http.limits.fast_path import FastPath
@@ -159,5 +159,5 @@ def _ignore_hangup() -> None:
 
 async def _refuse_unwanted(request: Any) -> None:
     refuse_cross_site(request)
-    refuse_unknown_query(request)
+    refuse_unwanted_query(request)
     await refuse_other_types(request)

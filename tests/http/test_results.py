@@ -129,7 +129,40 @@ async def test_an_administrator_invalidates(service: Service, query: str) -> Non
     assert after.headers["x-cache"] == "MISS"
 
 
-@pytest.mark.parametrize("query", ["", "tag=a&all=true", "all=false", "tags=a"])
+async def test_all_tags_are_invalidated(service: Service) -> None:
+    """A tag that is given several times means each of its values."""
+    await service.ask("POST", "/v1/ai/langid", json=QUESTION, headers=SERVICE)
+
+    done = await service.ask("DELETE", "/v1/cache?tag=model:langid&tag=model:other", headers=ADMIN)
+    after = await service.ask("POST", "/v1/ai/langid", json=QUESTION, headers=SERVICE)
+
+    assert (done.status_code, done.json()) == (200, {"invalidated": "tag"})
+    assert after.headers["x-cache"] == "MISS"
+
+
+#   method, path with a query in which a parameter comes twice, its name
+REPEATED = [
+    ("DELETE", "/v1/cache?pattern=ai:a:*&pattern=ai:b:*", "pattern"),
+    ("DELETE", "/v1/cache?all=false&all=true", "all"),
+    ("POST", "/v1/ai/langid?use_cache=true&use_cache=false", "use_cache"),
+    ("GET", "/readyz?verbose=&verbose=", "verbose"),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "name"), REPEATED)
+async def test_any_other_parameter_comes_once(service: Service, method: str, path: str, name: str) -> None:
+    """One of two values would be ignored: 400 names the parameter, and nothing is done."""
+    await service.ask("POST", "/v1/ai/langid", json=QUESTION, headers=SERVICE)
+
+    refused = await service.ask(method, path, headers=ADMIN, json=QUESTION if method == "POST" else None)
+    after = await service.ask("POST", "/v1/ai/langid", json=QUESTION, headers=SERVICE)
+
+    assert refused.status_code == 400
+    assert refused.json()["field"] == name
+    assert after.headers["x-cache"] == "HIT"
+
+
+@pytest.mark.parametrize("query", ["", "tag=a&all=true", "all=false", "tags=a", "tag=", "tag=model:langid&tag="])
 async def test_a_vague_invalidation_is_refused(service: Service, query: str) -> None:
     """Not exactly one of tag, pattern and all is 400, and nothing is invalidated."""
     await service.ask("POST", "/v1/ai/langid", json=QUESTION, headers=SERVICE)

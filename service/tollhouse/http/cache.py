@@ -21,19 +21,27 @@ async def stats(cache: NamedDependency[Cache]) -> CacheStats:
     return await cache.stats()
 
 
-@delete("/", status_code=200, responses=problems(400, 401, 403, 429, 503), opt={"query": ("tag", "pattern", "all")})
+@delete(
+    "/",
+    status_code=200,
+    responses=problems(400, 401, 403, 429, 503),
+    opt={"query": ("tag", "pattern", "all"), "several": ("tag",)},
+)
 async def invalidate(
     cache: NamedDependency[Cache],
-    tag: FromQuery[str | None] = None,
+    tag: FromQuery[list[str] | None] = None,
     pattern: FromQuery[str | None] = None,
     all: FromQuery[bool | None] = None,  # noqa: A002 - the name in the URL
 ) -> dict[str, Any]:
-    """Invalidate by exactly one of `?tag=`, `?pattern=` (over readable key names) and `?all=true`."""
+    """Invalidate by exactly one of `?tag=`, `?pattern=` (over readable key names) and `?all=true`.
+
+    Several tags are invalidated together: `?tag=a&tag=b`.
+    """
     chosen = [name for name, value in (("tag", tag), ("pattern", pattern), ("all", all)) if value]
-    if len(chosen) != 1:
+    if len(chosen) != 1 or "" in (tag or ()):
         raise HTTPException("give exactly one of ?tag=, ?pattern= and ?all=true", status_code=400)
     if tag:
-        await cache.invalidate_tags(tag)
+        await cache.invalidate_tags(*tag)
         return {"invalidated": "tag"}
     if pattern:
         return {"invalidated": "pattern", "deleted": await cache.delete_pattern(pattern)}

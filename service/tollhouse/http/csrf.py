@@ -36,21 +36,25 @@ def refuse_cross_site(request: Request[Any, Any, Any]) -> None:
         raise HTTPException(f"send the body as {JSON}", status_code=415)
 
 
-def refuse_unknown_query(request: Request[Any, Any, Any]) -> None:
-    """Raise 400 for a query parameter that the route does not have: a misspelt option must not be ignored.
+def refuse_unwanted_query(request: Request[Any, Any, Any]) -> None:
+    """Raise 400 for a query parameter that the route does not have, or has once: no part of a query must be ignored.
 
     A name that is no plain word is not repeated, because it may be a token in the wrong place.
     """
-    known = request.route_handler.opt.get("query", ())
-    for name in request.query_params:
+    known, several = (request.route_handler.opt.get(name, ()) for name in ("query", "several"))
+    given: set[str] = set()
+    for name, _ in request.query_params.multi_items():
         if name not in known:
             shown = name if _WORD.fullmatch(name) else "query"
-            remedy = one_of(name, known) if known else "this route has none"
-            raise HTTPException(
-                f"unknown query parameter {shown!r}; {remedy}",
-                status_code=400,
-                extra={"field": shown, "remedy": remedy},
-            )
+            raise _wrong_query("unknown", shown, one_of(name, known) if known else "this route has none")
+        if name in given and name not in several:
+            raise _wrong_query("repeated", name, f"give {name} once")
+        given.add(name)
+
+
+def _wrong_query(what: str, name: str, remedy: str) -> HTTPException:
+    extra = {"field": name, "remedy": remedy}
+    return HTTPException(f"{what} query parameter {name!r}; {remedy}", status_code=400, extra=extra)
 
 
 def _is_json_or_empty(request: Request[Any, Any, Any]) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 from tollhouse import wiring
 from tollhouse.ai.models import Model, Models
 from tollhouse.app import installed_models
+from tollhouse.cli.models import import_models
 from tollhouse.errors import ConfigurationError
 from tollhouse.settings import Settings, read
 from tollhouse.settings.ai import AiSettings, ModelSettings
@@ -133,6 +135,20 @@ def test_a_name_is_a_lower_case_word(name: str) -> None:
         naming("tests.answers:echo", name)
 
     assert wrong.value.setting == f"ai.models.{name}"
+
+
+def test_commands_find_models_in_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An installed command searches the working folder last, and only if there are models."""
+    (tmp_path / "answers_in_folder.py").write_text("def answer(value):\n    return value\n")
+    searched = [folder for folder in sys.path if folder]
+    monkeypatch.setattr(sys, "path", [*searched])
+    monkeypatch.chdir(tmp_path)
+
+    import_models(Settings())
+    assert sys.path == searched
+    import_models(naming("answers_in_folder:answer"))
+
+    assert sys.path == [*searched, str(tmp_path)]
 
 
 def test_a_model_replaces_a_built_in_one() -> None:
