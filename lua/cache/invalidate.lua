@@ -1,7 +1,8 @@
 -- cache/invalidate.lua: remove entries together with the leases of loads in progress, whose fills are then refused.
 --
 -- A hold takes the place of a lease: until it ends loads are not stored, because what they read may lag behind.
--- It has a name of its own, so that a load under an earlier one is refused. One that ends later keeps its end.
+-- It has a name of its own, so that a load under an earlier one is refused. One that ends later keeps its end. A hold
+-- that is evicted, or lost in a failover, ends early.
 --
 -- KEYS[1]  clock_key   hash; s sequence
 -- KEYS[2i..2i+1]       strings; entry and lease of the i-th key

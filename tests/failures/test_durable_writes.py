@@ -48,6 +48,7 @@ async def test_writes_are_durable_again_while_the_old_primary_is_one_still() -> 
         await asyncio.to_thread(await_true, lambda: cluster.primary() not in (None, old))
 
         assert await _durable_within(client) < SOON_S
+        assert await client.cache.invalidate_tags("model:1", durable=True)
         assert cluster.call(old, "ROLE")[0] == "master"
 
 
@@ -100,3 +101,14 @@ async def test_a_create_on_a_file_that_is_synced_first_is_durable(tmp_path: Path
         await client.stores.sessions.command("CONFIG", "SET", "appendfsync", "always")
 
         assert (await _created(client)).durable
+
+
+async def test_an_invalidation_of_tags_is_durable_as_a_create_is(tmp_path: Path) -> None:
+    """`durable=True` asks for the same confirmation; without it there is none, and nothing to wait for."""
+    async with tollhouse.open(f"embedded:///{tmp_path}/later") as client:
+        assert not await client.cache.invalidate_tags("model:1", durable=True)
+    async with tollhouse.open(f"embedded:///{tmp_path}/first") as client:
+        await client.stores.cache.command("CONFIG", "SET", "appendfsync", "always")
+
+        assert await client.cache.invalidate_tags("model:1", durable=True)
+        assert not await client.cache.invalidate_tags("model:1")
