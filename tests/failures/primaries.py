@@ -160,15 +160,16 @@ class Primary:
         greeting = self._greeting(command)
         connection.transport.write(resp(self.answer(command) if greeting is None else greeting))
 
-    def _refusal(self, verb: str) -> ErrorReply | None:
+    def _refusal(self, verb: str, *args: str) -> ErrorReply | None:
         if verb in self.denied:
             return ErrorReply(f"NOPERM User x has no permissions to run the '{verb.lower()}' command")
         if verb in self.unknown:
-            return ErrorReply(f"ERR unknown command '{verb}', with args beginning with: '3'")
+            repeated = " ".join(f"'{arg}'" for arg in args)
+            return ErrorReply(f"ERR unknown command '{verb}', with args beginning with: {repeated}")
         return None
 
     def _greeting(self, command: list[str]) -> Any:
-        refusal = self._refusal(command[0])
+        refusal = self._refusal(*command)
         if refusal is not None:
             return refusal
         match command:

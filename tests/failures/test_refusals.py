@@ -20,7 +20,7 @@ from tests.asgi import get
 from tests.caches import Loader
 from tests.failures.fake_sentinel import PATIENCE_S
 from tests.failures.own_server import own_server
-from tests.failures.primaries import scene
+from tests.failures.primaries import Primary, scene
 from tests.worlds import StoreWorld
 from tollhouse.errors import StoreRefused, StoreUnavailable
 from tollhouse.fastapi import RateLimit
@@ -201,6 +201,26 @@ async def test_another_cause_is_told_while_the_store_is_down(caplog: pytest.LogC
 
     assert [record.levelname for record in caplog.records] == ["ERROR", "ERROR"]
     assert ["NOPERM" in caplog.messages[0], "the server is a replica" in caplog.messages[1]] == [True, True]
+
+
+@pytest.mark.parametrize("servers", [1, 2])
+async def test_a_server_that_repeats_what_it_does_not_know_repeats_no_password(
+    servers: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An old server, or a proxy, has no HELLO, and its error repeats the arguments, in which the password is."""
+    opened = [await Primary().open() for _ in range(servers)]
+    for one in opened:
+        one.unknown = frozenset({"HELLO"})
+    hosts = ",".join(f"{host}:{port}" for host, port in (one.host for one in opened))
+    async with tollhouse.open(f"redis://:sesame@{hosts}") as th:
+        with pytest.raises(StoreUnavailable) as raised:
+            await th.stores.limits.command("PING")
+        status = await examine(th.stores.limits)
+    for one in opened:
+        await one.close()
+
+    assert "older than Redis 6.0" in str(raised.value) or "unknown command 'HELLO'" in str(raised.value)
+    assert "sesame" not in f"{caplog.text}{raised.value}{status}"
 
 
 async def test_the_stores_of_a_server_report_a_cause_once(

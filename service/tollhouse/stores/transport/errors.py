@@ -22,11 +22,18 @@ _DENIED_INSIDE: Final = ("ERR The user executing the script can't", "ERR ACL fai
 """A right that a script lacks for one of its commands or keys: Redis 7.0, and later servers."""
 _REFUSING: Final = ("ERR max number of clients", *_DENIED_INSIDE)
 """Outages and missing rights without a code of their own."""
+_ARGUMENTS: Final = ", with args beginning with"
 _VERDICTS: Final[dict[str, Verdict]] = {code: verdict for verdict, codes in _CODES.items() for code in codes}
 
 
 class ServerError(Exception):
-    """An error reply: the server answered, and did not run the call."""
+    """An error reply: the server answered, and did not run the call.
+
+    A server that does not know a command repeats its arguments, in which a password or a key may be: they are left out.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text.partition(_ARGUMENTS)[0])
 
     @property
     def code(self) -> str:
