@@ -7,6 +7,7 @@ import secrets
 import threading
 import time
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -256,6 +257,19 @@ async def test_a_function_that_fails_is_named_without_its_words(function: Any, w
 
     assert "sesame" not in str(raised.value)
     assert raised.value.__cause__ is None
+
+
+class Provider:
+    """Credentials from an object of the application, as the libraries of clouds have them."""
+
+    async def __call__(self, place: str) -> StoreCredentials:
+        return StoreCredentials(password=place)
+
+
+@pytest.mark.parametrize("function", [Provider(), partial(Provider()), lambda place: Provider()(place)])
+async def test_whatever_returns_an_awaitable_is_awaited(function: CredentialsFunction) -> None:
+    """An object, a partial or a lambda is called like a function, and its coroutine is no credentials."""
+    assert await CredentialsSource(function, "server").get() == StoreCredentials(password="server")
 
 
 async def test_a_function_that_hangs_is_given_up_and_started_once() -> None:

@@ -7,11 +7,12 @@ quotes what was read, and none has its cause, which may.
 from __future__ import annotations
 
 import asyncio
-import inspect
 from collections.abc import Awaitable
+from inspect import isawaitable
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
+from tollhouse.runtime.functions import is_async
 from tollhouse.settings.credentials import CredentialsFunction, Place, StoreCredentials
 
 FILE_BYTES_MAX: Final = 16 * 1024
@@ -38,7 +39,9 @@ class CredentialsSource:
         loop = asyncio.get_running_loop()
         if loop.time() < self._good_until_s:
             return self._answer
-        answer = await (self._call_async() if inspect.iscoroutinefunction(self._function) else self._call_in_thread())
+        answer: object = self._function(self._place) if is_async(self._function) else await self._call_in_thread()
+        if isawaitable(answer):
+            answer = await self._awaited(answer)
         if not isinstance(answer, StoreCredentials | None):
             raise OSError(
                 f"the function for credentials returned {type(answer).__name__}; return StoreCredentials or None"
@@ -46,8 +49,8 @@ class CredentialsSource:
         self._answer, self._good_until_s = answer, loop.time() + _KEPT_S
         return answer
 
-    async def _call_async(self) -> object:
-        calling = asyncio.ensure_future(cast("Awaitable[object]", self._function(self._place)))
+    async def _awaited(self, answer: Awaitable[object]) -> object:
+        calling = asyncio.ensure_future(answer)
         try:
             return await self._result(calling)
         finally:
