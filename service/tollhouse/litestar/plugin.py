@@ -104,5 +104,6 @@ class TollhousePlugin(InitPlugin, ReceiveRoutePlugin):
             await self.source.aclose()
 
     async def _cache(self) -> Cache:
-        assert self.source.per_loop is not None
-        return (await self.source.per_loop.open()).cache
+        tollhouse = await self.source.tollhouse()
+        assert tollhouse is not None
+        return tollhouse.cache

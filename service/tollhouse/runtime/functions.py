@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction, isroutine
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Concatenate, Final, TypeVar, cast
 
 from tollhouse.errors import ConfigurationError
 
 F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
+OfArguments = (
+    Callable[Concatenate[Any, Any, Any, Any, ...], T | Awaitable[T]]
+    | Callable[Concatenate[Any, Any, Any, ...], T | Awaitable[T]]
+    | Callable[Concatenate[Any, Any, ...], T | Awaitable[T]]
+    | Callable[Concatenate[Any, ...], T | Awaitable[T]]
+    | Callable[..., T | Awaitable[T]]
+)
+"""A function of any arguments, plain or async. The last line says it all; those before it tell type checkers that the
+parameters of a lambda may be anything, which they would not infer otherwise."""
 
 _GENERATOR: Final = "a generator runs nothing when it is called: give a function that returns a value"
 _DESCRIPTOR: Final = "put it below @classmethod and @staticmethod, next to the function"

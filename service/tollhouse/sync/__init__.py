@@ -1,1 +1,1 @@
-"""Synchronous callers: threads without an event loop."""
+"""Threads that have no event loop: a loop of their own, and work that they do while they wait for it."""

@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 import atexit
 import threading
-from collections.abc import Coroutine
 from concurrent.futures import Future
-from typing import Any, Final, TypeVar
+from typing import Final
 
 from tollhouse.runtime.forks import forget_in_children
 
-T = TypeVar("T")
 _Live = tuple[asyncio.AbstractEventLoop, asyncio.Event, threading.Thread]
 
 _GRACE_S: Final = 2.0
@@ -19,9 +17,9 @@ _GRACE_S: Final = 2.0
 
 
 class LoopThread:
-    """Runs coroutines for threads without an event loop, which wait for the result.
+    """Has the loop that runs coroutines for threads without one, which wait for the result.
 
-    The thread starts with the first call, and again in a forked child. It ends with `close` or with the process, and
+    The thread starts with the first use, and again in a forked child. It ends with `close` or with the process, and
     closes what its loop has opened.
     """
 
@@ -29,13 +27,13 @@ class LoopThread:
         self._lock = threading.Lock()
         self._live: _Live | None = None
 
-    def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Return the result of the coroutine; block until it is done."""
-        live = self._live or self._begin()
-        return asyncio.run_coroutine_threadsafe(work, live[0]).result()
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The loop, which runs from now on."""
+        return (self._live or self._begin())[0]
 
     def close(self) -> None:
-        """Close what the loop has opened, then end the thread; a later call starts another."""
+        """Close what the loop has opened, then end the thread; a later use starts another."""
         with self._lock:
             live, self._live = self._live, None
         if live is not None:

@@ -3,6 +3,7 @@
 tollhouse  Tollhouse and `open`        features  limits and sessions on their stores
 servers    URLs, programs and secrets    configuration  the settings of an application
 models     models that the settings name
+per_loop   one Tollhouse in each event loop    current  the request that is being served
 """
 
 from tollhouse.wiring.configuration import default_settings, load_settings, settings_for, settings_with_server

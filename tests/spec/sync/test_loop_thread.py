@@ -14,6 +14,7 @@ from tests.project.imports import ROOT
 from tests.worlds import StoreWorld
 from tollhouse import limit
 from tollhouse.sync import loop_thread
+from tollhouse.sync.caller_thread import run_in_loop
 from tollhouse.sync.loop_thread import LoopThread
 
 FUNCTIONS = 30
@@ -98,7 +99,7 @@ def test_threads_that_begin_at_once_begin_one_loop() -> None:
 
     def call() -> None:
         together.wait()
-        thread.run(note())
+        run_in_loop(thread.loop, note())
 
     callers = [threading.Thread(target=call) for _ in range(8)]
     for caller in callers:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Final
+from typing import Final, cast
 
 from tollhouse.asgi.ratelimit.headers import RateLimitFields, tightest
 from tollhouse.asgi.ratelimit.refusal_response import refusal_response
@@ -13,8 +13,9 @@ from tollhouse.asgi.ratelimit.request_context import IN_SCOPE, RequestContext
 from tollhouse.asgi.response import HttpResponse
 from tollhouse.asgi.types import Scope
 from tollhouse.limits.decision import Decision, RateLimited
+from tollhouse.wiring.current import CURRENT
 
-CURRENT_REQUEST: Final[ContextVar[RequestContext | None]] = ContextVar("tollhouse_request", default=None)
+CURRENT_REQUEST: Final = cast("ContextVar[RequestContext | None]", CURRENT)
 """The request that the running task serves; read it with `current_request`."""
 _CALLS: Final[ContextVar[tuple[Decision, ...]]] = ContextVar("tollhouse_calls", default=())
 """The decisions about the calls of functions with `@limit` that run here outside of a request, the outermost first."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import partial, wraps
@@ -27,13 +26,14 @@ from tollhouse.asgi.ratelimit.key_rules import (
 )
 from tollhouse.asgi.ratelimit.limiter_source import LimiterSource, default_source, source_if_given
 from tollhouse.asgi.ratelimit.refusal_response import fields_of_client
-from tollhouse.asgi.types import OfArguments, Scope, resolve
+from tollhouse.asgi.types import Scope, resolve
 from tollhouse.errors import ConfigurationError, InvalidInput, StoreError
 from tollhouse.limits.decision import Decision, RateLimited
 from tollhouse.limits.limiter import Limiter
 from tollhouse.limits.policy.policy import Policy
-from tollhouse.runtime.functions import checked_function, is_async, place_of
+from tollhouse.runtime.functions import OfArguments, checked_function, is_async, place_of
 from tollhouse.settings import Settings
+from tollhouse.sync.caller_thread import refuse_blocking, run_in_loop
 from tollhouse.sync.loop_thread import PROCESS
 from tollhouse.wiring import Tollhouse
 
@@ -233,9 +233,7 @@ def _fall_back() -> None:
 
 def _run(coroutine: Coroutine[Any, Any, Any]) -> Any:
     request = current_request()
-    if request is not None:
-        return asyncio.run_coroutine_threadsafe(coroutine, request.loop).result()
-    return PROCESS.run(coroutine)
+    return run_in_loop(PROCESS.loop if request is None else request.loop, coroutine)
 
 
 async def _awaited(made: Awaitable[Any]) -> Any:
@@ -244,16 +242,7 @@ async def _awaited(made: Awaitable[Any]) -> Any:
 
 def _require_thread(limit: _FunctionLimit) -> None:
     """Raise ConfigurationError if a function that is not async cannot wait here for its decision."""
-    if _loop_runs_here():
-        raise ConfigurationError("limit", limit.place, "it would block the event loop; make it async")
+    refuse_blocking("limit", limit.place)
     if current_request() is None and limit.source is not None and limit.source.per_loop is None:
         remedy = "give its URL: a limiter that is open belongs to its event loop, and this function has none"
         raise ConfigurationError("limiter", limit.place, remedy)
-
-
-def _loop_runs_here() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True

@@ -14,7 +14,6 @@ import msgspec
 from tollhouse import wiring
 from tollhouse.asgi.client_address import ClientAddresses
 from tollhouse.asgi.credentials import cookie_name
-from tollhouse.asgi.per_loop import PerLoop
 from tollhouse.asgi.ratelimit.headers import RateLimitFields, WallClock
 from tollhouse.errors import ConfigurationError
 from tollhouse.limits.limiter import Limiter
@@ -28,6 +27,7 @@ from tollhouse.settings import Settings, naming
 from tollhouse.settings.model import Dialect
 from tollhouse.settings.networks import trusted_networks
 from tollhouse.wiring import Tollhouse
+from tollhouse.wiring.per_loop import PerLoop
 
 _SHARED_MAX: Final = 256
 _DEFAULTS: Final[WeakKeyDictionary[AbstractEventLoop, dict[Callable[[], Settings | None], LimiterSource]]] = (
@@ -78,16 +78,19 @@ class LimiterSource:
         """Return the sessions of the running event loop; call it only if `has_sessions` is true."""
         return (await self._open()).sessions
 
+    async def tollhouse(self) -> Tollhouse | None:
+        """Return the Tollhouse of the running event loop, opened on first use; None if a limiter alone was given."""
+        return self._tollhouse if self.per_loop is None else await self.per_loop.open()
+
     async def aclose(self) -> None:
         """Close what this source opened in the running event loop, and nothing else."""
         if self.per_loop is not None:
             await self.per_loop.aclose()
 
     async def _open(self) -> Tollhouse:
-        if self._tollhouse is not None:
-            return self._tollhouse
-        assert self.per_loop is not None
-        return await self.per_loop.open()
+        tollhouse = await self.tollhouse()
+        assert tollhouse is not None
+        return tollhouse
 
 
 def limiter_source(

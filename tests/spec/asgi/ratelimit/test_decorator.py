@@ -23,6 +23,7 @@ from tollhouse.errors import ConfigurationError, InvalidInput
 from tollhouse.limits.decision import RateLimited
 from tollhouse.limits.limiter import Limiter
 from tollhouse.limits.policy.notation import parse_policy
+from tollhouse.sync.caller_thread import run_in_loop
 from tollhouse.sync.loop_thread import LoopThread
 
 POLICIES = {"site": "9/minute", "mail": "2/minute"}
@@ -377,9 +378,9 @@ def test_a_thread_with_a_loop_ends_in_order() -> None:
         limiter = source.opened_limiter() or await source.limiter()
         return (await limiter.take("default", "ada")).allowed
 
-    first = thread.run(take())
+    first = run_in_loop(thread.loop, take())
     thread.close()
-    second = thread.run(take())
+    second = run_in_loop(thread.loop, take())
     thread.close()
     thread.close()
 

@@ -11,8 +11,8 @@ import pytest
 
 from tests.runners import under_trio
 from tollhouse import wiring
-from tollhouse.asgi.per_loop import PerLoop
 from tollhouse.errors import ConfigurationError
+from tollhouse.wiring.per_loop import PerLoop
 
 PATIENCE_S = 10.0
 

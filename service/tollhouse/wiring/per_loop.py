@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from asyncio import AbstractEventLoop
 from collections.abc import AsyncGenerator, Callable
-from typing import Any
+from functools import lru_cache
+from typing import Any, Final
+from weakref import WeakKeyDictionary
+
+import msgspec
 
 from tollhouse.runtime.home_loop import asyncio_loop, running_loop
+from tollhouse.settings import Settings
 from tollhouse.stores.embedded.shared_servers import SharedServer
-from tollhouse.wiring import Tollhouse
+from tollhouse.wiring.configuration import default_settings
+from tollhouse.wiring.tollhouse import Tollhouse
+
+_SHARED_MAX: Final = 256
+_DEFAULTS: Final[WeakKeyDictionary[AbstractEventLoop, PerLoop]] = WeakKeyDictionary()
 
 
 class PerLoop:
@@ -66,3 +76,21 @@ class PerLoop:
         finally:
             self._by_loop.pop(loop, None)
             await tollhouse.aclose()
+
+
+def shared_per_loop(settings: Settings) -> PerLoop:
+    """Return what opens these settings: one for all decorators of the process that have equal ones."""
+    return _shared(msgspec.msgpack.encode(settings))
+
+
+async def default_tollhouse() -> Tollhouse:
+    """Return the Tollhouse of the settings that `tollhouse.open()` reads; they are read once in each event loop."""
+    loop = asyncio_loop()
+    if (found := _DEFAULTS.get(loop)) is None:
+        found = _DEFAULTS[loop] = shared_per_loop(default_settings())
+    return await found.open()
+
+
+@lru_cache(maxsize=_SHARED_MAX)
+def _shared(settings: bytes) -> PerLoop:
+    return PerLoop(lambda: Tollhouse(msgspec.msgpack.decode(settings, type=Settings)))

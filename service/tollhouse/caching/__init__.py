@@ -1,0 +1,7 @@
+"""The cache under the names that people know: decorators, and keys from the arguments of functions.
+
+canonical       values -> bytes               arguments     calls -> digests
+templates       `{name}` in tags              returned      the type that a function returns
+function_cache  the entries of one function   target        what `cache=` may be
+decorators      rcached, cache_response       invalidating  invalidate_cache, invalidate_cache_for
+"""

@@ -1,0 +1,175 @@
+"""`@rcached` and `@cache_response`: functions whose results are cached, by their arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from functools import wraps
+from typing import Any, Concatenate, Final, ParamSpec, Protocol, TypeVar, cast, overload
+
+from tollhouse.caching.function_cache import FunctionCache
+from tollhouse.caching.target import CacheSource, CacheTarget
+from tollhouse.errors import ConfigurationError
+from tollhouse.runtime.functions import OfArguments, checked_function, is_async, place_of
+from tollhouse.sync.caller_thread import run_beside_loop, run_in_loop
+
+P = ParamSpec("P")
+Q = ParamSpec("Q")
+R = TypeVar("R")
+T = TypeVar("T")
+R_co = TypeVar("R_co", covariant=True)
+B_co = TypeVar("B_co", covariant=True)
+
+_CACHE: Final = "__tollhouse_cache__"
+
+
+class CachedFunction(Protocol[P, R_co, B_co]):
+    """A function whose results are cached; of a method, call the three functions on the class, with the instance.
+
+    For an async function each returns a coroutine, as calls do.
+    """
+
+    __name__: str
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
+        """Return the cached result, or call the function."""
+        ...
+
+    @overload
+    def __get__(self, instance: None, owner: type, /) -> CachedFunction[P, R_co, B_co]: ...
+    @overload
+    def __get__(
+        self: CachedFunction[Concatenate[Any, Q], R, Any], instance: object, owner: type | None = None, /
+    ) -> Callable[Q, R]: ...
+
+    def key(self, *args: P.args, **kwargs: P.kwargs) -> str:
+        """Return the key of a call with these arguments, for `cache.invalidate` and the like."""
+        ...
+
+    def invalidate(self, *args: P.args, **kwargs: P.kwargs) -> B_co:
+        """Remove the result of a call; return whether there was one. Raises StoreUnavailable if that is not known."""
+        ...
+
+    def refresh(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
+        """Call the function, whatever is cached, and cache its result."""
+        ...
+
+
+class CacheDecorator(Protocol):
+    """Caches the results of the function that it decorates, plain or async."""
+
+    @overload
+    def __call__(  # pyright: ignore[reportOverlappingOverload] - a coroutine is a T too, and this line is for it
+        self, function: Callable[P, Coroutine[Any, Any, T]], /
+    ) -> CachedFunction[P, Coroutine[Any, Any, T], Coroutine[Any, Any, bool]]: ...
+    @overload
+    def __call__(self, function: Callable[P, T], /) -> CachedFunction[P, T, bool]: ...
+
+
+def rcached(
+    *,
+    ttl: int,
+    key: str | OfArguments[str] | None = None,
+    tags: Iterable[str] = (),
+    version: int | str = 1,
+    ignore: Iterable[str] = (),
+    cache: CacheTarget | None = None,
+) -> CacheDecorator:
+    """Cache the results of a function for `ttl` seconds, by its arguments; one caller computes, the others wait.
+
+    A call finds the result of one whose arguments are of the same types and values, also in another process. A changed
+    `version` begins anew. Arguments that say nothing about the result, such as a request or a database session, are
+    named in `ignore`; one without a canonical form is InvalidInput otherwise. `self` too is ignored, or has a method
+    `__cache_key__()` that returns what tells instances apart. The result is of the type that the return annotation
+    names, on the first call as well: what msgspec decodes, dataclasses, Pydantic models; without one it is of plain
+    types. A cached result of another type is computed again. An error passes through, and is not cached.
+
+    `key` is the first word or words of keys, by default the name of the function; entries match the pattern `{key}:*`.
+    A function of the arguments returns the whole key. `tags` are texts in which `{name}` stands for an argument.
+    A parameter `use_cache` is not part of keys: False bypasses the cache.
+
+    `cache` is an open Cache or Tollhouse, or the settings or URL of one; by default that of the request which our
+    middleware or plugin serves, else that of the settings. A function that is not async runs in its caller's thread;
+    outside of a request `cache` is a URL or settings for it. Generators are refused.
+    """
+    return _decorator(ttl_s=ttl, key=key, tags=tags, version=version, ignore=ignore, cache=cache)
+
+
+cached = rcached
+
+
+def cache_response(
+    *,
+    key_prefix: str,
+    ttl: int,
+    tags: Iterable[str] = (),
+    version: int | str = 1,
+    ignore: Iterable[str] = (),
+    cache: CacheTarget | None = None,
+) -> CacheDecorator:
+    """Cache the results of a function as `rcached` does; entries match the pattern `{key_prefix}:*`."""
+    return _decorator(ttl_s=ttl, key=key_prefix, tags=tags, version=version, ignore=ignore, cache=cache)
+
+
+def function_cache(function: object) -> FunctionCache:
+    """Return the cache of a decorated function; raise ConfigurationError if it has none."""
+    found = getattr(function, _CACHE, None)
+    if not isinstance(found, FunctionCache):
+        raise ConfigurationError("function", function, "its results are not cached; decorate it with rcached")
+    return found
+
+
+def _decorator(*, cache: CacheTarget | None, **options: Any) -> CacheDecorator:
+    def decorated(function: Callable[..., Any]) -> Any:
+        if isinstance(function, type) or not callable(function):
+            raise ConfigurationError("rcached", function, "it is no function; decorate a function or a method")
+        checked_function("rcached", function)
+        own = FunctionCache(function, source=CacheSource(cache, place_of(function)), **options)
+        return (_asynchronous if is_async(function) else _synchronous)(function, own)
+
+    return cast("CacheDecorator", decorated)
+
+
+def _asynchronous(function: Callable[..., Any], own: FunctionCache) -> Callable[..., Any]:
+    @wraps(function)
+    async def found(*args: Any, **kwargs: Any) -> Any:
+        return await own.read(lambda: function(*args, **kwargs), args, kwargs)
+
+    async def refresh(*args: Any, **kwargs: Any) -> Any:
+        return await own.read(lambda: function(*args, **kwargs), args, kwargs, fresh=True)
+
+    async def invalidate(*args: Any, **kwargs: Any) -> bool:
+        return await own.invalidate(args, kwargs)
+
+    return _with_functions(found, own, invalidate, refresh)
+
+
+def _synchronous(function: Callable[..., Any], own: FunctionCache) -> Callable[..., Any]:
+    def read(args: Any, kwargs: Any, *, fresh: bool) -> Any:
+        def make(load: Callable[[], Awaitable[Any]]) -> Coroutine[Any, Any, Any]:
+            return own.read(load, args, kwargs, fresh=fresh)
+
+        return run_beside_loop(own.source.loop_for_thread(), make, lambda: function(*args, **kwargs))
+
+    @wraps(function)
+    def found(*args: Any, **kwargs: Any) -> Any:
+        return read(args, kwargs, fresh=False)
+
+    def refresh(*args: Any, **kwargs: Any) -> Any:
+        return read(args, kwargs, fresh=True)
+
+    def invalidate(*args: Any, **kwargs: Any) -> bool:
+        return run_in_loop(own.source.loop_for_thread(), own.invalidate(args, kwargs))
+
+    return _with_functions(found, own, invalidate, refresh)
+
+
+def _with_functions(
+    found: Callable[..., Any], own: FunctionCache, invalidate: Callable[..., Any], refresh: Callable[..., Any]
+) -> Callable[..., Any]:
+    """Return a real function, which every framework knows how to call, with the functions beside it."""
+
+    def key(*args: Any, **kwargs: Any) -> str:
+        return own.key(args, kwargs)
+
+    vars(found).update(key=key, invalidate=invalidate, refresh=refresh, **{_CACHE: own})
+    return found

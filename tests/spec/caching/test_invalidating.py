@@ -1,0 +1,215 @@
+"""`@invalidate_cache` and `@invalidate_cache_for`: after the success of a function, and only then."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import pytest
+
+from tests.asgi import blamed
+from tests.caches import Seam, open_cache
+from tests.worlds import StoreWorld
+from tollhouse.cache.cache import Cache
+from tollhouse.caching.decorators import CachedFunction, rcached
+from tollhouse.caching.invalidating import invalidate_cache, invalidate_cache_for
+from tollhouse.errors import ConfigurationError, InvalidInput, StoreUnavailable
+
+INVALIDATE_TAGS = "cache/invalidate_tags"
+
+
+class Counter:
+    """A cached function that counts its calls, and what it found for some names."""
+
+    def __init__(self, cache: Cache) -> None:
+        self._calls = 0
+
+        @rcached(ttl=60, tags=["user:{name}"], cache=cache)
+        async def count(name: str, number: int = 1) -> int:
+            self._calls += 1
+            return self._calls
+
+        self.count: CachedFunction[..., Any, Any] = count
+
+    async def found(self, *names: str) -> list[int]:
+        return [await self.count(name) for name in names]
+
+
+async def test_tags_are_invalidated_after_success(world: StoreWorld) -> None:
+    """S4-05, S4-06, S4-53: what has a tag is computed again, the rest stays, and the result is that of the function."""
+    cache = open_cache(world)
+    counter = Counter(cache)
+
+    @invalidate_cache(tags=["user:{name}"], cache=cache)
+    async def rename(name: str, to: str) -> str:
+        """Rename a user."""
+        return to
+
+    before = await counter.found("ada", "bob")
+    renamed = await rename("ada", to="eve")
+
+    assert (before, renamed, await counter.found("ada", "bob")) == ([1, 2], "eve", [3, 2])
+    assert (rename.__name__, rename.__doc__) == ("rename", "Rename a user.")
+
+
+async def test_a_failure_invalidates_nothing(world: StoreWorld) -> None:
+    """S4-05: a function that raises has changed nothing, so its results go on to be served."""
+    cache = open_cache(world)
+    counter = Counter(cache)
+
+    @invalidate_cache(tags=["user:{name}"], cache=cache)
+    @invalidate_cache_for(counter.count)
+    async def rename(name: str) -> None:
+        raise KeyError(name)
+
+    before = await counter.found("ada")
+    with pytest.raises(KeyError):
+        await rename("ada")
+
+    assert await counter.found("ada") == before
+
+
+async def test_one_function_is_invalidated(world: StoreWorld) -> None:
+    """S3-15: all results of a cached function, or that of the call with the same arguments, or with chosen ones."""
+    cache = open_cache(world)
+    counter, other = Counter(cache), rcached(ttl=60, key="other", cache=cache)(_one)
+
+    @invalidate_cache_for(counter.count)
+    async def all_of_it() -> None: ...
+
+    @invalidate_cache_for(counter.count, ["name"])
+    async def by_name(number: int, name: str) -> None: ...
+
+    @invalidate_cache_for(counter.count, lambda user: (user.lower(),))
+    async def by_position(user: str) -> None: ...
+
+    @invalidate_cache_for(counter.count, lambda user: {"name": user}, cache=cache)
+    async def by_mapping(user: str) -> None: ...
+
+    found = [await counter.found("ada", "bob")]
+    for call in (all_of_it, partial(by_name, 7, "ada"), partial(by_position, "BOB"), partial(by_mapping, user="ada")):
+        await call()
+        found.append(await counter.found("ada", "bob"))
+
+    assert found == [[1, 2], [3, 4], [5, 4], [5, 6], [7, 6]]
+    assert await other.invalidate() is False
+
+
+async def test_an_invalidation_that_is_not_known_raises(world: StoreWorld) -> None:
+    """P6: if the store does not answer, the caller learns that old results may still be served."""
+    seam = Seam(world.stores.cache)
+    seam.failing.add("everything")
+    ran: list[str] = []
+
+    @invalidate_cache(tags=["user"], cache=open_cache(world, seam))
+    async def rename() -> None:
+        ran.append("renamed")
+
+    with pytest.raises(StoreUnavailable):
+        await rename()
+
+    assert ran == ["renamed"]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_a_caller_that_leaves_does_not_stop_an_invalidation(
+    world: StoreWorld, caplog: pytest.LogCaptureFixture, *, fails: bool
+) -> None:
+    """P6: a request that is cancelled while it invalidates has changed its data; a failure then is logged."""
+    seam = Seam(world.stores.cache)
+    cache = open_cache(world, seam)
+    counter = Counter(cache)
+    reached, gate = asyncio.Event(), asyncio.Event()
+
+    async def wait() -> None:
+        reached.set()
+        await gate.wait()
+        if fails:
+            raise StoreUnavailable("cache", "not-sent", "told to fail")
+
+    @invalidate_cache(tags=["user:{name}"], cache=cache)
+    async def rename(name: str) -> None: ...
+
+    before = await counter.found("ada")
+    seam.before[INVALIDATE_TAGS] = wait
+    caller = asyncio.create_task(rename("ada"))
+    await reached.wait()
+    caller.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    gate.set()
+    await asyncio.wait([task for task in asyncio.all_tasks() if task.get_name() == "tollhouse-cache-invalidation"])
+    await asyncio.sleep(0)
+
+    assert [message.startswith("cache not invalidated") for message in caplog.messages] == [True] * fails
+    assert (before == await counter.found("ada")) == fails
+
+
+async def test_a_function_that_is_not_async_invalidates_in_its_thread(world: StoreWorld) -> None:
+    """It waits for the cache in any thread that has no event loop, and is refused before it runs in one that has."""
+    calls: list[str] = []
+
+    @rcached(ttl=60, cache=world.url)
+    def count(name: str) -> int:
+        calls.append(name)
+        return len(calls)
+
+    @invalidate_cache_for(count, ["name"])
+    def rename(name: str) -> str:
+        calls.append("rename")
+        return name
+
+    def call() -> list[Any]:
+        return [count("ada"), rename("ada"), count("ada"), count("ada")]
+
+    assert await asyncio.to_thread(call) == [1, "ada", 3, 3]
+    with pytest.raises(ConfigurationError):
+        rename("ada")
+    assert calls == ["ada", "rename", "ada"]
+
+
+async def test_arguments_of_another_call_have_to_be_arguments(world: StoreWorld) -> None:
+    """A function that returns neither a sequence nor a mapping is InvalidInput."""
+    counter = Counter(open_cache(world))
+
+    @invalidate_cache_for(counter.count, lambda name: name)
+    async def rename(name: str) -> None: ...
+
+    with pytest.raises(InvalidInput) as refused:
+        await rename("ada")
+
+    assert refused.value.field == "arguments"
+
+
+def generator() -> Iterator[int]:
+    yield 1
+
+
+async def _one(name: str = "a") -> int:
+    return 1
+
+
+_cached: Any = rcached(ttl=60)(_one)
+REFUSED: list[tuple[Callable[[], Any], str]] = [
+    (lambda: invalidate_cache(tags=["a"])(generator), "invalidate_cache"),
+    (lambda: invalidate_cache_for(_cached)(generator), "invalidate_cache_for"),
+    (lambda: invalidate_cache(_one), "invalidate_cache"),  # type: ignore[arg-type] - without its parentheses
+    (invalidate_cache, "invalidate_cache"),
+    (lambda: invalidate_cache(tags="tag")(_one), "tags"),
+    (lambda: invalidate_cache(patterns=["{unknown}:*"])(_one), "patterns"),
+    (lambda: invalidate_cache_for(_one), "function"),
+    (lambda: invalidate_cache_for(_cached, "name"), "arguments"),
+    (lambda: invalidate_cache_for(_cached, ["unknown"])(_one), "arguments"),
+    (lambda: invalidate_cache_for(_cached, ["to"])(lambda to: to), "arguments"),
+]
+
+
+@pytest.mark.parametrize(("decorate", "setting"), REFUSED)
+def test_what_invalidates_nothing_is_refused_at_once(decorate: Callable[[], Any], setting: str) -> None:
+    """A generator, wrong names and a function that is not cached are a ConfigurationError at the decoration."""
+    with pytest.raises(ConfigurationError) as refused:
+        decorate()
+
+    assert blamed(refused.value) == setting

@@ -1,0 +1,152 @@
+"""What `cache=` may be, and the cache of a call that names none."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+import tollhouse
+from tests.asgi import get, limiter_with
+from tests.caches import open_cache
+from tests.worlds import StoreWorld
+from tollhouse.asgi.ratelimit.middleware import RateLimitMiddleware
+from tollhouse.caching.decorators import rcached
+from tollhouse.errors import ConfigurationError
+from tollhouse.settings import Settings
+
+
+def counting(target: Any = None) -> tuple[Callable[[], Awaitable[int]], list[int]]:
+    """Return a cached function, and the list of its calls."""
+    calls: list[int] = []
+
+    @rcached(ttl=60, key="counting", cache=target)
+    async def count() -> int:
+        calls.append(1)
+        return len(calls)
+
+    return count, calls
+
+
+def served(function: Callable[..., Any], **options: Any) -> RateLimitMiddleware:
+    """Return an application with our middleware whose one route calls a function."""
+
+    async def endpoint(_: Request) -> Response:
+        return PlainTextResponse(str(await function()))
+
+    def thread(_: Request) -> Response:
+        return PlainTextResponse(str(function()))
+
+    inner = Starlette(routes=[Route("/", endpoint), Route("/thread", thread)])
+    return RateLimitMiddleware(inner, policy=None, **options)
+
+
+@pytest.mark.parametrize("kind", ["cache", "tollhouse", "settings", "url"])
+async def test_a_cache_may_be_open_or_be_opened(world: StoreWorld, kind: str) -> None:
+    """S4-01: an open Cache or Tollhouse is used and stays open; settings and a URL are opened on first use."""
+    async with tollhouse.open(world.url) as opened:
+        targets = {
+            "cache": opened.cache,
+            "tollhouse": opened,
+            "settings": Settings(url=world.url),
+            "url": world.url,
+        }
+        function, calls = counting(targets[kind])
+
+        assert [await function(), await function(), len(calls)] == [1, 1, 1]
+        assert await opened.cache.get_or_load("open", _seven) == 7
+
+
+async def test_equal_settings_share_their_connections(world: StoreWorld) -> None:
+    """Two functions with one URL use one cache in an event loop, so that a call of both is counted there once."""
+    function, _ = counting(world.url)
+    again, calls = counting(world.url)
+
+    assert [await function(), await again(), calls] == [1, 1, []]
+
+
+def test_each_event_loop_has_a_cache_of_its_own() -> None:
+    """A function is called in one event loop after the other, as a test suite and a worker do, without an error."""
+    function, calls = counting("fake://loops")
+
+    assert [asyncio.run(_awaited(function)) for _ in range(3)] == [1, 1, 1]
+    assert calls == [1]
+
+
+async def test_inside_a_request_it_is_the_cache_of_the_middleware(world: StoreWorld) -> None:
+    """Nothing is global: the middleware that serves the request brings its store, also into its threads."""
+    function, calls = counting()
+
+    @rcached(ttl=60, key="plain")
+    def plain() -> int:
+        calls.append(1)
+        return len(calls)
+
+    found = [(await get(served(function, url=world.url))).text for _ in range(2)]
+    found += [(await get(served(plain, url=world.url), "/thread")).text for _ in range(2)]
+    async with tollhouse.open(world.url) as opened:
+        outside, _ = counting(opened)
+        found.append(str(await outside()))
+
+    assert found == ["1", "1", "2", "2", "1"]
+
+
+async def test_a_task_that_outlives_its_request_keeps_the_cache(world: StoreWorld) -> None:
+    """What a task does after the response, such as an invalidation, reaches the store that the request read from."""
+    function, calls = counting()
+    late: list[asyncio.Task[int]] = []
+    answered = asyncio.Event()
+
+    async def after() -> int:
+        await answered.wait()
+        return await function()
+
+    async def begin() -> int:
+        late.append(asyncio.create_task(after()))
+        return await function()
+
+    first = (await get(served(begin, url=world.url))).text
+    answered.set()
+
+    assert (first, await late[0], calls) == ("1", 1, [1])
+
+
+async def test_a_limiter_alone_brings_no_cache(
+    world: StoreWorld, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Behind a middleware that was given a Limiter, and outside of a request, the cache is that of the settings."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TOLLHOUSE_URL", "fake://settings")
+    function, _ = counting()
+    app = served(function, limiter=limiter_with(world, {}))
+    inside, (other, calls) = (await get(app)).text, counting("fake://settings")
+
+    assert (inside, await function(), await other(), calls) == ("1", 1, 1, [])
+
+
+async def test_an_open_cache_does_not_serve_a_thread(world: StoreWorld) -> None:
+    """An open cache belongs to its event loop; outside of a request a function that is not async needs a URL."""
+
+    @rcached(ttl=60, cache=open_cache(world))
+    def plain() -> int:
+        return 1
+
+    with pytest.raises(ConfigurationError) as refused:
+        await asyncio.to_thread(plain)
+
+    assert refused.value.setting == "cache"
+
+
+async def _awaited(function: Callable[[], Awaitable[int]]) -> int:
+    return await function()
+
+
+async def _seven() -> int:
+    return 7
