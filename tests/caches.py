@@ -75,7 +75,6 @@ class Seam:
         self.before: dict[str, Callable[[], Awaitable[None]]] = {}
         self.after: dict[str, Callable[[], Awaitable[None]]] = {}
         self.primary: str | None = None
-        self.shares_database = False
         self.calls: Counter[str] = Counter()
         self._store = store
         self._progress = asyncio.Event()

@@ -90,25 +90,29 @@ class Namespace:
 class CacheNames:
     """The names of one cache.
 
-    Without a namespace the family of an entry stands before the hash tag. In a namespace it stands behind the tag: a
-    family may have colons, and `shop:results` must not look like the family `results` in the namespace `shop`.
+    Without a namespace the first word of an entry stands before the hash tag. In a namespace it stands behind the tag,
+    so that an entry whose first word is `cache` does not look like one of a namespace. No first word has an `@`.
     """
 
     def __init__(self, prefix: str, namespace: str) -> None:
         self.scope = f"{prefix}:cache:{namespace}:{{0}}:" if namespace else f"{prefix}:"
-        """What stands before the family of an entry."""
+        """What stands before the first word of an entry."""
         self.tag = "" if namespace else ":{0}"
-        """What stands behind it, before the colon and the digest."""
-        self.clock = f"{self.scope}clock{self.tag}"
+        """What stands behind it, before the colon and the digests."""
+        self.clock = f"{self.scope}@clock{self.tag}"
         """The key of the logical clock that orders fills, tags and clears."""
 
-    def entry(self, family: str, digest: str) -> str:
-        """Return the key of a cached entry; `family` is a readable word such as `ai:langid`."""
-        return f"{self.scope}{family}{self.tag}:{digest}"
+    def entry(self, word: str, digests: str) -> str:
+        """Return the key of a cached entry; `word` is readable, such as `model`; digests stand for the rest."""
+        return f"{self.scope}{word}{self.tag}:{digests}"
 
-    def lease(self, digest: str) -> str:
+    def lease(self, word: str, digests: str) -> str:
         """Return the key of the lease that allows one process to fill an entry."""
-        return f"{self.scope}lease{self.tag}:{digest}"
+        return f"{self.scope}@lease{self.tag}:{word}:{digests}"
+
+    def permit(self, word: str, digests: str) -> str:
+        """Return the key of the permit that callers who missed an entry share to store it."""
+        return f"{self.scope}@permit{self.tag}:{word}:{digests}"
 
 
 def check_namespace(name: str, setting: str = "namespace") -> None:

@@ -213,7 +213,7 @@ async def test_a_server_that_is_not_ready_decides_nothing() -> None:
         s.locator.address = at(s.new)
         await s.store.run("test/once", [], [])
         assert s.store.server is not None
-        assert (s.store.server.database, s.store.shares_database) == (2, False)
+        assert (s.store.server.database, s.store.server.shares_database) == (2, False)
 
 
 @pytest.mark.parametrize(
@@ -231,4 +231,4 @@ async def test_every_lasting_refusal_is_one(words: str) -> None:
             s.old.select = lambda number: SimpleString("OK") if number == 0 else ErrorReply(words)
         await s.store.run("test/once", [], [])
         assert s.store.server is not None
-        assert (s.store.server.database, s.store.shares_database) == (0, True)
+        assert (s.store.server.database, s.store.server.shares_database) == (0, True)

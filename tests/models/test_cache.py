@@ -55,8 +55,7 @@ class Slow:
         self.doomed = False
 
     async def begin(self, cache: Cache) -> None:
-        family, key = self.name
-        read = cache.fetch(key, self.load, family=family, tags=self.tags, ttl_s=self.ttl_s)
+        read = cache.fetch(":".join(self.name), self.load, tags=self.tags, ttl_s=self.ttl_s)
         self.task = asyncio.create_task(read)
         await self.load.began.wait()
 
@@ -97,9 +96,9 @@ class CacheAgainstDictionary(RuleBasedStateMachine):
         if self.is_leased(name):
             return
         self.version += 1
-        family, key = name
+        key = ":".join(name)
 
-        found = self.runner.run(self.reading.fetch(key, Loader(self.version), family=family, tags=tags, ttl_s=ttl_s))
+        found = self.runner.run(self.reading.fetch(key, Loader(self.version), tags=tags, ttl_s=ttl_s))
 
         if found.status == "HIT":
             assert found.value == self.kept[name].version
@@ -141,8 +140,7 @@ class CacheAgainstDictionary(RuleBasedStateMachine):
     @rule(name=NAMES, hold_ms=st.sampled_from([0, 0, 300_000]))
     def invalidate(self, name: Name, hold_ms: int) -> None:
         """No load is stored during a hold, which another invalidation does not shorten."""
-        family, key = name
-        self.runner.run(self.reading.invalidate(key, family=family, hold_ms=hold_ms))
+        self.runner.run(self.reading.invalidate(":".join(name), hold_ms=hold_ms))
         self.forget(lambda each: each.name == name)
         if hold_ms:
             self.held_until_ms[name] = max(self.held_until_ms.get(name, 0), self.world.now_ms + hold_ms)
@@ -175,7 +173,7 @@ class CacheAgainstDictionary(RuleBasedStateMachine):
     @rule()
     def lose_the_clock(self) -> None:
         """An evicted clock costs misses."""
-        self.runner.run(self.world.command("cache", "DEL", "tollhouse:clock:{0}"))
+        self.runner.run(self.world.command("cache", "DEL", "tollhouse:@clock:{0}"))
         self.forget(lambda _: True)
 
     @rule()
@@ -210,16 +208,16 @@ class CacheAgainstDictionary(RuleBasedStateMachine):
         usable_ms = self.world.now_ms - ms + 60_000
         certain = [name for name, kept in self.kept.items() if self.is_certain(name) and kept.stored_ms <= usable_ms]
         self.world.step_back(ms)
-        for family, key in certain:
-            found = self.runner.run(self.reading.fetch(key, Loader(-1), family=family))
-            assert found.value == self.kept[family, key].version
+        for name in certain:
+            found = self.runner.run(self.reading.fetch(":".join(name), Loader(-1)))
+            assert found.value == self.kept[name].version
         self.world.step_back(-ms)
 
     @invariant()
     def every_entry_expires(self) -> None:
         """P10: no key but the clock is without an expiry."""
         for name in self.runner.run(self.world.command("cache", "KEYS", "*")):
-            if name != b"tollhouse:clock:{0}":
+            if name != b"tollhouse:@clock:{0}":
                 assert self.runner.run(self.world.command("cache", "PTTL", name)) > 0
 
     def keep(self, name: Name, version: int, tags: frozenset[str], ttl_ms: int) -> None:

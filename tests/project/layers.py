@@ -103,7 +103,7 @@ FLOORS: Mapping[str, tuple[frozenset[str], ...]] = {
         frozenset({"codec", "envelope", "key_names", "ttl"}),
         frozenset({"commands", "own_leases"}),
         frozenset({"reading"}),
-        frozenset({"key_count", "stats"}),
+        frozenset({"stats", "walks"}),
         frozenset({"cache"}),
     ),
     "drill": (

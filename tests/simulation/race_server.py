@@ -102,8 +102,6 @@ class Server:
 class Link:
     """The store of one process: calls and replies are late, and end with the server that they were sent to."""
 
-    shares_database = False
-
     def __init__(self, server: Server, loop: VirtualLoop, rng: random.Random) -> None:
         self._server = server
         self._loop = loop

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -46,9 +48,10 @@ NAMES: list[tuple[Callable[[Namespace], str], str, str]] = [
     (lambda ns: ns.session_events("0f"), "tollhouse:session:{0f}:events", "tollhouse:session:shop:{0f}:events"),
     (lambda ns: ns.session_revocations, "tollhouse:session:revocations", "tollhouse:session:shop:revocations"),
     (lambda ns: ns.account("0f12"), "tollhouse:account:{0f}:0f12", "tollhouse:account:shop:{0f}:0f12"),
-    (lambda ns: ns.cache().entry("ai:x", "d"), "tollhouse:ai:x:{0}:d", "tollhouse:cache:shop:{0}:ai:x:d"),
-    (lambda ns: ns.cache().lease("d"), "tollhouse:lease:{0}:d", "tollhouse:cache:shop:{0}:lease:d"),
-    (lambda ns: ns.cache().clock, "tollhouse:clock:{0}", "tollhouse:cache:shop:{0}:clock"),
+    (lambda ns: ns.cache().entry("ai", "d:e"), "tollhouse:ai:{0}:d:e", "tollhouse:cache:shop:{0}:ai:d:e"),
+    (lambda ns: ns.cache().lease("a", "d"), "tollhouse:@lease:{0}:a:d", "tollhouse:cache:shop:{0}:@lease:a:d"),
+    (lambda ns: ns.cache().permit("a", "d"), "tollhouse:@permit:{0}:a:d", "tollhouse:cache:shop:{0}:@permit:a:d"),
+    (lambda ns: ns.cache().clock, "tollhouse:@clock:{0}", "tollhouse:cache:shop:{0}:@clock"),
     (lambda ns: ns.cache("mine").entry("a", "d"), "mine:a:{0}:d", "mine:cache:shop:{0}:a:d"),
     (lambda ns: ns.marker("sessions"), "tollhouse:session:{marker}", "tollhouse:session:shop:{marker}"),
     (lambda ns: ns.marker("limits"), "tollhouse:rate:{marker}", "tollhouse:rate:shop:{marker}"),
@@ -56,9 +59,12 @@ NAMES: list[tuple[Callable[[Namespace], str], str, str]] = [
     (lambda ns: ns.marker("accounts"), "tollhouse:account:{marker}", "tollhouse:account:shop:{marker}"),
 ]
 
-FAMILIES = st.one_of(
-    st.sampled_from(["cache", "cache:shop", "cache:shop:ai", "ai:shop", "shop"]),
-    st.from_regex(r"[a-z][a-z0-9_.:-]{0,20}", fullmatch=True),
+KEYS = st.one_of(
+    st.lists(st.sampled_from(["cache", "shop", "a", "A", "@clock", "@lease", "session", "", "{0}"]), min_size=1)
+    .map(":".join)
+    .filter(bool),
+    st.from_regex(r"[a-z][a-z0-9_.:@{}*-]{0,20}", fullmatch=True),
+    st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40),
 )
 NAMESPACES = st.one_of(
     st.sampled_from(["", "shop", "shop2", "cache", "cleared", "rate", "0", "-"]),
@@ -75,19 +81,58 @@ def test_a_namespace_stands_behind_the_word_of_the_store(
     assert name(Namespace("shop")) == in_shop
 
 
-@given(NAMESPACES, NAMESPACES, FAMILIES, FAMILIES)
-def test_no_cache_finds_the_entries_of_another_namespace(one: str, other: str, family: str, wanted: str) -> None:
-    """Whatever a pattern matches on the server, a cache deletes no entry, lease or clock of another namespace."""
-    ours, theirs = (KeyNames(Keyring(), "tollhouse", Namespace(name)) for name in (one, other))
-    digest = "0" * 32
-    names = Namespace(other).cache()
-    written = [names.entry(family, digest), names.lease(digest), names.clock, Namespace(other).marker("cache")]
+def names_of(namespace: str, key: str) -> set[str]:
+    """Return every name that a cache in a namespace has for a key, with that of its clock."""
+    names = KeyNames(Keyring(secrets=(SECRET,)), "tollhouse", Namespace(namespace))
+    (entry,) = names.entries(key)
+    return {*entry.names, names.clock}
 
-    if family.partition(":")[0] not in ("account", "clock", "lease", "rate", "session"):
-        assert [entry.entry for entry in theirs.entries_among(written)] == [written[0]]
+
+@given(NAMESPACES, NAMESPACES, KEYS, KEYS)
+def test_no_two_keys_meet(one: str, other: str, key: str, wanted: str) -> None:
+    """Entries, leases and permits of two keys or namespaces have no name in common, nor one of another store's."""
+    ours, theirs = names_of(one, key), names_of(other, wanted)
+
+    assert len(ours) == len(theirs) == 4
     if one != other:
-        assert ours.entries_among(written) == []
-        assert not {Namespace(one).cache().entry(wanted, digest), ours.clock} & set(written)
+        assert not ours & theirs
+    elif key != wanted:
+        assert ours & theirs == {Namespace(one).cache().clock}
+    assert not any(re.match(r"tollhouse:[a-z]+:([A-Za-z0-9_.-]+:)?\{(?!0\})", name) for name in ours)
+
+
+@given(NAMESPACES, NAMESPACES, KEYS)
+def test_no_cache_finds_the_entries_of_another_namespace(one: str, other: str, key: str) -> None:
+    """Whatever a pattern matches on the server, a cache deletes no entry, lease or clock of another namespace."""
+    ours, theirs = (KeyNames(Keyring(), "tollhouse", Namespace(name)).everything for name in (one, other))
+    (entry,) = KeyNames(Keyring(), "tollhouse", Namespace(other)).entries(key)
+    written = [*entry.names, Namespace(other).cache().clock, Namespace(other).marker("cache")]
+
+    assert theirs.among(written) == [entry.names]
+    assert ours.among(written) == ([entry.names] if one == other else [])
+
+
+WORDS_OF_KEYS = st.sampled_from(["metrics", "abc-123", "top 5", "", "é", "A", "@"])
+
+
+@given(NAMESPACES, st.lists(WORDS_OF_KEYS, min_size=1, max_size=15), st.data())
+def test_a_pattern_finds_the_keys_that_differ_under_its_stars(
+    namespace: str, rest: list[str], data: st.DataObject
+) -> None:
+    """A key with `*` for some words finds that key, and another only if it differs in one of these words."""
+    names = KeyNames(Keyring(secrets=(SECRET,)), "tollhouse", Namespace(namespace))
+    words = ["model", *rest]
+    starred = data.draw(st.sets(st.integers(0, len(rest)), min_size=1))
+    (pattern,) = names.patterns(":".join("*" if at in starred else word for at, word in enumerate(words)))
+
+    def finds(changed: int | None) -> bool:
+        other = ":".join("other" if at == changed else word for at, word in enumerate(words))
+        found = pattern.among([names.entries(other)[0].entry]) != []
+        assert fnmatchcase(names.entries(other)[0].entry, pattern.match) or not found
+        return found
+
+    assert finds(None)
+    assert [finds(at) for at in range(len(words))] == [at in starred for at in range(len(words))]
 
 
 BAD = ["a:b", "{a}", "a b", "a*", "a\n", "é", "a/b", "x" * 65]
@@ -151,7 +196,7 @@ async def fill(th: Tollhouse, user: str = "ada") -> Issued:
     issued = await th.sessions.create(user)
     assert isinstance(issued, Issued)
     await th.cache.get_or_load("answer", load_word, tags=["words"])
-    await th.cache.get_or_load("answer", load_word, tags=["words"], family="ai:words")
+    await th.cache.get_or_load("ai:words:answer", load_word, tags=["words"])
     await th.results.answer("echo", {"text": "hello"}, tenant="public")
     return issued
 

@@ -38,7 +38,7 @@ class Results:
         canonical = input if isinstance(input, CanonicalJson) else await _canonical(input)
         named.check(canonical.value)
         return await self._cache.fetch(
-            _key(tenant, named, canonical),
+            f"ai:{model}:{_input_hash(tenant, named, canonical)}",
             lambda: self._models.run(named, canonical.value),
             ttl_s=named.ttl_s,
             tags=(f"model:{model}",),
@@ -52,7 +52,7 @@ async def _canonical(value: Any) -> CanonicalJson:
     return await off_loop(text, canonicalize, value, text)
 
 
-def _key(tenant: str, model: Model, canonical: CanonicalJson) -> str:
+def _input_hash(tenant: str, model: Model, canonical: CanonicalJson) -> str:
     """Return the digest of everything that an output depends on; it is JSON, so no value can forge a separator."""
     input_hash = hashlib.sha256(canonical.text).hexdigest()
     whole = _ENCODER.encode([_KEY_VERSION, tenant, model.name, model.version, input_hash])

@@ -9,18 +9,18 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
 from tollhouse.cache.codec import CodecName, decoder
 from tollhouse.cache.commands import CacheStore, Commands, Counts
-from tollhouse.cache.key_count import count_entries
-from tollhouse.cache.key_names import ALL, IN_PROGRESS, KeyNames
+from tollhouse.cache.key_names import ALL, IN_PROGRESS, KeyNames, family_of
 from tollhouse.cache.reading.loader import DEFAULT_BOUNDS, Bounds, Loader, Query
 from tollhouse.cache.reading.read_through import CacheResult, Reader
 from tollhouse.cache.stats import NO_INFO, CacheStats, describe
 from tollhouse.cache.ttl import default_lifetime_ms, hold_lifetime_ms, lifetime_ms
+from tollhouse.cache.walks import count_entries, walk
 from tollhouse.clock import MonotonicClock, Sleep, monotonic_ms
 from tollhouse.errors import InvalidInput, Steps, StoreError, require_type
 from tollhouse.keyring import Keyring
@@ -30,12 +30,11 @@ from tollhouse.metrics import Metrics
 
 T = TypeVar("T")
 
-_SCAN_STEP: Final = 500
 _log = Log("tollhouse.cache")
 
 
 class Cache:
-    """Values by family and key, shared by every process that opens the same store with the same secret and namespace.
+    """Values by key, shared by every process that opens the same store with the same secret and namespace.
 
     A value can be anything that msgspec encodes. Every caller gets its own copy, decoded from the stored form even
     right after loading, so that the first result and later ones are equal.
@@ -78,16 +77,17 @@ class Cache:
         *,
         ttl_s: int | None = None,
         tags: Iterable[str] = (),
-        family: str = "cache",
         type: type[T] | None = None,  # noqa: A002 - as in msgspec
     ) -> T:
         """Return the stored value of a key, or load it; an error of `load` passes through, and nothing is stored.
 
+        A key is text, best of words such as `model:metrics:abc-123`: a first word of a-z, 0-9, `_` and `-` can be read
+        on the server if others follow, all else is a digest. The first word must not be a caller's secret.
         The value is decoded as `type`, such as a dataclass, a Struct or `list[User]`. Without it values are of the
         plain types that msgpack has: a dataclass is then returned as a dict, a tuple or a set as a list. A stored value
         that is not of the type, because the type has changed since, is loaded again.
         """
-        return (await self.fetch(key, load, ttl_s=ttl_s, tags=tags, family=family, type=type)).value
+        return (await self.fetch(key, load, ttl_s=ttl_s, tags=tags, type=type)).value
 
     async def fetch(
         self,
@@ -96,20 +96,24 @@ class Cache:
         *,
         ttl_s: int | None = None,
         tags: Iterable[str] = (),
-        family: str = "cache",
+        family: str | None = None,
         use_cache: bool = True,
         type: type[T] | None = None,  # noqa: A002 - as in msgspec
     ) -> CacheResult[T]:
-        """Return the value as `get_or_load` does, with its source; without `use_cache`, load and store nothing."""
+        """Return the value as `get_or_load` does, with its source; without `use_cache`, load and store nothing.
+
+        The read is counted under `family`, by default the first word of the key.
+        """
         require_type("load", load, Callable, "give an async function that returns the value")
+        require_type("family", family, str | None, "give text")
         query = Query(
-            entry=self._key_names.entries(family, key)[0],
+            entry=self._key_names.entries(key)[0],
             tags=self._key_names.entry_tags(tags),
             ttl_ms=self._ttl_ms if ttl_s is None else lifetime_ms(ttl_s),
             load=load,
             type=_decodable(type),
         )
-        status = "error"
+        status, family = "error", family or family_of(key)
         try:
             result = await self._read(query, use_cache=use_cache)
             status = result.status.lower()
@@ -120,7 +124,7 @@ class Cache:
             self._metrics.cache_saved(family, result.load_ms / 1000)
         return result
 
-    async def invalidate(self, key: str, *, family: str = "cache", hold_ms: int = 0) -> bool:
+    async def invalidate(self, key: str, *, hold_ms: int = 0) -> bool:
         """Remove one value, and prevent a load in progress from storing one; return whether there was a value.
 
         Loads that begin within `hold_ms` are not stored either: give it if they read a replica, as long as that may lag
@@ -128,7 +132,8 @@ class Cache:
         Raises StoreUnavailable if the store did not answer; then the old value may still be served.
         """
         hold_ms = hold_lifetime_ms(hold_ms)
-        return await self._commands.invalidate(self._key_names.entries(family, key), hold_ms) > 0
+        entries = self._key_names.entries(key)
+        return await self._commands.invalidate([entry.names for entry in entries], hold_ms) > 0
 
     async def invalidate_tags(self, *tags: str, durable: bool = False) -> bool:
         """Remove every value that has one of the tags, as `invalidate` does; the cost is the same for any number.
@@ -145,21 +150,22 @@ class Cache:
         await self._commands.invalidate_tags((ALL,))
 
     async def delete_pattern(self, pattern: str) -> int:
-        """Remove the values whose name matches a pattern such as `ai:langid:*`; return how many there were.
+        """Remove the values whose keys match a pattern such as `model:metrics:*`; return how many there were.
 
-        For administrators: it scans every key in small steps. Only families can be matched, because keys are stored
-        as digests; in code use tags. Loads in progress at its start are not stored.
+        A pattern has whole words of keys, and `*` for one word, at the end for one or more; alone it is every key.
+        Loads in progress at its start are not stored. For administrators: it scans every key in small steps; in code
+        use tags. Raises InvalidInput for a part of a word, such as `model:met*`, because words are stored as digests.
         """
-        match = self._key_names.scan_pattern(pattern)
-        deleted, cursor = 0, -1
+        patterns = self._key_names.patterns(pattern)
+        if not patterns:
+            return int(await self.invalidate(pattern))
+        deleted = 0
         with Steps() as steps:
             await self._commands.invalidate_tags((IN_PROGRESS,))
             steps.begun = True
-            while cursor:
-                cursor, names = await self._store.scan(max(cursor, 0), match, _SCAN_STEP)
-                entries = self._key_names.entries_among(names)
-                if entries:
-                    deleted += await self._commands.invalidate(entries)
+            for each in patterns:
+                async for names in walk(self._store, each):
+                    deleted += await self._commands.invalidate(names)
         return deleted
 
     async def stats(self) -> CacheStats:
@@ -180,15 +186,13 @@ class Cache:
         await self._reader.aclose()
 
     async def _counts(self) -> Counts:
-        """Return the counts; the number of keys is that of this cache if others share its database.
+        """Return the counts; the number of keys is that of this cache's entries.
 
-        It is 0 there if the server refuses to list them, as to an account without the right to.
+        It is 0 if the server refuses to list them, as to an account without the right to.
         """
         counts = await self._commands.counts()
-        if not self._store.shares_database:
-            return counts
         try:
-            entries = await count_entries(self._store, self._key_names, counts.keys)
+            entries = await count_entries(self._store, self._key_names.everything, counts.keys)
         except StoreError as error:
             if error.outcome != "rejected":
                 raise

@@ -7,7 +7,7 @@ from typing import Any, Final, Protocol
 
 from msgspec import Struct
 
-from tollhouse.cache.key_names import EntryKeys
+from tollhouse.cache.key_names import EntryKeys, Names
 from tollhouse.cache.own_leases import OwnLeases
 from tollhouse.scripts import PRIMARY, Argument
 
@@ -19,11 +19,6 @@ _TAGS_MAX: Final = 10_000
 
 class CacheStore(Protocol):
     """The methods of a store that the cache uses."""
-
-    @property
-    def shares_database(self) -> bool:
-        """Return True if other stores have keys in the same database."""
-        ...
 
     async def run(self, script: str, keys: Sequence[str], args: Sequence[Argument]) -> list[Any]:
         """Run a script and return its reply; raises StoreError."""
@@ -151,9 +146,9 @@ class Commands:
         if not token.startswith(_HOLD):
             await self._store.run("cache/release", (entry.lease,), (token,))
 
-    async def invalidate(self, entries: Iterable[EntryKeys], hold_ms: int = 0) -> int:
-        """Remove entries and the leases of their loads, and store no load for `hold_ms`; return how many existed."""
-        names = [name for entry in entries for name in (entry.entry, entry.lease)]
+    async def invalidate(self, entries: Iterable[Names], hold_ms: int = 0) -> int:
+        """Remove entries, and refuse what is being loaded for them, and for `hold_ms` too; return how many existed."""
+        names = [name for each in entries for name in each]
         _, removed = await self._store.run("cache/invalidate", (self._clock, *names), (hold_ms,))
         return removed
 

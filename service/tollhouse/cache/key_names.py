@@ -1,40 +1,72 @@
 """Key names of cache entries: validated, and with digests in place of the caller's keys and tags.
 
-Keys and tags are the caller's data, so only digests of them are stored. A family is chosen by the operator or the
-code, and stays readable.
+A key is text, words separated by colons. If words follow the first, and that looks like a word of a program, it stays
+readable, and each further word is a digest of its own, the same at any position: so patterns of whole words find
+entries. Any other key is one digest, which is longer than that of a word. Tags are digests, too.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Final, cast
 
 from msgspec import Struct
 
 from tollhouse.cache.envelope import TAGS_MAX
-from tollhouse.errors import ConfigurationError, InvalidInput, require_type
+from tollhouse.errors import ConfigurationError, InvalidInput
 from tollhouse.keyring import Keyring
-from tollhouse.keys import UNNAMED, Namespace
+from tollhouse.keys import UNNAMED, CacheNames, Namespace
 
 ALL: Final = "*"
 """The pseudo-tag of every entry."""
 IN_PROGRESS: Final = "?"
 """The pseudo-tag of every load in progress."""
+UNREADABLE: Final = "cache"
+"""The first word of the name of a key that has no readable one."""
 
 _KEY_CHARACTERS_MAX: Final = 1024
 _TAG_CHARACTERS_MAX: Final = 128
-_PATTERN_CHARACTERS_MAX: Final = 256
-_FAMILY: Final = r"[a-z][a-z0-9_.:-]{0,79}"
-_RESERVED: Final = frozenset({"account", "clock", "lease", "rate", "session"})
+_PATTERN_CHARACTERS_MAX: Final = 1024
+_WORDS_MAX: Final = 16
+"""Further colons of a key belong to its last word."""
+_WORDS_KEPT: Final = 4_096
+"""How many words have their digests kept: those of a program come again and again."""
+_WORD_DIGITS: Final = 20
+_FIRST: Final = re.compile(r"[a-z][a-z0-9_-]{0,31}")
+_WORD: Final = rf"[0-9a-f]{{{_WORD_DIGITS}}}"
+_TAIL: Final = rf"{_WORD}(?::{_WORD})*"
+
+Names = tuple[str, str, str]
+"""The names of an entry, of its lease and of its permit."""
 
 
 class EntryKeys(Struct, frozen=True, kw_only=True):
-    """The key names of one cache entry and of its lease; `digest` stands for its family and key."""
+    """The names of one cache entry, its lease and its permit; `digest` stands for its whole key."""
 
     entry: str
     lease: str
+    permit: str
     digest: str
+
+    @property
+    def names(self) -> Names:
+        """What an invalidation removes."""
+        return self.entry, self.lease, self.permit
+
+
+class KeyPattern(Struct, frozen=True, kw_only=True):
+    """What SCAN is asked for, and which of the names that it finds are meant: first word and digests are groups."""
+
+    match: str
+    name: re.Pattern[str]
+    layout: CacheNames
+
+    def among(self, names: Iterable[str]) -> list[Names]:
+        """Return the names of the entries that are meant, with those of their leases and permits."""
+        found = (self.name.fullmatch(name) for name in names)
+        return [_names(self.layout, match[1], match[2]) for match in found if match]
 
 
 class KeyNames:
@@ -47,18 +79,22 @@ class KeyNames:
         if re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", prefix) is None:
             raise ConfigurationError("cache prefix", prefix, "use 1 to 64 of a-z, A-Z, 0-9, '_', '.' and '-'")
         self._keyring = keyring
-        self._names = names = namespace.cache(prefix)
-        before, tag = re.escape(names.scope), re.escape(names.tag)
-        self._entry_name = re.compile(rf"{before}({_FAMILY}){tag}:([0-9a-f]{{32}})")
-        self.clock = names.clock
+        self._word_digests = lru_cache(_WORDS_KEPT)(self._digests_of_word)
+        self._layout = namespace.cache(prefix)
+        self.clock = self._layout.clock
+        whole = re.escape(self._layout.entry(UNREADABLE, ""))
+        self.everything = self._pattern("*", "*", _FIRST.pattern, rf"{_TAIL}|(?<={whole})[0-9a-f]{{32}}")
+        """The pattern of every entry of this cache."""
 
-    def entries(self, family: str, key: str) -> tuple[EntryKeys, ...]:
+    def entries(self, key: str) -> tuple[EntryKeys, ...]:
         """Return the names of the entry under every secret; the first, under the newest, are read and filled."""
-        require_type("family", family, str, "give text")
-        if re.fullmatch(_FAMILY, family) is None or _reserved(family):
-            raise InvalidInput("family", family, "use a lower-case word such as 'ai:langid' that is not reserved")
         _check_text("key", key, _KEY_CHARACTERS_MAX)
-        return tuple(self._entry_keys(family, digest) for digest in self._digests("key", f"{family}\0{key}"))
+        digests = self._digests("key", key)
+        first, *rest = _words(key)
+        if not _is_readable(first, rest):
+            return tuple(self._entry_keys(UNREADABLE, digest, digest) for digest in digests)
+        tails = map(":".join, zip(*map(self._word_digests, rest), strict=True))
+        return tuple(self._entry_keys(first, *each) for each in zip(tails, digests, strict=True))
 
     def entry_tags(self, tags: Iterable[str]) -> tuple[str, ...]:
         """Return the digests of an entry's tags under the newest secret, sorted and unique."""
@@ -74,28 +110,70 @@ class KeyNames:
         _check_text("tag", tag, _TAG_CHARACTERS_MAX)
         return tuple(digest[:16] for digest in self._digests("tag", tag))
 
-    def scan_pattern(self, pattern: str) -> str:
-        """Return the pattern for SCAN; it matches nothing outside this cache's prefix and namespace."""
+    def patterns(self, pattern: str) -> tuple[KeyPattern, ...]:
+        """Return what to scan for, for every secret; empty if the pattern is a key, which has no `*` as a word.
+
+        `*` stands for one word, and at the end for one or more; alone it stands for every key. Raises InvalidInput for
+        a part of a word: names contain digests of whole words alone.
+        """
         _check_text("pattern", pattern, _PATTERN_CHARACTERS_MAX)
-        return f"{self._names.scope}{pattern}"
+        first, *rest = words = _words(pattern)
+        if any("*" in word and word != "*" for word in words):
+            raise InvalidInput("pattern", pattern, "give whole words or '*', such as 'model:metrics:*', or use tags")
+        if "*" not in words:
+            return ()
+        if words == ["*"]:
+            return (self.everything,)
+        if first != "*" and not _FIRST.fullmatch(first):
+            raise InvalidInput("pattern", pattern, "begin with a word of a-z, 0-9, '_' and '-', or use tags")
+        return tuple(dict.fromkeys(self._pattern_of(first, rest, secret) for secret in range(self._secrets)))
 
-    def entries_among(self, names: Iterable[str]) -> list[EntryKeys]:
-        """Return the entries of this cache among key names that SCAN returned."""
-        matches = (self._entry_name.fullmatch(name) for name in names)
-        return [self._entry_keys(match[1], match[2]) for match in matches if match and not _reserved(match[1])]
+    @property
+    def _secrets(self) -> int:
+        return max(len(self._keyring.secrets), 1)
 
-    def _entry_keys(self, family: str, digest: str) -> EntryKeys:
-        return EntryKeys(
-            entry=self._names.entry(family, digest),
-            lease=self._names.lease(digest),
-            digest=digest,
-        )
+    def _pattern_of(self, first: str, rest: list[str], secret: int) -> KeyPattern:
+        digests = [None if word == "*" else self._word_digests(word)[secret] for word in rest]
+        globs = [digest or "?" * _WORD_DIGITS for digest in digests]
+        tails = [digest or _WORD for digest in digests]
+        if digests[-1] is None:
+            globs[-1], tails[-1] = "*", _TAIL
+        words = _FIRST.pattern if first == "*" else re.escape(first)
+        return self._pattern(first, ":".join(globs), words, ":".join(tails))
+
+    def _pattern(self, word_glob: str, tail_glob: str, word: str, tail: str) -> KeyPattern:
+        scope, tag = re.escape(self._layout.scope), re.escape(self._layout.tag)
+        match = self._layout.entry(word_glob, tail_glob)
+        name = re.compile(rf"{scope}({word}){tag}:({tail})")
+        return KeyPattern(match=match, name=name, layout=self._layout)
+
+    def _entry_keys(self, word: str, tail: str, digest: str) -> EntryKeys:
+        entry, lease, permit = _names(self._layout, word, tail)
+        return EntryKeys(entry=entry, lease=lease, permit=permit, digest=digest)
+
+    def _digests_of_word(self, word: str) -> tuple[str, ...]:
+        return tuple(digest[:_WORD_DIGITS] for digest in self._digests("word", word))
 
     def _digests(self, kind: str, words: str) -> tuple[str, ...]:
-        try:
-            return self._keyring.digests("cache", f"{kind}\0{words}")
-        except UnicodeEncodeError as error:
-            raise InvalidInput(kind, words, "give text without lone surrogates") from error
+        return self._keyring.digests("cache", f"{kind}\0{words}")
+
+
+def family_of(key: str) -> str:
+    """Return the family of a key, under which it is counted: its first word if that is readable."""
+    first, *rest = _words(key)
+    return first if _is_readable(first, rest) else UNREADABLE
+
+
+def _names(layout: CacheNames, word: str, tail: str) -> Names:
+    return layout.entry(word, tail), layout.lease(word, tail), layout.permit(word, tail)
+
+
+def _words(key: str) -> list[str]:
+    return key.split(":", _WORDS_MAX - 1)
+
+
+def _is_readable(first: str, rest: list[str]) -> bool:
+    return bool(rest) and _FIRST.fullmatch(first) is not None
 
 
 def _check_text(field: str, given: object, characters_max: int) -> None:
@@ -103,8 +181,7 @@ def _check_text(field: str, given: object, characters_max: int) -> None:
         raise InvalidInput(field, type(given).__name__, "give text, such as str(key)")
     if not 1 <= len(given) <= characters_max:
         raise InvalidInput(field, given, f"give 1 to {characters_max} characters")
-
-
-def _reserved(family: str) -> bool:
-    """Return True if names of this family would look like those of another kind of state."""
-    return family.partition(":")[0] in _RESERVED
+    try:
+        given.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidInput(field, given, "give text without lone surrogates") from error

@@ -13,7 +13,8 @@ from tollhouse.cache.ttl import CacheTTL
 
 
 class CacheUsage(Struct, frozen=True, kw_only=True):
-    """Counts of all processes together; `hit_rate` is in percent, `total_keys` are those of the database.
+    """Counts of all processes together; `hit_rate` is in percent, `total_keys` are its entries, an estimate if
+    its database has more than 20,000 keys.
 
     In a database that other stores share they are those of the cache, or 0 if the account may not list them.
 

@@ -27,7 +27,7 @@ COSTS: Final = {
     "SCRIPT LOAD": "a script that the server has forgotten is sent with its next call",
     "EVALSHA": "the text of a script is sent with each call",
     "EVAL": "after SCRIPT FLUSH calls fail until the store connects again",
-    "SCAN": "delete_pattern is refused, and what a cache has in a shared database is not counted",
+    "SCAN": "delete_pattern is refused, and the entries of a cache are not counted",
     "REPLCONF": "a handover to another primary takes half a second longer",
     "CLIENT CAPA": "a primary that steps down closes its connections instead of naming the next one",
     "CONFIG GET": "how the append-only file is synced is found out by a wait of 50 ms, once a minute",

@@ -106,11 +106,6 @@ class Store:
         return self._connections.in_flight
 
     @property
-    def shares_database(self) -> bool:
-        """Return True if other stores have keys in the same database, as far as a handshake has shown."""
-        return self.server is not None and self.server.shares_database
-
-    @property
     def is_refused(self) -> bool:
         """Return True if only a change of the setup lets this store be used, as far as is known."""
         return self._refusals.is_refused

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -137,14 +138,15 @@ async def test_one_tag_removes_all_results_of_a_model(desk: Desk):
     assert (await desk.ask("hello", model="n")).status == "HIT"
 
 
-async def test_results_are_kept_under_readable_families(world: World, desk: Desk):
-    """S2-18, S4-59: key names have `ai:{model}` and a digest; no key name contains the input."""
+async def test_results_have_the_key_of_their_model_and_input(world: World, desk: Desk):
+    """S2-18, S4-59: the key is `ai:{model}:{input_hash}`; of it only `ai` can be read on the server."""
     await desk.ask("a secret question")
 
     names = [name async for name in _names(world)]
-    assert any(name.startswith("tollhouse:ai:m:{0}:") for name in names)
+    assert any(re.fullmatch(r"tollhouse:ai:\{0\}:[0-9a-f]{20}:[0-9a-f]{20}", name) for name in names)
     assert not any("secret" in name for name in names)
     assert reads(world.metrics, "ai:m", "miss") == 1
+    assert [await desk.cache.delete_pattern(pattern) for pattern in ("ai:n:*", "ai:m:*")] == [0, 1]
 
 
 async def _names(world: World) -> AsyncIterator[str]:

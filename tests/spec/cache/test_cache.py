@@ -13,7 +13,6 @@ import pytest
 from tests.caches import FILL, GET_OR_LEASE, RELEASE, GatedLoader, Loader, Seam, open_cache, reads
 from tests.worlds import World
 from tollhouse.cache.cache import Cache
-from tollhouse.cache.key_names import KeyNames
 from tollhouse.cache.reading.loader import Bounds
 from tollhouse.cache.ttl import TTL_S_MAX, CacheTTL
 from tollhouse.clock import monotonic_ms
@@ -165,33 +164,24 @@ def test_the_named_lifetimes():
     }
 
 
-async def test_families_and_keys_do_not_meet(cache: Cache):
-    """The same key in two families is two values, and no pair of words can be mistaken for another."""
-    assert await cache.get_or_load("k", Loader(1), family="a") == 1
-    assert await cache.get_or_load("k", Loader(2), family="b") == 2
-    assert await cache.get_or_load("b:k", Loader(3), family="a") == 3
-    assert await cache.get_or_load("k", Loader(4), family="a:b") == 4
+async def test_keys_do_not_meet(cache: Cache):
+    """Keys that differ in one word, in their order or in their number of words have a value each."""
+    keys = ["a:k", "b:k", "a:b:k", "k:a", "k", "a", "a::k", "a:k:"]
 
-
-def test_no_two_keys_share_a_lease():
-    """The names of the lease and of the entry both depend on the family and the key."""
-    names = KeyNames(Keyring(), "tollhouse")
-
-    entries = [names.entries(family, key)[0] for family, key in (("a", "b:k"), ("a:b", "k"), ("a", "k"))]
-
-    assert len({entry.lease for entry in entries}) == len({entry.entry for entry in entries}) == 3
+    assert [await cache.get_or_load(key, Loader(key)) for key in keys] == keys
 
 
 async def test_no_word_of_a_caller_is_in_a_name_or_in_the_clock(world: World, cache: Cache):
-    """P10, S4-59: keys and tags are stored as keyed digests; families stay readable."""
-    await cache.get_or_load("alice@example.org", Loader("value"), tags=["user:alice"], family="ai:langid")
+    """P10, S4-59: keys and tags are stored as keyed digests; of a key of several words the first stays readable."""
+    for key in ("alice@example.org", "user:alice", "model:alice:1", "Alice:1"):
+        await cache.get_or_load(key, Loader("value"), tags=["user:alice"])
     await cache.invalidate_tags("user:alice")
 
     names = await world.command("cache", "KEYS", "*")
-    fields = await world.command("cache", "HGETALL", "tollhouse:clock:{0}")
+    fields = await world.command("cache", "HGETALL", "tollhouse:@clock:{0}")
 
-    assert not any(b"alice" in text for text in [*names, *map(bytes, map(_as_bytes, fields))])
-    assert any(name.startswith(b"tollhouse:ai:langid:{0}:") for name in names)
+    assert not any(b"alice" in text.lower() for text in [*names, *map(bytes, map(_as_bytes, fields))])
+    assert any(name.startswith(b"tollhouse:user:{0}:") for name in names)
 
 
 def _as_bytes(value: Any) -> bytes:
@@ -204,7 +194,7 @@ async def test_every_entry_has_an_expiry(world: World, cache: Cache):
 
     left = {name: await world.command("cache", "PTTL", name) for name in await world.command("cache", "KEYS", "*")}
 
-    assert sorted(name for name, ms in left.items() if ms < 0) == [b"tollhouse:clock:{0}"]
+    assert sorted(name for name, ms in left.items() if ms < 0) == [b"tollhouse:@clock:{0}"]
 
 
 async def test_a_prefix_keeps_caches_apart(world: World):
@@ -219,11 +209,11 @@ async def test_a_prefix_keeps_caches_apart(world: World):
 async def test_invalidating_a_key_removes_its_value(cache: Cache):
     """S1-23: after an invalidation the value is loaded again; the result is whether there was one."""
     load = Loader("old", "new")
-    await cache.get_or_load("k", load, family="f")
+    await cache.get_or_load("f:k", load)
 
-    assert [await cache.invalidate("k"), await cache.invalidate("k", family="f")] == [False, True]
+    assert [await cache.invalidate("k"), await cache.invalidate("f:k")] == [False, True]
 
-    assert await cache.get_or_load("k", load, family="f") == "new"
+    assert await cache.get_or_load("f:k", load) == "new"
 
 
 async def test_invalidating_a_tag_removes_its_entries(cache: Cache):
@@ -253,18 +243,55 @@ async def test_clearing_removes_everything_of_this_cache(world: World):
     assert await other.get_or_load("k", kept) == "old"
 
 
-async def test_deleting_by_pattern_removes_matching_families(cache: Cache):
-    """S4-30, S4-07: the pattern matches readable names; the result is how many values there were."""
-    load = Loader("old", "new")
-    for number in range(3):
-        await cache.get_or_load(str(number), load, family="model:metrics")
-    await cache.get_or_load("k", load, family="model:comparison")
+KEPT = (
+    "model:metrics:1",
+    "model:metrics:2:top_5",
+    "model:comparison:1",
+    "model:metrics",
+    "models:metrics:1",
+    "account:1",
+    "session:1",
+    "lease:1",
+    "plain",
+    "A:1",
+)
+#    the pattern, and the keys that it means
+PATTERNS: list[tuple[str, set[str]]] = [
+    ("model:metrics:*", {"model:metrics:1", "model:metrics:2:top_5"}),
+    ("model:*", {"model:metrics:1", "model:metrics:2:top_5", "model:comparison:1", "model:metrics"}),
+    ("model:*:1", {"model:metrics:1", "model:comparison:1"}),
+    ("*:metrics:1", {"model:metrics:1", "models:metrics:1"}),
+    ("*:1", {"account:1", "session:1", "lease:1"}),
+    ("account:*", {"account:1"}),
+    ("session:*", {"session:1"}),
+    ("cache:*", set()),
+    ("plain", {"plain"}),
+    ("A:1", {"A:1"}),
+    ("*", set(KEPT)),
+]
 
-    deleted = await cache.delete_pattern("model:metrics:*")
 
-    assert deleted == 3
-    assert (await cache.fetch("1", load, family="model:metrics")).status == "MISS"
-    assert (await cache.fetch("k", load, family="model:comparison")).status == "HIT"
+@pytest.mark.parametrize(("pattern", "meant"), PATTERNS)
+async def test_deleting_by_pattern_removes_the_keys_that_match(cache: Cache, pattern: str, meant: set[str]):
+    """S3-16, S4-07, S4-30: `*` is a word, and one or more at the end; the result is how many values there were."""
+    for key in KEPT:
+        await cache.get_or_load(key, Loader("old"))
+
+    deleted = await cache.delete_pattern(pattern)
+
+    gone = {key for key in KEPT if (await cache.fetch(key, Loader("new"))).status == "MISS"}
+    assert (deleted, gone) == (len(meant), meant)
+
+
+async def test_deleting_by_pattern_covers_every_secret(world: World):
+    """After a rotation, a pattern also finds the entries that were stored under the older secret."""
+    rotated = Keyring(secrets=(b"the next secret, also of 32 bytes", *world.keyring.secrets))
+    before, after = open_cache(world), Cache(world.stores.cache, rotated, world.metrics)
+    for key in ("model:metrics:1", "model:metrics:2", "plain"):
+        await before.get_or_load(key, Loader("old"))
+    await after.get_or_load("model:metrics:1", Loader("old"))
+
+    assert [await after.delete_pattern(pattern) for pattern in ("model:metrics:*", "plain", "*")] == [3, 1, 0]
 
 
 async def test_deleting_by_pattern_stays_inside_the_cache(world: World, cache: Cache):
@@ -275,7 +302,7 @@ async def test_deleting_by_pattern_stays_inside_the_cache(world: World, cache: C
         "tollhouse:rate:{ab}:" + "0" * 32 + ":api",
         "tollhouse:account:{0}:" + "0" * 32,
         "chitram:cache:{0}:" + "0" * 32,
-        "tollhouse:lease:{0}:" + "0" * 32,
+        "tollhouse:@lease:{0}:" + "0" * 32,
     ]
     for name in others:
         await world.command("cache", "SET", name, "state")
@@ -283,14 +310,14 @@ async def test_deleting_by_pattern_stays_inside_the_cache(world: World, cache: C
     assert await cache.delete_pattern("*") == 1
 
     left = await world.command("cache", "KEYS", "*")
-    assert sorted(left) == sorted([*(name.encode() for name in others), b"tollhouse:clock:{0}"])
+    assert sorted(left) == sorted([*(name.encode() for name in others), b"tollhouse:@clock:{0}"])
 
 
 async def test_deleting_by_pattern_scans_in_several_steps(cache: Cache):
     """More values than one step of the walk are all found."""
     load = Loader("value")
     for number in range(1_100):
-        await cache.get_or_load(str(number), load, family="f")
+        await cache.get_or_load(f"f:{number}", load)
 
     assert await cache.delete_pattern("f:*") == 1_100
 
@@ -316,7 +343,7 @@ async def test_a_slow_fill_does_not_store_an_invalidated_value(world: World, inv
         "key": lambda: cache.invalidate("k"),
         "tag": lambda: cache.invalidate_tags("t"),
         "all": cache.clear,
-        "pattern": lambda: cache.delete_pattern("cache:*"),
+        "pattern": lambda: cache.delete_pattern("f:*"),
     }
     load = Loader("old", "new")
     seam.before[FILL] = steps[invalidate]
@@ -377,7 +404,7 @@ async def test_a_value_that_is_too_large_is_answered_and_not_stored(world: World
     found = [await cache.fetch("k", load), await cache.fetch("k", load)]
 
     assert [(each.value, each.status, each.ttl_ms) for each in found] == [(noise, "MISS", 0)] * 2
-    assert await world.command("cache", "KEYS", "*") == [b"tollhouse:clock:{0}"]
+    assert await world.command("cache", "KEYS", "*") == [b"tollhouse:@clock:{0}"]
 
 
 async def test_large_values_are_compressed_and_stored(world: World, cache: Cache):
@@ -467,10 +494,11 @@ async def test_without_a_secret_the_cache_works_with_plain_digests(world: World)
         ({"key": b"k"}, "key"),
         ({"key": None}, "key"),
         ({"tags": [7]}, "tag"),
-        ({"family": "Upper"}, "family"),
-        ({"family": "f" * 81}, "family"),
-        ({"family": "session"}, "family"),
-        ({"family": "lease:x"}, "family"),
+        ({"family": 7}, "family"),
+        ({"tags": "model:1"}, "tags"),
+        ({"tags": b"model:1"}, "tags"),
+        ({"ttl_s": 1.5}, "ttl_s"),
+        ({"ttl_s": True}, "ttl_s"),
         ({"tags": [""]}, "tag"),
         ({"tags": ["t" * 129]}, "tag"),
         ({"tags": [str(number) for number in range(65)]}, "tags"),
@@ -479,7 +507,7 @@ async def test_without_a_secret_the_cache_works_with_plain_digests(world: World)
     ],
 )
 async def test_wrong_words_are_refused_by_name(cache: Cache, options: dict[str, Any], field: str):
-    """S4-60: keys, families, tags and lifetimes have bounds; the error names the field, and nothing is loaded."""
+    """S4-60: keys, tags and lifetimes have types and bounds; the error names the field, and nothing is loaded."""
     load = Loader(1)
 
     with pytest.raises(InvalidInput) as raised:
@@ -489,9 +517,9 @@ async def test_wrong_words_are_refused_by_name(cache: Cache, options: dict[str, 
     assert load.calls == 0
 
 
-@pytest.mark.parametrize("pattern", ["", "p" * 257, b"p*"])
+@pytest.mark.parametrize("pattern", ["", "p" * 1025, b"p*", "model:met*", "model*", "A:*", ":*", "a:\ud800:*"])
 async def test_a_wrong_pattern_is_refused(cache: Cache, pattern: Any):
-    """A pattern has 1 to 256 characters."""
+    """A pattern is text of whole words, and its first is one that stays readable; a part of a word matches nothing."""
     with pytest.raises(InvalidInput) as refused:
         await cache.delete_pattern(pattern)
 
@@ -507,22 +535,21 @@ async def test_wrong_settings_are_refused(world: World, options: dict[str, Any])
 
 async def test_the_longest_words_are_accepted(cache: Cache):
     """The bounds themselves are allowed."""
-    found = await cache.fetch(
-        "k" * 1024, Loader(1), family="f" * 80, tags=[f"{number:0128d}" for number in range(64)], ttl_s=TTL_S_MAX
-    )
+    found = await cache.fetch("k" * 1024, Loader(1), tags=[f"{number:0128d}" for number in range(64)], ttl_s=TTL_S_MAX)
 
     assert found.ttl_ms == TTL_S_MAX * 1000
-    assert (await cache.fetch("k" * 1024, Loader(2), family="f" * 80)).value == 1
+    assert (await cache.fetch("k" * 1024, Loader(2))).value == 1
+    assert await cache.get_or_load("k" + ":" * 1023, Loader(3)) == 3
 
 
 async def test_reads_are_counted_by_family_and_result(world: World, cache: Cache):
-    """S0-17, S3-21: each read is counted once, with the time that a hit saved."""
+    """S0-17, S3-21: each read is counted once, under the first word of its key."""
     load = GatedLoader("value")
     load.gate.set()
-    await cache.get_or_load("k", load, family="ai:langid")
-    await cache.get_or_load("k", load, family="ai:langid")
+    await cache.get_or_load("image:1", load)
+    await cache.get_or_load("image:1", load)
 
-    counted = {result: reads(world.metrics, "ai:langid", result) for result in ("miss", "hit", "error")}
+    counted = {result: reads(world.metrics, "image", result) for result in ("miss", "hit", "error")}
 
     assert counted == {"miss": 1, "hit": 1, "error": 0}
 

@@ -122,7 +122,7 @@ async def test_a_hold_is_neither_renewed_nor_released(world: World):
     await _fail(cache)
     await cache.aclose()
 
-    (lease,) = await world.command("cache", "KEYS", "tollhouse:lease:*")
+    (lease,) = await world.command("cache", "KEYS", "tollhouse:@lease:*")
 
     assert seam.calls[RENEW] == 0
     assert seam.calls[FILL] == 1
@@ -140,13 +140,13 @@ async def _fail(cache: Cache) -> None:
 async def test_a_hold_begins_a_lost_clock_anew(world: World, cache: Cache):
     """A load under a hold has an epoch, also when the clock was lost; it is confirmed."""
     await cache.invalidate("k", hold_ms=HOLD_MS)
-    await world.command("cache", "DEL", "tollhouse:clock:{0}")
+    await world.command("cache", "DEL", "tollhouse:@clock:{0}")
     seam = Seam(world.stores.cache)
 
     found = await open_cache(world, seam).fetch("k", Loader("value"))
 
     assert (found.value, found.status, seam.calls[FILL]) == ("value", "MISS", 1)
-    assert await world.command("cache", "HEXISTS", "tollhouse:clock:{0}", "e") == 1
+    assert await world.command("cache", "HEXISTS", "tollhouse:@clock:{0}", "e") == 1
 
 
 @pytest.mark.parametrize("hold_ms", [-1, HOLD_MS_MAX + 1, 1.5, "1000", True, None])

@@ -17,7 +17,7 @@ from tollhouse.cache.envelope import Envelope, encode
 from tollhouse.cache.key_names import KeyNames
 from tollhouse.cache.ttl import TTL_S_MAX
 
-CLOCK = "tollhouse:clock:{0}"
+CLOCK = "tollhouse:@clock:{0}"
 MINUTE_MS, HOUR_MS, DAY_MS = 60_000, 3_600_000, 86_400_000
 
 
@@ -91,7 +91,7 @@ async def test_forgetting_marks_hides_no_entry(world: World, cache: Cache):
     The lifetime is not known at the lease here, so that the mark is kept for a minute only.
     """
     names = KeyNames(world.keyring, "tollhouse")
-    entry = names.entries("cache", "slow")[0]
+    entry = names.entries("slow")[0]
     commands = Commands(world.stores.cache, names.clock, lease_ms=5_000)
     lease = await commands.get_or_lease(entry)
     assert isinstance(lease, LoadLease)
@@ -149,7 +149,7 @@ async def test_a_load_is_stored_though_other_tags_were_forgotten_meanwhile(world
 
 async def lease_of(world: World) -> bytes:
     """Return the name of the one lease."""
-    (name,) = await world.command("cache", "KEYS", "tollhouse:lease:*")
+    (name,) = await world.command("cache", "KEYS", "tollhouse:@lease:*")
     return name
 
 

@@ -139,8 +139,8 @@ async def test_a_lease_in_use_is_not_taken_over(cache: Cache, seam: Seam, timeli
 
 async def test_the_lease_of_another_process_is_not_taken_over(world: World, cache: Cache, timeline: Timeline):
     """What another process left behind lasts until it expires, because this one cannot know that."""
-    digest = world.keyring.digest("cache", "key\0cache\0k")
-    await world.command("cache", "SET", f"tollhouse:lease:{{0}}:{digest}", b"\xff" * 24, "PX", 5_000)
+    digest = world.keyring.digest("cache", "key\0k")
+    await world.command("cache", "SET", f"tollhouse:@lease:{{0}}:cache:{digest}", b"\xff" * 24, "PX", 5_000)
     began_ms = world.now_ms
 
     found = await timeline.drive(asyncio.create_task(cache.fetch("k", Loader("own"))))

@@ -13,7 +13,8 @@ from tollhouse.cache.envelope import Envelope, encode
 from tollhouse.cache.key_names import ALL, IN_PROGRESS
 from tollhouse.scripts import PRIMARY
 
-ENTRY, LEASE, CLOCK = "tollhouse:cache:{0}:e", "tollhouse:lease:{0}:e", "tollhouse:clock:{0}"
+ENTRY, LEASE, CLOCK = "tollhouse:cache:{0}:e", "tollhouse:@lease:{0}:e", "tollhouse:@clock:{0}"
+PERMIT = "tollhouse:@permit:{0}:e"
 KEYS = (ENTRY, LEASE, CLOCK)
 HIT, LEASED, BUSY = 1, 2, 3
 TOKEN, OTHER = "a" * 24, "b" * 24
@@ -39,7 +40,7 @@ async def invalidate_tags(world: World, *tags: str) -> int:
 
 
 async def invalidate(world: World) -> list[int]:
-    return await world.stores.cache.run("cache/invalidate", (CLOCK, ENTRY, LEASE), (0,))
+    return await world.stores.cache.run("cache/invalidate", (CLOCK, ENTRY, LEASE, PERMIT), (0,))
 
 
 def envelope(lease: list[Any], *tags: str, body: bytes = b"body") -> bytes:

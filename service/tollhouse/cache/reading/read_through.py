@@ -166,7 +166,7 @@ class Reader:
         if result is None:
             self._metrics.discarded_state("cache-entry")
             try:
-                await self._commands.invalidate((query.entry,))
+                await self._commands.invalidate((query.entry.names,))
             except StoreError:
                 return await self._bypass(query)
         return result

@@ -89,7 +89,7 @@ class LibraryClient:
         async def load() -> str:
             return key
 
-        found = await self._tollhouse.cache.fetch(key, load, ttl_s=3600, family="drill")
+        found = await self._tollhouse.cache.fetch(f"drill:{key}", load, ttl_s=3600)
         return CallResult(degraded=found.status == "BYPASS", foreign=found.value != key)
 
     async def _accepted(self, server: Tollhouse, user: str) -> bool:

@@ -61,7 +61,6 @@ class FakeStore:
             appends=False,
             database=url.db,
         )
-        self.shares_database = False
         self.is_refused = False
         self._scripts = scripts
         self._server = server

@@ -127,8 +127,8 @@ async def test_a_holder_that_died_costs_its_waiters_the_rest_of_its_lease(world:
 
 
 def _names(world: World) -> tuple[str, str, str]:
-    digest = world.keyring.digest("cache", "key\0cache\0k")
-    return (f"tollhouse:cache:{{0}}:{digest}", f"tollhouse:lease:{{0}}:{digest}", "tollhouse:clock:{0}")
+    digest = world.keyring.digest("cache", "key\0k")
+    return (f"tollhouse:cache:{{0}}:{digest}", f"tollhouse:@lease:{{0}}:cache:{digest}", "tollhouse:@clock:{0}")
 
 
 async def test_pauses_between_polls_grow(world: World, processes: Processes):
