@@ -56,24 +56,24 @@ class OwnCache:
         self._cache = Cache(link, KEYRING, _METRICS, bounds=_BOUNDS, uniform=rng.random, **clock)
 
     async def read(self, key: str, load: Callable[[], Awaitable[int]], ttl_s: int) -> tuple[int, str]:
-        found = await self._cache.fetch(key, load, ttl_s=ttl_s, tags=[f"tag:{key}", "all of them"])
+        found = await self._cache.fetch(f"race:{key}", load, ttl_s=ttl_s, tags=[f"tag:{key}", "all of them"])
         return found.value, found.status
 
     async def invalidate(self, key: str, rng: random.Random) -> None:
         others = [f"other:{rng.randrange(9)}" for _ in range(rng.randrange(3))]
         match rng.choice(("key", "key", "tag", "tag", "tag", "shared tag", "hold", "clear", "pattern")):
             case "key":
-                await self._cache.invalidate(key)
+                await self._cache.invalidate(f"race:{key}")
             case "tag":
                 await self._cache.invalidate_tags(*others, f"tag:{key}")
             case "shared tag":
                 await self._cache.invalidate_tags("all of them")
             case "hold":
-                await self._cache.invalidate(key, hold_ms=rng.choice((1, 2_000)))
+                await self._cache.invalidate(f"race:{key}", hold_ms=rng.choice((1, 2_000)))
             case "clear":
                 await self._cache.clear()
             case _:
-                await self._cache.delete_pattern("cache:*")
+                await self._cache.delete_pattern("race:*")
 
     async def aclose(self) -> None:
         await self._cache.aclose()

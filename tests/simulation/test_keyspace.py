@@ -84,7 +84,11 @@ def _random_cache_call(rng: random.Random, prefix: str, now_ms: int) -> Call:
         case "tags":
             return "cache/invalidate_tags", [clock], [now_ms, *rng.sample([*tags, "*", "?"], rng.choice((1, 1, 2)))]
         case what:
-            return "cache/invalidate", [clock, entry, lease], [now_ms, 70_000 if what == "hold" else 0]
+            return (
+                "cache/invalidate",
+                [clock, entry, lease, f"{prefix}permit:{number}"],
+                [now_ms, 70_000 if what == "hold" else 0],
+            )
 
 
 class Real:

@@ -18,10 +18,7 @@ MUTANTS = {
     "fills need no lease": ("if holder ~= token or not is_storable then", "if not is_storable then"),
     "leases do not name their sequence": ("token .. string.format('%012d', sequence)", "token .. '000000000000'"),
     "fills do not look at the clock": ("if holder ~= token or not is_storable then", "if holder ~= token then"),
-    "invalidating a key leaves the lease": (
-        "redis.call('DEL', KEYS[2 * i + 1])",
-        "redis.call('EXISTS', KEYS[2 * i + 1])",
-    ),
+    "invalidating a key leaves the lease": ("redis.call('DEL', lease, permit)", "redis.call('DEL', permit)"),
     "a lost clock gets its epoch back": ("epoch = string.sub(token, 1, 16)", "epoch = 'eeeeeeeeeeeeeeee'"),
     "every primary has one name": ("string.format('%-16.16s', ARGV[2])", "'ffffffffffffffff'"),
     "loads in progress are not barred": ("and barred <= tonumber(string.sub(envelope, 69, 80))", ""),

@@ -164,8 +164,7 @@ class Cache:
             await self._commands.invalidate_tags((IN_PROGRESS,))
             steps.begun = True
             for each in patterns:
-                async for names in walk(self._store, each):
-                    deleted += await self._commands.invalidate(names)
+                deleted += await walk(self._store, each, self._commands.invalidate)
         return deleted
 
     async def stats(self) -> CacheStats:

@@ -6,7 +6,7 @@ large database a part is walked, and the rest is taken to be like it.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from tollhouse.cache.commands import CacheStore
@@ -18,13 +18,14 @@ _STEP: Final = 1_000
 """How many keys the server looks at in one call."""
 
 
-async def walk(store: CacheStore, pattern: KeyPattern) -> AsyncIterator[list[Names]]:
-    """Yield the matching entries of each step that finds some."""
-    cursor = -1
+async def walk(store: CacheStore, pattern: KeyPattern, work: Callable[[list[Names]], Awaitable[int]]) -> int:
+    """Await `work` on the matching entries of each step that finds some; return the sum of its results."""
+    cursor, total = -1, 0
     while cursor:
         cursor, found = await store.scan(max(cursor, 0), pattern.match, _STEP)
         if names := pattern.among(found):
-            yield names
+            total += await work(names)
+    return total
 
 
 async def count_entries(store: CacheStore, pattern: KeyPattern, keys: int, *, walked_max: int = WALKED_MAX) -> int:
