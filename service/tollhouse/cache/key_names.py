@@ -113,19 +113,13 @@ class KeyNames:
     def patterns(self, pattern: str) -> tuple[KeyPattern, ...]:
         """Return what to scan for, for every secret; empty if the pattern is a key, which has no `*` as a word.
 
-        `*` stands for one word, and at the end for one or more; alone it stands for every key. Raises InvalidInput for
-        a part of a word: names contain digests of whole words alone.
+        `*` stands for one word, and at the end for one or more; alone it stands for every key.
         """
-        _check_text("pattern", pattern, _PATTERN_CHARACTERS_MAX)
-        first, *rest = words = _words(pattern)
-        if any("*" in word and word != "*" for word in words):
-            raise InvalidInput("pattern", pattern, "give whole words or '*', such as 'model:metrics:*', or use tags")
+        first, *rest = words = pattern_words(pattern)
         if "*" not in words:
             return ()
         if words == ["*"]:
             return (self.everything,)
-        if first != "*" and not _FIRST.fullmatch(first):
-            raise InvalidInput("pattern", pattern, "begin with a word of a-z, 0-9, '_' and '-', or use tags")
         return tuple(dict.fromkeys(self._pattern_of(first, rest, secret) for secret in range(self._secrets)))
 
     @property
@@ -166,6 +160,17 @@ def family_of(key: str) -> str:
 
 def _names(layout: CacheNames, word: str, tail: str) -> Names:
     return layout.entry(word, tail), layout.lease(word, tail), layout.permit(word, tail)
+
+
+def pattern_words(pattern: str) -> list[str]:
+    """Return the words of a pattern; raise InvalidInput for a part of a word, of which names have no digest."""
+    _check_text("pattern", pattern, _PATTERN_CHARACTERS_MAX)
+    words = _words(pattern)
+    if any("*" in word and word != "*" for word in words):
+        raise InvalidInput("pattern", pattern, "give whole words or '*', such as 'model:metrics:*', or use tags")
+    if "*" in words and words[0] != "*" and not _FIRST.fullmatch(words[0]):
+        raise InvalidInput("pattern", pattern, "begin with a word of a-z, 0-9, '_' and '-', or use tags")
+    return words
 
 
 def _words(key: str) -> list[str]:

@@ -10,6 +10,7 @@ from string import Formatter
 from typing import Any, Final, cast
 from uuid import UUID
 
+from tollhouse.cache.key_names import pattern_words
 from tollhouse.caching.arguments import Arguments
 from tollhouse.errors import ConfigurationError, InvalidInput
 
@@ -26,11 +27,22 @@ class Templates:
         self._setting = setting
         self._are_patterns = are_patterns
         self._parsed = [_parsed(setting, text) for text in texts]
+        if are_patterns:
+            self._check_patterns()
         arguments.check_names(setting, (name for parts in self._parsed for _, name in parts if name is not None))
 
     def filled(self, bound: Mapping[str, Any]) -> tuple[str, ...]:
         """Return the texts for bound arguments; raise InvalidInput for one that is no plain value."""
         return tuple("".join(self._part(*part, bound) for part in parts) for parts in self._parsed)
+
+    def _check_patterns(self) -> None:
+        """Raise ConfigurationError for a pattern that no key can match, whatever the arguments are."""
+        for parts in self._parsed:
+            text = "".join(before if name is None else f"{before}{name}" for before, name in parts)
+            try:
+                pattern_words(text)
+            except InvalidInput as error:
+                raise ConfigurationError(self._setting, text, error.remedy) from error
 
     def _part(self, text: str, name: str | None, bound: Mapping[str, Any]) -> str:
         return text if name is None else text + self._shown(name, _argument(bound, name))

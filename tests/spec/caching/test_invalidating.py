@@ -13,7 +13,7 @@ from tests.asgi import blamed
 from tests.caches import Seam, open_cache
 from tests.worlds import StoreWorld
 from tollhouse.cache.cache import Cache
-from tollhouse.caching.decorators import CachedFunction, rcached
+from tollhouse.caching.decorators import CachedFunction, cache_response, rcached
 from tollhouse.caching.invalidating import invalidate_cache, invalidate_cache_for
 from tollhouse.errors import ConfigurationError, InvalidInput, StoreUnavailable
 
@@ -95,6 +95,50 @@ async def test_one_function_is_invalidated(world: StoreWorld) -> None:
 
     assert found == [[1, 2], [3, 4], [5, 4], [5, 6], [7, 6]]
     assert await other.invalidate() is False
+
+
+async def test_patterns_are_invalidated_after_success(world: StoreWorld) -> None:
+    """S3-16, S4-07, S4-34: keys that match are removed; an argument in a pattern is one word of it."""
+    cache = open_cache(world)
+    for key in ("model:metrics:a", "model:metrics:b", "model:comparison:c", "model:other:d"):
+        await cache.get_or_load(key, _one)
+
+    @invalidate_cache(patterns=["model:metrics:{model_id}", "model:comparison:*"], cache=cache)
+    async def train(model_id: str) -> str:
+        return model_id
+
+    await train("a")
+
+    keys = ["model:metrics:a", "model:metrics:b", "model:comparison:c", "model:other:d"]
+    assert [await cache.invalidate(key) for key in keys] == [False, True, False, True]
+
+
+async def test_results_of_a_function_match_its_first_words(world: StoreWorld) -> None:
+    """S4-33, S4-34: `{key_prefix}:*` matches the results of cache_response, `{name}:*` those of rcached."""
+    cache, calls = open_cache(world), list[str]()
+
+    @cache_response(key_prefix="model:metrics", ttl=60, cache=cache)
+    async def metrics(model_id: str) -> int:
+        calls.append(model_id)
+        return len(calls)
+
+    @rcached(ttl=60, cache=cache)
+    async def other(model_id: str) -> int:
+        calls.append(model_id)
+        return len(calls)
+
+    @invalidate_cache(patterns=["model:metrics:*"], cache=cache)
+    async def train() -> None: ...
+
+    @invalidate_cache(patterns=["other:*"], cache=cache)
+    async def change() -> None: ...
+
+    found = [[await metrics("a"), await metrics("b"), await other("a")]]
+    for call in (train, change):
+        await call()
+        found.append([await metrics("a"), await metrics("b"), await other("a")])
+
+    assert found == [[1, 2, 3], [4, 5, 3], [4, 5, 6]]
 
 
 async def test_an_invalidation_that_is_not_known_raises(world: StoreWorld) -> None:
@@ -198,6 +242,9 @@ REFUSED: list[tuple[Callable[[], Any], str]] = [
     (lambda: invalidate_cache(_one), "invalidate_cache"),  # type: ignore[arg-type] - without its parentheses
     (invalidate_cache, "invalidate_cache"),
     (lambda: invalidate_cache(tags="tag")(_one), "tags"),
+    (lambda: invalidate_cache(patterns=["model:met*"])(_one), "patterns"),
+    (lambda: invalidate_cache(patterns=["model:{name}*"])(_one), "patterns"),
+    (lambda: invalidate_cache(patterns=["Model:*"])(_one), "patterns"),
     (lambda: invalidate_cache(patterns=["{unknown}:*"])(_one), "patterns"),
     (lambda: invalidate_cache_for(_one), "function"),
     (lambda: invalidate_cache_for(_cached, "name"), "arguments"),
