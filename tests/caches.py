@@ -18,6 +18,8 @@ GET_OR_LEASE = "cache/get_or_lease"
 FILL = "cache/fill"
 RENEW = "cache/renew"
 RELEASE = "cache/release"
+CONFIRM = "cache/confirm"
+TAKE_LEASE = "cache/take_lease"
 
 PATIENCE_S = 10
 """How long a specification waits for an event that must happen at once."""
@@ -72,6 +74,7 @@ class Seam:
     def __init__(self, store: Any) -> None:
         self.failing: set[str] = set()
         self.outcome: Outcome = "not-sent"
+        self.rejecting: set[str] = set()
         self.before: dict[str, Callable[[], Awaitable[None]]] = {}
         self.after: dict[str, Callable[[], Awaitable[None]]] = {}
         self.primary: str | None = None
@@ -118,6 +121,8 @@ class Seam:
     async def _step(self, what: str) -> None:
         if what in self.failing or "everything" in self.failing:
             raise StoreUnavailable("cache", self.outcome, "told to fail")
+        if what in self.rejecting:
+            raise StoreUnavailable("cache", "rejected", "told to refuse")
 
 
 class Timeline:

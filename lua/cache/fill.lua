@@ -2,15 +2,15 @@
 --
 -- It would if the lease is lost, if a tag, the key or everything was invalidated since it was granted, if the clock was
 -- lost, or if another primary serves. So a reader that waited for an accepted value may use it, however late it came.
--- It is refused, too, if it took longer than such invalidations are kept. A hold is accepted, and stores nothing.
+-- It is refused, too, if it took longer than such invalidations are kept. Nothing is loaded under a hold to be stored.
 --
 -- KEYS[1]  entry       string; the cached envelope
 -- KEYS[2]  lease       string; the token of the load of the entry and the sequence at its grant, or a hold
 -- KEYS[3]  clock_key   hash; e epoch, s sequence, x latest expiry, t:*, t:? and t:<tag> marks
 -- ARGV[1]  now_ms      integer; 0 means the server's clock
 -- ARGV[2]  primary     text; the replication id of the primary
--- ARGV[3]  token       text; the content of the lease when it was granted, or of the hold
--- ARGV[4]  keep_ms     integer >= 0; 0 checks the envelope and ends the lease, but stores nothing
+-- ARGV[3]  token       text; the content of the lease when it was granted
+-- ARGV[4]  keep_ms     integer >= 1; how long the entry is kept
 -- ARGV[5]  envelope       text; as cache/envelope.py writes it, with the epoch and sequence of the lease
 -- returns  {1 accepted | 0 refused}
 -- expires  entry after keep_ms
@@ -33,8 +33,7 @@ local holder = redis.call('GET', lease)
 local is_storable, sequence = storable(envelope, clock_key, primary, now_ms)
 
 if holder ~= token or not is_storable then return {0} end
-if string.sub(token, 1, 1) == 'H' then return {1} end
 
-if keep_ms > 0 then store_entry(entry, envelope, keep_ms, clock_key, sequence, now_ms) end
+store_entry(entry, envelope, keep_ms, clock_key, sequence, now_ms)
 redis.call('DEL', lease)
 return {1}

@@ -24,7 +24,7 @@ from tollhouse.asgi.ratelimit.refusal_handlers import RefusalHandler
 from tollhouse.asgi.ratelimit.rules import PolicyChoice, RateLimitRule
 from tollhouse.asgi.response import HttpResponse
 from tollhouse.cache.cache import Cache
-from tollhouse.cache.reading.read_through import CacheResult
+from tollhouse.cache.reading.result import CacheResult
 from tollhouse.cache.stats import CacheDetail, CacheLifetimes, CacheStats, CacheUsage, MissCauses
 from tollhouse.caching.decorators import CacheDecorator, CachedFunction, cache_response, cached, rcached
 from tollhouse.caching.invalidating import invalidate_cache, invalidate_cache_for, invalidates

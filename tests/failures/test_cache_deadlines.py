@@ -1,4 +1,4 @@
-"""The cache on a server that hangs: no read waits for it longer than once, and none for a lease left behind."""
+"""The cache beside what hangs or is full: no read waits longer than once for a server, or than its bound for a load."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 
+from tests.failures.own_server import own_server
 from tollhouse import scripts
 from tollhouse.cache.cache import Cache
+from tollhouse.cache.reading.loader import DEFAULT_BOUNDS, Bounds
 from tollhouse.keyring import Keyring
 from tollhouse.metrics import Metrics
 from tollhouse.stores.embedded.server import EmbeddedServer
@@ -32,11 +34,13 @@ def server() -> Iterator[EmbeddedServer]:
 
 
 @asynccontextmanager
-async def open_cache(server: EmbeddedServer) -> AsyncIterator[tuple[Cache, Callable[[], Any]]]:
-    """A cache with the default bounds, and a function that hangs the server for the time of a `with`."""
+async def open_cache(
+    server: EmbeddedServer, bounds: Bounds = DEFAULT_BOUNDS
+) -> AsyncIterator[tuple[Cache, Callable[[], Any]]]:
+    """A cache, and a function that hangs the server for the time of a `with`."""
     metrics = Metrics()
     stores = open_stores(urls_by_store(server.url, {}), scripts.load(), metrics)
-    cache = Cache(stores.cache, Keyring(secrets=(b"a secret for tests, 32 bytes or more",)), metrics)
+    cache = Cache(stores.cache, Keyring(secrets=(b"a secret for tests, 32 bytes or more",)), metrics, bounds=bounds)
     process = int((await stores.cache.info("server"))["process_id"])
 
     @contextmanager
@@ -50,6 +54,82 @@ async def open_cache(server: EmbeddedServer) -> AsyncIterator[tuple[Cache, Calla
     yield cache, hung
     await cache.aclose()
     await stores.aclose()
+
+
+@pytest.mark.parametrize("state", ["up", "down"])
+async def test_a_caller_that_joined_waits_no_longer_than_its_bound(server: EmbeddedServer, state: str):
+    """P8: callers that joined a load that hangs load for themselves after `wait_ms`, once for all of them."""
+    hanging, loads = asyncio.Event(), 0
+
+    async def hang() -> str:
+        hanging.set()
+        await asyncio.Event().wait()
+        return "never"
+
+    async def load() -> str:
+        nonlocal loads
+        loads += 1
+        await asyncio.sleep(0.05)
+        return "own"
+
+    async with open_cache(server, Bounds(wait_ms=200)) as (cache, _):
+        if state == "down":
+            server.stop()
+        first = asyncio.create_task(cache.fetch("k", hang))
+        await hanging.wait()
+        began_s = time.monotonic()
+        found = await asyncio.gather(*(cache.fetch("k", load) for _ in range(50)))
+        waited_s = time.monotonic() - began_s
+        first.cancel()
+
+    assert {(each.value, each.status) for each in found} == {("own", "BYPASS")}
+    assert 0.2 <= waited_s < 0.25 + SLACK_S
+    assert loads == 1
+
+
+async def test_a_caller_that_waits_twice_in_vain_loads_alone(server: EmbeddedServer):
+    """P8: if the load that impatient callers share hangs as well, each ends that wait after `wait_ms` too."""
+
+    async def hang() -> str:
+        await asyncio.Event().wait()
+        return "never"
+
+    async with open_cache(server, Bounds(wait_ms=100)) as (cache, _):
+        hanging = [asyncio.create_task(cache.fetch("k", hang)) for _ in range(2)]
+        await asyncio.sleep(0.02)
+        began_s = time.monotonic()
+        found = await cache.fetch("k", _loader("own"))
+        waited_s = time.monotonic() - began_s
+        for each in hanging:
+            each.cancel()
+
+    assert (found.value, found.status) == ("own", "BYPASS")
+    assert waited_s < 0.2 + SLACK_S
+
+
+async def test_callers_beside_a_full_server_share_one_load():
+    """P7: thirty callers of a process load once, though nothing can be stored."""
+    loads = 0
+
+    async def load() -> str:
+        nonlocal loads
+        loads += 1
+        await asyncio.sleep(0.1)
+        return "value"
+
+    async with own_server("--maxmemory", "100kb", "--maxmemory-policy", "noeviction") as url:
+        metrics = Metrics()
+        stores = open_stores(urls_by_store(url, {}), scripts.load(), metrics)
+        cache = Cache(stores.cache, Keyring(secrets=(b"a secret for tests, 32 bytes or more",)), metrics)
+        began_s = time.monotonic()
+        found = await asyncio.gather(*(cache.fetch("k", load) for _ in range(30)))
+        waited_s = time.monotonic() - began_s
+        await cache.aclose()
+        await stores.aclose()
+
+    assert {(each.value, each.ttl_ms) for each in found} == {("value", 0)}
+    assert loads == 1
+    assert waited_s < 0.1 + SLACK_S
 
 
 @pytest.mark.parametrize("value", ["small", b"large" * 50_000], ids=["small", "large"])

@@ -7,6 +7,7 @@ that a reply is on its way is between steps. Readers share loads as `cache/readi
 What must hold in every order:
 
 - a reader who began after the invalidation was acknowledged never gets the old value (P6);
+- nor does one that asks for a fresh value, and began after the source was written;
 - when all is quiet, whatever would be given is the present value.
 
 That the search can fail is shown too: each rule of the protocol is left out in turn, and a stale read is found.
@@ -47,11 +48,15 @@ class Server(NamedTuple):
 
 
 class Flight(NamedTuple):
-    """One flight: waiting for another process, looking up, loading, filling, or done; dead if its caller gave up."""
+    """One flight: waiting for another process, looking up, loading, filling, or done; dead if its caller gave up.
+
+    Its kind is that of its load: for a read, for a fresh value, or without a lease because others kept waiting.
+    """
 
     process: int
     starter: int
     phase: str
+    kind: str = "read"
     open: bool = True
     token: int = 0
     epoch: tuple[int, int] = (0, 0)
@@ -62,11 +67,16 @@ class Flight(NamedTuple):
 
 
 class Reader(NamedTuple):
-    """One caller: `late` if it began when the invalidation had been acknowledged, and its hold was over."""
+    """One caller: `late` if it began when the invalidation had been acknowledged, and its hold was over.
+
+    `unleased` is how many loads without a lease its process had begun by then.
+    """
 
     process: int
     phase: str = "new"
+    fresh: bool = False
     late: bool = False
+    unleased: int = 0
     flight: int = -1
 
 
@@ -86,6 +96,8 @@ class State(NamedTuple):
     give_ups: int = 0
     forgettings: int = 0
     copies: int = 0
+    impatience: int = 0
+    shortages: int = 0
     late: tuple[int, ...] = ()
     loads: int = 0
     stale: bool = False
@@ -107,6 +119,9 @@ class Rules(NamedTuple):
     forgotten_marks_raise_the_floor: bool = True
     portions_have_sequences_of_their_own: bool = True
     holds_keep_loads_out: bool = True
+    fresh_reads_load_themselves: bool = True
+    unleased_loads_are_for_earlier_readers: bool = True
+    shared_values_are_confirmed: bool = True
     by_tag: bool = False
     in_portions: bool = False
 
@@ -197,20 +212,35 @@ def _reader(state: State, number: int, rules: Rules) -> Iterator[State]:
     joinable = _joinable(state, reader.process)
     match reader.phase:
         case "new":
-            late = state.writer == 3 and not state.lags and state.server.lease >= 0
-            yield _with_reader(state, number, reader._replace(phase="ready", late=late))
+            yield _with_reader(state, number, _arrived(state, reader))
+        case "ready" if reader.fresh and rules.fresh_reads_load_themselves:
+            yield _granted(state, number, "fresh", rules)
         case "ready" if joinable >= 0:
             yield _with_reader(state, number, reader._replace(phase="waits", flight=joinable))
         case "ready":
             yield from _first_look(state, number, rules)
-        case "busy" if joinable >= 0:
-            yield _with_reader(state, number, reader._replace(phase="waits", flight=joinable))
         case "busy":
-            yield _begin(state, number, Flight(process=reader.process, starter=number, phase="pause"))
+            yield _after_busy(state, number, max(joinable, _joinable(state, reader.process, "fresh")))
         case "leased":
             yield _begin(state, number, state.flights[reader.flight]._replace(phase="load", open=True))
         case "waits":
             yield from _landing(state, number)
+            yield from _impatient(state, number, rules)
+
+
+def _arrived(state: State, reader: Reader) -> Reader:
+    """Return a reader as it begins."""
+    late = state.writer == 3 and not state.lags and state.server.lease >= 0
+    late = late or (reader.fresh and state.source == NEW)
+    return reader._replace(phase="ready", late=late, unleased=len(_unleased(state, reader.process)))
+
+
+def _after_busy(state: State, number: int, joinable: int) -> State:
+    """Join the flight of the process that has the lease, or wait for another process."""
+    reader = state.readers[number]
+    if joinable >= 0:
+        return _with_reader(state, number, reader._replace(phase="waits", flight=joinable))
+    return _begin(state, number, Flight(process=reader.process, starter=number, phase="pause"))
 
 
 def _first_look(state: State, number: int, rules: Rules) -> Iterator[State]:
@@ -222,10 +252,31 @@ def _first_look(state: State, number: int, rules: Rules) -> Iterator[State]:
     elif _is_in_use(state, reader.process):
         yield _with_reader(state, number, reader._replace(phase="busy"))
     else:
-        flight = Flight(process=reader.process, starter=number, phase="reply", open=False)
-        server, flight = _grant(state.server, flight, rules)
-        granted = state._replace(server=server, flights=(*state.flights, flight))
-        yield _with_reader(granted, number, reader._replace(phase="leased", flight=len(state.flights)))
+        yield _granted(state, number, "read", rules)
+
+
+def _granted(state: State, number: int, kind: str, rules: Rules) -> State:
+    """Grant a caller the lease, or for a fresh value take it from the load that has it."""
+    reader = state.readers[number]
+    flight = Flight(process=reader.process, starter=number, phase="reply", kind=kind, open=False)
+    server, flight = _grant(state.server, flight, rules)
+    granted = state._replace(server=server, flights=(*state.flights, flight))
+    return _with_reader(granted, number, reader._replace(phase="leased", flight=len(state.flights)))
+
+
+def _impatient(state: State, number: int, rules: Rules) -> Iterator[State]:
+    """Leave a flight that takes too long, for the load without a lease of this process, or one that begins."""
+    reader = state.readers[number]
+    flight = state.flights[reader.flight]
+    if not state.impatience or flight.phase == "done" or flight.starter == number or flight.kind == "unleased":
+        return
+    left = state._replace(impatience=state.impatience - 1)
+    begun = _unleased(state, reader.process)
+    earlier = reader.unleased if rules.unleased_loads_are_for_earlier_readers else 0
+    if begun[earlier:] and state.flights[begun[-1]].open:
+        yield _with_reader(left, number, reader._replace(flight=begun[-1]))
+    else:
+        yield _begin(left, number, Flight(process=reader.process, starter=number, phase="load", kind="unleased"))
 
 
 def _begin(state: State, number: int, flight: Flight) -> State:
@@ -266,17 +317,26 @@ def _flight(state: State, number: int, rules: Rules) -> Iterator[State]:
             yield _loaded(state, number, flight, rules)
         case "loaded":
             yield _with_flight(state, number, flight._replace(phase="fill", open=keeps_open))
-        case "fill":
-            yield _filled(state, number, flight, rules)
+        case "fill" | "confirm":
+            yield from _sent(state, number, flight, rules)
         case "filled":
             shared = flight.shared or not rules.refused_values_are_not_shared
             yield _with_flight(state, number, flight._replace(phase="done", open=False, shared=shared))
 
 
+def _sent(state: State, number: int, flight: Flight, rules: Rules) -> Iterator[State]:
+    """Run fill, or refuse it for want of memory; then confirm."""
+    yield _filled(state, number, flight, rules, stores=flight.phase == "fill")
+    if state.shortages and flight.phase == "fill":
+        refused = state._replace(shortages=state.shortages - 1)
+        yield _with_flight(refused, number, flight._replace(phase="confirm"))
+
+
 def _loaded(state: State, number: int, flight: Flight, rules: Rules) -> State:
     """Read the source, or a copy of it that lags behind."""
     sequence = flight.sequence if rules.sequence_before_load else -1
-    loaded = flight._replace(phase="loaded", value=OLD if state.lags else state.source, sequence=sequence)
+    phase = "found" if flight.kind == "unleased" else "loaded"
+    loaded = flight._replace(phase=phase, value=OLD if state.lags else state.source, sequence=sequence)
     return _with_flight(state._replace(loads=state.loads + 1), number, loaded)
 
 
@@ -293,17 +353,18 @@ def _asked(state: State, number: int, flight: Flight, rules: Rules) -> Iterator[
         yield _with_flight(state._replace(server=server), number, granted)
 
 
-def _filled(state: State, number: int, flight: Flight, rules: Rules) -> State:
-    """Run fill; what is accepted is valid at the present sequence, and a hold stores nothing."""
+def _filled(state: State, number: int, flight: Flight, rules: Rules, *, stores: bool = True) -> State:
+    """Run fill, or confirm; what is accepted is valid at the present sequence, and a hold stores nothing."""
     server = state.server
     sequence = server.sequence if flight.sequence < 0 else flight.sequence
     is_of_this_grant = server.granted == flight.granted or not rules.leases_name_their_sequence
     holds = (server.lease == flight.token and is_of_this_grant) or not rules.fills_need_the_lease
     accepted = holds and (server.would_serve(flight.epoch, sequence) or not rules.fills_check_the_clock)
     if accepted and flight.token > 0:
-        entry = (flight.value, flight.epoch, max(sequence, server.sequence))
+        entry = (flight.value, flight.epoch, max(sequence, server.sequence)) if stores else server.entry
         state = state._replace(server=server._replace(entry=entry, lease=0))
-    return _with_flight(state, number, flight._replace(phase="filled", shared=accepted))
+    shared = accepted or not (stores or rules.shared_values_are_confirmed)
+    return _with_flight(state, number, flight._replace(phase="filled", shared=shared))
 
 
 def _is_in_use(state: State, process: int) -> bool:
@@ -334,9 +395,16 @@ def _with_result(state: State, number: int, value: int) -> State:
     return _with_reader(state, number, reader._replace(phase="done"))
 
 
-def _joinable(state: State, process: int) -> int:
-    """Return the flight that a caller of this process may join: the latest, while that is open."""
-    own = [number for number, flight in enumerate(state.flights) if flight.process == process]
+def _unleased(state: State, process: int) -> list[int]:
+    """Return the loads without a lease that a process has begun."""
+    every = enumerate(state.flights)
+    return [number for number, flight in every if flight.process == process and flight.kind == "unleased"]
+
+
+def _joinable(state: State, process: int, kind: str = "read") -> int:
+    """Return the flight that a caller of this process may join: the latest of its kind, while that is open."""
+    every = enumerate(state.flights)
+    own = [number for number, flight in every if flight.process == process and flight.kind == kind]
     begun = [number for number in own if state.flights[number].phase not in ("reply", "dead")]
     return begun[-1] if begun and state.flights[begun[-1]].open else -1
 
@@ -398,6 +466,29 @@ TROUBLES: dict[str, State] = {
 }
 
 
+def with_fresh(state: State) -> State:
+    """Return a beginning in which the last caller asks for a fresh value."""
+    return state._replace(readers=(*state.readers[:-1], state.readers[-1]._replace(fresh=True)))
+
+
+def during_a_load(state: State) -> State:
+    """Return a beginning in which a load is under way, and the first two callers wait for it."""
+    server = state.server._replace(lease=2, tokens=2)
+    load = Flight(process=0, starter=0, phase="load", token=2, epoch=(server.epoch, server.primary))
+    waiting = [reader._replace(phase="waits", flight=0) for reader in state.readers[:2]]
+    return state._replace(server=server, flights=(load,), readers=(*waiting, *state.readers[2:]))
+
+
+TROUBLES |= {
+    "a fresh value, in one process": with_fresh(beginning((0, 0))),
+    "a fresh value, a lease expires": with_fresh(beginning((0, 1), expiries=1)),
+    "a fresh value, a copy of a call arrives late": with_fresh(beginning((0, 1), copies=1)),
+    "callers are impatient": during_a_load(beginning((0, 0, 0), impatience=2)),
+    "a caller is impatient, a lease expires": beginning((0, 0), impatience=1, expiries=1),
+    "the server is full": beginning((0, 0), shortages=2),
+    "the server is full, a lease expires": beginning((0, 0), shortages=1, expiries=1),
+}
+
 LAG = beginning((0, 1), lags=1, expiries=1)
 
 
@@ -456,6 +547,9 @@ def test_every_order_of_steps_loads_once(processes: tuple[int, ...]):
             "two in one process",
             Rules(by_tag=True, in_portions=True, portions_have_sequences_of_their_own=False),
         ),
+        ("a fresh value, in one process", Rules(by_tag=True, fresh_reads_load_themselves=False)),
+        ("callers are impatient", Rules(unleased_loads_are_for_earlier_readers=False)),
+        ("the server is full", Rules(by_tag=True, shared_values_are_confirmed=False)),
         ("a lagging replica is promoted", Rules(epoch_names_the_primary=False)),
         ("a lagging replica is promoted", Rules(by_tag=True, epoch_names_the_primary=False)),
     ],

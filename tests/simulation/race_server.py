@@ -23,6 +23,9 @@ _START_MS: Final = 1_800_000_000_000
 KEYRING: Final = Keyring(secrets=(b"a secret for races, 32 bytes or more",))
 _CLOCK: Final = KeyNames(KEYRING, PREFIX).clock.encode()
 _SCRIPTS: Final = {name: script for name, script in scripts.load().items() if name.startswith("cache/")}
+_NEED_MEMORY: Final = {
+    name for name, script in _SCRIPTS.items() if not script.reads and "allow-oom" not in script.text.partition("\n")[0]
+}
 TEXTS: Final = {name: script.plain for name, script in _SCRIPTS.items()}
 """The scripts of the cache, as servers get them."""
 
@@ -50,13 +53,16 @@ class Server:
         self._tally = tally
         self._texts = texts
         self._skew_ms = 0
+        self._is_full = False
         self.generation = 0
         self.keys = Keyspace()
         self.keys.fields_per_scan = 8
         self._snapshot, self._replica = self.keys.copy(), self.keys.copy()
 
     def run(self, script: str, keys: Sequence[str], args: Sequence[Argument]) -> Any:
-        """Run a script of the cache now."""
+        """Run a script of the cache now; a full server refuses those that need memory."""
+        if self._is_full and script in _NEED_MEMORY:
+            raise StoreUnavailable("cache", "rejected", "OOM command not allowed")
         self.keys.now_ms = now_ms = self._now_ms()
         given = [now_ms, *(f"{self.generation:016x}" + "f" * 24 if arg is PRIMARY else arg for arg in args)]
         words = [part if isinstance(part, bytes) else str(part).encode() for part in given]
@@ -73,7 +79,9 @@ class Server:
 
     def happens(self) -> None:
         """Do something to the server."""
-        match self._rng.choice(("save", "save", "sync", "sync", "restart", "fail over", "flush", "lose", "step")):
+        match self._rng.choice(
+            ("save", "save", "sync", "sync", "restart", "fail over", "flush", "lose", "step", "fill up")
+        ):
             case "save":
                 self._snapshot = self.keys.copy()
             case "sync":
@@ -87,6 +95,8 @@ class Server:
                 self.keys.ends_ms.clear()
             case "lose":
                 self.keys.remove(_CLOCK)
+            case "fill up":
+                self._is_full = not self._is_full
             case _:
                 self._skew_ms += self._rng.choice((-40_000, -3_000, 3_000, 40_000, 700_000))
 

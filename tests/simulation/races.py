@@ -2,8 +2,9 @@
 
 The cache is the real one, and so are its scripts; the server is the keyspace of the simulation, and time is virtual. So
 a race of minutes takes a millisecond, and a seed repeats its history. What happens to the server: it restarts from an
-old snapshot, is flushed, loses its clock, or is replaced by a replica that lags; its time steps; calls and replies
-are late or lost, and copies of calls arrive late. Each race ends with a read after all is quiet.
+old snapshot, is flushed, loses its clock, is full for a while, or is replaced by a replica that lags; its time steps;
+calls and replies are late or lost, and copies of calls arrive late. Some reads ask for a fresh value. Each race ends
+with a read after all is quiet.
 
 A read is stale if it returns less than the version whose invalidation was acknowledged before the read began. Reads
 that the store did not answer are counted apart: while it is down, a process loads once for all its callers.
@@ -54,9 +55,11 @@ class OwnCache:
     def __init__(self, link: Link, loop: VirtualLoop, rng: random.Random) -> None:
         clock = {"monotonic": lambda: int(loop.time() * 1000), "sleep": asyncio.sleep}
         self._cache = Cache(link, KEYRING, _METRICS, bounds=_BOUNDS, uniform=rng.random, **clock)
+        self._rng = rng
 
     async def read(self, key: str, load: Callable[[], Awaitable[int]], ttl_s: int) -> tuple[int, str]:
-        found = await self._cache.fetch(f"race:{key}", load, ttl_s=ttl_s, tags=[f"tag:{key}", "all of them"])
+        tags, fresh = [f"tag:{key}", "all of them"], self._rng.random() < 0.1
+        found = await self._cache.fetch(f"race:{key}", load, ttl_s=ttl_s, tags=tags, fresh=fresh)
         return found.value, found.status
 
     async def invalidate(self, key: str, rng: random.Random) -> None:

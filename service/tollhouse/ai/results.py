@@ -10,7 +10,7 @@ import msgspec
 from tollhouse.ai.canonical import CanonicalJson, canonicalize, json_text, off_loop
 from tollhouse.ai.models import Model, Models
 from tollhouse.cache.cache import Cache
-from tollhouse.cache.reading.read_through import CacheResult
+from tollhouse.cache.reading.result import CacheResult
 from tollhouse.errors import InvalidInput, require_type
 
 _KEY_VERSION: Final = 1

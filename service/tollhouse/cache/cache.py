@@ -8,29 +8,29 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any, TypeVar, cast
 
 from msgspec.structs import replace
 
-from tollhouse.cache.codec import CodecName, decoder
+from tollhouse.cache.codec import CodecName
 from tollhouse.cache.commands import CacheStore, Commands, Counts
-from tollhouse.cache.key_names import ALL, IN_PROGRESS, KeyNames, family_of
-from tollhouse.cache.reading.loader import DEFAULT_BOUNDS, Bounds, Loader, Query
-from tollhouse.cache.reading.read_through import CacheResult, Reader
+from tollhouse.cache.key_names import ALL, IN_PROGRESS, KeyNames
+from tollhouse.cache.reading.loader import DEFAULT_BOUNDS, Bounds, Loader
+from tollhouse.cache.reading.read_many import require_keys
+from tollhouse.cache.reading.read_through import Reader
+from tollhouse.cache.reading.reads import Reads, Tags, Without
+from tollhouse.cache.reading.result import CacheResult
 from tollhouse.cache.stats import NO_INFO, CacheStats, describe
-from tollhouse.cache.ttl import default_lifetime_ms, hold_lifetime_ms, lifetime_ms
+from tollhouse.cache.ttl import JITTER_DEFAULT, default_lifetime_ms, hold_lifetime_ms
 from tollhouse.cache.walks import count_entries, walk
 from tollhouse.clock import MonotonicClock, Sleep, monotonic_ms
-from tollhouse.errors import InvalidInput, Steps, StoreError, require_type
+from tollhouse.errors import Steps, StoreError, require_type
 from tollhouse.keyring import Keyring
 from tollhouse.keys import PREFIX, UNNAMED, Namespace
-from tollhouse.logs import Log
 from tollhouse.metrics import Metrics
 
 T = TypeVar("T")
-
-_log = Log("tollhouse.cache")
 
 
 class Cache:
@@ -57,7 +57,6 @@ class Cache:
         sleep: Sleep = asyncio.sleep,
     ) -> None:
         self._store = store
-        self._metrics = metrics
         self._enabled = self._is_on = enabled
         self._ttl_ms = default_lifetime_ms(ttl_ms)
         self._bounds = bounds
@@ -65,6 +64,7 @@ class Cache:
         self._commands = Commands(store, self._key_names.clock, lease_ms=bounds.lease_ms)
         loader = Loader(self._commands, codec, bounds, monotonic=monotonic, uniform=uniform, sleep=sleep)
         self._reader = Reader(self._commands, loader, metrics, bounds, monotonic=monotonic, sleep=sleep)
+        self._reads = Reads(self._key_names, self._reader, metrics, self._ttl_ms)
 
     def switch(self, *, on: bool | None) -> None:
         """Enable or disable the cache; None means as it was opened. A cache that is off loads every value."""
@@ -76,18 +76,38 @@ class Cache:
         load: Callable[[], Awaitable[T]],
         *,
         ttl_s: int | None = None,
-        tags: Iterable[str] = (),
+        none_ttl_s: int | None = None,
+        jitter: float = JITTER_DEFAULT,
+        tags: Tags[T] = (),
         type: type[T] | None = None,  # noqa: A002 - as in msgspec
+        fresh: bool = False,
     ) -> T:
         """Return the stored value of a key, or load it; an error of `load` passes through, and nothing is stored.
 
         A key is text, best of words such as `model:metrics:abc-123`: a first word of a-z, 0-9, `_` and `-` can be read
         on the server if others follow, all else is a digest. The first word must not be a caller's secret.
+
+        The value is kept for `ttl_s` at most, and up to the part `jitter` of that less, so that values do not expire
+        together; None for `none_ttl_s` if that is given, and 0 stores none. `tags` may be a function of the value.
+        With `fresh` the value is loaded and stored anew, whatever is stored or being loaded.
+
         The value is decoded as `type`, such as a dataclass, a Struct or `list[User]`. Without it values are of the
         plain types that msgpack has: a dataclass is then returned as a dict, a tuple or a set as a list. A stored value
         that is not of the type, because the type has changed since, is loaded again.
+
+        `load` must not read the key that it loads, directly or over other keys: that raises LoadFailed.
         """
-        return (await self.fetch(key, load, ttl_s=ttl_s, tags=tags, type=type)).value
+        query = self._reads.query(
+            key,
+            load,
+            ttl_s=ttl_s,
+            none_ttl_s=none_ttl_s,
+            jitter=jitter,
+            tags=tags,
+            family=None,
+            type=type,
+        )
+        return (await self._reads.one(query, self._without(), fresh=fresh)).value
 
     async def fetch(
         self,
@@ -95,34 +115,63 @@ class Cache:
         load: Callable[[], Awaitable[T]],
         *,
         ttl_s: int | None = None,
-        tags: Iterable[str] = (),
+        none_ttl_s: int | None = None,
+        jitter: float = JITTER_DEFAULT,
+        tags: Tags[T] = (),
         family: str | None = None,
-        use_cache: bool = True,
         type: type[T] | None = None,  # noqa: A002 - as in msgspec
+        fresh: bool = False,
+        use_cache: bool = True,
     ) -> CacheResult[T]:
         """Return the value as `get_or_load` does, with its source; without `use_cache`, load and store nothing.
 
         The read is counted under `family`, by default the first word of the key.
         """
-        require_type("load", load, Callable, "give an async function that returns the value")
-        require_type("family", family, str | None, "give text")
-        query = Query(
-            entry=self._key_names.entries(key)[0],
-            tags=self._key_names.entry_tags(tags),
-            ttl_ms=self._ttl_ms if ttl_s is None else lifetime_ms(ttl_s),
-            load=load,
-            type=_decodable(type),
+        query = self._reads.query(
+            key,
+            load,
+            ttl_s=ttl_s,
+            none_ttl_s=none_ttl_s,
+            jitter=jitter,
+            tags=tags,
+            family=family,
+            type=type,
         )
-        status, family = "error", family or family_of(key)
-        try:
-            result = await self._read(query, use_cache=use_cache)
-            status = result.status.lower()
-        finally:
-            self._metrics.cache(family, status)
-            _log.debug("cache read", extra={"family": family, "key": query.entry.digest, "result": status})
-        if status in ("hit", "coalesced"):
-            self._metrics.cache_saved(family, result.load_ms / 1000)
-        return result
+        without = self._without() or (None if use_cache else "BYPASS")
+        return await self._reads.one(query, without, fresh=fresh)
+
+    async def get_many(
+        self,
+        keys: Iterable[str],
+        load_many: Callable[[list[str]], Awaitable[Mapping[str, T]]],
+        *,
+        ttl_s: int | None = None,
+        none_ttl_s: int | None = None,
+        jitter: float = JITTER_DEFAULT,
+        tags: Tags[T] = (),
+        type: type[T] | None = None,  # noqa: A002 - as in msgspec
+    ) -> dict[str, T]:
+        """Return the values of up to 1,000 keys, by key; those that are not stored are loaded by one call.
+
+        `load_many` gets the keys that no other caller is loading, and returns their values by key. A key that is not
+        in its answer is not stored, and is not in the result. Every entry is one that `get_or_load` finds as well, and
+        the other arguments are as there; the first error of any key is that of the call.
+        """
+        unique = require_keys(keys)
+        require_type("load_many", load_many, Callable, "give an async function that returns a mapping")
+        if not unique:
+            return {}
+        template = self._reads.query(
+            unique[0],
+            cast("Callable[[], Awaitable[Any]]", load_many),
+            ttl_s=ttl_s,
+            none_ttl_s=none_ttl_s,
+            jitter=jitter,
+            tags=tags,
+            family=None,
+            type=type,
+        )
+        return await self._reads.many(template, unique, load_many, self._without())
 
     async def invalidate(self, key: str, *, hold_ms: int = 0) -> bool:
         """Remove one value, and prevent a load in progress from storing one; return whether there was a value.
@@ -198,20 +247,5 @@ class Cache:
             entries = 0
         return replace(counts, keys=entries)
 
-    async def _read(self, query: Query, *, use_cache: bool) -> CacheResult[Any]:
-        if not self._is_on:
-            return await self._reader.load_unleased(query, "DISABLED")
-        if not use_cache:
-            return await self._reader.load_unleased(query, "BYPASS")
-        return await self._reader.read(query)
-
-
-def _decodable(type: Any) -> Any:  # noqa: A002 - as in msgspec
-    """Return the type that values are decoded as, Any for None; raise InvalidInput if no value can have it."""
-    if type is None:
-        return Any
-    try:
-        decoder(b"m", type)
-    except TypeError as error:
-        raise InvalidInput("type", type, f"give a type that msgspec can decode ({error})") from error
-    return type
+    def _without(self) -> Without | None:
+        return None if self._is_on else "DISABLED"

@@ -125,14 +125,36 @@ class Commands:
                 return Busy(lease_left_ms=left_ms, holder=envelope.decode("ascii", "replace"))
 
     async def fill(self, entry: EntryKeys, lease: LoadLease, envelope: bytes, keep_ms: int) -> bool:
-        """Store an envelope and end its lease; return False, storing nothing, if a read would refuse it by now.
-
-        With `keep_ms` 0 nothing is stored in any case.
-        """
+        """Store an envelope and end its lease; return False, storing nothing, if a read would refuse it by now."""
         (accepted,) = await self._store.run(
             "cache/fill", (entry.entry, entry.lease, self._clock), (PRIMARY, lease.token, keep_ms, envelope)
         )
         return accepted == 1
+
+    async def confirm(self, entry: EntryKeys, lease: LoadLease, envelope: bytes) -> bool:
+        """Return whether `fill` would have accepted an envelope with this header, and end its lease if so."""
+        (accepted,) = await self._store.run(
+            "cache/confirm", (entry.lease, self._clock), (PRIMARY, lease.token, envelope)
+        )
+        return accepted == 1
+
+    async def take_lease(self, entry: EntryKeys, ttl_ms: int = 0) -> LoadLease:
+        """Return a lease to load an entry anew, or the hold that keeps loads of it out of the cache.
+
+        A stored value stays until it is replaced; a load under the lease before is not stored any more.
+        """
+        token = self.leases.new_token()
+        try:
+            now_ms, sequence, epoch, holder = await self._store.run(
+                "cache/take_lease", (entry.lease, self._clock), (PRIMARY, token, self._lease_ms, ttl_ms)
+            )
+        except BaseException as error:
+            self.leases.abandon(entry, token, error)
+            raise
+        lease = LoadLease(token=holder.decode(), epoch=epoch.decode(), sequence=sequence, now_ms=now_ms)
+        if lease.is_hold:
+            self.leases.end(token)
+        return lease
 
     async def renew(self, entry: EntryKeys, token: str) -> bool:
         """Extend a lease; return False if it is lost, or a hold, which ends at its time."""

@@ -9,7 +9,7 @@ from functools import cached_property
 from inspect import iscoroutinefunction
 from typing import Any, Final, cast
 
-from tollhouse.cache.reading.read_through import CacheResult
+from tollhouse.cache.reading.result import CacheResult
 from tollhouse.cache.ttl import lifetime_ms
 from tollhouse.caching.arguments import Arguments
 from tollhouse.caching.returned import Form, OtherType, form_of

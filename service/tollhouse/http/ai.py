@@ -13,7 +13,7 @@ from tollhouse.ai.canonical import CanonicalJson, off_loop, parse
 from tollhouse.ai.results import Results
 from tollhouse.asgi.disconnect import GONE, while_connected
 from tollhouse.asgi.types import Receive
-from tollhouse.cache.reading.read_through import CacheResult
+from tollhouse.cache.reading.result import CacheResult
 from tollhouse.http.authentication import require_role
 from tollhouse.http.openapi import SESSION, problems
 from tollhouse.http.problems import invalid_body, litestar_response

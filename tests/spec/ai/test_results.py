@@ -15,7 +15,7 @@ from tollhouse.ai.canonical import CanonicalJson, parse
 from tollhouse.ai.models import Model, Models
 from tollhouse.ai.results import Results
 from tollhouse.cache.cache import Cache
-from tollhouse.cache.reading.read_through import CacheResult
+from tollhouse.cache.reading.result import CacheResult
 from tollhouse.errors import InvalidInput, LoadFailed
 
 

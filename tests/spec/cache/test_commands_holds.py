@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.caches import FILL, GET_OR_LEASE, RENEW, GatedLoader, Loader, Seam, Timeline, open_cache
+from tests.caches import CONFIRM, GET_OR_LEASE, RENEW, GatedLoader, Loader, Seam, Timeline, open_cache
 from tests.worlds import World
 from tollhouse.cache.cache import Cache
 from tollhouse.cache.ttl import HOLD_MS_MAX
@@ -125,7 +125,7 @@ async def test_a_hold_is_neither_renewed_nor_released(world: World):
     (lease,) = await world.command("cache", "KEYS", "tollhouse:@lease:*")
 
     assert seam.calls[RENEW] == 0
-    assert seam.calls[FILL] == 1
+    assert seam.calls[CONFIRM] == 1
     assert HOLD_MS - 6_000 < await world.command("cache", "PTTL", lease) <= HOLD_MS - 4_000
 
 
@@ -145,7 +145,7 @@ async def test_a_hold_begins_a_lost_clock_anew(world: World, cache: Cache):
 
     found = await open_cache(world, seam).fetch("k", Loader("value"))
 
-    assert (found.value, found.status, seam.calls[FILL]) == ("value", "MISS", 1)
+    assert (found.value, found.status, seam.calls[CONFIRM]) == ("value", "MISS", 1)
     assert await world.command("cache", "HEXISTS", "tollhouse:@clock:{0}", "e") == 1
 
 
@@ -185,3 +185,14 @@ class Durable(Seam):
     async def run_durably(self, *call: Any) -> tuple[list[Any], bool]:
         reply, _ = await super().run_durably(*call)
         return reply, self._confirms.pop(0)
+
+
+async def test_a_fresh_load_during_a_hold_is_not_stored(world: World, cache: Cache):
+    """cache/take_lease: a hold stays, also for a load that is to replace what is stored."""
+    await cache.invalidate("k", hold_ms=HOLD_MS)
+
+    fresh = await cache.fetch("k", Loader("lagging"), fresh=True)
+    await world.advance(HOLD_MS)
+
+    assert (fresh.value, fresh.status, fresh.ttl_ms) == ("lagging", "MISS", 0)
+    assert (await cache.fetch("k", Loader("new"))).value == "new"

@@ -201,13 +201,107 @@ async def test_a_fill_is_refused_after_an_invalidation(world: World, invalidated
     assert await contents(world) == before
 
 
-async def test_a_fill_can_only_check(world: World):
-    """cache/fill: with a lifetime of 0 it returns whether the value would be accepted, and ends the lease."""
+async def confirm(world: World, sent: bytes, token: str = TOKEN) -> bool:
+    lease = token + sent[68:80].decode()
+    return await world.stores.cache.run("cache/confirm", (LEASE, CLOCK), (PRIMARY, lease, sent)) == [1]
+
+
+async def test_a_confirmation_ends_the_lease_and_stores_nothing(world: World):
+    """cache/confirm: it returns whether the value would be accepted."""
     header = envelope(await get_or_lease(world), body=b"")
 
-    assert await fill(world, header, keep_ms=0)
+    assert await confirm(world, header)
 
     assert await world.command("cache", "EXISTS", ENTRY, LEASE) == 0
+
+
+async def test_a_confirmation_without_its_lease_is_refused_and_writes_nothing(world: World):
+    """cache/confirm: only the token that holds the lease may end it."""
+    header = envelope(await get_or_lease(world), body=b"")
+    before = await contents(world)
+
+    assert not await confirm(world, header, OTHER)
+
+    assert await contents(world) == before
+
+
+@pytest.mark.parametrize("invalidated", [TAG, ALL, IN_PROGRESS])
+async def test_nothing_is_confirmed_after_an_invalidation(world: World, invalidated: str):
+    """P6: a value loaded before its tag, all entries or all loads in progress were invalidated is not confirmed."""
+    header = envelope(await get_or_lease(world), TAG, body=b"")
+    await invalidate_tags(world, invalidated)
+    before = await contents(world)
+
+    assert not await confirm(world, header)
+
+    assert await contents(world) == before
+
+
+async def test_nothing_is_confirmed_under_another_primary(world: World):
+    """cache/confirm: a failover since the lease refuses it, as it refuses a fill."""
+    _, now_ms, sequence, left_ms, epoch, _ = await get_or_lease(world)
+    header = envelope([0, now_ms, sequence, left_ms, epoch[:16] + b"f" * 16, b""], body=b"")
+
+    assert not await confirm(world, header)
+
+
+async def take_lease(world: World, token: str = OTHER) -> list[Any]:
+    return await world.stores.cache.run("cache/take_lease", (LEASE, CLOCK), (PRIMARY, token, LEASE_MS, HOUR_MS))
+
+
+async def test_a_lease_is_taken_from_a_load_and_an_entry_stays(world: World):
+    """cache/take_lease: the load before is refused, the entry is found until the new load is stored."""
+    before = await stored(world)
+    await invalidate_tags(world, OTHER_TAG)
+
+    now_ms, sequence, epoch, _ = await take_lease(world)
+    found = (await get_or_lease(world))[5]
+    anew = envelope([LEASED, now_ms, sequence, 0, epoch, b""], body=b"anew")
+
+    assert (now_ms, sequence, found) == (world.now_ms, 1, before)
+    assert 0 < await world.command("cache", "PTTL", LEASE) <= LEASE_MS
+    assert await fill(world, anew, OTHER)
+    assert (await get_or_lease(world))[5] == anew
+
+
+async def test_a_load_whose_lease_was_taken_is_refused(world: World):
+    """cache/take_lease: only the latest lease stores."""
+    late = envelope(await get_or_lease(world))
+
+    await take_lease(world)
+
+    assert not await fill(world, late)
+
+
+async def test_a_late_copy_of_a_call_does_not_bring_a_lease_back(world: World):
+    """P6: cache/take_lease: after an invalidation it grants another lease; the load under the first is refused."""
+    now_ms, sequence, epoch, _ = await take_lease(world)
+    late = envelope([LEASED, now_ms, sequence, 0, epoch, b""])
+    await invalidate(world)
+
+    await take_lease(world)
+
+    assert not await fill(world, late, OTHER)
+    assert not await confirm(world, late, OTHER)
+
+
+async def test_a_repeated_call_takes_the_same_lease(world: World):
+    """cache/take_lease: a repeated call whose first answer was lost gets the same lease, whatever was invalidated."""
+    first = await take_lease(world)
+    await invalidate_tags(world, OTHER_TAG)
+
+    assert await take_lease(world) == first
+
+
+async def test_a_lease_that_is_taken_from_a_lost_clock_begins_a_new_epoch(world: World):
+    """cache/take_lease: what was cached before is ignored afterwards."""
+    await stored(world)
+    await world.command("cache", "DEL", CLOCK)
+
+    _, sequence, epoch, _ = await take_lease(world)
+
+    assert (sequence, epoch[:16]) == (0, OTHER[:16].encode())
+    assert (await get_or_lease(world))[0] == BUSY
 
 
 async def test_a_lease_is_renewed_by_its_holder_only(world: World):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from inspect import isawaitable
 from typing import Any, Final, Literal, ParamSpec, TypeVar
@@ -15,18 +15,14 @@ from tollhouse.cache.codec import CodecName
 from tollhouse.cache.commands import Commands, LoadLease
 from tollhouse.cache.envelope import Envelope, encode
 from tollhouse.cache.key_names import EntryKeys
+from tollhouse.cache.reading.query import Query
 from tollhouse.cache.reading.single_flight import Flight
-from tollhouse.cache.ttl import spread
 from tollhouse.clock import MonotonicClock, Sleep
 from tollhouse.errors import InvalidInput, LoadFailed, StoreError
 from tollhouse.runtime.background import BackgroundTasks
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-Load = Callable[[], Awaitable[Any]]
-"""The caller's function that computes the value of a key; called when there is no valid stored value."""
-
 
 CacheStatus = Literal["HIT", "MISS", "COALESCED", "BYPASS", "DISABLED", "STALE"]
 """Stored before · loaded now · loaded meanwhile by another caller · loaded without the store · the cache is disabled ·
@@ -42,7 +38,7 @@ class Bounds(Struct, frozen=True, kw_only=True):
     """The bounds of entry size and waiting times.
 
     A process that dies during a load costs its waiters `lease_ms`. A load longer than `load_ms` loses its lease, and
-    a caller that waited longer than `wait_ms` for another process loads for itself. A caller that has its value waits
+    a caller that waited longer than `wait_ms` for loads of others loads for itself. A caller that has its value waits
     at most `fill_ms` until it is stored.
     """
 
@@ -55,21 +51,8 @@ class Bounds(Struct, frozen=True, kw_only=True):
 
 DEFAULT_BOUNDS: Final = Bounds()
 _UNCONFIRMED: Final[tuple[Validity, int]] = ("unconfirmed", 0)
-
-
-class Query(Struct, frozen=True, kw_only=True):
-    """One read: the entry, and how to load and store it."""
-
-    entry: EntryKeys
-    tags: tuple[str, ...]
-    ttl_ms: int
-    load: Load
-    type: Any = Any
-
-    @property
-    def digest(self) -> bytes:
-        """The 16 bytes that bind a body to its key."""
-        return bytes.fromhex(self.entry.digest)
+_CONFIRMED_MS: Final = 60_000
+"""The lifetime in the header of a value that is confirmed and not stored: only its tags and times matter."""
 
 
 class LoadedBody(Struct, frozen=True, kw_only=True):
@@ -112,7 +95,7 @@ class Loader:
     async def load_unleased(self, query: Query) -> LoadedBody:
         """Load without a lease, and store nothing."""
         began_ms = self._monotonic()
-        body = await self._load_body(query)
+        body = await self._encode(query, await _call(query))
         return LoadedBody(body=body, status="BYPASS", validity="valid", load_ms=self._monotonic() - began_ms)
 
     async def load_leased(self, lease: LoadLease, query: Query, flight: Flight[Any]) -> LoadedBody:
@@ -124,13 +107,18 @@ class Loader:
         began_ms = self._monotonic()
         renewing = asyncio.create_task(self._renew(query.entry, lease.token))
         try:
-            body = await self._load_body(query)
+            value = await _call(query)
+            tags = query.tags_of(value)
+            body = await self._encode(query, value)
         finally:
             renewing.cancel()
             await asyncio.wait([renewing])
         load_ms = self._monotonic() - began_ms
+        keep_ms = query.lifetime_ms(value, self._uniform())
         flight.close()
-        filling = self._fills.start(self._fill(lease, query, body, load_ms), "tollhouse-cache-fill")
+        filling = self._fills.start(
+            self._fill(lease, query.entry, tags, body, keep_ms, load_ms), "tollhouse-cache-fill"
+        )
         self._commands.leases.hold(query.entry, lease.token, filling)
         await asyncio.wait({filling}, timeout=self._bounds.fill_ms / 1000)
         validity, ttl_ms = filling.result() if filling.done() else _UNCONFIRMED
@@ -141,11 +129,7 @@ class Loader:
         await self._fills.aclose()
         await self._commands.leases.aclose()
 
-    async def _load_body(self, query: Query) -> bytes:
-        loading: object = query.load()
-        if not isawaitable(loading):
-            raise InvalidInput("load", type(loading).__name__, "give an async function that returns the value")
-        value = await loading
+    async def _encode(self, query: Query, value: Any) -> bytes:
         try:
             encoded = codec.encode_value(value, self._codec)
         except codec.UNSUPPORTED as error:
@@ -153,32 +137,45 @@ class Loader:
             raise LoadFailed(message) from error
         return await run_off_loop_if_large(len(encoded), codec.encode_body, encoded, self._codec, query.digest)
 
-    async def _fill(self, lease: LoadLease, query: Query, body: bytes, load_ms: int) -> tuple[Validity, int]:
-        """Send a body to the store; return whether it is valid, and its lifetime.
+    async def _fill(
+        self, lease: LoadLease, entry: EntryKeys, tags: tuple[str, ...], body: bytes, keep_ms: int, load_ms: int
+    ) -> tuple[Validity, int]:
+        """Send a body to the store; return whether it is valid, and its lifetime, 0 if it is not stored.
 
-        A body above the bound, or under a hold, is not stored; the store still says whether it would have accepted it.
+        A body that is not to be stored, is above the bound, was loaded under a hold, or finds a full server, is
+        confirmed: the store says whether it would have accepted it.
         """
         stored_ms = lease.now_ms + load_ms
-        keep_ms = spread(query.ttl_ms, self._uniform())
         header = Envelope(
             stored_ms=stored_ms,
-            fresh_until_ms=stored_ms + keep_ms,
+            fresh_until_ms=stored_ms + (keep_ms or _CONFIRMED_MS),
             load_ms=load_ms,
             epoch=lease.epoch,
             sequence=lease.sequence,
-            tags=query.tags,
+            tags=tags,
         )
         envelope = encode(header, body)
         if lease.is_hold or len(envelope) > self._bounds.entry_bytes:
-            envelope, keep_ms = encode(header, b""), 0
+            keep_ms = 0
         try:
-            accepted = await self._commands.fill(query.entry, lease, envelope, keep_ms)
+            stored = await self._store(entry, lease, envelope, keep_ms) if keep_ms else None
+            if stored is None:
+                stored, keep_ms = await self._commands.confirm(entry, lease, encode(header, b"")), 0
         except StoreError:
             return _UNCONFIRMED
-        if not accepted:
+        if not stored:
             return "refused", 0
         self._commands.leases.end(lease.token)
         return "valid", keep_ms
+
+    async def _store(self, entry: EntryKeys, lease: LoadLease, envelope: bytes, keep_ms: int) -> bool | None:
+        """Return whether the fill was accepted; None if the server is up and may not store it, as when it is full."""
+        try:
+            return await self._commands.fill(entry, lease, envelope, keep_ms)
+        except StoreError as error:
+            if error.outcome != "rejected":
+                raise
+            return None
 
     async def _renew(self, entry: EntryKeys, token: str) -> None:
         """Renew a lease three times as often as needed, until it is lost or `load_ms` has passed."""
@@ -187,6 +184,20 @@ class Loader:
             with suppress(StoreError):
                 if not await self._commands.renew(entry, token):
                     return
+
+
+async def _call(query: Query) -> Any:
+    """Return what the caller's function returns; if it raises CancelledError without cause, raise LoadFailed."""
+    try:
+        loading: object = query.load()
+        if not isawaitable(loading):
+            raise InvalidInput("load", type(loading).__name__, "give an async function that returns the value")
+        return await loading
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        raise LoadFailed("the loader was cancelled by its own code: nothing else has cancelled this load") from error
 
 
 async def run_off_loop_if_large(size_bytes: int, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -4,50 +4,40 @@ No read returns a value that was invalidated before the read began:
 
 - A stored value is checked against the clock by the script that returns it.
 - A value loaded under a lease goes to the caller that got the lease, before the load began. Other callers get it
-  only if the fill was accepted, and all of them joined before the fill was sent.
+  only if the store accepted or confirmed it, and all of them joined before that call was sent.
 - A value that another process stored goes to callers that joined before the lookup that found it was sent.
+- A value loaded without a lease, because others kept its caller waiting or the store did not confirm theirs, goes to
+  callers that began before that load did.
 
 While the store is down there is only one guarantee: one process loads a key once at a time. A read waits for one call
 that the store does not answer, before the load or, for `fill_ms`, after it; all that is left to do then happens in the
-background.
+background. A read waits for loads of others for `wait_ms`. If the caller whose loader runs leaves and the load fails,
+the others begin again, and one of them loads with its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, Final, Generic, TypeVar
+from collections.abc import Callable, Iterator
+from typing import Any, Final, Literal
 
-from msgspec import Struct
-
-from tollhouse.cache.codec import decode_body, decoding_bytes
 from tollhouse.cache.commands import Busy, Commands, Hit, LoadLease
-from tollhouse.cache.envelope import decode
-from tollhouse.cache.reading.loader import Bounds, CacheStatus, LoadedBody, Loader, Query, run_off_loop_if_large
+from tollhouse.cache.reading.loader import Bounds, CacheStatus, LoadedBody, Loader
+from tollhouse.cache.reading.query import Query
+from tollhouse.cache.reading.result import CacheResult, body_of, decode_result
 from tollhouse.cache.reading.single_flight import Flight, SingleFlight
+from tollhouse.cache.reading.wait_graph import RunningLoad
 from tollhouse.clock import MonotonicClock, Sleep
 from tollhouse.errors import LoadFailed, StoreError, StoreRefused
 from tollhouse.metrics import Metrics
 
-T = TypeVar("T")
-
 _DELAY_MS: Final = 25
 _DELAY_MS_MAX: Final = 500
 
-_ReadFlight = Flight[LoadedBody | None]
-"""Its result is None if the store is down."""
+Landing = LoadedBody | Literal["down", "gave-up"]
+"""The result of a flight: a body · the store is down · another process kept it waiting for too long."""
 
-
-class CacheResult(Struct, Generic[T], frozen=True, kw_only=True):
-    """A value and its source.
-
-    It was stored `age_ms` ago, is valid for another `ttl_ms` (0 if it was not stored), and took `load_ms` to load.
-    """
-
-    value: T
-    status: CacheStatus
-    age_ms: int
-    ttl_ms: int
-    load_ms: int
+_Found = Flight[Landing] | Hit | LoadLease | Busy | None
+"""A flight of this process that can be joined, or the answer of the store, None if it is down."""
 
 
 class Reader:
@@ -69,90 +59,158 @@ class Reader:
         self._bounds = bounds
         self._monotonic = monotonic
         self._sleep = sleep
-        self._flights: SingleFlight[LoadedBody | None] = SingleFlight()
+        self._flights: SingleFlight[Landing] = SingleFlight()
+        self._refreshes: SingleFlight[Landing] = SingleFlight()
         self._bypasses: SingleFlight[LoadedBody] = SingleFlight()
 
-    async def read(self, query: Query) -> CacheResult[Any]:
-        """Return the value through the store; load without it if it is down, or if others keep the caller waiting."""
-        give_up_ms = self._monotonic() + self._bounds.wait_ms
-        while self._monotonic() < give_up_ms:
-            result = await self._attempt(query)
+    async def read(self, query: Query, answered: Callable[[], None] | None = None) -> CacheResult[Any]:
+        """Return the value through the store; load without it if it is down, or if others keep the caller waiting.
+
+        `answered` is called when the store has answered, and when it need not, before any load.
+        """
+        began, give_up_ms = self._bypasses.started, self._monotonic() + self._bounds.wait_ms
+        while (wait_ms := give_up_ms - self._monotonic()) > 0:
+            found = self._flights.find(query.entry.digest) or await self._get_or_lease(query)
+            if answered is not None:
+                answered()
+            result = await self._answer(query, found, began, wait_ms)
             if result is not None:
                 return result
-        return await self.load_unleased(query, "BYPASS")
+        return await self._bypass(query, began)
+
+    async def refresh(self, query: Query) -> CacheResult[Any]:
+        """Load under a lease of its own, whatever is stored or being loaded, and store the value."""
+        load = self._running(query)
+        load.require_no_recursion()
+        try:
+            lease = await self._commands.take_lease(query.entry, query.longest_ms)
+        except StoreRefused:
+            raise
+        except StoreError:
+            return await self.load_unleased(query, "BYPASS")
+        flight = self._start(self._refreshes, query, lease, load)
+        loaded = await flight.lead()
+        assert isinstance(loaded, LoadedBody)
+        return await self._decode_own(query, loaded, loaded.status)
 
     async def load_unleased(self, query: Query, status: CacheStatus) -> CacheResult[Any]:
         """Load for this caller alone, whatever is stored or in progress."""
-        return await self._decode_own(query, await self._loader.load_unleased(query), status)
+        load = self._running(query)
+        load.require_no_recursion()
+        with load.inside():
+            loaded = await self._loader.load_unleased(query)
+        return await self._decode_own(query, loaded, status)
 
     async def aclose(self) -> None:
         """Cancel the loads in progress, and wait for the fills and releases of leases."""
         await self._flights.aclose()
+        await self._refreshes.aclose()
         await self._bypasses.aclose()
         await self._loader.aclose()
 
-    async def _attempt(self, query: Query) -> CacheResult[Any] | None:
+    async def _answer(self, query: Query, found: _Found, began: int, wait_ms: int) -> CacheResult[Any] | None:
         """Return the value; None if the stored or shared value cannot be used, and the caller must try again."""
-        flight = self._flights.find(query.entry.digest)
-        if flight is not None:
-            return await self._result(flight, query, joined=True)
-        reply = await self._get_or_lease(query)
-        match reply:
-            case None:
-                return await self._bypass(query)
+        match found:
             case Hit():
-                return await self._decode_stored(query, _body_of(reply, "HIT"), "HIT")
-            case Busy() | LoadLease(is_hold=True) if (flight := self._flights.find(query.entry.digest)) is not None:
-                return await self._result(flight, query, joined=True)
+                return await self._decode_stored(query, body_of(found, "HIT"), "HIT")
+            case Flight():
+                return await self._join(found, query, began, wait_ms)
+            case None:
+                return await self._bypass(query, 0)
+            case Busy() | LoadLease(is_hold=True) if (flight := self._joinable(query)) is not None:
+                return await self._join(flight, query, began, wait_ms)
             case _:
-                flight = self._flights.start(query.entry.digest, lambda flight: self._lead(flight, query, reply))
-                self._hold(flight, query, reply)
-                return await self._result(flight, query, joined=False)
+                flight = self._start(self._flights, query, found, self._running(query))
+                loaded = await flight.lead()
+                return await self._land(query, loaded, began)
 
-    async def _result(self, flight: _ReadFlight, query: Query, *, joined: bool) -> CacheResult[Any] | None:
-        loaded = await flight.wait()
-        if loaded is None or (joined and loaded.validity == "unconfirmed"):
-            return await self._bypass(query)
-        if joined and loaded.validity == "refused":
+    def _joinable(self, query: Query) -> Flight[Landing] | None:
+        """Return the flight of this process that holds the lease, or waits for it."""
+        return self._flights.find(query.entry.digest) or self._refreshes.find(query.entry.digest)
+
+    def _running(self, query: Query) -> RunningLoad:
+        return RunningLoad(self, query.entry.digest, query.family)
+
+    def _start(
+        self, flights: SingleFlight[Landing], query: Query, reply: Busy | LoadLease, load: RunningLoad
+    ) -> Flight[Landing]:
+        """Start a flight in the step in which the reply is read, so that a lease that was granted is kept by it."""
+        if isinstance(reply, Busy):
+            load.require_no_recursion()
+        flight = flights.start(query.entry.digest, lambda flight: self._lead(flight, query, reply), load)
+        self._hold(flight, query, reply)
+        return flight
+
+    async def _join(self, flight: Flight[Landing], query: Query, began: int, wait_ms: int) -> CacheResult[Any] | None:
+        """Return the value of another caller's flight; None if it is not for this caller, which must try again."""
+        self._running(query).require_no_recursion()
+        if not await flight.ended(wait_ms / 1000) or flight.concerns_starter_alone:
             return None
-        status = "COALESCED" if joined and loaded.status != "BYPASS" else loaded.status
-        return await self._decode_stored(query, loaded, status)
+        loaded = flight.result()
+        if isinstance(loaded, LoadedBody):
+            if loaded.validity == "refused":
+                return None
+            if loaded.validity == "unconfirmed":
+                return await self._bypass(query, began)
+        return await self._land(query, loaded, began, joined=True)
 
-    async def _lead(self, flight: _ReadFlight, query: Query, reply: Busy | LoadLease) -> LoadedBody | None:
-        """Wait while another process loads, then return its value or load; None if the store is down."""
+    async def _land(
+        self, query: Query, loaded: Landing, began: int, *, joined: bool = False
+    ) -> CacheResult[Any] | None:
+        match loaded:
+            case "down":
+                return await self._bypass(query, 0)
+            case "gave-up":
+                return await self._bypass(query, began)
+            case _:
+                return await self._decode_stored(query, loaded, "COALESCED" if joined else loaded.status)
+
+    async def _lead(self, flight: Flight[Landing], query: Query, reply: Busy | LoadLease) -> Landing:
+        """Wait while another process loads, then return its value or load."""
         give_up_ms = self._monotonic() + self._bounds.wait_ms
         delays_ms = _delays_ms()
         while isinstance(reply, Busy):
             await self._sleep(min(next(delays_ms), reply.lease_left_ms) / 1000)
             flight.close()
             if self._monotonic() >= give_up_ms:
-                return await self._loader.load_unleased(query)
+                return "gave-up"
             latest = await self._get_or_lease(query)
             if latest is None:
-                return None
+                return "down"
             if isinstance(latest, Hit):
-                return _body_of(latest, "COALESCED")
+                return body_of(latest, "COALESCED")
             reply = latest
             self._hold(flight, query, reply)
             flight.reopen()
         return await self._loader.load_leased(reply, query, flight)
 
-    def _hold(self, flight: _ReadFlight, query: Query, reply: Busy | LoadLease) -> None:
+    def _hold(self, flight: Flight[Landing], query: Query, reply: Busy | LoadLease) -> None:
         """Keep a lease that was granted until the flight is done, whether or not its load begins."""
         if isinstance(reply, LoadLease):
             self._commands.leases.hold(query.entry, reply.token, flight.task)
 
-    async def _bypass(self, query: Query) -> CacheResult[Any]:
-        """Load while the store is down, once in this process for all concurrent callers."""
-        digest = query.entry.digest
-        flight = self._bypasses.find(digest)
-        if flight is None:
-            flight = self._bypasses.start(digest, lambda _: self._loader.load_unleased(query))
-        return await self._decode_own(query, await flight.wait(), "BYPASS")
+    async def _bypass(self, query: Query, since: int) -> CacheResult[Any]:
+        """Load without the store, once in this process for all concurrent callers.
+
+        `since` leaves out loads that began before `started` of the bypasses had this value. Callers that wait too long
+        for a load share one that begins afterwards; one that waits too long for that as well loads alone.
+        """
+        digest, began = query.entry.digest, self._bypasses.started
+        while (flight := self._bypasses.find(digest, since)) is not None:
+            if not await flight.ended(self._bounds.wait_ms / 1000):
+                if since:
+                    return await self.load_unleased(query, "BYPASS")
+                since = began
+            elif not flight.concerns_starter_alone:
+                return await self._decode_own(query, flight.result(), "BYPASS")
+        load = self._running(query)
+        load.require_no_recursion()
+        flight = self._bypasses.start(digest, lambda _: self._loader.load_unleased(query), load)
+        return await self._decode_own(query, await flight.lead(), "BYPASS")
 
     async def _get_or_lease(self, query: Query) -> Hit | LoadLease | Busy | None:
         try:
-            return await self._commands.get_or_lease(query.entry, query.ttl_ms)
+            return await self._commands.get_or_lease(query.entry, query.longest_ms)
         except StoreRefused:
             raise
         except StoreError:
@@ -162,48 +220,21 @@ class Reader:
         """Return the caller's own copy; None for a stored body that is unusable, which is removed and counted."""
         if loaded.status in ("MISS", "BYPASS"):
             return await self._decode_own(query, loaded, status)
-        result = await _decode(query, loaded, status)
+        result = await decode_result(query, loaded, status)
         if result is None:
             self._metrics.discarded_state("cache-entry")
             try:
                 await self._commands.invalidate((query.entry.names,))
             except StoreError:
-                return await self._bypass(query)
+                return await self._bypass(query, self._bypasses.started)
         return result
 
     async def _decode_own(self, query: Query, loaded: LoadedBody, status: CacheStatus) -> CacheResult[Any]:
         """Return the caller's own copy of a value that this process has just loaded."""
-        result = await _decode(query, loaded, status)
+        result = await decode_result(query, loaded, status)
         if result is None:
             raise LoadFailed(f"the loaded value was encoded, but cannot be decoded as {query.type!r}")
         return result
-
-
-async def _decode(query: Query, loaded: LoadedBody, status: CacheStatus) -> CacheResult[Any] | None:
-    decoded = await run_off_loop_if_large(
-        decoding_bytes(loaded.body), decode_body, loaded.body, query.digest, query.type
-    )
-    if decoded is None:
-        return None
-    return CacheResult(
-        value=decoded.value,
-        status=status,
-        age_ms=loaded.age_ms,
-        ttl_ms=loaded.ttl_ms,
-        load_ms=loaded.load_ms,
-    )
-
-
-def _body_of(hit: Hit, status: CacheStatus) -> LoadedBody:
-    header, body = decode(hit.envelope)
-    return LoadedBody(
-        body=body,
-        status=status,
-        validity="valid",
-        age_ms=max(hit.now_ms - header.stored_ms, 0),
-        ttl_ms=header.fresh_until_ms - hit.now_ms,
-        load_ms=header.load_ms,
-    )
 
 
 def _delays_ms() -> Iterator[int]:

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from tests.caches import FILL, GET_OR_LEASE, RENEW, GatedLoader, Loader, Seam, Timeline, open_cache, reads
+from tests.caches import FILL, GET_OR_LEASE, RENEW, TAKE_LEASE, GatedLoader, Loader, Seam, Timeline, open_cache, reads
 from tests.worlds import World
 from tollhouse.cache.cache import Cache
 from tollhouse.cache.reading.loader import Bounds
-from tollhouse.errors import LoadFailed
+from tollhouse.errors import LoadFailed, StoreRefused
 
 
 class Processes:
@@ -383,3 +383,150 @@ async def test_closing_ends_the_loads_in_progress(processes: Processes):
     assert task.cancelled()
     assert load.cancelled == 1
     assert (await processes.caches[1].fetch("k", Loader("own"))).status == "MISS"
+
+
+class Session:
+    """The resource of one caller: a load that uses it fails once its caller has left."""
+
+    def __init__(self, value: str) -> None:
+        self.value = value
+        self.began = asyncio.Event()
+        self.gate = asyncio.Event()
+        self.is_open = True
+        self.loads = 0
+
+    async def read(self, cache: Cache) -> Any:
+        """Read through the cache with this session, which ends with the caller."""
+        try:
+            return (await cache.fetch("k", self.load)).value
+        finally:
+            self.is_open = False
+
+    async def load(self) -> str:
+        self.loads += 1
+        self.began.set()
+        await self.gate.wait()
+        if not self.is_open:
+            raise ConnectionError("the session is closed")
+        return self.value
+
+
+@pytest.mark.parametrize("down", [False, True], ids=["up", "down"])
+async def test_a_load_that_fails_because_its_caller_left_is_done_by_another(processes: Processes, down: bool):
+    """The others do not get the error: one of them loads with its own loader, and all have that value."""
+    cache = processes.caches[0]
+    if down:
+        processes.seams[0].failing.add("everything")
+    first, *rest = [Session(str(number)) for number in range(4)]
+    leaver = asyncio.create_task(first.read(cache))
+    await first.began.wait()
+    others = [asyncio.create_task(session.read(cache)) for session in rest]
+    for _ in range(5):
+        await asyncio.sleep(0)
+    for session in rest:
+        session.gate.set()
+
+    leaver.cancel()
+    await asyncio.wait([leaver])
+    first.gate.set()
+    values = await asyncio.gather(*others)
+
+    assert len(set(values)) == 1
+    assert sum(session.loads for session in rest) == 1
+
+
+async def test_a_load_that_another_caller_repeats_ends_with_its_error(processes: Processes):
+    """If that fails as well, while its caller is there, the error is that of all."""
+    cache = processes.caches[0]
+    sessions = [Session(str(number)) for number in range(4)]
+    leaver = asyncio.create_task(sessions[0].read(cache))
+    await sessions[0].began.wait()
+    others = [asyncio.create_task(session.read(cache)) for session in sessions[1:]]
+    for _ in range(5):
+        await asyncio.sleep(0)
+    for session in sessions:
+        session.is_open = False
+
+    leaver.cancel()
+    await asyncio.wait([leaver])
+    for session in sessions:
+        session.gate.set()
+    errors = await asyncio.gather(*others, return_exceptions=True)
+
+    assert [type(error) for error in errors] == [ConnectionError] * 3
+    assert sum(session.loads for session in sessions[1:]) == 1
+
+
+async def test_a_fresh_read_loads_though_a_value_is_stored(processes: Processes):
+    """With `fresh` the value is loaded and stored; until then others find the one before."""
+    own, other = processes.caches
+    await own.get_or_load("k", Loader("old"))
+    load = GatedLoader("new")
+    (fresh,) = start(own, load, fresh=True)
+    await load.began.wait()
+
+    meanwhile = [(await cache.fetch("k", Loader("never"))).value for cache in (own, other)]
+    load.gate.set()
+
+    assert ((await fresh).value, (await fresh).status) == ("new", "MISS")
+    assert meanwhile == ["old", "old"]
+    assert (await other.fetch("k", Loader("never"))).value == "new"
+
+
+async def test_a_fresh_read_does_not_join_a_load_that_began_before(processes: Processes):
+    """It loads itself, and callers of the earlier load get its value, or load after it."""
+    own, other = processes.caches
+    before, anew = GatedLoader("before"), GatedLoader("anew")
+    (first,) = start(own, before)
+    await before.began.wait()
+    (joined,) = start(own, Loader("never"))
+    (theirs,) = start(other, Loader("never"))
+    await processes.timeline.until_asleep(2)
+
+    (fresh,) = start(own, anew, fresh=True)
+    await anew.began.wait()
+    before.gate.set()
+    earlier = await first
+    anew.gate.set()
+    found = await processes.timeline.drive(asyncio.gather(fresh, joined, theirs))
+
+    assert (earlier.value, earlier.ttl_ms) == ("before", 0)
+    assert [each.value for each in found] == ["anew"] * 3
+
+
+async def test_a_fresh_load_that_fails_leaves_what_is_stored(processes: Processes):
+    """The error passes through, and the value before is found."""
+    cache = processes.caches[0]
+    await cache.get_or_load("k", Loader("old"))
+
+    async def fail() -> None:
+        raise KeyError("row")
+
+    with pytest.raises(KeyError):
+        await cache.get_or_load("k", fail, fresh=True)
+
+    assert (await cache.fetch("k", Loader("never"))).value == "old"
+
+
+async def test_a_fresh_read_loads_while_the_store_is_down(processes: Processes):
+    """P8: without a store the value is loaded for this caller alone."""
+    processes.seams[0].failing.add("everything")
+
+    found = await processes.caches[0].fetch("k", Loader("new"), fresh=True)
+
+    assert (found.value, found.status) == ("new", "BYPASS")
+
+
+async def test_a_fresh_read_tells_of_a_store_that_refuses_until_the_setup_is_changed(processes: Processes):
+    """P8: a mistake is no outage for a fresh read either."""
+
+    async def refuse() -> None:
+        raise StoreRefused("cache", "rejected", "wrong password", "give the right one")
+
+    processes.seams[0].before[TAKE_LEASE] = refuse
+    load = Loader("new")
+
+    with pytest.raises(StoreRefused):
+        await processes.caches[0].get_or_load("k", load, fresh=True)
+
+    assert load.calls == 0

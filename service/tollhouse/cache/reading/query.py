@@ -1,0 +1,49 @@
+"""One read: the entry, how to load it, and how to keep what was loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from msgspec import Struct
+
+from tollhouse.cache.key_names import EntryKeys
+from tollhouse.cache.ttl import spread
+
+Load = Callable[[], Awaitable[Any]]
+"""The caller's function that computes the value of a key; called when there is no valid stored value."""
+
+EntryTags = tuple[str, ...] | Callable[[Any], tuple[str, ...]]
+"""The digests of the tags of an entry, or a function of its value that returns them."""
+
+
+class Query(Struct, frozen=True, kw_only=True):
+    """One read. `none_ttl_ms` is the lifetime of None if that has one of its own; 0 stores none."""
+
+    entry: EntryKeys
+    family: str
+    load: Load
+    tags: EntryTags
+    ttl_ms: int
+    none_ttl_ms: int | None
+    jitter: float
+    type: Any = Any
+
+    @property
+    def digest(self) -> bytes:
+        """The 16 bytes that bind a body to its key."""
+        return bytes.fromhex(self.entry.digest)
+
+    @property
+    def longest_ms(self) -> int:
+        """The longest lifetime that the value can have."""
+        return max(self.ttl_ms, self.none_ttl_ms or 0)
+
+    def tags_of(self, value: Any) -> tuple[str, ...]:
+        """Return the tags of a loaded value; an error of the caller's function passes through."""
+        return self.tags(value) if callable(self.tags) else self.tags
+
+    def lifetime_ms(self, value: Any, share: float) -> int:
+        """Return the lifetime of a loaded value; `share` is that of `ttl.spread`."""
+        own_ms = self.none_ttl_ms if value is None else None
+        return spread(self.ttl_ms if own_ms is None else own_ms, self.jitter, share)

@@ -1,0 +1,144 @@
+"""The reads of a cache: queries from the arguments of callers, and results that are counted and logged."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import partial
+from typing import Any, Final, Literal, TypeVar
+
+from msgspec.structs import replace
+
+from tollhouse.cache.codec import decoder
+from tollhouse.cache.key_names import KeyNames, family_of
+from tollhouse.cache.reading.query import EntryTags, Query
+from tollhouse.cache.reading.read_many import Batches, LoadMany, read_many
+from tollhouse.cache.reading.read_through import Reader
+from tollhouse.cache.reading.result import CacheResult
+from tollhouse.cache.ttl import jitter_share, lifetime_ms, none_lifetime_ms
+from tollhouse.errors import InvalidInput, require_type
+from tollhouse.logs import Log
+from tollhouse.metrics import Metrics
+
+T = TypeVar("T")
+
+Tags = Iterable[str] | Callable[[T], Iterable[str]]
+"""Tags of a value, or a function of the value that returns them."""
+
+Without = Literal["DISABLED", "BYPASS"]
+"""Why a read goes on without the store."""
+
+_log: Final = Log("tollhouse.cache")
+
+
+class Reads:
+    """Answers reads, by whatever key names and lifetimes the cache has."""
+
+    def __init__(self, key_names: KeyNames, reader: Reader, metrics: Metrics, ttl_ms: int) -> None:
+        self._key_names = key_names
+        self._reader = reader
+        self._metrics = metrics
+        self._ttl_ms = ttl_ms
+
+    def query(
+        self,
+        key: str,
+        load: Callable[[], Awaitable[Any]],
+        *,
+        ttl_s: int | None,
+        none_ttl_s: int | None,
+        jitter: float,
+        tags: Tags[Any],
+        family: str | None,
+        type: Any,  # noqa: A002 - as in msgspec
+    ) -> Query:
+        """Return the query for these arguments; raises InvalidInput for a wrong one, before anything is loaded."""
+        if not callable(load):
+            require_type("load", load, Callable, "give an async function that returns the value")
+        require_type("family", family, str | None, "give text")
+        return Query(
+            entry=self._key_names.entries(key)[0],
+            family=family or family_of(key),
+            load=load,
+            tags=self._entry_tags(tags),
+            ttl_ms=self._ttl_ms if ttl_s is None else lifetime_ms(ttl_s),
+            none_ttl_ms=none_lifetime_ms(none_ttl_s),
+            jitter=jitter_share(jitter),
+            type=_decodable(type),
+        )
+
+    async def one(self, query: Query, without: Without | None, *, fresh: bool) -> CacheResult[Any]:
+        """Return the value and its source."""
+        status = "error"
+        try:
+            if without is not None:
+                result = await self._reader.load_unleased(query, without)
+            elif fresh:
+                result = await self._reader.refresh(query)
+            else:
+                result = await self._reader.read(query)
+            status = result.status.lower()
+        finally:
+            self._count(query, status)
+        self._count_saved(query, result)
+        return result
+
+    async def many(
+        self, template: Query, keys: list[str], load_many: LoadMany, without: Without | None
+    ) -> dict[str, Any]:
+        """Return the values of these keys, read as `template` says; those that `load_many` has not are left out."""
+        batches = Batches(load_many, keys, template.family)
+        queries = {
+            key: replace(
+                template,
+                entry=self._key_names.entries(key)[0],
+                family=family_of(key),
+                load=partial(batches.load, key),
+            )
+            for key in keys
+        }
+        results: Mapping[str, CacheResult[Any] | None] = {}
+        try:
+            results = await read_many(partial(self._read_or_load, without), queries, batches)
+        finally:
+            for key, query in queries.items():
+                result = results.get(key)
+                self._count(
+                    query, "error" if key not in results else "miss" if result is None else result.status.lower()
+                )
+        for key, result in results.items():
+            if result is not None:
+                self._count_saved(queries[key], result)
+        return {key: result.value for key, result in results.items() if result is not None}
+
+    async def _read_or_load(
+        self, without: Without | None, query: Query, answered: Callable[[], None]
+    ) -> CacheResult[Any]:
+        if without is None:
+            return await self._reader.read(query, answered)
+        answered()
+        return await self._reader.load_unleased(query, without)
+
+    def _entry_tags(self, tags: Tags[Any]) -> EntryTags:
+        """Return the digests of an entry's tags, or the function that returns them for a value."""
+        if not callable(tags):
+            return self._key_names.entry_tags(tags)
+        return lambda value: self._key_names.entry_tags(tags(value))
+
+    def _count(self, query: Query, status: str) -> None:
+        self._metrics.cache(query.family, status)
+        _log.debug("cache read", extra={"family": query.family, "key": query.entry.digest, "result": status})
+
+    def _count_saved(self, query: Query, result: CacheResult[Any]) -> None:
+        if result.status in ("HIT", "COALESCED"):
+            self._metrics.cache_saved(query.family, result.load_ms / 1000)
+
+
+def _decodable(type: Any) -> Any:  # noqa: A002 - as in msgspec
+    """Return the type that values are decoded as, Any for None; raise InvalidInput if no value can have it."""
+    if type is None:
+        return Any
+    try:
+        decoder(b"m", type)
+    except TypeError as error:
+        raise InvalidInput("type", type, f"give a type that msgspec can decode ({error})") from error
+    return type

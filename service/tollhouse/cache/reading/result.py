@@ -1,0 +1,57 @@
+"""Results of reads: bodies, and what callers get of them."""
+
+from __future__ import annotations
+
+from typing import Any, Generic, TypeVar
+
+from msgspec import Struct
+
+from tollhouse.cache.codec import decode_body, decoding_bytes
+from tollhouse.cache.commands import Hit
+from tollhouse.cache.envelope import decode
+from tollhouse.cache.reading.loader import CacheStatus, LoadedBody, run_off_loop_if_large
+from tollhouse.cache.reading.query import Query
+
+T = TypeVar("T")
+
+
+class CacheResult(Struct, Generic[T], frozen=True, kw_only=True):
+    """A value and its source.
+
+    It was stored `age_ms` ago, is valid for another `ttl_ms` (0 if it was not stored), and took `load_ms` to load.
+    """
+
+    value: T
+    status: CacheStatus
+    age_ms: int
+    ttl_ms: int
+    load_ms: int
+
+
+async def decode_result(query: Query, loaded: LoadedBody, status: CacheStatus) -> CacheResult[Any] | None:
+    """Return a value of the caller's own; None if the body is damaged, of another key, or not of the query's type."""
+    decoded = await run_off_loop_if_large(
+        decoding_bytes(loaded.body), decode_body, loaded.body, query.digest, query.type
+    )
+    if decoded is None:
+        return None
+    return CacheResult(
+        value=decoded.value,
+        status=status,
+        age_ms=loaded.age_ms,
+        ttl_ms=loaded.ttl_ms,
+        load_ms=loaded.load_ms,
+    )
+
+
+def body_of(hit: Hit, status: CacheStatus) -> LoadedBody:
+    """Return the body of a stored envelope."""
+    header, body = decode(hit.envelope)
+    return LoadedBody(
+        body=body,
+        status=status,
+        validity="valid",
+        age_ms=max(hit.now_ms - header.stored_ms, 0),
+        ttl_ms=header.fresh_until_ms - hit.now_ms,
+        load_ms=header.load_ms,
+    )
