@@ -109,7 +109,7 @@ class User:
         return self.name
 
 
-@rcached(ttl=60, key=lambda number, text: f"user:{number}", tags=["users"], cache="fake://a")
+@rcached(ttl=60, key=lambda number, text: f"user:{number}", tags=lambda user: [f"name:{user.name}"], cache="fake://a")
 async def load(number: int, text: str = "") -> User:
     return User(text)
 

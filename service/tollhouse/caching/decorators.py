@@ -69,7 +69,7 @@ def rcached(
     *,
     ttl: int,
     key: str | OfArguments[str] | None = None,
-    tags: Iterable[str] = (),
+    tags: Iterable[str] | Callable[[Any], Iterable[str]] = (),
     version: int | str = 1,
     ignore: Iterable[str] = (),
     cache: CacheTarget | None = None,
@@ -84,8 +84,8 @@ def rcached(
     types. A cached result of another type is computed again. An error passes through, and is not cached.
 
     `key` is the first word or words of keys, by default the name of the function; entries match the pattern `{key}:*`.
-    A function of the arguments returns the whole key. `tags` are texts in which `{name}` stands for an argument.
-    A parameter `use_cache` is not part of keys: False bypasses the cache.
+    A function of the arguments returns the whole key. `tags` are texts in which `{name}` stands for an argument, or a
+    function of the result. A parameter `use_cache` is not part of keys: False bypasses the cache.
 
     `cache` is an open Cache or Tollhouse, or the settings or URL of one; by default that of the request which our
     middleware or plugin serves, else that of the settings. A function that is not async runs in its caller's thread;
@@ -101,7 +101,7 @@ def cache_response(
     *,
     key_prefix: str,
     ttl: int,
-    tags: Iterable[str] = (),
+    tags: Iterable[str] | Callable[[Any], Iterable[str]] = (),
     version: int | str = 1,
     ignore: Iterable[str] = (),
     cache: CacheTarget | None = None,

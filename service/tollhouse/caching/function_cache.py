@@ -42,7 +42,7 @@ class FunctionCache:
         *,
         ttl_s: int,
         key: str | Callable[..., Any] | None,
-        tags: Iterable[str],
+        tags: Iterable[str] | Callable[[Any], Iterable[str]],
         version: int | str,
         ignore: Iterable[str],
         source: CacheSource,
@@ -54,7 +54,8 @@ class FunctionCache:
         self._ttl_s = _checked_ttl(ttl_s)
         self._key = _checked_key(key, function)
         self._version = version
-        self._tags = Templates("tags", tags, self.arguments)
+        self._tags_of_value = tags if callable(tags) else None
+        self._tags = Templates("tags", () if callable(tags) else tags, self.arguments)
 
     @cached_property
     def form(self) -> Form:
@@ -89,20 +90,22 @@ class FunctionCache:
         return await self._read(load, key, bound, fresh=True)
 
     async def _fetch(self, load: Load, key: str, bound: Mapping[str, Any], *, fresh: bool) -> CacheResult[Any]:
-        form = self.form
+        form, of_value = self.form, self._tags_of_value
 
         async def stored() -> Any:
             return form.stored(await load())
 
-        cache = await self.source.cache()
-        if fresh:  # its end prevents that the result of an earlier load is taken for it
-            await cache.invalidate(key)
-        return await cache.fetch(
+        def tags(value: Any) -> Iterable[str]:
+            assert of_value is not None
+            return (*of_value(form.returned(value)), self.tag)
+
+        return await (await self.source.cache()).fetch(
             key,
             stored,
             ttl_s=self._ttl_s,
-            tags=(*self._tags.filled(bound), self.tag),
+            tags=(*self._tags.filled(bound), self.tag) if of_value is None else tags,
             type=form.type,
+            fresh=fresh,
             use_cache=not self.arguments.is_bypassed(bound),
         )
 

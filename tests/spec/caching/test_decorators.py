@@ -16,7 +16,7 @@ from pydantic import BaseModel, field_serializer
 
 import tollhouse
 from tests.asgi import blamed
-from tests.caches import open_cache
+from tests.caches import PATIENCE_S, open_cache
 from tests.worlds import StoreWorld
 from tollhouse.cache.ttl import CacheTTL
 from tollhouse.caching.decorators import cache_response, function_cache, rcached
@@ -242,7 +242,7 @@ async def test_a_function_can_be_invalidated_and_refreshed(world: StoreWorld) ->
     assert [await count.refresh("bob"), await count("bob"), await count("ada")] == [4, 4, 3]
 
 
-async def test_tags_hold_arguments(world: StoreWorld) -> None:
+async def test_tags_hold_arguments_or_depend_on_the_result(world: StoreWorld) -> None:
     """S4-06, S4-66: an invalidated tag removes the results that have it, of whichever function."""
     cache, calls = open_cache(world), Calls()
 
@@ -250,7 +250,7 @@ async def test_tags_hold_arguments(world: StoreWorld) -> None:
     async def metrics(model_id: str) -> int:
         return calls()
 
-    @rcached(ttl=60, tags=["user:c 3"], cache=cache)
+    @rcached(ttl=60, tags=lambda found: [f"user:{found.name}"], cache=cache)
     async def model(name: str) -> Model:
         return Model(name=f"{name} {calls()}")
 
@@ -276,6 +276,41 @@ async def test_errors_pass_through_and_are_not_cached(world: StoreWorld) -> None
         await sometimes()
 
     assert [await sometimes(), await sometimes()] == [2, 2]
+
+
+async def test_a_refresh_that_fails_leaves_the_result(world: StoreWorld) -> None:
+    """`.refresh` replaces a result by its success: an error passes through, and the result goes on to be served."""
+    calls = Calls()
+
+    @rcached(ttl=60, cache=open_cache(world))
+    async def once() -> int:
+        if calls() > 1:
+            raise KeyError("later")
+        return calls.number
+
+    first = await once()
+    with pytest.raises(KeyError):
+        await once.refresh()
+
+    assert (first, await once()) == (1, 1)
+
+
+async def test_a_function_that_needs_its_own_result_is_an_error(world: StoreWorld) -> None:
+    """A call that waits for itself, directly or over another function, is LoadFailed, in a thread too."""
+
+    @rcached(ttl=60, cache=world.url)
+    def plain(number: int) -> int:
+        return plain(1 - number)
+
+    @rcached(ttl=60, cache=world.url)
+    async def asynchronous() -> int:
+        return await asynchronous()
+
+    with pytest.raises(LoadFailed):
+        await asynchronous()
+    async with asyncio.timeout(PATIENCE_S):
+        with pytest.raises(LoadFailed):
+            await asyncio.to_thread(plain, 0)
 
 
 async def test_a_value_of_a_wrong_type_is_an_error(world: StoreWorld) -> None:
