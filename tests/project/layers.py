@@ -84,6 +84,7 @@ FLOORS: Mapping[str, tuple[frozenset[str], ...]] = {
     "asgi": (
         frozenset(
             {
+                "cache_control",
                 "client_address",
                 "credentials",
                 "disconnect",

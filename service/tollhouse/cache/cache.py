@@ -173,6 +173,19 @@ class Cache:
         )
         return await self._reads.many(template, unique, load_many, self._without())
 
+    async def look_up(
+        self,
+        key: str,
+        *,
+        family: str | None = None,
+        type: type[T] | None = None,  # noqa: A002 - as in msgspec
+    ) -> CacheResult[T] | None:
+        """Return the stored value of a key, with its age; None if there is none, or if it cannot be read now.
+
+        Nothing is loaded. The look-up is counted under `family`, by default the first word of the key.
+        """
+        return await self._reads.look_up(key, family, type, is_on=self._is_on)
+
     async def invalidate(self, key: str, *, hold_ms: int = 0) -> bool:
         """Remove one value, and prevent a load in progress from storing one; return whether there was a value.
 

@@ -11,12 +11,13 @@ from msgspec import Struct, ValidationError, convert
 
 from tollhouse.ai.canonical import CanonicalJson, off_loop, parse
 from tollhouse.ai.results import Results
+from tollhouse.asgi.cache_control import CacheControl, cache_control
 from tollhouse.asgi.disconnect import GONE, while_connected
 from tollhouse.asgi.types import Receive
 from tollhouse.cache.reading.result import CacheResult
 from tollhouse.http.authentication import require_role
 from tollhouse.http.openapi import SESSION, problems
-from tollhouse.http.problems import invalid_body, litestar_response
+from tollhouse.http.problems import invalid_body, litestar_response, problem
 
 TENANT: Final = "public"
 """The output of models in this process depends only on the input, so all callers share cached results."""
@@ -52,15 +53,38 @@ async def ask(
 ) -> Response[AnswerBody]:
     """Answer `{"input": any JSON}` with the model's output; `X-Cache` names its source.
 
-    A client that disconnects leaves the queue of the model.
+    A client that disconnects leaves the queue of the model. `Cache-Control` may have `no-store` (the output is neither
+    looked up nor stored), `no-cache` (it is loaded anew and stored), `max-age` and `min-fresh` (a stored one that is
+    older, or lives shorter, is loaded anew) and `only-if-cached` (504 if none is stored).
+
     An object that names a member twice is refused, because parsers disagree on which of the two counts.
     """
-    cached = use_cache and "no-cache" not in request.headers.get("cache-control", "").lower()
-    work = results.answer(model, await off_loop(body, _input, body), tenant=TENANT, use_cache=cached)
-    result = await while_connected(cast("Receive", request.receive), work)
-    if result is None:
-        return litestar_response(GONE)
-    return Response(AnswerBody(model=model, output=result.value), headers=_headers(result))
+    control = cache_control(request.scope["headers"])
+    canonical = await off_loop(body, _input, body)
+    if control.only_if_cached:
+        return await _stored(results, model, canonical, control if use_cache else CacheControl(no_cache=True))
+    work = _answer(results, model, canonical, control, use_cache=use_cache and not control.no_store)
+    response = await while_connected(cast("Receive", request.receive), work)
+    return litestar_response(GONE) if response is None else response
+
+
+async def _stored(results: Results, model: str, canonical: CanonicalJson, control: CacheControl) -> Response[Any]:
+    result = await results.stored(model, canonical, tenant=TENANT)
+    if result is None or not control.accepts(result.age_ms, result.ttl_ms):
+        headers = {"X-Cache": "MISS", "Cache-Status": "tollhouse; detail=only-if-cached"}
+        return problem(504, "not-cached", "Not Cached", "no output is stored that answers this", headers=headers)
+    return _response(model, result)
+
+
+async def _answer(
+    results: Results, model: str, canonical: CanonicalJson, control: CacheControl, *, use_cache: bool
+) -> Response[Any]:
+    fresh = control.no_cache
+    result = await results.answer(model, canonical, tenant=TENANT, use_cache=use_cache, fresh=fresh)
+    if result.status in _STORED and not control.accepts(result.age_ms, result.ttl_ms):
+        fresh = True
+        result = await results.answer(model, canonical, tenant=TENANT, fresh=fresh)
+    return _response(model, result, fresh=fresh)
 
 
 def _input(body: bytes) -> CanonicalJson:
@@ -72,17 +96,20 @@ def _input(body: bytes) -> CanonicalJson:
     return canonical.only_member("input")
 
 
-def _headers(result: CacheResult[Any]) -> dict[str, str]:
-    """Return the cache headers: X-Cache, Cache-Status (RFC 9211), and Age for a stored output."""
-    headers = {"X-Cache": result.status, "Cache-Status": _STATUS[result.status]}
-    if result.status == "MISS" and result.ttl_ms > 0:
+def _response(model: str, result: CacheResult[Any], *, fresh: bool = False) -> Response[Any]:
+    """Return an output with the cache headers: X-Cache, Cache-Status (RFC 9211), and Age if it was stored before."""
+    is_miss = result.status == "MISS"
+    headers = {"X-Cache": result.status, "Cache-Status": _FRESH if fresh and is_miss else _STATUS[result.status]}
+    if is_miss and result.ttl_ms > 0:
         headers["Cache-Status"] += "; stored"
-    if result.status in ("HIT", "STALE"):
+    if result.status in _STORED:
         headers["Age"] = str(result.age_ms // 1000)
         headers["Cache-Status"] += f"; ttl={result.ttl_ms // 1000}"
-    return headers
+    return Response(AnswerBody(model=model, output=result.value), headers=headers)
 
 
+_STORED: Final = ("HIT", "STALE")
+_FRESH: Final = "tollhouse; fwd=request"
 _STATUS: Final = {
     "HIT": "tollhouse; hit",
     "STALE": "tollhouse; hit",

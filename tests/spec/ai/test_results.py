@@ -207,3 +207,27 @@ async def test_identical_inputs_at_the_same_time_run_the_model_once(desk: Desk):
 
     assert {answer.value["times"] for answer in answers} == {1}
     assert len(desk.model.seen) == 1
+
+
+async def test_a_fresh_result_takes_the_place_of_the_stored_one(desk: Desk):
+    """With `fresh` the model runs although its output is stored, and the new output is stored."""
+    await desk.ask("hello")
+
+    fresh = await desk.ask("hello", fresh=True)
+
+    assert (fresh.value, fresh.status) == ({"times": 2}, "MISS")
+    assert ((await desk.ask("hello")).value, len(desk.model.seen)) == ({"times": 2}, 2)
+
+
+async def test_what_is_stored_can_be_asked_for_without_the_model(desk: Desk):
+    """The output of the same input, tenant and version, or None; the input is checked all the same."""
+    before = await desk.results.stored("m", "hello", tenant="public")
+    await desk.ask("hello")
+    after = await desk.results.stored("m", "hello", tenant="public")
+
+    assert before is None
+    assert after is not None
+    assert (after.value, after.status, desk.model.seen) == ({"times": 1}, "HIT", ["hello"])
+    assert await desk.results.stored("m", "hello", tenant="other") is None
+    with pytest.raises(InvalidInput):
+        await desk.results.stored("m", "too long", tenant="public")

@@ -21,15 +21,18 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final, Literal
 
 from tollhouse.cache.commands import Busy, Commands, Hit, LoadLease
+from tollhouse.cache.key_names import EntryKeys
 from tollhouse.cache.reading.loader import Bounds, CacheStatus, LoadedBody, Loader
 from tollhouse.cache.reading.query import Query
 from tollhouse.cache.reading.result import CacheResult, body_of, decode_result
 from tollhouse.cache.reading.single_flight import Flight, SingleFlight
 from tollhouse.cache.reading.wait_graph import RunningLoad
 from tollhouse.clock import MonotonicClock, Sleep
-from tollhouse.errors import LoadFailed, StoreError, StoreRefused
+from tollhouse.errors import LoadFailed, StoreError, StoreRefused, StoreUnavailable
 from tollhouse.metrics import Metrics
 
+_SHORTEST_MS: Final = 1
+"""The lifetime of what a look-up stores: nothing."""
 _DELAY_MS: Final = 25
 _DELAY_MS_MAX: Final = 500
 
@@ -92,6 +95,19 @@ class Reader:
         loaded = await flight.lead()
         assert isinstance(loaded, LoadedBody)
         return await self._decode_own(query, loaded, loaded.status)
+
+    async def look_up(self, entry: EntryKeys, type: Any) -> CacheResult[Any] | None:  # noqa: A002 - as in msgspec
+        """Return the stored value; None if there is none that can be decoded as the type, and if the store is down.
+
+        A lease that the look-up is granted is released; callers that ask meanwhile wait for that.
+        """
+        try:
+            reply = await self._commands.get_or_lease(entry, _SHORTEST_MS)
+        except StoreUnavailable:
+            return None
+        if isinstance(reply, LoadLease) and not reply.is_hold:
+            self._commands.leases.abandon(entry, reply.token)
+        return await decode_result(entry, type, body_of(reply, "HIT"), "HIT") if isinstance(reply, Hit) else None
 
     async def load_unleased(self, query: Query, status: CacheStatus) -> CacheResult[Any]:
         """Load for this caller alone, whatever is stored or in progress."""
@@ -220,7 +236,7 @@ class Reader:
         """Return the caller's own copy; None for a stored body that is unusable, which is removed and counted."""
         if loaded.status in ("MISS", "BYPASS"):
             return await self._decode_own(query, loaded, status)
-        result = await decode_result(query, loaded, status)
+        result = await decode_result(query.entry, query.type, loaded, status)
         if result is None:
             self._metrics.discarded_state("cache-entry")
             try:
@@ -231,7 +247,7 @@ class Reader:
 
     async def _decode_own(self, query: Query, loaded: LoadedBody, status: CacheStatus) -> CacheResult[Any]:
         """Return the caller's own copy of a value that this process has just loaded."""
-        result = await decode_result(query, loaded, status)
+        result = await decode_result(query.entry, query.type, loaded, status)
         if result is None:
             raise LoadFailed(f"the loaded value was encoded, but cannot be decoded as {query.type!r}")
         return result

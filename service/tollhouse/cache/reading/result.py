@@ -9,8 +9,8 @@ from msgspec import Struct
 from tollhouse.cache.codec import decode_body, decoding_bytes
 from tollhouse.cache.commands import Hit
 from tollhouse.cache.envelope import decode
+from tollhouse.cache.key_names import EntryKeys
 from tollhouse.cache.reading.loader import CacheStatus, LoadedBody, run_off_loop_if_large
-from tollhouse.cache.reading.query import Query
 
 T = TypeVar("T")
 
@@ -28,10 +28,15 @@ class CacheResult(Struct, Generic[T], frozen=True, kw_only=True):
     load_ms: int
 
 
-async def decode_result(query: Query, loaded: LoadedBody, status: CacheStatus) -> CacheResult[Any] | None:
-    """Return a value of the caller's own; None if the body is damaged, of another key, or not of the query's type."""
+async def decode_result(
+    entry: EntryKeys,
+    type: Any,  # noqa: A002 - as in msgspec
+    loaded: LoadedBody,
+    status: CacheStatus,
+) -> CacheResult[Any] | None:
+    """Return a value of the caller's own; None if the body is damaged, of another key, or not of the type."""
     decoded = await run_off_loop_if_large(
-        decoding_bytes(loaded.body), decode_body, loaded.body, query.digest, query.type
+        decoding_bytes(loaded.body), decode_body, loaded.body, bytes.fromhex(entry.digest), type
     )
     if decoded is None:
         return None
