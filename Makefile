@@ -62,6 +62,7 @@ bench: $(VENV)/.bench ## measure beside the peers, into bench/results; ARGS='--r
 	$(BIN)/python -m bench.middleware $(ARGS)
 	$(BIN)/python -m bench.takes_over_http $(ARGS)
 	$(BIN)/python -m bench.large_bodies $(ARGS)
+	$(BIN)/python -m bench.cold_callers
 
 check: $(VENV)/.develop ## what to run while you work, in under a minute: lint, types, rules without a server
 	$(BIN)/ruff check

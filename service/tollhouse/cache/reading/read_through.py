@@ -36,10 +36,10 @@ _SHORTEST_MS: Final = 1
 _DELAY_MS: Final = 25
 _DELAY_MS_MAX: Final = 500
 
-Landing = LoadedBody | Literal["down", "gave-up"]
+FlightResult = LoadedBody | Literal["down", "gave-up"]
 """The result of a flight: a body · the store is down · another process kept it waiting for too long."""
 
-_Found = Flight[Landing] | Hit | LoadLease | Busy | None
+_Found = Flight[FlightResult] | Hit | LoadLease | Busy | None
 """A flight of this process that can be joined, or the answer of the store, None if it is down."""
 
 
@@ -62,8 +62,8 @@ class Reader:
         self._bounds = bounds
         self._monotonic = monotonic
         self._sleep = sleep
-        self._flights: SingleFlight[Landing] = SingleFlight()
-        self._refreshes: SingleFlight[Landing] = SingleFlight()
+        self._flights: SingleFlight[FlightResult] = SingleFlight()
+        self._refreshes: SingleFlight[FlightResult] = SingleFlight()
         self._bypasses: SingleFlight[LoadedBody] = SingleFlight()
 
     async def read(self, query: Query, answered: Callable[[], None] | None = None) -> CacheResult[Any]:
@@ -138,9 +138,9 @@ class Reader:
             case _:
                 flight = self._start(self._flights, query, found, self._running(query))
                 loaded = await flight.lead()
-                return await self._land(query, loaded, began)
+                return await self._result(query, loaded, began)
 
-    def _joinable(self, query: Query) -> Flight[Landing] | None:
+    def _joinable(self, query: Query) -> Flight[FlightResult] | None:
         """Return the flight of this process that holds the lease, or waits for it."""
         return self._flights.find(query.entry.digest) or self._refreshes.find(query.entry.digest)
 
@@ -148,8 +148,8 @@ class Reader:
         return RunningLoad(self, query.entry.digest, query.family)
 
     def _start(
-        self, flights: SingleFlight[Landing], query: Query, reply: Busy | LoadLease, load: RunningLoad
-    ) -> Flight[Landing]:
+        self, flights: SingleFlight[FlightResult], query: Query, reply: Busy | LoadLease, load: RunningLoad
+    ) -> Flight[FlightResult]:
         """Start a flight in the step in which the reply is read, so that a lease that was granted is kept by it."""
         if isinstance(reply, Busy):
             load.require_no_recursion()
@@ -157,7 +157,9 @@ class Reader:
         self._hold(flight, query, reply)
         return flight
 
-    async def _join(self, flight: Flight[Landing], query: Query, began: int, wait_ms: int) -> CacheResult[Any] | None:
+    async def _join(
+        self, flight: Flight[FlightResult], query: Query, began: int, wait_ms: int
+    ) -> CacheResult[Any] | None:
         """Return the value of another caller's flight; None if it is not for this caller, which must try again."""
         self._running(query).require_no_recursion()
         if not await flight.ended(wait_ms / 1000) or flight.concerns_starter_alone:
@@ -168,10 +170,10 @@ class Reader:
                 return None
             if loaded.validity == "unconfirmed":
                 return await self._bypass(query, began)
-        return await self._land(query, loaded, began, joined=True)
+        return await self._result(query, loaded, began, joined=True)
 
-    async def _land(
-        self, query: Query, loaded: Landing, began: int, *, joined: bool = False
+    async def _result(
+        self, query: Query, loaded: FlightResult, began: int, *, joined: bool = False
     ) -> CacheResult[Any] | None:
         match loaded:
             case "down":
@@ -181,7 +183,7 @@ class Reader:
             case _:
                 return await self._decode_stored(query, loaded, "COALESCED" if joined else loaded.status)
 
-    async def _lead(self, flight: Flight[Landing], query: Query, reply: Busy | LoadLease) -> Landing:
+    async def _lead(self, flight: Flight[FlightResult], query: Query, reply: Busy | LoadLease) -> FlightResult:
         """Wait while another process loads, then return its value or load."""
         give_up_ms = self._monotonic() + self._bounds.wait_ms
         delays_ms = _delays_ms()
@@ -200,7 +202,7 @@ class Reader:
             flight.reopen()
         return await self._loader.load_leased(reply, query, flight)
 
-    def _hold(self, flight: Flight[Landing], query: Query, reply: Busy | LoadLease) -> None:
+    def _hold(self, flight: Flight[FlightResult], query: Query, reply: Busy | LoadLease) -> None:
         """Keep a lease that was granted until the flight is done, whether or not its load begins."""
         if isinstance(reply, LoadLease):
             self._commands.leases.hold(query.entry, reply.token, flight.task)
