@@ -119,7 +119,7 @@ class Link:
 
     async def run(self, script: str, keys: Sequence[str], args: Sequence[Argument]) -> list[Any]:
         """Run a script; a copy of a call that may be repeated arrives late now and then."""
-        copied = _SCRIPTS[script].idempotent and self._rng.random() < 0.03
+        copied = _SCRIPTS[script].idempotent and self._rng.random() < 0.2
         return await self.travel(lambda: self._server.run(script, keys, args), copied=copied)
 
     async def run_durably(self, script: str, keys: Sequence[str], args: Sequence[Argument]) -> tuple[list[Any], bool]:
