@@ -86,6 +86,10 @@ class Seam:
         reply, _ = await self._run(script, keys, args, durably=False)
         return reply
 
+    @property
+    def is_available(self) -> bool:
+        return "everything" not in self.failing
+
     async def run_durably(self, script: str, keys: Sequence[str], args: Sequence[Argument]) -> tuple[list[Any], bool]:
         return await self._run(script, keys, args, durably=True)
 

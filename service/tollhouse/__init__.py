@@ -24,10 +24,14 @@ from tollhouse.asgi.ratelimit.refusal_handlers import RefusalHandler
 from tollhouse.asgi.ratelimit.rules import PolicyChoice, RateLimitRule
 from tollhouse.asgi.response import HttpResponse
 from tollhouse.cache.cache import Cache
+from tollhouse.cache.pending import PendingInvalidations
 from tollhouse.cache.reading.result import CacheResult
 from tollhouse.cache.stats import CacheDetail, CacheLifetimes, CacheStats, CacheUsage, MissCauses
+from tollhouse.cache.ttl import CacheTTL
 from tollhouse.caching.decorators import CacheDecorator, CachedFunction, cache_response, cached, rcached
+from tollhouse.caching.facade import CacheManager, CacheService
 from tollhouse.caching.invalidating import invalidate_cache, invalidate_cache_for, invalidates
+from tollhouse.caching.keys import CacheKeys
 from tollhouse.errors import (
     ConfigurationError,
     InvalidInput,
@@ -72,10 +76,14 @@ __all__ = [
     "Cache",
     "CacheDecorator",
     "CacheDetail",
+    "CacheKeys",
     "CacheLifetimes",
+    "CacheManager",
     "CacheResult",
+    "CacheService",
     "CacheSettings",
     "CacheStats",
+    "CacheTTL",
     "CacheUsage",
     "CachedFunction",
     "Charge",
@@ -102,6 +110,7 @@ __all__ = [
     "Models",
     "NameTaken",
     "Overloaded",
+    "PendingInvalidations",
     "Policy",
     "PolicyChoice",
     "PolicyDefinition",

@@ -101,10 +101,10 @@ FLOORS: Mapping[str, tuple[frozenset[str], ...]] = {
         frozenset({"ratelimit"}),
     ),
     "cache": (
-        frozenset({"codec", "envelope", "key_names", "ttl"}),
+        frozenset({"codec", "doubt", "envelope", "key_names", "permits", "ttl"}),
         frozenset({"commands", "own_leases"}),
         frozenset({"reading"}),
-        frozenset({"stats", "walks"}),
+        frozenset({"aside", "pending", "stats", "walks"}),
         frozenset({"cache"}),
     ),
     "drill": (

@@ -25,10 +25,14 @@ PUBLIC = (
     "Cache",
     "CacheDecorator",
     "CacheDetail",
+    "CacheKeys",
     "CacheLifetimes",
+    "CacheManager",
     "CacheResult",
+    "CacheService",
     "CacheSettings",
     "CacheStats",
+    "CacheTTL",
     "CacheUsage",
     "CachedFunction",
     "Charge",
@@ -55,6 +59,7 @@ PUBLIC = (
     "Models",
     "NameTaken",
     "Overloaded",
+    "PendingInvalidations",
     "Policy",
     "PolicyChoice",
     "PolicyDefinition",
@@ -104,7 +109,9 @@ FIXTURES = ("tollhouse_cache", "tollhouse_cache_off", "tollhouse_limits_off", "t
 """The fixtures of the pytest plugin."""
 
 PUBLIC_MODULES = ("tollhouse", "tollhouse.fastapi", "tollhouse.litestar")
-MADE_BY_TOLLHOUSE = frozenset({"Accounts", "Cache", "Limiter", "Results", "Sessions", "SettingsWatcher"})
+MADE_BY_TOLLHOUSE = frozenset(
+    {"Accounts", "Cache", "Limiter", "PendingInvalidations", "Results", "Sessions", "SettingsWatcher"}
+)
 """Classes whose objects an open Tollhouse has; their constructors are not public."""
 ALIASES = {
     "Charge",

@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Final, Protocol
 
 from tests.simulation.loop import VirtualLoop, run
@@ -59,8 +60,25 @@ class OwnCache:
 
     async def read(self, key: str, load: Callable[[], Awaitable[int]], ttl_s: int) -> tuple[int, str]:
         tags, fresh = [f"tag:{key}", "all of them"], self._rng.random() < 0.1
+        if self._rng.random() < 0.3:
+            return await self._get_and_set(f"race:{key}", load, ttl_s, tags)
         found = await self._cache.fetch(f"race:{key}", load, ttl_s=ttl_s, tags=tags, fresh=fresh)
         return found.value, found.status
+
+    async def _get_and_set(
+        self, key: str, load: Callable[[], Awaitable[int]], ttl_s: int, tags: list[str]
+    ) -> tuple[int, str]:
+        """Read as callers do that load for themselves, store included."""
+        status = "MISS"
+        try:
+            if (found := await self._cache.get(key)) is not None:
+                return found, "HIT"
+        except StoreUnavailable:
+            status = "BYPASS"
+        value = await load()
+        with suppress(StoreUnavailable):
+            await self._cache.set(key, value, ttl_s=ttl_s, tags=tags)
+        return value, status
 
     async def invalidate(self, key: str, rng: random.Random) -> None:
         others = [f"other:{rng.randrange(9)}" for _ in range(rng.randrange(3))]

@@ -11,19 +11,20 @@ import random
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, TypeVar, cast
 
-from msgspec.structs import replace
-
+from tollhouse.cache.aside import CacheAside
 from tollhouse.cache.codec import CodecName
-from tollhouse.cache.commands import CacheStore, Commands, Counts
-from tollhouse.cache.key_names import ALL, IN_PROGRESS, KeyNames
+from tollhouse.cache.commands import CacheStore, Commands
+from tollhouse.cache.doubt import Doubt
+from tollhouse.cache.key_names import ALL, IN_PROGRESS, KeyNames, family_of
+from tollhouse.cache.pending import PendingInvalidations
 from tollhouse.cache.reading.loader import DEFAULT_BOUNDS, Bounds, Loader
 from tollhouse.cache.reading.read_many import require_keys
 from tollhouse.cache.reading.read_through import Reader
-from tollhouse.cache.reading.reads import Reads, Tags, Without
+from tollhouse.cache.reading.reads import Reads, Tags, Without, decodable
 from tollhouse.cache.reading.result import CacheResult
 from tollhouse.cache.stats import NO_INFO, CacheStats, describe
-from tollhouse.cache.ttl import JITTER_DEFAULT, default_lifetime_ms, hold_lifetime_ms
-from tollhouse.cache.walks import count_entries, walk
+from tollhouse.cache.ttl import JITTER_DEFAULT, default_lifetime_ms, hold_lifetime_ms, lifetime_ms
+from tollhouse.cache.walks import count, walk
 from tollhouse.clock import MonotonicClock, Sleep, monotonic_ms
 from tollhouse.errors import Steps, StoreError, require_type
 from tollhouse.keyring import Keyring
@@ -65,6 +66,9 @@ class Cache:
         loader = Loader(self._commands, codec, bounds, monotonic=monotonic, uniform=uniform, sleep=sleep)
         self._reader = Reader(self._commands, loader, metrics, bounds, monotonic=monotonic, sleep=sleep)
         self._reads = Reads(self._key_names, self._reader, metrics, self._ttl_ms)
+        self._aside = CacheAside(self._commands, metrics, bounds, monotonic=monotonic, uniform=uniform)
+        self._codec: CodecName = codec
+        self._doubt = Doubt(self.clear)
 
     def switch(self, *, on: bool | None) -> None:
         """Enable or disable the cache; None means as it was opened. A cache that is off loads every value."""
@@ -98,16 +102,9 @@ class Cache:
         `load` must not read the key that it loads, directly or over other keys: that raises LoadFailed.
         """
         query = self._reads.query(
-            key,
-            load,
-            ttl_s=ttl_s,
-            none_ttl_s=none_ttl_s,
-            jitter=jitter,
-            tags=tags,
-            family=None,
-            type=type,
+            key, load, ttl_s=ttl_s, none_ttl_s=none_ttl_s, jitter=jitter, tags=tags, family=None, type=type
         )
-        return (await self._reads.one(query, self._without(), fresh=fresh)).value
+        return (await self._reads.one(query, await self._without(), fresh=fresh)).value
 
     async def fetch(
         self,
@@ -128,16 +125,9 @@ class Cache:
         The read is counted under `family`, by default the first word of the key.
         """
         query = self._reads.query(
-            key,
-            load,
-            ttl_s=ttl_s,
-            none_ttl_s=none_ttl_s,
-            jitter=jitter,
-            tags=tags,
-            family=family,
-            type=type,
+            key, load, ttl_s=ttl_s, none_ttl_s=none_ttl_s, jitter=jitter, tags=tags, family=family, type=type
         )
-        without = self._without() or (None if use_cache else "BYPASS")
+        without = await self._without() or (None if use_cache else "BYPASS")
         return await self._reads.one(query, without, fresh=fresh)
 
     async def get_many(
@@ -171,7 +161,40 @@ class Cache:
             family=None,
             type=type,
         )
-        return await self._reads.many(template, unique, load_many, self._without())
+        return await self._reads.many(template, unique, load_many, await self._without())
+
+    async def get(self, key: str, default: Any = None, *, type: Any = None) -> Any:  # noqa: A002 - as in msgspec
+        """Return the stored value of a key, or `default`; prefer `get_or_load`, which loads once for all callers.
+
+        What the caller loads and stores by `set` after a miss, in this task, is refused if it was invalidated since.
+        """
+        entry, kind = self._key_names.entries(key)[0], decodable(type)
+        if not self._is_on:
+            return default
+        if self._doubt.is_open:
+            self._aside.refuse(entry)
+            await self._doubt.settle()
+        found = await self._aside.get(entry, family_of(key), kind)
+        return default if found is None else found.value
+
+    async def set(
+        self,
+        key: str,
+        value: Any,
+        *,
+        ttl_s: int | None = None,
+        tags: Iterable[str] = (),
+        codec: CodecName | None = None,
+    ) -> bool:
+        """Store a value; return False if it was not, because it is outdated or above the bound.
+
+        After a `get` of the key that missed, in this task, the value is outdated if the key or one of the tags was
+        invalidated since. Otherwise it replaces what is stored, and values that are being loaded are not stored.
+        """
+        entry, digests = self._key_names.entries(key)[0], self._key_names.entry_tags(tags)
+        ttl_ms = self._ttl_ms if ttl_s is None else lifetime_ms(ttl_s)
+        packed = self._aside.encode(value, codec or self._codec)
+        return self._is_on and await self._aside.set(entry, packed, codec or self._codec, digests, ttl_ms)
 
     async def look_up(
         self,
@@ -184,7 +207,7 @@ class Cache:
 
         Nothing is loaded. The look-up is counted under `family`, by default the first word of the key.
         """
-        return await self._reads.look_up(key, family, type, is_on=self._is_on)
+        return await self._reads.look_up(key, family, type, is_on=await self._without() is None)
 
     async def invalidate(self, key: str, *, hold_ms: int = 0) -> bool:
         """Remove one value, and prevent a load in progress from storing one; return whether there was a value.
@@ -211,6 +234,20 @@ class Cache:
         """Remove every value, as `invalidate` does; the cost is the same for any number."""
         await self._commands.invalidate_tags((ALL,))
 
+    async def clear_all(self) -> int:
+        """Remove every value, as `clear` does, then give memory back in small steps; return how many there were."""
+        with Steps() as steps:
+            await self.clear()
+            steps.begun = True
+            return await walk(self._store, self._key_names.everything, self._commands.sweep)
+
+    def after_commit(self) -> PendingInvalidations:
+        """Return a block, for `async with`, that invalidates what it names when it ends; nothing if it raises.
+
+        Put a transaction in it. Raises StoreUnavailable if the store did not answer: old values may be served still.
+        """
+        return PendingInvalidations(self._commands, self._key_names)
+
     async def delete_pattern(self, pattern: str) -> int:
         """Remove the values whose keys match a pattern such as `model:metrics:*`; return how many there were.
 
@@ -221,20 +258,29 @@ class Cache:
         patterns = self._key_names.patterns(pattern)
         if not patterns:
             return int(await self.invalidate(pattern))
-        deleted = 0
         with Steps() as steps:
             await self._commands.invalidate_tags((IN_PROGRESS,))
             steps.begun = True
-            for each in patterns:
-                deleted += await walk(self._store, each, self._commands.invalidate)
-        return deleted
+            return sum([await walk(self._store, each, self._commands.invalidate) for each in patterns])
+
+    @property
+    def is_available(self) -> bool:
+        """Return False if the cache is off, or its store is known to be down; nothing is sent."""
+        return self._is_on and self._store.is_available
+
+    def distrust(self) -> None:
+        """Clear the cache before this process reads it again: for an invalidation that could not be sent."""
+        self._doubt.add()
 
     async def stats(self) -> CacheStats:
         """Return the statistics of the cache; a store that is down is reported in them, not raised."""
         message, counts, memory = "Cache is disabled", None, NO_INFO
         if self._is_on:
             try:
-                counts, memory = await self._counts(), await self._store.info("memory")
+                counts, memory = (
+                    await count(self._commands, self._store, self._key_names.everything),
+                    await self._store.info("memory"),
+                )
                 message = "Cache is healthy"
             except StoreError:
                 message = "Cache is unavailable"
@@ -245,20 +291,9 @@ class Cache:
     async def aclose(self) -> None:
         """Cancel the loads in progress, and their callers with them."""
         await self._reader.aclose()
+        await self._doubt.aclose()
 
-    async def _counts(self) -> Counts:
-        """Return the counts; the number of keys is that of this cache's entries.
-
-        It is 0 if the server refuses to list them, as to an account without the right to.
-        """
-        counts = await self._commands.counts()
-        try:
-            entries = await count_entries(self._store, self._key_names.everything, counts.keys)
-        except StoreError as error:
-            if error.outcome != "rejected":
-                raise
-            entries = 0
-        return replace(counts, keys=entries)
-
-    def _without(self) -> Without | None:
-        return None if self._is_on else "DISABLED"
+    async def _without(self) -> Without | None:
+        if not self._is_on:
+            return "DISABLED"
+        return "BYPASS" if self._doubt.is_open and not await self._doubt.is_settled() else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, Protocol
 
@@ -9,10 +10,12 @@ from msgspec import Struct
 
 from tollhouse.cache.key_names import EntryKeys, Names
 from tollhouse.cache.own_leases import OwnLeases
+from tollhouse.cache.permits import Permit
 from tollhouse.scripts import PRIMARY, Argument
 
 _HOLD: Final = "H"
 """The first character of a hold, which no token of a caller has."""
+_TOKEN_BYTES: Final = 12
 _TAGS_MAX: Final = 10_000
 """The most tags of one call: the server does nothing else for some milliseconds."""
 
@@ -22,6 +25,11 @@ class CacheStore(Protocol):
 
     async def run(self, script: str, keys: Sequence[str], args: Sequence[Argument]) -> list[Any]:
         """Run a script and return its reply; raises StoreError."""
+        ...
+
+    @property
+    def is_available(self) -> bool:
+        """Return False if the store is known to be down; nothing is sent."""
         ...
 
     async def run_durably(self, script: str, keys: Sequence[str], args: Sequence[Argument]) -> tuple[list[Any], bool]:
@@ -167,6 +175,37 @@ class Commands:
         """End a lease without storing anything; a hold stays."""
         if not token.startswith(_HOLD):
             await self._store.run("cache/release", (entry.lease,), (token,))
+
+    async def get(self, entry: EntryKeys, permit_ms: int) -> Hit | Permit:
+        """Return the entry, or the permit to store what is loaded within `permit_ms`."""
+        state, now_ms, sequence, epoch, found = await self._store.run(
+            "cache/get",
+            (entry.entry, entry.lease, entry.permit, self._clock),
+            (PRIMARY, secrets.token_hex(_TOKEN_BYTES), permit_ms),
+        )
+        if state == 1:
+            return Hit(envelope=found, now_ms=now_ms)
+        token = found.decode() if state == 2 else None
+        return Permit(token=token, epoch=epoch.decode(), sequence=sequence, missed_ms=now_ms)
+
+    async def set(self, entry: EntryKeys, permit: Permit | None, tail: bytes, keep_ms: int) -> bool:
+        """Store what follows the head of an envelope; return False if it has a permit, and a read would refuse it.
+
+        Without one it replaces what is stored, and refuses what is being loaded.
+        """
+        new = Permit(token=secrets.token_hex(_TOKEN_BYTES))
+        state = permit or new
+        (stored,) = await self._store.run(
+            "cache/set",
+            (entry.entry, entry.lease, entry.permit, self._clock),
+            (PRIMARY, state.token or "", state.epoch, state.sequence, state.missed_ms, keep_ms, tail),
+        )
+        return stored == 1
+
+    async def sweep(self, entries: Iterable[Names]) -> int:
+        """Remove those of the entries that no read would return; return how many they were."""
+        (removed,) = await self._store.run("cache/sweep", (self._clock, *(names[0] for names in entries)), (PRIMARY,))
+        return removed
 
     async def invalidate(self, entries: Iterable[Names], hold_ms: int = 0) -> int:
         """Remove entries, and refuse what is being loaded for them, and for `hold_ms` too; return how many existed."""

@@ -2,7 +2,8 @@
 
     R1 | stored_ms 13 | fresh_until_ms 13 | load_ms 8 | epoch 32 | sequence 12 | tags 2 | 16 for each tag | body
 
-`R1` names this layout; any other is a miss. `lua/lib/envelope_status.lua` is the other reader.
+`R1` names this layout; any other is a miss. `lua/lib/envelope_status.lua` is the other reader, and `lua/cache/set.lua`
+the other writer of what stands before the tags.
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ from msgspec import Struct
 
 TAGS_MAX: Final = 64
 """The most tags of one entry; the header has room for 99."""
+
+HEAD_BYTES: Final = 80
+"""What stands before the number of tags."""
 
 _MAGIC: Final = b"R1"
 _TAGS_AT: Final = 82
@@ -38,11 +42,15 @@ class Envelope(Struct, frozen=True, kw_only=True):
 def encode(header: Envelope, body: bytes) -> bytes:
     """Return the bytes of the header followed by `body`."""
     assert len(header.epoch) == 32, header.epoch
-    assert len(header.tags) <= TAGS_MAX, header.tags
-    assert all(len(tag) == _TAG_BYTES for tag in header.tags), header.tags
     times = f"{header.stored_ms:013d}{header.fresh_until_ms:013d}{min(header.load_ms, _LOAD_MS_MAX):08d}"
-    state = f"{header.epoch}{header.sequence:012d}{len(header.tags):02d}{''.join(header.tags)}"
-    return _MAGIC + times.encode() + state.encode() + body
+    return _MAGIC + f"{times}{header.epoch}{header.sequence:012d}".encode() + encode_tail(header.tags, body)
+
+
+def encode_tail(tags: tuple[str, ...], body: bytes) -> bytes:
+    """Return what follows the first `HEAD_BYTES` of an envelope."""
+    assert len(tags) <= TAGS_MAX, tags
+    assert all(len(tag) == _TAG_BYTES for tag in tags), tags
+    return f"{len(tags):02d}{''.join(tags)}".encode() + body
 
 
 def decode(data: bytes) -> tuple[Envelope, bytes]:

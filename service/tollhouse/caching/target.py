@@ -6,6 +6,7 @@ from asyncio import AbstractEventLoop
 from typing import Final
 
 from tollhouse.cache.cache import Cache
+from tollhouse.caching.facade import CacheManager
 from tollhouse.errors import ConfigurationError
 from tollhouse.settings import Settings, naming
 from tollhouse.sync.caller_thread import refuse_blocking
@@ -14,7 +15,7 @@ from tollhouse.wiring import Tollhouse, settings_for, store_urls
 from tollhouse.wiring.current import served_request
 from tollhouse.wiring.per_loop import PerLoop, default_tollhouse, shared_per_loop
 
-CacheTarget = Cache | Tollhouse | Settings | str
+CacheTarget = CacheManager | Cache | Tollhouse | Settings | str
 """An open cache, or one to open in each event loop."""
 
 _OPEN: Final = "give its URL: a cache that is open belongs to its event loop, and this function has none"
@@ -28,6 +29,7 @@ class CacheSource:
 
     def __init__(self, target: CacheTarget | None, place: str) -> None:
         self._place = place
+        target = target.cache if isinstance(target, CacheManager) else target
         self._open = target if isinstance(target, Cache | Tollhouse) else None
         self._per_loop: PerLoop | None = None
         if isinstance(target, Settings | str):
@@ -36,7 +38,7 @@ class CacheSource:
                 store_urls(settings)
                 self._per_loop = shared_per_loop(settings)
         elif target is not None and self._open is None:
-            remedy = "give a Cache, a Tollhouse, settings or a URL"
+            remedy = "give a CacheManager, a Cache, a Tollhouse, settings or a URL"
             raise ConfigurationError("cache", type(target).__name__, remedy)
 
     async def cache(self) -> Cache:

@@ -106,6 +106,11 @@ class Store:
         return self._connections.in_flight
 
     @property
+    def is_available(self) -> bool:
+        """Return False if the server did not answer, or refused this store, when it was last tried."""
+        return not (self._fast.breaker.is_open or self.is_refused)
+
+    @property
     def is_refused(self) -> bool:
         """Return True if only a change of the setup lets this store be used, as far as is known."""
         return self._refusals.is_refused

@@ -66,6 +66,7 @@ class Tollhouse:
         self._own_models = models
         self.policies = policies_from_settings(settings, self._own_policies)
         self._watch_task: asyncio.Task[None] | None = None
+        self._caches: dict[str, Cache] = {}
         self.namespace = Namespace(settings.namespace)
         self._urls = store_urls(settings)
         self.stores: Stores = open_stores(
@@ -106,22 +107,29 @@ class Tollhouse:
         time = self.stores.times["sessions"]
         return open_sessions(self.stores.sessions, self.keyring, self.metrics, namespace=self.namespace, time=time)
 
-    @cached_property
+    @property
     def cache(self) -> Cache:
         """Cached results."""
+        return self.cache_with(self.settings.cache.key_prefix)
+
+    def cache_with(self, prefix: str) -> Cache:
+        """Return the cache whose keys begin with a prefix, one for each; it is closed with this object."""
+        if prefix in self._caches:
+            return self._caches[prefix]
         chosen, time = self.settings.cache, self.stores.times["cache"]
         cache = Cache(
             self.stores.cache,
             self.keyring,
             self.metrics,
             enabled=chosen.enabled,
-            prefix=chosen.key_prefix,
+            prefix=prefix,
             namespace=self.namespace,
             ttl_ms=chosen.ttl_s * 1000,
             monotonic=time.monotonic_ms,
             sleep=time.sleep,
         )
         CACHE.add(cache)
+        self._caches[prefix] = cache
         return cache
 
     @cached_property
@@ -174,8 +182,8 @@ class Tollhouse:
             await self.accounts.aclose()
         if "sessions" in vars(self):
             await self.sessions.aclose()
-        if "cache" in vars(self):
-            await self.cache.aclose()
+        for cache in self._caches.values():
+            await cache.aclose()
         if "limits" in vars(self):
             await self.limits.aclose()
         models = vars(self).get("models", self._own_models)

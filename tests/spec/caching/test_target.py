@@ -48,11 +48,12 @@ def served(function: Callable[..., Any], **options: Any) -> RateLimitMiddleware:
     return RateLimitMiddleware(inner, policy=None, **options)
 
 
-@pytest.mark.parametrize("kind", ["cache", "tollhouse", "settings", "url"])
+@pytest.mark.parametrize("kind", ["manager", "cache", "tollhouse", "settings", "url"])
 async def test_a_cache_may_be_open_or_be_opened(world: StoreWorld, kind: str) -> None:
-    """S4-01: an open Cache or Tollhouse is used and stays open; settings and a URL are opened on first use."""
+    """S4-01: an open CacheManager, Cache or Tollhouse is used and stays open; settings and a URL open on first use."""
     async with tollhouse.open(world.url) as opened:
         targets = {
+            "manager": tollhouse.CacheManager(opened),
             "cache": opened.cache,
             "tollhouse": opened,
             "settings": Settings(url=world.url),

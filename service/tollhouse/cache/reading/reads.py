@@ -63,12 +63,12 @@ class Reads:
             ttl_ms=self._ttl_ms if ttl_s is None else lifetime_ms(ttl_s),
             none_ttl_ms=none_lifetime_ms(none_ttl_s),
             jitter=jitter_share(jitter),
-            type=_decodable(type),
+            type=decodable(type),
         )
 
     async def look_up(self, key: str, family: str | None, type: Any, *, is_on: bool) -> CacheResult[Any] | None:  # noqa: A002 - as in msgspec
         """Return the stored value and its source; None if there is none, and if the cache is off."""
-        entry, kind = self._key_names.entries(key)[0], _decodable(type)
+        entry, kind = self._key_names.entries(key)[0], decodable(type)
         found = await self._reader.look_up(entry, kind) if is_on else None
         self._metrics.cache(family or family_of(key), "disabled" if not is_on else "hit" if found else "miss")
         return found
@@ -140,7 +140,7 @@ class Reads:
             self._metrics.cache_saved(query.family, result.load_ms / 1000)
 
 
-def _decodable(type: Any) -> Any:  # noqa: A002 - as in msgspec
+def decodable(type: Any) -> Any:  # noqa: A002 - as in msgspec
     """Return the type that values are decoded as, Any for None; raise InvalidInput if no value can have it."""
     if type is None:
         return Any

@@ -96,6 +96,11 @@ class FakeStore:
         rest = (len(keys), *keys, self._clock() or self._server.clock.now_ms(), *with_primary(args, _PRIMARY))
         return as_list(await self._send(script, "EVAL", found.plain, *rest))
 
+    @property
+    def is_available(self) -> bool:
+        """Return False while a test has the store down."""
+        return not self._server.fault(self.name).is_down
+
     async def run_durably(self, script: str, keys: Sequence[str], args: Sequence[Argument]) -> tuple[list[Any], bool]:
         """Run a script; nothing here is durable."""
         return await self.run(script, keys, args), False

@@ -1,0 +1,105 @@
+"""Cache-aside made safe: `get`, load, `set`, by callers that load values for themselves.
+
+A value that was invalidated between the miss and the `set` is refused, as that of a load under a lease is. There is no
+single flight: callers that miss together load together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from tollhouse.cache.codec import (
+    UNSUPPORTED,
+    CodecName,
+    DecodedBody,
+    decode_body,
+    decoding_bytes,
+    encode_body,
+    encode_value,
+)
+from tollhouse.cache.commands import Commands, Hit
+from tollhouse.cache.envelope import HEAD_BYTES, decode, encode_tail
+from tollhouse.cache.key_names import EntryKeys
+from tollhouse.cache.permits import REFUSED, Misses
+from tollhouse.cache.reading.loader import Bounds, run_off_loop_if_large
+from tollhouse.cache.ttl import JITTER_DEFAULT, spread
+from tollhouse.clock import MonotonicClock
+from tollhouse.errors import InvalidInput
+from tollhouse.metrics import Metrics
+
+
+class CacheAside:
+    """Reads and writes of single values; every method raises StoreError as the store does."""
+
+    def __init__(
+        self,
+        commands: Commands,
+        metrics: Metrics,
+        bounds: Bounds,
+        *,
+        monotonic: MonotonicClock,
+        uniform: Callable[[], float],
+    ) -> None:
+        self._commands = commands
+        self._metrics = metrics
+        self._bounds = bounds
+        self._uniform = uniform
+        self._misses = Misses(bounds.load_ms, monotonic)
+
+    def encode(self, value: Any, codec: CodecName) -> bytes:
+        """Return a value as it is stored; raise InvalidInput if the codec cannot encode it."""
+        try:
+            return encode_value(value, codec)
+        except UNSUPPORTED as error:
+            kind = value.__class__.__name__
+            raise InvalidInput("value", kind, f"give what msgspec can encode as {codec} ({error})") from error
+
+    def refuse(self, entry: EntryKeys) -> None:
+        """Refuse the `set` of this entry that follows in this context."""
+        self._misses.note(entry.entry, REFUSED)
+
+    async def get(self, entry: EntryKeys, family: str, type: Any) -> DecodedBody | None:  # noqa: A002 - as in msgspec
+        """Return a stored value; None for a miss, which is noted in the caller's context.
+
+        A stored body that cannot be used is removed and counted.
+        """
+        # Until the store has answered nothing may be stored: a caller may take its own timeout for a miss.
+        self.refuse(entry)
+        reply = await self._commands.get(entry, self._bounds.load_ms)
+        if isinstance(reply, Hit):
+            found = await self._decode(entry, reply, family, type)
+            if found is not None:
+                return found
+            self._metrics.discarded_state("cache-entry")
+            await self._commands.invalidate((entry.names,))
+            reply = await self._commands.get(entry, self._bounds.load_ms)
+        self._metrics.cache(family, "miss")
+        if not isinstance(reply, Hit):
+            self._misses.note(entry.entry, reply)
+        return None
+
+    async def set(self, entry: EntryKeys, packed: bytes, codec: CodecName, tags: tuple[str, ...], ttl_ms: int) -> bool:
+        """Store an encoded value; return False if it is refused or above the bound.
+
+        One that is above the bound and replaces another removes that.
+        """
+        permit = self._misses.take(entry.entry)
+        if permit is not None and permit.token is None:
+            return False
+        digest = bytes.fromhex(entry.digest)
+        tail = encode_tail(tags, await run_off_loop_if_large(len(packed), encode_body, packed, codec, digest))
+        if HEAD_BYTES + len(tail) <= self._bounds.entry_bytes:
+            return await self._commands.set(entry, permit, tail, spread(ttl_ms, JITTER_DEFAULT, self._uniform()))
+        if permit is None:
+            await self._commands.invalidate((entry.names,))
+        return False
+
+    async def _decode(self, entry: EntryKeys, hit: Hit, family: str, type: Any) -> DecodedBody | None:  # noqa: A002 - as in msgspec
+        header, body = decode(hit.envelope)
+        found = await run_off_loop_if_large(decoding_bytes(body), decode_body, body, bytes.fromhex(entry.digest), type)
+        if found is not None:
+            self._misses.take(entry.entry)
+            self._metrics.cache(family, "hit")
+            self._metrics.cache_saved(family, header.load_ms / 1000)
+        return found
