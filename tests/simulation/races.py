@@ -60,7 +60,7 @@ class OwnCache:
 
     async def read(self, key: str, load: Callable[[], Awaitable[int]], ttl_s: int) -> tuple[int, str]:
         tags, fresh = [f"tag:{key}", "all of them"], self._rng.random() < 0.1
-        if self._rng.random() < 0.3:
+        if self._rng.random() < 0.2:
             return await self._get_and_set(f"race:{key}", load, ttl_s, tags)
         found = await self._cache.fetch(f"race:{key}", load, ttl_s=ttl_s, tags=tags, fresh=fresh)
         return found.value, found.status
