@@ -1,7 +1,8 @@
 """Prometheus metrics: one object per process, and the text of a scrape.
 
 The number of label values is bounded: callers pass only names that the operator or the code chose, such as existing
-policies, cache families and scripts. A name that a client sent never becomes a label.
+policies and scripts. A name that a client sent never becomes a label. A family of cached values is the first word of
+their keys, and an application may take that from a client: beyond `FAMILIES_MAX`, families count as `other`.
 
 The workers of one service share a folder (`PROMETHEUS_MULTIPROC_DIR`, set before this module is imported), so that each
 of them can answer a scrape for all. Each process then has exactly one `Metrics`.
@@ -39,6 +40,8 @@ _HASH_MEANING = "Time to hash or verify one password, its wait in the queue left
 _SCRIPT_MEANING = "Time from sending a script call to reading its reply."
 _HASH_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
+FAMILIES_MAX = 256
+"""How many families of cached values have figures of their own."""
 FLUSH_S = 0.25
 """How long a worker's new decisions may be missing from a scrape that another worker answers."""
 
@@ -104,6 +107,7 @@ class Metrics:
         self._logins = counter("logins_total", "Attempts to log in.", "outcome")
         self._reads = counter("cache_requests_total", "Reads of a cache family.", "cache", "result")
         self._saved = counter("cache_saved_seconds_total", "Time that loads would have taken.", "cache")
+        self._families: set[str] = set()
         self._settings = counter("settings_reads_total", "Settings files that were read again.", "outcome")
         self._discarded = counter("state_discarded_total", "Stored values that could not be used.", "kind")
         self._up = gauge("store_up", "1 while every worker reaches the store.", "store", "livemin")
@@ -150,11 +154,18 @@ class Metrics:
 
     def cache(self, cache: str, result: str) -> None:
         """Count one read of a cache family, such as `ai:langid` and hit."""
-        self._reads(cache, result).inc()
+        self._reads(self._family(cache), result).inc()
 
     def cache_saved(self, cache: str, seconds: float) -> None:
         """Add the load time that a hit saved; a negative time, from clocks that differ, adds nothing."""
-        self._saved(cache).inc(max(seconds, 0.0))
+        self._saved(self._family(cache)).inc(max(seconds, 0.0))
+
+    def _family(self, family: str) -> str:
+        if family not in self._families:
+            if len(self._families) >= FAMILIES_MAX:
+                return "other"
+            self._families.add(family)
+        return family
 
     def store_up(self, store: str, up: bool) -> None:  # noqa: FBT001 - `up` is the value, not a mode
         """Record whether this process reaches the store."""

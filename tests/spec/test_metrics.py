@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tollhouse.metrics import Metrics
+from tollhouse.metrics import FAMILIES_MAX, Metrics
 
 WORKER = """
 import sys
@@ -224,3 +224,17 @@ def test_a_process_that_may_not_be_signalled_is_alive(shared: Path) -> None:
 
     assert living.exists()
     assert foreign.exists()
+
+
+def test_families_of_cached_values_are_bounded() -> None:
+    """The first word of a key may come from a client: beyond the bound, families share one label."""
+    metrics = Metrics()
+    for number in range(FAMILIES_MAX + 50):
+        metrics.cache(f"family{number}", "miss")
+        metrics.cache_saved(f"family{number}", 1.0)
+    metrics.cache("family0", "miss")
+
+    read = metrics.registry.get_sample_value
+    assert read("tollhouse_cache_requests_total", {"cache": "other", "result": "miss"}) == 50
+    assert read("tollhouse_cache_saved_seconds_total", {"cache": "other"}) == 50
+    assert read("tollhouse_cache_requests_total", {"cache": "family0", "result": "miss"}) == 2
