@@ -120,11 +120,13 @@ async def test_one_probe_at_a_time_is_sent() -> None:
 async def test_an_answered_probe_closes_the_breaker() -> None:
     """When the server answers again, so do the calls; the one that timed out is not sent again."""
     async with opened() as s:
+        assert not s.store.is_available
         s.old.holding = False
         s.old.release()
 
         assert await answered(s.store) == [1]
 
+        assert s.store.is_available
         assert s.old.verbs() == ["EVALSHA", "PING", "EVALSHA"]
 
 

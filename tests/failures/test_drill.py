@@ -89,7 +89,7 @@ async def test_a_service_that_does_not_start_says_why() -> None:
         async with run_service(client_settings("redis+cluster://h", SECRET)):
             pass
 
-    assert refused.value.setting == "tollhouse serve"
+    assert refused.value.setting == "drill"
     assert "redis+cluster" in str(refused.value)
 
 

@@ -67,7 +67,8 @@ Stores that follow from `url` have four databases, from the one that it names on
 account may not SELECT, they share the one that it names, and `tollhouse check` says so. The first connection decides
 for as long as the stores are open; a primary that refuses its database later is an error, because a store that is
 moved no longer finds its data. So if your servers may differ, set `databases` to `separate` or `shared`. In a shared
-database the `total_keys` of the cache are its own entries, an estimate above 20,000 keys.
+database the `total_keys` of the cache are its own entries, an estimate above 20,000 keys, and 0 without
+the right to `SCAN`.
 
 ## All settings
 

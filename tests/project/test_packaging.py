@@ -36,7 +36,7 @@ PARTS_OF_EXTRAS = {
     "test": frozenset({"stores"}),
 }
 """The parts of the package that may name what an extra brings; each says its pip line if that is missing."""
-OF_APPLICATIONS = frozenset({"fastapi", "starlette"})
+OF_APPLICATIONS = {"fastapi": ("fastapi", "asgi"), "starlette": ("fastapi", "asgi"), "pydantic": ("caching",)}
 """What `tollhouse.fastapi` needs, and every application has that imports it."""
 BARE_MAX = 11
 """Packages that the library may bring along beside itself."""
@@ -295,7 +295,7 @@ def _is_declared(name: str, part: str) -> bool:
     if name in sys.stdlib_module_names | {"tollhouse", "compression"}:
         return True
     if name in OF_APPLICATIONS:
-        return part in ("fastapi", "asgi")
+        return part in OF_APPLICATIONS[name]
     extras = [extra for extra, parts in PARTS_OF_EXTRAS.items() if part in parts]
     texts = [*PROJECT["dependencies"], *(text for extra in extras for text in EXTRAS[extra])]
     declared = {canonicalize_name(Requirement(text).name) for text in texts}

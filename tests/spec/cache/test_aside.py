@@ -315,6 +315,35 @@ async def test_invalidations_after_a_commit(cache: Cache):
     assert [await cache.get(key) for key in ("a", "b", "c")] == [None, None, "old"]
 
 
+@pytest.mark.parametrize(("tags", "keys", "left"), [(["t"], [], ["b"]), ([], ["b"], ["a"]), ([], [], ["a", "b"])])
+async def test_a_block_may_name_tags_or_keys_alone(cache: Cache, tags: list[str], keys: list[str], left: list[str]):
+    """Nothing but what the block names is invalidated."""
+    await cache.set("a", "old", tags=["t"])
+    await cache.set("b", "old")
+
+    async with cache.after_commit() as pending:
+        pending.tags(*tags)
+        pending.keys(*keys)
+
+    assert [key for key in ("a", "b") if await cache.get(key) is not None] == left
+
+
+async def test_a_value_that_is_stored_while_an_unusable_one_is_removed_is_left(world: World):
+    """The caller has a miss, and stores nothing over what another one has stored."""
+    seam = Seam(world.stores.cache)
+    cache, other = open_cache(world, seam), open_cache(world)
+    await cache.set(KEY, "text")
+
+    async def store() -> None:
+        await other.set(KEY, "newer")
+
+    seam.after["cache/invalidate"] = store
+
+    assert await cache.get(KEY, MISSING, type=int) == MISSING
+    assert not await cache.set(KEY, 7)
+    assert await other.get(KEY) == "newer"
+
+
 async def test_a_block_that_raises_invalidates_nothing(cache: Cache):
     """A transaction that was rolled back has changed nothing."""
     await cache.set("a", "old", tags=["t"])

@@ -227,7 +227,9 @@ async def test_only_the_named_store_is_down(world: World, th: Tollhouse) -> None
         assert await th.stores.limits.ping() >= 0
         with pytest.raises(StoreUnavailable):
             await th.stores.cache.ping()
+        assert not th.cache.is_available
     assert await th.stores.cache.ping() >= 0
+    assert th.cache.is_available
 
 
 async def test_a_slow_store_answers_late_or_not_in_time(world: World) -> None:
