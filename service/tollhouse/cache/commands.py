@@ -193,8 +193,7 @@ class Commands:
 
         Without one it replaces what is stored, and refuses what is being loaded.
         """
-        new = Permit(token=secrets.token_hex(_TOKEN_BYTES))
-        state = permit or new
+        state = Permit(token=secrets.token_hex(_TOKEN_BYTES)) if permit is None else permit
         (stored,) = await self._store.run(
             "cache/set",
             (entry.entry, entry.lease, entry.permit, self._clock),
