@@ -24,9 +24,9 @@ from tollhouse.asgi.ratelimit.refusal_handlers import RefusalHandler
 from tollhouse.asgi.ratelimit.rules import PolicyChoice, RateLimitRule
 from tollhouse.asgi.response import HttpResponse
 from tollhouse.cache.cache import Cache
+from tollhouse.cache.management.stats import CacheDetail, CacheLifetimes, CacheStats, CacheUsage, MissCauses
 from tollhouse.cache.pending import PendingInvalidations
 from tollhouse.cache.reading.result import CacheResult
-from tollhouse.cache.stats import CacheDetail, CacheLifetimes, CacheStats, CacheUsage, MissCauses
 from tollhouse.cache.ttl import CacheTTL
 from tollhouse.caching.decorators import CacheDecorator, CachedFunction, cache_response, cached, rcached
 from tollhouse.caching.facade import CacheManager, CacheService

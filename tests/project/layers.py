@@ -103,8 +103,9 @@ FLOORS: Mapping[str, tuple[frozenset[str], ...]] = {
     "cache": (
         frozenset({"codec", "doubt", "envelope", "key_names", "permits", "ttl"}),
         frozenset({"commands", "own_leases"}),
+        frozenset({"management"}),
         frozenset({"reading"}),
-        frozenset({"aside", "pending", "stats", "walks"}),
+        frozenset({"aside", "pending"}),
         frozenset({"cache"}),
     ),
     "drill": (

@@ -16,15 +16,15 @@ from tollhouse.cache.codec import CodecName
 from tollhouse.cache.commands import CacheStore, Commands
 from tollhouse.cache.doubt import Doubt
 from tollhouse.cache.key_names import ALL, IN_PROGRESS, KeyNames, family_of
+from tollhouse.cache.management.stats import NO_INFO, CacheStats, describe
+from tollhouse.cache.management.walks import count, walk
 from tollhouse.cache.pending import PendingInvalidations
 from tollhouse.cache.reading.loader import DEFAULT_BOUNDS, Bounds, Loader
 from tollhouse.cache.reading.read_many import require_keys
 from tollhouse.cache.reading.read_through import Reader
 from tollhouse.cache.reading.reads import Reads, Tags, Without, decodable
 from tollhouse.cache.reading.result import CacheResult
-from tollhouse.cache.stats import NO_INFO, CacheStats, describe
 from tollhouse.cache.ttl import JITTER_DEFAULT, default_lifetime_ms, hold_lifetime_ms, lifetime_ms
-from tollhouse.cache.walks import count, walk
 from tollhouse.clock import MonotonicClock, Sleep, monotonic_ms
 from tollhouse.errors import Steps, StoreError, require_type
 from tollhouse.keyring import Keyring

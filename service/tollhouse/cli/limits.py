@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
 
 import click
-import msgspec
 from msgspec import Struct
 from rich_click import RichCommand, RichGroup
 
 from tollhouse import wiring
 from tollhouse.cli import limits_output as tables
+from tollhouse.cli.query import CONFIG, JSON, print_result, query
 from tollhouse.cli.service_file import load_for_running_service
 from tollhouse.errors import ConfigurationError
 from tollhouse.limits.inspect.explain import Explanation, examine
@@ -29,14 +27,6 @@ from tollhouse.settings import naming, read, settings_file
 from tollhouse.settings.model import PolicySettings
 from tollhouse.wiring import Tollhouse
 
-T = TypeVar("T")
-
-_config = click.option(
-    "--config",
-    type=click.Path(path_type=Path),
-    help="Settings file (default: tollhouse.toml, else that of the running service).",
-)
-_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 _cost = click.option("--cost", type=int, help="Units to take (default: the policy's own cost).")
 
 
@@ -60,7 +50,7 @@ def limits() -> None:
 @click.argument("file", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--limit", help="Check this instead of a file, such as `5/second; 100/minute`.")
 @click.option("--algorithm", default="sliding-window", show_default=True, help="The algorithm for --limit.")
-@_json
+@JSON
 def check_policies(*, file: Path | None, limit: str | None, algorithm: str, as_json: bool) -> None:
     """Check a settings FILE, or one limit: exit code 0 if it can be used, else 1.
 
@@ -70,37 +60,37 @@ def check_policies(*, file: Path | None, limit: str | None, algorithm: str, as_j
     if limit is not None and file is not None:
         raise click.UsageError("give a FILE or --limit, not both")
     linted = _lint_file(file) if limit is None else _lint_notation(limit, algorithm)
-    _print(linted, tables.show_lint, as_json=as_json)
+    print_result(linted, tables.show_lint, as_json=as_json)
     sys.exit(0 if linted.ok else 1)
 
 
 @limits.command("list", cls=RichCommand)
-@_config
-@_json
+@CONFIG
+@JSON
 def list_policies(*, config: Path | None, as_json: bool) -> None:
     """List the policies in force, including built-in ones."""
     policies = policies_from_settings(load_for_running_service(os.environ, config))
-    _print(tables.policy_rows(policies.values()), tables.show_list, as_json=as_json)
+    print_result(tables.policy_rows(policies.values()), tables.show_list, as_json=as_json)
 
 
 @limits.command(cls=RichCommand)
 @click.argument("policy")
 @click.argument("key")
 @_cost
-@_config
-@_json
+@CONFIG
+@JSON
 def peek(*, policy: str, key: str, cost: int | None, config: Path | None, as_json: bool) -> None:
     """Show the decision that a take of KEY would get, and change nothing: exit code 0 if allowed, else 1."""
-    decision = _query(config, lambda tollhouse: tollhouse.limits.peek(policy, key, cost))
-    _print(decision, tables.show_decision, as_json=as_json)
+    decision = query(config, lambda tollhouse: tollhouse.limits.peek(policy, key, cost))
+    print_result(decision, tables.show_decision, as_json=as_json)
     sys.exit(0 if decision.allowed else 1)
 
 
 @limits.command(cls=RichCommand)
 @click.argument("policy")
 @click.argument("key")
-@_config
-@_json
+@CONFIG
+@JSON
 def reset(*, policy: str, key: str, config: Path | None, as_json: bool) -> None:
     """Delete what is counted for KEY under POLICY, without confirmation."""
 
@@ -108,8 +98,8 @@ def reset(*, policy: str, key: str, config: Path | None, as_json: bool) -> None:
         outcome = "its counters are reset" if done.reset else "nothing was counted"
         click.echo(f"{key!r} under {policy}: {outcome}")
 
-    done = _query(config, lambda tollhouse: tollhouse.limits.reset(policy, key))
-    _print(ResetResult(policy=policy, key=key, reset=done), show, as_json=as_json)
+    done = query(config, lambda tollhouse: tollhouse.limits.reset(policy, key))
+    print_result(ResetResult(policy=policy, key=key, reset=done), show, as_json=as_json)
 
 
 @limits.command("explain", cls=RichCommand)
@@ -118,8 +108,8 @@ def reset(*, policy: str, key: str, config: Path | None, as_json: bool) -> None:
 @_cost
 @click.option("--limit", help="Explain another limit, such as `200/minute`, with the same counters.")
 @click.option("--algorithm", help="Explain another algorithm.")
-@_config
-@_json
+@CONFIG
+@JSON
 def explain_key(
     *, policy: str, key: str, cost: int | None, config: Path | None, as_json: bool, **other: str | None
 ) -> None:
@@ -135,7 +125,7 @@ def explain_key(
 
         return await examine(limiter, tollhouse.policies, policy, key, cost, clock=_local_time, **other)
 
-    _print(_query(config, ask), tables.show_explanation, as_json=as_json)
+    print_result(query(config, ask), tables.show_explanation, as_json=as_json)
 
 
 def _lint_file(file: Path | None) -> LintReport:
@@ -157,24 +147,5 @@ def _lint_notation(limit: str, algorithm: str) -> LintReport:
     return lint({"limit": PolicySettings(limit=limit, algorithm=algorithm)}, origins=origins)
 
 
-def _query(config: Path | None, ask: Callable[[Tollhouse], Awaitable[T]]) -> T:
-    """Run `ask` on the stores of the settings, or of the running service."""
-
-    async def query() -> T:
-        async with wiring.open(load_for_running_service(os.environ, config)) as tollhouse:
-            if not tollhouse.keyring.keyed:
-                click.echo("warning: no secret is set; a service with a secret uses other key names", err=True)
-            return await ask(tollhouse)
-
-    return asyncio.run(query())
-
-
 def _local_time() -> datetime:
     return datetime.fromtimestamp(time.time_ns() // 1_000_000 / 1_000, UTC).astimezone()
-
-
-def _print(value: T, show: Callable[[T], Any], *, as_json: bool) -> None:
-    if as_json:
-        click.echo(msgspec.json.encode(value))
-    else:
-        show(value)

@@ -8,6 +8,7 @@ from msgspec import Struct
 from rich.console import Console
 from rich.table import Column, Table
 
+from tollhouse.cli.query import print_line
 from tollhouse.limits.decision import Decision
 from tollhouse.limits.inspect.explain import Explanation, PolicyVerdict
 from tollhouse.limits.inspect.lint import LintReport
@@ -85,7 +86,7 @@ def show_lint(linted: LintReport) -> None:
     """Print problems first, then the policies that can be used."""
     console = Console()
     for problem in linted.problems:
-        _print_line(console, f"wrong: {problem.sentence}")
+        print_line(console, f"wrong: {problem.sentence}")
     if linted.policies:
         table = Table(
             "policy", Column("limit", overflow="fold"), "algorithm", Column("bytes a subject", justify="right")
@@ -94,9 +95,9 @@ def show_lint(linted: LintReport) -> None:
             table.add_row(policy.policy, _in_lines(policy.limit), policy.algorithm, f"{policy.stored_bytes_max:,}")
         console.print(table)
     elif linted.ok:
-        _print_line(console, "No policies are set; the built-in ones apply.")
+        print_line(console, "No policies are set; the built-in ones apply.")
     for finding in linted.findings:
-        _print_line(console, f"{finding.level}: {finding.policy}: {finding.text}")
+        print_line(console, f"{finding.level}: {finding.policy}: {finding.text}")
 
 
 def show_decision(decision: Decision) -> None:
@@ -104,7 +105,7 @@ def show_decision(decision: Decision) -> None:
     console = Console()
     outcome = "would be allowed" if decision.allowed else "would be refused"
     wait = "" if decision.retry_after_ms is None else f"; it passes in {decision.retry_after_ms / 1_000:,.3f} s"
-    _print_line(console, f"{decision.key!r} under {decision.policy} {outcome}: {decision.reason}{wait}")
+    print_line(console, f"{decision.key!r} under {decision.policy} {outcome}: {decision.reason}{wait}")
     if decision.limits:
         table = Table("limit", Column("left", justify="right"), "wholly restored")
         for state in decision.limits:
@@ -117,7 +118,7 @@ def show_explanation(explanation: Explanation) -> None:
     """Print the sentences, then the state of every window."""
     console = Console()
     for sentence in explanation.sentences:
-        _print_line(console, sentence)
+        print_line(console, sentence)
     for verdict in (explanation.verdict, *explanation.shadows, *filter(None, (explanation.what_if,))):
         console.print(_window_table(verdict))
 
@@ -130,8 +131,3 @@ def _window_table(verdict: PolicyVerdict) -> Table:
         restored = f"in {window.restored_after_ms / 1_000:,.3f} s, at {window.restored_at}"
         table.add_row(window.limit, f"{window.used:,}", f"{window.remaining:,}", restored if window.used else "-")
     return table
-
-
-def _print_line(console: Console, sentence: str) -> None:
-    """Print a line without wrapping it, so that it can be searched and copied."""
-    console.print(sentence, markup=False, highlight=False, soft_wrap=True)

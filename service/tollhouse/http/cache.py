@@ -10,7 +10,7 @@ from litestar.exceptions import HTTPException
 from litestar.params import FromQuery
 
 from tollhouse.cache.cache import Cache
-from tollhouse.cache.stats import CacheStats
+from tollhouse.cache.management.stats import CacheStats
 from tollhouse.http.authentication import require_role
 from tollhouse.http.openapi import KEY, problems
 

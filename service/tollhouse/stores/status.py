@@ -74,6 +74,12 @@ class StoreStatus(Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
 
 
+def place_of(store: AnyStore) -> str:
+    """Return the URL of a store without credentials, with the database that it uses if that is known."""
+    url = store.url if store.server is None else replace(store.url, db=store.server.database)
+    return _bounded(url.redacted())
+
+
 async def check_store(store: AnyStore) -> StoreStatus:
     """Ask a store, write to it by a script, and return its status."""
     round_trip_ms, server, problem = None, None, None
@@ -88,10 +94,9 @@ async def check_store(store: AnyStore) -> StoreStatus:
     except StoreError as error:
         problem = _bounded(str(error))
     health = store.health()
-    url = store.url if server is None else replace(store.url, db=server.database)
     return StoreStatus(
         store=store.name,
-        place=_bounded(url.redacted()),
+        place=place_of(store),
         connection="connected" if problem is None else "disconnected",
         server=None if server is None else _bounded(f"{server.software} {server.version}"),
         role=None if server is None else _bounded(server.role),

@@ -11,8 +11,8 @@ import pytest
 from tests.caches import Loader, Seam, open_cache
 from tests.worlds import World
 from tollhouse.cache.key_names import KeyNames
-from tollhouse.cache.stats import describe, hit_rate
-from tollhouse.cache.walks import count_entries
+from tollhouse.cache.management.stats import describe, hit_rate
+from tollhouse.cache.management.walks import count_entries
 from tollhouse.errors import Outcome
 from tollhouse.keyring import Keyring
 

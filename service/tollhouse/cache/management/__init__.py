@@ -1,0 +1,1 @@
+"""What administrators of a cache use: statistics, walks over its entries, and their inspection."""

@@ -1,0 +1,65 @@
+"""Queries of commands: on the stores of the settings, or on those of the service that runs for this user."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import click
+import msgspec
+from rich.console import Console
+
+from tollhouse import wiring
+from tollhouse.cli.service_file import load_for_running_service
+from tollhouse.stores.status import place_of
+from tollhouse.wiring import Tollhouse
+
+T = TypeVar("T")
+
+CONFIG: Final = click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    help="Settings file (default: tollhouse.toml, else that of the running service).",
+)
+JSON: Final = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+
+_NO_SERVER: Final = "warning: no server is set, and no service of this user runs: this is a new one; set TOLLHOUSE_URL"
+_UNKEYED: Final = "warning: no secret is set; a service with a secret uses other key names"
+
+
+def query(config: Path | None, ask: Callable[[Tollhouse], Awaitable[T]]) -> T:
+    """Return what `ask` returns on the stores of the settings, or of the running service."""
+
+    async def run() -> T:
+        settings = load_for_running_service(os.environ, config)
+        async with wiring.open(settings) as tollhouse:
+            if settings.url == "embedded://" and not any(settings.store_urls().values()):
+                click.echo(_NO_SERVER, err=True)
+            elif not tollhouse.keyring.keyed:
+                click.echo(_UNKEYED, err=True)
+            return await ask(tollhouse)
+
+    return asyncio.run(run())
+
+
+def cache_of(tollhouse: Tollhouse) -> str:
+    """Return which cache a command uses: its store, without credentials, and the first words of its key names."""
+    names = f"{tollhouse.settings.cache.key_prefix}:…"
+    namespace = f", namespace {tollhouse.namespace.name}" if tollhouse.namespace.name else ""
+    return f"{place_of(tollhouse.stores.cache)}, keys {names}{namespace}"
+
+
+def print_result(value: T, render: Callable[[T], Any], *, as_json: bool) -> None:
+    """Print a value as JSON, or as `render` does."""
+    if as_json:
+        click.echo(msgspec.json.encode(value))
+    else:
+        render(value)
+
+
+def print_line(console: Console, sentence: str) -> None:
+    """Print a line without wrapping it, so that it can be searched and copied."""
+    console.print(sentence, markup=False, highlight=False, soft_wrap=True)
