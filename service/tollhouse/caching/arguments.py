@@ -68,6 +68,12 @@ class Arguments:
         """Return True if the call says `use_cache=False`."""
         return self._has_use_cache and bound[USE_CACHE] is False
 
+    def of_result(self, kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the keywords of a call without `use_cache`, which says nothing about its result."""
+        if not self._has_use_cache or USE_CACHE not in kwargs:
+            return kwargs
+        return {name: value for name, value in kwargs.items() if name != USE_CACHE}
+
     def check_names(self, setting: str, names: Iterable[str]) -> None:
         """Raise ConfigurationError for a name that no parameter of the function has."""
         known = self._signature.parameters

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
-from functools import wraps
+from functools import partial, wraps
 from typing import Any, Concatenate, Final, ParamSpec, Protocol, TypeVar, cast, overload
 
+from tollhouse.cache.reading.result import CacheResult
 from tollhouse.caching.function_cache import FunctionCache
 from tollhouse.caching.target import CacheSource, CacheTarget
 from tollhouse.errors import ConfigurationError
@@ -17,13 +18,14 @@ Q = ParamSpec("Q")
 R = TypeVar("R")
 T = TypeVar("T")
 R_co = TypeVar("R_co", covariant=True)
+F_co = TypeVar("F_co", covariant=True)
 B_co = TypeVar("B_co", covariant=True)
 
 _CACHE: Final = "__tollhouse_cache__"
 
 
-class CachedFunction(Protocol[P, R_co, B_co]):
-    """A function whose results are cached; of a method, call the three functions on the class, with the instance.
+class CachedFunction(Protocol[P, R_co, F_co, B_co]):
+    """A function whose results are cached; of a method, call the four functions on the class, with the instance.
 
     For an async function each returns a coroutine, as calls do.
     """
@@ -35,14 +37,18 @@ class CachedFunction(Protocol[P, R_co, B_co]):
         ...
 
     @overload
-    def __get__(self, instance: None, owner: type, /) -> CachedFunction[P, R_co, B_co]: ...
+    def __get__(self, instance: None, owner: type, /) -> CachedFunction[P, R_co, F_co, B_co]: ...
     @overload
     def __get__(
-        self: CachedFunction[Concatenate[Any, Q], R, Any], instance: object, owner: type | None = None, /
+        self: CachedFunction[Concatenate[Any, Q], R, Any, Any], instance: object, owner: type | None = None, /
     ) -> Callable[Q, R]: ...
 
     def key(self, *args: P.args, **kwargs: P.kwargs) -> str:
         """Return the key of a call with these arguments, for `cache.invalidate` and the like."""
+        ...
+
+    def fetch(self, *args: P.args, **kwargs: P.kwargs) -> F_co:
+        """Return what a call returns, with its source, its age and the rest of its lifetime, as `Cache.fetch` does."""
         ...
 
     def invalidate(self, *args: P.args, **kwargs: P.kwargs) -> B_co:
@@ -60,9 +66,9 @@ class CacheDecorator(Protocol):
     @overload
     def __call__(  # pyright: ignore[reportOverlappingOverload] - a coroutine is a T too, and this line is for it
         self, function: Callable[P, Coroutine[Any, Any, T]], /
-    ) -> CachedFunction[P, Coroutine[Any, Any, T], Coroutine[Any, Any, bool]]: ...
+    ) -> CachedFunction[P, Coroutine[Any, Any, T], Coroutine[Any, Any, CacheResult[T]], Coroutine[Any, Any, bool]]: ...
     @overload
-    def __call__(self, function: Callable[P, T], /) -> CachedFunction[P, T, bool]: ...
+    def __call__(self, function: Callable[P, T], /) -> CachedFunction[P, T, CacheResult[T], bool]: ...
 
 
 def rcached(
@@ -134,42 +140,48 @@ def _asynchronous(function: Callable[..., Any], own: FunctionCache) -> Callable[
     async def found(*args: Any, **kwargs: Any) -> Any:
         return await own.read(lambda: function(*args, **kwargs), args, kwargs)
 
+    async def fetch(*args: Any, **kwargs: Any) -> CacheResult[Any]:
+        return await own.fetch(lambda: function(*args, **kwargs), args, kwargs)
+
     async def refresh(*args: Any, **kwargs: Any) -> Any:
-        return await own.read(lambda: function(*args, **kwargs), args, kwargs, fresh=True)
+        return (await own.fetch(lambda: function(*args, **kwargs), args, kwargs, fresh=True)).value
 
     async def invalidate(*args: Any, **kwargs: Any) -> bool:
         return await own.invalidate(args, kwargs)
 
-    return _with_functions(found, own, invalidate, refresh)
+    return _with_functions(found, own, fetch=fetch, invalidate=invalidate, refresh=refresh)
 
 
 def _synchronous(function: Callable[..., Any], own: FunctionCache) -> Callable[..., Any]:
-    def read(args: Any, kwargs: Any, *, fresh: bool) -> Any:
-        def make(load: Callable[[], Awaitable[Any]]) -> Coroutine[Any, Any, Any]:
-            return own.read(load, args, kwargs, fresh=fresh)
+    def beside_loop(read: Callable[..., Coroutine[Any, Any, T]], args: Any, kwargs: Any) -> T:
+        def make(load: Callable[[], Awaitable[Any]]) -> Coroutine[Any, Any, T]:
+            return read(load, args, kwargs)
 
         return run_beside_loop(own.source.loop_for_thread(), make, lambda: function(*args, **kwargs))
 
     @wraps(function)
     def found(*args: Any, **kwargs: Any) -> Any:
-        return read(args, kwargs, fresh=False)
+        return beside_loop(own.read, args, kwargs)
+
+    def fetch(*args: Any, **kwargs: Any) -> CacheResult[Any]:
+        return beside_loop(own.fetch, args, kwargs)
 
     def refresh(*args: Any, **kwargs: Any) -> Any:
-        return read(args, kwargs, fresh=True)
+        return beside_loop(partial(own.fetch, fresh=True), args, kwargs).value
 
     def invalidate(*args: Any, **kwargs: Any) -> bool:
         return run_in_loop(own.source.loop_for_thread(), own.invalidate(args, kwargs))
 
-    return _with_functions(found, own, invalidate, refresh)
+    return _with_functions(found, own, fetch=fetch, invalidate=invalidate, refresh=refresh)
 
 
 def _with_functions(
-    found: Callable[..., Any], own: FunctionCache, invalidate: Callable[..., Any], refresh: Callable[..., Any]
+    found: Callable[..., Any], own: FunctionCache, **functions: Callable[..., Any]
 ) -> Callable[..., Any]:
     """Return a real function, which every framework knows how to call, with the functions beside it."""
 
     def key(*args: Any, **kwargs: Any) -> str:
         return own.key(args, kwargs)
 
-    vars(found).update(key=key, invalidate=invalidate, refresh=refresh, **{_CACHE: own})
+    vars(found).update(key=key, **functions, **{_CACHE: own})
     return found

@@ -9,6 +9,8 @@ from functools import cached_property
 from inspect import iscoroutinefunction
 from typing import Any, Final, cast
 
+from msgspec.structs import replace
+
 from tollhouse.cache.reading.result import CacheResult
 from tollhouse.cache.ttl import lifetime_ms
 from tollhouse.caching.arguments import Arguments
@@ -68,11 +70,18 @@ class FunctionCache:
         self.arguments.check_instance(bound)
         return self._key_of(bound, args, kwargs)
 
-    async def read(self, load: Load, args: Args, kwargs: Kwargs, *, fresh: bool = False) -> Any:
-        """Return the value of a call: the stored one, or that of `load`; always the latter if it has to be `fresh`."""
+    async def read(self, load: Load, args: Args, kwargs: Kwargs) -> Any:
+        """Return the value of a call: the stored one, or that of `load`."""
         bound = self.arguments.bind(args, kwargs)
-        if fresh:
-            self.arguments.check_instance(bound)
+        return (await self._read(load, self._key_of(bound, args, kwargs), bound, fresh=False)).value
+
+    async def fetch(self, load: Load, args: Args, kwargs: Kwargs, *, fresh: bool = False) -> CacheResult[Any]:
+        """Return the value of a call with its source; that of `load` if it has to be `fresh`.
+
+        Of a method, the instance is the first argument.
+        """
+        bound = self.arguments.bind(args, kwargs)
+        self.arguments.check_instance(bound)
         return await self._read(load, self._key_of(bound, args, kwargs), bound, fresh=fresh)
 
     async def invalidate(self, args: Args, kwargs: Kwargs) -> bool:
@@ -80,13 +89,15 @@ class FunctionCache:
         key = self.key(args, kwargs)
         return await (await self.source.cache()).invalidate(key)
 
-    async def _read(self, load: Load, key: str, bound: Mapping[str, Any], *, fresh: bool) -> Any:
+    async def _read(self, load: Load, key: str, bound: Mapping[str, Any], *, fresh: bool) -> CacheResult[Any]:
         result = await self._fetch(load, key, bound, fresh=fresh)
         try:
-            return self.form.returned(result.value)
+            value = self.form.returned(result.value)
         except OtherType as error:
             if fresh or result.status not in _LOADED_BEFORE:
                 raise LoadFailed(f"what {self.place} returned cannot be read as its annotated type") from error
+        else:
+            return result if value is result.value else replace(result, value=value)
         return await self._read(load, key, bound, fresh=True)
 
     async def _fetch(self, load: Load, key: str, bound: Mapping[str, Any], *, fresh: bool) -> CacheResult[Any]:
@@ -112,7 +123,7 @@ class FunctionCache:
     def _key_of(self, bound: Mapping[str, Any], args: Args, kwargs: Kwargs) -> str:
         if not callable(self._key):
             return f"{self._key}:{self.arguments.digest(bound, self.place, self._version)}"
-        key = self._key(*args, **kwargs)
+        key = self._key(*args, **self.arguments.of_result(kwargs))
         if not isinstance(key, str) or not key:
             raise InvalidInput("key", type(key).__name__, "the function that is the key has to return text")
         return key if self._version == 1 else f"{key}:version-{self._version}"

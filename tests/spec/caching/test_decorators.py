@@ -20,6 +20,7 @@ from tests.caches import PATIENCE_S, open_cache
 from tests.worlds import StoreWorld
 from tollhouse.cache.ttl import CacheTTL
 from tollhouse.caching.decorators import cache_response, function_cache, rcached
+from tollhouse.caching.keys import CacheKeys
 from tollhouse.errors import ConfigurationError, InvalidInput, LoadFailed
 from tollhouse.limits.decision import RateLimited
 
@@ -228,6 +229,44 @@ async def test_a_caller_may_bypass_the_cache(world: StoreWorld) -> None:
     ]
 
 
+async def test_a_key_function_gets_no_use_cache(world: StoreWorld) -> None:
+    """S4-19, S4-24: what says nothing about the result is no argument of its key, so `CacheKeys` can be the key."""
+    calls = Calls()
+
+    @rcached(ttl=60, key=CacheKeys.feature_importance, cache=open_cache(world))
+    async def importance(model_run_id: str, top_n: int | None = None, *, use_cache: bool = True) -> int:
+        return calls()
+
+    found = [await importance("abc-123", top_n=10, use_cache=use_cache) for use_cache in (True, False, True)]
+
+    assert found == [1, 2, 1]
+    assert importance.key("abc-123", 10, use_cache=False) == "model:feature_importance:abc-123:top_10"
+    assert await importance.fetch("abc-123") != await importance.fetch("abc-123", 10)
+
+
+@pytest.mark.parametrize("kind", [dict[str, str], Model])
+async def test_a_result_can_be_fetched_with_its_source(world: StoreWorld, kind: Any) -> None:
+    """S0-35, S0-36: `.fetch` returns what a call does, whether it was stored, its age and the rest of its lifetime."""
+    value = Model(name="ada") if kind is Model else {"name": "ada"}
+
+    async def load(name: str, *, use_cache: bool = True) -> Any:
+        return value
+
+    load.__annotations__["return"] = kind
+    model = rcached(ttl=60, key="model", cache=open_cache(world))(load)
+
+    miss = await model.fetch("ada")
+    await world.advance(1000)
+    hit, bypass = await model.fetch("ada"), await model.fetch("ada", use_cache=False)
+
+    assert [(one.status, one.value) for one in (miss, hit, bypass)] == [
+        ("MISS", value),
+        ("HIT", value),
+        ("BYPASS", value),
+    ]
+    assert [(one.age_ms, one.ttl_ms) for one in (miss, hit, bypass)] == [(0, 60_000), (1000, 59_000), (0, 0)]
+
+
 async def test_a_function_can_be_invalidated_and_refreshed(world: StoreWorld) -> None:
     """S3-17: `.invalidate` removes the result of one call, `.refresh` computes it anew, others stay."""
     calls = Calls()
@@ -372,9 +411,9 @@ async def test_methods_are_told_apart_by_their_instance(world: StoreWorld) -> No
     assert [await one.names("a"), await Shop.double(2)] == [["a", "Shop"], 4]
     assert await Shop.price.invalidate(one)
     assert await Shop.tax.invalidate(other)
-    for wrong in (one.price, one.tax):
+    for wrong in (cast("Any", one.price).refresh, cast("Any", one.tax).fetch):
         with pytest.raises(InvalidInput) as refused:
-            await cast("Any", wrong).refresh("tea")
+            await wrong("tea")
         assert refused.value.field == "self"
 
 
@@ -431,12 +470,13 @@ async def test_a_function_that_is_not_async_runs_in_its_own_thread(world: StoreW
         STEP.set("inside")
         function = outer if name == "nested" else inner
         found = [function("ada"), function("ada")]
-        return found, function.invalidate("ada"), function.refresh("ada"), threading.current_thread().name
+        source = function.fetch("ada").status
+        return found, source, function.invalidate("ada"), function.refresh("ada"), threading.current_thread().name
 
-    found, removed, fresh, thread = await asyncio.to_thread(call)
+    found, source, removed, fresh, thread = await asyncio.to_thread(call)
 
     assert found == [(1, thread, "inside")] * 2
-    assert removed
+    assert (source, removed) == ("HIT", True)
     assert fresh == (1 if name == "nested" else 2, thread, "inside")
     with pytest.raises(ConfigurationError) as refused:
         inner("ada")

@@ -31,7 +31,7 @@ class Counter:
             self._calls += 1
             return self._calls
 
-        self.count: CachedFunction[..., Any, Any] = count
+        self.count: CachedFunction[..., Any, Any, Any] = count
 
     async def found(self, *names: str) -> list[int]:
         return [await self.count(name) for name in names]
