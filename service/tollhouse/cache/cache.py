@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from typing import Any, TypeVar, cast
 
 from tollhouse.cache.aside import CacheAside
 from tollhouse.cache.codec import CodecName
 from tollhouse.cache.commands import CacheStore, Commands
 from tollhouse.cache.doubt import Doubt
-from tollhouse.cache.key_names import ALL, IN_PROGRESS, KeyNames, family_of
+from tollhouse.cache.key_names import ALL, KeyNames, family_of
 from tollhouse.cache.management.stats import NO_INFO, CacheStats, describe
-from tollhouse.cache.management.walks import count, walk
+from tollhouse.cache.management.walks import count, delete, walk
 from tollhouse.cache.pending import PendingInvalidations
 from tollhouse.cache.reading.loader import DEFAULT_BOUNDS, Bounds, Loader
 from tollhouse.cache.reading.read_many import require_keys
@@ -244,9 +244,10 @@ class Cache:
     def after_commit(self) -> PendingInvalidations:
         """Return a block, for `async with`, that invalidates what it names when it ends; nothing if it raises.
 
-        Put a transaction in it. Raises StoreUnavailable if the store did not answer: old values may be served still.
+        Put a transaction in it. If the store does not answer at the end, that is logged, and this process clears the
+        cache before it reads it again: what the block has done is done, so the end of the block raises nothing.
         """
-        return PendingInvalidations(self._commands, self._key_names)
+        return PendingInvalidations(self._store, self._commands, self._key_names, self._doubt)
 
     async def delete_pattern(self, pattern: str) -> int:
         """Remove the values whose keys match a pattern such as `model:metrics:*`; return how many there were.
@@ -258,15 +259,16 @@ class Cache:
         patterns = self._key_names.patterns(pattern)
         if not patterns:
             return int(await self.invalidate(pattern))
-        with Steps() as steps:
-            await self._commands.invalidate_tags((IN_PROGRESS,))
-            steps.begun = True
-            return sum([await walk(self._store, each, self._commands.invalidate) for each in patterns])
+        return await delete(self._commands, self._store, patterns)
 
     @property
     def is_available(self) -> bool:
         """Return False if the cache is off, or its store is known to be down; nothing is sent."""
         return self._is_on and self._store.is_available
+
+    async def make_up_for(self, invalidation: Coroutine[Any, Any, T]) -> T | None:
+        """Await an invalidation, which goes on without its caller; `distrust` and return None if it is not sent."""
+        return await self._doubt.make_up_for(invalidation)
 
     def distrust(self) -> None:
         """Clear the cache before this process reads it again: for an invalidation that could not be sent."""
@@ -277,19 +279,16 @@ class Cache:
         message, counts, memory = "Cache is disabled", None, NO_INFO
         if self._is_on:
             try:
-                counts, memory = (
-                    await count(self._commands, self._store, self._key_names.everything),
-                    await self._store.info("memory"),
-                )
-                message = "Cache is healthy"
+                counts = await count(self._commands, self._store, self._key_names.everything)
+                memory, message = await self._store.info("memory"), "Cache is healthy"
             except StoreError:
-                message = "Cache is unavailable"
+                counts, message = None, "Cache is unavailable"
         return describe(
             message, counts, memory, default_ttl_s=self._ttl_ms // 1000, entry_bytes_max=self._bounds.entry_bytes
         )
 
     async def aclose(self) -> None:
-        """Cancel the loads in progress, and their callers with them."""
+        """Cancel the loads in progress, and their callers with them; wait for invalidations in progress."""
         await self._reader.aclose()
         await self._doubt.aclose()
 

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Final, TypeVar
 
 from tollhouse.errors import StoreError, StoreUnavailable
+from tollhouse.logs import Log
 from tollhouse.runtime.background import BackgroundTasks
+
+T = TypeVar("T")
+
+_log: Final = Log("tollhouse.cache")
 
 
 class Doubt:
@@ -23,9 +29,19 @@ class Doubt:
         """Whether the cache is to be cleared before it is read."""
         return self._causes > 0
 
-    def add(self) -> None:
-        """Note that an invalidation could not be sent."""
+    def add(self, cause: StoreError | None = None) -> None:
+        """Note that an invalidation could not be sent; the first of an outage is logged."""
+        if not self._causes:
+            reason = "the application distrusts the cache" if cause is None else str(cause)
+            _log.warning("cache not invalidated", extra={"reason": reason})
         self._causes += 1
+
+    async def make_up_for(self, invalidation: Coroutine[Any, Any, T]) -> T | None:
+        """Return the result of an invalidation; note it and return None if it could not be sent.
+
+        It goes on if the caller is cancelled.
+        """
+        return await asyncio.shield(self._background.start(self._noted(invalidation), "tollhouse-cache-invalidation"))
 
     async def settle(self) -> None:
         """Clear the cache, once for all concurrent callers; raises StoreUnavailable if that could not be sent."""
@@ -46,8 +62,15 @@ class Doubt:
         return True
 
     async def aclose(self) -> None:
-        """Wait for the clearing in progress; the store bounds it."""
+        """Wait for the invalidations in progress; the store bounds each."""
         await self._background.aclose()
+
+    async def _noted(self, invalidation: Coroutine[Any, Any, T]) -> T | None:
+        try:
+            return await invalidation
+        except StoreError as error:
+            self.add(error)
+            return None
 
     async def _attempt(self) -> bool:
         causes = self._causes

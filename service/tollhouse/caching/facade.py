@@ -1,7 +1,8 @@
 """CacheManager: get, set and delete as hand-written caches have them, made safe.
 
 While the store is down a `get` misses and a `set` is False; nothing raises but bad input. An invalidation that could
-not be sent is False as well, and the cache is cleared before this process reads it again.
+not be sent is False as well, and the cache is cleared before this process reads it again. One whose caller is cancelled
+goes on.
 """
 
 from __future__ import annotations
@@ -74,22 +75,22 @@ class CacheManager:
 
     async def delete(self, key: str) -> bool:
         """Remove a value, and refuse what is being loaded for it; return whether there was one."""
-        return bool(await self._invalidate(lambda: self.cache.invalidate(key)))
+        return bool(await self.cache.make_up_for(self.cache.invalidate(key)))
 
     async def invalidate_tags(self, *tags: str) -> bool:
         """Remove every value that has one of the tags; return False if the store is down."""
-        return await self._invalidate(lambda: self.cache.invalidate_tags(*tags)) is not None
+        return await self.cache.make_up_for(self.cache.invalidate_tags(*tags)) is not None
 
     async def delete_pattern(self, pattern: str) -> int:
         """Remove the values whose keys match a pattern such as `model:metrics:*`; return how many there were.
 
         A pattern has whole words, and `*` for a word, at the end for one or more.
         """
-        return await self._invalidate(lambda: self.cache.delete_pattern(pattern)) or 0
+        return await self.cache.make_up_for(self.cache.delete_pattern(pattern)) or 0
 
     async def clear_all(self) -> int:
         """Remove every value of this cache, at once for readers; return how many there were."""
-        return await self._invalidate(self.cache.clear_all) or 0
+        return await self.cache.make_up_for(self.cache.clear_all()) or 0
 
     invalidate = delete
     invalidate_pattern = delete_pattern
@@ -126,14 +127,6 @@ class CacheManager:
             settings = replace(settings, cache=replace(settings.cache, key_prefix=prefix))
         self._opened = Tollhouse(settings)
         return self._opened.cache
-
-    async def _invalidate(self, call: Callable[[], Any]) -> Any:
-        """Return the result of an invalidation; None if it could not be sent, which the next read makes up for."""
-        try:
-            return await call()
-        except StoreError:
-            self.cache.distrust()
-            return None
 
 
 CacheService = CacheManager

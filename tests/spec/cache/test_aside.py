@@ -360,18 +360,62 @@ async def test_a_block_that_raises_invalidates_nothing(cache: Cache):
     assert await cache.get("a") == "old"
 
 
-async def test_an_invalidation_after_a_commit_that_could_not_be_sent_is_an_error(world: World):
-    """P6: the caller gets an error, because the old value may still be served."""
+async def test_an_invalidation_after_a_commit_that_could_not_be_sent_is_made_up_for(
+    world: World, caplog: pytest.LogCaptureFixture
+):
+    """P6: what the block has committed stays, so nothing raises; this process reads nothing older, and logs it."""
     seam = Seam(world.stores.cache)
     cache = open_cache(world, seam)
+    await cache.set("a", "old")
+
+    async with cache.after_commit() as pending:
+        pending.keys("a")
+        seam.failing.add("everything")
+    seam.failing.clear()
+
+    assert await cache.get("a") is None
+    assert [message.startswith("cache not invalidated") for message in caplog.messages] == [True]
+
+
+async def test_a_caller_that_leaves_after_its_commit_does_not_stop_the_invalidation(world: World):
+    """P6: a request that is cancelled while its block ends has changed its data."""
+    seam = Seam(world.stores.cache)
+    cache = open_cache(world, seam)
+    await cache.set("a", "old", tags=["t"])
+    reached, gate = asyncio.Event(), asyncio.Event()
+
+    async def wait() -> None:
+        reached.set()
+        await gate.wait()
 
     async def commit() -> None:
         async with cache.after_commit() as pending:
-            pending.keys("a")
-            seam.failing.add("everything")
+            pending.tags("t")
 
-    with pytest.raises(StoreUnavailable):
-        await commit()
+    seam.before["cache/invalidate_tags"] = wait
+    caller = asyncio.create_task(commit())
+    await reached.wait()
+    caller.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    gate.set()
+    await cache.aclose()
+
+    assert await cache.get("a") is None
+
+
+async def test_a_block_may_name_patterns(cache: Cache):
+    """Patterns of whole words, and a key in place of one, are invalidated at the end; a part of a word is refused."""
+    for key in ("model:metrics:1", "model:metrics:2", "model:other:1", "image:1"):
+        await cache.set(key, "old")
+
+    async with cache.after_commit() as pending:
+        pending.patterns("model:metrics:*", "image:1")
+        with pytest.raises(InvalidInput):
+            pending.patterns("model:met*")
+
+    left = [key for key in ("model:metrics:1", "model:metrics:2", "model:other:1", "image:1") if await cache.get(key)]
+    assert left == ["model:other:1"]
 
 
 async def test_a_late_copy_of_a_get_brings_no_permit_back(world: World):

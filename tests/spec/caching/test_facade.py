@@ -135,6 +135,29 @@ async def test_an_invalidation_that_could_not_be_sent_is_made_up_for(seam: Seam,
     assert await manager.get(KEY) == "new"
 
 
+@pytest.mark.parametrize("call", INVALIDATIONS)
+async def test_a_caller_that_leaves_does_not_stop_an_invalidation(seam: Seam, manager: CacheManager, call: str):
+    """P6: a request that is cancelled while it invalidates has changed its data."""
+    await manager.set(KEY, "old", tags=["t"])
+    reached, gate = asyncio.Event(), asyncio.Event()
+
+    async def wait() -> None:
+        reached.set()
+        await gate.wait()
+
+    for script in ("cache/invalidate", "cache/invalidate_tags"):
+        seam.before[script] = wait
+    caller = asyncio.create_task(getattr(manager, call)(*INVALIDATIONS[call]))
+    await reached.wait()
+    caller.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    gate.set()
+    await manager.cache.aclose()
+
+    assert await manager.get(KEY) is None
+
+
 async def test_bad_input_raises_also_while_the_store_is_down(seam: Seam, manager: CacheManager):
     """InvalidInput names the argument: it is a mistake of the program, not an outage."""
     seam.failing.add("everything")

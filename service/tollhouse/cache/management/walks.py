@@ -6,14 +6,14 @@ large database a part is walked, and the rest is taken to be like it.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
 
 from msgspec.structs import replace
 
 from tollhouse.cache.commands import CacheStore, Commands, Counts
-from tollhouse.cache.key_names import KeyPattern, Names
-from tollhouse.errors import StoreError
+from tollhouse.cache.key_names import IN_PROGRESS, KeyPattern, Names
+from tollhouse.errors import Steps, StoreError
 
 WALKED_MAX: Final = 20_000
 """How many keys are looked at to count entries."""
@@ -29,6 +29,14 @@ async def walk(store: CacheStore, pattern: KeyPattern, work: Callable[[list[Name
         if names := pattern.among(found):
             total += await work(names)
     return total
+
+
+async def delete(commands: Commands, store: CacheStore, patterns: Iterable[KeyPattern]) -> int:
+    """Remove the entries that match one of the patterns, refuse every load in progress; return how many there were."""
+    with Steps() as steps:
+        await commands.invalidate_tags((IN_PROGRESS,))
+        steps.begun = True
+        return sum([await walk(store, each, commands.invalidate) for each in patterns])
 
 
 async def count_entries(store: CacheStore, pattern: KeyPattern, keys: int, *, walked_max: int = WALKED_MAX) -> int:
