@@ -32,9 +32,12 @@ FAILOVERS  := kill9,sigstop,forced,coordinated,partition,lag
 # Each runs a broken copy of the package; what they show is about the simulations, so they run with those.
 MUTANTS    := tests/simulation/test_mutants.py
 
+FAILED     := out/pytest/v/cache/lastfailed
+COVERED     = $(BIN)/coverage report && $(BIN)/coverage report --fail-under=100 --include='$(CORE_FILES)'
+
 SEED       := $(or $(SEED),$(shell date +%s))
 
-.PHONY: help install serve demo drill bench check test test-servers fuzz simulate simulate-mutants lint
+.PHONY: help install serve demo drill bench check test test-failed test-servers fuzz simulate simulate-mutants lint
 
 help: ## list the targets
 	@sed -n 's/^\([a-z%-]*\):.*## \(.*\)/make \1	\2/p' Makefile | sed 's/%/FOLDER/' | expand -t 18
@@ -80,8 +83,12 @@ test-%: $(VENV)/.develop ## run what specifies one folder: make test-limits, tes
 
 test: $(VENV)/.develop ## run every test, on two workers, and hold the coverage to its bound
 	$(PYTEST) -n 2 --dist loadgroup --cov --cov-report= --ignore $(MUTANTS)
-	$(BIN)/coverage report
-	$(BIN)/coverage report --fail-under=100 --include='$(CORE_FILES)'
+	$(COVERED)
+
+test-failed: $(VENV)/.develop ## run once more, alone, the tests that failed, if they are at most three
+	@$(BIN)/python -c 'import json, sys; sys.exit(len(json.load(open("$(FAILED)"))) > 3)'
+	$(PYTEST) -v --lf --lfnf=none --cov --cov-append --cov-report= --ignore $(MUTANTS)
+	$(COVERED)
 
 fuzz: $(VENV)/.develop ## send 20,000 generated requests to every route and edge; SEED=7 repeats a run, REQUESTS=500 is a short one
 	@echo 'make fuzz SEED=$(SEED)'

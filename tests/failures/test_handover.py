@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from tests.failures.fake_sentinel import FakeSentinel
-from tests.failures.primaries import SCRIPTS, Primary, Scene, at, ended_because_closed, refused, scene
+from tests.failures.primaries import SCRIPTS, Primary, Scene, answered, at, ended_because_closed, refused, scene
 from tollhouse.errors import StoreUnavailable
 from tollhouse.metrics import Metrics
 from tollhouse.stores.discovery.primary_history import FailoverPause, Generation
@@ -357,6 +357,7 @@ async def test_closing_a_store_ends_the_calls_that_wait_for_a_connection() -> No
 async def test_closing_a_store_ends_the_calls_that_wait_for_room() -> None:
     """They were not sent, and end at once with those that were."""
     async with scene() as s:
+        await answered(s.store)
         s.old.holding = True
         sent = [asyncio.ensure_future(s.store.run("test/once", [], [])) for _ in range(IN_FLIGHT_MAX)]
         await asyncio.sleep(0.05)
