@@ -116,6 +116,7 @@ UNCLEAR = [
     ("tests/x.py", "x = 1\n# One line,\n# and nobody's turn.\n", 'line 3: "nobody\'s"'),
     ("lua/x/y.lua", "-- What nobody holds is free.\n", "'nobody'"),
     ("docs/page.md", "Keep it where it is.\n\nIt waits, where that helps.\n", "line 3: 'where'"),
+    ("docs/page.md", "```sql\nselect it\n```\n\nIt waits, where that helps.\n", "line 5: 'where'"),
 ]
 PLAIN = [
     ("service/x.py", 'def f():\n    """Return the key, or None if there is none."""\n'),
@@ -124,6 +125,7 @@ PLAIN = [
     ("tests/x.py", 'def f():\n    """A refusal writes nothing."""\n'),
     ("tests/x.py", "x = 1  # the line where it stands\n"),
     ("lua/x/y.lua", "local nobody = 1 -- free\n"),
+    ("docs/page.md", "A query:\n\n```sql\nselect it where id = 7\n```\n"),
     ("x.toml", "# nobody\n"),
 ]
 

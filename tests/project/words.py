@@ -45,7 +45,7 @@ def complaints(path: str, source: str) -> list[str]:
         return [*found, *_opener_complaints(source, weak)]
     if path.endswith(".lua"):
         return [*_prose_complaints(_lua_prose(source))]
-    return [*_prose_complaints([(1, source)])] if path.endswith(".md") else []
+    return [*_prose_complaints([(1, _page_prose(source))])] if path.endswith(".md") else []
 
 
 def twice(sources: Mapping[str, str]) -> list[str]:
@@ -105,6 +105,11 @@ def _python_prose(source: str) -> Iterator[tuple[int, str]]:
 
 def _lua_prose(source: str) -> list[tuple[int, str]]:
     return [(1, "\n".join(line.partition("--")[2] for line in source.splitlines()))]
+
+
+def _page_prose(source: str) -> str:
+    """Return a page with empty lines in place of its programs."""
+    return re.sub(r"^```.*?^```", lambda block: "\n" * block[0].count("\n"), source, flags=re.DOTALL | re.MULTILINE)
 
 
 def _opener_complaints(source: str, weak: re.Pattern[str]) -> Iterator[str]:
