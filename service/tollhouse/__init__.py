@@ -15,6 +15,7 @@ from tollhouse.accounts.accounts import (
 )
 from tollhouse.ai.models import Model, Models
 from tollhouse.ai.results import Results
+from tollhouse.asgi.cache_headers import cache_headers
 from tollhouse.asgi.ratelimit.current import current_decision, current_decisions, rate_limited_response
 from tollhouse.asgi.ratelimit.decorator import limit
 from tollhouse.asgi.ratelimit.key_rules import KeyRule
@@ -141,6 +142,7 @@ __all__ = [
     "TollhouseError",
     "TooManyAttempts",
     "WrongCredentials",
+    "cache_headers",
     "cache_response",
     "cached",
     "current_decision",

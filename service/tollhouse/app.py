@@ -101,7 +101,7 @@ def create_worker(config: WorkerConfig) -> FastPath:
     """
     exit_with_parent(config.folder)
     settings, file = config.settings, None if config.file is None else Path(config.file)
-    logs.configure(settings.log_level, settings.log_format, verbose=wiring.verbose_loggers(settings))
+    logs.configure(settings.log_level, settings.log_format)
     tollhouse = wiring.open(settings, models=installed_models(settings))
     keys = ApiKeys(tollhouse)
     return serve_quickly(create_app(tollhouse, file, keys=keys), tollhouse, keys)

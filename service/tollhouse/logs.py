@@ -82,13 +82,10 @@ def configure(
     level: LogLevel = "info",
     log_format: LogFormat = "auto",
     stream: TextIO | None = None,
-    *,
-    verbose: Sequence[str] = (),
 ) -> None:
     """Send the logs of the process to `stream` (stderr); calling this again replaces the handler.
 
-    The loggers in `verbose` log everything, regardless of the level. Uvicorn's access log is off: its lines contain
-    query strings, and the metrics count decisions already.
+    Uvicorn's access log is off: its lines contain query strings, and the metrics count decisions already.
     """
     target: TextIO = sys.stderr if stream is None else stream
     as_text = target.isatty() if log_format == "auto" else log_format == "text"
@@ -100,9 +97,12 @@ def configure(
     root.addHandler(handler)
     for name in _OWN_LOGGERS:
         logging.getLogger(name).setLevel(level.upper())
-    for name in verbose:
-        logging.getLogger(name).setLevel(logging.DEBUG)
     logging.getLogger("uvicorn.access").disabled = True
+
+
+def log_everything(name: str) -> None:
+    """Log every event of a logger, whatever the levels of those above it are."""
+    logging.getLogger(name).setLevel(logging.DEBUG)
 
 
 @contextmanager

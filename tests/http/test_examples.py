@@ -37,14 +37,14 @@ async def served() -> AsyncIterator[httpx2.AsyncClient]:
 
 
 @asynccontextmanager
-async def run(example: str, valkey_socket: Path) -> AsyncIterator[httpx2.AsyncClient]:
-    """Run an example as a user does, in a process of its own, with the server of this run."""
-    environ = {**os.environ, "TOLLHOUSE_URL": f"unix://{valkey_socket}"}
+async def started(example: str, **variables: str) -> AsyncIterator[tuple[httpx2.AsyncClient, list[str]]]:
+    """Run an example as a user does, in a process of its own; yield a client, and what it logs until it has ended."""
+    log: list[str] = []
     with socket.create_server(("127.0.0.1", 0)) as listener:
         os.set_inheritable(listener.fileno(), True)
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "uvicorn", example, "--fd", str(listener.fileno())),
-            env=environ,
+            env={**os.environ, **variables},
             pass_fds=[listener.fileno()],
             stderr=asyncio.subprocess.PIPE,
         )
@@ -53,16 +53,24 @@ async def run(example: str, valkey_socket: Path) -> AsyncIterator[httpx2.AsyncCl
     reading: asyncio.Task[Any] | None = None
     try:
         async with asyncio.timeout(STARTED_S):
-            while b"startup complete" not in await process.stderr.readline():
+            while "startup complete" not in "".join(log[-1:]):
                 assert process.returncode is None
+                log.append((await process.stderr.readline()).decode())
         reading = asyncio.create_task(process.stderr.read())
         async with httpx2.AsyncClient(base_url=base_url, timeout=STARTED_S) as client:
-            yield client
+            yield client, log
     finally:
         process.terminate()
         await process.wait()
         if reading is not None:
-            await reading
+            log.extend((await reading).decode().splitlines())
+
+
+@asynccontextmanager
+async def run(example: str, valkey_socket: Path) -> AsyncIterator[httpx2.AsyncClient]:
+    """Run an example with the server of this run."""
+    async with started(example, TOLLHOUSE_URL=f"unix://{valkey_socket}") as (client, _):
+        yield client
 
 
 async def test_the_litestar_example_limits_and_caches_on_an_embedded_server() -> None:

@@ -85,6 +85,7 @@ FLOORS: Mapping[str, tuple[frozenset[str], ...]] = {
         frozenset(
             {
                 "cache_control",
+                "cache_headers",
                 "client_address",
                 "credentials",
                 "disconnect",

@@ -90,6 +90,7 @@ PUBLIC = (
     "TollhouseError",
     "TooManyAttempts",
     "WrongCredentials",
+    "cache_headers",
     "cache_response",
     "cached",
     "current_decision",

@@ -86,10 +86,11 @@ def test_configuring_twice_logs_once() -> None:
     assert len(logged(new)) == 1
 
 
-def test_the_level_holds_except_for_verbose_loggers() -> None:
-    """Events below the level are not logged, except those of verbose loggers (S1-28)."""
+def test_the_level_holds_except_for_loggers_that_log_everything() -> None:
+    """Events below the level are not logged, except those of a logger that logs everything (S1-28)."""
     stream = io.StringIO()
-    logs.configure("warning", "json", stream, verbose=["tollhouse.cache"])
+    logs.log_everything("tollhouse.cache")
+    logs.configure("warning", "json", stream)
 
     logging.getLogger("tollhouse.stores").info("silent")
     logging.getLogger("tollhouse.cache").debug("told")

@@ -3,6 +3,7 @@
 ratelimit       limits around an application, its routes and its functions
 response        responses made without a framework, and problem details
 cache_control   what a client demands of a cache
+cache_headers   how a response shows its source
 credentials     API keys, bearer tokens and the session cookie
 client_address  the client behind trusted proxies, whom `forwarding` fields name; what is not read is in
                 `forwarding_notices`

@@ -70,7 +70,7 @@ def serve(config: Path | None, ha: bool, as_json: bool, **options: Any) -> None:
     exit_on_signals()
     settings = wiring.load_settings(config, flags=options)
     remove_secrets(os.environ)  # children get what they need by other ways
-    logs.configure(settings.log_level, settings.log_format, verbose=wiring.verbose_loggers(settings))
+    logs.configure(settings.log_level, settings.log_format)
     import_models(settings)
     with ExitStack() as owned:
         settings, listening = _listen(settings)

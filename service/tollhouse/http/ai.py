@@ -12,6 +12,7 @@ from msgspec import Struct, ValidationError, convert
 from tollhouse.ai.canonical import CanonicalJson, off_loop, parse
 from tollhouse.ai.results import Results
 from tollhouse.asgi.cache_control import CacheControl, cache_control
+from tollhouse.asgi.cache_headers import STORED, cache_headers
 from tollhouse.asgi.disconnect import GONE, while_connected
 from tollhouse.asgi.types import Receive
 from tollhouse.cache.reading.result import CacheResult
@@ -81,7 +82,7 @@ async def _answer(
 ) -> Response[Any]:
     fresh = control.no_cache
     result = await results.answer(model, canonical, tenant=TENANT, use_cache=use_cache, fresh=fresh)
-    if result.status in _STORED and not control.accepts(result.age_ms, result.ttl_ms):
+    if result.status in STORED and not control.accepts(result.age_ms, result.ttl_ms):
         fresh = True
         result = await results.answer(model, canonical, tenant=TENANT, fresh=fresh)
     return _response(model, result, fresh=fresh)
@@ -97,25 +98,7 @@ def _input(body: bytes) -> CanonicalJson:
 
 
 def _response(model: str, result: CacheResult[Any], *, fresh: bool = False) -> Response[Any]:
-    """Return an output with the cache headers: X-Cache, Cache-Status (RFC 9211), and Age if it was stored before."""
-    is_miss = result.status == "MISS"
-    headers = {"X-Cache": result.status, "Cache-Status": _FRESH if fresh and is_miss else _STATUS[result.status]}
-    if is_miss and result.ttl_ms > 0:
-        headers["Cache-Status"] += "; stored"
-    if result.status in _STORED:
-        headers["Age"] = str(result.age_ms // 1000)
-        headers["Cache-Status"] += f"; ttl={result.ttl_ms // 1000}"
-    return Response(AnswerBody(model=model, output=result.value), headers=headers)
+    return Response(AnswerBody(model=model, output=result.value), headers=cache_headers(result, fresh=fresh))
 
 
-_STORED: Final = ("HIT", "STALE")
-_FRESH: Final = "tollhouse; fwd=request"
-_STATUS: Final = {
-    "HIT": "tollhouse; hit",
-    "STALE": "tollhouse; hit",
-    "MISS": "tollhouse; fwd=uri-miss",
-    "COALESCED": "tollhouse; fwd=uri-miss; collapsed",
-    "BYPASS": "tollhouse; fwd=bypass",
-    "DISABLED": "tollhouse; fwd=bypass; detail=disabled",
-}
 HANDLERS = [ask]

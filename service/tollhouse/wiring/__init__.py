@@ -10,7 +10,7 @@ from tollhouse.wiring.configuration import default_settings, load_settings, sett
 from tollhouse.wiring.features import open_limiter, open_sessions
 from tollhouse.wiring.models import models_from_settings
 from tollhouse.wiring.servers import embedded_binary, has_secret, owns_servers, resolve_secrets, store_urls, wall_clock
-from tollhouse.wiring.tollhouse import Tollhouse, open, verbose_loggers  # noqa: A004 - the public name
+from tollhouse.wiring.tollhouse import Tollhouse, open  # noqa: A004 - the public name
 
 __all__ = [
     "Tollhouse",
@@ -27,6 +27,5 @@ __all__ = [
     "settings_for",
     "settings_with_server",
     "store_urls",
-    "verbose_loggers",
     "wall_clock",
 ]

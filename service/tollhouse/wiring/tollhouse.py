@@ -19,6 +19,7 @@ from tollhouse.accounts.rules import PasswordRules
 from tollhouse.ai.models import Models
 from tollhouse.ai.results import Results
 from tollhouse.cache.cache import Cache
+from tollhouse.errors import InvalidInput
 from tollhouse.keyring import Keyring
 from tollhouse.keys import Namespace
 from tollhouse.limits.limiter import Limiter
@@ -28,6 +29,7 @@ from tollhouse.limits.policy.catalog import (
     policy_changes,
 )
 from tollhouse.limits.policy.definition import PolicyDefinition, policies_in_code
+from tollhouse.logs import log_everything
 from tollhouse.metrics import Metrics
 from tollhouse.sessions.sessions import Sessions
 from tollhouse.settings import Settings
@@ -36,7 +38,10 @@ from tollhouse.settings.enabled import report_off, turned_off
 from tollhouse.settings.watch import SettingsWatcher
 from tollhouse.stores.discovery.timing import resolver_timing
 from tollhouse.stores.opening import Stores, open_stores
+from tollhouse.stores.status import ConnectionState, check_store
 from tollhouse.stores.transport.redial import connection_timing
+from tollhouse.stores.urls import StoreName
+from tollhouse.suggest import one_of
 from tollhouse.wiring.configuration import load_settings, settings_for
 from tollhouse.wiring.features import CACHE, open_limiter, open_sessions
 from tollhouse.wiring.models import models_from_settings
@@ -60,6 +65,8 @@ class Tollhouse:
     ) -> None:
         for sentence in turned_off(settings):
             report_off(sentence)
+        if settings.cache.debug:
+            log_everything("tollhouse.cache")
         self._own_policies = policies_in_code(policies)
         self.settings = settings
         self.metrics = Metrics() if metrics is None else metrics
@@ -160,6 +167,16 @@ class Tollhouse:
     def _passwords(self) -> Passwords:
         return Passwords(self.keyring, self.metrics, profile=PROFILES[self.settings.password_profile])
 
+    async def connection(self, store: StoreName) -> ConnectionState:
+        """Return `connected` if a store answers and can be written to, else `disconnected`: for health checks.
+
+        `store` is `sessions`, `limits`, `cache` or `accounts`. It takes up to `deadline_ms`, and raises nothing else.
+        """
+        stores = {one.name: one for one in self.stores.all()}
+        if store not in stores:
+            raise InvalidInput("store", store, one_of(store, stores))
+        return (await check_store(stores[store])).connection
+
     async def watch(self, path: Path) -> SettingsWatcher:
         """Apply the policies of a settings file whenever it changes; a file that was watched before is not any more.
 
@@ -240,8 +257,3 @@ def open(  # noqa: A001 - the verb that users know: `async with tollhouse.open(u
     """
     settings = settings_for(target, namespace, strict=strict)
     return Tollhouse(settings, policies=policies, models=models, metrics=metrics, credentials=credentials)
-
-
-def verbose_loggers(settings: Settings) -> tuple[str, ...]:
-    """Return the loggers that log everything, regardless of the level."""
-    return ("tollhouse.cache",) if settings.cache.debug else ()

@@ -1,0 +1,40 @@
+"""Headers of a response that show how its value was found: X-Cache, Cache-Status (RFC 9211) and Age."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Final
+
+from tollhouse.cache.reading.loader import CacheStatus
+from tollhouse.cache.reading.result import CacheResult
+
+STORED: Final = frozenset({"HIT", "STALE"})
+"""The statuses of values that were stored before."""
+
+_FRESH: Final = "tollhouse; fwd=request"
+_STATUS: Final[Mapping[CacheStatus, str]] = MappingProxyType(
+    {
+        "HIT": "tollhouse; hit",
+        "STALE": "tollhouse; hit",
+        "MISS": "tollhouse; fwd=uri-miss",
+        "COALESCED": "tollhouse; fwd=uri-miss; collapsed",
+        "BYPASS": "tollhouse; fwd=bypass",
+        "DISABLED": "tollhouse; fwd=bypass; detail=disabled",
+    }
+)
+
+
+def cache_headers(result: CacheResult[Any], *, fresh: bool = False) -> dict[str, str]:
+    """Return the headers of a response that shows a value: X-Cache, Cache-Status, and Age if it was stored before.
+
+    X-Cache is the status of the result. Give `fresh` if the value was loaded anew because the request asked for that.
+    """
+    is_miss = result.status == "MISS"
+    status = _FRESH if fresh and is_miss else _STATUS[result.status]
+    if is_miss and result.ttl_ms > 0:
+        return {"X-Cache": result.status, "Cache-Status": f"{status}; stored"}
+    if result.status not in STORED:
+        return {"X-Cache": result.status, "Cache-Status": status}
+    seconds_left, age = result.ttl_ms // 1000, result.age_ms // 1000
+    return {"X-Cache": result.status, "Cache-Status": f"{status}; ttl={seconds_left}", "Age": str(age)}
