@@ -29,6 +29,7 @@ from tollhouse.cache.management.stats import CacheDetail, CacheLifetimes, CacheS
 from tollhouse.cache.pending import PendingInvalidations
 from tollhouse.cache.reading.result import CacheResult
 from tollhouse.cache.ttl import CacheTTL
+from tollhouse.cache.warming.report import WarmFailure, WarmReport
 from tollhouse.caching.decorators import CacheDecorator, CachedFunction, cache_response, cached, rcached
 from tollhouse.caching.facade import CacheManager, CacheService
 from tollhouse.caching.invalidating import invalidate_cache, invalidate_cache_for, invalidates
@@ -141,6 +142,8 @@ __all__ = [
     "Tollhouse",
     "TollhouseError",
     "TooManyAttempts",
+    "WarmFailure",
+    "WarmReport",
     "WrongCredentials",
     "cache_headers",
     "cache_response",

@@ -106,7 +106,7 @@ FLOORS: Mapping[str, tuple[frozenset[str], ...]] = {
         frozenset({"commands", "own_leases"}),
         frozenset({"management"}),
         frozenset({"reading"}),
-        frozenset({"aside", "pending"}),
+        frozenset({"aside", "pending", "warming"}),
         frozenset({"cache"}),
     ),
     "drill": (

@@ -89,6 +89,8 @@ PUBLIC = (
     "Tollhouse",
     "TollhouseError",
     "TooManyAttempts",
+    "WarmFailure",
+    "WarmReport",
     "WrongCredentials",
     "cache_headers",
     "cache_response",

@@ -25,6 +25,7 @@ from tollhouse.cache.reading.read_through import Reader
 from tollhouse.cache.reading.reads import Reads, Tags, Without, decodable
 from tollhouse.cache.reading.result import CacheResult
 from tollhouse.cache.ttl import JITTER_DEFAULT, default_lifetime_ms, hold_lifetime_ms, lifetime_ms
+from tollhouse.cache.warming.key_list import KeyList
 from tollhouse.clock import MonotonicClock, Sleep, monotonic_ms
 from tollhouse.errors import Steps, StoreError, require_type
 from tollhouse.keyring import Keyring
@@ -69,6 +70,7 @@ class Cache:
         self._aside = CacheAside(self._commands, metrics, bounds, monotonic=monotonic, uniform=uniform)
         self._codec: CodecName = codec
         self._doubt = Doubt(self.clear)
+        self.warm = KeyList(self._reads, self._is_ready).warm
 
     def switch(self, *, on: bool | None) -> None:
         """Enable or disable the cache; None means as it was opened. A cache that is off loads every value."""
@@ -151,15 +153,9 @@ class Cache:
         require_type("load_many", load_many, Callable, "give an async function that returns a mapping")
         if not unique:
             return {}
+        load = cast("Callable[[], Awaitable[Any]]", load_many)
         template = self._reads.query(
-            unique[0],
-            cast("Callable[[], Awaitable[Any]]", load_many),
-            ttl_s=ttl_s,
-            none_ttl_s=none_ttl_s,
-            jitter=jitter,
-            tags=tags,
-            family=None,
-            type=type,
+            unique[0], load, ttl_s=ttl_s, none_ttl_s=none_ttl_s, jitter=jitter, tags=tags, family=None, type=type
         )
         return await self._reads.many(template, unique, load_many, await self._without())
 
@@ -291,6 +287,9 @@ class Cache:
         """Cancel the loads in progress, and their callers with them; wait for invalidations in progress."""
         await self._reader.aclose()
         await self._doubt.aclose()
+
+    async def _is_ready(self) -> bool:
+        return self.is_available and await self._without() is None
 
     async def _without(self) -> Without | None:
         if not self._is_on:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from functools import partial, wraps
 from typing import Any, Concatenate, Final, ParamSpec, Protocol, TypeVar, cast, overload
 
 from tollhouse.cache.reading.result import CacheResult
+from tollhouse.cache.warming.bounded import Items
+from tollhouse.cache.warming.report import WarmReport
 from tollhouse.caching.function_cache import FunctionCache
 from tollhouse.caching.target import CacheSource, CacheTarget
+from tollhouse.caching.warming import warm_calls
 from tollhouse.errors import ConfigurationError
 from tollhouse.runtime.functions import OfArguments, checked_function, is_async, place_of
 from tollhouse.sync.caller_thread import run_beside_loop, run_in_loop
@@ -57,6 +61,15 @@ class CachedFunction(Protocol[P, R_co, F_co, B_co]):
 
     def refresh(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         """Call the function, whatever is cached, and cache its result."""
+        ...
+
+    async def warm(self, calls: Items[Any], *, at_once: int = 8) -> WarmReport:
+        """Cache the results of these calls, unless they are cached; return how many were there, computed and failed.
+
+        A call is a tuple or list of arguments, a mapping of them by name, or the only argument. At most `at_once` run
+        at the same time, and none while the store is down. An error is that of its call, and the others go on. Await it
+        also for a function that is not async, whose calls run in threads.
+        """
         ...
 
 
@@ -149,7 +162,7 @@ def _asynchronous(function: Callable[..., Any], own: FunctionCache) -> Callable[
     async def invalidate(*args: Any, **kwargs: Any) -> bool:
         return await own.invalidate(args, kwargs)
 
-    return _with_functions(found, own, fetch=fetch, invalidate=invalidate, refresh=refresh)
+    return _with_functions(found, own, function, fetch=fetch, invalidate=invalidate, refresh=refresh)
 
 
 def _synchronous(function: Callable[..., Any], own: FunctionCache) -> Callable[..., Any]:
@@ -172,16 +185,24 @@ def _synchronous(function: Callable[..., Any], own: FunctionCache) -> Callable[.
     def invalidate(*args: Any, **kwargs: Any) -> bool:
         return run_in_loop(own.source.loop_for_thread(), own.invalidate(args, kwargs))
 
-    return _with_functions(found, own, fetch=fetch, invalidate=invalidate, refresh=refresh)
+    return _with_functions(
+        found, own, partial(asyncio.to_thread, function), fetch=fetch, invalidate=invalidate, refresh=refresh
+    )
 
 
 def _with_functions(
-    found: Callable[..., Any], own: FunctionCache, **functions: Callable[..., Any]
+    found: Callable[..., Any],
+    own: FunctionCache,
+    load: Callable[..., Awaitable[Any]],
+    **functions: Callable[..., Any],
 ) -> Callable[..., Any]:
     """Return a real function, which every framework knows how to call, with the functions beside it."""
 
     def key(*args: Any, **kwargs: Any) -> str:
         return own.key(args, kwargs)
 
-    vars(found).update(key=key, **functions, **{_CACHE: own})
+    async def warm(calls: Items[Any], *, at_once: int = 8) -> WarmReport:
+        return await warm_calls(own, load, calls, at_once)
+
+    vars(found).update(key=key, warm=warm, **functions, **{_CACHE: own})
     return found

@@ -27,6 +27,9 @@ LoadMany = Callable[[list[str]], Awaitable[Mapping[str, Any]]]
 ReadOne = Callable[[Query, Callable[[], None]], Awaitable[CacheResult[Any]]]
 """Reads one key, and calls the function when the store has answered for it."""
 
+ManyOutcome = CacheResult[Any] | BaseException | None
+"""The outcome of one of many keys: its result, the error of its load, or None if it has no value."""
+
 _NEXT: Final = "next"
 
 
@@ -54,6 +57,12 @@ async def read_many(
         first = failures.exceptions[0]
         raise first from first.__cause__
     return {key: task.result() for key, task in tasks.items()}
+
+
+async def read_each(read: ReadOne, queries: Mapping[str, Query], batches: Batches) -> dict[str, ManyOutcome]:
+    """Return the outcome of each key: errors are outcomes as well, and none ends the other reads."""
+    reads = (_read(read, query, batches, key) for key, query in queries.items())
+    return dict(zip(queries, await asyncio.gather(*reads, return_exceptions=True), strict=True))
 
 
 async def _read(read: ReadOne, query: Query, batches: Batches, key: str) -> CacheResult[Any] | None:

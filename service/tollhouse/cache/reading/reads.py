@@ -11,11 +11,11 @@ from msgspec.structs import replace
 from tollhouse.cache.codec import decoder
 from tollhouse.cache.key_names import KeyNames, family_of
 from tollhouse.cache.reading.query import EntryTags, Query
-from tollhouse.cache.reading.read_many import Batches, LoadMany, read_many
+from tollhouse.cache.reading.read_many import Batches, LoadMany, ManyOutcome, read_each, read_many
 from tollhouse.cache.reading.read_through import Reader
 from tollhouse.cache.reading.result import CacheResult
 from tollhouse.cache.ttl import jitter_share, lifetime_ms, none_lifetime_ms
-from tollhouse.errors import InvalidInput, require_type
+from tollhouse.errors import InvalidInput, LoadFailed, require_type
 from tollhouse.logs import Log
 from tollhouse.metrics import Metrics
 
@@ -26,6 +26,8 @@ Tags = Iterable[str] | Callable[[T], Iterable[str]]
 
 Without = Literal["DISABLED", "BYPASS"]
 """Why a read goes on without the store."""
+
+_UNREAD: Final = LoadFailed("another key of the call failed")
 
 _log: Final = Log("tollhouse.cache")
 
@@ -94,7 +96,28 @@ class Reads:
     ) -> dict[str, Any]:
         """Return the values of these keys, read as `template` says; those that `load_many` has not are left out."""
         batches = Batches(load_many, keys, template.family)
-        queries = {
+        queries = self._queries(template, keys, batches)
+        results: Mapping[str, CacheResult[Any] | None] = {}
+        try:
+            results = await read_many(partial(self._read_or_load, without), queries, batches)
+        finally:
+            self._count_many(queries, results)
+        return {key: result.value for key, result in results.items() if result is not None}
+
+    async def each(
+        self, template: Query, keys: list[str], load_many: LoadMany, without: Without | None
+    ) -> dict[str, ManyOutcome]:
+        """Return the outcome of each of these keys, read as `template` says; an error is that of its key alone."""
+        wrong = {key: error for key in keys if (error := self._error_of(key)) is not None}
+        right = [key for key in keys if key not in wrong]
+        batches = Batches(load_many, right, template.family)
+        queries = self._queries(template, right, batches)
+        outcomes = await read_each(partial(self._read_or_load, without), queries, batches)
+        self._count_many(queries, outcomes)
+        return {**outcomes, **wrong}
+
+    def _queries(self, template: Query, keys: Iterable[str], batches: Batches) -> dict[str, Query]:
+        return {
             key: replace(
                 template,
                 entry=self._key_names.entries(key)[0],
@@ -103,19 +126,14 @@ class Reads:
             )
             for key in keys
         }
-        results: Mapping[str, CacheResult[Any] | None] = {}
+
+    def _error_of(self, key: str) -> InvalidInput | None:
+        """Return why a key cannot be used; None if it can."""
         try:
-            results = await read_many(partial(self._read_or_load, without), queries, batches)
-        finally:
-            for key, query in queries.items():
-                result = results.get(key)
-                self._count(
-                    query, "error" if key not in results else "miss" if result is None else result.status.lower()
-                )
-        for key, result in results.items():
-            if result is not None:
-                self._count_saved(queries[key], result)
-        return {key: result.value for key, result in results.items() if result is not None}
+            self._key_names.entries(key)
+        except InvalidInput as error:
+            return error
+        return None
 
     async def _read_or_load(
         self, without: Without | None, query: Query, answered: Callable[[], None]
@@ -134,6 +152,17 @@ class Reads:
     def _count(self, query: Query, status: str) -> None:
         self._metrics.cache(query.family, status)
         _log.debug("cache read", extra={"family": query.family, "key": query.entry.digest, "result": status})
+
+    def _count_many(self, queries: Mapping[str, Query], outcomes: Mapping[str, ManyOutcome]) -> None:
+        for key, query in queries.items():
+            match outcomes.get(key, _UNREAD):
+                case None:
+                    self._count(query, "miss")
+                case CacheResult() as result:
+                    self._count(query, result.status.lower())
+                    self._count_saved(query, result)
+                case _:
+                    self._count(query, "error")
 
     def _count_saved(self, query: Query, result: CacheResult[Any]) -> None:
         if result.status in ("HIT", "COALESCED"):

@@ -1,0 +1,66 @@
+"""Warming from a list of keys."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
+from typing import Any, Final, TypeVar, cast
+
+from tollhouse.cache.reading.reads import Reads, Tags
+from tollhouse.cache.ttl import JITTER_DEFAULT
+from tollhouse.cache.warming.bounded import Positions, in_portions, warm_items
+from tollhouse.cache.warming.report import WarmReport
+from tollhouse.errors import InvalidInput, StoreUnavailable, require_type
+
+T = TypeVar("T")
+
+PORTION: Final = 100
+"""How many keys are loaded by one call."""
+_ANY_KEY: Final = "warm:list"
+
+
+class KeyList:
+    """Loads what is not stored of a list of keys; `is_ready` says whether values can be stored now."""
+
+    def __init__(self, reads: Reads, is_ready: Callable[[], Awaitable[bool]]) -> None:
+        self._reads = reads
+        self._is_ready = is_ready
+
+    async def warm(
+        self,
+        keys: Iterable[str] | AsyncIterable[str],
+        load_many: Callable[[list[str]], Awaitable[Mapping[str, T]]],
+        *,
+        ttl_s: int | None = None,
+        none_ttl_s: int | None = None,
+        jitter: float = JITTER_DEFAULT,
+        tags: Tags[T] = (),
+        type: type[T] | None = None,  # noqa: A002 - as in msgspec
+        at_once: int = 4,
+    ) -> WarmReport:
+        """Load and store the values of keys that are not stored; return how many were there, loaded and failed.
+
+        `load_many` and the other arguments are those of `get_many`. It gets a hundred keys at a time, and at most
+        `at_once` calls of it run at the same time. What another caller or process loads is not loaded again. An error
+        of one call is that of its keys, and the others go on. While the store is down nothing is loaded.
+        """
+        if isinstance(keys, str | bytes):
+            raise InvalidInput("keys", keys.__class__.__name__, "give a list of keys")
+        require_type("load_many", load_many, Callable, "give an async function that returns a mapping")
+        load = cast("Callable[[], Awaitable[Any]]", load_many)
+        template = self._reads.query(
+            _ANY_KEY, load, ttl_s=ttl_s, none_ttl_s=none_ttl_s, jitter=jitter, tags=tags, family=None, type=type
+        )
+
+        async def warm(portion: list[tuple[int, str]]) -> Positions:
+            if not await self._is_ready():
+                return [(position, not_stored()) for position, _ in portion]
+            unique = {key: position for position, key in reversed(portion)}
+            outcomes = await self._reads.each(template, list(unique), load_many, None)
+            return [(unique[key], outcome) for key, outcome in outcomes.items()]
+
+        return await warm_items(in_portions(keys, PORTION), warm, at_once)
+
+
+def not_stored() -> StoreUnavailable:
+    """Return the error of an item that is not loaded, because it could not be stored."""
+    return StoreUnavailable("cache", "not-sent", "the cache is off, or its store is down: nothing was loaded")
