@@ -108,7 +108,8 @@ async def test_a_long_list_is_read_as_it_is_worked_on(world: World):
     rows.gate.set()
 
     assert (await warming).loaded == 1_000
-    assert (was_taken, rows.most_running) == (3 * PORTION, 2)
+    assert was_taken <= 3 * PORTION
+    assert rows.most_running == 2
 
 
 async def test_a_list_may_be_asynchronous(world: World):
