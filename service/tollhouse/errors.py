@@ -3,6 +3,7 @@
 TollhouseError
 ├── ConfigurationError      a setting is missing or wrong; commands end with exit code 2
 ├── InvalidInput            a value given by a caller is wrong; HTTP answers 400 or 422
+│   └── OutOfBounds         it is of the right type, so that a client may have sent it
 ├── Overloaded              a bounded queue is full; nothing was done; HTTP answers 503
 ├── LoadFailed              a loader or model failed; HTTP answers 502
 │   └── LoadTimeout         a model took longer than it may; HTTP answers 504
@@ -56,6 +57,10 @@ class InvalidInput(TollhouseError):
         self.remedy = remedy
         self.kind = kind
         super().__init__(f"{field}: {_shown(value)}: {remedy}")
+
+
+class OutOfBounds(InvalidInput):
+    """A value of the right type that is too long or too large, or has a character that cannot stand there."""
 
 
 class Overloaded(TollhouseError):

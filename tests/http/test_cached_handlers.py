@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 from uuid import UUID
 
+import httpx2
 import pytest
 from fastapi import Depends, FastAPI
 from fastapi import Request as FastAPIRequest
@@ -26,7 +27,9 @@ from tests.worlds import StoreWorld
 from tollhouse import RateLimitMiddleware
 from tollhouse.caching.decorators import cache_response, rcached
 from tollhouse.caching.invalidating import invalidate_cache, invalidate_cache_for
+from tollhouse.caching.keys import CacheKeys
 from tollhouse.errors import InvalidInput
+from tollhouse.fastapi import RateLimit
 from tollhouse.litestar import TollhousePlugin
 
 
@@ -126,8 +129,6 @@ async def test_a_handler_that_is_not_async_is_cached_in_its_thread(world: StoreW
 
 async def test_a_body_is_part_of_the_key(world: StoreWorld) -> None:
     """S4-21, S4-22: a model in the arguments is told apart by its fields, the metric among them."""
-    import httpx2
-
     transport = httpx2.ASGITransport(app=fastapi_app(world.url))
     bodies = [{"ids": []}, {"ids": [], "metric": "accuracy"}, {"ids": [], "metric": "f1"}, {"ids": [str(UUID(int=1))]}]
     async with httpx2.AsyncClient(transport=transport, base_url="http://app") as client:
@@ -201,3 +202,142 @@ async def test_a_handler_of_litestar_is_cached(world: StoreWorld) -> None:
     assert found == [1, 1, 2, 3, 3, 4, 4]
     assert [await called(app, "/item/1"), await called(app, "/items")] == [5, 6]
     await plugin.source.aclose()
+
+
+def left(response: httpx2.Response) -> str:
+    """Return what the limit of the request still has."""
+    return response.headers["ratelimit"].split(";")[1]
+
+
+def keyed(name: str) -> str:
+    return f"page:{name}"
+
+
+def limited(routes: list[Route], world: StoreWorld) -> RateLimitMiddleware:
+    return RateLimitMiddleware(Starlette(routes=routes), url=world.url, policies={"api": "9/minute"}, policy="api")
+
+
+LONG = "a" * 1_100
+#    decorator, what the client sent, field of the problem
+OF_THE_CLIENT: list[tuple[Callable[[Any], Any], str, str]] = [
+    (rcached(ttl=60, key=keyed), LONG, "key"),
+    (rcached(ttl=60, key=lambda name: name), "", "key"),
+    (rcached(ttl=60, key=lambda name: CacheKeys.model(name)), LONG, "model_id"),
+    (rcached(ttl=60, key=lambda name: CacheKeys.model_list(int(name))), "-1", "page"),
+    (rcached(ttl=60, tags=["page:{name}"]), LONG, "tag"),
+    (rcached(ttl=60), LONG * 1_000, "name"),
+    (invalidate_cache(tags=["page:{name}"]), LONG, "tag"),
+    (invalidate_cache(["page:{name}"]), "a:*", "name"),
+]
+
+
+@pytest.mark.parametrize(("decorator", "sent", "field"), OF_THE_CLIENT)
+async def test_what_a_client_sent_and_no_key_can_hold_is_its_mistake(
+    fake: StoreWorld, decorator: Callable[[Any], Any], sent: str, field: str
+) -> None:
+    """P8: 422 with the field, as a key of `@limit` is, and the request is charged: the application has served it."""
+
+    @decorator
+    async def page(name: str) -> str:
+        raise NotImplementedError
+
+    async def endpoint(request: Request) -> JSONResponse:
+        return JSONResponse(await page(sent))
+
+    app = limited([Route("/", endpoint)], fake)
+    refused = [await get(app) for _ in range(2)]
+
+    assert {(response.status_code, response.headers["content-type"]) for response in refused} == {
+        (422, "application/problem+json")
+    }
+    assert {response.json()["field"] for response in refused} == {field}
+    assert "ignore" not in refused[0].text
+    assert [left(response) for response in refused] == ["r=8", "r=7"]
+
+
+async def test_what_no_client_can_send_is_a_mistake_of_the_application(world: StoreWorld) -> None:
+    """An argument or a key of another type is raised, because only the code can be at fault."""
+
+    @rcached(ttl=60)
+    async def page(request: Request) -> str:
+        raise NotImplementedError
+
+    @rcached(ttl=60, key=lambda _: cast("str", 7))
+    async def other(request: Request) -> str:
+        raise NotImplementedError
+
+    async def endpoint(request: Request) -> JSONResponse:
+        return JSONResponse(await (page if request.url.path == "/page" else other)(request))
+
+    app = limited([Route("/page", endpoint), Route("/other", endpoint)], world)
+
+    for path, field in (("/page", "request"), ("/other", "key")):
+        with pytest.raises(InvalidInput) as refused:
+            await get(app, path)
+        assert refused.value.field == field
+
+
+async def test_what_a_function_raises_is_its_own_error(world: StoreWorld) -> None:
+    """InvalidInput out of a cached function is not taken for one about its key."""
+
+    @rcached(ttl=60)
+    async def page(name: str) -> str:
+        raise InvalidInput("name", name, "give another")
+
+    async def endpoint(request: Request) -> JSONResponse:
+        return JSONResponse(await page(request.path_params["name"]))
+
+    with pytest.raises(InvalidInput):
+        await get(limited([Route("/{name}", endpoint)], world), "/a")
+
+
+async def test_an_application_may_answer_by_itself(world: StoreWorld) -> None:
+    """A handler for InvalidInput makes the response, and the request is charged once."""
+
+    @rcached(ttl=60, key=keyed)
+    async def page(name: str) -> str:
+        raise NotImplementedError
+
+    async def endpoint(request: Request) -> JSONResponse:
+        try:
+            return JSONResponse(await page(request.path_params["name"]))
+        except InvalidInput as error:
+            return JSONResponse({"wrong": error.field}, status_code=422)
+
+    app = limited([Route("/{name}", endpoint)], world)
+    found = [await get(app, f"/{LONG}") for _ in range(2)]
+
+    assert [response.json() for response in found] == [{"wrong": "key"}] * 2
+    assert [left(response) for response in found] == ["r=8", "r=7"]
+
+
+async def test_without_our_middleware_a_route_with_a_limit_answers(world: StoreWorld) -> None:
+    """FastAPI's dependency answers 422 for a cached function of its route too, and the request is charged."""
+    app = FastAPI()
+
+    @app.get("/{name}", dependencies=[Depends(RateLimit("9/minute", limiter=world.url))])
+    @rcached(ttl=60, key=keyed, cache=world.url)
+    async def page(name: str) -> str:
+        return name
+
+    refused, found = [await get(app, path) for path in (f"/{LONG}", "/a")]
+
+    assert (refused.status_code, refused.json()["field"]) == (422, "key")
+    assert (found.status_code, left(found)) == (200, "r=7")
+
+
+async def test_in_litestar_the_plugin_answers(world: StoreWorld) -> None:
+    """The plugin answers as the middleware does."""
+
+    @get_route("/{name:str}")
+    @rcached(ttl=60, key=keyed)
+    async def page(name: FromPath[str]) -> str:
+        return name
+
+    plugin = TollhousePlugin(world.url, policies={"api": "9/minute"}, policy="api")
+    app = Litestar([page], plugins=[plugin], openapi_config=None)
+    found = [await get(app, path) for path in (f"/{LONG}", "/a")]
+    await plugin.source.aclose()
+
+    assert [response.status_code for response in found] == [422, 200]
+    assert [left(response) for response in found] == ["r=8", "r=7"]

@@ -15,7 +15,7 @@ from typing import Final, cast
 from msgspec import Struct
 
 from tollhouse.cache.envelope import TAGS_MAX
-from tollhouse.errors import ConfigurationError, InvalidInput
+from tollhouse.errors import ConfigurationError, InvalidInput, OutOfBounds
 from tollhouse.keyring import Keyring
 from tollhouse.keys import UNNAMED, CacheNames, Namespace
 
@@ -88,7 +88,7 @@ class KeyNames:
 
     def entries(self, key: str) -> tuple[EntryKeys, ...]:
         """Return the names of the entry under every secret; the first, under the newest, are read and filled."""
-        _check_text("key", key, _KEY_CHARACTERS_MAX)
+        check_key(key)
         digests = self._digests("key", key)
         first, *rest = _words(key)
         if not _is_readable(first, rest):
@@ -107,7 +107,7 @@ class KeyNames:
 
     def tag_digests(self, tag: str) -> tuple[str, ...]:
         """Return the digest of a tag under every secret, the newest first."""
-        _check_text("tag", tag, _TAG_CHARACTERS_MAX)
+        check_tag(tag)
         return tuple(digest[:16] for digest in self._digests("tag", tag))
 
     def patterns(self, pattern: str) -> tuple[KeyPattern, ...]:
@@ -158,6 +158,16 @@ def family_of(key: str) -> str:
     return first if _is_readable(first, rest) else UNREADABLE
 
 
+def check_key(key: object) -> None:
+    """Raise InvalidInput for what is no key; OutOfBounds if it is text."""
+    _check_text("key", key, _KEY_CHARACTERS_MAX)
+
+
+def check_tag(tag: object) -> None:
+    """Raise InvalidInput for what is no tag; OutOfBounds if it is text."""
+    _check_text("tag", tag, _TAG_CHARACTERS_MAX)
+
+
 def _names(layout: CacheNames, word: str, tail: str) -> Names:
     return layout.entry(word, tail), layout.lease(word, tail), layout.permit(word, tail)
 
@@ -185,8 +195,8 @@ def _check_text(field: str, given: object, characters_max: int) -> None:
     if not isinstance(given, str):
         raise InvalidInput(field, type(given).__name__, "give text, such as str(key)")
     if not 1 <= len(given) <= characters_max:
-        raise InvalidInput(field, given, f"give 1 to {characters_max} characters")
+        raise OutOfBounds(field, given, f"give 1 to {characters_max} characters")
     try:
         given.encode()
     except UnicodeEncodeError as error:
-        raise InvalidInput(field, given, "give text without lone surrogates") from error
+        raise OutOfBounds(field, given, "give text without lone surrogates") from error

@@ -8,8 +8,8 @@ from functools import partial
 from inspect import Parameter, Signature, ismethod, isroutine, signature
 from typing import Any, Final, cast
 
-from tollhouse.caching.canonical import NoCanonicalForm, canonical
-from tollhouse.errors import ConfigurationError, InvalidInput
+from tollhouse.caching.canonical import NoCanonicalForm, TooLarge, canonical
+from tollhouse.errors import ConfigurationError, InvalidInput, OutOfBounds
 from tollhouse.runtime.functions import place_of
 from tollhouse.suggest import one_of
 
@@ -109,6 +109,8 @@ class Arguments:
             raise self._refusal(name, f"a {kind.__name__}", f"give its class a {_KEY_METHOD}() method")
         try:
             return canonical(value)
+        except TooLarge as error:
+            raise OutOfBounds(name, error.what, error.remedy) from error
         except NoCanonicalForm as error:
             raise self._refusal(name, error.what, error.remedy) from error
 

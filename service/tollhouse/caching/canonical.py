@@ -41,6 +41,10 @@ class NoCanonicalForm(Exception):
         super().__init__(f"{what}: {remedy}")
 
 
+class TooLarge(NoCanonicalForm):
+    """A value beyond the bounds; another one of its types would have a form."""
+
+
 def canonical(value: object) -> bytes:
     """Return the canonical form of a value; raise NoCanonicalForm if it has none, or is beyond the bounds."""
     return _Form().of(value, 0)
@@ -57,8 +61,8 @@ class _Form:
         kind: Any = cast("Any", type(value))
         self._values -= 1
         if depth > DEPTH_MAX or self._values < 0:
-            limits = f"give at most {VALUES_MAX} values, nested up to {DEPTH_MAX} deep, or a key of your own"
-            raise NoCanonicalForm("too many values" if depth <= DEPTH_MAX else "nested too deep", limits)
+            limits = f"give at most {VALUES_MAX} values, nested up to {DEPTH_MAX} deep"
+            raise TooLarge("too many values" if depth <= DEPTH_MAX else "nested too deep", limits)
         if (scalar := _SCALARS.get(kind)) is not None:
             return self._leaf(scalar[0], scalar[1](value))
         if (tag := _SEQUENCES.get(kind)) is not None:
@@ -83,7 +87,7 @@ class _Form:
     def _leaf(self, tag: bytes, content: bytes) -> bytes:
         self._bytes -= len(content)
         if self._bytes < 0:
-            raise NoCanonicalForm("too large", f"give at most {BYTES_MAX} bytes, or a key of your own")
+            raise TooLarge("too large", f"give at most {BYTES_MAX} bytes")
         return b"%b%d:%b" % (tag, len(content), content)
 
     @staticmethod

@@ -11,6 +11,7 @@ from typing import Any, Final, cast
 
 from msgspec.structs import replace
 
+from tollhouse.cache.key_names import check_key
 from tollhouse.cache.reading.result import CacheResult
 from tollhouse.cache.ttl import lifetime_ms
 from tollhouse.caching.arguments import Arguments
@@ -19,6 +20,7 @@ from tollhouse.caching.target import CacheSource
 from tollhouse.caching.templates import Templates
 from tollhouse.errors import ConfigurationError, InvalidInput, LoadFailed
 from tollhouse.runtime.functions import place_of
+from tollhouse.wiring.current import ANSWERED_INPUT
 
 Load = Callable[[], Awaitable[Any]]
 Args = Sequence[Any]
@@ -102,6 +104,8 @@ class FunctionCache:
 
     async def _fetch(self, load: Load, key: str, bound: Mapping[str, Any], *, fresh: bool) -> CacheResult[Any]:
         form, of_value = self.form, self._tags_of_value
+        with ANSWERED_INPUT:
+            own_tags = (*self._tags.filled(bound), self.tag)
 
         async def stored() -> Any:
             return form.stored(await load())
@@ -114,19 +118,24 @@ class FunctionCache:
             key,
             stored,
             ttl_s=self._ttl_s,
-            tags=(*self._tags.filled(bound), self.tag) if of_value is None else tags,
+            tags=own_tags if of_value is None else tags,
             type=form.type,
             fresh=fresh,
             use_cache=not self.arguments.is_bypassed(bound),
         )
 
     def _key_of(self, bound: Mapping[str, Any], args: Args, kwargs: Kwargs) -> str:
-        if not callable(self._key):
-            return f"{self._key}:{self.arguments.digest(bound, self.place, self._version)}"
-        key = self._key(*args, **self.arguments.of_result(kwargs))
-        if not isinstance(key, str) or not key:
-            raise InvalidInput("key", type(key).__name__, "the function that is the key has to return text")
-        return key if self._version == 1 else f"{key}:version-{self._version}"
+        with ANSWERED_INPUT:
+            if not callable(self._key):
+                return f"{self._key}:{self.arguments.digest(bound, self.place, self._version)}"
+            key = self._key(*args, **self.arguments.of_result(kwargs))
+            if not isinstance(key, str):
+                raise InvalidInput("key", type(key).__name__, "the function that is the key has to return text")
+            check_key(key)
+            if self._version != 1:
+                key = f"{key}:version-{self._version}"
+                check_key(key)
+            return key
 
 
 def _tag_of(place: str) -> str:

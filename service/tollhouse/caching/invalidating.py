@@ -15,6 +15,7 @@ from tollhouse.caching.templates import Templates
 from tollhouse.errors import ConfigurationError, InvalidInput
 from tollhouse.runtime.functions import OfArguments, checked_function, is_async, place_of
 from tollhouse.sync.caller_thread import run_in_loop
+from tollhouse.wiring.current import ANSWERED_INPUT
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -110,14 +111,16 @@ def _decorated(name: str, function: Callable[P, R], source: CacheSource, steps: 
 
     async def asynchronous(*args: Any, **kwargs: Any) -> Any:
         pending = (await source.cache()).after_commit()
-        steps(pending, args, kwargs)
+        with ANSWERED_INPUT:
+            steps(pending, args, kwargs)
         async with pending:
             return await cast("Callable[..., Awaitable[Any]]", function)(*args, **kwargs)
 
     def synchronous(*args: Any, **kwargs: Any) -> Any:
         loop = source.loop_for_thread()
         pending = run_in_loop(loop, source.cache()).after_commit()
-        steps(pending, args, kwargs)
+        with ANSWERED_INPUT:
+            steps(pending, args, kwargs)
         result: Any = cast("Callable[..., Any]", function)(*args, **kwargs)
         run_in_loop(loop, pending.send())
         return result

@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from typing import Any, Final, cast
 from uuid import UUID
 
-from tollhouse.caching.canonical import NoCanonicalForm, canonical
-from tollhouse.errors import InvalidInput
+from tollhouse.caching.canonical import NoCanonicalForm, TooLarge, canonical
+from tollhouse.errors import InvalidInput, OutOfBounds
 
 Id = str | int | UUID
 """What names a thing; 7 and "7" are one id."""
@@ -80,18 +80,22 @@ def _escaped(field: str, given: Id) -> str:
         raise InvalidInput(field, type(given).__name__, "give text, a whole number or a UUID")
     text = str(given)
     if not 1 <= len(text) <= _ID_CHARACTERS_MAX:
-        raise InvalidInput(field, given, f"give 1 to {_ID_CHARACTERS_MAX} characters")
+        raise OutOfBounds(field, given, f"give 1 to {_ID_CHARACTERS_MAX} characters")
     return text.translate(_ESCAPES)
 
 
 def _number(field: str, given: int) -> int:
-    if type(given) is not int or given < 0:
-        raise InvalidInput(field, given, "give a whole number from 0 on")
+    if type(given) is not int:
+        raise InvalidInput(field, given, "give a whole number")
+    if given < 0:
+        raise OutOfBounds(field, given, "give a whole number from 0 on")
     return given
 
 
 def _digest(field: str, value: Any) -> str:
     try:
         return hashlib.blake2b(canonical(value), digest_size=_DIGEST_BYTES).hexdigest()
+    except TooLarge as error:
+        raise OutOfBounds(field, error.what, error.remedy) from error
     except NoCanonicalForm as error:
         raise InvalidInput(field, error.what, error.remedy) from error

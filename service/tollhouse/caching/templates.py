@@ -10,9 +10,9 @@ from string import Formatter
 from typing import Any, Final, cast
 from uuid import UUID
 
-from tollhouse.cache.key_names import pattern_words
+from tollhouse.cache.key_names import check_tag, pattern_words
 from tollhouse.caching.arguments import Arguments
-from tollhouse.errors import ConfigurationError, InvalidInput
+from tollhouse.errors import ConfigurationError, InvalidInput, OutOfBounds
 
 _SHOWN: Final = (str, int, UUID, Decimal, date)
 _OF_PATTERNS: Final = frozenset(":*")
@@ -32,8 +32,14 @@ class Templates:
         arguments.check_names(setting, (name for parts in self._parsed for _, name in parts if name is not None))
 
     def filled(self, bound: Mapping[str, Any]) -> tuple[str, ...]:
-        """Return the texts for bound arguments; raise InvalidInput for one that is no plain value."""
-        return tuple("".join(self._part(*part, bound) for part in parts) for parts in self._parsed)
+        """Return the texts for bound arguments; raise InvalidInput for one that is no plain value.
+
+        A tag that is too long is OutOfBounds.
+        """
+        texts = tuple("".join(self._part(*part, bound) for part in parts) for parts in self._parsed)
+        for text in () if self._are_patterns else texts:
+            check_tag(text)
+        return texts
 
     def _check_patterns(self) -> None:
         """Raise ConfigurationError for a pattern that no key can match, whatever the arguments are."""
@@ -54,7 +60,7 @@ class Templates:
             raise InvalidInput(name, f"a {type(value).__name__}", remedy)
         text = str(plain)
         if self._are_patterns and not _OF_PATTERNS.isdisjoint(text):
-            raise InvalidInput(name, text, "in a pattern it must be one word: without ':' and '*'")
+            raise OutOfBounds(name, text, "in a pattern it must be one word: without ':' and '*'")
         return text
 
 

@@ -54,8 +54,9 @@ class RequestContext:
     `taken`, the one take of most requests. `refusal` is the latest that the application got as an exception. The
     response is that refusal if it `is_refused`, because we rendered the response or the exception has ended the route;
     if it has the refusal's status; or if it is the framework's 500, in whose place the refusal is sent, unless a
-    function `falls_back` in place of what was refused. A refusal is sent by `own_response` if an edge has one.
-    `on_fields` is called with the fields whenever a decision is added, for edges that see no message of the response.
+    function `falls_back` in place of what was refused. A refusal is sent by `own_response` if an edge has one, and is
+    free unless it `is_charged`. `on_fields` is called with the fields whenever a decision is added, for edges that see
+    no message of the response.
     """
 
     outer: RequestContext | None = None
@@ -72,6 +73,7 @@ class RequestContext:
     started = False
     is_detached = False
     is_refused = False
+    is_charged = False
     falls_back = False
     _sends_refusal = False
 
@@ -168,9 +170,16 @@ class RequestContext:
     def record_refusal(self, refusal: Refusal | TakeAllResult) -> None:
         """Treat the response as this refusal, if it has its status or is the framework's 500."""
         met = self.refusal
+        self.is_charged = self.is_charged and refusal is met
         if not (isinstance(met, TakeAllResult) and isinstance(refusal, Decision) and refusal in met.decisions):
             self.refusal, self.falls_back = refusal, False
         self._show()
+
+    def answer_input(self, error: InvalidInput) -> None:
+        """Treat the response as this error, but charge for it: the application has begun to serve the request."""
+        if not (request := self.outermost).is_detached:
+            request.record_refusal(error)
+            request.is_charged = True
 
     def decisions_met(self) -> Sequence[Decision]:
         """Return the decisions about the request so far, a refusal among them."""
@@ -183,15 +192,13 @@ class RequestContext:
         holder = self if self.outermost.is_detached else self.outermost
         if holder.is_detached:
             return
-        if holder.leases is None:
-            holder.leases = AsyncExitStack()
+        holder.leases = holder.leases or AsyncExitStack()
         holder.leases.push_async_exit(held.pop_all())
 
     async def respond(self, error: LimitError, send: Send) -> None:
         """Send the response to what a limit raised, unless it replaced the framework's 500 already.
 
-        Raises the error if the response has started, because it can no longer be replaced; and if no limit of this
-        request raised it.
+        Raises the error if the response has started, and if no limit of this request raised it.
         """
         if self._sends_refusal and self.started:
             return
@@ -222,7 +229,8 @@ class RequestContext:
             charges, self.taken = ((self.limiter, (self.taken,), None), *charges), None
         if charges:
             age_ms = self.limiter.now_ms() - self.began_ms
-            self.refunds = start_refunds(charges, status, headers, is_refusal=is_refusal, age_ms=age_ms)
+            is_free = is_refusal and not self.is_charged
+            self.refunds = start_refunds(charges, status, headers, is_refusal=is_free, age_ms=age_ms)
 
     def fail(self) -> None:
         """Settle the charges of an application that raised or was cancelled: the server's response will be 500."""
@@ -288,6 +296,5 @@ class RequestContext:
 
     def _show(self) -> None:
         """Put the decision that is nearest to a refusal into `request.state`."""
-        decisions = self.decisions_met()
-        if decisions:
+        if decisions := self.decisions_met():
             self.scope.setdefault("state", {})[STATE] = tightest(decisions, self.policies)
