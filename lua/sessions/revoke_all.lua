@@ -1,7 +1,7 @@
 -- sessions/revoke_all.lua: end every session that a user has, except one to keep; a session that is over is not kept.
 --
--- The epoch, a time, is raised first: that alone ends all of them, even those that the index lost. Then members of the index
--- are removed, a part per run. All runs of a call have its name, so the epoch is raised and the event is written once,
+-- The epoch, a time, is raised first: that alone ends all of them, even those that the index lost. Then members of it are
+-- removed, a part per run. All runs of a call have its name, so the epoch is raised and the event is written once,
 -- however often a run is repeated: a session that begins in between lives. Each run counts what it removes itself.
 -- On a new primary the call is repeated with the epoch that it had raised: an epoch as high stays and nothing is
 -- written, a lower one is raised to it, and sessions that began later live, because the call did not include them.
@@ -10,6 +10,7 @@
 -- KEYS[1]  index       sorted set; the user's sessions
 -- KEYS[2]  epoch       hash; ep in ms, dis = 1 while the user is disabled, call = the last call
 -- KEYS[3]  events      stream
+-- KEYS[4]  kept        hash; the session to keep; no session's if there is none to keep
 -- ARGV[1]  now_ms      integer; 0 means the server's clock
 -- ARGV[2]  user        text, 1..256 characters
 -- ARGV[3]  call        text; names this call
@@ -24,8 +25,8 @@
 -- ARGV[12] young_ms    integer; how long a session is young
 -- returns  {members looked at, of these removed, the epoch in ms, {sid of each that was removed and young, ...}}
 -- expires  epoch with the last session that it may end, never while the user is disabled; events 30 days
--- touches  records of the members of index, and of keep
--- cost     O(part), 6 + 3 * part commands
+-- touches  records of the members of index, all before the first write
+-- cost     O(part), 10 + 3 * part commands
 -- idempotent yes
 -- flags    allow-oom
 --#include lib/now.lua
@@ -34,35 +35,34 @@
 --#include lib/write_event.lua
 --#include lib/announce.lua
 
-local index, epoch, events = KEYS[1], KEYS[2], KEYS[3]
+local index, epoch, events, kept = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local now_ms = clock(tonumber(ARGV[1]))
 local user, call, keep, records, channel, notice = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[10], ARGV[11]
 local life_ms, skip, part = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
 local given_ms, young_ms = tonumber(ARGV[9]), tonumber(ARGV[12])
 
 local own = redis.call('HMGET', epoch, 'ep', 'dis', 'call')
-local user_epoch, disabled, last_call = tonumber(own[1] or 0), tonumber(own[2] or 0), own[3]
-local kept = redis.call('HMGET', records .. keep, 'u', 'e')
-local members = redis.call('ZRANGE', index, skip, skip + part - 1)
+local before, owner = tonumber(own[1] or 0), redis.call('HMGET', kept, 'u', 'e')
+local members, found = redis.call('ZRANGE', index, skip, skip + part - 1), {}
+for i, sid in ipairs(members) do found[i] = redis.call('HMGET', records .. sid, 'e', 'c') end
 
-local before, repeated, removed, young = user_epoch, given_ms > 0, 0, {}
-local first = repeated and user_epoch < given_ms or not repeated and last_call ~= call
-local keeps = kept[1] == user and tonumber(kept[2]) >= user_epoch
-if first then user_epoch = repeated and given_ms or math.max(user_epoch + 1, now_ms) end
+local repeated, removed, young = given_ms > 0, 0, {}
+local first = repeated and before < given_ms or not repeated and own[3] ~= call
+local keeps = owner[1] == user and tonumber(owner[2]) == before
+local user_epoch = not first and before or repeated and given_ms or math.max(before + 1, now_ms)
 
 if first then
   redis.call('HSET', epoch, 'ep', user_epoch, 'call', call)
   write_event(events, now_ms, 'revoked-all', user, keep)
   announce(channel, user_epoch, notice)
 end
-if first and disabled == 0 then lengthen(epoch, life_ms) end
-if keeps then redis.call('HSET', records .. keep, 'e', user_epoch) end
-for _, sid in ipairs(members) do
-  local found = redis.call('HMGET', records .. sid, 'e', 'c')
-  local began, created_ms = tonumber(found[1] or 0), tonumber(found[2] or 0)
-  if repeated and before <= began and began < user_epoch and created_ms > given_ms then
+if first and own[2] ~= '1' then lengthen(epoch, life_ms) end
+if first and keeps then redis.call('HSET', kept, 'e', user_epoch) end
+for i, sid in ipairs(members) do
+  local began, created_ms = tonumber(found[i][1] or -1), tonumber(found[i][2] or 0)
+  if first and repeated and began == before and created_ms > given_ms then
     redis.call('HSET', records .. sid, 'e', user_epoch)
-  elseif began < user_epoch then
+  elseif began ~= user_epoch and not (keeps and sid == keep) then
     removed = removed + end_session(records .. sid, index, sid)
     if created_ms > now_ms - young_ms then young[#young + 1] = sid end
   end

@@ -5,40 +5,44 @@
 -- with its idle time.
 --
 -- KEYS[1]  record      hash; the session
--- KEYS[2]  all_users   hash; ep in ms, for all users
--- KEYS[3]  events      stream
+-- KEYS[2]  index       sorted set; sid -> end in ms, of the user's sessions
+-- KEYS[3]  epoch       hash; ep in ms, dis = 1 while the user is disabled
+-- KEYS[4]  all_users   hash; ep in ms, for all users
+-- KEYS[5]  events      stream
 -- ARGV[1]  now_ms      integer; 0 means the server's clock
 -- ARGV[2]  sid         text, 26 characters
--- ARGV[3]  indexes     text; an index's name without the user's digest
--- ARGV[4]  epochs      text; an epoch's name without the user's digest
+-- ARGV[3]  digest      text, 32 hex digits; stands for the user in key names
 -- returns  {1} it lives, {0} it is over or gone
--- expires  record, index: as create, if the use is recorded; events 30 days
--- touches  index and epoch of the digest in the record's field d
--- cost     O(log sessions), 7 commands
+-- expires  record, index, epoch: as create, if the use is recorded; events 30 days
+-- cost     O(log sessions), 9 commands
 -- idempotent yes
 -- flags    allow-oom
 --#include lib/now.lua
+--#include lib/read_session.lua
 --#include lib/session_state.lua
+--#include lib/touch_session.lua
 --#include lib/lengthen.lua
 --#include lib/keep_until.lua
 --#include lib/end_session.lua
 --#include lib/write_event.lua
 
-local record, all_users, events = KEYS[1], KEYS[2], KEYS[3]
+local record, index, epoch, all_users, events = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local now_ms = clock(tonumber(ARGV[1]))
-local sid, indexes, epochs = ARGV[2], ARGV[3], ARGV[4]
+local sid, digest = ARGV[2], ARGV[3]
 
-local found = session_state(now_ms, record, all_users, epochs)
-if not found then return {0} end
-local index = indexes .. found.digest
+local session = read_session(record, digest)
+if not session then return {0} end
 
-if found.state ~= 1 then
+local state = session_state(session, now_ms, epoch, all_users)
+
+if state ~= 1 then
   end_session(record, index, sid)
-  write_event(events, now_ms, found.state == 4 and 'revoked' or 'expired', found.user, sid)
+  write_event(events, now_ms, state == 4 and 'revoked' or 'expired', session.user, sid)
   return {0}
 end
-if found.due == 1 then
-  redis.call('HSET', record, 'l', found.last_seen_ms)
-  keep_until(found.idle_end_ms, now_ms, record, index, sid)
+if touch_session(session, now_ms) == 1 then
+  redis.call('HSET', record, 'l', now_ms)
+  keep_until(session.idle_end_ms, now_ms, record, index, sid)
+  lengthen(epoch, session.absolute_end_ms - now_ms)
 end
 return {1}

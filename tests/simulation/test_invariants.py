@@ -30,7 +30,7 @@ def _session(number: int, user: int = 0) -> Session:
 
 
 def _issued(number: int, *, durable: bool = True) -> Issued:
-    token = Token(key_id="0" * 8, tag="aa", sid="a" * 26, secret="A" * 43)
+    token = Token(key_id="0" * 8, digest="aa" * 16, sid="a" * 26, secret="A" * 43)
     return Issued(session=_session(number), token=token, durable=durable)
 
 

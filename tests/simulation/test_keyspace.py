@@ -13,7 +13,7 @@ from typing import Any
 import hiredis
 import pytest
 
-from tests.simulation.valkey.keyspace import CommandError, Keyspace, SortedSet
+from tests.simulation.valkey.keyspace import WRITES, CommandError, Keyspace, SortedSet
 from tests.simulation.valkey.scripting import run_script
 from tollhouse import scripts
 from tollhouse.stores.transport.connection import encode
@@ -32,7 +32,6 @@ class Names:
     def __init__(self, prefix: str) -> None:
         self.index, self.epoch, self.everyone = f"{prefix}index:d", f"{prefix}epoch:d", f"{prefix}everyone"
         self.events, self.records = f"{prefix}events", f"{prefix}sid:"
-        self.indexes, self.epochs = f"{prefix}index:", f"{prefix}epoch:"
 
     def record(self, sid: str) -> str:
         return self.records + sid
@@ -41,19 +40,25 @@ class Names:
 def _random_call(rng: random.Random, names: Names, now_ms: int) -> Call:
     sid, user = f"s{rng.randrange(6)}", "ada"
     secret = f"secret of {sid}" if rng.random() < 0.95 else "another"
-    record = names.record(sid)
-    match rng.choice(("create", "create", "create", "verify", "verify", "touch", "list", "revoke", "revoke_all")):
+    record, digest = names.record(sid), "d" if rng.random() < 0.95 else "another"
+    match rng.choice(
+        ("create", "create", "create", "verify", "verify", "touch", "find", "list", "revoke", "revoke_all")
+    ):
         case "create":
             limits = (rng.choice((1_000, 60_000)), 90_000, rng.randint(1, 4), rng.randrange(2))
             keys = [record, names.index, names.epoch, names.everyone, names.events]
             return "sessions/create", keys, [now_ms, sid, secret, user, "d", *limits, "default", "", names.records]
         case "verify":
-            keys = [record, names.everyone, names.events]
-            return "sessions/verify", keys, [now_ms, sid, secret, names.indexes, names.epochs]
+            keys = [record, names.epoch, names.everyone]
+            return "sessions/verify", keys, [now_ms, digest, secret]
         case "touch":
-            return "sessions/touch", [record, names.everyone, names.events], [now_ms, sid, names.indexes, names.epochs]
+            keys = [record, names.index, names.epoch, names.everyone, names.events]
+            return "sessions/touch", keys, [now_ms, sid, digest]
+        case "find":
+            return "sessions/find", [names.index], [now_ms]
         case "list":
-            return "sessions/list", [names.index, names.epoch, names.everyone], [now_ms, names.records, 10]
+            records = [names.record(f"s{number}") for number in range(6)]
+            return "sessions/list", [names.epoch, names.everyone, *records], [now_ms, digest]
         case "revoke":
             owner = user if rng.random() < 0.8 else "eve"
             return "sessions/revoke", [record, names.index, names.events], [now_ms, sid, owner, CHANNEL, "{}"]
@@ -61,7 +66,8 @@ def _random_call(rng: random.Random, names: Names, now_ms: int) -> Call:
             kept, given = rng.choice(("", sid)), rng.choice((0, 0, now_ms - 500))
             options = [f"call {now_ms}", kept, names.records, 200_000, 0, rng.randint(1, 6), given, CHANNEL, "{}"]
             options.append(rng.choice((0, 120_000)))
-            return "sessions/revoke_all", [names.index, names.epoch, names.events], [now_ms, user, *options]
+            keys = [names.index, names.epoch, names.events, names.record(kept)]
+            return "sessions/revoke_all", keys, [now_ms, user, *options]
 
 
 def _random_cache_call(rng: random.Random, prefix: str, now_ms: int) -> Call:
@@ -112,9 +118,15 @@ def _real(path: Path) -> Iterator[Real]:
         yield Real(link)
 
 
-def _simulated(space: Keyspace, call: Call) -> Any:
+def _simulated(space: Keyspace, call: Call, used: list[tuple[bytes, bytes]] | None = None) -> Any:
+    """Run a call; gather the commands in `used`, each with its key."""
+
     def run(name: bytes, *args: bytes) -> Any:
-        return 0 if name == b"PUBLISH" else space.run(name, *args)
+        if name == b"PUBLISH":
+            return 0
+        if used is not None:
+            used.append((name, args[0]))
+        return space.run(name, *args)
 
     name, keys, args = call
     space.now_ms = int(args[0])
@@ -187,6 +199,36 @@ def _plain(reply: Any, name: str) -> Any:
     if name == "cache/get_or_lease" and isinstance(reply, list):
         return [*reply[:3], *reply[4:]]
     return str(reply) if isinstance(reply, Exception) else reply
+
+
+@pytest.mark.parametrize("seed", range(HISTORIES))
+def test_scripts_of_sessions_touch_what_they_declare(seed: int) -> None:
+    """KEYS has every key that a call touches; beyond it are the records of a revoke-all, and of a login at the cap.
+
+    Those are all read before the first write, so a server that refuses undeclared keys has changed nothing. With the
+    digest of another user in it, a token reaches nothing but the record that its sid names.
+    """
+    rng, names, space = random.Random(seed), Names("declared:"), Keyspace()
+    now_ms, beyond = 1_800_000_000_000, set()
+    for _ in range(STEPS * 3):
+        now_ms += rng.randrange(5_000)
+        name, keys, args = call = _random_call(rng, names, now_ms)
+        space.now_ms = now_ms
+        full = name == "sessions/create" and space.run(b"ZCOUNT", names.index.encode(), b"0", b"inf") >= int(args[7])
+        used: list[tuple[bytes, bytes]] = []
+
+        _simulated(space, call, used)
+
+        declared, touched = {key.encode() for key in keys}, {key for _, key in used}
+        first_write = min([place for place, (command, _) in enumerate(used) if command in WRITES], default=len(used))
+        assert touched <= declared | {key for _, key in used[:first_write]}, call
+        if not (full or name == "sessions/revoke_all"):
+            assert touched <= declared, call
+        if name == "sessions/verify" and args[1] != "d":
+            assert used == [(b"HMGET", keys[0].encode())]
+        if not touched <= declared:
+            beyond.add(name)
+    assert beyond == {"sessions/create", "sessions/revoke_all"}
 
 
 @pytest.mark.parametrize("seed", range(HISTORIES))

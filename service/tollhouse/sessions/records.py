@@ -44,12 +44,12 @@ def is_touch_due(reply: Sequence[Any]) -> bool:
     return reply[6] == 1
 
 
-def sessions_listed(user: str, reply: Sequence[Any]) -> Iterator[Session]:
-    """Yield the sessions of a sessions/list reply."""
+def sessions_listed(user: str, sids: Sequence[str], reply: Sequence[Any]) -> Iterator[Session]:
+    """Yield the sessions of a sessions/list reply; the first element of a row counts in `sids`, from 1 on."""
     for start in range(0, len(reply), _LISTED_FIELDS):
         row = reply[start : start + _LISTED_FIELDS]
-        sid, policy, device = (text.decode() for text in row[4:])
-        yield _session(sid, user, policy, device, row[:4])
+        number: int = row[0]
+        yield _session(sids[number - 1], user, row[5].decode(), row[6].decode(), row[1:5])
 
 
 def _session(sid: str, user: str, policy: str, device: str, times_ms: Sequence[int]) -> Session:

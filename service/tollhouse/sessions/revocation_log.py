@@ -18,7 +18,7 @@ one lost both; and rotated sessions, because their successor is lost with the ro
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Final
 
 from tollhouse.sessions.revocations import UNSETTLED_MS, AllSessionsRevoked, Revocation
@@ -38,12 +38,6 @@ class RevocationLog:
         self._entries: dict[str, tuple[float, Revocation]] = {}
         self._held_since_s: float | None = None
         self._held_s = 0.0
-
-    @property
-    def empty(self) -> bool:
-        """Whether there are no entries, which is the usual case."""
-        self._expire()
-        return not self._entries
 
     def add(self, revocation: Revocation) -> bool:
         """Add a revocation, or renew it; return False if an entry that had not expired was evicted for it."""
@@ -78,12 +72,10 @@ class RevocationLog:
         """Return True if this one session was revoked by itself."""
         return self._find(sid) is not None
 
-    def covers(self, digests: Iterable[str], sid: str, began_ms: int, created_at: int) -> bool:
-        """Return True if a revoke-all covers this session; `digests` are its user's, one per secret."""
-        return any(
-            isinstance(entry, AllSessionsRevoked) and entry.covers(sid, began_ms, created_at)
-            for entry in map(self._find, digests)
-        )
+    def covers(self, digest: str, sid: str, began_ms: int, created_at: int) -> bool:
+        """Return True if a revoke-all covers this session; `digest` is its user's, under the secret of its token."""
+        entry = self._find(digest)
+        return isinstance(entry, AllSessionsRevoked) and entry.covers(sid, began_ms, created_at)
 
     def _find(self, key: str) -> Revocation | None:
         entry = self._entries.get(key)

@@ -44,7 +44,7 @@ class SessionRevoked(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     def call(self, namespace: Namespace) -> Call:
         """Return the call that ends it; if it is over already, the call writes nothing."""
-        own = UserKeys(namespace=namespace, tag=self.digest[:2], digest=self.digest)
+        own = UserKeys(namespace=namespace, digest=self.digest)
         names = (own.record(self.sid), own.index, own.events)
         return "sessions/revoke", names, (self.sid, self.user, namespace.session_revocations, announcement(self))
 
@@ -77,9 +77,9 @@ class AllSessionsRevoked(Struct, frozen=True, kw_only=True, forbid_unknown_field
 
         Without `skip` and `part` it removes all: a user has at most `CAP_MAX` sessions.
         """
-        own = UserKeys(namespace=namespace, tag=self.digest[:2], digest=self.digest)
+        own = UserKeys(namespace=namespace, digest=self.digest)
         subject = (self.user, self.name, self.keep, own.record(), LIFETIME_MS_MAX)
-        names = (own.index, own.epoch, own.events)
+        names = (own.index, own.epoch, own.events, own.record(self.keep))
         channel = (namespace.session_revocations, announcement(self))
         return "sessions/revoke_all", names, (*subject, skip, part, self.epoch_ms, *channel, UNSETTLED_MS)
 

@@ -27,7 +27,7 @@ from tollhouse.keys import UNNAMED, Namespace
 from tollhouse.metrics import Metrics
 from tollhouse.scripts import DurableScriptRunner
 from tollhouse.sessions import tokens
-from tollhouse.sessions.policies import CAP_MAX, POLICIES, Policies, SessionPolicy
+from tollhouse.sessions.policies import POLICIES, Policies, SessionPolicy
 from tollhouse.sessions.records import Session, is_touch_due, session_created, session_verified, sessions_listed
 from tollhouse.sessions.revocation_log import RevocationLog
 from tollhouse.sessions.revoker import RevokeAllResult, Revoker, RevokeResult
@@ -38,6 +38,8 @@ from tollhouse.sessions.validation import valid_device, valid_user
 from tollhouse.suggest import one_of
 
 _OVER: Final = ("expired", "revoked")
+_RECORDS_PER_RUN: Final = 500
+"""The most records that one run of `sessions/list` reads: a script blocks the server."""
 _VERIFY_OUTCOMES: Final = {0: "unknown", 1: "ok", 2: "wrong-secret", 3: "expired", 4: "revoked"}
 
 
@@ -106,7 +108,7 @@ class Sessions:
         """Begin a session under a new token; at the policy's cap, end the user's oldest session or refuse."""
         user, rules, label = self.check(user, policy=policy, device=device)
         own = user_keys(self._namespace, self._keyring, user)[0]
-        token = tokens.issue(self._keyring, own.tag, self._random_bytes)
+        token = tokens.issue(self._keyring, own.digest, self._random_bytes)
         verifier = tokens.verifier(self._keyring, token)
         assert verifier is not None, "the token was made under a secret that the keyring lacks"
         times = (rules.idle_ms, rules.absolute_ms)
@@ -131,19 +133,19 @@ class Sessions:
         if parsed is None or verifier is None:
             self._metrics.session("verify", "malformed")
             return None
-        own, sid = UserKeys(namespace=self._namespace, tag=parsed.tag), parsed.sid
+        own, sid = UserKeys(namespace=self._namespace, digest=parsed.digest), parsed.sid
         if self._log.contains(sid):
             self._metrics.session("verify", "revoked")
             return None
 
         reply = await self._store.run(
             "sessions/verify",
-            (own.record(sid), own.global_epoch),
-            (verifier, own.epoch),
+            (own.record(sid), own.epoch, own.global_epoch),
+            (own.digest, verifier),
         )
 
         outcome = _VERIFY_OUTCOMES[reply[0]]
-        session = self._unless_revoked(sid, reply) if outcome == "ok" else None
+        session = self._unless_revoked(parsed, reply) if outcome == "ok" else None
         if outcome in _OVER or (session is not None and is_touch_due(reply)):
             self._touches.start(own, sid)
         self._metrics.session("verify", "revoked" if outcome == "ok" and session is None else outcome)
@@ -154,9 +156,13 @@ class Sessions:
         user = valid_user(user)
         sessions: list[Session] = []
         for own in user_keys(self._namespace, self._keyring, user):
-            names = (own.index, own.epoch, own.global_epoch)
-            reply = await self._store.run("sessions/list", names, (own.record(), CAP_MAX))
-            sessions.extend(sessions_listed(user, reply))
+            sids = [sid.decode() for sid in await self._store.run("sessions/find", (own.index,), ())]
+            for first in range(0, len(sids), _RECORDS_PER_RUN):
+                part = sids[first : first + _RECORDS_PER_RUN]
+                names = (own.epoch, own.global_epoch, *(own.record(sid) for sid in part))
+                sessions.extend(
+                    sessions_listed(user, part, await self._store.run("sessions/list", names, (own.digest,)))
+                )
         self._metrics.session("list", "ok")
         return tuple(sorted(sessions, key=lambda session: (-session.created_at, session.sid)))
 
@@ -172,10 +178,7 @@ class Sessions:
         """Wait until the use of sessions that were verified is recorded, or cannot be."""
         await self._touches.aclose()
 
-    def _unless_revoked(self, sid: str, reply: Sequence[Any]) -> Session | None:
+    def _unless_revoked(self, token: Token, reply: Sequence[Any]) -> Session | None:
         """Return the session that the store accepted, or None if this process knows that it was revoked."""
-        session, began_ms = session_verified(sid, reply)
-        if self._log.empty:
-            return session
-        digests = (own.digest for own in user_keys(self._namespace, self._keyring, session.user))
-        return None if self._log.covers(digests, sid, began_ms, session.created_at) else session
+        session, began_ms = session_verified(token.sid, reply)
+        return None if self._log.covers(token.digest, token.sid, began_ms, session.created_at) else session

@@ -1,8 +1,9 @@
 """Session tokens: their format, and the verifier that is stored in place of the secret.
 
-A token is `v1.<key id>.<tag>.<sid>.<secret>`. The key id names the deployment secret that it was made under, the
-tag is the hash tag of the user's keys, the sid (128 random bits) is public, and only the client has the secret (256
-random bits): the store has its verifier, an HMAC under a key that the store never sees.
+A token is `v1.<key id>.<user digest>.<sid>.<secret>`. The key id names the deployment secret that it was made under;
+the digest (128 bits, keyed by that secret) stands for the user in the names of keys; the sid (128 random bits) is
+public; and only the client has the secret (256 random bits): the store has its verifier, an HMAC under a key that the
+store never sees. So a token names every key that its verification reads.
 """
 
 from __future__ import annotations
@@ -29,32 +30,32 @@ _VERIFIER_BYTES: Final = 24
 
 # The last character of sid and secret carries fewer bits than the others: one token has one spelling.
 _TOKEN: Final = re.compile(
-    r"v1\.([0-9a-f]{8})\.([0-9a-f]{2})\.([a-z2-7]{25}[aeimquy4])\.([A-Za-z0-9_-]{42}[AEIMQUYcgkosw048])"
+    r"v1\.([0-9a-f]{8})\.([0-9a-f]{32})\.([a-z2-7]{25}[aeimquy4])\.([A-Za-z0-9_-]{42}[AEIMQUYcgkosw048])"
 )
 _SID: Final = re.compile(r"[a-z2-7]{25}[aeimquy4]")
 
 
 class Token(Struct, frozen=True, kw_only=True):
-    """A well-formed token; only `reveal` shows its secret."""
+    """A well-formed token; only `reveal` shows its secret, and what two tokens of one user have in common."""
 
     key_id: str
-    tag: str
+    digest: str
     sid: str
     secret: str
 
     def reveal(self) -> str:
         """Return the token as text, for the client and nothing else."""
-        return f"v1.{self.key_id}.{self.tag}.{self.sid}.{self.secret}"
+        return f"v1.{self.key_id}.{self.digest}.{self.sid}.{self.secret}"
 
     def __repr__(self) -> str:
-        return f"Token(v1.{self.key_id}.{self.tag}.{self.sid}.<hidden>)"
+        return f"Token(v1.{self.key_id}.<user>.{self.sid}.<hidden>)"
 
 
-def issue(keyring: Keyring, tag: str, random_bytes: RandomBytes = secrets.token_bytes) -> Token:
-    """Return a new token under the newest secret."""
+def issue(keyring: Keyring, digest: str, random_bytes: RandomBytes = secrets.token_bytes) -> Token:
+    """Return a new token under the newest secret, which the digest is of, too."""
     return Token(
         key_id=keyring.key_ids()[0],
-        tag=tag,
+        digest=digest,
         sid=new_sid(random_bytes),
         secret=base64.urlsafe_b64encode(random_bytes(_SECRET_BYTES)).rstrip(b"=").decode(),
     )
@@ -71,8 +72,8 @@ def parse(text: str) -> Token | None:
     match = _TOKEN.fullmatch(text)
     if match is None:
         return None
-    key_id, tag, sid, secret = match.groups()
-    return Token(key_id=key_id, tag=tag, sid=sid, secret=secret)
+    key_id, digest, sid, secret = match.groups()
+    return Token(key_id=key_id, digest=digest, sid=sid, secret=secret)
 
 
 def is_sid(text: str) -> bool:

@@ -45,9 +45,9 @@ class Touches:
         await self._tasks.aclose()
 
     async def _touch(self, own: UserKeys, sid: str) -> None:
-        names = (own.record(sid), own.global_epoch, own.events)
+        names = (own.record(sid), own.index, own.epoch, own.global_epoch, own.events)
         try:
-            await self._store.run("sessions/touch", names, (sid, own.index, own.epoch))
+            await self._store.run("sessions/touch", names, (sid, own.digest))
         except (StoreError, ConfigurationError):  # of a store that was closed in the meantime
             self._metrics.session("touch", "failed")
         else:

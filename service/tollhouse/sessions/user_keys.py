@@ -10,14 +10,20 @@ from tollhouse.keyring import Keyring
 from tollhouse.keys import Namespace
 
 _USER_LABEL: Final = "session-user"
+TAG_CHARACTERS: Final = 2
+"""So many digits of a digest are the hash tag: sessions are spread over 256."""
 
 
 class UserKeys(Struct, frozen=True, kw_only=True):
-    """The keys of one user under one secret; with an empty digest, the prefixes of the keys of a whole tag."""
+    """The keys of one user under one secret."""
 
     namespace: Namespace
-    tag: str
-    digest: str = ""
+    digest: str
+
+    @property
+    def tag(self) -> str:
+        """The hash tag of the keys."""
+        return self.digest[:TAG_CHARACTERS]
 
     def record(self, sid: str = "") -> str:
         """Return the key of a session's record; without a sid, the prefix of all records of the tag."""
@@ -47,4 +53,4 @@ class UserKeys(Struct, frozen=True, kw_only=True):
 def user_keys(namespace: Namespace, keyring: Keyring, user: str) -> tuple[UserKeys, ...]:
     """Return a user's keys under every secret, the newest first; new sessions use the first."""
     digests = keyring.digests(_USER_LABEL, user)
-    return tuple(UserKeys(namespace=namespace, tag=digest[:2], digest=digest) for digest in digests)
+    return tuple(UserKeys(namespace=namespace, digest=digest) for digest in digests)

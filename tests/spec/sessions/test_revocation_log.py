@@ -114,15 +114,15 @@ def test_a_revoke_all_covers_earlier_sessions(sid: str, keep: str, began_ms: int
     log = RevocationLog()
     log.add(replace(ALL, keep=keep))
 
-    assert log.covers([OTHER, DIGEST], sid, began_ms, created_at) is over
-    assert not log.covers([DIGEST[::-1]], sid, began_ms, created_at)
+    assert log.covers(DIGEST, sid, began_ms, created_at) is over
+    assert not log.covers(DIGEST[::-1], sid, began_ms, created_at)
 
 
 def test_a_revocation_is_remembered_for_120_seconds() -> None:
     """An entry lasts for 120 s of the process's clock; adding it again renews it."""
     clock = Clock()
     log = RevocationLog(clock=clock)
-    assert log.empty
+    assert log.entries() == ()
     log.add(one(1))
     clock.now_s += RETENTION_S / 2
     log.add(one(2))
@@ -137,7 +137,7 @@ def test_a_revocation_is_remembered_for_120_seconds() -> None:
     clock.now_s += RETENTION_S
     assert log.contains(one(2).sid)
     clock.now_s += 0.001
-    assert log.empty
+    assert log.entries() == ()
 
 
 def test_the_log_has_a_bound() -> None:
@@ -215,7 +215,7 @@ async def take_over(world: StoreWorld, copy: dict[str, tuple[int, bytes]]) -> No
 
 async def kinds(world: StoreWorld, issued: Issued) -> list[bytes]:
     """Return the kinds of the events of a shard, in order."""
-    reply = await world.command("sessions", "XRANGE", UNNAMED.session_events(issued.token.tag), "-", "+")
+    reply = await world.command("sessions", "XRANGE", UNNAMED.session_events(issued.token.digest[:2]), "-", "+")
     return [fields[3] for _, fields in reply]
 
 
@@ -298,7 +298,7 @@ async def test_only_revocations_that_ended_a_session_are_logged(world):
     await sessions.revoke("ada", issued.session.sid)
     await sessions.revoke("eve", issued.session.sid)
 
-    assert log.empty
+    assert log.entries() == ()
 
 
 async def test_a_lost_revocation_is_replayed(world):
@@ -325,6 +325,7 @@ async def test_a_lost_revoke_all_is_replayed(world):
     sessions, _ = joined(world)
     gone, kept, stranger = [await sessions.create(user) for user in ("ada", "ada", "eve")]
     copy = await copied(world)
+    await world.advance(1)
     await sessions.revoke_all("ada", keep=kept.session)
     await take_over(world, copy)
     await world.advance(1)
@@ -476,7 +477,7 @@ def test_a_log_that_is_held_forgets_nothing() -> None:
     clock.now_s += 2
     assert log.entries() == (one(2),)
     clock.now_s += RETENTION_S
-    assert log.empty
+    assert log.entries() == ()
 
 
 async def test_a_replay_that_is_refused_sends_one_call_and_keeps_the_log() -> None:
@@ -507,4 +508,4 @@ async def test_a_replay_that_is_refused_sends_one_call_and_keeps_the_log() -> No
 
     assert sent == [one(number).call(UNNAMED) for number in range(1_200)]
     clock.now_s += 2 * RETENTION_S
-    assert log.empty
+    assert log.entries() == ()

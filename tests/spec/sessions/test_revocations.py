@@ -7,7 +7,7 @@ from itertools import count
 
 import pytest
 
-from tests.sessions import verified
+from tests.sessions import neighbour_of, verified
 from tests.spec.stored import assert_sound, index, keys_of, records
 from tests.worlds import SCRIPTS, START_MS
 from tollhouse.errors import StoreUnavailable
@@ -27,16 +27,6 @@ MINUTE_MS = 60_000
 @pytest.fixture
 def sessions(world):
     return Sessions(world.stores.sessions, world.keyring, world.metrics)
-
-
-def neighbour_of(world, user):
-    """Return another user whose keys have the same tag."""
-    names = (f"user-{number}" for number in count())
-    return next(name for name in names if tag_of(world, name) == tag_of(world, user))
-
-
-def tag_of(world, user):
-    return world.keyring.digest("session-user", user)[:2]
 
 
 async def epoch_key(world):
@@ -169,15 +159,45 @@ async def test_a_login_after_revoking_all_lives(world, sessions):
     assert await verified(sessions, issued.token) is None
 
 
+async def lose_epoch(world):
+    """Lose the epoch of a user, as an eviction would."""
+    await world.command("sessions", "DEL", await epoch_key(world))
+
+
+async def lose_everyone(world):
+    """Lose the epoch of all users, as an eviction would."""
+    for key in await keys_of(world, "sessions", "*:everyone"):
+        await world.command("sessions", "DEL", key)
+
+
+@pytest.mark.parametrize("lose", [lose_epoch, lose_everyone])
+async def test_a_lost_epoch_ends_what_it_may_have_ended(world, sessions, lose):
+    """P4: a session whose epoch is gone is over: no one knows whether it was revoked. A later login revives nothing."""
+    gone, lost = await sessions.create("ada"), await sessions.create("ada")
+    await lose_index(world)
+    await world.advance(1)
+    await sessions.revoke_all("ada", keep=lost.session)
+    await lose(world)
+    await world.advance(1)
+
+    assert await sessions.list("ada") == ()
+    assert await sessions.verify(lost.token) is None
+    later = await sessions.create("ada")
+
+    assert [await sessions.verify(each.token) for each in (gone, lost)] == [None, None]
+    assert await verified(sessions, later.token) == later.session
+    assert await sessions.list("ada") == (later.session,)
+
+
 async def test_an_epoch_that_was_lost_does_not_weaken_the_next(world, sessions):
-    """After the epoch's key is gone, revoking all still ends sessions that began under it."""
+    """After the epoch's key is gone, revoking all still ends sessions that began under it, and keeps none."""
     await sessions.revoke_all("ada")
     issued = await sessions.create("ada")
     await lose_index(world)
-    await world.command("sessions", "DEL", await epoch_key(world))
+    await lose_epoch(world)
     await world.advance(1)
 
-    await sessions.revoke_all("ada")
+    await sessions.revoke_all("ada", keep=issued.session)
 
     assert await verified(sessions, issued.token) is None
 
@@ -194,12 +214,12 @@ async def test_a_repeated_revoke_all_ends_no_later_login(world, sessions):
     await Sessions(Recorded(), world.keyring, world.metrics).revoke_all("ada")
     await world.advance(MINUTE_MS)
     later = await sessions.create("ada")
-    events = await world.command("sessions", "XLEN", UNNAMED.session_events(later.token.tag))
+    events = await world.command("sessions", "XLEN", UNNAMED.session_events(later.token.digest[:2]))
 
     assert (await world.stores.sessions.run(*asked[0]))[:2] == [1, 0]
 
     assert await verified(sessions, later.token) == later.session
-    assert await world.command("sessions", "XLEN", UNNAMED.session_events(later.token.tag)) == events
+    assert await world.command("sessions", "XLEN", UNNAMED.session_events(later.token.digest[:2])) == events
 
 
 async def test_more_sessions_than_one_run_removes_are_all_removed(world):
@@ -288,8 +308,9 @@ async def test_an_epoch_lives_as_long_as_any_session_it_may_end(world, sessions)
 async def test_a_disabled_user_has_no_sessions_and_gets_none(world, sessions):
     """The flag `dis` ends live sessions, refuses new ones, hides all from lists, and never expires."""
     issued = await sessions.create("ada")
-    key = UNNAMED.user_epoch(issued.token.tag, world.keyring.digest("session-user", "ada"))
+    key = UNNAMED.user_epoch(issued.token.digest[:2], world.keyring.digest("session-user", "ada"))
     await world.command("sessions", "HSET", key, "dis", 1)
+    await world.command("sessions", "PERSIST", key)
 
     assert await sessions.list("ada") == ()
     assert await verified(sessions, issued.token) is None
@@ -314,7 +335,7 @@ async def test_a_refused_create_writes_nothing(world, sessions):
 async def test_the_epoch_of_everyone_ends_all_sessions_of_a_shard(world, sessions):
     """Raising the shard's epoch ends what began before, hides it from lists, and lets new logins live."""
     old = await sessions.create("ada")
-    await world.command("sessions", "HSET", UNNAMED.global_epoch(old.token.tag), "ep", world.now_ms + 1)
+    await world.command("sessions", "HSET", UNNAMED.global_epoch(old.token.digest[:2]), "ep", world.now_ms + 1)
 
     assert await sessions.list("ada") == ()
     new = await sessions.create("ada")
@@ -326,7 +347,7 @@ async def test_the_epoch_of_everyone_ends_all_sessions_of_a_shard(world, session
 async def test_a_session_found_over_is_removed_and_noted(world, sessions):
     """The verify that finds an epoch passed removes the record, so that the index keeps no ghosts."""
     issued = await sessions.create("ada")
-    await world.command("sessions", "HSET", UNNAMED.global_epoch(issued.token.tag), "ep", world.now_ms + 1)
+    await world.command("sessions", "HSET", UNNAMED.global_epoch(issued.token.digest[:2]), "ep", world.now_ms + 1)
 
     await verified(sessions, issued.token)
 

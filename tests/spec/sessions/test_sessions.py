@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from tests.sessions import verified
+from tests.sessions import neighbour_of, verified
 from tests.spec.stored import assert_close, assert_sound, index, keys_of, records
 from tests.worlds import SCRIPTS
 from tollhouse.errors import ConfigurationError, InvalidInput, ScriptFailed
@@ -146,6 +146,44 @@ async def test_a_wrong_secret_opens_nothing_and_ends_nothing(world, sessions):
     await assert_sound(world)
 
 
+async def test_a_token_with_the_digest_of_another_user_opens_nothing(world, sessions):
+    """P5: the digest in a token is compared with the record's own: with another user's it is a token never issued."""
+    issued = await sessions.create("ada")
+    other = neighbour_of(world, "ada")
+    await sessions.create(other)
+    digest = world.keyring.digest("session-user", other)
+    changed = issued.token.reveal().replace(issued.token.digest, digest)
+
+    assert digest[:2] == issued.token.digest[:2]
+    assert await verified(sessions, changed) is None
+    await world.advance(2 * HOUR_MS)
+    assert await verified(sessions, changed) is None
+
+    assert counted(world, "verify", "unknown") == 2
+
+
+async def test_what_a_verify_reads_exists(world, sessions):
+    """A creation makes the epochs of its user and of all users; a user's lasts as long as the user's last session."""
+    await sessions.create("ada", policy="remember")
+    await sessions.create("ada", policy="admin")
+
+    epoch, everyone = [await keys_of(world, "sessions", pattern) for pattern in ("*:epoch:*", "*:everyone")]
+
+    assert_close(world, await world.command("sessions", "PTTL", epoch[0]), 90 * DAY_MS)
+    assert await world.command("sessions", "PTTL", everyone[0]) == -1
+    await world.advance(89 * DAY_MS)
+    await sessions.create("ada")
+    assert_close(world, await world.command("sessions", "PTTL", epoch[0]), DAY_MS)
+
+
+async def test_the_user_of_a_token_is_not_shown(world, sessions):
+    """A token's text in a log names its session and not its user: the digests of two tokens would link them."""
+    issued = await sessions.create("ada")
+
+    assert issued.token.digest not in repr(issued)
+    assert issued.session.sid in repr(issued)
+
+
 async def test_a_planted_token_never_becomes_a_session(world, sessions):
     """P5: a well-formed token that was never issued is unknown, and verifying it writes nothing."""
     issued = await sessions.create("ada")
@@ -158,7 +196,7 @@ async def test_a_planted_token_never_becomes_a_session(world, sessions):
     assert counted(world, "verify", "unknown") == 1
 
 
-@pytest.mark.parametrize("text", ["", "v1.x", "null", "v1.00000000.00." + "a" * 26 + "." + "A" * 43])
+@pytest.mark.parametrize("text", ["", "v1.x", "null", "v1.00000000." + "00" * 16 + "." + "a" * 26 + "." + "A" * 43])
 async def test_a_malformed_token_costs_no_call(world, sessions, text):
     """A malformed token, or one under a secret that is not listed, is refused without asking the store."""
     await world.stores.sessions.aclose()
@@ -417,7 +455,7 @@ async def test_every_session_script_works_by_the_clock_of_the_server(world):
     assert abs(seen.last_seen_at - time.time() * 1000) < MINUTE_MS
     assert (await sessions.revoke("ada", issued.session.sid)).found
     assert (await sessions.revoke_all("ada")).removed == 0
-    scripts = ("create", "verify", "touch", "list", "revoke", "revoke_all")
+    scripts = ("create", "verify", "touch", "find", "list", "revoke", "revoke_all")
     assert called == {f"sessions/{verb}" for verb in scripts}
     assert {name for name in SCRIPTS if name.startswith("sessions/")} == called | {"sessions/probe"}
     await stores.aclose()
