@@ -114,7 +114,7 @@ def test_calls_wait_until_a_new_primary_has_a_replica() -> None:
 
 
 def test_services_wait_for_each_other_and_keep_to_themselves() -> None:
-    """Every service has a health check and waits for healthy ones; ports are on loopback; none runs as root."""
+    """S4-09: every service has a health check and waits for healthy ones; ports are on loopback; none runs as root."""
     for name, service in SERVICES.items():
         needs = service.get("depends_on", {})
 

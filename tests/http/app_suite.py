@@ -168,7 +168,7 @@ async def read_twice() -> list[str]:
 
 
 def test_the_cache_is_off_in_a_world(tollhouse_world: World) -> None:
-    """No test depends on what is cached unless it says so."""
+    """S1-33: no test depends on what is cached unless it says so."""
     assert asyncio.run(read_twice()) == ["DISABLED"] * 2
 
 

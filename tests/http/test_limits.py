@@ -11,7 +11,7 @@ from tollhouse.settings.model import LimitSettings, PolicySettings
 
 
 async def test_a_take_is_answered_with_a_decision_and_its_fields(service: Service) -> None:
-    """C-4: a take that is allowed is 200 with the Decision, with the draft-11 fields of its limits."""
+    """C-1, C-4: a take that is allowed is 200 with the Decision, with the draft-11 fields of its limits."""
     response = await service.ask(
         "POST", "/v1/limits/take", json={"policy": "default", "key": "ada", "cost": 2}, headers=SERVICE
     )

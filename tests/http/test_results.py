@@ -96,15 +96,19 @@ async def test_a_member_that_is_named_twice_is_refused(service: Service, body: b
 
 
 async def test_stats_have_the_fields_that_dashboards_read(service: Service) -> None:
-    """S4-43: the stats have `available`, `stats`, `config` and `message`, for administrators only."""
+    """S4-43, S4-58: the stats have `available`, `stats`, `config` and `message`, for administrators only."""
     await service.ask("POST", "/v1/ai/langid", json=QUESTION, headers=SERVICE)
     await service.ask("POST", "/v1/ai/langid", json=QUESTION, headers=SERVICE)
 
     stats = await service.ask("GET", "/v1/cache/stats", headers=ADMIN)
-    refused = await service.ask("GET", "/v1/cache/stats", headers=SERVICE)
+    refused = [
+        await service.ask(method, path, headers=headers)
+        for method, path in (("GET", "/v1/cache/stats"), ("DELETE", "/v1/cache?all=true"))
+        for headers in (SERVICE, {})
+    ]
 
     body = stats.json()
-    assert refused.status_code == 403
+    assert [each.status_code for each in refused] == [403, 401] * 2
     assert body["available"] is True
     assert body["message"] == "Cache is healthy"
     assert set(body["stats"]) == {"used_memory", "total_keys", "hits", "misses", "hit_rate"}

@@ -15,7 +15,7 @@ from tollhouse.settings.model import LimitSettings, PolicySettings
 
 
 async def test_sign_up_log_in_and_get_the_session(service: Service) -> None:
-    """C-8: an account is made once, a login gives a session, and the session answers who it is."""
+    """C-8, S2-04: an account is made once, a login gives a session, and the session answers who it is."""
     await service.sign_up()
     taken = await service.ask("POST", "/v1/accounts", json={"user": "ada", "password": PASSWORD})
 

@@ -119,7 +119,7 @@ def test_a_page_does_what_it_shows(page: str, folder: Path, environments: Enviro
 
 @pytest.mark.parametrize("page", [page for page, text in TEXTS.items() if blocks(text, "python")])
 def test_the_programs_of_a_page_run(page: str, folder: Path, environments: Environments) -> None:
-    """Each program that a page shows runs as a file with what the text has installed so far, without a warning."""
+    """S2-01: a program of a page, or a recipe, runs as a file with what the text has installed so far, unwarned."""
     lines = [line for language, block in steps(TEXTS[page], "sh") for line in _install_lines(language, block)]
     environment = environments.new() if lines else environments.after(FIRST_LINE)
     if lines and lines[0] != FIRST_LINE:

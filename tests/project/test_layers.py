@@ -72,7 +72,7 @@ REFUSED = [
 
 
 def test_imports_follow_the_layer_table() -> None:
-    """Every import of the package points down, or sideways as drawn, and outside packages stay in their rooms (C-2)."""
+    """C-2, S1-06: each import points down, or sideways as drawn, and outside packages stay in their rooms."""
     assert complaints(package_imports()) == []
 
 

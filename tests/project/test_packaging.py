@@ -130,7 +130,7 @@ def test_the_package_alone_is_small(bare: Path) -> None:
 
 
 def test_the_package_alone_is_the_library(bare: Path, tmp_path: Path) -> None:
-    """With the package alone, limits, sessions, cache and metrics work on the embedded server."""
+    """S1-04, S1-09, S1-12, S1-34, S2-10: limits, sessions, cache and metrics work on the server that comes along."""
     program = tmp_path / "program.py"
     program.write_text(LIBRARY, encoding="utf-8")
 

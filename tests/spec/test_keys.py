@@ -76,7 +76,7 @@ NAMESPACES = st.one_of(
 def test_a_namespace_stands_behind_the_word_of_the_store(
     name: Callable[[Namespace], str], unnamed: str, in_shop: str
 ) -> None:
-    """Without a namespace every key and channel has the name that it always had; with one, it comes second."""
+    """S2-15: without a namespace every key and channel has the name that it always had; with one, it comes second."""
     assert name(UNNAMED) == name(Namespace("")) == unnamed
     assert name(Namespace("shop")) == in_shop
 
@@ -90,7 +90,7 @@ def names_of(namespace: str, key: str) -> set[str]:
 
 @given(NAMESPACES, NAMESPACES, KEYS, KEYS)
 def test_no_two_keys_meet(one: str, other: str, key: str, wanted: str) -> None:
-    """Entries, leases and permits of two keys or namespaces have no name in common, nor one of another store's."""
+    """S2-11: names of two keys or namespaces are apart, and from other stores'; those of a cache share a hash tag."""
     ours, theirs = names_of(one, key), names_of(other, wanted)
 
     assert len(ours) == len(theirs) == 4
@@ -99,6 +99,7 @@ def test_no_two_keys_meet(one: str, other: str, key: str, wanted: str) -> None:
     elif key != wanted:
         assert ours & theirs == {Namespace(one).cache().clock}
     assert not any(re.match(r"tollhouse:[a-z]+:([A-Za-z0-9_.-]+:)?\{(?!0\})", name) for name in ours)
+    assert {name.partition("{")[2].partition("}")[0] for name in ours} == {"0"}
 
 
 @given(NAMESPACES, NAMESPACES, KEYS)

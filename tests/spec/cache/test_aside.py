@@ -293,7 +293,7 @@ async def test_clear_all_counts_and_leaves_nothing(world: World, cache: Cache):
 
 
 async def test_clear_all_leaves_other_caches_alone(world: World, cache: Cache):
-    """S4-31: another prefix keeps its values."""
+    """S0-15, S4-31: another prefix keeps its values."""
     other = open_cache(world, prefix="chitram")
     await other.set(KEY, 1)
     await cache.set(KEY, 1)

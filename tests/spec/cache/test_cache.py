@@ -110,7 +110,7 @@ async def test_callers_own_their_copies(cache: Cache):
 
 
 async def test_a_value_is_found_by_every_process(world: World, cache: Cache):
-    """S0-13: another process that opens the same store finds what this one loaded."""
+    """S0-13, S1-05: another process that opens the same store finds what this one loaded."""
     await cache.get_or_load("k", Loader("theirs"))
     other = world.open_stores()
 
@@ -121,7 +121,7 @@ async def test_a_value_is_found_by_every_process(world: World, cache: Cache):
 
 
 async def test_a_value_expires(world: World, cache: Cache):
-    """S1-25: after its lifetime a value is loaded again; its age and remaining lifetime are reported meanwhile."""
+    """S1-08, S1-25: after its lifetime a value is loaded again; its age and what remains are reported meanwhile."""
     load = Loader("old", "new")
     loaded = await cache.fetch("k", load, ttl_s=60)
     await world.advance(45_000)
@@ -217,7 +217,7 @@ async def test_invalidating_a_key_removes_its_value(cache: Cache):
 
 
 async def test_invalidating_a_tag_removes_its_entries(cache: Cache):
-    """S0-19, S4-06: each value with one of the tags is loaded again, and no other."""
+    """S0-14, S0-19, S4-06: each value with one of the tags is loaded again, and no other."""
     keys = {"a": ("model:1",), "b": ("model:2", "comparisons"), "c": ("model:3", "comparisons"), "d": ()}
     load = {key: Loader("old", "new") for key in keys}
     for key, tags in keys.items():
@@ -295,7 +295,7 @@ async def test_deleting_by_pattern_covers_every_secret(world: World):
 
 
 async def test_deleting_by_pattern_stays_inside_the_cache(world: World, cache: Cache):
-    """A pattern that matches everything leaves other state, other caches and the clock alone."""
+    """S0-15: a pattern that matches everything leaves other state, other caches and the clock alone."""
     await cache.get_or_load("k", Loader("old"))
     others = [
         "tollhouse:session:{0}:" + "0" * 32,
@@ -357,7 +357,7 @@ async def test_a_slow_fill_does_not_store_an_invalidated_value(world: World, inv
 
 
 async def test_an_accepted_fill_ends_its_lease_by_itself(world: World):
-    """A load costs two calls: one to get the lease, one to fill."""
+    """S0-21: a load costs two calls: one to get the lease, one to fill."""
     seam = Seam(world.stores.cache)
 
     await open_cache(world, seam).get_or_load("k", Loader("value"))
@@ -555,7 +555,7 @@ async def test_reads_are_counted_by_family_and_result(world: World, cache: Cache
 
 
 async def test_a_hit_reports_how_long_the_load_took(world: World):
-    """The time that a hit saved is that of the load it made unnecessary; the age counts from its end."""
+    """S0-04: the time that a hit saved is that of the load it made unnecessary; the age counts from its end."""
     cache = open_cache(world)
 
     async def slow() -> str:

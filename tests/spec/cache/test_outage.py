@@ -24,7 +24,7 @@ async def cache(world: World, seam: Seam) -> Cache:
 
 
 async def test_while_the_store_is_down_values_are_loaded(world: World, seam: Seam, cache: Cache):
-    """S0-05, S0-11, S1-48: no error, the value is loaded each time (BYPASS), and counted."""
+    """S0-05, S0-11, S1-17, S1-48: no error, the value is loaded each time (BYPASS), and counted."""
     seam.failing.add("everything")
     load = Loader("first", "second")
 
@@ -144,7 +144,7 @@ async def test_a_foreign_key_under_the_name_does_not_fail_the_read(world: World,
 
 
 async def test_a_failover_hides_every_earlier_entry(world: World, seam: Seam, cache: Cache):
-    """An invalidation that the old primary lost cannot bring a value back: under a new one all is loaded again."""
+    """S2-12: an invalidation that the old primary lost brings no value back: under a new one all is loaded again."""
     load = Loader("old", "new")
     await cache.get_or_load("k", load)
 

@@ -50,7 +50,7 @@ async def manager(world: World, seam: Seam) -> CacheManager:
 
 @pytest.mark.parametrize("value", [None, 0, "", [], {}, False, "text", {"accuracy": 0.9, "runs": [1, 2]}])
 async def test_values_are_set_got_and_deleted(manager: CacheManager, value: Any):
-    """S3-09, S3-14, S4-27 to S4-29, S4-61: by keyword as in the guide; None, 0, "" and [] are values."""
+    """S0-22, S1-10, S3-09, S3-14, S4-27 to S4-29, S4-61: by keyword as in the guide; None, 0, "" and [] are values."""
     assert await manager.get(key=KEY, default=MISSING) == MISSING
     assert await manager.set(key=KEY, value=value, ttl=1800)
     assert await manager.get(key=KEY, default=MISSING) == value

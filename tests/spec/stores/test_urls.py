@@ -220,7 +220,7 @@ def test_an_error_does_not_quote_a_password(url: str) -> None:
 
 
 def test_four_stores_get_four_databases() -> None:
-    """C-5: without overrides the four stores take consecutive databases, from the one in the URL on."""
+    """C-5, S2-13: without overrides the four stores take consecutive databases, from the one in the URL on."""
     places = urls_by_store("redis://h/4", {})
 
     assert {name: place.db for name, place in places.items()} == {

@@ -127,7 +127,7 @@ READS: list[tuple[Callable[[], Any], bool, str]] = [
 
 @pytest.mark.parametrize(("switch", "enabled", "expected"), READS)
 async def test_the_cache_follows_its_switch(switch: Callable[[], Any], enabled: bool, expected: str) -> None:
-    """The cache can be off, or on, whatever the settings say, for caches that are open and those that open."""
+    """S3-30: the cache can be off, or on, whatever the settings say, for caches that are open and those that open."""
     with World() as world:
         settings = settings_of(world, cache=CacheSettings(enabled=enabled))
         async with tollhouse.open(settings) as th, tollhouse.open(settings) as other:

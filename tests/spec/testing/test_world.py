@@ -100,7 +100,7 @@ async def test_sessions_end_by_the_clock_of_the_world(world: World, th: Tollhous
 
 
 async def test_a_cached_value_is_loaded_again_after_its_lifetime(world: World, th: Tollhouse) -> None:
-    """A cached value is a hit until `advance` passed its lifetime."""
+    """S1-13: a cached value is a hit until `advance` passed its lifetime."""
     loads: list[int] = []
 
     async def load() -> int:

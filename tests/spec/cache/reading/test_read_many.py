@@ -82,7 +82,7 @@ class Gathering(Seam):
 
 
 async def test_all_keys_are_looked_up_before_the_first_answer(world: World):
-    """No lookup waits for another, so that all travel in one round trip."""
+    """S0-21: no lookup waits for another, so that all travel in one round trip."""
     cache = open_cache(world, Gathering(world.stores.cache, lookups=50))
     keys = [str(number) for number in range(50)]
 
