@@ -66,6 +66,7 @@ bench: $(VENV)/.bench ## measure beside the peers, into bench/results; ARGS='--r
 	$(BIN)/python -m bench.takes_over_http $(ARGS)
 	$(BIN)/python -m bench.large_bodies $(ARGS)
 	$(BIN)/python -m bench.cold_callers
+	$(BIN)/python -m bench.playground
 
 check: $(VENV)/.develop ## what to run while you work, in under a minute: lint, types, rules without a server
 	$(BIN)/ruff check
