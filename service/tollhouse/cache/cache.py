@@ -69,7 +69,7 @@ class Cache:
         self._reads = Reads(self._key_names, self._reader, metrics, self._ttl_ms)
         self._aside = CacheAside(self._commands, metrics, bounds, monotonic=monotonic, uniform=uniform)
         self._codec: CodecName = codec
-        self._doubt = Doubt(self.clear)
+        self._doubt = Doubt(self._commands.make_up_for_invalidations)
         self.warm = KeyList(self._reads, self._is_ready).warm
 
     def switch(self, *, on: bool | None) -> None:
@@ -129,7 +129,7 @@ class Cache:
         query = self._reads.query(
             key, load, ttl_s=ttl_s, none_ttl_s=none_ttl_s, jitter=jitter, tags=tags, family=family, type=type
         )
-        without = await self._without() or (None if use_cache else "BYPASS")
+        without = "BYPASS" if self._is_on and not use_cache else await self._without()
         return await self._reads.one(query, without, fresh=fresh)
 
     async def get_many(
@@ -294,4 +294,4 @@ class Cache:
     async def _without(self) -> Without | None:
         if not self._is_on:
             return "DISABLED"
-        return "BYPASS" if self._doubt.is_open and not await self._doubt.is_settled() else None
+        return "DOUBT" if self._doubt.is_open and not await self._doubt.is_settled() else None

@@ -8,7 +8,7 @@ from typing import Any, Final, Protocol
 
 from msgspec import Struct
 
-from tollhouse.cache.key_names import EntryKeys, Names
+from tollhouse.cache.key_names import ALL, EntryKeys, Names
 from tollhouse.cache.own_leases import OwnLeases
 from tollhouse.cache.permits import Permit
 from tollhouse.scripts import PRIMARY, Argument
@@ -91,7 +91,7 @@ class Counts(Struct, frozen=True, kw_only=True):
 class Commands:
     """The commands on entries that share one logical clock. Every method raises StoreError as the store does.
 
-    `leases` are those of this process.
+    `leases` are those of this process, and `invalidations` is how many it has begun.
     """
 
     def __init__(self, store: CacheStore, clock: str, *, lease_ms: int) -> None:
@@ -99,6 +99,7 @@ class Commands:
         self._clock = clock
         self._lease_ms = lease_ms
         self.leases = OwnLeases(self.release)
+        self.invalidations = 0
 
     async def get_or_lease(self, entry: EntryKeys, ttl_ms: int = 0) -> Hit | LoadLease | Busy:
         """Return the entry, a lease to load it, or how long another's lease lasts.
@@ -208,6 +209,7 @@ class Commands:
 
     async def invalidate(self, entries: Iterable[Names], hold_ms: int = 0) -> int:
         """Remove entries, and refuse what is being loaded for them, and for `hold_ms` too; return how many existed."""
+        self.invalidations += 1
         names = [name for each in entries for name in each]
         _, removed = await self._store.run("cache/invalidate", (self._clock, *names), (hold_ms,))
         return removed
@@ -217,15 +219,22 @@ class Commands:
 
         Return whether that survives a failover; False unless `durable` asks for it.
         """
-        survives = durable
-        for first in range(0, len(digests), _TAGS_MAX):
-            call = "cache/invalidate_tags", (self._clock,), digests[first : first + _TAGS_MAX]
-            if durable:
-                _, confirmed = await self._store.run_durably(*call)
-                survives = survives and confirmed
-            else:
-                await self._store.run(*call)
-        return survives
+        self.invalidations += 1
+        steps = [digests[first : first + _TAGS_MAX] for first in range(0, len(digests), _TAGS_MAX)]
+        survives = [await self._mark(step, durable=durable) for step in steps]
+        return durable and all(survives)
+
+    async def make_up_for_invalidations(self) -> None:
+        """Invalidate every entry, for earlier invalidations of this process that could not be sent."""
+        await self._mark((ALL,))
+
+    async def _mark(self, digests: Sequence[str], *, durable: bool = False) -> bool:
+        call = "cache/invalidate_tags", (self._clock,), digests
+        if durable:
+            _, survives = await self._store.run_durably(*call)
+            return survives
+        await self._store.run(*call)
+        return False
 
     async def counts(self) -> Counts:
         """Return the counts so far."""

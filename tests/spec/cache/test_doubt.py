@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from tests.caches import Loader, Seam, open_cache
+from tests.caches import GatedLoader, Loader, Seam, open_cache
 from tests.worlds import World
 from tollhouse.cache.cache import Cache
 from tollhouse.errors import StoreUnavailable
@@ -54,6 +54,42 @@ async def test_until_it_is_cleared_nothing_is_read_or_stored(cache: Cache, seam:
 
     seam.failing.clear()
     assert await cache.get("k") is None
+
+
+async def test_until_it_is_cleared_one_process_loads_once_at_a_time(cache: Cache, seam: Seam):
+    """P7: an outage that an invalidation has met makes no caller load for itself, of one key or of many."""
+    seam.failing.add("everything")
+    load = GatedLoader("new")
+    loads: list[list[str]] = []
+
+    async def load_many(keys: list[str]) -> dict[str, str]:
+        loads.append(keys)
+        load.gate.set()
+        return dict.fromkeys(keys, "of many")
+
+    tasks = [asyncio.create_task(cache.fetch("k", load)) for _ in range(10)]
+    await load.began.wait()
+
+    many = await cache.get_many(["k", "other"], load_many)
+
+    assert {(each.value, each.status) for each in await asyncio.gather(*tasks)} == {("new", "BYPASS")}
+    assert many == {"k": "new", "other": "of many"}
+    assert (load.calls, loads) == (1, [["other"]])
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+async def test_a_load_that_began_before_a_failed_invalidation_is_not_shared(cache: Cache, seam: Seam, *, fresh: bool):
+    """P6: while the store is down, a caller that comes after an invalidation of its process loads anew."""
+    seam.failing.add("everything")
+    old, new = GatedLoader("old"), Loader("new")
+    earlier = asyncio.create_task(cache.fetch("k", old))
+    await old.began.wait()
+    assert await cache.make_up_for(cache.invalidate("k")) is None
+
+    found = await cache.fetch("k", new, fresh=fresh)
+    old.gate.set()
+
+    assert (found.value, found.status, (await earlier).value) == ("new", "BYPASS", "old")
 
 
 async def test_a_doubt_that_arises_meanwhile_is_settled_too(cache: Cache, seam: Seam):

@@ -7,7 +7,18 @@ from typing import Any
 
 import pytest
 
-from tests.caches import FILL, GET_OR_LEASE, RELEASE, GatedLoader, Loader, Seam, Timeline, open_cache, reads
+from tests.caches import (
+    FILL,
+    GET_OR_LEASE,
+    PATIENCE_S,
+    RELEASE,
+    GatedLoader,
+    Loader,
+    Seam,
+    Timeline,
+    open_cache,
+    reads,
+)
 from tests.worlds import World
 from tollhouse.cache.cache import Cache
 from tollhouse.errors import StoreUnavailable
@@ -50,6 +61,20 @@ async def test_while_the_store_is_down_one_process_loads_once_at_a_time(seam: Se
 
     assert load.calls == 1
     assert {(each.value, each.status) for each in found} == {("value", "BYPASS")}
+
+
+async def test_while_the_store_is_down_no_load_of_before_an_invalidation_is_shared(seam: Seam, cache: Cache):
+    """P6: an invalidation that reached the store between two outages is not undone by a load that began before it."""
+    seam.failing.add(GET_OR_LEASE)
+    old, new = GatedLoader("old"), Loader("new")
+    earlier = asyncio.create_task(cache.fetch("k", old))
+    await old.began.wait()
+    await cache.invalidate_tags("t")
+
+    found = await asyncio.wait_for(cache.fetch("k", new), PATIENCE_S)
+    old.gate.set()
+
+    assert (found.value, (await earlier).value) == ("new", "old")
 
 
 async def test_the_loaders_own_store_error_is_not_taken_for_an_outage_of_the_cache(cache: Cache):

@@ -9,10 +9,11 @@ No read returns a value that was invalidated before the read began:
 - A value loaded without a lease, because others kept its caller waiting or the store did not confirm theirs, goes to
   callers that began before that load did.
 
-While the store is down there is only one guarantee: one process loads a key once at a time. A read waits for one call
-that the store does not answer, before the load or, for `fill_ms`, after it; all that is left to do then happens in the
-background. A read waits for loads of others for `wait_ms`. If the caller whose loader runs leaves and the load fails,
-the others begin again, and one of them loads with its own.
+While the store is down one process loads a key once at a time, and no read returns a value that was loaded before an
+invalidation of its own process that it began after; invalidations of others are not known then. A read waits for one
+call that the store does not answer, before the load or, for `fill_ms`, after it; all that is left to do then happens in
+the background. A read waits for loads of others for `wait_ms`. If the caller whose loader runs leaves and the load
+fails, the others begin again, and one of them loads with its own.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ class Reader:
             result = await self._answer(query, found, began, wait_ms)
             if result is not None:
                 return result
-        return await self._bypass(query, began)
+        return await self.bypass(query, began)
 
     async def refresh(self, query: Query) -> CacheResult[Any]:
         """Load under a lease of its own, whatever is stored or being loaded, and store the value."""
@@ -109,6 +110,26 @@ class Reader:
             self._commands.leases.abandon(entry, reply.token)
         return await decode_result(entry, type, body_of(reply, "HIT"), "HIT") if isinstance(reply, Hit) else None
 
+    async def bypass(self, query: Query, since: int = 0) -> CacheResult[Any]:
+        """Load without the store, once in this process for all concurrent callers.
+
+        Callers that came after an invalidation of this process, sent or not, do not share a load that began before it.
+        `since` leaves out loads that began before `started` of the bypasses had this value. Callers that wait too long
+        for a load share one that begins afterwards; one that waits too long for that as well loads alone.
+        """
+        name, began = f"{query.entry.digest} {self._commands.invalidations}", self._bypasses.started
+        while (flight := self._bypasses.find(name, since)) is not None:
+            if not await flight.ended(self._bounds.wait_ms / 1000):
+                if since:
+                    return await self.load_unleased(query, "BYPASS")
+                since = began
+            elif not flight.concerns_starter_alone:
+                return await self._decode_own(query, flight.result(), "BYPASS")
+        load = self._running(query)
+        load.require_no_recursion()
+        flight = self._bypasses.start(name, lambda _: self._loader.load_unleased(query), load)
+        return await self._decode_own(query, await flight.lead(), "BYPASS")
+
     async def load_unleased(self, query: Query, status: CacheStatus) -> CacheResult[Any]:
         """Load for this caller alone, whatever is stored or in progress."""
         load = self._running(query)
@@ -132,7 +153,7 @@ class Reader:
             case Flight():
                 return await self._join(found, query, began, wait_ms)
             case None:
-                return await self._bypass(query, 0)
+                return await self.bypass(query)
             case Busy() | LoadLease(is_hold=True) if (flight := self._joinable(query)) is not None:
                 return await self._join(flight, query, began, wait_ms)
             case _:
@@ -169,7 +190,7 @@ class Reader:
             if loaded.validity == "refused":
                 return None
             if loaded.validity == "unconfirmed":
-                return await self._bypass(query, began)
+                return await self.bypass(query, began)
         return await self._result(query, loaded, began, joined=True)
 
     async def _result(
@@ -177,9 +198,9 @@ class Reader:
     ) -> CacheResult[Any] | None:
         match loaded:
             case "down":
-                return await self._bypass(query, 0)
+                return await self.bypass(query)
             case "gave-up":
-                return await self._bypass(query, began)
+                return await self.bypass(query, began)
             case _:
                 return await self._decode_stored(query, loaded, "COALESCED" if joined else loaded.status)
 
@@ -207,25 +228,6 @@ class Reader:
         if isinstance(reply, LoadLease):
             self._commands.leases.hold(query.entry, reply.token, flight.task)
 
-    async def _bypass(self, query: Query, since: int) -> CacheResult[Any]:
-        """Load without the store, once in this process for all concurrent callers.
-
-        `since` leaves out loads that began before `started` of the bypasses had this value. Callers that wait too long
-        for a load share one that begins afterwards; one that waits too long for that as well loads alone.
-        """
-        digest, began = query.entry.digest, self._bypasses.started
-        while (flight := self._bypasses.find(digest, since)) is not None:
-            if not await flight.ended(self._bounds.wait_ms / 1000):
-                if since:
-                    return await self.load_unleased(query, "BYPASS")
-                since = began
-            elif not flight.concerns_starter_alone:
-                return await self._decode_own(query, flight.result(), "BYPASS")
-        load = self._running(query)
-        load.require_no_recursion()
-        flight = self._bypasses.start(digest, lambda _: self._loader.load_unleased(query), load)
-        return await self._decode_own(query, await flight.lead(), "BYPASS")
-
     async def _get_or_lease(self, query: Query) -> Hit | LoadLease | Busy | None:
         try:
             return await self._commands.get_or_lease(query.entry, query.longest_ms)
@@ -244,7 +246,7 @@ class Reader:
             try:
                 await self._commands.invalidate((query.entry.names,))
             except StoreError:
-                return await self._bypass(query, self._bypasses.started)
+                return await self.bypass(query, self._bypasses.started)
         return result
 
     async def _decode_own(self, query: Query, loaded: LoadedBody, status: CacheStatus) -> CacheResult[Any]:

@@ -24,8 +24,8 @@ T = TypeVar("T")
 Tags = Iterable[str] | Callable[[T], Iterable[str]]
 """Tags of a value, or a function of the value that returns them."""
 
-Without = Literal["DISABLED", "BYPASS"]
-"""Why a read goes on without the store."""
+Without = Literal["DISABLED", "BYPASS", "DOUBT"]
+"""Why a read goes on without the store: the cache is off · the caller bypasses it · the store may have what is old."""
 
 _UNREAD: Final = LoadFailed("another key of the call failed")
 
@@ -79,12 +79,7 @@ class Reads:
         """Return the value and its source."""
         status = "error"
         try:
-            if without is not None:
-                result = await self._reader.load_unleased(query, without)
-            elif fresh:
-                result = await self._reader.refresh(query)
-            else:
-                result = await self._reader.read(query)
+            result = await self._result(query, without, fresh=fresh)
             status = result.status.lower()
         finally:
             self._count(query, status)
@@ -141,7 +136,16 @@ class Reads:
         if without is None:
             return await self._reader.read(query, answered)
         answered()
-        return await self._reader.load_unleased(query, without)
+        return await self._result(query, without, fresh=False)
+
+    async def _result(self, query: Query, without: Without | None, *, fresh: bool) -> CacheResult[Any]:
+        match without:
+            case None:
+                return await (self._reader.refresh(query) if fresh else self._reader.read(query))
+            case "DOUBT" if not fresh:
+                return await self._reader.bypass(query)
+            case _:
+                return await self._reader.load_unleased(query, "DISABLED" if without == "DISABLED" else "BYPASS")
 
     def _entry_tags(self, tags: Tags[Any]) -> EntryTags:
         """Return the digests of an entry's tags, or the function that returns them for a value."""
