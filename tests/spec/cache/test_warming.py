@@ -14,7 +14,7 @@ from tests.worlds import World
 from tollhouse.cache.warming.bounded import AT_ONCE_MAX
 from tollhouse.cache.warming.key_list import PORTION
 from tollhouse.cache.warming.report import FAILURES_MAX
-from tollhouse.errors import ConfigurationError, InvalidInput, StoreUnavailable
+from tollhouse.errors import ConfigurationError, InvalidInput, OutOfBounds, StoreUnavailable
 
 
 class Rows:
@@ -72,7 +72,7 @@ async def test_a_load_that_fails_is_that_of_its_keys_alone(world: World):
     assert len(report.failures) == FAILURES_MAX == PORTION
     assert {failure.position for failure in report.failures} == {*range(1, PORTION), PORTION + 1}
     kinds = {failure.position: type(failure.error) for failure in report.failures}
-    assert (kinds[1], kinds[PORTION + 1]) == (ConnectionError, InvalidInput)
+    assert (kinds[1], kinds[PORTION + 1]) == (ConnectionError, OutOfBounds)
 
 
 async def test_two_warmings_of_one_list_load_each_key_once(world: World):
