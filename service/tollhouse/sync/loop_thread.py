@@ -51,9 +51,7 @@ class LoopThread:
         with self._lock:
             if self._live is None:
                 begun: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
-                thread = threading.Thread(
-                    target=lambda: asyncio.run(_live(begun)), name="tollhouse-limits", daemon=True
-                )
+                thread = threading.Thread(target=lambda: asyncio.run(_live(begun)), name="tollhouse-loop", daemon=True)
                 thread.start()
                 self._live = (*begun.result(), thread)
                 atexit.unregister(self.close)
@@ -62,7 +60,7 @@ class LoopThread:
 
 
 PROCESS: Final = LoopThread()
-"""The one of this process: thirty functions with a limit share its loop, and their connections."""
+"""The one of this process: all functions with a limit or a cache share its loop, and their connections."""
 
 
 async def _live(begun: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]]) -> None:

@@ -37,7 +37,7 @@ def outcomes():
     return found
 
 def child(pipe):
-    pipe.send((outcomes(), [one.name for one in threading.enumerate()].count("tollhouse-limits")))
+    pipe.send((outcomes(), [one.name for one in threading.enumerate()].count("tollhouse-loop")))
 
 work()
 here, there = get_context("fork").Pipe()
@@ -66,7 +66,7 @@ async def test_all_plain_functions_share_a_thread_and_its_connections(embedded: 
     done = await asyncio.gather(*(asyncio.to_thread(function) for function in functions))
 
     assert done == [f"function-{number}" for number in range(FUNCTIONS)]
-    assert [thread.name for thread in threading.enumerate()].count("tollhouse-limits") == 1
+    assert [thread.name for thread in threading.enumerate()].count("tollhouse-loop") == 1
     assert await connections(embedded) - before <= 2  # calls, and announcements
     await asyncio.to_thread(loop_thread.PROCESS.close)
     await until_connections(embedded, before)
