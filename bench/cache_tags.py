@@ -16,13 +16,14 @@ import socket
 import statistics
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import hiredis
 from msgspec import Struct
 
 from bench.machine import write_result
+from bench.open_loop import running
 from tollhouse import scripts
 from tollhouse.cache.cache import Cache
 from tollhouse.cache.key_names import KeyNames
@@ -108,14 +109,14 @@ async def store(bench: Bench, entries: int) -> None:
         return "value"
 
     await bench.cache.get_or_load("0", load, ttl_s=3_600, tags=[TAG])
-    name = bench.names.entries("cache", "0")[0].entry
+    name = bench.names.entries("0")[0].entry
     filled = await bench.command("GET", name)
     await asyncio.to_thread(_send, bench, _copies(bench.names, bytes(filled), entries))
 
 
 def _copies(names: KeyNames, filled: bytes, entries: int) -> Iterator[bytes]:
     for number in range(1, entries):
-        yield packed("SET", names.entries("cache", str(number))[0].entry, filled, "PX", 3_600_000)
+        yield packed("SET", names.entries(str(number))[0].entry, filled, "PX", 3_600_000)
 
 
 def _send(bench: Bench, commands: Iterator[bytes]) -> None:
@@ -175,30 +176,16 @@ class Reading:
 
     def __init__(self, cache: Cache) -> None:
         self._cache = cache
-        self._tasks: set[asyncio.Task[None]] = set()
         self.reads = 0
         self.slowest_s = 0.0
 
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
+    def running(self) -> AbstractAsyncContextManager[None]:
         """Read while the block runs."""
-        arrivals = asyncio.create_task(self._arrive())
-        try:
-            yield
-        finally:
-            arrivals.cancel()
-            await asyncio.wait({arrivals, *self._tasks})
+        return running(self._read, 1 / READS_S)
 
-    async def _arrive(self) -> None:
-        due_s = time.monotonic()
-        while True:
-            task = asyncio.create_task(self._read(f"read:{random.randrange(KEYS_READ)}"))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-            due_s += 1 / READS_S
-            await asyncio.sleep(max(due_s - time.monotonic(), 0))
+    async def _read(self) -> None:
+        key = f"read:{random.randrange(KEYS_READ)}"
 
-    async def _read(self, key: str) -> None:
         async def load() -> str:
             return "value"
 

@@ -16,13 +16,14 @@ import itertools
 import os
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 from msgspec import Struct
 
 from bench.machine import write_result
+from bench.open_loop import running
 from tollhouse import scripts
 from tollhouse.errors import StoreUnavailable
 from tollhouse.metrics import Metrics
@@ -61,20 +62,13 @@ class Workload:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._numbers = itertools.count()
-        self._calls: set[asyncio.Task[None]] = set()
         self.durable: list[str] = []
         self.answered = 0
         self.failed: Counter[str] = Counter()
 
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
+    def running(self) -> AbstractAsyncContextManager[None]:
         """Send calls while the block runs; at its end all of them are answered."""
-        arrivals = asyncio.create_task(self._arrive())
-        try:
-            yield
-        finally:
-            arrivals.cancel()
-            await asyncio.wait({arrivals, *self._calls})
+        return running(self._take, RATE_S)
 
     async def verified(self) -> tuple[int, int]:
         """Count the writes answered `durable: true`, and those of them that are gone; forget them."""
@@ -82,16 +76,8 @@ class Workload:
         self.durable.clear()
         return len(kept), kept.count(0)
 
-    async def _arrive(self) -> None:
-        due_s = time.monotonic()
-        while True:
-            call = asyncio.create_task(self._take(next(self._numbers)))
-            self._calls.add(call)
-            call.add_done_callback(self._calls.discard)
-            due_s += RATE_S
-            await asyncio.sleep(max(due_s - time.monotonic(), 0))
-
-    async def _take(self, number: int) -> None:
+    async def _take(self) -> None:
+        number = next(self._numbers)
         key = f"tollhouse:rate:{{{number}}}:bench"
         try:
             if number % DURABLE_EVERY:

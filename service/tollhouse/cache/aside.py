@@ -13,8 +13,6 @@ from tollhouse.cache.codec import (
     UNSUPPORTED,
     CodecName,
     DecodedBody,
-    decode_body,
-    decoding_bytes,
     encode_body,
     encode_value,
 )
@@ -23,6 +21,7 @@ from tollhouse.cache.envelope import HEAD_BYTES, decode, encode_tail
 from tollhouse.cache.key_names import EntryKeys
 from tollhouse.cache.permits import REFUSED, Misses
 from tollhouse.cache.reading.loader import Bounds, run_off_loop_if_large
+from tollhouse.cache.reading.result import decode_own
 from tollhouse.cache.ttl import JITTER_DEFAULT, spread
 from tollhouse.clock import MonotonicClock
 from tollhouse.errors import InvalidInput
@@ -97,7 +96,7 @@ class CacheAside:
 
     async def _decode(self, entry: EntryKeys, hit: Hit, family: str, type: Any) -> DecodedBody | None:  # noqa: A002 - as in msgspec
         header, body = decode(hit.envelope)
-        found = await run_off_loop_if_large(decoding_bytes(body), decode_body, body, bytes.fromhex(entry.digest), type)
+        found = await decode_own(entry, body, type)
         if found is not None:
             self._misses.take(entry.entry)
             self._metrics.cache(family, "hit")

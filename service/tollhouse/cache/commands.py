@@ -107,16 +107,11 @@ class Commands:
         What is loaded can be stored even if that takes as long as it is to live, `ttl_ms`, or a minute. A lease that a
         caller of this process left behind is taken over; a call that fails or is cancelled keeps none.
         """
-        token = self.leases.new_token()
-        try:
-            reply = await self._get_or_lease(entry, token, "", ttl_ms)
+        with self.leases.requested(entry) as request:
+            reply = await self._get_or_lease(entry, request.token, "", ttl_ms)
             if isinstance(reply, Busy) and self.leases.is_abandoned(reply.holder):
-                reply = await self._get_or_lease(entry, token, reply.holder, ttl_ms)
-        except BaseException as error:
-            self.leases.abandon(entry, token, error)
-            raise
-        if not isinstance(reply, LoadLease) or reply.is_hold:
-            self.leases.end(token)
+                reply = await self._get_or_lease(entry, request.token, reply.holder, ttl_ms)
+            request.is_granted = isinstance(reply, LoadLease) and not reply.is_hold
         return reply
 
     async def _get_or_lease(self, entry: EntryKeys, token: str, abandoned: str, ttl_ms: int) -> Hit | LoadLease | Busy:
@@ -152,17 +147,12 @@ class Commands:
 
         A stored value stays until it is replaced; a load under the lease before is not stored any more.
         """
-        token = self.leases.new_token()
-        try:
+        with self.leases.requested(entry) as request:
             now_ms, sequence, epoch, holder = await self._store.run(
-                "cache/take_lease", (entry.lease, self._clock), (PRIMARY, token, self._lease_ms, ttl_ms)
+                "cache/take_lease", (entry.lease, self._clock), (PRIMARY, request.token, self._lease_ms, ttl_ms)
             )
-        except BaseException as error:
-            self.leases.abandon(entry, token, error)
-            raise
-        lease = LoadLease(token=holder.decode(), epoch=epoch.decode(), sequence=sequence, now_ms=now_ms)
-        if lease.is_hold:
-            self.leases.end(token)
+            lease = LoadLease(token=holder.decode(), epoch=epoch.decode(), sequence=sequence, now_ms=now_ms)
+            request.is_granted = not lease.is_hold
         return lease
 
     async def renew(self, entry: EntryKeys, token: str) -> bool:

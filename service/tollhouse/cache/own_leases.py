@@ -13,7 +13,8 @@ import asyncio
 import secrets
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any, Final
+from types import TracebackType
+from typing import Any, Final, Self
 
 from tollhouse.cache.key_names import EntryKeys
 from tollhouse.errors import ConfigurationError, StoreError
@@ -34,8 +35,12 @@ class OwnLeases:
         self._used_by: dict[str, asyncio.Task[Any] | None] = {}
         self._background = BackgroundTasks()
 
+    def requested(self, entry: EntryKeys) -> LeaseRequest:
+        """Return a block for the calls that ask for a lease of an entry; its token is in use at least until its end."""
+        return LeaseRequest(self, entry)
+
     def new_token(self) -> str:
-        """Return a token for a call that is about to be sent; it is in use until `end` or `abandon`."""
+        """Return a token that is in use until `end` or `abandon`."""
         # Made at the first use, because forked children share what was made before.
         self._process = self._process or secrets.token_hex(_PROCESS_BYTES)
         token = secrets.token_hex(_CALL_BYTES) + self._process
@@ -74,3 +79,24 @@ class OwnLeases:
     async def _release_quietly(self, entry: EntryKeys, token: str) -> None:
         with suppress(StoreError, ConfigurationError):  # of a store that was closed in the meantime
             await self._release(entry, token)
+
+
+class LeaseRequest:
+    """One request for a lease, under `token`. The caller sets `is_granted`; a lease may be left behind if it raises."""
+
+    __slots__ = ("_entry", "_leases", "is_granted", "token")
+
+    def __init__(self, leases: OwnLeases, entry: EntryKeys) -> None:
+        self._leases = leases
+        self._entry = entry
+        self.token = leases.new_token()
+        self.is_granted = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None) -> None:
+        if error is not None:
+            self._leases.abandon(self._entry, self.token, error)
+        elif not self.is_granted:
+            self._leases.end(self.token)
