@@ -180,7 +180,7 @@ async def test_every_user_may_watch_replication(composed: Composed, primary: str
 
 @pytest.mark.sentinel
 async def test_the_service_carries_on(composed: Composed, primary: str) -> None:
-    """With the settings of the file's service every store works before and after the primary is killed (C-7, P9)."""
+    """With the settings of the file, every store works before and after the primary is killed (C-7, P9, S4-63)."""
     async with wiring.open(service_settings(composed)) as tollhouse:
         await use_every_store(tollhouse)
         issued = await _durably_issued(tollhouse)

@@ -97,7 +97,7 @@ def test_addresses_are_fixed_and_no_name_is_resolved() -> None:
 
 
 def test_the_settings_are_those_that_survive() -> None:
-    """Sentinels wait 3 s or longer; servers append to a file, evict nothing and refuse lonely writes."""
+    """S3-05, S3-07: Sentinels wait 3 s or longer; servers append to a file, evict nothing and refuse lonely writes."""
     settings = FILLED["configs"]["valkey.conf"]["content"].splitlines()
     (down_after,) = re.findall(r"down-after-milliseconds main (\d+)", SENTINEL_SETTINGS)
 

@@ -72,7 +72,7 @@ async def test_a_login_that_is_refused_is_told_from_a_server_that_is_down(embedd
 
 @pytest.mark.parametrize("url", ["unix://ada:wrong@", "redis://127.0.0.1:1"])
 async def test_check_shows_what_refuses_and_what_is_down(embedded: StoreWorld, url: str) -> None:
-    """`tollhouse check` prints `refused` in place of the server's version if it refused the login, else `down`."""
+    """S4-68: `tollhouse check` prints `refused` in place of the server's version if it refused, else `down`."""
     variables = {"TOLLHOUSE_URL": url if "redis" in url else embedded.url.replace("unix://", url)}
 
     done = await asyncio.to_thread(CliRunner().invoke, check, env=variables)
@@ -135,7 +135,7 @@ MEMORY: list[tuple[Mapping[str, str], list[str], list[str]]] = [
 
 @pytest.mark.parametrize(("memory", "of_sessions", "of_limits"), MEMORY)
 def test_what_memory_means(memory: Mapping[str, str], of_sessions: list[str], of_limits: list[str]) -> None:
-    """A server that evicts when it is full is no place for sessions; one that is nearly full is told beforehand."""
+    """S4-55: a server that evicts when it is full is no place for sessions; a nearly full one is told beforehand."""
     for store, words in (("sessions", of_sessions), ("limits", of_limits)):
         found = list(memory_warnings(store, memory))
         assert len(found) == len(words)
@@ -143,7 +143,7 @@ def test_what_memory_means(memory: Mapping[str, str], of_sessions: list[str], of
 
 
 async def test_check_warns_of_eviction() -> None:
-    """`tollhouse check` names the stores that a server may evict, once."""
+    """S3-06, S4-55, S4-57: `tollhouse check` names the stores that a server may evict, once."""
     async with own_server("--maxmemory", "1gb", "--maxmemory-policy", "allkeys-lru") as url, tollhouse.open(url) as th:
         found = [await status.examine(store) for store in th.stores.all()]
 

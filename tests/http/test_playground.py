@@ -10,8 +10,10 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx2
+import msgspec
 import pytest
 
+from tests.project.imports import ROOT
 from tests.worlds import StoreWorld
 from tollhouse import CacheKeys, CacheTTL
 from tollhouse.stores.embedded.server import EmbeddedServer
@@ -90,7 +92,7 @@ ROUTES = [
 
 @pytest.mark.parametrize(("what", "ttl", "key"), ROUTES)
 async def test_a_read_is_computed_once(playground: Playground, what: str, ttl: int, key: str | None) -> None:
-    """S0-35, S0-36: MISS, then HIT with the same body, which may be kept for the rest of the lifetime."""
+    """S0-35, S0-36, S3-01, S3-04: MISS, then HIT with the same body, which may be kept for the rest of the lifetime."""
     miss, hit = await playground.read(what), await playground.read(what)
 
     assert [one.status_code for one in (miss, hit)] == [200, 200]
@@ -221,7 +223,7 @@ async def test_invalidations_have_names(playground: Playground) -> None:
 
 
 async def test_an_administrator_clears_the_cache(playground: Playground) -> None:
-    """S4-30, S4-31, S4-40, S4-41: what matches a pattern, or everything; the answer is how much that was."""
+    """S4-08, S4-30, S4-31, S4-40, S4-41: what matches a pattern, or everything; the answer is how much that was."""
     await playground.sources()
     await playground.client.get(f"{OTHER}/metrics")
 
@@ -304,7 +306,7 @@ async def test_what_was_computed_before_a_change_is_not_cached(
 
 
 async def test_concurrent_reads_of_a_decorated_function_compute_once(playground: Playground) -> None:
-    """P7: others that ask meanwhile get the same answer, and say so."""
+    """P7, S3-24: others that ask meanwhile get the same answer, and say so."""
     found = await asyncio.gather(*(playground.read("feature importance") for _ in range(5)))
 
     assert sorted(one.headers["x-cache"] for one in found) == ["COALESCED"] * 4 + ["MISS"]
@@ -340,6 +342,27 @@ async def test_what_cannot_be_answered_is_refused(playground: Playground) -> Non
 
     assert list(zip([one.status_code for one in answers], fields, strict=True)) == [row[3:] for row in [*WRONG, *WRONG]]
     assert (await playground.client.get(STATS, headers=ADMIN)).json()["stats"]["total_keys"] == 0
+
+
+#    route, ms without the cache, longest ms with it, least ratio
+GUIDE = [
+    ("metrics", (500, 800), 20, 40),
+    ("feature importance", (300, 600), 20, 30),
+    ("comparison", (1000, 2000), 25, 66),
+]
+
+
+@pytest.mark.parametrize(("route", "without_ms", "with_ms", "ratio"), GUIDE)
+def test_the_published_figures_are_no_worse_than_those_of_the_guide(
+    route: str, without_ms: tuple[int, int], with_ms: int, ratio: int
+) -> None:
+    """S3-03, S3-23, S4-46, S4-47: as slow without the cache, and at least as much faster with it."""
+    result = msgspec.json.decode((ROOT / "bench/results/playground.json").read_bytes())
+    (row,) = [row for row in result["figures"] if row["route"] == route]
+
+    assert without_ms[0] <= row["without_ms"] <= without_ms[1]
+    assert row["with_p95_ms"] <= with_ms
+    assert row["without_ms"] / row["with_ms"] >= max(ratio, 8)
 
 
 async def test_without_a_server_every_route_answers() -> None:
