@@ -3,7 +3,8 @@
 -- A permit is gone once its key was invalidated: so what was loaded before that is not stored after it. Each caller
 -- notes the state of the clock at its own miss; cache/set.lua compares that with the marks of tags and of everything.
 -- A permit names its token and the sequence of its grant, so that a late copy of the call brings none back.
--- While an invalidation keeps loads out of the cache there is no permit. A lost clock begins again with a new epoch.
+-- While an invalidation keeps loads out of the cache there is no permit, nor for a caller that will store nothing.
+-- A lost clock begins again with a new epoch.
 --
 -- KEYS[1]  entry       string; the cached envelope
 -- KEYS[2]  lease       string; the token of a load of the entry, or a hold
@@ -12,8 +13,8 @@
 -- ARGV[1]  now_ms      integer; 0 means the server's clock
 -- ARGV[2]  primary     text; the replication id of the primary
 -- ARGV[3]  token       text, 24 hex digits, never used before; a lost clock takes 16 of them as its epoch
--- ARGV[4]  permit_ms   integer >= 1; how long the permit lives from now
--- returns  {1 hit | 2 miss | 3 miss under a hold, now_ms, sequence, epoch, envelope, or the permit}
+-- ARGV[4]  permit_ms   integer >= 0; how long the permit lives from now; 0 means none
+-- returns  {1 hit | 2 miss | 3 miss without a permit, now_ms, sequence, epoch, envelope, or the permit}
 -- expires  permit after permit_ms; the clock never
 -- cost     O(tags), 2..8 commands, 3..4 more if a sweep is due
 -- idempotent yes
@@ -40,8 +41,8 @@ if not epoch then
   epoch = string.sub(token, 1, 16)
   redis.call('HSET', clock_key, 'e', epoch)
 end
-keep_marks(clock_key, now_ms + permit_ms, now_ms)
-if is_hold then return {3, now_ms, sequence, epoch .. primary, ''} end
+if permit_ms > 0 then keep_marks(clock_key, now_ms + permit_ms, now_ms) end
+if is_hold or permit_ms == 0 then return {3, now_ms, sequence, epoch .. primary, ''} end
 shared = shared or token .. string.format('%012d', sequence)
 redis.call('SET', permit, shared, 'PX', permit_ms)
 return {2, now_ms, sequence, epoch .. primary, shared}

@@ -9,27 +9,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tollhouse.cache.codec import (
-    UNSUPPORTED,
-    CodecName,
-    DecodedBody,
-    encode_body,
-    encode_value,
-)
+from tollhouse.cache.codec import UNSUPPORTED, CodecName, encode_body, encode_value
 from tollhouse.cache.commands import Commands, Hit
-from tollhouse.cache.envelope import HEAD_BYTES, decode, encode_tail
+from tollhouse.cache.envelope import HEAD_BYTES, encode_tail
 from tollhouse.cache.key_names import EntryKeys
 from tollhouse.cache.permits import REFUSED, Misses
 from tollhouse.cache.reading.loader import Bounds, run_off_loop_if_large
-from tollhouse.cache.reading.result import decode_own
+from tollhouse.cache.reading.reads import Without
+from tollhouse.cache.reading.result import CacheResult, body_of, decode_result
 from tollhouse.cache.ttl import JITTER_DEFAULT, spread
 from tollhouse.clock import MonotonicClock
-from tollhouse.errors import InvalidInput
+from tollhouse.errors import InvalidInput, StoreError, StoreRefused
 from tollhouse.metrics import Metrics
 
 
 class CacheAside:
-    """Reads and writes of single values; every method raises StoreError as the store does."""
+    """Reads and writes of single values; `get` and `set` raise StoreError as the store does."""
 
     def __init__(
         self,
@@ -58,7 +53,7 @@ class CacheAside:
         """Refuse the `set` of this entry that follows in this context."""
         self._misses.note(entry.entry, REFUSED)
 
-    async def get(self, entry: EntryKeys, family: str, type: Any) -> DecodedBody | None:  # noqa: A002 - as in msgspec
+    async def get(self, entry: EntryKeys, family: str, type: Any) -> CacheResult[Any] | None:  # noqa: A002 - as in msgspec
         """Return a stored value; None for a miss, which is noted in the caller's context.
 
         A stored body that cannot be used is removed and counted.
@@ -69,6 +64,7 @@ class CacheAside:
         if isinstance(reply, Hit):
             found = await self._decode(entry, reply, family, type)
             if found is not None:
+                self._misses.take(entry.entry)
                 return found
             self._metrics.discarded_state("cache-entry")
             await self._commands.invalidate((entry.names,))
@@ -94,11 +90,35 @@ class CacheAside:
             await self._commands.invalidate((entry.names,))
         return False
 
-    async def _decode(self, entry: EntryKeys, hit: Hit, family: str, type: Any) -> DecodedBody | None:  # noqa: A002 - as in msgspec
-        header, body = decode(hit.envelope)
-        found = await decode_own(entry, body, type)
+    async def look_up(
+        self,
+        entry: EntryKeys,
+        family: str,
+        type: Any,  # noqa: A002 - as in msgspec
+        without: Without | None,
+    ) -> CacheResult[Any] | None:
+        """Return a stored value with its age; None if there is none, if it cannot be read now, and `without` the store.
+
+        The server keeps nothing for the caller, and a stored body that cannot be used is left to the next read.
+        """
+        hit = await self._hit(entry) if without is None else None
+        found = None if hit is None else await self._decode(entry, hit, family, type)
+        if found is None:
+            self._metrics.cache(family, "disabled" if without == "DISABLED" else "miss")
+        return found
+
+    async def _hit(self, entry: EntryKeys) -> Hit | None:
+        try:
+            reply = await self._commands.get(entry, 0)
+        except StoreRefused:
+            raise
+        except StoreError:
+            return None
+        return reply if isinstance(reply, Hit) else None
+
+    async def _decode(self, entry: EntryKeys, hit: Hit, family: str, type: Any) -> CacheResult[Any] | None:  # noqa: A002 - as in msgspec
+        found = await decode_result(entry, type, body_of(hit, "HIT"), "HIT")
         if found is not None:
-            self._misses.take(entry.entry)
             self._metrics.cache(family, "hit")
-            self._metrics.cache_saved(family, header.load_ms / 1000)
+            self._metrics.cache_saved(family, found.load_ms / 1000)
         return found

@@ -203,7 +203,8 @@ class Cache:
 
         Nothing is loaded. The look-up is counted under `family`, by default the first word of the key.
         """
-        return await self._reads.look_up(key, family, type, is_on=await self._without() is None)
+        entry, kind = self._key_names.entries(key)[0], decodable(type)
+        return await self._aside.look_up(entry, family or family_of(key), kind, await self._without())
 
     async def invalidate(self, key: str, *, hold_ms: int = 0) -> bool:
         """Remove one value, and prevent a load in progress from storing one; return whether there was a value.

@@ -168,7 +168,10 @@ class Commands:
             await self._store.run("cache/release", (entry.lease,), (token,))
 
     async def get(self, entry: EntryKeys, permit_ms: int) -> Hit | Permit:
-        """Return the entry, or the permit to store what is loaded within `permit_ms`."""
+        """Return the entry, or the permit to store what is loaded within `permit_ms`.
+
+        With 0 the caller stores nothing, and the server keeps nothing for it.
+        """
         state, now_ms, sequence, epoch, found = await self._store.run(
             "cache/get",
             (entry.entry, entry.lease, entry.permit, self._clock),

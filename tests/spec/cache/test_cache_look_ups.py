@@ -95,3 +95,43 @@ async def test_a_value_has_the_type_that_was_asked_for(world: World) -> None:
     assert found is not None
     assert found.value == "text"
     assert await cache.look_up("k", type=int) is None
+
+
+async def test_the_server_keeps_nothing_for_a_look_up(world: World) -> None:
+    """It has neither a lease, for which others would wait, nor a permit; and it leaves those of others."""
+    cache = open_cache(world)
+
+    assert await cache.look_up("k") is None
+    assert await world.command("cache", "KEYS", "*") == [b"tollhouse:@clock:{0}"]
+
+    assert await cache.get("k") is None
+    await cache.look_up("k")
+    await world.advance(1_000)
+    assert await cache.set("k", "value")
+
+
+async def test_what_was_found_counts_as_saved(world: World) -> None:
+    """A look-up that finds a value has saved the time of its load, as any other hit."""
+    cache = open_cache(world)
+    load = GatedLoader("value")
+    loading = asyncio.create_task(cache.fetch("k", load))
+    await load.began.wait()
+    await world.advance(2_000)
+    load.gate.set()
+    await loading
+
+    await cache.look_up("k")
+
+    saved = world.metrics.registry.get_sample_value("tollhouse_cache_saved_seconds_total", {"cache": "cache"})
+    assert saved == 2
+
+
+async def test_a_foreign_key_under_the_name_is_not_found(world: World) -> None:
+    """A key of another type cannot be read, as for every read."""
+    cache = open_cache(world)
+    await cache.get_or_load("k", Loader("old"))
+    for name in await world.command("cache", "KEYS", "tollhouse:cache:*"):
+        await world.command("cache", "DEL", name)
+        await world.command("cache", "LPUSH", name, "foreign")
+
+    assert await cache.look_up("k") is None

@@ -22,18 +22,15 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final, Literal
 
 from tollhouse.cache.commands import Busy, Commands, Hit, LoadLease
-from tollhouse.cache.key_names import EntryKeys
 from tollhouse.cache.reading.loader import Bounds, CacheStatus, LoadedBody, Loader
 from tollhouse.cache.reading.query import Query
 from tollhouse.cache.reading.result import CacheResult, body_of, decode_result
 from tollhouse.cache.reading.single_flight import Flight, SingleFlight
 from tollhouse.cache.reading.wait_graph import RunningLoad
 from tollhouse.clock import MonotonicClock, Sleep
-from tollhouse.errors import LoadFailed, StoreError, StoreRefused, StoreUnavailable
+from tollhouse.errors import LoadFailed, StoreError, StoreRefused
 from tollhouse.metrics import Metrics
 
-_SHORTEST_MS: Final = 1
-"""The lifetime of what a look-up stores: nothing."""
 _DELAY_MS: Final = 25
 _DELAY_MS_MAX: Final = 500
 
@@ -96,19 +93,6 @@ class Reader:
         loaded = await flight.lead()
         assert isinstance(loaded, LoadedBody)
         return await self._decode_own(query, loaded, loaded.status)
-
-    async def look_up(self, entry: EntryKeys, type: Any) -> CacheResult[Any] | None:  # noqa: A002 - as in msgspec
-        """Return the stored value; None if there is none that can be decoded as the type, and if the store is down.
-
-        A lease that the look-up is granted is released; callers that ask meanwhile wait for that.
-        """
-        try:
-            reply = await self._commands.get_or_lease(entry, _SHORTEST_MS)
-        except StoreUnavailable:
-            return None
-        if isinstance(reply, LoadLease) and not reply.is_hold:
-            self._commands.leases.abandon(entry, reply.token)
-        return await decode_result(entry, type, body_of(reply, "HIT"), "HIT") if isinstance(reply, Hit) else None
 
     async def bypass(self, query: Query, since: int = 0) -> CacheResult[Any]:
         """Load without the store, once in this process for all concurrent callers.

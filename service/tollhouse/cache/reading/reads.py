@@ -68,13 +68,6 @@ class Reads:
             type=decodable(type),
         )
 
-    async def look_up(self, key: str, family: str | None, type: Any, *, is_on: bool) -> CacheResult[Any] | None:  # noqa: A002 - as in msgspec
-        """Return the stored value and its source; None if there is none, and if the cache is off."""
-        entry, kind = self._key_names.entries(key)[0], decodable(type)
-        found = await self._reader.look_up(entry, kind) if is_on else None
-        self._metrics.cache(family or family_of(key), "disabled" if not is_on else "hit" if found else "miss")
-        return found
-
     async def one(self, query: Query, without: Without | None, *, fresh: bool) -> CacheResult[Any]:
         """Return the value and its source."""
         status = "error"

@@ -6,7 +6,7 @@ from typing import Any, Generic, TypeVar
 
 from msgspec import Struct
 
-from tollhouse.cache.codec import DecodedBody, decode_body, decoding_bytes
+from tollhouse.cache.codec import decode_body, decoding_bytes
 from tollhouse.cache.commands import Hit
 from tollhouse.cache.envelope import decode
 from tollhouse.cache.key_names import EntryKeys
@@ -28,19 +28,16 @@ class CacheResult(Struct, Generic[T], frozen=True, kw_only=True):
     load_ms: int
 
 
-async def decode_own(entry: EntryKeys, body: bytes, type: Any) -> DecodedBody | None:  # noqa: A002 - as in msgspec
-    """Return a value of the caller's own; None if the body is damaged, of another key, or not of the type."""
-    return await run_off_loop_if_large(decoding_bytes(body), decode_body, body, bytes.fromhex(entry.digest), type)
-
-
 async def decode_result(
     entry: EntryKeys,
     type: Any,  # noqa: A002 - as in msgspec
     loaded: LoadedBody,
     status: CacheStatus,
 ) -> CacheResult[Any] | None:
-    """Return what a caller gets of a body; None if `decode_own` has no value."""
-    decoded = await decode_own(entry, loaded.body, type)
+    """Return a value of the caller's own; None if the body is damaged, of another key, or not of the type."""
+    decoded = await run_off_loop_if_large(
+        decoding_bytes(loaded.body), decode_body, loaded.body, bytes.fromhex(entry.digest), type
+    )
     if decoded is None:
         return None
     return CacheResult(
