@@ -1,4 +1,4 @@
-"""The arguments and the reply of one script call, and the write that is confirmed after it."""
+"""The arguments and the replies of calls, and the write that is confirmed after one."""
 
 from __future__ import annotations
 
@@ -31,6 +31,12 @@ def is_bulky(args: Sequence[Argument]) -> bool:
 def marker_write(marker: str) -> bytes:
     """Return the command that writes a marker, which replicas or a file then confirm together with what came before."""
     return encode("SET", marker, "1", "PX", _MARKER_MS)
+
+
+def scanned(reply: Any) -> tuple[int, list[str]]:
+    """Return the cursor and the names of a reply to SCAN; one that is not UTF-8, of another program, is altered."""
+    following, found = reply
+    return int(following), [name.decode(errors="replace") for name in found]
 
 
 def as_list(reply: Any) -> list[Any]:

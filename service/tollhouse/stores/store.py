@@ -13,7 +13,7 @@ from tollhouse.keys import UNNAMED, Namespace
 from tollhouse.metrics import Metrics
 from tollhouse.runtime.home_loop import HomeLoop, running_loop
 from tollhouse.scripts import Argument, Scripts
-from tollhouse.stores.arguments import PROBE_MS, as_list, is_bulky
+from tollhouse.stores.arguments import PROBE_MS, as_list, is_bulky, scanned
 from tollhouse.stores.calls import ScriptCalls
 from tollhouse.stores.connections import StoreConnections, connection_config
 from tollhouse.stores.discovery.locator import Locator, ServiceHealth
@@ -190,8 +190,7 @@ class Store:
 
     async def scan(self, cursor: int, match: str, count: int) -> tuple[int, list[str]]:
         """Return the next cursor and the keys of one bounded step that match; a cursor of 0 ends the walk."""
-        following, found = await self.command("SCAN", cursor, "MATCH", match, "COUNT", count)
-        return int(following), [key.decode() for key in found]
+        return scanned(await self.command("SCAN", cursor, "MATCH", match, "COUNT", count))
 
     async def ping(self) -> float:
         """Return the time of one round trip, in milliseconds."""

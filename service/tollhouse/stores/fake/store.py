@@ -18,7 +18,7 @@ from tollhouse.errors import ScriptFailed, StoreUnavailable
 from tollhouse.keys import UNNAMED
 from tollhouse.runtime.home_loop import HomeLoop, running_loop
 from tollhouse.scripts import Argument, Scripts
-from tollhouse.stores.arguments import PROBE_MS, as_list, with_primary
+from tollhouse.stores.arguments import PROBE_MS, as_list, scanned, with_primary
 from tollhouse.stores.discovery.locator import ServiceHealth
 from tollhouse.stores.fake.server import fake_server
 from tollhouse.stores.fake.subscription import Subscription
@@ -113,8 +113,7 @@ class FakeStore:
 
     async def scan(self, cursor: int, match: str, count: int) -> tuple[int, list[str]]:
         """Return the next cursor and the keys of one bounded step that match."""
-        following, found = await self.command("SCAN", cursor, "MATCH", match, "COUNT", count)
-        return int(following), [key.decode() for key in found]
+        return scanned(await self.command("SCAN", cursor, "MATCH", match, "COUNT", count))
 
     def health(self) -> ServiceHealth | None:
         """Return None: there is one fixed server."""

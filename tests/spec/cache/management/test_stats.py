@@ -153,3 +153,20 @@ async def test_entries_among_other_keys_are_counted(
 
     assert abs(found - count) <= tolerance
     assert keys.steps == steps
+
+
+async def test_a_key_of_another_program_is_left_alone(world: World):
+    """A name in a shared database may be any bytes, our prefix before it: it is neither counted nor deleted."""
+    cache = open_cache(world)
+    foreign = [b"tollhouse:image:{0}:\xff\xfe", b"tollhouse:\xff:{0}:" + b"0" * 20, "tollhouse:image:{0}:é".encode()]
+    for name in foreign:
+        await world.command("cache", "SET", name, "value")
+    await cache.get_or_load("image:1", Loader("value"))
+    await cache.get_or_load("image:2", Loader("value"))
+
+    told = await cache.stats()
+    deleted = await cache.delete_pattern("image:*")
+    cleared = await cache.clear_all()
+
+    assert (told.stats.total_keys, deleted, cleared) == (2, 2, 0)
+    assert await world.command("cache", "EXISTS", *foreign) == len(foreign)
