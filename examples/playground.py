@@ -24,6 +24,7 @@ from typing import Annotated, Any, Literal, get_args
 from fastapi import Body, Depends, FastAPI, HTTPException, Query, Request, Response
 from fastapi.responses import JSONResponse
 from fastapi.security import APIKeyHeader
+from pydantic import Field
 
 import tollhouse
 from tollhouse import (
@@ -42,6 +43,7 @@ URL = os.environ.get("TOLLHOUSE_URL") or os.environ.get("REDIS_URL") or "embedde
 ADMIN_KEY = os.environ.get("TOLLHOUSE_ADMIN_KEY", "")
 QUERY_S = float(os.environ.get("PLAYGROUND_QUERY_S", "0.5"))
 
+RunId = Annotated[str, Field(min_length=1, max_length=256)]
 Figures = dict[str, Any]
 Metric = Literal["accuracy", "precision", "recall", "f1"]
 METRICS: tuple[str, ...] = get_args(Metric)
@@ -137,7 +139,7 @@ async def get_feature_importance(
 
 @app.post("/api/v1/models/compare")
 async def compare(
-    model_run_ids: Annotated[list[str], Body(min_length=1, max_length=20)],
+    model_run_ids: Annotated[list[RunId], Body(min_length=1, max_length=20)],
     response: Response,
     metric: Annotated[Metric, Body()] = "accuracy",
     *,

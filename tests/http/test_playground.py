@@ -313,8 +313,8 @@ async def test_concurrent_reads_of_a_decorated_function_compute_once(playground:
     assert len({one.text for one in found}) == 1
 
 
-#    method, path, body, status, field
-WRONG = [
+#    method, path, body, status, the last place that the answer names
+WRONG: list[tuple[str, str, Any, int, str | int | None]] = [
     ("GET", "/api/v1/models/train/unknown/metrics", None, 404, None),
     ("GET", "/api/v1/models/train/unknown/feature-importance", None, 404, None),
     ("POST", "/api/v1/models/compare", {"model_run_ids": ["abc-123", "unknown"]}, 404, None),
@@ -327,6 +327,7 @@ WRONG = [
     ("GET", f"{TRAIN}/feature-importance?top_n=21", None, 422, "top_n"),
     ("POST", "/api/v1/models/compare", {"model_run_ids": ["abc-123"], "metric": "beauty"}, 422, "metric"),
     ("POST", "/api/v1/models/compare", {"model_run_ids": []}, 422, "model_run_ids"),
+    ("POST", "/api/v1/models/compare", {"model_run_ids": ["x" * 257]}, 422, 0),
     ("POST", f"{TRAIN}/status", {}, 422, "status"),
     ("DELETE", f"{CLEAR}?pattern=model:met*", None, 422, "pattern"),
 ]

@@ -86,7 +86,7 @@ async def test_the_recipe_of_the_guide_stores_nothing_that_was_invalidated(manag
 
 
 async def test_a_lifetime_is_given_in_seconds(world: World, seam: Seam):
-    """S3-08, S4-27, S4-60: of a call, else of the manager, else of the cache; the named lifetimes are accepted."""
+    """S3-08, S3-25, S4-27, S4-60: of a call, else of the manager, else of the cache; the named ones are accepted."""
     manager = CacheManager(open_cache(world, seam), ttl=tollhouse.CacheTTL.SHORT)
     await manager.set("a", 1, tollhouse.CacheTTL.VERY_SHORT)
     await manager.set("b", 1)

@@ -134,7 +134,7 @@ def test_flag_variable_alias_and_file_win_in_that_order(tmp_path: Path) -> None:
 
 
 def test_the_file_is_the_given_one_then_the_named_one_then_the_local_one(tmp_path: Path) -> None:
-    """The file is the one given, else the one that TOLLHOUSE_CONFIG names, else ./tollhouse.toml."""
+    """S3-29: the file is the one given, else the one that TOLLHOUSE_CONFIG names, else ./tollhouse.toml."""
     write(tmp_path / "tollhouse.toml", "port = 1")
     named = write(tmp_path / "named.toml", "port = 2")
     given = write(tmp_path / "given.toml", "port = 3")
