@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 
@@ -215,3 +216,14 @@ async def test_a_server_that_cannot_be_found_for_a_mistake_says_so() -> None:
         with pytest.raises(StoreUnavailable) as raised:
             await s.store.run("test/once", [], [])
         assert "the program is missing" in raised.value.reason
+
+
+async def test_time_in_which_the_process_stood_still_is_no_silence_of_the_server() -> None:
+    """Nothing can arrive while the event loop is blocked, so a call does not give up for it before its deadline."""
+    async with scene(wait_s=0.1) as s:
+        call = asyncio.ensure_future(s.store.run("test/once", [], []))
+        await s.old.until(lambda: s.old.accepted == 1)
+
+        time.sleep(0.15)  # noqa: ASYNC251 - the event loop stands still
+
+        assert await call == [1]

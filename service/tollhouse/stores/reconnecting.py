@@ -38,7 +38,7 @@ from tollhouse.stores.transport.errors import (
     verdict,
 )
 from tollhouse.stores.transport.handshake import ServerInfo, shake_hands
-from tollhouse.stores.transport.redial import TIMING, Backoff, ConnectionTiming, Jitter, redial, set_up
+from tollhouse.stores.transport.redial import TIMING, Backoff, ConnectionTiming, Jitter, redial, set_up, wait_awake
 from tollhouse.stores.transport.refusals import CORRECT, SILENT, START, ServerRefusal, refusal_to_connect, unanswered
 from tollhouse.stores.transport.role_check import RoleCheck
 from tollhouse.stores.urls import StoreUrl
@@ -157,7 +157,6 @@ class ReconnectingConnection:
         self._connection, self._draining = None, ()
 
     async def _wait_connected(self, deadline_s: float) -> Connection:
-        loop = asyncio.get_running_loop()
         await self._pause.wait(deadline_s)
         if self._ended:
             raise Unreachable(_CLOSED)
@@ -165,8 +164,7 @@ class ReconnectingConnection:
             return self._connection
         if self._connecting is None:
             self._connecting = self._start_connecting()
-        left_s = min(deadline_s - loop.time(), self._timing.wait_s)
-        await asyncio.wait({self._connecting}, timeout=max(left_s, 0))
+        await wait_awake(self._connecting, self._timing.wait_s, deadline_s)
         if self._connection is not None and self._connection.alive:
             return self._connection
         self._refusal = self._refusal or unanswered(self._config.url.server, "no connection in time", SILENT)

@@ -20,6 +20,8 @@ from tollhouse.stores.transport.errors import CALL_FAILED
 T = TypeVar("T")
 
 _ROUND_TRIP_MS: Final = 100
+_PARTS: Final = 10
+"""The parts of a wait; each counts once, however late the event loop notices its end."""
 Jitter = Callable[[float, float], float]
 """Returns a number between two bounds, at random."""
 
@@ -155,6 +157,19 @@ async def keep_connected(
                 permanent_backoff.reset()
             await hold(connection)
             await asyncio.sleep(backoff.next_s())
+
+
+async def wait_awake(task: asyncio.Task[None], wait_s: float, deadline_s: float) -> None:
+    """Wait for a task while this process runs, for `wait_s` at most, and not beyond `deadline_s` on the loop's clock.
+
+    Time in which the event loop or the machine stood still counts as little as a part of the wait: nothing could arrive
+    then, and so its silence says nothing about a server.
+    """
+    loop = asyncio.get_running_loop()
+    for _ in range(_PARTS):
+        if task.done() or loop.time() >= deadline_s:
+            return
+        await asyncio.wait({task}, timeout=min(wait_s / _PARTS, deadline_s - loop.time()))
 
 
 async def set_up(connection: Connection, steps: Awaitable[T]) -> T:
