@@ -103,9 +103,7 @@ class Cache:
 
         `load` must not read the key that it loads, directly or over other keys: that raises LoadFailed.
         """
-        query = self._reads.query(
-            key, load, ttl_s=ttl_s, none_ttl_s=none_ttl_s, jitter=jitter, tags=tags, family=None, type=type
-        )
+        query = self._reads.query(key, load, ttl_s, none_ttl_s, jitter, tags, family=None, type=type)
         return (await self._reads.one(query, await self._without(), fresh=fresh)).value
 
     async def fetch(
@@ -121,14 +119,13 @@ class Cache:
         type: type[T] | None = None,  # noqa: A002 - as in msgspec
         fresh: bool = False,
         use_cache: bool = True,
+        codec: CodecName | None = None,
     ) -> CacheResult[T]:
         """Return the value as `get_or_load` does, with its source; without `use_cache`, load and store nothing.
 
-        The read is counted under `family`, by default the first word of the key.
+        The read is counted under `family`, by default the first word of the key. `codec` is by default the cache's own.
         """
-        query = self._reads.query(
-            key, load, ttl_s=ttl_s, none_ttl_s=none_ttl_s, jitter=jitter, tags=tags, family=family, type=type
-        )
+        query = self._reads.query(key, load, ttl_s, none_ttl_s, jitter, tags, family=family, type=type, codec=codec)
         without = "BYPASS" if self._is_on and not use_cache else await self._without()
         return await self._reads.one(query, without, fresh=fresh)
 
@@ -154,9 +151,7 @@ class Cache:
         if not unique:
             return {}
         load = cast("Callable[[], Awaitable[Any]]", load_many)
-        template = self._reads.query(
-            unique[0], load, ttl_s=ttl_s, none_ttl_s=none_ttl_s, jitter=jitter, tags=tags, family=None, type=type
-        )
+        template = self._reads.query(unique[0], load, ttl_s, none_ttl_s, jitter, tags, family=None, type=type)
         return await self._reads.many(template, unique, load_many, await self._without())
 
     async def get(self, key: str, default: Any = None, *, type: Any = None) -> Any:  # noqa: A002 - as in msgspec

@@ -86,7 +86,7 @@ class CacheDecorator(Protocol):
 
 def rcached(
     *,
-    ttl: int,
+    ttl: int | None,
     key: str | OfArguments[str] | None = None,
     tags: Iterable[str] | Callable[[Any], Iterable[str]] = (),
     version: int | str = 1,
@@ -106,9 +106,10 @@ def rcached(
     A function of the arguments returns the whole key. `tags` are texts in which `{name}` stands for an argument, or a
     function of the result. A parameter `use_cache` is not part of keys: False bypasses the cache.
 
-    `cache` is an open Cache or Tollhouse, or the settings or URL of one; by default that of the request which our
-    middleware or plugin serves, else that of the settings. A function that is not async runs in its caller's thread;
-    outside of a request `cache` is a URL or settings for it. Generators are refused.
+    `cache` is an open CacheManager, Cache or Tollhouse, or the settings or URL of one; by default that of the request
+    which our middleware or plugin serves, else that of the settings. Results of a manager are stored as its values are:
+    with its codec and serializers, and for its `ttl` if that of the function is None. A function that is not async runs
+    in its caller's thread; outside of a request `cache` is a URL or settings for it. Generators are refused.
     """
     return _decorator(ttl_s=ttl, key=key, tags=tags, version=version, ignore=ignore, cache=cache)
 
@@ -119,7 +120,7 @@ cached = rcached
 def cache_response(
     *,
     key_prefix: str,
-    ttl: int,
+    ttl: int | None,
     tags: Iterable[str] | Callable[[Any], Iterable[str]] = (),
     version: int | str = 1,
     ignore: Iterable[str] = (),

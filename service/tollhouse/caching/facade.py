@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from tollhouse.cache.cache import Cache
 from tollhouse.cache.codec import CodecName
 from tollhouse.cache.ttl import lifetime_ms
-from tollhouse.caching.serializers import Serializer, Serializers
+from tollhouse.caching.serializers import Serializer, Serializers, StoredAs
 from tollhouse.errors import ConfigurationError, InvalidInput, StoreError
 from tollhouse.settings import Settings
 from tollhouse.wiring import Tollhouse, settings_for
@@ -43,11 +43,13 @@ class CacheManager:
     ) -> None:
         if codec not in ("json", "msgpack"):
             raise ConfigurationError("codec", codec, "give 'json' or 'msgpack'")
-        self._ttl = None if ttl is None else _seconds(ttl)
-        self._codec: CodecName = codec
-        self._serializers = Serializers(
-            {kind: Serializer(encode=pair[0], decode=pair[1]) for kind, pair in (serializers or {}).items()}
+        pairs = (serializers or {}).items()
+        self.stored_as = StoredAs(
+            ttl_s=None if ttl is None else _seconds(ttl),
+            codec=codec,
+            serializers=Serializers({kind: Serializer(encode=pair[0], decode=pair[1]) for kind, pair in pairs}),
         )
+        """How values are stored, those of functions with `cache=` this manager too."""
         self._opened: Tollhouse | None = None
         self.cache = self._cache_of(target, prefix)
         """The cache below: read through it with `get_or_load`."""
@@ -62,14 +64,14 @@ class CacheManager:
             found = await self.cache.get(key, missing, type=type)
         except StoreError:
             return default
-        return default if found is missing else self._serializers.unpack(found, default)
+        return default if found is missing else self.stored_as.serializers.unpack(found, default)
 
     async def set(self, key: str, value: Any, ttl: int | None = None, *, tags: Iterable[str] = ()) -> bool:
         """Store a value; return False if it was refused as outdated, is above the bound, or the store is down."""
-        ttl_s = self._ttl if ttl is None else _seconds(ttl)
-        packed = self._serializers.pack(value)
+        ttl_s = self.stored_as.ttl_s if ttl is None else _seconds(ttl)
+        packed = self.stored_as.serializers.pack(value)
         try:
-            return await self.cache.set(key, packed, ttl_s=ttl_s, tags=tags, codec=self._codec)
+            return await self.cache.set(key, packed, ttl_s=ttl_s, tags=tags, codec=self.stored_as.codec)
         except StoreError:
             return False
 

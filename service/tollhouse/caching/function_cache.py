@@ -15,7 +15,7 @@ from tollhouse.cache.key_names import check_key
 from tollhouse.cache.reading.result import CacheResult
 from tollhouse.cache.ttl import lifetime_ms
 from tollhouse.caching.arguments import Arguments
-from tollhouse.caching.returned import Form, OtherType, form_of
+from tollhouse.caching.returned import Form, OtherType, PackedForm, form_of
 from tollhouse.caching.target import CacheSource
 from tollhouse.caching.templates import Templates
 from tollhouse.errors import ConfigurationError, InvalidInput, LoadFailed
@@ -44,7 +44,7 @@ class FunctionCache:
         self,
         function: Callable[..., Any],
         *,
-        ttl_s: int,
+        ttl_s: int | None,
         key: str | Callable[..., Any] | None,
         tags: Iterable[str] | Callable[[Any], Iterable[str]],
         version: int | str,
@@ -55,7 +55,7 @@ class FunctionCache:
         self.place = self.arguments.place
         self.source = source
         self.tag = _tag_of(self.place)
-        self._ttl_s = _checked_ttl(ttl_s)
+        self._ttl_s = _checked_ttl(source.stored_as.ttl_s if ttl_s is None else ttl_s)
         self._key = _checked_key(key, function)
         self._version = version
         self._tags_of_value = tags if callable(tags) else None
@@ -64,7 +64,8 @@ class FunctionCache:
     @cached_property
     def form(self) -> Form:
         """The form of values; its annotation may name a class that is defined after the function."""
-        return form_of(self.arguments.code)
+        form, serializers = form_of(self.arguments.code), self.source.stored_as.serializers
+        return PackedForm(form, serializers) if serializers else form
 
     def key(self, args: Args, kwargs: Kwargs) -> str:
         """Return the key of a call; of a method, the instance is its first argument."""
@@ -120,6 +121,7 @@ class FunctionCache:
             ttl_s=self._ttl_s,
             tags=own_tags if of_value is None else tags,
             type=form.type,
+            codec=self.source.stored_as.codec,
             fresh=fresh,
             use_cache=not self.arguments.is_bypassed(bound),
         )
@@ -143,12 +145,12 @@ def _tag_of(place: str) -> str:
     return f"\0function {hashlib.blake2b(place.encode(), digest_size=16).hexdigest()}"
 
 
-def _checked_ttl(ttl_s: int) -> int:
+def _checked_ttl(ttl_s: int | None) -> int:
     try:
-        lifetime_ms(ttl_s)
+        lifetime_ms(cast("int", ttl_s))
     except InvalidInput as error:
         raise ConfigurationError("ttl", ttl_s, error.remedy) from error
-    return int(ttl_s)
+    return int(cast("int", ttl_s))
 
 
 def _checked_key(key: str | Callable[..., Any] | None, function: Callable[..., Any]) -> str | Callable[..., Any]:

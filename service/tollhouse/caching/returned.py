@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final, Literal, Protocol, get_args, get_origi
 import msgspec
 
 from tollhouse.caching.canonical import is_pydantic_model
+from tollhouse.caching.serializers import Serializers
 from tollhouse.errors import LoadFailed
 from tollhouse.logs import Log
 from tollhouse.runtime.functions import place_of
@@ -79,6 +80,31 @@ class PydanticForm:
             raise OtherType from error
 
 
+class PackedForm:
+    """Values with objects that serializers are for, stored as plain values with the names of their classes."""
+
+    type: Any = Any
+
+    def __init__(self, form: Form, serializers: Serializers) -> None:
+        self._form = form
+        self._serializers = serializers
+
+    def stored(self, value: Any) -> Any:
+        """Return the plain values of a value."""
+        return self._serializers.pack(self._form.stored(value))
+
+    def returned(self, stored: Any) -> Any:
+        """Return the value with its objects; raise OtherType for one of another type, or with no serializer."""
+        value = self._serializers.unpack(stored, _UNKNOWN)
+        if value is _UNKNOWN:
+            raise OtherType
+        try:
+            return self._form.returned(msgspec.convert(value, self._form.type, str_keys=True))
+        except msgspec.ValidationError as error:
+            raise OtherType from error
+
+
+_UNKNOWN: Final = object()
 _PLAIN: Final = EncodedForm(Any)
 
 

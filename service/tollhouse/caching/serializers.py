@@ -7,6 +7,8 @@ from typing import Any, Final, cast
 
 from msgspec import Struct
 
+from tollhouse.cache.codec import CodecName
+
 _NAME: Final = "$type"
 _VALUE: Final = "value"
 _DICT: Final = "dict"
@@ -26,6 +28,9 @@ class Serializers:
     def __init__(self, by_class: Mapping[type, Serializer]) -> None:
         self._by_class = by_class
         self._by_name = {_name(kind): serializer for kind, serializer in by_class.items()}
+
+    def __bool__(self) -> bool:
+        return bool(self._by_class)
 
     def pack(self, value: Any) -> Any:
         """Return a value with plain values in place of the objects in it, in lists, tuples and dicts too."""
@@ -59,6 +64,14 @@ class Serializers:
         if packed[_NAME] == _DICT:
             return {key: self._unpack(item) for key, item in packed[_VALUE].items()}
         return self._by_name[packed[_NAME]].decode(self._unpack(packed[_VALUE]))
+
+
+class StoredAs(Struct, frozen=True, kw_only=True):
+    """How a manager stores values; None is what its cache has."""
+
+    ttl_s: int | None = None
+    codec: CodecName | None = None
+    serializers: Serializers = Serializers({})
 
 
 def _name(kind: type) -> str:

@@ -7,6 +7,7 @@ from typing import Final
 
 from tollhouse.cache.cache import Cache
 from tollhouse.caching.facade import CacheManager
+from tollhouse.caching.serializers import StoredAs
 from tollhouse.errors import ConfigurationError
 from tollhouse.settings import Settings, naming
 from tollhouse.sync.caller_thread import refuse_blocking
@@ -29,6 +30,8 @@ class CacheSource:
 
     def __init__(self, target: CacheTarget | None, place: str) -> None:
         self._place = place
+        self.stored_as = target.stored_as if isinstance(target, CacheManager) else StoredAs()
+        """How the values of functions are stored."""
         target = target.cache if isinstance(target, CacheManager) else target
         self._open = target if isinstance(target, Cache | Tollhouse) else None
         self._per_loop: PerLoop | None = None

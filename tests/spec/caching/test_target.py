@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -151,3 +152,79 @@ async def _awaited(function: Callable[[], Awaitable[int]]) -> int:
 
 async def _seven() -> int:
     return 7
+
+
+class Money:
+    """A class of the application that msgspec does not know."""
+
+    def __init__(self, cents: int) -> None:
+        self.cents = cents
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Money) and self.cents == other.cents
+
+    __hash__ = None  # type: ignore[assignment] - it is compared only
+
+
+def manager_on(world: StoreWorld, **options: Any) -> tollhouse.CacheManager:
+    serializers = {Money: (lambda money: money.cents, Money)}
+    return tollhouse.CacheManager(open_cache(world), serializers=serializers, **options)
+
+
+async def test_results_are_stored_as_the_values_of_a_manager(world: StoreWorld) -> None:
+    """With `cache=manager` its serializers and codec count: a function and a `get` of the key find the same objects."""
+    manager, calls = manager_on(world), list[int]()
+
+    @rcached(ttl=60, key=lambda number: f"price:{number}", cache=manager)
+    async def price(number: int) -> dict[str, list[Money]]:
+        calls.append(number)
+        return {"prices": [Money(number)], "$type": []}
+
+    @rcached(ttl=60, cache=manager)
+    async def days(number: int) -> dict[int, date]:
+        return {number: date(2026, 11, 28)}
+
+    found = [await price(7), await price(7), await manager.get("price:7")]
+    await manager.set("price:8", {"prices": [Money(80)]})
+
+    assert found == [{"prices": [Money(7)], "$type": []}] * 3
+    assert await price(8) == {"prices": [Money(80)]}
+    assert calls == [7]
+    assert [await days(1), await days(1)] == [{1: date(2026, 11, 28)}] * 2
+    (name,) = await world.command("cache", "KEYS", "tollhouse:days:*")
+    assert (await world.command("cache", "GET", name)).endswith(b'{"1":"2026-11-28"}')
+
+
+async def test_a_value_without_its_serializer_is_computed_again(world: StoreWorld) -> None:
+    """Another process may have stored an object of a class that this one does not know."""
+    manager = manager_on(world)
+    await manager.set("price:7", Money(7))
+
+    @rcached(
+        ttl=60,
+        key=lambda number: f"price:{number}",
+        cache=tollhouse.CacheManager(manager.cache, serializers={date: (str, str)}),
+    )
+    async def price(number: int) -> int:
+        return 100 * number
+
+    assert [await price(7), await price(7)] == [700, 700]
+
+
+@pytest.mark.parametrize(("own", "expected_s"), [(None, 30), (60, 60)])
+async def test_the_lifetime_is_that_of_the_manager_unless_the_function_has_one(
+    world: StoreWorld, own: int | None, expected_s: int
+) -> None:
+    """`ttl=None` leaves it to the manager."""
+
+    @rcached(ttl=own, cache=manager_on(world, ttl=30))
+    async def count() -> int:
+        return 1
+
+    assert (await count.fetch()).ttl_ms == expected_s * 1000
+
+
+async def test_without_any_lifetime_a_function_is_refused(world: StoreWorld) -> None:
+    """A manager whose lifetime is that of the settings has none of its own to give."""
+    with pytest.raises(ConfigurationError):
+        rcached(ttl=None, cache=manager_on(world))(_seven)

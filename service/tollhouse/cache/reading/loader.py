@@ -130,12 +130,13 @@ class Loader:
         await self._commands.leases.aclose()
 
     async def _encode(self, query: Query, value: Any) -> bytes:
+        codec_name = query.codec or self._codec
         try:
-            encoded = codec.encode_value(value, self._codec)
+            encoded = codec.encode_value(value, codec_name)
         except codec.UNSUPPORTED as error:
-            message = f"the loaded {type(value).__name__} cannot be encoded as {self._codec}: {error}"
+            message = f"the loaded {type(value).__name__} cannot be encoded as {codec_name}: {error}"
             raise LoadFailed(message) from error
-        return await run_off_loop_if_large(len(encoded), codec.encode_body, encoded, self._codec, query.digest)
+        return await run_off_loop_if_large(len(encoded), codec.encode_body, encoded, codec_name, query.digest)
 
     async def _fill(
         self, lease: LoadLease, entry: EntryKeys, tags: tuple[str, ...], body: bytes, keep_ms: int, load_ms: int

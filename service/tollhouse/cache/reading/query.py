@@ -7,6 +7,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from tollhouse.cache.codec import CodecName
 from tollhouse.cache.key_names import EntryKeys
 from tollhouse.cache.ttl import spread
 
@@ -18,7 +19,10 @@ EntryTags = tuple[str, ...] | Callable[[Any], tuple[str, ...]]
 
 
 class Query(Struct, frozen=True, kw_only=True):
-    """One read. `none_ttl_ms` is the lifetime of None if that has one of its own; 0 stores none."""
+    """One read. `none_ttl_ms` is the lifetime of None if that has one of its own; 0 stores none.
+
+    `codec` is that of what is loaded, None for that of the cache.
+    """
 
     entry: EntryKeys
     family: str
@@ -28,6 +32,7 @@ class Query(Struct, frozen=True, kw_only=True):
     none_ttl_ms: int | None
     jitter: float
     type: Any = Any
+    codec: CodecName | None = None
 
     @property
     def digest(self) -> bytes:

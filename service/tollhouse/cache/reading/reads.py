@@ -8,7 +8,7 @@ from typing import Any, Final, Literal, TypeVar
 
 from msgspec.structs import replace
 
-from tollhouse.cache.codec import decoder
+from tollhouse.cache.codec import CodecName, decoder
 from tollhouse.cache.key_names import KeyNames, family_of
 from tollhouse.cache.reading.query import EntryTags, Query
 from tollhouse.cache.reading.read_many import Batches, LoadMany, ManyOutcome, read_each, read_many
@@ -45,13 +45,14 @@ class Reads:
         self,
         key: str,
         load: Callable[[], Awaitable[Any]],
-        *,
         ttl_s: int | None,
         none_ttl_s: int | None,
         jitter: float,
         tags: Tags[Any],
+        *,
         family: str | None,
         type: Any,  # noqa: A002 - as in msgspec
+        codec: CodecName | None = None,
     ) -> Query:
         """Return the query for these arguments; raises InvalidInput for a wrong one, before anything is loaded."""
         if not callable(load):
@@ -66,6 +67,7 @@ class Reads:
             none_ttl_ms=none_lifetime_ms(none_ttl_s),
             jitter=jitter_share(jitter),
             type=decodable(type),
+            codec=codec,
         )
 
     async def one(self, query: Query, without: Without | None, *, fresh: bool) -> CacheResult[Any]:
