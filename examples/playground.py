@@ -110,12 +110,14 @@ async def get_metrics(model_run_id: str, response: Response, *, use_cache: bool 
     If the run has changed since the look, the `set` is refused: what was loaded is answered once, and not cached.
     """
     key = CacheKeys.model_metrics(model_run_id)
+    figures: Figures
     found = await cache_service.get(key=key) if use_cache else None
     if found is not None:
         response.headers["X-Cache"] = "HIT"
         response.headers["Cache-Control"] = f"max-age={CacheTTL.LONG}"
         response.headers["Age"] = str(max(int(time.time() - found["loaded_at"]), 0))
-        return found["figures"]
+        figures = found["figures"]
+        return figures
     response.headers["X-Cache"] = "MISS" if use_cache else "BYPASS"
     run, metrics = await runs.query(model_run_id, METRICS)
     figures = {**vars(run), "metrics": metrics}

@@ -130,7 +130,10 @@ async def change(number: int) -> str:
 async def used(user: User) -> tuple[str, User | None, list[User], int]:
     keys: list[str] = [load.key(1, text="a"), operation.key(1), User.friends.key(user, 1)]
     gone: list[bool] = [await load.invalidate(1), operation.invalidate(1), await User.friends.invalidate(user, 1)]
+    sources = {(await load.fetch(1)).status, operation.fetch(1).status, (await User.friends.fetch(user, 1)).status}
+    fetched: list[User | None] = [(await load.fetch(1)).value, operation.fetch(1).value]
     found = [await load(1), await load.refresh(1), *(await user.friends(1, use_cache=len(keys) > len(gone)))]
+    assert len(sources) == len(fetched)
     return await change(1) + await user.rename(1), operation(1) or operation.refresh(1), found, user.plain(1)
 """
 POLICIES = """\
