@@ -48,6 +48,11 @@ class Log:
     def __init__(self, name: str) -> None:
         self._logger = logging.getLogger(name)
 
+    @property
+    def has_debug(self) -> bool:
+        """Whether `debug` logs anything; if not, its fields need not be made."""
+        return self._logger.isEnabledFor(logging.DEBUG)
+
     def debug(self, event: str, *, extra: Event | None = None) -> None:
         """Log an event for who looks for a defect."""
         self._write(logging.DEBUG, event, extra or {})

@@ -97,13 +97,8 @@ class KeyNames:
         return tuple(self._entry_keys(first, *each) for each in zip(tails, digests, strict=True))
 
     def entry_tags(self, tags: Iterable[str]) -> tuple[str, ...]:
-        """Return the digests of an entry's tags under the newest secret, sorted and unique."""
-        if isinstance(tags, str | bytes) or not isinstance(cast("object", tags), Iterable):
-            raise InvalidInput("tags", tags, "give a list of tags: the characters of a text are none")
-        digests = {self.tag_digests(tag)[0] for tag in tags}
-        if len(digests) > TAGS_MAX:
-            raise InvalidInput("tags", len(digests), f"give at most {TAGS_MAX}")
-        return tuple(sorted(digests))
+        """Return the digests of an entry's tags under the newest secret, sorted."""
+        return tuple(sorted(self._digests("tag", tag)[0][:16] for tag in checked_tags(tags)))
 
     def tag_digests(self, tag: str) -> tuple[str, ...]:
         """Return the digest of a tag under every secret, the newest first."""
@@ -166,6 +161,19 @@ def check_key(key: object) -> None:
 def check_tag(tag: object) -> None:
     """Raise InvalidInput for what is no tag; OutOfBounds if it is text."""
     _check_text("tag", tag, _TAG_CHARACTERS_MAX)
+
+
+def checked_tags(tags: Iterable[str]) -> tuple[str, ...]:
+    """Return each tag of an entry once; raise InvalidInput for what is no tag, and for too many."""
+    if isinstance(tags, str | bytes) or not isinstance(cast("object", tags), Iterable):
+        raise InvalidInput("tags", tags, "give a list of tags: the characters of a text are none")
+    given = tuple(tags)
+    for tag in given:
+        check_tag(tag)
+    unique = tuple(dict.fromkeys(given))
+    if len(unique) > TAGS_MAX:
+        raise InvalidInput("tags", len(unique), f"give at most {TAGS_MAX}")
+    return unique
 
 
 def _names(layout: CacheNames, word: str, tail: str) -> Names:

@@ -41,13 +41,13 @@ class Arguments:
         bound.apply_defaults()
         return bound.arguments
 
-    def digest(self, bound: Mapping[str, Any], *context: str | int) -> str:
-        """Return the digest of bound arguments in a context; ignored ones have no part in it.
+    def digest(self, bound: Mapping[str, Any], context: bytes) -> str:
+        """Return the digest of bound arguments behind the canonical form of a context; ignored ones have no part in it.
 
         Two calls share it if every argument is of the same type and value in both, however it was passed. Raises
         InvalidInput for an argument that has no canonical form.
         """
-        digest = hashlib.blake2b(canonical(context), digest_size=_DIGEST_BYTES)
+        digest = hashlib.blake2b(context, digest_size=_DIGEST_BYTES)
         for name, value in bound.items():
             if name not in self._ignored:
                 digest.update(self._names[name])

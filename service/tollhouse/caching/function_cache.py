@@ -15,6 +15,7 @@ from tollhouse.cache.key_names import check_key
 from tollhouse.cache.reading.result import CacheResult
 from tollhouse.cache.ttl import lifetime_ms
 from tollhouse.caching.arguments import Arguments
+from tollhouse.caching.canonical import canonical
 from tollhouse.caching.returned import Form, OtherType, PackedForm, form_of
 from tollhouse.caching.target import CacheSource
 from tollhouse.caching.templates import Templates
@@ -58,6 +59,7 @@ class FunctionCache:
         self._ttl_s = _checked_ttl(source.stored_as.ttl_s if ttl_s is None else ttl_s)
         self._key = _checked_key(key, function)
         self._version = version
+        self._context = canonical((self.place, version))
         self._tags_of_value = tags if callable(tags) else None
         self._tags = Templates("tags", () if callable(tags) else tags, self.arguments)
 
@@ -129,7 +131,7 @@ class FunctionCache:
     def _key_of(self, bound: Mapping[str, Any], args: Args, kwargs: Kwargs) -> str:
         with ANSWERED_INPUT:
             if not callable(self._key):
-                return f"{self._key}:{self.arguments.digest(bound, self.place, self._version)}"
+                return f"{self._key}:{self.arguments.digest(bound, self._context)}"
             key = self._key(*args, **self.arguments.of_result(kwargs))
             if not isinstance(key, str):
                 raise InvalidInput("key", type(key).__name__, "the function that is the key has to return text")

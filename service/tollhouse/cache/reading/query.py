@@ -14,8 +14,8 @@ from tollhouse.cache.ttl import spread
 Load = Callable[[], Awaitable[Any]]
 """The caller's function that computes the value of a key; called when there is no valid stored value."""
 
-EntryTags = tuple[str, ...] | Callable[[Any], tuple[str, ...]]
-"""The digests of the tags of an entry, or a function of its value that returns them."""
+EntryTags = Callable[[Any], tuple[str, ...]]
+"""Returns the digests of the tags of an entry by its value; called when the value is loaded, not for a stored one."""
 
 
 class Query(Struct, frozen=True, kw_only=True):
@@ -27,7 +27,7 @@ class Query(Struct, frozen=True, kw_only=True):
     entry: EntryKeys
     family: str
     load: Load
-    tags: EntryTags
+    tags_of: EntryTags
     ttl_ms: int
     none_ttl_ms: int | None
     jitter: float
@@ -43,10 +43,6 @@ class Query(Struct, frozen=True, kw_only=True):
     def longest_ms(self) -> int:
         """The longest lifetime that the value can have."""
         return max(self.ttl_ms, self.none_ttl_ms or 0)
-
-    def tags_of(self, value: Any) -> tuple[str, ...]:
-        """Return the tags of a loaded value; an error of the caller's function passes through."""
-        return self.tags(value) if callable(self.tags) else self.tags
 
     def lifetime_ms(self, value: Any, share: float) -> int:
         """Return the lifetime of a loaded value; `share` is that of `ttl.spread`."""

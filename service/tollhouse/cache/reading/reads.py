@@ -9,7 +9,7 @@ from typing import Any, Final, Literal, TypeVar
 from msgspec.structs import replace
 
 from tollhouse.cache.codec import CodecName, decoder
-from tollhouse.cache.key_names import KeyNames, family_of
+from tollhouse.cache.key_names import KeyNames, checked_tags, family_of
 from tollhouse.cache.reading.query import EntryTags, Query
 from tollhouse.cache.reading.read_many import Batches, LoadMany, ManyOutcome, read_each, read_many
 from tollhouse.cache.reading.read_through import Reader
@@ -62,7 +62,7 @@ class Reads:
             entry=self._key_names.entries(key)[0],
             family=family or family_of(key),
             load=load,
-            tags=self._entry_tags(tags),
+            tags_of=self._entry_tags(tags),
             ttl_ms=self._ttl_ms if ttl_s is None else lifetime_ms(ttl_s),
             none_ttl_ms=none_lifetime_ms(none_ttl_s),
             jitter=jitter_share(jitter),
@@ -143,14 +143,14 @@ class Reads:
                 return await self._reader.load_unleased(query, "DISABLED" if without == "DISABLED" else "BYPASS")
 
     def _entry_tags(self, tags: Tags[Any]) -> EntryTags:
-        """Return the digests of an entry's tags, or the function that returns them for a value."""
-        if not callable(tags):
-            return self._key_names.entry_tags(tags)
-        return lambda value: self._key_names.entry_tags(tags(value))
+        if callable(tags):
+            return lambda value: self._key_names.entry_tags(tags(value))
+        return _OwnTags(self._key_names, checked_tags(tags))
 
     def _count(self, query: Query, status: str) -> None:
         self._metrics.cache(query.family, status)
-        _log.debug("cache read", extra={"family": query.family, "key": query.entry.digest, "result": status})
+        if _log.has_debug:
+            _log.debug("cache read", extra={"family": query.family, "key": query.entry.digest, "result": status})
 
     def _count_many(self, queries: Mapping[str, Query], outcomes: Mapping[str, ManyOutcome]) -> None:
         for key, query in queries.items():
@@ -166,6 +166,22 @@ class Reads:
     def _count_saved(self, query: Query, result: CacheResult[Any]) -> None:
         if result.status in ("HIT", "COALESCED"):
             self._metrics.cache_saved(query.family, result.load_ms / 1000)
+
+
+class _OwnTags:
+    """The tags that a call names: their digests are computed once, for the first value that it loads."""
+
+    __slots__ = ("_digests", "_key_names", "_tags")
+
+    def __init__(self, key_names: KeyNames, tags: tuple[str, ...]) -> None:
+        self._key_names = key_names
+        self._tags = tags
+        self._digests: tuple[str, ...] | None = None
+
+    def __call__(self, _: object) -> tuple[str, ...]:
+        if self._digests is None:
+            self._digests = self._key_names.entry_tags(self._tags)
+        return self._digests
 
 
 def decodable(type: Any) -> Any:  # noqa: A002 - as in msgspec
