@@ -6,7 +6,7 @@ single flight: callers that miss together load together.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from tollhouse.cache.codec import UNSUPPORTED, CodecName, encode_body, encode_value
@@ -74,21 +74,26 @@ class CacheAside:
             self._misses.note(entry.entry, reply)
         return None
 
-    async def set(self, entry: EntryKeys, packed: bytes, codec: CodecName, tags: tuple[str, ...], ttl_ms: int) -> bool:
-        """Store an encoded value; return False if it is refused or above the bound.
+    async def set(
+        self, entries: Sequence[EntryKeys], packed: bytes, codec: CodecName, tags: tuple[str, ...], ttl_ms: int
+    ) -> bool:
+        """Store an encoded value under the first name; return False if it is refused or above the bound.
 
-        One that is above the bound and replaces another removes that.
+        If it replaces what is stored, the other names, under other secrets, have no value then; nor has the first if
+        the value is above the bound.
         """
+        entry, *others = entries
         permit = self._misses.take(entry.entry)
         if permit is not None and permit.token is None:
             return False
         digest = bytes.fromhex(entry.digest)
         tail = encode_tail(tags, await run_off_loop_if_large(len(packed), encode_body, packed, codec, digest))
-        if HEAD_BYTES + len(tail) <= self._bounds.entry_bytes:
-            return await self._commands.set(entry, permit, tail, spread(ttl_ms, JITTER_DEFAULT, self._uniform()))
-        if permit is None:
-            await self._commands.invalidate((entry.names,))
-        return False
+        fits = HEAD_BYTES + len(tail) <= self._bounds.entry_bytes
+        replaced = (others if fits else entries) if permit is None else ()
+        if replaced:
+            await self._commands.invalidate([each.names for each in replaced])
+        keep_ms = spread(ttl_ms, JITTER_DEFAULT, self._uniform())
+        return fits and await self._commands.set(entry, permit, tail, keep_ms)
 
     async def look_up(
         self,

@@ -182,10 +182,10 @@ class Cache:
         After a `get` of the key that missed, in this task, the value is outdated if the key or one of the tags was
         invalidated since. Otherwise it replaces what is stored, and values that are being loaded are not stored.
         """
-        entry, digests = self._key_names.entries(key)[0], self._key_names.entry_tags(tags)
+        entries, digests = self._key_names.entries(key), self._key_names.entry_tags(tags)
         ttl_ms = self._ttl_ms if ttl_s is None else lifetime_ms(ttl_s)
         packed = self._aside.encode(value, codec or self._codec)
-        return self._is_on and await self._aside.set(entry, packed, codec or self._codec, digests, ttl_ms)
+        return self._is_on and await self._aside.set(entries, packed, codec or self._codec, digests, ttl_ms)
 
     async def look_up(
         self,

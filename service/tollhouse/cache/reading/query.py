@@ -8,7 +8,7 @@ from typing import Any
 from msgspec import Struct
 
 from tollhouse.cache.codec import CodecName
-from tollhouse.cache.key_names import EntryKeys
+from tollhouse.cache.key_names import EntryKeys, Names
 from tollhouse.cache.ttl import spread
 
 Load = Callable[[], Awaitable[Any]]
@@ -21,7 +21,8 @@ EntryTags = Callable[[Any], tuple[str, ...]]
 class Query(Struct, frozen=True, kw_only=True):
     """One read. `none_ttl_ms` is the lifetime of None if that has one of its own; 0 stores none.
 
-    `codec` is that of what is loaded, None for that of the cache.
+    `codec` is that of what is loaded, None for that of the cache. `others` are the names of the entry under the other
+    secrets of a rotation.
     """
 
     entry: EntryKeys
@@ -33,6 +34,7 @@ class Query(Struct, frozen=True, kw_only=True):
     jitter: float
     type: Any = Any
     codec: CodecName | None = None
+    others: tuple[Names, ...] = ()
 
     @property
     def digest(self) -> bytes:

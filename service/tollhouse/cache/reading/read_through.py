@@ -19,6 +19,7 @@ fails, the others begin again, and one of them loads with its own.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any, Final, Literal
 
 from tollhouse.cache.commands import Busy, Commands, Hit, LoadLease
@@ -92,6 +93,9 @@ class Reader:
         flight = self._start(self._refreshes, query, lease, load)
         loaded = await flight.lead()
         assert isinstance(loaded, LoadedBody)
+        if query.others:
+            with suppress(StoreError):  # as a fill that fails leaves what was stored
+                await self._commands.invalidate(query.others)
         return await self._decode_own(query, loaded, loaded.status)
 
     async def bypass(self, query: Query, since: int = 0) -> CacheResult[Any]:

@@ -58,8 +58,10 @@ class Reads:
         if not callable(load):
             require_type("load", load, Callable, "give an async function that returns the value")
         require_type("family", family, str | None, "give text")
+        entry, *others = self._key_names.entries(key)
         return Query(
-            entry=self._key_names.entries(key)[0],
+            entry=entry,
+            others=tuple(each.names for each in others),
             family=family or family_of(key),
             load=load,
             tags_of=self._entry_tags(tags),
@@ -111,6 +113,7 @@ class Reads:
             key: replace(
                 template,
                 entry=self._key_names.entries(key)[0],
+                others=(),
                 family=family_of(key),
                 load=partial(batches.load, key),
             )
