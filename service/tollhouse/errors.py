@@ -27,6 +27,7 @@ Outcome = Literal["not-sent", "rejected", "ambiguous"]
 """The server never got the call, or refused it: nothing was changed · it may have run, or a part of it did."""
 
 _SHOWN_MAX = 80
+_REASON_MAX = 200
 _OUTCOMES: Final[tuple[Outcome, ...]] = ("not-sent", "rejected", "ambiguous")
 
 
@@ -148,6 +149,12 @@ def require_type(field: str, value: object, kind: Any, remedy: str) -> None:
     """Raise InvalidInput for a value of another type; it names that type alone, because the value may be a secret."""
     if not isinstance(value, kind):
         raise InvalidInput(field, type(value).__name__, remedy)
+
+
+def brief(error: Exception) -> str:
+    """Return what an error says, cut if it repeats a long value."""
+    text = str(error)
+    return text if len(text) <= _REASON_MAX else text[: _REASON_MAX - 3] + "..."
 
 
 def _copy(kind: type[TollhouseError], *args: object) -> TollhouseError:

@@ -19,7 +19,7 @@ from tollhouse.cache.reading.reads import Without
 from tollhouse.cache.reading.result import CacheResult, body_of, decode_result
 from tollhouse.cache.ttl import JITTER_DEFAULT, spread
 from tollhouse.clock import MonotonicClock
-from tollhouse.errors import InvalidInput, StoreError, StoreRefused
+from tollhouse.errors import InvalidInput, StoreError, StoreRefused, brief
 from tollhouse.metrics import Metrics
 
 
@@ -47,7 +47,7 @@ class CacheAside:
             return encode_value(value, codec)
         except UNSUPPORTED as error:
             kind = value.__class__.__name__
-            raise InvalidInput("value", kind, f"give what msgspec can encode as {codec} ({error})") from error
+            raise InvalidInput("value", kind, f"give what msgspec can encode as {codec} ({brief(error)})") from error
 
     def refuse(self, entry: EntryKeys) -> None:
         """Refuse the `set` of this entry that follows in this context."""

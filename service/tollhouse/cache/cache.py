@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from typing import Any, TypeVar, cast
 
 from tollhouse.cache.aside import CacheAside
-from tollhouse.cache.codec import CodecName
+from tollhouse.cache.codec import CodecName, require_codec
 from tollhouse.cache.commands import CacheStore, Commands
 from tollhouse.cache.doubt import Doubt
 from tollhouse.cache.key_names import ALL, KeyNames, family_of
@@ -184,8 +184,9 @@ class Cache:
         """
         entries, digests = self._key_names.entries(key), self._key_names.entry_tags(tags)
         ttl_ms = self._ttl_ms if ttl_s is None else lifetime_ms(ttl_s)
-        packed = self._aside.encode(value, codec or self._codec)
-        return self._is_on and await self._aside.set(entries, packed, codec or self._codec, digests, ttl_ms)
+        codec = require_codec(codec) or self._codec
+        packed = self._aside.encode(value, codec)
+        return self._is_on and await self._aside.set(entries, packed, codec, digests, ttl_ms)
 
     async def look_up(
         self,

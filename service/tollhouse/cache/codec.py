@@ -11,11 +11,12 @@ from __future__ import annotations
 import struct
 import sys
 from functools import lru_cache
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, cast
 
 import msgspec
 from msgspec import Struct
 
+from tollhouse.errors import InvalidInput
 from tollhouse.runtime.garbage import decode_undisturbed
 
 if sys.version_info >= (3, 14):  # pragma: no cover - the tests' coverage is measured on 3.11
@@ -48,6 +49,13 @@ class DecodedBody(Struct, frozen=True, kw_only=True):
     """A decoded value; wrapped, because None, 0 and "" are values too."""
 
     value: Any
+
+
+def require_codec(codec: CodecName | None) -> CodecName | None:
+    """Return a caller's codec, None for that of the cache; raise InvalidInput for any other value."""
+    if codec is None or (isinstance(cast("object", codec), str) and codec in _IDS):
+        return codec
+    raise InvalidInput("codec", codec, "give 'json' or 'msgpack'")
 
 
 def encode_value(value: Any, codec: CodecName) -> bytes:

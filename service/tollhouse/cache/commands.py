@@ -18,6 +18,8 @@ _HOLD: Final = "H"
 _TOKEN_BYTES: Final = 12
 _TAGS_MAX: Final = 10_000
 """The most tags of one call: the server does nothing else for some milliseconds."""
+_ENTRIES_MAX: Final = 1_000
+"""The most entries of one call, for the same reason."""
 
 
 class CacheStore(Protocol):
@@ -203,8 +205,11 @@ class Commands:
     async def invalidate(self, entries: Iterable[Names], hold_ms: int = 0) -> int:
         """Remove entries, and refuse what is being loaded for them, and for `hold_ms` too; return how many existed."""
         self.invalidations += 1
-        names = [name for each in entries for name in each]
-        _, removed = await self._store.run("cache/invalidate", (self._clock, *names), (hold_ms,))
+        every, removed = tuple(entries), 0
+        for first in range(0, len(every), _ENTRIES_MAX):
+            names = [name for each in every[first : first + _ENTRIES_MAX] for name in each]
+            _, existed = await self._store.run("cache/invalidate", (self._clock, *names), (hold_ms,))
+            removed += existed
         return removed
 
     async def invalidate_tags(self, digests: Sequence[str], *, durable: bool = False) -> bool:

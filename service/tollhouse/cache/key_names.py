@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from functools import lru_cache
+from itertools import islice
 from typing import Final, cast
 
 from msgspec import Struct
@@ -28,6 +29,8 @@ UNREADABLE: Final = "cache"
 
 _KEY_CHARACTERS_MAX: Final = 1024
 _TAG_CHARACTERS_MAX: Final = 128
+_TAGS_GIVEN_MAX: Final = 1_000
+"""How many tags are looked at, those that are given twice too."""
 _PATTERN_CHARACTERS_MAX: Final = 1024
 _WORDS_MAX: Final = 16
 """Further colons of a key belong to its last word."""
@@ -167,11 +170,11 @@ def checked_tags(tags: Iterable[str]) -> tuple[str, ...]:
     """Return each tag of an entry once; raise InvalidInput for what is no tag, and for too many."""
     if isinstance(tags, str | bytes) or not isinstance(cast("object", tags), Iterable):
         raise InvalidInput("tags", tags, "give a list of tags: the characters of a text are none")
-    given = tuple(tags)
+    given = tuple(islice(tags, _TAGS_GIVEN_MAX + 1))
     for tag in given:
         check_tag(tag)
     unique = tuple(dict.fromkeys(given))
-    if len(unique) > TAGS_MAX:
+    if len(unique) > TAGS_MAX or len(given) > _TAGS_GIVEN_MAX:
         raise InvalidInput("tags", len(unique), f"give at most {TAGS_MAX}")
     return unique
 

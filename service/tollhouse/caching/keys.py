@@ -20,6 +20,7 @@ Id = str | int | UUID
 _ESCAPES: Final = {ord("%"): "%25", ord(":"): "%3A", ord("*"): "%2A"}
 _ID_CHARACTERS_MAX: Final = 256
 _DIGEST_BYTES: Final = 16
+_NUMBER_MAX: Final = 2**63
 
 
 class CacheKeys:
@@ -78,7 +79,8 @@ class CacheKeys:
 def _escaped(field: str, given: Id) -> str:
     if isinstance(given, bool) or not isinstance(cast("object", given), str | int | UUID):
         raise InvalidInput(field, type(given).__name__, "give text, a whole number or a UUID")
-    text = str(given)
+    is_short = not isinstance(given, int) or given.bit_length() <= 4 * _ID_CHARACTERS_MAX
+    text = str(given) if is_short else ""  # Python refuses to write much longer numbers
     if not 1 <= len(text) <= _ID_CHARACTERS_MAX:
         raise OutOfBounds(field, given, f"give 1 to {_ID_CHARACTERS_MAX} characters")
     return text.translate(_ESCAPES)
@@ -87,8 +89,8 @@ def _escaped(field: str, given: Id) -> str:
 def _number(field: str, given: int) -> int:
     if type(given) is not int:
         raise InvalidInput(field, given, "give a whole number")
-    if given < 0:
-        raise OutOfBounds(field, given, "give a whole number from 0 on")
+    if not 0 <= given < _NUMBER_MAX:
+        raise OutOfBounds(field, given, f"give a whole number from 0 to {_NUMBER_MAX - 1}")
     return given
 
 

@@ -11,7 +11,7 @@ import msgspec
 
 from tollhouse.caching.canonical import is_pydantic_model
 from tollhouse.caching.serializers import Serializers
-from tollhouse.errors import LoadFailed
+from tollhouse.errors import InvalidInput, LoadFailed
 from tollhouse.logs import Log
 from tollhouse.runtime.functions import place_of
 
@@ -90,8 +90,11 @@ class PackedForm:
         self._serializers = serializers
 
     def stored(self, value: Any) -> Any:
-        """Return the plain values of a value."""
-        return self._serializers.pack(self._form.stored(value))
+        """Return the plain values of a value; raise LoadFailed for one that is nested too deeply."""
+        try:
+            return self._serializers.pack(self._form.stored(value))
+        except InvalidInput as error:
+            raise LoadFailed(f"the returned value cannot be stored: {error}") from error
 
     def returned(self, stored: Any) -> Any:
         """Return the value with its objects; raise OtherType for one of another type, or with no serializer."""

@@ -8,6 +8,7 @@ from typing import Any, Final, cast
 from msgspec import Struct
 
 from tollhouse.cache.codec import CodecName
+from tollhouse.errors import InvalidInput
 
 _NAME: Final = "$type"
 _VALUE: Final = "value"
@@ -33,24 +34,33 @@ class Serializers:
         return bool(self._by_class)
 
     def pack(self, value: Any) -> Any:
-        """Return a value with plain values in place of the objects in it, in lists, tuples and dicts too."""
+        """Return a value with plain values in place of the objects in it, in lists, tuples and dicts too.
+
+        Raise InvalidInput for one that is nested too deeply.
+        """
         if not self._by_class:
             return value
+        try:
+            return self._pack(value)
+        except RecursionError as error:
+            raise InvalidInput("value", value.__class__.__name__, "it is nested too deeply") from error
+
+    def _pack(self, value: Any) -> Any:
         kind: Any = cast("Any", type(value))
         if kind in self._by_class:
-            return {_NAME: _name(kind), _VALUE: self.pack(self._by_class[kind].encode(value))}
+            return {_NAME: _name(kind), _VALUE: self._pack(self._by_class[kind].encode(value))}
         if kind is dict:
-            packed = {key: self.pack(item) for key, item in value.items()}
+            packed = {key: self._pack(item) for key, item in value.items()}
             return {_NAME: _DICT, _VALUE: packed} if _NAME in packed else packed
-        return [self.pack(item) for item in value] if kind in (list, tuple) else value
+        return [self._pack(item) for item in value] if kind in (list, tuple) else value
 
     def unpack(self, value: Any, default: Any) -> Any:
-        """Return a stored value with its objects; `default` if it has one of a class without a serializer."""
+        """Return a stored value with its objects; `default` if one has no serializer, or is nested too deeply."""
         if not self._by_class:
             return value
         try:
             return self._unpack(value)
-        except KeyError:
+        except (KeyError, RecursionError):
             return default
 
     def _unpack(self, value: Any) -> Any:

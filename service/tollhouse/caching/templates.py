@@ -15,6 +15,10 @@ from tollhouse.caching.arguments import Arguments
 from tollhouse.errors import ConfigurationError, InvalidInput, OutOfBounds
 
 _SHOWN: Final = (str, int, UUID, Decimal, date)
+_BITS_MAX: Final = 1024
+"""Python refuses to write much longer numbers."""
+_CHARACTERS_MAX: Final = 1024
+"""What a pattern may have; a tag has less."""
 _OF_PATTERNS: Final = frozenset(":*")
 
 
@@ -58,7 +62,11 @@ class Templates:
         if not isinstance(plain, _SHOWN):
             remedy = f"it cannot stand in {self._setting}; name a parameter that is text, a number, an id or a date"
             raise InvalidInput(name, f"a {type(value).__name__}", remedy)
+        if isinstance(plain, int) and plain.bit_length() > _BITS_MAX:
+            raise OutOfBounds(name, plain, f"give a number of at most {_BITS_MAX} bits")
         text = str(plain)
+        if len(text) > _CHARACTERS_MAX:
+            raise OutOfBounds(name, text, f"give at most {_CHARACTERS_MAX} characters")
         if self._are_patterns and not _OF_PATTERNS.isdisjoint(text):
             raise OutOfBounds(name, text, "in a pattern it must be one word: without ':' and '*'")
         return text

@@ -10,16 +10,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from inspect import isawaitable
+from itertools import islice
 from typing import Any, Final, cast
 
 from tollhouse.cache.reading.query import Query
 from tollhouse.cache.reading.result import CacheResult
 from tollhouse.cache.reading.single_flight import Flight, NoValue, SingleFlight
 from tollhouse.cache.reading.wait_graph import RunningLoad
-from tollhouse.errors import InvalidInput, LoadFailed
+from tollhouse.errors import InvalidInput, LoadFailed, brief
 
 KEYS_MAX: Final = 1_000
 """The most keys of one call."""
+_GIVEN_MAX: Final = 10 * KEYS_MAX
+"""How many keys are looked at, those that are given twice too."""
 
 LoadMany = Callable[[list[str]], Awaitable[Mapping[str, Any]]]
 """The caller's function that computes the values of keys; keys that are not in its answer have none."""
@@ -38,10 +41,11 @@ def require_keys(keys: Iterable[str]) -> list[str]:
     if isinstance(keys, str | bytes):
         raise InvalidInput("keys", type(keys).__name__, "give a list of keys")
     try:
-        unique = list(dict.fromkeys(keys))
+        given = list(islice(keys, _GIVEN_MAX + 1))
+        unique = list(dict.fromkeys(given))
     except TypeError as error:
-        raise InvalidInput("keys", type(keys).__name__, f"give a list of keys ({error})") from error
-    if len(unique) > KEYS_MAX:
+        raise InvalidInput("keys", type(keys).__name__, f"give a list of keys ({brief(error)})") from error
+    if len(unique) > KEYS_MAX or len(given) > _GIVEN_MAX:
         raise InvalidInput("keys", len(unique), f"give at most {KEYS_MAX} at a time")
     return unique
 

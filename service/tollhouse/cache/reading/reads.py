@@ -8,14 +8,14 @@ from typing import Any, Final, Literal, TypeVar
 
 from msgspec.structs import replace
 
-from tollhouse.cache.codec import CodecName, decoder
+from tollhouse.cache.codec import CodecName, decoder, require_codec
 from tollhouse.cache.key_names import KeyNames, checked_tags, family_of
 from tollhouse.cache.reading.query import EntryTags, Query
 from tollhouse.cache.reading.read_many import Batches, LoadMany, ManyOutcome, read_each, read_many
 from tollhouse.cache.reading.read_through import Reader
 from tollhouse.cache.reading.result import CacheResult
 from tollhouse.cache.ttl import jitter_share, lifetime_ms, none_lifetime_ms
-from tollhouse.errors import InvalidInput, LoadFailed, require_type
+from tollhouse.errors import InvalidInput, LoadFailed, brief, require_type
 from tollhouse.logs import Log
 from tollhouse.metrics import Metrics
 
@@ -69,7 +69,7 @@ class Reads:
             none_ttl_ms=none_lifetime_ms(none_ttl_s),
             jitter=jitter_share(jitter),
             type=decodable(type),
-            codec=codec,
+            codec=require_codec(codec),
         )
 
     async def one(self, query: Query, without: Without | None, *, fresh: bool) -> CacheResult[Any]:
@@ -193,6 +193,6 @@ def decodable(type: Any) -> Any:  # noqa: A002 - as in msgspec
         return Any
     try:
         decoder(b"m", type)
-    except TypeError as error:
-        raise InvalidInput("type", type, f"give a type that msgspec can decode ({error})") from error
+    except (TypeError, ValueError) as error:
+        raise InvalidInput("type", type, f"give a type that msgspec can decode ({brief(error)})") from error
     return type

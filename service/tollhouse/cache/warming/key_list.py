@@ -9,7 +9,7 @@ from tollhouse.cache.reading.reads import Reads, Tags
 from tollhouse.cache.ttl import JITTER_DEFAULT
 from tollhouse.cache.warming.bounded import Positions, in_portions, warm_items
 from tollhouse.cache.warming.report import WarmReport
-from tollhouse.errors import InvalidInput, StoreUnavailable, require_type
+from tollhouse.errors import InvalidInput, StoreUnavailable, brief, require_type
 
 T = TypeVar("T")
 
@@ -54,7 +54,10 @@ class KeyList:
         async def warm(portion: list[tuple[int, str]]) -> Positions:
             if not await self._is_ready():
                 return [(position, not_stored()) for position, _ in portion]
-            unique = {key: position for position, key in reversed(portion)}
+            try:
+                unique = {key: position for position, key in reversed(portion)}
+            except TypeError as error:
+                raise InvalidInput("keys", "no text", f"give a list of texts ({brief(error)})") from error
             outcomes = await self._reads.each(template, list(unique), load_many, None)
             return [(unique[key], outcome) for key, outcome in outcomes.items()]
 
