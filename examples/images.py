@@ -118,7 +118,8 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 
 def images_of(request: Request) -> Images:
-    return request.app.state.images
+    images: Images = request.app.state.images
+    return images
 
 
 app = FastAPI(lifespan=lifespan)
