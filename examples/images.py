@@ -13,10 +13,10 @@ import asyncio
 import logging
 import os
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, closing
 from dataclasses import asdict, dataclass
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID, uuid4
 
 from fastapi import Depends, FastAPI, HTTPException, Request, Response
@@ -98,7 +98,8 @@ class Images:
         rows = await asyncio.to_thread(self._execute, statement, values)
         if not rows:
             raise HTTPException(404, "no such image")
-        return Image(**{**rows[0], "id": UUID(rows[0]["id"])})
+        columns: dict[str, Any] = {**rows[0], "id": UUID(rows[0]["id"])}
+        return Image(**columns)
 
     def _execute(self, statement: str, values: dict[str, object] | None = None) -> list[sqlite3.Row]:
         """Run a statement and commit; it blocks, so it belongs in a thread."""
@@ -108,7 +109,7 @@ class Images:
 
 
 @asynccontextmanager
-async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+async def lifespan(app: FastAPI) -> AsyncGenerator[None, None]:
     async with tollhouse.open() as th:
         app.state.tollhouse = th
         app.state.images = Images(os.environ.get("IMAGES_DB", "images.db"), th.cache)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from tollhouse.cache.ttl import CacheTTL
 from tollhouse.errors import (
@@ -19,10 +20,12 @@ from tollhouse.errors import (
 )
 from tollhouse.extras import pip_line
 from tollhouse.runtime.functions import is_async
-from tollhouse.settings.ai import MODEL_NAME, NAME_REMEDY, VERSION_CHARACTERS_MAX
+from tollhouse.settings.ai import MODEL_NAME, NAME_REMEDY, ModelSettings
 from tollhouse.suggest import one_of
 from tollhouse.worker_pool import WorkerPool
 
+_BOUNDED: Final = ("version", "ttl_s", "timeout_ms", "threads", "queued")
+"""What a model has in common with one of the settings, whose bounds hold for both."""
 _NO_MODELS: Final = f"there are no models; {pip_line('tollhouse[demo]')} brings one, langid"
 
 
@@ -31,10 +34,12 @@ class Model(Struct, frozen=True, kw_only=True):
 
     `call` is a plain function, run in a thread, or an async one, or a function that returns an awaitable. Change
     `version` whenever its outputs may change: results of another version are never returned. `check` raises
-    InvalidInput for an input that `call` does not accept, before the cache is read. An output is kept for `ttl_s`.
+    InvalidInput for an input that `call` does not accept, before the cache is read. An output is kept for `ttl_s`
+    seconds at most, 1 to 30 days.
 
-    A call takes at most `timeout_ms`, its time in the queue included. At most `threads` calls run in threads at once,
-    and `queued` more wait; of an async model as many as both together run.
+    A call takes at most `timeout_ms`, 100 to 600,000, its time in the queue included. At most `threads` calls, 1 to 64,
+    run in threads at once, and `queued` more, 0 to 10,000, wait; of an async model as many as both together run.
+    Models, and what is given models, raise ConfigurationError for a field that cannot be used, and name it.
     """
 
     name: str
@@ -100,15 +105,11 @@ class Models:
             pool.close()
 
     def _add(self, model: Model) -> None:
-        if MODEL_NAME.fullmatch(model.name) is None:
-            raise ConfigurationError("model", model.name, NAME_REMEDY)
-        if not 1 <= len(model.version) <= VERSION_CHARACTERS_MAX:
-            remedy = f"give 1 to {VERSION_CHARACTERS_MAX} characters"
-            raise ConfigurationError(f"version of model {model.name!r}", model.version, remedy)
         if model.name in self._models:
             raise ConfigurationError("model", model.name, "give each model a name of its own")
-        self._models[model.name] = model
-        self._pools[model.name] = WorkerPool(f"the queue of model {model.name!r}", model.threads, queued=model.queued)
+        self._models[model.name] = checked = _checked(model)
+        queue = f"the queue of model {model.name!r}"
+        self._pools[model.name] = WorkerPool(queue, checked.threads, queued=checked.queued)
 
     def _own(self, call: asyncio.Task[Any]) -> asyncio.Task[Any]:
         """Keep a call until it ends: a model may go on for a while after it was cancelled."""
@@ -132,6 +133,20 @@ class _Call:
     def __call__(self, value: Any) -> Any:
         self.has_begun = True
         return self._function(value)
+
+
+def _checked(model: Model) -> Model:
+    """Return a model whose name, functions and bounds can be used; raise ConfigurationError for another one."""
+    if not isinstance(cast("object", model.name), str) or MODEL_NAME.fullmatch(model.name) is None:
+        raise ConfigurationError("model", model.name, NAME_REMEDY)
+    for name in ("call", "check"):
+        if not callable(getattr(model, name)):
+            raise ConfigurationError(f"{name} of model {model.name!r}", getattr(model, name), "give a function")
+    try:
+        bounds = ModelSettings(call="code:model", **{name: getattr(model, name) for name in _BOUNDED})
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{error.setting} of model {model.name!r}", error.value, error.remedy) from error
+    return replace(model, **{name: getattr(bounds, name) for name in _BOUNDED})
 
 
 def _too_late(model: Model) -> LoadTimeout:

@@ -47,7 +47,8 @@ class CacheAside:
             return encode_value(value, codec)
         except UNSUPPORTED as error:
             kind = value.__class__.__name__
-            raise InvalidInput("value", kind, f"give what msgspec can encode as {codec} ({brief(error)})") from error
+            remedy = f"give what msgspec can encode as {codec} ({brief(error)}), or CacheManager serializers for it"
+            raise InvalidInput("value", kind, remedy) from error
 
     def refuse(self, entry: EntryKeys) -> None:
         """Refuse the `set` of this entry that follows in this context."""

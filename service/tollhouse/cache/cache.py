@@ -22,7 +22,7 @@ from tollhouse.cache.pending import PendingInvalidations
 from tollhouse.cache.reading.loader import DEFAULT_BOUNDS, Bounds, Loader
 from tollhouse.cache.reading.read_many import require_keys
 from tollhouse.cache.reading.read_through import Reader
-from tollhouse.cache.reading.reads import Reads, Tags, Without, decodable
+from tollhouse.cache.reading.reads import Reads, Tags, ValueType, Without, decodable
 from tollhouse.cache.reading.result import CacheResult
 from tollhouse.cache.ttl import JITTER_DEFAULT, default_lifetime_ms, hold_lifetime_ms, lifetime_ms
 from tollhouse.cache.warming.key_list import KeyList
@@ -85,23 +85,25 @@ class Cache:
         none_ttl_s: int | None = None,
         jitter: float = JITTER_DEFAULT,
         tags: Tags[T] = (),
-        type: type[T] | None = None,  # noqa: A002 - as in msgspec
+        type: ValueType[T] | None = None,  # noqa: A002 - as in msgspec
         fresh: bool = False,
     ) -> T:
-        """Return the stored value of a key, or load it; an error of `load` passes through, and nothing is stored.
+        """Return the stored value of a key, or load it, once for all who ask; nothing that was invalidated before.
 
-        A key is text, best of words such as `model:metrics:abc-123`: a first word of a-z, 0-9, `_` and `-` can be read
-        on the server if others follow, all else is a digest. The first word must not be a caller's secret.
+        While the store is down the value is loaded, and not stored. An error of `load` passes through. Raises
+        InvalidInput for a wrong argument before the load; LoadFailed for a value that has no encoding or is not of the
+        `type`, and if `load` reads the key that it loads, directly or over other keys.
 
-        The value is kept for `ttl_s` at most, and up to the part `jitter` of that less, so that values do not expire
-        together; None for `none_ttl_s` if that is given, and 0 stores none. `tags` may be a function of the value.
-        With `fresh` the value is loaded and stored anew, whatever is stored or being loaded.
+        A key is text of 1 to 1,024 characters, best of words such as `model:metrics:abc-123`: a first word of a-z, 0-9,
+        `_`, `-` can be read on the server if others follow, all else is a digest. It must not be a caller's secret.
+
+        It is kept for `ttl_s`, 1 s to 30 days, by default an hour, or up to the part `jitter` (0 to 0.5) less, so that
+        values do not expire together; None for `none_ttl_s` if that is given, and 0 stores none. `tags`, 64 at
+        most, may be a function of the value. With `fresh` it is loaded anew, whatever is stored or being loaded.
 
         The value is decoded as `type`, such as a dataclass, a Struct or `list[User]`. Without it values are of the
         plain types that msgpack has: a dataclass is then returned as a dict, a tuple or a set as a list. A stored value
         that is not of the type, because the type has changed since, is loaded again.
-
-        `load` must not read the key that it loads, directly or over other keys: that raises LoadFailed.
         """
         query = self._reads.query(key, load, ttl_s, none_ttl_s, jitter, tags, family=None, type=type)
         return (await self._reads.one(query, await self._without(), fresh=fresh)).value
@@ -116,7 +118,7 @@ class Cache:
         jitter: float = JITTER_DEFAULT,
         tags: Tags[T] = (),
         family: str | None = None,
-        type: type[T] | None = None,  # noqa: A002 - as in msgspec
+        type: ValueType[T] | None = None,  # noqa: A002 - as in msgspec
         fresh: bool = False,
         use_cache: bool = True,
         codec: CodecName | None = None,
@@ -138,7 +140,7 @@ class Cache:
         none_ttl_s: int | None = None,
         jitter: float = JITTER_DEFAULT,
         tags: Tags[T] = (),
-        type: type[T] | None = None,  # noqa: A002 - as in msgspec
+        type: ValueType[T] | None = None,  # noqa: A002 - as in msgspec
     ) -> dict[str, T]:
         """Return the values of up to 1,000 keys, by key; those that are not stored are loaded by one call.
 
@@ -157,7 +159,7 @@ class Cache:
     async def get(self, key: str, default: Any = None, *, type: Any = None) -> Any:  # noqa: A002 - as in msgspec
         """Return the stored value of a key, or `default`; prefer `get_or_load`, which loads once for all callers.
 
-        What the caller loads and stores by `set` after a miss, in this task, is refused if it was invalidated since.
+        A `set` after a miss, in this task, is refused if the value was invalidated since. Both raise StoreUnavailable.
         """
         entry, kind = self._key_names.entries(key)[0], decodable(type)
         if not self._is_on:
@@ -177,7 +179,7 @@ class Cache:
         tags: Iterable[str] = (),
         codec: CodecName | None = None,
     ) -> bool:
-        """Store a value; return False if it was not, because it is outdated or above the bound.
+        """Store a value for `ttl_s`, a tenth less at most; return False if it is outdated, or above 1 MiB.
 
         After a `get` of the key that missed, in this task, the value is outdated if the key or one of the tags was
         invalidated since. Otherwise it replaces what is stored, and values that are being loaded are not stored.
@@ -193,7 +195,7 @@ class Cache:
         key: str,
         *,
         family: str | None = None,
-        type: type[T] | None = None,  # noqa: A002 - as in msgspec
+        type: ValueType[T] | None = None,  # noqa: A002 - as in msgspec
     ) -> CacheResult[T] | None:
         """Return the stored value of a key, with its age; None if there is none, or if it cannot be read now.
 
@@ -235,7 +237,7 @@ class Cache:
             return await walk(self._store, self._key_names.everything, self._commands.sweep)
 
     def after_commit(self) -> PendingInvalidations:
-        """Return a block, for `async with`, that invalidates what it names when it ends; nothing if it raises.
+        """Return a block, for `async with`, that invalidates what it names at its end; nothing if it raises.
 
         Put a transaction in it. If the store does not answer at the end, that is logged, and this process clears the
         cache before it reads it again: what the block has done is done, so the end of the block raises nothing.

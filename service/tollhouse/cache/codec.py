@@ -45,6 +45,9 @@ UNSUPPORTED: Final = (TypeError, ValueError, OverflowError, RecursionError)
 """The exceptions of `encode_value` for a value that the codec cannot encode."""
 
 
+_UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
 class DecodedBody(Struct, frozen=True, kw_only=True):
     """A decoded value; wrapped, because None, 0 and "" are values too."""
 
@@ -96,8 +99,18 @@ def decode_body(body: bytes, digest: bytes, type: Any = Any) -> DecodedBody | No
         return None
     try:
         return DecodedBody(value=decode_undisturbed(decoder(codec, type).decode, packed))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except _UNREADABLE:
         return None
+
+
+def reason_against(body: bytes, type: Any) -> str:  # noqa: A002 - as in msgspec
+    """Return why the value of a body that this process has encoded is not of a type; empty if it is."""
+    _, codec, compression, unpacked_bytes, _ = _HEAD.unpack_from(body)
+    try:
+        decoder(codec, type).decode(_unpacked(body[_HEAD.size :], compression, unpacked_bytes) or b"")
+    except _UNREADABLE as error:
+        return str(error)
+    return ""
 
 
 @lru_cache(maxsize=_DECODERS_MAX)

@@ -204,7 +204,9 @@ def _is_readable(first: str, rest: list[str]) -> bool:
 
 def _check_text(field: str, given: object, characters_max: int) -> None:
     if not isinstance(given, str):
-        raise InvalidInput(field, type(given).__name__, "give text, such as str(key)")
+        kind = type(given).__name__
+        many = f", or each of several as *{field}s" if kind in ("list", "tuple", "set") else ""
+        raise InvalidInput(field, kind, f"give text, such as str({field}){many}")
     if not 1 <= len(given) <= characters_max:
         raise OutOfBounds(field, given, f"give 1 to {characters_max} characters")
     try:

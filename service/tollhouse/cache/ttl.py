@@ -31,10 +31,10 @@ class CacheTTL(IntEnum):
     WEEK = 604_800
 
 
-def lifetime_ms(ttl_s: int, field: str = "ttl_s") -> int:
+def lifetime_ms(ttl_s: int, field: str = "ttl_s", also: str = "") -> int:
     """Return a caller's lifetime in milliseconds; raises InvalidInput if it is out of bounds."""
     if isinstance(ttl_s, bool) or not isinstance(cast("object", ttl_s), int) or not 1 <= ttl_s <= TTL_S_MAX:
-        raise InvalidInput(field, ttl_s, f"give whole seconds from 1 to {TTL_S_MAX}")
+        raise InvalidInput(field, ttl_s, f"give {also}whole seconds from 1 to {TTL_S_MAX}")
     return ttl_s * 1000
 
 
@@ -65,7 +65,7 @@ def none_lifetime_ms(none_ttl_s: int | None) -> int | None:
         return None
     if type(none_ttl_s) is int and none_ttl_s == 0:
         return 0
-    return lifetime_ms(none_ttl_s, "none_ttl_s")
+    return lifetime_ms(none_ttl_s, "none_ttl_s", "0 to store no None, or ")
 
 
 def spread(ttl_ms: int, jitter: float, share: float) -> int:

@@ -14,7 +14,7 @@ from tollhouse.caching.function_cache import FunctionCache
 from tollhouse.caching.target import CacheSource, CacheTarget
 from tollhouse.caching.warming import warm_calls
 from tollhouse.errors import ConfigurationError
-from tollhouse.runtime.functions import OfArguments, checked_function, is_async, place_of
+from tollhouse.runtime.functions import OfArguments, checked_function, is_async, named_only, place_of
 from tollhouse.sync.caller_thread import run_beside_loop, run_in_loop
 
 P = ParamSpec("P")
@@ -84,6 +84,7 @@ class CacheDecorator(Protocol):
     def __call__(self, function: Callable[P, T], /) -> CachedFunction[P, T, CacheResult[T], bool]: ...
 
 
+@named_only("@rcached(ttl=60)")
 def rcached(
     *,
     ttl: int | None,
@@ -94,6 +95,10 @@ def rcached(
     cache: CacheTarget | None = None,
 ) -> CacheDecorator:
     """Cache the results of a function for `ttl` seconds, by its arguments; one caller computes, the others wait.
+
+    `ttl` is 1 s to 30 days; up to a tenth of it is taken off, so that results do not expire together. While the store
+    is down the function is called each time. A wrong option is a ConfigurationError when the function is decorated, a
+    result that has no encoding or is not of its type is LoadFailed.
 
     A call finds the result of one whose arguments are of the same types and values, also in another process. A changed
     `version` begins anew. Arguments that say nothing about the result, such as a request or a database session, are
@@ -117,6 +122,7 @@ def rcached(
 cached = rcached
 
 
+@named_only('@cache_response(key_prefix="users", ttl=60)')
 def cache_response(
     *,
     key_prefix: str,

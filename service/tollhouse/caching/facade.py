@@ -25,9 +25,14 @@ from tollhouse.wiring import Tollhouse, settings_for
 class CacheManager:
     """Values by key, on a Tollhouse, a Cache, settings or a URL; without any, on those of `load_settings`.
 
-    `prefix` and `ttl` (seconds) are those of the settings unless given. Values are stored as JSON, which can be read on
-    the server, or with `codec="msgpack"`, which is smaller and has bytes. `serializers` has a pair of functions for
-    each class that msgspec does not know: one returns plain values, the other makes the object of them again.
+    `prefix` and `ttl` (seconds, 1 to 30 days) are those of the settings unless given. Values are stored as JSON, which
+    can be read on the server, or with `codec="msgpack"`, which is smaller. JSON has no bytes, no keys of dicts but text
+    and no infinity: without a `type`, bytes come back as base64, keys as text, NaN as None. `serializers` has a pair of
+    functions for each class that msgspec does not know: one returns plain values, the other makes the object of them.
+
+    While the store is down `get` misses, `set` and `delete` are False, and counts are 0. An invalidation that could not
+    be sent is logged, and this process clears the cache before it reads it again. Only a mistake raises: InvalidInput
+    for an argument, ConfigurationError for an option, after `aclose`, and in another event loop than before.
 
     `aclose` closes what the manager has opened: nothing of a Tollhouse or Cache that it was given.
     """

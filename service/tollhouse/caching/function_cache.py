@@ -28,8 +28,8 @@ Args = Sequence[Any]
 Kwargs = Mapping[str, Any]
 
 _WORD_MAX: Final = 32
-_PREFIX: Final = re.compile(r"[a-z][a-z0-9_-]{0,31}(?::[^:*]+)*")
-"""What patterns can match: a readable word, and further words that are no pattern themselves."""
+_PREFIX: Final = re.compile(r"[a-z][a-z0-9_-]{0,31}(?::[^:*{}]+)*")
+"""What patterns can match: a readable word, and further words that are no pattern themselves, nor a template."""
 _LOADED_BEFORE: Final = frozenset({"HIT", "COALESCED"})
 
 
@@ -168,7 +168,8 @@ def _checked_key(key: str | Callable[..., Any] | None, function: Callable[..., A
         return key
     if not isinstance(cast("object", key), str) or not _PREFIX.fullmatch(key):
         remedy = (
-            "give words such as 'model:metrics', the first of a-z, 0-9, '_' and '-', or a function of the arguments"
+            "give words such as 'model:metrics', the first of a-z, 0-9, '_' and '-', or for a whole key a function of "
+            'the arguments, such as lambda number: f"user:{number}"'
         )
         raise ConfigurationError("key", key, remedy)
     return key

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from functools import partial
+from functools import partial, wraps
 from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction, isroutine
-from typing import Any, Concatenate, Final, TypeVar, cast
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar, cast
 
 from tollhouse.errors import ConfigurationError
 
 F = TypeVar("F", bound=Callable[..., Any])
+P = ParamSpec("P")
 T = TypeVar("T")
 OfArguments = (
     Callable[Concatenate[Any, Any, Any, Any, ...], T | Awaitable[T]]
@@ -45,6 +46,22 @@ def checked_function(setting: str, function: F) -> F:
     if isgeneratorfunction(code) or isasyncgenfunction(code):
         raise ConfigurationError(setting, place_of(function), _GENERATOR)
     return function
+
+
+def named_only(example: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Raise ConfigurationError, with an example, if a decorator's options are not given by name, in parentheses."""
+
+    def checked(maker: Callable[P, T]) -> Callable[P, T]:
+        @wraps(maker)
+        def made(*args: P.args, **kwargs: P.kwargs) -> T:
+            if args:
+                remedy = f"give its options by name, in parentheses: {example}"
+                raise ConfigurationError(maker.__name__, args[0], remedy)
+            return maker(*args, **kwargs)
+
+        return made
+
+    return checked
 
 
 def _unbound(function: Any) -> Any:

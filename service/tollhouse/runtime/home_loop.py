@@ -45,7 +45,7 @@ class HomeLoop:
         if self.loop is _UNKNOWN:
             self.loop = loop
         if self.loop is not loop:
-            remedy = "open one in each event loop; where a URL or settings can be given instead, that is done for you"
+            remedy = "open one in each event loop, or give a URL or settings in its place: then that is done for you"
             raise ConfigurationError(self._what, "used in another event loop than before", remedy)
         return loop
 

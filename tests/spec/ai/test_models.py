@@ -315,6 +315,27 @@ def test_an_unknown_model_is_named_with_the_nearest(opened: list[Models]):
 
 
 @pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("call", 5),
+        ("check", "text"),
+        ("ttl_s", 0),
+        ("ttl_s", "5m"),
+        ("timeout_ms", 0),
+        ("threads", 0),
+        ("queued", -1),
+        ("version", "v" * 129),
+    ],
+)
+def test_a_model_that_code_gives_has_the_bounds_of_the_settings(field: str, value: Any):
+    """ConfigurationError names the field and the model when it is given: a request is never blamed for it."""
+    with pytest.raises(ConfigurationError) as refused:
+        Models([Model(**{"name": "m", "version": "1", "call": len} | {field: value})])
+
+    assert refused.value.setting == f"{field} of model 'm'"
+
+
+@pytest.mark.parametrize(
     "wrong",
     [
         [Model(name="Upper", version="1", call=len)],

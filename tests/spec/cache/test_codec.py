@@ -22,6 +22,7 @@ from tollhouse.cache.codec import (
     decoding_bytes,
     encode_body,
     encode_value,
+    reason_against,
     zstd,
 )
 
@@ -141,6 +142,15 @@ def test_the_pieces_of_a_body_are_where_this_test_believes():
 def test_a_damaged_or_foreign_body_is_not_read(damaged: bytes):
     """A payload that does not match its header is no value, and is decompressed to no more than its announced size."""
     assert decode_body(damaged, DIGEST) is None
+
+
+@pytest.mark.parametrize("codec", ["msgpack", "json"])
+def test_a_value_of_another_type_has_a_reason(codec: CodecName):
+    """The reason names what was expected, and where; a value of the type has none."""
+    body = encode_body(encode_value({"number": "seven"}, codec), codec, DIGEST)
+
+    assert "int" in reason_against(body, dict[str, int])
+    assert reason_against(body, dict[str, str]) == ""
 
 
 def test_the_work_of_decoding_a_body_is_known_before():

@@ -495,6 +495,16 @@ async def _async_key() -> str:
     raise NotImplementedError
 
 
+@pytest.mark.parametrize("decorator", [rcached, cache_response])
+def test_a_decorator_without_its_parentheses_is_refused_at_once(decorator: Any) -> None:
+    """Options that are not given by name are a ConfigurationError of the decorator, with an example."""
+    with pytest.raises(ConfigurationError) as refused:
+        decorator(_async_key)
+
+    assert (refused.value.setting, refused.value.value) == (decorator.__name__, _async_key)
+    assert f"@{decorator.__name__}(" in refused.value.remedy
+
+
 REFUSED: list[tuple[Any, dict[str, Any], str]] = [
     (generator, {}, "rcached"),
     (asynchronous_generator, {}, "rcached"),
@@ -510,6 +520,7 @@ REFUSED: list[tuple[Any, dict[str, Any], str]] = [
     (_async_key, {"key": "Model"}, "key"),
     (_async_key, {"key": "model:"}, "key"),
     (_async_key, {"key": "model:*"}, "key"),
+    (_async_key, {"key": "model:{model_id}"}, "key"),
     (_async_key, {"ignore": ("unknown",)}, "ignore"),
     (_async_key, {"tags": ["{unknown}"]}, "tags"),
     (_async_key, {"tags": "tag"}, "tags"),

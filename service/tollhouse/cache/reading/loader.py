@@ -134,8 +134,8 @@ class Loader:
         try:
             encoded = codec.encode_value(value, codec_name)
         except codec.UNSUPPORTED as error:
-            message = f"the loaded {type(value).__name__} cannot be encoded as {codec_name}: {error}"
-            raise LoadFailed(message) from error
+            what = f"the loaded {type(value).__name__} cannot be encoded as {codec_name}: {error}"
+            raise LoadFailed(f"{what}; load plain values, dataclasses or Structs") from error
         return await run_off_loop_if_large(len(encoded), codec.encode_body, encoded, codec_name, query.digest)
 
     async def _fill(
@@ -192,7 +192,8 @@ async def _call(query: Query) -> Any:
     try:
         loading: object = query.load()
         if not isawaitable(loading):
-            raise InvalidInput("load", type(loading).__name__, "give an async function that returns the value")
+            remedy = "give an async function that returns the value; this one returned no awaitable"
+            raise InvalidInput("load", type(loading).__name__, remedy)
         return await loading
     except asyncio.CancelledError as error:
         task = asyncio.current_task()

@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any, Final, Literal
 
+from tollhouse.cache.codec import reason_against
 from tollhouse.cache.commands import Busy, Commands, Hit, LoadLease
 from tollhouse.cache.reading.loader import Bounds, CacheStatus, LoadedBody, Loader
 from tollhouse.cache.reading.query import Query
@@ -241,7 +242,8 @@ class Reader:
         """Return the caller's own copy of a value that this process has just loaded."""
         result = await decode_result(query.entry, query.type, loaded, status)
         if result is None:
-            raise LoadFailed(f"the loaded value was encoded, but cannot be decoded as {query.type!r}")
+            reason = reason_against(loaded.body, query.type)
+            raise LoadFailed(f"the loaded value is not of the type {query.type!r}: {reason}; load one that is")
         return result
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
+from types import UnionType
 from typing import Any, Final, Literal, TypeVar
 
 from msgspec.structs import replace
@@ -23,6 +24,9 @@ T = TypeVar("T")
 
 Tags = Iterable[str] | Callable[[T], Iterable[str]]
 """Tags of a value, or a function of the value that returns them."""
+
+ValueType = type[T] | UnionType
+"""The type of a value; a union, such as `User | None`, too."""
 
 Without = Literal["DISABLED", "BYPASS", "DOUBT"]
 """Why a read goes on without the store: the cache is off · the caller bypasses it · the store may have what is old."""
@@ -56,7 +60,8 @@ class Reads:
     ) -> Query:
         """Return the query for these arguments; raises InvalidInput for a wrong one, before anything is loaded."""
         if not callable(load):
-            require_type("load", load, Callable, "give an async function that returns the value")
+            remedy = "give the function itself, such as load or lambda: load(7): it is called if the value is missing"
+            require_type("load", load, Callable, remedy)
         require_type("family", family, str | None, "give text")
         entry, *others = self._key_names.entries(key)
         return Query(
