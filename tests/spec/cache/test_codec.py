@@ -146,7 +146,7 @@ def test_a_damaged_or_foreign_body_is_not_read(damaged: bytes):
 
 @pytest.mark.parametrize("codec", ["msgpack", "json"])
 def test_a_value_of_another_type_has_a_reason(codec: CodecName):
-    """The reason names what was expected, and where; a value of the type has none."""
+    """The reason names what was expected; a value of the type has none."""
     body = encode_body(encode_value({"number": "seven"}, codec), codec, DIGEST)
 
     assert "int" in reason_against(body, dict[str, int])
