@@ -16,7 +16,7 @@ from typing import Any, Final, Literal, cast
 import msgspec
 from msgspec import Struct
 
-from tollhouse.errors import InvalidInput
+from tollhouse.errors import InvalidInput, brief
 from tollhouse.runtime.garbage import decode_undisturbed
 
 if sys.version_info >= (3, 14):  # pragma: no cover - the tests' coverage is measured on 3.11
@@ -109,7 +109,7 @@ def reason_against(body: bytes, type: Any) -> str:  # noqa: A002 - as in msgspec
     try:
         decoder(codec, type).decode(_unpacked(body[_HEAD.size :], compression, unpacked_bytes) or b"")
     except _UNREADABLE as error:
-        return str(error)
+        return brief(error)
     return ""
 
 

@@ -18,7 +18,7 @@ from tollhouse.cache.key_names import EntryKeys
 from tollhouse.cache.reading.query import Query
 from tollhouse.cache.reading.single_flight import Flight
 from tollhouse.clock import MonotonicClock, Sleep
-from tollhouse.errors import InvalidInput, LoadFailed, StoreError
+from tollhouse.errors import InvalidInput, LoadFailed, StoreError, brief
 from tollhouse.runtime.background import BackgroundTasks
 
 P = ParamSpec("P")
@@ -134,7 +134,7 @@ class Loader:
         try:
             encoded = codec.encode_value(value, codec_name)
         except codec.UNSUPPORTED as error:
-            what = f"the loaded {type(value).__name__} cannot be encoded as {codec_name}: {error}"
+            what = f"the loaded {type(value).__name__} cannot be encoded as {codec_name}: {brief(error)}"
             raise LoadFailed(f"{what}; load plain values, dataclasses or Structs") from error
         return await run_off_loop_if_large(len(encoded), codec.encode_body, encoded, codec_name, query.digest)
 
