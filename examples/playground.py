@@ -188,6 +188,10 @@ async def comparison(
 
 
 def answer(response: Response, found: CacheResult[Figures]) -> Figures:
+    """Add X-Cache, Age and Cache-Control: max-age.
+
+    No invalidation reaches a browser that keeps a response: without `max_age` it asks each time.
+    """
     response.headers.update(cache_headers(found, max_age=True))
     return found.value
 

@@ -261,18 +261,19 @@ async def test_the_stats_have_the_shape_of_the_guide(playground: Playground) -> 
     }
 
 
-@pytest.mark.parametrize("key", [None, "", "another", "the key of these tests, and more"])
-async def test_management_needs_the_key(playground: Playground, key: str | None) -> None:
+async def test_management_needs_the_key(playground: Playground) -> None:
     """S4-58: 401 without the key of the administrator, and nothing is removed."""
     await playground.read("metrics")
-    headers = {} if key is None else {"X-Api-Key": key}
+    keys = (None, "", "another", f"{ADMIN['X-Api-Key']}, and more")
+    headers = [{} if key is None else {"X-Api-Key": key} for key in keys]
 
     refused = [
-        await playground.client.get(STATS, headers=headers),
-        await playground.client.delete(CLEAR, headers=headers),
+        await playground.client.request(method, path, headers=one)
+        for one in headers
+        for method, path in (("GET", STATS), ("DELETE", CLEAR))
     ]
 
-    assert [one.status_code for one in refused] == [401, 401]
+    assert [one.status_code for one in refused] == [401] * 8
     assert await playground.sources("metrics") == ["HIT"]
 
 
