@@ -103,7 +103,7 @@ FLOORS: Mapping[str, tuple[frozenset[str], ...]] = {
     ),
     "cache": (
         frozenset({"codec", "doubt", "envelope", "key_names", "permits", "ttl"}),
-        frozenset({"commands", "own_leases"}),
+        frozenset({"commands", "operation_log", "own_leases"}),
         frozenset({"management"}),
         frozenset({"reading"}),
         frozenset({"aside", "pending", "warming"}),

@@ -13,6 +13,7 @@ from tollhouse.cache.codec import UNSUPPORTED, CodecName, encode_body, encode_va
 from tollhouse.cache.commands import Commands, Hit
 from tollhouse.cache.envelope import HEAD_BYTES, encode_tail
 from tollhouse.cache.key_names import EntryKeys
+from tollhouse.cache.operation_log import log_read
 from tollhouse.cache.permits import REFUSED, Misses
 from tollhouse.cache.reading.loader import Bounds, run_off_loop_if_large
 from tollhouse.cache.reading.reads import Without
@@ -70,7 +71,7 @@ class CacheAside:
             self._metrics.discarded_state("cache-entry")
             await self._commands.invalidate((entry.names,))
             reply = await self._commands.get(entry, self._bounds.load_ms)
-        self._metrics.cache(family, "miss")
+        self._count(entry, family, "miss")
         if not isinstance(reply, Hit):
             self._misses.note(entry.entry, reply)
         return None
@@ -110,7 +111,7 @@ class CacheAside:
         hit = await self._hit(entry) if without is None else None
         found = None if hit is None else await self._decode(entry, hit, family, type)
         if found is None:
-            self._metrics.cache(family, "disabled" if without == "DISABLED" else "miss")
+            self._count(entry, family, "disabled" if without == "DISABLED" else "miss")
         return found
 
     async def _hit(self, entry: EntryKeys) -> Hit | None:
@@ -125,6 +126,10 @@ class CacheAside:
     async def _decode(self, entry: EntryKeys, hit: Hit, family: str, type: Any) -> CacheResult[Any] | None:  # noqa: A002 - as in msgspec
         found = await decode_result(entry, type, body_of(hit, "HIT"), "HIT")
         if found is not None:
-            self._metrics.cache(family, "hit")
+            self._count(entry, family, "hit")
             self._metrics.cache_saved(family, found.load_ms / 1000)
         return found
+
+    def _count(self, entry: EntryKeys, family: str, result: str) -> None:
+        self._metrics.cache(family, result)
+        log_read(entry.entry, family, result)

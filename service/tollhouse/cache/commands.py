@@ -9,6 +9,7 @@ from typing import Any, Final, Protocol
 from msgspec import Struct
 
 from tollhouse.cache.key_names import ALL, EntryKeys, Names
+from tollhouse.cache.operation_log import log_marks, log_removal, log_write
 from tollhouse.cache.own_leases import OwnLeases
 from tollhouse.cache.permits import Permit
 from tollhouse.scripts import PRIMARY, Argument
@@ -135,6 +136,7 @@ class Commands:
         (accepted,) = await self._store.run(
             "cache/fill", (entry.entry, entry.lease, self._clock), (PRIMARY, lease.token, keep_ms, envelope)
         )
+        log_write(entry.entry, is_stored=accepted == 1)
         return accepted == 1
 
     async def confirm(self, entry: EntryKeys, lease: LoadLease, envelope: bytes) -> bool:
@@ -195,6 +197,7 @@ class Commands:
             (entry.entry, entry.lease, entry.permit, self._clock),
             (PRIMARY, state.token or "", state.epoch, state.sequence, state.missed_ms, keep_ms, tail),
         )
+        log_write(entry.entry, is_stored=stored == 1)
         return stored == 1
 
     async def sweep(self, entries: Iterable[Names]) -> int:
@@ -210,6 +213,7 @@ class Commands:
             names = [name for each in every[first : first + _ENTRIES_MAX] for name in each]
             _, existed = await self._store.run("cache/invalidate", (self._clock, *names), (hold_ms,))
             removed += existed
+        log_removal(every, removed)
         return removed
 
     async def invalidate_tags(self, digests: Sequence[str], *, durable: bool = False) -> bool:
@@ -227,12 +231,13 @@ class Commands:
         await self._mark((ALL,))
 
     async def _mark(self, digests: Sequence[str], *, durable: bool = False) -> bool:
-        call = "cache/invalidate_tags", (self._clock,), digests
+        call, survives = ("cache/invalidate_tags", (self._clock,), digests), False
         if durable:
             _, survives = await self._store.run_durably(*call)
-            return survives
-        await self._store.run(*call)
-        return False
+        else:
+            await self._store.run(*call)
+        log_marks(digests)
+        return survives
 
     async def counts(self) -> Counts:
         """Return the counts so far."""

@@ -11,13 +11,13 @@ from msgspec.structs import replace
 
 from tollhouse.cache.codec import CodecName, decoder, require_codec
 from tollhouse.cache.key_names import KeyNames, checked_tags, family_of
+from tollhouse.cache.operation_log import log_read
 from tollhouse.cache.reading.query import EntryTags, Query
 from tollhouse.cache.reading.read_many import Batches, LoadMany, ManyOutcome, read_each, read_many
 from tollhouse.cache.reading.read_through import Reader
 from tollhouse.cache.reading.result import CacheResult
 from tollhouse.cache.ttl import jitter_share, lifetime_ms, none_lifetime_ms
 from tollhouse.errors import InvalidInput, LoadFailed, brief, require_type
-from tollhouse.logs import Log
 from tollhouse.metrics import Metrics
 
 T = TypeVar("T")
@@ -32,8 +32,6 @@ Without = Literal["DISABLED", "BYPASS", "DOUBT"]
 """Why a read goes on without the store: the cache is off · the caller bypasses it · the store may have what is old."""
 
 _UNREAD: Final = LoadFailed("another key of the call failed")
-
-_log: Final = Log("tollhouse.cache")
 
 
 class Reads:
@@ -157,8 +155,7 @@ class Reads:
 
     def _count(self, query: Query, status: str) -> None:
         self._metrics.cache(query.family, status)
-        if _log.has_debug:
-            _log.debug("cache read", extra={"family": query.family, "key": query.entry.digest, "result": status})
+        log_read(query.entry.entry, query.family, status)
 
     def _count_many(self, queries: Mapping[str, Query], outcomes: Mapping[str, ManyOutcome]) -> None:
         for key, query in queries.items():

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
-import pytest
-
-from tests.caches import Loader, open_cache
+from tests.caches import Loader
 from tests.worlds import World
 from tollhouse.cache.cache import Cache
 from tollhouse.keyring import Keyring
-from tollhouse.logs import Log
 
 TAGS = ["tag:first", "tag:second"]
 
@@ -59,15 +55,3 @@ async def test_many_keys_share_the_digests_of_their_tags(fake: World) -> None:
     assert len(found) == 50
     assert keyring.tags == len(TAGS) + 1
     assert await cache.look_up("key:7") is None
-
-
-@pytest.mark.parametrize(("level", "lines"), [(logging.DEBUG, 1), (logging.INFO, 0)])
-async def test_a_read_is_logged_at_debug(fake: World, caplog: pytest.LogCaptureFixture, level: int, lines: int) -> None:
-    """S1-28: with its family, its digest and its result, but not its key; and nothing above that level."""
-    with caplog.at_level(level, "tollhouse.cache"):
-        await open_cache(fake).get_or_load("model:abc-123", Loader("value"))
-
-        assert Log("tollhouse.cache").has_debug is (level == logging.DEBUG)
-    found = [vars(record) for record in caplog.records if record.name == "tollhouse.cache"]
-    assert [(one["event"], one["family"], one["result"]) for one in found] == [("cache read", "model", "miss")] * lines
-    assert "abc-123" not in caplog.text
