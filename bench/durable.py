@@ -35,7 +35,7 @@ import tollhouse
 from bench.machine import write_result
 from bench.prioritized import PATIENCE_S, PREFERRED, PRIMARY, SPARE, Cluster, ask, until
 from tollhouse.errors import StoreUnavailable
-from tollhouse.sessions.sessions import Issued
+from tollhouse.sessions.outcomes import Issued
 from tollhouse.settings import Settings
 from tollhouse.wiring import Tollhouse
 

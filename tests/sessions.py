@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from itertools import count
 
+from tests.spec.stored import flat
 from tests.worlds import World
+from tollhouse.keys import UNNAMED
 from tollhouse.sessions.records import Session
 from tollhouse.sessions.sessions import Sessions
 from tollhouse.sessions.tokens import Token
@@ -25,3 +27,20 @@ def neighbour_of(world: World, user: str) -> str:
 
 def _tag_of(world: World, user: str) -> str:
     return world.keyring.digest("session-user", user)[:2]
+
+
+def counted(world: World, operation: str, outcome: str) -> float | None:
+    """Return how many calls of an operation had an outcome; None if it had none ever."""
+    labels = {"operation": operation, "outcome": outcome}
+    return world.metrics.registry.get_sample_value("tollhouse_session_operations_total", labels)
+
+
+async def events_of(world: World, token: Token) -> list[str]:
+    """Return the kinds of the events of a session, in order."""
+    kinds = []
+    for _, *fields in await world.command("sessions", "XRANGE", UNNAMED.session_events(token.digest[:2]), "-", "+"):
+        texts = [text.decode() for text in flat(fields)]
+        event = dict(zip(texts[::2], texts[1::2], strict=True))
+        if event["sid"] == token.sid:
+            kinds.append(event["kind"])
+    return kinds

@@ -11,6 +11,7 @@
 -- ARGV[3]  user        text; the user who must own the session
 -- ARGV[4]  channel     text; the channel of revocations
 -- ARGV[5]  notice      text; is announced after the time in ms
+-- ARGV[6]  kind        text; the kind of its event
 -- returns  {found 0 or 1}
 -- expires  events 30 days
 -- cost     O(log sessions), 6 commands
@@ -23,13 +24,13 @@
 
 local record, index, events = KEYS[1], KEYS[2], KEYS[3]
 local now_ms = clock(tonumber(ARGV[1]))
-local sid, user, channel, notice = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+local sid, user, channel, notice, kind = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 
 local owner = redis.call('HGET', record, 'u')
 
 if owner ~= user then return {0} end
 
 end_session(record, index, sid)
-write_event(events, now_ms, 'revoked', user, sid)
+write_event(events, now_ms, kind, user, sid)
 announce(channel, now_ms, notice)
 return {1}

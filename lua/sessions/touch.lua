@@ -1,8 +1,8 @@
 -- sessions/touch.lua: record that a session was used, or remove it if it is over; one that is gone does not come back.
 --
 -- It decides anew, by its own time: a session that was revoked since it was verified is removed, and a second run finds
--- nothing more to do. A touch is no event, an end is one. It allows oom, or else a full server would end every session
--- with its idle time.
+-- nothing more to do. The grace of a former secret begins when that its successor was presented is recorded. A touch is
+-- no event, an end is one. It allows oom, or else a full server would end every session with its idle time.
 --
 -- KEYS[1]  record      hash; the session
 -- KEYS[2]  index       sorted set; sid -> end in ms, of the user's sessions
@@ -12,9 +12,10 @@
 -- ARGV[1]  now_ms      integer; 0 means the server's clock
 -- ARGV[2]  sid         text, 26 characters
 -- ARGV[3]  digest      text, 32 hex digits; stands for the user in key names
+-- ARGV[4]  verifier    text, 48 hex digits; of the secret that was presented
 -- returns  {1} it lives, {0} it is over or gone
 -- expires  record, index, epoch: as create, if the use is recorded; events 30 days
--- cost     O(log sessions), 9 commands
+-- cost     O(log sessions), 11 commands
 -- idempotent yes
 -- flags    allow-oom
 --#include lib/now.lua
@@ -23,26 +24,26 @@
 --#include lib/touch_session.lua
 --#include lib/lengthen.lua
 --#include lib/keep_until.lua
+--#include lib/record_use.lua
 --#include lib/end_session.lua
 --#include lib/write_event.lua
 
 local record, index, epoch, all_users, events = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local now_ms = clock(tonumber(ARGV[1]))
-local sid, digest = ARGV[2], ARGV[3]
+local sid, digest, verifier = ARGV[2], ARGV[3], ARGV[4]
 
 local session = read_session(record, digest)
 if not session then return {0} end
 
 local state = session_state(session, now_ms, epoch, all_users)
+local first = session.renew_at_ms == 0 and verifier == session.verifier
+local ages = first and redis.call('HMGET', record, 'n', 'hpx')
 
 if state ~= 1 then
   end_session(record, index, sid)
   write_event(events, now_ms, state == 4 and 'revoked' or 'expired', session.user, sid)
   return {0}
 end
-if touch_session(session, now_ms) == 1 then
-  redis.call('HSET', record, 'l', now_ms)
-  keep_until(session.idle_end_ms, now_ms, record, index, sid)
-  lengthen(epoch, session.absolute_end_ms - now_ms)
-end
+if touch_session(session, now_ms) == 1 then record_use(session, now_ms, record, index, epoch, sid) end
+if first then redis.call('HSET', record, 'ra', now_ms + ages[1], 'hpx', now_ms - ages[2]) end
 return {1}

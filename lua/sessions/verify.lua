@@ -1,9 +1,10 @@
 -- sessions/verify.lua: return the session that a secret opens, as its touch will leave it; changes nothing.
 --
 -- A primary that may not write, for want of a replica, memory or disk, runs no script that could: it runs this one, and
--- logs no user out. What is to be written is left to sessions/touch: the use of a live session if `due` is 1, at most
--- once in min(60 s, idle / 20), and the removal of one that is over. Times are those after that touch. After the clock
--- stepped back none is due until it is past the last touch, so no session lives longer.
+-- logs no user out. What is to be written is left to sessions/touch: the use of a live session if `touch_due` is 1, at
+-- most once in min(60 s, idle / 20), or that the successor of a secret was presented, and the removal of one that is over.
+-- Times are those after that touch. After the clock stepped back none is due until it is past the last touch, so no
+-- session lives longer.
 --
 -- A digest that is not the one of the record, so not the one that the token was issued with, is answered before the
 -- epoch that it names is read.
@@ -14,17 +15,20 @@
 -- ARGV[1]  now_ms      integer; 0 means the server's clock
 -- ARGV[2]  digest      text, 32 hex digits; stands for the user in key names
 -- ARGV[3]  verifier    text, 48 hex digits
--- returns  {1, created_ms, last_seen_ms, absolute_end_ms, idle_end_ms, the user's epoch that it began in, due 0 or 1,
---           user, policy, device},
---          {0} unknown, {2} another secret, {3} expired, {4} revoked
+-- returns  {1, created_ms, last_seen_ms, absolute_end_ms, idle_end_ms, the user's epoch that it began in,
+--           touch_due 0 or 1, renewal_due 0 or 1, user, policy, device},
+--          {0} unknown, {2} another secret, {3} expired, {4} revoked, {5, user} the former secret after its grace
 -- expires  nothing is written
--- cost     O(1), 3 commands
+-- cost     O(1), 3 commands, and 1 for another secret
 -- idempotent yes
 -- flags    no-writes
 --#include lib/now.lua
 --#include lib/read_session.lua
+--#include lib/secret_state.lua
 --#include lib/session_state.lua
 --#include lib/touch_session.lua
+--#include lib/renewal_due.lua
+--#include lib/session_reply.lua
 
 local record, epoch, all_users = KEYS[1], KEYS[2], KEYS[3]
 local now_ms = clock(tonumber(ARGV[1]))
@@ -32,13 +36,13 @@ local digest, verifier = ARGV[2], ARGV[3]
 
 local session = read_session(record, digest)
 if not session then return {0} end
-if session.verifier ~= verifier then return {2} end
+local secret = secret_state(session, record, verifier, now_ms)
+if secret == 2 then return {2} end
 
 local state = session_state(session, now_ms, epoch, all_users)
 if state ~= 1 then return {state} end
-local due = touch_session(session, now_ms)
+if secret == 5 then return {5, session.user} end
+local touch_due = touch_session(session, now_ms)
+if secret == 1 and session.renew_at_ms == 0 then touch_due = 1 end
 
-return {
-  1, session.created_ms, session.last_seen_ms, session.absolute_end_ms, session.idle_end_ms, tonumber(session.began),
-  due, session.user, session.policy, session.device,
-}
+return session_reply(session, touch_due, secret == 6 and 1 or renewal_due(session, now_ms))

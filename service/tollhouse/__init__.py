@@ -59,10 +59,11 @@ from tollhouse.limits.limiter import Limiter
 from tollhouse.limits.policy.definition import PolicyDefinition
 from tollhouse.limits.policy.policy import Limit, Policy
 from tollhouse.metrics import Metrics
+from tollhouse.sessions.outcomes import Issued, SessionRefused
 from tollhouse.sessions.policies import SessionPolicy
 from tollhouse.sessions.records import Session
 from tollhouse.sessions.revoker import RevokeAllResult, RevokeResult
-from tollhouse.sessions.sessions import Issued, SessionRefused, Sessions
+from tollhouse.sessions.sessions import Sessions
 from tollhouse.sessions.tokens import Token
 from tollhouse.settings import Settings
 from tollhouse.settings.ai import AiSettings, ModelSettings

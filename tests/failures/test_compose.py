@@ -16,8 +16,8 @@ from tests.composed import SENTINELS, SERVERS, Composed, await_true, facts
 from tollhouse import wiring
 from tollhouse.accounts.accounts import AccountCreated
 from tollhouse.errors import ScriptFailed, StoreUnavailable
+from tollhouse.sessions.outcomes import Issued
 from tollhouse.sessions.records import Session
-from tollhouse.sessions.sessions import Issued
 from tollhouse.sessions.tokens import Token
 from tollhouse.settings import Settings
 from tollhouse.stores.embedded.blocking_client import call

@@ -17,7 +17,7 @@ from tests.worlds import SCRIPTS, StoreWorld
 from tollhouse.cli.check import warnings
 from tollhouse.errors import StoreUnavailable
 from tollhouse.metrics import Metrics
-from tollhouse.sessions.sessions import Issued
+from tollhouse.sessions.outcomes import Issued
 from tollhouse.settings.model import DatabaseMode
 from tollhouse.stores import status
 from tollhouse.stores.opening import AnyStore, Stores, open_stores

@@ -15,7 +15,7 @@ import tollhouse
 from bench.durable import VARIANTS, play
 from tests.composed import await_true
 from tollhouse.errors import StoreUnavailable
-from tollhouse.sessions.sessions import Issued
+from tollhouse.sessions.outcomes import Issued
 from tollhouse.settings import Settings
 from tollhouse.stores.embedded.sentinel_cluster import SentinelCluster
 from tollhouse.wiring import Tollhouse

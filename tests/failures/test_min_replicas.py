@@ -12,7 +12,7 @@ import pytest
 
 import tollhouse
 from tollhouse.errors import StoreUnavailable
-from tollhouse.sessions.sessions import Issued
+from tollhouse.sessions.outcomes import Issued
 from tollhouse.settings import Settings
 from tollhouse.stores.embedded.sentinel_cluster import SentinelCluster
 from tollhouse.wiring import Tollhouse

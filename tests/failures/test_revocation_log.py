@@ -17,8 +17,9 @@ from tests.worlds import SCRIPTS, StoreWorld
 from tollhouse.errors import ConfigurationError, StoreUnavailable
 from tollhouse.keys import UNNAMED
 from tollhouse.metrics import Metrics
+from tollhouse.sessions.outcomes import Issued
 from tollhouse.sessions.revocation_log import RevocationLog
-from tollhouse.sessions.sessions import Issued, Sessions
+from tollhouse.sessions.sessions import Sessions
 from tollhouse.settings import Settings
 from tollhouse.stores.embedded.sentinel_cluster import Node, SentinelCluster
 from tollhouse.stores.opening import open_stores

@@ -21,7 +21,7 @@ from tollhouse.errors import StoreUnavailable
 from tollhouse.limits.limiter import Limiter
 from tollhouse.metrics import Metrics
 from tollhouse.scripts import PRIMARY
-from tollhouse.sessions.sessions import Issued
+from tollhouse.sessions.outcomes import Issued
 from tollhouse.settings import Settings
 from tollhouse.stores import status
 from tollhouse.stores.discovery.locator import ServiceHealth

@@ -17,14 +17,17 @@ from hypothesis.stateful import (
 
 from tests.models.machines import on_each_world, run_machine
 from tests.spec.stored import assert_sound, index, records
+from tollhouse.sessions.outcomes import SessionRefused
 from tollhouse.sessions.policies import SessionPolicy
-from tollhouse.sessions.sessions import SessionRefused, Sessions
+from tollhouse.sessions.rotator import GRACE_MS
+from tollhouse.sessions.sessions import Sessions
 
 UNIT_MS = 30_000
+assert UNIT_MS == GRACE_MS
 TOUCH_MS = {"default": 30_000, "short": 6_000}
 POLICIES = {
     "default": SessionPolicy(idle_ms=20 * UNIT_MS, absolute_ms=60 * UNIT_MS, cap=3),
-    "short": SessionPolicy(idle_ms=4 * UNIT_MS, absolute_ms=10 * UNIT_MS, cap=3, at_cap="refuse"),
+    "short": SessionPolicy(idle_ms=4 * UNIT_MS, absolute_ms=10 * UNIT_MS, cap=3, at_cap="refuse", renew_ms=2 * UNIT_MS),
 }
 USERS = st.sampled_from(["ada", "eve"])
 
@@ -39,6 +42,10 @@ class Expected:
         self.seen_ms = issued.session.created_at
         self.left_ms = self.end_ms - self.seen_ms
         self.ended = False
+        self.renew_ms = POLICIES[issued.session.policy].renew_ms
+        self.renew_at_ms = self.renew_ms and self.seen_ms + self.renew_ms
+        self.former = None
+        self.grace_end_ms = None
 
     @property
     def end_ms(self):
@@ -46,6 +53,19 @@ class Expected:
 
     def alive(self, now_ms):
         return not self.ended and self.left_ms > 0 and max(now_ms, self.seen_ms) < self.end_ms
+
+    def renewal_due(self, now_ms):
+        return self.renew_at_ms is not None and now_ms >= self.renew_at_ms
+
+    def rotate(self, token, now_ms):
+        self.token, self.former, self.renew_at_ms = token, None, self.renew_ms and now_ms + self.renew_ms
+
+    def renew(self, token):
+        self.token, self.former, self.grace_end_ms, self.renew_at_ms = token, self.token, None, None
+
+    def present(self, now_ms):
+        if self.former is not None and self.grace_end_ms is None:
+            self.grace_end_ms, self.renew_at_ms = now_ms + GRACE_MS, now_ms + self.renew_ms
 
     def touch(self, now_ms):
         if now_ms - self.seen_ms >= TOUCH_MS[self.first.policy]:
@@ -106,11 +126,49 @@ class SessionsAgainstModel(RuleBasedStateMachine):
         if session is None:
             each.ended = True
             return
+        assert session.renewal_due == each.renewal_due(self.world.now_ms)
         each.touch(self.world.now_ms)
+        each.present(self.world.now_ms)
         assert session.expires_at == each.first.expires_at
         assert session.created_at == each.first.created_at
         assert session.last_seen_at == each.seen_ms
         assert session.idle_expires_at == each.end_ms
+
+    @rule(each=sessions_made)
+    def rotate(self, each):
+        issued = self.do(self.sessions.rotate(each.token))
+        assert (issued is not None) == self.is_alive(each)
+        if issued is None:
+            return
+        assert issued.token != each.token
+        each.rotate(issued.token, self.world.now_ms)
+        each.touch(self.world.now_ms)
+
+    @rule(each=sessions_made)
+    def renew(self, each):
+        issued = self.do(self.sessions.renew(each.token))
+        assert (issued is not None) == self.is_alive(each)
+        if issued is None:
+            return
+        assert (issued.token != each.token) == each.renewal_due(self.world.now_ms)
+        if issued.token != each.token:
+            each.renew(issued.token)
+        each.touch(self.world.now_ms)
+
+    @rule(each=sessions_made)
+    def verify_the_former_token(self, each):
+        if each.former is None:
+            return
+        lives, in_time = self.is_alive(each), each.grace_end_ms is None or self.world.now_ms <= each.grace_end_ms
+        session = self.do(self.sessions.verify(each.former))
+        self.do(self.sessions.aclose())
+        assert (session is not None) == (lives and in_time)
+        if session is None:
+            each.ended = True
+            return
+        assert session.renewal_due
+        assert self.do(self.sessions.renew(each.former)).token == each.token
+        each.touch(self.world.now_ms)
 
     @rule(target=dead, each=consumes(sessions_made), user=USERS)
     def revoke(self, each, user):

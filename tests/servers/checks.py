@@ -13,7 +13,7 @@ import tollhouse
 from tests.caches import GatedLoader, Loader
 from tests.servers.accounts import Account, rules
 from tollhouse.errors import StoreUnavailable
-from tollhouse.sessions.sessions import Issued
+from tollhouse.sessions.outcomes import Issued
 from tollhouse.settings import Settings
 from tollhouse.settings.model import LimitSettings, PolicySettings
 from tollhouse.stores import status

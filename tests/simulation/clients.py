@@ -16,8 +16,8 @@ from tollhouse import scripts
 from tollhouse.errors import StoreUnavailable
 from tollhouse.keyring import Keyring
 from tollhouse.metrics import Metrics
+from tollhouse.sessions.outcomes import Issued
 from tollhouse.sessions.revocation_log import RevocationLog
-from tollhouse.sessions.sessions import Issued
 from tollhouse.stores.discovery.primary_history import Generation
 from tollhouse.stores.opening import open_stores
 from tollhouse.stores.transport.redial import TIMING

@@ -14,8 +14,8 @@ from msgspec import Struct
 
 from tests.simulation.clients import DEADLINE_S, Done, History, device_of, shown, user_name
 from tests.simulation.cluster import SKEW_MS_MAX
+from tollhouse.sessions.outcomes import Issued
 from tollhouse.sessions.records import Session
-from tollhouse.sessions.sessions import Issued
 
 Rule = Literal[
     "durable-session-lost",

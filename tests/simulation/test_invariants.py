@@ -10,9 +10,9 @@ import pytest
 from tests.simulation.clients import Done, History, device_of, user_name
 from tests.simulation.invariants import End, Rule, violations
 from tests.simulation.schedules import Call, Verb
+from tollhouse.sessions.outcomes import Issued
 from tollhouse.sessions.records import Session
 from tollhouse.sessions.revoker import RevokeAllResult, RevokeResult
-from tollhouse.sessions.sessions import Issued
 from tollhouse.sessions.tokens import Token
 
 

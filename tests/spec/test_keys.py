@@ -25,7 +25,7 @@ from tollhouse.errors import ConfigurationError
 from tollhouse.keyring import Keyring
 from tollhouse.keys import UNNAMED, Namespace
 from tollhouse.limits.decision import Take
-from tollhouse.sessions.sessions import Issued
+from tollhouse.sessions.outcomes import Issued
 from tollhouse.settings import Settings
 from tollhouse.settings.model import CacheSettings
 from tollhouse.stores.urls import STORES

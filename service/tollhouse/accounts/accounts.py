@@ -29,7 +29,8 @@ from tollhouse.limits.decision import Decision, Take
 from tollhouse.limits.limiter import Limiter
 from tollhouse.metrics import Metrics
 from tollhouse.scripts import DurableScriptRunner
-from tollhouse.sessions.sessions import Issued, SessionRefused, Sessions
+from tollhouse.sessions.outcomes import Issued, SessionRefused
+from tollhouse.sessions.sessions import Sessions
 
 _ACCOUNT_LABEL: Final = "account"
 

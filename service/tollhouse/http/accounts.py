@@ -26,7 +26,8 @@ from tollhouse.http.openapi import SESSION, problems
 from tollhouse.http.problems import litestar_response, problem
 from tollhouse.http.sessions import SessionBody, session_body
 from tollhouse.limits.decision import Decision
-from tollhouse.sessions.sessions import SessionRefused, Sessions
+from tollhouse.sessions.outcomes import SessionRefused
+from tollhouse.sessions.sessions import Sessions
 from tollhouse.settings import Settings
 
 _DEVICE_LENGTH = 120

@@ -18,6 +18,9 @@ IDLE_MS_MIN: Final = 1_000
 LIFETIME_MS_MAX: Final = 400 * _DAY_MS
 """The longest lifetime of a session, because browsers keep no cookie for longer."""
 
+RENEW_MS_MIN: Final = _MINUTE_MS
+"""The shortest life of a secret: longer than the grace of its predecessor, so that no request is two secrets behind."""
+
 CAP_MAX: Final = 1_000
 """The highest cap that a policy may set."""
 
@@ -26,17 +29,25 @@ AtCap = Literal["evict-oldest", "refuse"]
 
 
 class SessionPolicy(Struct, frozen=True, kw_only=True):
-    """The idle timeout and absolute lifetime of a session, and how many sessions a user may have at a time."""
+    """The idle timeout and absolute lifetime of a session, and how many sessions a user may have at a time.
+
+    With `renew_ms` a session says, so long after its secret was presented first, that its client is to get another one
+    (`Sessions.renew`).
+    """
 
     idle_ms: int
     absolute_ms: int
     cap: int = 20
     at_cap: AtCap = "evict-oldest"
+    renew_ms: int | None = None
 
     def __post_init__(self) -> None:
         if not IDLE_MS_MIN <= self.idle_ms <= self.absolute_ms <= LIFETIME_MS_MAX:
             given = f"idle_ms={self.idle_ms}, absolute_ms={self.absolute_ms}"
             remedy = f"use {IDLE_MS_MIN} <= idle_ms <= absolute_ms <= {LIFETIME_MS_MAX}"
+            raise ConfigurationError("session policy", given, remedy)
+        if self.renew_ms is not None and not RENEW_MS_MIN <= self.renew_ms <= LIFETIME_MS_MAX:
+            given, remedy = f"renew_ms={self.renew_ms}", f"use {RENEW_MS_MIN} to {LIFETIME_MS_MAX}, or None"
             raise ConfigurationError("session policy", given, remedy)
         if not 1 <= self.cap <= CAP_MAX:
             raise ConfigurationError("session policy", f"cap={self.cap}", f"use a cap of 1 to {CAP_MAX}")

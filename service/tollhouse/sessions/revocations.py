@@ -6,7 +6,7 @@ digest of the user in key names. It has no token and no secret, and at most `ANN
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import Meta, Struct
@@ -22,6 +22,9 @@ ANNOUNCEMENT_BYTES_MAX: Final = 2048
 
 Call = tuple[str, tuple[str, ...], tuple[Argument, ...]]
 """A script with its keys and arguments."""
+
+Cause = Literal["revoked", "reused"]
+"""Why one session is ended: by its user or an operator, or because its former secret was presented too late."""
 
 _Sid = Annotated[str, Meta(pattern=r"^[a-z2-7]{26}\Z")]
 _KeptSid = Annotated[str, Meta(pattern=r"^([a-z2-7]{26})?\Z")]
@@ -42,11 +45,11 @@ class SessionRevoked(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     digest: _Digest
     sid: _Sid
 
-    def call(self, namespace: Namespace) -> Call:
-        """Return the call that ends it; if it is over already, the call writes nothing."""
+    def call(self, namespace: Namespace, kind: Cause = "revoked") -> Call:
+        """Return the call that ends it, with the kind of its event; if it is over already, the call writes nothing."""
         own = UserKeys(namespace=namespace, digest=self.digest)
         names = (own.record(self.sid), own.index, own.events)
-        return "sessions/revoke", names, (self.sid, self.user, namespace.session_revocations, announcement(self))
+        return "sessions/revoke", names, (self.sid, self.user, namespace.session_revocations, announcement(self), kind)
 
 
 class AllSessionsRevoked(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="all", omit_defaults=True):

@@ -23,7 +23,13 @@ from tollhouse.scripts import Argument, DurableScriptRunner
 from tollhouse.sessions import tokens
 from tollhouse.sessions.records import Session
 from tollhouse.sessions.revocation_log import RevocationLog
-from tollhouse.sessions.revocations import AllSessionsRevoked, Revocation, SessionRevoked, read_announcement
+from tollhouse.sessions.revocations import (
+    AllSessionsRevoked,
+    Cause,
+    Revocation,
+    SessionRevoked,
+    read_announcement,
+)
 from tollhouse.sessions.tokens import RandomBytes
 from tollhouse.sessions.user_keys import user_keys
 from tollhouse.sessions.validation import valid_user
@@ -79,14 +85,16 @@ class Revoker:
         keys = user_keys(self._namespace, self._keyring, user) if tokens.is_sid(sid) else ()
         with Steps() as steps:
             for own in keys:
-                revocation, replays = SessionRevoked(user=user, digest=own.digest, sid=sid), self._replays
-                reply, confirmed = await self._store.run_durably(*revocation.call(self._namespace))
-                found, durable = found or reply[0] == 1, durable and confirmed
-                if reply[0] == 1:
-                    steps.begun = True
-                    await self._record(revocation, replays)
+                revocation = SessionRevoked(user=user, digest=own.digest, sid=sid)
+                ended, confirmed = await self._revoke(revocation, "revoked", steps)
+                found, durable = found or ended, durable and confirmed
         self._metrics.session("revoke", "ok" if found else "unknown")
         return RevokeResult(found=found, durable=durable)
+
+    async def end(self, revocation: SessionRevoked, kind: Cause) -> None:
+        """End one session, of which only the keys are known, as `revoke` does."""
+        with Steps() as steps:
+            await self._revoke(revocation, kind, steps)
 
     async def revoke_all(self, user: str, keep: Session | None) -> RevokeAllResult:
         """End the sessions of a user, as `Sessions.revoke_all` does."""
@@ -126,6 +134,16 @@ class Revoker:
     def on_gap(self) -> None:
         """Count a gap in which announcements may have been missed; they cannot be fetched later."""
         self._metrics.session("hear", "missed")
+
+    async def _revoke(self, revocation: SessionRevoked, kind: Cause, steps: Steps) -> tuple[bool, bool]:
+        """End a session under one secret; return whether there was one, and whether that is durable."""
+        replays = self._replays
+        reply, confirmed = await self._store.run_durably(*revocation.call(self._namespace, kind))
+        ended = reply[0] == 1
+        if ended:
+            steps.begun = True
+            await self._record(revocation, replays)
+        return ended, confirmed
 
     async def _revoke_all_under(self, revocation: AllSessionsRevoked, steps: Steps) -> tuple[int, bool]:
         """End a user's sessions under one secret; return how many were removed, and whether that is durable.

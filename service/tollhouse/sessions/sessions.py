@@ -16,10 +16,7 @@ After a rotation of the deployment's secret, sessions made under an older one li
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
-from typing import Any, Final, Literal
-
-from msgspec import Struct
+from typing import Final
 
 from tollhouse.errors import InvalidInput, require_type
 from tollhouse.keyring import Keyring
@@ -27,44 +24,21 @@ from tollhouse.keys import UNNAMED, Namespace
 from tollhouse.metrics import Metrics
 from tollhouse.scripts import DurableScriptRunner
 from tollhouse.sessions import tokens
+from tollhouse.sessions.outcomes import Issued, SessionRefused
 from tollhouse.sessions.policies import POLICIES, Policies, SessionPolicy
-from tollhouse.sessions.records import Session, is_touch_due, session_created, session_verified, sessions_listed
+from tollhouse.sessions.presentation import REUSED, Presentations
+from tollhouse.sessions.records import Session, is_touch_due, session_created, sessions_listed
 from tollhouse.sessions.revocation_log import RevocationLog
 from tollhouse.sessions.revoker import RevokeAllResult, Revoker, RevokeResult
+from tollhouse.sessions.rotator import Rotator
 from tollhouse.sessions.tokens import RandomBytes, Token
 from tollhouse.sessions.touches import Touches
-from tollhouse.sessions.user_keys import UserKeys, user_keys
+from tollhouse.sessions.user_keys import user_keys
 from tollhouse.sessions.validation import valid_device, valid_user
 from tollhouse.suggest import one_of
 
-_OVER: Final = ("expired", "revoked")
 _RECORDS_PER_RUN: Final = 500
 """The most records that one run of `sessions/list` reads: a script blocks the server."""
-_VERIFY_OUTCOMES: Final = {0: "unknown", 1: "ok", 2: "wrong-secret", 3: "expired", 4: "revoked"}
-
-
-class Issued(Struct, frozen=True, kw_only=True):
-    """A new session and its token; `durable` is True if it survives a failover."""
-
-    session: Session
-    token: Token
-    durable: bool
-
-    def __bool__(self) -> Literal[True]:
-        """Return True, so that a type checker knows a false result as `SessionRefused`."""
-        return True
-
-
-class SessionRefused(Struct, frozen=True, kw_only=True):
-    """No session was created: the user is disabled, or has as many as the policy allows."""
-
-    reason: Literal["disabled", "at-cap"]
-
-    def __bool__(self) -> Literal[False]:
-        """Return False, so that a type checker knows a true result as `Issued`."""
-        return False
-
-
 _REFUSALS: Final = {2: SessionRefused(reason="disabled"), 3: SessionRefused(reason="at-cap")}
 
 
@@ -95,6 +69,8 @@ class Sessions:
         self.revoker = Revoker(store, keyring, metrics, self._log, namespace, random_bytes)
         self._random_bytes = random_bytes
         self._touches = Touches(store, metrics)
+        self._presentations = Presentations(keyring, namespace, metrics, self._log, self.revoker)
+        self._rotator = Rotator(store, keyring, metrics, self._presentations, random_bytes)
 
     def check(self, user: str, *, policy: str = "default", device: str | None = None) -> tuple[str, SessionPolicy, str]:
         """Return user, policy and device label as `create` uses them; raises InvalidInput as `create` does."""
@@ -113,11 +89,12 @@ class Sessions:
         assert verifier is not None, "the token was made under a secret that the keyring lacks"
         times = (rules.idle_ms, rules.absolute_ms)
         at_cap = (rules.cap, int(rules.at_cap == "evict-oldest"))
+        details = (rules.renew_ms or 0, "p", policy, "dv", label)
 
         reply, durable = await self._store.run_durably(
             "sessions/create",
             (own.record(token.sid), own.index, own.epoch, own.global_epoch, own.events),
-            (token.sid, verifier, user, own.digest, *times, *at_cap, policy, label, own.record()),
+            (token.sid, verifier, user, own.digest, *times, *at_cap, own.record(), *details),
         )
 
         refusal = _REFUSALS.get(reply[0])
@@ -128,28 +105,31 @@ class Sessions:
 
     async def verify(self, token: Token | str) -> Session | None:
         """Return the session of a token, and record its use soon after; None if the token opens no live session."""
-        parsed = token if isinstance(token, Token) else tokens.parse(token)
-        verifier = None if parsed is None else tokens.verifier(self._keyring, parsed)
-        if parsed is None or verifier is None:
-            self._metrics.session("verify", "malformed")
+        shown = self._presentations.read("verify", token)
+        if shown is None:
             return None
-        own, sid = UserKeys(namespace=self._namespace, digest=parsed.digest), parsed.sid
-        if self._log.contains(sid):
-            self._metrics.session("verify", "revoked")
-            return None
-
-        reply = await self._store.run(
-            "sessions/verify",
-            (own.record(sid), own.epoch, own.global_epoch),
-            (own.digest, verifier),
-        )
-
-        outcome = _VERIFY_OUTCOMES[reply[0]]
-        session = self._unless_revoked(parsed, reply) if outcome == "ok" else None
-        if outcome in _OVER or (session is not None and is_touch_due(reply)):
-            self._touches.start(own, sid)
-        self._metrics.session("verify", "revoked" if outcome == "ok" and session is None else outcome)
+        reply = await self._store.run("sessions/verify", shown.read_names, (shown.own.digest, shown.verifier))
+        if reply[0] == REUSED:
+            await self._presentations.end(shown, reply)
+        session = self._presentations.session("verify", shown, reply)
+        if is_touch_due(reply) and (session is not None or reply[0] != 1):
+            self._touches.start(shown)
         return session
+
+    async def rotate(self, token: Token | str) -> Issued | None:
+        """Replace the secret of a session, as for a login of a higher level: the token opens nothing from then on.
+
+        Return None if it opens no live session.
+        """
+        return await self._rotator.rotate(token)
+
+    async def renew(self, token: Token | str) -> Issued | None:
+        """Return the token that a client is to hold: the one that it presented, or its successor if that is due.
+
+        A policy says by `renew_ms` when it is; all who present the same token get the same successor. Return None if
+        the token opens no live session.
+        """
+        return await self._rotator.renew(token)
 
     async def list(self, user: str) -> tuple[Session, ...]:
         """Return the live sessions of a user, the newest first."""
@@ -177,8 +157,3 @@ class Sessions:
     async def aclose(self) -> None:
         """Wait until the use of sessions that were verified is recorded, or cannot be."""
         await self._touches.aclose()
-
-    def _unless_revoked(self, token: Token, reply: Sequence[Any]) -> Session | None:
-        """Return the session that the store accepted, or None if this process knows that it was revoked."""
-        session, began_ms = session_verified(token.sid, reply)
-        return None if self._log.covers(token.digest, token.sid, began_ms, session.created_at) else session

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from tollhouse.errors import require_type
 from tollhouse.keyring import Keyring
@@ -24,6 +25,7 @@ RandomBytes = Callable[[int], bytes]
 """A function that returns so many unpredictable bytes."""
 
 _KEY_LABEL: Final = "session-token"
+_SUCCESSOR_LABEL: Final = "session-successor"
 _SID_BYTES: Final = 16
 _SECRET_BYTES: Final = 32
 _VERIFIER_BYTES: Final = 24
@@ -57,13 +59,25 @@ def issue(keyring: Keyring, digest: str, random_bytes: RandomBytes = secrets.tok
         key_id=keyring.key_ids()[0],
         digest=digest,
         sid=new_sid(random_bytes),
-        secret=base64.urlsafe_b64encode(random_bytes(_SECRET_BYTES)).rstrip(b"=").decode(),
+        secret=new_secret(random_bytes),
     )
 
 
 def new_sid(random_bytes: RandomBytes = secrets.token_bytes) -> str:
     """Return 128 random bits as 26 characters of base32."""
     return base64.b32encode(random_bytes(_SID_BYTES)).rstrip(b"=").decode().lower()
+
+
+def new_secret(random_bytes: RandomBytes = secrets.token_bytes) -> str:
+    """Return 256 random bits as 43 characters of base64url."""
+    return _secret(random_bytes(_SECRET_BYTES))
+
+
+def successor(keyring: Keyring, token: Token) -> Token:
+    """Return the token that follows a token of a secret that is configured: the same for all who compute it."""
+    key = keyring.key(_SUCCESSOR_LABEL, token.key_id)
+    assert key is not None, "the secret of the token is configured"
+    return replace(token, secret=_secret(hmac.digest(key, (token.sid + token.secret).encode(), "sha256")))
 
 
 def parse(text: str) -> Token | None:
@@ -87,3 +101,7 @@ def verifier(keyring: Keyring, token: Token) -> str | None:
     if key is None:
         return None
     return hmac.digest(key, (token.sid + token.secret).encode(), "sha256")[:_VERIFIER_BYTES].hex()
+
+
+def _secret(bits: bytes) -> str:
+    return base64.urlsafe_b64encode(bits).rstrip(b"=").decode()

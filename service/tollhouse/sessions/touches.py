@@ -14,7 +14,7 @@ from tollhouse.errors import ConfigurationError, StoreError
 from tollhouse.metrics import Metrics
 from tollhouse.runtime.background import BackgroundTasks
 from tollhouse.scripts import ScriptRunner
-from tollhouse.sessions.user_keys import UserKeys
+from tollhouse.sessions.presentation import Presentation
 
 UNDER_WAY_MAX: Final = 256
 """Touches under way at a time; others are left to a later verify."""
@@ -30,24 +30,24 @@ class Touches:
         self._sids: set[str] = set()
         self._tasks = BackgroundTasks()
 
-    def start(self, own: UserKeys, sid: str) -> None:
+    def start(self, shown: Presentation) -> None:
         """Start a touch; leave it out, and count that, if too many are under way."""
+        sid = shown.token.sid
         if sid in self._sids:
             return
         if len(self._sids) >= self._under_way_max:
             self._metrics.session("touch", "skipped")
             return
         self._sids.add(sid)
-        self._tasks.start(self._touch(own, sid), "tollhouse-touch")
+        self._tasks.start(self._touch(shown, sid), "tollhouse-touch")
 
     async def aclose(self) -> None:
         """Wait for the touches under way."""
         await self._tasks.aclose()
 
-    async def _touch(self, own: UserKeys, sid: str) -> None:
-        names = (own.record(sid), own.index, own.epoch, own.global_epoch, own.events)
+    async def _touch(self, shown: Presentation, sid: str) -> None:
         try:
-            await self._store.run("sessions/touch", names, (sid, own.digest))
+            await self._store.run("sessions/touch", shown.names, (sid, shown.own.digest, shown.verifier))
         except (StoreError, ConfigurationError):  # of a store that was closed in the meantime
             self._metrics.session("touch", "failed")
         else:

@@ -27,7 +27,7 @@ from tollhouse.errors import InvalidInput, Overloaded
 from tollhouse.keyring import Keyring
 from tollhouse.keys import UNNAMED
 from tollhouse.limits.decision import Decision
-from tollhouse.sessions.sessions import Issued, SessionRefused
+from tollhouse.sessions.outcomes import Issued, SessionRefused
 from tollhouse.stores.opening import open_stores
 from tollhouse.stores.urls import urls_by_store
 from tollhouse.worker_pool import WorkerPool

@@ -20,7 +20,7 @@ from tollhouse.asgi.ratelimit.limiter_source import limiter_source
 from tollhouse.asgi.ratelimit.request_context import RequestContext
 from tollhouse.http.api_keys import ApiKeys
 from tollhouse.http.limits.fast_path import FastPath
-from tollhouse.sessions.sessions import Issued
+from tollhouse.sessions.outcomes import Issued
 from tollhouse.settings import Settings
 
 KEY = "service-key-0123456789abcdef~+/._=="

@@ -8,8 +8,9 @@ import pytest
 
 from tests.sessions import verified
 from tests.spec.stored import assert_sound, index, keys_of, records
+from tollhouse.sessions.outcomes import Issued, SessionRefused
 from tollhouse.sessions.policies import SessionPolicy
-from tollhouse.sessions.sessions import Issued, SessionRefused, Sessions
+from tollhouse.sessions.sessions import Sessions
 
 HOUR_MS = 3_600_000
 POLICIES = {

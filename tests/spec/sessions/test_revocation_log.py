@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from tests.spec.sessions.test_sessions import counted
+from tests.sessions import counted
 from tests.spec.stored import assert_sound, keys_of
 from tests.worlds import START_MS, StoreWorld
 from tollhouse.keyring import Keyring
 from tollhouse.keys import UNNAMED
 from tollhouse.metrics import Metrics
+from tollhouse.sessions.outcomes import Issued
 from tollhouse.sessions.policies import SessionPolicy
 from tollhouse.sessions.revocation_log import ENTRIES_MAX, RETENTION_S, RevocationLog
 from tollhouse.sessions.revocations import (
@@ -26,7 +27,7 @@ from tollhouse.sessions.revocations import (
     announcement,
     read_announcement,
 )
-from tollhouse.sessions.sessions import Issued, Sessions
+from tollhouse.sessions.sessions import Sessions
 from tollhouse.wiring import open_sessions
 
 DIGEST = "0123456789abcdef" * 2

@@ -13,10 +13,11 @@ from tests.worlds import SCRIPTS, START_MS
 from tollhouse.errors import StoreUnavailable
 from tollhouse.keyring import Keyring
 from tollhouse.keys import UNNAMED
+from tollhouse.sessions.outcomes import Issued, SessionRefused
 from tollhouse.sessions.policies import LIFETIME_MS_MAX, SessionPolicy
 from tollhouse.sessions.revocations import AllSessionsRevoked
 from tollhouse.sessions.revoker import RevokeAllResult, RevokeResult
-from tollhouse.sessions.sessions import Issued, SessionRefused, Sessions
+from tollhouse.sessions.sessions import Sessions
 from tollhouse.sessions.user_keys import user_keys
 from tollhouse.stores.opening import open_stores
 from tollhouse.stores.urls import urls_by_store

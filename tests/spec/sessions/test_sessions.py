@@ -7,13 +7,14 @@ import time
 
 import pytest
 
-from tests.sessions import neighbour_of, verified
+from tests.sessions import counted, neighbour_of, verified
 from tests.spec.stored import assert_close, assert_sound, index, keys_of, records
 from tests.worlds import SCRIPTS
 from tollhouse.errors import ConfigurationError, InvalidInput, ScriptFailed
 from tollhouse.keyring import Keyring
+from tollhouse.sessions.outcomes import Issued
 from tollhouse.sessions.policies import LIFETIME_MS_MAX, POLICIES, SessionPolicy
-from tollhouse.sessions.sessions import Issued, Sessions
+from tollhouse.sessions.sessions import Sessions
 from tollhouse.stores.opening import open_stores
 from tollhouse.stores.urls import urls_by_store
 
@@ -26,11 +27,6 @@ DAY_MS = 24 * HOUR_MS
 @pytest.fixture
 def sessions(world):
     return Sessions(world.stores.sessions, world.keyring, world.metrics)
-
-
-def counted(world, operation, outcome):
-    labels = {"operation": operation, "outcome": outcome}
-    return world.metrics.registry.get_sample_value("tollhouse_session_operations_total", labels)
 
 
 async def test_a_new_session_is_opened_by_its_token(world, sessions):
@@ -453,9 +449,12 @@ async def test_every_session_script_works_by_the_clock_of_the_server(world):
     await world.command("sessions", "HINCRBY", record.key, "l", -2 * MINUTE_MS)
     seen = await verified(sessions, issued.token)
     assert abs(seen.last_seen_at - time.time() * 1000) < MINUTE_MS
+    rotated = await sessions.rotate(issued.token)
+    renewed = await sessions.renew(rotated.token)
+    assert abs(renewed.session.last_seen_at - time.time() * 1000) < MINUTE_MS
     assert (await sessions.revoke("ada", issued.session.sid)).found
     assert (await sessions.revoke_all("ada")).removed == 0
-    scripts = ("create", "verify", "touch", "find", "list", "revoke", "revoke_all")
+    scripts = ("create", "verify", "touch", "rotate", "renew", "find", "list", "revoke", "revoke_all")
     assert called == {f"sessions/{verb}" for verb in scripts}
     assert {name for name in SCRIPTS if name.startswith("sessions/")} == called | {"sessions/probe"}
     await stores.aclose()

@@ -11,7 +11,9 @@ from tests.spec.stored import assert_sound, records
 from tests.worlds import SCRIPTS
 from tollhouse.errors import ConfigurationError, StoreUnavailable
 from tollhouse.keys import UNNAMED
+from tollhouse.sessions import tokens
 from tollhouse.sessions.policies import SessionPolicy
+from tollhouse.sessions.presentation import Presentation
 from tollhouse.sessions.sessions import Sessions
 from tollhouse.sessions.touches import Touches
 from tollhouse.sessions.user_keys import UserKeys
@@ -138,14 +140,18 @@ async def test_a_session_has_one_touch_under_way_at_a_time(world, seam, sessions
     assert seam.touches == 1
 
 
+def shown_of(token):
+    return Presentation(token=token, own=UserKeys(namespace=UNNAMED, digest=token.digest), verifier="0" * 48)
+
+
 async def test_touches_under_way_are_bounded(world, seam):
     """Those above the bound are counted and left to a later verify."""
     touches = Touches(seam, world.metrics, under_way_max=2)
-    own = UserKeys(namespace=UNNAMED, digest="00" * 16)
+    first, second, third = [shown_of(tokens.issue(world.keyring, "00" * 16)) for _ in range(3)]
     seam.open.clear()
 
-    for sid in ("a" * 26, "b" * 26, "c" * 26, "a" * 26):
-        touches.start(own, sid)
+    for shown in (first, second, third, first):
+        touches.start(shown)
     seam.open.set()
     await touches.aclose()
 

@@ -9,7 +9,7 @@ from tollhouse.drill.results.history import Failure, Operation
 from tollhouse.errors import Overloaded, StoreUnavailable
 from tollhouse.limits.calls.batcher import TAKES_MAX
 from tollhouse.limits.decision import Take
-from tollhouse.sessions.sessions import Issued
+from tollhouse.sessions.outcomes import Issued
 from tollhouse.wiring import Tollhouse
 
 

@@ -22,7 +22,7 @@ from tollhouse.keyring import Keyring
 from tollhouse.limits.limiter import Limiter
 from tollhouse.limits.policy.notation import parse_policy
 from tollhouse.metrics import Metrics
-from tollhouse.sessions.sessions import Issued
+from tollhouse.sessions.outcomes import Issued
 from tollhouse.settings import Settings
 
 ADDRESS = "192.0.2.1"

@@ -14,7 +14,7 @@ from tollhouse import wiring
 from tollhouse.asgi.ratelimit.limiter_source import limiter_source
 from tollhouse.asgi.ratelimit.middleware import RateLimitMiddleware
 from tollhouse.litestar.routes import RateLimitRoutes
-from tollhouse.sessions.sessions import Issued
+from tollhouse.sessions.outcomes import Issued
 from tollhouse.settings.model import LimitSettings, PolicySettings, Settings
 
 Middleware = Callable[..., Any]

@@ -1,0 +1,53 @@
+-- sessions/rotate.lua: replace the secret of a live session; the former one opens nothing from then on.
+--
+-- A former secret in its grace may ask for it too. A second run finds its own secret and replies the same.
+--
+-- KEYS[1]  record      hash; the session
+-- KEYS[2]  index       sorted set; sid -> end in ms, of the user's sessions
+-- KEYS[3]  epoch       hash; ep in ms, dis = 1 while the user is disabled
+-- KEYS[4]  all_users   hash; ep in ms, for all users
+-- KEYS[5]  events      stream
+-- ARGV[1]  now_ms      integer; 0 means the server's clock
+-- ARGV[2]  sid         text, 26 characters
+-- ARGV[3]  digest      text, 32 hex digits; stands for the user in key names
+-- ARGV[4]  verifier    text, 48 hex digits; of the secret that was presented
+-- ARGV[5]  successor   text, 48 hex digits; of the new secret, which no other call has
+-- returns  as verify, with touch_due and renewal_due 0
+-- expires  record, index, epoch: as touch; events 30 days
+-- cost     O(log sessions), 15 commands
+-- idempotent yes
+-- flags    allow-oom
+--#include lib/now.lua
+--#include lib/read_session.lua
+--#include lib/secret_state.lua
+--#include lib/session_state.lua
+--#include lib/touch_session.lua
+--#include lib/lengthen.lua
+--#include lib/keep_until.lua
+--#include lib/record_use.lua
+--#include lib/write_event.lua
+--#include lib/session_reply.lua
+
+local record, index, epoch, all_users, events = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local now_ms = clock(tonumber(ARGV[1]))
+local sid, digest, verifier, successor = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+
+local session = read_session(record, digest)
+if not session then return {0} end
+local again = session.verifier == successor
+local secret = again and 1 or secret_state(session, record, verifier, now_ms)
+if secret == 2 then return {2} end
+
+local state = session_state(session, now_ms, epoch, all_users)
+if state ~= 1 then return {state} end
+if secret == 5 then return {5, session.user} end
+local renew_ms = session.renew_at_ms and redis.call('HGET', record, 'n')
+
+if not again then
+  redis.call('HSET', record, 'h', successor)
+  redis.call('HDEL', record, 'hp', 'hpx')
+  if session.renew_at_ms then redis.call('HSET', record, 'ra', now_ms + renew_ms) end
+  write_event(events, now_ms, 'rotated', session.user, sid)
+end
+if touch_session(session, now_ms) == 1 then record_use(session, now_ms, record, index, epoch, sid) end
+return session_reply(session, 0, 0)

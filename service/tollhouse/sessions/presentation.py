@@ -1,0 +1,97 @@
+"""Presented tokens: what a token names, and the session that a reply about it means to this process.
+
+Every verb that a token authorizes begins and ends here, so that each refuses what the revocation log refuses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from msgspec import Struct
+
+from tollhouse.errors import StoreError
+from tollhouse.keyring import Keyring
+from tollhouse.keys import Namespace
+from tollhouse.metrics import Metrics
+from tollhouse.sessions import tokens
+from tollhouse.sessions.records import Session, session_verified
+from tollhouse.sessions.revocation_log import RevocationLog
+from tollhouse.sessions.revocations import SessionRevoked
+from tollhouse.sessions.revoker import Revoker
+from tollhouse.sessions.tokens import Token
+from tollhouse.sessions.user_keys import UserKeys
+
+REUSED: Final = 5
+"""The reply of a script to the former secret after its grace, with the user."""
+_OUTCOMES: Final = {0: "unknown", 1: "ok", 2: "wrong-secret", 3: "expired", 4: "revoked", REUSED: "reused"}
+
+
+class Presentation(Struct, frozen=True, kw_only=True):
+    """A token that may open a session: what it names, and the verifier of its secret."""
+
+    token: Token
+    own: UserKeys
+    verifier: str
+
+    @property
+    def read_names(self) -> tuple[str, ...]:
+        """The keys of a script that only reads: the record and the epochs."""
+        own = self.own
+        return own.record(self.token.sid), own.epoch, own.global_epoch
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The keys of a script that may write: the record, the index, the epochs and the events."""
+        own = self.own
+        return own.record(self.token.sid), own.index, own.epoch, own.global_epoch, own.events
+
+
+class Presentations:
+    """Reads tokens, and decides what the replies about them mean; counts both by verb."""
+
+    def __init__(
+        self, keyring: Keyring, namespace: Namespace, metrics: Metrics, log: RevocationLog, revoker: Revoker
+    ) -> None:
+        self._keyring = keyring
+        self._namespace = namespace
+        self._metrics = metrics
+        self._log = log
+        self._revoker = revoker
+
+    def read(self, verb: str, token: Token | str) -> Presentation | None:
+        """Return what a token names; None if it is malformed, of another secret, or of a session known to be over."""
+        parsed = token if isinstance(token, Token) else tokens.parse(token)
+        verifier = None if parsed is None else tokens.verifier(self._keyring, parsed)
+        if parsed is None or verifier is None:
+            self._metrics.session(verb, "malformed")
+            return None
+        if self._log.contains(parsed.sid):
+            self._metrics.session(verb, "revoked")
+            return None
+        own = UserKeys(namespace=self._namespace, digest=parsed.digest)
+        return Presentation(token=parsed, own=own, verifier=verifier)
+
+    def session(self, verb: str, shown: Presentation, reply: Sequence[Any]) -> Session | None:
+        """Return the session that the store accepted; None for a refusal, and if this process knows that it is over."""
+        outcome = _OUTCOMES[reply[0]]
+        session = self._unless_revoked(shown.token, reply) if outcome == "ok" else None
+        self._metrics.session(verb, "revoked" if outcome == "ok" and session is None else outcome)
+        return session
+
+    async def end(self, shown: Presentation, reply: Sequence[Any]) -> None:
+        """Revoke the session of a former secret that was presented too late: one of its two holders is a thief.
+
+        The answer is None all the same if that cannot be written now; the next time that it is presented tries again.
+        """
+        revocation = SessionRevoked(user=reply[1].decode(), digest=shown.own.digest, sid=shown.token.sid)
+        try:
+            await self._revoker.end(revocation, kind="reused")
+        except StoreError:
+            self._metrics.session("end", "failed")
+        else:
+            self._metrics.session("end", "ok")
+
+    def _unless_revoked(self, token: Token, reply: Sequence[Any]) -> Session | None:
+        session, began_ms = session_verified(token.sid, reply)
+        return None if self._log.covers(token.digest, token.sid, began_ms, session.created_at) else session

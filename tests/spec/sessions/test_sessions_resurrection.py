@@ -1,0 +1,120 @@
+"""P4: whatever ends a session at whichever await of a verb, the session stays dead, for every token of it."""
+
+from __future__ import annotations
+
+from itertools import count
+
+import pytest
+
+from tests.spec.stored import assert_sound, index, records
+from tollhouse.sessions.outcomes import Issued
+from tollhouse.sessions.policies import SessionPolicy
+from tollhouse.sessions.sessions import Sessions
+
+MINUTE_MS = 60_000
+POLICIES = {
+    "default": SessionPolicy(idle_ms=20 * MINUTE_MS, absolute_ms=60 * MINUTE_MS, renew_ms=MINUTE_MS),
+    "single": SessionPolicy(idle_ms=20 * MINUTE_MS, absolute_ms=60 * MINUTE_MS, cap=1),
+}
+
+
+class Interleaved:
+    """A store that another call overtakes: before or after the calls of a verb, at one of these points."""
+
+    def __init__(self, store, point, overtake):
+        self.store, self.left, self.overtake = store, point, overtake
+
+    @property
+    def overtaken(self):
+        return self.left < 0
+
+    async def run(self, script, keys, args):
+        return await self._between(self.store.run, script, keys, args)
+
+    async def run_durably(self, script, keys, args):
+        return await self._between(self.store.run_durably, script, keys, args)
+
+    async def _between(self, run, *call):
+        await self._pass_point()
+        reply = await run(*call)
+        await self._pass_point()
+        return reply
+
+    async def _pass_point(self):
+        self.left -= 1
+        if self.left == -1:
+            await self.overtake()
+
+
+async def verify(sessions, token):
+    await sessions.verify(token)
+
+
+async def rotate(sessions, token):
+    return await sessions.rotate(token)
+
+
+async def renew(sessions, token):
+    return await sessions.renew(token)
+
+
+async def create(sessions, token):
+    await sessions.create("ada")
+
+
+async def list_all(sessions, token):
+    await sessions.list("ada")
+
+
+async def revoke(world, sessions, sid):
+    await sessions.revoke("ada", sid)
+
+
+async def revoke_all(world, sessions, sid):
+    await sessions.revoke_all("ada")
+
+
+async def evict(world, sessions, sid):
+    assert isinstance(await sessions.create("ada", policy="single"), Issued)
+
+
+async def expire(world, sessions, sid):
+    await world.advance(20 * MINUTE_MS)
+
+
+VERBS = [verify, rotate, renew, create, list_all]
+ENDS = [revoke, revoke_all, evict, expire]
+
+
+def opened(world, store=None):
+    """Open sessions as a process does that knows of no revocation."""
+    return Sessions(store or world.stores.sessions, world.keyring, world.metrics, POLICIES)
+
+
+@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("verb", VERBS)
+async def test_no_verb_brings_a_session_back(world, verb, end):
+    """The end comes from another process, at each point in turn: before, between and after the calls of the verb."""
+    for point in count():
+        issued = await opened(world).create("ada")
+        await world.advance(2 * MINUTE_MS)
+        sid = issued.session.sid
+
+        async def overtake(sid=sid):
+            await end(world, opened(world), sid)
+
+        store = Interleaved(world.stores.sessions, point, overtake)
+        sessions = opened(world, store)
+        found = await verb(sessions, issued.token)
+        await sessions.aclose()
+        if not store.overtaken:
+            break
+
+        for token in (issued.token, *([found.token] if found else [])):
+            assert await opened(world).verify(token) is None, f"point {point}"
+            assert await opened(world).renew(token) is None
+            assert await opened(world).rotate(token) is None
+        assert sid not in {record.sid for record in await records(world)}
+        assert sid not in {other for _, other in await index(world) if other == sid}
+        await assert_sound(world)
+    assert point >= 2, "a verb has a point before its call and one after it"
