@@ -35,12 +35,12 @@ def counted(world: World, operation: str, outcome: str) -> float | None:
     return world.metrics.registry.get_sample_value("tollhouse_session_operations_total", labels)
 
 
-async def events_of(world: World, token: Token) -> list[str]:
-    """Return the kinds of the events of a session, in order."""
+async def events_of(world: World, token: Token, sid: str | None = None) -> list[str]:
+    """Return the kinds of the events of a session, in order; with `sid`, those of another in its shard."""
     kinds = []
     for _, *fields in await world.command("sessions", "XRANGE", UNNAMED.session_events(token.digest[:2]), "-", "+"):
         texts = [text.decode() for text in flat(fields)]
         event = dict(zip(texts[::2], texts[1::2], strict=True))
-        if event["sid"] == token.sid:
+        if event["sid"] == (token.sid if sid is None else sid):
             kinds.append(event["kind"])
     return kinds

@@ -13,6 +13,7 @@
 -- ARGV[2]  sid         text, 26 characters
 -- ARGV[3]  digest      text, 32 hex digits; stands for the user in key names
 -- ARGV[4]  verifier    text, 48 hex digits; of the secret that was presented
+-- ARGV[5]  passive     0 or 1; whether the request was no use of the session
 -- returns  {1} it lives, {0} it is over or gone
 -- expires  record, index, epoch: as create, if the use is recorded; events 30 days
 -- cost     O(log sessions), 11 commands
@@ -30,7 +31,7 @@
 
 local record, index, epoch, all_users, events = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local now_ms = clock(tonumber(ARGV[1]))
-local sid, digest, verifier = ARGV[2], ARGV[3], ARGV[4]
+local sid, digest, verifier, passive = ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
 
 local session = read_session(record, digest)
 if not session then return {0} end
@@ -44,6 +45,8 @@ if state ~= 1 then
   write_event(events, now_ms, state == 4 and 'revoked' or 'expired', session.user, sid)
   return {0}
 end
-if touch_session(session, now_ms) == 1 then record_use(session, now_ms, record, index, epoch, sid) end
+if passive == 0 and touch_session(session, now_ms) == 1 then
+  record_use(session, now_ms, record, index, epoch, sid)
+end
 if first then redis.call('HSET', record, 'ra', now_ms + ages[1], 'hpx', now_ms - ages[2]) end
 return {1}

@@ -6,6 +6,7 @@
 -- Times are those after that touch. After the clock stepped back none is due until it is past the last touch, so no
 -- session lives longer.
 --
+-- A passive request does not prolong the session: nothing of it is to be recorded, and the times are as they are.
 -- A digest that is not the one of the record, so not the one that the token was issued with, is answered before the
 -- epoch that it names is read.
 --
@@ -15,6 +16,7 @@
 -- ARGV[1]  now_ms      integer; 0 means the server's clock
 -- ARGV[2]  digest      text, 32 hex digits; stands for the user in key names
 -- ARGV[3]  verifier    text, 48 hex digits
+-- ARGV[4]  passive     0 or 1; whether the request is no use of the session
 -- returns  {1, created_ms, last_seen_ms, absolute_end_ms, idle_end_ms, the user's epoch that it began in,
 --           touch_due 0 or 1, renewal_due 0 or 1, user, policy, device},
 --          {0} unknown, {2} another secret, {3} expired, {4} revoked, {5, user} the former secret after its grace
@@ -32,7 +34,7 @@
 
 local record, epoch, all_users = KEYS[1], KEYS[2], KEYS[3]
 local now_ms = clock(tonumber(ARGV[1]))
-local digest, verifier = ARGV[2], ARGV[3]
+local digest, verifier, passive = ARGV[2], ARGV[3], tonumber(ARGV[4])
 
 local session = read_session(record, digest)
 if not session then return {0} end
@@ -42,7 +44,7 @@ if secret == 2 then return {2} end
 local state = session_state(session, now_ms, epoch, all_users)
 if state ~= 1 then return {state} end
 if secret == 5 then return {5, session.user} end
-local touch_due = touch_session(session, now_ms)
+local touch_due = passive == 0 and touch_session(session, now_ms) or 0
 if secret == 1 and session.renew_at_ms == 0 then touch_due = 1 end
 
 return session_reply(session, touch_due, secret == 6 and 1 or renewal_due(session, now_ms))

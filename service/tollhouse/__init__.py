@@ -59,7 +59,8 @@ from tollhouse.limits.limiter import Limiter
 from tollhouse.limits.policy.definition import PolicyDefinition
 from tollhouse.limits.policy.policy import Limit, Policy
 from tollhouse.metrics import Metrics
-from tollhouse.sessions.outcomes import Issued, SessionRefused
+from tollhouse.sessions.disabler import DisableResult, EnableResult
+from tollhouse.sessions.outcomes import Issued, Rotation, SessionRefused
 from tollhouse.sessions.policies import SessionPolicy
 from tollhouse.sessions.records import Session
 from tollhouse.sessions.revoker import RevokeAllResult, RevokeResult
@@ -94,6 +95,8 @@ __all__ = [
     "CredentialsFunction",
     "Decision",
     "Dialect",
+    "DisableResult",
+    "EnableResult",
     "HttpResponse",
     "InvalidInput",
     "Issued",
@@ -126,6 +129,7 @@ __all__ = [
     "Results",
     "RevokeAllResult",
     "RevokeResult",
+    "Rotation",
     "ScriptFailed",
     "Session",
     "SessionPolicy",

@@ -32,6 +32,25 @@ async def test_sign_up_log_in_and_get_the_session(service: Service) -> None:
     assert "set-cookie" not in who.headers
 
 
+async def test_a_passive_request_does_not_prolong_a_session(service: Service) -> None:
+    """A request with `X-Session-Passive: 1` is answered, and its use is not recorded; any other value is none."""
+    await service.sign_up()
+    headers = await service.log_in()
+    store = service.tollhouse.stores.sessions
+    (record,) = await store.command("KEYS", "*:sid:*")
+    seen_at = await store.command("HINCRBY", record, "l", -120_000)
+
+    passive = await service.ask("GET", "/v1/session", headers={**headers, "X-Session-Passive": "1"})
+    await service.tollhouse.sessions.aclose()
+    assert int(await store.command("HGET", record, "l")) == seen_at
+    active = await service.ask("GET", "/v1/session", headers={**headers, "X-Session-Passive": "0"})
+    await service.tollhouse.sessions.aclose()
+
+    assert passive.json()["idle_expires_at"] == seen_at + 3_600_000
+    assert active.json()["idle_expires_at"] > seen_at + 3_600_000
+    assert int(await store.command("HGET", record, "l")) > seen_at
+
+
 async def test_a_cookie_login_never_shows_the_token(service: Service) -> None:
     """ASVS 3.3.4: for browsers the token is only in Set-Cookie, HttpOnly, Lax, for the whole path."""
     await service.sign_up()

@@ -86,6 +86,7 @@ class SessionsAgainstModel(RuleBasedStateMachine):
         self.world = self.do(self.exits.enter_async_context(open_world()))
         self.sessions = Sessions(self.world.stores.sessions, self.world.keyring, self.world.metrics, POLICIES)
         self.expected = {}
+        self.disabled = set()
         self.stepped_back = False
 
     def do(self, coroutine):
@@ -106,6 +107,9 @@ class SessionsAgainstModel(RuleBasedStateMachine):
     @rule(target=sessions_made, user=USERS, policy=st.sampled_from(sorted(POLICIES)))
     def create(self, user, policy):
         issued = self.do(self.sessions.create(user, policy=policy))
+        assert (issued == SessionRefused(reason="disabled")) == (user in self.disabled)
+        if user in self.disabled:
+            return multiple()
         if isinstance(issued, SessionRefused):
             assert POLICIES[policy].at_cap == "refuse"
             assert len(self.alive(user)) >= POLICIES[policy].cap
@@ -131,6 +135,18 @@ class SessionsAgainstModel(RuleBasedStateMachine):
         each.present(self.world.now_ms)
         assert session.expires_at == each.first.expires_at
         assert session.created_at == each.first.created_at
+        assert session.last_seen_at == each.seen_ms
+        assert session.idle_expires_at == each.end_ms
+
+    @rule(each=sessions_made)
+    def verify_passively(self, each):
+        session = self.do(self.sessions.verify(each.token, passive=True))
+        self.do(self.sessions.aclose())
+        assert (session is not None) == self.is_alive(each)
+        if session is None:
+            each.ended = True
+            return
+        each.present(self.world.now_ms)
         assert session.last_seen_at == each.seen_ms
         assert session.idle_expires_at == each.end_ms
 
@@ -196,6 +212,18 @@ class SessionsAgainstModel(RuleBasedStateMachine):
         self.do(self.sessions.revoke_all(user))
         for each in self.expected.values():
             each.ended = each.ended or each.first.user == user
+
+    @rule(user=USERS)
+    def disable(self, user):
+        self.do(self.sessions.disable(user))
+        self.disabled.add(user)
+        for each in self.expected.values():
+            each.ended = each.ended or each.first.user == user
+
+    @rule(user=USERS)
+    def enable(self, user):
+        self.do(self.sessions.enable(user))
+        self.disabled.discard(user)
 
     @rule(units=st.integers(1, 25))
     def advance(self, units):

@@ -22,10 +22,9 @@ SCRIPTS = scripts.load()
 HISTORIES = 25
 STEPS = 30
 CHANNEL = "revocations"
-VERBS = (
-    *("create", "create", "create", "verify", "verify", "touch", "touch", "rotate", "renew", "renew"),
-    *("find", "list", "revoke", "revoke_all"),
-)
+TOKEN_VERBS = ("create", "create", "create", "verify", "verify", "touch", "touch", "rotate", "renew", "renew")
+"""Verbs of one session and its secret, in the proportions in which they are called."""
+VERBS = (*TOKEN_VERBS, "find", "list", "revoke", "revoke_all", "set_disabled")
 
 Call = tuple[str, list[str], list[str | int]]
 
@@ -42,38 +41,49 @@ class Names:
 
 
 def _random_call(rng: random.Random, names: Names, now_ms: int) -> Call:
-    sid, user = f"s{rng.randrange(6)}", "ada"
+    sid = f"s{rng.randrange(6)}"
+    verb = rng.choice(VERBS)
+    of_one = _call_with_a_token if verb in TOKEN_VERBS else _call_about_a_user
+    return of_one(rng, names, now_ms, verb, sid)
+
+
+def _call_with_a_token(rng: random.Random, names: Names, now_ms: int, verb: str, sid: str) -> Call:
     secret = rng.choice((f"secret of {sid}",) * 10 + (f"secret of {sid}'", f"secret of {sid}'", "another"))
-    record, digest = names.record(sid), "d" if rng.random() < 0.95 else "another"
-    own = [record, names.index, names.epoch, names.everyone, names.events]
-    match rng.choice(VERBS):
+    digest = "d" if rng.random() < 0.95 else "another"
+    keys = [names.record(sid), names.index, names.epoch, names.everyone, names.events]
+    match verb:
         case "create":
             limits = (rng.choice((1_000, 60_000)), 90_000, rng.randint(1, 4), rng.randrange(2))
             details = (rng.choice((0, 100)), "p", "default", "dv", "")
-            return "sessions/create", own, [now_ms, sid, secret, user, "d", *limits, names.records, *details]
+            return "sessions/create", keys, [now_ms, sid, secret, "ada", "d", *limits, names.records, *details]
         case "verify":
-            keys = [record, names.epoch, names.everyone]
-            return "sessions/verify", keys, [now_ms, digest, secret]
+            keys = [names.record(sid), names.epoch, names.everyone]
+            return "sessions/verify", keys, [now_ms, digest, secret, rng.randrange(2)]
         case "touch":
-            return "sessions/touch", own, [now_ms, sid, digest, secret]
-        case "rotate" | "renew" as verb:
+            return "sessions/touch", keys, [now_ms, sid, digest, secret, rng.randrange(2)]
+        case _:
             successor = f"{secret}'" if rng.random() < 0.8 else f"secret of {sid}"
             grace = [rng.choice((1, 30_000))] if verb == "renew" else []
-            return f"sessions/{verb}", own, [now_ms, sid, digest, secret, successor, *grace]
+            return f"sessions/{verb}", keys, [now_ms, sid, digest, secret, successor, *grace]
+
+
+def _call_about_a_user(rng: random.Random, names: Names, now_ms: int, verb: str, sid: str) -> Call:
+    user, given = "ada", rng.choice((0, 0, now_ms - 500))
+    match verb:
         case "find":
             return "sessions/find", [names.index], [now_ms]
         case "list":
             records = [names.record(f"s{number}") for number in range(6)]
-            return "sessions/list", [names.epoch, names.everyone, *records], [now_ms, digest]
+            return "sessions/list", [names.epoch, names.everyone, *records], [now_ms, "d"]
         case "revoke":
             owner = user if rng.random() < 0.8 else "eve"
-            return (
-                "sessions/revoke",
-                [record, names.index, names.events],
-                [now_ms, sid, owner, CHANNEL, "{}", "revoked"],
-            )
+            keys = [names.record(sid), names.index, names.events]
+            return "sessions/revoke", keys, [now_ms, sid, owner, CHANNEL, "{}", "revoked"]
+        case "set_disabled":
+            options = [f"call {now_ms}", rng.randrange(2), 200_000, given, CHANNEL, "{}"]
+            return "sessions/set_disabled", [names.epoch, names.events], [now_ms, user, *options]
         case _:
-            kept, given = rng.choice(("", sid)), rng.choice((0, 0, now_ms - 500))
+            kept = rng.choice(("", sid))
             options = [f"call {now_ms}", kept, names.records, 200_000, 0, rng.randint(1, 6), given, CHANNEL, "{}"]
             options.append(rng.choice((0, 120_000)))
             keys = [names.index, names.epoch, names.events, names.record(kept)]

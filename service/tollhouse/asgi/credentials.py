@@ -57,6 +57,11 @@ def session_cookie(scope: Mapping[str, Any], name: str) -> str:
     return values[0] if len(values) == 1 else ""
 
 
+def is_passive(scope: Mapping[str, Any]) -> bool:
+    """Return whether a request says that it is no use of its session (`X-Session-Passive: 1`), as a page that polls."""
+    return _only_header(scope, b"x-session-passive") == "1"
+
+
 def _cookies(scope: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Split every Cookie header at `;` and one space (RFC 6265, 4.2.1); HTTP/2 may send several (RFC 9113, 8.2.3).
 

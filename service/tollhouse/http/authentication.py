@@ -18,7 +18,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from msgspec import Struct
 
 from tollhouse.asgi.client_address import clients_of
-from tollhouse.asgi.credentials import api_key_of, cookie_name, session_token
+from tollhouse.asgi.credentials import api_key_of, cookie_name, is_passive, session_token
 from tollhouse.asgi.ratelimit.headers import RateLimitFields
 from tollhouse.asgi.ratelimit.refusal_response import refusal_response
 from tollhouse.asgi.response import send_response
@@ -84,7 +84,7 @@ class Authentication(ASGIMiddleware):
         if known.roles:
             return Caller(roles=known.roles, address=address, key_name=known.name)
         token = session_token(scope, self._cookie)
-        session = await self._tollhouse.sessions.verify(token) if token else None
+        session = await self._tollhouse.sessions.verify(token, passive=is_passive(scope)) if token else None
         if session is None:
             return Caller(address=address, session_is_over=tokens.parse(token) is not None)
         return Caller(roles=frozenset({"session"}), session=session, address=address)

@@ -11,7 +11,7 @@ from tollhouse.sessions.tokens import Token
 
 
 class Issued(Struct, frozen=True, kw_only=True):
-    """A session and its new token; `durable` is True if that survives a failover."""
+    """A new session and its token; `durable` is True if it survives a failover."""
 
     session: Session
     token: Token
@@ -20,6 +20,17 @@ class Issued(Struct, frozen=True, kw_only=True):
     def __bool__(self) -> Literal[True]:
         """Return True, so that a type checker knows a false result as `SessionRefused`."""
         return True
+
+
+class Rotation(Struct, frozen=True, kw_only=True):
+    """A live session and the token that its client is to hold: a new one, or the one it presented (`renew`).
+
+    `durable` is True if a new one survives a failover.
+    """
+
+    session: Session
+    token: Token
+    durable: bool
 
 
 class SessionRefused(Struct, frozen=True, kw_only=True):

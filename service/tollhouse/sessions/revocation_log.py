@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from tollhouse.sessions.revocations import UNSETTLED_MS, AllSessionsRevoked, Revocation
+from tollhouse.sessions.revocations import UNSETTLED_MS, AllSessionsRevoked, Revocation, SessionRevoked, UserStatus
 
 RETENTION_S: Final = UNSETTLED_MS / 1000
 """How long an entry is kept; a failover takes seconds."""
@@ -30,7 +30,7 @@ ENTRIES_MAX: Final = 10_000
 
 
 class RevocationLog:
-    """Revocations of the last 120 s by this process's own clock; a user's later revoke-all replaces the earlier one."""
+    """Revocations of the last 120 s by this process's own clock; of two of a user, the later replaces the earlier."""
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic, entries_max: int = ENTRIES_MAX) -> None:
         self._clock = clock
@@ -98,12 +98,18 @@ class RevocationLog:
 
 
 def _key(revocation: Revocation) -> str:
-    """Return the sid or the user's digest; they cannot be equal, because their lengths differ."""
-    return revocation.digest if isinstance(revocation, AllSessionsRevoked) else revocation.sid
+    """Return the sid or the user's digest, marked for a status; they cannot be equal, because their lengths differ."""
+    match revocation:
+        case SessionRevoked():
+            return revocation.sid
+        case AllSessionsRevoked():
+            return revocation.digest
+        case UserStatus():
+            return f"status:{revocation.digest}"
 
 
 def _later(known: Revocation, new: Revocation) -> Revocation:
-    """Return the later of two revocations of one session or user: it covers whatever the earlier one covers."""
-    if isinstance(known, AllSessionsRevoked) and isinstance(new, AllSessionsRevoked) and known.epoch_ms > new.epoch_ms:
-        return known
-    return new
+    """Return the later of two revocations with one key: it covers whatever the earlier one covers."""
+    if isinstance(known, SessionRevoked) or isinstance(new, SessionRevoked):
+        return new
+    return known if known.epoch_ms > new.epoch_ms else new

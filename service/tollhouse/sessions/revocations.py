@@ -91,7 +91,28 @@ class AllSessionsRevoked(Struct, frozen=True, kw_only=True, forbid_unknown_field
         return sid != self.keep and began_ms < self.epoch_ms and created_at <= self.epoch_ms
 
 
-Revocation = SessionRevoked | AllSessionsRevoked
+class UserStatus(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="status", omit_defaults=True):
+    """A user was disabled or enabled under one secret; `epoch_ms` is 0 until the first run, then the time of that.
+
+    The latest holds. On replay a primary that has seen this one or a later one writes nothing. Sessions that a disabled
+    user had are ended by the revocation of all of them, which follows.
+    """
+
+    user: _User
+    digest: _Digest
+    name: _Sid
+    disabled: bool
+    epoch_ms: int = 0
+
+    def call(self, namespace: Namespace) -> Call:
+        """Return the call that disables or enables the user."""
+        own = UserKeys(namespace=namespace, digest=self.digest)
+        subject = (self.user, self.name, int(self.disabled), LIFETIME_MS_MAX, self.epoch_ms)
+        channel = (namespace.session_revocations, announcement(self))
+        return "sessions/set_disabled", (own.epoch, own.events), (*subject, *channel)
+
+
+Revocation = SessionRevoked | AllSessionsRevoked | UserStatus
 
 _ENCODER: Final = msgspec.json.Encoder()
 _DECODER: Final = msgspec.json.Decoder(Revocation)
@@ -99,7 +120,7 @@ _DECODER: Final = msgspec.json.Decoder(Revocation)
 
 def announcement(revocation: Revocation) -> str:
     """Return the text of an announcement; the script prefixes the time, which for a revoke-all is the epoch."""
-    if isinstance(revocation, AllSessionsRevoked):
+    if not isinstance(revocation, SessionRevoked):
         revocation = msgspec.structs.replace(revocation, epoch_ms=0)
     return _ENCODER.encode(revocation).decode()
 
@@ -113,6 +134,6 @@ def read_announcement(payload: bytes) -> Revocation | None:
         revocation = _DECODER.decode(text)
     except (msgspec.DecodeError, msgspec.ValidationError):
         return None
-    if isinstance(revocation, AllSessionsRevoked):
-        return msgspec.structs.replace(revocation, epoch_ms=int(at_ms))
-    return revocation
+    if isinstance(revocation, SessionRevoked):
+        return revocation
+    return msgspec.structs.replace(revocation, epoch_ms=int(at_ms))

@@ -74,7 +74,8 @@ class Revoker:
         self._log = log
         self._namespace = namespace
         self._random_bytes = random_bytes
-        self._replays = 0
+        self.replays = 0
+        """How many replays have begun: a caller of `record` remembers it from before its call."""
 
     async def revoke(self, user: str, sid: str) -> RevokeResult:
         """End one session of a user, as `Sessions.revoke` does."""
@@ -116,12 +117,21 @@ class Revoker:
         If one fails, all are to be run again, and the log forgets nothing until then. The first goes alone: a primary
         that may not write is spared the others.
         """
-        self._replays += 1
+        self.replays += 1
         self._log.hold()
         calls = [revocation.call(self._namespace) for revocation in self._log.entries()]
         for first, last in pairwise((0, *range(1, len(calls), _CONCURRENT_REPLAYS), len(calls))):
             await asyncio.gather(*(run(*call) for call in calls[first:last]))
         self._log.release()
+
+    async def record(self, revocation: Revocation, replays: int) -> None:
+        """Add a revocation to the log; `replays` is the count of replays before its call was sent.
+
+        A replay since then did not include it, on a primary that may have lost the call, so the call is repeated.
+        """
+        self._add(revocation)
+        if self.replays != replays:
+            await self._store.run(*revocation.call(self._namespace))
 
     def on_announcement(self, payload: bytes) -> None:
         """Add an announced revocation, by this process or another, to the log; count one that cannot be read."""
@@ -137,12 +147,12 @@ class Revoker:
 
     async def _revoke(self, revocation: SessionRevoked, kind: Cause, steps: Steps) -> tuple[bool, bool]:
         """End a session under one secret; return whether there was one, and whether that is durable."""
-        replays = self._replays
+        replays = self.replays
         reply, confirmed = await self._store.run_durably(*revocation.call(self._namespace, kind))
         ended = reply[0] == 1
         if ended:
             steps.begun = True
-            await self._record(revocation, replays)
+            await self.record(revocation, replays)
         return ended, confirmed
 
     async def _revoke_all_under(self, revocation: AllSessionsRevoked, steps: Steps) -> tuple[int, bool]:
@@ -153,7 +163,7 @@ class Revoker:
         removed, alive, durable = 0, 0, True
         looked_at = _MEMBERS_PER_RUN
         while looked_at == _MEMBERS_PER_RUN:
-            replays = self._replays
+            replays = self.replays
             call = revocation.call(self._namespace, skip=alive, part=_MEMBERS_PER_RUN)
             reply, confirmed = await self._store.run_durably(*call)
             steps.begun = True
@@ -161,17 +171,8 @@ class Revoker:
             removed, alive, durable = removed + count, alive + looked_at - count, durable and confirmed
             for sid in young:
                 self._add(SessionRevoked(user=revocation.user, digest=revocation.digest, sid=sid.decode()))
-            await self._record(replace(revocation, epoch_ms=epoch_ms), replays)
+            await self.record(replace(revocation, epoch_ms=epoch_ms), replays)
         return removed, durable
-
-    async def _record(self, revocation: Revocation, replays: int) -> None:
-        """Add a revocation to the log; `replays` is the count of replays before its call was sent.
-
-        A replay since then did not include it, on a primary that may have lost the call, so the call is repeated.
-        """
-        self._add(revocation)
-        if self._replays != replays:
-            await self._store.run(*revocation.call(self._namespace))
 
     def _add(self, revocation: Revocation) -> None:
         if not self._log.add(revocation):

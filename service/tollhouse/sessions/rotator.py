@@ -22,7 +22,7 @@ from tollhouse.keyring import Keyring
 from tollhouse.metrics import Metrics
 from tollhouse.scripts import Argument, DurableScriptRunner
 from tollhouse.sessions import tokens
-from tollhouse.sessions.outcomes import Issued
+from tollhouse.sessions.outcomes import Rotation
 from tollhouse.sessions.presentation import REUSED, Presentation, Presentations
 from tollhouse.sessions.records import is_renewal_due
 from tollhouse.sessions.tokens import RandomBytes, Token
@@ -48,7 +48,7 @@ class Rotator:
         self._presentations = presentations
         self._random_bytes = random_bytes
 
-    async def rotate(self, token: Token | str) -> Issued | None:
+    async def rotate(self, token: Token | str) -> Rotation | None:
         """Replace the secret of a session, as `Sessions.rotate` does."""
         shown = self._presentations.read("rotate", token)
         if shown is None:
@@ -56,14 +56,14 @@ class Rotator:
         successor = replace(shown.token, secret=tokens.new_secret(self._random_bytes))
         return await self._run("rotate", shown, successor)
 
-    async def renew(self, token: Token | str) -> Issued | None:
+    async def renew(self, token: Token | str) -> Rotation | None:
         """Replace the secret of a session if it is due, as `Sessions.renew` does."""
         shown = self._presentations.read("renew", token)
         if shown is None:
             return None
         return await self._run("renew", shown, tokens.successor(self._keyring, shown.token), GRACE_MS)
 
-    async def _run(self, verb: str, shown: Presentation, successor: Token, *more: Argument) -> Issued | None:
+    async def _run(self, verb: str, shown: Presentation, successor: Token, *more: Argument) -> Rotation | None:
         verifier = tokens.verifier(self._keyring, successor)
         assert verifier is not None, "the token that precedes it has a verifier"
         args = (shown.token.sid, shown.own.digest, shown.verifier, verifier, *more)
@@ -74,4 +74,4 @@ class Rotator:
         if session is None:
             return None
         kept = shown.token if verb == "renew" and not is_renewal_due(reply) else successor
-        return Issued(session=replace(session, renewal_due=False), token=kept, durable=durable)
+        return Rotation(session=replace(session, renewal_due=False), token=kept, durable=durable)

@@ -24,7 +24,8 @@ from tollhouse.keys import UNNAMED, Namespace
 from tollhouse.metrics import Metrics
 from tollhouse.scripts import DurableScriptRunner
 from tollhouse.sessions import tokens
-from tollhouse.sessions.outcomes import Issued, SessionRefused
+from tollhouse.sessions.disabler import Disabler, DisableResult, EnableResult
+from tollhouse.sessions.outcomes import Issued, Rotation, SessionRefused
 from tollhouse.sessions.policies import POLICIES, Policies, SessionPolicy
 from tollhouse.sessions.presentation import REUSED, Presentations
 from tollhouse.sessions.records import Session, is_touch_due, session_created, sessions_listed
@@ -70,6 +71,7 @@ class Sessions:
         self._random_bytes = random_bytes
         self._touches = Touches(store, metrics)
         self._presentations = Presentations(keyring, namespace, metrics, self._log, self.revoker)
+        self._disabler = Disabler(store, keyring, metrics, namespace, self.revoker, random_bytes)
         self._rotator = Rotator(store, keyring, metrics, self._presentations, random_bytes)
 
     def check(self, user: str, *, policy: str = "default", device: str | None = None) -> tuple[str, SessionPolicy, str]:
@@ -103,27 +105,32 @@ class Sessions:
             return refusal
         return Issued(session=session_created(token.sid, user, policy, label, reply), token=token, durable=durable)
 
-    async def verify(self, token: Token | str) -> Session | None:
-        """Return the session of a token, and record its use soon after; None if the token opens no live session."""
+    async def verify(self, token: Token | str, *, passive: bool = False) -> Session | None:
+        """Return the session of a token, and record its use soon after; None if the token opens no live session.
+
+        A `passive` request, such as a page's that polls by itself, is no use: it does not prolong the session.
+        """
         shown = self._presentations.read("verify", token)
         if shown is None:
             return None
-        reply = await self._store.run("sessions/verify", shown.read_names, (shown.own.digest, shown.verifier))
+        reply = await self._store.run(
+            "sessions/verify", shown.read_names, (shown.own.digest, shown.verifier, int(passive))
+        )
         if reply[0] == REUSED:
             await self._presentations.end(shown, reply)
         session = self._presentations.session("verify", shown, reply)
         if is_touch_due(reply) and (session is not None or reply[0] != 1):
-            self._touches.start(shown)
+            self._touches.start(shown, passive=passive)
         return session
 
-    async def rotate(self, token: Token | str) -> Issued | None:
+    async def rotate(self, token: Token | str) -> Rotation | None:
         """Replace the secret of a session, as for a login of a higher level: the token opens nothing from then on.
 
         Return None if it opens no live session.
         """
         return await self._rotator.rotate(token)
 
-    async def renew(self, token: Token | str) -> Issued | None:
+    async def renew(self, token: Token | str) -> Rotation | None:
         """Return the token that a client is to hold: the one that it presented, or its successor if that is due.
 
         A policy says by `renew_ms` when it is; all who present the same token get the same successor. Return None if
@@ -153,6 +160,17 @@ class Sessions:
     async def revoke_all(self, user: str, *, keep: Session | None = None) -> RevokeAllResult:
         """End every session of a user that began before this call, except `keep`; later logins live."""
         return await self.revoker.revoke_all(user, keep)
+
+    async def disable(self, user: str) -> DisableResult:
+        """End all sessions of a user, who gets no other until `enable`; that lasts, however long it is.
+
+        It is about sessions alone: a password stays as it is.
+        """
+        return await self._disabler.disable(user)
+
+    async def enable(self, user: str) -> EnableResult:
+        """Allow a user to log in again; sessions of before stay over."""
+        return await self._disabler.enable(user)
 
     async def aclose(self) -> None:
         """Wait until the use of sessions that were verified is recorded, or cannot be."""

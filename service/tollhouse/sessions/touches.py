@@ -30,8 +30,8 @@ class Touches:
         self._sids: set[str] = set()
         self._tasks = BackgroundTasks()
 
-    def start(self, shown: Presentation) -> None:
-        """Start a touch; leave it out, and count that, if too many are under way."""
+    def start(self, shown: Presentation, *, passive: bool = False) -> None:
+        """Start a touch; leave it out, and count that, if too many are under way. A `passive` one records no use."""
         sid = shown.token.sid
         if sid in self._sids:
             return
@@ -39,15 +39,15 @@ class Touches:
             self._metrics.session("touch", "skipped")
             return
         self._sids.add(sid)
-        self._tasks.start(self._touch(shown, sid), "tollhouse-touch")
+        self._tasks.start(self._touch(shown, sid, int(passive)), "tollhouse-touch")
 
     async def aclose(self) -> None:
         """Wait for the touches under way."""
         await self._tasks.aclose()
 
-    async def _touch(self, shown: Presentation, sid: str) -> None:
+    async def _touch(self, shown: Presentation, sid: str, passive: int) -> None:
         try:
-            await self._store.run("sessions/touch", shown.names, (sid, shown.own.digest, shown.verifier))
+            await self._store.run("sessions/touch", shown.names, (sid, shown.own.digest, shown.verifier, passive))
         except (StoreError, ConfigurationError):  # of a store that was closed in the meantime
             self._metrics.session("touch", "failed")
         else:

@@ -171,6 +171,13 @@ def _pexpireat(keys: Keyspace, key: bytes, end_ms: bytes) -> int:
     return 1
 
 
+def _persist(keys: Keyspace, key: bytes) -> int:
+    if keys.find(key) is None or keys.ends_ms.pop(key, None) is None:
+        return 0
+    keys.effects.append((b"PERSIST", key))
+    return 1
+
+
 def _hget(keys: Keyspace, key: bytes, field: bytes) -> bytes | None:
     return (keys.find(key, dict) or {}).get(field)
 
@@ -292,6 +299,7 @@ _COMMANDS: Final[dict[bytes, Callable[..., Any]]] = {
     b"PTTL": _pttl,
     b"PEXPIRE": _pexpire,
     b"PEXPIREAT": _pexpireat,
+    b"PERSIST": _persist,
     b"HGET": _hget,
     b"HMGET": _hmget,
     b"HGETALL": _hgetall,
@@ -312,5 +320,5 @@ _COMMANDS: Final[dict[bytes, Callable[..., Any]]] = {
 }
 COMMANDS: Final = frozenset(_COMMANDS)
 WRITES: Final = frozenset(
-    b"SET SETRANGE DEL UNLINK PEXPIRE PEXPIREAT HSET HDEL HINCRBY ZADD ZREM ZREMRANGEBYSCORE XADD".split()
+    b"SET SETRANGE DEL UNLINK PEXPIRE PEXPIREAT PERSIST HSET HDEL HINCRBY ZADD ZREM ZREMRANGEBYSCORE XADD".split()
 )

@@ -24,6 +24,7 @@ from tollhouse.sessions.revocations import (
     AllSessionsRevoked,
     Revocation,
     SessionRevoked,
+    UserStatus,
     announcement,
     read_announcement,
 )
@@ -34,6 +35,7 @@ DIGEST = "0123456789abcdef" * 2
 SID, OTHER = "a" * 26, "b" * 26
 ONE = SessionRevoked(user="ada", digest=DIGEST, sid=SID)
 ALL = AllSessionsRevoked(user="ada", digest=DIGEST, name=OTHER, keep="", epoch_ms=START_MS)
+STATUS = UserStatus(user="ada", digest=DIGEST, name=OTHER, disabled=True, epoch_ms=START_MS)
 PATIENCE_S = 5.0
 
 
@@ -51,7 +53,7 @@ def one(number: int) -> SessionRevoked:
     return replace(ONE, sid=f"{number:0>26}".translate(str.maketrans("0189", "wxyz")))
 
 
-@pytest.mark.parametrize("revocation", [ONE, ALL, replace(ALL, keep=SID)])
+@pytest.mark.parametrize("revocation", [ONE, ALL, replace(ALL, keep=SID), STATUS])
 def test_an_announcement_can_be_read(revocation: Revocation) -> None:
     """An announcement, as the script writes it, is read as the revocation that it announces."""
     assert read_announcement(b"%d %s" % (START_MS, announcement(revocation).encode())) == revocation

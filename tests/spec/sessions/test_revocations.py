@@ -13,7 +13,7 @@ from tests.worlds import SCRIPTS, START_MS
 from tollhouse.errors import StoreUnavailable
 from tollhouse.keyring import Keyring
 from tollhouse.keys import UNNAMED
-from tollhouse.sessions.outcomes import Issued, SessionRefused
+from tollhouse.sessions.outcomes import Issued
 from tollhouse.sessions.policies import LIFETIME_MS_MAX, SessionPolicy
 from tollhouse.sessions.revocations import AllSessionsRevoked
 from tollhouse.sessions.revoker import RevokeAllResult, RevokeResult
@@ -304,33 +304,6 @@ async def test_an_epoch_lives_as_long_as_any_session_it_may_end(world, sessions)
     left_ms = await world.command("sessions", "PTTL", await epoch_key(world))
 
     assert left_ms >= LIFETIME_MS_MAX - world.real_elapsed_ms - 5
-
-
-async def test_a_disabled_user_has_no_sessions_and_gets_none(world, sessions):
-    """The flag `dis` ends live sessions, refuses new ones, hides all from lists, and never expires."""
-    issued = await sessions.create("ada")
-    key = UNNAMED.user_epoch(issued.token.digest[:2], world.keyring.digest("session-user", "ada"))
-    await world.command("sessions", "HSET", key, "dis", 1)
-    await world.command("sessions", "PERSIST", key)
-
-    assert await sessions.list("ada") == ()
-    assert await verified(sessions, issued.token) is None
-    assert await sessions.create("ada") == SessionRefused(reason="disabled")
-    await sessions.revoke_all("ada")
-    assert await world.command("sessions", "PTTL", key) == -1
-    assert await records(world) == []
-    await assert_sound(world)
-
-
-async def test_a_refused_create_writes_nothing(world, sessions):
-    """A refusal leaves the store as it was."""
-    digest = world.keyring.digest("session-user", "ada")
-    await world.command("sessions", "HSET", UNNAMED.user_epoch(digest[:2], digest), "dis", 1)
-    before = await keys_of(world, "sessions")
-
-    await sessions.create("ada")
-
-    assert await keys_of(world, "sessions") == before
 
 
 async def test_the_epoch_of_everyone_ends_all_sessions_of_a_shard(world, sessions):

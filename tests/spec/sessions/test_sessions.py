@@ -454,7 +454,9 @@ async def test_every_session_script_works_by_the_clock_of_the_server(world):
     assert abs(renewed.session.last_seen_at - time.time() * 1000) < MINUTE_MS
     assert (await sessions.revoke("ada", issued.session.sid)).found
     assert (await sessions.revoke_all("ada")).removed == 0
-    scripts = ("create", "verify", "touch", "rotate", "renew", "find", "list", "revoke", "revoke_all")
+    assert (await sessions.disable("ada")).removed == 0
+    await sessions.enable("ada")
+    scripts = ("create", "verify", "touch", "rotate", "renew", "find", "list", "revoke", "revoke_all", "set_disabled")
     assert called == {f"sessions/{verb}" for verb in scripts}
     assert {name for name in SCRIPTS if name.startswith("sessions/")} == called | {"sessions/probe"}
     await stores.aclose()

@@ -46,44 +46,57 @@ class Interleaved:
             await self.overtake()
 
 
-async def verify(sessions, token):
+async def verify(sessions, token, user):
     await sessions.verify(token)
 
 
-async def rotate(sessions, token):
+async def look(sessions, token, user):
+    await sessions.verify(token, passive=True)
+
+
+async def rotate(sessions, token, user):
     return await sessions.rotate(token)
 
 
-async def renew(sessions, token):
+async def renew(sessions, token, user):
     return await sessions.renew(token)
 
 
-async def create(sessions, token):
-    await sessions.create("ada")
+async def create(sessions, token, user):
+    await sessions.create(user)
 
 
-async def list_all(sessions, token):
-    await sessions.list("ada")
+async def list_all(sessions, token, user):
+    await sessions.list(user)
 
 
-async def revoke(world, sessions, sid):
-    await sessions.revoke("ada", sid)
+async def revoke(world, sessions, issued):
+    await sessions.revoke(issued.session.user, issued.session.sid)
 
 
-async def revoke_all(world, sessions, sid):
-    await sessions.revoke_all("ada")
+async def revoke_all(world, sessions, issued):
+    await sessions.revoke_all(issued.session.user)
 
 
-async def evict(world, sessions, sid):
-    assert isinstance(await sessions.create("ada", policy="single"), Issued)
+async def evict(world, sessions, issued):
+    assert isinstance(await sessions.create(issued.session.user, policy="single"), Issued)
 
 
-async def expire(world, sessions, sid):
+async def expire(world, sessions, issued):
     await world.advance(20 * MINUTE_MS)
 
 
-VERBS = [verify, rotate, renew, create, list_all]
-ENDS = [revoke, revoke_all, evict, expire]
+async def disable(world, sessions, issued):
+    await sessions.disable(issued.session.user)
+
+
+async def disable_and_enable(world, sessions, issued):
+    await sessions.disable(issued.session.user)
+    await sessions.enable(issued.session.user)
+
+
+VERBS = [verify, look, rotate, renew, create, list_all]
+ENDS = [revoke, revoke_all, evict, expire, disable, disable_and_enable]
 
 
 def opened(world, store=None):
@@ -96,16 +109,16 @@ def opened(world, store=None):
 async def test_no_verb_brings_a_session_back(world, verb, end):
     """The end comes from another process, at each point in turn: before, between and after the calls of the verb."""
     for point in count():
-        issued = await opened(world).create("ada")
+        issued = await opened(world).create(f"user {point}")
         await world.advance(2 * MINUTE_MS)
         sid = issued.session.sid
 
-        async def overtake(sid=sid):
-            await end(world, opened(world), sid)
+        async def overtake(issued=issued):
+            await end(world, opened(world), issued)
 
         store = Interleaved(world.stores.sessions, point, overtake)
         sessions = opened(world, store)
-        found = await verb(sessions, issued.token)
+        found = await verb(sessions, issued.token, issued.session.user)
         await sessions.aclose()
         if not store.overtaken:
             break

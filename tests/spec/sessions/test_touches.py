@@ -14,6 +14,7 @@ from tollhouse.keys import UNNAMED
 from tollhouse.sessions import tokens
 from tollhouse.sessions.policies import SessionPolicy
 from tollhouse.sessions.presentation import Presentation
+from tollhouse.sessions.rotator import GRACE_MS
 from tollhouse.sessions.sessions import Sessions
 from tollhouse.sessions.touches import Touches
 from tollhouse.sessions.user_keys import UserKeys
@@ -83,6 +84,55 @@ async def test_an_answer_does_not_wait_for_its_touch(world, seam, sessions):
     assert await last_seen(world) == world.now_ms
     assert counted(world, "ok") == 1
     await assert_sound(world)
+
+
+async def test_a_passive_request_does_not_prolong_a_session(world, seam, sessions):
+    """However often a page polls by itself, the session ends at its idle end, which each answer tells unchanged."""
+    issued = await sessions.create("ada")
+    for _ in range(19):
+        await world.advance(MINUTE_MS)
+        session = await sessions.verify(issued.token, passive=True)
+        assert (session.last_seen_at, session.idle_expires_at) == (
+            issued.session.last_seen_at,
+            issued.session.idle_expires_at,
+        )
+    await sessions.aclose()
+
+    await world.advance(MINUTE_MS)
+
+    assert await sessions.verify(issued.token, passive=True) is None
+    assert seam.touches == 0
+
+
+async def test_a_passive_request_presents_a_successor(world, seam, sessions):
+    """The grace of a former secret begins with it, which is written, and no use with it."""
+    policies = {"default": SessionPolicy(idle_ms=20 * MINUTE_MS, absolute_ms=60 * MINUTE_MS, renew_ms=MINUTE_MS)}
+    sessions = Sessions(seam, world.keyring, world.metrics, policies)
+    former = await sessions.create("ada")
+    await world.advance(MINUTE_MS)
+    renewed = await sessions.renew(former.token)
+    used_at = renewed.session.last_seen_at
+    await world.advance(2 * MINUTE_MS)
+
+    assert (await sessions.verify(renewed.token, passive=True)).last_seen_at == used_at
+    await sessions.aclose()
+    await world.advance(GRACE_MS + 1)
+
+    assert seam.touches == 1
+    assert await last_seen(world) == used_at
+    assert await sessions.verify(former.token, passive=True) is None
+    assert await sessions.verify(renewed.token, passive=True) is None
+
+
+async def test_a_passive_request_removes_what_is_over(world, seam, sessions):
+    """A session that is found over is removed, whatever the request."""
+    issued = await sessions.create("ada")
+    world.step_back(-30 * MINUTE_MS)
+
+    assert await sessions.verify(issued.token, passive=True) is None
+    await sessions.aclose()
+
+    assert await records(world) == []
 
 
 async def test_most_verifies_touch_nothing(world, seam, sessions):

@@ -20,7 +20,7 @@ from inspect import isawaitable
 from typing import Any, Final, cast
 from uuid import UUID
 
-from tollhouse.asgi.credentials import api_key_of, session_token
+from tollhouse.asgi.credentials import api_key_of, is_passive, session_token
 from tollhouse.asgi.ratelimit.limiter_source import LimiterSource
 from tollhouse.asgi.ratelimit.request_context import RequestContext
 from tollhouse.asgi.types import Scope, header_of
@@ -144,7 +144,7 @@ async def _verified_session(context: RequestContext) -> Session | None:
     if not token.startswith(_FORMAT) or not context.source.has_sessions:
         return None
     try:
-        return await (await context.source.sessions()).verify(token)
+        return await (await context.source.sessions()).verify(token, passive=is_passive(context.scope))
     except StoreUnavailable:
         return None
 

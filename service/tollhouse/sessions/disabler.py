@@ -1,0 +1,78 @@
+"""Disabled users: they have no sessions and get none, until they are enabled."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from tollhouse.errors import Steps
+from tollhouse.keyring import Keyring
+from tollhouse.keys import Namespace
+from tollhouse.metrics import Metrics
+from tollhouse.scripts import DurableScriptRunner
+from tollhouse.sessions import tokens
+from tollhouse.sessions.revocations import UserStatus
+from tollhouse.sessions.revoker import Revoker
+from tollhouse.sessions.tokens import RandomBytes
+from tollhouse.sessions.user_keys import user_keys
+from tollhouse.sessions.validation import valid_user
+
+
+class DisableResult(Struct, frozen=True, kw_only=True):
+    """The user is disabled; `removed` counts the sessions that were still in the index."""
+
+    removed: int
+    durable: bool
+
+
+class EnableResult(Struct, frozen=True, kw_only=True):
+    """The user may log in."""
+
+    durable: bool
+
+
+class Disabler:
+    """Disables and enables users; the revocation log has both, and replays them on new primaries."""
+
+    def __init__(
+        self,
+        store: DurableScriptRunner,
+        keyring: Keyring,
+        metrics: Metrics,
+        namespace: Namespace,
+        revoker: Revoker,
+        random_bytes: RandomBytes,
+    ) -> None:
+        self._store = store
+        self._keyring = keyring
+        self._metrics = metrics
+        self._namespace = namespace
+        self._revoker = revoker
+        self._random_bytes = random_bytes
+
+    async def disable(self, user: str) -> DisableResult:
+        """Disable a user, as `Sessions.disable` does: that ends the sessions, and their records are removed then."""
+        with Steps() as steps:
+            durable = await self._set(user, steps, disabled=True)
+            revoked = await self._revoker.revoke_all(user, None)
+        self._metrics.session("disable", "ok")
+        return DisableResult(removed=revoked.removed, durable=durable and revoked.durable)
+
+    async def enable(self, user: str) -> EnableResult:
+        """Enable a user, as `Sessions.enable` does."""
+        with Steps() as steps:
+            durable = await self._set(user, steps, disabled=False)
+        self._metrics.session("enable", "ok")
+        return EnableResult(durable=durable)
+
+    async def _set(self, user: str, steps: Steps, *, disabled: bool) -> bool:
+        """Write the status under every secret; return whether that is durable."""
+        user, name, durable = valid_user(user), tokens.new_sid(self._random_bytes), True
+        for own in user_keys(self._namespace, self._keyring, user):
+            status = UserStatus(user=user, digest=own.digest, name=name, disabled=disabled)
+            replays = self._revoker.replays
+            (since_ms,), confirmed = await self._store.run_durably(*status.call(self._namespace))
+            steps.begun = True
+            await self._revoker.record(replace(status, epoch_ms=since_ms), replays)
+            durable = durable and confirmed
+        return durable
