@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -301,6 +302,10 @@ async def test_a_cached_result_is_loaded_at_once(short_world: StoreWorld) -> Non
 
     assert (found.value, found.status) == ("value", "BYPASS")
     assert loop.time() - began_s < 0.3
+    for verb in (cache.fetch("k", load, fresh=True), cache.get("k"), cache.set("k", "value"), cache.look_up("k")):
+        with suppress(StoreUnavailable):
+            await verb
+    assert loop.time() - began_s < 0.6
     invalidation = asyncio.ensure_future(cache.invalidate("k"))
     await asyncio.sleep(0.05)
     await set_needed(short_world, 0)
@@ -310,3 +315,11 @@ async def test_a_cached_result_is_loaded_at_once(short_world: StoreWorld) -> Non
 def test_impatient_scripts_exist() -> None:
     """Each is a script of ours: a name that was changed would make its callers wait."""
     assert set(SCRIPTS) >= IMPATIENT
+
+
+def test_of_the_cache_only_invalidations_wait() -> None:
+    """The other callers have a value or load one; what is for operators waits as everything else does."""
+    cache = {name for name in SCRIPTS if name.startswith("cache/")}
+    patient = {"invalidate", "invalidate_tags", "probe", "stats", "sweep"}
+
+    assert cache - IMPATIENT == {f"cache/{name}" for name in patient}

@@ -48,8 +48,10 @@ if TYPE_CHECKING:
 
 AnyStore: TypeAlias = "Store | FakeStore"
 
-IMPATIENT: Final = frozenset({"cache/get_or_lease", "cache/fill", "cache/renew", "cache/release"})
-"""Scripts whose callers would rather do without a reply than wait for a replica: the value is loaded all the same."""
+IMPATIENT: Final = frozenset(
+    f"cache/{name}" for name in ("confirm", "fill", "get", "get_or_lease", "release", "renew", "set", "take_lease")
+)
+"""Scripts whose callers would rather do without a reply than wait for a replica: they have the value, or load it."""
 
 _Embedded = EmbeddedLocator | EmbeddedClusterLocator
 SharedResource = SentinelResolver | StaticResolver | EmbeddedLocator | EmbeddedClusterLocator
