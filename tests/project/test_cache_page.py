@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
@@ -57,6 +58,14 @@ def test_the_pages_state_the_bounds_of_the_code() -> None:
     assert f"{TAGS_MAX} tags an entry ({TAGS_MAX - 1} of a function)" in PROMISES
     assert f"{bounds.entry_bytes // 1024**2} MiB an entry, {KEYS_MAX:,} keys a `get_many`" in PROMISES
     assert f"{FAMILIES_MAX} families in the metrics" in PROMISES
+
+
+def test_the_published_figures_of_hits_are_those_that_are_asked_for() -> None:
+    """S1-30, S2-02: with the cache, each route of the playground answers within 50 ms, at the 95th percentile."""
+    figures = json.loads((ROOT / "bench/results/playground.json").read_text(encoding="utf-8"))["figures"]
+
+    assert figures
+    assert [each["route"] for each in figures if not each["with_p95_ms"] < 50] == []
 
 
 def _lifetime(row: str) -> tuple[str, int]:
