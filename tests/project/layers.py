@@ -106,7 +106,7 @@ FLOORS: Mapping[str, tuple[frozenset[str], ...]] = {
         frozenset({"commands", "operation_log", "own_leases"}),
         frozenset({"management"}),
         frozenset({"reading"}),
-        frozenset({"aside", "pending", "warming"}),
+        frozenset({"aside", "pending", "warming", "writing"}),
         frozenset({"cache"}),
     ),
     "drill": (

@@ -3,8 +3,8 @@
 The cache is the real one, and so are its scripts; the server is the keyspace of the simulation, and time is virtual. So
 a race of minutes takes a millisecond, and a seed repeats its history. What happens to the server: it restarts from an
 old snapshot, is flushed, loses its clock, is full for a while, or is replaced by a replica that lags; its time steps;
-calls and replies are late or lost, and copies of calls arrive late. Some reads ask for a fresh value. Each race ends
-with a read after all is quiet.
+calls and replies are late or lost, and copies of calls arrive late. Some reads ask for a fresh value, some writes go
+through the cache. Each race ends with a read after all is quiet.
 
 A read is stale if it returns less than the version whose invalidation was acknowledged before the read began. Reads
 that the store did not answer are counted apart: while it is down, a process loads once for all its callers.
@@ -39,6 +39,10 @@ class RacingCache(Protocol):
 
     async def read(self, key: str, load: Callable[[], Awaitable[int]], ttl_s: int) -> tuple[int, str]:
         """Return a value and its source: HIT, BYPASS, or another word."""
+        ...
+
+    async def write(self, key: str, write: Callable[[], Awaitable[int]], rng: random.Random) -> tuple[int, bool]:
+        """Write the source; return the version, and whether it is certain that later reads give it or a newer one."""
         ...
 
     async def invalidate(self, key: str, rng: random.Random) -> None:
@@ -80,6 +84,14 @@ class OwnCache:
             await self._cache.set(key, value, ttl_s=ttl_s, tags=tags)
         return value, status
 
+    async def write(self, key: str, write: Callable[[], Awaitable[int]], rng: random.Random) -> tuple[int, bool]:
+        """Write through the cache, or the source alone."""
+        if rng.random() < 0.5:
+            return await write(), False
+        tags, ttl_s = [f"tag:{key}", "all of them"], rng.choice((1, 30, 600))
+        version = await self._cache.write_through(f"race:{key}", write, ttl_s=ttl_s, tags=tags)
+        return version, not self._cache.is_distrusted
+
     async def invalidate(self, key: str, rng: random.Random) -> None:
         others = [f"other:{rng.randrange(9)}" for _ in range(rng.randrange(3))]
         match rng.choice(("key", "key", "tag", "tag", "tag", "shared tag", "hold", "clear", "pattern")):
@@ -119,6 +131,11 @@ class CacheAside:
         except StoreUnavailable:
             return await load(), "BYPASS"
         return value, "MISS"
+
+    async def write(self, key: str, write: Callable[[], Awaitable[int]], rng: random.Random) -> tuple[int, bool]:
+        """Write the source alone."""
+        del key, rng
+        return await write(), False
 
     async def invalidate(self, key: str, rng: random.Random) -> None:
         del rng
@@ -199,10 +216,19 @@ class History:
 
     async def _write(self, key: str, after_s: float) -> None:
         await asyncio.sleep(after_s)
-        self._source[key] = version = self._source[key] + 1
+        rng = self._rng
+
+        async def write() -> int:
+            await asyncio.sleep(rng.choice((0, 0, delay_s(rng))))
+            self._source[key] = version = self._source[key] + 1
+            await asyncio.sleep(rng.choice((0, 0, 0, delay_s(rng), 7, 30)))
+            return version
+
+        version, is_certain = await rng.choice(self._caches).write(key, write, rng)
         for _ in range(_ATTEMPTS_MAX):
             try:
-                await self._rng.choice(self._caches).invalidate(key, self._rng)
+                if not is_certain:
+                    await rng.choice(self._caches).invalidate(key, rng)
             except StoreUnavailable:
                 continue
             self._acknowledged[key] = max(self._acknowledged[key], version)

@@ -25,6 +25,14 @@ MUTANTS = {
     "a lost clock gets its epoch back": ("epoch = string.sub(token, 1, 16)", "epoch = 'eeeeeeeeeeeeeeee'"),
     "every primary has one name": ("string.format('%-16.16s', ARGV[2])", "'ffffffffffffffff'"),
     "loads in progress are not barred": ("and barred <= tonumber(string.sub(envelope, 69, 80))", ""),
+    "a write needs no lease": ("holder == token and not is_hold and is_storable", "not is_hold and is_storable"),
+    "a write does not look at the clock": ("token and not is_hold and is_storable", "token and not is_hold"),
+    "a write leaves permits": ("redis.call('DEL', permit)\nif not is_hold", "if not is_hold"),
+    "a write is no step of the clock": (
+        "sequence = redis.call('HINCRBY', clock_key, 's', 1)\nredis",
+        "sequence = 0\nredis",
+    ),
+    "a write that is refused leaves the entry": ("redis.call('UNLINK', entry)\nreturn {0}", "return {0}"),
     "marks are forgotten without a floor": ("if youngest > covered then", "if false then"),
 }
 

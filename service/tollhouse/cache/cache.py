@@ -17,7 +17,7 @@ from tollhouse.cache.commands import CacheStore, Commands
 from tollhouse.cache.doubt import Doubt
 from tollhouse.cache.key_names import ALL, KeyNames, family_of
 from tollhouse.cache.management.stats import NO_INFO, CacheStats, describe
-from tollhouse.cache.management.walks import count, delete, walk
+from tollhouse.cache.management.walks import clear, count, delete
 from tollhouse.cache.pending import PendingInvalidations
 from tollhouse.cache.reading.loader import DEFAULT_BOUNDS, Bounds, Loader
 from tollhouse.cache.reading.read_many import require_keys
@@ -26,8 +26,9 @@ from tollhouse.cache.reading.reads import Reads, Tags, ValueType, Without, decod
 from tollhouse.cache.reading.result import CacheResult
 from tollhouse.cache.ttl import JITTER_DEFAULT, default_lifetime_ms, hold_lifetime_ms, lifetime_ms
 from tollhouse.cache.warming.key_list import KeyList
+from tollhouse.cache.writing.through import WriteThrough
 from tollhouse.clock import MonotonicClock, Sleep, monotonic_ms
-from tollhouse.errors import Steps, StoreError, require_type
+from tollhouse.errors import StoreError, require_type
 from tollhouse.keyring import Keyring
 from tollhouse.keys import PREFIX, UNNAMED, Namespace
 from tollhouse.metrics import Metrics
@@ -70,11 +71,13 @@ class Cache:
         self._aside = CacheAside(self._commands, metrics, bounds, monotonic=monotonic, uniform=uniform)
         self._codec: CodecName = codec
         self._doubt = Doubt(self._commands.make_up_for_invalidations)
-        self.warm = KeyList(self._reads, self._is_ready).warm
+        self._writes = WriteThrough(self._commands, self._key_names, self._reads, loader, self._doubt, is_on=enabled)
+        self.warm = KeyList(self._reads, store, self._without).warm
+        self.write_through = self._writes.write
 
     def switch(self, *, on: bool | None) -> None:
         """Enable or disable the cache; None means as it was opened. A cache that is off loads every value."""
-        self._is_on = self._enabled if on is None else on
+        self._is_on = self._writes.stores_values = self._enabled if on is None else on
 
     async def get_or_load(
         self,
@@ -231,10 +234,7 @@ class Cache:
 
     async def clear_all(self) -> int:
         """Remove every value, as `clear` does, then give memory back in small steps; return how many there were."""
-        with Steps() as steps:
-            await self.clear()
-            steps.begun = True
-            return await walk(self._store, self._key_names.everything, self._commands.sweep)
+        return await clear(self._commands, self._store, self._key_names.everything)
 
     def after_commit(self) -> PendingInvalidations:
         """Return a block, for `async with`, that invalidates what it names at its end; nothing if it raises.
@@ -265,6 +265,11 @@ class Cache:
         """Await an invalidation, which goes on without its caller; `distrust` and return None if it is not sent."""
         return await self._doubt.make_up_for(invalidation)
 
+    @property
+    def is_distrusted(self) -> bool:
+        """Return True while an invalidation is outstanding that could not be sent."""
+        return self._doubt.is_open
+
     def distrust(self) -> None:
         """Clear the cache before this process reads it again: for an invalidation that could not be sent."""
         self._doubt.add()
@@ -286,9 +291,6 @@ class Cache:
         """Cancel the loads in progress, and their callers with them; wait for invalidations in progress."""
         await self._reader.aclose()
         await self._doubt.aclose()
-
-    async def _is_ready(self) -> bool:
-        return self.is_available and await self._without() is None
 
     async def _without(self) -> Without | None:
         if not self._is_on:

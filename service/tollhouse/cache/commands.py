@@ -200,6 +200,11 @@ class Commands:
         log_write(entry.entry, is_stored=stored == 1)
         return stored == 1
 
+    async def write(self, entry: EntryKeys, lease: LoadLease, envelope: bytes, keep_ms: int) -> None:
+        """Store what was written to its source under a lease; if another may be newer, remove the entry instead."""
+        keys, args = (*entry.names, self._clock), (PRIMARY, lease.token, keep_ms, envelope)
+        await self._store.run("cache/write", keys, args)
+
     async def sweep(self, entries: Iterable[Names]) -> int:
         """Remove those of the entries that no read would return; return how many they were."""
         (removed,) = await self._store.run("cache/sweep", (self._clock, *(names[0] for names in entries)), (PRIMARY,))

@@ -12,7 +12,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from tollhouse.cache.commands import CacheStore, Commands, Counts
-from tollhouse.cache.key_names import IN_PROGRESS, KeyPattern, Names
+from tollhouse.cache.key_names import ALL, IN_PROGRESS, KeyPattern, Names
 from tollhouse.errors import Steps, StoreError
 
 WALKED_MAX: Final = 20_000
@@ -29,6 +29,14 @@ async def walk(store: CacheStore, pattern: KeyPattern, work: Callable[[list[Name
         if names := pattern.among(found):
             total += await work(names)
     return total
+
+
+async def clear(commands: Commands, store: CacheStore, everything: KeyPattern) -> int:
+    """Hide every entry from readers, then remove them; return how many there were."""
+    with Steps() as steps:
+        await commands.invalidate_tags((ALL,))
+        steps.begun = True
+        return await walk(store, everything, commands.sweep)
 
 
 async def delete(commands: Commands, store: CacheStore, patterns: Iterable[KeyPattern]) -> int:

@@ -95,7 +95,7 @@ class Loader:
     async def load_unleased(self, query: Query) -> LoadedBody:
         """Load without a lease, and store nothing."""
         began_ms = self._monotonic()
-        body = await self._encode(query, await _call(query))
+        body = await self.encode(query, await call_load(query))
         return LoadedBody(body=body, status="BYPASS", validity="valid", load_ms=self._monotonic() - began_ms)
 
     async def load_leased(self, lease: LoadLease, query: Query, flight: Flight[Any]) -> LoadedBody:
@@ -107,9 +107,9 @@ class Loader:
         began_ms = self._monotonic()
         renewing = asyncio.create_task(self._renew(query.entry, lease.token))
         try:
-            value = await _call(query)
+            value = await call_load(query)
             tags = query.tags_of(value)
-            body = await self._encode(query, value)
+            body = await self.encode(query, value)
         finally:
             renewing.cancel()
             await asyncio.wait([renewing])
@@ -129,7 +129,8 @@ class Loader:
         await self._fills.aclose()
         await self._commands.leases.aclose()
 
-    async def _encode(self, query: Query, value: Any) -> bytes:
+    async def encode(self, query: Query, value: Any) -> bytes:
+        """Return the body of a loaded value; raise LoadFailed if it cannot be encoded."""
         codec_name = query.codec or self._codec
         try:
             encoded = codec.encode_value(value, codec_name)
@@ -137,6 +138,16 @@ class Loader:
             what = f"the loaded {type(value).__name__} cannot be encoded as {codec_name}: {brief(error)}"
             raise LoadFailed(f"{what}; load plain values, dataclasses or Structs") from error
         return await run_off_loop_if_large(len(encoded), codec.encode_body, encoded, codec_name, query.digest)
+
+    def envelope(
+        self, lease: LoadLease, query: Query, value: Any, tags: tuple[str, ...], body: bytes
+    ) -> tuple[bytes, int]:
+        """Return a value that was written under a lease as it is stored, and its lifetime, 0 if it is not to be."""
+        keep_ms = query.lifetime_ms(value, self._uniform())
+        return self._bounded(lease, encode(_header(lease, tags, keep_ms, 0), body), keep_ms)
+
+    def _bounded(self, lease: LoadLease, envelope: bytes, keep_ms: int) -> tuple[bytes, int]:
+        return envelope, 0 if lease.is_hold or len(envelope) > self._bounds.entry_bytes else keep_ms
 
     async def _fill(
         self, lease: LoadLease, entry: EntryKeys, tags: tuple[str, ...], body: bytes, keep_ms: int, load_ms: int
@@ -146,18 +157,8 @@ class Loader:
         A body that is not to be stored, is above the bound, was loaded under a hold, or finds a full server, is
         confirmed: the store says whether it would have accepted it.
         """
-        stored_ms = lease.now_ms + load_ms
-        header = Envelope(
-            stored_ms=stored_ms,
-            fresh_until_ms=stored_ms + (keep_ms or _CONFIRMED_MS),
-            load_ms=load_ms,
-            epoch=lease.epoch,
-            sequence=lease.sequence,
-            tags=tags,
-        )
-        envelope = encode(header, body)
-        if lease.is_hold or len(envelope) > self._bounds.entry_bytes:
-            keep_ms = 0
+        header = _header(lease, tags, keep_ms or _CONFIRMED_MS, load_ms)
+        envelope, keep_ms = self._bounded(lease, encode(header, body), keep_ms)
         try:
             stored = await self._store(entry, lease, envelope, keep_ms) if keep_ms else None
             if stored is None:
@@ -187,7 +188,7 @@ class Loader:
                     return
 
 
-async def _call(query: Query) -> Any:
+async def call_load(query: Query) -> Any:
     """Return what the caller's function returns; if it raises CancelledError without cause, raise LoadFailed."""
     try:
         loading: object = query.load()
@@ -200,6 +201,18 @@ async def _call(query: Query) -> Any:
         if task is None or task.cancelling():
             raise
         raise LoadFailed("the loader was cancelled by its own code: nothing else has cancelled this load") from error
+
+
+def _header(lease: LoadLease, tags: tuple[str, ...], keep_ms: int, load_ms: int) -> Envelope:
+    stored_ms = lease.now_ms + load_ms
+    return Envelope(
+        stored_ms=stored_ms,
+        fresh_until_ms=stored_ms + keep_ms,
+        load_ms=load_ms,
+        epoch=lease.epoch,
+        sequence=lease.sequence,
+        tags=tags,
+    )
 
 
 async def run_off_loop_if_large(size_bytes: int, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

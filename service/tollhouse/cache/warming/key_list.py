@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
 from typing import Any, Final, TypeVar, cast
 
-from tollhouse.cache.reading.reads import Reads, Tags
+from tollhouse.cache.commands import CacheStore
+from tollhouse.cache.reading.reads import Reads, Tags, Without
 from tollhouse.cache.ttl import JITTER_DEFAULT
 from tollhouse.cache.warming.bounded import Positions, in_portions, warm_items
 from tollhouse.cache.warming.report import WarmReport
@@ -19,11 +20,12 @@ _ANY_KEY: Final = "warm:list"
 
 
 class KeyList:
-    """Loads what is not stored of a list of keys; `is_ready` says whether values can be stored now."""
+    """Loads what is not stored of a list of keys; `without` says why nothing can be stored, None if it can."""
 
-    def __init__(self, reads: Reads, is_ready: Callable[[], Awaitable[bool]]) -> None:
+    def __init__(self, reads: Reads, store: CacheStore, without: Callable[[], Awaitable[Without | None]]) -> None:
         self._reads = reads
-        self._is_ready = is_ready
+        self._store = store
+        self._without = without
 
     async def warm(
         self,
@@ -52,7 +54,7 @@ class KeyList:
         )
 
         async def warm(portion: list[tuple[int, str]]) -> Positions:
-            if not await self._is_ready():
+            if not self._store.is_available or await self._without() is not None:
                 return [(position, not_stored()) for position, _ in portion]
             try:
                 unique = {key: position for position, key in reversed(portion)}

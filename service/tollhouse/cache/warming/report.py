@@ -29,9 +29,9 @@ class WarmFailure(Struct, frozen=True, kw_only=True):
 class WarmReport(Struct, frozen=True, kw_only=True):
     """The outcomes of a warming.
 
-    `present` values were stored already, or were loaded by another caller meanwhile; `loaded` ones were loaded and
-    stored. `unstored` ones did not fail, and are not in the cache: the item has no value, or one above the bound, or it
-    was invalidated meanwhile. `failures` names the first hundred of the `failed`.
+    `present` values were stored already, or were loaded by another caller meanwhile; `loaded` ones were loaded, and are
+    stored unless they are above the bound or were invalidated meanwhile. `unstored` ones did not fail, and are not in
+    the cache: the item has no value, or the store went down. `failures` names the first hundred of the `failed`.
     """
 
     present: int = 0
@@ -73,4 +73,4 @@ def _kind(outcome: CacheResult[Any] | None) -> str:
         return "unstored"
     if outcome.status in ("HIT", "COALESCED"):
         return "present"
-    return "loaded" if outcome.ttl_ms else "unstored"
+    return "loaded" if outcome.status == "MISS" else "unstored"

@@ -1,0 +1,1 @@
+"""Specifications of writes through and behind the cache."""
