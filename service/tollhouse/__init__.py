@@ -29,6 +29,7 @@ from tollhouse.cache.management.stats import CacheDetail, CacheLifetimes, CacheS
 from tollhouse.cache.pending import PendingInvalidations
 from tollhouse.cache.reading.result import CacheResult
 from tollhouse.cache.ttl import CacheTTL
+from tollhouse.cache.warming.keep import KeptWarm
 from tollhouse.cache.warming.report import WarmFailure, WarmReport
 from tollhouse.caching.decorators import CacheDecorator, CachedFunction, cache_response, cached, rcached
 from tollhouse.caching.facade import CacheManager, CacheService
@@ -100,6 +101,7 @@ __all__ = [
     "HttpResponse",
     "InvalidInput",
     "Issued",
+    "KeptWarm",
     "KeyRule",
     "Lease",
     "Limit",

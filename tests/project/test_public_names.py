@@ -45,6 +45,7 @@ PUBLIC = (
     "HttpResponse",
     "InvalidInput",
     "Issued",
+    "KeptWarm",
     "KeyRule",
     "Lease",
     "Limit",
@@ -116,7 +117,7 @@ FIXTURES = ("tollhouse_cache", "tollhouse_cache_off", "tollhouse_limits_off", "t
 
 PUBLIC_MODULES = ("tollhouse", "tollhouse.fastapi", "tollhouse.litestar")
 MADE_BY_TOLLHOUSE = frozenset(
-    {"Accounts", "Cache", "Limiter", "PendingInvalidations", "Results", "Sessions", "SettingsWatcher"}
+    {"Accounts", "Cache", "KeptWarm", "Limiter", "PendingInvalidations", "Results", "Sessions", "SettingsWatcher"}
 )
 """Classes whose objects an open Tollhouse has; their constructors are not public."""
 ALIASES = {

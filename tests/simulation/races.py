@@ -86,7 +86,7 @@ class OwnCache:
 
     async def write(self, key: str, write: Callable[[], Awaitable[int]], rng: random.Random) -> tuple[int, bool]:
         """Write through the cache, or the source alone."""
-        if rng.random() < 0.5:
+        if rng.random() < 0.8:
             return await write(), False
         tags, ttl_s = [f"tag:{key}", "all of them"], rng.choice((1, 30, 600))
         version = await self._cache.write_through(f"race:{key}", write, ttl_s=ttl_s, tags=tags)

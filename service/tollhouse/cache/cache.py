@@ -1,8 +1,4 @@
-"""The cache: read-through values with a lifetime, loaded once per key, never served again after an invalidation.
-
-The scripts count hits and misses in the hash of the logical clock, which they read anyway: one more command, and no
-thread, timer or last batch that can be lost. The cost is that a hit writes a few bytes, which are replicated.
-"""
+"""The cache: read-through values with a lifetime, loaded once per key, never served again after an invalidation."""
 
 from __future__ import annotations
 
@@ -25,6 +21,7 @@ from tollhouse.cache.reading.read_through import Reader
 from tollhouse.cache.reading.reads import Reads, Tags, ValueType, Without, decodable
 from tollhouse.cache.reading.result import CacheResult
 from tollhouse.cache.ttl import JITTER_DEFAULT, default_lifetime_ms, hold_lifetime_ms, lifetime_ms
+from tollhouse.cache.warming.keep import WarmKeeper
 from tollhouse.cache.warming.key_list import KeyList
 from tollhouse.cache.writing.through import WriteThrough
 from tollhouse.clock import MonotonicClock, Sleep, monotonic_ms
@@ -73,6 +70,8 @@ class Cache:
         self._doubt = Doubt(self._commands.make_up_for_invalidations)
         self._writes = WriteThrough(self._commands, self._key_names, self._reads, loader, self._doubt, is_on=enabled)
         self.warm = KeyList(self._reads, store, self._without).warm
+        self._keeper = WarmKeeper(self._reads, self._reader, store, self._without, monotonic=monotonic, sleep=sleep)
+        self.keep_warm = self._keeper.keep
         self.write_through = self._writes.write
 
     def switch(self, *, on: bool | None) -> None:
@@ -289,6 +288,7 @@ class Cache:
 
     async def aclose(self) -> None:
         """Cancel the loads in progress, and their callers with them; wait for invalidations in progress."""
+        await self._keeper.aclose()
         await self._reader.aclose()
         await self._doubt.aclose()
 

@@ -159,6 +159,21 @@ class Commands:
             request.is_granted = not lease.is_hold
         return lease
 
+    async def lease_early(self, entry: EntryKeys, ttl_ms: int, early_ms: int, unread_ms: int) -> LoadLease | None:
+        """Return a lease to load an entry anew that is gone or ends within `early_ms`; None if that is not due.
+
+        It is not if the entry was stored after its last read, `unread_ms` ago, or if another caller loads it.
+        """
+        with self.leases.requested(entry) as request:
+            args = PRIMARY, request.token, self._lease_ms, ttl_ms, early_ms, unread_ms
+            granted, now_ms, sequence, epoch, holder = await self._store.run(
+                "cache/lease_early", (entry.entry, entry.lease, self._clock), args
+            )
+            request.is_granted = granted == 1
+        if granted != 1:
+            return None
+        return LoadLease(token=holder.decode(), epoch=epoch.decode(), sequence=sequence, now_ms=now_ms)
+
     async def renew(self, entry: EntryKeys, token: str) -> bool:
         """Extend a lease; return False if it is lost, or a hold, which ends at its time."""
         if token.startswith(_HOLD):

@@ -119,6 +119,16 @@ class Reader:
         flight = self._bypasses.start(name, lambda _: self._loader.load_unleased(query), load)
         return await self._decode_own(query, await flight.lead(), "BYPASS")
 
+    async def keep(self, query: Query, early_ms: int, unread_ms: int) -> int | None:
+        """Load a value anew that is gone or ends soon, as `lease_early` says; return the time of the load, or None."""
+        load = self._running(query)
+        lease = await self._commands.lease_early(query.entry, query.longest_ms, early_ms, unread_ms)
+        if lease is None:
+            return None
+        loaded = await self._start(self._refreshes, query, lease, load).lead()
+        assert isinstance(loaded, LoadedBody)
+        return loaded.load_ms
+
     async def load_unleased(self, query: Query, status: CacheStatus) -> CacheResult[Any]:
         """Load for this caller alone, whatever is stored or in progress."""
         load = self._running(query)

@@ -42,6 +42,8 @@ class Reads:
         self._reader = reader
         self._metrics = metrics
         self._ttl_ms = ttl_ms
+        self.watched: dict[str, Callable[[Query, CacheResult[Any]], None]] = {}
+        """What is told of each result of a family."""
 
     def query(
         self,
@@ -83,7 +85,7 @@ class Reads:
             status = result.status.lower()
         finally:
             self._count(query, status)
-        self._count_saved(query, result)
+        self._note(query, result)
         return result
 
     async def many(
@@ -164,11 +166,13 @@ class Reads:
                     self._count(query, "miss")
                 case CacheResult() as result:
                     self._count(query, result.status.lower())
-                    self._count_saved(query, result)
+                    self._note(query, result)
                 case _:
                     self._count(query, "error")
 
-    def _count_saved(self, query: Query, result: CacheResult[Any]) -> None:
+    def _note(self, query: Query, result: CacheResult[Any]) -> None:
+        if self.watched and (watch := self.watched.get(query.family)) is not None:
+            watch(query, result)
         if result.status in ("HIT", "COALESCED"):
             self._metrics.cache_saved(query.family, result.load_ms / 1000)
 

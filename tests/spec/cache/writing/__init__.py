@@ -1,1 +1,0 @@
-"""Specifications of writes through and behind the cache."""
