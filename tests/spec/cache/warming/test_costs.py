@@ -20,7 +20,7 @@ async def _load() -> None:
 
 def query(key: str) -> Query:
     entry = NAMES.entries(key)[0]
-    return Query(entry=entry, family="row", load=_load, tags=(), ttl_ms=1_000, none_ttl_ms=None, jitter=0)
+    return Query(entry=entry, family="row", load=_load, tags_of=lambda _: (), ttl_ms=1_000, none_ttl_ms=None, jitter=0)
 
 
 def test_a_key_costs_its_misses_times_the_time_of_its_loads():
