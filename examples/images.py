@@ -70,29 +70,28 @@ class Images:
 
     async def add(self, new: Metadata) -> Image:
         insert = "INSERT INTO images (id, filename, content_type, size) VALUES (:id, :filename, :content_type, :size)"
-        return await self._changed(f"{insert} RETURNING *", id=uuid4(), **asdict(new))
+        return await self._changed(uuid4(), f"{insert} RETURNING *", **asdict(new))
 
     async def change(self, image_id: UUID, changes: Changes) -> Image:
         columns = ", ".join(f"{name} = coalesce(:{name}, {name})" for name in asdict(changes))
         update = f"UPDATE images SET {columns} WHERE id = :id RETURNING *"
-        return await self._changed(update, id=image_id, **asdict(changes))
+        return await self._changed(image_id, update, **asdict(changes))
 
     async def remove(self, image_id: UUID) -> None:
-        await self._changed("DELETE FROM images WHERE id = :id RETURNING *", id=image_id)
+        await self._changed(image_id, "DELETE FROM images WHERE id = :id RETURNING *")
 
     async def create_table(self) -> None:
         columns = "id TEXT PRIMARY KEY, filename TEXT NOT NULL, content_type TEXT NOT NULL, size INTEGER NOT NULL"
         await asyncio.to_thread(self._execute, f"CREATE TABLE IF NOT EXISTS images ({columns})")
 
-    async def _changed(self, statement: str, **values: object) -> Image:
+    async def _changed(self, image_id: UUID, statement: str, **values: object) -> Image:
         """Change a row, and invalidate it after the commit: what is read from then on is the new row.
 
         A read that began before is not cached. While Redis is down the invalidation is remembered.
         """
         async with self._cache.after_commit() as pending:
-            image = await self._row(statement, **values)
-            pending.keys(f"image:{image.id}")
-        return image
+            pending.keys(f"image:{image_id}")
+            return await self._row(statement, id=image_id, **values)
 
     async def _row(self, statement: str, **values: object) -> Image:
         rows = await asyncio.to_thread(self._execute, statement, values)

@@ -238,8 +238,9 @@ class Cache:
     def after_commit(self) -> PendingInvalidations:
         """Return a block, for `async with`, that invalidates what it names at its end; nothing if it raises.
 
-        Put a transaction in it. If the store does not answer at the end, that is logged, and this process clears the
-        cache before it reads it again: what the block has done is done, so the end of the block raises nothing.
+        Put a transaction in it, and name things first: a block that is cancelled may have committed, and counts. If the
+        store does not answer at the end, that is logged, and this process clears the cache before it reads it again: as
+        the block has done its work, its end raises nothing.
         """
         return PendingInvalidations(self._store, self._commands, self._key_names, self._doubt)
 

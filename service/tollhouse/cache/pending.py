@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from types import TracebackType
 from typing import Self
 
@@ -15,7 +16,8 @@ class PendingInvalidations:
     """The tags, keys and patterns that are invalidated when the block ends; none are if it raises.
 
     What the block has done is done by then. So an invalidation that cannot be sent is no error of the block: `doubt`
-    makes up for it. It goes on in the background if the caller is cancelled meanwhile.
+    makes up for it. It goes on in the background if the caller is cancelled meanwhile. A block that is cancelled may
+    have committed, so what it named until then is invalidated.
     """
 
     def __init__(self, store: CacheStore, commands: Commands, key_names: KeyNames, doubt: Doubt) -> None:
@@ -54,7 +56,7 @@ class PendingInvalidations:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is None:
+        if kind is None or issubclass(kind, asyncio.CancelledError):
             await self.send()
 
     async def _send(self) -> None:

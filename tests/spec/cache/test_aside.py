@@ -360,6 +360,26 @@ async def test_a_block_that_raises_invalidates_nothing(cache: Cache):
     assert await cache.get("a") == "old"
 
 
+async def test_a_block_that_is_cancelled_invalidates(cache: Cache):
+    """P6: the commit may have been on its way, and an invalidation too many costs a miss."""
+    await cache.set("a", "old")
+    began = asyncio.Event()
+
+    async def commit() -> None:
+        async with cache.after_commit() as pending:
+            pending.keys("a")
+            began.set()
+            await asyncio.Event().wait()
+
+    committing = asyncio.create_task(commit())
+    await began.wait()
+    committing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await committing
+
+    assert await cache.get("a") is None
+
+
 async def test_an_invalidation_after_a_commit_that_could_not_be_sent_is_made_up_for(
     world: World, caplog: pytest.LogCaptureFixture
 ):
