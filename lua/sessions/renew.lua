@@ -24,6 +24,7 @@
 --#include lib/read_session.lua
 --#include lib/secret_state.lua
 --#include lib/session_state.lua
+--#include lib/open_session.lua
 --#include lib/touch_session.lua
 --#include lib/renewal_due.lua
 --#include lib/lengthen.lua
@@ -36,19 +37,13 @@ local record, index, epoch, all_users, events = KEYS[1], KEYS[2], KEYS[3], KEYS[
 local now_ms = clock(tonumber(ARGV[1]))
 local sid, digest, verifier, successor, grace_ms = ARGV[2], ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6])
 
-local session = read_session(record, digest)
-if not session then return {0} end
-local secret = secret_state(session, record, verifier, now_ms)
-if secret == 2 then return {2} end
-
-local state = session_state(session, now_ms, epoch, all_users)
-if state ~= 1 then return {state} end
-if secret == 5 then return {5, session.user} end
-local due = secret == 1 and renewal_due(session, now_ms) == 1
+local session, found = open_session(record, epoch, all_users, now_ms, digest, verifier)
+if not session then return found end
+local due = found == 1 and renewal_due(session, now_ms) == 1
 
 if due then
   redis.call('HSET', record, 'h', successor, 'ra', 0, 'hp', verifier, 'hpx', -grace_ms)
   write_event(events, now_ms, 'renewed', session.user, sid)
 end
 if touch_session(session, now_ms) == 1 then record_use(session, now_ms, record, index, epoch, sid) end
-return session_reply(session, 0, (due or secret == 6) and 1 or 0)
+return session_reply(session, 0, (due or found == 6) and 1 or 0)

@@ -14,13 +14,14 @@
 -- ARGV[5]  successor   text, 48 hex digits; of the new secret, which no other call has
 -- returns  as verify, with touch_due and renewal_due 0
 -- expires  record, index, epoch: as touch; events 30 days
--- cost     O(log sessions), 15 commands
+-- cost     O(log sessions), 16 commands
 -- idempotent yes
 -- flags    allow-oom
 --#include lib/now.lua
 --#include lib/read_session.lua
 --#include lib/secret_state.lua
 --#include lib/session_state.lua
+--#include lib/open_session.lua
 --#include lib/touch_session.lua
 --#include lib/lengthen.lua
 --#include lib/keep_until.lua
@@ -32,15 +33,9 @@ local record, index, epoch, all_users, events = KEYS[1], KEYS[2], KEYS[3], KEYS[
 local now_ms = clock(tonumber(ARGV[1]))
 local sid, digest, verifier, successor = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 
-local session = read_session(record, digest)
-if not session then return {0} end
-local again = session.verifier == successor
-local secret = again and 1 or secret_state(session, record, verifier, now_ms)
-if secret == 2 then return {2} end
-
-local state = session_state(session, now_ms, epoch, all_users)
-if state ~= 1 then return {state} end
-if secret == 5 then return {5, session.user} end
+local again = redis.call('HGET', record, 'h') == successor
+local session, found = open_session(record, epoch, all_users, now_ms, digest, again and successor or verifier)
+if not session then return found end
 local renew_ms = session.renew_at_ms and redis.call('HGET', record, 'n')
 
 if not again then

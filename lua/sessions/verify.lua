@@ -28,6 +28,7 @@
 --#include lib/read_session.lua
 --#include lib/secret_state.lua
 --#include lib/session_state.lua
+--#include lib/open_session.lua
 --#include lib/touch_session.lua
 --#include lib/renewal_due.lua
 --#include lib/session_reply.lua
@@ -36,15 +37,9 @@ local record, epoch, all_users = KEYS[1], KEYS[2], KEYS[3]
 local now_ms = clock(tonumber(ARGV[1]))
 local digest, verifier, passive = ARGV[2], ARGV[3], tonumber(ARGV[4])
 
-local session = read_session(record, digest)
-if not session then return {0} end
-local secret = secret_state(session, record, verifier, now_ms)
-if secret == 2 then return {2} end
-
-local state = session_state(session, now_ms, epoch, all_users)
-if state ~= 1 then return {state} end
-if secret == 5 then return {5, session.user} end
+local session, found = open_session(record, epoch, all_users, now_ms, digest, verifier)
+if not session then return found end
 local touch_due = passive == 0 and touch_session(session, now_ms) or 0
-if secret == 1 and session.renew_at_ms == 0 then touch_due = 1 end
+if found == 1 and session.renew_at_ms == 0 then touch_due = 1 end
 
-return session_reply(session, touch_due, secret == 6 and 1 or renewal_due(session, now_ms))
+return session_reply(session, touch_due, found == 6 and 1 or renewal_due(session, now_ms))

@@ -60,13 +60,14 @@ from tollhouse.limits.limiter import Limiter
 from tollhouse.limits.policy.definition import PolicyDefinition
 from tollhouse.limits.policy.policy import Limit, Policy
 from tollhouse.metrics import Metrics
-from tollhouse.sessions.disabler import DisableResult, EnableResult
 from tollhouse.sessions.outcomes import Issued, Rotation, SessionRefused
 from tollhouse.sessions.policies import SessionPolicy
 from tollhouse.sessions.records import Session
 from tollhouse.sessions.revoker import RevokeAllResult, RevokeResult
 from tollhouse.sessions.sessions import Sessions
 from tollhouse.sessions.tokens import Token
+from tollhouse.sessions.verbs.data_editor import DataRefused, DataResult, SessionData
+from tollhouse.sessions.verbs.disabler import DisableResult, EnableResult
 from tollhouse.settings import Settings
 from tollhouse.settings.ai import AiSettings, ModelSettings
 from tollhouse.settings.credentials import CredentialsFunction, StoreCredentials
@@ -94,6 +95,8 @@ __all__ = [
     "Charge",
     "ConfigurationError",
     "CredentialsFunction",
+    "DataRefused",
+    "DataResult",
     "Decision",
     "Dialect",
     "DisableResult",
@@ -134,6 +137,7 @@ __all__ = [
     "Rotation",
     "ScriptFailed",
     "Session",
+    "SessionData",
     "SessionPolicy",
     "SessionRefused",
     "Sessions",

@@ -19,8 +19,9 @@ from tests.models.machines import on_each_world, run_machine
 from tests.spec.stored import assert_sound, index, records
 from tollhouse.sessions.outcomes import SessionRefused
 from tollhouse.sessions.policies import SessionPolicy
-from tollhouse.sessions.rotator import GRACE_MS
 from tollhouse.sessions.sessions import Sessions
+from tollhouse.sessions.verbs.data_editor import NUMBER_MAX, DataRefused, DataResult, SessionData
+from tollhouse.sessions.verbs.rotator import GRACE_MS
 
 UNIT_MS = 30_000
 assert UNIT_MS == GRACE_MS
@@ -29,6 +30,7 @@ POLICIES = {
     "default": SessionPolicy(idle_ms=20 * UNIT_MS, absolute_ms=60 * UNIT_MS, cap=3),
     "short": SessionPolicy(idle_ms=4 * UNIT_MS, absolute_ms=10 * UNIT_MS, cap=3, at_cap="refuse", renew_ms=2 * UNIT_MS),
 }
+NAMES = st.sampled_from("ab")
 USERS = st.sampled_from(["ada", "eve"])
 
 
@@ -46,6 +48,8 @@ class Expected:
         self.renew_at_ms = self.renew_ms and self.seen_ms + self.renew_ms
         self.former = None
         self.grace_end_ms = None
+        self.data = {}
+        self.version = 1
 
     @property
     def end_ms(self):
@@ -185,6 +189,55 @@ class SessionsAgainstModel(RuleBasedStateMachine):
         assert session.renewal_due
         assert self.do(self.sessions.renew(each.former)).token == each.token
         each.touch(self.world.now_ms)
+
+    @rule(each=sessions_made, changes=st.dictionaries(NAMES, st.none() | st.integers(-9, 9), min_size=1))
+    def patch(self, each, changes):
+        result = self.do(self.sessions.patch(each.token, changes))
+        if not self.is_alive(each):
+            assert result == DataRefused(reason="over")
+            return
+        each.version += 1
+        assert result == DataResult(version=each.version)
+        each.data = {name: value for name, value in (each.data | changes).items() if value is not None}
+
+    @rule(each=sessions_made, changes=st.dictionaries(NAMES, st.integers(), min_size=1), behind=st.integers(0, 1))
+    def patch_a_version(self, each, changes, behind):
+        if not self.is_alive(each) or each.version <= behind:
+            return
+        result = self.do(self.sessions.patch(each.token, changes, version=each.version - behind))
+        if behind:
+            assert result == DataRefused(reason="version", version=each.version)
+            return
+        each.version += 1
+        each.data |= changes
+
+    @rule(each=sessions_made, name=NAMES)
+    def take(self, each, name):
+        result = self.do(self.sessions.take(each.token, name))
+        if not self.is_alive(each):
+            assert result == DataRefused(reason="over")
+            return
+        each.version += name in each.data
+        assert result == DataResult(version=each.version, value=each.data.pop(name, None))
+
+    @rule(each=sessions_made, name=NAMES)
+    def increment(self, each, name):
+        result = self.do(self.sessions.increment(each.token, name))
+        if not self.is_alive(each):
+            assert result == DataRefused(reason="over")
+            return
+        old = each.data.get(name, 0)
+        if max(abs(old), abs(old + 1)) >= NUMBER_MAX:
+            assert result == DataRefused(reason="not-a-number", version=each.version)
+            return
+        each.data[name] = old + 1
+        each.version += 1
+        assert result == DataResult(version=each.version, value=each.data[name])
+
+    @rule(each=sessions_made)
+    def data(self, each):
+        expected = SessionData(values=each.data, version=each.version) if self.is_alive(each) else None
+        assert self.do(self.sessions.data(each.token)) == expected
 
     @rule(target=dead, each=consumes(sessions_made), user=USERS)
     def revoke(self, each, user):

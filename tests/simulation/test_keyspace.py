@@ -23,6 +23,7 @@ HISTORIES = 25
 STEPS = 30
 CHANNEL = "revocations"
 TOKEN_VERBS = ("create", "create", "create", "verify", "verify", "touch", "touch", "rotate", "renew", "renew")
+TOKEN_VERBS += ("patch", "patch", "take", "increment", "data")
 """Verbs of one session and its secret, in the proportions in which they are called."""
 VERBS = (*TOKEN_VERBS, "find", "list", "revoke", "revoke_all", "set_disabled")
 
@@ -59,12 +60,28 @@ def _call_with_a_token(rng: random.Random, names: Names, now_ms: int, verb: str,
         case "verify":
             keys = [names.record(sid), names.epoch, names.everyone]
             return "sessions/verify", keys, [now_ms, digest, secret, rng.randrange(2)]
+        case "patch" | "take" | "increment" | "data":
+            return f"sessions/{verb}", [*keys[:1], *keys[2:4]], [now_ms, digest, secret, *_changes(rng, verb)]
         case "touch":
             return "sessions/touch", keys, [now_ms, sid, digest, secret, rng.randrange(2)]
         case _:
             successor = f"{secret}'" if rng.random() < 0.8 else f"secret of {sid}"
             grace = [rng.choice((1, 30_000))] if verb == "renew" else []
             return f"sessions/{verb}", keys, [now_ms, sid, digest, secret, successor, *grace]
+
+
+def _changes(rng: random.Random, verb: str) -> list[str | int]:
+    names = rng.sample((".a", ".b", ".c"), 2)
+    match verb:
+        case "patch":
+            pairs = [part for name in names for part in (name, rng.choice(("", "1", '"text"')))]
+            return [rng.choice((0, 0, 1, 2)), rng.choice((12, 1_000)), rng.choice((1, 64)), *pairs]
+        case "increment":
+            return [rng.choice((4, 1_000)), rng.choice((1, 64)), names[0], rng.randrange(-9, 9)]
+        case "take":
+            return names[:1]
+        case _:
+            return []
 
 
 def _call_about_a_user(rng: random.Random, names: Names, now_ms: int, verb: str, sid: str) -> Call:

@@ -1,1 +1,5 @@
-"""Sessions: tokens, and the verbs that create, verify, list and revoke sessions."""
+"""Sessions: tokens, records and revocations, and the verbs on them.
+
+`sessions` < `verbs` < `touches`, `presentation` < `revoker` < `revocation_log` < `revocations` < `records`, `tokens`,
+`user_keys`, `policies`, `validation`
+"""

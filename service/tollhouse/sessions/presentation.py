@@ -79,6 +79,14 @@ class Presentations:
         self._metrics.session(verb, "revoked" if outcome == "ok" and session is None else outcome)
         return session
 
+    def accepts(self, verb: str, shown: Presentation, reply: Sequence[Any]) -> bool:
+        """Return whether the store accepted a token, as `session` does, by a reply with creation time and epoch."""
+        outcome = _OUTCOMES[reply[0]]
+        if outcome == "ok" and self._log.covers(shown.own.digest, shown.token.sid, reply[2], reply[1]):
+            outcome = "revoked"
+        self._metrics.session(verb, outcome)
+        return outcome == "ok"
+
     async def end(self, shown: Presentation, reply: Sequence[Any]) -> None:
         """Revoke the session of a former secret that was presented too late: one of its two holders is a thief.
 

@@ -16,7 +16,8 @@ After a rotation of the deployment's secret, sessions made under an older one li
 from __future__ import annotations
 
 import secrets
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from tollhouse.errors import InvalidInput, require_type
 from tollhouse.keyring import Keyring
@@ -24,18 +25,19 @@ from tollhouse.keys import UNNAMED, Namespace
 from tollhouse.metrics import Metrics
 from tollhouse.scripts import DurableScriptRunner
 from tollhouse.sessions import tokens
-from tollhouse.sessions.disabler import Disabler, DisableResult, EnableResult
 from tollhouse.sessions.outcomes import Issued, Rotation, SessionRefused
 from tollhouse.sessions.policies import POLICIES, Policies, SessionPolicy
 from tollhouse.sessions.presentation import REUSED, Presentations
 from tollhouse.sessions.records import Session, is_touch_due, session_created, sessions_listed
 from tollhouse.sessions.revocation_log import RevocationLog
 from tollhouse.sessions.revoker import RevokeAllResult, Revoker, RevokeResult
-from tollhouse.sessions.rotator import Rotator
 from tollhouse.sessions.tokens import RandomBytes, Token
 from tollhouse.sessions.touches import Touches
 from tollhouse.sessions.user_keys import user_keys
 from tollhouse.sessions.validation import valid_device, valid_user
+from tollhouse.sessions.verbs.data_editor import DataEditor, DataRefused, DataResult, SessionData
+from tollhouse.sessions.verbs.disabler import Disabler, DisableResult, EnableResult
+from tollhouse.sessions.verbs.rotator import Rotator
 from tollhouse.suggest import one_of
 
 _RECORDS_PER_RUN: Final = 500
@@ -71,6 +73,7 @@ class Sessions:
         self._random_bytes = random_bytes
         self._touches = Touches(store, metrics)
         self._presentations = Presentations(keyring, namespace, metrics, self._log, self.revoker)
+        self._data = DataEditor(store, metrics, self._presentations)
         self._disabler = Disabler(store, keyring, metrics, namespace, self.revoker, random_bytes)
         self._rotator = Rotator(store, keyring, metrics, self._presentations, random_bytes)
 
@@ -137,6 +140,27 @@ class Sessions:
         the token opens no live session.
         """
         return await self._rotator.renew(token)
+
+    async def data(self, token: Token | str) -> SessionData | None:
+        """Return the data of a session; None if the token opens no live session. It counts as no use."""
+        return await self._data.read(token)
+
+    async def patch(
+        self, token: Token | str, changes: Mapping[str, Any], *, version: int | None = None
+    ) -> DataResult | DataRefused:
+        """Set values of a session's data, and remove those whose new value is None; the others stay.
+
+        With `version`, only if the data has that one. A refusal changes nothing.
+        """
+        return await self._data.patch(token, changes, version)
+
+    async def take(self, token: Token | str, name: str) -> DataResult | DataRefused:
+        """Remove a value of a session's data and return it, None if there is none: only one caller gets it."""
+        return await self._data.take(token, name)
+
+    async def increment(self, token: Token | str, name: str, by: int = 1) -> DataResult | DataRefused:
+        """Add to a whole number of a session's data, from 0 if there is none, and return the sum."""
+        return await self._data.increment(token, name, by)
 
     async def list(self, user: str) -> tuple[Session, ...]:
         """Return the live sessions of a user, the newest first."""

@@ -15,6 +15,7 @@ from tollhouse.keyring import Keyring
 from tollhouse.sessions.outcomes import Issued
 from tollhouse.sessions.policies import LIFETIME_MS_MAX, POLICIES, SessionPolicy
 from tollhouse.sessions.sessions import Sessions
+from tollhouse.sessions.verbs.data_editor import DataResult
 from tollhouse.stores.opening import open_stores
 from tollhouse.stores.urls import urls_by_store
 
@@ -452,11 +453,15 @@ async def test_every_session_script_works_by_the_clock_of_the_server(world):
     rotated = await sessions.rotate(issued.token)
     renewed = await sessions.renew(rotated.token)
     assert abs(renewed.session.last_seen_at - time.time() * 1000) < MINUTE_MS
+    assert await sessions.patch(renewed.token, {"a": 1}) == DataResult(version=2)
+    assert (await sessions.increment(renewed.token, "a")).value == (await sessions.take(renewed.token, "a")).value == 2
+    assert (await sessions.data(renewed.token)).version == 4
     assert (await sessions.revoke("ada", issued.session.sid)).found
     assert (await sessions.revoke_all("ada")).removed == 0
     assert (await sessions.disable("ada")).removed == 0
     await sessions.enable("ada")
-    scripts = ("create", "verify", "touch", "rotate", "renew", "find", "list", "revoke", "revoke_all", "set_disabled")
+    scripts = {"create", "verify", "touch", "rotate", "renew", "find", "list", "revoke", "revoke_all", "set_disabled"}
+    scripts |= {"patch", "increment", "take", "data"}
     assert called == {f"sessions/{verb}" for verb in scripts}
     assert {name for name in SCRIPTS if name.startswith("sessions/")} == called | {"sessions/probe"}
     await stores.aclose()

@@ -10,6 +10,7 @@ from tests.spec.stored import assert_sound, index, records
 from tollhouse.sessions.outcomes import Issued
 from tollhouse.sessions.policies import SessionPolicy
 from tollhouse.sessions.sessions import Sessions
+from tollhouse.sessions.verbs.data_editor import DataRefused
 
 MINUTE_MS = 60_000
 POLICIES = {
@@ -70,6 +71,18 @@ async def list_all(sessions, token, user):
     await sessions.list(user)
 
 
+async def patch(sessions, token, user):
+    await sessions.patch(token, {"a": 1, "b": None})
+
+
+async def take(sessions, token, user):
+    await sessions.take(token, "b")
+
+
+async def increment(sessions, token, user):
+    await sessions.increment(token, "n")
+
+
 async def revoke(world, sessions, issued):
     await sessions.revoke(issued.session.user, issued.session.sid)
 
@@ -95,7 +108,7 @@ async def disable_and_enable(world, sessions, issued):
     await sessions.enable(issued.session.user)
 
 
-VERBS = [verify, look, rotate, renew, create, list_all]
+VERBS = [verify, look, rotate, renew, create, list_all, patch, take, increment]
 ENDS = [revoke, revoke_all, evict, expire, disable, disable_and_enable]
 
 
@@ -111,6 +124,7 @@ async def test_no_verb_brings_a_session_back(world, verb, end):
     for point in count():
         issued = await opened(world).create(f"user {point}")
         await world.advance(2 * MINUTE_MS)
+        await opened(world).patch(issued.token, {"b": 1})
         sid = issued.session.sid
 
         async def overtake(issued=issued):
@@ -127,6 +141,8 @@ async def test_no_verb_brings_a_session_back(world, verb, end):
             assert await opened(world).verify(token) is None, f"point {point}"
             assert await opened(world).renew(token) is None
             assert await opened(world).rotate(token) is None
+            assert await opened(world).patch(token, {"a": 1}) == DataRefused(reason="over")
+            assert await opened(world).data(token) is None
         assert sid not in {record.sid for record in await records(world)}
         assert sid not in {other for _, other in await index(world) if other == sid}
         await assert_sound(world)

@@ -9,10 +9,10 @@ from tests.spec.sessions.test_revocation_log import copied, forgetful, joined, t
 from tests.spec.stored import assert_sound, keys_of, records
 from tollhouse.errors import StoreUnavailable
 from tollhouse.keyring import Keyring
-from tollhouse.sessions.disabler import DisableResult, EnableResult
 from tollhouse.sessions.outcomes import Issued, SessionRefused
 from tollhouse.sessions.revocations import UserStatus
 from tollhouse.sessions.sessions import Sessions
+from tollhouse.sessions.verbs.disabler import DisableResult, EnableResult
 
 DAY_MS = 86_400_000
 DISABLED = SessionRefused(reason="disabled")

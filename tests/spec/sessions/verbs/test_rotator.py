@@ -12,8 +12,8 @@ from tollhouse.errors import ConfigurationError, StoreUnavailable
 from tollhouse.keyring import Keyring
 from tollhouse.sessions.policies import SessionPolicy
 from tollhouse.sessions.revocation_log import RevocationLog
-from tollhouse.sessions.rotator import GRACE_MS
 from tollhouse.sessions.sessions import Sessions
+from tollhouse.sessions.verbs.rotator import GRACE_MS
 
 MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS
