@@ -14,12 +14,14 @@
 -- ARGV[2]  primary     text; the replication id of the primary
 -- ARGV[3]  token       text, 24 hex digits, never used before; a lost clock takes 16 of them as its epoch
 -- ARGV[4]  permit_ms   integer >= 0; how long the permit lives from now; 0 means none
--- returns  {1 hit | 2 miss | 3 miss without a permit, now_ms, sequence, epoch, envelope, or the permit}
+-- returns  {1 hit | 2 miss | 3 miss without a permit, now_ms, sequence, cause: 0 hit, 1 absent, 2 invalidated, 3 epoch,
+--          4 unusable, epoch, envelope, or the permit}
 -- expires  permit after permit_ms; the clock never
 -- cost     O(tags), 2..8 commands, 3..4 more if a sweep is due
 -- idempotent yes
 -- flags    allow-oom
 --#include lib/now.lua
+--#include lib/cause_number.lua
 --#include lib/envelope_status.lua
 --#include lib/is_ahead.lua
 --#include lib/keep_marks.lua
@@ -36,13 +38,13 @@ local shared = cause ~= 'hit' and redis.call('GET', permit)
 
 redis.call('HINCRBY', clock_key, 'n:' .. cause, 1)
 sweep_marks(clock_key, due_ms, now_ms)
-if cause == 'hit' then return {1, now_ms, sequence, epoch .. primary, envelope} end
+if cause == 'hit' then return {1, now_ms, sequence, 0, epoch .. primary, envelope} end
 if not epoch then
   epoch = string.sub(token, 1, 16)
   redis.call('HSET', clock_key, 'e', epoch)
 end
 if permit_ms > 0 then keep_marks(clock_key, now_ms + permit_ms, now_ms) end
-if is_hold or permit_ms == 0 then return {3, now_ms, sequence, epoch .. primary, ''} end
+if is_hold or permit_ms == 0 then return {3, now_ms, sequence, cause_number(cause), epoch .. primary, ''} end
 shared = shared or token .. string.format('%012d', sequence)
 redis.call('SET', permit, shared, 'PX', permit_ms)
-return {2, now_ms, sequence, epoch .. primary, shared}
+return {2, now_ms, sequence, cause_number(cause), epoch .. primary, shared}

@@ -15,8 +15,8 @@
 -- ARGV[4]  lease_ms    integer >= 1; how long the lease lives unless renewed
 -- ARGV[5]  abandoned   text; the content of a lease that its holder does not use any more, or empty
 -- ARGV[6]  ttl_ms      integer >= 0; the lifetime of what is to be loaded: marks are kept for as long, or for a minute
--- returns  {1 hit | 2 leased | 3 busy | 4 hold, now_ms, sequence, lease_left_ms, epoch, envelope if hit, else the
---          content of the lease}
+-- returns  {1 hit | 2 leased | 3 busy | 4 hold, now_ms, sequence, lease_left_ms if busy, else the cause: 0 hit, 1 absent,
+--          2 invalidated, 3 epoch, 4 unusable, epoch, envelope if hit, else the content of the lease}
 -- expires  lease after lease_ms; the clock never
 -- cost     O(tags), 2..6 commands, 3..4 more if a sweep is due
 -- idempotent yes
@@ -45,6 +45,7 @@ if cause == 'hit' and not (due_ms and due_ms <= now_ms) then
 end
 
 -- Most hits end before these functions, because to define them costs 1 us of their 9.
+--#include lib/cause_number.lua
 --#include lib/is_ahead.lua
 --#include lib/keep_marks.lua
 --#include lib/sweep_marks.lua
@@ -57,11 +58,11 @@ if not epoch then
   redis.call('HSET', clock_key, 'e', epoch)
 end
 keep_marks(clock_key, now_ms + math.max(ttl_ms, 60000), now_ms)
-if is_hold then return {4, now_ms, sequence, redis.call('PTTL', lease), epoch .. primary, holder} end
+if is_hold then return {4, now_ms, sequence, cause_number(cause), epoch .. primary, holder} end
 if is_own then
   sequence = math.min(sequence, tonumber(string.sub(holder, 25)))
 else
   holder = token .. string.format('%012d', sequence)
 end
 redis.call('SET', lease, holder, 'PX', lease_ms)
-return {2, now_ms, sequence, lease_ms, epoch .. primary, holder}
+return {2, now_ms, sequence, cause_number(cause), epoch .. primary, holder}

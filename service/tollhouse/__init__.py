@@ -25,7 +25,15 @@ from tollhouse.asgi.ratelimit.refusal_handlers import RefusalHandler
 from tollhouse.asgi.ratelimit.rules import PolicyChoice, RateLimitRule
 from tollhouse.asgi.response import HttpResponse
 from tollhouse.cache.cache import Cache
-from tollhouse.cache.management.stats import CacheDetail, CacheLifetimes, CacheStats, CacheUsage, MissCauses
+from tollhouse.cache.management.stats import (
+    CacheDetail,
+    CacheLifetimes,
+    CacheStats,
+    CacheUsage,
+    FamilyStats,
+    HitLayers,
+    MissCauses,
+)
 from tollhouse.cache.pending import PendingInvalidations
 from tollhouse.cache.reading.result import CacheResult
 from tollhouse.cache.ttl import CacheTTL
@@ -101,6 +109,8 @@ __all__ = [
     "Dialect",
     "DisableResult",
     "EnableResult",
+    "FamilyStats",
+    "HitLayers",
     "HttpResponse",
     "InvalidInput",
     "Issued",

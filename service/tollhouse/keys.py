@@ -8,7 +8,8 @@ Keys without an expiry, each for a reason:
 - `account`, because an account lives until it is deleted;
 - `user_epoch` of a disabled user, because the flag must not expire;
 - `global_epoch`, because the revocation of all sessions must not expire;
-- `cache_clock`, because tags compare with it (losing it costs misses, never stale results).
+- the clock of a cache, because tags compare with it (losing it costs misses, never stale results);
+- the sums of its families, which are those since the beginning, of a bounded number of families.
 """
 
 from __future__ import annotations
@@ -101,6 +102,8 @@ class CacheNames:
         """What stands behind it, before the colon and the digests."""
         self.clock = f"{self.scope}@clock{self.tag}"
         """The key of the logical clock that orders fills, tags and clears."""
+        self.families = f"{self.scope}@families{self.tag}"
+        """The key of the sums that processes have counted for each family."""
 
     def entry(self, word: str, digests: str) -> str:
         """Return the key of a cached entry; `word` is readable, such as `model`; digests stand for the rest."""

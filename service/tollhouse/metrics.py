@@ -47,7 +47,7 @@ FLUSH_S = 0.25
 
 
 class _PendingCounter:
-    """Counts decisions in plain integers, and adds them to a Prometheus counter before it is read.
+    """Counts in plain integers, and adds them to a Prometheus counter before it is read.
 
     Incrementing a Prometheus counter takes longer than deciding a refused take. If workers share a folder, another
     worker may read it, so pending counts are flushed after `FLUSH_S` at the latest: at once if no event loop runs, and
@@ -102,11 +102,16 @@ class Metrics:
         counter, gauge = partial(_counter, registry), partial(_gauge, registry)
         takes = Counter("tollhouse_ratelimit_decisions_total", "Decided takes.", ["policy", "outcome"], registry=None)
         self._decisions = _PendingCounter(takes)
+        bodies = Counter("tollhouse_cache_bytes_total", "Bytes of cached values.", ["cache", "way"], registry=None)
+        self._bytes = _PendingCounter(bodies)
         registry.register(self._decisions)
+        registry.register(self._bytes)
         self._sessions = counter("session_operations_total", "Calls on sessions.", "operation", "outcome")
         self._logins = counter("logins_total", "Attempts to log in.", "outcome")
         self._reads = counter("cache_requests_total", "Reads of a cache family.", "cache", "result")
         self._saved = counter("cache_saved_seconds_total", "Time that loads would have taken.", "cache")
+        self._misses = counter("cache_misses_total", "Look-ups that found nothing to return.", "cache", "cause")
+        self._refused_fills = counter("cache_refused_fills_total", "Values that were too old to be stored.", "cache")
         self._families: set[str] = set()
         self._settings = counter("settings_reads_total", "Settings files that were read again.", "outcome")
         self._discarded = counter("state_discarded_total", "Stored values that could not be used.", "kind")
@@ -154,13 +159,28 @@ class Metrics:
 
     def cache(self, cache: str, result: str) -> None:
         """Count one read of a cache family, such as `ai:langid` and hit."""
-        self._reads(self._family(cache), result).inc()
+        self._reads(self.family(cache), result).inc()
+
+    def cache_miss(self, cache: str, cause: str) -> None:
+        """Count one look-up that found nothing to return: absent, invalidated, epoch or unusable."""
+        self._misses(self.family(cache), cause).inc()
+
+    def cache_refused_fill(self, cache: str) -> None:
+        """Count one value that was not stored, because it may be older than an invalidation."""
+        self._refused_fills(self.family(cache)).inc()
+
+    def cache_bytes(self, cache: str, way: str, size_bytes: int) -> None:
+        """Count the bytes of a value, as it is stored: stored, or served from the store."""
+        self._bytes.pending[self.family(cache), way] += size_bytes
+        if self._shared is not None:
+            self._bytes.flush_soon()
 
     def cache_saved(self, cache: str, seconds: float) -> None:
         """Add the load time that a hit saved; a negative time, from clocks that differ, adds nothing."""
-        self._saved(self._family(cache)).inc(max(seconds, 0.0))
+        self._saved(self.family(cache)).inc(max(seconds, 0.0))
 
-    def _family(self, family: str) -> str:
+    def family(self, family: str) -> str:
+        """Return a family of cached values if it has figures of its own, or `other` beyond `FAMILIES_MAX`."""
         if family not in self._families:
             if len(self._families) >= FAMILIES_MAX:
                 return "other"
@@ -228,6 +248,7 @@ class Metrics:
         if self._shared is None:
             return generate_latest(self.registry), CONTENT_TYPE_LATEST
         self._decisions.flush()
+        self._bytes.flush()
         _remove_dead_workers(Path(self._shared))
         workers = CollectorRegistry()
         MultiProcessCollector(workers, path=self._shared)

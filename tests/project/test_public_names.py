@@ -44,6 +44,8 @@ PUBLIC = (
     "Dialect",
     "DisableResult",
     "EnableResult",
+    "FamilyStats",
+    "HitLayers",
     "HttpResponse",
     "InvalidInput",
     "Issued",

@@ -13,7 +13,7 @@ from tollhouse.cache.codec import UNSUPPORTED, CodecName, encode_body, encode_va
 from tollhouse.cache.commands import Commands, Hit
 from tollhouse.cache.envelope import HEAD_BYTES, encode_tail
 from tollhouse.cache.key_names import EntryKeys
-from tollhouse.cache.operation_log import log_read
+from tollhouse.cache.management.families import FamilyCounters
 from tollhouse.cache.permits import REFUSED, Misses
 from tollhouse.cache.reading.loader import Bounds, run_off_loop_if_large
 from tollhouse.cache.reading.reads import Without
@@ -30,6 +30,7 @@ class CacheAside:
     def __init__(
         self,
         commands: Commands,
+        counters: FamilyCounters,
         metrics: Metrics,
         bounds: Bounds,
         *,
@@ -37,6 +38,7 @@ class CacheAside:
         uniform: Callable[[], float],
     ) -> None:
         self._commands = commands
+        self._counters = counters
         self._metrics = metrics
         self._bounds = bounds
         self._uniform = uniform
@@ -71,13 +73,20 @@ class CacheAside:
             self._metrics.discarded_state("cache-entry")
             await self._commands.invalidate((entry.names,))
             reply = await self._commands.get(entry, self._bounds.load_ms)
-        self._count(entry, family, "miss")
         if not isinstance(reply, Hit):
             self._misses.note(entry.entry, reply)
+            self._counters.missed(family, reply.cause)
+        self._counters.read(family, entry.entry, "miss")
         return None
 
     async def set(
-        self, entries: Sequence[EntryKeys], packed: bytes, codec: CodecName, tags: tuple[str, ...], ttl_ms: int
+        self,
+        entries: Sequence[EntryKeys],
+        family: str,
+        packed: bytes,
+        codec: CodecName,
+        tags: tuple[str, ...],
+        ttl_ms: int,
     ) -> bool:
         """Store an encoded value under the first name; return False if it is refused or above the bound.
 
@@ -87,15 +96,23 @@ class CacheAside:
         entry, *others = entries
         permit = self._misses.take(entry.entry)
         if permit is not None and permit.token is None:
+            self._counters.refused(family)
             return False
         digest = bytes.fromhex(entry.digest)
-        tail = encode_tail(tags, await run_off_loop_if_large(len(packed), encode_body, packed, codec, digest))
+        body = await run_off_loop_if_large(len(packed), encode_body, packed, codec, digest)
+        tail = encode_tail(tags, body)
         fits = HEAD_BYTES + len(tail) <= self._bounds.entry_bytes
         replaced = (others if fits else entries) if permit is None else ()
         if replaced:
             await self._commands.invalidate([each.names for each in replaced])
+        if not fits:
+            return False
         keep_ms = spread(ttl_ms, JITTER_DEFAULT, self._uniform())
-        return fits and await self._commands.set(entry, permit, tail, keep_ms)
+        if not await self._commands.set(entry, permit, tail, keep_ms):
+            self._counters.refused(family)
+            return False
+        self._counters.stored(family, body)
+        return True
 
     async def look_up(
         self,
@@ -108,28 +125,28 @@ class CacheAside:
 
         The server keeps nothing for the caller, and a stored body that cannot be used is left to the next read.
         """
-        hit = await self._hit(entry) if without is None else None
+        hit = await self._hit(entry, family) if without is None else None
         found = None if hit is None else await self._decode(entry, hit, family, type)
         if found is None:
-            self._count(entry, family, "disabled" if without == "DISABLED" else "miss")
+            self._counters.read(family, entry.entry, "disabled" if without == "DISABLED" else "miss")
         return found
 
-    async def _hit(self, entry: EntryKeys) -> Hit | None:
+    async def _hit(self, entry: EntryKeys, family: str) -> Hit | None:
         try:
             reply = await self._commands.get(entry, 0)
         except StoreRefused:
             raise
         except StoreError:
             return None
-        return reply if isinstance(reply, Hit) else None
+        if isinstance(reply, Hit):
+            return reply
+        self._counters.missed(family, reply.cause)
+        return None
 
     async def _decode(self, entry: EntryKeys, hit: Hit, family: str, type: Any) -> CacheResult[Any] | None:  # noqa: A002 - as in msgspec
-        found = await decode_result(entry, type, body_of(hit, "HIT"), "HIT")
+        loaded = body_of(hit, "HIT")
+        found = await decode_result(entry, type, loaded, "HIT")
         if found is not None:
-            self._count(entry, family, "hit")
-            self._metrics.cache_saved(family, found.load_ms / 1000)
+            self._counters.served(family, loaded.body)
+            self._counters.read(family, entry.entry, "hit", found.load_ms)
         return found
-
-    def _count(self, entry: EntryKeys, family: str, result: str) -> None:
-        self._metrics.cache(family, result)
-        log_read(entry.entry, family, result)

@@ -12,8 +12,9 @@ from tollhouse.cache.codec import CodecName, require_codec
 from tollhouse.cache.commands import CacheStore, Commands
 from tollhouse.cache.doubt import Doubt
 from tollhouse.cache.key_names import ALL, KeyNames, family_of
-from tollhouse.cache.management.stats import NO_INFO, CacheStats, describe
-from tollhouse.cache.management.walks import clear, count, delete
+from tollhouse.cache.management.families import FamilyCounters
+from tollhouse.cache.management.stats import CacheStats, Statistics
+from tollhouse.cache.management.walks import clear, delete
 from tollhouse.cache.pending import PendingInvalidations
 from tollhouse.cache.reading.loader import DEFAULT_BOUNDS, Bounds, Loader
 from tollhouse.cache.reading.read_many import require_keys
@@ -25,7 +26,7 @@ from tollhouse.cache.warming.keep import WarmKeeper
 from tollhouse.cache.warming.key_list import KeyList
 from tollhouse.cache.writing.through import WriteThrough
 from tollhouse.clock import MonotonicClock, Sleep, monotonic_ms
-from tollhouse.errors import StoreError, require_type
+from tollhouse.errors import require_type
 from tollhouse.keyring import Keyring
 from tollhouse.keys import PREFIX, UNNAMED, Namespace
 from tollhouse.metrics import Metrics
@@ -59,13 +60,16 @@ class Cache:
         self._store = store
         self._enabled = self._is_on = enabled
         self._ttl_ms = default_lifetime_ms(ttl_ms)
-        self._bounds = bounds
         self._key_names = KeyNames(keyring, prefix, namespace)
         self._commands = Commands(store, self._key_names.clock, lease_ms=bounds.lease_ms)
-        loader = Loader(self._commands, codec, bounds, monotonic=monotonic, uniform=uniform, sleep=sleep)
-        self._reader = Reader(self._commands, loader, metrics, bounds, monotonic=monotonic, sleep=sleep)
-        self._reads = Reads(self._key_names, self._reader, metrics, self._ttl_ms)
-        self._aside = CacheAside(self._commands, metrics, bounds, monotonic=monotonic, uniform=uniform)
+        self._counters = counters = FamilyCounters(self._commands, self._key_names.families, metrics)
+        loader = Loader(self._commands, counters, codec, bounds, monotonic=monotonic, uniform=uniform, sleep=sleep)
+        self._reader = Reader(self._commands, loader, counters, metrics, bounds, monotonic=monotonic, sleep=sleep)
+        self._reads = Reads(self._key_names, self._reader, counters, self._ttl_ms)
+        self._aside = CacheAside(self._commands, counters, metrics, bounds, monotonic=monotonic, uniform=uniform)
+        self._statistics = Statistics(
+            self._commands, store, self._key_names, counters, ttl_ms=self._ttl_ms, entry_bytes_max=bounds.entry_bytes
+        )
         self._codec: CodecName = codec
         self._doubt = Doubt(self._commands.make_up_for_invalidations)
         self._writes = WriteThrough(self._commands, self._key_names, self._reads, loader, self._doubt, is_on=enabled)
@@ -190,7 +194,7 @@ class Cache:
         ttl_ms = self._ttl_ms if ttl_s is None else lifetime_ms(ttl_s)
         codec = require_codec(codec) or self._codec
         packed = self._aside.encode(value, codec)
-        return self._is_on and await self._aside.set(entries, packed, codec, digests, ttl_ms)
+        return self._is_on and await self._aside.set(entries, family_of(key), packed, codec, digests, ttl_ms)
 
     async def look_up(
         self,
@@ -276,22 +280,14 @@ class Cache:
 
     async def stats(self) -> CacheStats:
         """Return the statistics of the cache; a store that is down is reported in them, not raised."""
-        message, counts, memory = "Cache is disabled", None, NO_INFO
-        if self._is_on:
-            try:
-                counts = await count(self._commands, self._store, self._key_names.everything)
-                memory, message = await self._store.info("memory"), "Cache is healthy"
-            except StoreError:
-                counts, message = None, "Cache is unavailable"
-        return describe(
-            message, counts, memory, default_ttl_s=self._ttl_ms // 1000, entry_bytes_max=self._bounds.entry_bytes
-        )
+        return await self._statistics.gather(is_on=self._is_on)
 
     async def aclose(self) -> None:
         """Cancel the loads in progress, and their callers with them; wait for invalidations in progress."""
         await self._keeper.aclose()
         await self._reader.aclose()
         await self._doubt.aclose()
+        await self._counters.aclose()
 
     async def _without(self) -> Without | None:
         if not self._is_on:

@@ -84,6 +84,11 @@ def decoding_bytes(body: bytes) -> int:
     return max(len(body), min(claimed, UNPACKED_BYTES_MAX))
 
 
+def unpacked_bytes(body: bytes) -> int:
+    """Return the size of the value in a body, as it was encoded and before it was compressed."""
+    return int.from_bytes(body[3:11], "big")
+
+
 def decode_body(body: bytes, digest: bytes, type: Any = Any) -> DecodedBody | None:  # noqa: A002 - as in msgspec
     """Return the value of a body as `type`.
 

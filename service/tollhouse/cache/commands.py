@@ -17,6 +17,8 @@ from tollhouse.scripts import PRIMARY, Argument
 _HOLD: Final = "H"
 """The first character of a hold, which no token of a caller has."""
 _TOKEN_BYTES: Final = 12
+_CAUSES: Final[dict[int, str]] = dict(enumerate(("", "absent", "invalidated", "epoch", "unusable")))
+"""The causes of misses, by their numbers in replies."""
 _TAGS_MAX: Final = 10_000
 """The most tags of one call: the server does nothing else for some milliseconds."""
 _ENTRIES_MAX: Final = 1_000
@@ -58,13 +60,15 @@ class Hit(Struct, frozen=True, kw_only=True):
 class LoadLease(Struct, frozen=True, kw_only=True):
     """No valid entry, and only this caller may load it; `epoch` and `sequence` are the clock before the load.
 
-    A hold is granted to every caller: the store confirms what was loaded under it, but stores nothing.
+    A hold is granted to every caller: the store confirms what was loaded under it, but stores nothing. The `cause` of
+    the miss is empty if the entry was not looked up.
     """
 
     token: str
     epoch: str
     sequence: int
     now_ms: int
+    cause: str = ""
 
     @property
     def is_hold(self) -> bool:
@@ -80,7 +84,10 @@ class Busy(Struct, frozen=True, kw_only=True):
 
 
 class Counts(Struct, frozen=True, kw_only=True):
-    """The counts of all processes since the clock was created, and the number of keys in the database."""
+    """The counts of all processes since the clock was created, and the number of keys in the database.
+
+    `families` has the sums of each family, as `add_counts` was given them.
+    """
 
     keys: int = 0
     sequence: int = 0
@@ -89,6 +96,7 @@ class Counts(Struct, frozen=True, kw_only=True):
     invalidated: int = 0
     epoch: int = 0
     unusable: int = 0
+    families: dict[str, str] = {}
 
 
 class Commands:
@@ -118,7 +126,7 @@ class Commands:
         return reply
 
     async def _get_or_lease(self, entry: EntryKeys, token: str, abandoned: str, ttl_ms: int) -> Hit | LoadLease | Busy:
-        state, now_ms, sequence, left_ms, epoch, envelope = await self._store.run(
+        state, now_ms, sequence, extra, epoch, envelope = await self._store.run(
             "cache/get_or_lease",
             (entry.entry, entry.lease, self._clock),
             (PRIMARY, token, self._lease_ms, abandoned, ttl_ms),
@@ -127,9 +135,15 @@ class Commands:
             case 1:
                 return Hit(envelope=envelope, now_ms=now_ms)
             case 2 | 4:
-                return LoadLease(token=envelope.decode(), epoch=epoch.decode(), sequence=sequence, now_ms=now_ms)
+                return LoadLease(
+                    token=envelope.decode(),
+                    epoch=epoch.decode(),
+                    sequence=sequence,
+                    now_ms=now_ms,
+                    cause=_CAUSES[extra],
+                )
             case _:
-                return Busy(lease_left_ms=left_ms, holder=envelope.decode("ascii", "replace"))
+                return Busy(lease_left_ms=extra, holder=envelope.decode("ascii", "replace"))
 
     async def fill(self, entry: EntryKeys, lease: LoadLease, envelope: bytes, keep_ms: int) -> bool:
         """Store an envelope and end its lease; return False, storing nothing, if a read would refuse it by now."""
@@ -191,7 +205,7 @@ class Commands:
 
         With 0 the caller stores nothing, and the server keeps nothing for it.
         """
-        state, now_ms, sequence, epoch, found = await self._store.run(
+        state, now_ms, sequence, cause, epoch, found = await self._store.run(
             "cache/get",
             (entry.entry, entry.lease, entry.permit, self._clock),
             (PRIMARY, secrets.token_hex(_TOKEN_BYTES), permit_ms),
@@ -199,7 +213,7 @@ class Commands:
         if state == 1:
             return Hit(envelope=found, now_ms=now_ms)
         token = found.decode() if state == 2 else None
-        return Permit(token=token, epoch=epoch.decode(), sequence=sequence, missed_ms=now_ms)
+        return Permit(token=token, epoch=epoch.decode(), sequence=sequence, missed_ms=now_ms, cause=_CAUSES[cause])
 
     async def set(self, entry: EntryKeys, permit: Permit | None, tail: bytes, keep_ms: int) -> bool:
         """Store what follows the head of an envelope; return False if it has a permit, and a read would refuse it.
@@ -259,7 +273,14 @@ class Commands:
         log_marks(digests)
         return survives
 
-    async def counts(self) -> Counts:
-        """Return the counts so far."""
-        reply = await self._store.run("cache/stats", (self._clock,), ())
-        return Counts(**dict(zip(Counts.__struct_fields__, reply, strict=True)))
+    async def add_counts(self, families: str, families_max: int, counted: Sequence[tuple[str, str]]) -> None:
+        """Add the numbers of each family, in decimal digits, to its sums in the hash `families`."""
+        args = [text for each in counted for text in each]
+        await self._store.run("cache/add_counts", (families,), (families_max, *args))
+
+    async def counts(self, families: str) -> Counts:
+        """Return the counts so far, with the sums of the hash `families`."""
+        reply = await self._store.run("cache/stats", (self._clock, families), ())
+        names = Counts.__struct_fields__[:-1]
+        sums = [text.decode() for text in reply[len(names) :]]
+        return Counts(**dict(zip(names, reply, strict=False)), families=dict(zip(sums[::2], sums[1::2], strict=True)))

@@ -85,6 +85,7 @@ class KeyNames:
         self._word_digests = lru_cache(_WORDS_KEPT)(self._digests_of_word)
         self._layout = namespace.cache(prefix)
         self.clock = self._layout.clock
+        self.families = self._layout.families
         whole = re.escape(self._layout.entry(UNREADABLE, ""))
         self.everything = self._pattern("*", "*", _FIRST.pattern, rf"{_TAIL}|(?<={whole})[0-9a-f]{{32}}")
         """The pattern of every entry of this cache."""

@@ -20,12 +20,16 @@ NOTES_MAX: Final = 256
 
 
 class Permit(Struct, frozen=True, kw_only=True):
-    """A miss: `epoch` and `sequence` are the clock then; without a token nothing that was loaded may be stored."""
+    """A miss and its cause; `epoch` and `sequence` are the clock then.
+
+    Without a token nothing that was loaded may be stored.
+    """
 
     token: str | None
     epoch: str = ""
     sequence: int = 0
     missed_ms: int = 0
+    cause: str = "absent"
 
 
 REFUSED: Final = Permit(token=None)

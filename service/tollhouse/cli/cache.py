@@ -26,7 +26,9 @@ def cache() -> None:
 @CONFIG
 @JSON
 def stats(*, config: Path | None, as_json: bool) -> None:
-    """Show hits and misses of all processes: exit code 0, or 1 if the store does not answer.
+    """Show hits and misses of all processes, by family of keys: exit code 0, or 1 if the store does not answer.
+
+    A family are the keys with the same first word. A process sends its counts within a second.
 
     --json prints what `GET /v1/cache/stats` answers.
     """

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from rich.console import Console
+from collections.abc import Callable, Mapping
+from typing import Final
 
-from tollhouse.cache.management.stats import CacheStats
+from rich.console import Console
+from rich.table import Column, Table
+
+from tollhouse.cache.management.stats import CacheStats, FamilyStats, MissCauses
 from tollhouse.cli.query import print_line
+
+_BYTES_STEP: Final = 1024
 
 
 def show_stats(cache: str, found: CacheStats) -> None:
@@ -14,11 +20,54 @@ def show_stats(cache: str, found: CacheStats) -> None:
     print_line(console, f"{found.message}: {cache}")
     if not found.available:
         return
-    stats, causes = found.stats, found.detail.misses_by_cause
+    stats, detail = found.stats, found.detail
     print_line(console, f"entries: {stats.total_keys:,}; memory of the server: {stats.used_memory}")
     print_line(console, f"hits: {stats.hits:,}; misses: {stats.misses:,}; hit rate: {stats.hit_rate} %")
-    print_line(
-        console,
-        f"misses by cause: {causes.absent:,} absent, {causes.invalidated:,} invalidated, {causes.epoch:,} epoch,"
-        f" {causes.unusable:,} unusable; invalidations: {found.detail.invalidations:,}",
+    print_line(console, f"misses by cause: {_causes(detail.misses_by_cause)}; invalidations: {detail.invalidations:,}")
+    if detail.families:
+        console.print(_families_table(detail.families, detail.all_families))
+
+
+def _families_table(families: dict[str, FamilyStats], total: FamilyStats) -> Table:
+    """Return a row for each family and one for all; what never happened has no column."""
+    rows = [*families.items(), *([("all", total)] if len(families) > 1 else [])]
+    shown = [name for name, cell in _CELLS.items() if name not in _RARE or cell(total) != "0"]
+    table = Table(
+        Column("family", overflow="fold"), *(Column(name, justify="right") for name in shown), "misses by cause"
     )
+    for family, one in rows:
+        table.add_row(family, *(_CELLS[name](one) for name in shown), _causes(one.misses_by_cause))
+    return table
+
+
+def _causes(causes: MissCauses) -> str:
+    counts = {
+        "absent": causes.absent,
+        "invalidated": causes.invalidated,
+        "epoch": causes.epoch,
+        "unusable": causes.unusable,
+    }
+    return ", ".join(f"{count:,} {cause}" for cause, count in counts.items() if count) or "none"
+
+
+def _size(size_bytes: float) -> str:
+    """Return a number of bytes in the unit that makes it short."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size_bytes < _BYTES_STEP:
+            return f"{size_bytes:,.0f} {unit}" if unit == "B" else f"{size_bytes:,.1f} {unit}"
+        size_bytes /= _BYTES_STEP
+    return f"{size_bytes:,.1f} TiB"
+
+
+_CELLS: Final[Mapping[str, Callable[[FamilyStats], str]]] = {
+    "hits": lambda one: f"{one.hits_by_layer.store:,}",
+    "misses": lambda one: f"{one.misses:,}",
+    "rate": lambda one: f"{one.hit_rate:.1f} %",
+    "coalesced": lambda one: f"{one.coalesced:,}",
+    "bypassed": lambda one: f"{one.bypassed:,}",
+    "refused": lambda one: f"{one.refused_fills:,}",
+    "stored": lambda one: _size(one.stored_bytes),
+    "served": lambda one: _size(one.served_bytes),
+    "saved": lambda one: f"{one.saved_ms / 1000:,.1f} s",
+}
+_RARE: Final = frozenset({"coalesced", "bypassed", "refused"})

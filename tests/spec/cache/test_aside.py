@@ -442,7 +442,7 @@ async def test_a_late_copy_of_a_get_brings_no_permit_back(world: World):
     """P6, cache/get: a call that is repeated after an invalidation grants another permit than it did before."""
     keys = ("tollhouse:a:{0}:e", "tollhouse:@lease:{0}:a:e", "tollhouse:@permit:{0}:a:e", "tollhouse:@clock:{0}")
     run = world.stores.cache.run
-    _, now_ms, sequence, epoch, token = await run("cache/get", keys, (PRIMARY, "a" * 24, 60_000))
+    _, now_ms, sequence, _, epoch, token = await run("cache/get", keys, (PRIMARY, "a" * 24, 60_000))
     await run("cache/invalidate", (keys[3], *keys[:3]), (0,))
 
     await run("cache/get", keys, (PRIMARY, "a" * 24, 60_000))
@@ -455,7 +455,7 @@ async def test_a_permit_of_the_script_is_shared(world: World):
     keys = ("tollhouse:a:{0}:e", "tollhouse:@lease:{0}:a:e", "tollhouse:@permit:{0}:a:e", "tollhouse:@clock:{0}")
     run = world.stores.cache.run
 
-    state, now_ms, sequence, epoch, token = await run("cache/get", keys, (PRIMARY, "a" * 24, 60_000))
+    state, now_ms, sequence, cause, epoch, token = await run("cache/get", keys, (PRIMARY, "a" * 24, 60_000))
     again = await run("cache/get", keys, (PRIMARY, "b" * 24, 60_000))
     (refused,) = await run(
         "cache/set", keys, (PRIMARY, "b" * 24 + "0" * 12, epoch, sequence, now_ms, 60_000, b"00body")
@@ -463,6 +463,6 @@ async def test_a_permit_of_the_script_is_shared(world: World):
     (stored,) = await run("cache/set", keys, (PRIMARY, token, epoch, sequence, now_ms, 60_000, b"00body"))
     (swept,) = await run("cache/sweep", (keys[3], keys[0]), (PRIMARY,))
 
-    assert (state, token, again[4]) == (2, b"a" * 24 + b"0" * 12, token)
+    assert (state, cause, token, again[5]) == (2, 1, b"a" * 24 + b"0" * 12, token)
     assert (refused, stored, swept) == (0, 1, 0)
     assert (await run("cache/get", keys, (PRIMARY, "c" * 24, 60_000)))[0] == 1

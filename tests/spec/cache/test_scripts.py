@@ -17,6 +17,8 @@ ENTRY, LEASE, CLOCK = "tollhouse:cache:{0}:e", "tollhouse:@lease:{0}:e", "tollho
 PERMIT = "tollhouse:@permit:{0}:e"
 KEYS = (ENTRY, LEASE, CLOCK)
 HIT, LEASED, BUSY = 1, 2, 3
+ABSENT, INVALIDATED, EPOCH, UNUSABLE = 1, 2, 3, 4
+FAMILIES = "tollhouse:@families:{0}"
 TOKEN, OTHER = "a" * 24, "b" * 24
 CONTENT = TOKEN + "0" * 12
 """The lease of TOKEN, granted at sequence 0."""
@@ -70,10 +72,10 @@ async def contents(world: World) -> dict[bytes, Any]:
 
 
 async def test_a_lookup_that_finds_nothing_gets_the_lease(world: World):
-    """cache/get_or_lease: the first to miss gets the lease, with the state of the clock before the load."""
-    state, now_ms, sequence, left_ms, epoch, found = await get_or_lease(world)
+    """cache/get_or_lease: the first to miss gets the lease, with the state of the clock before the load, and why."""
+    state, now_ms, sequence, cause, epoch, found = await get_or_lease(world)
 
-    assert (state, now_ms, sequence, left_ms, found) == (LEASED, world.now_ms, 0, LEASE_MS, CONTENT.encode())
+    assert (state, now_ms, sequence, cause, found) == (LEASED, world.now_ms, 0, ABSENT, CONTENT.encode())
     assert len(epoch) == 32
     assert await world.command("cache", "GET", LEASE) == CONTENT.encode()
 
@@ -430,20 +432,53 @@ async def test_lookups_are_counted_by_their_outcome(world: World):
     await stored(world, TAG)
     await get_or_lease(world, OTHER)
     await invalidate_tags(world, TAG)
-    await get_or_lease(world)
+    causes = [(await get_or_lease(world))[3]]
     await get_or_lease(world, OTHER)
     await fill(world, envelope(await get_or_lease(world), TAG))
-    await get_or_lease(world, primary="f" * 40)
+    causes += [(await get_or_lease(world, primary="f" * 40))[3]]
     await world.command("cache", "DEL", LEASE)
     await world.command("cache", "SET", ENTRY, "foreign")
-    await get_or_lease(world)
+    causes += [(await get_or_lease(world))[3]]
 
     keys, sequence, hits, absent, invalidated, epoch, unusable = await world.stores.cache.run(
-        "cache/stats", (CLOCK,), ()
+        "cache/stats", (CLOCK, FAMILIES), ()
     )
 
     assert (keys, sequence, hits, absent) == (3, 1, 1, 1)
     assert (invalidated, epoch, unusable) == (2, 1, 1)
+    assert causes == [INVALIDATED, EPOCH, UNUSABLE]
+
+
+async def add_counts(world: World, families_max: int, *counted: str) -> int:
+    (families,) = await world.stores.cache.run("cache/add_counts", (FAMILIES,), (families_max, *counted))
+    return families
+
+
+async def sums(world: World) -> dict[bytes, bytes]:
+    told = await world.stores.cache.run("cache/stats", (CLOCK, FAMILIES), ())
+    return dict(zip(told[7::2], told[8::2], strict=True))
+
+
+async def test_counts_of_families_are_added_up(world: World):
+    """cache/add_counts, cache/stats: number by number; one that the caller does not know stays, a new one begins."""
+    await add_counts(world, 9, "model", "1 2 9007199254740000", "image", "7")
+
+    families = await add_counts(world, 9, "model", "10 0 991 4", "image", "1 1")
+    await add_counts(world, 9, "model", "1")
+
+    assert families == 2
+    assert await sums(world) == {b"model": b"12 2 9007199254740991 4", b"image": b"8 1"}
+
+
+async def test_the_families_that_have_counts_are_bounded(world: World):
+    """cache/add_counts: a family beyond the bound is added to `other`; those that are known go on."""
+    counted = [text for number in range(5) for text in (f"family{number}", "1")]
+
+    families = await add_counts(world, 3, *counted)
+    await add_counts(world, 3, "family0", "5", "family9", "5")
+
+    assert families == 4
+    assert await sums(world) == {b"family0": b"6", b"family1": b"1", b"family2": b"1", b"other": b"7"}
 
 
 async def test_every_script_runs_on_the_servers_own_clock(embedded: World):

@@ -67,6 +67,13 @@ def test_stats_are_shown(url: str, run: Run) -> None:
     assert shown.exit_code == told.exit_code == 0
     assert f"Cache is healthy: {url}?db=2, keys tollhouse:…" in shown.stdout
     assert "hits: 1; misses: 2; hit rate: 33.33 %" in shown.stdout
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in shown.stdout.splitlines() if "│" in line]
+    assert [row[:4] for row in rows] == [
+        ["image", "0", "1", "0.0 %"],
+        ["model", "1", "1", "50.0 %"],
+        ["all", "1", "2", "33.3 %"],
+    ]
+    assert {row[-1] for row in rows} == {"1 absent", "2 absent"}
     body = msgspec.json.decode(told.stdout)
     assert set(body) == {"available", "stats", "config", "message", "detail"}
     assert (body["stats"]["hits"], body["stats"]["misses"], body["stats"]["total_keys"]) == (1, 2, 2)

@@ -7,9 +7,14 @@ from types import MappingProxyType
 from typing import Final
 
 from msgspec import Struct, convert
+from msgspec.structs import asdict, replace
 
-from tollhouse.cache.commands import Counts
+from tollhouse.cache.commands import CacheStore, Commands, Counts
+from tollhouse.cache.key_names import KeyNames
+from tollhouse.cache.management.families import FamilyCounters, Tally, tally_of
+from tollhouse.cache.management.walks import count_entries
 from tollhouse.cache.ttl import CacheTTL
+from tollhouse.errors import StoreError
 
 
 class CacheUsage(Struct, frozen=True, kw_only=True):
@@ -54,10 +59,45 @@ class MissCauses(Struct, frozen=True, kw_only=True):
     unusable: int
 
 
+class HitLayers(Struct, frozen=True, kw_only=True):
+    """Hits by the layer that answered: `store`, the server."""
+
+    store: int
+
+
+class FamilyStats(Struct, frozen=True, kw_only=True):
+    """The counts of one family of keys, those with the same first word, or of all families; `hit_rate` is in percent.
+
+    `coalesced` reads waited for a load of another caller, `bypassed` ones loaded without the store. `refused_fills`
+    are values that were loaded and not stored, because they may be older than an invalidation. Bytes are those of
+    values as they are stored; `unpacked`, without their compression. `saved_ms` is the time that the loads of hits and
+    coalesced reads would have taken.
+    """
+
+    hits_by_layer: HitLayers
+    misses: int
+    misses_by_cause: MissCauses
+    hit_rate: float
+    coalesced: int
+    bypassed: int
+    refused_fills: int
+    stored_bytes: int
+    stored_unpacked_bytes: int
+    served_bytes: int
+    served_unpacked_bytes: int
+    saved_ms: int
+
+
 class CacheDetail(Struct, frozen=True, kw_only=True):
-    """What else is known: why reads missed, how often values were invalidated, memory, and the bounds of an entry."""
+    """What else is known: why reads missed, how often values were invalidated, memory, and the bounds of an entry.
+
+    `families` has the counts that processes sent by now, within a second of a read, and `all_families` their sum. What
+    a process had not sent when it died is not in them, so they may be smaller than the counts of the server.
+    """
 
     misses_by_cause: MissCauses
+    families: dict[str, FamilyStats]
+    all_families: FamilyStats
     invalidations: int
     used_memory_bytes: int
     default_ttl_s: int
@@ -94,6 +134,7 @@ def describe(
 ) -> CacheStats:
     """Return the statistics from the counts (None if the cache cannot be asked), the server's INFO and the settings."""
     counted = counts or Counts()
+    tallies = {family: tally_of(numbers) for family, numbers in sorted(counted.families.items())}
     misses = counted.absent + counted.invalidated + counted.epoch + counted.unusable
     return CacheStats(
         available=counts is not None,
@@ -108,9 +149,79 @@ def describe(
         message=message,
         detail=CacheDetail(
             misses_by_cause=convert(counted, MissCauses, from_attributes=True),
+            families={family: _family_stats(tally) for family, tally in tallies.items()},
+            all_families=_family_stats(tally_of(*counted.families.values())),
             invalidations=counted.sequence,
             used_memory_bytes=int(memory.get("used_memory", 0)),
             default_ttl_s=default_ttl_s,
             entry_bytes_max=entry_bytes_max,
         ),
+    )
+
+
+class Statistics:
+    """The statistics of one cache; a store that is down is reported in them, not raised."""
+
+    def __init__(
+        self,
+        commands: Commands,
+        store: CacheStore,
+        key_names: KeyNames,
+        counters: FamilyCounters,
+        *,
+        ttl_ms: int,
+        entry_bytes_max: int,
+    ) -> None:
+        self._commands = commands
+        self._store = store
+        self._key_names = key_names
+        self._counters = counters
+        self._default_ttl_s = ttl_ms // 1000
+        self._entry_bytes_max = entry_bytes_max
+
+    async def gather(self, *, is_on: bool) -> CacheStats:
+        """Return the statistics; those of this process are sent before."""
+        message, counts, memory = "Cache is disabled", None, NO_INFO
+        if is_on:
+            try:
+                await self._counters.flush()
+                counts, memory = await self._counts(), await self._store.info("memory")
+                message = "Cache is healthy"
+            except StoreError:
+                message = "Cache is unavailable"
+        return describe(
+            message, counts, memory, default_ttl_s=self._default_ttl_s, entry_bytes_max=self._entry_bytes_max
+        )
+
+    async def _counts(self) -> Counts:
+        """Return the counts of the clock, with the number of entries as that of the keys.
+
+        It is 0 if the server refuses to list them, as to an account without the right to.
+        """
+        counts = await self._commands.counts(self._key_names.families)
+        try:
+            entries = await count_entries(self._store, self._key_names.everything, counts.keys)
+        except StoreError as error:
+            if error.outcome != "rejected":
+                raise
+            entries = 0
+        return replace(counts, keys=entries)
+
+
+def _family_stats(tally: Tally) -> FamilyStats:
+    causes = convert(tally, MissCauses, from_attributes=True)
+    misses = sum(asdict(causes).values())
+    return FamilyStats(
+        hits_by_layer=HitLayers(store=tally.hits),
+        misses=misses,
+        misses_by_cause=causes,
+        hit_rate=hit_rate(tally.hits, misses),
+        coalesced=tally.coalesced,
+        bypassed=tally.bypassed,
+        refused_fills=tally.refused_fills,
+        stored_bytes=tally.stored_bytes,
+        stored_unpacked_bytes=tally.stored_unpacked_bytes,
+        served_bytes=tally.served_bytes,
+        served_unpacked_bytes=tally.served_unpacked_bytes,
+        saved_ms=tally.saved_ms,
     )

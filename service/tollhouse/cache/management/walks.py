@@ -9,11 +9,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
 
-from msgspec.structs import replace
-
-from tollhouse.cache.commands import CacheStore, Commands, Counts
+from tollhouse.cache.commands import CacheStore, Commands
 from tollhouse.cache.key_names import ALL, IN_PROGRESS, KeyPattern, Names
-from tollhouse.errors import Steps, StoreError
+from tollhouse.errors import Steps
 
 WALKED_MAX: Final = 20_000
 """How many keys are looked at to count entries."""
@@ -55,18 +53,3 @@ async def count_entries(store: CacheStore, pattern: KeyPattern, keys: int, *, wa
         entries += len(pattern.among(found))
         walked += _STEP
     return round(entries * max(keys / walked, 1)) if cursor else entries
-
-
-async def count(commands: Commands, store: CacheStore, pattern: KeyPattern) -> Counts:
-    """Return the counts of the clock, with the number of entries that match as that of the keys.
-
-    It is 0 if the server refuses to list them, as to an account without the right to.
-    """
-    counts = await commands.counts()
-    try:
-        entries = await count_entries(store, pattern, counts.keys)
-    except StoreError as error:
-        if error.outcome != "rejected":
-            raise
-        entries = 0
-    return replace(counts, keys=entries)

@@ -15,6 +15,7 @@ from tollhouse.cache.codec import CodecName
 from tollhouse.cache.commands import Commands, LoadLease
 from tollhouse.cache.envelope import Envelope, encode
 from tollhouse.cache.key_names import EntryKeys
+from tollhouse.cache.management.families import FamilyCounters
 from tollhouse.cache.reading.query import Query
 from tollhouse.cache.reading.single_flight import Flight
 from tollhouse.clock import MonotonicClock, Sleep
@@ -77,6 +78,7 @@ class Loader:
     def __init__(
         self,
         commands: Commands,
+        counters: FamilyCounters,
         codec_name: CodecName,
         bounds: Bounds,
         *,
@@ -85,6 +87,7 @@ class Loader:
         sleep: Sleep,
     ) -> None:
         self._commands = commands
+        self._counters = counters
         self._codec: CodecName = codec_name
         self._bounds = bounds
         self._monotonic = monotonic
@@ -116,9 +119,7 @@ class Loader:
         load_ms = self._monotonic() - began_ms
         keep_ms = query.lifetime_ms(value, self._uniform())
         flight.close()
-        filling = self._fills.start(
-            self._fill(lease, query.entry, tags, body, keep_ms, load_ms), "tollhouse-cache-fill"
-        )
+        filling = self._fills.start(self._fill(lease, query, tags, body, keep_ms, load_ms), "tollhouse-cache-fill")
         self._commands.leases.hold(query.entry, lease.token, filling)
         await asyncio.wait({filling}, timeout=self._bounds.fill_ms / 1000)
         validity, ttl_ms = filling.result() if filling.done() else _UNCONFIRMED
@@ -150,7 +151,7 @@ class Loader:
         return envelope, 0 if lease.is_hold or len(envelope) > self._bounds.entry_bytes else keep_ms
 
     async def _fill(
-        self, lease: LoadLease, entry: EntryKeys, tags: tuple[str, ...], body: bytes, keep_ms: int, load_ms: int
+        self, lease: LoadLease, query: Query, tags: tuple[str, ...], body: bytes, keep_ms: int, load_ms: int
     ) -> tuple[Validity, int]:
         """Send a body to the store; return whether it is valid, and its lifetime, 0 if it is not stored.
 
@@ -160,13 +161,16 @@ class Loader:
         header = _header(lease, tags, keep_ms or _CONFIRMED_MS, load_ms)
         envelope, keep_ms = self._bounded(lease, encode(header, body), keep_ms)
         try:
-            stored = await self._store(entry, lease, envelope, keep_ms) if keep_ms else None
+            stored = await self._store(query.entry, lease, envelope, keep_ms) if keep_ms else None
             if stored is None:
-                stored, keep_ms = await self._commands.confirm(entry, lease, encode(header, b"")), 0
+                stored, keep_ms = await self._commands.confirm(query.entry, lease, encode(header, b"")), 0
         except StoreError:
             return _UNCONFIRMED
         if not stored:
+            self._counters.refused(query.family)
             return "refused", 0
+        if keep_ms:
+            self._counters.stored(query.family, body)
         self._commands.leases.end(lease.token)
         return "valid", keep_ms
 

@@ -24,6 +24,7 @@ from typing import Any, Final, Literal
 
 from tollhouse.cache.codec import reason_against
 from tollhouse.cache.commands import Busy, Commands, Hit, LoadLease
+from tollhouse.cache.management.families import FamilyCounters
 from tollhouse.cache.reading.loader import Bounds, CacheStatus, LoadedBody, Loader
 from tollhouse.cache.reading.query import Query
 from tollhouse.cache.reading.result import CacheResult, body_of, decode_result
@@ -50,6 +51,7 @@ class Reader:
         self,
         commands: Commands,
         loader: Loader,
+        counters: FamilyCounters,
         metrics: Metrics,
         bounds: Bounds,
         *,
@@ -58,6 +60,7 @@ class Reader:
     ) -> None:
         self._commands = commands
         self._loader = loader
+        self._counters = counters
         self._metrics = metrics
         self._bounds = bounds
         self._monotonic = monotonic
@@ -229,11 +232,14 @@ class Reader:
 
     async def _get_or_lease(self, query: Query) -> Hit | LoadLease | Busy | None:
         try:
-            return await self._commands.get_or_lease(query.entry, query.longest_ms)
+            reply = await self._commands.get_or_lease(query.entry, query.longest_ms)
         except StoreRefused:
             raise
         except StoreError:
             return None
+        if isinstance(reply, LoadLease):
+            self._counters.missed(query.family, reply.cause)
+        return reply
 
     async def _decode_stored(self, query: Query, loaded: LoadedBody, status: CacheStatus) -> CacheResult[Any] | None:
         """Return the caller's own copy; None for a stored body that is unusable, which is removed and counted."""
@@ -246,6 +252,8 @@ class Reader:
                 await self._commands.invalidate((query.entry.names,))
             except StoreError:
                 return await self.bypass(query, self._bypasses.started)
+        elif loaded.status == "HIT":
+            self._counters.served(query.family, loaded.body)
         return result
 
     async def _decode_own(self, query: Query, loaded: LoadedBody, status: CacheStatus) -> CacheResult[Any]:

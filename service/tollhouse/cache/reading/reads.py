@@ -11,14 +11,13 @@ from msgspec.structs import replace
 
 from tollhouse.cache.codec import CodecName, decoder, require_codec
 from tollhouse.cache.key_names import KeyNames, checked_tags, family_of
-from tollhouse.cache.operation_log import log_read
+from tollhouse.cache.management.families import FamilyCounters
 from tollhouse.cache.reading.query import EntryTags, Query
 from tollhouse.cache.reading.read_many import Batches, LoadMany, ManyOutcome, read_each, read_many
 from tollhouse.cache.reading.read_through import Reader
 from tollhouse.cache.reading.result import CacheResult
 from tollhouse.cache.ttl import jitter_share, lifetime_ms, none_lifetime_ms
 from tollhouse.errors import InvalidInput, LoadFailed, brief, require_type
-from tollhouse.metrics import Metrics
 
 T = TypeVar("T")
 
@@ -31,16 +30,16 @@ ValueType = type[T] | UnionType
 Without = Literal["DISABLED", "BYPASS", "DOUBT"]
 """Why a read goes on without the store: the cache is off · the caller bypasses it · the store may have what is old."""
 
-_UNREAD: Final = LoadFailed("another key of the call failed")
+_UNREAD: Final = LoadFailed("the read failed")
 
 
 class Reads:
     """Answers reads, by whatever key names and lifetimes the cache has."""
 
-    def __init__(self, key_names: KeyNames, reader: Reader, metrics: Metrics, ttl_ms: int) -> None:
+    def __init__(self, key_names: KeyNames, reader: Reader, counters: FamilyCounters, ttl_ms: int) -> None:
         self._key_names = key_names
         self._reader = reader
-        self._metrics = metrics
+        self._counters = counters
         self._ttl_ms = ttl_ms
         self.watched: dict[str, Callable[[Query, CacheResult[Any]], None]] = {}
         """What is told of each result of a family."""
@@ -79,14 +78,12 @@ class Reads:
 
     async def one(self, query: Query, without: Without | None, *, fresh: bool) -> CacheResult[Any]:
         """Return the value and its source."""
-        status = "error"
+        result: CacheResult[Any] | None = None
         try:
             result = await self._result(query, without, fresh=fresh)
-            status = result.status.lower()
+            return result
         finally:
-            self._count(query, status)
-        self._note(query, result)
-        return result
+            self._count(query, _UNREAD if result is None else result)
 
     async def many(
         self, template: Query, keys: list[str], load_many: LoadMany, without: Without | None
@@ -155,26 +152,21 @@ class Reads:
             return lambda value: self._key_names.entry_tags(tags(value))
         return _OwnTags(self._key_names, checked_tags(tags))
 
-    def _count(self, query: Query, status: str) -> None:
-        self._metrics.cache(query.family, status)
-        log_read(query.entry.entry, query.family, status)
-
     def _count_many(self, queries: Mapping[str, Query], outcomes: Mapping[str, ManyOutcome]) -> None:
         for key, query in queries.items():
-            match outcomes.get(key, _UNREAD):
-                case None:
-                    self._count(query, "miss")
-                case CacheResult() as result:
-                    self._count(query, result.status.lower())
-                    self._note(query, result)
-                case _:
-                    self._count(query, "error")
+            self._count(query, outcomes.get(key, _UNREAD))
 
-    def _note(self, query: Query, result: CacheResult[Any]) -> None:
-        if self.watched and (watch := self.watched.get(query.family)) is not None:
-            watch(query, result)
-        if result.status in ("HIT", "COALESCED"):
-            self._metrics.cache_saved(query.family, result.load_ms / 1000)
+    def _count(self, query: Query, outcome: ManyOutcome) -> None:
+        family, entry = query.family, query.entry.entry
+        match outcome:
+            case CacheResult():
+                self._counters.read(family, entry, outcome.status.lower(), outcome.load_ms)
+                if self.watched and (watch := self.watched.get(family)) is not None:
+                    watch(query, outcome)
+            case None:
+                self._counters.read(family, entry, "miss")
+            case _:
+                self._counters.read(family, entry, "error")
 
 
 class _OwnTags:
