@@ -127,6 +127,7 @@ async def test_an_administrator_invalidates(service: Service, query: str) -> Non
 
     assert done.status_code == 200
     assert done.json()["invalidated"] == query.partition("=")[0]
+    assert done.json().get("deleted") == (None if query.startswith("tag") else 1)
     assert after.headers["x-cache"] == "MISS"
 
 

@@ -6,12 +6,21 @@ import sys
 from pathlib import Path
 
 import click
+from msgspec import Struct
 from rich_click import RichCommand, RichGroup
 
 from tollhouse.cache.management.stats import CacheStats
 from tollhouse.cli import cache_output as output
 from tollhouse.cli.query import CONFIG, JSON, cache_of, print_result, query
 from tollhouse.wiring import Tollhouse
+
+
+class ClearResult(Struct, frozen=True, kw_only=True):
+    """The output of `clear --json`; `removed` is null for tags, whose values are not counted."""
+
+    cache: str
+    cleared: str
+    removed: int | None
 
 
 @click.group(cls=RichGroup)
@@ -39,3 +48,58 @@ def stats(*, config: Path | None, as_json: bool) -> None:
     found, place = query(config, ask)
     print_result(found, lambda found: output.show_stats(place, found), as_json=as_json)
     sys.exit(0 if found.available else 1)
+
+
+@cache.command(cls=RichCommand)
+@click.option("--tag", "tags", multiple=True, help="Remove the values that have this tag; may be given several times.")
+@click.option("--key", help="Remove the value of this key.")
+@click.option("--pattern", help="Remove the values whose keys match, such as `model:metrics:*`.")
+@click.option("--all", "everything", is_flag=True, help="Remove every value.")
+@click.option("--yes", is_flag=True, help="Do not ask before --all.")
+@CONFIG
+@JSON
+def clear(
+    *,
+    tags: tuple[str, ...],
+    key: str | None,
+    pattern: str | None,
+    everything: bool,
+    yes: bool,
+    config: Path | None,
+    as_json: bool,
+) -> None:
+    """Remove values by exactly one of --tag, --key, --pattern and --all: readers do not get them any more.
+
+    What is being loaded for them is not stored. --all asks first; without a terminal it needs --yes.
+    """
+    if sum((bool(tags), key is not None, pattern is not None, everything)) != 1:
+        raise click.UsageError("give exactly one of --tag, --key, --pattern and --all")
+    if everything and not yes and not sys.stdin.isatty():
+        raise click.UsageError("--all removes every value: give --yes, too")
+
+    async def work(tollhouse: Tollhouse) -> ClearResult:
+        what, removed = await _clear(tollhouse, tags, key, pattern, confirm=everything and not yes)
+        return ClearResult(cache=cache_of(tollhouse), cleared=what, removed=removed)
+
+    print_result(
+        query(config, work),
+        lambda done: output.show_cleared(done.cache, done.cleared, done.removed),
+        as_json=as_json,
+    )
+
+
+async def _clear(
+    tollhouse: Tollhouse, tags: tuple[str, ...], key: str | None, pattern: str | None, *, confirm: bool
+) -> tuple[str, int | None]:
+    """Remove what the options name; return its kind, and how many values there were."""
+    if tags:
+        await tollhouse.cache.invalidate_tags(*tags)
+        return "tag", None
+    if key is not None:
+        return "key", int(await tollhouse.cache.invalidate(key))
+    if pattern is not None:
+        return "pattern", await tollhouse.cache.delete_pattern(pattern)
+    if confirm:
+        entries = (await tollhouse.cache.stats()).stats.total_keys
+        click.confirm(f"Remove all {entries:,} values of {cache_of(tollhouse)}?", abort=True)
+    return "all", await tollhouse.cache.clear_all()

@@ -28,6 +28,12 @@ def show_stats(cache: str, found: CacheStats) -> None:
         console.print(_families_table(detail.families, detail.all_families))
 
 
+def show_cleared(cache: str, cleared: str, removed: int | None) -> None:
+    """Print what was removed."""
+    count = "invalidated" if removed is None else f"{removed:,} removed"
+    print_line(Console(), f"values by {cleared}: {count}; {cache}")
+
+
 def _families_table(families: dict[str, FamilyStats], total: FamilyStats) -> Table:
     """Return a row for each family and one for all; what never happened has no column."""
     rows = [*families.items(), *([("all", total)] if len(families) > 1 else [])]

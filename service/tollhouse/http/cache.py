@@ -45,8 +45,7 @@ async def invalidate(
         return {"invalidated": "tag"}
     if pattern:
         return {"invalidated": "pattern", "deleted": await cache.delete_pattern(pattern)}
-    await cache.clear()
-    return {"invalidated": "all"}
+    return {"invalidated": "all", "deleted": await cache.clear_all()}
 
 
 ROUTER = Router(

@@ -86,3 +86,45 @@ def test_stats_of_a_store_that_is_down(run: Run) -> None:
     assert down.exit_code == 1
     assert "Cache is unavailable: redis://127.0.0.1:1/2" in down.stdout
     assert "sesame" not in down.output
+
+
+#   options, what is said, its count, the values that are left
+CLEARED: list[tuple[tuple[str, ...], str, int | None, int]] = [
+    (("--tag", "abc", "--tag", "other"), "tag", None, 1),
+    (("--key", "image:7"), "key", 1, 1),
+    (("--key", "image:8"), "key", 0, 2),
+    (("--pattern", "model:metrics:*"), "pattern", 1, 1),
+    (("--all", "--yes"), "all", 2, 0),
+]
+
+
+@pytest.mark.parametrize(("options", "what", "removed", "left"), CLEARED)
+def test_values_are_removed(
+    url: str, run: Run, options: tuple[str, ...], what: str, removed: int | None, left: int
+) -> None:
+    """S0-34: by tags, by key, by pattern or all; the count is said if it is known."""
+    work(url, some_reads)
+
+    done = run("clear", *options, "--json")
+
+    async def count(cache: tollhouse.Cache) -> int:
+        return sum([await cache.look_up(key) is not None for key in ("model:metrics:abc", "image:7")])
+
+    assert done.exit_code == 0
+    said = msgspec.json.decode(done.stdout)
+    assert (said["cleared"], said["removed"]) == (what, removed)
+    assert url in said["cache"]
+    assert work(url, count) == left
+
+
+@pytest.mark.parametrize(
+    "options", [(), ("--tag", "a", "--all"), ("--key", "a", "--pattern", "a:*"), ("--all",), ("--pattern", "mod*:a")]
+)
+def test_a_vague_removal_is_refused(url: str, run: Run, options: tuple[str, ...]) -> None:
+    """Two options or none, --all without a terminal or --yes, a part of a word: refused, and nothing is removed."""
+    work(url, some_reads)
+
+    done = run("clear", *options)
+
+    assert done.exit_code != 0
+    assert work(url, lambda cache: cache.look_up("image:7")) is not None
