@@ -86,8 +86,8 @@ MUTANTS: Final = (
     _mutant(
         "every revocation counts as durable",
         f"{_SESSIONS}/revoker.py",
-        "found, durable = found or reply[0] == 1, durable and confirmed",
-        "found, durable = found or reply[0] == 1, True",
+        "found, durable = found or ended, durable and confirmed",
+        "found, durable = found or ended, True",
     ),
     _mutant(
         "a reply goes to the latest call",
