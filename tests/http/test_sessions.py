@@ -32,6 +32,39 @@ async def test_sign_up_log_in_and_get_the_session(service: Service) -> None:
     assert "set-cookie" not in who.headers
 
 
+async def test_a_login_ends_the_session_of_its_request(service: Service) -> None:
+    """ASVS 7.2.4: a login with the cookie or the bearer token of a session ends that one, also another user's."""
+    await service.sign_up()
+    await service.sign_up("eve")
+    bearer = await service.log_in("eve")
+    credentials = {"user": "ada", "password": PASSWORD}
+
+    by_bearer = await service.ask("POST", "/v1/login", json=credentials, headers=bearer)
+    first = service.client.cookies["tollhouse-dev"]
+    by_cookie = await service.ask("POST", "/v1/login", json=credentials)
+    second = service.client.cookies["tollhouse-dev"]
+
+    assert (by_bearer.status_code, by_cookie.status_code) == (200, 200)
+    assert first != second
+    assert (await service.ask("GET", "/v1/session")).json()["user"] == "ada"
+    service.client.cookies.clear()
+    for headers in (bearer, {"Authorization": f"Bearer {first}"}):
+        assert (await service.ask("GET", "/v1/session", headers=headers)).status_code == 401
+
+
+async def test_a_wrong_password_ends_no_session(service: Service) -> None:
+    """Only a login that succeeds replaces what the request had."""
+    await service.sign_up()
+    bearer = await service.log_in()
+
+    refused = await service.ask(
+        "POST", "/v1/login", json={"user": "ada", "password": "not this one, ever"}, headers=bearer
+    )
+
+    assert refused.status_code == 401
+    assert (await service.ask("GET", "/v1/session", headers=bearer)).status_code == 200
+
+
 async def test_a_passive_request_does_not_prolong_a_session(service: Service) -> None:
     """A request with `X-Session-Passive: 1` is answered, and its use is not recorded; any other value is none."""
     await service.sign_up()

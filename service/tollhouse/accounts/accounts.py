@@ -12,8 +12,9 @@ The key of an account is derived from the secret that was the newest at sign-up,
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Final, Literal
 
 from msgspec import Struct
@@ -31,8 +32,12 @@ from tollhouse.metrics import Metrics
 from tollhouse.scripts import DurableScriptRunner
 from tollhouse.sessions.outcomes import Issued, SessionRefused
 from tollhouse.sessions.sessions import Sessions
+from tollhouse.sessions.tokens import Token
 
 _ACCOUNT_LABEL: Final = "account"
+
+_Begin = Callable[[], Awaitable[Issued | SessionRefused]]
+"""Begins the session of a login."""
 
 
 class AccountCreated(Struct, frozen=True, kw_only=True):
@@ -131,9 +136,19 @@ class Accounts:
             await self._attempts.settle(attempt)
 
     async def login(
-        self, user: str, password: str, *, address: str, device: str | None = None, policy: str = "default"
+        self,
+        user: str,
+        password: str,
+        *,
+        address: str,
+        device: str | None = None,
+        policy: str = "default",
+        replaces: Token | str | None = None,
     ) -> LoginSucceeded | WrongCredentials | TooManyAttempts | SessionRefused:
-        """Begin a session if the password is right; raises InvalidInput and Overloaded as `sign_up` does."""
+        """Begin a session if the password is right; raises InvalidInput and Overloaded as `sign_up` does.
+
+        The session of the token `replaces`, which the client presented, is ended then.
+        """
         name, encoded = canonical(user), password_bytes(password)
         self._sessions.check(name, policy=policy, device=device)
         try:
@@ -141,7 +156,8 @@ class Accounts:
             if isinstance(attempt, Decision):
                 self._metrics.login("throttled")
                 return TooManyAttempts(decision=attempt)
-            return await self._log_in(attempt, account, name, encoded, policy, device)
+            begin = partial(self._sessions.create, name, policy=policy, device=device, replaces=replaces)
+            return await self._log_in(attempt, account, encoded, begin)
         except Overloaded:
             self._metrics.login("overloaded")
             raise
@@ -166,11 +182,11 @@ class Accounts:
         return AccountCreated(user=name, durable=durable) if reply[0] == 1 else NameTaken(user=name)
 
     async def _log_in(
-        self, attempt: Attempt, account: _Account | None, name: str, encoded: bytes, policy: str, device: str | None
+        self, attempt: Attempt, account: _Account | None, encoded: bytes, begin: _Begin
     ) -> LoginSucceeded | WrongCredentials | SessionRefused:
         try:
             if await self._verify(attempt, account, encoded):
-                return await self._begin_session(attempt, name, policy, device)
+                return await self._begin_session(attempt, begin)
             self._metrics.login("wrong")
             return WrongCredentials()
         finally:
@@ -195,12 +211,12 @@ class Accounts:
         )
 
     async def _begin_session(
-        self, attempt: Attempt, name: str, policy: str, device: str | None
+        self, attempt: Attempt, begin: _Begin
     ) -> LoginSucceeded | WrongCredentials | SessionRefused:
         # The right password is what restores the limits. They stay restored if no session can be created, for a
         # guesser gains nothing by it: it takes the password to get here.
         self._attempts.begin_to_settle(attempt)
-        issued = await self._sessions.create(name, policy=policy, device=device)
+        issued = await begin()
         match issued:
             case Issued():
                 self._metrics.login("ok")

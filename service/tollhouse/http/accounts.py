@@ -18,6 +18,7 @@ from tollhouse.accounts.accounts import (
     TooManyAttempts,
     WrongCredentials,
 )
+from tollhouse.asgi.credentials import cookie_name, session_token
 from tollhouse.asgi.ratelimit.rules import RateLimitRule
 from tollhouse.http.authentication import check_role, current_caller, logout_key
 from tollhouse.http.cookies import session_cookie
@@ -84,9 +85,14 @@ async def login(
     responses: NamedDependency[TakeResponses],
     settings: NamedDependency[Settings],
 ) -> Response[Any]:
-    """Log in, always with a new session and token; 401 is the same for a wrong user name and a wrong password."""
-    device = _device(request.headers.get("user-agent", ""))
-    result = await accounts.login(data.user, data.password, address=current_caller(request).address, device=device)
+    """Log in, always with a new session and token; 401 is the same for a wrong user name and a wrong password.
+
+    The session whose token the request has is ended by it.
+    """
+    device, presented = _device(request.headers.get("user-agent", "")), _presented(request, settings)
+    result = await accounts.login(
+        data.user, data.password, address=current_caller(request).address, device=device, replaces=presented
+    )
     match result:
         case LoginSucceeded():
             issued, by_cookie = result.issued, data.transport == "cookie"
@@ -126,6 +132,11 @@ async def logout(
         await sessions.revoke(caller.session.user, caller.session.sid)
     cookie = session_cookie(None, plain_http=settings.plain_http)
     return Response(None, status_code=204, cookies=[cookie])
+
+
+def _presented(request: Request[Any, Any, Any], settings: Settings) -> str | None:
+    """Return the session token of a request, which is about to be replaced."""
+    return session_token(request.scope, cookie_name(plain_http=settings.plain_http)) or None
 
 
 def _device(user_agent: str) -> str | None:

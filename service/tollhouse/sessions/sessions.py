@@ -19,7 +19,7 @@ import secrets
 from collections.abc import Mapping
 from typing import Any, Final
 
-from tollhouse.errors import InvalidInput, require_type
+from tollhouse.errors import InvalidInput, Steps, require_type
 from tollhouse.keyring import Keyring
 from tollhouse.keys import UNNAMED, Namespace
 from tollhouse.metrics import Metrics
@@ -85,28 +85,18 @@ class Sessions:
             raise InvalidInput("policy", policy, one_of(policy, self._policies))
         return user, self._policies[policy], valid_device(device or "")
 
-    async def create(self, user: str, *, policy: str = "default", device: str | None = None) -> Issued | SessionRefused:
-        """Begin a session under a new token; at the policy's cap, end the user's oldest session or refuse."""
+    async def create(
+        self, user: str, *, policy: str = "default", device: str | None = None, replaces: Token | str | None = None
+    ) -> Issued | SessionRefused:
+        """Begin a session under a new token; at the policy's cap, end the user's oldest session or refuse.
+
+        The session that the token `replaces` opens is ended first, also another user's: it is what the client presented
+        when it logged in, and would have no owner. A result is durable if both are.
+        """
         user, rules, label = self.check(user, policy=policy, device=device)
-        own = user_keys(self._namespace, self._keyring, user)[0]
-        token = tokens.issue(self._keyring, own.digest, self._random_bytes)
-        verifier = tokens.verifier(self._keyring, token)
-        assert verifier is not None, "the token was made under a secret that the keyring lacks"
-        times = (rules.idle_ms, rules.absolute_ms)
-        at_cap = (rules.cap, int(rules.at_cap == "evict-oldest"))
-        details = (rules.renew_ms or 0, "p", policy, "dv", label)
-
-        reply, durable = await self._store.run_durably(
-            "sessions/create",
-            (own.record(token.sid), own.index, own.epoch, own.global_epoch, own.events),
-            (token.sid, verifier, user, own.digest, *times, *at_cap, own.record(), *details),
-        )
-
-        refusal = _REFUSALS.get(reply[0])
-        self._metrics.session("create", "ok" if refusal is None else refusal.reason)
-        if refusal is not None:
-            return refusal
-        return Issued(session=session_created(token.sid, user, policy, label, reply), token=token, durable=durable)
+        with Steps() as steps:
+            ended = await self._end_presented(replaces, steps)
+            return await self._create(user, policy, rules, label, ended=ended)
 
     async def verify(self, token: Token | str, *, passive: bool = False) -> Session | None:
         """Return the session of a token, and record its use soon after; None if the token opens no live session.
@@ -199,3 +189,36 @@ class Sessions:
     async def aclose(self) -> None:
         """Wait until the use of sessions that were verified is recorded, or cannot be."""
         await self._touches.aclose()
+
+    async def _end_presented(self, token: Token | str | None, steps: Steps) -> bool:
+        """End the session of a token, if it opens one; return whether that is durable."""
+        presented = None if token is None else await self.verify(token, passive=True)
+        if presented is None:
+            return True
+        result = await self.revoker.revoke(presented.user, presented.sid)
+        steps.begun = True
+        return result.durable
+
+    async def _create(
+        self, user: str, policy: str, rules: SessionPolicy, label: str, *, ended: bool
+    ) -> Issued | SessionRefused:
+        own = user_keys(self._namespace, self._keyring, user)[0]
+        token = tokens.issue(self._keyring, own.digest, self._random_bytes)
+        verifier = tokens.verifier(self._keyring, token)
+        assert verifier is not None, "the token was made under a secret that the keyring lacks"
+        times = (rules.idle_ms, rules.absolute_ms)
+        at_cap = (rules.cap, int(rules.at_cap == "evict-oldest"))
+        details = (rules.renew_ms or 0, "p", policy, "dv", label)
+
+        reply, confirmed = await self._store.run_durably(
+            "sessions/create",
+            (own.record(token.sid), own.index, own.epoch, own.global_epoch, own.events),
+            (token.sid, verifier, user, own.digest, *times, *at_cap, own.record(), *details),
+        )
+
+        refusal = _REFUSALS.get(reply[0])
+        self._metrics.session("create", "ok" if refusal is None else refusal.reason)
+        if refusal is not None:
+            return refusal
+        durable = confirmed and ended
+        return Issued(session=session_created(token.sid, user, policy, label, reply), token=token, durable=durable)

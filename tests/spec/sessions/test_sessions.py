@@ -7,10 +7,10 @@ import time
 
 import pytest
 
-from tests.sessions import counted, neighbour_of, verified
+from tests.sessions import counted, events_of, neighbour_of, verified
 from tests.spec.stored import assert_close, assert_sound, index, keys_of, records
 from tests.worlds import SCRIPTS
-from tollhouse.errors import ConfigurationError, InvalidInput, ScriptFailed
+from tollhouse.errors import ConfigurationError, InvalidInput, ScriptFailed, StoreUnavailable
 from tollhouse.keyring import Keyring
 from tollhouse.sessions.outcomes import Issued
 from tollhouse.sessions.policies import LIFETIME_MS_MAX, POLICIES, SessionPolicy
@@ -52,6 +52,81 @@ async def test_each_login_is_a_session_of_its_own(world, sessions):
     assert await verified(sessions, first.token) == first.session
     assert await verified(sessions, second.token) == second.session
     await assert_sound(world)
+
+
+@pytest.mark.parametrize("user", ["ada", "eve"])
+async def test_a_login_ends_the_session_that_was_presented(world, sessions, user):
+    """ASVS 7.2.4: a fresh login on a browser ends the session that it had, also another user's under another tag."""
+    other = await sessions.create(user)
+    presented = await sessions.create(user)
+
+    issued = await sessions.create("ada", replaces=presented.token.reveal())
+
+    assert await verified(sessions, presented.token) is None
+    assert await verified(sessions, issued.token) == issued.session
+    assert await verified(sessions, other.token) == other.session
+    assert await events_of(world, presented.token) == ["created", "revoked"]
+    await assert_sound(world)
+
+
+async def test_a_presented_session_makes_room(world):
+    """A user at a cap that refuses logs in again on a browser that has one of the sessions."""
+    policies = {"default": SessionPolicy(idle_ms=HOUR_MS, absolute_ms=HOUR_MS, cap=1, at_cap="refuse")}
+    sessions = Sessions(world.stores.sessions, world.keyring, world.metrics, policies)
+    presented = await sessions.create("ada")
+
+    assert isinstance(await sessions.create("ada", replaces=presented.token), Issued)
+
+
+async def test_a_token_that_opens_nothing_is_replaced_by_a_new_session(world, sessions):
+    """A guess ends nothing, and what is over or malformed hinders no login."""
+    other, gone = await sessions.create("eve"), await sessions.create("eve")
+    await sessions.revoke("eve", gone.session.sid)
+    guess = other.token.reveal().replace(other.token.secret, gone.token.secret)
+
+    for text in (guess, gone.token.reveal(), "v1.x", ""):
+        assert isinstance(await sessions.create("ada", replaces=text), Issued)
+
+    assert await verified(sessions, other.token) == other.session
+
+
+@pytest.mark.parametrize(("first", "second"), [(True, False), (False, True), (True, True)])
+async def test_a_login_is_durable_if_the_end_of_what_it_replaces_is(world, sessions, first, second):
+    """P4: `durable: true` says that neither a failover loses the new session nor that it revives the other."""
+    promises = iter((first, second))
+
+    class Promising:
+        run = world.stores.sessions.run
+
+        async def run_durably(self, *call):
+            reply, _ = await world.stores.sessions.run_durably(*call)
+            return reply, next(promises)
+
+    presented = await sessions.create("ada")
+    promising = Sessions(Promising(), world.keyring, world.metrics)
+
+    issued = await promising.create("ada", replaces=presented.token)
+
+    assert issued.durable is (first and second)
+
+
+async def test_a_login_that_only_ended_what_it_replaces_is_ambiguous(world, sessions):
+    """If the new session cannot be created any more, the call has done something all the same."""
+
+    class Failing:
+        run = world.stores.sessions.run
+
+        async def run_durably(self, script, keys, args):
+            if script == "sessions/create":
+                raise StoreUnavailable("sessions", "not-sent", "it is down")
+            return await world.stores.sessions.run_durably(script, keys, args)
+
+    presented = await sessions.create("ada")
+
+    with pytest.raises(StoreUnavailable) as raised:
+        await Sessions(Failing(), world.keyring, world.metrics).create("ada", replaces=presented.token)
+
+    assert raised.value.outcome == "ambiguous"
 
 
 @pytest.mark.parametrize(
