@@ -39,6 +39,7 @@ ODD_TEXTS: Final = (
     "1e999",
     "v1.",
     "v1.00000000.00.aaaaaaaaaaaaaaaaaaaaaaaaaa.AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+    "v1.00000000.00000000000000000000000000000000.aaaaaaaaaaaaaaaaaaaaaaaaaa.AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
     "local-" + "0" * 32,
     "0" * 32,
     "NaN",

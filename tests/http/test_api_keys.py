@@ -16,7 +16,7 @@ ELSEWHERE = ("198.51.100.1", 4711)
 GUESSES = 10
 """The first limit of the policy `wrong-key`, in a minute."""
 WITHOUT_KEY = tuple(header for header in HEADERS if header[0] != b"authorization")
-TOKEN = b"v1.00000000.ab." + b"a" * 26 + b"." + b"%s" + b"A" * 42
+TOKEN = b"v1.00000000." + b"ab" * 16 + b"." + b"a" * 26 + b"." + b"%s" + b"A" * 42
 
 
 def with_key(key: bytes, client: tuple[str, int] = HERE, *, path: str = "/v1/limits/take") -> AsgiRequest:

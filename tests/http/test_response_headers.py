@@ -18,7 +18,7 @@ from tollhouse.app import create_app
 from tollhouse.asgi.ratelimit.middleware import RateLimitMiddleware
 from tollhouse.http.problems import HANDLERS
 
-TOKEN = "v1.00000000.ab." + "a" * 26 + "." + "A" * 43
+TOKEN = "v1.00000000." + "ab" * 16 + "." + "a" * 26 + "." + "A" * 43
 PRIVATE = "Authorization, Cookie, X-Api-Key"
 OVER, WRONG = {"Authorization": f"Bearer {TOKEN}"}, {"X-Api-Key": "a-wrong-key-of-ours"}
 CALLERS: list[dict[str, str]] = [{}, SERVICE, ADMIN, OVER, WRONG]

@@ -11,8 +11,10 @@ from collections.abc import Iterator
 import pytest
 
 from tollhouse import logs
+from tollhouse.keyring import Keyring
+from tollhouse.sessions import tokens
 
-TOKEN = "v1.0a1b2c3d.7f.c2lkc2lkc2lk.c2VjcmV0c2VjcmV0"
+TOKEN = tokens.issue(Keyring(secrets=(b"a secret for tests, 32 bytes or more",)), "7f" * 16).reveal()
 
 
 class Terminal(io.StringIO):
