@@ -78,6 +78,7 @@ class Seam:
         self.before: dict[str, Callable[[], Awaitable[None]]] = {}
         self.after: dict[str, Callable[[], Awaitable[None]]] = {}
         self.primary: str | None = None
+        self.given_up: list[tuple[str, Sequence[str], Sequence[Argument]]] = []
         self.calls: Counter[str] = Counter()
         self._store = store
         self._progress = asyncio.Event()
@@ -98,7 +99,11 @@ class Seam:
     ) -> tuple[list[Any], bool]:
         await self._step(script)
         if script in self.before:
-            await self.before.pop(script)()
+            try:
+                await self.before.pop(script)()
+            except StoreUnavailable:
+                self.given_up.append((script, keys, args))
+                raise
         given = [self.primary if arg is PRIMARY and self.primary is not None else arg for arg in args]
         reply = await (self._store.run_durably if durably else self._store.run)(script, keys, given)
         if script in self.after:

@@ -12,7 +12,7 @@
 -- KEYS[4]  clock_key   hash; e epoch, s sequence, x latest expiry, w, c the sweep, t:<tag> marks, n:<cause> counts
 -- ARGV[1]  now_ms      integer; 0 means the server's clock
 -- ARGV[2]  primary     text; the replication id of the primary
--- ARGV[3]  token       text, 24 hex digits, never used before; a lost clock takes 16 of them as its epoch
+-- ARGV[3]  token       text, 24 hex digits, never used before; a lost clock takes some of them for its epoch
 -- ARGV[4]  permit_ms   integer >= 0; how long the permit lives from now; 0 means none
 -- returns  {1 hit | 2 miss | 3 miss without a permit, now_ms, sequence, cause: 0 hit, 1 absent, 2 invalidated, 3 epoch,
 --          4 unusable, epoch, envelope, or the permit}
@@ -25,6 +25,7 @@
 --#include lib/envelope_status.lua
 --#include lib/is_ahead.lua
 --#include lib/keep_marks.lua
+--#include lib/new_epoch.lua
 --#include lib/sweep_marks.lua
 
 local entry, lease, permit, clock_key = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
@@ -40,7 +41,7 @@ redis.call('HINCRBY', clock_key, 'n:' .. cause, 1)
 sweep_marks(clock_key, due_ms, now_ms)
 if cause == 'hit' then return {1, now_ms, sequence, 0, epoch .. primary, envelope} end
 if not epoch then
-  epoch = string.sub(token, 1, 16)
+  epoch = new_epoch(token, now_ms)
   redis.call('HSET', clock_key, 'e', epoch)
 end
 if permit_ms > 0 then keep_marks(clock_key, now_ms + permit_ms, now_ms) end

@@ -11,7 +11,7 @@
 -- KEYS[3]  clock_key   hash; e epoch, s sequence, x latest expiry, w, c the sweep, t:* and t:<tag> marks, n:<cause> counts
 -- ARGV[1]  now_ms      integer; 0 means the server's clock
 -- ARGV[2]  primary     text; the replication id of the primary
--- ARGV[3]  token       text, 24 hex digits, never used before; a lost clock takes 16 of them as its epoch
+-- ARGV[3]  token       text, 24 hex digits, never used before; a lost clock takes some of them for its epoch
 -- ARGV[4]  lease_ms    integer >= 1; how long the lease lives unless renewed
 -- ARGV[5]  abandoned   text; the content of a lease that its holder does not use any more, or empty
 -- ARGV[6]  ttl_ms      integer >= 0; the lifetime of what is to be loaded: marks are kept for as long, or for a minute
@@ -48,13 +48,14 @@ end
 --#include lib/cause_number.lua
 --#include lib/is_ahead.lua
 --#include lib/keep_marks.lua
+--#include lib/new_epoch.lua
 --#include lib/sweep_marks.lua
 sweep_marks(clock_key, due_ms, now_ms)
 if cause == 'hit' then
   return {1, now_ms, sequence, 0, epoch .. primary, envelope}
 end
 if not epoch then
-  epoch = string.sub(token, 1, 16)
+  epoch = new_epoch(token, now_ms)
   redis.call('HSET', clock_key, 'e', epoch)
 end
 keep_marks(clock_key, now_ms + math.max(ttl_ms, 60000), now_ms)

@@ -9,7 +9,7 @@
 -- KEYS[3]  clock_key   hash; e epoch, s sequence, x latest expiry, t:* and t:<tag> marks
 -- ARGV[1]  now_ms      integer; 0 means the server's clock
 -- ARGV[2]  primary     text; the replication id of the primary
--- ARGV[3]  token       text, 24 hex digits, never used before; a lost clock takes 16 of them as its epoch
+-- ARGV[3]  token       text, 24 hex digits, never used before; a lost clock takes some of them for its epoch
 -- ARGV[4]  lease_ms    integer >= 1; how long the lease lives unless renewed
 -- ARGV[5]  ttl_ms      integer >= 0; the lifetime of what is to be loaded: marks are kept for as long, or for a minute
 -- ARGV[6]  early_ms    integer >= 0; how long before its end an entry is loaded anew
@@ -23,6 +23,7 @@
 --#include lib/envelope_status.lua
 --#include lib/is_ahead.lua
 --#include lib/keep_marks.lua
+--#include lib/new_epoch.lua
 
 local entry, lease, clock_key = KEYS[1], KEYS[2], KEYS[3]
 local now_ms = clock(tonumber(ARGV[1]))
@@ -42,7 +43,7 @@ end
 if not is_due or (holder and not is_own) then return {0, now_ms, sequence, '', ''} end
 
 if not epoch then
-  epoch = string.sub(token, 1, 16)
+  epoch = new_epoch(token, now_ms)
   redis.call('HSET', clock_key, 'e', epoch)
 end
 keep_marks(clock_key, now_ms + math.max(ttl_ms, 60000), now_ms)

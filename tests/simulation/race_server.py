@@ -110,7 +110,10 @@ class Server:
 
 
 class Link:
-    """The store of one process: calls and replies are late, and end with the server that they were sent to."""
+    """The store of one process: calls and replies are late, and end with the server that they were sent to.
+
+    A call may arrive after its caller gave up.
+    """
 
     def __init__(self, server: Server, loop: VirtualLoop, rng: random.Random) -> None:
         self._server = server
@@ -140,8 +143,11 @@ class Link:
         """Make a call arrive, and its reply return; raise StoreUnavailable if one of them is lost."""
         sent_to = self._server.generation
         await asyncio.sleep(delay_s(self._rng))
-        if self._server.generation != sent_to or self._rng.random() < 0.01:
+        if self._server.generation != sent_to:
             raise StoreUnavailable("cache", "ambiguous", "the connection was cut")
+        if self._rng.random() < 0.02:
+            self._loop.call_later(delay_s(self._rng) * 20, self._arrive_late, sent_to, call)
+            raise StoreUnavailable("cache", "ambiguous", "the caller gave up")
         reply = call()
         if copied:
             self._loop.call_later(delay_s(self._rng) * 20, self._arrive_late, sent_to, call)

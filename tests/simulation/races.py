@@ -3,8 +3,8 @@
 The cache is the real one, and so are its scripts; the server is the keyspace of the simulation, and time is virtual. So
 a race of minutes takes a millisecond, and a seed repeats its history. What happens to the server: it restarts from an
 old snapshot, is flushed, loses its clock, is full for a while, or is replaced by a replica that lags; its time steps;
-calls and replies are late or lost, and copies of calls arrive late. Some reads ask for a fresh value, some writes go
-through the cache. Each race ends with a read after all is quiet.
+calls and replies are late or lost, and calls and copies of calls arrive when their caller is gone. Some reads ask for a
+fresh value, some writes go through the cache. Each race ends with a read after all is quiet.
 
 A read is stale if it returns less than the version whose invalidation was acknowledged before the read began. Reads
 that the store did not answer are counted apart: while it is down, a process loads once for all its callers.
@@ -45,8 +45,11 @@ class RacingCache(Protocol):
         """Write the source; return the version, and whether it is certain that later reads give it or a newer one."""
         ...
 
-    async def invalidate(self, key: str, rng: random.Random) -> None:
-        """Make later reads load the key; raise StoreUnavailable if that is not certain."""
+    async def invalidate(self, key: str, version: int | None, rng: random.Random) -> None:
+        """Make later reads return the version, or load it; raise StoreUnavailable if that is not certain.
+
+        The version is None if others write too: then what is given may be older than theirs.
+        """
         ...
 
     async def aclose(self) -> None:
@@ -92,7 +95,10 @@ class OwnCache:
         version = await self._cache.write_through(f"race:{key}", write, ttl_s=ttl_s, tags=tags)
         return version, not self._cache.is_distrusted
 
-    async def invalidate(self, key: str, rng: random.Random) -> None:
+    async def invalidate(self, key: str, version: int | None, rng: random.Random) -> None:
+        if version is not None and rng.random() < 0.1:
+            await self._replace(key, version, rng.choice((1, 30, 600)))
+            return
         others = [f"other:{rng.randrange(9)}" for _ in range(rng.randrange(3))]
         match rng.choice(("key", "key", "tag", "tag", "tag", "shared tag", "hold", "clear", "pattern")):
             case "key":
@@ -104,9 +110,14 @@ class OwnCache:
             case "hold":
                 await self._cache.invalidate(f"race:{key}", hold_ms=rng.choice((1, 2_000)))
             case "clear":
-                await self._cache.clear()
+                await (self._cache.clear_all() if rng.random() < 0.5 else self._cache.clear())
             case _:
                 await self._cache.delete_pattern("race:*")
+
+    async def _replace(self, key: str, version: int, ttl_s: int) -> None:
+        """Store what was written, without a miss before it."""
+        if not await self._cache.set(f"race:{key}", version, ttl_s=ttl_s, tags=[f"tag:{key}", "all of them"]):
+            await self._cache.invalidate(f"race:{key}")
 
     async def aclose(self) -> None:
         await self._cache.aclose()
@@ -137,8 +148,8 @@ class CacheAside:
         del key, rng
         return await write(), False
 
-    async def invalidate(self, key: str, rng: random.Random) -> None:
-        del rng
+    async def invalidate(self, key: str, version: int | None, rng: random.Random) -> None:
+        del version, rng
         await self._link.travel(lambda: self._server.command(b"DEL", key.encode()))
 
     async def aclose(self) -> None:
@@ -187,7 +198,8 @@ class History:
         rng = self._rng
         span_s = rng.choice((0.01, 0.01, 0.1, 0.1, 1, 100))
         readers = [self._read(key, rng.random() * span_s) for _ in range(rng.randint(2, 5))]
-        writers = [self._write(key, rng.random() * span_s) for _ in range(rng.choice((1, 1, 1, 2)))]
+        count = rng.choice((1, 1, 1, 2))
+        writers = [self._write(key, rng.random() * span_s, is_alone=count == 1) for _ in range(count)]
         if span_s > 60:
             readers += [self._read(rng.choice(_KEYS), rng.random() * 2 * span_s) for _ in range(6)]
         faults = [self._happens(rng.random() * span_s) for _ in range(rng.choice((0, 0, 1, 1, 3)))]
@@ -214,7 +226,7 @@ class History:
             self._tally.stale += 1
             self._tally.traces.append(f"seed {self._seed}: {key!r} gave {value} ({status}), {least} was acknowledged")
 
-    async def _write(self, key: str, after_s: float) -> None:
+    async def _write(self, key: str, after_s: float, *, is_alone: bool) -> None:
         await asyncio.sleep(after_s)
         rng = self._rng
 
@@ -228,7 +240,7 @@ class History:
         for _ in range(_ATTEMPTS_MAX):
             try:
                 if not is_certain:
-                    await rng.choice(self._caches).invalidate(key, rng)
+                    await rng.choice(self._caches).invalidate(key, version if is_alone else None, rng)
             except StoreUnavailable:
                 continue
             self._acknowledged[key] = max(self._acknowledged[key], version)

@@ -90,8 +90,8 @@ class CacheAside:
     ) -> bool:
         """Store an encoded value under the first name; return False if it is refused or above the bound.
 
-        If it replaces what is stored, the other names, under other secrets, have no value then; nor has the first if
-        the value is above the bound.
+        If no miss was noted, it replaces what is stored under all names, those of other secrets too, in two steps: so
+        one that arrives late is refused after an invalidation that came later. If it is refused, no name has a value.
         """
         entry, *others = entries
         permit = self._misses.take(entry.entry)
@@ -101,11 +101,11 @@ class CacheAside:
         digest = bytes.fromhex(entry.digest)
         body = await run_off_loop_if_large(len(packed), encode_body, packed, codec, digest)
         tail = encode_tail(tags, body)
-        fits = HEAD_BYTES + len(tail) <= self._bounds.entry_bytes
-        replaced = (others if fits else entries) if permit is None else ()
-        if replaced:
-            await self._commands.invalidate([each.names for each in replaced])
-        if not fits:
+        if permit is None:
+            if others:
+                await self._commands.invalidate([each.names for each in others])
+            permit = await self._commands.take_permit(entry)
+        if HEAD_BYTES + len(tail) > self._bounds.entry_bytes:
             return False
         keep_ms = spread(ttl_ms, JITTER_DEFAULT, self._uniform())
         if not await self._commands.set(entry, permit, tail, keep_ms):

@@ -188,7 +188,8 @@ class Cache:
         """Store a value for `ttl_s`, a tenth less at most; return False if it is outdated, or above 1 MiB.
 
         After a `get` of the key that missed, in this task, the value is outdated if the key or one of the tags was
-        invalidated since. Otherwise it replaces what is stored, and values that are being loaded are not stored.
+        invalidated since. Otherwise it replaces what is stored, and values that are being loaded are not stored; if it
+        fails, nothing older is served.
         """
         entries, digests = self._key_names.entries(key), self._key_names.entry_tags(tags)
         ttl_ms = self._ttl_ms if ttl_s is None else lifetime_ms(ttl_s)

@@ -19,6 +19,8 @@ _HOLD: Final = "H"
 _TOKEN_BYTES: Final = 12
 _CAUSES: Final[dict[int, str]] = dict(enumerate(("", "absent", "invalidated", "epoch", "unusable")))
 """The causes of misses, by their numbers in replies."""
+_REPLACED_MS: Final = 60_000
+"""How long the permit lives of a caller that has its value already."""
 _TAGS_MAX: Final = 10_000
 """The most tags of one call: the server does nothing else for some milliseconds."""
 _ENTRIES_MAX: Final = 1_000
@@ -156,7 +158,7 @@ class Commands:
     async def confirm(self, entry: EntryKeys, lease: LoadLease, envelope: bytes) -> bool:
         """Return whether `fill` would have accepted an envelope with this header, and end its lease if so."""
         (accepted,) = await self._store.run(
-            "cache/confirm", (entry.lease, self._clock), (PRIMARY, lease.token, envelope)
+            "cache/confirm", (entry.entry, entry.lease, self._clock), (PRIMARY, lease.token, envelope)
         )
         return accepted == 1
 
@@ -215,16 +217,22 @@ class Commands:
         token = found.decode() if state == 2 else None
         return Permit(token=token, epoch=epoch.decode(), sequence=sequence, missed_ms=now_ms, cause=_CAUSES[cause])
 
-    async def set(self, entry: EntryKeys, permit: Permit | None, tail: bytes, keep_ms: int) -> bool:
-        """Store what follows the head of an envelope; return False if it has a permit, and a read would refuse it.
+    async def take_permit(self, entry: EntryKeys) -> Permit:
+        """Remove the entry, refuse what is being loaded for it, and return the permit to store what replaces it."""
+        now_ms, sequence, epoch, granted = await self._store.run(
+            "cache/take_permit",
+            (*entry.names, self._clock),
+            (PRIMARY, secrets.token_hex(_TOKEN_BYTES), _REPLACED_MS),
+        )
+        return Permit(token=granted.decode(), epoch=epoch.decode(), sequence=sequence, missed_ms=now_ms)
 
-        Without one it replaces what is stored, and refuses what is being loaded.
-        """
-        state = Permit(token=secrets.token_hex(_TOKEN_BYTES)) if permit is None else permit
+    async def set(self, entry: EntryKeys, permit: Permit, tail: bytes, keep_ms: int) -> bool:
+        """Store what follows the head of an envelope; return False if a read would refuse it by now."""
+        assert permit.token is not None
         (stored,) = await self._store.run(
             "cache/set",
-            (entry.entry, entry.lease, entry.permit, self._clock),
-            (PRIMARY, state.token or "", state.epoch, state.sequence, state.missed_ms, keep_ms, tail),
+            (entry.entry, entry.permit, self._clock),
+            (PRIMARY, permit.token, permit.epoch, permit.sequence, permit.missed_ms, keep_ms, tail),
         )
         log_write(entry.entry, is_stored=stored == 1)
         return stored == 1

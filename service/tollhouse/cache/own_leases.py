@@ -21,7 +21,7 @@ from tollhouse.errors import ConfigurationError, StoreError
 from tollhouse.runtime.background import BackgroundTasks
 
 _CALL_BYTES: Final = 8
-"""The part of a token that differs from call to call; it comes first, because a lost clock takes it as its epoch."""
+"""The part of a token that differs from call to call; it comes first, because a lost clock takes some for its epoch."""
 _PROCESS_BYTES: Final = 4
 _TOKEN_DIGITS: Final = 2 * (_CALL_BYTES + _PROCESS_BYTES)
 

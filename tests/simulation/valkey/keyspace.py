@@ -130,6 +130,10 @@ def _set(keys: Keyspace, key: bytes, value: bytes, *options: bytes) -> Status:
     return Status(b"OK")
 
 
+def _getrange(keys: Keyspace, key: bytes, first: bytes, last: bytes) -> bytes:
+    return (keys.find(key, bytes) or b"")[int(first) : int(last) + 1]
+
+
 def _setrange(keys: Keyspace, key: bytes, offset: bytes, part: bytes) -> int:
     value, at = keys.find(key, bytes) or b"", int(offset)
     keys.values[key] = changed = value[:at].ljust(at, b"\0") + part + value[at + len(part) :]
@@ -291,6 +295,7 @@ def _xlen(keys: Keyspace, key: bytes) -> int:
 _COMMANDS: Final[dict[bytes, Callable[..., Any]]] = {
     b"GET": _get,
     b"SET": _set,
+    b"GETRANGE": _getrange,
     b"SETRANGE": _setrange,
     b"DEL": _del,
     b"UNLINK": _del,

@@ -447,7 +447,58 @@ async def test_a_late_copy_of_a_get_brings_no_permit_back(world: World):
 
     await run("cache/get", keys, (PRIMARY, "a" * 24, 60_000))
 
-    assert await run("cache/set", keys, (PRIMARY, token, epoch, sequence, now_ms, 60_000, b"00body")) == [0]
+    assert await run(
+        "cache/set", (keys[0], *keys[2:]), (PRIMARY, token, epoch, sequence, now_ms, 60_000, b"00body")
+    ) == [0]
+
+
+async def test_a_set_that_arrives_late_stores_nothing_that_was_invalidated(world: World):
+    """P6, cache/take_permit: a set without a miss that was given up is refused after a later invalidation."""
+    seam = Seam(world.stores.cache)
+    cache = open_cache(world, seam)
+
+    async def give_up() -> None:
+        raise StoreUnavailable("cache", "ambiguous", "no reply in time")
+
+    seam.before["cache/set"] = give_up
+    with pytest.raises(StoreUnavailable):
+        await cache.set(KEY, "old", tags=["t"])
+    await open_cache(world).invalidate(KEY)
+    for call in seam.given_up:
+        await world.stores.cache.run(*call)
+
+    assert await cache.get_or_load(KEY, Loader("new")) == "new"
+
+
+async def test_a_set_that_is_not_stored_leaves_nothing_older(world: World):
+    """What it would have replaced is not served any more: the caller has changed it."""
+    seam = Seam(world.stores.cache)
+    cache = open_cache(world, seam)
+    await cache.set(KEY, "old")
+    seam.rejecting.add("cache/set")
+
+    with pytest.raises(StoreUnavailable):
+        await cache.set(KEY, "new")
+
+    assert await cache.look_up(KEY) is None
+
+
+async def test_a_load_does_not_get_its_lease_back_after_a_set(world: World):
+    """P6: a copy of its lookup that arrives when the value has expired grants another lease."""
+    keys = (
+        "tollhouse:cache:{0}:e",
+        "tollhouse:@lease:{0}:cache:e",
+        "tollhouse:@permit:{0}:cache:e",
+        "tollhouse:@clock:{0}",
+    )
+    run = world.stores.cache.run
+    lookup = "cache/get_or_lease", (keys[0], keys[1], keys[3]), (PRIMARY, "a" * 24, 60_000, "", 0)
+    *_, first = await run(*lookup)
+
+    await run("cache/take_permit", keys, (PRIMARY, "b" * 24, 60_000))
+    *_, again = await run(*lookup)
+
+    assert first != again
 
 
 async def test_a_permit_of_the_script_is_shared(world: World):
@@ -458,9 +509,11 @@ async def test_a_permit_of_the_script_is_shared(world: World):
     state, now_ms, sequence, cause, epoch, token = await run("cache/get", keys, (PRIMARY, "a" * 24, 60_000))
     again = await run("cache/get", keys, (PRIMARY, "b" * 24, 60_000))
     (refused,) = await run(
-        "cache/set", keys, (PRIMARY, "b" * 24 + "0" * 12, epoch, sequence, now_ms, 60_000, b"00body")
+        "cache/set", (keys[0], *keys[2:]), (PRIMARY, "b" * 24 + "0" * 12, epoch, sequence, now_ms, 60_000, b"00body")
     )
-    (stored,) = await run("cache/set", keys, (PRIMARY, token, epoch, sequence, now_ms, 60_000, b"00body"))
+    (stored,) = await run(
+        "cache/set", (keys[0], *keys[2:]), (PRIMARY, token, epoch, sequence, now_ms, 60_000, b"00body")
+    )
     (swept,) = await run("cache/sweep", (keys[3], keys[0]), (PRIMARY,))
 
     assert (state, cause, token, again[5]) == (2, 1, b"a" * 24 + b"0" * 12, token)

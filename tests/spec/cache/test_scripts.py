@@ -130,6 +130,17 @@ async def test_a_late_copy_of_a_call_does_not_bring_its_lease_back(world: World)
     assert await fill(world, envelope(again))
 
 
+async def test_a_late_copy_of_a_call_does_not_bring_its_epoch_back(world: World):
+    """P6: if it began a clock that was lost again, the copy begins another one, and the first load is refused."""
+    written = envelope(await get_or_lease(world))
+    await invalidate(world)
+    await world.command("cache", "DEL", CLOCK)
+    await world.advance(1)
+
+    assert (await get_or_lease(world))[0] == LEASED
+    assert not await fill(world, written)
+
+
 async def test_a_copy_of_a_call_keeps_the_sequence_of_its_lease(world: World):
     """cache/get_or_lease: while the lease is there, both answers are the same, whatever else was invalidated."""
     first = await get_or_lease(world)
@@ -205,7 +216,7 @@ async def test_a_fill_is_refused_after_an_invalidation(world: World, invalidated
 
 async def confirm(world: World, sent: bytes, token: str = TOKEN) -> bool:
     lease = token + sent[68:80].decode()
-    return await world.stores.cache.run("cache/confirm", (LEASE, CLOCK), (PRIMARY, lease, sent)) == [1]
+    return await world.stores.cache.run("cache/confirm", (ENTRY, LEASE, CLOCK), (PRIMARY, lease, sent)) == [1]
 
 
 async def test_a_confirmation_ends_the_lease_and_stores_nothing(world: World):
@@ -297,12 +308,13 @@ async def test_a_repeated_call_takes_the_same_lease(world: World):
 
 async def test_a_lease_that_is_taken_from_a_lost_clock_begins_a_new_epoch(world: World):
     """cache/take_lease: what was cached before is ignored afterwards."""
-    await stored(world)
+    before = await stored(world)
     await world.command("cache", "DEL", CLOCK)
 
     _, sequence, epoch, _ = await take_lease(world)
 
-    assert (sequence, epoch[:16]) == (0, OTHER[:16].encode())
+    assert (sequence, epoch[16:]) == (0, before[52:68])
+    assert epoch != before[36:68]
     assert (await get_or_lease(world))[0] == BUSY
 
 

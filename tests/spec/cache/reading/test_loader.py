@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from typing import Any
 
 import pytest
@@ -228,3 +229,16 @@ async def test_values_out_of_bounds_are_refused_before_the_load(cache: Cache, fi
         await cache.get_or_load("k", load, **options)
 
     assert (refused.value.field, load.calls) == (field, 0)
+
+
+@pytest.mark.parametrize("why", ["too large", "none is kept", "the server is full"])
+async def test_a_fresh_value_that_is_not_stored_leaves_nothing_older(cache: Cache, seam: Seam, why: str):
+    """A stored value is not served any more when a newer one was loaded, whether or not that could take its place."""
+    await cache.get_or_load("k", Loader("old"))
+    if why == "the server is full":
+        seam.rejecting.add(FILL)
+    value: Any = {"too large": random.randbytes(1_100_000), "none is kept": None}.get(why, "new")
+
+    await cache.get_or_load("k", Loader(value), fresh=True, none_ttl_s=0)
+
+    assert await cache.look_up("k") is None
