@@ -39,6 +39,8 @@ from tollhouse.cache.reading.result import CacheResult
 from tollhouse.cache.ttl import CacheTTL
 from tollhouse.cache.warming.keep import KeptWarm
 from tollhouse.cache.warming.report import WarmFailure, WarmReport
+from tollhouse.cache.writing.behind import WriteBehind, WriteReceipt
+from tollhouse.cache.writing.consumer import QueuedWrite
 from tollhouse.caching.decorators import CacheDecorator, CachedFunction, cache_response, cached, rcached
 from tollhouse.caching.facade import CacheManager, CacheService
 from tollhouse.caching.invalidating import invalidate_cache, invalidate_cache_for, invalidates
@@ -136,6 +138,7 @@ __all__ = [
     "PolicyChoice",
     "PolicyDefinition",
     "PolicySettings",
+    "QueuedWrite",
     "RateLimitMiddleware",
     "RateLimitRule",
     "RateLimited",
@@ -165,6 +168,8 @@ __all__ = [
     "TooManyAttempts",
     "WarmFailure",
     "WarmReport",
+    "WriteBehind",
+    "WriteReceipt",
     "WrongCredentials",
     "cache_headers",
     "cache_response",

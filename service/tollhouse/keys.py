@@ -9,7 +9,8 @@ Keys without an expiry, each for a reason:
 - `user_epoch` of a disabled user, because the flag must not expire;
 - `global_epoch`, because the revocation of all sessions must not expire;
 - the clock of a cache, because tags compare with it (losing it costs misses, never stale results);
-- the sums of its families, which are those since the beginning, of a bounded number of families.
+- the sums of its families, which are those since the beginning, of a bounded number of families;
+- a queue of writes, because a write that waits must not expire (the length of a queue is bounded).
 """
 
 from __future__ import annotations
@@ -116,6 +117,11 @@ class CacheNames:
     def permit(self, word: str, digests: str) -> str:
         """Return the key of the permit that callers who missed an entry share to store it."""
         return f"{self.scope}@permit{self.tag}:{word}:{digests}"
+
+    def queue(self, name: str) -> tuple[str, str, str]:
+        """Return the keys of a queue of writes, of the consumer that has it, and of its writes that failed."""
+        queue, consumer, dead = (f"{self.scope}@{part}{self.tag}:{name}" for part in ("queue", "consumer", "dead"))
+        return queue, consumer, dead
 
 
 def check_namespace(name: str, setting: str = "namespace") -> None:

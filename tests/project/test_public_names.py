@@ -71,6 +71,7 @@ PUBLIC = (
     "PolicyChoice",
     "PolicyDefinition",
     "PolicySettings",
+    "QueuedWrite",
     "RateLimitMiddleware",
     "RateLimitRule",
     "RateLimited",
@@ -100,6 +101,8 @@ PUBLIC = (
     "TooManyAttempts",
     "WarmFailure",
     "WarmReport",
+    "WriteBehind",
+    "WriteReceipt",
     "WrongCredentials",
     "cache_headers",
     "cache_response",
@@ -123,6 +126,7 @@ FIXTURES = ("tollhouse_cache", "tollhouse_cache_off", "tollhouse_limits_off", "t
 PUBLIC_MODULES = ("tollhouse", "tollhouse.fastapi", "tollhouse.litestar")
 MADE_BY_TOLLHOUSE = frozenset(
     {"Accounts", "Cache", "KeptWarm", "Limiter", "PendingInvalidations", "Results", "Sessions", "SettingsWatcher"}
+    | {"WriteBehind"}
 )
 """Classes whose objects an open Tollhouse has; their constructors are not public."""
 ALIASES = {

@@ -24,6 +24,7 @@ from tollhouse.cache.reading.result import CacheResult
 from tollhouse.cache.ttl import JITTER_DEFAULT, default_lifetime_ms, hold_lifetime_ms, lifetime_ms
 from tollhouse.cache.warming.keep import WarmKeeper
 from tollhouse.cache.warming.key_list import KeyList
+from tollhouse.cache.writing.behind import WriteBehinds
 from tollhouse.cache.writing.through import WriteThrough
 from tollhouse.clock import MonotonicClock, Sleep, monotonic_ms
 from tollhouse.errors import require_type
@@ -77,6 +78,8 @@ class Cache:
         self._keeper = WarmKeeper(self._reads, self._reader, store, self._without, monotonic=monotonic, sleep=sleep)
         self.keep_warm = self._keeper.keep
         self.write_through = self._writes.write
+        self._queues = WriteBehinds(store, self._key_names, self._commands, self._ttl_ms, sleep)
+        self.write_behind = self._queues.open
 
     def switch(self, *, on: bool | None) -> None:
         """Enable or disable the cache; None means as it was opened. A cache that is off loads every value."""
@@ -285,6 +288,7 @@ class Cache:
 
     async def aclose(self) -> None:
         """Cancel the loads in progress, and their callers with them; wait for invalidations in progress."""
+        await self._queues.aclose()
         await self._keeper.aclose()
         await self._reader.aclose()
         await self._doubt.aclose()

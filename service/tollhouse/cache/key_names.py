@@ -121,6 +121,10 @@ class KeyNames:
             return (self.everything,)
         return tuple(dict.fromkeys(self._pattern_of(first, rest, secret) for secret in range(self._secrets)))
 
+    def queue(self, name: str) -> tuple[str, str, str]:
+        """Return the names of a queue of writes, of the consumer that has it, and of its writes that failed."""
+        return self._layout.queue(name)
+
     @property
     def _secrets(self) -> int:
         return max(len(self._keyring.secrets), 1)
