@@ -288,11 +288,8 @@ class Cache:
 
     async def aclose(self) -> None:
         """Cancel the loads in progress, and their callers with them; wait for invalidations in progress."""
-        await self._queues.aclose()
-        await self._keeper.aclose()
-        await self._reader.aclose()
-        await self._doubt.aclose()
-        await self._counters.aclose()
+        for part in (self._queues, self._keeper, self._reader, self._doubt, self._counters):
+            await part.aclose()
 
     async def _without(self) -> Without | None:
         if not self._is_on:

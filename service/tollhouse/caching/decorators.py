@@ -150,6 +150,7 @@ def _decorator(*, cache: CacheTarget | None, **options: Any) -> CacheDecorator:
             raise ConfigurationError("rcached", function, "it is no function; decorate a function or a method")
         checked_function("rcached", function)
         own = FunctionCache(function, source=CacheSource(cache, place_of(function)), **options)
+        own.load = function if is_async(function) else partial(asyncio.to_thread, function)
         return (_asynchronous if is_async(function) else _synchronous)(function, own)
 
     return cast("CacheDecorator", decorated)
@@ -169,7 +170,7 @@ def _asynchronous(function: Callable[..., Any], own: FunctionCache) -> Callable[
     async def invalidate(*args: Any, **kwargs: Any) -> bool:
         return await own.invalidate(args, kwargs)
 
-    return _with_functions(found, own, function, fetch=fetch, invalidate=invalidate, refresh=refresh)
+    return _with_functions(found, own, fetch=fetch, invalidate=invalidate, refresh=refresh)
 
 
 def _synchronous(function: Callable[..., Any], own: FunctionCache) -> Callable[..., Any]:
@@ -192,16 +193,11 @@ def _synchronous(function: Callable[..., Any], own: FunctionCache) -> Callable[.
     def invalidate(*args: Any, **kwargs: Any) -> bool:
         return run_in_loop(own.source.loop_for_thread(), own.invalidate(args, kwargs))
 
-    return _with_functions(
-        found, own, partial(asyncio.to_thread, function), fetch=fetch, invalidate=invalidate, refresh=refresh
-    )
+    return _with_functions(found, own, fetch=fetch, invalidate=invalidate, refresh=refresh)
 
 
 def _with_functions(
-    found: Callable[..., Any],
-    own: FunctionCache,
-    load: Callable[..., Awaitable[Any]],
-    **functions: Callable[..., Any],
+    found: Callable[..., Any], own: FunctionCache, **functions: Callable[..., Any]
 ) -> Callable[..., Any]:
     """Return a real function, which every framework knows how to call, with the functions beside it."""
 
@@ -209,7 +205,7 @@ def _with_functions(
         return own.key(args, kwargs)
 
     async def warm(calls: Items[Any], *, at_once: int = 8) -> WarmReport:
-        return await warm_calls(own, load, calls, at_once)
+        return await warm_calls(own, calls, at_once)
 
     vars(found).update(key=key, warm=warm, **functions, **{_CACHE: own})
     return found

@@ -55,6 +55,8 @@ class FunctionCache:
         self.arguments = Arguments(function, ignore)
         self.place = self.arguments.place
         self.source = source
+        self.load: Callable[..., Awaitable[Any]] = function
+        """Calls the function in the running event loop."""
         self.tag = _tag_of(self.place)
         self._ttl_s = _checked_ttl(source.stored_as.ttl_s if ttl_s is None else ttl_s)
         self._key = _checked_key(key, function)

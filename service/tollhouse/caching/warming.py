@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from tollhouse.cache.reading.read_many import ManyOutcome
@@ -14,25 +14,23 @@ from tollhouse.caching.function_cache import FunctionCache
 from tollhouse.errors import InvalidInput
 
 
-async def warm_calls(
-    own: FunctionCache, load: Callable[..., Awaitable[Any]], calls: Items[Any], at_once: int
-) -> WarmReport:
-    """Cache the results of these calls of a function, unless they are cached; `load` calls it."""
+async def warm_calls(own: FunctionCache, calls: Items[Any], at_once: int) -> WarmReport:
+    """Cache the results of these calls of a function, unless they are cached."""
     if isinstance(cast("object", calls), str | bytes | Mapping):
         raise InvalidInput("calls", type(cast("object", calls)).__name__, "give a list of calls, as in [(1, 2), 3]")
 
     async def warm(portion: list[tuple[int, Any]]) -> Positions:
-        return [(position, await outcome_of_call(own, load, call)) for position, call in portion]
+        return [(position, await outcome_of_call(own, call)) for position, call in portion]
 
     return await warm_items(in_portions(calls, 1), warm, at_once)
 
 
-async def outcome_of_call(own: FunctionCache, load: Callable[..., Awaitable[Any]], call: Any) -> ManyOutcome:
+async def outcome_of_call(own: FunctionCache, call: Any) -> ManyOutcome:
     """Return the outcome of one read; nothing is computed while nothing can be stored."""
     if not (await own.source.cache()).is_available:
         return not_stored()
     args, kwargs = arguments_of(call)
-    read = own.fetch(lambda: load(*args, **kwargs), args, kwargs)
+    read = own.fetch(lambda: own.load(*args, **kwargs), args, kwargs)
     (outcome,) = await asyncio.gather(read, return_exceptions=True)
     return outcome
 

@@ -11,6 +11,7 @@ from rich_click import RichCommand, RichGroup
 
 from tollhouse.cache.management.stats import CacheStats
 from tollhouse.cli import cache_output as output
+from tollhouse.cli.cache_warm import warm
 from tollhouse.cli.query import CONFIG, JSON, cache_of, print_result, query
 from tollhouse.wiring import Tollhouse
 
@@ -29,6 +30,9 @@ def cache() -> None:
 
     Without a URL the commands use the store of the service that `tollhouse serve` runs for this user.
     """
+
+
+cache.add_command(warm)
 
 
 @cache.command(cls=RichCommand)

@@ -10,11 +10,20 @@ from tollhouse.settings import Settings
 
 
 def import_models(settings: Settings) -> None:
-    """Import the functions of the models, for this process and its workers; raise ConfigurationError for a wrong one.
+    """Import the functions of the models, for this process and its workers.
 
-    The working folder is searched last: for `python -m` it is searched anyway, for an installed command it is not.
+    Raises ConfigurationError for a wrong one.
+    """
+    if settings.ai.models:
+        search_working_folder()
+    installed_models(settings).close()
+
+
+def search_working_folder() -> None:
+    """Import from the working folder, too.
+
+    It is searched last: for `python -m` it is searched anyway, for an installed command it is not.
     """
     folder = str(Path.cwd())
-    if settings.ai.models and folder not in sys.path:
+    if folder not in sys.path:
         sys.path.append(folder)
-    installed_models(settings).close()

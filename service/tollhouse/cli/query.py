@@ -14,6 +14,7 @@ from rich.console import Console
 
 from tollhouse import wiring
 from tollhouse.cli.service_file import load_for_running_service
+from tollhouse.settings import Settings
 from tollhouse.stores.status import place_of
 from tollhouse.wiring import Tollhouse
 
@@ -30,12 +31,16 @@ _NO_SERVER: Final = "warning: no server is set, and no service of this user runs
 _UNKEYED: Final = "warning: no secret is set; a service with a secret uses other key names"
 
 
-def query(config: Path | None, ask: Callable[[Tollhouse], Awaitable[T]]) -> T:
-    """Return what `ask` returns on the stores of the settings, or of the running service."""
+def query(
+    config: Path | None,
+    ask: Callable[[Tollhouse], Awaitable[T]],
+    models: Callable[[Settings], Any] = lambda _: None,
+) -> T:
+    """Return what `ask` returns on the stores of the settings, or of the running service, with these models."""
 
     async def run() -> T:
         settings = load_for_running_service(os.environ, config)
-        async with wiring.open(settings) as tollhouse:
+        async with wiring.open(settings, models=models(settings)) as tollhouse:
             if settings.url == "embedded://" and not any(settings.store_urls().values()):
                 click.echo(_NO_SERVER, err=True)
             elif not tollhouse.keyring.keyed:

@@ -26,7 +26,7 @@ def models_from_settings(settings: Settings, built_in: Iterable[Model] = ()) -> 
         named[name] = Model(
             name=name,
             version=chosen.version,
-            call=_function(f"ai.models.{name}.call", chosen.call),
+            call=_model_function(f"ai.models.{name}.call", chosen.call),
             ttl_s=chosen.ttl_s,
             timeout_ms=chosen.timeout_ms,
             threads=chosen.threads,
@@ -35,7 +35,8 @@ def models_from_settings(settings: Settings, built_in: Iterable[Model] = ()) -> 
     return Models(named.values())
 
 
-def _function(setting: str, text: str) -> Callable[[Any], Any]:
+def named_function(setting: str, text: str) -> Callable[..., Any]:
+    """Return the function that a text such as `package.module:function` names; raise ConfigurationError if none."""
     module_name, _, path = text.partition(":")
     with _Import(setting, text):
         found: Any = import_module(module_name)
@@ -47,6 +48,11 @@ def _function(setting: str, text: str) -> Callable[[Any], Any]:
         found = getattr(found, part)
     if not callable(found):
         raise ConfigurationError(setting, text, f"name a function, not a value of type {type(found).__name__}")
+    return found
+
+
+def _model_function(setting: str, text: str) -> Callable[[Any], Any]:
+    found = named_function(setting, text)
     _require_one_argument(setting, text, found)
     return checked_function(setting, found)
 

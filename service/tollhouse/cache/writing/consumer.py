@@ -130,12 +130,12 @@ class Consumer:
             if error is None:
                 self._applied = taken.stream_id
             elif taken.attempt < self._bounds.attempts_max:
-                self._log_failure("write not applied, and tried again", taken, error)
+                _log.warning("write not applied, and tried again", extra=self._fields(taken, error))
                 return min(RETRY_MS << (taken.attempt - 1), RETRY_MS_MAX)
         key, _ = _KEY.decode(taken.write)
         await self._queue.end(self._key_names.entries(key)[0], taken, error)
         if error is not None:
-            self._log_failure("write not applied, and given up", taken, error)
+            _log.warning("write not applied, and given up", extra=self._fields(taken, error))
         return 0
 
     async def _error_of(self, taken: TakenWrite) -> str | None:
@@ -177,6 +177,5 @@ class Consumer:
                 fields = {"queue": self._queue.name, "policy": policy, "remedy": remedy}
                 _log.warning("the server may evict queued writes", extra=fields)
 
-    def _log_failure(self, event: str, taken: TakenWrite, error: str) -> None:
-        fields = {"queue": self._queue.name, "id": taken.id, "attempt": taken.attempt, "reason": error}
-        _log.warning(event, extra=fields)
+    def _fields(self, taken: TakenWrite, error: str) -> dict[str, object]:
+        return {"queue": self._queue.name, "id": taken.id, "attempt": taken.attempt, "reason": error}

@@ -104,7 +104,7 @@ class WriteQueue:
         await self._store.run("cache/renew", (self._owner,), (consumer, lease_ms))
 
     async def release(self, consumer: str) -> None:
-        """Let another consumer have the queue."""
+        """Free the queue for another consumer."""
         await self._store.run("cache/release", (self._owner,), (consumer,))
 
     async def eviction_policy(self) -> str:
