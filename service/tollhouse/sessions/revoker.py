@@ -158,7 +158,8 @@ class Revoker:
     async def _revoke_all_under(self, revocation: AllSessionsRevoked, steps: Steps) -> tuple[int, bool]:
         """End a user's sessions under one secret; return how many were removed, and whether that is durable.
 
-        The first run already ends all of them, by the epoch; further runs remove the records in bounded parts.
+        The first run already ends all of them, by the epoch; further runs remove the records in bounded parts. They
+        repeat its epoch, so that another call in between does not make one of them raise it again.
         """
         removed, alive, durable = 0, 0, True
         looked_at = _MEMBERS_PER_RUN
@@ -171,7 +172,8 @@ class Revoker:
             removed, alive, durable = removed + count, alive + looked_at - count, durable and confirmed
             for sid in young:
                 self._add(SessionRevoked(user=revocation.user, digest=revocation.digest, sid=sid.decode()))
-            await self.record(replace(revocation, epoch_ms=epoch_ms), replays)
+            revocation = replace(revocation, epoch_ms=epoch_ms)
+            await self.record(revocation, replays)
         return removed, durable
 
     def _add(self, revocation: Revocation) -> None:

@@ -19,6 +19,7 @@ from tollhouse.sessions.revocations import AllSessionsRevoked
 from tollhouse.sessions.revoker import RevokeAllResult, RevokeResult
 from tollhouse.sessions.sessions import Sessions
 from tollhouse.sessions.user_keys import user_keys
+from tollhouse.sessions.verbs.data_editor import DataRefused
 from tollhouse.stores.opening import open_stores
 from tollhouse.stores.urls import urls_by_store
 
@@ -237,6 +238,33 @@ async def test_more_sessions_than_one_run_removes_are_all_removed(world):
     await assert_sound(world)
 
 
+async def test_a_login_between_two_revocations_of_all_lives(world):
+    """A call that removes its records in parts ends no session that began after another call in between."""
+    policies = {"default": SessionPolicy(idle_ms=MINUTE_MS, absolute_ms=MINUTE_MS, cap=1_000)}
+    other = Sessions(world.stores.sessions, world.keyring, world.metrics, policies)
+    later = []
+
+    class Overtaken:
+        run = world.stores.sessions.run
+
+        async def run_durably(self, *call):
+            reply = await world.stores.sessions.run_durably(*call)
+            if not later:
+                await world.advance(1)
+                await other.revoke_all("ada")
+                later.append(await other.create("ada"))
+                await asyncio.gather(*(other.create("ada") for _ in range(501)))
+                await world.advance(1)
+            return reply
+
+    await asyncio.gather(*(other.create("ada") for _ in range(500)))
+
+    await Sessions(Overtaken(), world.keyring, world.metrics, policies).revoke_all("ada")
+
+    assert await verified(other, later[0].token) == later[0].session
+    assert len(await other.list("ada")) == 502
+
+
 async def test_the_first_run_ends_all_and_later_runs_tidy_up(world, sessions):
     """After one run of sessions/revoke_all only the kept session lives; each run continues after the last one."""
     kept = await sessions.create("ada")
@@ -341,9 +369,25 @@ async def evict(sessions, issued):
     assert isinstance(await sessions.create("ada"), Issued)
 
 
-@pytest.mark.parametrize("end", [revoke_one, revoke_all, evict])
+async def disable(sessions, issued):
+    await sessions.disable("ada")
+
+
+async def used(sessions, token, number):
+    """Return what one of the verbs finds, None if it finds that the session is over."""
+    match number % 10:
+        case 8:
+            result = await sessions.patch(token, {"n": number})
+            return None if isinstance(result, DataRefused) else result
+        case 9:
+            return await sessions.renew(token)
+        case _:
+            return await sessions.verify(token)
+
+
+@pytest.mark.parametrize("end", [revoke_one, revoke_all, evict, disable])
 async def test_a_session_that_ends_under_load_stays_dead(embedded, end):
-    """P4: with 50 verifies in flight, each of them a touch, no verify that starts after the end finds the session."""
+    """P4: with 50 calls in flight, most of them with a touch, no call that starts after the end finds the session."""
     ticks = count(START_MS + MINUTE_MS, MINUTE_MS)
     processes = [
         open_stores(urls_by_store(embedded.url, {}), SCRIPTS, embedded.metrics, clock=lambda: next(ticks))
@@ -355,11 +399,11 @@ async def test_a_session_that_ends_under_load_stays_dead(embedded, end):
     warm, over = asyncio.Event(), asyncio.Event()
     found_before, found_after = [], []
 
-    async def verify_repeatedly(number):
+    async def use_repeatedly(number):
         rounds_after = 0
         while rounds_after < 5:
             began_after = over.is_set()
-            found = await sessions[number % 3].verify(issued.token)
+            found = await used(sessions[number % 3], issued.token, number)
             rounds_after += began_after
             (found_after if began_after else found_before).append(found)
             if len(found_before) >= 200:
@@ -370,7 +414,7 @@ async def test_a_session_that_ends_under_load_stays_dead(embedded, end):
         await end(sessions[0], issued)
         over.set()
 
-    await asyncio.gather(end_it(), *(verify_repeatedly(number) for number in range(50)))
+    await asyncio.gather(end_it(), *(use_repeatedly(number) for number in range(50)))
 
     assert any(found_before)
     assert found_after == [None] * 250
