@@ -174,3 +174,12 @@ async def test_a_vague_invalidation_is_refused(service: Service, query: str) -> 
 
     assert refused.status_code == 400
     assert after.headers["x-cache"] == "HIT"
+
+
+async def test_a_key_is_explained(service: Service) -> None:
+    """S4-45: what a read would find and why, for administrators only."""
+    explained = await service.ask("POST", "/v1/cache/explain", json={"key": "model:1"}, headers=ADMIN)
+    refused = await service.ask("POST", "/v1/cache/explain", json={"key": "model:1"}, headers=SERVICE)
+
+    assert (explained.status_code, refused.status_code) == (200, 403)
+    assert explained.json()["result"] == "absent"

@@ -13,6 +13,7 @@ from tollhouse.cache.commands import CacheStore, Commands
 from tollhouse.cache.doubt import Doubt
 from tollhouse.cache.key_names import ALL, KeyNames, family_of
 from tollhouse.cache.management.families import FamilyCounters
+from tollhouse.cache.management.inspection import Inspection
 from tollhouse.cache.management.stats import CacheStats, Statistics
 from tollhouse.cache.management.walks import clear, delete
 from tollhouse.cache.pending import PendingInvalidations
@@ -71,6 +72,7 @@ class Cache:
         self._statistics = Statistics(
             self._commands, store, self._key_names, counters, ttl_ms=self._ttl_ms, entry_bytes_max=bounds.entry_bytes
         )
+        self.inspection = Inspection(self._commands, store, self._key_names)
         self._codec: CodecName = codec
         self._doubt = Doubt(self._commands.make_up_for_invalidations)
         self._writes = WriteThrough(self._commands, self._key_names, self._reads, loader, self._doubt, is_on=enabled)

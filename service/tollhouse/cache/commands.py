@@ -86,10 +86,7 @@ class Busy(Struct, frozen=True, kw_only=True):
 
 
 class Counts(Struct, frozen=True, kw_only=True):
-    """The counts of all processes since the clock was created, and the number of keys in the database.
-
-    `families` has the sums of each family, as `add_counts` was given them.
-    """
+    """The counts of all processes since the clock was created, keys of the database, and the sums of `families`."""
 
     keys: int = 0
     sequence: int = 0
@@ -281,10 +278,17 @@ class Commands:
         log_marks(digests)
         return survives
 
+    async def inspect(self, entry: EntryKeys) -> tuple[str, int, int, int, bytes, bytes, list[bytes]]:
+        """Return what a read would find, the time, the size, what is left of a lease, header, lease, and marks."""
+        cause, now_ms, size_bytes, left_ms, header, lease, *marks = await self._store.run(
+            "cache/inspect", (entry.entry, entry.lease, self._clock), (PRIMARY,)
+        )
+        return _CAUSES[cause] or "hit", now_ms, size_bytes, left_ms, header, lease, marks
+
     async def add_counts(self, families: str, families_max: int, counted: Sequence[tuple[str, str]]) -> None:
         """Add the numbers of each family, in decimal digits, to its sums in the hash `families`."""
-        args = [text for each in counted for text in each]
-        await self._store.run("cache/add_counts", (families,), (families_max, *args))
+        args = families_max, *(text for each in counted for text in each)
+        await self._store.run("cache/add_counts", (families,), args)
 
     async def counts(self, families: str) -> Counts:
         """Return the counts so far, with the sums of the hash `families`."""

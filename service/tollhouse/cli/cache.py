@@ -107,3 +107,26 @@ async def _clear(
         entries = (await tollhouse.cache.stats()).stats.total_keys
         click.confirm(f"Remove all {entries:,} values of {cache_of(tollhouse)}?", abort=True)
     return "all", await tollhouse.cache.clear_all()
+
+
+@cache.command(cls=RichCommand)
+@click.argument("key", required=False)
+@click.option("--pattern", help="Count the values whose keys match, such as `model:metrics:*`, and name some.")
+@CONFIG
+@JSON
+def inspect(*, key: str | None, pattern: str | None, config: Path | None, as_json: bool) -> None:
+    """Show what is stored for KEY, and whether a read would return it: exit code 0 if it would, else 1.
+
+    Values are never shown, and nothing is counted. With --pattern the exit code is 1 if none matches.
+    """
+    if (key is None) == (pattern is None):
+        raise click.UsageError("give a KEY or --pattern")
+    if key is not None:
+        name = key
+        report = query(config, lambda tollhouse: tollhouse.cache.inspection.key(name))
+        print_result(report, output.show_entry, as_json=as_json)
+        sys.exit(0 if report.result == "hit" else 1)
+    words = pattern or ""
+    matching = query(config, lambda tollhouse: tollhouse.cache.inspection.pattern(words))
+    print_result(matching, output.show_matching, as_json=as_json)
+    sys.exit(0 if matching.entries else 1)

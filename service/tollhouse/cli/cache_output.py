@@ -8,6 +8,7 @@ from typing import Final
 from rich.console import Console
 from rich.table import Column, Table
 
+from tollhouse.cache.management.inspection import EntryReport, PatternReport
 from tollhouse.cache.management.stats import CacheStats, FamilyStats, MissCauses
 from tollhouse.cli.query import print_line
 
@@ -26,6 +27,34 @@ def show_stats(cache: str, found: CacheStats) -> None:
     print_line(console, f"misses by cause: {_causes(detail.misses_by_cause)}; invalidations: {detail.invalidations:,}")
     if detail.families:
         console.print(_families_table(detail.families, detail.all_families))
+
+
+def show_entry(report: EntryReport) -> None:
+    """Print what a read would find, and why."""
+    console = Console()
+    print_line(console, f"a read would be a {'hit' if report.result == 'hit' else f'miss: {report.result}'}")
+    print_line(console, f"name on the server: {report.name}; stored: {_size(report.size_bytes)}")
+    if report.age_ms is not None and report.ttl_ms is not None and report.load_ms is not None:
+        times = (report.age_ms, max(report.ttl_ms, 0), report.load_ms)
+        age, left, load = (f"{ms / 1000:,.3f} s" for ms in times)
+        print_line(console, f"age: {age}; remaining: {left}; its load took {load}")
+    if report.cleared:
+        print_line(console, "everything was invalidated after its load began")
+    for tag in report.tags:
+        print_line(
+            console, f"tag {tag.digest}: {'invalidated after its load began' if tag.is_invalidated else 'valid'}"
+        )
+    if report.lease_left_ms is not None:
+        what = "held by an invalidation" if report.is_held else "being loaded"
+        print_line(console, f"{what}, for {report.lease_left_ms / 1000:,.3f} s more unless that is renewed")
+
+
+def show_matching(report: PatternReport) -> None:
+    """Print how many entries match, and the names of some."""
+    console = Console()
+    print_line(console, f"{report.entries:,} match; their words but the first are digests")
+    for name in report.sample:
+        print_line(console, name)
 
 
 def show_cleared(cache: str, cleared: str, removed: int | None) -> None:

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
-from litestar import Router, delete, get
+from litestar import Router, delete, get, post
 from litestar.di import NamedDependency
 from litestar.exceptions import HTTPException
-from litestar.params import FromQuery
+from litestar.params import FromQuery, JSONBody
+from msgspec import Struct
 
 from tollhouse.cache.cache import Cache
+from tollhouse.cache.management.inspection import EntryReport
 from tollhouse.cache.management.stats import CacheStats
 from tollhouse.http.authentication import require_role
 from tollhouse.http.openapi import KEY, problems
+
+
+class ExplainBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The key of a value."""
+
+    key: str
 
 
 @get("/stats", responses=problems(400, 401, 403, 429))
@@ -48,6 +56,16 @@ async def invalidate(
     return {"invalidated": "all", "deleted": await cache.clear_all()}
 
 
+@post("/explain", status_code=200, responses=problems(400, 401, 403, 422, 429, 503))
+async def explain(cache: NamedDependency[Cache], data: JSONBody[ExplainBody]) -> EntryReport:
+    """Return what a read of a key would find, and why; nothing is changed or counted."""
+    return await cache.inspection.key(data.key)
+
+
 ROUTER = Router(
-    "/v1/cache", route_handlers=[stats, invalidate], guards=[require_role("admin")], opt={"auth": True}, security=KEY
+    "/v1/cache",
+    route_handlers=[stats, invalidate, explain],
+    guards=[require_role("admin")],
+    opt={"auth": True},
+    security=KEY,
 )

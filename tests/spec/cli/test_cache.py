@@ -128,3 +128,17 @@ def test_a_vague_removal_is_refused(url: str, run: Run, options: tuple[str, ...]
 
     assert done.exit_code != 0
     assert work(url, lambda cache: cache.look_up("image:7")) is not None
+
+
+def test_a_key_is_inspected(url: str, run: Run) -> None:
+    """S4-45: exit code 0 if a read would be a hit, else 1; a pattern counts."""
+    work(url, some_reads)
+
+    hit, miss = run("inspect", "model:metrics:abc"), run("inspect", "model:metrics:def", "--json")
+    matching, vague = run("inspect", "--pattern", "model:*"), run("inspect")
+
+    assert (hit.exit_code, miss.exit_code, matching.exit_code, vague.exit_code) == (0, 1, 0, 2)
+    assert "a read would be a hit" in hit.stdout
+    assert "valid" in hit.stdout
+    assert msgspec.json.decode(miss.stdout)["result"] == "absent"
+    assert "1 match" in matching.stdout
