@@ -195,6 +195,10 @@ def _hgetall(keys: Keyspace, key: bytes) -> list[bytes]:
     return [part for pair in (keys.find(key, dict) or {}).items() for part in pair]
 
 
+def _hlen(keys: Keyspace, key: bytes) -> int:
+    return len(keys.find(key, dict) or {})
+
+
 def _hset(keys: Keyspace, key: bytes, *pairs: bytes) -> int:
     found = keys.open(key, dict)
     before = len(found)
@@ -308,6 +312,7 @@ _COMMANDS: Final[dict[bytes, Callable[..., Any]]] = {
     b"HGET": _hget,
     b"HMGET": _hmget,
     b"HGETALL": _hgetall,
+    b"HLEN": _hlen,
     b"HSET": _hset,
     b"HDEL": _hdel,
     b"HINCRBY": _hincrby,
