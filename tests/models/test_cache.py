@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from contextvars import Context
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,6 +33,9 @@ Name = tuple[str, str]
 
 NAMES = st.tuples(st.sampled_from(FAMILIES), st.sampled_from(KEYS))
 TAG_SETS = st.frozensets(st.sampled_from(TAGS))
+
+
+PERMIT_MS = 600_000
 
 
 class Kept(NamedTuple):
@@ -65,6 +69,15 @@ class Slow:
         return await self.task
 
 
+class ByHand:
+    """A caller that has missed a value and loaded it for itself; `doomed` once its `set` has to be refused."""
+
+    def __init__(self, name: Name, tags: frozenset[str], version: int, until_ms: int, *, doomed: bool) -> None:
+        self.name, self.tags, self.version, self.until_ms = name, tags, version, until_ms
+        self.context = Context()
+        self.doomed = doomed
+
+
 async def never(seconds: float) -> None:
     """Sleep for ever: in this model no lease is renewed, and no caller polls."""
     await asyncio.Event().wait()
@@ -82,6 +95,7 @@ class CacheAgainstDictionary(RuleBasedStateMachine):
         self.loading, self.reading = (open_cache(self.world, self.seam, sleep=never) for _ in range(2))
         self.kept: dict[Name, Kept] = {}
         self.slow: dict[Name, Slow] = {}
+        self.by_hand: dict[Name, ByHand] = {}
         self.held_until_ms: dict[Name, int] = {}
         self.version = 0
         self.primaries = 0
@@ -137,9 +151,63 @@ class CacheAgainstDictionary(RuleBasedStateMachine):
             assert found.ttl_ms == slow.ttl_s * 1000
             self.keep(slow.name, slow.version, slow.tags, found.ttl_ms)
 
+    @precondition(lambda self: len(self.by_hand) < 2)
+    @rule(name=NAMES, tags=TAG_SETS)
+    def get(self, name: Name, tags: frozenset[str]) -> None:
+        """A get returns what the dictionary has; if it misses, its caller loads for itself."""
+        if name in self.by_hand or self.is_held(name) != self.is_certainly_held(name):
+            return
+        self.version += 1
+        until_ms, is_held = self.world.now_ms + PERMIT_MS, self.is_held(name)
+        caller = ByHand(name, tags, self.version, until_ms, doomed=is_held)
+
+        found = self.runner.run(self.reading.get(":".join(name)), context=caller.context)
+
+        if found is not None:
+            assert found == self.kept[name].version
+            return
+        assert not self.is_certain(name)
+        self.by_hand[name] = caller
+
+    @precondition(lambda self: self.by_hand)
+    @rule(data=st.data(), ttl_s=st.integers(600, 7_200), late=st.sampled_from([False, False, True]))
+    def set_after_a_miss(self, data: st.DataObject, ttl_s: int, *, late: bool) -> None:
+        """What was loaded after a miss is stored unless something that it depends on was invalidated meanwhile."""
+        name = data.draw(st.sampled_from(sorted(self.by_hand)))
+        if late:
+            self.invalidate_key(name)
+        caller = self.by_hand.pop(name)
+        setting = self.reading.set(":".join(caller.name), caller.version, ttl_s=ttl_s, tags=caller.tags)
+
+        stored = self.runner.run(setting, context=caller.context)
+
+        if caller.doomed or self.world.now_ms >= caller.until_ms:
+            assert not stored
+        elif stored or self.world.now_ms + self.world.real_elapsed_ms < caller.until_ms:
+            assert stored
+            self.keep(caller.name, caller.version, caller.tags, ttl_s * 1000)
+
+    @rule(data=st.data(), tags=TAG_SETS, ttl_s=st.integers(600, 7_200))
+    def replace(self, data: st.DataObject, tags: frozenset[str], ttl_s: int) -> None:
+        """A set without a miss before it replaces what is stored, and no load or miss of before is stored any more."""
+        under_way = sorted({*self.slow, *self.by_hand})
+        name = data.draw(NAMES | st.sampled_from(under_way) if under_way else NAMES)
+        self.version += 1
+        setting = self.reading.set(":".join(name), self.version, ttl_s=ttl_s, tags=tags)
+
+        assert self.runner.run(setting, context=Context())
+
+        self.forget(lambda each: each.name == name)
+        self.keep(name, self.version, tags, ttl_s * 1000)
+        if name in self.slow:
+            self.slow[name].lease_until_ms = 0
+
     @rule(name=NAMES, hold_ms=st.sampled_from([0, 0, 300_000]))
     def invalidate(self, name: Name, hold_ms: int) -> None:
         """No load is stored during a hold, which another invalidation does not shorten."""
+        self.invalidate_key(name, hold_ms)
+
+    def invalidate_key(self, name: Name, hold_ms: int = 0) -> None:
         self.runner.run(self.reading.invalidate(":".join(name), hold_ms=hold_ms))
         self.forget(lambda each: each.name == name)
         if hold_ms:
@@ -201,6 +269,8 @@ class CacheAgainstDictionary(RuleBasedStateMachine):
         self.held_until_ms = {name: until_ms - ms for name, until_ms in self.held_until_ms.items()}
         for slow in self.slow.values():
             slow.lease_until_ms -= ms
+        for caller in self.by_hand.values():
+            caller.until_ms -= ms
 
     @rule(ms=st.integers(1, 59_999))
     def look_from_the_past(self, ms: int) -> None:
@@ -218,7 +288,7 @@ class CacheAgainstDictionary(RuleBasedStateMachine):
         """P10: no key but the clock is without an expiry."""
         for name in self.runner.run(self.world.command("cache", "KEYS", "*")):
             if name != b"tollhouse:@clock:{0}":
-                assert self.runner.run(self.world.command("cache", "PTTL", name)) > 0
+                assert self.runner.run(self.world.command("cache", "PTTL", name)) != -1
 
     def keep(self, name: Name, version: int, tags: frozenset[str], ttl_ms: int) -> None:
         self.kept[name] = Kept(name, version, tags, self.world.now_ms + ttl_ms, self.world.now_ms)
@@ -240,13 +310,13 @@ class CacheAgainstDictionary(RuleBasedStateMachine):
         kept = self.kept.get(name)
         return kept is not None and kept.until_ms > self.world.now_ms + self.world.real_elapsed_ms + 10
 
-    def forget(self, gone: Callable[[Kept | Slow], bool]) -> None:
+    def forget(self, gone: Callable[[Kept | Slow | ByHand], bool]) -> None:
         self.kept = {name: kept for name, kept in self.kept.items() if not gone(kept)}
         self.doom(gone)
 
-    def doom(self, gone: Callable[[Kept | Slow], bool]) -> None:
-        for slow in self.slow.values():
-            slow.doomed = slow.doomed or gone(slow)
+    def doom(self, gone: Callable[[Kept | Slow | ByHand], bool]) -> None:
+        for load in (*self.slow.values(), *self.by_hand.values()):
+            load.doomed = load.doomed or gone(load)
 
     def teardown(self) -> None:
         self.runner.run(self.loading.aclose())
