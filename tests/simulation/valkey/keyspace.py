@@ -191,10 +191,6 @@ def _hmget(keys: Keyspace, key: bytes, *fields: bytes) -> list[bytes | None]:
     return [found.get(field) for field in fields]
 
 
-def _hlen(keys: Keyspace, key: bytes) -> int:
-    return len(keys.find(key, dict) or {})
-
-
 def _hgetall(keys: Keyspace, key: bytes) -> list[bytes]:
     return [part for pair in (keys.find(key, dict) or {}).items() for part in pair]
 
