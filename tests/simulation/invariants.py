@@ -159,15 +159,19 @@ def _accepted_sessions(history: History, end: End) -> Iterator[Violation]:
 
 
 def _revocations(number: int, history: History) -> Iterator[Done]:
-    """Yield the calls that were answered and that ended the session."""
+    """Yield the calls that were answered and that ended the session, also by the clocks of two primaries."""
     created = next(done for done in history.done if done.call.number == number)
     for done in history.done:
         if done.outcome != "ok":
             continue
         if done.call.verb == "revoke" and done.call.session == number and done.value.found:
             yield done
-        if done.call.verb == "revoke_all" and done.call.user == created.call.user and created.ended_s < done.began_s:
+        if done.call.verb == "revoke_all" and done.call.user == created.call.user and _is_later(created, done):
             yield done
+
+
+def _is_later(created: Done, revoked: Done) -> bool:
+    return created.ended_s + _clocks_differ_s(created, revoked) < revoked.began_s
 
 
 def _wrong_replies(history: History, end: End) -> Iterator[Violation]:

@@ -65,8 +65,10 @@ class AllSessionsRevoked(Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     That is the only comparison of two servers' clocks, and it errs towards ending a session: if the clock of the new
     primary is behind, a login there may be ended, and the user logs in again. A session that existed at the time of
-    the call survives only if the old primary's clock stepped back between its login and the call, or if a server runs
-    the first attempt of that login after the call: the process that made the call knows those sessions by their sid.
+    the call survives only if the old primary's clock stepped back between its login and the call; if a server runs the
+    first attempt of that login after the call: the process that made the call knows those sessions by their sid; or if
+    another process had made it on the new primary already, whose clock is ahead by more than the time in between. The
+    last needs a call that was not durable.
     """
 
     user: _User
