@@ -317,9 +317,9 @@ def test_impatient_scripts_exist() -> None:
     assert set(SCRIPTS) >= IMPATIENT
 
 
-def test_of_the_cache_only_invalidations_wait() -> None:
+def test_of_the_cache_only_invalidations_and_queued_writes_wait() -> None:
     """The other callers have a value or load one; what is for operators waits as everything else does."""
     cache = {name for name in SCRIPTS if name.startswith("cache/")}
-    patient = {"invalidate", "invalidate_tags", "probe", "stats", "sweep"}
+    patient = {"invalidate", "invalidate_tags", "queue_write", "next_write", "end_write", "probe", "stats", "sweep"}
 
     assert cache - IMPATIENT == {f"cache/{name}" for name in patient}

@@ -49,7 +49,11 @@ if TYPE_CHECKING:
 AnyStore: TypeAlias = "Store | FakeStore"
 
 IMPATIENT: Final = frozenset(
-    f"cache/{name}" for name in ("confirm", "fill", "get", "get_or_lease", "release", "renew", "set", "take_lease")
+    f"cache/{name}"
+    for name in (
+        *("confirm", "fill", "get", "get_or_lease", "release", "renew", "set", "take_lease", "take_permit"),
+        *("add_counts", "inspect", "lease_early", "write"),
+    )
 )
 """Scripts whose callers would rather do without a reply than wait for a replica: they have the value, or load it."""
 
