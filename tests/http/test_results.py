@@ -183,3 +183,55 @@ async def test_a_key_is_explained(service: Service) -> None:
 
     assert (explained.status_code, refused.status_code) == (200, 403)
     assert explained.json()["result"] == "absent"
+
+
+#   the body of a request for an explanation that names the result for QUESTION
+SAME_INPUT = [
+    b'{"model": "langid", "input": "Der schnelle braune Fuchs springt \\u00fcber den faulen Hund."}',
+    b'{"input": "\\u0044er schnelle braune Fuchs springt \xc3\xbcber den faulen Hund.", "model": "langid"}',
+]
+
+
+@pytest.mark.parametrize("body", SAME_INPUT)
+async def test_the_result_for_an_input_is_explained(service: Service, body: bytes) -> None:
+    """S4-45: a model and its input name the result that `POST /v1/ai/{model}` stores, however the JSON is written."""
+    json = {**ADMIN, "Content-Type": "application/json"}
+    before = await service.ask("POST", "/v1/cache/explain", content=body, headers=json)
+    await service.ask("POST", "/v1/ai/langid", json=QUESTION, headers=SERVICE)
+    after = await service.ask("POST", "/v1/cache/explain", content=body, headers=json)
+
+    assert (before.json()["result"], after.json()["result"]) == ("absent", "hit")
+    assert before.json()["name"] == after.json()["name"]
+    assert "value" not in after.json()
+
+
+#   body, status, field that is wrong
+BAD_EXPLANATIONS: list[tuple[dict[str, object], int, str]] = [
+    ({}, 400, "key"),
+    ({"key": "model:1", "model": "langid"}, 400, "model"),
+    ({"key": "model:1", "input": "x"}, 400, "input"),
+    ({"model": "langid"}, 400, "input"),
+    ({"input": "x"}, 400, "model"),
+    ({"model": 7, "input": "x"}, 400, "model"),
+    ({"key": "model:1", "value": True}, 400, "body"),
+    ({"model": "langit", "input": "x"}, 422, "model"),
+    ({"model": "langid", "input": None}, 422, "input"),
+    ({"key": ""}, 422, "key"),
+]
+
+
+@pytest.mark.parametrize(("body", "status", "field"), BAD_EXPLANATIONS)
+async def test_an_explanation_is_of_one_key(service: Service, body: dict[str, object], status: int, field: str) -> None:
+    """A key, or a model and its input, and nothing else; a problem names the field. Values cannot be requested."""
+    refused = await service.ask("POST", "/v1/cache/explain", json=body, headers=ADMIN)
+
+    assert (refused.status_code, refused.json()["field"]) == (status, field)
+
+
+async def test_an_ambiguous_input_is_not_explained(service: Service) -> None:
+    """As for results, an object that names a member twice is 422."""
+    body, json = b'{"model": "langid", "input": {"a": 1, "a": 2}}', {**ADMIN, "Content-Type": "application/json"}
+
+    refused = await service.ask("POST", "/v1/cache/explain", content=body, headers=json)
+
+    assert (refused.status_code, refused.json()["field"]) == (422, "input")

@@ -57,6 +57,10 @@ class Results:
         named, canonical = await self._checked(model, input, tenant)
         return await self._cache.look_up(_key(tenant, named, canonical), family=f"ai:{model}")
 
+    async def key(self, model: str, input: Any, *, tenant: str) -> str:  # noqa: A002 - the word of the API
+        """Return the key of the output for an input; raises InvalidInput as `answer` does. The model does not run."""
+        return _key(tenant, *await self._checked(model, input, tenant))
+
     async def _checked(self, model: str, value: Any, tenant: str) -> tuple[Model, CanonicalJson]:
         require_type("tenant", tenant, str, "give text")
         if not 1 <= len(tenant) <= _TENANT_CHARACTERS_MAX:

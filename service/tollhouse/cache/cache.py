@@ -12,10 +12,11 @@ from tollhouse.cache.codec import CodecName, require_codec
 from tollhouse.cache.commands import CacheStore, Commands
 from tollhouse.cache.doubt import Doubt
 from tollhouse.cache.key_names import ALL, KeyNames, family_of
+from tollhouse.cache.management.calls import ManagementCalls
 from tollhouse.cache.management.families import FamilyCounters
 from tollhouse.cache.management.inspection import Inspection
+from tollhouse.cache.management.removal import Removal
 from tollhouse.cache.management.stats import CacheStats, Statistics
-from tollhouse.cache.management.walks import clear, delete
 from tollhouse.cache.pending import PendingInvalidations
 from tollhouse.cache.reading.loader import DEFAULT_BOUNDS, Bounds, Loader
 from tollhouse.cache.reading.read_many import require_keys
@@ -64,15 +65,16 @@ class Cache:
         self._ttl_ms = default_lifetime_ms(ttl_ms)
         self._key_names = KeyNames(keyring, prefix, namespace)
         self._commands = Commands(store, self._key_names.clock, lease_ms=bounds.lease_ms)
-        self._counters = counters = FamilyCounters(self._commands, self._key_names.families, metrics)
+        calls = ManagementCalls(store, self._key_names.clock)
+        self._counters = counters = FamilyCounters(calls, self._key_names.families, metrics)
         loader = Loader(self._commands, counters, codec, bounds, monotonic=monotonic, uniform=uniform, sleep=sleep)
         self._reader = Reader(self._commands, loader, counters, metrics, bounds, monotonic=monotonic, sleep=sleep)
         self._reads = Reads(self._key_names, self._reader, counters, self._ttl_ms)
         self._aside = CacheAside(self._commands, counters, metrics, bounds, monotonic=monotonic, uniform=uniform)
-        self._statistics = Statistics(
-            self._commands, store, self._key_names, counters, ttl_ms=self._ttl_ms, entry_bytes_max=bounds.entry_bytes
-        )
-        self.inspection = Inspection(self._commands, store, self._key_names)
+        self._statistics = Statistics(calls, store, self._key_names, counters, self._ttl_ms, bounds.entry_bytes)
+        self.inspection = Inspection(calls, store, self._key_names, entry_bytes_max=bounds.entry_bytes)
+        removal = Removal(self._commands, store, self._key_names)
+        self.clear_all, self.delete_pattern = removal.clear_all, removal.delete_pattern
         self._codec: CodecName = codec
         self._doubt = Doubt(self._commands.make_up_for_invalidations)
         self._writes = WriteThrough(self._commands, self._key_names, self._reads, loader, self._doubt, is_on=enabled)
@@ -241,10 +243,6 @@ class Cache:
         """Remove every value, as `invalidate` does; the cost is the same for any number."""
         await self._commands.invalidate_tags((ALL,))
 
-    async def clear_all(self) -> int:
-        """Remove every value, as `clear` does, then give memory back in small steps; return how many there were."""
-        return await clear(self._commands, self._store, self._key_names.everything)
-
     def after_commit(self) -> PendingInvalidations:
         """Return a block, for `async with`, that invalidates what it names at its end; nothing if it raises.
 
@@ -253,18 +251,6 @@ class Cache:
         the block has done its work, its end raises nothing.
         """
         return PendingInvalidations(self._store, self._commands, self._key_names, self._doubt)
-
-    async def delete_pattern(self, pattern: str) -> int:
-        """Remove the values whose keys match a pattern such as `model:metrics:*`; return how many there were.
-
-        A pattern has whole words of keys, and `*` for one word, at the end for one or more; alone it is every key.
-        Loads in progress at its start are not stored. For administrators: it scans every key in small steps; in code
-        use tags. Raises InvalidInput for a part of a word, such as `model:met*`, because words are stored as digests.
-        """
-        patterns = self._key_names.patterns(pattern)
-        if not patterns:
-            return int(await self.invalidate(pattern))
-        return await delete(self._commands, self._store, patterns)
 
     @property
     def is_available(self) -> bool:

@@ -17,7 +17,7 @@ from tollhouse.scripts import PRIMARY, Argument
 _HOLD: Final = "H"
 """The first character of a hold, which no token of a caller has."""
 _TOKEN_BYTES: Final = 12
-_CAUSES: Final[dict[int, str]] = dict(enumerate(("", "absent", "invalidated", "epoch", "unusable")))
+CAUSES: Final[dict[int, str]] = dict(enumerate(("", "absent", "invalidated", "epoch", "unusable")))
 """The causes of misses, by their numbers in replies."""
 _REPLACED_MS: Final = 60_000
 """How long the permit lives of a caller that has its value already."""
@@ -85,19 +85,6 @@ class Busy(Struct, frozen=True, kw_only=True):
     holder: str
 
 
-class Counts(Struct, frozen=True, kw_only=True):
-    """The counts of all processes since the clock was created, keys of the database, and the sums of `families`."""
-
-    keys: int = 0
-    sequence: int = 0
-    hits: int = 0
-    absent: int = 0
-    invalidated: int = 0
-    epoch: int = 0
-    unusable: int = 0
-    families: dict[str, str] = {}
-
-
 class Commands:
     """The commands on entries that share one logical clock. Every method raises StoreError as the store does.
 
@@ -139,7 +126,7 @@ class Commands:
                     epoch=epoch.decode(),
                     sequence=sequence,
                     now_ms=now_ms,
-                    cause=_CAUSES[extra],
+                    cause=CAUSES[extra],
                 )
             case _:
                 return Busy(lease_left_ms=extra, holder=envelope.decode("ascii", "replace"))
@@ -212,7 +199,7 @@ class Commands:
         if state == 1:
             return Hit(envelope=found, now_ms=now_ms)
         token = found.decode() if state == 2 else None
-        return Permit(token=token, epoch=epoch.decode(), sequence=sequence, missed_ms=now_ms, cause=_CAUSES[cause])
+        return Permit(token=token, epoch=epoch.decode(), sequence=sequence, missed_ms=now_ms, cause=CAUSES[cause])
 
     async def take_permit(self, entry: EntryKeys) -> Permit:
         """Remove the entry, refuse what is being loaded for it, and return the permit to store what replaces it."""
@@ -277,22 +264,3 @@ class Commands:
             await self._store.run(*call)
         log_marks(digests)
         return survives
-
-    async def inspect(self, entry: EntryKeys) -> tuple[str, int, int, int, bytes, bytes, list[bytes]]:
-        """Return what a read would find, the time, the size, what is left of a lease, header, lease, and marks."""
-        cause, now_ms, size_bytes, left_ms, header, lease, *marks = await self._store.run(
-            "cache/inspect", (entry.entry, entry.lease, self._clock), (PRIMARY,)
-        )
-        return _CAUSES[cause] or "hit", now_ms, size_bytes, left_ms, header, lease, marks
-
-    async def add_counts(self, families: str, families_max: int, counted: Sequence[tuple[str, str]]) -> None:
-        """Add the numbers of each family, in decimal digits, to its sums in the hash `families`."""
-        args = families_max, *(text for each in counted for text in each)
-        await self._store.run("cache/add_counts", (families,), args)
-
-    async def counts(self, families: str) -> Counts:
-        """Return the counts so far, with the sums of the hash `families`."""
-        reply = await self._store.run("cache/stats", (self._clock, families), ())
-        names = Counts.__struct_fields__[:-1]
-        sums = [text.decode() for text in reply[len(names) :]]
-        return Counts(**dict(zip(names, reply, strict=False)), families=dict(zip(sums[::2], sums[1::2], strict=True)))

@@ -15,6 +15,9 @@ from msgspec import Struct
 TAGS_MAX: Final = 64
 """The most tags of one entry; the header has room for 99."""
 
+HEADER_BYTES_MAX: Final = 1_700
+"""Room for the longest header, which has 99 tags, and for the head of the body after it."""
+
 HEAD_BYTES: Final = 80
 """What stands before the number of tags."""
 

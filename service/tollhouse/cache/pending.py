@@ -9,7 +9,7 @@ from typing import Self
 from tollhouse.cache.commands import CacheStore, Commands
 from tollhouse.cache.doubt import Doubt
 from tollhouse.cache.key_names import KeyNames, KeyPattern, Names
-from tollhouse.cache.management.walks import delete
+from tollhouse.cache.management.removal import delete
 
 
 class PendingInvalidations:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from msgspec import UNSET, Struct, UnsetType
 from rich.console import Console
 from rich.table import Column, Table
 
@@ -13,6 +14,21 @@ from tollhouse.cache.management.stats import CacheStats, FamilyStats, MissCauses
 from tollhouse.cli.query import print_line
 
 _BYTES_STEP: Final = 1024
+
+
+class InspectedEntry(Struct, frozen=True, kw_only=True):
+    """The output of `inspect --json`; it has a value if that is wanted, null if there is none."""
+
+    cache: str
+    entry: EntryReport
+    value: str | UnsetType | None = UNSET
+
+
+class InspectedPattern(Struct, frozen=True, kw_only=True):
+    """The output of `inspect --pattern --json`."""
+
+    cache: str
+    matching: PatternReport
 
 
 def show_stats(cache: str, found: CacheStats) -> None:
@@ -29,10 +45,11 @@ def show_stats(cache: str, found: CacheStats) -> None:
         console.print(_families_table(detail.families, detail.all_families))
 
 
-def show_entry(report: EntryReport) -> None:
-    """Print what a read would find, and why."""
-    console = Console()
-    print_line(console, f"a read would be a {'hit' if report.result == 'hit' else f'miss: {report.result}'}")
+def show_entry(found: InspectedEntry) -> None:
+    """Print what a read would find and why, and the value if it is wanted."""
+    console, report = Console(), found.entry
+    result = "hit" if report.result == "hit" else f"miss: {report.result}"
+    print_line(console, f"a read would be a {result}; {found.cache}")
     print_line(console, f"name on the server: {report.name}; stored: {_size(report.size_bytes)}")
     if report.age_ms is not None and report.ttl_ms is not None and report.load_ms is not None:
         times = (report.age_ms, max(report.ttl_ms, 0), report.load_ms)
@@ -47,12 +64,14 @@ def show_entry(report: EntryReport) -> None:
     if report.lease_left_ms is not None:
         what = "held by an invalidation" if report.is_held else "being loaded"
         print_line(console, f"{what}, for {report.lease_left_ms / 1000:,.3f} s more unless that is renewed")
+    if found.value is not UNSET:
+        print_line(console, f"value: {found.value or 'none that can be shown'}")
 
 
-def show_matching(report: PatternReport) -> None:
+def show_matching(found: InspectedPattern) -> None:
     """Print how many entries match, and the names of some."""
-    console = Console()
-    print_line(console, f"{report.entries:,} match; their words but the first are digests")
+    console, report = Console(), found.matching
+    print_line(console, f"{report.entries:,} match; their words but the first are digests; {found.cache}")
     for name in report.sample:
         print_line(console, name)
 

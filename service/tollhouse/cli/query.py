@@ -31,23 +31,37 @@ _NO_SERVER: Final = "warning: no server is set, and no service of this user runs
 _UNKEYED: Final = "warning: no secret is set; a service with a secret uses other key names"
 
 
+def imported_on_use(_: Settings) -> None:
+    """Return none: the models of the settings are imported if they are used."""
+
+
 def query(
     config: Path | None,
     ask: Callable[[Tollhouse], Awaitable[T]],
-    models: Callable[[Settings], Any] = lambda _: None,
+    models: Callable[[Settings], Any] = imported_on_use,
+    *,
+    warns: bool = True,
 ) -> T:
-    """Return what `ask` returns on the stores of the settings, or of the running service, with these models."""
+    """Return what `ask` returns on the stores of the settings, or of the running service, with these models.
+
+    It `warns` if these may not be the stores of a service; a second query of one command need not.
+    """
 
     async def run() -> T:
         settings = load_for_running_service(os.environ, config)
         async with wiring.open(settings, models=models(settings)) as tollhouse:
-            if settings.url == "embedded://" and not any(settings.store_urls().values()):
-                click.echo(_NO_SERVER, err=True)
-            elif not tollhouse.keyring.keyed:
-                click.echo(_UNKEYED, err=True)
+            if warns:
+                _warn(settings, tollhouse)
             return await ask(tollhouse)
 
     return asyncio.run(run())
+
+
+def _warn(settings: Settings, tollhouse: Tollhouse) -> None:
+    if settings.url == "embedded://" and not any(settings.store_urls().values()):
+        click.echo(_NO_SERVER, err=True)
+    elif not tollhouse.keyring.keyed:
+        click.echo(_UNKEYED, err=True)
 
 
 def cache_of(tollhouse: Tollhouse) -> str:

@@ -140,5 +140,41 @@ def test_a_key_is_inspected(url: str, run: Run) -> None:
     assert (hit.exit_code, miss.exit_code, matching.exit_code, vague.exit_code) == (0, 1, 0, 2)
     assert "a read would be a hit" in hit.stdout
     assert "valid" in hit.stdout
-    assert msgspec.json.decode(miss.stdout)["result"] == "absent"
+    assert msgspec.json.decode(miss.stdout)["entry"]["result"] == "absent"
     assert "1 match" in matching.stdout
+    assert all(url in done.stdout for done in (hit, miss, matching))
+
+
+def test_a_value_is_shown_if_it_is_wanted(url: str, run: Run) -> None:
+    """S4-45: --value prints what is stored as JSON, of an entry that a read would not return, too."""
+    work(url, some_reads)
+
+    silent, shown, told = (run("inspect", "image:7", *options) for options in ((), ("--value",), ("--value", "--json")))
+    work(url, lambda cache: cache.clear())
+    old, none = run("inspect", "image:7", "--value"), run("inspect", "image:8", "--value", "--json")
+
+    assert '"value"' not in silent.stdout
+    assert '"value"' in shown.stdout
+    assert msgspec.json.decode(told.stdout)["value"] == '"value"'
+    assert "value" not in msgspec.json.decode(run("inspect", "image:7", "--json").stdout)
+    assert (old.exit_code, '"value"' in old.stdout) == (1, True)
+    assert msgspec.json.decode(none.stdout)["value"] is None
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--value",),
+        ("--pattern", "image:*", "--value"),
+        ("image:7", "--pattern", "image:*"),
+        ("image:7", "--model", "length", "--input", "7"),
+        ("--model", "length"),
+        ("--input", "7"),
+        ("image:7", "--input", "7"),
+    ],
+)
+def test_a_vague_inspection_is_refused(url: str, run: Run, options: tuple[str, ...]) -> None:
+    """No key, two of them, or half of an AI result: exit code 2."""
+    work(url, some_reads)
+
+    assert run("inspect", *options).exit_code == 2

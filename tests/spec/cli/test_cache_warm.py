@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 
 from tollhouse.cli.cache_warm import LINE_BYTES_MAX
 from tollhouse.cli.commands import cli
+from tollhouse.errors import InvalidInput
 
 Run = Callable[..., Result]
 _NUMBERS = itertools.count()
@@ -57,8 +58,8 @@ def run(module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
         "COLUMNS": "200",
     }
 
-    def run(*args: str, typed: str | bytes | None = None) -> Result:
-        return CliRunner().invoke(cli, ["cache", "warm", *args], env=environment, input=typed)
+    def run(*args: str, typed: str | bytes | None = None, command: str = "warm") -> Result:
+        return CliRunner().invoke(cli, ["cache", command, *args], env=environment, input=typed)
 
     return run
 
@@ -91,6 +92,25 @@ def test_inputs_of_a_model_are_warmed(run: Run) -> None:
 
     assert msgspec.json.decode(first.stdout) == {"present": 0, "loaded": 2, "unstored": 0, "failed": 0}
     assert msgspec.json.decode(second.stdout) == {"present": 1, "loaded": 0, "unstored": 0, "failed": 0}
+
+
+def test_the_result_for_an_input_is_inspected(run: Run) -> None:
+    """S4-45: a model and its input name the result that a request gets, however the JSON is written."""
+    before = run("--model", "length", "--input", '"abc"', command="inspect")
+    run("length", "--from", "-", typed='"abc"\n')
+    after = run("--model", "length", "--input", ' "a\\u0062c"', "--value", "--json", command="inspect")
+
+    assert (before.exit_code, after.exit_code) == (1, 0)
+    assert msgspec.json.decode(after.stdout)["value"] == "3"
+
+
+@pytest.mark.parametrize(("model", "text", "field"), [("lenght", "7", "model"), ("length", "no json", "input")])
+def test_a_wrong_input_is_not_inspected(run: Run, model: str, text: str, field: str) -> None:
+    """InvalidInput names the option; a process ends with exit code 2."""
+    refused = run("--model", model, "--input", text, command="inspect")
+
+    assert isinstance(refused.exception, InvalidInput)
+    assert refused.exception.field == field
 
 
 def test_lines_that_fail_are_told_with_their_numbers(run: Run, module: str) -> None:

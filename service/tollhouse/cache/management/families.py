@@ -15,7 +15,7 @@ from contextlib import suppress
 from typing import Final
 
 from tollhouse.cache.codec import unpacked_bytes
-from tollhouse.cache.commands import Commands
+from tollhouse.cache.management.calls import ManagementCalls
 from tollhouse.cache.operation_log import log_read
 from tollhouse.errors import ConfigurationError, StoreError
 from tollhouse.metrics import FAMILIES_MAX, Metrics
@@ -69,8 +69,8 @@ def tally_of(*sums: str) -> Tally:
 class FamilyCounters:
     """Counts the reads and fills of one process by family, in metrics and in the store."""
 
-    def __init__(self, commands: Commands, name: str, metrics: Metrics, *, flush_s: float = FLUSH_S) -> None:
-        self._commands = commands
+    def __init__(self, calls: ManagementCalls, name: str, metrics: Metrics, *, flush_s: float = FLUSH_S) -> None:
+        self._calls = calls
         self._name = name
         self._metrics = metrics
         self._flush_s = flush_s
@@ -123,7 +123,7 @@ class FamilyCounters:
         while counted:
             try:
                 step = [(family, tally.numbers()) for family, tally in counted[:_STEP]]
-                await self._commands.add_counts(self._name, FAMILIES_MAX, step)
+                await self._calls.add_counts(self._name, FAMILIES_MAX, step)
             except StoreError as error:
                 self._restore(dict(counted if error.outcome == "not-sent" else counted[_STEP:]))
                 raise

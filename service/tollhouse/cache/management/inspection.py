@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
 from typing import Final
 
+import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
-from tollhouse.cache.codec import unpacked_bytes
-from tollhouse.cache.commands import CacheStore, Commands
-from tollhouse.cache.envelope import decode
-from tollhouse.cache.key_names import KeyNames, Names
+from tollhouse.cache.codec import decode_body, unpacked_bytes
+from tollhouse.cache.commands import CacheStore
+from tollhouse.cache.envelope import HEADER_BYTES_MAX, decode
+from tollhouse.cache.key_names import EntryKeys, KeyNames, Names
+from tollhouse.cache.management.calls import EntrySnapshot, ManagementCalls
 from tollhouse.cache.management.walks import walk
 
+VALUE_CHARACTERS_MAX: Final = 10_000
+"""How much of a value is shown."""
 _SAMPLE_MAX: Final = 20
 
 
@@ -54,23 +59,27 @@ class PatternReport(Struct, frozen=True, kw_only=True):
 class Inspection:
     """Reports on entries of one cache, for administrators; raises StoreError as the store does."""
 
-    def __init__(self, commands: Commands, store: CacheStore, key_names: KeyNames) -> None:
-        self._commands = commands
+    def __init__(self, calls: ManagementCalls, store: CacheStore, key_names: KeyNames, *, entry_bytes_max: int) -> None:
+        self._calls = calls
         self._store = store
         self._key_names = key_names
+        self._entry_bytes_max = entry_bytes_max
 
     async def key(self, key: str) -> EntryReport:
         """Return what a read of the key would find now."""
         entry = self._key_names.entries(key)[0]
-        result, now_ms, size_bytes, left_ms, header, lease, marks = await self._commands.inspect(entry)
-        report = EntryReport(
-            name=entry.entry,
-            result=result,
-            size_bytes=size_bytes,
-            lease_left_ms=left_ms if lease else None,
-            is_held=lease.startswith(b"H"),
-        )
-        return report if result == "unusable" or not header else _with_header(report, header, marks, now_ms)
+        return _report(entry, await self._calls.inspect(entry, HEADER_BYTES_MAX))
+
+    async def key_and_value(self, key: str) -> tuple[EntryReport, str | None]:
+        """Return what a read of the key would find now, and the beginning of the stored value as text.
+
+        It is JSON, up to `VALUE_CHARACTERS_MAX` of it, whether or not a read would return the value; None without one.
+        """
+        entry = self._key_names.entries(key)[0]
+        found = await self._calls.inspect(entry, self._entry_bytes_max)
+        report = _report(entry, found)
+        text = None if report.age_ms is None else await asyncio.to_thread(_text, found.envelope, entry.digest)
+        return report, text
 
     async def pattern(self, pattern: str) -> PatternReport:
         """Return how many entries match; it scans every key in small steps."""
@@ -88,19 +97,32 @@ class Inspection:
         return PatternReport(entries=entries, sample=tuple(names))
 
 
-def _with_header(report: EntryReport, envelope: bytes, marks: Sequence[bytes], now_ms: int) -> EntryReport:
-    header, body = decode(envelope)
-    after = [bool(mark) and int(mark[:12]) > header.sequence for mark in marks]
-    return EntryReport(
-        name=report.name,
-        result=report.result,
-        size_bytes=report.size_bytes,
+def _report(entry: EntryKeys, found: EntrySnapshot) -> EntryReport:
+    report = EntryReport(
+        name=entry.entry,
+        result=found.result,
+        size_bytes=found.size_bytes,
+        lease_left_ms=found.lease_left_ms if found.lease else None,
+        is_held=found.lease.startswith(b"H"),
+    )
+    if report.result == "unusable" or not found.envelope:
+        return report
+    header, body = decode(found.envelope)
+    after = [bool(mark) and int(mark[:12]) > header.sequence for mark in found.marks]
+    return replace(
+        report,
         unpacked_bytes=unpacked_bytes(body),
-        age_ms=max(now_ms - header.stored_ms, 0),
-        ttl_ms=header.fresh_until_ms - now_ms,
+        age_ms=max(found.now_ms - header.stored_ms, 0),
+        ttl_ms=header.fresh_until_ms - found.now_ms,
         load_ms=header.load_ms,
         tags=tuple(TagState(digest=tag, is_invalidated=late) for tag, late in zip(header.tags, after[1:], strict=True)),
         cleared=after[0],
-        lease_left_ms=report.lease_left_ms,
-        is_held=report.is_held,
     )
+
+
+def _text(envelope: bytes, digest: str) -> str | None:
+    """Return the beginning of a value as text; None if it is damaged, or longer than what was read."""
+    decoded = decode_body(decode(envelope)[1], bytes.fromhex(digest))
+    if decoded is None:
+        return None
+    return msgspec.json.encode(decoded.value, enc_hook=repr).decode()[:VALUE_CHARACTERS_MAX]

@@ -9,8 +9,9 @@ from typing import Final
 from msgspec import Struct, convert
 from msgspec.structs import asdict, replace
 
-from tollhouse.cache.commands import CacheStore, Commands, Counts
+from tollhouse.cache.commands import CacheStore
 from tollhouse.cache.key_names import KeyNames
+from tollhouse.cache.management.calls import Counts, ManagementCalls
 from tollhouse.cache.management.families import FamilyCounters, Tally, tally_of
 from tollhouse.cache.management.walks import count_entries
 from tollhouse.cache.ttl import CacheTTL
@@ -164,15 +165,14 @@ class Statistics:
 
     def __init__(
         self,
-        commands: Commands,
+        calls: ManagementCalls,
         store: CacheStore,
         key_names: KeyNames,
         counters: FamilyCounters,
-        *,
         ttl_ms: int,
         entry_bytes_max: int,
     ) -> None:
-        self._commands = commands
+        self._calls = calls
         self._store = store
         self._key_names = key_names
         self._counters = counters
@@ -198,7 +198,7 @@ class Statistics:
 
         It is 0 if the server refuses to list them, as to an account without the right to.
         """
-        counts = await self._commands.counts(self._key_names.families)
+        counts = await self._calls.counts(self._key_names.families)
         try:
             entries = await count_entries(self._store, self._key_names.everything, counts.keys)
         except StoreError as error:

@@ -6,12 +6,11 @@ large database a part is walked, and the rest is taken to be like it.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
-from tollhouse.cache.commands import CacheStore, Commands
-from tollhouse.cache.key_names import ALL, IN_PROGRESS, KeyPattern, Names
-from tollhouse.errors import Steps
+from tollhouse.cache.commands import CacheStore
+from tollhouse.cache.key_names import KeyPattern, Names
 
 WALKED_MAX: Final = 20_000
 """How many keys are looked at to count entries."""
@@ -27,22 +26,6 @@ async def walk(store: CacheStore, pattern: KeyPattern, work: Callable[[list[Name
         if names := pattern.among(found):
             total += await work(names)
     return total
-
-
-async def clear(commands: Commands, store: CacheStore, everything: KeyPattern) -> int:
-    """Hide every entry from readers, then remove them; return how many there were."""
-    with Steps() as steps:
-        await commands.invalidate_tags((ALL,))
-        steps.begun = True
-        return await walk(store, everything, commands.sweep)
-
-
-async def delete(commands: Commands, store: CacheStore, patterns: Iterable[KeyPattern]) -> int:
-    """Remove the entries that match one of the patterns, refuse every load in progress; return how many there were."""
-    with Steps() as steps:
-        await commands.invalidate_tags((IN_PROGRESS,))
-        steps.begun = True
-        return sum([await walk(store, each, commands.invalidate) for each in patterns])
 
 
 async def count_entries(store: CacheStore, pattern: KeyPattern, keys: int, *, walked_max: int = WALKED_MAX) -> int:

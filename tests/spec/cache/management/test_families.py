@@ -9,7 +9,7 @@ import pytest
 from tests.caches import FILL, GatedLoader, Loader, Seam, open_cache
 from tests.worlds import World
 from tollhouse.cache.cache import Cache
-from tollhouse.cache.commands import Commands
+from tollhouse.cache.management.calls import ManagementCalls
 from tollhouse.cache.management.families import FamilyCounters, Tally, tally_of
 from tollhouse.cache.management.stats import FamilyStats
 from tollhouse.errors import Outcome, StoreUnavailable
@@ -149,13 +149,13 @@ async def test_families_beyond_the_bound_are_one(world: World):
 
 
 async def counters(world: World, seam: Seam, flush_s: float = 60.0) -> FamilyCounters:
-    commands = Commands(seam, "tollhouse:@clock:{0}", lease_ms=5_000)
-    return FamilyCounters(commands, FAMILIES, world.metrics, flush_s=flush_s)
+    calls = ManagementCalls(seam, "tollhouse:@clock:{0}")
+    return FamilyCounters(calls, FAMILIES, world.metrics, flush_s=flush_s)
 
 
 async def sums(world: World) -> dict[str, Tally]:
-    commands = Commands(world.stores.cache, "tollhouse:@clock:{0}", lease_ms=5_000)
-    return {family: tally_of(numbers) for family, numbers in (await commands.counts(FAMILIES)).families.items()}
+    calls = ManagementCalls(world.stores.cache, "tollhouse:@clock:{0}")
+    return {family: tally_of(numbers) for family, numbers in (await calls.counts(FAMILIES)).families.items()}
 
 
 async def test_counts_are_sent_soon(world: World):
@@ -217,7 +217,7 @@ async def test_many_families_are_sent_in_steps(world: World):
 
 def test_counts_without_an_event_loop_are_kept() -> None:
     """Under trio a cache loads without the store: nothing is scheduled, and nothing fails."""
-    counted = FamilyCounters(Commands(Seam(None), "clock", lease_ms=1), FAMILIES, Metrics())
+    counted = FamilyCounters(ManagementCalls(Seam(None), "clock"), FAMILIES, Metrics())
 
     counted.read("model", "digest", "bypass")
     counted.read("model", "digest", "bypass")

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
+
+import pytest
 
 from tests.caches import GatedLoader, open_cache
 from tests.worlds import World
+from tollhouse.cache.management.inspection import VALUE_CHARACTERS_MAX
 
 
 async def test_an_entry_is_explained(world: World):
@@ -63,3 +67,40 @@ async def test_a_pattern_is_counted(world: World):
     assert (found.entries, len(found.sample)) == (30, 20)
     assert all(name.startswith("tollhouse:model:{0}:") for name in found.sample)
     assert [(await cache.inspection.pattern(key)).entries for key in ("image:1", "image:2")] == [1, 0]
+
+
+#   a stored value, its text
+VALUES: list[tuple[Any, str]] = [
+    ({"name": "Ada", "tags": [1, None]}, '{"name":"Ada","tags":[1,null]}'),
+    ({(1, 2): "pair"}, '{"(1, 2)":"pair"}'),
+    ("x" * 40_000, '"' + "x" * (VALUE_CHARACTERS_MAX - 1)),
+]
+
+
+@pytest.mark.parametrize(("value", "text"), VALUES)
+async def test_a_value_is_shown_as_text(world: World, value: Any, text: str):
+    """S4-45: as JSON, what JSON does not have as Python writes it; its beginning if it is long; nothing is counted."""
+    cache = open_cache(world)
+    await cache.set("model:1", value)
+    report, shown = await cache.inspection.key_and_value("model:1")
+    await cache.clear()
+    late, kept = await cache.inspection.key_and_value("model:1")
+
+    assert (report.result, shown) == ("hit", text)
+    assert (late.result, kept) == ("invalidated", text)
+    assert (await cache.stats()).stats.hits == 0
+
+
+async def test_what_is_not_a_value_has_no_text(world: World):
+    """A key without an entry, one that has what is not ours, and a damaged body show none."""
+    cache = open_cache(world)
+    absent = await cache.inspection.key_and_value("model:1")
+    await cache.set("model:1", "value")
+    name = absent[0].name
+    await world.command("cache", "APPEND", name, "more")
+    damaged = await cache.inspection.key_and_value("model:1")
+    await world.command("cache", "SET", name, "foreign")
+    foreign = await cache.inspection.key_and_value("model:1")
+
+    assert [text for _, text in (absent, damaged, foreign)] == [None, None, None]
+    assert [report.result for report, _ in (absent, damaged, foreign)] == ["absent", "hit", "unusable"]
