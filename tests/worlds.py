@@ -19,6 +19,8 @@ from tollhouse.errors import StoreUnavailable
 from tollhouse.keyring import Keyring
 from tollhouse.metrics import Metrics
 from tollhouse.stores.opening import AnyStore, Stores, open_stores
+from tollhouse.stores.store import DEADLINE_S
+from tollhouse.stores.transport.redial import connection_timing
 from tollhouse.stores.urls import urls_by_store
 
 _ATTEMPTS = 20
@@ -65,9 +67,16 @@ class StoreWorld:
         """Milliseconds of real time since the world began, by which real TTLs have become shorter."""
         return (time.monotonic() - self._began_s) * 1000
 
-    def open_stores(self) -> Stores:
+    def open_stores(self, deadline_s: float = DEADLINE_S) -> Stores:
         """Open a second set of connections to the same data, as another process would have."""
-        return open_stores(urls_by_store(self.url, {}), SCRIPTS, self.metrics, clock=lambda: self._now_ms)
+        return open_stores(
+            urls_by_store(self.url, {}),
+            SCRIPTS,
+            self.metrics,
+            clock=lambda: self._now_ms,
+            deadline_s=deadline_s,
+            timing=connection_timing(round(100 * deadline_s)),
+        )
 
     async def advance(self, ms: int) -> None:
         self._now_ms += ms

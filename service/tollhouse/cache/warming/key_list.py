@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
+from contextlib import ExitStack
 from typing import Any, Final, TypeVar, cast
 
 from tollhouse.cache.commands import CacheStore
+from tollhouse.cache.reading.query import Query
+from tollhouse.cache.reading.read_many import LoadMany, ManyOutcome
 from tollhouse.cache.reading.reads import Reads, Tags, Without
 from tollhouse.cache.ttl import JITTER_DEFAULT
 from tollhouse.cache.warming.bounded import Positions, in_portions, warm_items
@@ -16,6 +20,8 @@ T = TypeVar("T")
 
 PORTION: Final = 100
 """How many keys are loaded by one call."""
+LOOK_UPS_MAX: Final = 400
+"""How many keys are looked up at the same time: of many more the store's answers would come too late."""
 _ANY_KEY: Final = "warm:list"
 
 
@@ -53,6 +59,8 @@ class KeyList:
             _ANY_KEY, load, ttl_s=ttl_s, none_ttl_s=none_ttl_s, jitter=jitter, tags=tags, family=None, type=type
         )
 
+        places = asyncio.Semaphore(LOOK_UPS_MAX // PORTION)
+
         async def warm(portion: list[tuple[int, str]]) -> Positions:
             if not self._store.is_available or await self._without() is not None:
                 return [(position, not_stored()) for position, _ in portion]
@@ -60,10 +68,24 @@ class KeyList:
                 unique = {key: position for position, key in reversed(portion)}
             except TypeError as error:
                 raise InvalidInput("keys", "no text", f"give a list of texts ({brief(error)})") from error
-            outcomes = await self._reads.each(template, list(unique), load_many, None)
+            outcomes = await self._read(template, list(unique), load_many, places)
             return [(unique[key], outcome) for key, outcome in outcomes.items()]
 
         return await warm_items(in_portions(keys, PORTION), warm, at_once)
+
+    async def _read(
+        self, template: Query, keys: list[str], load_many: LoadMany, places: asyncio.Semaphore
+    ) -> dict[str, ManyOutcome]:
+        """Read keys in a place, and leave it when the first load begins: the store has answered for all by then."""
+        await places.acquire()
+        with ExitStack() as place:
+            place.callback(places.release)
+
+            def load(missing: list[str]) -> Awaitable[Mapping[str, Any]]:
+                place.close()
+                return load_many(missing)
+
+            return await self._reads.each(template, keys, load, None)
 
 
 def not_stored() -> StoreUnavailable:

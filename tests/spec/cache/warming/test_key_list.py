@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any
 
 import pytest
 
 from tests.asgi import blamed
-from tests.caches import PATIENCE_S, Loader, Seam, open_cache
+from tests.caches import GET_OR_LEASE, PATIENCE_S, Loader, Seam, open_cache
 from tests.worlds import World
 from tollhouse.cache.warming.bounded import AT_ONCE_MAX
-from tollhouse.cache.warming.key_list import PORTION
+from tollhouse.cache.warming.key_list import LOOK_UPS_MAX, PORTION
 from tollhouse.cache.warming.report import FAILURES_MAX
 from tollhouse.errors import ConfigurationError, InvalidInput, OutOfBounds, StoreUnavailable
+from tollhouse.scripts import Argument
 
 
 class Rows:
@@ -44,6 +45,24 @@ class Rows:
             while self.running < calls:
                 self._began.clear()
                 await self._began.wait()
+
+
+class CountedStore:
+    """A store that knows how many look-ups were in progress at most."""
+
+    def __init__(self, store: Any) -> None:
+        self.running = self.most_running = 0
+        self.is_available = True
+        self._store = store
+
+    async def run(self, script: str, keys: Sequence[str], args: Sequence[Argument]) -> list[Any]:
+        """Run a script, and count it meanwhile if it is a look-up."""
+        self.running += script == GET_OR_LEASE
+        self.most_running = max(self.running, self.most_running)
+        try:
+            return await self._store.run(script, keys, args)
+        finally:
+            self.running -= script == GET_OR_LEASE
 
 
 async def test_what_is_not_stored_of_a_list_is_loaded_at_once(world: World):
@@ -93,13 +112,14 @@ async def test_two_warmings_of_one_list_load_each_key_once(world: World):
 
 async def test_a_long_list_is_read_as_it_is_worked_on(world: World):
     """Of a list without end no more is taken than is loaded: `at_once` calls of a hundred keys."""
-    cache, rows = open_cache(world), Rows()
+    stores = world.open_stores(deadline_s=PATIENCE_S)  # a machine that stands still for a second fails no test
+    cache, rows = open_cache(world, stores.cache), Rows()
     rows.gate.clear()
     taken = 0
 
     def keys() -> Iterator[str]:
         nonlocal taken
-        for taken in range(1, 1_001):
+        for taken in range(1, 501):
             yield f"row:{taken}"
 
     warming = asyncio.create_task(cache.warm(keys(), rows, at_once=2))
@@ -107,9 +127,35 @@ async def test_a_long_list_is_read_as_it_is_worked_on(world: World):
     was_taken = taken
     rows.gate.set()
 
-    assert (await warming).loaded == 1_000
+    assert (await warming).loaded == 500
     assert was_taken <= 3 * PORTION
     assert rows.most_running == 2
+    await stores.aclose()
+
+
+async def test_no_more_is_looked_up_than_can_be_answered_in_time(world: World):
+    """However many loads may run, a bounded number of keys waits for the store: the last one of many would be late."""
+    store = CountedStore(world.stores.cache)
+    keys = [f"row:{number}" for number in range(LOOK_UPS_MAX + 2 * PORTION)]
+
+    report = await open_cache(world, store).warm(keys, Rows(), at_once=AT_ONCE_MAX)
+
+    assert report.loaded == len(keys)
+    assert PORTION < store.most_running <= LOOK_UPS_MAX
+
+
+async def test_keys_that_wait_for_a_load_keep_none_from_being_looked_up(world: World):
+    """A load does not take part in the bound of look-ups: more calls run than have their keys looked up at once."""
+    rows = Rows()
+    rows.gate.clear()
+    calls = LOOK_UPS_MAX // PORTION + 1
+    keys = [f"row:{number}" for number in range(calls * PORTION)]
+
+    warming = asyncio.create_task(open_cache(world).warm(keys, rows, at_once=AT_ONCE_MAX))
+    await rows.until_running(calls)
+    rows.gate.set()
+
+    assert (await warming).loaded == len(keys)
 
 
 async def test_a_list_may_be_asynchronous(world: World):
