@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from tollhouse.sessions.revocations import UNSETTLED_MS, AllSessionsRevoked, Revocation, SessionRevoked, UserStatus
+from tollhouse.sessions.revocations import UNSETTLED_MS, AllSessionsRevoked, Revocation, SessionRevoked
 
 RETENTION_S: Final = UNSETTLED_MS / 1000
 """How long an entry is kept; a failover takes seconds."""
@@ -104,7 +104,7 @@ def _key(revocation: Revocation) -> str:
             return revocation.sid
         case AllSessionsRevoked():
             return revocation.digest
-        case UserStatus():
+        case _:
             return f"status:{revocation.digest}"
 
 

@@ -21,6 +21,7 @@ from tollhouse.sessions.policies import SessionPolicy
 from tollhouse.sessions.revocation_log import ENTRIES_MAX, RETENTION_S, RevocationLog
 from tollhouse.sessions.revocations import (
     ANNOUNCEMENT_BYTES_MAX,
+    UNSETTLED_MS,
     AllSessionsRevoked,
     Revocation,
     SessionRevoked,
@@ -29,6 +30,7 @@ from tollhouse.sessions.revocations import (
     read_announcement,
 )
 from tollhouse.sessions.sessions import Sessions
+from tollhouse.sessions.verbs.data_editor import DataRefused
 from tollhouse.wiring import open_sessions
 
 DIGEST = "0123456789abcdef" * 2
@@ -344,6 +346,21 @@ async def test_a_lost_revoke_all_is_replayed(world):
             assert await process.verify(issued.token) == issued.session
     assert (await kinds(world, kept)).count(b"revoked-all") == 1
     await assert_sound(world)
+
+
+async def test_what_a_lost_revoke_all_ended_is_over_before_its_replay(world):
+    """P4: the process that revoked accepts no session that a new primary still has, whatever the verb."""
+    sessions, _ = joined(world)
+    gone = await sessions.create("ada")
+    await world.advance(2 * UNSETTLED_MS)
+    copy = await copied(world)
+    await sessions.revoke_all("ada")
+    await take_over(world, copy)
+
+    assert await forgetful(world).verify(gone.token) is not None
+    assert await sessions.verify(gone.token) is None
+    assert await sessions.patch(gone.token, {"name": 1}) == DataRefused(reason="over")
+    assert await sessions.data(gone.token) is None
 
 
 async def test_a_login_that_a_former_primary_ran_late_is_ended_by_a_replay(world):
