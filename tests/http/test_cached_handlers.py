@@ -224,9 +224,9 @@ OF_THE_CLIENT: list[tuple[Callable[[Any], Any], str, str]] = [
     (rcached(ttl=60, key=lambda name: name), "", "key"),
     (rcached(ttl=60, key=lambda name: CacheKeys.model(name)), LONG, "model_id"),
     (rcached(ttl=60, key=lambda name: CacheKeys.model_list(int(name))), "-1", "page"),
-    (rcached(ttl=60, tags=["page:{name}"]), LONG, "tag"),
+    (rcached(ttl=60, tags=["page:{name}"]), LONG, "name"),
     (rcached(ttl=60), LONG * 1_000, "name"),
-    (invalidate_cache(tags=["page:{name}"]), LONG, "tag"),
+    (invalidate_cache(tags=["page:{name}"]), LONG, "name"),
     (invalidate_cache(["page:{name}"]), "a:*", "name"),
 ]
 
