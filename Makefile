@@ -29,8 +29,8 @@ ALSO_stores := tests/failures
 STRUCTURE  := $(addprefix tests/project/test_,layers.py public_names.py style.py)
 
 FAILOVERS  := kill9,sigstop,forced,coordinated,partition,lag
-# Each runs a broken copy of the package; what they show is about the simulations, so they run with those.
-MUTANTS    := tests/simulation/test_mutants.py
+# They run with the simulations: 20,000 races over the cache, and broken copies of the package that simulations notice.
+SIMULATED  := tests/simulation/test_races.py tests/simulation/test_mutants.py
 
 FAILED     := out/pytest/v/cache/lastfailed
 COVERED     = $(BIN)/coverage report && $(BIN)/coverage report --fail-under=100 --include='$(CORE_FILES)'
@@ -83,21 +83,21 @@ test-%: $(VENV)/.develop ## run what specifies one folder: make test-limits, tes
 	  $(or $(wildcard tests/spec/$* tests/$* tests/*/test_$*.py tests/*/test_$*_*.py $(ALSO_$*)),tests/spec/$*)
 
 test: $(VENV)/.develop ## run every test, on two workers, and hold the coverage to its bound
-	$(PYTEST) -n 2 --dist loadgroup --cov --cov-report= --ignore $(MUTANTS)
+	$(PYTEST) -n 2 --dist loadgroup --cov --cov-report= $(SIMULATED:%=--ignore %)
 	$(COVERED)
 
 test-failed: $(VENV)/.develop ## run once more, alone, the tests that failed, if they are at most three
 	@$(BIN)/python -c 'import json, sys; sys.exit(len(json.load(open("$(FAILED)"))) > 3)'
-	$(PYTEST) -v --lf --lfnf=none --cov --cov-append --cov-report= --ignore $(MUTANTS)
+	$(PYTEST) -v --lf --lfnf=none --cov --cov-append --cov-report= $(SIMULATED:%=--ignore %)
 	$(COVERED)
 
 fuzz: $(VENV)/.develop ## send 20,000 generated requests to every route and edge; SEED=7 repeats a run, REQUESTS=500 is a short one
 	@echo 'make fuzz SEED=$(SEED)'
 	FUZZ_REQUESTS=$(or $(REQUESTS),20000) $(PYTEST) -q -n 2 --dist loadfile -p no:randomly --hypothesis-seed=$(SEED) tests/fuzz
 
-simulate: $(VENV)/.develop ## run 2,000 simulated failures of the stores, and one for each known mutant; SEEDS=0:100000 runs more, SEEDS=17 ARGS=--trace shows one
+simulate: $(VENV)/.develop ## run 2,000 simulated failures of the stores, 20,000 races over the cache, and what notices each known mutant; SEEDS=0:100000 runs more, SEEDS=17 ARGS=--trace shows one
 	@$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),0:2000) $(ARGS)
-	$(if $(SEEDS),,$(PYTEST) -q -n 2 $(MUTANTS))
+	$(if $(SEEDS),,$(PYTEST) -q -n 2 $(SIMULATED))
 
 simulate-mutants: $(VENV)/.develop ## search, for each broken copy of the package, the simulation that notices it; MUTANT=replay tries some
 	@$(BIN)/python -m tests.simulation.mutants --only '$(MUTANT)' $(ARGS)
