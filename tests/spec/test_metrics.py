@@ -164,6 +164,7 @@ class Loop(asyncio.SelectorEventLoop):
 async def count(metrics, loop):
     for _ in range(100):
         metrics.decision("api", "refused")
+        metrics.cache_bytes("user", "served", 7)
     loop.now_s += FLUSH_S
     for _ in range(3):
         await asyncio.sleep(0)
@@ -182,19 +183,24 @@ while True:
 
 
 def decisions_of_others(folder: Path) -> float:
+    return total_of_others(folder, "tollhouse_ratelimit_decisions_total")
+
+
+def total_of_others(folder: Path, metric: str) -> float:
     """Return what a worker that counted nothing answers for all."""
     text = text_of(Metrics({"PROMETHEUS_MULTIPROC_DIR": str(folder)}))
-    (line,) = [line for line in text.splitlines() if line.startswith("tollhouse_ratelimit_decisions_total{")]
+    (line,) = [line for line in text.splitlines() if line.startswith(metric + "{")]
     return float(line.split()[-1])
 
 
 def test_what_a_busy_worker_decided_is_soon_seen_by_others(shared: Path) -> None:
-    """Pending decisions are flushed by a timer of the event loop, also if an earlier loop ended before its timer."""
+    """Pending counts are flushed by a timer of the event loop, also if an earlier loop ended before its timer."""
     process = worker(shared, "up", BUSY_WORKER)
     assert process.stdin is not None
     assert process.stdout is not None
 
     first = decisions_of_others(shared)
+    assert total_of_others(shared, "tollhouse_cache_bytes_total") == 700
     process.stdin.write("again\n")
     process.stdin.flush()
     assert process.stdout.readline() == "ready\n"

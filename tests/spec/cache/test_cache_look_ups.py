@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from tests.caches import GatedLoader, Loader, Seam, open_cache, reads
 from tests.worlds import World
+from tollhouse.errors import StoreRefused
 
 
 async def test_a_stored_value_is_returned_with_its_age(world: World) -> None:
@@ -135,3 +138,17 @@ async def test_a_foreign_key_under_the_name_is_not_found(world: World) -> None:
         await world.command("cache", "LPUSH", name, "foreign")
 
     assert await cache.look_up("k") is None
+
+
+async def test_a_refusal_that_only_the_setup_mends_is_raised(world: World):
+    """P8: it is no miss: a wrong password would look like an empty cache."""
+    seam = Seam(world.stores.cache)
+    cache = open_cache(world, seam)
+
+    async def refused() -> None:
+        raise StoreRefused("cache", "rejected", "wrong password", "give the right one")
+
+    seam.before["cache/get"] = refused
+
+    with pytest.raises(StoreRefused):
+        await cache.look_up("k")
