@@ -10,7 +10,7 @@
 -- KEYS[5]  queue       stream; id, hold, until and write of each
 -- ARGV[1]  now_ms      integer; 0 means the server's clock
 -- ARGV[2]  primary     text; the replication id of the primary
--- ARGV[3]  token       text, 24 hex digits, never used before; a lost clock takes 16 of them as its epoch
+-- ARGV[3]  token       text, 24 hex digits, never used before; a lost clock takes some of them for its epoch
 -- ARGV[4]  id          text; the name of the write, which its consumer gets
 -- ARGV[5]  length_max  integer >= 1; how many writes may be queued
 -- ARGV[6]  hold_ms     integer >= 1; how long loads are kept out at most
@@ -23,6 +23,7 @@
 -- idempotent no
 -- flags    none
 --#include lib/now.lua
+--#include lib/new_epoch.lua
 --#include lib/is_ahead.lua
 --#include lib/keep_marks.lua
 --#include lib/store_entry.lua
@@ -44,7 +45,7 @@ end
 if length >= length_max then return {0, length} end
 
 if not epoch then
-  epoch = string.sub(token, 1, 16)
+  epoch = new_epoch(token, now_ms)
   redis.call('HSET', clock_key, 'e', epoch)
 end
 local sequence = redis.call('HINCRBY', clock_key, 's', 1)

@@ -456,3 +456,23 @@ async def test_a_wrong_argument_is_named(cache: Cache, field: str, name: str, gi
         cache.write_behind(name, **given)
 
     assert field in str(refused.value)
+
+
+async def test_a_late_copy_of_a_put_does_not_bring_its_epoch_back(world: World, cache: Cache, seam: Seam):
+    """P6: if it began a clock that was lost again, the copy begins another one, with no entry of the first."""
+
+    async def give_up() -> None:
+        raise StoreUnavailable("cache", "ambiguous", "the caller gave up")
+
+    seam.before[QUEUE_WRITE] = give_up
+    async with cache.write_behind("rows") as writes:
+        with pytest.raises(StoreUnavailable):
+            await writes.put(KEY, "new")
+    clock, epochs = "tollhouse:@clock:{0}", list[bytes]()
+    for _ in range(2):
+        await world.command("cache", "DEL", clock)
+        await world.advance(1)
+        await world.stores.cache.run(*seam.given_up[0])
+        epochs.append(await world.command("cache", "HGET", clock, "e"))
+
+    assert epochs[0] != epochs[1]
