@@ -41,7 +41,9 @@ OF_APPLICATIONS = {"fastapi": ("fastapi", "asgi"), "starlette": ("fastapi", "asg
 BARE_MAX = 11
 """Packages that the library may bring along beside itself."""
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
-SKIPPED_FOLDERS = frozenset({".git", "__pycache__", ".hypothesis", ".ruff_cache", ".pytest_cache", "build", "dist"})
+SKIPPED_FOLDERS = frozenset(
+    {".git", "__pycache__", ".hypothesis", ".ruff_cache", ".pytest_cache", "build", "dist", "out"}
+)
 REGISTRIES = tuple(
     ".".join(parts) for parts in [("pypi", "org"), ("pythonhosted", "org"), ("npmjs", "org"), ("npmjs", "com")]
 )
