@@ -47,6 +47,11 @@ class CanonicalJson(Struct, frozen=True, kw_only=True):
         return CanonicalJson(value=self.value[name], text=self.text[len(_ENCODER.encode(name)) + 2 : -1])
 
 
+def beginning(text: bytes) -> str:
+    """Return the first 80 bytes of a text for an error, in which bytes that are not UTF-8 are escaped."""
+    return text[:80].decode("utf-8", "backslashreplace")
+
+
 def parse(raw: bytes | msgspec.Raw) -> CanonicalJson:
     """Return the canonical form of a client's JSON text; raises InvalidInput if it is invalid or ambiguous."""
     text = bytes(raw)
@@ -57,9 +62,9 @@ def parse(raw: bytes | msgspec.Raw) -> CanonicalJson:
         value = decode_undisturbed(_DECODER.decode, text)
         canonical = CanonicalJson(value=value, text=_ENCODER.encode(value))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
-        raise InvalidInput("input", text[:80], f"send one JSON value: {error}") from error
+        raise InvalidInput("input", beginning(text), f"send one JSON value: {error}") from error
     if members != _shape(canonical.text)[0]:
-        raise InvalidInput("input", text[:80], "name each member of an object once")
+        raise InvalidInput("input", beginning(text), "name each member of an object once")
     return canonical
 
 

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich_click import RichCommand
 
-from tollhouse.ai.canonical import parse
+from tollhouse.ai.canonical import beginning, parse
 from tollhouse.ai.models import Models
 from tollhouse.app import installed_models
 from tollhouse.cache.reading.read_many import ManyOutcome
@@ -95,7 +95,7 @@ def _call_of(target: str) -> WarmOne:
         try:
             call = msgspec.json.decode(text)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise InvalidInput("line", text[:80], f"give one JSON value ({error})") from error
+            raise InvalidInput("line", beginning(text), f"give one JSON value ({error})") from error
         return await outcome_of_call(own, call)
 
     return one
@@ -168,7 +168,7 @@ class _Lines:
             if len(line) > LINE_BYTES_MAX:
                 self.refused += 1
                 remedy = f"give at most {LINE_BYTES_MAX} bytes on a line"
-                self._display.fail(number, InvalidInput("line", line[:80], remedy))
+                self._display.fail(number, InvalidInput("line", beginning(line), remedy))
                 while line and not line.endswith(b"\n"):
                     line = await asyncio.to_thread(self._file.readline, LINE_BYTES_MAX)
                 continue

@@ -153,6 +153,14 @@ def test_text_that_is_no_json_is_refused(raw: bytes):
         parse(raw)
 
 
+def test_an_error_shows_the_text_as_it_was_sent():
+    """Bytes that are not UTF-8 are escaped, and a long text is cut."""
+    with pytest.raises(InvalidInput) as refused:
+        parse(b'"caf\xc3\xa9 \xff' + b"x" * 1_000)
+
+    assert refused.value.value == '"café \\xff' + "x" * 72
+
+
 @pytest.mark.parametrize(
     "value",
     [float("nan"), float("-inf"), b"bytes", {1: "a"}, {None: 1}, {1, 2}, object(), "\ud800", {"\ud800": 1}, [10**5000]],
