@@ -25,7 +25,7 @@
 --#include lib/envelope_status.lua
 --#include lib/is_ahead.lua
 --#include lib/keep_marks.lua
---#include lib/new_epoch.lua
+--#include lib/begin_clock.lua
 --#include lib/sweep_marks.lua
 
 local entry, lease, permit, clock_key = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
@@ -40,10 +40,7 @@ local shared = cause ~= 'hit' and redis.call('GET', permit)
 redis.call('HINCRBY', clock_key, 'n:' .. cause, 1)
 sweep_marks(clock_key, due_ms, now_ms)
 if cause == 'hit' then return {1, now_ms, sequence, 0, epoch .. primary, envelope} end
-if not epoch then
-  epoch = new_epoch(token, now_ms)
-  redis.call('HSET', clock_key, 'e', epoch)
-end
+epoch = epoch or begin_clock(clock_key, token, now_ms)
 if permit_ms > 0 then keep_marks(clock_key, now_ms + permit_ms, now_ms) end
 if is_hold or permit_ms == 0 then return {3, now_ms, sequence, cause_number(cause), epoch .. primary, ''} end
 shared = shared or token .. string.format('%012d', sequence)

@@ -48,16 +48,13 @@ end
 --#include lib/cause_number.lua
 --#include lib/is_ahead.lua
 --#include lib/keep_marks.lua
---#include lib/new_epoch.lua
+--#include lib/begin_clock.lua
 --#include lib/sweep_marks.lua
 sweep_marks(clock_key, due_ms, now_ms)
 if cause == 'hit' then
   return {1, now_ms, sequence, 0, epoch .. primary, envelope}
 end
-if not epoch then
-  epoch = new_epoch(token, now_ms)
-  redis.call('HSET', clock_key, 'e', epoch)
-end
+epoch = epoch or begin_clock(clock_key, token, now_ms)
 keep_marks(clock_key, now_ms + math.max(ttl_ms, 60000), now_ms)
 if is_hold then return {4, now_ms, sequence, cause_number(cause), epoch .. primary, holder} end
 if is_own then

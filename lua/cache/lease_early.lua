@@ -23,7 +23,7 @@
 --#include lib/envelope_status.lua
 --#include lib/is_ahead.lua
 --#include lib/keep_marks.lua
---#include lib/new_epoch.lua
+--#include lib/begin_clock.lua
 
 local entry, lease, clock_key = KEYS[1], KEYS[2], KEYS[3]
 local now_ms = clock(tonumber(ARGV[1]))
@@ -42,10 +42,7 @@ if not is_due then
 end
 if not is_due or (holder and not is_own) then return {0, now_ms, sequence, '', ''} end
 
-if not epoch then
-  epoch = new_epoch(token, now_ms)
-  redis.call('HSET', clock_key, 'e', epoch)
-end
+epoch = epoch or begin_clock(clock_key, token, now_ms)
 keep_marks(clock_key, now_ms + math.max(ttl_ms, 60000), now_ms)
 if is_own then
   sequence = math.min(sequence, tonumber(string.sub(holder, 25)))

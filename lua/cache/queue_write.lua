@@ -23,7 +23,7 @@
 -- idempotent no
 -- flags    none
 --#include lib/now.lua
---#include lib/new_epoch.lua
+--#include lib/begin_clock.lua
 --#include lib/is_ahead.lua
 --#include lib/keep_marks.lua
 --#include lib/store_entry.lua
@@ -44,10 +44,7 @@ end
 
 if length >= length_max then return {0, length} end
 
-if not epoch then
-  epoch = new_epoch(token, now_ms)
-  redis.call('HSET', clock_key, 'e', epoch)
-end
+epoch = epoch or begin_clock(clock_key, token, now_ms)
 local sequence = redis.call('HINCRBY', clock_key, 's', 1)
 local hold = string.format('HW%012d', sequence)
 redis.call('SET', lease, hold, 'PX', hold_ms)

@@ -19,7 +19,7 @@
 --#include lib/now.lua
 --#include lib/is_ahead.lua
 --#include lib/keep_marks.lua
---#include lib/new_epoch.lua
+--#include lib/begin_clock.lua
 
 local lease, clock_key = KEYS[1], KEYS[2]
 local now_ms = clock(tonumber(ARGV[1]))
@@ -30,10 +30,7 @@ local holder = redis.call('GET', lease)
 local state = redis.call('HMGET', clock_key, 'e', 's')
 local epoch, sequence = state[1], tonumber(state[2] or 0)
 
-if not epoch then
-  epoch = new_epoch(token, now_ms)
-  redis.call('HSET', clock_key, 'e', epoch)
-end
+epoch = epoch or begin_clock(clock_key, token, now_ms)
 keep_marks(clock_key, now_ms + math.max(ttl_ms, 60000), now_ms)
 if holder and string.sub(holder, 1, 1) == 'H' then return {now_ms, sequence, epoch .. primary, holder} end
 if holder and string.sub(holder, 1, 24) == token then

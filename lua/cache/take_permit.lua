@@ -20,7 +20,7 @@
 --#include lib/now.lua
 --#include lib/is_ahead.lua
 --#include lib/keep_marks.lua
---#include lib/new_epoch.lua
+--#include lib/begin_clock.lua
 
 local entry, lease, permit, clock_key = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local now_ms = clock(tonumber(ARGV[1]))
@@ -31,10 +31,7 @@ local epoch = redis.call('HGET', clock_key, 'e')
 
 local sequence = redis.call('HINCRBY', clock_key, 's', 1)
 local granted = token .. string.format('%012d', sequence)
-if not epoch then
-  epoch = new_epoch(token, now_ms)
-  redis.call('HSET', clock_key, 'e', epoch)
-end
+epoch = epoch or begin_clock(clock_key, token, now_ms)
 keep_marks(clock_key, now_ms + permit_ms, now_ms)
 redis.call('UNLINK', entry)
 if not is_hold then redis.call('DEL', lease) end

@@ -27,7 +27,11 @@ MUTANTS = {
         "not is_storable or redis.call('GET', permit)",
         "redis.call('GET', permit)",
     ),
-    "a lost clock gets its epoch back": (7, "epoch = new_epoch(token, now_ms)", "epoch = 'eeeeeeeeeeeeeeee'"),
+    "a lost clock gets its epoch back": (
+        7,
+        "local epoch = string.format('%011x', now_ms) .. string.sub(token, 1, 5)",
+        "local epoch = 'eeeeeeeeeeeeeeee'",
+    ),
     "every primary has one name": (0, "string.format('%-16.16s', ARGV[2])", "'ffffffffffffffff'"),
     "loads in progress are not barred": (23, "and barred <= tonumber(string.sub(envelope, 69, 80))", ""),
     "a write needs no lease": (28, "holder == token and not is_hold and is_storable", "not is_hold and is_storable"),
