@@ -28,7 +28,7 @@ from tollhouse.ai.langid import langid
 from tollhouse.ai.models import Models
 from tollhouse.asgi.head import answer_head
 from tollhouse.asgi.types import App
-from tollhouse.http import accounts, ai, cache, health, root, sessions
+from tollhouse.http import accounts, ai, cache, health, root
 from tollhouse.http.api_keys import ApiKeys
 from tollhouse.http.authentication import Authentication, rate_key
 from tollhouse.http.csrf import refuse_cross_site, refuse_unwanted_query
@@ -38,6 +38,7 @@ from tollhouse.http.limits.fast_path import FastPath
 from tollhouse.http.limits.responses import TakeResponses
 from tollhouse.http.openapi import security_schemes
 from tollhouse.http.problems import HANDLERS, refuse_other_types
+from tollhouse.http.sessions import routes as sessions
 from tollhouse.litestar.routes import RateLimitRoutes
 from tollhouse.logs import Log
 from tollhouse.settings import Settings
@@ -68,7 +69,7 @@ def create_app(tollhouse: Tollhouse, file: Path | None = None, *, keys: ApiKeys 
         route_handlers=[
             limits.ROUTER,
             *accounts.HANDLERS,
-            sessions.ROUTER,
+            *sessions.ROUTERS,
             *ai.HANDLERS,
             cache.ROUTER,
             *health.HANDLERS,

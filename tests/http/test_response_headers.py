@@ -16,6 +16,7 @@ from tests.http.twins import AsgiRequest, twins
 from tests.worlds import StoreWorld, fake_world
 from tollhouse.app import create_app
 from tollhouse.asgi.ratelimit.middleware import RateLimitMiddleware
+from tollhouse.http.headers import DURABLE_FIELD, durable_header
 from tollhouse.http.problems import HANDLERS
 
 TOKEN = "v1.00000000." + "ab" * 16 + "." + "a" * 26 + "." + "A" * 43
@@ -90,6 +91,14 @@ async def test_a_refusal_of_the_middleware_is_not_sniffed() -> None:
     assert [response.status_code for response in responses] == [200, 429]
     assert responses[1].headers["x-content-type-options"] == "nosniff"
     assert "x-content-type-options" not in responses[0].headers, "the application's own response is left alone"
+
+
+def test_durability_is_true_or_false() -> None:
+    """The header says one of two words, under the name that the document describes."""
+    headers = [durable_header(durable=durable) for durable in (True, False)]
+
+    assert headers == [{"Tollhouse-Durable": "true"}, {"Tollhouse-Durable": "false"}]
+    assert {DURABLE_FIELD.name} == {name for header in headers for name in header}
 
 
 #   method, path, status

@@ -95,3 +95,22 @@ async def test_further_problems_of_a_route_are_described(method: str, path: str,
     schema, _ = await document()
 
     assert statuses <= set(schema["paths"][path][method]["responses"])
+
+
+#   method, path of every route that begins, ends or replaces sessions
+DURABLE = [
+    ("post", "/v1/login"),
+    ("post", "/v1/logout"),
+    ("delete", "/v1/sessions"),
+    ("delete", "/v1/sessions/{sid}"),
+]
+
+
+async def test_routes_that_change_sessions_describe_whether_that_is_durable() -> None:
+    """`Tollhouse-Durable` stands in the document of each route that begins, ends or replaces sessions."""
+    schema, _ = await document()
+
+    for method, path in DURABLE:
+        responses = schema["paths"][path][method]["responses"]
+        (done,) = (response for status, response in responses.items() if status < "300")
+        assert "Tollhouse-Durable" in done["headers"], (method, path)

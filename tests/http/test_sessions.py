@@ -221,6 +221,26 @@ async def test_a_logout_of_a_session_that_is_over_clears_the_cookie_too(service:
         assert (refused.status_code, "set-cookie" in refused.headers) == (status, False)
 
 
+async def test_what_ends_sessions_says_whether_that_is_durable(service: Service) -> None:
+    """`Tollhouse-Durable: false` if no replica confirms it; a refusal, and what changes no session, has none."""
+    await service.sign_up()
+    mine, other = await service.log_in(), await service.log_in()
+    sid = (await service.ask("GET", "/v1/session", headers=other)).json()["sid"]
+    login = {"user": "ada", "password": PASSWORD}
+
+    for method, path, options in (
+        ("DELETE", f"/v1/sessions/{sid}", {"headers": mine}),
+        ("DELETE", "/v1/sessions?except=current", {"headers": mine}),
+        ("POST", "/v1/logout", {"headers": mine}),
+        ("POST", "/v1/logout", {"headers": mine}),
+        ("POST", "/v1/login", {"json": login}),
+    ):
+        answer = await service.ask(method, path, **options)
+        assert answer.headers.get_list("tollhouse-durable") == ["false"], (method, path, answer.status_code)
+    for method, path in (("GET", "/v1/session"), ("DELETE", "/v1/sessions/none"), ("DELETE", "/v1/sessions")):
+        assert "tollhouse-durable" not in (await service.ask(method, path)).headers
+
+
 THIEF, OWNER = {"X-Forwarded-For": "203.0.113.66"}, {"X-Forwarded-For": "198.51.100.7"}
 ENDING = [("DELETE", "/v1/sessions?except=current"), ("DELETE", "/v1/sessions/{other}"), ("POST", "/v1/logout")]
 

@@ -1,4 +1,4 @@
-"""The HTTP interface: Litestar handlers, one module per resource.
+"""The HTTP interface: Litestar handlers, one module or folder per resource.
 
 accounts, ai, cache, health, limits, sessions   routes
 api_keys         what a key allows, and how many wrong ones an address may send

@@ -22,10 +22,11 @@ from tollhouse.asgi.credentials import cookie_name, session_token
 from tollhouse.asgi.ratelimit.rules import RateLimitRule
 from tollhouse.http.authentication import check_role, current_caller, logout_key
 from tollhouse.http.cookies import session_cookie
+from tollhouse.http.headers import DURABLE_FIELD, durable_header
 from tollhouse.http.limits.responses import TakeResponses
 from tollhouse.http.openapi import SESSION, problems
 from tollhouse.http.problems import litestar_response, problem
-from tollhouse.http.sessions import SessionBody, session_body
+from tollhouse.http.sessions.bodies import SessionBody, session_body
 from tollhouse.limits.decision import Decision
 from tollhouse.sessions.outcomes import SessionRefused
 from tollhouse.sessions.sessions import Sessions
@@ -77,7 +78,12 @@ async def sign_up(
             assert_never(result)
 
 
-@post("/v1/login", status_code=200, responses=problems(400, 401, 403, 409, 422, 429, 503))
+@post(
+    "/v1/login",
+    status_code=200,
+    responses=problems(400, 401, 403, 409, 422, 429, 503),
+    response_headers=[DURABLE_FIELD],
+)
 async def login(
     request: Request[Any, Any, Any],
     data: JSONBody[LoginBody],
@@ -99,7 +105,7 @@ async def login(
             session, token = session_body(issued.session), issued.token.reveal()
             answer = LoginAnswer(session=session, durable=issued.durable, token=None if by_cookie else token)
             cookies = [session_cookie(token, plain_http=settings.plain_http)] if by_cookie else []
-            return Response(answer, cookies=cookies)
+            return Response(answer, cookies=cookies, headers=durable_header(durable=issued.durable))
         case WrongCredentials():
             raise NotAuthorizedException("user name and password do not match")
         case TooManyAttempts():
@@ -114,6 +120,7 @@ async def login(
     "/v1/logout",
     status_code=204,
     responses=problems(400, 401, 403, 429, 503),
+    response_headers=[DURABLE_FIELD],
     opt={"auth": True, "rate_limit": RateLimitRule(policy="revocation", key=logout_key)},
     security=SESSION,
 )
@@ -128,10 +135,11 @@ async def logout(
     caller = current_caller(request)
     if not caller.session_is_over:
         check_role(request, "session")
+    durable = False  # what ended the session before may not be
     if caller.session is not None:
-        await sessions.revoke(caller.session.user, caller.session.sid)
+        durable = (await sessions.revoke(caller.session.user, caller.session.sid)).durable
     cookie = session_cookie(None, plain_http=settings.plain_http)
-    return Response(None, status_code=204, cookies=[cookie])
+    return Response(None, status_code=204, cookies=[cookie], headers=durable_header(durable=durable))
 
 
 def _presented(request: Request[Any, Any, Any], settings: Settings) -> str | None:

@@ -1,20 +1,33 @@
 """The headers that every response of the service has, set in one place.
 
 No response is stored by a cache, and none is read as another type than it says. A response of a route that reads
-credentials also says that it depends on them.
+credentials also says that it depends on them. A route that ends or begins sessions says whether that is durable.
 """
 
 from __future__ import annotations
 
 from typing import Any, Final, cast
 
+from litestar.datastructures import ResponseHeader
 from litestar.types import Message, Scope
 
 from tollhouse.asgi.head import allow_head
 from tollhouse.asgi.response import NO_SNIFFING, NO_STORE
 from tollhouse.asgi.types import Headers
 
+DURABLE_FIELD: Final = ResponseHeader(
+    name="Tollhouse-Durable",
+    documentation_only=True,
+    description="`true` if what was done survives a failover, `false` if no replica has confirmed it.",
+)
+"""The header of `durable_header` in the OpenAPI document."""
+
 _VARY: Final = (b"vary", b"Authorization, Cookie, X-Api-Key")
+
+
+def durable_header(*, durable: bool) -> dict[str, str]:
+    """Return the header that says whether what was done survives a failover: a 204 has no body that could."""
+    return {"Tollhouse-Durable": "true" if durable else "false"}
 
 
 def complete_headers(headers: Headers, *, reads_credentials: bool) -> None:

@@ -1,10 +1,10 @@
-"""Sessions over HTTP: the caller's session, its other sessions, and their revocation."""
+"""The caller's sessions over HTTP: list them, and revoke one or all others."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Final, Literal
 
-from litestar import Request, Response, Router, delete, get
+from litestar import Request, Response, delete, get
 from litestar.di import NamedDependency
 from litestar.exceptions import HTTPException, NotFoundException
 from litestar.params import FromPath, QueryParameter
@@ -12,9 +12,9 @@ from msgspec import Struct, convert
 from msgspec.structs import asdict
 
 from tollhouse.asgi.ratelimit.rules import RateLimitRule
-from tollhouse.http.authentication import current_session, require_role, revocation_key
-from tollhouse.http.openapi import SESSION, problems
-from tollhouse.sessions.records import Session
+from tollhouse.http.authentication import current_session, revocation_key
+from tollhouse.http.headers import DURABLE_FIELD, durable_header
+from tollhouse.http.openapi import problems
 from tollhouse.sessions.sessions import Sessions
 
 REVOCATION: Final = RateLimitRule(policy="revocation", key=revocation_key)
@@ -22,16 +22,6 @@ REVOCATION: Final = RateLimitRule(policy="revocation", key=revocation_key)
 from ending it."""
 
 _PROBLEMS: Final = problems(400, 401, 403, 429, 503)
-
-
-class SessionBody(Struct, frozen=True, kw_only=True):
-    """A session as its user sees it; times are integer milliseconds since 1970."""
-
-    sid: str
-    user: str
-    created_at: int
-    expires_at: int
-    idle_expires_at: int
 
 
 class DeviceBody(Struct, frozen=True, kw_only=True):
@@ -48,17 +38,6 @@ class DeviceBody(Struct, frozen=True, kw_only=True):
     current: bool
 
 
-def session_body(session: Session) -> SessionBody:
-    """Return the members of a session that its user may see."""
-    return convert(session, SessionBody, from_attributes=True)
-
-
-@get("/session", responses=_PROBLEMS)
-async def get_session(request: Request[Any, Any, Any]) -> Response[SessionBody]:
-    """Return the caller's session, or 401."""
-    return Response(session_body(current_session(request)))
-
-
 @get("/sessions", responses=_PROBLEMS)
 async def list_sessions(request: Request[Any, Any, Any], sessions: NamedDependency[Sessions]) -> Response[Any]:
     """List the caller's sessions, the most recently used first."""
@@ -68,7 +47,13 @@ async def list_sessions(request: Request[Any, Any, Any], sessions: NamedDependen
     return Response({"sessions": devices})
 
 
-@delete("/sessions/{sid:str}", status_code=204, responses=problems(*_PROBLEMS, 404), opt={"rate_limit": REVOCATION})
+@delete(
+    "/sessions/{sid:str}",
+    status_code=204,
+    responses=problems(400, 401, 403, 404, 429, 503),
+    response_headers=[DURABLE_FIELD],
+    opt={"rate_limit": REVOCATION},
+)
 async def revoke_session(
     request: Request[Any, Any, Any], sid: FromPath[str], sessions: NamedDependency[Sessions]
 ) -> Response[None]:
@@ -76,10 +61,16 @@ async def revoke_session(
     result = await sessions.revoke(current_session(request).user, sid)
     if not result.found:
         raise NotFoundException
-    return Response(None, status_code=204)
+    return Response(None, status_code=204, headers=durable_header(durable=result.durable))
 
 
-@delete("/sessions", status_code=204, responses=_PROBLEMS, opt={"query": ("except",), "rate_limit": REVOCATION})
+@delete(
+    "/sessions",
+    status_code=204,
+    responses=_PROBLEMS,
+    response_headers=[DURABLE_FIELD],
+    opt={"query": ("except",), "rate_limit": REVOCATION},
+)
 async def revoke_others(
     request: Request[Any, Any, Any],
     sessions: NamedDependency[Sessions],
@@ -89,14 +80,8 @@ async def revoke_others(
     if but is None:
         raise HTTPException("send ?except=current; to revoke this session too, log out", status_code=400)
     own = current_session(request)
-    await sessions.revoke_all(own.user, keep=own)
-    return Response(None, status_code=204)
+    result = await sessions.revoke_all(own.user, keep=own)
+    return Response(None, status_code=204, headers=durable_header(durable=result.durable))
 
 
-ROUTER = Router(
-    "/v1",
-    route_handlers=[get_session, list_sessions, revoke_session, revoke_others],
-    guards=[require_role("session")],
-    opt={"auth": True, "rate_limit": "session"},
-    security=SESSION,
-)
+HANDLERS = [list_sessions, revoke_session, revoke_others]
