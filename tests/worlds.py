@@ -25,6 +25,7 @@ from tollhouse.stores.urls import urls_by_store
 
 _ATTEMPTS = 20
 _PAUSE_S = 0.25
+_KEYS_AT_A_TIME = 50
 SCRIPTS = scripts.load()
 START_MS = 1_800_000_000_000
 
@@ -49,9 +50,10 @@ class World(Protocol):
 class StoreWorld:
     """A world over the stores at one URL."""
 
-    def __init__(self, name: str, url: str) -> None:
+    def __init__(self, name: str, url: str, loaded: scripts.Scripts = SCRIPTS) -> None:
         self.name = name
         self.url = url
+        self._loaded = loaded
         self.keyring = Keyring(secrets=(b"a secret for tests, 32 bytes or more",))
         self.metrics = Metrics()
         self._now_ms = START_MS
@@ -71,7 +73,7 @@ class StoreWorld:
         """Open a second set of connections to the same data, as another process would have."""
         return open_stores(
             urls_by_store(self.url, {}),
-            SCRIPTS,
+            self._loaded,
             self.metrics,
             clock=lambda: self._now_ms,
             deadline_s=deadline_s,
@@ -81,12 +83,9 @@ class StoreWorld:
     async def advance(self, ms: int) -> None:
         self._now_ms += ms
         for store in self.stores.all():
-            for key in await store.command("KEYS", "*"):
-                left_ms = await store.command("PTTL", key)
-                if left_ms > ms:
-                    await store.command("PEXPIRE", key, left_ms - ms)
-                elif left_ms >= 0:
-                    await store.command("DEL", key)
+            keys = await store.command("KEYS", "*")
+            for first in range(0, len(keys), _KEYS_AT_A_TIME):
+                await asyncio.gather(*(_age(store, key, ms) for key in keys[first : first + _KEYS_AT_A_TIME]))
 
     def step_back(self, ms: int) -> None:
         self._now_ms -= ms
@@ -101,9 +100,9 @@ class StoreWorld:
 
 
 @asynccontextmanager
-async def fake_world() -> AsyncIterator[StoreWorld]:
-    """A world inside this process, with data of its own."""
-    world = StoreWorld("fake", f"fake://{secrets.token_hex(8)}")
+async def fake_world(loaded: scripts.Scripts = SCRIPTS) -> AsyncIterator[StoreWorld]:
+    """A world inside this process, with data of its own; `loaded` are its scripts."""
+    world = StoreWorld("fake", f"fake://{secrets.token_hex(8)}", loaded)
     yield world
     await world.stores.aclose()
 
@@ -117,6 +116,15 @@ async def embedded_world(socket_path: Path) -> AsyncIterator[StoreWorld]:
         yield world
     finally:
         await world.stores.aclose()
+
+
+async def _age(store: AnyStore, key: bytes, ms: int) -> None:
+    """Shorten the time to live of a key."""
+    left_ms = await store.command("PTTL", key)
+    if left_ms > ms:
+        await store.command("PEXPIRE", key, left_ms - ms)
+    elif left_ms >= 0:
+        await store.command("DEL", key)
 
 
 async def _connect(store: AnyStore) -> None:

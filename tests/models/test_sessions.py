@@ -16,6 +16,7 @@ from hypothesis.stateful import (
 )
 
 from tests.models.machines import on_each_world, run_machine
+from tests.models.session_model import Expected
 from tests.spec.stored import assert_sound, index, records
 from tollhouse.sessions.outcomes import SessionRefused
 from tollhouse.sessions.policies import SessionPolicy
@@ -25,56 +26,12 @@ from tollhouse.sessions.verbs.rotator import GRACE_MS
 
 UNIT_MS = 30_000
 assert UNIT_MS == GRACE_MS
-TOUCH_MS = {"default": 30_000, "short": 6_000}
 POLICIES = {
     "default": SessionPolicy(idle_ms=20 * UNIT_MS, absolute_ms=60 * UNIT_MS, cap=3),
     "short": SessionPolicy(idle_ms=4 * UNIT_MS, absolute_ms=10 * UNIT_MS, cap=3, at_cap="refuse", renew_ms=2 * UNIT_MS),
 }
 NAMES = st.sampled_from("ab")
 USERS = st.sampled_from(["ada", "eve"])
-
-
-class Expected:
-    """The model of a session that the machine created."""
-
-    def __init__(self, issued):
-        self.token = issued.token
-        self.first = issued.session
-        self.idle_ms = POLICIES[issued.session.policy].idle_ms
-        self.seen_ms = issued.session.created_at
-        self.left_ms = self.end_ms - self.seen_ms
-        self.ended = False
-        self.renew_ms = POLICIES[issued.session.policy].renew_ms
-        self.renew_at_ms = self.renew_ms and self.seen_ms + self.renew_ms
-        self.former = None
-        self.grace_end_ms = None
-        self.data = {}
-        self.version = 1
-
-    @property
-    def end_ms(self):
-        return min(self.seen_ms + self.idle_ms, self.first.expires_at)
-
-    def alive(self, now_ms):
-        return not self.ended and self.left_ms > 0 and max(now_ms, self.seen_ms) < self.end_ms
-
-    def renewal_due(self, now_ms):
-        return self.renew_at_ms is not None and now_ms >= self.renew_at_ms
-
-    def rotate(self, token, now_ms):
-        self.token, self.former, self.renew_at_ms = token, None, self.renew_ms and now_ms + self.renew_ms
-
-    def renew(self, token):
-        self.token, self.former, self.grace_end_ms, self.renew_at_ms = token, self.token, None, None
-
-    def present(self, now_ms):
-        if self.former is not None and self.grace_end_ms is None:
-            self.grace_end_ms, self.renew_at_ms = now_ms + GRACE_MS, now_ms + self.renew_ms
-
-    def touch(self, now_ms):
-        if now_ms - self.seen_ms >= TOUCH_MS[self.first.policy]:
-            self.seen_ms = now_ms
-            self.left_ms = self.end_ms - now_ms
 
 
 class SessionsAgainstModel(RuleBasedStateMachine):
@@ -118,7 +75,7 @@ class SessionsAgainstModel(RuleBasedStateMachine):
             assert POLICIES[policy].at_cap == "refuse"
             assert len(self.alive(user)) >= POLICIES[policy].cap
             return multiple()
-        new = Expected(issued)
+        new = Expected(issued, POLICIES[policy])
         left = {session.sid for session in self.do(self.sessions.list(user))}
         assert new.first.sid in left
         assert len(left) <= POLICIES[policy].cap
@@ -179,7 +136,7 @@ class SessionsAgainstModel(RuleBasedStateMachine):
     def verify_the_former_token(self, each):
         if each.former is None:
             return
-        lives, in_time = self.is_alive(each), each.grace_end_ms is None or self.world.now_ms <= each.grace_end_ms
+        lives, in_time = self.is_alive(each), each.in_grace(self.world.now_ms)
         session = self.do(self.sessions.verify(each.former))
         self.do(self.sessions.aclose())
         assert (session is not None) == (lives and in_time)
@@ -282,7 +239,7 @@ class SessionsAgainstModel(RuleBasedStateMachine):
     def advance(self, units):
         self.do(self.world.advance(units * UNIT_MS))
         for each in self.expected.values():
-            each.left_ms -= units * UNIT_MS
+            each.advance(units * UNIT_MS)
 
     @rule(units=st.integers(1, 8))
     def step_back(self, units):
