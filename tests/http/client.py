@@ -80,6 +80,20 @@ class Service:
         assert response.status_code == 200, response.text
         return {"Authorization": f"Bearer {response.json()['token']}"}
 
+    async def begin(self, user: str = "ada", **details: Any) -> str:
+        """Begin a session without an account; return its token."""
+        return (await self.tollhouse.sessions.create(user, **details)).token.reveal()
+
+
+def bearer(token: str) -> dict[str, str]:
+    """Return the headers of a client that is no browser."""
+    return {"Authorization": f"Bearer {token}"}
+
+
+def cookie(token: str) -> dict[str, str]:
+    """Return the headers of a browser."""
+    return {"Cookie": f"tollhouse-dev={token}"}
+
 
 @asynccontextmanager
 async def service_at(url: str, *, peer: str = "127.0.0.1", **changes: Any) -> AsyncGenerator[Service]:

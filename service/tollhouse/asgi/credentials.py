@@ -48,7 +48,12 @@ def session_token(scope: Mapping[str, Any], cookie: str) -> str:
     A client sends a bearer token on purpose, and a browser its cookies always. So a bearer token decides alone, even
     one that is no good: the cookie may be another user's.
     """
-    return bearer_token(_only_header(scope, b"authorization")) or session_cookie(scope, cookie)
+    return _bearer_token_of(scope) or session_cookie(scope, cookie)
+
+
+def is_by_cookie(scope: Mapping[str, Any]) -> bool:
+    """Return whether the session token of a request that has one is its cookie, and not a bearer token."""
+    return not _bearer_token_of(scope)
 
 
 def session_cookie(scope: Mapping[str, Any], name: str) -> str:
@@ -60,6 +65,10 @@ def session_cookie(scope: Mapping[str, Any], name: str) -> str:
 def is_passive(scope: Mapping[str, Any]) -> bool:
     """Return whether a request says that it is no use of its session (`X-Session-Passive: 1`), as a page that polls."""
     return _only_header(scope, b"x-session-passive") == "1"
+
+
+def _bearer_token_of(scope: Mapping[str, Any]) -> str:
+    return bearer_token(_only_header(scope, b"authorization"))
 
 
 def _cookies(scope: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

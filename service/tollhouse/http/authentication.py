@@ -18,7 +18,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from msgspec import Struct
 
 from tollhouse.asgi.client_address import clients_of
-from tollhouse.asgi.credentials import api_key_of, cookie_name, is_passive, session_token
+from tollhouse.asgi.credentials import api_key_of, cookie_name, is_by_cookie, is_passive, session_token
 from tollhouse.asgi.ratelimit.headers import RateLimitFields
 from tollhouse.asgi.ratelimit.refusal_response import refusal_response
 from tollhouse.asgi.response import send_response
@@ -27,20 +27,25 @@ from tollhouse.http.api_keys import NO_KEY, NO_ROLES, ApiKeys, Role, Roles
 from tollhouse.limits.decision import Decision
 from tollhouse.sessions import tokens
 from tollhouse.sessions.records import Session
+from tollhouse.sessions.tokens import Token
 from tollhouse.wiring import Tollhouse
 
 Connection = ASGIConnection[Any, Any, Any, Any]
+_SESSION: Final[Roles] = frozenset({"session"})
 Guard = Callable[[Connection, BaseRouteHandler], None]
 
 
 class Caller(Struct, frozen=True, kw_only=True):
     """Who sent a request, and from which address; without roles the caller is anonymous.
 
-    `session_is_over` is true if a session token was sent that opens no session (any more).
+    A caller with a session has its token, which its cookie holds if it came `by_cookie`. `session_is_over` is true if
+    a session token was sent that opens no session (any more).
     """
 
     roles: Roles = NO_ROLES
     session: Session | None = None
+    token: Token | None = None
+    by_cookie: bool = False
     session_is_over: bool = False
     address: str = ""
     key_name: str = ""
@@ -83,11 +88,14 @@ class Authentication(ASGIMiddleware):
             return known
         if known.roles:
             return Caller(roles=known.roles, address=address, key_name=known.name)
-        token = session_token(scope, self._cookie)
-        session = await self._tollhouse.sessions.verify(token, passive=is_passive(scope)) if token else None
+        token = tokens.parse(session_token(scope, self._cookie))
+        if token is None:
+            return Caller(address=address)
+        session = await self._tollhouse.sessions.verify(token, passive=is_passive(scope))
         if session is None:
-            return Caller(address=address, session_is_over=tokens.parse(token) is not None)
-        return Caller(roles=frozenset({"session"}), session=session, address=address)
+            return Caller(address=address, session_is_over=True)
+        by_cookie = is_by_cookie(scope)
+        return Caller(roles=_SESSION, session=session, token=token, by_cookie=by_cookie, address=address)
 
 
 def require_role(*accepted: Role) -> Guard:
@@ -118,8 +126,21 @@ def current_session(connection: Connection) -> Session:
     """Return the caller's session; raise NotAuthorizedException if there is none."""
     session = current_caller(connection).session
     if session is None:
-        raise NotAuthorizedException(f"send {_CREDENTIALS['session']}")
+        raise no_session()
     return session
+
+
+def current_token(connection: Connection) -> Token:
+    """Return the token of the caller's session; raise NotAuthorizedException if there is none."""
+    token = current_caller(connection).token
+    if token is None:
+        raise no_session()
+    return token
+
+
+def no_session() -> NotAuthorizedException:
+    """Return 401 for a caller without a live session, also one whose session ended since it was identified."""
+    return NotAuthorizedException(f"send {_CREDENTIALS['session']}")
 
 
 def rate_key(scope: Any) -> str:

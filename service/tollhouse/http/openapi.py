@@ -66,6 +66,13 @@ RefusedRequest: Final = problem_type(
     VIOLATED,
 )
 
+VersionProblem: Final = problem_type(
+    "VersionProblem", "A problem with the version of the data; null if it is not known.", ("version", int | None)
+)
+TooLargeProblem: Final = problem_type(
+    "TooLargeProblem", "A problem with its bounds: bytes and number.", ("bytes_max", int), ("values_max", int)
+)
+
 _INVALID_BODY: Final = {
     "type": URN + "invalid-request",
     "title": "Invalid Request",
@@ -95,6 +102,13 @@ _PROBLEMS: Final[Mapping[int, ResponseSpec]] = {
     403: problem_spec(ProblemDetails, "The credentials do not allow this, or another site made a browser send it."),
     404: problem_spec(ProblemDetails, "There is no such resource."),
     409: problem_spec(ProblemDetails, "It contradicts what there is; nothing was changed."),
+    412: problem_spec(
+        VersionProblem, "The data has another version than `If-Match` names, which `version` and `ETag` tell."
+    ),
+    413: problem_spec(
+        ProblemDetails | TooLargeProblem, "The body, or the data after the change, is too large; nothing was changed."
+    ),
+    415: problem_spec(ProblemDetails, "The body has another media type than the route takes."),
     422: problem_spec(FieldProblem, "A value is out of bounds, or has no such name."),
     429: problem_spec(
         RefusedRequest, "The caller is limited, or its address sent too many wrong keys; see Retry-After."

@@ -21,6 +21,7 @@ from litestar.exceptions import (
 )
 from msgspec import inspect
 
+from tollhouse.ai.canonical import off_loop, parse
 from tollhouse.asgi.ratelimit.headers import retry_after
 from tollhouse.asgi.response import (
     HttpResponse,
@@ -53,6 +54,9 @@ _JSON_TYPES: Final[Mapping[str, str]] = {
     "bytes": "string",
 }
 """The names of JSON's types for those of Python; array, object and null have the same name in messages of msgspec."""
+_UNIQUE: Final = "unique_members"
+UNIQUE_MEMBERS: Final = {_UNIQUE: True}
+"""The `opt` of a route that refuses a body with an object that names a member twice."""
 _BODY: Final = "data"
 """The name that Litestar gives to the parameter for the body."""
 _BY_STATUS: Final[Mapping[int, tuple[str, str]]] = {
@@ -167,6 +171,16 @@ async def refuse_other_types(request: Request[Any, Any, Any]) -> None:
         msgspec.convert(_BODIES.decode(body), data.raw)
     except msgspec.DecodeError as error:
         raise invalid_body(error, data.raw) from error
+    if request.route_handler.opt.get(_UNIQUE):
+        await _refuse_ambiguous(body)
+
+
+async def _refuse_ambiguous(body: bytes) -> None:
+    """Raise 400 for an object that names a member twice: parsers disagree on which of the two counts."""
+    try:
+        await off_loop(body, parse, body)
+    except InvalidInput as error:
+        raise ValidationException(extra=[{"message": error.remedy}]) from error
 
 
 def invalid_body(error: msgspec.DecodeError, kind: Any, **named: str) -> ValidationException:

@@ -6,11 +6,11 @@ from litestar import Router
 
 from tollhouse.http.authentication import require_role
 from tollhouse.http.openapi import SESSION
-from tollhouse.http.sessions import current, devices
+from tollhouse.http.sessions import current, data, devices
 
 OWN = Router(
     "/v1",
-    route_handlers=[*current.HANDLERS, *devices.HANDLERS],
+    route_handlers=[*current.HANDLERS, *data.HANDLERS, *devices.HANDLERS],
     guards=[require_role("session")],
     opt={"auth": True, "rate_limit": "session"},
     security=SESSION,
