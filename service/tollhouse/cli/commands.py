@@ -14,6 +14,7 @@ from tollhouse.cli.demo import demo
 from tollhouse.cli.drill import drill
 from tollhouse.cli.limits import limits
 from tollhouse.cli.serve import serve
+from tollhouse.cli.sessions.commands import sessions
 from tollhouse.errors import ConfigurationError, InvalidInput, StoreError
 from tollhouse.pages import page_path
 
@@ -29,7 +30,7 @@ def cli() -> None:
     """Sessions, rate limits and cached results, on Redis and Valkey."""
 
 
-for command in (serve, check, demo, limits, cache, drill):
+for command in (serve, check, demo, limits, cache, sessions, drill):
     cli.add_command(command)
 
 

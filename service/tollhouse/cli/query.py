@@ -67,8 +67,12 @@ def _warn(settings: Settings, tollhouse: Tollhouse) -> None:
 def cache_of(tollhouse: Tollhouse) -> str:
     """Return which cache a command uses: its store, without credentials, and the first words of its key names."""
     names = f"{tollhouse.settings.cache.key_prefix}:…"
-    namespace = f", namespace {tollhouse.namespace.name}" if tollhouse.namespace.name else ""
-    return f"{place_of(tollhouse.stores.cache)}, keys {names}{namespace}"
+    return f"{place_of(tollhouse.stores.cache)}, keys {names}{_namespace(tollhouse)}"
+
+
+def sessions_of(tollhouse: Tollhouse) -> str:
+    """Return which sessions a command uses: their store, without credentials, and the namespace."""
+    return f"{place_of(tollhouse.stores.sessions)}{_namespace(tollhouse)}"
 
 
 def print_result(value: T, render: Callable[[T], Any], *, as_json: bool) -> None:
@@ -82,3 +86,7 @@ def print_result(value: T, render: Callable[[T], Any], *, as_json: bool) -> None
 def print_line(console: Console, sentence: str) -> None:
     """Print a line without wrapping it, so that it can be searched and copied."""
     console.print(sentence, markup=False, highlight=False, soft_wrap=True)
+
+
+def _namespace(tollhouse: Tollhouse) -> str:
+    return f", namespace {tollhouse.namespace.name}" if tollhouse.namespace.name else ""

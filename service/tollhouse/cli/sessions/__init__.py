@@ -1,0 +1,1 @@
+"""`tollhouse sessions`: its commands, and the tables and sentences that they print."""

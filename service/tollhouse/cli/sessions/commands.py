@@ -1,0 +1,168 @@
+"""`tollhouse sessions`: the live sessions of a user, their revocation, and users who are kept out."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Final, TypeVar
+
+import click
+from rich_click import RichCommand, RichGroup
+
+from tollhouse.accounts.names import canonical
+from tollhouse.cli.query import CONFIG, JSON, print_result, query, sessions_of
+from tollhouse.cli.sessions import output
+from tollhouse.cli.sessions.output import RevokedSession, RevokedUser, SessionList, SessionSource, UserStatusReport
+from tollhouse.errors import ConfigurationError, InvalidInput
+from tollhouse.sessions.records import Session
+from tollhouse.sessions.sessions import Sessions
+from tollhouse.sessions.tokens import is_sid
+from tollhouse.wiring import Tollhouse
+
+T = TypeVar("T")
+
+_NO_SID: Final = "that is no id of a session: give one of those that `tollhouse sessions list` shows, and never a token"
+_UNKEYED: Final = "give the secret of the service, in TOLLHOUSE_SECRET_FILE for example: no session is found without"
+
+
+def _checked_sid(_context: click.Context, _parameter: click.Parameter, text: str | None) -> str | None:
+    """Return a text that is a session's id; the error does not repeat another one, because it may be a token."""
+    if text is not None and not is_sid(text):
+        raise click.BadParameter(_NO_SID)
+    return text
+
+
+@click.group(cls=RichGroup)
+def sessions() -> None:
+    """Show the sessions of a user, end them, and keep a user out.
+
+    Without a URL the commands use the store of the service that `tollhouse serve` runs for this user. They need the
+    secret of the service. USER is a user's id, exactly as sessions have it; that of an account is in lower case.
+    """
+
+
+@sessions.command("list", cls=RichCommand)
+@click.argument("user")
+@CONFIG
+@JSON
+def list_sessions(*, user: str, config: Path | None, as_json: bool) -> None:
+    """Show the live sessions of USER, the newest first.
+
+    Times are local; with --json they are milliseconds since 1970.
+    """
+
+    async def ask(tollhouse: Tollhouse) -> SessionList:
+        return SessionList(user=user, sessions=await tollhouse.sessions.list(user), source=_source(tollhouse))
+
+    now_ms = time.time_ns() // 1_000_000
+    print_result(_query(config, user, ask), lambda found: output.show_list(found, now_ms), as_json=as_json)
+
+
+@sessions.command(cls=RichCommand)
+@click.argument("user")
+@click.argument("sid", callback=_checked_sid)
+@CONFIG
+@JSON
+def revoke(*, user: str, sid: str, config: Path | None, as_json: bool) -> None:
+    """End the session SID of USER, without confirmation: exit code 0, or 1 if USER has no such session."""
+
+    async def work(tollhouse: Tollhouse) -> RevokedSession:
+        done = await tollhouse.sessions.revoke(user, sid)
+        return RevokedSession(user=user, sid=sid, found=done.found, durable=done.durable, source=_source(tollhouse))
+
+    done = _query(config, user, work)
+    print_result(done, output.show_revoked, as_json=as_json)
+    sys.exit(0 if done.found else 1)
+
+
+@sessions.command(cls=RichCommand)
+@click.argument("user")
+@click.option("--keep", metavar="SID", callback=_checked_sid, help="Keep this session; nothing is done if it is over.")
+@CONFIG
+@JSON
+def revoke_all(*, user: str, keep: str | None, config: Path | None, as_json: bool) -> None:
+    """End all sessions of USER that began before, without confirmation: exit code 0, or 1 if there is none to --keep.
+
+    USER may log in again; see `disable`.
+    """
+
+    async def work(tollhouse: Tollhouse) -> RevokedUser:
+        kept = None if keep is None else await _live(tollhouse.sessions, user, keep)
+        if keep is not None and kept is None:
+            return RevokedUser(user=user, revoked=False, kept=None, removed=0, durable=False, source=_source(tollhouse))
+        done = await tollhouse.sessions.revoke_all(user, keep=kept)
+        return RevokedUser(
+            user=user, revoked=True, kept=keep, removed=done.removed, durable=done.durable, source=_source(tollhouse)
+        )
+
+    done = _query(config, user, work)
+    print_result(done, output.show_all_revoked, as_json=as_json)
+    sys.exit(0 if done.revoked else 1)
+
+
+@sessions.command(cls=RichCommand)
+@click.argument("user")
+@CONFIG
+@JSON
+def disable(*, user: str, config: Path | None, as_json: bool) -> None:
+    """End all sessions of USER, who gets no other until `enable`, however right the password is.
+
+    It asks for no confirmation.
+    """
+
+    async def work(tollhouse: Tollhouse) -> UserStatusReport:
+        done = await tollhouse.sessions.disable(user)
+        return UserStatusReport(
+            user=user, disabled=True, removed=done.removed, durable=done.durable, source=_source(tollhouse)
+        )
+
+    print_result(_query(config, user, work), output.show_status, as_json=as_json)
+
+
+@sessions.command(cls=RichCommand)
+@click.argument("user")
+@CONFIG
+@JSON
+def enable(*, user: str, config: Path | None, as_json: bool) -> None:
+    """Allow USER to log in again; sessions of before stay over."""
+
+    async def work(tollhouse: Tollhouse) -> UserStatusReport:
+        done = await tollhouse.sessions.enable(user)
+        return UserStatusReport(user=user, disabled=False, removed=0, durable=done.durable, source=_source(tollhouse))
+
+    print_result(_query(config, user, work), output.show_status, as_json=as_json)
+
+
+def _query(config: Path | None, user: str, ask: Callable[[Tollhouse], Awaitable[T]]) -> T:
+    """Return what `ask` returns for the sessions of the settings, or of the running service.
+
+    Raises ConfigurationError if there is no secret.
+    """
+    _warn_of_spelling(user)
+
+    async def with_secret(tollhouse: Tollhouse) -> T:
+        if not tollhouse.keyring.keyed:
+            raise ConfigurationError("TOLLHOUSE_SECRET", None, _UNKEYED)
+        return await ask(tollhouse)
+
+    return query(config, with_secret)
+
+
+def _source(tollhouse: Tollhouse) -> SessionSource:
+    """Return which sessions were asked about; a store that has answered names its database, too."""
+    return SessionSource(store=sessions_of(tollhouse), key_ids=tollhouse.keyring.key_ids())
+
+
+def _warn_of_spelling(user: str) -> None:
+    """Print a warning if no account has this id: to disable `Ada` would leave `ada` logged in."""
+    with suppress(InvalidInput):
+        if (name := canonical(user)) != user:
+            click.echo(f"warning: {user!r} is no account: sessions of an account are those of {name!r}", err=True)
+
+
+async def _live(sessions: Sessions, user: str, sid: str) -> Session | None:
+    """Return a live session of a user."""
+    return next((session for session in await sessions.list(user) if session.sid == sid), None)

@@ -1,0 +1,134 @@
+"""Sentences and tables that `tollhouse sessions` prints."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Final
+
+from msgspec import Struct
+from rich.console import Console
+from rich.table import Column, Table
+from rich.text import Text
+
+from tollhouse.cli.query import print_line
+from tollhouse.sessions.records import Session
+
+_UNITS: Final = (("d", 86_400_000), ("h", 3_600_000), ("min", 60_000), ("s", 1_000))
+_COLUMNS: Final = ("began", "last used", "ends", "policy", "device")
+_NOT_DURABLE: Final = "not durable: not every replica or no synced file has it, so a failover may undo it"
+
+
+class SessionSource(Struct, frozen=True, kw_only=True):
+    """Which sessions a command knows: those of a store, under the secrets of these key ids."""
+
+    store: str
+    key_ids: tuple[str, ...]
+
+
+class SessionList(Struct, frozen=True, kw_only=True):
+    """The output of `list --json`."""
+
+    user: str
+    sessions: tuple[Session, ...]
+    source: SessionSource
+
+
+class RevokedSession(Struct, frozen=True, kw_only=True):
+    """The output of `revoke --json`."""
+
+    user: str
+    sid: str
+    found: bool
+    durable: bool
+    source: SessionSource
+
+
+class RevokedUser(Struct, frozen=True, kw_only=True):
+    """The output of `revoke-all --json`; `revoked` is false if the session to keep is over, and nothing was done."""
+
+    user: str
+    revoked: bool
+    kept: str | None
+    removed: int
+    durable: bool
+    source: SessionSource
+
+
+class UserStatusReport(Struct, frozen=True, kw_only=True):
+    """The output of `disable --json` and `enable --json`."""
+
+    user: str
+    disabled: bool
+    removed: int
+    durable: bool
+    source: SessionSource
+
+
+def show_list(found: SessionList, now_ms: int) -> None:
+    """Print a row for each session."""
+    console, number = Console(), len(found.sessions)
+    if number == 0:
+        print_line(console, f"{found.user!r} has no live session: {_searched(found.source)}")
+        return
+    print_line(console, f"{found.user!r} has {_sessions(number, 'live')}: {found.source.store}")
+    table = Table(Column("session", no_wrap=True), *(Column(name, overflow="fold") for name in _COLUMNS))
+    for one in found.sessions:
+        began = f"{_local(one.created_at)}\n{_span(now_ms - one.created_at)} ago"
+        used = f"{_span(now_ms - one.last_seen_at)} ago"
+        ends = f"idle in {_span(one.idle_expires_at - now_ms)}\nin {_span(one.expires_at - now_ms)}"
+        table.add_row(one.sid, began, used, ends, one.policy, _label(one.device))
+    console.print(table)
+
+
+def show_revoked(done: RevokedSession) -> None:
+    """Print whether the session was ended."""
+    if done.found:
+        print_line(Console(), f"session {done.sid} of {done.user!r} is over; {_durability(durable=done.durable)}")
+    else:
+        print_line(Console(), f"{done.user!r} has no live session {done.sid}: {_searched(done.source)}")
+
+
+def show_all_revoked(done: RevokedUser) -> None:
+    """Print how many sessions were ended."""
+    if not done.revoked:
+        print_line(Console(), f"{done.user!r} has no session to keep, so none was ended: {_searched(done.source)}")
+        return
+    ended = f"{_sessions(done.removed)} of {done.user!r} ended"
+    kept = "" if done.kept is None else f", {done.kept} lives on"
+    print_line(Console(), f"{ended}{kept}; {_durability(durable=done.durable)}; {done.source.store}")
+
+
+def show_status(done: UserStatusReport) -> None:
+    """Print whether the user may log in now."""
+    status = f"is disabled, {_sessions(done.removed)} ended" if done.disabled else "is enabled"
+    print_line(Console(), f"{done.user!r} {status}; {_durability(durable=done.durable)}; {done.source.store}")
+
+
+def _sessions(number: int, *kind: str) -> str:
+    return " ".join((f"{number:,}", *kind, "session" if number == 1 else "sessions"))
+
+
+def _searched(source: SessionSource) -> str:
+    """Return what was searched; a token has the key id of its secret behind `v1.`."""
+    return f"{source.store}, secrets with the key ids {', '.join(source.key_ids)}; others were not searched"
+
+
+def _durability(*, durable: bool) -> str:
+    return "durable" if durable else _NOT_DURABLE
+
+
+def _label(device: str | None) -> Text:
+    """Return a device's label as plain text: a client chose it, and it must look like no other part of the table."""
+    if device is None:
+        return Text("-")
+    return Text(device if device.isprintable() else ascii(device))
+
+
+def _local(at_ms: int) -> str:
+    return datetime.fromtimestamp(at_ms // 1_000, UTC).astimezone().replace(tzinfo=None).isoformat()
+
+
+def _span(ms: int) -> str:
+    """Return a time in the largest unit of which there is one; clocks that differ make none negative."""
+    name, unit_ms = next(((name, unit_ms) for name, unit_ms in _UNITS if ms >= unit_ms), _UNITS[-1])
+    return f"{max(ms, 0) // unit_ms} {name}"
