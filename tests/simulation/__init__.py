@@ -8,6 +8,7 @@ faults       how things break and are repaired
 world        the network, the cluster and the processes of one run
 clients      simulated processes, and the calls that they perform
 schedules    a seed -> servers, faults and calls
+history      what processes did, and the tokens of every session
 network      machines, links and connections; the dialer of a simulated process
 trace        what a run delivered: its digest, and lines for people
 loop         the event loop whose time only the scheduler moves

@@ -237,16 +237,40 @@ async def test_a_rotation_forgets_the_former_secret(world, sessions):
     assert await verified(sessions, rotated.token) is not None
 
 
-async def test_the_grace_mints_nothing_after_a_revocation(world, sessions):
-    """P4: once the session is revoked, a former token in its grace gets no successor."""
+@pytest.mark.parametrize("verb", ["revoke", "revoke_all", "disable", "disable and enable"])
+async def test_the_grace_mints_nothing_after_a_revocation(world, sessions, verb):
+    """P4: once the session is revoked, by whatever verb, a former token in its grace gets no successor."""
     former, _ = await renewed(world, sessions)
-    await sessions.revoke("ada", former.sid)
+    if verb == "revoke":
+        await sessions.revoke("ada", former.sid)
+    elif verb == "revoke_all":
+        await sessions.revoke_all("ada")
+    else:
+        await sessions.disable("ada")
+    if verb == "disable and enable":
+        await sessions.enable("ada")
 
     forgetful = Sessions(world.stores.sessions, world.keyring, world.metrics, POLICIES)
     assert await forgetful.renew(former) is None
     assert await forgetful.rotate(former) is None
 
     assert await records(world) == []
+
+
+async def test_two_tabs_are_no_theft(world, sessions):
+    """Of two tabs with one cookie, one renews and the other is late, at every renewal: each is let in each time."""
+    cookie = (await sessions.create("ada")).token
+    for _ in range(4):
+        await world.advance(HOUR_MS)
+        late = cookie
+        cookie = (await sessions.renew(cookie)).token
+
+        assert await verified(sessions, cookie) is not None
+        await world.advance(GRACE_MS)
+        assert (await verified(sessions, late)).renewal_due
+        assert (await sessions.renew(late)).token == cookie
+
+    assert "reused" not in await events_of(world, cookie)
 
 
 async def test_a_repeated_call_is_one_rotation(world, sessions):
