@@ -62,6 +62,7 @@ drill: $(VENV)/.run ## break servers and measure what callers notice, in each se
 bench: $(VENV)/.bench ## measure beside the peers, into bench/results; ARGS='--rounds 1' for a quick look
 	$(BIN)/python -m bench.lanes $(ARGS)
 	$(BIN)/python -m bench.limits $(ARGS)
+	$(BIN)/python -m bench.sessions $(ARGS)
 	$(BIN)/python -m bench.middleware $(ARGS)
 	$(BIN)/python -m bench.takes_over_http $(ARGS)
 	$(BIN)/python -m bench.large_bodies $(ARGS)
