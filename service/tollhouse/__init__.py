@@ -70,6 +70,8 @@ from tollhouse.limits.limiter import Limiter
 from tollhouse.limits.policy.definition import PolicyDefinition
 from tollhouse.limits.policy.policy import Limit, Policy
 from tollhouse.metrics import Metrics
+from tollhouse.sessions.events.event import SessionEvent
+from tollhouse.sessions.events.reader import SessionEventBatch, SessionEventReader
 from tollhouse.sessions.outcomes import Issued, Rotation, SessionRefused
 from tollhouse.sessions.policies import SessionPolicy
 from tollhouse.sessions.records import Session
@@ -151,6 +153,9 @@ __all__ = [
     "ScriptFailed",
     "Session",
     "SessionData",
+    "SessionEvent",
+    "SessionEventBatch",
+    "SessionEventReader",
     "SessionPolicy",
     "SessionRefused",
     "Sessions",

@@ -84,6 +84,9 @@ PUBLIC = (
     "ScriptFailed",
     "Session",
     "SessionData",
+    "SessionEvent",
+    "SessionEventBatch",
+    "SessionEventReader",
     "SessionPolicy",
     "SessionRefused",
     "Sessions",
@@ -126,7 +129,7 @@ FIXTURES = ("tollhouse_cache", "tollhouse_cache_off", "tollhouse_limits_off", "t
 PUBLIC_MODULES = ("tollhouse", "tollhouse.fastapi", "tollhouse.litestar")
 MADE_BY_TOLLHOUSE = frozenset(
     {"Accounts", "Cache", "KeptWarm", "Limiter", "PendingInvalidations", "Results", "Sessions", "SettingsWatcher"}
-    | {"WriteBehind"}
+    | {"SessionEventReader", "WriteBehind"}
 )
 """Classes whose objects an open Tollhouse has; their constructors are not public."""
 ALIASES = {

@@ -16,7 +16,7 @@ After a rotation of the deployment's secret, sessions made under an older one li
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from tollhouse.errors import InvalidInput, Steps, require_type
@@ -25,6 +25,8 @@ from tollhouse.keys import UNNAMED, Namespace
 from tollhouse.metrics import Metrics
 from tollhouse.scripts import DurableScriptRunner
 from tollhouse.sessions import tokens
+from tollhouse.sessions.events.opening import open_reader
+from tollhouse.sessions.events.reader import SessionEventReader
 from tollhouse.sessions.outcomes import Issued, Rotation, SessionRefused
 from tollhouse.sessions.policies import POLICIES, Policies, SessionPolicy
 from tollhouse.sessions.presentation import REUSED, Presentations
@@ -185,6 +187,15 @@ class Sessions:
     async def enable(self, user: str) -> EnableResult:
         """Allow a user to log in again; sessions of before stay over."""
         return await self._disabler.enable(user)
+
+    def events(
+        self, after: str | None = None, *, user: str | None = None, kinds: Collection[str] = ()
+    ) -> SessionEventReader:
+        """Return a reader of what happens to sessions: from now on, or all that followed a position or an event's id.
+
+        It reads the events of one user, or of some kinds, if they are given; see sessions/events/reader.py.
+        """
+        return open_reader(self._store, self._keyring, self._metrics, self._namespace, after, user, kinds)
 
     async def aclose(self) -> None:
         """Wait until the use of sessions that were verified is recorded, or cannot be."""

@@ -1,0 +1,71 @@
+"""An event of a session, the kinds that there are, and the ids by which a reader goes on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from msgspec import Struct
+
+KINDS: Final[Mapping[str, str]] = {
+    "created": "a session began",
+    "rotated": "its secret was replaced, as for a login of a higher level; the former one opens nothing",
+    "renewed": "its secret was replaced because of its age",
+    "revoked": "it was ended: by its user, an administrator, a logout or a later login of the same client",
+    "revoked-all": "all sessions of the user ended; `sid` is the one that was kept, if any",
+    "evicted": "it was ended to make room for a login at the cap",
+    "expired": "it was used after its end by time, which was noted then; most ends by time have no event",
+    "reused": "it was ended because a former secret was presented after its grace: perhaps it was stolen",
+    "disabled": "the user was disabled, and all sessions of the user ended",
+    "enabled": "the user may log in again",
+}
+"""What each kind of event says; every kind that a script writes is here."""
+
+_ID: Final = re.compile(r"([0-9]{1,15})-([0-9]{1,18})-([0-9a-f]{2})")
+_KIND: Final = re.compile(r"[a-z-]{1,32}")
+_AT_MS_DIGITS: Final = 15
+
+
+class SessionEvent(Struct, frozen=True, kw_only=True):
+    """One change of a session, or of all sessions of a user: then `sid` is None, or that of the one that was kept.
+
+    `at` is in milliseconds of the server's clock. A kind that is not in `KINDS` is one of a later version.
+    """
+
+    id: str
+    at: int
+    kind: str
+    user: str
+    sid: str | None
+
+
+class EventId(Struct, frozen=True, order=True, kw_only=True):
+    """The place of an event: its time, its number within the millisecond, and the hash tag of its stream."""
+
+    ms: int
+    sequence: int = 0
+    tag: str = "00"
+
+    def __str__(self) -> str:
+        return f"{self.ms}-{self.sequence}-{self.tag}"
+
+
+def parse_id(text: str) -> EventId | None:
+    """Return an event's id; None if the text is none."""
+    found = _ID.fullmatch(text)
+    return None if found is None else EventId(ms=int(found[1]), sequence=int(found[2]), tag=found[3])
+
+
+def read_event(tag: str, row: Sequence[bytes]) -> tuple[EventId, SessionEvent | None]:
+    """Return an event of a stream and its id; None for the event if our scripts did not write it."""
+    stream_id, at, *texts = row
+    ms, _, sequence = stream_id.partition(b"-")
+    place = EventId(ms=int(ms), sequence=int(sequence), tag=tag)
+    try:
+        kind, user, sid = (text.decode() for text in texts)
+    except UnicodeDecodeError:
+        return place, None
+    if not (at.isdigit() and len(at) <= _AT_MS_DIGITS and _KIND.fullmatch(kind) and user):
+        return place, None
+    return place, SessionEvent(id=str(place), at=int(at), kind=kind, user=user, sid=sid or None)
