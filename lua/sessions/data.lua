@@ -6,7 +6,7 @@
 -- ARGV[1]  now_ms      integer; 0 means the server's clock
 -- ARGV[2]  digest      text, 32 hex digits; stands for the user in key names
 -- ARGV[3]  verifier    text, 48 hex digits
--- returns  {1, created_ms, the user's epoch that it began in, version, name, value, ...}, each name behind a point;
+-- returns  {1, created_ms, epoch, global epoch, version, name, value, ...}, each name behind a point;
 --          else as verify
 -- expires  nothing is written
 -- cost     O(data), 5 commands
@@ -26,9 +26,9 @@ local session, refusal = open_session(record, epoch, all_users, now_ms, digest, 
 if not session then return refusal end
 local found = redis.call('HGETALL', record)
 
-local reply = {1, session.created_ms, tonumber(session.began), 0}
+local reply = {1, session.created_ms, tonumber(session.began), tonumber(session.global_began), 0}
 for i = 1, #found, 2 do
-  if found[i] == 'g' then reply[4] = tonumber(found[i + 1]) end
+  if found[i] == 'g' then reply[5] = tonumber(found[i + 1]) end
   if string.sub(found[i], 1, 1) == '.' then
     reply[#reply + 1] = found[i]
     reply[#reply + 1] = found[i + 1]

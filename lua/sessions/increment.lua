@@ -10,7 +10,7 @@
 -- ARGV[5]  most_names  integer; the most values
 -- ARGV[6]  name        text, behind a point
 -- ARGV[7]  by          integer, of up to 14 digits
--- returns  {1, created_ms, the user's epoch that it began in, version, sum},
+-- returns  {1, created_ms, epoch, global epoch, version, sum},
 --          {8, version} too large, {9, version} no whole number of up to 14 digits; else as verify
 -- expires  record as before
 -- cost     O(1), 7 commands
@@ -41,4 +41,4 @@ local version, bytes, number = data_fits(record, most_bytes, most_names, {name},
 if not version then return {8, present} end
 
 redis.call('HSET', record, 'g', version, 'z', bytes, 'k', number, name, text)
-return {1, session.created_ms, tonumber(session.began), version, sum}
+return {1, session.created_ms, tonumber(session.began), tonumber(session.global_began), version, sum}

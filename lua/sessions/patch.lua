@@ -13,7 +13,7 @@
 -- ARGV[5]  most_bytes  integer; the most bytes of all names and values
 -- ARGV[6]  most_names  integer; the most values
 -- ARGV[7..]            pairs of a name behind a point and a value, JSON or empty to remove it
--- returns  {1, created_ms, the user's epoch that it began in, version},
+-- returns  {1, created_ms, epoch, global epoch, version},
 --          {7, version} another one, {8, version} too large; else as verify
 -- expires  record as before
 -- cost     O(pairs), 8 commands
@@ -47,4 +47,4 @@ redis.call('HSET', record, 'g', version, 'z', bytes, 'k', number)
 for i, name in ipairs(names) do
   if values[i] == '' then redis.call('HDEL', record, name) else redis.call('HSET', record, name, values[i]) end
 end
-return {1, session.created_ms, tonumber(session.began), version}
+return {1, session.created_ms, tonumber(session.began), tonumber(session.global_began), version}

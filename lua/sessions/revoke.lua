@@ -6,15 +6,16 @@
 -- KEYS[1]  record      hash; the session
 -- KEYS[2]  index       sorted set; the owner's sessions
 -- KEYS[3]  events      stream
+-- KEYS[4]  memo        hash; what stays of the session for 24 hours after its end
 -- ARGV[1]  now_ms      integer; 0 means the server's clock
 -- ARGV[2]  sid         text, 26 characters
 -- ARGV[3]  user        text; the user who must own the session
 -- ARGV[4]  channel     text; the channel of revocations
 -- ARGV[5]  notice      text; is announced after the time in ms
--- ARGV[6]  kind        text; the kind of its event
+-- ARGV[6]  kind        text; the kind of its event, and why the session is over
 -- returns  {found 0 or 1}
--- expires  events 30 days
--- cost     O(log sessions), 6 commands
+-- expires  memo 24 hours, events 30 days
+-- cost     O(log sessions), 8 commands
 -- idempotent yes
 -- flags    allow-oom
 --#include lib/now.lua
@@ -22,7 +23,7 @@
 --#include lib/write_event.lua
 --#include lib/announce.lua
 
-local record, index, events = KEYS[1], KEYS[2], KEYS[3]
+local record, index, events, memo = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local now_ms = clock(tonumber(ARGV[1]))
 local sid, user, channel, notice, kind = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 
@@ -30,7 +31,7 @@ local owner = redis.call('HGET', record, 'u')
 
 if owner ~= user then return {0} end
 
-end_session(record, index, sid)
+end_session(record, index, memo, sid, kind, now_ms)
 write_event(events, now_ms, kind, user, sid)
 announce(channel, now_ms, notice)
 return {1}

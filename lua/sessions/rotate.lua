@@ -7,14 +7,15 @@
 -- KEYS[3]  epoch       hash; ep in ms, dis = 1 while the user is disabled
 -- KEYS[4]  all_users   hash; ep in ms, for all users
 -- KEYS[5]  events      stream
+-- KEYS[6]  memo        hash; what stays of the session for 24 hours after its end
 -- ARGV[1]  now_ms      integer; 0 means the server's clock
 -- ARGV[2]  sid         text, 26 characters
 -- ARGV[3]  digest      text, 32 hex digits; stands for the user in key names
 -- ARGV[4]  verifier    text, 48 hex digits; of the secret that was presented
 -- ARGV[5]  successor   text, 48 hex digits; of the new secret, which no other call has
 -- returns  as verify, with touch_due and renewal_due 0
--- expires  record, index, epoch: as touch; events 30 days
--- cost     O(log sessions), 16 commands
+-- expires  record, memo, index, epoch: as touch; events 30 days
+-- cost     O(log sessions), 19 commands
 -- idempotent yes
 -- flags    allow-oom
 --#include lib/now.lua
@@ -29,7 +30,7 @@
 --#include lib/write_event.lua
 --#include lib/session_reply.lua
 
-local record, index, epoch, all_users, events = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local record, index, epoch, all_users, events, memo = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local now_ms = clock(tonumber(ARGV[1]))
 local sid, digest, verifier, successor = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 
@@ -41,8 +42,10 @@ local renew_ms = session.renew_at_ms and redis.call('HGET', record, 'n')
 if not again then
   redis.call('HSET', record, 'h', successor)
   redis.call('HDEL', record, 'hp', 'hpx')
+  redis.call('HSET', memo, 'h', successor)
+  redis.call('HDEL', memo, 'hp')
   if session.renew_at_ms then redis.call('HSET', record, 'ra', now_ms + renew_ms) end
   write_event(events, now_ms, 'rotated', session.user, sid)
 end
-if touch_session(session, now_ms) == 1 then record_use(session, now_ms, record, index, epoch, sid) end
+if touch_session(session, now_ms) == 1 then record_use(session, now_ms, record, index, epoch, memo, sid) end
 return session_reply(session, 0, 0)

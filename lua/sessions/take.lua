@@ -9,7 +9,7 @@
 -- ARGV[2]  digest      text, 32 hex digits; stands for the user in key names
 -- ARGV[3]  verifier    text, 48 hex digits
 -- ARGV[4]  name        text, behind a point
--- returns  {1, created_ms, the user's epoch that it began in, version, value}, without a value if there is none;
+-- returns  {1, created_ms, epoch, global epoch, version, value}, without a value if there is none;
 --          else as verify
 -- expires  record as before
 -- cost     O(1), 8 commands
@@ -29,10 +29,10 @@ local digest, verifier, name = ARGV[2], ARGV[3], ARGV[4]
 local session, refusal = open_session(record, epoch, all_users, now_ms, digest, verifier)
 if not session then return refusal end
 local found = redis.call('HMGET', record, name, 'g')
-if not found[1] then return {1, session.created_ms, tonumber(session.began), tonumber(found[2])} end
+if not found[1] then return {1, session.created_ms, tonumber(session.began), tonumber(session.global_began), tonumber(found[2])} end
 
 local version, bytes, number = data_fits(record, 0, 0, {name}, {''})
 
 redis.call('HSET', record, 'g', version, 'z', bytes, 'k', number)
 redis.call('HDEL', record, name)
-return {1, session.created_ms, tonumber(session.began), version, found[1]}
+return {1, session.created_ms, tonumber(session.began), tonumber(session.global_began), version, found[1]}

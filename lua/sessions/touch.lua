@@ -9,19 +9,21 @@
 -- KEYS[3]  epoch       hash; ep in ms, dis = 1 while the user is disabled
 -- KEYS[4]  all_users   hash; ep in ms, for all users
 -- KEYS[5]  events      stream
+-- KEYS[6]  memo        hash; what stays of the session for 24 hours after its end
 -- ARGV[1]  now_ms      integer; 0 means the server's clock
 -- ARGV[2]  sid         text, 26 characters
 -- ARGV[3]  digest      text, 32 hex digits; stands for the user in key names
 -- ARGV[4]  verifier    text, 48 hex digits; of the secret that was presented
 -- ARGV[5]  passive     0 or 1; whether the request was no use of the session
--- returns  {1} it lives, {0} it is over or gone
--- expires  record, index, epoch: as create, if the use is recorded; events 30 days
--- cost     O(log sessions), 11 commands
+-- returns  {1} it lives, {0} it is over, locked or gone
+-- expires  record, memo, index, epoch: as create, if the use is recorded; events 30 days
+-- cost     O(log sessions), 13 commands
 -- idempotent yes
 -- flags    allow-oom
 --#include lib/now.lua
 --#include lib/read_session.lua
 --#include lib/session_state.lua
+--#include lib/over_because.lua
 --#include lib/touch_session.lua
 --#include lib/lengthen.lua
 --#include lib/keep_until.lua
@@ -29,7 +31,7 @@
 --#include lib/end_session.lua
 --#include lib/write_event.lua
 
-local record, index, epoch, all_users, events = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local record, index, epoch, all_users, events, memo = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local now_ms = clock(tonumber(ARGV[1]))
 local sid, digest, verifier, passive = ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
 
@@ -40,13 +42,15 @@ local state = session_state(session, now_ms, epoch, all_users)
 local first = session.renew_at_ms == 0 and verifier == session.verifier
 local ages = first and redis.call('HMGET', record, 'n', 'hpx')
 
+if state == 10 then return {0} end
 if state ~= 1 then
-  end_session(record, index, sid)
+  local why, at_ms = over_because(session, now_ms, epoch, all_users)
+  end_session(record, index, memo, sid, why, at_ms)
   write_event(events, now_ms, state == 4 and 'revoked' or 'expired', session.user, sid)
   return {0}
 end
 if passive == 0 and touch_session(session, now_ms) == 1 then
-  record_use(session, now_ms, record, index, epoch, sid)
+  record_use(session, now_ms, record, index, epoch, memo, sid)
 end
 if first then redis.call('HSET', record, 'ra', now_ms + ages[1], 'hpx', now_ms - ages[2]) end
 return {1}

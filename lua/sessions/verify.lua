@@ -17,9 +17,10 @@
 -- ARGV[2]  digest      text, 32 hex digits; stands for the user in key names
 -- ARGV[3]  verifier    text, 48 hex digits
 -- ARGV[4]  passive     0 or 1; whether the request is no use of the session
--- returns  {1, created_ms, last_seen_ms, absolute_end_ms, idle_end_ms, the user's epoch that it began in,
---           touch_due 0 or 1, renewal_due 0 or 1, user, policy, device},
---          {0} unknown, {2} another secret, {3} expired, {4} revoked, {5, user} the former secret after its grace
+-- returns  {1, created_ms, last_seen_ms, absolute_end_ms, idle_end_ms, the user's epoch that it began in, that of all users,
+--           touch_due 0 or 1, renewal_due 0 or 1, user, policy, device, login as create has it, behind its time in ms},
+--          {0} unknown, {2} another secret, {3} expired, {4} revoked, {5, user} the former secret after its grace,
+--          {10} locked
 -- expires  nothing is written
 -- cost     O(1), 3 commands, and 1 for another secret
 -- idempotent yes

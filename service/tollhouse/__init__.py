@@ -72,6 +72,7 @@ from tollhouse.limits.policy.policy import Limit, Policy
 from tollhouse.metrics import Metrics
 from tollhouse.sessions.events.event import SessionEvent
 from tollhouse.sessions.events.reader import SessionEventBatch, SessionEventReader
+from tollhouse.sessions.logins import Impersonation
 from tollhouse.sessions.outcomes import Issued, Rotation, SessionRefused
 from tollhouse.sessions.policies import SessionPolicy
 from tollhouse.sessions.records import Session
@@ -80,6 +81,7 @@ from tollhouse.sessions.sessions import Sessions
 from tollhouse.sessions.tokens import Token
 from tollhouse.sessions.verbs.data_editor import DataRefused, DataResult, SessionData
 from tollhouse.sessions.verbs.disabler import DisableResult, EnableResult
+from tollhouse.sessions.verbs.explainer import SessionEnd
 from tollhouse.settings import Settings
 from tollhouse.settings.ai import AiSettings, ModelSettings
 from tollhouse.settings.credentials import CredentialsFunction, StoreCredentials
@@ -116,6 +118,7 @@ __all__ = [
     "FamilyStats",
     "HitLayers",
     "HttpResponse",
+    "Impersonation",
     "InvalidInput",
     "Issued",
     "KeptWarm",
@@ -153,6 +156,7 @@ __all__ = [
     "ScriptFailed",
     "Session",
     "SessionData",
+    "SessionEnd",
     "SessionEvent",
     "SessionEventBatch",
     "SessionEventReader",

@@ -56,6 +56,10 @@ class Namespace:
         """Return the key of one session; `tag` is the first two hex digits of its user's digest."""
         return f"{self._session}{{{tag}}}:sid:{sid}"
 
+    def session_memo(self, tag: str, sid: str) -> str:
+        """Return the key of what stays of a session for 24 hours after its end: its verifier, and why it is over."""
+        return f"{self.session(tag, sid)}:memo"
+
     def user_sessions(self, tag: str, user_digest: str) -> str:
         """Return the key of the index of a user's live sessions, scored by expiry."""
         return f"{self._session}{{{tag}}}:user:{user_digest}"

@@ -31,7 +31,7 @@ MUTANTS = {
         "lengthen(index, end_ms - now_ms)",
         "redis.call('PEXPIRE', index, end_ms - now_ms)",
     ),
-    "an epoch never expires": ("lengthen(epoch, absolute_ms)", ""),
+    "an epoch never expires": ("lengthen(epoch, new.absolute_ms)", ""),
     "a login at the cap ends one too few": ("for i = 1, #live - cap + 1 do", "for i = 1, #live - cap do"),
     "all other sessions are kept": (
         "elseif began ~= user_epoch and not (keeps and sid == keep) then",

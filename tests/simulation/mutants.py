@@ -79,7 +79,7 @@ MUTANTS: Final = (
     _mutant(
         "every session counts as durable",
         f"{_SESSIONS}/sessions.py",
-        "token=token, durable=durable)",
+        "token=token, durable=confirmed and ended)",
         "token=token, durable=True)",
     ),
     _mutant("nothing is replayed on a new primary", f"{_STORES}/replay.py", "await self.action(run)", "pass"),
@@ -114,7 +114,10 @@ MUTANTS: Final = (
         "            pass\n        self._connection, self._draining",
     ),
     _mutant(
-        "a revocation leaves the record", "lua/lib/end_session.lua", "return redis.call('DEL', record)", "return 1"
+        "a revocation leaves the record",
+        "lua/lib/end_session.lua",
+        "redis.call('DEL', record) == 0",
+        "redis.call('EXISTS', record) == 0",
     ),
 )
 

@@ -26,6 +26,7 @@ def _session(number: int, user: int = 0) -> Session:
         last_seen_at=1,
         expires_at=2,
         idle_expires_at=2,
+        authenticated_at=1,
     )
 
 

@@ -23,7 +23,7 @@ HISTORIES = 25
 STEPS = 30
 CHANNEL = "revocations"
 TOKEN_VERBS = ("create", "create", "create", "verify", "verify", "touch", "touch", "rotate", "renew", "renew")
-TOKEN_VERBS += ("patch", "patch", "take", "increment", "data")
+TOKEN_VERBS += ("patch", "patch", "take", "increment", "data", "why")
 """Verbs of one session and its secret, in the proportions in which they are called."""
 VERBS = (*TOKEN_VERBS, "find", "list", "revoke", "revoke_all", "set_disabled")
 
@@ -40,6 +40,9 @@ class Names:
     def record(self, sid: str) -> str:
         return self.records + sid
 
+    def memo(self, sid: str) -> str:
+        return f"{self.records}{sid}:memo"
+
 
 def _random_call(rng: random.Random, names: Names, now_ms: int) -> Call:
     sid = f"s{rng.randrange(6)}"
@@ -51,17 +54,20 @@ def _random_call(rng: random.Random, names: Names, now_ms: int) -> Call:
 def _call_with_a_token(rng: random.Random, names: Names, now_ms: int, verb: str, sid: str) -> Call:
     secret = rng.choice((f"secret of {sid}",) * 10 + (f"secret of {sid}'", f"secret of {sid}'", "another"))
     digest = "d" if rng.random() < 0.95 else "another"
-    keys = [names.record(sid), names.index, names.epoch, names.everyone, names.events]
+    keys = [names.record(sid), names.index, names.epoch, names.everyone, names.events, names.memo(sid)]
     match verb:
         case "create":
             limits = (rng.choice((1_000, 60_000)), 90_000, rng.randint(1, 4), rng.randrange(2))
-            details = (rng.choice((0, 100)), "p", "default", "dv", "")
+            details = (rng.choice((0, 100)), rng.randrange(2), "- - ", "p", "default", "dv", "")
             return "sessions/create", keys, [now_ms, sid, secret, "ada", "d", *limits, names.records, *details]
         case "verify":
             keys = [names.record(sid), names.epoch, names.everyone]
             return "sessions/verify", keys, [now_ms, digest, secret, rng.randrange(2)]
         case "patch" | "take" | "increment" | "data":
             return f"sessions/{verb}", [*keys[:1], *keys[2:4]], [now_ms, digest, secret, *_changes(rng, verb)]
+        case "why":
+            keys = [names.record(sid), names.epoch, names.everyone, names.memo(sid)]
+            return "sessions/why", keys, [now_ms, digest, secret]
         case "touch":
             return "sessions/touch", keys, [now_ms, sid, digest, secret, rng.randrange(2)]
         case _:
@@ -94,7 +100,7 @@ def _call_about_a_user(rng: random.Random, names: Names, now_ms: int, verb: str,
             return "sessions/list", [names.epoch, names.everyone, *records], [now_ms, "d"]
         case "revoke":
             owner = user if rng.random() < 0.8 else "eve"
-            keys = [names.record(sid), names.index, names.events]
+            keys = [names.record(sid), names.index, names.events, names.memo(sid)]
             return "sessions/revoke", keys, [now_ms, sid, owner, CHANNEL, "{}", "revoked"]
         case "set_disabled":
             options = [f"call {now_ms}", rng.randrange(2), 200_000, given, CHANNEL, "{}"]
@@ -102,7 +108,7 @@ def _call_about_a_user(rng: random.Random, names: Names, now_ms: int, verb: str,
         case _:
             kept = rng.choice(("", sid))
             options = [f"call {now_ms}", kept, names.records, 200_000, 0, rng.randint(1, 6), given, CHANNEL, "{}"]
-            options.append(rng.choice((0, 120_000)))
+            options += [rng.choice((0, 120_000)), "revoked-all"]
             keys = [names.index, names.epoch, names.events, names.record(kept)]
             return "sessions/revoke_all", keys, [now_ms, user, *options]
 
@@ -241,8 +247,9 @@ def _plain(reply: Any, name: str) -> Any:
 def test_scripts_of_sessions_touch_what_they_declare() -> None:
     """KEYS has every key that a call touches; beyond it are the records of a revoke-all, and of a login at the cap.
 
-    Those are all read before the first write, so a server that refuses undeclared keys has changed nothing. With the
-    digest of another user in it, a token reaches nothing but the record that its sid names.
+    Those are all read before the first write, and their memos are written after it, so a server that refuses undeclared
+    keys has changed nothing. With the digest of another user in it, a token reaches nothing but the record that its sid
+    names.
     """
     rng, names, space = random.Random(1), Names("declared:"), Keyspace()
     now_ms, beyond = 1_800_000_000_000, set()
@@ -257,7 +264,8 @@ def test_scripts_of_sessions_touch_what_they_declare() -> None:
 
         declared, touched = {key.encode() for key in keys}, {key for _, key in used}
         first_write = min([place for place, (command, _) in enumerate(used) if command in WRITES], default=len(used))
-        assert touched <= declared | {key for _, key in used[:first_write]}, call
+        looked_at = {key for _, key in used[:first_write]}
+        assert touched <= declared | looked_at | {key + b":memo" for key in looked_at}, call
         if not (full or name == "sessions/revoke_all"):
             assert touched <= declared, call
         if name == "sessions/verify" and args[1] != "d":

@@ -35,7 +35,8 @@ class Record(Struct, frozen=True):
 
     @property
     def end_ms(self) -> int:
-        return min(int(self.fields["l"]) + int(self.fields["w"]), int(self.fields["x"]))
+        end_ms = int(self.fields["x"])
+        return end_ms if "lk" in self.fields else min(int(self.fields["l"]) + int(self.fields["w"]), end_ms)
 
 
 async def keys_of(world: World, store: str, pattern: str = "*") -> list[str]:
@@ -52,7 +53,7 @@ async def everything(world: World, store: str) -> AsyncIterator[tuple[str, bytes
 async def records(world: World) -> list[Record]:
     """Return every session's record."""
     found = []
-    for key in await keys_of(world, "sessions", "*:sid:*"):
+    for key in await keys_of(world, "sessions", "*:sid:" + "?" * 26):
         fields = dict(pairs(await world.command("sessions", "HGETALL", key)))
         left_ms = await world.command("sessions", "PTTL", key)
         found.append(Record(key, fields, left_ms))
@@ -72,14 +73,20 @@ async def index(world: World) -> dict[tuple[str, str], int]:
 async def assert_sound(world: World) -> None:
     """Check what holds after any history on a clock that never stepped back.
 
-    The indexes name the live records and no others; a score is the record's end, and so is its time to live;
-    an index lives as long as its last member; nothing lives for ever but the epoch of a disabled user and everyone's.
+    The indexes name the live records and no others; a score is the record's end, and so is its time to live; an index
+    lives as long as its last member; a memo lives for a day longer than its record, and has no data; nothing lives for
+    ever but the epoch of a disabled user and everyone's.
     """
     found, scores = await records(world), await index(world)
     live = {(record.tag, record.sid): record.end_ms for record in found}
     assert {name: score for name, score in scores.items() if score > world.now_ms} == live
     for record in found:
         assert_close(world, record.left_ms, record.end_ms - world.now_ms)
+        memo = UNNAMED.session_memo(record.tag, record.sid)
+        assert_close(world, await world.command("sessions", "PTTL", memo), record.end_ms - world.now_ms + 86_400_000)
+        stored = dict(pairs(await world.command("sessions", "HGETALL", memo)))
+        assert stored.items() >= {"h": record.fields["h"], "d": record.fields["d"], "x": record.fields["x"]}.items()
+        assert set(stored) <= {"h", "hp", "d", "x", "ge"}
         index_left_ms = await world.command("sessions", "PTTL", UNNAMED.user_sessions(record.tag, record.fields["d"]))
         assert index_left_ms >= record.end_ms - world.now_ms - world.real_elapsed_ms - 5
     for key in await keys_of(world, "sessions"):

@@ -42,6 +42,11 @@ NAMES: list[tuple[Callable[[Namespace], str], str, str]] = [
     (lambda ns: ns.rate("ab", "api", "cd"), "tollhouse:rate:{ab}:cd:api", "tollhouse:rate:shop:{ab}:cd:api"),
     (lambda ns: ns.rate_clearings, "tollhouse:rate:cleared", "tollhouse:rate:shop:cleared"),
     (lambda ns: ns.session("0f", "s"), "tollhouse:session:{0f}:sid:s", "tollhouse:session:shop:{0f}:sid:s"),
+    (
+        lambda ns: ns.session_memo("0f", "s"),
+        "tollhouse:session:{0f}:sid:s:memo",
+        "tollhouse:session:shop:{0f}:sid:s:memo",
+    ),
     (lambda ns: ns.user_sessions("0f", "d"), "tollhouse:session:{0f}:user:d", "tollhouse:session:shop:{0f}:user:d"),
     (lambda ns: ns.user_epoch("0f", "d"), "tollhouse:session:{0f}:epoch:d", "tollhouse:session:shop:{0f}:epoch:d"),
     (lambda ns: ns.global_epoch("0f"), "tollhouse:session:{0f}:everyone", "tollhouse:session:shop:{0f}:everyone"),

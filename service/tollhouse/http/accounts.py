@@ -137,7 +137,8 @@ async def logout(
         check_role(request, "session")
     durable = False  # what ended the session before may not be
     if caller.session is not None:
-        durable = (await sessions.revoke(caller.session.user, caller.session.sid)).durable
+        ended = await sessions.revoke(caller.session.user, caller.session.sid, cause="logged-out")
+        durable = ended.durable
     cookie = session_cookie(None, plain_http=settings.plain_http)
     return Response(None, status_code=204, cookies=[cookie], headers=durable_header(durable=durable))
 

@@ -24,12 +24,23 @@ RENEW_MS_MIN: Final = _MINUTE_MS
 CAP_MAX: Final = 1_000
 """The highest cap that a policy may set."""
 
+OnIdle = Literal["end", "lock"]
+"""What becomes of a session that was idle for too long: it ends, or it locks until a step-up or its absolute end."""
+CookieLifetime = Literal["session", "persistent"]
+"""Whether the browser forgets the cookie when it closes, or keeps it until the session's end."""
+SameSite = Literal["lax", "strict"]
+"""The requests of other sites that a browser sends the cookie with: top-level navigations, or none."""
+
 AtCap = Literal["evict-oldest", "refuse"]
 """What a login does at the cap: end the session of the user that would expire first, or refuse."""
 
 
 class SessionPolicy(Struct, frozen=True, kw_only=True):
     """The idle timeout and absolute lifetime of a session, and how many sessions a user may have at a time.
+
+    With `on_idle="lock"` a session that was idle for too long keeps its data, and a step-up opens it again.
+
+    `cookie` and `same_site` are attributes of the cookie that carries its token (RFC 6265bis, 4.1.2).
 
     With `renew_ms` a session says, so long after its secret was presented first, that its client is to get another one
     (`Sessions.renew`).
@@ -40,6 +51,9 @@ class SessionPolicy(Struct, frozen=True, kw_only=True):
     cap: int = 20
     at_cap: AtCap = "evict-oldest"
     renew_ms: int | None = None
+    on_idle: OnIdle = "end"
+    cookie: CookieLifetime = "session"
+    same_site: SameSite = "lax"
 
     def __post_init__(self) -> None:
         if not IDLE_MS_MIN <= self.idle_ms <= self.absolute_ms <= LIFETIME_MS_MAX:
@@ -58,8 +72,11 @@ Policies = Mapping[str, SessionPolicy]
 POLICIES: Final[Policies] = MappingProxyType(
     {
         "default": SessionPolicy(idle_ms=_HOUR_MS, absolute_ms=24 * _HOUR_MS),
-        "remember": SessionPolicy(idle_ms=14 * _DAY_MS, absolute_ms=90 * _DAY_MS),
-        "admin": SessionPolicy(idle_ms=15 * _MINUTE_MS, absolute_ms=12 * _HOUR_MS),
+        "remember": SessionPolicy(idle_ms=14 * _DAY_MS, absolute_ms=90 * _DAY_MS, cookie="persistent"),
+        "admin": SessionPolicy(idle_ms=15 * _MINUTE_MS, absolute_ms=12 * _HOUR_MS, same_site="strict"),
+        "anonymous": SessionPolicy(idle_ms=30 * _MINUTE_MS, absolute_ms=24 * _HOUR_MS),
     }
 )
-"""The default policies: NIST's AAL2, a remembered browser, NIST's AAL3."""
+"""The default policies: NIST's AAL2, a remembered browser, NIST's AAL3, and a visitor who has not logged in.
+
+The levels are of NIST SP 800-63B-4, 2.2.3 and 2.3.3. `remember` is longer than it recommends for AAL2."""

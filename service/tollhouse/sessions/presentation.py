@@ -24,7 +24,15 @@ from tollhouse.sessions.user_keys import UserKeys
 
 REUSED: Final = 5
 """The reply of a script to the former secret after its grace, with the user."""
-_OUTCOMES: Final = {0: "unknown", 1: "ok", 2: "wrong-secret", 3: "expired", 4: "revoked", REUSED: "reused"}
+_OUTCOMES: Final = {
+    0: "unknown",
+    1: "ok",
+    2: "wrong-secret",
+    3: "expired",
+    4: "revoked",
+    REUSED: "reused",
+    10: "locked",
+}
 
 
 class Presentation(Struct, frozen=True, kw_only=True):
@@ -42,9 +50,9 @@ class Presentation(Struct, frozen=True, kw_only=True):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The keys of a script that may write: the record, the index, the epochs and the events."""
-        own = self.own
-        return own.record(self.token.sid), own.index, own.epoch, own.global_epoch, own.events
+        """The keys of a script that may write: the record, the index, the epochs, the events and the memo."""
+        own, sid = self.own, self.token.sid
+        return own.record(sid), own.index, own.epoch, own.global_epoch, own.events, own.memo(sid)
 
 
 class Presentations:
@@ -61,13 +69,18 @@ class Presentations:
 
     def read(self, verb: str, token: Token | str) -> Presentation | None:
         """Return what a token names; None if it is malformed, of another secret, or of a session known to be over."""
+        shown = self.read_ended(verb, token)
+        if shown is not None and self._log.contains(shown.token.sid):
+            self._metrics.session(verb, "revoked")
+            return None
+        return shown
+
+    def read_ended(self, verb: str, token: Token | str) -> Presentation | None:
+        """Return what a token names, also one of a session known to be over; None if it is malformed."""
         parsed = token if isinstance(token, Token) else tokens.parse(token)
         verifier = None if parsed is None else tokens.verifier(self._keyring, parsed)
         if parsed is None or verifier is None:
             self._metrics.session(verb, "malformed")
-            return None
-        if self._log.contains(parsed.sid):
-            self._metrics.session(verb, "revoked")
             return None
         own = UserKeys(namespace=self._namespace, digest=parsed.digest)
         return Presentation(token=parsed, own=own, verifier=verifier)

@@ -7,7 +7,9 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-_LISTED_FIELDS: Final = 7
+from tollhouse.sessions.logins import Impersonation, LoginContext, read_login
+
+_LISTED_FIELDS: Final = 9
 _OVER: Final = (3, 4)
 """The states of a session that expired or was revoked, and whose record is to be removed."""
 
@@ -15,9 +17,13 @@ _OVER: Final = (3, 4)
 class Session(Struct, frozen=True, kw_only=True):
     """A session that was alive when it was read; times are milliseconds of the server's clock.
 
-    `idle_expires_at` moves with use, `expires_at` never does. `last_seen_at` may lag by a minute. Both count a verify;
-    it is recorded soon after, and if it cannot be, the session may end before `idle_expires_at`. If `renewal_due`, the
-    client is to get the token that `renew` returns.
+    `idle_expires_at` moves with use, `expires_at` with a step-up alone. `last_seen_at` may lag by a minute. Both count
+    a verify; it is recorded soon after, and if it cannot be, the session may end before `idle_expires_at`. If
+    `renewal_due`, the client is to get the token that `renew` returns.
+
+    `authenticated_at`, `acr` and `amr` tell of the last authentication: when, at which level, by which methods.
+    `impersonation` tells who acts as the user, None if it is the user. Only `list` shows a session that is `locked`: it
+    was idle for too long, and opens nothing until a step-up.
     """
 
     sid: str
@@ -28,29 +34,38 @@ class Session(Struct, frozen=True, kw_only=True):
     last_seen_at: int
     expires_at: int
     idle_expires_at: int
+    authenticated_at: int
+    acr: str | None = None
+    amr: tuple[str, ...] = ()
+    impersonation: Impersonation | None = None
     renewal_due: bool = False
+    locked: bool = False
 
 
-def session_created(sid: str, user: str, policy: str, device: str, reply: Sequence[Any]) -> Session:
+def session_created(
+    sid: str, user: str, policy: str, device: str, login: LoginContext, reply: Sequence[Any]
+) -> Session:
     """Return the session of a sessions/create reply that created one."""
     _, created_at, expires_at, idle_expires_at = reply
-    return _session(sid, user, policy, device, (created_at, created_at, expires_at, idle_expires_at))
+    times_ms = (created_at, created_at, expires_at, idle_expires_at)
+    return _session(sid, user, policy, device, times_ms, (created_at, login))
 
 
 def session_verified(sid: str, reply: Sequence[Any]) -> tuple[Session, int]:
     """Return the live session of a reply that accepted its token, and the epoch in which it began."""
-    user, policy, device = (text.decode() for text in reply[8:])
-    return _session(sid, user, policy, device, reply[1:5], renewal_due=is_renewal_due(reply)), reply[5]
+    user, policy, device, login = (text.decode() for text in reply[9:])
+    found = _session(sid, user, policy, device, reply[1:5], read_login(login), renewal_due=is_renewal_due(reply))
+    return found, reply[5]
 
 
 def is_touch_due(reply: Sequence[Any]) -> bool:
     """Return whether a sessions/verify reply leaves something to be written: a use, a first use, or a removal."""
-    return reply[0] in _OVER or (reply[0] == 1 and reply[6] == 1)
+    return reply[0] in _OVER or (reply[0] == 1 and reply[7] == 1)
 
 
 def is_renewal_due(reply: Sequence[Any]) -> bool:
     """Return whether the client of a reply that accepted its token is to hold another token."""
-    return reply[7] == 1
+    return reply[8] == 1
 
 
 def sessions_listed(user: str, sids: Sequence[str], reply: Sequence[Any]) -> Iterator[Session]:
@@ -58,13 +73,24 @@ def sessions_listed(user: str, sids: Sequence[str], reply: Sequence[Any]) -> Ite
     for start in range(0, len(reply), _LISTED_FIELDS):
         row = reply[start : start + _LISTED_FIELDS]
         number: int = row[0]
-        yield _session(sids[number - 1], user, row[5].decode(), row[6].decode(), row[1:5])
+        policy, device, login = (text.decode() for text in row[6:])
+        sid, locked = sids[number - 1], row[5] == 1
+        yield _session(sid, user, policy, device, row[1:5], read_login(login), locked=locked)
 
 
 def _session(
-    sid: str, user: str, policy: str, device: str, times_ms: Sequence[int], *, renewal_due: bool = False
+    sid: str,
+    user: str,
+    policy: str,
+    device: str,
+    times_ms: Sequence[int],
+    authentication: tuple[int, LoginContext],
+    *,
+    renewal_due: bool = False,
+    locked: bool = False,
 ) -> Session:
     created_at, last_seen_at, expires_at, idle_expires_at = times_ms
+    authenticated_at, login = authentication
     return Session(
         sid=sid,
         user=user,
@@ -74,5 +100,10 @@ def _session(
         last_seen_at=last_seen_at,
         expires_at=expires_at,
         idle_expires_at=idle_expires_at,
+        authenticated_at=authenticated_at,
+        acr=login.acr,
+        amr=login.amr,
+        impersonation=login.impersonation,
         renewal_due=renewal_due,
+        locked=locked,
     )

@@ -6,7 +6,7 @@ digest of the user in key names. It has no token and no secret, and at most `ANN
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, get_args
 
 import msgspec
 from msgspec import Meta, Struct
@@ -23,8 +23,13 @@ ANNOUNCEMENT_BYTES_MAX: Final = 2048
 Call = tuple[str, tuple[str, ...], tuple[Argument, ...]]
 """A script with its keys and arguments."""
 
-Cause = Literal["revoked", "reused"]
-"""Why one session is ended: by its user or an operator, or because its former secret was presented too late."""
+Cause = Literal["revoked", "logged-out", "replaced", "revoked-by-admin", "reused"]
+"""Why one session is ended: from another one of its user, by itself, by a login that presented it, by an
+administrator, or because its former secret was presented too late."""
+CAUSES: Final[tuple[Cause, ...]] = get_args(Cause)
+CauseOfAll = Literal["revoked-all", "revoked-by-admin", "disabled"]
+"""Why all sessions of a user are ended: by the user, by an administrator, or because the user was disabled."""
+CAUSES_OF_ALL: Final[tuple[CauseOfAll, ...]] = get_args(CauseOfAll)
 
 _Sid = Annotated[str, Meta(pattern=r"^[a-z2-7]{26}\Z")]
 _KeptSid = Annotated[str, Meta(pattern=r"^([a-z2-7]{26})?\Z")]
@@ -48,7 +53,7 @@ class SessionRevoked(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     def call(self, namespace: Namespace, kind: Cause = "revoked") -> Call:
         """Return the call that ends it, with the kind of its event; if it is over already, the call writes nothing."""
         own = UserKeys(namespace=namespace, digest=self.digest)
-        names = (own.record(self.sid), own.index, own.events)
+        names = (own.record(self.sid), own.index, own.events, own.memo(self.sid))
         return "sessions/revoke", names, (self.sid, self.user, namespace.session_revocations, announcement(self), kind)
 
 
@@ -77,7 +82,9 @@ class AllSessionsRevoked(Struct, frozen=True, kw_only=True, forbid_unknown_field
     keep: _KeptSid
     epoch_ms: int = 0
 
-    def call(self, namespace: Namespace, *, skip: int = 0, part: int = CAP_MAX) -> Call:
+    def call(
+        self, namespace: Namespace, why: CauseOfAll = "revoked-all", *, skip: int = 0, part: int = CAP_MAX
+    ) -> Call:
         """Return the call that ends them and removes the records of `part` members of the index, from `skip` on.
 
         Without `skip` and `part` it removes all: a user has at most `CAP_MAX` sessions.
@@ -86,7 +93,7 @@ class AllSessionsRevoked(Struct, frozen=True, kw_only=True, forbid_unknown_field
         subject = (self.user, self.name, self.keep, own.record(), LIFETIME_MS_MAX)
         names = (own.index, own.epoch, own.events, own.record(self.keep))
         channel = (namespace.session_revocations, announcement(self))
-        return "sessions/revoke_all", names, (*subject, skip, part, self.epoch_ms, *channel, UNSETTLED_MS)
+        return "sessions/revoke_all", names, (*subject, skip, part, self.epoch_ms, *channel, UNSETTLED_MS, why)
 
     def covers(self, sid: str, began_ms: int, created_at: int) -> bool:
         """Return True if a session of the user, created at `created_at` in the epoch `began_ms`, is among them."""

@@ -15,7 +15,7 @@ from typing import Any, Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from tollhouse.errors import Steps, require_type
+from tollhouse.errors import InvalidInput, Steps, require_type
 from tollhouse.keyring import Keyring
 from tollhouse.keys import Namespace
 from tollhouse.metrics import Metrics
@@ -24,8 +24,11 @@ from tollhouse.sessions import tokens
 from tollhouse.sessions.records import Session
 from tollhouse.sessions.revocation_log import RevocationLog
 from tollhouse.sessions.revocations import (
+    CAUSES,
+    CAUSES_OF_ALL,
     AllSessionsRevoked,
     Cause,
+    CauseOfAll,
     Revocation,
     SessionRevoked,
     read_announcement,
@@ -33,6 +36,7 @@ from tollhouse.sessions.revocations import (
 from tollhouse.sessions.tokens import RandomBytes
 from tollhouse.sessions.user_keys import user_keys
 from tollhouse.sessions.validation import valid_user
+from tollhouse.suggest import one_of
 
 _MEMBERS_PER_RUN: Final = 500
 """The most index entries that one run of `sessions/revoke_all` reads: a script blocks the server."""
@@ -77,9 +81,10 @@ class Revoker:
         self.replays = 0
         """How many replays have begun: a caller of `record` remembers it from before its call."""
 
-    async def revoke(self, user: str, sid: str) -> RevokeResult:
+    async def revoke(self, user: str, sid: str, cause: Cause = "revoked") -> RevokeResult:
         """End one session of a user, as `Sessions.revoke` does."""
         user = valid_user(user)
+        _check_cause(cause, CAUSES)
         require_type("sid", sid, str, "give the `sid` of a session")
         found, durable = False, True
         # An invalid sid can be any text, and such a text must not become part of a key name.
@@ -87,7 +92,7 @@ class Revoker:
         with Steps() as steps:
             for own in keys:
                 revocation = SessionRevoked(user=user, digest=own.digest, sid=sid)
-                ended, confirmed = await self._revoke(revocation, "revoked", steps)
+                ended, confirmed = await self._revoke(revocation, cause, steps)
                 found, durable = found or ended, durable and confirmed
         self._metrics.session("revoke", "ok" if found else "unknown")
         return RevokeResult(found=found, durable=durable)
@@ -97,16 +102,17 @@ class Revoker:
         with Steps() as steps:
             await self._revoke(revocation, kind, steps)
 
-    async def revoke_all(self, user: str, keep: Session | None) -> RevokeAllResult:
+    async def revoke_all(self, user: str, keep: Session | None, cause: CauseOfAll = "revoked-all") -> RevokeAllResult:
         """End the sessions of a user, as `Sessions.revoke_all` does."""
         user = valid_user(user)
+        _check_cause(cause, CAUSES_OF_ALL)
         require_type("keep", keep, (Session, NoneType), "give a session, such as `verify` returns")
         name, kept_sid = tokens.new_sid(self._random_bytes), "" if keep is None else keep.sid
         removed, durable = 0, True
         with Steps() as steps:
             for own in user_keys(self._namespace, self._keyring, user):
                 revocation = AllSessionsRevoked(user=user, digest=own.digest, name=name, keep=kept_sid)
-                count, confirmed = await self._revoke_all_under(revocation, steps)
+                count, confirmed = await self._revoke_all_under(revocation, cause, steps)
                 removed, durable = removed + count, durable and confirmed
         self._metrics.session("revoke_all", "ok")
         return RevokeAllResult(removed=removed, durable=durable)
@@ -155,7 +161,9 @@ class Revoker:
             await self.record(revocation, replays)
         return ended, confirmed
 
-    async def _revoke_all_under(self, revocation: AllSessionsRevoked, steps: Steps) -> tuple[int, bool]:
+    async def _revoke_all_under(
+        self, revocation: AllSessionsRevoked, why: CauseOfAll, steps: Steps
+    ) -> tuple[int, bool]:
         """End a user's sessions under one secret; return how many were removed, and whether that is durable.
 
         The first run already ends all of them, by the epoch; further runs remove the records in bounded parts. They
@@ -165,7 +173,7 @@ class Revoker:
         looked_at = _MEMBERS_PER_RUN
         while looked_at == _MEMBERS_PER_RUN:
             replays = self.replays
-            call = revocation.call(self._namespace, skip=alive, part=_MEMBERS_PER_RUN)
+            call = revocation.call(self._namespace, why, skip=alive, part=_MEMBERS_PER_RUN)
             reply, confirmed = await self._store.run_durably(*call)
             steps.begun = True
             looked_at, count, epoch_ms, young = reply
@@ -179,3 +187,8 @@ class Revoker:
     def _add(self, revocation: Revocation) -> None:
         if not self._log.add(revocation):
             self._metrics.discarded_state("revocation")
+
+
+def _check_cause(cause: str, causes: tuple[str, ...]) -> None:
+    if cause not in causes:
+        raise InvalidInput("cause", cause, one_of(cause, causes))

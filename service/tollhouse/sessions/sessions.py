@@ -16,7 +16,7 @@ After a rotation of the deployment's secret, sessions made under an older one li
 from __future__ import annotations
 
 import secrets
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 from tollhouse.errors import InvalidInput, Steps, require_type
@@ -27,11 +27,13 @@ from tollhouse.scripts import DurableScriptRunner
 from tollhouse.sessions import tokens
 from tollhouse.sessions.events.opening import open_reader
 from tollhouse.sessions.events.reader import SessionEventReader
+from tollhouse.sessions.logins import LoginContext, login_text, valid_login
 from tollhouse.sessions.outcomes import Issued, Rotation, SessionRefused
 from tollhouse.sessions.policies import POLICIES, Policies, SessionPolicy
 from tollhouse.sessions.presentation import REUSED, Presentations
 from tollhouse.sessions.records import Session, is_touch_due, session_created, sessions_listed
 from tollhouse.sessions.revocation_log import RevocationLog
+from tollhouse.sessions.revocations import Cause, CauseOfAll
 from tollhouse.sessions.revoker import RevokeAllResult, Revoker, RevokeResult
 from tollhouse.sessions.tokens import RandomBytes, Token
 from tollhouse.sessions.touches import Touches
@@ -39,6 +41,7 @@ from tollhouse.sessions.user_keys import user_keys
 from tollhouse.sessions.validation import valid_device, valid_user
 from tollhouse.sessions.verbs.data_editor import DataEditor, DataRefused, DataResult, SessionData
 from tollhouse.sessions.verbs.disabler import Disabler, DisableResult, EnableResult
+from tollhouse.sessions.verbs.explainer import Explainer, SessionEnd
 from tollhouse.sessions.verbs.rotator import Rotator
 from tollhouse.suggest import one_of
 
@@ -77,6 +80,7 @@ class Sessions:
         self._presentations = Presentations(keyring, namespace, metrics, self._log, self.revoker)
         self._data = DataEditor(store, metrics, self._presentations)
         self._disabler = Disabler(store, keyring, metrics, namespace, self.revoker, random_bytes)
+        self._explainer = Explainer(store, metrics, self._presentations)
         self._rotator = Rotator(store, keyring, metrics, self._presentations, random_bytes)
 
     def check(self, user: str, *, policy: str = "default", device: str | None = None) -> tuple[str, SessionPolicy, str]:
@@ -88,17 +92,26 @@ class Sessions:
         return user, self._policies[policy], valid_device(device or "")
 
     async def create(
-        self, user: str, *, policy: str = "default", device: str | None = None, replaces: Token | str | None = None
+        self,
+        user: str,
+        *,
+        policy: str = "default",
+        device: str | None = None,
+        replaces: Token | str | None = None,
+        acr: str | None = None,
+        amr: Sequence[str] = (),
     ) -> Issued | SessionRefused:
         """Begin a session under a new token; at the policy's cap, end the user's oldest session or refuse.
 
         The session that the token `replaces` opens is ended first, also another user's: it is what the client presented
-        when it logged in, and would have no owner. A result is durable if both are.
+        when it logged in, and would have no owner. A result is durable if both are. `acr` is the level of the login,
+        `amr` has its methods (RFC 8176).
         """
         user, rules, label = self.check(user, policy=policy, device=device)
+        login = valid_login(acr, amr)
         with Steps() as steps:
             ended = await self._end_presented(replaces, steps)
-            return await self._create(user, policy, rules, label, ended=ended)
+            return await self._create(user, policy, rules, label, login, ended=ended)
 
     async def verify(self, token: Token | str, *, passive: bool = False) -> Session | None:
         """Return the session of a token, and record its use soon after; None if the token opens no live session.
@@ -155,7 +168,7 @@ class Sessions:
         return await self._data.increment(token, name, by)
 
     async def list(self, user: str) -> tuple[Session, ...]:
-        """Return the live sessions of a user, the newest first."""
+        """Return the sessions of a user, the newest first: those that live, and those that a step-up can open again."""
         user = valid_user(user)
         sessions: list[Session] = []
         for own in user_keys(self._namespace, self._keyring, user):
@@ -169,13 +182,25 @@ class Sessions:
         self._metrics.session("list", "ok")
         return tuple(sorted(sessions, key=lambda session: (-session.created_at, session.sid)))
 
-    async def revoke(self, user: str, sid: str) -> RevokeResult:
-        """End one session of a user; another user's session is left alone and reported as not found."""
-        return await self.revoker.revoke(user, sid)
+    async def why(self, token: Token | str) -> SessionEnd | None:
+        """Return why the session of a token is over; None if it lives, or if the token was never its last one.
 
-    async def revoke_all(self, user: str, *, keep: Session | None = None) -> RevokeAllResult:
+        That is known for 24 hours after the end. It counts as no use.
+        """
+        return await self._explainer.why(token)
+
+    async def revoke(self, user: str, sid: str, *, cause: Cause = "revoked") -> RevokeResult:
+        """End one session of a user; another user's session is left alone and reported as not found.
+
+        `why` tells the `cause` to the client of the session.
+        """
+        return await self.revoker.revoke(user, sid, cause)
+
+    async def revoke_all(
+        self, user: str, *, keep: Session | None = None, cause: CauseOfAll = "revoked-all"
+    ) -> RevokeAllResult:
         """End every session of a user that began before this call, except `keep`; later logins live."""
-        return await self.revoker.revoke_all(user, keep)
+        return await self.revoker.revoke_all(user, keep, cause)
 
     async def disable(self, user: str) -> DisableResult:
         """End all sessions of a user, who gets no other until `enable`; that lasts, however long it is.
@@ -206,12 +231,12 @@ class Sessions:
         presented = None if token is None else await self.verify(token, passive=True)
         if presented is None:
             return True
-        result = await self.revoker.revoke(presented.user, presented.sid)
+        result = await self.revoker.revoke(presented.user, presented.sid, "replaced")
         steps.begun = True
         return result.durable
 
     async def _create(
-        self, user: str, policy: str, rules: SessionPolicy, label: str, *, ended: bool
+        self, user: str, policy: str, rules: SessionPolicy, label: str, login: LoginContext, *, ended: bool
     ) -> Issued | SessionRefused:
         own = user_keys(self._namespace, self._keyring, user)[0]
         token = tokens.issue(self._keyring, own.digest, self._random_bytes)
@@ -219,17 +244,17 @@ class Sessions:
         assert verifier is not None, "the token was made under a secret that the keyring lacks"
         times = (rules.idle_ms, rules.absolute_ms)
         at_cap = (rules.cap, int(rules.at_cap == "evict-oldest"))
-        details = (rules.renew_ms or 0, "p", policy, "dv", label)
+        kept = (rules.renew_ms or 0, int(rules.on_idle == "lock"), login_text(login))
 
         reply, confirmed = await self._store.run_durably(
             "sessions/create",
-            (own.record(token.sid), own.index, own.epoch, own.global_epoch, own.events),
-            (token.sid, verifier, user, own.digest, *times, *at_cap, own.record(), *details),
+            (own.record(token.sid), own.index, own.epoch, own.global_epoch, own.events, own.memo(token.sid)),
+            (token.sid, verifier, user, own.digest, *times, *at_cap, own.record(), *kept, "p", policy, "dv", label),
         )
 
         refusal = _REFUSALS.get(reply[0])
         self._metrics.session("create", "ok" if refusal is None else refusal.reason)
         if refusal is not None:
             return refusal
-        durable = confirmed and ended
-        return Issued(session=session_created(token.sid, user, policy, label, reply), token=token, durable=durable)
+        session = session_created(token.sid, user, policy, label, login, reply)
+        return Issued(session=session, token=token, durable=confirmed and ended)

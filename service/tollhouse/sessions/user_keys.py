@@ -29,6 +29,10 @@ class UserKeys(Struct, frozen=True, kw_only=True):
         """Return the key of a session's record; without a sid, the prefix of all records of the tag."""
         return self.namespace.session(self.tag, sid)
 
+    def memo(self, sid: str) -> str:
+        """Return the key of what stays of a session for 24 hours after its end."""
+        return self.namespace.session_memo(self.tag, sid)
+
     @property
     def index(self) -> str:
         """The key of the sorted set of the user's sessions, scored by expiry."""

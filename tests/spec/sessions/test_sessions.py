@@ -65,7 +65,7 @@ async def test_a_login_ends_the_session_that_was_presented(world, sessions, user
     assert await verified(sessions, presented.token) is None
     assert await verified(sessions, issued.token) == issued.session
     assert await verified(sessions, other.token) == other.session
-    assert await events_of(world, presented.token) == ["created", "revoked"]
+    assert await events_of(world, presented.token) == ["created", "replaced"]
     await assert_sound(world)
 
 
@@ -532,11 +532,13 @@ async def test_every_session_script_works_by_the_clock_of_the_server(world):
     assert (await sessions.increment(renewed.token, "a")).value == (await sessions.take(renewed.token, "a")).value == 2
     assert (await sessions.data(renewed.token)).version == 4
     assert (await sessions.revoke("ada", issued.session.sid)).found
+    end = await sessions.why(renewed.token)
+    assert abs(end.at - time.time() * 1000) < MINUTE_MS
     assert (await sessions.revoke_all("ada")).removed == 0
     assert (await sessions.disable("ada")).removed == 0
     await sessions.enable("ada")
     scripts = {"create", "verify", "touch", "rotate", "renew", "find", "list", "revoke", "revoke_all", "set_disabled"}
-    scripts |= {"patch", "increment", "take", "data"}
+    scripts |= {"patch", "increment", "take", "data", "why"}
     assert called == {f"sessions/{verb}" for verb in scripts}
     assert {name for name in SCRIPTS if name.startswith("sessions/")} == called | {"sessions/probe"}
     await stores.aclose()
@@ -548,6 +550,7 @@ def test_the_built_in_policies_follow_the_standards():
         "default": (20, "evict-oldest"),
         "remember": (20, "evict-oldest"),
         "admin": (20, "evict-oldest"),
+        "anonymous": (20, "evict-oldest"),
     }
     assert POLICIES["default"].idle_ms <= HOUR_MS
     assert POLICIES["admin"].absolute_ms <= 12 * HOUR_MS

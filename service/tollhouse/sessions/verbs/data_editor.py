@@ -134,7 +134,7 @@ class DataEditor:
             return DataRefused(reason=reason, version=reply[1])
         if reply[0] == REUSED:
             await self._presentations.end(shown, reply)
-        return reply[3:] if self._presentations.accepts(verb, shown, reply) else _OVER
+        return reply[4:] if self._presentations.accepts(verb, shown, reply) else _OVER
 
 
 def _pairs(changes: Mapping[str, Any]) -> list[str | bytes]:

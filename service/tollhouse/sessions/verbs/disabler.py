@@ -54,7 +54,7 @@ class Disabler:
         """Disable a user, as `Sessions.disable` does: that ends the sessions, and their records are removed then."""
         with Steps() as steps:
             durable = await self._set(user, steps, disabled=True)
-            revoked = await self._revoker.revoke_all(user, None)
+            revoked = await self._revoker.revoke_all(user, None, "disabled")
         self._metrics.session("disable", "ok")
         return DisableResult(removed=revoked.removed, durable=durable and revoked.durable)
 
