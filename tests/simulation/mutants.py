@@ -92,8 +92,8 @@ MUTANTS: Final = (
     _mutant(
         "a reply goes to the latest call",
         f"{_STORES}/transport/connection.py",
-        "_answer(self._slots.popleft()[0], self._filter_reply(reply))",
-        "_answer(self._slots.pop()[0], self._filter_reply(reply))",
+        "self._slots.popleft()[0], self._filter_reply(reply)",
+        "self._slots.pop()[0], self._filter_reply(reply)",
     ),
     _mutant(
         "no call ends by its deadline",

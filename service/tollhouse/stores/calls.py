@@ -9,8 +9,9 @@ attempt found no server.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from tollhouse.clock import ServerClock
 from tollhouse.errors import Outcome, ScriptFailed, StoreError, StoreUnavailable, worst
@@ -22,14 +23,14 @@ from tollhouse.stores.replay import Replay
 from tollhouse.stores.replica_shortage import ReplicaShortage
 from tollhouse.stores.replication.primary_names import PrimaryNames
 from tollhouse.stores.replication.watch import ReplicationWatch
-from tollhouse.stores.transport.connection import Connection, encode
+from tollhouse.stores.transport.connection import Connection, pack
 from tollhouse.stores.transport.errors import (
     CALL_FAILED,
     ServerError,
     Unreachable,
     awaits_replica,
-    is_lacking,
     may_retry,
+    needs_text,
     outcome,
     verdict,
 )
@@ -37,13 +38,20 @@ from tollhouse.stores.transport.handshake import ServerInfo
 from tollhouse.stores.transport.redial import Backoff
 from tollhouse.stores.transport.refusals import ServerRefusal, StoreRefusals
 
+_Command = Literal["EVALSHA", "EVAL"]
+"""Sends a script by its hash, or by its text."""
+
 
 class _Past:
-    """What a call has behind it: the worst outcome of its attempts, its pauses for want of a replica, and a replay."""
+    """What a call has behind it: the worst outcome of its attempts, its pauses for want of a replica, and a replay.
 
-    __slots__ = ("is_repeated", "met_replay", "outcome", "pauses")
+    `command` sends its next attempt: EVAL once a server did not have the script.
+    """
+
+    __slots__ = ("command", "is_repeated", "met_replay", "outcome", "pauses")
 
     def __init__(self) -> None:
+        self.command: _Command = "EVALSHA"
         self.outcome: Outcome = "not-sent"
         self.is_repeated = False
         self.met_replay = False
@@ -100,8 +108,9 @@ class ScriptCalls:
                 past = past or _Past()
                 await self._await_replay(over, connection, past, deadline_s)
                 continue
+            command = "EVALSHA" if past is None else past.command
             try:
-                reply = as_list(await self.call(connection, over.server, wanted, keys, args, deadline_s))
+                reply = as_list(await self._send(command, connection, over.server, wanted, keys, args, deadline_s))
             except CALL_FAILED as error:
                 past = past or _Past()
                 await self._before_next_attempt(error, over, connection, wanted, past, deadline_s)
@@ -127,13 +136,12 @@ class ScriptCalls:
         deadline_s: float,
     ) -> Any:
         """Send a script once, over one certain connection; load it if the server does not have it."""
-        rest = (len(keys), *keys, self._clock(), *with_primary(args, server.primary or self._names.substitute()))
         try:
-            return await connection.send(encode("EVALSHA", script.sha, *rest), deadline_s)
+            return await self._send("EVALSHA", connection, server, script, keys, args, deadline_s)
         except ServerError as error:
-            if verdict(error) != "load-script" and not is_lacking(error):
+            if not needs_text(error):
                 raise
-        return await connection.send(encode("EVAL", script.text, *rest), deadline_s)
+        return await self._send("EVAL", connection, server, script, keys, args, deadline_s)
 
     async def ready(self, over: ReconnectingConnection, deadline_s: float, past: _Past | None = None) -> Connection:
         """Return a connection that can send, or raise StoreUnavailable with the outcome of `past` attempts."""
@@ -165,6 +173,21 @@ class ScriptCalls:
         self._metrics.store_failure(self._name, happened)
         return self._refusals.error(happened, reason, refusal)
 
+    def _send(
+        self,
+        command: _Command,
+        connection: Connection,
+        server: ServerInfo,
+        script: Script,
+        keys: Sequence[str],
+        args: Sequence[Argument],
+        deadline_s: float,
+    ) -> asyncio.Future[Any]:
+        """Send a script once. Every call passes here: that it is no coroutine saves each of them one."""
+        body = script.sha if command == "EVALSHA" else script.text
+        rest = with_primary(args, server.primary or self._names.substitute())
+        return connection.send(pack((command, body, len(keys), *keys, self._clock(), *rest)), deadline_s)
+
     async def _await_replay(
         self, over: ReconnectingConnection, connection: Connection, past: _Past, deadline_s: float
     ) -> None:
@@ -193,6 +216,9 @@ class ScriptCalls:
         deadline_s: float,
     ) -> None:
         """Return when the call may be sent again; raise its error when it may not."""
+        if past.command == "EVALSHA" and needs_text(error):
+            past.command = "EVAL"
+            return
         short = awaits_replica(error)
         if past.pauses is None or not short:  # one hint a call: its repetitions say nothing new
             over.report_error(connection, error)

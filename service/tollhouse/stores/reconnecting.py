@@ -107,7 +107,7 @@ class ReconnectingConnection:
     def ready(self) -> Connection | None:
         """Return the connection when a call can be sent on it at once; None when it has to wait, or cannot be sent."""
         if (
-            not self._pause.is_on
+            self._pause.event is None
             and self._connection is not None
             and self._connection.alive
             and not self.breaker.is_open

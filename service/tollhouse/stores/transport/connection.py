@@ -15,7 +15,7 @@ import socket
 import struct
 from collections import deque
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from hiredis import (
     ProtocolError,
@@ -175,7 +175,7 @@ class Connection(asyncio.Protocol):
             if isinstance(reply, PushNotification):
                 self._on_push(cast("list[Any]", reply))
             elif self._slots:
-                _answer(self._slots.popleft()[0], self._filter_reply(reply))
+                _answer(self._slots.popleft()[0], self._filter_reply(reply) if self._draining else reply)
             else:
                 self.close()  # a reply without a call: replies can no longer be matched with calls
                 return
@@ -188,8 +188,7 @@ class Connection(asyncio.Protocol):
             self._on_lost()
 
     def _filter_reply(self, reply: object) -> object:
-        if not self._draining:
-            return reply
+        """Return what a call gets of a server that steps down: its refusals."""
         if not self._slots:
             self._loop.call_soon(self.close)
         return reply if isinstance(reply, ServerError) else ConnectionLost("the server was replaced before it answered")
@@ -235,9 +234,13 @@ class Connection(asyncio.Protocol):
             _answer(self._slots.popleft()[0], ConnectionLost(reason))
 
 
+pack: Final = cast("Callable[[tuple[str | bytes | int, ...]], bytes]", pack_command)
+"""Return the bytes of one command, given as a tuple: each call of a store is packed once."""
+
+
 def encode(*parts: str | bytes | int) -> bytes:
     """Return the bytes of one command."""
-    return cast("bytes", pack_command(cast("Any", parts)))
+    return pack(parts)
 
 
 def _discard_unsent(transport: asyncio.Transport) -> None:

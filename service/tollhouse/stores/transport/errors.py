@@ -90,6 +90,11 @@ def is_denied(error: object) -> bool:
     return is_lacking(error) or (isinstance(error, ServerError) and str(error).startswith(_DENIED_INSIDE))
 
 
+def needs_text(error: Exception) -> bool:
+    """Return True if a script that was sent by its hash may be sent as text: the server lacks it, or the command."""
+    return isinstance(error, ServerError) and (verdict(error) == "load-script" or is_lacking(error))
+
+
 def is_mistake(error: Exception) -> bool:
     """Return True for what waiting cannot mend: a refused login, a defect (no such database), a server too old."""
     if isinstance(error, ConfigurationError):
