@@ -36,12 +36,12 @@ class Keyring(Struct, frozen=True):
 
     def key_ids(self) -> tuple[str, ...]:
         """Return an id for each secret, newest first: 8 hex digits that reveal nothing about it."""
-        return tuple(_derive(secret, "key-id").hex()[:8] for secret in self.secrets)
+        return tuple(_key_id(secret) for secret in self.secrets)
 
     def key(self, label: str, key_id: str | None = None) -> bytes | None:
         """Derive the 32-byte key for `label` from the newest secret, or that of `key_id`; None if it is unknown."""
-        for secret, own_id in zip(self.secrets, self.key_ids(), strict=True):
-            if key_id is None or own_id == key_id:
+        for secret in self.secrets:
+            if key_id is None or key_id == _key_id(secret):
                 return _derive(secret, label)
         return None
 
@@ -62,3 +62,8 @@ class Keyring(Struct, frozen=True):
 @lru_cache(maxsize=256)
 def _derive(secret: bytes, label: str) -> bytes:
     return hmac.digest(secret, b"tollhouse/1/" + label.encode(), "sha256")
+
+
+@lru_cache(maxsize=256)
+def _key_id(secret: bytes) -> str:
+    return _derive(secret, "key-id").hex()[:8]

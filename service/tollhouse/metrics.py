@@ -100,13 +100,10 @@ class Metrics:
         self._shared = environ.get("PROMETHEUS_MULTIPROC_DIR")
         self.registry = registry = CollectorRegistry()
         counter, gauge = partial(_counter, registry), partial(_gauge, registry)
-        takes = Counter("tollhouse_ratelimit_decisions_total", "Decided takes.", ["policy", "outcome"], registry=None)
-        self._decisions = _PendingCounter(takes)
-        bodies = Counter("tollhouse_cache_bytes_total", "Bytes of cached values.", ["cache", "way"], registry=None)
-        self._bytes = _PendingCounter(bodies)
-        registry.register(self._decisions)
-        registry.register(self._bytes)
-        self._sessions = counter("session_operations_total", "Calls on sessions.", "operation", "outcome")
+        pending = partial(_pending_counter, registry)
+        self._decisions = pending("ratelimit_decisions_total", "Decided takes.", "policy", "outcome")
+        self._bytes = pending("cache_bytes_total", "Bytes of cached values.", "cache", "way")
+        self._sessions = pending("session_operations_total", "Calls on sessions.", "operation", "outcome")
         self._logins = counter("logins_total", "Attempts to log in.", "outcome")
         self._reads = counter("cache_requests_total", "Reads of a cache family.", "cache", "result")
         self._saved = counter("cache_saved_seconds_total", "Time that loads would have taken.", "cache")
@@ -147,7 +144,9 @@ class Metrics:
 
     def session(self, operation: str, outcome: str) -> None:
         """Count one call on sessions, such as verify and ok."""
-        self._sessions(operation, outcome).inc()
+        self._sessions.pending[operation, outcome] += 1
+        if self._shared is not None:
+            self._sessions.flush_soon()
 
     def login(self, outcome: str) -> None:
         """Count one login: ok, wrong, throttled or overloaded."""
@@ -247,8 +246,8 @@ class Metrics:
         """Return the metrics of all workers as text, and the content type of the text."""
         if self._shared is None:
             return generate_latest(self.registry), CONTENT_TYPE_LATEST
-        self._decisions.flush()
-        self._bytes.flush()
+        for counter in (self._decisions, self._bytes, self._sessions):
+            counter.flush()
         _remove_dead_workers(Path(self._shared))
         workers = CollectorRegistry()
         MultiProcessCollector(workers, path=self._shared)
@@ -275,6 +274,12 @@ def _alive(process: int) -> bool:
     except OSError as error:
         return error.errno != errno.ESRCH
     return True
+
+
+def _pending_counter(registry: CollectorRegistry, name: str, meaning: str, *labels: str) -> _PendingCounter:
+    counter = _PendingCounter(Counter(f"tollhouse_{name}", meaning, labels, registry=None))
+    registry.register(counter)
+    return counter
 
 
 def _counter(registry: CollectorRegistry, name: str, meaning: str, *labels: str) -> Callable[..., Counter]:

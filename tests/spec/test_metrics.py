@@ -165,6 +165,7 @@ async def count(metrics, loop):
     for _ in range(100):
         metrics.decision("api", "refused")
         metrics.cache_bytes("user", "served", 7)
+        metrics.session("verify", "ok")
     loop.now_s += FLUSH_S
     for _ in range(3):
         await asyncio.sleep(0)
@@ -201,6 +202,7 @@ def test_what_a_busy_worker_decided_is_soon_seen_by_others(shared: Path) -> None
 
     first = decisions_of_others(shared)
     assert total_of_others(shared, "tollhouse_cache_bytes_total") == 700
+    assert total_of_others(shared, "tollhouse_session_operations_total") == 100
     process.stdin.write("again\n")
     process.stdin.flush()
     assert process.stdout.readline() == "ready\n"

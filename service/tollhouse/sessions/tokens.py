@@ -13,6 +13,7 @@ import hmac
 import re
 import secrets
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Final
 
 from msgspec import Struct
@@ -77,7 +78,7 @@ def successor(keyring: Keyring, token: Token) -> Token:
     """Return the token that follows a token of a secret that is configured: the same for all who compute it."""
     key = keyring.key(_SUCCESSOR_LABEL, token.key_id)
     assert key is not None, "the secret of the token is configured"
-    return replace(token, secret=_secret(hmac.digest(key, (token.sid + token.secret).encode(), "sha256")))
+    return replace(token, secret=_secret(_mac(key, token)))
 
 
 def parse(text: str) -> Token | None:
@@ -100,7 +101,19 @@ def verifier(keyring: Keyring, token: Token) -> str | None:
     key = keyring.key(_KEY_LABEL, token.key_id)
     if key is None:
         return None
-    return hmac.digest(key, (token.sid + token.secret).encode(), "sha256")[:_VERIFIER_BYTES].hex()
+    return _mac(key, token)[:_VERIFIER_BYTES].hex()
+
+
+def _mac(key: bytes, token: Token) -> bytes:
+    mac = _keyed(key).copy()
+    mac.update((token.sid + token.secret).encode())
+    return mac.digest()
+
+
+@lru_cache(maxsize=256)
+def _keyed(key: bytes) -> hmac.HMAC:
+    """Return an HMAC that has taken in its key, which is as much work as to take in a token."""
+    return hmac.new(key, digestmod="sha256")
 
 
 def _secret(bits: bytes) -> str:
