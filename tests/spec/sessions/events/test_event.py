@@ -56,11 +56,10 @@ def test_an_event_has_no_sid_if_it_is_about_a_user():
 
 def test_every_kind_that_is_written_is_in_the_table():
     """A script that writes an event of a new kind needs a row in KINDS; and each row is written by one."""
-    calls = [call for path in LUA.glob("*/*.lua") for call in WRITTEN.findall(path.read_text(encoding="utf-8"))]
+    scripts = [path.read_text(encoding="utf-8") for path in LUA.glob("*/*.lua") if path.name != "write_event.lua"]
+    calls = [call for script in scripts for call in WRITTEN.findall(script)]
     written = {kind for call in calls for kind in re.findall(r"'([a-z-]+)'", call)}
 
-    assert sum(path.read_text(encoding="utf-8").count("write_event(") for path in LUA.glob("sessions/*.lua")) == len(
-        calls
-    )
+    assert sum(script.count("write_event(") for script in scripts) == len(calls)
     assert {call for call in calls if "'" not in call} == {"kind"}
     assert written | set(get_args(Cause)) == set(KINDS)
