@@ -8,7 +8,7 @@
 -- names the young ones.
 --
 -- KEYS[1]  index       sorted set; the user's sessions
--- KEYS[2]  epoch       hash; ep in ms, dis = 1 while the user is disabled, call = the last call
+-- KEYS[2]  epoch       hash; ep in ms, dis = 1 while the user is disabled, call = the last four calls
 -- KEYS[3]  events      stream
 -- KEYS[4]  kept        hash; the session to keep; no session's if there is none
 -- ARGV[1]  now_ms      integer; 0 means the server's clock
@@ -47,12 +47,12 @@ local before, members, found = tonumber(own[1] or 0), redis.call('ZRANGE', index
 for i, sid in ipairs(members) do found[i] = redis.call('HMGET', records .. sid, 'e', 'c') end
 
 local repeated, removed, young = given_ms > 0, 0, {}
-local first = repeated and before < given_ms or not repeated and own[3] ~= call
+local first = repeated and before < given_ms or not repeated and not string.find(own[3] or '', call, 1, true)
 local keeps = owner[1] == user and tonumber(owner[2]) == before
 local user_epoch = not first and before or repeated and given_ms or math.max(before + 1, now_ms)
 
 if first then
-  redis.call('HSET', epoch, 'ep', user_epoch, 'call', call)
+  redis.call('HSET', epoch, 'ep', user_epoch, 'call', string.sub(call .. (own[3] or ''), 1, 104))
   write_event(events, now_ms, 'revoked-all', user, keep)
   announce(channel, user_epoch, notice)
 end

@@ -2,7 +2,7 @@
 --
 -- Disabling raises the user's epoch, so that no session of before comes back with the user. The latest of these calls
 -- holds: each has a time, and on a new primary one is repeated with the time that it had. If that has seen it or a later
--- one, nothing is written. Nor by a second run of a call: it has the name of the first.
+-- one, nothing is written. Nor by a second run of a call, which may come late: the names of the last four are kept.
 --
 -- KEYS[1]  epoch       hash; ep in ms, dis = 1 while the user is disabled, since = the time of the last of these calls
 -- KEYS[2]  events      stream
@@ -32,12 +32,12 @@ local given_ms, channel, notice = tonumber(ARGV[6]), ARGV[7], ARGV[8]
 local own = redis.call('HMGET', epoch, 'ep', 'since', 'by')
 local user_epoch, since_ms = tonumber(own[1] or 0), tonumber(own[2] or 0)
 
-local first = given_ms > since_ms or given_ms == 0 and own[3] ~= call
+local first = given_ms > since_ms or given_ms == 0 and not string.find(own[3] or '', call, 1, true)
 if not first then return {since_ms} end
 since_ms = given_ms > 0 and given_ms or math.max(since_ms + 1, now_ms)
 if disabled == 1 or not own[1] then user_epoch = math.max(user_epoch + 1, since_ms) end
 
-redis.call('HSET', epoch, 'ep', user_epoch, 'dis', disabled, 'since', since_ms, 'by', call)
+redis.call('HSET', epoch, 'ep', user_epoch, 'dis', disabled, 'since', since_ms, 'by', string.sub(call .. (own[3] or ''), 1, 104))
 if disabled == 1 then redis.call('PERSIST', epoch) else lengthen(epoch, life_ms) end
 write_event(events, now_ms, disabled == 1 and 'disabled' or 'enabled', user, '')
 announce(channel, since_ms, notice)

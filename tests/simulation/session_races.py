@@ -26,7 +26,7 @@ from msgspec import Struct
 from tests.simulation.history import Chain
 from tests.simulation.loop import VirtualLoop, run
 from tests.simulation.race_server import KEYRING
-from tests.simulation.session_server import TEXTS, SessionLink, SessionServer
+from tests.simulation.session_server import LATE_S, TEXTS, SessionLink, SessionServer
 from tests.simulation.session_uses import ENDS, Use, data_faults, faults
 from tollhouse.errors import StoreUnavailable
 from tollhouse.metrics import Metrics
@@ -193,6 +193,7 @@ class Race:
 
     async def _judge(self) -> None:
         """Compare the history with what must hold, and with what is there when all is quiet."""
+        await asyncio.sleep(LATE_S)
         quiet, last = self._quiet(), self._chain.latest
         session, data = await quiet.verify(last, passive=True), await quiet.data(last)
         await quiet.aclose()
@@ -201,6 +202,9 @@ class Race:
             self.wrong.append("the session lives on")
         elif not any(use.verb in ENDS for use in self.uses) and session is None:
             self.wrong.append("the session was lost")
+        enabled = any(use.verb == "enable" for use in self.uses)
+        if enabled and not isinstance(await quiet.create(self._user), Issued):
+            self.wrong.append("a user who was enabled is disabled")
         if data is not None:
             self.wrong += data_faults(self.uses, data.values)
 

@@ -20,10 +20,13 @@ _START_MS: Final = 1_800_000_000_000
 _SCRIPTS: Final = {name: script for name, script in scripts.load().items() if name.startswith("sessions/")}
 TEXTS: Final = {name: script.plain for name, script in _SCRIPTS.items()}
 """The scripts of sessions, as servers get them."""
-_COPIED: Final = frozenset(f"sessions/{verb}" for verb in ("touch", "rotate", "renew", "revoke"))
-"""Calls of which a copy may arrive long after the answer."""
+_COPIED: Final = frozenset(
+    f"sessions/{verb}" for verb in ("touch", "rotate", "renew", "revoke", "revoke_all", "set_disabled")
+)
+"""Calls of which a copy may arrive long after the answer, within `LATE_S`."""
 _LOST: Final = 0.02
 _LATE: Final = 20
+LATE_S: Final = 15
 
 
 class SessionServer:

@@ -94,6 +94,27 @@ async def test_every_change_of_a_status_is_an_event(world, sessions):
     assert isinstance(await sessions.create("ada"), Issued)
 
 
+@pytest.mark.parametrize(
+    ("calls", "expected"), [(["disable", "enable"], Issued), (["enable", "disable"], SessionRefused)]
+)
+async def test_a_late_copy_of_a_call_changes_no_status(world, calls, expected):
+    """A server that runs a copy of a call after the next one was answered knows it, and the next one holds."""
+    sent = []
+
+    class Remembering:
+        async def run_durably(self, script, keys, args):
+            sent.append((script, keys, args))
+            return await world.stores.sessions.run_durably(script, keys, args)
+
+    sessions = Sessions(Remembering(), world.keyring, world.metrics)
+    for call in calls:
+        await getattr(sessions, call)("ada")
+
+    await world.stores.sessions.run(*sent[0])
+
+    assert isinstance(await sessions.create("ada"), expected)
+
+
 async def test_a_user_is_disabled_under_every_secret(world, sessions):
     """After a rotation of the deployment's secret, sessions and logins under both end and are refused."""
     both = Keyring(secrets=(b"the next secret, also 32 bytes or more", *world.keyring.secrets))
