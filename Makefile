@@ -37,7 +37,7 @@ COVERED     = $(BIN)/coverage report && $(BIN)/coverage report --fail-under=100 
 
 SEED       := $(or $(SEED),$(shell date +%s))
 
-.PHONY: help install serve demo drill bench check test test-failed test-servers fuzz simulate simulate-mutants lint
+.PHONY: help install serve demo drill failovers bench check test test-failed test-servers fuzz simulate simulate-mutants lint
 
 help: ## list the targets
 	@sed -n 's/^\([a-z%-]*\):.*## \(.*\)/make \1	\2/p' Makefile | sed 's/%/FOLDER/' | expand -t 18
@@ -58,6 +58,9 @@ drill: $(VENV)/.run ## break servers and measure what callers notice, in each se
 	run --out out/drill/max-unreplicated --fault $(FAILOVERS),twice --client tollhouse --max-unreplicated-ms 2000; \
 	$(BIN)/tollhouse drill table out/drill/*/report.json > out/drill/table.md; \
 	echo "The tables are in out/drill/table.md"; exit $$kept
+
+failovers: $(VENV)/.develop ## end sessions durably and fail over, 27 times: they stay ended, and answers are durable again soon; ROUNDS=5 for fewer
+	FAILOVER_ROUNDS=$(or $(ROUNDS),27) $(PYTEST) -q -s tests/failures/test_session_failovers.py
 
 bench: $(VENV)/.bench ## measure beside the peers, into bench/results; ARGS='--rounds 1' for a quick look
 	$(BIN)/python -m bench.lanes $(ARGS)

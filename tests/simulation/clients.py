@@ -5,19 +5,20 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Sequence
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import msgspec
-from msgspec import Struct
 
+from tests.simulation.history import Done, History, Outcome, change_name, device_of, shown, user_name
 from tests.simulation.network import Network
 from tests.simulation.schedules import Call
 from tollhouse import scripts
 from tollhouse.errors import StoreUnavailable
 from tollhouse.keyring import Keyring
 from tollhouse.metrics import Metrics
-from tollhouse.sessions.outcomes import Issued
+from tollhouse.sessions.policies import POLICIES, RENEW_MS_MIN
 from tollhouse.sessions.revocation_log import RevocationLog
+from tollhouse.sessions.tokens import Token
 from tollhouse.stores.discovery.primary_history import Generation
 from tollhouse.stores.opening import open_stores
 from tollhouse.stores.transport.redial import TIMING
@@ -29,37 +30,9 @@ SCRIPTS: Final = {name: script for name, script in scripts.load().items() if nam
 DEADLINE_S: Final = 1.0
 REJOIN_S: Final = 2.0
 """A process that was cut off uses the primary of before for no longer than this after the links are healed."""
+_POLICIES: Final = {"default": msgspec.structs.replace(POLICIES["default"], renew_ms=RENEW_MS_MIN)}
 METRICS: Final = Metrics()
 """Of all simulated processes: what they count is written and never read."""
-
-Outcome = Literal["ok", "unavailable", "cancelled", "defect"]
-
-
-class Done(Struct, frozen=True, kw_only=True):
-    """A call that has ended: its times on the virtual clock, and its result, or the error's text."""
-
-    process: int
-    place: str = ""
-    """The primary that the process used when the call ended."""
-    call: Call
-    began_s: float
-    ended_s: float
-    outcome: Outcome
-    value: Any
-    cut_off: bool = False
-    """When it began, the process had been cut off from a majority of the Sentinels a moment ago, or still was."""
-
-
-class History:
-    """The calls of all processes in the order of their ends, and the sessions that were issued, by call."""
-
-    def __init__(self) -> None:
-        self.done: list[Done] = []
-        self.issued: dict[int, Issued] = {}
-        self.generations: list[tuple[int, int, str]] = []
-        """Process, number and address of each generation that a process reported after a call."""
-        self.adopted: list[tuple[int, str, float]] = []
-        """Process, address and time of each generation, as far as a call was made in it."""
 
 
 class Client:
@@ -92,7 +65,7 @@ class Client:
         )
         log = RevocationLog(clock=network.loop.time)
         self.sessions = open_sessions(
-            self.stores.sessions, KEYRING, METRICS, revocation_log=log, random_bytes=rng.randbytes
+            self.stores.sessions, KEYRING, METRICS, _POLICIES, revocation_log=log, random_bytes=rng.randbytes
         )
         self._generation = 0
         self._network = network
@@ -107,12 +80,12 @@ class Client:
 
     async def perform(self, call: Call, history: History) -> None:
         """Perform a call and record how it ended; nothing if its session was never issued."""
-        if call.session and call.session not in history.issued:
+        chain = history.chains.get(call.session)
+        if call.session and chain is None:
             return
+        token = None if chain is None else chain.former if call.former else chain.latest
         began_s, cut_off = self._loop.time(), self._is_cut_off()
-        outcome, value = await self._outcome(call, history)
-        if isinstance(value, Issued):
-            history.issued[call.number] = value
+        outcome, value = await self._outcome(call, token)
         done = Done(
             process=self.number,
             place=self.primary,
@@ -122,8 +95,9 @@ class Client:
             outcome=outcome,
             value=value,
             cut_off=cut_off,
+            token=token,
         )
-        history.done.append(done)
+        history.add(done)
         self._note(done)
         health = self.stores.sessions.health()
         if health is not None and (generation := health.generation) is not None:
@@ -134,11 +108,12 @@ class Client:
         self._dialer.end()
 
     async def aclose(self) -> None:
-        """Close what the process opened."""
+        """Close what the process opened, when the touches are over."""
+        await self.sessions.aclose()
         await self.stores.aclose()
 
-    async def _outcome(self, call: Call, history: History) -> tuple[Outcome, Any]:
-        work = asyncio.ensure_future(self._perform(call, history))
+    async def _outcome(self, call: Call, token: Token | None) -> tuple[Outcome, Any]:
+        work = asyncio.ensure_future(self._perform(call) if token is None else self._present(call, token))
         if call.cancel_ms is not None:
             self._loop.call_later(call.cancel_ms / 1000, work.cancel)
         try:
@@ -150,19 +125,33 @@ class Client:
         except Exception as error:  # noqa: BLE001 - whatever it is, the run reports it
             return "defect", f"{type(error).__name__}: {error}"
 
-    async def _perform(self, call: Call, history: History) -> Any:
+    async def _perform(self, call: Call) -> Any:
         user = user_name(call.user)
         match call.verb:
             case "create":
                 return await self.sessions.create(user, device=device_of(call.number))
-            case "verify":
-                return await self.sessions.verify(history.issued[call.session].token)
-            case "revoke":
-                return await self.sessions.revoke(user, history.issued[call.session].session.sid)
             case "revoke_all":
                 return await self.sessions.revoke_all(user)
-            case "list":
+            case "disable":
+                return await self.sessions.disable(user)
+            case "enable":
+                return await self.sessions.enable(user)
+            case _:
                 return await self.sessions.list(user)
+
+    async def _present(self, call: Call, token: Token) -> Any:
+        """Perform a call about one session, which its token authorizes."""
+        match call.verb:
+            case "revoke":
+                return await self.sessions.revoke(user_name(call.user), token.sid)
+            case "rotate":
+                return await self.sessions.rotate(token)
+            case "renew":
+                return await self.sessions.renew(token)
+            case "patch":
+                return await self.sessions.patch(token, {change_name(call.number): call.number})
+            case _:
+                return await self.sessions.verify(token)
 
     def _is_cut_off(self) -> bool:
         apart = [ip for ip in self._sentinels if self._network.were_apart(self._ip, ip, REJOIN_S)]
@@ -190,24 +179,3 @@ class Client:
 def client_ip(number: int) -> str:
     """Return the machine of a process."""
     return f"10.0.9.{number + 1}"
-
-
-def user_name(number: int) -> str:
-    """Return a user's id."""
-    return f"user-{number}"
-
-
-def device_of(number: int) -> str:
-    """Return the device label of the session that a call creates: no other session has it."""
-    return f"device of {number}"
-
-
-def shown(value: Any) -> str:
-    """Return a result in a few words."""
-    if isinstance(value, Issued):
-        return "durable" if value.durable else "not durable"
-    if hasattr(value, "durable"):
-        return repr(value)
-    if hasattr(value, "device"):
-        return f"alive, {value.device}"
-    return f"{len(value)} sessions" if isinstance(value, tuple) else str(value)

@@ -94,6 +94,11 @@ class Cluster:
             self._emptied_s = self._loop.time()
         server.restart(empty=True)
 
+    def set_clocks(self, ms: int) -> None:
+        """Set the clocks of all servers forward, at once."""
+        for server in self.servers:
+            server.skew_ms += ms
+
     def failover(self, kind: Literal["forced", "coordinated"]) -> None:
         """Order the first Sentinel that runs to replace the primary; no effect if that is not possible now."""
         for sentinel in self.sentinels:

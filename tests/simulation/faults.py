@@ -21,6 +21,10 @@ def strike(fault: Fault, world: World) -> None:
         world.note(f"fault: restart {fault.way} {fault.other}")
         world.restart(range(len(world.clients)) if fault.way == "all" else [fault.other])
         return
+    if fault.kind == "clocks":
+        world.note(f"fault: all clocks are set forward by {fault.ms} ms")
+        world.cluster.set_clocks(fault.ms)
+        return
     server = _server(fault, world.cluster)
     world.note(f"fault: {_described(fault, server)}")
     repair = _break(fault, server, world)

@@ -114,3 +114,18 @@ def shown(value: Any) -> str:
     if hasattr(value, "device"):
         return f"alive, {value.device}"
     return f"{len(value)} sessions" if isinstance(value, tuple) else str(value)
+
+
+def change_name(number: int) -> str:
+    """Return the name of the value that a patch sets."""
+    return f"call-{number}"
+
+
+def user_name(number: int) -> str:
+    """Return a user's id."""
+    return f"user-{number}"
+
+
+def device_of(number: int) -> str:
+    """Return the device label of the session that a call creates: no other session has it."""
+    return f"device of {number}"

@@ -119,6 +119,36 @@ MUTANTS: Final = (
         "redis.call('DEL', record) == 0",
         "redis.call('EXISTS', record) == 0",
     ),
+    _mutant(
+        "a rotation leaves the former secret",
+        "lua/sessions/rotate.lua",
+        "redis.call('HDEL', record, 'hp', 'hpx')",
+        "redis.call('HSET', record, 'hp', verifier, 'hpx', now_ms + 30000)",
+    ),
+    _mutant(
+        "every rotation counts as durable",
+        f"{_SESSIONS}/verbs/rotator.py",
+        "token=kept, durable=durable)",
+        "token=kept, durable=True)",
+    ),
+    _mutant(
+        "every disabling counts as durable",
+        f"{_SESSIONS}/verbs/disabler.py",
+        "durable=durable and revoked.durable",
+        "durable=True",
+    ),
+    _mutant(
+        "a disabled user may log in",
+        "lua/sessions/create.lua",
+        "if own[2] == '1' then return {2} end",
+        "",
+    ),
+    _mutant(
+        "a patch sets no value",
+        "lua/sessions/patch.lua",
+        "else redis.call('HSET', record, name, values[i]) end",
+        "end",
+    ),
 )
 
 

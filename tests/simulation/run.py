@@ -13,17 +13,24 @@ import msgspec
 from msgspec import Struct
 
 from tests.simulation import loop as virtual
-from tests.simulation.clients import Client, History
+from tests.simulation.clients import Client
 from tests.simulation.cluster import Cluster
 from tests.simulation.faults import strike
-from tests.simulation.invariants import EXCUSABLE, End, Violation, violations
+from tests.simulation.findings import EXCUSABLE, End, Violation
+from tests.simulation.history import History, user_name
+from tests.simulation.invariants import violations
 from tests.simulation.loop import Stuck, VirtualLoop
 from tests.simulation.network import Network
-from tests.simulation.schedules import Schedule
+from tests.simulation.schedules import USERS, Schedule
 from tests.simulation.trace import Trace
 from tests.simulation.world import MakeCluster, World
 from tollhouse.errors import StoreUnavailable
+from tollhouse.sessions.outcomes import Issued
 from tollhouse.sessions.records import Session
+from tollhouse.sessions.verbs.data_editor import SessionData
+
+Verified = dict[tuple[int, int], Session | None]
+"""Sessions by process and the call that created them."""
 
 _LEADERLESS_S: Final = 60
 _ATTEMPTS: Final = 10
@@ -112,7 +119,8 @@ class _Run:
         await _led(world.cluster)
         self.trace.note("all is repaired: a new process verifies every session, as those that are left do")
         world.clients.append(world.start(len(world.clients)))
-        verified, failures = await self._look(world.clients)
+        verified, superseded, failures = await self._look(world.clients)
+        data, logins = ({}, {}) if failures else await self._look_closer(world.clients[-1])
         places = {client.number: client.primary for client in world.clients}
         for client in world.clients:
             await client.aclose()
@@ -121,6 +129,9 @@ class _Run:
         left += [f"connection {link.number}" for link in world.network.connections.values() if link.client_open]
         return End(
             verified=verified,
+            superseded=superseded,
+            data=data,
+            logins=logins,
             failures=failures,
             left_over=tuple(left),
             lost=(),
@@ -131,17 +142,27 @@ class _Run:
             max_unreplicated_ms=self._schedule.max_unreplicated_ms,
         )
 
-    async def _look(self, clients: list[Client]) -> tuple[dict[tuple[int, int], Session | None], tuple[str, ...]]:
-        verified: dict[tuple[int, int], Session | None] = {}
+    async def _look(self, clients: list[Client]) -> tuple[Verified, Verified, tuple[str, ...]]:
+        """Return what each process finds with the latest tokens and with those before a rotation, and what fails."""
+        verified: Verified = {}
+        superseded: Verified = {}
         failures: list[str] = []
         for client in clients:
             try:
                 await _recovered(client)
-                for number, issued in self.history.issued.items():
-                    verified[client.number, number] = await client.sessions.verify(issued.token)
+                for number, chain in self.history.chains.items():
+                    if chain.former != chain.latest:
+                        superseded[client.number, number] = await client.sessions.verify(chain.former)
+                    verified[client.number, number] = await client.sessions.verify(chain.latest)
             except StoreUnavailable as error:
                 failures.append(f"process {client.number} cannot verify sessions at the end: {error}")
-        return verified, tuple(failures)
+        return verified, superseded, tuple(failures)
+
+    async def _look_closer(self, client: Client) -> tuple[dict[int, SessionData | None], dict[int, bool]]:
+        """Return the data of every session, and who may log in."""
+        data = {number: await client.sessions.data(chain.latest) for number, chain in self.history.chains.items()}
+        issued = {user: await client.sessions.create(user_name(user)) for user in range(USERS)}
+        return data, {user: isinstance(each, Issued) for user, each in issued.items()}
 
 
 async def _led(cluster: Any) -> None:

@@ -12,7 +12,22 @@ from typing import Final, Literal
 
 from msgspec import Struct
 
-Verb = Literal["create", "verify", "revoke", "revoke_all", "list"]
+from tollhouse.sessions.policies import RENEW_MS_MIN
+
+Verb = Literal["create", "verify", "revoke", "revoke_all", "list", "rotate", "renew", "patch", "disable", "enable"]
+_WEIGHTS: Final[dict[Verb, int]] = {
+    "create": 36,
+    "verify": 28,
+    "revoke": 15,
+    "revoke_all": 4,
+    "list": 3,
+    "rotate": 6,
+    "renew": 5,
+    "patch": 4,
+    "disable": 3,
+    "enable": 4,
+}
+_OF_A_SESSION: Final = frozenset({"verify", "revoke", "rotate", "renew", "patch"})
 FaultKind = Literal[
     "kill",
     "kill-empty",
@@ -25,8 +40,10 @@ FaultKind = Literal[
     "failover",
     "sentinel",
     "restart",
+    "clocks",
 ]
-"""`restart` ends processes without notice; others, which remember nothing, take their place."""
+"""`restart` ends processes without notice; others, which remember nothing, take their place. `clocks` sets those of all
+servers forward, so that tokens come of age."""
 
 PRIMARY: Final = -1
 """Stands for the server that is the primary when the fault comes."""
@@ -41,6 +58,8 @@ _EXCUSED_EVERY: Final = 20
 _BOUNDED_EVERY: Final = 16
 _BOUNDED: Final = (8, 13)
 """Which of sixteen seeds have processes with `max_unreplicated_ms`."""
+_CLOCKS_SET: Final = 0.5
+"""The part of the schedules in which renewals become due."""
 _RESTARTED: Final = 0.4
 """The part of the changes of primary during which processes restart."""
 
@@ -58,6 +77,8 @@ class Call(Struct, frozen=True, kw_only=True):
     user: int
     session: int = 0
     cancel_ms: int | None = None
+    former: bool = False
+    """The token before the last rotation is presented."""
 
 
 class Fault(Struct, frozen=True, kw_only=True):
@@ -104,13 +125,16 @@ def schedule(seed: int) -> Schedule:
     processes = rng.choice((2, 2, 2, 3))
     excuse = _excuse(seed, servers)
     faults = _excused_faults(rng, excuse) if excuse else _faults(rng, seed, servers, processes)
+    calls = _calls(rng, faults, processes)
+    if rng.random() < _CLOCKS_SET:
+        faults.append(Fault(kind="clocks", at_ms=rng.randint(1_000, 4_000), ms=RENEW_MS_MIN))
     return Schedule(
         seed=seed,
         processes=processes,
         priorities=_priorities(rng, servers),
         lag_ms=rng.choice((0, 0, 2, 10, 40)),
         faults=tuple(sorted(faults, key=lambda fault: (fault.at_ms, fault.kind))),
-        calls=_calls(rng, faults, processes),
+        calls=calls,
         excuse=excuse,
     )
 
@@ -249,10 +273,9 @@ def _calls(rng: random.Random, faults: list[Fault], processes: int) -> tuple[Cal
 
 
 def _call(rng: random.Random, number: int, at_ms: int, process: int, created: list[Call]) -> Call:
-    verbs: tuple[Verb, ...] = ("create", "verify", "revoke", "revoke_all", "list")
-    verb = rng.choices(verbs, (40, 32, 18, 6, 4))[0] if len(created) > 1 else "create"
+    verb = rng.choices(list(_WEIGHTS), list(_WEIGHTS.values()))[0] if len(created) > 1 else "create"
     cancel_ms = rng.randint(0, 60) if rng.random() < 0.08 else None
-    subject = rng.choice(created[-6:]) if verb in ("verify", "revoke") else None
+    subject = rng.choice(created[-6:]) if verb in _OF_A_SESSION else None
     return Call(
         number=number,
         at_ms=at_ms,
@@ -261,4 +284,5 @@ def _call(rng: random.Random, number: int, at_ms: int, process: int, created: li
         user=rng.randrange(USERS) if subject is None else subject.user,
         session=0 if subject is None else subject.number,
         cancel_ms=cancel_ms,
+        former=verb == "verify" and rng.random() < 0.2,
     )

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import msgspec
 
-from tests.simulation.invariants import Rule
+from tests.simulation.findings import Rule
 from tests.simulation.run import Report
 from tests.simulation.schedules import Schedule
 

@@ -7,13 +7,16 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.simulation.clients import Done, History, device_of, user_name
-from tests.simulation.invariants import End, Rule, violations
+from tests.simulation.findings import End, Rule
+from tests.simulation.history import Done, History, device_of, user_name
+from tests.simulation.invariants import violations
 from tests.simulation.schedules import Call, Verb
-from tollhouse.sessions.outcomes import Issued
+from tollhouse.sessions.outcomes import Issued, Rotation
 from tollhouse.sessions.records import Session
 from tollhouse.sessions.revoker import RevokeAllResult, RevokeResult
 from tollhouse.sessions.tokens import Token
+from tollhouse.sessions.verbs.data_editor import DataResult, SessionData
+from tollhouse.sessions.verbs.disabler import DisableResult, EnableResult
 
 
 def _session(number: int, user: int = 0) -> Session:
@@ -210,3 +213,105 @@ def test_a_write_needs_an_acknowledgement_within_the_bound(acks_s: tuple[float, 
     end = End(verified={}, failures=(), left_over=(), lost=(), acks_s={"a:1": acks_s}, max_unreplicated_ms=400)
 
     assert [one.rule for one in violations(history, end)] == rules
+
+
+def _rotation(token: Token, *, durable: bool = True) -> Rotation:
+    return Rotation(session=_session(1), token=token, durable=durable)
+
+
+FIRST = _issued(1).token
+SECOND, THIRD = (msgspec.structs.replace(FIRST, secret=letter * 43) for letter in "BC")
+ROTATED = _done(3, "rotate", _rotation(SECOND), session=1, token=FIRST)
+UNSURELY_ROTATED = msgspec.structs.replace(ROTATED, value=_rotation(SECOND, durable=False))
+RENEWED = _done(2, "renew", _rotation(THIRD), session=1, token=FIRST)
+LOST = _done(3, "rotate", None, session=1, token=FIRST, outcome="unavailable")
+
+
+@pytest.mark.parametrize(
+    ("rule", "calls", "found"),
+    [
+        ("superseded-accepted", [ROTATED], {"superseded": {(0, 1): _session(1)}}),
+        ("superseded-accepted", [ROTATED, _done(4, "verify", _session(1), session=1, token=FIRST)], {}),
+        ("superseded-accepted", [RENEWED, ROTATED, _done(4, "verify", _session(1), session=1, token=THIRD)], {}),
+        (None, [ROTATED, _done(4, "verify", _session(1), session=1, token=SECOND)], {}),
+        (None, [ROTATED, _done(3, "verify", _session(1), session=1, token=FIRST)], {}),
+        (None, [RENEWED, _done(4, "verify", _session(1), session=1, token=FIRST)], {}),
+        (
+            None,
+            [UNSURELY_ROTATED],
+            {"superseded": {(0, 1): _session(1)}},
+        ),
+        ("durable-session-lost", [ROTATED], {"verified": {(0, 1): None}}),
+        ("durable-session-lost", [RENEWED], {"verified": {(0, 1): None}}),
+        (
+            None,
+            [UNSURELY_ROTATED],
+            {"verified": {(0, 1): None}},
+        ),
+        (None, [LOST], {"verified": {(0, 1): None}}),
+    ],
+)
+def test_what_a_durable_rotation_replaced_opens_nothing(rule: Rule | None, calls: list[Done], found: Any) -> None:
+    """Nor is its token lost; a renewal replaces nothing, and what is not durable may be lost."""
+    assert _rules([CREATED, *calls], found) == ({rule} if rule else set())
+
+
+DISABLED = _done(2, "disable", DisableResult(removed=0, durable=True), place="a:1")
+MAYBE_DISABLED = _done(2, "disable", DisableResult(removed=0, durable=False), place="a:1")
+ENABLED = _done(3, "enable", EnableResult(durable=True), place="a:1")
+LOGIN = _done(4, "create", _issued(4))
+
+
+@pytest.mark.parametrize(
+    ("rule", "calls", "found"),
+    [
+        ("disabled-user-logged-in", [DISABLED, LOGIN], {}),
+        ("disabled-user-logged-in", [DISABLED], {"logins": {0: True}}),
+        (None, [MAYBE_DISABLED], {"logins": {0: True}}),
+        (None, [DISABLED], {"logins": {0: False}}),
+        (None, [DISABLED, ENABLED, LOGIN], {"logins": {0: True}}),
+        (None, [DISABLED, _done(3, "enable", None, outcome="unavailable")], {"logins": {0: True}}),
+        (None, [_done(1, "enable", EnableResult(durable=True), outcome="cancelled"), DISABLED], {"logins": {0: True}}),
+        ("durable-status-lost", [DISABLED, ENABLED], {"logins": {0: False}}),
+        (None, [ENABLED, _done(3, "disable", None, outcome="unavailable")], {"logins": {0: False}}),
+        ("wrong-reply", [ENABLED], {"logins": {0: False}}),
+        ("durably-revoked-accepted", [CREATED, DISABLED], {"verified": {(0, 1): _session(1)}}),
+    ],
+)
+def test_a_durable_status_holds(rule: Rule | None, calls: list[Done], found: Any) -> None:
+    """A user who was disabled does not log in before an enabling that may have come later; one who was enabled can."""
+    assert rule in _rules(calls, found) if rule else not _rules(calls, found)
+
+
+PATCHED = _done(3, "patch", DataResult(version=2), session=1, place="a:1", token=FIRST)
+
+
+@pytest.mark.parametrize(
+    ("rule", "values", "since_s"),
+    [
+        (None, {"call-3": 3}, 0.0),
+        ("change-lost", {}, 0.0),
+        (None, {}, 3.05),
+        ("wrong-reply", {"call-3": 3, "call-9": 9}, 0.0),
+    ],
+)
+def test_a_change_is_lost_with_its_server_only(rule: Rule | None, values: dict[str, int], since_s: float) -> None:
+    """A primary that stayed has every change that it answered, and data has no other values."""
+    found = {
+        "verified": {(0, 1): _session(1)},
+        "data": {1: SessionData(values=values, version=2)},
+        "places": {0: "a:1"},
+        "roles": {"a:1": [(0.0, True), (since_s, True)]},
+    }
+
+    assert _rules([CREATED, PATCHED], found) == ({rule} if rule else set())
+
+
+def _rules(calls: list[Done], found: dict[str, Any]) -> set[Rule]:
+    """Return the rules that a history breaks in which the process used the server a:1 from the beginning."""
+    history = History()
+    for done in calls:
+        history.add(done)
+    history.adopted.append((0, "a:1", 0.5))
+    nothing = {"verified": {}, "failures": (), "left_over": (), "lost": (), "roles": {"a:1": [(0.0, True)]}}
+    return {one.rule for one in violations(history, End(**nothing | found))}

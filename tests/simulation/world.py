@@ -7,7 +7,8 @@ import random
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from tests.simulation.clients import Client, History
+from tests.simulation.clients import Client
+from tests.simulation.history import History
 from tests.simulation.loop import VirtualLoop
 from tests.simulation.network import Network
 from tests.simulation.schedules import Call, Schedule

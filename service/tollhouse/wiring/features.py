@@ -15,6 +15,7 @@ from tollhouse.limits.limiter import Limiter
 from tollhouse.limits.policy.policy import Policy
 from tollhouse.metrics import Metrics
 from tollhouse.runtime.switch import Switch
+from tollhouse.sessions.policies import POLICIES, Policies
 from tollhouse.sessions.revocation_log import RevocationLog
 from tollhouse.sessions.sessions import Sessions
 from tollhouse.sessions.tokens import RandomBytes
@@ -59,6 +60,7 @@ def open_sessions(
     store: AnyStore,
     keyring: Keyring,
     metrics: Metrics,
+    policies: Policies = POLICIES,
     *,
     namespace: Namespace = UNNAMED,
     revocation_log: RevocationLog | None = None,
@@ -67,7 +69,9 @@ def open_sessions(
 ) -> Sessions:
     """Open sessions that learn of revocations by other processes, and replay recent ones on a new primary."""
     log = RevocationLog(clock=lambda: time.monotonic_ms() / 1000) if revocation_log is None else revocation_log
-    sessions = Sessions(store, keyring, metrics, namespace=namespace, revocation_log=log, random_bytes=random_bytes)
+    sessions = Sessions(
+        store, keyring, metrics, policies, namespace=namespace, revocation_log=log, random_bytes=random_bytes
+    )
     store.on_new_primary(sessions.revoker.replay)
     store.listen(namespace.session_revocations, sessions.revoker.on_announcement, sessions.revoker.on_gap)
     return sessions
