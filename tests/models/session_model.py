@@ -10,6 +10,7 @@ from tollhouse.sessions.tokens import Token
 from tollhouse.sessions.verbs.rotator import GRACE_MS
 
 _TOUCH_MS_MAX: Final = 60_000
+_DAY_MS: Final = 86_400_000
 _TOUCHES: Final = 20
 """A use is recorded at most so often in an idle time."""
 
@@ -22,8 +23,10 @@ class Expected:
         self.first = issued.session
         self.idle_ms = rules.idle_ms
         self.seen_ms = issued.session.created_at
-        self.left_ms = self.end_ms - self.seen_ms
+        self.locks = rules.on_idle == "lock"
+        self.left_ms = self.stored_end_ms - self.seen_ms
         self.ended = False
+        self.because: tuple[str, int] | None = None
         self.renew_ms = rules.renew_ms
         self.renew_at_ms = rules.renew_ms and self.seen_ms + rules.renew_ms
         self.former: Token | None = None
@@ -35,8 +38,32 @@ class Expected:
     def end_ms(self) -> int:
         return min(self.seen_ms + self.idle_ms, self.first.expires_at)
 
+    @property
+    def stored_end_ms(self) -> int:
+        """The end of the record: one that locks stays when it is idle."""
+        return self.first.expires_at if self.locks else self.end_ms
+
+    def stored(self, now_ms: int) -> bool:
+        """Return whether the session lives or is locked."""
+        return not self.ended and self.left_ms > 0 and max(now_ms, self.seen_ms) < self.stored_end_ms
+
     def alive(self, now_ms: int) -> bool:
-        return not self.ended and self.left_ms > 0 and max(now_ms, self.seen_ms) < self.end_ms
+        return self.stored(now_ms) and max(now_ms, self.seen_ms) < self.end_ms
+
+    def end(self, reason: str, now_ms: int) -> None:
+        """End the session, unless it is over already."""
+        if self.stored(now_ms):
+            self.ended, self.because = True, (reason, now_ms)
+
+    def why(self, now_ms: int) -> tuple[str, int] | None:
+        """Return why the session is over and since when; None if it lives, or was over a day ago."""
+        if self.alive(now_ms):
+            return None
+        if self.stored(now_ms):
+            return "locked", self.end_ms
+        by_itself = "expired" if self.stored_end_ms == self.first.expires_at else "idle"
+        reason, at_ms = self.because or (by_itself, self.stored_end_ms)
+        return (reason, at_ms) if now_ms < at_ms + _DAY_MS else None
 
     def renewal_due(self, now_ms: int) -> bool:
         return self.renew_at_ms is not None and now_ms >= self.renew_at_ms
@@ -60,7 +87,7 @@ class Expected:
     def touch(self, now_ms: int) -> None:
         if now_ms - self.seen_ms >= min(_TOUCH_MS_MAX, self.idle_ms / _TOUCHES):
             self.seen_ms = now_ms
-            self.left_ms = self.end_ms - now_ms
+            self.left_ms = self.stored_end_ms - now_ms
 
     def advance(self, ms: int) -> None:
         self.left_ms -= ms

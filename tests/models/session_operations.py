@@ -24,12 +24,16 @@ POLICIES: Final = {
     "refusing": SessionPolicy(
         idle_ms=10 * UNIT_MS, absolute_ms=30 * UNIT_MS, cap=4, at_cap="refuse", renew_ms=2 * UNIT_MS
     ),
+    "locking": SessionPolicy(
+        idle_ms=3 * UNIT_MS, absolute_ms=20 * UNIT_MS, cap=4, renew_ms=2 * UNIT_MS, on_idle="lock"
+    ),
 }
 _USERS: Final = ("ada", "bob", "eve")
 _NAMES: Final = "abc"
 _REMEMBERED: Final = 40
 """So many of the latest sessions are presented, those that are over too."""
-_PAUSES: Final = (1, 1, 1, 1, 2, 2, 3, 4, 8, 20, 60)
+_PAUSES: Final = (*(1, 1, 1, 1, 2, 2, 3, 4, 8, 20, 60) * 2, 2_880)
+"""The last is a day, after which the store has forgotten why sessions ended."""
 
 
 class Operations:
@@ -60,6 +64,7 @@ class Operations:
             self._revoke_all: 1,
             self._disable: 1,
             self._enable: 3,
+            self._why: 6,
             self._advance: 9,
         }
 
@@ -84,28 +89,30 @@ class Operations:
         live = [each for each in latest if each.alive(self._now_ms)]
         return self._rng.choice(live if live and self._rng.random() < 0.8 else latest) if latest else None
 
-    def _live(self, user: str) -> list[Expected]:
-        return [each for each in self._made if each.first.user == user and each.alive(self._now_ms)]
+    def _stored(self, user: str) -> list[Expected]:
+        return [each for each in self._made if each.first.user == user and each.stored(self._now_ms)]
 
-    def _end(self, user: str, kept: Expected | None = None) -> None:
-        for each in self._made:
-            each.ended = each.ended or (each.first.user == user and each is not kept)
+    def _end(self, user: str, reason: str, kept: Expected | None = None) -> None:
+        for each in self._stored(user):
+            if each is not kept:
+                each.end(reason, self._now_ms)
 
     async def _create(self, replaces: Expected | None = None) -> None:
         user, policy = self._rng.choice(_USERS), self._rng.choice(list(POLICIES))
         rules = POLICIES[policy]
         token = None if replaces is None else replaces.token
         issued = await self._sessions.create(user, policy=policy, replaces=token)
-        if replaces is not None:
-            replaces.ended = True
-        live = self._live(user)
+        if replaces is not None and replaces.alive(self._now_ms):
+            replaces.end("replaced", self._now_ms)
+        live = self._stored(user)
         if user in self._disabled:
             assert issued == SessionRefused(reason="disabled")
         elif len(live) >= rules.cap and rules.at_cap == "refuse":
             assert issued == SessionRefused(reason="at-cap")
         else:
-            for each in sorted(live, key=lambda one: (one.end_ms, one.first.sid))[: max(0, len(live) - rules.cap + 1)]:
-                each.ended = True
+            live.sort(key=lambda one: (one.stored_end_ms, one.first.sid))
+            for each in live[: max(0, len(live) - rules.cap + 1)]:
+                each.end("evicted", self._now_ms)
             assert isinstance(issued, Issued)
             self._made.append(Expected(issued, rules))
 
@@ -140,10 +147,10 @@ class Operations:
             return
         session = await self._verified(each.former)
         assert (session is not None) == (each.alive(self._now_ms) and each.in_grace(self._now_ms))
-        if session is None:
-            each.ended = True
-        else:
+        if session is not None:
             each.touch(self._now_ms)
+        elif each.alive(self._now_ms):
+            each.end("reused", self._now_ms)
 
     async def _rotate(self) -> None:
         if (each := self._one()) is None:
@@ -209,41 +216,56 @@ class Operations:
         if (each := self._one()) is None:
             return
         user = self._rng.choice((each.first.user, each.first.user, *_USERS))
-        lives = each.alive(self._now_ms) and user == each.first.user
+        stored = each.stored(self._now_ms) and user == each.first.user
         result = await self._sessions.revoke(user, each.first.sid)
-        assert result.found == lives
-        each.ended = each.ended or lives
+        assert result.found == stored
+        if stored:
+            each.end("revoked", self._now_ms)
 
     async def _revoke_others(self) -> None:
         if (each := self._one()) is None:
             return
-        kept = each if each.alive(self._now_ms) else None
         await self._sessions.revoke_all(each.first.user, keep=each.first)
-        self._end(each.first.user, kept)
+        self._end(each.first.user, "revoked-all", each)
 
     async def _revoke_all(self) -> None:
         user = self._rng.choice(_USERS)
         await self._sessions.revoke_all(user)
-        self._end(user)
+        self._end(user, "revoked-all")
 
     async def _disable(self) -> None:
         user = self._rng.choice(_USERS)
         await self._sessions.disable(user)
         self._disabled.add(user)
-        self._end(user)
+        self._end(user, "disabled")
 
     async def _enable(self) -> None:
         user = self._rng.choice(sorted(self._disabled) or _USERS)
         await self._sessions.enable(user)
         self._disabled.discard(user)
 
+    async def _why(self) -> None:
+        if (each := self._one()) is None:
+            return
+        told = await self._sessions.why(each.token)
+        expected = each.why(self._now_ms)
+        assert (told is None) == (expected is None)
+        if told is not None and expected is not None:
+            reason, at = expected
+            assert reason == told.reason or self._ended_by_itself(reason, told.reason)
+            assert at - self._world.real_elapsed_ms - 5 <= told.at <= at
+
+    def _ended_by_itself(self, *reasons: str) -> bool:
+        """Return whether an end by time may be told as another: real time shortens the life that the store knows."""
+        return self._world.real_elapsed_ms > 900 and {"idle", "expired"}.issuperset(reasons)
+
     async def _advance(self) -> None:
         ms = self._rng.choice(_PAUSES) * UNIT_MS
         await self._world.advance(ms)
         for each in self._made:
             each.advance(ms)
-        self._made = [each for each in self._made if each.alive(self._now_ms)] + [
-            each for each in self._made[-_REMEMBERED:] if not each.alive(self._now_ms)
+        self._made = [each for each in self._made if each.stored(self._now_ms)] + [
+            each for each in self._made[-_REMEMBERED:] if not each.stored(self._now_ms)
         ]
 
     async def _verified(self, token: object, *, passive: bool = False) -> object:
@@ -256,13 +278,16 @@ class Operations:
     async def _check(self) -> None:
         """Compare what is listed, stored and indexed with the model."""
         for user in _USERS:
-            listed = {one.sid: (one.last_seen_at, one.idle_expires_at) for one in await self._sessions.list(user)}
-            assert listed == {each.first.sid: (each.seen_ms, each.end_ms) for each in self._live(user)}
-        live = [each for each in self._made if each.alive(self._now_ms)]
-        sids = {each.first.sid for each in live}
+            shown = await self._sessions.list(user)
+            listed = {one.sid: (one.last_seen_at, one.idle_expires_at, one.locked) for one in shown}
+            assert listed == {
+                each.first.sid: (each.seen_ms, each.end_ms, not each.alive(self._now_ms)) for each in self._stored(user)
+            }
+        stored = [each for each in self._made if each.stored(self._now_ms)]
+        sids = {each.first.sid for each in stored}
         assert {record.sid for record in await records(self._world)} == sids
         assert {sid for (_, sid), end_ms in (await index(self._world)).items() if end_ms > self._now_ms} == sids
-        for each in live:
+        for each in (one for one in stored if one.alive(self._now_ms)):
             expected = SessionData(values=each.data, version=each.version)
             assert await self._sessions.data(each.token) == expected
         await assert_sound(self._world)

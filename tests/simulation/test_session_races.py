@@ -14,7 +14,7 @@ SEARCHED = 100
 """Histories in which a mutant has to be noticed, if that in which it was noticed first does not do so any more."""
 
 MUTANTS = {
-    "an end leaves the record": (0, "return redis.call('DEL', record)", "return 1"),
+    "an end leaves the record": (0, "redis.call('DEL', record) == 0", "redis.call('EXISTS', record) == 0"),
     "a disabled user may log in": (0, "if own[2] == '1' then return {2} end", ""),
     "a rotation leaves the former secret": (
         2,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
@@ -89,9 +90,12 @@ async def assert_sound(world: World) -> None:
         assert set(stored) <= {"h", "hp", "d", "x", "ge"}
         index_left_ms = await world.command("sessions", "PTTL", UNNAMED.user_sessions(record.tag, record.fields["d"]))
         assert index_left_ms >= record.end_ms - world.now_ms - world.real_elapsed_ms - 5
-    for key in await keys_of(world, "sessions"):
-        if not key.endswith(":everyone") and await world.command("sessions", "HGET", *disabled_field(key)) != b"1":
-            assert await world.command("sessions", "PTTL", key) > 0, key
+    await asyncio.gather(*(_assert_ends(world, key) for key in await keys_of(world, "sessions")))
+
+
+async def _assert_ends(world: World, key: str) -> None:
+    if not key.endswith(":everyone") and await world.command("sessions", "HGET", *disabled_field(key)) != b"1":
+        assert await world.command("sessions", "PTTL", key) > 0, key
 
 
 def assert_close(world: World, left_ms: int, expected_ms: int) -> None:
