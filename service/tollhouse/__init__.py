@@ -82,6 +82,7 @@ from tollhouse.sessions.tokens import Token
 from tollhouse.sessions.verbs.data_editor import DataRefused, DataResult, SessionData
 from tollhouse.sessions.verbs.disabler import DisableResult, EnableResult
 from tollhouse.sessions.verbs.explainer import SessionEnd
+from tollhouse.sessions.verbs.global_revoker import EveryoneResult
 from tollhouse.settings import Settings
 from tollhouse.settings.ai import AiSettings, ModelSettings
 from tollhouse.settings.credentials import CredentialsFunction, StoreCredentials
@@ -115,6 +116,7 @@ __all__ = [
     "Dialect",
     "DisableResult",
     "EnableResult",
+    "EveryoneResult",
     "FamilyStats",
     "HitLayers",
     "HttpResponse",

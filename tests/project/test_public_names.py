@@ -44,6 +44,7 @@ PUBLIC = (
     "Dialect",
     "DisableResult",
     "EnableResult",
+    "EveryoneResult",
     "FamilyStats",
     "HitLayers",
     "HttpResponse",

@@ -93,9 +93,9 @@ class Presentations:
         return session
 
     def accepts(self, verb: str, shown: Presentation, reply: Sequence[Any]) -> bool:
-        """Return whether the store accepted a token, as `session` does, by a reply with creation time and epoch."""
+        """Return whether the store accepted a token, as `session` does, by a reply with creation time and epochs."""
         outcome = _OUTCOMES[reply[0]]
-        if outcome == "ok" and self._log.covers(shown.own.digest, shown.token.sid, reply[2], reply[1]):
+        if outcome == "ok" and self._log.covers(shown.own.digest, shown.token.sid, reply[2], reply[3], reply[1]):
             outcome = "revoked"
         self._metrics.session(verb, outcome)
         return outcome == "ok"
@@ -114,5 +114,5 @@ class Presentations:
             self._metrics.session("end", "ok")
 
     def _unless_revoked(self, token: Token, reply: Sequence[Any]) -> Session | None:
-        session, began_ms = session_verified(token.sid, reply)
-        return None if self._log.covers(token.digest, token.sid, began_ms, session.created_at) else session
+        session, epochs = session_verified(token.sid, reply)
+        return None if self._log.covers(token.digest, token.sid, *epochs, session.created_at) else session

@@ -51,11 +51,11 @@ def session_created(
     return _session(sid, user, policy, device, times_ms, (created_at, login))
 
 
-def session_verified(sid: str, reply: Sequence[Any]) -> tuple[Session, int]:
-    """Return the live session of a reply that accepted its token, and the epoch in which it began."""
+def session_verified(sid: str, reply: Sequence[Any]) -> tuple[Session, tuple[int, int]]:
+    """Return the live session of a reply that accepted its token, and the epochs in which it began."""
     user, policy, device, login = (text.decode() for text in reply[9:])
     found = _session(sid, user, policy, device, reply[1:5], read_login(login), renewal_due=is_renewal_due(reply))
-    return found, reply[5]
+    return found, (reply[5], reply[6])
 
 
 def is_touch_due(reply: Sequence[Any]) -> bool:

@@ -21,7 +21,14 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from tollhouse.sessions.revocations import UNSETTLED_MS, AllSessionsRevoked, Revocation, SessionRevoked
+from tollhouse.sessions.revocations import (
+    UNSETTLED_MS,
+    AllSessionsRevoked,
+    EveryoneRevoked,
+    Revocation,
+    SessionRevoked,
+)
+from tollhouse.sessions.user_keys import TAG_CHARACTERS
 
 RETENTION_S: Final = UNSETTLED_MS / 1000
 """How long an entry is kept; a failover takes seconds."""
@@ -72,10 +79,17 @@ class RevocationLog:
         """Return True if this one session was revoked by itself."""
         return self._find(sid) is not None
 
-    def covers(self, digest: str, sid: str, began_ms: int, created_at: int) -> bool:
-        """Return True if a revoke-all covers this session; `digest` is its user's, under the secret of its token."""
+    def covers(self, digest: str, sid: str, began_ms: int, all_began_ms: int, created_at: int) -> bool:
+        """Return True if a revocation of all sessions, of its user or of everyone, covers this session.
+
+        `digest` is its user's, under the secret of its token. The session began in the epochs `began_ms` of its user
+        and `all_began_ms` of all users.
+        """
         entry = self._find(digest)
-        return isinstance(entry, AllSessionsRevoked) and entry.covers(sid, began_ms, created_at)
+        if isinstance(entry, AllSessionsRevoked) and entry.covers(sid, began_ms, created_at):
+            return True
+        everyone = self._find(digest[:TAG_CHARACTERS])
+        return isinstance(everyone, EveryoneRevoked) and all_began_ms < everyone.epoch_ms
 
     def _find(self, key: str) -> Revocation | None:
         entry = self._entries.get(key)
@@ -98,12 +112,14 @@ class RevocationLog:
 
 
 def _key(revocation: Revocation) -> str:
-    """Return the sid or the user's digest, marked for a status; they cannot be equal, because their lengths differ."""
+    """Return the sid, the user's digest, or the hash tag of everyone; marked for a status. Their lengths differ."""
     match revocation:
         case SessionRevoked():
             return revocation.sid
         case AllSessionsRevoked():
             return revocation.digest
+        case EveryoneRevoked():
+            return revocation.shard
         case _:
             return f"status:{revocation.digest}"
 

@@ -34,6 +34,7 @@ CAUSES_OF_ALL: Final[tuple[CauseOfAll, ...]] = get_args(CauseOfAll)
 _Sid = Annotated[str, Meta(pattern=r"^[a-z2-7]{26}\Z")]
 _KeptSid = Annotated[str, Meta(pattern=r"^([a-z2-7]{26})?\Z")]
 _Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{32}\Z")]
+_Shard = Annotated[str, Meta(pattern=r"^[0-9a-f]{2}\Z")]
 _User = Annotated[str, Meta(min_length=1, max_length=USER_CHARACTERS_MAX)]
 _AT_MS_DIGITS: Final = 15
 UNSETTLED_MS: Final = 120_000
@@ -121,7 +122,27 @@ class UserStatus(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
         return "sessions/set_disabled", (own.epoch, own.events), (*subject, *channel)
 
 
-Revocation = SessionRevoked | AllSessionsRevoked | UserStatus
+class EveryoneRevoked(
+    Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="everyone", omit_defaults=True
+):
+    """All sessions of all users of one hash tag were revoked; `epoch_ms` is 0 until the first run.
+
+    On replay an epoch that is as high stays. A lower one is raised, and that also ends sessions that began there since
+    the failover, by processes that did not know of the call: they cannot be told apart without reading every record.
+    """
+
+    shard: _Shard
+    name: _Sid
+    epoch_ms: int = 0
+
+    def call(self, namespace: Namespace) -> Call:
+        """Return the call that ends them."""
+        names = (namespace.global_epoch(self.shard), namespace.session_events(self.shard))
+        channel = (namespace.session_revocations, announcement(self))
+        return "sessions/revoke_everyone", names, (self.name, self.epoch_ms, *channel)
+
+
+Revocation = SessionRevoked | AllSessionsRevoked | EveryoneRevoked | UserStatus
 
 _ENCODER: Final = msgspec.json.Encoder()
 _DECODER: Final = msgspec.json.Decoder(Revocation)

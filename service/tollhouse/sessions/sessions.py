@@ -42,6 +42,7 @@ from tollhouse.sessions.validation import valid_device, valid_user
 from tollhouse.sessions.verbs.data_editor import DataEditor, DataRefused, DataResult, SessionData
 from tollhouse.sessions.verbs.disabler import Disabler, DisableResult, EnableResult
 from tollhouse.sessions.verbs.explainer import Explainer, SessionEnd
+from tollhouse.sessions.verbs.global_revoker import EveryoneResult, GlobalRevoker
 from tollhouse.sessions.verbs.rotator import Rotator
 from tollhouse.suggest import one_of
 
@@ -81,6 +82,7 @@ class Sessions:
         self._data = DataEditor(store, metrics, self._presentations)
         self._disabler = Disabler(store, keyring, metrics, namespace, self.revoker, random_bytes)
         self._explainer = Explainer(store, metrics, self._presentations)
+        self._global_revoker = GlobalRevoker(store, metrics, namespace, self.revoker, random_bytes)
         self._rotator = Rotator(store, keyring, metrics, self._presentations, random_bytes)
 
     def check(self, user: str, *, policy: str = "default", device: str | None = None) -> tuple[str, SessionPolicy, str]:
@@ -212,6 +214,13 @@ class Sessions:
     async def enable(self, user: str) -> EnableResult:
         """Allow a user to log in again; sessions of before stay over."""
         return await self._disabler.enable(user)
+
+    async def revoke_everyone(self) -> EveryoneResult:
+        """End every session of every user that began before this call; later logins live.
+
+        It is 256 writes, whatever the number of sessions. If one fails, some users may be logged out: call it again.
+        """
+        return await self._global_revoker.revoke_everyone()
 
     def events(
         self, after: str | None = None, *, user: str | None = None, kinds: Collection[str] = ()

@@ -14,6 +14,11 @@ TAG_CHARACTERS: Final = 2
 """So many digits of a digest are the hash tag: sessions are spread over 256."""
 
 
+def all_tags() -> tuple[str, ...]:
+    """Return every hash tag that a user's keys can have."""
+    return tuple(f"{number:0{TAG_CHARACTERS}x}" for number in range(16**TAG_CHARACTERS))
+
+
 class UserKeys(Struct, frozen=True, kw_only=True):
     """The keys of one user under one secret."""
 

@@ -23,6 +23,7 @@ from tollhouse.sessions.revocations import (
     ANNOUNCEMENT_BYTES_MAX,
     UNSETTLED_MS,
     AllSessionsRevoked,
+    EveryoneRevoked,
     Revocation,
     SessionRevoked,
     UserStatus,
@@ -38,6 +39,7 @@ SID, OTHER = "a" * 26, "b" * 26
 ONE = SessionRevoked(user="ada", digest=DIGEST, sid=SID)
 ALL = AllSessionsRevoked(user="ada", digest=DIGEST, name=OTHER, keep="", epoch_ms=START_MS)
 STATUS = UserStatus(user="ada", digest=DIGEST, name=OTHER, disabled=True, epoch_ms=START_MS)
+EVERYONE = EveryoneRevoked(shard=DIGEST[:2], name=OTHER, epoch_ms=START_MS)
 PATIENCE_S = 5.0
 
 
@@ -55,7 +57,7 @@ def one(number: int) -> SessionRevoked:
     return replace(ONE, sid=f"{number:0>26}".translate(str.maketrans("0189", "wxyz")))
 
 
-@pytest.mark.parametrize("revocation", [ONE, ALL, replace(ALL, keep=SID), STATUS])
+@pytest.mark.parametrize("revocation", [ONE, ALL, replace(ALL, keep=SID), STATUS, EVERYONE])
 def test_an_announcement_can_be_read(revocation: Revocation) -> None:
     """An announcement, as the script writes it, is read as the revocation that it announces."""
     assert read_announcement(b"%d %s" % (START_MS, announcement(revocation).encode())) == revocation
@@ -119,8 +121,8 @@ def test_a_revoke_all_covers_earlier_sessions(sid: str, keep: str, began_ms: int
     log = RevocationLog()
     log.add(replace(ALL, keep=keep))
 
-    assert log.covers(DIGEST, sid, began_ms, created_at) is over
-    assert not log.covers(DIGEST[::-1], sid, began_ms, created_at)
+    assert log.covers(DIGEST, sid, began_ms, 0, created_at) is over
+    assert not log.covers(DIGEST[::-1], sid, began_ms, 0, created_at)
 
 
 def test_a_revocation_is_remembered_for_120_seconds() -> None:
@@ -346,6 +348,28 @@ async def test_a_lost_revoke_all_is_replayed(world):
             assert await process.verify(issued.token) == issued.session
     assert (await kinds(world, kept)).count(b"revoked-all") == 1
     await assert_sound(world)
+
+
+async def test_a_lost_end_of_everyone_is_replayed(world):
+    """P4: a replay ends the sessions of all users of a tag again, once; logins after it live."""
+    sessions, _ = joined(world)
+    gone, stranger = await sessions.create("ada"), await sessions.create("eve")
+    copy = await copied(world)
+    await world.advance(1)
+    await sessions.revoke_everyone()
+    await take_over(world, copy)
+    assert await forgetful(world).verify(gone.token) is not None
+    assert await sessions.verify(gone.token) is None
+    assert await sessions.data(stranger.token) is None
+
+    await sessions.revoker.replay(world.stores.sessions.run)
+    later = await sessions.create("ada")
+    await sessions.revoker.replay(world.stores.sessions.run)
+
+    for process in (sessions, forgetful(world)):
+        assert [await process.verify(issued.token) for issued in (gone, stranger)] == [None, None]
+        assert await process.verify(later.token) == later.session
+    assert (await kinds(world, gone)).count(b"everyone") == 1
 
 
 async def test_what_a_lost_revoke_all_ended_is_over_before_its_replay(world):

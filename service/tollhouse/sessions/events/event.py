@@ -17,6 +17,7 @@ KINDS: Final[Mapping[str, str]] = {
     "replaced": "a later login of the same client ended it",
     "revoked-by-admin": "an administrator ended it",
     "revoked-all": "all sessions of the user ended; `sid` is the one that was kept, if any",
+    "everyone": "all sessions of all users ended; each of the 256 streams has one, without a user",
     "evicted": "it was ended to make room for a login at the cap",
     "expired": "it was used after its end by time, which was noted then; most ends by time have no event",
     "reused": "it was ended because a former secret was presented after its grace: perhaps it was stolen",
@@ -33,13 +34,14 @@ _AT_MS_DIGITS: Final = 15
 class SessionEvent(Struct, frozen=True, kw_only=True):
     """One change of a session, or of all sessions of a user: then `sid` is None, or that of the one that was kept.
 
-    `at` is in milliseconds of the server's clock. A kind that is not in `KINDS` is one of a later version.
+    One about all users has no `user`. `at` is in milliseconds of the server's clock. A kind that `KINDS` lacks is of
+    a later version.
     """
 
     id: str
     at: int
     kind: str
-    user: str
+    user: str | None
     sid: str | None
 
 
@@ -69,6 +71,6 @@ def read_event(tag: str, row: Sequence[bytes]) -> tuple[EventId, SessionEvent | 
         kind, user, sid = (text.decode() for text in texts)
     except UnicodeDecodeError:
         return place, None
-    if not (at.isdigit() and len(at) <= _AT_MS_DIGITS and _KIND.fullmatch(kind) and user):
+    if not (at.isdigit() and len(at) <= _AT_MS_DIGITS and _KIND.fullmatch(kind) and (user or kind == "everyone")):
         return place, None
-    return place, SessionEvent(id=str(place), at=int(at), kind=kind, user=user, sid=sid or None)
+    return place, SessionEvent(id=str(place), at=int(at), kind=kind, user=user or None, sid=sid or None)

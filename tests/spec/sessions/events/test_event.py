@@ -11,7 +11,7 @@ from tests.lua.contract import LUA
 from tollhouse.sessions.events.event import KINDS, EventId, parse_id, read_event
 from tollhouse.sessions.revocations import Cause
 
-WRITTEN = re.compile(r"write_event\(\w+, \w+, (.+?), [\w.]+, [^,]+\)")
+WRITTEN = re.compile(r"write_event\(\w+, \w+, (.+?), [\w.']+, [^,]+\)")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,103 @@
+"""The end of every session of every user: at once, for good, and without a look at any record."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.sessions import counted, events_of, verified
+from tests.spec.stored import keys_of
+from tollhouse.errors import StoreUnavailable
+from tollhouse.keys import UNNAMED, Namespace
+from tollhouse.sessions.sessions import Sessions
+from tollhouse.sessions.verbs.explainer import SessionEnd
+
+USERS = ("ada", "eve", "bob")
+
+
+@pytest.fixture
+def sessions(world):
+    return Sessions(world.stores.sessions, world.keyring, world.metrics)
+
+
+async def test_all_sessions_of_all_users_are_over(world, sessions):
+    """ASVS 7.4.5: every token opens nothing from then on, logins after it live, and why is told."""
+    before = [await sessions.create(user) for user in USERS]
+    await world.advance(1_000)
+
+    result = await sessions.revoke_everyone()
+
+    after = [await sessions.create(user) for user in USERS]
+    assert result.durable is (await sessions.revoke_everyone()).durable
+    again = [await sessions.create(user) for user in USERS]
+    for issued in (*before, *after):
+        assert await verified(sessions, issued.token) is None
+        assert (await sessions.why(issued.token)).reason == "everyone"
+    for issued in again:
+        assert await verified(sessions, issued.token) == issued.session
+    assert {issued.session.sid for issued in again} == {
+        session.sid for user in USERS for session in await sessions.list(user)
+    }
+    assert counted(world, "revoke_everyone", "ok") == 2
+
+
+async def test_no_epoch_is_made_for_a_tag_without_sessions(world, sessions):
+    """A tag that no user has keeps no key, and gets no event."""
+    issued = await sessions.create("ada")
+
+    await sessions.revoke_everyone()
+
+    assert await keys_of(world, "sessions", "*:everyone") == [UNNAMED.global_epoch(issued.token.digest[:2])]
+    assert await events_of(world, issued.token) == ["created"]
+    assert await events_of(world, issued.token, "") == ["everyone"]
+
+
+async def test_another_namespace_is_left_alone(world, sessions):
+    """Two applications on a server: one logs its users out, those of the other stay."""
+    shop = Sessions(world.stores.sessions, world.keyring, world.metrics, namespace=Namespace("shop"))
+    issued = await shop.create("ada")
+
+    await sessions.revoke_everyone()
+
+    assert await verified(shop, issued.token) == issued.session
+
+
+async def test_why_tells_what_came_first(world, sessions):
+    """A session that was over before the end of everyone was not ended by it."""
+    issued = await sessions.create("ada")
+    await sessions.revoke("ada", issued.session.sid)
+    at = world.now_ms
+    await world.advance(1_000)
+
+    await sessions.revoke_everyone()
+
+    assert await sessions.why(issued.token) == SessionEnd(reason="revoked", at=at)
+
+
+class Failing:
+    """A store that fails at one call."""
+
+    def __init__(self, store, number):
+        self.store, self.left = store, number
+
+    async def run(self, script, keys, args):
+        return await self.store.run(script, keys, args)
+
+    async def run_durably(self, script, keys, args):
+        self.left -= 1
+        if self.left == 0:
+            raise StoreUnavailable("sessions", "not-sent", "cut")
+        return await self.store.run_durably(script, keys, args)
+
+
+@pytest.mark.parametrize(("number", "outcome"), [(1, "ambiguous"), (256, "ambiguous")])
+async def test_an_end_of_everyone_that_failed_in_part_says_so(world, sessions, number, outcome):
+    """Some users are logged out, so the outcome is ambiguous whichever call failed; a repeated call ends the rest."""
+    issued = [await sessions.create(user) for user in USERS]
+    failing = Sessions(Failing(world.stores.sessions, number), world.keyring, world.metrics)
+
+    with pytest.raises(StoreUnavailable) as raised:
+        await failing.revoke_everyone()
+
+    assert raised.value.outcome == outcome
+    await failing.revoke_everyone()
+    assert [await verified(sessions, each.token) for each in issued] == [None] * 3
