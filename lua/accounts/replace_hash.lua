@@ -1,5 +1,7 @@
 -- accounts/replace_hash.lua: replace a hash by a new one of the same password; one that changed meanwhile stays.
 --
+-- So does that of an account that moves: accounts/depart has returned it.
+--
 -- KEYS[1]  account     hash; the account
 -- ARGV[1]  now_ms      integer; unused, the account keeps its times
 -- ARGV[2]  expected    text; the PHC string that was verified
@@ -15,9 +17,9 @@ local account = KEYS[1]
 local _ = tonumber(ARGV[1])
 local expected, hash, key_id = ARGV[2], ARGV[3], ARGV[4]
 
-local present = redis.call('HGET', account, 'h')
+local found = redis.call('HMGET', account, 'h', 'to')
 
-if present ~= expected then return {present == hash and 1 or 0} end
+if found[1] ~= expected or found[2] then return {found[1] == hash and 1 or 0} end
 
 redis.call('HSET', account, 'h', hash, 'k', key_id)
 return {1}

@@ -105,6 +105,7 @@ class Metrics:
         self._bytes = pending("cache_bytes_total", "Bytes of cached values.", "cache", "way")
         self._sessions = pending("session_operations_total", "Calls on sessions.", "operation", "outcome")
         self._logins = counter("logins_total", "Attempts to log in.", "outcome")
+        self._older = counter("older_secret_logins_total", "Logins of accounts under an older secret.", "key_id")
         self._reads = counter("cache_requests_total", "Reads of a cache family.", "cache", "result")
         self._saved = counter("cache_saved_seconds_total", "Time that loads would have taken.", "cache")
         self._misses = counter("cache_misses_total", "Look-ups that found nothing to return.", "cache", "cause")
@@ -119,9 +120,7 @@ class Metrics:
         self._refused = gauge("store_refused", meaning, "store", "livemax")
         self._connections = counter("store_connections_total", "Connections that were made.", "store")
         self._connections_reported: dict[str, int] = {}
-        self._generation = gauge(
-            "store_generation", "Primaries used so far, 0 before one is known.", "store", "livemax"
-        )
+        self._generation = gauge("store_generation", "Primaries so far, 0 before the first.", "store", "livemax")
         self._sentinels_known = gauge("sentinels_known", "Sentinels known.", "store", "livemostrecent")
         self._sentinels_reachable = gauge(
             "sentinels_reachable", "Sentinels with a connection.", "store", "livemostrecent"
@@ -151,6 +150,10 @@ class Metrics:
     def login(self, outcome: str) -> None:
         """Count one login: ok, wrong, throttled or overloaded."""
         self._logins(outcome).inc()
+
+    def older_secret_login(self, key_id: str) -> None:
+        """Count one login of an account that still needed the older secret of this key id."""
+        self._older(key_id).inc()
 
     def password_hash(self, seconds: float) -> None:
         """Record how long one password took to hash or verify."""

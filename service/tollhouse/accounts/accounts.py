@@ -6,14 +6,13 @@ says what else is not charged. A sign-up is hashed before its caller can learn w
 A login takes as long for an unknown name, a disabled account and a wrong password, and returns the same answer for
 all three. Only a sign-up for a taken name shows that the account exists, and sign-ups are limited.
 
-The key of an account is derived from the secret that was the newest at sign-up, so that secret must stay configured.
+After a rotation of the deployment's secret an account and its hash move to the newest one at the next login of its user
+(see records.py). Until then the older secret must stay configured; `tollhouse_older_secret_logins_total` counts these.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from functools import partial
 from typing import Final, Literal
 
@@ -21,20 +20,22 @@ from msgspec import Struct
 
 from tollhouse.accounts.attempts import Attempt, Attempts, login_takes, sign_up_takes
 from tollhouse.accounts.names import canonical, canonical_new
-from tollhouse.accounts.passwords import Passwords, StoredHash
+from tollhouse.accounts.passwords import Passwords
+from tollhouse.accounts.records import AccountRecords, NameRecords
 from tollhouse.accounts.rules import PasswordRules, password_bytes
-from tollhouse.errors import Overloaded
+from tollhouse.errors import Overloaded, StoreUnavailable
 from tollhouse.keyring import Keyring
 from tollhouse.keys import UNNAMED, Namespace
 from tollhouse.limits.decision import Decision, Take
 from tollhouse.limits.limiter import Limiter
+from tollhouse.logs import Log
 from tollhouse.metrics import Metrics
 from tollhouse.scripts import DurableScriptRunner
 from tollhouse.sessions.outcomes import Issued, SessionRefused
 from tollhouse.sessions.sessions import Sessions
 from tollhouse.sessions.tokens import Token
 
-_ACCOUNT_LABEL: Final = "account"
+_log: Final = Log("tollhouse.accounts")
 
 _Begin = Callable[[], Awaitable[Issued | SessionRefused]]
 """Begins the session of a login."""
@@ -89,12 +90,6 @@ class WrongCredentials(Struct, frozen=True, kw_only=True):
         return False
 
 
-class _Account(Struct, frozen=True, kw_only=True):
-    key: str
-    disabled: bool
-    stored: StoredHash
-
-
 class Accounts:
     """Creates accounts and logs users in."""
 
@@ -110,13 +105,11 @@ class Accounts:
         namespace: Namespace = UNNAMED,
         rules: PasswordRules | None = None,
     ) -> None:
-        self._store = store
+        self._records = AccountRecords(store, keyring, namespace)
         self._sessions = sessions
         self._attempts = Attempts(limiter)
         self._passwords = passwords
-        self._keyring = keyring
         self._metrics = metrics
-        self._namespace = namespace
         self._rules = PasswordRules() if rules is None else rules
 
     async def sign_up(self, user: str, password: str, *, address: str) -> AccountCreated | NameTaken | TooManyAttempts:
@@ -126,12 +119,14 @@ class Accounts:
         """
         name = canonical_new(user)
         encoded = self._rules.check(password, name)
-        attempt, account = await self._admit(name, sign_up_takes(address))
-        if isinstance(attempt, Decision):
-            return TooManyAttempts(decision=attempt)
+        admitted = await self._admit(name, sign_up_takes(address))
+        if isinstance(admitted, Decision):
+            return TooManyAttempts(decision=admitted)
+        attempt, found = admitted
         try:
             stored = await self._passwords.hash(encoded, attempt.on_begin)
-            return await self._create(name, stored) if account is None else NameTaken(user=name)
+            created, durable = (False, False) if found.is_taken else await self._records.create(found, stored)
+            return AccountCreated(user=name, durable=durable) if created else NameTaken(user=name)
         finally:
             await self._attempts.settle(attempt)
 
@@ -152,12 +147,12 @@ class Accounts:
         name, encoded = canonical(user), password_bytes(password)
         self._sessions.check(name, policy=policy, device=device)
         try:
-            attempt, account = await self._admit(name, login_takes(name, address))
-            if isinstance(attempt, Decision):
+            admitted = await self._admit(name, login_takes(name, address))
+            if isinstance(admitted, Decision):
                 self._metrics.login("throttled")
-                return TooManyAttempts(decision=attempt)
+                return TooManyAttempts(decision=admitted)
             begin = partial(self._sessions.create, name, policy=policy, device=device, replaces=replaces)
-            return await self._log_in(attempt, account, encoded, begin)
+            return await self._log_in(*admitted, encoded, begin)
         except Overloaded:
             self._metrics.login("overloaded")
             raise
@@ -166,49 +161,52 @@ class Accounts:
         """Wait, for a bounded time, until the attempts of callers that have left are settled."""
         await self._attempts.aclose()
 
-    async def _admit(self, name: str, takes: Sequence[Take]) -> tuple[Attempt | Decision, _Account | None]:
-        """Charge an attempt, and return the account of the name; a refusal of the limits comes without it."""
+    async def _admit(self, name: str, takes: Sequence[Take]) -> tuple[Attempt, NameRecords] | Decision:
+        """Charge an attempt, and return it with what is stored under the name; or return a refusal of the limits."""
         refusal = self._attempts.cached_refusal(takes)
         if refusal is not None:
-            return refusal, None
+            return refusal
         self._passwords.require_place()
-        account = await self._load(name)
-        return await self._attempts.charge(takes), account
-
-    async def _create(self, name: str, stored: StoredHash) -> AccountCreated | NameTaken:
-        reply, durable = await self._store.run_durably(
-            "accounts/create", (self._account_keys(name)[0],), (name, stored.phc, stored.key_id)
-        )
-        return AccountCreated(user=name, durable=durable) if reply[0] == 1 else NameTaken(user=name)
+        found = await self._records.load(name)
+        attempt = await self._attempts.charge(takes)
+        return attempt if isinstance(attempt, Decision) else (attempt, found)
 
     async def _log_in(
-        self, attempt: Attempt, account: _Account | None, encoded: bytes, begin: _Begin
+        self, attempt: Attempt, found: NameRecords, encoded: bytes, begin: _Begin
     ) -> LoginSucceeded | WrongCredentials | SessionRefused:
         try:
-            if await self._verify(attempt, account, encoded):
+            if await self._verify(attempt, found, encoded):
                 return await self._begin_session(attempt, begin)
             self._metrics.login("wrong")
             return WrongCredentials()
         finally:
             await self._attempts.settle(attempt)
 
-    async def _verify(self, attempt: Attempt, account: _Account | None, password: bytes) -> bool:
-        """Return whether the password is right, after exactly one hash; then renew a hash that is out of date."""
+    async def _verify(self, attempt: Attempt, found: NameRecords, password: bytes) -> bool:
+        """Return whether the password is right, after exactly one hash; then renew an account that is out of date."""
+        account = found.account
         stored = None if account is None or account.disabled else account.stored
         match = await self._passwords.verify(password, stored, attempt.on_begin, attempt.on_match)
-        if match is None or account is None:
+        if match is None:
             return False
-        if match.needs_rehash:
-            # A full queue is no reason to refuse a right password; the next login tries again.
-            with suppress(Overloaded):
-                await self._rehash(account, password)
+        await self._renew(found, password, needs_rehash=match.needs_rehash)
         return True
 
-    async def _rehash(self, account: _Account, password: bytes) -> None:
-        renewed = await self._passwords.hash(password)
-        await self._store.run(
-            "accounts/replace_hash", (account.key,), (account.stored.phc, renewed.phc, renewed.key_id)
-        )
+    async def _renew(self, found: NameRecords, password: bytes, *, needs_rehash: bool) -> None:
+        """Move the account to the newest secret, and store a hash of today's parameters under it.
+
+        That neither can be done now is no reason to refuse a right password: the next login tries again.
+        """
+        if (older := found.older_secret) is not None:
+            self._metrics.older_secret_login(older)
+        try:
+            account = await self._records.settle(found)
+            if needs_rehash:
+                await self._records.replace_hash(account, await self._passwords.hash(password))
+        except Overloaded:
+            return
+        except StoreUnavailable as error:
+            _log.warning("account not renewed", extra={"reason": str(error)})
 
     async def _begin_session(
         self, attempt: Attempt, begin: _Begin
@@ -227,19 +225,3 @@ class Accounts:
             case refused:
                 self._metrics.login("refused")
                 return refused
-
-    async def _load(self, name: str) -> _Account | None:
-        """Return the account of a name under the newest secret that has one."""
-        # Every key is read, whether or not an earlier one exists: timing does not show whether there is an account.
-        accounts = await asyncio.gather(*map(self._load_from, self._account_keys(name)))
-        return next((account for account in accounts if account is not None), None)
-
-    async def _load_from(self, key: str) -> _Account | None:
-        reply = await self._store.run("accounts/load", (key,), ())
-        if not reply:
-            return None
-        disabled, phc, key_id = reply
-        return _Account(key=key, disabled=disabled == 1, stored=StoredHash(phc=phc.decode(), key_id=key_id.decode()))
-
-    def _account_keys(self, name: str) -> tuple[str, ...]:
-        return tuple(self._namespace.account(digest) for digest in self._keyring.digests(_ACCOUNT_LABEL, name))

@@ -138,7 +138,7 @@ async def test_an_account_of_before_logs_in(world, name):
     setup = Setup(world)
     stored = await setup.passwords.hash(RIGHT.encode())
     key = UNNAMED.account(world.keyring.digest("account", name))
-    await world.stores.accounts.run("accounts/create", [key], [name, stored.phc, stored.key_id])
+    await world.stores.accounts.run("accounts/create", [key], [name, stored.phc, stored.key_id, 0])
 
     assert isinstance(await setup.login(name), LoginSucceeded)
     with pytest.raises(InvalidInput):
