@@ -31,6 +31,7 @@ from tollhouse.asgi.types import App
 from tollhouse.http import accounts, ai, cache, health, root
 from tollhouse.http.api_keys import ApiKeys
 from tollhouse.http.authentication import Authentication, rate_key
+from tollhouse.http.cookies import SessionCookies
 from tollhouse.http.csrf import refuse_cross_site, refuse_unwanted_query
 from tollhouse.http.headers import complete_response
 from tollhouse.http.limits import routes as limits
@@ -39,6 +40,7 @@ from tollhouse.http.limits.responses import TakeResponses
 from tollhouse.http.openapi import security_schemes
 from tollhouse.http.problems import HANDLERS, refuse_other_types
 from tollhouse.http.sessions import routes as sessions
+from tollhouse.http.sessions.administration import keep_users_encoded
 from tollhouse.litestar.routes import RateLimitRoutes
 from tollhouse.logs import Log
 from tollhouse.settings import Settings
@@ -109,8 +111,11 @@ def create_worker(config: WorkerConfig) -> FastPath:
 
 
 def serve_quickly(app: Litestar, tollhouse: Tollhouse, keys: ApiKeys) -> FastPath:
-    """Wrap the application of `create_app`: HEAD is answered as GET, and plain takes by the fast path."""
-    return FastPath(answer_head(cast("App", app)), tollhouse, keys)
+    """Wrap the application of `create_app`: HEAD is answered as GET, and plain takes by the fast path.
+
+    A user's id in a path stays encoded until its handler reads it.
+    """
+    return FastPath(answer_head(keep_users_encoded(cast("App", app))), tollhouse, keys)
 
 
 def installed_models(settings: Settings) -> Models:
@@ -120,6 +125,7 @@ def installed_models(settings: Settings) -> Models:
 
 
 def _dependencies(tollhouse: Tollhouse) -> dict[str, Provide]:
+    cookies = SessionCookies(tollhouse.sessions.policies, plain_http=tollhouse.settings.plain_http)
     responses, found = TakeResponses(tollhouse), health.StoreHealth(tollhouse.stores)
     providers: dict[str, Callable[[], Any]] = {
         "limits": lambda: tollhouse.limits,
@@ -129,7 +135,7 @@ def _dependencies(tollhouse: Tollhouse) -> dict[str, Provide]:
         "results": lambda: tollhouse.results,
         "stores": lambda: tollhouse.stores,
         "metrics": lambda: tollhouse.metrics,
-        "settings": lambda: tollhouse.settings,
+        "session_cookies": lambda: cookies,
         "responses": lambda: responses,
         "health": lambda: found,
     }

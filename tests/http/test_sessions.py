@@ -25,7 +25,7 @@ async def test_sign_up_log_in_and_get_the_session(service: Service) -> None:
     assert taken.status_code == 409
     assert taken.json()["type"] == "urn:tollhouse:problem:name-taken"
     assert who.status_code == 200
-    assert set(who.json()) == {"sid", "user", "created_at", "expires_at", "idle_expires_at"}
+    assert set(who.json()) == {"sid", "user", "created_at", "expires_at", "idle_expires_at", "renewal_due"}
     assert who.json()["user"] == "ada"
     assert who.headers["cache-control"] == "no-store"
     assert who.headers["vary"] == "Authorization, Cookie, X-Api-Key"
@@ -203,6 +203,7 @@ async def test_logout_is_final_and_clears_the_cookie(service: Service) -> None:
 
     assert left.status_code == 204
     assert "max-age=0" in left.headers["set-cookie"].lower()
+    assert left.headers["clear-site-data"] == '"cache", "storage"'
     assert (await service.ask("GET", "/v1/session", headers=headers)).status_code == 401
 
 

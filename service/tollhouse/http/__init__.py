@@ -8,4 +8,5 @@ csrf             which unsafe requests of browsers are accepted
 headers          what every response says
 openapi          credentials and problems in the OpenAPI document
 problems         exceptions to problem details
+renewal          another token for a browser whose session is due for it
 """

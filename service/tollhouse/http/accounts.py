@@ -18,19 +18,18 @@ from tollhouse.accounts.accounts import (
     TooManyAttempts,
     WrongCredentials,
 )
-from tollhouse.asgi.credentials import cookie_name, session_token
+from tollhouse.asgi.credentials import session_token
 from tollhouse.asgi.ratelimit.rules import RateLimitRule
 from tollhouse.http.authentication import check_role, current_caller, logout_key
-from tollhouse.http.cookies import session_cookie
-from tollhouse.http.headers import DURABLE_FIELD, durable_header
+from tollhouse.http.cookies import SessionCookies
+from tollhouse.http.headers import CLEAR_SITE_DATA, DURABLE_FIELD, durable_header
 from tollhouse.http.limits.responses import TakeResponses
 from tollhouse.http.openapi import SESSION, problems
 from tollhouse.http.problems import litestar_response, problem
-from tollhouse.http.sessions.bodies import SessionBody, session_body
+from tollhouse.http.sessions.bodies import token_response
 from tollhouse.limits.decision import Decision
 from tollhouse.sessions.outcomes import SessionRefused
 from tollhouse.sessions.sessions import Sessions
-from tollhouse.settings import Settings
 
 _DEVICE_LENGTH = 120
 
@@ -48,14 +47,6 @@ class LoginBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     user: str
     password: str
     transport: Literal["cookie", "bearer"] = "cookie"
-
-
-class LoginAnswer(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The new session; it has a token only if the client asked for `bearer`."""
-
-    session: SessionBody
-    durable: bool
-    token: str | None = None
 
 
 @post("/v1/accounts", responses=problems(400, 403, 409, 422, 429, 503))
@@ -89,23 +80,22 @@ async def login(
     data: JSONBody[LoginBody],
     accounts: NamedDependency[Accounts],
     responses: NamedDependency[TakeResponses],
-    settings: NamedDependency[Settings],
+    session_cookies: NamedDependency[SessionCookies],
 ) -> Response[Any]:
     """Log in, always with a new session and token; 401 is the same for a wrong user name and a wrong password.
 
     The session whose token the request has is ended by it.
     """
-    device, presented = _device(request.headers.get("user-agent", "")), _presented(request, settings)
     result = await accounts.login(
-        data.user, data.password, address=current_caller(request).address, device=device, replaces=presented
+        data.user,
+        data.password,
+        address=current_caller(request).address,
+        device=_device(request.headers.get("user-agent", "")),
+        replaces=session_token(request.scope, session_cookies.name) or None,
     )
     match result:
         case LoginSucceeded():
-            issued, by_cookie = result.issued, data.transport == "cookie"
-            session, token = session_body(issued.session), issued.token.reveal()
-            answer = LoginAnswer(session=session, durable=issued.durable, token=None if by_cookie else token)
-            cookies = [session_cookie(token, plain_http=settings.plain_http)] if by_cookie else []
-            return Response(answer, cookies=cookies, headers=durable_header(durable=issued.durable))
+            return token_response(result.issued, session_cookies, by_cookie=data.transport == "cookie")
         case WrongCredentials():
             raise NotAuthorizedException("user name and password do not match")
         case TooManyAttempts():
@@ -125,11 +115,14 @@ async def login(
     security=SESSION,
 )
 async def logout(
-    request: Request[Any, Any, Any], sessions: NamedDependency[Sessions], settings: NamedDependency[Settings]
+    request: Request[Any, Any, Any],
+    sessions: NamedDependency[Sessions],
+    session_cookies: NamedDependency[SessionCookies],
 ) -> Response[None]:
     """Revoke the caller's session: no request that starts after the response succeeds with its token.
 
-    The token of a session that is over is 204 too, and its cookie is cleared: what was asked for is so (RFC 7009, 2.2).
+    A browser also drops what it has stored and cached of this origin. The token of a session that is over is 204 too,
+    and its cookie is cleared: what was asked for is so (RFC 7009, 2.2).
     Without a token it is 401, because a client that sends its token in the wrong place is not logged out.
     """
     caller = current_caller(request)
@@ -139,13 +132,8 @@ async def logout(
     if caller.session is not None:
         ended = await sessions.revoke(caller.session.user, caller.session.sid, cause="logged-out")
         durable = ended.durable
-    cookie = session_cookie(None, plain_http=settings.plain_http)
-    return Response(None, status_code=204, cookies=[cookie], headers=durable_header(durable=durable))
-
-
-def _presented(request: Request[Any, Any, Any], settings: Settings) -> str | None:
-    """Return the session token of a request, which is about to be replaced."""
-    return session_token(request.scope, cookie_name(plain_http=settings.plain_http)) or None
+    headers = {**CLEAR_SITE_DATA, **durable_header(durable=durable)}
+    return Response(None, status_code=204, cookies=[session_cookies.cleared()], headers=headers)
 
 
 def _device(user_agent: str) -> str | None:

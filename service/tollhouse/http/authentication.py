@@ -24,8 +24,11 @@ from tollhouse.asgi.ratelimit.refusal_response import refusal_response
 from tollhouse.asgi.response import send_response
 from tollhouse.asgi.types import resolve
 from tollhouse.http.api_keys import NO_KEY, NO_ROLES, ApiKeys, Role, Roles
+from tollhouse.http.cookies import SessionCookies
+from tollhouse.http.renewal import Renewals
 from tollhouse.limits.decision import Decision
 from tollhouse.sessions import tokens
+from tollhouse.sessions.outcomes import Rotation
 from tollhouse.sessions.records import Session
 from tollhouse.sessions.tokens import Token
 from tollhouse.wiring import Tollhouse
@@ -39,13 +42,15 @@ class Caller(Struct, frozen=True, kw_only=True):
     """Who sent a request, and from which address; without roles the caller is anonymous.
 
     A caller with a session has its token, which its cookie holds if it came `by_cookie`. `session_is_over` is true if
-    a session token was sent that opens no session (any more).
+    a session token was sent that opens no session (any more). If the token was `renewed`, session and token are those
+    of the renewal.
     """
 
     roles: Roles = NO_ROLES
     session: Session | None = None
     token: Token | None = None
     by_cookie: bool = False
+    renewed: Rotation | None = None
     session_is_over: bool = False
     address: str = ""
     key_name: str = ""
@@ -66,6 +71,8 @@ class Authentication(ASGIMiddleware):
         self._cookie = cookie_name(plain_http=settings.plain_http)
         self._clients = clients_of(settings)
         self._fields = RateLimitFields(settings.limits.headers)
+        cookies = SessionCookies(tollhouse.sessions.policies, plain_http=settings.plain_http)
+        self._renewals = Renewals(tollhouse.sessions, tollhouse.metrics, cookies)
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         """Identify the caller and continue; 429 for an address that sent too many wrong keys."""
@@ -79,6 +86,8 @@ class Authentication(ASGIMiddleware):
             await send_response(refusal_response(outcome, fields, reveal_key=False), cast("Any", send))
             return
         request["state"]["caller"] = outcome
+        if outcome.renewed is not None:
+            send = self._renewals.setting_cookie(outcome.renewed, send)
         await next_app(scope, receive, send)
 
     async def _identify(self, scope: Mapping[str, Any], address: str) -> Caller | Decision:
@@ -88,14 +97,23 @@ class Authentication(ASGIMiddleware):
             return known
         if known.roles:
             return Caller(roles=known.roles, address=address, key_name=known.name)
-        token = tokens.parse(session_token(scope, self._cookie))
+        return await self._user(scope, address)
+
+    async def _user(self, scope: Mapping[str, Any], address: str) -> Caller:
+        token, passive = tokens.parse(session_token(scope, self._cookie)), is_passive(scope)
         if token is None:
             return Caller(address=address)
-        session = await self._tollhouse.sessions.verify(token, passive=is_passive(scope))
+        session = await self._tollhouse.sessions.verify(token, passive=passive)
         if session is None:
             return Caller(address=address, session_is_over=True)
-        by_cookie = is_by_cookie(scope)
-        return Caller(roles=_SESSION, session=session, token=token, by_cookie=by_cookie, address=address)
+        by_cookie, renewed = is_by_cookie(scope), None
+        if session.renewal_due and by_cookie and not passive:
+            renewed = await self._renewals.renew(token)
+        if renewed is not None:
+            session, token = renewed.session, renewed.token
+        return Caller(
+            roles=_SESSION, session=session, token=token, by_cookie=by_cookie, renewed=renewed, address=address
+        )
 
 
 def require_role(*accepted: Role) -> Guard:

@@ -1,23 +1,54 @@
-"""The session cookie: set on login, cleared on logout, in no other response."""
+"""The session cookie: set on login, rotation and renewal, cleared on logout, in no other response.
+
+It is never set again with a value that a browser has already: the response of a slow request would bring back a token
+that another response has replaced since. So attributes that changed reach a browser with its next token.
+"""
 
 from __future__ import annotations
+
+from typing import Final
 
 from litestar.datastructures import Cookie
 
 from tollhouse.asgi.credentials import cookie_name
+from tollhouse.sessions.policies import Policies, SessionPolicy
+from tollhouse.sessions.records import Session
+from tollhouse.sessions.tokens import Token
+
+_UNKNOWN: Final = SessionPolicy(idle_ms=1_000, absolute_ms=1_000)
+"""Stands for a policy that the settings no longer have: its cookie has the default attributes."""
 
 
-def session_cookie(token: str | None, *, plain_http: bool) -> Cookie:
-    """Return the cookie of a new session, or with None the one that makes the browser delete it.
+class SessionCookies:
+    """Makes the cookies of sessions, whose attributes the policy of a session chooses."""
 
-    It has no lifetime, so the browser also deletes it when it closes: no bearer secret persists.
-    """
-    return Cookie(
-        key=cookie_name(plain_http=plain_http),
-        value=token or "",
-        path="/",
-        secure=not plain_http,
-        httponly=True,
-        samesite="lax",
-        max_age=0 if token is None else None,
-    )
+    def __init__(self, policies: Policies, *, plain_http: bool) -> None:
+        self.name = cookie_name(plain_http=plain_http)
+        self._policies = policies
+        self._secure = not plain_http
+
+    def holding(self, token: Token, session: Session) -> Cookie:
+        """Return the cookie that holds the token of a session.
+
+        Unless it is persistent, the browser deletes it when it closes: no bearer secret persists. A persistent one
+        lasts until the session's end, which no use moves: so no response has to prolong it.
+        """
+        policy = self._policies.get(session.policy, _UNKNOWN)
+        left_s = (session.expires_at - session.last_seen_at) // 1000
+        max_age_s = left_s if policy.cookie == "persistent" else None
+        return self._cookie(token.reveal(), policy, max_age_s)
+
+    def cleared(self) -> Cookie:
+        """Return the cookie that makes a browser delete the one it has."""
+        return self._cookie("", _UNKNOWN, 0)
+
+    def _cookie(self, value: str, policy: SessionPolicy, max_age_s: int | None) -> Cookie:
+        return Cookie(
+            key=self.name,
+            value=value,
+            path="/",
+            secure=self._secure,
+            httponly=True,
+            samesite=policy.same_site,
+            max_age=max_age_s,
+        )

@@ -1,7 +1,8 @@
 """Protection against cross-site request forgery: which unsafe requests of browsers are accepted.
 
 Fetch Metadata decides, or Origin for old browsers, as in Go's CrossOriginProtection. A client that sends neither header
-is not a browser. Because bodies must also be `application/json`, no form on another site can change anything.
+is not a browser. Because bodies must also be `application/json`, no form on another site can change anything. The one
+exception, introspection, changes nothing and reads no cookie.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from litestar.exceptions import HTTPException, PermissionDeniedException
 from tollhouse.suggest import one_of
 
 JSON: Final = "application/json"
-"""The only media type of a request body."""
+"""The media type of a request body, unless a route names another one as `media_type` in its opt."""
+FORM: Final = "application/x-www-form-urlencoded"
+"""The media type of forms. A form of another site can send it, so only a route that reads no cookie may take it."""
 
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _WORD = re.compile(r"[A-Za-z_-]{1,32}")
@@ -23,7 +26,7 @@ _WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 
 
 def refuse_cross_site(request: Request[Any, Any, Any]) -> None:
-    """Raise 403 for an unsafe request that another site made a browser send, 415 for a body that is not JSON."""
+    """Raise 403 for an unsafe request that another site made a browser send, 415 for a body of another media type."""
     if request.method in _SAFE:
         return
     site = request.headers.get("sec-fetch-site")
@@ -32,8 +35,9 @@ def refuse_cross_site(request: Request[Any, Any, Any]) -> None:
     origin = request.headers.get("origin")
     if site is None and origin is not None and origin.partition("://")[2] != request.headers.get("host"):
         raise PermissionDeniedException(f"Origin {origin[:100]} is not this host")
-    if request.method in _WITH_BODY and not _is_json_or_empty(request):
-        raise HTTPException(f"send the body as {JSON}", status_code=415)
+    expected = request.route_handler.opt.get("media_type", JSON)
+    if request.method in _WITH_BODY and not _is_of_type_or_empty(request, expected):
+        raise HTTPException(f"send the body as {expected}", status_code=415)
 
 
 def refuse_unwanted_query(request: Request[Any, Any, Any]) -> None:
@@ -57,8 +61,8 @@ def _wrong_query(what: str, name: str, remedy: str) -> HTTPException:
     return HTTPException(f"{what} query parameter {name!r}; {remedy}", status_code=400, extra=extra)
 
 
-def _is_json_or_empty(request: Request[Any, Any, Any]) -> bool:
+def _is_of_type_or_empty(request: Request[Any, Any, Any], expected: str) -> bool:
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type:
-        return media_type == JSON
+        return media_type == expected
     return request.headers.get("content-length", "0") == "0" and "transfer-encoding" not in request.headers

@@ -25,6 +25,7 @@ from tollhouse.keys import UNNAMED, Namespace
 from tollhouse.metrics import Metrics
 from tollhouse.scripts import DurableScriptRunner
 from tollhouse.sessions import tokens
+from tollhouse.sessions.csrf import is_csrf_token, make_csrf_token
 from tollhouse.sessions.events.opening import open_reader
 from tollhouse.sessions.events.reader import SessionEventReader
 from tollhouse.sessions.logins import LoginContext, login_text, valid_login
@@ -84,6 +85,11 @@ class Sessions:
         self._explainer = Explainer(store, metrics, self._presentations)
         self._global_revoker = GlobalRevoker(store, metrics, namespace, self.revoker, random_bytes)
         self._rotator = Rotator(store, keyring, metrics, self._presentations, random_bytes)
+
+    @property
+    def policies(self) -> Policies:
+        """The policies by name, for the edge that makes cookies."""
+        return self._policies
 
     def check(self, user: str, *, policy: str = "default", device: str | None = None) -> tuple[str, SessionPolicy, str]:
         """Return user, policy and device label as `create` uses them; raises InvalidInput as `create` does."""
@@ -168,6 +174,14 @@ class Sessions:
     async def increment(self, token: Token | str, name: str, by: int = 1) -> DataResult | DataRefused:
         """Add to a whole number of a session's data, from 0 if there is none, and return the sum."""
         return await self._data.increment(token, name, by)
+
+    def csrf_token(self, session: Session) -> str:
+        """Return a new token for a form of a session's pages, which `is_csrf_token` checks when the form is sent."""
+        return make_csrf_token(self._keyring, session.sid, self._random_bytes)
+
+    def is_csrf_token(self, session: Session, csrf_token: str) -> bool:
+        """Return whether a request of a session has a token of that session, so that none of its pages was forged."""
+        return is_csrf_token(self._keyring, session.sid, csrf_token)
 
     async def list(self, user: str) -> tuple[Session, ...]:
         """Return the sessions of a user, the newest first: those that live, and those that a step-up can open again."""

@@ -1,9 +1,11 @@
-"""Sessions over HTTP: the caller's session, its other sessions, and their revocation.
+"""Sessions over HTTP: the caller's session and its other sessions; for services and administrators, those of any user.
 
-bodies      bodies that are sent
-current     the caller's session
-data        its data
-devices     the caller's sessions: list and revoke
-etags       versions of data in conditional requests
-routes      all of them
+administration   the sessions of any user, for administrators
+bodies           bodies that several of them send
+current          the caller's session and its token
+data             its data
+devices          the caller's sessions: list and revoke
+etags            versions of data in conditional requests
+routes           all of them
+services         begin a session, and introspect a token, for services
 """

@@ -1,22 +1,77 @@
-"""Bodies of the session routes that several of them send; times are integer milliseconds since 1970."""
+"""Bodies that several routes send: a session, one in a list, and a session with its token.
+
+Times are integer milliseconds since 1970.
+"""
 
 from __future__ import annotations
 
-from msgspec import Struct, convert
+from litestar import Response
+from msgspec import UNSET, Struct, UnsetType, convert
+from msgspec.structs import asdict
 
+from tollhouse.http.cookies import SessionCookies
+from tollhouse.http.headers import durable_header
+from tollhouse.sessions.outcomes import Issued, Rotation
 from tollhouse.sessions.records import Session
 
 
 class SessionBody(Struct, frozen=True, kw_only=True):
-    """A session as its user sees it; times are integer milliseconds since 1970."""
+    """A session as its user sees it; if `renewal_due`, a client without cookies is to ask for another token."""
 
     sid: str
     user: str
     created_at: int
     expires_at: int
     idle_expires_at: int
+    renewal_due: bool
+
+
+class DeviceBody(Struct, frozen=True, kw_only=True):
+    """One of a user's sessions in a list; only the user's own list says which is the `current` one."""
+
+    sid: str
+    user: str
+    created_at: int
+    expires_at: int
+    idle_expires_at: int
+    last_seen_at: int
+    device: str | None
+    policy: str
+    current: bool | UnsetType = UNSET
+
+
+class TokenAnswer(Struct, frozen=True, kw_only=True):
+    """A session and whether what was done is durable; the token only for a client that keeps it without a cookie."""
+
+    session: SessionBody
+    durable: bool
+    token: str | UnsetType = UNSET
 
 
 def session_body(session: Session) -> SessionBody:
     """Return the members of a session that its user may see."""
     return convert(session, SessionBody, from_attributes=True)
+
+
+def device_bodies(sessions: tuple[Session, ...], own: Session | None = None) -> dict[str, list[DeviceBody]]:
+    """Return the list of a user's sessions, the most recently used first, with the user's own one if it is known."""
+    recent = sorted(sessions, key=lambda session: session.last_seen_at, reverse=True)
+    return {"sessions": [_device_body(session, own) for session in recent]}
+
+
+def token_response(
+    result: Issued | Rotation, cookies: SessionCookies, *, by_cookie: bool, status_code: int = 200
+) -> Response[TokenAnswer]:
+    """Return a session with its new token in a cookie or in the body, never in both: scripts read no cookie of ours."""
+    body = TokenAnswer(
+        session=session_body(result.session),
+        durable=result.durable,
+        token=UNSET if by_cookie else result.token.reveal(),
+    )
+    cookie = [cookies.holding(result.token, result.session)] if by_cookie else []
+    return Response(body, status_code=status_code, cookies=cookie, headers=durable_header(durable=result.durable))
+
+
+def _device_body(session: Session, own: Session | None) -> DeviceBody:
+    current = {} if own is None else {"current": session.sid == own.sid}
+    return convert({**asdict(session), **current}, DeviceBody)

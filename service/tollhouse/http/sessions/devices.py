@@ -8,48 +8,34 @@ from litestar import Request, Response, delete, get
 from litestar.di import NamedDependency
 from litestar.exceptions import HTTPException, NotFoundException
 from litestar.params import FromPath, QueryParameter
-from msgspec import Struct, convert
-from msgspec.structs import asdict
 
 from tollhouse.asgi.ratelimit.rules import RateLimitRule
-from tollhouse.http.authentication import current_session, revocation_key
+from tollhouse.http.authentication import current_session, require_role, revocation_key
 from tollhouse.http.headers import DURABLE_FIELD, durable_header
-from tollhouse.http.openapi import problems
+from tollhouse.http.openapi import SESSION, problems
+from tollhouse.http.sessions.bodies import device_bodies
 from tollhouse.sessions.sessions import Sessions
 
 REVOCATION: Final = RateLimitRule(policy="revocation", key=revocation_key)
 """Limits the routes that end sessions, apart from `session`: a stolen token that used that up must not keep its user
 from ending it."""
 
+_GUARDS: Final = [require_role("session")]
 _PROBLEMS: Final = problems(400, 401, 403, 429, 503)
 
 
-class DeviceBody(Struct, frozen=True, kw_only=True):
-    """One of the caller's sessions in the list of devices."""
-
-    sid: str
-    user: str
-    created_at: int
-    expires_at: int
-    idle_expires_at: int
-    last_seen_at: int
-    device: str | None
-    policy: str
-    current: bool
-
-
-@get("/sessions", responses=_PROBLEMS)
+@get("/", responses=_PROBLEMS, guards=_GUARDS, security=SESSION, opt={"rate_limit": "session"})
 async def list_sessions(request: Request[Any, Any, Any], sessions: NamedDependency[Sessions]) -> Response[Any]:
     """List the caller's sessions, the most recently used first."""
     own = current_session(request)
-    recent = sorted(await sessions.list(own.user), key=lambda session: session.last_seen_at, reverse=True)
-    devices = [convert({**asdict(session), "current": session.sid == own.sid}, DeviceBody) for session in recent]
-    return Response({"sessions": devices})
+    return Response(device_bodies(await sessions.list(own.user), own))
 
 
 @delete(
-    "/sessions/{sid:str}",
+    "/{sid:str}",
     status_code=204,
+    guards=_GUARDS,
+    security=SESSION,
     responses=problems(400, 401, 403, 404, 429, 503),
     response_headers=[DURABLE_FIELD],
     opt={"rate_limit": REVOCATION},
@@ -65,8 +51,10 @@ async def revoke_session(
 
 
 @delete(
-    "/sessions",
+    "/",
     status_code=204,
+    guards=_GUARDS,
+    security=SESSION,
     responses=_PROBLEMS,
     response_headers=[DURABLE_FIELD],
     opt={"query": ("except",), "rate_limit": REVOCATION},

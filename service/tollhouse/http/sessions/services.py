@@ -1,0 +1,149 @@
+"""What services do for their users over HTTP: begin a session, and learn what a token opens (RFC 7662).
+
+An application that logs users in itself, in any language, needs no more than these two. It does everything else with
+the token that it got, as a bearer token, on the routes of users.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Final, assert_never
+from urllib.parse import parse_qsl
+
+from litestar import Request, Response, post
+from litestar.di import NamedDependency
+from litestar.exceptions import ValidationException
+from litestar.params import JSONBody, RawBody
+from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec.structs import replace
+
+from tollhouse.asgi.credentials import is_passive
+from tollhouse.http.authentication import require_role
+from tollhouse.http.cookies import SessionCookies
+from tollhouse.http.csrf import FORM
+from tollhouse.http.headers import DURABLE_FIELD
+from tollhouse.http.openapi import KEY, problems
+from tollhouse.http.problems import UNIQUE_MEMBERS, problem
+from tollhouse.http.sessions.bodies import token_response
+from tollhouse.sessions.outcomes import Issued, SessionRefused
+from tollhouse.sessions.records import Session
+from tollhouse.sessions.sessions import Sessions
+from tollhouse.suggest import one_of
+
+_PARAMETERS: Final = ("token", "token_type_hint", "csrf_token")
+_PLAIN: Final = re.compile(r"[a-z_]{1,32}")
+_FIELDS_MAX: Final = 8
+
+
+class BeginBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A user whom the service has authenticated, and the session to begin."""
+
+    user: str
+    policy: Annotated[str, Meta(description="The policy of the session by its name.")] = "default"
+    device: Annotated[str | None, Meta(description="A label for the list of devices, at most 120 characters.")] = None
+    replaces: Annotated[str | None, Meta(description="The token of the request that logged in; it is ended.")] = None
+
+
+class IntrospectionAnswer(Struct, frozen=True, kw_only=True):
+    """Whether a token opens a session, and which (RFC 7662, 2.2); times are whole seconds since 1970.
+
+    At `exp` the session ends however it is used, at `idle_exp` if it is not used until then.
+    """
+
+    active: bool
+    sub: str | UnsetType = UNSET
+    sid: str | UnsetType = UNSET
+    iat: int | UnsetType = UNSET
+    exp: int | UnsetType = UNSET
+    idle_exp: int | UnsetType = UNSET
+    policy: str | UnsetType = UNSET
+    device: str | UnsetType = UNSET
+    renewal_due: bool | UnsetType = UNSET
+    csrf_token_valid: bool | UnsetType = UNSET
+
+
+_INACTIVE: Final = IntrospectionAnswer(active=False)
+
+
+@post(
+    "/",
+    status_code=201,
+    guards=[require_role("service")],
+    security=KEY,
+    responses=problems(400, 401, 403, 409, 415, 422, 429, 503),
+    response_headers=[DURABLE_FIELD],
+    opt=UNIQUE_MEMBERS,
+)
+async def begin_session(
+    data: JSONBody[BeginBody], sessions: NamedDependency[Sessions], session_cookies: NamedDependency[SessionCookies]
+) -> Response[Any]:
+    """Begin a session of a user, always under a new token; 409 if the user is disabled, or the policy's cap refuses.
+
+    Send the token that the browser had as `replaces`, so that its former session ends, also another user's.
+    """
+    issued = await sessions.create(data.user, policy=data.policy, device=data.device, replaces=data.replaces)
+    match issued:
+        case Issued():
+            return token_response(issued, session_cookies, by_cookie=False, status_code=201)
+        case SessionRefused():
+            detail = "the user is disabled" if issued.reason == "disabled" else "end another session of the user first"
+            return problem(409, "session-refused", "Session Refused", detail, members={"reason": issued.reason})
+        case _:
+            assert_never(issued)
+
+
+@post("/introspect", status_code=200, responses=problems(400, 401, 403, 413, 415, 429, 503), opt={"media_type": FORM})
+async def introspect(
+    request: Request[Any, Any, Any], body: RawBody, sessions: NamedDependency[Sessions]
+) -> Response[IntrospectionAnswer]:
+    """Return what the `token` of a form opens: `{"active": false}` if it is no live session, whatever else it is.
+
+    It counts as a use of the session, as a request of its user would; with `X-Session-Passive: 1` it does not. With a
+    `csrf_token` the answer says whether that is one of the session. `token_type_hint` makes no difference.
+    """
+    form = _form(body)
+    session = await sessions.verify(form["token"], passive=is_passive(request.scope))
+    if session is None:
+        return Response(_INACTIVE)
+    answer, csrf_token = _answer(session), form.get("csrf_token")
+    if csrf_token is not None:
+        answer = replace(answer, csrf_token_valid=sessions.is_csrf_token(session, csrf_token))
+    return Response(answer)
+
+
+def _answer(session: Session) -> IntrospectionAnswer:
+    return IntrospectionAnswer(
+        active=True,
+        sub=session.user,
+        sid=session.sid,
+        iat=session.created_at // 1000,
+        exp=session.expires_at // 1000,
+        idle_exp=session.idle_expires_at // 1000,
+        policy=session.policy,
+        device=session.device or UNSET,
+        renewal_due=session.renewal_due or UNSET,
+    )
+
+
+def _form(body: bytes) -> dict[str, str]:
+    """Return the parameters of a form; raise ValidationException for one that is unknown, missing or comes twice."""
+    try:
+        text = body.decode("ascii")
+        pairs = parse_qsl(
+            text, strict_parsing=True, keep_blank_values=True, errors="strict", max_num_fields=_FIELDS_MAX
+        )
+    except ValueError as error:
+        raise _wrong("body", "send a form: token=...") from error
+    form = dict(pairs)
+    for name in form:
+        if name not in _PARAMETERS:
+            raise _wrong(name if _PLAIN.fullmatch(name) else "body", one_of(name, _PARAMETERS))
+    if len(form) < len(pairs):
+        raise _wrong("body", "name each parameter once")
+    if not form.get("token"):
+        raise _wrong("token", "send the token of a session")
+    return form
+
+
+def _wrong(field: str, remedy: str) -> ValidationException:
+    return ValidationException(extra=[{"message": remedy, "key": field}])
