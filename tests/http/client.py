@@ -84,11 +84,14 @@ class Service:
         """Begin a session without an account; return its token."""
         return (await self.tollhouse.sessions.create(user, **details)).token.reveal()
 
+    async def records(self) -> list[bytes]:
+        """Return the keys of all sessions that are stored."""
+        return await self.tollhouse.stores.sessions.command("KEYS", "*:sid:" + "?" * 26)
+
     async def make_due(self) -> None:
-        """Let the token of every session come of age, as a policy with `renew_ms` does."""
-        store = self.tollhouse.stores.sessions
-        for record in await store.command("KEYS", "*:sid:*"):
-            await store.command("HSET", record, "n", 60_000, "ra", 1)
+        """Make the token of every session due for renewal, as a policy with `renew_ms` does."""
+        for record in await self.records():
+            await self.tollhouse.stores.sessions.command("HSET", record, "n", 60_000, "ra", 1)
 
 
 def bearer(token: str) -> dict[str, str]:

@@ -8,6 +8,7 @@ import signal
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,10 +20,10 @@ TAKE = {"policy": "default", "key": "x"}
 
 
 @asynccontextmanager
-async def service_without_stores() -> AsyncGenerator[tuple[Service, dict[str, str]]]:
+async def service_without_stores(**changes: Any) -> AsyncGenerator[tuple[Service, dict[str, str]]]:
     """A service with a user who logged in before the stores died."""
     server = EmbeddedServer.start()
-    async with service_at(server.url) as service:
+    async with service_at(server.url, **changes) as service:
         await service.sign_up()
         session = await service.log_in()
         info = await service.tollhouse.stores.limits.info("server")

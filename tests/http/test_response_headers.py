@@ -30,7 +30,11 @@ def routes_of(service: Service) -> list[tuple[str, str, dict[str, Any]]]:
     """Return the method, the path and the `opt` of every handler."""
     app = create_app(service.tollhouse)
     return [
-        (method, route.path.replace("{sid:str}", "none").replace("{model:str}", "langid"), dict(handler.opt))
+        (
+            method,
+            route.path.replace("{sid:str}", "none").replace("{uid:str}", "nobody").replace("{model:str}", "langid"),
+            dict(handler.opt),
+        )
         for route in app.routes
         if isinstance(route, HTTPRoute)
         for handler in route.route_handlers

@@ -56,6 +56,20 @@ async def test_a_disabled_user_is_out_until_enabled(service: Service) -> None:
     assert await status(service, token) == 401
 
 
+async def test_a_client_can_learn_that_an_administrator_ended_its_session(service: Service) -> None:
+    """The cause of an end is that of the route, so that the user is told the truth."""
+    one, every, disabled = await service.begin("one"), await service.begin("every"), await service.begin("disabled")
+    session = await service.tollhouse.sessions.verify(one)
+    assert session is not None
+
+    await service.ask("DELETE", f"{of('one')}/sessions/{session.sid}", headers=ADMIN)
+    await service.ask("DELETE", f"{of('every')}/sessions", headers=ADMIN)
+    await service.ask("POST", f"{of('disabled')}/disable", headers=ADMIN)
+    ends = [await service.tollhouse.sessions.why(token) for token in (one, every, disabled)]
+
+    assert [end and end.reason for end in ends] == ["revoked-by-admin", "revoked-by-admin", "disabled"]
+
+
 NAMES = [
     "auth0|5f7c",
     "https://idp.example/users/7?a=b#c",

@@ -247,4 +247,4 @@ async def test_without_a_live_session_there_is_no_data(
     ]
 
     assert [answer.status_code for answer in answers] == [401, 401, 401, 403]
-    assert await service.tollhouse.stores.sessions.command("KEYS", "*:sid:*") == []
+    assert await service.records() == []

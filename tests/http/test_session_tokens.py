@@ -72,7 +72,7 @@ async def test_a_cookie_lasts_no_longer_than_its_session(service: Service) -> No
     """The later a persistent cookie is set, the shorter it lasts: its end is the session's, which use does not move."""
     token = await service.begin(policy="remember")
     store = service.tollhouse.stores.sessions
-    (record,) = await store.command("KEYS", "*:sid:*")
+    (record,) = await service.records()
     await store.command("HINCRBY", record, "x", -80 * 86_400_000)
 
     (held,) = cookies_of(await service.ask("POST", f"{WHO}/rotate", headers=cookie(token)))
@@ -84,7 +84,7 @@ async def test_a_policy_that_is_no_more_has_the_cookie_of_the_default(service: S
     """A session outlives the name of its policy; its cookie is then one that does not persist."""
     token = await service.begin()
     store = service.tollhouse.stores.sessions
-    (record,) = await store.command("KEYS", "*:sid:*")
+    (record,) = await service.records()
     await store.command("HSET", record, "p", "gone")
 
     (held,) = cookies_of(await service.ask("POST", f"{WHO}/rotate", headers=cookie(token)))

@@ -31,7 +31,7 @@ class SessionCookies:
         """Return the cookie that holds the token of a session.
 
         Unless it is persistent, the browser deletes it when it closes: no bearer secret persists. A persistent one
-        lasts until the session's end, which no use moves: so no response has to prolong it.
+        lasts until the session's end, which only a step-up moves, with another token: so no use has to prolong it.
         """
         policy = self._policies.get(session.policy, _UNKNOWN)
         left_s = (session.expires_at - session.last_seen_at) // 1000

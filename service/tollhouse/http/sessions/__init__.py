@@ -6,6 +6,6 @@ current          the caller's session and its token
 data             its data
 devices          the caller's sessions: list and revoke
 etags            versions of data in conditional requests
+introspection    begin a session, and introspect a token, for services
 routes           all of them
-services         begin a session, and introspect a token, for services
 """

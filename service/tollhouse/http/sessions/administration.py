@@ -52,7 +52,7 @@ async def revoke_sessions_of_user(
     request: Request[Any, Any, Any], uid: FromPath[str], sessions: NamedDependency[Sessions]
 ) -> Response[None]:
     """End all sessions of a user, who may log in again."""
-    result = await sessions.revoke_all(_user(request, uid))
+    result = await sessions.revoke_all(_user(request, uid), cause="revoked-by-admin")
     return Response(None, status_code=204, headers=durable_header(durable=result.durable))
 
 
@@ -66,7 +66,7 @@ async def revoke_session_of_user(
     request: Request[Any, Any, Any], uid: FromPath[str], sid: FromPath[str], sessions: NamedDependency[Sessions]
 ) -> Response[None]:
     """End one session of a user; 404 if the user has no such session."""
-    result = await sessions.revoke(_user(request, uid), sid)
+    result = await sessions.revoke(_user(request, uid), sid, cause="revoked-by-admin")
     if not result.found:
         raise NotFoundException
     return Response(None, status_code=204, headers=durable_header(durable=result.durable))
@@ -85,7 +85,7 @@ async def disable_user(
 async def enable_user(
     request: Request[Any, Any, Any], uid: FromPath[str], sessions: NamedDependency[Sessions]
 ) -> Response[None]:
-    """Let a user log in again; the sessions of before stay over."""
+    """Allow a user to log in again; the sessions of before stay over."""
     result = await sessions.enable(_user(request, uid))
     return Response(None, status_code=204, headers=durable_header(durable=result.durable))
 

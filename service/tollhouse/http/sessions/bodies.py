@@ -16,18 +16,27 @@ from tollhouse.sessions.records import Session
 
 
 class SessionBody(Struct, frozen=True, kw_only=True):
-    """A session as its user sees it; if `renewal_due`, a client without cookies is to ask for another token."""
+    """A session as its user sees it; if `renewal_due`, a client without cookies is to ask for another token.
+
+    `authenticated_at`, `acr` and `amr` tell of the last authentication: when, at which level, by which methods.
+    """
 
     sid: str
     user: str
     created_at: int
     expires_at: int
     idle_expires_at: int
+    authenticated_at: int
+    acr: str | None
+    amr: list[str]
     renewal_due: bool
 
 
 class DeviceBody(Struct, frozen=True, kw_only=True):
-    """One of a user's sessions in a list; only the user's own list says which is the `current` one."""
+    """One of a user's sessions in a list; only the user's own list says which is the `current` one.
+
+    A session that is `locked` was idle for too long, and opens nothing until a step-up.
+    """
 
     sid: str
     user: str
@@ -35,8 +44,12 @@ class DeviceBody(Struct, frozen=True, kw_only=True):
     expires_at: int
     idle_expires_at: int
     last_seen_at: int
+    authenticated_at: int
+    acr: str | None
+    amr: list[str]
     device: str | None
     policy: str
+    locked: bool
     current: bool | UnsetType = UNSET
 
 

@@ -6,7 +6,7 @@ from litestar import Router
 
 from tollhouse.http.authentication import require_role
 from tollhouse.http.openapi import KEY, SESSION
-from tollhouse.http.sessions import administration, current, data, devices, services
+from tollhouse.http.sessions import administration, current, data, devices, introspection
 
 OWN = Router(
     "/v1",
@@ -17,12 +17,12 @@ OWN = Router(
 )
 """What users do with the session of their request."""
 
-LISTED = Router("/v1/sessions", route_handlers=[*devices.HANDLERS, services.begin_session], opt={"auth": True})
+LISTED = Router("/v1/sessions", route_handlers=[*devices.HANDLERS, introspection.begin_session], opt={"auth": True})
 """What users do with all of their sessions. A service begins one on the same path, so each route has its guard."""
 
 FOR_SERVICES = Router(
     "/v1",
-    route_handlers=[services.introspect],
+    route_handlers=[introspection.introspect],
     guards=[require_role("service")],
     opt={"auth": True},
     security=KEY,

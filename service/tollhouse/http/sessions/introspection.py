@@ -1,4 +1,4 @@
-"""What services do for their users over HTTP: begin a session, and learn what a token opens (RFC 7662).
+"""Sessions over HTTP for services: begin one for a user, and learn what a token opens (RFC 7662).
 
 An application that logs users in itself, in any language, needs no more than these two. It does everything else with
 the token that it got, as a bearer token, on the routes of users.
@@ -41,13 +41,23 @@ class BeginBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     user: str
     policy: Annotated[str, Meta(description="The policy of the session by its name.")] = "default"
     device: Annotated[str | None, Meta(description="A label for the list of devices, at most 120 characters.")] = None
+    acr: Annotated[str | None, Meta(description="The level that the login reached, such as `aal2`.")] = None
+    amr: Annotated[tuple[str, ...], Meta(description="The methods of the login (RFC 8176), such as `pwd`.")] = ()
     replaces: Annotated[str | None, Meta(description="The token of the request that logged in; it is ended.")] = None
+
+
+class Actor(Struct, frozen=True, kw_only=True):
+    """An administrator who acts as the user, and the session of theirs."""
+
+    sub: str
+    sid: str
 
 
 class IntrospectionAnswer(Struct, frozen=True, kw_only=True):
     """Whether a token opens a session, and which (RFC 7662, 2.2); times are whole seconds since 1970.
 
-    At `exp` the session ends however it is used, at `idle_exp` if it is not used until then.
+    At `exp` the session ends however it is used, at `idle_exp` if it is not used until then. `auth_time`, `acr` and
+    `amr` tell of the last authentication (RFC 9470, 6.2), `act` who acts as the user (RFC 8693, 4.1).
     """
 
     active: bool
@@ -56,6 +66,10 @@ class IntrospectionAnswer(Struct, frozen=True, kw_only=True):
     iat: int | UnsetType = UNSET
     exp: int | UnsetType = UNSET
     idle_exp: int | UnsetType = UNSET
+    auth_time: int | UnsetType = UNSET
+    acr: str | UnsetType = UNSET
+    amr: tuple[str, ...] | UnsetType = UNSET
+    act: Actor | UnsetType = UNSET
     policy: str | UnsetType = UNSET
     device: str | UnsetType = UNSET
     renewal_due: bool | UnsetType = UNSET
@@ -81,7 +95,9 @@ async def begin_session(
 
     Send the token that the browser had as `replaces`, so that its former session ends, also another user's.
     """
-    issued = await sessions.create(data.user, policy=data.policy, device=data.device, replaces=data.replaces)
+    issued = await sessions.create(
+        data.user, policy=data.policy, device=data.device, replaces=data.replaces, acr=data.acr, amr=data.amr
+    )
     match issued:
         case Issued():
             return token_response(issued, session_cookies, by_cookie=False, status_code=201)
@@ -112,6 +128,7 @@ async def introspect(
 
 
 def _answer(session: Session) -> IntrospectionAnswer:
+    acting = session.impersonation
     return IntrospectionAnswer(
         active=True,
         sub=session.user,
@@ -119,6 +136,10 @@ def _answer(session: Session) -> IntrospectionAnswer:
         iat=session.created_at // 1000,
         exp=session.expires_at // 1000,
         idle_exp=session.idle_expires_at // 1000,
+        auth_time=session.authenticated_at // 1000,
+        acr=session.acr or UNSET,
+        amr=session.amr or UNSET,
+        act=UNSET if acting is None else Actor(sub=acting.actor, sid=acting.actor_sid),
         policy=session.policy,
         device=session.device or UNSET,
         renewal_due=session.renewal_due or UNSET,

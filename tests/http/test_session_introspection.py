@@ -19,7 +19,8 @@ async def introspect(service: Service, form: Any, **headers: str) -> Any:
 
 async def test_a_service_begins_a_session(service: Service) -> None:
     """201 with the session and its token, which opens it as any other; always another token."""
-    body = {"user": "ada", "policy": "remember", "device": "Kiosk 7"}
+    login = {"acr": "aal2", "amr": ["pwd", "otp"]}
+    body = {"user": "ada", "policy": "remember", "device": "Kiosk 7", **login}
 
     first, second = [await service.ask("POST", BEGIN, json=body, headers=SERVICE) for _ in range(2)]
     listed = await service.ask("GET", BEGIN, headers=bearer(first.json()["token"]))
@@ -28,7 +29,10 @@ async def test_a_service_begins_a_session(service: Service) -> None:
     assert (first.json()["session"]["user"], first.headers["tollhouse-durable"]) == ("ada", "false")
     assert "set-cookie" not in first.headers
     assert first.json()["token"] != second.json()["token"]
-    assert {(one["device"], one["policy"]) for one in listed.json()["sessions"]} == {("Kiosk 7", "remember")}
+    for one in listed.json()["sessions"]:
+        assert (one["device"], one["policy"], one["acr"], one["amr"]) == ("Kiosk 7", "remember", "aal2", ["pwd", "otp"])
+    found = (await introspect(service, {"token": first.json()["token"]})).json()
+    assert (found["acr"], found["amr"], found["auth_time"]) == ("aal2", ["pwd", "otp"], found["iat"])
 
 
 async def test_what_a_login_replaces_ends(service: Service) -> None:
@@ -58,6 +62,9 @@ BAD_BODIES: list[tuple[bytes, int, str]] = [
     (b'{"user": "ada", "policy": "defualt"}', 422, "policy"),
     (b'{"user": "ada", "device": "a\\nb"}', 422, "device"),
     (b'{"user": "ada", "device": "%b"}' % (b"x" * 121), 422, "device"),
+    (b'{"user": "ada", "acr": ""}', 422, "acr"),
+    (b'{"user": "ada", "amr": ["a b"]}', 422, "amr"),
+    (b'{"user": "ada", "amr": "pwd"}', 400, "amr"),
     (b'{"user": 1}', 400, "user"),
     (b'{"user": null}', 400, "user"),
     (b"{}", 400, "body"),
@@ -94,6 +101,7 @@ async def test_introspection_tells_what_a_token_opens(service: Service) -> None:
         "iat": session["created_at"] // 1000,
         "exp": session["expires_at"] // 1000,
         "idle_exp": session["idle_expires_at"] // 1000,
+        "auth_time": session["authenticated_at"] // 1000,
         "policy": "default",
         "device": "Kiosk 7",
     }
@@ -118,7 +126,7 @@ async def test_introspection_is_a_use_unless_it_says_otherwise(service: Service)
     """The user of a service uses the session by it; a request with `X-Session-Passive: 1` does not prolong it."""
     token = await service.begin()
     store = service.tollhouse.stores.sessions
-    (record,) = await store.command("KEYS", "*:sid:*")
+    (record,) = await service.records()
     seen_at = await store.command("HINCRBY", record, "l", -120_000)
 
     passive = await introspect(service, {"token": token}, **{"X-Session-Passive": "1"})
