@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -20,6 +21,8 @@ METHODS_MAX: Final = 8
 """The most authentication methods of a session."""
 
 _UNKNOWN: Final = "-"
+_LOGINS_MAX: Final = 1_000
+"""How many logins are kept decoded: those of most sessions are alike but for their time, and every verify reads one."""
 _LEVEL: Final = re.compile(r"(?!-\Z)[\x21\x23-\x5b\x5d-\x7e]{1,128}")  # NQCHAR of RFC 6749, Appendix A
 _METHOD: Final = re.compile(r"[A-Za-z0-9_.:][A-Za-z0-9_.:-]{0,31}")
 
@@ -69,10 +72,15 @@ def login_text(login: LoginContext) -> str:
 
 def read_login(text: str) -> tuple[int, LoginContext]:
     """Return the time in ms and the login of what a record stores."""
-    at_ms, acr, amr, acting = text.split(" ", 3)
-    login = LoginContext(
+    at_ms, _, login = text.partition(" ")
+    return int(at_ms), _read_login(login)
+
+
+@lru_cache(maxsize=_LOGINS_MAX)
+def _read_login(text: str) -> LoginContext:
+    acr, amr, acting = text.split(" ", 2)
+    return LoginContext(
         acr=None if acr == _UNKNOWN else acr,
         amr=() if amr == _UNKNOWN else tuple(amr.split(",")),
         impersonation=msgspec.json.decode(acting, type=Impersonation) if acting else None,
     )
-    return int(at_ms), login

@@ -53,7 +53,7 @@ def session_created(
 
 def session_verified(sid: str, reply: Sequence[Any]) -> tuple[Session, tuple[int, int]]:
     """Return the live session of a reply that accepted its token, and the epochs in which it began."""
-    user, policy, device, login = (text.decode() for text in reply[9:])
+    user, policy, device, login = map(bytes.decode, reply[9:])
     found = _session(sid, user, policy, device, reply[1:5], read_login(login), renewal_due=is_renewal_due(reply))
     return found, (reply[5], reply[6])
 
