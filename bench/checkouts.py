@@ -93,7 +93,9 @@ def _rates(name: str, figures: Any) -> Iterator[tuple[str, float]]:
         return
     for one in figures["figures"]:
         where = f"{one['clients']} clients" if name == "middleware" else f"{one['concurrency']} at a time"
-        if "Tollhouse" in (what := one["app"] if name == "middleware" else f"{one['library']}, {one['algorithm']}"):
+        # Older checkouts call the variant of a limiter its algorithm.
+        what = one["app"] if name == "middleware" else f"{one['library']}, {one.get('variant') or one['algorithm']}"
+        if "Tollhouse" in what:
             yield f"{what}, {where}", median(one["rates"])
     if name == "limits":
         yield "refusals of hot keys", figures["refused"]["per_s"]["median"]

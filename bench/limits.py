@@ -17,18 +17,18 @@ import itertools
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from statistics import median
 
 import uvloop
 
 import tollhouse
 from bench.contender import SUBJECTS, Contender, check
-from bench.limits_report import Figure, Memory, Refused, Report, chart, document, reported
+from bench.limits_report import Memory, Refused, Report, chart, document, reported
 from bench.machine import RESULTS, write_result
-from bench.ours import ours
+from bench.ours import LIBRARY, ours
 from bench.peers import peers
-from bench.rounds import Round, in_turns, one_round, spread
-from bench.server import Observer, Spent
+from bench.race import Figure, Runner, raced
+from bench.rounds import spread
+from bench.server import Observer
 from tollhouse.stores.embedded.server import EmbeddedServer
 
 CONCURRENCIES = (1, 50, 1000)
@@ -75,32 +75,19 @@ async def _raced(
         await check(one)
         if one.fill is not None:
             await one.fill(SUBJECTS)
-        await _one_round(one, concurrency, WARM_UP_S + CONNECTING_S * concurrency / 1000)
-    taken: dict[str, list[tuple[Round, Spent]]] = {one.name: [] for one in contenders}
-    for one in in_turns(contenders, rounds):
-        before = observer.spent(one.commands)
-        done = await _one_round(one, concurrency, seconds)
-        taken[one.name].append((done, observer.spent(one.commands).since(before, done.count)))
-    return [_figure(one, concurrency, taken[one.name]) for one in contenders]
+    warm_up_s = WARM_UP_S + CONNECTING_S * concurrency / 1000
+    return await raced([_runner(one) for one in contenders], observer, concurrency, rounds, seconds, warm_up_s)
 
 
-async def _one_round(contender: Contender, concurrency: int, seconds: float) -> Round:
-    ask, subjects = contender.ask, itertools.cycle(SUBJECTS)
-    return await one_round(lambda: ask(next(subjects)), contender.admitted, concurrency, seconds)
-
-
-def _figure(contender: Contender, concurrency: int, taken: Sequence[tuple[Round, Spent]]) -> Figure:
-    rounds = [done for done, _ in taken]
-    return Figure(
+def _runner(contender: Contender) -> Runner:
+    ask, turn = contender.ask, itertools.cycle(SUBJECTS)
+    return Runner(
         library=contender.library,
-        algorithm=contender.algorithm,
-        concurrency=concurrency,
-        rates=[done.per_s for done in rounds],
-        p50_us=median(done.p50_us for done in rounds),
-        p99_us=median(done.p99_us for done in rounds),
-        client_us=median(1e6 * done.busy / done.per_s for done in rounds),
-        server_us=median(spent.cpu_us for _, spent in taken),
-        script_us=median(spent.commands_us for _, spent in taken),
+        variant=contender.algorithm,
+        call=lambda: ask(next(turn)),
+        right=contender.admitted,
+        commands=contender.commands,
+        own=contender.library == LIBRARY,
     )
 
 

@@ -18,16 +18,22 @@ _HEAD = "| library | calls/s | lowest to highest | x best peer | p50 | p99 | ser
 class Runner(Struct, frozen=True, kw_only=True):
     """One library in a race; `right` reads the reply of a call, and `commands` are those that a call sends.
 
-    A reference shows what its call costs and is no competitor. `reset`, if it is not None, comes before each round.
+    A library that runs more than once has variants. A reference shows what its call costs and is no competitor.
+    `reset`, if it is not None, comes before each round.
     """
 
-    name: str
+    library: str
+    variant: str = ""
     call: Callable[[], Awaitable[Any]]
     right: Callable[[Any], bool] = bool
     commands: tuple[str, ...] = ("evalsha",)
     own: bool = False
     reference: bool = False
     reset: Callable[[], None] | None = None
+
+    @property
+    def name(self) -> str:
+        return _name(self.library, self.variant)
 
 
 class Figure(Struct, frozen=True, kw_only=True):
@@ -37,7 +43,8 @@ class Figure(Struct, frozen=True, kw_only=True):
     the time inside the commands that a call sends, as the server counts it: on a clock that runs on while it waits.
     """
 
-    name: str
+    library: str
+    variant: str
     own: bool
     reference: bool
     concurrency: int
@@ -47,6 +54,10 @@ class Figure(Struct, frozen=True, kw_only=True):
     client_us: float
     server_us: float
     commands_us: float
+
+    @property
+    def name(self) -> str:
+        return _name(self.library, self.variant)
 
     @property
     def per_s(self) -> Spread:
@@ -94,6 +105,10 @@ def race_panel(race: Sequence[Figure], title: str) -> Panel:
     return Panel(title=title, bars=[_bar(one) for one in fastest_first(race)])
 
 
+def _name(library: str, variant: str) -> str:
+    return f"{library}: {variant}" if variant else library
+
+
 async def _round(runner: Runner, concurrency: int, seconds: float) -> Round:
     return await one_round(runner.call, runner.right, concurrency, seconds)
 
@@ -101,7 +116,8 @@ async def _round(runner: Runner, concurrency: int, seconds: float) -> Round:
 def _figure(runner: Runner, concurrency: int, taken: Sequence[tuple[Round, Spent]]) -> Figure:
     rounds = [done for done, _ in taken]
     return Figure(
-        name=runner.name,
+        library=runner.library,
+        variant=runner.variant,
         own=runner.own,
         reference=runner.reference,
         concurrency=concurrency,

@@ -115,7 +115,7 @@ async def _verifies(
 def _verify(library: SessionLibrary, clients: Sequence[str]) -> Runner:
     turn = itertools.cycle(clients)
     return Runner(
-        name=library.name,
+        library=library.name,
         call=lambda: library.verify(next(turn)),
         commands=library.verifies_by,
         own=library.own,
@@ -134,7 +134,7 @@ def _create(library: SessionLibrary, users: int, observer: Observer) -> Runner:
     """Return the creations of a library; each round begins without a session, so that no user has many."""
     turn = itertools.cycle(range(users))
     return Runner(
-        name=library.name,
+        library=library.name,
         call=lambda: library.create(f"customer-{next(turn)}"),
         commands=library.creates_by,
         own=library.own,
