@@ -29,8 +29,8 @@ _COSTS = """\
 Then the bytes that the server receives and replies, changes of its data as it counts them, and bytes for a replica."""
 _MEMORY = """\
 By `MEMORY USAGE` of all keys that one session alone has, and by `used_memory` over sessions of as many users. Ours
-include the index and the epoch of the user, and the event of the login, which is kept for 30 days. A stream of events
-has 4 KiB from its first one on, which 256 streams share out."""
+include the index and the epoch of the user, the memo that tells why a session ended, and the event of the login, which
+is kept for 30 days. A stream of events takes 4 KiB for its first one; there are 256 streams."""
 _REVOCATIONS = f"""\
 No peer can: none knows which sessions a user has. The first call already ends all of them; further ones remove the
 records. The highest cap of a policy is {CAP_MAX:,}, and counts the sessions under one secret: a user who has more has
