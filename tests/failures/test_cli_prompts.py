@@ -17,8 +17,11 @@ import pytest
 import tollhouse
 from tests.failures.test_serve import COMMAND, environment
 from tests.worlds import embedded_world
+from tollhouse.keyring import Keyring
+from tollhouse.sessions import tokens
 
 PATIENCE_S = 30
+SECRET = "a-secret-for-the-tests-of-prompts"
 
 #   what is typed, None for an interrupt; exit code; values that are left
 ANSWERS = [(b"y\n", 0, 0), (b"n\n", 1, 2), (b"\n", 1, 2), (None, 1, 2)]
@@ -102,3 +105,34 @@ def test_everything_is_removed_after_a_yes(
     assert "Remove all 2 values of unix://" in printed
     assert printed.count("warning: no secret is set") == 1
     assert asyncio.run(count(url)) == left
+
+
+def test_a_token_that_is_typed_is_not_shown(tmp_path: Path) -> None:
+    """`sessions why` asks for the token on a terminal and does not show it; of this one nothing is known."""
+    token = tokens.issue(Keyring(secrets=(SECRET.encode(),)), "0" * 32)
+    terminal, other = pty.openpty()
+
+    with subprocess.Popen(
+        [*COMMAND, "sessions", "why"],
+        env=environment(tmp_path, TOLLHOUSE_URL="fake://prompts", TOLLHOUSE_SECRET=SECRET),
+        cwd=tmp_path,
+        stdin=other,
+        stdout=other,
+        stderr=other,
+        start_new_session=True,
+    ) as process:
+        os.close(other)
+        too_late = threading.Timer(PATIENCE_S, process.kill)
+        too_late.start()
+        printed, typed = b"", False
+        while (more := read(terminal)) is not None:
+            printed += more
+            if b"Token" in printed and not more and not typed:
+                typed = True
+                os.write(terminal, f"{token.reveal()}\n".encode())
+        too_late.cancel()
+    os.close(terminal)
+
+    assert process.returncode == 1
+    assert f"nothing is known of session {token.sid}" in printed.decode()
+    assert token.secret not in printed.decode()

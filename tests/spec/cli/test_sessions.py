@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import pytest
@@ -17,8 +17,13 @@ from click.testing import CliRunner, Result
 import tollhouse
 from tollhouse.cli import commands, service_file
 from tollhouse.cli.service_file import ServiceInfo
+from tollhouse.cli.sessions import output
+from tollhouse.cli.sessions.output import SessionList, SessionSource
 from tollhouse.keyring import Keyring
+from tollhouse.sessions.logins import Impersonation
 from tollhouse.sessions.outcomes import Issued
+from tollhouse.sessions.records import Session
+from tollhouse.sessions.verbs.explainer import EndReason
 from tollhouse.wiring import settings_for
 
 Run = Callable[..., Result]
@@ -45,8 +50,8 @@ def variables(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict
 def run(variables: dict[str, str]) -> Run:
     """Run `tollhouse sessions` with these variables, and others."""
 
-    def run(*args: str, **others: str) -> Result:
-        return CliRunner().invoke(commands.cli, ["sessions", *args], env={**variables, **others})
+    def run(*args: str, typed: str | bytes | None = None, **others: str) -> Result:
+        return CliRunner().invoke(commands.cli, ["sessions", *args], env={**variables, **others}, input=typed)
 
     return run
 
@@ -94,7 +99,7 @@ def test_sessions_are_listed(url: str, run: Run) -> None:
     shown, told = run("list", "ada"), run("list", "ada", "--json")
 
     assert shown.exit_code == told.exit_code == 0
-    assert f"'ada' has 2 live sessions: {url}" in shown.stdout
+    assert f"'ada' has 2 sessions: {url}" in shown.stdout
     cells = {row[0]: row[1:] for row in rows(shown) if row[0]}
     assert cells[session.sid][2:] == ["idle in 59 min", "default", "a laptop"]
     assert "in 23 h" in shown.stdout
@@ -216,6 +221,77 @@ def test_an_id_that_no_account_has_is_noticed(url: str, run: Run) -> None:
     assert "warning: 'Ada' is no account" in loud.stderr
     assert "'ada'" in loud.stderr
     assert plain.stderr == spaced.stderr == ""
+
+
+def test_a_row_says_who_acts_and_what_is_locked(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A session that is locked, or that an administrator has begun as the user, is seen to be so."""
+    monkeypatch.setenv("COLUMNS", "200")
+    actor = Impersonation(actor="root", actor_sid=NO_SID, reason="a call")
+    session = Session(
+        sid=NO_SID,
+        user="ada",
+        policy="admin",
+        device=None,
+        created_at=0,
+        last_seen_at=0,
+        expires_at=2_000,
+        idle_expires_at=1_000,
+        authenticated_at=0,
+        impersonation=actor,
+        locked=True,
+    )
+    source = SessionSource(store="a store", key_ids=())
+
+    output.show_list(SessionList(user="ada", sessions=(session,), source=source), 0)
+
+    shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "'ada' has 1 session: a store" in shown
+    assert "locked" in shown
+    assert "in 2 s" in shown
+    assert "impersonated by root" in shown
+
+
+def test_why_a_session_is_over_is_shown(url: str, run: Run) -> None:
+    """The token is read from standard input: exit code 0 if the session is alive, or it is known why it is over."""
+    issued = work(url, lambda sessions: sessions.create("ada"))
+    token = issued.token.reveal()
+
+    alive = run("why", typed=f"{token}\n")
+    run("revoke", "ada", issued.session.sid)
+    over, told = run("why", typed=token), run("why", "--json", typed=token)
+
+    assert (alive.exit_code, over.exit_code, told.exit_code) == (0, 0, 0)
+    assert alive.stdout == f"session {issued.session.sid} is alive\n"
+    assert "revoked-by-admin, an administrator ended it" in over.stdout
+    answer = said(told)
+    assert (answer["alive"], answer["end"]["reason"], answer["sid"]) == (False, "revoked-by-admin", issued.session.sid)
+    assert isinstance(answer["end"]["at"], int)
+    assert all(issued.token.secret not in done.output for done in (alive, over, told))
+
+
+def test_all_ends_have_words() -> None:
+    """Each reason that a session can end for has a sentence."""
+    assert set(output.REASONS) == set(get_args(EndReason))
+
+
+def test_nothing_is_known_of_other_tokens(url: str, run: Run) -> None:
+    """A token that was never issued, or is of another secret, is exit code 1; what is no token is 2."""
+    issued = work(url, lambda sessions: sessions.create("ada"))
+    token = issued.token.reveal()
+    forged = msgspec.structs.replace(issued.token, secret=issued.token.secret[:-2] + "AA").reveal()
+
+    unknown, foreign = run("why", typed=forged), run("why", typed=token, TOLLHOUSE_SECRET=OTHER_SECRET)
+    told = run("why", "--json", typed=token, TOLLHOUSE_SECRET=OTHER_SECRET)
+
+    assert [done.exit_code for done in (unknown, foreign, told)] == [1] * 3
+    assert f"nothing is known of session {issued.session.sid}: its token was never issued" in unknown.stdout
+    assert "is under another secret" in foreign.stdout
+    assert (said(told)["alive"], said(told)["end"], said(told)["secret_known"]) == (False, None, False)
+    for typed in ("", token[:-1], f"{token}\n{token}", b"\xff" * 2_000):
+        refused = run("why", typed=typed)
+        assert (refused.exit_code, issued.token.secret[:-1] in refused.output) == (2, False)
 
 
 @pytest.mark.parametrize(

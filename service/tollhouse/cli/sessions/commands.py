@@ -15,22 +15,30 @@ from rich_click import RichCommand, RichGroup
 from tollhouse.accounts.names import canonical
 from tollhouse.cli.query import CONFIG, JSON, print_result, query, sessions_of
 from tollhouse.cli.sessions import output
-from tollhouse.cli.sessions.output import RevokedSession, RevokedUser, SessionList, SessionSource, UserStatusReport
+from tollhouse.cli.sessions.output import (
+    RevokedSession,
+    RevokedUser,
+    SessionFate,
+    SessionList,
+    SessionSource,
+    UserStatusReport,
+)
 from tollhouse.errors import ConfigurationError, InvalidInput
+from tollhouse.sessions import tokens
 from tollhouse.sessions.records import Session
 from tollhouse.sessions.sessions import Sessions
-from tollhouse.sessions.tokens import is_sid
 from tollhouse.wiring import Tollhouse
 
 T = TypeVar("T")
 
+_TOKEN_BYTES_MAX: Final = 1_024
 _NO_SID: Final = "that is no id of a session: give one of those that `tollhouse sessions list` shows, and never a token"
 _UNKEYED: Final = "give the secret of the service, in TOLLHOUSE_SECRET_FILE for example: no session is found without"
 
 
 def _checked_sid(_context: click.Context, _parameter: click.Parameter, text: str | None) -> str | None:
     """Return a text that is a session's id; the error does not repeat another one, because it may be a token."""
-    if text is not None and not is_sid(text):
+    if text is not None and not tokens.is_sid(text):
         raise click.BadParameter(_NO_SID)
     return text
 
@@ -58,7 +66,7 @@ def list_sessions(*, user: str, config: Path | None, as_json: bool) -> None:
         return SessionList(user=user, sessions=await tollhouse.sessions.list(user), source=_source(tollhouse))
 
     now_ms = time.time_ns() // 1_000_000
-    print_result(_query(config, user, ask), lambda found: output.show_list(found, now_ms), as_json=as_json)
+    print_result(_query_user(config, user, ask), lambda found: output.show_list(found, now_ms), as_json=as_json)
 
 
 @sessions.command(cls=RichCommand)
@@ -70,10 +78,10 @@ def revoke(*, user: str, sid: str, config: Path | None, as_json: bool) -> None:
     """End the session SID of USER, without confirmation: exit code 0, or 1 if USER has no such session."""
 
     async def work(tollhouse: Tollhouse) -> RevokedSession:
-        done = await tollhouse.sessions.revoke(user, sid)
+        done = await tollhouse.sessions.revoke(user, sid, cause="revoked-by-admin")
         return RevokedSession(user=user, sid=sid, found=done.found, durable=done.durable, source=_source(tollhouse))
 
-    done = _query(config, user, work)
+    done = _query_user(config, user, work)
     print_result(done, output.show_revoked, as_json=as_json)
     sys.exit(0 if done.found else 1)
 
@@ -93,12 +101,12 @@ def revoke_all(*, user: str, keep: str | None, config: Path | None, as_json: boo
         kept = None if keep is None else await _live(tollhouse.sessions, user, keep)
         if keep is not None and kept is None:
             return RevokedUser(user=user, revoked=False, kept=None, removed=0, durable=False, source=_source(tollhouse))
-        done = await tollhouse.sessions.revoke_all(user, keep=kept)
+        done = await tollhouse.sessions.revoke_all(user, keep=kept, cause="revoked-by-admin")
         return RevokedUser(
             user=user, revoked=True, kept=keep, removed=done.removed, durable=done.durable, source=_source(tollhouse)
         )
 
-    done = _query(config, user, work)
+    done = _query_user(config, user, work)
     print_result(done, output.show_all_revoked, as_json=as_json)
     sys.exit(0 if done.revoked else 1)
 
@@ -119,7 +127,7 @@ def disable(*, user: str, config: Path | None, as_json: bool) -> None:
             user=user, disabled=True, removed=done.removed, durable=done.durable, source=_source(tollhouse)
         )
 
-    print_result(_query(config, user, work), output.show_status, as_json=as_json)
+    print_result(_query_user(config, user, work), output.show_status, as_json=as_json)
 
 
 @sessions.command(cls=RichCommand)
@@ -133,15 +141,51 @@ def enable(*, user: str, config: Path | None, as_json: bool) -> None:
         done = await tollhouse.sessions.enable(user)
         return UserStatusReport(user=user, disabled=False, removed=0, durable=done.durable, source=_source(tollhouse))
 
-    print_result(_query(config, user, work), output.show_status, as_json=as_json)
+    print_result(_query_user(config, user, work), output.show_status, as_json=as_json)
 
 
-def _query(config: Path | None, user: str, ask: Callable[[Tollhouse], Awaitable[T]]) -> T:
+@sessions.command(cls=RichCommand)
+@CONFIG
+@JSON
+def why(*, config: Path | None, as_json: bool) -> None:
+    """Show why the session of a token is over: exit code 0, or 1 if that is not known.
+
+    The token is read from standard input, and never an argument: those are in the list of processes, and in the history
+    of the shell. Why a session is over is known for 24 hours, to its last token. It counts as no use of the session.
+    """
+    token = tokens.parse(_read_token())
+    if token is None:
+        raise click.UsageError("give one session token on standard input, and nothing else")
+
+    async def ask(tollhouse: Tollhouse) -> SessionFate:
+        end = await tollhouse.sessions.why(token)
+        alive = end is None and await tollhouse.sessions.verify(token, passive=True) is not None
+        known = token.key_id in tollhouse.keyring.key_ids()
+        return SessionFate(sid=token.sid, alive=alive, end=end, secret_known=known, source=_source(tollhouse))
+
+    found = _query(config, ask)
+    print_result(found, output.show_fate, as_json=as_json)
+    sys.exit(0 if found.alive or found.end is not None else 1)
+
+
+def _read_token() -> str:
+    """Return what standard input has; on a terminal ask for it, and do not show it."""
+    if sys.stdin.isatty():
+        return click.prompt("Token", hide_input=True)
+    return sys.stdin.buffer.read(_TOKEN_BYTES_MAX).decode("ascii", "replace").strip()
+
+
+def _query_user(config: Path | None, user: str, ask: Callable[[Tollhouse], Awaitable[T]]) -> T:
+    """Return what `ask` returns for the sessions of a user, as `_query` does."""
+    _warn_of_spelling(user)
+    return _query(config, ask)
+
+
+def _query(config: Path | None, ask: Callable[[Tollhouse], Awaitable[T]]) -> T:
     """Return what `ask` returns for the sessions of the settings, or of the running service.
 
     Raises ConfigurationError if there is no secret.
     """
-    _warn_of_spelling(user)
 
     async def with_secret(tollhouse: Tollhouse) -> T:
         if not tollhouse.keyring.keyed:
