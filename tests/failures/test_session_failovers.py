@@ -34,8 +34,12 @@ DURABLE_AGAIN_S = 2.0
 
 
 class Durable(Struct, frozen=True, kw_only=True):
-    """What was answered durable before a failover: tokens that open nothing any more, some that do, a disabled user."""
+    """What was answered durable before a failover: tokens that open nothing any more, some that do, a disabled user.
 
+    `unplanned` is how many changes of primary there had been that this test did not cause.
+    """
+
+    unplanned: int
     dead: tuple[Token, ...]
     alive: tuple[Token, ...]
     disabled: str
@@ -43,7 +47,7 @@ class Durable(Struct, frozen=True, kw_only=True):
 
 @pytest.fixture
 def cluster() -> Iterator[SentinelCluster]:
-    cluster = SentinelCluster.start(down_after_ms=500)
+    cluster = SentinelCluster.start(down_after_ms=1_000)
     yield cluster
     cluster.stop()
 
@@ -54,19 +58,25 @@ async def test_what_ended_durably_stays_ended_after_failovers(cluster: SentinelC
     A replica hangs when the primary is killed, but in every fourth round, and the other one is promoted. Neither the
     process that was answered nor one that knows of nothing lets a token in, of this round or of one before; and answers
     are durable again within two seconds of the new primary, or of the first replica that follows it.
+
+    On a machine that stands still for a second, Sentinel replaces servers that are well. It may take the one that was
+    killed and has returned with nothing, and then what lived before is lost: no client can prevent that. What had ended
+    stays so even then.
     """
     settings = Settings(url=cluster.url, secret=(secrets.token_bytes(32),))
     ended: list[Durable] = []
     async with tollhouse.open(settings) as th:
         for number in range(ROUNDS):
             await _healthy(cluster, th)
-            ended.append(await _durably(th, number))
+            ended.append(await _durably(th, number, _generation(th) - number))
 
             former, paused = await _fail_over(cluster, hangs=number % 4 < 3)
             replaced_s = time.monotonic()
             async with tollhouse.open(settings) as stranger:
-                for process, round_ in product((stranger, th), ended):
-                    await _holds(process, round_)
+                for process, round_ in product((th, stranger), ended):
+                    await _stays_ended(process, round_)
+                    if _generation(th) - (number + 1) == round_.unplanned:
+                        await _lives(process, round_)
 
             if number == ROUNDS - 1:
                 return
@@ -74,7 +84,8 @@ async def test_what_ended_durably_stays_ended_after_failovers(cluster: SentinelC
                 os.kill(paused.pid, signal.SIGCONT)
             followed_s, durable_s = await _durable_again(cluster, th)
             told = f"a replica followed the new primary after {_ms(followed_s - replaced_s)}, durable"
-            sys.stdout.write(f"round {number + 1}: {told} {_ms(durable_s - followed_s)} later\n")
+            others = f"{_generation(th) - number - 2} other changes of primary so far"
+            sys.stdout.write(f"round {number + 1}: {told} {_ms(durable_s - followed_s)} later; {others}\n")
             assert durable_s - followed_s < DURABLE_AGAIN_S
             await asyncio.to_thread(cluster.restart, former)
 
@@ -122,7 +133,15 @@ def _followers(cluster: SentinelCluster) -> int:
         return 0
 
 
-async def _durably(th: Tollhouse, number: int) -> Durable:
+def _generation(th: Tollhouse) -> int:
+    """Return how many primaries the process has had."""
+    health = th.stores.sessions.health()
+    assert health is not None
+    assert health.generation is not None
+    return health.generation.number
+
+
+async def _durably(th: Tollhouse, number: int, unplanned: int) -> Durable:
     """End sessions by every verb, and rotate one; all of it is durable."""
     users = [f"{name} {number}" for name in ("revoked", "revoked all", "disabled", "rotated", "untouched")]
     issued = [await th.sessions.create(user) for user in users]
@@ -134,7 +153,7 @@ async def _durably(th: Tollhouse, number: int) -> Durable:
     rotated = await th.sessions.rotate(tokens[3])
     assert isinstance(rotated, Rotation)
     assert (revoked.durable, all_revoked.durable, disabled.durable, rotated.durable) == (True,) * 4
-    return Durable(dead=tuple(tokens[:4]), alive=(tokens[4], rotated.token), disabled=users[2])
+    return Durable(unplanned=unplanned, dead=tuple(tokens[:4]), alive=(tokens[4], rotated.token), disabled=users[2])
 
 
 async def _fail_over(cluster: SentinelCluster, *, hangs: bool) -> tuple[Node, Node | None]:
@@ -154,9 +173,12 @@ async def _is_replaced(cluster: SentinelCluster, former: Node, paused: Node | No
     return await asyncio.to_thread(cluster.primary) not in (None, former, paused)
 
 
-async def _holds(th: Tollhouse, ended: Durable) -> None:
+async def _stays_ended(th: Tollhouse, ended: Durable) -> None:
     for token in ended.dead:
         assert await _verified(th, token) is None
+
+
+async def _lives(th: Tollhouse, ended: Durable) -> None:
     for token in ended.alive:
         assert await _verified(th, token) is not None
     refused = await _answered(lambda: th.sessions.create(ended.disabled))
