@@ -41,6 +41,11 @@ RACES_PER_HISTORY: Final = 10
 _METRICS: Final = Metrics()
 _PROCESSES: Final = 3
 _RENEW_S: Final = 60
+_ENDINGS: Final = (
+    *(["revoke"], ["revoke_all"], ["disable"], ["rotate"], ["rotate", "rotate"], ["revoke", "rotate"], []) * 3,
+    ["everyone"],
+)
+"""What happens to a session while it is used; the last of them are 256 calls."""
 _POLICIES: Final = {
     "default": SessionPolicy(idle_ms=3_600_000, absolute_ms=86_400_000, renew_ms=_RENEW_S * 1000),
 }
@@ -78,9 +83,7 @@ class Race:
         await asyncio.sleep(rng.choice((0, 0, _RENEW_S, 3 * _RENEW_S)))
         span_s = rng.choice((0.01, 0.01, 0.1, 1))
         clients = [self._client(rng.random() * span_s) for _ in range(rng.randint(3, 6))]
-        ends = rng.choice(
-            (["revoke"], ["revoke_all"], ["disable"], ["rotate"], ["rotate", "rotate"], ["revoke", "rotate"], [])
-        )
+        ends = rng.choice(_ENDINGS)
         enders = [self._later(rng.random() * span_s, self._end(verb)) for verb in ends]
         await asyncio.gather(*clients, *enders)
         await self._judge()
@@ -158,6 +161,8 @@ class Race:
                 await self._record(verb, None, "", sessions.revoke(self._user, self._sid))
             case "revoke_all":
                 await self._record(verb, None, "", sessions.revoke_all(self._user))
+            case "everyone":
+                await self._record(verb, None, "", sessions.revoke_everyone())
             case _:
                 await self._record(verb, None, "", sessions.disable(self._user))
                 await self._record("login", None, "", self._process().create(self._user))

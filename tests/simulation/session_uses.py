@@ -13,7 +13,7 @@ from tests.simulation.history import Chain
 from tollhouse.sessions.outcomes import Rotation
 from tollhouse.sessions.tokens import Token
 
-ENDS: Final = frozenset({"revoke", "revoke_all", "disable"})
+ENDS: Final = frozenset({"revoke", "revoke_all", "everyone", "disable"})
 """The verbs after which the session is over, whatever they found."""
 
 

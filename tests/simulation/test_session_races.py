@@ -15,28 +15,33 @@ SEARCHED = 100
 
 MUTANTS = {
     "an end leaves the record": (0, "redis.call('DEL', record) == 0", "redis.call('EXISTS', record) == 0"),
-    "a disabled user may log in": (0, "if own[2] == '1' then return {2} end", ""),
+    "ending all sessions of all users leaves their epoch": (
+        8,
+        "redis.call('HSET', all_users, 'ep', raised_ms, 'call', call)",
+        "redis.call('HSET', all_users, 'call', call)",
+    ),
+    "a disabled user may log in": (2, "if own[2] == '1' then return {2} end", ""),
     "a rotation leaves the former secret": (
-        2,
+        0,
         "redis.call('HDEL', record, 'hp', 'hpx')",
         "redis.call('HSET', record, 'hp', verifier, 'hpx', now_ms + 30000)",
     ),
-    "a rotation leaves the secret before": (2, "redis.call('HDEL', record, 'hp', 'hpx')", ""),
-    "a second run of a rotation is refused": (19, "again and successor or verifier", "verifier"),
+    "a rotation leaves the secret before": (25, "redis.call('HDEL', record, 'hp', 'hpx')", ""),
+    "a second run of a rotation is refused": (9, "again and successor or verifier", "verifier"),
     "a former secret opens nothing": (0, "(end_ms < 0 or now_ms <= end_ms) and 6 or 5", "2"),
     "a former secret is good without end": (0, "(end_ms < 0 or now_ms <= end_ms) and 6 or 5", "6"),
     "the grace begins with the renewal": (0, "'hpx', -grace_ms", "'hpx', now_ms + grace_ms"),
     "a successor is due at once": (0, "'ra', 0, ", ""),
     "a use does not begin the grace": (0, "if first then redis.call('HSET'", "if false then redis.call('HSET'"),
-    "a loser keeps its token": (2, "(due or found == 6) and 1 or 0", "due and 1 or 0"),
+    "a loser keeps its token": (0, "(due or found == 6) and 1 or 0", "due and 1 or 0"),
     "every secret is the former one": (
         0,
         "if verifier ~= former[1] then return 2 end",
         "if not former[2] then return 2 end",
     ),
-    "a value that was taken stays": (4, "redis.call('HDEL', record, name)\nreturn", "return"),
+    "a value that was taken stays": (2, "redis.call('HDEL', record, name)\nreturn", "return"),
     "a change leaves the version": (0, "return tonumber(counts[1]) + 1, bytes", "return tonumber(counts[1]), bytes"),
-    "a sum begins anew": (4, "local sum = tonumber(old) + by", "local sum = by"),
+    "a sum begins anew": (1, "local sum = tonumber(old) + by", "local sum = by"),
 }
 
 
