@@ -20,6 +20,7 @@ from tollhouse.http.headers import DURABLE_FIELD, durable_header
 from tollhouse.http.problems import HANDLERS
 
 TOKEN = "v1.00000000." + "ab" * 16 + "." + "a" * 26 + "." + "A" * 43
+NOTHING = "default-src 'none'; object-src 'none'; base-uri 'none'; frame-ancestors 'none'"
 PRIVATE = "Authorization, Cookie, X-Api-Key"
 OVER, WRONG = {"Authorization": f"Bearer {TOKEN}"}, {"X-Api-Key": "a-wrong-key-of-ours"}
 CALLERS: list[dict[str, str]] = [{}, SERVICE, ADMIN, OVER, WRONG]
@@ -42,10 +43,12 @@ def routes_of(service: Service) -> list[tuple[str, str, dict[str, Any]]]:
     ]
 
 
+@pytest.mark.asvs("3.2.1", "3.4.2", "3.4.3", "3.4.4", "3.4.5", "3.4.6", "3.5.7")
 async def test_no_response_of_any_route_is_stored_sniffed_or_mixed_up(service: Service) -> None:
     """RFC 9111, 5.2.2.5: every response says no-store and nosniff; if credentials are read, Vary names them.
 
-    Refusals too: a cached 401, 403 or 503 would be served to a caller with other credentials.
+    To browsers it also says that nothing of it may run, be embedded or name its address elsewhere; no other site may
+    read it. Refusals too: a cached 401, 403 or 503 would be served to a caller with other credentials.
     """
     statuses: set[int] = set()
     for method, path, opt in routes_of(service):
@@ -55,6 +58,11 @@ async def test_no_response_of_any_route_is_stored_sniffed_or_mixed_up(service: S
             statuses.add(response.status_code)
             assert response.headers.get_list("cache-control") == ["no-store"], (method, path)
             assert response.headers.get_list("x-content-type-options") == ["nosniff"], (method, path)
+            assert response.headers.get_list("content-security-policy") == [NOTHING], (method, path)
+            assert response.headers.get_list("referrer-policy") == ["no-referrer"], (method, path)
+            assert "access-control-allow-origin" not in response.headers, (method, path)
+            if opt.get("auth") and response.content:
+                assert "json" in response.headers["content-type"], path
             assert response.headers.get_list("vary") == ([PRIVATE] if opt.get("auth") else []), (method, path)
     assert {200, 204, 400, 401, 403} <= statuses
 

@@ -20,6 +20,7 @@ async def status(service: Service, token: str) -> int:
     return (await service.ask("GET", "/v1/session", headers=bearer(token))).status_code
 
 
+@pytest.mark.asvs("7.4.5")
 async def test_an_administrator_lists_and_ends_the_sessions_of_a_user(service: Service) -> None:
     """Lists show no token and no current session; one session or all end at once, and other users keep theirs."""
     first, second, other = await service.begin(device="a"), await service.begin(device="b"), await service.begin("eve")
@@ -40,6 +41,7 @@ async def test_an_administrator_lists_and_ends_the_sessions_of_a_user(service: S
     assert (await service.ask("GET", f"{of('ada')}/sessions", headers=ADMIN)).json() == {"sessions": []}
 
 
+@pytest.mark.asvs("7.4.2")
 async def test_a_disabled_user_is_out_until_enabled(service: Service) -> None:
     """ASVS 7.4.2: disabling ends all sessions and admits no login; enabling admits one, and brings none back."""
     await service.sign_up()

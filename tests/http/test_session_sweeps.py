@@ -57,6 +57,7 @@ async def test_the_sweeps_leave_no_session_route_out(service: Service) -> None:
             assert (method, path) in swept
 
 
+@pytest.mark.asvs("3.3.4")
 async def test_no_response_shows_a_token_but_to_whom_it_is_for(service: Service) -> None:
     """ASVS 3.3.4, 14.2.1: a token is in Set-Cookie, or in the body for a client that asked with a bearer token."""
     for route in ROUTES:
@@ -72,6 +73,7 @@ async def test_no_response_shows_a_token_but_to_whom_it_is_for(service: Service)
             assert token not in answer.text or route[1] == "/v1/session/renew"
 
 
+@pytest.mark.asvs("3.5.3")
 async def test_no_get_changes_the_state_of_a_session(service: Service) -> None:
     """ASVS 3.5.3: no GET, from any caller, begins or ends a session or changes its data; `{probe}` is of readiness."""
     await service.sign_up()
@@ -113,6 +115,7 @@ async def test_while_the_store_is_down_every_route_says_so() -> None:
         assert login.status_code == 503
 
 
+@pytest.mark.asvs("3.5.1")
 @pytest.mark.parametrize("method", ["POST", "PATCH", "DELETE"])
 async def test_no_page_of_another_site_changes_a_session(service: Service, method: str) -> None:
     """ASVS 3.5.1: every unsafe route refuses what a browser says to come from elsewhere, and changes nothing by it."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.http.client import PASSWORD, SERVICE, Service, service_at
+from tests.http.client import PASSWORD, SERVICE, Service, bearer, service_at
 from tests.worlds import embedded_world
 from tollhouse.settings.model import LimitSettings, PolicySettings
 
@@ -35,6 +35,16 @@ async def test_sign_up_log_in_and_get_the_session(service: Service) -> None:
     assert "set-cookie" not in who.headers
 
 
+@pytest.mark.asvs("3.5.6")
+async def test_no_session_is_given_to_a_script(service: Service) -> None:
+    """No route has JSONP: a callback in the query is an unknown parameter, and the answer is JSON."""
+    token = await service.begin("ada")
+    response = await service.ask("GET", "/v1/session?callback=show", headers=bearer(token))
+    assert response.status_code == 400
+    assert response.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.asvs("7.2.4")
 async def test_a_login_ends_the_session_of_its_request(service: Service) -> None:
     """ASVS 7.2.4: a login with the cookie or the bearer token of a session ends that one, also another user's."""
     await service.sign_up()
@@ -87,6 +97,7 @@ async def test_a_passive_request_does_not_prolong_a_session(service: Service) ->
     assert int(await store.command("HGET", record, "l")) > seen_at
 
 
+@pytest.mark.asvs("3.3.2", "3.3.4")
 async def test_a_cookie_login_never_shows_the_token(service: Service) -> None:
     """ASVS 3.3.4: for browsers the token is only in Set-Cookie, HttpOnly, Lax, for the whole path."""
     await service.sign_up()
@@ -105,6 +116,7 @@ async def test_a_cookie_login_never_shows_the_token(service: Service) -> None:
     assert who.json()["user"] == "ada"
 
 
+@pytest.mark.asvs("3.3.1", "3.3.3", "3.3.5")
 async def test_over_https_the_cookie_has_the_host_prefix(valkey_socket: Path) -> None:
     """ASVS 3.3.1, 3.3.3: without plain_http the cookie is `__Host-tollhouse` and Secure."""
     async with embedded_world(valkey_socket), service_at(f"unix://{valkey_socket}", plain_http=False) as service:
@@ -112,11 +124,13 @@ async def test_over_https_the_cookie_has_the_host_prefix(valkey_socket: Path) ->
         response = await service.ask("POST", "/v1/login", json={"user": "ada", "password": PASSWORD})
 
     cookie = SimpleCookie(response.headers["set-cookie"])["__Host-tollhouse"]
+    assert len("__Host-tollhouse" + cookie.value) <= 4_096
     assert cookie["secure"] is True
     assert cookie["path"] == "/"
     assert not cookie["domain"]
 
 
+@pytest.mark.asvs("7.2.2", "7.2.4")
 async def test_each_login_is_a_fresh_session(service: Service) -> None:
     """P5, ASVS 7.2.4: a login with a live session's cookie issues another token, and a planted cookie is no session."""
     await service.sign_up()
@@ -153,6 +167,7 @@ async def test_guessing_is_stopped_before_hashing(service: Service) -> None:
     assert "nobody" not in answers[-1].text
 
 
+@pytest.mark.asvs("7.5.2")
 async def test_devices_are_listed_and_ended(service: Service) -> None:
     """A user lists their sessions and revokes one by its sid; that one is refused from then on."""
     await service.sign_up()
@@ -183,6 +198,7 @@ async def test_a_user_cannot_end_the_session_of_another(service: Service) -> Non
     assert (await service.ask("GET", "/v1/session", headers=ada)).status_code == 200
 
 
+@pytest.mark.asvs("7.5.2")
 async def test_the_others_can_be_ended_at_once(service: Service) -> None:
     """?except=current revokes every session but this one; without it the request is 400."""
     await service.sign_up()
@@ -197,6 +213,7 @@ async def test_the_others_can_be_ended_at_once(service: Service) -> None:
     assert (await service.ask("GET", "/v1/session", headers=mine)).status_code == 200
 
 
+@pytest.mark.asvs("7.4.1")
 async def test_logout_is_final_and_clears_the_cookie(service: Service) -> None:
     """P4: after the response to a logout its token is refused, and the cookie is cleared."""
     await service.sign_up()
@@ -339,6 +356,7 @@ CROSS_SITE = [
 ]
 
 
+@pytest.mark.asvs("3.5.1", "3.5.2", "7.6.2")
 @pytest.mark.parametrize(("headers", "status"), CROSS_SITE)
 async def test_no_other_site_makes_a_browser_log_in(service: Service, headers: dict[str, str], status: int) -> None:
     """ASVS 3.5: unsafe requests of other sites are 403, bodies that forms can send are 415, the rest is served."""

@@ -1,7 +1,9 @@
 """The headers that every response of the service has, set in one place.
 
 No response is stored by a cache, and none is read as another type than it says. A response of a route that reads
-credentials also says that it depends on them. A route that ends or begins sessions says whether that is durable.
+credentials also says that it depends on them. A browser that shows a response runs nothing of it, embeds it in no page
+and tells no other site its address; takes that are answered without the framework leave that out, because no browser
+asks for them. A route that ends or begins sessions says whether that is durable.
 """
 
 from __future__ import annotations
@@ -29,6 +31,13 @@ It does not say `"cookies"`, which would be all cookies of the registrable domai
 session cookie is cleared by itself. Nor `"executionContexts"`, which would reload the page that sent the logout.
 """
 
+_FOR_BROWSERS: Final = (
+    (
+        b"content-security-policy",
+        b"default-src 'none'; object-src 'none'; base-uri 'none'; frame-ancestors 'none'",
+    ),
+    (b"referrer-policy", b"no-referrer"),
+)
 _VARY: Final = (b"vary", b"Authorization, Cookie, X-Api-Key")
 
 
@@ -53,4 +62,5 @@ async def complete_response(message: Message, scope: Scope) -> None:
         handler = cast("Any", scope).get("route_handler")
         headers = cast("Headers", message["headers"])
         allow_head(headers)
+        headers.extend(_FOR_BROWSERS)
         complete_headers(headers, reads_credentials=handler is not None and bool(handler.opt.get("auth")))

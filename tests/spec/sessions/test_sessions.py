@@ -54,6 +54,7 @@ async def test_each_login_is_a_session_of_its_own(world, sessions):
     await assert_sound(world)
 
 
+@pytest.mark.asvs("7.2.4")
 @pytest.mark.parametrize("user", ["ada", "eve"])
 async def test_a_login_ends_the_session_that_was_presented(world, sessions, user):
     """ASVS 7.2.4: a fresh login on a browser ends the session that it had, also another user's under another tag."""
@@ -147,6 +148,7 @@ async def test_a_policy_sets_both_ends_of_a_session(world, sessions, policy, idl
     await assert_sound(world)
 
 
+@pytest.mark.asvs("7.3.1")
 async def test_an_idle_session_ends(world, sessions):
     """A session that was not used for its idle time is over, and nothing of it is left."""
     issued = await sessions.create("ada")
@@ -160,6 +162,7 @@ async def test_an_idle_session_ends(world, sessions):
     await assert_sound(world)
 
 
+@pytest.mark.asvs("7.3.2")
 async def test_use_keeps_a_session_alive_until_its_absolute_end(world, sessions):
     """Use moves the idle end and never the absolute end, at which the session is over."""
     issued = await sessions.create("ada")
@@ -205,6 +208,7 @@ async def test_verify_writes_at_most_once_in_its_interval(world, idle_ms, quiet_
     await assert_sound(world)
 
 
+@pytest.mark.asvs("7.2.1")
 async def test_a_wrong_secret_opens_nothing_and_ends_nothing(world, sessions):
     """A guess at a public sid is refused, and the session goes on."""
     issued = await sessions.create("ada")
@@ -256,6 +260,7 @@ async def test_the_user_of_a_token_is_not_shown(world, sessions):
     assert issued.session.sid in repr(issued)
 
 
+@pytest.mark.asvs("7.2.1", "7.2.2")
 async def test_a_planted_token_never_becomes_a_session(world, sessions):
     """P5: a well-formed token that was never issued is unknown, and verifying it writes nothing."""
     issued = await sessions.create("ada")
@@ -545,6 +550,7 @@ async def test_every_session_script_works_by_the_clock_of_the_server(world):
     await stores.aclose()
 
 
+@pytest.mark.asvs("7.3.1", "7.3.2")
 def test_the_built_in_policies_follow_the_standards():
     """`default` has the times of NIST's AAL2 and `admin` those of AAL3; all end a user's oldest at 20."""
     assert {name: (rules.cap, rules.at_cap) for name, rules in POLICIES.items()} == {

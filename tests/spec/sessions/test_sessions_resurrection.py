@@ -117,6 +117,7 @@ def opened(world, store=None):
     return Sessions(store or world.stores.sessions, world.keyring, world.metrics, POLICIES)
 
 
+@pytest.mark.asvs("7.4.1")
 @pytest.mark.parametrize("end", ENDS)
 @pytest.mark.parametrize("verb", VERBS)
 async def test_no_verb_brings_a_session_back(world, verb, end):

@@ -52,6 +52,7 @@ def test_a_token_reads_back_as_itself():
     assert token.digest == DIGEST
 
 
+@pytest.mark.asvs("7.2.3")
 def test_a_token_is_128_public_and_256_secret_bits():
     """The sid is 16 random bytes in base32, the secret 32 random bytes in base64url."""
     asked = []
@@ -66,6 +67,7 @@ def test_a_token_is_128_public_and_256_secret_bits():
     assert (token.sid, token.secret) == ("a" * 26, "A" * 43)
 
 
+@pytest.mark.asvs("7.2.3")
 def test_tokens_do_not_repeat():
     """Ten thousand tokens have as many sids and secrets."""
     issued = [tokens.issue(KEYRING, DIGEST) for _ in range(10_000)]

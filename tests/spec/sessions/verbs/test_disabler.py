@@ -27,6 +27,7 @@ async def epochs(world):
     return await keys_of(world, "sessions", "*:epoch:*")
 
 
+@pytest.mark.asvs("7.4.2")
 async def test_a_disabled_user_has_no_sessions_and_gets_none(world, sessions):
     """ASVS 7.4.2: disabling ends live sessions, refuses new ones and hides all; other users go on."""
     gone, other = [await sessions.create("ada") for _ in range(2)], await sessions.create("eve")

@@ -19,6 +19,7 @@ def sessions(world):
     return Sessions(world.stores.sessions, world.keyring, world.metrics)
 
 
+@pytest.mark.asvs("7.4.5")
 async def test_all_sessions_of_all_users_are_over(world, sessions):
     """ASVS 7.4.5: every token opens nothing from then on, logins after it live, and why is told."""
     before = [await sessions.create(user) for user in USERS]

@@ -36,6 +36,7 @@ async def renewed(world, sessions):
     return first.token, await sessions.renew(first.token)
 
 
+@pytest.mark.asvs("7.2.4")
 async def test_a_rotated_session_has_another_secret(world, sessions):
     """ASVS 7.2.4: after a rotation the former token opens nothing, and the new one the same session."""
     issued = await sessions.create("ada", device="a laptop")
