@@ -41,6 +41,7 @@ from tollhouse.http.openapi import security_schemes
 from tollhouse.http.problems import HANDLERS, refuse_other_types
 from tollhouse.http.sessions import routes as sessions
 from tollhouse.http.sessions.administration import keep_users_encoded
+from tollhouse.http.sessions.event_stream import EventStreams
 from tollhouse.litestar.routes import RateLimitRoutes
 from tollhouse.logs import Log
 from tollhouse.settings import Settings
@@ -60,12 +61,16 @@ class WorkerConfig(Struct, frozen=True, kw_only=True):
     folder: str | None = None
 
 
-def create_app(tollhouse: Tollhouse, file: Path | None = None, *, keys: ApiKeys | None = None) -> Litestar:
+def create_app(
+    tollhouse: Tollhouse, file: Path | None = None, *, keys: ApiKeys | None = None, streams: EventStreams | None = None
+) -> Litestar:
     """Make the application over an open Tollhouse, which it closes when it shuts down.
 
-    While it runs it follows the policies of `file`. It accepts `keys`, those of the settings if they are not given.
+    While it runs it follows the policies of `file`. It accepts `keys`, those of the settings if they are not given, and
+    counts its streams of events among `streams`.
     """
     settings = tollhouse.settings
+    counted = EventStreams(tollhouse.metrics) if streams is None else streams
     accepted = ApiKeys(tollhouse) if keys is None else keys
     return Litestar(
         route_handlers=[
@@ -81,8 +86,8 @@ def create_app(tollhouse: Tollhouse, file: Path | None = None, *, keys: ApiKeys 
         before_request=_refuse_unwanted,
         before_send=[complete_response],
         exception_handlers=dict(HANDLERS),
-        dependencies=_dependencies(tollhouse),
-        lifespan=[_lifespan(tollhouse, file)],
+        dependencies=_dependencies(tollhouse, counted),
+        lifespan=[_lifespan(tollhouse, counted, file)],
         request_max_body_size=settings.body_bytes,
         openapi_config=OpenAPIConfig(
             title="Tollhouse",
@@ -124,7 +129,7 @@ def installed_models(settings: Settings) -> Models:
     return wiring.models_from_settings(settings, () if built_in is None else (built_in,))
 
 
-def _dependencies(tollhouse: Tollhouse) -> dict[str, Provide]:
+def _dependencies(tollhouse: Tollhouse, streams: EventStreams) -> dict[str, Provide]:
     cookies = SessionCookies(tollhouse.sessions.policies, plain_http=tollhouse.settings.plain_http)
     responses, found = TakeResponses(tollhouse), health.StoreHealth(tollhouse.stores)
     providers: dict[str, Callable[[], Any]] = {
@@ -133,6 +138,7 @@ def _dependencies(tollhouse: Tollhouse) -> dict[str, Provide]:
         "accounts": lambda: tollhouse.accounts,
         "cache": lambda: tollhouse.cache,
         "results": lambda: tollhouse.results,
+        "streams": lambda: streams,
         "stores": lambda: tollhouse.stores,
         "metrics": lambda: tollhouse.metrics,
         "session_cookies": lambda: cookies,
@@ -142,7 +148,7 @@ def _dependencies(tollhouse: Tollhouse) -> dict[str, Provide]:
     return {name: Provide(provider, sync_to_thread=False) for name, provider in providers.items()}
 
 
-def _lifespan(tollhouse: Tollhouse, file: Path | None) -> Callable[[Litestar], Any]:
+def _lifespan(tollhouse: Tollhouse, streams: EventStreams, file: Path | None) -> Callable[[Litestar], Any]:
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncGenerator[None]:
         readiness = await health.readiness_of(tollhouse.stores)
@@ -154,6 +160,7 @@ def _lifespan(tollhouse: Tollhouse, file: Path | None) -> Callable[[Litestar], A
             answer_hangups(_ignore_hangup if file is None else (await tollhouse.watch(file)).check_soon)
             yield
         finally:
+            streams.end()
             await tollhouse.aclose()
 
     return lifespan

@@ -43,6 +43,23 @@ async def test_a_fake_store_speaks_as_a_real_one() -> None:
     await stores.aclose()
 
 
+@pytest.mark.parametrize("turns", range(6))
+async def test_a_call_that_is_cancelled_ends(turns: int) -> None:
+    """Whenever a caller is cancelled it does not go on, though fakeredis would answer its call."""
+    stores = open_stores(urls_by_store(f"fake://{secrets.token_hex(8)}", {}), SCRIPTS, Metrics())
+    await stores.limits.ping()
+
+    call = asyncio.create_task(stores.limits.command("PING"))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    was_done = call.done()
+    call.cancel()
+
+    await asyncio.wait([call])
+    assert call.cancelled() or was_done
+    await stores.aclose()
+
+
 async def test_every_call_lets_other_tasks_run() -> None:
     """A call suspends, as one over a network does: calls in a loop do not starve the event loop."""
     stores = open_stores(urls_by_store(f"fake://{secrets.token_hex(8)}", {}), SCRIPTS, Metrics())

@@ -20,7 +20,8 @@ def paths_with_get(service: Service) -> list[str]:
     return [
         path
         for route in app.routes
-        if isinstance(route, HTTPRoute) and any("GET" in handler.http_methods for handler in route.route_handlers)
+        if isinstance(route, HTTPRoute)
+        and any("GET" in handler.http_methods and not handler.opt.get("endless") for handler in route.route_handlers)
         for path in [route.path.replace("{sid:str}", "none")]
     ]
 

@@ -53,6 +53,8 @@ async def test_no_response_of_any_route_is_stored_sniffed_or_mixed_up(service: S
     statuses: set[int] = set()
     for method, path, opt in routes_of(service):
         for caller in CALLERS:
+            if opt.get("endless") and caller == ADMIN:
+                continue
             response = await service.ask(method, path, headers=caller, **({"json": {}} if method == "POST" else {}))
 
             statuses.add(response.status_code)

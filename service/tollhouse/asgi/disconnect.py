@@ -1,4 +1,4 @@
-"""Work for a client that may go away before it has the answer."""
+"""Work for a client that may go away before it has the answer, and responses that end only with the server."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from contextlib import suppress
 from typing import Any, Final, TypeVar
 
 from tollhouse.asgi.response import HttpResponse
-from tollhouse.asgi.types import Receive
+from tollhouse.asgi.types import Receive, Scope
 from tollhouse.errors import StoreError
 
 T = TypeVar("T")
 
 GONE: Final = HttpResponse(status=499, body=b"")
 """What a server logs of a request whose client did not wait; no client reads it."""
+_ON_STOP: Final = "tollhouse.on_stop"
 
 
 async def while_connected(
@@ -36,6 +37,17 @@ async def while_connected(
         if give_back is not None and not is_received and _has_result(working):
             with suppress(StoreError):
                 await give_back(working.result())
+
+
+def on_stop(scope: Scope, action: Callable[[], object]) -> None:
+    """Make the server call `action` if it stops while it serves this request, which would not end by itself."""
+    scope[_ON_STOP] = action
+
+
+def stop(scope: Scope) -> None:
+    """Call what `on_stop` was given for this request, if anything was; the server waits for its response then."""
+    if (action := scope.get(_ON_STOP)) is not None:
+        action()
 
 
 async def _is_done_first(task: asyncio.Task[Any], other: asyncio.Task[Any]) -> bool:

@@ -29,7 +29,15 @@ def allow_head(headers: Headers) -> None:
 
 
 def _without_content(send: Send) -> Send:
+    """End the response before its content: that of a stream may have no end."""
+    is_over = False
+
     async def sending(message: Message) -> None:
-        await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
+        nonlocal is_over
+        if message["type"] != "http.response.body":
+            await send(message)
+        elif not is_over:
+            is_over = True
+            await send({**message, "body": b"", "more_body": False})
 
     return sending

@@ -31,8 +31,9 @@ from msgspec import Struct
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
+from tollhouse.asgi.disconnect import stop
 from tollhouse.asgi.response import HttpResponse, start_message
-from tollhouse.asgi.types import App
+from tollhouse.asgi.types import App, Scope
 from tollhouse.serving.deadlines import Activity, Doing, Stopwatch, Timeouts
 from tollhouse.serving.expectation import body_or_close
 from tollhouse.serving.framing import Refusal, head_refusal, is_plain, malformed, version_refusal, without_offer
@@ -99,6 +100,12 @@ class BoundedHttp(HttpToolsProtocol):
             served.disconnected = True
             served.message_event.set()
         super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        """Close the connection when its request is answered; end a response that has no end of its own."""
+        super().shutdown()
+        if self._served is not None:
+            stop(cast("Scope", self._served.scope))
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser, then count the bytes of a message that is not complete."""

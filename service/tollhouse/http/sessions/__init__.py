@@ -6,6 +6,8 @@ current          the caller's session and its token
 data             its data
 devices          the caller's sessions: list and revoke
 etags            versions of data in conditional requests
+event_stream     Server-Sent Events, and how many streams there are
+events           what happens to all sessions, as a stream for administrators
 introspection    begin a session, and introspect a token, for services
 routes           all of them
 """

@@ -6,7 +6,7 @@ from litestar import Router
 
 from tollhouse.http.authentication import require_role
 from tollhouse.http.openapi import KEY, SESSION
-from tollhouse.http.sessions import administration, current, data, devices, introspection
+from tollhouse.http.sessions import administration, current, data, devices, events, introspection
 
 OWN = Router(
     "/v1",
@@ -38,4 +38,9 @@ FOR_ADMINISTRATORS = Router(
 )
 """What administrators do with the sessions of any user."""
 
-ROUTERS = [OWN, LISTED, FOR_SERVICES, FOR_ADMINISTRATORS]
+WATCHED = Router(
+    "/v1/admin", route_handlers=events.HANDLERS, guards=[require_role("admin")], opt={"auth": True}, security=KEY
+)
+"""What administrators see of the sessions of all users."""
+
+ROUTERS = [OWN, LISTED, FOR_SERVICES, FOR_ADMINISTRATORS, WATCHED]

@@ -155,12 +155,17 @@ class FakeStore:
         await asyncio.sleep(min(delay_s, self._deadline_s))
         if self._server.fault(self.name).is_down:
             raise StoreUnavailable(self.name, "not-sent", _DOWN)
+        task = asyncio.current_task()
+        assert task is not None, "a call runs in a task"
+        requests = task.cancelling()
         try:
             reply = await self._client.execute_command(*parts)
         except ResponseError as error:
             raise ScriptFailed(f"store {self.name!r}: {what}: {error}") from error
         except RedisConnectionError as error:
             raise StoreUnavailable(self.name, "not-sent", str(error)) from error
+        if task.cancelling() > requests:  # fakeredis answers a call that is cancelled
+            raise asyncio.CancelledError
         if delay_s >= self._deadline_s:
             raise StoreUnavailable(self.name, "ambiguous", f"no reply within {self._deadline_s:g} s")
         return reply
