@@ -30,10 +30,8 @@ async def test_an_administrator_sees_what_happens_to_sessions(streaming: Served)
     """Each change is a message with the event's id, its kind, and the event as JSON; no token or verifier is in it."""
     async with streaming.stream("?user=ada") as messages:
         issued = await streaming.tollhouse.sessions.create("ada")
-        assert issued
         created = await anext(messages)
         rotation = await streaming.tollhouse.sessions.rotate(issued.token)
-        assert rotation
         rotated = await anext(messages)
 
     assert (created["event"], rotated["event"]) == ("created", "rotated")
@@ -67,7 +65,6 @@ async def test_a_client_goes_on_from_the_last_event_it_saw(streaming: Served) ->
     query = "?user=eve&kind=created&kind=revoked"
     async with streaming.stream(query) as messages:
         issued = await streaming.tollhouse.sessions.create("eve")
-        assert issued
         seen = await anext(messages)
     await streaming.tollhouse.sessions.create("ada")
     await streaming.tollhouse.sessions.rotate(issued.token)
