@@ -144,8 +144,12 @@ class SessionEventReader:
         for event in events:
             if event is None:
                 self._metrics.discarded_state("event")
-            elif self._user in (None, event.user) and (not self._kinds or event.kind in self._kinds):
+            elif self._is_of_user(event) and (not self._kinds or event.kind in self._kinds):
                 yield event
+
+    def _is_of_user(self, event: SessionEvent) -> bool:
+        """Return whether an event is about the user, or about all users."""
+        return self._user is None or event.user in (None, self._user)
 
     def _again(self, gap: GapReason | None) -> SessionEventBatch:
         """Deliver nothing yet: the next poll begins at another place."""

@@ -265,6 +265,18 @@ async def test_the_events_of_one_user_are_read_from_its_stream(world, sessions, 
     assert len(set(seam.keys)) == 1
 
 
+async def test_what_happens_to_everyone_is_about_each_user(world, sessions, seam):
+    """The end of all sessions of all users has no user, and is delivered to a reader of one user, too."""
+    await sessions.create("ada")
+    reader = reader_of(world, seam, user="ada")
+    await reader.read()
+    await sessions.revoke_everyone()
+
+    events = await read(reader, 1)
+
+    assert [(event.kind, event.user, event.sid) for event in events][-1] == ("everyone", None, None)
+
+
 async def test_only_the_kinds_that_are_wanted_are_delivered(world, sessions, seam):
     """A reader of some kinds passes over the others, and its position passes them too."""
     reader = reader_of(world, seam, user="ada", kinds=["revoked", "evicted"])
