@@ -39,7 +39,6 @@ from tollhouse.settings import Settings
 from tollhouse.settings.model import PasswordProfile
 from tollhouse.stores.embedded.server import EmbeddedServer
 
-CONCURRENCIES = (1, 50)
 LOGIN_ROUNDS = 4
 """A login takes a thousand times as long as a verify, so its rounds are so many times as long."""
 PASSWORD = "a password of the benchmark"
@@ -56,6 +55,7 @@ class Scale(Struct, frozen=True, kw_only=True):
     counted, one after the other; users with `revoked` sessions lose them, and logins hash with each of `profiles`.
     """
 
+    concurrencies: Sequence[int] = (1, 50)
     rounds: int = 5
     seconds: float = 0.6
     warm_up_s: float = 0.3
@@ -71,7 +71,7 @@ async def measured(server: EmbeddedServer, scale: Scale, peers: Peers = peers) -
     verifies: list[Race] = []
     creations: list[Race] = []
     try:
-        for concurrency in CONCURRENCIES:
+        for concurrency in scale.concurrencies:
             print(f"Concurrency {concurrency} …", flush=True)
             observer.clear()
             async with ours(server.url, scale.sessions) as own, peers(server.url, concurrency) as others:

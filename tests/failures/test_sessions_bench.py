@@ -15,7 +15,16 @@ from bench.sessions import Scale, measured
 from bench.sessions_report import chart, document
 from tollhouse.stores.embedded.server import EmbeddedServer
 
-SMALL = Scale(rounds=1, seconds=0.01, warm_up_s=0.01, sessions=60, requests=60, revoked=(1, 3), profiles=("owasp",))
+SMALL = Scale(
+    concurrencies=(50,),
+    rounds=1,
+    seconds=0.01,
+    warm_up_s=0.01,
+    sessions=60,
+    requests=60,
+    revoked=(1, 3),
+    profiles=("owasp",),
+)
 
 
 @pytest.fixture
