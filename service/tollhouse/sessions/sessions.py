@@ -10,7 +10,8 @@ primary, and refused here whatever a server replies. The store calls `replay`, `
 `revoker` for this.
 
 After a rotation of the deployment's secret, sessions made under an older one live on until that secret is dropped:
-`revoke_all`, `revoke` and `list` cover every secret. The cap counts the sessions under the newest only.
+`revoke_all`, `revoke` and `list` cover every secret. The cap counts the sessions under the newest only. A user who was
+disabled before is disabled under the newest secret, too, at the next login.
 """
 
 from __future__ import annotations
@@ -119,6 +120,7 @@ class Sessions:
         login = valid_login(acr, amr)
         with Steps() as steps:
             ended = await self._end_presented(replaces, steps)
+            await self._disabler.take_along(user, steps)
             return await self._create(user, policy, rules, label, login, ended=ended)
 
     async def verify(self, token: Token | str, *, passive: bool = False) -> Session | None:

@@ -542,9 +542,11 @@ async def test_every_session_script_works_by_the_clock_of_the_server(world):
     assert (await sessions.revoke_all("ada")).removed == 0
     assert (await sessions.disable("ada")).removed == 0
     await sessions.enable("ada")
+    both = Keyring(secrets=(b"the next secret, also 32 bytes or more", *world.keyring.secrets))
+    assert isinstance(await Sessions(Recorded(), both, world.metrics).create("ada"), Issued)
     await sessions.revoke_everyone()
     scripts = {"create", "verify", "touch", "rotate", "renew", "find", "list", "revoke", "revoke_all", "set_disabled"}
-    scripts |= {"patch", "increment", "take", "data", "why", "revoke_everyone"}
+    scripts |= {"patch", "increment", "take", "data", "why", "status", "revoke_everyone"}
     assert called == {f"sessions/{verb}" for verb in scripts}
     assert {name for name in SCRIPTS if name.startswith("sessions/")} == called | {"sessions/probe", "sessions/events"}
     await stores.aclose()

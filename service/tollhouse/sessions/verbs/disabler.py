@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -65,14 +67,34 @@ class Disabler:
         self._metrics.session("enable", "ok")
         return EnableResult(durable=durable)
 
+    async def take_along(self, user: str, steps: Steps) -> None:
+        """Disable a user under the newest secret too, who was disabled under an older one when that was the newest.
+
+        What was written last decides. With one secret nothing is asked for.
+        """
+        own, *older = user_keys(self._namespace, self._keyring, user)
+        if not older:
+            return
+        read = (self._store.run("sessions/status", (one.epoch,), ()) for one in (own, *older))
+        (_, own_ms), *others = await asyncio.gather(*read)
+        since_ms, disabled = max((since_ms, disabled) for disabled, since_ms in others)
+        if disabled == 1 and since_ms > own_ms:
+            name = tokens.new_sid(self._random_bytes)
+            status = UserStatus(user=user, digest=own.digest, name=name, disabled=True, epoch_ms=since_ms)
+            await self._write(status, steps)
+
     async def _set(self, user: str, steps: Steps, *, disabled: bool) -> bool:
         """Write the status under every secret; return whether that is durable."""
         user, name, durable = valid_user(user), tokens.new_sid(self._random_bytes), True
         for own in user_keys(self._namespace, self._keyring, user):
             status = UserStatus(user=user, digest=own.digest, name=name, disabled=disabled)
-            replays = self._revoker.replays
-            (since_ms,), confirmed = await self._store.run_durably(*status.call(self._namespace))
-            steps.begun = True
-            await self._revoker.record(replace(status, epoch_ms=since_ms), replays)
-            durable = durable and confirmed
+            durable = await self._write(status, steps) and durable
         return durable
+
+    async def _write(self, status: UserStatus, steps: Steps) -> bool:
+        """Write a status under one secret, unless a later one is there; return whether it is durable."""
+        replays = self._revoker.replays
+        (since_ms,), confirmed = await self._store.run_durably(*status.call(self._namespace))
+        steps.begun = True
+        await self._revoker.record(replace(status, epoch_ms=since_ms), replays)
+        return confirmed

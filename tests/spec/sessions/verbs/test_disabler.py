@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from itertools import count
+
 import pytest
 
+from tests.accounts import ROTATED_SECRET
 from tests.sessions import counted, events_of, verified
 from tests.spec.sessions.test_revocation_log import copied, forgetful, joined, take_over
+from tests.spec.sessions.test_sessions_resurrection import Interleaved
 from tests.spec.stored import assert_sound, keys_of, records
 from tollhouse.errors import StoreUnavailable
 from tollhouse.keyring import Keyring
+from tollhouse.keys import UNNAMED
 from tollhouse.sessions.outcomes import Issued, SessionRefused
 from tollhouse.sessions.revocations import UserStatus
 from tollhouse.sessions.sessions import Sessions
+from tollhouse.sessions.user_keys import user_keys
 from tollhouse.sessions.verbs.disabler import DisableResult, EnableResult
 
 DAY_MS = 86_400_000
@@ -208,3 +214,81 @@ async def test_a_disabling_that_ended_halfway_is_ambiguous(world, sessions):
 
     assert raised.value.outcome == "ambiguous"
     assert await verified(sessions, issued.token) is None
+
+
+def process(world, *names, store=None):
+    """Open sessions as a process that has these secrets, the newest first."""
+    secrets = {"old": world.keyring.secrets[0], "new": ROTATED_SECRET}
+    keyring = Keyring(secrets=tuple(secrets[name] for name in names))
+    return Sessions(store or world.stores.sessions, keyring, world.metrics)
+
+
+async def test_a_user_who_was_disabled_before_a_rotation_stays_disabled(world):
+    """The first login under another secret is refused too, and takes the flag along: the old secret can go."""
+    await process(world, "old").disable("ada")
+
+    for names in (("old", "new"), ("new", "old"), ("new", "old"), ("new",)):
+        assert await process(world, *names).create("ada") == DISABLED, names
+    assert isinstance(await process(world, "new", "old").create("eve"), Issued)
+
+    await process(world, "new", "old").enable("ada")
+    for names in (("old",), ("new", "old"), ("new",)):
+        assert isinstance(await process(world, *names).create("ada"), Issued)
+
+
+async def test_the_latest_of_the_secrets_decides_who_is_disabled(world):
+    """What was written under an older secret before counts no more."""
+    await process(world, "old").disable("ada")
+    await world.advance(1)
+    await process(world, "new").enable("ada")
+
+    assert isinstance(await process(world, "new", "old").create("ada"), Issued)
+
+    await world.advance(1)
+    await process(world, "old").disable("ada")
+    assert await process(world, "new", "old").create("ada") == DISABLED
+
+
+@pytest.mark.parametrize("verb", ["enable", "disable"])
+async def test_a_status_that_changes_during_a_login_is_the_one_that_holds(world, verb):
+    """At each point of a login that takes a flag along, the user is enabled, or disabled anew: that is so after it."""
+    for point in count():
+        user = f"user {point}"
+        await process(world, "old").disable(user)
+        await world.advance(1)
+        store = Interleaved(
+            world.stores.sessions, point, lambda user=user: getattr(process(world, "new", "old"), verb)(user)
+        )
+
+        answer = await process(world, "new", "old", store=store).create(user)
+
+        if not store.overtaken:
+            break
+        for names in (("new", "old"), ("new",), ("old",)):
+            created = await process(world, *names).create(user)
+            assert (created == DISABLED) is (verb == "disable"), f"point {point}"
+        if verb == "disable" and isinstance(answer, Issued):
+            assert await verified(process(world, "new", "old"), answer.token) is None
+    assert point > 6
+
+
+async def test_with_one_secret_a_login_is_one_call(world):
+    """No other secret could have a flag, so none is asked for."""
+    called = []
+
+    async def note():
+        called.append("once")
+
+    for point in (0, 1, 2):
+        await process(world, "new", store=Interleaved(world.stores.sessions, point, note)).create("ada")
+
+    assert called == ["once"] * 2
+
+
+async def test_the_status_of_a_user_can_be_read(world, sessions):
+    """0 for a user of whom nothing is stored; else whether the user is disabled, and since when."""
+    key, run = user_keys(UNNAMED, world.keyring, "ada")[0].epoch, world.stores.sessions.run
+
+    assert await run("sessions/status", (key,), ()) == [0, 0]
+    await sessions.disable("ada")
+    assert await run("sessions/status", (key,), ()) == [1, world.now_ms]
