@@ -17,8 +17,8 @@ MUTANTS = {
     "an end leaves the record": (0, "redis.call('DEL', record) == 0", "redis.call('EXISTS', record) == 0"),
     "ending all sessions of all users leaves their epoch": (
         8,
-        "redis.call('HSET', all_users, 'ep', raised_ms, 'call', call)",
-        "redis.call('HSET', all_users, 'call', call)",
+        "redis.call('HSET', all_users, 'ep', raised_ms, ",
+        "redis.call('HSET', all_users, ",
     ),
     "a disabled user may log in": (2, "if own[2] == '1' then return {2} end", ""),
     "a rotation leaves the former secret": (

@@ -52,6 +52,27 @@ async def test_no_epoch_is_made_for_a_tag_without_sessions(world, sessions):
     assert await events_of(world, issued.token, "") == ["everyone"]
 
 
+@pytest.mark.parametrize("calls", [1, 2, 4])
+async def test_a_late_copy_of_a_call_ends_no_later_login(world, sessions, calls):
+    """A server that runs a copy of one of the last four calls, after they were answered, raises no epoch."""
+    sent = []
+
+    class Remembering:
+        async def run_durably(self, script, keys, args):
+            sent.append((script, keys, args))
+            return await world.stores.sessions.run_durably(script, keys, args)
+
+    tag = (await sessions.create("ada")).token.digest[:2]
+    for _ in range(calls):
+        await Sessions(Remembering(), world.keyring, world.metrics).revoke_everyone()
+    await world.advance(1_000)
+    later = await sessions.create("ada")
+
+    await world.stores.sessions.run(*next(call for call in sent if call[1][0] == UNNAMED.global_epoch(tag)))
+
+    assert await verified(sessions, later.token) == later.session
+
+
 async def test_another_namespace_is_left_alone(world, sessions):
     """Two applications on a server: one logs its users out, those of the other stay."""
     shop = Sessions(world.stores.sessions, world.keyring, world.metrics, namespace=Namespace("shop"))
