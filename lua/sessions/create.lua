@@ -22,7 +22,7 @@
 -- ARGV[11] renew_ms    integer >= 0; the age at which a secret is to be renewed, or 0
 -- ARGV[12] locks       0 or 1; whether the session ends when it is idle, or locks until its absolute end
 -- ARGV[13] login       text; what is known of the login, behind its time
--- ARGV[14..] details   what else is stored, as pairs: p policy, dv device's label
+-- ARGV[14..] details   what else is stored, as pairs: p policy, dv device's label, and its data, as of patch
 -- returns  {1 created, created_ms, absolute_end_ms, idle_end_ms}, {2} the user is disabled, {3} the cap refuses
 -- expires  record at its end, memo 24 hours later; index and epoch with the last session; all_users never; events 30 days
 -- touches  records of the members of index, at the cap, all before the first write; memos of those that end

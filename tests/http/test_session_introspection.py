@@ -35,6 +35,16 @@ async def test_a_service_begins_a_session(service: Service) -> None:
     assert (found["acr"], found["amr"], found["auth_time"]) == ("aal2", ["pwd", "otp"], found["iat"])
 
 
+async def test_a_session_begins_with_its_data(service: Service) -> None:
+    """One request makes both or none."""
+    body = {"user": "ada", "data": {"cart": [1], "none": None}}
+
+    issued = await service.ask("POST", BEGIN, json=body, headers=SERVICE)
+    found = await service.ask("GET", f"{WHO}/data", headers=bearer(issued.json()["token"]))
+
+    assert found.json() == {"values": {"cart": [1]}, "version": 1}
+
+
 async def test_what_a_login_replaces_ends(service: Service) -> None:
     """ASVS 7.2.4: the session that the browser had ends with the login, also another user's."""
     token = await service.begin("eve")
@@ -65,6 +75,10 @@ BAD_BODIES: list[tuple[bytes, int, str]] = [
     (b'{"user": "ada", "acr": ""}', 422, "acr"),
     (b'{"user": "ada", "amr": ["a b"]}', 422, "amr"),
     (b'{"user": "ada", "amr": "pwd"}', 400, "amr"),
+    (b'{"user": "ada", "data": {"a b": 1}}', 422, "name"),
+    (b'{"user": "ada", "data": {"a": "%b"}}' % (b"x" * 16_384), 422, "data"),
+    (b'{"user": "ada", "data": {"a": 1, "a": 2}}', 400, "body"),
+    (b'{"user": "ada", "data": []}', 400, "data"),
     (b'{"user": 1}', 400, "user"),
     (b'{"user": null}', 400, "user"),
     (b"{}", 400, "body"),

@@ -152,8 +152,8 @@ def _of_validation(error: HTTPException) -> Response[Any]:
     first: dict[str, Any] = error.extra[0] if isinstance(error.extra, list) and error.extra else {}
     message = str(first.get("message") or error.__cause__ or error.detail)
     match = _PATH.search(message)
-    named = str(first.get("key") or (match[1] if match else "") or _BODY)
-    field = "body" if named == _BODY else named
+    key = first.get("key")
+    field = str((key if key != _BODY else "") or (match[1] if match else "") or "body")
     if message == repr(_BODY):
         return _invalid_request(field, "send a JSON object with the members of this route")
     return _invalid_request(field, _TYPES.sub(_in_json_types, _PATH.sub("", message)))

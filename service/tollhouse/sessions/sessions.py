@@ -24,7 +24,7 @@ from tollhouse.errors import InvalidInput, Steps, require_type
 from tollhouse.keyring import Keyring
 from tollhouse.keys import UNNAMED, Namespace
 from tollhouse.metrics import Metrics
-from tollhouse.scripts import DurableScriptRunner
+from tollhouse.scripts import Argument, DurableScriptRunner
 from tollhouse.sessions import tokens
 from tollhouse.sessions.csrf import is_csrf_token, make_csrf_token
 from tollhouse.sessions.events.opening import open_reader
@@ -41,7 +41,7 @@ from tollhouse.sessions.tokens import RandomBytes, Token
 from tollhouse.sessions.touches import Touches
 from tollhouse.sessions.user_keys import user_keys
 from tollhouse.sessions.validation import valid_device, valid_user
-from tollhouse.sessions.verbs.data_editor import DataEditor, DataRefused, DataResult, SessionData
+from tollhouse.sessions.verbs.data_editor import DataEditor, DataRefused, DataResult, SessionData, initial_data
 from tollhouse.sessions.verbs.disabler import Disabler, DisableResult, EnableResult
 from tollhouse.sessions.verbs.explainer import Explainer, SessionEnd
 from tollhouse.sessions.verbs.global_revoker import EveryoneResult, GlobalRevoker
@@ -109,19 +109,20 @@ class Sessions:
         replaces: Token | str | None = None,
         acr: str | None = None,
         amr: Sequence[str] = (),
+        data: Mapping[str, Any] | None = None,
     ) -> Issued | SessionRefused:
         """Begin a session under a new token; at the policy's cap, end the user's oldest session or refuse.
 
         The session that the token `replaces` opens is ended first, also another user's: it is what the client presented
         when it logged in, and would have no owner. A result is durable if both are. `acr` is the level of the login,
-        `amr` has its methods (RFC 8176).
+        `amr` has its methods (RFC 8176), `data` the values that the session begins with.
         """
         user, rules, label = self.check(user, policy=policy, device=device)
-        login = valid_login(acr, amr)
+        login, values = valid_login(acr, amr), initial_data(data)
         with Steps() as steps:
             ended = await self._end_presented(replaces, steps)
             await self._disabler.take_along(user, steps)
-            return await self._create(user, policy, rules, label, login, ended=ended)
+            return await self._create(user, policy, rules, label, login, values, ended=ended)
 
     async def verify(self, token: Token | str, *, passive: bool = False) -> Session | None:
         """Return the session of a token, and record its use soon after; None if the token opens no live session.
@@ -261,7 +262,15 @@ class Sessions:
         return result.durable
 
     async def _create(
-        self, user: str, policy: str, rules: SessionPolicy, label: str, login: LoginContext, *, ended: bool
+        self,
+        user: str,
+        policy: str,
+        rules: SessionPolicy,
+        label: str,
+        login: LoginContext,
+        values: Sequence[Argument],
+        *,
+        ended: bool,
     ) -> Issued | SessionRefused:
         own = user_keys(self._namespace, self._keyring, user)[0]
         token = tokens.issue(self._keyring, own.digest, self._random_bytes)
@@ -270,11 +279,12 @@ class Sessions:
         times = (rules.idle_ms, rules.absolute_ms)
         at_cap = (rules.cap, int(rules.at_cap == "evict-oldest"))
         kept = (rules.renew_ms or 0, int(rules.on_idle == "lock"), login_text(login))
+        details = ("p", policy, "dv", label, *values)
 
         reply, confirmed = await self._store.run_durably(
             "sessions/create",
             (own.record(token.sid), own.index, own.epoch, own.global_epoch, own.events, own.memo(token.sid)),
-            (token.sid, verifier, user, own.digest, *times, *at_cap, own.record(), *kept, "p", policy, "dv", label),
+            (token.sid, verifier, user, own.digest, *times, *at_cap, own.record(), *kept, *details),
         )
 
         refusal = _REFUSALS.get(reply[0])

@@ -43,6 +43,7 @@ class BeginBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     device: Annotated[str | None, Meta(description="A label for the list of devices, at most 120 characters.")] = None
     acr: Annotated[str | None, Meta(description="The level that the login reached, such as `aal2`.")] = None
     amr: Annotated[tuple[str, ...], Meta(description="The methods of the login (RFC 8176), such as `pwd`.")] = ()
+    data: Annotated[dict[str, Any] | None, Meta(description="The values that the session begins with.")] = None
     replaces: Annotated[str | None, Meta(description="The token of the request that logged in; it is ended.")] = None
 
 
@@ -96,7 +97,13 @@ async def begin_session(
     Send the token that the browser had as `replaces`, so that its former session ends, also another user's.
     """
     issued = await sessions.create(
-        data.user, policy=data.policy, device=data.device, replaces=data.replaces, acr=data.acr, amr=data.amr
+        data.user,
+        policy=data.policy,
+        device=data.device,
+        replaces=data.replaces,
+        acr=data.acr,
+        amr=data.amr,
+        data=data.data,
     )
     match issued:
         case Issued():

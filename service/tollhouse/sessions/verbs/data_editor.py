@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any, Final, Literal
 
 import msgspec
@@ -135,6 +136,19 @@ class DataEditor:
         if reply[0] == REUSED:
             await self._presentations.end(shown, reply)
         return reply[4:] if self._presentations.accepts(verb, shown, reply) else _OVER
+
+
+def initial_data(values: Mapping[str, Any] | None) -> tuple[Argument, ...]:
+    """Return the fields of a record that hold the data of a new session; raises InvalidInput if it is too large."""
+    if values is None:
+        return ()
+    require_type("data", values, Mapping, "give names and values")
+    fields = [(_field(name), _encoded(name, value)) for name, value in values.items() if value is not None]
+    bytes_ = sum(len(name) + len(value) for name, value in fields)
+    if bytes_ > DATA_BYTES_MAX or len(fields) > DATA_NAMES_MAX:
+        given = f"{bytes_} bytes of {len(fields)} values"
+        raise InvalidInput("data", given, f"use at most {DATA_BYTES_MAX} bytes of {DATA_NAMES_MAX} values")
+    return "z", bytes_, "k", len(fields), *chain.from_iterable(fields)
 
 
 def _pairs(changes: Mapping[str, Any]) -> list[str | bytes]:

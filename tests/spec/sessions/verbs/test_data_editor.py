@@ -48,6 +48,37 @@ async def test_a_new_session_has_no_data(sessions):
     assert await sessions.data(issued.token) == SessionData(values={}, version=1)
 
 
+async def test_a_session_may_begin_with_data(world, sessions):
+    """Its values are there with the session, without None; its bounds count them as if they had been patched in."""
+    full = {"lang": "de", "gone": None, "cart": [1], "text": "x" * (DATA_BYTES_MAX - 24)}
+    issued = await sessions.create("ada", data=full)
+
+    assert await sessions.data(issued.token) == SessionData(
+        values={name: value for name, value in full.items() if value is not None}, version=1
+    )
+    too_large = await sessions.patch(issued.token, {"text": "x" * (DATA_BYTES_MAX - 23)})
+    assert too_large == DataRefused(reason="too-large", version=1)
+    assert await sessions.patch(issued.token, {"text": None, "more": 1}) == DataResult(version=2)
+    await assert_sound(world)
+
+
+@pytest.mark.parametrize(
+    ("data", "field"),
+    [
+        ({"text": "x" * (DATA_BYTES_MAX - 6)}, "data"),
+        ({f"n{number}": 1 for number in range(DATA_NAMES_MAX + 1)}, "data"),
+        ({"a b": 1}, "name"),
+        ({"a": object()}, "a"),
+        (["a"], "data"),
+    ],
+    ids=["bytes", "values", "name", "value", "no names"],
+)
+async def test_a_session_with_data_that_cannot_be_is_not_created(world, sessions, data, field):
+    """Nothing is written, and the error names what is wrong."""
+    assert await refused(sessions.create("ada", data=data)) == field
+    assert await records(world) == []
+
+
 async def test_a_patch_changes_what_it_names(world, sessions):
     """Values are set and removed by name, the others stay, and each patch raises the version."""
     token = (await sessions.create("ada")).token
