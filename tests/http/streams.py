@@ -55,9 +55,11 @@ async def messages_of(lines: AsyncIterator[str]) -> AsyncGenerator[dict[str, Any
 
 
 @asynccontextmanager
-async def served_with(url: str = "fake://", *, most: int = 8, pace: Pace = QUICK) -> AsyncGenerator[Served]:
+async def served_with(
+    url: str = "fake://", *, most: int = 8, pace: Pace = QUICK, **changes: Any
+) -> AsyncGenerator[Served]:
     """Serve on a store, by default one with data of its own."""
-    tollhouse = wiring.open(settings_at(url))
+    tollhouse = wiring.open(settings_at(url, **changes))
     keys, streams = ApiKeys(tollhouse), EventStreams(tollhouse.metrics, most=most, pace=pace)
     app = create_app(tollhouse, keys=keys, streams=streams)
     async with (

@@ -9,13 +9,15 @@ from typing import Any
 
 import pytest
 
-from tests.http.client import ADMIN, SERVICE, Service
+from tests.http.client import ADMIN, SERVICE, Service, settings_at
+from tests.http.sockets import connection_to, listening
 from tests.http.streams import PATH, PATIENCE_S, Served, served_with
 from tollhouse.errors import StoreUnavailable
 from tollhouse.http.sessions.event_stream import EventStream, EventStreams, Pace
 from tollhouse.metrics import Metrics
 from tollhouse.sessions.events.event import SessionEvent
 from tollhouse.sessions.events.reader import SessionEventBatch
+from tollhouse.sessions.tokens import verifier
 
 EVENT = SessionEvent(id="7-0-0a", at=5, kind="created", user="ada", sid="x")
 
@@ -43,6 +45,8 @@ async def test_an_administrator_sees_what_happens_to_sessions(streaming: Served)
         "sid": issued.session.sid,
     }
     shown = repr((created, rotated))
+    verifiers = [verifier(streaming.tollhouse.keyring, token) for token in (issued.token, rotation.token)]
+    assert not [text for text in verifiers if text is None or text in shown]
     assert issued.token.secret not in shown
     assert rotation.token.secret not in shown
     assert "v1." not in shown
@@ -228,11 +232,11 @@ async def test_a_silent_stream_says_that_it_lives_and_how_far_it_is() -> None:
 
 
 async def test_a_store_that_is_down_ends_no_stream() -> None:
-    """A comment says once that the store does not answer; when it does, the stream goes on."""
+    """A comment says once that events cannot be read; when they can, the stream goes on."""
     async with client_of(Reader(None, None, batch(EVENT), None, batch()), Pace(poll_s=0)) as client:
         said = [await client.parts.get() for _ in range(3)]
 
-    assert said[0] == said[2] == b": the store does not answer; the stream goes on when it does\n\n"
+    assert said[0] == said[2] == b": events cannot be read now; the stream goes on when they can\n\n"
     assert b"\nevent: created\n" in said[1]
 
 
@@ -258,6 +262,24 @@ async def test_nothing_waits_for_a_client_that_does_not_read() -> None:
 
         assert reader.asked == asked
         assert client.parts.qsize() <= 4 * asked
+
+
+async def test_a_client_that_reads_nothing_is_disconnected() -> None:
+    """When the buffers of its connection are full and `idle_timeout_ms` is over, its stream ends."""
+    streams, is_over = EventStreams(Metrics()), asyncio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        reader: Any = Reader(batch(*[EVENT] * 2_000, more=True))
+        await EventStream(streams, reader)(scope, receive, send)
+        is_over.set()
+
+    settings = settings_at("fake://", idle_timeout_ms=200)
+    async with listening(app, settings) as port, connection_to(port) as client, asyncio.timeout(PATIENCE_S):
+        client.pause()
+        client.write(b"GET / HTTP/1.1\r\nHost: app\r\n\r\n")
+        await is_over.wait()
+
+    assert not streams.open
 
 
 async def test_a_request_that_ends_while_it_is_admitted_leaves_room(service: Service) -> None:

@@ -1,5 +1,5 @@
 """Sessions: tokens, records and revocations, and the verbs on them.
 
-`sessions` < `verbs` < `touches`, `presentation` < `revoker` < `revocation_log` < `revocations` < `records` <
+`sessions` < `events`, `verbs` < `touches`, `presentation` < `revoker` < `revocation_log` < `revocations` < `records` <
 `logins`, `tokens`, `user_keys`, `policies`, `csrf`, `validation`
 """

@@ -31,7 +31,7 @@ STREAMS_MAX: Final = 8
 _RETRY_MS: Final = 2_000
 """How soon a client is to connect again."""
 _EVENTS_AT_ONCE: Final = 64
-_DOWN: Final = b": the store does not answer; the stream goes on when it does\n\n"
+_DOWN: Final = b": events cannot be read now; the stream goes on when they can\n\n"
 _HEADERS: Final[Headers] = [
     (b"content-type", f"{MEDIA_TYPE}; charset=utf-8".encode()),
     NO_STORE,
