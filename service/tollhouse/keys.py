@@ -80,6 +80,11 @@ class Namespace:
         """Return the key of one account."""
         return f"{self._account}{{{user_digest[:2]}}}:{user_digest}"
 
+    @property
+    def accounts(self) -> str:
+        """The pattern of all accounts; a namespace has no character that means others in it."""
+        return f"{self._account}{{??}}:*"
+
     def cache(self, prefix: str = PREFIX) -> CacheNames:
         """Return the names of a cache whose keys begin with `prefix`."""
         return CacheNames(prefix, self.name)

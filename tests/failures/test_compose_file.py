@@ -28,10 +28,10 @@ BESIDE_SCRIPTS: dict[StoreName, set[str]] = {
     "sessions": {"set", "wait", "waitaof", "subscribe", "replconf"},
     "limits": {"subscribe", "wait"},
     "cache": {"scan", "wait"},
-    "accounts": {"set", "wait", "waitaof"},
+    "accounts": {"set", "scan", "wait", "waitaof"},
 }
 """What a store sends besides its scripts: to have a write confirmed, also for `max_unreplicated_ms`, to hear of
-revocations and of units that came back, to walk over keys.
+revocations and of units that came back, to walk over keys; by `tollhouse accounts secrets`, too.
 
 The first store's account also asks for the role of servers, and has a replica that is promoted acknowledge at once.
 """

@@ -8,6 +8,7 @@ from typing import Final
 import click
 from rich_click import RichGroup
 
+from tollhouse.cli.accounts.commands import accounts
 from tollhouse.cli.cache import cache
 from tollhouse.cli.check import check
 from tollhouse.cli.demo import demo
@@ -30,7 +31,7 @@ def cli() -> None:
     """Sessions, rate limits and cached results, on Redis and Valkey."""
 
 
-for command in (serve, check, demo, limits, cache, sessions, drill):
+for command in (serve, check, demo, limits, cache, sessions, accounts, drill):
     cli.add_command(command)
 
 

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from tollhouse import wiring
 from tollhouse.cli.service_file import load_for_running_service
+from tollhouse.errors import ConfigurationError
 from tollhouse.settings import Settings
 from tollhouse.stores.status import place_of
 from tollhouse.wiring import Tollhouse
@@ -28,6 +29,7 @@ CONFIG: Final = click.option(
 JSON: Final = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 
 _NO_SERVER: Final = "warning: no server is set, and no service of this user runs: this is a new one; set TOLLHOUSE_URL"
+_UNSET: Final = "give the secret of the service, in TOLLHOUSE_SECRET_FILE for example: nothing is found without"
 _UNKEYED: Final = "warning: no secret is set; a service with a secret uses other key names"
 
 
@@ -73,6 +75,17 @@ def cache_of(tollhouse: Tollhouse) -> str:
 def sessions_of(tollhouse: Tollhouse) -> str:
     """Return which sessions a command uses: their store, without credentials, and the namespace."""
     return f"{place_of(tollhouse.stores.sessions)}{_namespace(tollhouse)}"
+
+
+def accounts_of(tollhouse: Tollhouse) -> str:
+    """Return which accounts a command uses: their store, without credentials, and the namespace."""
+    return f"{place_of(tollhouse.stores.accounts)}{_namespace(tollhouse)}"
+
+
+def require_secret(tollhouse: Tollhouse) -> None:
+    """Raise ConfigurationError if there is no secret: what a service has stored under one is not found then."""
+    if not tollhouse.keyring.keyed:
+        raise ConfigurationError("TOLLHOUSE_SECRET", None, _UNSET)
 
 
 def print_result(value: T, render: Callable[[T], Any], *, as_json: bool) -> None:

@@ -13,7 +13,7 @@ import click
 from rich_click import RichCommand, RichGroup
 
 from tollhouse.accounts.names import canonical
-from tollhouse.cli.query import CONFIG, JSON, print_result, query, sessions_of
+from tollhouse.cli.query import CONFIG, JSON, print_result, query, require_secret, sessions_of
 from tollhouse.cli.sessions import output
 from tollhouse.cli.sessions.output import (
     RevokedSession,
@@ -23,7 +23,7 @@ from tollhouse.cli.sessions.output import (
     SessionSource,
     UserStatusReport,
 )
-from tollhouse.errors import ConfigurationError, InvalidInput
+from tollhouse.errors import InvalidInput
 from tollhouse.sessions import tokens
 from tollhouse.sessions.records import Session
 from tollhouse.sessions.sessions import Sessions
@@ -33,7 +33,6 @@ T = TypeVar("T")
 
 _TOKEN_BYTES_MAX: Final = 1_024
 _NO_SID: Final = "that is no id of a session: give one of those that `tollhouse sessions list` shows, and never a token"
-_UNKEYED: Final = "give the secret of the service, in TOLLHOUSE_SECRET_FILE for example: no session is found without"
 
 
 def _checked_sid(_context: click.Context, _parameter: click.Parameter, text: str | None) -> str | None:
@@ -188,8 +187,7 @@ def _query(config: Path | None, ask: Callable[[Tollhouse], Awaitable[T]]) -> T:
     """
 
     async def with_secret(tollhouse: Tollhouse) -> T:
-        if not tollhouse.keyring.keyed:
-            raise ConfigurationError("TOLLHOUSE_SECRET", None, _UNKEYED)
+        require_secret(tollhouse)
         return await ask(tollhouse)
 
     return query(config, with_secret)

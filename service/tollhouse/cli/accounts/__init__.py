@@ -1,0 +1,1 @@
+"""`tollhouse accounts`: what an operator asks of accounts."""

@@ -1,0 +1,46 @@
+"""Which secrets accounts need, counted over all of a namespace."""
+
+from __future__ import annotations
+
+import asyncio
+
+from tests.spec.accounts.test_records import MINUTE_MS, Processes
+from tollhouse.accounts.secret_uses import count_secret_uses
+from tollhouse.keys import UNNAMED, Namespace
+
+
+async def test_accounts_are_counted_by_the_secret_that_they_need(world):
+    """An account counts under the older secret until its user logs in; pending ones and other namespaces do not."""
+    processes, shop = Processes(world), Namespace("shop")
+    older, newest = (processes.keyring(order).key_ids()[0] for order in ("before", "after"))
+    for user in ("ada", "eve", "bob"):
+        await processes.sign_up("before", user)
+    run, digest = world.stores.accounts.run, "0" * 32
+    await run("accounts/create", [UNNAMED.account(digest)], ["may", "hash", newest, MINUTE_MS])
+    await run("accounts/create", [shop.account(digest)], ["may", "hash", newest, 0])
+    await world.command("accounts", "SET", UNNAMED.marker("accounts"), "")
+
+    counts = [await count_secret_uses(world.stores.accounts, UNNAMED)]
+    for user in ("ada", "eve", "bob"):
+        await processes.login("front", user)
+        await world.advance(MINUTE_MS)
+        counts.append(await count_secret_uses(world.stores.accounts, UNNAMED))
+
+    assert counts == [{older: 3}, {older: 2, newest: 1}, {older: 1, newest: 2}, {newest: 3}]
+    assert await count_secret_uses(world.stores.accounts, shop) == {newest: 1}
+
+
+async def test_a_store_without_accounts_needs_no_secret(world):
+    """Nothing is counted if there is nothing."""
+    assert await count_secret_uses(world.stores.accounts, UNNAMED) == {}
+
+
+async def test_many_accounts_are_counted_in_steps(embedded):
+    """A scan of several steps misses none."""
+    run = embedded.stores.accounts.run
+    keys = [UNNAMED.account(f"{number:032x}") for number in range(800)]
+    await asyncio.gather(*(run("accounts/create", [key], ["ada", "hash", f"{key[-1]}", 0]) for key in keys))
+
+    counts = await count_secret_uses(embedded.stores.accounts, UNNAMED)
+
+    assert counts == {f"{digit:x}": 50 for digit in range(16)}

@@ -1,0 +1,88 @@
+"""`tollhouse accounts` on a store of this process."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from pathlib import Path
+
+import msgspec
+import pytest
+from click.testing import CliRunner, Result
+
+import tollhouse
+from tollhouse.cli import commands
+from tollhouse.errors import ConfigurationError
+from tollhouse.keyring import Keyring
+
+OLD, NEW = "the-old-secret-of-the-service-for-tests", "the-new-secret-of-the-service-for-tests"
+OLD_ID, NEW_ID = (Keyring(secrets=(secret.encode(),)).key_ids()[0] for secret in (OLD, NEW))
+_NUMBERS = itertools.count()
+
+
+@pytest.fixture
+def url() -> str:
+    """A server of its own."""
+    return f"fake://cli-accounts-{next(_NUMBERS)}"
+
+
+def secrets(url: str, folder: Path, *args: str, secret: str) -> Result:
+    """Run `tollhouse accounts secrets` as an operator who has set the URL and the secrets."""
+    variables = {"TOLLHOUSE_URL": url, "TOLLHOUSE_SECRET": secret, "XDG_RUNTIME_DIR": str(folder)}
+    return CliRunner().invoke(commands.cli, ["accounts", "secrets", *args], env=variables)
+
+
+def stored(url: str, *key_ids: str) -> None:
+    """Store an account for each key id of a hash."""
+
+    async def main() -> None:
+        async with tollhouse.open(url) as th:
+            for number, key_id in enumerate(key_ids):
+                key = th.namespace.account(f"{number:032x}")
+                await th.stores.accounts.run("accounts/create", (key,), ("ada", "hash", key_id, 0))
+
+    asyncio.run(main())
+
+
+def test_accounts_of_an_older_secret_are_counted(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exit code 1 while an account needs another secret than the newest; one that is not set is said to be missing."""
+    monkeypatch.chdir(tmp_path)
+    stored(url, OLD_ID, NEW_ID, NEW_ID, "0badc0de")
+
+    shown = secrets(url, tmp_path, secret=f"{NEW},{OLD}")
+    told = secrets(url, tmp_path, "--json", secret=f"{NEW},{OLD}")
+
+    assert (shown.exit_code, told.exit_code) == (1, 1)
+    assert shown.stdout.splitlines()[1:] == [
+        f"{NEW_ID}: 2 (the newest)",
+        f"{OLD_ID}: 1 (an older one)",
+        "0badc0de: 1 (not set here: these users cannot log in)",
+    ]
+    answer = msgspec.json.decode(told.stdout)
+    assert answer["key_ids"] == [NEW_ID, OLD_ID]
+    assert answer["accounts"] == {OLD_ID: 1, NEW_ID: 2, "0badc0de": 1}
+    assert answer["store"].startswith(url)
+
+
+def test_an_older_secret_can_go_if_no_account_needs_it(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exit code 0 if all accounts need the newest secret alone, also without accounts."""
+    monkeypatch.chdir(tmp_path)
+    empty = secrets(url, tmp_path, secret=f"{NEW},{OLD}")
+    stored(url, NEW_ID)
+
+    done = secrets(url, tmp_path, secret=f"{NEW},{OLD}")
+
+    assert (empty.exit_code, done.exit_code) == (0, 0)
+    assert f"{OLD_ID}: 0 (an older one)" in done.stdout
+
+
+def test_without_a_secret_nothing_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the secret of the service no key id means anything: that is a mistake of the setup."""
+    monkeypatch.chdir(tmp_path)
+
+    done = secrets("redis://127.0.0.1:1", tmp_path, secret="")
+
+    assert isinstance(done.exception, ConfigurationError)
+    assert done.stdout == ""
