@@ -127,6 +127,17 @@ DURABLE = [
 ]
 
 
+async def test_the_form_of_an_introspection_is_described() -> None:
+    """It is the one body that is no JSON, so a generated client has to learn that from the document."""
+    schema, _ = await document()
+
+    body = schema["paths"]["/v1/introspect"]["post"]["requestBody"]
+    (form,) = body["content"].values()
+    assert (body["required"], set(body["content"])) == (True, {"application/x-www-form-urlencoded"})
+    assert form["schema"]["required"] == ["token"]
+    assert set(form["schema"]["properties"]) == {"token", "token_type_hint", "csrf_token"}
+
+
 async def test_routes_that_change_sessions_describe_whether_that_is_durable() -> None:
     """`Tollhouse-Durable` stands in the document of each route that begins, ends or replaces sessions."""
     schema, _ = await document()

@@ -223,6 +223,15 @@ async def test_a_renewal_that_fails_does_not_fail_the_request(own_service: Servi
     )
 
 
+async def test_what_is_no_token_is_counted(own_service: Service) -> None:
+    """A client that sends another text in place of its token shows in the metrics, and costs no call of the store."""
+    for headers in (cookie("none"), bearer("none")):
+        assert (await own_service.ask("GET", WHO, headers=headers)).status_code == 401
+
+    text = (await own_service.ask("GET", "/metrics")).text
+    assert 'session_operations_total{operation="verify",outcome="malformed"} 2.0' in text
+
+
 async def test_a_slow_response_leaves_the_cookie_as_it_is(service: Service) -> None:
     """A response that begins long after its renewal may be about a token that was replaced since: it sets none."""
     issued = await service.tollhouse.sessions.create("ada")

@@ -100,12 +100,13 @@ class Authentication(ASGIMiddleware):
         return await self._user(scope, address)
 
     async def _user(self, scope: Mapping[str, Any], address: str) -> Caller:
-        token, passive = tokens.parse(session_token(scope, self._cookie)), is_passive(scope)
-        if token is None:
+        text, passive = session_token(scope, self._cookie), is_passive(scope)
+        if not text:
             return Caller(address=address)
-        session = await self._tollhouse.sessions.verify(token, passive=passive)
-        if session is None:
-            return Caller(address=address, session_is_over=True)
+        token = tokens.parse(text)
+        session = await self._tollhouse.sessions.verify(text if token is None else token, passive=passive)
+        if token is None or session is None:
+            return Caller(address=address, session_is_over=token is not None)
         by_cookie, renewed = is_by_cookie(scope), None
         if session.renewal_due and by_cookie and not passive:
             renewed = await self._renewals.renew(token)

@@ -7,12 +7,14 @@ the token that it got, as a bearer token, on the routes of users.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Annotated, Any, Final, assert_never
 from urllib.parse import parse_qsl
 
 from litestar import Request, Response, post
 from litestar.di import NamedDependency
 from litestar.exceptions import ValidationException
+from litestar.openapi.spec import OpenAPIMediaType, OpenAPIType, Operation, RequestBody, Schema
 from litestar.params import JSONBody, RawBody
 from msgspec import UNSET, Meta, Struct, UnsetType
 from msgspec.structs import replace
@@ -33,6 +35,16 @@ from tollhouse.suggest import one_of
 _PARAMETERS: Final = ("token", "token_type_hint", "csrf_token")
 _PLAIN: Final = re.compile(r"[a-z_]{1,32}")
 _FIELDS_MAX: Final = 8
+
+
+@dataclass
+class FormOperation(Operation):
+    """Describes the form of an introspection in the OpenAPI document: its handler reads the body by itself."""
+
+    def __post_init__(self) -> None:
+        text = Schema(type=OpenAPIType.STRING)
+        form = Schema(type=OpenAPIType.OBJECT, required=["token"], properties=dict.fromkeys(_PARAMETERS, text))
+        self.request_body = RequestBody(required=True, content={FORM: OpenAPIMediaType(schema=form)})
 
 
 class BeginBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -115,7 +127,13 @@ async def begin_session(
             assert_never(issued)
 
 
-@post("/introspect", status_code=200, responses=problems(400, 401, 403, 413, 415, 429, 503), opt={"media_type": FORM})
+@post(
+    "/introspect",
+    status_code=200,
+    responses=problems(400, 401, 403, 413, 415, 429, 503),
+    operation_class=FormOperation,
+    opt={"media_type": FORM},
+)
 async def introspect(
     request: Request[Any, Any, Any], body: RawBody, sessions: NamedDependency[Sessions]
 ) -> Response[IntrospectionAnswer]:
