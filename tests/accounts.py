@@ -22,6 +22,7 @@ HOUR_MS = 3_600_000
 POLICIES = {
     "default": SessionPolicy(idle_ms=HOUR_MS, absolute_ms=24 * HOUR_MS),
     "single": SessionPolicy(idle_ms=HOUR_MS, absolute_ms=24 * HOUR_MS, cap=1, at_cap="refuse"),
+    "asking": SessionPolicy(idle_ms=HOUR_MS, absolute_ms=24 * HOUR_MS, cap=1, at_cap="ask"),
 }
 ROTATED_SECRET = b"the next secret, also 32 bytes or more"
 

@@ -1,9 +1,9 @@
 -- lib/begin_session.lua: write a new session: its record, its memo, its place in the index, and the epochs that it lives in.
 --
 -- `new` has sid, verifier, user, digest, idle_ms, absolute_ms, renew_ms, locks, login (what is known of it, behind its
--- time), and the epochs user_epoch and global_epoch; own_epoch and all_epoch are those that are stored, nil if lost.
--- `details` are more fields of the record, as pairs. Include lib/lengthen.lua, lib/keep_until.lua and
--- lib/write_event.lua first.
+-- time, login_ms, which is now if it is nil), and the epochs user_epoch and global_epoch; own_epoch and all_epoch are
+-- those that are stored, nil if lost. `details` are more fields of the record, as pairs. Include lib/lengthen.lua,
+-- lib/keep_until.lua and lib/write_event.lua first.
 local function begin_session(record, index, epoch, all_users, events, memo, now_ms, new, details)
   local absolute_end_ms, idle_end_ms = now_ms + new.absolute_ms, now_ms + new.idle_ms
   if not new.own_epoch then redis.call('HSET', epoch, 'ep', new.user_epoch) end
@@ -11,7 +11,7 @@ local function begin_session(record, index, epoch, all_users, events, memo, now_
   lengthen(epoch, new.absolute_ms)
   redis.call('HSET', record, 'h', new.verifier, 'u', new.user, 'd', new.digest, 'c', now_ms, 'l', now_ms,
     'x', absolute_end_ms, 'w', new.idle_ms, 'e', new.user_epoch, 'ge', new.global_epoch, 'g', 1,
-    'au', now_ms .. ' ' .. new.login, unpack(details))
+    'au', (new.login_ms or now_ms) .. ' ' .. new.login, unpack(details))
   if new.renew_ms > 0 then redis.call('HSET', record, 'n', new.renew_ms, 'ra', now_ms + new.renew_ms) end
   if new.locks == 1 then redis.call('HSET', record, 'lk', 1) end
   redis.call('HSET', memo, 'h', new.verifier, 'd', new.digest, 'x', absolute_end_ms, 'ge', new.global_epoch)

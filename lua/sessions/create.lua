@@ -34,6 +34,7 @@
 --#include lib/keep_until.lua
 --#include lib/end_session.lua
 --#include lib/live_sessions.lua
+--#include lib/remove_over.lua
 --#include lib/write_event.lua
 --#include lib/begin_session.lua
 
@@ -54,10 +55,7 @@ if made[1] then return redis.error_reply('ERR this sid belongs to another sessio
 if own[2] == '1' then return {2} end
 if #live >= cap and evict == 0 then return {3} end
 
-redis.call('ZREMRANGEBYSCORE', index, '-inf', now_ms)
-for _, ghost in ipairs(over) do
-  end_session(records .. ghost, index, records .. ghost .. ':memo', ghost, 'revoked-all', now_ms)
-end
+remove_over(index, records, over, now_ms)
 for i = 1, #live - cap + 1 do
   end_session(records .. live[i], index, records .. live[i] .. ':memo', live[i], 'evicted', now_ms)
   write_event(events, now_ms, 'evicted', user, live[i])

@@ -73,11 +73,12 @@ from tollhouse.metrics import Metrics
 from tollhouse.sessions.events.event import SessionEvent
 from tollhouse.sessions.events.reader import SessionEventBatch, SessionEventReader
 from tollhouse.sessions.logins import Impersonation
-from tollhouse.sessions.outcomes import Issued, Rotation, SessionRefused
+from tollhouse.sessions.outcomes import CapReached, Issued, Rotation, SessionRefused
 from tollhouse.sessions.policies import SessionPolicy
 from tollhouse.sessions.records import Session
 from tollhouse.sessions.revoker import RevokeAllResult, RevokeResult
 from tollhouse.sessions.sessions import Sessions
+from tollhouse.sessions.tickets import Ticket
 from tollhouse.sessions.tokens import Token
 from tollhouse.sessions.verbs.data_editor import DataRefused, DataResult, SessionData
 from tollhouse.sessions.verbs.disabler import DisableResult, EnableResult
@@ -107,6 +108,7 @@ __all__ = [
     "CacheTTL",
     "CacheUsage",
     "CachedFunction",
+    "CapReached",
     "Charge",
     "ConfigurationError",
     "CredentialsFunction",
@@ -173,6 +175,7 @@ __all__ = [
     "StoreUnavailable",
     "Take",
     "TakeAllResult",
+    "Ticket",
     "Token",
     "Tollhouse",
     "TollhouseError",

@@ -64,6 +64,10 @@ class Namespace:
         """Return the key of the index of a user's live sessions, scored by expiry."""
         return f"{self._session}{{{tag}}}:user:{user_digest}"
 
+    def session_ticket(self, tag: str, user_digest: str) -> str:
+        """Return the key of the login of a user that waits until the user ended a session."""
+        return f"{self._session}{{{tag}}}:ticket:{user_digest}"
+
     def user_epoch(self, tag: str, user_digest: str) -> str:
         """Return the key of a user's revocation epoch: sessions that began before it are revoked."""
         return f"{self._session}{{{tag}}}:epoch:{user_digest}"

@@ -26,12 +26,15 @@ HIDDEN: Final = "***"
 _OWN_LOGGERS = ("tollhouse", "uvicorn")
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
 _NO_FIELDS = frozenset({"timestamp", "level", "logger", "message", "event", "exception"})
-_SENSITIVE = re.compile(r"authorization|cookie|password|secret|token|api[_-]?key", re.IGNORECASE)
+_SENSITIVE = re.compile(r"authorization|cookie|password|secret|token|ticket|api[_-]?key", re.IGNORECASE)
 _SECRETS = (
-    (re.compile(r"\bv1\.[0-9a-f]{8}\.[0-9a-f]+\.[\w.-]+"), f"v1.{HIDDEN}"),
+    (re.compile(r"\b([vt]1)\.[0-9a-f]{8}\.[0-9a-f]+\.[\w.-]+"), rf"\1.{HIDDEN}"),
     (re.compile(r"((?i:authorization|cookie|x-api-key)['\"]?\s?[:=,]\s?(?:b?['\"])?)[^'\"\r\n]+"), rf"\1{HIDDEN}"),
     (re.compile(r"\b(Bearer|Basic) [\w.~+/=-]+", re.IGNORECASE), rf"\1 {HIDDEN}"),
-    (re.compile(r"([?&][\w-]{0,40}(?:password|secret|token)[\w-]{0,40}=)[^&\s'\"]+", re.IGNORECASE), rf"\1{HIDDEN}"),
+    (
+        re.compile(r"([?&][\w-]{0,40}(?:password|secret|token|ticket)[\w-]{0,40}=)[^&\s'\"]+", re.IGNORECASE),
+        rf"\1{HIDDEN}",
+    ),
     (re.compile(r"(://[^\s:@/]{0,256}:)\S{1,4096}@"), rf"\1{HIDDEN}@"),
 )
 

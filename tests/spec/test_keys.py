@@ -48,6 +48,11 @@ NAMES: list[tuple[Callable[[Namespace], str], str, str]] = [
         "tollhouse:session:shop:{0f}:sid:s:memo",
     ),
     (lambda ns: ns.user_sessions("0f", "d"), "tollhouse:session:{0f}:user:d", "tollhouse:session:shop:{0f}:user:d"),
+    (
+        lambda ns: ns.session_ticket("0f", "d"),
+        "tollhouse:session:{0f}:ticket:d",
+        "tollhouse:session:shop:{0f}:ticket:d",
+    ),
     (lambda ns: ns.user_epoch("0f", "d"), "tollhouse:session:{0f}:epoch:d", "tollhouse:session:shop:{0f}:epoch:d"),
     (lambda ns: ns.global_epoch("0f"), "tollhouse:session:{0f}:everyone", "tollhouse:session:shop:{0f}:everyone"),
     (lambda ns: ns.session_events("0f"), "tollhouse:session:{0f}:events", "tollhouse:session:shop:{0f}:events"),

@@ -15,6 +15,7 @@ from tollhouse.keyring import Keyring
 from tollhouse.sessions import tokens
 
 TOKEN = tokens.issue(Keyring(secrets=(b"a secret for tests, 32 bytes or more",)), "7f" * 16).reveal()
+TICKET = "t1.0123abcd." + "7f" * 16 + "." + "Qx_-" * 10 + "QxA"
 
 
 class Terminal(io.StringIO):
@@ -113,11 +114,13 @@ def test_the_default_stream_is_stderr(capsys: pytest.CaptureFixture[str]) -> Non
 
 SECRETS = [
     (f"session {TOKEN} ended", "session v1.*** ended"),
+    (f"login {TICKET} waits", "login t1.*** waits"),
     ("Authorization: Bearer abc.def", "Authorization: ***"),
     ("got Bearer abc.def==, Basic dTpw", "got Bearer ***, Basic ***"),
     ("(b'cookie', b'a=1; b=2'), (b'host', b'h')", "(b'cookie', b'***'), (b'host', b'h')"),
     ("X-Api-Key=abc", "X-Api-Key=***"),
     ("GET /x?a=1&password=hunter2&b=2", "GET /x?a=1&password=***&b=2"),
+    ("GET /x?ticket=abc", "GET /x?ticket=***"),
     ("redis://u:p@ss@h:1/0 lost", "redis://u:***@h:1/0 lost"),
     ("redis://:pa/ss@h", "redis://:***@h"),
     ("redis+sentinel://h?sentinel_password=x", "redis+sentinel://h?sentinel_password=***"),

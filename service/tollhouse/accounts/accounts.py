@@ -31,13 +31,13 @@ from tollhouse.limits.limiter import Limiter
 from tollhouse.logs import Log
 from tollhouse.metrics import Metrics
 from tollhouse.scripts import DurableScriptRunner
-from tollhouse.sessions.outcomes import Issued, SessionRefused
+from tollhouse.sessions.outcomes import CapReached, Issued, SessionRefused
 from tollhouse.sessions.sessions import Sessions
 from tollhouse.sessions.tokens import Token
 
 _log: Final = Log("tollhouse.accounts")
 
-_Begin = Callable[[], Awaitable[Issued | SessionRefused]]
+_Begin = Callable[[], Awaitable[Issued | SessionRefused | CapReached]]
 """Begins the session of a login."""
 
 
@@ -139,10 +139,11 @@ class Accounts:
         device: str | None = None,
         policy: str = "default",
         replaces: Token | str | None = None,
-    ) -> LoginSucceeded | WrongCredentials | TooManyAttempts | SessionRefused:
+    ) -> LoginSucceeded | WrongCredentials | TooManyAttempts | SessionRefused | CapReached:
         """Begin a session if the password is right; raises InvalidInput and Overloaded as `sign_up` does.
 
-        The session of the token `replaces`, which the client presented, is ended then.
+        The session of the token `replaces`, which the client presented, is ended then. At the cap of a policy that asks
+        the result is what `Sessions.resume` needs, which goes on with the login.
         """
         name, encoded = canonical(user), password_bytes(password)
         self._sessions.check(name, policy=policy, device=device)
@@ -173,7 +174,7 @@ class Accounts:
 
     async def _log_in(
         self, attempt: Attempt, found: NameRecords, encoded: bytes, begin: _Begin
-    ) -> LoginSucceeded | WrongCredentials | SessionRefused:
+    ) -> LoginSucceeded | WrongCredentials | SessionRefused | CapReached:
         try:
             if await self._verify(attempt, found, encoded):
                 return await self._begin_session(attempt, begin)
@@ -210,7 +211,7 @@ class Accounts:
 
     async def _begin_session(
         self, attempt: Attempt, begin: _Begin
-    ) -> LoginSucceeded | WrongCredentials | SessionRefused:
+    ) -> LoginSucceeded | WrongCredentials | SessionRefused | CapReached:
         # The right password is what restores the limits. They stay restored if no session can be created, for a
         # guesser gains nothing by it: it takes the password to get here.
         self._attempts.begin_to_settle(attempt)

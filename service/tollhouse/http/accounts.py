@@ -27,8 +27,9 @@ from tollhouse.http.limits.responses import TakeResponses
 from tollhouse.http.openapi import SESSION, problems
 from tollhouse.http.problems import litestar_response, problem
 from tollhouse.http.sessions.bodies import token_response
+from tollhouse.http.sessions.cap import cap_problem
 from tollhouse.limits.decision import Decision
-from tollhouse.sessions.outcomes import SessionRefused
+from tollhouse.sessions.outcomes import CapReached, SessionRefused
 from tollhouse.sessions.sessions import Sessions
 
 _DEVICE_LENGTH = 120
@@ -84,7 +85,8 @@ async def login(
 ) -> Response[Any]:
     """Log in, always with a new session and token; 401 is the same for a wrong user name and a wrong password.
 
-    The session whose token the request has is ended by it.
+    The session whose token the request has is ended by it. At the cap of a policy that asks it is 409 `session-cap`,
+    with what `POST /v1/login/cap` needs to go on.
     """
     result = await accounts.login(
         data.user,
@@ -100,6 +102,8 @@ async def login(
             raise NotAuthorizedException("user name and password do not match")
         case TooManyAttempts():
             return _throttled(responses, result.decision)
+        case CapReached():
+            return cap_problem(result)
         case SessionRefused():
             return problem(409, "session-refused", "Session Refused", "end another session of this user first")
         case _:

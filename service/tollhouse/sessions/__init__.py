@@ -1,5 +1,5 @@
 """Sessions: tokens, records and revocations, and the verbs on them.
 
 `sessions` < `events`, `verbs` < `touches`, `presentation` < `revoker` < `revocation_log` < `revocations` < `records` <
-`logins`, `tokens`, `user_keys`, `policies`, `csrf`, `validation`
+`logins`, `tokens`, `user_keys`, `tickets`, `policies`, `validation`
 """

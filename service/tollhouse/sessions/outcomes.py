@@ -7,6 +7,7 @@ from typing import Literal
 from msgspec import Struct
 
 from tollhouse.sessions.records import Session
+from tollhouse.sessions.tickets import Ticket
 from tollhouse.sessions.tokens import Token
 
 
@@ -34,9 +35,32 @@ class Rotation(Struct, frozen=True, kw_only=True):
 
 
 class SessionRefused(Struct, frozen=True, kw_only=True):
-    """No session was created: the user is disabled, or has as many as the policy allows."""
+    """No session was created.
 
-    reason: Literal["disabled", "at-cap"]
+    `disabled`: the user is. `at-cap`: the user has as many as the policy allows. `ticket`: the ticket was used already,
+    replaced by that of a later login, is too old, or was ended with all sessions of the user; or it never was one.
+    """
+
+    reason: Literal["disabled", "at-cap", "ticket"]
+
+    def __bool__(self) -> Literal[False]:
+        """Return False, so that a type checker knows a true result as `Issued`."""
+        return False
+
+
+class CapReached(Struct, frozen=True, kw_only=True):
+    """No session was created yet: the user is to choose `ends` or more of these sessions, which end in its place.
+
+    The choice goes to `Sessions.resume` with the ticket, which is good once, until `expires_at`. `durable` is True if
+    what the call wrote survives a failover: the ticket, and the end of the session that the login replaced.
+    """
+
+    ticket: Ticket
+    expires_at: int
+    sessions: tuple[Session, ...]
+    ends: int
+    durable: bool
+    reason: Literal["at-cap"] = "at-cap"
 
     def __bool__(self) -> Literal[False]:
         """Return False, so that a type checker knows a true result as `Issued`."""

@@ -31,8 +31,8 @@ CookieLifetime = Literal["session", "persistent"]
 SameSite = Literal["lax", "strict"]
 """The requests of other sites that a browser sends the cookie with: top-level navigations, or none."""
 
-AtCap = Literal["evict-oldest", "refuse"]
-"""What a login does at the cap: end the session of the user that would expire first, or refuse."""
+AtCap = Literal["evict-oldest", "refuse", "ask"]
+"""What a login does at the cap: end the session of the user that would expire first, refuse, or ask what to end."""
 
 
 class SessionPolicy(Struct, frozen=True, kw_only=True):

@@ -51,6 +51,14 @@ def session_created(
     return _session(sid, user, policy, device, times_ms, (created_at, login))
 
 
+def session_resumed(sid: str, reply: Sequence[Any]) -> Session:
+    """Return the session of a sessions/resume reply that began one."""
+    _, created_at, expires_at, idle_expires_at, *texts = reply
+    user, policy, device, login = map(bytes.decode, texts)
+    times_ms = (created_at, created_at, expires_at, idle_expires_at)
+    return _session(sid, user, policy, device, times_ms, read_login(login))
+
+
 def session_verified(sid: str, reply: Sequence[Any]) -> tuple[Session, tuple[int, int]]:
     """Return the live session of a reply that accepted its token, and the epochs in which it began."""
     user, policy, device, login = map(bytes.decode, reply[9:])

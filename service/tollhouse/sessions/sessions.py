@@ -18,39 +18,39 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Final
+from typing import Any
+
+from msgspec.structs import replace
 
 from tollhouse.errors import InvalidInput, Steps, require_type
 from tollhouse.keyring import Keyring
 from tollhouse.keys import UNNAMED, Namespace
 from tollhouse.metrics import Metrics
-from tollhouse.scripts import Argument, DurableScriptRunner
-from tollhouse.sessions import tokens
-from tollhouse.sessions.csrf import is_csrf_token, make_csrf_token
+from tollhouse.scripts import DurableScriptRunner
 from tollhouse.sessions.events.opening import open_reader
 from tollhouse.sessions.events.reader import SessionEventReader
-from tollhouse.sessions.logins import LoginContext, login_text, valid_login
-from tollhouse.sessions.outcomes import Issued, Rotation, SessionRefused
+from tollhouse.sessions.logins import valid_login
+from tollhouse.sessions.outcomes import CapReached, Issued, Rotation, SessionRefused
 from tollhouse.sessions.policies import POLICIES, Policies, SessionPolicy
 from tollhouse.sessions.presentation import REUSED, Presentations
-from tollhouse.sessions.records import Session, is_touch_due, session_created, sessions_listed
+from tollhouse.sessions.records import Session, is_touch_due
 from tollhouse.sessions.revocation_log import RevocationLog
 from tollhouse.sessions.revocations import Cause, CauseOfAll
 from tollhouse.sessions.revoker import RevokeAllResult, Revoker, RevokeResult
+from tollhouse.sessions.tickets import Ticket
 from tollhouse.sessions.tokens import RandomBytes, Token
 from tollhouse.sessions.touches import Touches
-from tollhouse.sessions.user_keys import user_keys
 from tollhouse.sessions.validation import valid_device, valid_user
+from tollhouse.sessions.verbs.creator import Creator
+from tollhouse.sessions.verbs.csrf import is_csrf_token, make_csrf_token
 from tollhouse.sessions.verbs.data_editor import DataEditor, DataRefused, DataResult, SessionData, initial_data
 from tollhouse.sessions.verbs.disabler import Disabler, DisableResult, EnableResult
 from tollhouse.sessions.verbs.explainer import Explainer, SessionEnd
 from tollhouse.sessions.verbs.global_revoker import EveryoneResult, GlobalRevoker
+from tollhouse.sessions.verbs.lister import Lister
+from tollhouse.sessions.verbs.resumer import NewSession, Resumer
 from tollhouse.sessions.verbs.rotator import Rotator
 from tollhouse.suggest import one_of
-
-_RECORDS_PER_RUN: Final = 500
-"""The most records that one run of `sessions/list` reads: a script blocks the server."""
-_REFUSALS: Final = {2: SessionRefused(reason="disabled"), 3: SessionRefused(reason="at-cap")}
 
 
 class Sessions:
@@ -83,6 +83,9 @@ class Sessions:
         self._presentations = Presentations(keyring, namespace, metrics, self._log, self.revoker)
         self._data = DataEditor(store, metrics, self._presentations)
         self._disabler = Disabler(store, keyring, metrics, namespace, self.revoker, random_bytes)
+        self._lister = Lister(store, keyring, metrics, namespace)
+        self._resumer = Resumer(store, keyring, metrics, namespace, self.revoker, self._lister, random_bytes)
+        self._creator = Creator(store, keyring, metrics, namespace, self._resumer, random_bytes)
         self._explainer = Explainer(store, metrics, self._presentations)
         self._global_revoker = GlobalRevoker(store, metrics, namespace, self.revoker, random_bytes)
         self._rotator = Rotator(store, keyring, metrics, self._presentations, random_bytes)
@@ -110,8 +113,8 @@ class Sessions:
         acr: str | None = None,
         amr: Sequence[str] = (),
         data: Mapping[str, Any] | None = None,
-    ) -> Issued | SessionRefused:
-        """Begin a session under a new token; at the policy's cap, end the user's oldest session or refuse.
+    ) -> Issued | SessionRefused | CapReached:
+        """Begin a session under a new token; at the policy's cap, end the user's oldest session, refuse or ask.
 
         The session that the token `replaces` opens is ended first, also another user's: it is what the client presented
         when it logged in, and would have no owner. A result is durable if both are. `acr` is the level of the login,
@@ -119,10 +122,28 @@ class Sessions:
         """
         user, rules, label = self.check(user, policy=policy, device=device)
         login, values = valid_login(acr, amr), initial_data(data)
+        new = NewSession(user=user, policy=policy, rules=rules, label=label, login=login, values=values)
         with Steps() as steps:
             ended = await self._end_presented(replaces, steps)
             await self._disabler.take_along(user, steps)
-            return await self._create(user, policy, rules, label, login, values, ended=ended)
+            return await self._creator.create(new, ended=ended)
+
+    async def resume(
+        self, ticket: Ticket | str, *, end: Collection[str] = (), replaces: Token | str | None = None
+    ) -> Issued | CapReached | SessionRefused:
+        """Begin the session of a login that reached the cap, and end those that its user chose, in one step.
+
+        The session is what the login asked for. A refusal ends nothing; if too few were chosen, or another login took
+        the place, the ticket stays good. Raises InvalidInput for a sid that is not of the user. The session that the
+        token `replaces` opens, which the client presented with the ticket, is ended then.
+        """
+        with Steps() as steps:
+            result = await self._resumer.resume(ticket, end)
+            if not isinstance(result, Issued):
+                return result
+            steps.begun = True
+            ended = await self._end_presented(replaces, steps)
+            return replace(result, durable=result.durable and ended)
 
     async def verify(self, token: Token | str, *, passive: bool = False) -> Session | None:
         """Return the session of a token, and record its use soon after; None if the token opens no live session.
@@ -188,18 +209,7 @@ class Sessions:
 
     async def list(self, user: str) -> tuple[Session, ...]:
         """Return the sessions of a user, the newest first: those that live, and those that a step-up can open again."""
-        user = valid_user(user)
-        sessions: list[Session] = []
-        for own in user_keys(self._namespace, self._keyring, user):
-            sids = [sid.decode() for sid in await self._store.run("sessions/find", (own.index,), ())]
-            for first in range(0, len(sids), _RECORDS_PER_RUN):
-                part = sids[first : first + _RECORDS_PER_RUN]
-                names = (own.epoch, own.global_epoch, *(own.record(sid) for sid in part))
-                sessions.extend(
-                    sessions_listed(user, part, await self._store.run("sessions/list", names, (own.digest,)))
-                )
-        self._metrics.session("list", "ok")
-        return tuple(sorted(sessions, key=lambda session: (-session.created_at, session.sid)))
+        return await self._lister.list(user)
 
     async def why(self, token: Token | str) -> SessionEnd | None:
         """Return why the session of a token is over; None if it lives, or if the token was never its last one.
@@ -260,36 +270,3 @@ class Sessions:
         result = await self.revoker.revoke(presented.user, presented.sid, "replaced")
         steps.begun = True
         return result.durable
-
-    async def _create(
-        self,
-        user: str,
-        policy: str,
-        rules: SessionPolicy,
-        label: str,
-        login: LoginContext,
-        values: Sequence[Argument],
-        *,
-        ended: bool,
-    ) -> Issued | SessionRefused:
-        own = user_keys(self._namespace, self._keyring, user)[0]
-        token = tokens.issue(self._keyring, own.digest, self._random_bytes)
-        verifier = tokens.verifier(self._keyring, token)
-        assert verifier is not None, "the token was made under a secret that the keyring lacks"
-        times = (rules.idle_ms, rules.absolute_ms)
-        at_cap = (rules.cap, int(rules.at_cap == "evict-oldest"))
-        kept = (rules.renew_ms or 0, int(rules.on_idle == "lock"), login_text(login))
-        details = ("p", policy, "dv", label, *values)
-
-        reply, confirmed = await self._store.run_durably(
-            "sessions/create",
-            (own.record(token.sid), own.index, own.epoch, own.global_epoch, own.events, own.memo(token.sid)),
-            (token.sid, verifier, user, own.digest, *times, *at_cap, own.record(), *kept, *details),
-        )
-
-        refusal = _REFUSALS.get(reply[0])
-        self._metrics.session("create", "ok" if refusal is None else refusal.reason)
-        if refusal is not None:
-            return refusal
-        session = session_created(token.sid, user, policy, label, login, reply)
-        return Issued(session=session, token=token, durable=confirmed and ended)

@@ -54,10 +54,12 @@ class Token(Struct, frozen=True, kw_only=True):
         return f"Token(v1.{self.key_id}.<user>.{self.sid}.<hidden>)"
 
 
-def issue(keyring: Keyring, digest: str, random_bytes: RandomBytes = secrets.token_bytes) -> Token:
-    """Return a new token under the newest secret, which the digest is of, too."""
+def issue(
+    keyring: Keyring, digest: str, random_bytes: RandomBytes = secrets.token_bytes, *, key_id: str | None = None
+) -> Token:
+    """Return a new token under the secret that the digest is of, which is the newest unless `key_id` names another."""
     return Token(
-        key_id=keyring.key_ids()[0],
+        key_id=keyring.key_ids()[0] if key_id is None else key_id,
         digest=digest,
         sid=new_sid(random_bytes),
         secret=new_secret(random_bytes),

@@ -44,6 +44,11 @@ class UserKeys(Struct, frozen=True, kw_only=True):
         return self.namespace.user_sessions(self.tag, self.digest)
 
     @property
+    def ticket(self) -> str:
+        """The key of the login that waits until the user ended a session."""
+        return self.namespace.session_ticket(self.tag, self.digest)
+
+    @property
     def epoch(self) -> str:
         """The key of the user's revocation epoch and disabled flag."""
         return self.namespace.user_epoch(self.tag, self.digest)

@@ -26,7 +26,7 @@ from tollhouse.accounts.rules import PasswordRules
 from tollhouse.errors import InvalidInput, Overloaded
 from tollhouse.keys import UNNAMED
 from tollhouse.limits.decision import Decision
-from tollhouse.sessions.outcomes import Issued, SessionRefused
+from tollhouse.sessions.outcomes import CapReached, Issued, SessionRefused
 from tollhouse.stores.opening import open_stores
 from tollhouse.stores.urls import urls_by_store
 from tollhouse.worker_pool import WorkerPool
@@ -224,6 +224,20 @@ async def test_a_login_at_the_cap_is_answered_as_such(world, setup):
     assert await setup.login("ada", policy="single") == SessionRefused(reason="at-cap")
 
     assert setup.logins("refused") == 1
+
+
+async def test_a_login_at_the_cap_can_go_on(world, setup):
+    """If the policy asks, the right password gets the ticket and the sessions to choose from; a wrong one neither."""
+    await setup.sign_up("ada")
+    first = await setup.login("ada", policy="asking")
+
+    assert await setup.login("ada", policy="asking", password="wrong otters juggle plums") == WrongCredentials()
+    asked = await setup.login("ada", policy="asking")
+
+    assert isinstance(asked, CapReached)
+    assert asked.sessions == (first.issued.session,)
+    assert setup.logins("refused") == 1
+    assert isinstance(await setup.sessions.resume(asked.ticket, end=[first.issued.session.sid]), Issued)
 
 
 @pytest.mark.parametrize("options", [{"policy": "forever"}, {"device": "d" * 121}, {"password": "x" * 1_025}])

@@ -539,14 +539,18 @@ async def test_every_session_script_works_by_the_clock_of_the_server(world):
     assert (await sessions.revoke("ada", issued.session.sid)).found
     end = await sessions.why(renewed.token)
     assert abs(end.at - time.time() * 1000) < MINUTE_MS
-    assert (await sessions.revoke_all("ada")).removed == 0
-    assert (await sessions.disable("ada")).removed == 0
+    assert (await sessions.revoke_all("ada")).removed == (await sessions.disable("ada")).removed == 0
     await sessions.enable("ada")
     both = Keyring(secrets=(b"the next secret, also 32 bytes or more", *world.keyring.secrets))
     assert isinstance(await Sessions(Recorded(), both, world.metrics).create("ada"), Issued)
+    asking = SessionPolicy(idle_ms=HOUR_MS, absolute_ms=HOUR_MS, cap=1, at_cap="ask")
+    sessions = Sessions(Recorded(), world.keyring, world.metrics, {"default": asking})
+    first, asked = [await sessions.create("ada") for _ in range(2)]
+    resumed = await sessions.resume(asked.ticket, end=[first.session.sid])
+    assert abs(resumed.session.created_at - time.time() * 1000) < MINUTE_MS
     await sessions.revoke_everyone()
     scripts = {"create", "verify", "touch", "rotate", "renew", "find", "list", "revoke", "revoke_all", "set_disabled"}
-    scripts |= {"patch", "increment", "take", "data", "why", "status", "revoke_everyone"}
+    scripts |= {"patch", "increment", "take", "data", "why", "status", "revoke_everyone", "ask", "resume"}
     assert called == {f"sessions/{verb}" for verb in scripts}
     assert {name for name in SCRIPTS if name.startswith("sessions/")} == called | {"sessions/probe", "sessions/events"}
     await stores.aclose()

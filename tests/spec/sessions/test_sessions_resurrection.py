@@ -7,7 +7,7 @@ from itertools import count
 import pytest
 
 from tests.spec.stored import assert_sound, index, records
-from tollhouse.sessions.outcomes import Issued
+from tollhouse.sessions.outcomes import CapReached, Issued
 from tollhouse.sessions.policies import SessionPolicy
 from tollhouse.sessions.sessions import Sessions
 from tollhouse.sessions.verbs.data_editor import DataRefused
@@ -15,6 +15,7 @@ from tollhouse.sessions.verbs.data_editor import DataRefused
 MINUTE_MS = 60_000
 POLICIES = {
     "default": SessionPolicy(idle_ms=20 * MINUTE_MS, absolute_ms=60 * MINUTE_MS, renew_ms=MINUTE_MS),
+    "asking": SessionPolicy(idle_ms=20 * MINUTE_MS, absolute_ms=60 * MINUTE_MS, cap=1, at_cap="ask"),
     "single": SessionPolicy(idle_ms=20 * MINUTE_MS, absolute_ms=60 * MINUTE_MS, cap=1),
 }
 
@@ -83,6 +84,12 @@ async def increment(sessions, token, user):
     await sessions.increment(token, "n")
 
 
+async def resume(sessions, token, user):
+    asked = await sessions.create(user, policy="asking")
+    if isinstance(asked, CapReached):
+        await sessions.resume(asked.ticket, end=[token.sid])
+
+
 async def revoke(world, sessions, issued):
     await sessions.revoke(issued.session.user, issued.session.sid)
 
@@ -108,7 +115,7 @@ async def disable_and_enable(world, sessions, issued):
     await sessions.enable(issued.session.user)
 
 
-VERBS = [verify, look, rotate, renew, create, list_all, patch, take, increment]
+VERBS = [verify, look, rotate, renew, create, list_all, patch, take, increment, resume]
 ENDS = [revoke, revoke_all, evict, expire, disable, disable_and_enable]
 
 

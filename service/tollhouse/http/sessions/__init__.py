@@ -2,6 +2,7 @@
 
 administration   the sessions of any user, for administrators
 bodies           bodies that several of them send
+cap              a login at the cap goes on
 current          the caller's session and its token
 data             its data
 devices          the caller's sessions: list and revoke

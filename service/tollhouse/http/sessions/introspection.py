@@ -27,7 +27,8 @@ from tollhouse.http.headers import DURABLE_FIELD
 from tollhouse.http.openapi import KEY, problems
 from tollhouse.http.problems import UNIQUE_MEMBERS, problem
 from tollhouse.http.sessions.bodies import token_response
-from tollhouse.sessions.outcomes import Issued, SessionRefused
+from tollhouse.http.sessions.cap import cap_problem
+from tollhouse.sessions.outcomes import CapReached, Issued, SessionRefused
 from tollhouse.sessions.records import Session
 from tollhouse.sessions.sessions import Sessions
 from tollhouse.suggest import one_of
@@ -120,6 +121,8 @@ async def begin_session(
     match issued:
         case Issued():
             return token_response(issued, session_cookies, by_cookie=False, status_code=201)
+        case CapReached():
+            return cap_problem(issued)
         case SessionRefused():
             detail = "the user is disabled" if issued.reason == "disabled" else "end another session of the user first"
             return problem(409, "session-refused", "Session Refused", detail, members={"reason": issued.reason})

@@ -6,7 +6,7 @@ from litestar import Router
 
 from tollhouse.http.authentication import require_role
 from tollhouse.http.openapi import KEY, SESSION
-from tollhouse.http.sessions import administration, current, data, devices, events, introspection
+from tollhouse.http.sessions import administration, cap, current, data, devices, events, introspection
 
 OWN = Router(
     "/v1",
@@ -43,4 +43,7 @@ WATCHED = Router(
 )
 """What administrators see of the sessions of all users."""
 
-ROUTERS = [OWN, LISTED, FOR_SERVICES, FOR_ADMINISTRATORS, WATCHED]
+LOGINS = Router("/", route_handlers=cap.HANDLERS)
+"""What a login does that has no session yet."""
+
+ROUTERS = [LOGINS, OWN, LISTED, FOR_SERVICES, FOR_ADMINISTRATORS, WATCHED]

@@ -1,1 +1,1 @@
-"""Verbs of sessions, each with its results: rotate and renew, disable and enable, and the data of a session."""
+"""Verbs of sessions, each with its results: create and resume, rotate and renew, disable, ... and data."""

@@ -7,7 +7,7 @@ import pytest
 from tollhouse.errors import InvalidInput
 from tollhouse.keyring import Keyring
 from tollhouse.sessions import tokens
-from tollhouse.sessions.csrf import is_csrf_token, make_csrf_token
+from tollhouse.sessions.verbs.csrf import is_csrf_token, make_csrf_token
 
 OLD, NEW = b"a secret for tests, 32 bytes or more", b"another secret for tests, 32 bytes or more"
 KEYRING = Keyring(secrets=(OLD,))
