@@ -88,6 +88,7 @@ from tollhouse.settings import Settings
 from tollhouse.settings.ai import AiSettings, ModelSettings
 from tollhouse.settings.credentials import CredentialsFunction, StoreCredentials
 from tollhouse.settings.model import CacheSettings, Dialect, LimitSettings, PolicySettings
+from tollhouse.settings.sessions import SessionPolicySettings, SessionSettings
 from tollhouse.settings.watch import SettingsWatcher
 from tollhouse.wiring import Tollhouse, load_settings, open  # noqa: A004 - `tollhouse.open(url)` is the public name
 
@@ -165,7 +166,9 @@ __all__ = [
     "SessionEventBatch",
     "SessionEventReader",
     "SessionPolicy",
+    "SessionPolicySettings",
     "SessionRefused",
+    "SessionSettings",
     "Sessions",
     "Settings",
     "SettingsWatcher",

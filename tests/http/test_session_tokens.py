@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from http.cookies import Morsel, SimpleCookie
+from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 
-from tests.http.client import ADMIN, PASSWORD, SERVICE, Service, bearer, cookie
+from tests.http.client import ADMIN, PASSWORD, SERVICE, Service, bearer, cookie, service_at
+from tests.worlds import embedded_world
 from tollhouse.http.cookies import SessionCookies
 from tollhouse.http.renewal import FRESH_S, Renewals
 from tollhouse.metrics import Metrics
 from tollhouse.sessions.outcomes import Issued, Rotation
 from tollhouse.sessions.policies import POLICIES
+from tollhouse.settings.sessions import SessionPolicySettings, SessionSettings
 
 WHO = "/v1/session"
 
@@ -66,6 +69,21 @@ async def test_the_policy_of_a_session_chooses_the_attributes_of_its_cookie(
     for held in (rotated, renewed):
         assert (held["samesite"], held["path"], held["httponly"]) == (same_site, "/", True)
         assert held["max-age"] in (str(max_age_s), str(max_age_s - 1) if isinstance(max_age_s, int) else "")
+
+
+async def test_the_settings_choose_the_policies(valkey_socket: Path) -> None:
+    """A policy of the settings decides about cookies and renewal, in the service as in an application."""
+    policy = SessionPolicySettings(
+        idle_ms=3_600_000, absolute_ms=7_200_000, renew_ms=60_000, cookie="persistent", same_site="strict"
+    )
+    chosen = SessionSettings(policies={"default": policy})
+    async with embedded_world(valkey_socket), service_at(f"unix://{valkey_socket}", sessions=chosen) as service:
+        token = await service.begin()
+        (record,) = await service.records()
+        (held,) = cookies_of(await service.ask("POST", f"{WHO}/rotate", headers=cookie(token)))
+
+        assert int(await service.tollhouse.stores.sessions.command("HGET", record, "n")) == 60_000
+        assert (held["samesite"], held["max-age"]) in (("strict", "7200"), ("strict", "7199"))
 
 
 async def test_a_cookie_lasts_no_longer_than_its_session(service: Service) -> None:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final, Literal
 
 from msgspec import Struct
+from msgspec.structs import asdict
 
 from tollhouse.errors import ConfigurationError
+from tollhouse.settings.model import Settings
+from tollhouse.settings.sessions import SessionPolicySettings
 
 _MINUTE_MS: Final = 60_000
 _HOUR_MS: Final = 60 * _MINUTE_MS
 _DAY_MS: Final = 24 * _HOUR_MS
+_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 IDLE_MS_MIN: Final = 1_000
 LIFETIME_MS_MAX: Final = 400 * _DAY_MS
@@ -80,3 +85,22 @@ POLICIES: Final[Policies] = MappingProxyType(
 """The default policies: NIST's AAL2, a remembered browser, NIST's AAL3, and a visitor who has not logged in.
 
 The levels are of NIST SP 800-63B-4, 2.2.3 and 2.3.3. `remember` is longer than it recommends for AAL2."""
+
+
+def policies_from_settings(settings: Settings) -> Policies:
+    """Return the policies in force: the built-in ones, and those of the settings, which replace them by name.
+
+    Raises ConfigurationError for one that cannot be. A session keeps the times of the policy that it began with.
+    """
+    chosen = {name: _policy(name, fields) for name, fields in settings.sessions.policies.items()}
+    return MappingProxyType({**POLICIES, **chosen})
+
+
+def _policy(name: str, fields: SessionPolicySettings) -> SessionPolicy:
+    setting = f"sessions.policies.{name}"
+    if _NAME.fullmatch(name) is None:
+        raise ConfigurationError(setting, name, "name it with a-z, A-Z, 0-9, '_', '.' and '-', 64 at most")
+    try:
+        return SessionPolicy(**asdict(fields))
+    except ConfigurationError as error:
+        raise ConfigurationError(setting, error.value, error.remedy) from error

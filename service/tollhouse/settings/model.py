@@ -14,6 +14,7 @@ from tollhouse.logs import LogFormat, LogLevel
 from tollhouse.settings.ai import AiSettings
 from tollhouse.settings.leaf import Leaf, conform, leaves
 from tollhouse.settings.networks import IPV6_PREFIX_BITS, check_ipv6_prefix, is_loopback, trusted_networks
+from tollhouse.settings.sessions import SessionSettings
 
 _SECRET = {"secret": True}
 _Secret = Annotated[bytes, Meta(min_length=SECRET_BYTES_MIN)]
@@ -231,6 +232,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         "auto"
     )
     limits: LimitSettings = field(default_factory=LimitSettings)
+    sessions: SessionSettings = field(default_factory=SessionSettings)
     cache: CacheSettings = field(default_factory=CacheSettings)
     ai: AiSettings = field(default_factory=AiSettings)
 

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from tollhouse.errors import ConfigurationError
 from tollhouse.limits.policy.catalog import policies_from_settings
 from tollhouse.logs import Log
+from tollhouse.sessions import policies as sessions
 from tollhouse.settings import ReadSettings, Settings, naming, read
 from tollhouse.stores.urls import STORES
 from tollhouse.wiring.servers import store_urls
@@ -74,6 +75,7 @@ def _read(
     with naming(found.origins):
         store_urls(found.settings)
         policies_from_settings(found.settings)
+        sessions.policies_from_settings(found.settings)
     return found
 
 

@@ -31,6 +31,7 @@ from tollhouse.limits.policy.catalog import (
 from tollhouse.limits.policy.definition import PolicyDefinition, policies_in_code
 from tollhouse.logs import log_everything
 from tollhouse.metrics import Metrics
+from tollhouse.sessions import policies as sessions
 from tollhouse.sessions.sessions import Sessions
 from tollhouse.settings import Settings
 from tollhouse.settings.credentials import CredentialsFunction
@@ -72,6 +73,7 @@ class Tollhouse:
         self.metrics = Metrics() if metrics is None else metrics
         self._own_models = models
         self.policies = policies_from_settings(settings, self._own_policies)
+        self._session_policies = sessions.policies_from_settings(settings)
         self._watch_task: asyncio.Task[None] | None = None
         self._caches: dict[str, Cache] = {}
         self.namespace = Namespace(settings.namespace)
@@ -112,7 +114,14 @@ class Tollhouse:
     def sessions(self) -> Sessions:
         """Sessions; raises ConfigurationError if there is no secret."""
         time = self.stores.times["sessions"]
-        return open_sessions(self.stores.sessions, self.keyring, self.metrics, namespace=self.namespace, time=time)
+        return open_sessions(
+            self.stores.sessions,
+            self.keyring,
+            self.metrics,
+            self._session_policies,
+            namespace=self.namespace,
+            time=time,
+        )
 
     @property
     def cache(self) -> Cache:

@@ -1,0 +1,68 @@
+"""Policies of sessions: the built-in ones, and those of the settings."""
+
+from __future__ import annotations
+
+import pytest
+
+from tollhouse.errors import ConfigurationError
+from tollhouse.sessions.policies import POLICIES, SessionPolicy, policies_from_settings
+from tollhouse.settings import Settings
+from tollhouse.settings.sessions import SessionPolicySettings, SessionSettings
+from tollhouse.wiring import load_settings
+
+HOUR_MS = 3_600_000
+
+
+def settings_with(name: str, **fields: object) -> Settings:
+    """Return settings with one policy; `fields` replace its usual ones."""
+    policy = SessionPolicySettings(**{"idle_ms": HOUR_MS, "absolute_ms": 8 * HOUR_MS, **fields})  # type: ignore[arg-type] - checked by it
+    return Settings(sessions=SessionSettings(policies={name: policy}))
+
+
+def test_without_settings_the_built_in_policies_are_in_force():
+    """Their names are pinned, because sessions name them."""
+    assert policies_from_settings(Settings()) == POLICIES
+    assert set(POLICIES) == {"default", "remember", "admin", "anonymous"}
+
+
+def test_a_policy_of_the_settings_replaces_the_built_in_one_as_a_whole():
+    """What it does not say has the default of a policy, not what the built-in one says; the others stay."""
+    found = policies_from_settings(settings_with("admin", renew_ms=HOUR_MS))
+
+    assert found["admin"] == SessionPolicy(idle_ms=HOUR_MS, absolute_ms=8 * HOUR_MS, renew_ms=HOUR_MS)
+    assert found["remember"] == POLICIES["remember"]
+
+
+def test_a_policy_is_set_by_variables():
+    """Each of its settings has a variable of its own, with the policy's name."""
+    prefix = "TOLLHOUSE_SESSIONS_POLICIES_KIOSK"
+    variables = {f"{prefix}_IDLE_MS": "60000", f"{prefix}_ABSOLUTE_MS": "600000", f"{prefix}_COOKIE": "persistent"}
+
+    found = policies_from_settings(load_settings(environ=variables))
+
+    assert found["kiosk"] == SessionPolicy(idle_ms=60_000, absolute_ms=600_000, cookie="persistent")
+
+
+#   what is wrong, name, fields
+WRONG = [
+    ("idle for longer than it lives", "api", {"idle_ms": 9 * HOUR_MS}),
+    ("longer than browsers keep cookies", "api", {"absolute_ms": 401 * 24 * HOUR_MS}),
+    ("a name with a space", "a b", {}),
+]
+
+
+@pytest.mark.parametrize(("what", "name", "fields"), WRONG)
+def test_a_policy_that_cannot_be_is_named(what: str, name: str, fields: dict[str, object]):
+    """The error names the policy, so that the line of the file is found."""
+    with pytest.raises(ConfigurationError) as refusal:
+        policies_from_settings(settings_with(name, **fields))
+
+    assert refusal.value.setting == f"sessions.policies.{name}", what
+
+
+def test_settings_with_a_policy_that_cannot_be_are_not_loaded():
+    """A mistake is told when the settings are read, not at the first login."""
+    prefix = "TOLLHOUSE_SESSIONS_POLICIES_KIOSK"
+
+    with pytest.raises(ConfigurationError):
+        load_settings(environ={f"{prefix}_IDLE_MS": "60000", f"{prefix}_ABSOLUTE_MS": "1000"})
