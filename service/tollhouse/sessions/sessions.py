@@ -242,6 +242,10 @@ class Sessions:
         """Allow a user to log in again; sessions of before stay over."""
         return await self._disabler.enable(user)
 
+    async def is_disabled(self, user: str) -> bool:
+        """Return whether a user is disabled."""
+        return await self._disabler.is_disabled(user)
+
     async def revoke_everyone(self) -> EveryoneResult:
         """End every session of every user that began before this call; later logins live.
 

@@ -181,11 +181,15 @@ def test_a_user_is_kept_out(url: str, run: Run) -> None:
 
     shown = run("disable", "ada")
     refused = work(url, lambda sessions: sessions.create("ada"))
+    listed, listed_told = run("list", "ada"), run("list", "ada", "--json")
     told, enabled, enabled_told = run("disable", "ada", "--json"), run("enable", "ada"), run("enable", "ada", "--json")
 
     assert [done.exit_code for done in (shown, told, enabled, enabled_told)] == [0] * 4
     assert "'ada' is disabled, 2 sessions ended; not durable" in shown.stdout
     assert refused.reason == "disabled"
+    assert "'ada' is disabled, and gets no session" in listed.stdout
+    assert said(listed_told)["disabled"] is True
+    assert said(run("list", "ada", "--json"))["disabled"] is False
     assert {**said(told), "source": None} == {
         "user": "ada",
         "disabled": True,
@@ -244,7 +248,7 @@ def test_a_row_says_who_acts_and_what_is_locked(
     )
     source = SessionSource(store="a store", key_ids=())
 
-    output.show_list(SessionList(user="ada", sessions=(session,), source=source), 0)
+    output.show_list(SessionList(user="ada", disabled=False, sessions=(session,), source=source), 0)
 
     shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
     assert "'ada' has 1 session: a store" in shown

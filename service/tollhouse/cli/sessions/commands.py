@@ -56,13 +56,14 @@ def sessions() -> None:
 @CONFIG
 @JSON
 def list_sessions(*, user: str, config: Path | None, as_json: bool) -> None:
-    """Show the live sessions of USER, the newest first.
+    """Show the live sessions of USER, the newest first, and whether USER is disabled.
 
     Times are local; with --json they are milliseconds since 1970.
     """
 
     async def ask(tollhouse: Tollhouse) -> SessionList:
-        return SessionList(user=user, sessions=await tollhouse.sessions.list(user), source=_source(tollhouse))
+        found, disabled = await tollhouse.sessions.list(user), await tollhouse.sessions.is_disabled(user)
+        return SessionList(user=user, disabled=disabled, sessions=found, source=_source(tollhouse))
 
     now_ms = time.time_ns() // 1_000_000
     print_result(_query_user(config, user, ask), lambda found: output.show_list(found, now_ms), as_json=as_json)

@@ -45,6 +45,7 @@ class SessionList(Struct, frozen=True, kw_only=True):
     """The output of `list --json`."""
 
     user: str
+    disabled: bool
     sessions: tuple[Session, ...]
     source: SessionSource
 
@@ -96,6 +97,8 @@ class SessionFate(Struct, frozen=True, kw_only=True):
 def show_list(found: SessionList, now_ms: int) -> None:
     """Print a row for each session."""
     console, number = Console(), len(found.sessions)
+    if found.disabled:
+        print_line(console, f"{found.user!r} is disabled, and gets no session")
     if number == 0:
         print_line(console, f"{found.user!r} has no session: {_searched(found.source)}")
         return

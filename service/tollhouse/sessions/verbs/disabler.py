@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -16,7 +17,7 @@ from tollhouse.sessions import tokens
 from tollhouse.sessions.revocations import UserStatus
 from tollhouse.sessions.revoker import Revoker
 from tollhouse.sessions.tokens import RandomBytes
-from tollhouse.sessions.user_keys import user_keys
+from tollhouse.sessions.user_keys import UserKeys, user_keys
 from tollhouse.sessions.validation import valid_user
 
 
@@ -67,6 +68,12 @@ class Disabler:
         self._metrics.session("enable", "ok")
         return EnableResult(durable=durable)
 
+    async def is_disabled(self, user: str) -> bool:
+        """Return whether a user is disabled, as `Sessions.is_disabled` does."""
+        statuses = await self._statuses(*user_keys(self._namespace, self._keyring, valid_user(user)))
+        self._metrics.session("is_disabled", "ok")
+        return max(statuses)[1] == 1
+
     async def take_along(self, user: str, steps: Steps) -> None:
         """Disable a user under the newest secret too, who was disabled under an older one when that was the newest.
 
@@ -75,13 +82,17 @@ class Disabler:
         own, *older = user_keys(self._namespace, self._keyring, user)
         if not older:
             return
-        read = (self._store.run("sessions/status", (one.epoch,), ()) for one in (own, *older))
-        (_, own_ms), *others = await asyncio.gather(*read)
-        since_ms, disabled = max((since_ms, disabled) for disabled, since_ms in others)
+        (own_ms, _), *others = await self._statuses(own, *older)
+        since_ms, disabled = max(others)
         if disabled == 1 and since_ms > own_ms:
             name = tokens.new_sid(self._random_bytes)
             status = UserStatus(user=user, digest=own.digest, name=name, disabled=True, epoch_ms=since_ms)
             await self._write(status, steps)
+
+    async def _statuses(self, *keys: UserKeys) -> Sequence[tuple[int, int]]:
+        """Return since when a user has a status under each secret, 0 if never, and 1 if that is to be disabled."""
+        replies = await asyncio.gather(*(self._store.run("sessions/status", (own.epoch,), ()) for own in keys))
+        return [(since_ms, disabled) for disabled, since_ms in replies]
 
     async def _set(self, user: str, steps: Steps, *, disabled: bool) -> bool:
         """Write the status under every secret; return whether that is durable."""

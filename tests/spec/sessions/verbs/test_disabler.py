@@ -227,11 +227,15 @@ async def test_a_user_who_was_disabled_before_a_rotation_stays_disabled(world):
     """The first login under another secret is refused too, and takes the flag along: the old secret can go."""
     await process(world, "old").disable("ada")
 
+    assert not await process(world, "new").is_disabled("ada")
+    assert await process(world, "new", "old").is_disabled("ada")
     for names in (("old", "new"), ("new", "old"), ("new", "old"), ("new",)):
         assert await process(world, *names).create("ada") == DISABLED, names
+        assert await process(world, *names).is_disabled("ada")
     assert isinstance(await process(world, "new", "old").create("eve"), Issued)
 
     await process(world, "new", "old").enable("ada")
+    assert not await process(world, "old", "new").is_disabled("ada")
     for names in (("old",), ("new", "old"), ("new",)):
         assert isinstance(await process(world, *names).create("ada"), Issued)
 
