@@ -77,9 +77,12 @@ class SessionEventReader:
         self._store = store
         self._metrics = metrics
         self._shards = tuple(Shard(tag, key) for tag, key in streams.items())
-        self._position = after
+        self._begins_now = after is None
+        self._position = EventId(ms=0) if after is None else after
         self._primary: bytes | None = None
         self._server_ms = 0
+        self._since_ms = 0
+        """Until a reader without a position has reached the time at which it began, older events are left out."""
         self._user = user
         self._kinds = frozenset(kinds)
         self._kept = kept
@@ -112,7 +115,10 @@ class SessionEventReader:
     async def _begin(self) -> GapReason | None:
         """Find out the server's time, and from when on to read; return what is missed at once."""
         server_ms, _, primary, *_ = await self._call(self._shards[0], _END)
-        wanted_ms = server_ms if self._position is None else self._position.ms
+        if self._begins_now:
+            self._since_ms = server_ms
+            self._position = EventId(ms=server_ms)
+        wanted_ms = self._position.ms
         self._rewind(server_ms, primary)
         if wanted_ms > server_ms + OVERLAP_MS:
             return "ahead"
@@ -122,10 +128,9 @@ class SessionEventReader:
         return await self._store.run("sessions/events", (shard.key,), (after, PAGE, self._kept, PRIMARY))
 
     def _rewind(self, server_ms: int, primary: bytes) -> None:
-        """Begin again before the position, or before the server's time if that is earlier; without a position now."""
-        first_ms = server_ms if self._position is None else min(self._position.ms, server_ms) - OVERLAP_MS
+        """Begin again before the position, or before the server's time if that is earlier."""
         self._primary, self._server_ms = primary, server_ms
-        self._position = EventId(ms=max(first_ms, 0))
+        self._position = EventId(ms=max(min(self._position.ms, server_ms) - OVERLAP_MS, 0))
         for shard in self._shards:
             shard.rewind(self._position.ms)
 
@@ -133,8 +138,9 @@ class SessionEventReader:
         """Deliver what is due of all streams, in the order of ids."""
         horizon = min(shard.complete for shard in self._shards)
         due = [row for shard in self._shards for row in shard.due(horizon, server_ms + _AHEAD_MS)]
-        due.sort(key=_place)
+        due = sorted((row for row in due if row[0].ms >= self._since_ms), key=_place)
         self._position, self._server_ms = horizon, server_ms
+        self._since_ms = 0 if horizon.ms >= self._since_ms else self._since_ms
         self._metrics.session("events", "gap" if gone else "ok")
         events = tuple(self._wanted(event for _, event in due))
         more = any(shard.unfinished for shard in self._shards)
