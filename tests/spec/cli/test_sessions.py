@@ -284,7 +284,7 @@ def test_nothing_is_known_of_other_tokens(url: str, run: Run) -> None:
     """A token that was never issued, or is of another secret, is exit code 1; what is no token is 2."""
     issued = work(url, lambda sessions: sessions.create("ada"))
     token = issued.token.reveal()
-    forged = msgspec.structs.replace(issued.token, secret=issued.token.secret[:-2] + "AA").reveal()
+    forged = msgspec.structs.replace(issued.token, secret="A" * 43).reveal()
 
     unknown, foreign = run("why", typed=forged), run("why", typed=token, TOLLHOUSE_SECRET=OTHER_SECRET)
     told = run("why", "--json", typed=token, TOLLHOUSE_SECRET=OTHER_SECRET)
@@ -368,3 +368,21 @@ def test_the_commands_join_the_running_service(url: str, run: Run, variables: di
     assert [one["sid"] for one in said(told)["sessions"]] == [session.sid]
     assert said(told)["source"]["store"].endswith(", namespace shop")
     assert told.stderr == ""
+
+
+def test_all_sessions_of_all_users_are_ended_if_that_is_meant(run: Run, url: str) -> None:
+    """Without a terminal it needs --yes, and then says what was done and whether it is durable."""
+    begun(url, None), begun(url, None, user="eve")
+
+    refused = run("revoke-everyone")
+    assert refused.exit_code == 2
+    assert "--yes" in refused.output
+    assert live(url)
+    assert live(url, "eve")
+
+    done = run("revoke-everyone", "--yes", "--json")
+    assert done.exit_code == 0
+    assert msgspec.json.decode(done.stdout)["durable"] in (True, False)
+    assert not live(url)
+    assert not live(url, "eve")
+    assert "all sessions of all users ended" in run("revoke-everyone", "--yes").stdout

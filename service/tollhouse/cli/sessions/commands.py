@@ -16,6 +16,7 @@ from tollhouse.accounts.names import canonical
 from tollhouse.cli.query import CONFIG, JSON, print_result, query, require_secret, sessions_of
 from tollhouse.cli.sessions import output
 from tollhouse.cli.sessions.output import (
+    RevokedEveryone,
     RevokedSession,
     RevokedUser,
     SessionFate,
@@ -145,6 +146,27 @@ def enable(*, user: str, config: Path | None, as_json: bool) -> None:
 
 
 @sessions.command(cls=RichCommand)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@CONFIG
+@JSON
+def revoke_everyone(*, yes: bool, config: Path | None, as_json: bool) -> None:
+    """End all sessions of all users, as after a secret has leaked; they may log in again.
+
+    It asks first; without a terminal it needs --yes. If it fails, some users may be logged out: run it again.
+    """
+    if not yes and not sys.stdin.isatty():
+        raise click.UsageError("this ends every session of every user: give --yes, too")
+    if not yes:
+        click.confirm(f"End all sessions of all users of {_query(config, _store_of)}?", abort=True)
+
+    async def work(tollhouse: Tollhouse) -> RevokedEveryone:
+        done = await tollhouse.sessions.revoke_everyone()
+        return RevokedEveryone(durable=done.durable, source=_source(tollhouse))
+
+    print_result(_query(config, work, warns=yes), output.show_everyone_revoked, as_json=as_json)
+
+
+@sessions.command(cls=RichCommand)
 @CONFIG
 @JSON
 def why(*, config: Path | None, as_json: bool) -> None:
@@ -181,7 +203,7 @@ def _query_user(config: Path | None, user: str, ask: Callable[[Tollhouse], Await
     return _query(config, ask)
 
 
-def _query(config: Path | None, ask: Callable[[Tollhouse], Awaitable[T]]) -> T:
+def _query(config: Path | None, ask: Callable[[Tollhouse], Awaitable[T]], *, warns: bool = True) -> T:
     """Return what `ask` returns for the sessions of the settings, or of the running service.
 
     Raises ConfigurationError if there is no secret.
@@ -191,7 +213,13 @@ def _query(config: Path | None, ask: Callable[[Tollhouse], Awaitable[T]]) -> T:
         require_secret(tollhouse)
         return await ask(tollhouse)
 
-    return query(config, with_secret)
+    return query(config, with_secret, warns=warns)
+
+
+async def _store_of(tollhouse: Tollhouse) -> str:
+    """Return which store a question is about, once that has answered."""
+    await tollhouse.sessions.list("-")
+    return sessions_of(tollhouse)
 
 
 def _source(tollhouse: Tollhouse) -> SessionSource:

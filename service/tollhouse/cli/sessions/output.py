@@ -71,6 +71,13 @@ class RevokedUser(Struct, frozen=True, kw_only=True):
     source: SessionSource
 
 
+class RevokedEveryone(Struct, frozen=True, kw_only=True):
+    """The output of `revoke-everyone --json`."""
+
+    durable: bool
+    source: SessionSource
+
+
 class UserStatusReport(Struct, frozen=True, kw_only=True):
     """The output of `disable --json` and `enable --json`."""
 
@@ -149,6 +156,11 @@ def show_status(done: UserStatusReport) -> None:
     """Print whether the user may log in now."""
     status = f"is disabled, {_sessions(done.removed)} ended" if done.disabled else "is enabled"
     print_line(Console(), f"{done.user!r} {status}; {_durability(durable=done.durable)}; {done.source.store}")
+
+
+def show_everyone_revoked(done: RevokedEveryone) -> None:
+    """Print that all sessions are over."""
+    print_line(Console(), f"all sessions of all users ended; {_durability(durable=done.durable)}; {done.source.store}")
 
 
 def _sessions(number: int) -> str:

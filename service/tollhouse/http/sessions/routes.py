@@ -6,7 +6,7 @@ from litestar import Router
 
 from tollhouse.http.authentication import require_role
 from tollhouse.http.openapi import KEY, SESSION
-from tollhouse.http.sessions import administration, cap, current, data, devices, events, introspection
+from tollhouse.http.sessions import administration, cap, current, data, devices, ends, events, introspection
 
 OWN = Router(
     "/v1",
@@ -16,6 +16,9 @@ OWN = Router(
     security=SESSION,
 )
 """What users do with the session of their request."""
+
+OVER = Router("/v1", route_handlers=[ends.why], opt={"auth": True, "rate_limit": "session"}, security=SESSION)
+"""What clients do whose session is over: so it needs none."""
 
 LISTED = Router("/v1/sessions", route_handlers=[*devices.HANDLERS, introspection.begin_session], opt={"auth": True})
 """What users do with all of their sessions. A service begins one on the same path, so each route has its guard."""
@@ -30,20 +33,19 @@ FOR_SERVICES = Router(
 """What services do for their users."""
 
 FOR_ADMINISTRATORS = Router(
-    "/v1/admin/users",
-    route_handlers=administration.HANDLERS,
+    "/v1/admin",
+    route_handlers=[
+        Router("/users", route_handlers=administration.HANDLERS),
+        *events.HANDLERS,
+        ends.logout_everyone,
+    ],
     guards=[require_role("admin")],
     opt={"auth": True},
     security=KEY,
 )
-"""What administrators do with the sessions of any user."""
-
-WATCHED = Router(
-    "/v1/admin", route_handlers=events.HANDLERS, guards=[require_role("admin")], opt={"auth": True}, security=KEY
-)
-"""What administrators see of the sessions of all users."""
+"""What administrators do with the sessions of any user, and of all."""
 
 LOGINS = Router("/", route_handlers=cap.HANDLERS)
 """What a login does that has no session yet."""
 
-ROUTERS = [LOGINS, OWN, LISTED, FOR_SERVICES, FOR_ADMINISTRATORS, WATCHED]
+ROUTERS = [LOGINS, OWN, OVER, LISTED, FOR_SERVICES, FOR_ADMINISTRATORS]
