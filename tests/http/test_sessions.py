@@ -116,6 +116,22 @@ async def test_a_cookie_login_never_shows_the_token(service: Service) -> None:
     assert who.json()["user"] == "ada"
 
 
+async def test_a_browser_keeps_the_cookie_of_a_login_that_is_to_be_remembered(service: Service) -> None:
+    """`"remember": true` is the policy `remember`: the cookie lasts as long as the session; else it has no lifetime."""
+    await service.sign_up()
+    credentials = {"user": "ada", "password": PASSWORD}
+
+    plain = await service.ask("POST", "/v1/login", json=credentials)
+    kept = await service.ask("POST", "/v1/login", json={**credentials, "remember": True})
+
+    assert "max-age" not in plain.headers["set-cookie"].lower()
+    cookie = SimpleCookie(kept.headers["set-cookie"])["tollhouse-dev"]
+    session = kept.json()["session"]
+    assert int(cookie["max-age"]) == (session["expires_at"] - session["created_at"]) // 1000 == 90 * 86_400
+    refused = await service.ask("POST", "/v1/login", json={**credentials, "remember": "yes"})
+    assert refused.status_code == 400
+
+
 @pytest.mark.asvs("3.3.1", "3.3.3", "3.3.5")
 async def test_over_https_the_cookie_has_the_host_prefix(valkey_socket: Path) -> None:
     """ASVS 3.3.1, 3.3.3: without plain_http the cookie is `__Host-tollhouse` and Secure."""

@@ -43,11 +43,15 @@ class Credentials(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 
 class LoginBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Credentials, and whether the token is returned in a cookie or in the body."""
+    """Credentials, and whether the token is returned in a cookie or in the body.
+
+    With `remember` the session has the policy `remember`, so a browser keeps its cookie after it was closed.
+    """
 
     user: str
     password: str
     transport: Literal["cookie", "bearer"] = "cookie"
+    remember: bool = False
 
 
 @post("/v1/accounts", responses=problems(400, 403, 409, 422, 429, 503))
@@ -93,6 +97,7 @@ async def login(
         data.password,
         address=current_caller(request).address,
         device=_device(request.headers.get("user-agent", "")),
+        policy="remember" if data.remember else "default",
         replaces=session_token(request.scope, session_cookies.name) or None,
     )
     match result:
