@@ -10,7 +10,7 @@ local function begin_session(record, index, epoch, all_users, events, memo, now_
   if not new.all_epoch then redis.call('HSET', all_users, 'ep', new.global_epoch) end
   lengthen(epoch, new.absolute_ms)
   redis.call('HSET', record, 'h', new.verifier, 'u', new.user, 'd', new.digest, 'c', now_ms, 'l', now_ms,
-    'x', absolute_end_ms, 'w', new.idle_ms, 'e', new.user_epoch, 'ge', new.global_epoch, 'g', 1,
+    'x', absolute_end_ms, 'ax', new.absolute_ms, 'w', new.idle_ms, 'e', new.user_epoch, 'ge', new.global_epoch, 'g', 1,
     'au', (new.login_ms or now_ms) .. ' ' .. new.login, unpack(details))
   if new.renew_ms > 0 then redis.call('HSET', record, 'n', new.renew_ms, 'ra', now_ms + new.renew_ms) end
   if new.locks == 1 then redis.call('HSET', record, 'lk', 1) end

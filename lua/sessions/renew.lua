@@ -48,4 +48,4 @@ if due then
   write_event(events, now_ms, 'renewed', session.user, sid)
 end
 if touch_session(session, now_ms) == 1 then record_use(session, now_ms, record, index, epoch, memo, sid) end
-return session_reply(session, 0, (due or found == 6) and 1 or 0)
+return session_reply(session, 1, 0, (due or found == 6) and 1 or 0)

@@ -27,6 +27,7 @@
 --#include lib/lengthen.lua
 --#include lib/keep_until.lua
 --#include lib/record_use.lua
+--#include lib/replace_secret.lua
 --#include lib/write_event.lua
 --#include lib/session_reply.lua
 
@@ -35,17 +36,12 @@ local now_ms = clock(tonumber(ARGV[1]))
 local sid, digest, verifier, successor = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 
 local again = redis.call('HGET', record, 'h') == successor
-local session, found = open_session(record, epoch, all_users, now_ms, digest, again and successor or verifier)
-if not session then return found end
-local renew_ms = session.renew_at_ms and redis.call('HGET', record, 'n')
+local session, refusal = open_session(record, epoch, all_users, now_ms, digest, again and successor or verifier)
+if not session then return refusal end
 
 if not again then
-  redis.call('HSET', record, 'h', successor)
-  redis.call('HDEL', record, 'hp', 'hpx')
-  redis.call('HSET', memo, 'h', successor)
-  redis.call('HDEL', memo, 'hp')
-  if session.renew_at_ms then redis.call('HSET', record, 'ra', now_ms + renew_ms) end
+  replace_secret(session, now_ms, record, memo, successor)
   write_event(events, now_ms, 'rotated', session.user, sid)
 end
 if touch_session(session, now_ms) == 1 then record_use(session, now_ms, record, index, epoch, memo, sid) end
-return session_reply(session, 0, 0)
+return session_reply(session, 1, 0, 0)

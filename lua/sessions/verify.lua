@@ -20,7 +20,7 @@
 -- returns  {1, created_ms, last_seen_ms, absolute_end_ms, idle_end_ms, the user's epoch that it began in, that of all users,
 --           touch_due 0 or 1, renewal_due 0 or 1, user, policy, device, login as create has it, behind its time in ms},
 --          {0} unknown, {2} another secret, {3} expired, {4} revoked, {5, user} the former secret after its grace,
---          {10} locked
+--          the same with 10 in place of 1 locked: it opens nothing, and nothing is due
 -- expires  nothing is written
 -- cost     O(1), 3 commands, and 1 for another secret
 -- idempotent yes
@@ -38,9 +38,10 @@ local record, epoch, all_users = KEYS[1], KEYS[2], KEYS[3]
 local now_ms = clock(tonumber(ARGV[1]))
 local digest, verifier, passive = ARGV[2], ARGV[3], tonumber(ARGV[4])
 
-local session, found = open_session(record, epoch, all_users, now_ms, digest, verifier)
+local session, found, state = open_session(record, epoch, all_users, now_ms, digest, verifier, true)
 if not session then return found end
+if state == 10 then return session_reply(session, 10, 0, 0) end
 local touch_due = passive == 0 and touch_session(session, now_ms) or 0
 if found == 1 and session.renew_at_ms == 0 then touch_due = 1 end
 
-return session_reply(session, touch_due, found == 6 and 1 or renewal_due(session, now_ms))
+return session_reply(session, 1, touch_due, found == 6 and 1 or renewal_due(session, now_ms))

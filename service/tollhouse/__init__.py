@@ -72,6 +72,7 @@ from tollhouse.limits.policy.policy import Limit, Policy
 from tollhouse.metrics import Metrics
 from tollhouse.sessions.events.event import SessionEvent
 from tollhouse.sessions.events.reader import SessionEventBatch, SessionEventReader
+from tollhouse.sessions.levels import satisfies
 from tollhouse.sessions.logins import Impersonation
 from tollhouse.sessions.outcomes import CapReached, Issued, Rotation, SessionRefused
 from tollhouse.sessions.policies import SessionPolicy
@@ -84,6 +85,7 @@ from tollhouse.sessions.verbs.data_editor import DataRefused, DataResult, Sessio
 from tollhouse.sessions.verbs.disabler import DisableResult, EnableResult
 from tollhouse.sessions.verbs.explainer import SessionEnd
 from tollhouse.sessions.verbs.global_revoker import EveryoneResult
+from tollhouse.sessions.verbs.step_up import StepUpRefused
 from tollhouse.settings import Settings
 from tollhouse.settings.ai import AiSettings, ModelSettings
 from tollhouse.settings.credentials import CredentialsFunction, StoreCredentials
@@ -173,6 +175,7 @@ __all__ = [
     "Settings",
     "SettingsWatcher",
     "Settlement",
+    "StepUpRefused",
     "StoreCredentials",
     "StoreError",
     "StoreUnavailable",
@@ -201,4 +204,5 @@ __all__ = [
     "open",
     "rate_limited_response",
     "rcached",
+    "satisfies",
 ]

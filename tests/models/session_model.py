@@ -21,7 +21,8 @@ class Expected:
     def __init__(self, issued: Issued, rules: SessionPolicy) -> None:
         self.token = issued.token
         self.first = issued.session
-        self.idle_ms = rules.idle_ms
+        self.idle_ms, self.absolute_ms = rules.idle_ms, rules.absolute_ms
+        self.last_end_ms = issued.session.expires_at
         self.seen_ms = issued.session.created_at
         self.locks = rules.on_idle == "lock"
         self.left_ms = self.stored_end_ms - self.seen_ms
@@ -36,12 +37,12 @@ class Expected:
 
     @property
     def end_ms(self) -> int:
-        return min(self.seen_ms + self.idle_ms, self.first.expires_at)
+        return min(self.seen_ms + self.idle_ms, self.last_end_ms)
 
     @property
     def stored_end_ms(self) -> int:
         """The end of the record: one that locks stays when it is idle."""
-        return self.first.expires_at if self.locks else self.end_ms
+        return self.last_end_ms if self.locks else self.end_ms
 
     def stored(self, now_ms: int) -> bool:
         """Return whether the session lives or is locked."""
@@ -61,7 +62,7 @@ class Expected:
             return None
         if self.stored(now_ms):
             return "locked", self.end_ms
-        by_itself = "expired" if self.stored_end_ms == self.first.expires_at else "idle"
+        by_itself = "expired" if self.stored_end_ms == self.last_end_ms else "idle"
         reason, at_ms = self.because or (by_itself, self.stored_end_ms)
         return (reason, at_ms) if now_ms < at_ms + _DAY_MS else None
 
@@ -83,6 +84,11 @@ class Expected:
         if self.former is not None and self.grace_end_ms is None:
             assert self.renew_ms is not None
             self.grace_end_ms, self.renew_at_ms = now_ms + GRACE_MS, now_ms + self.renew_ms
+
+    def step_up(self, now_ms: int) -> None:
+        """Begin the times anew, as at the creation."""
+        self.seen_ms, self.last_end_ms = now_ms, now_ms + self.absolute_ms
+        self.left_ms = self.stored_end_ms - now_ms
 
     def touch(self, now_ms: int) -> None:
         if now_ms - self.seen_ms >= min(_TOUCH_MS_MAX, self.idle_ms / _TOUCHES):

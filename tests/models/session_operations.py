@@ -14,6 +14,7 @@ from tollhouse.sessions.policies import SessionPolicy
 from tollhouse.sessions.sessions import Sessions
 from tollhouse.sessions.verbs.data_editor import DataRefused, DataResult, SessionData
 from tollhouse.sessions.verbs.rotator import GRACE_MS
+from tollhouse.sessions.verbs.step_up import StepUpRefused
 
 UNIT_MS: Final = 30_000
 """All times are multiples of it: what a real server takes meanwhile is far less, and ends are met exactly."""
@@ -54,7 +55,8 @@ class Operations:
             self._verify: 24,
             self._verify_passively: 6,
             self._verify_the_former: 4,
-            self._rotate: 5,
+            self._rotate: 3,
+            self._step_up: 3,
             self._renew: 8,
             self._patch: 9,
             self._take: 3,
@@ -102,7 +104,7 @@ class Operations:
         rules = POLICIES[policy]
         token = None if replaces is None else replaces.token
         issued = await self._sessions.create(user, policy=policy, replaces=token)
-        if replaces is not None and replaces.alive(self._now_ms):
+        if replaces is not None:
             replaces.end("replaced", self._now_ms)
         live = self._stored(user)
         if user in self._disabled:
@@ -130,7 +132,7 @@ class Operations:
         each.touch(self._now_ms)
         each.present(self._now_ms)
         assert (session.last_seen_at, session.idle_expires_at) == (each.seen_ms, each.end_ms)
-        assert (session.created_at, session.expires_at) == (each.first.created_at, each.first.expires_at)
+        assert (session.created_at, session.expires_at) == (each.first.created_at, each.last_end_ms)
 
     async def _verify_passively(self) -> None:
         if (each := self._one()) is None:
@@ -161,6 +163,21 @@ class Operations:
             assert rotation.token != each.token
             each.rotate(rotation.token, self._now_ms)
             each.touch(self._now_ms)
+
+    async def _step_up(self) -> None:
+        if (each := self._one()) is None:
+            return
+        stored = each.stored(self._now_ms)
+        stepped = await self._sessions.step_up(each.token)
+        if isinstance(stepped, StepUpRefused):
+            assert not stored
+            return
+        assert stored
+        each.rotate(stepped.token, self._now_ms)
+        each.step_up(self._now_ms)
+        session = stepped.session
+        assert (session.last_seen_at, session.authenticated_at) == (self._now_ms, self._now_ms)
+        assert (session.idle_expires_at, session.expires_at) == (each.end_ms, each.last_end_ms)
 
     async def _renew(self) -> None:
         if (each := self._one()) is None:

@@ -94,7 +94,7 @@ class SessionsAgainstModel(RuleBasedStateMachine):
         assert session.renewal_due == each.renewal_due(self.world.now_ms)
         each.touch(self.world.now_ms)
         each.present(self.world.now_ms)
-        assert session.expires_at == each.first.expires_at
+        assert session.expires_at == each.last_end_ms
         assert session.created_at == each.first.created_at
         assert session.last_seen_at == each.seen_ms
         assert session.idle_expires_at == each.end_ms
@@ -120,6 +120,15 @@ class SessionsAgainstModel(RuleBasedStateMachine):
         assert issued.token != each.token
         each.rotate(issued.token, self.world.now_ms)
         each.touch(self.world.now_ms)
+
+    @rule(each=sessions_made)
+    def step_up(self, each):
+        stepped = self.do(self.sessions.step_up(each.token))
+        assert bool(stepped) == self.is_alive(each)
+        if not stepped:
+            return
+        each.rotate(stepped.token, self.world.now_ms)
+        each.step_up(self.world.now_ms)
 
     @rule(each=sessions_made)
     def renew(self, each):

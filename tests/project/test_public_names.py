@@ -99,6 +99,7 @@ PUBLIC = (
     "Settings",
     "SettingsWatcher",
     "Settlement",
+    "StepUpRefused",
     "StoreCredentials",
     "StoreError",
     "StoreUnavailable",
@@ -127,6 +128,7 @@ PUBLIC = (
     "open",
     "rate_limited_response",
     "rcached",
+    "satisfies",
 )
 FOR_TESTS = ("World", "cache_off", "cache_on", "limits_off")
 """What `tollhouse.testing` has for the tests of apps."""

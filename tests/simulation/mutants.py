@@ -121,9 +121,9 @@ MUTANTS: Final = (
     ),
     _mutant(
         "a rotation leaves the former secret",
-        "lua/sessions/rotate.lua",
+        "lua/lib/replace_secret.lua",
         "redis.call('HDEL', record, 'hp', 'hpx')",
-        "redis.call('HSET', record, 'hp', verifier, 'hpx', now_ms + 30000)",
+        "redis.call('HSET', record, 'hp', session.verifier, 'hpx', now_ms + 30000)",
     ),
     _mutant(
         "every rotation counts as durable",

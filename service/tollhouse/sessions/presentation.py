@@ -24,6 +24,8 @@ from tollhouse.sessions.user_keys import UserKeys
 
 REUSED: Final = 5
 """The reply of a script to the former secret after its grace, with the user."""
+IMPERSONATED: Final = 11
+"""The reply of a script that asks for the user to a session that another user acts in."""
 _OUTCOMES: Final = {
     0: "unknown",
     1: "ok",
@@ -32,6 +34,7 @@ _OUTCOMES: Final = {
     4: "revoked",
     REUSED: "reused",
     10: "locked",
+    IMPERSONATED: "impersonated",
 }
 
 
@@ -85,11 +88,15 @@ class Presentations:
         own = UserKeys(namespace=self._namespace, digest=parsed.digest)
         return Presentation(token=parsed, own=own, verifier=verifier)
 
-    def session(self, verb: str, shown: Presentation, reply: Sequence[Any]) -> Session | None:
-        """Return the session that the store accepted; None for a refusal, and if this process knows that it is over."""
+    def session(self, verb: str, shown: Presentation, reply: Sequence[Any], *, locked: bool = False) -> Session | None:
+        """Return the session that the store accepted, also one that is `locked` if that is asked for.
+
+        None for a refusal, and if this process knows that it is over.
+        """
         outcome = _OUTCOMES[reply[0]]
-        session = self._unless_revoked(shown.token, reply) if outcome == "ok" else None
-        self._metrics.session(verb, "revoked" if outcome == "ok" and session is None else outcome)
+        accepted = outcome == "ok" or (locked and outcome == "locked")
+        session = self._unless_revoked(shown.token, reply) if accepted else None
+        self._metrics.session(verb, "revoked" if accepted and session is None else outcome)
         return session
 
     def accepts(self, verb: str, shown: Presentation, reply: Sequence[Any]) -> bool:

@@ -12,6 +12,7 @@ from tollhouse.sessions.logins import Impersonation, LoginContext, read_login
 _LISTED_FIELDS: Final = 9
 _OVER: Final = (3, 4)
 """The states of a session that expired or was revoked, and whose record is to be removed."""
+_LOCKED: Final = 10
 
 
 class Session(Struct, frozen=True, kw_only=True):
@@ -22,8 +23,8 @@ class Session(Struct, frozen=True, kw_only=True):
     `renewal_due`, the client is to get the token that `renew` returns.
 
     `authenticated_at`, `acr` and `amr` tell of the last authentication: when, at which level, by which methods.
-    `impersonation` tells who acts as the user, None if it is the user. Only `list` shows a session that is `locked`: it
-    was idle for too long, and opens nothing until a step-up.
+    `impersonation` tells who acts as the user, None if it is the user. A session that is `locked` was idle for too long
+    and opens nothing until a step-up: `list` shows it, and `verify` if that is asked for.
     """
 
     sid: str
@@ -60,9 +61,10 @@ def session_resumed(sid: str, reply: Sequence[Any]) -> Session:
 
 
 def session_verified(sid: str, reply: Sequence[Any]) -> tuple[Session, tuple[int, int]]:
-    """Return the live session of a reply that accepted its token, and the epochs in which it began."""
+    """Return the session of a reply that accepted its token, live or locked, and the epochs in which it began."""
     user, policy, device, login = map(bytes.decode, reply[9:])
-    found = _session(sid, user, policy, device, reply[1:5], read_login(login), renewal_due=is_renewal_due(reply))
+    due, locked = is_renewal_due(reply), reply[0] == _LOCKED
+    found = _session(sid, user, policy, device, reply[1:5], read_login(login), renewal_due=due, locked=locked)
     return found, (reply[5], reply[6])
 
 

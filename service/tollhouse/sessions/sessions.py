@@ -50,6 +50,7 @@ from tollhouse.sessions.verbs.global_revoker import EveryoneResult, GlobalRevoke
 from tollhouse.sessions.verbs.lister import Lister
 from tollhouse.sessions.verbs.resumer import NewSession, Resumer
 from tollhouse.sessions.verbs.rotator import Rotator
+from tollhouse.sessions.verbs.step_up import StepUp, StepUpRefused
 from tollhouse.suggest import one_of
 
 
@@ -88,7 +89,8 @@ class Sessions:
         self._creator = Creator(store, keyring, metrics, namespace, self._resumer, random_bytes)
         self._explainer = Explainer(store, metrics, self._presentations)
         self._global_revoker = GlobalRevoker(store, metrics, namespace, self.revoker, random_bytes)
-        self._rotator = Rotator(store, keyring, metrics, self._presentations, random_bytes)
+        self._rotator = Rotator(store, keyring, self._presentations, random_bytes)
+        self._step_up = StepUp(self._presentations, self._rotator, random_bytes)
 
     @property
     def policies(self) -> Policies:
@@ -145,10 +147,11 @@ class Sessions:
             ended = await self._end_presented(replaces, steps)
             return replace(result, durable=result.durable and ended)
 
-    async def verify(self, token: Token | str, *, passive: bool = False) -> Session | None:
+    async def verify(self, token: Token | str, *, passive: bool = False, locked: bool = False) -> Session | None:
         """Return the session of a token, and record its use soon after; None if the token opens no live session.
 
-        A `passive` request, such as a page's that polls by itself, is no use: it does not prolong the session.
+        A `passive` request, such as a page's that polls by itself, is no use: it does not prolong the session. With
+        `locked` one that a step-up can open again is returned, too, as `Session.locked` says: it allows nothing else.
         """
         shown = self._presentations.read("verify", token)
         if shown is None:
@@ -158,7 +161,7 @@ class Sessions:
         )
         if reply[0] == REUSED:
             await self._presentations.end(shown, reply)
-        session = self._presentations.session("verify", shown, reply)
+        session = self._presentations.session("verify", shown, reply, locked=locked)
         if is_touch_due(reply) and (session is not None or reply[0] != 1):
             self._touches.start(shown, passive=passive)
         return session
@@ -177,6 +180,16 @@ class Sessions:
         the token opens no live session.
         """
         return await self._rotator.renew(token)
+
+    async def step_up(
+        self, token: Token | str, *, acr: str | None = None, amr: Sequence[str] = ()
+    ) -> Rotation | StepUpRefused:
+        """Note that the user of a session was authenticated anew, at this level by these methods; open a locked one.
+
+        The session gets another token, as by `rotate`, and its idle time and its lifetime begin anew. `acr` and `amr`
+        replace those of before, also if they are not given.
+        """
+        return await self._step_up.step_up(token, acr, amr)
 
     async def data(self, token: Token | str) -> SessionData | None:
         """Return the data of a session; None if the token opens no live session. It counts as no use."""
@@ -268,7 +281,7 @@ class Sessions:
 
     async def _end_presented(self, token: Token | str | None, steps: Steps) -> bool:
         """End the session of a token, if it opens one; return whether that is durable."""
-        presented = None if token is None else await self.verify(token, passive=True)
+        presented = None if token is None else await self.verify(token, passive=True, locked=True)
         if presented is None:
             return True
         result = await self.revoker.revoke(presented.user, presented.sid, "replaced")

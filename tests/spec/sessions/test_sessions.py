@@ -531,7 +531,7 @@ async def test_every_session_script_works_by_the_clock_of_the_server(world):
     seen = await verified(sessions, issued.token)
     assert abs(seen.last_seen_at - time.time() * 1000) < MINUTE_MS
     rotated = await sessions.rotate(issued.token)
-    renewed = await sessions.renew(rotated.token)
+    renewed = await sessions.renew((await sessions.step_up(rotated.token)).token)
     assert abs(renewed.session.last_seen_at - time.time() * 1000) < MINUTE_MS
     assert await sessions.patch(renewed.token, {"a": 1}) == DataResult(version=2)
     assert (await sessions.increment(renewed.token, "a")).value == (await sessions.take(renewed.token, "a")).value == 2
@@ -550,7 +550,7 @@ async def test_every_session_script_works_by_the_clock_of_the_server(world):
     assert abs(resumed.session.created_at - time.time() * 1000) < MINUTE_MS
     await sessions.revoke_everyone()
     scripts = {"create", "verify", "touch", "rotate", "renew", "find", "list", "revoke", "revoke_all", "set_disabled"}
-    scripts |= {"patch", "increment", "take", "data", "why", "status", "revoke_everyone", "ask", "resume"}
+    scripts |= {"patch", "increment", "take", "data", "why", "status", "step_up", "revoke_everyone", "ask", "resume"}
     assert called == {f"sessions/{verb}" for verb in scripts}
     assert {name for name in SCRIPTS if name.startswith("sessions/")} == called | {"sessions/probe", "sessions/events"}
     await stores.aclose()

@@ -11,6 +11,7 @@ from tollhouse.sessions.outcomes import CapReached, Issued
 from tollhouse.sessions.policies import SessionPolicy
 from tollhouse.sessions.sessions import Sessions
 from tollhouse.sessions.verbs.data_editor import DataRefused
+from tollhouse.sessions.verbs.step_up import StepUpRefused
 
 MINUTE_MS = 60_000
 POLICIES = {
@@ -64,6 +65,10 @@ async def renew(sessions, token, user):
     return await sessions.renew(token)
 
 
+async def step_up(sessions, token, user):
+    return await sessions.step_up(token, acr="aal2")
+
+
 async def create(sessions, token, user):
     await sessions.create(user)
 
@@ -103,7 +108,7 @@ async def evict(world, sessions, issued):
 
 
 async def expire(world, sessions, issued):
-    await world.advance(20 * MINUTE_MS)
+    await world.advance(60 * MINUTE_MS)
 
 
 async def disable(world, sessions, issued):
@@ -115,7 +120,7 @@ async def disable_and_enable(world, sessions, issued):
     await sessions.enable(issued.session.user)
 
 
-VERBS = [verify, look, rotate, renew, create, list_all, patch, take, increment, resume]
+VERBS = [verify, look, rotate, renew, step_up, create, list_all, patch, take, increment, resume]
 ENDS = [revoke, revoke_all, evict, expire, disable, disable_and_enable]
 
 
@@ -149,6 +154,7 @@ async def test_no_verb_brings_a_session_back(world, verb, end):
             assert await opened(world).verify(token) is None, f"point {point}"
             assert await opened(world).renew(token) is None
             assert await opened(world).rotate(token) is None
+            assert await opened(world).step_up(token) == StepUpRefused(reason="over")
             assert await opened(world).patch(token, {"a": 1}) == DataRefused(reason="over")
             assert await opened(world).data(token) is None
         assert sid not in {record.sid for record in await records(world)}

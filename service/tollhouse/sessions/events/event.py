@@ -11,6 +11,7 @@ from msgspec import Struct
 KINDS: Final[Mapping[str, str]] = {
     "created": "a session began",
     "rotated": "its secret was replaced, as for a login of a higher level; the former one opens nothing",
+    "stepped-up": "its user was authenticated anew, which opens a locked one; the former secret opens nothing",
     "renewed": "its secret was replaced because of its age",
     "revoked": "its user ended it from another session",
     "logged-out": "its client logged out",

@@ -14,17 +14,17 @@ nothing, and its client has to log in again.
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Sequence
+from typing import Any, Final
 
 from msgspec.structs import replace
 
 from tollhouse.keyring import Keyring
-from tollhouse.metrics import Metrics
 from tollhouse.scripts import Argument, DurableScriptRunner
 from tollhouse.sessions import tokens
 from tollhouse.sessions.outcomes import Rotation
 from tollhouse.sessions.presentation import REUSED, Presentation, Presentations
-from tollhouse.sessions.records import is_renewal_due
+from tollhouse.sessions.records import Session, is_renewal_due
 from tollhouse.sessions.tokens import RandomBytes, Token
 
 GRACE_MS: Final = 30_000
@@ -38,13 +38,11 @@ class Rotator:
         self,
         store: DurableScriptRunner,
         keyring: Keyring,
-        metrics: Metrics,
         presentations: Presentations,
         random_bytes: RandomBytes,
     ) -> None:
         self._store = store
         self._keyring = keyring
-        self._metrics = metrics
         self._presentations = presentations
         self._random_bytes = random_bytes
 
@@ -54,24 +52,29 @@ class Rotator:
         if shown is None:
             return None
         successor = replace(shown.token, secret=tokens.new_secret(self._random_bytes))
-        return await self._run("rotate", shown, successor)
+        _, session, durable = await self.send("rotate", shown, successor)
+        return None if session is None else Rotation(session=session, token=successor, durable=durable)
 
     async def renew(self, token: Token | str) -> Rotation | None:
         """Replace the secret of a session if it is due, as `Sessions.renew` does."""
         shown = self._presentations.read("renew", token)
         if shown is None:
             return None
-        return await self._run("renew", shown, tokens.successor(self._keyring, shown.token), GRACE_MS)
+        successor = tokens.successor(self._keyring, shown.token)
+        reply, session, durable = await self.send("renew", shown, successor, GRACE_MS)
+        if session is None:
+            return None
+        token = successor if is_renewal_due(reply) else shown.token
+        return Rotation(session=replace(session, renewal_due=False), token=token, durable=durable)
 
-    async def _run(self, verb: str, shown: Presentation, successor: Token, *more: Argument) -> Rotation | None:
+    async def send(
+        self, verb: str, shown: Presentation, successor: Token, *more: Argument
+    ) -> tuple[Sequence[Any], Session | None, bool]:
+        """Run a verb that replaces a secret; return the reply, the session if it is open, and whether it is durable."""
         verifier = tokens.verifier(self._keyring, successor)
         assert verifier is not None, "the token that precedes it has a verifier"
         args = (shown.token.sid, shown.own.digest, shown.verifier, verifier, *more)
         reply, durable = await self._store.run_durably(f"sessions/{verb}", shown.names, args)
         if reply[0] == REUSED:
             await self._presentations.end(shown, reply)
-        session = self._presentations.session(verb, shown, reply)
-        if session is None:
-            return None
-        kept = shown.token if verb == "renew" and not is_renewal_due(reply) else successor
-        return Rotation(session=replace(session, renewal_due=False), token=kept, durable=durable)
+        return reply, self._presentations.session(verb, shown, reply), durable
