@@ -2,7 +2,7 @@
 
 A session that ended stays ended: only the script of `create` brings a record into being, and every other script begins
 by reading it. Each verb is one script call; what `verify` leaves to be written follows its answer, at most once a
-minute for each session (see touches.py). An outage of the store raises StoreUnavailable and never looks like an
+minute for each session (see verbs/touches.py). An outage of the store raises StoreUnavailable and never looks like an
 unknown session.
 
 Revocations are also kept in the revocation log of the process (see revocation_log.py): they are replayed on a new
@@ -39,7 +39,6 @@ from tollhouse.sessions.revocations import Cause, CauseOfAll
 from tollhouse.sessions.revoker import RevokeAllResult, Revoker, RevokeResult
 from tollhouse.sessions.tickets import Ticket
 from tollhouse.sessions.tokens import RandomBytes, Token
-from tollhouse.sessions.touches import Touches
 from tollhouse.sessions.validation import valid_device, valid_user
 from tollhouse.sessions.verbs.creator import Creator
 from tollhouse.sessions.verbs.csrf import is_csrf_token, make_csrf_token
@@ -51,6 +50,7 @@ from tollhouse.sessions.verbs.lister import Lister
 from tollhouse.sessions.verbs.resumer import NewSession, Resumer
 from tollhouse.sessions.verbs.rotator import Rotator
 from tollhouse.sessions.verbs.step_up import StepUp, StepUpRefused
+from tollhouse.sessions.verbs.touches import Touches
 from tollhouse.suggest import one_of
 
 

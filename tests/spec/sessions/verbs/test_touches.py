@@ -15,9 +15,9 @@ from tollhouse.sessions import tokens
 from tollhouse.sessions.policies import SessionPolicy
 from tollhouse.sessions.presentation import Presentation
 from tollhouse.sessions.sessions import Sessions
-from tollhouse.sessions.touches import Touches
 from tollhouse.sessions.user_keys import UserKeys
 from tollhouse.sessions.verbs.rotator import GRACE_MS
+from tollhouse.sessions.verbs.touches import Touches
 from tollhouse.stores.opening import open_stores
 from tollhouse.stores.transport.redial import ConnectionTiming
 from tollhouse.stores.urls import urls_by_store
