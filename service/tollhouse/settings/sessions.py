@@ -19,8 +19,11 @@ class SessionPolicySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fi
     absolute_ms: Annotated[_Duration, Meta(description="How long a session lasts after its login, at most 400 days.")]
     cap: Annotated[int, Meta(ge=1, le=1_000, description="Most sessions of a user at a time.")] = 20
     at_cap: Annotated[
-        Literal["evict-oldest", "refuse"],
-        Meta(description="At the cap a login ends the session that would expire first: `evict-oldest`; or `refuse`."),
+        Literal["evict-oldest", "refuse", "ask"],
+        Meta(
+            description="At the cap a login ends the session that would expire first, `evict-oldest`; or `refuse`; or "
+            "`ask`, which lets the user choose what ends."
+        ),
     ] = "evict-oldest"
     renew_ms: Annotated[
         Annotated[int, Meta(ge=60_000)] | None,
