@@ -94,6 +94,7 @@ async def test_the_fast_path_says_the_same() -> None:
         assert headers[b"cache-control"] == b"no-store"
         assert headers[b"x-content-type-options"] == b"nosniff"
         assert headers[b"vary"] == PRIVATE.encode()
+        assert (headers[b"content-security-policy"], headers[b"referrer-policy"]) == (NOTHING.encode(), b"no-referrer")
 
 
 async def test_a_refusal_of_the_middleware_is_not_sniffed() -> None:

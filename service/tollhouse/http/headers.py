@@ -52,6 +52,7 @@ def complete_headers(headers: Headers, *, reads_credentials: bool) -> None:
         headers.append(NO_SNIFFING)
     if NO_STORE not in headers:
         headers.append(NO_STORE)
+    headers.extend(_FOR_BROWSERS)
     if reads_credentials:
         headers.append(_VARY)
 
@@ -62,5 +63,4 @@ async def complete_response(message: Message, scope: Scope) -> None:
         handler = cast("Any", scope).get("route_handler")
         headers = cast("Headers", message["headers"])
         allow_head(headers)
-        headers.extend(_FOR_BROWSERS)
         complete_headers(headers, reads_credentials=handler is not None and bool(handler.opt.get("auth")))
