@@ -48,8 +48,7 @@ class Presentation(Struct, frozen=True, kw_only=True):
     @property
     def read_names(self) -> tuple[str, ...]:
         """The keys of a script that only reads: the record and the epochs."""
-        own = self.own
-        return own.record(self.token.sid), own.epoch, own.global_epoch
+        return self.own.read_names(self.token.sid)
 
     @property
     def names(self) -> tuple[str, ...]:

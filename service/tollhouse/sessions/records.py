@@ -61,11 +61,29 @@ def session_resumed(sid: str, reply: Sequence[Any]) -> Session:
 
 
 def session_verified(sid: str, reply: Sequence[Any]) -> tuple[Session, tuple[int, int]]:
-    """Return the session of a reply that accepted its token, live or locked, and the epochs in which it began."""
-    user, policy, device, login = map(bytes.decode, reply[9:])
-    due, locked = is_renewal_due(reply), reply[0] == _LOCKED
-    found = _session(sid, user, policy, device, reply[1:5], read_login(login), renewal_due=due, locked=locked)
-    return found, (reply[5], reply[6])
+    """Return the session of a reply that accepted its token, live or locked, and the epochs in which it began.
+
+    Every request of a logged-in user passes here, so nothing is packed only to be unpacked.
+    """
+    _, created_at, last_seen_at, expires_at, idle_expires_at, began, all_began, _, _, user, policy, label, login = reply
+    authenticated_at, context = read_login(login.decode())
+    session = Session(
+        sid=sid,
+        user=user.decode(),
+        policy=policy.decode(),
+        device=None if label == b"" else label.decode(),
+        created_at=created_at,
+        last_seen_at=last_seen_at,
+        expires_at=expires_at,
+        idle_expires_at=idle_expires_at,
+        authenticated_at=authenticated_at,
+        acr=context.acr,
+        amr=context.amr,
+        impersonation=context.impersonation,
+        renewal_due=is_renewal_due(reply),
+        locked=reply[0] == _LOCKED,
+    )
+    return session, (began, all_began)
 
 
 def is_touch_due(reply: Sequence[Any]) -> bool:
@@ -96,7 +114,6 @@ def _session(
     times_ms: Sequence[int],
     authentication: tuple[int, LoginContext],
     *,
-    renewal_due: bool = False,
     locked: bool = False,
 ) -> Session:
     created_at, last_seen_at, expires_at, idle_expires_at = times_ms
@@ -114,6 +131,5 @@ def _session(
         acr=login.acr,
         amr=login.amr,
         impersonation=login.impersonation,
-        renewal_due=renewal_due,
         locked=locked,
     )

@@ -63,6 +63,11 @@ class UserKeys(Struct, frozen=True, kw_only=True):
         """The key of the stream of session events."""
         return self.namespace.session_events(self.tag)
 
+    def read_names(self, sid: str) -> tuple[str, str, str]:
+        """Return the keys of a script that only reads a session: its record and the epochs."""
+        namespace, tag, digest = self.namespace, self.tag, self.digest
+        return namespace.session(tag, sid), namespace.user_epoch(tag, digest), namespace.global_epoch(tag)
+
 
 def user_keys(namespace: Namespace, keyring: Keyring, user: str) -> tuple[UserKeys, ...]:
     """Return a user's keys under every secret, the newest first; new sessions use the first."""

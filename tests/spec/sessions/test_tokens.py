@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import re
 
 import pytest
@@ -122,6 +123,19 @@ def test_a_verifier_is_192_bits_that_depend_on_key_sid_and_secret():
 
     assert len(set(verifiers)) == 4
     assert all(re.fullmatch("[0-9a-f]{48}", verifier) for verifier in verifiers)
+
+
+@given(secret=st.binary(min_size=32, max_size=100))
+def test_a_verifier_is_the_hmac_of_sid_and_secret(secret):
+    """It is the first 24 bytes of HMAC-SHA-256, as the standard library computes it."""
+    keyring = Keyring(secrets=(secret,))
+    token = tokens.issue(keyring, DIGEST)
+    key = keyring.key("session-token")
+    assert key is not None
+
+    expected = hmac.digest(key, (token.sid + token.secret).encode(), "sha256")[:24]
+
+    assert tokens.verifier(keyring, token) == expected.hex()
 
 
 def test_a_token_under_an_older_secret_has_its_verifier_until_the_secret_is_dropped():
