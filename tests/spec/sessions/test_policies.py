@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Literal, get_args, get_origin, get_type_hints
+
 import pytest
+from msgspec.structs import fields
 
 from tollhouse.errors import ConfigurationError
 from tollhouse.sessions.policies import POLICIES, SessionPolicy, policies_from_settings
@@ -13,9 +16,14 @@ from tollhouse.wiring import load_settings
 HOUR_MS = 3_600_000
 
 
-def settings_with(name: str, **fields: object) -> Settings:
-    """Return settings with one policy; `fields` replace its usual ones."""
-    policy = SessionPolicySettings(**{"idle_ms": HOUR_MS, "absolute_ms": 8 * HOUR_MS, **fields})  # type: ignore[arg-type] - checked by it
+def choices_of(kind: object) -> tuple[object, ...]:
+    """Return the words that a field may have, none if it is no choice."""
+    return get_args(kind) if get_origin(kind) is Literal else ()
+
+
+def settings_with(name: str, **chosen: object) -> Settings:
+    """Return settings with one policy; what is `chosen` replaces its usual fields."""
+    policy = SessionPolicySettings(**{"idle_ms": HOUR_MS, "absolute_ms": 8 * HOUR_MS, **chosen})  # type: ignore[arg-type] - checked by it
     return Settings(sessions=SessionSettings(policies={name: policy}))
 
 
@@ -31,6 +39,17 @@ def test_a_policy_of_the_settings_replaces_the_built_in_one_as_a_whole():
 
     assert found["admin"] == SessionPolicy(idle_ms=HOUR_MS, absolute_ms=8 * HOUR_MS, renew_ms=HOUR_MS)
     assert found["remember"] == POLICIES["remember"]
+
+
+def test_settings_and_policies_have_the_same_fields_and_choices():
+    """Whatever a policy can say, the settings can: a new field or choice of one is missing in none."""
+    shapes = [
+        {field.name: (choices_of(hints[field.name]), field.default) for field in fields(kind)}
+        for kind, hints in ((kind, get_type_hints(kind)) for kind in (SessionPolicy, SessionPolicySettings))
+    ]
+
+    assert shapes[0] == shapes[1]
+    assert shapes[0]["on_idle"] == (("end", "lock"), "end")
 
 
 def test_a_policy_is_set_by_variables():
@@ -51,11 +70,11 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("what", "name", "fields"), WRONG)
-def test_a_policy_that_cannot_be_is_named(what: str, name: str, fields: dict[str, object]):
+@pytest.mark.parametrize(("what", "name", "chosen"), WRONG)
+def test_a_policy_that_cannot_be_is_named(what: str, name: str, chosen: dict[str, object]):
     """The error names the policy, so that the line of the file is found."""
     with pytest.raises(ConfigurationError) as refusal:
-        policies_from_settings(settings_with(name, **fields))
+        policies_from_settings(settings_with(name, **chosen))
 
     assert refusal.value.setting == f"sessions.policies.{name}", what
 
