@@ -2,7 +2,8 @@
 --
 -- It decides anew, by its own time: a session that was revoked since it was verified is removed, and a second run finds
 -- nothing more to do. The grace of a former secret begins when that its successor was presented is recorded. A touch is
--- no event, an end is one. It allows oom, or else a full server would end every session with its idle time.
+-- no event, nor is the removal of what an event told of already; an end by time is one. It allows oom, or else a full
+-- server would end every session with its idle time.
 --
 -- KEYS[1]  record      hash; the session
 -- KEYS[2]  index       sorted set; sid -> end in ms, of the user's sessions
@@ -46,7 +47,7 @@ if state == 10 then return {0} end
 if state ~= 1 then
   local why, at_ms = over_because(session, now_ms, epoch, all_users)
   end_session(record, index, memo, sid, why, at_ms)
-  write_event(events, now_ms, state == 4 and 'revoked' or 'expired', session.user, sid)
+  if state == 3 then write_event(events, now_ms, 'expired', session.user, sid) end
   return {0}
 end
 if passive == 0 and touch_session(session, now_ms) == 1 then

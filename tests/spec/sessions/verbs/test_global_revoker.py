@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from tests.sessions import counted, events_of, verified
+from tests.sessions import counted, events_of, neighbour_of, verified
 from tests.spec.stored import keys_of
 from tollhouse.errors import StoreUnavailable
 from tollhouse.keys import UNNAMED, Namespace
+from tollhouse.sessions.policies import SessionPolicy
 from tollhouse.sessions.sessions import Sessions
 from tollhouse.sessions.verbs.explainer import SessionEnd
 
 USERS = ("ada", "eve", "bob")
+ONE = {"default": SessionPolicy(idle_ms=3_600_000, absolute_ms=3_600_000, cap=1)}
 
 
 @pytest.fixture
@@ -93,6 +95,34 @@ async def test_why_tells_what_came_first(world, sessions):
     await sessions.revoke_everyone()
 
     assert await sessions.why(issued.token) == SessionEnd(reason="revoked", at=at)
+
+
+@pytest.mark.parametrize(
+    "removes", ["a login at the cap", "an end of all of the user's", "an end of that one", "a verify"]
+)
+async def test_what_removes_a_record_later_did_not_end_it(world, removes):
+    """After the end of everyone, records go for other reasons: why tells the first one, and no event another."""
+    sessions = Sessions(world.stores.sessions, world.keyring, world.metrics, ONE)
+    issued, neighbour = await sessions.create("ada"), await sessions.create(neighbour_of(world, "ada"))
+    await world.advance(1_000)
+    await sessions.revoke_everyone()
+    ended_at = world.now_ms
+    await world.advance(1_000)
+
+    match removes:
+        case "a login at the cap":
+            await sessions.create("ada")
+        case "an end of all of the user's":
+            await sessions.revoke_all("ada", cause="revoked-by-admin")
+        case "an end of that one":
+            await sessions.revoke("ada", issued.session.sid)
+        case _:
+            assert await verified(sessions, issued.token) is None
+            assert await events_of(world, issued.token) == ["created"]
+
+    assert not await keys_of(world, "sessions", f"*{issued.token.sid}")
+    assert await sessions.why(issued.token) == SessionEnd(reason="everyone", at=ended_at)
+    assert await sessions.why(neighbour.token) == SessionEnd(reason="everyone", at=ended_at)
 
 
 class Failing:
