@@ -410,6 +410,20 @@ async def test_a_bad_sign_up_names_the_field_and_hides_the_password(
     assert str(body.get("password", "no password")) not in response.text
 
 
+@pytest.mark.parametrize("path", ["/v1/accounts", "/v1/login"])
+@pytest.mark.parametrize("again", [b'"user": "eve"', b'"\\u0075ser": "eve"', b'"password": "another one of hers"'])
+async def test_credentials_are_named_once(service: Service, path: str, again: bytes) -> None:
+    """400 for a member that comes twice: what looks at a login before us may read the other one."""
+    await service.sign_up("eve")
+    body = b'{"user": "ada", "password": "%b", %b}' % (PASSWORD.encode(), again)
+
+    refused = await service.ask("POST", path, content=body, headers={"Content-Type": "application/json"})
+
+    assert (refused.status_code, refused.json()["field"]) == (400, "body")
+    assert PASSWORD not in refused.text
+    assert await service.records() == []
+
+
 async def test_a_strange_user_agent_is_no_obstacle(service: Service) -> None:
     """A device is named by the printable part of its User-Agent, of any length and content."""
     await service.sign_up()

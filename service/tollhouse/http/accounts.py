@@ -25,7 +25,7 @@ from tollhouse.http.cookies import SessionCookies
 from tollhouse.http.headers import CLEAR_SITE_DATA, DURABLE_FIELD, durable_header
 from tollhouse.http.limits.responses import TakeResponses
 from tollhouse.http.openapi import SESSION, problems
-from tollhouse.http.problems import litestar_response, problem
+from tollhouse.http.problems import UNIQUE_MEMBERS, litestar_response, problem
 from tollhouse.http.sessions.bodies import token_response
 from tollhouse.http.sessions.cap import cap_problem
 from tollhouse.limits.decision import Decision
@@ -54,7 +54,7 @@ class LoginBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     remember: bool = False
 
 
-@post("/v1/accounts", responses=problems(400, 403, 409, 422, 429, 503))
+@post("/v1/accounts", responses=problems(400, 403, 409, 422, 429, 503), opt=UNIQUE_MEMBERS)
 async def sign_up(
     request: Request[Any, Any, Any],
     data: JSONBody[Credentials],
@@ -79,6 +79,7 @@ async def sign_up(
     status_code=200,
     responses=problems(400, 401, 403, 409, 422, 429, 503),
     response_headers=[DURABLE_FIELD],
+    opt=UNIQUE_MEMBERS,
 )
 async def login(
     request: Request[Any, Any, Any],
