@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Final
 
 from tollhouse.errors import InvalidInput, require_type
 from tollhouse.keyring import Keyring
@@ -12,11 +11,9 @@ from tollhouse.metrics import Metrics
 from tollhouse.scripts import ScriptRunner
 from tollhouse.sessions.events.event import KINDS, EventId, parse_id
 from tollhouse.sessions.events.reader import SessionEventReader
-from tollhouse.sessions.user_keys import TAG_CHARACTERS, user_keys
+from tollhouse.sessions.user_keys import all_tags, user_keys
 from tollhouse.sessions.validation import valid_user
 from tollhouse.suggest import one_of
-
-_TAGS: Final = tuple(f"{number:0{TAG_CHARACTERS}x}" for number in range(16**TAG_CHARACTERS))
 
 
 def open_reader(
@@ -34,7 +31,7 @@ def open_reader(
             raise InvalidInput("kind", kind, one_of(kind, KINDS))
     position = None if after is None else _position(after)
     if user is None:
-        streams: Mapping[str, str] = {tag: namespace.session_events(tag) for tag in _TAGS}
+        streams: Mapping[str, str] = {tag: namespace.session_events(tag) for tag in all_tags()}
     else:
         user = valid_user(user)
         streams = {own.tag: own.events for own in user_keys(namespace, keyring, user)}
