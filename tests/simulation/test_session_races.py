@@ -24,7 +24,7 @@ MUTANTS = {
     "a rotation leaves the former secret": (
         0,
         "redis.call('HDEL', record, 'hp', 'hpx')",
-        "redis.call('HSET', record, 'hp', verifier, 'hpx', now_ms + 30000)",
+        "redis.call('HSET', record, 'hp', session.verifier, 'hpx', now_ms + 30000)",
     ),
     "a rotation leaves the secret before": (25, "redis.call('HDEL', record, 'hp', 'hpx')", ""),
     "a second run of a rotation is refused": (9, "again and successor or verifier", "verifier"),
