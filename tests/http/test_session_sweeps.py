@@ -27,6 +27,7 @@ ROUTES: list[tuple[str, str, Any, str]] = [
     ("GET", "/v1/session/why", None, "user"),
     ("POST", "/v1/logout", None, "user"),
     ("POST", "/v1/sessions", {"user": "eve"}, "service"),
+    ("POST", "/v1/sessions/anonymous", {"data": {"cart": []}}, "service"),
     ("POST", "/v1/introspect", "token", "service"),
     ("GET", "/v1/admin/users/ada/sessions", None, "admin"),
     ("DELETE", "/v1/admin/users/ada/sessions", None, "admin"),
@@ -39,7 +40,7 @@ SWEPT = ("/v1/session", "/v1/admin", "/v1/introspect", "/v1/logout")
 """What the paths of sessions begin with."""
 STREAM = "/v1/admin/events"
 """It does not end, and has tests of its own (test_session_events.py)."""
-IN_BODY = {"/v1/session/renew", "/v1/session/rotate", "/v1/sessions"}
+IN_BODY = {"/v1/session/renew", "/v1/session/rotate", "/v1/sessions", "/v1/sessions/anonymous"}
 """Routes that show a token in the body, to a client without cookies that asks for one."""
 
 

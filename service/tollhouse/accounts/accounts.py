@@ -139,10 +139,12 @@ class Accounts:
         device: str | None = None,
         policy: str = "default",
         replaces: Token | str | None = None,
+        carry: bool = False,
     ) -> LoginSucceeded | WrongCredentials | TooManyAttempts | SessionRefused | CapReached:
         """Begin a session if the password is right; raises InvalidInput and Overloaded as `sign_up` does.
 
-        The session of the token `replaces`, which the client presented, is ended then. At the cap of a policy that asks
+        The session of the token `replaces`, which the client presented, is ended then; with `carry` the data of a
+        visitor's goes along. At the cap of a policy that asks
         the result is what `Sessions.resume` needs, which goes on with the login.
         """
         name, encoded = canonical(user), password_bytes(password)
@@ -152,7 +154,7 @@ class Accounts:
             if isinstance(admitted, Decision):
                 self._metrics.login("throttled")
                 return TooManyAttempts(decision=admitted)
-            begin = partial(self._sessions.create, name, policy=policy, device=device, replaces=replaces)
+            begin = partial(self._sessions.create, name, policy=policy, device=device, replaces=replaces, carry=carry)
             return await self._log_in(*admitted, encoded, begin)
         except Overloaded:
             self._metrics.login("overloaded")

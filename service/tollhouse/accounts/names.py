@@ -16,7 +16,7 @@ from itertools import chain, pairwise
 from typing import Final
 
 from tollhouse.errors import InvalidInput
-from tollhouse.sessions.validation import valid_text
+from tollhouse.sessions.validation import named_user, valid_text
 
 NAME_CHARACTERS_MAX: Final = 128
 
@@ -67,7 +67,7 @@ def canonical(name: str) -> str:
 
 def canonical_new(name: str) -> str:
     """Return the canonical spelling for a new account; raises InvalidInput for a name that may be taken for another."""
-    folded = canonical(name)
+    folded = named_user(canonical(name))
     if not all(map(_is_allowed, folded)) or "  " in folded:
         raise InvalidInput("user", name, "use letters, digits, printable ASCII, and single spaces between words")
     if unicodedata.normalize("NFKC", folded) != folded:

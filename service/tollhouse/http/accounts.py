@@ -46,12 +46,14 @@ class LoginBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Credentials, and whether the token is returned in a cookie or in the body.
 
     With `remember` the session has the policy `remember`, so a browser keeps its cookie after it was closed.
+    With `carry` it begins with the data of the visitor's session that the request has.
     """
 
     user: str
     password: str
     transport: Literal["cookie", "bearer"] = "cookie"
     remember: bool = False
+    carry: bool = False
 
 
 @post("/v1/accounts", responses=problems(400, 403, 409, 422, 429, 503), opt=UNIQUE_MEMBERS)
@@ -100,6 +102,7 @@ async def login(
         device=_device(request.headers.get("user-agent", "")),
         policy="remember" if data.remember else "default",
         replaces=session_token(request.scope, session_cookies.name) or None,
+        carry=data.carry,
     )
     match result:
         case LoginSucceeded():

@@ -31,8 +31,10 @@ def satisfies(
 ) -> bool:
     """Return whether a session was authenticated at the level `acr` or a stronger one, at most `max_age_ms` ago.
 
-    What is None is not asked for. A session whose level is unknown reaches none.
+    What is None is not asked for. A session whose level is unknown reaches none, and a visitor was never authenticated.
     """
+    if session.anonymous:
+        return acr is None and max_age_ms is None
     age_ms = now_ms - session.authenticated_at
     if max_age_ms is not None and age_ms > max_age_ms:
         return False

@@ -8,6 +8,7 @@ from typing import Any, Final
 from msgspec import Struct
 
 from tollhouse.sessions.logins import Impersonation, LoginContext, read_login
+from tollhouse.sessions.validation import is_anonymous
 
 _LISTED_FIELDS: Final = 9
 _OVER: Final = (3, 4)
@@ -41,6 +42,11 @@ class Session(Struct, frozen=True, kw_only=True):
     impersonation: Impersonation | None = None
     renewal_due: bool = False
     locked: bool = False
+
+    @property
+    def anonymous(self) -> bool:
+        """Whether the session is a visitor's, who has not logged in; its user is a random name."""
+        return is_anonymous(self.user)
 
 
 def session_created(

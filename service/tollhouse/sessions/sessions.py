@@ -22,7 +22,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from tollhouse.errors import InvalidInput, Steps, require_type
+from tollhouse.errors import Steps
 from tollhouse.keyring import Keyring
 from tollhouse.keys import UNNAMED, Namespace
 from tollhouse.metrics import Metrics
@@ -39,7 +39,6 @@ from tollhouse.sessions.revocations import Cause, CauseOfAll
 from tollhouse.sessions.revoker import RevokeAllResult, Revoker, RevokeResult
 from tollhouse.sessions.tickets import Ticket
 from tollhouse.sessions.tokens import RandomBytes, Token
-from tollhouse.sessions.validation import valid_device, valid_user
 from tollhouse.sessions.verbs.creator import Creator
 from tollhouse.sessions.verbs.csrf import is_csrf_token, make_csrf_token
 from tollhouse.sessions.verbs.data_editor import DataEditor, DataRefused, DataResult, SessionData, initial_data
@@ -47,11 +46,11 @@ from tollhouse.sessions.verbs.disabler import Disabler, DisableResult, EnableRes
 from tollhouse.sessions.verbs.explainer import Explainer, SessionEnd
 from tollhouse.sessions.verbs.global_revoker import EveryoneResult, GlobalRevoker
 from tollhouse.sessions.verbs.lister import Lister
+from tollhouse.sessions.verbs.replacements import Replacements
 from tollhouse.sessions.verbs.resumer import NewSession, Resumer
 from tollhouse.sessions.verbs.rotator import Rotator
 from tollhouse.sessions.verbs.step_up import StepUp, StepUpRefused
 from tollhouse.sessions.verbs.touches import Touches
-from tollhouse.suggest import one_of
 
 
 class Sessions:
@@ -86,7 +85,8 @@ class Sessions:
         self._disabler = Disabler(store, keyring, metrics, namespace, self.revoker, random_bytes)
         self._lister = Lister(store, keyring, metrics, namespace)
         self._resumer = Resumer(store, keyring, metrics, namespace, self.revoker, self._lister, random_bytes)
-        self._creator = Creator(store, keyring, metrics, namespace, self._resumer, random_bytes)
+        self._replacements = Replacements(self._look, self.revoker, self._data)
+        self._creator = Creator(store, keyring, metrics, policies, namespace, self._resumer, random_bytes)
         self._explainer = Explainer(store, metrics, self._presentations)
         self._global_revoker = GlobalRevoker(store, metrics, namespace, self.revoker, random_bytes)
         self._rotator = Rotator(store, keyring, self._presentations, random_bytes)
@@ -99,11 +99,7 @@ class Sessions:
 
     def check(self, user: str, *, policy: str = "default", device: str | None = None) -> tuple[str, SessionPolicy, str]:
         """Return user, policy and device label as `create` uses them; raises InvalidInput as `create` does."""
-        user = valid_user(user)
-        require_type("policy", policy, str, "name the policy as text")
-        if policy not in self._policies:
-            raise InvalidInput("policy", policy, one_of(policy, self._policies))
-        return user, self._policies[policy], valid_device(device or "")
+        return self._creator.check(user, policy, device)
 
     async def create(
         self,
@@ -115,20 +111,37 @@ class Sessions:
         acr: str | None = None,
         amr: Sequence[str] = (),
         data: Mapping[str, Any] | None = None,
+        carry: bool = False,
     ) -> Issued | SessionRefused | CapReached:
         """Begin a session under a new token; at the policy's cap, end the user's oldest session, refuse or ask.
 
         The session that the token `replaces` opens is ended first, also another user's: it is what the client presented
         when it logged in, and would have no owner. A result is durable if both are. `acr` is the level of the login,
-        `amr` has its methods (RFC 8176), `data` the values that the session begins with.
+        `amr` has its methods (RFC 8176), `data` the values that the session begins with. A visitor's session is ended
+        once the other began, and with `carry` its data goes along, but for names that `data` has, too.
         """
         user, rules, label = self.check(user, policy=policy, device=device)
         login, values = valid_login(acr, amr), initial_data(data)
         new = NewSession(user=user, policy=policy, rules=rules, label=label, login=login, values=values)
         with Steps() as steps:
-            ended = await self._end_presented(replaces, steps)
+            replacement = await self._replacements.begin(replaces, steps)
+            if carry:
+                carried = await self._replacements.carried(replaces, replacement)
+                new = replace(new, values=initial_data({**carried, **(data or {})}))
             await self._disabler.take_along(user, steps)
-            return await self._creator.create(new, ended=ended)
+            result = await self._creator.create(new, ended=replacement.durable)
+            return await self._replacements.finish(replacement, result, steps)
+
+    async def create_anonymous(
+        self, data: Mapping[str, Any], *, policy: str = "anonymous", device: str | None = None
+    ) -> Issued:
+        """Begin the session of a visitor who has not logged in, to keep this data: `Session.anonymous` is True for it.
+
+        Until there is something to keep a visitor needs no session. A login that `replaces` it ends it.
+        """
+        result = await self._creator.create(self._creator.visitor(data, policy, device), ended=True)
+        assert isinstance(result, Issued), "a random user is not disabled, and has no other session"
+        return result
 
     async def resume(
         self, ticket: Ticket | str, *, end: Collection[str] = (), replaces: Token | str | None = None
@@ -144,7 +157,7 @@ class Sessions:
             if not isinstance(result, Issued):
                 return result
             steps.begun = True
-            ended = await self._end_presented(replaces, steps)
+            ended = await self._replacements.end(replaces, steps)
             return replace(result, durable=result.durable and ended)
 
     async def verify(self, token: Token | str, *, passive: bool = False, locked: bool = False) -> Session | None:
@@ -279,11 +292,5 @@ class Sessions:
         """Wait until the use of sessions that were verified is recorded, or cannot be."""
         await self._touches.aclose()
 
-    async def _end_presented(self, token: Token | str | None, steps: Steps) -> bool:
-        """End the session of a token, if it opens one; return whether that is durable."""
-        presented = None if token is None else await self.verify(token, passive=True, locked=True)
-        if presented is None:
-            return True
-        result = await self.revoker.revoke(presented.user, presented.sid, "replaced")
-        steps.begun = True
-        return result.durable
+    async def _look(self, token: Token | str) -> Session | None:
+        return await self.verify(token, passive=True, locked=True)

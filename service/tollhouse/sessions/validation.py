@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from typing import Final
 
@@ -12,6 +13,22 @@ DEVICE_CHARACTERS_MAX: Final = 120
 
 _FORBIDDEN: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})
 """Control characters, lone surrogates, and the separators of lines and paragraphs."""
+
+
+_ANONYMOUS: Final = re.compile(r"anonymous:[a-z2-7]{26}")
+
+
+def is_anonymous(user: str) -> bool:
+    """Return True for the name of a visitor without an account, which `create_anonymous` alone gives."""
+    return _ANONYMOUS.fullmatch(user) is not None
+
+
+def named_user(text: str) -> str:
+    """Return a user's id as `valid_user` does; raises InvalidInput for the name of a visitor."""
+    user = valid_user(text)
+    if is_anonymous(user):
+        raise InvalidInput("user", user, "name it otherwise: visitors without an account have such names")
+    return user
 
 
 def valid_user(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from tollhouse.sessions.levels import AUTHENTICATION_MS, satisfies
 from tollhouse.sessions.records import Session
@@ -76,3 +77,13 @@ def test_a_level_above_the_weakest_lasts_for_a_day(reached, asked, lasting):
     """NIST SP 800-63B-4, 2.2.3: a browser that is remembered for longer counts as the weakest level from then on."""
     assert satisfies(session(reached), acr=asked, now_ms=AT_MS + AUTHENTICATION_MS)
     assert satisfies(session(reached), acr=asked, now_ms=AT_MS + AUTHENTICATION_MS + 1) is lasting
+
+
+@pytest.mark.parametrize(
+    ("acr", "most_ms", "enough"), [(None, None, True), ("aal1", None, False), (None, 10**12, False)]
+)
+def test_a_visitor_was_never_authenticated(acr, most_ms, enough):
+    """A visitor's session reaches no level, and no time since its beginning counts as that of an authentication."""
+    visitor = replace(session("aal1"), user="anonymous:" + "a" * 26)
+
+    assert satisfies(visitor, acr=acr, max_age_ms=most_ms, now_ms=AT_MS) is enough

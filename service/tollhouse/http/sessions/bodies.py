@@ -18,7 +18,8 @@ from tollhouse.sessions.records import Session
 class SessionBody(Struct, frozen=True, kw_only=True):
     """A session as its user sees it; if `renewal_due`, a client without cookies is to ask for another token.
 
-    `authenticated_at`, `acr` and `amr` tell of the last authentication: when, at which level, by which methods.
+    `authenticated_at`, `acr` and `amr` tell of the last authentication: when, at which level, by which methods. A
+    session that is `anonymous` is a visitor's, who has not logged in.
     """
 
     sid: str
@@ -30,6 +31,7 @@ class SessionBody(Struct, frozen=True, kw_only=True):
     acr: str | None
     amr: list[str]
     renewal_due: bool
+    anonymous: bool
 
 
 class DeviceBody(Struct, frozen=True, kw_only=True):

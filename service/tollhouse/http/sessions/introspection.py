@@ -58,6 +58,17 @@ class BeginBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     amr: Annotated[tuple[str, ...], Meta(description="The methods of the login (RFC 8176), such as `pwd`.")] = ()
     data: Annotated[dict[str, Any] | None, Meta(description="The values that the session begins with.")] = None
     replaces: Annotated[str | None, Meta(description="The token of the request that logged in; it is ended.")] = None
+    carry: Annotated[
+        bool, Meta(description="Whether the data of a visitor's session, if that is `replaces`, stays.")
+    ] = False
+
+
+class VisitorBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is to be kept for a visitor who has not logged in."""
+
+    data: Annotated[dict[str, Any], Meta(description="The values that the session begins with; one at least.")]
+    policy: Annotated[str, Meta(description="The policy of the session by its name.")] = "anonymous"
+    device: Annotated[str | None, Meta(description="A label, at most 120 characters.")] = None
 
 
 class Actor(Struct, frozen=True, kw_only=True):
@@ -71,7 +82,8 @@ class IntrospectionAnswer(Struct, frozen=True, kw_only=True):
     """Whether a token opens a session, and which (RFC 7662, 2.2); times are whole seconds since 1970.
 
     At `exp` the session ends however it is used, at `idle_exp` if it is not used until then. `auth_time`, `acr` and
-    `amr` tell of the last authentication (RFC 9470, 6.2), `act` who acts as the user (RFC 8693, 4.1).
+    `amr` tell of the last authentication (RFC 9470, 6.2), `act` who acts as the user (RFC 8693, 4.1). A
+    session that is `anonymous` is a visitor's, who has not logged in.
     """
 
     active: bool
@@ -87,6 +99,7 @@ class IntrospectionAnswer(Struct, frozen=True, kw_only=True):
     policy: str | UnsetType = UNSET
     device: str | UnsetType = UNSET
     renewal_due: bool | UnsetType = UNSET
+    anonymous: bool | UnsetType = UNSET
     csrf_token_valid: bool | UnsetType = UNSET
 
 
@@ -117,6 +130,7 @@ async def begin_session(
         acr=data.acr,
         amr=data.amr,
         data=data.data,
+        carry=data.carry,
     )
     match issued:
         case Issued():
@@ -128,6 +142,26 @@ async def begin_session(
             return problem(409, "session-refused", "Session Refused", detail, members={"reason": issued.reason})
         case _:
             assert_never(issued)
+
+
+@post(
+    "/anonymous",
+    status_code=201,
+    guards=[require_role("service")],
+    security=KEY,
+    responses=problems(400, 401, 403, 415, 422, 429, 503),
+    response_headers=[DURABLE_FIELD],
+    opt=UNIQUE_MEMBERS,
+)
+async def begin_visit(
+    data: JSONBody[VisitorBody], sessions: NamedDependency[Sessions], session_cookies: NamedDependency[SessionCookies]
+) -> Response[Any]:
+    """Begin the session of a visitor who has not logged in, once there is something to keep.
+
+    It opens what a session opens: look at `anonymous`. A login that has its token ends it; with `carry` the data stays.
+    """
+    issued = await sessions.create_anonymous(data.data, policy=data.policy, device=data.device)
+    return token_response(issued, session_cookies, by_cookie=False, status_code=201)
 
 
 @post(
@@ -164,13 +198,14 @@ def _answer(session: Session) -> IntrospectionAnswer:
         iat=session.created_at // 1000,
         exp=session.expires_at // 1000,
         idle_exp=session.idle_expires_at // 1000,
-        auth_time=session.authenticated_at // 1000,
+        auth_time=UNSET if session.anonymous else session.authenticated_at // 1000,
         acr=session.acr or UNSET,
         amr=session.amr or UNSET,
         act=UNSET if acting is None else Actor(sub=acting.actor, sid=acting.actor_sid),
         policy=session.policy,
         device=session.device or UNSET,
         renewal_due=session.renewal_due or UNSET,
+        anonymous=session.anonymous or UNSET,
     )
 
 

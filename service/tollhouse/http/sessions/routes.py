@@ -20,7 +20,11 @@ OWN = Router(
 OVER = Router("/v1", route_handlers=[ends.why], opt={"auth": True, "rate_limit": "session"}, security=SESSION)
 """What clients do whose session is over: so it needs none."""
 
-LISTED = Router("/v1/sessions", route_handlers=[*devices.HANDLERS, introspection.begin_session], opt={"auth": True})
+LISTED = Router(
+    "/v1/sessions",
+    route_handlers=[*devices.HANDLERS, introspection.begin_session, introspection.begin_visit],
+    opt={"auth": True},
+)
 """What users do with all of their sessions. A service begins one on the same path, so each route has its guard."""
 
 FOR_SERVICES = Router(

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
+from tollhouse.errors import InvalidInput, require_type
 from tollhouse.keyring import Keyring
 from tollhouse.keys import Namespace
 from tollhouse.metrics import Metrics
 from tollhouse.scripts import DurableScriptRunner
 from tollhouse.sessions import tokens
-from tollhouse.sessions.logins import login_text
+from tollhouse.sessions.logins import UNKNOWN_LOGIN, login_text
 from tollhouse.sessions.outcomes import CapReached, Issued, SessionRefused
+from tollhouse.sessions.policies import Policies, SessionPolicy
 from tollhouse.sessions.records import session_created
 from tollhouse.sessions.tokens import RandomBytes
 from tollhouse.sessions.user_keys import user_keys
+from tollhouse.sessions.validation import named_user, valid_device
+from tollhouse.sessions.verbs.data_editor import initial_data
 from tollhouse.sessions.verbs.resumer import NewSession, Resumer
+from tollhouse.suggest import one_of
 
 _AT_CAP: Final = SessionRefused(reason="at-cap")
 _REFUSALS: Final = {2: SessionRefused(reason="disabled"), 3: _AT_CAP}
@@ -28,6 +34,7 @@ class Creator:
         store: DurableScriptRunner,
         keyring: Keyring,
         metrics: Metrics,
+        policies: Policies,
         namespace: Namespace,
         resumer: Resumer,
         random_bytes: RandomBytes,
@@ -35,9 +42,30 @@ class Creator:
         self._store = store
         self._keyring = keyring
         self._metrics = metrics
+        self._policies = policies
         self._namespace = namespace
         self._resumer = resumer
         self._random_bytes = random_bytes
+
+    def check(self, user: str, policy: str, device: str | None) -> tuple[str, SessionPolicy, str]:
+        """Return user, policy and device label as they are used, as `Sessions.check` does."""
+        return named_user(user), self._rules(policy), valid_device(device or "")
+
+    def visitor(self, data: Mapping[str, Any], policy: str, device: str | None) -> NewSession:
+        """Return the session of a visitor; the name is random, so the keys of visitors spread over the hash tags."""
+        require_type("data", data, Mapping, "give names and values")
+        if all(value is None for value in data.values()):
+            raise InvalidInput("data", len(data), "give what is to be kept: without data a visitor needs no session")
+        rules, label = self._rules(policy), valid_device(device or "")
+        user = f"anonymous:{tokens.new_sid(self._random_bytes)}"
+        values = initial_data(data)
+        return NewSession(user=user, policy=policy, rules=rules, label=label, login=UNKNOWN_LOGIN, values=values)
+
+    def _rules(self, policy: str) -> SessionPolicy:
+        require_type("policy", policy, str, "name the policy as text")
+        if policy not in self._policies:
+            raise InvalidInput("policy", policy, one_of(policy, self._policies))
+        return self._policies[policy]
 
     async def create(self, new: NewSession, *, ended: bool) -> Issued | SessionRefused | CapReached:
         """Begin a session, as `Sessions.create` does; `ended` says whether what was ended for it before is durable."""
