@@ -9,11 +9,11 @@ store never sees. So a token names every key that its verification reads.
 from __future__ import annotations
 
 import base64
+import hmac
 import re
 import secrets
 from collections.abc import Callable
 from functools import lru_cache
-from hashlib import sha256
 from typing import Final
 
 from msgspec import Struct
@@ -30,10 +30,6 @@ _SUCCESSOR_LABEL: Final = "session-successor"
 _SID_BYTES: Final = 16
 _SECRET_BYTES: Final = 32
 _VERIFIER_BYTES: Final = 24
-_BLOCK_BYTES: Final = 64
-_INNER_PAD: Final = bytes(byte ^ 0x36 for byte in range(256))
-_OUTER_PAD: Final = bytes(byte ^ 0x5C for byte in range(256))
-"""What HMAC makes of each byte of its key, for the inner hash and for the outer one (RFC 2104)."""
 
 # The last character of sid and secret carries fewer bits than the others: one token has one spelling.
 _TOKEN: Final = re.compile(
@@ -111,26 +107,15 @@ def verifier(keyring: Keyring, token: Token) -> str | None:
 
 
 def _mac(key: bytes, token: Token) -> bytes:
-    return _hmac(key)((token.sid + token.secret).encode())
+    mac = _keyed(key).copy()
+    mac.update((token.sid + token.secret).encode())
+    return mac.digest()
 
 
 @lru_cache(maxsize=256)
-def _hmac(key: bytes) -> Callable[[bytes], bytes]:
-    """Return the HMAC-SHA-256 under a key that it has taken in, which is as much work as to take in a token.
-
-    That of the standard library can be copied too, but in Python code: 1.6 µs instead of 1.0, at each verify.
-    """
-    assert len(key) <= _BLOCK_BYTES, "RFC 2104 would hash a longer key first"
-    block = key.ljust(_BLOCK_BYTES, b"\0")
-    inner, outer = sha256(block.translate(_INNER_PAD)), sha256(block.translate(_OUTER_PAD))
-
-    def mac(message: bytes) -> bytes:
-        first, second = inner.copy(), outer.copy()
-        first.update(message)
-        second.update(first.digest())
-        return second.digest()
-
-    return mac
+def _keyed(key: bytes) -> hmac.HMAC:
+    """Return an HMAC that has taken in its key, which is as much work as to take in a token."""
+    return hmac.new(key, digestmod="sha256")
 
 
 def _secret(bits: bytes) -> str:
