@@ -27,6 +27,7 @@ from tollhouse.errors import InvalidInput, Overloaded
 from tollhouse.keys import UNNAMED
 from tollhouse.limits.decision import Decision
 from tollhouse.sessions.outcomes import CapReached, Issued, SessionRefused
+from tollhouse.sessions.tickets import Ticket
 from tollhouse.stores.opening import open_stores
 from tollhouse.stores.urls import urls_by_store
 from tollhouse.worker_pool import WorkerPool
@@ -165,6 +166,13 @@ REFUSALS = [
     TooManyAttempts(decision=REFUSED),
     WrongCredentials(),
     SessionRefused(reason="at-cap"),
+    CapReached(
+        ticket=Ticket(key_id="0" * 8, digest="0" * 32, secret="A" * 43),
+        expires_at=1,
+        sessions=(),
+        ends=1,
+        durable=True,
+    ),
 ]
 
 
