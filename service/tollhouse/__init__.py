@@ -10,6 +10,7 @@ from tollhouse.accounts.accounts import (
     Accounts,
     LoginSucceeded,
     NameTaken,
+    Reauthenticated,
     TooManyAttempts,
     WrongCredentials,
 )
@@ -154,6 +155,7 @@ __all__ = [
     "RateLimitMiddleware",
     "RateLimitRule",
     "RateLimited",
+    "Reauthenticated",
     "RefusalHandler",
     "Reservation",
     "Results",

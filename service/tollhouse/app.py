@@ -31,6 +31,7 @@ from tollhouse.asgi.types import App
 from tollhouse.http import accounts, ai, cache, health, root
 from tollhouse.http.api_keys import ApiKeys
 from tollhouse.http.authentication import Authentication, rate_key
+from tollhouse.http.challenges import login_rules
 from tollhouse.http.cookies import SessionCookies
 from tollhouse.http.csrf import refuse_cross_site, refuse_unwanted_query
 from tollhouse.http.headers import complete_response
@@ -132,6 +133,7 @@ def installed_models(settings: Settings) -> Models:
 def _dependencies(tollhouse: Tollhouse, streams: EventStreams) -> dict[str, Provide]:
     cookies = SessionCookies(tollhouse.sessions.policies, plain_http=tollhouse.settings.plain_http)
     responses, found = TakeResponses(tollhouse), health.StoreHealth(tollhouse.stores)
+    rules = login_rules(tollhouse.settings)
     providers: dict[str, Callable[[], Any]] = {
         "limits": lambda: tollhouse.limits,
         "sessions": lambda: tollhouse.sessions,
@@ -142,6 +144,7 @@ def _dependencies(tollhouse: Tollhouse, streams: EventStreams) -> dict[str, Prov
         "stores": lambda: tollhouse.stores,
         "metrics": lambda: tollhouse.metrics,
         "session_cookies": lambda: cookies,
+        "login_rules": lambda: rules,
         "responses": lambda: responses,
         "health": lambda: found,
     }

@@ -25,9 +25,11 @@ ROUTES: list[tuple[str, str, Any, str]] = [
     ("DELETE", "/v1/sessions?except=current", None, "user"),
     ("POST", "/v1/session/rotate", None, "user"),
     ("GET", "/v1/session/why", None, "user"),
+    ("POST", "/v1/session/reauth", {"password": PASSWORD}, "user"),
     ("POST", "/v1/logout", None, "user"),
     ("POST", "/v1/sessions", {"user": "eve"}, "service"),
     ("POST", "/v1/sessions/anonymous", {"data": {"cart": []}}, "service"),
+    ("POST", "/v1/sessions/step-up", {"token": ""}, "service"),
     ("POST", "/v1/introspect", "token", "service"),
     ("GET", "/v1/admin/users/ada/sessions", None, "admin"),
     ("DELETE", "/v1/admin/users/ada/sessions", None, "admin"),
@@ -40,14 +42,21 @@ SWEPT = ("/v1/session", "/v1/admin", "/v1/introspect", "/v1/logout")
 """What the paths of sessions begin with."""
 STREAM = "/v1/admin/events"
 """It does not end, and has tests of its own (test_session_events.py)."""
-IN_BODY = {"/v1/session/renew", "/v1/session/rotate", "/v1/sessions", "/v1/sessions/anonymous"}
+IN_BODY = {"/v1/session/renew", "/v1/session/rotate", "/v1/sessions", "/v1/sessions/anonymous", "/v1/sessions/step-up"}
 """Routes that show a token in the body, to a client without cookies that asks for one."""
+
+
+def content_of(body: Any, token: str) -> dict[str, Any]:
+    """Return the body of a route with the token of the session in it, if it has one."""
+    if body == "token":
+        return {"data": {"token": token}}
+    return {"json": {**body, "token": token} if body is not None and "token" in body else body}
 
 
 async def answer_of(service: Service, route: tuple[str, str, Any, str], token: str, user: dict[str, str]) -> Any:
     method, path, body, credentials = route
     headers = {"user": user, "service": SERVICE, "admin": ADMIN}[credentials]
-    content = {"data": {"token": token}} if body == "token" else {"json": body}
+    content = content_of(body, token)
     service.client.cookies.clear()
     return await service.ask(method, path, headers=headers, **content)
 
@@ -134,7 +143,7 @@ async def test_no_page_of_another_site_changes_a_session(service: Service, metho
             for foreign in ({"Sec-Fetch-Site": "cross-site"}, {"Origin": "https://evil.example"}):
                 user = {**cookie(token), **foreign}
                 headers = {"user": user, "service": {**SERVICE, **foreign}, "admin": {**ADMIN, **foreign}}[credentials]
-                content = {"data": {"token": token}} if body == "token" else {"json": body}
+                content = content_of(body, token)
                 answer = await service.ask(own, path, headers=headers, **content)
                 assert answer.status_code == 403, (own, path)
     assert await stored(service) == before

@@ -124,7 +124,12 @@ FLOORS: Mapping[str, tuple[frozenset[str], ...]] = {
         frozenset({"workers"}),
     ),
     "http": (
-        frozenset({"api_keys", "authentication", "cookies", "csrf", "headers", "openapi", "problems", "renewal"}),
+        frozenset(
+            {
+                *("api_keys", "authentication", "challenges", "cookies", "csrf", "headers", "openapi", "problems"),
+                "renewal",
+            }
+        ),
         frozenset({"accounts", "ai", "cache", "health", "limits", "root", "sessions"}),
     ),
 }

@@ -49,7 +49,8 @@ read, the secret included. To have another URL with all the rest, give
 `msgspec.structs.replace(tollhouse.load_settings(), url="redis://…")`.
 
 An application ignores what only the service uses: `service_key`, `admin_key`, `host`, `port`, `workers`, the bounds and
-times of requests and connections, `log_level` and `log_format`. They have to be valid all the same.
+times of requests and connections, `sessions.acr`, `sessions.recent_auth_s`, `log_level` and `log_format`. They have to
+be valid all the same.
 
 `NAME` in a variable, and `*` in the file, stand for the name of a policy or of an AI model:
 `TOLLHOUSE_LIMITS_POLICIES_API_NEXT_LIMIT` is the limit of `api-next` if the file has one, else of `api_next`.

@@ -78,6 +78,7 @@ PUBLIC = (
     "RateLimitMiddleware",
     "RateLimitRule",
     "RateLimited",
+    "Reauthenticated",
     "RefusalHandler",
     "Reservation",
     "Results",

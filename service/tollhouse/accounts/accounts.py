@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Final, Literal
+from typing import Final, Literal, TypeVar
 
 from msgspec import Struct
 
@@ -31,14 +31,18 @@ from tollhouse.limits.limiter import Limiter
 from tollhouse.logs import Log
 from tollhouse.metrics import Metrics
 from tollhouse.scripts import DurableScriptRunner
-from tollhouse.sessions.outcomes import CapReached, Issued, SessionRefused
+from tollhouse.sessions.levels import LEVELS
+from tollhouse.sessions.outcomes import CapReached, Issued, Rotation, SessionRefused
 from tollhouse.sessions.sessions import Sessions
 from tollhouse.sessions.tokens import Token
+from tollhouse.sessions.verbs.step_up import StepUpRefused
 
 _log: Final = Log("tollhouse.accounts")
 
-_Begin = Callable[[], Awaitable[Issued | SessionRefused | CapReached]]
-"""Begins the session of a login."""
+_Proven = TypeVar("_Proven")
+"""What becomes of an attempt whose password was right."""
+METHODS: Final = ("pwd",)
+"""The method of an authentication by password (RFC 8176)."""
 
 
 class AccountCreated(Struct, frozen=True, kw_only=True):
@@ -82,6 +86,16 @@ class LoginSucceeded(Struct, frozen=True, kw_only=True):
         return True
 
 
+class Reauthenticated(Struct, frozen=True, kw_only=True):
+    """The password was right: the session has another token, and its times begin anew."""
+
+    rotation: Rotation
+
+    def __bool__(self) -> Literal[True]:
+        """Return True, so that a type checker knows a false result as a refusal."""
+        return True
+
+
 class WrongCredentials(Struct, frozen=True, kw_only=True):
     """No such account, a disabled account, or a wrong password; the answer does not show which."""
 
@@ -91,7 +105,7 @@ class WrongCredentials(Struct, frozen=True, kw_only=True):
 
 
 class Accounts:
-    """Creates accounts and logs users in."""
+    """Creates accounts, logs users in, and authenticates them again; a password reaches the `level`."""
 
     def __init__(
         self,
@@ -104,6 +118,7 @@ class Accounts:
         *,
         namespace: Namespace = UNNAMED,
         rules: PasswordRules | None = None,
+        level: str = LEVELS[0],
     ) -> None:
         self._records = AccountRecords(store, keyring, namespace)
         self._sessions = sessions
@@ -111,6 +126,7 @@ class Accounts:
         self._passwords = passwords
         self._metrics = metrics
         self._rules = PasswordRules() if rules is None else rules
+        self._level = level
 
     async def sign_up(self, user: str, password: str, *, address: str) -> AccountCreated | NameTaken | TooManyAttempts:
         """Create an account.
@@ -149,16 +165,51 @@ class Accounts:
         """
         name, encoded = canonical(user), password_bytes(password)
         self._sessions.check(name, policy=policy, device=device)
-        try:
-            admitted = await self._admit(name, login_takes(name, address))
-            if isinstance(admitted, Decision):
-                self._metrics.login("throttled")
-                return TooManyAttempts(decision=admitted)
-            begin = partial(self._sessions.create, name, policy=policy, device=device, replaces=replaces, carry=carry)
-            return await self._log_in(*admitted, encoded, begin)
-        except Overloaded:
-            self._metrics.login("overloaded")
-            raise
+        begin = partial(
+            *(self._sessions.create, name),
+            policy=policy,
+            device=device,
+            replaces=replaces,
+            carry=carry,
+            acr=self._level,
+            amr=METHODS,
+        )
+        issued = await self._with_password(name, encoded, address, begin)
+        match issued:
+            case Issued():
+                self._metrics.login("ok")
+                return LoginSucceeded(issued=issued)
+            case SessionRefused(reason="disabled"):
+                self._metrics.login("wrong")
+                return WrongCredentials()
+            case SessionRefused() | CapReached():
+                self._metrics.login("refused")
+                return issued
+            case _:
+                return issued
+
+    async def reauthenticate(
+        self, token: Token | str, password: str, *, address: str
+    ) -> Reauthenticated | WrongCredentials | TooManyAttempts | StepUpRefused:
+        """Step a session up, also one that is locked, if the password of its user is right; raises as `login` does.
+
+        It counts as a login, so that a token gives no further guesses at the password.
+        """
+        encoded = password_bytes(password)
+        session = await self._sessions.verify(token, passive=True, locked=True)
+        if session is None or session.impersonation is not None:
+            return StepUpRefused(reason="over" if session is None else "impersonated")
+        step_up = partial(self._sessions.step_up, token, acr=self._level, amr=METHODS)
+        stepped = await self._with_password(session.user, encoded, address, step_up)
+        match stepped:
+            case Rotation():
+                self._metrics.login("ok")
+                return Reauthenticated(rotation=stepped)
+            case StepUpRefused():
+                self._metrics.login("refused")
+                return stepped
+            case _:
+                return stepped
 
     async def aclose(self) -> None:
         """Wait, for a bounded time, until the attempts of callers that have left are settled."""
@@ -174,16 +225,29 @@ class Accounts:
         attempt = await self._attempts.charge(takes)
         return attempt if isinstance(attempt, Decision) else (attempt, found)
 
-    async def _log_in(
-        self, attempt: Attempt, found: NameRecords, encoded: bytes, begin: _Begin
-    ) -> LoginSucceeded | WrongCredentials | SessionRefused | CapReached:
+    async def _with_password(
+        self, name: str, encoded: bytes, address: str, proceed: Callable[[], Awaitable[_Proven]]
+    ) -> _Proven | WrongCredentials | TooManyAttempts:
+        """Return what `proceed` does if the password is right; count an attempt that is not."""
         try:
-            if await self._verify(attempt, found, encoded):
-                return await self._begin_session(attempt, begin)
-            self._metrics.login("wrong")
-            return WrongCredentials()
-        finally:
-            await self._attempts.settle(attempt)
+            admitted = await self._admit(name, login_takes(name, address))
+            if isinstance(admitted, Decision):
+                self._metrics.login("throttled")
+                return TooManyAttempts(decision=admitted)
+            attempt, found = admitted
+            try:
+                if not await self._verify(attempt, found, encoded):
+                    self._metrics.login("wrong")
+                    return WrongCredentials()
+                # The right password is what restores the limits. They stay restored if no session can be created, for
+                # a guesser gains nothing by it: it takes the password to get here.
+                self._attempts.begin_to_settle(attempt)
+                return await proceed()
+            finally:
+                await self._attempts.settle(attempt)
+        except Overloaded:
+            self._metrics.login("overloaded")
+            raise
 
     async def _verify(self, attempt: Attempt, found: NameRecords, password: bytes) -> bool:
         """Return whether the password is right, after exactly one hash; then renew an account that is out of date."""
@@ -210,21 +274,3 @@ class Accounts:
             return
         except StoreUnavailable as error:
             _log.warning("account not renewed", extra={"reason": str(error)})
-
-    async def _begin_session(
-        self, attempt: Attempt, begin: _Begin
-    ) -> LoginSucceeded | WrongCredentials | SessionRefused | CapReached:
-        # The right password is what restores the limits. They stay restored if no session can be created, for a
-        # guesser gains nothing by it: it takes the password to get here.
-        self._attempts.begin_to_settle(attempt)
-        issued = await begin()
-        match issued:
-            case Issued():
-                self._metrics.login("ok")
-                return LoginSucceeded(issued=issued)
-            case SessionRefused(reason="disabled"):
-                self._metrics.login("wrong")
-                return WrongCredentials()
-            case refused:
-                self._metrics.login("refused")
-                return refused

@@ -142,8 +142,8 @@ async def logout(
     if not caller.session_is_over:
         check_role(request, "session")
     durable = False  # what ended the session before may not be
-    if caller.session is not None:
-        ended = await sessions.revoke(caller.session.user, caller.session.sid, cause="logged-out")
+    if (session := caller.session or caller.locked) is not None:
+        ended = await sessions.revoke(session.user, session.sid, cause="logged-out")
         durable = ended.durable
     headers = {**CLEAR_SITE_DATA, **durable_header(durable=durable)}
     return Response(None, status_code=204, cookies=[session_cookies.cleared()], headers=headers)

@@ -24,6 +24,7 @@ from tollhouse.asgi.ratelimit.refusal_response import refusal_response
 from tollhouse.asgi.response import send_response
 from tollhouse.asgi.types import resolve
 from tollhouse.http.api_keys import NO_KEY, NO_ROLES, ApiKeys, Role, Roles
+from tollhouse.http.challenges import InsufficientAuthentication, login_rules
 from tollhouse.http.cookies import SessionCookies
 from tollhouse.http.renewal import Renewals
 from tollhouse.limits.decision import Decision
@@ -43,7 +44,8 @@ class Caller(Struct, frozen=True, kw_only=True):
 
     A caller with a session has its token, which its cookie holds if it came `by_cookie`. `session_is_over` is true if
     a session token was sent that opens no session (any more). If the token was `renewed`, session and token are those
-    of the renewal.
+    of the renewal. A session that is `locked` opens nothing, but a step-up opens it. A session whose authentication is
+    `insufficient` has the role, and the guards refuse it.
     """
 
     roles: Roles = NO_ROLES
@@ -52,6 +54,8 @@ class Caller(Struct, frozen=True, kw_only=True):
     by_cookie: bool = False
     renewed: Rotation | None = None
     session_is_over: bool = False
+    locked: Session | None = None
+    insufficient: InsufficientAuthentication | None = None
     address: str = ""
     key_name: str = ""
 
@@ -72,6 +76,7 @@ class Authentication(ASGIMiddleware):
         self._clients = clients_of(settings)
         self._fields = RateLimitFields(settings.limits.headers)
         cookies = SessionCookies(tollhouse.sessions.policies, plain_http=settings.plain_http)
+        self._rules = login_rules(settings)
         self._renewals = Renewals(tollhouse.sessions, tollhouse.metrics, cookies)
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
@@ -104,24 +109,38 @@ class Authentication(ASGIMiddleware):
         if not text:
             return Caller(address=address)
         token = tokens.parse(text)
-        session = await self._tollhouse.sessions.verify(text if token is None else token, passive=passive)
+        shown, by_cookie = text if token is None else token, is_by_cookie(scope)
+        session = await self._tollhouse.sessions.verify(shown, passive=passive, locked=True)
         if token is None or session is None:
             return Caller(address=address, session_is_over=token is not None)
-        by_cookie, renewed = is_by_cookie(scope), None
+        if session.locked:
+            return Caller(address=address, session_is_over=True, locked=session, token=token, by_cookie=by_cookie)
+        renewed = None
         if session.renewal_due and by_cookie and not passive:
             renewed = await self._renewals.renew(token)
         if renewed is not None:
             session, token = renewed.session, renewed.token
         return Caller(
-            roles=_SESSION, session=session, token=token, by_cookie=by_cookie, renewed=renewed, address=address
+            roles=_SESSION,
+            session=session,
+            token=token,
+            by_cookie=by_cookie,
+            renewed=renewed,
+            insufficient=self._rules.lacks_level(session),
+            address=address,
         )
 
 
 def require_role(*accepted: Role) -> Guard:
-    """Make a guard that refuses callers without any of the accepted roles: 401 if anonymous, 403 otherwise."""
+    """Make a guard that refuses callers without any of the accepted roles: 401 if anonymous, 403 otherwise.
+
+    A session must have the level of the settings, too, on every route with this guard.
+    """
 
     def guard(connection: Connection, _: BaseRouteHandler) -> None:
         check_role(connection, *accepted)
+        if (insufficient := current_caller(connection).insufficient) is not None:
+            raise insufficient
 
     return guard
 
@@ -151,10 +170,10 @@ def current_session(connection: Connection) -> Session:
 
 def current_token(connection: Connection) -> Token:
     """Return the token of the caller's session; raise NotAuthorizedException if there is none."""
-    token = current_caller(connection).token
-    if token is None:
+    caller = current_caller(connection)
+    if caller.session is None or caller.token is None:
         raise no_session()
-    return token
+    return caller.token
 
 
 def no_session() -> NotAuthorizedException:

@@ -73,6 +73,14 @@ TooLargeProblem: Final = problem_type(
     "TooLargeProblem", "A problem with its bounds: bytes and number.", ("bytes_max", int), ("values_max", int)
 )
 
+InsufficientProblem: Final = problem_type(
+    "InsufficientProblem",
+    "A problem with the last authentication of the session: it is to be at one of these levels, if any are named, "
+    "and at most so many seconds ago, if that is a number.",
+    ("acr_values", list[str]),
+    ("max_age_s", int | None),
+)
+
 _INVALID_BODY: Final = {
     "type": URN + "invalid-request",
     "title": "Invalid Request",
@@ -98,7 +106,11 @@ _PROBLEMS: Final[Mapping[int, ResponseSpec]] = {
     400: problem_spec(
         FieldProblem | ProblemDetails, "The request cannot be decoded, or has another shape.", _INVALID_BODY
     ),
-    401: problem_spec(ProblemDetails, "No credentials, or unknown ones.", _NOT_AUTHENTICATED),
+    401: problem_spec(
+        InsufficientProblem | ProblemDetails,
+        "No credentials, or unknown ones; or the user of the session is to authenticate again (RFC 9470).",
+        _NOT_AUTHENTICATED,
+    ),
     403: problem_spec(ProblemDetails, "The credentials do not allow this, or another site made a browser send it."),
     404: problem_spec(ProblemDetails, "There is no such resource."),
     409: problem_spec(ProblemDetails, "It contradicts what there is; nothing was changed."),

@@ -32,6 +32,7 @@ from tollhouse.asgi.response import (
 )
 from tollhouse.asgi.types import Send
 from tollhouse.errors import InvalidInput, LoadFailed, LoadTimeout, Overloaded, StoreError
+from tollhouse.http.challenges import InsufficientAuthentication
 from tollhouse.logs import Log, redact
 from tollhouse.suggest import one_of
 
@@ -145,6 +146,13 @@ def _of_http_exception(_: Request[Any, Any, Any], error: HTTPException) -> Respo
     kind, title = _BY_STATUS.get(error.status_code, ("failed", "Failed"))
     members = error.extra if isinstance(error.extra, dict) else None
     return problem(error.status_code, kind, title, error.detail, members=members, headers=headers)
+
+
+def _of_insufficient(_: Request[Any, Any, Any], error: InsufficientAuthentication) -> Response[Any]:
+    title = "Insufficient User Authentication"
+    return problem(
+        401, "insufficient-user-authentication", title, error.detail, members=error.members, headers=error.headers
+    )
 
 
 def _of_validation(error: HTTPException) -> Response[Any]:
@@ -263,6 +271,7 @@ HANDLERS: Final[Mapping[int | type[Exception], Callable[[Request[Any, Any, Any],
     UnicodeDecodeError: _of_undecodable,
     RecursionError: _of_undecodable,
     StoreError: _of_store_error,
+    InsufficientAuthentication: _of_insufficient,
     HTTPException: _of_http_exception,
     Exception: _of_anything_else,
 }

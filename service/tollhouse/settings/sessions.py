@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct, field
 
+from tollhouse.errors import ConfigurationError
 from tollhouse.settings.leaf import conform
+from tollhouse.suggest import one_of
 
+_LEVELS: Final = ("aal1", "aal2", "aal3")
+_Level = Annotated[str, Meta(pattern=r"^(?!-\Z)[!#-\[\]-~]{1,128}\Z")]
 _Duration = Annotated[int, Meta(ge=1_000)]
 
 
@@ -49,7 +53,24 @@ class SessionPolicySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fi
 class SessionSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Sessions; a policy here replaces the built-in policy of the same name, as a whole."""
 
+    acr_levels: Annotated[
+        Annotated[tuple[_Level, ...], Meta(min_length=1)],
+        Meta(description="Levels of authentication, the weakest first: that is the one that a password reaches."),
+    ] = _LEVELS
+    acr: Annotated[
+        str | None, Meta(description="Level that every route of users asks for, one of `acr_levels`. By default, any.")
+    ] = None
+    recent_auth_s: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=400 * 86_400,
+            description="Seconds for which an authentication is recent enough to end other sessions of the user.",
+        ),
+    ] = 3600
     policies: Mapping[str, SessionPolicySettings] = field(default_factory=dict[str, SessionPolicySettings])
 
     def __post_init__(self) -> None:
         conform(self)
+        if self.acr is not None and self.acr not in self.acr_levels:
+            raise ConfigurationError("sessions.acr", self.acr, one_of(self.acr, self.acr_levels))

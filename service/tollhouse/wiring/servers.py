@@ -21,9 +21,9 @@ def store_urls(settings: Settings) -> dict[StoreName, StoreUrl]:
     )
 
 
-def wall_clock(settings: Settings) -> Callable[[], float]:
-    """Return the clock by which responses state times of limits: on a fake server it is that of the test."""
-    return wall_clock_beside(store_urls(settings)["limits"])
+def wall_clock(settings: Settings, store: StoreName = "limits") -> Callable[[], float]:
+    """Return the clock by which a process tells the time of a store: on a fake server it is that of the test."""
+    return wall_clock_beside(store_urls(settings)[store])
 
 
 def owns_servers(urls: Mapping[StoreName, StoreUrl]) -> bool:

@@ -170,6 +170,7 @@ class Tollhouse:
             self.metrics,
             namespace=self.namespace,
             rules=PasswordRules(self.settings.password_length_min),
+            level=self.settings.sessions.acr_levels[0],
         )
 
     @cached_property

@@ -26,6 +26,7 @@ from tollhouse.settings.model import (
     differences,
 )
 from tollhouse.settings.networks import is_loopback, trusted_networks
+from tollhouse.settings.sessions import SessionSettings
 
 SECRET = "s" * 32
 KEY = "k" * 16
@@ -70,6 +71,8 @@ VARIABLES = [
     ("TOLLHOUSE_SERVICE_KEY", f"{KEY}, {KEY}2", "service_key", (KEY, KEY + "2")),
     ("TOLLHOUSE_TRUSTED_PROXIES", "loopback,10.0.0.0/8", "trusted_proxies", ("loopback", "10.0.0.0/8")),
     ("TOLLHOUSE_IPV6_PREFIX_BITS", "56", "ipv6_prefix_bits", 56),
+    ("TOLLHOUSE_SESSIONS_ACR", "aal2", "sessions", SessionSettings(acr="aal2")),
+    ("TOLLHOUSE_SESSIONS_ACR_LEVELS", "low,high", "sessions", SessionSettings(acr_levels=("low", "high"))),
     ("TOLLHOUSE_CACHE_TTL_S", "60", "cache", CacheSettings(ttl_s=60)),
     ("TOLLHOUSE_LIMITS_INSTANCES", "12", "limits", LimitSettings(instances=12)),
     ("TOLLHOUSE_LIMITS_HEADERS", "Draft-07", "limits", LimitSettings(headers="draft-07")),
@@ -269,6 +272,9 @@ WRONG = [
     ({"REDIS_HOST": "h", "REDIS_PASSWORD": "p\udcff"}, "REDIS_PASSWORD", "***", "UTF-8"),
     ({"TOLLHOUSE_CONFIG": "missing.toml"}, "missing.toml", "No such file", "can be read"),
     ({"TOLLHOUSE_LIMITS_INSTANCES": "0"}, "TOLLHOUSE_LIMITS_INSTANCES", "'0'", ">= 1"),
+    ({"TOLLHOUSE_SESSIONS_ACR": "aal4"}, "TOLLHOUSE_SESSIONS_ACR", "'aal4'", "aal1"),
+    ({"TOLLHOUSE_SESSIONS_ACR_LEVELS": 'a"b'}, "TOLLHOUSE_SESSIONS_ACR_LEVELS", 'a"b', "the weakest first"),
+    ({"TOLLHOUSE_SESSIONS_RECENT_AUTH_S": "0"}, "TOLLHOUSE_SESSIONS_RECENT_AUTH_S", "'0'", ">= 1"),
     ({"TOLLHOUSE_DATABASES": "share"}, "TOLLHOUSE_DATABASES", "'share'", "did you mean 'shared'?"),
     ({"TOLLHOUSE_PASSWORD_PROFILE": "strong"}, "TOLLHOUSE_PASSWORD_PROFILE", "'strong'", "rfc9106-high"),
     ({"TOLLHOUSE_LIMITS_HEADERS": "draft-7"}, "TOLLHOUSE_LIMITS_HEADERS", "'draft-7'", "x-ratelimit-epoch, or off"),

@@ -9,6 +9,7 @@ devices          the caller's sessions: list and revoke
 etags            versions of data in conditional requests
 event_stream     Server-Sent Events, and how many streams there are
 events           what happens to all sessions, as a stream for administrators
-introspection    begin a session, and introspect a token, for services
+introspection    begin a session, step one up, and introspect a token, for services
+reauthentication a session is stepped up by the password of its user
 routes           all of them
 """

@@ -11,6 +11,7 @@ from litestar.params import FromPath, QueryParameter
 
 from tollhouse.asgi.ratelimit.rules import RateLimitRule
 from tollhouse.http.authentication import current_session, require_role, revocation_key
+from tollhouse.http.challenges import LoginRules
 from tollhouse.http.headers import DURABLE_FIELD, durable_header
 from tollhouse.http.openapi import SESSION, problems
 from tollhouse.http.sessions.bodies import device_bodies
@@ -41,10 +42,19 @@ async def list_sessions(request: Request[Any, Any, Any], sessions: NamedDependen
     opt={"rate_limit": REVOCATION},
 )
 async def revoke_session(
-    request: Request[Any, Any, Any], sid: FromPath[str], sessions: NamedDependency[Sessions]
+    request: Request[Any, Any, Any],
+    sid: FromPath[str],
+    sessions: NamedDependency[Sessions],
+    login_rules: NamedDependency[LoginRules],
 ) -> Response[None]:
-    """Revoke one of the caller's sessions; 404 if the caller has no such session."""
-    result = await sessions.revoke(current_session(request).user, sid)
+    """Revoke one of the caller's sessions; 404 if the caller has no such session.
+
+    For another session than its own the caller must have been authenticated recently, else it is 401.
+    """
+    own = current_session(request)
+    if sid != own.sid:
+        login_rules.require_recent(own)
+    result = await sessions.revoke(own.user, sid)
     if not result.found:
         raise NotFoundException
     return Response(None, status_code=204, headers=durable_header(durable=result.durable))
@@ -62,12 +72,14 @@ async def revoke_session(
 async def revoke_others(
     request: Request[Any, Any, Any],
     sessions: NamedDependency[Sessions],
+    login_rules: NamedDependency[LoginRules],
     but: Annotated[Literal["current"] | None, QueryParameter(name="except")] = None,
 ) -> Response[None]:
-    """Revoke all of the caller's sessions except this one."""
+    """Revoke all of the caller's sessions except this one; 401 unless the caller was authenticated recently."""
     if but is None:
         raise HTTPException("send ?except=current; to revoke this session too, log out", status_code=400)
     own = current_session(request)
+    login_rules.require_recent(own)
     result = await sessions.revoke_all(own.user, keep=own)
     return Response(None, status_code=204, headers=durable_header(durable=result.durable))
 

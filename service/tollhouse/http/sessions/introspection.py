@@ -28,9 +28,10 @@ from tollhouse.http.openapi import KEY, problems
 from tollhouse.http.problems import UNIQUE_MEMBERS, problem
 from tollhouse.http.sessions.bodies import token_response
 from tollhouse.http.sessions.cap import cap_problem
-from tollhouse.sessions.outcomes import CapReached, Issued, SessionRefused
+from tollhouse.sessions.outcomes import CapReached, Issued, Rotation, SessionRefused
 from tollhouse.sessions.records import Session
 from tollhouse.sessions.sessions import Sessions
+from tollhouse.sessions.verbs.step_up import StepUpRefused
 from tollhouse.suggest import one_of
 
 _PARAMETERS: Final = ("token", "token_type_hint", "csrf_token")
@@ -69,6 +70,14 @@ class VisitorBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     data: Annotated[dict[str, Any], Meta(description="The values that the session begins with; one at least.")]
     policy: Annotated[str, Meta(description="The policy of the session by its name.")] = "anonymous"
     device: Annotated[str | None, Meta(description="A label, at most 120 characters.")] = None
+
+
+class StepUpBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The session whose user the service has authenticated anew, and how."""
+
+    token: Annotated[str, Meta(description="The token of the session.")]
+    acr: Annotated[str | None, Meta(description="The level that was reached; it replaces the one of before.")] = None
+    amr: Annotated[tuple[str, ...], Meta(description="The methods (RFC 8176); they replace those of before.")] = ()
 
 
 class Actor(Struct, frozen=True, kw_only=True):
@@ -162,6 +171,35 @@ async def begin_visit(
     """
     issued = await sessions.create_anonymous(data.data, policy=data.policy, device=data.device)
     return token_response(issued, session_cookies, by_cookie=False, status_code=201)
+
+
+@post(
+    "/step-up",
+    status_code=200,
+    guards=[require_role("service")],
+    security=KEY,
+    responses=problems(400, 401, 403, 409, 415, 422, 429, 503),
+    response_headers=[DURABLE_FIELD],
+    opt=UNIQUE_MEMBERS,
+)
+async def step_up(
+    data: JSONBody[StepUpBody], sessions: NamedDependency[Sessions], session_cookies: NamedDependency[SessionCookies]
+) -> Response[Any]:
+    """Note that the user of a session was authenticated anew; 409 if the token opens none, or another user acts in it.
+
+    The session gets another token, its times begin anew, and one that was locked opens. Level and methods are those of
+    this authentication: name an earlier factor too if it counts.
+    """
+    stepped = await sessions.step_up(data.token, acr=data.acr, amr=data.amr)
+    match stepped:
+        case Rotation():
+            return token_response(stepped, session_cookies, by_cookie=False)
+        case StepUpRefused():
+            over = "the token opens no session and no locked one"
+            detail = over if stepped.reason == "over" else "another user acts in this session"
+            return problem(409, "step-up-refused", "Step-Up Refused", detail, members={"reason": stepped.reason})
+        case _:
+            assert_never(stepped)
 
 
 @post(

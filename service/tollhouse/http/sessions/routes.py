@@ -6,7 +6,17 @@ from litestar import Router
 
 from tollhouse.http.authentication import require_role
 from tollhouse.http.openapi import KEY, SESSION
-from tollhouse.http.sessions import administration, cap, current, data, devices, ends, events, introspection
+from tollhouse.http.sessions import (
+    administration,
+    cap,
+    current,
+    data,
+    devices,
+    ends,
+    events,
+    introspection,
+    reauthentication,
+)
 
 OWN = Router(
     "/v1",
@@ -17,12 +27,17 @@ OWN = Router(
 )
 """What users do with the session of their request."""
 
-OVER = Router("/v1", route_handlers=[ends.why], opt={"auth": True, "rate_limit": "session"}, security=SESSION)
-"""What clients do whose session is over: so it needs none."""
+OVER = Router(
+    "/v1",
+    route_handlers=[ends.why, reauthentication.reauthenticate],
+    opt={"auth": True, "rate_limit": "session"},
+    security=SESSION,
+)
+"""What clients do whose session is over or locked: so it needs none, and no level of it."""
 
 LISTED = Router(
     "/v1/sessions",
-    route_handlers=[*devices.HANDLERS, introspection.begin_session, introspection.begin_visit],
+    route_handlers=[*devices.HANDLERS, introspection.begin_session, introspection.begin_visit, introspection.step_up],
     opt={"auth": True},
 )
 """What users do with all of their sessions. A service begins one on the same path, so each route has its guard."""

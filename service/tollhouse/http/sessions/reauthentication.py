@@ -1,0 +1,72 @@
+"""Authentication of the user of a session that exists, by the password: POST /v1/session/reauth.
+
+It works for a session that is locked, which no other route of users does. So the route takes callers without a live
+session, and decides by the token. It comes before the end of other sessions, so it counts as that does.
+"""
+
+from __future__ import annotations
+
+from typing import Any, assert_never
+
+from litestar import Request, Response, post
+from litestar.di import NamedDependency
+from litestar.params import JSONBody
+from msgspec import Struct
+
+from tollhouse.accounts.accounts import Accounts, Reauthenticated, TooManyAttempts, WrongCredentials
+from tollhouse.http.authentication import current_caller, no_session
+from tollhouse.http.challenges import challenge
+from tollhouse.http.cookies import SessionCookies
+from tollhouse.http.headers import DURABLE_FIELD
+from tollhouse.http.limits.responses import TakeResponses
+from tollhouse.http.openapi import problems
+from tollhouse.http.problems import litestar_response, problem
+from tollhouse.http.sessions.bodies import token_response
+from tollhouse.http.sessions.devices import REVOCATION
+from tollhouse.sessions.verbs.step_up import StepUpRefused
+
+
+class PasswordBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The password of the session's user."""
+
+    password: str
+
+
+@post(
+    "/session/reauth",
+    status_code=200,
+    responses=problems(400, 401, 403, 415, 422, 429, 503),
+    response_headers=[DURABLE_FIELD],
+    opt={"rate_limit": REVOCATION},
+)
+async def reauthenticate(
+    request: Request[Any, Any, Any],
+    data: JSONBody[PasswordBody],
+    accounts: NamedDependency[Accounts],
+    responses: NamedDependency[TakeResponses],
+    session_cookies: NamedDependency[SessionCookies],
+) -> Response[Any]:
+    """Authenticate the user of the session by the password, also of a locked one, which opens again.
+
+    The session gets another token, and its idle time and its lifetime begin anew. A wrong password changes nothing: it
+    is 401 of the type `wrong-password`, and counts as a login with a wrong password does.
+    """
+    caller = current_caller(request)
+    if caller.token is None:
+        raise no_session()
+    result = await accounts.reauthenticate(caller.token, data.password, address=caller.address)
+    match result:
+        case Reauthenticated():
+            return token_response(result.rotation, session_cookies, by_cookie=caller.by_cookie)
+        case WrongCredentials():
+            detail = "the password is not the one of the session's user"
+            return problem(401, "wrong-password", "Wrong Password", detail, headers=challenge(detail))
+        case TooManyAttempts():
+            return litestar_response(responses.refusal(result.decision, reveal_key=False))
+        case StepUpRefused(reason="over"):
+            raise no_session()
+        case StepUpRefused():
+            detail = "another user acts in this session: end the impersonation instead"
+            return problem(403, "impersonated", "Impersonated", detail)
+        case _:
+            assert_never(result)
