@@ -128,8 +128,8 @@ MUTANTS: Final = (
     _mutant(
         "every rotation counts as durable",
         f"{_SESSIONS}/verbs/rotator.py",
-        "token=kept, durable=durable)",
-        "token=kept, durable=True)",
+        "self._presentations.session(verb, shown, reply), durable",
+        "self._presentations.session(verb, shown, reply), True",
     ),
     _mutant(
         "every disabling counts as durable",

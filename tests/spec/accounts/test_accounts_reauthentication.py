@@ -70,7 +70,7 @@ async def test_a_wrong_password_is_counted_as_that_of_a_login(world, setup):
 
 
 async def test_the_right_password_restores_the_limit(world, setup):
-    """As a login does: whoever guessed before, the user is not kept out."""
+    """As a login does: guesses of before keep the user out no longer."""
     token = await token_of(setup)
     for _ in range(4):
         await setup.accounts.reauthenticate(token, WRONG, address=HERE)
