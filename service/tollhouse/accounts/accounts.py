@@ -86,7 +86,7 @@ class LoginSucceeded(Struct, frozen=True, kw_only=True):
         return True
 
 
-class Reauthenticated(Struct, frozen=True, kw_only=True):
+class PasswordConfirmed(Struct, frozen=True, kw_only=True):
     """The password was right: the session has another token, and its times begin anew."""
 
     rotation: Rotation
@@ -190,7 +190,7 @@ class Accounts:
 
     async def reauthenticate(
         self, token: Token | str, password: str, *, address: str
-    ) -> Reauthenticated | WrongCredentials | TooManyAttempts | StepUpRefused:
+    ) -> PasswordConfirmed | WrongCredentials | TooManyAttempts | StepUpRefused:
         """Step a session up, also one that is locked, if the password of its user is right; raises as `login` does.
 
         It counts as a login, so that a token gives no further guesses at the password.
@@ -204,7 +204,7 @@ class Accounts:
         match stepped:
             case Rotation():
                 self._metrics.login("ok")
-                return Reauthenticated(rotation=stepped)
+                return PasswordConfirmed(rotation=stepped)
             case StepUpRefused():
                 self._metrics.login("refused")
                 return stepped

@@ -6,7 +6,7 @@ import pytest
 
 from tests.accounts import ELSEWHERE, HERE, HOUR_MS, RIGHT, WRONG, Setup
 from tests.spec.stored import keys_of, records
-from tollhouse.accounts.accounts import Accounts, Reauthenticated, TooManyAttempts, WrongCredentials
+from tollhouse.accounts.accounts import Accounts, PasswordConfirmed, TooManyAttempts, WrongCredentials
 from tollhouse.errors import InvalidInput
 from tollhouse.sessions.logins import Impersonation, LoginContext, login_text
 from tollhouse.sessions.verbs.step_up import StepUpRefused
@@ -29,7 +29,7 @@ async def test_the_right_password_steps_the_session_up(world, setup):
 
     result = await setup.accounts.reauthenticate(token, RIGHT, address=HERE)
 
-    assert isinstance(result, Reauthenticated)
+    assert isinstance(result, PasswordConfirmed)
     session = result.rotation.session
     assert (session.acr, session.amr, session.authenticated_at) == ("aal1", ("pwd",), world.now_ms)
     assert await setup.sessions.verify(result.rotation.token) == session

@@ -13,7 +13,7 @@ from litestar.di import NamedDependency
 from litestar.params import JSONBody
 from msgspec import Struct
 
-from tollhouse.accounts.accounts import Accounts, Reauthenticated, TooManyAttempts, WrongCredentials
+from tollhouse.accounts.accounts import Accounts, PasswordConfirmed, TooManyAttempts, WrongCredentials
 from tollhouse.http.authentication import current_caller, no_session
 from tollhouse.http.challenges import challenge
 from tollhouse.http.cookies import SessionCookies
@@ -56,7 +56,7 @@ async def reauthenticate(
         raise no_session()
     result = await accounts.reauthenticate(caller.token, data.password, address=caller.address)
     match result:
-        case Reauthenticated():
+        case PasswordConfirmed():
             return token_response(result.rotation, session_cookies, by_cookie=caller.by_cookie)
         case WrongCredentials():
             detail = "the password is not the one of the session's user"
