@@ -160,20 +160,13 @@ class Accounts:
         """Begin a session if the password is right; raises InvalidInput and Overloaded as `sign_up` does.
 
         The session of the token `replaces`, which the client presented, is ended then; with `carry` the data of a
-        visitor's goes along. At the cap of a policy that asks
-        the result is what `Sessions.resume` needs, which goes on with the login.
+        visitor's goes along. At the cap of a policy that asks the result is what `Sessions.resume` needs, which goes on
+        with the login.
         """
         name, encoded = canonical(user), password_bytes(password)
         self._sessions.check(name, policy=policy, device=device)
-        begin = partial(
-            *(self._sessions.create, name),
-            policy=policy,
-            device=device,
-            replaces=replaces,
-            carry=carry,
-            acr=self._level,
-            amr=METHODS,
-        )
+        chosen = partial(self._sessions.create, name, policy=policy, device=device, replaces=replaces, carry=carry)
+        begin = partial(chosen, acr=self._level, amr=METHODS)
         issued = await self._with_password(name, encoded, address, begin)
         match issued:
             case Issued():
