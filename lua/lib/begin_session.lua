@@ -2,7 +2,8 @@
 --
 -- `new` has sid, verifier, user, digest, idle_ms, absolute_ms, renew_ms, locks, login (what is known of it, behind its
 -- time, login_ms, which is now if it is nil), and the epochs user_epoch and global_epoch; own_epoch and all_epoch are
--- those that are stored, nil if lost. `details` are more fields of the record, as pairs. Include lib/lengthen.lua,
+-- those that are stored, nil if lost. An impersonation has actor, actor_sid and reason; its record says im = 1, and its
+-- memo by whose session it began. `details` are more fields of the record, as pairs. Include lib/lengthen.lua,
 -- lib/keep_until.lua and lib/write_event.lua first.
 local function begin_session(record, index, epoch, all_users, events, memo, now_ms, new, details)
   local absolute_end_ms, idle_end_ms = now_ms + new.absolute_ms, now_ms + new.idle_ms
@@ -16,6 +17,10 @@ local function begin_session(record, index, epoch, all_users, events, memo, now_
   if new.locks == 1 then redis.call('HSET', record, 'lk', 1) end
   redis.call('HSET', memo, 'h', new.verifier, 'd', new.digest, 'x', absolute_end_ms, 'ge', new.global_epoch)
   keep_until(new.locks == 1 and absolute_end_ms or idle_end_ms, now_ms, record, index, memo, new.sid)
-  write_event(events, now_ms, 'created', new.user, new.sid)
+  if new.actor then
+    redis.call('HSET', record, 'im', 1)
+    redis.call('HSET', memo, 'by', new.actor_sid)
+  end
+  write_event(events, now_ms, new.actor and 'impersonated' or 'created', new.user, new.sid, new.actor, new.reason)
   return {1, now_ms, absolute_end_ms, idle_end_ms}
 end

@@ -9,7 +9,7 @@
 -- ARGV[3]  most        integer >= 1; how many to return
 -- ARGV[4]  full        integer >= 1; the length from which on a stream is trimmed
 -- ARGV[5]  primary     text; names the server that answers
--- returns  {server_ms, 1 some may be gone | 0, primary, id, at, kind, user, sid, ...}
+-- returns  {server_ms, 1 some may be gone | 0, primary, id, at, kind, user, sid, actor, reason, ...}
 -- expires  nothing is written
 -- cost     O(most), 4 commands
 -- idempotent yes
@@ -29,6 +29,6 @@ for _, entry in ipairs(found) do
   local fields = {}
   for i = 1, #entry[2], 2 do fields[entry[2][i]] = entry[2][i + 1] end
   reply[#reply + 1] = entry[1]
-  for _, name in ipairs({'at', 'kind', 'user', 'sid'}) do reply[#reply + 1] = fields[name] or '' end
+  for _, name in ipairs({'at', 'kind', 'user', 'sid', 'actor', 'reason'}) do reply[#reply + 1] = fields[name] or '' end
 end
 return reply

@@ -13,7 +13,7 @@
 -- ARGV[4]  channel     text; the channel of revocations
 -- ARGV[5]  notice      text; is announced after the time in ms
 -- ARGV[6]  kind        text; the kind of its event, and why the session is over
--- returns  {found 0 or 1}
+-- returns  {0} not found, {1, notes of the impersonations that it began, as sessions/act writes them, or empty}
 -- expires  memo 24 hours, events 30 days
 -- cost     O(log sessions), 8 commands
 -- idempotent yes
@@ -27,11 +27,11 @@ local record, index, events, memo = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local now_ms = clock(tonumber(ARGV[1]))
 local sid, user, channel, notice, kind = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 
-local owner = redis.call('HGET', record, 'u')
+local found = redis.call('HMGET', record, 'u', 'acts')
 
-if owner ~= user then return {0} end
+if found[1] ~= user then return {0} end
 
 end_session(record, index, memo, sid, kind, now_ms)
 write_event(events, now_ms, kind, user, sid)
 announce(channel, now_ms, notice)
-return {1}
+return {1, found[2] or ''}

@@ -1,11 +1,10 @@
 -- sessions/revoke_all.lua: end every session that a user has, except one to keep; a session that is over is not kept.
 --
--- The epoch, a time, is raised first: that alone ends all, also those that the index lost. Then its members are
--- removed, a part per run. All runs of a call have its name, so the epoch is raised and the event written once, however
--- often a run is repeated: a session that begins in between lives. On a new primary the call is repeated with its
--- epoch: one as high stays and nothing is written, a lower one is raised, and sessions that began later live, because
--- the call did not include them. A server that hung may run the creation of one late that the call included: the reply
--- names the young ones.
+-- The epoch, a time, is raised first: that alone ends all, also those that the index lost. Then its members are removed,
+-- a part per run. All runs of a call have its name, so the epoch is raised and the event written once, however often a
+-- run is repeated: a session that begins in between lives. On a new primary the call is repeated with its epoch: one as
+-- high stays and nothing is written, a lower one is raised, and sessions that began later live, as the call did not
+-- include them. A server that hung may run the creation of one late that the call included: the reply names young ones.
 --
 -- KEYS[1]  index       sorted set; the user's sessions
 -- KEYS[2]  epoch       hash; ep in ms, dis = 1 while the user is disabled, call = the last four calls
@@ -24,7 +23,7 @@
 -- ARGV[11] notice      text; is announced after the epoch in ms
 -- ARGV[12] young_ms    integer; how long a session is young
 -- ARGV[13] why         text; why the sessions are over
--- returns  {members looked at, of these removed, the epoch in ms, {sids of those removed that were young}}
+-- returns  {members looked at, of these removed, the epoch in ms, {sids of those removed that were young}, {notes of acts}}
 -- expires  memos 24 hours; epoch with the last session that it may end, not while the user is disabled; events 30 days
 -- touches  records of the members of index, all before the first write; memos of those that end
 -- cost     O(part), 10 + 5 * part commands
@@ -44,9 +43,9 @@ local given_ms, young_ms = tonumber(ARGV[9]), tonumber(ARGV[12])
 
 local own, owner = redis.call('HMGET', epoch, 'ep', 'dis', 'call'), redis.call('HMGET', kept, 'u', 'e')
 local before, members, found = tonumber(own[1] or 0), redis.call('ZRANGE', index, skip, skip + part - 1), {}
-for i, sid in ipairs(members) do found[i] = redis.call('HMGET', records .. sid, 'e', 'c') end
+for i, sid in ipairs(members) do found[i] = redis.call('HMGET', records .. sid, 'e', 'c', 'acts') end
 
-local repeated, removed, young = given_ms > 0, 0, {}
+local repeated, removed, young, acts = given_ms > 0, 0, {}, {}
 local first = repeated and before < given_ms or not repeated and not string.find(own[3] or '', call, 1, true)
 local keeps = owner[1] == user and tonumber(owner[2]) == before
 local user_epoch = not first and before or repeated and given_ms or math.max(before + 1, now_ms)
@@ -65,6 +64,7 @@ for i, sid in ipairs(members) do
   elseif began ~= user_epoch and not (keeps and sid == keep) then
     removed = removed + end_session(records .. sid, index, records .. sid .. ':memo', sid, why, now_ms)
     if created_ms > now_ms - young_ms then young[#young + 1] = sid end
+    acts[#acts + 1] = found[i][3] or nil
   end
 end
-return {#members, removed, user_epoch, young}
+return {#members, removed, user_epoch, young, acts}

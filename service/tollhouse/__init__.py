@@ -75,7 +75,12 @@ from tollhouse.sessions.events.event import SessionEvent
 from tollhouse.sessions.events.reader import SessionEventBatch, SessionEventReader
 from tollhouse.sessions.levels import satisfies
 from tollhouse.sessions.logins import Impersonation
-from tollhouse.sessions.outcomes import CapReached, Issued, Rotation, SessionRefused
+from tollhouse.sessions.outcomes import (
+    CapReached,
+    Issued,
+    Rotation,
+    SessionRefused,
+)
 from tollhouse.sessions.policies import SessionPolicy
 from tollhouse.sessions.records import Session
 from tollhouse.sessions.revoker import RevokeAllResult, RevokeResult
@@ -86,6 +91,7 @@ from tollhouse.sessions.verbs.data_editor import DataRefused, DataResult, Sessio
 from tollhouse.sessions.verbs.disabler import DisableResult, EnableResult
 from tollhouse.sessions.verbs.explainer import SessionEnd
 from tollhouse.sessions.verbs.global_revoker import EveryoneResult
+from tollhouse.sessions.verbs.impersonator import ImpersonationEnded, ImpersonationRefused
 from tollhouse.sessions.verbs.step_up import StepUpRefused
 from tollhouse.settings import Settings
 from tollhouse.settings.ai import AiSettings, ModelSettings
@@ -127,6 +133,8 @@ __all__ = [
     "HitLayers",
     "HttpResponse",
     "Impersonation",
+    "ImpersonationEnded",
+    "ImpersonationRefused",
     "InvalidInput",
     "Issued",
     "KeptWarm",

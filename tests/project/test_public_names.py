@@ -50,6 +50,8 @@ PUBLIC = (
     "HitLayers",
     "HttpResponse",
     "Impersonation",
+    "ImpersonationEnded",
+    "ImpersonationRefused",
     "InvalidInput",
     "Issued",
     "KeptWarm",

@@ -23,9 +23,10 @@ HISTORIES = 25
 STEPS = 30
 CHANNEL = "revocations"
 TOKEN_VERBS = ("create", "create", "create", "verify", "verify", "touch", "touch", "rotate", "renew", "renew")
-TOKEN_VERBS += ("step_up", "patch", "patch", "take", "increment", "data", "why", "ask", "resume", "resume", "resume")
+TOKEN_VERBS += ("step_up", "patch", "patch", "take", "increment", "data", "why", "ask", "ask", *["resume"] * 6)
 """Verbs of one session and its secret, in the proportions in which they are called."""
-VERBS = (*TOKEN_VERBS, "find", "list", "revoke", "revoke_all", "set_disabled", "revoke_everyone")
+IMPERSONATION_VERBS = ("act", "impersonate", "impersonation")
+VERBS = (*TOKEN_VERBS, *IMPERSONATION_VERBS, "find", "list", "revoke", "revoke_all", "set_disabled", "revoke_everyone")
 
 Call = tuple[str, list[str], list[str | int]]
 
@@ -47,8 +48,10 @@ class Names:
 def _random_call(rng: random.Random, names: Names, now_ms: int) -> Call:
     sid = f"s{rng.randrange(6)}"
     verb = rng.choice(VERBS)
-    of_one = _call_with_a_token if verb in TOKEN_VERBS else _call_about_a_user
-    return of_one(rng, names, now_ms, verb, sid)
+    if verb in TOKEN_VERBS:
+        return _call_with_a_token(rng, names, now_ms, verb, sid)
+    of_others = _call_of_an_impersonation if verb in IMPERSONATION_VERBS else _call_about_a_user
+    return of_others(rng, names, now_ms, verb, sid)
 
 
 def _call_with_a_token(rng: random.Random, names: Names, now_ms: int, verb: str, sid: str) -> Call:
@@ -92,6 +95,21 @@ def _call_with_a_ticket(rng: random.Random, names: Names, now_ms: int, verb: str
     keys = [names.ticket, names.record(sid), names.index, names.epoch, names.everyone, names.events, names.memo(sid)]
     keys += [name for one in chosen for name in (names.record(one), names.memo(one))]
     return "sessions/resume", keys, [now_ms, ticket, sid, f"secret of {sid}", "d", names.records, CHANNEL, *chosen]
+
+
+def _call_of_an_impersonation(rng: random.Random, names: Names, now_ms: int, verb: str, sid: str) -> Call:
+    keys = [names.record(sid), names.index, names.epoch, names.everyone, names.events, names.memo(sid)]
+    secret, digest = f"secret of {sid}", rng.choice(("d", "d", "d", "another"))
+    match verb:
+        case "act":
+            args = [now_ms, digest, f"s{rng.randrange(6)}", "eve", rng.choice((2_000, 90_000)), rng.randint(1, 3)]
+            return "sessions/act", [names.record(sid), names.epoch, names.everyone], args
+        case "impersonate":
+            limits = (rng.choice((1_000, 60_000)), 90_000, rng.randint(1, 2), names.records)
+            who = ("root", "s0", "why", "- - {}", "p", "default", "dv", "")
+            return "sessions/impersonate", keys, [now_ms, sid, secret, "ada", "d", *limits, *who]
+        case _:
+            return "sessions/impersonation", [names.record(sid), names.memo(sid)], [now_ms, digest, secret]
 
 
 def _changes(rng: random.Random, verb: str) -> list[str | int]:
@@ -280,7 +298,8 @@ def test_scripts_of_sessions_touch_what_they_declare() -> None:
         now_ms += rng.randrange(5_000)
         name, keys, args = call = _random_call(rng, names, now_ms)
         space.now_ms = now_ms
-        full = name == "sessions/create" and space.run(b"ZCOUNT", names.index.encode(), b"0", b"inf") >= int(args[7])
+        capped = name in ("sessions/create", "sessions/impersonate")
+        full = capped and space.run(b"ZCOUNT", names.index.encode(), b"0", b"inf") >= int(args[7])
         full = full or name == "sessions/resume"
         used: list[tuple[bytes, bytes]] = []
 
@@ -296,7 +315,7 @@ def test_scripts_of_sessions_touch_what_they_declare() -> None:
             assert used == [(b"HMGET", keys[0].encode())]
         if not touched <= declared:
             beyond.add(name)
-    assert beyond == {"sessions/create", "sessions/resume", "sessions/revoke_all"}
+    assert beyond == {"sessions/create", "sessions/impersonate", "sessions/resume", "sessions/revoke_all"}
 
 
 @pytest.mark.parametrize("seed", range(HISTORIES))

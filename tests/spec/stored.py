@@ -75,8 +75,9 @@ async def assert_sound(world: World) -> None:
     """Check what holds after any history on a clock that never stepped back.
 
     The indexes name the live records and no others; a score is the record's end, and so is its time to live; an index
-    lives as long as its last member; a memo lives for a day longer than its record, and has no data; nothing lives for
-    ever but the epoch of a disabled user and everyone's.
+    lives as long as its last member; a memo lives for a day longer than its record, and has no data, but that of an
+    impersonation names the session that began it; nothing lives for ever but the epoch of a disabled user and
+    everyone's.
     """
     found, scores = await records(world), await index(world)
     live = {(record.tag, record.sid): record.end_ms for record in found}
@@ -87,7 +88,8 @@ async def assert_sound(world: World) -> None:
         assert_close(world, await world.command("sessions", "PTTL", memo), record.end_ms - world.now_ms + 86_400_000)
         stored = dict(pairs(await world.command("sessions", "HGETALL", memo)))
         assert stored.items() >= {"h": record.fields["h"], "d": record.fields["d"], "x": record.fields["x"]}.items()
-        assert set(stored) <= {"h", "hp", "d", "x", "ge"}
+        assert set(stored) <= {"h", "hp", "d", "x", "ge", "by"}
+        assert ("by" in stored) == (record.fields.get("im") == "1")
         index_left_ms = await world.command("sessions", "PTTL", UNNAMED.user_sessions(record.tag, record.fields["d"]))
         assert index_left_ms >= record.end_ms - world.now_ms - world.real_elapsed_ms - 5
     await asyncio.gather(*(_assert_ends(world, key) for key in await keys_of(world, "sessions")))

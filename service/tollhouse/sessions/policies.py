@@ -80,9 +80,13 @@ POLICIES: Final[Policies] = MappingProxyType(
         "remember": SessionPolicy(idle_ms=14 * _DAY_MS, absolute_ms=90 * _DAY_MS, cookie="persistent"),
         "admin": SessionPolicy(idle_ms=15 * _MINUTE_MS, absolute_ms=12 * _HOUR_MS, same_site="strict"),
         "anonymous": SessionPolicy(idle_ms=30 * _MINUTE_MS, absolute_ms=24 * _HOUR_MS),
+        "impersonation": SessionPolicy(
+            idle_ms=15 * _MINUTE_MS, absolute_ms=_HOUR_MS, cap=5, at_cap="refuse", same_site="strict"
+        ),
     }
 )
-"""The default policies: NIST's AAL2, a remembered browser, NIST's AAL3, and a visitor who has not logged in.
+"""The default policies: NIST's AAL2, a remembered browser, NIST's AAL3, a visitor who has not logged in, and an
+administrator who acts as a user: of an impersonation the timeouts, the cap and `same_site` count.
 
 The levels are of NIST SP 800-63B-4, 2.2.3 and 2.3.3. `remember` is longer than it recommends for AAL2."""
 

@@ -106,6 +106,10 @@ class Presentations:
         self._metrics.session(verb, outcome)
         return outcome == "ok"
 
+    def is_known_over(self, digest: str, sid: str, reply: Sequence[Any]) -> bool:
+        """Return whether this process knows that a session is over, by a reply with creation time and epochs."""
+        return self._log.contains(sid) or self._log.covers(digest, sid, reply[2], reply[3], reply[1])
+
     async def end(self, shown: Presentation, reply: Sequence[Any]) -> None:
         """Revoke the session of a former secret that was presented too late: one of its two holders is a thief.
 

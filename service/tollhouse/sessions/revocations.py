@@ -23,9 +23,9 @@ ANNOUNCEMENT_BYTES_MAX: Final = 2048
 Call = tuple[str, tuple[str, ...], tuple[Argument, ...]]
 """A script with its keys and arguments."""
 
-Cause = Literal["revoked", "logged-out", "replaced", "revoked-by-admin", "reused"]
+Cause = Literal["revoked", "logged-out", "replaced", "revoked-by-admin", "reused", "impersonation-ended"]
 """Why one session is ended: from another one of its user, by itself, by a login that presented it, by an
-administrator, or because its former secret was presented too late."""
+administrator, because its former secret was presented too late, or because who impersonated its user stopped."""
 CAUSES: Final[tuple[Cause, ...]] = get_args(Cause)
 CauseOfAll = Literal["revoked-all", "revoked-by-admin", "disabled"]
 """Why all sessions of a user are ended: by the user, by an administrator, or because the user was disabled."""
@@ -84,11 +84,11 @@ class AllSessionsRevoked(Struct, frozen=True, kw_only=True, forbid_unknown_field
     epoch_ms: int = 0
 
     def call(
-        self, namespace: Namespace, why: CauseOfAll = "revoked-all", *, skip: int = 0, part: int = CAP_MAX
+        self, namespace: Namespace, why: CauseOfAll = "revoked-all", *, skip: int = 0, part: int = 2 * CAP_MAX
     ) -> Call:
         """Return the call that ends them and removes the records of `part` members of the index, from `skip` on.
 
-        Without `skip` and `part` it removes all: a user has at most `CAP_MAX` sessions.
+        Without `skip` and `part` it removes all: a user has at most `CAP_MAX` sessions, and as many impersonations.
         """
         own = UserKeys(namespace=namespace, digest=self.digest)
         subject = (self.user, self.name, self.keep, own.record(), LIFETIME_MS_MAX)

@@ -7,7 +7,7 @@ and what it heard of to its `RevocationLog`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from itertools import pairwise
 from types import NoneType
 from typing import Any, Final
@@ -34,7 +34,7 @@ from tollhouse.sessions.revocations import (
     read_announcement,
 )
 from tollhouse.sessions.tokens import RandomBytes
-from tollhouse.sessions.user_keys import user_keys
+from tollhouse.sessions.user_keys import UserKeys, user_keys
 from tollhouse.sessions.validation import valid_user
 from tollhouse.suggest import one_of
 
@@ -86,14 +86,10 @@ class Revoker:
         user = valid_user(user)
         _check_cause(cause, CAUSES)
         require_type("sid", sid, str, "give the `sid` of a session")
-        found, durable = False, True
         # An invalid sid can be any text, and such a text must not become part of a key name.
         keys = user_keys(self._namespace, self._keyring, user) if tokens.is_sid(sid) else ()
         with Steps() as steps:
-            for own in keys:
-                revocation = SessionRevoked(user=user, digest=own.digest, sid=sid)
-                ended, confirmed = await self._revoke(revocation, cause, steps)
-                found, durable = found or ended, durable and confirmed
+            found, durable = await self._revoke_under(keys, user, sid, cause, steps)
         self._metrics.session("revoke", "ok" if found else "unknown")
         return RevokeResult(found=found, durable=durable)
 
@@ -151,15 +147,40 @@ class Revoker:
         """Count a gap in which announcements may have been missed; they cannot be fetched later."""
         self._metrics.session("hear", "missed")
 
+    async def _revoke_under(
+        self, keys: Iterable[UserKeys], user: str, sid: str, cause: Cause, steps: Steps
+    ) -> tuple[bool, bool]:
+        """End a session; return whether there was one under any secret, and whether that is durable."""
+        found, durable = False, True
+        for own in keys:
+            revocation = SessionRevoked(user=user, digest=own.digest, sid=sid)
+            ended, confirmed = await self._revoke(revocation, cause, steps)
+            found, durable = found or ended, durable and confirmed
+        return found, durable
+
     async def _revoke(self, revocation: SessionRevoked, kind: Cause, steps: Steps) -> tuple[bool, bool]:
-        """End a session under one secret; return whether there was one, and whether that is durable."""
+        """End a session under one secret, and the impersonations that it began.
+
+        Return whether there was one, and whether that is durable.
+        """
         replays = self.replays
         reply, confirmed = await self._store.run_durably(*revocation.call(self._namespace, kind))
         ended = reply[0] == 1
         if ended:
             steps.begun = True
             await self.record(revocation, replays)
+            confirmed = await self._end_impersonations(reply[1:], steps) and confirmed
         return ended, confirmed
+
+    async def _end_impersonations(self, notes: Iterable[bytes], steps: Steps) -> bool:
+        """End the impersonations that sessions began before they ended; return whether that is durable."""
+        durable = True
+        for note in filter(None, b"\n".join(notes).decode().split("\n")):
+            _, sid, user = note.split(" ", 2)
+            keys = user_keys(self._namespace, self._keyring, user)
+            _, confirmed = await self._revoke_under(keys, user, sid, "impersonation-ended", steps)
+            durable = durable and confirmed
+        return durable
 
     async def _revoke_all_under(
         self, revocation: AllSessionsRevoked, why: CauseOfAll, steps: Steps
@@ -176,12 +197,13 @@ class Revoker:
             call = revocation.call(self._namespace, why, skip=alive, part=_MEMBERS_PER_RUN)
             reply, confirmed = await self._store.run_durably(*call)
             steps.begun = True
-            looked_at, count, epoch_ms, young = reply
+            looked_at, count, epoch_ms, young, notes = reply
             removed, alive, durable = removed + count, alive + looked_at - count, durable and confirmed
             for sid in young:
                 self._add(SessionRevoked(user=revocation.user, digest=revocation.digest, sid=sid.decode()))
             revocation = replace(revocation, epoch_ms=epoch_ms)
             await self.record(revocation, replays)
+            durable = await self._end_impersonations(notes, steps) and durable
         return removed, durable
 
     def _add(self, revocation: Revocation) -> None:

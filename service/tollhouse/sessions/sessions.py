@@ -20,9 +20,6 @@ import secrets
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from msgspec.structs import replace
-
-from tollhouse.errors import Steps
 from tollhouse.keyring import Keyring
 from tollhouse.keys import UNNAMED, Namespace
 from tollhouse.metrics import Metrics
@@ -45,6 +42,13 @@ from tollhouse.sessions.verbs.data_editor import DataEditor, DataRefused, DataRe
 from tollhouse.sessions.verbs.disabler import Disabler, DisableResult, EnableResult
 from tollhouse.sessions.verbs.explainer import Explainer, SessionEnd
 from tollhouse.sessions.verbs.global_revoker import EveryoneResult, GlobalRevoker
+from tollhouse.sessions.verbs.impersonator import (
+    POLICY,
+    ImpersonationEnded,
+    ImpersonationRefused,
+    Impersonator,
+    Subject,
+)
 from tollhouse.sessions.verbs.lister import Lister
 from tollhouse.sessions.verbs.replacements import Replacements
 from tollhouse.sessions.verbs.resumer import NewSession, Resumer
@@ -54,10 +58,7 @@ from tollhouse.sessions.verbs.touches import Touches
 
 
 class Sessions:
-    """Creates, verifies, lists and revokes sessions; needs a keyring with a secret.
-
-    A token of one namespace opens no session in another.
-    """
+    """Creates, verifies, lists and revokes sessions of one namespace; needs a keyring with a secret."""
 
     def __init__(
         self,
@@ -84,13 +85,15 @@ class Sessions:
         self._data = DataEditor(store, metrics, self._presentations)
         self._disabler = Disabler(store, keyring, metrics, namespace, self.revoker, random_bytes)
         self._lister = Lister(store, keyring, metrics, namespace)
-        self._resumer = Resumer(store, keyring, metrics, namespace, self.revoker, self._lister, random_bytes)
-        self._replacements = Replacements(self._look, self.revoker, self._data)
-        self._creator = Creator(store, keyring, metrics, policies, namespace, self._resumer, random_bytes)
+        resumer = Resumer(store, keyring, metrics, namespace, self.revoker, self._lister, random_bytes)
+        begin = (resumer, Replacements(self._look, self.revoker, self._data), self._disabler)
+        self._creator = Creator(store, keyring, metrics, policies, namespace, *begin, random_bytes)
         self._explainer = Explainer(store, metrics, self._presentations)
         self._global_revoker = GlobalRevoker(store, metrics, namespace, self.revoker, random_bytes)
         self._rotator = Rotator(store, keyring, self._presentations, random_bytes)
         self._step_up = StepUp(self._presentations, self._rotator, random_bytes)
+        ends = (self._presentations, self.revoker, self._disabler, self.verify)
+        self._impersonator = Impersonator(store, keyring, metrics, namespace, *ends, random_bytes)
 
     @property
     def policies(self) -> Policies:
@@ -123,14 +126,7 @@ class Sessions:
         user, rules, label = self.check(user, policy=policy, device=device)
         login, values = valid_login(acr, amr), initial_data(data)
         new = NewSession(user=user, policy=policy, rules=rules, label=label, login=login, values=values)
-        with Steps() as steps:
-            replacement = await self._replacements.begin(replaces, steps)
-            if carry:
-                carried = await self._replacements.carried(replaces, replacement)
-                new = replace(new, values=initial_data({**carried, **(data or {})}))
-            await self._disabler.take_along(user, steps)
-            result = await self._creator.create(new, ended=replacement.durable)
-            return await self._replacements.finish(replacement, result, steps)
+        return await self._creator.log_in(new, replaces, data if carry else None, carry=carry)
 
     async def create_anonymous(
         self, data: Mapping[str, Any], *, policy: str = "anonymous", device: str | None = None
@@ -139,9 +135,7 @@ class Sessions:
 
         Until there is something to keep a visitor needs no session. A login that `replaces` it ends it.
         """
-        result = await self._creator.create(self._creator.visitor(data, policy, device), ended=True)
-        assert isinstance(result, Issued), "a random user is not disabled, and has no other session"
-        return result
+        return await self._creator.create_anonymous(data, policy, device)
 
     async def resume(
         self, ticket: Ticket | str, *, end: Collection[str] = (), replaces: Token | str | None = None
@@ -152,13 +146,7 @@ class Sessions:
         the place, the ticket stays good. Raises InvalidInput for a sid that is not of the user. The session that the
         token `replaces` opens, which the client presented with the ticket, is ended then.
         """
-        with Steps() as steps:
-            result = await self._resumer.resume(ticket, end)
-            if not isinstance(result, Issued):
-                return result
-            steps.begun = True
-            ended = await self._replacements.end(replaces, steps)
-            return replace(result, durable=result.durable and ended)
+        return await self._creator.resume(ticket, end, replaces)
 
     async def verify(self, token: Token | str, *, passive: bool = False, locked: bool = False) -> Session | None:
         """Return the session of a token, and record its use soon after; None if the token opens no live session.
@@ -178,6 +166,22 @@ class Sessions:
         if is_touch_due(reply) and (session is not None or reply[0] != 1):
             self._touches.start(shown, passive=passive)
         return session
+
+    async def impersonate(
+        self, user: str, *, actor: str, actor_sid: str, reason: str, device: str | None = None
+    ) -> Issued | ImpersonationRefused:
+        """Begin a session in which an administrator acts as a user, from the live session `actor_sid` of `actor`."""
+        user, rules, label = self.check(user, policy=POLICY, device=device)
+        return await self._impersonator.begin(Subject(user=user, rules=rules, device=label), actor, actor_sid, reason)
+
+    async def stop_impersonating(
+        self, token: Token | str, actor_token: Token | str | None = None
+    ) -> ImpersonationEnded | None:
+        """End the impersonation of a token; the result has the session that began it, if `actor_token` opens just that.
+
+        Return None if the token is of no impersonation: nothing is ended then.
+        """
+        return await self._impersonator.stop(token, actor_token)
 
     async def rotate(self, token: Token | str) -> Rotation | None:
         """Replace the secret of a session, as for a login of a higher level: the token opens nothing from then on.

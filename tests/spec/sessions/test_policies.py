@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import fields
 
 from tollhouse.errors import ConfigurationError
-from tollhouse.sessions.policies import POLICIES, SessionPolicy, policies_from_settings
+from tollhouse.sessions.policies import LIFETIME_MS_MAX, POLICIES, SessionPolicy, policies_from_settings
 from tollhouse.settings import Settings
 from tollhouse.settings.sessions import SessionPolicySettings, SessionSettings
 from tollhouse.wiring import load_settings
@@ -30,7 +30,37 @@ def settings_with(name: str, **chosen: object) -> Settings:
 def test_without_settings_the_built_in_policies_are_in_force():
     """Their names are pinned, because sessions name them."""
     assert policies_from_settings(Settings()) == POLICIES
-    assert set(POLICIES) == {"default", "remember", "admin", "anonymous"}
+    assert set(POLICIES) == {"default", "remember", "admin", "anonymous", "impersonation"}
+
+
+@pytest.mark.asvs("7.3.1", "7.3.2")
+def test_the_built_in_policies_follow_the_standards():
+    """`default` has the times of NIST's AAL2 and `admin` those of AAL3; at 20 logins end a user's oldest."""
+    assert {name: (rules.cap, rules.at_cap) for name, rules in POLICIES.items()} == {
+        "default": (20, "evict-oldest"),
+        "remember": (20, "evict-oldest"),
+        "admin": (20, "evict-oldest"),
+        "anonymous": (20, "evict-oldest"),
+        "impersonation": (5, "refuse"),
+    }
+    assert POLICIES["default"].idle_ms <= HOUR_MS
+    assert POLICIES["admin"].absolute_ms <= 12 * HOUR_MS
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"idle_ms": 999, "absolute_ms": HOUR_MS},
+        {"idle_ms": HOUR_MS, "absolute_ms": HOUR_MS - 1},
+        {"idle_ms": HOUR_MS, "absolute_ms": LIFETIME_MS_MAX + 1},
+        {"idle_ms": HOUR_MS, "absolute_ms": HOUR_MS, "cap": 0},
+        {"idle_ms": HOUR_MS, "absolute_ms": HOUR_MS, "cap": 1_001},
+    ],
+)
+def test_a_policy_out_of_bounds_is_refused(fields):
+    """A policy out of bounds is a configuration error."""
+    with pytest.raises(ConfigurationError):
+        SessionPolicy(**fields)
 
 
 def test_a_policy_of_the_settings_replaces_the_built_in_one_as_a_whole():

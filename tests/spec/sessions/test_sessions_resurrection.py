@@ -18,6 +18,7 @@ POLICIES = {
     "default": SessionPolicy(idle_ms=20 * MINUTE_MS, absolute_ms=60 * MINUTE_MS, renew_ms=MINUTE_MS),
     "asking": SessionPolicy(idle_ms=20 * MINUTE_MS, absolute_ms=60 * MINUTE_MS, cap=1, at_cap="ask"),
     "single": SessionPolicy(idle_ms=20 * MINUTE_MS, absolute_ms=60 * MINUTE_MS, cap=1),
+    "impersonation": SessionPolicy(idle_ms=20 * MINUTE_MS, absolute_ms=60 * MINUTE_MS),
 }
 
 
@@ -77,6 +78,12 @@ async def list_all(sessions, token, user):
     await sessions.list(user)
 
 
+async def impersonate(sessions, token, user):
+    admin = await sessions.create(f"admin of {user}")
+    who = {"actor": admin.session.user, "actor_sid": admin.session.sid, "reason": "ticket 4711"}
+    await sessions.impersonate(user, **who)
+
+
 async def patch(sessions, token, user):
     await sessions.patch(token, {"a": 1, "b": None})
 
@@ -120,8 +127,18 @@ async def disable_and_enable(world, sessions, issued):
     await sessions.enable(issued.session.user)
 
 
-VERBS = [verify, look, rotate, renew, step_up, create, list_all, patch, take, increment, resume]
+async def stop(world, sessions, issued):
+    await sessions.stop_impersonating(issued.token, "no token")
+
+
+async def revoke_the_actor(world, sessions, issued):
+    acting = issued.session.impersonation
+    await sessions.revoke(acting.actor, acting.actor_sid)
+
+
+VERBS = [verify, look, rotate, renew, step_up, create, impersonate, list_all, patch, take, increment, resume]
 ENDS = [revoke, revoke_all, evict, expire, disable, disable_and_enable]
+ENDS_OF_IMPERSONATIONS = [stop, revoke_the_actor, revoke, revoke_all, expire]
 
 
 def opened(world, store=None):
@@ -134,8 +151,26 @@ def opened(world, store=None):
 @pytest.mark.parametrize("verb", VERBS)
 async def test_no_verb_brings_a_session_back(world, verb, end):
     """The end comes from another process, at each point in turn: before, between and after the calls of the verb."""
+    await assert_ended(world, verb, end, lambda number: opened(world).create(f"user {number}"))
+
+
+@pytest.mark.parametrize("end", ENDS_OF_IMPERSONATIONS)
+@pytest.mark.parametrize("verb", [verify, impersonate, patch])
+async def test_no_verb_brings_an_impersonation_back(world, verb, end):
+    """The same, for the session of an administrator who acts as a user."""
+
+    async def begin(number):
+        admin = await opened(world).create(f"admin {number}")
+        who = {"actor": admin.session.user, "actor_sid": admin.session.sid, "reason": "ticket 4711"}
+        return await opened(world).impersonate(f"user {number}", **who)
+
+    await assert_ended(world, verb, end, begin)
+
+
+async def assert_ended(world, verb, end, begin):
+    """Check that a session stays dead that ends at any point of a verb; `begin` makes the session of a number."""
     for point in count():
-        issued = await opened(world).create(f"user {point}")
+        issued = await begin(point)
         await world.advance(2 * MINUTE_MS)
         await opened(world).patch(issued.token, {"b": 1})
         sid = issued.session.sid

@@ -10,6 +10,8 @@ from msgspec import Struct
 
 KINDS: Final[Mapping[str, str]] = {
     "created": "a session began",
+    "impersonated": "a session began in which an administrator, the `actor`, acts as the user",
+    "impersonation-ended": "the administrator who acted in it stopped, or was logged out",
     "rotated": "its secret was replaced, as for a login of a higher level; the former one opens nothing",
     "stepped-up": "its user was authenticated anew, which opens a locked one; the former secret opens nothing",
     "renewed": "its secret was replaced because of its age",
@@ -32,11 +34,11 @@ _KIND: Final = re.compile(r"[a-z-]{1,32}")
 _AT_MS_DIGITS: Final = 15
 
 
-class SessionEvent(Struct, frozen=True, kw_only=True):
+class SessionEvent(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One change of a session, or of all sessions of a user: then `sid` is None, or that of the one that was kept.
 
-    One about all users has no `user`. `at` is in milliseconds of the server's clock. A kind that `KINDS` lacks is of
-    a later version.
+    One about all users has no `user`. That an impersonation began has the `actor`, the user who acts, and the `reason`.
+    `at` is in milliseconds of the server's clock. A kind that `KINDS` lacks is of a later version.
     """
 
     id: str
@@ -44,6 +46,8 @@ class SessionEvent(Struct, frozen=True, kw_only=True):
     kind: str
     user: str | None
     sid: str | None
+    actor: str | None = None
+    reason: str | None = None
 
 
 class EventId(Struct, frozen=True, order=True, kw_only=True):
@@ -69,9 +73,10 @@ def read_event(tag: str, row: Sequence[bytes]) -> tuple[EventId, SessionEvent | 
     ms, _, sequence = stream_id.partition(b"-")
     place = EventId(ms=int(ms), sequence=int(sequence), tag=tag)
     try:
-        kind, user, sid = (text.decode() for text in texts)
+        kind, user, sid, actor, reason = (text.decode() for text in texts)
     except UnicodeDecodeError:
         return place, None
     if not (at.isdigit() and len(at) <= _AT_MS_DIGITS and _KIND.fullmatch(kind) and (user or kind == "everyone")):
         return place, None
-    return place, SessionEvent(id=str(place), at=int(at), kind=kind, user=user or None, sid=sid or None)
+    who = {"actor": actor or None, "reason": reason or None}
+    return place, SessionEvent(id=str(place), at=int(at), kind=kind, user=user or None, sid=sid or None, **who)

@@ -12,7 +12,7 @@ PAGE: Final = 32
 """How many events of a stream one call returns."""
 
 _LAST_SEQUENCE: Final = 2**64 - 1
-_FIELDS: Final = 5
+_FIELDS: Final = 7
 _HEAD: Final = 3
 
 

@@ -1,1 +1,1 @@
-"""Verbs of sessions, each with its results: create and resume, rotate and renew, disable, ... and data."""
+"""Verbs of sessions, each with its results: create and resume, rotate and renew, impersonate, ... and data."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
-from tollhouse.errors import InvalidInput, require_type
+from msgspec.structs import replace
+
+from tollhouse.errors import InvalidInput, Steps, require_type
 from tollhouse.keyring import Keyring
 from tollhouse.keys import Namespace
 from tollhouse.metrics import Metrics
@@ -15,10 +17,13 @@ from tollhouse.sessions.logins import UNKNOWN_LOGIN, login_text
 from tollhouse.sessions.outcomes import CapReached, Issued, SessionRefused
 from tollhouse.sessions.policies import Policies, SessionPolicy
 from tollhouse.sessions.records import session_created
-from tollhouse.sessions.tokens import RandomBytes
+from tollhouse.sessions.tickets import Ticket
+from tollhouse.sessions.tokens import RandomBytes, Token
 from tollhouse.sessions.user_keys import user_keys
 from tollhouse.sessions.validation import named_user, valid_device
 from tollhouse.sessions.verbs.data_editor import initial_data
+from tollhouse.sessions.verbs.disabler import Disabler
+from tollhouse.sessions.verbs.replacements import Replacements
 from tollhouse.sessions.verbs.resumer import NewSession, Resumer
 from tollhouse.suggest import one_of
 
@@ -37,6 +42,8 @@ class Creator:
         policies: Policies,
         namespace: Namespace,
         resumer: Resumer,
+        replacements: Replacements,
+        disabler: Disabler,
         random_bytes: RandomBytes,
     ) -> None:
         self._store = store
@@ -45,6 +52,8 @@ class Creator:
         self._policies = policies
         self._namespace = namespace
         self._resumer = resumer
+        self._replacements = replacements
+        self._disabler = disabler
         self._random_bytes = random_bytes
 
     def check(self, user: str, policy: str, device: str | None) -> tuple[str, SessionPolicy, str]:
@@ -66,6 +75,37 @@ class Creator:
         if policy not in self._policies:
             raise InvalidInput("policy", policy, one_of(policy, self._policies))
         return self._policies[policy]
+
+    async def log_in(
+        self, new: NewSession, replaces: Token | str | None, data: Mapping[str, Any] | None, *, carry: bool
+    ) -> Issued | SessionRefused | CapReached:
+        """Begin a session in place of the one that was presented, as `Sessions.create` does."""
+        with Steps() as steps:
+            replacement = await self._replacements.begin(replaces, steps)
+            if carry:
+                carried = await self._replacements.carried(replaces, replacement)
+                new = replace(new, values=initial_data({**carried, **(data or {})}))
+            await self._disabler.take_along(new.user, steps)
+            result = await self.create(new, ended=replacement.durable)
+            return await self._replacements.finish(replacement, result, steps)
+
+    async def create_anonymous(self, data: Mapping[str, Any], policy: str, device: str | None) -> Issued:
+        """Begin the session of a visitor, as `Sessions.create_anonymous` does."""
+        result = await self.create(self.visitor(data, policy, device), ended=True)
+        assert isinstance(result, Issued), "a random user is not disabled, and has no other session"
+        return result
+
+    async def resume(
+        self, ticket: Ticket | str, end: Collection[str], replaces: Token | str | None
+    ) -> Issued | CapReached | SessionRefused:
+        """Begin the session of a ticket, as `Sessions.resume` does."""
+        with Steps() as steps:
+            result = await self._resumer.resume(ticket, end)
+            if not isinstance(result, Issued):
+                return result
+            steps.begun = True
+            ended = await self._replacements.end(replaces, steps)
+            return replace(result, durable=result.durable and ended)
 
     async def create(self, new: NewSession, *, ended: bool) -> Issued | SessionRefused | CapReached:
         """Begin a session, as `Sessions.create` does; `ended` says whether what was ended for it before is durable."""

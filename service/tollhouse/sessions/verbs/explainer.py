@@ -25,6 +25,7 @@ EndReason = Literal[
     "revoked-by-admin",
     "replaced",
     "reused",
+    "impersonation-ended",
     "disabled",
     "everyone",
 ]
@@ -40,8 +41,8 @@ class SessionEnd(Struct, frozen=True, kw_only=True):
     absolute end. `evicted`: a later login of its user exceeded the cap. `logged-out`: its client logged out. `revoked`:
     its user ended it from another session. `revoked-all`: its user ended all, or all others. `revoked-by-admin`: an
     administrator ended it. `replaced`: a new login in the same client ended it. `reused`: its former token came back
-    after its grace, so two clients had it. `disabled`: its user was disabled. `everyone`: all sessions of all users
-    were ended.
+    after its grace, so two clients had it. `impersonation-ended`: the administrator who acted as the user stopped, or
+    was logged out. `disabled`: its user was disabled. `everyone`: all sessions of all users were ended.
     """
 
     reason: EndReason

@@ -37,7 +37,7 @@ class Lister:
         return tuple(sorted(sessions, key=_newest_first))
 
     async def list_under(self, own: UserKeys, user: str) -> tuple[Session, ...]:
-        """Return the sessions of a user under one secret, which are those that the cap counts."""
+        """Return the sessions of a user under one secret."""
         sessions: list[Session] = []
         sids = [sid.decode() for sid in await self._store.run("sessions/find", (own.index,), ())]
         for first in range(0, len(sids), _RECORDS_PER_RUN):
@@ -45,6 +45,10 @@ class Lister:
             names = (own.epoch, own.global_epoch, *(own.record(sid) for sid in part))
             sessions.extend(sessions_listed(user, part, await self._store.run("sessions/list", names, (own.digest,))))
         return tuple(sorted(sessions, key=_newest_first))
+
+    async def counted_under(self, own: UserKeys, user: str) -> tuple[Session, ...]:
+        """Return those that the cap counts: the user's own, and no impersonation."""
+        return tuple(session for session in await self.list_under(own, user) if session.impersonation is None)
 
 
 def _newest_first(session: Session) -> tuple[int, str]:

@@ -81,7 +81,7 @@ class Resumer:
         secret was never told.
         """
         rules = new.rules
-        sessions = await self._lister.list_under(own, new.user)
+        sessions = await self._lister.counted_under(own, new.user)
         ticket = tickets.issue(self._keyring, own.digest, self._random_bytes)
         verifier = tickets.verifier(self._keyring, ticket)
         assert verifier is not None, "the ticket was made under a secret that the keyring lacks"
@@ -158,7 +158,7 @@ class Resumer:
     async def _still_at_cap(self, ticket: Ticket, reply: Sequence[Any]) -> CapReached:
         _, ends, expires_at, user = reply
         own = UserKeys(namespace=self._namespace, digest=ticket.digest)
-        sessions = await self._lister.list_under(own, user.decode())
+        sessions = await self._lister.counted_under(own, user.decode())
         return CapReached(ticket=ticket, expires_at=expires_at, sessions=sessions, ends=ends, durable=True)
 
 

@@ -48,10 +48,10 @@ def test_an_id_is_written_as_it_is_read():
 
 def test_an_event_has_no_sid_if_it_is_about_a_user():
     """The empty text of the script becomes None."""
-    place, event = read_event("0a", [b"7-1", b"5", b"disabled", b"ada", b""])
+    place, event = read_event("0a", [b"7-1", b"5", b"disabled", b"ada", b"", b"", b""])
 
     assert place == EventId(ms=7, sequence=1, tag="0a")
-    assert (event.id, event.at, event.sid) == ("7-1-0a", 5, None)
+    assert (event.id, event.at, event.sid, event.actor, event.reason) == ("7-1-0a", 5, None, None, None)
 
 
 def test_every_kind_that_is_written_is_in_the_table():
