@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -102,6 +103,20 @@ async def test_no_get_changes_the_state_of_a_session(service: Service) -> None:
                 await service.ask(method, path, headers=headers)
 
     await service.tollhouse.sessions.aclose()
+    assert await stored(service) == before
+
+
+async def test_every_body_names_a_member_once(service: Service) -> None:
+    """400 for an object with a member twice, on every route with a body: readers disagree on which of them counts."""
+    token = await service.begin()
+    before = await stored(service)
+
+    for method, path, body, credentials in ROUTES:
+        if isinstance(body, dict):
+            members = json.dumps(body)[1:-1]
+            headers = {**(bearer(token) if credentials == "user" else SERVICE), "Content-Type": "application/json"}
+            answer = await service.ask(method, path, headers=headers, content=f"{{{members}, {members}}}")
+            assert (answer.status_code, answer.json()["field"]) == (400, "body"), path
     assert await stored(service) == before
 
 

@@ -20,7 +20,7 @@ from tollhouse.http.cookies import SessionCookies
 from tollhouse.http.headers import DURABLE_FIELD
 from tollhouse.http.limits.responses import TakeResponses
 from tollhouse.http.openapi import problems
-from tollhouse.http.problems import litestar_response, problem
+from tollhouse.http.problems import UNIQUE_MEMBERS, litestar_response, problem
 from tollhouse.http.sessions.bodies import token_response
 from tollhouse.http.sessions.devices import REVOCATION
 from tollhouse.sessions.verbs.step_up import StepUpRefused
@@ -37,7 +37,7 @@ class PasswordBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     status_code=200,
     responses=problems(400, 401, 403, 415, 422, 429, 503),
     response_headers=[DURABLE_FIELD],
-    opt={"rate_limit": REVOCATION},
+    opt={"rate_limit": REVOCATION, **UNIQUE_MEMBERS},
 )
 async def reauthenticate(
     request: Request[Any, Any, Any],
