@@ -65,6 +65,7 @@ def challenge(answer: httpx2.Response) -> tuple[int, str, str]:
     return answer.status_code, answer.json()["type"], answer.headers["www-authenticate"]
 
 
+@pytest.mark.asvs("7.5.3")
 async def test_every_route_of_users_asks_for_the_level(strict: Service) -> None:
     """List and export too, and a new one: a session below the level gets a challenge, one above it is served."""
     routes = users_routes(strict)
@@ -146,6 +147,7 @@ async def test_an_old_session_logs_out(service: Service) -> None:
     assert (await service.ask("POST", "/v1/logout", headers=mine)).status_code == 204
 
 
+@pytest.mark.asvs("7.2.4")
 @pytest.mark.asvs("7.2.4")
 @pytest.mark.parametrize("by_cookie", [True, False], ids=["cookie", "bearer"])
 async def test_a_password_steps_a_session_up(service: Service, by_cookie: bool) -> None:
@@ -258,6 +260,7 @@ async def test_who_acts_for_a_user_is_not_asked_for_a_password(service: Service)
     assert (await service.ask("GET", WHO, headers=mine)).status_code == 200
 
 
+@pytest.mark.asvs("7.5.3")
 async def test_a_service_steps_a_session_up(strict: Service) -> None:
     """An application that checks factors itself says which: every answer about the session tells of them then."""
     await strict.renew()
