@@ -7,7 +7,7 @@
 -- include them. A server that hung may run the creation of one late that the call included: the reply names young ones.
 --
 -- KEYS[1]  index       sorted set; the user's sessions
--- KEYS[2]  epoch       hash; ep in ms, dis = 1 while the user is disabled, call = the last four calls
+-- KEYS[2]  epoch       hash; ep in ms, dis = 1 while the user is disabled, call = the last four calls, acts = notes
 -- KEYS[3]  events      stream
 -- KEYS[4]  kept        hash; the session to keep; no session's if there is none
 -- ARGV[1]  now_ms      integer; 0 means the server's clock
@@ -23,7 +23,7 @@
 -- ARGV[11] notice      text; is announced after the epoch in ms
 -- ARGV[12] young_ms    integer; how long a session is young
 -- ARGV[13] why         text; why the sessions are over
--- returns  {members looked at, of these removed, the epoch in ms, {sids of those removed that were young}, {notes of acts}}
+-- returns  {members looked at, of these removed, the epoch in ms, {sids of those removed that were young}, notes of acts}
 -- expires  memos 24 hours; epoch with the last session that it may end, not while the user is disabled; events 30 days
 -- touches  records of the members of index, all before the first write; memos of those that end
 -- cost     O(part), 10 + 5 * part commands
@@ -34,6 +34,7 @@
 --#include lib/end_session.lua
 --#include lib/write_event.lua
 --#include lib/announce.lua
+--#include lib/acts_begun.lua
 
 local index, epoch, events, kept = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local now_ms = clock(tonumber(ARGV[1]))
@@ -41,11 +42,11 @@ local user, call, keep, records, channel, notice, why = ARGV[2], ARGV[3], ARGV[4
 local life_ms, skip, part = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
 local given_ms, young_ms = tonumber(ARGV[9]), tonumber(ARGV[12])
 
-local own, owner = redis.call('HMGET', epoch, 'ep', 'dis', 'call'), redis.call('HMGET', kept, 'u', 'e')
+local own, owner = redis.call('HMGET', epoch, 'ep', 'dis', 'call', 'acts'), redis.call('HMGET', kept, 'u', 'e')
 local before, members, found = tonumber(own[1] or 0), redis.call('ZRANGE', index, skip, skip + part - 1), {}
-for i, sid in ipairs(members) do found[i] = redis.call('HMGET', records .. sid, 'e', 'c', 'acts') end
+for i, sid in ipairs(members) do found[i] = redis.call('HMGET', records .. sid, 'e', 'c') end
 
-local repeated, removed, young, acts = given_ms > 0, 0, {}, {}
+local repeated, removed, young = given_ms > 0, 0, {}
 local first = repeated and before < given_ms or not repeated and not string.find(own[3] or '', call, 1, true)
 local keeps = owner[1] == user and tonumber(owner[2]) == before
 local user_epoch = not first and before or repeated and given_ms or math.max(before + 1, now_ms)
@@ -64,7 +65,6 @@ for i, sid in ipairs(members) do
   elseif began ~= user_epoch and not (keeps and sid == keep) then
     removed = removed + end_session(records .. sid, index, records .. sid .. ':memo', sid, why, now_ms)
     if created_ms > now_ms - young_ms then young[#young + 1] = sid end
-    acts[#acts + 1] = found[i][3] or nil
   end
 end
-return {#members, removed, user_epoch, young, acts}
+return {#members, removed, user_epoch, young, acts_begun(own[4], keeps and keep or '', true)}

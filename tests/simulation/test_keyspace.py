@@ -102,7 +102,7 @@ def _call_of_an_impersonation(rng: random.Random, names: Names, now_ms: int, ver
     secret, digest = f"secret of {sid}", rng.choice(("d", "d", "d", "another"))
     match verb:
         case "act":
-            args = [now_ms, digest, f"s{rng.randrange(6)}", "eve", rng.choice((2_000, 90_000)), rng.randint(1, 3)]
+            args = [now_ms, digest, f"s{rng.randrange(6)}", "eve", rng.choice((2_000, 90_000)), rng.randint(1, 3), sid]
             return "sessions/act", [names.record(sid), names.epoch, names.everyone], args
         case "impersonate":
             limits = (rng.choice((1_000, 60_000)), 90_000, rng.randint(1, 2), names.records)
@@ -136,7 +136,7 @@ def _call_about_a_user(rng: random.Random, names: Names, now_ms: int, verb: str,
             return "sessions/list", [names.epoch, names.everyone, *records], [now_ms, "d"]
         case "revoke":
             owner = user if rng.random() < 0.8 else "eve"
-            keys = [names.record(sid), names.index, names.events, names.memo(sid)]
+            keys = [names.record(sid), names.index, names.events, names.memo(sid), names.epoch]
             return "sessions/revoke", keys, [now_ms, sid, owner, CHANNEL, "{}", "revoked"]
         case "revoke_everyone":
             args = [now_ms, f"call {now_ms}", given, CHANNEL, "{}"]

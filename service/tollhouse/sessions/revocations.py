@@ -54,7 +54,7 @@ class SessionRevoked(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     def call(self, namespace: Namespace, kind: Cause = "revoked") -> Call:
         """Return the call that ends it, with the kind of its event; if it is over already, the call writes nothing."""
         own = UserKeys(namespace=namespace, digest=self.digest)
-        names = (own.record(self.sid), own.index, own.events, own.memo(self.sid))
+        names = (own.record(self.sid), own.index, own.events, own.memo(self.sid), own.epoch)
         return "sessions/revoke", names, (self.sid, self.user, namespace.session_revocations, announcement(self), kind)
 
 

@@ -161,7 +161,8 @@ class Revoker:
     async def _revoke(self, revocation: SessionRevoked, kind: Cause, steps: Steps) -> tuple[bool, bool]:
         """End a session under one secret, and the impersonations that it began.
 
-        Return whether there was one, and whether that is durable.
+        Return whether there was one, and whether that is durable. Also of one that is over already: the call that ended
+        it may have failed behind its first step.
         """
         replays = self.replays
         reply, confirmed = await self._store.run_durably(*revocation.call(self._namespace, kind))
@@ -169,14 +170,14 @@ class Revoker:
         if ended:
             steps.begun = True
             await self.record(revocation, replays)
-            confirmed = await self._end_impersonations(reply[1:], steps) and confirmed
+        confirmed = await self._end_impersonations(reply[1], steps) and confirmed
         return ended, confirmed
 
-    async def _end_impersonations(self, notes: Iterable[bytes], steps: Steps) -> bool:
+    async def _end_impersonations(self, notes: bytes, steps: Steps) -> bool:
         """End the impersonations that sessions began before they ended; return whether that is durable."""
         durable = True
-        for note in filter(None, b"\n".join(notes).decode().split("\n")):
-            _, sid, user = note.split(" ", 2)
+        for note in notes.decode().splitlines():
+            _, _, sid, user = note.split(" ", 3)
             keys = user_keys(self._namespace, self._keyring, user)
             _, confirmed = await self._revoke_under(keys, user, sid, "impersonation-ended", steps)
             durable = durable and confirmed
@@ -190,7 +191,7 @@ class Revoker:
         The first run already ends all of them, by the epoch; further runs remove the records in bounded parts. They
         repeat its epoch, so that another call in between does not make one of them raise it again.
         """
-        removed, alive, durable = 0, 0, True
+        removed, alive, durable, notes = 0, 0, True, b""
         looked_at = _MEMBERS_PER_RUN
         while looked_at == _MEMBERS_PER_RUN:
             replays = self.replays
@@ -203,7 +204,7 @@ class Revoker:
                 self._add(SessionRevoked(user=revocation.user, digest=revocation.digest, sid=sid.decode()))
             revocation = replace(revocation, epoch_ms=epoch_ms)
             await self.record(revocation, replays)
-            durable = await self._end_impersonations(notes, steps) and durable
+        durable = await self._end_impersonations(notes, steps) and durable
         return removed, durable
 
     def _add(self, revocation: Revocation) -> None:

@@ -4,14 +4,14 @@ It begins from a live session of the administrator, and leads back to that one a
 sessions and can end it; whatever ends the user's sessions ends it too. It is outside the cap on them, has timeouts of
 its own (the policy `impersonation`), and begins no other.
 
-Administrator and user have different hash tags, so no script sees both sessions. The impersonation is noted on the
-administrator's session first, and that session is looked at again behind it: so what ends the administrator's session
-in between has either read the note, or is seen.
+Administrator and user have different hash tags, so no script sees both sessions. The impersonation is noted beside
+the administrator's session first, and that session is looked at again behind it: so what ends the administrator's
+session in between has either read the note, or is seen.
 
 **What ends with the administrator's session.** `revoke`, `revoke_all` and `disable` of the administrator end the
 impersonations that the sessions had begun, by calls that follow: if one fails, the error says that the result is
-ambiguous. An end by time, by a later login at the cap, or of all sessions whose index was lost does not: those
-impersonations end by their own timeouts.
+ambiguous, and the same call again ends them. An end by time, by a later login at the cap, or of all sessions whose
+index was lost does not: those impersonations end by their own timeouts.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ POLICY: Final = "impersonation"
 """The policy of impersonations."""
 REASON_CHARACTERS_MAX: Final = 200
 NOTES_MAX: Final = 50
-"""The most impersonations that one session begins within the absolute lifetime of one."""
+"""The most impersonations that an administrator begins within the absolute lifetime of one."""
 
 Verify = Callable[[Token | str], Awaitable[Session | None]]
 """Returns the session of a token, as `Sessions.verify` does."""
@@ -52,8 +52,8 @@ class ImpersonationRefused(Struct, frozen=True, kw_only=True):
     """No impersonation was begun.
 
     `actor-over`: the administrator has no such live session. `nested`: it is an impersonation itself. `disabled`: the
-    user is. `at-cap`: the user has as many impersonations as the policy allows, or the administrator's session has
-    begun 50 that may live.
+    user is. `at-cap`: the user has as many impersonations as the policy allows, or the administrator has begun 50
+    that may live.
     """
 
     reason: Literal["actor-over", "nested", "disabled", "at-cap"]
@@ -179,7 +179,7 @@ class Impersonator:
             return _ACTOR_OVER
         for own in user_keys(self._namespace, self._keyring, acting.actor):
             names = own.record(actor_sid), own.epoch, own.global_epoch
-            args = own.digest, sid, subject.user, subject.rules.absolute_ms, NOTES_MAX
+            args = own.digest, sid, subject.user, subject.rules.absolute_ms, NOTES_MAX, actor_sid
             reply = await self._store.run("sessions/act", names, args)
             if reply[0] == _BEGUN:
                 known_over = self._presentations.is_known_over(own.digest, actor_sid, reply)

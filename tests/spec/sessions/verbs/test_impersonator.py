@@ -10,6 +10,7 @@ from tests.spec.sessions.test_revocation_log import copied, forgetful, joined, t
 from tests.spec.stored import assert_sound, records
 from tollhouse.errors import InvalidInput, StoreUnavailable
 from tollhouse.keyring import Keyring
+from tollhouse.keys import UNNAMED
 from tollhouse.sessions.logins import Impersonation
 from tollhouse.sessions.outcomes import Issued, SessionRefused
 from tollhouse.sessions.policies import POLICIES, SessionPolicy
@@ -133,7 +134,7 @@ async def test_impersonations_have_a_cap_of_their_own(world, sessions):
     assert [await verified(sessions, each.token) is not None for each in own] == [True] * 3
 
 
-async def test_a_session_begins_a_bounded_number_of_impersonations(world, sessions):
+async def test_an_administrator_begins_a_bounded_number_of_impersonations(world, sessions):
     """Its notes of them are bounded, and dropped an hour later."""
     admin = await sessions.create("root")
     for number in range(NOTES_MAX):
@@ -143,8 +144,8 @@ async def test_a_session_begins_a_bounded_number_of_impersonations(world, sessio
     assert await sessions.impersonate("ada", **who) == AT_CAP
     await world.advance(HOUR_MS)
     assert isinstance(await sessions.impersonate("ada", **who), Issued)
-    (record,) = [each for each in await records(world) if each.sid == admin.session.sid]
-    assert len(record.fields["acts"].split("\n")) == 1
+    epoch = UNNAMED.user_epoch(admin.token.digest[:2], admin.token.digest)
+    assert len((await world.command("sessions", "HGET", epoch, "acts")).split(b"\n")) == 1
 
 
 async def test_only_a_live_session_of_the_administrator_begins_one(world, sessions):
@@ -327,6 +328,54 @@ async def test_ending_the_administrators_session_ends_what_it_began(world, sessi
     assert await process.verify(elsewhere.token) is not None
     await process.aclose()
     await assert_sound(world)
+
+
+class Repeating:
+    """A store that loses its first answers to a script, and sends the call again."""
+
+    def __init__(self, store, script):
+        self.run, self._run_durably, self._script = store.run, store.run_durably, script
+
+    async def run_durably(self, script, *call):
+        if script == self._script:
+            await self._run_durably(script, *call)
+        return await self._run_durably(script, *call)
+
+
+@pytest.mark.parametrize(("end", "script"), [(log_out, "revoke"), (revoke_all, "revoke_all"), (disable, "revoke_all")])
+async def test_a_lost_answer_leaves_no_impersonation(world, sessions, end, script):
+    """The second run finds the administrator's session gone, and still says what that had begun."""
+    admin = await sessions.create("root")
+    acting = await begun(sessions, admin)
+
+    await end(opened(world, Repeating(world.stores.sessions, f"sessions/{script}")), admin)
+
+    assert await forgetful(world).verify(acting.token) is None
+    assert (await sessions.why(acting.token)).reason == "impersonation-ended"
+
+
+@pytest.mark.parametrize("end", [log_out, revoke_all, disable])
+async def test_an_end_that_failed_in_part_is_finished_by_its_repetition(world, sessions, end):
+    """The session is over and the impersonation is not: the same call again ends it."""
+    admin = await sessions.create("root")
+    acting = await begun(sessions, admin)
+
+    class Failing:
+        run = world.stores.sessions.run
+
+        async def run_durably(self, script, keys, args):
+            if keys[0].endswith(acting.session.sid):
+                raise StoreUnavailable("sessions", "not-sent", "cut")
+            return await world.stores.sessions.run_durably(script, keys, args)
+
+    with pytest.raises(StoreUnavailable) as caught:
+        await end(opened(world, Failing()), admin)
+    assert caught.value.outcome == "ambiguous"
+    assert await forgetful(world).verify(acting.token) is not None
+
+    await end(sessions, admin)
+
+    assert await forgetful(world).verify(acting.token) is None
 
 
 async def test_a_kept_session_keeps_its_impersonations(world, sessions):
