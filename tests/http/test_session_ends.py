@@ -26,6 +26,19 @@ async def test_a_client_learns_why_its_session_is_over(service: Service) -> None
     assert (await service.ask("GET", "/v1/session/why")).status_code == 401
 
 
+async def test_the_refusal_of_a_session_that_is_over_names_the_way_to_its_reason(service: Service) -> None:
+    """A client that sent a token is not asked to send one; without any it is."""
+    token = await service.begin()
+    await service.ask("POST", "/v1/logout", headers=bearer(token))
+
+    over = await service.ask("GET", "/v1/session", headers=bearer(token))
+    none = await service.ask("GET", "/v1/session")
+
+    assert (over.status_code, none.status_code) == (401, 401)
+    assert "/v1/session/why" in over.json()["detail"]
+    assert "/v1/session/why" not in none.json()["detail"]
+
+
 @pytest.mark.asvs("7.4.5")
 async def test_an_administrator_ends_all_sessions_of_all_users(service: Service) -> None:
     """It says whether that is durable; an ordinary key may not."""

@@ -243,6 +243,27 @@ async def test_logout_is_final_and_clears_the_cookie(service: Service) -> None:
     assert (await service.ask("GET", "/v1/session", headers=headers)).status_code == 401
 
 
+#   method, path, members, field, remedy
+ENUMERATIONS = [
+    ("POST", "/v1/login", {"user": "ada", "password": "x", "transport": "body"}, "transport", "bearer, cookie"),
+    ("DELETE", "/v1/sessions?except=currant", None, "except", "did you mean 'current'?"),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "members", "field", "remedy"), ENUMERATIONS)
+async def test_a_word_that_is_none_of_a_few_gets_those(
+    service: Service, method: str, path: str, members: dict[str, str] | None, field: str, remedy: str
+) -> None:
+    """The field has the name that the client gave it, and the remedy the words that can stand in it."""
+    headers = bearer(await service.begin())
+
+    response = await service.ask(method, path, json=members, headers=headers)
+
+    assert response.status_code == 400
+    assert response.json()["field"] == field
+    assert remedy in response.json()["remedy"]
+
+
 async def test_a_logout_of_a_session_that_is_over_clears_the_cookie_too(service: Service) -> None:
     """RFC 7009, 2.2: what a second logout asks for is so: 204, and the browser drops the cookie; no token is 401."""
     await service.sign_up()

@@ -150,6 +150,8 @@ def check_role(connection: Connection, *accepted: Role) -> None:
     caller = current_caller(connection)
     if caller.roles.intersection(accepted):
         return
+    if caller.session_is_over and "session" in accepted:
+        raise no_session()
     if caller.roles:
         raise PermissionDeniedException(f"this route needs {' or '.join(accepted)} credentials")
     raise NotAuthorizedException(f"send {' or '.join(_CREDENTIALS[role] for role in accepted)}")
@@ -177,8 +179,8 @@ def current_token(connection: Connection) -> Token:
 
 
 def no_session() -> NotAuthorizedException:
-    """Return 401 for a caller without a live session, also one whose session ended since it was identified."""
-    return NotAuthorizedException(f"send {_CREDENTIALS['session']}")
+    """Return 401 for a caller whose token opens no live session, also if that ended since the caller was identified."""
+    return NotAuthorizedException(_OVER)
 
 
 def rate_key(scope: Any) -> str:
@@ -208,8 +210,9 @@ def logout_key(scope: Any) -> str:
     return rate_key(scope) if caller.session is None else f"logout:{caller.session.sid}"
 
 
+_OVER: Final = "this token opens no live session: log in again; `GET /v1/session/why` may tell why it is over"
 _CREDENTIALS: Final[dict[Role, str]] = {
     "session": "a session cookie, or its token as `Authorization: Bearer`",
-    "service": "a service key as `Authorization: Bearer` or `X-Api-Key`",
-    "admin": "an admin key as `Authorization: Bearer` or `X-Api-Key`",
+    "service": "a valid service key as `Authorization: Bearer` or `X-Api-Key`",
+    "admin": "a valid admin key as `Authorization: Bearer` or `X-Api-Key`",
 }

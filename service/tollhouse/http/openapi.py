@@ -93,7 +93,7 @@ _NOT_AUTHENTICATED: Final = {
     "type": URN + "not-authenticated",
     "title": "Not Authenticated",
     "status": 401,
-    "detail": "send a service key as `Authorization: Bearer` or `X-Api-Key`",
+    "detail": "send a valid service key as `Authorization: Bearer` or `X-Api-Key`",
 }
 STORE_DOWN: Final = {
     "type": TEMPORARY_REDUCED_CAPACITY,

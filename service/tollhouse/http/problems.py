@@ -43,7 +43,8 @@ _PATH = re.compile(r" - at `\$\.?([^`]*)`$")
 _NOTHING_CHANGED: Final = "a store does not answer; nothing was changed, and the request may be sent again"
 _STOPPED: Final = "the service ends; what was requested may have been done, or a part of it"
 _MAY_HAVE_RUN: Final = "a store did not answer in time; what was requested may have been done, or a part of it"
-_UNKNOWN = re.compile(r"(Object contains unknown field `([^`]*)`)( - at `\$([^`]*)`)?")
+_UNKNOWN = re.compile(r"((?:Object contains unknown field `|Invalid enum value ')([^`']*)[`'])( - at `\$([^`]*)`)?")
+"""A message of msgspec for a name that is none of those known: of a member, or of a value."""
 _STEP = re.compile(r"\.(\w+)|\[")
 """A step of a path: a member of an object, or an item of an array."""
 _TYPES = re.compile(r"(Expected|got) `([a-z |]+)`")
@@ -135,10 +136,10 @@ def _of_store_error(_: Request[Any, Any, Any], error: StoreError) -> Response[An
     return litestar_response(unavailable_response(detail, {"outcome": error.outcome}))
 
 
-def _of_http_exception(_: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
+def _of_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
     headers = dict(error.headers or {})
     if isinstance(error, ValidationException) or isinstance(error.__cause__, SerializationException):
-        return _of_validation(error)
+        return _of_validation(request, error)
     if isinstance(error, NotFoundException):
         return problem(404, "not-found", "Not Found", "there is no such resource")
     if isinstance(error, NotAuthorizedException):
@@ -155,13 +156,16 @@ def _of_insufficient(_: Request[Any, Any, Any], error: InsufficientAuthenticatio
     )
 
 
-def _of_validation(error: HTTPException) -> Response[Any]:
+def _of_validation(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
     """Return 400 with the field that is wrong; its value is not repeated, because it may be a secret."""
     first: dict[str, Any] = error.extra[0] if isinstance(error.extra, list) and error.extra else {}
     message = str(first.get("message") or error.__cause__ or error.detail)
     match = _PATH.search(message)
-    key = first.get("key")
-    field = str((key if key != _BODY else "") or (match[1] if match else "") or "body")
+    key = str(first.get("key") or "")
+    if key != _BODY and (parameter := request.route_handler.parsed_fn_signature.parameters.get(key)):
+        message = _with_known(message, parameter.annotation)
+        key = getattr(parameter.kwarg_definition, "name", None) or key
+    field = (key if key != _BODY else "") or (match[1] if match else "") or "body"
     if message == repr(_BODY):
         return _invalid_request(field, "send a JSON object with the members of this route")
     return _invalid_request(field, _TYPES.sub(_in_json_types, _PATH.sub("", message)))
@@ -196,25 +200,36 @@ def invalid_body(error: msgspec.DecodeError, kind: Any, **named: str) -> Validat
 
     `key` names the field at fault, if the error does not.
     """
-    message = str(error)
+    return ValidationException(extra=[{"message": _with_known(str(error), kind), **named}])
+
+
+def _with_known(message: str, kind: Any) -> str:
+    """Return the message, with the names that this type has if it is about one that the type has not."""
     if found := _UNKNOWN.fullmatch(message):
-        members = _members(inspect.type_info(kind), _STEP.findall(found[4] or ""))
-        message = f"{found[1]}; {one_of(found[2], members)}{found[3] or ''}"
-    return ValidationException(extra=[{"message": message, **named}])
+        known = _names(inspect.type_info(kind), _STEP.findall(found[4] or ""))
+        return f"{found[1]}; {one_of(found[2], known)}{found[3] or ''}"
+    return message
 
 
-def _members(kind: inspect.Type, steps: Sequence[str]) -> tuple[str, ...]:
-    """Return the members of the object that the steps lead to, from a type; the name of a step into an array is ""."""
+def _names(kind: inspect.Type, steps: Sequence[str]) -> tuple[str, ...]:
+    """Return the members of the object, or the values of the enumeration, that the steps lead to, from a type.
+
+    The name of a step into an array is "".
+    """
     match kind:
         case inspect.Metadata():
-            return _members(kind.type, steps)
+            return _names(kind.type, steps)
         case inspect.StructType() if steps:
             below = next(field.type for field in kind.fields if field.encode_name == steps[0])
-            return _members(below, steps[1:])
+            return _names(below, steps[1:])
         case inspect.StructType():
             return tuple(field.encode_name for field in kind.fields)
         case inspect.CollectionType() if steps:
-            return _members(kind.item_type, steps[1:])
+            return _names(kind.item_type, steps[1:])
+        case inspect.LiteralType():
+            return tuple(map(str, kind.values))
+        case inspect.UnionType():
+            return tuple(name for one in kind.types for name in _names(one, steps))
         case _:
             return ()
 

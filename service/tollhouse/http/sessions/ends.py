@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from litestar import Request, Response, get, post
 from litestar.di import NamedDependency
-from litestar.exceptions import NotAuthorizedException, NotFoundException
+from litestar.exceptions import HTTPException, NotAuthorizedException
 from msgspec import Struct
 
 from tollhouse.asgi.credentials import session_token
@@ -15,6 +15,8 @@ from tollhouse.http.headers import DURABLE_FIELD, durable_header
 from tollhouse.http.openapi import problems
 from tollhouse.sessions.sessions import Sessions
 from tollhouse.sessions.verbs.explainer import EndReason
+
+_NO_END: Final = "this session is not over, or has ended more than 24 hours ago, or the token is not its last one"
 
 
 class EndBody(Struct, frozen=True, kw_only=True):
@@ -39,7 +41,7 @@ async def why(
         raise NotAuthorizedException("send the session's cookie, or its token as `Authorization: Bearer`")
     end = await sessions.why(token)
     if end is None:
-        raise NotFoundException
+        raise HTTPException(_NO_END, status_code=404)
     return Response(EndBody(reason=end.reason, at=end.at))
 
 
