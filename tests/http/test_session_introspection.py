@@ -125,6 +125,22 @@ async def test_introspection_tells_what_a_token_opens(service: Service) -> None:
     assert (await introspect(service, {"token": token})).json()["renewal_due"] is True
 
 
+async def test_who_acts_as_a_user_was_not_authenticated_as_that(service: Service) -> None:
+    """No `auth_time` of the user, and nothing that asks the user for a recent authentication: ASVS 7.5.1."""
+    admin = await service.tollhouse.sessions.create("root")
+    own = await service.begin()
+    who = {"actor": "root", "actor_sid": admin.session.sid, "reason": "ticket 4711"}
+    acting = (await service.tollhouse.sessions.impersonate("ada", **who)).token.reveal()
+
+    told = (await service.ask("POST", INTROSPECT, headers=SERVICE, data={"token": acting})).json()
+    refused = await service.ask("DELETE", "/v1/sessions?except=current", headers=bearer(acting))
+
+    assert (told["sub"], told["act"]["sub"]) == ("ada", "root")
+    assert "auth_time" not in told
+    assert (refused.status_code, refused.json()["type"].rpartition(":")[2]) == (401, "insufficient-user-authentication")
+    assert await service.tollhouse.sessions.verify(own) is not None
+
+
 async def test_what_opens_nothing_is_inactive_and_no_more(service: Service) -> None:
     """RFC 7662, 2.2: the answer does not tell an ended session from a wrong secret or any other text."""
     token = await service.begin()

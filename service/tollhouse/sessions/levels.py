@@ -31,9 +31,10 @@ def satisfies(
 ) -> bool:
     """Return whether a session was authenticated at the level `acr` or a stronger one, at most `max_age_ms` ago.
 
-    What is None is not asked for. A session whose level is unknown reaches none, and a visitor was never authenticated.
+    What is None is not asked for. A session whose level is unknown reaches none. No visitor was ever authenticated,
+    nor the user as whom an administrator acts.
     """
-    if session.anonymous:
+    if not session.authenticated:
         return acr is None and max_age_ms is None
     age_ms = now_ms - session.authenticated_at
     if max_age_ms is not None and age_ms > max_age_ms:

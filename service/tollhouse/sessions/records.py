@@ -48,6 +48,11 @@ class Session(Struct, frozen=True, kw_only=True):
         """Whether the session is a visitor's, who has not logged in; its user is a random name."""
         return is_anonymous(self.user)
 
+    @property
+    def authenticated(self) -> bool:
+        """Whether its user was authenticated: it is no visitor's, and no administrator acts in it as the user."""
+        return self.impersonation is None and not self.anonymous
+
 
 def session_created(
     sid: str, user: str, policy: str, device: str, login: LoginContext, reply: Sequence[Any]

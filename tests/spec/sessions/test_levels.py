@@ -6,6 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from tollhouse.sessions.levels import AUTHENTICATION_MS, satisfies
+from tollhouse.sessions.logins import Impersonation
 from tollhouse.sessions.records import Session
 
 AT_MS = 1_800_000_000_000
@@ -82,8 +83,13 @@ def test_a_level_above_the_weakest_lasts_for_a_day(reached, asked, lasting):
 @pytest.mark.parametrize(
     ("acr", "most_ms", "enough"), [(None, None, True), ("aal1", None, False), (None, 10**12, False)]
 )
-def test_a_visitor_was_never_authenticated(acr, most_ms, enough):
-    """A visitor's session reaches no level, and no time since its beginning counts as that of an authentication."""
-    visitor = replace(session("aal1"), user="anonymous:" + "a" * 26)
+@pytest.mark.parametrize(
+    "other",
+    [{"user": "anonymous:" + "a" * 26}, {"impersonation": Impersonation(actor="root", actor_sid="a", reason="why")}],
+    ids=["visitor", "impersonation"],
+)
+def test_who_did_not_log_in_was_never_authenticated(other, acr, most_ms, enough):
+    """That of a visitor, or of who acts as its user, reaches no level, and no time since its beginning counts."""
+    unproven = replace(session("aal1"), **other)
 
-    assert satisfies(visitor, acr=acr, max_age_ms=most_ms, now_ms=AT_MS) is enough
+    assert satisfies(unproven, acr=acr, max_age_ms=most_ms, now_ms=AT_MS) is enough

@@ -236,7 +236,7 @@ def _answer(session: Session) -> IntrospectionAnswer:
         iat=session.created_at // 1000,
         exp=session.expires_at // 1000,
         idle_exp=session.idle_expires_at // 1000,
-        auth_time=UNSET if session.anonymous else session.authenticated_at // 1000,
+        auth_time=session.authenticated_at // 1000 if session.authenticated else UNSET,
         acr=session.acr or UNSET,
         amr=session.amr or UNSET,
         act=UNSET if acting is None else Actor(sub=acting.actor, sid=acting.actor_sid),
