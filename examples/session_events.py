@@ -20,6 +20,7 @@ import json
 import logging
 import os
 import random
+import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -52,6 +53,10 @@ class Message:
 
 class StreamRefused(Exception):
     """The service does not stream to this client, and waiting would not help."""
+
+
+class WrongVariable(Exception):
+    """A variable is not set, or cannot be used."""
 
 
 async def read_messages(lines: AsyncIterator[str]) -> AsyncIterator[Message]:
@@ -174,11 +179,29 @@ async def main(variables: Mapping[str, str], *, sleep: Sleep = asyncio.sleep) ->
     url = variables.get("TOLLHOUSE_EVENTS", "http://127.0.0.1:8000/v1/admin/events")
     position = Path(variables.get("EVENTS_POSITION", "session-events.position"))
     failed = Path(variables.get("EVENTS_FAILED", "session-events.failed"))
+    key, receiver, secret = (
+        _required(variables, name) for name in ("TOLLHOUSE_ADMIN_KEY", "WEBHOOK_URL", "WEBHOOK_SECRET")
+    )
+    try:
+        base64.b64decode(secret.removeprefix("whsec_"), validate=True)
+    except ValueError as error:
+        raise WrongVariable(
+            "WEBHOOK_SECRET is no base64: give `whsec_` and what `openssl rand -base64 24` says"
+        ) from error
     async with httpx2.AsyncClient() as client:
-        webhook = Webhook(client, variables["WEBHOOK_URL"], variables["WEBHOOK_SECRET"], failed, sleep=sleep)
-        await follow(client, url, variables["TOLLHOUSE_ADMIN_KEY"], position, webhook.post, sleep=sleep)
+        webhook = Webhook(client, receiver, secret, failed, sleep=sleep)
+        await follow(client, url, key, position, webhook.post, sleep=sleep)
+
+
+def _required(variables: Mapping[str, str], name: str) -> str:
+    if not variables.get(name):
+        raise WrongVariable(f"{name} is not set: the first lines of {__file__} say what it is")
+    return variables[name]
 
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO)
-    asyncio.run(main(os.environ))
+    try:
+        asyncio.run(main(os.environ))
+    except (WrongVariable, StreamRefused) as refused:
+        sys.exit(str(refused))

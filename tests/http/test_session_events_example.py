@@ -20,6 +20,7 @@ from examples.session_events import (
     Message,
     StreamRefused,
     Webhook,
+    WrongVariable,
     follow,
     is_genuine,
     main,
@@ -148,6 +149,17 @@ async def test_a_wrong_key_ends_the_example(tmp_path: Path) -> None:
     async with served_with() as served, asyncio.timeout(PATIENCE_S):
         with pytest.raises(StreamRefused, match="401"):
             await follow(served.client, PATH, "no key", tmp_path / "position", print)  # type: ignore[arg-type] - unused
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("TOLLHOUSE_ADMIN_KEY", ""), ("WEBHOOK_URL", ""), ("WEBHOOK_SECRET", "whsec_not base64")]
+)
+async def test_a_wrong_variable_ends_the_example_before_the_stream_begins(name: str, value: str) -> None:
+    """The error names it; at the first event it would be too late, because that is lost."""
+    variables = {"TOLLHOUSE_ADMIN_KEY": ADMIN_KEY, "WEBHOOK_URL": "http://receiver", "WEBHOOK_SECRET": SECRET}
+
+    with pytest.raises(WrongVariable, match=name):
+        await main({**variables, name: value})
 
 
 def test_a_signature_is_that_of_standard_webhooks() -> None:

@@ -18,6 +18,7 @@ from tollhouse.settings.sessions import SessionSettings
 from tollhouse.wiring import wall_clock
 
 _ERROR: Final = "insufficient_user_authentication"
+_AGAIN: Final = "authenticate again (POST /v1/session/reauth): it was too long ago"
 
 
 class InsufficientAuthentication(NotAuthorizedException):
@@ -65,7 +66,7 @@ class LoginRules:
         rank = 0 if self._acr is None else self._levels.index(self._acr)
         ages_s = [AUTHENTICATION_MS // 1000] if rank > 0 else []
         ages_s += [] if recent_s is None else [recent_s]
-        detail = "authenticate at a higher level" if recent_s is None else "authenticate again: it was too long ago"
+        detail = "authenticate at a higher level" if recent_s is None else _AGAIN
         acr_values = () if self._acr is None else self._levels[rank:]
         return InsufficientAuthentication(detail, acr_values=acr_values, max_age_s=min(ages_s, default=None))
 
