@@ -18,7 +18,7 @@
 -- ARGV[6]  grace_ms    integer >= 1
 -- returns  as verify, with touch_due 0; renewal_due is 1 if the client is to hold the successor
 -- expires  record, memo, index, epoch: as touch; events 30 days
--- cost     O(log sessions), 14 commands
+-- cost     O(log sessions), 15 commands
 -- idempotent yes
 -- flags    allow-oom
 --#include lib/now.lua
@@ -31,6 +31,7 @@
 --#include lib/lengthen.lua
 --#include lib/keep_until.lua
 --#include lib/record_use.lua
+--#include lib/keep_memo.lua
 --#include lib/write_event.lua
 --#include lib/session_reply.lua
 
@@ -44,7 +45,7 @@ local due = found == 1 and renewal_due(session, now_ms) == 1
 
 if due then
   redis.call('HSET', record, 'h', successor, 'ra', 0, 'hp', verifier, 'hpx', -grace_ms)
-  redis.call('HSET', memo, 'h', successor, 'hp', verifier)
+  keep_memo(session, now_ms, memo, 'h', successor, 'hp', verifier)
   write_event(events, now_ms, 'renewed', session.user, sid)
 end
 if touch_session(session, now_ms) == 1 then record_use(session, now_ms, record, index, epoch, memo, sid) end

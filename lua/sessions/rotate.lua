@@ -15,7 +15,7 @@
 -- ARGV[5]  successor   text, 48 hex digits; of the new secret, which no other call has
 -- returns  as verify, with touch_due and renewal_due 0
 -- expires  record, memo, index, epoch: as touch; events 30 days
--- cost     O(log sessions), 19 commands
+-- cost     O(log sessions), 20 commands
 -- idempotent yes
 -- flags    allow-oom
 --#include lib/now.lua
@@ -27,6 +27,7 @@
 --#include lib/lengthen.lua
 --#include lib/keep_until.lua
 --#include lib/record_use.lua
+--#include lib/keep_memo.lua
 --#include lib/replace_secret.lua
 --#include lib/write_event.lua
 --#include lib/session_reply.lua

@@ -18,7 +18,7 @@
 -- ARGV[6]  login       text; what is known of the authentication, behind its time
 -- returns  as verify, with touch_due and renewal_due 0; {10} a second run after it locked again, {11} impersonated
 -- expires  record, memo, index, epoch: as create; events 30 days
--- cost     O(log sessions), 21 commands
+-- cost     O(log sessions), 22 commands
 -- idempotent yes
 -- flags    allow-oom
 --#include lib/now.lua
@@ -29,6 +29,7 @@
 --#include lib/lengthen.lua
 --#include lib/keep_until.lua
 --#include lib/record_use.lua
+--#include lib/keep_memo.lua
 --#include lib/replace_secret.lua
 --#include lib/write_event.lua
 --#include lib/session_reply.lua

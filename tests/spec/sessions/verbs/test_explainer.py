@@ -154,6 +154,20 @@ async def test_reuse_is_told_to_both_holders(world, sessions):
         assert (await sessions.why(token)).reason == "reused"
 
 
+@pytest.mark.parametrize("verb", ["rotate", "renew", "step_up"])
+async def test_a_memo_that_was_lost_comes_back_with_an_end(world, sessions, verb):
+    """P10: a memo that a full server evicted is not made anew for ever by the next secret of its session."""
+    issued = await sessions.create("ada")
+    memo = UNNAMED.session_memo(issued.token.digest[:2], issued.session.sid)
+    await world.advance(MINUTE_MS)
+    await verified(sessions, issued.token)
+    await world.command("sessions", "DEL", memo)
+
+    assert await getattr(sessions, verb)(issued.token)
+
+    assert DAY_MS < await world.command("sessions", "PTTL", memo) <= DAY_MS + 3 * HOUR_MS
+
+
 async def test_only_the_client_of_a_session_is_told(world, sessions):
     """A wrong secret, a changed digest, the secret before a rotation and a malformed token learn nothing."""
     issued = await sessions.create("ada")
