@@ -78,7 +78,7 @@ MUTANTS: Final = (
     ),
     _mutant(
         "every session counts as durable",
-        f"{_SESSIONS}/sessions.py",
+        f"{_SESSIONS}/verbs/creator.py",
         "token=token, durable=confirmed and ended)",
         "token=token, durable=True)",
     ),
