@@ -17,8 +17,8 @@ from tollhouse.sessions.logins import Impersonation, LoginContext, login_text
 from tollhouse.settings.sessions import SessionSettings
 
 WHO, REAUTH, STEP_UP, INTROSPECT = "/v1/session", "/v1/session/reauth", "/v1/sessions/step-up", "/v1/introspect"
-OF_ANY_LEVEL = {"/v1/logout", REAUTH, "/v1/session/why"}
-"""What a client may do whatever its level: end the session, raise the level, and ask why the session is over."""
+OF_ANY_LEVEL = {"/v1/logout", REAUTH, "/v1/session/why", "/v1/session/stop-impersonating"}
+"""What a client may do whatever its level: end the session, raise the level, ask why it is over."""
 TYPE = "urn:tollhouse:problem:"
 HOUR_MS = 3_600_000
 

@@ -12,6 +12,7 @@ from tests.http.test_edges import service_without_stores
 from tests.http.test_response_headers import routes_of
 
 SID = "a" * 26
+ACTING = {"actor": "root", "actor_sid": SID, "reason": "a call", "transport": "bearer"}
 #   method, path, body, credentials: `user` for a session
 ROUTES: list[tuple[str, str, Any, str]] = [
     ("GET", "/v1/session", None, "user"),
@@ -27,6 +28,7 @@ ROUTES: list[tuple[str, str, Any, str]] = [
     ("POST", "/v1/session/rotate", None, "user"),
     ("GET", "/v1/session/why", None, "user"),
     ("POST", "/v1/session/reauth", {"password": PASSWORD}, "user"),
+    ("POST", "/v1/session/stop-impersonating", {"actor_token": ""}, "user"),
     ("POST", "/v1/logout", None, "user"),
     ("POST", "/v1/sessions", {"user": "eve"}, "service"),
     ("POST", "/v1/sessions/anonymous", {"data": {"cart": []}}, "service"),
@@ -37,6 +39,7 @@ ROUTES: list[tuple[str, str, Any, str]] = [
     ("DELETE", f"/v1/admin/users/ada/sessions/{SID}", None, "admin"),
     ("POST", "/v1/admin/users/ada/disable", None, "admin"),
     ("POST", "/v1/admin/users/ada/enable", None, "admin"),
+    ("POST", "/v1/admin/users/ada/impersonate", ACTING, "admin"),
     ("POST", "/v1/admin/logout-everyone", None, "admin"),
 ]
 SWEPT = ("/v1/session", "/v1/admin", "/v1/introspect", "/v1/logout")
@@ -114,7 +117,8 @@ async def test_every_body_names_a_member_once(service: Service) -> None:
     for method, path, body, credentials in ROUTES:
         if isinstance(body, dict):
             members = json.dumps(body)[1:-1]
-            headers = {**(bearer(token) if credentials == "user" else SERVICE), "Content-Type": "application/json"}
+            own = {"user": bearer(token), "service": SERVICE, "admin": ADMIN}[credentials]
+            headers = {**own, "Content-Type": "application/json"}
             answer = await service.ask(method, path, headers=headers, content=f"{{{members}, {members}}}")
             assert (answer.status_code, answer.json()["field"]) == (400, "body"), path
     assert await stored(service) == before

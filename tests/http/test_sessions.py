@@ -27,7 +27,7 @@ async def test_sign_up_log_in_and_get_the_session(service: Service) -> None:
     assert who.status_code == 200
     assert set(who.json()) == {
         *("sid", "user", "created_at", "expires_at", "idle_expires_at"),
-        *("authenticated_at", "acr", "amr", "renewal_due", "anonymous"),
+        *("authenticated_at", "acr", "amr", "renewal_due", "anonymous", "impersonation"),
     }
     assert who.json()["user"] == "ada"
     assert who.headers["cache-control"] == "no-store"

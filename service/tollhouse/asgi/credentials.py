@@ -26,6 +26,11 @@ def cookie_name(*, plain_http: bool) -> str:
     return "tollhouse-dev" if plain_http else "__Host-tollhouse"
 
 
+def actor_cookie_name(*, plain_http: bool) -> str:
+    """Return the name of the cookie that keeps an administrator's own token while it acts as a user."""
+    return f"{cookie_name(plain_http=plain_http)}-actor"
+
+
 def bearer_token(authorization: str) -> str:
     """Return the token of an Authorization header; the scheme is case-insensitive (RFC 9110, 11.1)."""
     match = _BEARER.fullmatch(authorization)

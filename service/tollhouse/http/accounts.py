@@ -26,8 +26,8 @@ from tollhouse.http.headers import CLEAR_SITE_DATA, DURABLE_FIELD, durable_heade
 from tollhouse.http.limits.responses import TakeResponses
 from tollhouse.http.openapi import SESSION, problems
 from tollhouse.http.problems import UNIQUE_MEMBERS, litestar_response, problem
-from tollhouse.http.sessions.bodies import token_response
 from tollhouse.http.sessions.cap import cap_problem
+from tollhouse.http.sessions.impersonation import end_kept, login_response
 from tollhouse.limits.decision import Decision
 from tollhouse.sessions.outcomes import CapReached, SessionRefused
 from tollhouse.sessions.sessions import Sessions
@@ -88,6 +88,7 @@ async def login(
     data: JSONBody[LoginBody],
     accounts: NamedDependency[Accounts],
     responses: NamedDependency[TakeResponses],
+    sessions: NamedDependency[Sessions],
     session_cookies: NamedDependency[SessionCookies],
 ) -> Response[Any]:
     """Log in, always with a new session and token; 401 is the same for a wrong user name and a wrong password.
@@ -106,7 +107,8 @@ async def login(
     )
     match result:
         case LoginSucceeded():
-            return token_response(result.issued, session_cookies, by_cookie=data.transport == "cookie")
+            by_cookie = data.transport == "cookie"
+            return await login_response(request, result.issued, sessions, session_cookies, by_cookie=by_cookie)
         case WrongCredentials():
             raise NotAuthorizedException("user name and password do not match")
         case TooManyAttempts():
@@ -136,6 +138,7 @@ async def logout(
 
     A browser also drops what it has stored and cached of this origin. The token of a session that is over is 204 too,
     and its cookie is cleared: what was asked for is so (RFC 7009, 2.2).
+    In an impersonation the session that began it is ended too, if the browser keeps its cookie.
     Without a token it is 401, because a client that sends its token in the wrong place is not logged out.
     """
     caller = current_caller(request)
@@ -145,8 +148,9 @@ async def logout(
     if (session := caller.session or caller.locked) is not None:
         ended = await sessions.revoke(session.user, session.sid, cause="logged-out")
         durable = ended.durable
-    headers = {**CLEAR_SITE_DATA, **durable_header(durable=durable)}
-    return Response(None, status_code=204, cookies=[session_cookies.cleared()], headers=headers)
+    kept = await end_kept(request, sessions, session_cookies)
+    headers = {**CLEAR_SITE_DATA, **durable_header(durable=durable and kept.durable)}
+    return Response(None, status_code=204, cookies=[session_cookies.cleared(), *kept.cookies], headers=headers)
 
 
 def _device(user_agent: str) -> str | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from litestar.exceptions import NotAuthorizedException
+from litestar.exceptions import NotAuthorizedException, PermissionDeniedException
 
 from tollhouse.sessions.levels import AUTHENTICATION_MS, satisfies
 from tollhouse.sessions.records import Session
@@ -29,6 +29,16 @@ class InsufficientAuthentication(NotAuthorizedException):
         acr = f', acr_values="{" ".join(acr_values)}"' if acr_values else ""
         age = "" if max_age_s is None else f', max_age="{max_age_s}"'
         super().__init__(detail, headers=challenge(detail, acr + age))
+
+
+class Impersonated(PermissionDeniedException):
+    """Another user acts in the session, who may not do this for its user."""
+
+
+def refuse_impersonation(session: Session) -> None:
+    """Raise Impersonated for a session in which another user acts."""
+    if session.impersonation is not None:
+        raise Impersonated("another user acts in this session: only its user ends the other sessions")
 
 
 def challenge(detail: str, parameters: str = "") -> dict[str, str]:

@@ -1,5 +1,7 @@
 """The session cookie: set on login, rotation and renewal, cleared on logout, in no other response.
 
+While an administrator acts as a user, that is the impersonation's, and a second cookie keeps the administrator's token.
+
 It is never set again with a value that a browser has already: the response of a slow request would bring back a token
 that another response has replaced since. So attributes that changed reach a browser with its next token.
 """
@@ -10,7 +12,7 @@ from typing import Final
 
 from litestar.datastructures import Cookie
 
-from tollhouse.asgi.credentials import cookie_name
+from tollhouse.asgi.credentials import actor_cookie_name, cookie_name
 from tollhouse.sessions.policies import Policies, SessionPolicy
 from tollhouse.sessions.records import Session
 from tollhouse.sessions.tokens import Token
@@ -24,6 +26,7 @@ class SessionCookies:
 
     def __init__(self, policies: Policies, *, plain_http: bool) -> None:
         self.name = cookie_name(plain_http=plain_http)
+        self.actor_name = actor_cookie_name(plain_http=plain_http)
         self._policies = policies
         self._secure = not plain_http
 
@@ -33,18 +36,29 @@ class SessionCookies:
         Unless it is persistent, the browser deletes it when it closes: no bearer secret persists. A persistent one
         lasts until the session's end, which only a step-up moves, with another token: so no use has to prolong it.
         """
-        policy = self._policies.get(session.policy, _UNKNOWN)
-        left_s = (session.expires_at - session.last_seen_at) // 1000
-        max_age_s = left_s if policy.cookie == "persistent" else None
-        return self._cookie(token.reveal(), policy, max_age_s)
+        return self._holding(self.name, token, session)
+
+    def keeping(self, token: Token, session: Session) -> Cookie:
+        """Return the cookie that keeps the token of the session that began an impersonation."""
+        return self._holding(self.actor_name, token, session)
 
     def cleared(self) -> Cookie:
         """Return the cookie that makes a browser delete the one it has."""
-        return self._cookie("", _UNKNOWN, 0)
+        return self._cookie(self.name, "", _UNKNOWN, 0)
 
-    def _cookie(self, value: str, policy: SessionPolicy, max_age_s: int | None) -> Cookie:
+    def actor_cleared(self) -> Cookie:
+        """Return the cookie that makes a browser delete the token that it keeps."""
+        return self._cookie(self.actor_name, "", _UNKNOWN, 0)
+
+    def _holding(self, name: str, token: Token, session: Session) -> Cookie:
+        policy = self._policies.get(session.policy, _UNKNOWN)
+        left_s = (session.expires_at - session.last_seen_at) // 1000
+        max_age_s = left_s if policy.cookie == "persistent" else None
+        return self._cookie(name, token.reveal(), policy, max_age_s)
+
+    def _cookie(self, name: str, value: str, policy: SessionPolicy, max_age_s: int | None) -> Cookie:
         return Cookie(
-            key=self.name,
+            key=name,
             value=value,
             path="/",
             secure=self._secure,

@@ -32,7 +32,7 @@ from tollhouse.asgi.response import (
 )
 from tollhouse.asgi.types import Send
 from tollhouse.errors import InvalidInput, LoadFailed, LoadTimeout, Overloaded, StoreError
-from tollhouse.http.challenges import InsufficientAuthentication
+from tollhouse.http.challenges import Impersonated, InsufficientAuthentication
 from tollhouse.logs import Log, redact
 from tollhouse.suggest import one_of
 
@@ -154,6 +154,10 @@ def _of_insufficient(_: Request[Any, Any, Any], error: InsufficientAuthenticatio
     return problem(
         401, "insufficient-user-authentication", title, error.detail, members=error.members, headers=error.headers
     )
+
+
+def _of_impersonated(_: Request[Any, Any, Any], error: Impersonated) -> Response[Any]:
+    return problem(403, "impersonated", "Impersonated", error.detail)
 
 
 def _of_validation(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
@@ -287,6 +291,7 @@ HANDLERS: Final[Mapping[int | type[Exception], Callable[[Request[Any, Any, Any],
     RecursionError: _of_undecodable,
     StoreError: _of_store_error,
     InsufficientAuthentication: _of_insufficient,
+    Impersonated: _of_impersonated,
     HTTPException: _of_http_exception,
     Exception: _of_anything_else,
 }

@@ -44,7 +44,7 @@ async def list_sessions_of_user(
     request: Request[Any, Any, Any], uid: FromPath[str], sessions: NamedDependency[Sessions]
 ) -> Response[Any]:
     """List the sessions of a user, the most recently used first; a user without any may not exist at all."""
-    return Response(device_bodies(await sessions.list(_user(request, uid))))
+    return Response(device_bodies(await sessions.list(user_of_path(request, uid))))
 
 
 @delete("/{uid:str}/sessions", status_code=204, responses=_PROBLEMS, response_headers=[DURABLE_FIELD])
@@ -52,7 +52,7 @@ async def revoke_sessions_of_user(
     request: Request[Any, Any, Any], uid: FromPath[str], sessions: NamedDependency[Sessions]
 ) -> Response[None]:
     """End all sessions of a user, who may log in again."""
-    result = await sessions.revoke_all(_user(request, uid), cause="revoked-by-admin")
+    result = await sessions.revoke_all(user_of_path(request, uid), cause="revoked-by-admin")
     return Response(None, status_code=204, headers=durable_header(durable=result.durable))
 
 
@@ -66,7 +66,7 @@ async def revoke_session_of_user(
     request: Request[Any, Any, Any], uid: FromPath[str], sid: FromPath[str], sessions: NamedDependency[Sessions]
 ) -> Response[None]:
     """End one session of a user; 404 if the user has no such session."""
-    result = await sessions.revoke(_user(request, uid), sid, cause="revoked-by-admin")
+    result = await sessions.revoke(user_of_path(request, uid), sid, cause="revoked-by-admin")
     if not result.found:
         raise NotFoundException
     return Response(None, status_code=204, headers=durable_header(durable=result.durable))
@@ -77,7 +77,7 @@ async def disable_user(
     request: Request[Any, Any, Any], uid: FromPath[str], sessions: NamedDependency[Sessions]
 ) -> Response[None]:
     """End all sessions of a user, who gets no other until enabled; a user who never had any can be disabled too."""
-    result = await sessions.disable(_user(request, uid))
+    result = await sessions.disable(user_of_path(request, uid))
     return Response(None, status_code=204, headers=durable_header(durable=result.durable))
 
 
@@ -86,15 +86,11 @@ async def enable_user(
     request: Request[Any, Any, Any], uid: FromPath[str], sessions: NamedDependency[Sessions]
 ) -> Response[None]:
     """Allow a user to log in again; the sessions of before stay over."""
-    result = await sessions.enable(_user(request, uid))
+    result = await sessions.enable(user_of_path(request, uid))
     return Response(None, status_code=204, headers=durable_header(durable=result.durable))
 
 
-def _names_user(scope: Scope) -> bool:
-    return scope["path"].removeprefix(scope.get("root_path", "")).startswith(_USERS)
-
-
-def _user(request: Request[Any, Any, Any], uid: str) -> str:
+def user_of_path(request: Request[Any, Any, Any], uid: str) -> str:
     """Return the user of the path, decoded once from what was sent; raise InvalidInput if no user can have that id.
 
     `uid` is what the router made of it: without a raw path, which ASGI does not promise, that is decoded already. A
@@ -104,6 +100,10 @@ def _user(request: Request[Any, Any, Any], uid: str) -> str:
     if raw_path is not None:
         uid = _decoded(raw_path.decode("latin-1").partition(_USERS)[2].partition("/")[0])
     return valid_text("uid", uid, shortest=1, longest=USER_CHARACTERS_MAX)
+
+
+def _names_user(scope: Scope) -> bool:
+    return scope["path"].removeprefix(scope.get("root_path", "")).startswith(_USERS)
 
 
 def _decoded(sent: str) -> str:

@@ -5,7 +5,10 @@ Times are integer milliseconds since 1970.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from litestar import Response
+from litestar.datastructures import Cookie
 from msgspec import UNSET, Struct, UnsetType, convert
 from msgspec.structs import asdict
 
@@ -15,11 +18,18 @@ from tollhouse.sessions.outcomes import Issued, Rotation
 from tollhouse.sessions.records import Session
 
 
+class ImpersonationBody(Struct, frozen=True, kw_only=True):
+    """Who acts as the user of a session, and why."""
+
+    actor: str
+    reason: str
+
+
 class SessionBody(Struct, frozen=True, kw_only=True):
     """A session as its user sees it; if `renewal_due`, a client without cookies is to ask for another token.
 
     `authenticated_at`, `acr` and `amr` tell of the last authentication: when, at which level, by which methods. A
-    session that is `anonymous` is a visitor's, who has not logged in.
+    session that is `anonymous` is a visitor's, who has not logged in. `impersonation` is null if the user acts.
     """
 
     sid: str
@@ -32,6 +42,7 @@ class SessionBody(Struct, frozen=True, kw_only=True):
     amr: list[str]
     renewal_due: bool
     anonymous: bool
+    impersonation: ImpersonationBody | None
 
 
 class DeviceBody(Struct, frozen=True, kw_only=True):
@@ -52,6 +63,7 @@ class DeviceBody(Struct, frozen=True, kw_only=True):
     device: str | None
     policy: str
     locked: bool
+    impersonation: ImpersonationBody | None
     current: bool | UnsetType = UNSET
 
 
@@ -75,18 +87,28 @@ def device_bodies(sessions: tuple[Session, ...], own: Session | None = None) -> 
 
 
 def token_response(
-    result: Issued | Rotation, cookies: SessionCookies, *, by_cookie: bool, status_code: int = 200
+    result: Issued | Rotation,
+    cookies: SessionCookies,
+    *,
+    by_cookie: bool,
+    status_code: int = 200,
+    others: Sequence[Cookie] = (),
 ) -> Response[TokenAnswer]:
-    """Return a session with its new token in a cookie or in the body, never in both: scripts read no cookie of ours."""
+    """Return a session with its new token in a cookie or in the body, never in both: scripts read no cookie of ours.
+
+    `others` are the cookies that change beside it.
+    """
     body = TokenAnswer(
         session=session_body(result.session),
         durable=result.durable,
         token=UNSET if by_cookie else result.token.reveal(),
     )
     cookie = [cookies.holding(result.token, result.session)] if by_cookie else []
-    return Response(body, status_code=status_code, cookies=cookie, headers=durable_header(durable=result.durable))
+    return Response(
+        body, status_code=status_code, cookies=[*cookie, *others], headers=durable_header(durable=result.durable)
+    )
 
 
 def _device_body(session: Session, own: Session | None) -> DeviceBody:
     current = {} if own is None else {"current": session.sid == own.sid}
-    return convert({**asdict(session), **current}, DeviceBody)
+    return convert({**asdict(session), **current}, DeviceBody, from_attributes=True)

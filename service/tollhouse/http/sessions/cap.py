@@ -22,7 +22,8 @@ from tollhouse.http.cookies import SessionCookies
 from tollhouse.http.headers import DURABLE_FIELD, durable_header
 from tollhouse.http.openapi import problems
 from tollhouse.http.problems import UNIQUE_MEMBERS, problem
-from tollhouse.http.sessions.bodies import device_bodies, token_response
+from tollhouse.http.sessions.bodies import device_bodies
+from tollhouse.http.sessions.impersonation import login_response
 from tollhouse.sessions.outcomes import CapReached, Issued, SessionRefused
 from tollhouse.sessions.sessions import Sessions
 
@@ -59,7 +60,9 @@ async def resume_login(
     result = await sessions.resume(data.ticket, end=data.end, replaces=presented)
     match result:
         case Issued():
-            return token_response(result, session_cookies, by_cookie=data.transport == "cookie")
+            return await login_response(
+                request, result, sessions, session_cookies, by_cookie=data.transport == "cookie"
+            )
         case CapReached():
             return cap_problem(result)
         case SessionRefused():

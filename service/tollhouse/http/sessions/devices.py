@@ -11,7 +11,7 @@ from litestar.params import FromPath, QueryParameter
 
 from tollhouse.asgi.ratelimit.rules import RateLimitRule
 from tollhouse.http.authentication import current_session, require_role, revocation_key
-from tollhouse.http.challenges import LoginRules
+from tollhouse.http.challenges import LoginRules, refuse_impersonation
 from tollhouse.http.headers import DURABLE_FIELD, durable_header
 from tollhouse.http.openapi import SESSION, problems
 from tollhouse.http.sessions.bodies import device_bodies
@@ -49,10 +49,12 @@ async def revoke_session(
 ) -> Response[None]:
     """Revoke one of the caller's sessions; 404 if the caller has no such session.
 
-    For another session than its own the caller must have been authenticated recently, else it is 401.
+    For another session than its own the caller must have been authenticated recently, else it is 401; and in an
+    impersonation it is 403 `impersonated`.
     """
     own = current_session(request)
     if sid != own.sid:
+        refuse_impersonation(own)
         login_rules.require_recent(own)
     result = await sessions.revoke(own.user, sid)
     if not result.found:
@@ -75,10 +77,14 @@ async def revoke_others(
     login_rules: NamedDependency[LoginRules],
     but: Annotated[Literal["current"] | None, QueryParameter(name="except")] = None,
 ) -> Response[None]:
-    """Revoke all of the caller's sessions except this one; 401 unless the caller was authenticated recently."""
+    """Revoke all of the caller's sessions except this one; 401 unless the caller was authenticated recently.
+
+    In an impersonation it is 403 `impersonated`.
+    """
     if but is None:
         raise HTTPException("send ?except=current; to revoke this session too, log out", status_code=400)
     own = current_session(request)
+    refuse_impersonation(own)
     login_rules.require_recent(own)
     result = await sessions.revoke_all(own.user, keep=own)
     return Response(None, status_code=204, headers=durable_header(durable=result.durable))

@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from tollhouse.accounts.accounts import Accounts, PasswordConfirmed, TooManyAttempts, WrongCredentials
 from tollhouse.http.authentication import current_caller, no_session
-from tollhouse.http.challenges import challenge
+from tollhouse.http.challenges import Impersonated, challenge
 from tollhouse.http.cookies import SessionCookies
 from tollhouse.http.headers import DURABLE_FIELD
 from tollhouse.http.limits.responses import TakeResponses
@@ -66,7 +66,6 @@ async def reauthenticate(
         case StepUpRefused(reason="over"):
             raise no_session()
         case StepUpRefused():
-            detail = "another user acts in this session: end the impersonation instead"
-            return problem(403, "impersonated", "Impersonated", detail)
+            raise Impersonated("another user acts in this session: end the impersonation instead")
         case _:
             assert_never(result)

@@ -14,6 +14,7 @@ from tollhouse.http.sessions import (
     devices,
     ends,
     events,
+    impersonation,
     introspection,
     reauthentication,
 )
@@ -29,7 +30,7 @@ OWN = Router(
 
 OVER = Router(
     "/v1",
-    route_handlers=[ends.why, reauthentication.reauthenticate],
+    route_handlers=[ends.why, reauthentication.reauthenticate, impersonation.stop_impersonating],
     opt={"auth": True, "rate_limit": "session"},
     security=SESSION,
 )
@@ -54,7 +55,7 @@ FOR_SERVICES = Router(
 FOR_ADMINISTRATORS = Router(
     "/v1/admin",
     route_handlers=[
-        Router("/users", route_handlers=administration.HANDLERS),
+        Router("/users", route_handlers=[*administration.HANDLERS, impersonation.impersonate]),
         *events.HANDLERS,
         ends.logout_everyone,
     ],
