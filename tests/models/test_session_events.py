@@ -81,7 +81,9 @@ class Server:
         self.races = [(tag, wait - 1) for tag, wait in self.races if wait > 0]
         ms, _, sequence = after.partition("-")
         found = [row for row in self.rows[keys[0]] if (row.ms, row.sequence) > (int(ms), int(sequence))]
-        fields = [(f"{row.ms}-{row.sequence}".encode(), b"1", b"created", b"ada", b"") for row in found[:most]]
+        fields = [
+            (f"{row.ms}-{row.sequence}".encode(), b"1", b"created", b"ada", b"", b"", b"") for row in found[:most]
+        ]
         return [self.ms, 0, str(self.name).encode(), *(field for row in fields for field in row)]
 
 

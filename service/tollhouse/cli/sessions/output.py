@@ -28,6 +28,7 @@ REASONS: Final[Mapping[EndReason, str]] = {
     "revoked-by-admin": "an administrator ended it",
     "replaced": "a new login in the same client ended it",
     "reused": "its former token came back, so two clients had it",
+    "impersonation-ended": "the administrator who acted as its user stopped, or was logged out",
     "disabled": "its user was disabled",
     "everyone": "all sessions of all users were ended",
 }

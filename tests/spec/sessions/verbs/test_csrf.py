@@ -53,7 +53,7 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("what", "text"), WRONG)
+@pytest.mark.parametrize(("what", "text"), WRONG, ids=[what for what, _ in WRONG])
 def test_another_text_is_no_token(what: str, text: str):
     """Whatever a client sends is compared, and refused without an error."""
     assert not is_csrf_token(KEYRING, SID, text), what
