@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from typing import Literal, get_type_hints
+from typing import Any, Literal, cast, get_type_hints
 
 import pytest
 
@@ -18,6 +18,7 @@ from tollhouse.accounts.accounts import (
     Accounts,
     LoginSucceeded,
     NameTaken,
+    PasswordConfirmed,
     TooManyAttempts,
     WrongCredentials,
 )
@@ -28,6 +29,7 @@ from tollhouse.keys import UNNAMED
 from tollhouse.limits.decision import Decision
 from tollhouse.sessions.outcomes import CapReached, Issued, SessionRefused
 from tollhouse.sessions.tickets import Ticket
+from tollhouse.sessions.verbs.impersonator import ImpersonationRefused
 from tollhouse.stores.opening import open_stores
 from tollhouse.stores.urls import urls_by_store
 from tollhouse.worker_pool import WorkerPool
@@ -173,6 +175,7 @@ REFUSALS = [
         ends=1,
         durable=True,
     ),
+    ImpersonationRefused(reason="nested"),
 ]
 
 
@@ -183,7 +186,13 @@ def test_an_outcome_that_refuses_is_false(outcome):
     assert get_type_hints(type(outcome).__bool__)["return"] == Literal[False]
 
 
-@pytest.mark.parametrize("success", [AccountCreated, Issued, LoginSucceeded])
+@pytest.mark.parametrize("outcome", [PasswordConfirmed(rotation=cast("Any", None))])
+def test_an_outcome_that_succeeds_is_true(outcome):
+    """Whatever it holds."""
+    assert outcome
+
+
+@pytest.mark.parametrize("success", [AccountCreated, Issued, LoginSucceeded, PasswordConfirmed])
 def test_a_type_checker_knows_that_a_success_is_true(success):
     """`if not answer:` leaves only the refusal, for type checkers too."""
     assert get_type_hints(success.__bool__)["return"] == Literal[True]
