@@ -98,10 +98,6 @@ class Observer:
             replicated_bytes=info["master_repl_offset"],
         )
 
-    def used_bytes(self) -> int:
-        """Return the memory that the server has allocated."""
-        return self._client.info("memory")["used_memory"]
-
     def data_bytes(self) -> int:
         """Return the bytes of all keys of all databases, their names and hash-table entries included."""
         total = 0

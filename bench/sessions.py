@@ -153,11 +153,8 @@ async def _memory(library: SessionLibrary, observer: Observer, sessions: int) ->
     await library.create("customer-0")
     alone_bytes = observer.data_bytes()
     observer.clear()
-    before_bytes = observer.used_bytes()
     await _begun(library, sessions)
-    return Memory(
-        name=library.name, alone_bytes=alone_bytes, share_bytes=(observer.used_bytes() - before_bytes) / sessions
-    )
+    return Memory(name=library.name, alone_bytes=alone_bytes, share_bytes=observer.data_bytes() / sessions)
 
 
 async def _cost(library: SessionLibrary, observer: Observer, scale: Scale) -> Cost:

@@ -28,7 +28,7 @@ _COSTS = """\
 "Commands" are those that a library sends for a verify, "others" all that run besides, which are those inside a script.
 Then the bytes that the server receives and replies, changes of its data as it counts them, and bytes for a replica."""
 _MEMORY = """\
-By `MEMORY USAGE` of all keys that one session alone has, and by `used_memory` over sessions of as many users. Ours
+By `MEMORY USAGE` of all keys: those that one session alone has, and those of sessions of as many users. Ours
 include the index and the epoch of the user, the memo that tells why a session ended, and the event of the login, which
 is kept for 30 days. A stream of events takes 4 KiB for its first one; there are 256 streams."""
 _REVOCATIONS = f"""\
