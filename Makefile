@@ -68,6 +68,7 @@ bench: $(VENV)/.bench ## measure beside the peers, into bench/results; ARGS='--r
 	$(BIN)/python -m bench.sessions $(ARGS)
 	$(BIN)/python -m bench.middleware $(ARGS)
 	$(BIN)/python -m bench.takes_over_http $(ARGS)
+	$(BIN)/python -m bench.servers $(ARGS)
 	$(BIN)/python -m bench.large_bodies $(ARGS)
 	$(BIN)/python -m bench.cold_callers
 	$(BIN)/python -m bench.playground
