@@ -9,6 +9,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry, Histogram
 
 from tollhouse.metrics import FAMILIES_MAX, Metrics
 
@@ -116,6 +117,55 @@ def test_no_decision_of_several_threads_is_lost() -> None:
     assert decided(metrics) == 80_000
 
 
+DURATIONS_S = (0.0, 0.0001, 0.00010001, 0.0003, 0.5, 1.0, 7.0)
+"""Both sides of bounds, and beyond the last one."""
+
+
+def observed(metrics: Metrics, suffix: str, **labels: str) -> float | None:
+    labels = {"store": "limits", "script": "limits/take", **labels}
+    return metrics.registry.get_sample_value(f"tollhouse_script_duration_seconds_{suffix}", labels)
+
+
+def test_script_durations_are_those_of_a_prometheus_histogram() -> None:
+    """However many are recorded between two scrapes, all samples are those of a histogram that observed each."""
+    metrics, registry = Metrics(), CollectorRegistry()
+    bounds = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
+    peer = Histogram("peer", "", ["store", "script"], registry=registry, buckets=bounds)
+
+    for _ in range(3):
+        for seconds in DURATIONS_S:
+            metrics.script("limits", "limits/take", seconds)
+            peer.labels("limits", "limits/take").observe(seconds)
+        for bound in (*map(str, bounds), "+Inf"):
+            expected = registry.get_sample_value(
+                "peer_bucket", {"store": "limits", "script": "limits/take", "le": bound}
+            )
+            assert observed(metrics, "bucket", le=bound) == expected is not None
+        for suffix in ("count", "sum"):
+            expected = registry.get_sample_value(f"peer_{suffix}", {"store": "limits", "script": "limits/take"})
+            assert observed(metrics, suffix) == pytest.approx(expected)
+
+
+def test_no_duration_of_several_threads_is_lost() -> None:
+    """Event loops in several threads may share one object, and scrapes run beside them."""
+    metrics = Metrics()
+
+    def record() -> None:
+        for _ in range(20_000):
+            metrics.script("limits", "limits/take", 0.25)
+
+    threads = [threading.Thread(target=record) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        observed(metrics, "count")
+    for thread in threads:
+        thread.join()
+
+    assert observed(metrics, "count") == 80_000
+    assert observed(metrics, "sum") == 20_000
+
+
 def worker(folder: Path, state: str, program: str = WORKER) -> subprocess.Popen[str]:
     process = subprocess.Popen(
         [sys.executable, "-c", program, state],
@@ -166,6 +216,7 @@ async def count(metrics, loop):
         metrics.decision("api", "refused")
         metrics.cache_bytes("user", "served", 7)
         metrics.session("verify", "ok")
+        metrics.script("limits", "limits/take", 0.5)
     loop.now_s += FLUSH_S
     for _ in range(3):
         await asyncio.sleep(0)
@@ -203,6 +254,8 @@ def test_what_a_busy_worker_decided_is_soon_seen_by_others(shared: Path) -> None
     first = decisions_of_others(shared)
     assert total_of_others(shared, "tollhouse_cache_bytes_total") == 700
     assert total_of_others(shared, "tollhouse_session_operations_total") == 100
+    assert total_of_others(shared, "tollhouse_script_duration_seconds_count") == 100
+    assert total_of_others(shared, "tollhouse_script_duration_seconds_sum") == 50
     process.stdin.write("again\n")
     process.stdin.flush()
     assert process.stdout.readline() == "ready\n"

@@ -10,12 +10,10 @@ of them can answer a scrape for all. Each process then has exactly one `Metrics`
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import os
-import weakref
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from bisect import bisect_left
+from collections.abc import Callable, Mapping
 from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
@@ -29,8 +27,9 @@ from prometheus_client import (
     Histogram,
     generate_latest,
 )
-from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
+
+from tollhouse.metrics.pending import FlushTimer, PendingCounter, PendingHistogram
 
 _Workers = Literal["livemin", "livemax", "livemostrecent"]
 """Which worker's value is exported. The most recent one is that of the worker that answers the scrape, if it sets the
@@ -42,52 +41,6 @@ _HASH_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
 FAMILIES_MAX = 256
 """How many families of cached values have figures of their own."""
-FLUSH_S = 0.25
-"""How long a worker's new decisions may be missing from a scrape that another worker answers."""
-
-
-class _PendingCounter:
-    """Counts in plain integers, and adds them to a Prometheus counter before it is read.
-
-    Incrementing a Prometheus counter takes longer than deciding a refused take. If workers share a folder, another
-    worker may read it, so pending counts are flushed after `FLUSH_S` at the latest: at once if no event loop runs, and
-    when the process ends.
-    """
-
-    def __init__(self, counter: Counter) -> None:
-        self.pending: defaultdict[tuple[str, str], int] = defaultdict(int)
-        self._counter = counter
-        self._child = cache(counter.labels)
-        self._flushing_loop: asyncio.AbstractEventLoop | None = None
-        weakref.finalize(self, _flush, self.pending, self._child)
-
-    def describe(self) -> Iterable[Metric]:
-        """Describe the counter; the registry calls this."""
-        return self._counter.describe()
-
-    def collect(self) -> Iterable[Metric]:
-        """Return all that was counted; the registry calls this."""
-        self.flush()
-        return self._counter.collect()
-
-    def flush(self) -> None:
-        """Add the pending counts to the counter."""
-        _flush(self.pending, self._child)
-
-    def flush_soon(self) -> None:
-        """Schedule a flush, unless one is scheduled on a loop that is still open."""
-        if self._flushing_loop is not None and not self._flushing_loop.is_closed():
-            return
-        try:
-            self._flushing_loop = loop = asyncio.get_running_loop()
-        except RuntimeError:
-            self.flush()
-        else:
-            loop.call_later(FLUSH_S, self._flush_now)
-
-    def _flush_now(self) -> None:
-        self._flushing_loop = None
-        self.flush()
 
 
 class Metrics:
@@ -99,8 +52,9 @@ class Metrics:
     def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
         self._shared = environ.get("PROMETHEUS_MULTIPROC_DIR")
         self.registry = registry = CollectorRegistry()
+        self._flush_timer = timer = FlushTimer()
         counter, gauge = partial(_counter, registry), partial(_gauge, registry)
-        pending = partial(_pending_counter, registry)
+        pending = partial(_pending_counter, registry, timer)
         self._decisions = pending("ratelimit_decisions_total", "Decided takes.", "policy", "outcome")
         self._bytes = pending("cache_bytes_total", "Bytes of cached values.", "cache", "way")
         self._sessions = pending("session_operations_total", "Calls on sessions.", "operation", "outcome")
@@ -127,8 +81,7 @@ class Metrics:
         )
         self._replicas_promotable = gauge("replicas_promotable", "Replicas to fail over to.", "store", "livemostrecent")
         self._hashes = _histogram(registry, "password_hash_duration_seconds", _HASH_MEANING, _HASH_SECONDS)
-        scripts = _histogram(registry, "script_duration_seconds", _SCRIPT_MEANING, _SCRIPT_SECONDS, "store", "script")
-        self._scripts = cache(scripts.labels)
+        self._scripts = _script_histogram(registry, timer)
         gauge("build_info", "Always 1.", "version", "livemax")(version("tollhouse")).set(1)
 
     def decision(self, policy: str, outcome: str) -> None:
@@ -137,15 +90,15 @@ class Metrics:
         Outcomes are allowed, refused and shadow-refused; if the store did not answer, degraded-allowed and
         degraded-refused.
         """
-        self._decisions.pending[policy, outcome] += 1  # no thread switch happens between the read and the write
+        self._decisions.pending[policy, outcome] += 1
         if self._shared is not None:
-            self._decisions.flush_soon()
+            self._flush_timer.start()
 
     def session(self, operation: str, outcome: str) -> None:
         """Count one call on sessions, such as verify and ok."""
         self._sessions.pending[operation, outcome] += 1
         if self._shared is not None:
-            self._sessions.flush_soon()
+            self._flush_timer.start()
 
     def login(self, outcome: str) -> None:
         """Count one login: ok, wrong, throttled or overloaded."""
@@ -175,7 +128,7 @@ class Metrics:
         """Count the bytes of a value, as it is stored: stored, or served from the store."""
         self._bytes.pending[self.family(cache), way] += size_bytes
         if self._shared is not None:
-            self._bytes.flush_soon()
+            self._flush_timer.start()
 
     def cache_saved(self, cache: str, seconds: float) -> None:
         """Add the load time that a hit saved; a negative time, from clocks that differ, adds nothing."""
@@ -235,7 +188,11 @@ class Metrics:
 
     def script(self, store: str, script: str, seconds: float) -> None:
         """Record how long one script call took."""
-        self._scripts(store, script).observe(seconds)
+        numbers = self._scripts.pending.get((store, script)) or self._scripts.add(store, script)
+        numbers[bisect_left(_SCRIPT_SECONDS, seconds)] += 1
+        numbers[-1] += seconds
+        if self._shared is not None:
+            self._flush_timer.start()
 
     def settings_read(self, outcome: str) -> None:
         """Count a settings file that was read again: applied, or refused."""
@@ -249,17 +206,11 @@ class Metrics:
         """Return the metrics of all workers as text, and the content type of the text."""
         if self._shared is None:
             return generate_latest(self.registry), CONTENT_TYPE_LATEST
-        for counter in (self._decisions, self._bytes, self._sessions):
-            counter.flush()
+        self._flush_timer.flush()
         _remove_dead_workers(Path(self._shared))
         workers = CollectorRegistry()
         MultiProcessCollector(workers, path=self._shared)
         return generate_latest(workers), CONTENT_TYPE_LATEST
-
-
-def _flush(pending: defaultdict[tuple[str, str], int], child: Callable[..., Counter]) -> None:
-    for labels in tuple(pending):
-        child(*labels).inc(pending.pop(labels, 0))
 
 
 def _remove_dead_workers(folder: Path) -> None:
@@ -279,10 +230,21 @@ def _alive(process: int) -> bool:
     return True
 
 
-def _pending_counter(registry: CollectorRegistry, name: str, meaning: str, *labels: str) -> _PendingCounter:
-    counter = _PendingCounter(Counter(f"tollhouse_{name}", meaning, labels, registry=None))
+def _pending_counter(
+    registry: CollectorRegistry, timer: FlushTimer, name: str, meaning: str, *labels: str
+) -> PendingCounter:
+    counter = PendingCounter(Counter(f"tollhouse_{name}", meaning, labels, registry=None))
     registry.register(counter)
+    timer.add(counter.flush)
     return counter
+
+
+def _script_histogram(registry: CollectorRegistry, timer: FlushTimer) -> PendingHistogram:
+    histogram = _histogram(None, "script_duration_seconds", _SCRIPT_MEANING, _SCRIPT_SECONDS, "store", "script")
+    pending = PendingHistogram(histogram, _SCRIPT_SECONDS)
+    registry.register(pending)
+    timer.add(pending.flush)
+    return pending
 
 
 def _counter(registry: CollectorRegistry, name: str, meaning: str, *labels: str) -> Callable[..., Counter]:
@@ -294,6 +256,6 @@ def _gauge(registry: CollectorRegistry, name: str, meaning: str, label: str, wor
 
 
 def _histogram(
-    registry: CollectorRegistry, name: str, meaning: str, buckets: tuple[float, ...], *labels: str
+    registry: CollectorRegistry | None, name: str, meaning: str, buckets: tuple[float, ...], *labels: str
 ) -> Histogram:
     return Histogram(f"tollhouse_{name}", meaning, labels, registry=registry, buckets=buckets)
