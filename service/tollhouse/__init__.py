@@ -71,6 +71,7 @@ from tollhouse.limits.limiter import Limiter
 from tollhouse.limits.policy.definition import PolicyDefinition
 from tollhouse.limits.policy.policy import Limit, Policy
 from tollhouse.metrics import Metrics
+from tollhouse.runtime.collector import tune_gc
 from tollhouse.sessions.events.event import SessionEvent
 from tollhouse.sessions.events.reader import SessionEventBatch, SessionEventReader
 from tollhouse.sessions.levels import satisfies
@@ -215,4 +216,5 @@ __all__ = [
     "rate_limited_response",
     "rcached",
     "satisfies",
+    "tune_gc",
 ]

@@ -132,6 +132,7 @@ PUBLIC = (
     "rate_limited_response",
     "rcached",
     "satisfies",
+    "tune_gc",
 )
 FOR_TESTS = ("World", "cache_off", "cache_on", "limits_off")
 """What `tollhouse.testing` has for the tests of apps."""

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from tollhouse.runtime.collector import YOUNG_OBJECTS
 from tollhouse.runtime.garbage import LARGE_BYTES, decode_undisturbed
 
 LARGE = b"[" + b"[]," * LARGE_BYTES + b"0]"
@@ -60,3 +61,14 @@ def test_the_collector_is_left_as_an_application_chose(data: bytes, enabled: boo
     finally:
         gc.unfreeze()
         gc.enable()
+
+
+@pytest.mark.parametrize(("threshold", "searches_go_on"), [(YOUNG_OBJECTS, True), (YOUNG_OBJECTS - 1, False)])
+def test_a_process_with_rare_searches_decodes_as_usual(threshold: int, searches_go_on: bool) -> None:
+    """To count its frozen objects takes longer than a search of the young ones."""
+    before = gc.get_threshold()
+    gc.set_threshold(threshold, *before[1:])
+    try:
+        assert decode_undisturbed(lambda _: gc.isenabled(), LARGE) == searches_go_on
+    finally:
+        gc.set_threshold(*before)
