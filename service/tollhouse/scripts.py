@@ -26,8 +26,13 @@ PRIMARY: Final = Placeholder.PRIMARY
 Argument = str | bytes | int | Placeholder
 """An argument of a script; integers are sent as decimal text."""
 
+_GIVEN_BY_CALLERS = 2
+"""The number of the first argument that callers give; the one before is the time."""
 _INCLUDE = re.compile(r"^--#include (lib/[a-z_]+\.lua)$", re.MULTILINE)
 _FIELD = re.compile(r"^-- (idempotent|flags)\s+(.+)$", re.MULTILINE)
+_PRIMARY_AT = re.compile(r"^-- ARGV\[(\d+)\]\s+primary\s", re.MULTILINE)
+_ARGUMENT = re.compile(r"^-- ARGV\[[^]]+\]\s+(.+)$", re.MULTILINE)
+_SMALL = re.compile(r"(?:\w+\s+)?(?:integers?\b|0 or 1\b|texts?, \d)|primary\s|per ")
 _FLAGS = frozenset({"no-writes", "allow-oom", "allow-stale"})
 
 
@@ -36,6 +41,9 @@ class Script(Struct, frozen=True, kw_only=True):
 
     `text` begins with a shebang for real servers; `plain` has none, for fakeredis. If it is `idempotent`, running it
     twice leaves the same state and gives the same reply. If it `reads` only, it also runs if the server may not write.
+    `primary_at` is the position of PRIMARY among the arguments that callers give; None if they give none. Unless an
+    argument `may_be_large`, all are numbers, texts whose length the header states, or so many per policy or window. So
+    what most calls would search their arguments for is known when the script is loaded.
     """
 
     name: str
@@ -44,6 +52,8 @@ class Script(Struct, frozen=True, kw_only=True):
     sha: str
     idempotent: bool
     reads: bool = False
+    primary_at: int | None = None
+    may_be_large: bool = True
 
 
 Scripts = Mapping[str, Script]
@@ -112,6 +122,7 @@ def _script(root: Path, path: Path) -> Script:
             f"lua/{path.parent.name}/{path.name}", fields, "say `idempotent yes|no` and known flags"
         )
     plain = expand(root, source)
+    primary = _PRIMARY_AT.search(header)
     text = "#!lua" + (f" flags={','.join(flags)}" if flags else "") + "\n" + plain
     return Script(
         name=f"{path.parent.name}/{path.stem}",
@@ -120,6 +131,8 @@ def _script(root: Path, path: Path) -> Script:
         sha=_sha1(text),
         idempotent=fields["idempotent"] == "yes",
         reads="no-writes" in flags,
+        primary_at=None if primary is None else int(primary[1]) - _GIVEN_BY_CALLERS,
+        may_be_large=not all(map(_SMALL.match, _ARGUMENT.findall(header))),
     )
 
 

@@ -33,15 +33,16 @@ from tollhouse.stores.urls import Host, ServerList, Sharing, StoreUrl, TcpAddres
 Answer = Callable[[list[str]], Any]
 
 
-def script(name: str, *, idempotent: bool, reads: bool = False) -> Script:
+def script(name: str, *, idempotent: bool, reads: bool = False, primary_at: int | None = None) -> Script:
     text = f"return '{name}'"
-    return Script(name=name, text=text, plain=text, sha=name, idempotent=idempotent, reads=reads)
+    return Script(name=name, text=text, plain=text, sha=name, idempotent=idempotent, reads=reads, primary_at=primary_at)
 
 
 SCRIPTS = {
     "sessions/probe": script("sessions/probe", idempotent=True),
     "test/once": script("test/once", idempotent=False),
     "test/again": script("test/again", idempotent=True),
+    "test/bound": script("test/bound", idempotent=False, primary_at=0),
     "test/read": script("test/read", idempotent=True, reads=True),
 }
 

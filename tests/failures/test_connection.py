@@ -111,6 +111,42 @@ async def test_a_long_tick_does_not_keep_the_server_waiting(tmp_path: Path) -> N
                 assert server.recv(65536).count(b"ECHO") == 4
 
 
+async def test_a_call_that_comes_alone_is_written_at_once(tmp_path: Path) -> None:
+    """While calls come one after another, each is with the server before the tick ends; not so once they come together.
+
+    So a caller alone waits for no tick, and calls that come together have few writes: one more the first time.
+    """
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "s"))
+        listener.listen()
+        async with connected_to(tmp_path / "s") as (connection, _):
+            server, _ = listener.accept()
+            with server:
+                server.setblocking(False)
+
+                async def burst(size: int) -> list[int]:
+                    """Return how many calls of one tick the server has before the tick ends, and after it."""
+                    calls = [connection.send(encode("ECHO", number), deadline()) for number in range(size)]
+                    before = received(server)
+                    await asyncio.sleep(0)
+                    after = received(server)
+                    server.send(b"+OK\r\n" * size)
+                    await asyncio.gather(*calls)
+                    return [before, after]
+
+                assert [await burst(size) for size in (1, 1, 1)] == [[0, 1], [1, 0], [1, 0]]
+                assert [await burst(size) for size in (10, 10)] == [[1, 9], [0, 10]]
+                assert [await burst(size) for size in (1, 1)] == [[0, 1], [1, 0]]
+
+
+def received(server: socket.socket) -> int:
+    """Return how many calls have reached the server since the last look."""
+    try:
+        return server.recv(65536).count(b"ECHO")
+    except BlockingIOError:
+        return 0
+
+
 async def test_a_deadline_passes_and_the_connection_stays_in_order(tmp_path: Path) -> None:
     """A call whose reply is late raises DeadlinePassed; the late reply is dropped and the next one is not its own."""
     held: list[bytes] = []

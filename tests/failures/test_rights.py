@@ -328,7 +328,7 @@ async def name_sent(s: Scene) -> str:
     async with asyncio.timeout(5):
         while True:
             try:
-                await s.store.run("test/once", [], [PRIMARY])
+                await s.store.run("test/bound", [], [PRIMARY])
                 return s.old.seen[-1][1][-1]
             except StoreUnavailable:
                 await asyncio.sleep(0.005)

@@ -24,12 +24,21 @@ from tollhouse.stores.urls import StoreUrl, UnixAddress
 HELLO = b"%3\r\n+server\r\n+valkey\r\n+version\r\n+9.1\r\n+role\r\n+master\r\n"
 
 
-def script(name: str, text: str, *, idempotent: bool) -> Script:
-    return Script(name=name, text=text, plain=text, sha="0" * 40, idempotent=idempotent)
+def script(name: str, text: str, *, idempotent: bool, primary_at: int | None = None) -> Script:
+    return Script(
+        name=name,
+        text=text,
+        plain=text,
+        sha="0" * 40,
+        idempotent=idempotent,
+        primary_at=primary_at,
+        may_be_large=False,
+    )
 
 
 ONCE = script("test/once", "return 1", idempotent=False)
 AGAIN = script("test/again", "return 2", idempotent=True)
+BOUND = script("test/bound", "return 3", idempotent=False, primary_at=0)
 
 
 class Server:
@@ -71,7 +80,7 @@ def store_at(path: Path, deadline_s: float = 0.3, scripts: Scripts | None = None
     async def locate() -> UnixAddress:
         return UnixAddress(path=str(path))
 
-    known = {"test/once": ONCE, "test/again": AGAIN} if scripts is None else scripts
+    known = {one.name: one for one in (ONCE, AGAIN, BOUND)} if scripts is None else scripts
     url = StoreUrl(target=UnixAddress(path=str(path)))
     locator, times = StaticLocator(locate, Login()), ConnectionTiming(**timing)
     return Store("sessions", url, locator, known, Metrics(), deadline_s=deadline_s, timing=times)
@@ -178,7 +187,7 @@ async def test_the_epoch_of_the_primary_is_filled_in(tmp_path: Path) -> None:
             return super().__call__(chunk)
 
     async with store_on(tmp_path, Keeping(lambda _: b":1\r\n")) as store:
-        await store.run("test/once", [], [PRIMARY, 5])
+        await store.run("test/bound", [], [PRIMARY, 5])
 
     assert sent[-1].endswith(b"$1\r\n0\r\n$3\r\nabc\r\n$1\r\n5\r\n")
 

@@ -48,6 +48,43 @@ def test_a_script_without_flags_has_a_bare_shebang(tmp_path: Path) -> None:
     assert not script.idempotent
 
 
+#   what the header says of the arguments after the time, the position of PRIMARY, whether one may be large
+ARGUMENTS = [
+    ("", None, False),
+    ("-- ARGV[2]  cost        integer 0..10^9\n-- ARGV[3]  passive     0 or 1; whether it counts\n", None, False),
+    (
+        "-- ARGV[2]  digest      text, 32 hex digits\n-- ARGV[3..]            per window, up to 8, three numbers\n",
+        None,
+        False,
+    ),
+    ("-- ARGV[2]  primary     text; the replication id of the primary\n", 0, False),
+    ("-- ARGV[2]  after       text, 1..40 characters\n-- ARGV[3]  primary     text; its id\n", 1, False),
+    ("-- ARGV[2]  envelope    text; as it is stored\n", None, True),
+    ("-- ARGV[2]  cost        integer\n-- ARGV[3..]            pairs of a name and a value\n", None, True),
+]
+
+
+@pytest.mark.parametrize(("lines", "primary_at", "may_be_large"), ARGUMENTS)
+def test_a_header_says_what_a_store_looks_for_in_arguments(
+    tmp_path: Path, lines: str, primary_at: int | None, may_be_large: bool
+) -> None:
+    """Whether the primary is named is known before a call, and whether a value needs the connection for large ones."""
+    now = "-- ARGV[1]  now_ms      integer; 0 means the server's clock\n"
+    source = HEADER.replace("-- idempotent", now + lines + "-- idempotent") + BODY
+
+    script = scripts.load(folder(tmp_path, source))["test/one"]
+
+    assert (script.primary_at, script.may_be_large) == (primary_at, may_be_large)
+
+
+def test_the_calls_of_hot_paths_have_no_large_argument() -> None:
+    """Takes, verifications, touches and reads of the cache are sent without a look at each argument."""
+    found = scripts.load()
+
+    for name in ("limits/take", "sessions/verify", "sessions/touch", "cache/get"):
+        assert not found[name].may_be_large
+
+
 #   what is wrong, the source
 REFUSED = [
     ("an include twice", HEADER + "--#include lib/now.lua\n--#include lib/now.lua\n" + BODY),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final, cast
 
-from tollhouse.scripts import PRIMARY, Argument, Placeholder
+from tollhouse.scripts import PRIMARY, Argument
 from tollhouse.stores.transport.connection import encode
 
 BULK_BYTES: Final = 16 * 1024
@@ -16,11 +16,13 @@ PROBE_MS: Final = 2_000
 _MARKER_MS: Final = 60_000
 
 
-def with_primary(args: Sequence[Argument], primary: str) -> Sequence[str | bytes | int]:
-    """Return the arguments with the name of the primary in its place."""
-    if PRIMARY in args:
-        return [primary if isinstance(argument, Placeholder) else argument for argument in args]
-    return cast("Sequence[str | bytes | int]", args)  # most calls have no placeholder and are not copied
+def with_primary(args: Sequence[Argument], at: int, primary: str) -> Sequence[Argument]:
+    """Return the arguments with the name of the primary at position `at`, if they do not name one themselves."""
+    if args[at] is not PRIMARY:
+        return args
+    filled = list(args)
+    filled[at] = primary
+    return filled
 
 
 def is_bulky(args: Sequence[Argument]) -> bool:

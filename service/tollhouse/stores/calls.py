@@ -10,14 +10,15 @@ attempt found no server.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from tollhouse.clock import ServerClock
 from tollhouse.errors import Outcome, ScriptFailed, StoreError, StoreUnavailable, worst
 from tollhouse.metrics import Metrics
 from tollhouse.scripts import Argument, Script, Scripts
-from tollhouse.stores.arguments import as_list, with_primary
+from tollhouse.stores.arguments import with_primary
 from tollhouse.stores.reconnecting import ReconnectingConnection
 from tollhouse.stores.replay import Replay
 from tollhouse.stores.replica_shortage import ReplicaShortage
@@ -42,16 +43,17 @@ _Command = Literal["EVALSHA", "EVAL"]
 """Sends a script by its hash, or by its text."""
 
 
-class _Past:
+class CallHistory:
     """What a call has behind it: the worst outcome of its attempts, its pauses for want of a replica, and a replay.
 
-    `command` sends its next attempt: EVAL once a server did not have the script.
+    `command` sends its next attempt: EVAL once a server did not have the script. `connection` had the last one.
     """
 
-    __slots__ = ("command", "is_repeated", "met_replay", "outcome", "pauses")
+    __slots__ = ("command", "connection", "is_repeated", "met_replay", "outcome", "pauses")
 
     def __init__(self) -> None:
         self.command: _Command = "EVALSHA"
+        self.connection: Connection | None = None
         self.outcome: Outcome = "not-sent"
         self.is_repeated = False
         self.met_replay = False
@@ -91,35 +93,38 @@ class ScriptCalls:
     async def run(
         self,
         over: ReconnectingConnection,
-        script: str,
+        script: Script,
         keys: Sequence[str],
         args: Sequence[Argument],
         deadline_s: float,
-    ) -> tuple[list[Any], Connection]:
-        """Run a script; return its reply, and the connection that it came from."""
-        wanted = self.scripts[script]
-        past: _Past | None = None
+        past: CallHistory | None = None,
+    ) -> list[Any]:
+        """Run a script and return its reply; `past`, if it is given, has the connection that it came from.
+
+        Nearly every call of the service passes here once, with no past: it enters few other functions.
+        """
+        began_s = time.perf_counter()
         while True:
             connection = (over.ready if self._up else None) or await self.ready(over, deadline_s, past)
-            assert over.server is not None
-            if wanted.reads:
+            if script.reads:
                 over.role_check.run(connection)
-            if self._replay.due and not wanted.reads:
-                past = past or _Past()
+            elif self._replay.due:
+                past = past or CallHistory()
                 await self._await_replay(over, connection, past, deadline_s)
                 continue
-            command = "EVALSHA" if past is None else past.command
             try:
-                reply = as_list(await self._send(command, connection, over.server, wanted, keys, args, deadline_s))
+                reply = await self._send(past, connection, over.server, script, keys, args, deadline_s)
             except CALL_FAILED as error:
-                past = past or _Past()
-                await self._before_next_attempt(error, over, connection, wanted, past, deadline_s)
+                past = past or CallHistory()
+                await self._before_next_attempt(error, over, connection, script, past, deadline_s)
             else:
-                if self.watch is not None and not self.watch.trusted:
-                    raise self.unavailable("ambiguous", self.watch.reason)
-                if self._shortage.since_s is not None or not self._refusals.disproved:
-                    self._on_success(wanted)
-                return reply, connection
+                break
+        if self.watch is not None and not self.watch.trusted:
+            raise self.unavailable("ambiguous", self.watch.reason)
+        if self._shortage.since_s is not None or not self._refusals.disproved:
+            self._on_success(script)
+        self._metrics.script(self._name, script.name, time.perf_counter() - began_s)
+        return cast("list[Any]", reply) if isinstance(reply, list) else [reply]
 
     async def aclose(self) -> None:
         """Wake the calls that wait, after their connections were closed: they end with that for a reason."""
@@ -136,14 +141,18 @@ class ScriptCalls:
         deadline_s: float,
     ) -> Any:
         """Send a script once, over one certain connection; load it if the server does not have it."""
+        past = CallHistory()
         try:
-            return await self._send("EVALSHA", connection, server, script, keys, args, deadline_s)
+            return await self._send(past, connection, server, script, keys, args, deadline_s)
         except ServerError as error:
             if not needs_text(error):
                 raise
-        return await self._send("EVAL", connection, server, script, keys, args, deadline_s)
+        past.command = "EVAL"
+        return await self._send(past, connection, server, script, keys, args, deadline_s)
 
-    async def ready(self, over: ReconnectingConnection, deadline_s: float, past: _Past | None = None) -> Connection:
+    async def ready(
+        self, over: ReconnectingConnection, deadline_s: float, past: CallHistory | None = None
+    ) -> Connection:
         """Return a connection that can send, or raise StoreUnavailable with the outcome of `past` attempts."""
         earlier = "not-sent" if past is None else past.outcome
         if self.watch is not None and not self.watch.trusted:
@@ -175,21 +184,27 @@ class ScriptCalls:
 
     def _send(
         self,
-        command: _Command,
+        past: CallHistory | None,
         connection: Connection,
-        server: ServerInfo,
+        server: ServerInfo | None,
         script: Script,
         keys: Sequence[str],
         args: Sequence[Argument],
         deadline_s: float,
     ) -> asyncio.Future[Any]:
         """Send a script once. Every call passes here: that it is no coroutine saves each of them one."""
-        body = script.sha if command == "EVALSHA" else script.text
-        rest = with_primary(args, server.primary or self._names.substitute())
-        return connection.send(pack((command, body, len(keys), *keys, self._clock(), *rest)), deadline_s)
+        command, body = "EVALSHA", script.sha
+        if past is not None:
+            past.connection = connection
+            command, body = past.command, script.sha if past.command == "EVALSHA" else script.text
+        if script.primary_at is not None:
+            assert server is not None
+            args = with_primary(args, script.primary_at, server.primary or self._names.substitute())
+        parts = cast("tuple[str | bytes | int, ...]", (command, body, len(keys), *keys, self._clock(), *args))
+        return connection.send(pack(parts), deadline_s)
 
     async def _await_replay(
-        self, over: ReconnectingConnection, connection: Connection, past: _Past, deadline_s: float
+        self, over: ReconnectingConnection, connection: Connection, past: CallHistory, deadline_s: float
     ) -> None:
         """Return when the replay that was due is done; raise StoreUnavailable when the call cannot wait for that."""
         refusal = self._replay.refusal
@@ -212,7 +227,7 @@ class ScriptCalls:
         over: ReconnectingConnection,
         connection: Connection,
         script: Script,
-        past: _Past,
+        past: CallHistory,
         deadline_s: float,
     ) -> None:
         """Return when the call may be sent again; raise its error when it may not."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from types import CoroutineType
 from typing import Any, Final
 
 from tollhouse.clock import ServerClock, server_time
@@ -14,7 +15,7 @@ from tollhouse.metrics import Metrics
 from tollhouse.runtime.home_loop import HomeLoop, running_loop
 from tollhouse.scripts import Argument, Scripts
 from tollhouse.stores.arguments import PROBE_MS, as_list, is_bulky, scanned
-from tollhouse.stores.calls import ScriptCalls
+from tollhouse.stores.calls import CallHistory, ScriptCalls
 from tollhouse.stores.connections import StoreConnections, connection_config
 from tollhouse.stores.discovery.locator import Locator, ServiceHealth
 from tollhouse.stores.durability.commits import commits_on
@@ -142,18 +143,20 @@ class Store:
         assert self._subscriber is None, "a store listens to one channel"
         self._subscriber = Subscriber(self._config, self.name, channel, on_message, on_gap, on_subscribed)
 
-    async def run(self, script: str, keys: Sequence[str], args: Sequence[Argument], *, waited_ms: int = 0) -> list[Any]:
+    def run(
+        self, script: str, keys: Sequence[str], args: Sequence[Argument], *, waited_ms: int = 0
+    ) -> CoroutineType[Any, Any, list[Any]]:
         """Run a script and return its reply; `now_ms` goes before `args`. Its deadline began `waited_ms` ago.
 
         Raise StoreUnavailable when no reply can be relied on, ScriptFailed when the call itself is wrong.
         """
         if self._first_start is not None:
-            await self._await_start(self._first_start)
-        began_s = time.perf_counter()
-        over = self._connections.bulk if is_bulky(args) else self._fast
-        reply, _ = await self._calls.run(over, script, keys, args, self._deadline() - waited_ms / 1000)
-        self._metrics.script(self.name, script, time.perf_counter() - began_s)
-        return reply
+            return self._run_after_start(self._first_start, script, keys, args, waited_ms)
+        found = self._calls.scripts[script]
+        over = self._connections.bulk if found.may_be_large and is_bulky(args) else self._fast
+        if (loop := running_loop()) is not self._home.loop:
+            loop = self._home.enter()
+        return self._calls.run(over, found, keys, args, loop.time() + self._deadline_s - waited_ms / 1000)
 
     async def run_durably(self, script: str, keys: Sequence[str], args: Sequence[Argument]) -> tuple[list[Any], bool]:
         """Run a script; return its reply, and whether what it wrote, or relies on, outlives the server.
@@ -167,7 +170,11 @@ class Store:
         await self._calls.ready(self._fast, deadline_s)
         if self._group_commit is None and not self._outlives():
             return await self.run(script, keys, args), False
-        reply, connection = await self._calls.run(self._connections.durable, script, keys, args, deadline_s)
+        sent = CallHistory()
+        found = self._calls.scripts[script]
+        reply = await self._calls.run(self._connections.durable, found, keys, args, deadline_s, sent)
+        connection = sent.connection
+        assert connection is not None
         if self._group_commit is None or self._group_commit.connection is not connection:
             marker = self._namespace.marker(self.name)
             self._group_commit = commits_on(connection, self._locator, marker, self._rights.log_refusal)
@@ -230,6 +237,17 @@ class Store:
         """Return whether anything outlives the server: its replicas, or its file."""
         appends = self._fast.server is not None and self._fast.server.appends
         return appends or self._locator.health() is not None
+
+    async def _run_after_start(
+        self,
+        first_start: Callable[[], Awaitable[None]],
+        script: str,
+        keys: Sequence[str],
+        args: Sequence[Argument],
+        waited_ms: int,
+    ) -> list[Any]:
+        await self._await_start(first_start)
+        return await self.run(script, keys, args, waited_ms=waited_ms)
 
     async def _await_start(self, first_start: Callable[[], Awaitable[None]]) -> None:
         """Wait until the server was started; after the first start, or its failure, no call waits here again."""

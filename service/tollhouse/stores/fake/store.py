@@ -93,7 +93,9 @@ class FakeStore:
         if self._subscription is not None:
             self._subscription.start(self._client, f"tollhouse-listen-{self.name}")
         found = self._scripts[script]
-        rest = (len(keys), *keys, self._clock() or self._server.clock.now_ms(), *with_primary(args, _PRIMARY))
+        if found.primary_at is not None:
+            args = with_primary(args, found.primary_at, _PRIMARY)
+        rest = (len(keys), *keys, self._clock() or self._server.clock.now_ms(), *args)
         return as_list(await self._send(script, "EVAL", found.plain, *rest))
 
     @property

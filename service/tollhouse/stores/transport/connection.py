@@ -1,8 +1,11 @@
 """A multiplexed connection: many callers share one socket (RESP pipelining).
 
-Calls of one event-loop tick leave in few writes, and replies arrive in the order of the calls. Each call owns a slot in
-a first-in first-out queue. When its caller is cancelled or runs out of time, the slot stays: the reply that arrives
-later is matched with it and dropped. So no reply can reach the wrong caller, and no cancellation costs a connection.
+Calls of one event-loop tick leave in few writes, and replies arrive in the order of the calls. A call that finds
+nothing in flight, as the one before it did, is written at once: it comes alone, and would wait a tick for no other.
+
+Each call owns a slot in a first-in first-out queue. When its caller is cancelled or runs out of time, the slot stays:
+the reply that arrives later is matched with it and dropped. So no reply can reach the wrong caller, and no cancellation
+costs a connection.
 
 Calls above the bound on slots wait in a queue. When replies free slots, calls that wait take them before any other call
 can: while some wait, every slot is in use.
@@ -63,6 +66,7 @@ class Connection(asyncio.Protocol):
         self._reader = Reader(notEnoughData=_NOTHING, replyError=ServerError)
         self._slots: deque[Slot] = deque()
         self._unsent: list[bytes] = []
+        self._alone = False
         self._waiting = WaitingCalls() if waiting is None else waiting
         self._some_wait = False
         self._transport: asyncio.Transport | None = None
@@ -98,21 +102,20 @@ class Connection(asyncio.Protocol):
         raises ConnectionFull when there is none in time, Unreachable when the connection ends first. If too many wait,
         or the connection is closed, raise ConnectionFull. In all these cases nothing was sent.
         """
-        if not self.alive:
+        transport = self._transport
+        if transport is None or self._draining or transport.is_closing():
             raise ConnectionFull("the connection is closed")
         future: asyncio.Future[Any] = self._loop.create_future()
         if len(self._slots) >= self._in_flight_max:
             self._waiting.add(frame, future, deadline_s)
             self._some_wait = True
             return future
-        if not self._unsent:
-            if self._transport is not None and self._transport.get_write_buffer_size() > UNSENT_BYTES_MAX:
-                raise ConnectionFull("the server does not read what it is sent")
-            self._loop.call_soon(self._flush)
-        self._unsent.append(frame)
+        alone, self._alone = self._alone, not self._slots
+        if alone and self._alone:
+            transport.write(frame)
+        else:
+            self._gather(frame, transport)
         self._slots.append((future, deadline_s, self._loop.time()))
-        if len(self._unsent) >= WRITE_MAX:
-            self._flush()
         if self._sweeper is None:
             self._sweeper = self._loop.call_later(_SWEEP_S, self._sweep)
         return future
@@ -186,6 +189,16 @@ class Connection(asyncio.Protocol):
         self._ended.set_result(None)
         if self._on_lost is not None:
             self._on_lost()
+
+    def _gather(self, frame: bytes, transport: asyncio.Transport) -> None:
+        """Write a frame together with the others of this tick."""
+        if not self._unsent:
+            if transport.get_write_buffer_size() > UNSENT_BYTES_MAX:
+                raise ConnectionFull("the server does not read what it is sent")
+            self._loop.call_soon(self._flush)
+        self._unsent.append(frame)
+        if len(self._unsent) >= WRITE_MAX:
+            self._flush()
 
     def _filter_reply(self, reply: object) -> object:
         """Return what a call gets of a server that steps down: its refusals."""
