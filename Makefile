@@ -65,6 +65,8 @@ failovers: $(VENV)/.develop ## end sessions durably and fail over, 27 times: the
 bench: $(VENV)/.bench ## measure beside the peers, into bench/results; ARGS='--rounds 1' for a quick look
 	$(BIN)/python -m bench.lanes $(ARGS)
 	$(BIN)/python -m bench.limits $(ARGS)
+	$(BIN)/python -m bench.paths $(ARGS)
+	$(BIN)/python -m bench.hot_keys $(ARGS)
 	$(BIN)/python -m bench.script_cost $(ARGS)
 	$(BIN)/python -m bench.sessions $(ARGS)
 	$(BIN)/python -m bench.middleware $(ARGS)

@@ -6,6 +6,9 @@ Each worker takes a unit of the next of 10,000 subjects when it has the answer f
 concurrency. All takes are admitted, and each limiter has to show first that it would refuse. Rounds take turns. All run
 on uvloop, as under uvicorn, unless `--asyncio` says otherwise.
 
+One take at a time is measured twice: free, and with this process and the server on one core, so that neither waits for
+a sleeping core to wake up, and what is measured is the work of both.
+
 How fast a refusal of a hot key is, is measured apart: a key that the store has refused is answered in the process.
 """
 
@@ -14,14 +17,16 @@ from __future__ import annotations
 import argparse
 import asyncio
 import itertools
+import os
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 import uvloop
 
 import tollhouse
 from bench.contender import SUBJECTS, Contender, check
+from bench.cores import pinned, shared_out
 from bench.limits_report import Memory, Refused, Report, chart, document, reported
 from bench.machine import RESULTS, write_result
 from bench.ours import LIBRARY, ours
@@ -33,7 +38,7 @@ from tollhouse.stores.embedded.server import EmbeddedServer
 
 CONCURRENCIES = (1, 50, 1000)
 ROUNDS = 7
-ROUND_S = 0.6
+ROUND_S = 0.4
 WARM_UP_S = 0.3
 CONNECTING_S = 1.0
 """How long a thousand connections may take to open, beyond the warm-up."""
@@ -52,31 +57,46 @@ async def everybody(server: EmbeddedServer, concurrency: int) -> AsyncIterator[l
 
 
 async def measured(server: EmbeddedServer, rounds: int, seconds: float) -> Report:
-    """Measure all of it, one concurrency after the other."""
+    """Measure all of it, one race after the other."""
     observer = Observer(server.socket_path)
     try:
+        with _on_one_core(observer.pid):
+            one_core = await _race(server, observer, 1, rounds, seconds)
         figures: list[Figure] = []
         for concurrency in CONCURRENCIES:
-            print(f"Concurrency {concurrency} …", flush=True)
-            observer.clear()
-            async with everybody(server, concurrency) as contenders:
-                figures += await _raced(contenders, observer, concurrency, rounds, seconds)
+            figures += await _race(server, observer, concurrency, rounds, seconds)
         async with everybody(server, 1) as contenders:
             memory = [await _memory(one, observer) for one in contenders]
-        return reported(figures, memory, await _refused(server.url, observer, rounds, seconds))
+        refused = await _refused(server.url, observer, rounds, seconds)
+        return reported(figures, one_core, memory, refused)
     finally:
         observer.close()
 
 
-async def _raced(
-    contenders: Sequence[Contender], observer: Observer, concurrency: int, rounds: int, seconds: float
+@contextmanager
+def _on_one_core(pid: int) -> Iterator[None]:
+    """Keep this process and the main thread of the server to one core meanwhile."""
+    core, before = {shared_out().load}, os.sched_getaffinity(pid)
+    with pinned(core):
+        os.sched_setaffinity(pid, core)
+        try:
+            yield
+        finally:
+            os.sched_setaffinity(pid, before)
+
+
+async def _race(
+    server: EmbeddedServer, observer: Observer, concurrency: int, rounds: int, seconds: float
 ) -> list[Figure]:
-    for one in contenders:
-        await check(one)
-        if one.fill is not None:
-            await one.fill(SUBJECTS)
-    warm_up_s = WARM_UP_S + CONNECTING_S * concurrency / 1000
-    return await raced([_runner(one) for one in contenders], observer, concurrency, rounds, seconds, warm_up_s)
+    print(f"Concurrency {concurrency} …", flush=True)
+    observer.clear()
+    async with everybody(server, concurrency) as contenders:
+        for one in contenders:
+            await check(one)
+            if one.fill is not None:
+                await one.fill(SUBJECTS)
+        warm_up_s = WARM_UP_S + CONNECTING_S * concurrency / 1000
+        return await raced([_runner(one) for one in contenders], observer, concurrency, rounds, seconds, warm_up_s)
 
 
 def _runner(contender: Contender) -> Runner:

@@ -32,6 +32,7 @@ from bench.server import Observer
 from bench.verdict import Verdict, listed
 from bench.wire import Call, recording
 from tollhouse.sessions.outcomes import Issued
+from tollhouse.sessions.tokens import Token
 from tollhouse.settings.model import Settings
 from tollhouse.stores.embedded.server import EmbeddedServer
 from tollhouse.wiring import Tollhouse
@@ -128,14 +129,14 @@ async def rows(path: Path) -> list[Row]:
             one_by_one = Row(name=f"{made[-1].name}, one by one", calls=made[-1].calls, each=1, in_flight=1)
             batches = [await row(f"take, {FILLED}", _takes(found[FILLED], each), each) for each in BATCHES]
             others = [
-                await row("verify of a session", itertools.repeat(lambda: th.sessions.verify(token), CALLS + 1)),
-                await row("hit of the cache", itertools.repeat(lambda: th.cache.get("a"), CALLS + 1)),
+                await row("verify of a session", _found(lambda: th.sessions.verify(token))),
+                await row("hit of the cache", _found(lambda: th.cache.get("a"))),
             ]
         return [one_by_one, *made, *batches, *others]
 
 
 @contextlib.asynccontextmanager
-async def _library(url: str) -> AsyncIterator[tuple[str, Tollhouse]]:
+async def _library(url: str) -> AsyncIterator[tuple[Token, Tollhouse]]:
     """Yield a token of a session, and the library with a value of 100 bytes in the cache."""
     async with tollhouse.open(Settings(url=url, secret=(SECRET,))) as th:
         issued = await th.sessions.create("ada")
@@ -154,6 +155,15 @@ def _takes(contender: Contender, each: int) -> Iterator[Callable[[], Awaitable[o
     for first in (0, *range(0, CALLS // each * each, each)):
         subjects = _SUBJECTS[first : first + each]
         yield lambda subjects=subjects: take(subjects)
+
+
+def _found(call: Callable[[], Awaitable[object]]) -> Iterator[Callable[[], Awaitable[object]]]:
+    """Yield as many calls, and one more that comes first."""
+
+    async def checked() -> None:
+        assert await call() is not None
+
+    return itertools.repeat(checked, CALLS + 1)
 
 
 def measured(path: Path, found: Sequence[Row], rounds: int) -> list[Figure]:

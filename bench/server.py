@@ -55,6 +55,11 @@ class Observer:
     def close(self) -> None:
         self._client.close()
 
+    @property
+    def pid(self) -> int:
+        """The process id of the server."""
+        return self._client.info("server")["process_id"]
+
     def clear(self) -> None:
         """Delete all data, and keep the scripts."""
         self._client.flushall()
