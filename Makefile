@@ -75,6 +75,7 @@ bench: $(VENV)/.bench ## measure beside the peers, into bench/results; ARGS='--r
 	$(BIN)/python -m bench.large_bodies $(ARGS)
 	$(BIN)/python -m bench.cold_callers
 	$(BIN)/python -m bench.playground
+	$(BIN)/python -m bench.performance_page
 
 check: $(VENV)/.develop ## what to run while you work, in under a minute: lint, types, rules without a server
 	$(BIN)/ruff check
