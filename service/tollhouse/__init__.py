@@ -56,6 +56,7 @@ from tollhouse.errors import (
     StoreError,
     StoreUnavailable,
     TollhouseError,
+    WeakPassword,
 )
 from tollhouse.limits.decision import (
     Decision,
@@ -199,6 +200,7 @@ __all__ = [
     "TooManyAttempts",
     "WarmFailure",
     "WarmReport",
+    "WeakPassword",
     "WriteBehind",
     "WriteReceipt",
     "WrongCredentials",

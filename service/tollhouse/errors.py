@@ -3,7 +3,8 @@
 TollhouseError
 ├── ConfigurationError      a setting is missing or wrong; commands end with exit code 2
 ├── InvalidInput            a value given by a caller is wrong; HTTP answers 400 or 422
-│   └── OutOfBounds         it is of the right type, so that a client may have sent it
+│   ├── OutOfBounds         it is of the right type, so that a client may have sent it
+│   └── WeakPassword        a new password that is too easy to guess; names the rules that it breaks
 ├── Overloaded              a bounded queue is full; nothing was done; HTTP answers 503
 ├── LoadFailed              a loader or model failed; HTTP answers 502
 │   └── LoadTimeout         a model took longer than it may; HTTP answers 504
@@ -20,6 +21,7 @@ exception to this rule, because a limited function can refuse only by raising.
 from __future__ import annotations
 
 import reprlib
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Final, Literal, Self
 
@@ -62,6 +64,14 @@ class InvalidInput(TollhouseError):
 
 class OutOfBounds(InvalidInput):
     """A value of the right type that is too long or too large, or has a character that cannot stand there."""
+
+
+class WeakPassword(InvalidInput):
+    """A new password that is too easy to guess; `rules` are the names of the rules that it breaks."""
+
+    def __init__(self, rules: Sequence[str], remedy: str) -> None:
+        self.rules = tuple(rules)
+        super().__init__("password", "(hidden)", remedy, kind="weak-password")
 
 
 class Overloaded(TollhouseError):

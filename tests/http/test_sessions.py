@@ -413,7 +413,7 @@ BAD_BODIES = [
     ({"user": "ada", "password": PASSWORD, "role": "admin"}, "role"),
     ({"user": "", "password": PASSWORD}, "user"),
     ({"user": "a\u0007da", "password": PASSWORD}, "user"),
-    ({"user": "ada", "password": "short"}, "password"),
+    ({"user": "ada", "password": "x7q9-kk3v"}, "password"),
     ({"user": "ada", "password": "x" * 2000}, "password"),
     ({"user": "ada", "password": "passwordpassword"}, "password"),
 ]
@@ -429,6 +429,16 @@ async def test_a_bad_sign_up_names_the_field_and_hides_the_password(
     assert response.status_code in (400, 422)
     assert field in response.json()["detail"]
     assert str(body.get("password", "no password")) not in response.text
+
+
+async def test_a_weak_password_is_answered_with_the_rules_that_it_breaks(service: Service) -> None:
+    """An application can tell its user, in the words of its own, what is wrong with the password."""
+    response = await service.ask("POST", "/v1/accounts", json={"user": "ada", "password": "Summer2026Summer2026"})
+
+    answer = response.json()
+    assert (response.status_code, answer["type"]) == (422, "urn:tollhouse:problem:weak-password")
+    assert set(answer["rules"]) == {"common", "date", "repeated"}
+    assert "Summer" not in response.text
 
 
 @pytest.mark.parametrize("path", ["/v1/accounts", "/v1/login"])

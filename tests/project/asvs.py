@@ -59,6 +59,12 @@ REQUIREMENTS: Final[Mapping[str, Requirement]] = {
     "3.7.3": Requirement(3, "HSTS preloading", "the operator's, as 3.4.1"),
     "3.7.4": Requirement(3, "a notice before a redirect elsewhere", "no route of sessions redirects"),
     "3.7.5": Requirement(3, "what happens in browsers without those features", "[sessions.md](sessions.md#browsers)"),
+    "6.1.2": Requirement(2, "words of the context, which no password may be, are documented"),
+    "6.2.1": Requirement(1, "passwords of 8 characters or more; 15 are recommended"),
+    "6.2.4": Requirement(1, "none of the 3,000 most frequent passwords that match the policy"),
+    "6.2.5": Requirement(1, "any characters, and no rules about kinds of them"),
+    "6.2.11": Requirement(2, "no password of the documented words of the context"),
+    "6.2.12": Requirement(2, "no password of a set of breached ones"),
     "7.1.1": Requirement(2, "documented timeouts, with reasons", "[sessions.md](sessions.md#timeouts)"),
     "7.1.2": Requirement(2, "documented number of sessions at a time", "[sessions.md](sessions.md#the-cap)"),
     "7.1.3": Requirement(2, "documented lifetimes of federated sessions", NO_SSO),
@@ -80,12 +86,14 @@ REQUIREMENTS: Final[Mapping[str, Requirement]] = {
     "7.6.2": Requirement(2, "a session begins by an action of its user"),
 }
 
-HEAD = """\
-# Sessions and OWASP ASVS 5.0
+CHAPTERS: Final = {"3": "V3 Web frontend", "6": "V6 Authentication", "7": "V7 Session management"}
 
-What chapters V3 (web frontend) and V7 (sessions) of the [Application Security Verification
-Standard](https://github.com/OWASP/ASVS/tree/v5.0.0/5.0/en) ask for, in our words, and the tests that show it. The
-numbers are those of the standard, as `v5.0.0-7.2.4`. Run them with `pytest -m asvs`.
+HEAD = """\
+# Passwords, sessions and OWASP ASVS 5.0
+
+What chapters V3 (web frontend), V6 (authentication, so far its rules for new passwords) and V7 (sessions) of the
+[Application Security Verification Standard](https://github.com/OWASP/ASVS/tree/v5.0.0/5.0/en) ask for, in our words,
+and the tests that show it. The numbers are those of the standard, as `v5.0.0-7.2.4`. Run them with `pytest -m asvs`.
 
 This page is written by `python -m tests.project.asvs > docs/asvs.md`, and a test compares the two.
 """
@@ -105,7 +113,7 @@ def page() -> str:
     """Return the text of docs/asvs.md."""
     tests = marked()
     parts = [HEAD]
-    for chapter, title in (("3", "V3 Web frontend"), ("7", "V7 Session management")):
+    for chapter, title in CHAPTERS.items():
         parts.append(f"\n## {title}\n\n| number | level | asks for | shown by |\n|---|---|---|---|\n")
         for number, requirement in REQUIREMENTS.items():
             if number.startswith(f"{chapter}."):

@@ -115,6 +115,7 @@ PUBLIC = (
     "TooManyAttempts",
     "WarmFailure",
     "WarmReport",
+    "WeakPassword",
     "WriteBehind",
     "WriteReceipt",
     "WrongCredentials",

@@ -19,7 +19,7 @@ from argon2.low_level import Type, hash_secret, verify_secret
 from msgspec import Struct
 
 from tollhouse.errors import ConfigurationError
-from tollhouse.settings.model import PasswordProfile
+from tollhouse.settings.passwords import PasswordProfile
 
 SALT_BYTES: Final = 16
 TAG_BYTES: Final = 32

@@ -1,4 +1,4 @@
-"""Password rules: a minimum length, a maximum size, and no common passwords.
+"""Password rules: a minimum length, a maximum size, and nothing that an attacker tries first.
 
 No rule requires kinds of characters, and nothing is trimmed or cut: a password counts as typed, in NFC.
 """
@@ -6,10 +6,13 @@ No rule requires kinds of characters, and nothing is trimmed or cut: a password 
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Final
 
-from tollhouse.accounts.common_passwords import is_common
-from tollhouse.errors import ConfigurationError, InvalidInput, require_type
+from tollhouse.accounts.blocklist.filter_file import ReplaceableFilter
+from tollhouse.accounts.blocklist.weakness import RULES, weaknesses, words_of, words_of_name
+from tollhouse.errors import ConfigurationError, InvalidInput, WeakPassword, require_type
 
 PASSWORD_BYTES_MAX: Final = 1_024
 CHARACTERS_MIN: Final = 15
@@ -36,22 +39,42 @@ def password_bytes(password: str) -> bytes:
 
 
 class PasswordRules:
-    """The rules for a new password; the operator sets the minimum length."""
+    """The rules for a new password; the operator sets the minimum length, words, and a filter of leaked passwords.
 
-    def __init__(self, characters_min: int = CHARACTERS_MIN) -> None:
+    `words` are names of the service and of who runs it. `filter_path` is a file of `tollhouse accounts passwords
+    build`; one that takes its place is used at once.
+    """
+
+    def __init__(
+        self, characters_min: int = CHARACTERS_MIN, *, words: Iterable[str] = (), filter_path: str | None = None
+    ) -> None:
         if not _LOWEST_MIN <= characters_min <= _HIGHEST_MIN:
             remedy = f"ask for {_LOWEST_MIN} to {_HIGHEST_MIN} characters"
             raise ConfigurationError("password length", characters_min, remedy)
         self._characters_min = characters_min
+        self._service = words_of(words)
+        self._leaked = None if filter_path is None else ReplaceableFilter(Path(filter_path), "password_filter")
 
     def check(self, password: str, name: str) -> bytes:
-        """Return the password as bytes; raises InvalidInput if the account `name` may not have it."""
+        """Return the password as bytes; raises WeakPassword if the account `name` may not have it."""
         encoded = password_bytes(password)
-        characters = encoded.decode()
-        if len(characters) < self._characters_min:
-            remedy = f"use at least {self._characters_min} characters; a few words in a row are easy to remember"
-            raise InvalidInput("password", _HIDDEN, remedy, kind="weak-password")
-        if is_common(characters, own=(name, name.partition("@")[0])):
-            remedy = "it is little more than well-known words, your name or a pattern; choose words of your own"
-            raise InvalidInput("password", _HIDDEN, remedy, kind="weak-password")
+        rules = self.broken(encoded.decode(), name)
+        if rules:
+            raise WeakPassword(rules, self._remedy(rules))
         return encoded
+
+    def broken(self, characters: str, name: str) -> tuple[str, ...]:
+        """Return the names of the rules that a password in NFC breaks, the most telling first."""
+        if self._leaked is not None:
+            self._leaked.refresh()
+        return weaknesses(
+            characters,
+            name=words_of_name(name),
+            service=self._service,
+            characters_min=self._characters_min,
+            leaked=self._leaked,
+        )
+
+    def _remedy(self, rules: Iterable[str]) -> str:
+        reasons = ", and ".join(RULES[rule] for rule in rules)
+        return f"{reasons}: use at least {self._characters_min} characters; a few words in a row are easy to remember"

@@ -31,7 +31,7 @@ from tollhouse.asgi.response import (
     unavailable_response,
 )
 from tollhouse.asgi.types import Send
-from tollhouse.errors import InvalidInput, LoadFailed, LoadTimeout, Overloaded, StoreError
+from tollhouse.errors import InvalidInput, LoadFailed, LoadTimeout, Overloaded, StoreError, WeakPassword
 from tollhouse.http.challenges import Impersonated, InsufficientAuthentication
 from tollhouse.logs import Log, redact
 from tollhouse.suggest import one_of
@@ -104,7 +104,8 @@ async def answer_stopped(send: Send) -> bool:
 def _of_invalid_input(_: Request[Any, Any, Any], error: InvalidInput) -> Response[Any]:
     """Return 422 with the value, but not with a session token that a client put in its place, as into the path."""
     value = redact(error.value) if isinstance(error.value, str) else error.value
-    members = {"field": error.field, "value": _bounded(value), "remedy": error.remedy}
+    rules = {"rules": error.rules} if isinstance(error, WeakPassword) else {}
+    members = {"field": error.field, "value": _bounded(value), "remedy": error.remedy, **rules}
     return problem(422, error.kind, error.kind.replace("-", " ").title(), redact(_detail(error)), members=members)
 
 

@@ -14,6 +14,7 @@ from tollhouse.logs import LogFormat, LogLevel
 from tollhouse.settings.ai import AiSettings
 from tollhouse.settings.leaf import Leaf, conform, leaves
 from tollhouse.settings.networks import IPV6_PREFIX_BITS, check_ipv6_prefix, is_loopback, trusted_networks
+from tollhouse.settings.passwords import FilterSetting, LengthSetting, ProfileSetting, WordsSetting
 from tollhouse.settings.sessions import SessionSettings
 
 _SECRET = {"secret": True}
@@ -27,8 +28,6 @@ _ListEntry = Annotated[str, Meta(min_length=1)]
 
 DatabaseMode = Literal["auto", "separate", "shared"]
 """Shared if the server has too few databases · one for each store · the same one for all."""
-PasswordProfile = Literal["default", "owasp", "rfc9106-low", "rfc9106-high"]
-"""How much a hash of a password costs; `tollhouse.accounts.hashing` has the parameters of each."""
 Dialect = Literal["draft-11", "draft-07", "draft-06", "x-ratelimit", "x-ratelimit-epoch", "off"]
 """How the RateLimit fields are written; `tollhouse.asgi.ratelimit.headers` explains each."""
 
@@ -217,14 +216,10 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             "wrong password; else they do as in an outage, and limits count in each process."
         ),
     ] = False
-    password_profile: Annotated[
-        PasswordProfile,
-        Meta(
-            description="Cost of hashing a password: `default` (64 MiB), `owasp` (19 MiB, for small machines), "
-            "`rfc9106-low` or `rfc9106-high` (2 GiB)."
-        ),
-    ] = "default"  # noqa: S105 - a name, not a password
-    password_length_min: Annotated[int, Meta(ge=8, le=64, description="Shortest password, in characters.")] = 15
+    password_profile: ProfileSetting = "default"  # noqa: S105 - a name, not a password
+    password_length_min: LengthSetting = 15
+    password_words: WordsSetting = ()
+    password_filter: FilterSetting = None
     log_level: Annotated[LogLevel, Meta(description="Lowest level that is logged: debug, info, warning or error.")] = (
         "info"
     )

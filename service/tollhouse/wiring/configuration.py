@@ -16,6 +16,7 @@ from tollhouse.logs import Log
 from tollhouse.sessions import policies as sessions
 from tollhouse.settings import ReadSettings, Settings, naming, read
 from tollhouse.stores.urls import STORES
+from tollhouse.wiring.features import password_rules
 from tollhouse.wiring.servers import store_urls
 
 _log = Log("tollhouse.settings")
@@ -76,6 +77,7 @@ def _read(
         store_urls(found.settings)
         policies_from_settings(found.settings)
         sessions.policies_from_settings(found.settings)
+        password_rules(found.settings)
     return found
 
 

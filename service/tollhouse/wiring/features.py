@@ -1,4 +1,4 @@
-"""Features that learn what other processes announce: limits and sessions, connected to their stores."""
+"""Features as the settings ask for them: limits and sessions that learn of other processes, and password rules."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Mapping
 from typing import Final
 
+from tollhouse.accounts.rules import PasswordRules
 from tollhouse.cache.cache import Cache
 from tollhouse.clock import PROCESS_TIME, ProcessTime
 from tollhouse.keyring import Keyring
@@ -19,6 +20,7 @@ from tollhouse.sessions.policies import POLICIES, Policies
 from tollhouse.sessions.revocation_log import RevocationLog
 from tollhouse.sessions.sessions import Sessions
 from tollhouse.sessions.tokens import RandomBytes
+from tollhouse.settings import Settings
 from tollhouse.stores.opening import AnyStore
 
 LIMITS: Final = Switch[Limiter]()
@@ -75,3 +77,9 @@ def open_sessions(
     store.on_new_primary(sessions.revoker.replay)
     store.listen(namespace.session_revocations, sessions.revoker.on_announcement, sessions.revoker.on_gap)
     return sessions
+
+
+def password_rules(settings: Settings) -> PasswordRules:
+    """Return the rules for new passwords; raises ConfigurationError for a filter that cannot be used."""
+    words = (*settings.password_words, settings.namespace)
+    return PasswordRules(settings.password_length_min, words=words, filter_path=settings.password_filter)

@@ -15,7 +15,6 @@ from tollhouse import scripts
 from tollhouse.accounts.accounts import Accounts
 from tollhouse.accounts.hashing import PROFILES
 from tollhouse.accounts.passwords import Passwords
-from tollhouse.accounts.rules import PasswordRules
 from tollhouse.ai.models import Models
 from tollhouse.ai.results import Results
 from tollhouse.cache.cache import Cache
@@ -44,7 +43,7 @@ from tollhouse.stores.transport.redial import connection_timing
 from tollhouse.stores.urls import StoreName
 from tollhouse.suggest import one_of
 from tollhouse.wiring.configuration import load_settings, settings_for
-from tollhouse.wiring.features import CACHE, open_limiter, open_sessions
+from tollhouse.wiring.features import CACHE, open_limiter, open_sessions, password_rules
 from tollhouse.wiring.models import models_from_settings
 from tollhouse.wiring.servers import embedded_binary, resolve_secrets, store_urls
 
@@ -74,6 +73,7 @@ class Tollhouse:
         self._own_models = models
         self.policies = policies_from_settings(settings, self._own_policies)
         self._session_policies = sessions.policies_from_settings(settings)
+        self._password_rules = password_rules(settings)
         self._watch_task: asyncio.Task[None] | None = None
         self._caches: dict[str, Cache] = {}
         self.namespace = Namespace(settings.namespace)
@@ -169,7 +169,7 @@ class Tollhouse:
             self.keyring,
             self.metrics,
             namespace=self.namespace,
-            rules=PasswordRules(self.settings.password_length_min),
+            rules=self._password_rules,
             level=self.settings.sessions.acr_levels[0],
         )
 

@@ -86,3 +86,55 @@ def test_without_a_secret_nothing_is_counted(tmp_path: Path, monkeypatch: pytest
 
     assert isinstance(done.exception, ConfigurationError)
     assert done.stdout == ""
+
+
+def check(folder: Path, password: str, *args: str, **variables: str) -> Result:
+    """Run `tollhouse accounts passwords check` with the password on standard input."""
+    environment = {"TOLLHOUSE_URL": "fake://", "XDG_RUNTIME_DIR": str(folder), **variables}
+    arguments = ["accounts", "passwords", "check", *args]
+    return CliRunner().invoke(commands.cli, arguments, input=password + "\n", env=environment)
+
+
+def test_a_filter_is_built_and_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The filter of a list refuses what the list has, as `check` tells; the size and the error rate are printed."""
+    monkeypatch.chdir(tmp_path)
+    source = tmp_path / "leaked.txt"
+    source.write_text("tandem walrus cartwheel\n", encoding="utf-8")
+
+    shown = CliRunner().invoke(commands.cli, ["accounts", "passwords", "build", str(source)])
+    told = CliRunner().invoke(
+        commands.cli, ["accounts", "passwords", "build", str(source), "--output", "own.filter", "--json"]
+    )
+
+    assert "1 passwords in 8,192 bytes" in shown.stdout
+    answer = msgspec.json.decode(told.stdout)
+    assert (answer["file"], answer["file_bytes"], answer["entries"]) == ("own.filter", 8_192, 1)
+    assert (answer["digests"], answer["skipped"], answer["false_positives"] < 1e-4) == (False, 0, True)
+    for name in ("leaked.txt.filter", "own.filter"):
+        refused = check(tmp_path, "Tandem-Walrus-Cartwheel", TOLLHOUSE_PASSWORD_FILTER=str(tmp_path / name))
+        assert (refused.exit_code, refused.stdout.split(":")[0]) == (1, "breached")
+
+
+def test_a_password_is_checked_by_the_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exit code 0 for a good one, else 1 and the rules that it breaks; the password is never an argument."""
+    monkeypatch.chdir(tmp_path)
+
+    good = check(tmp_path, "tandem walrus cartwheel")
+    weak = check(
+        tmp_path, "acmerockets ada1999", "--name", "ada@acme.org", "--json", TOLLHOUSE_PASSWORD_WORDS="rockets"
+    )
+
+    assert (good.exit_code, good.stdout) == (0, "the password can be used\n")
+    assert weak.exit_code == 1
+    assert set(msgspec.json.decode(weak.stdout)["rules"]) == {"name", "service", "date"}
+
+
+def test_a_damaged_filter_stops_a_command_before_it_asks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error names the variable, its value and the remedy."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.filter").write_bytes(b"damaged")
+
+    done = check(tmp_path, "tandem walrus cartwheel", TOLLHOUSE_PASSWORD_FILTER="own.filter")
+
+    assert isinstance(done.exception, ConfigurationError)
+    assert (done.exception.setting, done.exception.value) == ("TOLLHOUSE_PASSWORD_FILTER", "own.filter")

@@ -20,12 +20,12 @@ from tollhouse.settings.model import (
     CacheSettings,
     Dialect,
     LimitSettings,
-    PasswordProfile,
     PolicySettings,
     describe,
     differences,
 )
 from tollhouse.settings.networks import is_loopback, trusted_networks
+from tollhouse.settings.passwords import PasswordProfile
 from tollhouse.settings.sessions import SessionSettings
 
 SECRET = "s" * 32

@@ -1,4 +1,4 @@
-"""`tollhouse accounts`: which secrets accounts need still."""
+"""`tollhouse accounts`: which secrets accounts need still, and which passwords are refused."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from rich.console import Console
 from rich_click import RichCommand, RichGroup
 
 from tollhouse.accounts.secret_uses import count_secret_uses
+from tollhouse.cli.accounts.passwords import passwords
 from tollhouse.cli.query import CONFIG, JSON, accounts_of, print_line, print_result, query, require_secret
 from tollhouse.wiring import Tollhouse
 
@@ -31,11 +32,10 @@ class SecretUses(Struct, frozen=True, kw_only=True):
 
 @click.group(cls=RichGroup)
 def accounts() -> None:
-    """Show which secrets accounts need still.
+    """Show which secrets accounts need still, and which passwords are refused."""
 
-    Without a URL the command uses the store of the service that `tollhouse serve` runs for this user. It needs the
-    secrets of the service.
-    """
+
+accounts.add_command(passwords)
 
 
 @accounts.command("secrets", cls=RichCommand)
@@ -45,6 +45,8 @@ def count_secrets(*, config: Path | None, as_json: bool) -> None:
     """Count accounts by the secret that they need: exit code 0 if none needs an older one, which can go then; else 1.
 
     An account moves to the newest secret when its user logs in. All keys of the database are looked at, in small steps.
+    Without a URL the command uses the store of the service that `tollhouse serve` runs for this user. It needs the
+    secrets of the service.
     """
 
     async def ask(tollhouse: Tollhouse) -> SecretUses:

@@ -1,0 +1,40 @@
+"""docs/accounts.md: its table of rules is that of the code, and its figures are those of the lists."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.project.imports import ROOT
+from tollhouse.accounts.blocklist.filter_format import planned_head
+from tollhouse.accounts.blocklist.weakness import RULES, long_passwords
+from tollhouse.accounts.blocklist.words import DATA, ranked_passwords
+
+pytestmark = pytest.mark.project
+
+PAGE = (ROOT / "docs/accounts.md").read_text(encoding="utf-8")
+
+
+def test_the_table_of_rules_is_that_of_the_code() -> None:
+    """Each rule has its row, in the words of the answer."""
+    rows = [f"| `{rule}` | {reason} |" for rule, reason in RULES.items()]
+
+    assert [line for line in PAGE.splitlines() if line.startswith("| `")] == rows
+
+
+def test_the_lists_have_as_many_passwords_as_the_pages_say() -> None:
+    """The counts stand beside the licenses, too."""
+    counts = f"{len(ranked_passwords()):,}", f"{long_passwords().head.entries:,}"
+    licenses = (DATA / "LICENSES").read_text(encoding="utf-8")
+
+    assert all(count in PAGE and count in licenses for count in counts)
+
+
+def test_the_table_of_sizes_is_that_of_the_formula() -> None:
+    """Bits for each line, and the size for 900 million lines, within what the table rounds."""
+    rows = [line.strip("| ").split(" | ") for line in PAGE.splitlines() if line.endswith("GB |")]
+
+    for share, bits, _, size in rows:
+        file_bytes = planned_head(900_000_000, float(share.split()[0])).file_bytes
+        assert file_bytes * 8 / 900_000_000 == pytest.approx(float(bits), abs=0.06)
+        assert file_bytes / 1e9 == pytest.approx(float(size.removesuffix(" GB")), abs=0.06)
+    assert len(rows) == 4
