@@ -69,9 +69,11 @@ def _bulk(text: bytes) -> bytes:
 
 
 @asynccontextmanager
-async def store_on(tmp_path: Path, server: Server, deadline_s: float = 0.3) -> AsyncIterator[Store]:
+async def store_on(
+    tmp_path: Path, server: Server, deadline_s: float = 0.3, scripts: Scripts | None = None
+) -> AsyncIterator[Store]:
     async with scripted_server(tmp_path, server) as path:
-        store = store_at(path, deadline_s)
+        store = store_at(path, deadline_s, scripts)
         yield store
         await store.aclose()
 

@@ -5,6 +5,7 @@ make the next call larger. What happens to a take depends on the state in which 
 
     in flight   queue       the take
     0           empty       waits one tick; if no other take joined it, its own task sends it: a solo call
+                            (one whose policy has shadows is never alone: it is queued)
     0           not empty   is queued; starts a sender, unless an idle one is about to read the queue
     1           any         likewise
     2           any         is queued; when a call ends, its sender sends the queue, or a new one starts
@@ -20,8 +21,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Sequence
 from contextvars import Context
+from types import coroutine
 from typing import Final
 
 from tollhouse.errors import ScriptFailed, StoreRefused, StoreUnavailable
@@ -67,20 +69,32 @@ class Batcher:
 
         A take whose caller is cancelled before it was sent is not sent; after that it may be charged all the same.
         """
-        if self._queue or self._senders or self._solo_calls:
+        if self._queue or self._senders or self._solo_calls or request.shadows:
             return await self.submit(request)
         if (loop := running_loop()) is not self._home.loop:
             loop = self._home.enter()
-        solo = (request, loop.create_future(), _AT_ONCE)
-        self._queue.append(solo)
+        future: asyncio.Future[Decision] = loop.create_future()
+        self._queue.append((request, future, _AT_ONCE))
         try:
-            await asyncio.sleep(0)
-            if not self._senders:  # no other take joined in this tick, so no task is needed to serve several
-                self._queue.clear()
-                await self._call_solo(solo)
-            return await solo[1]
+            await _tick()
+            if self._senders:  # other takes joined in this tick
+                return await future
         finally:
-            solo[1].cancel()
+            future.cancel()
+        self._queue.clear()
+        self._solo_calls += 1
+        sent_ms = self._clock()
+        args = (*request.compiled.solo_arguments, request.cost)
+        try:
+            reply = await self._store.run("limits/take", (request.state_key,), args)
+        except StoreUnavailable:
+            return self._decider.on_outage(request)
+        finally:
+            self._solo_calls -= 1
+            if self._queue:
+                self._ensure_sender()
+        self._decider.on_reply(reply)
+        return self._decider.decide(request, reply, FIRST_DECISION, sent_ms)
 
     def submit(self, request: TakeRequest) -> asyncio.Future[Decision]:
         """Queue one take among others, and return the future of its decision; `take` has the rules."""
@@ -89,7 +103,8 @@ class Batcher:
         if len(self._queue) >= self._queue_max:
             return resolved_future(self._decider.on_outage(request))
         future: asyncio.Future[Decision] = loop.create_future()
-        self._queue.append((request, future, _AT_ONCE if self._ensure_sender() else self._clock()))
+        is_next = self._idle_senders or self._ensure_sender()
+        self._queue.append((request, future, _AT_ONCE if is_next else self._clock()))
         return future
 
     def withdraw(self, future: asyncio.Future[Decision]) -> bool:
@@ -110,15 +125,6 @@ class Batcher:
         task.add_done_callback(self._on_sender_end)
         return True
 
-    async def _call_solo(self, solo: _Queued) -> None:
-        self._solo_calls += 1
-        try:
-            await self._call((solo,))
-        finally:
-            self._solo_calls -= 1
-            if self._queue:
-                self._ensure_sender()
-
     async def _send(self) -> None:
         task = asyncio.current_task()
         assert task is not None
@@ -129,7 +135,7 @@ class Batcher:
                 _fail(batch, error)
                 raise
             self._idle_senders.add(task)
-            await asyncio.sleep(0)
+            await _tick()
 
     def _on_sender_end(self, task: asyncio.Task[None]) -> None:
         self._senders.discard(task)
@@ -158,7 +164,7 @@ class Batcher:
         return batch
 
     async def _call(self, batch: Sequence[_Queued]) -> None:
-        keys, args = encode_takes(one for request, _, _ in batch for one in (request, *request.shadows))
+        keys, args = encode_takes([one for request, _, _ in batch for one in (request, *request.shadows)])
         sent_ms, since_ms = self._clock(), batch[0][2]
         try:
             if since_ms == _AT_ONCE:
@@ -167,7 +173,9 @@ class Batcher:
                 reply = await self._store.run("limits/take", keys, args, waited_ms=sent_ms - since_ms)
         except StoreUnavailable:
             for request, future, _ in batch:
-                _resolve(future, self._decider.on_outage(request))
+                decision = self._decider.on_outage(request)
+                if not future.done():
+                    future.set_result(decision)
         except (ScriptFailed, StoreRefused) as error:
             _fail(batch, error)
         else:
@@ -182,32 +190,38 @@ class Batcher:
         callers 175 and 167.
         """
         self._decider.on_reply(reply)
+        decide = self._decider.decide
         half = len(batch) // 2 if len(batch) >= _HALVED_MIN and len(self._senders) == 1 else 0
-        at = FIRST_DECISION
+        at, latest, length = FIRST_DECISION, None, 0
         for position, (request, future, _) in enumerate(batch, 1):
-            _resolve(future, self._decider.record(self._decider.decode(request, reply, at, sent_ms)))
-            at += decision_length(request)
+            decision = decide(request, reply, at, sent_ms)
+            if not future.done():
+                future.set_result(decision)
+            if request.compiled is not latest:  # in most calls once
+                latest, length = request.compiled, decision_length(request)
+            at += length
             for shadow in request.shadows:
-                self._decider.record(self._decider.decode(shadow, reply, at, sent_ms))
+                decide(shadow, reply, at, sent_ms)
                 at += decision_length(shadow)
             if position == half:
                 for _ in range(_TICKS):
-                    await asyncio.sleep(0)
+                    await _tick()
 
 
-def encode_takes(requests: Iterable[TakeRequest]) -> tuple[list[str], list[Argument]]:
+def encode_takes(requests: Sequence[TakeRequest]) -> tuple[list[str], list[Argument]]:
     """Return the keys and arguments of one call for several takes: each policy once, then the takes."""
-    keys: list[str] = []
     costs: list[Argument] = []
     positions: dict[CompiledPolicy, int] = {}
+    latest, position = None, 0
     for request in requests:
-        keys.append(request.state_key)
-        costs.append(positions.setdefault(request.compiled, len(positions) + 1))
-        costs.append(request.cost)
+        if request.compiled is not latest:  # in most calls once
+            latest = request.compiled
+            position = positions.setdefault(latest, len(positions) + 1)
+        costs += (position, request.cost)
     args: list[Argument] = [len(positions)]
     for compiled in positions:
         args += compiled.batch_arguments
-    return keys, args + costs
+    return [request.state_key for request in requests], args + costs
 
 
 def resolved_future(decision: Decision) -> asyncio.Future[Decision]:
@@ -217,9 +231,10 @@ def resolved_future(decision: Decision) -> asyncio.Future[Decision]:
     return future
 
 
-def _resolve(future: asyncio.Future[Decision], decision: Decision) -> None:
-    if not future.done():
-        future.set_result(decision)
+@coroutine
+def _tick() -> Generator[None]:
+    """Yield to the event loop once, as `asyncio.sleep(0)` does through two coroutines."""
+    yield
 
 
 def _fail(batch: Sequence[_Queued], error: BaseException) -> None:

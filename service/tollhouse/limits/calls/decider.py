@@ -33,7 +33,8 @@ class Decider:
 
     def on_reply(self, reply: Sequence[int]) -> None:
         """Count the stored values that a script could not use, and end the outage if there was one."""
-        count_discarded(self._metrics, reply)
+        if reply[0] or reply[1]:
+            count_discarded(self._metrics, reply)
         self._fallback.local.clear()
 
     def decode(self, request: TakeRequest, reply: Sequence[int], at: int, sent_ms: int) -> Decision:
@@ -42,6 +43,13 @@ class Decider:
         if decision.retry_after_ms is not None and decision.refused_by is not None:
             self._refusals.store(request, decision, sent_ms)
         return decision
+
+    def decide(self, request: TakeRequest, reply: Sequence[int], at: int, sent_ms: int) -> Decision:
+        """Return the store's decision as `decode` does, and count it."""
+        if reply[at] == 0:  # no window refused, so there is nothing to cache
+            self._metrics.decision(request.compiled.name, "allowed")
+            return decision_at(request, reply, at)
+        return self.record(self.decode(request, reply, at, sent_ms))
 
     def on_outage(self, request: TakeRequest) -> Decision:
         """Decide by the policy's outage rule."""

@@ -18,10 +18,11 @@ class CompiledPolicy(Struct, frozen=True, kw_only=True, eq=False):
     """A policy of one generation; objects of two generations are never equal, even if their values are.
 
     `arguments` are the algorithm and the limits as scripts take them; `batch_arguments` has the number of limits as
-    well, for scripts that take several policies. A cost above `capacity` never fits. `shadows` are the policies whose
-    `shadow_of` names this one. `access_lists` is None if the policy has no list. `is_concurrency` says that it grants
-    leases. `caches_refusals` says that a refusal may be repeated without a call: not if every take has to be counted.
-    `local_share` has the part of the limits that this process may admit while the store is down.
+    well, for scripts that take several policies; `solo_arguments` has all that is sent of a take alone before its cost.
+    A cost above `capacity` never fits. `shadows` are the policies whose `shadow_of` names this one. `access_lists` is
+    None if the policy has no list. `is_concurrency` says that it grants leases. `caches_refusals` says that a refusal
+    may be repeated without a call: not if every take has to be counted. `local_share` has the part of the limits that
+    this process may admit while the store is down.
     """
 
     policy: Policy
@@ -29,6 +30,7 @@ class CompiledPolicy(Struct, frozen=True, kw_only=True, eq=False):
     cost: int
     arguments: tuple[Argument, ...]
     batch_arguments: tuple[Argument, ...]
+    solo_arguments: tuple[Argument, ...]
     limit_texts: tuple[str, ...]
     windows: tuple[tuple[int, int], ...]
     capacity: int
@@ -72,6 +74,7 @@ def _compile(policy: Policy, shadows: tuple[CompiledPolicy, ...], instances: int
         cost=policy.cost,
         arguments=(policy.algorithm, *numbers),
         batch_arguments=(policy.algorithm, len(policy.limits), *numbers),
+        solo_arguments=(1, policy.algorithm, len(policy.limits), *numbers, 1),
         limit_texts=tuple(limit.text for limit in policy.limits),
         windows=tuple((limit.units, limit.window_ms) for limit in policy.limits),
         capacity=min(limit.capacity for limit in policy.limits),
