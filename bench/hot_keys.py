@@ -37,7 +37,7 @@ from tollhouse.stores.embedded.server import EmbeddedServer
 
 ROUNDS = 7
 ROUND_S = 0.5
-SHARED_S = 2.5
+SHARED_S = 2.0
 """Long enough that units come back, and are taken again."""
 WARM_UP_S = 0.5
 LIMIT = "1000000000/hour"
