@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from typing import cast
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -12,12 +13,16 @@ from tests.worlds import StoreWorld
 from tollhouse.limits.algorithms.counters import Counter, CounterId, Hold, SubjectState
 from tollhouse.limits.algorithms.evaluate import FULL, LimitStatus, Verdict
 from tollhouse.limits.algorithms.take_all import JointVerdict
-from tollhouse.limits.policy.policy import Policy
+from tollhouse.limits.policy.policy import Algorithm, Policy
 
 _STATE = re.compile(
     r"TH1;(?P<holds>(?:hold/[\w-]+=\d+,\d+,\d+;)*)(?P<heads>(?:[a-z\d/-]+=\d+;)*)(?P<totals>(?:\d+;)*)"
     r"(?P<previous>(?:\d+(?:,\d+:\d+)*;)*)"
 )
+_STATE_OF_SLOTS = re.compile(
+    r"TH2;(?P<names>(?:[a-z\d/-]+=)+)(?P<digits>(?:\d{16})+)(?P<previous>(?:(?:\d+/)?(?:\d+(?:,\d+:\d+)+)?;?)*)"
+)
+_LOW, _UNITS, _BEHIND = 1 << 22, 1 << 30, 3 << 20
 
 
 class Answer(Struct, frozen=True, kw_only=True):
@@ -77,11 +82,13 @@ def statuses(left: Iterator[int], policy: Policy) -> tuple[LimitStatus, ...]:
     return tuple(LimitStatus(remaining=next(left), reset_after_ms=next(left)) for _ in policy.limits)
 
 
-def read_state(text: str) -> SubjectState:
-    """Decode a stored state without the scripts: the holds, then names, totals and previous units of all windows.
+def read_state(text: str, now_ms: int) -> SubjectState:
+    """Decode a state that is stored at `now_ms`, without the scripts; `TH1;` and `TH2;` are its two forms.
 
     A slot is stored as its index modulo span + 1; `with_slots` does the same to a state of the twin.
     """
+    if found := _STATE_OF_SLOTS.fullmatch(text):
+        return _state_of_slots(found, now_ms)
     found = _STATE.fullmatch(text)
     assert found is not None
     heads, totals, previous = (found[part].split(";")[:-1] for part in ("heads", "totals", "previous"))
@@ -92,6 +99,31 @@ def read_state(text: str) -> SubjectState:
         counters=dict(map(_counter, heads, totals, previous)),
         holds=tuple(_hold(*hold) for hold in re.findall(r"hold/([\w-]+)=(\d+),(\d+),(\d+);", found["holds"])),
     )
+
+
+def _state_of_slots(found: re.Match[str], now_ms: int) -> SubjectState:
+    """Decode a state of windows with slots: 16 digits for each, then what it has of its previous slots."""
+    names = found["names"].split("=")[:-1]
+    digits = [int(found["digits"][at : at + 16]) - 10**15 for at in range(0, len(found["digits"]), 16)]
+    tails = found["previous"].split(";")
+    tails += [""] * (len(names) - len(tails))
+    assert len(names) == len(digits) == len(tails)
+    counters: dict[CounterId, Counter] = {}
+    for name, number, tail in zip(names, digits, tails, strict=True):
+        in_ms = re.sub(r"^(\D*\d+)", r"\g<1>000", name)
+        high, _, previous = tail.rpartition("/")
+        low, total = divmod(number, _UNITS)
+        index = int(high) * _LOW + low if high else _nearest(in_ms, low, now_ms)
+        counters.update([_counter(f"{in_ms}={index}", str(total), previous or "0")])
+    return SubjectState(counters=counters)
+
+
+def _nearest(name: str, low: int, now_ms: int) -> int:
+    """Return the index near now whose lower 22 bits are `low`."""
+    algorithm, window_ms, resolution = _counter_id(name)
+    slots = {"sliding-window": resolution, "sliding-log": window_ms}.get(algorithm, 1)
+    first = now_ms * slots // window_ms - _BEHIND
+    return first + (low - first) % _LOW
 
 
 def with_slots(state: SubjectState) -> SubjectState:
@@ -105,8 +137,7 @@ def with_slots(state: SubjectState) -> SubjectState:
 
 def _counter(head: str, total: str, previous: str) -> tuple[CounterId, Counter]:
     name, _, index = head.partition("=")
-    first, _, last = name.partition("/")
-    known = ("sliding-window", int(first), int(last)) if first.isdecimal() else (first, int(last), 0)
+    known = _counter_id(name)
     third, *pairs = previous.split(",")
     if known[0] == "gcra":
         assert not pairs
@@ -114,6 +145,11 @@ def _counter(head: str, total: str, previous: str) -> tuple[CounterId, Counter]:
     held = tuple((int(slot), int(units)) for slot, units in (pair.split(":") for pair in pairs))
     assert int(third) == sum(units for _, units in held)
     return known, Counter(index=int(index), current=int(total) - int(third), previous=held)
+
+
+def _counter_id(name: str) -> CounterId:
+    first, _, last = name.partition("/")
+    return ("sliding-window", int(first), int(last)) if first.isdecimal() else (cast("Algorithm", first), int(last), 0)
 
 
 def _hold(name: str, units: str, made_ms: str, held_ms: str) -> Hold:

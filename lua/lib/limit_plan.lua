@@ -1,27 +1,29 @@
--- lib/limit_plan.lua: prepare a policy, whose windows begin at `args[at]`, for its common takes.
+-- lib/limit_plan.lua: prepare the policy at `args[at]` for its takes; return it, and the place of the next one.
 --
--- A take is common if the state begins with `head`, which means that its newest slots are the present ones, or can be
--- advanced so that it does. Each window has five values: the limit, the ms until the present slot is released, the
--- name, the present index and the span. For gcra and sliding-window-counter the usage changes every moment, so there is
--- no `head` and no take is common.
-local function limit_plan(algorithm, windows, args, at, now_ms)
+-- For each window the plan has its limit, the digits of its present slot when that is reached, the ms until the slot is
+-- released, its index, its span and its slots. A take is common if the state begins with `head`, so that it has the same
+-- windows, and no slot has ended. gcra and sliding-window-counter have no head: what they count changes every moment.
+local function limit_plan(args, at, now_ms)
+  local algorithm, windows = args[at], args[at + 1] + 0
   local plan = {
-    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
-    algorithm = algorithm, windows = windows, args = args, at = at, lifetime_ms = 0, head = nil, bytes = 0,
+    0, 0, 0, 0, 0, 0,
+    algorithm = algorithm, windows = windows, args = args, at = at + 2, head = false, bytes = 0,
   }
-  if algorithm == 'gcra' or algorithm == 'sliding-window-counter' then return plan end
+  at = at + 2
+  if algorithm == 'gcra' or algorithm == 'sliding-window-counter' then return plan, at + 3 * windows end
 
-  local head, longest_ms = 'TH1;', 0
-  for w = 1, 5 * windows, 5 do
-    local slots_per_window, span, name, now_index = limit_window(algorithm, args[at + 1], args[at + 2], now_ms)
-    local restored_ms = span + 1
+  local head = 'TH2;'
+  for w = 1, 6 * windows, 6 do
+    local window_ms = args[at + 1]
+    local slots_per_window, span, now_index, name = limit_window(algorithm, window_ms, args[at + 2], now_ms)
+    plan[w], plan[w + 1] = args[at] + 0, args[at] + 1000000000000000 + now_index % 4194304 * 1073741824
+    plan[w + 2] = span + 1
     if algorithm ~= 'sliding-log' then
-      restored_ms = math.ceil((now_index + span + 1) * args[at + 1] / slots_per_window) - now_ms
+      plan[w + 2] = math.ceil((now_index + span + 1) * window_ms / slots_per_window) - now_ms
     end
-    if restored_ms > longest_ms then longest_ms = restored_ms end
-    plan[w], plan[w + 1], plan[w + 2], plan[w + 3], plan[w + 4] = args[at] + 0, restored_ms, name, now_index, span
-    head, at = head .. name .. string.format('%d;', now_index), at + 3
+    plan[w + 3], plan[w + 4], plan[w + 5] = now_index, span, slots_per_window
+    head, at = head .. name, at + 3
   end
-  plan.head, plan.bytes, plan.lifetime_ms = head, #head, longest_ms + 1000
-  return plan
+  plan.head, plan.bytes = head, #head
+  return plan, at
 end

@@ -1,27 +1,44 @@
--- lib/limit_roll.lua: return `state` advanced to the present slots of `plan`; nil if that takes more than advancing.
+-- lib/limit_roll.lua: charge a state whose slots have ended, or a new one, and write the reply; return the new state.
 --
--- It does if the state has other windows, is ahead of the clock, or has holds.
-local function limit_roll(plan, state)
-  if state == '' then return plan.head .. string.rep('0;', 2 * plan.windows) end
-  local at, indices, sums, totals, previous_texts = 5, {0, 0, 0}, {0, 0, 0}, '', ''
-  for w = 1, plan.windows do
-    local name, now_index = plan[5 * w - 2], plan[5 * w - 1]
-    local digits = at + #name
-    if state:sub(at, digits - 1) ~= name then return nil end
-    local index, after = state:match('^(%d+);()', digits)
-    if not index or index + 0 > now_index then return nil end
-    indices[w], at = index + 0, after
+-- The second value is its lifetime; there is none if its only window refuses, so that nothing is stored. nil if that
+-- takes more: the state has other windows or the other form, is ahead of the clock, or one of several windows refuses.
+local function limit_roll(plan, state, cost, now_ms, reply, size)
+  local windows, args, longest_ms, lifetime_ms = plan.windows, plan.args, 0, 0
+  local is_new, digits_at, at = state == 'TH2;', plan.bytes + 1, plan.bytes + 16 * plan.windows + 1
+  if cost == 0 or not plan.head or not is_new and state:sub(1, plan.bytes) ~= plan.head then return nil end
+  if is_new and windows == 1 and cost <= plan[1] and plan.algorithm ~= 'sliding-log' then
+    reply[size + 1], reply[size + 2], reply[size + 3], reply[size + 4] = 0, 0, plan[1] - cost, plan[3]
+    return string.format('%s%.0f', plan.head, plan[2] - plan[1] + cost), plan[3] + 1000
   end
-  for w = 1, plan.windows do
-    local total, after = state:match('^(%d+);()', at)
-    if not total then return nil end
-    sums[w], at = total + 0, after
+  for w = 1, windows do longest_ms = math.max(longest_ms, args[plan.at + 3 * w - 2]) end
+  local digits, tails, gap = '', '', ''
+  for w = 1, windows do
+    local limit, restored_ms, now_index = plan[6 * w - 5], plan[6 * w - 3], plan[6 * w - 2]
+    local span, index, total, previous = plan[6 * w - 1], now_index, 0, ''
+    if not is_new then
+      index, total, previous, at = limit_state_window(state, digits_at, at, now_index)
+      if not index or index > now_index then return nil end
+      if index < now_index then total, previous = limit_advance(index, now_index, span, total, previous) end
+    end
+    local window_ms, slots = args[plan.at + 3 * w - 2] + 0, plan[6 * w]
+    if total + cost > limit then
+      if windows > 1 or cost > limit then return nil end
+      local window = {
+        algorithm = plan.algorithm, capacity = limit, window_ms = window_ms, slots_per_window = slots, span = span,
+        index = now_index, usage = total, sum = (previous:match('^%d+') or 0) + 0, previous = previous,
+      }
+      reply[size + 1], reply[size + 2], reply[size + 3] = 1, limit_admits_at(window, cost) - now_ms, math.max(limit - total, 0)
+      reply[size + 4] = math.max(limit_admits_at(window, limit) - now_ms, 0)
+      return state, nil
+    end
+    total, digits_at, lifetime_ms = total + cost, digits_at + 16, math.max(lifetime_ms, restored_ms + 1000)
+    local slot_ms = window_ms / slots
+    local number, tail = limit_state_entry(now_index, total, previous, slot_ms, longest_ms)
+    digits = digits .. number
+    if tail ~= '' then tails, gap = tails .. gap .. tail, '' end
+    gap = gap .. ';'
+    reply[size + 2 * w + 1], reply[size + 2 * w + 2] = limit - total, restored_ms
   end
-  for w = 1, plan.windows do
-    local stop, index, now_index, total = state:find(';', at, true) or at, indices[w], plan[5 * w - 1], sums[w]
-    local previous = state:sub(at, stop - 1)
-    if index < now_index then total, previous = limit_advance(index, now_index, plan[5 * w], total, previous) end
-    totals, previous_texts, at = totals .. string.format('%d;', total), previous_texts .. previous .. ';', stop + 1
-  end
-  return plan.head .. totals .. previous_texts
+  reply[size + 1], reply[size + 2] = 0, 0
+  return plan.head .. digits .. tails, lifetime_ms
 end

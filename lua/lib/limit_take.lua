@@ -1,4 +1,6 @@
--- lib/limit_take.lua: decide a take and write its reply; return the new state if it is charged, and its lifetime.
+-- lib/limit_take.lua: decide a take by all windows and holds, and write its reply; return the new state if it is charged.
+--
+-- The second value is its lifetime.
 local function limit_take(key, plan, state, cost, now_ms, reply, size)
   local windows, holds = limit_windows(plan, state, now_ms)
   local refused_by, retry_after_ms = limit_decision(windows, holds, cost, now_ms)

@@ -7,7 +7,7 @@ local function limit_windows(plan, state, now_ms)
     plan.named, plan.list = {}, {}
     for w = 1, plan.windows do
       local args, at = plan.args, plan.at + 3 * w - 3
-      local slots_per_window, span, name, now_index = limit_window(plan.algorithm, args[at + 1], args[at + 2], now_ms)
+      local slots_per_window, span, now_index, name = limit_window(plan.algorithm, args[at + 1], args[at + 2], now_ms)
       local window = {
         algorithm = plan.algorithm, capacity = args[at] + 0, units = args[at] + 0, window_ms = args[at + 1] + 0,
         slots_per_window = slots_per_window, span = span, name = name, now_index = now_index,

@@ -15,6 +15,7 @@
 --#include lib/now.lua
 --#include lib/share.lua
 --#include lib/limit_state.lua
+--#include lib/limit_state_window.lua
 --#include lib/limit_window.lua
 --#include lib/limit_holds.lua
 --#include lib/limit_read.lua

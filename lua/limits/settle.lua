@@ -18,6 +18,7 @@
 --#include lib/now.lua
 --#include lib/share.lua
 --#include lib/limit_state.lua
+--#include lib/limit_state_window.lua
 --#include lib/limit_window.lua
 --#include lib/limit_holds.lua
 --#include lib/limit_read.lua
@@ -28,6 +29,7 @@
 --#include lib/limit_windows.lua
 --#include lib/limit_admits_at.lua
 --#include lib/limit_discard.lua
+--#include lib/limit_state_entry.lua
 --#include lib/limit_charge.lua
 --#include lib/limit_statuses.lua
 --#include lib/limit_keep.lua

@@ -10,31 +10,42 @@
 -- returns  {foreign values, counters and holds ignored, then per take: the window that refused or 0, retry_after_ms or
 --          -1 for never, and for each of its windows remaining, reset_after_ms}
 -- expires  state: a second after the last window is wholly restored; gcra keeps one that refuses as long
--- cost     per take O(windows), O(windows * resolution) if a slot ends or it is refused; 2..3 commands
+-- cost     per take O(windows), O(windows * resolution) if a slot ends or it is refused; 1..4 commands
 -- idempotent no
 -- flags    allow-oom
 -- twin     limits/algorithms/evaluate.py: take
 --#include lib/now.lua
---#include lib/limit_state.lua
---#include lib/limit_states.lua
---#include lib/limit_window.lua
---#include lib/limit_plan.lua
---#include lib/limit_advance.lua
---#include lib/limit_roll.lua
---#include lib/limit_add.lua
+--#include lib/limit_alone.lua
 
 local now_ms, policies = clock(tonumber(ARGV[1])), tonumber(ARGV[2])
 
--- These functions are defined only when a take needs them: defining them costs 3 us, and a common take 17 us in all.
+-- Functions are defined only when a take needs them: defining these costs more than deciding a common take.
+local function several()
+--#include lib/limit_window.lua
+--#include lib/limit_plan.lua
+
 local function uncommon()
 --#include lib/share.lua
+--#include lib/limit_state.lua
+--#include lib/limit_state_window.lua
+--#include lib/limit_state_entry.lua
+--#include lib/limit_advance.lua
+--#include lib/limit_admits_at.lua
+--#include lib/limit_roll.lua
+
+local function metered(algorithm)
+--#include lib/limit_gcra.lua
+--#include lib/limit_counter.lua
+  return algorithm == 'gcra' and limit_gcra or limit_counter
+end
+
+local function rare()
 --#include lib/limit_holds.lua
 --#include lib/limit_read.lua
 --#include lib/limit_drain.lua
 --#include lib/limit_usage.lua
 --#include lib/limit_current.lua
 --#include lib/limit_windows.lua
---#include lib/limit_admits_at.lua
 --#include lib/limit_wait.lua
 --#include lib/limit_decision.lua
 --#include lib/limit_discard.lua
@@ -45,24 +56,13 @@ local function uncommon()
   return limit_take
 end
 
-local plans, at, take = {}, 3, nil
-for policy = 1, policies do
-  local windows = ARGV[at + 1] + 0
-  plans[policy], at = limit_plan(ARGV[at], windows, ARGV, at + 2, now_ms), at + 2 + 3 * windows
-end
-local states, foreign = limit_states(KEYS)
-
-local lifetimes, size, reply = {}, 2, {foreign, 0, 0, 0, 0, 0}
-for i = 1, #KEYS do
-  local key, plan, cost = KEYS[i], plans[ARGV[at] + 0], ARGV[at + 1] + 0
-  local state, lifetime_ms = limit_add(plan, states[key], cost, reply, size), plan.lifetime_ms
-  if not state then
-    take = take or uncommon()
-    state, lifetime_ms = take(key, plan, states[key], cost, now_ms, reply, size)
-  end
-  if state then states[key], lifetimes[key] = state, lifetime_ms end
-  at, size = at + 2, size + 2 + 2 * plan.windows
+--#include lib/limit_uncommon.lua
+  return limit_uncommon
 end
 
-for key, lifetime_ms in pairs(lifetimes) do redis.call('SET', key, states[key], 'PX', lifetime_ms) end
-return reply
+--#include lib/limit_batch.lua
+  return limit_batch
+end
+
+local reply, values = limit_alone(KEYS, ARGV, now_ms)
+return reply or several()(KEYS, ARGV, policies, now_ms, values)

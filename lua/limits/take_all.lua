@@ -5,8 +5,7 @@
 -- ARGV[2]  policies    integer 1..64, how many policies follow
 -- ARGV[3..]            policies and takes, as in limits/take
 -- returns  {foreign values, counters and holds ignored, the wait of all: 0 if they are charged, -1 for never; then per
---          take, as if it were alone: the window that refuses or 0, retry_after_ms or -1 for never, and for each of its
---          windows remaining, reset_after_ms}
+--          take, as if it were alone, what limits/take returns of it}
 -- expires  state: a second after the last window is wholly restored; gcra keeps one that refuses as long
 -- cost     per take O(windows * resolution), 2..3 commands
 -- idempotent no
@@ -15,6 +14,7 @@
 --#include lib/now.lua
 --#include lib/share.lua
 --#include lib/limit_state.lua
+--#include lib/limit_state_window.lua
 --#include lib/limit_window.lua
 --#include lib/limit_holds.lua
 --#include lib/limit_read.lua
@@ -27,6 +27,7 @@
 --#include lib/limit_wait.lua
 --#include lib/limit_decision.lua
 --#include lib/limit_discard.lua
+--#include lib/limit_state_entry.lua
 --#include lib/limit_charge.lua
 --#include lib/limit_statuses.lua
 --#include lib/limit_retain.lua
@@ -60,9 +61,8 @@ local states, lifetimes = {}, {}
 for i = 1, #KEYS do
   reply[2] = reply[2] + limit_discard(windows[i], holds[i])
   if reply[3] == 0 and costs[i] > 0 then states[i] = limit_charge(windows[i], costs[i], holds[i].text) end
-  local size = #reply
-  reply[size + 1], reply[size + 2] = refused_by[i], waits[i]
-  lifetimes[i] = limit_statuses(windows[i], holds[i], now_ms, reply, size + 2)
+  reply[#reply + 1], reply[#reply + 2] = refused_by[i], waits[i]
+  lifetimes[i] = limit_statuses(windows[i], holds[i], now_ms, reply, #reply)
 end
 
 for i, state in pairs(states) do redis.call('SET', KEYS[i], state, 'PX', lifetimes[i]) end

@@ -15,6 +15,7 @@
 --#include lib/now.lua
 --#include lib/share.lua
 --#include lib/limit_state.lua
+--#include lib/limit_state_window.lua
 --#include lib/limit_window.lua
 --#include lib/limit_holds.lua
 --#include lib/limit_read.lua
@@ -27,6 +28,7 @@
 --#include lib/limit_wait.lua
 --#include lib/limit_decision.lua
 --#include lib/limit_discard.lua
+--#include lib/limit_state_entry.lua
 --#include lib/limit_charge.lua
 --#include lib/limit_statuses.lua
 --#include lib/limit_retain.lua

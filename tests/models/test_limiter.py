@@ -213,6 +213,9 @@ async def _assert_refusals_last(
 async def _move(world: StoreWorld, ms: int) -> None:
     if ms < 0:
         world.step_back(-ms)
+        for key in KEYS:  # a server keeps the moment at which a value ends, which its clock now reaches later
+            left_ms = await world.command("limits", "PTTL", key)
+            await world.command("limits", "PEXPIRE", key, left_ms - ms)
     else:
         await world.advance(ms)
 
@@ -237,7 +240,7 @@ async def _assert_stored(
             assert value is None
             continue
         assert value is not None
-        assert twins.read_state(value.decode()) == twins.with_slots(state)
+        assert twins.read_state(value.decode(), world.now_ms) == twins.with_slots(state)
         if state is not before[key]:
             lifetime_ms = evaluate.lifetime_ms(by_key[key], state, world.now_ms)
             left_ms = await world.command("limits", "PTTL", key)

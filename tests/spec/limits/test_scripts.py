@@ -23,6 +23,7 @@ CHANNEL = "tollhouse:rate:cleared"
 TEN = Limit(units=10, window_ms=60_000)
 HUNDRED = Limit(units=100, window_ms=3_600_000)
 API = Policy(name="api", limits=(TEN, HUNDRED))
+TEN_ONLY = Policy(name="api", limits=(TEN,))
 FIXED = Policy(name="fixed", algorithm="fixed-window", limits=(TEN,))
 PER_WINDOW = {algorithm: Policy(name="api", algorithm=algorithm, limits=(TEN, HUNDRED)) for algorithm in COUNTING}
 
@@ -47,26 +48,180 @@ async def stored(world: StoreWorld, key: str = KEY) -> tuple[bytes | None, int]:
     return await world.command("limits", "GET", key), await world.command("limits", "PTTL", key)
 
 
+def digits(index: int, total: int) -> str:
+    """The 16 digits of a window whose newest slot has this index."""
+    return str(10**15 + index % (1 << 22) * (1 << 30) + total)
+
+
 #    algorithm                 what is stored after 3 units at START_MS, and 2 more 4 s later, by minute and by hour
+LATER_MS = START_MS + 4_000
 TEXTS: list[tuple[Algorithm, str]] = [
-    ("sliding-window", "60000/16=480000001;3600000/16=8000000;5;5;3,2:3;0;"),
-    ("sliding-window-counter", "sliding-window-counter/60000=30000000;sliding-window-counter/3600000=500000;5;5;0;0;"),
-    ("sliding-log", f"sliding-log/60000={START_MS + 4_000};sliding-log/3600000={START_MS + 4_000};5;5;3,0:3;3,0:3;"),
-    ("fixed-window", "fixed-window/60000=30000000;fixed-window/3600000=500000;5;5;0;0;"),
-    ("gcra", f"gcra/60000={START_MS + 4_000};gcra/3600000={START_MS + 4_000};4;4;20000;3200000;"),
+    ("sliding-window", f"TH2;60/16=3600/16={digits(480_000_001, 5)}{digits(8_000_000, 5)}3,2:3"),
+    ("fixed-window", f"TH2;fixed-window/60=fixed-window/3600={digits(30_000_000, 5)}{digits(500_000, 5)}"),
+    (
+        "sliding-log",
+        f"TH2;sliding-log/60=sliding-log/3600={digits(LATER_MS, 5) * 2}{LATER_MS >> 22}/3,0:3;{LATER_MS >> 22}/3,0:3",
+    ),
+    (
+        "sliding-window-counter",
+        "TH1;sliding-window-counter/60000=30000000;sliding-window-counter/3600000=500000;5;5;0;0;",
+    ),
+    ("gcra", f"TH1;gcra/60000={LATER_MS};gcra/3600000={LATER_MS};4;4;20000;3200000;"),
 ]
 
 
 @pytest.mark.parametrize(("algorithm", "text"), TEXTS)
 async def test_a_state_is_one_short_text(world: StoreWorld, algorithm: Algorithm, text: str) -> None:
-    """All windows are in one value: their names, then what counts in each, then the older units of each."""
+    """All windows are in one value: their names, then what counts in each, then the older units of each.
+
+    If an algorithm has slots, the digits of each window have a fixed width, so that a take changes them in place.
+    """
     policy = PER_WINDOW[algorithm]
     await take(world, 3, policy)
     await world.advance(4_000)
 
     await take(world, 2, policy)
 
-    assert (await stored(world))[0] == f"TH1;{text}".encode()
+    assert (await stored(world))[0] == text.encode()
+
+
+#    a value as an earlier version stored it, and what is stored after 2 more units
+FORMER: list[tuple[Algorithm, str, str]] = [
+    (
+        "sliding-window",
+        "TH1;60000/16=479999999;3600000/16=8000000;3;3;0;0;",
+        f"TH2;60/16=3600/16={digits(480_000_000, 5)}{digits(8_000_000, 5)}3,{479_999_999 % 17}:3",
+    ),
+    (
+        "sliding-log",
+        f"TH1;sliding-log/60000={START_MS};sliding-log/3600000={START_MS};3;3;0;0;",
+        f"TH2;sliding-log/60=sliding-log/3600={digits(START_MS, 5) * 2}{START_MS >> 22}/;{START_MS >> 22}/",
+    ),
+    (
+        "fixed-window",
+        "TH1;fixed-window/60000=30000000;fixed-window/3600000=500000;3;3;0;0;",
+        f"TH2;fixed-window/60=fixed-window/3600={digits(30_000_000, 5)}{digits(500_000, 5)}",
+    ),
+]
+
+
+@pytest.mark.parametrize("script", ["limits/take", "limits/take_all", "limits/take_up_to"])
+@pytest.mark.parametrize(("algorithm", "former", "text"), FORMER)
+async def test_a_value_of_the_former_form_counts_and_is_replaced(
+    world: StoreWorld, algorithm: Algorithm, former: str, text: str, script: str
+) -> None:
+    """What an earlier version stored is read by every script, and has the new form after the next charge."""
+    policy = PER_WINDOW[algorithm]
+    await world.command("limits", "SET", KEY, former)
+
+    looked = (await take(world, 0, policy)).verdicts[0]
+    unchanged = (await stored(world))[0]
+    if script == "limits/take_up_to":
+        await twins.ask(world, script, KEY, policy, 2)
+    else:
+        await twins.take(world, [(KEY, policy, 2)], script)
+
+    assert [one.remaining for one in looked.statuses] == [7, 97]
+    assert unchanged == former.encode()
+    assert (await stored(world))[0] == text.encode()
+
+
+async def test_equal_keys_of_one_call_see_each_other(world: StoreWorld) -> None:
+    """In one call each take counts what those before it took from the same key, under whatever policy."""
+    wider = Policy(name="api", limits=(TEN, HUNDRED, Limit(units=50, window_ms=86_400_000)))
+    takes = [(KEY, TEN_ONLY, 1), (KEY, TEN_ONLY, 2), (OTHER, TEN_ONLY, 1), (KEY, TEN_ONLY, 8), (KEY, TEN_ONLY, 1)]
+    mixed = [(KEY, API, 1), (KEY, API, 1), (KEY, wider, 1), (KEY, wider, 1), (KEY, API, 1), (KEY, API, 0)]
+
+    for _ in range(2):
+        one = twins.answer(await twins.take(world, takes), [policy for _, policy, _ in takes]).verdicts
+        await world.advance(3_750)
+    await world.clear()
+    several = twins.answer(await twins.take(world, mixed), [policy for _, policy, _ in mixed]).verdicts
+
+    assert [verdict.statuses[0].remaining for verdict in one] == [5, 3, 8, 3, 2]
+    assert [verdict.allowed for verdict in one] == [True, True, True, False, True]
+    assert [[status.remaining for status in verdict.statuses] for verdict in several] == [
+        [9, 99],
+        [8, 98],
+        [7, 97, 49],
+        [6, 96, 48],
+        [5, 95],
+        [5, 95],
+    ]
+
+
+@pytest.mark.parametrize("idle_ms", [26_300_000, 35_000_000, (1 << 22) * 1_000 // 120])
+async def test_windows_of_very_different_length_keep_their_place(world: StoreWorld, idle_ms: int) -> None:
+    """A second of which millions of slots end within the life of the value is read as over, not as ahead or present."""
+    second, year = Limit(units=10, window_ms=1_000, resolution=120), Limit(units=100, window_ms=366 * 86_400_000)
+    policy = Policy(name="api", limits=(second, year))
+    await take(world, 10, policy)
+    await take(world, 0, policy)
+    await world.advance(idle_ms)
+
+    answer = await take(world, 10, policy)
+    full = await take(world, 1, policy)
+
+    assert (answer.discarded, answer.verdicts[0].allowed) == (0, True)
+    assert [one.remaining for one in answer.verdicts[0].statuses] == [0, 80]
+    assert not full.verdicts[0].allowed
+
+
+async def test_two_short_windows_are_charged_in_place(world: StoreWorld) -> None:
+    """A text too short for the server to write a part of it is stored whole, with the end that it had."""
+    limits = (Limit(units=10, window_ms=60_000, resolution=1), Limit(units=9, window_ms=70_000, resolution=1))
+    policy = Policy(name="api", limits=limits)
+    await take(world, 1, policy)
+    before, before_ms = await stored(world)
+
+    verdicts = [(await take(world, 2, policy)).verdicts[0] for _ in range(2)]
+    together = twins.answer(await twins.take(world, [(KEY, policy, 1)] * 2), [policy] * 2).verdicts
+    after, after_ms = await stored(world)
+
+    assert [[one.remaining for one in verdict.statuses] for verdict in (*verdicts, *together)] == [
+        [7, 6],
+        [5, 4],
+        [4, 3],
+        [3, 2],
+    ]
+    assert before == f"TH2;60/1=70/1={digits(START_MS // 60_000, 1)}{digits(START_MS // 70_000, 1)}".encode()
+    assert after == f"TH2;60/1=70/1={digits(START_MS // 60_000, 7)}{digits(START_MS // 70_000, 7)}".encode()
+    assert before_ms - 1_000 <= after_ms <= before_ms
+
+
+async def test_a_take_in_the_same_slots_leaves_the_end_of_life(world: StoreWorld) -> None:
+    """A value lives until its newest slots are released, so that a take in these slots need not prolong it."""
+    await take(world, 1)
+    await world.advance(3_749)
+    before = await stored(world)
+
+    await take(world, 1)
+    same = await stored(world)
+    await world.advance(1)
+    await take(world, 1)
+    later = await stored(world)
+
+    assert before[0] != same[0]
+    assert before[1] - 50 <= same[1] <= before[1]
+    assert 3_826_000 - 3_750 - world.real_elapsed_ms - 1 <= later[1] <= 3_826_000 - 3_750
+
+
+@pytest.mark.parametrize("call", ["refund", "settle"])
+async def test_a_value_whose_newest_slot_is_empty_lives_longer_after_a_take(world: StoreWorld, call: str) -> None:
+    """What is written without a charge ends with its previous units; a take in the same slot prolongs it."""
+    await take(world, 3, TEN_ONLY)
+    await world.advance(30_000)
+    if call == "refund":
+        await refund(world, 1, TEN_ONLY)
+    else:
+        await reserve(world, "a", 1, policy=TEN_ONLY)
+        await settle(world, "a", 0, TEN_ONLY)
+    _, before_ms = await stored(world)
+
+    await take(world, 1, TEN_ONLY)
+
+    assert before_ms <= 34_750
+    assert 64_750 - world.real_elapsed_ms - 1 <= (await stored(world))[1] <= 64_750
 
 
 async def test_a_log_is_as_long_as_its_units(world: StoreWorld) -> None:
@@ -275,22 +430,28 @@ async def test_a_foreign_value_counts_as_nothing(world: StoreWorld, value: bytes
     assert (held[0], (await reserve(world, "b", 1))[0]) == (1, 0)
 
 
-#    damage done to a value that counts 3 of a minute and of an hour, and what is left of each limit then
+MINUTE, HOUR = digits(480_000_000, 3), digits(8_000_000, 3)
+
+#    a damaged value that counted 3 of a minute and of an hour, and what is left of each limit then
 DAMAGED = [
-    ((b"60000/16=480000000;", b"60000/16=x;"), [10, 97]),
-    ((b"3600000/16=", b"another=name="), [7, 100]),
-    ((b";3;3;", b";3;"), [7, 100]),
-    ((b";3;3;0;0;", b";x;x;0;0;"), [10, 100]),
-    ((b";0;0;", b";x;"), [7, 97]),
+    (f"TH2;60/16=3600/16={'x' * 16}{HOUR}", [10, 97]),
+    (f"TH2;60/16=another={MINUTE}{HOUR}", [7, 100]),
+    (f"TH2;60/16=3600/16={MINUTE}{HOUR[:-1]}", [7, 100]),
+    (f"TH2;60/16=3600/16={'x' * 32}", [10, 100]),
+    (f"TH2;60/16=3600/16={MINUTE}{HOUR};x", [7, 97]),
+    ("TH2;60/16=3600/16=", [10, 100]),
+    ("TH1;60000/16=x;3600000/16=8000000;3;3;0;0;", [10, 97]),
+    ("TH1;60000/16=480000000;another=name=8000000;3;3;0;0;", [7, 100]),
+    ("TH1;60000/16=480000000;3600000/16=8000000;3;0;0;", [7, 100]),
+    ("TH1;60000/16=480000000;3600000/16=8000000;x;x;0;0;", [10, 100]),
+    ("TH1;60000/16=480000000;3600000/16=8000000;3;3;x;", [7, 97]),
 ]
 
 
-@pytest.mark.parametrize(("damage", "left"), DAMAGED)
-async def test_damage_is_no_error(world: StoreWorld, damage: tuple[bytes, bytes], left: list[int]) -> None:
+@pytest.mark.parametrize(("damaged", "left"), DAMAGED)
+async def test_damage_is_no_error(world: StoreWorld, damaged: str, left: list[int]) -> None:
     """Damaged parts of a value count as nothing, the others still count, and the next take repairs it."""
-    await take(world, 3)
-    value, _ = await stored(world)
-    await world.command("limits", "SET", KEY, (value or b"").replace(*damage))
+    await world.command("limits", "SET", KEY, damaged)
 
     looked = (await take(world, 0)).verdicts[0]
     await take(world, 1)

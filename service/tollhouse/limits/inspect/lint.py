@@ -22,7 +22,7 @@ Level = Literal["warning", "note"]
 
 _EXACT: Final = frozenset({"sliding-window", "sliding-log"})
 """Algorithms that never admit more than a limit in a trailing window; the others may admit up to that much again."""
-_HEAD_BYTES: Final = len("TH1;")
+_HEAD_BYTES: Final = len("TH2;")
 _LATEST_MS: Final = 9_999_999_999_999
 """The last time with 13 digits, in the year 2286."""
 _LEASE_BYTES: Final = 32 + len(str(_LATEST_MS))
@@ -169,7 +169,10 @@ def _lists(policy: Policy, ipv6_prefix_bits: int) -> Iterator[str]:
 
 
 def _window_bytes(policy: Policy, limit: Limit) -> int:
-    """Measure `name=index;`, `total;` and `sum,slot:units,…;`, which has a pair for each previous sub-bucket."""
+    """Measure the larger form of a window; `sum,slot:units,…;` has a pair for each previous sub-bucket.
+
+    One has `name=index;` and `total;`, the other `name=` without three zeros, 16 digits and the rest of the index.
+    """
     window, units = _digits(limit.window_ms), _digits(limit.capacity)
     name, slots, rest, previous = len(policy.algorithm) + 1 + window, limit.window_ms, max(window, units), 0
     match policy.algorithm:
@@ -182,7 +185,9 @@ def _window_bytes(policy: Policy, limit: Limit) -> int:
             previous = limit.units * (3 + window)
         case _:
             pass
-    return name + _digits(_LATEST_MS * slots // limit.window_ms) + units + rest + previous + len("=;;;")
+    index = _LATEST_MS * slots // limit.window_ms
+    head = max(_digits(index) + units, 16 + _digits(index >> 22) + len("/") - len("000"))
+    return name + head + rest + previous + len("=;;;")
 
 
 def _digits(number: int) -> int:
