@@ -2,8 +2,9 @@
 
 New names follow RFC 8265 (PRECIS, UsernameCaseMapped): letters, digits and marks of any script, printable ASCII, and
 single spaces. They leave out what cannot be seen and what another character stands for; and in one part of a name only
-scripts that are written together, so that no Cyrillic letter stands in for a Latin one. Names from before these rules
-log in as ever: `canonical`, which finds an account, maps and refuses nothing more than it did.
+scripts that are written together, so that no Cyrillic letter stands in for a Latin one. Nor may a whole name of other
+letters look like one of ASCII. Names from before these rules log in as ever: `canonical`, which finds an account, maps
+and refuses nothing more than it did.
 
 Two differences from RFC 8265 keep those accounts reachable: case is folded as Unicode's caseless matching does it, and
 full-width letters are refused instead of mapped.
@@ -12,9 +13,10 @@ full-width letters are refused instead of mapped.
 from __future__ import annotations
 
 import unicodedata
-from itertools import chain, pairwise
+from itertools import pairwise
 from typing import Final
 
+from tollhouse.accounts.characters import REFUSED, is_recent, skeleton
 from tollhouse.errors import InvalidInput
 from tollhouse.sessions.validation import named_user, valid_text
 
@@ -24,24 +26,6 @@ _CATEGORIES: Final = frozenset({"Ll", "Lu", "Lo", "Lm", "Nd", "Mn", "Mc"})
 _EXCEPTIONS: Final = frozenset("\u06fd\u06fe\u0f0b\u3007")
 """Characters of other categories that RFC 8264, 9.6, admits."""
 
-_REFUSED: Final = frozenset(
-    map(
-        chr,
-        chain(
-            # Default_Ignorable_Code_Point, so far as it has letters and marks: fillers, joiners, variation selectors
-            (0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x3164, 0xFFA0),
-            range(0x180B, 0x1810),
-            range(0xFE00, 0xFE10),
-            range(0xE0100, 0xE01F0),
-            # the parts of old Hangul syllables, which look like whole ones
-            range(0x1100, 0x1200),
-            range(0xA960, 0xA980),
-            range(0xD7B0, 0xD800),
-            # tone marks, repeat marks and fillers that RFC 8264, 9.6, refuses
-            (0x0640, 0x07FA, 0x302E, 0x302F, 0x3031, 0x3032, 0x3033, 0x3034, 0x3035, 0x303B),
-        ),
-    )
-)
 _WRITTEN_TOGETHER: Final = frozenset({"LATIN", "CJK", "HIRAGANA", "KATAKANA", "HANGUL", "BOPOMOFO"})
 """Scripts that may be mixed; a letter's script is the first word of its Unicode name."""
 
@@ -75,6 +59,9 @@ def canonical_new(name: str) -> str:
     local, _, domain = folded.partition("@")
     if not all(map(_reads_one_way, (*local.split(" "), *domain.split(".")))):
         raise InvalidInput("user", name, "do not mix scripts, digits or directions of writing in one part of the name")
+    if not folded.isascii() and skeleton(folded).isascii():
+        remedy = f"it looks like {skeleton(folded)!r}; write it so, or with a letter that shows its script"
+        raise InvalidInput("user", name, remedy)
     return folded
 
 
@@ -87,7 +74,8 @@ def _is_allowed(character: str) -> bool:
     if character.isascii():
         return character.isprintable()
     category = unicodedata.category(character)
-    return (category in _CATEGORIES or character in _EXCEPTIONS) and character not in _REFUSED
+    is_kind = category in _CATEGORIES or character in _EXCEPTIONS
+    return is_kind and character not in REFUSED and not is_recent(character)
 
 
 def _reads_one_way(part: str) -> bool:

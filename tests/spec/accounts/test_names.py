@@ -8,6 +8,7 @@ import pytest
 
 from tests.accounts import RIGHT, Setup
 from tollhouse.accounts.accounts import LoginSucceeded
+from tollhouse.accounts.characters import is_recent, skeleton
 from tollhouse.accounts.names import canonical, canonical_new
 from tollhouse.errors import InvalidInput
 from tollhouse.keys import UNNAMED
@@ -30,6 +31,9 @@ ACCEPTED = [
     ("\u05d3\u05d5\u05d3",) * 2,  # David
     ("\u0e01\u0e34\u0e15\u0e15\u0e34",) * 2,
     ("Nguy\u1ec5n", "nguy\u1ec5n"),
+    ("\u0131\u015f\u0131k",) * 2,  # Turkish: the cedilla shows that the dotless letters are meant
+    ("\u0441\u0430\u0440\u0430 \u0438\u0432\u0430\u043d\u043e\u0432\u0430",) * 2,  # Sara Ivanova
+    ("\u03c3\u03bf\u03c6\u03af\u03b1",) * 2,  # Sofia
     ("\U00017000",) * 2,  # a Tangut ideograph, which Unicode names by a rule
     ("\u3007",) * 2,  # the ideographic zero, an exception of RFC 8264
 ]
@@ -74,6 +78,19 @@ REFUSED = [
     ("a mark after a space", "ada \u0301"),
     ("a mark twice", "a\u0301\u0301da"),
     ("a part of an old Hangul syllable", "\u1100"),
+    ("Cyrillic letters that look like Latin ones", "\u0440\u0430\u0443\u0440\u0430"),
+    ("a Cyrillic name before a Latin domain", "\u0441\u0430\u0440\u0430@example.com"),
+    ("Greek letters that look like Latin ones", "\u03bf\u03c1\u03bf"),
+    ("Armenian letters that look like Latin ones", "\u0578\u0585\u0578"),
+    ("Cherokee letters that look like Latin ones", "\u13aa\u13d9\u13aa"),
+    ("a Latin letter that looks like another", "p\u0251ypal"),
+    ("a dotless i", "adm\u0131n"),
+    ("a click that looks like an exclamation mark", "ada\u01c3"),
+    ("a Devanagari digit that looks like a letter", "\u0966"),
+    ("a letter of Unicode 15", "\U0001e4d0"),
+    ("an ideograph of Unicode 15", "\U00031350"),
+    ("an ideograph of Unicode 15.1", "\U0002ebf0"),
+    ("a letter of Unicode 16", "\U00010d4a"),
     ("a letter stretcher", "\u0639\u0640\u0644"),
 ]
 
@@ -120,16 +137,37 @@ def test_nothing_that_is_shown_as_nothing_is_in_a_new_name():
     assert [ascii(one) for one in ignorable if accepted_after("\uac00", one) is not None] == []
 
 
+def test_every_version_of_python_has_the_same_new_names():
+    """What a later Unicode adds is refused on every version: another process may fold it to another name."""
+    recent = [chr(code) for code in range(0x80, 0x110000) if is_recent(chr(code))]
+
+    assert len(recent) > 26_000
+    assert [ascii(one) for one in recent if accepted_after("", one) is not None] == []
+    if unicodedata.unidata_version == "14.0.0":
+        assert {unicodedata.category(one) for one in recent} == {"Cn"}
+
+
+def test_no_name_of_ascii_has_a_look_alike():
+    """A name that reads as another one of ASCII is refused, and no name of ASCII is."""
+    ascii_name = "".join(chr(code) for code in range(0x21, 0x7F))
+
+    assert skeleton(ascii_name) == ascii_name
+    assert canonical_new("paypal.support-1@example.com") == "paypal.support-1@example.com"
+
+
 def accepted_after(first, character):
     """Return the spelling of a name of two characters, without the first; None if it is refused."""
     try:
-        return canonical_new(first + character)[1:]
+        return canonical_new(first + character)[len(first) :]
     except InvalidInput:
         return None
 
 
 #    names that accounts may have had before new ones were held to these rules
-OLD_NAMES = ["a\u2800b", "\uff41\uff44\uff41", "\u0430da", "ada  lovelace", "a\u3164b", "a\ue000b", "\u2603"]
+OLD_NAMES = [
+    *("a\u2800b", "\uff41\uff44\uff41", "\u0430da", "ada  lovelace", "a\u3164b", "a\ue000b", "\u2603"),
+    *("\u0441\u0430\u0440\u0430", "\U00031350"),  # Sara; an ideograph of Unicode 15
+]
 
 
 @pytest.mark.parametrize("name", OLD_NAMES, ids=ascii)
