@@ -26,6 +26,26 @@ PRIMARY: Final = Placeholder.PRIMARY
 Argument = str | bytes | int | Placeholder
 """An argument of a script; integers are sent as decimal text."""
 
+
+class FixedArguments:
+    """The `values` that many calls of a script on one key have in common: a store packs them once, into `packed`.
+
+    Whatever else takes arguments reads it as the sequence of its values.
+    """
+
+    __slots__ = ("packed", "values")
+
+    def __init__(self, values: tuple[str | int, ...]) -> None:
+        self.values = values
+        self.packed: bytes | None = None
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __getitem__(self, position: int) -> str | int:
+        return self.values[position]
+
+
 _GIVEN_BY_CALLERS = 2
 """The number of the first argument that callers give; the one before is the time."""
 _INCLUDE = re.compile(r"^--#include (lib/[a-z_]+\.lua)$", re.MULTILINE)

@@ -11,19 +11,20 @@ from typing import Any
 
 import tollhouse
 from tests.failures.test_store import Server, store_on
-from tollhouse import scripts
 from tollhouse.keyring import Keyring
 from tollhouse.limits.limiter import Limiter
 from tollhouse.limits.policy.notation import parse_policy
 from tollhouse.metrics import Metrics
+from tollhouse.scripts import load
 
 CALL_MAX = 11
 """Functions of ours that one call enters, coroutines that it resumes included."""
-TAKE_MAX = 30
+TAKE_MAX = 32
 """Those that one take alone enters, its call included."""
 JOINT_TAKE_MAX = 14
 """Those that each of fifty takes that share a call enters, its part of the call included."""
 TOGETHER = 50
+TAKE = {"limits/take": load()["limits/take"]}
 _PACKAGE = str(Path(tollhouse.__file__).parent)
 
 
@@ -37,7 +38,7 @@ async def test_a_call_passes_few_functions(tmp_path: Path) -> None:
 
 async def test_a_take_alone_passes_few_functions(tmp_path: Path) -> None:
     """A take that no other one joins pays for no batch."""
-    async with store_on(tmp_path, Server(lambda _: reply_to(1)), scripts=scripts.load()) as store:
+    async with store_on(tmp_path, Server(lambda _: reply_to(1)), scripts=TAKE) as store:
         limiter = Limiter(store, {"api": parse_policy("api", "100/minute")}, Keyring(), Metrics())
         entered = await functions_entered(lambda: limiter.take("api", "ada"))
 
@@ -46,7 +47,7 @@ async def test_a_take_alone_passes_few_functions(tmp_path: Path) -> None:
 
 async def test_a_take_among_others_passes_few_functions(tmp_path: Path) -> None:
     """What fifty takes that share a call enter for each of them has a bound."""
-    async with store_on(tmp_path, Server(lambda _: reply_to(TOGETHER)), scripts=scripts.load()) as store:
+    async with store_on(tmp_path, Server(lambda _: reply_to(TOGETHER)), scripts=TAKE) as store:
         limiter = Limiter(store, {"api": parse_policy("api", "100/minute")}, Keyring(), Metrics())
         keys = [f"user-{number}" for number in range(TOGETHER)]
         entered = await functions_entered(lambda: asyncio.gather(*(limiter.take("api", key) for key in keys)))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -14,7 +15,7 @@ from tests.failures.test_connection import scripted_server
 from tests.worlds import StoreWorld
 from tollhouse.errors import ConfigurationError, ScriptFailed, StoreUnavailable
 from tollhouse.metrics import Metrics
-from tollhouse.scripts import PRIMARY, Script, Scripts
+from tollhouse.scripts import PRIMARY, Argument, FixedArguments, Script, Scripts
 from tollhouse.stores.discovery.locator import StaticLocator
 from tollhouse.stores.store import Store
 from tollhouse.stores.transport.dialer import Login
@@ -96,6 +97,18 @@ async def test_a_flushed_script_is_sent_again(embedded: StoreWorld) -> None:
     await embedded.command("limits", "SCRIPT", "FLUSH")
 
     assert await embedded.stores.limits.run("limits/reset", [key], []) == [0]
+
+
+async def test_a_flushed_script_is_sent_again_with_arguments_that_were_packed_before(embedded: StoreWorld) -> None:
+    """What is sent as text after NOSCRIPT has the same arguments as what was sent by its hash."""
+    key, take = "tollhouse:rate:{t}:x", FixedArguments((1, "sliding-window", 1, 100, 60_000, 16, 1, 2))
+    run = embedded.stores.limits.run
+    first = await run("limits/take", [key], cast("Sequence[Argument]", take))
+
+    await embedded.command("limits", "SCRIPT", "FLUSH")
+    second, third = [await run("limits/take", [key], cast("Sequence[Argument]", take)) for _ in range(2)]
+
+    assert [reply[4] for reply in (first, second, third)] == [98, 96, 94]
 
 
 async def test_a_call_that_may_have_run_is_not_repeated(tmp_path: Path) -> None:

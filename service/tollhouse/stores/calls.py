@@ -17,8 +17,8 @@ from typing import Any, Literal, cast
 from tollhouse.clock import ServerClock
 from tollhouse.errors import Outcome, ScriptFailed, StoreError, StoreUnavailable, worst
 from tollhouse.metrics import Metrics
-from tollhouse.scripts import Argument, Script, Scripts
-from tollhouse.stores.arguments import with_primary
+from tollhouse.scripts import Argument, FixedArguments, Script, Scripts
+from tollhouse.stores.arguments import packed_call, with_primary
 from tollhouse.stores.reconnecting import ReconnectingConnection
 from tollhouse.stores.replay import Replay
 from tollhouse.stores.replica_shortage import ReplicaShortage
@@ -193,6 +193,8 @@ class ScriptCalls:
         deadline_s: float,
     ) -> asyncio.Future[Any]:
         """Send a script once. Every call passes here: that it is no coroutine saves each of them one."""
+        if past is None and isinstance(args, FixedArguments):
+            return connection.send(packed_call(script.sha, keys, self._clock(), args), deadline_s)
         command, body = "EVALSHA", script.sha
         if past is not None:
             past.connection = connection

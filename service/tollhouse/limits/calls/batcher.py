@@ -24,7 +24,7 @@ from collections import deque
 from collections.abc import Generator, Sequence
 from contextvars import Context
 from types import coroutine
-from typing import Final
+from typing import Final, cast
 
 from tollhouse.errors import ScriptFailed, StoreRefused, StoreUnavailable
 from tollhouse.limits.calls.calls import Calls
@@ -84,9 +84,8 @@ class Batcher:
         self._queue.clear()
         self._solo_calls += 1
         sent_ms = self._clock()
-        args = (*request.compiled.solo_arguments, request.cost)
         try:
-            reply = await self._store.run("limits/take", (request.state_key,), args)
+            reply = await self._store.run("limits/take", (request.state_key,), _solo_arguments(request))
         except StoreUnavailable:
             return self._decider.on_outage(request)
         finally:
@@ -222,6 +221,16 @@ def encode_takes(requests: Sequence[TakeRequest]) -> tuple[list[str], list[Argum
     for compiled in positions:
         args += compiled.batch_arguments
     return [request.state_key for request in requests], args + costs
+
+
+def _solo_arguments(request: TakeRequest) -> Sequence[Argument]:
+    """Return the arguments of a call for one take; nearly all have the cost of their policy."""
+    fixed = request.compiled.solo_arguments
+    return (
+        cast("Sequence[Argument]", fixed)
+        if request.cost == request.compiled.cost
+        else (*fixed.values[:-1], request.cost)
+    )
 
 
 def resolved_future(decision: Decision) -> asyncio.Future[Decision]:

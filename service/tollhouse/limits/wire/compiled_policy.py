@@ -11,14 +11,14 @@ from tollhouse.errors import InvalidInput
 from tollhouse.limits.policy.access_list import EVERY_KEY, AccessLists, compile_access_lists
 from tollhouse.limits.policy.catalog import by_name
 from tollhouse.limits.policy.policy import WINDOW_MS_MAX, Limit, Policy
-from tollhouse.scripts import Argument
+from tollhouse.scripts import Argument, FixedArguments
 
 
 class CompiledPolicy(Struct, frozen=True, kw_only=True, eq=False):
     """A policy of one generation; objects of two generations are never equal, even if their values are.
 
     `arguments` are the algorithm and the limits as scripts take them; `batch_arguments` has the number of limits as
-    well, for scripts that take several policies; `solo_arguments` has all that is sent of a take alone before its cost.
+    well, for scripts that take several policies; `solo_arguments` are those of a take alone with the policy's `cost`.
     A cost above `capacity` never fits. `shadows` are the policies whose `shadow_of` names this one. `access_lists` is
     None if the policy has no list. `is_concurrency` says that it grants leases. `caches_refusals` says that a refusal
     may be repeated without a call: not if every take has to be counted. `local_share` has the part of the limits that
@@ -30,7 +30,7 @@ class CompiledPolicy(Struct, frozen=True, kw_only=True, eq=False):
     cost: int
     arguments: tuple[Argument, ...]
     batch_arguments: tuple[Argument, ...]
-    solo_arguments: tuple[Argument, ...]
+    solo_arguments: FixedArguments
     limit_texts: tuple[str, ...]
     windows: tuple[tuple[int, int], ...]
     capacity: int
@@ -74,7 +74,7 @@ def _compile(policy: Policy, shadows: tuple[CompiledPolicy, ...], instances: int
         cost=policy.cost,
         arguments=(policy.algorithm, *numbers),
         batch_arguments=(policy.algorithm, len(policy.limits), *numbers),
-        solo_arguments=(1, policy.algorithm, len(policy.limits), *numbers, 1),
+        solo_arguments=FixedArguments((1, policy.algorithm, len(policy.limits), *numbers, 1, policy.cost)),
         limit_texts=tuple(limit.text for limit in policy.limits),
         windows=tuple((limit.units, limit.window_ms) for limit in policy.limits),
         capacity=min(limit.capacity for limit in policy.limits),

@@ -237,6 +237,31 @@ async def test_a_cancelled_take_of_a_call_that_fails_leaves_no_trace(setup: Setu
     assert [type(one) for one in answers] == [ScriptFailed, asyncio.CancelledError, ScriptFailed]
 
 
+async def test_a_cancelled_take_of_a_call_without_a_reply_leaves_no_trace(setup: Setup, store: WatchedStore) -> None:
+    """The outage rule decides the other takes of the call."""
+    store.hold()
+    tasks = [asyncio.create_task(setup.limits.take("ten", "ada")) for _ in range(3)]
+    await store.until_in_flight(1)
+    tasks[1].cancel()
+    store.fail()
+    await ticks()
+
+    store.release()
+    answers = await asyncio.gather(*tasks, return_exceptions=True)
+
+    assert [isinstance(one, Decision) and one.degraded for one in answers] == [True, False, True]
+
+
+async def test_a_solo_take_of_another_cost_than_its_policy_has(setup: Setup, store: WatchedStore) -> None:
+    """Its arguments are those of the policy, but for the cost."""
+    for cost in (None, 1, 3, 0):
+        await setup.limits.take("hundred", "ada", cost)
+
+    assert [call.args for call in store.calls] == [
+        (1, "sliding-window", 1, 100, 60_000, 16, 1, cost) for cost in (1, 1, 3, 0)
+    ]
+
+
 async def test_a_defect_of_the_store_is_not_hidden(
     setup: Setup, store: WatchedStore, caplog: pytest.LogCaptureFixture
 ) -> None:
