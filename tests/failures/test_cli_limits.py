@@ -88,7 +88,7 @@ def test_what_else_is_wrong_in_a_file_is_linted_too(tmp_path: Path, text: str, w
 def test_policies_are_listed(tmp_path: Path) -> None:
     """List prints every policy in force, with the lengths of its lists but not their entries."""
     (tmp_path / "tollhouse.toml").write_text(
-        f'{HUNDRED}on_outage = "closed"\ncost = 2\nkey = "user"\ndeny = ["user:mallory"]\n'
+        f'{HUNDRED}on_outage = "closed"\ncost = 2\nkey = "user"\ndeny = ["user:mallory"]\nlease = "auto"\n'
         '[limits.policies.next]\nlimit = "3/h"\nshadow_of = "hundred"\n'
         '[limits.policies.seen]\nlimit = "3/h"\nshadow = true\nallow = ["10.0.0.0/8"]\n'
     )
@@ -100,8 +100,9 @@ def test_policies_are_listed(tmp_path: Path) -> None:
     listed = {policy["policy"]: policy for policy in json_output(done)["policies"]}
     assert {"default", "login", "hundred", "next"} <= set(listed)
     assert listed["hundred"]["limit"] == "5/hour; 100/day"
+    assert (listed["hundred"]["lease"], listed["next"]["lease"]) == ("auto", "off")
     assert (listed["hundred"]["on_outage"], listed["hundred"]["deny_entries"]) == ("closed", 1)
-    assert "cost 2, key user, 1 denied" in shown.stdout
+    assert "cost 2, key user, lease auto, 1 denied" in shown.stdout
     assert "shadow of hundred" in shown.stdout
     assert "shadow, 1 allowed" in shown.stdout
     assert "mallory" not in shown.stdout + done.stdout

@@ -236,6 +236,7 @@ async def test_policies_are_listed_as_they_are_written(limits: Limited) -> None:
     assert policies["bucket"]["text"] == "10/second burst 20"
     assert (policies["jobs"]["algorithm"], policies["strict"]["on_outage"]) == ("concurrency", "closed")
     assert policies["watched"]["shadow"] is True
+    assert {policy["lease"] for policy in policies.values()} == {"off"}
     assert "mallory" not in response.text
 
 

@@ -15,7 +15,7 @@ from tests import twins
 from tests.histories import moves, policies
 from tests.worlds import START_MS, StoreWorld
 from tollhouse.errors import InvalidInput
-from tollhouse.limits.algorithms import evaluate
+from tollhouse.limits.algorithms import evaluate, quota
 from tollhouse.limits.algorithms import take_all as joint
 from tollhouse.limits.algorithms.counters import Hold, SubjectState
 from tollhouse.limits.algorithms.evaluate import Verdict
@@ -62,6 +62,17 @@ class Settle(Struct, frozen=True, kw_only=True):
     actual: int
 
 
+class LeaseQuota(Struct, frozen=True, kw_only=True):
+    """Give units of a moment back, then take, and lease more; with other algorithms than the default just take."""
+
+    key: str
+    cost: int
+    per_second: int
+    terms: quota.Terms
+    left: int
+    age_ms: int
+
+
 class ChangeLimits(Struct, frozen=True, kw_only=True):
     """Change the units of every limit of a subject's policy, as new settings do; then take one unit."""
 
@@ -69,7 +80,8 @@ class ChangeLimits(Struct, frozen=True, kw_only=True):
     percent: int
 
 
-Call = Takes | TakeAll | TakeUpTo | Refund | Reserve | Settle
+Counted = Takes | TakeAll | TakeUpTo | Refund | Reserve | Settle
+Call = Counted | LeaseQuota
 History = tuple[dict[str, Policy], list[tuple[int, Call | ChangeLimits]]]
 
 
@@ -92,6 +104,20 @@ def histories(draw: st.DrawFn) -> History:
         st.builds(Reserve, key=key, name=name, units=st.integers(0, 3), held_ms=st.just(3_600_000)),
         st.builds(Settle, key=key, name=name, actual=units),
         st.builds(Settle, key=key, name=name, actual=st.integers(0, 3)),
+        st.builds(
+            LeaseQuota,
+            key=key,
+            cost=units,
+            per_second=st.just(UNITS_MAX) | units,
+            terms=st.builds(
+                quota.Terms,
+                longest_ms=st.sampled_from([1_000, 86_400_000]),
+                parts=st.integers(1, 8),
+                least=st.integers(1, 4),
+            ),
+            left=st.just(0) | units,
+            age_ms=st.just(0) | st.one_of(*map(moves, by_key.values())),
+        ),
         st.builds(ChangeLimits, key=key, percent=st.sampled_from([1, 10, 50, 300])),
     )
     moved = st.one_of(*(moves(policy) for policy in by_key.values()))
@@ -123,14 +149,27 @@ async def _agree(world: StoreWorld, history: History) -> None:
         await _move(world, move_ms)
         if isinstance(call, ChangeLimits):
             by_key[call.key] = _changed(by_key[call.key], call.percent)
-        made = Takes(takes=[(call.key, 1)]) if isinstance(call, ChangeLimits) else call
+        made = _made(call, by_key)
         await _end_what_is_near_its_end(world, states)
         before = dict(states)
-        reply, expected = await _run(world, made, by_key), _decide(made, by_key, states, world.now_ms)
+        reply = await _run(world, made, by_key)
+        if isinstance(made, LeaseQuota):
+            expected = _lease(made, by_key, states, world.now_ms)
+        else:
+            expected = _decide(made, by_key, states, world.now_ms)
         assert reply == expected
         await _assert_stored(world, by_key, before, states)
         if isinstance(made, Takes):
             await _assert_refusals_last(world, by_key, made.takes, expected[1:])
+
+
+def _made(call: Call | ChangeLimits, by_key: Mapping[str, Policy]) -> Call:
+    """Return the call to make: a lease of another algorithm than the default is a take, and so is a change."""
+    if isinstance(call, ChangeLimits):
+        return Takes(takes=[(call.key, 1)])
+    if isinstance(call, LeaseQuota) and by_key[call.key].algorithm != "sliding-window":
+        return Takes(takes=[(call.key, call.cost)])
+    return call
 
 
 async def _run(world: StoreWorld, call: Call, by_key: Mapping[str, Policy]) -> Any:
@@ -156,9 +195,19 @@ async def _run(world: StoreWorld, call: Call, by_key: Mapping[str, Policy]) -> A
         case Settle(key=key, name=name, actual=actual):
             reply = await twins.ask(world, "limits/settle", key, by_key[key], name, actual, "c")
             return twins.counted(reply, by_key[key])
+        case LeaseQuota(key=key):
+            arguments = [*_terms(call), call.left, world.now_ms - call.age_ms, "c"]
+            reply = await twins.ask(world, "limits/lease_quota", key, by_key[key], call.cost, *arguments)
+            foreign, discarded, back, units, at_ms, lasts_ms, *decision = reply
+            assert at_ms == world.now_ms
+            return back, units, lasts_ms, twins.answer([foreign, discarded, *decision], [by_key[key]]).verdicts[0]
 
 
-def _decide(call: Call, by_key: Mapping[str, Policy], states: dict[str, SubjectState], now_ms: int) -> Any:
+def _terms(call: LeaseQuota) -> list[int]:
+    return [call.per_second, call.terms.longest_ms, call.terms.parts, call.terms.least]
+
+
+def _decide(call: Counted, by_key: Mapping[str, Policy], states: dict[str, SubjectState], now_ms: int) -> Any:
     """Return the reply of the twin, and store the state that it leaves."""
     match call:
         case Takes(takes=takes):
@@ -189,6 +238,21 @@ def _decide(call: Call, by_key: Mapping[str, Policy], states: dict[str, SubjectS
         case Settle(key=key, name=name, actual=actual):
             settled, states[key] = evaluate.settle(by_key[key], states[key], name, actual, now_ms)
             return int(settled), evaluate.limit_statuses(by_key[key], states[key], now_ms)
+
+
+def _lease(call: LeaseQuota, by_key: Mapping[str, Policy], states: dict[str, SubjectState], now_ms: int) -> Any:
+    """Return what `_decide` does, of a lease."""
+    leased, states[call.key] = quota.lease_quota(
+        by_key[call.key],
+        states[call.key],
+        call.cost,
+        now_ms,
+        per_second=call.per_second,
+        terms=call.terms,
+        left=call.left,
+        charged_ms=now_ms - call.age_ms,
+    )
+    return leased.back, leased.units, leased.lasts_ms, leased.verdict
 
 
 def _changed(policy: Policy, percent: int) -> Policy:

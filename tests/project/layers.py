@@ -52,6 +52,7 @@ FLOORS: Mapping[str, tuple[frozenset[str], ...]] = {
         frozenset({"algorithms"}),
         frozenset({"wire"}),
         frozenset({"outage"}),
+        frozenset({"quota"}),
         frozenset({"calls"}),
         frozenset({"limiter"}),
         frozenset({"inspect"}),

@@ -28,6 +28,7 @@ class PolicyRow(Struct, frozen=True, kw_only=True):
     key: str | None
     allow_entries: int
     deny_entries: int
+    lease: str
 
 
 class PolicyRows(Struct, frozen=True, kw_only=True):
@@ -51,6 +52,7 @@ def policy_rows(policies: Iterable[Policy]) -> PolicyRows:
                 key=policy.key,
                 allow_entries=len(policy.allow),
                 deny_entries=len(policy.deny),
+                lease=policy.lease,
             )
             for policy in sorted(policies, key=lambda policy: policy.name)
         )
@@ -73,6 +75,8 @@ def _traits(one: PolicyRow) -> Iterator[str]:
         yield f"cost {one.cost:,}"
     if one.key is not None:
         yield f"key {one.key}"
+    if one.lease != "off":
+        yield f"lease {one.lease}"
     for many, what in ((one.allow_entries, "allowed"), (one.deny_entries, "denied")):
         if many:
             yield f"{many:,} {what}"

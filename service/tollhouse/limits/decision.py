@@ -59,7 +59,9 @@ class Decision(Struct, frozen=True, kw_only=True, gc=False):
     `refused_by` is the limit that refuses longest, in canonical notation; None if no limit refuses, for example because
     the key has too many reservations. `limits` is empty if no limit was consulted: the key is on a list, or the store
     did not answer. `degraded` is True if the store did not answer and the policy's `on_outage` rule decided; under
-    `local` the limits are then the share of this process.
+    `local` the limits are then the share of this process. `leased` is True if this process admitted the take from a
+    lease of its own, without the store: `remaining` is then what is left of the lease and what the store had left when
+    it granted that. Takes of other processes since then are not seen.
     """
 
     allowed: bool
@@ -71,6 +73,7 @@ class Decision(Struct, frozen=True, kw_only=True, gc=False):
     refused_by: str | None
     degraded: bool = False
     reason: Reason = "within-limits"
+    leased: bool = False
 
     def __bool__(self) -> bool:
         """Return True if the take was allowed."""

@@ -19,6 +19,7 @@ from tollhouse.limits.calls.batcher import TAKES_MAX, Batcher, resolved_future
 from tollhouse.limits.calls.calls import calls_on
 from tollhouse.limits.calls.decider import decide_by_access_list
 from tollhouse.limits.calls.leases import Leases
+from tollhouse.limits.calls.quota_calls import QuotaCalls
 from tollhouse.limits.calls.refunds import Refunds
 from tollhouse.limits.calls.refusal_cache import RefusalCache
 from tollhouse.limits.calls.reservations import HOLD_MS, Reservations
@@ -30,6 +31,7 @@ from tollhouse.limits.wire.reply import (
     FIRST_DECISION,
     decision_at,
     granted_units,
+    with_lease,
 )
 from tollhouse.limits.wire.request import RequestReader, TakeRequest, checked_units
 from tollhouse.metrics import Metrics
@@ -69,7 +71,8 @@ class Limiter:
             store, metrics, refusals_max=refusals_max, clock=clock, clearings=namespace.rate_clearings
         )
         self._decider = self._calls.decider
-        self._batcher = Batcher(self._calls)
+        self._quota = QuotaCalls(self._calls, sleep=sleep)
+        self._batcher = Batcher(self._calls, self._quota)
         self._all_or_nothing = AllOrNothing(self._calls, self._batcher)
         self._leases = Leases(self._calls, sleep=sleep)
         self._reservations = Reservations(self._calls)
@@ -89,6 +92,11 @@ class Limiter:
         """Return the time by which the age of a take is measured; only differences have a meaning."""
         return self._calls.clock()
 
+    def on_cleared(self, payload: bytes) -> None:
+        """Evict what this process remembers of the key of an announcement: another one gave units back, or reset it."""
+        self.refusals.on_cleared(payload)
+        self._quota.on_cleared(payload)
+
     @property
     def refusals(self) -> RefusalCache:
         """The cache of refusals, which has to hear the announcements of the store."""
@@ -99,9 +107,11 @@ class Limiter:
 
         Raises InvalidInput, and changes nothing, if they do not fit together.
         """
-        self._requests.replace(self._compiled(policies))
+        compiled = self._compiled(policies)
+        self._requests.replace(compiled)
         self._policies = MappingProxyType(dict(policies))
         self.refusals.clear()
+        self._quota.on_policies(compiled)
 
     def switch(self, *, on: bool | None) -> None:
         """Enable or disable all limits; None means as the limiter was opened."""
@@ -109,8 +119,9 @@ class Limiter:
         self.replace_policies(self._policies)
 
     def forget(self) -> None:
-        """Drop what this process remembers of refusals, and what it counted and granted during an outage."""
+        """Drop what this process remembers of refusals, its quota leases, and what it did during an outage."""
         self.refusals.clear()
+        self._quota.forget()
         self._calls.fallback.local.forget()
 
     async def take(self, policy: str, key: str, cost: int | None = None) -> Decision:
@@ -142,7 +153,7 @@ class Limiter:
         """Take as many units as there are, `most` at most; the decision's cost is how many. Refuse if there is none."""
         request = self._requests.read(policy, key, checked_units("most", most, least=1))
         one_unit = replace(request, cost=1, shadows=())
-        known = self._decider.without_store(one_unit)
+        known = self._decider.without_store(one_unit, may_lease=False)
         if known is not None:
             return granted_units(request, request.cost if known.allowed else 0, known)
         sent_ms = self._calls.clock()
@@ -170,7 +181,7 @@ class Limiter:
         if listed is not None:
             return listed
         reply = await self._calls.run("limits/peek", request, [request.cost, *request.compiled.arguments])
-        return decision_at(request, reply, FIRST_DECISION)
+        return with_lease(request, decision_at(request, reply, FIRST_DECISION), self._calls.quota.left(request))
 
     async def refund(self, policy: str, key: str, cost: int | None = None) -> Decision:
         """Refund up to `cost` units, never more than were taken; the decision's cost is how many."""
@@ -206,6 +217,7 @@ class Limiter:
     async def reset(self, policy: str, key: str) -> bool:
         """Delete what is stored of the subject under the policy, leases included; return False if there was nothing."""
         subject = self._requests.read_subject(policy, key)
+        self._quota.drop(subject.state_key)
         reply = await self._calls.run_clearing("limits/reset", subject, [self._calls.clearings])
         return reply[0] == 1
 
@@ -238,6 +250,7 @@ class Limiter:
         """Wait, for a bounded time, until refunds and releases for callers that are gone are sent."""
         await self._calls.cleanups.aclose()
         await self._refunds.aclose()
+        await self._quota.aclose()
 
     def _compiled(self, policies: Mapping[str, Policy]) -> dict[str, CompiledPolicy]:
         return compile_policies(policies, self._instances, enabled=self._is_on)

@@ -60,6 +60,8 @@ class Metrics:
         self._sessions = pending("session_operations_total", "Calls on sessions.", "operation", "outcome")
         self._logins = counter("logins_total", "Attempts to log in.", "outcome")
         self._older = counter("older_secret_logins_total", "Logins of accounts under an older secret.", "key_id")
+        self._leased = counter("ratelimit_leased_decisions_total", "Takes admitted from quota leases.", "policy")
+        self._lease_units = counter("ratelimit_lease_units_total", "Units of quota leases that ended.", "policy", "way")
         self._reads = counter("cache_requests_total", "Reads of a cache family.", "cache", "result")
         self._saved = counter("cache_saved_seconds_total", "Time that loads would have taken.", "cache")
         self._misses = counter("cache_misses_total", "Look-ups that found nothing to return.", "cache", "cause")
@@ -93,6 +95,12 @@ class Metrics:
         self._decisions.pending[policy, outcome] += 1
         if self._shared is not None:
             self._flush_timer.start()
+
+    def quota_lease(self, policy: str, decisions: int, *, used: int, returned: int, lost: int) -> None:
+        """Count a quota lease that ended: the takes that it admitted, and what became of its units."""
+        self._leased(policy).inc(decisions)
+        for way, units in (("used", used), ("returned", returned), ("lost", lost)):
+            self._lease_units(policy, way).inc(units)
 
     def session(self, operation: str, outcome: str) -> None:
         """Count one call on sessions, such as verify and ok."""

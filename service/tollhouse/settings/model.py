@@ -67,6 +67,13 @@ class PolicySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         tuple[_ListEntry, ...],
         Meta(description="Networks and whole keys that are always refused; it wins over `allow`."),
     ] = ()
+    lease: Annotated[
+        str,
+        Meta(
+            description="`auto`: each process takes units of busy keys in advance, and admits from them without the "
+            "store. `off`: every take asks the store."
+        ),
+    ] = "off"
 
     def __post_init__(self) -> None:
         conform(self)

@@ -54,7 +54,7 @@ def open_limiter(
     )
     LIMITS.add(limiter)
     refusals = limiter.refusals
-    store.listen(namespace.rate_clearings, refusals.on_cleared, refusals.on_gap, refusals.on_subscribed)
+    store.listen(namespace.rate_clearings, limiter.on_cleared, refusals.on_gap, refusals.on_subscribed)
     return limiter
 
 

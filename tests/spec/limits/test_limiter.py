@@ -65,7 +65,7 @@ async def test_a_decision_is_plain_json(limits: Limiter) -> None:
         b'{"allowed":false,"policy":"api","key":"ada","cost":1,"limits":['
         b'{"limit":5,"window_ms":60000,"remaining":0,"reset_after_ms":63750},'
         b'{"limit":8,"window_ms":3600000,"remaining":3,"reset_after_ms":3825000}],'
-        b'"retry_after_ms":63750,"refused_by":"5/minute","degraded":false,"reason":"limit-reached"}'
+        b'"retry_after_ms":63750,"refused_by":"5/minute","degraded":false,"reason":"limit-reached","leased":false}'
     )
 
 

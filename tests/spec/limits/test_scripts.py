@@ -510,7 +510,7 @@ async def listener(world: StoreWorld) -> AsyncIterator[Listener]:
 
 
 async def test_units_that_come_back_are_announced(world: StoreWorld, listener: Listener) -> None:
-    """A refund, a reset and a settlement below the estimate publish the time and the key."""
+    """A refund, a settlement below the estimate and a reset publish the key and the time, a reset the negative one."""
     await take(world, 5)
     await refund(world, 1)
     await world.advance(7)
@@ -521,7 +521,7 @@ async def test_units_that_come_back_are_announced(world: StoreWorld, listener: L
     heard = [await listener.hear() for _ in range(3)]
 
     assert forgot == [1]
-    assert heard == [f"{at_ms} {KEY}".encode() for at_ms in (START_MS, START_MS + 7, START_MS + 7)]
+    assert heard == [f"{at_ms} {KEY}".encode() for at_ms in (START_MS, START_MS + 7, -START_MS - 7)]
 
 
 async def test_nothing_is_announced_if_nothing_came_back(world: StoreWorld, listener: Listener) -> None:

@@ -48,6 +48,7 @@ _LIMIT_REACHED: Final = {
     "refused_by": "100/minute",
     "degraded": False,
     "reason": "limit-reached",
+    "leased": False,
     "violated-policies": ["api"],
 }
 _UNKNOWN_POLICY: Final = {

@@ -13,7 +13,7 @@ from msgspec import Meta, Struct
 
 from tollhouse.errors import InvalidInput
 from tollhouse.limits.decision import Decision, Take
-from tollhouse.limits.policy.policy import Algorithm, Limit, OnOutage
+from tollhouse.limits.policy.policy import Algorithm, LeaseRule, Limit, OnOutage
 
 _Policy = Annotated[str, Meta(description="A policy by its name; GET /v1/limits lists them.", examples=["api"])]
 _Key = Annotated[str, Meta(description="The subject: any text of 1 to 512 characters.", examples=["customer-7"])]
@@ -127,6 +127,7 @@ class PolicyAnswer(Struct, frozen=True, kw_only=True):
     shadow_of: str | None
     cost: int
     key: str | None
+    lease: LeaseRule
 
 
 class PoliciesAnswer(Struct, frozen=True, kw_only=True):

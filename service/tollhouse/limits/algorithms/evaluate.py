@@ -86,7 +86,7 @@ def refund(policy: Policy, state: SubjectState, units: int, now_ms: int, age_ms:
     The oldest go first: the units that stay counted are newer than those that were really taken. A limit that has
     released the units by itself gets none back, for what it counts now are the units of others.
     """
-    rules, before = RULES[policy.algorithm], _current_counters(policy, state, now_ms)
+    rules, before = RULES[policy.algorithm], current_counters(policy, state, now_ms)
     after = {
         limit: rules.refund(limit, counter, units) if _counts(policy, limit, now_ms - age_ms, now_ms) else counter
         for limit, counter in before.items()
@@ -153,9 +153,14 @@ def wait(policy: Policy, state: SubjectState, cost: int, now_ms: int, least_ms: 
 
 def charge(policy: Policy, state: SubjectState, cost: int, now_ms: int, holds: Sequence[Hold]) -> SubjectState:
     """Return the state with `cost` units more in every window, whether they fit or not, and with these holds."""
-    counters = _current_counters(policy, state, now_ms)
+    counters = current_counters(policy, state, now_ms)
     charged = {limit: replace(counter, current=counter.current + cost) for limit, counter in counters.items()}
     return _state(policy, charged, holds)
+
+
+def current_counters(policy: Policy, state: SubjectState, now_ms: int) -> dict[Limit, Counter]:
+    """Return the counter of each limit, advanced to now; one that is further ahead stays as it is."""
+    return {limit: _current(policy, limit, state, now_ms) for limit in policy.limits}
 
 
 def live_holds(state: SubjectState, moment_ms: int) -> tuple[Hold, ...]:
@@ -219,10 +224,6 @@ def _counts(policy: Policy, limit: Limit, taken_ms: int, now_ms: int) -> bool:
     rules = RULES[policy.algorithm]
     slots = rules.slots_per_window(limit)
     return now_ms * slots // limit.window_ms - taken_ms * slots // limit.window_ms <= rules.lasts(limit)
-
-
-def _current_counters(policy: Policy, state: SubjectState, now_ms: int) -> dict[Limit, Counter]:
-    return {limit: _current(policy, limit, state, now_ms) for limit in policy.limits}
 
 
 def _current(policy: Policy, limit: Limit, state: SubjectState, now_ms: int) -> Counter:

@@ -10,6 +10,8 @@ make the next call larger. What happens to a take depends on the state in which 
     1           any         likewise
     2           any         is queued; when a call ends, its sender sends the queue, or a new one starts
 
+A take that fetches a quota lease is a call of its own, and does not count as one in flight.
+
 What a take waits for calls in flight is part of its deadline: the call of a batch has what is left to its oldest take.
 
 A sender is a task that is either idle or calling. It is idle for one tick before it reads the queue, and takes that
@@ -28,6 +30,7 @@ from typing import Final, cast
 
 from tollhouse.errors import ScriptFailed, StoreRefused, StoreUnavailable
 from tollhouse.limits.calls.calls import Calls
+from tollhouse.limits.calls.quota_calls import QuotaCalls
 from tollhouse.limits.decision import Decision
 from tollhouse.limits.wire.compiled_policy import CompiledPolicy
 from tollhouse.limits.wire.reply import FIRST_DECISION, decision_length
@@ -53,8 +56,9 @@ _Queued = tuple[TakeRequest, "asyncio.Future[Decision]", int]
 class Batcher:
     """Sends takes to the store, which decides each on its own, in order of arrival."""
 
-    def __init__(self, calls: Calls, *, queue_max: int = QUEUE_MAX) -> None:
+    def __init__(self, calls: Calls, quota: QuotaCalls, *, queue_max: int = QUEUE_MAX) -> None:
         self._store = calls.store
+        self._quota = quota
         self._decider = calls.decider
         self._clock = calls.clock
         self._queue_max = queue_max
@@ -73,6 +77,8 @@ class Batcher:
             return await self.submit(request)
         if (loop := running_loop()) is not self._home.loop:
             loop = self._home.enter()
+        if request.compiled.leases_quota and (fetched := self._quota.fetch(request)) is not None:
+            return await fetched
         future: asyncio.Future[Decision] = loop.create_future()
         self._queue.append((request, future, _AT_ONCE))
         try:
@@ -99,6 +105,8 @@ class Batcher:
         """Queue one take among others, and return the future of its decision; `take` has the rules."""
         if (loop := running_loop()) is not self._home.loop:
             loop = self._home.enter()
+        if request.compiled.leases_quota and (fetched := self._quota.fetch(request)) is not None:
+            return fetched
         if len(self._queue) >= self._queue_max:
             return resolved_future(self._decider.on_outage(request))
         future: asyncio.Future[Decision] = loop.create_future()

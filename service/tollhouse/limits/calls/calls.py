@@ -15,6 +15,7 @@ from tollhouse.limits.calls.decider import Decider
 from tollhouse.limits.calls.refusal_cache import RefusalCache
 from tollhouse.limits.outage.fallback import LOCAL, Fallback
 from tollhouse.limits.outage.local_limiter import LocalLimiter
+from tollhouse.limits.quota.leases import QuotaLeases
 from tollhouse.limits.wire.request import TakeRequest
 from tollhouse.metrics import Metrics
 from tollhouse.scripts import Argument, ScriptRunner
@@ -33,6 +34,7 @@ class Calls(Struct, frozen=True, kw_only=True, eq=False):
     decider: Decider
     fallback: Fallback
     refusals: RefusalCache
+    quota: QuotaLeases
     cleanups: Cleanups
     clock: MonotonicClock
     clearings: str
@@ -76,13 +78,15 @@ def calls_on(
     """Return the collaborators of a limiter on `store` that caches the refusals of at most `refusals_max` keys."""
     refusals = RefusalCache(keys_max=refusals_max, clock=clock)
     fallback = Fallback(LocalLimiter(clock=clock))
-    decider = Decider(metrics, refusals, fallback)
+    quota = QuotaLeases(clock=clock)
+    decider = Decider(metrics, refusals, fallback, quota)
     return Calls(
         store=store,
         metrics=metrics,
         decider=decider,
         fallback=fallback,
         refusals=refusals,
+        quota=quota,
         cleanups=Cleanups(cleanup_s),
         clock=clock,
         clearings=clearings,

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from tollhouse.limits.calls.refusal_cache import RefusalCache
 from tollhouse.limits.decision import Decision
 from tollhouse.limits.outage.fallback import Fallback
+from tollhouse.limits.quota.leases import QuotaLeases
 from tollhouse.limits.wire.reply import count_discarded, decision_at, decision_without_limits, outcome
 from tollhouse.limits.wire.request import TakeRequest
 from tollhouse.metrics import Metrics
@@ -15,13 +16,17 @@ from tollhouse.metrics import Metrics
 class Decider:
     """Decides for all verbs that take units. `decode` alone does not count: its caller may change the decision."""
 
-    def __init__(self, metrics: Metrics, refusals: RefusalCache, fallback: Fallback) -> None:
+    def __init__(self, metrics: Metrics, refusals: RefusalCache, fallback: Fallback, quota: QuotaLeases) -> None:
         self._metrics = metrics
         self._refusals = refusals
         self._fallback = fallback
+        self._quota = quota
 
-    def without_store(self, request: TakeRequest) -> Decision | None:
-        """Decide by an access list or a cached refusal; return None if the store has to decide."""
+    def without_store(self, request: TakeRequest, *, may_lease: bool = True) -> Decision | None:
+        """Decide by an access list, a cached refusal or a quota lease; return None if the store has to decide.
+
+        What does more than take, such as a reservation, may use no lease.
+        """
         if request.compiled.access_lists is not None:
             listed = decide_by_access_list(request)
             if listed is not None:
@@ -29,6 +34,11 @@ class Decider:
         refusal = self._refusals.lookup(request)
         if refusal is not None:
             self._metrics.decision(refusal.policy, "refused")
+        elif request.compiled.leases_quota and may_lease:
+            leased = self._quota.take(request)
+            if leased is not None:
+                self._metrics.decision(leased.policy, "allowed")
+            return leased
         return refusal
 
     def on_reply(self, reply: Sequence[int]) -> None:
@@ -42,6 +52,8 @@ class Decider:
         decision = decision_at(request, reply, at)
         if decision.retry_after_ms is not None and decision.refused_by is not None:
             self._refusals.store(request, decision, sent_ms)
+            if request.compiled.leases_quota:
+                self._quota.on_refusal(request, decision.retry_after_ms)
         return decision
 
     def decide(self, request: TakeRequest, reply: Sequence[int], at: int, sent_ms: int) -> Decision:

@@ -77,11 +77,11 @@ class Refunds:
         return decision
 
     def refund_locally(self, request: TakeRequest, taken: Decision, age_ms: int) -> bool:
-        """Refund what this process decided in an outage; return False if the store decided."""
+        """Refund what this process decided, in an outage or by a lease in force; return False if the store has to."""
         if taken.degraded:
             for one in (request, *request.shadows):
                 self._calls.fallback.local.refund(one, age_ms)
-        return taken.degraded
+        return taken.degraded or (taken.leased and self._calls.quota.refund(request, age_ms))
 
     def start(self, request: TakeRequest, taken: Decision, age_ms: int = 0) -> asyncio.Task[None] | None:
         """Start a refund that goes on if its caller is cancelled; `aclose` waits for it.

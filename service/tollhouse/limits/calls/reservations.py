@@ -27,7 +27,7 @@ class Reservations:
         if type(hold_ms) is not int or not 1 <= hold_ms <= HOLD_MS_MAX:
             raise InvalidInput("hold_ms", hold_ms, f"give a whole number from 1 to {HOLD_MS_MAX:,}")
         calls, decider = self._calls, self._calls.decider
-        known = decider.without_store(request)
+        known = decider.without_store(request, may_lease=False)
         if known is not None:
             return Reservation(decision=known, id=None)
         reservation_id = new_id()

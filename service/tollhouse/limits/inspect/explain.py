@@ -16,7 +16,7 @@ from tollhouse.limits.decision import Decision
 from tollhouse.limits.limiter import Limiter
 from tollhouse.limits.policy.access_list import AccessMatch, compile_access_lists
 from tollhouse.limits.policy.notation import parse_policy
-from tollhouse.limits.policy.policy import Policy
+from tollhouse.limits.policy.policy import LeaseRule, Policy
 
 LimiterFactory = Callable[[Mapping[str, Policy]], Limiter]
 """Makes a limiter with other policies over the same store and keys."""
@@ -62,6 +62,7 @@ class Explanation(Struct, frozen=True, kw_only=True):
     shadows: tuple[PolicyVerdict, ...]
     what_if: PolicyVerdict | None
     uncounted: tuple[str, ...]
+    lease: LeaseRule
     sentences: tuple[str, ...]
 
 
@@ -105,8 +106,8 @@ async def examine(
 
 
 def in_force(policy: Policy) -> Policy:
-    """Return the policy without its lists, and never as a shadow, so that its limits alone decide."""
-    return replace(policy, shadow=False, shadow_of=None, allow=(), deny=())
+    """Return the policy without lists and leases, and never as a shadow, so that its limits alone decide."""
+    return replace(policy, shadow=False, shadow_of=None, allow=(), deny=(), lease="off")
 
 
 def explain(
@@ -128,6 +129,7 @@ def explain(
         shadows=tuple(_verdict(one) for one in shadows),
         what_if=None if what_if is None else _verdict(what_if),
         uncounted=() if what_if is None else _uncounted(policy, what_if.policy),
+        lease=policy.lease,
         sentences=(),
     )
     return replace(explanation, sentences=tuple(_sentences(explanation)))
@@ -169,6 +171,8 @@ def _sentences(one: Explanation) -> Iterator[str]:
         yield f"Its shadow {shadow.policy} ({shadow.limit}): in force {_would(shadow, one.cost)}."
     if one.what_if is not None:
         yield f"Under {one.what_if.limit} ({one.what_if.algorithm}) {_would(one.what_if, one.cost)}."
+    if one.lease == "auto":
+        yield "Processes lease units of busy keys (lease = auto): what they hold counts as used until it comes back."
     if one.uncounted:
         yield f"Nothing is counted so far for {', '.join(one.uncounted)}: another window or algorithm begins empty."
 

@@ -14,6 +14,7 @@ from tollhouse.limits.policy.access_list import networks
 from tollhouse.limits.policy.catalog import BUILT_IN, by_name
 from tollhouse.limits.policy.definition import policy_from_settings
 from tollhouse.limits.policy.policy import Limit, Policy
+from tollhouse.limits.quota.leases import TERMS
 from tollhouse.settings import named
 from tollhouse.settings.model import PolicySettings
 from tollhouse.settings.networks import IPV6_PREFIX_BITS
@@ -131,7 +132,7 @@ def _policy_findings(policy: Policy, ipv6_prefix_bits: int) -> Iterator[tuple[Le
     capacity = min(policy.limits, key=lambda limit: limit.capacity)
     if policy.cost > capacity.capacity:
         yield "warning", f"cost = {policy.cost:,} is above {capacity.text}: only takes that name a lower cost can pass"
-    for text in (*_bursts(policy), *_idle(policy), *_lists(policy, ipv6_prefix_bits)):
+    for text in (*_bursts(policy), *_idle(policy), *_leases(policy), *_lists(policy, ipv6_prefix_bits)):
         yield "warning", text
 
 
@@ -153,6 +154,15 @@ def _idle(policy: Policy) -> Iterator[str]:
             yield f"{short.text} never refuses: {long.text} allows no more in a longer time"
         elif long.units >= short.units * (spans + slack):
             yield f"{long.text} never refuses: {short.text} allows no more in the same time"
+
+
+def _leases(policy: Policy) -> Iterator[str]:
+    """Yield why a policy leases nothing, though it says so."""
+    smallest, least = min(policy.limits, key=lambda limit: limit.units), TERMS.parts * TERMS.least
+    if policy.lease == "auto" and policy.shadow:
+        yield "lease = auto: a shadow counts every take in the store, so nothing is leased"
+    elif policy.lease == "auto" and smallest.units <= least:
+        yield f"lease = auto: {smallest.text} leases nothing, because that takes more than {least} units that remain"
 
 
 def _lists(policy: Policy, ipv6_prefix_bits: int) -> Iterator[str]:

@@ -11,7 +11,7 @@ from typing import Any, Final, cast
 
 from tollhouse.errors import ConfigurationError, InvalidInput
 from tollhouse.limits.policy.notation import parse_policy
-from tollhouse.limits.policy.policy import Policy
+from tollhouse.limits.policy.policy import LeaseRule, Policy
 from tollhouse.settings.model import PolicySettings
 from tollhouse.suggest import one_of
 
@@ -42,6 +42,7 @@ def policy_from_settings(name: str, chosen: PolicySettings) -> Policy:
         key=chosen.key,
         allow=chosen.allow,
         deny=chosen.deny,
+        lease=cast("LeaseRule", chosen.lease),  # Policy refuses any other word
     )
 
 

@@ -11,7 +11,7 @@ import re
 from typing import Final, TypedDict, Unpack, cast
 
 from tollhouse.errors import InvalidInput
-from tollhouse.limits.policy.policy import SECOND_MS, WINDOW_REMEDY, Algorithm, Limit, OnOutage, Policy
+from tollhouse.limits.policy.policy import SECOND_MS, WINDOW_REMEDY, Algorithm, LeaseRule, Limit, OnOutage, Policy
 from tollhouse.suggest import similar
 
 TEXT_CHARACTERS_MAX: Final = 512
@@ -52,6 +52,7 @@ class PolicyFields(TypedDict, total=False):
     key: str | None
     allow: tuple[str, ...]
     deny: tuple[str, ...]
+    lease: LeaseRule
 
 
 def parse_policy(

@@ -16,6 +16,8 @@ Algorithm = Literal["sliding-window", "sliding-window-counter", "sliding-log", "
 ALGORITHMS: Final[tuple[Algorithm, ...]] = get_args(Algorithm)
 OnOutage = Literal["local", "open", "closed"]
 ON_OUTAGE: Final[tuple[OnOutage, ...]] = get_args(OnOutage)
+LeaseRule = Literal["off", "auto"]
+LEASE_RULES: Final[tuple[LeaseRule, ...]] = get_args(LeaseRule)
 CounterId = tuple[Algorithm, int, int]
 """Algorithm, window in ms, and resolution (0 except for sliding-window)."""
 
@@ -87,7 +89,8 @@ class Policy(Struct, frozen=True, kw_only=True):
     refuses. A `shadow` decides and counts but never refuses. `shadow_of` makes a policy the shadow of another one: it
     counts the takes of that policy as well, and `shadow` is then True. `cost` is charged by takes that name none. `key`
     is the rule by which middleware finds the key of a request. `allow` and `deny` hold networks (CIDR) and keys that
-    are never counted, or always refused.
+    are never counted, or always refused. With `lease` as `auto`, processes lease units of busy keys and admit from them
+    without the store; only the algorithm sliding-window has leases.
 
     Raises InvalidInput if the name, a limit or their combination cannot be used.
     """
@@ -102,6 +105,7 @@ class Policy(Struct, frozen=True, kw_only=True):
     key: str | None = None
     allow: tuple[str, ...] = ()
     deny: tuple[str, ...] = ()
+    lease: LeaseRule = "off"
 
     def __post_init__(self) -> None:
         if not _matches(_NAME, self.name):
@@ -129,6 +133,9 @@ def _field_remedies(policy: Policy) -> Iterator[tuple[str, object, str]]:
     yield from _type_remedies(policy)
     yield from _word_remedies("algorithm", policy.algorithm, ALGORITHMS)
     yield from _word_remedies("on_outage", policy.on_outage, ON_OUTAGE)
+    yield from _word_remedies("lease", policy.lease, LEASE_RULES)
+    if policy.lease != "off" and policy.algorithm != "sliding-window":
+        yield "lease", policy.lease, f"leave it out, or say algorithm sliding-window: {policy.algorithm} has no leases"
     if type(policy.cost) is not int or not 0 <= policy.cost <= UNITS_MAX:
         yield "cost", policy.cost, f"give a whole number from 0 to {UNITS_MAX:,}"
     if policy.key is not None and not _matches(_KEY, policy.key):

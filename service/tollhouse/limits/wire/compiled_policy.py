@@ -21,8 +21,9 @@ class CompiledPolicy(Struct, frozen=True, kw_only=True, eq=False):
     well, for scripts that take several policies; `solo_arguments` are those of a take alone with the policy's `cost`.
     A cost above `capacity` never fits. `shadows` are the policies whose `shadow_of` names this one. `access_lists` is
     None if the policy has no list. `is_concurrency` says that it grants leases. `caches_refusals` says that a refusal
-    may be repeated without a call: not if every take has to be counted. `local_share` has the part of the limits that
-    this process may admit while the store is down.
+    may be repeated without a call: not if every take has to be counted. `leases_quota` says that this process may admit
+    from units that it took in advance: not if a shadow has to count. `local_share` has the part of the limits that this
+    process may admit while the store is down.
     """
 
     policy: Policy
@@ -38,6 +39,7 @@ class CompiledPolicy(Struct, frozen=True, kw_only=True, eq=False):
     access_lists: AccessLists | None
     is_concurrency: bool
     caches_refusals: bool
+    leases_quota: bool
     local_share: Policy
 
 
@@ -82,6 +84,7 @@ def _compile(policy: Policy, shadows: tuple[CompiledPolicy, ...], instances: int
         access_lists=compile_access_lists(policy),
         is_concurrency=policy.is_concurrency,
         caches_refusals=not (policy.shadow or shadows or policy.is_concurrency),
+        leases_quota=policy.lease == "auto" and not (policy.shadow or shadows),
         local_share=replace(policy, limits=tuple(_limit_share(limit, instances) for limit in policy.limits)),
     )
 

@@ -93,6 +93,16 @@ def decision_from_verdict(
     )
 
 
+def with_lease(request: TakeRequest, peeked: Decision, left: int) -> Decision:
+    """Return what a take would find if this process has `left` units of the key on lease."""
+    if left == 0:
+        return peeked
+    limits = tuple(replace(state, remaining=state.remaining + left) for state in peeked.limits)
+    if left < request.cost:
+        return replace(peeked, limits=limits)
+    return decision_from_verdict(request, 0, 0, limits)
+
+
 def granted_units(request: TakeRequest, units: int, decision: Decision) -> Decision:
     """Return the decision with the granted `units` as its cost; a shadow grants all that were requested."""
     if not request.compiled.policy.shadow:

@@ -14,6 +14,7 @@ from tollhouse.errors import InvalidInput, ScriptFailed
 from tollhouse.keys import UNNAMED
 from tollhouse.limits.calls.batcher import Batcher
 from tollhouse.limits.calls.calls import calls_on
+from tollhouse.limits.calls.quota_calls import QuotaCalls
 from tollhouse.limits.decision import Decision, Take
 from tollhouse.limits.policy.notation import parse_policy
 
@@ -308,7 +309,7 @@ async def test_a_full_queue_is_as_a_store_that_does_not_answer(setup: Setup, sto
     """The outage rule decides takes beyond the bound of the queue at once."""
     clock, clearings = setup.clock.monotonic_ms, UNNAMED.rate_clearings
     calls = calls_on(store, setup.world.metrics, refusals_max=0, clock=clock, clearings=clearings)
-    batcher, ada = Batcher(calls, queue_max=3), under(setup.world, HUNDRED)
+    batcher, ada = Batcher(calls, QuotaCalls(calls), queue_max=3), under(setup.world, HUNDRED)
     store.hold()
     busy = [asyncio.create_task(batcher.take(ada))]
     await store.until_in_flight(1)

@@ -52,6 +52,17 @@ async def test_an_admitted_key_is_explained_with_its_windows(world: StoreWorld) 
     assert explanation.verdict.windows[0].restored_at.startswith("2027-01-15 12:01:0")
 
 
+async def test_leases_are_explained(world: StoreWorld) -> None:
+    """If processes lease units of the policy, a sentence says that those count; another algorithm can be tried."""
+    asking = Asking(world, parse_policy("api", "1000/minute", lease="auto"))
+
+    explanation = await asking.why("ada", algorithm="gcra")
+
+    assert explanation.lease == "auto"
+    assert explanation.sentences[-1].startswith("Nothing is counted so far")
+    assert any("lease = auto" in sentence for sentence in explanation.sentences)
+
+
 async def test_a_refused_key_is_explained_with_limit_and_time(world: StoreWorld) -> None:
     """A refusal names the limit, the wait in seconds, and the local time at which the same take passes."""
     asking = Asking(world, FIVE_A_MINUTE)

@@ -249,6 +249,7 @@ WRONG_FIELDS: list[tuple[str, object, str]] = [
     ("key", "header:", f"did you mean 'header:NAME'? Known are {KEYS}"),
     ("key", "header:x y", f"did you mean 'header:NAME'? Known are {KEYS}"),
     ("key", "path:1", f"did you mean 'path:NAME'? Known are {KEYS}"),
+    ("lease", "aut", "did you mean 'auto'? Known are off, auto"),
     ("shadow_of", "api", "name another policy"),
     ("shadow_of", "No Name", "name another policy"),
     ("allow", ("10.0.0.0/8",) * 1_001, "give at most 1,000; a network stands for many addresses"),
@@ -264,6 +265,15 @@ def test_a_wrong_field_has_a_remedy(name: str, value: object, remedy: str) -> No
         Policy(name="api", limits=(MINUTE,), **{name: value})
 
     assert (caught.value.field, caught.value.remedy) == (f"policies.api.{name}", remedy)
+
+
+def test_only_the_default_algorithm_leases() -> None:
+    """Another algorithm with `lease` is a mistake, because it has no sub-bucket in which leased units wait."""
+    for algorithm in ("sliding-window-counter", "sliding-log", "fixed-window", "gcra", "concurrency"):
+        with pytest.raises(InvalidInput) as caught:
+            parse_policy("api", "5/minute", algorithm, lease="auto")
+        assert caught.value.field == "policies.api.lease"
+        assert caught.value.remedy.startswith("leave it out, or say algorithm sliding-window")
 
 
 def test_the_shadow_of_another_policy_is_a_shadow() -> None:

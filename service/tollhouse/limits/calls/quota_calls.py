@@ -1,0 +1,234 @@
+"""The calls of quota leases: a take of a busy key fetches one, and what is left of it is given back.
+
+Of one key one lease is on its way at a time; other takes of the key go on as ever meanwhile. The call that fetches the
+next lease gives back what is left of the former one. If no take comes, the units are given back soon after the
+deadline, and at once when the limiter closes, when policies change, and when the store refuses the key. Units whose
+return is lost stay charged until their sub-bucket is released: that wastes room, and admits no more than the limit.
+
+A reset deletes the counters in which a lease was charged, and new takes may be charged in the same sub-bucket. So what
+is left of the lease is dropped, here and in other processes, which the announcement of the reset tells.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from msgspec.structs import replace
+
+from tollhouse.clock import Sleep
+from tollhouse.errors import ScriptFailed, StoreError, StoreRefused, StoreUnavailable
+from tollhouse.limits.calls.calls import Calls
+from tollhouse.limits.decision import Decision
+from tollhouse.limits.quota.lease import SLACK_MS, QuotaLease
+from tollhouse.limits.quota.leases import TERMS
+from tollhouse.limits.wire.compiled_policy import CompiledPolicy
+from tollhouse.limits.wire.request import TakeRequest
+from tollhouse.logs import Log
+from tollhouse.runtime.background import BackgroundTasks
+from tollhouse.runtime.home_loop import running_loop
+from tollhouse.scripts import Argument
+
+RETURN_S: Final = 2.0
+"""How long a return may take; after that its units stay charged."""
+SWEEP_MS: Final = 20
+"""How long after a deadline what is left is given back, if no take has brought it along."""
+_SCRIPT: Final = "limits/lease_quota"
+_BACK, _UNITS, _NOW_MS, _LASTS_MS, _DECISION = 2, 3, 4, 5, 6
+_RESET: Final = b"-"
+"""What an announcement begins with if it is of a reset: its time is negative."""
+
+_log = Log("tollhouse.limits")
+
+
+class QuotaCalls:
+    """Fetches quota leases and gives back what is left of them, for one limiter."""
+
+    def __init__(self, calls: Calls, *, sleep: Sleep = asyncio.sleep, return_s: float = RETURN_S) -> None:
+        self._calls = calls
+        self._leases = calls.quota
+        self._leases.on_end = self._end
+        self._sleep = sleep
+        self._return_s = return_s
+        self._fetching: dict[str, asyncio.Future[Decision]] = {}
+        self._tasks = BackgroundTasks()
+        self._sweeper: asyncio.Task[None] | None = None
+        self._is_closed = False
+
+    def fetch(self, request: TakeRequest) -> asyncio.Future[Decision] | None:
+        """Take together with a lease, and return the future of the decision; None if the take goes on as ever."""
+        per_second = self._leases.wanted(request, len(self._fetching))
+        if per_second == 0 or request.state_key in self._fetching or self._is_closed:
+            return None
+        former = self._leases.pop(request.state_key)
+        future: asyncio.Future[Decision] = asyncio.get_running_loop().create_future()
+        self._fetching[request.state_key] = future
+        self._tasks.start(self._fetch(request, future, per_second, former), "tollhouse-quota-lease")
+        return future
+
+    def drop(self, state_key: str) -> None:
+        """Lose the lease of a key, also one that is on its way: the counters in which it was charged are gone."""
+        self._fetching.pop(state_key, None)
+        lease = self._leases.pop(state_key)
+        if lease is not None:
+            self._lose(lease)
+
+    def forget(self) -> None:
+        """Lose all leases, and what was seen of the keys."""
+        self._fetching.clear()
+        self._leases.forget_demand()
+        for lease in self._leases.pop_all():
+            self._lose(lease)
+
+    def on_policies(self, policies: Mapping[str, CompiledPolicy]) -> None:
+        """End all leases, because other policies are in force.
+
+        The leases of a policy that counts in other windows now are lost: to give them back would delete its counters.
+        """
+        self._fetching.clear()
+        for lease in self._leases.pop_all():
+            before, now = lease.request.compiled, policies.get(lease.request.compiled.name)
+            if now is not None and _counters(now) == _counters(before):
+                self._end(lease)
+            else:
+                self._lose(lease)
+
+    def on_cleared(self, payload: bytes) -> None:
+        """Drop the lease of a key that another process has reset."""
+        if payload.startswith(_RESET):
+            self.drop(payload.partition(b" ")[2].decode(errors="replace"))
+
+    async def aclose(self) -> None:
+        """Refund all that is left, and wait for it, at most `return_s`; nothing is leased any more."""
+        self._is_closed = True
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        for lease in self._leases.pop_all():
+            self._end(lease)
+        await self._tasks.aclose()
+
+    async def _fetch(
+        self, request: TakeRequest, future: asyncio.Future[Decision], per_second: int, former: QuotaLease | None
+    ) -> None:
+        if future.cancelled():  # before it was sent
+            self._fetching.pop(request.state_key, None)
+            if former is not None:
+                self._end(former)
+            return
+        sent_ms, back = self._calls.clock(), 0
+        try:
+            terms = [request.cost, per_second, TERMS.longest_ms, TERMS.parts, TERMS.least]
+            reply = await self._calls.run(_SCRIPT, request, self._arguments(terms, request, former))
+            back = reply[_BACK]
+            _resolve(future, self._calls.decider.record(self._on_reply(request, future, reply, sent_ms)))
+        except StoreUnavailable:
+            self._leases.rest(request.state_key, TERMS.longest_ms)
+            _resolve(future, self._calls.decider.on_outage(request))
+        except (ScriptFailed, StoreRefused) as error:
+            _fail(future, error)
+        except BaseException as error:
+            _fail(future, error)
+            raise
+        finally:
+            self._end_fetch(request, future)
+            if former is not None:
+                self._count(former, back)
+
+    def _on_reply(
+        self, request: TakeRequest, future: asyncio.Future[Decision], reply: Sequence[int], sent_ms: int
+    ) -> Decision:
+        """Put the lease of a reply in force, if there is one, and return the decision on the take."""
+        is_wanted = self._end_fetch(request, future)
+        decision = self._calls.decider.decode(request, reply, _DECISION, sent_ms)
+        size, lasts_ms = reply[_UNITS], reply[_LASTS_MS]
+        if size == 0:
+            if decision.allowed:
+                self._leases.rest(request.state_key, lasts_ms)
+            return decision
+        now_ms = self._calls.clock()
+        lease = QuotaLease(
+            request,
+            decision,
+            asyncio.get_running_loop(),
+            size=size,
+            charged_ms=reply[_NOW_MS],
+            deadline_ms=sent_ms + lasts_ms - SLACK_MS,
+            ready_ms=now_ms,
+        )
+        if not is_wanted:
+            self._lose(lease)
+        elif self._is_closed or now_ms >= lease.deadline_ms:
+            self._end(lease)
+        else:
+            self._leases.put(lease)
+            self._ensure_sweeper()
+        limits = tuple(replace(state, remaining=state.remaining + size) for state in decision.limits)
+        return replace(decision, limits=limits)
+
+    def _end_fetch(self, request: TakeRequest, future: asyncio.Future[Decision]) -> bool:
+        """End the fetch; return False if its lease is no longer wanted: by a reset, or by other policies."""
+        if self._fetching.get(request.state_key) is not future:
+            return False
+        del self._fetching[request.state_key]
+        return True
+
+    def _ensure_sweeper(self) -> None:
+        if self._sweeper is None or self._sweeper.done():
+            self._sweeper = self._tasks.start(self._sweep(), "tollhouse-quota-sweep")
+
+    async def _sweep(self) -> None:
+        """Refund what is left of leases soon after their deadlines; end when there are none."""
+        while (deadline_ms := self._leases.end_overdue()) is not None:
+            await self._sleep((max(deadline_ms - self._calls.clock(), 0) + SWEEP_MS) / 1_000)
+
+    def _end(self, lease: QuotaLease) -> None:
+        """Refund what is left of a lease, which is in force no more."""
+        if lease.left == 0 or running_loop() is not lease.loop:
+            self._lose(lease)
+        else:
+            self._tasks.start(self._return(lease), "tollhouse-quota-return")
+
+    def _lose(self, lease: QuotaLease) -> None:
+        self._count(lease, 0)
+
+    async def _return(self, lease: QuotaLease) -> None:
+        request, back = lease.request, 0
+        try:
+            async with asyncio.timeout(self._return_s):
+                args = self._arguments([0, 0, 0, 1, 1], request, lease)
+                reply = await self._calls.run_clearing(_SCRIPT, request, args)
+        except (StoreError, TimeoutError) as error:
+            reason = str(error) or f"no answer within {self._return_s} s"
+            extra = {"policy": request.compiled.name, "units": lease.left, "reason": reason}
+            _log.warning("quota lease lost", extra=extra)
+        else:
+            self._calls.decider.on_reply(reply)
+            back = reply[_BACK]
+        self._count(lease, back)
+
+    def _arguments(self, terms: Sequence[int], request: TakeRequest, former: QuotaLease | None) -> list[Argument]:
+        left, charged_ms = (0, 0) if former is None else (former.left, former.charged_ms)
+        return [*terms, left, charged_ms, self._calls.clearings, *request.compiled.arguments]
+
+    def _count(self, lease: QuotaLease, back: int) -> None:
+        """Count a lease that is over, of which `back` units came back."""
+        name, back = lease.request.compiled.name, min(back, lease.left)
+        metrics = self._calls.metrics
+        metrics.quota_lease(name, lease.decisions, used=lease.used, returned=back, lost=lease.left - back)
+
+
+def _counters(compiled: CompiledPolicy) -> set[object]:
+    """Return what identifies the counters of a policy."""
+    policy = compiled.policy
+    return {limit.counter_id(policy.algorithm) for limit in policy.limits}
+
+
+def _resolve(future: asyncio.Future[Decision], decision: Decision) -> None:
+    if not future.done():
+        future.set_result(decision)
+
+
+def _fail(future: asyncio.Future[Decision], error: BaseException) -> None:
+    if not future.done():
+        future.set_exception(error)

@@ -1,0 +1,110 @@
+"""One quota lease: units that the store has charged to a key, and that this process may admit until a deadline.
+
+The deadline is what was left of the sub-bucket in which they were charged, by the server's clock, after the moment of
+sending: the server read its clock later than that, so the sub-bucket has not ended by then, however slow the reply was.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from tollhouse.limits.decision import Decision, LimitState
+from tollhouse.limits.wire.request import TakeRequest
+
+SLACK_MS: Final = 2
+"""How much earlier a lease ends than its sub-bucket: the server's time is whole milliseconds, rounded down, and in the
+second that a lease lasts at most two clocks may differ by one more."""
+
+
+class QuotaLease:
+    """What is left of `size` units; `charged_ms` is when they were charged, by the server's clock.
+
+    `granted` is the decision on the take that fetched the lease: what the store had left then is what it says now, and
+    a limit is restored as long after it as it said.
+    """
+
+    __slots__ = (
+        "_answer_ms",
+        "_counted",
+        "_granted",
+        "_ready_ms",
+        "_states",
+        "charged_ms",
+        "deadline_ms",
+        "decisions",
+        "left",
+        "loop",
+        "request",
+        "size",
+    )
+
+    def __init__(
+        self,
+        request: TakeRequest,
+        granted: Decision,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        size: int,
+        charged_ms: int,
+        deadline_ms: int,
+        ready_ms: int,
+    ) -> None:
+        self.request = request
+        self.loop = loop
+        self.size = self.left = size
+        self.charged_ms = charged_ms
+        self.deadline_ms = deadline_ms
+        self.decisions = self._counted = 0
+        self._granted = granted
+        self._ready_ms = ready_ms
+        self._answer_ms = -1
+        self._states: list[tuple[int, int, int, int]] = []
+
+    @property
+    def used(self) -> int:
+        """The units that were admitted and not refunded."""
+        return self.size - self.left
+
+    def take(self, cost: int, now_ms: int) -> Decision:
+        """Admit `cost` units, of which there must be as many left."""
+        self.left = left = self.left - cost
+        self.decisions += 1
+        if now_ms != self._answer_ms:
+            self._age(now_ms)
+        return Decision(
+            allowed=True,
+            policy=self._granted.policy,
+            key=self._granted.key,
+            cost=cost,
+            limits=tuple(
+                [
+                    LimitState(limit=limit, window_ms=window_ms, remaining=stored + left, reset_after_ms=reset_ms)
+                    for limit, window_ms, stored, reset_ms in self._states
+                ]
+            ),
+            retry_after_ms=None,
+            refused_by=None,
+            leased=True,
+        )
+
+    def refund(self, cost: int, taken_ms: int) -> bool:
+        """Return units that were taken at `taken_ms` to the lease; return False if that was not from this one."""
+        if taken_ms < self._ready_ms or cost > self.used:
+            return False
+        self.left += cost
+        return True
+
+    def newly_used(self) -> int:
+        """Return how many units were admitted since the last call."""
+        used, self._counted = self.used - self._counted, self.used
+        return max(used, 0)
+
+    def _age(self, now_ms: int) -> None:
+        """Compute what all decisions of one millisecond share."""
+        passed_ms = now_ms - self._ready_ms
+        self._states = [
+            (state.limit, state.window_ms, state.remaining, max(state.reset_after_ms - passed_ms, 0))
+            for state in self._granted.limits
+        ]
+        self._answer_ms = now_ms
