@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from tests.watched import ticks
 from tollhouse.accounts import hashing
+from tollhouse.accounts.blocklist.weakness import RULES
 from tollhouse.accounts.hashing import PROFILES, Profile, parallel_hashes
 from tollhouse.accounts.memory_budget import MemoryBudget
 from tollhouse.accounts.passwords import PasswordMatch, Passwords, StoredHash, hash_pool
@@ -402,3 +403,9 @@ def test_a_stretched_first_guess_stays_one(words):
         PasswordRules(8).check(" ".join(words), "ada")
 
     assert refused.value.kind == "weak-password"
+
+
+@given(password=st.text(max_size=256), name=st.text(max_size=128))
+def test_any_text_is_judged(password, name):
+    """No characters, of whatever script, keep a password or a name from being judged, and each rule has a reason."""
+    assert set(PasswordRules().broken(password, name)) <= set(RULES)

@@ -10,6 +10,7 @@ import mmap
 import os
 import re
 import tempfile
+from codecs import BOM_UTF8
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -48,11 +49,13 @@ def build_filter(
 ) -> BuiltFilter:
     """Write the filter of the list `source` in place of `target`, which changes at the end and as a whole.
 
-    `on_progress` is called with numbers of bytes of the list as they are done, each byte once. Lines that are empty,
-    too long, no UTF-8, or no digests among digests are left out. Raises ConfigurationError for a file that cannot be
-    read or written, or that has no lines.
+    `on_progress` is called with numbers of bytes of the list as they are done, each byte once. Lines that are too
+    long, have separators alone, or are no digests among digests are left out. Raises ConfigurationError for a file that
+    cannot be read or written, for a list without lines, and for one that would be replaced itself.
     """
     try:
+        if target.exists() and source.samefile(target):
+            raise ConfigurationError("output", str(target), "name another file than the list")
         lines, digests = _survey(source)
         if not lines:
             raise ConfigurationError("passwords", str(source), "give a list with a password, or a digest, in each line")
@@ -64,11 +67,20 @@ def build_filter(
 
 def _survey(source: Path) -> tuple[int, bool]:
     """Return the greatest number of lines that the list can have, and whether they are digests."""
-    with source.open("rb") as file:
+    with _opened(source) as file:
         first = file.readline(LINE_BYTES_MAX)
         file.seek(0)
         lines = sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(_CHUNK_BYTES), b""))
     return lines + bool(first), _DIGEST.match(first) is not None
+
+
+@contextmanager
+def _opened(source: Path) -> Generator[BinaryIO]:
+    """Yield the list, behind the byte order mark that some programs put in front."""
+    with source.open("rb") as file:
+        if file.read(len(BOM_UTF8)) != BOM_UTF8:
+            file.seek(0)
+        yield file
 
 
 @contextmanager
@@ -112,7 +124,7 @@ def _digests(source: Path, on_progress: OnProgress, *, is_digest: bool) -> Itera
     """Yield the digest of each line, None for one that is left out."""
     read = _listed_digest if is_digest else _digest_of_line
     done = 0
-    with source.open("rb") as file:
+    with _opened(source) as file:
         for number, (line, is_whole) in enumerate(_lines(file)):
             yield read(line) if is_whole else None
             done += len(line)

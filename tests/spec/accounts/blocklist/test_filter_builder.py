@@ -42,7 +42,7 @@ def test_a_list_of_passwords_becomes_a_filter(tmp_path):
 @pytest.mark.asvs("6.2.12")
 def test_a_list_of_digests_becomes_a_filter(tmp_path):
     """The well-known download is read as it is: HASH:COUNT; and a password is found however it is typed."""
-    lines = [f"{sha1('tandem walrus cartwheel')}:37", sha1("quilted otter lantern").lower(), "no digest"]
+    lines = [f"\ufeff{sha1('tandem walrus cartwheel')}:37", sha1("quilted otter lantern").lower(), "no digest"]
 
     result, _ = built(tmp_path, "\r\n".join(lines).encode())
     rules = PasswordRules(filter_path=str(tmp_path / "list.filter"))
@@ -80,11 +80,11 @@ def test_progress_counts_every_byte_once(tmp_path):
 
 
 def test_a_failure_leaves_the_older_filter(tmp_path):
-    """A list without lines, or that cannot be read, changes nothing and leaves no other file."""
+    """A list without lines, that cannot be read or is the filter itself changes nothing, and leaves no other file."""
     _, before = built(tmp_path, b"tandem walrus cartwheel\n")
     (tmp_path / "empty.txt").touch()
 
-    for name in ("empty.txt", "absent.txt"):
+    for name in ("empty.txt", "absent.txt", "list.filter"):
         with pytest.raises(ConfigurationError):
             build_filter(tmp_path / name, tmp_path / "list.filter")
 
