@@ -30,7 +30,7 @@ from bench.hot_keys_report import HotKeys, Report, Shared, document, reported
 from bench.machine import write_result
 from bench.rounds import in_turns, spread
 from bench.server import Observer
-from bench.shared_limit import WITH_LEASES, SharedRound, shared_round, workers
+from bench.shared_limit import SharedRound, shared_round, workers
 from tollhouse.limits.limiter import Limiter
 from tollhouse.settings.model import LimitSettings, PolicySettings, Settings
 from tollhouse.stores.embedded.server import EmbeddedServer
@@ -42,7 +42,7 @@ SHARED_S = 2.0
 WARM_UP_S = 0.5
 LIMIT = "1000000000/hour"
 PROCESSES = (1, 2, 4)
-POLICIES = ("asked", "leased") if WITH_LEASES else ("asked",)
+POLICIES = ("asked", "leased")
 _TURN = 100
 """Takes between two readings of the clock, after which other callers go on."""
 
@@ -55,9 +55,7 @@ class Case(Struct, frozen=True):
     callers: int
 
 
-CASES = tuple(
-    Case(policy, keys, callers) for keys, callers in ((1, 1), (1, 50), (100, 1), (100, 50)) for policy in POLICIES
-)
+CASES = tuple(Case(policy, keys, callers) for keys, callers in ((1, 1), (1, 50), (100, 50)) for policy in POLICIES)
 
 
 async def _takes(limiter: Limiter, case: Case, seconds: float) -> tuple[int, float]:
@@ -83,7 +81,7 @@ async def _takes(limiter: Limiter, case: Case, seconds: float) -> tuple[int, flo
 
 async def _hot(server: EmbeddedServer, rounds: int, seconds: float) -> list[HotKeys]:
     """Measure all cases in this process."""
-    policies = {"asked": PolicySettings(limit=LIMIT), "leased": PolicySettings(limit=LIMIT, **WITH_LEASES)}
+    policies = {"asked": PolicySettings(limit=LIMIT), "leased": PolicySettings(limit=LIMIT, lease="auto")}
     observer = Observer(server.socket_path)
     rates: dict[Case, list[float]] = {case: [] for case in CASES}
     counts: Counter[Case] = Counter()

@@ -50,7 +50,7 @@ class Report(Struct, frozen=True, kw_only=True):
 def reported(hot: list[HotKeys], shared: list[Shared]) -> Report:
     """Return the verdicts on the targets."""
     leased = [one for one in hot if one.policy == _LEASED]
-    verdicts = [_rate(leased), *map(_kept, shared), _used(shared)] if leased else [*map(_kept, shared)]
+    verdicts = [_rate(leased), *map(_kept, shared), _used(shared)]
     return Report(verdicts=verdicts, hot=hot, shared=shared)
 
 

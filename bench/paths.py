@@ -22,7 +22,6 @@ from bench.contender import SUBJECTS
 from bench.machine import write_result
 from bench.race import Figure, Runner, raced
 from bench.server import Observer
-from bench.shared_limit import WITH_LEASES
 from tollhouse.limits.decision import Decision
 from tollhouse.sessions.outcomes import Issued
 from tollhouse.settings.model import LimitSettings, PolicySettings, Settings
@@ -67,8 +66,6 @@ async def runners(th: Tollhouse) -> list[Runner]:
         HIT: (lambda: th.cache.get(next(entry)), _found),
         LOADED: (lambda: th.cache.get_or_load(next(entry), load, ttl_s=3600), _found),
     }
-    if not WITH_LEASES:
-        del calls[LEASED]
     return [Runner(library=name, call=call, right=right, own=True) for name, (call, right) in calls.items()]
 
 
@@ -95,7 +92,7 @@ async def measured(server: EmbeddedServer, rounds: int, seconds: float) -> Repor
     policies = {
         "many": PolicySettings(limit="1000000/hour"),
         "few": PolicySettings(limit="1/hour"),
-        "leased": PolicySettings(limit="1000000000/hour", **WITH_LEASES),
+        "leased": PolicySettings(limit="1000000000/hour", lease="auto"),
     }
     observer = Observer(server.socket_path)
     try:

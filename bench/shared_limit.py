@@ -31,7 +31,6 @@ CALLERS = 50
 SECOND_NS = 1_000_000_000
 START_NS = 50_000_000
 """How long before a round its workers hear of it."""
-WITH_LEASES: dict[str, str] = {"lease": "auto"} if "lease" in PolicySettings.__struct_fields__ else {}
 _TURN = 100
 """Decisions of a caller until it lets the others of its process go on."""
 
@@ -116,7 +115,7 @@ async def _serve(url: str, policy: str) -> None:
     """Take when a line of standard input says so, and write the log of each round."""
     policies = {
         "asked": PolicySettings(limit=f"{UNITS}/second"),
-        "leased": PolicySettings(limit=f"{UNITS}/second", **WITH_LEASES),
+        "leased": PolicySettings(limit=f"{UNITS}/second", lease="auto"),
     }
     loop = asyncio.get_running_loop()
     async with tollhouse.open(Settings(url=url, limits=LimitSettings(policies=policies))) as th:
