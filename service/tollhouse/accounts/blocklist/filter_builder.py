@@ -62,7 +62,7 @@ def build_filter(
         with _replacement(target) as temporary:
             return _fill(source, temporary, planned_head(lines, false_positives), on_progress, is_digest=digests)
     except OSError as error:
-        raise ConfigurationError("passwords", error.filename or str(source), error.strerror or str(error)) from error
+        raise ConfigurationError("passwords", str(error.filename or source), error.strerror or str(error)) from error
 
 
 def _survey(source: Path) -> tuple[int, bool]:
