@@ -1,4 +1,4 @@
-"""The service: a Litestar application over an open Tollhouse, behind the fast path for takes."""
+"""The service: a Litestar application over an open Tollhouse, and a fast path for takes, which its server may use."""
 
 from __future__ import annotations
 
@@ -45,6 +45,7 @@ from tollhouse.http.sessions.administration import keep_users_encoded
 from tollhouse.http.sessions.event_stream import EventStreams
 from tollhouse.litestar.routes import RateLimitRoutes
 from tollhouse.logs import Log
+from tollhouse.runtime.collector import tune_gc
 from tollhouse.settings import Settings
 from tollhouse.wiring import Tollhouse
 
@@ -63,12 +64,17 @@ class WorkerConfig(Struct, frozen=True, kw_only=True):
 
 
 def create_app(
-    tollhouse: Tollhouse, file: Path | None = None, *, keys: ApiKeys | None = None, streams: EventStreams | None = None
+    tollhouse: Tollhouse,
+    file: Path | None = None,
+    *,
+    keys: ApiKeys | None = None,
+    streams: EventStreams | None = None,
+    on_started: Callable[[], None] | None = None,
 ) -> Litestar:
     """Make the application over an open Tollhouse, which it closes when it shuts down.
 
     While it runs it follows the policies of `file`. It accepts `keys`, those of the settings if they are not given, and
-    counts its streams of events among `streams`.
+    counts its streams of events among `streams`. `on_started` is called at the end of its start-up.
     """
     settings = tollhouse.settings
     counted = EventStreams(tollhouse.metrics) if streams is None else streams
@@ -88,36 +94,29 @@ def create_app(
         before_send=[complete_response],
         exception_handlers=dict(HANDLERS),
         dependencies=_dependencies(tollhouse, counted),
-        lifespan=[_lifespan(tollhouse, counted, file)],
+        lifespan=[_lifespan(tollhouse, counted, file, on_started)],
         request_max_body_size=settings.body_bytes,
-        openapi_config=OpenAPIConfig(
-            title="Tollhouse",
-            version=version("tollhouse"),
-            path="/schema",
-            components=security_schemes(plain_http=settings.plain_http),
-            render_plugins=[JsonRenderPlugin(path=["/", "/openapi.json"])],
-            use_handler_docstrings=True,
-        ),
+        openapi_config=_openapi_of(settings),
         logging_config=None,
         debug=False,
     )
 
 
 def create_worker(config: WorkerConfig) -> FastPath:
-    """Make the service of one worker: the application of `create_app` behind the fast path.
+    """Make the service of one worker: the application of `create_app`, with the fast path for its server.
 
-    A worker that is a process of its own ends with the process that started it.
+    A worker that is a process of its own ends with the process that started it. Its collector of garbage is tuned.
     """
     exit_with_parent(config.folder)
     settings, file = config.settings, None if config.file is None else Path(config.file)
     logs.configure(settings.log_level, settings.log_format)
     tollhouse = wiring.open(settings, models=installed_models(settings))
     keys = ApiKeys(tollhouse)
-    return serve_quickly(create_app(tollhouse, file, keys=keys), tollhouse, keys)
+    return serve_quickly(create_app(tollhouse, file, keys=keys, on_started=tune_gc), tollhouse, keys)
 
 
 def serve_quickly(app: Litestar, tollhouse: Tollhouse, keys: ApiKeys) -> FastPath:
-    """Wrap the application of `create_app`: HEAD is answered as GET, and plain takes by the fast path.
+    """Wrap the application of `create_app`: HEAD is answered as GET, and the server is offered the fast path for takes.
 
     A user's id in a path stays encoded until its handler reads it.
     """
@@ -128,6 +127,17 @@ def installed_models(settings: Settings) -> Models:
     """Return the models of the settings, and `langid` with the extra `demo`; raise ConfigurationError for a bad one."""
     built_in = langid()
     return wiring.models_from_settings(settings, () if built_in is None else (built_in,))
+
+
+def _openapi_of(settings: Settings) -> OpenAPIConfig:
+    return OpenAPIConfig(
+        title="Tollhouse",
+        version=version("tollhouse"),
+        path="/schema",
+        components=security_schemes(plain_http=settings.plain_http),
+        render_plugins=[JsonRenderPlugin(path=["/", "/openapi.json"])],
+        use_handler_docstrings=True,
+    )
 
 
 def _dependencies(tollhouse: Tollhouse, streams: EventStreams) -> dict[str, Provide]:
@@ -151,7 +161,9 @@ def _dependencies(tollhouse: Tollhouse, streams: EventStreams) -> dict[str, Prov
     return {name: Provide(provider, sync_to_thread=False) for name, provider in providers.items()}
 
 
-def _lifespan(tollhouse: Tollhouse, streams: EventStreams, file: Path | None) -> Callable[[Litestar], Any]:
+def _lifespan(
+    tollhouse: Tollhouse, streams: EventStreams, file: Path | None, on_started: Callable[[], None] | None
+) -> Callable[[Litestar], Any]:
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncGenerator[None]:
         readiness = await health.readiness_of(tollhouse.stores)
@@ -161,6 +173,8 @@ def _lifespan(tollhouse: Tollhouse, streams: EventStreams, file: Path | None) ->
             _log.warning("Redis cache disconnected", extra={"url": tollhouse.stores.cache.url.redacted()})
         try:
             answer_hangups(_ignore_hangup if file is None else (await tollhouse.watch(file)).check_soon)
+            if on_started is not None:
+                on_started()
             yield
         finally:
             streams.end()

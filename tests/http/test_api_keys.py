@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from tests.http.client import ADMIN_KEY, SERVICE_KEY
-from tests.http.twins import HEADERS, AsgiRequest, Messages, Twins, twins
+from tests.http.twins import HEADERS, HttpRequest, Messages, Twins, twins
 from tollhouse.errors import ScriptFailed, StoreUnavailable
 
 HERE = ("203.0.113.9", 4711)
@@ -19,9 +19,9 @@ WITHOUT_KEY = tuple(header for header in HEADERS if header[0] != b"authorization
 TOKEN = b"v1.00000000." + b"ab" * 16 + b"." + b"a" * 26 + b"." + b"%s" + b"A" * 42
 
 
-def with_key(key: bytes, client: tuple[str, int] = HERE, *, path: str = "/v1/limits/take") -> AsgiRequest:
+def with_key(key: bytes, client: tuple[str, int] = HERE, *, path: str = "/v1/limits/take") -> HttpRequest:
     method = "GET" if path == "/v1/limits" else "POST"
-    return AsgiRequest(path=path, method=method, headers=(*WITHOUT_KEY, (b"x-api-key", key)), client=client)
+    return HttpRequest(path=path, method=method, headers=(*WITHOUT_KEY, (b"x-api-key", key)), client=client)
 
 
 RIGHT = with_key(SERVICE_KEY.encode())
@@ -62,7 +62,7 @@ async def test_an_address_that_guesses_is_refused_and_then_no_guess_is_tried(bot
 
 
 @pytest.mark.parametrize("before", [RIGHT, LISTING], ids=["a take", "another verb"])
-async def test_a_key_that_was_accepted_from_an_address_stays_accepted_there(both: Twins, before: AsgiRequest) -> None:
+async def test_a_key_that_was_accepted_from_an_address_stays_accepted_there(both: Twins, before: HttpRequest) -> None:
     """A flood of wrong keys from a shared address does not stop a service behind it that worked before, on any verb."""
     await both.answers(before)
     statuses = await guess(both, GUESSES + 2)

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from tests.asgi import get, hello, limiter_with
 from tests.http.client import ADMIN, SERVICE, Service
-from tests.http.twins import AsgiRequest, twins
+from tests.http.twins import HttpRequest, twins
 from tests.worlds import StoreWorld, fake_world
 from tollhouse.app import create_app
 from tollhouse.asgi.ratelimit.middleware import RateLimitMiddleware
@@ -81,9 +81,9 @@ async def test_what_no_handler_made_is_not_stored_either(service: Service, metho
 
 async def test_the_fast_path_says_the_same() -> None:
     """Decisions and refusals of the fast path have the headers, each once, as those of the documented handlers."""
-    refused = replace(AsgiRequest(), chunks=(b'{"policy":"api","key":"ada","cost":9}',))
+    refused = replace(HttpRequest(), chunks=(b'{"policy":"api","key":"ada","cost":9}',))
     async with twins() as both:
-        answers = [await both.served.answer(asked) for asked in (AsgiRequest(), refused)]
+        answers = [await both.served.answer(asked) for asked in (HttpRequest(), refused)]
 
     assert both.served.passed_on == 0
     assert [answer[0]["status"] for answer in answers] == [200, 422]

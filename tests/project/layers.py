@@ -119,7 +119,9 @@ FLOORS: Mapping[str, tuple[frozenset[str], ...]] = {
         frozenset({"runner"}),
     ),
     "serving": (
-        frozenset({"binding", "deadlines", "expectation", "framing", "overload", "signals", "sweep"}),
+        frozenset({"binding", "deadlines", "expectation", "joined_writes", "overload"}),
+        frozenset({"bounds", "refusal", "signals", "sweep"}),
+        frozenset({"fast_path", "framing"}),
         frozenset({"protocol"}),
         frozenset({"config"}),
         frozenset({"workers"}),

@@ -27,12 +27,7 @@ from tollhouse.limits.calls.take_all import TAKE_ALL_MAX, AllOrNothing
 from tollhouse.limits.decision import Decision, Lease, Reservation, Settlement, Take, TakeAllResult
 from tollhouse.limits.policy.policy import Policy
 from tollhouse.limits.wire.compiled_policy import CompiledPolicy, compile_policies
-from tollhouse.limits.wire.reply import (
-    FIRST_DECISION,
-    decision_at,
-    granted_units,
-    with_lease,
-)
+from tollhouse.limits.wire.reply import FIRST_DECISION, decision_at, granted_units, with_lease
 from tollhouse.limits.wire.request import RequestReader, TakeRequest, checked_units
 from tollhouse.metrics import Metrics
 from tollhouse.scripts import ScriptRunner
@@ -130,12 +125,22 @@ class Limiter:
         known = self._decider.without_store(request)
         return await self._batcher.take(request) if known is None else known
 
+    def submit(self, policy: str, key: str, cost: int | None = None) -> Decision | asyncio.Future[Decision]:
+        """Start what `take` does, for a caller that is no coroutine: return the decision if no store has to decide."""
+        request = self._requests.read(policy, key, cost)
+        known = self._decider.without_store(request)
+        return self._batcher.submit(request) if known is None else known
+
     async def take_batch(self, takes: Sequence[Take]) -> list[Decision]:
         """Decide up to 256 takes, each on its own, in order: equal ones see each other."""
+        return await self.submit_batch(takes)
+
+    def submit_batch(self, takes: Sequence[Take]) -> asyncio.Future[list[Decision]]:
+        """Start what `take_batch` does, for a caller that is no coroutine."""
         require_type("takes", takes, Sequence, _TAKES)
         if len(takes) > TAKES_MAX:
             raise InvalidInput("takes", len(takes), f"send at most {TAKES_MAX} takes at a time")
-        return await asyncio.gather(*map(self._submit, self._read_each(takes)))
+        return asyncio.gather(*map(self._submit, self._read_each(takes)))
 
     async def take_all(self, takes: Sequence[Take]) -> TakeAllResult:
         """Take from up to 64 policies and keys, or from none; equal pairs are summed. `AllOrNothing` has the rules."""

@@ -8,16 +8,13 @@ from typing import Any, Final, cast
 
 import uvicorn
 
-from tollhouse.serving.deadlines import Timeouts
-from tollhouse.serving.overload import connections_bound, descriptors
-from tollhouse.serving.protocol import BoundedHttp, HttpBounds
+from tollhouse.serving.bounds import http_bounds
+from tollhouse.serving.protocol import BoundedHttp
 from tollhouse.serving.sweep import Sweep
 from tollhouse.settings import Settings
 
 GRACE_S: Final = 3
 """How long open requests may take once a worker is told to stop."""
-_CHUNKING: Final = 8
-"""The most bytes on the wire per byte of body; small chunks have that much overhead."""
 
 
 class ServingConfig(uvicorn.Config):
@@ -28,15 +25,8 @@ class ServingConfig(uvicorn.Config):
     """
 
     def __init__(self, create_app: Callable[[], Any], settings: Settings) -> None:
-        timeouts = Timeouts(
-            head_ms=settings.head_timeout_ms, body_ms=settings.body_timeout_ms, idle_ms=settings.idle_timeout_ms
-        )
-        bounds = HttpBounds(
-            head_bytes=settings.head_bytes,
-            message_bytes=settings.head_bytes + _CHUNKING * settings.body_bytes,
-            connections_max=connections_bound(settings.connections_max, descriptors()),
-            timeouts=timeouts,
-        )
+        bounds = http_bounds(settings)
+        timeouts = bounds.timeouts
         sweep = Sweep(min(timeouts.head_ms, timeouts.body_ms, timeouts.idle_ms))
         super().__init__(
             create_app,

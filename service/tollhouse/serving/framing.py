@@ -3,6 +3,12 @@
 The parser refuses what is malformed, a second Content-Length, and Content-Length beside Transfer-Encoding. What it is
 lenient about, and RFC 9112 is not, is refused here: two servers that read a head differently can be made to take a part
 of one client's body for the next client's request.
+
+**An offer to upgrade.** After a head with `Upgrade` and `Connection: upgrade` the parser takes the message for
+complete and every byte that follows for another protocol, which uvicorn feeds to it as the next request. RFC 9110 7.8
+lets a server ignore the offer, not the body. So such a head starts no request: it is given to a fresh parser without
+its `Upgrade` field, followed by the bytes behind it. One parser frames every body, by the fields that its client
+sent, and no byte of a body can begin a request.
 """
 
 from __future__ import annotations
@@ -10,11 +16,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from typing import Final
+from typing import Final, cast
 
-from msgspec import Struct
+from httptools import HttpParserUpgrade, HttpRequestParser
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from tollhouse.asgi.response import HttpResponse, problem_response
+from tollhouse.serving.refusal import Refusal, malformed, not_implemented
 
 _READ: Final = frozenset({b"host", b"transfer-encoding"})
 _HOST: Final = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[\w.~!$&'()*+,;=%-]*)(?::[0-9]*)?", re.ASCII)
@@ -22,19 +29,6 @@ _HOST: Final = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[\w.~!$&'()*+,;=%-]*)(?::[0-9
 _ABSOLUTE: Final = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://([^/?#]*)")
 _HOSTS_KEPT: Final = 64
 _VERSIONS: Final = ("1.1", "1.0")
-
-
-class Refusal(Struct, frozen=True, kw_only=True):
-    """The problem details that answer a request before any application sees it; the connection ends with them."""
-
-    status: int
-    kind: str
-    title: str
-    detail: str
-
-    def response(self) -> HttpResponse:
-        """Return the problem details."""
-        return problem_response(self.status, self.kind, self.title, self.detail)
 
 
 def is_plain(target: bytes, headers: Iterable[tuple[bytes, bytes]]) -> bool:
@@ -53,7 +47,7 @@ def head_refusal(method: bytes, target: bytes, version: str, headers: Iterable[t
     if refusal is not None:
         return refusal
     if method == b"CONNECT":
-        return _not_implemented("CONNECT is not served; this is no proxy")
+        return not_implemented("CONNECT is not served; this is no proxy")
     if b"#" in target:
         return malformed("the target has a fragment, which clients keep to themselves")
     read = [header for header in headers if header[0] in _READ]
@@ -74,18 +68,20 @@ def version_refusal(version: str) -> Refusal | None:
     )
 
 
-def malformed(detail: str) -> Refusal:
-    """Return the refusal of a request that cannot be understood."""
-    return Refusal(status=400, kind="invalid-request", title="Invalid Request", detail=detail)
-
-
-def without_offer(method: bytes, target: bytes, headers: Iterable[tuple[bytes, bytes]], version: str) -> bytes:
-    """Return the head of a request as its client would send it without the offer to upgrade the protocol.
-
-    Everything that frames the body, and that keeps or closes the connection, stays as it was.
-    """
-    lines = [b"%s: %s\r\n" % (name, value) for name, value in headers if name != b"upgrade"]
-    return b"%s %s HTTP/%s\r\n%s\r\n" % (method, target, version.encode(), b"".join(lines))
+def ignore_offer(protocol: HttpToolsProtocol, unread: memoryview | None) -> None:
+    """Read the head again without its offer to upgrade, and then what follows it, which may have offers too."""
+    while unread is not None:
+        parser = cast("HttpRequestParser", protocol.parser)
+        head = _without_offer(parser.get_method(), protocol.url, protocol.headers, parser.get_http_version())
+        parser = protocol.parser = HttpRequestParser(protocol)
+        # As uvicorn: what follows a request with `Connection: close` is no error, and is not read.
+        parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        parser.feed_data(head)
+        try:
+            parser.feed_data(unread)
+            unread = None
+        except HttpParserUpgrade as offer:
+            unread = unread[offer.args[0] :]
 
 
 def _host_refusal(hosts: Sequence[bytes], target: bytes, version: str) -> Refusal | None:
@@ -106,7 +102,7 @@ def _coding_refusal(codings: Sequence[bytes], version: str) -> Refusal | None:
         return malformed("HTTP/1.0 has no Transfer-Encoding; send Content-Length or HTTP/1.1")
     if len(codings) == 1 and codings[0].lower() == b"chunked":
         return None
-    return _not_implemented("the only Transfer-Encoding that is read is chunked, alone")
+    return not_implemented("the only Transfer-Encoding that is read is chunked, alone")
 
 
 @lru_cache(maxsize=_HOSTS_KEPT)
@@ -115,5 +111,10 @@ def _is_host(value: bytes) -> bool:
     return _HOST.fullmatch(value) is not None
 
 
-def _not_implemented(detail: str) -> Refusal:
-    return Refusal(status=501, kind="not-implemented", title="Not Implemented", detail=detail)
+def _without_offer(method: bytes, target: bytes, headers: Iterable[tuple[bytes, bytes]], version: str) -> bytes:
+    """Return the head of a request as its client would send it without the offer.
+
+    Everything that frames the body, and that keeps or closes the connection, stays as it was.
+    """
+    lines = [b"%s: %s\r\n" % (name, value) for name, value in headers if name != b"upgrade"]
+    return b"%s %s HTTP/%s\r\n%s\r\n" % (method, target, version.encode(), b"".join(lines))

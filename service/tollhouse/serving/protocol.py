@@ -1,11 +1,5 @@
 """The HTTP/1.1 protocol: requests that are framed in one way only, with bounds on their size.
 
-**An offer to upgrade.** After a head with `Upgrade` and `Connection: upgrade` the parser takes the message for complete
-and every byte that follows for another protocol, which uvicorn feeds to it as the next request. RFC 9110 7.8 lets a
-server ignore the offer, not the body. So such a head starts no request: it is given to a fresh parser without its
-`Upgrade` field, followed by the bytes behind it. One parser frames every body, by the fields that its client sent,
-and no byte of a body can begin a request.
-
 **Trailers** are counted and dropped: merged into the headers they would pass for what a proxy has checked (RFC 9110
 6.5.1).
 
@@ -22,36 +16,27 @@ thousand. So few may wait, and nothing is read while more than one does.
 from __future__ import annotations
 
 import asyncio
-from http import HTTPStatus
 from typing import Any, Final, cast
 
 import uvicorn
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
-from msgspec import Struct
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from tollhouse.asgi.disconnect import stop
-from tollhouse.asgi.response import HttpResponse, start_message
+from tollhouse.asgi.response import HttpResponse
 from tollhouse.asgi.types import App, Scope
-from tollhouse.serving.deadlines import Activity, Doing, Stopwatch, Timeouts
+from tollhouse.serving.bounds import WAITING_MAX, HttpBounds, MessageSize
+from tollhouse.serving.deadlines import Doing, Stopwatch, Timeouts
 from tollhouse.serving.expectation import body_or_close
-from tollhouse.serving.framing import Refusal, head_refusal, is_plain, malformed, version_refusal, without_offer
+from tollhouse.serving.fast_path import FastApp, FastExchange, failing, fast_exchange
+from tollhouse.serving.framing import head_refusal, ignore_offer, is_plain, version_refusal
+from tollhouse.serving.joined_writes import JoinedWrites
 from tollhouse.serving.overload import ONE_REQUEST_EACH, ONE_REQUEST_MS, OVERLOADED, liveness_only
+from tollhouse.serving.refusal import Refusal, Refused, head_too_large, last_response_bytes, malformed, too_slow
 from tollhouse.serving.sweep import Sweep
 
 _NOTED: Final = frozenset({b"connection", b"expect"})
-WAITING_MAX: Final = 32
-"""How many requests of a connection may wait for the one before them."""
-
-
-class HttpBounds(Struct, frozen=True, kw_only=True):
-    """What a worker gives to its connections, and what each may take."""
-
-    head_bytes: int
-    message_bytes: int
-    connections_max: int
-    timeouts: Timeouts
 
 
 class BoundedHttp(HttpToolsProtocol):
@@ -60,16 +45,16 @@ class BoundedHttp(HttpToolsProtocol):
     A request head above its bound is answered with 431 (RFC 6585) and not buffered.
     """
 
+    parser: HttpRequestParser
     url = b""
     _idle = True
     _head_open = False
     _messages = 0
-    _head_parsed_bytes = 0
-    _head_fed_bytes = 0
-    _message_bytes = 0
     _refusal: Refusal | None = None
     _one_request = False
-    _served: RequestResponseCycle | None = None
+    _served: RequestResponseCycle | FastExchange | None = None
+    _arriving: FastExchange | None = None
+    """The request of the fast path whose body arrives."""
 
     def __init__(
         self,
@@ -84,10 +69,12 @@ class BoundedHttp(HttpToolsProtocol):
         self._bounds = bounds
         self._sweep = sweep
         self._stopwatch = Stopwatch(bounds.timeouts)
+        self._size = MessageSize(bounds.head_bytes)
+        self._fast_app = cast("FastApp | None", self.app if hasattr(self.app, "fast_route") else None)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] - as uvicorn types it
         """Begin with the first request, unless the worker has too many connections."""
-        super().connection_made(transport)
+        super().connection_made(cast("asyncio.Transport", JoinedWrites(transport, self.loop)))
         self._sweep.start(self.loop, self.connections, BoundedHttp.check)
         above = len(self.connections) - self._bounds.connections_max
         if above > 0:
@@ -110,22 +97,23 @@ class BoundedHttp(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Feed the parser, then count the bytes of a message that is not complete."""
         was_idle, was_head, messages = self._idle, self._head_open, self._messages
+        size = self._size
+        size.on_segment(len(data))
         try:
             try:
                 self.parser.feed_data(data)
             except HttpParserUpgrade as offer:
-                self._ignore_offer(memoryview(data)[offer.args[0] :])
+                ignore_offer(self, memoryview(data)[offer.args[0] :])
         except HttpParserError:
             self._refuse(self._refusal or malformed("this is no HTTP/1.1 request"))
             return
         if self._messages == messages:
-            self._message_bytes += len(data)
+            size.bytes += len(data)
         if self._head_open:
             all_of_it_is_head = (was_head or was_idle) and self._messages == messages + (not was_head)
-            self._head_fed_bytes += len(data) if all_of_it_is_head else 0
-            if max(self._head_fed_bytes, len(self.url)) > self._bounds.head_bytes:
-                self._refuse(self._head_too_large())
-        elif self._message_bytes > self._bounds.message_bytes:
+            if size.is_part_too_long(self.url, all_of_it_is_head=all_of_it_is_head):
+                self._refuse(head_too_large(self._bounds.head_bytes))
+        elif size.bytes > self._bounds.message_bytes:
             self.transport.abort()
 
     def on_message_begin(self) -> None:
@@ -134,58 +122,65 @@ class BoundedHttp(HttpToolsProtocol):
         self._idle = False
         self._head_open = True
         if self.pipeline and len(self.pipeline) >= WAITING_MAX:
-            raise _Refused
+            raise Refused
         self._messages += 1
-        self._head_parsed_bytes = self._head_fed_bytes = self._message_bytes = 0
+        self._size.on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep a header, without the whitespace around its value, and drop a trailer; stop the parser at the bound."""
-        self._head_parsed_bytes += len(name) + len(value) + 4
-        if self._head_parsed_bytes > self._bounds.head_bytes:
-            self._stop(self._head_too_large())
+        """Keep a header, without the whitespace around its value; drop a trailer, and stop the parser at the bound."""
         if self._head_open:
             name, value = name.lower(), value.rstrip(b" \t")
             if name in _NOTED:
                 self._note(name, value)
             self.headers.append((name, value))
+        elif self._size.is_trailer_too_long(name, value):
+            self._stop(head_too_large(self._bounds.head_bytes))
 
     def on_headers_complete(self) -> None:
-        """Start the request, whose body follows; a head with an offer to upgrade is left to `_ignore_offer`."""
-        if self._head_parsed_bytes + len(self.url) > self._bounds.head_bytes:
-            self._stop(self._head_too_large())
+        """Start the request, whose body follows; a head with an offer to upgrade is left to `ignore_offer`."""
         parser = self.parser
-        if parser.should_upgrade() or not parser.should_keep_alive() or not is_plain(self.url, self.headers):
-            refusal = head_refusal(parser.get_method(), self.url, parser.get_http_version(), self.headers)
+        if self._size.is_head_too_long(self.url, self.headers):
+            self._stop(head_too_large(self._bounds.head_bytes))
+        version, offers = parser.get_http_version(), parser.should_upgrade()
+        is_usual = not offers and parser.should_keep_alive() and is_plain(self.url, self.headers)
+        if not is_usual:
+            refusal = head_refusal(parser.get_method(), self.url, version, self.headers)
             if refusal is not None:
                 self._stop(refusal)
-            if parser.should_upgrade():
-                return
-        if self.expect_100_continue:
-            self._start_expecting(parser.get_http_version())
+        if not offers:
+            if not (is_usual and version == "1.1" and self._is_fast()):
+                self._begin(version)
+            self._head_open = False
+
+    def on_body(self, body: bytes) -> None:
+        """Keep a part of a body."""
+        if self._arriving is None:
+            super().on_body(body)
         else:
-            super().on_headers_complete()
-        self._head_open = False
-        if not self.pipeline:
-            self._served = self.cycle
-        if self._one_request:
-            self.cycle.keep_alive = False
+            self._arriving.body += body
 
     def on_message_complete(self) -> None:
         """Mark the connection idle until the next message begins."""
         if self._head_open:
             return
         self._idle = True
-        super().on_message_complete()
+        arriving, self._arriving = self._arriving, None
+        if arriving is None:
+            super().on_message_complete()
+        else:
+            arriving.on_complete()
 
     def on_response_complete(self) -> None:
-        """Begin the next request if it is there; the sweep sees when none comes."""
-        waiting = self.pipeline
-        if waiting:
-            self._served = waiting[-1][0]
-        super().on_response_complete()
-        self._unset_keepalive_if_required()
-        if waiting:
-            self.flow.pause_reading()
+        """Begin the next request if it is there; uvicorn's timer is not started, for the sweep sees when none comes."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._served, app = self.pipeline.pop()
+            self._start_asgi_task(self._served, app)
+            if self.pipeline:
+                self.flow.pause_reading()
 
     def check(self, now_ms: int) -> None:
         """End the connection if its client takes longer than it may; the sweep calls this."""
@@ -198,7 +193,7 @@ class BoundedHttp(HttpToolsProtocol):
         elif activity == "idle" or not self._messages:
             self.transport.close()
         else:
-            self._refuse(_too_slow(activity, self._stopwatch.timeouts))
+            self._refuse(too_slow(activity, self._stopwatch.timeouts.of(activity)))
 
     def _doing(self) -> Doing:
         unread_bytes = self.transport.get_write_buffer_size()
@@ -210,9 +205,9 @@ class BoundedHttp(HttpToolsProtocol):
             return "response", self._messages
         return "idle" if self._idle and self._messages else "head", self._messages
 
-    def _due(self) -> RequestResponseCycle | None:
+    def _due(self) -> RequestResponseCycle | FastExchange | None:
         """Return the newest request if its response is not complete."""
-        cycle = cast("RequestResponseCycle | None", self.cycle)
+        cycle = cast("RequestResponseCycle | FastExchange | None", self.cycle)
         return None if cycle is None or cycle.response_complete else cycle
 
     def _refuse_connection(self, above: int) -> None:
@@ -222,22 +217,31 @@ class BoundedHttp(HttpToolsProtocol):
             self.transport.close()
             return
         self.app = liveness_only(self.app)
+        self._fast_app = None
         self._one_request = True
         self._stopwatch = Stopwatch(Timeouts(head_ms=ONE_REQUEST_MS, body_ms=ONE_REQUEST_MS, idle_ms=ONE_REQUEST_MS))
 
-    def _ignore_offer(self, unread: memoryview | None) -> None:
-        """Read the head again without its offer to upgrade, and then what follows it, which may have offers too."""
-        while unread is not None:
-            head = without_offer(self.parser.get_method(), self.url, self.headers, self.parser.get_http_version())
-            self.parser = HttpRequestParser(self)
-            # As uvicorn: what follows a request with `Connection: close` is no error, and is not read.
-            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
-            self.parser.feed_data(head)
-            try:
-                self.parser.feed_data(unread)
-                unread = None
-            except HttpParserUpgrade as offer:
-                unread = unread[offer.args[0] :]
+    def _is_fast(self) -> bool:
+        """Begin the request on the fast path and return True, if it may be answered there now."""
+        app = self._fast_app
+        if app is None or self.expect_100_continue or self._due() is not None or self.flow.write_paused:
+            return False
+        exchange = fast_exchange(self, app, self._begin_passed_on)
+        if exchange is None:
+            return False
+        self._arriving = self._served = exchange
+        self.cycle = cast("RequestResponseCycle", exchange)  # as far as uvicorn uses it
+        return True
+
+    def _begin_passed_on(
+        self, exchange: FastExchange, cycle: RequestResponseCycle, error: BaseException | None
+    ) -> None:
+        """Begin a request that the fast path leaves to ASGI, in its place among those of the connection."""
+        app = cast("App", self.app)  # type: ignore[reportUnknownMemberType] - uvicorn types it loosely
+        if self._due() is exchange:
+            self.cycle = cycle
+        self._served = cycle
+        self._start_asgi_task(cycle, cast("Any", app if error is None else failing(app, error)))
 
     def _note(self, name: bytes, value: bytes) -> None:
         """Keep an expectation; refuse a version that no other check sees, as its connection is kept by this header."""
@@ -248,7 +252,17 @@ class BoundedHttp(HttpToolsProtocol):
         if refusal is not None:
             self._stop(refusal)
 
-    def _start_expecting(self, version: str) -> None:
+    def _begin(self, version: str) -> None:
+        if self.expect_100_continue:
+            self._begin_expecting(version)
+        else:
+            super().on_headers_complete()
+        if not self.pipeline:
+            self._served = self.cycle
+        if self._one_request:
+            self.cycle.keep_alive = False
+
+    def _begin_expecting(self, version: str) -> None:
         """Start a request whose client may wait for 100; HTTP/1.0 has no such response (RFC 9110 10.1.1)."""
         app = cast("App", self.app)  # type: ignore[reportUnknownMemberType] - uvicorn types it loosely
         if version == "1.0":
@@ -260,11 +274,7 @@ class BoundedHttp(HttpToolsProtocol):
 
     def _stop(self, refusal: Refusal) -> None:
         self._refusal = refusal
-        raise _Refused
-
-    def _head_too_large(self) -> Refusal:
-        detail = f"request line and headers are longer than {self._bounds.head_bytes} bytes"
-        return Refusal(status=431, kind="head-too-large", title="Request Head Too Large", detail=detail)
+        raise Refused
 
     def _refuse(self, refusal: Refusal) -> None:
         """End the connection with the responses that are due: this refusal, or those of earlier requests."""
@@ -283,17 +293,5 @@ class BoundedHttp(HttpToolsProtocol):
             self.transport.close()
 
     def _write(self, response: HttpResponse) -> None:
-        headers = [*self.server_state.default_headers, *start_message(response)["headers"], (b"connection", b"close")]
-        lines = b"".join(b"%s: %s\r\n" % header for header in headers)
-        reason = HTTPStatus(response.status).phrase.encode()
-        content = b"" if self.url and self.parser.get_method() == b"HEAD" else response.body
-        self.transport.write(b"HTTP/1.1 %d %s\r\n%s\r\n%s" % (response.status, reason, lines, content))
-
-
-def _too_slow(activity: Activity, timeouts: Timeouts) -> Refusal:
-    detail = f"the {activity} of the request did not arrive within {timeouts.of(activity)} ms"
-    return Refusal(status=408, kind="request-timeout", title="Request Timeout", detail=detail)
-
-
-class _Refused(Exception):
-    """Stops the parser."""
+        is_head = bool(self.url) and self.parser.get_method() == b"HEAD"
+        self.transport.write(last_response_bytes(response, self.server_state.default_headers, is_head=is_head))

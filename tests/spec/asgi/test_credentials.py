@@ -22,6 +22,7 @@ from tollhouse.http.api_keys import ApiKeys
 from tollhouse.http.limits.fast_path import FastPath
 from tollhouse.sessions.outcomes import Issued
 from tollhouse.settings import Settings
+from tollhouse.wiring import Tollhouse
 
 KEY = "service-key-0123456789abcdef~+/._=="
 BODY = {"policy": "default", "key": "ada"}
@@ -70,6 +71,14 @@ async def refuse(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.start", "status": 418, "headers": []})
 
 
+def is_fast(tollhouse: Tollhouse, headers: list[tuple[str, str]]) -> bool:
+    """Return whether a take with these headers is answered below ASGI, which only a service key allows."""
+    given = [(name.lower().encode(), value.encode("latin-1")) for name, value in headers]
+    plain = [(b"host", b"app"), (b"content-type", b"application/json"), (b"content-length", b"2")]
+    scope = {"headers": [*plain, *given], "client": ("192.0.2.1", 1), "root_path": ""}
+    return FastPath(refuse, tollhouse, ApiKeys(tollhouse)).fast_route(b"POST", b"/v1/limits/take", scope) is not None
+
+
 async def key_of(world: StoreWorld, rule: str, headers: list[tuple[str, str]], settings: Settings | None = None) -> str:
     async def send(_: Any) -> None:
         raise NotImplementedError
@@ -105,7 +114,7 @@ async def test_a_bearer_token_is_read_alike_everywhere(
     """The scheme is case-insensitive (RFC 9110, 11.1) and a token has visible characters only."""
     headers = [("Authorization", authorization)]
     async with wiring.open(settings_of(embedded)) as tollhouse:
-        fast = await ask(FastPath(refuse, tollhouse, ApiKeys(tollhouse)), headers) == 200
+        fast = is_fast(tollhouse, headers)
         documented = await ask(create_app(tollhouse), headers) == 200
     counted = (await key_of(embedded, "api-key", headers)).startswith("api-key:")
 
@@ -204,7 +213,7 @@ async def test_a_key_that_is_sent_twice_is_none(embedded: StoreWorld, name: str)
     """Two values of one header leave it to the reader which one counts; here neither does, at any edge."""
     headers = [(name, f"Bearer {KEY}" if name == "Authorization" else KEY)] * 2
     async with wiring.open(settings_of(embedded)) as tollhouse:
-        fast = await ask(FastPath(refuse, tollhouse, ApiKeys(tollhouse)), headers) == 200
+        fast = is_fast(tollhouse, headers)
         documented = await ask(create_app(tollhouse), headers) == 200
     counted = (await key_of(embedded, "api-key", headers)).startswith("api-key:")
 

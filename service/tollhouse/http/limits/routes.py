@@ -1,6 +1,6 @@
 """Limits over HTTP: one route for each verb of the limiter. Keys travel in bodies, never in paths.
 
-Plain requests to `take` and `take-batch` are answered by `http/limits/fast_path.py`, with the same bytes.
+`tollhouse serve` answers plain requests to `take` and `take-batch` by `http/limits/fast_path.py`, with the same bytes.
 """
 
 from __future__ import annotations

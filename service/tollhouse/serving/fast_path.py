@@ -1,0 +1,155 @@
+"""The fast path: requests that are answered below ASGI, by an application that offers it.
+
+An ASGI request costs a task, a dictionary of its head and two messages before its application does anything, which for
+a take is as much as the rest of it. An application may offer routes for some of its requests: the protocol gives such a
+route the body, and writes what it decides, at once or when a future is done. The route may leave a request to ASGI at
+any time before it is answered, also with an error in place of the body: then the application answers it as it answers
+the errors of its handlers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Protocol, cast
+
+from httptools import HttpRequestParser
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from tollhouse.asgi.types import App, Headers, Message, Receive, Scope, Send
+from tollhouse.errors import TollhouseError
+from tollhouse.serving.refusal import CLOSE, response_bytes
+
+Begin = Callable[["FastExchange", RequestResponseCycle, "BaseException | None"], None]
+"""Begins a request that is left to ASGI, with an error in place of its body if there is one."""
+
+
+class FastRoute(Protocol):
+    """Answers the requests of one target."""
+
+    def decide(self, body: bytearray) -> Any:
+        """Return the outcome, or a future of it; or None to leave the request to ASGI, if nothing was done for it."""
+        ...
+
+    def respond(self, outcome: Any) -> tuple[int, Headers, bytes]:
+        """Return the response: its status, its headers and its body."""
+        ...
+
+
+class FastApp(Protocol):
+    """An application that answers some of its requests below ASGI."""
+
+    def fast_route(self, method: bytes, target: bytes, scope: Scope) -> FastRoute | None:
+        """Return the route of a request with this head, or None if it is left to ASGI.
+
+        The scope has no more than the headers and the addresses yet.
+        """
+        ...
+
+
+class FastExchange:
+    """One request that is answered without ASGI, in the place of uvicorn's own cycle of a request and its response."""
+
+    __slots__ = (
+        *("_begin", "_line", "_protocol", "_route", "body", "disconnected", "keep_alive", "response_complete"),
+        *("response_started", "scope"),
+    )
+
+    message_event = asyncio.Event()
+    """What uvicorn sets when there is news for the application of a request; here no task waits for it."""
+
+    def __init__(
+        self, protocol: HttpToolsProtocol, route: FastRoute, scope: Scope, line: tuple[bytes, bytes], begin: Begin
+    ) -> None:
+        self._protocol = protocol
+        self._begin = begin
+        self._route = route
+        self._line = line
+        self.scope: Scope = scope
+        self.body = bytearray()
+        self.keep_alive = True
+        self.disconnected = self.response_started = self.response_complete = False
+
+    def on_complete(self) -> None:
+        """Answer the request, whose body is here; an error of its route is answered by the application."""
+        try:
+            outcome = self._route.decide(self.body)
+        except TollhouseError as error:
+            self._pass_on(error)
+            return
+        if isinstance(outcome, asyncio.Future):
+            future = cast("asyncio.Task[Any]", outcome)  # uvicorn waits for it, and may cancel it, as for a task
+            self._protocol.tasks.add(future)
+            future.add_done_callback(self._on_decided)
+        elif outcome is None:
+            self._pass_on()
+        else:
+            self._respond(outcome)
+
+    def _on_decided(self, future: asyncio.Task[Any]) -> None:
+        self._protocol.tasks.discard(future)
+        error = asyncio.CancelledError() if future.cancelled() else future.exception()
+        if error is None:
+            self._respond(future.result())
+        else:
+            self._pass_on(error)
+
+    def _respond(self, outcome: Any) -> None:
+        """Write the response; should there be none because of a mistake in it, end the connection."""
+        if self.disconnected:
+            return
+        protocol = self._protocol
+        try:
+            status, headers, body = self._route.respond(outcome)
+            headers[:0] = protocol.server_state.default_headers
+            if not self.keep_alive:
+                headers.append(CLOSE)
+            protocol.transport.write(response_bytes(status, headers, body))
+            self.response_started = self.response_complete = True
+        finally:
+            if not (self.keep_alive and self.response_complete):
+                protocol.transport.close()
+        protocol.on_response_complete()
+
+    def _pass_on(self, error: BaseException | None = None) -> None:
+        """Begin the request as uvicorn would have, for the application to answer it."""
+        if self.disconnected:
+            return
+        protocol, (method, target) = self._protocol, self._line
+        path = target.decode("ascii")
+        self.scope.update(method=method.decode("ascii"), path=path, raw_path=target, query_string=b"")
+        cycle = RequestResponseCycle(
+            scope=cast("Any", self.scope),  # as uvicorn has it, which types it by its own class
+            transport=protocol.transport,
+            flow=protocol.flow,
+            logger=protocol.logger,
+            access_logger=protocol.access_logger,
+            access_log=protocol.access_log,
+            default_headers=protocol.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=False,
+            keep_alive=self.keep_alive,
+            on_response=protocol.on_response_complete,
+        )
+        cycle.body, cycle.more_body = self.body, False
+        cycle.message_event.set()
+        self._begin(self, cycle, error)
+
+
+def fast_exchange(protocol: HttpToolsProtocol, app: FastApp, begin: Begin) -> FastExchange | None:
+    """Return the exchange for the request whose head the protocol has just read; None if it is left to ASGI."""
+    scope, line = cast("Scope", protocol.scope), (cast("HttpRequestParser", protocol.parser).get_method(), protocol.url)
+    route = app.fast_route(*line, scope)
+    return None if route is None else FastExchange(protocol, route, scope, line, begin)
+
+
+def failing(app: App, error: BaseException) -> App:
+    """Return the application for a request whose body cannot be received because of an error."""
+
+    async def fail() -> Message:
+        raise error
+
+    async def answer(scope: Scope, _: Receive, send: Send) -> None:
+        await app(scope, fail, send)
+
+    return answer
