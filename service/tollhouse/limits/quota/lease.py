@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from tollhouse.limits.decision import Decision, LimitState
+from msgspec.structs import replace
+
+from tollhouse.limits.decision import Decision
 from tollhouse.limits.wire.request import TakeRequest
 
 SLACK_MS: Final = 2
@@ -25,11 +27,11 @@ class QuotaLease:
     """
 
     __slots__ = (
+        "_answer",
         "_answer_ms",
         "_counted",
         "_granted",
         "_ready_ms",
-        "_states",
         "charged_ms",
         "deadline_ms",
         "decisions",
@@ -56,10 +58,9 @@ class QuotaLease:
         self.charged_ms = charged_ms
         self.deadline_ms = deadline_ms
         self.decisions = self._counted = 0
-        self._granted = granted
+        self._granted = self._answer = granted
         self._ready_ms = ready_ms
         self._answer_ms = -1
-        self._states: list[tuple[int, int, int, int]] = []
 
     @property
     def used(self) -> int:
@@ -72,21 +73,12 @@ class QuotaLease:
         self.decisions += 1
         if now_ms != self._answer_ms:
             self._age(now_ms)
-        return Decision(
-            allowed=True,
-            policy=self._granted.policy,
-            key=self._granted.key,
-            cost=cost,
-            limits=tuple(
-                [
-                    LimitState(limit=limit, window_ms=window_ms, remaining=stored + left, reset_after_ms=reset_ms)
-                    for limit, window_ms, stored, reset_ms in self._states
-                ]
-            ),
-            retry_after_ms=None,
-            refused_by=None,
-            leased=True,
-        )
+        states = self._answer.limits
+        if len(states) == 1:  # most policies have one limit, and a comprehension costs as much as the rest
+            limits = (replace(states[0], remaining=states[0].remaining + left),)
+        else:
+            limits = tuple([replace(state, remaining=state.remaining + left) for state in states])
+        return replace(self._answer, cost=cost, limits=limits)
 
     def refund(self, cost: int, taken_ms: int) -> bool:
         """Return units that were taken at `taken_ms` to the lease; return False if that was not from this one."""
@@ -103,8 +95,6 @@ class QuotaLease:
     def _age(self, now_ms: int) -> None:
         """Compute what all decisions of one millisecond share."""
         passed_ms = now_ms - self._ready_ms
-        self._states = [
-            (state.limit, state.window_ms, state.remaining, max(state.reset_after_ms - passed_ms, 0))
-            for state in self._granted.limits
-        ]
+        states = [replace(one, reset_after_ms=max(one.reset_after_ms - passed_ms, 0)) for one in self._granted.limits]
+        self._answer = replace(self._granted, limits=tuple(states), leased=True)
         self._answer_ms = now_ms
