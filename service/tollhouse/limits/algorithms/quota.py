@@ -8,6 +8,7 @@ which it was charged: a later one would count less than was admitted in it.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -16,6 +17,10 @@ from tollhouse.limits.algorithms.counters import Counter, SubjectState
 from tollhouse.limits.algorithms.evaluate import Verdict, charge, current_counters, limit_statuses, live_holds, peek
 from tollhouse.limits.algorithms.registry import RULES
 from tollhouse.limits.policy.policy import Limit, Policy
+
+SLACK_MS: Final = 2
+"""How much earlier a lease ends than its sub-bucket: the server's time is whole milliseconds, rounded down, and in the
+second that a lease lasts at most two clocks may differ by one more."""
 
 
 class Terms(Struct, frozen=True, kw_only=True):
@@ -52,7 +57,7 @@ def lease_quota(
     """
     back, returned = return_quota(policy, state, left, charged_ms, now_ms)
     verdict = peek(policy, returned, cost, now_ms)
-    lasts_ms = min([terms.longest_ms, *(end_ms - now_ms for end_ms in _ends_ms(policy, now_ms))])
+    lasts_ms = min([terms.longest_ms, *(end_ms - now_ms - SLACK_MS for end_ms in _ends_ms(policy, now_ms))])
     room = min(status.remaining for status in verdict.statuses) - cost
     if _is_ahead(policy, returned, now_ms):
         room = 0

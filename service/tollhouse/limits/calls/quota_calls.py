@@ -19,10 +19,11 @@ from msgspec.structs import replace
 
 from tollhouse.clock import Sleep
 from tollhouse.errors import ScriptFailed, StoreError, StoreRefused, StoreUnavailable
+from tollhouse.limits.algorithms.quota import SLACK_MS
 from tollhouse.limits.calls.calls import Calls
 from tollhouse.limits.decision import Decision
-from tollhouse.limits.quota.lease import SLACK_MS, QuotaLease
-from tollhouse.limits.quota.leases import TERMS
+from tollhouse.limits.quota.lease import QuotaLease
+from tollhouse.limits.quota.leases import PAUSE_MS, TERMS
 from tollhouse.limits.wire.compiled_policy import CompiledPolicy
 from tollhouse.limits.wire.request import TakeRequest
 from tollhouse.logs import Log
@@ -144,7 +145,7 @@ class QuotaCalls:
         size, lasts_ms = reply[_UNITS], reply[_LASTS_MS]
         if size == 0:
             if decision.allowed:
-                self._leases.rest(request.state_key, lasts_ms)
+                self._leases.rest(request.state_key, lasts_ms + SLACK_MS)
             return decision
         now_ms = self._calls.clock()
         lease = QuotaLease(
@@ -153,12 +154,13 @@ class QuotaCalls:
             asyncio.get_running_loop(),
             size=size,
             charged_ms=reply[_NOW_MS],
-            deadline_ms=sent_ms + lasts_ms - SLACK_MS,
+            deadline_ms=sent_ms + lasts_ms,
             ready_ms=now_ms,
         )
         if not is_wanted:
             self._lose(lease)
         elif self._is_closed or now_ms >= lease.deadline_ms:
+            self._leases.rest(request.state_key, PAUSE_MS)
             self._end(lease)
         else:
             self._leases.put(lease)

@@ -7,16 +7,11 @@ sending: the server read its clock later than that, so the sub-bucket has not en
 from __future__ import annotations
 
 import asyncio
-from typing import Final
 
 from msgspec.structs import replace
 
 from tollhouse.limits.decision import Decision
 from tollhouse.limits.wire.request import TakeRequest
-
-SLACK_MS: Final = 2
-"""How much earlier a lease ends than its sub-bucket: the server's time is whole milliseconds, rounded down, and in the
-second that a lease lasts at most two clocks may differ by one more."""
 
 
 class QuotaLease:

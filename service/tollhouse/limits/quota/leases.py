@@ -21,6 +21,8 @@ TERMS: Final = Terms(longest_ms=1_000, parts=8, least=16)
 It has at most an eighth of what remains: so four processes get equal shares, and the last units are taken one by one. A
 lease of few units would cost the server as much as the takes.
 """
+PAUSE_MS: Final = 100
+"""How long a key leases nothing after a lease that came too late, or of which little was used."""
 BUSY: Final = 64
 """Takes in a second from which a key is busy, by the cost of the take that asks."""
 
@@ -74,6 +76,8 @@ class QuotaLeases:
         """
         lease = self._leases.get(request.state_key)
         units = request.cost + (0 if lease is None else lease.newly_used())
+        if lease is not None and self._clock() >= lease.deadline_ms:
+            self._rest_if_idle(lease)
         per_second = self._demand.add(request.state_key, units, self._clock())
         is_room = lease is not None or len(self._leases) + fetching < self._leases_max
         return per_second if is_room and request.cost > 0 and per_second >= BUSY * request.cost else 0
@@ -98,6 +102,7 @@ class QuotaLeases:
         lease = self.pop(state_key)
         if lease is not None:
             self._demand.add(state_key, lease.newly_used(), self._clock())
+            self._rest_if_idle(lease)
             self.on_end(lease)
 
     def end_overdue(self) -> int | None:
@@ -120,6 +125,11 @@ class QuotaLeases:
     def forget_demand(self) -> None:
         """Count the takes of all keys anew."""
         self._demand.clear()
+
+    def _rest_if_idle(self, lease: QuotaLease) -> None:
+        """Lease nothing for a while if fewer units were used than a lease is worth: the store may be too far away."""
+        if lease.used < TERMS.least:
+            self.rest(lease.request.state_key, PAUSE_MS)
 
 
 def _forget(_: QuotaLease) -> None:

@@ -14,7 +14,7 @@ from tollhouse.errors import ConfigurationError, ScriptFailed, StoreRefused
 from tollhouse.limits.decision import Decision, Take
 from tollhouse.limits.policy.notation import parse_policy
 from tollhouse.limits.policy.policy import Limit, Policy
-from tollhouse.limits.quota.leases import BUSY, TERMS
+from tollhouse.limits.quota.leases import BUSY, PAUSE_MS, TERMS
 
 API = parse_policy("api", "1000/minute; 10000/hour", lease="auto")
 OFF = parse_policy("off", "1000/minute; 10000/hour")
@@ -172,7 +172,7 @@ async def test_the_next_lease_brings_back_the_rest_of_the_former(setup: Setup) -
     """A key that goes on needs one call for both; the rest goes back to the sub-bucket in which it was charged."""
     await takes(setup, FIRST)
     await leased(setup)
-    await takes(setup, 10)
+    await takes(setup, 20)
     await setup.pass_ms(TERMS.longest_ms)
     calls = len(setup.store.calls)
     for _ in range(6):
@@ -180,8 +180,40 @@ async def test_the_next_lease_brings_back_the_rest_of_the_former(setup: Setup) -
     lease_calls = [call for call in setup.store.calls[calls:] if call.script == "limits/lease_quota"]
     await setup.limits.aclose()
 
-    assert lease_calls[0].args[5] == SIZE - 10
-    assert await left(setup) == 1_000 - FIRST - 1 - 10 - 6
+    assert lease_calls[0].args[5] == SIZE - 20
+    assert await left(setup) == 1_000 - FIRST - 1 - 20 - 6
+
+
+async def test_a_lease_that_comes_too_late_is_not_tried_again_at_once(setup: Setup) -> None:
+    """If a lease is over when it arrives, or few of its units were used, the key leases nothing for a while."""
+    await takes(setup, FIRST)
+    setup.store.hold()
+    late = asyncio.create_task(setup.limits.take("api", "ada"))
+    await setup.store.until_in_flight(1)
+    setup.clock.advance(TERMS.longest_ms)
+    setup.store.release()
+    await late
+    setup.store.calls.clear()
+    await takes(setup, 20)
+    assert "limits/take" in setup.store.scripts
+    assert len([call for call in setup.store.calls if call.args[0] == 1 and call.script == "limits/lease_quota"]) == 0
+
+    await setup.pass_ms(PAUSE_MS)
+    await takes(setup, 20)
+    assert (await takes(setup, 1))[0].leased
+
+
+async def test_nothing_is_leased_as_a_sub_bucket_ends(setup: Setup) -> None:
+    """In the last milliseconds of a sub-bucket takes ask the store: a lease would be over when it arrives."""
+    await takes(setup, 200, "short")
+    await setup.pass_ms(123)  # the second sub-bucket ends at 125
+    decisions = await takes(setup, 30, "short")
+    assert not any(one.leased for one in decisions)
+    assert setup.store.scripts.count("limits/lease_quota") <= 2
+
+    await setup.pass_ms(2)
+    await takes(setup, 1, "short")
+    assert (await takes(setup, 1, "short"))[0].leased
 
 
 async def test_an_idle_lease_is_given_back(setup: Setup) -> None:
