@@ -32,6 +32,7 @@ from starlette.routing import Route
 import tollhouse
 from bench.load import HOST
 from tollhouse.litestar import TollhousePlugin
+from tollhouse.settings.model import PolicySettings
 
 ANSWER = "hello"
 CLIENT = "x-client"
@@ -62,11 +63,11 @@ def starlette(_url: str, _limit: int) -> Any:
 
 
 def starlette_tollhouse(url: str, limit: int) -> Any:
-    app = Starlette(routes=[Route("/", hello)])
-    app.add_middleware(
-        tollhouse.RateLimitMiddleware, url=url, policies=_policies(limit), policy="api", key=client_of_scope
-    )
-    return app
+    return _limited(url, PolicySettings(limit=_policies(limit)["api"]))
+
+
+def starlette_tollhouse_leased(url: str, limit: int) -> Any:
+    return _limited(url, PolicySettings(limit=_policies(limit)["api"], lease="auto"))
 
 
 def starlette_slowapi(url: str, limit: int) -> Any:
@@ -108,6 +109,7 @@ def litestar_own(url: str, limit: int) -> Any:
 APPS: dict[str, Create] = {
     "Starlette": starlette,
     "Starlette + Tollhouse": starlette_tollhouse,
+    "Starlette + Tollhouse, leased": starlette_tollhouse_leased,
     "Starlette + slowapi decorator": starlette_slowapi,
     "Starlette + slowapi decorator, no fields": starlette_slowapi_silent,
     "Starlette + SlowAPIMiddleware": starlette_slowapi_middleware,
@@ -129,6 +131,14 @@ def served(app: str, url: str, limit: int) -> Iterator[int]:
                 yield listening.getsockname()[1]
             finally:
                 process.terminate()
+
+
+def _limited(url: str, policy: PolicySettings) -> Any:
+    app = Starlette(routes=[Route("/", hello)])
+    app.add_middleware(
+        tollhouse.RateLimitMiddleware, url=url, policies={"api": policy}, policy="api", key=client_of_scope
+    )
+    return app
 
 
 def _decorated(limiter: Limiter, limit: int) -> Any:
@@ -170,8 +180,10 @@ def main() -> None:
     parser.add_argument("limit", type=int)
     parser.add_argument("descriptor", type=int)
     options = parser.parse_args()
+    app = APPS[options.app](options.url, options.limit)
+    tollhouse.tune_gc()  # for all of them, so that pauses of the collector are in no comparison
     config = uvicorn.Config(
-        APPS[options.app](options.url, options.limit),
+        app,
         loop="uvloop",
         http="httptools",
         log_level="warning",

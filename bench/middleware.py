@@ -38,7 +38,7 @@ CONNECTIONS = 64
 POPULATIONS = (10_000, 10)
 LIMIT = 1_000_000
 """The limit of each client per hour: more requests than any makes."""
-ROUNDS = 5
+ROUNDS = 7
 ROUND_S = 2.0
 WARM_UP_S = 1.0
 TITLE = "Requests per second behind a limiter"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from statistics import median
 
 from msgspec import Struct
@@ -20,6 +20,14 @@ TIMES_SLOWAPI = 4.0
 TIMES_LITESTARS = 5.0
 COST = 0.35
 """The part of a bare application's requests that our middleware may cost."""
+ADDED_US = 20.0
+"""The time that our middleware may add to a request."""
+LEASED_US = 9.0
+"""The time that it may add if its clients are few and busy, and their policy has quota leases."""
+TIMES_P99 = 2.0
+"""The 99th percentile behind our middleware, as a multiple of the bare application's."""
+FEW = 10
+"""So many clients are busy ones."""
 CLIENT_BUSY = 0.8
 """Above this part of a core the measuring process might itself be what is measured."""
 
@@ -45,6 +53,10 @@ class Figure(Struct, frozen=True, kw_only=True):
     def times(self, other: Figure) -> float:
         """Return the requests as a multiple of the other's, as the median over the rounds, which took turns."""
         return median(rate / its for rate, its in zip(self.rates, other.rates, strict=True))
+
+    def added_us(self, other: Figure) -> float:
+        """Return what a request takes longer than the other's, as the median over the rounds, which took turns."""
+        return median(1e6 / rate - 1e6 / its for rate, its in zip(self.rates, other.rates, strict=True))
 
 
 class Report(Struct, frozen=True, kw_only=True):
@@ -86,7 +98,25 @@ def _judged(group: Sequence[Figure]) -> list[Verdict]:
         _beside(own[0], slowapis, TIMES_SLOWAPI),
         _beside(own[1], [found[LITESTARS]], TIMES_LITESTARS),
         *(_cost(one, _bare(one, group)) for one in own),
+        *_added(own[0], found[f"{own[0].app}, leased"], found[STARLETTE]),
     ]
+
+
+def _added(own: Figure, leased: Figure, bare: Figure) -> Iterator[Verdict]:
+    """Yield the verdicts on the time of a request; those on leases are for few clients only."""
+    for one, bar in ((own, ADDED_US), (leased, LEASED_US)):
+        if one is own or one.clients == FEW:
+            yield Verdict(
+                reached=one.added_us(bare) <= bar,
+                text=f"with {one.clients:,} clients {one.app} adds {one.added_us(bare):.1f} µs to a request. The bar "
+                f"is {bar:g}.",
+            )
+    times = own.p99_us / bare.p99_us
+    yield Verdict(
+        reached=times <= TIMES_P99,
+        text=f"with {own.clients:,} clients the 99th percentile of {own.app} is {times:.2f} times that of the bare "
+        f"application. The bar is {TIMES_P99:g}.",
+    )
 
 
 def _beside(own: Figure, others: Sequence[Figure], bar: float) -> Verdict:
@@ -120,15 +150,19 @@ def _table(group: Sequence[Figure]) -> str:
     lines = [
         f"## {group[0].clients:,} clients",
         "",
-        "| application | requests/s (median) | lowest to highest | of the bare one | p50 | p99 | client |",
-        "|---|---|---|---|---|---|---|",
+        "| application | requests/s (median) | lowest to highest | of the bare one | added | p50 | p99 | client |",
+        "|---|---|---|---|---|---|---|---|",
     ]
-    lines += [
-        f"| {one.app} | {one.per_s.median:,.0f} | {one.per_s.lowest:,.0f} to {one.per_s.highest:,.0f} | "
-        f"{one.times(_bare(one, group)):.0%} | {one.p50_us:,.0f} µs | {one.p99_us:,.0f} µs | {one.client_busy:.0%} |"
-        for one in group
-    ]
+    lines += [_row(one, _bare(one, group)) for one in group]
     return "\n".join(lines)
+
+
+def _row(one: Figure, bare: Figure) -> str:
+    rate = one.per_s
+    return (
+        f"| {one.app} | {rate.median:,.0f} | {rate.lowest:,.0f} to {rate.highest:,.0f} | {one.times(bare):.0%} | "
+        f"{one.added_us(bare):.1f} µs | {one.p50_us:,.0f} µs | {one.p99_us:,.0f} µs | {one.client_busy:.0%} |"
+    )
 
 
 def _bar(figure: Figure) -> Bar:
