@@ -15,11 +15,15 @@ from tollhouse.metrics import Metrics
 from tollhouse.scripts import PRIMARY, Argument
 
 GET_OR_LEASE = "cache/get_or_lease"
+LOOK_UP = "cache/look_up"
 FILL = "cache/fill"
 RENEW = "cache/renew"
 RELEASE = "cache/release"
 CONFIRM = "cache/confirm"
 TAKE_LEASE = "cache/take_lease"
+
+_QUIET_TICKS = 20
+"""In so many ticks of the event loop a caller that was answered has sent its next call."""
 
 PATIENCE_S = 10
 """How long a specification waits for an event that must happen at once."""
@@ -80,6 +84,7 @@ class Seam:
         self.primary: str | None = None
         self.given_up: list[tuple[str, Sequence[str], Sequence[Argument]]] = []
         self.calls: Counter[str] = Counter()
+        self.under_way = 0
         self._store = store
         self._progress = asyncio.Event()
 
@@ -105,7 +110,11 @@ class Seam:
                 self.given_up.append((script, keys, args))
                 raise
         given = [self.primary if arg is PRIMARY and self.primary is not None else arg for arg in args]
-        reply = await (self._store.run_durably if durably else self._store.run)(script, keys, given)
+        self.under_way += 1
+        try:
+            reply = await (self._store.run_durably if durably else self._store.run)(script, keys, given)
+        finally:
+            self.under_way -= 1
         if script in self.after:
             await self.after.pop(script)()
         self.calls[script] += 1
@@ -126,6 +135,14 @@ class Seam:
             while self.calls[script] < times:
                 self._progress.clear()
                 await self._progress.wait()
+
+    async def until_quiet(self) -> None:
+        """Wait until no call is under way, and none follows from those that were answered."""
+        async with asyncio.timeout(PATIENCE_S):
+            quiet = 0
+            while quiet < _QUIET_TICKS:
+                await asyncio.sleep(0)
+                quiet = 0 if self.under_way else quiet + 1
 
     async def _step(self, what: str) -> None:
         if what in self.failing or "everything" in self.failing:

@@ -17,6 +17,7 @@
 -- idempotent no
 -- flags    allow-oom
 --#include lib/now.lua
+--#include lib/envelope_cause.lua
 --#include lib/envelope_status.lua
 --#include lib/storable.lua
 

@@ -15,13 +15,14 @@
 -- ARGV[4]  lease_ms    integer >= 1; how long the lease lives unless renewed
 -- ARGV[5]  abandoned   text; the content of a lease that its holder does not use any more, or empty
 -- ARGV[6]  ttl_ms      integer >= 0; the lifetime of what is to be loaded: marks are kept for as long, or for a minute
--- returns  {1 hit | 2 leased | 3 busy | 4 hold, now_ms, sequence, lease_left_ms if busy, else the cause: 0 hit, 1 absent,
---          2 invalidated, 3 epoch, 4 unusable, epoch, envelope if hit, else the content of the lease}
+-- returns  {1 hit, now_ms, envelope}, or {2 leased | 3 busy | 4 hold, now_ms, sequence, lease_left_ms if busy, else the
+--          cause: 1 absent, 2 invalidated, 3 epoch, 4 unusable, epoch, the content of the lease}
 -- expires  lease after lease_ms; the clock never
 -- cost     O(tags), 2..6 commands, 3..4 more if a sweep is due
 -- idempotent yes
 -- flags    allow-oom
 --#include lib/now.lua
+--#include lib/envelope_cause.lua
 --#include lib/envelope_status.lua
 
 local entry, lease, clock_key = KEYS[1], KEYS[2], KEYS[3]
@@ -29,7 +30,7 @@ local now_ms = clock(tonumber(ARGV[1]))
 local primary, token, lease_ms = string.format('%-16.16s', ARGV[2]), ARGV[3], tonumber(ARGV[4])
 local abandoned, ttl_ms = ARGV[5], tonumber(ARGV[6])
 
-local envelope = redis.call('GET', entry) or ''
+local envelope = redis.call('GET', entry)
 local cause, epoch, sequence, due_ms = envelope_status(envelope, clock_key, primary, now_ms)
 local holder = cause ~= 'hit' and redis.call('GET', lease)
 local is_hold = holder and string.sub(holder, 1, 1) == 'H'
@@ -41,7 +42,7 @@ end
 
 redis.call('HINCRBY', clock_key, 'n:' .. cause, 1)
 if cause == 'hit' and not (due_ms and due_ms <= now_ms) then
-  return {1, now_ms, sequence, 0, epoch .. primary, envelope}
+  return {1, now_ms, envelope}
 end
 
 -- Most hits end before these functions, because to define them costs 1 us of their 9.
@@ -52,7 +53,7 @@ end
 --#include lib/sweep_marks.lua
 sweep_marks(clock_key, due_ms, now_ms)
 if cause == 'hit' then
-  return {1, now_ms, sequence, 0, epoch .. primary, envelope}
+  return {1, now_ms, envelope}
 end
 epoch = epoch or begin_clock(clock_key, token, now_ms)
 keep_marks(clock_key, now_ms + math.max(ttl_ms, 60000), now_ms)

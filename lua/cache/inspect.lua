@@ -14,6 +14,7 @@
 -- flags    no-writes
 --#include lib/now.lua
 --#include lib/cause_number.lua
+--#include lib/envelope_cause.lua
 --#include lib/envelope_status.lua
 
 local entry, lease, clock_key = KEYS[1], KEYS[2], KEYS[3]

@@ -20,6 +20,7 @@
 -- idempotent no
 -- flags    none
 --#include lib/now.lua
+--#include lib/envelope_cause.lua
 --#include lib/envelope_status.lua
 --#include lib/is_ahead.lua
 --#include lib/keep_marks.lua

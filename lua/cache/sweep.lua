@@ -10,6 +10,7 @@
 -- idempotent yes
 -- flags    allow-oom
 --#include lib/now.lua
+--#include lib/envelope_cause.lua
 --#include lib/envelope_status.lua
 
 local clock_key = KEYS[1]

@@ -104,7 +104,7 @@ FLOORS: Mapping[str, tuple[frozenset[str], ...]] = {
     ),
     "cache": (
         frozenset({"codec", "doubt", "envelope", "key_names", "permits", "ttl"}),
-        frozenset({"commands", "operation_log", "own_leases"}),
+        frozenset({"commands", "looks", "operation_log", "own_leases"}),
         frozenset({"management"}),
         frozenset({"reading"}),
         frozenset({"aside", "pending", "warming", "writing"}),

@@ -18,6 +18,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Final, Protocol
 
+from msgspec.structs import replace
+
 from tests.simulation.loop import VirtualLoop, run
 from tests.simulation.race_server import KEYRING, TEXTS, Link, Server, Tally, delay_s
 from tollhouse.cache.cache import Cache
@@ -60,9 +62,9 @@ class RacingCache(Protocol):
 class OwnCache:
     """Tollhouse's cache; a key has a tag of its own, and invalidations take every form that there is."""
 
-    def __init__(self, link: Link, loop: VirtualLoop, rng: random.Random) -> None:
+    def __init__(self, link: Link, loop: VirtualLoop, rng: random.Random, bounds: Bounds = _BOUNDS) -> None:
         clock = {"monotonic": lambda: int(loop.time() * 1000), "sleep": asyncio.sleep}
-        self._cache = Cache(link, KEYRING, _METRICS, bounds=_BOUNDS, uniform=rng.random, **clock)
+        self._cache = Cache(link, KEYRING, _METRICS, bounds=bounds, uniform=rng.random, **clock)
         self._rng = rng
 
     async def read(self, key: str, load: Callable[[], Awaitable[int]], ttl_s: int) -> tuple[int, str]:
@@ -119,8 +121,25 @@ class OwnCache:
         if not await self._cache.set(f"race:{key}", version, ttl_s=ttl_s, tags=[f"tag:{key}", "all of them"]):
             await self._cache.invalidate(f"race:{key}")
 
+    async def look_up(self, key: str) -> None:
+        """Look what is stored, and load nothing."""
+        await self._cache.look_up(f"race:{key}")
+
     async def aclose(self) -> None:
         await self._cache.aclose()
+
+
+class CrowdedCache:
+    """Tollhouse's cache, of which every reader looks at all keys at once, so that its looks go out as one call."""
+
+    def __init__(self, link: Link, loop: VirtualLoop, rng: random.Random) -> None:
+        self._own = OwnCache(link, loop, rng, replace(_BOUNDS, alone_max=0))
+        self.write, self.invalidate, self.aclose = self._own.write, self._own.invalidate, self._own.aclose
+
+    async def read(self, key: str, load: Callable[[], Awaitable[int]], ttl_s: int) -> tuple[int, str]:
+        others = (self._own.look_up(other) for other in _KEYS if other != key)
+        found, *_ = await asyncio.gather(self._own.read(key, load, ttl_s), *others)
+        return found
 
 
 class CacheAside:
@@ -163,6 +182,12 @@ def own_cache(link: Link, server: Server, loop: VirtualLoop, rng: random.Random)
     """Open Tollhouse's cache."""
     del server
     return OwnCache(link, loop, rng)
+
+
+def crowded_cache(link: Link, server: Server, loop: VirtualLoop, rng: random.Random) -> RacingCache:
+    """Open Tollhouse's cache for readers that look at all keys at once."""
+    del server
+    return CrowdedCache(link, loop, rng)
 
 
 def cache_aside(link: Link, server: Server, loop: VirtualLoop, rng: random.Random) -> RacingCache:

@@ -157,9 +157,14 @@ def _random_cache_call(rng: random.Random, prefix: str, now_ms: int) -> Call:
     number = rng.randrange(2)
     entry, lease, clock = f"{prefix}entry:{number}", f"{prefix}lease:{number}", f"{prefix}clock"
     token, tags = f"{rng.randrange(3):024x}", [f"{rng.randrange(4):016x}" for _ in range(2)]
-    match rng.choice(("lease", "lease", "lease", "fill", "fill", "renew", "release", "key", "hold", "tags", "tags")):
+    match rng.choice(
+        ("look", "look", "lease", "lease", "lease", "fill", "fill", "renew", "release", "key", "hold", "tags", "tags")
+    ):
         case "lease":
             return "cache/get_or_lease", [entry, lease, clock], [now_ms, "p" * 16, token, 90_000, "", 60_000]
+        case "look":
+            entries = [f"{prefix}entry:{each}" for each in (number, 0, 1, 2)]
+            return "cache/look_up", [clock, *entries], [now_ms, "p" * 16, rng.choice((64, 4_096)), "0101"]
         case "fill":
             epoch = f"{0:016x}" + "p" * 16
             times, sequence = f"{now_ms:013d}{now_ms + 60_000:013d}", rng.randrange(8)

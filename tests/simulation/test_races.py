@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.simulation.race_server import TEXTS
-from tests.simulation.races import RACES_PER_HISTORY, cache_aside, own_cache, race
+from tests.simulation.races import RACES_PER_HISTORY, cache_aside, crowded_cache, own_cache, race
 
 pytestmark = pytest.mark.no_cover
 
@@ -56,6 +56,22 @@ def test_no_random_race_returns_an_invalidated_value(part: int):
     assert tally.stale == 0
     assert tally.races == HISTORIES // PARTS * RACES_PER_HISTORY == 5_000
     assert min(tally.hits, tally.faults, tally.forgotten) > 1_000
+
+
+def test_looks_that_go_out_together_return_nothing_invalidated():
+    """P6: the same races by readers that look at every key at once, whose looks are one call for all of them."""
+    tally = race(range(15), crowded_cache)
+
+    assert tally.traces == []
+    assert min(tally.hits, tally.faults) > 150
+
+
+def test_the_races_notice_looks_together_that_do_not_see_the_clock():
+    """A script that takes every readable envelope for valid lets some race return an invalidated value."""
+    texts = TEXTS | {"cache/look_up": TEXTS["cache/look_up"].replace("if cause ~= 'hit' then", "if not envelope then")}
+
+    assert texts != TEXTS
+    assert race(range(5), crowded_cache, texts).stale > 0
 
 
 def test_the_races_find_stale_reads_of_a_cache_that_is_written_by_hand():

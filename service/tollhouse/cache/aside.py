@@ -10,9 +10,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tollhouse.cache.codec import UNSUPPORTED, CodecName, encode_body, encode_value
-from tollhouse.cache.commands import Commands, Hit
+from tollhouse.cache.commands import Commands
 from tollhouse.cache.envelope import HEAD_BYTES, encode_tail
 from tollhouse.cache.key_names import EntryKeys
+from tollhouse.cache.looks import Hit
 from tollhouse.cache.management.families import FamilyCounters
 from tollhouse.cache.permits import REFUSED, Misses
 from tollhouse.cache.reading.loader import Bounds, run_off_loop_if_large

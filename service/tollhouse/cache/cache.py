@@ -64,7 +64,7 @@ class Cache:
         self._enabled = self._is_on = enabled
         self._ttl_ms = default_lifetime_ms(ttl_ms)
         self._key_names = KeyNames(keyring, prefix, namespace)
-        self._commands = Commands(store, self._key_names.clock, lease_ms=bounds.lease_ms)
+        self._commands = Commands(store, self._key_names.clock, lease_ms=bounds.lease_ms, alone_max=bounds.alone_max)
         calls = ManagementCalls(store, self._key_names.clock)
         self._counters = counters = FamilyCounters(calls, self._key_names.families, metrics)
         loader = Loader(self._commands, counters, codec, bounds, monotonic=monotonic, uniform=uniform, sleep=sleep)

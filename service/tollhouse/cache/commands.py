@@ -9,6 +9,7 @@ from typing import Any, Final, Protocol
 from msgspec import Struct
 
 from tollhouse.cache.key_names import ALL, EntryKeys, Names
+from tollhouse.cache.looks import ALONE_MAX, APART, Hit, Looks
 from tollhouse.cache.operation_log import log_marks, log_removal, log_write
 from tollhouse.cache.own_leases import OwnLeases
 from tollhouse.cache.permits import Permit
@@ -17,6 +18,12 @@ from tollhouse.scripts import PRIMARY, Argument
 _HOLD: Final = "H"
 """The first character of a hold, which no token of a caller has."""
 _TOKEN_BYTES: Final = 12
+_FOUND: Final = 1
+"""The state of a valid entry in the replies of looks."""
+_GRANTED: Final = 2
+"""The state of a miss in the reply of cache/get, with a permit."""
+_BUSY: Final = 3
+"""The state of a miss in the reply of cache/get_or_lease, while another caller loads."""
 CAUSES: Final[dict[int, str]] = dict(enumerate(("", "absent", "invalidated", "epoch", "unusable")))
 """The causes of misses, by their numbers in replies."""
 _REPLACED_MS: Final = 60_000
@@ -52,13 +59,6 @@ class CacheStore(Protocol):
         ...
 
 
-class Hit(Struct, frozen=True, kw_only=True):
-    """A valid entry, at the server's time `now_ms`."""
-
-    envelope: bytes
-    now_ms: int
-
-
 class LoadLease(Struct, frozen=True, kw_only=True):
     """No valid entry, and only this caller may load it; `epoch` and `sequence` are the clock before the load.
 
@@ -91,11 +91,12 @@ class Commands:
     `leases` are those of this process, and `invalidations` is how many it has begun.
     """
 
-    def __init__(self, store: CacheStore, clock: str, *, lease_ms: int) -> None:
+    def __init__(self, store: CacheStore, clock: str, *, lease_ms: int, alone_max: int = ALONE_MAX) -> None:
         self._store = store
         self._clock = clock
         self._lease_ms = lease_ms
         self.leases = OwnLeases(self.release)
+        self.looks = Looks(store, clock, alone_max=alone_max)
         self.invalidations = 0
 
     async def get_or_lease(self, entry: EntryKeys, ttl_ms: int = 0) -> Hit | LoadLease | Busy:
@@ -112,24 +113,20 @@ class Commands:
         return reply
 
     async def _get_or_lease(self, entry: EntryKeys, token: str, abandoned: str, ttl_ms: int) -> Hit | LoadLease | Busy:
-        state, now_ms, sequence, extra, epoch, envelope = await self._store.run(
-            "cache/get_or_lease",
-            (entry.entry, entry.lease, self._clock),
-            (PRIMARY, token, self._lease_ms, abandoned, ttl_ms),
+        keys, args = (entry.entry, entry.lease, self._clock), (PRIMARY, token, self._lease_ms, abandoned, ttl_ms)
+        self.looks.under_way += 1
+        try:
+            reply = await self._store.run("cache/get_or_lease", keys, args)
+        finally:
+            self.looks.under_way -= 1
+        if reply[0] == _FOUND:
+            return self._hit(entry, reply)
+        state, now_ms, sequence, extra, epoch, content = reply
+        if state == _BUSY:
+            return Busy(lease_left_ms=extra, holder=content.decode("ascii", "replace"))
+        return LoadLease(
+            token=content.decode(), epoch=epoch.decode(), sequence=sequence, now_ms=now_ms, cause=CAUSES[extra]
         )
-        match state:
-            case 1:
-                return Hit(envelope=envelope, now_ms=now_ms)
-            case 2 | 4:
-                return LoadLease(
-                    token=envelope.decode(),
-                    epoch=epoch.decode(),
-                    sequence=sequence,
-                    now_ms=now_ms,
-                    cause=CAUSES[extra],
-                )
-            case _:
-                return Busy(lease_left_ms=extra, holder=envelope.decode("ascii", "replace"))
 
     async def fill(self, entry: EntryKeys, lease: LoadLease, envelope: bytes, keep_ms: int) -> bool:
         """Store an envelope and end its lease; return False, storing nothing, if a read would refuse it by now."""
@@ -191,14 +188,22 @@ class Commands:
 
         With 0 the caller stores nothing, and the server keeps nothing for it.
         """
-        state, now_ms, sequence, cause, epoch, found = await self._store.run(
-            "cache/get",
-            (entry.entry, entry.lease, entry.permit, self._clock),
-            (PRIMARY, secrets.token_hex(_TOKEN_BYTES), permit_ms),
-        )
-        if state == 1:
-            return Hit(envelope=found, now_ms=now_ms)
-        token = found.decode() if state == 2 else None
+        final = permit_ms == 0
+        if self.looks.meet(entry) and (found := await self.looks.join(entry, final=final)) != APART:
+            if isinstance(found, Hit):
+                return found
+            if final:
+                return Permit(token=None, cause=CAUSES[found])
+        args = PRIMARY, secrets.token_hex(_TOKEN_BYTES), permit_ms
+        self.looks.under_way += 1
+        try:
+            reply = await self._store.run("cache/get", (*entry.names, self._clock), args)
+        finally:
+            self.looks.under_way -= 1
+        if reply[0] == _FOUND:
+            return self._hit(entry, reply)
+        state, now_ms, sequence, cause, epoch, content = reply
+        token = content.decode() if state == _GRANTED else None
         return Permit(token=token, epoch=epoch.decode(), sequence=sequence, missed_ms=now_ms, cause=CAUSES[cause])
 
     async def take_permit(self, entry: EntryKeys) -> Permit:
@@ -255,6 +260,11 @@ class Commands:
     async def make_up_for_invalidations(self) -> None:
         """Invalidate every entry, for earlier invalidations of this process that could not be sent."""
         await self._mark((ALL,))
+
+    def _hit(self, entry: EntryKeys, reply: Sequence[Any]) -> Hit:
+        _, now_ms, envelope = reply
+        self.looks.note_size(entry, len(envelope))
+        return Hit(envelope=envelope, now_ms=now_ms)
 
     async def _mark(self, digests: Sequence[str], *, durable: bool = False) -> bool:
         call, survives = ("cache/invalidate_tags", (self._clock,), digests), False

@@ -52,7 +52,7 @@ IMPATIENT: Final = frozenset(
     f"cache/{name}"
     for name in (
         *("confirm", "fill", "get", "get_or_lease", "release", "renew", "set", "take_lease", "take_permit"),
-        *("add_counts", "inspect", "lease_early", "write"),
+        *("add_counts", "inspect", "lease_early", "look_up", "write"),
     )
 )
 """Scripts whose callers would rather do without a reply than wait for a replica: they have the value, or load it."""

@@ -116,6 +116,11 @@ def _get(keys: Keyspace, key: bytes) -> bytes | None:
     return keys.find(key, bytes)
 
 
+def _mget(keys: Keyspace, *names: bytes) -> list[bytes | None]:
+    found = (keys.find(name) for name in names)
+    return [value if isinstance(value, bytes) else None for value in found]
+
+
 def _set(keys: Keyspace, key: bytes, value: bytes, *options: bytes) -> Status:
     words = [option.upper() for option in options]
     keys.values[key] = value
@@ -298,6 +303,7 @@ def _xlen(keys: Keyspace, key: bytes) -> int:
 
 _COMMANDS: Final[dict[bytes, Callable[..., Any]]] = {
     b"GET": _get,
+    b"MGET": _mget,
     b"SET": _set,
     b"GETRANGE": _getrange,
     b"SETRANGE": _setrange,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.caches import CONFIRM, GET_OR_LEASE, RENEW, GatedLoader, Loader, Seam, Timeline, open_cache
+from tests.caches import CONFIRM, RENEW, GatedLoader, Loader, Seam, Timeline, open_cache
 from tests.worlds import World
 from tollhouse.cache.cache import Cache
 from tollhouse.cache.ttl import HOLD_MS_MAX
@@ -42,7 +42,8 @@ async def test_during_a_hold_callers_of_a_process_share_a_load(world: World):
     await cache.invalidate("k", hold_ms=HOLD_MS)
     load = GatedLoader("value")
     tasks = [asyncio.create_task(cache.fetch("k", load)) for _ in range(20)]
-    await seam.until(GET_OR_LEASE, 20)
+    await load.began.wait()
+    await seam.until_quiet()
 
     load.gate.set()
     found = await asyncio.gather(*tasks)

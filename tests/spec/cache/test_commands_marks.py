@@ -12,9 +12,10 @@ import pytest
 from tests.caches import GatedLoader, Loader, open_cache
 from tests.worlds import World
 from tollhouse.cache.cache import Cache
-from tollhouse.cache.commands import Commands, Hit, LoadLease
+from tollhouse.cache.commands import Commands, LoadLease
 from tollhouse.cache.envelope import Envelope, encode
 from tollhouse.cache.key_names import KeyNames
+from tollhouse.cache.looks import Hit
 from tollhouse.cache.ttl import TTL_S_MAX
 
 CLOCK = "tollhouse:@clock:{0}"

@@ -15,6 +15,7 @@ from tollhouse.cache.codec import CodecName
 from tollhouse.cache.commands import Commands, LoadLease
 from tollhouse.cache.envelope import Envelope, encode
 from tollhouse.cache.key_names import EntryKeys
+from tollhouse.cache.looks import ALONE_MAX
 from tollhouse.cache.management.families import FamilyCounters
 from tollhouse.cache.reading.query import Query
 from tollhouse.cache.reading.single_flight import Flight
@@ -40,7 +41,7 @@ class Bounds(Struct, frozen=True, kw_only=True):
 
     A process that dies during a load costs its waiters `lease_ms`. A load longer than `load_ms` loses its lease, and
     a caller that waited longer than `wait_ms` for loads of others loads for itself. A caller that has its value waits
-    at most `fill_ms` until it is stored.
+    at most `fill_ms` until it is stored. While `alone_max` looks are under way, those of one tick go out as one call.
     """
 
     entry_bytes: int = 1024 * 1024
@@ -48,6 +49,7 @@ class Bounds(Struct, frozen=True, kw_only=True):
     load_ms: int = 600_000
     wait_ms: int = 60_000
     fill_ms: int = 250
+    alone_max: int = ALONE_MAX
 
 
 DEFAULT_BOUNDS: Final = Bounds()
@@ -126,7 +128,8 @@ class Loader:
         return LoadedBody(body=body, status="MISS", validity=validity, ttl_ms=ttl_ms, load_ms=load_ms)
 
     async def aclose(self) -> None:
-        """Wait for the fills in progress, and for the releases of leases; the store bounds each."""
+        """Wait for the looks and the fills in progress, and for the releases of leases; the store bounds each."""
+        await self._commands.looks.aclose()
         await self._fills.aclose()
         await self._commands.leases.aclose()
 

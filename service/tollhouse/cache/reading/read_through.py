@@ -23,7 +23,8 @@ from contextlib import suppress
 from typing import Any, Final, Literal
 
 from tollhouse.cache.codec import reason_against
-from tollhouse.cache.commands import Busy, Commands, Hit, LoadLease
+from tollhouse.cache.commands import Busy, Commands, LoadLease
+from tollhouse.cache.looks import Hit
 from tollhouse.cache.management.families import FamilyCounters
 from tollhouse.cache.reading.loader import Bounds, CacheStatus, LoadedBody, Loader
 from tollhouse.cache.reading.query import Query
@@ -76,7 +77,10 @@ class Reader:
         """
         began, give_up_ms = self._bypasses.started, self._monotonic() + self._bounds.wait_ms
         while (wait_ms := give_up_ms - self._monotonic()) > 0:
-            found = self._flights.find(query.entry.digest) or await self._get_or_lease(query)
+            found = self._flights.find(query.entry.digest)
+            if found is None:
+                meets = self._commands.looks.meet(query.entry)
+                found = await (self._look_with_others(query) if meets else self._get_or_lease(query))
             if answered is not None:
                 answered()
             result = await self._answer(query, found, began, wait_ms)
@@ -229,6 +233,18 @@ class Reader:
         """Keep a lease that was granted until the flight is done, whether or not its load begins."""
         if isinstance(reply, LoadLease):
             self._commands.leases.hold(query.entry, reply.token, flight.task)
+
+    async def _look_with_others(self, query: Query) -> _Found:
+        """Return the entry if it is valid; else a flight that was started meanwhile, or what the store grants."""
+        try:
+            found = await self._commands.looks.join(query.entry)
+        except StoreRefused:
+            raise
+        except StoreError:
+            return None
+        if isinstance(found, Hit):
+            return found
+        return self._flights.find(query.entry.digest) or await self._get_or_lease(query)
 
     async def _get_or_lease(self, query: Query) -> Hit | LoadLease | Busy | None:
         try:

@@ -7,9 +7,9 @@ from typing import Any, Generic, TypeVar
 from msgspec import Struct
 
 from tollhouse.cache.codec import decode_body, decoding_bytes
-from tollhouse.cache.commands import Hit
 from tollhouse.cache.envelope import decode
 from tollhouse.cache.key_names import EntryKeys
+from tollhouse.cache.looks import Hit
 from tollhouse.cache.reading.loader import CacheStatus, LoadedBody, run_off_loop_if_large
 
 T = TypeVar("T")

@@ -102,6 +102,7 @@ async def shared(seam: Seam, cache: Cache, load: GatedLoader, times: int = 10) -
     """Return the results of callers of one load."""
     tasks = [asyncio.create_task(cache.fetch("k", load)) for _ in range(times)]
     await load.began.wait()
+    await seam.until_quiet()
     load.gate.set()
     return await asyncio.gather(*tasks)
 

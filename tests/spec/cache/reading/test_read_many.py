@@ -279,7 +279,7 @@ async def test_a_full_server_confirms_each_key(seam: Seam, cache: Cache):
     rows = Rows({"a": 1, "b": 2}, waits=True)
     calls = [asyncio.create_task(cache.get_many(["a", "b"], rows)) for _ in range(5)]
     await rows.began.wait()
-    await seam.until(GET_OR_LEASE, 10)
+    await seam.until_quiet()
 
     rows.gate.set()
 

@@ -363,6 +363,7 @@ async def test_a_large_value_is_shared_though_it_is_not_stored(world: World, pro
     load = GatedLoader(list(range(1_000)))
     tasks = start(cache, load, 5)
     await load.began.wait()
+    await processes.seams[0].until_quiet()
     load.gate.set()
 
     found = await asyncio.gather(*tasks)
