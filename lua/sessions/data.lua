@@ -14,7 +14,6 @@
 -- flags    no-writes
 --#include lib/now.lua
 --#include lib/read_session.lua
---#include lib/secret_state.lua
 --#include lib/session_state.lua
 --#include lib/open_session.lua
 

@@ -18,7 +18,6 @@
 -- flags    none
 --#include lib/now.lua
 --#include lib/read_session.lua
---#include lib/secret_state.lua
 --#include lib/session_state.lua
 --#include lib/open_session.lua
 --#include lib/data_fits.lua

@@ -23,7 +23,6 @@
 -- flags    allow-oom
 --#include lib/now.lua
 --#include lib/read_session.lua
---#include lib/secret_state.lua
 --#include lib/session_state.lua
 --#include lib/open_session.lua
 --#include lib/lengthen.lua

@@ -17,7 +17,6 @@
 -- flags    allow-oom
 --#include lib/now.lua
 --#include lib/read_session.lua
---#include lib/secret_state.lua
 --#include lib/session_state.lua
 --#include lib/open_session.lua
 --#include lib/data_fits.lua

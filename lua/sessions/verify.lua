@@ -27,7 +27,6 @@
 -- flags    no-writes
 --#include lib/now.lua
 --#include lib/read_session.lua
---#include lib/secret_state.lua
 --#include lib/session_state.lua
 --#include lib/open_session.lua
 --#include lib/touch_session.lua

@@ -47,16 +47,18 @@ class Keyring(Struct, frozen=True):
 
     def digest(self, label: str, value: str | bytes) -> str:
         """Return the 32 hex digits (128 bits) that replace `value` in key names, under the newest secret."""
-        return self.digests(label, value)[0]
+        return _digest(self.secrets[0] if self.secrets else None, label, value)
 
     def digests(self, label: str, value: str | bytes) -> tuple[str, ...]:
         """Return the digest under every secret, newest first, to find keys that were named under an older secret."""
-        data = value.encode() if isinstance(value, str) else value
-        if not self.secrets:
-            return (hashlib.blake2b(data, digest_size=16, person=label.encode()[:16]).hexdigest(),)
-        return tuple(
-            hashlib.blake2b(data, digest_size=16, key=_derive(secret, label)).hexdigest() for secret in self.secrets
-        )
+        return tuple([_digest(secret, label, value) for secret in self.secrets or (None,)])
+
+
+def _digest(secret: bytes | None, label: str, value: str | bytes) -> str:
+    data = value.encode() if isinstance(value, str) else value
+    if secret is None:
+        return hashlib.blake2b(data, digest_size=16, person=label.encode()[:16]).hexdigest()
+    return hashlib.blake2b(data, digest_size=16, key=_derive(secret, label)).hexdigest()
 
 
 @lru_cache(maxsize=256)

@@ -11,7 +11,7 @@ from tollhouse.cache.aside import CacheAside
 from tollhouse.cache.codec import CodecName, require_codec
 from tollhouse.cache.commands import CacheStore, Commands
 from tollhouse.cache.doubt import Doubt
-from tollhouse.cache.key_names import ALL, KeyNames, family_of
+from tollhouse.cache.key_names import ALL, KeyNames
 from tollhouse.cache.management.calls import ManagementCalls
 from tollhouse.cache.management.families import FamilyCounters
 from tollhouse.cache.management.inspection import Inspection
@@ -180,7 +180,7 @@ class Cache:
         if self._doubt.is_open:
             self._aside.refuse(entry)
             await self._doubt.settle()
-        found = await self._aside.get(entry, family_of(key), kind)
+        found = await self._aside.get(entry, entry.family, kind)
         return default if found is None else found.value
 
     async def set(
@@ -202,7 +202,7 @@ class Cache:
         ttl_ms = self._ttl_ms if ttl_s is None else lifetime_ms(ttl_s)
         codec = require_codec(codec) or self._codec
         packed = self._aside.encode(value, codec)
-        return self._is_on and await self._aside.set(entries, family_of(key), packed, codec, digests, ttl_ms)
+        return self._is_on and await self._aside.set(entries, entries[0].family, packed, codec, digests, ttl_ms)
 
     async def look_up(
         self,
@@ -216,7 +216,7 @@ class Cache:
         Nothing is loaded. The look-up is counted under `family`, by default the first word of the key.
         """
         entry, kind = self._key_names.entries(key)[0], decodable(type)
-        return await self._aside.look_up(entry, family or family_of(key), kind, await self._without())
+        return await self._aside.look_up(entry, family or entry.family, kind, await self._without())
 
     async def invalidate(self, key: str, *, hold_ms: int = 0) -> bool:
         """Remove one value, and prevent a load in progress from storing one; return whether there was a value.

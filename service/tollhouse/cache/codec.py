@@ -38,6 +38,7 @@ _PLAIN, _ZSTD = b"-", b"z"
 _LEVEL: Final = 3
 
 _IDS: Final[dict[CodecName, bytes]] = {"msgpack": b"m", "json": b"j"}
+_CODECS: Final = frozenset(_IDS.values())
 _ENCODERS: Final = {"msgpack": msgspec.msgpack.Encoder(), "json": msgspec.json.Encoder()}
 _DECODERS_MAX: Final = 256
 
@@ -80,8 +81,7 @@ def decoding_bytes(body: bytes) -> int:
     """Return how many bytes decoding `body` will process, so that the caller can choose a thread for it."""
     if len(body) < _HEAD.size:
         return 0
-    claimed = _HEAD.unpack_from(body)[3]
-    return max(len(body), min(claimed, UNPACKED_BYTES_MAX))
+    return max(len(body), min(unpacked_bytes(body), UNPACKED_BYTES_MAX))
 
 
 def unpacked_bytes(body: bytes) -> int:
@@ -97,7 +97,7 @@ def decode_body(body: bytes, digest: bytes, type: Any = Any) -> DecodedBody | No
     if len(body) < _HEAD.size:
         return None
     layout, codec, compression, unpacked_bytes, owner = _HEAD.unpack_from(body)
-    if layout != _LAYOUT or codec not in _IDS.values() or owner != digest:
+    if layout != _LAYOUT or codec not in _CODECS or owner != digest:
         return None
     packed = _unpacked(body[_HEAD.size :], compression, unpacked_bytes)
     if packed is None:

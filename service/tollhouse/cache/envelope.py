@@ -56,17 +56,23 @@ def encode_tail(tags: tuple[str, ...], body: bytes) -> bytes:
     return f"{len(tags):02d}{''.join(tags)}".encode() + body
 
 
-def decode(data: bytes) -> tuple[Envelope, bytes]:
-    """Return the header and the body of an envelope, which the store's script has found readable."""
+def decode_times(data: bytes) -> tuple[int, int, int, bytes]:
+    """Return when an envelope was stored, until when it is fresh, how long its load took, all in ms, and its body."""
     assert data.startswith(_MAGIC), data[:2]
     body_at = _TAGS_AT + _TAG_BYTES * int(data[80:82])
-    tags = data[_TAGS_AT:body_at].decode()
+    return int(data[2:15]), int(data[15:28]), int(data[28:36]), data[body_at:]
+
+
+def decode(data: bytes) -> tuple[Envelope, bytes]:
+    """Return the header and the body of an envelope, which the store's script has found readable."""
+    stored_ms, fresh_until_ms, load_ms, body = decode_times(data)
+    tags = data[_TAGS_AT : len(data) - len(body)].decode()
     header = Envelope(
-        stored_ms=int(data[2:15]),
-        fresh_until_ms=int(data[15:28]),
-        load_ms=int(data[28:36]),
+        stored_ms=stored_ms,
+        fresh_until_ms=fresh_until_ms,
+        load_ms=load_ms,
         epoch=data[36:68].decode(),
         sequence=int(data[68:80]),
         tags=tuple(tags[at : at + _TAG_BYTES] for at in range(0, len(tags), _TAG_BYTES)),
     )
-    return header, data[body_at:]
+    return header, body

@@ -36,6 +36,8 @@ _WORDS_MAX: Final = 16
 """Further colons of a key belong to its last word."""
 _WORDS_KEPT: Final = 4_096
 """How many words have their digests kept: those of a program come again and again."""
+_KEYS_KEPT: Final = 4_096
+"""How many keys have their names kept: those of what is read often."""
 _WORD_DIGITS: Final = 20
 _FIRST: Final = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 _WORD: Final = rf"[0-9a-f]{{{_WORD_DIGITS}}}"
@@ -46,12 +48,16 @@ Names = tuple[str, str, str]
 
 
 class EntryKeys(Struct, frozen=True, kw_only=True):
-    """The names of one cache entry, its lease and its permit; `digest` stands for its whole key."""
+    """The names of one cache entry, its lease and its permit; `digest` stands for its whole key.
+
+    It is counted under its `family`, the first word of the key if that is readable.
+    """
 
     entry: str
     lease: str
     permit: str
     digest: str
+    family: str
 
     @property
     def names(self) -> Names:
@@ -83,6 +89,7 @@ class KeyNames:
             raise ConfigurationError("cache prefix", prefix, "use 1 to 64 of a-z, A-Z, 0-9, '_', '.' and '-'")
         self._keyring = keyring
         self._word_digests = lru_cache(_WORDS_KEPT)(self._digests_of_word)
+        self._entries = lru_cache(_KEYS_KEPT)(self._entries_of)
         self._layout = namespace.cache(prefix)
         self.clock = self._layout.clock
         self.families = self._layout.families
@@ -92,13 +99,9 @@ class KeyNames:
 
     def entries(self, key: str) -> tuple[EntryKeys, ...]:
         """Return the names of the entry under every secret; the first, under the newest, are read and filled."""
-        check_key(key)
-        digests = self._digests("key", key)
-        first, *rest = _words(key)
-        if not _is_readable(first, rest):
-            return tuple(self._entry_keys(UNREADABLE, digest, digest) for digest in digests)
-        tails = map(":".join, zip(*map(self._word_digests, rest), strict=True))
-        return tuple(self._entry_keys(first, *each) for each in zip(tails, digests, strict=True))
+        if type(key) is not str:
+            check_key(key)
+        return self._entries(key)
 
     def entry_tags(self, tags: Iterable[str]) -> tuple[str, ...]:
         """Return the digests of an entry's tags under the newest secret, sorted."""
@@ -144,21 +147,24 @@ class KeyNames:
         name = re.compile(rf"{scope}({word}){tag}:({tail})")
         return KeyPattern(match=match, name=name, layout=self._layout)
 
+    def _entries_of(self, key: str) -> tuple[EntryKeys, ...]:
+        check_key(key)
+        digests = self._digests("key", key)
+        first, *rest = _words(key)
+        if not _is_readable(first, rest):
+            return tuple(self._entry_keys(UNREADABLE, digest, digest) for digest in digests)
+        tails = map(":".join, zip(*map(self._word_digests, rest), strict=True))
+        return tuple(self._entry_keys(first, *each) for each in zip(tails, digests, strict=True))
+
     def _entry_keys(self, word: str, tail: str, digest: str) -> EntryKeys:
         entry, lease, permit = _names(self._layout, word, tail)
-        return EntryKeys(entry=entry, lease=lease, permit=permit, digest=digest)
+        return EntryKeys(entry=entry, lease=lease, permit=permit, digest=digest, family=word)
 
     def _digests_of_word(self, word: str) -> tuple[str, ...]:
         return tuple(digest[:_WORD_DIGITS] for digest in self._digests("word", word))
 
     def _digests(self, kind: str, words: str) -> tuple[str, ...]:
         return self._keyring.digests("cache", f"{kind}\0{words}")
-
-
-def family_of(key: str) -> str:
-    """Return the family of a key, under which it is counted: its first word if that is readable."""
-    first, *rest = _words(key)
-    return first if _is_readable(first, rest) else UNREADABLE
 
 
 def check_key(key: object) -> None:

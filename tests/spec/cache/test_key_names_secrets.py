@@ -11,6 +11,7 @@ import pytest
 from tests.caches import GatedLoader, Loader, open_cache
 from tests.worlds import World
 from tollhouse.cache.cache import Cache
+from tollhouse.cache.key_names import KeyNames
 from tollhouse.keyring import Keyring
 
 
@@ -31,6 +32,17 @@ async def test_a_rotated_secret_misses_and_still_invalidates(world: World):
 
     assert (old, new.status, again.value) == ("first", "MISS", "third")
     assert (await before.fetch("k", load, tags=["t"])).value == "fourth"
+
+
+def test_the_names_of_a_key_are_computed_once() -> None:
+    """Names of a key that is read again are those of before, with its family; other keys have others."""
+    names = KeyNames(Keyring(secrets=(b"a secret of 32 bytes, or of more",)), "tollhouse")
+
+    first = names.entries("model:7")
+
+    assert names.entries("model:7") is first
+    assert names.entries("model:8") != first
+    assert (first[0].family, names.entries("alone")[0].family) == ("model", "cache")
 
 
 REPLACEMENTS: dict[str, Callable[[Cache], Awaitable[object]]] = {

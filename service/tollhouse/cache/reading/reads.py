@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, TypeVar
 from msgspec.structs import replace
 
 from tollhouse.cache.codec import CodecName, decoder, require_codec
-from tollhouse.cache.key_names import KeyNames, checked_tags, family_of
+from tollhouse.cache.key_names import KeyNames, checked_tags
 from tollhouse.cache.management.families import FamilyCounters
 from tollhouse.cache.reading.query import EntryTags, Query
 from tollhouse.cache.reading.read_many import Batches, LoadMany, ManyOutcome, read_each, read_many
@@ -66,7 +66,7 @@ class Reads:
         return Query(
             entry=entry,
             others=tuple(each.names for each in others),
-            family=family or family_of(key),
+            family=family or entry.family,
             load=load,
             tags_of=self._entry_tags(tags),
             ttl_ms=self._ttl_ms if ttl_s is None else lifetime_ms(ttl_s),
@@ -111,15 +111,10 @@ class Reads:
         return {**outcomes, **wrong}
 
     def _queries(self, template: Query, keys: Iterable[str], batches: Batches) -> dict[str, Query]:
+        entries = {key: self._key_names.entries(key)[0] for key in keys}
         return {
-            key: replace(
-                template,
-                entry=self._key_names.entries(key)[0],
-                others=(),
-                family=family_of(key),
-                load=partial(batches.load, key),
-            )
-            for key in keys
+            key: replace(template, entry=entry, others=(), family=entry.family, load=partial(batches.load, key))
+            for key, entry in entries.items()
         }
 
     def _error_of(self, key: str) -> InvalidInput | None:

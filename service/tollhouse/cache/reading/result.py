@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, Generic, TypeVar
 
 from msgspec import Struct
 
 from tollhouse.cache.codec import decode_body, decoding_bytes
-from tollhouse.cache.envelope import decode
+from tollhouse.cache.envelope import decode_times
 from tollhouse.cache.key_names import EntryKeys
 from tollhouse.cache.looks import Hit
-from tollhouse.cache.reading.loader import CacheStatus, LoadedBody, run_off_loop_if_large
+from tollhouse.cache.reading.loader import OFF_LOOP_BYTES, CacheStatus, LoadedBody
 
 T = TypeVar("T")
 
@@ -35,9 +36,11 @@ async def decode_result(
     status: CacheStatus,
 ) -> CacheResult[Any] | None:
     """Return a value of the caller's own; None if the body is damaged, of another key, or not of the type."""
-    decoded = await run_off_loop_if_large(
-        decoding_bytes(loaded.body), decode_body, loaded.body, bytes.fromhex(entry.digest), type
-    )
+    body, owner = loaded.body, bytes.fromhex(entry.digest)
+    if decoding_bytes(body) > OFF_LOOP_BYTES:
+        decoded = await asyncio.to_thread(decode_body, body, owner, type)
+    else:
+        decoded = decode_body(body, owner, type)
     if decoded is None:
         return None
     return CacheResult(
@@ -51,12 +54,12 @@ async def decode_result(
 
 def body_of(hit: Hit, status: CacheStatus) -> LoadedBody:
     """Return the body of a stored envelope."""
-    header, body = decode(hit.envelope)
+    stored_ms, fresh_until_ms, load_ms, body = decode_times(hit.envelope)
     return LoadedBody(
         body=body,
         status=status,
         validity="valid",
-        age_ms=max(hit.now_ms - header.stored_ms, 0),
-        ttl_ms=header.fresh_until_ms - hit.now_ms,
-        load_ms=header.load_ms,
+        age_ms=max(hit.now_ms - stored_ms, 0),
+        ttl_ms=fresh_until_ms - hit.now_ms,
+        load_ms=load_ms,
     )
