@@ -1,4 +1,4 @@
--- lib/limit_alone.lua: charge a common take that is alone in its call, and return the reply; else nil and the texts read.
+-- lib/limit_alone.lua: charge a common take that is alone in its call, and return the reply; else nil and the text read.
 --
 -- It is what lib/limit_plan.lua and lib/limit_batch.lua do, for sliding-window and without their tables: making these
 -- costs as much as deciding. The first take of a key is common here, too, if there is one window. A text of up to 50
@@ -10,9 +10,9 @@ local function limit_alone(keys, args, now_ms)
   local value, bytes, digits = redis.pcall('GET', keys[1]), #head, ''
   local is_new = not value and windows == 1 and cost > 0
   if not is_new then
-    if not value then return nil, {'TH2;'} end
+    if not value then return nil, 'TH2;' end
     if type(value) ~= 'string' then return nil, nil end
-    if string.sub(value, 1, bytes) ~= head then return nil, {value} end
+    if string.sub(value, 1, bytes) ~= head then return nil, value end
   end
   for w = 1, windows do
     local limit, window_ms, slots = args[3 * w + 2] + 0, args[3 * w + 3], args[3 * w + 4] + 0
@@ -20,16 +20,16 @@ local function limit_alone(keys, args, now_ms)
     local empty = 1000000000000000 + index % 4194304 * 1073741824
     local number = is_new and empty or tonumber(string.sub(value, bytes + 16 * w - 15, bytes + 16 * w)) or 0
     local left = limit + empty - number
-    if left < cost or left >= limit and not is_new then return nil, {value or 'TH2;'} end
-    digits = windows == 1 and number + cost or digits .. string.format('%.0f', number + cost)
+    if not (left >= cost and (left < limit or is_new)) then return nil, value or 'TH2;' end
+    digits = windows == 1 and number + cost or digits .. string.format('%d', number + cost)
     reply[2 * w + 3], reply[2 * w + 4] = left - cost, math.ceil((index + slots + 1) * window_ms / slots) - now_ms
   end
   if is_new then
-    redis.call('SET', keys[1], string.format('%s%.0f', head, digits), 'PX', reply[6] + 1000)
+    redis.call('SET', keys[1], string.format('%s%d', head, digits), 'PX', reply[6] + 1000)
   elseif cost > 0 and #value > 50 then
     redis.call('SETRANGE', keys[1], bytes, digits)
   elseif cost > 0 then
-    digits = windows == 1 and string.format('%.0f', digits) or digits
+    digits = windows == 1 and string.format('%d', digits) or digits
     redis.call('SET', keys[1], head .. digits .. string.sub(value, bytes + 16 * windows + 1), 'KEEPTTL')
   end
   return reply, nil

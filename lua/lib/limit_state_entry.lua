@@ -9,5 +9,5 @@ local function limit_state_entry(index, total, previous, slot_ms, longest_ms)
   if 2 * longest_ms + 1000 > 3145728 * slot_ms then
     previous = string.format('%d/', (index - low) / 4194304) .. previous
   end
-  return string.format('%.0f', 1000000000000000 + low * 1073741824 + total), previous
+  return string.format('%d', 1000000000000000 + low * 1073741824 + total), previous
 end

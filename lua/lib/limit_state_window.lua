@@ -3,13 +3,16 @@
 -- `digits_at` and `at` are the places of its digits and of its previous units. An index that is not stored whole is
 -- near `now_index`: the state lives no longer. nil is the index of digits that are damaged.
 local function limit_state_window(state, digits_at, at, now_index)
-  local stop, digits = state:find(';', at, true) or #state + 1, state:sub(digits_at, digits_at + 15)
-  local previous = at < stop and state:sub(at, stop - 1) or '0'
-  if #digits < 16 or digits:find('%D') then return nil, 0, '0', stop + 1 end
-  local number = digits - 1000000000000000
-  local total = number % 1073741824
-  local index, high, rest = (number - total) / 1073741824, previous:match('^(%d+)/(.*)$')
-  if high then return high * 4194304 + index, total, rest == '' and '0' or rest, stop + 1 end
+  local stop, number = state:find(';', at, true) or #state + 1, tonumber(state:sub(digits_at, digits_at + 15))
+  if not number or not (number >= 1000000000000000 and number < 9007199254740992) or number % 1 > 0 then
+    return nil, 0, '0', stop + 1
+  end
+  local previous, total = at < stop and state:sub(at, stop - 1) or '0', (number - 1000000000000000) % 1073741824
+  local index = (number - 1000000000000000 - total) / 1073741824
+  if previous:find('/', 1, true) then
+    local high, rest = previous:match('^(%d+)/(.*)$')
+    return (high or 0) * 4194304 + index, total, rest ~= '' and rest or '0', stop + 1
+  end
   local first = now_index - 3145728
   return first + (index - first) % 4194304, total, previous, stop + 1
 end

@@ -1,7 +1,7 @@
 -- lib/limit_uncommon.lua: decide a take that is not common, write its reply and its state; return the state after it.
 --
--- A refusal by one window, a slot that has ended, gcra and sliding-window-counter have short ways of their own. `rare`
--- makes the function for what these cannot decide. If there is no text, the first write tells whether there is a value
+-- A refusal by one window, a slot that has ended, gcra and sliding-window-counter have short ways of their own. `others`,
+-- a function before this one, makes what makes the function for what these cannot decide. If there is no text, the first write tells whether there is a value
 -- of another type, which counts as foreign.
 local function limit_uncommon(key, plan, value, cost, now_ms, reply, size)
   local state, foreign, charged, lifetime_ms, is_stored = 'TH2;', 0, nil, nil, false
@@ -13,7 +13,7 @@ local function limit_uncommon(key, plan, value, cost, now_ms, reply, size)
     charged, lifetime_ms = plan.charge(plan.args, plan.at, state, cost, now_ms, reply, size)
   end
   if not charged then
-    plan.take = plan.take or rare()
+    plan.take = plan.take or select(2, others())()
     charged, lifetime_ms = plan.take(key, plan, state, cost, now_ms, reply, size)
   end
   local stores = charged and lifetime_ms

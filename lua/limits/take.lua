@@ -23,22 +23,14 @@ local now_ms, policies = clock(tonumber(ARGV[1])), tonumber(ARGV[2])
 local function several()
 --#include lib/limit_window.lua
 --#include lib/limit_plan.lua
-
 local function uncommon()
---#include lib/share.lua
 --#include lib/limit_state.lua
 --#include lib/limit_state_window.lua
 --#include lib/limit_state_entry.lua
 --#include lib/limit_advance.lua
+local function others()
+--#include lib/share.lua
 --#include lib/limit_admits_at.lua
---#include lib/limit_roll.lua
-
-local function metered(algorithm)
---#include lib/limit_gcra.lua
---#include lib/limit_counter.lua
-  return algorithm == 'gcra' and limit_gcra or limit_counter
-end
-
 local function rare()
 --#include lib/limit_holds.lua
 --#include lib/limit_read.lua
@@ -55,6 +47,15 @@ local function rare()
 --#include lib/limit_take.lua
   return limit_take
 end
+  return limit_admits_at, rare
+end
+--#include lib/limit_roll.lua
+
+local function metered(algorithm)
+--#include lib/limit_gcra.lua
+--#include lib/limit_counter.lua
+  return algorithm == 'gcra' and limit_gcra or limit_counter
+end
 
 --#include lib/limit_uncommon.lua
   return limit_uncommon
@@ -64,5 +65,5 @@ end
   return limit_batch
 end
 
-local reply, values = limit_alone(KEYS, ARGV, now_ms)
-return reply or several()(KEYS, ARGV, policies, now_ms, values)
+local reply, text = limit_alone(KEYS, ARGV, now_ms)
+return reply or several()(KEYS, ARGV, policies, now_ms, text)

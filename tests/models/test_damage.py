@@ -36,6 +36,7 @@ def _fields() -> st.SearchStrategy[str]:
 @given(algorithm=st.sampled_from(COUNTING), head=st.sampled_from(HEADS), text=_fields())
 @example(algorithm="sliding-window", head="TH1;", text="hold/b=0,0,100001799999998985;")
 @example(algorithm="sliding-window", head="TH2;60/16=7/2=", text="             1e3             1e3")
+@example(algorithm="sliding-window", head="TH2;60/16=7/2=", text="             nan             inf")
 @example(algorithm="sliding-window", head="TH2;60/16=7/2=", text="0000000000001e990000000000001e99")
 async def test_damaged_values_cause_no_error(world: StoreWorld, algorithm, head: str, text: str) -> None:
     """Every script answers in bounds over any text that begins as ours do, and takes can go on."""
