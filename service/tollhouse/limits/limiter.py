@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from types import MappingProxyType
 from typing import Final
@@ -72,6 +72,8 @@ class Limiter:
         self._leases = Leases(self._calls, sleep=sleep)
         self._reservations = Reservations(self._calls)
         self._refunds = Refunds(self._calls)
+        self.now_ms: Final = clock
+        """Returns the time by which the age of a take is measured; only differences have a meaning."""
         self._enabled = self._is_on = enabled
         self._instances = instances
         self._requests = RequestReader(self._compiled(policies), keyring, namespace)
@@ -82,10 +84,6 @@ class Limiter:
     def policies(self) -> Mapping[str, Policy]:
         """The policies in force, by name."""
         return self._policies
-
-    def now_ms(self) -> int:
-        """Return the time by which the age of a take is measured; only differences have a meaning."""
-        return self._calls.clock()
 
     def on_cleared(self, payload: bytes) -> None:
         """Evict what this process remembers of the key of an announcement: another one gave units back, or reset it."""
@@ -130,6 +128,12 @@ class Limiter:
         request = self._requests.read(policy, key, cost)
         known = self._decider.without_store(request)
         return self._batcher.submit(request) if known is None else known
+
+    def start_take(self, policy: str, key: str, cost: int | None = None) -> Decision | Awaitable[Decision]:
+        """Start what `take` does, for a coroutine: return the decision if no store has to decide, or what to await."""
+        request = self._requests.read(policy, key, cost)
+        known = self._decider.without_store(request)
+        return self._batcher.take(request) if known is None else known
 
     async def take_batch(self, takes: Sequence[Take]) -> list[Decision]:
         """Decide up to 256 takes, each on its own, in order: equal ones see each other."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -10,8 +10,8 @@ from tollhouse.asgi.ratelimit.current import CURRENT_REQUEST
 from tollhouse.asgi.ratelimit.key_rules import resolve_key
 from tollhouse.asgi.ratelimit.limiter_source import LimiterSource
 from tollhouse.asgi.ratelimit.refusal_handlers import HandlerLookup, RefusalHandler, own_response
-from tollhouse.asgi.ratelimit.refusal_response import is_answered
-from tollhouse.asgi.ratelimit.request_context import NO_PARAMETERS, STATE, RequestContext
+from tollhouse.asgi.ratelimit.refusal_response import LimitError, is_answered, refusal_of
+from tollhouse.asgi.ratelimit.request_context import NO_PARAMETERS, RequestContext
 from tollhouse.asgi.ratelimit.rules import CompiledRule, RateLimitRule, compile_rule, is_preflight
 from tollhouse.asgi.ratelimit.websocket import LimitedWebSocket
 from tollhouse.asgi.response import HttpResponse
@@ -55,27 +55,24 @@ class Enforcer:
         path_parameters: Mapping[str, Any] | None = None,
     ) -> None:
         """Serve a request or a websocket; functions with `@limit` find its context while it is served."""
-        rule = self.no_rule if self._exempts_preflights and is_preflight(scope) else rule
+        if scope.get("method") == "OPTIONS" and self._exempts_preflights and is_preflight(scope):
+            rule = self.no_rule
         limiter = self._source.opened_limiter() or await self._source.limiter()
         context = RequestContext(self._source, limiter, scope, send)
         context.path_parameters = path_parameters or NO_PARAMETERS
         if rule.on_refusal is not None:
             context.outermost.own_response = own_response(rule.on_refusal, scope, receive)
-        if context.outer is None:
-            send = context.send
+        send = context.send if context.outer is None else send
         token = CURRENT_REQUEST.set(context)
         try:
-            refused = await _enforce(rule, context)
-            if scope["type"] == "websocket":
-                self._bring_to_framework(refused, context, receive)
-                await LimitedWebSocket(rule, context, receive, send).serve(app, refused)
-            elif refused is None:
+            started = rule.start(context)
+            refused = None if context.admits(started) else await _enforce(rule, context, started)
+            if refused is None and scope["type"] == "http":
                 await app(scope, receive, send)
             else:
-                self._bring_to_framework(refused, context, receive)
-                await context.outermost.send_refusal(refused, send)
+                await self._serve_otherwise(refused, rule, app, context, receive, send)
         except (RateLimited, InvalidInput, StoreError) as error:
-            await context.outermost.respond(error, send)
+            await _respond(context.outermost, error, send)
         except BaseException:
             context.fail()
             raise
@@ -85,16 +82,35 @@ class Enforcer:
             if context.leases is not None or context.refunds:
                 await context.release()
 
-    def _bring_to_framework(self, refused: HttpResponse | None, context: RequestContext, receive: Receive) -> None:
+    async def _serve_otherwise(
+        self,
+        refused: HttpResponse | None,
+        rule: CompiledRule,
+        app: App,
+        context: RequestContext,
+        receive: Receive,
+        send: Send,
+    ) -> None:
+        """Send a refusal, or serve a websocket, which may be refused too."""
+        if refused is not None:
+            self._bring_to_framework(context, receive)
+        if context.scope["type"] == "websocket":
+            await LimitedWebSocket(rule, context, receive, send).serve(app, refused)
+        elif refused is not None:
+            await context.outermost.send_refusal(refused, send)
+
+    def _bring_to_framework(self, context: RequestContext, receive: Receive) -> None:
         """Set the exception handlers of the framework to make the response to a refusal, unless an edge does."""
         request = context.outermost
-        if refused is not None and request.own_response is None:
+        if request.own_response is None:
             handler = self._framework_handler(context.scope)
             request.own_response = None if handler is None else own_response(handler, context.scope, receive)
 
 
-async def _enforce(rule: CompiledRule, context: RequestContext) -> HttpResponse | None:
-    """Take what the rule says; return None if the request may pass, or the response that refuses it."""
+async def _enforce(
+    rule: CompiledRule, context: RequestContext, started: Decision | Awaitable[Decision] | None
+) -> HttpResponse | None:
+    """Take what the rule says, or await what has begun; return None if the request may pass, else what refuses it."""
     names: Sequence[str] = rule.policies
     cost = rule.cost
     if rule.chosen is not None:
@@ -102,21 +118,31 @@ async def _enforce(rule: CompiledRule, context: RequestContext) -> HttpResponse 
     if rule.choose_cost is not None:
         cost = await resolve(rule.choose_cost, context.scope)
     try:
-        if len(names) != 1 or (policy := context.policies.get(names[0])) is None or policy.is_concurrency:
+        if started is None:
             outcome = await _take(rule, context, names, cost)
-        else:  # one policy without leases: by far the most requests
-            outcome = await rule.take(names[0], policy, context, cost)
-            if outcome.allowed and rule.is_charged is None and context.outer is None:
-                context.decisions = (outcome,)
-                context.scope.setdefault("state", {})[STATE] = outcome
-                context.taken = outcome
-                return None
+        else:
+            outcome = started if isinstance(started, Decision) else await started
     except (StoreError, InvalidInput) as error:
         if not is_answered(error, rule.of_client):
             raise
         _log.debug("limit not decided", extra={"policies": list(names), "reason": str(error)})
         return context.outermost.refuse(error, names)
-    return None if outcome is None else _response(outcome, rule, context)
+    if outcome is None or (rule.is_charged is None and context.admits(outcome)):
+        return None
+    return _response(outcome, rule, context)
+
+
+async def _respond(request: RequestContext, error: LimitError, send: Send) -> None:
+    """Send the response to what a limit raised, unless it replaced the framework's 500 already.
+
+    Raises the error if the response has started, and if no limit of this request raised it.
+    """
+    if request.sends_refusal and request.started:
+        return
+    if request.sends_refusal or request.started or not request.is_answered(error):
+        request.fail()
+        raise error
+    await request.send_refusal(request.refuse(refusal_of(error)), send)
 
 
 def _response(outcome: Decision | TakeAllResult, rule: CompiledRule, context: RequestContext) -> HttpResponse | None:
@@ -140,6 +166,10 @@ async def _take(
 
     Leases come first: if the rest refuses, they are released, and nothing was charged.
     """
+    policy = context.policies.get(names[0]) if len(names) == 1 else None
+    if policy is not None and not policy.is_concurrency:
+        started = rule.start_take(policy.name, policy, context, cost)
+        return started if isinstance(started, Decision) else await started
     takes: list[Take] = []
     limiter, request = context.limiter, context.outermost
     for name in names:

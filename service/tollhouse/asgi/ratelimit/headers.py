@@ -59,6 +59,7 @@ class RateLimitFields:
         self.dialect: Dialect = dialect
         self._wall = wall
         self._templates: dict[str, tuple[Policy, tuple[bytes, bytes]]] = {}
+        self._single: dict[str, tuple[Policy, tuple[bytes, bytes], bytes]] = {}
 
     def of(
         self, outcome: Decision | TakeAllResult, policies: Mapping[str, Policy] = _NONE, also: Sequence[Decision] = ()
@@ -73,9 +74,12 @@ class RateLimitFields:
 
     def status(self, decisions: Sequence[Decision], policies: Mapping[str, Policy] = _NONE) -> Headers:
         """Return the fields that say how much is left, without Retry-After. Every limited response waits for this."""
-        if self.dialect == "draft-11" and len(decisions) == 1 and decisions[0].limits:
-            quota, state = self._draft_11(decisions[0], policies)
-            return [(b"ratelimit-policy", quota), (b"ratelimit", state)]
+        if len(decisions) == 1:
+            decision = decisions[0]
+            kept, limits = self._single.get(decision.policy), decision.limits
+            if kept is not None and kept[0] is policies.get(decision.policy) and len(limits) == 1:
+                state = limits[0]
+                return [kept[1], (b"ratelimit", kept[2] % (state.remaining, -(-state.reset_after_ms // 1_000)))]
         limited = [decision for decision in decisions if decision.limits]
         if not limited or self.dialect == "off":
             return []
@@ -124,6 +128,8 @@ class RateLimitFields:
         kept = self._templates.get(decision.policy)
         if kept is None or kept[0] is not policy:
             kept = self._templates[decision.policy] = policy, _written(decision.policy, _quotas(decision, policy))
+            if len(policy.limits) == 1 and self.dialect == "draft-11":
+                self._single[decision.policy] = policy, (b"ratelimit-policy", kept[1][0]), kept[1][1]
         return kept[1]
 
     def _older(self, decisions: Sequence[Decision], policies: Mapping[str, Policy]) -> Headers:

@@ -15,6 +15,7 @@ from tollhouse import wiring
 from tollhouse.asgi.client_address import ClientAddresses
 from tollhouse.asgi.credentials import cookie_name
 from tollhouse.asgi.ratelimit.headers import RateLimitFields, WallClock
+from tollhouse.asgi.ratelimit.refusal_response import RefusalRenderer
 from tollhouse.errors import ConfigurationError
 from tollhouse.limits.limiter import Limiter
 from tollhouse.limits.policy.catalog import policies_from_settings
@@ -55,6 +56,7 @@ class LimiterSource:
     ) -> None:
         self.policies = policies
         self.fields = RateLimitFields(dialect, wall)
+        self.refusals = RefusalRenderer(self.fields)
         self.clients = ClientAddresses() if clients is None else clients
         self.has_sessions = has_sessions
         self.cookie = cookie_name(plain_http=plain_http)

@@ -1,17 +1,18 @@
 """The response to a request that was not admitted: problem details (RFC 9457).
 
-Pure functions from the outcome to status, fields and body, for every edge that speaks HTTP.
+Pure functions from the outcome to status, fields and body, for every edge that speaks HTTP, and what remembers the
+responses that were made last.
 """
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from typing import Final
+from collections.abc import Container, Iterable, Mapping, Sequence
+from typing import Any, Final
 
-import msgspec
 from msgspec import Struct
+from msgspec.structs import asdict
 
-from tollhouse.asgi.ratelimit.headers import named_limits
+from tollhouse.asgi.ratelimit.headers import RateLimitFields, named_limits
 from tollhouse.asgi.response import (
     RETRY_SOON,
     TEMPORARY_REDUCED_CAPACITY,
@@ -19,8 +20,10 @@ from tollhouse.asgi.response import (
     problem_response,
     unavailable_response,
 )
+from tollhouse.asgi.types import Headers
 from tollhouse.errors import InvalidInput, StoreError
 from tollhouse.limits.decision import Decision, RateLimited, TakeAllResult
+from tollhouse.limits.policy.policy import Policy
 from tollhouse.limits.wire.request import checked_units
 from tollhouse.runtime.functions import checked_function
 
@@ -29,7 +32,11 @@ LimitError = RateLimited | InvalidInput | StoreError
 Refusal = Decision | InvalidInput | StoreError
 """Why a limit does not let a request pass: by its decision, or for want of one."""
 
+UNDECIDED: Final = (InvalidInput, StoreError)
+"""The types of the errors in the place of a decision."""
 QUOTA_EXCEEDED: Final = "https://iana.org/assignments/http-problem-types#quota-exceeded"
+RENDERED_MAX: Final = 256
+"""Responses that are remembered; so many take 300 KB."""
 STORE_DOWN: Final = "the store of the limits does not answer"
 
 
@@ -61,18 +68,69 @@ def refusal_response(
     """
     refusal, problem = _refusal(outcome)
     members = _members(outcome, reveal_key=reveal_key)
-    members["violated-policies"] = [name for decision in decisions_of(outcome) for name in _violated(decision)]
-    retry_soon = [RETRY_SOON] if problem.status == 503 and outcome.retry_after_ms is None else []
-    return problem_response(
-        problem.status, problem.kind, problem.title, _detail(refusal), members, [*fields, *retry_soon]
-    )
+    if isinstance(outcome, TakeAllResult):
+        members["violated-policies"] = [name for decision in outcome.decisions for name in _violated(decision)]
+    else:
+        members["violated-policies"] = _violated(outcome)
+    if problem.status == 503 and outcome.retry_after_ms is None:
+        fields = (*fields, RETRY_SOON)
+    return problem_response(problem.status, problem.kind, problem.title, _detail(refusal), members, fields)
+
+
+class RefusalRenderer:
+    """Renders the refusals of an application, in its dialect and for the request as a whole.
+
+    A cached refusal is one object until its wait reads a millisecond less, so a flood of requests by one key gets it
+    many times. Its response is rendered once.
+    """
+
+    def __init__(self, fields: RateLimitFields, *, rendered_max: int = RENDERED_MAX) -> None:
+        self._fields = fields
+        self._rendered_max = rendered_max
+        self._rendered: dict[int, tuple[Decision, Mapping[str, Policy], HttpResponse]] = {}
+
+    def response(
+        self,
+        refusal: Refusal | TakeAllResult,
+        policies: Mapping[str, Policy],
+        decisions: Sequence[Decision],
+        undecided: Sequence[str],
+    ) -> HttpResponse:
+        """Return the response to a refusal after earlier `decisions`; an error left the policies `undecided`."""
+        if isinstance(refusal, UNDECIDED):
+            return undecided_response(refusal, undecided)
+        if decisions or not isinstance(refusal, Decision):
+            return refusal_response(refusal, self.fields(refusal, policies, decisions), reveal_key=False)
+        rendered = self._rendered.get(id(refusal))  # it is kept, so that no other object gets its identity
+        if rendered is None or rendered[1] is not policies:
+            made = refusal_response(refusal, self.fields(refusal, policies, ()), reveal_key=False)
+            if len(self._rendered) >= self._rendered_max:
+                self._rendered.clear()
+            rendered = self._rendered[id(refusal)] = refusal, policies, made
+        return rendered[2]
+
+    def fields(
+        self, refusal: Refusal | TakeAllResult, policies: Mapping[str, Policy], decisions: Sequence[Decision]
+    ) -> Headers:
+        """Return the fields of a refusal and of earlier decisions; of an error there are only those."""
+        if isinstance(refusal, UNDECIDED):
+            return self._fields.status(decisions, policies) if decisions else []
+        return self._fields.of(refusal, policies, decisions_beside(refusal, decisions))
 
 
 def refusal_status(refusal: Refusal | TakeAllResult) -> int:
     """Return the status of the response to a refusal, or to the error in its place."""
-    if isinstance(refusal, StoreError | InvalidInput):
+    if isinstance(refusal, UNDECIDED):
         return 503 if isinstance(refusal, StoreError) else 422
     return _refusal(refusal)[1].status
+
+
+def decisions_beside(outcome: Decision | TakeAllResult, decisions: Sequence[Decision]) -> Sequence[Decision]:
+    """Return the decisions by policies that an outcome does not name."""
+    if not decisions:
+        return ()
+    named = {one.policy for one in decisions_of(outcome)}
+    return [one for one in decisions if one.policy not in named]
 
 
 def refusal_of(error: LimitError) -> Refusal:
@@ -82,7 +140,7 @@ def refusal_of(error: LimitError) -> Refusal:
 
 def error_of(refusal: Refusal | TakeAllResult, origin: object = None) -> LimitError:
     """Return the exception that stands for a refusal; of takes that were refused as one, the refusal that decides."""
-    return refusal if isinstance(refusal, InvalidInput | StoreError) else RateLimited(_refusal(refusal)[0], origin)
+    return refusal if isinstance(refusal, UNDECIDED) else RateLimited(_refusal(refusal)[0], origin)
 
 
 def decisions_of(outcome: Decision | TakeAllResult) -> tuple[Decision, ...]:
@@ -127,8 +185,11 @@ def undecided_detail(error: StoreError | InvalidInput) -> str:
 
 def _refusal(outcome: Decision | TakeAllResult) -> tuple[Decision, _Problem]:
     """Return the refusal that decides the response, and its problem."""
-    refusals = (one for one in decisions_of(outcome) if not one.allowed and one.reason != "all-or-nothing")
-    refusal = min(refusals, key=_severity)
+    refusal = outcome
+    if isinstance(outcome, TakeAllResult):
+        refusals = (one for one in outcome.decisions if not one.allowed and one.reason != "all-or-nothing")
+        refusal = min(refusals, key=_severity)
+    assert isinstance(refusal, Decision)
     return refusal, _PROBLEMS.get(refusal.reason, _QUOTA)
 
 
@@ -137,21 +198,23 @@ def _severity(decision: Decision) -> tuple[int, int]:
     return _SEVERITY.get(decision.reason, len(_SEVERITY)), -(decision.retry_after_ms or 0)
 
 
-def _members(outcome: Decision | TakeAllResult, *, reveal_key: bool) -> dict[str, object]:
-    members = msgspec.to_builtins(outcome)
-    if not reveal_key:
-        for decision in members["decisions"] if isinstance(outcome, TakeAllResult) else [members]:
-            del decision["key"]
+def _members(outcome: Decision | TakeAllResult, *, reveal_key: bool) -> dict[str, Any]:
+    """Return the members of an outcome, which the encoder writes as they are."""
+    members = asdict(outcome)
+    if isinstance(outcome, TakeAllResult):
+        members["decisions"] = [_members(decision, reveal_key=reveal_key) for decision in outcome.decisions]
+    elif not reveal_key:
+        del members["key"]
     return members
 
 
-def _violated(decision: Decision) -> Iterator[str]:
+def _violated(decision: Decision) -> list[str]:
     """Name the limits that the cost does not fit, or the policy if it refuses without consulting them."""
-    if not decision.limits and not decision.allowed:
-        yield decision.policy
-    for name, limit in named_limits(decision):
-        if limit.remaining < decision.cost:
-            yield name
+    if not decision.limits:
+        return [] if decision.allowed else [decision.policy]
+    if len(decision.limits) == 1:
+        return [decision.policy] if decision.limits[0].remaining < decision.cost else []
+    return [name for name, limit in named_limits(decision) if limit.remaining < decision.cost]
 
 
 def _detail(decision: Decision) -> str:

@@ -16,18 +16,17 @@ from tollhouse.asgi.ratelimit.limiter_source import LimiterSource
 from tollhouse.asgi.ratelimit.refunds import Charged, start_refunds
 from tollhouse.asgi.ratelimit.refusal_handlers import OwnResponse
 from tollhouse.asgi.ratelimit.refusal_response import (
+    UNDECIDED,
     LimitError,
     Refusal,
+    decisions_beside,
     decisions_of,
     error_of,
-    refusal_of,
-    refusal_response,
     refusal_status,
-    undecided_response,
 )
-from tollhouse.asgi.response import HttpResponse, discard, send_response
+from tollhouse.asgi.response import HttpResponse, body_message, discard, start_message
 from tollhouse.asgi.types import Headers, Message, Scope, Send
-from tollhouse.errors import InvalidInput, StoreError
+from tollhouse.errors import InvalidInput
 from tollhouse.limits.decision import Decision, RateLimited, TakeAllResult
 from tollhouse.limits.limiter import Limiter
 from tollhouse.limits.policy.policy import Policy
@@ -55,27 +54,9 @@ class RequestContext:
     response is that refusal if it `is_refused`, because we rendered the response or the exception has ended the route;
     if it has the refusal's status; or if it is the framework's 500, in whose place the refusal is sent, unless a
     function `falls_back` in place of what was refused. A refusal is sent by `own_response` if an edge has one, and is
-    free unless it `is_charged`. `on_fields` is called with the fields whenever a decision is added, for edges that see
-    no message of the response.
+    free unless it `is_charged`; `sends_refusal` is true from then on. `on_fields` is called with the fields whenever a
+    decision is added, for edges that see no message of the response.
     """
-
-    outer: RequestContext | None = None
-    path_parameters: Mapping[str, Any] = NO_PARAMETERS
-    decisions: Sequence[Decision] = ()
-    taken: Decision | None = None
-    charges: Sequence[Charged] = ()
-    settles = False
-    refusal: Refusal | TakeAllResult | None = None
-    own_response: OwnResponse | None = None
-    leases: AsyncExitStack | None = None
-    refunds: Sequence[asyncio.Task[None]] = ()
-    on_fields: Callable[[Mapping[str, str]], object] | None = None
-    started = False
-    is_detached = False
-    is_refused = False
-    is_charged = False
-    falls_back = False
-    _sends_refusal = False
 
     def __init__(self, source: LimiterSource, limiter: Limiter, scope: Scope, send: Send) -> None:
         self.source = source
@@ -85,6 +66,20 @@ class RequestContext:
         self.scope: Scope = scope
         self.loop = asyncio.get_running_loop()
         self.pass_on: Send = send
+        self.outer: RequestContext | None = None
+        self.path_parameters: Mapping[str, Any] = NO_PARAMETERS
+        self.decisions: Sequence[Decision] = ()
+        self.taken: Decision | None = None
+        self.charges: Sequence[Charged] = ()
+        self.settles = False
+        self.refusal: Refusal | TakeAllResult | None = None
+        self.own_response: OwnResponse | None = None
+        self.leases: AsyncExitStack | None = None
+        self.refunds: Sequence[asyncio.Task[None]] = ()
+        self.on_fields: Callable[[Mapping[str, str]], object] | None = None
+        self.started = self.is_detached = self.is_refused = self.is_charged = self.falls_back = False
+        self.sends_refusal = False
+        self._with_fields: Message | None = None
         outer: RequestContext = scope.setdefault(IN_SCOPE, self)
         if outer is not self:
             self._join(outer)
@@ -102,7 +97,13 @@ class RequestContext:
         """
         kind = message["type"]
         if kind == "http.response.start":
-            if self.refusal is not None and message["status"] == 500 and not (self._sends_refusal or self.falls_back):
+            if self.refusal is None and not self.settles:
+                self.started = True
+                if decisions := self.decisions:
+                    fields = self.source.fields.status(decisions, self.policies)
+                    message = {**message, "headers": [*message.get("headers", ()), *fields]}
+                return self.pass_on(message)
+            if self.refusal is not None and message["status"] == 500 and not (self.sends_refusal or self.falls_back):
                 return self._send_in_place_of(message)
             return self.pass_on(self.start(message))
         if self.leases is not None and kind in _BODIES and not message.get("more_body"):
@@ -126,10 +127,22 @@ class RequestContext:
         if self.policies.get(policy.name) is not policy:
             self.policies = {**self.policies, policy.name: policy}
 
+    def admits(self, outcome: object) -> bool:
+        """Show the outcome and charge it if it is the first decision here and allows; else return False.
+
+        It does for most requests what `add_decision` and `add_charge` do for all.
+        """
+        if type(outcome) is not Decision or not outcome.allowed or self.outer is not None or self.decisions:
+            return False
+        self.decisions = (outcome,)
+        self.taken = outcome
+        self.scope.setdefault("state", {})[STATE] = outcome
+        return True
+
     def add_decision(self, decision: Decision) -> None:
         """Show a decision in the response, in place of an earlier one by its policy; no effect once it has started."""
         if not self.started:
-            self.decisions = [*self._others(decision), decision]
+            self.decisions = [*decisions_beside(decision, self.decisions), decision]
             self._show()
         if self.on_fields is not None:
             self.on_fields({name.decode(): value.decode() for name, value in self.fields()})
@@ -153,10 +166,7 @@ class RequestContext:
         """
         self.end_by(refusal)
         assert self.refusal is not None
-        refusal = self.refusal
-        if isinstance(refusal, InvalidInput | StoreError):
-            return undecided_response(refusal, policies)
-        return refusal_response(refusal, self._refusal_fields(refusal), reveal_key=False)
+        return self.source.refusals.response(self.refusal, self.policies, self.decisions, policies)
 
     def is_answered(self, error: LimitError) -> bool:
         """Return True if a limit of this request raised the error, and not the application for a reason of its own."""
@@ -183,9 +193,9 @@ class RequestContext:
 
     def decisions_met(self) -> Sequence[Decision]:
         """Return the decisions about the request so far, a refusal among them."""
-        if self.refusal is None or isinstance(self.refusal, InvalidInput | StoreError):
+        if self.refusal is None or isinstance(self.refusal, UNDECIDED):
             return self.decisions
-        return [*self._others(self.refusal), *decisions_of(self.refusal)]
+        return [*decisions_beside(self.refusal, self.decisions), *decisions_of(self.refusal)]
 
     def keep(self, held: AsyncExitStack) -> None:
         """Hold leases until the response is sent; if it was sent meanwhile, until this edge ends, or else `held`."""
@@ -195,27 +205,18 @@ class RequestContext:
         holder.leases = holder.leases or AsyncExitStack()
         holder.leases.push_async_exit(held.pop_all())
 
-    async def respond(self, error: LimitError, send: Send) -> None:
-        """Send the response to what a limit raised, unless it replaced the framework's 500 already.
-
-        Raises the error if the response has started, and if no limit of this request raised it.
-        """
-        if self._sends_refusal and self.started:
-            return
-        if self._sends_refusal or self.started or not self.is_answered(error):
-            self.fail()
-            raise error
-        await self.send_refusal(self.refuse(refusal_of(error)), send)
-
     async def send_refusal(self, ours: HttpResponse, send: Send, kind: str = "http") -> None:
         """Send the response to `refusal`: that of the application if it has one of its own, else ours."""
         assert self.refusal is not None
-        self._sends_refusal = True
-        error = error_of(self.refusal, self)
-        if isinstance(error, RateLimited) and (own := self.claim_own_response()) is not None:
+        self.sends_refusal = True
+        if self.own_response is not None and isinstance(error := error_of(self.refusal, self), RateLimited):
+            own, self.own_response = self.own_response, None
             await (await own(error))(send)
-        else:
-            await send_response(ours, send, kind)
+            return
+        start = start_message(ours, kind)
+        self._with_fields = None if isinstance(self.refusal, UNDECIDED) else start
+        await send(start)
+        await send(body_message(ours, kind))
 
     def claim_own_response(self) -> OwnResponse | None:
         """Return `own_response` once, so that a handler of the application may call one of ours for its response."""
@@ -262,23 +263,18 @@ class RequestContext:
         else:
             self.outer = outer
 
-    def _others(self, outcome: Decision | TakeAllResult) -> Sequence[Decision]:
-        """Return the decisions by policies that an outcome does not name."""
-        named = {outcome.policy} if isinstance(outcome, Decision) else {one.policy for one in outcome.decisions}
-        return [one for one in self.decisions if one.policy not in named]
-
-    def _refusal_fields(self, refusal: Refusal | TakeAllResult) -> Headers:
-        if isinstance(refusal, InvalidInput | StoreError):
-            return self.fields()
-        return self.source.fields.of(refusal, self.policies, self._others(refusal))
-
     def _start_after_refusal(self, message: Message, status: int, headers: Sequence[tuple[bytes, bytes]]) -> Message:
         """Start a response that may be the refusal; if it is, complete its fields and give back what others charged."""
         assert self.refusal is not None
+        if message is self._with_fields:
+            self.settle(status, headers, is_refusal=True)
+            return message
         is_refusal = status == refusal_status(self.refusal) or (self.is_refused and status >= _ERRORS)
         self.settle(status, headers, is_refusal=is_refusal)
-        given = {name.lower() for name, _ in headers} if is_refusal else ()
-        fields = self._refusal_fields(self.refusal) if is_refusal else self.fields()
+        if not is_refusal:
+            return {**message, "headers": [*headers, *self.fields()]}
+        given = {name.lower() for name, _ in headers}
+        fields = self.source.refusals.fields(self.refusal, self.policies, self.decisions)
         return {**message, "headers": [*headers, *(field for field in fields if field[0] not in given)]}
 
     async def send_last(self, message: Message) -> None:

@@ -22,7 +22,7 @@ from tollhouse.asgi.ratelimit.refusal_handlers import RefusalHandler
 from tollhouse.asgi.ratelimit.refusal_response import fields_of_client
 from tollhouse.asgi.ratelimit.request_context import RequestContext
 from tollhouse.asgi.types import PerRequest, Scope, header_of, resolve
-from tollhouse.errors import ConfigurationError
+from tollhouse.errors import ConfigurationError, InvalidInput
 from tollhouse.limits.decision import Decision
 from tollhouse.limits.policy.policy import Policy
 from tollhouse.runtime.functions import checked_function, place_of
@@ -56,9 +56,11 @@ class RateLimitRule(Struct, frozen=True, kw_only=True):
 class CompiledRule(Struct, frozen=True, kw_only=True):
     """A rule that was checked, in the form in which it is quickest to follow.
 
-    `of_client` are the fields that may hold what a client sent; every rule finds its key in the request.
+    `of_client` are the fields that may hold what a client sent; every rule finds its key in the request. `plain` is the
+    one policy of a rule that nothing has to be awaited for and whose charges are final, as most rules are.
     """
 
+    plain: str | None
     policies: tuple[str, ...]
     chosen: InlineLimit | None
     finder: KeyFinder | None
@@ -92,12 +94,35 @@ class CompiledRule(Struct, frozen=True, kw_only=True):
         context.policies = limiter.policies
         return names
 
-    def take(
+    def start(self, context: RequestContext) -> Decision | Awaitable[Decision] | None:
+        """Start the take of a plain rule, and return what `start_take` does; None for any other rule.
+
+        An error that the request is answered with is raised by the awaitable.
+        """
+        name = self.plain
+        if name is None or (policy := context.policies.get(name)) is None or policy.is_concurrency:
+            return None
+        try:
+            return self.start_take(name, policy, context, self.cost)
+        except InvalidInput as error:
+            return _raise(error)
+
+    def start_take(
         self, name: str, policy: Policy | None, context: RequestContext, cost: int | None = None
-    ) -> Awaitable[Decision]:
-        """Take from one policy, for a request or for one message of a websocket."""
-        key = self.key_finder(name, policy)(context)
-        return context.limiter.take(name, key, cost) if type(key) is str else _take_for(key, name, context, cost)
+    ) -> Decision | Awaitable[Decision]:
+        """Start a take from one policy, for a request or for one message of a websocket.
+
+        Return the decision if this process knows it, or what to await for it.
+        """
+        finder = self.finder
+        key = (self.key_finder(name, policy) if finder is None else finder)(context)
+        if type(key) is str:
+            return context.limiter.start_take(name, key, cost)
+        return _take_for(key, name, context, cost)
+
+
+async def _raise(error: InvalidInput) -> Decision:
+    raise error
 
 
 async def _take_for(found: object, name: str, context: RequestContext, cost: int | None) -> Decision:
@@ -124,7 +149,9 @@ def compile_rule(given: RateLimitRule | PolicyChoice, source: LimiterSource, oth
         check_rule(one, source)
     if rule.messages is not None and source.policies[rule.messages].is_concurrency:
         raise ConfigurationError("messages", rule.messages, "its permits are held by connections; name it as `policy`")
+    is_plain = charge is None and not callable(cost)
     return CompiledRule(
+        plain=names[0] if is_plain and len(names) == 1 else None,
         policies=names,
         chosen=InlineLimit(text=rule.policy) if callable(rule.policy) else None,
         finder=None if single is None else key_finder(single),

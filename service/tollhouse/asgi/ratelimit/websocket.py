@@ -11,7 +11,7 @@ from tollhouse.asgi.ratelimit.rules import CompiledRule
 from tollhouse.asgi.response import HttpResponse
 from tollhouse.asgi.types import App, Message, Receive, Send
 from tollhouse.errors import InvalidInput, StoreError
-from tollhouse.limits.decision import RateLimited
+from tollhouse.limits.decision import Decision, RateLimited
 
 TRY_AGAIN_LATER: Final = 1013
 """The close code of a connection that a limit ends, or a store that does not answer."""
@@ -101,7 +101,8 @@ class LimitedWebSocket:
         context, policy = self._context, self._rule.messages
         assert policy is not None
         try:
-            decision = await self._rule.take(policy, context.policies.get(policy), context)
+            started = self._rule.start_take(policy, context.policies.get(policy), context)
+            decision = started if isinstance(started, Decision) else await started
         except (StoreError, InvalidInput) as error:
             if not is_answered(error, self._rule.of_client):
                 raise

@@ -9,7 +9,7 @@ import pytest
 
 from tests.worlds import StoreWorld
 from tollhouse.asgi.ratelimit.headers import RateLimitFields
-from tollhouse.asgi.ratelimit.refusal_response import refusal_response
+from tollhouse.asgi.ratelimit.refusal_response import RefusalRenderer, refusal_response
 from tollhouse.asgi.response import HttpResponse
 from tollhouse.limits.decision import Decision, LimitState, Reason, TakeAllResult
 from tollhouse.limits.limiter import Limiter
@@ -115,3 +115,18 @@ def test_a_refusal_speaks_the_dialect_of_the_application() -> None:
 
     assert headers["x-ratelimit-remaining"] == "0"
     assert "ratelimit" not in headers
+
+
+def test_a_refusal_that_is_repeated_is_rendered_once() -> None:
+    """The same refusal under the same policies has the same response, among the latest that fit."""
+    policies = {"api": parse_policy("api", "5/minute")}
+    renderer = RefusalRenderer(RateLimitFields(), rendered_max=1)
+    first, other = decision("limit-reached", retry_after_ms=1_500), decision("limit-reached", retry_after_ms=2_500)
+
+    made = renderer.response(first, policies, (), ())
+
+    assert renderer.response(first, policies, (), ()) is made
+    assert renderer.response(first, dict(policies), (), ()) is not made
+    assert dict(renderer.response(other, policies, (), ()).headers)[b"retry-after"] == b"3"
+    assert renderer.response(first, policies, (), ()) == made
+    assert renderer.response(first, policies, [decision("limit-reached", policy="site")], ()) != made
