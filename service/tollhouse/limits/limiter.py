@@ -45,7 +45,7 @@ class Limiter:
 
     `instances` is the number of processes that share the limits. `refusals_max` bounds the keys whose refusals are
     cached; the cache needs the announcements of the store, which the caller subscribes for `refusals`. Limiters of two
-    namespaces share no counter. Without `enabled` every take is allowed, and none is counted.
+    namespaces share no counter. Without `enabled` every take is allowed, uncounted. `now_ms` measures the age of takes.
     """
 
     def __init__(
@@ -73,7 +73,6 @@ class Limiter:
         self._reservations = Reservations(self._calls)
         self._refunds = Refunds(self._calls)
         self.now_ms: Final = clock
-        """Returns the time by which the age of a take is measured; only differences have a meaning."""
         self._enabled = self._is_on = enabled
         self._instances = instances
         self._requests = RequestReader(self._compiled(policies), keyring, namespace)
@@ -131,8 +130,7 @@ class Limiter:
 
     def start_take(self, policy: str, key: str, cost: int | None = None) -> Decision | Awaitable[Decision]:
         """Start what `take` does, for a coroutine: return the decision if no store has to decide, or what to await."""
-        request = self._requests.read(policy, key, cost)
-        known = self._decider.without_store(request)
+        known = self._decider.without_store(request := self._requests.read(policy, key, cost))
         return self._batcher.take(request) if known is None else known
 
     async def take_batch(self, takes: Sequence[Take]) -> list[Decision]:
