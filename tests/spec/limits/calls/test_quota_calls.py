@@ -535,3 +535,17 @@ async def test_another_event_loop_uses_no_lease(setup: Setup) -> None:
     with pytest.raises(ConfigurationError):
         await asyncio.to_thread(elsewhere)
     assert (await takes(setup, 1))[0].leased
+
+
+async def test_what_is_left_goes_back_to_its_own_sub_bucket(setup: Setup) -> None:
+    """Not to the oldest, nor to the newest: units taken before and after the lease stay counted in theirs."""
+    await takes(setup, 1, cost=300)
+    await setup.pass_ms(3_750)
+    assert (await takes(setup, FIRST + 1))[-1].leased
+    await setup.pass_ms(3_750)
+    await Setup(setup.world, *POLICIES).limits.take("api", "ada", 200)
+    await setup.limits.aclose()
+
+    for released_ms, remaining in ((63_750 - 7_500, 796), (3_750, 800), (3_750, 1_000)):
+        await setup.pass_ms(released_ms)
+        assert await left(setup) == remaining
