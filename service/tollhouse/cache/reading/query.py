@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from msgspec import Struct
@@ -22,7 +23,7 @@ class Query(Struct, frozen=True, kw_only=True):
     """One read. `none_ttl_ms` is the lifetime of None if that has one of its own; 0 stores none.
 
     `codec` is that of what is loaded, None for that of the cache. `others` are the names of the entry under the other
-    secrets of a rotation.
+    secrets of a rotation. `asking` is entered while the store is asked whether the load of another process is over.
     """
 
     entry: EntryKeys
@@ -35,6 +36,7 @@ class Query(Struct, frozen=True, kw_only=True):
     type: Any = Any
     codec: CodecName | None = None
     others: tuple[Names, ...] = ()
+    asking: Callable[[], AbstractContextManager[None]] = nullcontext
 
     @property
     def digest(self) -> bytes:

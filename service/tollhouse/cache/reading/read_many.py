@@ -2,13 +2,15 @@
 
 Each key is read as any other, so that leases, flights and confirmations are the same. Only its load differs: it joins
 a batch. The first batch begins when the store has answered for every key. A key whose load is due later, because the
-process that loaded it stored nothing, joins a later batch.
+process that loaded it stored nothing, joins a later batch, which waits for the keys of which the store is asked just
+then: those whose load failed at one time are due at one time.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
+from contextlib import contextmanager
 from inspect import isawaitable
 from itertools import islice
 from typing import Any, Final, cast
@@ -86,6 +88,7 @@ class Batches:
         self._family = family
         self._unanswered = set(keys)
         self._all_answered = asyncio.Event()
+        self._questions: set[asyncio.Future[None]] = set()
         self._flights: SingleFlight[Mapping[str, Any]] = SingleFlight()
         self._next: list[str] = []
 
@@ -94,6 +97,17 @@ class Batches:
         self._unanswered.discard(key)
         if not self._unanswered:
             self._all_answered.set()
+
+    @contextmanager
+    def asking(self) -> Generator[None]:
+        """Delay a batch that is about to begin until the block ends: the store says whether one more key is due."""
+        question: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._questions.add(question)
+        try:
+            yield
+        finally:
+            self._questions.discard(question)
+            question.set_result(None)
 
     async def load(self, key: str) -> Any:
         """Return the value of a key from the batch that begins next; raise NoValue if there is none."""
@@ -111,6 +125,8 @@ class Batches:
 
     async def _run(self, flight: Flight[Mapping[str, Any]], keys: list[str]) -> Mapping[str, Any]:
         await self._all_answered.wait()
+        if self._questions:
+            await asyncio.wait(tuple(self._questions))
         await asyncio.sleep(0)  # loads of the last answers begin in this step of the loop
         flight.close()
         loading = cast("object", self._load_many(keys))

@@ -219,7 +219,8 @@ class Reader:
             flight.close()
             if self._monotonic() >= give_up_ms:
                 return "gave-up"
-            latest = await self._get_or_lease(query)
+            with query.asking():
+                latest = await self._get_or_lease(query)
             if latest is None:
                 return "down"
             if isinstance(latest, Hit):

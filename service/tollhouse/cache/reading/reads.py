@@ -113,7 +113,14 @@ class Reads:
     def _queries(self, template: Query, keys: Iterable[str], batches: Batches) -> dict[str, Query]:
         entries = {key: self._key_names.entries(key)[0] for key in keys}
         return {
-            key: replace(template, entry=entry, others=(), family=entry.family, load=partial(batches.load, key))
+            key: replace(
+                template,
+                entry=entry,
+                others=(),
+                family=entry.family,
+                load=partial(batches.load, key),
+                asking=batches.asking,
+            )
             for key, entry in entries.items()
         }
 
