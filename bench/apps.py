@@ -4,6 +4,10 @@ All answer `GET /` with the same few bytes. All that limit find the client in th
 limits in fields of the response. The limiters are set up as their documentation shows: slowapi by its decorator
 and by both of its middleware classes, Litestar's own with its `RedisStore`. slowapi writes its fields only if told
 to, and calls the server a second time for them; its decorator is measured without them too.
+
+All processes have called `tollhouse.tune_gc()`, whatever limits them, but for those that are named as not tuned. Our
+middleware is measured in three states: the store decides each request; the process remembers that the client is
+refused; it has a quota lease for a client that comes often.
 """
 
 from __future__ import annotations
@@ -21,6 +25,7 @@ import uvicorn
 from litestar import Litestar, MediaType, get
 from litestar.middleware.rate_limit import RateLimitConfig
 from litestar.stores.redis import RedisStore
+from msgspec import Struct
 from slowapi import Limiter, _rate_limit_exceeded_handler
 from slowapi.errors import RateLimitExceeded
 from slowapi.middleware import SlowAPIASGIMiddleware, SlowAPIMiddleware
@@ -31,8 +36,9 @@ from starlette.routing import Route
 
 import tollhouse
 from bench.load import HOST
+from bench.middleware_report import LEASED, NOT_TUNED, REFUSED
+from bench.pauses import Pauses, record
 from tollhouse.litestar import TollhousePlugin
-from tollhouse.settings.model import PolicySettings
 
 ANSWER = "hello"
 CLIENT = "x-client"
@@ -63,11 +69,15 @@ def starlette(_url: str, _limit: int) -> Any:
 
 
 def starlette_tollhouse(url: str, limit: int) -> Any:
-    return _limited(url, PolicySettings(limit=_policies(limit)["api"]))
+    return _limited(url, _policies(limit))
 
 
-def starlette_tollhouse_leased(url: str, limit: int) -> Any:
-    return _limited(url, PolicySettings(limit=_policies(limit)["api"], lease="auto"))
+def starlette_refused(url: str, _limit: int) -> Any:
+    return _limited(url, _policies(1), "refused")
+
+
+def starlette_leased(url: str, limit: int) -> Any:
+    return _limited(url, {"api": {"limit": _policies(limit)["api"], "lease": "auto"}}, "leased")
 
 
 def starlette_slowapi(url: str, limit: int) -> Any:
@@ -109,7 +119,10 @@ def litestar_own(url: str, limit: int) -> Any:
 APPS: dict[str, Create] = {
     "Starlette": starlette,
     "Starlette + Tollhouse": starlette_tollhouse,
-    "Starlette + Tollhouse, leased": starlette_tollhouse_leased,
+    REFUSED: starlette_refused,
+    LEASED: starlette_leased,
+    f"Starlette{NOT_TUNED}": starlette,
+    f"Starlette + Tollhouse{NOT_TUNED}": starlette_tollhouse,
     "Starlette + slowapi decorator": starlette_slowapi,
     "Starlette + slowapi decorator, no fields": starlette_slowapi_silent,
     "Starlette + SlowAPIMiddleware": starlette_slowapi_middleware,
@@ -120,23 +133,37 @@ APPS: dict[str, Create] = {
 }
 
 
+class Served(Struct, frozen=True, kw_only=True):
+    """A process that serves one of them."""
+
+    port: int
+    pid: int
+    pauses: Pauses
+
+
 @contextlib.contextmanager
-def served(app: str, url: str, limit: int) -> Iterator[int]:
-    """Start a process that serves one of them, with its limits in the server at `url`, and return its port."""
+def served(app: str, url: str, limit: int) -> Iterator[Served]:
+    """Start a process that serves one of them, with its limits in the server at `url`."""
+    pauses = Pauses()
     with socket.create_server((HOST, 0), backlog=1024) as listening:
-        descriptor = listening.fileno()
-        child = [sys.executable, "-m", "bench.apps", app, url, str(limit), str(descriptor)]
-        with subprocess.Popen(child, pass_fds=[descriptor]) as process:
+        descriptors = [listening.fileno(), pauses.descriptor]
+        child = [sys.executable, "-m", "bench.apps", app, url, str(limit), *map(str, descriptors)]
+        with subprocess.Popen(child, pass_fds=descriptors) as process:
             try:
-                yield listening.getsockname()[1]
+                yield Served(port=listening.getsockname()[1], pid=process.pid, pauses=pauses)
             finally:
                 process.terminate()
 
 
-def _limited(url: str, policy: PolicySettings) -> Any:
+def _limited(url: str, policies: Any, namespace: str | None = None) -> Starlette:
     app = Starlette(routes=[Route("/", hello)])
     app.add_middleware(
-        tollhouse.RateLimitMiddleware, url=url, policies={"api": policy}, policy="api", key=client_of_scope
+        tollhouse.RateLimitMiddleware,
+        url=url,
+        namespace=namespace,
+        policies=policies,
+        policy="api",
+        key=client_of_scope,
     )
     return app
 
@@ -179,17 +206,20 @@ def main() -> None:
     parser.add_argument("url")
     parser.add_argument("limit", type=int)
     parser.add_argument("descriptor", type=int)
+    parser.add_argument("pauses", type=int)
     options = parser.parse_args()
-    app = APPS[options.app](options.url, options.limit)
-    tollhouse.tune_gc()  # for all of them, so that pauses of the collector are in no comparison
     config = uvicorn.Config(
-        app,
+        APPS[options.app](options.url, options.limit),
         loop="uvloop",
         http="httptools",
         log_level="warning",
         access_log=False,
         timeout_keep_alive=3600,  # connections wait while the others have their turns
     )
+    config.load()
+    if not options.app.endswith(NOT_TUNED):
+        tollhouse.tune_gc()
+    record(options.pauses)
     uvicorn.Server(config).run([socket.socket(fileno=options.descriptor)])
 
 

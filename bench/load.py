@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from bench.rounds import Round, Stopwatch
@@ -13,13 +14,14 @@ HOST = "127.0.0.1"
 
 
 class Connection(asyncio.Protocol):
-    """One keep-alive connection; anything but a 200 ends the measurement.
+    """One keep-alive connection; any status that is not accepted ends the measurement.
 
     It reads no more of an answer than it must, so that it costs little beside the server that it asks.
     """
 
-    def __init__(self, requests: Iterator[bytes]) -> None:
+    def __init__(self, requests: Iterator[bytes], accepted: Sequence[int]) -> None:
         self._requests = requests
+        self._accepted = tuple(b"HTTP/1.1 %d" % status for status in accepted)
         self._answer = b""
         self._asked_s = 0.0
         self._until_s = 0.0
@@ -45,7 +47,7 @@ class Connection(asyncio.Protocol):
         assert self._finished is not None
         now_s = time.perf_counter()
         self.waits_s.append(now_s - self._asked_s)
-        if not answer.startswith(b"HTTP/1.1 200"):
+        if not answer.startswith(self._accepted):
             self._finished.set_exception(RuntimeError(answer.decode()))
         elif now_s < self._until_s:
             self._ask()
@@ -64,10 +66,13 @@ class Connection(asyncio.Protocol):
         self._transport.write(next(self._requests))
 
 
-async def connected(port: int, requests: Iterator[bytes], connections: int) -> list[Connection]:
+async def connected(
+    port: int, requests: Iterator[bytes], connections: int, accepted: Sequence[int] = (200,)
+) -> list[Connection]:
     """Open `connections` connections, which share the requests; until the server accepts, they wait in its backlog."""
     loop = asyncio.get_running_loop()
-    pairs = [await loop.create_connection(lambda: Connection(requests), HOST, port) for _ in range(connections)]
+    make = partial(Connection, requests, accepted)
+    pairs = [await loop.create_connection(make, HOST, port) for _ in range(connections)]
     return [connection for _, connection in pairs]
 
 

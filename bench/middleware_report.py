@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from statistics import median
 
 from msgspec import Struct
@@ -13,6 +13,10 @@ from bench.verdict import Verdict, listed
 
 STARLETTE, LITESTAR = "Starlette", "Litestar"
 OWN = "Tollhouse"
+REFUSED = f"{STARLETTE} + {OWN}, remembered refusal"
+LEASED = f"{STARLETTE} + {OWN}, quota lease"
+NOT_TUNED = ", not tuned"
+"""The end of the name of an application whose garbage collector is as Python makes it."""
 LITESTARS = f"{LITESTAR} + RateLimitConfig"
 LESS = "no fields"
 """The end of the name of an application that writes no fields: it is shown, but does less than ours."""
@@ -21,13 +25,28 @@ TIMES_LITESTARS = 5.0
 COST = 0.35
 """The part of a bare application's requests that our middleware may cost."""
 ADDED_US = 20.0
-"""The time that our middleware may add to a request."""
-LEASED_US = 9.0
-"""The time that it may add if its clients are few and busy, and their policy has quota leases."""
+"""What our middleware may add to a request that the store decides, in microseconds of the processor."""
+KNOWN_US = 9.0
+"""The same if the process knows the decision: by a refusal that it remembers, or by a quota lease."""
 TIMES_P99 = 2.0
-"""The 99th percentile behind our middleware, as a multiple of the bare application's."""
-FEW = 10
-"""So many clients are busy ones."""
+"""The slowest hundredth of requests behind our middleware, as a multiple of that of the bare application."""
+_COLUMNS = (
+    "application",
+    "requests/s (median)",
+    "lowest to highest",
+    "of the bare one",
+    "processor",
+    "added",
+    "wall clock added",
+    "p50",
+    "p99",
+    "longest pause",
+    "client",
+)
+HOT_CLIENTS = 10
+"""Of many more clients none comes often enough for a lease."""
+PAUSE_US = 1_000.0
+"""A pause of the garbage collector that is short enough."""
 CLIENT_BUSY = 0.8
 """Above this part of a core the measuring process might itself be what is measured."""
 
@@ -35,15 +54,19 @@ CLIENT_BUSY = 0.8
 class Figure(Struct, frozen=True, kw_only=True):
     """One application: requests per second of every round, and the medians of the rounds' own latencies.
 
-    `client_busy` is the part of a core that the measuring process used, in the round in which it used most.
+    `cpus_us` is the processor time of its process for each request, of every round. `pause_us` is the longest pause
+    of its garbage collector. `client_busy` is the part of a core that the measuring process used, in the round in which
+    it used most.
     """
 
     app: str
     clients: int
     connections: int
     rates: list[float]
+    cpus_us: list[float]
     p50_us: float
     p99_us: float
+    pause_us: float
     client_busy: float
 
     @property
@@ -55,7 +78,11 @@ class Figure(Struct, frozen=True, kw_only=True):
         return median(rate / its for rate, its in zip(self.rates, other.rates, strict=True))
 
     def added_us(self, other: Figure) -> float:
-        """Return what a request takes longer than the other's, as the median over the rounds, which took turns."""
+        """Return the processor time that a request takes longer than the other's, as the median over the rounds."""
+        return median(cpu - its for cpu, its in zip(self.cpus_us, other.cpus_us, strict=True))
+
+    def longer_us(self, other: Figure) -> float:
+        """Return the wall-clock time that a request takes longer in a process that is always busy, likewise."""
         return median(1e6 / rate - 1e6 / its for rate, its in zip(self.rates, other.rates, strict=True))
 
 
@@ -98,25 +125,44 @@ def _judged(group: Sequence[Figure]) -> list[Verdict]:
         _beside(own[0], slowapis, TIMES_SLOWAPI),
         _beside(own[1], [found[LITESTARS]], TIMES_LITESTARS),
         *(_cost(one, _bare(one, group)) for one in own),
-        *_added(own[0], found[f"{own[0].app}, leased"], found[STARLETTE]),
+        _added(own[0], group, ADDED_US),
+        _added(found[REFUSED], group, KNOWN_US),
+        *([_added(found[LEASED], group, KNOWN_US)] if own[0].clients <= HOT_CLIENTS else []),
+        _p99(own[0], _bare(own[0], group)),
+        *_pauses(found),
     ]
 
 
-def _added(own: Figure, leased: Figure, bare: Figure) -> Iterator[Verdict]:
-    """Yield the verdicts on the time of a request; those on leases are for few clients only."""
-    for one, bar in ((own, ADDED_US), (leased, LEASED_US)):
-        if one is own or one.clients == FEW:
-            yield Verdict(
-                reached=one.added_us(bare) <= bar,
-                text=f"with {one.clients:,} clients {one.app} adds {one.added_us(bare):.1f} µs to a request. The bar "
-                f"is {bar:g}.",
-            )
-    times = own.p99_us / bare.p99_us
-    yield Verdict(
-        reached=times <= TIMES_P99,
-        text=f"with {own.clients:,} clients the 99th percentile of {own.app} is {times:.2f} times that of the bare "
-        f"application. The bar is {TIMES_P99:g}.",
+def _added(own: Figure, group: Sequence[Figure], bar: float) -> Verdict:
+    added_us = own.added_us(_bare(own, group))
+    return Verdict(
+        reached=added_us <= bar,
+        text=f"with {own.clients:,} clients {own.app} adds {added_us:.1f} µs of the processor to a request. "
+        f"The bar is {bar:g}.",
     )
+
+
+def _p99(own: Figure, bare: Figure) -> Verdict:
+    times = own.p99_us / bare.p99_us
+    return Verdict(
+        reached=times <= TIMES_P99,
+        text=f"with {own.clients:,} clients 99 of 100 requests to {own.app} take {own.p99_us / 1000:.1f} ms at most, "
+        f"{times:.2f} times those to the bare application. The bar is {TIMES_P99:g}.",
+    )
+
+
+def _pauses(found: Mapping[str, Figure]) -> list[Verdict]:
+    """Return whether tuning leaves no pause longer than one without."""
+    pairs = [(one, found[app.removesuffix(NOT_TUNED)]) for app, one in found.items() if app.endswith(NOT_TUNED)]
+    return [
+        Verdict(
+            reached=tuned.pause_us <= max(one.pause_us / 2, PAUSE_US),
+            text=f"with {one.clients:,} clients the garbage collector stops {tuned.app} for at most "
+            f"{tuned.pause_us / 1000:.1f} ms, and for {one.pause_us / 1000:.1f} ms if it is not tuned. "
+            "The bar is the half, or 1 ms.",
+        )
+        for one, tuned in pairs
+    ]
 
 
 def _beside(own: Figure, others: Sequence[Figure], bar: float) -> Verdict:
@@ -150,19 +196,27 @@ def _table(group: Sequence[Figure]) -> str:
     lines = [
         f"## {group[0].clients:,} clients",
         "",
-        "| application | requests/s (median) | lowest to highest | of the bare one | added | p50 | p99 | client |",
-        "|---|---|---|---|---|---|---|---|",
+        f"| {' | '.join(_COLUMNS)} |",
+        "|---" * len(_COLUMNS) + "|",
     ]
-    lines += [_row(one, _bare(one, group)) for one in group]
-    return "\n".join(lines)
+    return "\n".join([*lines, *(_row(one, _bare(one, group)) for one in group)])
 
 
 def _row(one: Figure, bare: Figure) -> str:
-    rate = one.per_s
-    return (
-        f"| {one.app} | {rate.median:,.0f} | {rate.lowest:,.0f} to {rate.highest:,.0f} | {one.times(bare):.0%} | "
-        f"{one.added_us(bare):.1f} µs | {one.p50_us:,.0f} µs | {one.p99_us:,.0f} µs | {one.client_busy:.0%} |"
+    cells = (
+        one.app,
+        f"{one.per_s.median:,.0f}",
+        f"{one.per_s.lowest:,.0f} to {one.per_s.highest:,.0f}",
+        f"{one.times(bare):.0%}",
+        f"{median(one.cpus_us):.1f} µs",
+        f"{one.added_us(bare):.1f} µs",
+        f"{one.longer_us(bare):.1f} µs",
+        f"{one.p50_us:,.0f} µs",
+        f"{one.p99_us:,.0f} µs",
+        f"{one.pause_us / 1000:.1f} ms",
+        f"{one.client_busy:.0%}",
     )
+    return f"| {' | '.join(cells)} |"
 
 
 def _bar(figure: Figure) -> Bar:
@@ -185,5 +239,5 @@ def _groups(figures: Sequence[Figure]) -> list[list[Figure]]:
 
 
 def _bare(figure: Figure, figures: Sequence[Figure]) -> Figure:
-    framework = figure.app.partition(" + ")[0]
+    framework = figure.app.partition(" + ")[0].removesuffix(NOT_TUNED)
     return next(one for one in figures if one.app == framework)

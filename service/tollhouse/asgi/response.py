@@ -88,6 +88,11 @@ def body_message(response: HttpResponse, kind: str = "http") -> Message:
     return {"type": f"{kind}.response.body", "body": response.body, "more_body": False}
 
 
+def header_lines(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """Return headers as HTTP/1.1 sends them."""
+    return b"".join([b"%s: %s\r\n" % header for header in headers])
+
+
 async def discard(_: Message) -> None:
     """Replace `send` for a request that is over, and for one whose response we do not see."""
 

@@ -11,15 +11,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, Protocol, cast
+from typing import Any, Final, Protocol, cast
 
 from httptools import HttpRequestParser
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from tollhouse.asgi.types import App, Headers, Message, Receive, Scope, Send
+from tollhouse.asgi.response import header_lines
+from tollhouse.asgi.types import App, Message, Receive, Scope, Send
 from tollhouse.errors import TollhouseError
-from tollhouse.serving.refusal import CLOSE, response_bytes
+from tollhouse.serving.refusal import CLOSE, status_line
 
+_LAST: Final = header_lines([CLOSE]) + b"\r\n"
 Begin = Callable[["FastExchange", RequestResponseCycle, "BaseException | None"], None]
 """Begins a request that is left to ASGI, with an error in place of its body if there is one."""
 
@@ -31,8 +33,8 @@ class FastRoute(Protocol):
         """Return the outcome, or a future of it; or None to leave the request to ASGI, if nothing was done for it."""
         ...
 
-    def respond(self, outcome: Any) -> tuple[int, Headers, bytes]:
-        """Return the response: its status, its headers and its body."""
+    def respond(self, outcome: Any) -> tuple[int, bytes, bytes]:
+        """Return the response: its status, the lines of its headers and its body."""
         ...
 
 
@@ -100,11 +102,10 @@ class FastExchange:
             return
         protocol = self._protocol
         try:
-            status, headers, body = self._route.respond(outcome)
-            headers[:0] = protocol.server_state.default_headers
-            if not self.keep_alive:
-                headers.append(CLOSE)
-            protocol.transport.write(response_bytes(status, headers, body))
+            status, lines, body = self._route.respond(outcome)
+            first = header_lines(protocol.server_state.default_headers)
+            last = b"\r\n" if self.keep_alive else _LAST
+            protocol.transport.write(b"".join((status_line(status), first, lines, last, body)))
             self.response_started = self.response_complete = True
         finally:
             if not (self.keep_alive and self.response_complete):

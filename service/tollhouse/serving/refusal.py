@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache
 from http import HTTPStatus
 from typing import Final
 
 from msgspec import Struct
 
-from tollhouse.asgi.response import HttpResponse, problem_response, start_message
+from tollhouse.asgi.response import HttpResponse, header_lines, problem_response, start_message
 from tollhouse.serving.deadlines import Activity
 
 CLOSE: Final = (b"connection", b"close")
@@ -58,11 +59,11 @@ def last_response_bytes(
     response: HttpResponse, default_headers: Iterable[tuple[bytes, bytes]], *, is_head: bool
 ) -> bytes:
     """Return a response after which the connection ends; the answer to HEAD has no content."""
-    headers = [*default_headers, *start_message(response)["headers"], CLOSE]
-    return response_bytes(response.status, headers, b"" if is_head else response.body)
+    lines = header_lines([*default_headers, *start_message(response)["headers"], CLOSE])
+    return b"".join((status_line(response.status), lines, b"\r\n", b"" if is_head else response.body))
 
 
-def response_bytes(status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> bytes:
-    """Return a response as HTTP/1.1 sends it."""
-    lines = b"".join([b"%s: %s\r\n" % header for header in headers])
-    return b"HTTP/1.1 %d %s\r\n%s\r\n%s" % (status, HTTPStatus(status).phrase.encode(), lines, body)
+@cache
+def status_line(status: int) -> bytes:
+    """Return the line that begins a response."""
+    return b"HTTP/1.1 %d %s\r\n" % (status, HTTPStatus(status).phrase.encode())

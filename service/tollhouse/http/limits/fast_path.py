@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable
+from functools import cache
 from typing import Any, Final
 
 from msgspec import MsgspecError, Struct
@@ -19,8 +20,8 @@ from msgspec.json import Decoder
 
 from tollhouse.asgi.client_address import clients_of
 from tollhouse.asgi.credentials import api_key
-from tollhouse.asgi.response import HttpResponse, start_message
-from tollhouse.asgi.types import App, Headers, Receive, Scope, Send
+from tollhouse.asgi.response import NO_STORE, HttpResponse, header_lines, start_message
+from tollhouse.asgi.types import App, Receive, Scope, Send
 from tollhouse.http.api_keys import ApiKeys
 from tollhouse.http.csrf import JSON
 from tollhouse.http.headers import complete_headers
@@ -53,12 +54,24 @@ class TakeRoute(Struct, frozen=True, kw_only=True):
             return None
         return self.submit(decoded)
 
-    def respond(self, outcome: Any) -> tuple[int, Headers, bytes]:
+    def respond(self, outcome: Any) -> tuple[int, bytes, bytes]:
         """Return the response with the headers that every response of the service has."""
         answer = self.answer(outcome)
-        headers = start_message(answer)["headers"]
-        complete_headers(headers, reads_credentials=True)
-        return answer.status, headers, answer.body
+        ending = _ending(answer.media_type, is_marked=NO_STORE in answer.headers)
+        return answer.status, header_lines(answer.headers) + ending % len(answer.body), answer.body
+
+
+@cache
+def _ending(media_type: str, *, is_marked: bool) -> bytes:
+    """Return the header lines behind those of an outcome, as a template whose one field is the length of the body.
+
+    The outcome may be marked already as one that no cache stores.
+    """
+    own = [NO_STORE] if is_marked else []
+    headers = start_message(HttpResponse(body=b"", headers=own, media_type=media_type))["headers"]
+    complete_headers(headers, reads_credentials=True)
+    written = [(name, value.replace(b"%", b"%%")) for name, value in headers[len(own) :]]
+    return header_lines([(name, b"%d" if name == b"content-length" else value) for name, value in written])
 
 
 class FastPath:
