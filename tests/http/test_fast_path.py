@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import json
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -15,6 +18,7 @@ from tests.http.client import ADMIN_KEY, SERVICE_KEY
 from tests.http.twins import BODY_BYTES, HEADERS, HttpRequest, Line, Messages, Twin, Twins, twins
 from tollhouse.asgi.ratelimit.headers import DIALECTS
 from tollhouse.errors import Outcome, ScriptFailed, StoreUnavailable
+from tollhouse.serving.bounds import WAITING_MAX
 from tollhouse.settings.model import Dialect
 
 BATCH = "/v1/limits/take-batch"
@@ -463,6 +467,97 @@ async def test_a_body_that_is_too_slow_is_408_on_both(both: Twins) -> None:
 
     assert outcomes[0] == outcomes[1]
     assert statuses(outcomes[0]) == [408]
+
+
+async def test_a_request_whose_body_is_missing_when_the_grace_ends_is_503_on_both(both: Twins) -> None:
+    """A take whose body has begun is a task from the shutdown on: it is served, or ended, as any other request."""
+    outcomes: list[Messages] = []
+    for twin in (both.served, both.documented):
+        for behind in (b"", TAKE[-1:] + TAKE):
+            line = Line(twin.config)
+            await line.receive(TAKE[:-1])
+            line.protocol.shutdown()
+            await line.receive(behind)
+            for task in () if behind else list(line.state.tasks):
+                task.cancel(msg="graceful shutdown exceeded")
+            await line.rest()
+            outcomes.append(line.outcome)
+            await line.end()
+
+    assert outcomes[:2] == outcomes[2:]
+    assert [statuses(outcome) for outcome in outcomes[:2]] == [[503], [200]]
+    assert (both.served.store.calls, both.documented.store.calls) == (1, 1)
+
+
+async def test_many_takes_in_one_segment_do_not_hold_up_the_others(both: Twins) -> None:
+    """Takes that need no store are bounded as those that wait: a connection that sends too many at once is ended."""
+    denied = body({"policy": "banned", "key": "mallory"}).segments[0]
+    answered: list[int] = []
+    for twin in (both.served, both.documented):
+        line = Line(twin.config)
+        await line.send([denied * 100])
+        answered.append(len(statuses(line.outcome)))
+        assert line.wire.is_closed
+        await line.end()
+
+    assert answered == [WAITING_MAX + WAITING_MAX + 1, WAITING_MAX + 1]
+
+
+async def test_a_connection_keeps_nothing_of_what_it_answered(both: Twins) -> None:
+    """The body of a take is dropped with its decision, and a connection that has ended is freed at once."""
+    line = Line(both.served.config)
+    await line.send(body([ONE] * 100, path=BATCH).segments)
+    assert line.protocol.cycle.body == b""
+
+    await line.end()
+    protocol = weakref.ref(line.protocol)
+    gc.disable()
+    try:
+        del line
+        await asyncio.sleep(0)
+        assert protocol() is None
+    finally:
+        gc.enable()
+
+
+async def test_a_head_that_is_refused_is_not_kept(both: Twins) -> None:
+    """While the request before it is answered, a head above the bound costs no memory."""
+    line = Line(both.served.config)
+    both.served.store.gate.clear()
+    await line.receive(TAKE)
+    while not both.served.store.calls:
+        await line.receive(b"")
+
+    await line.receive(b"POST / HTTP/1.1\r\n" + b"a:\r\n" * 30_000)
+
+    assert line.protocol.headers == []
+    both.served.store.gate.set()
+    await line.rest()
+    assert statuses(line.outcome) == [200]
+    await line.end()
+
+
+async def test_a_failure_is_logged_though_the_client_has_left(both: Twins, caplog: pytest.LogCaptureFixture) -> None:
+    """The operator learns of a script that fails, whether or not its client waits for the answer."""
+    logged: list[list[str]] = []
+    for twin in (both.served, both.documented):
+        line = Line(twin.config)
+        twin.store.gate.clear()
+        await line.receive(TAKE)
+        while not twin.store.calls:
+            await line.receive(b"")
+        await client_leaves(twin, line)
+        await script_fails(twin, line)
+        caplog.clear()
+
+        twin.store.gate.set()
+        await line.rest()
+
+        logged.append([record.getMessage() for record in caplog.records if record.name.startswith("tollhouse")])
+        assert line.wire.writes == []
+
+    assert logged[0] == logged[1]
+    assert logged[0]
 
 
 async def test_a_client_that_reads_nothing_is_sent_no_more(both: Twins) -> None:

@@ -19,6 +19,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from tollhouse.asgi.response import header_lines
 from tollhouse.asgi.types import App, Message, Receive, Scope, Send
 from tollhouse.errors import TollhouseError
+from tollhouse.serving.bounds import WAITING_MAX
 from tollhouse.serving.refusal import CLOSE, status_line
 
 _LAST: Final = header_lines([CLOSE]) + b"\r\n"
@@ -53,8 +54,8 @@ class FastExchange:
     """One request that is answered without ASGI, in the place of uvicorn's own cycle of a request and its response."""
 
     __slots__ = (
-        *("_begin", "_line", "_protocol", "_route", "body", "disconnected", "keep_alive", "response_complete"),
-        *("response_started", "scope"),
+        *("_begin", "_line", "_protocol", "_route", "body", "disconnected", "is_deciding", "keep_alive"),
+        *("response_complete", "response_started", "scope"),
     )
 
     message_event = asyncio.Event()
@@ -70,23 +71,33 @@ class FastExchange:
         self.scope: Scope = scope
         self.body = bytearray()
         self.keep_alive = True
-        self.disconnected = self.response_started = self.response_complete = False
+        self.disconnected = self.response_started = self.response_complete = self.is_deciding = False
 
     def on_complete(self) -> None:
         """Answer the request, whose body is here; an error of its route is answered by the application."""
+        self.is_deciding = True  # it stays so if the route raises another error, which is a mistake of ours
         try:
-            outcome = self._route.decide(self.body)
+            self._decide()
         except TollhouseError as error:
             self._pass_on(error)
+        self.is_deciding = False
+
+    def _decide(self) -> None:
+        outcome = self._route.decide(self.body)
+        if outcome is None:
+            self._pass_on()
             return
+        self.body = bytearray()  # this object is kept while the connection is idle
         if isinstance(outcome, asyncio.Future):
             future = cast("asyncio.Task[Any]", outcome)  # uvicorn waits for it, and may cancel it, as for a task
             self._protocol.tasks.add(future)
             future.add_done_callback(self._on_decided)
-        elif outcome is None:
-            self._pass_on()
         else:
             self._respond(outcome)
+
+    def leave_to_asgi(self) -> None:
+        """Begin the request with the part of its body that is here: the rest arrives for uvicorn's own cycle."""
+        self._pass_on(more_body=True)
 
     def _on_decided(self, future: asyncio.Task[Any]) -> None:
         self._protocol.tasks.discard(future)
@@ -112,9 +123,9 @@ class FastExchange:
                 protocol.transport.close()
         protocol.on_response_complete()
 
-    def _pass_on(self, error: BaseException | None = None) -> None:
-        """Begin the request as uvicorn would have, for the application to answer it."""
-        if self.disconnected:
+    def _pass_on(self, error: BaseException | None = None, *, more_body: bool = False) -> None:
+        """Begin the request as uvicorn would have, for the application to answer it, or only to log an error."""
+        if self.disconnected and error is None:
             return
         protocol, (method, target) = self._protocol, self._line
         path = target.decode("ascii")
@@ -132,16 +143,58 @@ class FastExchange:
             keep_alive=self.keep_alive,
             on_response=protocol.on_response_complete,
         )
-        cycle.body, cycle.more_body = self.body, False
-        cycle.message_event.set()
+        cycle.body, cycle.more_body, cycle.disconnected = self.body, more_body, self.disconnected
+        if not more_body:
+            cycle.message_event.set()
         self._begin(self, cycle, error)
 
 
-def fast_exchange(protocol: HttpToolsProtocol, app: FastApp, begin: Begin) -> FastExchange | None:
-    """Return the exchange for the request whose head the protocol has just read; None if it is left to ASGI."""
-    scope, line = cast("Scope", protocol.scope), (cast("HttpRequestParser", protocol.parser).get_method(), protocol.url)
-    route = app.fast_route(*line, scope)
-    return None if route is None else FastExchange(protocol, route, scope, line, begin)
+class FastRequests:
+    """The requests of one connection that its application answers below ASGI; at most `WAITING_MAX` of a segment.
+
+    Many that need no store would be answered at once, while other connections wait. `arriving` is the one whose body
+    arrives.
+    """
+
+    __slots__ = ("_app", "_begun", "arriving")
+
+    def __init__(self, app: object) -> None:
+        self._app = cast("FastApp | None", app if hasattr(app, "fast_route") else None)
+        self._begun = 0
+        self.arriving: FastExchange | None = None
+
+    def end(self) -> None:
+        """Leave all later requests to ASGI."""
+        self._app = None
+
+    def leave_to_asgi(self) -> None:
+        """Begin the request whose body arrives as uvicorn would have."""
+        arriving = self.arrived()
+        if arriving is not None:
+            arriving.leave_to_asgi()
+
+    def on_segment(self) -> None:
+        """Note that a segment is about to be parsed."""
+        self._begun = 0
+
+    def begin(self, protocol: HttpToolsProtocol, begin: Begin) -> FastExchange | None:
+        """Return the exchange for the request whose head the protocol has just read; None if it is left to ASGI."""
+        app = self._app
+        if app is None or protocol.expect_100_continue or protocol.flow.write_paused or self._begun >= WAITING_MAX:
+            return None
+        scope, parser = cast("Scope", protocol.scope), cast("HttpRequestParser", protocol.parser)
+        line = parser.get_method(), protocol.url
+        route = app.fast_route(*line, scope)
+        if route is None:
+            return None
+        self._begun += 1
+        self.arriving = exchange = FastExchange(protocol, route, scope, line, begin)
+        return exchange
+
+    def arrived(self) -> FastExchange | None:
+        """Return that request, whose body is here, or will not be waited for."""
+        arriving, self.arriving = self.arriving, None
+        return arriving
 
 
 def failing(app: App, error: BaseException) -> App:

@@ -52,8 +52,12 @@ class JoinedWrites:
 
     def abort(self) -> None:
         """Close at once; what was not sent is lost."""
-        self._head = b""
+        self.discard()
         self._transport.abort()
+
+    def discard(self) -> None:
+        """Drop what was held back: the connection is gone."""
+        self._head = b""
 
     def pause_reading(self) -> None:
         """Receive nothing until `resume_reading`."""
@@ -73,5 +77,5 @@ class JoinedWrites:
 
     def _flush(self) -> None:
         head, self._head = self._head, b""
-        if head and not self._transport.is_closing():
+        if head:  # a transport that is closing sends it while it has bytes to send, and then a body needs its head
             self._transport.write(head)

@@ -29,7 +29,7 @@ from tollhouse.asgi.types import App, Scope
 from tollhouse.serving.bounds import WAITING_MAX, HttpBounds, MessageSize
 from tollhouse.serving.deadlines import Doing, Stopwatch, Timeouts
 from tollhouse.serving.expectation import body_or_close
-from tollhouse.serving.fast_path import FastApp, FastExchange, failing, fast_exchange
+from tollhouse.serving.fast_path import FastExchange, FastRequests, failing
 from tollhouse.serving.framing import head_refusal, ignore_offer, is_plain, version_refusal
 from tollhouse.serving.joined_writes import JoinedWrites
 from tollhouse.serving.overload import ONE_REQUEST_EACH, ONE_REQUEST_MS, OVERLOADED, liveness_only
@@ -53,8 +53,6 @@ class BoundedHttp(HttpToolsProtocol):
     _refusal: Refusal | None = None
     _one_request = False
     _served: RequestResponseCycle | FastExchange | None = None
-    _arriving: FastExchange | None = None
-    """The request of the fast path whose body arrives."""
 
     def __init__(
         self,
@@ -70,7 +68,7 @@ class BoundedHttp(HttpToolsProtocol):
         self._sweep = sweep
         self._stopwatch = Stopwatch(bounds.timeouts)
         self._size = MessageSize(bounds.head_bytes)
-        self._fast_app = cast("FastApp | None", self.app if hasattr(self.app, "fast_route") else None)
+        self._fast = FastRequests(self.app)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] - as uvicorn types it
         """Begin with the first request, unless the worker has too many connections."""
@@ -86,18 +84,25 @@ class BoundedHttp(HttpToolsProtocol):
         if served is not None and not served.response_complete:
             served.disconnected = True
             served.message_event.set()
+        cast("JoinedWrites", self.transport).discard()
         super().connection_lost(exc)
+        self.cycle = self._served = cast("Any", None)  # an exchange refers to this object, which is freed at once so
+        self._fast.arrived()
 
     def shutdown(self) -> None:
-        """Close the connection when its request is answered; end a response that has no end of its own."""
+        """Close the connection when its request is answered; end a response that has no end of its own.
+
+        A request whose body has not arrived becomes a task, which uvicorn cancels if the body is not here in time.
+        """
+        self._fast.leave_to_asgi()
         super().shutdown()
         if self._served is not None:
             stop(cast("Scope", self._served.scope))
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser, then count the bytes of a message that is not complete."""
-        was_idle, was_head, messages = self._idle, self._head_open, self._messages
-        size = self._size
+        was_idle, was_head, messages, size = self._idle, self._head_open, self._messages, self._size
+        self._fast.on_segment()
         size.on_segment(len(data))
         try:
             try:
@@ -105,6 +110,8 @@ class BoundedHttp(HttpToolsProtocol):
             except HttpParserUpgrade as offer:
                 ignore_offer(self, memoryview(data)[offer.args[0] :])
         except HttpParserError:
+            if isinstance(self._served, FastExchange) and self._served.is_deciding:
+                raise  # a mistake of ours: the event loop logs it, and ends the connection
             self._refuse(self._refusal or malformed("this is no HTTP/1.1 request"))
             return
         if self._messages == messages:
@@ -117,11 +124,14 @@ class BoundedHttp(HttpToolsProtocol):
             self.transport.abort()
 
     def on_message_begin(self) -> None:
-        """Start counting the bytes of a message; stop the parser if too many wait, which ends the connection."""
+        """Start counting the bytes of a message; stop the parser if too many wait, which ends the connection.
+
+        It stops too behind the last response of a connection (RFC 9112 9.6).
+        """
         super().on_message_begin()
         self._idle = False
         self._head_open = True
-        if self.pipeline and len(self.pipeline) >= WAITING_MAX:
+        if (self.pipeline and len(self.pipeline) >= WAITING_MAX) or self.transport.is_closing():
             raise Refused
         self._messages += 1
         self._size.on_message_begin()
@@ -154,17 +164,18 @@ class BoundedHttp(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         """Keep a part of a body."""
-        if self._arriving is None:
+        arriving = self._fast.arriving
+        if arriving is None:
             super().on_body(body)
         else:
-            self._arriving.body += body
+            arriving.body += body
 
     def on_message_complete(self) -> None:
         """Mark the connection idle until the next message begins."""
         if self._head_open:
             return
         self._idle = True
-        arriving, self._arriving = self._arriving, None
+        arriving = self._fast.arrived()
         if arriving is None:
             super().on_message_complete()
         else:
@@ -217,21 +228,17 @@ class BoundedHttp(HttpToolsProtocol):
             self.transport.close()
             return
         self.app = liveness_only(self.app)
-        self._fast_app = None
+        self._fast.end()
         self._one_request = True
         self._stopwatch = Stopwatch(Timeouts(head_ms=ONE_REQUEST_MS, body_ms=ONE_REQUEST_MS, idle_ms=ONE_REQUEST_MS))
 
     def _is_fast(self) -> bool:
         """Begin the request on the fast path and return True, if it may be answered there now."""
-        app = self._fast_app
-        if app is None or self.expect_100_continue or self._due() is not None or self.flow.write_paused:
-            return False
-        exchange = fast_exchange(self, app, self._begin_passed_on)
-        if exchange is None:
-            return False
-        self._arriving = self._served = exchange
-        self.cycle = cast("RequestResponseCycle", exchange)  # as far as uvicorn uses it
-        return True
+        exchange = None if self._due() is not None else self._fast.begin(self, self._begin_passed_on)
+        if exchange is not None:
+            self._served = exchange
+            self.cycle = cast("RequestResponseCycle", exchange)  # as far as uvicorn uses it
+        return exchange is not None
 
     def _begin_passed_on(
         self, exchange: FastExchange, cycle: RequestResponseCycle, error: BaseException | None
@@ -253,24 +260,16 @@ class BoundedHttp(HttpToolsProtocol):
             self._stop(refusal)
 
     def _begin(self, version: str) -> None:
+        app = cast("App", self.app)  # type: ignore[reportUnknownMemberType] - uvicorn types it loosely
         if self.expect_100_continue:
-            self._begin_expecting(version)
-        else:
-            super().on_headers_complete()
+            self.expect_100_continue = version != "1.0"  # which has no such response (RFC 9110 10.1.1)
+            self.app = body_or_close(app) if self.expect_100_continue else app
+        super().on_headers_complete()
+        self.app = app
         if not self.pipeline:
             self._served = self.cycle
         if self._one_request:
             self.cycle.keep_alive = False
-
-    def _begin_expecting(self, version: str) -> None:
-        """Start a request whose client may wait for 100; HTTP/1.0 has no such response (RFC 9110 10.1.1)."""
-        app = cast("App", self.app)  # type: ignore[reportUnknownMemberType] - uvicorn types it loosely
-        if version == "1.0":
-            self.expect_100_continue = False
-        else:
-            self.app = body_or_close(app)
-        super().on_headers_complete()
-        self.app = app
 
     def _stop(self, refusal: Refusal) -> None:
         self._refusal = refusal
@@ -279,12 +278,15 @@ class BoundedHttp(HttpToolsProtocol):
     def _refuse(self, refusal: Refusal) -> None:
         """End the connection with the responses that are due: this refusal, or those of earlier requests."""
         due = self._due()
+        if self.transport.is_closing():
+            return
         if due is None:
             if self._head_open:
                 self._write(refusal.response())
             self.transport.close()
         elif self._head_open:
             due.keep_alive = False
+            self.headers.clear()
             self.transport.pause_reading()
         else:
             if not (self.pipeline or due.response_started):

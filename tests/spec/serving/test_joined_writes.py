@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from httptools import HttpParserCallbackError
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -136,6 +137,54 @@ async def test_a_client_that_left_is_written_nothing() -> None:
     await asyncio.sleep(0)
 
     assert line.wire.writes == []
+
+
+class Lingering(Wire):
+    """A connection that sends what is written after its close, as uvloop does while it has bytes to send."""
+
+    is_ending = False
+
+    def close(self) -> None:
+        self.is_ending = True
+
+    def is_closing(self) -> bool:
+        return self.is_ending
+
+
+async def test_a_body_never_leaves_without_its_head() -> None:
+    """A head that was held back when its connection began to close is sent, because its body is."""
+    wire = Lingering(("127.0.0.1", 1))
+    joined = JoinedWrites(wire, asyncio.get_running_loop())
+
+    joined.write(OK + b"\r\n")
+    wire.close()
+    await asyncio.sleep(0)
+    joined.write(b"body")
+
+    assert b"".join(wire.writes) == OK + b"\r\nbody"
+
+
+async def test_a_mistake_of_ours_is_no_mistake_of_the_client() -> None:
+    """An unexpected error of a route goes to the event loop, which logs it and ends the connection: no 400."""
+
+    class Mistaken:
+        async def __call__(self, *_: object) -> None: ...
+
+        def fast_route(self, *_: object) -> Mistaken:
+            return self
+
+        def decide(self, _: bytearray) -> None:
+            raise ZeroDivisionError
+
+    config = ServingConfig(Mistaken, settings_at("fake://"))
+    config.load()
+    line = Line(config)
+
+    with pytest.raises(HttpParserCallbackError):
+        line.protocol.data_received(GET)
+
+    assert line.wire.writes == []
+    await line.end()
 
 
 async def test_an_abort_writes_nothing() -> None:
