@@ -36,7 +36,7 @@ from bench.session_peers import peers
 from bench.sessions_report import Cost, Logins, Memory, Race, Report, Revocation, chart, document, reported
 from tollhouse.accounts.hashing import POOL_MEMORY_KIB, PROFILES, parallel_hashes
 from tollhouse.settings import Settings
-from tollhouse.settings.model import PasswordProfile
+from tollhouse.settings.passwords import PasswordProfile
 from tollhouse.stores.embedded.server import EmbeddedServer
 
 LOGIN_ROUNDS = 4
