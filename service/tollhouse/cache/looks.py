@@ -33,7 +33,7 @@ ROOM_BYTES: Final = 64 * 1024
 """The most bytes of envelopes in one reply."""
 LARGE_BYTES: Final = 16 * 1024
 """Larger envelopes are looked up by themselves."""
-_LARGE_MAX: Final = 4_096
+LARGE_MAX: Final = 4_096
 """How many large entries are remembered; beyond it the eldest is forgotten."""
 APART: Final = 0
 """The answer that leaves the caller to a look of its own."""
@@ -67,9 +67,10 @@ class Looks:
     `under_way` is how many are sent and not answered; callers that look by themselves count theirs.
     """
 
-    def __init__(self, store: LookStore, clock: str, *, alone_max: int = ALONE_MAX) -> None:
+    def __init__(self, store: LookStore, clock: str, *, alone_max: int = ALONE_MAX, large_max: int = LARGE_MAX) -> None:
         self.under_way = 0
         self._alone_max = alone_max
+        self._large_max = large_max
         self._store = store
         self._clock = clock
         self._gathered: list[_Look] = []
@@ -98,7 +99,7 @@ class Looks:
         """Keep later looks at a large entry apart from others."""
         if size_bytes > LARGE_BYTES:
             self._large[entry.digest] = None
-            if len(self._large) > _LARGE_MAX:
+            if len(self._large) > self._large_max:
                 del self._large[next(iter(self._large))]
 
     async def aclose(self) -> None:

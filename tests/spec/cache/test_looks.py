@@ -13,9 +13,10 @@ import pytest
 from tests.caches import GET_OR_LEASE, LOOK_UP, GatedLoader, Loader, Seam, open_cache
 from tests.worlds import World
 from tollhouse.cache.cache import Cache
-from tollhouse.cache.looks import ALONE_MAX, LARGE_BYTES, LOOKS_MAX, ROOM_BYTES
+from tollhouse.cache.key_names import EntryKeys
+from tollhouse.cache.looks import ALONE_MAX, LARGE_BYTES, LOOKS_MAX, ROOM_BYTES, Looks
 from tollhouse.cache.reading.loader import Bounds
-from tollhouse.errors import StoreUnavailable
+from tollhouse.errors import StoreRefused, StoreUnavailable
 from tollhouse.scripts import PRIMARY, Argument
 
 CLOCK = "tollhouse:@clock:{0}"
@@ -309,3 +310,31 @@ async def test_a_closed_cache_waits_for_its_looks(crowded: Cache, seam: Calls):
 
     assert seam.looks == [2]
     assert await asyncio.gather(*tasks) == keys
+
+
+async def test_large_entries_are_remembered_up_to_a_bound(world: World) -> None:
+    """The eldest is forgotten, and looked at together with others again."""
+    looks = Looks(world.stores.cache, CLOCK, alone_max=0, large_max=2)
+    first, second, third = (
+        EntryKeys(entry=name, lease=name, permit=name, digest=name, family="f") for name in ("a", "b", "c")
+    )
+
+    for entry in (first, second, third):
+        looks.note_size(entry, LARGE_BYTES + 1)
+
+    assert [looks.meet(entry) for entry in (first, second, third)] == [True, False, False]
+
+
+async def test_looks_that_meet_tell_of_a_store_that_refuses(crowded: Cache, seam: Calls) -> None:
+    """P8: a mistake in the setup is no outage for those that share a call either: nothing is loaded."""
+
+    async def refuse() -> None:
+        raise StoreRefused("cache", "rejected", "wrong password", "give the right one")
+
+    seam.before[LOOK_UP] = refuse
+    load = Loader("new")
+
+    found = await asyncio.gather(*(crowded.get_or_load(key, load) for key in ("a", "b")), return_exceptions=True)
+
+    assert [type(error) for error in found] == [StoreRefused, StoreRefused]
+    assert load.calls == 0

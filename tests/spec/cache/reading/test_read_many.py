@@ -11,6 +11,7 @@ import pytest
 from tests.caches import FILL, GET_OR_LEASE, PATIENCE_S, GatedLoader, Loader, Seam, Timeline, open_cache, reads
 from tests.worlds import World
 from tollhouse.cache.cache import Cache
+from tollhouse.cache.reading.read_many import Batches
 from tollhouse.errors import InvalidInput, LoadFailed
 from tollhouse.scripts import Argument
 
@@ -184,6 +185,23 @@ async def test_keys_that_another_process_loaded_in_vain_are_loaded_together(worl
 
     assert many.result() == {"a": 1, "b": 2, "c": 3}
     assert [sorted(call) for call in rows.calls] == [["c"], ["a", "b"]]
+
+
+async def test_a_later_batch_waits_for_the_keys_of_which_the_store_is_asked():
+    """The answers of one moment arrive one after the other; the loads that they make due are one call all the same."""
+    rows = Rows({"a": 1, "b": 2})
+    batches = Batches(rows, ["a"], "family")
+    batches.answered("a")
+
+    with batches.asking():
+        first = asyncio.create_task(batches.load("a"))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert rows.calls == []
+    second = asyncio.create_task(batches.load("b"))
+
+    assert (await first, await second) == (1, 2)
+    assert rows.calls == [["a", "b"]]
 
 
 @pytest.mark.parametrize("state", ["down", "off"])

@@ -66,6 +66,16 @@ def units(setup: Setup, way: str, policy: str = "api") -> float:
     return setup.world.metrics.registry.get_sample_value("tollhouse_ratelimit_lease_units_total", labels) or 0
 
 
+async def test_a_take_of_a_batch_fetches_a_lease(setup: Setup) -> None:
+    """A batch leases for its busy keys as single takes do."""
+    await takes(setup, FIRST)
+
+    (decision,) = await setup.limits.take_batch([Take(policy="api", key="ada")])
+
+    assert decision.allowed
+    assert setup.store.scripts[-1] == "limits/lease_quota"
+
+
 async def test_a_busy_key_is_admitted_without_the_store(setup: Setup) -> None:
     """One take leases units by the rate seen, at most an eighth of what remains; those that follow make no call."""
     first = await takes(setup, FIRST)
