@@ -155,7 +155,7 @@ def scope_of(request: Request) -> dict[str, Any]:
 
 
 async def ask(app: App, request: Request) -> Answer:
-    """Send one request; the client stays connected until the answer is complete."""
+    """Send one request; the client stays connected until the answer is complete, or is a stream, which has no end."""
     parts = [{"type": "http.request", "body": chunk, "more_body": True} for chunk in request.chunks]
     parts[-1]["more_body"] = False
     answered, sent = asyncio.Event(), list[dict[str, Any]]()
@@ -168,7 +168,7 @@ async def ask(app: App, request: Request) -> Answer:
 
     async def send(message: dict[str, Any]) -> None:
         sent.append(message)
-        if message["type"] == "http.response.body" and not message.get("more_body"):
+        if _is_whole(message):
             answered.set()
 
     await app(scope_of(request), receive, send)
@@ -177,6 +177,13 @@ async def ask(app: App, request: Request) -> Answer:
         raise Fault(f"not one whole answer: {[message['type'] for message in sent]}")
     body = b"".join(message.get("body", b"") for message in sent[1:])
     return Answer(status=starts[0]["status"], headers=starts[0].get("headers", ()), body=body)
+
+
+def _is_whole(message: dict[str, Any]) -> bool:
+    """Return True for the last message of an answer, and for the head of a stream, for whose end no client waits."""
+    if message["type"] == "http.response.body":
+        return not message.get("more_body")
+    return any(name == b"content-type" and value.startswith(b"text/event-stream") for name, value in message["headers"])
 
 
 def check(answer: Answer, request: Request) -> None:

@@ -225,6 +225,15 @@ def test_what_was_found_stays_mended(service: Service, name: str) -> None:
     assert 400 <= service.send(FOUND[name]).status < 500
 
 
+def test_a_stream_is_an_answer(service: Service) -> None:
+    """The generator may open the stream of events, and leaves it after its head."""
+    credentials = (b"authorization", b"Bearer " + ADMIN_KEY.encode())
+
+    answer = service.send(Request(method="GET", path="/v1/admin/events", headers=(HOST, credentials)))
+
+    assert answer.status == 200
+
+
 def test_the_schema_names_the_routes(service: Service) -> None:
     """The generator knows every route and the members of its body: else it would test nothing."""
     paths = {path for _, path, _ in service.operations}
