@@ -191,14 +191,16 @@ class Limiter:
         return with_lease(request, decision_at(request, reply, FIRST_DECISION), self._calls.quota.left(request))
 
     async def refund(self, policy: str, key: str, cost: int | None = None) -> Decision:
-        """Refund up to `cost` units, never more than were taken; the decision's cost is how many."""
-        return await self._refunds.refund(self._requests.read(policy, key, cost))
+        """Refund up to `cost` units, never more than were taken; the decision's cost is how many.
+
+        Under `lease = "auto"` units that other processes lease count as taken: refund no more than you took.
+        """
+        request = self._requests.read(policy, key, cost)
+        await self._quota.give_back(request.state_key)
+        return await self._refunds.refund(request)
 
     def start_refund(self, taken: Decision, *, age_ms: int = 0) -> asyncio.Task[None] | None:
-        """Start what `undo` does, and go on if the caller is cancelled; a loss is logged.
-
-        Return None if there is nothing to wait for.
-        """
+        """Start what `undo` does, and go on if the caller leaves; log a loss. None if there is no need to wait."""
         request = self._request_of(taken, age_ms)
         return None if request is None else self._refunds.start(request, taken, age_ms)
 
@@ -281,10 +283,7 @@ class Limiter:
         return requests
 
     def _request_of(self, taken: Decision, age_ms: int) -> TakeRequest | None:
-        """Return the request to refund what a take was charged.
-
-        Return None if it charged nothing, or if its policy is gone or has other windows now: those count later takes.
-        """
+        """Return the request to refund a take; None if it charged nothing, or the policy has other windows now."""
         require_type("age_ms", age_ms, int, "give whole milliseconds")
         require_type("decision", taken, Decision, "give the decision that a take returned")
         policy = self._policies.get(taken.policy)

@@ -6,7 +6,8 @@ deadline, and at once when the limiter closes, when policies change, and when th
 return is lost stay charged until their sub-bucket is released: that wastes room, and admits no more than the limit.
 
 A reset deletes the counters in which a lease was charged, and new takes may be charged in the same sub-bucket. So what
-is left of the lease is dropped, here and in other processes, which the announcement of the reset tells.
+is left of the lease is dropped, here and in other processes, which the announcement of the reset tells. A return that
+waits to be sent is recalled; one that was sent before the reset, and runs after it, takes units of others away.
 """
 
 from __future__ import annotations
@@ -43,6 +44,18 @@ _RESET: Final = b"-"
 _log = Log("tollhouse.limits")
 
 
+class _Fetch:
+    """A take that fetches a lease; `is_former` says that other policies with the same counters are in force since."""
+
+    __slots__ = ("former", "future", "is_former", "request")
+
+    def __init__(self, request: TakeRequest, future: asyncio.Future[Decision], former: QuotaLease | None) -> None:
+        self.request = request
+        self.future = future
+        self.former = former
+        self.is_former = False
+
+
 class QuotaCalls:
     """Fetches quota leases and gives back what is left of them, for one limiter."""
 
@@ -52,9 +65,11 @@ class QuotaCalls:
         self._leases.on_end = self._end
         self._sleep = sleep
         self._return_s = return_s
-        self._fetching: dict[str, asyncio.Future[Decision]] = {}
+        self._fetching: dict[str, _Fetch] = {}
+        self._returning: dict[QuotaLease, asyncio.Task[None]] = {}
         self._tasks = BackgroundTasks()
         self._sweeper: asyncio.Task[None] | None = None
+        self._sweeps_ms = 0
         self._is_closed = False
 
     def fetch(self, request: TakeRequest) -> asyncio.Future[Decision] | None:
@@ -64,16 +79,25 @@ class QuotaCalls:
             return None
         former = self._leases.pop(request.state_key)
         future: asyncio.Future[Decision] = asyncio.get_running_loop().create_future()
-        self._fetching[request.state_key] = future
-        self._tasks.start(self._fetch(request, future, per_second, former), "tollhouse-quota-lease")
+        fetch = self._fetching[request.state_key] = _Fetch(request, future, former)
+        self._tasks.start(self._fetch(fetch, per_second), "tollhouse-quota-lease")
         return future
 
+    async def give_back(self, state_key: str) -> None:
+        """End the lease of a key, and wait until what is left of it is given back, or lost."""
+        self._leases.end(state_key)
+        returns = [task for lease, task in self._returning.items() if lease.request.state_key == state_key]
+        if returns:
+            await asyncio.wait(returns)
+
     def drop(self, state_key: str) -> None:
-        """Lose the lease of a key, also one that is on its way: the counters in which it was charged are gone."""
+        """Lose the lease of a key, also one on its way here or back: the counters in which it was charged are gone."""
         self._fetching.pop(state_key, None)
         lease = self._leases.pop(state_key)
         if lease is not None:
             self._lose(lease)
+        for returned in [one for one in self._returning if one.request.state_key == state_key]:
+            self._recall(returned)
 
     def forget(self) -> None:
         """Lose all leases, and what was seen of the keys."""
@@ -81,16 +105,23 @@ class QuotaCalls:
         self._leases.forget_demand()
         for lease in self._leases.pop_all():
             self._lose(lease)
+        for lease in tuple(self._returning):
+            self._recall(lease)
 
     def on_policies(self, policies: Mapping[str, CompiledPolicy]) -> None:
         """End all leases, because other policies are in force.
 
         The leases of a policy that counts in other windows now are lost: to give them back would delete its counters.
         """
-        self._fetching.clear()
+        for state_key, fetch in tuple(self._fetching.items()):
+            if _counts_alike(fetch.request, policies):
+                fetch.is_former = True
+            else:
+                del self._fetching[state_key]
+        for lease in [one for one in self._returning if not _counts_alike(one.request, policies)]:
+            self._recall(lease)
         for lease in self._leases.pop_all():
-            before, now = lease.request.compiled, policies.get(lease.request.compiled.name)
-            if now is not None and _counters(now) == _counters(before):
+            if _counts_alike(lease.request, policies):
                 self._end(lease)
             else:
                 self._lose(lease)
@@ -109,11 +140,13 @@ class QuotaCalls:
             self._end(lease)
         await self._tasks.aclose()
 
-    async def _fetch(
-        self, request: TakeRequest, future: asyncio.Future[Decision], per_second: int, former: QuotaLease | None
-    ) -> None:
+    async def _fetch(self, fetch: _Fetch, per_second: int) -> None:
+        request, future, former = fetch.request, fetch.future, fetch.former
+        if former is not None and self._fetching.get(request.state_key) is not fetch:  # dropped before it was sent
+            self._lose(former)
+            former = None
         if future.cancelled():  # before it was sent
-            self._fetching.pop(request.state_key, None)
+            self._end_fetch(fetch)
             if former is not None:
                 self._end(former)
             return
@@ -122,7 +155,7 @@ class QuotaCalls:
             terms = [request.cost, per_second, TERMS.longest_ms, TERMS.parts, TERMS.least]
             reply = await self._calls.run(_SCRIPT, request, self._arguments(terms, request, former))
             back = reply[_BACK]
-            _resolve(future, self._calls.decider.record(self._on_reply(request, future, reply, sent_ms)))
+            _resolve(future, self._calls.decider.record(self._on_reply(fetch, reply, sent_ms)))
         except StoreUnavailable:
             self._leases.rest(request.state_key, TERMS.longest_ms)
             _resolve(future, self._calls.decider.on_outage(request))
@@ -132,15 +165,13 @@ class QuotaCalls:
             _fail(future, error)
             raise
         finally:
-            self._end_fetch(request, future)
+            self._end_fetch(fetch)
             if former is not None:
                 self._count(former, back)
 
-    def _on_reply(
-        self, request: TakeRequest, future: asyncio.Future[Decision], reply: Sequence[int], sent_ms: int
-    ) -> Decision:
+    def _on_reply(self, fetch: _Fetch, reply: Sequence[int], sent_ms: int) -> Decision:
         """Put the lease of a reply in force, if there is one, and return the decision on the take."""
-        is_wanted = self._end_fetch(request, future)
+        request, is_wanted = fetch.request, self._end_fetch(fetch)
         decision = self._calls.decider.decode(request, reply, _DECISION, sent_ms)
         size, lasts_ms = reply[_UNITS], reply[_LASTS_MS]
         if size == 0:
@@ -159,29 +190,35 @@ class QuotaCalls:
         )
         if not is_wanted:
             self._lose(lease)
-        elif self._is_closed or now_ms >= lease.deadline_ms:
+        elif self._is_closed or fetch.is_former or now_ms >= lease.deadline_ms:
             self._leases.rest(request.state_key, PAUSE_MS)
             self._end(lease)
         else:
             self._leases.put(lease)
-            self._ensure_sweeper()
+            self._ensure_sweeper(lease.deadline_ms)
         limits = tuple(replace(state, remaining=state.remaining + size) for state in decision.limits)
         return replace(decision, limits=limits)
 
-    def _end_fetch(self, request: TakeRequest, future: asyncio.Future[Decision]) -> bool:
+    def _end_fetch(self, fetch: _Fetch) -> bool:
         """End the fetch; return False if its lease is no longer wanted: by a reset, or by other policies."""
-        if self._fetching.get(request.state_key) is not future:
+        if self._fetching.get(fetch.request.state_key) is not fetch:
             return False
-        del self._fetching[request.state_key]
+        del self._fetching[fetch.request.state_key]
         return True
 
-    def _ensure_sweeper(self) -> None:
-        if self._sweeper is None or self._sweeper.done():
-            self._sweeper = self._tasks.start(self._sweep(), "tollhouse-quota-sweep")
+    def _ensure_sweeper(self, deadline_ms: int) -> None:
+        """Start the sweeper, or start it anew if it sleeps for longer than until a deadline."""
+        if self._sweeper is not None and not self._sweeper.done():
+            if deadline_ms >= self._sweeps_ms:
+                return
+            self._sweeper.cancel()
+        self._sweeps_ms = deadline_ms
+        self._sweeper = self._tasks.start(self._sweep(), "tollhouse-quota-sweep")
 
     async def _sweep(self) -> None:
         """Refund what is left of leases soon after their deadlines; end when there are none."""
         while (deadline_ms := self._leases.end_overdue()) is not None:
+            self._sweeps_ms = deadline_ms
             await self._sleep((max(deadline_ms - self._calls.clock(), 0) + SWEEP_MS) / 1_000)
 
     def _end(self, lease: QuotaLease) -> None:
@@ -189,7 +226,12 @@ class QuotaCalls:
         if lease.left == 0 or running_loop() is not lease.loop:
             self._lose(lease)
         else:
-            self._tasks.start(self._return(lease), "tollhouse-quota-return")
+            self._returning[lease] = self._tasks.start(self._return(lease), "tollhouse-quota-return")
+
+    def _recall(self, lease: QuotaLease) -> None:
+        """Lose a lease that is on its way back; if that was sent, what it gives back is not counted."""
+        self._returning.pop(lease).cancel()
+        self._lose(lease)
 
     def _lose(self, lease: QuotaLease) -> None:
         self._count(lease, 0)
@@ -207,6 +249,8 @@ class QuotaCalls:
         else:
             self._calls.decider.on_reply(reply)
             back = reply[_BACK]
+        finally:
+            self._returning.pop(lease, None)
         self._count(lease, back)
 
     def _arguments(self, terms: Sequence[int], request: TakeRequest, former: QuotaLease | None) -> list[Argument]:
@@ -218,6 +262,13 @@ class QuotaCalls:
         name, back = lease.request.compiled.name, min(back, lease.left)
         metrics = self._calls.metrics
         metrics.quota_lease(name, lease.decisions, used=lease.used, returned=back, lost=lease.left - back)
+
+
+def _counts_alike(request: TakeRequest, policies: Mapping[str, CompiledPolicy]) -> bool:
+    """Return whether the policy of a request still counts in the same counters."""
+    before = request.compiled
+    now = policies.get(before.name)
+    return now is not None and _counters(now) == _counters(before)
 
 
 def _counters(compiled: CompiledPolicy) -> set[object]:

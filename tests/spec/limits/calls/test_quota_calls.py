@@ -56,6 +56,13 @@ async def leased(setup: Setup, policy: str = "api") -> Decision:
     raise AssertionError("the key is not busy")
 
 
+async def former(setup: Setup) -> None:
+    """Have a lease of which 20 units are left, fewer than the take of 21 needs that may follow."""
+    await takes(setup, FIRST)
+    await leased(setup)
+    await takes(setup, 60)
+
+
 async def left(setup: Setup, policy: str = "api") -> int:
     """Return what the store counts as left, seen by another process."""
     return (await Setup(setup.world, *POLICIES).limits.peek(policy, "ada")).limits[0].remaining
@@ -241,6 +248,27 @@ async def test_an_idle_lease_is_given_back(setup: Setup) -> None:
     assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("tollhouse-quota")]
 
 
+async def test_each_lease_is_given_back_after_its_own_deadline(setup: Setup) -> None:
+    """A lease that is over earlier than those before does not wait for them; there is one sweeper."""
+    await takes(setup, 100, "short")
+    await setup.pass_ms(102)  # the second sub-bucket ends at 125
+    await takes(setup, FIRST)
+    await leased(setup)
+    await setup.clock.until_asleep()
+    await leased(setup, "short")
+    await ticks()
+    sweepers = [task for task in asyncio.all_tasks() if task.get_name() == "tollhouse-quota-sweep"]
+    await setup.pass_ms(23 + 20)
+    await ticks()
+    await setup.store.until_in_flight(0)
+    await ticks()
+
+    assert len(sweepers) == 1
+    assert setup.store.calls[-1].args[0] == 0
+    assert units(setup, "returned", "short") > 0
+    assert (await takes(setup, 1))[0].leased
+
+
 async def test_one_lease_of_a_key_is_on_its_way_at_a_time(setup: Setup) -> None:
     """While a lease is fetched, other takes of the key go on in batches as ever."""
     await takes(setup, FIRST)
@@ -343,6 +371,17 @@ async def test_a_refund_never_gives_a_lease_more_than_it_admitted(setup: Setup) 
     assert setup.store.scripts.count("limits/refund") == 2
 
 
+async def test_a_refund_finds_no_lease_of_its_process(setup: Setup) -> None:
+    """What is left of the lease comes back before the refund, which gives back no more than was taken."""
+    await former(setup)
+    refunded = await setup.limits.refund("api", "ada", 500)
+
+    assert refunded.cost == FIRST + 1 + 60
+    assert refunded.limits[0].remaining == 1_000
+    assert not (await takes(setup, 1))[0].leased
+    assert (await setup.limits.refund("api", "ada", 2)).cost == 1
+
+
 async def test_a_reset_drops_the_lease(setup: Setup) -> None:
     """Here at once, and in another process by the announcement; nothing of it is given back to the new counters."""
     other = Setup(setup.world, *POLICIES)
@@ -385,6 +424,74 @@ async def test_a_lease_that_is_on_its_way_does_not_outlive_a_reset(setup: Setup)
     assert units(setup, "lost") == SIZE
 
 
+@pytest.mark.parametrize("cancelled", [False, True])
+async def test_a_rest_that_was_not_sent_before_a_reset_is_lost(setup: Setup, cancelled: bool) -> None:
+    """A take that was about to bring it along, or to give it back because its caller left, does not do so any more."""
+    await former(setup)
+    taken = setup.limits.submit("api", "ada", 21)
+    assert isinstance(taken, asyncio.Future)
+    if cancelled:
+        taken.cancel()
+    await setup.limits.reset("api", "ada")
+    await ticks()
+
+    assert units(setup, "lost") >= SIZE - 60
+    lease_calls = [call for call in setup.store.calls if call.script == "limits/lease_quota"]
+    assert [call.args[5] for call in lease_calls] == [0] * (1 if cancelled else 2)
+
+
+async def test_a_fetch_that_is_cancelled_leaves_a_newer_one(setup: Setup) -> None:
+    """One lease of a key is on its way at a time, also if another fetch was dropped and cancelled before."""
+    await former(setup)
+    older = setup.limits.submit("api", "ada", 21)
+    assert isinstance(older, asyncio.Future)
+    setup.limits.on_cleared(b"-1800000000000 " + setup.store.calls[-1].keys[0].encode())
+    newer = setup.limits.submit("api", "ada")
+    older.cancel()
+    setup.store.hold()
+    await ticks()
+    calls = len(setup.store.calls)
+    later = setup.limits.submit("api", "ada")
+    await ticks()
+    setup.store.release()
+
+    assert [call.script for call in setup.store.calls[calls:]] == ["limits/take"]
+    assert isinstance(newer, asyncio.Future)
+    assert isinstance(later, asyncio.Future)
+    assert (await newer).allowed
+    assert (await later).allowed
+
+
+@pytest.mark.parametrize("sent", [False, True])
+async def test_a_reset_recalls_a_return(setup: Setup, sent: bool) -> None:
+    """What waits to be given back when a reset is heard of would be taken from units that were charged since."""
+    await former(setup)
+    setup.store.hold()
+    setup.limits.replace_policies(setup.limits.policies)
+    if sent:
+        await setup.store.until_in_flight(1)
+    other = Setup(setup.world, *POLICIES)
+    await other.limits.reset("api", "ada")
+    await other.limits.take("api", "ada", 100)
+    setup.limits.on_cleared(b"-1800000000000 " + setup.store.calls[-1].keys[0].encode())
+    setup.store.release()
+    await ticks()
+
+    assert await left(setup) == 900
+    assert (units(setup, "returned"), units(setup, "lost")) == (0, SIZE - 60)
+
+
+async def test_forgetting_recalls_a_return(setup: Setup) -> None:
+    """After `forget` nothing is given back to a store that was emptied."""
+    await former(setup)
+    setup.store.calls.clear()
+    setup.limits.replace_policies(setup.limits.policies)
+    setup.limits.forget()
+    await ticks()
+
+    assert setup.store.calls == []
+
+
 async def test_other_policies_end_all_leases(setup: Setup) -> None:
     """What is left comes back, unless the policy counts in other windows now or is gone; no old lease is used."""
     same = {policy.name: policy for policy in (*POLICIES, parse_policy("api", "900/minute; 900/hour", lease="auto"))}
@@ -402,7 +509,7 @@ async def test_other_policies_end_all_leases(setup: Setup) -> None:
 
 
 async def test_a_lease_of_former_policies_is_not_put_in_force(setup: Setup) -> None:
-    """A lease that was on its way when policies changed is lost."""
+    """A lease that was on its way when policies changed is given back at once, if the counters are the same."""
     await takes(setup, FIRST)
     setup.store.hold()
     fetching = asyncio.create_task(setup.limits.take("api", "ada"))
@@ -411,8 +518,32 @@ async def test_a_lease_of_former_policies_is_not_put_in_force(setup: Setup) -> N
     setup.store.release()
 
     assert (await fetching).allowed
+    await ticks()
+    await setup.store.until_in_flight(0)
+    assert await left(setup) == 996
     assert not (await takes(setup, 1))[0].leased
+    assert (units(setup, "returned"), units(setup, "lost")) == (SIZE, 0)
+
+
+async def test_a_lease_of_other_counters_is_lost(setup: Setup) -> None:
+    """On its way here or back when the policy begins to count in other windows, it would delete the new counters."""
+    await takes(setup, FIRST)
+    setup.store.hold()
+    fetching = asyncio.create_task(setup.limits.take("api", "ada"))
+    await setup.store.until_in_flight(1)
+    wider = parse_policy("api", "1000/2m", lease="auto")
+    setup.limits.replace_policies({**setup.limits.policies, "api": wider})
+    setup.store.release()
+    await fetching
     assert units(setup, "lost") == SIZE
+
+    await setup.limits.reset("api", "ada")
+    await leased(setup)
+    setup.store.calls.clear()
+    setup.limits.replace_policies(setup.limits.policies)
+    setup.limits.replace_policies({**setup.limits.policies, "api": API})
+    await ticks()
+    assert setup.store.calls == []
 
 
 async def test_limits_that_are_off_use_no_lease(setup: Setup) -> None:
@@ -491,17 +622,14 @@ async def test_an_error_of_the_script_is_the_callers(setup: Setup, error: Except
 
 async def test_a_caller_that_is_cancelled_before_sending_charges_nothing(setup: Setup) -> None:
     """The fetch is not sent then, and what was left of a former lease comes back."""
-    await takes(setup, FIRST)
-    await leased(setup)
-    await takes(setup, 10)
-    setup.clock.advance(TERMS.longest_ms)
-    task = asyncio.create_task(setup.limits.take("api", "ada"))
+    await former(setup)
+    task = asyncio.create_task(setup.limits.take("api", "ada", 21))
     await asyncio.sleep(0)
     task.cancel()
     await ticks()
-    await setup.limits.aclose()
 
-    assert await left(setup) == 986
+    assert setup.store.calls[-1].args[0] == 0
+    assert await left(setup) == 1_000 - FIRST - 1 - 60
 
 
 async def test_a_caller_that_is_cancelled_later_leaves_the_lease(setup: Setup) -> None:
