@@ -13,7 +13,7 @@ local function limit_admits_at(window, cost)
     if room >= 0 then return ends_ms - share(window_ms, room, sum) end
     return ends_ms + window_ms - share(window_ms, room + current, current)
   end
-  local ring, last = window.span + 1, window.previous:sub(-24):match(',(%d+):%d+$')
+  local ring, last = window.span + 1, window.previous:sub(-28):match(',(%d+):%d+$')
   if last and excess < sum then
     for slot, units in window.previous:gmatch(',(%d+):(%d+)') do
       excess, last = excess - units, slot

@@ -58,6 +58,17 @@ async def test_a_store_that_cannot_be_written_is_no_store(embedded: StoreWorld) 
     assert problems(found)[problem] == ["sessions", "limits", "cache", "accounts"]
 
 
+@pytest.mark.parametrize("command", ["mget", "setrange", "set"])
+async def test_a_store_of_limits_that_refuses_takes_fails_its_probe(embedded: StoreWorld, command: str) -> None:
+    """An account without a command that takes need is found before the first take."""
+    async with account(embedded, f"-{command}") as url, tollhouse.open(url) as th:
+        found = await status.examine(th.stores.limits)
+
+    assert found.connection == "disconnected"
+    assert found.problem is not None
+    assert command in found.problem
+
+
 @pytest.mark.parametrize("strict", [False, True])
 async def test_a_login_that_is_refused_is_told_from_a_server_that_is_down(embedded: StoreWorld, strict: bool) -> None:
     """`refused` is true if only a change of the setup helps; the problem ends with the remedy, also with `strict`."""

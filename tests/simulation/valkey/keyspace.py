@@ -141,6 +141,8 @@ def _getrange(keys: Keyspace, key: bytes, first: bytes, last: bytes) -> bytes:
 
 def _setrange(keys: Keyspace, key: bytes, offset: bytes, part: bytes) -> int:
     value, at = keys.find(key, bytes) or b"", int(offset)
+    if not part:
+        return len(value)
     keys.values[key] = changed = value[:at].ljust(at, b"\0") + part + value[at + len(part) :]
     keys.effects.append((b"SETRANGE", key, offset, part))
     return len(changed)
