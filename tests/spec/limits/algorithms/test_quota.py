@@ -72,7 +72,7 @@ def test_a_key_whose_counter_is_ahead_of_the_clock_leases_nothing() -> None:
     ids=["the present one", "the one before", "the oldest", "one that is released"],
 )
 def test_the_rest_goes_back_to_its_own_sub_bucket(later_ms: int, back: int) -> None:
-    """Units come back where they were charged, or not at all; units of other sub-buckets stay."""
+    """Units come back to the sub-bucket in which they were charged, or not at all; units of other sub-buckets stay."""
     _, state = leased(SubjectState(), 1)
     now_ms = NOW_MS + later_ms
     _, state = leased(state, 10, now_ms, per_second=0)
