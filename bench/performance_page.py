@@ -62,7 +62,7 @@ def _http(figures: Any) -> Iterator[tuple[str, ...]]:
 def _middleware(figures: Any) -> Iterator[tuple[str, ...]]:
     found = {one["app"]: one for one in figures["figures"] if one["clients"] == _CLIENTS}
     bare, limited = found[_FRAMEWORK], found[f"{_FRAMEWORK} + Tollhouse"]
-    added_us = median(1e6 / rate - 1e6 / its for rate, its in zip(limited["rates"], bare["rates"], strict=True))
+    added_us = median(cpu - its for cpu, its in zip(limited["cpus_us"], bare["cpus_us"], strict=True))
     path = f"middleware around {_FRAMEWORK}, {bare['connections']} requests at a time"
     yield path, f"{_us(added_us)} more", "", _us(limited["p50_us"]), "Python", "`bench.middleware`"
 
