@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.caches import Seam, open_cache
+from tests.caches import PATIENCE_S, Seam, open_cache
 from tests.worlds import World
 from tollhouse.caching.decorators import rcached
 from tollhouse.errors import InvalidInput, StoreUnavailable
@@ -53,17 +53,21 @@ async def test_calls_of_a_function_that_is_not_async_run_in_threads(world: World
 async def test_at_most_so_many_calls_run_at_once(world: World):
     """`at_once` bounds the calls in progress."""
     running = most = 0
+    met = asyncio.Event()
 
     @rcached(ttl=60, cache=open_cache(world))
     async def slow(number: int) -> int:
         nonlocal running, most
         running += 1
         most = max(most, running)
-        await asyncio.sleep(0)
+        if running == 3:
+            met.set()
+        await met.wait()
         running -= 1
         return number
 
-    await slow.warm(range(20), at_once=3)
+    async with asyncio.timeout(PATIENCE_S):
+        await slow.warm(range(20), at_once=3)
 
     assert most == 3
 
