@@ -8,9 +8,10 @@ charged, and what its own clock has moved since. So a step forwards, of which a 
 from __future__ import annotations
 
 import asyncio
+import math
 from contextlib import AsyncExitStack
 
-from hypothesis import settings
+from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -61,6 +62,7 @@ class Line:
         self.running += 1
         self.idle.clear()
         try:
+            await self.machine.stop_real_time(keys[0])
             reply = await self.machine.world.stores.limits.run(script, keys, args)
         finally:
             self.running -= 1
@@ -85,6 +87,7 @@ class LeasesAgainstLog(RuleBasedStateMachine):
         self.world.metrics = Metrics()
         self.passed_ms = 0
         self.newest_ms = 0
+        self.seen_ms = 0.0
         self.log = []  # [the server's time, cost, passed_ms, process, decision]
         self.policy = POLICIES[0]
         self.processes = []
@@ -92,6 +95,14 @@ class LeasesAgainstLog(RuleBasedStateMachine):
 
     def do(self, coroutine):
         return self.runner.run(coroutine)
+
+    async def stop_real_time(self, state_key):
+        """Give a value the life back that real time took: a second of it, on a busy machine, would end counts early."""
+        real_ms = self.world.real_elapsed_ms
+        passed_ms, self.seen_ms = math.ceil(real_ms - self.seen_ms), real_ms
+        left_ms = await self.world.command("limits", "PTTL", state_key)
+        if left_ms > 0:
+            await self.world.command("limits", "PEXPIRE", state_key, left_ms + passed_ms)
 
     @initialize(policy=st.sampled_from(POLICIES))
     def open_all(self, policy):
@@ -268,7 +279,12 @@ class LeasesAgainstLog(RuleBasedStateMachine):
 def test_leases_admit_no_more_than_the_limit():
     """P1: whatever is late, lost, crashes or steps, all processes together admit no more than the limit allows.
 
-    On fakeredis, whose replies come in one order, so that a history can be repeated; script and twin agree elsewhere.
+    On fakeredis, whose replies come in one order; script and twin agree elsewhere. A history is not made shorter: that
+    takes minutes.
     """
-    chosen = settings(max_examples=settings.default.max_examples // 4, stateful_step_count=30)
+    chosen = settings(
+        max_examples=settings.default.max_examples // 8,
+        stateful_step_count=30,
+        phases=(Phase.explicit, Phase.reuse, Phase.generate),
+    )
     run_state_machine_as_test(lambda: LeasesAgainstLog(fake_world), settings=chosen)
