@@ -97,7 +97,7 @@ class LeasesAgainstLog(RuleBasedStateMachine):
         return self.runner.run(coroutine)
 
     async def stop_real_time(self, state_key):
-        """Give a value the life back that real time took: a second of it, on a busy machine, would end counts early."""
+        """Return to a value the life that real time took: a second of it, on a busy machine, would end counts early."""
         real_ms = self.world.real_elapsed_ms
         passed_ms, self.seen_ms = math.ceil(real_ms - self.seen_ms), real_ms
         left_ms = await self.world.command("limits", "PTTL", state_key)

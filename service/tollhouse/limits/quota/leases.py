@@ -37,10 +37,6 @@ class QuotaLeases:
         self._demand = Demand()
         self.on_end: Callable[[QuotaLease], None] = _forget
 
-    def __len__(self) -> int:
-        """Return how many leases there are, those that are over but not given back included."""
-        return len(self._leases)
-
     def take(self, request: TakeRequest) -> Decision | None:
         """Admit a take from a lease, or return None if the store has to decide."""
         lease = self._leases.get(request.state_key)

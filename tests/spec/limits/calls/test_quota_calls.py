@@ -338,6 +338,60 @@ async def test_an_error_of_the_script_is_the_callers(setup: Setup, error: Except
     assert (await leased(setup)).allowed
 
 
+async def test_an_error_that_no_caller_waits_for_is_nobodys(setup: Setup) -> None:
+    """A caller that left while its fetch was under way is told nothing; the key is free for another fetch."""
+    await takes(setup, FIRST)
+    setup.store.hold()
+    task = asyncio.create_task(setup.limits.take("api", "ada"))
+    await ticks()
+    task.cancel()
+    await ticks()
+    setup.store.failure = ScriptFailed("limits/lease_quota", "ERR")
+    setup.store.release()
+    await ticks()
+    setup.store.heal()
+
+    assert (await leased(setup)).allowed
+
+
+async def test_a_fetch_that_is_cancelled_leaves_no_caller_waiting(setup: Setup) -> None:
+    """An event loop that ends its tasks ends the take of a fetch too."""
+    await takes(setup, FIRST)
+    setup.store.hold()
+    caller = asyncio.create_task(setup.limits.take("api", "ada"))
+    await ticks()
+
+    for task in asyncio.all_tasks():
+        if task.get_name() == "tollhouse-quota-lease":
+            task.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+
+
+async def test_a_fetch_that_is_refused_leases_nothing(setup: Setup) -> None:
+    """The refusal of the store is final for a busy key too."""
+    await takes(setup, FIRST)
+    await Setup(setup.world, *POLICIES).limits.take("api", "ada", 1_000 - FIRST)
+
+    decision = await leased(setup)
+
+    assert not decision.allowed
+    assert units(setup, "leased") == 0
+
+
+async def test_a_lease_that_is_used_up_needs_no_return(setup: Setup) -> None:
+    """Nothing is sent for a lease of which nothing is left when the limiter closes."""
+    await takes(setup, FIRST)
+    await leased(setup)
+    await takes(setup, SIZE)
+    calls = len(setup.store.calls)
+
+    await setup.limits.aclose()
+
+    assert len(setup.store.calls) == calls
+
+
 async def test_a_caller_that_is_cancelled_before_sending_charges_nothing(setup: Setup) -> None:
     """The fetch is not sent then, and what was left of a former lease comes back."""
     await former(setup)
