@@ -34,7 +34,7 @@ from bench.server import Observer
 from bench.session_library import SessionLibrary, check
 from bench.session_peers import peers
 from bench.sessions_report import Cost, Logins, Memory, Race, Report, Revocation, chart, document, reported
-from tollhouse.accounts.hashing import POOL_MEMORY_KIB, PROFILES, parallel_hashes
+from tollhouse.accounts.hashing.argon2id import POOL_MEMORY_KIB, PROFILES, parallel_hashes
 from tollhouse.settings import Settings
 from tollhouse.settings.passwords import PasswordProfile
 from tollhouse.stores.embedded.server import EmbeddedServer

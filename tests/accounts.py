@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from tollhouse.accounts.accounts import (
-    Accounts,
-)
-from tollhouse.accounts.hashing import Profile
-from tollhouse.accounts.passwords import Passwords
+from tollhouse.accounts.accounts import Accounts
+from tollhouse.accounts.hashing.argon2id import Profile
+from tollhouse.accounts.hashing.passwords import Passwords
 from tollhouse.limits.limiter import Limiter
 from tollhouse.limits.policy.catalog import BUILT_IN
 from tollhouse.sessions.policies import SessionPolicy

@@ -5,9 +5,9 @@ Every name here is public and documented; all others may change without notice.
 
 from __future__ import annotations
 
-from tollhouse.accounts.accounts import (
+from tollhouse.accounts.accounts import Accounts
+from tollhouse.accounts.outcomes import (
     AccountCreated,
-    Accounts,
     LoginSucceeded,
     NameTaken,
     PasswordConfirmed,

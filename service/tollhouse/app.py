@@ -28,7 +28,8 @@ from tollhouse.ai.langid import langid
 from tollhouse.ai.models import Models
 from tollhouse.asgi.head import answer_head
 from tollhouse.asgi.types import App
-from tollhouse.http import accounts, ai, cache, health, root
+from tollhouse.http import ai, cache, health, root
+from tollhouse.http.accounts import routes as accounts
 from tollhouse.http.api_keys import ApiKeys
 from tollhouse.http.authentication import Authentication, rate_key
 from tollhouse.http.challenges import login_rules
@@ -148,6 +149,7 @@ def _dependencies(tollhouse: Tollhouse, streams: EventStreams) -> dict[str, Prov
         "limits": lambda: tollhouse.limits,
         "sessions": lambda: tollhouse.sessions,
         "accounts": lambda: tollhouse.accounts,
+        "account_settings": lambda: tollhouse.settings.accounts,
         "cache": lambda: tollhouse.cache,
         "results": lambda: tollhouse.results,
         "streams": lambda: streams,

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from tests.composed import SENTINELS, SERVERS, Composed, await_true, facts
 from tollhouse import wiring
-from tollhouse.accounts.accounts import AccountCreated
+from tollhouse.accounts.outcomes import AccountCreated
 from tollhouse.errors import ScriptFailed, StoreUnavailable
 from tollhouse.sessions.outcomes import Issued
 from tollhouse.sessions.records import Session

@@ -11,6 +11,7 @@ import pytest
 
 from tests.http.client import PASSWORD, SERVICE, Service, bearer, service_at
 from tests.worlds import embedded_world
+from tollhouse.settings.accounts import AccountSettings
 from tollhouse.settings.model import LimitSettings, PolicySettings
 
 
@@ -468,3 +469,17 @@ async def test_a_strange_user_agent_is_no_obstacle(service: Service) -> None:
     assert response.status_code == 200
     assert device["device"].startswith("Odd Browser")
     assert len(device["device"]) <= 120
+
+
+async def test_a_service_that_is_closed_to_sign_ups_takes_them_from_services(valkey_socket: Path) -> None:
+    """With `accounts.sign_up` off a client gets 403, whatever session it has, and a service key creates accounts."""
+    body = {"user": "ada", "password": PASSWORD}
+    closed = AccountSettings(sign_up=False)
+    async with embedded_world(valkey_socket), service_at(f"unix://{valkey_socket}", accounts=closed) as service:
+        alone = await service.ask("POST", "/v1/accounts", json=body)
+        token = await service.begin("eve")
+        with_session = await service.ask("POST", "/v1/accounts", json=body, headers=bearer(token))
+        with_key = await service.ask("POST", "/v1/accounts", json=body, headers=SERVICE)
+
+    assert [answer.status_code for answer in (alone, with_session, with_key)] == [403, 403, 201]
+    assert alone.json()["type"] == "urn:tollhouse:problem:sign-up-closed"

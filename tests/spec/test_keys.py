@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from tests.spec.stored import everything, keys_of
 from tests.worlds import StoreWorld
 from tollhouse import wiring
-from tollhouse.accounts.accounts import AccountCreated, LoginSucceeded
+from tollhouse.accounts.outcomes import AccountCreated, LoginSucceeded
 from tollhouse.ai.models import Model, Models
 from tollhouse.cache.key_names import KeyNames
 from tollhouse.errors import ConfigurationError

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tollhouse import wiring
-from tollhouse.accounts.passwords import Passwords
+from tollhouse.accounts.hashing.passwords import Passwords
 from tollhouse.errors import ConfigurationError
 from tollhouse.keyring import Keyring
 from tollhouse.metrics import Metrics

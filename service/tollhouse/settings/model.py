@@ -11,6 +11,7 @@ from tollhouse.errors import ConfigurationError
 from tollhouse.keyring import SECRET_BYTES_MIN
 from tollhouse.keys import PREFIX, check_namespace
 from tollhouse.logs import LogFormat, LogLevel
+from tollhouse.settings.accounts import AccountSettings
 from tollhouse.settings.ai import AiSettings
 from tollhouse.settings.leaf import Leaf, conform, leaves
 from tollhouse.settings.networks import IPV6_PREFIX_BITS, check_ipv6_prefix, is_loopback, trusted_networks
@@ -235,6 +236,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     )
     limits: LimitSettings = field(default_factory=LimitSettings)
     sessions: SessionSettings = field(default_factory=SessionSettings)
+    accounts: AccountSettings = field(default_factory=AccountSettings)
     cache: CacheSettings = field(default_factory=CacheSettings)
     ai: AiSettings = field(default_factory=AiSettings)
 

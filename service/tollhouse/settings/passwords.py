@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 PasswordProfile = Literal["default", "owasp", "rfc9106-low", "rfc9106-high"]
-"""How much a hash of a password costs; `tollhouse.accounts.hashing` has the parameters of each."""
+"""How much a hash of a password costs; `tollhouse.accounts.hashing.argon2id` has the parameters of each."""
 
 ProfileSetting = Annotated[
     PasswordProfile,

@@ -13,8 +13,8 @@ from msgspec.structs import asdict
 
 from tollhouse import scripts
 from tollhouse.accounts.accounts import Accounts
-from tollhouse.accounts.hashing import PROFILES
-from tollhouse.accounts.passwords import Passwords
+from tollhouse.accounts.hashing.argon2id import PROFILES
+from tollhouse.accounts.hashing.passwords import Passwords
 from tollhouse.ai.models import Models
 from tollhouse.ai.results import Results
 from tollhouse.cache.cache import Cache

@@ -12,17 +12,17 @@ import pytest
 from tests.accounts import FAST, HERE, RIGHT, STRONGER, WRONG, Setup
 from tests.spec.stored import everything, keys_of, pairs
 from tests.worlds import SCRIPTS
-from tollhouse.accounts import hashing
-from tollhouse.accounts.accounts import (
+from tollhouse.accounts.accounts import Accounts
+from tollhouse.accounts.hashing import argon2id as hashing
+from tollhouse.accounts.names import folded_case
+from tollhouse.accounts.outcomes import (
     AccountCreated,
-    Accounts,
     LoginSucceeded,
     NameTaken,
     PasswordConfirmed,
     TooManyAttempts,
     WrongCredentials,
 )
-from tollhouse.accounts.names import folded_case
 from tollhouse.accounts.rules import PasswordRules
 from tollhouse.errors import InvalidInput, Overloaded
 from tollhouse.keys import UNNAMED

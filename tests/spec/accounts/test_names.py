@@ -7,9 +7,9 @@ import unicodedata
 import pytest
 
 from tests.accounts import RIGHT, Setup
-from tollhouse.accounts.accounts import LoginSucceeded
 from tollhouse.accounts.characters import is_recent, skeleton
 from tollhouse.accounts.names import canonical, canonical_new
+from tollhouse.accounts.outcomes import LoginSucceeded
 from tollhouse.errors import InvalidInput
 from tollhouse.keys import UNNAMED
 

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from tests.project.console import blocks
 from tests.project.settings_page import HEAD, row
-from tollhouse.accounts.hashing import PROFILES
+from tollhouse.accounts.hashing.argon2id import PROFILES
 from tollhouse.errors import ConfigurationError
 from tollhouse.settings import Settings, read, remove_secrets, with_instances
 from tollhouse.settings.leaf import Leaf, leaves, parse

@@ -11,7 +11,7 @@ from msgspec import Struct
 from rich.console import Console
 from rich_click import RichCommand, RichGroup
 
-from tollhouse.accounts.secret_uses import count_secret_uses
+from tollhouse.accounts.credentials.secret_uses import count_secret_uses
 from tollhouse.cli.accounts.passwords import passwords
 from tollhouse.cli.query import CONFIG, JSON, accounts_of, print_line, print_result, query, require_secret
 from tollhouse.wiring import Tollhouse

@@ -14,7 +14,7 @@ from litestar.exceptions import NotAuthorizedException
 from litestar.params import JSONBody
 from msgspec import Meta, Struct
 
-from tollhouse.accounts.attempts import LOGIN_ADDRESS_POLICY
+from tollhouse.accounts.throttling.attempts import LOGIN_ADDRESS_POLICY
 from tollhouse.asgi.credentials import session_token
 from tollhouse.asgi.ratelimit.rules import RateLimitRule
 from tollhouse.http.authentication import rate_key

@@ -13,7 +13,8 @@ from litestar.di import NamedDependency
 from litestar.params import JSONBody
 from msgspec import Struct
 
-from tollhouse.accounts.accounts import Accounts, PasswordConfirmed, TooManyAttempts, WrongCredentials
+from tollhouse.accounts.accounts import Accounts
+from tollhouse.accounts.outcomes import PasswordConfirmed, TooManyAttempts, WrongCredentials
 from tollhouse.http.authentication import current_caller, no_session
 from tollhouse.http.challenges import Impersonated, challenge
 from tollhouse.http.cookies import SessionCookies

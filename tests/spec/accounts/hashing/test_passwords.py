@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.watched import ticks
-from tollhouse.accounts import hashing
 from tollhouse.accounts.blocklist.weakness import RULES
-from tollhouse.accounts.hashing import PROFILES, Profile, parallel_hashes
-from tollhouse.accounts.memory_budget import MemoryBudget
-from tollhouse.accounts.passwords import PasswordMatch, Passwords, StoredHash, hash_pool
+from tollhouse.accounts.hashing import argon2id
+from tollhouse.accounts.hashing.argon2id import PROFILES, Profile, parallel_hashes
+from tollhouse.accounts.hashing.memory_budget import MemoryBudget
+from tollhouse.accounts.hashing.passwords import PasswordMatch, Passwords, StoredHash, hash_pool
 from tollhouse.accounts.rules import PASSWORD_BYTES_MAX, PasswordRules, password_bytes
 from tollhouse.errors import ConfigurationError, InvalidInput, Overloaded
 from tollhouse.keyring import Keyring
@@ -68,7 +68,7 @@ async def test_the_password_is_hashed_with_a_pepper():
     other = Keyring(secrets=(b"another secret for tests, 32 bytes or more",))
     moved = StoredHash(phc=stored.phc, key_id=other.key_ids()[0])
 
-    assert not hashing.matches(stored.phc, b"tandem walrus cartwheel")
+    assert not argon2id.matches(stored.phc, b"tandem walrus cartwheel")
     assert not await passwords(other).verify(b"tandem walrus cartwheel", moved)
 
 
@@ -154,11 +154,11 @@ async def test_without_a_hash_the_work_is_the_same():
 
 async def test_the_dummy_hash_costs_as_much_as_a_real_one():
     """The hash that no password has is a hash of the present parameters, as the library itself reads it."""
-    phc = hashing.dummy_hash(PROFILES["owasp"], bytes(16), bytes(32))
+    phc = argon2id.dummy_hash(PROFILES["owasp"], bytes(16), bytes(32))
 
-    assert hashing.profile_of(phc) == PROFILES["owasp"]
+    assert argon2id.profile_of(phc) == PROFILES["owasp"]
     assert not PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1).check_needs_rehash(phc)
-    assert not hashing.matches(hashing.dummy_hash(FAST, bytes(16), bytes(32)), b"anything")
+    assert not argon2id.matches(argon2id.dummy_hash(FAST, bytes(16), bytes(32)), b"anything")
 
 
 STRONGER = Profile(memory_kib=16, time_cost=2)

@@ -13,8 +13,8 @@ import pytest
 from tests.accounts import RIGHT, ROTATED_SECRET, STRONGER, WRONG, Setup
 from tests.spec.sessions.test_sessions_resurrection import Interleaved
 from tests.spec.stored import keys_of, pairs
-from tollhouse.accounts.accounts import AccountCreated, LoginSucceeded, NameTaken, WrongCredentials
-from tollhouse.accounts.records import AccountRecords
+from tollhouse.accounts.credentials.records import AccountRecords
+from tollhouse.accounts.outcomes import AccountCreated, LoginSucceeded, NameTaken, WrongCredentials
 from tollhouse.errors import StoreUnavailable
 from tollhouse.keyring import Keyring
 from tollhouse.keys import UNNAMED

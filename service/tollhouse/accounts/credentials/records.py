@@ -28,7 +28,7 @@ from typing import Any, Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from tollhouse.accounts.passwords import StoredHash
+from tollhouse.accounts.hashing.passwords import StoredHash
 from tollhouse.errors import Steps
 from tollhouse.keyring import Keyring
 from tollhouse.keys import Namespace

@@ -9,12 +9,7 @@ import pytest
 
 from tests import watched
 from tests.accounts import ELSEWHERE, HERE, RIGHT, ROTATED_SECRET, WRONG, Setup
-from tollhouse.accounts.accounts import (
-    AccountCreated,
-    LoginSucceeded,
-    TooManyAttempts,
-    WrongCredentials,
-)
+from tollhouse.accounts.outcomes import AccountCreated, LoginSucceeded, TooManyAttempts, WrongCredentials
 from tollhouse.errors import StoreUnavailable
 from tollhouse.keyring import Keyring
 from tollhouse.limits.limiter import Limiter

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from tests.spec.accounts.test_records import MINUTE_MS, Processes
-from tollhouse.accounts.secret_uses import count_secret_uses
+
+from tollhouse.accounts.credentials.secret_uses import count_secret_uses
 from tollhouse.keys import UNNAMED, Namespace
 
 

@@ -1,4 +1,4 @@
-"""Accounts over HTTP: sign up, log in, log out."""
+"""Logins and logouts over HTTP."""
 
 from __future__ import annotations
 
@@ -10,36 +10,23 @@ from litestar.exceptions import NotAuthorizedException
 from litestar.params import JSONBody
 from msgspec import Struct
 
-from tollhouse.accounts.accounts import (
-    AccountCreated,
-    Accounts,
-    LoginSucceeded,
-    NameTaken,
-    TooManyAttempts,
-    WrongCredentials,
-)
+from tollhouse.accounts.accounts import Accounts
+from tollhouse.accounts.outcomes import LoginSucceeded, TooManyAttempts, WrongCredentials
 from tollhouse.asgi.credentials import session_token
 from tollhouse.asgi.ratelimit.rules import RateLimitRule
+from tollhouse.http.accounts.throttled import throttled
 from tollhouse.http.authentication import check_role, current_caller, logout_key
 from tollhouse.http.cookies import SessionCookies
 from tollhouse.http.headers import CLEAR_SITE_DATA, DURABLE_FIELD, durable_header
 from tollhouse.http.limits.responses import TakeResponses
 from tollhouse.http.openapi import SESSION, problems
-from tollhouse.http.problems import UNIQUE_MEMBERS, litestar_response, problem
+from tollhouse.http.problems import UNIQUE_MEMBERS, problem
 from tollhouse.http.sessions.cap import cap_problem
 from tollhouse.http.sessions.impersonation import end_kept, login_response
-from tollhouse.limits.decision import Decision
 from tollhouse.sessions.outcomes import CapReached, SessionRefused
 from tollhouse.sessions.sessions import Sessions
 
 _DEVICE_LENGTH = 120
-
-
-class Credentials(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A user name and its password."""
-
-    user: str
-    password: str
 
 
 class LoginBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -54,26 +41,6 @@ class LoginBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     transport: Literal["cookie", "bearer"] = "cookie"
     remember: bool = False
     carry: bool = False
-
-
-@post("/v1/accounts", responses=problems(400, 403, 409, 422, 429, 503), opt=UNIQUE_MEMBERS)
-async def sign_up(
-    request: Request[Any, Any, Any],
-    data: JSONBody[Credentials],
-    accounts: NamedDependency[Accounts],
-    responses: NamedDependency[TakeResponses],
-) -> Response[Any]:
-    """Create an account: 201, or 409 if the user name is taken."""
-    result = await accounts.sign_up(data.user, data.password, address=current_caller(request).address)
-    match result:
-        case AccountCreated():
-            return Response({"user": result.user}, status_code=201)
-        case NameTaken():
-            return problem(409, "name-taken", "Name Taken", "this user name has an account already")
-        case TooManyAttempts():
-            return _throttled(responses, result.decision)
-        case _:
-            assert_never(result)
 
 
 @post(
@@ -112,7 +79,7 @@ async def login(
         case WrongCredentials():
             raise NotAuthorizedException("user name and password do not match")
         case TooManyAttempts():
-            return _throttled(responses, result.decision)
+            return throttled(responses, result.decision)
         case CapReached():
             return cap_problem(result)
         case SessionRefused():
@@ -159,9 +126,4 @@ def _device(user_agent: str) -> str | None:
     return printable[:_DEVICE_LENGTH].strip() or None
 
 
-def _throttled(responses: TakeResponses, decision: Decision) -> Response[Any]:
-    """Return 429 without the key, which would reveal the user name."""
-    return litestar_response(responses.refusal(decision, reveal_key=False))
-
-
-HANDLERS = [sign_up, login, logout]
+HANDLERS = [login, logout]

@@ -6,7 +6,8 @@ import pytest
 
 from tests.accounts import ELSEWHERE, HERE, HOUR_MS, RIGHT, WRONG, Setup
 from tests.spec.stored import keys_of, records
-from tollhouse.accounts.accounts import Accounts, PasswordConfirmed, TooManyAttempts, WrongCredentials
+from tollhouse.accounts.accounts import Accounts
+from tollhouse.accounts.outcomes import PasswordConfirmed, TooManyAttempts, WrongCredentials
 from tollhouse.errors import InvalidInput
 from tollhouse.sessions.logins import Impersonation, LoginContext, login_text
 from tollhouse.sessions.verbs.step_up import StepUpRefused

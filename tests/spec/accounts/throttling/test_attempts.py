@@ -10,8 +10,8 @@ import pytest
 
 from tests import watched
 from tests.accounts import HERE, RIGHT, WRONG, Setup
-from tollhouse.accounts.accounts import AccountCreated, LoginSucceeded, NameTaken, WrongCredentials
-from tollhouse.accounts.attempts import Attempts, login_takes
+from tollhouse.accounts.outcomes import AccountCreated, LoginSucceeded, NameTaken, WrongCredentials
+from tollhouse.accounts.throttling.attempts import Attempts, login_takes
 from tollhouse.errors import Overloaded, StoreUnavailable
 from tollhouse.limits.limiter import Limiter
 from tollhouse.limits.policy.catalog import BUILT_IN

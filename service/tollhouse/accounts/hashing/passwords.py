@@ -19,9 +19,9 @@ from typing import Final, TypeVar, TypeVarTuple
 
 from msgspec import Struct
 
-from tollhouse.accounts import hashing
-from tollhouse.accounts.hashing import MEMORY_KIB_MAX, POOL_MEMORY_KIB, PROFILES, Profile
-from tollhouse.accounts.memory_budget import MemoryBudget
+from tollhouse.accounts.hashing import argon2id
+from tollhouse.accounts.hashing.argon2id import MEMORY_KIB_MAX, POOL_MEMORY_KIB, PROFILES, Profile
+from tollhouse.accounts.hashing.memory_budget import MemoryBudget
 from tollhouse.keyring import Keyring
 from tollhouse.metrics import Metrics
 from tollhouse.worker_pool import WorkerPool
@@ -57,7 +57,7 @@ def hash_pool(profile: Profile) -> WorkerPool:
     Eight calls may wait for each thread, none of them for more than two seconds. A caller that is cancelled waits for
     a hash that has begun, so that its outcome counts.
     """
-    threads = hashing.parallel_hashes(profile.memory_kib)
+    threads = argon2id.parallel_hashes(profile.memory_kib)
     queued = _QUEUED_PER_THREAD * threads
     return WorkerPool("password hashing", threads, queued=queued, wait_ms=_WAIT_MS, finish=True)
 
@@ -100,7 +100,7 @@ class Passwords:
 
     async def hash(self, password: bytes, on_begin: Callable[[], None] = _ignore) -> StoredHash:
         """Return the hash of a new password: the current parameters, the newest secret."""
-        salt = self._random_bytes(hashing.SALT_BYTES)
+        salt = self._random_bytes(argon2id.SALT_BYTES)
         peppered = self._peppered(password, self._newest)
         phc = await self._pool.run(self._argon2id, peppered, salt, on_begin)
         return StoredHash(phc=phc, key_id=self._newest)
@@ -131,7 +131,7 @@ class Passwords:
 
     def _usable_profile(self, stored: StoredHash) -> Profile | None:
         """Return the cost of a stored hash; count it and return None if this process cannot or will not verify it."""
-        profile = hashing.profile_of(stored.phc)
+        profile = argon2id.profile_of(stored.phc)
         usable = profile is not None and profile.memory_kib <= self._memory_kib_max
         if usable and stored.key_id in self._keyring.key_ids():
             return profile
@@ -150,8 +150,8 @@ class Passwords:
         return [(other, phc) for other, phc in self._dummies.items() if other != own]
 
     def _dummy(self, profile: Profile) -> str:
-        salt, tag = self._random_bytes(hashing.SALT_BYTES), self._random_bytes(hashing.TAG_BYTES)
-        return hashing.dummy_hash(profile, salt, tag)
+        salt, tag = self._random_bytes(argon2id.SALT_BYTES), self._random_bytes(argon2id.TAG_BYTES)
+        return argon2id.dummy_hash(profile, salt, tag)
 
     def _peppered(self, password: bytes, key_id: str) -> bytes:
         key = self._keyring.key(_PEPPER_LABEL, key_id)
@@ -160,7 +160,7 @@ class Passwords:
 
     def _argon2id(self, peppered: bytes, salt: bytes, on_begin: Callable[[], None]) -> str:
         on_begin()
-        return self._timed(self._profile, hashing.argon2id, peppered, salt, self._profile)
+        return self._timed(self._profile, argon2id.argon2id, peppered, salt, self._profile)
 
     def _matches(
         self,
@@ -172,11 +172,11 @@ class Passwords:
         """Return True if the password has the first hash; if it has not, compare it with the others in vain."""
         on_begin()
         (profile, phc), *dummies = hashes
-        if self._timed(profile, hashing.matches, phc, peppered):
+        if self._timed(profile, argon2id.matches, phc, peppered):
             on_match()
             return True
         for profile, dummy in dummies:
-            self._timed(profile, hashing.matches, dummy, peppered)
+            self._timed(profile, argon2id.matches, dummy, peppered)
         return False
 
     def _timed(self, profile: Profile, function: Callable[[*_Arguments], _Result], *arguments: *_Arguments) -> _Result:

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from tollhouse.accounts.memory_budget import MemoryBudget
+from tollhouse.accounts.hashing.memory_budget import MemoryBudget
 
 
 class Holder:

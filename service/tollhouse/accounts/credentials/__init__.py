@@ -1,0 +1,1 @@
+"""What is stored of an account, and under which secret."""

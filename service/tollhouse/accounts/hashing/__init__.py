@@ -1,0 +1,1 @@
+"""Hashes of passwords: Argon2id under a pepper, in bounded threads and memory."""

@@ -1,0 +1,1 @@
+"""How often a password may be guessed."""

@@ -1,0 +1,55 @@
+"""The login by password: always a new session, with another token than any before."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from tollhouse.accounts.login_client import LoginClient
+from tollhouse.accounts.names import canonical
+from tollhouse.accounts.outcomes import LoginSucceeded, TooManyAttempts, WrongCredentials
+from tollhouse.accounts.rules import password_bytes
+from tollhouse.accounts.verbs.password_check import METHODS, PasswordCheck
+from tollhouse.metrics import Metrics
+from tollhouse.sessions.outcomes import CapReached, Issued, SessionRefused
+from tollhouse.sessions.sessions import Sessions
+from tollhouse.sessions.tokens import Token
+
+
+class PasswordLogin:
+    """Begins the sessions of users whose password is right; they have the level `acr`."""
+
+    def __init__(self, sessions: Sessions, check: PasswordCheck, metrics: Metrics, *, acr: str) -> None:
+        self._sessions = sessions
+        self._check = check
+        self._metrics = metrics
+        self._acr = acr
+
+    async def log_in(
+        self,
+        user: str,
+        password: str,
+        client: LoginClient,
+        *,
+        device: str | None,
+        policy: str,
+        replaces: Token | str | None,
+        carry: bool,
+    ) -> LoginSucceeded | WrongCredentials | TooManyAttempts | SessionRefused | CapReached:
+        """Begin a session if the password is right."""
+        name, encoded = canonical(user), password_bytes(password)
+        self._sessions.check(name, policy=policy, device=device)
+        chosen = partial(self._sessions.create, name, policy=policy, device=device, replaces=replaces, carry=carry)
+        begin = partial(chosen, acr=self._acr, amr=METHODS)
+        issued = await self._check.with_password(name, encoded, client, begin)
+        match issued:
+            case Issued():
+                self._metrics.login("ok")
+                return LoginSucceeded(issued=issued)
+            case SessionRefused(reason="disabled"):
+                self._metrics.login("wrong")
+                return WrongCredentials()
+            case SessionRefused() | CapReached():
+                self._metrics.login("refused")
+                return issued
+            case _:
+                return issued

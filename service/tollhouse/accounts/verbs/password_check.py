@@ -1,0 +1,103 @@
+"""The check of a password that the verbs of accounts share.
+
+The order is always the same: refusals that are cached, the queue for a thread if it is full, the account, the limits,
+the hash. So a flood, an overload and an outage of the accounts charge nothing; `throttling` says what else is not
+charged.
+
+After a rotation of the deployment's secret an account and its hash move to the newest one at the next login of its user
+(see credentials/records.py). Until then the older secret must stay configured; `tollhouse_older_secret_logins_total`
+counts these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, TypeVar
+
+from tollhouse.accounts.credentials.records import AccountRecords, NameRecords
+from tollhouse.accounts.hashing.passwords import Passwords
+from tollhouse.accounts.login_client import LoginClient
+from tollhouse.accounts.outcomes import TooManyAttempts, WrongCredentials
+from tollhouse.accounts.throttling.attempts import Attempt, Attempts, login_takes
+from tollhouse.errors import Overloaded, StoreUnavailable
+from tollhouse.limits.decision import Decision, Take
+from tollhouse.logs import Log
+from tollhouse.metrics import Metrics
+
+METHODS: Final = ("pwd",)
+"""The method of an authentication by password (RFC 8176)."""
+
+_log: Final = Log("tollhouse.accounts")
+
+_Proven = TypeVar("_Proven")
+"""What becomes of an attempt whose password was right."""
+
+
+class PasswordCheck:
+    """Charges attempts, verifies passwords, and renews accounts whose password was right."""
+
+    def __init__(self, records: AccountRecords, attempts: Attempts, passwords: Passwords, metrics: Metrics) -> None:
+        self._records = records
+        self._attempts = attempts
+        self._passwords = passwords
+        self._metrics = metrics
+
+    async def admit_attempt(self, name: str, takes: Sequence[Take]) -> tuple[Attempt, NameRecords] | Decision:
+        """Charge an attempt, and return it with what is stored under the name; or return a refusal of the limits."""
+        refusal = self._attempts.cached_refusal(takes)
+        if refusal is not None:
+            return refusal
+        self._passwords.require_place()
+        found = await self._records.load(name)
+        attempt = await self._attempts.charge(takes)
+        return attempt if isinstance(attempt, Decision) else (attempt, found)
+
+    async def with_password(
+        self, name: str, encoded: bytes, client: LoginClient, proceed: Callable[[], Awaitable[_Proven]]
+    ) -> _Proven | WrongCredentials | TooManyAttempts:
+        """Return what `proceed` does if the password is right; count an attempt that is not."""
+        try:
+            admitted = await self.admit_attempt(name, login_takes(name, client.address))
+            if isinstance(admitted, Decision):
+                self._metrics.login("throttled")
+                return TooManyAttempts(decision=admitted)
+            attempt, found = admitted
+            try:
+                if not await self._verify(attempt, found, encoded):
+                    self._metrics.login("wrong")
+                    return WrongCredentials()
+                # The right password is what restores the limits. They stay restored if no session can be created, for
+                # a guesser gains nothing by it: it takes the password to get here.
+                self._attempts.begin_to_settle(attempt)
+                return await proceed()
+            finally:
+                await self._attempts.settle(attempt)
+        except Overloaded:
+            self._metrics.login("overloaded")
+            raise
+
+    async def _verify(self, attempt: Attempt, found: NameRecords, password: bytes) -> bool:
+        """Return whether the password is right, after exactly one hash; then renew an account that is out of date."""
+        account = found.account
+        stored = None if account is None or account.disabled else account.stored
+        match = await self._passwords.verify(password, stored, attempt.on_begin, attempt.on_match)
+        if match is None:
+            return False
+        await self._renew(found, password, needs_rehash=match.needs_rehash)
+        return True
+
+    async def _renew(self, found: NameRecords, password: bytes, *, needs_rehash: bool) -> None:
+        """Move the account to the newest secret, and store a hash of today's parameters under it.
+
+        That neither can be done now is no reason to refuse a right password: the next login tries again.
+        """
+        if (older := found.older_secret) is not None:
+            self._metrics.older_secret_login(older)
+        try:
+            account = await self._records.settle(found)
+            if needs_rehash:
+                await self._records.replace_hash(account, await self._passwords.hash(password))
+        except Overloaded:
+            return
+        except StoreUnavailable as error:
+            _log.warning("account not renewed", extra={"reason": str(error)})

@@ -1,0 +1,48 @@
+"""The sign-up: it is hashed before its caller can learn whether the name is taken."""
+
+from __future__ import annotations
+
+from tollhouse.accounts.credentials.records import AccountRecords
+from tollhouse.accounts.hashing.passwords import Passwords
+from tollhouse.accounts.login_client import LoginClient
+from tollhouse.accounts.names import canonical_new
+from tollhouse.accounts.outcomes import AccountCreated, NameTaken, TooManyAttempts
+from tollhouse.accounts.rules import PasswordRules
+from tollhouse.accounts.throttling.attempts import Attempts, sign_up_takes
+from tollhouse.accounts.verbs.password_check import PasswordCheck
+from tollhouse.limits.decision import Decision
+
+
+class SignUp:
+    """Creates accounts."""
+
+    def __init__(
+        self,
+        records: AccountRecords,
+        check: PasswordCheck,
+        attempts: Attempts,
+        passwords: Passwords,
+        rules: PasswordRules,
+    ) -> None:
+        self._records = records
+        self._check = check
+        self._attempts = attempts
+        self._passwords = passwords
+        self._rules = rules
+
+    async def sign_up(
+        self, user: str, password: str, client: LoginClient
+    ) -> AccountCreated | NameTaken | TooManyAttempts:
+        """Create an account, if the limits of the client's address admit it."""
+        name = canonical_new(user)
+        encoded = self._rules.check(password, name)
+        admitted = await self._check.admit_attempt(name, sign_up_takes(client.address))
+        if isinstance(admitted, Decision):
+            return TooManyAttempts(decision=admitted)
+        attempt, found = admitted
+        try:
+            stored = await self._passwords.hash(encoded, attempt.on_begin)
+            created, durable = (False, False) if found.is_taken else await self._records.create(found, stored)
+            return AccountCreated(user=name, durable=durable) if created else NameTaken(user=name)
+        finally:
+            await self._attempts.settle(attempt)

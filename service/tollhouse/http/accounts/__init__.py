@@ -1,0 +1,1 @@
+"""Accounts over HTTP: sign-up, login and logout; `routes` has all of them."""
