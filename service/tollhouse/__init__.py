@@ -96,6 +96,7 @@ from tollhouse.sessions.verbs.global_revoker import EveryoneResult
 from tollhouse.sessions.verbs.impersonator import ImpersonationEnded, ImpersonationRefused
 from tollhouse.sessions.verbs.step_up import StepUpRefused
 from tollhouse.settings import Settings
+from tollhouse.settings.accounts import AccountSettings
 from tollhouse.settings.ai import AiSettings, ModelSettings
 from tollhouse.settings.credentials import CredentialsFunction, StoreCredentials
 from tollhouse.settings.model import CacheSettings, Dialect, LimitSettings, PolicySettings
@@ -105,6 +106,7 @@ from tollhouse.wiring import Tollhouse, load_settings, open  # noqa: A004 - `tol
 
 __all__ = [
     "AccountCreated",
+    "AccountSettings",
     "Accounts",
     "AiSettings",
     "Cache",

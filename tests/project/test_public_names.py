@@ -20,6 +20,7 @@ pytestmark = pytest.mark.project
 
 PUBLIC = (
     "AccountCreated",
+    "AccountSettings",
     "Accounts",
     "AiSettings",
     "Cache",

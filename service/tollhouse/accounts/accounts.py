@@ -21,7 +21,7 @@ from tollhouse.accounts.outcomes import (
 from tollhouse.accounts.rules import PasswordRules
 from tollhouse.accounts.throttling.attempts import Attempts
 from tollhouse.accounts.verbs.login import PasswordLogin
-from tollhouse.accounts.verbs.password_check import PasswordCheck
+from tollhouse.accounts.verbs.password_check import PasswordVerification
 from tollhouse.accounts.verbs.reauthentication import Reauthentication
 from tollhouse.accounts.verbs.sign_up import SignUp
 from tollhouse.keyring import Keyring
@@ -57,7 +57,7 @@ class Accounts:
     ) -> None:
         records = AccountRecords(store, keyring, namespace)
         self._attempts = attempts = Attempts(limiter)
-        check = PasswordCheck(records, attempts, passwords, metrics)
+        check = PasswordVerification(records, attempts, passwords, metrics)
         self._sign_up = SignUp(records, check, attempts, passwords, PasswordRules() if rules is None else rules)
         self._login = PasswordLogin(sessions, check, metrics, acr=level)
         self._reauthentication = Reauthentication(sessions, check, metrics, acr=level)

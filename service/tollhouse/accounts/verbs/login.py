@@ -8,7 +8,7 @@ from tollhouse.accounts.login_client import LoginClient
 from tollhouse.accounts.names import canonical
 from tollhouse.accounts.outcomes import LoginSucceeded, TooManyAttempts, WrongCredentials
 from tollhouse.accounts.rules import password_bytes
-from tollhouse.accounts.verbs.password_check import METHODS, PasswordCheck
+from tollhouse.accounts.verbs.password_check import METHODS, PasswordVerification
 from tollhouse.metrics import Metrics
 from tollhouse.sessions.outcomes import CapReached, Issued, SessionRefused
 from tollhouse.sessions.sessions import Sessions
@@ -18,7 +18,7 @@ from tollhouse.sessions.tokens import Token
 class PasswordLogin:
     """Begins the sessions of users whose password is right; they have the level `acr`."""
 
-    def __init__(self, sessions: Sessions, check: PasswordCheck, metrics: Metrics, *, acr: str) -> None:
+    def __init__(self, sessions: Sessions, check: PasswordVerification, metrics: Metrics, *, acr: str) -> None:
         self._sessions = sessions
         self._check = check
         self._metrics = metrics

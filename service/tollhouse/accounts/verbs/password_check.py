@@ -33,7 +33,7 @@ _Proven = TypeVar("_Proven")
 """What becomes of an attempt whose password was right."""
 
 
-class PasswordCheck:
+class PasswordVerification:
     """Charges attempts, verifies passwords, and renews accounts whose password was right."""
 
     def __init__(self, records: AccountRecords, attempts: Attempts, passwords: Passwords, metrics: Metrics) -> None:

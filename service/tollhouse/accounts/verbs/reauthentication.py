@@ -7,7 +7,7 @@ from functools import partial
 from tollhouse.accounts.login_client import LoginClient
 from tollhouse.accounts.outcomes import PasswordConfirmed, TooManyAttempts, WrongCredentials
 from tollhouse.accounts.rules import password_bytes
-from tollhouse.accounts.verbs.password_check import METHODS, PasswordCheck
+from tollhouse.accounts.verbs.password_check import METHODS, PasswordVerification
 from tollhouse.metrics import Metrics
 from tollhouse.sessions.outcomes import Rotation
 from tollhouse.sessions.sessions import Sessions
@@ -18,7 +18,7 @@ from tollhouse.sessions.verbs.step_up import StepUpRefused
 class Reauthentication:
     """Steps sessions up whose user's password is right, to the level `acr`."""
 
-    def __init__(self, sessions: Sessions, check: PasswordCheck, metrics: Metrics, *, acr: str) -> None:
+    def __init__(self, sessions: Sessions, check: PasswordVerification, metrics: Metrics, *, acr: str) -> None:
         self._sessions = sessions
         self._check = check
         self._metrics = metrics

@@ -9,7 +9,7 @@ from tollhouse.accounts.names import canonical_new
 from tollhouse.accounts.outcomes import AccountCreated, NameTaken, TooManyAttempts
 from tollhouse.accounts.rules import PasswordRules
 from tollhouse.accounts.throttling.attempts import Attempts, sign_up_takes
-from tollhouse.accounts.verbs.password_check import PasswordCheck
+from tollhouse.accounts.verbs.password_check import PasswordVerification
 from tollhouse.limits.decision import Decision
 
 
@@ -19,7 +19,7 @@ class SignUp:
     def __init__(
         self,
         records: AccountRecords,
-        check: PasswordCheck,
+        check: PasswordVerification,
         attempts: Attempts,
         passwords: Passwords,
         rules: PasswordRules,
