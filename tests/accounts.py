@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from tollhouse.accounts.accounts import Accounts
+from tollhouse.accounts.credentials.redis_credentials import RedisCredentials
 from tollhouse.accounts.hashing.argon2id import Profile
 from tollhouse.accounts.hashing.passwords import Passwords
+from tollhouse.keys import UNNAMED
 from tollhouse.limits.limiter import Limiter
 from tollhouse.limits.policy.catalog import BUILT_IN
 from tollhouse.sessions.policies import SessionPolicy
@@ -25,6 +27,11 @@ POLICIES = {
 ROTATED_SECRET = b"the next secret, also 32 bytes or more"
 
 
+def record(user, phc, key_id, *, revision="r1", pending_ms=0):
+    """Return the arguments of `accounts/create`."""
+    return [user, phc, key_id, 7, 0, revision, "", pending_ms]
+
+
 class Setup:
     """Accounts over the stores of a world, and the objects that a specification inspects."""
 
@@ -35,7 +42,14 @@ class Setup:
         self.sessions = Sessions(stores.sessions, keyring, world.metrics, POLICIES)
         self.limiter = limiter or Limiter(stores.limits, BUILT_IN, keyring, world.metrics)
         self.passwords = Passwords(keyring, world.metrics, profile=profile, pool=pool)
-        self.accounts = Accounts(stores.accounts, self.sessions, self.limiter, self.passwords, keyring, world.metrics)
+        self.credentials = RedisCredentials(stores.accounts, keyring, world.metrics, UNNAMED)
+        self.clock = lambda: world.now_ms
+        self.accounts = self.accounts_with()
+
+    def accounts_with(self, **options):
+        """Return accounts that have other options than the defaults."""
+        given = (self.credentials, self.sessions, self.limiter, self.passwords, self.metrics)
+        return Accounts(*given, wall_ms=self.clock, **options)
 
     async def sign_up(self, user, password=RIGHT, address=HERE):
         return await self.accounts.sign_up(user, password, address=address)

@@ -8,6 +8,7 @@ from tollhouse.accounts.login_client import LoginClient
 from tollhouse.accounts.names import canonical
 from tollhouse.accounts.outcomes import LoginSucceeded, TooManyAttempts, WrongCredentials
 from tollhouse.accounts.rules import password_bytes
+from tollhouse.accounts.verbs.login_sessions import LoginSessions
 from tollhouse.accounts.verbs.password_check import METHODS, PasswordVerification
 from tollhouse.metrics import Metrics
 from tollhouse.sessions.outcomes import CapReached, Issued, SessionRefused
@@ -18,8 +19,11 @@ from tollhouse.sessions.tokens import Token
 class PasswordLogin:
     """Begins the sessions of users whose password is right; they have the level `acr`."""
 
-    def __init__(self, sessions: Sessions, check: PasswordVerification, metrics: Metrics, *, acr: str) -> None:
+    def __init__(
+        self, sessions: Sessions, check: PasswordVerification, logins: LoginSessions, metrics: Metrics, *, acr: str
+    ) -> None:
         self._sessions = sessions
+        self._logins = logins
         self._check = check
         self._metrics = metrics
         self._acr = acr
@@ -39,15 +43,14 @@ class PasswordLogin:
         name, encoded = canonical(user), password_bytes(password)
         self._sessions.check(name, policy=policy, device=device)
         chosen = partial(self._sessions.create, name, policy=policy, device=device, replaces=replaces, carry=carry)
-        begin = partial(chosen, acr=self._acr, amr=METHODS)
-        issued = await self._check.with_password(name, encoded, client, begin)
+        create = partial(chosen, acr=self._acr, amr=METHODS)
+        issued = await self._check.with_password(
+            name, encoded, client, lambda verified: self._logins.begin(verified, create)
+        )
         match issued:
             case Issued():
                 self._metrics.login("ok")
                 return LoginSucceeded(issued=issued)
-            case SessionRefused(reason="disabled"):
-                self._metrics.login("wrong")
-                return WrongCredentials()
             case SessionRefused() | CapReached():
                 self._metrics.login("refused")
                 return issued

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tollhouse.accounts.credentials.records import AccountRecords
+from tollhouse.accounts.credentials.credentials import CredentialStore, new_credentials
 from tollhouse.accounts.hashing.passwords import Passwords
 from tollhouse.accounts.login_client import LoginClient
 from tollhouse.accounts.names import canonical_new
@@ -10,6 +10,7 @@ from tollhouse.accounts.outcomes import AccountCreated, NameTaken, TooManyAttemp
 from tollhouse.accounts.rules import PasswordRules
 from tollhouse.accounts.throttling.attempts import Attempts, sign_up_takes
 from tollhouse.accounts.verbs.password_check import PasswordVerification
+from tollhouse.clock import UnixClock
 from tollhouse.limits.decision import Decision
 
 
@@ -18,17 +19,19 @@ class SignUp:
 
     def __init__(
         self,
-        records: AccountRecords,
+        store: CredentialStore,
         check: PasswordVerification,
         attempts: Attempts,
         passwords: Passwords,
         rules: PasswordRules,
+        wall_ms: UnixClock,
     ) -> None:
-        self._records = records
+        self._store = store
         self._check = check
         self._attempts = attempts
         self._passwords = passwords
         self._rules = rules
+        self._wall_ms = wall_ms
 
     async def sign_up(
         self, user: str, password: str, client: LoginClient
@@ -42,7 +45,8 @@ class SignUp:
         attempt, found = admitted
         try:
             stored = await self._passwords.hash(encoded, attempt.on_begin)
-            created, durable = (False, False) if found.is_taken else await self._records.create(found, stored)
-            return AccountCreated(user=name, durable=durable) if created else NameTaken(user=name)
+            new = new_credentials(name, stored, self._wall_ms())
+            written = await self._store.create(new) if found is None else None
+            return NameTaken(user=name) if written is None else AccountCreated(user=name, durable=written.durable)
         finally:
             await self._attempts.settle(attempt)

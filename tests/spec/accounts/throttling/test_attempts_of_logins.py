@@ -140,15 +140,19 @@ class RoundsOfStore:
         return reply
 
 
-LOGIN_ROUNDS = {
+BEGUN_ROUNDS = {
     1: {"accounts/load"},
     2: {"limits/take_all"},
     3: {"limits/reset", "limits/refund", "sessions/create"},
 }
+LOGIN_ROUNDS = {**BEGUN_ROUNDS, 4: {"accounts/load"}}
 
 
-async def test_a_login_waits_for_three_round_trips(world, setup):
-    """The account is loaded, both limits are taken together, and the session begins while the limits are restored."""
+async def test_a_login_waits_for_four_round_trips(world, setup):
+    """The account is loaded, the limits are taken, the session begins while they are restored, and it is looked at.
+
+    That look is what a change of the account cannot come between.
+    """
     await setup.sign_up("ada")
     rounds = Rounds(world.stores)
 
@@ -171,6 +175,7 @@ async def test_a_login_under_several_secrets_waits_for_one_round_trip_more(world
         **LOGIN_ROUNDS,
         3: {"limits/reset", "limits/refund", "sessions/status"},
         4: {"sessions/create"},
+        5: {"accounts/load"},
     }
 
 
@@ -196,7 +201,7 @@ async def test_a_right_password_restores_the_limits_though_no_session_began(worl
     with pytest.raises(StoreUnavailable):
         await Setup(world, stores=rounds).login("ada")
 
-    assert rounds.scripts == LOGIN_ROUNDS
+    assert rounds.scripts == BEGUN_ROUNDS
     assert (await setup.limiter.take("login", "account:ada", 0)).limits[0].remaining == 5
     assert (await setup.limiter.take("login-address", f"address:{HERE}", 0)).limits[0].remaining == 26
 
