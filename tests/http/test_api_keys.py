@@ -77,6 +77,25 @@ async def test_a_key_that_was_accepted_from_an_address_stays_accepted_there(both
     assert both.served.passed_on < both.documented.passed_on, "the fast path answered the takes"
 
 
+async def test_a_connection_remembers_a_credential_for_its_address_alone() -> None:
+    """A proxy sends requests of several clients over one connection: a key that one was accepted with is no pass.
+
+    An address that has sent too many wrong keys then sends the right one, as another did before and does again.
+    """
+    right = [
+        replace(RIGHT, headers=(*RIGHT.headers, (b"x-forwarded-for", client[0].encode()))).segments[0]
+        for client in (ELSEWHERE, HERE)
+    ]
+    wrong = [right[1].replace(SERVICE_KEY.encode(), b"a-guess-at-a-key-%d" % number) for number in range(GUESSES + 1)]
+    async with twins(trusted_proxies=("127.0.0.1",)) as both:
+        served, documented = await both.exchanges([right[0], *wrong, right[1], right[0]])
+
+    assert served == documented
+    statuses = [message["status"] for message in served if message["type"] == "start"]
+    assert statuses == [200, *[401] * GUESSES, 429, 429, 200]
+    assert both.documented.passed_on - both.served.passed_on == 2
+
+
 async def test_the_same_wrong_key_is_one_guess(both: Twins) -> None:
     """A client that goes on with an old key learns nothing: it is 401 for ever, and uses up no limit of its address."""
     wrong = [status((await both.answers(with_key(b"a-key-of-last-year")))[0]) for _ in range(3 * GUESSES)]

@@ -269,6 +269,7 @@ async def test_a_store_without_a_reply_is_503_with_what_became_of_the_request(
 TAKE = PLAIN.segments[0]
 BAD = replace(PLAIN, chunks=(b'{"policy":"api","key":"ada" ',)).segments[0]
 WRONG = with_key(b"authorization", b"Bearer a-guess-at-a-key").segments[0]
+IN_X_API_KEY = with_key(b"x-api-key", b"%s").segments[0]
 BATCHED = batch(ONE, ONE).segments[0]
 LIVEZ = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
 HEAD, BODY = TAKE[: TAKE.index(b"\r\n\r\n") + 4], TAKE[TAKE.index(b"\r\n\r\n") + 4 :]
@@ -291,6 +292,9 @@ BYTES: dict[str, tuple[list[bytes], int]] = {
     "a take behind another route": ([LIVEZ + TAKE], 0),
     "bad JSON between": ([TAKE, BAD, TAKE], 2),
     "a wrong key between": ([TAKE, WRONG, TAKE], 2),
+    "another header with the accepted value": ([TAKE, IN_X_API_KEY % (b"Bearer " + KEY), TAKE], 2),
+    "a key in either header": ([TAKE, IN_X_API_KEY % KEY, TAKE], 3),
+    "an accepted key and another one": ([TAKE, with_headers((b"x-api-key", KEY)).segments[0], TAKE], 2),
     "half a head behind": ([TAKE + TAKE[:60], TAKE[60:]], 2),
     "byte by byte": ([TAKE[at : at + 1] for at in range(len(TAKE))] + [TAKE], 2),
     "a body that does not end": ([TAKE[:-1]], 1),

@@ -90,7 +90,7 @@ def body_message(response: HttpResponse, kind: str = "http") -> Message:
 
 def header_lines(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
     """Return headers as HTTP/1.1 sends them."""
-    return b"".join([b"%s: %s\r\n" % header for header in headers])
+    return b"".join([name + b": " + value + b"\r\n" for name, value in headers])
 
 
 async def discard(_: Message) -> None:

@@ -6,9 +6,16 @@ in the bytes tells which (RFC 9110 10.1.1). The next request would be taken for 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from tollhouse.asgi.types import App, Message, Receive, Scope, Send
 
 _CLOSE = (b"connection", b"close")
+
+
+def expects_continue(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    """Return True if a request, with the names of its headers in lower case, expects 100 (Continue)."""
+    return any(name == b"expect" and value.lower() == b"100-continue" for name, value in headers)
 
 
 def body_or_close(app: App) -> App:

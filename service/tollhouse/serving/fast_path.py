@@ -10,10 +10,9 @@ the errors of its handlers.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, Protocol, cast
 
-from httptools import HttpRequestParser
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from tollhouse.asgi.response import header_lines
@@ -30,7 +29,7 @@ Begin = Callable[["FastExchange", RequestResponseCycle, "BaseException | None"],
 class FastRoute(Protocol):
     """Answers the requests of one target."""
 
-    def decide(self, body: bytearray) -> Any:
+    def decide(self, body: bytes) -> Any:
         """Return the outcome, or a future of it; or None to leave the request to ASGI, if nothing was done for it."""
         ...
 
@@ -39,14 +38,23 @@ class FastRoute(Protocol):
         ...
 
 
+class FastConnection(Protocol):
+    """Finds the routes of one connection."""
+
+    def route(self, method: bytes, target: bytes, fields: Mapping[bytes, bytes], scope: Scope) -> FastRoute | None:
+        """Return the route of a request with this head, or None if it is left to ASGI.
+
+        It is one of `is_plain`: no two of its headers have one name, so `fields` are all of them, and its host has no
+        unusual signs. The scope has no more than the headers and the addresses yet.
+        """
+        ...
+
+
 class FastApp(Protocol):
     """An application that answers some of its requests below ASGI."""
 
-    def fast_route(self, method: bytes, target: bytes, scope: Scope) -> FastRoute | None:
-        """Return the route of a request with this head, or None if it is left to ASGI.
-
-        The scope has no more than the headers and the addresses yet.
-        """
+    def fast_connection(self) -> FastConnection:
+        """Return what finds the routes of a new connection."""
         ...
 
 
@@ -54,7 +62,7 @@ class FastExchange:
     """One request that is answered without ASGI, in the place of uvicorn's own cycle of a request and its response."""
 
     __slots__ = (
-        *("_begin", "_line", "_protocol", "_route", "body", "disconnected", "is_deciding", "keep_alive"),
+        *("_begin", "_line", "_protocol", "_requests", "_route", "body", "disconnected", "is_deciding", "keep_alive"),
         *("response_complete", "response_started", "scope"),
     )
 
@@ -62,14 +70,15 @@ class FastExchange:
     """What uvicorn sets when there is news for the application of a request; here no task waits for it."""
 
     def __init__(
-        self, protocol: HttpToolsProtocol, route: FastRoute, scope: Scope, line: tuple[bytes, bytes], begin: Begin
+        self, requests: FastRequests, protocol: Any, route: FastRoute, line: tuple[bytes, bytes], begin: Begin
     ) -> None:
-        self._protocol = protocol
+        self._requests = requests
+        self._protocol: HttpToolsProtocol = protocol
         self._begin = begin
         self._route = route
         self._line = line
-        self.scope: Scope = scope
-        self.body = bytearray()
+        self.scope: Scope = protocol.scope
+        self.body = b""
         self.keep_alive = True
         self.disconnected = self.response_started = self.response_complete = self.is_deciding = False
 
@@ -77,17 +86,18 @@ class FastExchange:
         """Answer the request, whose body is here; an error of its route is answered by the application."""
         self.is_deciding = True  # it stays so if the route raises another error, which is a mistake of ours
         try:
-            self._decide()
+            outcome = self._route.decide(self.body)
         except TollhouseError as error:
             self._pass_on(error)
+        else:
+            if outcome is None:
+                self._pass_on()
+            else:
+                self._follow(outcome)
         self.is_deciding = False
 
-    def _decide(self) -> None:
-        outcome = self._route.decide(self.body)
-        if outcome is None:
-            self._pass_on()
-            return
-        self.body = bytearray()  # this object is kept while the connection is idle
+    def _follow(self, outcome: Any) -> None:
+        self.body = b""  # this object is kept while the connection is idle
         if isinstance(outcome, asyncio.Future):
             future = cast("asyncio.Task[Any]", outcome)  # uvicorn waits for it, and may cancel it, as for a task
             self._protocol.tasks.add(future)
@@ -114,7 +124,7 @@ class FastExchange:
         protocol = self._protocol
         try:
             status, lines, body = self._route.respond(outcome)
-            first = header_lines(protocol.server_state.default_headers)
+            first = self._requests.default_lines(protocol.server_state.default_headers)
             last = b"\r\n" if self.keep_alive else _LAST
             protocol.transport.write(b"".join((status_line(status), first, lines, last, body)))
             self.response_started = self.response_complete = True
@@ -143,7 +153,7 @@ class FastExchange:
             keep_alive=self.keep_alive,
             on_response=protocol.on_response_complete,
         )
-        cycle.body, cycle.more_body, cycle.disconnected = self.body, more_body, self.disconnected
+        cycle.body, cycle.more_body, cycle.disconnected = bytearray(self.body), more_body, self.disconnected
         if not more_body:
             cycle.message_event.set()
         self._begin(self, cycle, error)
@@ -153,19 +163,28 @@ class FastRequests:
     """The requests of one connection that its application answers below ASGI; at most `WAITING_MAX` of a segment.
 
     Many that need no store would be answered at once, while other connections wait. `arriving` is the one whose body
-    arrives.
+    arrives, and `begun` how many of the segment have begun.
     """
 
-    __slots__ = ("_app", "_begun", "arriving")
+    __slots__ = ("_connection", "_default_headers", "_default_lines", "arriving", "begun")
 
     def __init__(self, app: object) -> None:
-        self._app = cast("FastApp | None", app if hasattr(app, "fast_route") else None)
-        self._begun = 0
+        fast = cast("FastApp | None", app if hasattr(app, "fast_connection") else None)
+        self._connection = None if fast is None else fast.fast_connection()
+        self._default_headers: object = None
+        self._default_lines = b""
+        self.begun = 0
         self.arriving: FastExchange | None = None
 
     def end(self) -> None:
         """Leave all later requests to ASGI."""
-        self._app = None
+        self._connection = None
+
+    def default_lines(self, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+        """Return the lines of the headers that uvicorn gives to all responses; it makes them anew once a second."""
+        if headers is not self._default_headers:
+            self._default_headers, self._default_lines = headers, header_lines(headers)
+        return self._default_lines
 
     def leave_to_asgi(self) -> None:
         """Begin the request whose body arrives as uvicorn would have."""
@@ -173,22 +192,19 @@ class FastRequests:
         if arriving is not None:
             arriving.leave_to_asgi()
 
-    def on_segment(self) -> None:
-        """Note that a segment is about to be parsed."""
-        self._begun = 0
-
-    def begin(self, protocol: HttpToolsProtocol, begin: Begin) -> FastExchange | None:
+    def begin(self, protocol: Any, fields: Mapping[bytes, bytes], begin: Begin) -> FastExchange | None:
         """Return the exchange for the request whose head the protocol has just read; None if it is left to ASGI."""
-        app = self._app
-        if app is None or protocol.expect_100_continue or protocol.flow.write_paused or self._begun >= WAITING_MAX:
+        connection = self._connection
+        if connection is None or self.begun >= WAITING_MAX:
             return None
-        scope, parser = cast("Scope", protocol.scope), cast("HttpRequestParser", protocol.parser)
-        line = parser.get_method(), protocol.url
-        route = app.fast_route(*line, scope)
+        if protocol.expect_100_continue or protocol.flow.write_paused:
+            return None
+        line = method, target = protocol.parser.get_method(), protocol.url
+        route = connection.route(method, target, fields, protocol.scope)
         if route is None:
             return None
-        self._begun += 1
-        self.arriving = exchange = FastExchange(protocol, route, scope, line, begin)
+        self.begun += 1
+        self.arriving = exchange = FastExchange(self, protocol, route, line, begin)
         return exchange
 
     def arrived(self) -> FastExchange | None:

@@ -14,7 +14,7 @@ sent, and no byte of a body can begin a request.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Final, cast
 
@@ -26,19 +26,20 @@ from tollhouse.serving.refusal import Refusal, malformed, not_implemented
 _READ: Final = frozenset({b"host", b"transfer-encoding"})
 _HOST: Final = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[\w.~!$&'()*+,;=%-]*)(?::[0-9]*)?", re.ASCII)
 """`uri-host [ ":" port ]` of RFC 9110; empty if the target has no authority."""
+_PLAIN_HOST: Final = re.compile(rb"[0-9A-Za-z.:\[\]-]*")
 _ABSOLUTE: Final = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://([^/?#]*)")
 _HOSTS_KEPT: Final = 64
 _VERSIONS: Final = ("1.1", "1.0")
 
 
-def is_plain(target: bytes, headers: Iterable[tuple[bytes, bytes]]) -> bool:
+def is_plain(target: bytes, fields: Mapping[bytes, bytes]) -> bool:
     """Return True if `head_refusal` has nothing to say of a request of HTTP/1.1 with these, as of nearly all.
 
-    Names of headers are in lower case here and below.
+    The fields are headers of which no two have one name. Names are in lower case here and below. The host is a name or
+    an address, without the signs that a host may have and none has.
     """
-    read = [header for header in headers if header[0] in _READ]
     has_path = target[:1] == b"/" and b"#" not in target
-    return has_path and len(read) == 1 and read[0][0] == b"host" and _is_host(read[0][1])
+    return has_path and b"transfer-encoding" not in fields and _is_plain_host(fields.get(b"host"))
 
 
 def head_refusal(method: bytes, target: bytes, version: str, headers: Iterable[tuple[bytes, bytes]]) -> Refusal | None:
@@ -106,8 +107,12 @@ def _coding_refusal(codings: Sequence[bytes], version: str) -> Refusal | None:
 
 
 @lru_cache(maxsize=_HOSTS_KEPT)
-def _is_host(value: bytes) -> bool:
+def _is_plain_host(value: bytes | None) -> bool:
     """Return True if it is one; a service has few names, so most answers are remembered."""
+    return value is not None and _PLAIN_HOST.fullmatch(value) is not None and _is_host(value)
+
+
+def _is_host(value: bytes) -> bool:
     return _HOST.fullmatch(value) is not None
 
 

@@ -16,7 +16,7 @@ thousand. So few may wait, and nothing is read while more than one does.
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Final, cast
+from typing import Any, cast
 
 import uvicorn
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
@@ -28,15 +28,13 @@ from tollhouse.asgi.response import HttpResponse
 from tollhouse.asgi.types import App, Scope
 from tollhouse.serving.bounds import WAITING_MAX, HttpBounds, MessageSize
 from tollhouse.serving.deadlines import Doing, Stopwatch, Timeouts
-from tollhouse.serving.expectation import body_or_close
+from tollhouse.serving.expectation import body_or_close, expects_continue
 from tollhouse.serving.fast_path import FastExchange, FastRequests, failing
-from tollhouse.serving.framing import head_refusal, ignore_offer, is_plain, version_refusal
+from tollhouse.serving.framing import head_refusal, ignore_offer, is_plain
 from tollhouse.serving.joined_writes import JoinedWrites
 from tollhouse.serving.overload import ONE_REQUEST_EACH, ONE_REQUEST_MS, OVERLOADED, liveness_only
 from tollhouse.serving.refusal import Refusal, Refused, head_too_large, last_response_bytes, malformed, too_slow
 from tollhouse.serving.sweep import Sweep
-
-_NOTED: Final = frozenset({b"connection", b"expect"})
 
 
 class BoundedHttp(HttpToolsProtocol):
@@ -46,6 +44,8 @@ class BoundedHttp(HttpToolsProtocol):
     """
 
     parser: HttpRequestParser
+    scope: Any
+    cycle: Any
     url = b""
     _idle = True
     _head_open = False
@@ -102,7 +102,7 @@ class BoundedHttp(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Feed the parser, then count the bytes of a message that is not complete."""
         was_idle, was_head, messages, size = self._idle, self._head_open, self._messages, self._size
-        self._fast.on_segment()
+        self._fast.begun = 0
         size.on_segment(len(data))
         try:
             try:
@@ -139,26 +139,26 @@ class BoundedHttp(HttpToolsProtocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header, without the whitespace around its value; drop a trailer, and stop the parser at the bound."""
         if self._head_open:
-            name, value = name.lower(), value.rstrip(b" \t")
-            if name in _NOTED:
-                self._note(name, value)
-            self.headers.append((name, value))
+            self.headers.append((name.lower(), value.rstrip(b" \t")))
         elif self._size.is_trailer_too_long(name, value):
             self._stop(head_too_large(self._bounds.head_bytes))
 
     def on_headers_complete(self) -> None:
         """Start the request, whose body follows; a head with an offer to upgrade is left to `ignore_offer`."""
-        parser = self.parser
-        if self._size.is_head_too_long(self.url, self.headers):
+        parser, headers = self.parser, self.headers
+        if self._size.is_head_too_long(self.url, headers):
             self._stop(head_too_large(self._bounds.head_bytes))
-        version, offers = parser.get_http_version(), parser.should_upgrade()
-        is_usual = not offers and parser.should_keep_alive() and is_plain(self.url, self.headers)
+        fields, version, offers = dict(headers), parser.get_http_version(), parser.should_upgrade()
+        is_usual = version == "1.1" and not offers and parser.should_keep_alive()
+        is_usual = is_usual and len(fields) == len(headers) and is_plain(self.url, fields)
         if not is_usual:
-            refusal = head_refusal(parser.get_method(), self.url, version, self.headers)
+            refusal = head_refusal(parser.get_method(), self.url, version, headers)
             if refusal is not None:
                 self._stop(refusal)
+        if b"expect" in fields:
+            self.expect_100_continue = expects_continue(headers)
         if not offers:
-            if not (is_usual and version == "1.1" and self._is_fast()):
+            if not (is_usual and self._is_fast(fields)):
                 self._begin(version)
             self._head_open = False
 
@@ -218,7 +218,7 @@ class BoundedHttp(HttpToolsProtocol):
 
     def _due(self) -> RequestResponseCycle | FastExchange | None:
         """Return the newest request if its response is not complete."""
-        cycle = cast("RequestResponseCycle | FastExchange | None", self.cycle)
+        cycle = self.cycle
         return None if cycle is None or cycle.response_complete else cycle
 
     def _refuse_connection(self, above: int) -> None:
@@ -232,13 +232,16 @@ class BoundedHttp(HttpToolsProtocol):
         self._one_request = True
         self._stopwatch = Stopwatch(Timeouts(head_ms=ONE_REQUEST_MS, body_ms=ONE_REQUEST_MS, idle_ms=ONE_REQUEST_MS))
 
-    def _is_fast(self) -> bool:
+    def _is_fast(self, fields: dict[bytes, bytes]) -> bool:
         """Begin the request on the fast path and return True, if it may be answered there now."""
-        exchange = None if self._due() is not None else self._fast.begin(self, self._begin_passed_on)
-        if exchange is not None:
-            self._served = exchange
-            self.cycle = cast("RequestResponseCycle", exchange)  # as far as uvicorn uses it
-        return exchange is not None
+        cycle = self.cycle
+        if cycle is not None and not cycle.response_complete:
+            return False
+        exchange = self._fast.begin(self, fields, self._begin_passed_on)
+        if exchange is None:
+            return False
+        self._served = self.cycle = exchange  # as far as uvicorn uses a cycle
+        return True
 
     def _begin_passed_on(
         self, exchange: FastExchange, cycle: RequestResponseCycle, error: BaseException | None
@@ -249,15 +252,6 @@ class BoundedHttp(HttpToolsProtocol):
             self.cycle = cycle
         self._served = cycle
         self._start_asgi_task(cycle, cast("Any", app if error is None else failing(app, error)))
-
-    def _note(self, name: bytes, value: bytes) -> None:
-        """Keep an expectation; refuse a version that no other check sees, as its connection is kept by this header."""
-        if name == b"expect":
-            self.expect_100_continue = self.expect_100_continue or value.lower() == b"100-continue"
-            return
-        refusal = version_refusal(self.parser.get_http_version())
-        if refusal is not None:
-            self._stop(refusal)
 
     def _begin(self, version: str) -> None:
         app = cast("App", self.app)  # type: ignore[reportUnknownMemberType] - uvicorn types it loosely

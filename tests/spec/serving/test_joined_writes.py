@@ -170,10 +170,13 @@ async def test_a_mistake_of_ours_is_no_mistake_of_the_client() -> None:
     class Mistaken:
         async def __call__(self, *_: object) -> None: ...
 
-        def fast_route(self, *_: object) -> Mistaken:
+        def fast_connection(self) -> Mistaken:
             return self
 
-        def decide(self, _: bytearray) -> None:
+        def route(self, *_: object) -> Mistaken:
+            return self
+
+        def decide(self, _: bytes) -> None:
             raise ZeroDivisionError
 
     config = ServingConfig(Mistaken, settings_at("fake://"))

@@ -70,7 +70,8 @@ class RateLimitFields:
         force, by name; they tell bursts and leases from windows.
         """
         decisions = outcome.decisions if isinstance(outcome, TakeAllResult) else (outcome,)
-        return [*self.status([*also, *decisions], policies), *retry_after(outcome.retry_after_ms)]
+        fields = self.status((*also, *decisions) if also else decisions, policies)
+        return fields if outcome.retry_after_ms is None else [*fields, *retry_after(outcome.retry_after_ms)]
 
     def status(self, decisions: Sequence[Decision], policies: Mapping[str, Policy] = _NONE) -> Headers:
         """Return the fields that say how much is left, without Retry-After. Every limited response waits for this."""

@@ -10,15 +10,15 @@ functions from decisions to responses.
 from __future__ import annotations
 
 import asyncio
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
+from hmac import compare_digest
 from typing import Any, Final
 
 from msgspec import MsgspecError, Struct
 from msgspec.json import Decoder
 
-from tollhouse.asgi.client_address import clients_of
+from tollhouse.asgi.client_address import ClientAddresses, clients_of
 from tollhouse.asgi.credentials import api_key
 from tollhouse.asgi.response import NO_STORE, HttpResponse, header_lines, start_message
 from tollhouse.asgi.types import App, Receive, Scope, Send
@@ -33,7 +33,6 @@ from tollhouse.wiring import Tollhouse
 _JSON: Final = frozenset({JSON.encode(), f"{JSON}; charset=utf-8".encode()})
 _APP_HEADERS: Final = frozenset({b"cookie", b"origin", b"sec-fetch-site", b"transfer-encoding"})
 """A request with one of these is left to the application's rules for sessions, origins and streams."""
-_HOST: Final = re.compile(rb"[0-9A-Za-z.:\[\]-]*")
 _BODY_BYTES_MAX: Final = 65_536
 """A longer body is left to the application, which lets the server read it no faster than it is used."""
 _LENGTH_DIGITS_MAX: Final = 9
@@ -46,7 +45,7 @@ class TakeRoute(Struct, frozen=True, kw_only=True):
     submit: Callable[[Any], Any]
     answer: Callable[[Any], HttpResponse]
 
-    def decide(self, body: bytearray) -> Any:
+    def decide(self, body: bytes) -> Any:
         """Return the outcome or its future; None if the body is not what the decoder expects."""
         try:
             decoded = self.decoder.decode(body)
@@ -57,17 +56,17 @@ class TakeRoute(Struct, frozen=True, kw_only=True):
     def respond(self, outcome: Any) -> tuple[int, bytes, bytes]:
         """Return the response with the headers that every response of the service has."""
         answer = self.answer(outcome)
-        ending = _ending(answer.media_type, is_marked=NO_STORE in answer.headers)
+        ending = _ending(answer.media_type, answer.headers.count(NO_STORE))
         return answer.status, header_lines(answer.headers) + ending % len(answer.body), answer.body
 
 
 @cache
-def _ending(media_type: str, *, is_marked: bool) -> bytes:
+def _ending(media_type: str, marks: int) -> bytes:
     """Return the header lines behind those of an outcome, as a template whose one field is the length of the body.
 
-    The outcome may be marked already as one that no cache stores.
+    The outcome may be marked already as one that no cache stores: `marks` is 1 then, else 0.
     """
-    own = [NO_STORE] if is_marked else []
+    own = [NO_STORE] * marks
     headers = start_message(HttpResponse(body=b"", headers=own, media_type=media_type))["headers"]
     complete_headers(headers, reads_credentials=True)
     written = [(name, value.replace(b"%", b"%%")) for name, value in headers[len(own) :]]
@@ -106,29 +105,55 @@ class FastPath:
             if scope["type"] != "http" or not await answer_stopped(send):
                 raise
 
-    def fast_route(self, method: bytes, target: bytes, scope: Scope) -> TakeRoute | None:
+    def fast_connection(self) -> TakeConnection:
+        """Return what finds the routes of a new connection."""
+        return TakeConnection(self._routes, self._keys, self._clients, self._body_bytes)
+
+
+class TakeConnection:
+    """Finds the routes of one connection, which remembers the credential that it was accepted with.
+
+    Clients send the same one with each request of a connection, and to check it anew costs as much as the decision.
+    """
+
+    __slots__ = ("_accepted", "_accepted_from", "_body_bytes", "_clients", "_keys", "_routes")
+
+    def __init__(
+        self, routes: Mapping[bytes, TakeRoute], keys: ApiKeys, clients: ClientAddresses, body_bytes: int
+    ) -> None:
+        self._routes = routes
+        self._keys = keys
+        self._clients = clients
+        self._body_bytes = body_bytes
+        self._accepted = b""
+        self._accepted_from: tuple[bytes, str] | None = None
+
+    def route(self, method: bytes, target: bytes, fields: Mapping[bytes, bytes], scope: Scope) -> TakeRoute | None:
         """Return the route of a request that no rule of the application could refuse or change; else None."""
         route = self._routes.get(target)
-        if route is None or method != b"POST" or scope["root_path"]:
+        if route is None or method != b"POST" or scope["root_path"] or not _APP_HEADERS.isdisjoint(fields):
             return None
-        given = scope["headers"]
-        headers: dict[bytes, bytes] = dict(given)
-        if len(headers) != len(given) or not _APP_HEADERS.isdisjoint(headers):
-            return None
-        length = headers.get(b"content-length", b"")
+        length = fields.get(b"content-length", b"")
         is_plain = (
-            headers.get(b"content-type") in _JSON
+            fields.get(b"content-type") in _JSON
             and length.isdigit()
             and len(length) <= _LENGTH_DIGITS_MAX
             and int(length) <= self._body_bytes
-            and _HOST.fullmatch(headers.get(b"host", b"")) is not None
-            and self._is_authorized(headers, scope)
+            and self._is_authorized(fields, scope)
         )
         return route if is_plain else None
 
-    def _is_authorized(self, headers: dict[bytes, bytes], scope: Scope) -> bool:
-        x_api_key, authorization = headers.get(b"x-api-key"), headers.get(b"authorization")
-        if x_api_key is not None and authorization is not None:
+    def _is_authorized(self, fields: Mapping[bytes, bytes], scope: Scope) -> bool:
+        name = b"authorization" if b"authorization" in fields else b"x-api-key"
+        given = fields.get(name, b"")
+        if name == b"authorization" and b"x-api-key" in fields:
             return False
-        key = api_key((x_api_key or b"").decode("latin-1"), (authorization or b"").decode("latin-1"))
-        return bool(key) and "service" in self._keys.accepted_roles(key, self._clients.client_of(scope))
+        address = self._clients.client_of(scope)
+        if (name, address) == self._accepted_from and compare_digest(self._accepted, given):
+            return True
+        text = given.decode("latin-1")
+        key = api_key("", text) if name == b"authorization" else api_key(text, "")
+        if not key or "service" not in self._keys.accepted_roles(key, address):
+            return False
+        self._accepted, self._accepted_from = given, (name, address)
+        return True
