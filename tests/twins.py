@@ -14,6 +14,7 @@ from tollhouse.limits.algorithms.counters import Counter, CounterId, Hold, Subje
 from tollhouse.limits.algorithms.evaluate import FULL, LimitStatus, Verdict
 from tollhouse.limits.algorithms.take_all import JointVerdict
 from tollhouse.limits.policy.policy import Algorithm, Policy
+from tollhouse.limits.wire.compiled_policy import compile_policies
 
 _STATE = re.compile(
     r"TH1;(?P<holds>(?:hold/[\w-]+=\d+,\d+,\d+;)*)(?P<heads>(?:[a-z\d/-]+=\d+;)*)(?P<totals>(?:\d+;)*)"
@@ -39,7 +40,14 @@ def numbers(policy: Policy) -> list[str | int]:
 
 
 async def take(world: StoreWorld, takes: Sequence[tuple[str, Policy, int]], script: str = "limits/take") -> list[int]:
-    """Run a script that takes over many keys; each take is a key, a policy and a cost."""
+    """Run a script that takes over many keys; each take is a key, a policy and a cost.
+
+    A take that is alone runs as a process sends it, which may be by limits/take_one.
+    """
+    if script == "limits/take" and len(takes) == 1:
+        ((key, policy, cost),) = takes
+        script, args = compile_policies({policy.name: policy}, 1)[policy.name].solo_call(cost)
+        return await world.stores.limits.run(script, [key], args)
     policies = list(dict.fromkeys(policy for _, policy, _ in takes))
     args: list[str | int] = [len(policies)]
     for policy in policies:
@@ -55,8 +63,8 @@ async def ask(world: StoreWorld, script: str, key: str, policy: Policy, *before:
 
 
 def answer(reply: Sequence[int], policies: Sequence[Policy]) -> Answer:
-    """Decode a reply of limits/take or limits/peek."""
-    foreign, discarded, *rest = reply
+    """Decode a reply of limits/take, limits/take_one or limits/peek."""
+    foreign, discarded, *rest = reply if len(reply) > 1 else (0, 0, *reply)
     left = iter(rest)
     verdicts = tuple(_verdict(policy, left) for policy in policies)
     assert not list(left)
@@ -157,7 +165,10 @@ def _hold(name: str, units: str, made_ms: str, held_ms: str) -> Hold:
 
 
 def _verdict(policy: Policy, left: Iterator[int]) -> Verdict:
-    refused_by, retry_after_ms = next(left), next(left)
+    refused_by = next(left)
+    if refused_by < FULL:  # one number says it all
+        return Verdict(refused_by=None, retry_after_ms=None, statuses=_packed(policy, refused_by))
+    retry_after_ms = next(left)
     assert retry_after_ms != 0 if refused_by else retry_after_ms == 0
     position = FULL if refused_by == -1 else refused_by - 1
     return Verdict(
@@ -165,6 +176,12 @@ def _verdict(policy: Policy, left: Iterator[int]) -> Verdict:
         retry_after_ms=retry_after_ms if refused_by and retry_after_ms > 0 else None,
         statuses=statuses(left, policy),
     )
+
+
+def _packed(policy: Policy, number: int) -> tuple[LimitStatus, ...]:
+    (limit,) = policy.limits
+    remaining, reset_after_ms = divmod(-number, 2 * (limit.window_ms + 1))
+    return (LimitStatus(remaining=remaining, reset_after_ms=reset_after_ms),)
 
 
 def _ring(name: CounterId) -> int:

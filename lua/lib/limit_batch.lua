@@ -1,54 +1,55 @@
 -- lib/limit_batch.lua: decide the takes of a call one after the other, and return the reply; equal keys share a state.
 --
--- `text` is the state of the only take if it is not common. `latest` has what this call made of states: the text, or true
--- if it has to be read again. If there is one policy with one window, `digits_of` has the number that was written,
--- and equal keys need not be read again. `uncommon`, a function before this one, makes the function for other takes than
--- common ones; it returns the text afterwards.
-local function limit_batch(keys, args, policies, now_ms, text)
-  local reply = {0, 0, 0, 0, 0, 0}
-  if text then
-    uncommon()(keys[1], limit_plan(args, 3, now_ms), text, args[#args] + 0, now_ms, reply, 2)
-    return reply
-  end
-
-  local plans, latest, digits_of, at, size, decide = {}, {}, {}, 3, 2, nil
-  for policy = 1, policies do plans[policy], at = limit_plan(args, at, now_ms) end
-  local sub, values, is_one = string.sub, redis.call('MGET', unpack(keys)), policies == 1 and plans[1].windows == 1
+-- The takes are from `args[at]` on. If there is one for each key, equal ones are possible: then `latest` has what this
+-- call made of states: the text, or true if it has to be read again. If there is one policy with one window, `digits_of`
+-- has the number that was written, and equal keys need not be read again. `uncommon`, a function before this one, makes
+-- the function for other takes than common ones; it returns the text afterwards.
+local function limit_batch(keys, args, plans, at, now_ms)
+  local call, sub, latest, digits_of, reply, size, decide = redis.call, string.sub, {}, {}, {0, 0}, 2, nil
+  local values, is_one, each = call('MGET', unpack(keys)), #plans == 1 and plans[1].windows == 1, at + 1 < #args
+  local plan, cost, bytes, windows, head, step = nil, 0, 0, 0, '', nil
   for i = 1, #keys do
-    local key, plan, cost = keys[i], plans[args[at] + 0], args[at + 1] + 0
-    local value, bytes, windows, head, digits = latest[key] or values[i], plan.bytes, plan.windows, plan.head, nil
-    local known = digits_of[key]
-    if value == true then value = redis.call('GET', key) end
+    local key, value, known, digits, left = keys[i], values[i], nil, nil, 0
+    if each or i == 1 then
+      plan, cost, at = plans[args[at] + 0], args[at + 1] + 0, at + 2
+      bytes, windows, head, step = plan.bytes, plan.windows, plan.head, plan.step
+    end
+    if each then
+      known, value = digits_of[key], latest[key] or value
+      if value == true then value = call('GET', key) end
+    end
     if known or value and sub(value, 1, bytes) == head then
       digits = ''
       for w = 1, windows do
         local number = known or tonumber(sub(value, bytes + 16 * w - 15, bytes + 16 * w)) or 0
-        local left = plan[6 * w - 4] - number
+        left = plan[6 * w - 4] - number
         if not (left >= cost and left < plan[6 * w - 5]) then
           digits = nil
           break
         end
-        digits = windows == 1 and number + cost or digits .. string.format('%d', number + cost)
-        reply[size + 2 * w + 1], reply[size + 2 * w + 2] = left - cost, plan[6 * w - 3]
+        digits, left = windows == 1 and number + cost or digits .. string.format('%d', number + cost), left - cost
+        if not step then reply[size + 2 * w + 1], reply[size + 2 * w + 2] = left, plan[6 * w - 3] end
       end
     end
     if not digits then
       decide, digits_of[key] = decide or uncommon(), nil
-      if known then value = redis.call('GET', key) end
+      if known then value = call('GET', key) end
       latest[key] = decide(key, plan, value, cost, now_ms, reply, size)
+      size = size + 2 + 2 * windows
     else
-      reply[size + 1], reply[size + 2] = 0, 0
-      if cost > 0 then
-        if #value > 50 then
-          redis.call('SETRANGE', key, bytes, digits)
-        else
-          digits = windows == 1 and string.format('%d', digits) or digits
-          redis.call('SET', key, head .. digits .. sub(value, bytes + 16 * windows + 1), 'KEEPTTL')
-        end
-        if is_one then digits_of[key] = digits + 0 else latest[key] = true end
+      if cost > 0 and #value > 50 then
+        call('SETRANGE', key, bytes, digits)
+      elseif cost > 0 then
+        digits = windows == 1 and string.format('%d', digits) or digits
+        call('SET', key, head .. digits .. sub(value, bytes + 16 * windows + 1), 'KEEPTTL')
+      end
+      if is_one and each then digits_of[key] = digits + 0 elseif each then latest[key] = true end
+      if step then
+        reply[size + 1], size = -left * step - plan[3], size + 1
+      else
+        reply[size + 1], reply[size + 2], size = 0, 0, size + 2 + 2 * windows
       end
     end
-    at, size = at + 2, size + 2 + 2 * windows
   end
   return reply
 end

@@ -3,11 +3,12 @@
 -- For each window the plan has its limit, the digits of its present slot when that is reached, the ms until the slot is
 -- released, its index, its span and its slots. A take is common if the state begins with `head`, so that it has the same
 -- windows, and no slot has ended. gcra and sliding-window-counter have no head: what they count changes every moment.
+-- `step` is what multiplies the remaining units in a reply of one number, if all replies fit one.
 local function limit_plan(args, at, now_ms)
   local algorithm, windows = args[at], args[at + 1] + 0
   local plan = {
     0, 0, 0, 0, 0, 0,
-    algorithm = algorithm, windows = windows, args = args, at = at + 2, head = false, bytes = 0,
+    algorithm = algorithm, windows = windows, args = args, at = at + 2, head = false, bytes = 0, step = false,
   }
   at = at + 2
   if algorithm == 'gcra' or algorithm == 'sliding-window-counter' then return plan, at + 3 * windows end
@@ -24,6 +25,8 @@ local function limit_plan(args, at, now_ms)
     plan[w + 3], plan[w + 4], plan[w + 5] = now_index, span, slots_per_window
     head, at = head .. name, at + 3
   end
+  local step = 2 * (args[at - 2] + 1)
+  if windows == 1 and plan[1] * step < 9007199254740992 then plan.step = step end
   plan.head, plan.bytes = head, #head
   return plan, at
 end

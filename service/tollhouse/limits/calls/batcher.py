@@ -26,13 +26,13 @@ from collections import deque
 from collections.abc import Generator, Sequence
 from contextvars import Context
 from types import coroutine
-from typing import Final, cast
+from typing import Final
 
 from tollhouse.errors import ScriptFailed, StoreRefused, StoreUnavailable
 from tollhouse.limits.calls.calls import Calls
 from tollhouse.limits.calls.quota_calls import QuotaCalls
 from tollhouse.limits.decision import Decision
-from tollhouse.limits.wire.compiled_policy import CompiledPolicy
+from tollhouse.limits.wire.compiled_policy import TAKE, CompiledPolicy
 from tollhouse.limits.wire.reply import FIRST_DECISION, decision_length
 from tollhouse.limits.wire.request import TakeRequest
 from tollhouse.runtime.home_loop import HomeLoop, running_loop
@@ -91,15 +91,15 @@ class Batcher:
         self._solo_calls += 1
         sent_ms = self._clock()
         try:
-            reply = await self._store.run("limits/take", (request.state_key,), _solo_arguments(request))
+            script, args = request.compiled.solo_call(request.cost)
+            reply = await self._store.run(script, (request.state_key,), args)
         except StoreUnavailable:
             return self._decider.on_outage(request)
         finally:
             self._solo_calls -= 1
             if self._queue:
                 self._ensure_sender()
-        self._decider.on_reply(reply)
-        return self._decider.decide(request, reply, FIRST_DECISION, sent_ms)
+        return self._decider.decide_alone(request, reply, sent_ms)
 
     def submit(self, request: TakeRequest) -> asyncio.Future[Decision]:
         """Queue one take among others, and return the future of its decision; `take` has the rules."""
@@ -171,13 +171,13 @@ class Batcher:
         return batch
 
     async def _call(self, batch: Sequence[_Queued]) -> None:
-        keys, args = encode_takes([one for request, _, _ in batch for one in (request, *request.shadows)])
+        keys, args = _encode_batch([one for request, _, _ in batch for one in (request, *request.shadows)])
         sent_ms, since_ms = self._clock(), batch[0][2]
         try:
             if since_ms == _AT_ONCE:
-                reply = await self._store.run("limits/take", keys, args)
+                reply = await self._store.run(TAKE, keys, args)
             else:
-                reply = await self._store.run("limits/take", keys, args, waited_ms=sent_ms - since_ms)
+                reply = await self._store.run(TAKE, keys, args, waited_ms=sent_ms - since_ms)
         except StoreUnavailable:
             for request, future, _ in batch:
                 decision = self._decider.on_outage(request)
@@ -206,10 +206,10 @@ class Batcher:
                 future.set_result(decision)
             if request.compiled is not latest:  # in most calls once
                 latest, length = request.compiled, decision_length(request)
-            at += length
+            at += length if reply[at] >= 0 else 1
             for shadow in request.shadows:
                 decide(shadow, reply, at, sent_ms)
-                at += decision_length(shadow)
+                at += decision_length(shadow) if reply[at] >= 0 else 1
             if position == half:
                 for _ in range(_TICKS):
                     await _tick()
@@ -231,14 +231,16 @@ def encode_takes(requests: Sequence[TakeRequest]) -> tuple[list[str], list[Argum
     return [request.state_key for request in requests], args + costs
 
 
-def _solo_arguments(request: TakeRequest) -> Sequence[Argument]:
-    """Return the arguments of a call for one take; nearly all have the cost of their policy."""
-    fixed = request.compiled.solo_arguments
-    return (
-        cast("Sequence[Argument]", fixed)
-        if request.cost == request.compiled.cost
-        else (*fixed.values[:-1], request.cost)
-    )
+def _encode_batch(requests: Sequence[TakeRequest]) -> tuple[list[str], list[Argument]]:
+    """Return the keys and arguments of one call; if takes differ only in their keys, their cost is there once."""
+    keys = [request.state_key for request in requests]
+    compiled, cost = requests[0].compiled, requests[0].cost
+    for request in requests:
+        if request.compiled is not compiled or request.cost != cost:
+            return encode_takes(requests)
+    if len(set(keys)) < len(keys):
+        return encode_takes(requests)
+    return keys, [1, *compiled.batch_arguments, 1, cost]
 
 
 def resolved_future(decision: Decision) -> asyncio.Future[Decision]:

@@ -8,7 +8,14 @@ from tollhouse.limits.calls.refusal_cache import RefusalCache
 from tollhouse.limits.decision import Decision
 from tollhouse.limits.outage.fallback import Fallback
 from tollhouse.limits.quota.leases import QuotaLeases
-from tollhouse.limits.wire.reply import count_discarded, decision_at, decision_without_limits, outcome
+from tollhouse.limits.wire.reply import (
+    FIRST_DECISION,
+    count_discarded,
+    decision_at,
+    decision_without_limits,
+    outcome,
+    packed_decision,
+)
 from tollhouse.limits.wire.request import TakeRequest
 from tollhouse.metrics import Metrics
 
@@ -57,11 +64,20 @@ class Decider:
         return decision
 
     def decide(self, request: TakeRequest, reply: Sequence[int], at: int, sent_ms: int) -> Decision:
-        """Return the store's decision as `decode` does, and count it."""
-        if reply[at] == 0:  # no window refused, so there is nothing to cache
-            self._metrics.decision(request.compiled.name, "allowed")
-            return decision_at(request, reply, at)
-        return self.record(self.decode(request, reply, at, sent_ms))
+        """Return the store's decision on a take as `decode` does, and count it."""
+        number = reply[at]
+        if number > 0:
+            return self.record(self.decode(request, reply, at, sent_ms))
+        self._metrics.decision(request.compiled.name, "allowed")  # no window refused, so there is nothing to cache
+        return packed_decision(request, number) if number else decision_at(request, reply, at)
+
+    def decide_alone(self, request: TakeRequest, reply: Sequence[int], sent_ms: int) -> Decision:
+        """Return the store's decision on a take that was alone in its call; the reply may be one number."""
+        if len(reply) == 1:
+            self._fallback.local.clear()
+            return self.decide(request, reply, 0, sent_ms)
+        self.on_reply(reply)
+        return self.decide(request, reply, FIRST_DECISION, sent_ms)
 
     def on_outage(self, request: TakeRequest) -> Decision:
         """Decide by the policy's outage rule."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Final, cast
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -13,12 +14,18 @@ from tollhouse.limits.policy.catalog import by_name
 from tollhouse.limits.policy.policy import WINDOW_MS_MAX, Limit, Policy
 from tollhouse.scripts import Argument, FixedArguments
 
+TAKE: Final = "limits/take"
+TAKE_ONE: Final = "limits/take_one"
+_WITH_HEAD: Final = ("sliding-window", "fixed-window")
+"""Algorithms whose takes are mostly in the slot of the take before: `TAKE_ONE` charges these in place."""
+
 
 class CompiledPolicy(Struct, frozen=True, kw_only=True, eq=False):
     """A policy of one generation; objects of two generations are never equal, even if their values are.
 
     `arguments` are the algorithm and the limits as scripts take them; `batch_arguments` has the number of limits as
-    well, for scripts that take several policies; `solo_arguments` are those of a take alone with the policy's `cost`.
+    well, for scripts that take several policies; `solo_arguments` are those of a take alone with the policy's `cost`,
+    for `solo_script`.
     A cost above `capacity` never fits. `shadows` are the policies whose `shadow_of` names this one. `access_lists` is
     None if the policy has no list. `is_concurrency` says that it grants leases. `caches_refusals` says that a refusal
     may be repeated without a call: not if every take has to be counted. `leases_quota` says that this process may admit
@@ -31,6 +38,7 @@ class CompiledPolicy(Struct, frozen=True, kw_only=True, eq=False):
     cost: int
     arguments: tuple[Argument, ...]
     batch_arguments: tuple[Argument, ...]
+    solo_script: str
     solo_arguments: FixedArguments
     limit_texts: tuple[str, ...]
     windows: tuple[tuple[int, int], ...]
@@ -41,6 +49,15 @@ class CompiledPolicy(Struct, frozen=True, kw_only=True, eq=False):
     caches_refusals: bool
     leases_quota: bool
     local_share: Policy
+
+    def solo_call(self, cost: int) -> tuple[str, Sequence[Argument]]:
+        """Return the script for a take of `cost` that is alone in its call, and the arguments."""
+        fixed = self.solo_arguments
+        if cost == self.cost:  # nearly all
+            return self.solo_script, cast("Sequence[Argument]", fixed)
+        if self.solo_script == TAKE_ONE:
+            return TAKE_ONE, (cost, *fixed.values[1:])
+        return TAKE, (*fixed.values[:-1], cost)
 
 
 def compile_policies(
@@ -76,7 +93,8 @@ def _compile(policy: Policy, shadows: tuple[CompiledPolicy, ...], instances: int
         cost=policy.cost,
         arguments=(policy.algorithm, *numbers),
         batch_arguments=(policy.algorithm, len(policy.limits), *numbers),
-        solo_arguments=FixedArguments((1, policy.algorithm, len(policy.limits), *numbers, 1, policy.cost)),
+        solo_script=TAKE_ONE if policy.algorithm in _WITH_HEAD else TAKE,
+        solo_arguments=FixedArguments(_solo_values(policy, numbers)),
         limit_texts=tuple(limit.text for limit in policy.limits),
         windows=tuple((limit.units, limit.window_ms) for limit in policy.limits),
         capacity=min(limit.capacity for limit in policy.limits),
@@ -87,6 +105,18 @@ def _compile(policy: Policy, shadows: tuple[CompiledPolicy, ...], instances: int
         leases_quota=policy.lease == "auto" and not (policy.shadow or shadows),
         local_share=replace(policy, limits=tuple(_limit_share(limit, instances) for limit in policy.limits)),
     )
+
+
+def _solo_values(policy: Policy, numbers: Sequence[int]) -> tuple[str | int, ...]:
+    """Return the arguments of a take alone with the policy's cost."""
+    if policy.algorithm not in _WITH_HEAD:
+        return 1, policy.algorithm, len(policy.limits), *numbers, 1, policy.cost
+    is_fixed = policy.algorithm == "fixed-window"
+    names = [
+        f"fixed-window/{limit.window_ms // 1_000}=" if is_fixed else f"{limit.window_ms // 1_000}/{limit.resolution}="
+        for limit in policy.limits
+    ]
+    return policy.cost, "TH2;" + "".join(names), *numbers
 
 
 def _limit_share(limit: Limit, instances: int) -> Limit:

@@ -2,7 +2,8 @@
 
 A reply begins with two numbers: the stored values that were not ours, and the counters and holds that were ignored
 because they are too far ahead of the clock. Each decision is the window that refused (0: none), the wait in ms (-1: no
-wait will help), and for each window the units that remain and the ms until it is fully restored.
+wait will help), and for each window the units that remain and the ms until it is fully restored. What takes admit under
+one window is a number below 0 in place of all these: a script writes it, and a client reads it, in half the time.
 """
 
 from __future__ import annotations
@@ -38,6 +39,23 @@ def decision_length(request: TakeRequest) -> int:
 def decision_at(request: TakeRequest, reply: Sequence[int], at: int) -> Decision:
     """Return the decision that begins at position `at`."""
     return decision_from_verdict(request, reply[at], reply[at + 1], limit_states_at(request, reply, at + 2))
+
+
+def packed_decision(request: TakeRequest, number: int) -> Decision:
+    """Return the decision that admits the request under its only limit, from one number below 0."""
+    compiled = request.compiled
+    ((units, window_ms),) = compiled.windows
+    remaining, reset_after_ms = divmod(-number, 2 * (window_ms + 1))
+    state = LimitState(limit=units, window_ms=window_ms, remaining=remaining, reset_after_ms=reset_after_ms)
+    return Decision(
+        allowed=True,
+        policy=compiled.name,
+        key=request.key,
+        cost=request.cost,
+        limits=(state,),
+        retry_after_ms=None,
+        refused_by=None,
+    )
 
 
 def limit_states_at(request: TakeRequest, reply: Sequence[int], at: int) -> tuple[LimitState, ...]:

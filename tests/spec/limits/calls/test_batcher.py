@@ -46,11 +46,19 @@ async def test_takes_that_meet_in_one_tick_leave_as_one_call(setup: Setup) -> No
 
 
 async def test_each_policy_is_sent_once_in_a_call(setup: Setup) -> None:
-    """However many takes share a call, it has the limits of a policy once."""
-    await asyncio.gather(*(setup.limits.take("hundred", f"user-{i}") for i in range(5)))
+    """However many takes share a call, it has the limits of a policy once, and the cost if it is that of all keys."""
+    limits = (1, "sliding-window", 1, 100, 60_000, 16)
+    keys = [f"user-{i}" for i in range(5)]
 
-    (call,) = setup.store.calls
-    assert call.args == (1, "sliding-window", 1, 100, 60_000, 16, *(1, 1) * 5)
+    for costs in ([2] * 5, [1, 2, 3, 2, 1]):
+        await asyncio.gather(*map(setup.limits.take, ["hundred"] * 5, keys, costs))
+    await asyncio.gather(*(setup.limits.take("hundred", key) for key in [*keys, keys[0]]))
+
+    assert [call.args for call in setup.store.calls] == [
+        (*limits, 1, 2),
+        (*limits, 1, 1, 1, 2, 1, 3, 1, 2, 1, 1),
+        (*limits, *(1, 1) * 6),
+    ]
 
 
 async def test_a_solo_take_is_sent_at_once(setup: Setup, store: WatchedStore) -> None:
@@ -258,8 +266,8 @@ async def test_a_solo_take_of_another_cost_than_its_policy_has(setup: Setup, sto
     for cost in (None, 1, 3, 0):
         await setup.limits.take("hundred", "ada", cost)
 
-    assert [call.args for call in store.calls] == [
-        (1, "sliding-window", 1, 100, 60_000, 16, 1, cost) for cost in (1, 1, 3, 0)
+    assert [(call.script, call.args) for call in store.calls] == [
+        ("limits/take_one", (cost, "TH2;60/16=", 100, 60_000, 16)) for cost in (1, 1, 3, 0)
     ]
 
 
