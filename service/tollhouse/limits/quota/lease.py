@@ -22,11 +22,11 @@ class QuotaLease:
     """
 
     __slots__ = (
-        "_answer",
-        "_answer_ms",
         "_counted",
         "_granted",
         "_ready_ms",
+        "_states",
+        "_states_ms",
         "charged_ms",
         "deadline_ms",
         "decisions",
@@ -53,9 +53,9 @@ class QuotaLease:
         self.charged_ms = charged_ms
         self.deadline_ms = deadline_ms
         self.decisions = self._counted = 0
-        self._granted = self._answer = granted
+        self._granted = replace(granted, leased=True)
         self._ready_ms = ready_ms
-        self._answer_ms = -1
+        self._states, self._states_ms = granted.limits, ready_ms
 
     @property
     def used(self) -> int:
@@ -66,14 +66,14 @@ class QuotaLease:
         """Admit `cost` units, of which there must be as many left."""
         self.left = left = self.left - cost
         self.decisions += 1
-        if now_ms != self._answer_ms:
+        if now_ms != self._states_ms:
             self._age(now_ms)
-        states = self._answer.limits
+        states = self._states
         if len(states) == 1:  # most policies have one limit, and a comprehension costs as much as the rest
             limits = (replace(states[0], remaining=states[0].remaining + left),)
         else:
             limits = tuple([replace(state, remaining=state.remaining + left) for state in states])
-        return replace(self._answer, cost=cost, limits=limits)
+        return replace(self._granted, cost=cost, limits=limits)
 
     def refund(self, cost: int, taken_ms: int) -> bool:
         """Return units that were taken at `taken_ms` to the lease; return False if that was not from this one."""
@@ -88,8 +88,9 @@ class QuotaLease:
         return max(used, 0)
 
     def _age(self, now_ms: int) -> None:
-        """Compute what all decisions of one millisecond share."""
+        """Compute what all decisions of one millisecond share; a limit is restored later than the lease ends."""
         passed_ms = now_ms - self._ready_ms
-        states = [replace(one, reset_after_ms=max(one.reset_after_ms - passed_ms, 0)) for one in self._granted.limits]
-        self._answer = replace(self._granted, limits=tuple(states), leased=True)
-        self._answer_ms = now_ms
+        self._states = tuple(
+            [replace(one, reset_after_ms=one.reset_after_ms - passed_ms) for one in self._granted.limits]
+        )
+        self._states_ms = now_ms
