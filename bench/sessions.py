@@ -36,7 +36,9 @@ from bench.session_peers import peers
 from bench.sessions_report import Cost, Logins, Memory, Race, Report, Revocation, chart, document, reported
 from tollhouse.accounts.hashing.argon2id import POOL_MEMORY_KIB, PROFILES, parallel_hashes
 from tollhouse.settings import Settings
+from tollhouse.settings.accounts import AccountSettings
 from tollhouse.settings.passwords import PasswordProfile
+from tollhouse.settings.throttle import ThrottleSettings
 from tollhouse.stores.embedded.server import EmbeddedServer
 
 LOGIN_ROUNDS = 4
@@ -193,9 +195,10 @@ async def _logins(url: str, profile: PasswordProfile, scale: Scale) -> Logins:
     """Log one user in again and again, by twice as many callers as hashes may run at once."""
     cost = PROFILES[profile]
     threads = parallel_hashes(cost.memory_kib)
-    settings = Settings(url=url, secret=SECRETS[:1], password_profile=profile)
-    unlimited = dict.fromkeys(("signup", "login", "login-address"), "1000000/minute")
-    async with tollhouse.open(settings, policies=unlimited) as th:
+    unlimited = ThrottleSettings(free_failures=10_000, address_failures=10_000, all_failures=10_000)
+    accounts = AccountSettings(throttle=unlimited)
+    settings = Settings(url=url, secret=SECRETS[:1], password_profile=profile, accounts=accounts)
+    async with tollhouse.open(settings) as th:
         await th.accounts.sign_up(f"ada-{profile}", PASSWORD, address="192.0.2.1")
         login = partial(th.accounts.login, f"ada-{profile}", PASSWORD, address="192.0.2.1")
         taken = [await one_round(login, bool, 2 * threads, LOGIN_ROUNDS * scale.seconds) for _ in range(scale.rounds)]

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from tollhouse.accounts.accounts import Accounts
-from tollhouse.accounts.credentials.redis_credentials import RedisCredentials
 from tollhouse.accounts.hashing.argon2id import Profile
 from tollhouse.accounts.hashing.passwords import Passwords
-from tollhouse.keys import UNNAMED
+from tollhouse.accounts.login_client import LoginClient
+from tollhouse.accounts.throttling.charges import rules_of
+from tollhouse.accounts.throttling.local_counters import LocalCounters
+from tollhouse.accounts.throttling.throttle import Throttle
 from tollhouse.limits.limiter import Limiter
 from tollhouse.limits.policy.catalog import BUILT_IN
 from tollhouse.sessions.policies import SessionPolicy
 from tollhouse.sessions.sessions import Sessions
+from tollhouse.settings.throttle import ThrottleSettings
 
 FAST = Profile(memory_kib=8, time_cost=1)
 STRONGER = Profile(memory_kib=16, time_cost=1)
@@ -27,35 +30,50 @@ POLICIES = {
 ROTATED_SECRET = b"the next secret, also 32 bytes or more"
 
 
-def record(user, phc, key_id, *, revision="r1", pending_ms=0):
-    """Return the arguments of `accounts/create`."""
-    return [user, phc, key_id, 7, 0, revision, "", pending_ms]
+def throttle_on(world, store=None, keyring=None, settings=None):
+    """Return a throttle whose process has the clock of the world."""
+
+    def clock():
+        return world.now_ms
+
+    return Throttle(
+        world.stores.limits if store is None else store,
+        keyring or world.keyring,
+        world.metrics,
+        rules_of(ThrottleSettings() if settings is None else settings),
+        local=LocalCounters(clock=clock),
+        clock=clock,
+    )
 
 
 class Setup:
     """Accounts over the stores of a world, and the objects that a specification inspects."""
 
-    def __init__(self, world, *, keyring=None, profile=FAST, pool=None, stores=None, limiter=None):
+    def __init__(self, world, *, keyring=None, profile=FAST, pool=None, stores=None, limiter=None, throttling=None):
         stores = stores or world.stores
         keyring = keyring or world.keyring
+        self.world = world
         self.metrics = world.metrics
         self.sessions = Sessions(stores.sessions, keyring, world.metrics, POLICIES)
         self.limiter = limiter or Limiter(stores.limits, BUILT_IN, keyring, world.metrics)
         self.passwords = Passwords(keyring, world.metrics, profile=profile, pool=pool)
-        self.credentials = RedisCredentials(stores.accounts, keyring, world.metrics, UNNAMED)
-        self.clock = lambda: world.now_ms
-        self.accounts = self.accounts_with()
-
-    def accounts_with(self, **options):
-        """Return accounts that have other options than the defaults."""
-        given = (self.credentials, self.sessions, self.limiter, self.passwords, self.metrics)
-        return Accounts(*given, wall_ms=self.clock, **options)
+        self.throttle = throttle_on(world, stores.limits, keyring, throttling)
+        self.accounts = Accounts(
+            *(stores.accounts, self.sessions, self.limiter, self.throttle, self.passwords, keyring, world.metrics)
+        )
 
     async def sign_up(self, user, password=RIGHT, address=HERE):
         return await self.accounts.sign_up(user, password, address=address)
 
     async def login(self, user, password=RIGHT, address=HERE, **options):
         return await self.accounts.login(user, password, address=address, **options)
+
+    async def failures(self, name="ada", address=HERE, factor="password"):
+        """Return the failures in a row that are stored of an account, and those of an address."""
+        keys = self.throttle._charge(factor, name, LoginClient(address=address))
+        row = await self.world.command("limits", "HGET", keys.account, "c")
+        counts = await self.world.command("limits", "HVALS", keys.windows[0].key)
+        return int(row or 0), sum(map(int, counts))
 
     def sample(self, name, **labels):
         return self.metrics.registry.get_sample_value(name, labels) or 0

@@ -8,12 +8,14 @@ from __future__ import annotations
 from tollhouse.accounts.accounts import Accounts
 from tollhouse.accounts.outcomes import (
     AccountCreated,
+    AttemptThrottled,
     LoginSucceeded,
     NameTaken,
     PasswordConfirmed,
     TooManyAttempts,
     WrongCredentials,
 )
+from tollhouse.accounts.throttling.devices import DeviceToken
 from tollhouse.ai.models import Model, Models
 from tollhouse.ai.results import Results
 from tollhouse.asgi.cache_headers import cache_headers
@@ -101,6 +103,7 @@ from tollhouse.settings.ai import AiSettings, ModelSettings
 from tollhouse.settings.credentials import CredentialsFunction, StoreCredentials
 from tollhouse.settings.model import CacheSettings, Dialect, LimitSettings, PolicySettings
 from tollhouse.settings.sessions import SessionPolicySettings, SessionSettings
+from tollhouse.settings.throttle import ThrottleSettings
 from tollhouse.settings.watch import SettingsWatcher
 from tollhouse.wiring import Tollhouse, load_settings, open  # noqa: A004 - `tollhouse.open(url)` is the public name
 
@@ -109,6 +112,7 @@ __all__ = [
     "AccountSettings",
     "Accounts",
     "AiSettings",
+    "AttemptThrottled",
     "Cache",
     "CacheDecorator",
     "CacheDetail",
@@ -129,6 +133,7 @@ __all__ = [
     "DataRefused",
     "DataResult",
     "Decision",
+    "DeviceToken",
     "Dialect",
     "DisableResult",
     "EnableResult",
@@ -195,6 +200,7 @@ __all__ = [
     "StoreUnavailable",
     "Take",
     "TakeAllResult",
+    "ThrottleSettings",
     "Ticket",
     "Token",
     "Tollhouse",

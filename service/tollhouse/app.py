@@ -40,6 +40,7 @@ from tollhouse.http.limits import routes as limits
 from tollhouse.http.limits.fast_path import FastPath
 from tollhouse.http.limits.responses import TakeResponses
 from tollhouse.http.openapi import security_schemes
+from tollhouse.http.pacing import PacedEnds
 from tollhouse.http.problems import HANDLERS, refuse_other_types
 from tollhouse.http.sessions import routes as sessions
 from tollhouse.http.sessions.administration import keep_users_encoded
@@ -78,7 +79,7 @@ def create_app(
     counts its streams of events among `streams`. `on_started` is called at the end of its start-up.
     """
     settings = tollhouse.settings
-    counted = EventStreams(tollhouse.metrics) if streams is None else streams
+    counted, ends = EventStreams(tollhouse.metrics) if streams is None else streams, PacedEnds()
     accepted = ApiKeys(tollhouse) if keys is None else keys
     return Litestar(
         route_handlers=[
@@ -94,8 +95,8 @@ def create_app(
         before_request=_refuse_unwanted,
         before_send=[complete_response],
         exception_handlers=dict(HANDLERS),
-        dependencies=_dependencies(tollhouse, counted),
-        lifespan=[_lifespan(tollhouse, counted, file, on_started)],
+        dependencies=_dependencies(tollhouse, counted, ends),
+        lifespan=[_lifespan(tollhouse, counted, ends, file, on_started)],
         request_max_body_size=settings.body_bytes,
         openapi_config=_openapi_of(settings),
         logging_config=None,
@@ -141,8 +142,13 @@ def _openapi_of(settings: Settings) -> OpenAPIConfig:
     )
 
 
-def _dependencies(tollhouse: Tollhouse, streams: EventStreams) -> dict[str, Provide]:
-    cookies = SessionCookies(tollhouse.sessions.policies, plain_http=tollhouse.settings.plain_http)
+def _dependencies(tollhouse: Tollhouse, streams: EventStreams, ends: PacedEnds) -> dict[str, Provide]:
+    settings = tollhouse.settings
+    cookies = SessionCookies(
+        tollhouse.sessions.policies,
+        plain_http=settings.plain_http,
+        device_days=settings.accounts.throttle.device_days,
+    )
     responses, found = TakeResponses(tollhouse), health.StoreHealth(tollhouse.stores)
     rules = login_rules(tollhouse.settings)
     providers: dict[str, Callable[[], Any]] = {
@@ -153,6 +159,7 @@ def _dependencies(tollhouse: Tollhouse, streams: EventStreams) -> dict[str, Prov
         "cache": lambda: tollhouse.cache,
         "results": lambda: tollhouse.results,
         "streams": lambda: streams,
+        "paced_ends": lambda: ends,
         "stores": lambda: tollhouse.stores,
         "metrics": lambda: tollhouse.metrics,
         "session_cookies": lambda: cookies,
@@ -164,7 +171,11 @@ def _dependencies(tollhouse: Tollhouse, streams: EventStreams) -> dict[str, Prov
 
 
 def _lifespan(
-    tollhouse: Tollhouse, streams: EventStreams, file: Path | None, on_started: Callable[[], None] | None
+    tollhouse: Tollhouse,
+    streams: EventStreams,
+    ends: PacedEnds,
+    file: Path | None,
+    on_started: Callable[[], None] | None,
 ) -> Callable[[Litestar], Any]:
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncGenerator[None]:
@@ -180,6 +191,7 @@ def _lifespan(
             yield
         finally:
             streams.end()
+            await ends.aclose()
             await tollhouse.aclose()
 
     return lifespan

@@ -52,6 +52,14 @@ class Namespace:
         suffix = policy if key_digest is None else f"{key_digest}:{policy}"
         return f"{self._rate}{{{tag_digest}}}:{suffix}"
 
+    def throttle(self, counter: str, digest: str | None = None) -> str:
+        """Return the key of failed guesses by one counter; one script charges several, so all have one hash tag."""
+        return f"{self._rate}{{throttle}}:{counter}{'' if digest is None else f':{digest}'}"
+
+    def throttle_ended(self, account_digest: str) -> str:
+        """Return the key of the time until which the devices of an account are not trusted."""
+        return self.throttle("ended", account_digest)
+
     def session(self, tag: str, sid: str) -> str:
         """Return the key of one session; `tag` is the first two hex digits of its user's digest."""
         return f"{self._session}{{{tag}}}:sid:{sid}"

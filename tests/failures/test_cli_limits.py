@@ -98,7 +98,7 @@ def test_policies_are_listed(tmp_path: Path) -> None:
 
     assert shown.returncode == done.returncode == 0
     listed = {policy["policy"]: policy for policy in json_output(done)["policies"]}
-    assert {"default", "login", "hundred", "next"} <= set(listed)
+    assert {"default", "signup", "hundred", "next"} <= set(listed)
     assert listed["hundred"]["limit"] == "5/hour; 100/day"
     assert (listed["hundred"]["lease"], listed["next"]["lease"]) == ("auto", "off")
     assert (listed["hundred"]["on_outage"], listed["hundred"]["deny_entries"]) == ("closed", 1)

@@ -21,7 +21,7 @@ from tollhouse.ai.models import Model, Models
 from tollhouse.settings.model import LimitSettings, PolicySettings
 
 OPEN: Final = PolicySettings(limit="1000000/minute")
-ALL: Final = {**POLICIES, "ai": OPEN, "session": OPEN, "login-address": OPEN, "revocation": OPEN, "wrong-key": OPEN}
+ALL: Final = {**POLICIES, "ai": OPEN, "session": OPEN, "wrong-key": OPEN}
 METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE", "CONNECT", "PROPFIND", "get")
 SESSION: Final = b"@session"
 """Stands for the token of a live session."""

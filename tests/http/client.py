@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from http.cookies import Morsel, SimpleCookie
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from tollhouse.http.api_keys import ApiKeys
 from tollhouse.http.limits.fast_path import FastPath
 from tollhouse.settings import Settings
 from tollhouse.wiring import Tollhouse, load_settings
+from tollhouse.wiring.features import THROTTLES
 
 ADMIN_KEY = "an-admin-key-for-tests"
 SERVICE_KEY = "a-service-key-for-tests"
@@ -52,6 +54,12 @@ def served_app(tollhouse: Tollhouse) -> tuple[Litestar, FastPath]:
     return app, serve_quickly(app, tollhouse, keys)
 
 
+def cookies_of(response: httpx2.Response) -> dict[str, Morsel[str]]:
+    """Return the cookies that a response sets, by name, with their attributes."""
+    parsed = (SimpleCookie(text) for text in response.headers.get_list("set-cookie"))
+    return {name: cookie for one in parsed for name, cookie in one.items()}
+
+
 class Service:
     """A running service and a client for it."""
 
@@ -64,6 +72,8 @@ class Service:
         for store in self.tollhouse.stores.all():
             await store.command("FLUSHDB")
         self.tollhouse.limits.refusals.clear()
+        for throttle in list(THROTTLES):
+            throttle.forget()
         self.client.cookies.clear()
 
     async def ask(self, method: str, path: str, **options: Any) -> httpx2.Response:

@@ -19,7 +19,7 @@ FIELDS = {
     "x-ratelimit": {"x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset"},
     "off": set[str](),
 }
-TIGHT = {name: PolicySettings(limit="1/minute") for name in ("login", "session", "ai", "api")}
+TIGHT = {name: PolicySettings(limit="1/minute") for name in ("session", "ai", "api")}
 
 
 def rate_limit_fields(response: httpx2.Response) -> set[str]:

@@ -30,7 +30,7 @@ async def test_a_take_is_answered_with_a_decision_and_its_fields(service: Servic
 
 async def test_a_refused_take_is_a_problem_with_the_same_members(service: Service) -> None:
     """A take over the limit is 429 problem details with the Decision's members and Retry-After."""
-    take = {"policy": "login", "key": "ada", "cost": 5}
+    take = {"policy": "wrong-key", "key": "ada", "cost": 10}
     await service.ask("POST", "/v1/limits/take", json=take, headers=SERVICE)
 
     response = await service.ask("POST", "/v1/limits/take", json=take, headers=SERVICE)
@@ -42,30 +42,30 @@ async def test_a_refused_take_is_a_problem_with_the_same_members(service: Servic
     body = response.json()
     assert body["type"] == "https://iana.org/assignments/http-problem-types#quota-exceeded"
     assert body["status"] == 429
-    assert body["violated-policies"] == ["login/60"]
-    assert (body["allowed"], body["refused_by"], body["key"]) == (False, "5/minute", "ada")
+    assert body["violated-policies"] == ["wrong-key/60"]
+    assert (body["allowed"], body["refused_by"], body["key"]) == (False, "10/minute", "ada")
     assert body["retry_after_ms"] > 0
 
 
 async def test_a_cost_above_the_limit_can_never_pass(service: Service) -> None:
     """A cost above a limit is 422 `cost-above-limit` with a null wait, and charges nothing."""
     response = await service.ask(
-        "POST", "/v1/limits/take", json={"policy": "login", "key": "ada", "cost": 6}, headers=SERVICE
+        "POST", "/v1/limits/take", json={"policy": "wrong-key", "key": "ada", "cost": 11}, headers=SERVICE
     )
 
     assert response.status_code == 422
     assert response.json()["type"] == "urn:tollhouse:problem:cost-above-limit"
     assert response.json()["retry_after_ms"] is None
     assert "retry-after" not in response.headers
-    peeked = await service.ask("POST", "/v1/limits/peek", json={"policy": "login", "key": "ada"}, headers=SERVICE)
-    assert peeked.json()["limits"][0]["remaining"] == 5
+    peeked = await service.ask("POST", "/v1/limits/peek", json={"policy": "wrong-key", "key": "ada"}, headers=SERVICE)
+    assert peeked.json()["limits"][0]["remaining"] == 10
 
 
 async def test_a_batch_is_decided_one_by_one(service: Service) -> None:
     """A batch answers 200 with a Decision for each take, allowed or not."""
     takes = [
-        {"policy": "login", "key": "ada", "cost": 5},
-        {"policy": "login", "key": "ada"},
+        {"policy": "wrong-key", "key": "ada", "cost": 10},
+        {"policy": "wrong-key", "key": "ada"},
         {"policy": "ai", "key": "b"},
     ]
 
@@ -77,8 +77,8 @@ async def test_a_batch_is_decided_one_by_one(service: Service) -> None:
 
 async def test_peek_changes_nothing_and_reset_forgets(service: Service) -> None:
     """Peek returns the decision of a take without taking; reset deletes the counters and says if there were any."""
-    subject = {"policy": "login", "key": "ada"}
-    await service.ask("POST", "/v1/limits/take", json={**subject, "cost": 5}, headers=SERVICE)
+    subject = {"policy": "wrong-key", "key": "ada"}
+    await service.ask("POST", "/v1/limits/take", json={**subject, "cost": 10}, headers=SERVICE)
 
     peeked = [await service.ask("POST", "/v1/limits/peek", json=subject, headers=SERVICE) for _ in range(2)]
     resets = [await service.ask("POST", "/v1/limits/reset", json=subject, headers=SERVICE) for _ in range(2)]
@@ -94,19 +94,19 @@ async def test_policies_are_listed(service: Service) -> None:
     response = await service.ask("GET", "/v1/limits", headers=SERVICE)
 
     named = {policy["name"]: policy for policy in response.json()["policies"]}
-    assert {"default", "session", "ai", "login", "login-address", "signup"} <= set(named)
-    assert named["login"]["limits"][0] == {"units": 5, "window_ms": 60_000, "resolution": 16, "burst": None}
+    assert {"default", "session", "ai", "wrong-key", "signup"} == set(named)
+    assert named["wrong-key"]["limits"][0] == {"units": 10, "window_ms": 60_000, "resolution": 16, "burst": None}
 
 
 async def test_an_unknown_policy_names_the_nearest(service: Service) -> None:
     """A policy that does not exist is 422 `unknown-policy`, with field, value and a suggestion."""
-    response = await service.ask("POST", "/v1/limits/take", json={"policy": "logn", "key": "ada"}, headers=SERVICE)
+    response = await service.ask("POST", "/v1/limits/take", json={"policy": "sigup", "key": "ada"}, headers=SERVICE)
 
     body = response.json()
     assert response.status_code == 422
     assert body["type"] == "urn:tollhouse:problem:unknown-policy"
-    assert (body["field"], body["value"]) == ("policy", "logn")
-    assert "did you mean 'login'" in body["remedy"]
+    assert (body["field"], body["value"]) == ("policy", "sigup")
+    assert "did you mean 'signup'" in body["remedy"]
 
 
 async def test_limits_need_a_service_key(service: Service) -> None:

@@ -218,20 +218,32 @@ async def test_a_wrong_password_changes_nothing(service: Service) -> None:
     assert (await service.ask("GET", WHO, headers=mine)).json() == before
 
 
-async def test_a_stolen_token_gives_no_further_guesses(service: Service) -> None:
-    """Guesses at the password count with those of logins, whichever of the two is asked, and are 429 then."""
+async def test_a_stolen_token_gives_ten_guesses(service: Service) -> None:
+    """A session counts its own wrong passwords; after ten they count for the account, as those of any client."""
     await service.sign_up()
     mine = await service.log_in()
     guess = {"password": "guess number one"}
 
-    guesses = [await service.ask("POST", REAUTH, json=guess, headers=mine) for _ in range(3)]
-    logins = [await service.ask("POST", "/v1/login", json={"user": "ada", **guess}) for _ in range(2)]
+    guesses = [await service.ask("POST", REAUTH, json=guess, headers=mine) for _ in range(15)]
     refused = await service.ask("POST", REAUTH, json={"password": PASSWORD}, headers=mine)
 
-    assert [answer.status_code for answer in (*guesses, *logins)] == [401] * 5
+    assert [answer.status_code for answer in guesses] == [401] * 15
     assert refused.status_code == 429
     assert int(refused.headers["retry-after"]) >= 1
     assert "ada" not in refused.text
+
+
+async def test_no_guess_of_others_keeps_a_user_from_authenticating_again(service: Service) -> None:
+    """The session is counted alone, so its user can always end the others."""
+    await service.sign_up()
+    mine = await service.log_in()
+    guess = {"user": "ada", "password": "guess number one"}
+
+    logins = [await service.ask("POST", "/v1/login", json=guess) for _ in range(6)]
+    served = await service.ask("POST", REAUTH, json={"password": PASSWORD}, headers=mine)
+
+    assert logins[-1].status_code == 429
+    assert served.status_code == 200
 
 
 async def test_who_has_no_session_is_not_asked_for_a_password(service: Service) -> None:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from http.cookies import SimpleCookie
 from pathlib import Path
 
 import pytest
 
-from tests.http.client import PASSWORD, SERVICE, Service, bearer, service_at
+from tests.http.client import PASSWORD, SERVICE, Service, bearer, cookies_of, service_at
 from tests.worlds import embedded_world
 from tollhouse.settings.accounts import AccountSettings
 from tollhouse.settings.model import LimitSettings, PolicySettings
+from tollhouse.settings.throttle import ThrottleSettings
 
 
 async def test_sign_up_log_in_and_get_the_session(service: Service) -> None:
@@ -105,7 +105,7 @@ async def test_a_cookie_login_never_shows_the_token(service: Service) -> None:
 
     response = await service.ask("POST", "/v1/login", json={"user": "ada", "password": PASSWORD})
 
-    cookie = SimpleCookie(response.headers["set-cookie"])["tollhouse-dev"]
+    cookie = cookies_of(response)["tollhouse-dev"]
     assert cookie["httponly"] is True
     assert cookie["samesite"] == "lax"
     assert cookie["path"] == "/"
@@ -125,8 +125,8 @@ async def test_a_browser_keeps_the_cookie_of_a_login_that_is_to_be_remembered(se
     plain = await service.ask("POST", "/v1/login", json=credentials)
     kept = await service.ask("POST", "/v1/login", json={**credentials, "remember": True})
 
-    assert "max-age" not in plain.headers["set-cookie"].lower()
-    cookie = SimpleCookie(kept.headers["set-cookie"])["tollhouse-dev"]
+    assert not cookies_of(plain)["tollhouse-dev"]["max-age"]
+    cookie = cookies_of(kept)["tollhouse-dev"]
     session = kept.json()["session"]
     assert int(cookie["max-age"]) == (session["expires_at"] - session["created_at"]) // 1000 == 90 * 86_400
     refused = await service.ask("POST", "/v1/login", json={**credentials, "remember": "yes"})
@@ -140,11 +140,13 @@ async def test_over_https_the_cookie_has_the_host_prefix(valkey_socket: Path) ->
         await service.sign_up()
         response = await service.ask("POST", "/v1/login", json={"user": "ada", "password": PASSWORD})
 
-    cookie = SimpleCookie(response.headers["set-cookie"])["__Host-tollhouse"]
-    assert len("__Host-tollhouse" + cookie.value) <= 4_096
-    assert cookie["secure"] is True
-    assert cookie["path"] == "/"
-    assert not cookie["domain"]
+    cookies = cookies_of(response)
+    assert set(cookies) == {"__Host-tollhouse", "__Host-tollhouse-device"}
+    for name, cookie in cookies.items():
+        assert len(name + cookie.value) <= 4_096
+        assert cookie["secure"] is True
+        assert cookie["path"] == "/"
+        assert not cookie["domain"]
 
 
 @pytest.mark.asvs("7.2.2", "7.2.4")
@@ -182,6 +184,65 @@ async def test_guessing_is_stopped_before_hashing(service: Service) -> None:
     assert [answer.status_code for answer in answers] == [401] * 5 + [429]
     assert int(answers[-1].headers["retry-after"]) >= 1
     assert "nobody" not in answers[-1].text
+    assert "lock" not in answers[-1].text
+
+
+DEVICE = "tollhouse-dev-device"
+
+
+async def test_a_login_makes_its_browser_a_trusted_device(service: Service) -> None:
+    """The cookie is for the browser alone, for 180 days, and with it no guesses of others refuse the owner."""
+    await service.sign_up()
+    body = {"user": "ada", "password": PASSWORD}
+    logged_in = await service.ask("POST", "/v1/login", json=body)
+    cookie = next(one for one in logged_in.headers.get_list("set-cookie") if one.startswith(DEVICE))
+    value = cookie.partition(";")[0].partition("=")[2]
+    service.client.cookies.clear()
+    for _ in range(5):
+        await service.ask("POST", "/v1/login", json={**body, "password": "not her password"})
+
+    refused = await service.ask("POST", "/v1/login", json=body)
+    served = await service.ask("POST", "/v1/login", json=body, headers={"Cookie": f"{DEVICE}={value}"})
+
+    assert {"HttpOnly", "Path=/", "Max-Age=15552000", "SameSite=lax"} <= set(cookie.split("; "))
+    assert value not in logged_in.text
+    assert "device_token" not in logged_in.json()
+    assert (refused.status_code, refused.json()["type"]) == (429, "urn:tollhouse:problem:throttled")
+    assert served.status_code == 200
+
+
+async def test_a_client_without_cookies_sends_its_device_itself(service: Service) -> None:
+    """It gets `device_token` with its token and sends it with its next login."""
+    await service.sign_up()
+    body = {"user": "ada", "password": PASSWORD, "transport": "bearer"}
+    logged_in = await service.ask("POST", "/v1/login", json=body)
+    for _ in range(5):
+        await service.ask("POST", "/v1/login", json={**body, "password": "not her password"})
+
+    refused = await service.ask("POST", "/v1/login", json=body)
+    served = await service.ask("POST", "/v1/login", json={**body, "device_token": logged_in.json()["device_token"]})
+
+    assert not any(one.startswith(DEVICE) for one in logged_in.headers.get_list("set-cookie"))
+    assert (refused.status_code, served.status_code) == (429, 200)
+
+
+async def test_a_refusal_is_the_same_for_every_name(service: Service) -> None:
+    """Known and unknown names, right and wrong passwords: the body, the status and the headers are the same."""
+    await service.sign_up()
+    answers = []
+    for user in ("ada", "nobody"):
+        for _ in range(5):
+            await service.ask("POST", "/v1/login", json={"user": user, "password": "not a password"})
+        answers.append(await service.ask("POST", "/v1/login", json={"user": user, "password": PASSWORD}))
+
+    known, unknown = answers
+    assert known.status_code == unknown.status_code == 429
+    for answer in answers:
+        wait_ms = answer.json()["retry_after_ms"]
+        assert 0 < wait_ms <= 1_000
+        assert {**answer.json(), "retry_after_ms": 0} == {**known.json(), "retry_after_ms": 0}
+    assert known.headers["retry-after"] == unknown.headers["retry-after"] == "1"
+    assert known.headers.keys() == unknown.headers.keys()
 
 
 @pytest.mark.asvs("7.5.2")
@@ -306,16 +367,21 @@ ENDING = [("DELETE", "/v1/sessions?except=current"), ("DELETE", "/v1/sessions/{o
 
 @asynccontextmanager
 async def service_behind_a_proxy(valkey_socket: Path) -> AsyncGenerator[Service]:
-    limits = LimitSettings(
-        policies={"session": PolicySettings(limit="3/minute"), "revocation": PolicySettings(limit="3/minute")}
-    )
+    limits = LimitSettings(policies={"session": PolicySettings(limit="3/minute")})
+    throttle = ThrottleSettings(address_failures=3, free_failures=3, all_failures=10)
     async with (
         embedded_world(valkey_socket),
-        service_at(f"unix://{valkey_socket}", limits=limits, trusted_proxies=("loopback",)) as service,
+        service_at(
+            f"unix://{valkey_socket}",
+            limits=limits,
+            trusted_proxies=("loopback",),
+            accounts=AccountSettings(throttle=throttle),
+        ) as service,
     ):
         yield service
 
 
+@pytest.mark.asvs("7.5.2")
 @pytest.mark.parametrize("with_stolen_token", [True, False], ids=["elsewhere", "another session"])
 @pytest.mark.parametrize(("method", "path"), ENDING)
 async def test_a_thief_who_uses_up_the_limits_keeps_no_owner_from_ending_sessions(
@@ -334,32 +400,34 @@ async def test_a_thief_who_uses_up_the_limits_keeps_no_owner_from_ending_session
         headers = {**stolen, **OWNER} if with_stolen_token else {**second, **THIEF}
         answer = await service.ask(method, path.format(other=sids[with_stolen_token]), headers=headers)
 
-    assert [flood[-1] for flood in floods] == [429, 429]
+    assert [flood[-1] for flood in floods] == [429, 404]
     assert answer.status_code == 204
 
 
-async def test_a_thief_at_the_address_of_its_owner_keeps_no_logout_away(valkey_socket: Path) -> None:
-    """A stolen token that used up all its limits, from the very address of its owner, still logs out."""
+@pytest.mark.asvs("7.5.2")
+async def test_no_limit_refuses_to_end_a_session(valkey_socket: Path) -> None:
+    """Guesses, wrong keys and a flood from the same address refuse neither the login before it nor any end."""
     async with service_behind_a_proxy(valkey_socket) as service:
         await service.sign_up()
-        stolen = await service.log_in()
-        flood = [(await service.ask("DELETE", "/v1/sessions/none", headers=stolen)).status_code for _ in range(4)]
-        left = await service.ask("POST", "/v1/logout", headers=stolen)
-
-    assert flood == [404, 404, 404, 429]
-    assert left.status_code == 204
-
-
-async def test_ending_sessions_is_limited_for_one_session_at_one_address(valkey_socket: Path) -> None:
-    """A user cannot flood the store with revocations, which are durable writes: above the limit they are 429."""
-    async with service_behind_a_proxy(valkey_socket) as service:
-        await service.sign_up()
-        mine = await service.log_in()
-        statuses = [
-            (await service.ask("DELETE", "/v1/sessions?except=current", headers=mine)).status_code for _ in range(4)
+        mine, other = await service.log_in(), await service.log_in()
+        for number in range(40):
+            guess = {"user": f"user-{number % 9}", "password": "not a password of anybody"}
+            await service.ask("POST", "/v1/login", json={**guess, "user": "ada"} if number < 9 else guess)
+            await service.ask("GET", "/v1/session", headers={"Authorization": f"Bearer wrong-key-{number:08}"})
+        for _ in range(4):
+            await service.ask("GET", "/v1/session", headers=mine)
+        assert (await service.ask("GET", "/v1/session", headers=mine)).status_code == 429
+        sid = (await service.ask("GET", "/v1/sessions", headers=other)).status_code
+        refused = await service.ask("POST", "/v1/login", json={"user": "ada", "password": PASSWORD})
+        fresh = await service.ask("POST", "/v1/session/reauth", json={"password": PASSWORD}, headers=mine)
+        mine = {"Authorization": f"Bearer {fresh.json()['token']}"}
+        ends = [
+            (await service.ask(method, path.format(other="none"), headers=mine)).status_code
+            for method, path in [*ENDING[1:2] * 70, ENDING[0], ENDING[2]]
         ]
 
-    assert statuses == [204, 204, 204, 429]
+    assert (refused.status_code, fresh.status_code, sid) == (429, 200, 429)
+    assert ends == [404] * 70 + [204, 204]
 
 
 async def test_of_two_good_credentials_the_bearer_token_is_meant(service: Service) -> None:

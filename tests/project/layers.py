@@ -129,7 +129,17 @@ FLOORS: Mapping[str, tuple[frozenset[str], ...]] = {
     "http": (
         frozenset(
             {
-                *("api_keys", "authentication", "challenges", "cookies", "csrf", "headers", "openapi", "problems"),
+                *(
+                    "api_keys",
+                    "authentication",
+                    "challenges",
+                    "cookies",
+                    "csrf",
+                    "headers",
+                    "openapi",
+                    "pacing",
+                    "problems",
+                ),
                 "renewal",
             }
         ),

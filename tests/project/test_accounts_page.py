@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 
 from tests.project.imports import ROOT
+from tests.project.throttle_table import table
 from tollhouse.accounts.blocklist.filter_format import planned_head
 from tollhouse.accounts.blocklist.weakness import RULES, long_passwords
 from tollhouse.accounts.blocklist.words import DATA, ranked_passwords
+from tollhouse.settings.throttle import ThrottleSettings
 
 pytestmark = pytest.mark.project
 
@@ -38,3 +40,19 @@ def test_the_table_of_sizes_is_that_of_the_formula() -> None:
         assert file_bytes * 8 / 900_000_000 == pytest.approx(float(bits), abs=0.06)
         assert file_bytes / 1e9 == pytest.approx(float(size.removesuffix(" GB")), abs=0.06)
     assert len(rows) == 4
+
+
+@pytest.mark.asvs("6.1.1")
+def test_the_table_of_throttles_is_that_of_the_settings() -> None:
+    """Run `python -m tests.project.throttle_table` after a change of them."""
+    assert table(ThrottleSettings()) in PAGE
+
+
+def test_the_table_tells_each_number() -> None:
+    """With every number another one, no row of the default is left but that of sign-ups, which has a policy."""
+    others = {field: getattr(ThrottleSettings(), field) + 7 for field in ThrottleSettings.__struct_fields__}
+    default, changed = (
+        table(settings).splitlines()[2:] for settings in (ThrottleSettings(), ThrottleSettings(**others))
+    )
+
+    assert set(default) & set(changed) == {default[-1]}

@@ -40,6 +40,17 @@ POLICIES = {"api": "2/minute", "permits": "3/minute", "tokens": "50/hour"}
 NAMES: list[tuple[Callable[[Namespace], str], str, str]] = [
     (lambda ns: ns.rate("ab", "api"), "tollhouse:rate:{ab}:api", "tollhouse:rate:shop:{ab}:api"),
     (lambda ns: ns.rate("ab", "api", "cd"), "tollhouse:rate:{ab}:cd:api", "tollhouse:rate:shop:{ab}:cd:api"),
+    (lambda ns: ns.throttle("all"), "tollhouse:rate:{throttle}:all", "tollhouse:rate:shop:{throttle}:all"),
+    (
+        lambda ns: ns.throttle("address", "cd"),
+        "tollhouse:rate:{throttle}:address:cd",
+        "tollhouse:rate:shop:{throttle}:address:cd",
+    ),
+    (
+        lambda ns: ns.throttle_ended("cd"),
+        "tollhouse:rate:{throttle}:ended:cd",
+        "tollhouse:rate:shop:{throttle}:ended:cd",
+    ),
     (lambda ns: ns.rate_clearings, "tollhouse:rate:cleared", "tollhouse:rate:shop:cleared"),
     (lambda ns: ns.session("0f", "s"), "tollhouse:session:{0f}:sid:s", "tollhouse:session:shop:{0f}:sid:s"),
     (

@@ -7,11 +7,12 @@ sign-up for a taken name shows that the account exists, and sign-ups are limited
 
 from __future__ import annotations
 
-from tollhouse.accounts.credentials.credentials import CredentialStore
+from tollhouse.accounts.credentials.records import AccountRecords
 from tollhouse.accounts.hashing.passwords import Passwords
 from tollhouse.accounts.login_client import LoginClient
 from tollhouse.accounts.outcomes import (
     AccountCreated,
+    AttemptThrottled,
     LoginSucceeded,
     NameTaken,
     PasswordConfirmed,
@@ -20,16 +21,20 @@ from tollhouse.accounts.outcomes import (
 )
 from tollhouse.accounts.rules import PasswordRules
 from tollhouse.accounts.throttling.attempts import Attempts
+from tollhouse.accounts.throttling.devices import DeviceToken
+from tollhouse.accounts.throttling.throttle import Throttle
 from tollhouse.accounts.verbs.login import PasswordLogin
-from tollhouse.accounts.verbs.login_sessions import LoginSessions
 from tollhouse.accounts.verbs.password_check import PasswordVerification
 from tollhouse.accounts.verbs.reauthentication import Reauthentication
 from tollhouse.accounts.verbs.sign_up import SignUp
-from tollhouse.clock import UnixClock, unix_ms
+from tollhouse.keyring import Keyring
+from tollhouse.keys import UNNAMED, Namespace
 from tollhouse.limits.limiter import Limiter
 from tollhouse.metrics import Metrics
+from tollhouse.scripts import DurableScriptRunner
 from tollhouse.sessions.levels import LEVELS
 from tollhouse.sessions.outcomes import CapReached, SessionRefused
+from tollhouse.sessions.records import Session
 from tollhouse.sessions.sessions import Sessions
 from tollhouse.sessions.tokens import Token
 from tollhouse.sessions.verbs.step_up import StepUpRefused
@@ -43,23 +48,25 @@ class Accounts:
 
     def __init__(
         self,
-        store: CredentialStore,
+        store: DurableScriptRunner,
         sessions: Sessions,
         limiter: Limiter,
+        throttle: Throttle,
         passwords: Passwords,
+        keyring: Keyring,
         metrics: Metrics,
         *,
+        namespace: Namespace = UNNAMED,
         rules: PasswordRules | None = None,
         level: str = LEVELS[0],
-        wall_ms: UnixClock = unix_ms,
     ) -> None:
-        rules = PasswordRules() if rules is None else rules
+        records = AccountRecords(store, keyring, namespace)
         self._attempts = attempts = Attempts(limiter)
-        check = PasswordVerification(store, attempts, passwords, metrics)
-        self._sign_up = SignUp(store, check, attempts, passwords, rules, wall_ms)
-        logins = LoginSessions(store, sessions, metrics)
-        self._login = PasswordLogin(sessions, check, logins, metrics, acr=level)
-        self._reauthentication = Reauthentication(sessions, check, logins, metrics, acr=level)
+        self._throttle = throttle
+        check = PasswordVerification(records, throttle, passwords, metrics)
+        self._sign_up = SignUp(records, attempts, passwords, PasswordRules() if rules is None else rules)
+        self._login = PasswordLogin(sessions, check, throttle, metrics, acr=level)
+        self._reauthentication = Reauthentication(sessions, check, metrics, acr=level)
 
     async def sign_up(self, user: str, password: str, *, address: str) -> AccountCreated | NameTaken | TooManyAttempts:
         """Create an account.
@@ -75,30 +82,41 @@ class Accounts:
         *,
         address: str,
         device: str | None = None,
+        device_token: str | None = None,
         policy: str = "default",
         replaces: Token | str | None = None,
         carry: bool = False,
-    ) -> LoginSucceeded | WrongCredentials | TooManyAttempts | SessionRefused | CapReached:
+    ) -> LoginSucceeded | WrongCredentials | AttemptThrottled | SessionRefused | CapReached:
         """Begin a session if the password is right; raises InvalidInput and Overloaded as `sign_up` does.
 
+        `device_token` is what the result of the client's last login revealed: with it no guess of others refuses it.
         The session of the token `replaces`, which the client presented, is ended then; with `carry` the data of a
         visitor's goes along. At the cap of a policy that asks the result is what `Sessions.resume` needs, which goes on
         with the login.
         """
-        client = LoginClient(address=address)
+        client = LoginClient(address=address, device_token=device_token)
         return await self._login.log_in(
             user, password, client, device=device, policy=policy, replaces=replaces, carry=carry
         )
 
     async def reauthenticate(
         self, token: Token | str, password: str, *, address: str
-    ) -> PasswordConfirmed | WrongCredentials | TooManyAttempts | StepUpRefused:
+    ) -> PasswordConfirmed | WrongCredentials | AttemptThrottled | StepUpRefused:
         """Step a session up, also one that is locked, if the password of its user is right; raises as `login` does.
 
-        It counts as a login, so that a token gives no further guesses at the password.
+        It counts by the session alone, as a login does by its device: nothing that others do refuses it.
         """
         return await self._reauthentication.reauthenticate(token, password, LoginClient(address=address))
+
+    def trust_device(self, session: Session, presented: str | None = None) -> DeviceToken:
+        """Return what makes the client that a session began for a trusted device of its user.
+
+        It is for logins that went on after they were asked something; `login` returns one by itself. What the client
+        `presented` of other users is kept.
+        """
+        return self._throttle.new_device(session.user, session.created_at, presented)
 
     async def aclose(self) -> None:
         """Wait, for a bounded time, until the attempts of callers that have left are settled."""
         await self._attempts.aclose()
+        await self._throttle.aclose()

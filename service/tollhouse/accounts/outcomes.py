@@ -6,6 +6,7 @@ from typing import Literal
 
 from msgspec import Struct
 
+from tollhouse.accounts.throttling.devices import DeviceToken
 from tollhouse.limits.decision import Decision
 from tollhouse.sessions.outcomes import Issued, Rotation
 
@@ -32,19 +33,33 @@ class NameTaken(Struct, frozen=True, kw_only=True):
 
 
 class TooManyAttempts(Struct, frozen=True, kw_only=True):
-    """A limit refused the attempt; nothing was charged or hashed."""
+    """The limit of sign-ups refused this one; nothing was charged or hashed."""
 
     decision: Decision
 
     def __bool__(self) -> Literal[False]:
-        """Return False: no account was created, or no session began."""
+        """Return False: no account was created."""
+        return False
+
+
+class AttemptThrottled(Struct, frozen=True, kw_only=True):
+    """Too many failures before this attempt, which was neither charged nor made; it may be in `retry_after_ms`.
+
+    The answer is the same for names with and without an account, and for right and wrong passwords.
+    """
+
+    retry_after_ms: int
+
+    def __bool__(self) -> Literal[False]:
+        """Return False: nothing was done."""
         return False
 
 
 class LoginSucceeded(Struct, frozen=True, kw_only=True):
-    """The password was right, and a new session began."""
+    """The password was right, and a new session began; the client's `device` is trusted from now on."""
 
     issued: Issued
+    device: DeviceToken
 
     def __bool__(self) -> Literal[True]:
         """Return True, so that a type checker knows a false result as a refusal."""

@@ -31,6 +31,11 @@ def actor_cookie_name(*, plain_http: bool) -> str:
     return f"{cookie_name(plain_http=plain_http)}-actor"
 
 
+def device_cookie_name(*, plain_http: bool) -> str:
+    """Return the name of the cookie by which a browser is a trusted device of its user."""
+    return f"{cookie_name(plain_http=plain_http)}-device"
+
+
 def bearer_token(authorization: str) -> str:
     """Return the token of an Authorization header; the scheme is case-insensitive (RFC 9110, 11.1)."""
     match = _BEARER.fullmatch(authorization)

@@ -191,25 +191,6 @@ def rate_key(scope: Any) -> str:
     return f"key:{caller.key_name}" if caller.key_name else f"address:{caller.address}"
 
 
-def revocation_key(scope: Any) -> str:
-    """Return the key under which requests that end sessions count: the session and the address together.
-
-    A thief who has the token of one session uses up neither what another session of its user may do, nor what the owner
-    may do from another address.
-    """
-    caller = cast("Caller", scope["state"]["caller"])
-    return rate_key(scope) if caller.session is None else f"session:{caller.session.sid} address:{caller.address}"
-
-
-def logout_key(scope: Any) -> str:
-    """Return the key under which logouts count: the session alone, so that only its own logouts use the limit up.
-
-    One of them ends it. Nothing else that is done with a stolen token, from any address, keeps its owner from that.
-    """
-    caller = cast("Caller", scope["state"]["caller"])
-    return rate_key(scope) if caller.session is None else f"logout:{caller.session.sid}"
-
-
 _OVER: Final = "this token opens no live session: log in again; `GET /v1/session/why` may tell why it is over"
 _CREDENTIALS: Final[dict[Role, str]] = {
     "session": "a session cookie, or its token as `Authorization: Bearer`",

@@ -1,6 +1,7 @@
 """The session cookie: set on login, rotation and renewal, cleared on logout, in no other response.
 
 While an administrator acts as a user, that is the impersonation's, and a second cookie keeps the administrator's token.
+A third one makes a browser a trusted device of its user: each login sets it, and no logout clears it.
 
 It is never set again with a value that a browser has already: the response of a slow request would bring back a token
 that another response has replaced since. So attributes that changed reach a browser with its next token.
@@ -12,21 +13,26 @@ from typing import Final
 
 from litestar.datastructures import Cookie
 
-from tollhouse.asgi.credentials import actor_cookie_name, cookie_name
+from tollhouse.accounts.throttling.devices import DeviceToken
+from tollhouse.asgi.credentials import actor_cookie_name, cookie_name, device_cookie_name
 from tollhouse.sessions.policies import Policies, SessionPolicy
 from tollhouse.sessions.records import Session
 from tollhouse.sessions.tokens import Token
+from tollhouse.settings.throttle import ThrottleSettings
 
 _UNKNOWN: Final = SessionPolicy(idle_ms=1_000, absolute_ms=1_000)
 """Stands for a policy that the settings no longer have: its cookie has the default attributes."""
+_DEVICE_DAYS: Final = ThrottleSettings().device_days
 
 
 class SessionCookies:
     """Makes the cookies of sessions, whose attributes the policy of a session chooses."""
 
-    def __init__(self, policies: Policies, *, plain_http: bool) -> None:
+    def __init__(self, policies: Policies, *, plain_http: bool, device_days: int = _DEVICE_DAYS) -> None:
         self.name = cookie_name(plain_http=plain_http)
         self.actor_name = actor_cookie_name(plain_http=plain_http)
+        self.device_name = device_cookie_name(plain_http=plain_http)
+        self._device_s = 86_400 * device_days
         self._policies = policies
         self._secure = not plain_http
 
@@ -41,6 +47,10 @@ class SessionCookies:
     def keeping(self, token: Token, session: Session) -> Cookie:
         """Return the cookie that keeps the token of the session that began an impersonation."""
         return self._holding(self.actor_name, token, session)
+
+    def trusting(self, device: DeviceToken) -> Cookie:
+        """Return the cookie that makes a browser a trusted device."""
+        return self._cookie(self.device_name, device.reveal(), _UNKNOWN, self._device_s)
 
     def cleared(self) -> Cookie:
         """Return the cookie that makes a browser delete the one it has."""

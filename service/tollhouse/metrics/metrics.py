@@ -59,6 +59,8 @@ class Metrics:
         self._bytes = pending("cache_bytes_total", "Bytes of cached values.", "cache", "way")
         self._sessions = pending("session_operations_total", "Calls on sessions.", "operation", "outcome")
         self._logins = counter("logins_total", "Attempts to log in.", "outcome")
+        meaning = "Guesses at passwords and codes by what the throttle said."
+        self._throttle = counter("throttle_attempts_total", meaning, "factor", "outcome")
         self._older = counter("older_secret_logins_total", "Logins of accounts under an older secret.", "key_id")
         self._leased = counter("ratelimit_leased_decisions_total", "Takes admitted from quota leases.", "policy")
         self._lease_units = counter("ratelimit_lease_units_total", "Units of quota leases that ended.", "policy", "way")
@@ -111,6 +113,10 @@ class Metrics:
     def login(self, outcome: str) -> None:
         """Count one login: ok, wrong, throttled or overloaded."""
         self._logins(outcome).inc()
+
+    def throttle(self, factor: str, outcome: str) -> None:
+        """Count one guess: admitted, trusted, or refused by account, address, site or everyone; or by a repetition."""
+        self._throttle(factor, outcome).inc()
 
     def older_secret_login(self, key_id: str) -> None:
         """Count one login of an account that still needed the older secret of this key id."""

@@ -11,7 +11,7 @@ from tollhouse.errors import ConfigurationError
 from tollhouse.stores.fake.server import FakeServer, StoreFault, fake_server, forget_server
 from tollhouse.stores.urls import STORES, FakeTarget, StoreName, parse
 from tollhouse.suggest import one_of
-from tollhouse.wiring.features import LIMITS
+from tollhouse.wiring.features import LIMITS, THROTTLES
 
 _MS = {"days": 86_400_000, "hours": 3_600_000, "minutes": 60_000, "seconds": 1_000, "milliseconds": 1}
 
@@ -56,6 +56,8 @@ class World:
         self._server.flush_all()
         for limiter in LIMITS.members():
             limiter.forget()
+        for throttle in list(THROTTLES):
+            throttle.forget()
 
     def flush(self, store: StoreName | None = None) -> None:
         """Lose the data of a store, or of all, as a server does that restarts without a file."""

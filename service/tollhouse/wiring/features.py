@@ -5,8 +5,11 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping
 from typing import Final
+from weakref import WeakSet
 
 from tollhouse.accounts.rules import PasswordRules
+from tollhouse.accounts.throttling.charges import rules_of
+from tollhouse.accounts.throttling.throttle import Throttle
 from tollhouse.cache.cache import Cache
 from tollhouse.clock import PROCESS_TIME, ProcessTime
 from tollhouse.keyring import Keyring
@@ -21,11 +24,14 @@ from tollhouse.sessions.revocation_log import RevocationLog
 from tollhouse.sessions.sessions import Sessions
 from tollhouse.sessions.tokens import RandomBytes
 from tollhouse.settings import Settings
+from tollhouse.settings.throttle import ThrottleSettings
 from tollhouse.stores.opening import AnyStore
 
 LIMITS: Final = Switch[Limiter]()
 CACHE: Final = Switch[Cache]()
 """Switches of this process, which `tollhouse.testing` sets."""
+THROTTLES: Final = WeakSet[Throttle]()
+"""Those of this process, which `tollhouse.testing` makes forget."""
 
 
 def open_limiter(
@@ -77,6 +83,22 @@ def open_sessions(
     store.on_new_primary(sessions.revoker.replay)
     store.listen(namespace.session_revocations, sessions.revoker.on_announcement, sessions.revoker.on_gap)
     return sessions
+
+
+def open_throttle(
+    store: AnyStore,
+    keyring: Keyring,
+    metrics: Metrics,
+    settings: ThrottleSettings,
+    *,
+    namespace: Namespace = UNNAMED,
+    time: ProcessTime = PROCESS_TIME,
+) -> Throttle:
+    """Open the throttle of accounts, which counts in the store of limits."""
+    rules = rules_of(settings)
+    throttle = Throttle(store, keyring, metrics, rules, namespace=namespace, clock=time.monotonic_ms)
+    THROTTLES.add(throttle)
+    return throttle
 
 
 def password_rules(settings: Settings) -> PasswordRules:

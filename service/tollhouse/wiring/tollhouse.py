@@ -13,9 +13,9 @@ from msgspec.structs import asdict
 
 from tollhouse import scripts
 from tollhouse.accounts.accounts import Accounts
-from tollhouse.accounts.credentials.redis_credentials import RedisCredentials
 from tollhouse.accounts.hashing.argon2id import PROFILES
 from tollhouse.accounts.hashing.passwords import Passwords
+from tollhouse.accounts.throttling.throttle import Throttle
 from tollhouse.ai.models import Models
 from tollhouse.ai.results import Results
 from tollhouse.cache.cache import Cache
@@ -44,7 +44,7 @@ from tollhouse.stores.transport.redial import connection_timing
 from tollhouse.stores.urls import StoreName
 from tollhouse.suggest import one_of
 from tollhouse.wiring.configuration import load_settings, settings_for
-from tollhouse.wiring.features import CACHE, open_limiter, open_sessions, password_rules
+from tollhouse.wiring.features import CACHE, open_limiter, open_sessions, open_throttle, password_rules
 from tollhouse.wiring.models import models_from_settings
 from tollhouse.wiring.servers import embedded_binary, resolve_secrets, store_urls
 
@@ -163,13 +163,23 @@ class Tollhouse:
     def accounts(self) -> Accounts:
         """Accounts and logins."""
         return Accounts(
-            RedisCredentials(self.stores.accounts, self.keyring, self.metrics, self.namespace),
+            self.stores.accounts,
             self.sessions,
             self.limits,
+            self._throttle,
             self._passwords,
+            self.keyring,
             self.metrics,
+            namespace=self.namespace,
             rules=self._password_rules,
             level=self.settings.sessions.acr_levels[0],
+        )
+
+    @cached_property
+    def _throttle(self) -> Throttle:
+        settings, time = self.settings.accounts.throttle, self.stores.times["limits"]
+        return open_throttle(
+            self.stores.limits, self.keyring, self.metrics, settings, namespace=self.namespace, time=time
         )
 
     @cached_property

@@ -11,7 +11,6 @@ import pytest
 from click.testing import CliRunner, Result
 
 import tollhouse
-from tests.accounts import record
 from tollhouse.cli import commands
 from tollhouse.errors import ConfigurationError
 from tollhouse.keyring import Keyring
@@ -40,7 +39,7 @@ def stored(url: str, *key_ids: str) -> None:
         async with tollhouse.open(url) as th:
             for number, key_id in enumerate(key_ids):
                 key = th.namespace.account(f"{number:032x}")
-                await th.stores.accounts.run("accounts/create", (key,), record("ada", "hash", key_id))
+                await th.stores.accounts.run("accounts/create", (key,), ("ada", "hash", key_id, 0))
 
     asyncio.run(main())
 

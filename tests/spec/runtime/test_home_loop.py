@@ -49,7 +49,7 @@ def opened(world: StoreWorld) -> Tollhouse:
 
 def open_at(url: str) -> Tollhouse:
     permits = PolicySettings(limit="5/minute", algorithm="concurrency")
-    policies = {"permits": permits, **{name: PolicySettings(limit="100/minute") for name in ("default", "login")}}
+    policies = {"permits": permits, **{name: PolicySettings(limit="100/minute") for name in ("default", "signup")}}
     limits = LimitSettings(policies=policies)
     return wiring.open(Settings(url=url, secret=(SECRET,), limits=limits))
 

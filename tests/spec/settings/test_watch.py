@@ -256,7 +256,7 @@ async def test_what_came_differs_and_went_is_logged(
     watch = await opened.watch(file.path)
     came = vars(caplog.records[-1])
 
-    file.write(f'{THIRTY}[limits.policies.login]\nlimit = "1/minute"\n')
+    file.write(f'{THIRTY}[limits.policies.signup]\nlimit = "1/minute"\n')
     await watch.check()
     differ = vars(caplog.records[-1])
     file.write("")
@@ -265,12 +265,12 @@ async def test_what_came_differs_and_went_is_logged(
 
     assert [(one["added"], one["changed"], one["removed"]) for one in (came, differ, went)] == [
         ("api", "", ""),
-        ("", "api, login", ""),
-        ("", "login", "api"),
+        ("", "api, signup", ""),
+        ("", "signup", "api"),
     ]
     assert (warning["levelname"], warning["policies"]) == ("WARNING", "api")
     assert opened.policies == opened.limits.policies
-    assert opened.policies["login"] == BUILT_IN["login"]
+    assert opened.policies["signup"] == BUILT_IN["signup"]
 
 
 async def test_a_policy_that_is_gone_from_the_file_stays_in_force(opened: Tollhouse, tmp_path: Path) -> None:

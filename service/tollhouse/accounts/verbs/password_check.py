@@ -1,6 +1,6 @@
 """The check of a password that the verbs of accounts share.
 
-The order is always the same: refusals that are cached, the queue for a thread if it is full, the account, the limits,
+The order is always the same: refusals that are cached, the queue for a thread if it is full, the account, the throttle,
 the hash. So a flood, an overload and an outage of the accounts charge nothing; `throttling` says what else is not
 charged.
 
@@ -11,16 +11,15 @@ counts these.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
-from tollhouse.accounts.credentials.credentials import Credentials, CredentialStore
-from tollhouse.accounts.hashing.passwords import Passwords, StoredHash
+from tollhouse.accounts.credentials.records import AccountRecords, NameRecords
+from tollhouse.accounts.hashing.passwords import Passwords
 from tollhouse.accounts.login_client import LoginClient
-from tollhouse.accounts.outcomes import TooManyAttempts, WrongCredentials
-from tollhouse.accounts.throttling.attempts import Attempt, Attempts, login_takes
+from tollhouse.accounts.outcomes import AttemptThrottled, WrongCredentials
+from tollhouse.accounts.throttling.throttle import Guess, Throttle
 from tollhouse.errors import Overloaded, StoreUnavailable
-from tollhouse.limits.decision import Decision, Take
 from tollhouse.logs import Log
 from tollhouse.metrics import Metrics
 
@@ -36,75 +35,68 @@ _Proven = TypeVar("_Proven")
 class PasswordVerification:
     """Charges attempts, verifies passwords, and renews accounts whose password was right."""
 
-    def __init__(self, store: CredentialStore, attempts: Attempts, passwords: Passwords, metrics: Metrics) -> None:
-        self._store = store
-        self._attempts = attempts
+    def __init__(self, records: AccountRecords, throttle: Throttle, passwords: Passwords, metrics: Metrics) -> None:
+        self._records = records
+        self._throttle = throttle
         self._passwords = passwords
         self._metrics = metrics
 
-    async def admit_attempt(self, name: str, takes: Sequence[Take]) -> tuple[Attempt, Credentials | None] | Decision:
-        """Charge an attempt, and return it with the credentials of the name; or return a refusal of the limits."""
-        refusal = self._attempts.cached_refusal(takes)
-        if refusal is not None:
-            return refusal
-        self._passwords.require_place()
-        found = await self._store.load(name)
-        attempt = await self._attempts.charge(takes)
-        return attempt if isinstance(attempt, Decision) else (attempt, found)
-
     async def with_password(
-        self, name: str, encoded: bytes, client: LoginClient, proceed: Callable[[Credentials], Awaitable[_Proven]]
-    ) -> _Proven | WrongCredentials | TooManyAttempts:
-        """Return what `proceed` does with the credentials if the password is right; count an attempt that is not."""
+        self, name: str, encoded: bytes, client: LoginClient, proceed: Callable[[], Awaitable[_Proven]]
+    ) -> _Proven | WrongCredentials | AttemptThrottled:
+        """Return what `proceed` does if the password is right; count an attempt that is not."""
         try:
-            admitted = await self.admit_attempt(name, login_takes(name, client.address))
-            if isinstance(admitted, Decision):
+            admitted = await self._admit(name, client)
+            if isinstance(admitted, AttemptThrottled):
                 self._metrics.login("throttled")
-                return TooManyAttempts(decision=admitted)
+                return admitted
             attempt, found = admitted
             try:
-                verified = await self._verify(attempt, found, encoded)
-                if verified is None:
+                if not await self._verify(attempt, found, encoded):
                     self._metrics.login("wrong")
                     return WrongCredentials()
-                # The right password is what restores the limits. They stay restored if no session can be created, for
-                # a guesser gains nothing by it: it takes the password to get here.
-                self._attempts.begin_to_settle(attempt)
-                return await proceed(verified)
+                # The right password is what ends the failures. They stay ended if no session can be created, for a
+                # guesser gains nothing by it: it takes the password to get here.
+                self._throttle.begin_to_settle(attempt)
+                return await proceed()
             finally:
-                await self._attempts.settle(attempt)
+                await self._throttle.settle(attempt)
         except Overloaded:
             self._metrics.login("overloaded")
             raise
 
-    async def _verify(self, attempt: Attempt, found: Credentials | None, password: bytes) -> Credentials | None:
-        """Return the credentials if the password is right, after exactly one hash; then renew what is out of date."""
-        stored = None if found is None or found.disabled else found.password
+    async def _admit(self, name: str, client: LoginClient) -> tuple[Guess, NameRecords] | AttemptThrottled:
+        """Charge an attempt, and return it with what is stored under the name; or return a refusal of the throttle."""
+        refusal = self._throttle.cached_refusal("password", name, client)
+        if refusal is not None:
+            return refusal
+        self._passwords.require_place()
+        found = await self._records.load(name)
+        attempt = await self._throttle.begin("password", name, client)
+        return attempt if isinstance(attempt, AttemptThrottled) else (attempt, found)
+
+    async def _verify(self, attempt: Guess, found: NameRecords, password: bytes) -> bool:
+        """Return whether the password is right, after exactly one hash; then renew an account that is out of date."""
+        account = found.account
+        stored = None if account is None or account.disabled else account.stored
         match = await self._passwords.verify(password, stored, attempt.on_begin, attempt.on_match)
         if match is None:
-            return None
-        assert found is not None, "a password matched, so there is an account"
-        return await self._renew(found, password, needs_rehash=match.needs_rehash)
+            return False
+        await self._renew(found, password, needs_rehash=match.needs_rehash)
+        return True
 
-    async def _renew(self, found: Credentials, password: bytes, *, needs_rehash: bool) -> Credentials:
-        """Move the account to the newest secret, and store a hash of today's parameters under it; return it.
+    async def _renew(self, found: NameRecords, password: bytes, *, needs_rehash: bool) -> None:
+        """Move the account to the newest secret, and store a hash of today's parameters under it.
 
         That neither can be done now is no reason to refuse a right password: the next login tries again.
         """
         if (older := found.older_secret) is not None:
             self._metrics.older_secret_login(older)
-        rehashed = await self._rehashed(password) if needs_rehash else None
-        if older is None and rehashed is None:
-            return found
-        renewed = found.changed(password=rehashed or found.password)
         try:
-            return found if await self._store.replace(found, renewed) is None else renewed
+            account = await self._records.settle(found)
+            if needs_rehash:
+                await self._records.replace_hash(account, await self._passwords.hash(password))
+        except Overloaded:
+            return
         except StoreUnavailable as error:
             _log.warning("account not renewed", extra={"reason": str(error)})
-            return found
-
-    async def _rehashed(self, password: bytes) -> StoredHash | None:
-        try:
-            return await self._passwords.hash(password)
-        except Overloaded:
-            return None

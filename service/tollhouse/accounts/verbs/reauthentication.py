@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from functools import partial
 
+from msgspec.structs import replace
+
 from tollhouse.accounts.login_client import LoginClient
-from tollhouse.accounts.outcomes import PasswordConfirmed, TooManyAttempts, WrongCredentials
+from tollhouse.accounts.outcomes import AttemptThrottled, PasswordConfirmed, WrongCredentials
 from tollhouse.accounts.rules import password_bytes
-from tollhouse.accounts.verbs.login_sessions import LoginSessions
 from tollhouse.accounts.verbs.password_check import METHODS, PasswordVerification
 from tollhouse.metrics import Metrics
 from tollhouse.sessions.outcomes import Rotation
@@ -19,27 +20,22 @@ from tollhouse.sessions.verbs.step_up import StepUpRefused
 class Reauthentication:
     """Steps sessions up whose user's password is right, to the level `acr`."""
 
-    def __init__(
-        self, sessions: Sessions, check: PasswordVerification, logins: LoginSessions, metrics: Metrics, *, acr: str
-    ) -> None:
+    def __init__(self, sessions: Sessions, check: PasswordVerification, metrics: Metrics, *, acr: str) -> None:
         self._sessions = sessions
-        self._logins = logins
         self._check = check
         self._metrics = metrics
         self._acr = acr
 
     async def reauthenticate(
         self, token: Token | str, password: str, client: LoginClient
-    ) -> PasswordConfirmed | WrongCredentials | TooManyAttempts | StepUpRefused:
+    ) -> PasswordConfirmed | WrongCredentials | AttemptThrottled | StepUpRefused:
         """Step a session up if the password of its user is right."""
         encoded = password_bytes(password)
         session = await self._sessions.verify(token, passive=True, locked=True)
         if session is None or session.impersonation is not None:
             return StepUpRefused(reason="over" if session is None else "impersonated")
-        step = partial(self._sessions.step_up, token, acr=self._acr, amr=METHODS)
-        stepped = await self._check.with_password(
-            session.user, encoded, client, lambda verified: self._logins.step_up(verified, step)
-        )
+        step_up = partial(self._sessions.step_up, token, acr=self._acr, amr=METHODS)
+        stepped = await self._check.with_password(session.user, encoded, replace(client, session=session), step_up)
         match stepped:
             case Rotation():
                 self._metrics.login("ok")

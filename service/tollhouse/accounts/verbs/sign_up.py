@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from tollhouse.accounts.credentials.credentials import CredentialStore, new_credentials
+from tollhouse.accounts.credentials.records import AccountRecords, NameRecords
 from tollhouse.accounts.hashing.passwords import Passwords
 from tollhouse.accounts.login_client import LoginClient
 from tollhouse.accounts.names import canonical_new
 from tollhouse.accounts.outcomes import AccountCreated, NameTaken, TooManyAttempts
 from tollhouse.accounts.rules import PasswordRules
-from tollhouse.accounts.throttling.attempts import Attempts, sign_up_takes
-from tollhouse.accounts.verbs.password_check import PasswordVerification
-from tollhouse.clock import UnixClock
+from tollhouse.accounts.throttling.attempts import Attempt, Attempts, sign_up_takes
 from tollhouse.limits.decision import Decision
 
 
@@ -19,19 +17,15 @@ class SignUp:
 
     def __init__(
         self,
-        store: CredentialStore,
-        check: PasswordVerification,
+        records: AccountRecords,
         attempts: Attempts,
         passwords: Passwords,
         rules: PasswordRules,
-        wall_ms: UnixClock,
     ) -> None:
-        self._store = store
-        self._check = check
+        self._records = records
         self._attempts = attempts
         self._passwords = passwords
         self._rules = rules
-        self._wall_ms = wall_ms
 
     async def sign_up(
         self, user: str, password: str, client: LoginClient
@@ -39,14 +33,24 @@ class SignUp:
         """Create an account, if the limits of the client's address admit it."""
         name = canonical_new(user)
         encoded = self._rules.check(password, name)
-        admitted = await self._check.admit_attempt(name, sign_up_takes(client.address))
+        admitted = await self._admit(name, client.address)
         if isinstance(admitted, Decision):
             return TooManyAttempts(decision=admitted)
         attempt, found = admitted
         try:
             stored = await self._passwords.hash(encoded, attempt.on_begin)
-            new = new_credentials(name, stored, self._wall_ms())
-            written = await self._store.create(new) if found is None else None
-            return NameTaken(user=name) if written is None else AccountCreated(user=name, durable=written.durable)
+            created, durable = (False, False) if found.is_taken else await self._records.create(found, stored)
+            return AccountCreated(user=name, durable=durable) if created else NameTaken(user=name)
         finally:
             await self._attempts.settle(attempt)
+
+    async def _admit(self, name: str, address: str) -> tuple[Attempt, NameRecords] | Decision:
+        """Charge an attempt, and return it with what is stored under the name; or return a refusal of the limits."""
+        takes = sign_up_takes(address)
+        refusal = self._attempts.cached_refusal(takes)
+        if refusal is not None:
+            return refusal
+        self._passwords.require_place()
+        found = await self._records.load(name)
+        attempt = await self._attempts.charge(takes)
+        return attempt if isinstance(attempt, Decision) else (attempt, found)

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, assert_never
+from typing import Annotated, Any, Literal, assert_never
 
 from litestar import Request, Response, post
 from litestar.di import NamedDependency
 from litestar.exceptions import NotAuthorizedException
 from litestar.params import JSONBody
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from tollhouse.accounts.accounts import Accounts
-from tollhouse.accounts.outcomes import LoginSucceeded, TooManyAttempts, WrongCredentials
-from tollhouse.asgi.credentials import session_token
-from tollhouse.asgi.ratelimit.rules import RateLimitRule
+from tollhouse.accounts.outcomes import AttemptThrottled, LoginSucceeded, WrongCredentials
+from tollhouse.asgi.credentials import session_cookie, session_token
 from tollhouse.http.accounts.throttled import throttled
-from tollhouse.http.authentication import check_role, current_caller, logout_key
+from tollhouse.http.authentication import check_role, current_caller
 from tollhouse.http.cookies import SessionCookies
 from tollhouse.http.headers import CLEAR_SITE_DATA, DURABLE_FIELD, durable_header
-from tollhouse.http.limits.responses import TakeResponses
 from tollhouse.http.openapi import SESSION, problems
 from tollhouse.http.problems import UNIQUE_MEMBERS, problem
 from tollhouse.http.sessions.cap import cap_problem
@@ -27,13 +25,15 @@ from tollhouse.sessions.outcomes import CapReached, SessionRefused
 from tollhouse.sessions.sessions import Sessions
 
 _DEVICE_LENGTH = 120
+_DEVICE_TOKEN_LENGTH = 512
 
 
 class LoginBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Credentials, and whether the token is returned in a cookie or in the body.
 
     With `remember` the session has the policy `remember`, so a browser keeps its cookie after it was closed.
-    With `carry` it begins with the data of the visitor's session that the request has.
+    With `carry` it begins with the data of the visitor's session that the request has. A client without cookies sends
+    the `device_token` of its last login: no guess of others refuses the device.
     """
 
     user: str
@@ -41,6 +41,7 @@ class LoginBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     transport: Literal["cookie", "bearer"] = "cookie"
     remember: bool = False
     carry: bool = False
+    device_token: Annotated[str, Meta(max_length=_DEVICE_TOKEN_LENGTH)] | None = None
 
 
 @post(
@@ -54,12 +55,12 @@ async def login(
     request: Request[Any, Any, Any],
     data: JSONBody[LoginBody],
     accounts: NamedDependency[Accounts],
-    responses: NamedDependency[TakeResponses],
     sessions: NamedDependency[Sessions],
     session_cookies: NamedDependency[SessionCookies],
 ) -> Response[Any]:
     """Log in, always with a new session and token; 401 is the same for a wrong user name and a wrong password.
 
+    The device is trusted from now on, by its cookie or by `device_token` in the body.
     The session whose token the request has is ended by it. At the cap of a policy that asks it is 409 `session-cap`,
     with what `POST /v1/login/cap` needs to go on.
     """
@@ -68,6 +69,7 @@ async def login(
         data.password,
         address=current_caller(request).address,
         device=_device(request.headers.get("user-agent", "")),
+        device_token=data.device_token or session_cookie(request.scope, session_cookies.device_name) or None,
         policy="remember" if data.remember else "default",
         replaces=session_token(request.scope, session_cookies.name) or None,
         carry=data.carry,
@@ -75,11 +77,12 @@ async def login(
     match result:
         case LoginSucceeded():
             by_cookie = data.transport == "cookie"
-            return await login_response(request, result.issued, sessions, session_cookies, by_cookie=by_cookie)
+            issued, device = result.issued, result.device
+            return await login_response(request, issued, device, sessions, session_cookies, by_cookie=by_cookie)
         case WrongCredentials():
             raise NotAuthorizedException("user name and password do not match")
-        case TooManyAttempts():
-            return throttled(responses, result.decision)
+        case AttemptThrottled():
+            return throttled(result)
         case CapReached():
             return cap_problem(result)
         case SessionRefused():
@@ -93,7 +96,7 @@ async def login(
     status_code=204,
     responses=problems(400, 401, 403, 429, 503),
     response_headers=[DURABLE_FIELD],
-    opt={"auth": True, "rate_limit": RateLimitRule(policy="revocation", key=logout_key)},
+    opt={"auth": True},
     security=SESSION,
 )
 async def logout(

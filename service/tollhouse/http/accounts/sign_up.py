@@ -13,7 +13,7 @@ from msgspec import Struct
 from tollhouse.accounts.accounts import Accounts
 from tollhouse.accounts.outcomes import AccountCreated, NameTaken, TooManyAttempts
 from tollhouse.asgi.credentials import api_key_of
-from tollhouse.http.accounts.throttled import throttled
+from tollhouse.http.accounts.throttled import limited
 from tollhouse.http.authentication import current_caller
 from tollhouse.http.limits.responses import TakeResponses
 from tollhouse.http.openapi import problems
@@ -21,7 +21,7 @@ from tollhouse.http.problems import UNIQUE_MEMBERS, problem
 from tollhouse.settings.accounts import AccountSettings
 
 
-class SignUpBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Credentials(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A user name and its password."""
 
     user: str
@@ -35,7 +35,7 @@ def _has_key(scope: Mapping[str, Any]) -> bool:
 @post("/v1/accounts", responses=problems(400, 403, 409, 422, 429, 503), opt={"auth": _has_key, **UNIQUE_MEMBERS})
 async def sign_up(
     request: Request[Any, Any, Any],
-    data: JSONBody[SignUpBody],
+    data: JSONBody[Credentials],
     accounts: NamedDependency[Accounts],
     account_settings: NamedDependency[AccountSettings],
     responses: NamedDependency[TakeResponses],
@@ -54,7 +54,7 @@ async def sign_up(
         case NameTaken():
             return problem(409, "name-taken", "Name Taken", "this user name has an account already")
         case TooManyAttempts():
-            return throttled(responses, result.decision)
+            return limited(responses, result.decision)
         case _:
             assert_never(result)
 

@@ -12,6 +12,7 @@ from litestar.datastructures import Cookie
 from msgspec import UNSET, Struct, UnsetType, convert
 from msgspec.structs import asdict
 
+from tollhouse.accounts.throttling.devices import DeviceToken
 from tollhouse.http.cookies import SessionCookies
 from tollhouse.http.headers import durable_header
 from tollhouse.sessions.outcomes import Issued, Rotation
@@ -68,11 +69,12 @@ class DeviceBody(Struct, frozen=True, kw_only=True):
 
 
 class TokenAnswer(Struct, frozen=True, kw_only=True):
-    """A session and whether what was done is durable; the token only for a client that keeps it without a cookie."""
+    """A session and whether what was done is durable; tokens only for a client that keeps them without cookies."""
 
     session: SessionBody
     durable: bool
     token: str | UnsetType = UNSET
+    device_token: str | UnsetType = UNSET
 
 
 def session_body(session: Session) -> SessionBody:
@@ -93,15 +95,17 @@ def token_response(
     by_cookie: bool,
     status_code: int = 200,
     others: Sequence[Cookie] = (),
+    device: DeviceToken | None = None,
 ) -> Response[TokenAnswer]:
     """Return a session with its new token in a cookie or in the body, never in both: scripts read no cookie of ours.
 
-    `others` are the cookies that change beside it.
+    `others` are the cookies that change beside it. The value of a `device` goes the way of the token.
     """
     body = TokenAnswer(
         session=session_body(result.session),
         durable=result.durable,
         token=UNSET if by_cookie else result.token.reveal(),
+        device_token=UNSET if by_cookie or device is None else device.reveal(),
     )
     cookie = [cookies.holding(result.token, result.session)] if by_cookie else []
     return Response(

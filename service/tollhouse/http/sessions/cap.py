@@ -6,7 +6,7 @@ alone: in no header, address or log.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal, assert_never
+from typing import Annotated, Any, Literal, assert_never
 
 from litestar import Request, Response, post
 from litestar.di import NamedDependency
@@ -14,10 +14,8 @@ from litestar.exceptions import NotAuthorizedException
 from litestar.params import JSONBody
 from msgspec import Meta, Struct
 
-from tollhouse.accounts.throttling.attempts import LOGIN_ADDRESS_POLICY
-from tollhouse.asgi.credentials import session_token
-from tollhouse.asgi.ratelimit.rules import RateLimitRule
-from tollhouse.http.authentication import rate_key
+from tollhouse.accounts.accounts import Accounts
+from tollhouse.asgi.credentials import session_cookie, session_token
 from tollhouse.http.cookies import SessionCookies
 from tollhouse.http.headers import DURABLE_FIELD, durable_header
 from tollhouse.http.openapi import problems
@@ -26,8 +24,6 @@ from tollhouse.http.sessions.bodies import device_bodies
 from tollhouse.http.sessions.impersonation import login_response
 from tollhouse.sessions.outcomes import CapReached, Issued, SessionRefused
 from tollhouse.sessions.sessions import Sessions
-
-_LIMIT: Final = RateLimitRule(policy=LOGIN_ADDRESS_POLICY, key=rate_key)
 
 
 class ResumeBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -43,11 +39,12 @@ class ResumeBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     status_code=200,
     responses=problems(400, 401, 403, 409, 422, 429, 503),
     response_headers=[DURABLE_FIELD],
-    opt={"rate_limit": _LIMIT, **UNIQUE_MEMBERS},
+    opt=UNIQUE_MEMBERS,
 )
 async def resume_login(
     request: Request[Any, Any, Any],
     data: JSONBody[ResumeBody],
+    accounts: NamedDependency[Accounts],
     sessions: NamedDependency[Sessions],
     session_cookies: NamedDependency[SessionCookies],
 ) -> Response[Any]:
@@ -60,9 +57,10 @@ async def resume_login(
     result = await sessions.resume(data.ticket, end=data.end, replaces=presented)
     match result:
         case Issued():
-            return await login_response(
-                request, result, sessions, session_cookies, by_cookie=data.transport == "cookie"
-            )
+            by_cookie = data.transport == "cookie"
+            shown = session_cookie(request.scope, session_cookies.device_name) if by_cookie else None
+            device = accounts.trust_device(result.session, shown or None)
+            return await login_response(request, result, device, sessions, session_cookies, by_cookie=by_cookie)
         case CapReached():
             return cap_problem(result)
         case SessionRefused():

@@ -1,4 +1,4 @@
-"""The caller's sessions over HTTP: list them, and revoke one or all others."""
+"""The caller's sessions over HTTP: list them, and revoke one or all others; no limit refuses an end."""
 
 from __future__ import annotations
 
@@ -9,17 +9,13 @@ from litestar.di import NamedDependency
 from litestar.exceptions import HTTPException, NotFoundException
 from litestar.params import FromPath, QueryParameter
 
-from tollhouse.asgi.ratelimit.rules import RateLimitRule
-from tollhouse.http.authentication import current_session, require_role, revocation_key
+from tollhouse.http.authentication import current_session, require_role
 from tollhouse.http.challenges import LoginRules, refuse_impersonation
 from tollhouse.http.headers import DURABLE_FIELD, durable_header
 from tollhouse.http.openapi import SESSION, problems
+from tollhouse.http.pacing import PacedEnds
 from tollhouse.http.sessions.bodies import device_bodies
 from tollhouse.sessions.sessions import Sessions
-
-REVOCATION: Final = RateLimitRule(policy="revocation", key=revocation_key)
-"""Limits the routes that end sessions, apart from `session`: a stolen token that used that up must not keep its user
-from ending it."""
 
 _GUARDS: Final = [require_role("session")]
 _PROBLEMS: Final = problems(400, 401, 403, 429, 503)
@@ -39,7 +35,6 @@ async def list_sessions(request: Request[Any, Any, Any], sessions: NamedDependen
     security=SESSION,
     responses=problems(400, 401, 403, 404, 429, 503),
     response_headers=[DURABLE_FIELD],
-    opt={"rate_limit": REVOCATION},
 )
 async def revoke_session(
     request: Request[Any, Any, Any],
@@ -69,24 +64,25 @@ async def revoke_session(
     security=SESSION,
     responses=_PROBLEMS,
     response_headers=[DURABLE_FIELD],
-    opt={"query": ("except",), "rate_limit": REVOCATION},
+    opt={"query": ("except",)},
 )
 async def revoke_others(
     request: Request[Any, Any, Any],
     sessions: NamedDependency[Sessions],
     login_rules: NamedDependency[LoginRules],
+    paced_ends: NamedDependency[PacedEnds],
     but: Annotated[Literal["current"] | None, QueryParameter(name="except")] = None,
 ) -> Response[None]:
     """Revoke all of the caller's sessions except this one; 401 unless the caller was authenticated recently.
 
-    In an impersonation it is 403 `impersonated`.
+    In an impersonation it is 403 `impersonated`. One session ends others once a second: more requests wait and share.
     """
     if but is None:
         raise HTTPException("send ?except=current; to revoke this session too, log out", status_code=400)
     own = current_session(request)
     refuse_impersonation(own)
     login_rules.require_recent(own)
-    result = await sessions.revoke_all(own.user, keep=own)
+    result = await paced_ends.run(own.sid, lambda: sessions.revoke_all(own.user, keep=own))
     return Response(None, status_code=204, headers=durable_header(durable=result.durable))
 
 

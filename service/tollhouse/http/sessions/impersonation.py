@@ -16,6 +16,7 @@ from litestar.params import FromPath, JSONBody
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
+from tollhouse.accounts.throttling.devices import DeviceToken
 from tollhouse.asgi.credentials import is_by_cookie, session_cookie, session_token
 from tollhouse.errors import InvalidInput, Steps
 from tollhouse.http.authentication import current_caller, no_session
@@ -25,7 +26,6 @@ from tollhouse.http.openapi import problems
 from tollhouse.http.problems import UNIQUE_MEMBERS, problem
 from tollhouse.http.sessions.administration import user_of_path
 from tollhouse.http.sessions.bodies import TokenAnswer, session_body, token_response
-from tollhouse.http.sessions.devices import REVOCATION
 from tollhouse.sessions import tokens
 from tollhouse.sessions.outcomes import Issued
 from tollhouse.sessions.sessions import Sessions
@@ -103,7 +103,7 @@ async def impersonate(
     status_code=200,
     responses={204: _NO_WAY_BACK, **problems(400, 401, 403, 409, 415, 422, 429, 503)},
     response_headers=[DURABLE_FIELD],
-    opt={"rate_limit": REVOCATION, **UNIQUE_MEMBERS},
+    opt={"rate_limit": False, **UNIQUE_MEMBERS},
 )
 async def stop_impersonating(
     request: Request[Any, Any, Any],
@@ -132,15 +132,20 @@ async def stop_impersonating(
 async def login_response(
     request: Request[Any, Any, Any],
     issued: Issued,
+    device: DeviceToken,
     sessions: Sessions,
     cookies: SessionCookies,
     *,
     by_cookie: bool,
 ) -> Response[TokenAnswer]:
-    """Return the session of a login, and end the one that its browser kept during an impersonation."""
+    """Return the session of a login, whose client is a trusted device from now on.
+
+    The session that its browser kept during an impersonation is ended.
+    """
     kept = await end_kept(request, sessions, cookies)
     both = replace(issued, durable=issued.durable and kept.durable)
-    return token_response(both, cookies, by_cookie=by_cookie, others=kept.cookies)
+    others = [*kept.cookies, *([cookies.trusting(device)] if by_cookie else [])]
+    return token_response(both, cookies, by_cookie=by_cookie, others=others, device=device)
 
 
 async def end_kept(request: Request[Any, Any, Any], sessions: Sessions, cookies: SessionCookies) -> KeptEnd:

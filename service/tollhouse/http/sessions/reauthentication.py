@@ -1,7 +1,8 @@
 """Authentication of the user of a session that exists, by the password: POST /v1/session/reauth.
 
 It works for a session that is locked, which no other route of users does. So the route takes callers without a live
-session, and decides by the token. It comes before the end of other sessions, so it counts as that does.
+session, and decides by the token. It comes before the end of other sessions, so no limit refuses it but the failures
+of the session itself.
 """
 
 from __future__ import annotations
@@ -14,16 +15,15 @@ from litestar.params import JSONBody
 from msgspec import Struct
 
 from tollhouse.accounts.accounts import Accounts
-from tollhouse.accounts.outcomes import PasswordConfirmed, TooManyAttempts, WrongCredentials
+from tollhouse.accounts.outcomes import AttemptThrottled, PasswordConfirmed, WrongCredentials
+from tollhouse.http.accounts.throttled import throttled
 from tollhouse.http.authentication import current_caller, no_session
 from tollhouse.http.challenges import Impersonated, challenge
 from tollhouse.http.cookies import SessionCookies
 from tollhouse.http.headers import DURABLE_FIELD
-from tollhouse.http.limits.responses import TakeResponses
 from tollhouse.http.openapi import problems
-from tollhouse.http.problems import UNIQUE_MEMBERS, litestar_response, problem
+from tollhouse.http.problems import UNIQUE_MEMBERS, problem
 from tollhouse.http.sessions.bodies import token_response
-from tollhouse.http.sessions.devices import REVOCATION
 from tollhouse.sessions.verbs.step_up import StepUpRefused
 
 
@@ -38,19 +38,18 @@ class PasswordBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     status_code=200,
     responses=problems(400, 401, 403, 415, 422, 429, 503),
     response_headers=[DURABLE_FIELD],
-    opt={"rate_limit": REVOCATION, **UNIQUE_MEMBERS},
+    opt={"rate_limit": False, **UNIQUE_MEMBERS},
 )
 async def reauthenticate(
     request: Request[Any, Any, Any],
     data: JSONBody[PasswordBody],
     accounts: NamedDependency[Accounts],
-    responses: NamedDependency[TakeResponses],
     session_cookies: NamedDependency[SessionCookies],
 ) -> Response[Any]:
     """Authenticate the user of the session by the password, also of a locked one, which opens again.
 
     The session gets another token, and its idle time and its lifetime begin anew. A wrong password changes nothing: it
-    is 401 of the type `wrong-password`, and counts as a login with a wrong password does.
+    is 401 of the type `wrong-password`, and counts for this session alone.
     """
     caller = current_caller(request)
     if caller.token is None:
@@ -62,8 +61,8 @@ async def reauthenticate(
         case WrongCredentials():
             detail = "the password is not the one of the session's user"
             return problem(401, "wrong-password", "Wrong Password", detail, headers=challenge(detail))
-        case TooManyAttempts():
-            return litestar_response(responses.refusal(result.decision, reveal_key=False))
+        case AttemptThrottled():
+            return throttled(result)
         case StepUpRefused(reason="over"):
             raise no_session()
         case StepUpRefused():

@@ -25,21 +25,18 @@ BUILT_IN: Final[Mapping[str, Policy]] = MappingProxyType(
     {
         "default": parse_policy("default", "60/minute; 1000/hour; 10000/day"),
         "session": parse_policy("session", "120/minute"),
-        "revocation": parse_policy("revocation", "60/minute"),
         "ai": parse_policy("ai", "60/minute; 1000/hour"),
-        "login": parse_policy("login", "5/minute; 30/hour"),
-        "login-address": parse_policy("login-address", "30/5m"),
         "signup": parse_policy("signup", "20/hour"),
         "wrong-key": parse_policy("wrong-key", "10/minute; 60/hour"),
     }
 )
 """Policies that the settings can replace by name.
 
-`login` counts per account, `login-address`, `signup` and `wrong-key` per address, `session` and `ai` per caller, and
-`revocation` per session and address, and for logouts per session.
+`signup` and `wrong-key` count per address, `session` and `ai` per caller. Guesses at passwords have no policy:
+`tollhouse.accounts.throttling` counts them. Nothing limits the end of a session.
 """
 NO_POLICIES: Final[Mapping[str, Policy]] = MappingProxyType({})
-_COUNTING: Final = ("login", "login-address", "signup")
+_COUNTING: Final = ("signup",)
 
 
 class PolicyChanges(Struct, frozen=True, kw_only=True):

@@ -6,7 +6,8 @@ import pytest
 
 from tests.accounts import ELSEWHERE, HERE, HOUR_MS, RIGHT, WRONG, Setup
 from tests.spec.stored import keys_of, records
-from tollhouse.accounts.outcomes import PasswordConfirmed, TooManyAttempts, WrongCredentials
+from tollhouse.accounts.accounts import Accounts
+from tollhouse.accounts.outcomes import AttemptThrottled, PasswordConfirmed, WrongCredentials
 from tollhouse.errors import InvalidInput
 from tollhouse.sessions.logins import Impersonation, LoginContext, login_text
 from tollhouse.sessions.verbs.step_up import StepUpRefused
@@ -39,7 +40,18 @@ async def test_the_right_password_steps_the_session_up(world, setup):
 
 async def test_a_login_has_the_level_that_a_password_reaches(world, setup):
     """It is the weakest of the levels in use, whatever that is called."""
-    setup.accounts = setup.accounts_with(level="bronze")
+    setup.accounts = Accounts(
+        *(
+            world.stores.accounts,
+            setup.sessions,
+            setup.limiter,
+            setup.throttle,
+            setup.passwords,
+            world.keyring,
+            world.metrics,
+        ),
+        level="bronze",
+    )
     token = await token_of(setup)
 
     session = await setup.sessions.verify(token)
@@ -48,33 +60,32 @@ async def test_a_login_has_the_level_that_a_password_reaches(world, setup):
     assert (session.acr, session.amr) == (result.rotation.session.acr, session.amr) == ("bronze", ("pwd",))
 
 
-async def test_a_wrong_password_is_counted_as_that_of_a_login(world, setup):
-    """From whichever address: five guesses at one account, by logins and in its sessions together, then none."""
+async def test_a_wrong_password_is_counted_for_the_session(world, setup):
+    """Ten for the session, then five for the account, with those of logins; the session lives on."""
     token = await token_of(setup)
-    for number in range(5):
-        if number % 2:
-            assert await setup.login("ada", WRONG, address=ELSEWHERE) == WrongCredentials()
-        else:
-            assert await setup.accounts.reauthenticate(token, WRONG, address=HERE) == WrongCredentials()
+    for number in range(15):
+        assert await setup.accounts.reauthenticate(token, WRONG, address=HERE) == WrongCredentials()
+        assert (await setup.failures())[0] == max(number - 9, 0)
 
     hashes = setup.hashes_computed
-    assert isinstance(await setup.accounts.reauthenticate(token, RIGHT, address=HERE), TooManyAttempts)
-    assert isinstance(await setup.login("ada"), TooManyAttempts)
+    assert isinstance(await setup.accounts.reauthenticate(token, RIGHT, address=HERE), AttemptThrottled)
+    assert isinstance(await setup.login("ada", address=ELSEWHERE), AttemptThrottled)
 
     assert setup.hashes_computed == hashes
-    assert (setup.logins("wrong"), setup.logins("throttled")) == (5, 2)
+    assert (setup.logins("wrong"), setup.logins("throttled")) == (15, 2)
     assert (await setup.sessions.verify(token)).user == "ada"
 
 
 async def test_the_right_password_restores_the_limit(world, setup):
     """As a login does: guesses of before keep the user out no longer."""
     token = await token_of(setup)
-    for _ in range(4):
+    for _ in range(9):
         await setup.accounts.reauthenticate(token, WRONG, address=HERE)
     token = (await setup.accounts.reauthenticate(token, RIGHT, address=HERE)).rotation.token
 
-    for _ in range(4):
+    for _ in range(9):
         assert await setup.accounts.reauthenticate(token, WRONG, address=HERE) == WrongCredentials()
+    assert await setup.failures() == (0, 0)
 
 
 async def test_a_session_that_is_over_costs_nothing(world, setup):

@@ -89,13 +89,12 @@ def test_changes_between_two_sets_are_named() -> None:
     assert policy_changes(after, after) == PolicyChanges(added=(), changed=(), removed=())
 
 
-@pytest.mark.parametrize("name", ["login", "login-address", "signup"])
-def test_attempts_are_counted_and_never_leased(name: str) -> None:
-    """The policies of logins and sign-ups count, so `concurrency` is refused for them."""
+def test_attempts_are_counted_and_never_leased() -> None:
+    """The policy of sign-ups counts, so `concurrency` is refused for it."""
     with pytest.raises(InvalidInput) as refused:
-        policies_from_settings(configured(**{name: PolicySettings(limit="5/minute", algorithm="concurrency")}))
+        policies_from_settings(configured(signup=PolicySettings(limit="5/minute", algorithm="concurrency")))
 
-    assert refused.value.field == f"policies.{name}.algorithm"
+    assert refused.value.field == "policies.signup.algorithm"
 
 
 def test_a_reload_keeps_what_it_removes() -> None:
@@ -128,9 +127,9 @@ def test_a_reload_that_would_break_callers_is_refused() -> None:
 
 def test_the_settings_replace_built_in_policies() -> None:
     """A policy of the settings replaces the built-in one of its name; the others stay."""
-    found = policies_from_settings(configured(login=PolicySettings(limit="9/minute"), api=PolicySettings(limit="5/s")))
+    found = policies_from_settings(configured(signup=PolicySettings(limit="9/minute"), api=PolicySettings(limit="5/s")))
 
-    assert found["login"].text == "9/minute"
+    assert found["signup"].text == "9/minute"
     assert found["api"].text == "5/second"
     assert found["default"] == BUILT_IN["default"]
 
@@ -179,8 +178,8 @@ def test_a_policy_that_only_names_its_limit_has_the_defaults_of_a_policy() -> No
         ({"limit": "5/mn"}, "policies.api", "did you mean 5/min or 5/month?"),
         ({"limit": "5/m", "algorithm": "sliding-windw"}, "policies.api.algorithm", "did you mean 'sliding-window'?"),
         ({"limit": "5/m", "on_outage": "close"}, "policies.api.on_outage", "did you mean 'closed'?"),
-        ({"limit": "5/m", "shadow_of": "login", "shadow": False}, "policies.api.shadow", "leave it out"),
-        ({"limit": "5/m", "shadow_of": "logni"}, "policies.api.shadow_of", "did you mean 'login'?"),
+        ({"limit": "5/m", "shadow_of": "signup", "shadow": False}, "policies.api.shadow", "leave it out"),
+        ({"limit": "5/m", "shadow_of": "singup"}, "policies.api.shadow_of", "did you mean 'signup'?"),
         ({"limit": "5/m", "deny": "10.0.0.1/8"}, "policies.api.deny", "did you mean 10.0.0.0/8?"),
         ({"limit": "5/m", "key": "adress"}, "policies.api.key", "did you mean 'address'?"),
     ],

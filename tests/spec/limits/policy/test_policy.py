@@ -314,15 +314,12 @@ def test_fields_of_a_policy_are_kept() -> None:
 
 
 def test_the_built_in_policies() -> None:
-    """Without settings there are limits for every caller, for logging in and for signing up."""
+    """Without settings there are limits for every caller, for signing up, and for wrong keys."""
     assert {name: policy.text for name, policy in BUILT_IN.items()} == {
         "default": "60/minute; 1000/hour; 10000/day",
         "session": "120/minute",
         "ai": "60/minute; 1000/hour",
-        "login": "5/minute; 30/hour",
-        "login-address": "30/5 minutes",
         "signup": "20/hour",
-        "revocation": "60/minute",
         "wrong-key": "10/minute; 60/hour",
     }
     assert all(policy.name == name for name, policy in BUILT_IN.items())
