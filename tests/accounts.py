@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from tollhouse.accounts.accounts import Accounts
+from tollhouse.accounts.credentials.redis_credentials import RedisCredentials
 from tollhouse.accounts.hashing.argon2id import Profile
 from tollhouse.accounts.hashing.passwords import Passwords
 from tollhouse.accounts.login_client import LoginClient
 from tollhouse.accounts.throttling.charges import rules_of
 from tollhouse.accounts.throttling.local_counters import LocalCounters
 from tollhouse.accounts.throttling.throttle import Throttle
+from tollhouse.keys import UNNAMED
 from tollhouse.limits.limiter import Limiter
 from tollhouse.limits.policy.catalog import BUILT_IN
 from tollhouse.sessions.policies import SessionPolicy
@@ -28,6 +30,11 @@ POLICIES = {
     "asking": SessionPolicy(idle_ms=HOUR_MS, absolute_ms=24 * HOUR_MS, cap=1, at_cap="ask"),
 }
 ROTATED_SECRET = b"the next secret, also 32 bytes or more"
+
+
+def record(user, phc, key_id, *, revision="r1", pending_ms=0):
+    """Return the arguments of `accounts/create`."""
+    return [user, phc, key_id, 7, 0, revision, "", pending_ms]
 
 
 def throttle_on(world, store=None, keyring=None, settings=None):
@@ -58,9 +65,14 @@ class Setup:
         self.limiter = limiter or Limiter(stores.limits, BUILT_IN, keyring, world.metrics)
         self.passwords = Passwords(keyring, world.metrics, profile=profile, pool=pool)
         self.throttle = throttle_on(world, stores.limits, keyring, throttling)
-        self.accounts = Accounts(
-            *(stores.accounts, self.sessions, self.limiter, self.throttle, self.passwords, keyring, world.metrics)
-        )
+        self.credentials = RedisCredentials(stores.accounts, keyring, world.metrics, UNNAMED)
+        self.clock = lambda: world.now_ms
+        self.accounts = self.accounts_with()
+
+    def accounts_with(self, **options):
+        """Return accounts that have other options than the defaults."""
+        given = (self.credentials, self.sessions, self.limiter, self.throttle, self.passwords, self.metrics)
+        return Accounts(*given, wall_ms=self.clock, **options)
 
     async def sign_up(self, user, password=RIGHT, address=HERE):
         return await self.accounts.sign_up(user, password, address=address)

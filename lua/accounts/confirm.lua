@@ -2,7 +2,7 @@
 --
 -- KEYS[1]  account     hash; the account
 -- ARGV[1]  now_ms      integer; unused, the account began when it was made
--- ARGV[2]  hash        text; the PHC string that it was made with
+-- ARGV[2]  revision    text, 1..64 characters; the one that it was made with
 -- returns  {confirmed 0 or 1}
 -- expires  never: an account lives until it is deleted
 -- cost     O(1), 3 commands
@@ -11,11 +11,11 @@
 
 local account = KEYS[1]
 local _ = tonumber(ARGV[1])
-local hash = ARGV[2]
+local revision = ARGV[2]
 
-local found = redis.call('HMGET', account, 'h', 'n')
+local found = redis.call('HMGET', account, 'v', 'n')
 
-if found[1] ~= hash then return {0} end
+if found[1] ~= revision then return {0} end
 if tonumber(found[2] or 0) >= 0 then return {1} end
 
 redis.call('HSET', account, 'n', 0)

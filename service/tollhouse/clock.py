@@ -15,6 +15,9 @@ ServerClock = Callable[[], int]
 MonotonicClock = Callable[[], int]
 """Returns milliseconds that never decrease; only differences have a meaning."""
 
+UnixClock = Callable[[], int]
+"""Returns the milliseconds since 1970 that a record keeps for people; nothing is decided by them."""
+
 Sleep = Callable[[float], Awaitable[None]]
 """Sleeps for some seconds, as `asyncio.sleep` does."""
 
@@ -27,6 +30,11 @@ def server_time() -> int:
 def monotonic_ms() -> int:
     """Return the milliseconds of the process's monotonic clock."""
     return time.monotonic_ns() // 1_000_000
+
+
+def unix_ms() -> int:
+    """Return the milliseconds since 1970 by the clock of this machine."""
+    return time.time_ns() // 1_000_000
 
 
 class ProcessTime(Struct, frozen=True, kw_only=True):

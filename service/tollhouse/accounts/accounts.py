@@ -7,7 +7,7 @@ sign-up for a taken name shows that the account exists, and sign-ups are limited
 
 from __future__ import annotations
 
-from tollhouse.accounts.credentials.records import AccountRecords
+from tollhouse.accounts.credentials.credentials import CredentialStore
 from tollhouse.accounts.hashing.passwords import Passwords
 from tollhouse.accounts.login_client import LoginClient
 from tollhouse.accounts.outcomes import (
@@ -24,14 +24,13 @@ from tollhouse.accounts.throttling.attempts import Attempts
 from tollhouse.accounts.throttling.devices import DeviceToken
 from tollhouse.accounts.throttling.throttle import Throttle
 from tollhouse.accounts.verbs.login import PasswordLogin
+from tollhouse.accounts.verbs.login_sessions import LoginSessions
 from tollhouse.accounts.verbs.password_check import PasswordVerification
 from tollhouse.accounts.verbs.reauthentication import Reauthentication
 from tollhouse.accounts.verbs.sign_up import SignUp
-from tollhouse.keyring import Keyring
-from tollhouse.keys import UNNAMED, Namespace
+from tollhouse.clock import UnixClock, unix_ms
 from tollhouse.limits.limiter import Limiter
 from tollhouse.metrics import Metrics
-from tollhouse.scripts import DurableScriptRunner
 from tollhouse.sessions.levels import LEVELS
 from tollhouse.sessions.outcomes import CapReached, SessionRefused
 from tollhouse.sessions.records import Session
@@ -48,25 +47,25 @@ class Accounts:
 
     def __init__(
         self,
-        store: DurableScriptRunner,
+        store: CredentialStore,
         sessions: Sessions,
         limiter: Limiter,
         throttle: Throttle,
         passwords: Passwords,
-        keyring: Keyring,
         metrics: Metrics,
         *,
-        namespace: Namespace = UNNAMED,
         rules: PasswordRules | None = None,
         level: str = LEVELS[0],
+        wall_ms: UnixClock = unix_ms,
     ) -> None:
-        records = AccountRecords(store, keyring, namespace)
+        rules = PasswordRules() if rules is None else rules
         self._attempts = attempts = Attempts(limiter)
         self._throttle = throttle
-        check = PasswordVerification(records, throttle, passwords, metrics)
-        self._sign_up = SignUp(records, attempts, passwords, PasswordRules() if rules is None else rules)
-        self._login = PasswordLogin(sessions, check, throttle, metrics, acr=level)
-        self._reauthentication = Reauthentication(sessions, check, metrics, acr=level)
+        check = PasswordVerification(store, throttle, passwords, metrics)
+        self._sign_up = SignUp(store, attempts, passwords, rules, wall_ms)
+        logins = LoginSessions(store, sessions, metrics)
+        self._login = PasswordLogin(sessions, check, logins, throttle, metrics, acr=level)
+        self._reauthentication = Reauthentication(sessions, check, logins, metrics, acr=level)
 
     async def sign_up(self, user: str, password: str, *, address: str) -> AccountCreated | NameTaken | TooManyAttempts:
         """Create an account.

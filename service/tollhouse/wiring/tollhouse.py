@@ -13,6 +13,7 @@ from msgspec.structs import asdict
 
 from tollhouse import scripts
 from tollhouse.accounts.accounts import Accounts
+from tollhouse.accounts.credentials.redis_credentials import RedisCredentials
 from tollhouse.accounts.hashing.argon2id import PROFILES
 from tollhouse.accounts.hashing.passwords import Passwords
 from tollhouse.accounts.throttling.throttle import Throttle
@@ -163,14 +164,12 @@ class Tollhouse:
     def accounts(self) -> Accounts:
         """Accounts and logins."""
         return Accounts(
-            self.stores.accounts,
+            RedisCredentials(self.stores.accounts, self.keyring, self.metrics, self.namespace),
             self.sessions,
             self.limits,
             self._throttle,
             self._passwords,
-            self.keyring,
             self.metrics,
-            namespace=self.namespace,
             rules=self._password_rules,
             level=self.settings.sessions.acr_levels[0],
         )

@@ -6,7 +6,7 @@ import unicodedata
 
 import pytest
 
-from tests.accounts import RIGHT, Setup
+from tests.accounts import RIGHT, Setup, record
 from tollhouse.accounts.characters import is_recent, skeleton
 from tollhouse.accounts.names import canonical, canonical_new
 from tollhouse.accounts.outcomes import LoginSucceeded
@@ -176,7 +176,7 @@ async def test_an_account_of_before_logs_in(world, name):
     setup = Setup(world)
     stored = await setup.passwords.hash(RIGHT.encode())
     key = UNNAMED.account(world.keyring.digest("account", name))
-    await world.stores.accounts.run("accounts/create", [key], [name, stored.phc, stored.key_id, 0])
+    await world.stores.accounts.run("accounts/create", [key], record(name, stored.phc, stored.key_id))
 
     assert isinstance(await setup.login(name), LoginSucceeded)
     with pytest.raises(InvalidInput):

@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 import tollhouse
+from tests.accounts import record
 from tollhouse.cli import commands
 from tollhouse.errors import ConfigurationError
 from tollhouse.keyring import Keyring
@@ -39,7 +40,7 @@ def stored(url: str, *key_ids: str) -> None:
         async with tollhouse.open(url) as th:
             for number, key_id in enumerate(key_ids):
                 key = th.namespace.account(f"{number:032x}")
-                await th.stores.accounts.run("accounts/create", (key,), ("ada", "hash", key_id, 0))
+                await th.stores.accounts.run("accounts/create", (key,), record("ada", "hash", key_id))
 
     asyncio.run(main())
 

@@ -9,6 +9,7 @@ from tollhouse.accounts.names import canonical
 from tollhouse.accounts.outcomes import AttemptThrottled, LoginSucceeded, WrongCredentials
 from tollhouse.accounts.rules import password_bytes
 from tollhouse.accounts.throttling.throttle import Throttle
+from tollhouse.accounts.verbs.login_sessions import LoginSessions
 from tollhouse.accounts.verbs.password_check import METHODS, PasswordVerification
 from tollhouse.metrics import Metrics
 from tollhouse.sessions.outcomes import CapReached, Issued, SessionRefused
@@ -20,9 +21,17 @@ class PasswordLogin:
     """Begins the sessions of users whose password is right; they have the level `acr`."""
 
     def __init__(
-        self, sessions: Sessions, check: PasswordVerification, throttle: Throttle, metrics: Metrics, *, acr: str
+        self,
+        sessions: Sessions,
+        check: PasswordVerification,
+        logins: LoginSessions,
+        throttle: Throttle,
+        metrics: Metrics,
+        *,
+        acr: str,
     ) -> None:
         self._sessions = sessions
+        self._logins = logins
         self._throttle = throttle
         self._check = check
         self._metrics = metrics
@@ -43,16 +52,15 @@ class PasswordLogin:
         name, encoded = canonical(user), password_bytes(password)
         self._sessions.check(name, policy=policy, device=device)
         chosen = partial(self._sessions.create, name, policy=policy, device=device, replaces=replaces, carry=carry)
-        begin = partial(chosen, acr=self._acr, amr=METHODS)
-        issued = await self._check.with_password(name, encoded, client, begin)
+        create = partial(chosen, acr=self._acr, amr=METHODS)
+        issued = await self._check.with_password(
+            name, encoded, client, lambda verified: self._logins.begin(verified, create)
+        )
         match issued:
             case Issued():
                 self._metrics.login("ok")
                 trusted = self._throttle.new_device(name, issued.session.created_at, client.device_token)
                 return LoginSucceeded(issued=issued, device=trusted)
-            case SessionRefused(reason="disabled"):
-                self._metrics.login("wrong")
-                return WrongCredentials()
             case SessionRefused() | CapReached():
                 self._metrics.login("refused")
                 return issued

@@ -14,8 +14,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
-from tollhouse.accounts.credentials.records import AccountRecords, NameRecords
-from tollhouse.accounts.hashing.passwords import Passwords
+from tollhouse.accounts.credentials.credentials import Credentials, CredentialStore
+from tollhouse.accounts.hashing.passwords import Passwords, StoredHash
 from tollhouse.accounts.login_client import LoginClient
 from tollhouse.accounts.outcomes import AttemptThrottled, WrongCredentials
 from tollhouse.accounts.throttling.throttle import Guess, Throttle
@@ -35,16 +35,16 @@ _Proven = TypeVar("_Proven")
 class PasswordVerification:
     """Charges attempts, verifies passwords, and renews accounts whose password was right."""
 
-    def __init__(self, records: AccountRecords, throttle: Throttle, passwords: Passwords, metrics: Metrics) -> None:
-        self._records = records
+    def __init__(self, store: CredentialStore, throttle: Throttle, passwords: Passwords, metrics: Metrics) -> None:
+        self._store = store
         self._throttle = throttle
         self._passwords = passwords
         self._metrics = metrics
 
     async def with_password(
-        self, name: str, encoded: bytes, client: LoginClient, proceed: Callable[[], Awaitable[_Proven]]
+        self, name: str, encoded: bytes, client: LoginClient, proceed: Callable[[Credentials], Awaitable[_Proven]]
     ) -> _Proven | WrongCredentials | AttemptThrottled:
-        """Return what `proceed` does if the password is right; count an attempt that is not."""
+        """Return what `proceed` does with the credentials if the password is right; count an attempt that is not."""
         try:
             admitted = await self._admit(name, client)
             if isinstance(admitted, AttemptThrottled):
@@ -52,51 +52,58 @@ class PasswordVerification:
                 return admitted
             attempt, found = admitted
             try:
-                if not await self._verify(attempt, found, encoded):
+                verified = await self._verify(attempt, found, encoded)
+                if verified is None:
                     self._metrics.login("wrong")
                     return WrongCredentials()
                 # The right password is what ends the failures. They stay ended if no session can be created, for a
                 # guesser gains nothing by it: it takes the password to get here.
                 self._throttle.begin_to_settle(attempt)
-                return await proceed()
+                return await proceed(verified)
             finally:
                 await self._throttle.settle(attempt)
         except Overloaded:
             self._metrics.login("overloaded")
             raise
 
-    async def _admit(self, name: str, client: LoginClient) -> tuple[Guess, NameRecords] | AttemptThrottled:
-        """Charge an attempt, and return it with what is stored under the name; or return a refusal of the throttle."""
+    async def _admit(self, name: str, client: LoginClient) -> tuple[Guess, Credentials | None] | AttemptThrottled:
+        """Charge an attempt, and return it with the credentials of the name; or return a refusal of the throttle."""
         refusal = self._throttle.cached_refusal("password", name, client)
         if refusal is not None:
             return refusal
         self._passwords.require_place()
-        found = await self._records.load(name)
+        found = await self._store.load(name)
         attempt = await self._throttle.begin("password", name, client)
         return attempt if isinstance(attempt, AttemptThrottled) else (attempt, found)
 
-    async def _verify(self, attempt: Guess, found: NameRecords, password: bytes) -> bool:
-        """Return whether the password is right, after exactly one hash; then renew an account that is out of date."""
-        account = found.account
-        stored = None if account is None or account.disabled else account.stored
+    async def _verify(self, attempt: Guess, found: Credentials | None, password: bytes) -> Credentials | None:
+        """Return the credentials if the password is right, after exactly one hash; then renew what is out of date."""
+        stored = None if found is None or found.disabled else found.password
         match = await self._passwords.verify(password, stored, attempt.on_begin, attempt.on_match)
         if match is None:
-            return False
-        await self._renew(found, password, needs_rehash=match.needs_rehash)
-        return True
+            return None
+        assert found is not None, "a password matched, so there is an account"
+        return await self._renew(found, password, needs_rehash=match.needs_rehash)
 
-    async def _renew(self, found: NameRecords, password: bytes, *, needs_rehash: bool) -> None:
-        """Move the account to the newest secret, and store a hash of today's parameters under it.
+    async def _renew(self, found: Credentials, password: bytes, *, needs_rehash: bool) -> Credentials:
+        """Move the account to the newest secret, and store a hash of today's parameters under it; return it.
 
         That neither can be done now is no reason to refuse a right password: the next login tries again.
         """
         if (older := found.older_secret) is not None:
             self._metrics.older_secret_login(older)
+        rehashed = await self._rehashed(password) if needs_rehash else None
+        if older is None and rehashed is None:
+            return found
+        renewed = found.changed(password=rehashed or found.password)
         try:
-            account = await self._records.settle(found)
-            if needs_rehash:
-                await self._records.replace_hash(account, await self._passwords.hash(password))
-        except Overloaded:
-            return
+            return found if await self._store.replace(found, renewed) is None else renewed
         except StoreUnavailable as error:
             _log.warning("account not renewed", extra={"reason": str(error)})
+            return found
+
+    async def _rehashed(self, password: bytes) -> StoredHash | None:
+        try:
+            return await self._passwords.hash(password)
+        except Overloaded:
+            return None

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from tollhouse.accounts.credentials.records import AccountRecords, NameRecords
+from tollhouse.accounts.credentials.credentials import Credentials, CredentialStore, new_credentials
 from tollhouse.accounts.hashing.passwords import Passwords
 from tollhouse.accounts.login_client import LoginClient
 from tollhouse.accounts.names import canonical_new
 from tollhouse.accounts.outcomes import AccountCreated, NameTaken, TooManyAttempts
 from tollhouse.accounts.rules import PasswordRules
 from tollhouse.accounts.throttling.attempts import Attempt, Attempts, sign_up_takes
+from tollhouse.clock import UnixClock
 from tollhouse.limits.decision import Decision
 
 
@@ -17,15 +18,17 @@ class SignUp:
 
     def __init__(
         self,
-        records: AccountRecords,
+        store: CredentialStore,
         attempts: Attempts,
         passwords: Passwords,
         rules: PasswordRules,
+        wall_ms: UnixClock,
     ) -> None:
-        self._records = records
+        self._store = store
         self._attempts = attempts
         self._passwords = passwords
         self._rules = rules
+        self._wall_ms = wall_ms
 
     async def sign_up(
         self, user: str, password: str, client: LoginClient
@@ -39,18 +42,19 @@ class SignUp:
         attempt, found = admitted
         try:
             stored = await self._passwords.hash(encoded, attempt.on_begin)
-            created, durable = (False, False) if found.is_taken else await self._records.create(found, stored)
-            return AccountCreated(user=name, durable=durable) if created else NameTaken(user=name)
+            new = new_credentials(name, stored, self._wall_ms())
+            written = await self._store.create(new) if found is None else None
+            return NameTaken(user=name) if written is None else AccountCreated(user=name, durable=written.durable)
         finally:
             await self._attempts.settle(attempt)
 
-    async def _admit(self, name: str, address: str) -> tuple[Attempt, NameRecords] | Decision:
-        """Charge an attempt, and return it with what is stored under the name; or return a refusal of the limits."""
+    async def _admit(self, name: str, address: str) -> tuple[Attempt, Credentials | None] | Decision:
+        """Charge an attempt, and return it with the credentials of the name; or return a refusal of the limits."""
         takes = sign_up_takes(address)
         refusal = self._attempts.cached_refusal(takes)
         if refusal is not None:
             return refusal
         self._passwords.require_place()
-        found = await self._records.load(name)
+        found = await self._store.load(name)
         attempt = await self._attempts.charge(takes)
         return attempt if isinstance(attempt, Decision) else (attempt, found)

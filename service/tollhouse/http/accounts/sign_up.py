@@ -21,7 +21,7 @@ from tollhouse.http.problems import UNIQUE_MEMBERS, problem
 from tollhouse.settings.accounts import AccountSettings
 
 
-class Credentials(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class SignUpBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A user name and its password."""
 
     user: str
@@ -35,7 +35,7 @@ def _has_key(scope: Mapping[str, Any]) -> bool:
 @post("/v1/accounts", responses=problems(400, 403, 409, 422, 429, 503), opt={"auth": _has_key, **UNIQUE_MEMBERS})
 async def sign_up(
     request: Request[Any, Any, Any],
-    data: JSONBody[Credentials],
+    data: JSONBody[SignUpBody],
     accounts: NamedDependency[Accounts],
     account_settings: NamedDependency[AccountSettings],
     responses: NamedDependency[TakeResponses],

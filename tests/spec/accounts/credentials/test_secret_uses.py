@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from tests.spec.accounts.test_records import MINUTE_MS, Processes
-
+from tests.accounts import record
+from tests.spec.accounts.credentials.test_records import MINUTE_MS, Processes
 from tollhouse.accounts.credentials.secret_uses import count_secret_uses
 from tollhouse.keys import UNNAMED, Namespace
 
@@ -17,8 +17,8 @@ async def test_accounts_are_counted_by_the_secret_that_they_need(world):
     for user in ("ada", "eve", "bob"):
         await processes.sign_up("before", user)
     run, digest = world.stores.accounts.run, "0" * 32
-    await run("accounts/create", [UNNAMED.account(digest)], ["may", "hash", newest, MINUTE_MS])
-    await run("accounts/create", [shop.account(digest)], ["may", "hash", newest, 0])
+    await run("accounts/create", [UNNAMED.account(digest)], record("may", "hash", newest, pending_ms=MINUTE_MS))
+    await run("accounts/create", [shop.account(digest)], record("may", "hash", newest))
     await world.command("accounts", "SET", UNNAMED.marker("accounts"), "")
 
     counts = [await count_secret_uses(world.stores.accounts, UNNAMED)]
@@ -40,7 +40,7 @@ async def test_many_accounts_are_counted_in_steps(embedded):
     """A scan of several steps misses none."""
     run = embedded.stores.accounts.run
     keys = [UNNAMED.account(f"{number:032x}") for number in range(800)]
-    await asyncio.gather(*(run("accounts/create", [key], ["ada", "hash", f"{key[-1]}", 0]) for key in keys))
+    await asyncio.gather(*(run("accounts/create", [key], record("ada", "hash", f"{key[-1]}")) for key in keys))
 
     counts = await count_secret_uses(embedded.stores.accounts, UNNAMED)
 

@@ -337,14 +337,14 @@ LOGIN_ROUNDS = {
 }
 
 
-async def test_a_login_waits_for_three_round_trips(world, setup):
-    """The account is loaded, all that counts it is charged together, and the session begins while that is undone."""
+async def test_a_login_waits_for_four_round_trips(world, setup):
+    """Between two looks at the account all counts are charged, and the session begins while that is undone."""
     rounds = Rounds(world.stores)
 
     answer = await Setup(world, stores=rounds).login("ada")
 
     assert isinstance(answer, LoginSucceeded)
-    assert rounds.scripts == LOGIN_ROUNDS
+    assert rounds.scripts == {**LOGIN_ROUNDS, 4: {"accounts/load"}}
 
 
 async def test_a_login_under_several_secrets_waits_for_one_round_trip_more(world, setup):
@@ -359,6 +359,7 @@ async def test_a_login_under_several_secrets_waits_for_one_round_trip_more(world
         **LOGIN_ROUNDS,
         3: {"limits/settle_guess", "sessions/status"},
         4: {"sessions/create"},
+        5: {"accounts/load"},
     }
 
 
