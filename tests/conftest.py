@@ -28,6 +28,7 @@ SERVICES = frozenset(
         "test_cli_limits",
         "test_demo",
         "test_documents",
+        "test_login_example",
         "test_packaging",
         "test_reload_served",
         "test_serve",

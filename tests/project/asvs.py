@@ -64,6 +64,8 @@ REQUIREMENTS: Final[Mapping[str, Requirement]] = {
     "6.2.1": Requirement(1, "passwords of 8 characters or more; 15 are recommended"),
     "6.2.4": Requirement(1, "none of the 3,000 most frequent passwords that match the policy"),
     "6.2.5": Requirement(1, "any characters, and no rules about kinds of them"),
+    "6.2.6": Requirement(1, "password fields hide what is in them, and show it while their user wants to see it"),
+    "6.2.7": Requirement(1, "paste and password managers are let through"),
     "6.2.11": Requirement(2, "no password of the documented words of the context"),
     "6.2.12": Requirement(2, "no password of a set of breached ones"),
     "6.3.1": Requirement(1, "those controls against guesses and stuffing"),

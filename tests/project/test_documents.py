@@ -132,13 +132,16 @@ def test_the_programs_of_a_page_run(page: str, folder: Path, environments: Envir
             _run_program(block, environment.commands, folder)
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.py")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "examples").rglob("*.py")), ids=lambda path: f"{path.parent.name}.{path.stem}"
+)
 def test_an_example_has_what_its_text_installs(path: Path, folder: Path, environments: Environments) -> None:
     """The install line of an example brings what it imports, and the server that it is run with."""
     (line,) = re.findall(r"`(pip install .*)`", path.read_text(encoding="utf-8"))
     installed = environments.after(line).commands
 
-    command = [installed / "python", "-W", "error", "-c", f"import examples.{path.stem}"]
+    module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    command = [installed / "python", "-W", "error", "-c", f"import {module}"]
     imported = subprocess.run(
         command, env=_newcomer(installed, folder), cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
     )

@@ -33,8 +33,9 @@ def modules(root: Path = ROOT) -> Iterator[tuple[str, str]]:
         stem = page.stem.lower().replace("-", "_")
         for number, block in enumerate(blocks(page.read_text(encoding="utf-8"), "python"), start=1):
             yield f"{stem}_{number}", block
-    for example in sorted((root / "examples").glob("*.py")):
-        yield example.stem, example.read_text(encoding="utf-8")
+    for example in sorted((root / "examples").rglob("*.py")):
+        name = "_".join(example.relative_to(root / "examples").with_suffix("").parts)
+        yield name, example.read_text(encoding="utf-8")
 
 
 def write_modules(folder: Path, root: Path = ROOT) -> list[str]:

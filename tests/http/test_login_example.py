@@ -1,0 +1,207 @@
+"""The login page in headless Chromium, against the service that it is started with."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from urllib.request import Request, urlopen
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from examples.login.app import FOLDER, HEADERS
+from tests.browsers import CHROMIUM, Visitor, chromium, serving, visiting
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium: install Debian's package chromium")
+
+PASSWORD = "nine apples fell on Tuesday"
+OTHER = "a kettle sings below the bridge"
+FILES = [
+    "/",
+    *(f"/{path.name}" for path in sorted(FOLDER.iterdir()) if path.suffix in (".html", ".css", ".js", ".svg")),
+]
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """One service for the tests of this module."""
+    with serving(tmp_path_factory.mktemp("login")) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """One Chromium for the tests of this module."""
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def visitor(browser: Browser, address: str) -> Iterator[Visitor]:
+    """A browser without a past, which complains of nothing and asks no other origin."""
+    with visiting(browser, address) as visitor:
+        yield visitor
+        assert visitor.complaints == []
+        assert {url for url in visitor.requested if not url.startswith(f"{address}/")} == set()
+
+
+@pytest.mark.parametrize("path", FILES)
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_each_file_has_the_security_headers(path: str, method: str, address: str) -> None:
+    """Nothing is loaded from elsewhere, no script is inline, no page embeds this one, and no address is given away."""
+    with urlopen(Request(f"{address}{path}", method=method)) as response:
+        fields, content = response.headers, response.read()
+
+    assert {name: fields[name] for name in HEADERS} == dict(HEADERS)
+    assert int(fields["content-length"]) > 0
+    assert bool(content) == (method == "GET")
+    assert "unsafe" not in fields["content-security-policy"]
+
+
+def test_the_page_has_no_inline_script_and_no_address_of_elsewhere() -> None:
+    """What the policy would refuse is not there; a file of the folder that is no page is not served."""
+    text = "".join((FOLDER / path[1:]).read_text("utf-8") for path in FILES[1:])
+    page = (FOLDER / "index.html").read_text("utf-8")
+
+    assert not re.findall(r"<script(?![^>]* src=)|<style|\s(?:on\w+|style)=", page)
+    assert re.findall(r"https?://[^\s\"]+", text) == ["http://www.w3.org/2000/svg"]
+    assert "innerHTML" not in text
+
+
+def test_every_other_path_is_that_of_the_service(address: str) -> None:
+    """The page is on the origin of the service, which answers for the rest."""
+    with urlopen(f"{address}/readyz") as response:
+        assert response.headers["content-type"].startswith("application/json")
+
+
+def test_every_field_has_a_label_and_says_what_to_fill_in(visitor: Visitor) -> None:
+    """Assistive technology names each field, and password managers know what it is for."""
+    unnamed = visitor.page.eval_on_selector_all(
+        "input:not(.unseen)", "fields => fields.filter(field => !field.labels.length).map(field => field.id)"
+    )
+    purposes = visitor.page.eval_on_selector_all(
+        "input:not([type=checkbox])", "fields => fields.map(field => field.autocomplete)"
+    )
+
+    assert unnamed == []
+    assert set(purposes) <= {"username", "current-password", "new-password", "one-time-code", "off"}
+
+
+@pytest.mark.asvs("6.2.6", "6.2.7")
+def test_passwords_are_hidden_shown_on_demand_and_pasted(visitor: Visitor) -> None:
+    """A password field hides what is in it until its user asks; paste and password managers are let through."""
+    field = visitor.field("Password")
+    visitor.context.grant_permissions(["clipboard-read", "clipboard-write"], origin=visitor.address)
+    visitor.page.evaluate("text => navigator.clipboard.writeText(text)", PASSWORD)
+    hidden = field.get_attribute("type")
+
+    field.focus()
+    visitor.page.keyboard.press("Control+V")
+    visitor.page.get_by_role("button", name="Show the password").click()
+
+    assert hidden == "password"
+    assert field.get_attribute("type") == "text"
+    assert field.input_value() == PASSWORD
+
+
+def test_the_keyboard_alone_logs_in(visitor: Visitor) -> None:
+    """The focus begins in the first field and goes in the order that is seen; a refusal is read and brings it back."""
+    page = visitor.page
+    visitor.sign_up("kay", PASSWORD)
+    page.get_by_role("button", name="Log out", exact=True).first.press("Enter")
+    visitor.sees_notice("You are logged out.")
+
+    page.keyboard.type("kay")
+    page.keyboard.press("Tab")
+    page.keyboard.type("another password")
+    page.keyboard.press("Enter")
+    expect(page.locator("#login-form [role=alert]")).to_contain_text("do not match")
+    expect(page.locator("#login-password")).to_be_focused()
+    page.keyboard.press("Control+A")
+    page.keyboard.type(PASSWORD)
+    for _ in range(2):
+        page.keyboard.press("Tab")
+    page.keyboard.press("Space")
+    expect(page.get_by_label("Keep me logged in")).to_be_checked()
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("button", name="Log in", exact=True)).to_be_focused()
+    page.keyboard.press("Enter")
+
+    visitor.sees_account("kay")
+    expect(page.locator("#account-title")).to_be_focused()
+
+
+def test_a_refusal_is_told_beside_its_field(visitor: Visitor) -> None:
+    """A weak password says which rules it breaks, and a name that is taken says so, in words."""
+    page = visitor.page
+    visitor.sign_up("tess", PASSWORD)
+    page.locator("#log-out").click()
+    page.get_by_role("link", name="Create an account").click()
+    visitor.field("User name").fill("tess")
+    password, name = page.locator("#sign-up-password"), page.locator("#sign-up-user")
+
+    password.fill("Summer2026Summer2026")
+    password.press("Enter")
+    expect(password).to_have_accessible_description(re.compile("repeats itself; .*dates or years"))
+    expect(password).to_be_focused()
+    password.fill(OTHER)
+    password.press("Enter")
+
+    expect(name).to_have_accessible_description(re.compile("has an account already"))
+    expect(name).to_have_attribute("aria-invalid", "true")
+    expect(page.locator("#sign-up-password-error")).to_have_count(0)
+
+
+def test_a_wait_is_counted_down(visitor: Visitor) -> None:
+    """After a 429 the button does nothing until Retry-After is over, and the seconds are seen; then it is said."""
+    page, attempts = visitor.page, []
+    page.route(
+        "**/v1/login", lambda route: (attempts.append(1), route.fulfill(status=429, headers={"Retry-After": "2"}))
+    )
+
+    visitor.log_in("ada", PASSWORD)
+    expect(page.get_by_role("timer")).to_have_text(re.compile(r"[12] s"))
+    visitor.field("Password").press("Enter")
+
+    expect(page.locator("#login-form [role=alert]")).to_have_text("You can try again now.")
+    assert len(attempts) == 1
+
+
+def test_a_second_browser_is_logged_out_live(visitor: Visitor, browser: Browser, address: str) -> None:
+    """What ends a session from elsewhere is seen in it within seconds, with the reason; nothing of the user is left."""
+    page = visitor.page
+    visitor.sign_up("liv", PASSWORD)
+    with visiting(browser, address) as second:
+        second.log_in("liv", PASSWORD)
+        second.sees_account("liv")
+        page.reload()
+        page.get_by_role("button", name=re.compile("Log out Chrome")).click()
+        visitor.sees_notice("That device is logged out.")
+        second.sees_notice("logged out from another of your devices")
+        expect(second.page.locator("#login")).to_be_visible()
+        expect(second.page.locator("#devices li")).to_have_count(0)
+        assert second.complaints == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_is_light_or_dark_as_its_user_likes(scheme: str, browser: Browser, address: str) -> None:
+    """Text and ground follow prefers-color-scheme, and their contrast is that of WCAG 2.2 AA or more."""
+    with visiting(browser, address, color_scheme=scheme) as visitor:
+        style = "element => [getComputedStyle(element).color, getComputedStyle(element).backgroundColor]"
+        body = [_luminance(color) for color in visitor.page.locator("body").evaluate(style)]
+        button = [_luminance(color) for color in visitor.page.locator("#login-form button:not([type])").evaluate(style)]
+
+    assert (body[0] > body[1]) == (scheme == "dark")
+    assert _contrast(body) >= 4.5
+    assert _contrast(button) >= 4.5
+
+
+def _luminance(color: str) -> float:
+    """Return the relative luminance of `rgb(r, g, b)` (WCAG 2.2)."""
+    shares = [int(number) / 255 for number in re.findall(r"\d+", color)[:3]]
+    red, green, blue = (share / 12.92 if share <= 0.04045 else ((share + 0.055) / 1.055) ** 2.4 for share in shares)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def _contrast(luminances: list[float]) -> float:
+    return (max(luminances) + 0.05) / (min(luminances) + 0.05)
