@@ -61,6 +61,7 @@ class Setup:
         keyring = keyring or world.keyring
         self.world = world
         self.metrics = world.metrics
+        self.keyring = keyring
         self.sessions = Sessions(stores.sessions, keyring, world.metrics, POLICIES)
         self.limiter = limiter or Limiter(stores.limits, BUILT_IN, keyring, world.metrics)
         self.passwords = Passwords(keyring, world.metrics, profile=profile, pool=pool)
@@ -71,7 +72,12 @@ class Setup:
 
     def accounts_with(self, **options):
         """Return accounts that have other options than the defaults."""
-        given = (self.credentials, self.sessions, self.limiter, self.throttle, self.passwords, self.metrics)
+        given = (
+            *(self.credentials, self.sessions, self.limiter, self.throttle),
+            self.passwords,
+            self.keyring,
+            self.metrics,
+        )
         return Accounts(*given, wall_ms=self.clock, **options)
 
     async def sign_up(self, user, password=RIGHT, address=HERE):

@@ -8,10 +8,16 @@ from __future__ import annotations
 from tollhouse.accounts.accounts import Accounts
 from tollhouse.accounts.outcomes import (
     AccountCreated,
+    AccountDeleted,
+    AccountStatus,
     AttemptThrottled,
     LoginSucceeded,
     NameTaken,
+    NoAccount,
+    PasswordChanged,
     PasswordConfirmed,
+    ResetRefused,
+    ResetToken,
     TooManyAttempts,
     WrongCredentials,
 )
@@ -109,7 +115,9 @@ from tollhouse.wiring import Tollhouse, load_settings, open  # noqa: A004 - `tol
 
 __all__ = [
     "AccountCreated",
+    "AccountDeleted",
     "AccountSettings",
+    "AccountStatus",
     "Accounts",
     "AiSettings",
     "AttemptThrottled",
@@ -162,7 +170,9 @@ __all__ = [
     "ModelSettings",
     "Models",
     "NameTaken",
+    "NoAccount",
     "Overloaded",
+    "PasswordChanged",
     "PasswordConfirmed",
     "PendingInvalidations",
     "Policy",
@@ -175,6 +185,8 @@ __all__ = [
     "RateLimited",
     "RefusalHandler",
     "Reservation",
+    "ResetRefused",
+    "ResetToken",
     "Results",
     "RevokeAllResult",
     "RevokeResult",

@@ -39,6 +39,8 @@ ROUTES: list[tuple[str, str, Any, str]] = [
     ("DELETE", f"/v1/admin/users/ada/sessions/{SID}", None, "admin"),
     ("POST", "/v1/admin/users/ada/disable", None, "admin"),
     ("POST", "/v1/admin/users/ada/enable", None, "admin"),
+    ("GET", "/v1/admin/users/ada/account", None, "admin"),
+    ("DELETE", "/v1/admin/users/ada/account", None, "admin"),
     ("POST", "/v1/admin/users/ada/impersonate", ACTING, "admin"),
     ("POST", "/v1/admin/logout-everyone", None, "admin"),
 ]

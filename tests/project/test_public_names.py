@@ -20,7 +20,9 @@ pytestmark = pytest.mark.project
 
 PUBLIC = (
     "AccountCreated",
+    "AccountDeleted",
     "AccountSettings",
+    "AccountStatus",
     "Accounts",
     "AiSettings",
     "AttemptThrottled",
@@ -73,7 +75,9 @@ PUBLIC = (
     "ModelSettings",
     "Models",
     "NameTaken",
+    "NoAccount",
     "Overloaded",
+    "PasswordChanged",
     "PasswordConfirmed",
     "PendingInvalidations",
     "Policy",
@@ -86,6 +90,8 @@ PUBLIC = (
     "RateLimited",
     "RefusalHandler",
     "Reservation",
+    "ResetRefused",
+    "ResetToken",
     "Results",
     "RevokeAllResult",
     "RevokeResult",

@@ -12,10 +12,16 @@ from tollhouse.accounts.hashing.passwords import Passwords
 from tollhouse.accounts.login_client import LoginClient
 from tollhouse.accounts.outcomes import (
     AccountCreated,
+    AccountDeleted,
+    AccountStatus,
     AttemptThrottled,
     LoginSucceeded,
     NameTaken,
+    NoAccount,
+    PasswordChanged,
     PasswordConfirmed,
+    ResetRefused,
+    ResetToken,
     TooManyAttempts,
     WrongCredentials,
 )
@@ -23,12 +29,19 @@ from tollhouse.accounts.rules import PasswordRules
 from tollhouse.accounts.throttling.attempts import Attempts
 from tollhouse.accounts.throttling.devices import DeviceToken
 from tollhouse.accounts.throttling.throttle import Throttle
+from tollhouse.accounts.verbs.administration import AccountAdministration
+from tollhouse.accounts.verbs.changes import CredentialChanges
+from tollhouse.accounts.verbs.closing import AccountClosing
 from tollhouse.accounts.verbs.login import PasswordLogin
 from tollhouse.accounts.verbs.login_sessions import LoginSessions
+from tollhouse.accounts.verbs.new_password import NewPassword
+from tollhouse.accounts.verbs.password_change import PasswordChange
 from tollhouse.accounts.verbs.password_check import PasswordVerification
 from tollhouse.accounts.verbs.reauthentication import Reauthentication
+from tollhouse.accounts.verbs.reset import RESET_MS, PasswordReset
 from tollhouse.accounts.verbs.sign_up import SignUp
 from tollhouse.clock import UnixClock, unix_ms
+from tollhouse.keyring import Keyring
 from tollhouse.limits.limiter import Limiter
 from tollhouse.metrics import Metrics
 from tollhouse.sessions.levels import LEVELS
@@ -36,6 +49,7 @@ from tollhouse.sessions.outcomes import CapReached, SessionRefused
 from tollhouse.sessions.records import Session
 from tollhouse.sessions.sessions import Sessions
 from tollhouse.sessions.tokens import Token
+from tollhouse.sessions.verbs.disabler import DisableResult, EnableResult
 from tollhouse.sessions.verbs.step_up import StepUpRefused
 
 
@@ -52,11 +66,13 @@ class Accounts:
         limiter: Limiter,
         throttle: Throttle,
         passwords: Passwords,
+        keyring: Keyring,
         metrics: Metrics,
         *,
         rules: PasswordRules | None = None,
         level: str = LEVELS[0],
         wall_ms: UnixClock = unix_ms,
+        reset_ms: int = RESET_MS,
     ) -> None:
         rules = PasswordRules() if rules is None else rules
         self._attempts = attempts = Attempts(limiter)
@@ -64,7 +80,13 @@ class Accounts:
         check = PasswordVerification(store, throttle, passwords, metrics)
         self._sign_up = SignUp(store, attempts, passwords, rules, wall_ms)
         logins = LoginSessions(store, sessions, metrics)
+        changes = CredentialChanges(store)
+        new_password = NewPassword(changes, passwords, sessions, logins, throttle, wall_ms)
         self._login = PasswordLogin(sessions, check, logins, throttle, metrics, acr=level)
+        self._password_change = PasswordChange(sessions, check, rules, new_password)
+        self._reset = PasswordReset(store, keyring, rules, new_password, throttle, wall_ms, reset_ms)
+        self._closing = AccountClosing(store, changes, sessions, check)
+        self._administration = AccountAdministration(store, passwords, rules, new_password, wall_ms)
         self._reauthentication = Reauthentication(sessions, check, logins, metrics, acr=level)
 
     async def sign_up(self, user: str, password: str, *, address: str) -> AccountCreated | NameTaken | TooManyAttempts:
@@ -114,6 +136,54 @@ class Accounts:
         `presented` of other users is kept.
         """
         return self._throttle.new_device(session.user, session.created_at, presented)
+
+    async def change_password(
+        self, token: Token | str, password: str, new_password: str, *, address: str, end_others: bool = True
+    ) -> PasswordChanged | WrongCredentials | AttemptThrottled | StepUpRefused:
+        """Change the password of a session's user, if the former one is right; end the other sessions.
+
+        The session gets another token. Raises WeakPassword for a new one that is not allowed, and as `login` does.
+        """
+        client = LoginClient(address=address)
+        return await self._password_change.change_password(token, password, new_password, client, end_others=end_others)
+
+    async def issue_reset_token(self, user: str) -> ResetToken:
+        """Return a token that allows a new password once, for the application to mail; also for an unknown name."""
+        return await self._reset.issue(user)
+
+    async def reset_password(self, user: str, token: str, password: str) -> PasswordChanged | ResetRefused:
+        """Set a new password for an account by a token of `issue_reset_token`, and end all its sessions."""
+        return await self._reset.reset_password(user, token, password)
+
+    async def delete_own(
+        self, token: Token | str, password: str, *, address: str
+    ) -> AccountDeleted | NoAccount | WrongCredentials | AttemptThrottled | StepUpRefused:
+        """Delete the account of a session's user, if the password is right, and end all its sessions."""
+        return await self._closing.delete_own(token, password, LoginClient(address=address))
+
+    async def disable(self, user: str) -> DisableResult:
+        """Disable a user, and the account of that name if there is one: no factor opens it, and all sessions end."""
+        return await self._closing.disable(user)
+
+    async def enable(self, user: str) -> EnableResult:
+        """Enable a user, and the account of that name if there is one; sessions of before stay over."""
+        return await self._closing.enable(user)
+
+    async def delete_account(self, user: str) -> AccountDeleted | NoAccount:
+        """Delete an account, and end all sessions of its user."""
+        return await self._closing.delete_account(user)
+
+    async def add_account(self, user: str, password: str) -> AccountCreated | NameTaken:
+        """Create an account, as an administrator does: no limit counts it."""
+        return await self._administration.add_account(user, password)
+
+    async def set_password(self, user: str, password: str) -> PasswordChanged | NoAccount:
+        """Set another password for an account, as an operator does, and end all its sessions."""
+        return await self._administration.set_password(user, password)
+
+    async def status(self, user: str) -> AccountStatus | None:
+        """Return what an administrator sees of an account; None if there is none."""
+        return await self._administration.status(user)
 
     async def aclose(self) -> None:
         """Wait, for a bounded time, until the attempts of callers that have left are settled."""

@@ -82,3 +82,68 @@ class WrongCredentials(Struct, frozen=True, kw_only=True):
     def __bool__(self) -> Literal[False]:
         """Return False: no session began."""
         return False
+
+
+class PasswordChanged(Struct, frozen=True, kw_only=True):
+    """The account has the new password, and `removed` sessions ended; those of before are over.
+
+    `rotation` is the session that stayed, under another token; None if none did, or if it was over meanwhile.
+    """
+
+    user: str
+    rotation: Rotation | None
+    removed: int
+    durable: bool
+
+    def __bool__(self) -> Literal[True]:
+        """Return True, so that a type checker knows a false result as a refusal."""
+        return True
+
+
+class ResetToken(Struct, frozen=True, kw_only=True):
+    """A token that allows a new password until `expires_at`, in milliseconds since 1970: for its user alone."""
+
+    token: str
+    expires_at: int
+
+    def __repr__(self) -> str:
+        """Return a text without the token."""
+        return f"ResetToken(expires_at={self.expires_at})"
+
+
+class ResetRefused(Struct, frozen=True, kw_only=True):
+    """The token is none of this name, too old, or used; nothing was changed."""
+
+    def __bool__(self) -> Literal[False]:
+        """Return False: the password is as it was."""
+        return False
+
+
+class AccountDeleted(Struct, frozen=True, kw_only=True):
+    """There is no account of this name any more, and `removed` sessions ended."""
+
+    user: str
+    removed: int
+    durable: bool
+
+    def __bool__(self) -> Literal[True]:
+        """Return True, so that a type checker knows a false result as a refusal."""
+        return True
+
+
+class NoAccount(Struct, frozen=True, kw_only=True):
+    """No account has this name; nothing was changed."""
+
+    def __bool__(self) -> Literal[False]:
+        """Return False: nothing was changed."""
+        return False
+
+
+class AccountStatus(Struct, frozen=True, kw_only=True):
+    """What an administrator sees of an account; times are in milliseconds since 1970."""
+
+    user: str
+    created_at: int
+    password_changed_at: int | None
+    has_password: bool
+    disabled: bool

@@ -169,9 +169,11 @@ class Tollhouse:
             self.limits,
             self._throttle,
             self._passwords,
+            self.keyring,
             self.metrics,
             rules=self._password_rules,
             level=self.settings.sessions.acr_levels[0],
+            reset_ms=self.settings.accounts.reset_ms,
         )
 
     @cached_property

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable
-from typing import Final, Literal
+from collections.abc import Awaitable, Callable
+from typing import Final, Literal, LiteralString
 
 from tollhouse.accounts.login_client import LoginClient
 from tollhouse.accounts.outcomes import AttemptThrottled
@@ -157,18 +157,22 @@ class Throttle:
     async def restore(self, name: str) -> None:
         """End the failures of the account by other ways than its password: a passkey, or a reset of the password.
 
-        Raise StoreError if the store does not do it now.
+        That the store cannot do it now is logged: what was proven stays proven.
         """
         charge = self._charge("password", name, LoginClient(address=""))
         self._refusals.evict(charge)
-        await self._stored.settle(charge, ThrottleVerdict(trusted=True, at_ms=0, device_wait_ms=0), right=True)
+        await self._logged(
+            self._stored.settle(charge, ThrottleVerdict(trusted=True, at_ms=0, device_wait_ms=0), right=True),
+            "failures stay counted",
+        )
 
     async def end_trust(self, name: str) -> None:
         """Trust no device of the account any more that was issued until now, as after a change of the password.
 
-        Raise StoreError if the store does not do it now.
+        That the store cannot do it now is logged: the password has changed.
         """
-        await self._stored.end_trust(self._names.throttle_ended(self._digest("account", name)), self._rules.device_ms)
+        ended = self._names.throttle_ended(self._digest("account", name))
+        await self._logged(self._stored.end_trust(ended, self._rules.device_ms), "devices stay trusted")
 
     def forget(self) -> None:
         """Drop what this process remembers of refusals, and what it counted during an outage."""
@@ -178,6 +182,12 @@ class Throttle:
     async def aclose(self) -> None:
         """Wait for what is still charged or uncounted for callers that have left."""
         await self._tasks.aclose()
+
+    async def _logged(self, call: Awaitable[object], lost: LiteralString) -> None:
+        try:
+            await call
+        except StoreError as error:
+            _log.warning(lost, extra={"reason": str(error)})
 
     def _repeated(self, factor: Factor, charge: Charge) -> AttemptThrottled | None:
         wait_ms = self._refusals.wait_of(charge)

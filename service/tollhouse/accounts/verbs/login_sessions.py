@@ -15,6 +15,7 @@ from tollhouse.accounts.outcomes import WrongCredentials
 from tollhouse.metrics import Metrics
 from tollhouse.sessions.outcomes import CapReached, Issued, Rotation, SessionRefused
 from tollhouse.sessions.records import Session
+from tollhouse.sessions.revoker import RevokeAllResult
 from tollhouse.sessions.sessions import Sessions
 from tollhouse.sessions.verbs.step_up import StepUpRefused
 
@@ -56,11 +57,13 @@ class LoginSessions:
         await self._end(stepped.session)
         return self._refusal()
 
-    async def finish(self, credentials: Credentials) -> None:
-        """End the sessions of before a change of the account that was stored, and then stopped."""
-        if credentials.revoke_due:
-            await self._sessions.revoke_all(credentials.user)
-            await self._store.replace(credentials, credentials.changed(revoke_due=False))
+    async def finish(self, credentials: Credentials, *, keep: Session | None = None) -> RevokeAllResult:
+        """End the sessions of before a change of the account that is stored, except `keep`, unless they are over."""
+        if not credentials.revoke_due:
+            return RevokeAllResult(removed=0, durable=True)
+        ended = await self._sessions.revoke_all(credentials.user, keep=keep)
+        await self._store.replace(credentials, credentials.changed(revoke_due=False))
+        return ended
 
     async def _holds(self, verified: Credentials) -> bool:
         """Return whether what was verified still opens the account."""

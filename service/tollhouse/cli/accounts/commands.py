@@ -1,4 +1,4 @@
-"""`tollhouse accounts`: which secrets accounts need still, and which passwords are refused."""
+"""`tollhouse accounts`: add, disable and delete accounts; which secrets they need; which passwords are refused."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from rich.console import Console
 from rich_click import RichCommand, RichGroup
 
 from tollhouse.accounts.credentials.secret_uses import count_secret_uses
+from tollhouse.cli.accounts import administration
 from tollhouse.cli.accounts.passwords import passwords
 from tollhouse.cli.query import CONFIG, JSON, accounts_of, print_line, print_result, query, require_secret
 from tollhouse.wiring import Tollhouse
@@ -32,10 +33,12 @@ class SecretUses(Struct, frozen=True, kw_only=True):
 
 @click.group(cls=RichGroup)
 def accounts() -> None:
-    """Show which secrets accounts need still, and which passwords are refused."""
+    """Add, disable, enable and delete accounts, set a password, and show which secrets and passwords there are."""
 
 
 accounts.add_command(passwords)
+for _command in administration.COMMANDS:
+    accounts.add_command(_command)
 
 
 @accounts.command("secrets", cls=RichCommand)

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tollhouse.http.accounts import login, sign_up
+from tollhouse.http.accounts import closing, login, password, sign_up
 
-HANDLERS = [*sign_up.HANDLERS, *login.HANDLERS]
+HANDLERS = [*sign_up.HANDLERS, *login.HANDLERS, *password.HANDLERS, *closing.HANDLERS]

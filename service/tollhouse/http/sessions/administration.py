@@ -13,6 +13,7 @@ from litestar.di import NamedDependency
 from litestar.exceptions import NotFoundException
 from litestar.params import FromPath
 
+from tollhouse.accounts.accounts import Accounts
 from tollhouse.asgi.types import App, Receive, Scope, Send
 from tollhouse.errors import InvalidInput
 from tollhouse.http.headers import DURABLE_FIELD, durable_header
@@ -74,19 +75,22 @@ async def revoke_session_of_user(
 
 @post("/{uid:str}/disable", status_code=204, responses=_PROBLEMS, response_headers=[DURABLE_FIELD])
 async def disable_user(
-    request: Request[Any, Any, Any], uid: FromPath[str], sessions: NamedDependency[Sessions]
+    request: Request[Any, Any, Any], uid: FromPath[str], accounts: NamedDependency[Accounts]
 ) -> Response[None]:
-    """End all sessions of a user, who gets no other until enabled; a user who never had any can be disabled too."""
-    result = await sessions.disable(user_of_path(request, uid))
+    """End all sessions of a user, who gets no other until enabled; a user who never had any can be disabled too.
+
+    The account of that name is disabled with the user: no factor opens it.
+    """
+    result = await accounts.disable(user_of_path(request, uid))
     return Response(None, status_code=204, headers=durable_header(durable=result.durable))
 
 
 @post("/{uid:str}/enable", status_code=204, responses=_PROBLEMS, response_headers=[DURABLE_FIELD])
 async def enable_user(
-    request: Request[Any, Any, Any], uid: FromPath[str], sessions: NamedDependency[Sessions]
+    request: Request[Any, Any, Any], uid: FromPath[str], accounts: NamedDependency[Accounts]
 ) -> Response[None]:
-    """Allow a user to log in again; the sessions of before stay over."""
-    result = await sessions.enable(user_of_path(request, uid))
+    """Allow a user to log in again, and enable the account; the sessions of before stay over."""
+    result = await accounts.enable(user_of_path(request, uid))
     return Response(None, status_code=204, headers=durable_header(durable=result.durable))
 
 

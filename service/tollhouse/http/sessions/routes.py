@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from litestar import Router
 
+from tollhouse.http.accounts import closing
 from tollhouse.http.authentication import require_role
 from tollhouse.http.openapi import KEY, SESSION
 from tollhouse.http.sessions import (
@@ -55,7 +56,9 @@ FOR_SERVICES = Router(
 FOR_ADMINISTRATORS = Router(
     "/v1/admin",
     route_handlers=[
-        Router("/users", route_handlers=[*administration.HANDLERS, impersonation.impersonate]),
+        Router(
+            "/users", route_handlers=[*administration.HANDLERS, impersonation.impersonate, *closing.FOR_ADMINISTRATORS]
+        ),
         *events.HANDLERS,
         ends.logout_everyone,
     ],

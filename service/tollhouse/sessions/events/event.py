@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Final, Literal
 
 from msgspec import Struct
+
+Note = Literal["password-changed", "account-deleted"]
+"""What is noted of an account, and ends no session by itself."""
 
 KINDS: Final[Mapping[str, str]] = {
     "created": "a session began",
@@ -26,6 +29,8 @@ KINDS: Final[Mapping[str, str]] = {
     "reused": "it was ended because a former secret was presented after its grace: perhaps it was stolen",
     "disabled": "the user was disabled, and all sessions of the user ended",
     "enabled": "the user may log in again",
+    "password-changed": "the password of the user's account was changed; tell the user",
+    "account-deleted": "the user's account was deleted",
 }
 """What each kind of event says; every kind that a script writes is here."""
 
