@@ -1,4 +1,4 @@
-// The view of an account: its devices.
+// The view of an account: devices, password, and its end.
 
 import { call, onConfirm, send } from "./api.js";
 import { element, find, notice, onClick, onSubmit } from "./page.js";
@@ -55,6 +55,11 @@ function smallButton(text, label, act) {
   return button;
 }
 
+async function changePassword({ password, new_password }) {
+  await call("POST", "/v1/password", { password, new_password, end_others: true });
+  await said("The password is changed, and your other devices are logged out.", "password-title");
+}
+
 /** Asks for the password; resolves to whether the user authenticated. */
 function askToConfirm() {
   const dialog = find("confirm");
@@ -80,3 +85,4 @@ onClick(find("end-others"), async () => {
   await call("DELETE", "/v1/sessions?except=current");
   await said("All other devices are logged out.", "devices-title");
 });
+onSubmit("password-form", changePassword);

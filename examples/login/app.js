@@ -7,10 +7,12 @@ import { deviceName, explain, explainEnd, timeText } from "./words.js";
 
 const LOOK_MS = 5_000;
 let ticket = "";
+let resetToken = "";
 let isLoggedIn = false;
 
 /** Shows the account if there is a session, else the view that the address names. */
 async function start() {
+  if (location.hash.startsWith("#reset?")) return showPublic();
   try {
     await send("GET", "/v1/session");
     await enter();
@@ -38,7 +40,16 @@ async function leave(text) {
 function showPublic() {
   if (isLoggedIn) return;
   ticket = "";
-  show(location.hash === "#sign-up" ? "sign-up" : "login");
+  const [view, query] = location.hash.slice(1).split("?");
+  if (view === "reset" && query) return askForPassword(new URLSearchParams(query));
+  show(view === "sign-up" ? view : "login");
+}
+
+/** Asks for a new password, after a link `#reset?user=ada&token=…` of a mail: what follows the # is sent to no server. */
+function askForPassword(link) {
+  resetToken = link.get("token");
+  find("reset-form").elements.user.value = link.get("user");
+  show("reset");
 }
 
 function failed(problem) {
@@ -109,6 +120,14 @@ onSubmit("sign-up-form", async ({ user, password }) => {
 onSubmit("cap-form", () => {
   const end = [...find("cap-sessions").querySelectorAll("input:checked")].map((box) => box.value);
   return logIn(() => call("POST", "/v1/login/cap", { ticket, end }));
+});
+onSubmit("reset-form", async ({ user, password }) => {
+  await call("POST", "/v1/password/reset", { user, token: resetToken, password });
+  await leave("The password is changed. Log in with it.");
+});
+onSubmit("delete-form", async ({ password }) => {
+  await call("DELETE", "/v1/account", { password });
+  await leave("Your account is deleted.");
 });
 onClick(find("log-out"), async () => {
   await call("POST", "/v1/logout");

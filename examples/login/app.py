@@ -2,8 +2,8 @@
 
 Install what it needs with `pip install '.[service]'`, then open http://localhost:8000.
 
-The page is of plain HTML, CSS and JavaScript, and calls the routes of `/v1`: sign-up, login, devices.
-Nothing is loaded from elsewhere, and no script is inline.
+The page is of plain HTML, CSS and JavaScript, and calls the routes of `/v1`: sign-up, login,
+devices, another password, the end of an account. Nothing is loaded from elsewhere, and no script is inline.
 
 The settings are those of `tollhouse serve`, from TOLLHOUSE_ variables or `tollhouse.toml`; without any an embedded
 Valkey starts, whose data end with it. Behind a proxy that ends TLS leave out `--plain-http`: cookies are Secure then.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from urllib.request import Request, urlopen
@@ -15,6 +16,7 @@ from tests.browsers import CHROMIUM, Visitor, chromium, serving, visiting
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium: install Debian's package chromium")
 
 PASSWORD = "nine apples fell on Tuesday"
+KEY = "a-service-key-for-tests"
 OTHER = "a kettle sings below the bridge"
 FILES = [
     "/",
@@ -22,10 +24,23 @@ FILES = [
 ]
 
 
+SETTINGS = """
+[sessions.policies.remember]
+idle_ms = 600_000
+absolute_ms = 3_600_000
+cookie = "persistent"
+cap = 1
+at_cap = "ask"
+"""
+"""Codes of the step before and after count, so that no test has to wait; a login that is remembered has to be alone."""
+
+
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """One service for the tests of this module."""
-    with serving(tmp_path_factory.mktemp("login")) as address:
+    folder = tmp_path_factory.mktemp("login")
+    (folder / "tollhouse.toml").write_text(SETTINGS, encoding="utf-8")
+    with serving(folder, TOLLHOUSE_CONFIG=str(folder / "tollhouse.toml"), TOLLHOUSE_SERVICE_KEY=KEY) as address:
         yield address
 
 
@@ -181,6 +196,79 @@ def test_a_second_browser_is_logged_out_live(visitor: Visitor, browser: Browser,
         expect(second.page.locator("#login")).to_be_visible()
         expect(second.page.locator("#devices li")).to_have_count(0)
         assert second.complaints == []
+
+
+def test_another_password_logs_the_others_out(visitor: Visitor, browser: Browser, address: str) -> None:
+    """After a change of the password this browser stays logged in, others are out, and only the new one logs in."""
+    page = visitor.page
+    visitor.sign_up("mia", PASSWORD)
+    with visiting(browser, address) as second:
+        second.log_in("mia", PASSWORD)
+        second.sees_account("mia")
+        page.locator("#old-password").fill(OTHER)
+        page.locator("#new-password").fill(OTHER)
+        page.get_by_role("button", name="Change the password").click()
+        expect(page.locator("#old-password")).to_have_accessible_description("This is not your password.")
+        page.locator("#old-password").fill(PASSWORD)
+        page.get_by_role("button", name="Change the password").click()
+        visitor.sees_notice("The password is changed")
+        second.sees_notice("logged out from another of your devices")
+        second.log_in("mia", OTHER)
+        second.sees_account("mia")
+
+
+def test_a_link_of_a_mail_sets_another_password(visitor: Visitor) -> None:
+    """The token is in the fragment, which leaves the address bar at once; a link is good once."""
+    page = visitor.page
+    visitor.sign_up("ria", PASSWORD)
+    asked = Request(
+        f"{visitor.address}/v1/accounts/reset-token", b'{"user": "ria"}', {"Content-Type": "application/json"}
+    )
+    asked.add_header("Authorization", f"Bearer {KEY}")
+    with urlopen(asked) as response:
+        link = f"{visitor.address}/#reset?user=ria&token={json.load(response)['token']}"
+
+    for outcome in ("The password is changed.", "This link is too old, or was used."):
+        page.goto("about:blank")
+        page.goto(link)
+        visitor.field("New password").fill(OTHER)
+        assert page.url == f"{visitor.address}/#reset"
+        page.get_by_role("button", name="Change the password").click()
+        expect(page.get_by_text(outcome)).to_be_visible()
+    page.get_by_role("link", name="Log in").click()
+    visitor.log_in("ria", OTHER)
+
+    visitor.sees_account("ria")
+
+
+def test_an_account_ends_with_its_password(visitor: Visitor) -> None:
+    """Its user deletes it, and logs in no more."""
+    page = visitor.page
+    visitor.sign_up("del", PASSWORD)
+    page.get_by_text("Delete this account").click()
+    page.locator("#delete-password").fill(PASSWORD)
+    page.get_by_role("button", name="Delete it for ever").click()
+    visitor.sees_notice("Your account is deleted.")
+
+    visitor.log_in("del", PASSWORD)
+
+    expect(page.locator("#login-form [role=alert]")).to_contain_text("do not match")
+
+
+def test_a_login_at_the_cap_asks_what_is_to_end(visitor: Visitor, browser: Browser, address: str) -> None:
+    """The user chooses which device is logged out, and the login goes on; too few are refused."""
+    visitor.sign_up("cas", PASSWORD)
+    with visiting(browser, address) as second:
+        page = second.page
+        page.get_by_label("Keep me logged in").check()
+        second.log_in("cas", PASSWORD)
+        expect(page.get_by_role("heading", name="Too many devices")).to_be_visible()
+        page.get_by_role("button", name="Log in here").click()
+        expect(page.get_by_role("heading", name="Too many devices")).to_be_visible()
+        page.get_by_label(re.compile("Chrome")).check()
+        page.get_by_role("button", name="Log in here").click()
+        second.sees_account("cas")
+        visitor.sees_notice("You were logged out because you logged in on another device")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
