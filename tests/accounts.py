@@ -5,6 +5,7 @@ from __future__ import annotations
 from tollhouse.accounts.accounts import Accounts
 from tollhouse.accounts.credentials.redis_credentials import RedisCredentials
 from tollhouse.accounts.hashing.argon2id import Profile
+from tollhouse.accounts.hashing.costs import HashCosts
 from tollhouse.accounts.hashing.passwords import Passwords
 from tollhouse.accounts.login_client import LoginClient
 from tollhouse.accounts.throttling.charges import rules_of
@@ -56,7 +57,18 @@ def throttle_on(world, store=None, keyring=None, settings=None):
 class Setup:
     """Accounts over the stores of a world, and the objects that a specification inspects."""
 
-    def __init__(self, world, *, keyring=None, profile=FAST, pool=None, stores=None, limiter=None, throttling=None):
+    def __init__(
+        self,
+        world,
+        *,
+        keyring=None,
+        profile=FAST,
+        pool=None,
+        stores=None,
+        limiter=None,
+        throttling=None,
+        costs=False,
+    ):
         stores = stores or world.stores
         keyring = keyring or world.keyring
         self.world = world
@@ -64,7 +76,8 @@ class Setup:
         self.keyring = keyring
         self.sessions = Sessions(stores.sessions, keyring, world.metrics, POLICIES)
         self.limiter = limiter or Limiter(stores.limits, BUILT_IN, keyring, world.metrics)
-        self.passwords = Passwords(keyring, world.metrics, profile=profile, pool=pool)
+        known = HashCosts(stores.accounts, UNNAMED) if costs else None
+        self.passwords = Passwords(keyring, world.metrics, profile=profile, pool=pool, costs=known)
         self.throttle = throttle_on(world, stores.limits, keyring, throttling)
         self.credentials = RedisCredentials(stores.accounts, keyring, world.metrics, UNNAMED)
         self.clock = lambda: world.now_ms

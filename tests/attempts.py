@@ -10,10 +10,12 @@ import pytest
 
 from tests import watched
 from tests.accounts import HERE, Setup
+from tollhouse.accounts.hashing.argon2id import POOL_MEMORY_KIB
+from tollhouse.accounts.hashing.pool import HashPool
 from tollhouse.errors import Overloaded, StoreUnavailable
 from tollhouse.limits.limiter import Limiter
 from tollhouse.limits.policy.catalog import BUILT_IN
-from tollhouse.worker_pool import WorkerPool
+from tollhouse.metrics import Metrics
 
 DOWN = StoreUnavailable("accounts", "not-sent", "it is down")
 
@@ -40,7 +42,8 @@ class Pool:
     """Runs hashes in threads, which wait for the gate; with `full` it refuses like a queue that is too slow."""
 
     def __init__(self, threads=8):
-        self.pool = WorkerPool("password hashing", threads, queued=64, finish=True)
+        self.pool = HashPool(2 * threads, POOL_MEMORY_KIB, Metrics())  # half of the permits are for trusted callers
+        self.memory_kib = POOL_MEMORY_KIB
         self.full = False
         self.called = asyncio.Event()
         self.open = asyncio.Event()
@@ -49,16 +52,16 @@ class Pool:
         self.gate.set()
         self.begun = threading.Semaphore(0)
 
-    def require_place(self):
-        self.pool.require_place()
+    def require_place(self, *, trusted):
+        self.pool.require_place(trusted=trusted)
 
-    async def run(self, function, *arguments):
+    async def run(self, function, *arguments, trusted=False, memory_kib=0):
         self.called.set()
         await self.open.wait()
         if self.full:
             raise Overloaded("password hashing", 2_000)
         gated = (self._gated(one) if getattr(one, "__name__", "") == "on_begin" else one for one in arguments)
-        return await self.pool.run(function, *gated)
+        return await self.pool.run(function, *gated, trusted=trusted, memory_kib=memory_kib)
 
     async def until_begun(self, many=1):
         for _ in range(many):

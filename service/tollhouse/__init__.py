@@ -104,7 +104,7 @@ from tollhouse.sessions.verbs.global_revoker import EveryoneResult
 from tollhouse.sessions.verbs.impersonator import ImpersonationEnded, ImpersonationRefused
 from tollhouse.sessions.verbs.step_up import StepUpRefused
 from tollhouse.settings import Settings
-from tollhouse.settings.accounts import AccountSettings
+from tollhouse.settings.accounts import AccountSettings, Argon2Settings
 from tollhouse.settings.ai import AiSettings, ModelSettings
 from tollhouse.settings.credentials import CredentialsFunction, StoreCredentials
 from tollhouse.settings.model import CacheSettings, Dialect, LimitSettings, PolicySettings
@@ -120,6 +120,7 @@ __all__ = [
     "AccountStatus",
     "Accounts",
     "AiSettings",
+    "Argon2Settings",
     "AttemptThrottled",
     "Cache",
     "CacheDecorator",

@@ -97,6 +97,11 @@ class Namespace:
         """The pattern of all accounts; a namespace has no character that means others in it."""
         return f"{self._account}{{??}}:*"
 
+    @property
+    def hash_costs(self) -> str:
+        """The key of what the hashes of accounts cost."""
+        return f"{self._account}{{costs}}:noted"
+
     def cache(self, prefix: str = PREFIX) -> CacheNames:
         """Return the names of a cache whose keys begin with `prefix`."""
         return CacheNames(prefix, self.name)

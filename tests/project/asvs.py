@@ -73,6 +73,7 @@ REQUIREMENTS: Final[Mapping[str, Requirement]] = {
     "6.2.12": Requirement(2, "no password of a set of breached ones"),
     "6.3.1": Requirement(1, "those controls against guesses and stuffing"),
     "6.3.7": Requirement(3, "users can be told of a change of their credentials"),
+    "6.3.8": Requirement(3, "messages, status codes and times do not tell which accounts exist"),
     "6.4.3": Requirement(2, "the reset of a password passes no other factor"),
     "6.4.6": Requirement(3, "administrators begin a reset, and choose no password"),
     "7.1.1": Requirement(2, "documented timeouts, with reasons", "[sessions.md](sessions.md#timeouts)"),

@@ -25,6 +25,7 @@ PUBLIC = (
     "AccountStatus",
     "Accounts",
     "AiSettings",
+    "Argon2Settings",
     "AttemptThrottled",
     "Cache",
     "CacheDecorator",

@@ -41,6 +41,8 @@ def test_every_count_has_its_name_and_labels() -> None:
     metrics.session("verify", "ok")
     metrics.login("wrong")
     metrics.password_hash(0.02)
+    metrics.hashes_queued("trusted", 3)
+    metrics.hash_refused("untrusted", "full")
     metrics.cache("ai:langid", "hit")
     metrics.cache_saved("ai:langid", 1.5)
     metrics.cache_saved("ai:langid", -1.0)
@@ -56,6 +58,8 @@ def test_every_count_has_its_name_and_labels() -> None:
         'tollhouse_session_operations_total{operation="verify",outcome="ok"} 1.0',
         'tollhouse_logins_total{outcome="wrong"} 1.0',
         "tollhouse_password_hash_duration_seconds_count 1.0",
+        'tollhouse_password_hash_queue{lane="trusted"} 3.0',
+        'tollhouse_password_hash_refused_total{lane="untrusted",reason="full"} 1.0',
         'tollhouse_cache_requests_total{cache="ai:langid",result="hit"} 1.0',
         'tollhouse_cache_saved_seconds_total{cache="ai:langid"} 1.5',
         'tollhouse_store_up{store="limits"} 1.0',

@@ -24,6 +24,7 @@ from tollhouse.stores import status
 from tollhouse.stores.opening import Stores
 from tollhouse.stores.status import FailoverStatus, StoreStatus
 from tollhouse.stores.transport.databases import SEPARATION
+from tollhouse.wiring.features import hashing_warnings
 
 _SETTLE_S: Final = 1.0
 """How long to wait for Sentinels that have not answered yet; a Sentinel that takes longer gets a warning."""
@@ -69,7 +70,7 @@ async def _check(settings: Settings) -> CheckResult:
         ok=all(store.problem is None for store in stores),
         namespace=settings.namespace,
         stores=stores,
-        warnings=[*turned_off(settings), *warnings(stores, keyed=keyed)],
+        warnings=[*turned_off(settings), *warnings(stores, keyed=keyed), *hashing_warnings(settings)],
     )
 
 

@@ -31,9 +31,9 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 from tollhouse.metrics.pending import FlushTimer, PendingCounter, PendingHistogram
 
-_Workers = Literal["livemin", "livemax", "livemostrecent"]
-"""Which worker's value is exported. The most recent one is that of the worker that answers the scrape, if it sets the
-value just before."""
+_Workers = Literal["livemin", "livemax", "livesum", "livemostrecent"]
+"""Which worker's value is exported, or their sum. The most recent one is that of the worker that answers the scrape, if
+it sets the value just before."""
 _SCRIPT_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 _HASH_MEANING = "Time to hash or verify one password, its wait in the queue left out."
 _SCRIPT_MEANING = "Time from sending a script call to reading its reply."
@@ -84,6 +84,8 @@ class Metrics:
             "sentinels_reachable", "Sentinels with a connection.", "store", "livemostrecent"
         )
         self._replicas_promotable = gauge("replicas_promotable", "Replicas to fail over to.", "store", "livemostrecent")
+        self._hashes_queued = gauge("password_hash_queue", "Password hashes that wait.", "lane", "livesum")
+        self._hashes_refused = counter("password_hash_refused_total", "Hashes that got no permit.", "lane", "reason")
         self._hashes = _histogram(registry, "password_hash_duration_seconds", _HASH_MEANING, _HASH_SECONDS)
         self._scripts = _script_histogram(registry, timer)
         gauge("build_info", "Always 1.", "version", "livemax")(version("tollhouse")).set(1)
@@ -125,6 +127,14 @@ class Metrics:
     def password_hash(self, seconds: float) -> None:
         """Record how long one password took to hash or verify."""
         self._hashes.observe(seconds)
+
+    def hashes_queued(self, lane: str, count: int) -> None:
+        """Record how many password hashes wait in a lane, trusted or untrusted."""
+        self._hashes_queued(lane).set(count)
+
+    def hash_refused(self, lane: str, reason: str) -> None:
+        """Count one password hash that got no permit: the queue of its lane was full, or it came too late."""
+        self._hashes_refused(lane, reason).inc()
 
     def cache(self, cache: str, result: str) -> None:
         """Count one read of a cache family, such as `ai:langid` and hit."""

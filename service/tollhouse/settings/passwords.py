@@ -6,14 +6,14 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-PasswordProfile = Literal["default", "owasp", "rfc9106-low", "rfc9106-high"]
-"""How much a hash of a password costs; `tollhouse.accounts.hashing.argon2id` has the parameters of each."""
+PasswordProfile = Literal["default", "owasp", "rfc9106-low", "rfc9106-high", "own"]
+"""How much a hash of a password costs: `tollhouse.accounts.hashing.argon2id` has the parameters of each but `own`."""
 
 ProfileSetting = Annotated[
     PasswordProfile,
     Meta(
         description="Cost of hashing a password: `default` (64 MiB), `owasp` (19 MiB, for small machines), "
-        "`rfc9106-low` or `rfc9106-high` (2 GiB)."
+        "`rfc9106-low`, `rfc9106-high` (2 GiB), or `own`: those of `accounts.argon2`."
     ),
 ]
 LengthSetting = Annotated[int, Meta(ge=8, le=64, description="Shortest password, in characters.")]

@@ -10,6 +10,7 @@ from typing import cast
 
 from msgspec.structs import replace
 
+from tollhouse.accounts.hashing.cost import hashing_cost
 from tollhouse.errors import ConfigurationError
 from tollhouse.limits.policy.catalog import policies_from_settings
 from tollhouse.logs import Log
@@ -78,6 +79,7 @@ def _read(
         policies_from_settings(found.settings)
         sessions.policies_from_settings(found.settings)
         password_rules(found.settings)
+        hashing_cost(found.settings)
     return found
 
 

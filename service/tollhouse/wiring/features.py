@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final
 from weakref import WeakSet
 
+from tollhouse.accounts.hashing import cost
+from tollhouse.accounts.hashing.costs import HashCosts
+from tollhouse.accounts.hashing.passwords import Passwords
+from tollhouse.accounts.hashing.pool import HashPool
 from tollhouse.accounts.rules import PasswordRules
 from tollhouse.accounts.throttling.charges import rules_of
 from tollhouse.accounts.throttling.throttle import Throttle
@@ -18,6 +22,7 @@ from tollhouse.limits.calls.refusal_cache import KEYS_MAX
 from tollhouse.limits.limiter import Limiter
 from tollhouse.limits.policy.policy import Policy
 from tollhouse.metrics import Metrics
+from tollhouse.runtime.machine import memory_bytes, processors
 from tollhouse.runtime.switch import Switch
 from tollhouse.sessions.policies import POLICIES, Policies
 from tollhouse.sessions.revocation_log import RevocationLog
@@ -99,6 +104,18 @@ def open_throttle(
     throttle = Throttle(store, keyring, metrics, rules, namespace=namespace, clock=time.monotonic_ms)
     THROTTLES.add(throttle)
     return throttle
+
+
+def open_passwords(chosen: cost.HashingCost, keyring: Keyring, metrics: Metrics, costs: HashCosts) -> Passwords:
+    """Return the hashing of passwords at the cost that the settings ask for."""
+    pool = HashPool(chosen.permits, chosen.memory_kib, metrics)
+    return Passwords(keyring, metrics, profile=chosen.profile, pool=pool, costs=costs)
+
+
+def hashing_warnings(settings: Settings) -> Iterator[str]:
+    """Return what in the settings of hashes does not fit this machine."""
+    chosen = cost.hashing_cost(settings)
+    return cost.warnings(chosen, workers=settings.workers, cpus=processors(), machine_bytes=memory_bytes())
 
 
 def password_rules(settings: Settings) -> PasswordRules:

@@ -14,7 +14,8 @@ from msgspec.structs import asdict
 from tollhouse import scripts
 from tollhouse.accounts.accounts import Accounts
 from tollhouse.accounts.credentials.redis_credentials import RedisCredentials
-from tollhouse.accounts.hashing.argon2id import PROFILES
+from tollhouse.accounts.hashing.cost import hashing_cost
+from tollhouse.accounts.hashing.costs import HashCosts
 from tollhouse.accounts.hashing.passwords import Passwords
 from tollhouse.accounts.throttling.throttle import Throttle
 from tollhouse.ai.models import Models
@@ -45,7 +46,14 @@ from tollhouse.stores.transport.redial import connection_timing
 from tollhouse.stores.urls import StoreName
 from tollhouse.suggest import one_of
 from tollhouse.wiring.configuration import load_settings, settings_for
-from tollhouse.wiring.features import CACHE, open_limiter, open_sessions, open_throttle, password_rules
+from tollhouse.wiring.features import (
+    CACHE,
+    open_limiter,
+    open_passwords,
+    open_sessions,
+    open_throttle,
+    password_rules,
+)
 from tollhouse.wiring.models import models_from_settings
 from tollhouse.wiring.servers import embedded_binary, resolve_secrets, store_urls
 
@@ -76,6 +84,7 @@ class Tollhouse:
         self.policies = policies_from_settings(settings, self._own_policies)
         self._session_policies = sessions.policies_from_settings(settings)
         self._password_rules = password_rules(settings)
+        self._hashing_cost = hashing_cost(settings)
         self._watch_task: asyncio.Task[None] | None = None
         self._caches: dict[str, Cache] = {}
         self.namespace = Namespace(settings.namespace)
@@ -185,7 +194,9 @@ class Tollhouse:
 
     @cached_property
     def _passwords(self) -> Passwords:
-        return Passwords(self.keyring, self.metrics, profile=PROFILES[self.settings.password_profile])
+        store, time = self.stores.accounts, self.stores.times["accounts"]
+        costs = HashCosts(store, self.namespace, monotonic=time.monotonic_ms)
+        return open_passwords(self._hashing_cost, self.keyring, self.metrics, costs)
 
     async def connection(self, store: StoreName) -> ConnectionState:
         """Return `connected` if a store answers and can be written to, else `disconnected`: for health checks.

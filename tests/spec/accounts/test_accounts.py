@@ -12,12 +12,15 @@ from tests.accounts import FAST, HERE, RIGHT, STRONGER, WRONG, Setup, record
 from tests.spec.stored import everything, keys_of, pairs
 from tests.worlds import SCRIPTS
 from tollhouse.accounts.hashing import argon2id as hashing
+from tollhouse.accounts.hashing.argon2id import POOL_MEMORY_KIB
+from tollhouse.accounts.hashing.pool import HashPool
 from tollhouse.accounts.names import folded_case
 from tollhouse.accounts.outcomes import (
     AccountCreated,
     AttemptThrottled,
     LoginSucceeded,
     NameTaken,
+    PasswordChanged,
     PasswordConfirmed,
     TooManyAttempts,
     WrongCredentials,
@@ -26,12 +29,14 @@ from tollhouse.accounts.rules import PasswordRules
 from tollhouse.errors import InvalidInput, Overloaded
 from tollhouse.keys import UNNAMED
 from tollhouse.limits.decision import Decision
+from tollhouse.metrics import Metrics
 from tollhouse.sessions.outcomes import CapReached, Issued, SessionRefused
 from tollhouse.sessions.tickets import Ticket
 from tollhouse.sessions.verbs.impersonator import ImpersonationRefused
 from tollhouse.stores.opening import open_stores
 from tollhouse.stores.urls import urls_by_store
-from tollhouse.worker_pool import WorkerPool
+
+ANOTHER = "trellis marmot gondola"
 
 
 @pytest.fixture
@@ -70,14 +75,14 @@ async def test_a_name_belongs_to_one_account(world, setup):
 
 
 async def test_of_sign_ups_at_once_one_gets_the_name(world, setup):
-    """Ten sign-ups for one name at the same time make one account, with the password of the one that got it."""
-    attempts = [f"{RIGHT} number {number}" for number in range(10)]
+    """Nine sign-ups for one name at the same time make one account, with the password of the one that got it."""
+    attempts = [f"{RIGHT} number {number}" for number in range(9)]  # as many as one permit and its queue take
 
     answers = await asyncio.gather(*(setup.sign_up("ada", password) for password in attempts))
 
     won = [isinstance(answer, AccountCreated) for answer in answers]
     assert won.count(True) == 1
-    assert answers.count(NameTaken(user="ada")) == 9
+    assert answers.count(NameTaken(user="ada")) == 8
     assert isinstance(await setup.login("ada", attempts[won.index(True)]), LoginSucceeded)
 
 
@@ -199,6 +204,7 @@ async def test_an_outcome_that_succeeded_is_true(setup):
     assert await setup.sessions.revoke_all("eve")
 
 
+@pytest.mark.asvs("6.3.8")
 async def test_a_failed_login_does_not_reveal_the_reason(world, setup):
     """P10: an unknown name, a disabled account and a wrong password get one answer, after one hash each."""
     for user in ("ada", "disabled", "halted"):
@@ -289,15 +295,16 @@ class BusyForNewHashes:
     """A pool that accepts verifications and refuses new hashes."""
 
     def __init__(self):
-        self.pool = WorkerPool("password hashing", 2, queued=16)
+        self.pool = HashPool(2, POOL_MEMORY_KIB, Metrics())
+        self.memory_kib = POOL_MEMORY_KIB
 
-    def require_place(self):
-        self.pool.require_place()
+    def require_place(self, *, trusted):
+        self.pool.require_place(trusted=trusted)
 
-    async def run(self, function, *arguments):
+    async def run(self, function, *arguments, **demand):
         if function.__name__ == "_argon2id":
             raise Overloaded("password hashing", 2_000)
-        return await self.pool.run(function, *arguments)
+        return await self.pool.run(function, *arguments, **demand)
 
 
 async def test_a_busy_moment_only_delays_a_renewal(world, setup):
@@ -312,10 +319,10 @@ async def test_a_busy_moment_only_delays_a_renewal(world, setup):
 
 
 async def test_sign_ups_and_logins_are_refused_while_the_queue_is_full(world):
-    """With every thread and place taken callers get Overloaded: nothing is charged, looked up or written."""
-    pool = WorkerPool("password hashing", 1, queued=0)
+    """With every place of its lane taken a caller gets Overloaded: nothing is charged, looked up or written."""
+    pool = HashPool(1, POOL_MEMORY_KIB, Metrics())
     setup, gate = Setup(world, pool=pool), threading.Event()
-    busy = asyncio.create_task(pool.run(gate.wait, 10))
+    busy = [held(pool, gate) for _ in range(9)]
     await asyncio.sleep(0)
 
     with pytest.raises(Overloaded):
@@ -324,9 +331,106 @@ async def test_sign_ups_and_logins_are_refused_while_the_queue_is_full(world):
         await setup.login("ada")
 
     gate.set()
-    await busy
+    await asyncio.gather(*busy)
     assert await keys_of(world, "accounts") == await keys_of(world, "limits") == []
     assert setup.logins("overloaded") == 1
+
+
+async def test_a_flood_of_logins_keeps_no_session_from_its_step_up(world):
+    """The step-up of a live session has a lane of its own: it is hashed while the queue of logins is full."""
+    pool = HashPool(2, POOL_MEMORY_KIB, Metrics())
+    setup, gate = Setup(world, pool=pool), threading.Event()
+    await setup.sign_up("ada")
+    login = await setup.login("ada")
+    flood = [held(pool, gate) for _ in range(9)]
+    await asyncio.sleep(0)
+
+    with pytest.raises(Overloaded):
+        await setup.login("ada")
+    stepped = await setup.accounts.reauthenticate(login.issued.token, RIGHT, address=HERE)
+
+    assert isinstance(stepped, PasswordConfirmed)
+
+    gate.set()
+    await asyncio.gather(*flood)
+
+
+@pytest.mark.asvs("6.3.1")
+async def test_a_flood_of_logins_keeps_no_owner_with_a_device_out(world):
+    """While the queue of others is full, a device of the account logs in; one of another account, or none, does not."""
+    pool = HashPool(2, POOL_MEMORY_KIB, Metrics())
+    setup, gate = Setup(world, pool=pool), threading.Event()
+    device = await device_of(setup, "ada")
+    other = await device_of(setup, "eve")
+    flood = [held(pool, gate) for _ in range(9)]
+    await asyncio.sleep(0)
+
+    for presented in (None, "a cookie of something else", other, device[:-1]):
+        with pytest.raises(Overloaded):
+            await setup.login("ada", device_token=presented)
+    for _ in range(3):
+        login = await setup.login("ada", device_token=device)
+        assert isinstance(login, LoginSucceeded)
+        device = login.device.reveal()
+
+    gate.set()
+    await asyncio.gather(*flood)
+
+
+async def test_a_device_that_lost_its_trust_is_hashed_as_any_other(world):
+    """After the password changed, a flood keeps its former devices out, whose signature is still good; uncharged."""
+    pool = HashPool(2, POOL_MEMORY_KIB, Metrics())
+    setup, gate = Setup(world, pool=pool), threading.Event()
+    device = await device_of(setup, "ada")
+    await setup.accounts.set_password("ada", RIGHT)
+    flood = [held(pool, gate) for _ in range(9)]
+    await asyncio.sleep(0)
+
+    with pytest.raises(Overloaded):
+        await setup.login("ada", device_token=device)
+
+    assert await setup.failures() == (0, 0)
+    gate.set()
+    await asyncio.gather(*flood)
+    assert isinstance(await setup.login("ada", device_token=device), LoginSucceeded)
+
+
+async def test_a_flood_keeps_no_new_password_from_being_set(world):
+    """Operators, users with a session and those with a reset token are hashed in the lane that no flood fills."""
+    pool = HashPool(2, POOL_MEMORY_KIB, Metrics())
+    setup, gate = Setup(world, pool=pool), threading.Event()
+    accounts = setup.accounts
+    await setup.sign_up("ada")
+    token = (await setup.login("ada")).issued.token
+    flood = [held(pool, gate) for _ in range(9)]
+    await asyncio.sleep(0)
+
+    changed = await accounts.change_password(token, RIGHT, ANOTHER, address=HERE)
+    assert isinstance(changed, PasswordChanged)
+    assert isinstance(await accounts.set_password("ada", RIGHT), PasswordChanged)
+    reset = await accounts.issue_reset_token("ada")
+    assert isinstance(await accounts.reset_password("ada", reset.token, ANOTHER), PasswordChanged)
+    assert isinstance(await accounts.add_account("eve", RIGHT), AccountCreated)
+
+    gate.set()
+    await asyncio.gather(*flood)
+
+
+async def device_of(setup, user):
+    """Sign up and log in, and return what makes the client a trusted device."""
+    await setup.sign_up(user)
+    return (await setup.login(user)).device.reveal()
+
+
+def held(pool, gate, begun=None):
+    """Return the task of an untrusted hash that runs or waits until the gate is open; it tells when it has begun."""
+
+    def compute():
+        if begun is not None:
+            begun.set()
+        return gate.wait(10)
+
+    return asyncio.create_task(pool.run(compute, trusted=False, memory_kib=1))
 
 
 class AwaitedPool:
@@ -334,45 +438,49 @@ class AwaitedPool:
 
     def __init__(self, pool):
         self.pool = pool
+        self.memory_kib = pool.memory_kib
         self.called = asyncio.Event()
 
-    def require_place(self):
-        self.pool.require_place()
+    def require_place(self, *, trusted):
+        self.pool.require_place(trusted=trusted)
 
-    async def run(self, function, *arguments):
+    async def run(self, function, *arguments, **demand):
         self.called.set()
-        return await self.pool.run(function, *arguments)
+        return await self.pool.run(function, *arguments, **demand)
 
 
 async def test_a_cancelled_login_frees_no_thread_early(world):
-    """A client that leaves gives its place in the queue back, but a running hash keeps its thread until it ends."""
-    pool, gate = WorkerPool("password hashing", 1, queued=1), threading.Event()
+    """A client that leaves gives its place in the queue back, but a running hash keeps its permit until it ends."""
+    pool, gate, begun = HashPool(1, POOL_MEMORY_KIB, Metrics()), threading.Event(), threading.Event()
     awaited = AwaitedPool(pool)
     setup = Setup(world, pool=awaited)
-    running = asyncio.create_task(pool.run(gate.wait, 10))
+    running = held(pool, gate, begun)
+    assert await asyncio.to_thread(begun.wait, 10)
+    queued = [held(pool, gate) for _ in range(7)]
     login = asyncio.create_task(setup.login("ada"))
     await awaited.called.wait()
 
-    for call in (login, running):
-        call.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await call
-    queued = asyncio.create_task(pool.run(int))
+    login.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await login
+    running.cancel()
+    queued.append(held(pool, gate))
     await asyncio.sleep(0)
     with pytest.raises(Overloaded):
         await setup.login("ada")
 
     assert setup.hashes_computed == 0
+    assert not running.done()
     gate.set()
-    assert await queued == 0
+    assert await asyncio.gather(*queued) == [True] * 8
     assert await setup.login("ada") == WrongCredentials()
 
 
 async def test_hashing_does_not_block_the_event_loop(world):
     """Hashing happens in a thread: other work on the loop is served meanwhile."""
-    pool, gate = WorkerPool("password hashing", 1, queued=8), threading.Event()
+    pool, gate = HashPool(1, POOL_MEMORY_KIB, Metrics()), threading.Event()
     setup = Setup(world, pool=pool)
-    running = asyncio.create_task(pool.run(gate.wait, 10))
+    running = held(pool, gate)
     login = asyncio.create_task(setup.login("ada"))
 
     assert await setup.sessions.verify("no token") is None

@@ -12,6 +12,8 @@ from click.testing import CliRunner, Result
 
 import tollhouse
 from tests.accounts import record
+from tollhouse.accounts.hashing.argon2id import Profile
+from tollhouse.accounts.hashing.cost import hashing_cost
 from tollhouse.cli import commands
 from tollhouse.errors import ConfigurationError
 from tollhouse.keyring import Keyring
@@ -139,3 +141,37 @@ def test_a_damaged_filter_stops_a_command_before_it_asks(tmp_path: Path, monkeyp
 
     assert isinstance(done.exception, ConfigurationError)
     assert (done.exception.setting, done.exception.value) == ("TOLLHOUSE_PASSWORD_FILTER", "own.filter")
+
+
+def calibrate(folder: Path, *args: str) -> Result:
+    """Run `tollhouse accounts calibrate` without a settings file."""
+    environment = {"TOLLHOUSE_URL": "fake://", "XDG_RUNTIME_DIR": str(folder)}
+    return CliRunner().invoke(commands.cli, ["accounts", "calibrate", *args], env=environment)
+
+
+def test_calibration_measures_the_machine_and_recommends_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exit code 0 if the target is met, else 1; what is recommended can be used as it is printed."""
+    monkeypatch.chdir(tmp_path)
+
+    told = calibrate(tmp_path, "--target-ms", "5000", "--memory-mib", "19", "--json")
+    shown = calibrate(tmp_path, "--target-ms", "10", "--memory-mib", "12")
+
+    found = msgspec.json.decode(told.stdout)
+    default, owasp, *_ = found["profiles"]
+    assert (found["memory_mib"], found["target_ms"]) == (19, 5_000)
+    assert told.exit_code == (0 if found["within_target"] else 1)
+    assert (default["name"], default["hash_ms"]) == ("default", None)
+    assert (owasp["name"], owasp["permits"]) == ("owasp", 1)
+    assert owasp["logins_per_s"] == pytest.approx(1_000 / owasp["busy_ms"])
+    assert shown.exit_code == (0 if "\nrecommended:\n" in shown.stdout else 1)
+    assert "owasp (m=19456, t=2, p=1): more than the budget" in shown.stdout
+    (tmp_path / "recommended.toml").write_text("password_profile" + shown.stdout.partition("password_profile")[2])
+    cost = hashing_cost(tollhouse.load_settings(tmp_path / "recommended.toml", environ={}))
+    assert (cost.profile, cost.memory_kib) == (Profile(memory_kib=12_288, time_cost=3), 12_288)
+
+
+def test_a_budget_that_no_hash_of_the_floor_fits_is_a_usage_error(tmp_path: Path) -> None:
+    """Exit code 2: nothing could be recommended."""
+    assert calibrate(tmp_path, "--memory-mib", "11").exit_code == 2

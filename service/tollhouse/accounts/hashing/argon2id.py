@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import os
 import re
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -19,18 +18,18 @@ from argon2.low_level import Type, hash_secret, verify_secret
 from msgspec import Struct
 
 from tollhouse.errors import ConfigurationError
+from tollhouse.runtime.machine import processors
 from tollhouse.settings.passwords import PasswordProfile
 
 SALT_BYTES: Final = 16
 TAG_BYTES: Final = 32
-MEMORY_KIB_MAX: Final = 262_144
-"""The most memory that verifying a stored hash may take, unless the profile in use takes more."""
+TIME_COST_MAX: Final = 10
+"""The most passes over the memory of one hash."""
 
 POOL_MEMORY_KIB: Final = 262_144
 """How much memory the hashes that run at the same time in one process may take together."""
 
 _VERSION: Final = 19
-_TIME_COST_MAX: Final = 10
 _PARALLELISM_MAX: Final = 8
 _MEMORY_KIB_PER_LANE: Final = 8
 _PHC: Final = re.compile(
@@ -47,8 +46,8 @@ class Profile(Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         least_kib = _MEMORY_KIB_PER_LANE * self.parallelism
-        if not 1 <= self.time_cost <= _TIME_COST_MAX:
-            raise ConfigurationError("time_cost", self.time_cost, f"use 1 to {_TIME_COST_MAX}")
+        if not 1 <= self.time_cost <= TIME_COST_MAX:
+            raise ConfigurationError("time_cost", self.time_cost, f"use 1 to {TIME_COST_MAX}")
         if not 1 <= self.parallelism <= _PARALLELISM_MAX:
             raise ConfigurationError("parallelism", self.parallelism, f"use 1 to {_PARALLELISM_MAX}")
         if self.memory_kib < least_kib:
@@ -68,7 +67,7 @@ PROFILES: Final[Mapping[PasswordProfile, Profile]] = MappingProxyType(
 
 def parallel_hashes(work_kib: int, memory_kib: int = POOL_MEMORY_KIB, cpus: int | None = None) -> int:
     """Return how many hashes of `work_kib` may run at once: one per processor and within the memory, at least one."""
-    return max(1, min(cpus or os.cpu_count() or 1, memory_kib // work_kib))
+    return max(1, min(processors() if cpus is None else cpus, memory_kib // work_kib))
 
 
 def argon2id(secret: bytes, salt: bytes, profile: Profile) -> str:

@@ -110,6 +110,13 @@ class Throttle:
         """Return a refusal that this process knows of; while there is one, a flood of attempts costs no store call."""
         return self._repeated(factor, self._charge(factor, name, client))
 
+    def is_known_device(self, name: str, client: LoginClient) -> bool:
+        """Return True if the client presents a device of the account, or a live session of its user.
+
+        It asks no store, so the device may have lost its trust since; `begin` knows.
+        """
+        return client.session is not None or devices.device_of(self._keyring, name, client.device_token) is not None
+
     async def begin(self, factor: Factor, name: str, client: LoginClient) -> Guess | AttemptThrottled:
         """Charge an attempt at the account as a failure; or refuse it, which charges nothing.
 

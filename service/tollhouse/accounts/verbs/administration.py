@@ -31,7 +31,7 @@ class AccountAdministration:
     async def add_account(self, user: str, password: str) -> AccountCreated | NameTaken:
         """Create an account."""
         name = canonical_new(user)
-        hashed = await self._passwords.hash(self._rules.check(password, name))
+        hashed = await self._passwords.hash(self._rules.check(password, name), trusted=True)
         written = await self._store.create(new_credentials(name, hashed, self._wall_ms()))
         return NameTaken(user=name) if written is None else AccountCreated(user=name, durable=written.durable)
 

@@ -45,7 +45,7 @@ class NewPassword:
 
         Return None if the password was changed, or the account disabled, since `before`.
         """
-        hashed = await self._passwords.hash(encoded)
+        hashed = await self._passwords.hash(encoded, trusted=True)
         fields = {"password": hashed, "password_changed_ms": self._wall_ms()}
 
         def decide(found: Credentials) -> Credentials | None:

@@ -2,7 +2,8 @@
 
 The order is always the same: refusals that are cached, the queue for a thread if it is full, the account, the throttle,
 the hash. So a flood, an overload and an outage of the accounts charge nothing; `throttling` says what else is not
-charged.
+charged. A client that presents a device of the account, or a live session, has a queue that no others fill: by the
+signature first, and for the hash by what the throttle found.
 
 After a rotation of the deployment's secret an account and its hash move to the newest one at the next login of its user
 (see credentials/records.py). Until then the older secret must stay configured; `tollhouse_older_secret_logins_total`
@@ -71,7 +72,7 @@ class PasswordVerification:
         refusal = self._throttle.cached_refusal("password", name, client)
         if refusal is not None:
             return refusal
-        self._passwords.require_place()
+        self._passwords.require_place(trusted=self._throttle.is_known_device(name, client))
         found = await self._store.load(name)
         attempt = await self._throttle.begin("password", name, client)
         return attempt if isinstance(attempt, AttemptThrottled) else (attempt, found)
@@ -79,20 +80,22 @@ class PasswordVerification:
     async def _verify(self, attempt: Guess, found: Credentials | None, password: bytes) -> Credentials | None:
         """Return the credentials if the password is right, after exactly one hash; then renew what is out of date."""
         stored = None if found is None or found.disabled else found.password
-        match = await self._passwords.verify(password, stored, attempt.on_begin, attempt.on_match)
+        match = await self._passwords.verify(
+            password, stored, attempt.on_begin, attempt.on_match, trusted=attempt.trusted
+        )
         if match is None:
             return None
         assert found is not None, "a password matched, so there is an account"
-        return await self._renew(found, password, needs_rehash=match.needs_rehash)
+        return await self._renew(found, password, needs_rehash=match.needs_rehash, trusted=attempt.trusted)
 
-    async def _renew(self, found: Credentials, password: bytes, *, needs_rehash: bool) -> Credentials:
+    async def _renew(self, found: Credentials, password: bytes, *, needs_rehash: bool, trusted: bool) -> Credentials:
         """Move the account to the newest secret, and store a hash of today's parameters under it; return it.
 
         That neither can be done now is no reason to refuse a right password: the next login tries again.
         """
         if (older := found.older_secret) is not None:
             self._metrics.older_secret_login(older)
-        rehashed = await self._rehashed(password) if needs_rehash else None
+        rehashed = await self._rehashed(password, trusted=trusted) if needs_rehash else None
         if older is None and rehashed is None:
             return found
         renewed = found.changed(password=rehashed or found.password)
@@ -102,8 +105,8 @@ class PasswordVerification:
             _log.warning("account not renewed", extra={"reason": str(error)})
             return found
 
-    async def _rehashed(self, password: bytes) -> StoredHash | None:
+    async def _rehashed(self, password: bytes, *, trusted: bool) -> StoredHash | None:
         try:
-            return await self._passwords.hash(password)
+            return await self._passwords.hash(password, trusted=trusted)
         except Overloaded:
             return None

@@ -13,6 +13,7 @@ from rich_click import RichCommand, RichGroup
 
 from tollhouse.accounts.credentials.secret_uses import count_secret_uses
 from tollhouse.cli.accounts import administration
+from tollhouse.cli.accounts.calibrate import calibrate
 from tollhouse.cli.accounts.passwords import passwords
 from tollhouse.cli.query import CONFIG, JSON, accounts_of, print_line, print_result, query, require_secret
 from tollhouse.wiring import Tollhouse
@@ -39,6 +40,7 @@ def accounts() -> None:
 accounts.add_command(passwords)
 for _command in administration.COMMANDS:
     accounts.add_command(_command)
+accounts.add_command(calibrate)
 
 
 @accounts.command("secrets", cls=RichCommand)

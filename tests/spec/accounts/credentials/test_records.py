@@ -14,11 +14,12 @@ from tests.accounts import RIGHT, ROTATED_SECRET, STRONGER, WRONG, Setup, record
 from tests.spec.sessions.test_sessions_resurrection import Interleaved
 from tests.spec.stored import keys_of, pairs
 from tollhouse.accounts.credentials.records import AccountRecords
+from tollhouse.accounts.hashing.argon2id import POOL_MEMORY_KIB
+from tollhouse.accounts.hashing.pool import HashPool
 from tollhouse.accounts.outcomes import AccountCreated, LoginSucceeded, NameTaken, WrongCredentials
 from tollhouse.errors import StoreUnavailable
 from tollhouse.keyring import Keyring
 from tollhouse.keys import UNNAMED
-from tollhouse.worker_pool import WorkerPool
 
 MINUTE_MS = 60_000
 OTHER = "another password of a user"
@@ -71,7 +72,7 @@ class Processes:
     def __init__(self, world):
         (old,), new = world.keyring.secrets, ROTATED_SECRET
         self.world = world
-        self.pool = WorkerPool("password hashing", 2, queued=32)
+        self.pool = HashPool(8, POOL_MEMORY_KIB, world.metrics)
         self.orders = {"before": (old,), "behind": (old, new), "front": (new, old), "after": (new,)}
 
     def keyring(self, order):

@@ -12,17 +12,16 @@ from argon2 import PasswordHasher
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.watched import ticks
 from tollhouse.accounts.blocklist.weakness import RULES
 from tollhouse.accounts.hashing import argon2id
-from tollhouse.accounts.hashing.argon2id import PROFILES, Profile, parallel_hashes
-from tollhouse.accounts.hashing.memory_budget import MemoryBudget
-from tollhouse.accounts.hashing.passwords import PasswordMatch, Passwords, StoredHash, hash_pool
+from tollhouse.accounts.hashing.argon2id import POOL_MEMORY_KIB, PROFILES, Profile, parallel_hashes
+from tollhouse.accounts.hashing.costs import COSTS_MAX
+from tollhouse.accounts.hashing.passwords import PasswordMatch, Passwords, StoredHash, default_pool
+from tollhouse.accounts.hashing.pool import HashPool
 from tollhouse.accounts.rules import PASSWORD_BYTES_MAX, PasswordRules, password_bytes
 from tollhouse.errors import ConfigurationError, InvalidInput, Overloaded
 from tollhouse.keyring import Keyring
 from tollhouse.metrics import Metrics
-from tollhouse.worker_pool import WorkerPool
 
 FAST = Profile(memory_kib=8, time_cost=1)
 KEYRING = Keyring(secrets=(b"a secret for tests, 32 bytes or more",))
@@ -133,13 +132,12 @@ async def test_a_hash_under_a_secret_that_was_dropped_matches_nothing():
 
 
 async def test_hashes_of_the_profile_in_use_are_always_affordable():
-    """A profile above the bound for stored hashes verifies what it made."""
+    """A profile above the usual budget verifies what it made; a pool with less memory refuses a stored hash of it."""
     large = Profile(memory_kib=64, time_cost=1)
-    bounded = passwords(profile=large, memory_kib_max=8)
-    stored = await bounded.hash(b"tandem walrus cartwheel")
+    stored = await passwords(profile=large).hash(b"tandem walrus cartwheel")
 
-    assert await bounded.verify(b"tandem walrus cartwheel", stored)
-    assert not await passwords(memory_kib_max=8).verify(b"tandem walrus cartwheel", stored)
+    assert await passwords(profile=large).verify(b"tandem walrus cartwheel", stored)
+    assert not await passwords(pool=HashPool(1, 63, Metrics())).verify(b"tandem walrus cartwheel", stored)
 
 
 async def test_without_a_hash_the_work_is_the_same():
@@ -162,27 +160,31 @@ async def test_the_dummy_hash_costs_as_much_as_a_real_one():
 
 
 STRONGER = Profile(memory_kib=16, time_cost=2)
-NAMED = (FAST, STRONGER, Profile(memory_kib=24, time_cost=1))
 
 
 class CountingPool:
     """A pool that notes the cost of every hash with which it is told to compare."""
 
     def __init__(self):
-        self.pool = WorkerPool("password hashing", 1, queued=8)
+        self.pool = HashPool(1, POOL_MEMORY_KIB, Metrics())
+        self.memory_kib = POOL_MEMORY_KIB
         self.costs = []
+        self.demands = []
 
-    async def run(self, function, *arguments):
+    def require_place(self, *, trusted):
+        self.pool.require_place(trusted=trusted)
+
+    async def run(self, function, *arguments, **demand):
         self.costs = sorted(re.findall(r"m=\d+,t=\d+,p=\d+", str(arguments)))
-        return await self.pool.run(function, *arguments)
+        self.demands.append((demand["trusted"], demand["memory_kib"]))
+        return await self.pool.run(function, *arguments, **demand)
 
 
 async def test_a_wrong_password_costs_the_same_for_every_account_and_for_none():
     """After a change of the profile each guess costs a hash of both, so time tells neither age nor existence."""
     metrics, pool = Metrics(), CountingPool()
     old = await passwords().hash(b"tandem walrus cartwheel")
-    foreign = await passwords(profile=Profile(memory_kib=8, time_cost=2)).hash(b"tandem walrus cartwheel")
-    ours = passwords(metrics=metrics, profile=STRONGER, named=NAMED, pool=pool)
+    ours = passwords(metrics=metrics, profile=STRONGER, pool=pool)
     new = await ours.hash(b"tandem walrus cartwheel")
     assert not await ours.verify(b"a guess", None)
     assert pool.costs == ["m=16,t=2,p=1"]  # no account of the old profile was seen yet
@@ -196,36 +198,60 @@ async def test_a_wrong_password_costs_the_same_for_every_account_and_for_none():
 
     assert costs == [["m=16,t=2,p=1", "m=8,t=1,p=1"]] * 5
     assert computed == [2] * 5
-    assert not await ours.verify(b"a guess", foreign)
+    assert set(pool.demands[-5:]) == {(False, 16)}  # the memory of the larger one
+
+
+async def test_few_profiles_count_however_many_are_stored():
+    """Who can write to the store does not make each login compute a hash of any number of profiles."""
+    pool = CountingPool()
+    ours = passwords(pool=pool)
+    odd = [Profile(memory_kib=8 + more, time_cost=1) for more in range(1, 9)]
+
+    for profile in odd:
+        stored = StoredHash(phc=argon2id.dummy_hash(profile, bytes(16), bytes(32)), key_id=KEYRING.key_ids()[0])
+        assert not await ours.verify(b"a guess", stored)
+        assert len(pool.costs) <= COSTS_MAX
+
     assert not await ours.verify(b"a guess", None)
-    assert pool.costs == costs[0]  # parameters without a name are not learned: they could pile up
+    assert len(pool.costs) == COSTS_MAX
+
+
+async def test_a_process_can_be_told_of_costs_that_it_has_not_met():
+    """Then the first guess costs a hash of each for every name; one that is above the budget is never computed."""
+    pool = CountingPool()
+    ours = passwords(profile=STRONGER, pool=pool)
+    old = await passwords().hash(b"tandem walrus cartwheel")
+
+    ours.expect([FAST, STRONGER, PROFILES["rfc9106-high"]])
+
+    for stored in (None, old):
+        assert not await ours.verify(b"a guess", stored)
+        assert pool.costs == ["m=16,t=2,p=1", "m=8,t=1,p=1"]
+
+
+async def test_a_trusted_caller_has_the_other_lane():
+    """The lane of a hash is that of its caller, for a new password and for one that is verified."""
+    pool = CountingPool()
+    ours = passwords(pool=pool)
+
+    stored = await ours.hash(b"tandem walrus cartwheel", trusted=True)
+    assert await ours.verify(b"tandem walrus cartwheel", stored, trusted=True)
+    assert await ours.verify(b"tandem walrus cartwheel", stored)
+
+    assert pool.demands == [(True, 8), (True, 8), (False, 8)]
 
 
 async def test_a_right_password_costs_its_own_hash_alone():
     """A change of the profile makes no login dearer than its hash; a renewal comes on top, as before."""
     metrics = Metrics()
     old = await passwords().hash(b"tandem walrus cartwheel")
-    ours = passwords(metrics=metrics, profile=STRONGER, named=NAMED)
+    ours = passwords(metrics=metrics, profile=STRONGER)
     new = await ours.hash(b"tandem walrus cartwheel")
 
     for stored in (old, new):
         before = hashes_computed(metrics)
         assert await ours.verify(b"tandem walrus cartwheel", stored)
         assert hashes_computed(metrics) - before == 1
-
-
-async def test_a_hash_waits_for_memory():
-    """Hashes of any profile that run at the same time share one budget, whatever the number of threads allows."""
-    metrics, memory, begun = Metrics(), MemoryBudget(16), threading.Event()
-    ours = passwords(metrics=metrics, memory=memory)
-
-    with memory.hold(9):
-        hashing_one = asyncio.create_task(ours.hash(b"tandem walrus cartwheel", begun.set))
-        assert await asyncio.to_thread(begun.wait, 10)
-        await ticks(200)
-        assert hashes_computed(metrics) == 0
-
-    assert await ours.verify(b"tandem walrus cartwheel", await hashing_one)
 
 
 async def test_a_password_counts_in_one_unicode_form_and_otherwise_as_typed():
@@ -270,10 +296,11 @@ def test_passwords_need_a_secret():
 
 
 async def test_closing_drops_queued_hashes():
-    """After `close` a hash that waits for a thread is refused, and one that runs ends by itself."""
-    pool, begun, gate = WorkerPool("password hashing", 1, queued=1), threading.Event(), threading.Event()
+    """After `close` a hash that waits for a permit is refused, and one that runs ends by itself."""
+    pool, begun, gate = HashPool(1, POOL_MEMORY_KIB, Metrics()), threading.Event(), threading.Event()
     ours = passwords(pool=pool)
-    running = asyncio.create_task(pool.run(lambda: (begun.set(), gate.wait(10))))
+    work = pool.run(lambda: (begun.set(), gate.wait(10)), trusted=False, memory_kib=1)
+    running = asyncio.create_task(work)
     await asyncio.to_thread(begun.wait, 10)
     waiting = asyncio.create_task(ours.hash(b"tandem walrus cartwheel"))
     await asyncio.sleep(0)
@@ -319,16 +346,16 @@ def test_memory_and_processors_bound_how_many_hashes_run(profile, memory_kib, cp
     assert parallel_hashes(1) >= 1
 
 
-async def test_eight_hashes_may_wait_for_each_thread():
-    """C-2: the pool of a profile that runs one hash at a time refuses the tenth with the time to come back."""
-    pool, gate = hash_pool(PROFILES["rfc9106-high"]), threading.Event()
-    calls = [asyncio.create_task(pool.run(gate.wait, 10)) for _ in range(9)]
+async def test_a_profile_above_the_budget_runs_one_hash_at_a_time():
+    """C-2: without a pool of its own such a profile has one permit, and eight hashes may wait for it in each lane."""
+    pool, gate = default_pool(PROFILES["rfc9106-high"], Metrics()), threading.Event()
+    size = {"memory_kib": PROFILES["rfc9106-high"].memory_kib}
+    calls = [asyncio.create_task(pool.run(gate.wait, 10, trusted=False, **size)) for _ in range(9)]
     await asyncio.sleep(0)
 
-    with pytest.raises(Overloaded) as refused:
-        await pool.run(int)
+    with pytest.raises(Overloaded):
+        await pool.run(int, trusted=False, **size)
 
-    assert refused.value.retry_after_ms == 2_000
     gate.set()
     await asyncio.gather(*calls)
     pool.close()

@@ -44,6 +44,18 @@ async def fail(setup, times, user="ada", address=HERE, **options):
         assert answer == WrongCredentials()
 
 
+async def test_a_device_is_known_by_its_signature_without_a_store(setup):
+    """A client is known by a device of the account, or by a live session; not by one of another account."""
+    login = await setup.login("ada")
+    device = LoginClient(address=HERE, device_token=login.device.reveal())
+    known, here = setup.throttle.is_known_device, LoginClient(address=HERE)
+
+    assert known("ada", device)
+    assert known("ada", LoginClient(address=HERE, session=login.issued.session))
+    assert not known("eve", device)
+    assert not known("ada", here)
+
+
 @pytest.mark.asvs("6.3.1")
 async def test_guesses_wait_before_they_cost_a_hash(world, setup):
     """S2-06: after five failures the sixth waits a second, to the millisecond, and a refusal computes nothing."""
