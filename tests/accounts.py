@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tollhouse.accounts.accounts import Accounts
 from tollhouse.accounts.credentials.redis_credentials import RedisCredentials
+from tollhouse.accounts.factors.tickets import LoginTickets
 from tollhouse.accounts.hashing.argon2id import Profile
 from tollhouse.accounts.hashing.costs import HashCosts
 from tollhouse.accounts.hashing.passwords import Passwords
@@ -14,6 +15,7 @@ from tollhouse.accounts.throttling.throttle import Throttle
 from tollhouse.keys import UNNAMED
 from tollhouse.limits.limiter import Limiter
 from tollhouse.limits.policy.catalog import BUILT_IN
+from tollhouse.sessions.events.notes import AccountEvents
 from tollhouse.sessions.policies import SessionPolicy
 from tollhouse.sessions.sessions import Sessions
 from tollhouse.settings.throttle import ThrottleSettings
@@ -69,8 +71,8 @@ class Setup:
         throttling=None,
         costs=False,
     ):
-        stores = stores or world.stores
-        keyring = keyring or world.keyring
+        self.stores = stores = stores or world.stores
+        self.keyring = keyring = keyring or world.keyring
         self.world = world
         self.metrics = world.metrics
         self.keyring = keyring
@@ -85,12 +87,11 @@ class Setup:
 
     def accounts_with(self, **options):
         """Return accounts that have other options than the defaults."""
-        given = (
-            *(self.credentials, self.sessions, self.limiter, self.throttle),
-            self.passwords,
-            self.keyring,
-            self.metrics,
-        )
+        tickets = LoginTickets(self.stores.accounts, self.keyring, UNNAMED)
+        events = AccountEvents(self.stores.sessions, self.keyring, UNNAMED)
+        counting = (self.limiter, self.throttle)
+        made = (self.credentials, self.sessions, *counting, self.passwords, self.keyring, self.metrics)
+        given = (*made, tickets, events)
         return Accounts(*given, wall_ms=self.clock, **options)
 
     async def sign_up(self, user, password=RIGHT, address=HERE):

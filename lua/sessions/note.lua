@@ -7,6 +7,7 @@
 -- ARGV[3]  call        text, 26 characters; names this call
 -- ARGV[4]  kind        text, 1..32 characters; the kind of the event
 -- ARGV[5]  life_ms     integer; how long the name of the call is kept at least
+-- ARGV[6]  sid         text; the session in which it happened, or empty
 -- returns  {added 0 or 1}
 -- expires  epoch life_ms after the call or later, not while the user is disabled; events 30 days
 -- cost     O(1), 7 commands
@@ -17,7 +18,8 @@
 --#include lib/write_event.lua
 
 local epoch, events = KEYS[1], KEYS[2]
-local now_ms, user, call, kind, life_ms = clock(tonumber(ARGV[1])), ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
+local now_ms, life_ms = clock(tonumber(ARGV[1])), tonumber(ARGV[5])
+local user, call, kind, sid = ARGV[2], ARGV[3], ARGV[4], ARGV[6]
 
 local found = redis.call('HMGET', epoch, 'note', 'dis')
 
@@ -25,5 +27,5 @@ if found[1] == call then return {0} end
 
 redis.call('HSET', epoch, 'note', call)
 if found[2] ~= '1' then lengthen(epoch, life_ms) end
-write_event(events, now_ms, kind, user, '')
+write_event(events, now_ms, kind, user, sid)
 return {1}

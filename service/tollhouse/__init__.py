@@ -6,19 +6,32 @@ Every name here is public and documented; all others may change without notice.
 from __future__ import annotations
 
 from tollhouse.accounts.accounts import Accounts
+from tollhouse.accounts.factors.outcomes import (
+    AccountOverview,
+    FactorRefused,
+    FactorsChanged,
+    RecoveryCodesMade,
+    TotpEnrolment,
+)
+from tollhouse.accounts.factors.tickets import LoginTicket
 from tollhouse.accounts.outcomes import (
     AccountCreated,
     AccountDeleted,
     AccountStatus,
     AttemptThrottled,
+    CodeDue,
     LoginSucceeded,
     NameTaken,
     NoAccount,
     PasswordChanged,
     PasswordConfirmed,
+    PasswordDue,
     ResetRefused,
     ResetToken,
+    SecondFactorDue,
+    TicketRefused,
     TooManyAttempts,
+    WrongCode,
     WrongCredentials,
 )
 from tollhouse.accounts.throttling.devices import DeviceToken
@@ -110,12 +123,14 @@ from tollhouse.settings.credentials import CredentialsFunction, StoreCredentials
 from tollhouse.settings.model import CacheSettings, Dialect, LimitSettings, PolicySettings
 from tollhouse.settings.sessions import SessionPolicySettings, SessionSettings
 from tollhouse.settings.throttle import ThrottleSettings
+from tollhouse.settings.totp import TotpSettings
 from tollhouse.settings.watch import SettingsWatcher
 from tollhouse.wiring import Tollhouse, load_settings, open  # noqa: A004 - `tollhouse.open(url)` is the public name
 
 __all__ = [
     "AccountCreated",
     "AccountDeleted",
+    "AccountOverview",
     "AccountSettings",
     "AccountStatus",
     "Accounts",
@@ -137,6 +152,7 @@ __all__ = [
     "CachedFunction",
     "CapReached",
     "Charge",
+    "CodeDue",
     "ConfigurationError",
     "CredentialsFunction",
     "DataRefused",
@@ -147,6 +163,8 @@ __all__ = [
     "DisableResult",
     "EnableResult",
     "EveryoneResult",
+    "FactorRefused",
+    "FactorsChanged",
     "FamilyStats",
     "HitLayers",
     "HttpResponse",
@@ -165,6 +183,7 @@ __all__ = [
     "LoadFailed",
     "LoadTimeout",
     "LoginSucceeded",
+    "LoginTicket",
     "Metrics",
     "MissCauses",
     "Model",
@@ -175,6 +194,7 @@ __all__ = [
     "Overloaded",
     "PasswordChanged",
     "PasswordConfirmed",
+    "PasswordDue",
     "PendingInvalidations",
     "Policy",
     "PolicyChoice",
@@ -184,6 +204,7 @@ __all__ = [
     "RateLimitMiddleware",
     "RateLimitRule",
     "RateLimited",
+    "RecoveryCodesMade",
     "RefusalHandler",
     "Reservation",
     "ResetRefused",
@@ -193,6 +214,7 @@ __all__ = [
     "RevokeResult",
     "Rotation",
     "ScriptFailed",
+    "SecondFactorDue",
     "Session",
     "SessionData",
     "SessionEnd",
@@ -215,15 +237,19 @@ __all__ = [
     "TakeAllResult",
     "ThrottleSettings",
     "Ticket",
+    "TicketRefused",
     "Token",
     "Tollhouse",
     "TollhouseError",
     "TooManyAttempts",
+    "TotpEnrolment",
+    "TotpSettings",
     "WarmFailure",
     "WarmReport",
     "WeakPassword",
     "WriteBehind",
     "WriteReceipt",
+    "WrongCode",
     "WrongCredentials",
     "cache_headers",
     "cache_response",

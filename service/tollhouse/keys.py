@@ -92,6 +92,10 @@ class Namespace:
         """Return the key of one account."""
         return f"{self._account}{{{user_digest[:2]}}}:{user_digest}"
 
+    def login_ticket(self, digest: str) -> str:
+        """Return the key of a login whose password was right, and which waits for a second factor."""
+        return f"{self._account}{{{digest[:2]}}}:ticket:{digest}"
+
     @property
     def accounts(self) -> str:
         """The pattern of all accounts; a namespace has no character that means others in it."""

@@ -30,6 +30,11 @@ ROUTES: list[tuple[str, str, Any, str]] = [
     ("POST", "/v1/session/reauth", {"password": PASSWORD}, "user"),
     ("POST", "/v1/session/stop-impersonating", {"actor_token": ""}, "user"),
     ("POST", "/v1/logout", None, "user"),
+    ("GET", "/v1/account", None, "user"),
+    ("POST", "/v1/account/totp", None, "user"),
+    ("POST", "/v1/account/totp/confirm", {"code": "123456"}, "user"),
+    ("DELETE", "/v1/account/totp", None, "user"),
+    ("POST", "/v1/account/recovery-codes", {"end_others": False}, "user"),
     ("POST", "/v1/sessions", {"user": "eve"}, "service"),
     ("POST", "/v1/sessions/anonymous", {"data": {"cart": []}}, "service"),
     ("POST", "/v1/sessions/step-up", {"token": ""}, "service"),
@@ -44,7 +49,7 @@ ROUTES: list[tuple[str, str, Any, str]] = [
     ("POST", "/v1/admin/users/ada/impersonate", ACTING, "admin"),
     ("POST", "/v1/admin/logout-everyone", None, "admin"),
 ]
-SWEPT = ("/v1/session", "/v1/admin", "/v1/introspect", "/v1/logout")
+SWEPT = ("/v1/session", "/v1/account/", "/v1/admin", "/v1/introspect", "/v1/logout")
 """What the paths of sessions begin with."""
 STREAM = "/v1/admin/events"
 """It does not end, and has tests of its own (test_session_events.py)."""

@@ -28,6 +28,8 @@ class Requirement(Struct, frozen=True):
 APP: Final = "the application's: it makes the pages"
 NO_SSO: Final = "no federated identities: a login is a password, or the application's own"
 
+NO_MESSAGES: Final = "no codes are sent: the user's app makes them"
+
 REQUIREMENTS: Final[Mapping[str, Requirement]] = {
     "3.1.1": Requirement(3, "documented features that browsers must have", "[sessions.md](sessions.md#browsers)"),
     "3.2.1": Requirement(1, "no response is rendered in a context that it is not for"),
@@ -72,10 +74,22 @@ REQUIREMENTS: Final[Mapping[str, Requirement]] = {
     "6.2.11": Requirement(2, "no password of the documented words of the context"),
     "6.2.12": Requirement(2, "no password of a set of breached ones"),
     "6.3.1": Requirement(1, "those controls against guesses and stuffing"),
+    "6.3.3": Requirement(2, "more than one factor, for users who add one"),
     "6.3.7": Requirement(3, "users can be told of a change of their credentials"),
     "6.3.8": Requirement(3, "messages, status codes and times do not tell which accounts exist"),
     "6.4.3": Requirement(2, "the reset of a password passes no other factor"),
     "6.4.6": Requirement(3, "administrators begin a reset, and choose no password"),
+    "6.5.1": Requirement(2, "codes and recovery codes are good once"),
+    "6.5.2": Requirement(2, "stored recovery codes of less than 112 bits are hashed as passwords are"),
+    "6.5.3": Requirement(2, "recovery codes and seeds of one-time passwords are of a CSPRNG"),
+    "6.5.4": Requirement(2, "recovery codes of 20 bits or more"),
+    "6.5.5": Requirement(2, "one-time passwords live for 30 seconds at most"),
+    "6.5.6": Requirement(3, "a factor that is lost can be removed"),
+    "6.5.8": Requirement(3, "one-time passwords count by a clock of the service"),
+    "6.6.1": Requirement(2, "codes by telephone only beside stronger factors", NO_MESSAGES),
+    "6.6.2": Requirement(2, "codes that are sent are good for the request that they were sent for", NO_MESSAGES),
+    "6.6.3": Requirement(2, "guesses at codes are limited"),
+    "6.6.4": Requirement(3, "no floods of push messages", NO_MESSAGES),
     "7.1.1": Requirement(2, "documented timeouts, with reasons", "[sessions.md](sessions.md#timeouts)"),
     "7.1.2": Requirement(2, "documented number of sessions at a time", "[sessions.md](sessions.md#the-cap)"),
     "7.1.3": Requirement(2, "documented lifetimes of federated sessions", NO_SSO),
@@ -102,7 +116,7 @@ CHAPTERS: Final = {"3": "V3 Web frontend", "6": "V6 Authentication", "7": "V7 Se
 HEAD = """\
 # Passwords, sessions and OWASP ASVS 5.0
 
-What chapters V3 (web frontend), V6 (authentication, so far its rules for new passwords) and V7 (sessions) of the
+What chapters V3 (web frontend), V6 (authentication, so far new passwords and second factors) and V7 (sessions) of the
 [Application Security Verification Standard](https://github.com/OWASP/ASVS/tree/v5.0.0/5.0/en) ask for, in our words,
 and the tests that show it. The numbers are those of the standard, as `v5.0.0-7.2.4`. Run them with `pytest -m asvs`.
 

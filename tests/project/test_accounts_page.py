@@ -20,7 +20,7 @@ def test_the_table_of_rules_is_that_of_the_code() -> None:
     """Each rule has its row, in the words of the answer."""
     rows = [f"| `{rule}` | {reason} |" for rule, reason in RULES.items()]
 
-    assert [line for line in PAGE.splitlines() if line.startswith("| `")] == rows
+    assert [line for line in PAGE.partition("## Second factors")[0].splitlines() if line.startswith("| `")] == rows
 
 
 def test_the_lists_have_as_many_passwords_as_the_pages_say() -> None:

@@ -69,6 +69,11 @@ NAMES: list[tuple[Callable[[Namespace], str], str, str]] = [
     (lambda ns: ns.session_events("0f"), "tollhouse:session:{0f}:events", "tollhouse:session:shop:{0f}:events"),
     (lambda ns: ns.session_revocations, "tollhouse:session:revocations", "tollhouse:session:shop:revocations"),
     (lambda ns: ns.account("0f12"), "tollhouse:account:{0f}:0f12", "tollhouse:account:shop:{0f}:0f12"),
+    (
+        lambda ns: ns.login_ticket("0f12"),
+        "tollhouse:account:{0f}:ticket:0f12",
+        "tollhouse:account:shop:{0f}:ticket:0f12",
+    ),
     (lambda ns: ns.cache().entry("ai", "d:e"), "tollhouse:ai:{0}:d:e", "tollhouse:cache:shop:{0}:ai:d:e"),
     (lambda ns: ns.cache().lease("a", "d"), "tollhouse:@lease:{0}:a:d", "tollhouse:cache:shop:{0}:@lease:a:d"),
     (lambda ns: ns.cache().permit("a", "d"), "tollhouse:@permit:{0}:a:d", "tollhouse:cache:shop:{0}:@permit:a:d"),

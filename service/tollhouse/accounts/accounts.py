@@ -8,6 +8,9 @@ sign-up for a taken name shows that the account exists, and sign-ups are limited
 from __future__ import annotations
 
 from tollhouse.accounts.credentials.credentials import CredentialStore
+from tollhouse.accounts.factors.codes import CodeFactor, Codes
+from tollhouse.accounts.factors.rules import DEFAULT_RULES, FactorRules
+from tollhouse.accounts.factors.tickets import LoginTicket, LoginTickets
 from tollhouse.accounts.hashing.passwords import Passwords
 from tollhouse.accounts.login_client import LoginClient
 from tollhouse.accounts.outcomes import (
@@ -15,14 +18,19 @@ from tollhouse.accounts.outcomes import (
     AccountDeleted,
     AccountStatus,
     AttemptThrottled,
+    CodeDue,
     LoginSucceeded,
     NameTaken,
     NoAccount,
     PasswordChanged,
     PasswordConfirmed,
+    PasswordDue,
     ResetRefused,
     ResetToken,
+    SecondFactorDue,
+    TicketRefused,
     TooManyAttempts,
+    WrongCode,
     WrongCredentials,
 )
 from tollhouse.accounts.rules import PasswordRules
@@ -30,8 +38,9 @@ from tollhouse.accounts.throttling.attempts import Attempts
 from tollhouse.accounts.throttling.devices import DeviceToken
 from tollhouse.accounts.throttling.throttle import Throttle
 from tollhouse.accounts.verbs.administration import AccountAdministration
-from tollhouse.accounts.verbs.changes import CredentialChanges
 from tollhouse.accounts.verbs.closing import AccountClosing
+from tollhouse.accounts.verbs.code_check import CodeCheck
+from tollhouse.accounts.verbs.factor_changes import FactorChanges
 from tollhouse.accounts.verbs.login import PasswordLogin
 from tollhouse.accounts.verbs.login_sessions import LoginSessions
 from tollhouse.accounts.verbs.new_password import NewPassword
@@ -39,12 +48,13 @@ from tollhouse.accounts.verbs.password_change import PasswordChange
 from tollhouse.accounts.verbs.password_check import PasswordVerification
 from tollhouse.accounts.verbs.reauthentication import Reauthentication
 from tollhouse.accounts.verbs.reset import RESET_MS, PasswordReset
+from tollhouse.accounts.verbs.second_step import SecondStep
 from tollhouse.accounts.verbs.sign_up import SignUp
 from tollhouse.clock import UnixClock, unix_ms
 from tollhouse.keyring import Keyring
 from tollhouse.limits.limiter import Limiter
 from tollhouse.metrics import Metrics
-from tollhouse.sessions.levels import LEVELS
+from tollhouse.sessions.events.notes import AccountEvents
 from tollhouse.sessions.outcomes import CapReached, SessionRefused
 from tollhouse.sessions.records import Session
 from tollhouse.sessions.sessions import Sessions
@@ -54,7 +64,7 @@ from tollhouse.sessions.verbs.step_up import StepUpRefused
 
 
 class Accounts:
-    """Creates accounts, logs users in, and authenticates them again; a password reaches the `level`.
+    """Creates accounts, logs users in, and authenticates them again; `factors` changes their second factors.
 
     `address` is that of the client: an IP address, of IPv6 the network that one client has, such as a /64.
     """
@@ -68,26 +78,37 @@ class Accounts:
         passwords: Passwords,
         keyring: Keyring,
         metrics: Metrics,
+        tickets: LoginTickets,
+        events: AccountEvents,
         *,
         rules: PasswordRules | None = None,
-        level: str = LEVELS[0],
+        factor_rules: FactorRules = DEFAULT_RULES,
         wall_ms: UnixClock = unix_ms,
         reset_ms: int = RESET_MS,
     ) -> None:
         rules = PasswordRules() if rules is None else rules
-        self._attempts = attempts = Attempts(limiter)
+        self._attempts = Attempts(limiter)
+        self._sign_up = SignUp(store, self._attempts, passwords, rules, wall_ms)
         self._throttle = throttle
         check = PasswordVerification(store, throttle, passwords, metrics)
-        self._sign_up = SignUp(store, attempts, passwords, rules, wall_ms)
         logins = LoginSessions(store, sessions, metrics)
-        changes = CredentialChanges(store)
-        new_password = NewPassword(changes, passwords, sessions, logins, throttle, wall_ms)
-        self._login = PasswordLogin(sessions, check, logins, throttle, metrics, acr=level)
+        new_password = NewPassword(store, passwords, sessions, logins, throttle, events, wall_ms)
+        codes = Codes(store, keyring, wall_ms, window=factor_rules.totp_window)
+        code_check = CodeCheck(codes, throttle, events, metrics)
+        self.second_step = SecondStep(
+            store, sessions, code_check, logins, tickets, throttle, keyring, metrics, acr=factor_rules.second
+        )
+        self._login = PasswordLogin(
+            sessions, check, logins, self.second_step, throttle, metrics, acr=factor_rules.first
+        )
         self._password_change = PasswordChange(sessions, check, rules, new_password)
         self._reset = PasswordReset(store, keyring, rules, new_password, throttle, wall_ms, reset_ms)
-        self._closing = AccountClosing(store, changes, sessions, check)
+        self._closing = AccountClosing(store, sessions, check, events)
         self._administration = AccountAdministration(store, passwords, rules, new_password, wall_ms)
-        self._reauthentication = Reauthentication(sessions, check, logins, metrics, acr=level)
+        self._reauthentication = Reauthentication(
+            store, sessions, check, code_check, logins, keyring, metrics, rules=factor_rules, clock=wall_ms
+        )
+        self.factors = FactorChanges(store, sessions, codes, events, keyring, rules=factor_rules, clock=wall_ms)
 
     async def sign_up(self, user: str, password: str, *, address: str) -> AccountCreated | NameTaken | TooManyAttempts:
         """Create an account.
@@ -107,10 +128,10 @@ class Accounts:
         policy: str = "default",
         replaces: Token | str | None = None,
         carry: bool = False,
-    ) -> LoginSucceeded | WrongCredentials | AttemptThrottled | SessionRefused | CapReached:
+    ) -> LoginSucceeded | SecondFactorDue | WrongCredentials | AttemptThrottled | SessionRefused | CapReached:
         """Begin a session if the password is right; raises InvalidInput and Overloaded as `sign_up` does.
 
-        `device_token` is what the result of the client's last login revealed: with it no guess of others refuses it.
+        If the account takes a second factor no session begins: the result has what `login_by_code` needs.
         The session of the token `replaces`, which the client presented, is ended then; with `carry` the data of a
         visitor's goes along. At the cap of a policy that asks the result is what `Sessions.resume` needs, which goes on
         with the login.
@@ -120,14 +141,34 @@ class Accounts:
             user, password, client, device=device, policy=policy, replaces=replaces, carry=carry
         )
 
+    async def login_by_code(
+        self,
+        ticket: LoginTicket | str,
+        factor: CodeFactor,
+        code: str,
+        *,
+        address: str,
+        device_token: str | None = None,
+        replaces: Token | str | None = None,
+    ) -> LoginSucceeded | WrongCode | TicketRefused | AttemptThrottled | SessionRefused | CapReached:
+        """Begin the session of a login whose password was right, if the code is; `factor` is `totp` or `recovery`.
+
+        The session is what that login asked for, at the second level. Raises InvalidInput for what no code can be.
+        """
+        client = LoginClient(address=address, device_token=device_token)
+        return await self.second_step.by_code(ticket, factor, code, client, replaces=replaces)
+
     async def reauthenticate(
-        self, token: Token | str, password: str, *, address: str
-    ) -> PasswordConfirmed | WrongCredentials | AttemptThrottled | StepUpRefused:
+        self, token: Token | str, password: str | None = None, *, address: str, code: str | None = None
+    ) -> PasswordConfirmed | WrongCredentials | WrongCode | CodeDue | PasswordDue | AttemptThrottled | StepUpRefused:
         """Step a session up, also one that is locked, if the password of its user is right; raises as `login` does.
 
-        It counts by the session alone, as a login does by its device: nothing that others do refuses it.
+        If one-time passwords are a second factor it takes a `code`, too; the code alone is enough soon after the
+        password, in a session that is open. It counts by the session alone, as a login does by its device: nothing
+        that others do refuses it.
         """
-        return await self._reauthentication.reauthenticate(token, password, LoginClient(address=address))
+        client = LoginClient(address=address)
+        return await self._reauthentication.reauthenticate(token, password, code, client)
 
     def trust_device(self, session: Session, presented: str | None = None) -> DeviceToken:
         """Return what makes the client that a session began for a trusted device of its user.

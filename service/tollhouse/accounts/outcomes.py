@@ -6,6 +6,8 @@ from typing import Literal
 
 from msgspec import Struct
 
+from tollhouse.accounts.factors.available import SecondFactor
+from tollhouse.accounts.factors.tickets import LoginTicket
 from tollhouse.accounts.throttling.devices import DeviceToken
 from tollhouse.limits.decision import Decision
 from tollhouse.sessions.outcomes import Issued, Rotation
@@ -147,3 +149,52 @@ class AccountStatus(Struct, frozen=True, kw_only=True):
     password_changed_at: int | None
     has_password: bool
     disabled: bool
+
+
+class SecondFactorDue(Struct, frozen=True, kw_only=True):
+    """The password was right, and no session began: one of the `factors` is to follow, with the ticket.
+
+    The ticket is good until `expires_at`, in ms since 1970.
+    """
+
+    ticket: LoginTicket
+    expires_at: int
+    factors: tuple[SecondFactor, ...]
+
+    def __bool__(self) -> Literal[False]:
+        """Return False: no session began."""
+        return False
+
+
+class TicketRefused(Struct, frozen=True, kw_only=True):
+    """The ticket opens nothing: it never did, or is spent or over, or the account has changed; log in again."""
+
+    def __bool__(self) -> Literal[False]:
+        """Return False: no session began."""
+        return False
+
+
+class WrongCode(Struct, frozen=True, kw_only=True):
+    """The code is wrong, or was used before; it was counted."""
+
+    def __bool__(self) -> Literal[False]:
+        """Return False: no session began, or it is as before."""
+        return False
+
+
+class CodeDue(Struct, frozen=True, kw_only=True):
+    """The password was right, and nothing was changed: the account takes a code with it."""
+
+    factors: tuple[SecondFactor, ...]
+
+    def __bool__(self) -> Literal[False]:
+        """Return False: the session is as before."""
+        return False
+
+
+class PasswordDue(Struct, frozen=True, kw_only=True):
+    """A code alone is not enough in this session, or its user has no such factor; nothing was compared or counted."""
+
+    def __bool__(self) -> Literal[False]:
+        """Return False: the session is as before."""
+        return False

@@ -35,10 +35,10 @@ class Impersonated(PermissionDeniedException):
     """Another user acts in the session, who may not do this for its user."""
 
 
-def refuse_impersonation(session: Session) -> None:
-    """Raise Impersonated for a session in which another user acts."""
+def refuse_impersonation(session: Session, act: str = "ends the other sessions") -> None:
+    """Raise Impersonated for a session in which another user acts; `act` is what only its own user does."""
     if session.impersonation is not None:
-        raise Impersonated("another user acts in this session: only its user ends the other sessions")
+        raise Impersonated(f"another user acts in this session: only its user {act}")
 
 
 def challenge(detail: str, parameters: str = "") -> dict[str, str]:
@@ -70,6 +70,12 @@ class LoginRules:
         """Raise InsufficientAuthentication for a session whose user was authenticated too long ago."""
         if not satisfies(session, max_age_ms=self._recent_s * 1000, now_ms=self._now_ms()):
             raise self._challenge(self._recent_s)
+
+    def below(self, acr: str | None) -> InsufficientAuthentication:
+        """Return what to raise for a session that is below a level of the settings, which the request takes."""
+        rank = 0 if acr is None else self._levels.index(acr)
+        detail = "authenticate with all factors of the account (POST /v1/session/reauth)"
+        return InsufficientAuthentication(detail, acr_values=self._levels[rank:], max_age_s=AUTHENTICATION_MS // 1000)
 
     def _challenge(self, recent_s: int | None) -> InsufficientAuthentication:
         """Return a challenge to all that the settings ask for, so that one authentication is enough."""

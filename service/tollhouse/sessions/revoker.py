@@ -21,7 +21,6 @@ from tollhouse.keys import Namespace
 from tollhouse.metrics import Metrics
 from tollhouse.scripts import Argument, DurableScriptRunner
 from tollhouse.sessions import tokens
-from tollhouse.sessions.events.event import Note
 from tollhouse.sessions.records import Session
 from tollhouse.sessions.revocation_log import RevocationLog
 from tollhouse.sessions.revocations import (
@@ -43,8 +42,6 @@ _MEMBERS_PER_RUN: Final = 500
 """The most index entries that one run of `sessions/revoke_all` reads: a script blocks the server."""
 _CONCURRENT_REPLAYS: Final = 500
 
-_NOTED_MS: Final = 86_400_000
-"""How long a repeated call of `note` finds that it was done."""
 
 Run = Callable[[str, Sequence[str], Sequence[Argument]], Awaitable[list[Any]]]
 """Runs a script on one particular connection."""
@@ -116,13 +113,6 @@ class Revoker:
                 removed, durable = removed + count, durable and confirmed
         self._metrics.session("revoke_all", "ok")
         return RevokeAllResult(removed=removed, durable=durable)
-
-    async def note(self, user: str, kind: Note) -> bool:
-        """Write an event about the account of a user; return whether that is durable."""
-        own, call = user_keys(self._namespace, self._keyring, user)[0], tokens.new_sid(self._random_bytes)
-        args = (user, call, kind, _NOTED_MS)
-        _, durable = await self._store.run_durably("sessions/note", (own.epoch, own.events), args)
-        return durable
 
     async def replay(self, run: Run) -> None:
         """Run every revocation of the log again, on a new primary, before any other call there that writes.

@@ -8,6 +8,7 @@ from msgspec import Meta, Struct, field
 
 from tollhouse.settings.leaf import conform
 from tollhouse.settings.throttle import ThrottleSettings
+from tollhouse.settings.totp import TotpSettings
 
 
 class Argon2Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -30,7 +31,7 @@ class Argon2Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class AccountSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Accounts: who may sign up, what hashes may take, how guesses are throttled, how long a reset token is good."""
+    """Accounts: who may sign up, what hashes may take, how guesses are throttled, reset tokens, and second factors."""
 
     sign_up: Annotated[
         bool,
@@ -52,6 +53,8 @@ class AccountSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         int,
         Meta(ge=600_000, le=3_600_000, description="How long a token for a forgotten password is good."),
     ] = 1_800_000
+
+    totp: TotpSettings = field(default_factory=TotpSettings)
 
     def __post_init__(self) -> None:
         conform(self)

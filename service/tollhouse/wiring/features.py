@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 from weakref import WeakSet
 
+from tollhouse.accounts.factors.rules import FactorRules
 from tollhouse.accounts.hashing import cost
 from tollhouse.accounts.hashing.costs import HashCosts
 from tollhouse.accounts.hashing.passwords import Passwords
@@ -122,3 +123,14 @@ def password_rules(settings: Settings) -> PasswordRules:
     """Return the rules for new passwords; raises ConfigurationError for a filter that cannot be used."""
     words = (*settings.password_words, settings.namespace)
     return PasswordRules(settings.password_length_min, words=words, filter_path=settings.password_filter)
+
+
+def factor_rules(settings: Settings) -> FactorRules:
+    """Return the rules of second factors that the settings ask for."""
+    totp, sessions = settings.accounts.totp, settings.sessions
+    return FactorRules(
+        levels=sessions.acr_levels,
+        recent_ms=sessions.recent_auth_s * 1000,
+        totp_window=totp.window,
+        issuer=totp.issuer,
+    )

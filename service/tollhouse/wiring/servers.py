@@ -26,6 +26,12 @@ def wall_clock(settings: Settings, store: StoreName = "limits") -> Callable[[], 
     return wall_clock_beside(store_urls(settings)[store])
 
 
+def wall_clock_ms(settings: Settings) -> Callable[[], int]:
+    """Return the clock by which a process tells the milliseconds since 1970 of the sessions and accounts."""
+    seconds = wall_clock(settings, "sessions")
+    return lambda: int(seconds() * 1000)
+
+
 def owns_servers(urls: Mapping[StoreName, StoreUrl]) -> bool:
     """Return True if every store is on a server that this process starts, or in its memory."""
     own = EmbeddedTarget | EmbeddedClusterTarget | FakeTarget

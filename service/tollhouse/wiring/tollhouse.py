@@ -14,6 +14,7 @@ from msgspec.structs import asdict
 from tollhouse import scripts
 from tollhouse.accounts.accounts import Accounts
 from tollhouse.accounts.credentials.redis_credentials import RedisCredentials
+from tollhouse.accounts.factors.tickets import LoginTickets
 from tollhouse.accounts.hashing.cost import hashing_cost
 from tollhouse.accounts.hashing.costs import HashCosts
 from tollhouse.accounts.hashing.passwords import Passwords
@@ -34,6 +35,7 @@ from tollhouse.limits.policy.definition import PolicyDefinition, policies_in_cod
 from tollhouse.logs import log_everything
 from tollhouse.metrics import Metrics
 from tollhouse.sessions import policies as sessions
+from tollhouse.sessions.events.notes import AccountEvents
 from tollhouse.sessions.sessions import Sessions
 from tollhouse.settings import Settings
 from tollhouse.settings.credentials import CredentialsFunction
@@ -48,6 +50,7 @@ from tollhouse.suggest import one_of
 from tollhouse.wiring.configuration import load_settings, settings_for
 from tollhouse.wiring.features import (
     CACHE,
+    factor_rules,
     open_limiter,
     open_passwords,
     open_sessions,
@@ -55,7 +58,7 @@ from tollhouse.wiring.features import (
     password_rules,
 )
 from tollhouse.wiring.models import models_from_settings
-from tollhouse.wiring.servers import embedded_binary, resolve_secrets, store_urls
+from tollhouse.wiring.servers import embedded_binary, resolve_secrets, store_urls, wall_clock_ms
 
 
 class Tollhouse:
@@ -180,8 +183,11 @@ class Tollhouse:
             self._passwords,
             self.keyring,
             self.metrics,
+            LoginTickets(self.stores.accounts, self.keyring, self.namespace),
+            AccountEvents(self.stores.sessions, self.keyring, self.namespace),
             rules=self._password_rules,
-            level=self.settings.sessions.acr_levels[0],
+            factor_rules=factor_rules(self.settings),
+            wall_ms=wall_clock_ms(self.settings),
             reset_ms=self.settings.accounts.reset_ms,
         )
 

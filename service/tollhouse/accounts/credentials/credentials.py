@@ -13,6 +13,8 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
+from tollhouse.accounts.factors.recovery import RecoveryCode
+from tollhouse.accounts.factors.totp import TotpSeed
 from tollhouse.accounts.hashing.passwords import StoredHash
 
 
@@ -33,8 +35,8 @@ class Credentials(Struct, frozen=True, kw_only=True, omit_defaults=True):
     disabled: bool = False
     revoke_due: bool = False
     password_changed_ms: int | None = None
-    totp: bytes | None = None
-    recovery: tuple[bytes, ...] = ()
+    totp: TotpSeed | None = None
+    recovery: tuple[RecoveryCode, ...] = ()
     passkeys: tuple[bytes, ...] = ()
     older_secret: str | None = None
 
@@ -49,7 +51,8 @@ class Credentials(Struct, frozen=True, kw_only=True, omit_defaults=True):
     @property
     def secrets(self) -> tuple[str, ...]:
         """The key ids of the secrets of the deployment that something in it was derived from."""
-        return () if self.password is None else (self.password.key_id,)
+        derived = (self.password, self.totp, *self.recovery)
+        return tuple(dict.fromkeys(one.key_id for one in derived if one is not None))
 
     def is_same(self, other: Credentials) -> bool:
         """Return whether nothing was changed between the two."""

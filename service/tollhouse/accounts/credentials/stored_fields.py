@@ -9,6 +9,8 @@ import msgspec
 from msgspec import Struct
 
 from tollhouse.accounts.credentials.credentials import Credentials
+from tollhouse.accounts.factors.recovery import RecoveryCode
+from tollhouse.accounts.factors.totp import TotpSeed
 from tollhouse.accounts.hashing.passwords import StoredHash
 
 
@@ -18,8 +20,8 @@ class Rest(Struct, frozen=True, kw_only=True, omit_defaults=True):
     epoch: str = ""
     revoke_due: bool = False
     password_changed_ms: int | None = None
-    totp: bytes | None = None
-    recovery: tuple[bytes, ...] = ()
+    totp: TotpSeed | None = None
+    recovery: tuple[RecoveryCode, ...] = ()
     passkeys: tuple[bytes, ...] = ()
 
 

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from tollhouse.accounts.credentials.changes import change
 from tollhouse.accounts.credentials.credentials import Credentials, CredentialStore, new_revision
 from tollhouse.accounts.login_client import LoginClient
 from tollhouse.accounts.names import canonical
 from tollhouse.accounts.outcomes import AccountDeleted, AttemptThrottled, NoAccount, WrongCredentials
 from tollhouse.accounts.rules import password_bytes
-from tollhouse.accounts.verbs.changes import CredentialChanges
 from tollhouse.accounts.verbs.password_change import own_session
 from tollhouse.accounts.verbs.password_check import PasswordVerification
 from tollhouse.errors import InvalidInput
+from tollhouse.sessions.events.notes import AccountEvents
 from tollhouse.sessions.sessions import Sessions
 from tollhouse.sessions.tokens import Token
 from tollhouse.sessions.verbs.disabler import DisableResult, EnableResult
@@ -27,12 +28,16 @@ class AccountClosing:
     """Disables, enables and deletes accounts."""
 
     def __init__(
-        self, store: CredentialStore, changes: CredentialChanges, sessions: Sessions, check: PasswordVerification
+        self,
+        store: CredentialStore,
+        sessions: Sessions,
+        check: PasswordVerification,
+        events: AccountEvents,
     ) -> None:
         self._store = store
-        self._changes = changes
         self._sessions = sessions
         self._check = check
+        self._events = events
 
     async def disable(self, user: str) -> DisableResult:
         """Disable a user, and the account of that name if there is one."""
@@ -66,21 +71,21 @@ class AccountClosing:
         found = await self._store.load(user) if _is_account_name(user) else None
         if found is None:
             return True
-        change = await self._changes.change(
-            found, lambda account: account.changed(disabled=disabled, epoch=new_revision())
+        written = await change(
+            self._store, found, lambda account: account.changed(disabled=disabled, epoch=new_revision())
         )
-        return change is None or change.durable
+        return written is None or written.durable
 
     async def _delete(self, found: Credentials) -> AccountDeleted | NoAccount:
         """Disable the account, end its sessions, and delete it: what stops in between leaves it closed."""
-        closed = await self._changes.change(found, lambda account: account.changed(disabled=True, epoch=new_revision()))
+        closed = await change(self._store, found, lambda account: account.changed(disabled=True, epoch=new_revision()))
         if closed is None:
             return NoAccount()
         ended = await self._sessions.revoke_all(found.user)
         deleted = await self._store.delete(closed.credentials)
         if deleted is None:
             return NoAccount()
-        noted = await self._sessions.revoker.note(found.user, "account-deleted")
+        noted = await self._events.write("account-deleted", found.user)
         return AccountDeleted(
             user=found.user, removed=ended.removed, durable=ended.durable and deleted.durable and noted
         )

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from functools import partial
 
+from tollhouse.accounts.credentials.credentials import Credentials
+from tollhouse.accounts.factors.available import takes_second_step
 from tollhouse.accounts.login_client import LoginClient
 from tollhouse.accounts.names import canonical
-from tollhouse.accounts.outcomes import AttemptThrottled, LoginSucceeded, WrongCredentials
+from tollhouse.accounts.outcomes import AttemptThrottled, LoginSucceeded, SecondFactorDue, WrongCredentials
 from tollhouse.accounts.rules import password_bytes
 from tollhouse.accounts.throttling.throttle import Throttle
 from tollhouse.accounts.verbs.login_sessions import LoginSessions
 from tollhouse.accounts.verbs.password_check import METHODS, PasswordVerification
+from tollhouse.accounts.verbs.second_step import SecondStep
 from tollhouse.metrics import Metrics
 from tollhouse.sessions.outcomes import CapReached, Issued, SessionRefused
 from tollhouse.sessions.sessions import Sessions
@@ -18,13 +21,14 @@ from tollhouse.sessions.tokens import Token
 
 
 class PasswordLogin:
-    """Begins the sessions of users whose password is right; they have the level `acr`."""
+    """Begins the sessions of users whose password is right, and enough; they have the level `acr`."""
 
     def __init__(
         self,
         sessions: Sessions,
         check: PasswordVerification,
         logins: LoginSessions,
+        second_step: SecondStep,
         throttle: Throttle,
         metrics: Metrics,
         *,
@@ -32,6 +36,7 @@ class PasswordLogin:
     ) -> None:
         self._sessions = sessions
         self._logins = logins
+        self._second_step = second_step
         self._throttle = throttle
         self._check = check
         self._metrics = metrics
@@ -47,15 +52,21 @@ class PasswordLogin:
         policy: str,
         replaces: Token | str | None,
         carry: bool,
-    ) -> LoginSucceeded | WrongCredentials | AttemptThrottled | SessionRefused | CapReached:
-        """Begin a session if the password is right."""
+    ) -> LoginSucceeded | SecondFactorDue | WrongCredentials | AttemptThrottled | SessionRefused | CapReached:
+        """Begin a session if the password is right; if the account takes a second step, keep the login for it."""
         name, encoded = canonical(user), password_bytes(password)
         self._sessions.check(name, policy=policy, device=device)
         chosen = partial(self._sessions.create, name, policy=policy, device=device, replaces=replaces, carry=carry)
         create = partial(chosen, acr=self._acr, amr=METHODS)
-        issued = await self._check.with_password(
-            name, encoded, client, lambda verified: self._logins.begin(verified, create)
-        )
+
+        async def proceed(
+            verified: Credentials,
+        ) -> Issued | SecondFactorDue | SessionRefused | CapReached | WrongCredentials:
+            if takes_second_step(verified):
+                return await self._second_step.hold(verified, policy=policy, device=device, carry=carry)
+            return await self._logins.begin(verified, create)
+
+        issued = await self._check.with_password(name, encoded, client, proceed)
         match issued:
             case Issued():
                 self._metrics.login("ok")

@@ -6,13 +6,14 @@ and the note goes. So no session that began by the former password lives on, wha
 
 from __future__ import annotations
 
-from tollhouse.accounts.credentials.credentials import Credentials, new_revision
+from tollhouse.accounts.credentials.changes import change
+from tollhouse.accounts.credentials.credentials import Credentials, CredentialStore, new_revision
 from tollhouse.accounts.hashing.passwords import Passwords
 from tollhouse.accounts.outcomes import PasswordChanged
 from tollhouse.accounts.throttling.throttle import Throttle
-from tollhouse.accounts.verbs.changes import CredentialChanges
 from tollhouse.accounts.verbs.login_sessions import LoginSessions
 from tollhouse.clock import UnixClock
+from tollhouse.sessions.events.notes import AccountEvents
 from tollhouse.sessions.sessions import Sessions
 from tollhouse.sessions.tokens import Token
 
@@ -22,18 +23,20 @@ class NewPassword:
 
     def __init__(
         self,
-        changes: CredentialChanges,
+        store: CredentialStore,
         passwords: Passwords,
         sessions: Sessions,
         logins: LoginSessions,
         throttle: Throttle,
+        events: AccountEvents,
         wall_ms: UnixClock,
     ) -> None:
-        self._changes = changes
+        self._store = store
         self._passwords = passwords
         self._sessions = sessions
         self._logins = logins
         self._throttle = throttle
+        self._events = events
         self._wall_ms = wall_ms
 
     async def replace_password(
@@ -53,13 +56,13 @@ class NewPassword:
                 return None
             return found.changed(**fields, epoch=new_revision(), revoke_due=end_others)
 
-        stored = await self._changes.change(before, decide)
+        stored = await change(self._store, before, decide)
         if stored is None:
             return None
         await self._throttle.end_trust(before.user)
         rotation = None if token is None else await self._sessions.rotate(token)
         kept = None if rotation is None else rotation.session
         ended = await self._logins.finish(stored.credentials, keep=kept)
-        noted = await self._sessions.revoker.note(before.user, "password-changed")
+        noted = await self._events.write("password-changed", before.user)
         durable = stored.durable and noted and ended.durable and (rotation is None or rotation.durable)
         return PasswordChanged(user=before.user, rotation=rotation, removed=ended.removed, durable=durable)

@@ -18,7 +18,7 @@ from tollhouse.http.authentication import current_caller, current_token, require
 from tollhouse.http.challenges import challenge
 from tollhouse.http.cookies import SessionCookies
 from tollhouse.http.headers import CLEAR_SITE_DATA, DURABLE_FIELD, durable_header
-from tollhouse.http.openapi import SESSION, problems
+from tollhouse.http.openapi import problems
 from tollhouse.http.problems import UNIQUE_MEMBERS, problem
 from tollhouse.http.sessions.administration import user_of_path
 from tollhouse.sessions.verbs.step_up import StepUpRefused
@@ -33,13 +33,12 @@ class DeletionBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 @delete(
-    "/v1/account",
+    "/",
     status_code=200,
     guards=[require_role("session")],
     responses=problems(400, 401, 403, 404, 415, 422, 429, 503),
     response_headers=[DURABLE_FIELD],
-    opt={"auth": True, **UNIQUE_MEMBERS},
-    security=SESSION,
+    opt={"rate_limit": False, **UNIQUE_MEMBERS},
 )
 async def delete_own_account(
     request: Request[Any, Any, Any],
@@ -97,5 +96,5 @@ async def delete_account_of_user(
     return Response(None, status_code=204, headers=durable_header(durable=result.durable))
 
 
-HANDLERS = [delete_own_account]
+OF_USERS = [delete_own_account]
 FOR_ADMINISTRATORS = [show_account, delete_account_of_user]

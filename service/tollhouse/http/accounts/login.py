@@ -11,8 +11,9 @@ from litestar.params import JSONBody
 from msgspec import Meta, Struct
 
 from tollhouse.accounts.accounts import Accounts
-from tollhouse.accounts.outcomes import AttemptThrottled, LoginSucceeded, WrongCredentials
+from tollhouse.accounts.outcomes import AttemptThrottled, LoginSucceeded, SecondFactorDue, WrongCredentials
 from tollhouse.asgi.credentials import session_cookie, session_token
+from tollhouse.http.accounts.second_step import second_factor_problem
 from tollhouse.http.accounts.throttled import throttled
 from tollhouse.http.authentication import check_role, current_caller
 from tollhouse.http.cookies import SessionCookies
@@ -62,7 +63,8 @@ async def login(
 
     The device is trusted from now on, by its cookie or by `device_token` in the body.
     The session whose token the request has is ended by it. At the cap of a policy that asks it is 409 `session-cap`,
-    with what `POST /v1/login/cap` needs to go on.
+    with what `POST /v1/login/cap` needs to go on. If the account takes a second factor, a right password is answered
+    with 401 `second-factor`, and a `ticket` for `/v1/login/totp` or `/v1/login/recovery`.
     """
     result = await accounts.login(
         data.user,
@@ -76,9 +78,10 @@ async def login(
     )
     match result:
         case LoginSucceeded():
-            by_cookie = data.transport == "cookie"
-            issued, device = result.issued, result.device
-            return await login_response(request, issued, device, sessions, session_cookies, by_cookie=by_cookie)
+            given, by_cookie = (result.issued, result.device), data.transport == "cookie"
+            return await login_response(request, *given, sessions, session_cookies, by_cookie=by_cookie)
+        case SecondFactorDue():
+            return second_factor_problem(result)
         case WrongCredentials():
             raise NotAuthorizedException("user name and password do not match")
         case AttemptThrottled():

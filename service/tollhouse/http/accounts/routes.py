@@ -2,6 +2,19 @@
 
 from __future__ import annotations
 
-from tollhouse.http.accounts import closing, login, password, sign_up
+from typing import Final
 
-HANDLERS = [*sign_up.HANDLERS, *login.HANDLERS, *password.HANDLERS, *closing.HANDLERS]
+from litestar import Router
+
+from tollhouse.http.accounts import closing, factors, login, password, second_step, sign_up
+from tollhouse.http.openapi import SESSION
+
+OWN_ACCOUNT: Final = Router(
+    "/v1/account",
+    route_handlers=[*factors.OF_USERS, *closing.OF_USERS],
+    guards=[factors.of_users],
+    opt={"auth": True, "rate_limit": "session"},
+    security=SESSION,
+)
+
+HANDLERS = [*sign_up.HANDLERS, *login.HANDLERS, *second_step.HANDLERS, *password.HANDLERS, OWN_ACCOUNT]

@@ -16,7 +16,7 @@ from tollhouse.asgi.credentials import api_key_of
 from tollhouse.http.accounts.throttled import limited
 from tollhouse.http.authentication import current_caller
 from tollhouse.http.limits.responses import TakeResponses
-from tollhouse.http.openapi import problems
+from tollhouse.http.openapi import KEY, problems
 from tollhouse.http.problems import UNIQUE_MEMBERS, problem
 from tollhouse.settings.accounts import AccountSettings
 
@@ -32,7 +32,12 @@ def _has_key(scope: Mapping[str, Any]) -> bool:
     return bool(api_key_of(scope))
 
 
-@post("/v1/accounts", responses=problems(400, 403, 409, 422, 429, 503), opt={"auth": _has_key, **UNIQUE_MEMBERS})
+@post(
+    "/v1/accounts",
+    responses=problems(400, 401, 403, 409, 422, 429, 503),
+    opt={"auth": _has_key, **UNIQUE_MEMBERS},
+    security=[{}, *KEY],
+)
 async def sign_up(
     request: Request[Any, Any, Any],
     data: JSONBody[SignUpBody],

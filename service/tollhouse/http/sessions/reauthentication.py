@@ -12,10 +12,18 @@ from typing import Any, assert_never
 from litestar import Request, Response, post
 from litestar.di import NamedDependency
 from litestar.params import JSONBody
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from tollhouse.accounts.accounts import Accounts
-from tollhouse.accounts.outcomes import AttemptThrottled, PasswordConfirmed, WrongCredentials
+from tollhouse.accounts.outcomes import (
+    AttemptThrottled,
+    CodeDue,
+    PasswordConfirmed,
+    PasswordDue,
+    WrongCode,
+    WrongCredentials,
+)
+from tollhouse.http.accounts.second_step import wrong_code
 from tollhouse.http.accounts.throttled import throttled
 from tollhouse.http.authentication import current_caller, no_session
 from tollhouse.http.challenges import Impersonated, challenge
@@ -27,10 +35,11 @@ from tollhouse.http.sessions.bodies import token_response
 from tollhouse.sessions.verbs.step_up import StepUpRefused
 
 
-class PasswordBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The password of the session's user."""
+class ReauthenticationBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The password of the session's user, and if one-time passwords are a second factor the code of now."""
 
-    password: str
+    password: str | UnsetType = UNSET
+    code: str | UnsetType = UNSET
 
 
 @post(
@@ -42,30 +51,51 @@ class PasswordBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 )
 async def reauthenticate(
     request: Request[Any, Any, Any],
-    data: JSONBody[PasswordBody],
+    data: JSONBody[ReauthenticationBody],
     accounts: NamedDependency[Accounts],
     session_cookies: NamedDependency[SessionCookies],
 ) -> Response[Any]:
     """Authenticate the user of the session by the password, also of a locked one, which opens again.
 
     The session gets another token, and its idle time and its lifetime begin anew. A wrong password changes nothing: it
-    is 401 of the type `wrong-password`, and counts for this session alone.
+    is 401 of the type `wrong-password`, and counts as a failure of the session; `wrong-code` likewise.
+    If one-time passwords are a second factor it takes a code, too, else it is 401 `second-factor`. The code alone is
+    enough in an open session whose user gave the password lately; if not, it is 401 `password-required`.
     """
     caller = current_caller(request)
     if caller.token is None:
         raise no_session()
-    result = await accounts.reauthenticate(caller.token, data.password, address=caller.address)
-    match result:
-        case PasswordConfirmed():
-            return token_response(result.rotation, session_cookies, by_cookie=caller.by_cookie)
+    result = await accounts.reauthenticate(
+        caller.token, _given(data.password), address=caller.address, code=_given(data.code)
+    )
+    if isinstance(result, PasswordConfirmed):
+        return token_response(result.rotation, session_cookies, by_cookie=caller.by_cookie)
+    if isinstance(result, AttemptThrottled):
+        return throttled(result)
+    return _refusal(result)
+
+
+def _refusal(refused: WrongCredentials | WrongCode | CodeDue | PasswordDue | StepUpRefused) -> Response[Any]:
+    match refused:
         case WrongCredentials():
             detail = "the password is not the one of the session's user"
             return problem(401, "wrong-password", "Wrong Password", detail, headers=challenge(detail))
-        case AttemptThrottled():
-            return throttled(result)
+        case WrongCode():
+            return wrong_code()
+        case CodeDue():
+            detail = "the password is right: send it once more, with a code"
+            members = {"factors": refused.factors}
+            return problem(401, "second-factor", "Second Factor", detail, members=members, headers=challenge(detail))
+        case PasswordDue():
+            detail = "send the password, too: a code alone is enough only soon after it, in an open session"
+            return problem(401, "password-required", "Password Required", detail, headers=challenge(detail))
         case StepUpRefused(reason="over"):
             raise no_session()
         case StepUpRefused():
             raise Impersonated("another user acts in this session: end the impersonation instead")
         case _:
-            assert_never(result)
+            assert_never(refused)
+
+
+def _given(member: str | UnsetType) -> str | None:
+    return None if isinstance(member, UnsetType) else member

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Final, Literal
+from typing import Final
 
 from msgspec import Struct
-
-Note = Literal["password-changed", "account-deleted"]
-"""What is noted of an account, and ends no session by itself."""
 
 KINDS: Final[Mapping[str, str]] = {
     "created": "a session began",
@@ -31,6 +28,10 @@ KINDS: Final[Mapping[str, str]] = {
     "enabled": "the user may log in again",
     "password-changed": "the password of the user's account was changed; tell the user",
     "account-deleted": "the user's account was deleted",
+    "totp-added": "the user added one-time passwords as a second factor; `sid` is the session in which that was",
+    "totp-removed": "the user removed that factor, and the recovery codes with it",
+    "recovery-codes-made": "the user has new recovery codes, and the former ones are void",
+    "recovery-code-used": "a login was finished with a recovery code: tell the user, who may not have done it",
 }
 """What each kind of event says; every kind that a script writes is here."""
 

@@ -245,11 +245,11 @@ async def test_an_application_can_tell_the_user_of_a_new_password(setup, world):
 async def test_a_repeated_note_writes_no_second_event(world):
     """`sessions/note` finds its own call."""
     run = world.stores.sessions.run
-    keys, args = (UNNAMED.user_epoch("0a", "0a" * 16), UNNAMED.session_events("0a")), ("ada", "a" * 26, "x", 60_000)
+    keys, args = (UNNAMED.user_epoch("0a", "0a" * 16), UNNAMED.session_events("0a")), ("ada", "a" * 26, "x", 60_000, "")
 
     assert [await run("sessions/note", keys, args) for _ in range(2)] == [[1], [0]]
     await world.command("sessions", "HSET", keys[0], "dis", 1)
-    assert await run("sessions/note", keys, ("ada", "b" * 26, "x", 60_000)) == [1]
+    assert await run("sessions/note", keys, ("ada", "b" * 26, "x", 60_000, "")) == [1]
 
 
 async def test_an_operator_sets_a_password_of_an_account(setup):

@@ -6,6 +6,7 @@ import pytest
 
 from tests.accounts import ELSEWHERE, HERE, HOUR_MS, RIGHT, WRONG, Setup
 from tests.spec.stored import keys_of, records
+from tollhouse.accounts.factors.rules import FactorRules
 from tollhouse.accounts.outcomes import AttemptThrottled, PasswordConfirmed, WrongCredentials
 from tollhouse.errors import InvalidInput
 from tollhouse.sessions.logins import Impersonation, LoginContext, login_text
@@ -39,7 +40,7 @@ async def test_the_right_password_steps_the_session_up(world, setup):
 
 async def test_a_login_has_the_level_that_a_password_reaches(world, setup):
     """It is the weakest of the levels in use, whatever that is called."""
-    setup.accounts = setup.accounts_with(level="bronze")
+    setup.accounts = setup.accounts_with(factor_rules=FactorRules(levels=("bronze", "silver")))
     token = await token_of(setup)
 
     session = await setup.sessions.verify(token)

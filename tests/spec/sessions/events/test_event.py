@@ -8,7 +8,8 @@ from typing import get_args
 import pytest
 
 from tests.lua.contract import LUA
-from tollhouse.sessions.events.event import KINDS, EventId, Note, parse_id, read_event
+from tollhouse.sessions.events.event import KINDS, EventId, parse_id, read_event
+from tollhouse.sessions.events.notes import AccountChange
 from tollhouse.sessions.revocations import Cause
 
 WRITTEN = re.compile(r"write_event\(\w+, \w+, (.+?), [\w.']+, [^,]+\)")
@@ -62,4 +63,4 @@ def test_every_kind_that_is_written_is_in_the_table():
 
     assert sum(script.count("write_event(") for script in scripts) == len(calls)
     assert {call for call in calls if "'" not in call} == {"kind"}
-    assert written | set(get_args(Cause)) | set(get_args(Note)) == set(KINDS)
+    assert written | set(get_args(Cause)) | set(get_args(AccountChange)) == set(KINDS)
