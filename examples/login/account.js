@@ -1,24 +1,27 @@
-// The view of an account: devices, password, and its end.
+// The view of an account: devices, second factor, password, and its end.
 
 import { call, onConfirm, send } from "./api.js";
 import { element, find, notice, onClick, onSubmit } from "./page.js";
 import { deviceName, timeText } from "./words.js";
 
-let account = {};
+let account = { factors: {} };
 
 /** Reads the account anew, and shows it. */
 export async function showAccount() {
-  account = await call("GET", "/v1/session");
+  account = await call("GET", "/v1/account");
   find("account-user").textContent = account.user;
   for (const field of document.querySelectorAll("input[name=user][readonly]")) field.value = account.user;
+  showFactor();
   await showDevices();
 }
 
 /** Removes what is of the user from the page. */
 export function forgetAccount() {
-  account = {};
-  for (const id of ["devices", "account-user"]) find(id).textContent = "";
+  account = { factors: {} };
+  for (const id of ["devices", "recovery-codes", "enrol-secret", "account-user"]) find(id).textContent = "";
   for (const field of document.querySelectorAll("input[name=user][readonly]")) field.value = "";
+  find("enrol-link").removeAttribute("href");
+  find("enrolment").hidden = find("recovery").hidden = true;
   if (find("confirm").open) find("confirm").close();
 }
 
@@ -55,12 +58,59 @@ function smallButton(text, label, act) {
   return button;
 }
 
+function showFactor() {
+  const { totp, recovery_codes_left: left } = account.factors;
+  find("factor-state").textContent = totp
+    ? `On: a login takes a code of your app. ${left} recovery codes are left.`
+    : "Off. With it, a stolen password opens nothing.";
+  find("enrol").hidden = totp;
+  find("factor-off").hidden = find("new-recovery").hidden = !totp;
+  find("confirm-second").hidden = !totp;
+  find("confirm-code").required = Boolean(totp);
+}
+
+async function enrol() {
+  const { secret, uri } = await call("POST", "/v1/account/totp", {});
+  find("enrol-secret").textContent = secret.replace(/(.{4})(?=.)/g, "$1 ");
+  find("enrol-link").href = uri;
+  find("enrolment").hidden = false;
+  find("enrol-code").focus();
+}
+
+async function confirmFactor({ code }) {
+  await call("POST", "/v1/account/totp/confirm", { code });
+  find("enrolment").hidden = true;
+  find("enrol-secret").textContent = "";
+  find("enrol-link").removeAttribute("href");
+  await said("The second factor is on. Make recovery codes now, for the day on which you lose the app.", "factor-title");
+  find("new-recovery").focus();
+}
+
+async function makeRecoveryCodes() {
+  const { codes } = await call("POST", "/v1/account/recovery-codes", {});
+  find("recovery-codes").replaceChildren(...codes.map((code) => element("li", {}, code)));
+  find("recovery").hidden = false;
+  await said("Here are your recovery codes. The former ones are not good any more.", "recovery-title");
+}
+
+function hideRecoveryCodes() {
+  find("recovery-codes").textContent = "";
+  find("recovery").hidden = true;
+  find("factor-title").focus();
+}
+
+async function turnFactorOff() {
+  await call("DELETE", "/v1/account/totp");
+  hideRecoveryCodes();
+  await said("The second factor is off.", "factor-title");
+}
+
 async function changePassword({ password, new_password }) {
   await call("POST", "/v1/password", { password, new_password, end_others: true });
   await said("The password is changed, and your other devices are logged out.", "password-title");
 }
 
-/** Asks for the password; resolves to whether the user authenticated. */
+/** Asks for the password, and with a second factor for a code; resolves to whether the user authenticated. */
 function askToConfirm() {
   const dialog = find("confirm");
   const opener = document.activeElement;
@@ -75,8 +125,8 @@ function askToConfirm() {
 }
 
 onConfirm(askToConfirm);
-onSubmit("confirm-form", async ({ password }) => {
-  await send("POST", "/v1/session/reauth", { password });
+onSubmit("confirm-form", async ({ password, code }) => {
+  await send("POST", "/v1/session/reauth", code ? { password, code } : { password });
   find("confirm").close("done");
 });
 find("confirm-cancel").addEventListener("click", () => find("confirm").close());
@@ -85,4 +135,9 @@ onClick(find("end-others"), async () => {
   await call("DELETE", "/v1/sessions?except=current");
   await said("All other devices are logged out.", "devices-title");
 });
+onClick(find("enrol"), enrol);
+onSubmit("enrol-form", confirmFactor);
+onClick(find("new-recovery"), makeRecoveryCodes);
+find("recovery-done").addEventListener("click", hideRecoveryCodes);
+onClick(find("factor-off"), turnFactorOff);
 onSubmit("password-form", changePassword);

@@ -1,4 +1,4 @@
-// The way in and out: sign-up, login, logout, and a session that ends elsewhere.
+// The way in and out: sign-up, login, its second step, logout, and a session that ends elsewhere.
 
 import { forgetAccount, showAccount } from "./account.js";
 import { acts, call, peek, Problem, send } from "./api.js";
@@ -88,12 +88,21 @@ async function logIn(login) {
   try {
     await login();
   } catch (problem) {
+    if (problem.kind === "second-factor") return askForSecond(problem.body);
     if (problem.kind === "session-cap") return askForRoom(problem.body);
     if (problem.kind === "not-authenticated" && ticket) return startAgain();
     throw problem;
   }
   notice("");
   await enter();
+}
+
+function askForSecond(body) {
+  ticket = body.ticket;
+  find("totp-login").hidden = !body.factors.includes("totp");
+  find("recovery-way").hidden = !body.factors.includes("recovery");
+  notice("The password is right.");
+  show("second-factor");
 }
 
 function askForRoom(body) {
@@ -117,6 +126,8 @@ onSubmit("sign-up-form", async ({ user, password }) => {
   await call("POST", "/v1/accounts", { user, password });
   await logIn(() => call("POST", "/v1/login", { user, password }));
 });
+onSubmit("totp-login", ({ code }) => logIn(() => call("POST", "/v1/login/totp", { ticket, code })));
+onSubmit("recovery-login", ({ code }) => logIn(() => call("POST", "/v1/login/recovery", { ticket, code })));
 onSubmit("cap-form", () => {
   const end = [...find("cap-sessions").querySelectorAll("input:checked")].map((box) => box.value);
   return logIn(() => call("POST", "/v1/login/cap", { ticket, end }));

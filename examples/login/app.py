@@ -2,7 +2,7 @@
 
 Install what it needs with `pip install '.[service]'`, then open http://localhost:8000.
 
-The page is of plain HTML, CSS and JavaScript, and calls the routes of `/v1`: sign-up, login,
+The page is of plain HTML, CSS and JavaScript, and calls the routes of `/v1`: sign-up, login, second factor,
 devices, another password, the end of an account. Nothing is loaded from elsewhere, and no script is inline.
 
 The settings are those of `tollhouse serve`, from TOLLHOUSE_ variables or `tollhouse.toml`; without any an embedded

@@ -33,6 +33,7 @@ const PROBLEMS = {
   "invalid-input": (body) => `This cannot be used: ${body.remedy ?? body.detail}.`,
   "not-authenticated": () => "The user name and the password do not match.",
   "wrong-password": () => "This is not your password.",
+  "wrong-code": () => "This code is not right, or was used. Wait for the next one.",
   "wrong-reset-token": () => "This link is too old, or was used. Ask for another mail.",
   "sign-up-closed": () => "The operator creates the accounts here.",
   "session-refused": () => "You are logged in on as many devices as you may be. Log out on another one first.",

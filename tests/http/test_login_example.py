@@ -25,6 +25,9 @@ FILES = [
 
 
 SETTINGS = """
+[accounts.totp]
+window = 1
+
 [sessions.policies.remember]
 idle_ms = 600_000
 absolute_ms = 3_600_000
@@ -180,6 +183,39 @@ def test_a_wait_is_counted_down(visitor: Visitor) -> None:
 
     expect(page.locator("#login-form [role=alert]")).to_have_text("You can try again now.")
     assert len(attempts) == 1
+
+
+def test_an_account_with_a_second_factor_takes_a_code(visitor: Visitor) -> None:
+    """Enrolled with a secret and a code; recovery codes are shown once; from then on a login takes a code, or one."""
+    page = visitor.page
+    visitor.sign_up("fay", PASSWORD)
+    page.get_by_role("button", name="Set up an authenticator app").click()
+    expect(page.locator("#enrol-code")).to_be_focused()
+    secret = page.locator("#enrol-secret").inner_text()
+    assert page.locator("#enrol-link").get_attribute("href").startswith("otpauth://totp/")
+    visitor.enter_code(secret, "enrol-form")
+    expect(page.locator("#factor-state")).to_contain_text("On")
+
+    page.get_by_role("button", name="New recovery codes").click()
+    page.locator("#confirm-password").fill(PASSWORD)
+    visitor.enter_code(secret, "confirm-form")
+    expect(page.locator("#recovery-codes li")).to_have_count(10)
+    recovery = page.locator("#recovery-codes li").first.inner_text()
+    page.locator("#recovery-done").click()
+    expect(page.locator("#recovery-codes li")).to_have_count(0)
+    page.locator("#log-out").click()
+
+    visitor.log_in("fay", PASSWORD)
+    expect(page.locator("#totp-code")).to_be_focused()
+    visitor.enter_code(secret, "totp-login")
+    visitor.sees_account("fay")
+    page.locator("#log-out").click()
+    visitor.log_in("fay", PASSWORD)
+    page.get_by_text("Use a recovery code").click()
+    page.get_by_label("Recovery code").fill(recovery)
+    page.keyboard.press("Enter")
+    visitor.sees_account("fay")
+    expect(page.locator("#factor-state")).to_contain_text("9 recovery codes")
 
 
 def test_a_second_browser_is_logged_out_live(visitor: Visitor, browser: Browser, address: str) -> None:
