@@ -73,6 +73,8 @@ bench: $(VENV)/.bench ## measure beside the peers, into bench/results; ARGS='--r
 	$(BIN)/python -m bench.takes_over_http $(ARGS)
 	$(BIN)/python -m bench.servers $(ARGS)
 	$(BIN)/python -m bench.large_bodies $(ARGS)
+	$(BIN)/python -m bench.guessing
+	$(BIN)/python -m bench.timing
 	$(BIN)/python -m bench.cold_callers
 	$(BIN)/python -m bench.playground
 	$(BIN)/python -m bench.performance_page

@@ -30,7 +30,6 @@ class Attempt:
         self.taken = taken
         self.began_ms = began_ms
         self.hashed = False
-        self.settling: Sequence[asyncio.Task[None]] | None = None
 
     def on_begin(self) -> None:
         """Note that the hash begins: from here on the attempt stays charged."""
@@ -69,18 +68,12 @@ class Attempts:
 
         A caller that is cancelled meanwhile ends none of it.
         """
-        self._begin_to_settle(attempt)
-        if attempt.settling:
-            await asyncio.wait(attempt.settling)
+        if not attempt.hashed and (refunds := self._give_back(attempt)):
+            await asyncio.wait(refunds)
 
     async def aclose(self) -> None:
         """Wait for what is still charged for callers that have left; the limiter waits for the refunds."""
         await self._tasks.aclose()
-
-    def _begin_to_settle(self, attempt: Attempt) -> None:
-        """Start to refund what the attempt need not cost, unless it was hashed; do nothing the second time."""
-        if attempt.settling is None:
-            attempt.settling = [] if attempt.hashed else self._give_back(attempt)
 
     async def _undo_when_charged(self, charging: asyncio.Task[TakeAllResult], began_ms: int) -> None:
         result = await charging

@@ -85,6 +85,19 @@ async def test_a_process_keeps_a_bounded_number(keys_max):
     assert max(len(local._failures), len(local._windows)) == keys_max
 
 
+async def test_an_attempt_that_is_settled_after_its_counts_are_gone_counts_nothing():
+    """The store came back meanwhile, or others pushed it out."""
+    local, draw = LocalCounters(clock=lambda: 1_000_000), random.Random(3)
+    for _ in range(20):
+        asked = charge(draw, 1_000_000)
+        verdict = await local.begin(asked)
+        local.clear()
+
+        await local.settle(asked, verdict, right=False)
+
+    assert len(local._failures) == len(local._windows) == 0
+
+
 def test_the_clock_of_a_process_is_that_of_the_machine():
     """It counts from the epoch, as the store does."""
     assert LocalCounters()._clock() > 1_700_000_000_000

@@ -488,3 +488,28 @@ async def test_outcomes_are_counted(setup):
 
     found = {outcome: counted(outcome) for outcome in ("admitted", "trusted", "account", "repeated")}
     assert found == {"admitted": 6, "trusted": 1, "account": 1, "repeated": 1}
+
+
+async def test_what_a_process_remembers_of_refusals_ends_with_forget(flooded):
+    """Until then an attempt that asks for its charge is refused without a call, too."""
+    await fail(flooded, 9)
+    await flooded.login("ada", WRONG)
+    flooded.store.calls.clear()
+    guess = "password", "ada", LoginClient(address=HERE)
+
+    assert isinstance(await flooded.throttle.begin(*guess), AttemptThrottled)
+    assert flooded.store.scripts == []
+    flooded.throttle.forget()
+    assert isinstance(await flooded.throttle.begin(*guess), AttemptThrottled)
+    assert flooded.store.scripts == ["limits/begin_guess"]
+
+
+async def test_a_proof_stands_though_the_store_of_limits_is_down(flooded, caplog):
+    """That failures stay counted, and devices trusted, is logged and raises nothing."""
+    flooded.store.fail()
+
+    await flooded.throttle.restore("ada")
+    await flooded.throttle.end_trust("ada")
+
+    logged = [record.message.partition(" reason")[0] for record in caplog.records]
+    assert logged == ["failures stay counted", "devices stay trusted"]
