@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from typing import Any, Literal, cast, get_type_hints
+from typing import Any, Literal, cast, get_args, get_type_hints
 
 import pytest
 
 from tests.accounts import FAST, HERE, RIGHT, STRONGER, WRONG, Setup, record
 from tests.spec.stored import everything, keys_of, pairs
 from tests.worlds import SCRIPTS
+from tollhouse.accounts import outcomes
+from tollhouse.accounts.factors import outcomes as factor_outcomes
 from tollhouse.accounts.hashing import argon2id as hashing
 from tollhouse.accounts.hashing.argon2id import POOL_MEMORY_KIB
 from tollhouse.accounts.hashing.pool import HashPool
@@ -159,6 +161,12 @@ async def disable_sessions(world, user):
 REFUSED = Decision(
     allowed=False, policy="signup", key="address:here", cost=1, limits=(), retry_after_ms=1, refused_by="5/minute"
 )
+OUTCOMES = [
+    outcome
+    for module in (outcomes, factor_outcomes)
+    for outcome in vars(module).values()
+    if isinstance(outcome, type) and outcome.__module__ == module.__name__ and "__bool__" in vars(outcome)
+]
 REFUSALS = [
     NameTaken(user="ada"),
     TooManyAttempts(decision=REFUSED),
@@ -544,3 +552,10 @@ async def test_no_password_is_in_any_store_and_no_name_in_a_key(world, setup):
         for secret in (RIGHT, WRONG, issued.token.secret):
             assert secret not in key
             assert secret.encode() not in value
+
+
+@pytest.mark.parametrize("outcome", OUTCOMES)
+def test_every_outcome_is_as_true_as_its_type_says(outcome):
+    """A type checker and the program agree on each of them."""
+    (truth,) = get_args(get_type_hints(outcome.__bool__)["return"])
+    assert outcome.__bool__(None) is truth

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from tests.accounts import ELSEWHERE, RIGHT, WRONG, Setup
@@ -274,3 +276,13 @@ async def test_a_long_password_is_verified_in_full(setup):
     assert await setup.login("ada", long + "z") == WrongCredentials()
     assert await setup.login("ada", long.upper() + "y") == WrongCredentials()
     assert isinstance(await setup.login("ada", long + "y"), LoginSucceeded)
+
+
+async def test_of_two_resets_at_once_one_sets_the_password(setup):
+    """A token is good once, also for requests side by side."""
+    await setup.sign_up("ada")
+    token = (await setup.accounts.issue_reset_token("ada")).token
+
+    answers = await asyncio.gather(*(setup.accounts.reset_password("ada", token, NEW) for _ in range(2)))
+
+    assert sorted(type(answer).__name__ for answer in answers) == ["PasswordChanged", "ResetRefused"]
