@@ -6,10 +6,13 @@ import asyncio
 
 import pytest
 
-from tests.accounts import ELSEWHERE, Setup
+from tests.accounts import ELSEWHERE, HERE, Setup
 from tests.attempts import Service, left_by
 from tollhouse.accounts.outcomes import AccountCreated, NameTaken, TooManyAttempts
+from tollhouse.accounts.throttling.attempts import sign_up_takes
 from tollhouse.errors import Overloaded, StoreUnavailable
+from tollhouse.limits.limiter import Limiter
+from tollhouse.limits.policy.catalog import BUILT_IN
 
 
 @pytest.fixture
@@ -85,3 +88,17 @@ async def test_sign_ups_of_one_address_are_limited(world):
     assert answer.decision.policy == "signup"
     assert setup.hashes_computed == computed
     assert isinstance(await setup.sign_up("eve", address=ELSEWHERE), AccountCreated)
+
+
+async def test_a_known_refusal_of_a_sign_up_costs_no_store_call(world):
+    """While a flood of sign-ups goes on, the process repeats the refusal that it got."""
+    limiter = Limiter(world.stores.limits, BUILT_IN, world.keyring, world.metrics, refusals_max=100)
+    setup = Setup(world, limiter=limiter)
+    await limiter.take("signup", f"address:{HERE}", 20)
+    first = await setup.sign_up("ada")
+
+    again = await Setup(world, limiter=limiter, stores=None).sign_up("eve")
+
+    assert isinstance(first, TooManyAttempts)
+    assert isinstance(again, TooManyAttempts)
+    assert limiter.cached_refusal(sign_up_takes(HERE)) is not None
