@@ -108,7 +108,7 @@ class Accounts:
         self._reauthentication = Reauthentication(
             store, sessions, check, code_check, logins, keyring, metrics, rules=factor_rules, clock=wall_ms
         )
-        self.factors = FactorChanges(store, sessions, codes, events, keyring, rules=factor_rules, clock=wall_ms)
+        self.factors = FactorChanges(store, logins, codes, events, keyring, rules=factor_rules, clock=wall_ms)
 
     async def sign_up(self, user: str, password: str, *, address: str) -> AccountCreated | NameTaken | TooManyAttempts:
         """Create an account.

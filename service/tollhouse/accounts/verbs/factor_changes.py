@@ -26,12 +26,12 @@ from tollhouse.accounts.factors.outcomes import (
 from tollhouse.accounts.factors.recovery import new_codes
 from tollhouse.accounts.factors.rules import FactorRules
 from tollhouse.accounts.factors.totp import base32, new_seed, otpauth_uri, required_code, seed_bytes
+from tollhouse.accounts.verbs.login_sessions import LoginSessions
 from tollhouse.clock import UnixClock
 from tollhouse.keyring import Keyring
 from tollhouse.sessions.events.notes import AccountChange, AccountEvents
 from tollhouse.sessions.levels import satisfies
 from tollhouse.sessions.records import Session
-from tollhouse.sessions.sessions import Sessions
 from tollhouse.sessions.tokens import RandomBytes
 
 _NO_ACCOUNT: Final = FactorRefused(reason="no-account")
@@ -46,7 +46,7 @@ class FactorChanges:
     def __init__(
         self,
         store: CredentialStore,
-        sessions: Sessions,
+        logins: LoginSessions,
         codes: Codes,
         events: AccountEvents,
         keyring: Keyring,
@@ -56,7 +56,7 @@ class FactorChanges:
         random_bytes: RandomBytes = secrets.token_bytes,
     ) -> None:
         self._store = store
-        self._sessions = sessions
+        self._logins = logins
         self._codes = codes
         self._events = events
         self._keyring = keyring
@@ -162,8 +162,7 @@ class FactorChanges:
             return _NO_ACCOUNT if changed is None else changed
         if not end_others:
             return FactorsChanged(durable=changed.durable)
-        ended = await self._sessions.revoke_all(session.user, keep=session)
-        await self._store.replace(changed.credentials, changed.credentials.changed(revoke_due=False))
+        ended = await self._logins.finish(changed.credentials, keep=session)
         return FactorsChanged(durable=changed.durable and ended.durable)
 
     def _refusal(self, session: Session, now: Credentials) -> FactorRefused | None:

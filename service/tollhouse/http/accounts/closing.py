@@ -12,18 +12,14 @@ from msgspec import Struct
 
 from tollhouse.accounts.accounts import Accounts
 from tollhouse.accounts.outcomes import AccountDeleted, AccountStatus, AttemptThrottled, NoAccount, WrongCredentials
-from tollhouse.http.accounts.password import refusal_of
-from tollhouse.http.accounts.throttled import throttled
+from tollhouse.http.accounts.answers import step_up_error, throttled, wrong_password
 from tollhouse.http.authentication import current_caller, current_token, require_role
-from tollhouse.http.challenges import challenge
 from tollhouse.http.cookies import SessionCookies
 from tollhouse.http.headers import CLEAR_SITE_DATA, DURABLE_FIELD, durable_header
 from tollhouse.http.openapi import problems
-from tollhouse.http.problems import UNIQUE_MEMBERS, problem
+from tollhouse.http.problems import UNIQUE_MEMBERS
 from tollhouse.http.sessions.administration import user_of_path
 from tollhouse.sessions.verbs.step_up import StepUpRefused
-
-_WRONG = "the password is not the one of the session's user"
 
 
 class DeletionBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -60,11 +56,11 @@ async def delete_own_account(
         case NoAccount():
             raise NotFoundException
         case WrongCredentials():
-            return problem(401, "wrong-password", "Wrong Password", _WRONG, headers=challenge(_WRONG))
+            return wrong_password()
         case AttemptThrottled():
             return throttled(result)
         case StepUpRefused():
-            raise refusal_of(result)
+            raise step_up_error(result)
         case _:
             assert_never(result)
 

@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, assert_never
+from typing import Any, Literal, assert_never
 
 from litestar import Request, Response, post
 from litestar.di import NamedDependency
 from litestar.exceptions import NotAuthorizedException
 from litestar.params import JSONBody
-from msgspec import Meta, Struct
+from msgspec import Struct
 
 from tollhouse.accounts.accounts import Accounts
 from tollhouse.accounts.outcomes import AttemptThrottled, LoginSucceeded, SecondFactorDue, WrongCredentials
-from tollhouse.asgi.credentials import session_cookie, session_token
+from tollhouse.asgi.credentials import session_token
+from tollhouse.http.accounts.answers import DeviceTokenText, presented_device, session_refused, throttled
 from tollhouse.http.accounts.second_step import second_factor_problem
-from tollhouse.http.accounts.throttled import throttled
 from tollhouse.http.authentication import check_role, current_caller
 from tollhouse.http.cookies import SessionCookies
 from tollhouse.http.headers import CLEAR_SITE_DATA, DURABLE_FIELD, durable_header
 from tollhouse.http.openapi import SESSION, problems
-from tollhouse.http.problems import UNIQUE_MEMBERS, problem
+from tollhouse.http.problems import UNIQUE_MEMBERS
 from tollhouse.http.sessions.cap import cap_problem
 from tollhouse.http.sessions.impersonation import end_kept, login_response
 from tollhouse.sessions.outcomes import CapReached, SessionRefused
 from tollhouse.sessions.sessions import Sessions
 
 _DEVICE_LENGTH = 120
-_DEVICE_TOKEN_LENGTH = 512
 
 
 class LoginBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -42,7 +41,7 @@ class LoginBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     transport: Literal["cookie", "bearer"] = "cookie"
     remember: bool = False
     carry: bool = False
-    device_token: Annotated[str, Meta(max_length=_DEVICE_TOKEN_LENGTH)] | None = None
+    device_token: DeviceTokenText | None = None
 
 
 @post(
@@ -71,7 +70,7 @@ async def login(
         data.password,
         address=current_caller(request).address,
         device=_device(request.headers.get("user-agent", "")),
-        device_token=data.device_token or session_cookie(request.scope, session_cookies.device_name) or None,
+        device_token=presented_device(request, session_cookies, data.device_token),
         policy="remember" if data.remember else "default",
         replaces=session_token(request.scope, session_cookies.name) or None,
         carry=data.carry,
@@ -89,7 +88,7 @@ async def login(
         case CapReached():
             return cap_problem(result)
         case SessionRefused():
-            return problem(409, "session-refused", "Session Refused", "end another session of this user first")
+            return session_refused()
         case _:
             assert_never(result)
 

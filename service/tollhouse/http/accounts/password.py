@@ -15,17 +15,14 @@ from msgspec import Struct
 
 from tollhouse.accounts.accounts import Accounts
 from tollhouse.accounts.outcomes import AttemptThrottled, PasswordChanged, ResetRefused, WrongCredentials
-from tollhouse.http.accounts.throttled import throttled
+from tollhouse.http.accounts.answers import step_up_error, throttled, wrong_password
 from tollhouse.http.authentication import current_caller, current_token, no_session, require_role
-from tollhouse.http.challenges import Impersonated, challenge
 from tollhouse.http.cookies import SessionCookies
 from tollhouse.http.headers import DURABLE_FIELD, durable_header
 from tollhouse.http.openapi import KEY, SESSION, problems
 from tollhouse.http.problems import UNIQUE_MEMBERS, problem
 from tollhouse.http.sessions.bodies import token_response
 from tollhouse.sessions.verbs.step_up import StepUpRefused
-
-_WRONG = "the password is not the one of the session's user"
 
 
 class PasswordChangeBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -81,11 +78,11 @@ async def change_password(
             assert rotation is not None
             return token_response(rotation, session_cookies, by_cookie=caller.by_cookie)
         case WrongCredentials():
-            return problem(401, "wrong-password", "Wrong Password", _WRONG, headers=challenge(_WRONG))
+            return wrong_password()
         case AttemptThrottled():
             return throttled(result)
         case StepUpRefused():
-            raise refusal_of(result)
+            raise step_up_error(result)
         case _:
             assert_never(result)
 
@@ -126,13 +123,6 @@ async def reset_password(data: JSONBody[PasswordResetBody], accounts: NamedDepen
             return problem(403, "wrong-reset-token", "Wrong Reset Token", detail)
         case _:
             assert_never(result)
-
-
-def refusal_of(refused: StepUpRefused) -> Exception:
-    """Return what to raise for a session that is over, or in which another user acts."""
-    if refused.reason == "over":
-        return no_session()
-    return Impersonated("another user acts in this session: end the impersonation instead")
 
 
 HANDLERS = [change_password, make_reset_token, reset_password]

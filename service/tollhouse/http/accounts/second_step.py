@@ -16,8 +16,8 @@ from msgspec import Meta, Struct
 from tollhouse.accounts.accounts import Accounts
 from tollhouse.accounts.factors.codes import CodeFactor
 from tollhouse.accounts.outcomes import AttemptThrottled, LoginSucceeded, SecondFactorDue, TicketRefused, WrongCode
-from tollhouse.asgi.credentials import session_cookie, session_token
-from tollhouse.http.accounts.throttled import throttled
+from tollhouse.asgi.credentials import session_token
+from tollhouse.http.accounts.answers import DeviceTokenText, presented_device, session_refused, throttled
 from tollhouse.http.authentication import current_caller
 from tollhouse.http.challenges import challenge
 from tollhouse.http.cookies import SessionCookies
@@ -36,7 +36,7 @@ class CodeBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ticket: Annotated[str, Meta(description="From the problem `second-factor`; good once, for five minutes.")]
     code: str
     transport: Literal["cookie", "bearer"] = "cookie"
-    device_token: Annotated[str, Meta(max_length=512)] | None = None
+    device_token: DeviceTokenText | None = None
 
 
 @post(
@@ -108,7 +108,7 @@ async def _log_in(
         factor,
         data.code,
         address=current_caller(request).address,
-        device_token=data.device_token or session_cookie(request.scope, session_cookies.device_name) or None,
+        device_token=presented_device(request, session_cookies, data.device_token),
         replaces=session_token(request.scope, session_cookies.name) or None,
     )
     match result:
@@ -125,7 +125,7 @@ async def _log_in(
         case CapReached():
             return cap_problem(result)
         case SessionRefused():
-            return problem(409, "session-refused", "Session Refused", "end another session of this user first")
+            return session_refused()
         case _:
             assert_never(result)
 

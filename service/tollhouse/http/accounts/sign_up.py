@@ -13,7 +13,7 @@ from msgspec import Struct
 from tollhouse.accounts.accounts import Accounts
 from tollhouse.accounts.outcomes import AccountCreated, NameTaken, TooManyAttempts
 from tollhouse.asgi.credentials import api_key_of
-from tollhouse.http.accounts.throttled import limited
+from tollhouse.http.accounts.answers import limited
 from tollhouse.http.authentication import current_caller
 from tollhouse.http.limits.responses import TakeResponses
 from tollhouse.http.openapi import KEY, problems

@@ -23,10 +23,10 @@ from tollhouse.accounts.outcomes import (
     WrongCode,
     WrongCredentials,
 )
+from tollhouse.http.accounts.answers import step_up_error, throttled, wrong_password
 from tollhouse.http.accounts.second_step import wrong_code
-from tollhouse.http.accounts.throttled import throttled
 from tollhouse.http.authentication import current_caller, no_session
-from tollhouse.http.challenges import Impersonated, challenge
+from tollhouse.http.challenges import challenge
 from tollhouse.http.cookies import SessionCookies
 from tollhouse.http.headers import DURABLE_FIELD
 from tollhouse.http.openapi import problems
@@ -78,8 +78,7 @@ async def reauthenticate(
 def _refusal(refused: WrongCredentials | WrongCode | CodeDue | PasswordDue | StepUpRefused) -> Response[Any]:
     match refused:
         case WrongCredentials():
-            detail = "the password is not the one of the session's user"
-            return problem(401, "wrong-password", "Wrong Password", detail, headers=challenge(detail))
+            return wrong_password()
         case WrongCode():
             return wrong_code()
         case CodeDue():
@@ -89,10 +88,8 @@ def _refusal(refused: WrongCredentials | WrongCode | CodeDue | PasswordDue | Ste
         case PasswordDue():
             detail = "send the password, too: a code alone is enough only soon after it, in an open session"
             return problem(401, "password-required", "Password Required", detail, headers=challenge(detail))
-        case StepUpRefused(reason="over"):
-            raise no_session()
         case StepUpRefused():
-            raise Impersonated("another user acts in this session: end the impersonation instead")
+            raise step_up_error(refused)
         case _:
             assert_never(refused)
 

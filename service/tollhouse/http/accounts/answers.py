@@ -1,0 +1,58 @@
+"""What routes of accounts have in common: how a client presents its device, and the answers to what is refused."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from litestar import Request, Response
+from msgspec import Meta
+
+from tollhouse.accounts.outcomes import AttemptThrottled
+from tollhouse.asgi.credentials import session_cookie
+from tollhouse.asgi.ratelimit.headers import retry_after
+from tollhouse.asgi.response import problem_response
+from tollhouse.http.authentication import no_session
+from tollhouse.http.challenges import Impersonated, challenge
+from tollhouse.http.cookies import SessionCookies
+from tollhouse.http.limits.responses import TakeResponses
+from tollhouse.http.problems import litestar_response, problem
+from tollhouse.limits.decision import Decision
+from tollhouse.sessions.verbs.step_up import StepUpRefused
+
+DeviceTokenText = Annotated[str, Meta(max_length=512)]
+"""The device token of a client without cookies."""
+
+
+def presented_device(request: Request[Any, Any, Any], cookies: SessionCookies, given: str | None) -> str | None:
+    """Return the device token of the body, else of the cookie, else None."""
+    return given or session_cookie(request.scope, cookies.device_name) or None
+
+
+def limited(responses: TakeResponses, decision: Decision) -> Response[Any]:
+    """Return 429 without the key, which would reveal the user name."""
+    return litestar_response(responses.refusal(decision, reveal_key=False))
+
+
+def throttled(refusal: AttemptThrottled) -> Response[Any]:
+    """Return 429 with the time to wait: the same for every name, and for right and wrong passwords."""
+    detail = "too many attempts that failed: wait before the next one, or use a device that logged in before"
+    members, headers = {"retry_after_ms": refusal.retry_after_ms}, retry_after(refusal.retry_after_ms)
+    return litestar_response(problem_response(429, "throttled", "Throttled", detail, members, headers=headers))
+
+
+def wrong_password() -> Response[Any]:
+    """Return 401 for a password that is not the one of the session's user."""
+    detail = "the password is not the one of the session's user"
+    return problem(401, "wrong-password", "Wrong Password", detail, headers=challenge(detail))
+
+
+def session_refused() -> Response[Any]:
+    """Return 409 for a login at the cap of a policy that refuses."""
+    return problem(409, "session-refused", "Session Refused", "end another session of this user first")
+
+
+def step_up_error(refused: StepUpRefused) -> Exception:
+    """Return what to raise for a session that is over, or in which another user acts."""
+    if refused.reason == "over":
+        return no_session()
+    return Impersonated("another user acts in this session: end the impersonation instead")
