@@ -218,7 +218,7 @@ WRONG = [
     ({"key": "header"}, "key", "header"),
     ({"key": "session", "url": "redis://elsewhere"}, "key", "session"),
     ({"charge": "4x"}, "charge", "4x"),
-    ({"routes": {"login": "login"}}, "routes", "login"),
+    ({"routes": {"login": "default"}}, "routes", "login"),
     ({"routes": {"/login": "missing"}}, "policy", "missing"),
 ]
 
