@@ -131,7 +131,7 @@ async def attacked(
     th: tollhouse.Tollhouse,
     owners: Owners,
     attack: Callable[[], Awaitable[list[object]]],
-    allowed: Callable[[float, int], int],
+    allowed: Callable[[float], int],
 ) -> Attack:
     """Run an attack while owners log in, and return what became of both."""
     before, began_s, over = _hashes(th), time.perf_counter(), asyncio.Event()
@@ -147,7 +147,7 @@ async def attacked(
         guesses=len(answers),
         overloads=answers.count(None),
         hashed=hashed,
-        allowed=allowed(seconds, len(owners.times_s)),
+        allowed=allowed(seconds),
         owner_logins=len(owners.times_s),
         owner_refusals=owners.refusals,
         owner_overloads=owners.overloads,
@@ -173,11 +173,9 @@ async def on_one_account(th: tollhouse.Tollhouse, callers: int, seconds: float, 
     async def attack() -> list[object]:
         return list(chain(*await asyncio.gather(*(guess(number) for number in range(callers)))))
 
-    def allowed(took_s: float, logins: int) -> int:
-        # A right password ends the row of failures of its account, so each login of ada begins another.
-        rows = 1 + logins if is_ada else 1
-        waits = math.log2(1 + took_s / rows)  # of 1, 2, 4 … seconds
-        return min(THROTTLE.all_failures, math.floor(rows * (THROTTLE.free_failures + waits)))
+    def allowed(took_s: float) -> int:
+        waits = math.log2(1 + took_s)  # of 1, 2, 4 … seconds, whether ada logs in or not
+        return min(THROTTLE.all_failures, math.floor(THROTTLE.free_failures + waits))
 
     name = f"{callers:,} callers at one account, its owner {'logs in' if is_ada else 'is away'}"
     return await attacked(name, th, owners, attack, allowed)
@@ -201,7 +199,7 @@ async def stuffing(th: tollhouse.Tollhouse, accounts: int, addresses: int, secon
     async def attack() -> list[object]:
         return list(chain(*await asyncio.gather(*(caller(address) for address in range(addresses)))))
 
-    def allowed(_seconds: float, _logins: int) -> int:
+    def allowed(_: float) -> int:
         return THROTTLE.all_failures
 
     return await attacked(f"{accounts:,} accounts over {addresses} addresses", th, owners, attack, allowed)

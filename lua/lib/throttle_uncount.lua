@@ -3,7 +3,7 @@ local function throttle_uncount(key, began_ms)
   local found = redis.call('HMGET', key, 'n', 'c', 's', 'a')
   local recent, in_a_row = tonumber(found[1] or 0), tonumber(found[2] or 0)
   if in_a_row == 0 or began_ms < tonumber(found[3] or 0) then return end
-  if in_a_row == 1 then
+  if in_a_row == 1 and recent <= 1 then
     redis.call('DEL', key)
     return
   end

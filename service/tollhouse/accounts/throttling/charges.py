@@ -62,7 +62,10 @@ class Counters(Protocol):
         ...
 
     async def settle(self, charge: Charge, verdict: ThrottleVerdict, *, right: bool) -> None:
-        """Uncount a charged attempt that was no failure; a right one begins the counts of account and device anew."""
+        """Uncount a charged attempt that was no failure; a right one begins anew what counted it.
+
+        If that was the device alone the account's row of failures ends, and the waits of other clients go on.
+        """
         ...
 
 

@@ -27,13 +27,17 @@ class FailureRule(Struct, frozen=True, kw_only=True):
 
 
 class Failures(Struct, frozen=True, kw_only=True):
-    """Failures since the last success: `recent` ones count for the wait, all `in_a_row` for the end of the attempts."""
+    """Failures since the last success: `recent` ones count for the wait, all `in_a_row` for the end of the attempts.
+
+    All are forgotten at `end_ms`, also if some are uncounted until then.
+    """
 
     recent: int = 0
     in_a_row: int = 0
     since_ms: int = 0
     at_ms: int = 0
     until_ms: int = 0
+    end_ms: int = 0
 
 
 _DOUBLINGS_MAX: Final = 40
@@ -43,10 +47,9 @@ NO_FAILURES: Final = Failures()
 
 def current(failures: Failures, rule: FailureRule, now_ms: int) -> Failures:
     """Return the failures as they count now: none if they are forgotten, no recent ones if the last is long ago."""
-    since_last_ms = now_ms - failures.at_ms
-    if since_last_ms >= lifetime_ms(failures, rule):
+    if now_ms >= failures.end_ms:
         return NO_FAILURES
-    return replace(failures, recent=0) if since_last_ms >= rule.memory_ms else failures
+    return replace(failures, recent=0) if now_ms - failures.at_ms >= rule.memory_ms else failures
 
 
 def wait_of(failures: Failures, rule: FailureRule, now_ms: int) -> int:
@@ -67,16 +70,17 @@ def charged(failures: Failures, rule: FailureRule, now_ms: int) -> Failures:
     doublings = min(recent - rule.free, _DOUBLINGS_MAX)
     wait_ms = 0 if doublings < 0 else min(rule.wait_ms * 2**doublings, rule.wait_max_ms)
     until_ms = now_ms + wait_ms if wait_ms > 0 else 0
-    return Failures(recent=recent, in_a_row=in_a_row, since_ms=since_ms, at_ms=now_ms, until_ms=until_ms)
+    end_ms = now_ms + lifetime_ms(in_a_row, rule)
+    return Failures(recent=recent, in_a_row=in_a_row, since_ms=since_ms, at_ms=now_ms, until_ms=until_ms, end_ms=end_ms)
 
 
-def lifetime_ms(failures: Failures, rule: FailureRule) -> int:
-    """Return how long after the last failure all are forgotten: the longer, the more they are.
+def lifetime_ms(in_a_row: int, rule: FailureRule) -> int:
+    """Return how long after the last of so many failures all are forgotten: the longer, the more they are.
 
     Each failure keeps the count so much longer that the last of a row keeps it for `kept_ms`. So guesses at ever other
     names leave little behind, and one who pauses until a count is forgotten gains one guess in that time.
     """
-    share_ms = rule.kept_ms * min(failures.in_a_row, rule.row_max) // rule.row_max
+    share_ms = rule.kept_ms * min(in_a_row, rule.row_max) // rule.row_max
     return max(share_ms, rule.memory_ms, rule.wait_max_ms)
 
 
@@ -89,4 +93,11 @@ def uncounted(failures: Failures, began_ms: int) -> Failures:
         return failures
     until_ms = 0 if failures.at_ms == began_ms else failures.until_ms
     recent, in_a_row = max(failures.recent - 1, 0), failures.in_a_row - 1
-    return replace(failures, recent=recent, in_a_row=in_a_row, until_ms=until_ms) if in_a_row else NO_FAILURES
+    if in_a_row == 0 and recent == 0:
+        return NO_FAILURES
+    return replace(failures, recent=recent, in_a_row=in_a_row, until_ms=until_ms)
+
+
+def row_ended(failures: Failures) -> Failures:
+    """Return the failures after a success that they did not count: the row ends, and the waits go on."""
+    return replace(failures, in_a_row=0)

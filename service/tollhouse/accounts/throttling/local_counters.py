@@ -18,6 +18,7 @@ from tollhouse.accounts.throttling.failures import (
     Failures,
     charged,
     current,
+    row_ended,
     uncounted,
     wait_of,
 )
@@ -68,11 +69,15 @@ class LocalCounters:
         return verdict
 
     async def settle(self, charge: Charge, verdict: ThrottleVerdict, *, right: bool) -> None:
-        """Uncount a charged attempt that was no failure; a right one begins the counts of account and device anew."""
+        """Uncount a charged attempt that was no failure; a right one begins anew what counted it.
+
+        If that was the device alone the account's row of failures ends, and the waits of other clients go on.
+        """
         counted = charge.device if verdict.trusted else charge.account
         if right:
             self._failures.pop(counted, None)
-            self._failures.pop(charge.account, None)
+            if charge.account in self._failures:
+                self._failures[charge.account] = row_ended(self._failures[charge.account])
         elif counted in self._failures:
             self._failures[counted] = uncounted(self._failures[counted], verdict.at_ms)
         for window in () if verdict.trusted else charge.windows:

@@ -2,7 +2,8 @@
 
 An attempt is charged as a failure before its outcome is known, to all that count it at once. So guesses side by side
 count like guesses in a row, and a crash counts as a failure. What makes no guess is uncounted: an overload, an outage,
-a client that left before the hash. A right guess begins the counts of its account and device anew.
+a client that left before the hash. A right guess begins anew what counted it: the account, or the device alone. A
+device also ends the account's row of failures, but not the waits of others: no login of an owner gives guessers more.
 
 A client with a trusted device of the account, or with a live session of its user, is counted by that alone. Names count
 alike whether they have an account or not. While the store of limits is down each process counts for itself.
@@ -14,6 +15,8 @@ import asyncio
 import secrets
 from collections.abc import Awaitable, Callable
 from typing import Final, Literal, LiteralString
+
+from msgspec.structs import replace
 
 from tollhouse.accounts.login_client import LoginClient
 from tollhouse.accounts.outcomes import AttemptThrottled
@@ -162,16 +165,18 @@ class Throttle:
         return devices.issue(self._keyring, name, issued_ms, presented, self._random_bytes)
 
     async def restore(self, name: str) -> None:
-        """End the failures of the account by other ways than its password: a passkey, or a reset of the password.
+        """Begin the failures of the account anew: it has another password, at which no client has guessed.
 
         That the store cannot do it now is logged: what was proven stays proven.
         """
-        charge = self._charge("password", name, LoginClient(address=""))
-        self._refusals.evict(charge)
-        await self._logged(
-            self._stored.settle(charge, ThrottleVerdict(trusted=True, at_ms=0, device_wait_ms=0), right=True),
-            "failures stay counted",
-        )
+        await self._right(name, ThrottleVerdict(trusted=False, at_ms=0, device_wait_ms=0))
+
+    async def end_row(self, name: str) -> None:
+        """End the row of failures of the account, as a device does, for an owner who has shown another factor.
+
+        So the password is good again for every client, after the waits. Errors are as for `restore`.
+        """
+        await self._right(name, ThrottleVerdict(trusted=True, at_ms=0, device_wait_ms=0))
 
     async def end_trust(self, name: str) -> None:
         """Trust no device of the account any more that was issued until now, as after a change of the password.
@@ -189,6 +194,11 @@ class Throttle:
     async def aclose(self) -> None:
         """Wait for what is still charged or uncounted for callers that have left."""
         await self._tasks.aclose()
+
+    async def _right(self, name: str, verdict: ThrottleVerdict) -> None:
+        charge = replace(self._charge("password", name, LoginClient(address="")), windows=())
+        self._refusals.evict(charge)
+        await self._logged(self._stored.settle(charge, verdict, right=True), "failures stay counted")
 
     async def _logged(self, call: Awaitable[object], lost: LiteralString) -> None:
         try:

@@ -101,14 +101,42 @@ async def test_at_a_hundred_failures_a_password_is_good_on_trusted_devices_alone
 
 
 async def test_a_way_in_without_the_password_ends_its_failures(world, setup):
-    """A passkey or a reset of the password makes the password good again for every client."""
-    await fail(setup, 100, address=None)
-    await world.advance(ALL_MS)
-    assert isinstance(await setup.login("ada"), AttemptThrottled)
+    """A reset of the password makes it good for every client at once, a passkey after the waits."""
+    for another_way, wait_ms in ((setup.throttle.restore, 0), (setup.throttle.end_row, ALL_MS)):
+        await fail(setup, 100, address=None)
+        assert isinstance(await setup.login("ada"), AttemptThrottled)
 
-    await setup.throttle.restore("ada")
+        await another_way("ada")
 
-    assert isinstance(await setup.login("ada"), LoginSucceeded)
+        refused = await setup.login("ada") if wait_ms else None
+        assert refused == (AttemptThrottled(retry_after_ms=wait_ms) if wait_ms else None)
+        await world.advance(wait_ms)
+        assert isinstance(await setup.login("ada"), LoginSucceeded)
+
+
+async def test_logins_of_an_owner_give_guessers_no_more_guesses(world, setup):
+    """A trusted device ends the row of the account, and the waits of other clients double as if it had not."""
+    device = await device_of(setup)
+    await fail(setup, 5)
+    for number in range(8):
+        assert isinstance(await setup.login("ada", device_token=device), LoginSucceeded)
+        assert await setup.login("ada", WRONG, address=ELSEWHERE) == AttemptThrottled(retry_after_ms=1000 * 2**number)
+        await world.advance(1000 * 2**number)
+        assert await setup.login("ada", WRONG, address=ELSEWHERE) == WrongCredentials()
+
+
+async def test_an_attempt_after_the_end_of_a_row_is_uncounted_alone(world, setup):
+    """One that made no guess takes neither the recent failures before it along, nor their waits."""
+    device = await device_of(setup)
+    await fail(setup, 4)
+    assert isinstance(await setup.login("ada", device_token=device), LoginSucceeded)
+    reservation = await setup.throttle.begin("password", "ada", LoginClient(address=HERE))
+    assert isinstance(reservation, Guess)
+
+    await setup.throttle.settle(reservation)
+
+    assert await setup.login("ada", WRONG) == WrongCredentials()
+    assert await setup.login("ada", WRONG) == AttemptThrottled(retry_after_ms=1000)
 
 
 async def test_a_device_has_ten_failures_of_its_own(world, setup):
@@ -455,11 +483,11 @@ async def test_a_flood_from_a_refused_address_costs_the_store_one_call_a_second(
 
 
 async def test_a_success_ends_what_its_process_remembers(flooded):
-    """The owner's device ends the failures of the account; other clients are admitted at once."""
-    device = await device_of(flooded)
+    """The owner resets the password: that ends the failures of the account, and other clients are admitted at once."""
     await fail(flooded, 8)
     assert isinstance(await flooded.login("ada"), AttemptThrottled)
-    assert isinstance(await flooded.login("ada", device_token=device), LoginSucceeded)
+
+    await flooded.throttle.restore("ada")
 
     assert await flooded.login("ada", WRONG) == WrongCredentials()
 
