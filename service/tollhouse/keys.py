@@ -5,7 +5,7 @@ the word of the store, and with the namespace if there is one. The part in brace
 one script call share it.
 
 Keys without an expiry, each for a reason:
-- `account`, because an account lives until it is deleted;
+- `account` and `user_handle`, because an account lives until it is deleted;
 - `user_epoch` of a disabled user, because the flag must not expire;
 - `global_epoch`, because the revocation of all sessions must not expire;
 - the clock of a cache, because tags compare with it (losing it costs misses, never stale results);
@@ -25,6 +25,8 @@ NAMESPACE_CHARACTERS: Final = "A-Za-z0-9_.-"
 NAMESPACE_CHARACTERS_MAX: Final = 64
 
 _NAMESPACE: Final = re.compile(rf"[{NAMESPACE_CHARACTERS}]{{0,{NAMESPACE_CHARACTERS_MAX}}}")
+_DIGEST_DIGITS: Final = 32
+"""So many hex digits stand for the name of an account."""
 _WORDS: Final = {"sessions": "session", "limits": "rate", "cache": "cache", "accounts": "account"}
 
 
@@ -96,10 +98,14 @@ class Namespace:
         """Return the key of a login whose password was right, and which waits for a second factor."""
         return f"{self._account}{{{digest[:2]}}}:ticket:{digest}"
 
+    def user_handle(self, digest: str) -> str:
+        """Return the key of the name of the account that has a user handle."""
+        return f"{self._account}{{{digest[:2]}}}:handle:{digest}"
+
     @property
     def accounts(self) -> str:
         """The pattern of all accounts; a namespace has no character that means others in it."""
-        return f"{self._account}{{??}}:*"
+        return f"{self._account}{{??}}:{'?' * _DIGEST_DIGITS}"
 
     @property
     def hash_costs(self) -> str:

@@ -74,6 +74,11 @@ NAMES: list[tuple[Callable[[Namespace], str], str, str]] = [
         "tollhouse:account:{0f}:ticket:0f12",
         "tollhouse:account:shop:{0f}:ticket:0f12",
     ),
+    (
+        lambda ns: ns.user_handle("0f12"),
+        "tollhouse:account:{0f}:handle:0f12",
+        "tollhouse:account:shop:{0f}:handle:0f12",
+    ),
     (lambda ns: ns.cache().entry("ai", "d:e"), "tollhouse:ai:{0}:d:e", "tollhouse:cache:shop:{0}:ai:d:e"),
     (lambda ns: ns.cache().lease("a", "d"), "tollhouse:@lease:{0}:a:d", "tollhouse:cache:shop:{0}:@lease:a:d"),
     (lambda ns: ns.cache().permit("a", "d"), "tollhouse:@permit:{0}:a:d", "tollhouse:cache:shop:{0}:@permit:a:d"),

@@ -25,6 +25,8 @@ class Credentials(Struct, frozen=True, kw_only=True, omit_defaults=True):
     does. Every change has another `revision`. One that is to end the sessions of before has another `epoch`, too, so
     that a login of before, which is not done yet, fails; `revoke_due` means that they may not be over yet. Only the
     store sets `older_secret`: the key id of a secret of the deployment, before the newest, that the record needs.
+    `handle` is the user handle of WebAuthn: 32 random bytes as base64url without padding. Only an account that ever had
+    a passkey has one, and keeps it as long as it lives.
     """
 
     user: str
@@ -38,10 +40,12 @@ class Credentials(Struct, frozen=True, kw_only=True, omit_defaults=True):
     totp: TotpSeed | None = None
     recovery: tuple[RecoveryCode, ...] = ()
     passkeys: tuple[bytes, ...] = ()
+    handle: str | None = None
     older_secret: str | None = None
 
     def changed(self, **changes: Any) -> Self:
         """Return a copy with other fields and another revision, to `replace` this with."""
+        assert self.handle in (None, changes.get("handle", self.handle)), "an account keeps its user handle"
         return replace(self, **{**changes, "revision": new_revision()})
 
     def changed_over(self, **changes: Any) -> Self:
@@ -94,6 +98,13 @@ class CredentialStore(Protocol):
 
     async def delete(self, before: Credentials) -> WriteResult | None:
         """Delete the account; return None, and delete nothing, if it has changed or is gone."""
+        ...
+
+    async def find(self, handle: str) -> str | None:
+        """Return the name of the account with this user handle, or None.
+
+        It may be that of an account that is gone, or never got the handle: the caller loads it and compares.
+        """
         ...
 
 

@@ -7,15 +7,18 @@ A name is taken if any key has a record. Processes that have the secrets in anot
 rotation, create accounts under other keys. So with several secrets a new record is pending at first: it reserves the
 name for a minute and opens nothing, and is confirmed only if there is none under any other key after that. Of two
 sign-ups at once at least one sees the other, and gives up; perhaps both do.
+
+A user handle that a change brings is in the index before it is in the record (see handles.py).
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from tollhouse.accounts.credentials.credentials import Credentials, WriteResult
+from tollhouse.accounts.credentials.handles import UserHandles
 from tollhouse.accounts.credentials.records import AccountRecord, AccountRecords
 from tollhouse.accounts.credentials.stored_fields import changing_fields
 from tollhouse.errors import Steps
@@ -38,6 +41,7 @@ class RedisCredentials:
         self._store = store
         self._newest = keyring.key_ids()[0]
         self._records = AccountRecords(store, keyring, metrics, namespace)
+        self._handles = UserHandles(store, namespace)
 
     async def load(self, user: str) -> Credentials | None:
         """Return the credentials of a name, or None if there is no account."""
@@ -45,6 +49,54 @@ class RedisCredentials:
 
     async def create(self, credentials: Credentials) -> WriteResult | None:
         """Store a new account; return None, and write nothing, if the name is taken."""
+        return await self._with_handle(None, credentials, lambda: self._create(credentials))
+
+    async def replace(self, before: Credentials, after: Credentials) -> WriteResult | None:
+        """Store `after` in place of `before`; return None, and write nothing, if it has changed or is gone."""
+        return await self._with_handle(before.handle, after, lambda: self._replace(before, after))
+
+    async def delete(self, before: Credentials) -> WriteResult | None:
+        """Delete the account and leave its mark; return None, and delete nothing, if it has changed or is gone."""
+        account = await self._settled(before)
+        if account is None:
+            return None
+        key, others = account.key, [key for key in self._records.keys(before.user).values() if key != account.key]
+        with Steps() as steps:
+            args = (*_version(before), MARK_MS)
+            (deleted, moves), durable = await self._store.run_durably("accounts/delete", (key,), args)
+            if deleted != 1:
+                return None
+            steps.begun = True
+            burials = [self._store.run("accounts/bury", (other,), (moves, MARK_MS)) for other in others]
+            await asyncio.gather(*burials)
+            if (handle := account.credentials.handle) is not None:
+                await self._handles.forget(handle)
+        return WriteResult(durable=durable)
+
+    async def find(self, handle: str) -> str | None:
+        """Return the name of the account with this user handle, or None; it may be gone, or have another one."""
+        return await self._handles.find(handle)
+
+    async def _with_handle(
+        self, known: str | None, after: Credentials, write: Callable[[], Awaitable[WriteResult | None]]
+    ) -> WriteResult | None:
+        """Write a change, and before it the index of a handle that the account has not `known`."""
+        handle = after.handle
+        if handle is None or handle == known:
+            return await write()
+        with Steps() as steps:
+            claimed = await self._handles.claim(handle, after)
+            steps.begun = True
+            written = await write()
+            if written is not None:
+                return WriteResult(durable=written.durable and claimed)
+            # A change whose reply was lost may be stored, under a later one that has kept its handle.
+            stored = await self.load(after.user)
+            if stored is None or stored.handle != handle:
+                await self._handles.release(handle, after)
+            return None
+
+    async def _create(self, credentials: Credentials) -> WriteResult | None:
         key, *others = self._records.keys(credentials.user).values()
         phc, key_id, disabled, revision, rest = changing_fields(credentials, self._newest)
         fields = (credentials.user, phc, key_id, credentials.created_ms, disabled, revision, rest)
@@ -62,30 +114,13 @@ class RedisCredentials:
             (confirmed,), durable = await self._store.run_durably("accounts/confirm", (key,), (revision,))
             return WriteResult(durable=durable) if confirmed == 1 else None
 
-    async def replace(self, before: Credentials, after: Credentials) -> WriteResult | None:
-        """Store `after` in place of `before`; return None, and write nothing, if it has changed or is gone."""
+    async def _replace(self, before: Credentials, after: Credentials) -> WriteResult | None:
         key, *others = self._records.keys(before.user).values()
         args = (*_version(before), *changing_fields(after, self._newest))
         if not others and (written := await self._write(key, args)) is not None:
             return written
         account = await self._settled(before, after)
         return None if account is None else await self._write(account.key, args)
-
-    async def delete(self, before: Credentials) -> WriteResult | None:
-        """Delete the account and leave its mark; return None, and delete nothing, if it has changed or is gone."""
-        account = await self._settled(before)
-        if account is None:
-            return None
-        key, others = account.key, [key for key in self._records.keys(before.user).values() if key != account.key]
-        with Steps() as steps:
-            args = (*_version(before), MARK_MS)
-            (deleted, moves), durable = await self._store.run_durably("accounts/delete", (key,), args)
-            if deleted != 1:
-                return None
-            steps.begun = True
-            burials = [self._store.run("accounts/bury", (other,), (moves, MARK_MS)) for other in others]
-            await asyncio.gather(*burials)
-        return WriteResult(durable=durable)
 
     async def _write(self, key: str, args: Sequence[Argument]) -> WriteResult | None:
         (replaced,), durable = await self._store.run_durably("accounts/replace", (key,), args)

@@ -23,6 +23,7 @@ class Rest(Struct, frozen=True, kw_only=True, omit_defaults=True):
     totp: TotpSeed | None = None
     recovery: tuple[RecoveryCode, ...] = ()
     passkeys: tuple[bytes, ...] = ()
+    handle: str | None = None
 
 
 def changing_fields(credentials: Credentials, key_id: str) -> tuple[str, str, int, str, bytes]:

@@ -10,6 +10,7 @@ import asyncio
 from tollhouse.accounts.credentials.credentials import Credentials, decode_credentials, new_credentials
 from tollhouse.accounts.hashing.passwords import StoredHash
 
+HANDLE, OTHER_HANDLE = "h" * 43, "i" * 43
 NOW_MS = 1_800_000_000_000
 HASH = StoredHash(phc="$argon2id$first", key_id="0123abcd")
 
@@ -34,6 +35,7 @@ class CredentialStoreConformance:
             password_changed_ms=7,
             disabled=True,
             revoke_due=True,
+            handle=HANDLE,
         )
         await written(store, every)
         await written(store, credentials("bob", password=None))
@@ -117,3 +119,45 @@ class CredentialStoreConformance:
         assert await store.delete(before) is None
 
         assert (await store.load("ada")).encoded() == after.encoded()
+
+    async def test_an_account_is_found_by_its_handle(self, store):
+        """Whether it began with the handle or got it by a change; other changes leave it, and others are None."""
+        await written(store, credentials("ada", handle=HANDLE))
+        bob = await written(store, credentials("bob"))
+        named = bob.changed(handle=OTHER_HANDLE)
+        assert await store.find(OTHER_HANDLE) is None
+
+        for before, after in ((bob, named), (named, named.changed(disabled=True))):
+            assert await store.replace(before, after) is not None
+
+        assert [await store.find(handle) for handle in (HANDLE, OTHER_HANDLE, "j" * 43)] == ["ada", "bob", None]
+
+    async def test_a_handle_that_was_not_written_finds_nothing(self, store):
+        """That of a sign-up for a taken name, and of a change of what changed meanwhile or is gone."""
+        before = await written(store, credentials())
+        assert await store.create(credentials(handle=HANDLE)) is None
+        assert await store.replace(before, before.changed()) is not None
+
+        assert await store.replace(before, before.changed(handle=HANDLE)) is None
+        assert await store.replace(credentials("eve"), credentials("eve", handle=HANDLE)) is None
+
+        assert await store.find(HANDLE) is None
+
+    async def test_of_changes_at_once_that_bring_one_handle_the_account_is_found(self, store):
+        """A form that was sent ten times: those that are refused do not take the handle from the one that is stored."""
+        before = await written(store, credentials())
+
+        results = await asyncio.gather(*(store.replace(before, before.changed(handle=HANDLE)) for _ in range(10)))
+
+        assert sum(result is not None for result in results) == 1
+        assert await store.find(HANDLE) == "ada"
+
+    async def test_the_handle_of_a_deleted_account_finds_no_account(self, store):
+        """Not that of the next user of the name either."""
+        before = await written(store, credentials(handle=HANDLE))
+        assert await store.delete(before) is not None
+        assert await store.find(HANDLE) is None
+
+        await written(store, credentials(handle=OTHER_HANDLE))
+
+        assert (await store.find(HANDLE), await store.find(OTHER_HANDLE)) == (None, "ada")

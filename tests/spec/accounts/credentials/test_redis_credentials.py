@@ -7,7 +7,12 @@ from types import SimpleNamespace
 import pytest
 
 from tests.accounts import ROTATED_SECRET, record
-from tests.spec.accounts.credentials.conformance import CredentialStoreConformance, credentials, written
+from tests.spec.accounts.credentials.conformance import (
+    HANDLE,
+    CredentialStoreConformance,
+    credentials,
+    written,
+)
 from tests.spec.stored import keys_of
 from tollhouse.accounts.credentials.redis_credentials import MARK_MS, RedisCredentials
 from tollhouse.accounts.hashing.passwords import StoredHash
@@ -42,13 +47,14 @@ def rotated(world):
 async def test_a_change_moves_an_account_to_the_newest_secret(world, rotated):
     """What is changed in the middle of a rotation is found by processes that know the new secret alone."""
     older = StoredHash(phc="hash", key_id=rotated.ids["before"])
-    made = await written(rotated.before, credentials(password=older, passkeys=(b"one",)))
+    made = await written(rotated.before, credentials(password=older, passkeys=(b"one",), handle=HANDLE))
     assert (await rotated.front.load("ada")).older_secret == rotated.ids["before"]
 
     assert await rotated.front.replace(made, made.changed(disabled=True)) is not None
 
     moved = await rotated.after.load("ada")
     assert (moved.disabled, moved.passkeys, moved.created_ms) == (True, (b"one",), made.created_ms)
+    assert (moved.handle, await rotated.after.find(HANDLE)) == (HANDLE, "ada")
 
 
 async def test_an_account_without_a_password_needs_the_secret_of_its_key(world, rotated):

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 
 from tests.accounts import record
+from tests.spec.accounts.credentials.conformance import HANDLE, credentials, written
 from tests.spec.accounts.credentials.test_records import MINUTE_MS, Processes
+from tollhouse.accounts.credentials.redis_credentials import RedisCredentials
 from tollhouse.accounts.credentials.secret_uses import count_secret_uses
 from tollhouse.keys import UNNAMED, Namespace
 
@@ -45,3 +47,14 @@ async def test_many_accounts_are_counted_in_steps(embedded):
     counts = await count_secret_uses(embedded.stores.accounts, UNNAMED)
 
     assert counts == {f"{digit:x}": 50 for digit in range(16)}
+
+
+async def test_only_accounts_are_counted(world):
+    """The other keys of the store, such as those of user handles, are not read."""
+    store = RedisCredentials(world.stores.accounts, world.keyring, world.metrics, UNNAMED)
+    await written(store, credentials(password=None, handle=HANDLE))
+
+    counts = await count_secret_uses(world.stores.accounts, UNNAMED)
+
+    _, keys = await world.stores.accounts.scan(0, UNNAMED.accounts, 500)
+    assert (counts, len(keys)) == ({world.keyring.key_ids()[0]: 1}, 1)
