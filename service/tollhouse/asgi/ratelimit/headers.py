@@ -20,6 +20,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, get_args
 
+from msgspec import Struct
+
 from tollhouse.asgi.types import Headers
 from tollhouse.errors import ConfigurationError
 from tollhouse.limits.decision import Decision, LimitState, TakeAllResult
@@ -46,11 +48,25 @@ _SEPARATOR: Final = b", "
 _NONE: Final[Mapping[str, Policy]] = {}
 
 
+class SingleLimit(Struct, frozen=True, kw_only=True, eq=False):
+    """The fields of decisions by a policy that has one limit, in draft-11.
+
+    `state` is the template of RateLimit: what remains and the seconds until all is restored are missing.
+    """
+
+    policy: Policy
+    units: int
+    window_ms: int
+    quota: bytes
+    state: bytes
+
+
 class RateLimitFields:
     """Encodes decisions as response headers, in one dialect and as ASGI has them.
 
     The text of a policy is kept until the policy changes. Policies are compared by identity: to compare their values
-    takes longer than to write the text.
+    takes longer than to write the text. A decision by other limits than those of its policy, which were replaced since
+    or are the share of this process in an outage, is written with the numbers that it has itself.
     """
 
     def __init__(self, dialect: Dialect = "draft-11", wall: WallClock = time.time) -> None:
@@ -59,7 +75,7 @@ class RateLimitFields:
         self.dialect: Dialect = dialect
         self._wall = wall
         self._templates: dict[str, tuple[Policy, tuple[bytes, bytes]]] = {}
-        self._single: dict[str, tuple[Policy, tuple[bytes, bytes], bytes]] = {}
+        self._singles: dict[str, SingleLimit] = {}
 
     def of(
         self, outcome: Decision | TakeAllResult, policies: Mapping[str, Policy] = _NONE, also: Sequence[Decision] = ()
@@ -75,12 +91,12 @@ class RateLimitFields:
 
     def status(self, decisions: Sequence[Decision], policies: Mapping[str, Policy] = _NONE) -> Headers:
         """Return the fields that say how much is left, without Retry-After. Every limited response waits for this."""
-        if len(decisions) == 1:
-            decision = decisions[0]
-            kept, limits = self._single.get(decision.policy), decision.limits
-            if kept is not None and kept[0] is policies.get(decision.policy) and len(limits) == 1:
-                state = limits[0]
-                return [kept[1], (b"ratelimit", kept[2] % (state.remaining, -(-state.reset_after_ms // 1_000)))]
+        if len(decisions) == 1 and len(decisions[0].limits) == 1:
+            single = self.single(decisions[0], policies)
+            if single is not None:
+                (state,) = decisions[0].limits
+                numbers = state.remaining, -(-state.reset_after_ms // 1_000)
+                return [(b"ratelimit-policy", single.quota), (b"ratelimit", single.state % numbers)]
         limited = [decision for decision in decisions if decision.limits]
         if not limited or self.dialect == "off":
             return []
@@ -91,6 +107,18 @@ class RateLimitFields:
             quotas, states = (_SEPARATOR.join(values) for values in zip(*each, strict=True))
             return [(b"ratelimit-policy", quotas), (b"ratelimit", states)]
         return self._older(limited, policies)
+
+    def single(self, decision: Decision, policies: Mapping[str, Policy]) -> SingleLimit | None:
+        """Return how a decision by the only limit of a policy in force is written in draft-11; None for any other."""
+        limits, policy = decision.limits, policies.get(decision.policy)
+        if policy is None or len(limits) != 1 or self.dialect != "draft-11":
+            return None
+        kept, state = self._singles.get(decision.policy), limits[0]
+        if kept is None or kept.policy is not policy:
+            if len(policy.limits) != 1:
+                return None
+            kept = self._singles[decision.policy] = _single_limit(policy)
+        return kept if state.limit == kept.units and state.window_ms == kept.window_ms else None
 
     def _bounded(self, decisions: Sequence[Decision], policies: Mapping[str, Policy]) -> list[Decision]:
         """Return one decision for each policy, as many as fit, in the order in which they were made.
@@ -120,24 +148,22 @@ class RateLimitFields:
         return quota, template % tuple(numbers)
 
     def _template(self, decision: Decision, policy: Policy | None) -> tuple[bytes, bytes]:
-        """Return a policy's part of RateLimit-Policy, and the template of its part of RateLimit.
-
-        A decision by limits that have been replaced since is written with the numbers that it has itself.
-        """
-        if policy is None or len(policy.limits) != len(decision.limits):
-            return _written(decision.policy, _quotas(decision, policy))
+        """Return a policy's part of RateLimit-Policy, and the template of its part of RateLimit."""
+        if policy is None or not _is_by(decision, policy):
+            return _written(decision.policy, _quotas(decision.limits, policy))
         kept = self._templates.get(decision.policy)
         if kept is None or kept[0] is not policy:
-            kept = self._templates[decision.policy] = policy, _written(decision.policy, _quotas(decision, policy))
-            if len(policy.limits) == 1 and self.dialect == "draft-11":
-                self._single[decision.policy] = policy, (b"ratelimit-policy", kept[1][0]), kept[1][1]
+            written = _written(decision.policy, _quotas(decision.limits, policy))
+            kept = self._templates[decision.policy] = policy, written
         return kept[1]
 
     def _older(self, decisions: Sequence[Decision], policies: Mapping[str, Policy]) -> Headers:
         limits = [
             (state, quota)
             for decision in decisions
-            for state, (_, quota) in zip(decision.limits, _quotas(decision, policies.get(decision.policy)), strict=True)
+            for state, (_, quota) in zip(
+                decision.limits, _quotas(decision.limits, policies.get(decision.policy)), strict=True
+            )
         ]
         state, (units, _) = min(limits, key=_nearness)
         reset = _seconds(state.reset_after_ms)
@@ -202,7 +228,7 @@ def _surely_fit(decisions: Sequence[Decision]) -> bool:
 def _tightness(decision: Decision, policies: Mapping[str, Policy]) -> tuple[bool, int, int]:
     """Order decisions: one that refuses by itself comes first, then the one whose nearest limit is nearest."""
     decides = not decision.allowed and decision.reason != "all-or-nothing"
-    quotas = _quotas(decision, policies.get(decision.policy))
+    quotas = _quotas(decision.limits, policies.get(decision.policy))
     limits = ((state, quota) for state, (_, quota) in zip(decision.limits, quotas, strict=True))
     return not decides, *min(map(_nearness, limits))
 
@@ -215,16 +241,32 @@ def _three(prefix: bytes, units: int, remaining: int, reset: int) -> Headers:
     ]
 
 
-def _quotas(decision: Decision, policy: Policy | None) -> tuple[tuple[int, Quota], ...]:
+def _quotas(states: Sequence[LimitState], policy: Policy | None) -> tuple[tuple[int, Quota], ...]:
     """Return the window of each limit, and its quota as clients are meant to read it."""
-    if policy is not None and policy.algorithm == "gcra" and len(policy.limits) == len(decision.limits):
+    if policy is not None and policy.algorithm == "gcra" and len(policy.limits) == len(states):
         return tuple(
             (one.window_ms, (one.capacity, _seconds(-(-one.capacity * one.window_ms // one.units))))
             for one in policy.limits
         )
     if policy is not None and policy.is_concurrency:
-        return tuple((state.window_ms, (state.limit, None)) for state in decision.limits)
-    return tuple((state.window_ms, (state.limit, state.window_ms // 1_000)) for state in decision.limits)
+        return tuple((state.window_ms, (state.limit, None)) for state in states)
+    return tuple((state.window_ms, (state.limit, state.window_ms // 1_000)) for state in states)
+
+
+def _is_by(decision: Decision, policy: Policy) -> bool:
+    """Return True if the decision is by the limits of the policy, not by replaced ones or the share of a process."""
+    limits, states = policy.limits, decision.limits
+    return len(limits) == len(states) and all(
+        state.limit == limit.units and state.window_ms == limit.window_ms
+        for state, limit in zip(states, limits, strict=True)
+    )
+
+
+def _single_limit(policy: Policy) -> SingleLimit:
+    (limit,) = policy.limits
+    state = LimitState(limit=limit.units, window_ms=limit.window_ms, remaining=0, reset_after_ms=0)
+    quota, template = _written(policy.name, _quotas([state], policy))
+    return SingleLimit(policy=policy, units=limit.units, window_ms=limit.window_ms, quota=quota, state=template)
 
 
 def _seconds(milliseconds: int) -> int:

@@ -222,6 +222,19 @@ def test_a_policy_that_changed_meanwhile_is_told_as_it_was_decided() -> None:
     assert parse_list(found["ratelimit-policy"]) == [("api", {"q": 100, "w": 60})]
 
 
+@pytest.mark.parametrize("text", ["100/minute", "100/minute; 1000/hour"])
+def test_other_limits_change_nothing_of_a_policy(text: str) -> None:
+    """A share in an outage, or limits that are replaced, have their own numbers, and later decisions those in force."""
+    policy = parse_policy("api", text)
+    own = decision(*((one.units, one.window_ms, 5, 1_000) for one in policy.limits))
+    share = decision(*((one.units // 4, one.window_ms, 5, 1_000) for one in policy.limits))
+    written = RateLimitFields()
+
+    quotas = [dict(written.status([one], {"api": policy}))[b"ratelimit-policy"] for one in (share, own, share, own)]
+
+    assert [parse_list(quota.decode())[0][1]["q"] for quota in quotas] == [25, 100, 25, 100]
+
+
 def test_each_policy_is_written_as_it_is() -> None:
     """The text of a policy is kept until the policy changes; of two with one name each has its own numbers."""
     policies = [parse_policy("api", f"{units}/minute burst {units + 1}", "gcra") for units in (1, 2)]

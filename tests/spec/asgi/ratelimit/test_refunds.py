@@ -276,7 +276,7 @@ async def test_a_flood_of_refused_requests_announces_nothing_while_there_is_room
 
     assert await flood.run(1_000) == {429}
 
-    takes, refunds = (flood.store.scripts.count(script) for script in ("limits/take", "limits/refund"))
+    takes, refunds = (flood.store.scripts.count(script) for script in ("limits/take_one", "limits/refund"))
     assert (takes, refunds) == (1_001, 1_000)
     assert flood.announced == []
     assert await remaining(flood.limits, "outer") == 4_999
