@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import os
 import re
 import secrets
 import signal
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -14,7 +16,16 @@ from msgspec.structs import replace
 
 from tests.composed import SENTINELS, SERVERS, Composed, await_true, facts
 from tollhouse import wiring
-from tollhouse.accounts.outcomes import AccountCreated
+from tollhouse.accounts.factors.outcomes import FactorsChanged, TotpEnrolment
+from tollhouse.accounts.factors.totp import otp, step_at
+from tollhouse.accounts.outcomes import (
+    AccountCreated,
+    AccountDeleted,
+    LoginSucceeded,
+    SecondFactorDue,
+    WrongCode,
+    WrongCredentials,
+)
 from tollhouse.errors import ScriptFailed, StoreUnavailable
 from tollhouse.sessions.outcomes import Issued
 from tollhouse.sessions.records import Session
@@ -108,10 +119,26 @@ async def use_every_store(tollhouse: Tollhouse) -> None:
     await tollhouse.cache.invalidate_tags("a")
     assert (await tollhouse.cache.stats()).available
     assert await tollhouse.cache.delete_pattern("*") >= 0
-    signed_up = await tollhouse.accounts.sign_up(
-        f"grace-{secrets.token_hex(4)}", "otters juggle nine plums", address="192.0.2.1"
-    )
-    assert isinstance(signed_up, AccountCreated)
+    await use_accounts(tollhouse, f"grace-{secrets.token_hex(4)}")
+
+
+async def use_accounts(tollhouse: Tollhouse, user: str) -> None:
+    """Sign up, guess, log in, add a second factor, log in as far as its code, and delete the account."""
+    accounts, password = tollhouse.accounts, "otters juggle nine plums"
+    assert isinstance(await accounts.sign_up(user, password, address="192.0.2.1"), AccountCreated)
+    assert isinstance(await accounts.login(user, "otters juggle one plum", address="192.0.2.1"), WrongCredentials)
+    login = await accounts.login(user, password, address="192.0.2.1")
+    assert isinstance(login, LoginSucceeded)
+    enrolment = await accounts.factors.begin_totp(login.issued.session)
+    assert isinstance(enrolment, TotpEnrolment)
+    code = otp(base64.b32decode(enrolment.secret), step_at(int(time.time() * 1000)))
+    confirmed = await accounts.factors.confirm_totp(login.issued.session, code)
+    assert isinstance(confirmed, FactorsChanged)
+    due = await accounts.login(user, password, address="192.0.2.1")
+    assert isinstance(due, SecondFactorDue)
+    wrong = await accounts.login_by_code(due.ticket, "totp", code, address="192.0.2.1")
+    assert isinstance(wrong, WrongCode)
+    assert isinstance(await accounts.delete_account(user), AccountDeleted)
 
 
 @pytest.mark.sentinel

@@ -19,7 +19,7 @@ FIELDS = {
     "x-ratelimit": {"x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset"},
     "off": set[str](),
 }
-TIGHT = {name: PolicySettings(limit="1/minute") for name in ("session", "ai", "api")}
+TIGHT = {name: PolicySettings(limit="1/minute") for name in ("session", "ai", "api", "signup")}
 
 
 def rate_limit_fields(response: httpx2.Response) -> set[str]:
@@ -30,11 +30,9 @@ async def answers(service: Service) -> Mapping[str, httpx2.Response]:
     """Ask each kind of route until it refuses; give the first and the last answer of each."""
     await service.sign_up()
     session = await service.log_in()
-    wrong = {"user": "ada", "password": "no password of hers"}
+    another = {"user": "eve", "password": "otters juggle nine plums"}
     question = {"input": "hello there"}
     take = {"policy": "api", "key": "x"}
-    for _ in range(2):
-        refused_login = await service.ask("POST", "/v1/login", json=wrong)
     return {
         "a session": await service.ask("GET", "/v1/session", headers=session),
         "a session too often": await service.ask("GET", "/v1/session", headers=session),
@@ -42,13 +40,13 @@ async def answers(service: Service) -> Mapping[str, httpx2.Response]:
         "a model too often": await service.ask("POST", "/v1/ai/langid", json=question, headers=SERVICE),
         "a take": await service.ask("POST", "/v1/limits/take", json=take, headers=SERVICE),
         "a take too often": await service.ask("POST", "/v1/limits/take", json=take, headers=SERVICE),
-        "a login too often": refused_login,
+        "a sign-up too often": await service.ask("POST", "/v1/accounts", json=another),
     }
 
 
 @pytest.mark.parametrize("dialect", FIELDS)
 async def test_every_route_tells_of_limits_in_the_dialect_of_the_settings(valkey_socket: Path, dialect: str) -> None:
-    """Sessions, AI results, logins and takes carry the fields of the chosen dialect, and no others; off means none."""
+    """Sessions, AI results, sign-ups and takes carry the fields of the chosen dialect alone; off means none."""
     limits = LimitSettings(headers=dialect, policies=TIGHT)  # type: ignore[arg-type] - one of the literals
     async with embedded_world(valkey_socket), service_at(f"unix://{valkey_socket}", limits=limits) as service:
         found = await answers(service)

@@ -179,7 +179,7 @@ async def test_the_servers_of_a_redis_store_keep_the_counters(embedded: StoreWor
         assert await statuses(client, 3) == [200, 200, 429]
 
     keys = [key async for key in _keys(embedded)]
-    await stores["limits"]._redis.aclose()  # pyright: ignore[reportPrivateUsage] - its owner would close it
+    await stores["limits"]._redis.aclose(close_connection_pool=True)  # pyright: ignore[reportPrivateUsage] - its owner would close it
     assert [key.split(b":")[:2] for key in keys] == [[b"tollhouse", b"rate"]]
 
 

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.project
 PAGE = (ROOT / "docs/operating.md").read_text(encoding="utf-8")
 SERVICE = sorted((ROOT / "service/tollhouse").rglob("*.py"))
 LEVELS = {"warning", "error", "exception", "critical", "_warn"}
-"""What logs an event that an operator is to see; `_warn` is that of the forwarding notices."""
+"""What logs an event that an operator is to see; `_warn` is that of the forwarding notices, and of the throttle."""
 RULE = re.compile(r"\balert: (\w+)(?:, expr: |\n  expr: >-\n)(.*?)(?=, for:|\}\n|\n  for:)", re.DOTALL)
 NAME = re.compile(r"\btollhouse_\w+")
 SELECTOR = re.compile(r'rate\((tollhouse_\w+)\{(\w+)(=~?)"([^"]*)"\}\[')

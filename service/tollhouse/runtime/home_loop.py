@@ -40,7 +40,7 @@ class HomeLoop:
         Raises ConfigurationError if the object is closed, or belongs to another loop, or if asyncio runs no loop here.
         """
         if self.loop is _CLOSED:
-            raise ConfigurationError(self._what, "closed", "open another one: `async with tollhouse.open(...)`")
+            raise closed(self._what)
         loop = asyncio_loop()
         if self.loop is _UNKNOWN:
             self.loop = loop
@@ -54,6 +54,11 @@ class HomeLoop:
         if self.loop is not _UNKNOWN and self.loop is not _CLOSED:
             self.enter()
         self.loop = _CLOSED
+
+
+def closed(what: str) -> ConfigurationError:
+    """Return what to raise for a use of what is closed."""
+    return ConfigurationError(what, "closed", "open another one: `async with tollhouse.open(...)`")
 
 
 def asyncio_loop() -> asyncio.AbstractEventLoop:

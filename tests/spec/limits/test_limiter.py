@@ -110,9 +110,9 @@ async def test_a_reset_forgets(limits: Limiter) -> None:
 @pytest.mark.parametrize(
     ("policy", "key", "cost", "field", "remedy"),
     [
-        ("ap", "ada", 1, "policy", "did you mean 'api'? Known are api, default, hundred, jobs, login, ten"),
-        ("zzz", "ada", 1, "policy", "known are api, default, hundred, jobs, login, ten"),
-        ("x" * 1_000_000, "ada", 1, "policy", "known are api, default, hundred, jobs, login, ten"),
+        ("ap", "ada", 1, "policy", "did you mean 'api'? Known are api, default, hundred, jobs, ten, wrong-key"),
+        ("zzz", "ada", 1, "policy", "known are api, default, hundred, jobs, ten, wrong-key"),
+        ("x" * 1_000_000, "ada", 1, "policy", "known are api, default, hundred, jobs, ten, wrong-key"),
         ("api", "", 1, "key", "give 1 to 512 characters"),
         ("api", "x" * 513, 1, "key", "give 1 to 512 characters"),
         ("api", "\ud800", 1, "key", "send text that UTF-8 can encode"),

@@ -12,6 +12,8 @@ from tests.spec.stored import assert_close, assert_sound, index, keys_of, record
 from tests.worlds import SCRIPTS
 from tollhouse.errors import ConfigurationError, InvalidInput, ScriptFailed, StoreUnavailable
 from tollhouse.keyring import Keyring
+from tollhouse.keys import UNNAMED
+from tollhouse.sessions.events.notes import AccountEvents
 from tollhouse.sessions.outcomes import Issued
 from tollhouse.sessions.policies import LIFETIME_MS_MAX, SessionPolicy
 from tollhouse.sessions.sessions import Sessions
@@ -536,9 +538,10 @@ async def test_every_session_script_works_by_the_clock_of_the_server(world):
     resumed = await sessions.resume(asked.ticket, end=[first.session.sid])
     assert abs(resumed.session.created_at - time.time() * 1000) < MINUTE_MS
     await sessions.revoke_everyone()
+    assert await AccountEvents(Recorded(), world.keyring, UNNAMED).write("totp-added", "ada") in (True, False)
     scripts = {"create", "verify", "touch", "rotate", "renew", "find", "list", "revoke", "revoke_all", "set_disabled"}
     scripts |= {"patch", "increment", "take", "data", "why", "status", "step_up", "revoke_everyone", "ask", "resume"}
-    scripts |= {"act", "impersonate", "impersonation"}
+    scripts |= {"act", "impersonate", "impersonation", "note"}
     assert called == {f"sessions/{verb}" for verb in scripts}
     assert {name for name in SCRIPTS if name.startswith("sessions/")} == called | {"sessions/probe", "sessions/events"}
     await stores.aclose()

@@ -16,6 +16,7 @@ from typing import Final, TypeVar, TypeVarTuple
 from tollhouse.accounts.hashing.lanes import Lane, Lanes, Turn
 from tollhouse.errors import Overloaded
 from tollhouse.metrics import Metrics
+from tollhouse.runtime.home_loop import closed
 from tollhouse.worker_pool import WorkerPool
 
 WAIT_MS: Final = 2_000
@@ -48,7 +49,7 @@ class HashPool:
         self._threads = WorkerPool(_WORK, permits, queued=_PLACES, finish=True)
 
     def require_place(self, *, trusted: bool) -> None:
-        """Raise Overloaded if the queue of the lane is full."""
+        """Raise Overloaded if the queue of the lane is full, and ConfigurationError once the pool is closed."""
         with self._lock:
             self._require_place(_lane(trusted=trusted))
 
@@ -117,7 +118,9 @@ class HashPool:
             self._metrics.hashes_queued(lane, self._lanes.depth(lane))
 
     def _require_place(self, lane: Lane) -> None:
-        if self._is_closed or not self._lanes.has_place(lane):
+        if self._is_closed:
+            raise closed("accounts")
+        if not self._lanes.has_place(lane):
             raise self._overloaded(lane, "full")
 
     def _overloaded(self, lane: Lane, reason: str) -> Overloaded:

@@ -6,9 +6,7 @@ change of the password has ended; a device has its own few attempts here too.
 
 from __future__ import annotations
 
-import time
 from collections import OrderedDict
-from collections.abc import Callable
 from typing import Final, TypeVar
 
 from tollhouse.accounts.throttling.charges import Charge, ThrottleVerdict
@@ -23,6 +21,7 @@ from tollhouse.accounts.throttling.failures import (
     wait_of,
 )
 from tollhouse.accounts.throttling.windows import Counts, window_charged, window_uncounted, window_wait
+from tollhouse.clock import UnixClock, unix_ms
 
 _Entry = TypeVar("_Entry")
 
@@ -30,15 +29,10 @@ KEYS_MAX: Final = 10_000
 """Accounts and devices, and as many windows; beyond it those that failed longest ago are forgotten."""
 
 
-def unix_ms() -> int:
-    """Return the milliseconds since the epoch, by the clock of this machine."""
-    return time.time_ns() // 1_000_000
-
-
 class LocalCounters:
     """The counters of this process alone, with its own clock."""
 
-    def __init__(self, *, clock: Callable[[], int] = unix_ms, keys_max: int = KEYS_MAX) -> None:
+    def __init__(self, *, clock: UnixClock = unix_ms, keys_max: int = KEYS_MAX) -> None:
         self._clock = clock
         self._keys_max = keys_max
         self._failures: OrderedDict[str, Failures] = OrderedDict()

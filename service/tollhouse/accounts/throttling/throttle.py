@@ -184,7 +184,7 @@ class Throttle:
         That the store cannot do it now is logged: the password has changed.
         """
         ended = self._names.throttle_ended(self._digest("account", name))
-        await self._logged(self._stored.end_trust(ended, self._rules.device_ms), "devices stay trusted")
+        await self._warn("devices stay trusted", self._stored.end_trust(ended, self._rules.device_ms))
 
     def forget(self) -> None:
         """Drop what this process remembers of refusals, and what it counted during an outage."""
@@ -198,9 +198,10 @@ class Throttle:
     async def _right(self, name: str, verdict: ThrottleVerdict) -> None:
         charge = replace(self._charge("password", name, LoginClient(address="")), windows=())
         self._refusals.evict(charge)
-        await self._logged(self._stored.settle(charge, verdict, right=True), "failures stay counted")
+        await self._warn("failures stay counted", self._stored.settle(charge, verdict, right=True))
 
-    async def _logged(self, call: Awaitable[object], lost: LiteralString) -> None:
+    async def _warn(self, lost: LiteralString, call: Awaitable[object]) -> None:
+        """Await a call that may fail, and log then what is lost."""
         try:
             await call
         except StoreError as error:

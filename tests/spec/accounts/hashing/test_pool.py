@@ -11,7 +11,7 @@ import pytest
 from tests.spec.test_worker_pool import PATIENCE_S, Gate
 from tollhouse.accounts.hashing.lanes import Turn
 from tollhouse.accounts.hashing.pool import WAIT_MS, HashPool
-from tollhouse.errors import Overloaded
+from tollhouse.errors import ConfigurationError, Overloaded
 from tollhouse.metrics import Metrics
 
 LARGE = 1_000_000
@@ -231,7 +231,7 @@ async def test_a_pool_serves_callers_on_several_loops(gate):
 
 
 async def test_closing_refuses_the_hashes_that_wait_and_lets_running_ones_end(gate):
-    """After `close` a hash that waits and every later one are Overloaded; one that runs returns its result."""
+    """After `close` a hash that waits is Overloaded, and none begins any more; one that runs returns its result."""
     metrics = Metrics()
     pool = HashPool(1, LARGE, metrics)
     running = started(pool, gate.work)
@@ -241,9 +241,10 @@ async def test_closing_refuses_the_hashes_that_wait_and_lets_running_ones_end(ga
 
     pool.close()
 
-    for call in (waiting, started(pool, gate.work)):
-        with pytest.raises(Overloaded):
-            await call
+    with pytest.raises(Overloaded):
+        await waiting
+    with pytest.raises(ConfigurationError, match="open another one"):
+        await started(pool, gate.work)
     assert sample(metrics, "queue", lane="untrusted") == 0
     gate.opened.set()
     assert await running == "done"
