@@ -93,8 +93,8 @@ test-%: $(VENV)/.develop ## run what specifies one folder: make test-limits, tes
 	$(PYTEST) -q -m 'not fake and not processes' \
 	  $(or $(wildcard tests/spec/$* tests/$* tests/*/test_$*.py tests/*/test_$*_*.py $(ALSO_$*)),tests/spec/$*)
 
-test: $(VENV)/.develop ## run every test, on two workers, and hold the coverage to its bound
-	$(PYTEST) -n 2 --dist loadgroup --cov --cov-report= $(SIMULATED:%=--ignore %)
+test: $(VENV)/.develop ## run every test, on three workers, one of which waits for processes most of the time; hold the coverage to its bound
+	$(PYTEST) -n 3 --dist loadgroup --cov --cov-report= $(SIMULATED:%=--ignore %)
 	$(COVERED)
 
 test-failed: $(VENV)/.develop ## run once more, alone, the tests that failed, if they are at most three
