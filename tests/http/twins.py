@@ -177,7 +177,7 @@ class Twin:
     """One of the two; `passed_on` counts the requests that reached the documented application."""
 
     def __init__(self, world: StoreWorld, *, fast: bool, limits: Mapping[str, Any], **changes: Any) -> None:
-        chosen = LimitSettings(policies=POLICIES, **limits)
+        chosen = LimitSettings(**{"policies": POLICIES, **limits})
         settings = settings_at(world.url, body_bytes=BODY_BYTES, limits=chosen, **changes)
         self.tollhouse = wiring.open(settings)
         self.tollhouse.stores = world.stores
@@ -187,6 +187,8 @@ class Twin:
             self.tollhouse.policies,
             self.tollhouse.keyring,
             self.tollhouse.metrics,
+            namespace=self.tollhouse.namespace,
+            instances=chosen.instances or 1,
             refusals_max=100,
             clock=lambda: 0,
         )

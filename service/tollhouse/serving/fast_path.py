@@ -33,7 +33,7 @@ class FastRoute(Protocol):
         """Return the outcome, or a future of it; or None to leave the request to ASGI, if nothing was done for it."""
         ...
 
-    def respond(self, outcome: Any) -> tuple[int, bytes, bytes]:
+    def respond(self, outcome: Any, /) -> tuple[int, bytes, bytes]:
         """Return the response: its status, the lines of its headers and its body."""
         ...
 

@@ -22,6 +22,7 @@ from typing import Final, get_args
 
 from msgspec import Struct
 
+from tollhouse.asgi.response import header_lines
 from tollhouse.asgi.types import Headers
 from tollhouse.errors import ConfigurationError
 from tollhouse.limits.decision import Decision, LimitState, TakeAllResult
@@ -51,14 +52,16 @@ _NONE: Final[Mapping[str, Policy]] = {}
 class SingleLimit(Struct, frozen=True, kw_only=True, eq=False):
     """The fields of decisions by a policy that has one limit, in draft-11.
 
-    `state` is the template of RateLimit: what remains and the seconds until all is restored are missing.
+    `quota` is the field RateLimit-Policy. `state` is a template of the value of RateLimit, and `lines` one of the lines
+    of both fields: each lacks what remains and the seconds until all is restored.
     """
 
     policy: Policy
     units: int
     window_ms: int
-    quota: bytes
+    quota: tuple[bytes, bytes]
     state: bytes
+    lines: bytes
 
 
 class RateLimitFields:
@@ -96,7 +99,7 @@ class RateLimitFields:
             if single is not None:
                 (state,) = decisions[0].limits
                 numbers = state.remaining, -(-state.reset_after_ms // 1_000)
-                return [(b"ratelimit-policy", single.quota), (b"ratelimit", single.state % numbers)]
+                return [single.quota, (b"ratelimit", single.state % numbers)]
         limited = [decision for decision in decisions if decision.limits]
         if not limited or self.dialect == "off":
             return []
@@ -265,8 +268,17 @@ def _is_by(decision: Decision, policy: Policy) -> bool:
 def _single_limit(policy: Policy) -> SingleLimit:
     (limit,) = policy.limits
     state = LimitState(limit=limit.units, window_ms=limit.window_ms, remaining=0, reset_after_ms=0)
-    quota, template = _written(policy.name, _quotas([state], policy))
-    return SingleLimit(policy=policy, units=limit.units, window_ms=limit.window_ms, quota=quota, state=template)
+    written, template = _written(policy.name, _quotas([state], policy))
+    assert b"%" not in written  # no name of a policy has one
+    quota = b"ratelimit-policy", written
+    return SingleLimit(
+        policy=policy,
+        units=limit.units,
+        window_ms=limit.window_ms,
+        quota=quota,
+        state=template,
+        lines=header_lines([quota, (b"ratelimit", template)]),
+    )
 
 
 def _seconds(milliseconds: int) -> int:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from functools import cache
 from hmac import compare_digest
 from typing import Any, Final
 
@@ -20,12 +19,11 @@ from msgspec.json import Decoder
 
 from tollhouse.asgi.client_address import ClientAddresses, clients_of
 from tollhouse.asgi.credentials import api_key
-from tollhouse.asgi.response import NO_STORE, HttpResponse, header_lines, start_message
 from tollhouse.asgi.types import App, Receive, Scope, Send
 from tollhouse.http.api_keys import ApiKeys
 from tollhouse.http.csrf import JSON
-from tollhouse.http.headers import complete_headers
 from tollhouse.http.limits.responses import TakeResponses, batch_response
+from tollhouse.http.limits.written import Written, WrittenTakes, written
 from tollhouse.http.problems import answer_stopped
 from tollhouse.limits.decision import Take
 from tollhouse.wiring import Tollhouse
@@ -43,7 +41,7 @@ class TakeRoute(Struct, frozen=True, kw_only=True):
 
     decoder: Decoder[Any]
     submit: Callable[[Any], Any]
-    answer: Callable[[Any], HttpResponse]
+    respond: Callable[[Any], Written]
 
     def decide(self, body: bytes) -> Any:
         """Return the outcome or its future; None if the body is not what the decoder expects."""
@@ -52,25 +50,6 @@ class TakeRoute(Struct, frozen=True, kw_only=True):
         except (MsgspecError, UnicodeDecodeError):
             return None
         return self.submit(decoded)
-
-    def respond(self, outcome: Any) -> tuple[int, bytes, bytes]:
-        """Return the response with the headers that every response of the service has."""
-        answer = self.answer(outcome)
-        ending = _ending(answer.media_type, answer.headers.count(NO_STORE))
-        return answer.status, header_lines(answer.headers) + ending % len(answer.body), answer.body
-
-
-@cache
-def _ending(media_type: str, marks: int) -> bytes:
-    """Return the header lines behind those of an outcome, as a template whose one field is the length of the body.
-
-    The outcome may be marked already as one that no cache stores: `marks` is 1 then, else 0.
-    """
-    own = [NO_STORE] * marks
-    headers = start_message(HttpResponse(body=b"", headers=own, media_type=media_type))["headers"]
-    complete_headers(headers, reads_credentials=True)
-    written = [(name, value.replace(b"%", b"%%")) for name, value in headers[len(own) :]]
-    return header_lines([(name, b"%d" if name == b"content-length" else value) for name, value in written])
 
 
 class FastPath:
@@ -82,15 +61,17 @@ class FastPath:
         self._clients = clients_of(tollhouse.settings)
         self._body_bytes = min(tollhouse.settings.body_bytes, _BODY_BYTES_MAX)
         limits = tollhouse.limits
-        responses = TakeResponses(tollhouse)
+        takes = WrittenTakes(TakeResponses(tollhouse))
 
         def submit(take: Take) -> Any:
             return limits.submit(take.policy, take.key, take.cost)
 
         self._routes = {
-            b"/v1/limits/take": TakeRoute(decoder=Decoder(Take), submit=submit, answer=responses.take),
+            b"/v1/limits/take": TakeRoute(decoder=Decoder(Take), submit=submit, respond=takes.take),
             b"/v1/limits/take-batch": TakeRoute(
-                decoder=Decoder(list[Take]), submit=limits.submit_batch, answer=batch_response
+                decoder=Decoder(list[Take]),
+                submit=limits.submit_batch,
+                respond=lambda decisions: written(batch_response(decisions)),
             ),
         }
 

@@ -11,14 +11,15 @@ from typing import Final
 
 import msgspec
 
-from tollhouse.asgi.ratelimit.headers import RateLimitFields
+from tollhouse.asgi.ratelimit.headers import RateLimitFields, SingleLimit
 from tollhouse.asgi.ratelimit.refusal_response import refusal_response
 from tollhouse.asgi.response import HttpResponse
 from tollhouse.http.limits.schemas import HoldAnswer
 from tollhouse.limits.decision import Decision, TakeAllResult
 from tollhouse.wiring import Tollhouse
 
-_ENCODER: Final = msgspec.json.Encoder()
+encode: Final = msgspec.json.Encoder().encode
+"""Returns the body that tells an outcome."""
 
 
 class TakeResponses:
@@ -27,6 +28,10 @@ class TakeResponses:
     def __init__(self, tollhouse: Tollhouse) -> None:
         self._limits = tollhouse.limits
         self._fields = RateLimitFields(tollhouse.settings.limits.headers)
+
+    def single(self, decision: Decision) -> SingleLimit | None:
+        """Return what the fields of an admitted take are made of; None if it takes `take` to write them."""
+        return self._fields.single(decision, self._limits.policies) if decision.allowed else None
 
     def take(self, outcome: Decision | TakeAllResult) -> HttpResponse:
         """Return 200 with the decision and its fields, or a problem with the same members."""
@@ -43,9 +48,9 @@ class TakeResponses:
     def _response(self, outcome: Decision | TakeAllResult, body: object) -> HttpResponse:
         if not outcome.allowed:
             return self.refusal(outcome)
-        return HttpResponse(body=_ENCODER.encode(body), headers=self._fields.of(outcome, self._limits.policies))
+        return HttpResponse(body=encode(body), headers=self._fields.of(outcome, self._limits.policies))
 
 
 def batch_response(decisions: Sequence[Decision]) -> HttpResponse:
     """Return 200 with the decisions of a batch in order, refusals included."""
-    return HttpResponse(body=_ENCODER.encode(decisions))
+    return HttpResponse(body=encode(decisions))
