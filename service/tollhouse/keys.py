@@ -102,6 +102,10 @@ class Namespace:
         """Return the key of the name of the account that has a user handle."""
         return f"{self._account}{{{digest[:2]}}}:handle:{digest}"
 
+    def spent_challenge(self, digest: str) -> str:
+        """Return the key of a challenge that a passkey has answered."""
+        return f"{self._account}{{{digest[:2]}}}:challenge:{digest}"
+
     @property
     def accounts(self) -> str:
         """The pattern of all accounts; a namespace has no character that means others in it."""

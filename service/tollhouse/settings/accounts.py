@@ -7,6 +7,7 @@ from typing import Annotated
 from msgspec import Meta, Struct, field
 
 from tollhouse.settings.leaf import conform
+from tollhouse.settings.passkeys import PasskeySettings
 from tollhouse.settings.throttle import ThrottleSettings
 from tollhouse.settings.totp import TotpSettings
 
@@ -31,7 +32,7 @@ class Argon2Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class AccountSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Accounts: who may sign up, what hashes may take, how guesses are throttled, reset tokens, and second factors."""
+    """Accounts: who may sign up, what hashes may take, how guesses are throttled, reset tokens, factors, passkeys."""
 
     sign_up: Annotated[
         bool,
@@ -55,6 +56,7 @@ class AccountSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     ] = 1_800_000
 
     totp: TotpSettings = field(default_factory=TotpSettings)
+    passkeys: PasskeySettings = field(default_factory=PasskeySettings)
 
     def __post_init__(self) -> None:
         conform(self)

@@ -17,7 +17,7 @@ from tollhouse.logs import Log
 from tollhouse.sessions import policies as sessions
 from tollhouse.settings import ReadSettings, Settings, naming, read
 from tollhouse.stores.urls import STORES
-from tollhouse.wiring.features import password_rules
+from tollhouse.wiring.features import passkey_party, password_rules
 from tollhouse.wiring.servers import store_urls
 
 _log = Log("tollhouse.settings")
@@ -80,6 +80,7 @@ def _read(
         sessions.policies_from_settings(found.settings)
         password_rules(found.settings)
         hashing_cost(found.settings)
+        passkey_party(found.settings)
     return found
 
 

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from tollhouse.accounts.factors.recovery import RecoveryCode
 from tollhouse.accounts.factors.totp import TotpSeed
 from tollhouse.accounts.hashing.passwords import StoredHash
+from tollhouse.accounts.passkeys.passkey import Passkey
 
 
 class Credentials(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -39,7 +40,7 @@ class Credentials(Struct, frozen=True, kw_only=True, omit_defaults=True):
     password_changed_ms: int | None = None
     totp: TotpSeed | None = None
     recovery: tuple[RecoveryCode, ...] = ()
-    passkeys: tuple[bytes, ...] = ()
+    passkeys: tuple[Passkey, ...] = ()
     handle: str | None = None
     older_secret: str | None = None
 

@@ -12,6 +12,7 @@ from tollhouse.accounts.credentials.credentials import Credentials
 from tollhouse.accounts.factors.recovery import RecoveryCode
 from tollhouse.accounts.factors.totp import TotpSeed
 from tollhouse.accounts.hashing.passwords import StoredHash
+from tollhouse.accounts.passkeys.passkey import Passkey
 
 
 class Rest(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -22,7 +23,7 @@ class Rest(Struct, frozen=True, kw_only=True, omit_defaults=True):
     password_changed_ms: int | None = None
     totp: TotpSeed | None = None
     recovery: tuple[RecoveryCode, ...] = ()
-    passkeys: tuple[bytes, ...] = ()
+    passkeys: tuple[Passkey, ...] = ()
     handle: str | None = None
 
 
