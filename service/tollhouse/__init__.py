@@ -34,7 +34,11 @@ from tollhouse.accounts.outcomes import (
     WrongCode,
     WrongCredentials,
 )
+from tollhouse.accounts.passkeys.options import PasskeyOptions
+from tollhouse.accounts.passkeys.outcomes import PasskeyAdded, PasskeyConfirmed, PasskeyRefused
+from tollhouse.accounts.passkeys.passkey import Passkey
 from tollhouse.accounts.throttling.devices import DeviceToken
+from tollhouse.accounts.verbs.passkeys.passkeys import Passkeys
 from tollhouse.ai.models import Model, Models
 from tollhouse.ai.results import Results
 from tollhouse.asgi.cache_headers import cache_headers
@@ -73,6 +77,7 @@ from tollhouse.errors import (
     LoadFailed,
     LoadTimeout,
     Overloaded,
+    PasskeysOff,
     ScriptFailed,
     StoreError,
     StoreUnavailable,
@@ -121,6 +126,7 @@ from tollhouse.settings.accounts import AccountSettings, Argon2Settings
 from tollhouse.settings.ai import AiSettings, ModelSettings
 from tollhouse.settings.credentials import CredentialsFunction, StoreCredentials
 from tollhouse.settings.model import CacheSettings, Dialect, LimitSettings, PolicySettings
+from tollhouse.settings.passkeys import PasskeySettings
 from tollhouse.settings.sessions import SessionPolicySettings, SessionSettings
 from tollhouse.settings.throttle import ThrottleSettings
 from tollhouse.settings.totp import TotpSettings
@@ -192,6 +198,14 @@ __all__ = [
     "NameTaken",
     "NoAccount",
     "Overloaded",
+    "Passkey",
+    "PasskeyAdded",
+    "PasskeyConfirmed",
+    "PasskeyOptions",
+    "PasskeyRefused",
+    "PasskeySettings",
+    "Passkeys",
+    "PasskeysOff",
     "PasswordChanged",
     "PasswordConfirmed",
     "PasswordDue",

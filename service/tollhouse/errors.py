@@ -2,6 +2,7 @@
 
 TollhouseError
 ├── ConfigurationError      a setting is missing or wrong; commands end with exit code 2
+│   └── PasskeysOff         passkeys are used, and no setting names their domain; HTTP answers 404
 ├── InvalidInput            a value given by a caller is wrong; HTTP answers 400 or 422
 │   ├── OutOfBounds         it is of the right type, so that a client may have sent it
 │   └── WeakPassword        a new password that is too easy to guess; names the rules that it breaks
@@ -49,6 +50,13 @@ class ConfigurationError(TollhouseError):
         self.value = value
         self.remedy = remedy
         super().__init__(f"{setting}: {'not set' if value is None else _shown(value)}: {remedy}")
+
+
+class PasskeysOff(ConfigurationError):
+    """A verb of passkeys is used, and no setting names the domain that they are for."""
+
+    def __init__(self) -> None:
+        super().__init__("accounts.passkeys.rp_id", None, "set it to the domain of your pages to turn passkeys on")
 
 
 class InvalidInput(TollhouseError):

@@ -90,6 +90,7 @@ REQUIREMENTS: Final[Mapping[str, Requirement]] = {
     "6.6.2": Requirement(2, "codes that are sent are good for the request that they were sent for", NO_MESSAGES),
     "6.6.3": Requirement(2, "guesses at codes are limited"),
     "6.6.4": Requirement(3, "no floods of push messages", NO_MESSAGES),
+    "6.7.2": Requirement(3, "challenges that a device signs are unique, with 64 bits or more"),
     "7.1.1": Requirement(2, "documented timeouts, with reasons", "[sessions.md](sessions.md#timeouts)"),
     "7.1.2": Requirement(2, "documented number of sessions at a time", "[sessions.md](sessions.md#the-cap)"),
     "7.1.3": Requirement(2, "documented lifetimes of federated sessions", NO_SSO),

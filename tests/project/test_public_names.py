@@ -83,6 +83,14 @@ PUBLIC = (
     "NameTaken",
     "NoAccount",
     "Overloaded",
+    "Passkey",
+    "PasskeyAdded",
+    "PasskeyConfirmed",
+    "PasskeyOptions",
+    "PasskeyRefused",
+    "PasskeySettings",
+    "Passkeys",
+    "PasskeysOff",
     "PasswordChanged",
     "PasswordConfirmed",
     "PasswordDue",
@@ -165,7 +173,17 @@ FIXTURES = ("tollhouse_cache", "tollhouse_cache_off", "tollhouse_limits_off", "t
 
 PUBLIC_MODULES = ("tollhouse", "tollhouse.fastapi", "tollhouse.litestar")
 MADE_BY_TOLLHOUSE = frozenset(
-    {"Accounts", "Cache", "KeptWarm", "Limiter", "PendingInvalidations", "Results", "Sessions", "SettingsWatcher"}
+    {
+        "Accounts",
+        "Cache",
+        "KeptWarm",
+        "Limiter",
+        "Passkeys",
+        "PendingInvalidations",
+        "Results",
+        "Sessions",
+        "SettingsWatcher",
+    }
     | {"SessionEventReader", "WriteBehind"}
 )
 """Classes whose objects an open Tollhouse has; their constructors are not public."""

@@ -68,6 +68,8 @@ RIGHT = [
 SPECIFIES_TRUTH = "tests/spec/limits/test_decision.py"
 OF_OTHERS = {
     "service/tollhouse/worker_pool.py tests the truth of self._places.acquire(blocking=False)",
+    "service/tollhouse/worker_pool.py tests the truth of self._threads.remove(job)",
+    "tests/simulation/valkey/replication.py tests the truth of self.history.rename(history)",
     "tests/structured_fields.py tests the truth of (match := self.take(_INTEGER))",
     "tests/structured_fields.py tests the truth of (match := self.take(_STRING))",
     "tests/structured_fields.py tests the truth of (match := self.take(_TOKEN))",

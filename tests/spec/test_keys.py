@@ -75,6 +75,11 @@ NAMES: list[tuple[Callable[[Namespace], str], str, str]] = [
         "tollhouse:account:shop:{0f}:ticket:0f12",
     ),
     (
+        lambda ns: ns.spent_challenge("0f12"),
+        "tollhouse:account:{0f}:challenge:0f12",
+        "tollhouse:account:shop:{0f}:challenge:0f12",
+    ),
+    (
         lambda ns: ns.user_handle("0f12"),
         "tollhouse:account:{0f}:handle:0f12",
         "tollhouse:account:shop:{0f}:handle:0f12",

@@ -41,9 +41,12 @@ from tollhouse.accounts.verbs.administration import AccountAdministration
 from tollhouse.accounts.verbs.closing import AccountClosing
 from tollhouse.accounts.verbs.code_check import CodeCheck
 from tollhouse.accounts.verbs.factor_changes import FactorChanges
+from tollhouse.accounts.verbs.guarded_changes import GuardedChanges
 from tollhouse.accounts.verbs.login import PasswordLogin
 from tollhouse.accounts.verbs.login_sessions import LoginSessions
 from tollhouse.accounts.verbs.new_password import NewPassword
+from tollhouse.accounts.verbs.passkeys.check import PasskeyCheck
+from tollhouse.accounts.verbs.passkeys.passkeys import Passkeys
 from tollhouse.accounts.verbs.password_change import PasswordChange
 from tollhouse.accounts.verbs.password_check import PasswordVerification
 from tollhouse.accounts.verbs.reauthentication import Reauthentication
@@ -51,6 +54,7 @@ from tollhouse.accounts.verbs.reset import RESET_MS, PasswordReset
 from tollhouse.accounts.verbs.second_step import SecondStep
 from tollhouse.accounts.verbs.sign_up import SignUp
 from tollhouse.clock import UnixClock, unix_ms
+from tollhouse.errors import PasskeysOff
 from tollhouse.keyring import Keyring
 from tollhouse.limits.limiter import Limiter
 from tollhouse.metrics import Metrics
@@ -81,6 +85,7 @@ class Accounts:
         tickets: LoginTickets,
         events: AccountEvents,
         *,
+        passkeys: PasskeyCheck | None = None,
         rules: PasswordRules | None = None,
         factor_rules: FactorRules = DEFAULT_RULES,
         wall_ms: UnixClock = unix_ms,
@@ -95,20 +100,26 @@ class Accounts:
         new_password = NewPassword(store, passwords, sessions, logins, throttle, events, wall_ms)
         codes = Codes(store, keyring, wall_ms, window=factor_rules.totp_window)
         code_check = CodeCheck(codes, throttle, events, metrics)
-        self.second_step = SecondStep(
-            store, sessions, code_check, logins, tickets, throttle, keyring, metrics, acr=factor_rules.second
-        )
-        self._login = PasswordLogin(
-            sessions, check, logins, self.second_step, throttle, metrics, acr=factor_rules.first
-        )
+        given = (logins, tickets, throttle, keyring, metrics)
+        second = self.second_step = SecondStep(store, sessions, code_check, *given, rules=factor_rules)
+        self._login = PasswordLogin(sessions, check, logins, second, throttle, metrics, acr=factor_rules.first)
         self._password_change = PasswordChange(sessions, check, rules, new_password)
         self._reset = PasswordReset(store, keyring, rules, new_password, throttle, wall_ms, reset_ms)
         self._closing = AccountClosing(store, sessions, check, events)
         self._administration = AccountAdministration(store, passwords, rules, new_password, wall_ms)
-        self._reauthentication = Reauthentication(
-            store, sessions, check, code_check, logins, keyring, metrics, rules=factor_rules, clock=wall_ms
-        )
-        self.factors = FactorChanges(store, logins, codes, events, keyring, rules=factor_rules, clock=wall_ms)
+        checks = (store, sessions, check, code_check, logins, keyring, metrics)
+        self._reauthentication = Reauthentication(*checks, rules=factor_rules, clock=wall_ms)
+        changes = GuardedChanges(store, logins, events, rules=factor_rules, clock=wall_ms)
+        self.factors = FactorChanges(store, changes, codes, keyring, rules=factor_rules)
+        shared = (store, sessions, logins, second, throttle, changes, metrics)
+        self._passkeys = passkeys and Passkeys(passkeys, *shared, acr=factor_rules.second)
+
+    @property
+    def passkeys(self) -> Passkeys:
+        """Logins and step-ups by passkeys, and changes of them; raises PasskeysOff if the settings have none."""
+        if self._passkeys is None:
+            raise PasskeysOff
+        return self._passkeys
 
     async def sign_up(self, user: str, password: str, *, address: str) -> AccountCreated | NameTaken | TooManyAttempts:
         """Create an account.

@@ -58,7 +58,7 @@ class AttemptThrottled(Struct, frozen=True, kw_only=True):
 
 
 class LoginSucceeded(Struct, frozen=True, kw_only=True):
-    """The password was right, and a new session began; the client's `device` is trusted from now on."""
+    """All factors were right, and a new session began; the client's `device` is trusted from now on."""
 
     issued: Issued
     device: DeviceToken

@@ -17,7 +17,8 @@ from tollhouse.logs import Log
 from tollhouse.sessions import policies as sessions
 from tollhouse.settings import ReadSettings, Settings, naming, read
 from tollhouse.stores.urls import STORES
-from tollhouse.wiring.features import passkey_party, password_rules
+from tollhouse.wiring.features import password_rules
+from tollhouse.wiring.passkeys import passkey_party
 from tollhouse.wiring.servers import store_urls
 
 _log = Log("tollhouse.settings")

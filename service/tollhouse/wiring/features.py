@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator, Mapping
-from importlib.util import find_spec
-from typing import TYPE_CHECKING, Final
+from typing import Final
 from weakref import WeakSet
 
 from tollhouse.accounts.factors.rules import FactorRules
@@ -13,14 +12,11 @@ from tollhouse.accounts.hashing import cost
 from tollhouse.accounts.hashing.costs import HashCosts
 from tollhouse.accounts.hashing.passwords import Passwords
 from tollhouse.accounts.hashing.pool import HashPool
-from tollhouse.accounts.passkeys.relying_party import RP_ID, RelyingParty, local_party, relying_party
 from tollhouse.accounts.rules import PasswordRules
 from tollhouse.accounts.throttling.charges import rules_of
 from tollhouse.accounts.throttling.throttle import Throttle
 from tollhouse.cache.cache import Cache
 from tollhouse.clock import PROCESS_TIME, ProcessTime
-from tollhouse.errors import ConfigurationError
-from tollhouse.extras import pip_line
 from tollhouse.keyring import Keyring
 from tollhouse.keys import UNNAMED, Namespace
 from tollhouse.limits.calls.refusal_cache import KEYS_MAX
@@ -36,9 +32,6 @@ from tollhouse.sessions.tokens import RandomBytes
 from tollhouse.settings import Settings
 from tollhouse.settings.throttle import ThrottleSettings
 from tollhouse.stores.opening import AnyStore
-
-if TYPE_CHECKING:
-    from tollhouse.accounts.passkeys.ceremonies import Ceremonies
 
 LIMITS: Final = Switch[Limiter]()
 CACHE: Final = Switch[Cache]()
@@ -132,40 +125,13 @@ def password_rules(settings: Settings) -> PasswordRules:
     return PasswordRules(settings.password_length_min, words=words, filter_path=settings.password_filter)
 
 
-def factor_rules(settings: Settings) -> FactorRules:
-    """Return the rules of second factors that the settings ask for."""
+def factor_rules(settings: Settings, *, passkeys: bool) -> FactorRules:
+    """Return the rules of factors that the settings ask for; passkeys count among them if they are on."""
     totp, sessions = settings.accounts.totp, settings.sessions
     return FactorRules(
         levels=sessions.acr_levels,
         recent_ms=sessions.recent_auth_s * 1000,
         totp_window=totp.window,
         issuer=totp.issuer,
+        passkeys=passkeys,
     )
-
-
-def passkey_party(settings: Settings) -> RelyingParty | None:
-    """Return who asks for passkeys by the settings; None if they are off. Raises ConfigurationError.
-
-    Without TLS, and with the extra installed, they are those of this machine, for a trial.
-    """
-    chosen = settings.accounts.passkeys
-    party = relying_party(chosen)
-    if party is None and settings.plain_http and _has_webauthn():
-        return local_party(chosen.rp_name, settings.port)
-    return party
-
-
-def open_ceremonies(party: RelyingParty | None) -> Ceremonies | None:
-    """Return what verifies the answers of passkeys; raises ConfigurationError if that is not installed."""
-    if party is None:
-        return None
-    if not _has_webauthn():
-        remedy = f"passkeys take another package: {pip_line('tollhouse[webauthn]')}"
-        raise ConfigurationError(RP_ID, party.id, remedy)
-    from tollhouse.accounts.passkeys.ceremonies import Ceremonies
-
-    return Ceremonies(party)
-
-
-def _has_webauthn() -> bool:
-    return find_spec("webauthn") is not None

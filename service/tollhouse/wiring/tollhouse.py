@@ -58,6 +58,7 @@ from tollhouse.wiring.features import (
     password_rules,
 )
 from tollhouse.wiring.models import models_from_settings
+from tollhouse.wiring.passkeys import open_ceremonies, open_passkeys
 from tollhouse.wiring.servers import embedded_binary, resolve_secrets, store_urls, wall_clock_ms
 
 
@@ -88,6 +89,7 @@ class Tollhouse:
         self._session_policies = sessions.policies_from_settings(settings)
         self._password_rules = password_rules(settings)
         self._hashing_cost = hashing_cost(settings)
+        self._ceremonies = open_ceremonies(settings)
         self._watch_task: asyncio.Task[None] | None = None
         self._caches: dict[str, Cache] = {}
         self.namespace = Namespace(settings.namespace)
@@ -127,14 +129,9 @@ class Tollhouse:
     @cached_property
     def sessions(self) -> Sessions:
         """Sessions; raises ConfigurationError if there is no secret."""
-        time = self.stores.times["sessions"]
+        policies, time = self._session_policies, self.stores.times["sessions"]
         return open_sessions(
-            self.stores.sessions,
-            self.keyring,
-            self.metrics,
-            self._session_policies,
-            namespace=self.namespace,
-            time=time,
+            self.stores.sessions, self.keyring, self.metrics, policies, namespace=self.namespace, time=time
         )
 
     @property
@@ -175,19 +172,23 @@ class Tollhouse:
     @cached_property
     def accounts(self) -> Accounts:
         """Accounts and logins."""
+        store, clock = self.stores.accounts, wall_clock_ms(self.settings)
+        credentials = RedisCredentials(store, self.keyring, self.metrics, self.namespace)
+        shared = (store, self.keyring, self.namespace)
         return Accounts(
-            RedisCredentials(self.stores.accounts, self.keyring, self.metrics, self.namespace),
+            credentials,
             self.sessions,
             self.limits,
             self._throttle,
             self._passwords,
             self.keyring,
             self.metrics,
-            LoginTickets(self.stores.accounts, self.keyring, self.namespace),
+            LoginTickets(*shared),
             AccountEvents(self.stores.sessions, self.keyring, self.namespace),
             rules=self._password_rules,
-            factor_rules=factor_rules(self.settings),
-            wall_ms=wall_clock_ms(self.settings),
+            passkeys=open_passkeys(self._ceremonies, credentials, *shared, self.metrics, clock),
+            factor_rules=factor_rules(self.settings, passkeys=self._ceremonies is not None),
+            wall_ms=clock,
             reset_ms=self.settings.accounts.reset_ms,
         )
 

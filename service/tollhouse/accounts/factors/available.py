@@ -19,8 +19,10 @@ def takes_second_step(credentials: Credentials) -> bool:
     return credentials.totp is not None and credentials.totp.confirmed
 
 
-def second_factors(credentials: Credentials, key_ids: Collection[str]) -> tuple[SecondFactor, ...]:
+def second_factors(credentials: Credentials, key_ids: Collection[str], *, passkeys: bool) -> tuple[SecondFactor, ...]:
     """Return what may follow the password, under the secrets that are configured; empty if it is enough.
+
+    Those of `passkeys` count only while the settings have them.
 
     Also empty if it is not, and nothing can be shown any more: such an account is for its operator to reset.
     """
@@ -30,7 +32,7 @@ def second_factors(credentials: Credentials, key_ids: Collection[str]) -> tuple[
     usable: dict[SecondFactor, bool] = {
         "totp": credentials.totp.key_id in key_ids,
         "recovery": recovery,
-        "passkey": bool(credentials.passkeys),
+        "passkey": passkeys and bool(credentials.passkeys),
     }
     return tuple(factor for factor, there in usable.items() if there)
 
@@ -40,7 +42,7 @@ def second_level(levels: Sequence[str]) -> str:
     return levels[min(1, len(levels) - 1)]
 
 
-def highest_level(credentials: Credentials, levels: Sequence[str]) -> str:
-    """Return the highest level that the user can reach with the factors of now."""
-    both = takes_second_step(credentials) or bool(credentials.passkeys)
+def highest_level(credentials: Credentials, levels: Sequence[str], *, passkeys: bool) -> str:
+    """Return the highest level that the user can reach with the factors of now; passkeys count if they are on."""
+    both = takes_second_step(credentials) or (passkeys and bool(credentials.passkeys))
     return second_level(levels) if both else levels[0]

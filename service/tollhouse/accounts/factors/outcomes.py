@@ -62,10 +62,12 @@ class FactorsChanged(Struct, frozen=True, kw_only=True):
 class FactorRefused(Struct, frozen=True, kw_only=True):
     """Nothing was changed: there is no account, the factor is there already, or it is not, or the code is wrong.
 
+    There may be as many passkeys as an account can have (`full`), or no other way into the account (`last`).
+
     Or the session is below the `level` that the account can reach: who changes factors has shown those that there are.
     """
 
-    reason: Literal["no-account", "present", "missing", "wrong-code", "level"]
+    reason: Literal["no-account", "present", "missing", "wrong-code", "level", "full", "last"]
     level: str | None = None
 
     def __bool__(self) -> Literal[False]:

@@ -18,13 +18,15 @@ class FactorRules(Struct, frozen=True, kw_only=True):
     """The rules of second factors.
 
     A password reaches the first of the `levels`, with a second factor the second. Codes of `totp_window` steps of 30
-    seconds before and after count, 0 or 1. The `issuer` names the service in the user's app.
+    seconds before and after count, 0 or 1. The `issuer` names the service in the user's app. If the settings have
+    `passkeys`, those of an account count as factors.
     """
 
     levels: Sequence[str] = LEVELS
     recent_ms: int = RECENT_MS
     totp_window: int = 0
     issuer: str = "Tollhouse"
+    passkeys: bool = False
 
     @property
     def first(self) -> str:

@@ -64,7 +64,7 @@ class Challenges:
         ours = any([hmac.compare_digest(mac, one) for one in macs])  # noqa: C419 - as many comparisons for each
         return ours and self._clock() < int.from_bytes(head[_RANDOM_BYTES:])
 
-    async def spend(self, challenge: bytes) -> bool:
+    async def use_up(self, challenge: bytes) -> bool:
         """Note that a good challenge was answered rightly; return False if another call has spent it."""
         key = self._namespace.spent_challenge(challenge[:_RANDOM_BYTES].hex())
         args = (self._random_bytes(_CALL_BYTES).hex(), _SPENT_MS)

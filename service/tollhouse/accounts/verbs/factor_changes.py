@@ -9,10 +9,8 @@ an application tells the user. With `end_others` it ends the user's other sessio
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
 from typing import Final
 
-from tollhouse.accounts.credentials.changes import StoredChange, change
 from tollhouse.accounts.credentials.credentials import Credentials, CredentialStore
 from tollhouse.accounts.factors.available import highest_level, takes_second_step
 from tollhouse.accounts.factors.codes import Codes
@@ -26,15 +24,11 @@ from tollhouse.accounts.factors.outcomes import (
 from tollhouse.accounts.factors.recovery import new_codes
 from tollhouse.accounts.factors.rules import FactorRules
 from tollhouse.accounts.factors.totp import base32, new_seed, otpauth_uri, required_code, seed_bytes
-from tollhouse.accounts.verbs.login_sessions import LoginSessions
-from tollhouse.clock import UnixClock
+from tollhouse.accounts.verbs.guarded_changes import GuardedChanges
 from tollhouse.keyring import Keyring
-from tollhouse.sessions.events.notes import AccountChange, AccountEvents
-from tollhouse.sessions.levels import satisfies
 from tollhouse.sessions.records import Session
 from tollhouse.sessions.tokens import RandomBytes
 
-_NO_ACCOUNT: Final = FactorRefused(reason="no-account")
 _PRESENT: Final = FactorRefused(reason="present")
 _MISSING: Final = FactorRefused(reason="missing")
 _WRONG_CODE: Final = FactorRefused(reason="wrong-code")
@@ -46,23 +40,18 @@ class FactorChanges:
     def __init__(
         self,
         store: CredentialStore,
-        logins: LoginSessions,
+        changes: GuardedChanges,
         codes: Codes,
-        events: AccountEvents,
         keyring: Keyring,
         *,
         rules: FactorRules,
-        clock: UnixClock,
         random_bytes: RandomBytes = secrets.token_bytes,
     ) -> None:
         self._store = store
-        self._logins = logins
+        self._changes = changes
         self._codes = codes
-        self._events = events
         self._keyring = keyring
-        self._levels = rules.levels
-        self._issuer = rules.issuer
-        self._clock = clock
+        self._rules = rules
         self._random_bytes = random_bytes
 
     async def overview(self, user: str) -> AccountOverview | None:
@@ -78,7 +67,7 @@ class FactorChanges:
             totp=takes_second_step(found),
             recovery_codes_left=len(found.recovery),
             passkeys=len(found.passkeys),
-            highest_level=highest_level(found, self._levels),
+            highest_level=highest_level(found, self._rules.levels, passkeys=self._rules.passkeys),
         )
 
     async def begin_totp(self, session: Session) -> TotpEnrolment | FactorRefused:
@@ -86,12 +75,12 @@ class FactorChanges:
         seed = new_seed(self._keyring, self._random_bytes)
         secret = seed_bytes(self._keyring, session.user, seed)
         assert secret is not None, "a new seed derives from a secret that is configured"
-        made = await self._change(
-            session, lambda now: _PRESENT if takes_second_step(now) else now.changed(totp=seed), end_others=False
+        made = await self._changes.make(
+            session, lambda now: _PRESENT if takes_second_step(now) else now.changed(totp=seed)
         )
         if isinstance(made, FactorRefused):
             return made
-        uri = otpauth_uri(secret, issuer=self._issuer, user=session.user)
+        uri = otpauth_uri(secret, issuer=self._rules.issuer, user=session.user)
         return TotpEnrolment(secret=base32(secret), uri=uri, durable=made.durable)
 
     async def confirm_totp(
@@ -108,7 +97,7 @@ class FactorChanges:
             seed = self._codes.confirmed(now.user, now.totp, digits)
             return _WRONG_CODE if seed is None else now.changed(totp=seed)
 
-        return await self._noted("totp-added", session, confirmed, end_others=end_others)
+        return await self._changes.make(session, confirmed, kind="totp-added", end_others=end_others)
 
     async def remove_totp(self, session: Session, *, end_others: bool = False) -> FactorsChanged | FactorRefused:
         """Remove one-time passwords, and the recovery codes with them: a login takes one step again."""
@@ -116,7 +105,7 @@ class FactorChanges:
         def removed(now: Credentials) -> Credentials | FactorRefused:
             return _MISSING if now.totp is None else now.changed(totp=None, recovery=())
 
-        return await self._noted("totp-removed", session, removed, end_others=end_others)
+        return await self._changes.make(session, removed, kind="totp-removed", end_others=end_others)
 
     async def new_recovery_codes(
         self, session: Session, *, end_others: bool = False
@@ -127,50 +116,7 @@ class FactorChanges:
         def made(now: Credentials) -> Credentials | FactorRefused:
             return now.changed(recovery=stored) if takes_second_step(now) else _MISSING
 
-        changed = await self._noted("recovery-codes-made", session, made, end_others=end_others)
+        changed = await self._changes.make(session, made, kind="recovery-codes-made", end_others=end_others)
         return (
             changed if isinstance(changed, FactorRefused) else RecoveryCodesMade(codes=codes, durable=changed.durable)
         )
-
-    async def _noted(
-        self,
-        kind: AccountChange,
-        session: Session,
-        decide: Callable[[Credentials], Credentials | FactorRefused],
-        *,
-        end_others: bool,
-    ) -> FactorsChanged | FactorRefused:
-        changed = await self._change(session, decide, end_others=end_others)
-        if not isinstance(changed, FactorRefused):
-            await self._events.write(kind, session.user, session.sid)
-        return changed
-
-    async def _change(
-        self,
-        session: Session,
-        decide: Callable[[Credentials], Credentials | FactorRefused],
-        *,
-        end_others: bool,
-    ) -> FactorsChanged | FactorRefused:
-        def decided(now: Credentials) -> Credentials | FactorRefused:
-            refusal = self._refusal(session, now)
-            after = decide(now) if refusal is None else refusal
-            return after.changed_over() if end_others and isinstance(after, Credentials) else after
-
-        changed = await change(self._store, await self._store.load(session.user), decided)
-        if not isinstance(changed, StoredChange):
-            return _NO_ACCOUNT if changed is None else changed
-        if not end_others:
-            return FactorsChanged(durable=changed.durable)
-        ended = await self._logins.finish(changed.credentials, keep=session)
-        return FactorsChanged(durable=changed.durable and ended.durable)
-
-    def _refusal(self, session: Session, now: Credentials) -> FactorRefused | None:
-        """Return why a session may change nothing of an account, or None."""
-        if now.disabled:
-            return _NO_ACCOUNT
-        level = highest_level(now, self._levels)
-        if level == self._levels[0]:
-            return None
-        reached = satisfies(session, acr=level, levels=self._levels, now_ms=self._clock())
-        return None if reached else FactorRefused(reason="level", level=level)

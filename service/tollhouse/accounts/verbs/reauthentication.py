@@ -106,7 +106,8 @@ class Reauthentication:
         if not takes_second_step(verified):
             return await self._step_up(token, verified, self._rules.first, METHODS)
         if digits is None:
-            return CodeDue(factors=second_factors(verified, self._keyring.key_ids()))
+            factors = second_factors(verified, self._keyring.key_ids(), passkeys=self._rules.passkeys)
+            return CodeDue(factors=factors)
         return await self._by_code(token, verified, digits, client, BOTH["totp"])
 
     async def _by_code_alone(

@@ -14,6 +14,7 @@ from typing import Final
 from tollhouse.accounts.credentials.credentials import Credentials, CredentialStore
 from tollhouse.accounts.factors.available import second_factors
 from tollhouse.accounts.factors.codes import CodeFactor
+from tollhouse.accounts.factors.rules import FactorRules
 from tollhouse.accounts.factors.tickets import HeldLogin, LoginTicket, LoginTickets
 from tollhouse.accounts.login_client import LoginClient
 from tollhouse.accounts.outcomes import (
@@ -40,7 +41,7 @@ METHODS: Final[Mapping[CodeFactor, tuple[str, ...]]] = {
 
 
 class SecondStep:
-    """Holds logins that take a second factor, and begins their sessions, which have the level `acr`."""
+    """Holds logins that take a second factor, and begins their sessions, which have the second level."""
 
     def __init__(
         self,
@@ -53,7 +54,7 @@ class SecondStep:
         keyring: Keyring,
         metrics: Metrics,
         *,
-        acr: str,
+        rules: FactorRules,
     ) -> None:
         self._store = store
         self._sessions = sessions
@@ -63,14 +64,15 @@ class SecondStep:
         self._throttle = throttle
         self._keyring = keyring
         self._metrics = metrics
-        self._acr = acr
+        self._acr = rules.second
+        self._passkeys = rules.passkeys
 
     async def hold(self, verified: Credentials, *, policy: str, device: str | None, carry: bool) -> SecondFactorDue:
         """Keep a login whose password was right, as its client asked for it, and return the ticket that opens it."""
         login = HeldLogin(user=verified.user, epoch=verified.epoch, policy=policy, device=device, carry=carry)
         held = await self.tickets.hold(login)
         self._metrics.login("second-factor")
-        factors = second_factors(verified, self._keyring.key_ids())
+        factors = second_factors(verified, self._keyring.key_ids(), passkeys=self._passkeys)
         return SecondFactorDue(ticket=held.ticket, expires_at=held.expires_at, factors=factors)
 
     async def by_code(

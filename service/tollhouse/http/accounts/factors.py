@@ -6,7 +6,8 @@ administrator who acts in the session changes none. What is secret is in the bod
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal, assert_never, cast
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal, cast
 
 from litestar import Request, Response, delete, get, post
 from litestar.di import NamedDependency
@@ -25,6 +26,12 @@ from tollhouse.sessions.records import Session
 
 _Switch = Literal["true", "false"]
 _END_OTHERS: Final = "Whether the other sessions of the user end, and logins that are not done yet."
+_REFUSED: Final = {
+    "present": (409, "factor-present", "one-time passwords are a factor already: remove them first"),
+    "missing": (409, "factor-missing", "there are no one-time passwords: begin with POST /v1/account/totp"),
+    "wrong-code": (422, "wrong-code", "the code is not one of the new seed now"),
+}
+"""What is told of refusals of one-time passwords: status, kind and detail."""
 
 
 class FactorsBody(Struct, frozen=True, kw_only=True):
@@ -108,7 +115,7 @@ async def begin_totp(
     """
     result = await accounts.factors.begin_totp(_authenticated(request, login_rules))
     if isinstance(result, FactorRefused):
-        return _refusal(result, login_rules)
+        return factor_refusal(result, login_rules, _REFUSED)
     body = EnrolmentBody(secret=result.secret, uri=result.uri)
     return Response(body, headers=durable_header(durable=result.durable))
 
@@ -174,7 +181,7 @@ async def make_recovery_codes(
     session = _authenticated(request, login_rules)
     result = await accounts.factors.new_recovery_codes(session, end_others=data.end_others)
     if isinstance(result, FactorRefused):
-        return _refusal(result, login_rules)
+        return factor_refusal(result, login_rules, _REFUSED)
     return Response(CodesBody(codes=result.codes), headers=durable_header(durable=result.durable))
 
 
@@ -194,26 +201,20 @@ def _authenticated(request: Request[Any, Any, Any], login_rules: LoginRules) -> 
 def _changed(result: FactorsChanged | FactorRefused, login_rules: LoginRules) -> Response[None]:
     """Return 204, or a problem, which Litestar lets no route of that status declare."""
     if isinstance(result, FactorRefused):
-        return cast("Response[None]", _refusal(result, login_rules))
+        return cast("Response[None]", factor_refusal(result, login_rules, _REFUSED))
     return Response(None, status_code=204, headers=durable_header(durable=result.durable))
 
 
-def _refusal(refused: FactorRefused, login_rules: LoginRules) -> Response[Any]:
-    match refused.reason:
-        case "no-account":
-            return _no_account()
-        case "present":
-            detail = "one-time passwords are a factor already: remove them first"
-            return problem(409, "factor-present", "Factor Present", detail)
-        case "missing":
-            detail = "there are no one-time passwords: begin with POST /v1/account/totp"
-            return problem(409, "factor-missing", "Factor Missing", detail)
-        case "wrong-code":
-            return problem(422, "wrong-code", "Wrong Code", "the code is not one of the new seed now")
-        case "level":
-            raise login_rules.below(refused.level)
-        case _:
-            assert_never(refused.reason)
+def factor_refusal(
+    refused: FactorRefused, login_rules: LoginRules, told: Mapping[str, tuple[int, str, str]]
+) -> Response[Any]:
+    """Return the problem of a refusal: `told` has the status, the kind and the detail of those of one factor."""
+    if refused.reason == "no-account":
+        return _no_account()
+    if refused.reason == "level":
+        raise login_rules.below(refused.level)
+    status, kind, detail = told[refused.reason]
+    return problem(status, kind, kind.replace("-", " ").title(), detail)
 
 
 def _no_account() -> Response[Any]:

@@ -32,6 +32,8 @@ KINDS: Final[Mapping[str, str]] = {
     "totp-removed": "the user removed that factor, and the recovery codes with it",
     "recovery-codes-made": "the user has new recovery codes, and the former ones are void",
     "recovery-code-used": "a login was finished with a recovery code: tell the user, who may not have done it",
+    "passkey-added": "the user has a new passkey, which logs in alone; `sid` is the session in which it was added",
+    "passkey-removed": "the user removed a passkey, which opens nothing any more",
 }
 """What each kind of event says; every kind that a script writes is here."""
 

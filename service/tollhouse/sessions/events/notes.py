@@ -21,6 +21,8 @@ AccountChange = Literal[
     "totp-removed",
     "recovery-codes-made",
     "recovery-code-used",
+    "passkey-added",
+    "passkey-removed",
 ]
 """What happened to the account; `KINDS` says what each means."""
 

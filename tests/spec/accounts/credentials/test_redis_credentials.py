@@ -16,8 +16,11 @@ from tests.spec.accounts.credentials.conformance import (
 from tests.spec.stored import keys_of
 from tollhouse.accounts.credentials.redis_credentials import MARK_MS, RedisCredentials
 from tollhouse.accounts.hashing.passwords import StoredHash
+from tollhouse.accounts.passkeys.passkey import Passkey
 from tollhouse.keyring import Keyring
 from tollhouse.keys import UNNAMED
+
+PASSKEY = Passkey(id="one", public_key=b"key", sign_count=7, name="a phone", created_ms=1)
 
 
 @pytest.fixture
@@ -47,13 +50,13 @@ def rotated(world):
 async def test_a_change_moves_an_account_to_the_newest_secret(world, rotated):
     """What is changed in the middle of a rotation is found by processes that know the new secret alone."""
     older = StoredHash(phc="hash", key_id=rotated.ids["before"])
-    made = await written(rotated.before, credentials(password=older, passkeys=(b"one",), handle=HANDLE))
+    made = await written(rotated.before, credentials(password=older, passkeys=(PASSKEY,), handle=HANDLE))
     assert (await rotated.front.load("ada")).older_secret == rotated.ids["before"]
 
     assert await rotated.front.replace(made, made.changed(disabled=True)) is not None
 
     moved = await rotated.after.load("ada")
-    assert (moved.disabled, moved.passkeys, moved.created_ms) == (True, (b"one",), made.created_ms)
+    assert (moved.disabled, moved.passkeys, moved.created_ms) == (True, (PASSKEY,), made.created_ms)
     assert (moved.handle, await rotated.after.find(HANDLE)) == (HANDLE, "ada")
 
 

@@ -99,7 +99,6 @@ WRONG = [
 ]
 
 
-@pytest.mark.asvs("6.7.1")
 @pytest.mark.parametrize("wrong", [*WRONG, *FLAGS, {"ceremony": "webauthn.create"}])
 def test_a_use_is_refused_if_any_part_is_wrong(wrong):
     """Another page, another domain, a frame, another ceremony, no user there or none verified; and then it is right."""
