@@ -16,7 +16,7 @@ from typing import Any, Final, Protocol, cast
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from tollhouse.asgi.response import header_lines
-from tollhouse.asgi.types import App, Message, Receive, Scope, Send
+from tollhouse.asgi.types import App, Headers, Message, Receive, Scope, Send
 from tollhouse.errors import TollhouseError
 from tollhouse.serving.bounds import WAITING_MAX
 from tollhouse.serving.refusal import CLOSE, status_line
@@ -45,7 +45,7 @@ class FastConnection(Protocol):
         """Return the route of a request with this head, or None if it is left to ASGI.
 
         It is one of `is_plain`: no two of its headers have one name, so `fields` are all of them, and its host has no
-        unusual signs. The scope has no more than the headers and the addresses yet.
+        unusual signs. The scope has no more than the headers, the client and the root path.
         """
         ...
 
@@ -62,8 +62,8 @@ class FastExchange:
     """One request that is answered without ASGI, in the place of uvicorn's own cycle of a request and its response."""
 
     __slots__ = (
-        *("_begin", "_line", "_protocol", "_requests", "_route", "body", "disconnected", "is_deciding", "keep_alive"),
-        *("response_complete", "response_started", "scope"),
+        *("_begin", "_headers", "_line", "_protocol", "_requests", "_route", "body", "disconnected", "is_deciding"),
+        *("keep_alive", "response_complete", "response_started"),
     )
 
     message_event = asyncio.Event()
@@ -77,7 +77,7 @@ class FastExchange:
         self._begin = begin
         self._route = route
         self._line = line
-        self.scope: Scope = protocol.scope
+        self._headers: Headers = protocol.headers
         self.body = b""
         self.keep_alive = True
         self.disconnected = self.response_started = self.response_complete = self.is_deciding = False
@@ -99,8 +99,9 @@ class FastExchange:
     def _follow(self, outcome: Any) -> None:
         self.body = b""  # this object is kept while the connection is idle
         if isinstance(outcome, asyncio.Future):
-            future = cast("asyncio.Task[Any]", outcome)  # uvicorn waits for it, and may cancel it, as for a task
-            self._protocol.tasks.add(future)
+            future: asyncio.Future[Any] = outcome  # type: ignore[reportUnknownVariableType] - of any result
+            tasks: set[Any] = self._protocol.tasks  # uvicorn waits for these, and may cancel them, as for tasks
+            tasks.add(future)
             future.add_done_callback(self._on_decided)
         else:
             self._respond(outcome)
@@ -109,8 +110,9 @@ class FastExchange:
         """Begin the request with the part of its body that is here: the rest arrives for uvicorn's own cycle."""
         self._pass_on(more_body=True)
 
-    def _on_decided(self, future: asyncio.Task[Any]) -> None:
-        self._protocol.tasks.discard(future)
+    def _on_decided(self, future: asyncio.Future[Any]) -> None:
+        tasks: set[Any] = self._protocol.tasks
+        tasks.discard(future)
         error = asyncio.CancelledError() if future.cancelled() else future.exception()
         if error is None:
             self._respond(future.result())
@@ -138,10 +140,11 @@ class FastExchange:
         if self.disconnected and error is None:
             return
         protocol, (method, target) = self._protocol, self._line
+        scope = new_scope(protocol, self._headers)
         path = target.decode("ascii")
-        self.scope.update(method=method.decode("ascii"), path=path, raw_path=target, query_string=b"")
+        scope.update(method=method.decode("ascii"), path=path, raw_path=target, query_string=b"")
         cycle = RequestResponseCycle(
-            scope=cast("Any", self.scope),  # as uvicorn has it, which types it by its own class
+            scope=cast("Any", scope),  # as uvicorn has it, which types it by its own class
             transport=protocol.transport,
             flow=protocol.flow,
             logger=protocol.logger,
@@ -200,7 +203,8 @@ class FastRequests:
         if protocol.expect_100_continue or protocol.flow.write_paused:
             return None
         line = method, target = protocol.parser.get_method(), protocol.url
-        route = connection.route(method, target, fields, protocol.scope)
+        scope = {"headers": protocol.headers, "client": protocol.client, "root_path": protocol.root_path}
+        route = connection.route(method, target, fields, scope)
         if route is None:
             return None
         self.begun += 1
@@ -211,6 +215,21 @@ class FastRequests:
         """Return that request, whose body is here, or will not be waited for."""
         arriving, self.arriving = self.arriving, None
         return arriving
+
+
+def new_scope(protocol: HttpToolsProtocol, headers: Headers) -> Scope:
+    """Return the scope with which uvicorn begins a request; its request line is missing."""
+    return {
+        "type": "http",
+        "asgi": {"version": protocol.asgi_version, "spec_version": "2.3"},
+        "http_version": "1.1",
+        "server": protocol.server,
+        "client": protocol.client,
+        "scheme": protocol.scheme,
+        "root_path": protocol.root_path,
+        "headers": headers,
+        "state": protocol.app_state.copy(),
+    }
 
 
 def failing(app: App, error: BaseException) -> App:

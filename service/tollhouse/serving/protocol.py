@@ -29,7 +29,7 @@ from tollhouse.asgi.types import App, Scope
 from tollhouse.serving.bounds import WAITING_MAX, HttpBounds, MessageSize
 from tollhouse.serving.deadlines import Doing, Stopwatch, Timeouts
 from tollhouse.serving.expectation import body_or_close, expects_continue
-from tollhouse.serving.fast_path import FastExchange, FastRequests, failing
+from tollhouse.serving.fast_path import FastExchange, FastRequests, failing, new_scope
 from tollhouse.serving.framing import head_refusal, ignore_offer, is_plain
 from tollhouse.serving.joined_writes import JoinedWrites
 from tollhouse.serving.overload import ONE_REQUEST_EACH, ONE_REQUEST_MS, OVERLOADED, liveness_only
@@ -96,7 +96,7 @@ class BoundedHttp(HttpToolsProtocol):
         """
         self._fast.leave_to_asgi()
         super().shutdown()
-        if self._served is not None:
+        if isinstance(self._served, RequestResponseCycle):
             stop(cast("Scope", self._served.scope))
 
     def data_received(self, data: bytes) -> None:
@@ -126,9 +126,10 @@ class BoundedHttp(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Start counting the bytes of a message; stop the parser if too many wait, which ends the connection.
 
-        It stops too behind the last response of a connection (RFC 9112 9.6).
+        It stops too behind the last response of a connection (RFC 9112 9.6). A request that is not for ASGI needs no
+        scope, which uvicorn would make here.
         """
-        super().on_message_begin()
+        self.url, self.headers, self.expect_100_continue = b"", [], False
         self._idle = False
         self._head_open = True
         if (self.pipeline and len(self.pipeline) >= WAITING_MAX) or self.transport.is_closing():
@@ -254,6 +255,7 @@ class BoundedHttp(HttpToolsProtocol):
         self._start_asgi_task(cycle, cast("Any", app if error is None else failing(app, error)))
 
     def _begin(self, version: str) -> None:
+        self.scope = new_scope(self, self.headers)
         app = cast("App", self.app)  # type: ignore[reportUnknownMemberType] - uvicorn types it loosely
         if self.expect_100_continue:
             self.expect_100_continue = version != "1.0"  # which has no such response (RFC 9110 10.1.1)
