@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 
 from tests.accounts import HERE, RIGHT, Setup
-from tollhouse.accounts.factors.outcomes import FactorsChanged, RecoveryCodesMade, TotpEnrolment
+from tollhouse.accounts.factors.outcomes import RecoveryCodesMade, TotpEnrolment
 from tollhouse.accounts.factors.totp import STEP_MS, otp, step_at
 from tollhouse.accounts.outcomes import SecondFactorDue
 
@@ -45,7 +45,8 @@ class Factors(Setup):
         enrolment = await self.accounts.factors.begin_totp(session)
         assert isinstance(enrolment, TotpEnrolment)
         self.seed = base64.b32decode(enrolment.secret)
-        assert isinstance(await self.accounts.factors.confirm_totp(session, self.code()), FactorsChanged)
+        confirmed = await self.accounts.factors.confirm_totp(session, self.code())
+        assert isinstance(confirmed, RecoveryCodesMade)
         await self.world.advance(STEP_MS)
 
     async def due(self, user="ada", **options):

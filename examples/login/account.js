@@ -78,19 +78,22 @@ async function enrol() {
 }
 
 async function confirmFactor({ code }) {
-  await call("POST", "/v1/account/totp/confirm", { code });
+  const { codes } = await call("POST", "/v1/account/totp/confirm", { code });
   find("enrolment").hidden = true;
   find("enrol-secret").textContent = "";
   find("enrol-link").removeAttribute("href");
-  await said("The second factor is on. Make recovery codes now, for the day on which you lose the app.", "factor-title");
-  find("new-recovery").focus();
+  await showRecoveryCodes(codes, "The second factor is on. Keep these codes for the day on which you lose the app.");
 }
 
 async function makeRecoveryCodes() {
   const { codes } = await call("POST", "/v1/account/recovery-codes", {});
+  await showRecoveryCodes(codes, "Here are your recovery codes. The former ones are not good any more.");
+}
+
+async function showRecoveryCodes(codes, text) {
   find("recovery-codes").replaceChildren(...codes.map((code) => element("li", {}, code)));
   find("recovery").hidden = false;
-  await said("Here are your recovery codes. The former ones are not good any more.", "recovery-title");
+  await said(text, "recovery-title");
 }
 
 function hideRecoveryCodes() {

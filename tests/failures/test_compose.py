@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from tests.composed import SENTINELS, SERVERS, Composed, await_true, facts
 from tollhouse import wiring
-from tollhouse.accounts.factors.outcomes import FactorsChanged, TotpEnrolment
+from tollhouse.accounts.factors.outcomes import RecoveryCodesMade, TotpEnrolment
 from tollhouse.accounts.factors.totp import otp, step_at
 from tollhouse.accounts.outcomes import (
     AccountCreated,
@@ -133,7 +133,7 @@ async def use_accounts(tollhouse: Tollhouse, user: str) -> None:
     assert isinstance(enrolment, TotpEnrolment)
     code = otp(base64.b32decode(enrolment.secret), step_at(int(time.time() * 1000)))
     confirmed = await accounts.factors.confirm_totp(login.issued.session, code)
-    assert isinstance(confirmed, FactorsChanged)
+    assert isinstance(confirmed, RecoveryCodesMade)
     due = await accounts.login(user, password, address="192.0.2.1")
     assert isinstance(due, SecondFactorDue)
     wrong = await accounts.login_by_code(due.ticket, "totp", code, address="192.0.2.1")

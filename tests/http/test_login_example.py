@@ -194,7 +194,9 @@ def test_an_account_with_a_second_factor_takes_a_code(visitor: Visitor) -> None:
     secret = page.locator("#enrol-secret").inner_text()
     assert page.locator("#enrol-link").get_attribute("href").startswith("otpauth://totp/")
     visitor.enter_code(secret, "enrol-form")
-    expect(page.locator("#factor-state")).to_contain_text("On")
+    expect(page.locator("#factor-state")).to_contain_text("10 recovery codes")
+    expect(page.locator("#recovery-codes li")).to_have_count(10)
+    page.locator("#recovery-done").click()
 
     page.get_by_role("button", name="New recovery codes").click()
     page.locator("#confirm-password").fill(PASSWORD)

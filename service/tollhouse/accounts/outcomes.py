@@ -183,7 +183,10 @@ class WrongCode(Struct, frozen=True, kw_only=True):
 
 
 class CodeDue(Struct, frozen=True, kw_only=True):
-    """The password was right, and nothing was changed: the account takes a code with it."""
+    """The password was right, and nothing was changed: the account takes one of the `factors` with it.
+
+    A recovery code is none of them: it is for a login.
+    """
 
     factors: tuple[SecondFactor, ...]
 

@@ -85,9 +85,13 @@ class FactorChanges:
 
     async def confirm_totp(
         self, session: Session, code: str, *, end_others: bool = False
-    ) -> FactorsChanged | FactorRefused:
-        """Make the new seed count if the user's app shows its codes; raises InvalidInput for what no code can be."""
+    ) -> RecoveryCodesMade | FactorRefused:
+        """Make the new seed count if the user's app shows its codes; raises InvalidInput for what no code can be.
+
+        The recovery codes come along, for the day on which the app is lost: who has none of either is locked out.
+        """
         digits = required_code(code)
+        codes, stored = new_codes(self._keyring, session.user, self._random_bytes)
 
         def confirmed(now: Credentials) -> Credentials | FactorRefused:
             if now.totp is None:
@@ -95,9 +99,10 @@ class FactorChanges:
             if now.totp.confirmed:
                 return _PRESENT
             seed = self._codes.confirmed(now.user, now.totp, digits)
-            return _WRONG_CODE if seed is None else now.changed(totp=seed)
+            return _WRONG_CODE if seed is None else now.changed(totp=seed, recovery=stored)
 
-        return await self._changes.make(session, confirmed, kind="totp-added", end_others=end_others)
+        changed = await self._changes.make(session, confirmed, kind="totp-added", end_others=end_others)
+        return _made(codes, changed)
 
     async def remove_totp(self, session: Session, *, end_others: bool = False) -> FactorsChanged | FactorRefused:
         """Remove one-time passwords, and the recovery codes with them: a login takes one step again."""
@@ -117,6 +122,8 @@ class FactorChanges:
             return now.changed(recovery=stored) if takes_second_step(now) else _MISSING
 
         changed = await self._changes.make(session, made, kind="recovery-codes-made", end_others=end_others)
-        return (
-            changed if isinstance(changed, FactorRefused) else RecoveryCodesMade(codes=codes, durable=changed.durable)
-        )
+        return _made(codes, changed)
+
+
+def _made(codes: tuple[str, ...], changed: FactorsChanged | FactorRefused) -> RecoveryCodesMade | FactorRefused:
+    return changed if isinstance(changed, FactorRefused) else RecoveryCodesMade(codes=codes, durable=changed.durable)

@@ -107,7 +107,7 @@ class Reauthentication:
             return await self._step_up(token, verified, self._rules.first, METHODS)
         if digits is None:
             factors = second_factors(verified, self._keyring.key_ids(), passkeys=self._rules.passkeys)
-            return CodeDue(factors=factors)
+            return CodeDue(factors=tuple(factor for factor in factors if factor != "recovery"))
         return await self._by_code(token, verified, digits, client, BOTH["totp"])
 
     async def _by_code_alone(

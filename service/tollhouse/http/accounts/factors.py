@@ -16,7 +16,7 @@ from litestar.params import JSONBody, QueryParameter
 from msgspec import Meta, Struct
 
 from tollhouse.accounts.accounts import Accounts
-from tollhouse.accounts.factors.outcomes import FactorRefused, FactorsChanged
+from tollhouse.accounts.factors.outcomes import FactorRefused, FactorsChanged, RecoveryCodesMade
 from tollhouse.http.authentication import Connection, check_role, current_session
 from tollhouse.http.challenges import LoginRules, refuse_impersonation
 from tollhouse.http.headers import DURABLE_FIELD, durable_header
@@ -122,7 +122,7 @@ async def begin_totp(
 
 @post(
     "/totp/confirm",
-    status_code=204,
+    status_code=200,
     responses=problems(400, 401, 403, 404, 409, 415, 422, 429, 503),
     response_headers=[DURABLE_FIELD],
     opt=UNIQUE_MEMBERS,
@@ -132,13 +132,14 @@ async def confirm_totp(
     data: JSONBody[ConfirmBody],
     accounts: NamedDependency[Accounts],
     login_rules: NamedDependency[LoginRules],
-) -> Response[None]:
-    """Make one-time passwords a second factor, which every login takes from now on: 204.
+) -> Response[Any]:
+    """Make one-time passwords a second factor, which every login takes from now on; with ten recovery codes.
 
-    A code that is not of the new seed is 422 `wrong-code`, and the seed can still be confirmed.
+    They are shown this once. A code that is not of the new seed is 422 `wrong-code`; the seed can still be confirmed.
     """
     session = _authenticated(request, login_rules)
-    return _changed(await accounts.factors.confirm_totp(session, data.code, end_others=data.end_others), login_rules)
+    result = await accounts.factors.confirm_totp(session, data.code, end_others=data.end_others)
+    return _codes(result, login_rules)
 
 
 @delete(
@@ -180,9 +181,7 @@ async def make_recovery_codes(
     """
     session = _authenticated(request, login_rules)
     result = await accounts.factors.new_recovery_codes(session, end_others=data.end_others)
-    if isinstance(result, FactorRefused):
-        return factor_refusal(result, login_rules, _REFUSED)
-    return Response(CodesBody(codes=result.codes), headers=durable_header(durable=result.durable))
+    return _codes(result, login_rules)
 
 
 def of_users(connection: Connection, _: BaseRouteHandler) -> None:
@@ -196,6 +195,12 @@ def _authenticated(request: Request[Any, Any, Any], login_rules: LoginRules) -> 
     refuse_impersonation(session, "changes the factors")
     login_rules.require_recent(session)
     return session
+
+
+def _codes(result: RecoveryCodesMade | FactorRefused, login_rules: LoginRules) -> Response[Any]:
+    if isinstance(result, FactorRefused):
+        return factor_refusal(result, login_rules, _REFUSED)
+    return Response(CodesBody(codes=result.codes), headers=durable_header(durable=result.durable))
 
 
 def _changed(result: FactorsChanged | FactorRefused, login_rules: LoginRules) -> Response[None]:

@@ -50,12 +50,25 @@ async def test_a_factor_counts_once_a_code_confirmed_it(world, setup):
     wrong = await setup.accounts.factors.confirm_totp(session, setup.wrong_code())
     right = await setup.accounts.factors.confirm_totp(session, setup.code())
 
-    assert (wrong, right) == (FactorRefused(reason="wrong-code"), FactorsChanged(durable=False))
+    assert wrong == FactorRefused(reason="wrong-code")
+    assert isinstance(right, RecoveryCodesMade)
     due = await setup.due()
-    assert due.factors == ("totp",)
+    assert due.factors == ("totp", "recovery")
     assert await setup.second(due.ticket) == WrongCode()
     await world.advance(STEP_MS)
-    assert await setup.second(due.ticket)
+    assert isinstance(await setup.second(due.ticket), LoginSucceeded)
+
+
+async def test_recovery_codes_come_with_the_factor(setup):
+    """Who loses the app right after it was added still gets in: the codes of the confirmation are good."""
+    session = await password_session(setup)
+    enrolment = await setup.accounts.factors.begin_totp(session)
+    setup.seed = base64.b32decode(enrolment.secret)
+    made = await setup.accounts.factors.confirm_totp(session, setup.code())
+
+    assert len(made.codes) == 10
+    answer = await setup.second((await setup.due()).ticket, made.codes[3], factor="recovery")
+    assert isinstance(answer, LoginSucceeded)
 
 
 async def test_an_app_gets_the_seed_once(world, setup):
@@ -84,7 +97,7 @@ async def test_a_seed_that_was_not_confirmed_is_replaced(world, setup):
         return otp(base64.b32decode(one.secret), step_at(world.now_ms))
 
     assert await setup.accounts.factors.confirm_totp(session, code(former)) == FactorRefused(reason="wrong-code")
-    assert await setup.accounts.factors.confirm_totp(session, code(newer)) == DONE
+    assert isinstance(await setup.accounts.factors.confirm_totp(session, code(newer)), RecoveryCodesMade)
 
 
 async def test_what_is_there_is_not_added_twice(world, setup):
@@ -213,7 +226,7 @@ async def test_a_code_confirms_one_of_two_requests(world, setup):
 
     answers = await asyncio.gather(*(setup.accounts.factors.confirm_totp(session, setup.code()) for _ in range(2)))
 
-    assert {type(answer) for answer in answers} == {FactorsChanged, FactorRefused}
+    assert {type(answer) for answer in answers} == {RecoveryCodesMade, FactorRefused}
 
 
 async def test_what_no_code_can_be_is_an_error(world, setup):
