@@ -14,6 +14,8 @@ A take that fetches a quota lease is a call of its own, and does not count as on
 
 What a take waits for calls in flight is part of its deadline: the call of a batch has what is left to its oldest take.
 
+A call that has one take runs the script for a take that is alone, also if a sender makes it.
+
 A sender is a task that is either idle or calling. It is idle for one tick before it reads the queue, and takes that
 arrive in that tick are part of its call. It is calling until the last future of its batch is resolved; if it leaves
 takes in the queue, it starts the other sender. It ends when it finds the queue empty after an idle tick.
@@ -23,10 +25,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Generator, Sequence
+from collections.abc import Awaitable, Generator, Sequence
 from contextvars import Context
 from types import coroutine
-from typing import Final
+from typing import Any, Final
 
 from tollhouse.errors import ScriptFailed, StoreRefused, StoreUnavailable
 from tollhouse.limits.calls.calls import Calls
@@ -171,22 +173,26 @@ class Batcher:
         return batch
 
     async def _call(self, batch: Sequence[_Queued]) -> None:
-        keys, args = _encode_batch([one for request, _, _ in batch for one in (request, *request.shadows)])
-        sent_ms, since_ms = self._clock(), batch[0][2]
+        requests = [one for request, _, _ in batch for one in (request, *request.shadows)]
+        sent_ms = self._clock()
         try:
-            if since_ms == _AT_ONCE:
-                reply = await self._store.run(TAKE, keys, args)
-            else:
-                reply = await self._store.run(TAKE, keys, args, waited_ms=sent_ms - since_ms)
+            reply = await self._send_call(requests, batch[0][2], sent_ms)
         except StoreUnavailable:
             for request, future, _ in batch:
-                decision = self._decider.on_outage(request)
-                if not future.done():
-                    future.set_result(decision)
+                _resolve(future, self._decider.on_outage(request))
         except (ScriptFailed, StoreRefused) as error:
             _fail(batch, error)
         else:
-            await self._resolve_all(batch, reply, sent_ms)
+            if len(requests) == 1:
+                _resolve(batch[0][1], self._decider.decide_alone(requests[0], reply, sent_ms))
+            else:
+                await self._resolve_all(batch, reply, sent_ms)
+
+    def _send_call(self, requests: Sequence[TakeRequest], since_ms: int, sent_ms: int) -> Awaitable[list[Any]]:
+        script, keys, args = _encode_batch(requests)
+        if since_ms == _AT_ONCE:
+            return self._store.run(script, keys, args)
+        return self._store.run(script, keys, args, waited_ms=sent_ms - since_ms)
 
     async def _resolve_all(self, batch: Sequence[_Queued], reply: Sequence[int], sent_ms: int) -> None:
         """Resolve the futures of a batch.
@@ -231,16 +237,22 @@ def encode_takes(requests: Sequence[TakeRequest]) -> tuple[list[str], list[Argum
     return [request.state_key for request in requests], args + costs
 
 
-def _encode_batch(requests: Sequence[TakeRequest]) -> tuple[list[str], list[Argument]]:
-    """Return the keys and arguments of one call; if takes differ only in their keys, their cost is there once."""
+def _encode_batch(requests: Sequence[TakeRequest]) -> tuple[str, list[str], Sequence[Argument]]:
+    """Return the script of one call, its keys and arguments; the cost of takes that differ only in keys is there once.
+
+    A take that is alone has a script of its own.
+    """
     keys = [request.state_key for request in requests]
     compiled, cost = requests[0].compiled, requests[0].cost
+    if len(requests) == 1:
+        script, args = compiled.solo_call(cost)
+        return script, keys, args
     for request in requests:
         if request.compiled is not compiled or request.cost != cost:
-            return encode_takes(requests)
+            return TAKE, *encode_takes(requests)
     if len(set(keys)) < len(keys):
-        return encode_takes(requests)
-    return keys, [1, *compiled.batch_arguments, 1, cost]
+        return TAKE, *encode_takes(requests)
+    return TAKE, keys, [1, *compiled.batch_arguments, 1, cost]
 
 
 def resolved_future(decision: Decision) -> asyncio.Future[Decision]:
@@ -254,6 +266,11 @@ def resolved_future(decision: Decision) -> asyncio.Future[Decision]:
 def _tick() -> Generator[None]:
     """Yield to the event loop once, as `asyncio.sleep(0)` does through two coroutines."""
     yield
+
+
+def _resolve(future: asyncio.Future[Decision], decision: Decision) -> None:
+    if not future.done():
+        future.set_result(decision)
 
 
 def _fail(batch: Sequence[_Queued], error: BaseException) -> None:

@@ -271,6 +271,50 @@ async def test_a_solo_take_of_another_cost_than_its_policy_has(setup: Setup, sto
     ]
 
 
+async def test_a_queued_take_that_no_other_joins_is_a_solo_call(setup: Setup, store: WatchedStore) -> None:
+    """Of a caller that is no coroutine, or behind two calls in flight: a single take has the script of those alone."""
+    first = setup.limits.submit("hundred", "ada")
+    assert isinstance(first, asyncio.Future)
+    decisions = [await first]
+    store.hold()
+    tasks: list[asyncio.Task[Decision]] = []
+    for key, cost in (("bob", None), ("cy", 3), ("dan", 0)):
+        tasks.append(asyncio.create_task(setup.limits.take("hundred", key, cost)))
+        await ticks()
+    store.release()
+    decisions += [await task for task in tasks]
+
+    assert [call.script for call in store.calls] == ["limits/take_one"] * 4
+    assert [one.limits[0].remaining for one in decisions] == [99, 99, 97, 100]
+
+
+async def test_a_queued_solo_call_that_is_refused_or_cancelled(setup: Setup, store: WatchedStore) -> None:
+    """A refusal of several limits is decoded like any other; a caller that left meanwhile gets nothing."""
+    taken, refused = [setup.limits.submit("ten", key, 10) for key in ("ada", "bob")]
+    assert isinstance(taken, asyncio.Future)
+    assert isinstance(refused, asyncio.Future)
+    await asyncio.gather(taken, refused)
+    store.hold()
+    left = setup.limits.submit("ten", "ada", 10)
+    assert isinstance(left, asyncio.Future)
+    await store.until_in_flight(1)
+    left.cancel()
+    store.release()
+    await ticks()
+
+    again = setup.limits.submit("ten", "ada", 10)
+    assert isinstance(again, asyncio.Future)
+    decision = await again
+
+    assert left.cancelled()
+    assert store.scripts == ["limits/take", "limits/take_one", "limits/take_one"]
+    assert (decision.allowed, decision.refused_by, [one.remaining for one in decision.limits]) == (
+        False,
+        "10/hour",
+        [0, 10],
+    )
+
+
 async def test_a_defect_of_the_store_is_not_hidden(
     setup: Setup, store: WatchedStore, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -148,7 +148,7 @@ async def test_a_fetch_that_is_cancelled_leaves_a_newer_one(setup: Setup) -> Non
     await ticks()
     setup.store.release()
 
-    assert [call.script for call in setup.store.calls[calls:]] == ["limits/take"]
+    assert [call.script for call in setup.store.calls[calls:]] == ["limits/take_one"]
     assert isinstance(newer, asyncio.Future)
     assert isinstance(later, asyncio.Future)
     assert (await newer).allowed

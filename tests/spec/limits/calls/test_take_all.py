@@ -161,7 +161,7 @@ async def test_shadows_of_a_member_are_taken_from_beside_it(setup: Setup, store:
     found = await task
 
     assert [one.policy for one in found.decisions] == ["tried", "tenant", "tried"]
-    assert sorted(store.scripts) == ["limits/take", "limits/take_all"]
+    assert sorted(store.scripts) == ["limits/take_all", "limits/take_one"]
     assert await left(setup, "candidate", "ada") == 1
     assert setup.counted("candidate", "allowed") == 2
 
