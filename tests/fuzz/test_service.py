@@ -87,6 +87,21 @@ def service() -> Generator[Service]:
         runner.run(service.tollhouse.aclose())
 
 
+_BASE64URL: Final = st.sampled_from(["AAAA", "", "A", "AB", "AA=="]) | hostile.TEXTS
+_ANSWERS: Final = st.fixed_dictionaries(
+    {
+        "id": _BASE64URL,
+        "rawId": _BASE64URL,
+        "type": st.just("public-key") | hostile.TEXTS,
+        "response": st.dictionaries(
+            st.sampled_from(
+                ["clientDataJSON", "authenticatorData", "signature", "userHandle", "attestationObject", "transports"]
+            ),
+            _BASE64URL | hostile.VALUES,
+        ),
+    }
+)
+"""Answers of passkeys, as browsers have them and otherwise."""
 MEMBERS: Final[dict[str, st.SearchStrategy[Any]]] = {
     "policy": st.sampled_from(sorted(ALL)) | hostile.TEXTS,
     "key": st.sampled_from(["ada", "root", "mallory"]) | hostile.TEXTS,
@@ -98,6 +113,7 @@ MEMBERS: Final[dict[str, st.SearchStrategy[Any]]] = {
     "transport": st.sampled_from(["cookie", "bearer", "smoke", 1]),
     "hold_ms": hostile.NUMBERS,
     "input": hostile.VALUES,
+    "credential": _ANSWERS | hostile.VALUES,
 }
 
 
@@ -149,7 +165,7 @@ PEERS: Final = st.sampled_from(["192.0.2.1", "192.0.2.2", "198.51.100.7", "2001:
 
 def _credentials(path: str) -> Sequence[Headers]:
     """Return the credentials that the route accepts."""
-    if path.startswith(("/v1/session", "/v1/logout")):
+    if path.startswith(("/v1/session", "/v1/account/", "/v1/logout")):
         return SESSIONS
     return ADMIN_KEYS if path.startswith("/v1/cache") else SERVICE_KEYS
 
@@ -160,6 +176,7 @@ def requests(draw: st.DrawFn, operations: list[Operation]) -> Request:
     method, path, names = draw(st.sampled_from(operations))
     path = path.replace("{model}", draw(st.sampled_from(["echo", "broken"]) | hostile.PATH_PARTS))
     path = path.replace("{sid}", draw(st.just("a" * 26) | hostile.PATH_PARTS))
+    path = path.replace("{passkey_id}", draw(st.just("AAAA") | hostile.PATH_PARTS))
     odd = draw(st.integers(0, 15))
     method = draw(st.sampled_from(METHODS)) if odd == 0 else method
     path = path + draw(hostile.PATH_PARTS) if odd == 1 else path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from typing import Any, cast
 
 import pytest
@@ -27,13 +28,16 @@ CALLERS: list[dict[str, str]] = [{}, SERVICE, ADMIN, OVER, WRONG]
 NOWHERE = [("GET", "/nowhere"), ("PUT", "/v1/login"), ("GET", "/schema/nowhere"), ("GET", "/readyz?verbose")]
 
 
+_PATH_PARTS = {"uid": "nobody", "model": "langid"}
+
+
 def routes_of(service: Service) -> list[tuple[str, str, dict[str, Any]]]:
     """Return the method, the path and the `opt` of every handler."""
     app = create_app(service.tollhouse)
     return [
         (
             method,
-            route.path.replace("{sid:str}", "none").replace("{uid:str}", "nobody").replace("{model:str}", "langid"),
+            re.sub(r"\{(\w+):str\}", lambda found: _PATH_PARTS.get(found[1], "none"), route.path),
             dict(handler.opt),
         )
         for route in app.routes

@@ -27,6 +27,11 @@ OF_ANY_LEVEL = {
     "/v1/account/totp",
     "/v1/account/totp/confirm",
     "/v1/account/recovery-codes",
+    "/v1/account/passkeys",
+    "/v1/account/passkeys/options",
+    "/v1/account/passkeys/none",
+    f"{REAUTH}/passkey",
+    f"{REAUTH}/passkey/options",
 }
 """What a client may do whatever its level: end the session, ask why it is over, and raise the level, also by a first
 second factor."""

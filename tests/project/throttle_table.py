@@ -36,7 +36,7 @@ def _accounts(chosen: ThrottleSettings) -> list[tuple[str, ...]]:
         (
             "the same",
             f"{chosen.row_max} in a row, however slow",
-            f"until a trusted device logs in, or the password is reset; {chosen.device_days} days at most",
+            f"until a trusted device or a passkey logs in, or the password is reset; {chosen.device_days} days at most",
             f"{NOTHING}; a new device is told to wait {longest}, again and again",
         ),
     ]

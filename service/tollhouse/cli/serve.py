@@ -86,13 +86,15 @@ def serve(config: Path | None, ha: bool, as_json: bool, **options: Any) -> None:
 
 
 def _listen(settings: Settings) -> tuple[Settings, socket.socket]:
-    """Take over the socket that systemd passes, or bind one; return the settings with the host that it has."""
+    """Take over the socket that systemd passes, or bind one; return the settings with the host and port that it has."""
     passed = passed_socket(os.environ)
     if passed is None:
-        return settings, bind(settings.host, settings.port)
+        bound = bind(settings.host, settings.port)
+        return replace(settings, port=bound.getsockname()[1]), bound
     if passed.family == socket.AF_UNIX:
         return settings, passed
-    return replace(settings, host=passed.getsockname()[0]), passed
+    host, port, *_ = passed.getsockname()
+    return replace(settings, host=host, port=port), passed
 
 
 def _prepare(settings: Settings, owned: ExitStack, *, ha: bool) -> tuple[Settings, str | None]:

@@ -31,7 +31,7 @@ from tollhouse.asgi.response import (
     unavailable_response,
 )
 from tollhouse.asgi.types import Send
-from tollhouse.errors import InvalidInput, LoadFailed, LoadTimeout, Overloaded, StoreError, WeakPassword
+from tollhouse.errors import InvalidInput, LoadFailed, LoadTimeout, Overloaded, PasskeysOff, StoreError, WeakPassword
 from tollhouse.http.challenges import Impersonated, InsufficientAuthentication
 from tollhouse.logs import Log, redact
 from tollhouse.suggest import one_of
@@ -150,11 +150,13 @@ def _of_http_exception(request: Request[Any, Any, Any], error: HTTPException) ->
     return problem(error.status_code, kind, title, error.detail, members=members, headers=headers)
 
 
+def _of_passkeys_off(_: Request[Any, Any, Any], error: PasskeysOff) -> Response[Any]:
+    return problem(404, "passkeys-off", "Passkeys Off", str(error), members={"setting": error.setting})
+
+
 def _of_insufficient(_: Request[Any, Any, Any], error: InsufficientAuthentication) -> Response[Any]:
-    title = "Insufficient User Authentication"
-    return problem(
-        401, "insufficient-user-authentication", title, error.detail, members=error.members, headers=error.headers
-    )
+    kind, title = "insufficient-user-authentication", "Insufficient User Authentication"
+    return problem(401, kind, title, error.detail, members=error.members, headers=error.headers)
 
 
 def _of_impersonated(_: Request[Any, Any, Any], error: Impersonated) -> Response[Any]:
@@ -240,8 +242,7 @@ def _names(kind: inspect.Type, steps: Sequence[str]) -> tuple[str, ...]:
 
 
 def _json_number(text: str) -> int | float:
-    number = float(text)
-    return int(number) if number.is_integer() else number
+    return int(number) if (number := float(text)).is_integer() else number
 
 
 def _in_json_types(found: re.Match[str]) -> str:
@@ -269,8 +270,7 @@ def _of_anything_else(request: Request[Any, Any, Any], error: Exception) -> Resp
 def _bounded(value: object) -> object:
     """Return a value that a client sent, cut to 200 characters."""
     if isinstance(value, str | int | float | bool | None):
-        text = str(value)
-        return value if len(text) <= _VALUE_MAX else text[:_VALUE_MAX]
+        return value if len(text := str(value)) <= _VALUE_MAX else text[:_VALUE_MAX]
     return _json_text(value, _VALUE_MAX)
 
 
@@ -286,6 +286,7 @@ _BODIES: Final = msgspec.json.Decoder(float_hook=_json_number)
 HANDLERS: Final[Mapping[int | type[Exception], Callable[[Request[Any, Any, Any], Any], Response[Any]]]] = {
     InvalidInput: _of_invalid_input,
     Overloaded: _of_overload,
+    PasskeysOff: _of_passkeys_off,
     LoadFailed: _of_load_failure,
     LoadTimeout: _of_load_timeout,
     UnicodeDecodeError: _of_undecodable,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from litestar import Request, Response
 from msgspec import Meta
 
 from tollhouse.accounts.outcomes import AttemptThrottled
+from tollhouse.accounts.passkeys.options import PasskeyOptions
 from tollhouse.asgi.credentials import session_cookie
 from tollhouse.asgi.ratelimit.headers import retry_after
 from tollhouse.asgi.response import problem_response
@@ -19,6 +20,13 @@ from tollhouse.http.problems import litestar_response, problem
 from tollhouse.limits.decision import Decision
 from tollhouse.sessions.verbs.step_up import StepUpRefused
 
+_DEVICE_LENGTH: Final = 120
+
+CredentialJson = Annotated[
+    dict[str, Any],
+    Meta(description="What `PublicKeyCredential.toJSON()` returned in the browser: at most 64 KiB in each member."),
+]
+"""The answer of a passkey; `tollhouse.accounts.passkeys.answers` takes it apart."""
 DeviceTokenText = Annotated[str, Meta(max_length=512)]
 """The device token of a client without cookies."""
 
@@ -26,6 +34,30 @@ DeviceTokenText = Annotated[str, Meta(max_length=512)]
 def presented_device(request: Request[Any, Any, Any], cookies: SessionCookies, given: str | None) -> str | None:
     """Return the device token of the body, else of the cookie, else None."""
     return given or session_cookie(request.scope, cookies.device_name) or None
+
+
+def device_name(request: Request[Any, Any, Any]) -> str | None:
+    """Return the device name: the printable part of the User-Agent header, None if nothing is left."""
+    user_agent = request.headers.get("user-agent", "")
+    printable = "".join(character if character.isprintable() else " " for character in user_agent)
+    return printable[:_DEVICE_LENGTH].strip() or None
+
+
+def options_response(options: PasskeyOptions) -> Response[Any]:
+    """Return options as a page gives them to its browser."""
+    return Response({"publicKey": options.public_key})
+
+
+def passkey_refused(status: int = 401) -> Response[Any]:
+    """Return the one problem for whatever is wrong with the answer of a passkey."""
+    detail = "the passkey opens nothing here, or its answer is wrong or too late: ask for new options"
+    headers = challenge(detail) if status == 401 else None
+    return problem(status, "passkey-refused", "Passkey Refused", detail, headers=headers)
+
+
+def no_passkey() -> Response[Any]:
+    """Return 404 for an account that is to show a passkey, and has none."""
+    return problem(404, "no-passkey", "No Passkey", "the account has no passkey: use another factor")
 
 
 def limited(responses: TakeResponses, decision: Decision) -> Response[Any]:

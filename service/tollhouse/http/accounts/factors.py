@@ -25,7 +25,7 @@ from tollhouse.http.problems import UNIQUE_MEMBERS, problem
 from tollhouse.sessions.records import Session
 
 _Switch = Literal["true", "false"]
-_END_OTHERS: Final = "Whether the other sessions of the user end, and logins that are not done yet."
+END_OTHERS: Final = "Whether the other sessions of the user end, and logins that are not done yet."
 _REFUSED: Final = {
     "present": (409, "factor-present", "one-time passwords are a factor already: remove them first"),
     "missing": (409, "factor-missing", "there are no one-time passwords: begin with POST /v1/account/totp"),
@@ -64,13 +64,13 @@ class ConfirmBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """A code of the new seed, and whether the user's other sessions end."""
 
     code: str
-    end_others: Annotated[bool, Meta(description=_END_OTHERS)] = False
+    end_others: Annotated[bool, Meta(description=END_OTHERS)] = False
 
 
 class NewCodesBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Whether the user's other sessions end."""
 
-    end_others: Annotated[bool, Meta(description=_END_OTHERS)] = False
+    end_others: Annotated[bool, Meta(description=END_OTHERS)] = False
 
 
 class CodesBody(Struct, frozen=True, kw_only=True):
@@ -87,7 +87,7 @@ async def read_account(request: Request[Any, Any, Any], accounts: NamedDependenc
     """
     overview = await accounts.factors.overview(current_session(request).user)
     if overview is None:
-        return _no_account()
+        return no_account()
     factors = FactorsBody(
         password=overview.password,
         totp=overview.totp,
@@ -113,7 +113,7 @@ async def begin_totp(
 
     While one-time passwords are a factor of the account it is 409 `factor-present`: remove that one first.
     """
-    result = await accounts.factors.begin_totp(_authenticated(request, login_rules))
+    result = await accounts.factors.begin_totp(recent_session(request, login_rules))
     if isinstance(result, FactorRefused):
         return factor_refusal(result, login_rules, _REFUSED)
     body = EnrolmentBody(secret=result.secret, uri=result.uri)
@@ -137,7 +137,7 @@ async def confirm_totp(
 
     They are shown this once. A code that is not of the new seed is 422 `wrong-code`; the seed can still be confirmed.
     """
-    session = _authenticated(request, login_rules)
+    session = recent_session(request, login_rules)
     result = await accounts.factors.confirm_totp(session, data.code, end_others=data.end_others)
     return _codes(result, login_rules)
 
@@ -154,12 +154,13 @@ async def remove_totp(
     accounts: NamedDependency[Accounts],
     login_rules: NamedDependency[LoginRules],
     end_others: Annotated[
-        Literal["true", "false"], QueryParameter(name="end_others", description=_END_OTHERS)
+        Literal["true", "false"], QueryParameter(name="end_others", description=END_OTHERS)
     ] = "false",
 ) -> Response[None]:
     """Remove one-time passwords and the recovery codes: no login asks for them any more. 409 if there are none."""
-    session = _authenticated(request, login_rules)
-    return _changed(await accounts.factors.remove_totp(session, end_others=end_others == "true"), login_rules)
+    session = recent_session(request, login_rules)
+    result = await accounts.factors.remove_totp(session, end_others=end_others == "true")
+    return factor_changed(result, login_rules, _REFUSED)
 
 
 @post(
@@ -179,7 +180,7 @@ async def make_recovery_codes(
 
     They stand in for one-time passwords: without these it is 409 `factor-missing`.
     """
-    session = _authenticated(request, login_rules)
+    session = recent_session(request, login_rules)
     result = await accounts.factors.new_recovery_codes(session, end_others=data.end_others)
     return _codes(result, login_rules)
 
@@ -189,7 +190,7 @@ def of_users(connection: Connection, _: BaseRouteHandler) -> None:
     check_role(connection, "session")
 
 
-def _authenticated(request: Request[Any, Any, Any], login_rules: LoginRules) -> Session:
+def recent_session(request: Request[Any, Any, Any], login_rules: LoginRules) -> Session:
     """Return the caller's session; raise if another user acts in it, or its user was authenticated too long ago."""
     session = current_session(request)
     refuse_impersonation(session, "changes the factors")
@@ -203,10 +204,12 @@ def _codes(result: RecoveryCodesMade | FactorRefused, login_rules: LoginRules) -
     return Response(CodesBody(codes=result.codes), headers=durable_header(durable=result.durable))
 
 
-def _changed(result: FactorsChanged | FactorRefused, login_rules: LoginRules) -> Response[None]:
+def factor_changed(
+    result: FactorsChanged | FactorRefused, login_rules: LoginRules, told: Mapping[str, tuple[int, str, str]]
+) -> Response[None]:
     """Return 204, or a problem, which Litestar lets no route of that status declare."""
     if isinstance(result, FactorRefused):
-        return cast("Response[None]", factor_refusal(result, login_rules, _REFUSED))
+        return cast("Response[None]", factor_refusal(result, login_rules, told))
     return Response(None, status_code=204, headers=durable_header(durable=result.durable))
 
 
@@ -215,14 +218,15 @@ def factor_refusal(
 ) -> Response[Any]:
     """Return the problem of a refusal: `told` has the status, the kind and the detail of those of one factor."""
     if refused.reason == "no-account":
-        return _no_account()
+        return no_account()
     if refused.reason == "level":
         raise login_rules.below(refused.level)
     status, kind, detail = told[refused.reason]
     return problem(status, kind, kind.replace("-", " ").title(), detail)
 
 
-def _no_account() -> Response[Any]:
+def no_account() -> Response[Any]:
+    """Return 404 for the user of a session that an application began."""
     detail = "the user of this session has no account here: the application has it"
     return problem(404, "no-account", "No Account", detail)
 

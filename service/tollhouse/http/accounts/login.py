@@ -13,7 +13,13 @@ from msgspec import Struct
 from tollhouse.accounts.accounts import Accounts
 from tollhouse.accounts.outcomes import AttemptThrottled, LoginSucceeded, SecondFactorDue, WrongCredentials
 from tollhouse.asgi.credentials import session_token
-from tollhouse.http.accounts.answers import DeviceTokenText, presented_device, session_refused, throttled
+from tollhouse.http.accounts.answers import (
+    DeviceTokenText,
+    device_name,
+    presented_device,
+    session_refused,
+    throttled,
+)
 from tollhouse.http.accounts.second_step import second_factor_problem
 from tollhouse.http.authentication import check_role, current_caller
 from tollhouse.http.cookies import SessionCookies
@@ -24,8 +30,6 @@ from tollhouse.http.sessions.cap import cap_problem
 from tollhouse.http.sessions.impersonation import end_kept, login_response
 from tollhouse.sessions.outcomes import CapReached, SessionRefused
 from tollhouse.sessions.sessions import Sessions
-
-_DEVICE_LENGTH = 120
 
 
 class LoginBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -63,13 +67,13 @@ async def login(
     The device is trusted from now on, by its cookie or by `device_token` in the body.
     The session whose token the request has is ended by it. At the cap of a policy that asks it is 409 `session-cap`,
     with what `POST /v1/login/cap` needs to go on. If the account takes a second factor, a right password is answered
-    with 401 `second-factor`, and a `ticket` for `/v1/login/totp` or `/v1/login/recovery`.
+    with 401 `second-factor`, and a `ticket` for `/v1/login/totp`, `/v1/login/recovery` or `/v1/login/passkey`.
     """
     result = await accounts.login(
         data.user,
         data.password,
         address=current_caller(request).address,
-        device=_device(request.headers.get("user-agent", "")),
+        device=device_name(request),
         device_token=presented_device(request, session_cookies, data.device_token),
         policy="remember" if data.remember else "default",
         replaces=session_token(request.scope, session_cookies.name) or None,
@@ -123,12 +127,6 @@ async def logout(
     kept = await end_kept(request, sessions, session_cookies)
     headers = {**CLEAR_SITE_DATA, **durable_header(durable=durable and kept.durable)}
     return Response(None, status_code=204, cookies=[session_cookies.cleared(), *kept.cookies], headers=headers)
-
-
-def _device(user_agent: str) -> str | None:
-    """Return the device name: the printable part of the User-Agent header, None if nothing is left."""
-    printable = "".join(character if character.isprintable() else " " for character in user_agent)
-    return printable[:_DEVICE_LENGTH].strip() or None
 
 
 HANDLERS = [login, logout]

@@ -85,7 +85,7 @@ async def log_in_by_recovery_code(
 def second_factor_problem(due: SecondFactorDue) -> Response[Any]:
     """Return 401 with the ticket of a login whose password was right, and the factors that may follow."""
     members = {"ticket": due.ticket.reveal(), "expires_at": due.expires_at, "factors": due.factors}
-    detail = "the password is right: send the ticket with a code to /v1/login/totp or /v1/login/recovery"
+    detail = "the password is right: send the ticket on to /v1/login/totp, /v1/login/recovery or /v1/login/passkey"
     return problem(401, "second-factor", "Second Factor", detail, members=members, headers=challenge(detail))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from litestar import Router
 
-from tollhouse.http.accounts import closing
+from tollhouse.http.accounts import closing, passkey_reauthentication
 from tollhouse.http.authentication import require_role
 from tollhouse.http.openapi import KEY, SESSION
 from tollhouse.http.sessions import (
@@ -31,7 +31,13 @@ OWN = Router(
 
 OVER = Router(
     "/v1",
-    route_handlers=[ends.why, reauthentication.reauthenticate, impersonation.stop_impersonating],
+    route_handlers=[
+        ends.why,
+        reauthentication.reauthenticate,
+        passkey_reauthentication.ask_for_own_passkey,
+        passkey_reauthentication.reauthenticate_by_passkey,
+        impersonation.stop_impersonating,
+    ],
     opt={"auth": True, "rate_limit": "session"},
     security=SESSION,
 )
