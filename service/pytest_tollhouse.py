@@ -15,6 +15,8 @@ import pytest
 if TYPE_CHECKING:
     from tollhouse.testing import World
 
+pytest.register_assert_rewrite("tollhouse.testing.credential_stores")
+
 
 @pytest.fixture
 def tollhouse_url() -> str:

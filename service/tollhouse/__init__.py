@@ -6,6 +6,7 @@ Every name here is public and documented; all others may change without notice.
 from __future__ import annotations
 
 from tollhouse.accounts.accounts import Accounts
+from tollhouse.accounts.credentials.credentials import Credentials, CredentialStore, WriteResult, decode_credentials
 from tollhouse.accounts.factors.outcomes import (
     AccountOverview,
     FactorRefused,
@@ -13,7 +14,10 @@ from tollhouse.accounts.factors.outcomes import (
     RecoveryCodesMade,
     TotpEnrolment,
 )
+from tollhouse.accounts.factors.recovery import RecoveryCode
 from tollhouse.accounts.factors.tickets import LoginTicket
+from tollhouse.accounts.factors.totp import TotpSeed
+from tollhouse.accounts.hashing.passwords import StoredHash
 from tollhouse.accounts.outcomes import (
     AccountCreated,
     AccountDeleted,
@@ -160,6 +164,8 @@ __all__ = [
     "Charge",
     "CodeDue",
     "ConfigurationError",
+    "CredentialStore",
+    "Credentials",
     "CredentialsFunction",
     "DataRefused",
     "DataResult",
@@ -218,6 +224,7 @@ __all__ = [
     "RateLimitMiddleware",
     "RateLimitRule",
     "RateLimited",
+    "RecoveryCode",
     "RecoveryCodesMade",
     "RefusalHandler",
     "Reservation",
@@ -247,6 +254,7 @@ __all__ = [
     "StoreCredentials",
     "StoreError",
     "StoreUnavailable",
+    "StoredHash",
     "Take",
     "TakeAllResult",
     "ThrottleSettings",
@@ -257,12 +265,14 @@ __all__ = [
     "TollhouseError",
     "TooManyAttempts",
     "TotpEnrolment",
+    "TotpSeed",
     "TotpSettings",
     "WarmFailure",
     "WarmReport",
     "WeakPassword",
     "WriteBehind",
     "WriteReceipt",
+    "WriteResult",
     "WrongCode",
     "WrongCredentials",
     "cache_headers",
@@ -270,6 +280,7 @@ __all__ = [
     "cached",
     "current_decision",
     "current_decisions",
+    "decode_credentials",
     "invalidate_cache",
     "invalidate_cache_for",
     "invalidates",

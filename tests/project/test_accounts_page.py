@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
+from tests.project.console import blocks
 from tests.project.imports import ROOT
 from tests.project.throttle_table import table
 from tollhouse.accounts.blocklist.filter_format import planned_head
@@ -56,3 +61,21 @@ def test_the_table_tells_each_number() -> None:
     )
 
     assert set(default) & set(changed) == {default[-1]}
+
+
+def test_the_store_of_the_page_passes_the_suite(tmp_path: Path) -> None:
+    """The program of the page is a module of tests, which run as a reader would run them."""
+    (program,) = blocks(PAGE, "python")
+    (tmp_path / "test_store.py").write_text(program, encoding="utf-8")
+
+    ran = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-W", "error", "-k", "asyncio", "test_store.py"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "14 passed" in ran.stdout

@@ -137,7 +137,8 @@ def test_the_programs_of_a_page_run(page: str, folder: Path, environments: Envir
 )
 def test_an_example_has_what_its_text_installs(path: Path, folder: Path, environments: Environments) -> None:
     """The install line of an example brings what it imports, and the server that it is run with."""
-    (line,) = re.findall(r"`(pip install .*)`", path.read_text(encoding="utf-8"))
+    text = path.read_text(encoding="utf-8")
+    (line,) = re.findall(r"`(pip install .*)`", text)
     installed = environments.after(line).commands
 
     module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
@@ -147,7 +148,7 @@ def test_an_example_has_what_its_text_installs(path: Path, folder: Path, environ
     )
 
     assert imported.returncode == 0, imported.stderr
-    assert (installed / "uvicorn").exists()
+    assert (installed / "uvicorn").exists() or "uvicorn" not in text
 
 
 def test_the_first_install_line_is_that_of_the_library() -> None:

@@ -45,6 +45,8 @@ PUBLIC = (
     "Charge",
     "CodeDue",
     "ConfigurationError",
+    "CredentialStore",
+    "Credentials",
     "CredentialsFunction",
     "DataRefused",
     "DataResult",
@@ -103,6 +105,7 @@ PUBLIC = (
     "RateLimitMiddleware",
     "RateLimitRule",
     "RateLimited",
+    "RecoveryCode",
     "RecoveryCodesMade",
     "RefusalHandler",
     "Reservation",
@@ -132,6 +135,7 @@ PUBLIC = (
     "StoreCredentials",
     "StoreError",
     "StoreUnavailable",
+    "StoredHash",
     "Take",
     "TakeAllResult",
     "ThrottleSettings",
@@ -142,12 +146,14 @@ PUBLIC = (
     "TollhouseError",
     "TooManyAttempts",
     "TotpEnrolment",
+    "TotpSeed",
     "TotpSettings",
     "WarmFailure",
     "WarmReport",
     "WeakPassword",
     "WriteBehind",
     "WriteReceipt",
+    "WriteResult",
     "WrongCode",
     "WrongCredentials",
     "cache_headers",
@@ -155,6 +161,7 @@ PUBLIC = (
     "cached",
     "current_decision",
     "current_decisions",
+    "decode_credentials",
     "invalidate_cache",
     "invalidate_cache_for",
     "invalidates",
@@ -166,7 +173,7 @@ PUBLIC = (
     "satisfies",
     "tune_gc",
 )
-FOR_TESTS = ("World", "cache_off", "cache_on", "limits_off")
+FOR_TESTS = ("CredentialStoreConformance", "World", "cache_off", "cache_on", "limits_off")
 """What `tollhouse.testing` has for the tests of apps."""
 FIXTURES = ("tollhouse_cache", "tollhouse_cache_off", "tollhouse_limits_off", "tollhouse_url", "tollhouse_world")
 """The fixtures of the pytest plugin."""

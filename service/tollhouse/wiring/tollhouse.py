@@ -13,12 +13,10 @@ from msgspec.structs import asdict
 
 from tollhouse import scripts
 from tollhouse.accounts.accounts import Accounts
-from tollhouse.accounts.credentials.redis_credentials import RedisCredentials
-from tollhouse.accounts.factors.tickets import LoginTickets
+from tollhouse.accounts.credentials.credentials import CredentialStore
 from tollhouse.accounts.hashing.cost import hashing_cost
 from tollhouse.accounts.hashing.costs import HashCosts
 from tollhouse.accounts.hashing.passwords import Passwords
-from tollhouse.accounts.throttling.throttle import Throttle
 from tollhouse.ai.models import Models
 from tollhouse.ai.results import Results
 from tollhouse.cache.cache import Cache
@@ -35,7 +33,6 @@ from tollhouse.limits.policy.definition import PolicyDefinition, policies_in_cod
 from tollhouse.logs import log_everything
 from tollhouse.metrics import Metrics
 from tollhouse.sessions import policies as sessions
-from tollhouse.sessions.events.notes import AccountEvents
 from tollhouse.sessions.sessions import Sessions
 from tollhouse.settings import Settings
 from tollhouse.settings.credentials import CredentialsFunction
@@ -47,19 +44,18 @@ from tollhouse.stores.status import ConnectionState, check_store
 from tollhouse.stores.transport.redial import connection_timing
 from tollhouse.stores.urls import StoreName
 from tollhouse.suggest import one_of
+from tollhouse.wiring.accounts import checked_store, open_accounts
 from tollhouse.wiring.configuration import load_settings, settings_for
 from tollhouse.wiring.features import (
     CACHE,
-    factor_rules,
     open_limiter,
     open_passwords,
     open_sessions,
-    open_throttle,
     password_rules,
 )
 from tollhouse.wiring.models import models_from_settings
-from tollhouse.wiring.passkeys import open_ceremonies, open_passkeys
-from tollhouse.wiring.servers import embedded_binary, resolve_secrets, store_urls, wall_clock_ms
+from tollhouse.wiring.passkeys import open_ceremonies
+from tollhouse.wiring.servers import embedded_binary, resolve_secrets, store_urls
 
 
 class Tollhouse:
@@ -76,6 +72,7 @@ class Tollhouse:
         models: Models | None = None,
         metrics: Metrics | None = None,
         credentials: CredentialsFunction | None = None,
+        credential_store: CredentialStore | None = None,
     ) -> None:
         for sentence in turned_off(settings):
             report_off(sentence)
@@ -85,6 +82,7 @@ class Tollhouse:
         self.settings = settings
         self.metrics = Metrics() if metrics is None else metrics
         self._own_models = models
+        self._own_credentials = checked_store(credential_store)
         self.policies = policies_from_settings(settings, self._own_policies)
         self._session_policies = sessions.policies_from_settings(settings)
         self._password_rules = password_rules(settings)
@@ -172,31 +170,18 @@ class Tollhouse:
     @cached_property
     def accounts(self) -> Accounts:
         """Accounts and logins."""
-        store, clock = self.stores.accounts, wall_clock_ms(self.settings)
-        credentials = RedisCredentials(store, self.keyring, self.metrics, self.namespace)
-        shared = (store, self.keyring, self.namespace)
-        return Accounts(
-            credentials,
+        return open_accounts(
+            self.settings,
+            self.stores,
             self.sessions,
             self.limits,
-            self._throttle,
             self._passwords,
             self.keyring,
             self.metrics,
-            LoginTickets(*shared),
-            AccountEvents(self.stores.sessions, self.keyring, self.namespace),
             rules=self._password_rules,
-            passkeys=open_passkeys(self._ceremonies, credentials, *shared, self.metrics, clock),
-            factor_rules=factor_rules(self.settings, passkeys=self._ceremonies is not None),
-            wall_ms=clock,
-            reset_ms=self.settings.accounts.reset_ms,
-        )
-
-    @cached_property
-    def _throttle(self) -> Throttle:
-        settings, time = self.settings.accounts.throttle, self.stores.times["limits"]
-        return open_throttle(
-            self.stores.limits, self.keyring, self.metrics, settings, namespace=self.namespace, time=time
+            namespace=self.namespace,
+            ceremonies=self._ceremonies,
+            credential_store=self._own_credentials,
         )
 
     @cached_property
@@ -279,6 +264,7 @@ def open(  # noqa: A001 - the verb that users know: `async with tollhouse.open(u
     models: Models | None = None,
     metrics: Metrics | None = None,
     credentials: CredentialsFunction | None = None,
+    credential_store: CredentialStore | None = None,
     strict: bool | None = None,
 ) -> Tollhouse:
     """Open Tollhouse on a store URL, on settings, or on those of `load_settings`.
@@ -291,7 +277,14 @@ def open(  # noqa: A001 - the verb that users know: `async with tollhouse.open(u
     policies of one name. `credentials`, sync or async, is called with "server" or "sentinel" at each login that has no
     password in the URL. Raises ConfigurationError for a URL or setting that cannot be used. Connects at first use: if
     `strict` is true, calls raise ConfigurationError while a server refuses what only a change of the setup mends, such
-    as a wrong password; else they do as in an outage.
+    as a wrong password; else they do as in an outage. A `credential_store` keeps the accounts in place of the server.
     """
     settings = settings_for(target, namespace, strict=strict)
-    return Tollhouse(settings, policies=policies, models=models, metrics=metrics, credentials=credentials)
+    return Tollhouse(
+        settings,
+        policies=policies,
+        models=models,
+        metrics=metrics,
+        credentials=credentials,
+        credential_store=credential_store,
+    )

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from tests.accounts import ROTATED_SECRET
-from tests.spec.accounts.credentials.conformance import HANDLE, OTHER_HANDLE, credentials, written
 from tests.spec.sessions.test_sessions_resurrection import Interleaved
 from tests.spec.stored import keys_of
 from tollhouse.accounts.credentials.redis_credentials import RedisCredentials
 from tollhouse.errors import StoreUnavailable
 from tollhouse.keyring import Keyring
 from tollhouse.keys import UNNAMED
+from tollhouse.testing.credential_stores import HANDLE, OTHER_HANDLE, credentials, written
 
 CLAIM, FORGET, REPLACE = "accounts/claim_handle", "accounts/forget_handle", "accounts/replace"
 

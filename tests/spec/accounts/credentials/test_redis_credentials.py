@@ -7,18 +7,18 @@ from types import SimpleNamespace
 import pytest
 
 from tests.accounts import ROTATED_SECRET, record
-from tests.spec.accounts.credentials.conformance import (
-    HANDLE,
-    CredentialStoreConformance,
-    credentials,
-    written,
-)
 from tests.spec.stored import keys_of
 from tollhouse.accounts.credentials.redis_credentials import MARK_MS, RedisCredentials
 from tollhouse.accounts.hashing.passwords import StoredHash
 from tollhouse.accounts.passkeys.passkey import Passkey
 from tollhouse.keyring import Keyring
 from tollhouse.keys import UNNAMED
+from tollhouse.testing.credential_stores import (
+    HANDLE,
+    CredentialStoreConformance,
+    credentials,
+    written,
+)
 
 PASSKEY = Passkey(id="one", public_key=b"key", sign_count=7, name="a phone", created_ms=1)
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 
 from tests.accounts import record
-from tests.spec.accounts.credentials.conformance import HANDLE, credentials, written
 from tests.spec.accounts.credentials.test_records import MINUTE_MS, Processes
 from tollhouse.accounts.credentials.redis_credentials import RedisCredentials
 from tollhouse.accounts.credentials.secret_uses import count_secret_uses
 from tollhouse.keys import UNNAMED, Namespace
+from tollhouse.testing.credential_stores import HANDLE, credentials, written
 
 
 async def test_accounts_are_counted_by_the_secret_that_they_need(world):
