@@ -242,6 +242,25 @@ async def test_a_removed_factor_is_not_asked_for_any_more(service: Service) -> N
     assert kind(await post(service, CODES, {}, **headers)) == (409, "factor-missing")
 
 
+@pytest.mark.asvs("7.5.1")
+async def test_an_account_with_a_second_factor_changes_by_both(service: Service) -> None:
+    """A new password and the end of the account ask a session of a password alone for the level of a login."""
+    _, strong = await enrolled(service)
+    weak = bearer(await service.begin(acr="aal1", amr=["pwd"]))
+    asked = [
+        ("POST", "/v1/password", {"password": PASSWORD, "new_password": "canyon lamp brisk orbit"}),
+        ("DELETE", ACCOUNT, {"password": PASSWORD}),
+    ]
+    for method, path, body in asked:
+        refused = await service.ask(method, path, json=body, headers=weak)
+        assert kind(refused) == (401, "insufficient-user-authentication"), path
+        assert refused.json()["acr_values"] == ["aal2", "aal3"]
+
+    for_good = await service.ask("DELETE", ACCOUNT, json={"password": PASSWORD}, headers=strong)
+
+    assert for_good.status_code == 200, for_good.text
+
+
 @pytest.mark.asvs("7.4.3")
 async def test_a_change_of_factors_offers_to_end_the_others(service: Service) -> None:
     """ASVS 7.4.3: with `end_others` the user's other sessions end, and the one that asked lives on."""

@@ -69,6 +69,7 @@ PUBLIC = (
     "KeptWarm",
     "KeyRule",
     "Lease",
+    "LevelDue",
     "Limit",
     "LimitSettings",
     "LimitState",

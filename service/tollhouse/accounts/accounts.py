@@ -19,6 +19,7 @@ from tollhouse.accounts.outcomes import (
     AccountStatus,
     AttemptThrottled,
     CodeDue,
+    LevelDue,
     LoginSucceeded,
     NameTaken,
     NoAccount,
@@ -33,6 +34,7 @@ from tollhouse.accounts.outcomes import (
     WrongCode,
     WrongCredentials,
 )
+from tollhouse.accounts.own_session import OwnLevel
 from tollhouse.accounts.rules import PasswordRules
 from tollhouse.accounts.throttling.attempts import Attempts
 from tollhouse.accounts.throttling.devices import DeviceToken
@@ -103,9 +105,9 @@ class Accounts:
         given = (logins, tickets, throttle, keyring, metrics)
         second = self.second_step = SecondStep(store, sessions, code_check, *given, rules=factor_rules)
         self._login = PasswordLogin(sessions, check, logins, second, throttle, metrics, acr=factor_rules.first)
-        self._password_change = PasswordChange(sessions, check, rules, new_password)
+        self._password_change = PasswordChange(sessions, check, rules, new_password, OwnLevel(factor_rules, wall_ms))
         self._reset = PasswordReset(store, keyring, rules, new_password, throttle, wall_ms, reset_ms)
-        self._closing = AccountClosing(store, sessions, check, events)
+        self._closing = AccountClosing(store, sessions, check, events, OwnLevel(factor_rules, wall_ms))
         self._administration = AccountAdministration(store, passwords, rules, new_password, wall_ms)
         checks = (store, sessions, check, code_check, logins, keyring, metrics)
         self._reauthentication = Reauthentication(*checks, rules=factor_rules, clock=wall_ms)
@@ -191,9 +193,10 @@ class Accounts:
 
     async def change_password(
         self, token: Token | str, password: str, new_password: str, *, address: str, end_others: bool = True
-    ) -> PasswordChanged | WrongCredentials | AttemptThrottled | StepUpRefused:
+    ) -> PasswordChanged | LevelDue | WrongCredentials | AttemptThrottled | StepUpRefused:
         """Change the password of a session's user, if the former one is right; end the other sessions.
 
+        If a login takes a second factor the session must have shown one, in the last day, or the result is LevelDue.
         The session gets another token. Raises WeakPassword for a new one that is not allowed, and as `login` does.
         """
         client = LoginClient(address=address)
@@ -209,8 +212,11 @@ class Accounts:
 
     async def delete_own(
         self, token: Token | str, password: str, *, address: str
-    ) -> AccountDeleted | NoAccount | WrongCredentials | AttemptThrottled | StepUpRefused:
-        """Delete the account of a session's user, if the password is right, and end all its sessions."""
+    ) -> AccountDeleted | LevelDue | NoAccount | WrongCredentials | AttemptThrottled | StepUpRefused:
+        """Delete the account of a session's user, if the password is right, and end all its sessions.
+
+        If a login takes a second factor, so does this, as `change_password` does.
+        """
         return await self._closing.delete_own(token, password, LoginClient(address=address))
 
     async def disable(self, user: str) -> DisableResult:

@@ -201,3 +201,13 @@ class PasswordDue(Struct, frozen=True, kw_only=True):
     def __bool__(self) -> Literal[False]:
         """Return False: the session is as before."""
         return False
+
+
+class LevelDue(Struct, frozen=True, kw_only=True):
+    """The password was right, and nothing was changed: the session has to be at this `level`, by a second factor."""
+
+    level: str
+
+    def __bool__(self) -> Literal[False]:
+        """Return False: nothing was changed."""
+        return False

@@ -12,9 +12,9 @@ from tollhouse.accounts.credentials.changes import change
 from tollhouse.accounts.credentials.credentials import Credentials, CredentialStore, new_revision
 from tollhouse.accounts.login_client import LoginClient
 from tollhouse.accounts.names import canonical
-from tollhouse.accounts.outcomes import AccountDeleted, AttemptThrottled, NoAccount, WrongCredentials
+from tollhouse.accounts.outcomes import AccountDeleted, AttemptThrottled, LevelDue, NoAccount, WrongCredentials
+from tollhouse.accounts.own_session import OwnLevel, own_session
 from tollhouse.accounts.rules import password_bytes
-from tollhouse.accounts.verbs.password_change import own_session
 from tollhouse.accounts.verbs.password_check import PasswordVerification
 from tollhouse.errors import InvalidInput
 from tollhouse.sessions.events.notes import AccountEvents
@@ -33,11 +33,13 @@ class AccountClosing:
         sessions: Sessions,
         check: PasswordVerification,
         events: AccountEvents,
+        level: OwnLevel,
     ) -> None:
         self._store = store
         self._sessions = sessions
         self._check = check
         self._events = events
+        self._level = level
 
     async def disable(self, user: str) -> DisableResult:
         """Disable a user, and the account of that name if there is one."""
@@ -58,13 +60,18 @@ class AccountClosing:
 
     async def delete_own(
         self, token: Token | str, password: str, client: LoginClient
-    ) -> AccountDeleted | NoAccount | WrongCredentials | AttemptThrottled | StepUpRefused:
-        """Delete the account of a session's user, if the password is right."""
+    ) -> AccountDeleted | LevelDue | NoAccount | WrongCredentials | AttemptThrottled | StepUpRefused:
+        """Delete the account of a session's user, if the password is right, and the session at the level of a login."""
         encoded = password_bytes(password)
         session = await own_session(self._sessions, token)
         if isinstance(session, StepUpRefused):
             return session
-        return await self._check.with_password(session.user, encoded, replace(client, session=session), self._delete)
+
+        async def proceed(verified: Credentials) -> AccountDeleted | LevelDue | NoAccount:
+            due = self._level.due(session, verified)
+            return await self._delete(verified) if due is None else due
+
+        return await self._check.with_password(session.user, encoded, replace(client, session=session), proceed)
 
     async def _set(self, user: str, *, disabled: bool) -> bool:
         """Write the flag into the account of a user; return whether that is durable, also if there is none."""

@@ -11,9 +11,17 @@ from litestar.params import FromPath, JSONBody
 from msgspec import Struct
 
 from tollhouse.accounts.accounts import Accounts
-from tollhouse.accounts.outcomes import AccountDeleted, AccountStatus, AttemptThrottled, NoAccount, WrongCredentials
+from tollhouse.accounts.outcomes import (
+    AccountDeleted,
+    AccountStatus,
+    AttemptThrottled,
+    LevelDue,
+    NoAccount,
+    WrongCredentials,
+)
 from tollhouse.http.accounts.answers import step_up_error, throttled, wrong_password
 from tollhouse.http.authentication import current_caller, current_token, require_role
+from tollhouse.http.challenges import LoginRules
 from tollhouse.http.cookies import SessionCookies
 from tollhouse.http.headers import CLEAR_SITE_DATA, DURABLE_FIELD, durable_header
 from tollhouse.http.openapi import problems
@@ -41,10 +49,12 @@ async def delete_own_account(
     data: JSONBody[DeletionBody],
     accounts: NamedDependency[Accounts],
     session_cookies: NamedDependency[SessionCookies],
+    login_rules: NamedDependency[LoginRules],
 ) -> Response[Any]:
     """Delete the account of the session's user, and end all its sessions; it takes the password.
 
-    A wrong one is 401 `wrong-password`, and counts as a login with a wrong password does.
+    A wrong one is 401 `wrong-password`, and counts as a login with a wrong password does. If a login takes a second
+    factor, a session that has shown none in the last day is 401 `insufficient-user-authentication`.
     """
     caller = current_caller(request)
     result = await accounts.delete_own(current_token(request), data.password, address=caller.address)
@@ -57,6 +67,8 @@ async def delete_own_account(
             raise NotFoundException
         case WrongCredentials():
             return wrong_password()
+        case LevelDue():
+            raise login_rules.below(result.level)
         case AttemptThrottled():
             return throttled(result)
         case StepUpRefused():

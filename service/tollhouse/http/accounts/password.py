@@ -14,9 +14,10 @@ from litestar.params import JSONBody
 from msgspec import Struct
 
 from tollhouse.accounts.accounts import Accounts
-from tollhouse.accounts.outcomes import AttemptThrottled, PasswordChanged, ResetRefused, WrongCredentials
+from tollhouse.accounts.outcomes import AttemptThrottled, LevelDue, PasswordChanged, ResetRefused, WrongCredentials
 from tollhouse.http.accounts.answers import step_up_error, throttled, wrong_password
 from tollhouse.http.authentication import current_caller, current_token, no_session, require_role
+from tollhouse.http.challenges import LoginRules
 from tollhouse.http.cookies import SessionCookies
 from tollhouse.http.headers import DURABLE_FIELD, durable_header
 from tollhouse.http.openapi import KEY, SESSION, problems
@@ -61,11 +62,13 @@ async def change_password(
     data: JSONBody[PasswordChangeBody],
     accounts: NamedDependency[Accounts],
     session_cookies: NamedDependency[SessionCookies],
+    login_rules: NamedDependency[LoginRules],
 ) -> Response[Any]:
     """Change the password of the session's user: the session gets another token, and the others end.
 
     A wrong password is 401 `wrong-password`, and counts as a login with a wrong password does. A new one that is easy
-    to guess is 422 `weak-password`. With `end_others` false the other sessions live on.
+    to guess is 422 `weak-password`. With `end_others` false the other sessions live on. If a login takes a second
+    factor, a session that has shown none in the last day is 401 `insufficient-user-authentication`.
     """
     caller = current_caller(request)
     result = await accounts.change_password(
@@ -79,6 +82,8 @@ async def change_password(
             return token_response(rotation, session_cookies, by_cookie=caller.by_cookie)
         case WrongCredentials():
             return wrong_password()
+        case LevelDue():
+            raise login_rules.below(result.level)
         case AttemptThrottled():
             return throttled(result)
         case StepUpRefused():
