@@ -95,6 +95,25 @@ class Visitor:
     def sees_notice(self, text: str) -> None:
         expect(self.page.get_by_role("status")).to_contain_text(text)
 
+    def connect_authenticator(self) -> None:
+        """Connect a device that keeps passkeys to the browser, whose user is always there and verified."""
+        session = self.context.new_cdp_session(self.page)
+        session.send("WebAuthn.enable")
+        options = {
+            "protocol": "ctap2",
+            "transport": "internal",
+            "hasResidentKey": True,
+            "hasUserVerification": True,
+            "isUserVerified": True,
+            "automaticPresenceSimulation": True,
+        }
+        session.send("WebAuthn.addVirtualAuthenticator", {"options": options})
+
+    def add_passkey(self) -> None:
+        """Add a passkey to the account that is shown."""
+        self.page.get_by_role("button", name="Add a passkey").click()
+        self.sees_notice("This device logs you in now")
+
     def enter_code(self, secret: str, form: str) -> None:
         """Enter a code that was not used yet, until one is good: the time goes on while a browser is slow."""
         code = self.page.locator(f"#{form} input[name=code]")

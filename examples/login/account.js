@@ -1,7 +1,8 @@
-// The view of an account: devices, second factor, password, and its end.
+// The view of an account: devices, second factor, passkeys, password, and its end.
 
 import { call, onConfirm, send } from "./api.js";
-import { element, find, notice, onClick, onSubmit } from "./page.js";
+import { element, find, notice, onClick, onSubmit, smallButton } from "./page.js";
+import { hasPasskeys, listPasskeys, onPasskeyChange, showPasskey } from "./passkeys.js";
 import { deviceName, timeText } from "./words.js";
 
 let account = { factors: {} };
@@ -13,16 +14,17 @@ export async function showAccount() {
   for (const field of document.querySelectorAll("input[name=user][readonly]")) field.value = account.user;
   showFactor();
   await showDevices();
+  await listPasskeys();
 }
 
 /** Removes what is of the user from the page. */
 export function forgetAccount() {
   account = { factors: {} };
-  for (const id of ["devices", "recovery-codes", "enrol-secret", "account-user"]) find(id).textContent = "";
+  for (const id of ["devices", "passkey-list", "recovery-codes", "enrol-secret", "account-user"]) find(id).textContent = "";
   for (const field of document.querySelectorAll("input[name=user][readonly]")) field.value = "";
   find("enrol-link").removeAttribute("href");
   find("enrolment").hidden = find("recovery").hidden = true;
-  if (find("confirm").open) find("confirm").close();
+  for (const id of ["confirm", "rename"]) if (find(id).open) find(id).close();
 }
 
 async function showDevices() {
@@ -50,12 +52,6 @@ async function said(text, title) {
   notice(text);
   await showAccount();
   find(title).focus();
-}
-
-function smallButton(text, label, act) {
-  const button = element("button", { type: "button", class: "small", "aria-label": label }, text);
-  onClick(button, act);
-  return button;
 }
 
 function showFactor() {
@@ -113,8 +109,14 @@ async function changePassword({ password, new_password }) {
   await said("The password is changed, and your other devices are logged out.", "password-title");
 }
 
-/** Asks for the password, and with a second factor for a code; resolves to whether the user authenticated. */
-function askToConfirm() {
+/**
+ * Asks for the password, and with a second factor for a code, or for a passkey; resolves to whether the user
+ * authenticated. If a level is asked for that the password does not reach, only the passkey will do.
+ */
+function askToConfirm({ acr_values: levels = [] }) {
+  const { totp, passkeys } = account.factors;
+  find("confirm-form").hidden = !totp && passkeys > 0 && levels.length > 0;
+  find("confirm-passkey").hidden = !hasPasskeys || !passkeys;
   const dialog = find("confirm");
   const opener = document.activeElement;
   dialog.returnValue = "";
@@ -128,8 +130,13 @@ function askToConfirm() {
 }
 
 onConfirm(askToConfirm);
+onPasskeyChange((text) => said(text, "passkeys-title"));
 onSubmit("confirm-form", async ({ password, code }) => {
   await send("POST", "/v1/session/reauth", code ? { password, code } : { password });
+  find("confirm").close("done");
+});
+onClick(find("confirm-passkey"), async () => {
+  await showPasskey("/v1/session/reauth/passkey");
   find("confirm").close("done");
 });
 find("confirm-cancel").addEventListener("click", () => find("confirm").close());

@@ -19,7 +19,7 @@ export function acts() {
   return running ? null : finished;
 }
 
-/** Sets what asks the user to authenticate again; it resolves to whether that was done. */
+/** Sets what asks the user to authenticate again, by the body of the problem; it resolves to whether that was done. */
 export function onConfirm(ask) {
   confirmUser = ask;
 }
@@ -29,7 +29,7 @@ export async function call(method, path, body) {
   try {
     return await send(method, path, body);
   } catch (problem) {
-    if (problem.kind !== "insufficient-user-authentication" || !(await confirmUser())) throw problem;
+    if (problem.kind !== "insufficient-user-authentication" || !(await confirmUser(problem.body))) throw problem;
     return send(method, path, body);
   }
 }

@@ -3,6 +3,7 @@
 import { forgetAccount, showAccount } from "./account.js";
 import { acts, call, peek, Problem, send } from "./api.js";
 import { element, find, notice, onClick, onSubmit, show } from "./page.js";
+import { hasPasskeys, showPasskey } from "./passkeys.js";
 import { deviceName, explain, explainEnd, timeText } from "./words.js";
 
 const LOOK_MS = 5_000;
@@ -101,6 +102,7 @@ function askForSecond(body) {
   ticket = body.ticket;
   find("totp-login").hidden = !body.factors.includes("totp");
   find("recovery-way").hidden = !body.factors.includes("recovery");
+  find("passkey-second").hidden = !hasPasskeys || !body.factors.includes("passkey");
   notice("The password is right.");
   show("second-factor");
 }
@@ -128,6 +130,12 @@ onSubmit("sign-up-form", async ({ user, password }) => {
 });
 onSubmit("totp-login", ({ code }) => logIn(() => call("POST", "/v1/login/totp", { ticket, code })));
 onSubmit("recovery-login", ({ code }) => logIn(() => call("POST", "/v1/login/recovery", { ticket, code })));
+find("passkey-login").hidden = !hasPasskeys;
+onClick(find("passkey-login"), () => {
+  const remember = find("login-form").elements.remember.checked;
+  return logIn(() => showPasskey("/v1/login/passkey", {}, { remember }));
+});
+onClick(find("passkey-second"), () => logIn(() => showPasskey("/v1/login/passkey", { ticket })));
 onSubmit("cap-form", () => {
   const end = [...find("cap-sessions").querySelectorAll("input:checked")].map((box) => box.value);
   return logIn(() => call("POST", "/v1/login/cap", { ticket, end }));

@@ -1,13 +1,14 @@
 """A login page on the origin of the service. Run it in a clone with `python -m examples.login.app --plain-http`.
 
-Install what it needs with `pip install '.[service]'`, then open http://localhost:8000.
+Install what it needs with `pip install '.[service,webauthn]'`, then open http://localhost:8000, and not the address
+127.0.0.1: passkeys are for a name.
 
-The page is of plain HTML, CSS and JavaScript, and calls the routes of `/v1`: sign-up, login, second factor,
+The page is of plain HTML, CSS and JavaScript, and calls the routes of `/v1`: sign-up, login, second factor, passkeys,
 devices, another password, the end of an account. Nothing is loaded from elsewhere, and no script is inline.
 
 The settings are those of `tollhouse serve`, from TOLLHOUSE_ variables or `tollhouse.toml`; without any an embedded
 Valkey starts, whose data end with it. Behind a proxy that ends TLS leave out `--plain-http`: cookies are Secure then.
-Set `url`, `secret` and `trusted_proxies`.
+Set `url`, `secret`, `trusted_proxies`, and for passkeys `accounts.passkeys.rp_id`.
 """
 
 from __future__ import annotations

@@ -51,6 +51,13 @@ export function onClick(button, act) {
   button.addEventListener("click", () => attempt(button.closest("section, dialog"), button, act));
 }
 
+/** Makes a button in a list; `label` says what of the list it is about. */
+export function smallButton(text, label, act) {
+  const button = element("button", { type: "button", class: "small", "aria-label": label }, text);
+  onClick(button, act);
+  return button;
+}
+
 async function attempt(place, button, act) {
   if (button.getAttribute("aria-disabled") === "true") return;
   const alert = place.querySelector(".alert");

@@ -220,6 +220,89 @@ def test_an_account_with_a_second_factor_takes_a_code(visitor: Visitor) -> None:
     expect(page.locator("#factor-state")).to_contain_text("9 recovery codes")
 
 
+def test_a_passkey_logs_in_without_a_password(visitor: Visitor) -> None:
+    """Added with the name of the device it logs in alone; it can be renamed, and opens nothing once it is removed."""
+    page = visitor.page
+    visitor.connect_authenticator()
+    visitor.sign_up("pia", PASSWORD)
+    expect(page.locator("#passkey-name")).to_have_value("Chrome on Linux")
+    visitor.add_passkey()
+    expect(page.locator("#passkey-list li")).to_contain_text("not used yet")
+    page.locator("#log-out").click()
+    visitor.sees_notice("You are logged out.")
+
+    page.get_by_role("button", name="Use a passkey").click()
+    visitor.sees_account("pia")
+    expect(page.locator("#passkey-list li")).to_contain_text("last used")
+    page.get_by_role("button", name="Rename Chrome on Linux").click()
+    expect(page.locator("#rename-name")).to_be_focused()
+    page.locator("#rename-name").fill("the old laptop")
+    page.keyboard.press("Enter")
+    visitor.sees_notice("another name")
+    page.get_by_role("button", name="Add a passkey").click()
+    expect(page.locator("#passkey-form [role=alert]")).to_contain_text("has a passkey of your account already")
+    page.get_by_role("button", name="Remove the old laptop").click()
+    visitor.sees_notice("opens nothing any more")
+    expect(page.locator("#passkey-list li")).to_have_count(0)
+    page.locator("#log-out").click()
+    page.get_by_role("button", name="Use a passkey").click()
+
+    expect(page.locator("#login-form [role=alert]")).to_contain_text("does not log in here any more")
+
+
+def test_a_passkey_is_asked_for_to_change_what_it_opens(visitor: Visitor) -> None:
+    """A login by password removes no passkey: the page asks for it, and for no password, and goes on."""
+    page = visitor.page
+    visitor.connect_authenticator()
+    visitor.sign_up("una", PASSWORD)
+    visitor.add_passkey()
+    page.locator("#log-out").click()
+    visitor.log_in("una", PASSWORD)
+    visitor.sees_account("una")
+
+    page.get_by_role("button", name="Remove Chrome on Linux").click()
+    expect(page.locator("#confirm")).to_be_visible()
+    expect(page.locator("#confirm-password")).to_be_hidden()
+    page.locator("#confirm-passkey").click()
+
+    visitor.sees_notice("opens nothing any more")
+    expect(page.locator("#passkey-list li")).to_have_count(0)
+
+
+def test_a_passkey_takes_the_place_of_a_code(visitor: Visitor) -> None:
+    """With a second factor the password is followed by a code or by the passkey."""
+    page = visitor.page
+    visitor.connect_authenticator()
+    visitor.sign_up("sol", PASSWORD)
+    page.get_by_role("button", name="Set up an authenticator app").click()
+    expect(page.locator("#enrol-code")).to_be_focused()
+    secret = page.locator("#enrol-secret").inner_text()
+    visitor.enter_code(secret, "enrol-form")
+    page.locator("#recovery-done").click()
+    page.get_by_role("button", name="Add a passkey").click()
+    page.locator("#confirm-password").fill(PASSWORD)
+    visitor.enter_code(secret, "confirm-form")
+    visitor.sees_notice("This device logs you in now")
+    page.locator("#log-out").click()
+
+    visitor.log_in("sol", PASSWORD)
+    expect(page.locator("#totp-code")).to_be_focused()
+    page.locator("#passkey-second").click()
+
+    visitor.sees_account("sol")
+
+
+def test_a_user_may_change_their_mind_about_a_passkey(visitor: Visitor) -> None:
+    """A browser without a passkey, or whose user cancels, says so, and the password still logs in."""
+    page = visitor.page
+    cancel = "() => Promise.reject(new DOMException('', 'NotAllowedError'))"
+    page.evaluate(f"() => {{ navigator.credentials.get = {cancel}; }}")
+
+    page.get_by_role("button", name="Use a passkey").click()
+
+    expect(page.locator("#login-form [role=alert]")).to_have_text("No passkey was used. Try again.")
+
+
 def test_a_second_browser_is_logged_out_live(visitor: Visitor, browser: Browser, address: str) -> None:
     """What ends a session from elsewhere is seen in it within seconds, with the reason; nothing of the user is left."""
     page = visitor.page

@@ -16,7 +16,7 @@ SIZE = {"width": 480, "height": 440}
 
 
 def take(browser: Browser, address: str) -> None:
-    """Write the login, light and dark, a refusal beside its field, and an account."""
+    """Write the login, light and dark, a refusal beside its field, an account, and a passkey."""
     for scheme in ("light", "dark"):
         with visiting(browser, address, color_scheme=scheme, viewport=SIZE) as visitor:
             visitor.field("User name").fill("ada")
@@ -34,6 +34,9 @@ def take(browser: Browser, address: str) -> None:
         visitor.sees_account("ada")
         page.set_viewport_size({"width": 480, "height": 900})
         page.screenshot(path=FOLDER / "login-account.png")
+        visitor.connect_authenticator()
+        visitor.add_passkey()
+        page.locator("#passkeys-view").screenshot(path=FOLDER / "login-passkeys.png")
 
 
 def main() -> None:
