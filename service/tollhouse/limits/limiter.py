@@ -15,7 +15,7 @@ from tollhouse.errors import InvalidInput, StoreUnavailable, require_type
 from tollhouse.keyring import Keyring
 from tollhouse.keys import UNNAMED, Namespace
 from tollhouse.limits.calls.acquire import WaitingTakes
-from tollhouse.limits.calls.batcher import TAKES_MAX, Batcher, resolved_future
+from tollhouse.limits.calls.batcher import TAKES_MAX, Batcher
 from tollhouse.limits.calls.calls import calls_on
 from tollhouse.limits.calls.decider import decide_by_access_list
 from tollhouse.limits.calls.leases import Leases
@@ -24,6 +24,7 @@ from tollhouse.limits.calls.refunds import Refunds
 from tollhouse.limits.calls.refusal_cache import RefusalCache
 from tollhouse.limits.calls.reservations import HOLD_MS, Reservations
 from tollhouse.limits.calls.take_all import TAKE_ALL_MAX, AllOrNothing
+from tollhouse.limits.calls.together import decided, start_decided
 from tollhouse.limits.decision import Decision, Lease, Reservation, Settlement, Take, TakeAllResult
 from tollhouse.limits.policy.policy import Policy
 from tollhouse.limits.wire.compiled_policy import CompiledPolicy, compile_policies
@@ -135,14 +136,11 @@ class Limiter:
 
     async def take_batch(self, takes: Sequence[Take]) -> list[Decision]:
         """Decide up to 256 takes, each on its own, in order: equal ones see each other."""
-        return await self.submit_batch(takes)
+        return await decided(self._submit_each(takes))
 
-    def submit_batch(self, takes: Sequence[Take]) -> asyncio.Future[list[Decision]]:
-        """Start what `take_batch` does, for a caller that is no coroutine."""
-        require_type("takes", takes, Sequence, _TAKES)
-        if len(takes) > TAKES_MAX:
-            raise InvalidInput("takes", len(takes), f"send at most {TAKES_MAX} takes at a time")
-        return asyncio.gather(*map(self._submit, self._read_each(takes)))
+    def submit_batch(self, takes: Sequence[Take]) -> asyncio.Task[list[Decision]]:
+        """Start what `take_batch` does, for a caller that is no coroutine, and that owns the task."""
+        return start_decided(self._submit_each(takes))
 
     async def take_all(self, takes: Sequence[Take]) -> TakeAllResult:
         """Take from up to 64 policies and keys, or from none; equal pairs are summed. `AllOrNothing` has the rules."""
@@ -294,6 +292,9 @@ class Limiter:
         windows_ms = [window_ms for _, window_ms in request.compiled.windows]
         return request if windows_ms == [state.window_ms for state in taken.limits] else None
 
-    def _submit(self, request: TakeRequest) -> asyncio.Future[Decision]:
-        known = self._decider.without_store(request)
-        return self._batcher.submit(request) if known is None else resolved_future(known)
+    def _submit_each(self, takes: Sequence[Take]) -> list[Decision | asyncio.Future[Decision]]:
+        require_type("takes", takes, Sequence, _TAKES)
+        if len(takes) > TAKES_MAX:
+            raise InvalidInput("takes", len(takes), f"send at most {TAKES_MAX} takes at a time")
+        known, submit = self._decider.without_store, self._batcher.submit
+        return [submit(one) if (decision := known(one)) is None else decision for one in self._read_each(takes)]

@@ -13,7 +13,6 @@ make the next call larger. What happens to a take depends on the state in which 
 A take that fetches a quota lease is a call of its own, and does not count as one in flight.
 
 What a take waits for calls in flight is part of its deadline: the call of a batch has what is left to its oldest take.
-
 A call that has one take runs the script for a take that is alone, also if a sender makes it.
 
 A sender is a task that is either idle or calling. It is idle for one tick before it reads the queue, and takes that
