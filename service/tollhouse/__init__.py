@@ -11,6 +11,7 @@ from tollhouse.accounts.factors.outcomes import (
     AccountOverview,
     FactorRefused,
     FactorsChanged,
+    FactorsRemoved,
     RecoveryCodesMade,
     TotpEnrolment,
 )
@@ -178,6 +179,7 @@ __all__ = [
     "EveryoneResult",
     "FactorRefused",
     "FactorsChanged",
+    "FactorsRemoved",
     "FamilyStats",
     "HitLayers",
     "HttpResponse",

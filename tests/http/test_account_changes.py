@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import time
+
 import pytest
 
 from tests.http.client import ADMIN, PASSWORD, SERVICE, Service, bearer, cookie
+from tollhouse.accounts.factors.totp import otp, step_at
 
 NEW = "canyon lamp brisk orbit"
 
@@ -110,3 +114,25 @@ async def test_administrators_see_disable_and_delete_accounts(service: Service) 
     assert [answer.status_code for answer in deleted] == [204, 404]
     assert (await service.ask("GET", f"{users}/account", headers=ADMIN)).status_code == 404
     assert (await service.ask("GET", f"{users}/account", headers=SERVICE)).status_code == 403
+
+
+async def test_an_administrator_removes_lost_factors(service: Service) -> None:
+    """The login takes one step again; the sessions are over, and 404 is who has no account."""
+    await service.sign_up()
+    own = await service.log_in()
+    seed = (await service.ask("POST", "/v1/account/totp", headers=own)).json()["secret"]
+    code = otp(base64.b32decode(seed), step_at(int(time.time() * 1000)))
+    confirmed = await service.ask("POST", "/v1/account/totp/confirm", headers=own, json={"code": code})
+    assert confirmed.status_code == 200
+    assert not await logs_in(service, PASSWORD)
+
+    answer = await service.ask("DELETE", "/v1/admin/users/Ada/factors", headers=ADMIN)
+    unknown = await service.ask("DELETE", "/v1/admin/users/eve/factors", headers=ADMIN)
+    refused = await service.ask("DELETE", "/v1/admin/users/ada/factors", headers=SERVICE)
+
+    body = answer.json()
+    assert (body["user"], body["totp"], body["recovery_codes"], body["removed"]) == ("ada", True, 10, 1)
+    assert "tollhouse-durable" in answer.headers
+    assert (answer.status_code, unknown.status_code, refused.status_code) == (200, 404, 403)
+    assert (await service.ask("GET", "/v1/session", headers=own)).status_code == 401
+    assert await logs_in(service, PASSWORD)

@@ -53,6 +53,7 @@ ROUTES: list[tuple[str, str, Any, str]] = [
     ("POST", "/v1/admin/users/ada/enable", None, "admin"),
     ("GET", "/v1/admin/users/ada/account", None, "admin"),
     ("DELETE", "/v1/admin/users/ada/account", None, "admin"),
+    ("DELETE", "/v1/admin/users/ada/factors", None, "admin"),
     ("POST", "/v1/admin/users/ada/impersonate", ACTING, "admin"),
     ("POST", "/v1/admin/logout-everyone", None, "admin"),
 ]

@@ -58,6 +58,7 @@ PUBLIC = (
     "EveryoneResult",
     "FactorRefused",
     "FactorsChanged",
+    "FactorsRemoved",
     "FamilyStats",
     "HitLayers",
     "HttpResponse",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from tollhouse.accounts.credentials.credentials import CredentialStore
 from tollhouse.accounts.factors.codes import CodeFactor, Codes
+from tollhouse.accounts.factors.outcomes import FactorsRemoved
 from tollhouse.accounts.factors.rules import DEFAULT_RULES, FactorRules
 from tollhouse.accounts.factors.tickets import LoginTicket, LoginTickets
 from tollhouse.accounts.hashing.passwords import Passwords
@@ -108,7 +109,7 @@ class Accounts:
         self._password_change = PasswordChange(sessions, check, rules, new_password, OwnLevel(factor_rules, wall_ms))
         self._reset = PasswordReset(store, keyring, rules, new_password, throttle, wall_ms, reset_ms)
         self._closing = AccountClosing(store, sessions, check, events, OwnLevel(factor_rules, wall_ms))
-        self._administration = AccountAdministration(store, passwords, rules, new_password, wall_ms)
+        self._admin = AccountAdministration(store, passwords, rules, new_password, logins, throttle, events, wall_ms)
         checks = (store, sessions, check, code_check, logins, keyring, metrics)
         self._reauthentication = Reauthentication(*checks, rules=factor_rules, clock=wall_ms)
         changes = GuardedChanges(store, logins, events, rules=factor_rules, clock=wall_ms)
@@ -233,15 +234,19 @@ class Accounts:
 
     async def add_account(self, user: str, password: str) -> AccountCreated | NameTaken:
         """Create an account, as an administrator does: no limit counts it."""
-        return await self._administration.add_account(user, password)
+        return await self._admin.add_account(user, password)
 
     async def set_password(self, user: str, password: str) -> PasswordChanged | NoAccount:
         """Set another password for an account, as an operator does, and end all its sessions."""
-        return await self._administration.set_password(user, password)
+        return await self._admin.set_password(user, password)
+
+    async def remove_factors(self, user: str) -> FactorsRemoved | NoAccount:
+        """Remove all second factors of an account, whose user has lost them, and end all its sessions."""
+        return await self._admin.remove_factors(user)
 
     async def status(self, user: str) -> AccountStatus | None:
         """Return what an administrator sees of an account; None if there is none."""
-        return await self._administration.status(user)
+        return await self._admin.status(user)
 
     async def aclose(self) -> None:
         """Wait, for a bounded time, until the attempts of callers that have left are settled."""

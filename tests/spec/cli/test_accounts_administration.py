@@ -1,16 +1,23 @@
-"""`tollhouse accounts add|password|disable|enable|delete` on a store of this process."""
+"""`tollhouse accounts add|password|disable|enable|delete|factors` on a store of this process."""
 
 from __future__ import annotations
 
+import asyncio
+import base64
 import itertools
+import time
 from pathlib import Path
 
 import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
+from tollhouse import wiring
+from tollhouse.accounts.factors.outcomes import RecoveryCodesMade, TotpEnrolment
+from tollhouse.accounts.factors.totp import otp, step_at
 from tollhouse.cli import commands
 from tollhouse.errors import WeakPassword
+from tollhouse.sessions.outcomes import Issued
 
 SECRET = "the-secret-of-the-service-for-these-tests"
 PASSWORD = "tandem walrus cartwheel"
@@ -66,3 +73,32 @@ def test_a_weak_password_is_refused(environment: dict[str, str]) -> None:
 
     assert isinstance(result.exception, WeakPassword)
     assert "Summer" not in str(result.exception)
+
+
+async def add_factors(environment: dict[str, str]) -> None:
+    """Add one-time passwords and recovery codes to the account of ada."""
+    settings = wiring.load_settings(environ=environment)
+    async with wiring.open(settings) as th:
+        issued = await th.sessions.create("ada", acr="aal1", amr=["pwd"])
+        assert isinstance(issued, Issued)
+        seed = await th.accounts.factors.begin_totp(issued.session)
+        assert isinstance(seed, TotpEnrolment)
+        code = otp(base64.b32decode(seed.secret), step_at(int(time.time() * 1000)))
+        assert isinstance(await th.accounts.factors.confirm_totp(issued.session, code), RecoveryCodesMade)
+
+
+def test_lost_factors_are_counted_and_removed(environment: dict[str, str]) -> None:
+    """Exit code 1 without an account; what was removed is told, with the sessions that ended."""
+    run(environment, "add", "ada", typed=f"{PASSWORD}\n")
+    asyncio.run(add_factors(environment))
+
+    shown = [run(environment, "factors", "Ada", *options) for options in ([], ["--remove"], [])]
+    unknown = [run(environment, "factors", "eve", *options) for options in ([], ["--remove"])]
+    report = msgspec.json.decode(run(environment, "factors", "ada", "--remove", "--json").stdout)
+
+    assert [result.exit_code for result in (*shown, *unknown)] == [0, 0, 0, 1, 1]
+    assert "ada: one-time passwords, recovery codes: 10, passkeys: 0" in shown[0].stdout
+    assert "all of these are removed; sessions ended: 1" in shown[1].stdout
+    assert "ada: no one-time passwords, recovery codes: 0, passkeys: 0" in shown[2].stdout
+    assert all("eve: there is no account of this name" in result.stdout for result in unknown)
+    assert (report["known"], report["done"], report["totp"], report["removed"]) == (True, True, False, 0)

@@ -78,6 +78,17 @@ async def test_an_application_gives_a_store_of_its_own(world: StoreWorld) -> Non
     assert not [key for key in await keys_of(world, "accounts") if len(key.rpartition(":")[2]) == 32]
 
 
+@pytest.mark.asvs("6.3.2")
+async def test_a_new_store_has_no_account(world: StoreWorld) -> None:
+    """None that comes with the package, under any name that others bring along."""
+    async with opened(world, None) as th:
+        for name in ("root", "admin", "administrator", "sa", "tollhouse", "test", "guest"):
+            assert await th.accounts.status(name) is None
+            assert await th.accounts.login(name, RIGHT, address=HERE) == WrongCredentials()
+
+    assert not [key for key in await keys_of(world, "accounts") if len(key.rpartition(":")[2]) == 32]
+
+
 async def test_what_a_store_raises_reaches_the_caller(fake: StoreWorld) -> None:
     """An outage as StoreUnavailable, and a defect as what it is: neither begins a session or counts as a guess."""
     store = InMemory()

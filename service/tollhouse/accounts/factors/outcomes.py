@@ -59,6 +59,21 @@ class FactorsChanged(Struct, frozen=True, kw_only=True):
         return True
 
 
+class FactorsRemoved(Struct, frozen=True, kw_only=True):
+    """The account has no second factor any more: what it had, and how many sessions ended."""
+
+    user: str
+    totp: bool
+    recovery_codes: int
+    passkeys: int
+    removed: int
+    durable: bool
+
+    def __bool__(self) -> Literal[True]:
+        """Return True, so that a type checker knows a false result as a refusal."""
+        return True
+
+
 class FactorRefused(Struct, frozen=True, kw_only=True):
     """Nothing was changed: there is no account, the factor is there already, or it is not, or the code is wrong.
 

@@ -14,6 +14,7 @@ from rich_click import RichCommand, RichGroup
 from tollhouse.accounts.credentials.secret_uses import count_secret_uses
 from tollhouse.cli.accounts import administration
 from tollhouse.cli.accounts.calibrate import calibrate
+from tollhouse.cli.accounts.factors import factors
 from tollhouse.cli.accounts.passwords import passwords
 from tollhouse.cli.query import CONFIG, JSON, accounts_of, print_line, print_result, query, require_secret
 from tollhouse.wiring import Tollhouse
@@ -34,12 +35,13 @@ class SecretUses(Struct, frozen=True, kw_only=True):
 
 @click.group(cls=RichGroup)
 def accounts() -> None:
-    """Add, disable, enable and delete accounts, set a password, and show which secrets and passwords there are."""
+    """Add, disable, enable and delete accounts, set a password, remove lost factors, and show secrets and passwords."""
 
 
 accounts.add_command(passwords)
 for _command in administration.COMMANDS:
     accounts.add_command(_command)
+accounts.add_command(factors)
 accounts.add_command(calibrate)
 
 

@@ -1,4 +1,4 @@
-"""The end of accounts over HTTP: by their users, and by administrators."""
+"""The end of accounts over HTTP, and of lost factors: by users, and by administrators."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from litestar.params import FromPath, JSONBody
 from msgspec import Struct
 
 from tollhouse.accounts.accounts import Accounts
+from tollhouse.accounts.factors.outcomes import FactorsRemoved
 from tollhouse.accounts.outcomes import (
     AccountDeleted,
     AccountStatus,
@@ -104,5 +105,24 @@ async def delete_account_of_user(
     return Response(None, status_code=204, headers=durable_header(durable=result.durable))
 
 
+@delete(
+    "/{uid:str}/factors",
+    status_code=200,
+    responses=problems(400, 401, 403, 404, 422, 429, 503),
+    response_headers=[DURABLE_FIELD],
+)
+async def remove_factors_of_user(
+    request: Request[Any, Any, Any], uid: FromPath[str], accounts: NamedDependency[Accounts]
+) -> Response[FactorsRemoved]:
+    """Remove all second factors of a user who has lost them, and end all sessions; 404 if the user has no account.
+
+    Who asks for it has to have proven their identity to you: from then on the password alone opens the account.
+    """
+    result = await accounts.remove_factors(user_of_path(request, uid))
+    if isinstance(result, NoAccount):
+        raise NotFoundException
+    return Response(result, headers=durable_header(durable=result.durable))
+
+
 OF_USERS = [delete_own_account]
-FOR_ADMINISTRATORS = [show_account, delete_account_of_user]
+FOR_ADMINISTRATORS = [show_account, delete_account_of_user, remove_factors_of_user]

@@ -191,7 +191,7 @@ async def test_a_change_that_always_comes_too_late_is_given_up(world, setup):
         await change(setup, own)
 
 
-@pytest.mark.asvs("6.4.3")
+@pytest.mark.asvs("6.3.6", "6.4.1", "6.4.3")
 async def test_a_mailed_token_allows_one_new_password(setup):
     """It ends all sessions and begins none, and is used then; a disabled account has no use for it."""
     await setup.sign_up("ada")
@@ -212,6 +212,7 @@ async def test_a_mailed_token_allows_one_new_password(setup):
     assert await reset("ada", again.token, RIGHT) == ResetRefused()
 
 
+@pytest.mark.asvs("6.4.1")
 async def test_a_token_is_good_for_half_an_hour_and_its_name_alone(world, setup):
     """A token of another name, of no account, too old, or no token at all is refused alike."""
     await setup.sign_up("ada")
@@ -266,7 +267,7 @@ async def test_an_operator_sets_a_password_of_an_account(setup):
     assert (await setup.accounts.status("ada")).password_changed_at is not None
 
 
-@pytest.mark.asvs("6.2.8")
+@pytest.mark.asvs("6.2.8", "6.2.9")
 async def test_a_long_password_is_verified_in_full(setup):
     """One of 1,024 bytes that differs in the last is another; letter case and spaces count."""
     phrase = "canyon lamp brisk orbit tandem walrus cartwheel violin " * 18
@@ -276,6 +277,17 @@ async def test_a_long_password_is_verified_in_full(setup):
     assert await setup.login("ada", long + "z") == WrongCredentials()
     assert await setup.login("ada", long.upper() + "y") == WrongCredentials()
     assert isinstance(await setup.login("ada", long + "y"), LoginSucceeded)
+
+
+@pytest.mark.asvs("6.2.10")
+async def test_a_password_is_good_until_it_is_changed(world, setup):
+    """No login asks for another one, ten years later."""
+    await setup.sign_up("ada")
+
+    await world.advance(10 * 365 * 86_400_000)
+
+    assert isinstance(await setup.login("ada"), LoginSucceeded)
+    assert (await setup.accounts.status("ada")).password_changed_at is None
 
 
 async def test_of_two_resets_at_once_one_sets_the_password(setup):
