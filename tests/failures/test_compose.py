@@ -14,6 +14,7 @@ from collections.abc import Iterator
 import pytest
 from msgspec.structs import replace
 
+from tests.authenticators import ORIGIN, RP_ID, Authenticator
 from tests.composed import SENTINELS, SERVERS, Composed, await_true, facts
 from tollhouse import wiring
 from tollhouse.accounts.factors.outcomes import RecoveryCodesMade, TotpEnrolment
@@ -26,11 +27,14 @@ from tollhouse.accounts.outcomes import (
     WrongCode,
     WrongCredentials,
 )
+from tollhouse.accounts.passkeys.options import PasskeyOptions
+from tollhouse.accounts.passkeys.outcomes import PasskeyAdded
 from tollhouse.errors import ScriptFailed, StoreUnavailable
 from tollhouse.sessions.outcomes import Issued
 from tollhouse.sessions.records import Session
 from tollhouse.sessions.tokens import Token
 from tollhouse.settings import Settings
+from tollhouse.settings.passkeys import PasskeySettings
 from tollhouse.stores.embedded.blocking_client import call
 from tollhouse.stores.transport.errors import ServerError
 from tollhouse.stores.urls import STORES, StoreName, parse
@@ -86,8 +90,10 @@ def denied(composed: Composed, name: str) -> int:
 
 
 def service_settings(composed: Composed) -> Settings:
-    """The settings of the file's service: each store through the Sentinels, at their local addresses."""
-    return load_settings(environ=composed.environment("tollhouse"))
+    """The settings of the file's service, with passkeys: each store through the Sentinels, at their local addresses."""
+    settings = load_settings(environ=composed.environment("tollhouse"))
+    passkeys = PasskeySettings(rp_id=RP_ID, origins=(ORIGIN,))
+    return replace(settings, accounts=replace(settings.accounts, passkeys=passkeys))
 
 
 def at(composed: Composed, name: str) -> Tollhouse:
@@ -123,11 +129,19 @@ async def use_every_store(tollhouse: Tollhouse) -> None:
 
 
 async def use_accounts(tollhouse: Tollhouse, user: str) -> None:
-    """Sign up, guess, log in, add a second factor, log in as far as its code, and delete the account."""
+    """Sign up, guess, log in, add a passkey and log in by it, add codes, log in as far as those, delete the account."""
     accounts, password = tollhouse.accounts, "otters juggle nine plums"
     assert isinstance(await accounts.sign_up(user, password, address="192.0.2.1"), AccountCreated)
     assert isinstance(await accounts.login(user, "otters juggle one plum", address="192.0.2.1"), WrongCredentials)
     login = await accounts.login(user, password, address="192.0.2.1")
+    assert isinstance(login, LoginSucceeded)
+    device = Authenticator()
+    asked = await accounts.passkeys.creation_options(login.issued.session)
+    assert isinstance(asked, PasskeyOptions)
+    credential = device.create(asked.public_key)
+    added = await accounts.passkeys.register(login.issued.session, credential, "a phone")
+    assert isinstance(added, PasskeyAdded)
+    login = await accounts.passkeys.login(device.get(accounts.passkeys.login_options().public_key))
     assert isinstance(login, LoginSucceeded)
     enrolment = await accounts.factors.begin_totp(login.issued.session)
     assert isinstance(enrolment, TotpEnrolment)

@@ -34,6 +34,7 @@ PARTS_OF_EXTRAS = {
     "service": frozenset({"__main__", "app", "cli", "http", "litestar", "serving"}),
     "demo": frozenset({"ai"}),
     "test": frozenset({"stores"}),
+    "webauthn": frozenset({"accounts"}),
 }
 """The parts of the package that may name what an extra brings; each says its pip line if that is missing."""
 OF_APPLICATIONS = {"fastapi": ("fastapi", "asgi"), "starlette": ("fastapi", "asgi"), "pydantic": ("caching",)}
@@ -47,6 +48,12 @@ SKIPPED_FOLDERS = frozenset(
 REGISTRIES = tuple(
     ".".join(parts) for parts in [("pypi", "org"), ("pythonhosted", "org"), ("npmjs", "org"), ("npmjs", "com")]
 )
+PASSKEYS = """\
+from tollhouse import AccountSettings, PasskeySettings, Settings, open
+
+passkeys = PasskeySettings(rp_id="example.com")
+open(Settings(accounts=AccountSettings(passkeys=passkeys)))
+"""
 LIBRARY = """\
 import asyncio
 
@@ -165,6 +172,7 @@ def test_the_oldest_versions_that_are_declared_work(environments: Environments, 
         ("import tollhouse.app", "pip install 'tollhouse[service]'"),
         ("import tollhouse.fastapi", "pip install 'fastapi'"),
         ("import tollhouse; tollhouse.open('fake://')", "pip install 'tollhouse[test]'"),
+        (PASSKEYS, "pip install 'tollhouse[webauthn]'"),
     ],
 )
 def test_what_needs_an_extra_has_its_pip_line(source: str, line: str, bare: Path) -> None:
@@ -264,7 +272,7 @@ def test_every_extra_that_holds_another_names_it() -> None:
     held = {name: [text for text in deps if text.startswith("tollhouse[")] for name, deps in EXTRAS.items()}
 
     assert held["demo"] == ["tollhouse[service]"]
-    assert held["dev"] == ["tollhouse[demo,test]"]
+    assert held["dev"] == ["tollhouse[demo,test,webauthn]"]
 
 
 def test_no_text_holds_the_address_of_a_registry() -> None:
