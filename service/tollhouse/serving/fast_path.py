@@ -221,7 +221,7 @@ def new_scope(protocol: HttpToolsProtocol, headers: Headers) -> Scope:
     """Return the scope with which uvicorn begins a request; its request line is missing."""
     return {
         "type": "http",
-        "asgi": {"version": protocol.asgi_version, "spec_version": "2.3"},
+        "asgi": {"version": protocol.config.asgi_version, "spec_version": "2.3"},
         "http_version": "1.1",
         "server": protocol.server,
         "client": protocol.client,
