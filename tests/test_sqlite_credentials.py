@@ -53,7 +53,8 @@ from tollhouse.testing.credential_stores import credentials
 async def fill(path):
     store, number = SqliteCredentials(path), 0
     await store.create(credentials("first"))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, before[1]))
     try:
         while True:
             await store.create(credentials(f"user{number}"))
@@ -61,6 +62,7 @@ async def fill(path):
     except StoreUnavailable as error:
         print(number, error.outcome, (await store.load("first")).user)
     await store.aclose()
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 asyncio.run(fill(sys.argv[1]))
 """
