@@ -20,7 +20,7 @@ import redis.asyncio as redis
 from limits import RateLimitItemPerHour
 from limits.aio.storage import RedisStorage
 from limits.aio.strategies import FixedWindowRateLimiter, MovingWindowRateLimiter, SlidingWindowCounterRateLimiter
-from throttled.asyncio import AttemptThrottled, RateLimiterType, RedisStore, rate_limiter
+from throttled.asyncio import RateLimiterType, RedisStore, Throttled, rate_limiter
 
 from bench.contender import LIMIT, STRICT, SUBJECTS, Contender
 
@@ -82,7 +82,7 @@ async def _throttled(path: Path, concurrency: int) -> AsyncIterator[list[Contend
 
     def contender(algorithm: RateLimiterType) -> Contender:
         loose, strict = (
-            AttemptThrottled(using=algorithm.value, quota=rate_limiter.per_hour(units), store=store)
+            Throttled(using=algorithm.value, quota=rate_limiter.per_hour(units), store=store)
             for units in (LIMIT, STRICT)
         )
         return Contender(
