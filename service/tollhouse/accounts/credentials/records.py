@@ -38,6 +38,12 @@ _ACCOUNT_LABEL: Final = "account"
 _LINGER_MS: Final = 60_000
 """How long a record that has moved on stays: longer than any login takes from one key to the next."""
 
+_NOBODY: Final = (
+    *(0, 1_767_225_600_000, 0, 0, b"nobody"),
+    b"$argon2id$v=19$m=65536,t=3,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+    *(b"00000000", b"0000000000000000", b'{"epoch":"0000000000000000"}', b""),
+)
+"""What is decoded if there is no record: one as of an account that has just signed up."""
 _HASH: Final = 3
 """The place of the hash in what `depart` returns behind the moves; key id and revision follow it."""
 
@@ -110,8 +116,9 @@ class AccountRecords:
         # Every key is read, whether or not an earlier one exists: timing does not show whether there is an account.
         replies = await asyncio.gather(*map(self.read, keys.values()))
         named = zip(keys.items(), replies, strict=True)
-        records = [self._record(user, secret, key, reply) for (secret, key), reply in named if reply]
-        return NameRecords(user=user, keys=keys, records=records)
+        # In place of one that is missing another is decoded: that takes time, too.
+        records = [(self._record(user, secret, key, reply or _NOBODY), reply) for (secret, key), reply in named]
+        return NameRecords(user=user, keys=keys, records=[record for record, reply in records if reply])
 
     async def read(self, key: str) -> list[Any]:
         """Return what is stored under one key, empty if nothing is."""
