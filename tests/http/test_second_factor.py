@@ -277,6 +277,7 @@ async def test_a_change_of_factors_offers_to_end_the_others(service: Service) ->
         assert (await service.ask("GET", "/v1/session", headers=other)).status_code == 401
 
 
+@pytest.mark.asvs("6.3.4")
 async def test_a_reauthentication_takes_what_a_login_takes(service: Service) -> None:
     """It opens for a user who is logged in: `second-factor` for the password alone, then both; 401, no redirect."""
     app, headers = await enrolled(service)
@@ -307,6 +308,7 @@ async def test_a_wrong_code_of_a_reauthentication_is_no_wrong_password(service: 
     assert kind(answer) == (401, "wrong-password")
 
 
+@pytest.mark.asvs("6.3.4")
 async def test_an_impersonation_changes_no_factor(service: Service) -> None:
     """An administrator who acts as a user adds and removes none, and gets past none."""
     app, _ = await enrolled(service)
@@ -330,6 +332,7 @@ async def test_a_user_without_an_account_has_no_factors(service: Service) -> Non
     assert (await service.ask("GET", ACCOUNT)).status_code == 401
 
 
+@pytest.mark.asvs("6.3.4")
 async def test_a_remembered_device_is_no_second_factor(service: Service) -> None:
     """A browser with a live session, and one that was remembered, is asked all the same."""
     app, _ = await enrolled(service)
@@ -354,6 +357,7 @@ async def asking(valkey_socket: Path) -> AsyncGenerator[Service]:
         yield service
 
 
+@pytest.mark.asvs("6.3.4")
 async def test_the_cap_asks_behind_the_second_factor(asking: Service) -> None:
     """A password alone shows no devices and gets no ticket that ends them; a first factor can be added."""
     await asking.renew()

@@ -63,6 +63,9 @@ REQUIREMENTS: Final[Mapping[str, Requirement]] = {
     "3.7.5": Requirement(3, "what happens in browsers without those features", "[sessions.md](sessions.md#browsers)"),
     "6.1.1": Requirement(1, "documented controls against guesses and stuffing, which keep no owner out"),
     "6.1.2": Requirement(2, "words of the context, which no password may be, are documented"),
+    "6.1.3": Requirement(
+        2, "all ways to authenticate are documented, with what each is worth", "[accounts.md](accounts.md#ways-in)"
+    ),
     "6.2.1": Requirement(1, "passwords of 8 characters or more; 15 are recommended"),
     "6.2.2": Requirement(1, "users can change their password"),
     "6.2.3": Requirement(1, "a change takes the former password and the new one"),
@@ -78,6 +81,12 @@ REQUIREMENTS: Final[Mapping[str, Requirement]] = {
     "6.3.1": Requirement(1, "those controls against guesses and stuffing"),
     "6.3.2": Requirement(1, "no default accounts"),
     "6.3.3": Requirement(2, "more than one factor, for users who add one"),
+    "6.3.4": Requirement(2, "no way in is weaker than the documented ones"),
+    "6.3.5": Requirement(
+        3,
+        "users are told of suspicious attempts",
+        "not of attempts, which others could make by the thousand; of each session that begins there is an event",
+    ),
     "6.3.6": Requirement(3, "no authentication by e-mail"),
     "6.3.7": Requirement(3, "users can be told of a change of their credentials"),
     "6.3.8": Requirement(3, "messages, status codes and times do not tell which accounts exist"),
@@ -95,11 +104,19 @@ REQUIREMENTS: Final[Mapping[str, Requirement]] = {
     "6.5.4": Requirement(2, "recovery codes of 20 bits or more"),
     "6.5.5": Requirement(2, "one-time passwords live for 30 seconds at most"),
     "6.5.6": Requirement(3, "a factor that is lost can be removed"),
+    "6.5.7": Requirement(
+        3,
+        "biometrics only beside something that the user has",
+        "they unlock a passkey on its device, and never leave it",
+    ),
     "6.5.8": Requirement(3, "one-time passwords count by a clock of the service"),
     "6.6.1": Requirement(2, "codes by telephone only beside stronger factors", NO_MESSAGES),
     "6.6.2": Requirement(2, "codes that are sent are good for the request that they were sent for", NO_MESSAGES),
     "6.6.3": Requirement(2, "guesses at codes are limited"),
     "6.6.4": Requirement(3, "no floods of push messages", NO_MESSAGES),
+    "6.7.1": Requirement(
+        3, "certificates that verify assertions are kept from changes", "none are used: no attestation is asked for"
+    ),
     "6.7.2": Requirement(3, "challenges that a device signs are unique, with 64 bits or more"),
     "7.1.1": Requirement(2, "documented timeouts, with reasons", "[sessions.md](sessions.md#timeouts)"),
     "7.1.2": Requirement(2, "documented number of sessions at a time", "[sessions.md](sessions.md#the-cap)"),
