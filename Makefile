@@ -97,8 +97,8 @@ test: $(VENV)/.develop ## run every test, on three workers, one of which waits f
 	$(PYTEST) -n 3 --dist loadgroup --cov --cov-report= $(SIMULATED:%=--ignore %)
 	$(COVERED)
 
-test-failed: $(VENV)/.develop ## run once more, alone, the tests that failed, if they are at most three
-	@$(BIN)/python -c 'import json, sys; sys.exit(len(json.load(open("$(FAILED)"))) > 3)'
+test-failed: $(VENV)/.develop ## run once more, alone, the tests that failed, if they are at most five
+	@$(BIN)/python -c 'import json, sys; sys.exit(len(json.load(open("$(FAILED)"))) > 5)'
 	$(PYTEST) -v --lf --lfnf=none --cov --cov-append --cov-report= $(SIMULATED:%=--ignore %)
 	$(COVERED)
 
