@@ -1,4 +1,4 @@
-"""The session in which a user changes or deletes the own account: alive, of that user, at a level that is enough."""
+"""The session in which a user acts on the own account: alive, of that user, and at a level that is enough."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from tollhouse.sessions.tokens import Token
 from tollhouse.sessions.verbs.step_up import StepUpRefused
 
 
-async def own_session(sessions: Sessions, token: Token | str) -> Session | StepUpRefused:
-    """Return the session of a token in which its own user acts."""
-    session = await sessions.verify(token, passive=True)
+async def own_session(sessions: Sessions, token: Token | str, *, locked: bool = False) -> Session | StepUpRefused:
+    """Return the session of a token in which its own user acts; also one that is `locked`, if so asked."""
+    session = await sessions.verify(token, passive=True, locked=locked)
     if session is None or session.impersonation is not None:
         return StepUpRefused(reason="over" if session is None else "impersonated")
     return session

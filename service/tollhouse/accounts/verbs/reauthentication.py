@@ -26,6 +26,7 @@ from tollhouse.accounts.outcomes import (
     WrongCode,
     WrongCredentials,
 )
+from tollhouse.accounts.own_session import own_session
 from tollhouse.accounts.rules import password_bytes
 from tollhouse.accounts.verbs.code_check import CodeCheck
 from tollhouse.accounts.verbs.login_sessions import LoginSessions
@@ -78,9 +79,9 @@ class Reauthentication:
         """Step a session up if what is given is right, and enough."""
         encoded = None if password is None else password_bytes(password)
         digits = None if code is None else self._codes.required("totp", code)
-        session = await self._sessions.verify(token, passive=True, locked=True)
-        if session is None or session.impersonation is not None:
-            return StepUpRefused(reason="over" if session is None else "impersonated")
+        session = await own_session(self._sessions, token, locked=True)
+        if isinstance(session, StepUpRefused):
+            return session
         own = replace(client, session=session)
         if encoded is not None:
             proceed = partial(self._after_password, token, digits, own)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Final
 
 from litestar import Request, Response
+from litestar.exceptions import NotAuthorizedException
 from msgspec import Meta
 
 from tollhouse.accounts.outcomes import AttemptThrottled
@@ -58,6 +59,11 @@ def passkey_refused(status: int = 401) -> Response[Any]:
 def no_passkey() -> Response[Any]:
     """Return 404 for an account that is to show a passkey, and has none."""
     return problem(404, "no-passkey", "No Passkey", "the account has no passkey: use another factor")
+
+
+def ticket_refused() -> Exception:
+    """Return what to raise for a ticket that opens nothing (any more)."""
+    return NotAuthorizedException("the ticket is not good any more; log in again")
 
 
 def limited(responses: TakeResponses, decision: Decision) -> Response[Any]:

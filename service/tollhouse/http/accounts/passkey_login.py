@@ -9,7 +9,6 @@ from typing import Annotated, Any, Literal, assert_never
 
 from litestar import Request, Response, post
 from litestar.di import NamedDependency
-from litestar.exceptions import NotAuthorizedException
 from litestar.params import JSONBody
 from msgspec import Meta, Struct
 
@@ -27,6 +26,7 @@ from tollhouse.http.accounts.answers import (
     passkey_refused,
     presented_device,
     session_refused,
+    ticket_refused,
 )
 from tollhouse.http.cookies import SessionCookies
 from tollhouse.http.headers import DURABLE_FIELD
@@ -80,7 +80,7 @@ async def ask_for_passkey(data: JSONBody[PasskeyRequestBody], accounts: NamedDep
         case PasskeyRefused():
             return no_passkey()
         case TicketRefused():
-            raise _no_ticket()
+            raise ticket_refused()
         case _:
             assert_never(result)
 
@@ -125,17 +125,13 @@ async def log_in_by_passkey(
         case PasskeyRefused():
             return passkey_refused()
         case TicketRefused():
-            raise _no_ticket()
+            raise ticket_refused()
         case CapReached():
             return cap_problem(result)
         case SessionRefused():
             return session_refused()
         case _:
             assert_never(result)
-
-
-def _no_ticket() -> NotAuthorizedException:
-    return NotAuthorizedException("the ticket is not good any more; log in again")
 
 
 HANDLERS = [ask_for_passkey, log_in_by_passkey]

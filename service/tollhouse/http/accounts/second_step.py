@@ -9,7 +9,6 @@ from typing import Annotated, Any, Literal, assert_never
 
 from litestar import Request, Response, post
 from litestar.di import NamedDependency
-from litestar.exceptions import NotAuthorizedException
 from litestar.params import JSONBody
 from msgspec import Meta, Struct
 
@@ -17,7 +16,13 @@ from tollhouse.accounts.accounts import Accounts
 from tollhouse.accounts.factors.codes import CodeFactor
 from tollhouse.accounts.outcomes import AttemptThrottled, LoginSucceeded, SecondFactorDue, TicketRefused, WrongCode
 from tollhouse.asgi.credentials import session_token
-from tollhouse.http.accounts.answers import DeviceTokenText, presented_device, session_refused, throttled
+from tollhouse.http.accounts.answers import (
+    DeviceTokenText,
+    presented_device,
+    session_refused,
+    throttled,
+    ticket_refused,
+)
 from tollhouse.http.authentication import current_caller
 from tollhouse.http.challenges import challenge
 from tollhouse.http.cookies import SessionCookies
@@ -119,7 +124,7 @@ async def _log_in(
         case WrongCode():
             return wrong_code()
         case TicketRefused():
-            raise NotAuthorizedException("the ticket is not good any more; log in again")
+            raise ticket_refused()
         case AttemptThrottled():
             return throttled(result)
         case CapReached():

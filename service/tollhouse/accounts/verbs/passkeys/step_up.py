@@ -10,6 +10,7 @@ from functools import partial
 
 from tollhouse.accounts.credentials.credentials import CredentialStore
 from tollhouse.accounts.outcomes import WrongCredentials
+from tollhouse.accounts.own_session import own_session
 from tollhouse.accounts.passkeys.options import PasskeyOptions
 from tollhouse.accounts.passkeys.outcomes import PasskeyConfirmed, PasskeyRefused
 from tollhouse.accounts.verbs.login_sessions import LoginSessions
@@ -55,9 +56,9 @@ class PasskeyStepUp:
         self, token: Token | str, answer: Mapping[str, object]
     ) -> PasskeyConfirmed | PasskeyRefused | StepUpRefused:
         """Step a session up if the answer is that of a passkey of its user."""
-        session = await self._sessions.verify(token, passive=True, locked=True)
-        if session is None or session.impersonation is not None:
-            return StepUpRefused(reason="over" if session is None else "impersonated")
+        session = await own_session(self._sessions, token, locked=True)
+        if isinstance(session, StepUpRefused):
+            return session
         shown = self._check.read(answer, "step-up", session.sid)
         found = None if shown is None else await self._store.load(session.user)
         proven = None if shown is None or found is None else await self._check.prove(found, shown)
