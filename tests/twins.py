@@ -42,7 +42,7 @@ def numbers(policy: Policy) -> list[str | int]:
 async def take(world: StoreWorld, takes: Sequence[tuple[str, Policy, int]], script: str = "limits/take") -> list[int]:
     """Run a script that takes over many keys; each take is a key, a policy and a cost.
 
-    A take that is alone runs as a process sends it, which may be by limits/take_one.
+    A take that is alone runs as a process sends it, which may be by limits/take_one or limits/take_metered.
     """
     if script == "limits/take" and len(takes) == 1:
         ((key, policy, cost),) = takes
@@ -63,8 +63,10 @@ async def ask(world: StoreWorld, script: str, key: str, policy: Policy, *before:
 
 
 def answer(reply: Sequence[int], policies: Sequence[Policy]) -> Answer:
-    """Decode a reply of limits/take, limits/take_one or limits/peek."""
-    foreign, discarded, *rest = reply if len(reply) > 1 else (0, 0, *reply)
+    """Decode a reply of a script that takes, alone or with others, or of limits/peek."""
+    if len(reply) == 1:
+        return Answer(foreign=0, discarded=0, verdicts=(_admission(policies[0], reply[0]),))
+    foreign, discarded, *rest = reply
     left = iter(rest)
     verdicts = tuple(_verdict(policy, left) for policy in policies)
     assert not list(left)
@@ -167,7 +169,7 @@ def _hold(name: str, units: str, made_ms: str, held_ms: str) -> Hold:
 def _verdict(policy: Policy, left: Iterator[int]) -> Verdict:
     refused_by = next(left)
     if refused_by < FULL:  # one number says it all
-        return Verdict(refused_by=None, retry_after_ms=None, statuses=_packed(policy, refused_by))
+        return _admission(policy, refused_by)
     retry_after_ms = next(left)
     assert retry_after_ms != 0 if refused_by else retry_after_ms == 0
     position = FULL if refused_by == -1 else refused_by - 1
@@ -178,10 +180,11 @@ def _verdict(policy: Policy, left: Iterator[int]) -> Verdict:
     )
 
 
-def _packed(policy: Policy, number: int) -> tuple[LimitStatus, ...]:
+def _admission(policy: Policy, number: int) -> Verdict:
     (limit,) = policy.limits
     remaining, reset_after_ms = divmod(-number, 2 * (limit.window_ms + 1))
-    return (LimitStatus(remaining=remaining, reset_after_ms=reset_after_ms),)
+    status = LimitStatus(remaining=remaining, reset_after_ms=reset_after_ms)
+    return Verdict(refused_by=None, retry_after_ms=None, statuses=(status,))
 
 
 def _ring(name: CounterId) -> int:

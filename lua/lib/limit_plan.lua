@@ -2,8 +2,9 @@
 --
 -- For each window the plan has its limit, the digits of its present slot when that is reached, the ms until the slot is
 -- released, its index, its span and its slots. A take is common if the state begins with `head`, so that it has the same
--- windows, and no slot has ended. gcra and sliding-window-counter have no head: what they count changes every moment.
--- `step` is what multiplies the remaining units in a reply of one number, if all replies fit one.
+-- windows, and no slot has ended. `step` is what multiplies the remaining units in a reply of one number, if all replies
+-- fit one. What gcra and sliding-window-counter count changes every moment: their plans have no head, but of the first
+-- window its three numbers, and `name`, with which a state of this window alone begins.
 local function limit_plan(args, at, now_ms)
   local algorithm, windows = args[at], args[at + 1] + 0
   local plan = {
@@ -11,7 +12,11 @@ local function limit_plan(args, at, now_ms)
     algorithm = algorithm, windows = windows, args = args, at = at + 2, head = false, bytes = 0, step = false,
   }
   at = at + 2
-  if algorithm == 'gcra' or algorithm == 'sliding-window-counter' then return plan, at + 3 * windows end
+  if algorithm == 'gcra' or algorithm == 'sliding-window-counter' then
+    plan[1], plan[2], plan[3] = args[at] + 0, args[at + 1] + 0, args[at + 2] + 0
+    plan.name = 'TH1;' .. algorithm .. '/' .. args[at + 1] .. '='
+    return plan, at + 3 * windows
+  end
 
   local head = 'TH2;'
   for w = 1, 6 * windows, 6 do

@@ -16,8 +16,11 @@ from tollhouse.scripts import Argument, FixedArguments
 
 TAKE: Final = "limits/take"
 TAKE_ONE: Final = "limits/take_one"
-_WITH_HEAD: Final = ("sliding-window", "fixed-window")
+TAKE_METERED: Final = "limits/take_metered"
+_SLOTTED: Final = ("sliding-window", "fixed-window")
 """Algorithms whose takes are mostly in the slot of the take before: `TAKE_ONE` charges these in place."""
+_METERED: Final = ("gcra", "sliding-window-counter")
+"""Algorithms whose counts change every moment: `TAKE_METERED` writes these anew, if there is one limit."""
 
 
 class CompiledPolicy(Struct, frozen=True, kw_only=True, eq=False):
@@ -55,9 +58,9 @@ class CompiledPolicy(Struct, frozen=True, kw_only=True, eq=False):
         fixed = self.solo_arguments
         if cost == self.cost:  # nearly all
             return self.solo_script, cast("Sequence[Argument]", fixed)
-        if self.solo_script == TAKE_ONE:
-            return TAKE_ONE, (cost, *fixed.values[1:])
-        return TAKE, (*fixed.values[:-1], cost)
+        if self.solo_script == TAKE:
+            return TAKE, (*fixed.values[:-1], cost)
+        return self.solo_script, (cost, *fixed.values[1:])
 
 
 def compile_policies(
@@ -87,14 +90,15 @@ def _compile(policy: Policy, shadows: tuple[CompiledPolicy, ...], instances: int
         for limit in policy.limits
         for number in (limit.units, limit.window_ms, limit.parameter(policy.algorithm))
     ]
+    solo_script, solo_values = _solo_call(policy, numbers)
     return CompiledPolicy(
         policy=policy,
         name=policy.name,
         cost=policy.cost,
         arguments=(policy.algorithm, *numbers),
         batch_arguments=(policy.algorithm, len(policy.limits), *numbers),
-        solo_script=TAKE_ONE if policy.algorithm in _WITH_HEAD else TAKE,
-        solo_arguments=FixedArguments(_solo_values(policy, numbers)),
+        solo_script=solo_script,
+        solo_arguments=FixedArguments(solo_values),
         limit_texts=tuple(limit.text for limit in policy.limits),
         windows=tuple((limit.units, limit.window_ms) for limit in policy.limits),
         capacity=min(limit.capacity for limit in policy.limits),
@@ -107,16 +111,19 @@ def _compile(policy: Policy, shadows: tuple[CompiledPolicy, ...], instances: int
     )
 
 
-def _solo_values(policy: Policy, numbers: Sequence[int]) -> tuple[str | int, ...]:
-    """Return the arguments of a take alone with the policy's cost."""
-    if policy.algorithm not in _WITH_HEAD:
-        return 1, policy.algorithm, len(policy.limits), *numbers, 1, policy.cost
+def _solo_call(policy: Policy, numbers: Sequence[int]) -> tuple[str, tuple[str | int, ...]]:
+    """Return the script for a take alone with the policy's cost, and the arguments."""
+    if policy.algorithm in _METERED and len(policy.limits) == 1:
+        head = f"TH1;{policy.algorithm}/{policy.limits[0].window_ms}="
+        return TAKE_METERED, (policy.cost, head, *numbers)
+    if policy.algorithm not in _SLOTTED:
+        return TAKE, (1, policy.algorithm, len(policy.limits), *numbers, 1, policy.cost)
     is_fixed = policy.algorithm == "fixed-window"
     names = [
         f"fixed-window/{limit.window_ms // 1_000}=" if is_fixed else f"{limit.window_ms // 1_000}/{limit.resolution}="
         for limit in policy.limits
     ]
-    return policy.cost, "TH2;" + "".join(names), *numbers
+    return TAKE_ONE, (policy.cost, "TH2;" + "".join(names), *numbers)
 
 
 def _limit_share(limit: Limit, instances: int) -> Limit:
