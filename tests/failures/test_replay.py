@@ -266,7 +266,7 @@ async def test_writes_wait_for_a_replay_that_is_due() -> None:
 
 async def test_writes_wait_for_a_replay_no_longer_than_their_deadline() -> None:
     """Without a replica a write ends at its deadline, was not sent, and says for what; reads still go on."""
-    async with scene(deadline_s=0.5) as s:
+    async with scene(deadline_s=2.0) as s:
         await moved_to_a_primary_without_replicas(s, [])
 
         with pytest.raises(StoreUnavailable) as raised:
@@ -424,6 +424,39 @@ async def test_the_calls_that_wait_for_a_replay_are_bounded() -> None:
     assert 0.3 < loop.time() - began_s < 2
     assert await replay.wait(loop.time() + 5) is False
     await replay.aclose()
+
+
+async def test_the_last_refusal_is_the_reason_while_the_replay_is_tried_again() -> None:
+    """A write that gives up during the next attempt learns for what it waited; another failure ends that."""
+    begun: asyncio.Queue[None] = asyncio.Queue()
+    ends: asyncio.Queue[Exception] = asyncio.Queue()
+
+    async def fail(_: Run) -> None:
+        begun.put_nowait(None)
+        raise await ends.get()
+
+    async def run(*_: Any) -> list[Any]:
+        return []
+
+    async def attempt() -> None:
+        await replay.on_connected("new", run)
+
+    async def reason_during(failure: str) -> str:
+        """Wait for the next attempt, and let it fail; return the reason that callers had meanwhile."""
+        await begun.get()
+        reason = replay.reason
+        ends.put_nowait(ServerError(failure))
+        return reason
+
+    replay = Replay(attempt, lambda low, _: low)
+    await replay.on_connected("old", run)
+    replay.action = fail
+    first = asyncio.ensure_future(attempt())
+    reasons = [await reason_during(failure) for failure in (SHORT, SHORT, "OOM command not allowed", SHORT)]
+    await first
+    await replay.aclose()
+
+    assert [reason.endswith(SHORT) for reason in reasons] == [False, True, True, False]
 
 
 async def test_a_replay_that_was_cut_off_is_repeated() -> None:

@@ -49,7 +49,7 @@ class Replay:
         self.action: Callable[[Run], Awaitable[None]] | None = None
         self.due = False
         self.refusal: ServerError | None = None
-        """Why the replay that is due was refused, if it is for want of a replica."""
+        """Why the replay that is due was refused last on this primary, if it was for want of a replica."""
         self._attempt = attempt
         self._jitter = jitter
         self._wait_s = wait_s
@@ -78,10 +78,10 @@ class Replay:
                 try:
                     await self.action(run)
                     self._end()
-                except ServerError as error:
-                    if not awaits_replica(error):
+                except CALL_FAILED as error:
+                    self.refusal = error if awaits_replica(error) else None
+                    if self.refusal is None:
                         raise
-                    self.refusal = error
                     return
                 finally:
                     if self.due:
@@ -113,10 +113,10 @@ class Replay:
     def _begin(self, primary: str) -> None:
         """Keep that a replay is due; the time of the calls that wait begins anew with each primary."""
         if not self.due or primary != self._tried:
-            self._since_s = asyncio.get_running_loop().time()
+            self._since_s, self.refusal = asyncio.get_running_loop().time(), None
         if not self.due:
             self._over = asyncio.Event()
-        self.due, self.refusal, self._tried = True, None, primary
+        self.due, self._tried = True, primary
 
     def _end(self) -> None:
         self.due, self.refusal = False, None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Final, Literal, TypeGuard
 
 from tollhouse.errors import ConfigurationError, Outcome
 
@@ -75,7 +75,7 @@ def verdict(error: ServerError) -> Verdict:
     return _VERDICTS.get(error.code, "defect")
 
 
-def awaits_replica(error: Exception) -> bool:
+def awaits_replica(error: Exception) -> TypeGuard[ServerError]:
     """Return True if the server refused to write for want of a replica: it is the primary, and may soon have one."""
     return isinstance(error, ServerError) and verdict(error) == "await-replica"
 
