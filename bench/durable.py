@@ -124,9 +124,9 @@ async def play(name: str) -> Outcome:
         ended_s = time.monotonic()
         async with _opened(settings) as last:
             answer_ms = round((time.monotonic() - ended_s) * 1000)
-            lost = [one for one in new if one.durable and await last.sessions.verify(one.token) is None]
+            lost = [one for one in new if one.durable and not await _lives(last, one)]
             dead = [one for one, end in zip(old, ended, strict=True) if end.durable]
-            revived = [one for one in dead if await last.sessions.verify(one.token) is not None]
+            revived = [one for one in dead if await _lives(last, one)]
             await _durable(last)
             again_ms = round((time.monotonic() - ended_s) * 1000)
     return Outcome(
@@ -178,6 +178,15 @@ async def _replace_primary(cluster: Cluster, *, forced: bool) -> None:
         return
     ask(cluster.sentinels[0], "SENTINEL", "FAILOVER", "main")
     await until(lambda: cluster.named() != {cluster.servers[PRIMARY].address.host})
+
+
+async def _lives(client: Tollhouse, issued: Issued) -> bool:
+    """Return whether a session is there; while its primary is in doubt it is looked up again."""
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            with contextlib.suppress(StoreUnavailable):
+                return await client.sessions.verify(issued.token) is not None
+            await asyncio.sleep(0.02)
 
 
 async def _durable(client: Tollhouse) -> None:

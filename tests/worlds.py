@@ -10,21 +10,19 @@ import asyncio
 import secrets
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
 from tollhouse import scripts
-from tollhouse.errors import StoreUnavailable
 from tollhouse.keyring import Keyring
 from tollhouse.metrics import Metrics
 from tollhouse.stores.opening import AnyStore, Stores, open_stores
-from tollhouse.stores.store import DEADLINE_S
 from tollhouse.stores.transport.redial import connection_timing
 from tollhouse.stores.urls import urls_by_store
 
-_ATTEMPTS = 20
-_PAUSE_S = 0.25
+PATIENCE_S = 20.0
+"""The deadline of a call to a world's stores: it bounds a hang, and a machine that stands still for seconds is none."""
 _KEYS_AT_A_TIME = 50
 SCRIPTS = scripts.load()
 START_MS = 1_800_000_000_000
@@ -58,6 +56,7 @@ class StoreWorld:
         self.metrics = Metrics()
         self._now_ms = START_MS
         self._began_s = time.monotonic()
+        self._opened: list[Stores] = []
         self.stores = self.open_stores()
 
     @property
@@ -69,16 +68,18 @@ class StoreWorld:
         """Milliseconds of real time since the world began, by which real TTLs have become shorter."""
         return (time.monotonic() - self._began_s) * 1000
 
-    def open_stores(self, deadline_s: float = DEADLINE_S) -> Stores:
-        """Open a second set of connections to the same data, as another process would have."""
-        return open_stores(
+    def open_stores(self) -> Stores:
+        """Open a second set of connections to the same data, as another process would have; it ends with the world."""
+        opened = open_stores(
             urls_by_store(self.url, {}),
             self._loaded,
             self.metrics,
             clock=lambda: self._now_ms,
-            deadline_s=deadline_s,
-            timing=connection_timing(round(100 * deadline_s)),
+            deadline_s=PATIENCE_S,
+            timing=connection_timing(round(100 * PATIENCE_S)),
         )
+        self._opened.append(opened)
+        return opened
 
     async def advance(self, ms: int) -> None:
         self._now_ms += ms
@@ -95,27 +96,27 @@ class StoreWorld:
 
     async def clear(self) -> None:
         for store in self.stores.all():
-            await _connect(store)
             await store.command("FLUSHDB")
+
+    async def aclose(self) -> None:
+        """Close all connections, those that a test opened and left open because it failed included."""
+        for opened in self._opened:
+            await opened.aclose()
 
 
 @asynccontextmanager
 async def fake_world(loaded: scripts.Scripts = SCRIPTS) -> AsyncIterator[StoreWorld]:
     """A world inside this process, with data of its own; `loaded` are its scripts."""
-    world = StoreWorld("fake", f"fake://{secrets.token_hex(8)}", loaded)
-    yield world
-    await world.stores.aclose()
+    async with aclosing(StoreWorld("fake", f"fake://{secrets.token_hex(8)}", loaded)) as world:
+        yield world
 
 
 @asynccontextmanager
 async def embedded_world(socket_path: Path) -> AsyncIterator[StoreWorld]:
     """A world on the real server of the test run; it begins empty."""
-    world = StoreWorld("embedded", f"unix://{socket_path}")
-    try:
+    async with aclosing(StoreWorld("embedded", f"unix://{socket_path}")) as world:
         await world.clear()
         yield world
-    finally:
-        await world.stores.aclose()
 
 
 async def _age(store: AnyStore, key: bytes, ms: int) -> None:
@@ -125,14 +126,3 @@ async def _age(store: AnyStore, key: bytes, ms: int) -> None:
         await store.command("PEXPIRE", key, left_ms - ms)
     elif left_ms >= 0:
         await store.command("DEL", key)
-
-
-async def _connect(store: AnyStore) -> None:
-    """Connect, also on a machine that stands still for longer than a call would wait."""
-    for _ in range(_ATTEMPTS):
-        try:
-            await store.command("PING")
-        except StoreUnavailable:
-            await asyncio.sleep(_PAUSE_S)
-        else:
-            return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import random
+from contextlib import aclosing
 from pathlib import Path
 
 import pytest
@@ -18,18 +19,20 @@ pytestmark = pytest.mark.no_cover
 """Other specifications count the lines of a connection; here each of them runs 150,000 times."""
 
 ECHO = "return {KEYS[1]}"
+PATIENCE_S = 60.0
+"""Bounds of calls and of a silent connection that a machine reaches only by standing still for a minute."""
 
 
 async def test_no_cancelled_call_gives_its_reply_to_another(valkey_socket: Path) -> None:
     """Of 50,000 cancelled calls on one connection no reply reaches the wrong caller, no slot leaks, it stays open."""
     chance = random.Random(7)
-    async with connected_to(valkey_socket, in_flight_max=2_000) as (connection, lost):
+    async with connected_to(valkey_socket, in_flight_max=2_000, stall_s=PATIENCE_S) as (connection, lost):
         cancelled = wrong = 0
 
         async def call(number: int) -> None:
             nonlocal wrong
             expected = f"value-{number}".encode()
-            if await connection.send(encode("ECHO", expected), deadline()) != expected:
+            if await connection.send(encode("ECHO", expected), deadline(PATIENCE_S)) != expected:
                 wrong += 1
 
         for first in range(0, 60_000, 1_000):
@@ -42,7 +45,7 @@ async def test_no_cancelled_call_gives_its_reply_to_another(valkey_socket: Path)
                 doomed_call.cancel()  # after it was sent, its reply still to come
             done = await asyncio.gather(*calls, return_exceptions=True)
             cancelled += sum(isinstance(result, asyncio.CancelledError) for result in done)
-        await connection.send(encode("PING"), deadline())
+        await connection.send(encode("PING"), deadline(PATIENCE_S))
 
         assert cancelled >= 50_000
         assert wrong == 0
@@ -61,7 +64,6 @@ async def test_no_cancelled_call_of_a_store_gives_its_reply_to_another(valkey_so
         sha=hashlib.sha1(ECHO.encode()).hexdigest(),
         idempotent=True,
     )
-    store = store_at(valkey_socket, deadline_s=30, scripts={"test/echo": echo})
     cancelled = wrong = 0
 
     async def call(number: int) -> None:
@@ -70,21 +72,22 @@ async def test_no_cancelled_call_of_a_store_gives_its_reply_to_another(valkey_so
         if await store.run("test/echo", [key], []) != [key.encode()]:
             wrong += 1
 
-    await call(-1)
-    for first in range(0, 104_000, 2_000):
-        calls = [asyncio.ensure_future(call(number)) for number in range(first, first + 2_000)]
-        doomed = chance.sample(calls, 1_950)
-        for doomed_call in doomed[:600]:
-            doomed_call.cancel()  # before it was sent
-        await asyncio.sleep(0)
-        for doomed_call in doomed[600:]:
-            doomed_call.cancel()  # after it was sent, its reply still to come
-        done = await asyncio.gather(*calls, return_exceptions=True)
-        cancelled += sum(isinstance(result, asyncio.CancelledError) for result in done)
-        await store.ping()
+    patient = dict.fromkeys(("connect_s", "wait_s", "stall_s"), PATIENCE_S)
+    async with aclosing(store_at(valkey_socket, PATIENCE_S, {"test/echo": echo}, **patient)) as store:
+        await call(-1)
+        for first in range(0, 104_000, 2_000):
+            calls = [asyncio.ensure_future(call(number)) for number in range(first, first + 2_000)]
+            doomed = chance.sample(calls, 1_950)
+            for doomed_call in doomed[:600]:
+                doomed_call.cancel()  # before it was sent
+            await asyncio.sleep(0)
+            for doomed_call in doomed[600:]:
+                doomed_call.cancel()  # after it was sent, its reply still to come
+            done = await asyncio.gather(*calls, return_exceptions=True)
+            cancelled += sum(isinstance(result, asyncio.CancelledError) for result in done)
+            await store.ping()
 
-    assert cancelled >= 100_000
-    assert wrong == 0
-    assert store.in_flight == 0
-    assert store.connections == 1
-    await store.aclose()
+        assert cancelled >= 100_000
+        assert wrong == 0
+        assert store.in_flight == 0
+        assert store.connections == 1

@@ -32,9 +32,11 @@ async def connected_to(path: Path, **options: object) -> AsyncIterator[tuple[Con
     lost = Lost()
     loop = asyncio.get_running_loop()
     _, connection = await loop.create_unix_connection(lambda: Connection(on_lost=lost, **options), str(path))  # type: ignore[arg-type] - any option of a connection
-    yield connection, lost
-    connection.close()
-    await lost.happened.wait()
+    try:
+        yield connection, lost
+    finally:
+        connection.close()
+        await lost.happened.wait()
 
 
 class Peer(asyncio.Protocol):

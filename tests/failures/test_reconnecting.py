@@ -8,7 +8,7 @@ import time
 import pytest
 
 from tests.failures.fake_sentinel import PATIENCE_S
-from tests.failures.primaries import Primary, at, refused, scene
+from tests.failures.primaries import Primary, answered, at, refused, scene
 from tollhouse.errors import ConfigurationError, StoreUnavailable
 from tollhouse.stores.arguments import BULK_BYTES
 from tollhouse.stores.discovery.locator import Address
@@ -133,16 +133,18 @@ async def test_a_burst_waits_for_room_inside_its_deadline() -> None:
 
 async def test_a_call_without_room_in_time_was_not_sent() -> None:
     """A call that waits in vain for room on the connection is `not-sent` at its deadline."""
-    async with scene(deadline_s=0.2) as s:
-        await s.store.run("test/once", [], [])
+    async with scene(deadline_s=0.2, stall_s=PATIENCE_S) as s:
+        await answered(s.store)
+        s.old.seen.clear()
         s.old.holding = True
         calls = [asyncio.ensure_future(s.store.run("test/once", [], [])) for _ in range(IN_FLIGHT_MAX + 1)]
 
         failures = await asyncio.gather(*calls, return_exceptions=True)
+        await s.old.until(lambda: len(s.old.seen) >= IN_FLIGHT_MAX)
 
         outcomes = [failure.outcome for failure in failures if isinstance(failure, StoreUnavailable)]
         assert outcomes == ["ambiguous"] * IN_FLIGHT_MAX + ["not-sent"]
-        assert len(s.old.seen) == IN_FLIGHT_MAX + 1
+        assert len(s.old.seen) == IN_FLIGHT_MAX
 
 
 async def test_calls_that_wait_for_room_go_to_the_next_primary() -> None:

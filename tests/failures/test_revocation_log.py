@@ -77,7 +77,6 @@ async def test_a_lost_subscription_is_counted_and_made_again(embedded: StoreWorl
     await unaware.revoke("ada", issued.session.sid)
     await log_has(log, 1)
     assert await sessions.verify(issued.token) is None
-    await stores.aclose()
 
 
 async def test_a_subscription_that_does_not_answer_is_replaced(embedded: StoreWorld) -> None:
@@ -156,7 +155,6 @@ async def test_revocations_are_replayed_on_a_new_primary_before_any_call(embedde
 
     await until(asked)
     assert await embedded.command("sessions", "EXISTS", record) == 0
-    await stores.aclose()
 
 
 async def test_a_process_without_calls_replays_too(embedded: StoreWorld) -> None:
@@ -177,7 +175,6 @@ async def test_a_process_without_calls_replays_too(embedded: StoreWorld) -> None
         return await embedded.command("sessions", "EXISTS", record) == 0
 
     await until(told)
-    await stores.aclose()
 
 
 async def test_without_the_right_to_announce_revoking_works(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import cast
 
@@ -73,10 +73,8 @@ def _bulk(text: bytes) -> bytes:
 async def store_on(
     tmp_path: Path, server: Server, deadline_s: float = 0.3, scripts: Scripts | None = None
 ) -> AsyncIterator[Store]:
-    async with scripted_server(tmp_path, server) as path:
-        store = store_at(path, deadline_s, scripts)
+    async with scripted_server(tmp_path, server) as path, aclosing(store_at(path, deadline_s, scripts)) as store:
         yield store
-        await store.aclose()
 
 
 def store_at(path: Path, deadline_s: float = 0.3, scripts: Scripts | None = None, **timing: float) -> Store:

@@ -7,8 +7,15 @@ from pathlib import Path
 import pytest
 from hatchling.builders.wheel import WheelBuilder
 
-from tests.project.environments import Environments
+from tests.project.environments import INSTALL_S, Environments
 from tests.project.imports import ROOT
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Set the bound of a test that installs packages to that of several installations."""
+    for item in items:
+        if "environments" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.timeout(3 * INSTALL_S))
 
 
 @pytest.fixture(scope="session")

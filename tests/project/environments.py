@@ -20,6 +20,8 @@ import pytest
 from tests.project.imports import ROOT
 
 _OURS = re.compile(r"(?:\.|(?:\./)?tollhouse)(\[[a-z,]+\])?")
+INSTALL_S = 600
+"""Bound of one installation: a slow registry, or a busy machine, is no fault of the text."""
 _CONTROL = "msgspec"
 """A package that a registry certainly has: if it cannot be installed, there is no registry."""
 
@@ -41,7 +43,7 @@ class Environment:
         if (reason := _install_control(self._folder.with_name("control"))) is not None:
             pytest.skip(f"no packages can be installed here: {reason}")
         pinned = [] if constraints is None else ["--constraint", str(constraints)]
-        failed = _install(self._folder, [*pinned, *self._arguments(line)])
+        failed = _install(self._folder, [*pinned, *self._arguments(line)], retries=3)
         assert failed is None, f"{line}: {failed}"
 
     def _arguments(self, line: str) -> list[str]:
@@ -82,18 +84,18 @@ def _install_control(folder: Path) -> str | None:
     return _install(folder, [_CONTROL])
 
 
-def _install(target: Path, arguments: Sequence[str]) -> str | None:
+def _install(target: Path, arguments: Sequence[str], *, retries: int = 0) -> str | None:
     """Install into an environment; return what went wrong, None if nothing did."""
     program = _installer(target / "bin/python")
     if program is None:
         return "neither uv nor pip is installed"
     done = subprocess.run(
         [*program, "--quiet", *arguments],
-        env={**os.environ, "PIP_RETRIES": "0", "PIP_TIMEOUT": "20", "UV_HTTP_RETRIES": "0"},
+        env={**os.environ, "PIP_RETRIES": str(retries), "PIP_TIMEOUT": "20", "UV_HTTP_RETRIES": str(retries)},
         check=False,
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=INSTALL_S,
     )
     return None if done.returncode == 0 else done.stderr.strip().splitlines()[-1]
 

@@ -115,7 +115,6 @@ async def test_a_value_is_found_by_every_process(world: World, cache: Cache):
     other = world.open_stores()
 
     found = await open_cache(world, other.cache).fetch("k", Loader("own"))
-    await other.aclose()
 
     assert (found.value, found.status) == ("theirs", "HIT")
 

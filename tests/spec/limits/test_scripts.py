@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 
@@ -501,12 +500,11 @@ class Listener:
 
 
 @pytest.fixture
-async def listener(world: StoreWorld) -> AsyncIterator[Listener]:
+async def listener(world: StoreWorld) -> Listener:
     """Another process that is subscribed."""
     opened = Listener(world)
     await opened.open()
-    yield opened
-    await opened.stores.aclose()
+    return opened
 
 
 async def test_units_that_come_back_are_announced(world: StoreWorld, listener: Listener) -> None:

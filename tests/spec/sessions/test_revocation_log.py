@@ -244,7 +244,6 @@ async def test_a_revocation_reaches_every_process(world):
     assert [await forgetful(world).verify(issued.token) for issued in (gone, alone)] == [gone.session, alone.session]
     assert [await second.verify(issued.token) for issued in (gone, alone)] == [None, None]
     assert [await second.verify(issued.token) for issued in (kept, other)] == [kept.session, other.session]
-    await stores.aclose()
 
 
 async def test_nothing_is_listened_to_before_sessions_are_used(world):

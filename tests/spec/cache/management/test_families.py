@@ -44,7 +44,6 @@ async def test_processes_count_together_by_family(world: World):
     await second.aclose()
 
     told = (await first.stats()).detail
-    await other.aclose()
 
     assert set(told.families) == {"image", "model"}
     model = told.families["model"]

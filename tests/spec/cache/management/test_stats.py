@@ -37,7 +37,6 @@ async def test_all_processes_count_together(world: World):
     await first.get_or_load("k", load, tags=["t"])
 
     told = [await first.stats(), await second.stats()]
-    await other.aclose()
 
     assert [(each.stats.hits, each.stats.misses, each.stats.hit_rate) for each in told] == [(2, 2, 50.0)] * 2
     assert told[0].detail.misses_by_cause == told[1].detail.misses_by_cause

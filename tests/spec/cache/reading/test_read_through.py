@@ -34,7 +34,6 @@ async def processes(world: World) -> AsyncIterator[Processes]:
     yield processes
     for cache in processes.caches:
         await cache.aclose()
-    await other.aclose()
 
 
 def start(cache: Cache, load: Loader, times: int = 1, **options: Any) -> list[asyncio.Task[Any]]:

@@ -112,7 +112,7 @@ async def test_two_warmings_of_one_list_load_each_key_once(world: World):
 
 async def test_a_long_list_is_read_as_it_is_worked_on(world: World):
     """Of a list without end no more is taken than is loaded: `at_once` calls of a hundred keys."""
-    stores = world.open_stores(deadline_s=PATIENCE_S)  # a machine that stands still for a second fails no test
+    stores = world.open_stores()
     cache, rows = open_cache(world, stores.cache), Rows()
     rows.gate.clear()
     taken = 0
@@ -130,7 +130,6 @@ async def test_a_long_list_is_read_as_it_is_worked_on(world: World):
     assert (await warming).loaded == 500
     assert was_taken <= 3 * PORTION
     assert rows.most_running == 2
-    await stores.aclose()
 
 
 async def test_no_more_is_looked_up_than_can_be_answered_in_time(world: World):

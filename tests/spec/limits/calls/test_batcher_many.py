@@ -71,7 +71,6 @@ async def test_many_concurrent_takes_admit_exactly_the_limit(world: StoreWorld) 
     both = [Limiter(store, POLICIES, world.keyring, world.metrics) for store in (world.stores.limits, other.limits)]
 
     decisions = await asyncio.gather(*(both[i % 2].take("hundred", "ada") for i in range(200)))
-    await other.aclose()
 
     assert sum(one.allowed for one in decisions) == 100
     assert sorted(one.limits[0].remaining for one in decisions if one.allowed) == list(range(100))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 
@@ -468,14 +467,12 @@ class Process:
 
 
 @pytest.fixture
-async def here_and_there(world: StoreWorld) -> AsyncIterator[tuple[Process, Process]]:
+async def here_and_there(world: StoreWorld) -> tuple[Process, Process]:
     """Two processes on one store."""
     processes = Process(world), Process(world)
     for process in processes:
         await process.open()
-    yield processes
-    for process in processes:
-        await process.stores.aclose()
+    return processes
 
 
 @pytest.mark.parametrize("how", ["refund", "reset", "settle"])

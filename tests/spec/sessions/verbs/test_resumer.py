@@ -436,7 +436,6 @@ async def test_a_choice_survives_a_failover(world, sessions):
         assert await forgetful(world).verify(present[0].token) == present[0].session
         await process.revoker.replay(world.stores.sessions.run)
         assert await forgetful(world).verify(present[0].token) is None
-    await stores.aclose()
 
 
 async def test_a_disabled_user_is_not_asked(world, sessions):
