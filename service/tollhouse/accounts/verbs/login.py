@@ -10,12 +10,10 @@ from tollhouse.accounts.login_client import LoginClient
 from tollhouse.accounts.names import canonical
 from tollhouse.accounts.outcomes import AttemptThrottled, LoginSucceeded, SecondFactorDue, WrongCredentials
 from tollhouse.accounts.rules import password_bytes
-from tollhouse.accounts.throttling.throttle import Throttle
 from tollhouse.accounts.verbs.login_sessions import LoginSessions
 from tollhouse.accounts.verbs.password_check import METHODS, PasswordVerification
 from tollhouse.accounts.verbs.second_step import SecondStep
-from tollhouse.metrics import Metrics
-from tollhouse.sessions.outcomes import CapReached, Issued, SessionRefused
+from tollhouse.sessions.outcomes import CapReached, SessionRefused
 from tollhouse.sessions.sessions import Sessions
 from tollhouse.sessions.tokens import Token
 
@@ -29,17 +27,13 @@ class PasswordLogin:
         check: PasswordVerification,
         logins: LoginSessions,
         second_step: SecondStep,
-        throttle: Throttle,
-        metrics: Metrics,
         *,
         acr: str,
     ) -> None:
         self._sessions = sessions
         self._logins = logins
         self._second_step = second_step
-        self._throttle = throttle
         self._check = check
-        self._metrics = metrics
         self._acr = acr
 
     async def log_in(
@@ -61,19 +55,9 @@ class PasswordLogin:
 
         async def proceed(
             verified: Credentials,
-        ) -> Issued | SecondFactorDue | SessionRefused | CapReached | WrongCredentials:
+        ) -> LoginSucceeded | SecondFactorDue | SessionRefused | CapReached | WrongCredentials:
             if takes_second_step(verified):
                 return await self._second_step.hold(verified, policy=policy, device=device, carry=carry)
-            return await self._logins.begin(verified, create)
+            return await self._logins.begin(verified, client, create)
 
-        issued = await self._check.with_password(name, encoded, client, proceed)
-        match issued:
-            case Issued():
-                self._metrics.login("ok")
-                trusted = self._throttle.new_device(name, issued.session.created_at, client.device_token)
-                return LoginSucceeded(issued=issued, device=trusted)
-            case SessionRefused() | CapReached():
-                self._metrics.login("refused")
-                return issued
-            case _:
-                return issued
+        return await self._check.with_password(name, encoded, client, proceed)

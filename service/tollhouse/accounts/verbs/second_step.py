@@ -23,13 +23,13 @@ from tollhouse.accounts.outcomes import (
     SecondFactorDue,
     TicketRefused,
     WrongCode,
+    WrongCredentials,
 )
-from tollhouse.accounts.throttling.throttle import Throttle
 from tollhouse.accounts.verbs.code_check import CodeCheck
 from tollhouse.accounts.verbs.login_sessions import LoginSessions
 from tollhouse.keyring import Keyring
 from tollhouse.metrics import Metrics
-from tollhouse.sessions.outcomes import CapReached, Issued, SessionRefused
+from tollhouse.sessions.outcomes import CapReached, SessionRefused
 from tollhouse.sessions.sessions import Sessions
 from tollhouse.sessions.tokens import Token
 
@@ -50,7 +50,6 @@ class SecondStep:
         check: CodeCheck,
         logins: LoginSessions,
         tickets: LoginTickets,
-        throttle: Throttle,
         keyring: Keyring,
         metrics: Metrics,
         *,
@@ -61,7 +60,6 @@ class SecondStep:
         self._check = check
         self._logins = logins
         self.tickets = tickets
-        self._throttle = throttle
         self._keyring = keyring
         self._metrics = metrics
         self._acr = rules.second
@@ -118,17 +116,8 @@ class SecondStep:
             return TicketRefused()
         chosen = partial(self._sessions.create, login.user, policy=login.policy, device=login.device)
         create = partial(chosen, replaces=replaces, carry=login.carry, acr=self._acr, amr=amr)
-        issued = await self._logins.begin(verified, create)
-        match issued:
-            case Issued():
-                self._metrics.login("ok")
-                device = self._throttle.new_device(login.user, issued.session.created_at, client.device_token)
-                return LoginSucceeded(issued=issued, device=device)
-            case SessionRefused() | CapReached():
-                self._metrics.login("refused")
-                return issued
-            case _:
-                return TicketRefused()
+        begun = await self._logins.begin(verified, client, create)
+        return TicketRefused() if isinstance(begun, WrongCredentials) else begun
 
     async def _try(self, ticket: LoginTicket | str, login: HeldLogin) -> Credentials | None:
         """Charge an attempt to the ticket, and return the account; None if it opens nothing any more."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal, assert_never
 
 from litestar import Request, Response
 from litestar.exceptions import NotAuthorizedException
 from msgspec import Meta
 
-from tollhouse.accounts.outcomes import AttemptThrottled
+from tollhouse.accounts.outcomes import AttemptThrottled, LoginSucceeded, TicketRefused
 from tollhouse.accounts.passkeys.options import PasskeyOptions
 from tollhouse.asgi.credentials import session_cookie
 from tollhouse.asgi.ratelimit.headers import retry_after
@@ -18,7 +18,11 @@ from tollhouse.http.challenges import Impersonated, challenge
 from tollhouse.http.cookies import SessionCookies
 from tollhouse.http.limits.responses import TakeResponses
 from tollhouse.http.problems import litestar_response, problem
+from tollhouse.http.sessions.cap import cap_problem
+from tollhouse.http.sessions.impersonation import login_response
 from tollhouse.limits.decision import Decision
+from tollhouse.sessions.outcomes import CapReached, SessionRefused
+from tollhouse.sessions.sessions import Sessions
 from tollhouse.sessions.verbs.step_up import StepUpRefused
 
 _DEVICE_LENGTH: Final = 120
@@ -42,6 +46,30 @@ def device_name(request: Request[Any, Any, Any]) -> str | None:
     user_agent = request.headers.get("user-agent", "")
     printable = "".join(character if character.isprintable() else " " for character in user_agent)
     return printable[:_DEVICE_LENGTH].strip() or None
+
+
+async def login_answer(
+    request: Request[Any, Any, Any],
+    result: LoginSucceeded | AttemptThrottled | TicketRefused | CapReached | SessionRefused,
+    sessions: Sessions,
+    cookies: SessionCookies,
+    transport: Literal["cookie", "bearer"],
+) -> Response[Any]:
+    """Return what a login answers, whatever its factor: the new session, or why there is none; raise for a ticket."""
+    match result:
+        case LoginSucceeded():
+            given, by_cookie = (result.issued, result.device), transport == "cookie"
+            return await login_response(request, *given, sessions, cookies, by_cookie=by_cookie)
+        case AttemptThrottled():
+            return throttled(result)
+        case TicketRefused():
+            raise ticket_refused()
+        case CapReached():
+            return cap_problem(result)
+        case SessionRefused():
+            return problem(409, "session-refused", "Session Refused", "end another session of this user first")
+        case _:
+            assert_never(result)
 
 
 def options_response(options: PasskeyOptions) -> Response[Any]:
@@ -82,11 +110,6 @@ def wrong_password() -> Response[Any]:
     """Return 401 for a password that is not the one of the session's user."""
     detail = "the password is not the one of the session's user"
     return problem(401, "wrong-password", "Wrong Password", detail, headers=challenge(detail))
-
-
-def session_refused() -> Response[Any]:
-    """Return 409 for a login at the cap of a policy that refuses."""
-    return problem(409, "session-refused", "Session Refused", "end another session of this user first")
 
 
 def step_up_error(refused: StepUpRefused) -> Exception:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, assert_never
+from typing import Any, Literal
 
 from litestar import Request, Response, post
 from litestar.di import NamedDependency
@@ -11,24 +11,16 @@ from litestar.params import JSONBody
 from msgspec import Struct
 
 from tollhouse.accounts.accounts import Accounts
-from tollhouse.accounts.outcomes import AttemptThrottled, LoginSucceeded, SecondFactorDue, WrongCredentials
+from tollhouse.accounts.outcomes import SecondFactorDue, WrongCredentials
 from tollhouse.asgi.credentials import session_token
-from tollhouse.http.accounts.answers import (
-    DeviceTokenText,
-    device_name,
-    presented_device,
-    session_refused,
-    throttled,
-)
+from tollhouse.http.accounts.answers import DeviceTokenText, device_name, login_answer, presented_device
 from tollhouse.http.accounts.second_step import second_factor_problem
 from tollhouse.http.authentication import check_role, current_caller
 from tollhouse.http.cookies import SessionCookies
 from tollhouse.http.headers import CLEAR_SITE_DATA, DURABLE_FIELD, durable_header
 from tollhouse.http.openapi import SESSION, problems
 from tollhouse.http.problems import UNIQUE_MEMBERS
-from tollhouse.http.sessions.cap import cap_problem
-from tollhouse.http.sessions.impersonation import end_kept, login_response
-from tollhouse.sessions.outcomes import CapReached, SessionRefused
+from tollhouse.http.sessions.impersonation import end_kept
 from tollhouse.sessions.sessions import Sessions
 
 
@@ -80,21 +72,12 @@ async def login(
         carry=data.carry,
     )
     match result:
-        case LoginSucceeded():
-            given, by_cookie = (result.issued, result.device), data.transport == "cookie"
-            return await login_response(request, *given, sessions, session_cookies, by_cookie=by_cookie)
         case SecondFactorDue():
             return second_factor_problem(result)
         case WrongCredentials():
             raise NotAuthorizedException("user name and password do not match")
-        case AttemptThrottled():
-            return throttled(result)
-        case CapReached():
-            return cap_problem(result)
-        case SessionRefused():
-            return session_refused()
         case _:
-            assert_never(result)
+            return await login_answer(request, result, sessions, session_cookies, data.transport)
 
 
 @post(

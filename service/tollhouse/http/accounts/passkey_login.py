@@ -13,7 +13,7 @@ from litestar.params import JSONBody
 from msgspec import Meta, Struct
 
 from tollhouse.accounts.accounts import Accounts
-from tollhouse.accounts.outcomes import LoginSucceeded, TicketRefused
+from tollhouse.accounts.outcomes import TicketRefused
 from tollhouse.accounts.passkeys.options import PasskeyOptions
 from tollhouse.accounts.passkeys.outcomes import PasskeyRefused
 from tollhouse.asgi.credentials import session_token
@@ -21,20 +21,17 @@ from tollhouse.http.accounts.answers import (
     CredentialJson,
     DeviceTokenText,
     device_name,
+    login_answer,
     no_passkey,
     options_response,
     passkey_refused,
     presented_device,
-    session_refused,
     ticket_refused,
 )
 from tollhouse.http.cookies import SessionCookies
 from tollhouse.http.headers import DURABLE_FIELD
 from tollhouse.http.openapi import problems
 from tollhouse.http.problems import UNIQUE_MEMBERS
-from tollhouse.http.sessions.cap import cap_problem
-from tollhouse.http.sessions.impersonation import login_response
-from tollhouse.sessions.outcomes import CapReached, SessionRefused
 from tollhouse.sessions.sessions import Sessions
 
 _Ticket = Annotated[
@@ -118,20 +115,9 @@ async def log_in_by_passkey(
     else:
         given = (data.ticket, data.credential)
         result = await accounts.passkeys.second_step(*given, device_token=device_token, replaces=replaces)
-    match result:
-        case LoginSucceeded():
-            issued, by_cookie = (result.issued, result.device), data.transport == "cookie"
-            return await login_response(request, *issued, sessions, session_cookies, by_cookie=by_cookie)
-        case PasskeyRefused():
-            return passkey_refused()
-        case TicketRefused():
-            raise ticket_refused()
-        case CapReached():
-            return cap_problem(result)
-        case SessionRefused():
-            return session_refused()
-        case _:
-            assert_never(result)
+    if isinstance(result, PasskeyRefused):
+        return passkey_refused()
+    return await login_answer(request, result, sessions, session_cookies, data.transport)
 
 
 HANDLERS = [ask_for_passkey, log_in_by_passkey]

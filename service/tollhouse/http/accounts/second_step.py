@@ -5,7 +5,7 @@ The ticket proves that the password was right. It is in bodies alone: in no head
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, assert_never
+from typing import Annotated, Any, Literal
 
 from litestar import Request, Response, post
 from litestar.di import NamedDependency
@@ -14,24 +14,15 @@ from msgspec import Meta, Struct
 
 from tollhouse.accounts.accounts import Accounts
 from tollhouse.accounts.factors.codes import CodeFactor
-from tollhouse.accounts.outcomes import AttemptThrottled, LoginSucceeded, SecondFactorDue, TicketRefused, WrongCode
+from tollhouse.accounts.outcomes import SecondFactorDue, WrongCode
 from tollhouse.asgi.credentials import session_token
-from tollhouse.http.accounts.answers import (
-    DeviceTokenText,
-    presented_device,
-    session_refused,
-    throttled,
-    ticket_refused,
-)
+from tollhouse.http.accounts.answers import DeviceTokenText, login_answer, presented_device
 from tollhouse.http.authentication import current_caller
 from tollhouse.http.challenges import challenge
 from tollhouse.http.cookies import SessionCookies
 from tollhouse.http.headers import DURABLE_FIELD
 from tollhouse.http.openapi import problems
 from tollhouse.http.problems import UNIQUE_MEMBERS, problem
-from tollhouse.http.sessions.cap import cap_problem
-from tollhouse.http.sessions.impersonation import login_response
-from tollhouse.sessions.outcomes import CapReached, SessionRefused
 from tollhouse.sessions.sessions import Sessions
 
 
@@ -116,23 +107,9 @@ async def _log_in(
         device_token=presented_device(request, session_cookies, data.device_token),
         replaces=session_token(request.scope, session_cookies.name) or None,
     )
-    match result:
-        case LoginSucceeded():
-            by_cookie = data.transport == "cookie"
-            issued, device = result.issued, result.device
-            return await login_response(request, issued, device, sessions, session_cookies, by_cookie=by_cookie)
-        case WrongCode():
-            return wrong_code()
-        case TicketRefused():
-            raise ticket_refused()
-        case AttemptThrottled():
-            return throttled(result)
-        case CapReached():
-            return cap_problem(result)
-        case SessionRefused():
-            return session_refused()
-        case _:
-            assert_never(result)
+    if isinstance(result, WrongCode):
+        return wrong_code()
+    return await login_answer(request, result, sessions, session_cookies, data.transport)
 
 
 HANDLERS = [log_in_by_totp, log_in_by_recovery_code]

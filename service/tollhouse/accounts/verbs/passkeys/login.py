@@ -88,15 +88,8 @@ class PasskeyLogin:
         await self._throttle.end_row(found.user)
         chosen = partial(self._sessions.create, found.user, policy=policy, device=device, replaces=replaces)
         create = partial(chosen, carry=carry, acr=self._acr, amr=methods_of(proven.passkey))
-        issued = await self._logins.begin(proven.credentials, create)
-        if isinstance(issued, WrongCredentials):
-            return PasskeyRefused()
-        if isinstance(issued, SessionRefused | CapReached):
-            self._metrics.login("refused")
-            return issued
-        self._metrics.login("ok")
-        trusted = self._throttle.new_device(found.user, issued.session.created_at, client.device_token)
-        return LoginSucceeded(issued=issued, device=trusted)
+        begun = await self._logins.begin(proven.credentials, client, create)
+        return PasskeyRefused() if isinstance(begun, WrongCredentials) else begun
 
     async def second_options(self, ticket: LoginTicket | str) -> PasskeyOptions | TicketRefused | PasskeyRefused:
         """Return options that ask for a passkey of the user whose password was right."""
