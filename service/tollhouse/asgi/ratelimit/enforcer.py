@@ -11,7 +11,7 @@ from tollhouse.asgi.ratelimit.key_rules import resolve_key
 from tollhouse.asgi.ratelimit.limiter_source import LimiterSource
 from tollhouse.asgi.ratelimit.refusal_handlers import HandlerLookup, RefusalHandler, own_response
 from tollhouse.asgi.ratelimit.refusal_response import LimitError, is_answered, refusal_of
-from tollhouse.asgi.ratelimit.request_context import NO_PARAMETERS, RequestContext
+from tollhouse.asgi.ratelimit.request_context import RequestContext
 from tollhouse.asgi.ratelimit.rules import CompiledRule, RateLimitRule, compile_rule, is_preflight
 from tollhouse.asgi.ratelimit.websocket import LimitedWebSocket
 from tollhouse.asgi.response import HttpResponse
@@ -59,7 +59,8 @@ class Enforcer:
             rule = self.no_rule
         limiter = self._source.opened_limiter() or await self._source.limiter()
         context = RequestContext(self._source, limiter, scope, send)
-        context.path_parameters = path_parameters or NO_PARAMETERS
+        if path_parameters:
+            context.path_parameters = path_parameters
         if rule.on_refusal is not None:
             context.outermost.own_response = own_response(rule.on_refusal, scope, receive)
         send = context.send if context.outer is None else send
@@ -111,6 +112,8 @@ async def _enforce(
     rule: CompiledRule, context: RequestContext, started: Decision | Awaitable[Decision] | None
 ) -> HttpResponse | None:
     """Take what the rule says, or await what has begun; return None if the request may pass, else what refuses it."""
+    if isinstance(started, Decision):
+        return _response(started, rule, context)
     names: Sequence[str] = rule.policies
     cost = rule.cost
     if rule.chosen is not None:
@@ -121,7 +124,7 @@ async def _enforce(
         if started is None:
             outcome = await _take(rule, context, names, cost)
         else:
-            outcome = started if isinstance(started, Decision) else await started
+            outcome = await started
     except (StoreError, InvalidInput) as error:
         if not is_answered(error, rule.of_client):
             raise
@@ -148,9 +151,10 @@ async def _respond(request: RequestContext, error: LimitError, send: Send) -> No
 def _response(outcome: Decision | TakeAllResult, rule: CompiledRule, context: RequestContext) -> HttpResponse | None:
     request = context.outermost
     decisions = outcome.decisions if isinstance(outcome, TakeAllResult) else (outcome,)
-    for policy in (context.policies.get(decision.policy) for decision in decisions):
-        if policy is not None:
-            request.add_policy(policy)
+    if request is not context:
+        for policy in (context.policies.get(decision.policy) for decision in decisions):
+            if policy is not None:
+                request.add_policy(policy)
     if not outcome.allowed:
         return request.refuse(outcome)
     for decision in decisions:

@@ -94,12 +94,9 @@ class RateLimitFields:
 
     def status(self, decisions: Sequence[Decision], policies: Mapping[str, Policy] = _NONE) -> Headers:
         """Return the fields that say how much is left, without Retry-After. Every limited response waits for this."""
-        if len(decisions) == 1 and len(decisions[0].limits) == 1:
-            single = self.single(decisions[0], policies)
-            if single is not None:
-                (state,) = decisions[0].limits
-                numbers = state.remaining, -(-state.reset_after_ms // 1_000)
-                return [single.quota, (b"ratelimit", single.state % numbers)]
+        if len(decisions) == 1 and (single := self.single(decisions[0], policies)) is not None:
+            state = decisions[0].limits[0]
+            return [single.quota, (b"ratelimit", single.state % (state.remaining, -(-state.reset_after_ms // 1_000)))]
         limited = [decision for decision in decisions if decision.limits]
         if not limited or self.dialect == "off":
             return []
@@ -113,15 +110,19 @@ class RateLimitFields:
 
     def single(self, decision: Decision, policies: Mapping[str, Policy]) -> SingleLimit | None:
         """Return how a decision by the only limit of a policy in force is written in draft-11; None for any other."""
-        limits, policy = decision.limits, policies.get(decision.policy)
-        if policy is None or len(limits) != 1 or self.dialect != "draft-11":
+        limits, name = decision.limits, decision.policy
+        if len(limits) != 1:
             return None
-        kept, state = self._singles.get(decision.policy), limits[0]
-        if kept is None or kept.policy is not policy:
-            if len(policy.limits) != 1:
-                return None
-            kept = self._singles[decision.policy] = _single_limit(policy)
-        return kept if state.limit == kept.units and state.window_ms == kept.window_ms else None
+        kept, state = self._singles.get(name), limits[0]
+        if kept is None or kept.policy is not policies.get(name):
+            kept = self._keep_single(policies.get(name))
+        return kept if kept and state.limit == kept.units and state.window_ms == kept.window_ms else None
+
+    def _keep_single(self, policy: Policy | None) -> SingleLimit | None:
+        if policy is None or len(policy.limits) != 1 or self.dialect != "draft-11":
+            return None
+        kept = self._singles[policy.name] = _single_limit(policy)
+        return kept
 
     def _bounded(self, decisions: Sequence[Decision], policies: Mapping[str, Policy]) -> list[Decision]:
         """Return one decision for each policy, as many as fit, in the order in which they were made.

@@ -10,10 +10,12 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from msgspec import Struct
-from msgspec.structs import asdict
+from msgspec.structs import asdict, replace
 
-from tollhouse.asgi.ratelimit.headers import RateLimitFields, named_limits
+from tollhouse.asgi.ratelimit.headers import RateLimitFields, SingleLimit, named_limits, retry_after
 from tollhouse.asgi.response import (
+    NO_STORE,
+    PROBLEM_JSON,
     RETRY_SOON,
     TEMPORARY_REDUCED_CAPACITY,
     HttpResponse,
@@ -22,7 +24,7 @@ from tollhouse.asgi.response import (
 )
 from tollhouse.asgi.types import Headers
 from tollhouse.errors import InvalidInput, StoreError
-from tollhouse.limits.decision import Decision, RateLimited, TakeAllResult
+from tollhouse.limits.decision import Decision, LimitState, RateLimited, TakeAllResult
 from tollhouse.limits.policy.policy import Policy
 from tollhouse.limits.wire.request import checked_units
 from tollhouse.runtime.functions import checked_function
@@ -35,8 +37,8 @@ Refusal = Decision | InvalidInput | StoreError
 UNDECIDED: Final = (InvalidInput, StoreError)
 """The types of the errors in the place of a decision."""
 QUOTA_EXCEEDED: Final = "https://iana.org/assignments/http-problem-types#quota-exceeded"
-RENDERED_MAX: Final = 256
-"""Responses that are remembered; so many take 300 KB."""
+TEMPLATES_MAX: Final = 256
+"""Templates of responses that are remembered; so many take 300 KB."""
 STORE_DOWN: Final = "the store of the limits does not answer"
 
 
@@ -55,6 +57,8 @@ _PROBLEMS: Final[Mapping[str, _Problem]] = {
     "outage": _Problem(status=503, kind=TEMPORARY_REDUCED_CAPACITY, title="Temporary Reduced Capacity"),
 }
 """The most severe reason first: it decides the response to takes that were refused as one."""
+_GAPS: Final = (9_007_199_254_740_881, 9_007_199_254_740_847)
+"""Waits that no refusal has, in place of which a template has gaps."""
 _SEVERITY: Final[Mapping[str, int]] = {reason: i for i, reason in enumerate(_PROBLEMS)}
 
 
@@ -77,17 +81,24 @@ def refusal_response(
     return problem_response(problem.status, problem.kind, problem.title, _detail(refusal), members, fields)
 
 
+class _Template(Struct, frozen=True, kw_only=True, eq=False):
+    """The body of refusals by one limit that differ in their waits only: `reset_after_ms` and `retry_after_ms`."""
+
+    single: SingleLimit
+    body: bytes
+
+
 class RefusalRenderer:
     """Renders the refusals of an application, in its dialect and for the request as a whole.
 
-    A cached refusal is one object until its wait reads a millisecond less, so a flood of requests by one key gets it
-    many times. Its response is rendered once.
+    In a flood of requests by one key, refusals differ in their waits only. So the body of most is rendered once, with
+    gaps for these two numbers.
     """
 
-    def __init__(self, fields: RateLimitFields, *, rendered_max: int = RENDERED_MAX) -> None:
+    def __init__(self, fields: RateLimitFields, *, templates_max: int = TEMPLATES_MAX) -> None:
         self._fields = fields
-        self._rendered_max = rendered_max
-        self._rendered: dict[int, tuple[Decision, Mapping[str, Policy], HttpResponse]] = {}
+        self._templates_max = templates_max
+        self._templates: dict[tuple[str, int, int], _Template] = {}
 
     def response(
         self,
@@ -99,15 +110,28 @@ class RefusalRenderer:
         """Return the response to a refusal after earlier `decisions`; an error left the policies `undecided`."""
         if isinstance(refusal, UNDECIDED):
             return undecided_response(refusal, undecided)
-        if decisions or not isinstance(refusal, Decision):
-            return refusal_response(refusal, self.fields(refusal, policies, decisions), reveal_key=False)
-        rendered = self._rendered.get(id(refusal))  # it is kept, so that no other object gets its identity
-        if rendered is None or rendered[1] is not policies:
-            made = refusal_response(refusal, self.fields(refusal, policies, ()), reveal_key=False)
-            if len(self._rendered) >= self._rendered_max:
-                self._rendered.clear()
-            rendered = self._rendered[id(refusal)] = refusal, policies, made
-        return rendered[2]
+        if not decisions and type(refusal) is Decision and refusal.reason == "limit-reached" and not refusal.degraded:
+            single, wait_ms = self._fields.single(refusal, policies), refusal.retry_after_ms
+            if single is not None and wait_ms is not None:
+                return self._from_template(refusal, single, wait_ms)
+        return refusal_response(refusal, self.fields(refusal, policies, decisions), reveal_key=False)
+
+    def _from_template(self, refusal: Decision, single: SingleLimit, wait_ms: int) -> HttpResponse:
+        state = refusal.limits[0]
+        kind = refusal.policy, refusal.cost, state.remaining
+        template = self._templates.get(kind)
+        if template is None or template.single is not single:
+            if len(self._templates) >= self._templates_max:
+                self._templates.clear()
+            template = self._templates[kind] = _Template(single=single, body=_body_template(refusal, state))
+        reset_ms = state.reset_after_ms
+        ratelimit = b"ratelimit", single.state % (state.remaining, -(-reset_ms // 1_000))
+        return HttpResponse(
+            status=_QUOTA.status,
+            headers=(single.quota, ratelimit, *retry_after(wait_ms), NO_STORE),
+            body=template.body % (reset_ms, wait_ms),
+            media_type=PROBLEM_JSON,
+        )
 
     def fields(
         self, refusal: Refusal | TakeAllResult, policies: Mapping[str, Policy], decisions: Sequence[Decision]
@@ -181,6 +205,17 @@ def undecided_response(error: StoreError | InvalidInput, policies: Sequence[str]
 def undecided_detail(error: StoreError | InvalidInput) -> str:
     """Return why there is no decision, in words for the client; the value is not repeated."""
     return STORE_DOWN if isinstance(error, StoreError) else f"{error.field}: {error.remedy}"
+
+
+def _body_template(refusal: Decision, state: LimitState) -> bytes:
+    """Return the body of a refusal, with gaps for its two waits, in their order there."""
+    marked = replace(refusal, limits=(replace(state, reset_after_ms=_GAPS[0]),), retry_after_ms=_GAPS[1])
+    body = refusal_response(marked, reveal_key=False).body
+    assert b"%" not in body  # no name of a policy has one
+    for gap in _GAPS:
+        before, _, behind = body.partition(b":%d" % gap)  # no name of a policy has a colon
+        body = before + b":%d" + behind
+    return body
 
 
 def _refusal(outcome: Decision | TakeAllResult) -> tuple[Decision, _Problem]:

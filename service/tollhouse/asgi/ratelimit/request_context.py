@@ -30,6 +30,7 @@ from tollhouse.errors import InvalidInput
 from tollhouse.limits.decision import Decision, RateLimited, TakeAllResult
 from tollhouse.limits.limiter import Limiter
 from tollhouse.limits.policy.policy import Policy
+from tollhouse.runtime.home_loop import running_loop
 
 IN_SCOPE: Final = "tollhouse.request"
 """The outermost context of a request in its ASGI scope."""
@@ -58,28 +59,29 @@ class RequestContext:
     decision is added, for edges that see no message of the response.
     """
 
+    # What few requests change is an attribute of the class until then.
+    outer: RequestContext | None = None
+    path_parameters: Mapping[str, Any] = NO_PARAMETERS
+    decisions: Sequence[Decision] = ()
+    taken: Decision | None = None
+    charges: Sequence[Charged] = ()
+    settles = False
+    refusal: Refusal | TakeAllResult | None = None
+    own_response: OwnResponse | None = None
+    leases: AsyncExitStack | None = None
+    refunds: Sequence[asyncio.Task[None]] = ()
+    on_fields: Callable[[Mapping[str, str]], object] | None = None
+    started = is_detached = is_refused = is_charged = falls_back = sends_refusal = False
+    _with_fields: Message | None = None
+
     def __init__(self, source: LimiterSource, limiter: Limiter, scope: Scope, send: Send) -> None:
         self.source = source
         self.limiter = limiter
         self.began_ms = limiter.now_ms()
         self.policies = limiter.policies
         self.scope: Scope = scope
-        self.loop = asyncio.get_running_loop()
+        self.loop = running_loop()
         self.pass_on: Send = send
-        self.outer: RequestContext | None = None
-        self.path_parameters: Mapping[str, Any] = NO_PARAMETERS
-        self.decisions: Sequence[Decision] = ()
-        self.taken: Decision | None = None
-        self.charges: Sequence[Charged] = ()
-        self.settles = False
-        self.refusal: Refusal | TakeAllResult | None = None
-        self.own_response: OwnResponse | None = None
-        self.leases: AsyncExitStack | None = None
-        self.refunds: Sequence[asyncio.Task[None]] = ()
-        self.on_fields: Callable[[Mapping[str, str]], object] | None = None
-        self.started = self.is_detached = self.is_refused = self.is_charged = self.falls_back = False
-        self.sends_refusal = False
-        self._with_fields: Message | None = None
         outer: RequestContext = scope.setdefault(IN_SCOPE, self)
         if outer is not self:
             self._join(outer)
@@ -132,12 +134,11 @@ class RequestContext:
 
         It does for most requests what `add_decision` and `add_charge` do for all.
         """
-        if type(outcome) is not Decision or not outcome.allowed or self.outer is not None or self.decisions:
-            return False
-        self.decisions = (outcome,)
-        self.taken = outcome
-        self.scope.setdefault("state", {})[STATE] = outcome
-        return True
+        if type(outcome) is Decision and outcome.allowed and self.outer is None and not self.decisions:
+            self.taken, self.decisions = outcome, (outcome,)
+            self.scope.setdefault("state", {})[STATE] = outcome
+            return True
+        return False
 
     def add_decision(self, decision: Decision) -> None:
         """Show a decision in the response, in place of an earlier one by its policy; no effect once it has started."""
@@ -195,6 +196,8 @@ class RequestContext:
         """Return the decisions about the request so far, a refusal among them."""
         if self.refusal is None or isinstance(self.refusal, UNDECIDED):
             return self.decisions
+        if not self.decisions:
+            return decisions_of(self.refusal)
         return [*decisions_beside(self.refusal, self.decisions), *decisions_of(self.refusal)]
 
     def keep(self, held: AsyncExitStack) -> None:
@@ -246,7 +249,8 @@ class RequestContext:
         """
         self.is_detached = True
         self.scope, self.pass_on = {}, discard
-        self.refusal = self.own_response = None
+        if self.refusal is not None or self.own_response is not None:
+            self.refusal = self.own_response = None
 
     async def release(self) -> None:
         """Release the leases, and wait for the refunds; if the caller is cancelled both go on."""

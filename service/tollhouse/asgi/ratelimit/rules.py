@@ -11,6 +11,7 @@ from tollhouse.asgi.ratelimit.inline import InlineLimit
 from tollhouse.asgi.ratelimit.key_rules import (
     KeyFinder,
     KeyRule,
+    KeyValue,
     check_rule,
     key_finder,
     policy_key_finder,
@@ -57,12 +58,14 @@ class CompiledRule(Struct, frozen=True, kw_only=True):
     """A rule that was checked, in the form in which it is quickest to follow.
 
     `of_client` are the fields that may hold what a client sent; every rule finds its key in the request. `plain` is the
-    one policy of a rule that nothing has to be awaited for and whose charges are final, as most rules are.
+    one policy of a rule that nothing has to be awaited for and whose charges are final, as most rules are. `key_of` is
+    the key rule if it is a function of the scope, and then `finder` calls it.
     """
 
     plain: str | None
     policies: tuple[str, ...]
     chosen: InlineLimit | None
+    key_of: Callable[[Scope], KeyValue | Awaitable[KeyValue]] | None
     finder: KeyFinder | None
     finders: Mapping[str, KeyFinder]
     cost: int | None
@@ -114,8 +117,8 @@ class CompiledRule(Struct, frozen=True, kw_only=True):
 
         Return the decision if this process knows it, or what to await for it.
         """
-        finder = self.finder
-        key = (self.key_finder(name, policy) if finder is None else finder)(context)
+        key_of = self.key_of
+        key = key_of(context.scope) if key_of is not None else self.key_finder(name, policy)(context)
         if type(key) is str:
             return context.limiter.start_take(name, key, cost)
         return _take_for(key, name, context, cost)
@@ -154,6 +157,7 @@ def compile_rule(given: RateLimitRule | PolicyChoice, source: LimiterSource, oth
         plain=names[0] if is_plain and len(names) == 1 else None,
         policies=names,
         chosen=InlineLimit(text=rule.policy) if callable(rule.policy) else None,
+        key_of=single if callable(single) else None,
         finder=None if single is None else key_finder(single),
         finders={name: key_finder(one) for name, one in several.items()},
         cost=None if callable(cost) else cost,

@@ -16,7 +16,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from tollhouse.clock import MonotonicClock, monotonic_ms
-from tollhouse.limits.decision import Decision, LimitState
+from tollhouse.limits.decision import Decision
 from tollhouse.limits.wire.compiled_policy import CompiledPolicy
 from tollhouse.limits.wire.request import TakeRequest
 
@@ -136,10 +136,5 @@ def _next_smaller(costs: Mapping[int, _Refusal], request: TakeRequest) -> _Refus
 def _after(decision: Decision, passed_ms: int) -> Decision:
     """Return a refusal as it reads `passed_ms` later, if nothing else happened meanwhile."""
     assert decision.retry_after_ms is not None
-    limits: list[LimitState] = []
-    for state in decision.limits:
-        left_ms = state.reset_after_ms - passed_ms
-        if left_ms < 0:  # not max(): every hot key runs this once in each millisecond
-            left_ms = 0
-        limits.append(replace(state, reset_after_ms=left_ms))
+    limits = [replace(state, reset_after_ms=max(state.reset_after_ms - passed_ms, 0)) for state in decision.limits]
     return replace(decision, limits=tuple(limits), retry_after_ms=decision.retry_after_ms - passed_ms)

@@ -25,9 +25,8 @@ class QuotaLease:
         "_counted",
         "_granted",
         "_ready_ms",
-        "_states",
-        "_states_ms",
         "charged_ms",
+        "compiled",
         "deadline_ms",
         "decisions",
         "left",
@@ -48,6 +47,7 @@ class QuotaLease:
         ready_ms: int,
     ) -> None:
         self.request = request
+        self.compiled = request.compiled
         self.loop = loop
         self.size = self.left = size
         self.charged_ms = charged_ms
@@ -55,7 +55,6 @@ class QuotaLease:
         self.decisions = self._counted = 0
         self._granted = replace(granted, leased=True)
         self._ready_ms = ready_ms
-        self._states, self._states_ms = granted.limits, ready_ms
 
     @property
     def used(self) -> int:
@@ -63,17 +62,24 @@ class QuotaLease:
         return self.size - self.left
 
     def take(self, cost: int, now_ms: int) -> Decision:
-        """Admit `cost` units, of which there must be as many left."""
+        """Admit `cost` units, of which there must be as many left; a limit is restored later than the lease ends."""
         self.left = left = self.left - cost
         self.decisions += 1
-        if now_ms != self._states_ms:
-            self._age(now_ms)
-        states = self._states
+        granted, passed_ms = self._granted, now_ms - self._ready_ms
+        states = granted.limits
         if len(states) == 1:  # most policies have one limit, and a comprehension costs as much as the rest
-            limits = (replace(states[0], remaining=states[0].remaining + left),)
+            state = states[0]
+            limits = (
+                replace(state, remaining=state.remaining + left, reset_after_ms=state.reset_after_ms - passed_ms),
+            )
         else:
-            limits = tuple([replace(state, remaining=state.remaining + left) for state in states])
-        return replace(self._granted, cost=cost, limits=limits)
+            limits = tuple(
+                [
+                    replace(state, remaining=state.remaining + left, reset_after_ms=state.reset_after_ms - passed_ms)
+                    for state in states
+                ]
+            )
+        return replace(granted, cost=cost, limits=limits)
 
     def refund(self, cost: int, taken_ms: int) -> bool:
         """Return units that were taken at `taken_ms` to the lease; return False if that was not from this one."""
@@ -86,11 +92,3 @@ class QuotaLease:
         """Return how many units were admitted since the last call."""
         used, self._counted = self.used - self._counted, self.used
         return max(used, 0)
-
-    def _age(self, now_ms: int) -> None:
-        """Compute what all decisions of one millisecond share; a limit is restored later than the lease ends."""
-        passed_ms = now_ms - self._ready_ms
-        self._states = tuple(
-            [replace(one, reset_after_ms=one.reset_after_ms - passed_ms) for one in self._granted.limits]
-        )
-        self._states_ms = now_ms

@@ -40,12 +40,12 @@ class QuotaLeases:
     def take(self, request: TakeRequest) -> Decision | None:
         """Admit a take from a lease, or return None if the store has to decide."""
         lease = self._leases.get(request.state_key)
-        if lease is None or lease.request.compiled is not request.compiled:
+        if lease is None or lease.compiled is not request.compiled:
             return None
-        now_ms = self._clock()
-        if now_ms >= lease.deadline_ms or not 0 < request.cost <= lease.left or running_loop() is not lease.loop:
+        cost, now_ms = request.cost, self._clock()
+        if now_ms >= lease.deadline_ms or not 0 < cost <= lease.left or running_loop() is not lease.loop:
             return None
-        return lease.take(request.cost, now_ms)
+        return lease.take(cost, now_ms)
 
     def refund(self, request: TakeRequest, age_ms: int) -> bool:
         """Return what was taken `age_ms` ago to its lease; return False if that is not in force.
@@ -53,7 +53,7 @@ class QuotaLeases:
         An age of 0 is that of a caller who does not state it, and who may have taken from a former lease.
         """
         lease = self._leases.get(request.state_key)
-        if lease is None or lease.request.compiled is not request.compiled or age_ms == 0:
+        if lease is None or lease.compiled is not request.compiled or age_ms == 0:
             return False
         now_ms = self._clock()
         return now_ms < lease.deadline_ms and lease.refund(request.cost, now_ms - age_ms)
@@ -61,7 +61,7 @@ class QuotaLeases:
     def left(self, request: TakeRequest) -> int:
         """Return the units that are left for takes of a key in this process."""
         lease = self._leases.get(request.state_key)
-        if lease is None or lease.request.compiled is not request.compiled or self._clock() >= lease.deadline_ms:
+        if lease is None or lease.compiled is not request.compiled or self._clock() >= lease.deadline_ms:
             return 0
         return lease.left
 

@@ -6,26 +6,39 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from tests.worlds import StoreWorld
-from tollhouse.asgi.ratelimit.headers import RateLimitFields
+from tollhouse.asgi.ratelimit.headers import DIALECTS, RateLimitFields
 from tollhouse.asgi.ratelimit.refusal_response import RefusalRenderer, refusal_response
 from tollhouse.asgi.response import HttpResponse
 from tollhouse.limits.decision import Decision, LimitState, Reason, TakeAllResult
 from tollhouse.limits.limiter import Limiter
 from tollhouse.limits.policy.notation import parse_policy
+from tollhouse.settings.model import Dialect
 
 REACHED = LimitState(limit=5, window_ms=60_000, remaining=0, reset_after_ms=60_000)
 
 
-def decision(reason: Reason, *, policy: str = "api", retry_after_ms: int | None = None, cost: int = 1) -> Decision:
+def decision(
+    reason: Reason,
+    *,
+    policy: str = "api",
+    retry_after_ms: int | None = None,
+    cost: int = 1,
+    reset_after_ms: int = REACHED.reset_after_ms,
+    remaining: int = 0,
+) -> Decision:
+    state = replace(REACHED, reset_after_ms=reset_after_ms, remaining=remaining)
     asked = reason not in ("deny-listed", "outage")
     return Decision(
         allowed=False,
         policy=policy,
         key="ada",
         cost=cost,
-        limits=(REACHED,) if asked else (),
+        limits=(state,) if asked else (),
         retry_after_ms=retry_after_ms,
         refused_by="5/minute" if asked else None,
         degraded=reason == "outage",
@@ -117,16 +130,47 @@ def test_a_refusal_speaks_the_dialect_of_the_application() -> None:
     assert "ratelimit" not in headers
 
 
-def test_a_refusal_that_is_repeated_is_rendered_once() -> None:
-    """The same refusal under the same policies has the same response, among the latest that fit."""
+REFUSALS = st.builds(
+    decision,
+    st.just("limit-reached"),
+    policy=st.sampled_from(["api", "login.v2", "a-9007199254740881"]),
+    retry_after_ms=st.one_of(st.none(), st.integers(1, 2**53)),
+    cost=st.integers(1, 6),
+    reset_after_ms=st.integers(0, 2**53),
+    remaining=st.integers(0, 5),
+)
+
+
+@given(st.lists(REFUSALS, max_size=12))
+def test_refusals_that_differ_in_their_waits_are_written_as_each_alone(refusals: list[Decision]) -> None:
+    """The body of a kind of refusal is rendered once; what it says is what `refusal_response` says of each."""
+    policies = {name: parse_policy(name, "5/minute") for name in ("api", "login.v2", "a-9007199254740881")}
+    renderer, fields = RefusalRenderer(RateLimitFields(), templates_max=3), RateLimitFields()
+
+    for one in refusals:
+        alone = refusal_response(one, fields.of(one, policies), reveal_key=False)
+
+        made = renderer.response(one, policies, (), ())
+
+        assert replace(made, headers=list(made.headers)) == replace(alone, headers=list(alone.headers))
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_a_template_is_of_one_limit_in_the_newest_dialect(dialect: Dialect) -> None:
+    """Other dialects, limits that were replaced, shares in an outage and earlier decisions have the whole response."""
     policies = {"api": parse_policy("api", "5/minute")}
-    renderer = RefusalRenderer(RateLimitFields(), rendered_max=1)
-    first, other = decision("limit-reached", retry_after_ms=1_500), decision("limit-reached", retry_after_ms=2_500)
+    fields = RateLimitFields(dialect)
+    renderer = RefusalRenderer(fields)
+    refused, other = decision("limit-reached", retry_after_ms=1_500), decision("limit-reached", policy="site")
 
-    made = renderer.response(first, policies, (), ())
+    for outcome, in_force, also in (
+        (refused, policies, ()),
+        (refused, {"api": parse_policy("api", "7/minute")}, ()),
+        (refused, {}, ()),
+        (replace(refused, degraded=True), policies, ()),
+        (refused, policies, (other,)),
+    ):
+        made = renderer.response(outcome, in_force, also, ())
 
-    assert renderer.response(first, policies, (), ()) is made
-    assert renderer.response(first, dict(policies), (), ()) is not made
-    assert dict(renderer.response(other, policies, (), ()).headers)[b"retry-after"] == b"3"
-    assert renderer.response(first, policies, (), ()) == made
-    assert renderer.response(first, policies, [decision("limit-reached", policy="site")], ()) != made
+        assert list(made.headers[:-1]) == fields.of(outcome, in_force, also)
+        assert made.body == refusal_response(outcome, reveal_key=False).body
