@@ -15,7 +15,7 @@ from tollhouse.limits.limiter import Limiter
 from tollhouse.limits.policy.policy import Policy
 from tollhouse.scripts import Argument, ScriptRunner
 
-PATIENCE_S = 5.0
+PATIENCE_S = 30.0
 
 
 class Call(Struct, frozen=True, kw_only=True):

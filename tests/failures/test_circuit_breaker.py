@@ -102,6 +102,8 @@ async def fails(s: Scene) -> None:
 async def opened(**options: Any) -> AsyncIterator[Scene]:
     """A scene whose old primary kept a call waiting in vain, and keeps the first probe waiting."""
     async with scene(deadline_s=0.05, **options) as s:
+        await answered(s.store)  # a call that has to connect first can miss this deadline before it is sent
+        s.old.seen.clear()
         s.old.holding = True
         await fails(s)
         await s.old.until(lambda: "PING" in s.old.verbs())
@@ -224,7 +226,7 @@ async def test_each_change_of_state_is_reported_once(caplog: pytest.LogCaptureFi
     assert opened_to == 1
     assert metrics.registry.get_sample_value("tollhouse_breaker_open", {"store": "sessions"}) == 0
     assert [(record.levelname, vars(record)["event"]) for record in caplog.records] == [
-        ("ERROR", "store cannot be used"),
+        ("WARNING", "store does not answer, calls fail at once"),
         ("INFO", "store answers again"),
     ]
 

@@ -40,7 +40,7 @@ ONE = SessionRevoked(user="ada", digest=DIGEST, sid=SID)
 ALL = AllSessionsRevoked(user="ada", digest=DIGEST, name=OTHER, keep="", epoch_ms=START_MS)
 STATUS = UserStatus(user="ada", digest=DIGEST, name=OTHER, disabled=True, epoch_ms=START_MS)
 EVERYONE = EveryoneRevoked(shard=DIGEST[:2], name=OTHER, epoch_ms=START_MS)
-PATIENCE_S = 5.0
+PATIENCE_S = 30.0
 
 
 class Clock:

@@ -14,7 +14,7 @@ from tollhouse import wiring
 from tollhouse.errors import ConfigurationError
 from tollhouse.wiring.per_loop import PerLoop
 
-PATIENCE_S = 10.0
+PATIENCE_S = 60.0
 
 
 class ObservedLoop(asyncio.SelectorEventLoop):
