@@ -23,6 +23,10 @@
 local now_ms, policies = clock(tonumber(ARGV[1])), tonumber(ARGV[2])
 
 -- Functions are defined only when a take needs them: defining these costs more than deciding a common take.
+local function later_slot()
+--#include lib/limit_later_slot.lua
+  return limit_later_slot
+end
 local function uncommon()
 --#include lib/limit_state.lua
 --#include lib/limit_state_window.lua
@@ -50,13 +54,11 @@ end
   return limit_admits_at, rare
 end
 --#include lib/limit_roll.lua
-
 local function metered(algorithm)
 --#include lib/limit_gcra.lua
 --#include lib/limit_counter.lua
   return algorithm == 'gcra' and limit_gcra or limit_counter
 end
-
 --#include lib/limit_uncommon.lua
   return limit_uncommon
 end

@@ -5,8 +5,8 @@
 -- ARGV[2]  cost        integer 0..10^9; 0 only looks
 -- ARGV[3]  head        text, 9..300 characters; what its state begins with if a take may be common (lib/limit_state.lua)
 -- ARGV[4..]            per window, 1..8, three numbers as in limits/take; the third is 0 for fixed-window
--- returns  -(remaining * 2 * (window_ms + 1) + reset_after_ms) as in limits/take, if no slot has ended; else {foreign
---          values, counters and holds ignored, then of the take the other form that limits/take returns}
+-- returns  -(remaining * 2 * (window_ms + 1) + reset_after_ms) as in limits/take, if its one window admits it and knows it;
+--          else {foreign values, counters and holds ignored, then of the take the other form that limits/take returns}
 -- expires  state: a second after the last window is wholly restored
 -- cost     O(windows), O(windows * resolution) if a slot ends or it is refused; 1..5 commands
 -- idempotent no
@@ -15,21 +15,22 @@
 --#include lib/now.lua
 
 local state, now_ms, cost, head, windows = KEYS[1], clock(ARGV[1] + 0), ARGV[2] + 0, ARGV[3], (#ARGV - 3) / 3
+local decides, common, text, is_later, metered = false, nil, nil, false, nil
 
-local decides, common, text = false, nil, nil
 if windows == 1 then
 --#include lib/limit_alone.lua
-  decides, common, text = pcall(limit_alone, state, cost, head, ARGV, now_ms)
+  decides, common, text, is_later = pcall(limit_alone, state, cost, head, ARGV, now_ms)
+  if decides and is_later then
+--#include lib/limit_later_slot.lua
+--#include lib/limit_alone_later.lua
+    common = limit_alone_later(state, cost, head, ARGV, now_ms, text, limit_later_slot)
+  end
 else
 --#include lib/limit_alone_windows.lua
   decides, common, text = pcall(limit_alone_windows, state, cost, head, ARGV, windows, now_ms)
 end
-if decides and common then return common end
-local value = not decides and redis.pcall('GET', state)
-if type(value) == 'string' then text = value end
-
+if not decides then text = redis.pcall('GET', state) elseif common then return common end
 -- A common take, as nearly all are, ends before these functions: making them costs as much as deciding.
-local metered = nil
 --#include lib/limit_window.lua
 --#include lib/limit_plan.lua
 local function uncommon()
@@ -63,7 +64,7 @@ end
   return limit_uncommon
 end
 
-local args, reply = {'sliding-window', windows, unpack(ARGV, 4)}, {0, 0, 0, 0, 0, 0}
-if args[5] == '0' then args[1] = 'fixed-window' end
-uncommon()(state, limit_plan(args, 1, now_ms), text, cost, now_ms, reply, 2)
+local algorithm = head:find('fixed-window', 5, true) and 'fixed-window' or 'sliding-window'
+local plan, reply = limit_plan({algorithm, windows, unpack(ARGV, 4)}, 1, now_ms), {0, 0, 0, 0, 0, 0}
+uncommon()(state, plan, type(text) == 'string' and text, cost, now_ms, reply, 2)
 return reply

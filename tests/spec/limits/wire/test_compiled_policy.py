@@ -13,6 +13,8 @@ from tollhouse.limits.wire.compiled_policy import compile_policies
 ALONE, AMONG, OTHER = (f"tollhouse:rate:{{a}}:{name}" for name in ("alone", "among", "other"))
 GCRA = parse_policy("api", "10/minute burst 12", "gcra")
 COUNTER = parse_policy("api", "10/minute", "sliding-window-counter")
+SLIDING, FIXED = (parse_policy("api", "10/minute", algorithm) for algorithm in ("sliding-window", "fixed-window"))
+LOG, HUGE = parse_policy("api", "10/minute", "sliding-log"), parse_policy("api", "1000000000/day")
 MINUTE = START_MS // 60_000
 
 
@@ -63,14 +65,18 @@ def test_a_take_alone_has_the_script_of_its_algorithm(text: str, algorithm, scri
     assert (found, tuple(arguments)) == (script, args)
 
 
-STEPS = [(0, 3), (1, 2), (0, 0), (11_500, 5), (30_000, 1), (1, 10), (59_000, 12), (60_000, 1), (200_000, 13), (0, 7)]
+STEPS = [(0, 3), (1, 2), (0, 0), (11_500, 4), (30_000, 1), (1, 9), (59_000, 1), (22_000, 7), (60_000, 1), (1, 10)]
+STEPS += [(200_000, 13), (0, 7), (3_750, 1), (52_500, 1), (3_750, 1), (7_500, 1), (-30_000, 1), (0, 2), (5_400_000, 1)]
 
 
-@pytest.mark.parametrize("policy", [GCRA, COUNTER], ids=lambda policy: policy.algorithm)
+@pytest.mark.parametrize("policy", [GCRA, COUNTER, SLIDING, FIXED, LOG, HUGE], ids=lambda policy: policy.limits[0].text)
 async def test_takes_alone_count_as_takes_among_others_do(world: StoreWorld, policy: Policy) -> None:
     """Whatever is taken and whenever, decisions, stored bytes and ends of life are the same."""
     for advance_ms, cost in STEPS:
-        await world.advance(advance_ms)
+        if advance_ms < 0:
+            world.step_back(-advance_ms)
+        else:
+            await world.advance(advance_ms)
 
         alone, among = await taken(world, policy, cost)
 
@@ -78,7 +84,33 @@ async def test_takes_alone_count_as_takes_among_others_do(world: StoreWorld, pol
         await assert_alike(world)
 
 
+def slots(name: str, slots_ago: int, total: int, previous: str = "") -> str:
+    """A state of one window of a minute whose newest slot is so many before the present one."""
+    index = START_MS * (16 if name == "60/16" else 1) // 60_000 - slots_ago
+    return f"TH2;{name}={10**15 + index % (1 << 22) * (1 << 30) + total}{previous}"
+
+
+NEWEST = (START_MS * 16 // 60_000 - 2) % 17
 VALUES = [
+    (SLIDING, slots("60/16", 2, 5)),
+    (SLIDING, slots("60/16", 16, 5)),
+    (SLIDING, slots("60/16", 17, 5)),
+    (SLIDING, slots("60/16", 18, 5)),
+    (SLIDING, slots("60/16", 2, 9, f"6,{(NEWEST + 3) % 17}:2,{(NEWEST + 4) % 17}:4")),
+    (SLIDING, slots("60/16", 2, 9, f"6,{(NEWEST + 1) % 17}:2,{(NEWEST + 2) % 17}:4")),
+    (SLIDING, slots("60/16", 2, 9, f"6,{(NEWEST + 1) % 17}:2,{(NEWEST + 9) % 17}:4")),
+    (SLIDING, slots("60/16", 2, 9, f"6,{(NEWEST + 1) % 17}:20,{(NEWEST + 9) % 17}:4")),
+    (SLIDING, slots("60/16", 2, 6, f"6,{(NEWEST + 9) % 17}:6")),
+    (SLIDING, slots("60/16", 2, 9, f"6,{(NEWEST + 9) % 17}:6;7,1:7")),
+    (SLIDING, slots("60/16", 2, 9, f"1831/6,{(NEWEST + 9) % 17}:6")),
+    (SLIDING, slots("60/16", 2, 5)[:-1] + "x"),
+    (SLIDING, slots("60/16", 2, 5)[:-3]),
+    (SLIDING, slots("60/16", -2, 5)),
+    (SLIDING, slots("60/16", -40, 5)),
+    (SLIDING, slots("30/16", 2, 5)),
+    (FIXED, slots("fixed-window/60", 0, 5)),
+    (FIXED, slots("fixed-window/60", 1, 5)),
+    (FIXED, slots("fixed-window/60", 1, 12)),
     (GCRA, "TH2;"),
     (GCRA, "another's"),
     (GCRA, f"TH1;gcra/60000={START_MS};3;100;x"),
