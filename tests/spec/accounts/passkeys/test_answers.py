@@ -153,11 +153,14 @@ def test_what_is_no_object_is_no_answer(answer):
         assert refused.value.field == "credential"
 
 
-JSON = st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=20), lambda one: st.lists(one))
+LEAVES = st.none() | st.booleans() | st.integers() | st.text(max_size=20)
+JSON = st.recursive(LEAVES, lambda one: st.lists(one, max_size=3), max_leaves=5)
 
 
 @given(
-    st.dictionaries(st.sampled_from(["id", "rawId", "type", "response", "x"]), JSON | st.dictionaries(st.text(), JSON))
+    st.dictionaries(
+        st.sampled_from(["id", "rawId", "type", "response", "x"]), JSON | st.dictionaries(st.text(), JSON, max_size=5)
+    )
 )
 def test_whatever_is_sent_is_an_answer_or_an_error(answer):
     """No other exception gets out."""
