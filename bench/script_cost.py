@@ -17,13 +17,15 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import hiredis
 import uvloop
 from msgspec import Struct
+from msgspec.structs import replace
 
 import tollhouse
-from bench.contender import SUBJECTS, Contender
+from bench.contender import LIMIT, SUBJECTS, Contender
 from bench.cores import pinned, shared_out
 from bench.machine import write_result
 from bench.ours import DEFAULT, FILLED, THREE_FILLED, ours
@@ -52,12 +54,16 @@ _SUBJECTS = SUBJECTS[:CALLS]
 
 
 class Row(Struct, frozen=True, kw_only=True):
-    """Calls that are measured together: `each` decisions in one, `in_flight` calls at a time."""
+    """Calls that are measured together: `each` decisions in one, `in_flight` calls at a time.
+
+    Before each round `before` is sent: commands that give keys the values which the calls are to find.
+    """
 
     name: str
     calls: list[Call]
     each: int
     in_flight: int
+    before: list[bytes] = []
 
 
 class Figure(Struct, frozen=True, kw_only=True):
@@ -94,19 +100,33 @@ class Wire:
             calls = row.calls[first : first + row.in_flight]
             self._send(b"".join(one.data for one in calls), len(calls))
 
+    def prepare(self, row: Row) -> None:
+        """Select the database of a row, and send what comes before it."""
+        self.select(row.calls[0].database)
+        for command in row.before:
+            self._send(command, 1)
+
+    def setters(self, pattern: str) -> list[bytes]:
+        """Return a command for each key of this pattern that gives it the value that it has now."""
+        (keys,) = self._send(hiredis.pack_command(("KEYS", pattern)), 1)
+        (values,) = self._send(hiredis.pack_command(("MGET", *keys)), 1)
+        return [hiredis.pack_command(("SET", key, value, "KEEPTTL")) for key, value in zip(keys, values, strict=True)]
+
     def close(self) -> None:
         self._socket.close()
 
-    def _send(self, data: bytes, replies: int) -> None:
+    def _send(self, data: bytes, expected: int) -> list[Any]:
         self._socket.sendall(data)
-        while replies:
+        replies: list[Any] = []
+        while len(replies) < expected:
             reply = self._reader.gets()
             if reply is False:
                 self._reader.feed(self._socket.recv(1 << 20))
                 continue
             if isinstance(reply, Exception):
                 raise reply
-            replies -= 1
+            replies.append(reply)
+        return replies
 
 
 async def rows(path: Path) -> list[Row]:
@@ -125,14 +145,29 @@ async def rows(path: Path) -> list[Row]:
             for one in found.values():
                 if one.fill is not None:
                     await one.fill(_SUBJECTS)
-            made = [await row(f"take, {name}", _takes(found[name], 1)) for name in ALONE]
-            one_by_one = Row(name=f"{made[-1].name}, one by one", calls=made[-1].calls, each=1, in_flight=1)
+            made = [await row(f"take, {name}", _takes(found[name], 1)) for name in ALONE[:-1]]
+            filled = _setters(path, made[0].calls[0].database)
+            made.append(await row(f"take, {FILLED}", _takes(found[FILLED], 1)))
+            one_by_one = replace(made[-1], name=f"{made[-1].name}, one by one", in_flight=1)
             batches = [await row(f"take, {FILLED}", _takes(found[FILLED], each), each) for each in BATCHES]
+            ended = [
+                replace(one, name=f"{one.name}, a slot has ended", before=filled) for one in (made[-1], batches[0])
+            ]
             others = [
                 await row("verify of a session", _found(lambda: th.sessions.verify(token))),
                 await row("hit of the cache", _found(lambda: th.cache.get("a"))),
             ]
-        return [one_by_one, *made, *batches, *others]
+        return [one_by_one, *made, *batches, *ended, *others]
+
+
+def _setters(path: Path, database: int) -> list[bytes]:
+    """Return commands that fill the sub-buckets of all subjects up to the one before now, as they are filled now."""
+    wire = Wire(path)
+    try:
+        wire.select(database)
+        return wire.setters(f"*:{FILLED.replace(', ', '.')}.{LIMIT}")
+    finally:
+        wire.close()
 
 
 @contextlib.asynccontextmanager
@@ -172,11 +207,11 @@ def measured(path: Path, found: Sequence[Row], rounds: int) -> list[Figure]:
     taken: dict[int, list[tuple[float, float]]] = {number: [] for number in range(len(found))}
     try:
         for row in found:
-            wire.select(row.calls[0].database)
+            wire.prepare(row)
             wire.send(row)
         for number in in_turns(range(len(found)), rounds):
             row = found[number]
-            wire.select(row.calls[0].database)
+            wire.prepare(row)
             before = observer.spent(_COMMANDS)
             wire.send(row)
             spent = observer.spent(_COMMANDS).since(before, len(row.calls) * row.each)

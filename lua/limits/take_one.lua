@@ -5,7 +5,7 @@
 -- ARGV[2]  cost        integer 0..10^9; 0 only looks
 -- ARGV[3]  head        text, 9..300 characters; what its state begins with if a take may be common (lib/limit_state.lua)
 -- ARGV[4..]            per window, 1..8, three numbers as in limits/take; the third is 0 for fixed-window
--- returns  -(remaining * 2 * (window_ms + 1) + reset_after_ms) as in limits/take, if its one window admits it and knows it;
+-- returns  -(remaining * 2 * (window_ms + 1) + reset_after_ms) as in limits/take, if one window admits it by a usual text;
 --          else {foreign values, counters and holds ignored, then of the take the other form that limits/take returns}
 -- expires  state: a second after the last window is wholly restored
 -- cost     O(windows), O(windows * resolution) if a slot ends or it is refused; 1..5 commands
