@@ -90,13 +90,13 @@ class Metrics:
         self._scripts = _script_histogram(registry, timer)
         gauge("build_info", "Always 1.", "version", "livemax")(version("tollhouse")).set(1)
 
-    def decision(self, policy: str, outcome: str) -> None:
-        """Count one take; `policy` must exist.
+    def decision(self, policy: str, outcome: str, takes: int = 1) -> None:
+        """Count takes, one or more; `policy` must exist.
 
         Outcomes are allowed, refused and shadow-refused; if the store did not answer, degraded-allowed and
         degraded-refused.
         """
-        self._decisions.pending[policy, outcome] += 1
+        self._decisions.pending[policy, outcome] += takes
         if self._shared is not None:
             self._flush_timer.start()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from tollhouse.limits.calls.refusal_cache import RefusalCache
@@ -12,6 +13,7 @@ from tollhouse.limits.wire.reply import (
     FIRST_DECISION,
     count_discarded,
     decision_at,
+    decision_length,
     decision_without_limits,
     outcome,
     packed_decision,
@@ -70,6 +72,25 @@ class Decider:
             return self.record(self.decode(request, reply, at, sent_ms))
         self._metrics.decision(request.compiled.name, "allowed")  # no window refused, so there is nothing to cache
         return packed_decision(request, number) if number else decision_at(request, reply, at)
+
+    def decide_all(
+        self, requests: Sequence[TakeRequest], reply: Sequence[int], at: int, sent_ms: int
+    ) -> tuple[list[Decision], int]:
+        """Return what `decide` does for each take of a call, from `at` on, and where the rest of the reply begins."""
+        decisions: list[Decision] = []
+        admitted: list[str] = []
+        for request in requests:
+            number = reply[at]
+            if number < 0:  # nearly all: admitted under one window
+                decisions.append(packed_decision(request, number))
+                admitted.append(request.compiled.name)
+                at += 1
+            else:
+                decisions.append(self.decide(request, reply, at, sent_ms))
+                at += decision_length(request)
+        for policy, takes in Counter(admitted).items():
+            self._metrics.decision(policy, "allowed", takes)
+        return decisions, at
 
     def decide_alone(self, request: TakeRequest, reply: Sequence[int], sent_ms: int) -> Decision:
         """Return the store's decision on a take that was alone in its call; the reply may be one number."""

@@ -9,11 +9,12 @@ from typing import Final
 from msgspec.structs import replace
 
 from tollhouse.errors import InvalidInput, StoreUnavailable
-from tollhouse.limits.calls.batcher import Batcher, encode_takes
+from tollhouse.limits.calls.batcher import Batcher
 from tollhouse.limits.calls.calls import Calls
 from tollhouse.limits.calls.decider import decide_by_access_list
 from tollhouse.limits.decision import Decision, TakeAllResult, longest_refusal
 from tollhouse.limits.policy.policy import UNITS_MAX
+from tollhouse.limits.wire.batch import encode_takes
 from tollhouse.limits.wire.reply import FIRST_DECISION, NEVER, decision_length, decision_without_limits
 from tollhouse.limits.wire.request import TakeRequest, with_cost
 

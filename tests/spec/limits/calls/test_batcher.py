@@ -363,11 +363,11 @@ async def test_a_full_queue_is_as_a_store_that_does_not_answer(setup: Setup, sto
     calls = calls_on(store, setup.world.metrics, refusals_max=0, clock=clock, clearings=clearings)
     batcher, ada = Batcher(calls, QuotaCalls(calls), queue_max=3), under(setup.world, HUNDRED)
     store.hold()
-    busy = [asyncio.create_task(batcher.take(ada))]
+    busy = [asyncio.ensure_future(batcher.take(ada))]
     await store.until_in_flight(1)
-    busy.append(asyncio.create_task(batcher.take(ada)))
+    busy.append(asyncio.ensure_future(batcher.take(ada)))
     await store.until_in_flight(2)
-    busy += [asyncio.create_task(batcher.take(ada)) for _ in range(3)]
+    busy += [asyncio.ensure_future(batcher.take(ada)) for _ in range(3)]
     await ticks()
 
     beyond = await batcher.take(ada)
