@@ -11,6 +11,7 @@ from msgspec import Struct
 from tests.clocks import Clock
 from tests.worlds import World
 from tollhouse.errors import Outcome, StoreUnavailable
+from tollhouse.limits.decision import Decision
 from tollhouse.limits.limiter import Limiter
 from tollhouse.limits.policy.policy import Policy
 from tollhouse.scripts import Argument, ScriptRunner
@@ -114,6 +115,12 @@ class Setup:
             sleep=self.clock.sleep,
             **how,
         )
+
+    def submit(self, policy: str, key: str, cost: int | None = None) -> asyncio.Future[Decision]:
+        """Take as a caller that is no coroutine does, and return what it gets the decision by."""
+        future: asyncio.Future[Decision] = asyncio.get_running_loop().create_future()
+        self.limits.submit(future, policy, key, cost)
+        return future
 
     async def pass_ms(self, ms: int) -> None:
         """Advance the clocks of the server and the process."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from types import MappingProxyType
 from typing import Any
 
@@ -130,10 +130,7 @@ class Line:
     async def rest(self) -> None:
         """Wait until nothing is under way; a request whose body is missing may be answered all the same."""
         while self.state.tasks:
-            patience_s = PARTIAL_S if self._is_partial else PATIENCE_S
-            done, _ = await asyncio.wait(self.state.tasks, timeout=patience_s, return_when=asyncio.FIRST_COMPLETED)
-            await asyncio.sleep(0)
-            if not done:
+            if not await self._has_ended_one(PARTIAL_S if self._is_partial else PATIENCE_S):
                 break
         for _ in range(TURNS):
             await asyncio.sleep(0)
@@ -146,7 +143,19 @@ class Line:
         """End the connection from the side of the client."""
         self.wire.is_closed = True
         self.protocol.connection_lost(None)
-        await asyncio.gather(*self.state.tasks, return_exceptions=True)
+        while self.state.tasks and await self._has_ended_one(PATIENCE_S):
+            pass
+
+    async def _has_ended_one(self, patience_s: float) -> bool:
+        """Wait until one of the requests under way ends; return False if none does in time."""
+        under_way = set(self.state.tasks)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(patience_s):
+                while under_way <= self.state.tasks:
+                    if all(isinstance(one, asyncio.Future) for one in under_way):
+                        await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
+                    await asyncio.sleep(0)
+        return not under_way <= self.state.tasks
 
     @property
     def outcome(self) -> Messages:

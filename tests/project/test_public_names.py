@@ -205,7 +205,7 @@ ALIASES = {
     "PolicyDefinition",
     "RefusalHandler",
 }
-OF_THE_SERVICE = frozenset({"Tollhouse.keyring", "Limiter.refusals"})
+OF_THE_SERVICE = frozenset({"Tollhouse.keyring", "Limiter.refusals", "Limiter.submit"})
 """What only our own service and edges use."""
 
 

@@ -198,7 +198,7 @@ def test_one_place_catches_everything() -> None:
     places = broad_excepts(SERVICE)
 
     assert len(places) <= 1
-    assert all(place.startswith("service/tollhouse/http/") for place in places)
+    assert all(place.startswith(("service/tollhouse/http/", "service/tollhouse/serving/")) for place in places)
 
 
 @pytest.mark.parametrize(("path", "source", "expected"), WRONG)

@@ -31,6 +31,7 @@ from tollhouse.limits.wire.compiled_policy import CompiledPolicy, compile_polici
 from tollhouse.limits.wire.reply import FIRST_DECISION, decision_at, granted_units, with_lease
 from tollhouse.limits.wire.request import RequestReader, TakeRequest, checked_units
 from tollhouse.metrics import Metrics
+from tollhouse.runtime.receiver import Receiver
 from tollhouse.scripts import ScriptRunner
 
 _TAKES: Final = 'give a list of takes, such as [Take(policy="api", key="ada")]'
@@ -119,15 +120,15 @@ class Limiter:
 
     async def take(self, policy: str, key: str, cost: int | None = None) -> Decision:
         """Take `cost` units from every limit of the policy, or none from any; a cost of 0 only looks."""
-        request = self._requests.read(policy, key, cost)
-        known = self._decider.without_store(request)
+        known = self._decider.without_store(request := self._requests.read(policy, key, cost))
         return await self._batcher.take(request) if known is None else known
 
-    def submit(self, policy: str, key: str, cost: int | None = None) -> Decision | asyncio.Future[Decision]:
-        """Start what `take` does, for a caller that is no coroutine: return the decision if no store has to decide."""
-        request = self._requests.read(policy, key, cost)
-        known = self._decider.without_store(request)
-        return self._batcher.submit(request) if known is None else known
+    def submit(self, receiver: Receiver, policy: str, key: str, cost: int | None = None) -> None:
+        """Start what `take` does, for a receiver, which has the decision at once if no store has to decide."""
+        if (known := self._decider.without_store(request := self._requests.read(policy, key, cost))) is None:
+            self._batcher.submit_for(receiver, request)
+        else:
+            receiver.set_result(known)
 
     def start_take(self, policy: str, key: str, cost: int | None = None) -> Decision | Awaitable[Decision]:
         """Start what `take` does, for a coroutine: return the decision if no store has to decide, or what to await."""
@@ -182,8 +183,7 @@ class Limiter:
         if subject.compiled.is_concurrency:
             return await self._leases.peek(subject)
         request = self._requests.read(policy, key, cost)
-        listed = decide_by_access_list(request)
-        if listed is not None:
+        if (listed := decide_by_access_list(request)) is not None:
             return listed
         reply = await self._calls.run("limits/peek", request, [request.cost, *request.compiled.arguments])
         return with_lease(request, decision_at(request, reply, FIRST_DECISION), self._calls.quota.left(request))

@@ -2,7 +2,8 @@
 
 An ASGI request costs a task, a dictionary of its head and two messages before its application does anything, which for
 a take is as much as the rest of it. An application may offer routes for some of its requests: the protocol gives such a
-route the body, and writes what it decides, at once or when a future is done. The route may leave a request to ASGI at
+route the body, and writes what it decides as soon as it is decided: the responses to takes that are decided by one call
+leave one after the other, without a turn of the event loop in between. The route may leave a request to ASGI at
 any time before it is answered, also with an error in place of the body: then the application answers it as it answers
 the errors of its handlers.
 """
@@ -10,7 +11,7 @@ the errors of its handlers.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, Protocol, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
@@ -18,19 +19,21 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from tollhouse.asgi.response import header_lines
 from tollhouse.asgi.types import App, Headers, Message, Receive, Scope, Send
 from tollhouse.errors import TollhouseError
+from tollhouse.runtime.receiver import Receiver, hand_over
 from tollhouse.serving.bounds import WAITING_MAX
 from tollhouse.serving.refusal import CLOSE, status_line
 
 _LAST: Final = header_lines([CLOSE]) + b"\r\n"
-Begin = Callable[["FastExchange", RequestResponseCycle, "BaseException | None"], None]
-"""Begins a request that is left to ASGI, with an error in place of its body if there is one."""
 
 
 class FastRoute(Protocol):
     """Answers the requests of one target."""
 
-    def decide(self, body: bytes) -> Any:
-        """Return the outcome, or a future of it; or None to leave the request to ASGI, if nothing was done for it."""
+    def start(self, body: bytes, receiver: Receiver, /) -> Receiver | asyncio.Future[Any] | None:
+        """Start to decide, and return what has the outcome, or will have it: the receiver, or a future.
+
+        None leaves the request to ASGI, if nothing was done for it.
+        """
         ...
 
     def respond(self, outcome: Any, /) -> tuple[int, bytes, bytes]:
@@ -59,65 +62,83 @@ class FastApp(Protocol):
 
 
 class FastExchange:
-    """One request that is answered without ASGI, in the place of uvicorn's own cycle of a request and its response."""
+    """One request that is answered without ASGI, in the place of uvicorn's own cycle of a request and its response.
+
+    It receives the outcome of its route. While it waits it is among the tasks of the server, which waits for these, and
+    may cancel them.
+    """
 
     __slots__ = (
-        *("_begin", "_headers", "_line", "_protocol", "_requests", "_route", "body", "disconnected", "is_deciding"),
+        *("_headers", "_is_done", "_line", "_protocol", "_requests", "_route", "body", "disconnected", "is_deciding"),
         *("keep_alive", "response_complete", "response_started"),
     )
 
     message_event = asyncio.Event()
     """What uvicorn sets when there is news for the application of a request; here no task waits for it."""
 
-    def __init__(
-        self, requests: FastRequests, protocol: Any, route: FastRoute, line: tuple[bytes, bytes], begin: Begin
-    ) -> None:
+    def __init__(self, requests: FastRequests, protocol: Any, route: FastRoute, line: tuple[bytes, bytes]) -> None:
         self._requests = requests
-        self._protocol: HttpToolsProtocol = protocol
-        self._begin = begin
+        self._protocol = protocol
         self._route = route
         self._line = line
         self._headers: Headers = protocol.headers
         self.body = b""
         self.keep_alive = True
+        self._is_done = False
         self.disconnected = self.response_started = self.response_complete = self.is_deciding = False
 
     def on_complete(self) -> None:
         """Answer the request, whose body is here; an error of its route is answered by the application."""
         self.is_deciding = True  # it stays so if the route raises another error, which is a mistake of ours
         try:
-            outcome = self._route.decide(self.body)
+            started = self._route.start(self.body, self)
         except TollhouseError as error:
             self._pass_on(error)
         else:
-            if outcome is None:
+            if started is None:
                 self._pass_on()
             else:
-                self._follow(outcome)
+                self.body = b""  # this object is kept while the connection is idle
+                if not started.done():
+                    self._protocol.tasks.add(started)
+                if started is not self:
+                    self._follow(cast("asyncio.Future[Any]", started))
         self.is_deciding = False
 
-    def _follow(self, outcome: Any) -> None:
-        self.body = b""  # this object is kept while the connection is idle
-        if isinstance(outcome, asyncio.Future):
-            future: asyncio.Future[Any] = outcome  # type: ignore[reportUnknownVariableType] - of any result
-            tasks: set[Any] = self._protocol.tasks  # uvicorn waits for these, and may cancel them, as for tasks
-            tasks.add(future)
-            future.add_done_callback(self._on_decided)
-        else:
-            self._respond(outcome)
+    def _follow(self, future: asyncio.Future[Any]) -> None:
+        future.add_done_callback(self._protocol.tasks.discard)
+        hand_over(future, self)
 
     def leave_to_asgi(self) -> None:
         """Begin the request with the part of its body that is here: the rest arrives for uvicorn's own cycle."""
         self._pass_on(more_body=True)
 
-    def _on_decided(self, future: asyncio.Future[Any]) -> None:
-        tasks: set[Any] = self._protocol.tasks
-        tasks.discard(future)
-        error = asyncio.CancelledError() if future.cancelled() else future.exception()
-        if error is None:
-            self._respond(future.result())
-        else:
-            self._pass_on(error)
+    def done(self) -> bool:
+        """Return True if the route need not decide any more."""
+        return self._is_done
+
+    def cancel(self, msg: object = None) -> None:  # noqa: ARG002 - as of a task
+        """End the wait: the application answers, in the next turn of the event loop, as a task that is cancelled."""
+        if not self._is_done:
+            self._is_done = True
+            self._protocol.loop.call_soon(self.set_exception, asyncio.CancelledError())
+
+    def set_exception(self, exception: BaseException) -> None:
+        """Leave the request to the application, with the error in place of its body."""
+        self._is_done = True
+        self._protocol.tasks.discard(self)
+        self._pass_on(exception)
+
+    def set_result(self, result: Any) -> None:
+        """Write the response. A mistake in it is logged by the event loop: it must not fail other requests."""
+        self._is_done = True
+        self._protocol.tasks.discard(self)
+        try:
+            self._respond(result)
+        except Exception as error:
+            if self.is_deciding:
+                raise
+            self._protocol.loop.call_exception_handler({"message": "no response to a request", "exception": error})
 
     def _respond(self, outcome: Any) -> None:
         """Write the response; should there be none because of a mistake in it, end the connection."""
@@ -159,7 +180,7 @@ class FastExchange:
         cycle.body, cycle.more_body, cycle.disconnected = bytearray(self.body), more_body, self.disconnected
         if not more_body:
             cycle.message_event.set()
-        self._begin(self, cycle, error)
+        protocol.begin_passed_on(self, cycle, error)
 
 
 class FastRequests:
@@ -195,7 +216,7 @@ class FastRequests:
         if arriving is not None:
             arriving.leave_to_asgi()
 
-    def begin(self, protocol: Any, fields: Mapping[bytes, bytes], begin: Begin) -> FastExchange | None:
+    def begin(self, protocol: Any, fields: Mapping[bytes, bytes]) -> FastExchange | None:
         """Return the exchange for the request whose head the protocol has just read; None if it is left to ASGI."""
         connection = self._connection
         if connection is None or self.begun >= WAITING_MAX:
@@ -208,7 +229,7 @@ class FastRequests:
         if route is None:
             return None
         self.begun += 1
-        self.arriving = exchange = FastExchange(self, protocol, route, line, begin)
+        self.arriving = exchange = FastExchange(self, protocol, route, line)
         return exchange
 
     def arrived(self) -> FastExchange | None:

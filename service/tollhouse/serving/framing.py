@@ -42,6 +42,15 @@ def is_plain(target: bytes, fields: Mapping[bytes, bytes]) -> bool:
     return has_path and b"transfer-encoding" not in fields and _is_plain_host(fields.get(b"host"))
 
 
+def version_of(parser: HttpRequestParser, fields: Mapping[bytes, bytes]) -> str:
+    """Return the version of a request with these fields; the parser takes ten times as long to write it.
+
+    If no field asks for it, the parser keeps a connection alive in HTTP/1.1 alone.
+    """
+    is_asked = b"connection" in fields or b"proxy-connection" in fields
+    return parser.get_http_version() if is_asked or not parser.should_keep_alive() else _VERSIONS[0]
+
+
 def head_refusal(method: bytes, target: bytes, version: str, headers: Iterable[tuple[bytes, bytes]]) -> Refusal | None:
     """Return why a request with this head is not served; None if it is."""
     refusal = version_refusal(version)

@@ -30,7 +30,7 @@ from tollhouse.serving.bounds import WAITING_MAX, HttpBounds, MessageSize
 from tollhouse.serving.deadlines import Doing, Stopwatch, Timeouts
 from tollhouse.serving.expectation import body_or_close, expects_continue
 from tollhouse.serving.fast_path import FastExchange, FastRequests, failing, new_scope
-from tollhouse.serving.framing import head_refusal, ignore_offer, is_plain
+from tollhouse.serving.framing import head_refusal, ignore_offer, is_plain, version_of
 from tollhouse.serving.joined_writes import JoinedWrites
 from tollhouse.serving.overload import ONE_REQUEST_EACH, ONE_REQUEST_MS, OVERLOADED, liveness_only
 from tollhouse.serving.refusal import Refusal, Refused, head_too_large, last_response_bytes, malformed, too_slow
@@ -149,7 +149,8 @@ class BoundedHttp(HttpToolsProtocol):
         parser, headers = self.parser, self.headers
         if self._size.is_head_too_long(self.url, headers):
             self._stop(head_too_large(self._bounds.head_bytes))
-        fields, version, offers = dict(headers), parser.get_http_version(), parser.should_upgrade()
+        fields, offers = dict(headers), parser.should_upgrade()
+        version = version_of(parser, fields)
         is_usual = version == "1.1" and not offers and parser.should_keep_alive()
         is_usual = is_usual and len(fields) == len(headers) and is_plain(self.url, fields)
         if not is_usual:
@@ -176,10 +177,11 @@ class BoundedHttp(HttpToolsProtocol):
         if self._head_open:
             return
         self._idle = True
-        arriving = self._fast.arrived()
+        arriving = self._fast.arriving
         if arriving is None:
             super().on_message_complete()
         else:
+            self._fast.arriving = None
             arriving.on_complete()
 
     def on_response_complete(self) -> None:
@@ -238,15 +240,13 @@ class BoundedHttp(HttpToolsProtocol):
         cycle = self.cycle
         if cycle is not None and not cycle.response_complete:
             return False
-        exchange = self._fast.begin(self, fields, self._begin_passed_on)
+        exchange = self._fast.begin(self, fields)
         if exchange is None:
             return False
         self._served = self.cycle = exchange  # as far as uvicorn uses a cycle
         return True
 
-    def _begin_passed_on(
-        self, exchange: FastExchange, cycle: RequestResponseCycle, error: BaseException | None
-    ) -> None:
+    def begin_passed_on(self, exchange: FastExchange, cycle: RequestResponseCycle, error: BaseException | None) -> None:
         """Begin a request that the fast path leaves to ASGI, in its place among those of the connection."""
         app = cast("App", self.app)  # type: ignore[reportUnknownMemberType] - uvicorn types it loosely
         if self._due() is exchange:

@@ -176,7 +176,7 @@ async def test_a_mistake_of_ours_is_no_mistake_of_the_client() -> None:
         def route(self, *_: object) -> Mistaken:
             return self
 
-        def decide(self, _: bytes) -> None:
+        def start(self, *_: object) -> None:
             raise ZeroDivisionError
 
     config = ServingConfig(Mistaken, settings_at("fake://"))

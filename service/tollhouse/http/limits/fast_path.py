@@ -10,7 +10,7 @@ functions from decisions to responses.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from hmac import compare_digest
 from typing import Any, Final
 
@@ -25,7 +25,9 @@ from tollhouse.http.csrf import JSON
 from tollhouse.http.limits.responses import TakeResponses, batch_response
 from tollhouse.http.limits.written import Written, WrittenTakes, written
 from tollhouse.http.problems import answer_stopped
-from tollhouse.limits.decision import Take
+from tollhouse.limits.decision import Decision, Take
+from tollhouse.limits.limiter import Limiter
+from tollhouse.runtime.receiver import Receiver
 from tollhouse.wiring import Tollhouse
 
 _JSON: Final = frozenset({JSON.encode(), f"{JSON}; charset=utf-8".encode()})
@@ -34,22 +36,47 @@ _APP_HEADERS: Final = frozenset({b"cookie", b"origin", b"sec-fetch-site", b"tran
 _BODY_BYTES_MAX: Final = 65_536
 """A longer body is left to the application, which lets the server read it no faster than it is used."""
 _LENGTH_DIGITS_MAX: Final = 9
+_TAKE: Final = Decoder(Take)
+_TAKES: Final = Decoder(list[Take])
 
 
 class TakeRoute(Struct, frozen=True, kw_only=True):
-    """How the requests of a route are decided and answered."""
+    """Answers a take as soon as it is decided: takes that arrive together are one call, and answered in one turn."""
 
-    decoder: Decoder[Any]
-    submit: Callable[[Any], Any]
+    limits: Limiter
     respond: Callable[[Any], Written]
 
-    def decide(self, body: bytes) -> Any:
-        """Return the outcome or its future; None if the body is not what the decoder expects."""
+    def start(self, body: bytes, receiver: Receiver) -> Receiver | None:
+        """Take for the receiver, and return it; None if the body is no take."""
         try:
-            decoded = self.decoder.decode(body)
+            take = _TAKE.decode(body)
         except (MsgspecError, UnicodeDecodeError):
             return None
-        return self.submit(decoded)
+        self.limits.submit(receiver, take.policy, take.key, take.cost)
+        return receiver
+
+
+class BatchRoute(Struct, frozen=True, kw_only=True):
+    """Answers a list of takes when all of them are decided."""
+
+    limits: Limiter
+
+    def start(self, body: bytes, _: Receiver) -> asyncio.Task[list[Decision]] | None:
+        """Start to take, and return the task that decides; None if the body is no list of takes."""
+        try:
+            takes = _TAKES.decode(body)
+        except (MsgspecError, UnicodeDecodeError):
+            return None
+        return self.limits.submit_batch(takes)
+
+    def respond(self, decisions: Sequence[Decision]) -> Written:
+        """Return the response to the takes."""
+        return written(batch_response(decisions))
+
+
+Route = TakeRoute | BatchRoute
+Routes = Mapping[bytes, Route]
+"""The routes of the fast path, by their targets."""
 
 
 class FastPath:
@@ -60,19 +87,10 @@ class FastPath:
         self._keys = keys
         self._clients = clients_of(tollhouse.settings)
         self._body_bytes = min(tollhouse.settings.body_bytes, _BODY_BYTES_MAX)
-        limits = tollhouse.limits
-        takes = WrittenTakes(TakeResponses(tollhouse))
-
-        def submit(take: Take) -> Any:
-            return limits.submit(take.policy, take.key, take.cost)
-
-        self._routes = {
-            b"/v1/limits/take": TakeRoute(decoder=Decoder(Take), submit=submit, respond=takes.take),
-            b"/v1/limits/take-batch": TakeRoute(
-                decoder=Decoder(list[Take]),
-                submit=limits.submit_batch,
-                respond=lambda decisions: written(batch_response(decisions)),
-            ),
+        limits, takes = tollhouse.limits, WrittenTakes(TakeResponses(tollhouse))
+        self._routes: Routes = {
+            b"/v1/limits/take": TakeRoute(limits=limits, respond=takes.take),
+            b"/v1/limits/take-batch": BatchRoute(limits=limits),
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -99,9 +117,7 @@ class TakeConnection:
 
     __slots__ = ("_accepted", "_accepted_from", "_body_bytes", "_clients", "_keys", "_routes")
 
-    def __init__(
-        self, routes: Mapping[bytes, TakeRoute], keys: ApiKeys, clients: ClientAddresses, body_bytes: int
-    ) -> None:
+    def __init__(self, routes: Routes, keys: ApiKeys, clients: ClientAddresses, body_bytes: int) -> None:
         self._routes = routes
         self._keys = keys
         self._clients = clients
@@ -109,7 +125,7 @@ class TakeConnection:
         self._accepted = b""
         self._accepted_from: tuple[bytes, str] | None = None
 
-    def route(self, method: bytes, target: bytes, fields: Mapping[bytes, bytes], scope: Scope) -> TakeRoute | None:
+    def route(self, method: bytes, target: bytes, fields: Mapping[bytes, bytes], scope: Scope) -> Route | None:
         """Return the route of a request that no rule of the application could refuse or change; else None."""
         route = self._routes.get(target)
         if route is None or method != b"POST" or scope["root_path"] or not _APP_HEADERS.isdisjoint(fields):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 
 from tollhouse.limits.calls.refusal_cache import RefusalCache
@@ -76,7 +75,7 @@ class Decider:
     def decide_all(
         self, requests: Sequence[TakeRequest], reply: Sequence[int], at: int, sent_ms: int
     ) -> tuple[list[Decision], int]:
-        """Return what `decide` does for each take of a call, from `at` on, and where the rest of the reply begins."""
+        """Return what `decide` does for each take of a call, from `at` on, and at which position it goes on."""
         decisions: list[Decision] = []
         admitted: list[str] = []
         for request in requests:
@@ -88,8 +87,8 @@ class Decider:
             else:
                 decisions.append(self.decide(request, reply, at, sent_ms))
                 at += decision_length(request)
-        for policy, takes in Counter(admitted).items():
-            self._metrics.decision(policy, "allowed", takes)
+        for policy in set(admitted):
+            self._metrics.decision(policy, "allowed", admitted.count(policy))
         return decisions, at
 
     def decide_alone(self, request: TakeRequest, reply: Sequence[int], sent_ms: int) -> Decision:

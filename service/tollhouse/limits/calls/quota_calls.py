@@ -30,6 +30,7 @@ from tollhouse.limits.wire.request import TakeRequest
 from tollhouse.logs import Log
 from tollhouse.runtime.background import BackgroundTasks
 from tollhouse.runtime.home_loop import running_loop
+from tollhouse.runtime.receiver import Receiver
 from tollhouse.scripts import Argument
 
 RETURN_S: Final = 2.0
@@ -47,11 +48,11 @@ _log = Log("tollhouse.limits")
 class _Fetch:
     """A take that fetches a lease; `is_former` says that other policies with the same counters are in force since."""
 
-    __slots__ = ("former", "future", "is_former", "request")
+    __slots__ = ("former", "is_former", "receiver", "request")
 
-    def __init__(self, request: TakeRequest, future: asyncio.Future[Decision], former: QuotaLease | None) -> None:
+    def __init__(self, request: TakeRequest, receiver: Receiver, former: QuotaLease | None) -> None:
         self.request = request
-        self.future = future
+        self.receiver = receiver
         self.former = former
         self.is_former = False
 
@@ -72,16 +73,15 @@ class QuotaCalls:
         self._sweeps_ms = 0
         self._is_closed = False
 
-    def fetch(self, request: TakeRequest) -> asyncio.Future[Decision] | None:
-        """Take together with a lease, and return the future of the decision; None if the take goes on as ever."""
+    def fetch(self, request: TakeRequest, receiver: Receiver) -> bool:
+        """Take together with a lease, for a receiver of the decision; return False if the take goes on as ever."""
         per_second = self._leases.wanted(request, len(self._fetching))
         if per_second == 0 or request.state_key in self._fetching or self._is_closed:
-            return None
+            return False
         former = self._leases.pop(request.state_key)
-        future: asyncio.Future[Decision] = asyncio.get_running_loop().create_future()
-        fetch = self._fetching[request.state_key] = _Fetch(request, future, former)
+        fetch = self._fetching[request.state_key] = _Fetch(request, receiver, former)
         self._tasks.start(self._fetch(fetch, per_second), "tollhouse-quota-lease")
-        return future
+        return True
 
     async def give_back(self, state_key: str) -> None:
         """End the lease of a key, and wait until what is left of it is given back, or lost."""
@@ -141,11 +141,11 @@ class QuotaCalls:
         await self._tasks.aclose()
 
     async def _fetch(self, fetch: _Fetch, per_second: int) -> None:
-        request, future, former = fetch.request, fetch.future, fetch.former
+        request, receiver, former = fetch.request, fetch.receiver, fetch.former
         if former is not None and self._fetching.get(request.state_key) is not fetch:  # dropped before it was sent
             self._lose(former)
             former = None
-        if future.cancelled():  # before it was sent
+        if receiver.done():  # before it was sent
             self._end_fetch(fetch)
             if former is not None:
                 self._end(former)
@@ -155,14 +155,14 @@ class QuotaCalls:
             terms = [request.cost, per_second, TERMS.longest_ms, TERMS.parts, TERMS.least]
             reply = await self._calls.run(_SCRIPT, request, self._arguments(terms, request, former))
             back = reply[_BACK]
-            _resolve(future, self._calls.decider.record(self._on_reply(fetch, reply, sent_ms)))
+            _resolve(receiver, self._calls.decider.record(self._on_reply(fetch, reply, sent_ms)))
         except StoreUnavailable:
             self._leases.rest(request.state_key, TERMS.longest_ms)
-            _resolve(future, self._calls.decider.on_outage(request))
+            _resolve(receiver, self._calls.decider.on_outage(request))
         except (ScriptFailed, StoreRefused) as error:
-            _fail(future, error)
+            _fail(receiver, error)
         except BaseException as error:
-            _fail(future, error)
+            _fail(receiver, error)
             raise
         finally:
             self._end_fetch(fetch)
@@ -277,11 +277,11 @@ def _counters(compiled: CompiledPolicy) -> set[object]:
     return {limit.counter_id(policy.algorithm) for limit in policy.limits}
 
 
-def _resolve(future: asyncio.Future[Decision], decision: Decision) -> None:
-    if not future.done():
-        future.set_result(decision)
+def _resolve(receiver: Receiver, decision: Decision) -> None:
+    if not receiver.done():
+        receiver.set_result(decision)
 
 
-def _fail(future: asyncio.Future[Decision], error: BaseException) -> None:
-    if not future.done():
-        future.set_exception(error)
+def _fail(receiver: Receiver, error: BaseException) -> None:
+    if not receiver.done():
+        receiver.set_exception(error)

@@ -1,1 +1,1 @@
-"""Validated requests and compiled policies as the scripts take them, and the decoding of their replies."""
+"""Validated requests, compiled policies and batches as the scripts take them, and the decoding of their replies."""

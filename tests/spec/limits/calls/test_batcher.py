@@ -273,8 +273,7 @@ async def test_a_solo_take_of_another_cost_than_its_policy_has(setup: Setup, sto
 
 async def test_a_queued_take_that_no_other_joins_is_a_solo_call(setup: Setup, store: WatchedStore) -> None:
     """Of a caller that is no coroutine, or behind two calls in flight: a single take has the script of those alone."""
-    first = setup.limits.submit("hundred", "ada")
-    assert isinstance(first, asyncio.Future)
+    first = setup.submit("hundred", "ada")
     decisions = [await first]
     store.hold()
     tasks: list[asyncio.Task[Decision]] = []
@@ -290,20 +289,16 @@ async def test_a_queued_take_that_no_other_joins_is_a_solo_call(setup: Setup, st
 
 async def test_a_queued_solo_call_that_is_refused_or_cancelled(setup: Setup, store: WatchedStore) -> None:
     """A refusal of several limits is decoded like any other; a caller that left meanwhile gets nothing."""
-    taken, refused = [setup.limits.submit("ten", key, 10) for key in ("ada", "bob")]
-    assert isinstance(taken, asyncio.Future)
-    assert isinstance(refused, asyncio.Future)
+    taken, refused = [setup.submit("ten", key, 10) for key in ("ada", "bob")]
     await asyncio.gather(taken, refused)
     store.hold()
-    left = setup.limits.submit("ten", "ada", 10)
-    assert isinstance(left, asyncio.Future)
+    left = setup.submit("ten", "ada", 10)
     await store.until_in_flight(1)
     left.cancel()
     store.release()
     await ticks()
 
-    again = setup.limits.submit("ten", "ada", 10)
-    assert isinstance(again, asyncio.Future)
+    again = setup.submit("ten", "ada", 10)
     decision = await again
 
     assert left.cancelled()

@@ -121,8 +121,7 @@ async def test_a_lease_that_is_on_its_way_does_not_outlive_a_reset(setup: Setup)
 async def test_a_rest_that_was_not_sent_before_a_reset_is_lost(setup: Setup, cancelled: bool) -> None:
     """A take that was about to bring it along, or to give it back because its caller left, does not do so any more."""
     await former(setup)
-    taken = setup.limits.submit("api", "ada", 21)
-    assert isinstance(taken, asyncio.Future)
+    taken = setup.submit("api", "ada", 21)
     if cancelled:
         taken.cancel()
     await setup.limits.reset("api", "ada")
@@ -136,21 +135,18 @@ async def test_a_rest_that_was_not_sent_before_a_reset_is_lost(setup: Setup, can
 async def test_a_fetch_that_is_cancelled_leaves_a_newer_one(setup: Setup) -> None:
     """One lease of a key is on its way at a time, also if another fetch was dropped and cancelled before."""
     await former(setup)
-    older = setup.limits.submit("api", "ada", 21)
-    assert isinstance(older, asyncio.Future)
+    older = setup.submit("api", "ada", 21)
     setup.limits.on_cleared(b"-1800000000000 " + setup.store.calls[-1].keys[0].encode())
-    newer = setup.limits.submit("api", "ada")
+    newer = setup.submit("api", "ada")
     older.cancel()
     setup.store.hold()
     await ticks()
     calls = len(setup.store.calls)
-    later = setup.limits.submit("api", "ada")
+    later = setup.submit("api", "ada")
     await ticks()
     setup.store.release()
 
     assert [call.script for call in setup.store.calls[calls:]] == ["limits/take_one"]
-    assert isinstance(newer, asyncio.Future)
-    assert isinstance(later, asyncio.Future)
     assert (await newer).allowed
     assert (await later).allowed
 
