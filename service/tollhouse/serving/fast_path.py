@@ -21,6 +21,7 @@ from tollhouse.asgi.types import App, Headers, Message, Receive, Scope, Send
 from tollhouse.errors import TollhouseError
 from tollhouse.runtime.receiver import Receiver, hand_over
 from tollhouse.serving.bounds import WAITING_MAX
+from tollhouse.serving.framing import version_of
 from tollhouse.serving.refusal import CLOSE, status_line
 
 _LAST: Final = header_lines([CLOSE]) + b"\r\n"
@@ -49,6 +50,13 @@ class FastConnection(Protocol):
 
         It is one of `is_plain`: no two of its headers have one name, so `fields` are all of them, and its host has no
         unusual signs. The scope has no more than the headers, the client and the root path.
+        """
+        ...
+
+    def repeated(self, method: bytes, target: bytes, headers: Headers) -> FastRoute | None:
+        """Return the route of a request whose head is that of the last one with a route, but for the body's length.
+
+        None if it is another head: then `route` is asked. Versions are compared by the caller.
         """
         ...
 
@@ -190,13 +198,14 @@ class FastRequests:
     arrives, and `begun` how many of the segment have begun.
     """
 
-    __slots__ = ("_connection", "_default_headers", "_default_lines", "arriving", "begun")
+    __slots__ = ("_connection", "_default_headers", "_default_lines", "_fields", "arriving", "begun")
 
     def __init__(self, app: object) -> None:
         fast = cast("FastApp | None", app if hasattr(app, "fast_connection") else None)
         self._connection = None if fast is None else fast.fast_connection()
         self._default_headers: object = None
         self._default_lines = b""
+        self._fields: Mapping[bytes, bytes] = {}
         self.begun = 0
         self.arriving: FastExchange | None = None
 
@@ -216,18 +225,27 @@ class FastRequests:
         if arriving is not None:
             arriving.leave_to_asgi()
 
-    def begin(self, protocol: Any, fields: Mapping[bytes, bytes]) -> FastExchange | None:
-        """Return the exchange for the request whose head the protocol has just read; None if it is left to ASGI."""
+    def begin(self, protocol: Any, fields: Mapping[bytes, bytes] | None = None) -> FastExchange | None:
+        """Return the exchange for the request whose head the protocol has just read; None if it is left to ASGI.
+
+        Without `fields` only a head that is repeated is answered here.
+        """
         connection = self._connection
-        if connection is None or self.begun >= WAITING_MAX:
-            return None
-        if protocol.expect_100_continue or protocol.flow.write_paused:
+        if connection is None or self.begun >= WAITING_MAX or protocol.flow.write_paused:
             return None
         line = method, target = protocol.parser.get_method(), protocol.url
-        scope = {"headers": protocol.headers, "client": protocol.client, "root_path": protocol.root_path}
-        route = connection.route(method, target, fields, scope)
-        if route is None:
+        if fields is None:
+            route = connection.repeated(method, target, protocol.headers)
+            if route is None or version_of(protocol.parser, self._fields) != "1.1":
+                return None
+        elif protocol.expect_100_continue:
             return None
+        else:
+            scope = {"headers": protocol.headers, "client": protocol.client, "root_path": protocol.root_path}
+            route = connection.route(method, target, fields, scope)
+            if route is None:
+                return None
+            self._fields = fields
         self.begun += 1
         self.arriving = exchange = FastExchange(self, protocol, route, line)
         return exchange

@@ -149,6 +149,8 @@ class BoundedHttp(HttpToolsProtocol):
         parser, headers = self.parser, self.headers
         if self._size.is_head_too_long(self.url, headers):
             self._stop(head_too_large(self._bounds.head_bytes))
+        if self._is_fast():
+            return
         fields, offers = dict(headers), parser.should_upgrade()
         version = version_of(parser, fields)
         is_usual = version == "1.1" and not offers and parser.should_keep_alive()
@@ -159,9 +161,8 @@ class BoundedHttp(HttpToolsProtocol):
                 self._stop(refusal)
         if b"expect" in fields:
             self.expect_100_continue = expects_continue(headers)
-        if not offers:
-            if not (is_usual and self._is_fast(fields)):
-                self._begin(version)
+        if not offers and not (is_usual and self._is_fast(fields)):
+            self._begin(version)
             self._head_open = False
 
     def on_body(self, body: bytes) -> None:
@@ -235,8 +236,11 @@ class BoundedHttp(HttpToolsProtocol):
         self._one_request = True
         self._stopwatch = Stopwatch(Timeouts(head_ms=ONE_REQUEST_MS, body_ms=ONE_REQUEST_MS, idle_ms=ONE_REQUEST_MS))
 
-    def _is_fast(self, fields: dict[bytes, bytes]) -> bool:
-        """Begin the request on the fast path and return True, if it may be answered there now."""
+    def _is_fast(self, fields: dict[bytes, bytes] | None = None) -> bool:
+        """Begin the request on the fast path and return True, if it may be answered there now.
+
+        Without `fields` it is one whose head was answered there before: nothing of it has to be looked at again.
+        """
         cycle = self.cycle
         if cycle is not None and not cycle.response_complete:
             return False
@@ -244,6 +248,7 @@ class BoundedHttp(HttpToolsProtocol):
         if exchange is None:
             return False
         self._served = self.cycle = exchange  # as far as uvicorn uses a cycle
+        self._head_open = False
         return True
 
     def begin_passed_on(self, exchange: FastExchange, cycle: RequestResponseCycle, error: BaseException | None) -> None:

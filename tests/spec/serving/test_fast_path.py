@@ -28,6 +28,8 @@ class Waiting:
     def fast_connection(self) -> Waiting:
         return self
 
+    def repeated(self, *_: object) -> None: ...
+
     def route(self, *_: object) -> Waiting:
         return self
 

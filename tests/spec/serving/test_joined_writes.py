@@ -173,6 +173,8 @@ async def test_a_mistake_of_ours_is_no_mistake_of_the_client() -> None:
         def fast_connection(self) -> Mistaken:
             return self
 
+        def repeated(self, *_: object) -> None: ...
+
         def route(self, *_: object) -> Mistaken:
             return self
 

@@ -19,9 +19,10 @@ from msgspec.json import Decoder
 
 from tollhouse.asgi.client_address import ClientAddresses, clients_of
 from tollhouse.asgi.credentials import api_key
-from tollhouse.asgi.types import App, Receive, Scope, Send
+from tollhouse.asgi.types import App, Headers, Receive, Scope, Send
 from tollhouse.http.api_keys import ApiKeys
 from tollhouse.http.csrf import JSON
+from tollhouse.http.limits.kept_head import KeptHead
 from tollhouse.http.limits.responses import TakeResponses, batch_response
 from tollhouse.http.limits.written import Written, WrittenTakes, written
 from tollhouse.http.problems import answer_stopped
@@ -36,6 +37,9 @@ _APP_HEADERS: Final = frozenset({b"cookie", b"origin", b"sec-fetch-site", b"tran
 _BODY_BYTES_MAX: Final = 65_536
 """A longer body is left to the application, which lets the server read it no faster than it is used."""
 _LENGTH_DIGITS_MAX: Final = 9
+_DIFFERING_MAX: Final = 4
+"""Heads in a row that are other than the last one, from which on a connection compares no more."""
+_METHOD: Final = b"POST"
 _TAKE: Final = Decoder(Take)
 _TAKES: Final = Decoder(list[Take])
 
@@ -110,12 +114,13 @@ class FastPath:
 
 
 class TakeConnection:
-    """Finds the routes of one connection, which remembers the credential that it was accepted with.
+    """Finds the routes of one connection, which remembers the head and the credential that it was accepted with.
 
-    Clients send the same one with each request of a connection, and to check it anew costs as much as the decision.
+    Clients send the same ones with each request of a connection, and to check them anew costs as much as the decision.
+    Those that write something else into each head, as a trace does, are compared a few times only.
     """
 
-    __slots__ = ("_accepted", "_accepted_from", "_body_bytes", "_clients", "_keys", "_routes")
+    __slots__ = ("_accepted", "_accepted_from", "_body_bytes", "_clients", "_differing", "_kept", "_keys", "_routes")
 
     def __init__(self, routes: Routes, keys: ApiKeys, clients: ClientAddresses, body_bytes: int) -> None:
         self._routes = routes
@@ -123,22 +128,41 @@ class TakeConnection:
         self._clients = clients
         self._body_bytes = body_bytes
         self._accepted = b""
-        self._accepted_from: tuple[bytes, str] | None = None
+        self._accepted_from: tuple[bytes, str] = b"", ""
+        self._kept: tuple[KeptHead, Route] | None = None
+        self._differing = 0
+
+    def repeated(self, method: bytes, target: bytes, headers: Headers) -> Route | None:
+        """Return the route of a request whose head is that of the last one with a route, but for its length."""
+        if (kept := self._kept) is None:
+            return None
+        length = kept[0].length_of(target, headers) if method == _METHOD else None
+        if length is None:
+            self._kept = None
+            self._differing += 1
+            return None
+        self._differing = 0
+        return kept[1] if self._may_be_long(length) else None
 
     def route(self, method: bytes, target: bytes, fields: Mapping[bytes, bytes], scope: Scope) -> Route | None:
         """Return the route of a request that no rule of the application could refuse or change; else None."""
         route = self._routes.get(target)
-        if route is None or method != b"POST" or scope["root_path"] or not _APP_HEADERS.isdisjoint(fields):
+        if route is None or method != _METHOD or scope["root_path"] or not _APP_HEADERS.isdisjoint(fields):
             return None
-        length = fields.get(b"content-length", b"")
         is_plain = (
             fields.get(b"content-type") in _JSON
-            and length.isdigit()
-            and len(length) <= _LENGTH_DIGITS_MAX
-            and int(length) <= self._body_bytes
+            and self._may_be_long(fields.get(b"content-length", b""))
             and self._is_authorized(fields, scope)
         )
-        return route if is_plain else None
+        if not is_plain:
+            return None
+        if self._differing < _DIFFERING_MAX:
+            self._kept = KeptHead(target, scope["headers"], self._accepted_from[0]), route
+        return route
+
+    def _may_be_long(self, length: bytes) -> bool:
+        """Return True if it is the length of a body that is read whole before it is used."""
+        return length.isdigit() and len(length) <= _LENGTH_DIGITS_MAX and int(length) <= self._body_bytes
 
     def _is_authorized(self, fields: Mapping[bytes, bytes], scope: Scope) -> bool:
         name = b"authorization" if b"authorization" in fields else b"x-api-key"
