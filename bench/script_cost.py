@@ -44,7 +44,7 @@ CALLS = 1_000
 """Takes, or other calls, of one row in one round; each take is of another subject."""
 BATCHES = (32, 64, 256)
 ALONE = ("gcra", "sliding-window-counter", "fixed-window", DEFAULT, THREE_FILLED, FILLED)
-"""The algorithms whose takes are measured alone; the last one also in batches."""
+"""The algorithms whose takes are measured alone; the last two also if a slot has ended, the last also in batches."""
 IN_FLIGHT = 64
 BATCHED_US = 2.5
 ALONE_US = 6.0
@@ -145,13 +145,14 @@ async def rows(path: Path) -> list[Row]:
             for one in found.values():
                 if one.fill is not None:
                     await one.fill(_SUBJECTS)
-            made = [await row(f"take, {name}", _takes(found[name], 1)) for name in ALONE[:-1]]
-            filled = _setters(path, made[0].calls[0].database)
-            made.append(await row(f"take, {FILLED}", _takes(found[FILLED], 1)))
+            made = [await row(f"take, {name}", _takes(found[name], 1)) for name in ALONE[:-2]]
+            filled = {name: _setters(path, made[0].calls[0].database, name) for name in ALONE[-2:]}
+            made += [await row(f"take, {name}", _takes(found[name], 1)) for name in ALONE[-2:]]
             one_by_one = replace(made[-1], name=f"{made[-1].name}, one by one", in_flight=1)
             batches = [await row(f"take, {FILLED}", _takes(found[FILLED], each), each) for each in BATCHES]
             ended = [
-                replace(one, name=f"{one.name}, a slot has ended", before=filled) for one in (made[-1], batches[0])
+                replace(one, name=f"{one.name}, a slot has ended", before=filled[name])
+                for one, name in ((made[-1], FILLED), (made[-2], THREE_FILLED), (batches[0], FILLED))
             ]
             others = [
                 await row("verify of a session", _found(lambda: th.sessions.verify(token))),
@@ -160,12 +161,12 @@ async def rows(path: Path) -> list[Row]:
         return [one_by_one, *made, *batches, *ended, *others]
 
 
-def _setters(path: Path, database: int) -> list[bytes]:
+def _setters(path: Path, database: int, algorithm: str) -> list[bytes]:
     """Return commands that fill the sub-buckets of all subjects up to the one before now, as they are filled now."""
     wire = Wire(path)
     try:
         wire.select(database)
-        return wire.setters(f"*:{FILLED.replace(', ', '.')}.{LIMIT}")
+        return wire.setters(f"*:{algorithm.replace(', ', '.').replace(' ', '-')}.{LIMIT}")
     finally:
         wire.close()
 

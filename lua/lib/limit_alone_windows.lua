@@ -1,6 +1,7 @@
 -- lib/limit_alone_windows.lua: charge a common take of several windows that is alone, and return the reply; else nil.
 --
--- The rest is as in lib/limit_alone.lua, but that the first take of a key is not common.
+-- The rest is as in lib/limit_alone.lua, but that the first take of a key is not common. The third value says that the
+-- slot of the first window that is not in its slot has ended; the others have not been looked at.
 local function limit_alone_windows(key, cost, head, args, windows, now_ms)
   local value, bytes, digits, reply = redis.call('GET', key), #head, '', {0, 0, 0, 0, 0, 0, 0, 0}
   if not value or string.sub(value, 1, bytes) ~= head then return nil, value or 'TH2;' end
@@ -11,7 +12,7 @@ local function limit_alone_windows(key, cost, head, args, windows, now_ms)
     local empty = 1000000000000000 + index % 4194304 * 1073741824
     local number = string.sub(value, bytes + 16 * w - 15, bytes + 16 * w) + cost
     local left = limit + empty - number
-    if not (left >= 0 and left < limit - cost) then return nil, value end
+    if not (left >= 0 and left < limit - cost) then return nil, value, cost > 0 and left >= limit end
     digits = digits .. string.format('%d', number)
     reply[2 * w + 3], reply[2 * w + 4] = left, math.ceil((index + span + 1) * window_ms / slots) - now_ms
   end

@@ -20,14 +20,14 @@ local decides, common, text, is_later, metered = false, nil, nil, false, nil
 if windows == 1 then
 --#include lib/limit_alone.lua
   decides, common, text, is_later = pcall(limit_alone, state, cost, head, ARGV, now_ms)
-  if decides and is_later then
---#include lib/limit_later_slot.lua
---#include lib/limit_alone_later.lua
-    common = limit_alone_later(state, cost, head, ARGV, now_ms, text, limit_later_slot)
-  end
 else
 --#include lib/limit_alone_windows.lua
-  decides, common, text = pcall(limit_alone_windows, state, cost, head, ARGV, windows, now_ms)
+  decides, common, text, is_later = pcall(limit_alone_windows, state, cost, head, ARGV, windows, now_ms)
+end
+if decides and is_later then
+--#include lib/limit_later_slot.lua
+--#include lib/limit_alone_later.lua
+  common = limit_alone_later(state, cost, head, ARGV, windows, now_ms, text, limit_later_slot)
 end
 if not decides then text = redis.pcall('GET', state) elseif common then return common end
 -- A common take, as nearly all are, ends before these functions: making them costs as much as deciding.

@@ -15,6 +15,10 @@ GCRA = parse_policy("api", "10/minute burst 12", "gcra")
 COUNTER = parse_policy("api", "10/minute", "sliding-window-counter")
 SLIDING, FIXED = (parse_policy("api", "10/minute", algorithm) for algorithm in ("sliding-window", "fixed-window"))
 LOG, HUGE = parse_policy("api", "10/minute", "sliding-log"), parse_policy("api", "1000000000/day")
+PAIR, THREE, FAR = (
+    parse_policy("api", text) for text in ("10/minute; 12/hour", "10/minute; 20/hour; 30/day", "10/minute; 99/365 days")
+)
+PAIR_FIXED = parse_policy("api", "10/minute; 12/hour", "fixed-window")
 MINUTE = START_MS // 60_000
 
 
@@ -69,7 +73,11 @@ STEPS = [(0, 3), (1, 2), (0, 0), (11_500, 4), (30_000, 1), (1, 9), (59_000, 1), 
 STEPS += [(200_000, 13), (0, 7), (3_750, 1), (52_500, 1), (3_750, 1), (7_500, 1), (-30_000, 1), (0, 2), (5_400_000, 1)]
 
 
-@pytest.mark.parametrize("policy", [GCRA, COUNTER, SLIDING, FIXED, LOG, HUGE], ids=lambda policy: policy.limits[0].text)
+@pytest.mark.parametrize(
+    "policy",
+    [GCRA, COUNTER, SLIDING, FIXED, LOG, HUGE, PAIR, THREE, FAR, PAIR_FIXED],
+    ids=lambda policy: "; ".join(limit.text for limit in policy.limits),
+)
 async def test_takes_alone_count_as_takes_among_others_do(world: StoreWorld, policy: Policy) -> None:
     """Whatever is taken and whenever, decisions, stored bytes and ends of life are the same."""
     for advance_ms, cost in STEPS:
@@ -85,11 +93,20 @@ async def test_takes_alone_count_as_takes_among_others_do(world: StoreWorld, pol
 
 
 def slots(name: str, slots_ago: int, total: int, previous: str = "") -> str:
-    """A state of one window of a minute whose newest slot is so many before the present one."""
-    index = START_MS * (16 if name == "60/16" else 1) // 60_000 - slots_ago
+    """A state of one window whose newest slot is so many before the present one."""
+    seconds, _, resolution = name.removeprefix("fixed-window/").partition("/")
+    index = START_MS * int(resolution or 1) // (int(seconds) * 1000) - slots_ago
     return f"TH2;{name}={10**15 + index % (1 << 22) * (1 << 30) + total}{previous}"
 
 
+def together(*states: str) -> str:
+    """A state of the windows of these states, each of which has one."""
+    names, units = zip(*(state.removeprefix("TH2;").split("=") for state in states), strict=True)
+    digits, previous = "".join(one[:16] for one in units), ";".join(one[16:] for one in units)
+    return f"TH2;{''.join(f'{name}=' for name in names)}{digits}{previous.rstrip(';')}"
+
+
+ENDED, IN_SLOT, HOUR_ENDED = slots("60/16", 2, 5), slots("60/16", 0, 5), slots("3600/16", 1, 5)
 NEWEST = (START_MS * 16 // 60_000 - 2) % 17
 VALUES = [
     (SLIDING, slots("60/16", 2, 5)),
@@ -111,6 +128,27 @@ VALUES = [
     (FIXED, slots("fixed-window/60", 0, 5)),
     (FIXED, slots("fixed-window/60", 1, 5)),
     (FIXED, slots("fixed-window/60", 1, 12)),
+    (PAIR, together(ENDED, HOUR_ENDED)),
+    (PAIR, together(ENDED, slots("3600/16", 0, 5))),
+    (PAIR, together(IN_SLOT, HOUR_ENDED)),
+    (PAIR, together(slots("60/16", 0, 5, "2,1:2"), slots("3600/16", 1, 5, "3,1:3"))),
+    (PAIR, together(slots("60/16", 17, 5), slots("3600/16", 0, 7, "2,1:2"))),
+    (PAIR, together(slots("60/16", 2, 9, f"6,{(NEWEST + 1) % 17}:2,{(NEWEST + 9) % 17}:4"), HOUR_ENDED)),
+    (PAIR, together(slots("60/16", 2, 9, f"6,{(NEWEST + 9) % 17}:6"), slots("3600/16", 20, 9, "3,1:3"))),
+    (PAIR, together(IN_SLOT, slots("3600/16", 1, 11))),
+    (PAIR, together(ENDED, slots("3600/16", 0, 11))),
+    (PAIR, together(ENDED, slots("3600/16", 0, 0))),
+    (PAIR, together(ENDED, slots("3600/16", 0, 5, "0"))),
+    (PAIR, together(ENDED, slots("3600/16", 0, 5, "1831/3,1:3"))),
+    (PAIR, together(ENDED, slots("3600/16", -1, 5))),
+    (PAIR, together(ENDED, slots("3600/16", 0, 5)[:-2] + ".5")),
+    (PAIR, together(ENDED, slots("3600/16", 0, 5)[:-1] + "x")),
+    (PAIR, together(ENDED, HOUR_ENDED)[:-1]),
+    (PAIR, together(ENDED, HOUR_ENDED)[:-16]),
+    (PAIR, together(ENDED, HOUR_ENDED) + ";;9,1:9"),
+    (PAIR, ENDED),
+    (FAR, together(ENDED, slots("31536000/16", 0, 5))),
+    (PAIR_FIXED, together(slots("fixed-window/60", 1, 5), slots("fixed-window/3600", 0, 5))),
     (GCRA, "TH2;"),
     (GCRA, "another's"),
     (GCRA, f"TH1;gcra/60000={START_MS};3;100;x"),
