@@ -69,7 +69,8 @@ class Line:
             if not self.running:
                 self.idle.set()
         if script == "limits/lease_quota" and reply[3]:
-            self.charged = (self.machine.believed_ms(), self.machine.passed_ms)
+            self.machine.newest_ms = self.machine.believed_ms()
+            self.charged = (self.machine.newest_ms, self.machine.passed_ms)
         await self.open.wait()
         if self.is_down:
             raise StoreUnavailable("limits", "ambiguous", "it is down")
@@ -120,9 +121,8 @@ class LeasesAgainstLog(RuleBasedStateMachine):
         return Setup(self.world, self.policy, store=line, refusals_max=10)
 
     def believed_ms(self):
-        """The server's time as scripts count by it: after a step back it stands still."""
-        self.newest_ms = max(self.newest_ms, self.world.now_ms)
-        return self.newest_ms
+        """The server's time as scripts count by it: after a step back it stands still at the newest charge."""
+        return max(self.newest_ms, self.world.now_ms)
 
     def admit(self, process, decision, at_ms):
         if not decision.allowed:
@@ -131,6 +131,8 @@ class LeasesAgainstLog(RuleBasedStateMachine):
             charged_ms, then_ms = process.line.charged
             at_ms = charged_ms + self.passed_ms - then_ms
             self.assert_charged_where_it_is_used(charged_ms, at_ms)
+        else:
+            self.newest_ms = max(self.newest_ms, at_ms)
         self.log.append([at_ms, decision.cost, self.passed_ms, process, decision])
 
     def assert_charged_where_it_is_used(self, charged_ms, at_ms):
@@ -249,6 +251,7 @@ class LeasesAgainstLog(RuleBasedStateMachine):
         for one in self.processes:
             one.limits.on_cleared(f"-{self.world.now_ms} {state_key}".encode())
         self.log.clear()
+        self.newest_ms = 0
         self.is_exact = False
 
     @invariant()
