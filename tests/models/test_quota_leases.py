@@ -48,7 +48,7 @@ class Line:
 
     def __init__(self, machine) -> None:
         self.machine = machine
-        self.charged = (0, 0)  # the server's time and that of the processes when the last lease was charged
+        self.charged = (0, 0)  # when the last lease was charged, and the clock of the server less that of the processes
         self.is_down = False
         self.running = 0
         self.idle = asyncio.Event()
@@ -70,7 +70,7 @@ class Line:
                 self.idle.set()
         if script == "limits/lease_quota" and reply[3]:
             self.machine.newest_ms = self.machine.believed_ms()
-            self.charged = (self.machine.newest_ms, self.machine.passed_ms)
+            self.charged = (self.machine.newest_ms, self.machine.world.now_ms - self.machine.passed_ms)
         await self.open.wait()
         if self.is_down:
             raise StoreUnavailable("limits", "ambiguous", "it is down")
@@ -128,8 +128,8 @@ class LeasesAgainstLog(RuleBasedStateMachine):
         if not decision.allowed:
             return
         if decision.leased:
-            charged_ms, then_ms = process.line.charged
-            at_ms = charged_ms + self.passed_ms - then_ms
+            charged_ms, offset_ms = process.line.charged
+            at_ms = max(charged_ms, offset_ms + self.passed_ms)  # as if the server's clock had made no step since
             self.assert_charged_where_it_is_used(charged_ms, at_ms)
         else:
             self.newest_ms = max(self.newest_ms, at_ms)
