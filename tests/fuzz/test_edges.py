@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tests.edges import EDGES, POLICIES
 from tests.fuzz import hostile
 from tests.fuzz.harness import Request, Target, examples, scope_of
-from tests.worlds import StoreWorld, fake_world
+from tests.worlds import fake_world
 from tollhouse.limits.limiter import Limiter
 
 PATHS: Final = ("/", "/job", "/user", "/key/{}", "/function", "/thread", "/waiting", "/socket", "/a/b")
@@ -25,17 +25,15 @@ SOCKETS: Final = ("middleware", "several", "words", "plugin", "dependency", "fun
 
 @pytest.fixture(scope="module")
 def targets() -> Generator[Mapping[str, Target]]:
-    async def world() -> StoreWorld:
-        return await fake_world().__aenter__()
-
+    opened = fake_world()
     with asyncio.Runner() as runner:
-        stores = runner.run(world())
-        limits = Limiter(stores.stores.limits, POLICIES, stores.keyring, stores.metrics)
+        world = runner.run(opened.__aenter__())
+        limits = Limiter(world.stores.limits, POLICIES, world.keyring, world.metrics)
         targets = {name: Target(make(limits), runner) for name, make in EDGES.items()}
         yield targets
         for target in targets.values():
             target.close()
-        runner.run(stores.stores.aclose())
+        runner.run(opened.__aexit__(None, None, None))
 
 
 VALUES: Final = (hostile.VALUES.map(hostile.json_text) | hostile.HEADER_VALUES).map(
