@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from tests.http.client import SERVICE_KEY
 from tests.http.twins import BODY_BYTES, HEADERS, HttpRequest, Twins, twins
+from tollhouse.asgi.forwarding_notices import FORWARDING_FIELDS
 from tollhouse.asgi.types import Headers
 from tollhouse.http.api_keys import ApiKeys
 from tollhouse.http.limits.fast_path import FastPath, TakeConnection
@@ -147,6 +148,17 @@ async def test_a_connection_whose_heads_all_differ_compares_no_more(lasting: Twi
 
     assert tracing.repeated(b"POST", TARGET, traced(8)) is None
     assert plain.repeated(b"POST", TARGET, traced(4)) is not None
+
+
+@pytest.mark.parametrize("name", sorted(FORWARDING_FIELDS))
+async def test_a_head_that_names_a_client_is_looked_at_each_time(lasting: Twins, name: bytes) -> None:
+    """A proxy tells another client in it, or is to be told about itself in the log."""
+    tollhouse = lasting.served.tollhouse
+    connection = FastPath(ignore, tollhouse, ApiKeys(tollhouse)).fast_connection()
+    headers = [*HEAD, (b"content-length", b"2"), (name, b"192.0.2.7")]
+
+    assert is_routed(connection, headers)
+    assert connection.repeated(b"POST", TARGET, headers) is None
 
 
 async def ignore(scope: object, receive: object, send: object) -> None: ...

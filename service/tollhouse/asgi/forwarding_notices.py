@@ -10,7 +10,7 @@ from tollhouse.logs import Log
 from tollhouse.settings.networks import Network
 
 _READ: Final = frozenset({LISTED, FORWARDED})
-_FIELDS: Final = _READ | {b"x-real-ip", b"cf-connecting-ip", b"true-client-ip"}
+FORWARDING_FIELDS: Final = _READ | {b"x-real-ip", b"cf-connecting-ip", b"true-client-ip"}
 """What proxies name the client in. Of one that is no list nothing shows who wrote it, so only `_READ` is believed."""
 
 _log = Log("tollhouse.asgi")
@@ -61,4 +61,4 @@ PROCESS: Final = ForwardingNotices()
 
 
 def _fields_in(headers: Headers) -> frozenset[bytes]:
-    return _FIELDS.intersection(name.lower() for name, _ in headers)
+    return FORWARDING_FIELDS.intersection(name.lower() for name, _ in headers)

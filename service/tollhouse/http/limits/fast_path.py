@@ -19,6 +19,7 @@ from msgspec.json import Decoder
 
 from tollhouse.asgi.client_address import ClientAddresses, clients_of
 from tollhouse.asgi.credentials import api_key
+from tollhouse.asgi.forwarding_notices import FORWARDING_FIELDS
 from tollhouse.asgi.types import App, Headers, Receive, Scope, Send
 from tollhouse.http.api_keys import ApiKeys
 from tollhouse.http.csrf import JSON
@@ -156,7 +157,7 @@ class TakeConnection:
         )
         if not is_plain:
             return None
-        if self._differing < _DIFFERING_MAX:
+        if self._differing < _DIFFERING_MAX and FORWARDING_FIELDS.isdisjoint(fields):  # which are searched for notices
             self._kept = KeptHead(target, scope["headers"], self._accepted_from[0]), route
         return route
 
