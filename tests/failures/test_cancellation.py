@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import random
+from asyncio import Future
+from collections.abc import Sequence
 from contextlib import aclosing
 from pathlib import Path
 
@@ -23,6 +25,20 @@ PATIENCE_S = 60.0
 """Bounds of calls and of a silent connection that a machine reaches only by standing still for a minute."""
 
 
+async def cancel_most(calls: Sequence[Future[None]], doomed: Sequence[Future[None]], *, unsent: int) -> int:
+    """Cancel the first of the doomed calls before they are sent, the others while their replies are still to come.
+
+    Return how many of all calls were cancelled, when all have ended.
+    """
+    for call in doomed[:unsent]:
+        call.cancel()
+    await asyncio.sleep(0)
+    for call in doomed[unsent:]:
+        call.cancel()
+    done = await asyncio.gather(*calls, return_exceptions=True)
+    return sum(isinstance(result, asyncio.CancelledError) for result in done)
+
+
 async def test_no_cancelled_call_gives_its_reply_to_another(valkey_socket: Path) -> None:
     """Of 50,000 cancelled calls on one connection no reply reaches the wrong caller, no slot leaks, it stays open."""
     chance = random.Random(7)
@@ -37,14 +53,7 @@ async def test_no_cancelled_call_gives_its_reply_to_another(valkey_socket: Path)
 
         for first in range(0, 60_000, 1_000):
             calls = [asyncio.ensure_future(call(number)) for number in range(first, first + 1_000)]
-            doomed = chance.sample(calls, 900)
-            for doomed_call in doomed[:300]:
-                doomed_call.cancel()  # before it was sent
-            await asyncio.sleep(0)
-            for doomed_call in doomed[300:]:
-                doomed_call.cancel()  # after it was sent, its reply still to come
-            done = await asyncio.gather(*calls, return_exceptions=True)
-            cancelled += sum(isinstance(result, asyncio.CancelledError) for result in done)
+            cancelled += await cancel_most(calls, chance.sample(calls, 900), unsent=300)
         await connection.send(encode("PING"), deadline(PATIENCE_S))
 
         assert cancelled >= 50_000
@@ -77,14 +86,7 @@ async def test_no_cancelled_call_of_a_store_gives_its_reply_to_another(valkey_so
         await call(-1)
         for first in range(0, 104_000, 2_000):
             calls = [asyncio.ensure_future(call(number)) for number in range(first, first + 2_000)]
-            doomed = chance.sample(calls, 1_950)
-            for doomed_call in doomed[:600]:
-                doomed_call.cancel()  # before it was sent
-            await asyncio.sleep(0)
-            for doomed_call in doomed[600:]:
-                doomed_call.cancel()  # after it was sent, its reply still to come
-            done = await asyncio.gather(*calls, return_exceptions=True)
-            cancelled += sum(isinstance(result, asyncio.CancelledError) for result in done)
+            cancelled += await cancel_most(calls, chance.sample(calls, 1_950), unsent=600)
             await store.ping()
 
         assert cancelled >= 100_000

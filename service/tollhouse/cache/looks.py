@@ -22,6 +22,7 @@ from tollhouse.cache.key_names import EntryKeys
 from tollhouse.errors import ConfigurationError, StoreError
 from tollhouse.runtime.background import BackgroundTasks
 from tollhouse.runtime.home_loop import HomeLoop, running_loop
+from tollhouse.runtime.receiver import fail
 from tollhouse.scripts import PRIMARY, Argument
 
 ALONE_MAX: Final = 6
@@ -143,5 +144,4 @@ class Looks:
 
 def _fail(looks: Sequence[_Look], error: BaseException) -> None:
     for _, _, answer in looks:
-        if not answer.done():
-            answer.set_exception(error)
+        fail(answer, error)

@@ -29,16 +29,26 @@ class Receiver(Protocol):
         ...
 
 
+def resolve(receiver: Receiver, outcome: object) -> None:
+    """Set the outcome of a receiver that still wants one."""
+    if not receiver.done():
+        receiver.set_result(outcome)
+
+
+def fail(receiver: Receiver, error: BaseException) -> None:
+    """Set the error of a receiver that still wants an outcome."""
+    if not receiver.done():
+        receiver.set_exception(error)
+
+
 def hand_over(future: asyncio.Future[Any], receiver: Receiver) -> None:
     """Pass the outcome of a future on to the receiver when it is done, a cancellation as an error."""
 
     def on_done(_: asyncio.Future[Any]) -> None:
         error = asyncio.CancelledError() if future.cancelled() else future.exception()
-        if receiver.done():
-            return
         if error is None:
-            receiver.set_result(future.result())
+            resolve(receiver, future.result())
         else:
-            receiver.set_exception(error)
+            fail(receiver, error)
 
     future.add_done_callback(on_done)

@@ -178,11 +178,10 @@ class BoundedHttp(HttpToolsProtocol):
         if self._head_open:
             return
         self._idle = True
-        arriving = self._fast.arriving
+        arriving = self._fast.arrived()
         if arriving is None:
             super().on_message_complete()
         else:
-            self._fast.arriving = None
             arriving.on_complete()
 
     def on_response_complete(self) -> None:

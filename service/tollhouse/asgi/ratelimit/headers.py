@@ -63,6 +63,10 @@ class SingleLimit(Struct, frozen=True, kw_only=True, eq=False):
     state: bytes
     lines: bytes
 
+    def fields(self, left: LimitState) -> Headers:
+        """Return both fields, for what is left of the limit."""
+        return [self.quota, (b"ratelimit", self.state % (left.remaining, -(-left.reset_after_ms // 1_000)))]
+
 
 class RateLimitFields:
     """Encodes decisions as response headers, in one dialect and as ASGI has them.
@@ -95,8 +99,7 @@ class RateLimitFields:
     def status(self, decisions: Sequence[Decision], policies: Mapping[str, Policy] = _NONE) -> Headers:
         """Return the fields that say how much is left, without Retry-After. Every limited response waits for this."""
         if len(decisions) == 1 and (single := self.single(decisions[0], policies)) is not None:
-            state = decisions[0].limits[0]
-            return [single.quota, (b"ratelimit", single.state % (state.remaining, -(-state.reset_after_ms // 1_000)))]
+            return single.fields(decisions[0].limits[0])
         limited = [decision for decision in decisions if decision.limits]
         if not limited or self.dialect == "off":
             return []

@@ -124,12 +124,10 @@ class RefusalRenderer:
             if len(self._templates) >= self._templates_max:
                 self._templates.clear()
             template = self._templates[kind] = _Template(single=single, body=_body_template(refusal, state))
-        reset_ms = state.reset_after_ms
-        ratelimit = b"ratelimit", single.state % (state.remaining, -(-reset_ms // 1_000))
         return HttpResponse(
             status=_QUOTA.status,
-            headers=(single.quota, ratelimit, *retry_after(wait_ms), NO_STORE),
-            body=template.body % (reset_ms, wait_ms),
+            headers=(*single.fields(state), *retry_after(wait_ms), NO_STORE),
+            body=template.body % (state.reset_after_ms, wait_ms),
             media_type=PROBLEM_JSON,
         )
 

@@ -249,8 +249,7 @@ class RequestContext:
         """
         self.is_detached = True
         self.scope, self.pass_on = {}, discard
-        if self.refusal is not None or self.own_response is not None:
-            self.refusal = self.own_response = None
+        self.refusal = self.own_response = None
 
     async def release(self) -> None:
         """Release the leases, and wait for the refunds; if the caller is cancelled both go on."""

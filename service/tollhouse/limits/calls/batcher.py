@@ -37,7 +37,7 @@ from tollhouse.limits.wire.batch import encode_batch
 from tollhouse.limits.wire.reply import FIRST_DECISION
 from tollhouse.limits.wire.request import TakeRequest
 from tollhouse.runtime.home_loop import HomeLoop, running_loop
-from tollhouse.runtime.receiver import Receiver
+from tollhouse.runtime.receiver import Receiver, fail
 
 TAKES_MAX: Final = 256
 """Takes in one call, those of shadows included."""
@@ -260,5 +260,4 @@ def _resolve(batch: Sequence[_Queued], decisions: Sequence[Decision]) -> None:
 
 def _fail(batch: Sequence[_Queued], error: BaseException) -> None:
     for _, receiver, _ in batch:
-        if not receiver.done():
-            receiver.set_exception(error)
+        fail(receiver, error)

@@ -30,7 +30,7 @@ from tollhouse.limits.wire.request import TakeRequest
 from tollhouse.logs import Log
 from tollhouse.runtime.background import BackgroundTasks
 from tollhouse.runtime.home_loop import running_loop
-from tollhouse.runtime.receiver import Receiver
+from tollhouse.runtime.receiver import Receiver, fail, resolve
 from tollhouse.scripts import Argument
 
 RETURN_S: Final = 2.0
@@ -155,14 +155,14 @@ class QuotaCalls:
             terms = [request.cost, per_second, TERMS.longest_ms, TERMS.parts, TERMS.least]
             reply = await self._calls.run(_SCRIPT, request, self._arguments(terms, request, former))
             back = reply[_BACK]
-            _resolve(receiver, self._calls.decider.record(self._on_reply(fetch, reply, sent_ms)))
+            resolve(receiver, self._calls.decider.record(self._on_reply(fetch, reply, sent_ms)))
         except StoreUnavailable:
             self._leases.rest(request.state_key, TERMS.longest_ms)
-            _resolve(receiver, self._calls.decider.on_outage(request))
+            resolve(receiver, self._calls.decider.on_outage(request))
         except (ScriptFailed, StoreRefused) as error:
-            _fail(receiver, error)
+            fail(receiver, error)
         except BaseException as error:
-            _fail(receiver, error)
+            fail(receiver, error)
             raise
         finally:
             self._end_fetch(fetch)
@@ -275,13 +275,3 @@ def _counters(compiled: CompiledPolicy) -> set[object]:
     """Return what identifies the counters of a policy."""
     policy = compiled.policy
     return {limit.counter_id(policy.algorithm) for limit in policy.limits}
-
-
-def _resolve(receiver: Receiver, decision: Decision) -> None:
-    if not receiver.done():
-        receiver.set_result(decision)
-
-
-def _fail(receiver: Receiver, error: BaseException) -> None:
-    if not receiver.done():
-        receiver.set_exception(error)
